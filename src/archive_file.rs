@@ -1,0 +1,484 @@
+//! An archive where it lies: opened by its end, read piece by piece, side by side, in order.
+//!
+//! Knows stores and the container. Every read is strict: local headers, descriptors and pieces are held against directory and manifest
+//! whoever reads them. Must not know what is done with the bytes.
+
+use std::collections::HashMap;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+
+use async_compression::tokio::bufread::DeflateDecoder;
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt as _};
+use tokio_util::io::StreamReader;
+
+use crate::archive::{self, DataError, DirectoryEntry, Inflater, Limits, Profile, STREAM_END, Violation};
+use crate::model::{Crc32c, EntryItem, MANIFEST_FORMAT, MANIFEST_NAME, Manifest, Method, PIECE_LEN_BYTES, SUMS_NAME, Selector};
+use crate::store::{ObjectInfo, Store, StoreError};
+use crate::workers::{WorkerLost, Workers};
+
+/// Manifests longer than this are refused: they are held in memory.
+const MANIFEST_MAX_BYTES: u64 = 1 << 30;
+
+/// What a piece in flight may weigh: inflated, deflated, and what is made of it.
+const PIECE_FOOTPRINT_BYTES: u64 = 4 * PIECE_LEN_BYTES as u64;
+
+/// Why an archive cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The container breaks a rule.
+    #[error("{archive}: {violation}")]
+    Structure {
+        /// The archive.
+        archive: String,
+        /// The rule and what broke it.
+        violation: Violation,
+    },
+    /// There is no manifest where it must be.
+    #[error("{archive}: expected manifest.json as the last entry, found {found}")]
+    NoManifest {
+        /// The archive.
+        archive: String,
+        /// What stands there.
+        found: String,
+    },
+    /// The manifest cannot be read.
+    #[error("{archive}: manifest.json: expected {expected}, found {found}")]
+    BadManifest {
+        /// The archive.
+        archive: String,
+        /// What it should hold.
+        expected: String,
+        /// What it holds.
+        found: String,
+    },
+    /// An entry's data are not what they must be.
+    #[error("entry {entry} is damaged: {fault}")]
+    Data {
+        /// The entry.
+        entry: String,
+        /// What is wrong.
+        fault: String,
+    },
+    /// A worker was lost.
+    #[error(transparent)]
+    Worker(#[from] WorkerLost),
+}
+
+impl ArchiveError {
+    fn data(entry: &str, error: DataError) -> Self {
+        ArchiveError::Data { entry: entry.to_owned(), fault: error.to_string() }
+    }
+}
+
+/// The container of an archive: its directory, read and found sound.
+#[derive(Debug)]
+pub struct Container {
+    store: Arc<dyn Store>,
+    object: ObjectInfo,
+    title: String,
+    profile: Profile,
+    /// The end of the archive, directory included, as it was read.
+    tail: Bytes,
+    entries: Vec<DirectoryEntry>,
+}
+
+/// An archive of kindpack, opened.
+#[derive(Debug)]
+pub struct ArchiveFile {
+    container: Container,
+    by_name: HashMap<String, usize>,
+    manifest: Manifest,
+}
+
+/// A piece that is to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PieceRef {
+    /// Which of the entries that were asked for.
+    pub entry: usize,
+    /// Where the piece begins in its entry, inflated.
+    pub offset: u64,
+    /// Its length, inflated.
+    pub len: usize,
+    /// Whether it ends its entry.
+    pub last: bool,
+    compressed_offset: u64,
+    compressed_len: u64,
+}
+
+impl Container {
+    /// Reads the end of an archive and its directory.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Structure`] names the rule that is broken.
+    pub async fn open(store: Arc<dyn Store>, object: ObjectInfo, title: String, profile: Profile) -> Result<Self, ArchiveError> {
+        let broken = |violation| ArchiveError::Structure { archive: title.clone(), violation };
+        let tail_len = archive::tail_len(object.len);
+        let mut tail = store.read(&object, object.len - tail_len, tail_len as usize).await?;
+        let place = archive::locate(&tail, object.len, profile).map_err(broken)?;
+        if place.in_tail(&tail, object.len).is_none() {
+            // The directory is bounded by the rule that located it.
+            tail = store.read(&object, place.offset, (object.len - place.offset) as usize).await?;
+        }
+        let directory = place.in_tail(&tail, object.len).unwrap_or_default();
+        let entries = archive::parse_directory(directory, &place, profile, &Limits::NONE).map_err(broken)?;
+        Ok(Container { store, object, title, profile, tail, entries })
+    }
+
+    /// The entries, in the directory's order.
+    pub fn entries(&self) -> &[DirectoryEntry] {
+        &self.entries
+    }
+
+    /// What the archive is called in messages.
+    pub fn title(&self) -> &str {
+        &self.title
+    }
+
+    /// The archive as its store lists it.
+    pub fn object(&self) -> &ObjectInfo {
+        &self.object
+    }
+
+    /// The store that holds the archive.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// The archive's last bytes from some offset on, directory included: what a second reader needs to see the same entries.
+    pub fn tail(&self) -> (u64, &Bytes) {
+        (self.object.len - self.tail.len() as u64, &self.tail)
+    }
+
+    fn broken(&self, violation: Violation) -> ArchiveError {
+        ArchiveError::Structure { archive: self.title.clone(), violation }
+    }
+
+    /// The archive's bytes from `start` to `end`, as a stream that holds one read at a time.
+    fn range(&self, start: u64, end: u64) -> impl AsyncBufRead {
+        let reads = stream::unfold(start, move |offset| async move {
+            let len = end.saturating_sub(offset).min(PIECE_LEN_BYTES as u64);
+            if len == 0 {
+                return None;
+            }
+            let read = self.store.read(&self.object, offset, len as usize).await.map_err(io::Error::other);
+            Some((read, offset + len))
+        });
+        StreamReader::new(Box::pin(reads))
+    }
+
+    /// Reads one entry from its first to its last byte as one stream, without pieces, and hands its bytes on.
+    ///
+    /// Header, descriptor, both lengths, checksum and the end of the deflate stream are checked; no more is inflated than is claimed.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Structure`] and [`ArchiveError::Data`].
+    pub async fn read_entry(&self, entry: &DirectoryEntry, sink: &mut (dyn FnMut(&[u8]) + Send)) -> Result<(), ArchiveError> {
+        let header = self.store.read(&self.object, entry.header_offset, entry.header_max_len() as usize).await?;
+        let local = archive::check_local_header(entry, &header, self.profile).map_err(|violation| self.broken(violation))?;
+        let data_end = local.data_offset + entry.compressed_len;
+        let descriptor = self.store.read(&self.object, data_end, local.descriptor_len as usize).await?;
+        archive::check_descriptor(entry, &descriptor, self.profile).map_err(|violation| self.broken(violation))?;
+
+        let data = self.range(local.data_offset, data_end);
+        let fault = |fault: String| ArchiveError::Data { entry: entry.name.clone(), fault };
+        let mut crc32 = crc32fast::Hasher::new();
+        let mut len = 0;
+        let mut take = |bytes: &[u8]| {
+            crc32.update(bytes);
+            sink(bytes);
+        };
+        match entry.method {
+            Method::Store => copy(pin!(data), entry.len, &mut len, &mut take).await.map_err(fault)?,
+            Method::Deflate => {
+                let mut inflating = pin!(DeflateDecoder::new(Box::pin(data)));
+                copy(inflating.as_mut(), entry.len, &mut len, &mut take).await.map_err(fault)?;
+                let mut rest = [0; 1];
+                let behind = inflating.get_mut().get_mut().read(&mut rest).await.map_err(|error| fault(error.to_string()))?;
+                if behind > 0 {
+                    return Err(fault(format!("expected a deflate stream of {} bytes, found a shorter one", entry.compressed_len)));
+                }
+            }
+        }
+        let found = crc32.finalize();
+        if len != entry.len {
+            return Err(ArchiveError::data(&entry.name, DataError::TooShort { expected: entry.len, found: len }));
+        }
+        if found != entry.crc32 {
+            return Err(ArchiveError::data(&entry.name, DataError::WrongCrc32 { expected: entry.crc32, found }));
+        }
+        Ok(())
+    }
+}
+
+/// Hands on all bytes of a stream, but no more than `claimed`.
+async fn copy(mut from: impl AsyncRead + Unpin, claimed: u64, len: &mut u64, take: &mut (dyn FnMut(&[u8]) + Send)) -> Result<(), String> {
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let got = from.read(&mut buffer).await.map_err(|error| format!("expected a sound deflate stream, found {error}"))?;
+        *len += got as u64;
+        if *len > claimed {
+            return Err(DataError::TooLong { expected: claimed }.to_string());
+        }
+        if got == 0 {
+            return Ok(());
+        }
+        take(buffer.get(..got).unwrap_or_default());
+    }
+}
+
+impl ArchiveFile {
+    /// Opens an archive: its end, its directory, its manifest, and that the two agree. No other entry is read.
+    ///
+    /// # Errors
+    /// [`ArchiveError`], with the rule or the field that is broken.
+    pub async fn open(store: Arc<dyn Store>, object: ObjectInfo, title: String) -> Result<Self, ArchiveError> {
+        let container = Container::open(store, object, title, Profile::Sealed).await?;
+        let archive = || container.title.clone();
+        let last = match container.entries.last() {
+            Some(last) if last.name == MANIFEST_NAME && last.len <= MANIFEST_MAX_BYTES => last,
+            Some(last) => return Err(ArchiveError::NoManifest { archive: archive(), found: format!("{:?} of {} bytes", last.name, last.len) }),
+            None => return Err(ArchiveError::NoManifest { archive: archive(), found: "no entry at all".to_owned() }),
+        };
+        let mut bytes = Vec::new();
+        container.read_entry(last, &mut |part| bytes.extend_from_slice(part)).await?;
+        let bad = |expected: &str, found: String| ArchiveError::BadManifest { archive: archive(), expected: expected.to_owned(), found };
+        #[derive(serde::Deserialize)]
+        struct Format {
+            format: String,
+        }
+        let Format { format } = serde_json::from_slice(&bytes).map_err(|error| bad("a manifest", error.to_string()))?;
+        if format != MANIFEST_FORMAT {
+            return Err(bad(&format!("format {MANIFEST_FORMAT:?}"), format!("{format:?}")));
+        }
+        let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|error| bad("a manifest", error.to_string()))?;
+        let by_name = container.entries.iter().enumerate().map(|(index, entry)| (entry.name.clone(), index)).collect();
+        let archive = ArchiveFile { container, by_name, manifest };
+        archive.check_manifest()?;
+        Ok(archive)
+    }
+
+    /// Whether manifest and directory tell of the same entries.
+    fn check_manifest(&self) -> Result<(), ArchiveError> {
+        let bad = |expected: String, found: String| Err(ArchiveError::BadManifest { archive: self.container.title.clone(), expected, found });
+        let manifest = &self.manifest;
+        let mut listed: HashMap<&str, &EntryItem> = HashMap::new();
+        let under_kinds = manifest.kinds.iter().flat_map(|kind| &kind.entries).chain(manifest.empty_exports.iter().flat_map(|export| &export.entries));
+        for item in under_kinds.chain(&manifest.companions).chain([&manifest.sums]) {
+            if let Some(other) = listed.insert(&item.name, item).filter(|other| *other != item) {
+                return bad(format!("one description of {:?}", item.name), format!("{} bytes and {} bytes", other.bytes, item.bytes));
+            }
+            let Some(entry) = self.by_name.get(&item.name).and_then(|index| self.container.entries.get(*index)) else {
+                return bad("entries that are in the archive".to_owned(), format!("{:?}, which is not", item.name));
+            };
+            let piece = PIECE_LEN_BYTES as u64;
+            let pieces = if entry.method == Method::Deflate { item.bytes.div_ceil(piece) } else { 0 };
+            let compressed = match entry.method {
+                Method::Store => item.bytes,
+                Method::Deflate => item.pieces.iter().map(|len| u64::from(*len)).sum::<u64>() + STREAM_END.len() as u64,
+            };
+            if item.bytes != entry.len || compressed != entry.compressed_len || pieces != item.pieces.len() as u64 {
+                let found = format!("{} bytes in {} pieces of {compressed}", item.bytes, item.pieces.len());
+                return bad(format!("{:?} of {} bytes, deflated to {}", item.name, entry.len, entry.compressed_len), found);
+            }
+        }
+        for entry in &self.container.entries {
+            if entry.name != MANIFEST_NAME && !listed.contains_key(entry.name.as_str()) {
+                return bad("every entry of the archive".to_owned(), format!("no word of {:?}", entry.name));
+            }
+        }
+        if manifest.sums.name != SUMS_NAME || listed.len() + 1 != self.container.entries.len() {
+            return bad(format!("{SUMS_NAME} and each entry once"), format!("{} entries of {}", listed.len() + 1, self.container.entries.len()));
+        }
+        Ok(())
+    }
+
+    /// What the archive holds.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The archive's container.
+    pub fn container(&self) -> &Container {
+        &self.container
+    }
+
+    fn entry(&self, name: &str) -> Option<&DirectoryEntry> {
+        self.container.entries.get(*self.by_name.get(name)?)
+    }
+
+    /// CRC-32 of an entry, as the directory has it.
+    pub fn crc32(&self, name: &str) -> Option<u32> {
+        self.entry(name).map(|entry| entry.crc32)
+    }
+
+    /// The pairs that some selector chooses; all of them where there is no selector. A selector that chooses none is given back.
+    pub fn choose<'a>(&self, selectors: &'a [Selector]) -> Result<Vec<&crate::model::KindItem>, &'a Selector> {
+        let kinds = &self.manifest.kinds;
+        if let Some(idle) = selectors.iter().find(|selector| !kinds.iter().any(|kind| selector.matches(&kind.pair()))) {
+            return Err(idle);
+        }
+        Ok(kinds.iter().filter(|kind| selectors.is_empty() || selectors.iter().any(|selector| selector.matches(&kind.pair()))).collect())
+    }
+
+    fn pieces(&self, index: usize, item: &EntryItem) -> Vec<PieceRef> {
+        let Some(entry) = self.entry(&item.name) else { return Vec::new() };
+        let count = item.bytes.div_ceil(PIECE_LEN_BYTES as u64).max(1);
+        let mut compressed_offset = entry.sealed_data_offset();
+        (0..count)
+            .map(|number| {
+                let offset = number * PIECE_LEN_BYTES as u64;
+                let len = (item.bytes - offset).min(PIECE_LEN_BYTES as u64);
+                let compressed_len = match entry.method {
+                    Method::Store => len,
+                    Method::Deflate => item.pieces.get(number as usize).copied().map_or(0, u64::from),
+                };
+                let piece = PieceRef { entry: index, offset, len: len as usize, last: number + 1 == count, compressed_offset, compressed_len };
+                compressed_offset += compressed_len;
+                piece
+            })
+            .collect()
+    }
+
+    /// Reads entries piece by piece, does `work` with each on a worker, and gives the answers in order. The first `skip` pieces are left out.
+    ///
+    /// A piece that cannot be read gives an error in its place; the others still come.
+    pub fn read<'a, T: Send + 'static>(
+        self: &'a Arc<Self>,
+        items: &'a [EntryItem],
+        skip: u64,
+        workers: &'a Workers,
+        work: impl Fn(PieceRef, Bytes) -> T + Clone + Send + Sync + 'static,
+    ) -> impl Stream<Item = (PieceRef, Result<T, ArchiveError>)> + 'a {
+        let pieces = items.iter().enumerate().flat_map(|(index, item)| self.pieces(index, item));
+        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+        let jobs = pieces.skip(skip).map(move |piece| {
+            let (archive, workers, work) = (self.clone(), workers.clone(), work.clone());
+            let name = items.get(piece.entry).map(|item| item.name.clone()).unwrap_or_default();
+            tokio::spawn(async move { (piece, archive.read_piece(piece, name, &workers, work).await) })
+        });
+        let mut packed = Packed::default();
+        stream::iter(jobs).buffered(workers.window(PIECE_FOOTPRINT_BYTES)).filter_map(move |done| {
+            // Only a panic ends the task without an answer, and work that panics is told by the workers.
+            let answer = done.ok().map(|(piece, read)| {
+                let joined = read.and_then(|(done, crc32c)| items.get(piece.entry).map_or(Ok(()), |item| packed.join(item, piece, crc32c)).map(|()| done));
+                (piece, joined)
+            });
+            std::future::ready(answer)
+        })
+    }
+
+    async fn read_piece<T: Send + 'static>(
+        self: Arc<Self>,
+        piece: PieceRef,
+        name: String,
+        workers: &Workers,
+        work: impl Fn(PieceRef, Bytes) -> T + Send + 'static,
+    ) -> Result<(T, u32), ArchiveError> {
+        let Some(entry) = self.entry(&name) else {
+            return Err(ArchiveError::Data { entry: name, fault: "expected an entry of this archive, found none".to_owned() });
+        };
+        // The first read brings the header along, the last one what stands behind the data: no byte of the archive is passed over.
+        let start = if piece.offset == 0 { entry.header_offset } else { piece.compressed_offset };
+        let end = if piece.last { entry.end_offset } else { piece.compressed_offset + piece.compressed_len };
+        let len = end.checked_sub(start).and_then(|len| usize::try_from(len).ok()).unwrap_or_default();
+        let read = self.container.store.read(&self.container.object, start, len).await?;
+        let archive = self.clone();
+        workers
+            .run(move || {
+                let Some(entry) = archive.entry(&name) else { return Err(ArchiveError::data(&name, DataError::TooShort { expected: 1, found: 0 })) };
+                archive.unwrap_piece(entry, piece, start, &read).map(|(raw, crc32c)| (work(piece, raw), crc32c))
+            })
+            .await?
+    }
+
+    /// From the bytes that were read to the bytes of the piece, and the CRC-32C of what they were made of.
+    fn unwrap_piece(&self, entry: &DirectoryEntry, piece: PieceRef, start: u64, read: &Bytes) -> Result<(Bytes, u32), ArchiveError> {
+        let broken = |violation| self.container.broken(violation);
+        if piece.offset == 0 {
+            let local = archive::check_local_header(entry, read, Profile::Sealed).map_err(broken)?;
+            if local.data_offset != piece.compressed_offset {
+                let fault = format!("expected its data at {}, found them at {}", piece.compressed_offset, local.data_offset);
+                return Err(ArchiveError::Data { entry: entry.name.clone(), fault });
+            }
+        }
+        let skip = usize::try_from(piece.compressed_offset - start).unwrap_or(usize::MAX);
+        let short = || ArchiveError::data(&entry.name, DataError::TooShort { expected: piece.compressed_len, found: read.len() as u64 });
+        let len = usize::try_from(piece.compressed_len).map_err(|_| short())?;
+        let end = skip.checked_add(len).filter(|end| *end <= read.len()).ok_or_else(short)?;
+        if piece.last {
+            let ending: &[u8] = if entry.method == Method::Deflate && entry.len > 0 { &STREAM_END } else { &[] };
+            let behind = read.get(end..).unwrap_or_default();
+            let Some(descriptor) = behind.strip_prefix(ending) else {
+                return Err(ArchiveError::data(&entry.name, DataError::NoStreamEnd { compressed_len: entry.compressed_len }));
+            };
+            archive::check_descriptor(entry, descriptor, Profile::Sealed).map_err(broken)?;
+        }
+        let compressed = read.slice(skip..end);
+        match entry.method {
+            Method::Store => Ok((compressed, 0)),
+            Method::Deflate => {
+                let crc32c = crc32c::crc32c(&compressed);
+                let crc32c = if piece.last { crc32c::crc32c_append(crc32c, &STREAM_END) } else { crc32c };
+                let mut raw = Vec::with_capacity(piece.len + 1);
+                Inflater::new().piece(&compressed, piece.len, &mut raw).map_err(|error| ArchiveError::data(&entry.name, error))?;
+                Ok((raw.into(), crc32c))
+            }
+        }
+    }
+}
+
+/// The checksum over the pieces of an entry as they lie in the zip, joined in order.
+#[derive(Debug, Default)]
+struct Packed {
+    crc32c: u32,
+    /// Where the next piece begins if nothing was left out.
+    next_offset: u64,
+}
+
+impl Packed {
+    fn join(&mut self, item: &EntryItem, piece: PieceRef, crc32c: u32) -> Result<(), ArchiveError> {
+        if piece.offset == 0 {
+            *self = Packed::default();
+        } else if piece.offset != self.next_offset {
+            // The entry's beginning was not read: there is nothing to compare.
+            return Ok(());
+        }
+        let ending = if piece.last { STREAM_END.len() as u64 } else { 0 };
+        let len = usize::try_from(piece.compressed_len + ending).unwrap_or(usize::MAX);
+        self.crc32c = crc32c::crc32c_combine(self.crc32c, crc32c, len);
+        self.next_offset = piece.offset + piece.len as u64;
+        match item.packed_crc32c.filter(|_| piece.last) {
+            Some(expected) if expected.0 != self.crc32c => {
+                let fault = format!("expected crc32c {expected} of its data in the zip, found {}", Crc32c(self.crc32c));
+                Err(ArchiveError::Data { entry: item.name.clone(), fault })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// SHA-256 of a whole object, read piece by piece.
+///
+/// # Errors
+/// What the store says.
+pub async fn digest_of(store: &dyn Store, object: &ObjectInfo) -> Result<crate::model::Sha256, StoreError> {
+    use sha2::Digest as _;
+    let mut sha256 = sha2::Sha256::new();
+    let reads = (0..object.len.div_ceil(PIECE_LEN_BYTES as u64)).map(|number| {
+        let offset = number * PIECE_LEN_BYTES as u64;
+        store.read(object, offset, (object.len - offset).min(PIECE_LEN_BYTES as u64) as usize)
+    });
+    let mut reads = stream::iter(reads).buffered(2);
+    while let Some(bytes) = reads.try_next().await? {
+        sha256.update(&bytes);
+        // Hashing holds the thread for some milliseconds; others are to have their turn.
+        tokio::task::yield_now().await;
+    }
+    Ok(crate::model::Sha256(sha256.finalize().into()))
+}

@@ -1,0 +1,336 @@
+//! The arguments: names and forms are fixed by the contract in `docs/cli.md`, wording is free.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use kindpack::model::Selector;
+use kindpack::plan::{After, NamespaceMap, TargetSpec};
+use kindpack::store::Location;
+
+/// Packs the per-kind exports of Datastore into one checksummed zip, and restores them kind by kind.
+#[derive(Debug, Parser)]
+#[command(name = "kindpack", version, propagate_version = true, max_term_width = 120)]
+#[command(after_help = "Exit codes: 0 done, 1 own fault, 2 wrong command line, 3 set incomplete, 4 damaged, 5 refused, 6 service failed, 7 partly done \
+                        (the same command goes on), 130/143 interrupted.\nBegin with `kindpack demo`.")]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Print machine-readable JSON: one event a line (`list`: the manifest)
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print nothing but results and errors
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// Say more about what is done
+    #[arg(long, short, global = true, conflicts_with = "quiet")]
+    pub verbose: bool,
+    /// How many things to do at once (default: the cores)
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub jobs: Option<u16>,
+    /// Ceiling of the buffers
+    #[arg(long, global = true, value_name = "SIZE", default_value = "256MiB", value_parser = size)]
+    pub memory: u64,
+    /// Draw no progress bar
+    #[arg(long, global = true)]
+    pub no_progress: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show the whole way on a bundled backup, with nothing installed
+    Demo,
+    /// Export each kind, then pack (not in this version)
+    #[command(hide = true)]
+    Backup {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        rest: Vec<String>,
+    },
+    /// Gather the finished per-kind exports below SOURCE into one zip
+    Pack(PackArgs),
+    /// Show what an archive holds
+    List {
+        #[command(flatten)]
+        archive: ArchiveArg,
+    },
+    /// Read every byte of an archive and say all that is wrong
+    Verify(VerifyArgs),
+    /// Print entities, one REST JSON a line
+    Cat {
+        #[command(flatten)]
+        archive: ArchiveArg,
+        /// KIND (in every namespace) or NAMESPACE/KIND; `*` and `?` match
+        selector: Selector,
+    },
+    /// Lay the entries down as objects again
+    Extract(ExtractArgs),
+    /// Make the ordered restore plan
+    Plan(PlanArgs),
+    /// Run a plan, or make and run one in one go
+    Restore(RestoreArgs),
+    /// Show where a restore stands
+    Status {
+        /// The plan that `kindpack plan -o` wrote
+        plan: PathBuf,
+        /// Exit with 7 while anything is left to do
+        #[arg(long)]
+        require_complete: bool,
+        /// Where the journal is (default: PLAN.journal)
+        #[arg(long, value_name = "DEST")]
+        journal: Option<PathBuf>,
+    },
+    /// Print a completion script
+    Completions { shell: Shell },
+    /// Write manual pages into a folder
+    Man {
+        /// The folder; made when needed
+        dir: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct ArchiveArg {
+    /// The archive; ending in `/`, the newest one in that folder
+    pub archive: Location,
+    /// With ARCHIVE ending in `/`: only archives of this namespace (`(default)` for the default one)
+    #[arg(long, value_name = "NAMESPACE")]
+    pub of: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct PackArgs {
+    /// The folder that the exports lie below, at any depth
+    pub source: Location,
+    /// The archive to make; ending in `/`, its name is chosen
+    pub archive: Location,
+    /// A list of selectors, one a line: each must be there and finished
+    #[arg(long, value_name = "FILE")]
+    pub expect: Option<PathBuf>,
+    /// Wait that long for what is unfinished or missing, such as 2h or 90s
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration, hide_default_value = true)]
+    pub wait: Duration,
+    /// Pack only these kinds (repeatable)
+    #[arg(long, value_name = "SELECTOR")]
+    pub only: Vec<Selector>,
+    /// Do not pack these kinds (repeatable)
+    #[arg(long, value_name = "SELECTOR")]
+    pub exclude: Vec<Selector>,
+    /// Of two exports of one kind and namespace, take the newest
+    #[arg(long)]
+    pub newest: bool,
+    /// How entries are kept
+    #[arg(long, value_enum, default_value = "deflate")]
+    pub method: MethodArg,
+    /// Deflate level: 1 is fast, 9 is small
+    #[arg(long, value_name = "N", default_value = "6", value_parser = clap::value_parser!(u32).range(1..=9))]
+    pub level: u32,
+    /// Replace an archive of that name
+    #[arg(long)]
+    pub overwrite: bool,
+    /// Judge the set, write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum MethodArg {
+    Deflate,
+    Store,
+}
+
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    pub archive: ArchiveArg,
+    /// Structure and manifest only; no entry is read
+    #[arg(long)]
+    pub quick: bool,
+    /// Read only the entries of these kinds (repeatable)
+    #[arg(long, value_name = "SELECTOR", conflicts_with = "quick")]
+    pub only: Vec<Selector>,
+    /// Structure and checksums of a zip that kindpack did not make
+    #[arg(long, conflicts_with_all = ["quick", "only"])]
+    pub any_zip: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ExtractArgs {
+    #[command(flatten)]
+    pub archive: ArchiveArg,
+    /// The folder to write into; nothing there is overwritten
+    pub dest: Location,
+    /// Only these kinds (repeatable)
+    #[arg(long, value_name = "SELECTOR")]
+    pub only: Vec<Selector>,
+    /// `original`: the objects as they were; `managed`: legacy backups become exports that Google's import accepts
+    #[arg(long = "as", value_enum, value_name = "FORM", default_value = "original")]
+    pub form: FormArg,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum, PartialEq, Eq)]
+pub enum FormArg {
+    Original,
+    Managed,
+}
+
+/// What shapes a plan; the same for `plan` and for `restore ARCHIVE`.
+#[derive(Debug, Clone, Args)]
+pub struct PlanChoices {
+    /// emulator:PROJECT[@HOST:PORT], dir:PATH or ndjson:PATH
+    #[arg(long)]
+    pub target: Option<TargetSpec>,
+    /// Restore only these kinds (repeatable)
+    #[arg(long, value_name = "SELECTOR")]
+    pub only: Vec<Selector>,
+    /// Do not restore these kinds (repeatable)
+    #[arg(long, value_name = "SELECTOR")]
+    pub skip: Vec<Selector>,
+    /// Restore these before all others (repeatable)
+    #[arg(long, value_name = "SELECTOR")]
+    pub first: Vec<Selector>,
+    /// Restore these after all others (repeatable)
+    #[arg(long, value_name = "SELECTOR")]
+    pub last: Vec<Selector>,
+    /// A=B restores A once B is done (repeatable)
+    #[arg(long, value_name = "A=B")]
+    pub after: Vec<After>,
+    /// FROM=TO moves entities of one namespace, and references to them, to another (repeatable)
+    #[arg(long, value_name = "FROM=TO")]
+    pub map_namespace: Vec<NamespaceMap>,
+    /// `empty` refuses kinds that hold entities, `merge` overwrites the same keys and leaves others
+    #[arg(long, value_enum, default_value = "empty")]
+    pub into: IntoArg,
+    /// How entities get into the target
+    #[arg(long, value_enum, default_value = "commit")]
+    pub via: ViaArg,
+    /// Redact properties (not in this version)
+    #[arg(long, value_name = "RULE", hide = true)]
+    pub redact: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum, PartialEq, Eq)]
+pub enum IntoArg {
+    Empty,
+    Merge,
+    #[value(hide = true)]
+    Replace,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum, PartialEq, Eq)]
+pub enum ViaArg {
+    Commit,
+    #[value(hide = true)]
+    Import,
+}
+
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pub archive: ArchiveArg,
+    #[command(flatten)]
+    pub choices: PlanChoices,
+    /// Write the plan as JSON to this file
+    #[arg(short, long, value_name = "PLAN")]
+    pub output: Option<PathBuf>,
+    /// Exit with 8 when there are steps to run, 0 when there are none
+    #[arg(long)]
+    pub detailed_exitcode: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct RestoreArgs {
+    /// A plan that `kindpack plan -o` wrote; or an archive, together with --target
+    pub plan_or_archive: Location,
+    /// With ARCHIVE ending in `/`: only archives of this namespace
+    #[arg(long, value_name = "NAMESPACE")]
+    pub of: Option<String>,
+    #[command(flatten)]
+    pub choices: PlanChoices,
+    /// Read and encode everything, write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Go on with the next kind when one fails
+    #[arg(long)]
+    pub keep_going: bool,
+    /// Stop after that many steps
+    #[arg(long, value_name = "N")]
+    pub max_steps: Option<u32>,
+    /// What is asked of the target after each step
+    #[arg(long, value_enum, default_value = "counts")]
+    pub check: CheckArg,
+    /// Where the journal is kept
+    #[arg(long, value_name = "DEST")]
+    pub journal: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum, PartialEq, Eq)]
+pub enum CheckArg {
+    /// Nothing
+    None,
+    /// How many entities of the kind it holds
+    Counts,
+    /// Every entity
+    All,
+}
+
+impl PlanChoices {
+    /// Whether any choice was made that a finished plan has already made.
+    pub fn any(&self) -> bool {
+        self.target.is_some()
+            || !(self.only.is_empty() && self.skip.is_empty() && self.first.is_empty() && self.last.is_empty() && self.after.is_empty())
+            || !self.map_namespace.is_empty()
+            || self.into != IntoArg::Empty
+            || self.via != ViaArg::Commit
+            || !self.redact.is_empty()
+    }
+}
+
+/// `2h`, `90s`, `1h 30m`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed: jiff::SignedDuration = text.parse().map_err(|_| format!("expected a duration such as 90s or 2h, found {text:?}"))?;
+    Duration::try_from(parsed).map_err(|_| format!("expected a duration that is not negative, found {text:?}"))
+}
+
+/// `256MiB`, `1G`, `1048576`: powers of two, as memory is counted.
+fn size(text: &str) -> Result<u64, String> {
+    let wrong = || format!("expected a size such as 64MiB or 1GiB, found {text:?}");
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at_checked(digits).ok_or_else(wrong)?;
+    let shift = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        "t" | "tb" | "tib" => 40,
+        _ => return Err(wrong()),
+    };
+    let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift)).filter(|bytes| *bytes > 0);
+    bytes.ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_of_the_command_line_holds_together() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_and_durations_read_what_people_write() {
+        assert_eq!((size("256MiB"), size("1g"), size("4096")), (Ok(256 << 20), Ok(1 << 30), Ok(4096)));
+        assert!(size("").is_err() && size("12 parsecs").is_err() && size("99999999999T").is_err() && size("0").is_err());
+        assert_eq!((duration("2h"), duration("90s")), (Ok(Duration::from_secs(7200)), Ok(Duration::from_secs(90))));
+        assert!(duration("soon").is_err() && duration("-5s").is_err());
+    }
+}

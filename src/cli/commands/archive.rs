@@ -1,0 +1,88 @@
+//! What several commands do first: find the archive that is meant, and open it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::cli::args::ArchiveArg;
+use crate::cli::failure::Failure;
+use crate::cli::ui::Ui;
+use kindpack::archive_file::ArchiveFile;
+use kindpack::model::Namespace;
+use kindpack::store::{DirStore, Location, ObjectInfo, Store, StoreError};
+
+/// An archive that was found: its store, its name there, and what to call it.
+pub struct Found {
+    pub store: Arc<dyn Store>,
+    pub object: ObjectInfo,
+    pub title: String,
+}
+
+/// The local path of a location; buckets are for a later version.
+pub fn local<'a>(what: &str, location: &'a Location) -> Result<&'a Path, Failure> {
+    match location {
+        Location::Local(path) => Ok(path),
+        Location::Bucket { .. } => {
+            Err(Failure::not_yet(what, &location.to_string()).hint("copy it here first: gcloud storage cp -r gs://BUCKET/NAME ."))
+        }
+    }
+}
+
+/// Finds the archive that an argument means; one that ends in `/` is the newest there.
+pub async fn find(ui: &Ui, what: &str, arg: &ArchiveArg) -> Result<Found, Failure> {
+    find_at(ui, what, &arg.archive, arg.of.as_deref()).await
+}
+
+/// As [`find`], from the parts of the argument.
+pub async fn find_at(ui: &Ui, what: &str, location: &Location, of: Option<&str>) -> Result<Found, Failure> {
+    let path = local(what, location)?;
+    if location.is_folder_name() {
+        return newest(ui, what, path, of).await;
+    }
+    if of.is_some() {
+        return Err(Failure::usage(what, format!("--of: expected an ARCHIVE that ends in \"/\", found {location}")));
+    }
+    let (folder, name) =
+        Location::split_local(path).ok_or_else(|| Failure::usage(what, format!("{location}: expected the name of an archive, found none")))?;
+    let store: Arc<dyn Store> = Arc::new(DirStore::new(folder));
+    let object = store.stat(&name).await.map_err(|error| {
+        let failure = Failure::store(what, &error);
+        if path.is_dir() { failure.hint(format!("{location}/ means the newest archive in that folder")) } else { failure }
+    })?;
+    Ok(Found { store, object, title: location.to_string() })
+}
+
+/// The newest archive of a folder by its name, `{namespace}_backup_{YYYYMMDDHHMMSS}.zip`.
+async fn newest(ui: &Ui, what: &str, folder: &Path, of: Option<&str>) -> Result<Found, Failure> {
+    let store: Arc<dyn Store> = Arc::new(DirStore::new(folder));
+    let objects = store.list().await.map_err(|error| Failure::store(what, &error))?;
+    let of = of.map(|of| match Namespace::from_spelling(of) {
+        namespace if namespace.is_default() => "default".to_owned(),
+        namespace => namespace.as_str().to_owned(),
+    });
+    let wanted = |name: &str| {
+        let (namespace, id) = name.strip_suffix(".zip")?.rsplit_once("_backup_")?;
+        let fits = id.len() == 14 && id.bytes().all(|digit| digit.is_ascii_digit()) && of.as_deref().is_none_or(|of| of == namespace);
+        fits.then(|| id.to_owned())
+    };
+    let newest = objects.into_iter().filter_map(|object| Some((wanted(&object.name)?, object))).max_by(|a, b| (&a.0, &a.1.name).cmp(&(&b.0, &b.1.name)));
+    let Some((_, object)) = newest else {
+        let namespace = of.unwrap_or_else(|| "NAMESPACE".to_owned());
+        let error = StoreError::NotFound { name: format!("{}/{namespace}_backup_YYYYMMDDHHMMSS.zip", folder.display()), expected: "an archive by that name" };
+        return Err(Failure::store(what, &error));
+    };
+    let title = folder.join(&object.name).display().to_string();
+    ui.remark(format!("the newest archive is {title}"));
+    ui.json_event(&serde_json::json!({"event": "chosen", "archive": title}));
+    Ok(Found { store, object, title })
+}
+
+/// Finds and opens an archive.
+pub async fn open(ui: &Ui, what: &str, arg: &ArchiveArg) -> Result<Arc<ArchiveFile>, Failure> {
+    let Found { store, object, title } = find(ui, what, arg).await?;
+    ArchiveFile::open(store, object, title).await.map(Arc::new).map_err(|error| Failure::archive(what, &error))
+}
+
+/// A path as an absolute one, for documents that are read from elsewhere.
+pub fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}

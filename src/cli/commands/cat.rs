@@ -1,0 +1,57 @@
+//! `kindpack cat ARCHIVE SELECTOR`: entities as REST JSON, one a line.
+
+use std::io::{self, Write as _};
+
+use futures_util::{StreamExt as _, pin_mut};
+use serde_json::json;
+
+use super::archive;
+use crate::cli::args::ArchiveArg;
+use crate::cli::failure::{Code, Failure};
+use crate::cli::{Context, Ended};
+use kindpack::entities;
+use kindpack::entity::rewrite::Rewrite;
+use kindpack::model::{EntryItem, Selector};
+use kindpack::target::{Encoded, Encoder, Encoding};
+
+const WHAT: &str = "cannot print entities";
+
+pub async fn run(context: &Context, arg: &ArchiveArg, selector: Selector) -> Ended {
+    let archive = archive::open(&context.ui, WHAT, arg).await?;
+    let selectors = [selector];
+    let kinds = archive.choose(&selectors).map_err(|selector| {
+        Failure::usage(WHAT, format!("selector {selector}: expected a kind of the archive, found none")).hint("`kindpack list` shows the kinds")
+    })?;
+    let mut count = 0;
+    for kind in kinds {
+        let outputs: Vec<EntryItem> = kind.outputs().cloned().collect();
+        let encoder = Encoder::new(Encoding::JsonLine, Rewrite::identity(), kind.pair());
+        let pieces = entities::read(&archive, &outputs, encoder, 0, &context.workers);
+        pin_mut!(pieces);
+        while let Some(piece) = pieces.next().await {
+            let piece = piece.map_err(|error| Failure::archive(WHAT, &error))?;
+            count += piece.len();
+            match print(&piece, context.ui.is_json()) {
+                // Whoever reads has seen enough.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Code::Done),
+                printed => printed.map_err(|error| Failure::io(WHAT, "standard output", &error))?,
+            }
+        }
+    }
+    context.ui.done(json!({"entities": count}));
+    Ok(Code::Done)
+}
+
+fn print(piece: &Encoded, as_events: bool) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    if !as_events {
+        out.write_all(piece.bytes())?;
+        return out.flush();
+    }
+    for (line, _) in piece.iter() {
+        out.write_all(b"{\"event\":\"entity\",\"entity\":")?;
+        out.write_all(line.trim_ascii_end())?;
+        out.write_all(b"}\n")?;
+    }
+    out.flush()
+}

@@ -1,0 +1,113 @@
+//! `kindpack demo`: the whole way on the fixture that the program carries. Each command is shown and then run as it is shown.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use include_dir::{Dir, include_dir};
+use serde_json::json;
+use tokio::process::Command;
+
+use super::pack::shell;
+use crate::cli::failure::{Code, Failure};
+use crate::cli::{Context, Ended};
+use kindpack::emulator::{self, EmulatorError};
+
+const WHAT: &str = "cannot show the demo";
+
+/// Genuine exports of the Datastore emulator: 9 kinds in 3 namespaces, 258 entities.
+static EXPORTS: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/fixtures/managed");
+
+/// The demo as it runs: a folder of its own, and how the program is called there.
+struct Demo<'a> {
+    context: &'a Context,
+    folder: PathBuf,
+    program: PathBuf,
+}
+
+pub async fn run(context: &Context) -> Ended {
+    let folder = tempfile::Builder::new().prefix("kindpack-demo-").tempdir().map_err(|error| Failure::io(WHAT, "temporary folder", &error))?.keep();
+    let program = std::env::current_exe().map_err(|error| Failure::io(WHAT, "own program", &error))?;
+    let demo = Demo { context, folder, program };
+    lay_out(&EXPORTS, &demo.folder.join("exports"))?;
+    let say = |text: &str| context.ui.say(text);
+
+    say("A backup as the nightly job leaves it: one export for each kind of each namespace, in a folder of its own.");
+    say(&format!("They were made by Google's Datastore emulator. Everything below can be typed again in\n  cd {}", shell(&demo.folder.display().to_string())));
+    say(&format!("  alias kindpack={}", shell(&demo.program.display().to_string())));
+
+    say("\n1. Pack them into one zip. Each export is proved whole first: finish marks, checksums, counts.");
+    demo.kindpack(&["pack", "exports", "backup.zip"]).await?;
+    say("\n2. What is in it? (Any unzip opens it, too.)");
+    demo.kindpack(&["list", "backup.zip"]).await?;
+    say("\n3. Is every byte as it must be?");
+    demo.kindpack(&["verify", "backup.zip"]).await?;
+    say("\n4. In which order is it restored, and why? Nothing is touched yet.");
+    demo.kindpack(&["plan", "backup.zip", "--target", "ndjson:restored", "-o", "plan.json"]).await?;
+    say("\n5. Carry exactly that plan out: here into files of JSON, one for each kind.");
+    demo.kindpack(&["restore", "plan.json"]).await?;
+
+    let emulator = demo.emulator().await?;
+    say(&format!("\nAll of it is in {}; remove that folder when you have seen enough.", demo.folder.display()));
+    say("Next: kindpack pack YOUR_EXPORTS backup.zip   (kindpack --help shows the rest)");
+    context.ui.done(json!({"folder": demo.folder.display().to_string(), "emulator": emulator}));
+    Ok(Code::Done)
+}
+
+fn lay_out(dir: &Dir<'_>, folder: &Path) -> Result<(), Failure> {
+    for file in dir.files() {
+        // Beside the exports lies a list for tests, which no bucket would hold.
+        if file.path() == Path::new("summary.json") {
+            continue;
+        }
+        let path = folder.join(file.path());
+        let written = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&path, file.contents()));
+        written.map_err(|error| Failure::io(WHAT, path.display(), &error))?;
+    }
+    dir.dirs().try_for_each(|dir| lay_out(dir, folder))
+}
+
+impl Demo<'_> {
+    /// Shows a command and runs it.
+    async fn kindpack(&self, args: &[&str]) -> Result<(), Failure> {
+        let words: Vec<String> = args.iter().map(|word| shell(word)).collect();
+        self.context.ui.say(format!("$ kindpack {}", words.join(" ")));
+        let mut command = Command::new(&self.program);
+        command.args(args).current_dir(&self.folder).env_remove("DATASTORE_EMULATOR_HOST").kill_on_drop(true);
+        if self.context.ui.is_json() {
+            command.arg("--json");
+        }
+        if self.context.ui.is_quiet() {
+            command.arg("--quiet");
+        }
+        let status = command.status().await.map_err(|error| Failure::io(WHAT, self.program.display(), &error))?;
+        if status.success() {
+            return Ok(());
+        }
+        Err(Failure::own(WHAT, format!("kindpack {}: expected exit 0, found {status}", words.join(" "))))
+    }
+
+    /// The last act, where Google's emulator is there.
+    async fn emulator(&self) -> Result<bool, Failure> {
+        let say = |text: &str| self.context.ui.say(text);
+        let project = self.folder.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
+        let restore = |host: String| format!("emulator:{}@{host}", project.replace('.', "-"));
+        if let Some(host) = std::env::var("DATASTORE_EMULATOR_HOST").ok().filter(|host| !host.is_empty()) {
+            say(&format!("\n6. Into the Datastore emulator that runs at {host}, as a project of its own, and every entity compared."));
+            self.kindpack(&["restore", "backup.zip", "--target", &restore(host), "--check", "all"]).await?;
+            return Ok(true);
+        }
+        match emulator::find() {
+            Ok(installed) => {
+                say("\n6. Into Google's Datastore emulator, which is installed here: one is started for the demo, and every entity is compared.");
+                let running = installed.start().await.map_err(|error| Failure::new(Code::Service, WHAT, error.to_string()))?;
+                self.kindpack(&["restore", "backup.zip", "--target", &restore(running.host().to_owned()), "--check", "all"]).await?;
+                running.stop().await;
+                Ok(true)
+            }
+            Err(error @ (EmulatorError::Missing { .. } | EmulatorError::NoStart { .. })) => {
+                say(&format!("\n6. Left out: a restore into Google's Datastore emulator. {error}."));
+                Ok(false)
+            }
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! `kindpack list ARCHIVE`: the kinds, or with `--json` the manifest as it stands in the archive.
+
+use super::archive;
+use crate::cli::args::ArchiveArg;
+use crate::cli::failure::Code;
+use crate::cli::{Context, Ended, ui};
+use kindpack::model::{ExportFormat, Manifest};
+
+pub async fn run(context: &Context, arg: &ArchiveArg) -> Ended {
+    let archive = archive::open(&context.ui, "cannot list", arg).await?;
+    let manifest = archive.manifest();
+    if context.ui.is_json() {
+        ui::print_text(&manifest.to_json());
+        return Ok(Code::Done);
+    }
+    context.ui.result(table(context, manifest));
+    let totals = &manifest.totals;
+    let project = if manifest.backup.project.is_empty() { "no project".to_owned() } else { format!("project {}", manifest.backup.project) };
+    context.ui.say(format!(
+        "\nbackup {} of {project}: {}, {}, {} of {}",
+        manifest.backup.id,
+        ui::counted(totals.kinds, "kind", "kinds"),
+        ui::counted(totals.entities, "entity", "entities"),
+        ui::counted(totals.entries, "file", "files"),
+        ui::bytes(totals.bytes)
+    ));
+    if !manifest.empty_exports.is_empty() {
+        context.ui.say(format!("{} without entities, of kinds that are written nowhere", ui::counted(manifest.empty_exports.len() as u64, "export", "exports")));
+    }
+    Ok(Code::Done)
+}
+
+fn table(context: &Context, manifest: &Manifest) -> String {
+    let rows = manifest.kinds.iter().map(|kind| {
+        let format = match kind.format {
+            ExportFormat::ManagedExport => "managed export",
+            ExportFormat::LegacyBackup => "legacy backup",
+        };
+        let finished = kind.finished.map_or_else(|| "-".to_owned(), |finished| finished.to_string());
+        vec![
+            kind.namespace.to_string(),
+            kind.kind.to_string(),
+            ui::count(kind.entities),
+            ui::bytes(kind.bytes),
+            kind.entries.len().to_string(),
+            format.to_owned(),
+            finished,
+        ]
+    });
+    context.ui.table(&["NAMESPACE", "KIND", "ENTITIES", "BYTES", "FILES", "FORMAT", "FINISHED"], &[2, 3, 4], rows)
+}

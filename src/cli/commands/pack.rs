@@ -1,0 +1,139 @@
+//! `kindpack pack SOURCE ARCHIVE`.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::json;
+
+use super::archive::local;
+use crate::cli::args::{MethodArg, PackArgs};
+use crate::cli::failure::{Code, Failure};
+use crate::cli::{Context, Ended, ui};
+use kindpack::model::{Method, Selector};
+use kindpack::observe::{Event, Observer as _};
+use kindpack::pack::{ArchiveName, Options, PackError, Packed, Wanted, pack};
+use kindpack::store::{DirStore, Location, Store};
+
+const WHAT: &str = "cannot pack";
+
+pub async fn run(context: &Context, args: PackArgs) -> Ended {
+    let ui = &context.ui;
+    let source_path = local(WHAT, &args.source)?;
+    let archive_path = local(WHAT, &args.archive)?;
+    refuse_inside(source_path, archive_path)?;
+    let (folder, name) = if args.archive.is_folder_name() {
+        (archive_path.to_owned(), ArchiveName::Chosen)
+    } else {
+        let (folder, name) = Location::split_local(archive_path)
+            .ok_or_else(|| Failure::usage(WHAT, format!("{}: expected the name of an archive, found none", args.archive)))?;
+        (folder, ArchiveName::Given(name))
+    };
+    let expect = args.expect.as_deref().map(read_expected).transpose()?.unwrap_or_default();
+    let options = Options {
+        wanted: Wanted { only: args.only, exclude: args.exclude, expect, newest: args.newest },
+        wait: args.wait,
+        method: match args.method {
+            MethodArg::Deflate => Method::Deflate,
+            MethodArg::Store => Method::Store,
+        },
+        level: args.level,
+        overwrite: args.overwrite,
+        dry_run: args.dry_run,
+    };
+    let source: Arc<dyn Store> = Arc::new(DirStore::new(source_path));
+    let dest = DirStore::new(&folder);
+    let begun = Instant::now();
+    let packed = pack(&source, &dest, name, &options, &context.workers, ui.as_ref()).await.map_err(|error| {
+        if let PackError::NotWhole { faults, missing } = &error {
+            for fault in faults {
+                ui.json_problem(Event::class(fault.fault.class), &fault.export, &fault.fault.to_string());
+            }
+            for selector in missing {
+                ui.json_problem("incomplete", &selector.to_string(), "expected a finished export, found none");
+            }
+        }
+        Failure::pack(&error)
+    })?;
+    ui.end();
+    let path = folder.join(&packed.name).display().to_string();
+    tell(context, &packed, &path, begun);
+    Ok(Code::Done)
+}
+
+fn tell(context: &Context, packed: &Packed, path: &str, begun: Instant) {
+    let ui = &context.ui;
+    let Packed { kinds, entities, objects, object_bytes, .. } = packed;
+    let what = format!(
+        "{} with {} in {} of {}",
+        ui::counted(*kinds, "kind", "kinds"),
+        ui::counted(*entities, "entity", "entities"),
+        ui::counted(*objects, "object", "objects"),
+        ui::bytes(*object_bytes)
+    );
+    let Some(sealed) = &packed.sealed else {
+        ui.say(format!("Would pack {what} into {path}; nothing was written."));
+        ui.done(json!({"archive": path, "dry_run": true, "kinds": kinds, "entities": entities, "objects": objects, "bytes": object_bytes}));
+        return;
+    };
+    let (sha256, bytes, seconds) = (sealed.sha256.to_string(), sealed.bytes, begun.elapsed().as_secs_f64());
+    if sealed.was_there {
+        ui.say(format!("{path} was there already, the same to the byte; made its sidecar {path}.sha256."));
+    } else {
+        ui.say(format!("Packed {what}"));
+        ui.say(format!("  into   {path}, {}", ui::bytes(bytes)));
+        ui.say(format!("  sha256 {sha256}"));
+        ui.say(format!("  in     {seconds:.1} s"));
+    }
+    let quoted = shell(path);
+    ui.say(format!("Next: kindpack verify {quoted}   or   kindpack restore {quoted} --target emulator:PROJECT"));
+    ui.done(json!({
+        "archive": path, "sha256": sha256, "bytes": bytes, "kinds": kinds, "entities": entities, "objects": objects,
+        "object_bytes": object_bytes, "seconds": seconds, "was_there": sealed.was_there,
+    }));
+}
+
+/// A word as a shell takes it.
+pub fn shell(word: &str) -> String {
+    let plain = !word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || matches!(c, '/' | '.' | '-' | '_' | ':' | '@' | '='));
+    if plain { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}
+
+/// An archive below SOURCE would be looked at by the next pack.
+fn refuse_inside(source: &Path, archive: &Path) -> Result<(), Failure> {
+    let folder = if archive.is_dir() { archive } else { archive.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")) };
+    let real = |path: &Path| path.canonicalize().ok();
+    match (real(source), real(folder)) {
+        (Some(source), Some(folder)) if folder.starts_with(&source) => Err(Failure::usage(
+            WHAT,
+            format!("{}: expected an ARCHIVE outside SOURCE, found one inside {}", archive.display(), source.display()),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The selectors of an `--expect` file: one a line, `#` begins a comment line.
+fn read_expected(path: &Path) -> Result<Vec<Selector>, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|error| Failure::io(WHAT, path.display(), &error))?;
+    let lines = text.lines().enumerate().map(|(number, line)| (number + 1, line.trim())).filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+    let selectors: Result<Vec<Selector>, Failure> = lines
+        .map(|(number, line)| line.parse().map_err(|error| Failure::usage(WHAT, format!("{} line {number}: {error}", path.display()))))
+        .collect();
+    match selectors {
+        Ok(selectors) if selectors.is_empty() => {
+            Err(Failure::usage(WHAT, format!("{}: expected a selector a line, found none", path.display())))
+        }
+        selectors => selectors,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_only_where_a_shell_needs_it() {
+        assert_eq!(shell("out/default_backup_20131012063742.zip"), "out/default_backup_20131012063742.zip");
+        assert_eq!(shell("my set's.zip"), r"'my set'\''s.zip'");
+    }
+}

@@ -1,0 +1,53 @@
+//! `kindpack status PLAN`: where a restore stands, by its journal. Nothing is asked of the target.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::restore::{journal_of, load_plan};
+use crate::cli::failure::{Code, Failure};
+use crate::cli::{Context, Ended, ui};
+use kindpack::journal::StepState;
+use kindpack::journal_file::JournalFile;
+
+const WHAT: &str = "cannot show the status";
+
+pub fn run(context: &Context, plan_path: &Path, require_complete: bool, journal: Option<PathBuf>) -> Ended {
+    let ui = &context.ui;
+    let plan = load_plan(WHAT, plan_path)?;
+    let path = journal.unwrap_or_else(|| journal_of(plan_path));
+    let journal = JournalFile::look(&path).map_err(|error| Failure::journal(WHAT, &error))?;
+    journal.check(plan.sha256(), &plan.target.to_string()).map_err(|error| Failure::new(Code::Refused, WHAT, format!("{}: {error}", path.display())))?;
+
+    let mut rows = Vec::new();
+    let mut left = 0;
+    let mut entities = 0;
+    for step in &plan.steps {
+        let status = journal.steps.get(&step.id).cloned().unwrap_or_default();
+        let state = match status.state {
+            StepState::Waiting => "waiting",
+            StepState::Running => "begun",
+            StepState::Done => "done",
+            StepState::Failed => "failed",
+        };
+        left += u64::from(status.state != StepState::Done);
+        entities += status.entities;
+        ui.json_event(&json!({
+            "event": "step", "step": step.id, "namespace": step.to_namespace, "kind": step.kind, "state": state,
+            "entities": status.entities, "of": step.entities, "attempts": status.attempts, "error": status.error,
+        }));
+        let done = format!("{} of {}", ui::count(status.entities), ui::count(step.entities));
+        rows.push(vec![step.id.to_string(), step.to_namespace.to_string(), step.kind.to_string(), state.to_owned(), done, status.error.unwrap_or_default()]);
+    }
+    if !ui.is_json() {
+        ui.result(ui.table(&["STEP", "NAMESPACE", "KIND", "STATE", "ENTITIES", "ERROR"], &[0, 4], rows));
+    }
+    let steps = plan.steps.len() as u64;
+    if require_complete && left > 0 {
+        let why = format!("{}: expected all {steps} steps done, found {left} left", plan_path.display());
+        return Err(Failure::new(Code::Partly, "restore is not complete", why).hint("kindpack restore PLAN goes on"));
+    }
+    ui.say(format!("\n{} of {} done, {} restored into {}", steps - left, ui::counted(steps, "step", "steps"), ui::counted(entities, "entity", "entities"), plan.target));
+    ui.done(json!({"steps": steps, "left": left, "entities": entities, "complete": left == 0}));
+    Ok(Code::Done)
+}

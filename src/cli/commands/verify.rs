@@ -1,0 +1,40 @@
+//! `kindpack verify ARCHIVE`.
+
+use std::time::Instant;
+
+use serde_json::json;
+
+use super::archive::{self, Found};
+use crate::cli::args::VerifyArgs;
+use crate::cli::failure::{Code, Failure};
+use crate::cli::{Context, Ended, ui};
+use kindpack::observe::Observer as _;
+use kindpack::verify::{Depth, any_zip, verify};
+
+pub async fn run(context: &Context, args: VerifyArgs) -> Ended {
+    let ui = &context.ui;
+    let Found { store, object, title } = archive::find(ui, "cannot verify", &args.archive).await?;
+    let bytes = object.len;
+    let begun = Instant::now();
+    let report = if args.any_zip {
+        any_zip(store, object, title.clone(), ui.as_ref()).await
+    } else {
+        let depth = match (args.quick, args.only.is_empty()) {
+            (true, _) => Depth::Quick,
+            (false, true) => Depth::Full,
+            (false, false) => Depth::Only(args.only),
+        };
+        verify(store, object, title.clone(), depth, &context.workers, ui.as_ref()).await
+    };
+    let report = report.map_err(|error| Failure::verify(&error))?;
+    ui.end();
+    if !report.problems.is_empty() {
+        return Err(Failure { code: Code::Damaged, what: "verify".to_owned(), why: report.problems, hint: None });
+    }
+    let seen = if args.quick { "structure and manifest of " } else { "" };
+    let entities = if args.any_zip { String::new() } else { format!(", {}", ui::counted(report.entities, "entity", "entities")) };
+    let seconds = begun.elapsed().as_secs_f64();
+    ui.say(format!("{title}: {seen}{}{entities}, {}: all as it must be ({seconds:.1} s)", ui::counted(report.entries, "entry", "entries"), ui::bytes(bytes)));
+    ui.done(json!({"archive": title, "entries": report.entries, "entities": report.entities, "problems": [], "seconds": seconds}));
+    Ok(Code::Done)
+}

@@ -1,0 +1,236 @@
+//! From the errors of the floors below to a sentence, a hint and an exit code. Matched by variant, never by text.
+
+use std::process::ExitCode;
+
+use kindpack::archive_file::ArchiveError;
+use kindpack::extract::ExtractError;
+use kindpack::journal_file::JournalFileError;
+use kindpack::pack::PackError;
+use kindpack::plan::{PlanClass, PlanError};
+use kindpack::restore::RestoreError;
+use kindpack::store::{LocationError, StoreError};
+use kindpack::target::TargetError;
+use kindpack::verify::VerifyError;
+use kindpack::workers::WorkerLost;
+
+/// The exit codes of the contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Code {
+    Done = 0,
+    Own = 1,
+    Usage = 2,
+    Incomplete = 3,
+    Damaged = 4,
+    Refused = 5,
+    Service = 6,
+    Partly = 7,
+    Steps = 8,
+    Interrupted = 130,
+    Terminated = 143,
+}
+
+impl From<Code> for ExitCode {
+    fn from(code: Code) -> Self {
+        ExitCode::from(code as u8)
+    }
+}
+
+/// A command that failed: what could not be done and why, all of it, and what may help.
+#[derive(Debug)]
+pub struct Failure {
+    pub code: Code,
+    /// What could not be done, such as `cannot pack`.
+    pub what: String,
+    /// Why, one sentence a line; the first says it in short.
+    pub why: Vec<String>,
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    pub fn new(code: Code, what: impl Into<String>, why: impl Into<String>) -> Self {
+        Failure { code, what: what.into(), why: vec![why.into()], hint: None }
+    }
+
+    /// A fault of kindpack's own.
+    pub fn own(what: &str, why: impl Into<String>) -> Self {
+        Failure::new(Code::Own, what, why)
+    }
+
+    pub fn usage(what: &str, why: impl Into<String>) -> Self {
+        Failure::new(Code::Usage, what, why)
+    }
+
+    /// Something that the contract has and this version has not.
+    pub fn not_yet(what: &str, thing: &str) -> Self {
+        Failure::usage(what, format!("{thing}: expected what this version can do, found what it cannot do yet"))
+    }
+
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The failure as one line, as events carry it.
+    pub fn sentence(&self) -> String {
+        format!("{}: {}", self.what, self.why.join("; "))
+    }
+
+    /// Something of this machine that could not be read or written.
+    pub fn io(what: &str, name: impl std::fmt::Display, error: &std::io::Error) -> Self {
+        let code = if error.kind() == std::io::ErrorKind::NotFound { Code::Usage } else { Code::Service };
+        Failure::new(code, what, format!("{name}: {error}"))
+    }
+
+    pub fn store(what: &str, error: &StoreError) -> Self {
+        let code = match error {
+            StoreError::NotFound { .. } | StoreError::NotAnObject { .. } => Code::Usage,
+            StoreError::Exists { .. } | StoreError::Busy { .. } => Code::Refused,
+            StoreError::Changed { .. } => Code::Incomplete,
+            StoreError::BadName { .. } => Code::Damaged,
+            StoreError::Io { .. } => Code::Service,
+        };
+        let failure = Failure::new(code, what, error.to_string());
+        match error {
+            StoreError::Busy { .. } => failure.hint("wait for the other one, or choose another name"),
+            _ => failure,
+        }
+    }
+
+    pub fn location(what: &str, error: &LocationError) -> Self {
+        Failure::usage(what, error.to_string())
+    }
+
+    pub fn worker(what: &str, error: &WorkerLost) -> Self {
+        Failure::own(what, error.to_string())
+    }
+
+    pub fn archive(what: &str, error: &ArchiveError) -> Self {
+        match error {
+            ArchiveError::Store(error) => Failure::store(what, error),
+            ArchiveError::Worker(error) => Failure::worker(what, error),
+            ArchiveError::NoManifest { .. } => {
+                Failure::new(Code::Damaged, what, error.to_string()).hint("`kindpack verify --any-zip` checks zips that kindpack did not make")
+            }
+            ArchiveError::Structure { .. } | ArchiveError::BadManifest { .. } | ArchiveError::Data { .. } => {
+                Failure::new(Code::Damaged, what, error.to_string()).hint("`kindpack verify` says all that is wrong")
+            }
+        }
+    }
+
+    pub fn pack(error: &PackError) -> Self {
+        const WHAT: &str = "cannot pack";
+        match error {
+            PackError::NotWhole { faults, missing } => {
+                let code = if error.is_damage() { Code::Damaged } else { Code::Incomplete };
+                let mut why: Vec<String> = faults.iter().map(|fault| format!("{}: {}", fault.export, fault.fault)).collect();
+                why.extend(missing.iter().map(|selector| format!("{selector}: expected a finished export, found none")));
+                let mut failure = Failure { code, what: WHAT.to_owned(), why, hint: None };
+                if faults.iter().any(|fault| fault.fault.expected.starts_with("one export of ")) {
+                    failure.hint = Some("--newest takes the newest of two exports of one kind".to_owned());
+                } else if code == Code::Incomplete {
+                    failure.hint = Some("--wait 1h waits for exports that are still being written; --exclude leaves kinds out".to_owned());
+                }
+                failure
+            }
+            PackError::NoExport => Failure::new(Code::Incomplete, WHAT, format!("SOURCE: {error}"))
+                .hint("SOURCE is a folder with *.overall_export_metadata or *.backup_info in it, at any depth"),
+            PackError::NothingChosen => Failure::usage(WHAT, format!("--only/--exclude: {error}")),
+            PackError::Indivisible { .. } => Failure::usage(WHAT, error.to_string()).hint("choose all kinds of that export, or none"),
+            PackError::SeveralOrigins(_) => Failure::usage(WHAT, format!("SOURCE: {error}")).hint("pack each project on its own"),
+            PackError::Taken(_) => Failure::new(Code::Refused, WHAT, error.to_string()).hint("choose another name, or --overwrite"),
+            PackError::SourceChanged(_) => {
+                Failure::new(Code::Incomplete, WHAT, format!("source changed: {error}")).hint("pack again when nothing is written there any more")
+            }
+            PackError::Source(error) => Failure::store(WHAT, error),
+            PackError::Dest(error) => match error {
+                StoreError::NotFound { .. } | StoreError::NotAnObject { .. } => Failure::usage(WHAT, error.to_string()),
+                _ => Failure::store(WHAT, error),
+            },
+            PackError::Seal(error) => Failure::new(Code::Damaged, WHAT, error.to_string()),
+            PackError::Deflate(_) => Failure::own(WHAT, error.to_string()),
+            PackError::Worker(error) => Failure::worker(WHAT, error),
+        }
+    }
+
+    pub fn verify(error: &VerifyError) -> Self {
+        const WHAT: &str = "cannot verify";
+        match error {
+            VerifyError::Store(error) => Failure::store(WHAT, error),
+            VerifyError::ChoosesNothing(_) => Failure::usage(WHAT, error.to_string()).hint("`kindpack list` shows the kinds"),
+            VerifyError::Worker(error) => Failure::worker(WHAT, error),
+        }
+    }
+
+    pub fn extract(error: &ExtractError) -> Self {
+        const WHAT: &str = "cannot extract";
+        match error {
+            ExtractError::Archive(error) => Failure::archive(WHAT, error),
+            ExtractError::Dest(error @ StoreError::Exists { .. }) => {
+                Failure::new(Code::Refused, WHAT, error.to_string()).hint("nothing is overwritten: choose an empty DEST")
+            }
+            ExtractError::Dest(error) => Failure::store(WHAT, error),
+            ExtractError::ChoosesNothing(_) => Failure::usage(WHAT, error.to_string()).hint("`kindpack list` shows the kinds"),
+            ExtractError::SameName(_) => Failure::new(Code::Refused, WHAT, error.to_string()),
+            ExtractError::Worker(error) => Failure::worker(WHAT, error),
+        }
+    }
+
+    pub fn plan(what: &str, error: &PlanError) -> Self {
+        let code = match error.class() {
+            PlanClass::Usage => Code::Usage,
+            PlanClass::Refused => Code::Refused,
+        };
+        let failure = Failure::new(code, what, error.to_string());
+        match error {
+            PlanError::Stale { .. } => failure.hint("make a new plan: `kindpack plan ARCHIVE --target TARGET -o PLAN`"),
+            PlanError::Edited { .. } => failure.hint("steps of a plan may be removed or moved; for anything else make a new one"),
+            PlanError::NothingChosen { .. } => failure.hint("`kindpack list` shows the kinds"),
+            _ => failure,
+        }
+    }
+
+    pub fn target(what: &str, error: &TargetError) -> Self {
+        let code = match error {
+            TargetError::Service { .. } | TargetError::Rejected { .. } | TargetError::Nonsense { .. } | TargetError::Io { .. } => Code::Service,
+            TargetError::TooLarge { .. } => Code::Refused,
+            TargetError::Worker(_) => Code::Own,
+        };
+        let failure = Failure::new(code, what, error.to_string());
+        match error {
+            TargetError::Service { .. } => failure.hint("is it running? The same command goes on where this one stopped"),
+            _ => failure,
+        }
+    }
+
+    pub fn journal(what: &str, error: &JournalFileError) -> Self {
+        let code = match error {
+            JournalFileError::Io { .. } => Code::Service,
+            JournalFileError::Busy { .. } | JournalFileError::Content { .. } => Code::Refused,
+            JournalFileError::Impossible(_) | JournalFileError::Worker(_) => Code::Own,
+        };
+        let failure = Failure::new(code, what, error.to_string());
+        match error {
+            JournalFileError::Content { .. } => failure.hint("--journal keeps the journal of this restore elsewhere"),
+            _ => failure,
+        }
+    }
+
+    pub fn restore(error: &RestoreError) -> Self {
+        const WHAT: &str = "cannot restore";
+        match error {
+            RestoreError::Plan(error) => Failure::plan(WHAT, error),
+            RestoreError::Journal(error) => Failure::journal(WHAT, error),
+            RestoreError::Archive(error) => Failure::archive(WHAT, error),
+            RestoreError::Target(error) => Failure::target(WHAT, error),
+            RestoreError::NotEmpty { .. } => Failure::new(Code::Refused, WHAT, error.to_string())
+                .hint("--into merge overwrites the same keys and leaves other entities; or choose an empty target"),
+            RestoreError::Forgotten { .. } => Failure::new(Code::Refused, WHAT, error.to_string())
+                .hint("if the target was emptied or started anew, begin a new restore: remove the journal, or name another with --journal"),
+            RestoreError::WrongCount { .. } | RestoreError::Differing { .. } => Failure::new(Code::Damaged, WHAT, error.to_string()),
+            RestoreError::SomeFailed { .. } => {
+                Failure::new(Code::Partly, WHAT, error.to_string()).hint("the same command goes on with what failed; `kindpack status PLAN` shows it")
+            }
+        }
+    }
+}

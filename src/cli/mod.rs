@@ -1,0 +1,86 @@
+//! The command line: arguments in; tables, progress, events, hints and exit codes out. The only place that prints.
+
+mod args;
+mod commands;
+mod failure;
+mod ui;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser as _;
+use clap::error::ErrorKind;
+
+use args::Cli;
+use failure::{Code, Failure};
+use kindpack::workers::Workers;
+use ui::Ui;
+
+/// What every command gets.
+pub struct Context {
+    pub ui: Arc<Ui>,
+    pub workers: Workers,
+}
+
+/// How a command ended well: with 0, or with a code that says more and is no failure.
+pub type Ended = Result<Code, Failure>;
+
+/// Reads the arguments, runs the command, chooses the exit code.
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let ui = Arc::new(Ui::new(&cli.global));
+    let jobs = cli.global.jobs.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
+    let context = Context { ui: ui.clone(), workers: Workers::new(jobs, cli.global.memory) };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return ui.fail(&Failure::own("cannot start", error.to_string())),
+    };
+    let ended = runtime.block_on(async {
+        tokio::select! {
+            biased;
+            signal = interrupted() => Err(signal),
+            ended = commands::run(&context, cli.command) => ended,
+        }
+    });
+    // Work that is still under way writes nothing under a final name; it is not waited for.
+    runtime.shutdown_background();
+    match ended {
+        Ok(_) if ui::output_lost() => ui.fail(&Failure::new(Code::Service, "cannot print", "standard output: expected it to take all, found it full")),
+        Ok(code) => code.into(),
+        Err(failure) => ui.fail(&failure),
+    }
+}
+
+/// What clap says of wrong arguments, also as an event where events are asked for.
+fn usage(error: &clap::Error) -> ExitCode {
+    if error.print().is_err() {
+        return Code::Own.into();
+    }
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Code::Done.into(),
+        _ => {
+            if std::env::args_os().any(|arg| arg == "--json") {
+                let sentence = error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+                ui::print_event(&serde_json::json!({"event": "failed", "code": Code::Usage as u8, "error": sentence}));
+            }
+            Code::Usage.into()
+        }
+    }
+}
+
+/// Waits for Ctrl-C or a request to terminate.
+async fn interrupted() -> Failure {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+        // Without handlers the system's own way of ending a process remains.
+        return std::future::pending().await;
+    };
+    let (code, what) = tokio::select! {
+        _ = interrupt.recv() => (Code::Interrupted, "interrupted"),
+        _ = terminate.recv() => (Code::Terminated, "terminated"),
+    };
+    Failure::new(code, what, "stopped cleanly: nothing is half written under a final name").hint("the same command goes on")
+}

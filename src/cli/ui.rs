@@ -1,0 +1,252 @@
+//! What people and machines see: tables, progress bars and sentences, or one JSON event a line.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::{Value, json};
+
+use super::args::Global;
+use super::failure::Failure;
+use kindpack::observe::{Event, Observer};
+
+/// How the program talks.
+pub struct Ui {
+    json: bool,
+    quiet: bool,
+    verbose: bool,
+    bars: bool,
+    colour_out: bool,
+    colour_err: bool,
+    bar: Mutex<Option<ProgressBar>>,
+}
+
+impl Ui {
+    pub fn new(global: &Global) -> Self {
+        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Ui {
+            json: global.json,
+            quiet: global.quiet,
+            verbose: global.verbose,
+            bars: !(global.json || global.quiet || global.no_progress) && io::stderr().is_terminal(),
+            colour_out: !plain && io::stdout().is_terminal(),
+            colour_err: !plain && io::stderr().is_terminal(),
+            bar: Mutex::new(None),
+        }
+    }
+
+    /// Whether output is for machines.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Whether only results and errors are printed.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// Prints a line of the result on standard output, for people.
+    pub fn say(&self, line: impl AsRef<str>) {
+        if !self.json && !self.quiet {
+            print(line.as_ref());
+        }
+    }
+
+    /// Prints what was asked for, also with `--quiet`.
+    pub fn result(&self, text: impl AsRef<str>) {
+        if !self.json {
+            print(text.as_ref());
+        }
+    }
+
+    /// Prints a remark on standard error, for people.
+    pub fn remark(&self, line: impl AsRef<str>) {
+        if !self.json && !self.quiet {
+            self.above_bar(line.as_ref());
+        }
+    }
+
+    /// Prints the last event of a command that ended well.
+    pub fn done(&self, mut event: Value) {
+        if self.json {
+            if let Some(fields) = event.as_object_mut() {
+                fields.insert("event".to_owned(), "done".into());
+            }
+            print_event(&event);
+        }
+    }
+
+    /// Prints an event that is no [`Event`] of the library.
+    pub fn json_event(&self, event: &Value) {
+        if self.json {
+            print_event(event);
+        }
+    }
+
+    /// Prints a problem as an event; people get all of them with the failure.
+    pub fn json_problem(&self, class: &'static str, of: &str, problem: &str) {
+        if self.json {
+            self.event(Event::Problem { class, of: of.to_owned(), problem: problem.to_owned() });
+        }
+    }
+
+    /// Says why a command failed; gives its exit code.
+    pub fn fail(&self, failure: &Failure) -> ExitCode {
+        self.end();
+        if self.json {
+            print_event(&json!({"event": "failed", "code": failure.code as u8, "error": failure.sentence()}));
+        }
+        let name = self.paint_err("1;31", "kindpack:");
+        for why in &failure.why {
+            complain(&format!("{name} {}: {why}", failure.what));
+        }
+        if let Some(hint) = &failure.hint {
+            complain(&format!("{} {hint}", self.paint_err("36", "hint:")));
+        }
+        failure.code.into()
+    }
+
+    /// A heading on standard output.
+    pub fn bold(&self, text: &str) -> String {
+        if self.colour_out { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    fn paint_err(&self, style: &str, text: &str) -> String {
+        if self.colour_err { format!("\x1b[{style}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    /// A table that lines up: columns of numbers to the right.
+    pub fn table(&self, heads: &[&str], right: &[usize], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(heads.iter().copied());
+        for row in rows {
+            table.add_row(row);
+        }
+        for (index, column) in table.column_iter_mut().enumerate() {
+            column.set_padding((0, 2));
+            if right.contains(&index) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        // Bold only when the columns stand: escape sequences have no width.
+        let lines = table.lines().map(|line| line.trim_end().to_owned()).enumerate();
+        lines.map(|(number, line)| if number == 0 { self.bold(&line) } else { line }).collect::<Vec<_>>().join("\n")
+    }
+
+    fn above_bar(&self, line: &str) {
+        match &*self.bar.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(bar) => bar.suspend(|| complain(line)),
+            None => complain(line),
+        }
+    }
+}
+
+impl Observer for Ui {
+    fn event(&self, event: Event) {
+        if self.json {
+            // Serializing an event cannot fail: it holds texts and numbers.
+            print_event(&serde_json::to_value(&event).unwrap_or_default());
+            return;
+        }
+        match event {
+            Event::Set { exports, chosen, foreign, superseded } => {
+                if self.verbose {
+                    self.remark(format!("{exports} exports found, {chosen} to pack, {foreign} objects that belong to none"));
+                }
+                for title in superseded {
+                    self.remark(format!("left out, a newer one is packed: {title}"));
+                }
+            }
+            Event::Waiting { waiting_for } => self.remark(format!("waiting for {}", waiting_for.join(", "))),
+            Event::StepStarted { step, namespace, kind, entities, resumed } => {
+                if self.verbose {
+                    let from = if resumed > 0 { format!(", {resumed} of them by an earlier run") } else { String::new() };
+                    self.remark(format!("step {step}: {namespace}/{kind}, {entities} entities{from}"));
+                }
+            }
+            Event::StepFailed { step, namespace, kind, error } => self.remark(format!("step {step}: {namespace}/{kind} failed: {error}")),
+            // The failure at the end, or the table, tells these.
+            Event::Problem { .. } | Event::Extracted { .. } | Event::StepFinished { .. } => {}
+        }
+    }
+
+    fn begin(&self, phase: &'static str, total: u64) {
+        if !self.bars || total == 0 {
+            return;
+        }
+        let template = if phase == "restoring" {
+            "{msg:>10} {bar:30} {human_pos}/{human_len} entities  {per_sec}  {eta} left"
+        } else {
+            "{msg:>10} {bar:30} {bytes}/{total_bytes}  {binary_bytes_per_sec}  {eta} left{prefix}"
+        };
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10)).with_style(style.progress_chars("━━╌"));
+        bar.set_message(phase);
+        bar.enable_steady_tick(Duration::from_millis(200));
+        *self.bar.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar);
+    }
+
+    fn advance(&self, done: u64, _: u64) {
+        if let Some(bar) = &*self.bar.lock().unwrap_or_else(PoisonError::into_inner) {
+            bar.inc(done);
+        }
+    }
+
+    fn end(&self) {
+        if let Some(bar) = self.bar.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Bytes for people, such as `338.4 KiB`.
+pub fn bytes(bytes: u64) -> String {
+    HumanBytes(bytes).to_string()
+}
+
+/// A number with separators, such as `20,000`.
+pub fn count(number: u64) -> String {
+    HumanCount(number).to_string()
+}
+
+/// A number with its noun, such as `1 kind` or `27 kinds`.
+pub fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{} {}", count(number), if number == 1 { one } else { many })
+}
+
+/// Prints one event.
+pub fn print_event(event: &Value) {
+    print(&event.to_string());
+}
+
+/// Whether standard output could not take what was printed, for another reason than that its reader has gone away.
+static OUTPUT_LOST: AtomicBool = AtomicBool::new(false);
+
+/// Whether something that was printed is lost.
+pub fn output_lost() -> bool {
+    OUTPUT_LOST.load(Ordering::Relaxed)
+}
+
+/// Prints to standard output. A reader that has gone away does not stop the work.
+fn print(text: &str) {
+    let mut out = io::stdout().lock();
+    let line_end: &[u8] = if text.ends_with('\n') { b"" } else { b"\n" };
+    match out.write_all(text.as_bytes()).and_then(|()| out.write_all(line_end)).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => OUTPUT_LOST.store(true, Ordering::Relaxed),
+        _ => {}
+    }
+}
+
+/// Prints to standard error, as far as that can be.
+fn complain(line: &str) {
+    writeln!(io::stderr(), "{line}").ok();
+}
+
+/// Prints a document as it is.
+pub fn print_text(text: &str) {
+    print(text);
+}

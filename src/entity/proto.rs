@@ -1,0 +1,726 @@
+//! `EntityProto`, the form of an entity in an export (docs/formats.md, section 5): read without copying, written back.
+//!
+//! Knows keys, properties and values as they are stored. Must not know what the Datastore API makes of them: that is for `rest`.
+
+use std::borrow::Cow;
+
+use super::rewrite::Rewrite;
+use super::wire::{Fields, WireError, WireFault, put_bytes, put_double, put_group, put_int, put_message, put_uint, put_unless_empty};
+
+/// Entities inside entities that are read. Datastore itself ends at 20.
+pub const EMBEDDED_DEPTH_MAX: usize = 32;
+
+/// Meanings that the reader itself needs; `rest` knows the others.
+pub(super) const MEANING_ENTITY: u64 = 19;
+pub(super) const MEANING_EMPTY_LIST: u64 = 24;
+/// The `meaning_uri` of a value that an old SDK compressed.
+pub(super) const URI_ZLIB: &str = "ZLIB";
+
+/// A record that is not an `EntityProto`. Says where and why, and never which value stands there.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("entity at byte {offset}: {reason}")]
+pub struct ProtoError {
+    /// Where the fault stands, in bytes from the record's start.
+    pub offset: usize,
+    /// What is wrong there.
+    pub reason: ProtoFault,
+}
+
+/// What is wrong with a record.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProtoFault {
+    /// The bytes are no protobuf message, or not this one.
+    #[error(transparent)]
+    Wire(WireFault),
+    /// Entities embedded in entities, deeper than any that Datastore keeps.
+    #[error("expected embedded entities of at most {EMBEDDED_DEPTH_MAX} levels, found more")]
+    TooDeep,
+    /// A path element with both, so that nobody knows which entity is meant.
+    #[error("expected an id or a name in a key, found both")]
+    IdAndName,
+    /// An entity that cannot be addressed.
+    #[error("expected a complete key, found {found}")]
+    IncompleteKey {
+        /// What the key lacks.
+        found: &'static str,
+    },
+}
+
+impl From<WireError> for ProtoError {
+    fn from(error: WireError) -> Self {
+        ProtoError { offset: error.offset, reason: ProtoFault::Wire(error.reason) }
+    }
+}
+
+/// An entity: a key and properties.
+///
+/// What is read nests at most [`EMBEDDED_DEPTH_MAX`] levels, on which the writers rely; whoever adds levels by hand keeps to that.
+/// `Debug` shows values, so it is for tests and never for messages.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Entity<'a> {
+    /// The key. Embedded entities may have one whose app is empty, which counts as none.
+    pub key: Option<Key<'a>>,
+    /// The properties: indexed ones first, each group in stored order. An array is several properties with one name.
+    pub properties: Vec<Property<'a>>,
+}
+
+/// A key as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Key<'a> {
+    /// The project, with a prefix such as `s~` in exports of the service.
+    pub app: &'a str,
+    /// The namespace; empty for the default one.
+    pub namespace: &'a str,
+    /// The database; empty for the default one.
+    pub database: &'a str,
+    /// From the root to the entity itself.
+    pub path: Vec<PathElement<'a>>,
+}
+
+/// One step of a key's path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PathElement<'a> {
+    /// The kind.
+    pub kind: &'a str,
+    /// The id or name.
+    pub id: Id<'a>,
+}
+
+/// What tells entities of one kind and parent apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Id<'a> {
+    /// Nothing yet: an incomplete key, which only embedded entities may have.
+    None,
+    /// An id; negative ones occur.
+    Number(i64),
+    /// A name.
+    Name(&'a str),
+}
+
+/// One value under a name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Property<'a> {
+    /// The name.
+    pub name: &'a str,
+    /// Whether the value is in the indexes.
+    pub indexed: bool,
+    /// Whether it is an element of an array, even of an array of one.
+    pub multiple: bool,
+    /// The meaning's number (docs/formats.md, section 5); 0 is none.
+    pub meaning: u64,
+    /// `ZLIB` for a compressed blob, else empty.
+    pub meaning_uri: &'a str,
+    /// The value.
+    pub value: Value<'a>,
+}
+
+/// A stored value.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value<'a> {
+    /// Null, and the value of an empty array.
+    Null,
+    /// A boolean.
+    Boolean(bool),
+    /// An integer, or microseconds since 1970.
+    Integer(i64),
+    /// A double.
+    Double(f64),
+    /// A reference to another entity.
+    Reference(Key<'a>),
+    /// Text or a blob; the meaning tells.
+    Bytes(Cow<'a, [u8]>),
+    /// An entity in this one.
+    Entity(Box<Entity<'a>>),
+    /// A place on the earth.
+    Point {
+        /// Latitude in degrees.
+        x: f64,
+        /// Longitude in degrees.
+        y: f64,
+    },
+    /// A user of the old users service.
+    User(Box<User<'a>>),
+}
+
+/// A user of the old users service.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct User<'a> {
+    /// The address.
+    pub email: Option<&'a str>,
+    /// Who vouches for the address.
+    pub auth_domain: Option<&'a str>,
+    /// A name to show; the API has no place for it.
+    pub nickname: Option<&'a str>,
+    /// An internal number; the API refuses it.
+    pub gaiaid: Option<i64>,
+    /// The user's id as applications see it.
+    pub obfuscated_gaiaid: Option<&'a str>,
+    /// An `OpenID` identity.
+    pub federated_identity: Option<&'a str>,
+    /// Who vouches for that identity.
+    pub federated_provider: Option<&'a str>,
+}
+
+impl<'a> Entity<'a> {
+    /// Reads one record of an output.
+    ///
+    /// Tolerant about keys: see [`Key::is_complete`]. Unknown fields are skipped. Of several values in one property the first of boolean,
+    /// integer, double, reference, bytes, point, user counts, without its meaning, as in the emulator.
+    pub fn parse(record: &'a [u8]) -> Result<Self, ProtoError> {
+        Entity::read(Fields::new(record), 0)
+    }
+
+    fn read(fields: Fields<'a>, depth: usize) -> Result<Self, ProtoError> {
+        check_depth(&fields, depth)?;
+        let mut entity = Entity::default();
+        for field in fields {
+            let field = field?;
+            match field.number {
+                ENTITY_KEY => entity.key = Some(Key::read(field.bytes()?, KeyForm::Message)?),
+                ENTITY_PROPERTY => entity.properties.push(Property::read(field.bytes()?, true, depth)?),
+                ENTITY_RAW_PROPERTY => entity.properties.push(Property::read(field.bytes()?, false, depth)?),
+                _ => {}
+            }
+        }
+        entity.properties.sort_by_key(|property| !property.indexed);
+        Ok(entity)
+    }
+
+    /// The key, unless its app is empty: then the entity is embedded and has none.
+    pub fn own_key(&self) -> Option<&Key<'a>> {
+        self.key.as_ref().filter(|key| !key.app.is_empty())
+    }
+}
+
+pub(super) const ENTITY_KEY: u32 = 13;
+pub(super) const ENTITY_PROPERTY: u32 = 14;
+pub(super) const ENTITY_RAW_PROPERTY: u32 = 15;
+const ENTITY_GROUP: u32 = 16;
+
+pub(super) fn check_depth(fields: &Fields<'_>, depth: usize) -> Result<(), ProtoError> {
+    if depth > EMBEDDED_DEPTH_MAX {
+        return Err(ProtoError { offset: fields.offset(), reason: ProtoFault::TooDeep });
+    }
+    Ok(())
+}
+
+impl<'a> Key<'a> {
+    /// The project, without a prefix such as `s~`.
+    pub fn project(&self) -> &'a str {
+        project_of(self.app)
+    }
+
+    /// Whether the key addresses one entity: each path element has a kind and an id or name.
+    pub fn is_complete(&self) -> bool {
+        !self.path.is_empty() && self.path.iter().all(PathElement::is_complete)
+    }
+
+    fn read(fields: Fields<'a>, form: KeyForm) -> Result<Self, ProtoError> {
+        let mut path = Vec::new();
+        let partition = read_key(fields, form, |element| path.push(element))?;
+        Ok(Key { app: partition.app, namespace: partition.namespace, database: partition.database, path })
+    }
+}
+
+impl PathElement<'_> {
+    /// Whether it has a kind and an id or name. Datastore has no id 0 and no empty name.
+    pub fn is_complete(&self) -> bool {
+        !self.kind.is_empty() && !matches!(self.id, Id::None | Id::Number(0) | Id::Name(""))
+    }
+}
+
+pub(super) fn project_of(app: &str) -> &str {
+    app.split_once('~').map_or(app, |(_, project)| project)
+}
+
+/// The two forms of a key: a message of its own, and a group in a value, with other numbers for the same things.
+#[derive(Clone, Copy)]
+pub(super) enum KeyForm {
+    Message,
+    Group,
+}
+
+/// Where a key belongs.
+#[derive(Default)]
+pub(super) struct Partition<'a> {
+    pub app: &'a str,
+    pub namespace: &'a str,
+    pub database: &'a str,
+}
+
+/// Reads a key, handing out its path element by element.
+pub(super) fn read_key<'a>(
+    fields: Fields<'a>,
+    form: KeyForm,
+    mut on_element: impl FnMut(PathElement<'a>),
+) -> Result<Partition<'a>, ProtoError> {
+    let mut partition = Partition::default();
+    for field in fields {
+        let field = field?;
+        match (field.number, form) {
+            (13, _) => partition.app = field.text()?,
+            (20, _) => partition.namespace = field.text()?,
+            (23, _) => partition.database = field.text()?,
+            (14, KeyForm::Group) => on_element(read_element(field.group()?, [15, 16, 17])?),
+            (14, KeyForm::Message) => {
+                for element in field.bytes()? {
+                    let element = element?;
+                    if element.number == 1 {
+                        on_element(read_element(element.group()?, [2, 3, 4])?);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(partition)
+}
+
+fn read_element<'a>(fields: Fields<'a>, [kind, id, name]: [u32; 3]) -> Result<PathElement<'a>, ProtoError> {
+    let mut element = PathElement { kind: "", id: Id::None };
+    let (mut number, mut text) = (None, None);
+    for field in fields {
+        let field = field?;
+        match field.number {
+            n if n == kind => element.kind = field.text()?,
+            n if n == id => number = Some(field.signed()?),
+            n if n == name => text = Some(field.text()?),
+            _ => {}
+        }
+    }
+    element.id = match (number, text) {
+        (None, None) => Id::None,
+        (Some(number), None) => Id::Number(number),
+        (None, Some(name)) => Id::Name(name),
+        (Some(_), Some(_)) => return Err(ProtoError { offset: fields.offset(), reason: ProtoFault::IdAndName }),
+    };
+    Ok(element)
+}
+
+/// A property whose value is found but not yet decoded: what the decoder and the scan have in common.
+pub(super) struct RawProperty<'a> {
+    name: &'a str,
+    multiple: bool,
+    meaning: u64,
+    meaning_uri: &'a str,
+    pub value: RawValue<'a>,
+}
+
+pub(super) enum RawValue<'a> {
+    Null,
+    Boolean(bool),
+    Integer(i64),
+    Double(f64),
+    Reference(Fields<'a>),
+    Bytes(Fields<'a>),
+    Entity(Fields<'a>),
+    Point { x: f64, y: f64 },
+    User(Fields<'a>),
+}
+
+impl<'a> RawProperty<'a> {
+    pub fn read(fields: Fields<'a>) -> Result<Self, ProtoError> {
+        let mut property = RawProperty { name: "", multiple: false, meaning: 0, meaning_uri: "", value: RawValue::Null };
+        let mut several = false;
+        for field in fields {
+            let field = field?;
+            match field.number {
+                1 => property.meaning = field.varint()?,
+                2 => property.meaning_uri = field.text()?,
+                3 => property.name = field.text()?,
+                4 => property.multiple = field.varint()? != 0,
+                5 => (property.value, several) = RawValue::read(field.bytes()?)?,
+                _ => {}
+            }
+        }
+        if several && property.meaning != MEANING_EMPTY_LIST {
+            (property.meaning, property.meaning_uri) = (0, "");
+        }
+        if let RawValue::Bytes(bytes) = property.value
+            && property.meaning == MEANING_ENTITY
+            && property.meaning_uri != URI_ZLIB
+        {
+            property.value = RawValue::Entity(bytes);
+        }
+        Ok(property)
+    }
+}
+
+impl<'a> RawValue<'a> {
+    /// Reads a value, and whether there was more than one; of several the one with the lowest rank counts.
+    fn read(fields: Fields<'a>) -> Result<(Self, bool), ProtoError> {
+        let mut best = (u8::MAX, RawValue::Null);
+        let mut several = false;
+        for field in fields {
+            let field = field?;
+            let (rank, value) = match field.number {
+                2 => (0, RawValue::Boolean(field.varint()? != 0)),
+                1 => (1, RawValue::Integer(field.signed()?)),
+                4 => (2, RawValue::Double(field.double()?)),
+                12 => (3, RawValue::Reference(field.group()?)),
+                3 => (4, RawValue::Bytes(field.bytes()?)),
+                5 => (5, RawValue::point(field.group()?)?),
+                8 => (6, RawValue::User(field.group()?)),
+                _ => continue,
+            };
+            several |= best.0 != u8::MAX && best.0 != rank;
+            if rank <= best.0 {
+                best = (rank, value);
+            }
+        }
+        Ok((best.1, several))
+    }
+
+    fn point(fields: Fields<'a>) -> Result<Self, WireError> {
+        let (mut x, mut y) = (0.0, 0.0);
+        for field in fields {
+            let field = field?;
+            match field.number {
+                6 => x = field.double()?,
+                7 => y = field.double()?,
+                _ => {}
+            }
+        }
+        Ok(RawValue::Point { x, y })
+    }
+}
+
+impl<'a> Property<'a> {
+    fn read(fields: Fields<'a>, indexed: bool, depth: usize) -> Result<Self, ProtoError> {
+        let RawProperty { name, multiple, meaning, meaning_uri, value } = RawProperty::read(fields)?;
+        let value = match value {
+            RawValue::Null => Value::Null,
+            RawValue::Boolean(boolean) => Value::Boolean(boolean),
+            RawValue::Integer(integer) => Value::Integer(integer),
+            RawValue::Double(double) => Value::Double(double),
+            RawValue::Reference(fields) => Value::Reference(Key::read(fields, KeyForm::Group)?),
+            RawValue::Bytes(bytes) => Value::Bytes(Cow::Borrowed(bytes.bytes())),
+            RawValue::Entity(fields) => Value::Entity(Box::new(Entity::read(fields, depth + 1)?)),
+            RawValue::Point { x, y } => Value::Point { x, y },
+            RawValue::User(fields) => Value::User(Box::new(User::read(fields)?)),
+        };
+        Ok(Property { name, indexed, multiple, meaning, meaning_uri, value })
+    }
+}
+
+impl<'a> User<'a> {
+    pub(super) fn read(fields: Fields<'a>) -> Result<Self, ProtoError> {
+        let mut user = User::default();
+        for field in fields {
+            let field = field?;
+            match field.number {
+                9 => user.email = Some(field.text()?),
+                10 => user.auth_domain = Some(field.text()?),
+                11 => user.nickname = Some(field.text()?),
+                18 => user.gaiaid = Some(field.signed()?),
+                19 => user.obfuscated_gaiaid = Some(field.text()?),
+                21 => user.federated_identity = Some(field.text()?),
+                22 => user.federated_provider = Some(field.text()?),
+                _ => {}
+            }
+        }
+        Ok(user)
+    }
+}
+
+/// Appends `entity` to `out` as an `EntityProto`, its keys and references moved by `rewrite`.
+///
+/// Under the identity a record of the emulator comes out as it was, byte for byte. Fields that [`Entity::parse`] skips are not written. A key
+/// that gets another project loses the prefix of its app, since that of the new project is not known; importers take both forms.
+pub fn write_entity(entity: &Entity<'_>, rewrite: &Rewrite, out: &mut Vec<u8>) {
+    if let Some(key) = &entity.key {
+        put_message(out, ENTITY_KEY, |out| {
+            put_partition(key, rewrite, out, |out| {
+                put_message(out, 14, |out| key.path.iter().for_each(|element| put_element(element, out)))
+            });
+        });
+    }
+    for indexed in [true, false] {
+        for property in entity.properties.iter().filter(|property| property.indexed == indexed) {
+            put_message(out, if indexed { ENTITY_PROPERTY } else { ENTITY_RAW_PROPERTY }, |out| put_property(property, rewrite, out));
+        }
+    }
+    // An incomplete root is in no group yet.
+    let root = entity.key.as_ref().and_then(|key| key.path.first()).filter(|element| element.is_complete());
+    put_message(out, ENTITY_GROUP, |out| root.into_iter().for_each(|element| put_element(element, out)));
+}
+
+fn put_partition(key: &Key<'_>, rewrite: &Rewrite, out: &mut Vec<u8>, path: impl FnOnce(&mut Vec<u8>)) {
+    let (project, namespace, database) = rewrite.partition(key);
+    put_bytes(out, 13, if project == key.project() { key.app } else { project }.as_bytes());
+    path(out);
+    put_unless_empty(out, 20, namespace);
+    put_unless_empty(out, 23, database);
+}
+
+fn put_element(element: &PathElement<'_>, out: &mut Vec<u8>) {
+    put_group(out, 1, |out| put_step(element, [2, 3, 4], out));
+}
+
+fn put_step(element: &PathElement<'_>, [kind, id, name]: [u32; 3], out: &mut Vec<u8>) {
+    put_bytes(out, kind, element.kind.as_bytes());
+    match element.id {
+        Id::None => {}
+        Id::Number(number) => put_int(out, id, number),
+        Id::Name(text) => put_bytes(out, name, text.as_bytes()),
+    }
+}
+
+fn put_property(property: &Property<'_>, rewrite: &Rewrite, out: &mut Vec<u8>) {
+    if property.meaning != 0 {
+        put_uint(out, 1, property.meaning);
+    }
+    put_unless_empty(out, 2, property.meaning_uri);
+    put_bytes(out, 3, property.name.as_bytes());
+    put_uint(out, 4, u64::from(property.multiple));
+    put_message(out, 5, |out| match &property.value {
+        Value::Null => {}
+        Value::Boolean(boolean) => put_uint(out, 2, u64::from(*boolean)),
+        Value::Integer(integer) => put_int(out, 1, *integer),
+        Value::Double(double) => put_double(out, 4, *double),
+        Value::Bytes(bytes) => put_bytes(out, 3, bytes),
+        Value::Entity(entity) => put_message(out, 3, |out| write_entity(entity, rewrite, out)),
+        Value::Point { x, y } => put_group(out, 5, |out| {
+            put_double(out, 6, *x);
+            put_double(out, 7, *y);
+        }),
+        Value::Reference(key) => put_group(out, 12, |out| {
+            let path =
+                |out: &mut Vec<u8>| key.path.iter().for_each(|element| put_group(out, 14, |out| put_step(element, [15, 16, 17], out)));
+            put_partition(key, rewrite, out, path);
+        }),
+        Value::User(user) => put_group(out, 8, |out| put_user(user, out)),
+    });
+}
+
+fn put_user(user: &User<'_>, out: &mut Vec<u8>) {
+    put_text(out, 9, user.email);
+    put_text(out, 10, user.auth_domain);
+    put_text(out, 11, user.nickname);
+    if let Some(gaiaid) = user.gaiaid {
+        put_int(out, 18, gaiaid);
+    }
+    put_text(out, 19, user.obfuscated_gaiaid);
+    put_text(out, 21, user.federated_identity);
+    put_text(out, 22, user.federated_provider);
+}
+
+fn put_text(out: &mut Vec<u8>, field: u32, text: Option<&str>) {
+    if let Some(text) = text {
+        put_bytes(out, field, text.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::entity::testing::{any_entity, damaged_record, embedded, key, nested_record, property, record_of, records, to_json};
+    use crate::entity::wire::put_bytes;
+    use crate::entity::{json, v1};
+
+    #[test]
+    fn records_of_the_emulator_come_out_as_they_were() {
+        let records = records("managed");
+        assert_eq!(records.len(), 258);
+        for record in records {
+            assert!(record_of(&Entity::parse(&record).unwrap()) == record);
+        }
+    }
+
+    #[test]
+    fn the_sample_of_the_format_is_read() {
+        let record: Vec<u8> = [
+            &[0x6a, 0x1f, 0x6a, 8][..],
+            b"demo-src",
+            &[0x72, 0x0c, 0x0b, 0x12, 6],
+            b"Author",
+            &[0x18, 9, 0x0c, 0xa2, 1, 4],
+            b"ns-a",
+            &[0x72, 0x11, 0x1a, 4],
+            b"name",
+            &[0x20, 0, 0x2a, 7, 0x1a, 5],
+            b"NsAnn",
+            &[0x82, 1, 0x0c, 0x0b, 0x12, 6],
+            b"Author",
+            &[0x18, 9, 0x0c],
+        ]
+        .concat();
+        assert_eq!(record.len(), 67);
+        let entity = Entity {
+            key: Some(key("demo-src", "ns-a", "Author", Id::Number(9))),
+            properties: vec![property("name", Value::Bytes(b"NsAnn"[..].into()))],
+        };
+        assert_eq!(Entity::parse(&record), Ok(entity.clone()));
+        assert_eq!(record_of(&entity), record);
+    }
+
+    #[test]
+    fn unknown_fields_are_skipped_groups_included() {
+        let entity = Entity { key: Some(key("p", "", "K", Id::Name("n"))), properties: vec![property("a", Value::Integer(1))] };
+        let mut record = record_of(&entity);
+        put_int(&mut record, 99, 5);
+        put_group(&mut record, 98, |out| put_group(out, 1, |out| put_bytes(out, 2, b"x")));
+        put_double(&mut record, 97, 1.0);
+        assert_eq!(Entity::parse(&record), Ok(entity));
+    }
+
+    #[test]
+    fn unindexed_values_come_after_indexed_ones_whatever_their_order_was() {
+        let mut record = Vec::new();
+        for (field, name) in [(15, "b"), (14, "a"), (15, "d"), (14, "c")] {
+            put_message(&mut record, field, |out| put_bytes(out, 3, name.as_bytes()));
+        }
+        let names: Vec<_> = Entity::parse(&record).unwrap().properties.iter().map(|property| (property.name, property.indexed)).collect();
+        assert_eq!(names, [("a", true), ("c", true), ("b", false), ("d", false)]);
+    }
+
+    #[test]
+    fn of_several_values_the_first_by_rank_counts_without_a_meaning() {
+        let of = |meaning, fill: &dyn Fn(&mut Vec<u8>)| {
+            let mut record = Vec::new();
+            put_message(&mut record, 14, |out| {
+                put_message(out, 5, fill);
+                put_uint(out, 1, meaning);
+            });
+            Entity::parse(&record).map(|entity| (entity.properties[0].value.clone().into_static(), entity.properties[0].meaning)).unwrap()
+        };
+        let both = |out: &mut Vec<u8>| {
+            put_bytes(out, 3, b"text");
+            put_int(out, 1, 5);
+        };
+        assert_eq!(of(7, &both), (Value::Integer(5), 0));
+        assert_eq!(of(24, &both), (Value::Integer(5), 24));
+        let text_and_point = |out: &mut Vec<u8>| {
+            put_group(out, 5, |_| {});
+            put_bytes(out, 3, b"no entity");
+        };
+        assert_eq!(of(19, &text_and_point), (Value::Bytes(b"no entity"[..].into()), 0));
+        let twice = |out: &mut Vec<u8>| {
+            put_int(out, 1, 5);
+            put_int(out, 1, 6);
+        };
+        assert_eq!(of(7, &twice), (Value::Integer(6), 7));
+    }
+
+    impl Value<'_> {
+        /// A copy of a value that borrows nothing, for values without texts of their own.
+        fn into_static(self) -> Value<'static> {
+            match self {
+                Value::Integer(integer) => Value::Integer(integer),
+                Value::Bytes(bytes) => Value::Bytes(Cow::Owned(bytes.into_owned())),
+                _ => Value::Null,
+            }
+        }
+    }
+
+    #[test]
+    fn a_compressed_value_is_bytes_even_under_the_meaning_of_an_entity() {
+        let compressed =
+            Property { meaning: MEANING_ENTITY, meaning_uri: URI_ZLIB, ..property("z", Value::Bytes(b"x\x9c\xff"[..].into())) };
+        let entity = Entity { key: None, properties: vec![compressed] };
+        assert_eq!(Entity::parse(&record_of(&entity)), Ok(entity.clone()));
+        let plain = Entity { key: None, properties: vec![Property { meaning_uri: "", ..entity.properties[0].clone() }] };
+        assert!(Entity::parse(&record_of(&plain)).is_err());
+    }
+
+    #[test]
+    fn a_key_is_complete_when_every_element_names_one_entity() {
+        let path = |elements: &[(&'static str, Id<'static>)]| Key {
+            path: elements.iter().map(|(kind, id)| PathElement { kind, id: *id }).collect(),
+            ..Key::default()
+        };
+        assert!(path(&[("A", Id::Name("a")), ("B", Id::Number(-5))]).is_complete());
+        for incomplete in [
+            &[][..],
+            &[("A", Id::None)],
+            &[("", Id::Number(1))],
+            &[("A", Id::Number(0))],
+            &[("A", Id::Name(""))],
+            &[("A", Id::None), ("B", Id::Number(1))],
+        ] {
+            assert!(!path(incomplete).is_complete(), "{incomplete:?}");
+        }
+    }
+
+    #[test]
+    fn an_element_with_id_and_name_is_refused() {
+        let mut record = Vec::new();
+        put_message(&mut record, 13, |out| {
+            put_message(out, 14, |out| {
+                put_group(out, 1, |out| {
+                    put_int(out, 3, 1);
+                    put_bytes(out, 4, b"n");
+                });
+            });
+        });
+        assert_eq!(Entity::parse(&record), Err(ProtoError { offset: 5, reason: ProtoFault::IdAndName }));
+    }
+
+    #[test]
+    fn an_error_tells_the_place_in_the_record_and_no_value() {
+        let mut record = record_of(&Entity { key: None, properties: vec![property("secret", Value::Bytes(b"hidden"[..].into()))] });
+        let at = record.windows(6).position(|window| window == b"secret").unwrap();
+        record[at] = 0xff;
+        let error = Entity::parse(&record).unwrap_err();
+        assert_eq!(error, ProtoError { offset: at - 2, reason: ProtoFault::Wire(WireFault::NotText { field: 3 }) });
+        assert_eq!(error.to_string(), format!("entity at byte {}: field 3: expected UTF-8, found other bytes", at - 2));
+    }
+
+    #[test]
+    fn entities_in_entities_are_read_to_the_bound_and_refused_beyond() {
+        assert!(Entity::parse(&nested_record(EMBEDDED_DEPTH_MAX)).is_ok());
+        for levels in [EMBEDDED_DEPTH_MAX + 1, 10_000] {
+            assert_eq!(Entity::parse(&nested_record(levels)).unwrap_err().reason, ProtoFault::TooDeep);
+        }
+        assert_eq!(Entity::parse(&[0x0b; 10_000]).unwrap_err().reason, ProtoFault::Wire(WireFault::GroupsTooDeep));
+    }
+
+    #[test]
+    fn a_key_keeps_the_form_of_its_app_unless_its_project_changes() {
+        use crate::entity::ToProject;
+        let entity = Entity {
+            key: Some(key("s~src", "", "K", Id::Number(1))),
+            properties: vec![embedded("e", Entity { key: Some(Key::default()), properties: vec![] })],
+        };
+        let to = |project: &str| Rewrite {
+            from_project: "src".to_owned(),
+            to: Some(ToProject { project: project.to_owned(), database: String::new() }),
+            ..Rewrite::default()
+        };
+        let app_in = |project| {
+            let mut out = Vec::new();
+            write_entity(&entity, &to(project), &mut out);
+            Entity::parse(&out).unwrap().key.unwrap().app.to_owned()
+        };
+        assert_eq!((app_in("src").as_str(), app_in("dst").as_str()), ("s~src", "dst"));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn an_entity_comes_back_from_its_record(entity in any_entity()) {
+            let record = record_of(&entity);
+            prop_assert_eq!(Entity::parse(&record), Ok(entity));
+        }
+
+        #[test]
+        fn what_is_read_from_damaged_bytes_can_be_written_in_every_form(record in damaged_record()) {
+            if let Ok(entity) = Entity::parse(&record) {
+                let identity = Rewrite::identity();
+                let again = record_of(&entity);
+                prop_assert_eq!(to_json(&Entity::parse(&again).unwrap(), &identity), to_json(&entity, &identity));
+                let mut out = Vec::new();
+                v1::write_entity(&entity, &identity, &mut out);
+                json::write_entity(&entity, &identity, &mut out);
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Entity::parse(&bytes);
+        }
+    }
+}

@@ -1,0 +1,412 @@
+//! The partial decoder of pack and verify: counts entities and finds which kinds their keys and references name.
+//!
+//! Knows where keys stand in a record, and checks the structure of the rest. Must not know what values mean, and keeps none.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::proto::{
+    ENTITY_KEY, ENTITY_PROPERTY, ENTITY_RAW_PROPERTY, Id, KeyForm, Partition, PathElement, ProtoError, ProtoFault, RawProperty, RawValue,
+    User, check_depth, project_of, read_key,
+};
+use super::wire::Fields;
+use crate::model::{Kind, Pair};
+
+/// What the records of one pair add up to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PairScan {
+    /// How many records there are.
+    pub entities: u64,
+    /// Bytes of the records, without framing.
+    pub bytes: u64,
+    /// Kinds of all ancestors in the entities' keys.
+    pub parents: BTreeSet<Kind>,
+    /// What the properties refer to in the entities' own project, indexed or not, in embedded entities at any depth too.
+    /// The keys of embedded entities are no references.
+    pub references: BTreeSet<Pair>,
+}
+
+/// What a finished scan found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Scanned {
+    /// Each pair that an entity was of.
+    pub pairs: BTreeMap<Pair, PairScan>,
+    /// The projects, without a prefix such as `s~`, and databases of the entities' keys.
+    pub origins: BTreeSet<(String, String)>,
+}
+
+impl Scanned {
+    /// Entities of all pairs.
+    pub fn entities(&self) -> u64 {
+        self.pairs.values().map(|pair| pair.entities).sum()
+    }
+
+    /// Adds what another scan found.
+    pub fn merge(&mut self, other: &Scanned) {
+        for (pair, found) in &other.pairs {
+            let known = self.pairs.entry(pair.clone()).or_default();
+            known.entities += found.entities;
+            known.bytes += found.bytes;
+            known.parents.extend(found.parents.iter().cloned());
+            known.references.extend(found.references.iter().cloned());
+        }
+        self.origins.extend(other.origins.iter().cloned());
+    }
+}
+
+/// A scan under way. Scans of several pieces may run at once and be merged in any order.
+#[derive(Debug, Default)]
+pub struct Scan {
+    /// By namespace, then kind: texts, so that a record is found in it without making a [`Pair`].
+    pairs: BTreeMap<String, BTreeMap<String, Tally>>,
+    origins: Names,
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    entities: u64,
+    bytes: u64,
+    parents: BTreeSet<String>,
+    references: Names,
+}
+
+impl Scan {
+    /// A scan that has seen nothing.
+    pub fn new() -> Self {
+        Scan::default()
+    }
+
+    /// Adds one record.
+    ///
+    /// Fails where [`super::Entity::parse`] does, and on an entity without a complete key. A record whose key can be read is counted even if
+    /// this fails, so that one damaged record is one problem.
+    pub fn add(&mut self, record: &[u8]) -> Result<(), ProtoError> {
+        let entity = Fields::new(record);
+        let key = OwnKey::of(entity)?;
+        self.origins.insert(project_of(key.partition.app), key.partition.database);
+        with_entry(&mut self.pairs, key.partition.namespace, |kinds| {
+            with_entry(kinds, key.kind, |tally| {
+                tally.entities += 1;
+                tally.bytes += record.len() as u64;
+                key.each_parent(|kind| insert(&mut tally.parents, kind))?;
+                let project = project_of(key.partition.app);
+                each_reference(entity, 0, &mut |partition, kind| {
+                    if project_of(partition.app) == project {
+                        tally.references.insert(partition.namespace, kind);
+                    }
+                })
+            })
+        })
+    }
+
+    /// Adds what another scan found.
+    pub fn merge(&mut self, other: Scan) {
+        for (namespace, kinds) in other.pairs {
+            let known = self.pairs.entry(namespace).or_default();
+            for (kind, tally) in kinds {
+                let sum = known.entry(kind).or_default();
+                sum.entities += tally.entities;
+                sum.bytes += tally.bytes;
+                sum.parents.extend(tally.parents);
+                sum.references.merge(tally.references);
+            }
+        }
+        self.origins.merge(other.origins);
+    }
+
+    /// Ends the scan.
+    pub fn finish(self) -> Scanned {
+        let pairs = self.pairs.into_iter().flat_map(|(namespace, kinds)| {
+            kinds.into_iter().map(move |(kind, tally)| {
+                let pair = Pair::new(namespace.clone(), kind);
+                let references = tally.references.into_iter().map(|(namespace, kind)| Pair::new(namespace, kind)).collect();
+                let parents = tally.parents.into_iter().map(Kind::new).collect();
+                (pair, PairScan { entities: tally.entities, bytes: tally.bytes, parents, references })
+            })
+        });
+        Scanned { pairs: pairs.collect(), origins: self.origins.into_iter().collect() }
+    }
+}
+
+/// The key of a record, complete and not decoded further than counting needs.
+struct OwnKey<'a> {
+    fields: Fields<'a>,
+    partition: Partition<'a>,
+    path_len: usize,
+    kind: &'a str,
+}
+
+impl<'a> OwnKey<'a> {
+    fn of(entity: Fields<'a>) -> Result<Self, ProtoError> {
+        let mut key = None;
+        for field in entity {
+            let field = field?;
+            if field.number == ENTITY_KEY {
+                key = Some(field.bytes()?);
+            }
+        }
+        let incomplete =
+            |found| ProtoError { offset: key.map_or(0, |key: Fields<'_>| key.offset()), reason: ProtoFault::IncompleteKey { found } };
+        let fields = key.ok_or_else(|| incomplete("none"))?;
+        let (mut path_len, mut kind, mut fault) = (0, "", None);
+        let partition = read_key(fields, KeyForm::Message, |element| {
+            path_len += 1;
+            kind = element.kind;
+            fault = fault.or_else(|| lack(&element));
+        })?;
+        if partition.app.is_empty() {
+            return Err(incomplete("one without a project"));
+        }
+        if path_len == 0 {
+            return Err(incomplete("one without a path"));
+        }
+        match fault {
+            Some(fault) => Err(incomplete(fault)),
+            None => Ok(OwnKey { fields, partition, path_len, kind }),
+        }
+    }
+
+    fn each_parent(&self, mut on_kind: impl FnMut(&'a str)) -> Result<(), ProtoError> {
+        if self.path_len > 1 {
+            let mut index = 0;
+            read_key(self.fields, KeyForm::Message, |element| {
+                index += 1;
+                if index < self.path_len {
+                    on_kind(element.kind);
+                }
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn lack(element: &PathElement<'_>) -> Option<&'static str> {
+    match element {
+        element if element.is_complete() => None,
+        PathElement { kind: "", .. } => Some("one without a kind"),
+        PathElement { id: Id::None, .. } => Some("one without an id or name"),
+        _ => Some("one with an id of 0 or an empty name"),
+    }
+}
+
+/// Walks the values of an entity, hands out where each reference in it leads to, and checks what [`super::Entity::parse`] checks.
+fn each_reference<'a>(entity: Fields<'a>, depth: usize, on_reference: &mut impl FnMut(Partition<'a>, &'a str)) -> Result<(), ProtoError> {
+    check_depth(&entity, depth)?;
+    for field in entity {
+        let field = field?;
+        match field.number {
+            // The entity's own key has been read by the time its values are.
+            ENTITY_KEY if depth > 0 => {
+                read_key(field.bytes()?, KeyForm::Message, |_| {})?;
+            }
+            ENTITY_PROPERTY | ENTITY_RAW_PROPERTY => match RawProperty::read(field.bytes()?)?.value {
+                RawValue::Reference(fields) => {
+                    let mut last = "";
+                    let partition = read_key(fields, KeyForm::Group, |element| last = element.kind)?;
+                    on_reference(partition, last);
+                }
+                RawValue::Entity(fields) => each_reference(fields, depth + 1, on_reference)?,
+                RawValue::User(fields) => {
+                    User::read(fields)?;
+                }
+                RawValue::Null
+                | RawValue::Boolean(_)
+                | RawValue::Integer(_)
+                | RawValue::Double(_)
+                | RawValue::Bytes(_)
+                | RawValue::Point { .. } => {}
+            },
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Texts under texts. What is there already is found without an allocation.
+#[derive(Debug, Default)]
+struct Names(BTreeMap<String, BTreeSet<String>>);
+
+impl Names {
+    fn insert(&mut self, outer: &str, inner: &str) {
+        with_entry(&mut self.0, outer, |names| insert(names, inner));
+    }
+
+    fn merge(&mut self, other: Names) {
+        for (outer, inner) in other.0 {
+            self.0.entry(outer).or_default().extend(inner);
+        }
+    }
+
+    fn into_iter(self) -> impl Iterator<Item = (String, String)> {
+        self.0.into_iter().flat_map(|(outer, inner)| inner.into_iter().map(move |inner| (outer.clone(), inner)))
+    }
+}
+
+fn insert(names: &mut BTreeSet<String>, name: &str) {
+    if !names.contains(name) {
+        names.insert(name.to_owned());
+    }
+}
+
+fn with_entry<V: Default, R>(map: &mut BTreeMap<String, V>, key: &str, act: impl FnOnce(&mut V) -> R) -> R {
+    match map.get_mut(key) {
+        Some(value) => act(value),
+        None => act(map.entry(key.to_owned()).or_default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::entity::testing::{any_entity, damaged_record, embedded, key, nested_record, objects, property, record_of, records};
+    use crate::entity::{Entity, Key, Property, Value, log};
+
+    fn scan<'r>(records: impl IntoIterator<Item = &'r Vec<u8>>) -> Scan {
+        let mut scan = Scan::new();
+        records.into_iter().for_each(|record| scan.add(record).unwrap());
+        scan
+    }
+
+    /// What the full decoder says of a record: slow, plain, and by another way.
+    fn by_the_full_decoder(record: &[u8]) -> Option<Scanned> {
+        fn references(entity: &Entity<'_>, project: &str, found: &mut BTreeSet<Pair>) {
+            for property in &entity.properties {
+                match &property.value {
+                    Value::Reference(key) if key.project() == project => {
+                        found.insert(Pair::new(key.namespace, key.path.last().map_or("", |element| element.kind)));
+                    }
+                    Value::Entity(entity) => references(entity, project, found),
+                    _ => {}
+                }
+            }
+        }
+        let entity = Entity::parse(record).ok()?;
+        let key = entity.own_key().filter(|key| key.is_complete())?;
+        let (last, ancestors) = key.path.split_last()?;
+        let mut pair = PairScan { entities: 1, bytes: record.len() as u64, ..PairScan::default() };
+        pair.parents = ancestors.iter().map(|element| Kind::new(element.kind)).collect();
+        references(&entity, key.project(), &mut pair.references);
+        let pairs = [(Pair::new(key.namespace, last.kind), pair)].into();
+        Some(Scanned { pairs, origins: [(key.project().to_owned(), key.database.to_owned())].into() })
+    }
+
+    #[test]
+    fn the_fixtures_hold_what_their_summary_says() {
+        let summary: serde_json::Value = serde_json::from_slice(&objects("managed", |path| path.ends_with("/summary.json"))[0].1).unwrap();
+        let found = scan(&records("managed")).finish();
+        assert_eq!(found.origins, [("demo-src".to_owned(), String::new())].into());
+        let exports = summary["exports"].as_array().unwrap();
+        assert_eq!(found.pairs.len(), exports.len());
+        for export in exports {
+            let pair = Pair::new(export["namespace"].as_str().unwrap(), export["kind"].as_str().unwrap());
+            assert_eq!(found.pairs[&pair].entities, export["entities"].as_u64().unwrap(), "{pair}");
+        }
+    }
+
+    #[test]
+    fn parents_and_references_are_found_at_any_depth_but_not_keys_of_embedded_entities() {
+        let reference = |app, namespace, kind, indexed| Property {
+            indexed,
+            ..property("r", Value::Reference(key(app, namespace, kind, Id::Number(1))))
+        };
+        let inner =
+            Entity { key: Some(key("src", "", "NoReference", Id::Name("n"))), properties: vec![reference("src", "other", "Deep", false)] };
+        let middle = Entity { key: None, properties: vec![embedded("e", inner), reference("third", "", "Foreign", true)] };
+        let path = ["Root", "Mid", "Mid", "Own"].map(|kind| PathElement { kind, id: Id::Number(7) }).to_vec();
+        let entity = Entity {
+            key: Some(Key { app: "s~src", namespace: "ns", database: "db", path }),
+            properties: vec![reference("src", "", "A", true), embedded("e", middle), reference("e~src", "ns", "B", false)],
+        };
+        let record = record_of(&entity);
+        let found = scan([&record, &record]).finish();
+        let pair = PairScan {
+            entities: 2,
+            bytes: 2 * record.len() as u64,
+            parents: ["Mid", "Root"].map(Kind::new).into(),
+            references: [("", "A"), ("other", "Deep"), ("ns", "B")].map(|(namespace, kind)| Pair::new(namespace, kind)).into(),
+        };
+        assert_eq!(found.pairs, [(Pair::new("ns", "Own"), pair)].into());
+        assert_eq!(found.origins, [("src".to_owned(), "db".to_owned())].into());
+    }
+
+    #[test]
+    fn an_entity_without_a_complete_key_is_refused_with_what_it_lacks() {
+        let of = |key| Scan::new().add(&record_of(&Entity { key, properties: Vec::new() })).unwrap_err().reason;
+        let lacking = |found| ProtoFault::IncompleteKey { found };
+        assert_eq!(of(None), lacking("none"));
+        assert_eq!(of(Some(key("", "", "K", Id::Number(1)))), lacking("one without a project"));
+        assert_eq!(of(Some(Key { app: "p", ..Key::default() })), lacking("one without a path"));
+        assert_eq!(of(Some(key("p", "", "", Id::Number(1)))), lacking("one without a kind"));
+        assert_eq!(of(Some(key("p", "", "K", Id::None))), lacking("one without an id or name"));
+        assert_eq!(of(Some(key("p", "", "K", Id::Number(0)))), lacking("one with an id of 0 or an empty name"));
+        assert_eq!(Scan::new().add(&[]).unwrap_err().reason, lacking("none"));
+    }
+
+    #[test]
+    fn a_damaged_key_of_an_embedded_entity_is_seen() {
+        let inner = Entity { key: Some(key("p", "", "spoilt", Id::Name("n"))), properties: Vec::new() };
+        let outer = Entity { key: Some(key("p", "", "K", Id::Number(1))), properties: vec![embedded("e", inner)] };
+        let mut record = record_of(&outer);
+        assert_eq!(Scan::new().add(&record), Ok(()));
+        let at = record.windows(6).position(|window| window == b"spoilt").unwrap();
+        record[at] = 0xff;
+        assert!(Scan::new().add(&record).is_err() && Entity::parse(&record).is_err());
+    }
+
+    #[test]
+    fn a_record_is_counted_once_its_key_is_read() {
+        let mut record = record_of(&Entity { key: Some(key("p", "", "K", Id::Number(1))), properties: Vec::new() });
+        record.extend(nested_record(10_000));
+        let mut scan = Scan::new();
+        assert_eq!(scan.add(&record).unwrap_err().reason, ProtoFault::TooDeep);
+        assert_eq!(scan.finish().pairs[&Pair::new("", "K")].entities, 1);
+    }
+
+    #[test]
+    fn scans_of_pieces_merge_to_the_scan_of_the_whole() {
+        let records = records("managed");
+        let whole = scan(&records).finish();
+        for size in [1, 7, 100] {
+            let mut merged = Scan::new();
+            records.chunks(size).rev().for_each(|piece| merged.merge(scan(piece)));
+            assert_eq!(merged.finish(), whole);
+        }
+    }
+
+    #[test]
+    fn an_output_is_scanned_as_it_is_read() {
+        for (_, output) in objects("legacy", |path| path.contains("output-")) {
+            let mut scan = Scan::new();
+            log::read_log(&output, |record| scan.add(record).map_err(|error| panic!("{error}")))
+                .map_err(|error: log::LogError| error)
+                .unwrap();
+            let records = log::read_all(&output).unwrap();
+            assert_eq!(scan.finish().pairs.values().map(|pair| pair.entities).sum::<u64>(), records.len() as u64);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn the_scan_of_any_entity_is_what_the_full_decoder_says(entity in any_entity(), own in "[a-zA-Z]{1,3}") {
+            let mut entity = entity;
+            entity.key = Some(key("s~src", "ns", &own, Id::Number(1)));
+            let record = record_of(&entity);
+            prop_assert_eq!(Some(scan([&record]).finish()), by_the_full_decoder(&record));
+        }
+
+        #[test]
+        fn the_scan_refuses_what_the_full_decoder_refuses_and_nothing_else(record in damaged_record()) {
+            let mut scan = Scan::new();
+            let found = scan.add(&record).is_ok().then(|| scan.finish());
+            prop_assert_eq!(found, by_the_full_decoder(&record));
+        }
+
+        #[test]
+        fn no_bytes_make_the_scan_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Scan::new().add(&bytes);
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Extracting: the entries of an archive as objects again, as they were, or as managed exports that Google's import takes.
+//!
+//! Every entry is held against its digest before it gets its name. Nothing that is there is overwritten.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, pin_mut};
+
+use crate::archive_file::{ArchiveError, ArchiveFile};
+use crate::inspect::{self, Content, Inspection};
+use crate::managed::ManagedExport;
+use crate::model::{EntryItem, ExportFormat, Kind, KindItem, Namespace, Selector, file_name};
+use crate::observe::{Event, Observer};
+use crate::store::{ObjectWriter, Store, StoreError, write_whole};
+use crate::workers::{WorkerLost, Workers};
+
+/// In which form the entries are laid down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// As they lay under SOURCE.
+    Original,
+    /// As managed exports: those that are stay as they are, legacy backups get their metadata.
+    Managed,
+}
+
+/// What was extracted.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Extracted {
+    /// Objects written.
+    pub objects: u64,
+    /// Bytes of those objects.
+    pub bytes: u64,
+}
+
+/// Why nothing, or not all, was extracted.
+#[derive(Debug, thiserror::Error)]
+pub enum ExtractError {
+    /// The archive cannot be read, or is damaged.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// DEST cannot be written, or a name there is taken.
+    #[error(transparent)]
+    Dest(StoreError),
+    /// A selector chooses nothing.
+    #[error("selector {0}: expected a kind of the archive, found none")]
+    ChoosesNothing(Selector),
+    /// Two objects would get the same name.
+    #[error("{0}: expected a name for each object, found two objects that would get this one")]
+    SameName(String),
+    /// A fault of kindpack's own.
+    #[error(transparent)]
+    Worker(#[from] WorkerLost),
+}
+
+/// What is written: entries under other names, and small objects that kindpack makes itself, the finish marks last.
+#[derive(Debug, Default)]
+struct Layout {
+    entries: Vec<(EntryItem, String)>,
+    made: Vec<(String, Vec<u8>)>,
+}
+
+/// Writes the entries of the chosen kinds below the root of `dest`.
+///
+/// # Errors
+/// [`ExtractError`]. Objects that were finished before an error stay; none is half written.
+pub async fn extract(
+    archive: &Arc<ArchiveFile>,
+    dest: &dyn Store,
+    only: &[Selector],
+    form: Form,
+    workers: &Workers,
+    observer: &dyn Observer,
+) -> Result<Extracted, ExtractError> {
+    let kinds = archive.choose(only).map_err(|selector| ExtractError::ChoosesNothing(selector.clone()))?;
+    let mut layout = Layout::default();
+    match form {
+        Form::Original => layout.original(kinds.into_iter()),
+        Form::Managed => {
+            let (legacy, managed): (Vec<_>, Vec<_>) = kinds.into_iter().partition(|kind| kind.format == ExportFormat::LegacyBackup);
+            layout.original(managed.into_iter());
+            layout.managed(&legacy);
+        }
+    }
+    if only.is_empty() {
+        let manifest = archive.manifest();
+        let rest = manifest.empty_exports.iter().flat_map(|export| &export.entries).chain(&manifest.companions);
+        layout.entries.extend(rest.map(|item| (item.clone(), original_name(&item.name))));
+    }
+    layout.refuse_same_names()?;
+    for name in layout.names() {
+        match dest.stat(name).await {
+            Err(StoreError::NotFound { .. }) => {}
+            Ok(_) => return Err(ExtractError::Dest(StoreError::Exists { name: name.to_owned(), found: "an object there" })),
+            Err(error) => return Err(ExtractError::Dest(error)),
+        }
+    }
+
+    observer.begin("extracting", layout.entries.iter().map(|(item, _)| item.bytes).sum());
+    let mut done = Extracted::default();
+    let (items, names): (Vec<EntryItem>, Vec<String>) = layout.entries.into_iter().unzip();
+    let pieces = archive.read(&items, 0, workers, |piece, raw| (inspect::piece(&raw, piece.offset, Content::Opaque), raw));
+    pin_mut!(pieces);
+    let mut open: Option<Box<dyn ObjectWriter>> = None;
+    let mut inspection = Inspection::default();
+    while let Some((piece, part)) = pieces.next().await {
+        let (part, raw) = part?;
+        let (Some(item), Some(name)) = (items.get(piece.entry), names.get(piece.entry)) else { continue };
+        let mut writer = match open.take() {
+            Some(writer) => writer,
+            None => dest.create(name).await.map_err(ExtractError::Dest)?,
+        };
+        let copy = raw.clone();
+        let (hashed, written) = tokio::join!(Workers::aside(move || inspection.hashed(&copy)), writer.write(raw));
+        inspection = hashed?;
+        written.map_err(ExtractError::Dest)?;
+        inspection.join(part);
+        observer.advance(piece.len as u64, piece.len as u64);
+        if !piece.last {
+            open = Some(writer);
+            continue;
+        }
+        let told = std::mem::take(&mut inspection).finish();
+        if told.sha256 != item.sha256 {
+            let fault = format!("expected sha256 {}, found {}", item.sha256, told.sha256);
+            return Err(ArchiveError::Data { entry: item.name.clone(), fault }.into());
+        }
+        writer.publish(false).await.map_err(ExtractError::Dest)?;
+        observer.event(Event::Extracted { name: name.clone(), bytes: item.bytes });
+        done = Extracted { objects: done.objects + 1, bytes: done.bytes + item.bytes };
+    }
+    for (name, bytes) in layout.made {
+        let len = bytes.len() as u64;
+        write_whole(dest, &name, Bytes::from(bytes), false).await.map_err(ExtractError::Dest)?;
+        observer.event(Event::Extracted { name, bytes: len });
+        done = Extracted { objects: done.objects + 1, bytes: done.bytes + len };
+    }
+    observer.end();
+    Ok(done)
+}
+
+/// The name of an entry below SOURCE: without `exports/`; companions keep their folder.
+fn original_name(name: &str) -> String {
+    name.strip_prefix("exports/").unwrap_or(name).to_owned()
+}
+
+impl Layout {
+    fn original<'a>(&mut self, kinds: impl Iterator<Item = &'a KindItem>) {
+        let mut seen = BTreeSet::new();
+        for item in kinds.flat_map(|kind| &kind.entries) {
+            if seen.insert(&item.name) {
+                self.entries.push((item.clone(), original_name(&item.name)));
+            }
+        }
+    }
+
+    /// Legacy backups as managed exports: the outputs are taken as they are, two small metadata objects are written beside them.
+    fn managed(&mut self, kinds: &[&KindItem]) {
+        // Outputs may mix namespaces; those of one kind that share outputs are one export.
+        let mut exports: BTreeMap<(&Kind, Vec<&str>), Vec<&KindItem>> = BTreeMap::new();
+        for kind in kinds {
+            exports.entry((&kind.kind, kind.outputs().map(|output| output.name.as_str()).collect())).or_default().push(kind);
+        }
+        for ((kind, _), items) in exports {
+            let Some(first) = items.first() else { continue };
+            let namespaces: Vec<Namespace> = items.iter().map(|item| item.namespace.clone()).collect();
+            let export = ManagedExport::of_namespaces(kind, &namespaces, first.started, first.finished);
+            let place = match namespaces.as_slice() {
+                [only] if only.is_default() => "default".to_owned(),
+                [only] => file_name(only.as_str()),
+                _ => "all".to_owned(),
+            };
+            let around = format!("{place}/{}/{}", file_name(kind.as_str()), export.name());
+            let outputs: Vec<&EntryItem> = first.outputs().collect();
+            for (number, output) in outputs.iter().enumerate() {
+                self.entries.push(((*output).clone(), format!("{around}/{}", export.output_path(number))));
+            }
+            let entities = items.iter().map(|item| item.entities).sum();
+            let bytes = outputs.iter().map(|output| output.bytes).sum();
+            self.made.push((format!("{around}/{}", export.metadata_path()), export.metadata(outputs.len())));
+            self.made.push((format!("{around}/{}", export.overall_path()), export.overall(entities, bytes)));
+        }
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().map(|(_, name)| name.as_str()).chain(self.made.iter().map(|(name, _)| name.as_str()))
+    }
+
+    fn refuse_same_names(&self) -> Result<(), ExtractError> {
+        let mut seen = BTreeSet::new();
+        match self.names().find(|name| !seen.insert(*name)) {
+            Some(name) => Err(ExtractError::SameName(name.to_owned())),
+            None => Ok(()),
+        }
+    }
+}

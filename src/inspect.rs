@@ -1,0 +1,163 @@
+//! What the bytes of one object tell: digests, and for an output the records, their pairs, parents and references.
+//!
+//! Pieces are looked at side by side and joined in order. Knows bytes and logs; must not know stores, zips or threads. Packing and
+//! verifying look through the same glass, so that what is sealed is what is verified.
+
+use sha2::Digest as _;
+
+use crate::entity::log::{self, LogError, PieceEnds, Stitch};
+use crate::entity::proto::ProtoError;
+use crate::entity::scan::{Scan, Scanned};
+use crate::model::{Crc32c, Sha256};
+use crate::set::{Fault, Group};
+
+/// What an object is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    /// A log of entities.
+    Entities,
+    /// Anything else.
+    Opaque,
+}
+
+/// Why an object is no log of entities.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// The framing is broken.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// A record is no entity.
+    #[error(transparent)]
+    Entity(#[from] ProtoError),
+}
+
+/// What one piece told.
+#[derive(Debug)]
+pub struct PieceReport {
+    len: u64,
+    crc32: crc32fast::Hasher,
+    crc32c: u32,
+    log: Option<Result<(PieceEnds, Scan), RecordError>>,
+}
+
+impl PieceReport {
+    /// Whether the piece is no part of a log of entities, though it should be.
+    pub fn is_faulty(&self) -> bool {
+        matches!(self.log, Some(Err(_)))
+    }
+}
+
+/// Looks at one piece by itself. `offset` is where it begins in its object.
+pub fn piece(raw: &[u8], offset: u64, content: Content) -> PieceReport {
+    let mut crc32 = crc32fast::Hasher::new();
+    crc32.update(raw);
+    let log = (content == Content::Entities).then(|| {
+        let mut scan = Scan::default();
+        let ends = log::read_piece(raw, offset, |record| scan.add(record).map_err(RecordError::from))?;
+        Ok((ends, scan))
+    });
+    PieceReport { len: raw.len() as u64, crc32, crc32c: crc32c::crc32c(raw), log }
+}
+
+/// An object of which some pieces have been seen, in order.
+#[derive(Debug)]
+pub struct Inspection {
+    sha256: sha2::Sha256,
+    crc32: crc32fast::Hasher,
+    crc32c: u32,
+    len: u64,
+    stitch: Stitch,
+    scan: Scan,
+    fault: Option<RecordError>,
+}
+
+/// What a whole object told.
+#[derive(Debug)]
+pub struct Inspected {
+    /// Its length in bytes.
+    pub len: u64,
+    /// Its SHA-256.
+    pub sha256: Sha256,
+    /// Its CRC-32, which zips carry.
+    pub crc32: u32,
+    /// Its CRC-32C.
+    pub crc32c: Crc32c,
+    /// The entities in it; none for opaque objects.
+    pub scan: Scanned,
+    /// The first thing that is wrong with it as a log of entities.
+    pub fault: Option<RecordError>,
+}
+
+impl Default for Inspection {
+    fn default() -> Self {
+        Inspection { sha256: sha2::Sha256::new(), crc32: crc32fast::Hasher::new(), crc32c: 0, len: 0, stitch: Stitch::default(), scan: Scan::default(), fault: None }
+    }
+}
+
+impl Inspection {
+    /// Takes the next bytes into the one digest that can only be made in order.
+    #[must_use]
+    pub fn hashed(mut self, raw: &[u8]) -> Self {
+        self.sha256.update(raw);
+        self
+    }
+
+    /// Joins the report of the next piece. Its bytes are given to [`Inspection::hashed`] besides.
+    pub fn join(&mut self, piece: PieceReport) {
+        self.crc32.combine(&piece.crc32);
+        self.crc32c = crc32c::crc32c_combine(self.crc32c, piece.crc32c, usize::try_from(piece.len).unwrap_or(usize::MAX));
+        self.len += piece.len;
+        // After the first fault the log can no longer be followed.
+        if let (None, Some(log)) = (&self.fault, piece.log) {
+            self.fault = log.and_then(|(ends, scan)| self.join_log(ends, scan)).err();
+        }
+    }
+
+    fn join_log(&mut self, ends: PieceEnds, scan: Scan) -> Result<(), RecordError> {
+        if let Some(record) = self.stitch.push(ends)? {
+            self.scan.add(&record)?;
+        }
+        self.scan.merge(scan);
+        Ok(())
+    }
+
+    /// All that the object told.
+    pub fn finish(self) -> Inspected {
+        let fault = self.fault.or_else(|| self.stitch.finish().err().map(RecordError::from));
+        Inspected { len: self.len, sha256: Sha256(self.sha256.finalize().into()), crc32: self.crc32.finalize(), crc32c: Crc32c(self.crc32c), scan: self.scan.finish(), fault }
+    }
+}
+
+/// Holds what an output told against the group that lists it: readable, and of no other kind or namespace.
+pub fn output_faults(name: &str, inspected: &Inspected, group: &Group) -> Vec<Fault> {
+    let mut faults: Vec<Fault> = inspected.fault.iter().map(|fault| Fault::damaged(name, "a log of entities", fault.to_string())).collect();
+    let strange = inspected.scan.pairs.iter().filter(|(pair, _)| !group.admits(pair));
+    faults.extend(strange.map(|(pair, told)| Fault::damaged(name, format!("entities of {}", group.title()), format!("{} of {pair}", told.entities))));
+    faults
+}
+
+/// Holds the sum of a group's outputs against the count in its metadata.
+pub fn count_fault(name: &str, group: &Group, entities: u64) -> Option<Fault> {
+    let expected = group.entities.filter(|expected| *expected != entities)?;
+    Some(Fault::damaged(name, format!("{expected} entities of {}, as the export's own metadata counts", group.title()), format!("{entities}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests_of_pieces_join_to_the_digests_of_the_whole() {
+        let whole: Vec<u8> = (0..100_000u32).map(|i| (i * 7 % 251) as u8).collect();
+        let mut inspection = Inspection::default();
+        let mut offset = 0;
+        for part in whole.chunks(32_768) {
+            inspection.join(piece(part, offset as u64, Content::Opaque));
+            inspection = inspection.hashed(part);
+            offset += part.len();
+        }
+        let told = inspection.finish();
+        assert_eq!((told.len, told.crc32, told.crc32c.0), (100_000, crc32fast::hash(&whole), crc32c::crc32c(&whole)));
+        assert_eq!(told.sha256.0[..], sha2::Sha256::digest(&whole)[..]);
+    }
+}

@@ -1,0 +1,162 @@
+//! The journal of one restore: an event a line, appended and flushed before and after each act.
+//!
+//! Pure: it turns events into lines, and lines into where each step stands. It knows steps by id, and nothing of plans,
+//! zips or targets. Left out on purpose: undo, which no target offers.
+//!
+//! A line is a JSON object whose first field is the CRC-32C over all that follows the comma behind it:
+//!
+//! ```json
+//! {"crc":"86ed1faf","at":"2025-11-22T10:00:01Z","event":"step-started","step":1,"namespace":"acme","kind":"Product","attempt":1}
+//! ```
+//!
+//! A crash may tear the last line, so a last line without its line feed or of a wrong checksum is dropped. Anything else
+//! that is wrong is an error: a journal is believed or refused, never guessed at.
+
+mod line;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Kind, Namespace, Sha256};
+pub use line::{encode, read};
+pub use state::{Finished, Impossible, Journal, Opened, StepState, StepStatus};
+
+/// The value of `format` in every journal of this version.
+pub const JOURNAL_FORMAT: &str = "kindpack-journal/1";
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Event {
+    /// The restore begins. Always the first event, and once only: a restore that goes on writes on.
+    Opened {
+        /// Always [`JOURNAL_FORMAT`].
+        format: String,
+        /// The plan that is carried out.
+        plan_sha256: Sha256,
+        /// Where to, as the plan spells it.
+        target: String,
+        /// The ids of the plan's steps, in order.
+        steps: Vec<u32>,
+        /// Program and version.
+        tool: String,
+    },
+    /// A step is about to write, for the first time or again.
+    StepStarted {
+        /// Its id.
+        step: u32,
+        /// Its namespace in the archive.
+        namespace: Namespace,
+        /// Its kind.
+        kind: Kind,
+        /// Counts from 1, over crashes and failures.
+        attempt: u32,
+    },
+    /// All that stands before a position is safely in the target.
+    Checkpoint {
+        /// The step's id.
+        step: u32,
+        /// Entities of this step that are in the target, over all attempts.
+        entities: u64,
+        /// Where to go on.
+        position: Position,
+    },
+    /// A step is done.
+    StepFinished {
+        /// Its id.
+        step: u32,
+        /// Entities of this step that are in the target.
+        entities: u64,
+        /// What a count of the target said, if one was made.
+        counted: Option<u64>,
+    },
+    /// A step gave up; it may be started again.
+    StepFailed {
+        /// Its id.
+        step: u32,
+        /// Why, in a sentence without values of properties.
+        error: String,
+    },
+    /// All steps are done. Always the last event.
+    Finished {
+        /// How many steps.
+        steps: u64,
+        /// Entities of all steps.
+        entities: u64,
+    },
+}
+
+impl Event {
+    /// The event's name in the journal.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Event::Opened { .. } => "opened",
+            Event::StepStarted { .. } => "step-started",
+            Event::Checkpoint { .. } => "checkpoint",
+            Event::StepFinished { .. } => "step-finished",
+            Event::StepFailed { .. } => "step-failed",
+            Event::Finished { .. } => "finished",
+        }
+    }
+}
+
+/// Where in a step's export to go on. Positions order as the data lies.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Position {
+    /// The entry: its number among the outputs of the step's export, from 0.
+    pub entry: u32,
+    /// The piece of the entry from which to read, from 0.
+    pub piece: u32,
+    /// How many records that begin in that piece are done.
+    pub records: u64,
+}
+
+/// A journal that cannot be believed, or not for this plan.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum JournalError {
+    /// A line before the last has a wrong checksum, or does not begin as a line must.
+    #[error("journal: line {line} is damaged: expected {expected}, found {found}")]
+    Damaged {
+        /// Its number, from 1.
+        line: u64,
+        /// The checksum of what stands there.
+        expected: String,
+        /// The checksum that the line names, if it names one.
+        found: String,
+    },
+    /// A line that was written whole but is no event of this version.
+    #[error("journal: line {line}: expected an event of {JOURNAL_FORMAT}, found {found}")]
+    NotAnEvent {
+        /// Its number, from 1.
+        line: u64,
+        /// What is wrong with it.
+        found: String,
+    },
+    /// An event that cannot have happened where it stands.
+    #[error("journal: line {line}")]
+    Impossible {
+        /// Its number, from 1.
+        line: u64,
+        /// Why not.
+        source: Impossible,
+    },
+    /// The journal of another plan.
+    #[error("journal: expected one for the plan of sha256 {expected}, found one for {found}")]
+    OtherPlan {
+        /// The plan that is to run.
+        expected: Sha256,
+        /// The plan that the journal names.
+        found: Sha256,
+    },
+    /// The journal of another target.
+    #[error("journal: expected one for target {expected}, found one for {found}")]
+    OtherTarget {
+        /// The target of the plan.
+        expected: String,
+        /// The target that the journal names.
+        found: String,
+    },
+}

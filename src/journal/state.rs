@@ -1,0 +1,227 @@
+//! Where a restore stands, as a function of its events.
+//!
+//! What cannot have happened is an error, not a guess.
+
+use std::collections::BTreeMap;
+
+use super::{Event, JOURNAL_FORMAT, JournalError, Position};
+use crate::model::{Pair, Sha256, Timestamp};
+
+/// Where a step stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum StepState {
+    /// Never started.
+    #[default]
+    Waiting,
+    /// Started; at the end of a journal this means that it was cut, and it goes on from its last checkpoint.
+    Running,
+    /// In the target as a whole.
+    Done,
+    /// It gave up; started again, it goes on from its last checkpoint.
+    Failed,
+}
+
+impl StepState {
+    /// The state that an event leads to, or `None` where the event cannot happen.
+    fn after(self, event: &Event) -> Option<StepState> {
+        match (self, event) {
+            (StepState::Done, _) => None,
+            (_, Event::StepStarted { .. }) => Some(StepState::Running), // Also after a crash: how far it came is unknown.
+            (StepState::Running, Event::Checkpoint { .. }) => Some(StepState::Running),
+            (StepState::Running, Event::StepFinished { .. }) => Some(StepState::Done),
+            (StepState::Running, Event::StepFailed { .. }) => Some(StepState::Failed),
+            (StepState::Waiting | StepState::Failed | StepState::Running, _) => None,
+        }
+    }
+}
+
+/// How far a step has come.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StepStatus {
+    /// Where it stands.
+    pub state: StepState,
+    /// What it restores; known once it was started.
+    pub pair: Option<Pair>,
+    /// Entities in the target at the last checkpoint or at the end.
+    pub entities: u64,
+    /// The last checkpoint.
+    pub position: Option<Position>,
+    /// How often it was started.
+    pub attempts: u32,
+    /// What a count of the target said at the end.
+    pub counted: Option<u64>,
+    /// Why it gave up; only while it stands as failed.
+    pub error: Option<String>,
+}
+
+/// The journal's first event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opened {
+    /// When.
+    pub at: Timestamp,
+    /// The plan that is carried out.
+    pub plan_sha256: Sha256,
+    /// Where to.
+    pub target: String,
+    /// The ids of the plan's steps, in order.
+    pub steps: Vec<u32>,
+    /// Program and version.
+    pub tool: String,
+}
+
+/// The journal's last event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finished {
+    /// When.
+    pub at: Timestamp,
+    /// How many steps.
+    pub steps: u64,
+    /// Entities of all steps.
+    pub entities: u64,
+}
+
+/// Where a restore stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Journal {
+    /// The first event; `None` where nothing was written yet.
+    pub opened: Option<Opened>,
+    /// Every step of the plan by its id.
+    pub steps: BTreeMap<u32, StepStatus>,
+    /// The last event, once all is done.
+    pub finished: Option<Finished>,
+    /// Whether a torn last line was dropped.
+    pub torn: bool,
+    /// Bytes of the lines that count.
+    pub valid_len: u64,
+}
+
+/// An event that cannot have happened where it stands.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("event {event}: expected {expected}, found {found}")]
+pub struct Impossible {
+    /// The event's name.
+    pub event: &'static str,
+    /// What must hold there.
+    pub expected: String,
+    /// What holds.
+    pub found: String,
+}
+
+impl Journal {
+    /// Takes in one event, as it is written. Leaves everything as it is when the event cannot happen now.
+    ///
+    /// Whoever runs a restore applies each event before it is appended, so that what would be an impossible journal is
+    /// never written.
+    pub fn apply(&mut self, event: &Event, at: Timestamp) -> Result<(), Impossible> {
+        let impossible = |expected: String, found: String| Impossible { event: event.name(), expected, found };
+        if self.finished.is_some() {
+            return Err(impossible("nothing more".to_owned(), "an event after the end".to_owned()));
+        }
+        match (event, self.opened.is_some()) {
+            (Event::Opened { .. }, true) => Err(impossible("one beginning".to_owned(), "another".to_owned())),
+            (Event::Opened { format, .. }, false) if format != JOURNAL_FORMAT => {
+                Err(impossible(format!("format {JOURNAL_FORMAT}"), format!("{format:?}")))
+            }
+            (Event::Opened { plan_sha256, target, steps, tool, .. }, false) => {
+                let waiting: BTreeMap<u32, StepStatus> = steps.iter().map(|&step| (step, StepStatus::default())).collect();
+                if waiting.len() != steps.len() {
+                    return Err(impossible("an id of its own for each step".to_owned(), "one that stands twice".to_owned()));
+                }
+                self.steps = waiting;
+                let (plan_sha256, target, steps, tool) = (*plan_sha256, target.clone(), steps.clone(), tool.clone());
+                self.opened = Some(Opened { at, plan_sha256, target, steps, tool });
+                Ok(())
+            }
+            (_, false) => Err(impossible("the event opened first".to_owned(), "no event".to_owned())),
+            (&Event::Finished { steps, entities }, true) => {
+                let sums = (self.done(), self.entities());
+                if !self.is_complete() || (steps, entities) != sums {
+                    let expected = format!("{} steps done and {entities} entities", self.steps.len());
+                    return Err(impossible(expected, format!("{} steps done and {} entities", sums.0, sums.1)));
+                }
+                self.finished = Some(Finished { at, steps, entities });
+                Ok(())
+            }
+            (
+                Event::StepStarted { step, .. }
+                | Event::Checkpoint { step, .. }
+                | Event::StepFinished { step, .. }
+                | Event::StepFailed { step, .. },
+                true,
+            ) => {
+                let Some(status) = self.steps.get_mut(step) else {
+                    return Err(impossible("a step of the plan".to_owned(), format!("step {step}")));
+                };
+                *status = status.after(event).map_err(|(expected, found)| impossible(expected, format!("step {step} {found}")))?;
+                Ok(())
+            }
+        }
+    }
+
+    /// Refuses the journal of another plan or target. A journal that has not begun is for any.
+    pub fn check(&self, plan_sha256: Sha256, target: &str) -> Result<(), JournalError> {
+        match &self.opened {
+            Some(opened) if opened.plan_sha256 != plan_sha256 => {
+                Err(JournalError::OtherPlan { expected: plan_sha256, found: opened.plan_sha256 })
+            }
+            Some(opened) if opened.target != target => {
+                Err(JournalError::OtherTarget { expected: target.to_owned(), found: opened.target.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the restore has begun and every step is done, be the last event written or not.
+    pub fn is_complete(&self) -> bool {
+        self.opened.is_some() && self.steps.values().all(|status| status.state == StepState::Done)
+    }
+
+    /// How many steps are done.
+    pub fn done(&self) -> u64 {
+        self.steps.values().filter(|status| status.state == StepState::Done).count() as u64
+    }
+
+    /// Entities known to be in the target.
+    pub fn entities(&self) -> u64 {
+        self.steps.values().fold(0, |sum, status| sum.saturating_add(status.entities))
+    }
+}
+
+impl StepStatus {
+    /// The status that an event leads to, or what would have to hold for it and what holds.
+    fn after(&self, event: &Event) -> Result<StepStatus, (String, String)> {
+        let state = self.state.after(event).ok_or_else(|| {
+            let expected = if matches!(event, Event::StepStarted { .. }) { "a step that is not done" } else { "a running step" };
+            (expected.to_owned(), format!("{:?}", self.state).to_lowercase())
+        })?;
+        let mut next = StepStatus { state, error: None, ..self.clone() };
+        match event {
+            Event::StepStarted { namespace, kind, attempt, .. } => {
+                let pair = Pair { namespace: namespace.clone(), kind: kind.clone() };
+                if let Some(known) = self.pair.as_ref().filter(|known| **known != pair) {
+                    return Err((known.to_string(), format!("as {pair}")));
+                }
+                let count = self.attempts.saturating_add(1);
+                if *attempt != count {
+                    return Err((format!("attempt {count}"), format!("at attempt {attempt}")));
+                }
+                (next.pair, next.attempts) = (Some(pair), count);
+            }
+            Event::Checkpoint { entities, position, .. } => {
+                if *entities < self.entities || self.position.is_some_and(|last| *position < last) {
+                    return Err(("progress".to_owned(), format!("at {entities} entities, behind its last checkpoint")));
+                }
+                (next.entities, next.position) = (*entities, Some(*position));
+            }
+            Event::StepFinished { entities, counted, .. } => {
+                if *entities < self.entities {
+                    return Err((format!("at least {} entities", self.entities), format!("with {entities}")));
+                }
+                (next.entities, next.counted) = (*entities, *counted);
+            }
+            Event::StepFailed { error, .. } => next.error = Some(error.clone()),
+            Event::Opened { .. } | Event::Finished { .. } => {}
+        }
+        Ok(next)
+    }
+}

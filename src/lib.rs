@@ -1,0 +1,30 @@
+//! kindpack gathers the finished per-kind exports of Datastore into one checksummed zip, and restores them kind by kind.
+//!
+//! A backup is a set of finished exports. [`set`] finds them in a listing; [`pack`] proves them and seals them into one archive, piece by
+//! piece; [`archive_file`] opens an archive where it lies, and [`verify`] reads it to its last byte. [`plan`] puts the set in order for one
+//! target, and [`restore`] carries the plan out step by step, with a [`journal`], into a [`target`].
+//!
+//! The modules below stand in reading order, lowest floor first; a module leans on those above it and never hears of those below it.
+//! `docs/architecture.md` tells the rest.
+
+pub mod model;
+pub mod entity;
+pub mod archive;
+pub mod set;
+pub mod plan;
+pub mod journal;
+pub mod inspect;
+pub mod sums;
+pub mod managed;
+pub mod observe;
+pub mod workers;
+pub mod store;
+pub mod target;
+pub mod archive_file;
+pub mod entities;
+pub mod journal_file;
+pub mod pack;
+pub mod verify;
+pub mod extract;
+pub mod restore;
+pub mod emulator;

@@ -1,0 +1,214 @@
+//! The manifest: what an archive holds, in order, with lengths and digests. `docs/archive-format.md` tells it field by field.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Crc32c, Kind, Namespace, Pair, Sha256, Timestamp};
+
+/// The value of `format` in every manifest of this version.
+pub const MANIFEST_FORMAT: &str = "kindpack/1";
+/// The name of the last entry.
+pub const MANIFEST_NAME: &str = "manifest.json";
+/// The name of the entry that `sha256sum -c` reads.
+pub const SUMS_NAME: &str = "SHA256SUMS";
+/// Entries are cut into pieces of this many bytes before they are deflated; a multiple of the log's block.
+pub const PIECE_LEN_BYTES: usize = 4 << 20;
+
+/// What an archive holds. Nothing in it depends on where or when it was packed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Always [`MANIFEST_FORMAT`].
+    pub format: String,
+    /// Who wrote it.
+    pub tool: ToolItem,
+    /// The backup as a whole.
+    pub backup: BackupItem,
+    /// One item per (namespace, kind), in that order.
+    pub kinds: Vec<KindItem>,
+    /// Finished exports that hold no entity; which kind they were of is written nowhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub empty_exports: Vec<EmptyExportItem>,
+    /// Companion objects, such as images.
+    pub companions: Vec<EntryItem>,
+    /// The entry `SHA256SUMS`.
+    pub sums: EntryItem,
+    /// How the archive was made.
+    pub options: PackOptions,
+    /// Sums over everything.
+    pub totals: Totals,
+}
+
+/// The program that wrote the archive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolItem {
+    /// `kindpack`.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+}
+
+/// The backup as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupItem {
+    /// Start of the newest export as `YYYYMMDDHHMMSS`, UTC.
+    pub id: String,
+    /// The project that the keys name, without a leading `s~`. Empty when the set holds no entity.
+    pub project: String,
+    /// The database that the keys name; left out for the default one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub database: String,
+    /// Start of the first export.
+    pub started: Option<Timestamp>,
+    /// End of the last export.
+    pub finished: Option<Timestamp>,
+}
+
+/// How an export was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExportFormat {
+    /// A managed export (since 2017).
+    ManagedExport,
+    /// A Datastore Admin backup (2012 to 2018).
+    LegacyBackup,
+}
+
+/// One kind in one namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KindItem {
+    /// The namespace; empty for the default one.
+    pub namespace: Namespace,
+    /// The kind.
+    pub kind: Kind,
+    /// How its export was made.
+    pub format: ExportFormat,
+    /// How many entities of this pair the entries hold.
+    pub entities: u64,
+    /// Bytes of the entity records of this pair, without framing.
+    pub bytes: u64,
+    /// Start of its export.
+    pub started: Option<Timestamp>,
+    /// End of its export.
+    pub finished: Option<Timestamp>,
+    /// Kinds that stand as ancestors in its keys, sorted.
+    pub parents: Vec<Kind>,
+    /// Kinds of this project that its properties refer to, in whatever namespace, sorted.
+    pub references: Vec<Kind>,
+    /// The same references with their namespaces, sorted.
+    pub reference_pairs: Vec<Pair>,
+    /// The entries of its export: outputs by number, then the metadata. Exports of several pairs stand under each.
+    pub entries: Vec<EntryItem>,
+}
+
+impl KindItem {
+    /// The pair that the item is about.
+    pub fn pair(&self) -> Pair {
+        Pair { namespace: self.namespace.clone(), kind: self.kind.clone() }
+    }
+
+    /// The entries that hold entities, in order.
+    pub fn outputs(&self) -> impl Iterator<Item = &EntryItem> {
+        self.entries.iter().filter(|entry| entry.role == EntryRole::Output)
+    }
+}
+
+/// A finished export without entities.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EmptyExportItem {
+    /// Its entries.
+    pub entries: Vec<EntryItem>,
+}
+
+/// What an entry is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EntryRole {
+    /// A log of entities.
+    Output,
+    /// Metadata of one kind: `*.export_metadata` or `*.KIND.backup_info`.
+    KindMetadata,
+    /// Metadata of the whole export, the finish mark: `*.overall_export_metadata` or `*.backup_info`.
+    ExportMetadata,
+    /// A companion object.
+    Companion,
+    /// `SHA256SUMS`.
+    Sums,
+}
+
+/// How an entry's bytes are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// Deflated in pieces.
+    Deflate,
+    /// As they are.
+    Store,
+}
+
+/// One member of the zip.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntryItem {
+    /// Its name in the zip, such as `exports/…/output-0`.
+    pub name: String,
+    /// What it is for.
+    pub role: EntryRole,
+    /// Its length, inflated.
+    pub bytes: u64,
+    /// SHA-256 of its bytes, inflated.
+    pub sha256: Sha256,
+    /// CRC-32C of its bytes, inflated.
+    pub crc32c: Crc32c,
+    /// CRC-32C of its data as they lie in the zip, for deflated entries: even a bit that inflating passes over is covered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packed_crc32c: Option<Crc32c>,
+    /// Deflated lengths of its pieces, in order; each piece holds [`PIECE_LEN_BYTES`] bytes but the last. Empty when the entry is
+    /// stored or has no bytes. The two bytes that end the deflate stream are not counted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pieces: Vec<u32>,
+}
+
+/// Choices that shape the archive's bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackOptions {
+    /// How entries are kept.
+    pub method: Method,
+    /// Deflate level, 1 to 9; left out for stored entries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<u32>,
+    /// Bytes in a piece, inflated.
+    pub piece_bytes: u64,
+}
+
+/// Sums over the archive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Items in `kinds`.
+    pub kinds: u64,
+    /// Entities of all kinds.
+    pub entities: u64,
+    /// Objects packed: entries below `exports/` and `companions/`.
+    pub entries: u64,
+    /// Bytes of those objects.
+    pub bytes: u64,
+}
+
+impl Manifest {
+    /// The item of one pair.
+    pub fn kind(&self, pair: &Pair) -> Option<&KindItem> {
+        self.kinds.iter().find(|item| item.namespace == pair.namespace && item.kind == pair.kind)
+    }
+
+    /// Every entry that holds a packed object, each once, in the order of the zip's names as they are listed here.
+    pub fn objects(&self) -> Vec<&EntryItem> {
+        let mut seen = std::collections::HashSet::new();
+        let exports = self.kinds.iter().flat_map(|kind| &kind.entries).chain(self.empty_exports.iter().flat_map(|export| &export.entries));
+        exports.chain(&self.companions).filter(|entry| seen.insert(entry.name.as_str())).collect()
+    }
+
+    /// The manifest as it stands in the archive: indented JSON that ends with a line feed.
+    pub fn to_json(&self) -> String {
+        // Serializing these types cannot fail: no map has keys that are not text.
+        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
+        text.push('\n');
+        text
+    }
+}

@@ -1,0 +1,20 @@
+//! The words of the field as values, and how each is spelled in selectors, in JSON and to people.
+//!
+//! Knows no bytes of exports, no zip, no store. Everything here is plain data: no I/O, no clock.
+
+mod digest;
+mod file_name;
+mod manifest;
+mod name;
+mod selector;
+mod time;
+
+pub use digest::{Crc32c, Sha256};
+pub use file_name::file_name;
+pub use manifest::{
+    BackupItem, EmptyExportItem, EntryItem, EntryRole, ExportFormat, KindItem, MANIFEST_FORMAT, MANIFEST_NAME, Manifest, Method, PIECE_LEN_BYTES, PackOptions, SUMS_NAME, ToolItem,
+    Totals,
+};
+pub use name::{DEFAULT_NAMESPACE, Kind, Namespace, Pair};
+pub use selector::{Selector, SelectorError};
+pub use time::Timestamp;

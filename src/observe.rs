@@ -1,0 +1,119 @@
+//! What the long-running verbs tell while they run: events for machines, progress for people.
+//!
+//! Knows no terminal. The command line prints both; tests listen.
+
+use serde::Serialize;
+
+use crate::model::{Kind, Namespace};
+use crate::set::FaultClass;
+
+/// One thing that happened. Printed as one JSON object a line with `--json`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// SOURCE was listed and judged.
+    Set {
+        /// Exports found.
+        exports: u64,
+        /// Exports that are packed.
+        chosen: u64,
+        /// Objects that belong to no export.
+        foreign: u64,
+        /// Exports left out because a newer one of the same kind is packed.
+        superseded: Vec<String>,
+    },
+    /// Something expected is not finished yet.
+    Waiting {
+        /// Selectors and exports.
+        waiting_for: Vec<String>,
+    },
+    /// Something is wrong.
+    Problem {
+        /// `incomplete` or `damaged`.
+        class: &'static str,
+        /// The export or archive.
+        of: String,
+        /// What exactly, as `THING: expected …, found …`.
+        problem: String,
+    },
+    /// An entry was written by `extract`.
+    Extracted {
+        /// Its name, relative to DEST.
+        name: String,
+        /// Its length.
+        bytes: u64,
+    },
+    /// A step begins.
+    StepStarted {
+        /// The step's id.
+        step: u32,
+        /// Its namespace in the target.
+        namespace: Namespace,
+        /// Its kind.
+        kind: Kind,
+        /// Entities in it.
+        entities: u64,
+        /// Entities that an earlier run has restored already.
+        resumed: u64,
+    },
+    /// A step is done.
+    StepFinished {
+        /// The step's id.
+        step: u32,
+        /// Its namespace in the target.
+        namespace: Namespace,
+        /// Its kind.
+        kind: Kind,
+        /// Entities restored.
+        entities: u64,
+        /// Entities of that kind that the target counts now, where it was asked.
+        counted: Option<u64>,
+    },
+    /// A step failed.
+    StepFailed {
+        /// The step's id.
+        step: u32,
+        /// Its namespace in the target.
+        namespace: Namespace,
+        /// Its kind.
+        kind: Kind,
+        /// Why.
+        error: String,
+    },
+}
+
+impl Event {
+    /// The word for a class of faults.
+    pub fn class(class: FaultClass) -> &'static str {
+        match class {
+            FaultClass::Incomplete => "incomplete",
+            FaultClass::Damaged => "damaged",
+        }
+    }
+}
+
+/// Listens to a verb.
+pub trait Observer: Send + Sync {
+    /// Something happened.
+    fn event(&self, event: Event);
+
+    /// A phase begins that goes through `total` units (bytes, or entities for a restore).
+    fn begin(&self, phase: &'static str, total: u64);
+
+    /// The phase went on by `done` units, and brought out `out` bytes.
+    fn advance(&self, done: u64, out: u64);
+
+    /// The phase is over.
+    fn end(&self);
+}
+
+/// Listens to nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct Silent;
+
+impl Observer for Silent {
+    fn event(&self, _: Event) {}
+    fn begin(&self, _: &'static str, _: u64) {}
+    fn advance(&self, _: u64, _: u64) {}
+    fn end(&self) {}
+}

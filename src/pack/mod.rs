@@ -1,0 +1,348 @@
+//! Packing: the finished exports of a SOURCE, proved and sealed into one archive.
+//!
+//! Lists once, lets the gate judge, streams every object through the workers into the sealing writer, publishes under the final name in
+//! one act. Must not know arguments, progress bars or exit codes.
+
+mod assemble;
+mod gate;
+mod stream;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+pub use gate::{Pairs, Verdict, Wanted};
+
+use crate::archive::{DataError, SealError};
+use crate::archive_file::digest_of;
+use crate::model::{EntryRole, Manifest, Method, Pair, Selector, Sha256, Timestamp};
+use crate::observe::{Event, Observer};
+use crate::set::{self, Discovery, Export, Fault, FaultClass, Listed};
+use crate::store::{ObjectInfo, Store, StoreError, write_whole};
+use crate::sums;
+use crate::workers::{WorkerLost, Workers};
+use assemble::assemble;
+use stream::{Sealing, Source};
+
+/// How a set is packed.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Which exports are wanted.
+    pub wanted: Wanted,
+    /// How long to wait for what is expected; zero looks once.
+    pub wait: Duration,
+    /// Whether entries are deflated or stored.
+    pub method: Method,
+    /// Deflate level, 1 to 9.
+    pub level: u32,
+    /// Whether an archive of that name may be replaced.
+    pub overwrite: bool,
+    /// Whether to stop before any data is read.
+    pub dry_run: bool,
+}
+
+/// The name that the archive gets.
+#[derive(Debug, Clone)]
+pub enum ArchiveName {
+    /// This one.
+    Given(String),
+    /// `{namespace}_backup_{YYYYMMDDHHMMSS}.zip`.
+    Chosen,
+}
+
+/// What was packed.
+#[derive(Debug)]
+pub struct Packed {
+    /// The archive's name in its store.
+    pub name: String,
+    /// What was written; none after a dry run.
+    pub sealed: Option<Sealed>,
+    /// Pairs (after a dry run: as far as the metadata declares them).
+    pub kinds: u64,
+    /// Entities (after a dry run: as far as the metadata counts them).
+    pub entities: u64,
+    /// Objects packed.
+    pub objects: u64,
+    /// Bytes of those objects.
+    pub object_bytes: u64,
+}
+
+/// What stands under the archive's name.
+#[derive(Debug)]
+pub struct Sealed {
+    /// SHA-256 of the archive.
+    pub sha256: Sha256,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// Whether the archive was there already, the same to the byte, and only its sidecar was made.
+    pub was_there: bool,
+}
+
+/// A fault with the export that it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExportFault {
+    /// The export's title.
+    pub export: String,
+    /// What is wrong.
+    pub fault: Fault,
+}
+
+/// Why a set was not packed.
+#[derive(Debug, thiserror::Error)]
+pub enum PackError {
+    /// Something of the set is missing, unfinished or damaged. All of it is told.
+    #[error("the set is not whole")]
+    NotWhole {
+        /// All faults.
+        faults: Vec<ExportFault>,
+        /// Expected selectors that nothing answers.
+        missing: Vec<Selector>,
+    },
+    /// SOURCE is there, without a single export.
+    #[error("expected at least one export, found none")]
+    NoExport,
+    /// There are exports, but the selectors leave none.
+    #[error("expected selectors that leave at least one export, found that they leave none")]
+    NothingChosen,
+    /// An export cannot be divided.
+    #[error("{export}: expected an export of which all or nothing is chosen, found that it holds {wanted} and {unwanted} together")]
+    Indivisible {
+        /// The export's title.
+        export: String,
+        /// A pair that is chosen.
+        wanted: Pair,
+        /// A pair that is not.
+        unwanted: Pair,
+    },
+    /// The exports come from several projects or databases.
+    #[error("expected exports of one project and database, found {}", .0.join(", "))]
+    SeveralOrigins(Vec<String>),
+    /// The name of the archive is taken.
+    #[error("{0}: expected a free name, found an archive there")]
+    Taken(String),
+    /// An object changed while it was packed.
+    #[error("{0}")]
+    SourceChanged(StoreError),
+    /// SOURCE cannot be read.
+    #[error(transparent)]
+    Source(StoreError),
+    /// ARCHIVE cannot be written.
+    #[error(transparent)]
+    Dest(StoreError),
+    /// The container cannot hold it.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// A piece cannot be deflated: a fault of kindpack's own.
+    #[error("cannot deflate a piece: {0}")]
+    Deflate(DataError),
+    /// A fault of kindpack's own.
+    #[error(transparent)]
+    Worker(#[from] WorkerLost),
+}
+
+impl PackError {
+    fn source(error: StoreError) -> Self {
+        match error {
+            StoreError::Changed { .. } => PackError::SourceChanged(error),
+            error => PackError::Source(error),
+        }
+    }
+
+    /// Whether anything is damaged, and not only missing.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, PackError::NotWhole { faults, .. } if faults.iter().any(|fault| fault.fault.class == FaultClass::Damaged))
+    }
+}
+
+/// What may be packed: the exports, where each of their objects is, and what was left out.
+struct Chosen {
+    exports: Vec<Export>,
+    objects: BTreeMap<String, ObjectInfo>,
+    pairs: Pairs,
+}
+
+/// Packs the set below `source` as `name` into `dest`.
+///
+/// # Errors
+/// [`PackError`]; nothing stands under the archive's name then that was not there before.
+pub async fn pack(
+    source: &Arc<dyn Store>,
+    dest: &dyn Store,
+    name: ArchiveName,
+    options: &Options,
+    workers: &Workers,
+    observer: &dyn Observer,
+) -> Result<Packed, PackError> {
+    let chosen = choose(source, &name, options, workers, observer).await?;
+    let name = match name {
+        ArchiveName::Given(name) => name,
+        ArchiveName::Chosen => chosen_name(&chosen),
+    };
+    let sidecar = format!("{name}.sha256");
+    let there = match dest.stat(&name).await {
+        Ok(there) if !options.overwrite => Some(there),
+        Ok(_) | Err(StoreError::NotFound { .. }) => None,
+        Err(error) => return Err(PackError::Dest(error)),
+    };
+    if there.is_some() && dest.stat(&sidecar).await.is_ok() {
+        return Err(PackError::Taken(name));
+    }
+    let bytes: u64 = chosen.exports.iter().flat_map(Export::objects).map(|object| object.len).sum();
+    let objects = chosen.exports.iter().map(|export| export.objects().len() as u64).sum();
+    if options.dry_run {
+        let groups = || chosen.exports.iter().flat_map(|export| &export.groups);
+        let kinds = chosen.exports.iter().flat_map(|export| known_pairs(export, &chosen.pairs)).collect::<BTreeSet<_>>().len() as u64;
+        let entities = groups().filter_map(|group| group.entities).sum();
+        return Ok(Packed { name, sealed: None, kinds, entities, objects, object_bytes: bytes });
+    }
+
+    observer.begin("packing", bytes);
+    let writer = dest.create(&name).await.map_err(PackError::Dest)?;
+    let mut sealing = Sealing::new(source.clone(), writer, options.method, options.level, workers.clone());
+    let manifest = seal_set(&mut sealing, &chosen, observer).await?;
+    let (writer, sha256, len) = sealing.finish().await?;
+    let line = Bytes::from(sums::line(&sha256, base(&name)));
+    let was_there = match there {
+        Some(there) if digest_of(dest, &there).await.map_err(PackError::Dest)? == sha256 => true,
+        Some(_) => return Err(PackError::Taken(name)),
+        None => {
+            if options.overwrite {
+                // Between the two acts there must never be a sidecar that lies.
+                dest.remove(&sidecar).await.map_err(PackError::Dest)?;
+            }
+            writer.publish(options.overwrite).await.map_err(|error| match error {
+                StoreError::Exists { .. } => PackError::Taken(name.clone()),
+                error => PackError::Dest(error),
+            })?;
+            false
+        }
+    };
+    write_whole(dest, &sidecar, line, true).await.map_err(PackError::Dest)?;
+    observer.end();
+    Ok(Packed {
+        name,
+        kinds: manifest.totals.kinds,
+        entities: manifest.totals.entities,
+        objects: manifest.totals.entries,
+        object_bytes: manifest.totals.bytes,
+        sealed: Some(Sealed { sha256, bytes: len, manifest, was_there }),
+    })
+}
+
+/// Seals objects, `SHA256SUMS` and the manifest, in this order.
+async fn seal_set(sealing: &mut Sealing, chosen: &Chosen, observer: &dyn Observer) -> Result<Manifest, PackError> {
+    let mut sources = Vec::new();
+    for export in &chosen.exports {
+        let modified = export.finished.or(export.started);
+        for object in export.objects() {
+            let Some(info) = chosen.objects.get(object.name) else { continue };
+            sources.push(Source::object(info.clone(), format!("exports/{}", object.name), object.role, modified, sealing.options().method));
+        }
+    }
+    let looked = sealing.entries(sources, observer).await?;
+    let mut manifest = assemble(&chosen.exports, looked, sealing.options())?;
+    let modified = manifest.backup.finished;
+    let sums = Bytes::from(sums::of_objects(&manifest));
+    let mut told = sealing.entries(vec![Source::memory(sums, crate::model::SUMS_NAME, EntryRole::Sums, modified)], observer).await?;
+    if let Some(sums) = told.pop() {
+        manifest.sums = sums.item();
+    }
+    let document = Bytes::from(manifest.to_json());
+    sealing.entries(vec![Source::memory(document, crate::model::MANIFEST_NAME, EntryRole::Sums, modified)], observer).await?;
+    Ok(manifest)
+}
+
+/// Looks at SOURCE until the gate opens, or the time is over, or no time can help.
+async fn choose(source: &Arc<dyn Store>, name: &ArchiveName, options: &Options, workers: &Workers, observer: &dyn Observer) -> Result<Chosen, PackError> {
+    let deadline = Instant::now() + options.wait;
+    let mut pause = Duration::from_secs(1);
+    let mut told = Vec::new();
+    let mut known = Pairs::new();
+    loop {
+        let objects: BTreeMap<String, ObjectInfo> =
+            source.list().await.map_err(PackError::source)?.into_iter().map(|object| (object.name.clone(), object)).collect();
+        let discovery = discover(source, &objects).await?;
+        if options.wanted.asks_for_pairs() || matches!(name, ArchiveName::Chosen) {
+            learn_pairs(source, &objects, &discovery, workers, &mut known).await?;
+        }
+        let exports = discovery.exports.len() as u64;
+        let foreign = discovery.foreign.len() as u64;
+        let verdict = gate::judge(discovery, &options.wanted, &known)?;
+        let waiting = verdict.waiting_for();
+        if waiting.is_empty() || !verdict.may_ripen() || Instant::now() >= deadline {
+            let (chosen, superseded) = verdict.into_exports()?;
+            observer.event(Event::Set { exports, chosen: chosen.len() as u64, foreign, superseded });
+            return Ok(Chosen { exports: chosen, objects, pairs: known });
+        }
+        if waiting != told {
+            observer.event(Event::Waiting { waiting_for: waiting.clone() });
+            told = waiting;
+        }
+        tokio::time::sleep(pause.min(deadline.saturating_duration_since(Instant::now()))).await;
+        pause = (pause * 3 / 2).min(Duration::from_secs(30));
+    }
+}
+
+/// Reads the metadata of a listing and groups it into exports.
+async fn discover(source: &Arc<dyn Store>, objects: &BTreeMap<String, ObjectInfo>) -> Result<Discovery, PackError> {
+    let listing: Vec<Listed> = objects.values().map(|object| Listed { name: object.name.clone(), len: object.len }).collect();
+    let wanted: Vec<ObjectInfo> = set::metadata_objects(&listing).filter_map(|listed| objects.get(&listed.name)).cloned().collect();
+    let metadata: BTreeMap<String, Vec<u8>> = stream::read_all(source, wanted).await.map_err(PackError::source)?;
+    Ok(set::discover(&listing, &metadata))
+}
+
+/// Reads the data of exports that leave kind or namespace open, once.
+async fn learn_pairs(
+    source: &Arc<dyn Store>,
+    objects: &BTreeMap<String, ObjectInfo>,
+    discovery: &Discovery,
+    workers: &Workers,
+    known: &mut Pairs,
+) -> Result<(), PackError> {
+    for export in &discovery.exports {
+        if !export.is_complete() || export.declared_pairs().is_some() || known.contains_key(&export.title) {
+            continue;
+        }
+        let outputs = export.objects().into_iter().filter(|object| object.role == EntryRole::Output);
+        let outputs: Vec<ObjectInfo> = outputs.filter_map(|object| objects.get(object.name)).cloned().collect();
+        let mut pairs = stream::pairs_of(source, outputs, workers).await?;
+        // A kind of which nothing was exported is there all the same.
+        for group in &export.groups {
+            if let Some(kind) = group.kind.as_ref().filter(|kind| !pairs.iter().any(|pair| pair.kind == **kind)).cloned() {
+                pairs.insert(Pair { namespace: group.namespace.clone().unwrap_or_default(), kind });
+            }
+        }
+        known.insert(export.title.clone(), pairs);
+    }
+    Ok(())
+}
+
+fn known_pairs(export: &Export, pairs: &Pairs) -> BTreeSet<Pair> {
+    pairs.get(&export.title).cloned().or_else(|| export.declared_pairs()).unwrap_or_default()
+}
+
+/// `{namespace}_backup_{YYYYMMDDHHMMSS}.zip`, as the set itself says.
+fn chosen_name(chosen: &Chosen) -> String {
+    let namespaces: BTreeSet<_> = chosen.exports.iter().flat_map(|export| known_pairs(export, &chosen.pairs)).map(|pair| pair.namespace).collect();
+    let mut namespaces = namespaces.iter();
+    let namespace = match (namespaces.next(), namespaces.next()) {
+        (Some(only), None) if !only.is_default() => only.as_str(),
+        (Some(_), Some(_)) => "all",
+        _ => "default",
+    };
+    format!("{namespace}_backup_{}.zip", backup_id(chosen.exports.iter().filter_map(|export| export.started).max()))
+}
+
+/// The id of a backup: when its newest export began.
+fn backup_id(newest_start: Option<Timestamp>) -> String {
+    newest_start.map_or_else(|| "19800101000000".to_owned(), Timestamp::compact)
+}
+
+fn base(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
+}

@@ -1,0 +1,426 @@
+//! The stream of pieces: objects in, read ahead and worked on side by side, sealed in order.
+//!
+//! Only a bounded window of pieces is ever in memory. Knows stores and the sealing writer; must not know what an export is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use sha2::Digest as _;
+
+use super::PackError;
+use crate::archive::{DataError, Deflater, EntryHead, STREAM_END, Sealer};
+use crate::inspect::{self, Content, Inspected, Inspection, PieceReport};
+use crate::model::{Crc32c, EntryItem, EntryRole, Method, PIECE_LEN_BYTES, PackOptions, Pair, Sha256, Timestamp};
+use crate::observe::Observer;
+use crate::store::{ObjectInfo, ObjectWriter, Store, StoreError};
+use crate::workers::{WorkerLost, Workers};
+
+/// An entry whose kept form is at most this long is held back until it is whole, so that its local header can carry its lengths. Part of
+/// the format: another number gives other bytes.
+const HELD_MAX_BYTES: u64 = 16 << 20;
+
+/// What a piece in flight may weigh: itself and its deflated form, which can be a little longer.
+const PIECE_FOOTPRINT_BYTES: u64 = 2 * PIECE_LEN_BYTES as u64 + (PIECE_LEN_BYTES as u64 >> 8);
+
+/// Small reads that may be under way at once.
+const READS: usize = 16;
+
+/// An entry to be.
+#[derive(Debug, Clone)]
+pub(super) struct Source {
+    bytes: SourceBytes,
+    name: String,
+    role: EntryRole,
+    modified: Option<Timestamp>,
+    /// How its bytes are kept.
+    method: Method,
+}
+
+#[derive(Debug, Clone)]
+enum SourceBytes {
+    Object(ObjectInfo),
+    Memory(Bytes),
+}
+
+impl Source {
+    /// An entry from an object of the store. Nothing deflates to more than nothing, so an empty one is stored.
+    pub(super) fn object(object: ObjectInfo, name: String, role: EntryRole, modified: Option<Timestamp>, method: Method) -> Self {
+        let method = if object.len == 0 { Method::Store } else { method };
+        Source { bytes: SourceBytes::Object(object), name, role, modified, method }
+    }
+
+    /// An entry from memory, stored.
+    pub(super) fn memory(bytes: Bytes, name: &str, role: EntryRole, modified: Option<Timestamp>) -> Self {
+        Source { bytes: SourceBytes::Memory(bytes), name: name.to_owned(), role, modified, method: Method::Store }
+    }
+
+    fn len(&self) -> u64 {
+        match &self.bytes {
+            SourceBytes::Object(object) => object.len,
+            SourceBytes::Memory(bytes) => bytes.len() as u64,
+        }
+    }
+
+    fn content(&self) -> Content {
+        if self.role == EntryRole::Output { Content::Entities } else { Content::Opaque }
+    }
+
+    async fn read(&self, store: &dyn Store, offset: u64, len: usize) -> Result<Bytes, StoreError> {
+        match &self.bytes {
+            SourceBytes::Object(object) => store.read(object, offset, len).await,
+            SourceBytes::Memory(bytes) => {
+                let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+                Ok(bytes.slice(start..start.saturating_add(len).min(bytes.len())))
+            }
+        }
+    }
+}
+
+/// What an entry turned out to be.
+#[derive(Debug)]
+pub(super) struct Looked {
+    /// Its name in the zip.
+    pub(super) name: String,
+    /// What it is for.
+    pub(super) role: EntryRole,
+    /// What its bytes told.
+    pub(super) inspected: Inspected,
+    /// CRC-32C of its data as they were written, if deflated.
+    pub(super) packed_crc32c: Option<Crc32c>,
+    /// Deflated lengths of its pieces.
+    pub(super) pieces: Vec<u32>,
+}
+
+impl Looked {
+    /// The entry as the manifest lists it.
+    pub(super) fn item(&self) -> EntryItem {
+        EntryItem {
+            name: self.name.clone(),
+            role: self.role,
+            bytes: self.inspected.len,
+            sha256: self.inspected.sha256,
+            crc32c: self.inspected.crc32c,
+            packed_crc32c: self.packed_crc32c,
+            pieces: self.pieces.clone(),
+        }
+    }
+}
+
+/// What is done with a piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    /// Looked at and kept.
+    Seal,
+    /// Looked at: its entry is stored and so large that its checksum must be known before its first byte is written.
+    Look,
+    /// Kept, after it was looked at in an earlier pass.
+    Copy,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Job {
+    source: usize,
+    offset: u64,
+    len: usize,
+    last: bool,
+    pass: Pass,
+}
+
+/// A piece that a worker is done with.
+struct Done {
+    job: Job,
+    raw: Bytes,
+    told: Told,
+    kept: Option<Kept>,
+}
+
+/// A piece in the form in which it is written.
+struct Kept {
+    bytes: Bytes,
+    crc32c: u32,
+}
+
+impl Kept {
+    fn new(bytes: Bytes) -> Self {
+        Kept { crc32c: crc32c::crc32c(&bytes), bytes }
+    }
+}
+
+enum Told {
+    /// A part of an object; its bytes are still to be hashed in order.
+    Part(PieceReport),
+    /// An object of one piece needs no order.
+    Whole(Box<Inspection>),
+}
+
+/// The entry that is being written.
+#[derive(Default)]
+struct Entry {
+    inspection: Inspection,
+    pieces: Vec<u32>,
+    packed_crc32c: u32,
+    held: Vec<Bytes>,
+    held_bytes: u64,
+    /// Whether its local header is written.
+    begun: bool,
+    /// The checksum that its header promises, where its bytes are read a second time.
+    promised: Option<u32>,
+}
+
+/// The archive that is being written.
+pub(super) struct Sealing {
+    store: Arc<dyn Store>,
+    out: Output,
+    sealer: Sealer,
+    method: Method,
+    level: u32,
+    workers: Workers,
+    /// Set at the first fault: from then on everything is only looked at.
+    broken: Arc<AtomicBool>,
+}
+
+impl Sealing {
+    pub(super) fn new(store: Arc<dyn Store>, writer: Box<dyn ObjectWriter>, method: Method, level: u32, workers: Workers) -> Self {
+        let out = Output { writer, sha256: sha2::Sha256::new(), len: 0 };
+        Sealing { store, out, sealer: Sealer::default(), method, level, workers, broken: Arc::default() }
+    }
+
+    /// The choices that shape the bytes, as the manifest tells them.
+    pub(super) fn options(&self) -> PackOptions {
+        PackOptions { method: self.method, level: (self.method == Method::Deflate).then_some(self.level), piece_bytes: PIECE_LEN_BYTES as u64 }
+    }
+
+    /// Seals entries in order, and tells what each of them is.
+    pub(super) async fn entries(&mut self, sources: Vec<Source>, observer: &dyn Observer) -> Result<Vec<Looked>, PackError> {
+        let sources: Arc<[Source]> = sources.into();
+        let window = self.workers.window(PIECE_FOOTPRINT_BYTES);
+        let (level, store, workers, broken) = (self.level, self.store.clone(), self.workers.clone(), self.broken.clone());
+        let jobs = sources.iter().enumerate().flat_map(|(index, source)| jobs_of(index, source.len(), source.method));
+        let mut done = stream::iter(jobs.map(|job| {
+            let (sources, store, workers, broken) = (sources.clone(), store.clone(), workers.clone(), broken.clone());
+            tokio::spawn(async move {
+                let source = sources.get(job.source).ok_or(StoreError::Changed { name: String::new() }).map_err(PackError::source)?;
+                work(source, job, store.as_ref(), level, &workers, &broken).await
+            })
+        }))
+        .buffered(window);
+
+        let mut all = Vec::with_capacity(sources.len());
+        let mut entry = Entry::default();
+        while let Some(piece) = done.next().await {
+            let piece = piece.map_err(WorkerLost)??;
+            let Some(source) = sources.get(piece.job.source) else { continue };
+            let job = piece.job;
+            let kept = piece.kept.as_ref().map_or(0, |kept| kept.bytes.len() as u64);
+            entry.inspection = match piece.told {
+                Told::Whole(whole) => *whole,
+                Told::Part(report) => {
+                    let (inspection, raw) = (std::mem::take(&mut entry.inspection), piece.raw);
+                    let mut inspection = Workers::aside(move || inspection.hashed(&raw)).await?;
+                    inspection.join(report);
+                    inspection
+                }
+            };
+            observer.advance(if job.pass == Pass::Copy { 0 } else { job.len as u64 }, kept);
+            if let Some(kept) = piece.kept {
+                if source.method == Method::Deflate {
+                    entry.pieces.push(u32::try_from(kept.bytes.len()).unwrap_or(u32::MAX));
+                }
+                entry.hold(kept);
+            }
+            self.flush_large(source, &mut entry).await?;
+            if job.last && let Some(looked) = self.end_pass(source, job.pass, &mut entry).await? {
+                all.push(looked);
+                entry = Entry::default();
+            }
+        }
+        Ok(all)
+    }
+
+    /// Writes what is held of an entry that is known to be large, or already begun.
+    async fn flush_large(&mut self, source: &Source, entry: &mut Entry) -> Result<(), PackError> {
+        if !entry.begun && entry.held_bytes > HELD_MAX_BYTES {
+            let header = self.sealer.begin_streamed(source.head(), source.len())?;
+            self.out.write(header.into()).await?;
+            entry.begun = true;
+        }
+        if entry.begun {
+            self.write_held(entry).await?;
+        }
+        Ok(())
+    }
+
+    async fn write_held(&mut self, entry: &mut Entry) -> Result<(), PackError> {
+        for bytes in std::mem::take(&mut entry.held) {
+            self.sealer.data(bytes.len() as u64)?;
+            self.out.write(bytes).await?;
+        }
+        entry.held_bytes = 0;
+        Ok(())
+    }
+
+    /// After the last piece of a pass: the entry's end, or between two passes its header.
+    async fn end_pass(&mut self, source: &Source, pass: Pass, entry: &mut Entry) -> Result<Option<Looked>, PackError> {
+        let inspected = std::mem::take(&mut entry.inspection).finish();
+        let broken = self.broken.load(Ordering::Relaxed);
+        if inspected.fault.is_some() {
+            self.broken.store(true, Ordering::Relaxed);
+        }
+        if !broken {
+            match pass {
+                Pass::Look => {
+                    let header = self.sealer.begin_known(source.head(), inspected.crc32, inspected.len, inspected.len)?;
+                    self.out.write(header.into()).await?;
+                    entry.begun = true;
+                    entry.promised = Some(inspected.crc32);
+                    return Ok(None);
+                }
+                Pass::Copy if entry.promised != Some(inspected.crc32) => {
+                    return Err(PackError::SourceChanged(StoreError::Changed { name: source.name.clone() }));
+                }
+                Pass::Copy | Pass::Seal => {
+                    if source.method == Method::Deflate {
+                        entry.hold(Kept::new(Bytes::from_static(&STREAM_END)));
+                    }
+                    if !entry.begun {
+                        let header = self.sealer.begin_known(source.head(), inspected.crc32, inspected.len, entry.held_bytes)?;
+                        self.out.write(header.into()).await?;
+                    }
+                    self.write_held(entry).await?;
+                    let descriptor = self.sealer.end(inspected.crc32, inspected.len)?;
+                    self.out.write(descriptor.into()).await?;
+                }
+            }
+        } else if pass == Pass::Look {
+            return Ok(None);
+        }
+        let packed_crc32c = (source.method == Method::Deflate).then_some(Crc32c(entry.packed_crc32c));
+        Ok(Some(Looked { name: source.name.clone(), role: source.role, inspected, packed_crc32c, pieces: std::mem::take(&mut entry.pieces) }))
+    }
+
+    /// Writes the directory; gives back the writer, to be published, with the digest and the length of all that was written.
+    pub(super) async fn finish(mut self) -> Result<(Box<dyn ObjectWriter>, Sha256, u64), PackError> {
+        let directory = self.sealer.finish()?;
+        self.out.write(directory.into()).await?;
+        Ok((self.out.writer, Sha256(self.out.sha256.finalize().into()), self.out.len))
+    }
+}
+
+impl Entry {
+    fn hold(&mut self, kept: Kept) {
+        self.packed_crc32c = crc32c::crc32c_combine(self.packed_crc32c, kept.crc32c, kept.bytes.len());
+        self.held_bytes += kept.bytes.len() as u64;
+        self.held.push(kept.bytes);
+    }
+}
+
+impl Source {
+    fn head(&self) -> EntryHead<'_> {
+        EntryHead { name: &self.name, method: self.method, modified: self.modified }
+    }
+}
+
+/// The pieces of an object, in order; an empty object has one empty piece.
+fn jobs_of(source: usize, len: u64, method: Method) -> impl Iterator<Item = Job> {
+    let twice = method == Method::Store && len > HELD_MAX_BYTES;
+    let passes: &[Pass] = if twice { &[Pass::Look, Pass::Copy] } else { &[Pass::Seal] };
+    let piece = PIECE_LEN_BYTES as u64;
+    let pieces = len.div_ceil(piece).max(1);
+    passes.iter().flat_map(move |pass| {
+        (0..pieces).map(move |index| {
+            let offset = index * piece;
+            Job { source, offset, len: (len - offset).min(piece) as usize, last: index + 1 == pieces, pass: *pass }
+        })
+    })
+}
+
+/// Reads a piece and looks at it on a worker.
+async fn work(source: &Source, job: Job, store: &dyn Store, level: u32, workers: &Workers, broken: &Arc<AtomicBool>) -> Result<Done, PackError> {
+    let raw = source.read(store, job.offset, job.len).await.map_err(PackError::source)?;
+    let content = if job.pass == Pass::Copy { Content::Opaque } else { source.content() };
+    let (broken, method) = (broken.clone(), source.method);
+    let done = workers.run(move || {
+        let report = inspect::piece(&raw, job.offset, content);
+        if report.is_faulty() {
+            broken.store(true, Ordering::Relaxed);
+        }
+        let told = if job.last && job.offset == 0 {
+            let mut whole = Inspection::default().hashed(&raw);
+            whole.join(report);
+            Told::Whole(Box::new(whole))
+        } else {
+            Told::Part(report)
+        };
+        let keep = job.pass != Pass::Look && !broken.load(Ordering::Relaxed);
+        let kept = match method {
+            _ if !keep => None,
+            Method::Deflate if !raw.is_empty() => Some(Kept::new(deflate(&raw, level)?)),
+            _ => Some(Kept::new(raw.clone())),
+        };
+        Ok(Done { job, raw, told, kept })
+    });
+    done.await?.map_err(PackError::Deflate)
+}
+
+fn deflate(raw: &[u8], level: u32) -> Result<Bytes, DataError> {
+    let mut deflated = Vec::with_capacity(raw.len() / 2);
+    Deflater::new(level).piece(raw, &mut deflated)?;
+    Ok(deflated.into())
+}
+
+/// The archive's bytes on their way out, hashed as they go.
+struct Output {
+    writer: Box<dyn ObjectWriter>,
+    sha256: sha2::Sha256,
+    len: u64,
+}
+
+impl Output {
+    async fn write(&mut self, bytes: Bytes) -> Result<(), PackError> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.len += bytes.len() as u64;
+        let (mut sha256, copy) = (std::mem::take(&mut self.sha256), bytes.clone());
+        let hashed = Workers::aside(move || {
+            sha256.update(&copy);
+            sha256
+        });
+        let (sha256, written) = tokio::join!(hashed, self.writer.write(bytes));
+        self.sha256 = sha256?;
+        written.map_err(PackError::Dest)
+    }
+}
+
+/// The bytes of small objects, by name.
+pub(super) async fn read_all(store: &Arc<dyn Store>, objects: Vec<ObjectInfo>) -> Result<BTreeMap<String, Vec<u8>>, StoreError> {
+    let reads = stream::iter(objects.into_iter().map(|object| async move {
+        let bytes = crate::store::read_whole(store.as_ref(), &object).await?;
+        Ok((object.name, bytes.to_vec()))
+    }));
+    reads.buffer_unordered(READS).try_collect().await
+}
+
+/// The pairs that stand in outputs, read for nothing else. What is wrong with them shows when they are packed.
+pub(super) async fn pairs_of(store: &Arc<dyn Store>, outputs: Vec<ObjectInfo>, workers: &Workers) -> Result<BTreeSet<Pair>, PackError> {
+    let sources: Vec<Source> = outputs.into_iter().map(|object| Source::object(object, String::new(), EntryRole::Output, None, Method::Deflate)).collect();
+    let jobs = sources.iter().enumerate().flat_map(|(index, source)| jobs_of(index, source.len(), Method::Deflate));
+    let looks = jobs.filter_map(|job| sources.get(job.source).map(|source| (source, job))).map(|(source, job)| async move {
+        let raw = source.read(store.as_ref(), job.offset, job.len).await.map_err(PackError::source)?;
+        let report = workers.run(move || inspect::piece(&raw, job.offset, Content::Entities)).await?;
+        Ok::<_, PackError>((job.last, report))
+    });
+    let mut looks = stream::iter(looks).buffered(workers.window(PIECE_FOOTPRINT_BYTES));
+    let mut pairs = BTreeSet::new();
+    let mut inspection = Inspection::default();
+    while let Some((last, report)) = looks.try_next().await? {
+        inspection.join(report);
+        if last {
+            pairs.extend(std::mem::take(&mut inspection).finish().scan.pairs.into_keys());
+        }
+    }
+    Ok(pairs)
+}

@@ -1,0 +1,294 @@
+//! What the user decides about a restore: target, selection, order, maps.
+//!
+//! Knows how each choice is spelled, not what an archive holds: whether a choice fits is the planner's to say.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::TargetSpec;
+use crate::model::{Namespace, Selector, SelectorError};
+
+/// All that the user decides. The planner adds nothing but the emulator's address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choices {
+    /// Where the restore goes.
+    pub target: TargetSpec,
+    /// How it gets there.
+    pub via: Via,
+    /// What the target may hold already.
+    pub into: Into,
+    /// Entities of the left namespace land in the right one, all at once: a map is not applied to another's result.
+    pub map_namespaces: BTreeMap<Namespace, Namespace>,
+    /// Which pairs are restored, and in which order.
+    pub selection: Selection,
+}
+
+impl Choices {
+    /// Everything in the archive, in the data's own order, into an empty target.
+    pub fn new(target: TargetSpec) -> Self {
+        Choices { target, via: Via::Commit, into: Into::Empty, map_namespaces: BTreeMap::new(), selection: Selection::default() }
+    }
+}
+
+/// Which pairs are restored, and in which order; recorded in the plan as it was given.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Selection {
+    /// Only pairs that one of these chooses; empty means all.
+    #[serde(with = "texts")]
+    pub only: Vec<Selector>,
+    /// Not the pairs that one of these chooses.
+    #[serde(with = "texts")]
+    pub skip: Vec<Selector>,
+    /// These before all others, in this order.
+    #[serde(with = "texts")]
+    pub first: Vec<Selector>,
+    /// These behind all others, in this order.
+    #[serde(with = "texts")]
+    pub last: Vec<Selector>,
+    /// One choice of pairs behind another.
+    #[serde(with = "texts")]
+    pub after: Vec<After>,
+    /// The user declares that the archive's source project itself is to be overwritten.
+    pub disaster_recovery: bool,
+}
+
+/// `A=B`: what `A` chooses waits until all that `B` chooses is done.
+///
+/// The first `=` divides. A kind on the left that holds `=` is written with `?` in its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct After {
+    /// What waits.
+    pub step: Selector,
+    /// What it waits for.
+    pub needs: Selector,
+}
+
+impl FromStr for After {
+    type Err = ChoiceError;
+
+    fn from_str(text: &str) -> Result<Self, ChoiceError> {
+        let Some((step, needs)) = text.split_once('=') else {
+            return Err(ChoiceError::Spelling {
+                what: "order",
+                text: text.to_owned(),
+                expected: "A=B (A once B is done)",
+                found: "no '='".to_owned(),
+            });
+        };
+        let side = |side: &str| side.parse().map_err(|source| ChoiceError::Side { text: text.to_owned(), source });
+        Ok(After { step: side(step)?, needs: side(needs)? })
+    }
+}
+
+impl fmt::Display for After {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.step, self.needs)
+    }
+}
+
+/// `FROM=TO`: entities of one namespace, and all references to them, move to another. The default one is spelled `(default)`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamespaceMap {
+    /// The namespace in the archive.
+    pub from: Namespace,
+    /// The namespace in the target.
+    pub to: Namespace,
+}
+
+impl NamespaceMap {
+    /// Joins maps; a namespace that is moved to two places is an error.
+    pub fn join(maps: impl IntoIterator<Item = NamespaceMap>) -> Result<BTreeMap<Namespace, Namespace>, ChoiceError> {
+        let mut joined = BTreeMap::new();
+        for NamespaceMap { from, to } in maps {
+            let text = format!("{from}={to}");
+            if let Some(other) = joined.insert(from, to.clone()).filter(|other| *other != to) {
+                return Err(ChoiceError::Spelling {
+                    what: "namespace map",
+                    text,
+                    expected: "one place for a namespace",
+                    found: format!("also {other}"),
+                });
+            }
+        }
+        Ok(joined)
+    }
+}
+
+impl FromStr for NamespaceMap {
+    type Err = ChoiceError;
+
+    fn from_str(text: &str) -> Result<Self, ChoiceError> {
+        let wrong = |expected, found| ChoiceError::Spelling { what: "namespace map", text: text.to_owned(), expected, found };
+        let (from, to) = text.split_once('=').ok_or_else(|| wrong("FROM=TO", "no '='".to_owned()))?;
+        let side = |side: &str| {
+            let namespace = Namespace::from_spelling(side);
+            // Datastore's own limits, docs/formats.md 2; an empty side is far more often a slip than the default namespace.
+            let fits =
+                side.len() <= 100 && namespace.as_str().bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'.' | b'_'));
+            if fits && !side.is_empty() {
+                Ok(namespace)
+            } else {
+                Err(wrong("(default) or up to 100 of A-Z a-z 0-9 . _ -", format!("{side:?}")))
+            }
+        };
+        Ok(NamespaceMap { from: side(from)?, to: side(to)? })
+    }
+}
+
+/// What the target may hold of a step's pair before the step runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Into {
+    /// Nothing.
+    #[default]
+    Empty,
+    /// Anything: entities of the same key are overwritten, others stay.
+    Merge,
+}
+
+impl fmt::Display for Into {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Into::Empty => "empty",
+            Into::Merge => "merge",
+        })
+    }
+}
+
+impl FromStr for Into {
+    type Err = ChoiceError;
+
+    fn from_str(text: &str) -> Result<Self, ChoiceError> {
+        match text {
+            "empty" => Ok(Into::Empty),
+            "merge" => Ok(Into::Merge),
+            other => Err(ChoiceError::Spelling {
+                what: "--into",
+                text: text.to_owned(),
+                expected: "empty or merge",
+                found: format!("{other:?}"),
+            }),
+        }
+    }
+}
+
+/// How entities get into the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Via {
+    /// Written by kindpack itself, through commits where the target is a Datastore.
+    #[default]
+    Commit,
+}
+
+impl fmt::Display for Via {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Via::Commit => "commit",
+        })
+    }
+}
+
+impl FromStr for Via {
+    type Err = ChoiceError;
+
+    fn from_str(text: &str) -> Result<Self, ChoiceError> {
+        match text {
+            "commit" => Ok(Via::Commit),
+            other => Err(ChoiceError::Spelling { what: "--via", text: text.to_owned(), expected: "commit", found: format!("{other:?}") }),
+        }
+    }
+}
+
+/// What the planner is told about the world around it; it looks nothing up by itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Environment {
+    /// The value of `DATASTORE_EMULATOR_HOST`, if it is set, be it to nothing.
+    pub emulator_host: Option<String>,
+}
+
+/// A choice that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ChoiceError {
+    /// It is not spelled as it must be.
+    #[error("{what} {text:?}: expected {expected}, found {found}")]
+    Spelling {
+        /// What was to be read, such as `target`.
+        what: &'static str,
+        /// All of it, as given.
+        text: String,
+        /// What would have been right.
+        expected: &'static str,
+        /// What stands there.
+        found: String,
+    },
+    /// One side of `A=B` is no selector.
+    #[error("order {text:?}")]
+    Side {
+        /// The whole `A=B`.
+        text: String,
+        /// What is wrong with the side.
+        source: SelectorError,
+    },
+}
+
+/// Lists of spelled things, in JSON as lists of their spellings.
+mod texts {
+    use super::*;
+
+    pub fn serialize<T: fmt::Display, S: Serializer>(items: &[T], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(items.iter().map(T::to_string))
+    }
+
+    pub fn deserialize<'de, T: FromStr<Err: fmt::Display>, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+        Vec::<String>::deserialize(deserializer)?.iter().map(|text| text.parse().map_err(de::Error::custom)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Pair;
+
+    #[test]
+    fn the_first_equals_sign_divides_an_order() {
+        let after: After = "acme/Order=a=b".parse().unwrap();
+        assert_eq!(after.to_string(), "acme/Order=a=b");
+        assert!(after.step.matches(&Pair::new("acme", "Order")) && after.needs.matches(&Pair::new("", "a=b")));
+        for wrong in ["", "Order", "=User", "Order=", "Order=acme/", r"\a=b"] {
+            assert!(wrong.parse::<After>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_namespace_map_names_the_default_namespace_in_brackets() {
+        let map: NamespaceMap = "(default)=acme".parse().unwrap();
+        assert_eq!((map.from.as_str(), map.to.as_str()), ("", "acme"));
+        for wrong in ["", "acme", "=acme", "acme=", "a=b=c", "a=b/c", "a=b c", "a=(Default)"] {
+            assert!(wrong.parse::<NamespaceMap>().is_err(), "{wrong}");
+        }
+        assert!(format!("a={}", "x".repeat(101)).parse::<NamespaceMap>().is_err());
+    }
+
+    #[test]
+    fn a_namespace_cannot_move_to_two_places() {
+        let join = |texts: &[&str]| NamespaceMap::join(texts.iter().map(|text| text.parse().unwrap()));
+        assert_eq!(join(&["a=b", "b=a", "a=b"]).unwrap().len(), 2);
+        assert_eq!(
+            join(&["a=b", "a=(default)"]).unwrap_err().to_string(),
+            r#"namespace map "a=(default)": expected one place for a namespace, found also b"#
+        );
+    }
+
+    #[test]
+    fn ways_that_come_later_are_refused_by_name() {
+        assert_eq!("merge".parse(), Ok(Into::Merge));
+        assert_eq!("replace".parse::<Into>().unwrap_err().to_string(), r#"--into "replace": expected empty or merge, found "replace""#);
+        assert!("import".parse::<Via>().is_err());
+        assert_eq!(Via::Commit.to_string().parse(), Ok(Via::Commit));
+    }
+}

@@ -1,0 +1,327 @@
+//! The plan as a document: JSON that people may read, and in which they may remove or move steps.
+//!
+//! Knows the form and what must not change in it. How the steps come about is the planner's affair.
+//!
+//! ```json
+//! {"format": "kindpack-plan/1", "tool": "kindpack 0.1.0", "archive": {"location": "…", "sha256": "…"}, "project": "shop",
+//!  "target": "emulator:shop-test@localhost:8081", "via": "commit", "into": "empty", "maps": {"": "acme"},
+//!  "choices": {"only": [], "skip": ["Session"], "first": [], "last": [], "after": ["Order=User"], "disaster_recovery": false},
+//!  "steps": [{"id": 1, "namespace": "", "kind": "Product", "to_namespace": "acme", "entities": 9, "bytes": 2345, "because": "referenced by Customer"}],
+//!  "skipped": [{"namespace": "", "kind": "Session", "because": "--skip Session"}],
+//!  "cycles": [[{"namespace": "", "kind": "Order"}, {"namespace": "", "kind": "Customer"}]],
+//!  "totals": {"steps": 1, "entities": 9, "bytes": 2345}, "seal": "…"}
+//! ```
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use sha2::Digest as _;
+
+use super::{Choices, Environment, Into, PlanClass, PlanError, Selection, TargetSpec, Via, plan};
+use crate::model::{Kind, Manifest, Namespace, Pair, Sha256};
+
+/// The value of `format` in every plan of this version.
+pub const PLAN_FORMAT: &str = "kindpack-plan/1";
+
+/// What wrote the plan, as plans name it.
+pub(super) const TOOL: &str = concat!("kindpack ", env!("CARGO_PKG_VERSION"));
+
+/// Which archive a plan is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArchiveRef {
+    /// Where it was when the plan was made. The digest tells whether it is the same one, not the location.
+    pub location: String,
+    /// The digest of the whole archive.
+    pub sha256: Sha256,
+}
+
+/// An archive put in order for one target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// Always [`PLAN_FORMAT`].
+    pub format: String,
+    /// The program and version that made the plan.
+    pub tool: String,
+    /// The archive.
+    pub archive: ArchiveRef,
+    /// The project that the backup was made of.
+    pub project: String,
+    /// Where the restore goes; an emulator always with its address.
+    pub target: TargetSpec,
+    /// How entities get there.
+    pub via: Via,
+    /// What the target may hold already.
+    pub into: Into,
+    /// Namespaces that move: from the left to the right.
+    pub maps: BTreeMap<Namespace, Namespace>,
+    /// The user's choices that led to the steps.
+    pub choices: Selection,
+    /// What to do, in order.
+    pub steps: Vec<Step>,
+    /// What the archive holds and the plan leaves out, by namespace and kind.
+    pub skipped: Vec<Skipped>,
+    /// Kinds that need one another, in the order of their steps.
+    pub cycles: Vec<Vec<Member>>,
+    /// Sums over the steps, as planned.
+    pub totals: PlanTotals,
+    /// SHA-256 over all that stands before `steps`, as compact JSON: it shows that neither target nor choices were changed by hand.
+    pub seal: Sha256,
+}
+
+/// The restore of one pair.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    /// Names the step in the journal; counts from 1 in planned order and stays when steps are moved.
+    pub id: u32,
+    /// The namespace in the archive.
+    pub namespace: Namespace,
+    /// The kind.
+    pub kind: Kind,
+    /// The namespace in the target.
+    pub to_namespace: Namespace,
+    /// How many entities the archive holds of the pair.
+    pub entities: u64,
+    /// Bytes of their records.
+    pub bytes: u64,
+    /// Why the step stands where it stands.
+    pub because: String,
+}
+
+impl Step {
+    /// The pair in the archive.
+    pub fn pair(&self) -> Pair {
+        Pair { namespace: self.namespace.clone(), kind: self.kind.clone() }
+    }
+
+    /// The pair in the target.
+    pub fn to_pair(&self) -> Pair {
+        Pair { namespace: self.to_namespace.clone(), kind: self.kind.clone() }
+    }
+}
+
+/// A pair that the plan leaves out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Skipped {
+    /// The namespace.
+    pub namespace: Namespace,
+    /// The kind.
+    pub kind: Kind,
+    /// Whose word that is.
+    pub because: String,
+}
+
+/// A pair that is part of a cycle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Member {
+    /// The namespace.
+    pub namespace: Namespace,
+    /// The kind.
+    pub kind: Kind,
+}
+
+/// Sums over steps.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanTotals {
+    /// How many.
+    pub steps: u64,
+    /// Their entities.
+    pub entities: u64,
+    /// Bytes of the records.
+    pub bytes: u64,
+}
+
+impl PlanTotals {
+    /// Adds up steps; what would not fit a number stays at its largest.
+    pub fn of(steps: &[Step]) -> Self {
+        steps.iter().fold(PlanTotals::default(), |sum, step| PlanTotals {
+            steps: sum.steps.saturating_add(1),
+            entities: sum.entities.saturating_add(step.entities),
+            bytes: sum.bytes.saturating_add(step.bytes),
+        })
+    }
+}
+
+impl fmt::Display for PlanTotals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} steps, {} entities, {} bytes", self.steps, self.entities, self.bytes)
+    }
+}
+
+/// What the seal covers.
+#[derive(Serialize)]
+struct Head<'a> {
+    format: &'a str,
+    tool: &'a str,
+    archive: &'a ArchiveRef,
+    project: &'a str,
+    target: &'a TargetSpec,
+    via: Via,
+    into: Into,
+    maps: &'a BTreeMap<Namespace, Namespace>,
+    choices: &'a Selection,
+}
+
+/// The one field that is read before all others.
+#[derive(Deserialize)]
+struct Format {
+    format: String,
+}
+
+impl Plan {
+    /// The plan as indented JSON that ends with a line feed.
+    pub fn to_json(&self) -> String {
+        // Serializing these types cannot fail: no map has keys that are not text.
+        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
+        text.push('\n');
+        text
+    }
+
+    /// Reads a plan and checks all that can be checked without the archive: the version, each field, that no step stands
+    /// twice, and that nothing in the head was changed since the planner wrote it.
+    pub fn parse(text: &str) -> Result<Plan, PlanError> {
+        let not_a_plan = |error: serde_json::Error| PlanError::NotAPlan { found: error.to_string() };
+        let Format { format } = serde_json::from_str(text).map_err(not_a_plan)?;
+        if format != PLAN_FORMAT {
+            return Err(PlanError::UnknownFormat { expected: PLAN_FORMAT, found: format });
+        }
+        let plan: Plan = serde_json::from_str(text).map_err(not_a_plan)?;
+        let mut ids = HashSet::new();
+        let mut pairs = HashSet::new();
+        for step in &plan.steps {
+            if step.id == 0 || !ids.insert(step.id) {
+                return Err(edited(name(step), "an id of its own, from 1", format!("id {} again", step.id)));
+            }
+            if !pairs.insert(step.pair()) {
+                return Err(edited(name(step), "each kind of a namespace once", "it again"));
+            }
+        }
+        same("seal over all before `steps`", &plan.head_digest(), &plan.seal)?;
+        Ok(plan)
+    }
+
+    /// What a journal calls this plan by: the SHA-256 of [`Plan::to_json`]. How the document was indented does not matter.
+    pub fn sha256(&self) -> Sha256 {
+        sha256(self.to_json().as_bytes())
+    }
+
+    /// Proves that the plan may be run on this archive in this environment: that it was made for these bytes, that its
+    /// guards still hold, and that people did no more to it than to remove or move steps.
+    ///
+    /// Returns the plan as it is to be run: the steps in the document's order, the totals theirs, removed steps under
+    /// `skipped`. The journal goes by the document (`self`), not by this.
+    ///
+    /// Reasons, ids and cycles are compared only when this very version made the plan, as another one may word or order
+    /// differently; what each step does is compared always.
+    pub fn check_against(&self, manifest: &Manifest, archive: &ArchiveRef, environment: &Environment) -> Result<Plan, PlanError> {
+        if self.archive.sha256 != archive.sha256 {
+            return Err(PlanError::Stale { location: self.archive.location.clone(), expected: self.archive.sha256, found: archive.sha256 });
+        }
+        let choices = Choices {
+            target: self.target.clone(),
+            via: self.via,
+            into: self.into,
+            map_namespaces: self.maps.clone(),
+            selection: self.choices.clone(),
+        };
+        let whole = plan(manifest, &self.archive, &choices, environment).map_err(|error| match error.class() {
+            PlanClass::Usage => edited("choices", "choices that fit the archive", error),
+            PlanClass::Refused => error,
+        })?;
+        let same_tool = self.tool == whole.tool;
+
+        let mut planned: HashMap<Pair, &Step> = whole.steps.iter().map(|step| (step.pair(), step)).collect();
+        for step in &self.steps {
+            let Some(planned) = planned.remove(&step.pair()) else {
+                return Err(edited(format!("step {}", step.id), "a kind that the archive holds and the choices take", step.pair()));
+            };
+            same(format!("{}: to_namespace", name(step)), &planned.to_namespace, &step.to_namespace)?;
+            same(format!("{}: entities", name(step)), &planned.entities, &step.entities)?;
+            same(format!("{}: bytes", name(step)), &planned.bytes, &step.bytes)?;
+            if same_tool {
+                same(format!("{}: id", name(step)), &planned.id, &step.id)?;
+                same(format!("{}: because", name(step)), &planned.because, &step.because)?;
+            }
+        }
+        same("project", &whole.project, &self.project)?;
+        same_list("skipped", whole.skipped.iter().map(skipped_pair), self.skipped.iter().map(skipped_pair))?;
+        if same_tool {
+            same_list("skipped: because", whole.skipped.iter().map(|s| &s.because), self.skipped.iter().map(|s| &s.because))?;
+            same_list("cycles", whole.cycles.iter().map(|c| cycle(c)), self.cycles.iter().map(|c| cycle(c)))?;
+            same("totals", &whole.totals, &self.totals)?;
+        }
+
+        let removed = whole.steps.iter().filter(|step| planned.contains_key(&step.pair()));
+        let removed = removed.map(|step| Skipped {
+            namespace: step.namespace.clone(),
+            kind: step.kind.clone(),
+            because: "removed from the plan".to_owned(),
+        });
+        let mut skipped: Vec<Skipped> = self.skipped.iter().cloned().chain(removed).collect();
+        skipped.sort_by_key(skipped_pair);
+        Ok(Plan { skipped, totals: PlanTotals::of(&self.steps), ..self.clone() })
+    }
+
+    /// What `seal` must be.
+    pub(super) fn head_digest(&self) -> Sha256 {
+        let head = Head {
+            format: &self.format,
+            tool: &self.tool,
+            archive: &self.archive,
+            project: &self.project,
+            target: &self.target,
+            via: self.via,
+            into: self.into,
+            maps: &self.maps,
+            choices: &self.choices,
+        };
+        sha256(&serde_json::to_vec(&head).unwrap_or_default())
+    }
+}
+
+fn sha256(bytes: &[u8]) -> Sha256 {
+    Sha256(sha2::Sha256::digest(bytes).into())
+}
+
+fn name(step: &Step) -> String {
+    format!("step {} ({})", step.id, step.pair())
+}
+
+fn skipped_pair(skipped: &Skipped) -> Pair {
+    Pair { namespace: skipped.namespace.clone(), kind: skipped.kind.clone() }
+}
+
+fn cycle(members: &[Member]) -> String {
+    let pairs: Vec<String> = members.iter().map(|m| Pair { namespace: m.namespace.clone(), kind: m.kind.clone() }.to_string()).collect();
+    pairs.join(", ")
+}
+
+fn edited(what: impl fmt::Display, expected: impl fmt::Display, found: impl fmt::Display) -> PlanError {
+    PlanError::Edited { what: what.to_string(), expected: expected.to_string(), found: found.to_string() }
+}
+
+fn same<T: PartialEq + fmt::Display>(what: impl fmt::Display, expected: &T, found: &T) -> Result<(), PlanError> {
+    if expected == found { Ok(()) } else { Err(edited(what, expected, found)) }
+}
+
+/// Names the first place where two lists differ.
+fn same_list<T: PartialEq + fmt::Display>(
+    what: &str,
+    mut expected: impl Iterator<Item = T>,
+    mut found: impl Iterator<Item = T>,
+) -> Result<(), PlanError> {
+    let text = |item: Option<T>| item.map_or("nothing more".to_owned(), |item| item.to_string());
+    loop {
+        match (expected.next(), found.next()) {
+            (None, None) => return Ok(()),
+            (expected, found) if expected == found => {}
+            (expected, found) => return Err(edited(what, text(expected), text(found))),
+        }
+    }
+}

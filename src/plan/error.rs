@@ -1,0 +1,184 @@
+//! Why there is no plan, or why a plan must not be run.
+//!
+//! Knows classes of errors, not exit codes; those belong to the command line.
+
+use super::TargetSpec;
+use crate::model::{Kind, Namespace, Pair, Sha256};
+
+/// What the command line makes of a [`PlanError`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlanClass {
+    /// The choices do not fit the archive, or one another.
+    Usage,
+    /// The choices are clear, but carrying them out could do harm; or the plan is not what it was.
+    Refused,
+}
+
+/// Why there is no plan, or why a plan must not be run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// A selector that chooses no pair of the archive.
+    #[error("{option} {selector}: expected a kind of the archive, found none that matches")]
+    NothingChosen {
+        /// The option it was given with, such as `--only`.
+        option: &'static str,
+        /// The selector.
+        selector: String,
+    },
+    /// A map from a namespace that the archive neither holds nor refers to.
+    #[error("--map-namespace {from}={to}: expected a namespace of the archive, found none of the name {from}")]
+    UnknownNamespace {
+        /// The namespace that is not there.
+        from: Namespace,
+        /// Where it should have gone.
+        to: Namespace,
+    },
+    /// An emulator is named, but not where it listens.
+    #[error("target emulator:{project}: expected emulator:{project}@HOST:PORT or DATASTORE_EMULATOR_HOST, found neither")]
+    NoEmulatorAddress {
+        /// The project in the emulator.
+        project: String,
+    },
+    /// `DATASTORE_EMULATOR_HOST` is no address.
+    #[error("DATASTORE_EMULATOR_HOST: expected HOST:PORT, found {found:?}")]
+    BadEmulatorAddress {
+        /// Its value.
+        found: String,
+    },
+    /// One pair is wished to both ends.
+    #[error("{pair}: expected one place, found --first {first} and --last {last}")]
+    FirstAndLast {
+        /// The pair.
+        pair: Pair,
+        /// The selector that puts it in front.
+        first: String,
+        /// The selector that puts it at the end.
+        last: String,
+    },
+    /// Both sides of `A=B` choose the same pairs.
+    #[error("--after {after}: expected two different choices, found the same kinds on both sides")]
+    OrdersNothing {
+        /// The option's value.
+        after: String,
+    },
+    /// The user's own words contradict one another.
+    #[error("expected an order that can hold, found a circle: {}", spell(.circle))]
+    Contradiction {
+        /// Each must stand before the next, the last before the first.
+        circle: Vec<Before>,
+    },
+    /// Two steps would write the same kind of the same namespace.
+    #[error("kind {kind}: expected a namespace of its own for each step, found that {first} and {second} both go to {to}")]
+    Collision {
+        /// The kind of both.
+        kind: Kind,
+        /// The namespace of one.
+        first: Namespace,
+        /// The namespace of the other.
+        second: Namespace,
+        /// Where both go.
+        to: Namespace,
+    },
+    /// The target is the project that the backup was made of.
+    #[error("target {target}: expected another project than the archive's source, found that {project} is the source")]
+    SourceProject {
+        /// The target.
+        target: TargetSpec,
+        /// The source project.
+        project: String,
+    },
+    /// The real service is named while an emulator is set up.
+    #[error("target {target}: expected no DATASTORE_EMULATOR_HOST beside it, found {emulator_host:?}; which one is meant?")]
+    Doubtful {
+        /// The target.
+        target: TargetSpec,
+        /// The value of `DATASTORE_EMULATOR_HOST`.
+        emulator_host: String,
+    },
+    /// The emulator's address is one of Google's own.
+    #[error("target {target}: expected the address of an emulator, found that of the real service; say datastore:PROJECT if that is meant")]
+    RealService {
+        /// The target, its address filled in.
+        target: TargetSpec,
+    },
+    /// A manifest that lists a pair twice.
+    #[error("manifest: expected each kind of a namespace once, found {pair} again")]
+    RepeatedKind {
+        /// The pair.
+        pair: Pair,
+    },
+    /// A text that is no plan.
+    #[error("plan: expected a kindpack plan, found {found}")]
+    NotAPlan {
+        /// What is wrong, with line and column.
+        found: String,
+    },
+    /// A plan of another version of the format.
+    #[error("plan: expected format {expected}, found {found:?}")]
+    UnknownFormat {
+        /// The format that is read here.
+        expected: &'static str,
+        /// The format that the plan names.
+        found: String,
+    },
+    /// The plan was made for other bytes.
+    #[error("plan for {location}: expected an archive of sha256 {expected}, found {found}; make a new plan")]
+    Stale {
+        /// Where the plan has the archive.
+        location: String,
+        /// The archive that was planned for.
+        expected: Sha256,
+        /// The archive that is there.
+        found: Sha256,
+    },
+    /// Something in the plan was changed that is not for people to change.
+    #[error("plan: {what}: expected {expected}, found {found}; steps may be removed or moved, nothing else")]
+    Edited {
+        /// Which part.
+        what: String,
+        /// What the planner had written, or what must hold there.
+        expected: String,
+        /// What stands there.
+        found: String,
+    },
+}
+
+impl PlanError {
+    /// Whether the choices are wrong or the act is refused.
+    pub fn class(&self) -> PlanClass {
+        match self {
+            PlanError::NothingChosen { .. }
+            | PlanError::UnknownNamespace { .. }
+            | PlanError::NoEmulatorAddress { .. }
+            | PlanError::BadEmulatorAddress { .. }
+            | PlanError::FirstAndLast { .. }
+            | PlanError::OrdersNothing { .. }
+            | PlanError::Contradiction { .. }
+            | PlanError::Collision { .. } => PlanClass::Usage,
+            PlanError::SourceProject { .. }
+            | PlanError::Doubtful { .. }
+            | PlanError::RealService { .. }
+            | PlanError::RepeatedKind { .. }
+            | PlanError::NotAPlan { .. }
+            | PlanError::UnknownFormat { .. }
+            | PlanError::Stale { .. }
+            | PlanError::Edited { .. } => PlanClass::Refused,
+        }
+    }
+}
+
+/// One link of a circle of wishes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Before {
+    /// What has to stand before the next one of the circle.
+    pub pair: Pair,
+    /// Whose word that is, such as `--after Order=User`.
+    pub word: String,
+}
+
+fn spell(links: &[Before]) -> String {
+    let next = links.iter().cycle().skip(1);
+    let texts: Vec<String> =
+        links.iter().zip(next).map(|(link, next)| format!("{} before {} ({})", link.pair, next.pair, link.word)).collect();
+    texts.join(", ")
+}

@@ -1,0 +1,200 @@
+//! How a target is spelled: `emulator:`, `datastore:`, `dir:` or `ndjson:`, as `docs/cli.md` lists them.
+//!
+//! Knows the words only. It reaches no target and does not ask whether one is there.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::ChoiceError;
+
+/// Where a restore goes.
+///
+/// ```
+/// use kindpack::plan::TargetSpec;
+/// let target: TargetSpec = "emulator:shop-test@localhost:8081".parse().unwrap();
+/// assert_eq!(target, TargetSpec::Emulator { project: "shop-test".into(), host: Some("localhost:8081".into()) });
+/// assert_eq!(target.to_string(), "emulator:shop-test@localhost:8081");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum TargetSpec {
+    /// A Datastore emulator: `emulator:PROJECT[@HOST:PORT]`.
+    Emulator {
+        /// The project in the emulator; none has to be created first.
+        project: String,
+        /// `HOST:PORT`; `None` until the planner fills it in from the environment.
+        host: Option<String>,
+    },
+    /// The real service: `datastore:PROJECT[/DATABASE]`.
+    Datastore {
+        /// The project.
+        project: String,
+        /// A named database; `None` is the default one.
+        database: Option<String>,
+    },
+    /// Export folders below a path: `dir:PATH`.
+    Dir(String),
+    /// One file of entities per kind below a path: `ndjson:PATH`.
+    Ndjson(String),
+}
+
+const DEFAULT_DATABASE: &str = "(default)";
+
+impl FromStr for TargetSpec {
+    type Err = ChoiceError;
+
+    fn from_str(text: &str) -> Result<Self, ChoiceError> {
+        let wrong = |(expected, found): Fault| ChoiceError::Spelling { what: "target", text: text.to_owned(), expected, found };
+        let (word, rest) = text.split_once(':').ok_or_else(|| wrong((WORDS, "no colon".to_owned())))?;
+        match word {
+            "emulator" => {
+                let (project, host) = match rest.split_once('@') {
+                    Some((project, host)) => (project, Some(host)),
+                    None => (rest, None),
+                };
+                check_project(project).and(host.map_or(Ok(()), check_address)).map_err(wrong)?;
+                Ok(TargetSpec::Emulator { project: project.to_owned(), host: host.map(str::to_owned) })
+            }
+            "datastore" => {
+                let (project, database) = match rest.split_once('/') {
+                    Some((project, database)) => (project, Some(database)),
+                    None => (rest, None),
+                };
+                let database = database.filter(|database| *database != DEFAULT_DATABASE);
+                check_project(project).and(database.map_or(Ok(()), check_database)).map_err(wrong)?;
+                Ok(TargetSpec::Datastore { project: project.to_owned(), database: database.map(str::to_owned) })
+            }
+            "dir" | "ndjson" if rest.is_empty() => Err(wrong(("a path behind the colon", "nothing".to_owned()))),
+            "dir" => Ok(TargetSpec::Dir(rest.to_owned())),
+            "ndjson" => Ok(TargetSpec::Ndjson(rest.to_owned())),
+            other => Err(wrong((WORDS, format!("{other:?}")))),
+        }
+    }
+}
+
+impl fmt::Display for TargetSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TargetSpec::Emulator { project, host: None } => write!(f, "emulator:{project}"),
+            TargetSpec::Emulator { project, host: Some(host) } => write!(f, "emulator:{project}@{host}"),
+            TargetSpec::Datastore { project, database: None } => write!(f, "datastore:{project}"),
+            TargetSpec::Datastore { project, database: Some(database) } => write!(f, "datastore:{project}/{database}"),
+            TargetSpec::Dir(path) => write!(f, "dir:{path}"),
+            TargetSpec::Ndjson(path) => write!(f, "ndjson:{path}"),
+        }
+    }
+}
+
+impl Serialize for TargetSpec {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for TargetSpec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// What was expected, and what was found.
+type Fault = (&'static str, String);
+
+const WORDS: &str = "emulator:PROJECT[@HOST:PORT], datastore:PROJECT[/DATABASE], dir:PATH or ndjson:PATH";
+
+/// Keeps out what would end a project's name in a target or in an address. Whether the project exists is the service's to say.
+fn check_project(project: &str) -> Result<(), Fault> {
+    let ends_it = |c: char| matches!(c, '/' | '@' | '?' | '#' | '%' | '\\') || c.is_whitespace() || c.is_control();
+    match project.chars().find(|c| ends_it(*c)) {
+        Some(c) => Err(("a project id such as shop-test or example.com:shop", format!("{c:?} in {project:?}"))),
+        None if project.is_empty() => Err(("a project id", "nothing".to_owned())),
+        None => Ok(()),
+    }
+}
+
+fn check_database(database: &str) -> Result<(), Fault> {
+    let fits = !database.is_empty() && database.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
+    if fits { Ok(()) } else { Err(("a database id of letters, digits and '-' behind the '/'", format!("{database:?}"))) }
+}
+
+/// An address as Google's clients take it from `DATASTORE_EMULATOR_HOST`: no scheme, no path, and a port.
+pub(super) fn check_address(address: &str) -> Result<(), Fault> {
+    let fits = address.rsplit_once(':').is_some_and(|(host, port)| {
+        let name = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            Some(v6) => v6.bytes().all(|c| c.is_ascii_hexdigit() || matches!(c, b':' | b'.')) && !v6.is_empty(),
+            None => !host.is_empty() && host.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'.' | b'_')),
+        };
+        name && port.bytes().all(|c| c.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port != 0)
+    });
+    if fits { Ok(()) } else { Err(("HOST:PORT", format!("{address:?}"))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<TargetSpec, String> {
+        text.parse().map_err(|error: ChoiceError| error.to_string())
+    }
+
+    #[test]
+    fn every_form_of_a_target_reads_back_what_it_prints() {
+        for text in [
+            "emulator:shop-test",
+            "emulator:shop-test@localhost:8081",
+            "emulator:demo@[::1]:8081",
+            "emulator:example.com:shop@10.0.0.1:80",
+            "datastore:shop",
+            "datastore:example.com:shop",
+            "datastore:shop/orders-2",
+            "dir:out",
+            "dir:/var/with space:and@signs",
+            "ndjson:../öffentlich",
+        ] {
+            assert_eq!(read(text).unwrap().to_string(), text);
+        }
+        assert_eq!(read("datastore:shop/(default)"), read("datastore:shop"));
+    }
+
+    #[test]
+    fn what_is_no_target_is_refused_with_what_was_expected_and_found() {
+        for (text, expected, found) in [
+            ("", "emulator:PROJECT", "no colon"),
+            ("shop", "emulator:PROJECT", "no colon"),
+            ("Datastore:shop", "datastore:PROJECT", "\"Datastore\""),
+            ("gs://bucket/name", "emulator:PROJECT", "\"gs\""),
+            ("emulator:", "a project id", "nothing"),
+            ("emulator:@localhost:1", "a project id", "nothing"),
+            ("emulator:shop@", "HOST:PORT", "\"\""),
+            ("emulator:shop@localhost", "HOST:PORT", "\"localhost\""),
+            ("emulator:shop@:8081", "HOST:PORT", "\":8081\""),
+            ("emulator:shop@localhost:", "HOST:PORT", "\"localhost:\""),
+            ("emulator:shop@localhost:0", "HOST:PORT", "\"localhost:0\""),
+            ("emulator:shop@localhost:65536", "HOST:PORT", "65536"),
+            ("emulator:shop@http://localhost:80", "HOST:PORT", "http"),
+            ("emulator:shop@::1:80", "HOST:PORT", "::1:80"),
+            ("emulator:shop@a:1@b:2", "HOST:PORT", "a:1@b:2"),
+            ("datastore:shop/", "a database id", "\"\""),
+            ("datastore:shop/a/b", "a database id", "\"a/b\""),
+            ("datastore: shop", "a project id", "' '"),
+            ("datastore:shop\n", "a project id", "'\\n'"),
+            ("datastore:shop@localhost:1", "a project id", "'@'"),
+            ("datastore:shop?alt=1", "a project id", "'?'"),
+            ("dir:", "a path", "nothing"),
+            ("ndjson:", "a path", "nothing"),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.contains(expected) && error.contains(found), "{text:?}: {error}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_or_refused_and_what_is_read_comes_back(text in "(emulator|datastore|dir|ndjson)?:?\\PC{0,20}") {
+            if let Ok(target) = text.parse::<TargetSpec>() {
+                assert_eq!(target.to_string().parse(), Ok(target));
+            }
+        }
+    }
+}

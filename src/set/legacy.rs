@@ -1,0 +1,154 @@
+//! Datastore Admin backups of 2012 to 2018: a `<KEY>.backup_info` lists the data objects by their absolute names of that time.
+//!
+//! Knows the three ways in which data objects were named (`docs/formats.md` 7), and that backups get moved to other folders.
+
+use std::collections::BTreeSet;
+
+use super::{Export, Fault, Group, View, base, below, folder, output_number, title};
+use crate::entity::metadata::{ExportMetadata, LegacyBackup};
+use crate::model::{ExportFormat, Kind};
+
+const INFO: &str = ".backup_info";
+const DATA: &str = "datastore_backup_";
+
+pub(super) fn is_metadata(name: &str) -> bool {
+    name.ends_with(INFO)
+}
+
+/// Every legacy backup, finished or not.
+pub(super) fn discover(view: &mut View<'_>) -> Vec<Export> {
+    let mut exports: Vec<Export> = view.unclaimed(|name| key_of(name).is_some()).into_iter().map(|mark| read_backup(view, mark)).collect();
+
+    for name in view.unclaimed(is_metadata) {
+        view.claim(name);
+        let mut export = Export::new(name, ExportFormat::LegacyBackup);
+        let kind = view.bytes(name).ok().and_then(|bytes| ExportMetadata::parse(bytes).ok()).and_then(|metadata| metadata.kinds.into_iter().next());
+        export.groups.extend(kind.map(|kind| open_group(&kind.kind)));
+        export.faults.push(Fault::incomplete(name, format!("the backup's own <KEY>{INFO} beside it"), "no such object"));
+        exports.push(export);
+    }
+
+    let listed: BTreeSet<(String, u64)> =
+        exports.iter().flat_map(|export| &export.groups).flat_map(|group| &group.outputs).filter_map(|output| shard(&output.name)).collect();
+    for name in view.unclaimed(is_data) {
+        let Some((run, number)) = shard(name) else { continue };
+        // The same shard in another attempt is what a failed try left behind; the backup lists the try that counts.
+        let retried = listed.contains(&(run.clone(), number));
+        let home = exports.iter_mut().find(|export| {
+            export.groups.iter().flat_map(|group| &group.outputs).filter_map(|output| shard(&output.name)).any(|(other, _)| other == run)
+        });
+        if retried && name.contains("-output-") {
+            continue;
+        }
+        view.claim(name);
+        match home {
+            Some(export) => export.faults.push(Fault::damaged(name, "a data object that the backup lists", "one that nothing lists")),
+            None => {
+                let mut export = Export::new(name, ExportFormat::LegacyBackup);
+                export.faults.push(Fault::incomplete(name, format!("a finished backup that lists it, <KEY>{INFO}"), "none"));
+                exports.push(export);
+            }
+        }
+    }
+    exports
+}
+
+/// The KEY of a backup's own `<KEY>.backup_info`; `None` for the per-kind ones.
+fn key_of(name: &str) -> Option<&str> {
+    base(name).strip_suffix(INFO).filter(|key| !key.is_empty() && !key.contains('.'))
+}
+
+fn is_data(name: &str) -> bool {
+    base(name).starts_with(DATA) && base(name).contains("-output-") || (output_number(base(name)).is_some() && base(folder(folder(name))).starts_with(DATA))
+}
+
+/// The run that a data object belongs to and its shard number: the same for all attempts at one shard.
+fn shard(name: &str) -> Option<(String, u64)> {
+    if let Some(number) = output_number(base(name)) {
+        return Some((folder(name).to_owned(), number));
+    }
+    let (run, rest) = name.rsplit_once("-output-")?;
+    let digits = rest.split('-').next()?;
+    Some((run.to_owned(), digits.parse().ok()?))
+}
+
+fn open_group(kind: &str) -> Group {
+    Group { kind: Some(Kind::new(kind)), namespace: None, entities: None, metadata: None, outputs: Vec::new() }
+}
+
+fn read_backup(view: &mut View<'_>, mark: &str) -> Export {
+    let mut export = Export::new(mark, ExportFormat::LegacyBackup);
+    export.mark = view.claim(mark);
+    let backup = view.bytes(mark).and_then(|bytes| {
+        LegacyBackup::parse(bytes).map_err(|error| Fault::damaged(mark, "the information of a backup", error.to_string()))
+    });
+    let backup = match backup {
+        Ok(backup) => backup,
+        Err(fault) => {
+            export.faults.push(fault);
+            return export;
+        }
+    };
+    export.started = backup.started;
+    export.finished = backup.finished;
+    if backup.finished.is_none() {
+        export.faults.push(Fault::incomplete(mark, "a backup with a complete_time", "none: it was not finished"));
+    }
+    let namespace = match backup.namespaces.as_deref() {
+        Some([only]) => Some(only.clone()),
+        _ => None,
+    };
+    for part in &backup.kinds {
+        let mut group = Group { namespace: namespace.clone(), ..open_group(&part.kind) };
+        for file in &part.files {
+            match locate(view, mark, backup.handle.as_deref(), file) {
+                Err(fault) => export.faults.push(fault),
+                Ok(output) if group.outputs.contains(&output) => {
+                    export.faults.push(Fault::damaged(mark, "each data object listed once", format!("{file:?} listed twice")));
+                }
+                Ok(output) => group.outputs.push(output),
+            }
+        }
+        group.outputs.sort_by_key(|output| (shard(&output.name).map(|(_, number)| number), output.name.clone()));
+        if let Some(key) = mark.strip_suffix(INFO) {
+            read_kind_info(view, &format!("{key}.{}{INFO}", part.kind), &mut group, &mut export);
+        }
+        export.groups.push(group);
+    }
+    export
+}
+
+/// The per-kind metadata beside the backup, where there is one: it must be of that kind.
+fn read_kind_info(view: &mut View<'_>, name: &str, group: &mut Group, export: &mut Export) {
+    let Some(listed) = view.claim(name) else { return };
+    group.metadata = Some(listed.name.clone());
+    export.metadata.insert(listed.name, listed.len);
+    match view.bytes(name).map(ExportMetadata::parse) {
+        Err(fault) => export.faults.push(fault),
+        Ok(Err(error)) => export.faults.push(Fault::damaged(name, "the metadata of a kind", error.to_string())),
+        Ok(Ok(metadata)) => {
+            for other in metadata.kinds.iter().filter(|other| Some(other.kind.as_str()) != group.kind.as_ref().map(Kind::as_str)) {
+                export.faults.push(Fault::damaged(name, format!("kind {:?}", group.kind.as_ref().map_or("", Kind::as_str)), format!("kind {:?}", other.kind)));
+            }
+        }
+    }
+}
+
+/// Where a data object that the backup lists as `/gs/BUCKET/OBJECT` lies now: as far from the finish mark as it was then, or else the
+/// longest end of its name that lies below the mark's folder.
+fn locate(view: &mut View<'_>, mark: &str, handle: Option<&str>, file: &str) -> Result<super::Listed, Fault> {
+    let Some(object) = file.strip_prefix("/gs/").filter(|object| super::stays_inside(object)) else {
+        return Err(Fault::damaged(mark, "data objects listed as /gs/BUCKET/OBJECT", format!("{file:?}")));
+    };
+    let around = folder(mark);
+    let was = handle.and_then(|handle| handle.strip_prefix("/gs/")).map(folder);
+    let beside = was.and_then(|was| object.strip_prefix(was)).and_then(|rest| rest.strip_prefix('/'));
+    let mut ends = vec![beside.unwrap_or(object)];
+    let mut end = object;
+    while let Some((_, shorter)) = end.split_once('/') {
+        ends.push(shorter);
+        end = shorter;
+    }
+    let found = ends.iter().find_map(|end| view.claim(&below(around, end)));
+    found.ok_or_else(|| Fault::incomplete(&below(around, beside.unwrap_or(object)), format!("a data object that {} lists", title(base(mark))), "no such object"))
+}

@@ -1,0 +1,273 @@
+//! The set: which exports lie in a listing, which of them are finished, and what is wrong with the others.
+//!
+//! Knows names, lengths and the bytes of small metadata objects. Must not know where they come from, nor any zip. A kind or a
+//! namespace is never taken from a path, always from metadata. Layouts: `docs/formats.md`.
+
+mod legacy;
+mod managed;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use crate::model::{EntryRole, ExportFormat, Kind, Namespace, Pair, Timestamp};
+
+/// Metadata objects larger than this many bytes are refused as damaged; real ones hold a few KiB.
+pub const METADATA_MAX_BYTES: u64 = 64 << 20;
+
+/// An object of a listing: its name below the root of the listing, and its length.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Name with `/` between its segments.
+    pub name: String,
+    /// Length in bytes.
+    pub len: u64,
+}
+
+/// Whether a thing is not there (yet), or there and wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FaultClass {
+    /// No finish mark, or a listed object is missing.
+    Incomplete,
+    /// What is there is not what it must be.
+    Damaged,
+}
+
+/// One thing that is wrong with an export.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// Incomplete or damaged.
+    pub class: FaultClass,
+    /// The object at fault, or the export's folder.
+    pub object: String,
+    /// What should have been found.
+    pub expected: String,
+    /// What was found.
+    pub found: String,
+}
+
+impl Fault {
+    /// A fault of something that is not there (yet).
+    pub fn incomplete(object: &str, expected: impl Into<String>, found: impl Into<String>) -> Self {
+        Fault { class: FaultClass::Incomplete, object: object.to_owned(), expected: expected.into(), found: found.into() }
+    }
+
+    /// A fault of something that is there and wrong.
+    pub fn damaged(object: &str, expected: impl Into<String>, found: impl Into<String>) -> Self {
+        Fault { class: FaultClass::Damaged, object: object.to_owned(), expected: expected.into(), found: found.into() }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: expected {}, found {}", self.object, self.expected, self.found)
+    }
+}
+
+/// A part of an export with metadata of its own: one kind in one namespace, or everything that one metadata object stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// The kind, unless the group holds all kinds.
+    pub kind: Option<Kind>,
+    /// The namespace, unless the metadata leaves it open.
+    pub namespace: Option<Namespace>,
+    /// Entities by the export's own metadata; legacy backups count none.
+    pub entities: Option<u64>,
+    /// The metadata object of the group.
+    pub metadata: Option<String>,
+    /// The objects that hold entities, by number.
+    pub outputs: Vec<Listed>,
+}
+
+impl Group {
+    /// The pair, where the metadata names both halves.
+    pub fn pair(&self) -> Option<Pair> {
+        Some(Pair { namespace: self.namespace.clone()?, kind: self.kind.clone()? })
+    }
+
+    /// Whether an entity of `pair` may stand in this group.
+    pub fn admits(&self, pair: &Pair) -> bool {
+        self.kind.as_ref().is_none_or(|kind| *kind == pair.kind) && self.namespace.as_ref().is_none_or(|namespace| *namespace == pair.namespace)
+    }
+
+    /// What the group is of, for people: `acme/User`, `kind User of any namespace`, `everything`.
+    pub fn title(&self) -> String {
+        match (&self.namespace, &self.kind) {
+            (Some(namespace), Some(kind)) => Pair { namespace: namespace.clone(), kind: kind.clone() }.to_string(),
+            (None, Some(kind)) => format!("kind {kind} of any namespace"),
+            (Some(namespace), None) => format!("all kinds of {namespace}"),
+            (None, None) => "all kinds of all namespaces".to_owned(),
+        }
+    }
+}
+
+/// One export (or legacy backup) as it lies in the listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Export {
+    /// The folder it lies in, or for a legacy backup its finish mark; what errors name.
+    pub title: String,
+    /// How it was made.
+    pub format: ExportFormat,
+    /// Its start.
+    pub started: Option<Timestamp>,
+    /// Its end.
+    pub finished: Option<Timestamp>,
+    /// The finish mark, where there is one.
+    pub mark: Option<Listed>,
+    /// Lengths of the metadata objects of the groups, by name.
+    pub metadata: BTreeMap<String, u64>,
+    /// Its parts, ordered by namespace and kind.
+    pub groups: Vec<Group>,
+    /// All that is wrong with it; none for an export that is whole, as far as metadata and names can tell.
+    pub faults: Vec<Fault>,
+}
+
+impl Export {
+    fn new(title: &str, format: ExportFormat) -> Self {
+        Export {
+            title: title.to_owned(),
+            format,
+            started: None,
+            finished: None,
+            mark: None,
+            metadata: BTreeMap::new(),
+            groups: Vec::new(),
+            faults: Vec::new(),
+        }
+    }
+
+    /// The pairs that the metadata declares, or `None` where some group leaves kind or namespace open: only its data can tell then.
+    pub fn declared_pairs(&self) -> Option<BTreeSet<Pair>> {
+        self.groups.iter().map(Group::pair).collect()
+    }
+
+    /// Whether nothing is missing. (It may still be damaged.)
+    pub fn is_complete(&self) -> bool {
+        self.faults.iter().all(|fault| fault.class != FaultClass::Incomplete)
+    }
+
+    /// Every object of the export with its role and its group: each group's outputs by number and its metadata, the finish mark last.
+    pub fn objects(&self) -> Vec<ExportObject<'_>> {
+        let mut objects = Vec::new();
+        let mut seen = BTreeSet::new();
+        for (index, group) in self.groups.iter().enumerate() {
+            objects.extend(group.outputs.iter().map(|output| ExportObject { name: &output.name, len: output.len, role: EntryRole::Output, group: Some(index) }));
+            let Some((name, len)) = group.metadata.as_ref().and_then(|name| self.metadata.get_key_value(name)) else { continue };
+            if seen.insert(name) {
+                objects.push(ExportObject { name, len: *len, role: EntryRole::KindMetadata, group: Some(index) });
+            }
+        }
+        objects.extend(self.mark.iter().map(|mark| ExportObject { name: &mark.name, len: mark.len, role: EntryRole::ExportMetadata, group: None }));
+        objects
+    }
+
+    /// Where the export stands among others: by the first namespace and kind that it declares, then by title.
+    fn order(&self) -> (Option<&Namespace>, Option<&Kind>, &str) {
+        let first = self.groups.first();
+        (first.and_then(|group| group.namespace.as_ref()), first.and_then(|group| group.kind.as_ref()), &self.title)
+    }
+}
+
+/// One object of an export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExportObject<'a> {
+    /// Its name in the listing.
+    pub name: &'a str,
+    /// Its length in bytes.
+    pub len: u64,
+    /// What it is for.
+    pub role: EntryRole,
+    /// The index of its group; none for the finish mark.
+    pub group: Option<usize>,
+}
+
+/// What a listing holds.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Discovery {
+    /// Exports, finished or not, ordered by namespace, kind and folder.
+    pub exports: Vec<Export>,
+    /// Objects that belong to no export, such as notes or images.
+    pub foreign: Vec<String>,
+}
+
+/// The objects of a listing whose bytes [`discover`] wants to see.
+pub fn metadata_objects(listing: &[Listed]) -> impl Iterator<Item = &Listed> {
+    listing.iter().filter(|object| object.len <= METADATA_MAX_BYTES && (managed::is_metadata(&object.name) || legacy::is_metadata(&object.name)))
+}
+
+/// Groups the objects of a listing into exports and says what is wrong with each.
+///
+/// `metadata` holds the bytes of the [`metadata_objects`] by name.
+pub fn discover(listing: &[Listed], metadata: &BTreeMap<String, Vec<u8>>) -> Discovery {
+    let mut view = View { lens: listing.iter().map(|object| (object.name.as_str(), object.len)).collect(), metadata, claimed: BTreeSet::new() };
+    let mut exports = managed::discover(&mut view);
+    exports.extend(legacy::discover(&mut view));
+    exports.extend(managed::unfinished(&mut view, &mut |folder| Export::new(folder, ExportFormat::ManagedExport)));
+    for export in &mut exports {
+        export.groups.sort_by(|a, b| (&a.namespace, &a.kind).cmp(&(&b.namespace, &b.kind)));
+    }
+    exports.sort_by(|a, b| a.order().cmp(&b.order()));
+    let foreign = view.lens.keys().filter(|name| !view.claimed.contains(*name)).map(|name| (*name).to_owned()).collect();
+    Discovery { exports, foreign }
+}
+
+/// The listing while it is being divided: what each object weighs, and which ones some export has claimed.
+struct View<'a> {
+    lens: BTreeMap<&'a str, u64>,
+    metadata: &'a BTreeMap<String, Vec<u8>>,
+    claimed: BTreeSet<&'a str>,
+}
+
+impl<'a> View<'a> {
+    /// Claims an object for an export; `None` where it is not in the listing.
+    fn claim(&mut self, name: &str) -> Option<Listed> {
+        let (name, len) = self.lens.get_key_value(name)?;
+        self.claimed.insert(name);
+        Some(Listed { name: (*name).to_owned(), len: *len })
+    }
+
+    /// The bytes of a metadata object, or the fault that it cannot be read.
+    fn bytes(&self, name: &str) -> Result<&'a [u8], Fault> {
+        self.metadata.get(name).map(Vec::as_slice).ok_or_else(|| {
+            Fault::damaged(name, format!("metadata of at most {METADATA_MAX_BYTES} bytes"), format!("{} bytes", self.lens.get(name).copied().unwrap_or_default()))
+        })
+    }
+
+    /// Names that no export has claimed yet and that `wanted` accepts.
+    fn unclaimed(&self, wanted: impl Fn(&str) -> bool) -> Vec<&'a str> {
+        self.lens.keys().copied().filter(|name| !self.claimed.contains(name) && wanted(name)).collect()
+    }
+}
+
+/// The folder of a name: all before the last `/`, empty at the root.
+fn folder(name: &str) -> &str {
+    name.rsplit_once('/').map_or("", |(folder, _)| folder)
+}
+
+/// The last segment of a name.
+fn base(name: &str) -> &str {
+    name.rsplit_once('/').map_or(name, |(_, base)| base)
+}
+
+/// A name below a folder; the root is the empty folder.
+fn below(folder: &str, name: &str) -> String {
+    if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
+}
+
+/// Whether a path of some metadata stays in its folder: relative, and no segment empty, `.` or `..`.
+fn stays_inside(path: &str) -> bool {
+    !path.split('/').any(|segment| matches!(segment, "" | "." | ".."))
+}
+
+/// The number of `output-N`.
+fn output_number(base: &str) -> Option<u64> {
+    let digits = base.strip_prefix("output-")?;
+    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
+}
+
+/// A title for a folder, also for the root of the listing.
+fn title(folder: &str) -> &str {
+    if folder.is_empty() { "." } else { folder }
+}
+
+#[cfg(test)]
+mod tests;

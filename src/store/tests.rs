@@ -1,0 +1,76 @@
+use super::*;
+
+async fn names(store: &DirStore) -> Vec<String> {
+    store.list().await.unwrap().into_iter().map(|object| object.name).collect()
+}
+
+#[tokio::test]
+async fn nothing_stands_under_the_name_before_it_is_published() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = DirStore::new(folder.path());
+    let mut writer = store.create("a/b.zip").await.unwrap();
+    writer.write(Bytes::from_static(b"half")).await.unwrap();
+    assert!(matches!(store.stat("a/b.zip").await, Err(StoreError::NotFound { .. })));
+    drop(writer);
+    assert_eq!(names(&store).await, [""; 0]);
+
+    write_whole(&store, "a/b.zip", Bytes::from_static(b"whole"), false).await.unwrap();
+    assert_eq!(names(&store).await, ["a/b.zip"]);
+}
+
+#[tokio::test]
+async fn a_taken_name_stays_as_it_is_unless_overwriting_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = DirStore::new(folder.path());
+    write_whole(&store, "x", Bytes::from_static(b"first"), false).await.unwrap();
+    let refused = write_whole(&store, "x", Bytes::from_static(b"second"), false).await;
+    assert!(matches!(refused, Err(StoreError::Exists { .. })), "{refused:?}");
+    assert_eq!(read_whole(&store, &store.stat("x").await.unwrap()).await.unwrap(), "first");
+    write_whole(&store, "x", Bytes::from_static(b"third"), true).await.unwrap();
+    assert_eq!(read_whole(&store, &store.stat("x").await.unwrap()).await.unwrap(), "third");
+    assert_eq!(names(&store).await, ["x"]);
+}
+
+#[tokio::test]
+async fn two_writers_of_one_name_are_kept_apart_and_a_dead_ones_rest_is_taken_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = DirStore::new(folder.path());
+    std::fs::write(folder.path().join(".x.partial"), "of a process that was killed").unwrap();
+    let writer = store.create("x").await.unwrap();
+    assert!(matches!(store.create("x").await, Err(StoreError::Busy { .. })));
+    writer.publish(false).await.unwrap();
+    assert_eq!(read_whole(&store, &store.stat("x").await.unwrap()).await.unwrap(), "");
+    assert_eq!(names(&store).await, ["x"]);
+}
+
+#[tokio::test]
+async fn an_object_that_changed_since_the_listing_is_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = DirStore::new(folder.path());
+    write_whole(&store, "x", Bytes::from_static(b"first"), false).await.unwrap();
+    let listed = store.stat("x").await.unwrap();
+    assert_eq!(store.read(&listed, 1, 3).await.unwrap(), "irs");
+    assert!(matches!(store.read(&listed, 3, 3).await, Err(StoreError::Changed { .. })));
+    write_whole(&store, "x", Bytes::from_static(b"other"), true).await.unwrap();
+    assert!(matches!(store.read(&listed, 0, 5).await, Err(StoreError::Changed { .. })));
+}
+
+#[tokio::test]
+async fn a_link_to_a_folder_is_refused_rather_than_silently_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("real")).unwrap();
+    std::os::unix::fs::symlink("real", folder.path().join("link")).unwrap();
+    let error = DirStore::new(folder.path()).list().await.unwrap_err();
+    assert!(error.to_string().ends_with("expected files and folders, found a link to a folder"), "{error}");
+    assert!(matches!(DirStore::new("/nonexistent/x").list().await, Err(StoreError::NotFound { .. })));
+}
+
+#[test]
+fn locations_say_what_was_expected() {
+    assert_eq!("gs://b/a/c".parse(), Ok(Location::Bucket { bucket: "b".into(), name: "a/c".into() }));
+    assert_eq!("gs://b".parse(), Ok(Location::Bucket { bucket: "b".into(), name: String::new() }));
+    assert_eq!("gs:///x".parse::<Location>(), Err(LocationError::NoBucket("gs:///x".into())));
+    assert_eq!("s3://b/x".parse::<Location>(), Err(LocationError::OtherScheme("s3://b/x".into())));
+    assert!("out/".parse::<Location>().unwrap().is_folder_name());
+    assert_eq!("2026-11-22T07:07:42_609/a".parse(), Ok(Location::Local("2026-11-22T07:07:42_609/a".into())));
+}

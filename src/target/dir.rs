@@ -1,0 +1,168 @@
+//! `dir:PATH`: managed exports, one folder for each kind of each namespace, ready for Google's own import.
+//!
+//! `PATH/NAMESPACE/KIND/NAME/NAME.overall_export_metadata`, NAME being the start of the export. The finish mark is written last.
+
+use std::fs::{self, File};
+use std::io::{Read, Write as _};
+use std::path::{Path, PathBuf};
+
+use futures_util::future::BoxFuture;
+use serde_json::Value;
+
+use super::files::{blocking, failed};
+use super::{Encoded, Encoding, Progress, StepInfo, StepSink, Target, TargetError};
+use crate::entity::log::{self, LogError, LogWriter, Stitch};
+use crate::managed::{ManagedExport, OVERALL_SUFFIX};
+use crate::model::{PIECE_LEN_BYTES, Pair, file_name};
+
+/// Managed exports in a folder.
+#[derive(Debug, Clone)]
+pub struct DirTarget {
+    root: PathBuf,
+}
+
+impl DirTarget {
+    /// Writes below `root`, which is made when needed.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        DirTarget { root: root.into() }
+    }
+
+    fn folder(&self, pair: &Pair) -> PathBuf {
+        let namespace = if pair.namespace.is_default() { pair.namespace.to_string() } else { file_name(pair.namespace.as_str()) };
+        self.root.join(namespace).join(file_name(pair.kind.as_str()))
+    }
+}
+
+impl Target for DirTarget {
+    fn encoding(&self) -> Encoding {
+        Encoding::Record
+    }
+
+    fn resumes_within_steps(&self) -> bool {
+        false
+    }
+
+    fn count<'a>(&'a self, pair: &'a Pair) -> BoxFuture<'a, Result<u64, TargetError>> {
+        let folder = self.folder(pair);
+        Box::pin(blocking(move || {
+            let mut entities = 0;
+            for around in children(&folder)? {
+                // Without its finish mark it is no export; it may be what a cut run of ours left.
+                let finished = children(&around)?.iter().any(|path| path.to_string_lossy().ends_with(OVERALL_SUFFIX));
+                if finished {
+                    entities += count_below(&around)?;
+                }
+            }
+            Ok(entities)
+        }))
+    }
+
+    fn open<'a>(&'a self, step: &'a StepInfo, _: Progress) -> BoxFuture<'a, Result<Box<dyn StepSink>, TargetError>> {
+        let folder = self.folder(&step.pair);
+        let export = ManagedExport::of_pair(&step.pair, step.started, step.finished);
+        Box::pin(blocking(move || {
+            // What an earlier run left unfinished here is this step's own.
+            let around = folder.join(export.name());
+            if around.exists() {
+                fs::remove_dir_all(&around).map_err(failed(&around, "cannot remove what an earlier run left"))?;
+            }
+            let output = around.join(export.output_path(0));
+            if let Some(parent) = output.parent() {
+                fs::create_dir_all(parent).map_err(failed(parent, "cannot make the folder"))?;
+            }
+            let file = File::create(&output).map_err(failed(&output, "cannot create it"))?;
+            Ok(Box::new(DirSink { export, around, output, file, log: LogWriter::default(), progress: Progress::default() }) as Box<dyn StepSink>)
+        }))
+    }
+
+    fn differing<'a>(&'a self, _: Vec<Value>) -> BoxFuture<'a, Result<Option<u64>, TargetError>> {
+        Box::pin(async { Ok(None) })
+    }
+}
+
+#[derive(Debug)]
+struct DirSink {
+    export: ManagedExport,
+    around: PathBuf,
+    output: PathBuf,
+    file: File,
+    log: LogWriter,
+    progress: Progress,
+}
+
+impl StepSink for DirSink {
+    fn write<'a>(&'a mut self, piece: Encoded) -> BoxFuture<'a, Result<Progress, TargetError>> {
+        self.progress = Progress { pieces: self.progress.pieces + 1, entities: self.progress.entities + piece.len() as u64 };
+        let mut framed = Vec::with_capacity(piece.bytes().len() + piece.bytes().len() / 50);
+        for (record, _) in piece.iter() {
+            self.log.record(record, &mut framed);
+        }
+        let progress = self.progress;
+        let (file, output) = (self.file.try_clone(), self.output.clone());
+        Box::pin(blocking(move || {
+            file.and_then(|mut file| file.write_all(&framed)).map_err(failed(&output, "cannot write it"))?;
+            Ok(progress)
+        }))
+    }
+
+    fn finish(self: Box<Self>) -> BoxFuture<'static, Result<Progress, TargetError>> {
+        Box::pin(blocking(move || {
+            let DirSink { export, around, output, mut file, log, progress } = *self;
+            let mut end = Vec::new();
+            let bytes = log.finish(&mut end);
+            file.write_all(&end).and_then(|()| file.sync_all()).map_err(failed(&output, "cannot write it"))?;
+            write_whole(&around.join(export.metadata_path()), &export.metadata(1))?;
+            write_whole(&around.join(export.overall_path()), &export.overall(progress.entities, bytes))?;
+            Ok(progress)
+        }))
+    }
+}
+
+fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), TargetError> {
+    File::create(path).and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all())).map_err(failed(path, "cannot write it"))
+}
+
+/// What lies in a folder; nothing where there is none.
+fn children(folder: &Path) -> Result<Vec<PathBuf>, TargetError> {
+    match fs::read_dir(folder) {
+        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => Ok(Vec::new()),
+        entries => entries.and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect()).map_err(failed(folder, "cannot list it")),
+    }
+}
+
+/// Records in the outputs `NAMESPACE/KIND/output-N` of an export.
+fn count_below(around: &Path) -> Result<u64, TargetError> {
+    let mut records = 0;
+    for namespace in children(around)? {
+        for kind in children(&namespace)? {
+            for output in children(&kind)? {
+                if output.file_name().is_some_and(|name| name.to_string_lossy().starts_with("output-")) {
+                    records += count_records(&output)?;
+                }
+            }
+        }
+    }
+    Ok(records)
+}
+
+fn count_records(path: &Path) -> Result<u64, TargetError> {
+    let mut file = File::open(path).map_err(failed(path, "cannot open it"))?;
+    let mut stitch = Stitch::default();
+    let (mut records, mut offset) = (0, 0);
+    loop {
+        let mut piece = Vec::new();
+        Read::by_ref(&mut file).take(PIECE_LEN_BYTES as u64).read_to_end(&mut piece).map_err(failed(path, "cannot read it"))?;
+        let last = piece.len() < PIECE_LEN_BYTES;
+        let wrong = |found: String| TargetError::Nonsense { call: path.display().to_string(), expected: "a log of entities", found };
+        let ends = log::read_piece(&piece, offset, |_| {
+            records += 1;
+            Ok::<_, LogError>(())
+        });
+        let ends = ends.map_err(|error| wrong(error.to_string()))?;
+        records += u64::from(stitch.push(ends).map_err(|error| wrong(error.to_string()))?.is_some());
+        if last {
+            return stitch.finish().map(|()| records).map_err(|error| wrong(error.to_string()));
+        }
+        offset += piece.len() as u64;
+    }
+}

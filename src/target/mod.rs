@@ -1,0 +1,129 @@
+//! Targets: who carries a step out. A Datastore emulator by commits, a folder of managed exports, a folder to read, a dry run.
+//!
+//! Knows entities on their way out. Must not know plans, journals or archives.
+
+mod commit;
+mod dir;
+mod dry;
+mod encode;
+mod files;
+mod ndjson;
+
+use std::fmt;
+
+use futures_util::future::BoxFuture;
+
+pub use commit::CommitTarget;
+pub use dir::DirTarget;
+pub use dry::DryRun;
+pub use encode::{Encoded, Encoder, Encoding};
+pub use ndjson::NdjsonTarget;
+
+use crate::model::{Kind, Pair, Timestamp};
+
+/// What a target needs to know of a step.
+#[derive(Debug, Clone)]
+pub struct StepInfo {
+    /// Kind and namespace in the target.
+    pub pair: Pair,
+    /// Start of the step's export.
+    pub started: Option<Timestamp>,
+    /// End of the step's export.
+    pub finished: Option<Timestamp>,
+}
+
+/// How far a step has come: pieces of its outputs whose entities are all in the target for good.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Progress {
+    /// Pieces, counted over all outputs of the step.
+    pub pieces: u64,
+    /// Entities in them.
+    pub entities: u64,
+}
+
+/// What a target can answer instead of done.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetError {
+    /// A service failed after all retries.
+    #[error("{call}: expected an answer within {tries} tries and {seconds} s, found {found}")]
+    Service {
+        /// Which call.
+        call: String,
+        /// How often it was tried.
+        tries: u32,
+        /// For how long.
+        seconds: u64,
+        /// What came instead.
+        found: String,
+    },
+    /// A service refused an entity or a request.
+    #[error("{call}: expected it to be accepted, found {found}")]
+    Rejected {
+        /// Which call.
+        call: String,
+        /// The service's own words.
+        found: String,
+    },
+    /// An entity that the target cannot hold.
+    #[error("entity {number} of kind {kind}: expected at most {limit} bytes in a request, found {bytes}")]
+    TooLarge {
+        /// Its kind.
+        kind: Kind,
+        /// Its place among the entities of its piece.
+        number: usize,
+        /// Its length.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The answer of a service makes no sense.
+    #[error("{call}: expected {expected}, found {found}")]
+    Nonsense {
+        /// Which call.
+        call: String,
+        /// What should have come.
+        expected: &'static str,
+        /// What came.
+        found: String,
+    },
+    /// Work on local objects failed.
+    #[error("{name}: {deed}: {source}")]
+    Io {
+        /// The object or folder.
+        name: String,
+        /// What was tried.
+        deed: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A worker was lost.
+    #[error(transparent)]
+    Worker(#[from] crate::workers::WorkerLost),
+}
+
+/// Where entities go.
+pub trait Target: fmt::Debug + Send + Sync {
+    /// The form in which the target takes entities.
+    fn encoding(&self) -> Encoding;
+
+    /// Whether a step that was cut goes on where it stood; otherwise it begins anew.
+    fn resumes_within_steps(&self) -> bool;
+
+    /// How many entities of that kind and namespace the target holds now.
+    fn count<'a>(&'a self, pair: &'a Pair) -> BoxFuture<'a, Result<u64, TargetError>>;
+
+    /// Begins a step, or goes on with it after `done`.
+    fn open<'a>(&'a self, step: &'a StepInfo, done: Progress) -> BoxFuture<'a, Result<Box<dyn StepSink>, TargetError>>;
+
+    /// Which of these entities (REST JSON, as they should be) are not in the target as they should be; `None` where it cannot be asked.
+    fn differing<'a>(&'a self, wanted: Vec<serde_json::Value>) -> BoxFuture<'a, Result<Option<u64>, TargetError>>;
+}
+
+/// A step that is being carried out. Dropped before its end, it is cut, and can be gone on with.
+pub trait StepSink: fmt::Debug + Send {
+    /// Takes the entities of the next piece. Returns how far the step has come for good, which may lie behind what was taken.
+    fn write<'a>(&'a mut self, piece: Encoded) -> BoxFuture<'a, Result<Progress, TargetError>>;
+
+    /// Ends the step: all that was taken is there for good.
+    fn finish(self: Box<Self>) -> BoxFuture<'static, Result<Progress, TargetError>>;
+}

@@ -1,0 +1,408 @@
+//! Verifying: an archive is read to its last byte, and all that is wrong is told, not the first thing only.
+//!
+//! Holds container, manifest, `SHA256SUMS`, digests, logs, counts and finish marks against one another. Must not know how problems are shown.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Cursor, Read, Seek, SeekFrom};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, pin_mut};
+
+use crate::archive::Profile;
+use crate::archive_file::{ArchiveError, ArchiveFile, Container, digest_of};
+use crate::entity::scan::{PairScan, Scanned};
+use crate::inspect::{self, Content, Inspected, Inspection, PieceReport};
+use crate::model::{EntryItem, EntryRole, Pair, SUMS_NAME, Selector};
+use crate::observe::{Event, Observer};
+use crate::set::{self, Group, Listed};
+use crate::store::{ObjectInfo, Store, StoreError, read_whole};
+use crate::sums;
+use crate::workers::{WorkerLost, Workers};
+
+/// How much is read.
+#[derive(Debug, Clone)]
+pub enum Depth {
+    /// Structure and manifest; no entry's data but the manifest's.
+    Quick,
+    /// Everything.
+    Full,
+    /// The entries of the pairs that these choose.
+    Only(Vec<Selector>),
+}
+
+/// What a verification found.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Entries read (quick: seen).
+    pub entries: u64,
+    /// Entities counted (quick: by the manifest).
+    pub entities: u64,
+    /// All that is wrong, one sentence each.
+    pub problems: Vec<String>,
+}
+
+/// Why an archive could not be verified at all.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Store(StoreError),
+    /// A selector chooses nothing.
+    #[error("selector {0}: expected a kind of the archive, found none")]
+    ChoosesNothing(Selector),
+    /// A fault of kindpack's own.
+    #[error(transparent)]
+    Worker(#[from] WorkerLost),
+}
+
+/// Verifies an archive of kindpack.
+///
+/// # Errors
+/// [`VerifyError`] when it cannot be read; what is wrong with it stands in the report.
+pub async fn verify(
+    store: Arc<dyn Store>,
+    object: ObjectInfo,
+    title: String,
+    depth: Depth,
+    workers: &Workers,
+    observer: &dyn Observer,
+) -> Result<Report, VerifyError> {
+    let mut report = Report::default();
+    let archive = match ArchiveFile::open(store, object, title).await {
+        Ok(archive) => Arc::new(archive),
+        Err(error) => {
+            note(&mut report, observer, "", tell(error)?);
+            return Ok(report);
+        }
+    };
+    let title = archive.container().title().to_owned();
+    if let Some(problem) = second_opinion(archive.container()) {
+        note(&mut report, observer, &title, problem);
+    }
+    let manifest = archive.manifest();
+    match depth {
+        Depth::Quick => {
+            report.entries = archive.container().entries().len() as u64;
+            report.entities = manifest.totals.entities;
+            for problem in totals(&archive) {
+                note(&mut report, observer, &title, problem);
+            }
+        }
+        Depth::Full => {
+            let items: Vec<EntryItem> = manifest.objects().into_iter().chain([&manifest.sums]).cloned().collect();
+            observer.begin("verifying", items.iter().map(|item| item.bytes).sum());
+            let told = read(&archive, items, workers, observer, &mut report).await?;
+            // The manifest was read when the archive was opened.
+            report.entries += 1;
+            let mut problems = totals(&archive);
+            problems.extend(judge_kinds(&archive, &told, |_| true));
+            problems.extend(judge_set(&archive, &told));
+            problems.extend(sidecar(&archive).await.map_err(VerifyError::Store)?);
+            for problem in problems {
+                note(&mut report, observer, &title, problem);
+            }
+        }
+        Depth::Only(selectors) => {
+            let chosen = archive.choose(&selectors).map_err(|selector| VerifyError::ChoosesNothing(selector.clone()))?;
+            let pairs: BTreeSet<Pair> = chosen.iter().map(|kind| kind.pair()).collect();
+            let names: BTreeSet<&str> = chosen.iter().flat_map(|kind| &kind.entries).map(|item| item.name.as_str()).collect();
+            let items: Vec<EntryItem> = manifest.objects().into_iter().filter(|item| names.contains(item.name.as_str())).cloned().collect();
+            observer.begin("verifying", items.iter().map(|item| item.bytes).sum());
+            let told = read(&archive, items, workers, observer, &mut report).await?;
+            for problem in judge_kinds(&archive, &told, |pair| pairs.contains(pair)) {
+                note(&mut report, observer, &title, problem);
+            }
+        }
+    }
+    observer.end();
+    Ok(report)
+}
+
+fn note(report: &mut Report, observer: &dyn Observer, of: &str, problem: String) {
+    observer.event(Event::Problem { class: "damaged", of: of.to_owned(), problem: problem.clone() });
+    report.problems.push(problem);
+}
+
+/// What an archive's error amounts to: a problem of the archive, or no answer at all.
+fn tell(error: ArchiveError) -> Result<String, VerifyError> {
+    match error {
+        ArchiveError::Store(error) => Err(VerifyError::Store(error)),
+        ArchiveError::Worker(error) => Err(VerifyError::Worker(error)),
+        error => Ok(error.to_string()),
+    }
+}
+
+/// What was read of an entry.
+struct Told {
+    item: EntryItem,
+    inspected: Inspected,
+    /// The bytes of metadata and of `SHA256SUMS`.
+    bytes: Option<Vec<u8>>,
+}
+
+enum Looked {
+    Part(PieceReport, Bytes),
+    Whole(Box<Inspection>, Bytes),
+}
+
+/// Reads entries and holds each against its description.
+async fn read(archive: &Arc<ArchiveFile>, items: Vec<EntryItem>, workers: &Workers, observer: &dyn Observer, report: &mut Report) -> Result<BTreeMap<String, Told>, VerifyError> {
+    let roles: Arc<[EntryRole]> = items.iter().map(|item| item.role).collect();
+    let pieces = archive.read(&items, 0, workers, move |piece, raw| {
+        let content = if roles.get(piece.entry) == Some(&EntryRole::Output) { Content::Entities } else { Content::Opaque };
+        let report = inspect::piece(&raw, piece.offset, content);
+        if piece.offset > 0 || !piece.last {
+            return Looked::Part(report, raw);
+        }
+        let mut whole = Inspection::default().hashed(&raw);
+        whole.join(report);
+        Looked::Whole(Box::new(whole), raw)
+    });
+    pin_mut!(pieces);
+    let mut told = BTreeMap::new();
+    let mut inspection = Inspection::default();
+    let mut bytes = Vec::new();
+    let mut readable = true;
+    while let Some((piece, looked)) = pieces.next().await {
+        let Some(item) = items.get(piece.entry) else { continue };
+        let keep = |raw: &Bytes, bytes: &mut Vec<u8>| {
+            if item.role != EntryRole::Output && item.bytes <= set::METADATA_MAX_BYTES {
+                bytes.extend_from_slice(raw);
+            }
+        };
+        match looked {
+            Ok(Looked::Whole(whole, raw)) => {
+                keep(&raw, &mut bytes);
+                inspection = *whole;
+            }
+            Ok(Looked::Part(part, raw)) => {
+                keep(&raw, &mut bytes);
+                inspection = Workers::aside(move || inspection.hashed(&raw)).await?;
+                inspection.join(part);
+            }
+            Err(error) => {
+                let problem = tell(error)?;
+                if std::mem::take(&mut readable) {
+                    note(report, observer, archive.container().title(), problem);
+                }
+            }
+        }
+        observer.advance(piece.len as u64, 0);
+        if !piece.last {
+            continue;
+        }
+        let inspected = std::mem::take(&mut inspection).finish();
+        let bytes = std::mem::take(&mut bytes);
+        report.entries += 1;
+        if std::mem::replace(&mut readable, true) {
+            for problem in judge_entry(archive, item, &inspected) {
+                note(report, observer, archive.container().title(), problem);
+            }
+            report.entities += inspected.scan.entities();
+            let bytes = (item.role != EntryRole::Output).then_some(bytes);
+            told.insert(item.name.clone(), Told { item: item.clone(), inspected, bytes });
+        }
+    }
+    Ok(told)
+}
+
+/// Holds an entry's bytes against directory and manifest.
+fn judge_entry(archive: &ArchiveFile, item: &EntryItem, inspected: &Inspected) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut differ = |what: &str, expected: &dyn std::fmt::Display, found: &dyn std::fmt::Display| {
+        problems.push(format!("entry {} is damaged: expected {what} {expected}, found {found}", item.name));
+    };
+    if item.sha256 != inspected.sha256 {
+        differ("sha256", &item.sha256, &inspected.sha256);
+    }
+    if item.crc32c != inspected.crc32c {
+        differ("crc32c", &item.crc32c, &inspected.crc32c);
+    }
+    if let Some(crc32) = archive.crc32(&item.name).filter(|crc32| *crc32 != inspected.crc32) {
+        differ("crc32", &format_args!("{crc32:08x}"), &format_args!("{:08x}", inspected.crc32));
+    }
+    if let Some(fault) = &inspected.fault {
+        differ("a log of entities,", &"whole", fault);
+    }
+    problems
+}
+
+/// Holds the manifest's sums against its items.
+fn totals(archive: &ArchiveFile) -> Vec<String> {
+    let manifest = archive.manifest();
+    let objects = manifest.objects();
+    let sums = [
+        ("kinds", manifest.totals.kinds, manifest.kinds.len() as u64),
+        ("entities", manifest.totals.entities, manifest.kinds.iter().map(|kind| kind.entities).sum()),
+        ("entries", manifest.totals.entries, objects.len() as u64),
+        ("bytes", manifest.totals.bytes, objects.iter().map(|item| item.bytes).sum()),
+    ];
+    let wrong = sums.into_iter().filter(|(_, total, sum)| total != sum);
+    wrong.map(|(what, total, sum)| format!("manifest.json: totals.{what}: expected {sum}, found {total}")).collect()
+}
+
+/// Holds the manifest's words on each pair against what its outputs told.
+fn judge_kinds(archive: &ArchiveFile, told: &BTreeMap<String, Told>, of: impl Fn(&Pair) -> bool) -> Vec<String> {
+    let mut problems = Vec::new();
+    for kind in &archive.manifest().kinds {
+        let pair = kind.pair();
+        if !of(&pair) || kind.outputs().any(|output| !told.contains_key(&output.name)) {
+            // What could not be read was told already.
+            continue;
+        }
+        let mut scan = Scanned::default();
+        for output in kind.outputs().filter_map(|output| told.get(&output.name)) {
+            scan.merge(&output.inspected.scan);
+        }
+        let nothing = PairScan::default();
+        let found = scan.pairs.get(&pair).unwrap_or(&nothing);
+        let mut differ = |what: &str, expected: String, found: String| {
+            if expected != found {
+                problems.push(format!("manifest.json: {what} of {pair}: expected {found}, found {expected}"));
+            }
+        };
+        differ("entities", kind.entities.to_string(), found.entities.to_string());
+        differ("bytes", kind.bytes.to_string(), found.bytes.to_string());
+        differ("parents", spell(&kind.parents), spell(&found.parents));
+        differ("references", spell(&kind.reference_pairs), spell(&found.references));
+        differ("references", spell(&kind.references), spell(found.references.iter().map(|pair| &pair.kind).collect::<BTreeSet<_>>()));
+    }
+    problems
+}
+
+fn spell<T: std::fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
+    let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
+    if items.is_empty() { "none".to_owned() } else { items.join(", ") }
+}
+
+/// Proves the set anew, without the manifest's word: finish marks, listed objects, counts, kinds and namespaces of the keys.
+fn judge_set(archive: &ArchiveFile, told: &BTreeMap<String, Told>) -> Vec<String> {
+    let mut problems = Vec::new();
+    if let Some(bytes) = told.get(SUMS_NAME).and_then(|sums| sums.bytes.as_ref())
+        && *bytes != sums::of_objects(archive.manifest()).into_bytes()
+    {
+        problems.push(format!("{SUMS_NAME}: expected a line for each entry, with the manifest's digests, found other lines"));
+    }
+    let within = |name: &str| name.strip_prefix("exports/").map(str::to_owned);
+    let listing: Vec<Listed> =
+        told.values().filter_map(|told| within(&told.item.name).map(|name| Listed { name, len: told.item.bytes })).collect();
+    let metadata: BTreeMap<String, Vec<u8>> =
+        told.values().filter_map(|told| Some((within(&told.item.name)?, told.bytes.clone()?))).collect();
+    if told.len() != archive.manifest().objects().len() + 1 {
+        // Some entry could not be read: what is missing now is no news.
+        return problems;
+    }
+    let discovery = set::discover(&listing, &metadata);
+    problems.extend(discovery.foreign.iter().map(|name| format!("exports/{name}: expected objects of exports, found one that belongs to none")));
+    let mut pairs = BTreeSet::new();
+    for export in &discovery.exports {
+        problems.extend(export.faults.iter().map(|fault| format!("exports/{fault}")));
+        for group in &export.groups {
+            problems.extend(judge_group(group, &export.title, told, &mut pairs));
+        }
+    }
+    let listed: BTreeSet<Pair> = archive.manifest().kinds.iter().map(|kind| kind.pair()).collect();
+    problems.extend(pairs.difference(&listed).map(|pair| format!("manifest.json: expected an item for {pair}, found none")));
+    problems
+}
+
+fn judge_group(group: &Group, title: &str, told: &BTreeMap<String, Told>, pairs: &mut BTreeSet<Pair>) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut entities = 0;
+    for output in &group.outputs {
+        let Some(told) = told.get(&format!("exports/{}", output.name)) else { continue };
+        entities += told.inspected.scan.entities();
+        pairs.extend(told.inspected.scan.pairs.keys().cloned());
+        // That a log cannot be read was told with its entry.
+        let strange = inspect::output_faults(&output.name, &told.inspected, group).into_iter().skip(usize::from(told.inspected.fault.is_some()));
+        problems.extend(strange.map(|fault| format!("exports/{fault}")));
+    }
+    let fault = inspect::count_fault(group.metadata.as_deref().unwrap_or(title), group, entities);
+    problems.extend(fault.map(|fault| format!("exports/{fault}")));
+    problems
+}
+
+/// Holds the whole archive against its sidecar, where there is one.
+async fn sidecar(archive: &ArchiveFile) -> Result<Option<String>, StoreError> {
+    let container = archive.container();
+    let name = format!("{}.sha256", container.object().name);
+    let there = match container.store().stat(&name).await {
+        Ok(there) if there.len <= set::METADATA_MAX_BYTES => there,
+        Ok(_) => return Ok(Some(format!("{name}: expected one line of sha256sum, found a large object"))),
+        Err(StoreError::NotFound { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let text = String::from_utf8_lossy(&read_whole(container.store().as_ref(), &there).await?).into_owned();
+    let Some((expected, _)) = sums::parse_first(&text) else {
+        return Ok(Some(format!("{name}: expected one line of sha256sum, found something else")));
+    };
+    let found = digest_of(container.store().as_ref(), container.object()).await?;
+    Ok((found != expected).then(|| format!("{}: expected sha256 {expected}, as its sidecar says, found {found}", container.title())))
+}
+
+/// What the `zip` crate sees: it must be the same entries. Another reader's eyes, for the end of the archive and the manifest.
+fn second_opinion(container: &Container) -> Option<String> {
+    let (offset, tail) = container.tail();
+    let window = Window { offset, bytes: Cursor::new(tail.clone()) };
+    let title = container.title();
+    let archive = match zip::ZipArchive::new(window) {
+        Ok(archive) => archive,
+        Err(error) => return Some(format!("{title}: expected a zip that another reader opens, found that it says: {error}")),
+    };
+    let ours: BTreeSet<&str> = container.entries().iter().map(|entry| entry.name.as_str()).collect();
+    let theirs: Vec<Cow<'_, str>> = archive.file_names().filter_map(Result::ok).collect();
+    let same = ours.len() == theirs.len() && theirs.iter().all(|name| ours.contains(name.as_ref()));
+    (!same).then(|| format!("{title}: expected {} entries for every reader, found {} for another one", ours.len(), theirs.len()))
+}
+
+/// The end of an archive as something that can be read and sought in; what lies before it cannot be read.
+struct Window {
+    offset: u64,
+    bytes: Cursor<Bytes>,
+}
+
+impl Read for Window {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.bytes.read(buffer)
+    }
+}
+
+impl Seek for Window {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let to = match to {
+            SeekFrom::Start(start) => {
+                let start = start.checked_sub(self.offset).ok_or_else(|| io::Error::other("a place before the end of the archive"))?;
+                SeekFrom::Start(start)
+            }
+            other => other,
+        };
+        Ok(self.bytes.seek(to)? + self.offset)
+    }
+}
+
+/// Verifies a zip of anybody: structure, lengths and checksums.
+///
+/// # Errors
+/// As [`verify`].
+pub async fn any_zip(store: Arc<dyn Store>, object: ObjectInfo, title: String, observer: &dyn Observer) -> Result<Report, VerifyError> {
+    let mut report = Report::default();
+    let container = match Container::open(store, object, title, Profile::AnyZip).await {
+        Ok(container) => container,
+        Err(error) => {
+            note(&mut report, observer, "", tell(error)?);
+            return Ok(report);
+        }
+    };
+    observer.begin("verifying", container.entries().iter().map(|entry| entry.compressed_len).sum());
+    for entry in container.entries() {
+        report.entries += 1;
+        if let Err(error) = container.read_entry(entry, &mut |_| ()).await {
+            note(&mut report, observer, container.title(), tell(error)?);
+        }
+        observer.advance(entry.compressed_len, 0);
+    }
+    observer.end();
+    Ok(report)
+}
