@@ -242,7 +242,9 @@ impl ArchiveFile {
         let archive = || container.title.clone();
         let last = match container.entries.last() {
             Some(last) if last.name == MANIFEST_NAME && last.len <= MANIFEST_MAX_BYTES => last,
-            Some(last) => return Err(ArchiveError::NoManifest { archive: archive(), found: format!("{:?} of {} bytes", last.name, last.len) }),
+            Some(last) => {
+                return Err(ArchiveError::NoManifest { archive: archive(), found: format!("{:?} of {} bytes", last.name, last.len) });
+            }
             None => return Err(ArchiveError::NoManifest { archive: archive(), found: "no entry at all".to_owned() }),
         };
         let mut bytes = Vec::new();
@@ -265,10 +267,12 @@ impl ArchiveFile {
 
     /// Whether manifest and directory tell of the same entries.
     fn check_manifest(&self) -> Result<(), ArchiveError> {
-        let bad = |expected: String, found: String| Err(ArchiveError::BadManifest { archive: self.container.title.clone(), expected, found });
+        let bad =
+            |expected: String, found: String| Err(ArchiveError::BadManifest { archive: self.container.title.clone(), expected, found });
         let manifest = &self.manifest;
         let mut listed: HashMap<&str, &EntryItem> = HashMap::new();
-        let under_kinds = manifest.kinds.iter().flat_map(|kind| &kind.entries).chain(manifest.empty_exports.iter().flat_map(|export| &export.entries));
+        let under_kinds =
+            manifest.kinds.iter().flat_map(|kind| &kind.entries).chain(manifest.empty_exports.iter().flat_map(|export| &export.entries));
         for item in under_kinds.chain(&manifest.companions).chain([&manifest.sums]) {
             if let Some(other) = listed.insert(&item.name, item).filter(|other| *other != item) {
                 return bad(format!("one description of {:?}", item.name), format!("{} bytes and {} bytes", other.bytes, item.bytes));
@@ -293,7 +297,10 @@ impl ArchiveFile {
             }
         }
         if manifest.sums.name != SUMS_NAME || listed.len() + 1 != self.container.entries.len() {
-            return bad(format!("{SUMS_NAME} and each entry once"), format!("{} entries of {}", listed.len() + 1, self.container.entries.len()));
+            return bad(
+                format!("{SUMS_NAME} and each entry once"),
+                format!("{} entries of {}", listed.len() + 1, self.container.entries.len()),
+            );
         }
         Ok(())
     }
@@ -338,7 +345,8 @@ impl ArchiveFile {
                     Method::Store => len,
                     Method::Deflate => item.pieces.get(number as usize).copied().map_or(0, u64::from),
                 };
-                let piece = PieceRef { entry: index, offset, len: len as usize, last: number + 1 == count, compressed_offset, compressed_len };
+                let piece =
+                    PieceRef { entry: index, offset, len: len as usize, last: number + 1 == count, compressed_offset, compressed_len };
                 compressed_offset += compressed_len;
                 piece
             })
@@ -366,7 +374,9 @@ impl ArchiveFile {
         stream::iter(jobs).buffered(workers.window(PIECE_FOOTPRINT_BYTES)).filter_map(move |done| {
             // Only a panic ends the task without an answer, and work that panics is told by the workers.
             let answer = done.ok().map(|(piece, read)| {
-                let joined = read.and_then(|(done, crc32c)| items.get(piece.entry).map_or(Ok(()), |item| packed.join(item, piece, crc32c)).map(|()| done));
+                let joined = read.and_then(|(done, crc32c)| {
+                    items.get(piece.entry).map_or(Ok(()), |item| packed.join(item, piece, crc32c)).map(|()| done)
+                });
                 (piece, joined)
             });
             std::future::ready(answer)
@@ -391,7 +401,9 @@ impl ArchiveFile {
         let archive = self.clone();
         workers
             .run(move || {
-                let Some(entry) = archive.entry(&name) else { return Err(ArchiveError::data(&name, DataError::TooShort { expected: 1, found: 0 })) };
+                let Some(entry) = archive.entry(&name) else {
+                    return Err(ArchiveError::data(&name, DataError::TooShort { expected: 1, found: 0 }));
+                };
                 archive.unwrap_piece(entry, piece, start, &read).map(|(raw, crc32c)| (work(piece, raw), crc32c))
             })
             .await?

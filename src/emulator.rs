@@ -67,7 +67,9 @@ pub fn find() -> Result<Installed, EmulatorError> {
         places: "by KINDPACK_DATASTORE_EMULATOR, as cloud_datastore_emulator on PATH, or in gcloud's folder",
     })?;
     let home = env::var_os("JAVA_HOME").map(|home| Path::new(&home).join("bin/java")).filter(|java| java.is_file());
-    let java = home.or_else(|| on_path("java")).ok_or(EmulatorError::Missing { what: "Java, which runs the Datastore emulator", places: "in JAVA_HOME or on PATH" })?;
+    let java = home
+        .or_else(|| on_path("java"))
+        .ok_or(EmulatorError::Missing { what: "Java, which runs the Datastore emulator", places: "in JAVA_HOME or on PATH" })?;
     Ok(Installed { java, jar })
 }
 
@@ -84,7 +86,8 @@ impl Installed {
     pub async fn start(&self) -> Result<Running, EmulatorError> {
         let failed = |found: String| EmulatorError::NoStart { found };
         // With port 0 it binds some port and does not say which.
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).map_err(|error| failed(error.to_string()))?.port();
+        let port =
+            TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).map_err(|error| failed(error.to_string()))?.port();
         let mut child = Command::new(&self.java)
             .arg("-cp")
             .arg(&self.jar)
@@ -97,7 +100,8 @@ impl Installed {
             .spawn()
             .map_err(|error| failed(error.to_string()))?;
         let host = format!("127.0.0.1:{port}");
-        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build().map_err(|error| failed(error.to_string()))?;
+        let client =
+            reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build().map_err(|error| failed(error.to_string()))?;
         let begun = Instant::now();
         while begun.elapsed() < START_MAX {
             // On a port that is taken it ends at once, and somebody else answers.

@@ -90,7 +90,15 @@ pub struct Inspected {
 
 impl Default for Inspection {
     fn default() -> Self {
-        Inspection { sha256: sha2::Sha256::new(), crc32: crc32fast::Hasher::new(), crc32c: 0, len: 0, stitch: Stitch::default(), scan: Scan::default(), fault: None }
+        Inspection {
+            sha256: sha2::Sha256::new(),
+            crc32: crc32fast::Hasher::new(),
+            crc32c: 0,
+            len: 0,
+            stitch: Stitch::default(),
+            scan: Scan::default(),
+            fault: None,
+        }
     }
 }
 
@@ -124,7 +132,14 @@ impl Inspection {
     /// All that the object told.
     pub fn finish(self) -> Inspected {
         let fault = self.fault.or_else(|| self.stitch.finish().err().map(RecordError::from));
-        Inspected { len: self.len, sha256: Sha256(self.sha256.finalize().into()), crc32: self.crc32.finalize(), crc32c: Crc32c(self.crc32c), scan: self.scan.finish(), fault }
+        Inspected {
+            len: self.len,
+            sha256: Sha256(self.sha256.finalize().into()),
+            crc32: self.crc32.finalize(),
+            crc32c: Crc32c(self.crc32c),
+            scan: self.scan.finish(),
+            fault,
+        }
     }
 }
 
@@ -132,14 +147,20 @@ impl Inspection {
 pub fn output_faults(name: &str, inspected: &Inspected, group: &Group) -> Vec<Fault> {
     let mut faults: Vec<Fault> = inspected.fault.iter().map(|fault| Fault::damaged(name, "a log of entities", fault.to_string())).collect();
     let strange = inspected.scan.pairs.iter().filter(|(pair, _)| !group.admits(pair));
-    faults.extend(strange.map(|(pair, told)| Fault::damaged(name, format!("entities of {}", group.title()), format!("{} of {pair}", told.entities))));
+    faults.extend(
+        strange.map(|(pair, told)| Fault::damaged(name, format!("entities of {}", group.title()), format!("{} of {pair}", told.entities))),
+    );
     faults
 }
 
 /// Holds the sum of a group's outputs against the count in its metadata.
 pub fn count_fault(name: &str, group: &Group, entities: u64) -> Option<Fault> {
     let expected = group.entities.filter(|expected| *expected != entities)?;
-    Some(Fault::damaged(name, format!("{expected} entities of {}, as the export's own metadata counts", group.title()), format!("{entities}")))
+    Some(Fault::damaged(
+        name,
+        format!("{expected} entities of {}, as the export's own metadata counts", group.title()),
+        format!("{entities}"),
+    ))
 }
 
 #[cfg(test)]

@@ -65,8 +65,13 @@ impl JournalFile {
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             fs::create_dir_all(folder).map_err(failed(folder, "cannot make the folder"))?;
         }
-        let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed(path, "cannot open the journal"))?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(failed(path, "cannot open the journal"))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(JournalFileError::Busy { path: path.display().to_string() }),
@@ -135,7 +140,8 @@ impl JournalFile {
         let line = journal::encode(&event, at);
         let (file, path) = (file.try_clone(), self.path.clone());
         Workers::aside(move || {
-            file.and_then(|mut file| file.write_all(line.as_bytes()).and_then(|()| file.sync_data())).map_err(failed(&path, "cannot write the journal"))
+            file.and_then(|mut file| file.write_all(line.as_bytes()).and_then(|()| file.sync_data()))
+                .map_err(failed(&path, "cannot write the journal"))
         })
         .await?
     }

@@ -7,24 +7,24 @@
 //! The modules below stand in reading order, lowest floor first; a module leans on those above it and never hears of those below it.
 //! `docs/architecture.md` tells the rest.
 
-pub mod model;
-pub mod entity;
 pub mod archive;
-pub mod set;
-pub mod plan;
-pub mod journal;
-pub mod inspect;
-pub mod sums;
-pub mod managed;
-pub mod observe;
-pub mod workers;
-pub mod store;
-pub mod target;
 pub mod archive_file;
-pub mod entities;
-pub mod journal_file;
-pub mod pack;
-pub mod verify;
-pub mod extract;
-pub mod restore;
 pub mod emulator;
+pub mod entities;
+pub mod entity;
+pub mod extract;
+pub mod inspect;
+pub mod journal;
+pub mod journal_file;
+pub mod managed;
+pub mod model;
+pub mod observe;
+pub mod pack;
+pub mod plan;
+pub mod restore;
+pub mod set;
+pub mod store;
+pub mod sums;
+pub mod target;
+pub mod verify;
+pub mod workers;

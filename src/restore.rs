@@ -183,7 +183,9 @@ pub async fn restore(
 fn rewrite_of(plan: &Plan, archive: &ArchiveFile) -> Rewrite {
     let to = match &plan.target {
         TargetSpec::Emulator { project, .. } => Some(ToProject { project: project.clone(), database: String::new() }),
-        TargetSpec::Datastore { project, database } => Some(ToProject { project: project.clone(), database: database.clone().unwrap_or_default() }),
+        TargetSpec::Datastore { project, database } => {
+            Some(ToProject { project: project.clone(), database: database.clone().unwrap_or_default() })
+        }
         TargetSpec::Dir(_) | TargetSpec::Ndjson(_) => None,
     };
     Rewrite { from_project: archive.manifest().backup.project.clone(), to, namespaces: plan.maps.clone() }
@@ -298,9 +300,16 @@ impl Run<'_> {
     }
 
     /// Carries one step out. Gives the entities that it brought, over all runs, and what the target counts.
-    async fn step(&self, step: &Step, outputs: &[EntryItem], done: Progress, journal: &mut JournalFile) -> Result<(u64, Option<u64>), RestoreError> {
+    async fn step(
+        &self,
+        step: &Step,
+        outputs: &[EntryItem],
+        done: Progress,
+        journal: &mut JournalFile,
+    ) -> Result<(u64, Option<u64>), RestoreError> {
         let item = self.archive.manifest().kind(&step.pair());
-        let info = StepInfo { pair: step.to_pair(), started: item.and_then(|item| item.started), finished: item.and_then(|item| item.finished) };
+        let info =
+            StepInfo { pair: step.to_pair(), started: item.and_then(|item| item.started), finished: item.and_then(|item| item.finished) };
         let mut sink = self.target.open(&info, done).await?;
         let pieces = entities::read(self.archive, outputs, self.encoder(self.target.encoding(), step), done.pieces, self.workers);
         pin_mut!(pieces);
@@ -393,7 +402,15 @@ mod tests {
 
     #[test]
     fn positions_and_counts_of_pieces_are_each_others_inverse() {
-        let output = |bytes| EntryItem { name: String::new(), role: EntryRole::Output, bytes, sha256: Sha256([0; 32]), crc32c: Crc32c(0), packed_crc32c: None, pieces: Vec::new() };
+        let output = |bytes| EntryItem {
+            name: String::new(),
+            role: EntryRole::Output,
+            bytes,
+            sha256: Sha256([0; 32]),
+            crc32c: Crc32c(0),
+            packed_crc32c: None,
+            pieces: Vec::new(),
+        };
         let piece = PIECE_LEN_BYTES as u64;
         let outputs = [output(3 * piece), output(0), output(1), output(2 * piece + 1)];
         for pieces in 0..=8 {

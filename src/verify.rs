@@ -148,7 +148,13 @@ enum Looked {
 }
 
 /// Reads entries and holds each against its description.
-async fn read(archive: &Arc<ArchiveFile>, items: Vec<EntryItem>, workers: &Workers, observer: &dyn Observer, report: &mut Report) -> Result<BTreeMap<String, Told>, VerifyError> {
+async fn read(
+    archive: &Arc<ArchiveFile>,
+    items: Vec<EntryItem>,
+    workers: &Workers,
+    observer: &dyn Observer,
+    report: &mut Report,
+) -> Result<BTreeMap<String, Told>, VerifyError> {
     let roles: Arc<[EntryRole]> = items.iter().map(|item| item.role).collect();
     let pieces = archive.read(&items, 0, workers, move |piece, raw| {
         let content = if roles.get(piece.entry) == Some(&EntryRole::Output) { Content::Entities } else { Content::Opaque };
@@ -295,7 +301,9 @@ fn judge_set(archive: &ArchiveFile, told: &BTreeMap<String, Told>) -> Vec<String
         return problems;
     }
     let discovery = set::discover(&listing, &metadata);
-    problems.extend(discovery.foreign.iter().map(|name| format!("exports/{name}: expected objects of exports, found one that belongs to none")));
+    problems.extend(
+        discovery.foreign.iter().map(|name| format!("exports/{name}: expected objects of exports, found one that belongs to none")),
+    );
     let mut pairs = BTreeSet::new();
     for export in &discovery.exports {
         problems.extend(export.faults.iter().map(|fault| format!("exports/{fault}")));
@@ -316,7 +324,8 @@ fn judge_group(group: &Group, title: &str, told: &BTreeMap<String, Told>, pairs:
         entities += told.inspected.scan.entities();
         pairs.extend(told.inspected.scan.pairs.keys().cloned());
         // That a log cannot be read was told with its entry.
-        let strange = inspect::output_faults(&output.name, &told.inspected, group).into_iter().skip(usize::from(told.inspected.fault.is_some()));
+        let strange =
+            inspect::output_faults(&output.name, &told.inspected, group).into_iter().skip(usize::from(told.inspected.fault.is_some()));
         problems.extend(strange.map(|fault| format!("exports/{fault}")));
     }
     let fault = inspect::count_fault(group.metadata.as_deref().unwrap_or(title), group, entities);

@@ -13,8 +13,10 @@ use kindpack::store::Location;
 /// Packs the per-kind exports of Datastore into one checksummed zip, and restores them kind by kind.
 #[derive(Debug, Parser)]
 #[command(name = "kindpack", version, propagate_version = true, max_term_width = 120)]
-#[command(after_help = "Exit codes: 0 done, 1 own fault, 2 wrong command line, 3 set incomplete, 4 damaged, 5 refused, 6 service failed, 7 partly done \
-                        (the same command goes on), 130/143 interrupted.\nBegin with `kindpack demo`.")]
+#[command(
+    after_help = "Exit codes: 0 done, 1 own fault, 2 wrong command line, 3 set incomplete, 4 damaged, 5 refused, 6 service failed, 7 partly done \
+                        (the same command goes on), 130/143 interrupted.\nBegin with `kindpack demo`."
+)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,

@@ -109,9 +109,8 @@ impl Failure {
         match error {
             ArchiveError::Store(error) => Failure::store(what, error),
             ArchiveError::Worker(error) => Failure::worker(what, error),
-            ArchiveError::NoManifest { .. } => {
-                Failure::new(Code::Damaged, what, error.to_string()).hint("`kindpack verify --any-zip` checks zips that kindpack did not make")
-            }
+            ArchiveError::NoManifest { .. } => Failure::new(Code::Damaged, what, error.to_string())
+                .hint("`kindpack verify --any-zip` checks zips that kindpack did not make"),
             ArchiveError::Structure { .. } | ArchiveError::BadManifest { .. } | ArchiveError::Data { .. } => {
                 Failure::new(Code::Damaged, what, error.to_string()).hint("`kindpack verify` says all that is wrong")
             }
@@ -139,9 +138,8 @@ impl Failure {
             PackError::Indivisible { .. } => Failure::usage(WHAT, error.to_string()).hint("choose all kinds of that export, or none"),
             PackError::SeveralOrigins(_) => Failure::usage(WHAT, format!("SOURCE: {error}")).hint("pack each project on its own"),
             PackError::Taken(_) => Failure::new(Code::Refused, WHAT, error.to_string()).hint("choose another name, or --overwrite"),
-            PackError::SourceChanged(_) => {
-                Failure::new(Code::Incomplete, WHAT, format!("source changed: {error}")).hint("pack again when nothing is written there any more")
-            }
+            PackError::SourceChanged(_) => Failure::new(Code::Incomplete, WHAT, format!("source changed: {error}"))
+                .hint("pack again when nothing is written there any more"),
             PackError::Source(error) => Failure::store(WHAT, error),
             PackError::Dest(error) => match error {
                 StoreError::NotFound { .. } | StoreError::NotAnObject { .. } => Failure::usage(WHAT, error.to_string()),
@@ -192,7 +190,9 @@ impl Failure {
 
     pub fn target(what: &str, error: &TargetError) -> Self {
         let code = match error {
-            TargetError::Service { .. } | TargetError::Rejected { .. } | TargetError::Nonsense { .. } | TargetError::Io { .. } => Code::Service,
+            TargetError::Service { .. } | TargetError::Rejected { .. } | TargetError::Nonsense { .. } | TargetError::Io { .. } => {
+                Code::Service
+            }
             TargetError::TooLarge { .. } => Code::Refused,
             TargetError::Worker(_) => Code::Own,
         };
@@ -228,9 +228,8 @@ impl Failure {
             RestoreError::Forgotten { .. } => Failure::new(Code::Refused, WHAT, error.to_string())
                 .hint("if the target was emptied or started anew, begin a new restore: remove the journal, or name another with --journal"),
             RestoreError::WrongCount { .. } | RestoreError::Differing { .. } => Failure::new(Code::Damaged, WHAT, error.to_string()),
-            RestoreError::SomeFailed { .. } => {
-                Failure::new(Code::Partly, WHAT, error.to_string()).hint("the same command goes on with what failed; `kindpack status PLAN` shows it")
-            }
+            RestoreError::SomeFailed { .. } => Failure::new(Code::Partly, WHAT, error.to_string())
+                .hint("the same command goes on with what failed; `kindpack status PLAN` shows it"),
         }
     }
 }

@@ -48,7 +48,9 @@ pub fn run() -> ExitCode {
     // Work that is still under way writes nothing under a final name; it is not waited for.
     runtime.shutdown_background();
     match ended {
-        Ok(_) if ui::output_lost() => ui.fail(&Failure::new(Code::Service, "cannot print", "standard output: expected it to take all, found it full")),
+        Ok(_) if ui::output_lost() => {
+            ui.fail(&Failure::new(Code::Service, "cannot print", "standard output: expected it to take all, found it full"))
+        }
         Ok(code) => code.into(),
         Err(failure) => ui.fail(&failure),
     }

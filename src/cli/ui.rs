@@ -184,7 +184,8 @@ impl Observer for Ui {
             "{msg:>10} {bar:30} {bytes}/{total_bytes}  {binary_bytes_per_sec}  {eta} left{prefix}"
         };
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10)).with_style(style.progress_chars("━━╌"));
+        let bar =
+            ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10)).with_style(style.progress_chars("━━╌"));
         bar.set_message(phase);
         bar.enable_steady_tick(Duration::from_millis(200));
         *self.bar.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar);

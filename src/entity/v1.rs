@@ -289,7 +289,6 @@ mod tests {
 
     #[test]
     fn a_commit_request_carries_upserts_without_a_transaction() {
-        
         let request = commit_request("p", "d", &[b"E", b"E"]);
         assert_eq!(request, [&[0x28, 2][..], &[0x32, 3, 0x32, 1, b'E'].repeat(2), &[0x42, 1, b'p', 0x4a, 1, b'd']].concat());
         assert_eq!(commit_request("p", "", &[] as &[Vec<u8>]), [0x28, 2, 0x42, 1, b'p']);

@@ -12,8 +12,8 @@ mod time;
 pub use digest::{Crc32c, Sha256};
 pub use file_name::file_name;
 pub use manifest::{
-    BackupItem, EmptyExportItem, EntryItem, EntryRole, ExportFormat, KindItem, MANIFEST_FORMAT, MANIFEST_NAME, Manifest, Method, PIECE_LEN_BYTES, PackOptions, SUMS_NAME, ToolItem,
-    Totals,
+    BackupItem, EmptyExportItem, EntryItem, EntryRole, ExportFormat, KindItem, MANIFEST_FORMAT, MANIFEST_NAME, Manifest, Method,
+    PIECE_LEN_BYTES, PackOptions, SUMS_NAME, ToolItem, Totals,
 };
 pub use name::{DEFAULT_NAMESPACE, Kind, Namespace, Pair};
 pub use selector::{Selector, SelectorError};

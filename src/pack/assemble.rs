@@ -6,7 +6,8 @@ use super::{ExportFault, PackError, backup_id, gate};
 use crate::entity::scan::Scanned;
 use crate::inspect;
 use crate::model::{
-    BackupItem, Crc32c, EmptyExportItem, EntryItem, EntryRole, KindItem, MANIFEST_FORMAT, Manifest, PackOptions, Pair, SUMS_NAME, Sha256, ToolItem, Totals,
+    BackupItem, Crc32c, EmptyExportItem, EntryItem, EntryRole, KindItem, MANIFEST_FORMAT, Manifest, PackOptions, Pair, SUMS_NAME, Sha256,
+    ToolItem, Totals,
 };
 use crate::pack::stream::Looked;
 use crate::set::Export;
@@ -28,7 +29,11 @@ pub(super) fn assemble(exports: &[Export], looked: Vec<Looked>, options: PackOpt
         totals.entries += objects.len() as u64;
         totals.bytes += objects.iter().map(|(_, looked)| looked.inspected.len).sum::<u64>();
         let items = |group: Option<usize>| -> Vec<EntryItem> {
-            objects.iter().filter(|(of, _)| group.is_none_or(|group| *of == group || *of == usize::MAX)).map(|(_, looked)| looked.item()).collect()
+            objects
+                .iter()
+                .filter(|(of, _)| group.is_none_or(|group| *of == group || *of == usize::MAX))
+                .map(|(_, looked)| looked.item())
+                .collect()
         };
         let fault = |fault| ExportFault { export: export.title.clone(), fault };
 
@@ -46,7 +51,10 @@ pub(super) fn assemble(exports: &[Export], looked: Vec<Looked>, options: PackOpt
             let mark = group.metadata.as_deref().unwrap_or(&export.title);
             faults.extend(readable.then(|| inspect::count_fault(mark, group, scan.entities())).flatten().map(fault));
             origins.extend(scan.origins.iter().cloned());
-            let nothing = scan.pairs.is_empty().then(|| group.kind.clone().map(|kind| Pair { namespace: group.namespace.clone().unwrap_or_default(), kind }));
+            let nothing = scan
+                .pairs
+                .is_empty()
+                .then(|| group.kind.clone().map(|kind| Pair { namespace: group.namespace.clone().unwrap_or_default(), kind }));
             for pair in scan.pairs.keys().cloned().chain(nothing.flatten()) {
                 let item = found.entry(pair.clone()).or_insert_with(|| new_item(&pair, export));
                 add(item, &scan, &pair);
@@ -67,7 +75,8 @@ pub(super) fn assemble(exports: &[Export], looked: Vec<Looked>, options: PackOpt
         return Err(PackError::NotWhole { faults, missing: Vec::new() });
     }
     if origins.len() > 1 {
-        let spelled = origins.into_iter().map(|(project, database)| if database.is_empty() { project } else { format!("{project}/{database}") });
+        let spelled =
+            origins.into_iter().map(|(project, database)| if database.is_empty() { project } else { format!("{project}/{database}") });
         return Err(PackError::SeveralOrigins(spelled.collect()));
     }
     let (project, database) = origins.pop_first().unwrap_or_default();
@@ -87,7 +96,15 @@ pub(super) fn assemble(exports: &[Export], looked: Vec<Looked>, options: PackOpt
         kinds,
         empty_exports,
         companions: Vec::new(),
-        sums: EntryItem { name: SUMS_NAME.to_owned(), role: EntryRole::Sums, bytes: 0, sha256: Sha256([0; 32]), crc32c: Crc32c(0), packed_crc32c: None, pieces: Vec::new() },
+        sums: EntryItem {
+            name: SUMS_NAME.to_owned(),
+            role: EntryRole::Sums,
+            bytes: 0,
+            sha256: Sha256([0; 32]),
+            crc32c: Crc32c(0),
+            packed_crc32c: None,
+            pieces: Vec::new(),
+        },
         options,
         totals,
     })

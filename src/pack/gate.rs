@@ -28,7 +28,8 @@ impl Wanted {
     }
 
     fn takes(&self, pair: &Pair) -> bool {
-        (self.only.is_empty() || self.only.iter().any(|selector| selector.matches(pair))) && !self.exclude.iter().any(|selector| selector.matches(pair))
+        (self.only.is_empty() || self.only.iter().any(|selector| selector.matches(pair)))
+            && !self.exclude.iter().any(|selector| selector.matches(pair))
     }
 
     /// Whether an unfinished export could hold something that is wanted; where its kind is not known, it could.
@@ -36,7 +37,9 @@ impl Wanted {
         let kinds: Option<Vec<&str>> = export.groups.iter().map(|group| group.kind.as_ref().map(|kind| kind.as_str())).collect();
         match (export.declared_pairs().filter(|pairs| !pairs.is_empty()), kinds.filter(|kinds| !kinds.is_empty())) {
             (Some(pairs), _) => pairs.iter().any(|pair| self.takes(pair)),
-            (None, Some(kinds)) => kinds.iter().any(|kind| self.only.is_empty() || self.only.iter().any(|selector| selector.matches_kind(kind))),
+            (None, Some(kinds)) => {
+                kinds.iter().any(|kind| self.only.is_empty() || self.only.iter().any(|selector| selector.matches_kind(kind)))
+            }
             (None, None) => true,
         }
     }
@@ -156,5 +159,8 @@ fn resolve_duplicates(taken: &mut Vec<Export>, newest: bool, of: impl Fn(&Export
 
 /// The fault that one pair was exported twice.
 pub(super) fn duplicate(pair: &Pair, one: &str, other: &str) -> ExportFault {
-    ExportFault { export: other.to_owned(), fault: Fault::incomplete(other, format!("one export of {pair}"), format!("another one in {one}")) }
+    ExportFault {
+        export: other.to_owned(),
+        fault: Fault::incomplete(other, format!("one export of {pair}"), format!("another one in {one}")),
+    }
 }

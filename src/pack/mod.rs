@@ -258,7 +258,13 @@ async fn seal_set(sealing: &mut Sealing, chosen: &Chosen, observer: &dyn Observe
 }
 
 /// Looks at SOURCE until the gate opens, or the time is over, or no time can help.
-async fn choose(source: &Arc<dyn Store>, name: &ArchiveName, options: &Options, workers: &Workers, observer: &dyn Observer) -> Result<Chosen, PackError> {
+async fn choose(
+    source: &Arc<dyn Store>,
+    name: &ArchiveName,
+    options: &Options,
+    workers: &Workers,
+    observer: &dyn Observer,
+) -> Result<Chosen, PackError> {
     let deadline = Instant::now() + options.wait;
     let mut pause = Duration::from_secs(1);
     let mut told = Vec::new();
@@ -328,7 +334,8 @@ fn known_pairs(export: &Export, pairs: &Pairs) -> BTreeSet<Pair> {
 
 /// `{namespace}_backup_{YYYYMMDDHHMMSS}.zip`, as the set itself says.
 fn chosen_name(chosen: &Chosen) -> String {
-    let namespaces: BTreeSet<_> = chosen.exports.iter().flat_map(|export| known_pairs(export, &chosen.pairs)).map(|pair| pair.namespace).collect();
+    let namespaces: BTreeSet<_> =
+        chosen.exports.iter().flat_map(|export| known_pairs(export, &chosen.pairs)).map(|pair| pair.namespace).collect();
     let mut namespaces = namespaces.iter();
     let namespace = match (namespaces.next(), namespaces.next()) {
         (Some(only), None) if !only.is_default() => only.as_str(),

@@ -190,7 +190,11 @@ impl Sealing {
 
     /// The choices that shape the bytes, as the manifest tells them.
     pub(super) fn options(&self) -> PackOptions {
-        PackOptions { method: self.method, level: (self.method == Method::Deflate).then_some(self.level), piece_bytes: PIECE_LEN_BYTES as u64 }
+        PackOptions {
+            method: self.method,
+            level: (self.method == Method::Deflate).then_some(self.level),
+            piece_bytes: PIECE_LEN_BYTES as u64,
+        }
     }
 
     /// Seals entries in order, and tells what each of them is.
@@ -232,7 +236,9 @@ impl Sealing {
                 entry.hold(kept);
             }
             self.flush_large(source, &mut entry).await?;
-            if job.last && let Some(looked) = self.end_pass(source, job.pass, &mut entry).await? {
+            if job.last
+                && let Some(looked) = self.end_pass(source, job.pass, &mut entry).await?
+            {
                 all.push(looked);
                 entry = Entry::default();
             }
@@ -298,7 +304,13 @@ impl Sealing {
             return Ok(None);
         }
         let packed_crc32c = (source.method == Method::Deflate).then_some(Crc32c(entry.packed_crc32c));
-        Ok(Some(Looked { name: source.name.clone(), role: source.role, inspected, packed_crc32c, pieces: std::mem::take(&mut entry.pieces) }))
+        Ok(Some(Looked {
+            name: source.name.clone(),
+            role: source.role,
+            inspected,
+            packed_crc32c,
+            pieces: std::mem::take(&mut entry.pieces),
+        }))
     }
 
     /// Writes the directory; gives back the writer, to be published, with the digest and the length of all that was written.
@@ -338,7 +350,14 @@ fn jobs_of(source: usize, len: u64, method: Method) -> impl Iterator<Item = Job>
 }
 
 /// Reads a piece and looks at it on a worker.
-async fn work(source: &Source, job: Job, store: &dyn Store, level: u32, workers: &Workers, broken: &Arc<AtomicBool>) -> Result<Done, PackError> {
+async fn work(
+    source: &Source,
+    job: Job,
+    store: &dyn Store,
+    level: u32,
+    workers: &Workers,
+    broken: &Arc<AtomicBool>,
+) -> Result<Done, PackError> {
     let raw = source.read(store, job.offset, job.len).await.map_err(PackError::source)?;
     let content = if job.pass == Pass::Copy { Content::Opaque } else { source.content() };
     let (broken, method) = (broken.clone(), source.method);
@@ -406,7 +425,8 @@ pub(super) async fn read_all(store: &Arc<dyn Store>, objects: Vec<ObjectInfo>) -
 
 /// The pairs that stand in outputs, read for nothing else. What is wrong with them shows when they are packed.
 pub(super) async fn pairs_of(store: &Arc<dyn Store>, outputs: Vec<ObjectInfo>, workers: &Workers) -> Result<BTreeSet<Pair>, PackError> {
-    let sources: Vec<Source> = outputs.into_iter().map(|object| Source::object(object, String::new(), EntryRole::Output, None, Method::Deflate)).collect();
+    let sources: Vec<Source> =
+        outputs.into_iter().map(|object| Source::object(object, String::new(), EntryRole::Output, None, Method::Deflate)).collect();
     let jobs = sources.iter().enumerate().flat_map(|(index, source)| jobs_of(index, source.len(), Method::Deflate));
     let looks = jobs.filter_map(|job| sources.get(job.source).map(|source| (source, job))).map(|(source, job)| async move {
         let raw = source.read(store.as_ref(), job.offset, job.len).await.map_err(PackError::source)?;

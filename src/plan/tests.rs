@@ -28,7 +28,15 @@ fn item(namespace: &str, kind: &str, bytes: u64, parents: &[&str], references: &
 }
 
 fn entry(name: &str, role: EntryRole) -> EntryItem {
-    EntryItem { name: name.to_owned(), role, bytes: 5, sha256: Sha256([7; 32]), crc32c: Crc32c(7), packed_crc32c: Some(Crc32c(8)), pieces: vec![3] }
+    EntryItem {
+        name: name.to_owned(),
+        role,
+        bytes: 5,
+        sha256: Sha256([7; 32]),
+        crc32c: Crc32c(7),
+        packed_crc32c: Some(Crc32c(8)),
+        pieces: vec![3],
+    }
 }
 
 fn manifest(kinds: Vec<KindItem>) -> Manifest {

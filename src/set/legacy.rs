@@ -22,14 +22,22 @@ pub(super) fn discover(view: &mut View<'_>) -> Vec<Export> {
     for name in view.unclaimed(is_metadata) {
         view.claim(name);
         let mut export = Export::new(name, ExportFormat::LegacyBackup);
-        let kind = view.bytes(name).ok().and_then(|bytes| ExportMetadata::parse(bytes).ok()).and_then(|metadata| metadata.kinds.into_iter().next());
+        let kind = view
+            .bytes(name)
+            .ok()
+            .and_then(|bytes| ExportMetadata::parse(bytes).ok())
+            .and_then(|metadata| metadata.kinds.into_iter().next());
         export.groups.extend(kind.map(|kind| open_group(&kind.kind)));
         export.faults.push(Fault::incomplete(name, format!("the backup's own <KEY>{INFO} beside it"), "no such object"));
         exports.push(export);
     }
 
-    let listed: BTreeSet<(String, u64)> =
-        exports.iter().flat_map(|export| &export.groups).flat_map(|group| &group.outputs).filter_map(|output| shard(&output.name)).collect();
+    let listed: BTreeSet<(String, u64)> = exports
+        .iter()
+        .flat_map(|export| &export.groups)
+        .flat_map(|group| &group.outputs)
+        .filter_map(|output| shard(&output.name))
+        .collect();
     for name in view.unclaimed(is_data) {
         let Some((run, number)) = shard(name) else { continue };
         // The same shard in another attempt is what a failed try left behind; the backup lists the try that counts.
@@ -59,7 +67,8 @@ fn key_of(name: &str) -> Option<&str> {
 }
 
 fn is_data(name: &str) -> bool {
-    base(name).starts_with(DATA) && base(name).contains("-output-") || (output_number(base(name)).is_some() && base(folder(folder(name))).starts_with(DATA))
+    base(name).starts_with(DATA) && base(name).contains("-output-")
+        || (output_number(base(name)).is_some() && base(folder(folder(name))).starts_with(DATA))
 }
 
 /// The run that a data object belongs to and its shard number: the same for all attempts at one shard.
@@ -128,7 +137,11 @@ fn read_kind_info(view: &mut View<'_>, name: &str, group: &mut Group, export: &m
         Ok(Err(error)) => export.faults.push(Fault::damaged(name, "the metadata of a kind", error.to_string())),
         Ok(Ok(metadata)) => {
             for other in metadata.kinds.iter().filter(|other| Some(other.kind.as_str()) != group.kind.as_ref().map(Kind::as_str)) {
-                export.faults.push(Fault::damaged(name, format!("kind {:?}", group.kind.as_ref().map_or("", Kind::as_str)), format!("kind {:?}", other.kind)));
+                export.faults.push(Fault::damaged(
+                    name,
+                    format!("kind {:?}", group.kind.as_ref().map_or("", Kind::as_str)),
+                    format!("kind {:?}", other.kind),
+                ));
             }
         }
     }
@@ -150,5 +163,11 @@ fn locate(view: &mut View<'_>, mark: &str, handle: Option<&str>, file: &str) -> 
         end = shorter;
     }
     let found = ends.iter().find_map(|end| view.claim(&below(around, end)));
-    found.ok_or_else(|| Fault::incomplete(&below(around, beside.unwrap_or(object)), format!("a data object that {} lists", title(base(mark))), "no such object"))
+    found.ok_or_else(|| {
+        Fault::incomplete(
+            &below(around, beside.unwrap_or(object)),
+            format!("a data object that {} lists", title(base(mark))),
+            "no such object",
+        )
+    })
 }

@@ -32,7 +32,9 @@ pub(super) fn discover(view: &mut View<'_>) -> Vec<Export> {
             }
         };
         // A legacy data object may lie beside managed exports; the legacy half of the house looks at it.
-        let Some((_, export)) = home.filter(|_| !name.contains("datastore_backup_")).and_then(|index| exports.get_mut(index)) else { continue };
+        let Some((_, export)) = home.filter(|_| !name.contains("datastore_backup_")).and_then(|index| exports.get_mut(index)) else {
+            continue;
+        };
         view.claim(name);
         let what = if is_output(name) { "an output that the export's metadata lists" } else { "metadata that the finish mark names" };
         export.faults.push(Fault::damaged(name, what, "one that nothing lists"));
@@ -88,7 +90,11 @@ fn read_export(view: &mut View<'_>, mark: &str) -> Export {
                 if named.insert(pointer.metadata_file.clone()) {
                     read_group(view, mark, around, pointer, &mut export);
                 } else {
-                    export.faults.push(Fault::damaged(mark, "each part's metadata named once", format!("{:?} named twice", pointer.metadata_file)));
+                    export.faults.push(Fault::damaged(
+                        mark,
+                        "each part's metadata named once",
+                        format!("{:?} named twice", pointer.metadata_file),
+                    ));
                 }
             }
         }
@@ -120,9 +126,9 @@ fn read_group(view: &mut View<'_>, mark: &str, around: &str, pointer: &Pointer, 
     };
     export.metadata.insert(name.clone(), metadata.len);
     group.metadata = Some(name.clone());
-    let parsed = view.bytes(&name).and_then(|bytes| {
-        ExportMetadata::parse(bytes).map_err(|error| Fault::damaged(&name, "the metadata of a kind", error.to_string()))
-    });
+    let parsed = view
+        .bytes(&name)
+        .and_then(|bytes| ExportMetadata::parse(bytes).map_err(|error| Fault::damaged(&name, "the metadata of a kind", error.to_string())));
     match parsed {
         Err(fault) => export.faults.push(fault),
         Ok(parsed) => {
@@ -149,7 +155,9 @@ fn read_outputs(view: &mut View<'_>, name: &str, metadata: &ExportMetadata, poin
             let output = below(folder(name), file);
             match view.claim(&output) {
                 None => faults.push(Fault::incomplete(&output, "an output that the metadata lists", "no such object")),
-                Some(listed) if group.outputs.contains(&listed) => faults.push(Fault::damaged(name, "each output listed once", format!("{file:?} listed twice"))),
+                Some(listed) if group.outputs.contains(&listed) => {
+                    faults.push(Fault::damaged(name, "each output listed once", format!("{file:?} listed twice")))
+                }
                 Some(listed) => group.outputs.push(listed),
             }
         }

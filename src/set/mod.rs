@@ -86,7 +86,8 @@ impl Group {
 
     /// Whether an entity of `pair` may stand in this group.
     pub fn admits(&self, pair: &Pair) -> bool {
-        self.kind.as_ref().is_none_or(|kind| *kind == pair.kind) && self.namespace.as_ref().is_none_or(|namespace| *namespace == pair.namespace)
+        self.kind.as_ref().is_none_or(|kind| *kind == pair.kind)
+            && self.namespace.as_ref().is_none_or(|namespace| *namespace == pair.namespace)
     }
 
     /// What the group is of, for people: `acme/User`, `kind User of any namespace`, `everything`.
@@ -150,13 +151,23 @@ impl Export {
         let mut objects = Vec::new();
         let mut seen = BTreeSet::new();
         for (index, group) in self.groups.iter().enumerate() {
-            objects.extend(group.outputs.iter().map(|output| ExportObject { name: &output.name, len: output.len, role: EntryRole::Output, group: Some(index) }));
+            objects.extend(group.outputs.iter().map(|output| ExportObject {
+                name: &output.name,
+                len: output.len,
+                role: EntryRole::Output,
+                group: Some(index),
+            }));
             let Some((name, len)) = group.metadata.as_ref().and_then(|name| self.metadata.get_key_value(name)) else { continue };
             if seen.insert(name) {
                 objects.push(ExportObject { name, len: *len, role: EntryRole::KindMetadata, group: Some(index) });
             }
         }
-        objects.extend(self.mark.iter().map(|mark| ExportObject { name: &mark.name, len: mark.len, role: EntryRole::ExportMetadata, group: None }));
+        objects.extend(self.mark.iter().map(|mark| ExportObject {
+            name: &mark.name,
+            len: mark.len,
+            role: EntryRole::ExportMetadata,
+            group: None,
+        }));
         objects
     }
 
@@ -191,14 +202,17 @@ pub struct Discovery {
 
 /// The objects of a listing whose bytes [`discover`] wants to see.
 pub fn metadata_objects(listing: &[Listed]) -> impl Iterator<Item = &Listed> {
-    listing.iter().filter(|object| object.len <= METADATA_MAX_BYTES && (managed::is_metadata(&object.name) || legacy::is_metadata(&object.name)))
+    listing
+        .iter()
+        .filter(|object| object.len <= METADATA_MAX_BYTES && (managed::is_metadata(&object.name) || legacy::is_metadata(&object.name)))
 }
 
 /// Groups the objects of a listing into exports and says what is wrong with each.
 ///
 /// `metadata` holds the bytes of the [`metadata_objects`] by name.
 pub fn discover(listing: &[Listed], metadata: &BTreeMap<String, Vec<u8>>) -> Discovery {
-    let mut view = View { lens: listing.iter().map(|object| (object.name.as_str(), object.len)).collect(), metadata, claimed: BTreeSet::new() };
+    let mut view =
+        View { lens: listing.iter().map(|object| (object.name.as_str(), object.len)).collect(), metadata, claimed: BTreeSet::new() };
     let mut exports = managed::discover(&mut view);
     exports.extend(legacy::discover(&mut view));
     exports.extend(managed::unfinished(&mut view, &mut |folder| Export::new(folder, ExportFormat::ManagedExport)));
@@ -228,7 +242,11 @@ impl<'a> View<'a> {
     /// The bytes of a metadata object, or the fault that it cannot be read.
     fn bytes(&self, name: &str) -> Result<&'a [u8], Fault> {
         self.metadata.get(name).map(Vec::as_slice).ok_or_else(|| {
-            Fault::damaged(name, format!("metadata of at most {METADATA_MAX_BYTES} bytes"), format!("{} bytes", self.lens.get(name).copied().unwrap_or_default()))
+            Fault::damaged(
+                name,
+                format!("metadata of at most {METADATA_MAX_BYTES} bytes"),
+                format!("{} bytes", self.lens.get(name).copied().unwrap_or_default()),
+            )
         })
     }
 

@@ -81,7 +81,10 @@ impl Store for DirStore {
         blocking(move || {
             let file = File::open(&path).map_err(failed(&path, "cannot open it"))?;
             let meta = file.metadata().map_err(failed(&path, "cannot look at it"))?;
-            if meta.len() != object.len || version(&meta) != object.version || object.len.checked_sub(offset).is_none_or(|rest| rest < len as u64) {
+            if meta.len() != object.len
+                || version(&meta) != object.version
+                || object.len.checked_sub(offset).is_none_or(|rest| rest < len as u64)
+            {
                 return Err(StoreError::Changed { name: path.display().to_string() });
             }
             let mut bytes = vec![0; len];
@@ -100,11 +103,14 @@ impl Store for DirStore {
             fs::create_dir_all(&folder).map_err(failed(&folder, "cannot make the folder"))?;
             let base = path.file_name().unwrap_or_default().to_string_lossy();
             let partial = folder.join(format!(".{base}.partial"));
-            let file = OpenOptions::new().create(true).truncate(false).write(true).open(&partial).map_err(failed(&partial, "cannot create it"))?;
+            let file =
+                OpenOptions::new().create(true).truncate(false).write(true).open(&partial).map_err(failed(&partial, "cannot create it"))?;
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Err(StoreError::Busy { name: path.display().to_string() }),
-                Err(TryLockError::Error(source)) => return Err(StoreError::Io { name: partial.display().to_string(), deed: "cannot lock it", source }),
+                Err(TryLockError::Error(source)) => {
+                    return Err(StoreError::Io { name: partial.display().to_string(), deed: "cannot lock it", source });
+                }
             }
             // The writer before us may have published this very file between our open and our lock: then it is no longer ours to empty.
             let ours = file.metadata().map_err(failed(&partial, "cannot look at it"))?;
@@ -129,11 +135,17 @@ impl Store for DirStore {
 /// Depth first; links to files count as files, links to folders are refused: to skip them silently would pack half a set.
 fn walk(folder: &Path, prefix: &str, depth: usize, objects: &mut Vec<ObjectInfo>) -> Result<(), StoreError> {
     if depth > DEPTH_MAX {
-        return Err(StoreError::NotAnObject { name: folder.display().to_string(), expected: "folders at most 256 deep", found: "a deeper one" });
+        return Err(StoreError::NotAnObject {
+            name: folder.display().to_string(),
+            expected: "folders at most 256 deep",
+            found: "a deeper one",
+        });
     }
     let entries = fs::read_dir(folder).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => StoreError::NotFound { name: folder.display().to_string(), expected: "a folder" },
-        io::ErrorKind::NotADirectory => StoreError::NotAnObject { name: folder.display().to_string(), expected: "a folder", found: "a file" },
+        io::ErrorKind::NotADirectory => {
+            StoreError::NotAnObject { name: folder.display().to_string(), expected: "a folder", found: "a file" }
+        }
         _ => StoreError::Io { name: folder.display().to_string(), deed: "cannot list it", source },
     })?;
     for entry in entries {
@@ -150,7 +162,11 @@ fn walk(folder: &Path, prefix: &str, depth: usize, objects: &mut Vec<ObjectInfo>
         }
         let meta = fs::metadata(&path).map_err(failed(&path, "cannot look at it"))?;
         if meta.is_dir() {
-            return Err(StoreError::NotAnObject { name: path.display().to_string(), expected: "files and folders", found: "a link to a folder" });
+            return Err(StoreError::NotAnObject {
+                name: path.display().to_string(),
+                expected: "files and folders",
+                found: "a link to a folder",
+            });
         }
         if meta.is_file() {
             objects.push(ObjectInfo { name, len: meta.len(), version: version(&meta) });

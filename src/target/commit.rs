@@ -52,7 +52,10 @@ impl CommitTarget {
     /// When no HTTP client can be made.
     pub fn emulator(host: &str, project: &str) -> Result<Self, TargetError> {
         let host = host.trim_start_matches("http://").trim_end_matches('/');
-        Ok(CommitTarget { api: Arc::new(Api::new(format!("http://{host}"), project.to_owned())?), aggregates: Arc::new(AtomicBool::new(true)) })
+        Ok(CommitTarget {
+            api: Arc::new(Api::new(format!("http://{host}"), project.to_owned())?),
+            aggregates: Arc::new(AtomicBool::new(true)),
+        })
     }
 
     fn partition(&self, pair: &Pair) -> Value {
@@ -196,7 +199,9 @@ fn same_entity(wanted: &Value, found: &Value) -> bool {
                     found.get(name).is_some_and(same)
                 })
         }
-        (Value::Array(wanted), Value::Array(found)) => wanted.len() == found.len() && wanted.iter().zip(found).all(|(a, b)| same_entity(a, b)),
+        (Value::Array(wanted), Value::Array(found)) => {
+            wanted.len() == found.len() && wanted.iter().zip(found).all(|(a, b)| same_entity(a, b))
+        }
         (Value::Number(wanted), Value::Number(found)) => wanted.as_f64() == found.as_f64(),
         _ => wanted == found,
     }
@@ -303,7 +308,10 @@ fn requests(api: &Api, kind: &Kind, piece: &Encoded) -> Result<Vec<Vec<u8>>, Tar
         if mutation.len() > REQUEST_MAX_BYTES {
             return Err(TargetError::TooLarge { kind: kind.clone(), number: number + 1, bytes: mutation.len(), limit: REQUEST_MAX_BYTES });
         }
-        let full = batch.len() >= MUTATIONS_MAX || bytes + mutation.len() > REQUEST_MAX_BYTES || bytes >= REQUEST_GOOD_BYTES || keys.contains(&key);
+        let full = batch.len() >= MUTATIONS_MAX
+            || bytes + mutation.len() > REQUEST_MAX_BYTES
+            || bytes >= REQUEST_GOOD_BYTES
+            || keys.contains(&key);
         if full {
             requests.push(close(&mut batch));
             keys.clear();

@@ -71,7 +71,8 @@ impl Target for DirTarget {
                 fs::create_dir_all(parent).map_err(failed(parent, "cannot make the folder"))?;
             }
             let file = File::create(&output).map_err(failed(&output, "cannot create it"))?;
-            Ok(Box::new(DirSink { export, around, output, file, log: LogWriter::default(), progress: Progress::default() }) as Box<dyn StepSink>)
+            Ok(Box::new(DirSink { export, around, output, file, log: LogWriter::default(), progress: Progress::default() })
+                as Box<dyn StepSink>)
         }))
     }
 

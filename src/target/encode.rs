@@ -104,6 +104,7 @@ impl Encoded {
     pub fn append(&mut self, other: Encoded) {
         let shift = self.bytes.len();
         self.bytes.extend_from_slice(&other.bytes);
-        self.items.extend(other.items.into_iter().map(|item| Item { range: item.range.start + shift..item.range.end + shift, key: item.key }));
+        self.items
+            .extend(other.items.into_iter().map(|item| Item { range: item.range.start + shift..item.range.end + shift, key: item.key }));
     }
 }

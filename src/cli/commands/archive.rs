@@ -41,8 +41,8 @@ pub async fn find_at(ui: &Ui, what: &str, location: &Location, of: Option<&str>)
     if of.is_some() {
         return Err(Failure::usage(what, format!("--of: expected an ARCHIVE that ends in \"/\", found {location}")));
     }
-    let (folder, name) =
-        Location::split_local(path).ok_or_else(|| Failure::usage(what, format!("{location}: expected the name of an archive, found none")))?;
+    let (folder, name) = Location::split_local(path)
+        .ok_or_else(|| Failure::usage(what, format!("{location}: expected the name of an archive, found none")))?;
     let store: Arc<dyn Store> = Arc::new(DirStore::new(folder));
     let object = store.stat(&name).await.map_err(|error| {
         let failure = Failure::store(what, &error);
@@ -64,10 +64,16 @@ async fn newest(ui: &Ui, what: &str, folder: &Path, of: Option<&str>) -> Result<
         let fits = id.len() == 14 && id.bytes().all(|digit| digit.is_ascii_digit()) && of.as_deref().is_none_or(|of| of == namespace);
         fits.then(|| id.to_owned())
     };
-    let newest = objects.into_iter().filter_map(|object| Some((wanted(&object.name)?, object))).max_by(|a, b| (&a.0, &a.1.name).cmp(&(&b.0, &b.1.name)));
+    let newest = objects
+        .into_iter()
+        .filter_map(|object| Some((wanted(&object.name)?, object)))
+        .max_by(|a, b| (&a.0, &a.1.name).cmp(&(&b.0, &b.1.name)));
     let Some((_, object)) = newest else {
         let namespace = of.unwrap_or_else(|| "NAMESPACE".to_owned());
-        let error = StoreError::NotFound { name: format!("{}/{namespace}_backup_YYYYMMDDHHMMSS.zip", folder.display()), expected: "an archive by that name" };
+        let error = StoreError::NotFound {
+            name: format!("{}/{namespace}_backup_YYYYMMDDHHMMSS.zip", folder.display()),
+            expected: "an archive by that name",
+        };
         return Err(Failure::store(what, &error));
     };
     let title = folder.join(&object.name).display().to_string();

@@ -20,7 +20,8 @@ pub async fn run(context: &Context, arg: &ArchiveArg, selector: Selector) -> End
     let archive = archive::open(&context.ui, WHAT, arg).await?;
     let selectors = [selector];
     let kinds = archive.choose(&selectors).map_err(|selector| {
-        Failure::usage(WHAT, format!("selector {selector}: expected a kind of the archive, found none")).hint("`kindpack list` shows the kinds")
+        Failure::usage(WHAT, format!("selector {selector}: expected a kind of the archive, found none"))
+            .hint("`kindpack list` shows the kinds")
     })?;
     let mut count = 0;
     for kind in kinds {

@@ -25,14 +25,18 @@ struct Demo<'a> {
 }
 
 pub async fn run(context: &Context) -> Ended {
-    let folder = tempfile::Builder::new().prefix("kindpack-demo-").tempdir().map_err(|error| Failure::io(WHAT, "temporary folder", &error))?.keep();
+    let folder =
+        tempfile::Builder::new().prefix("kindpack-demo-").tempdir().map_err(|error| Failure::io(WHAT, "temporary folder", &error))?.keep();
     let program = std::env::current_exe().map_err(|error| Failure::io(WHAT, "own program", &error))?;
     let demo = Demo { context, folder, program };
     lay_out(&EXPORTS, &demo.folder.join("exports"))?;
     let say = |text: &str| context.ui.say(text);
 
     say("A backup as the nightly job leaves it: one export for each kind of each namespace, in a folder of its own.");
-    say(&format!("They were made by Google's Datastore emulator. Everything below can be typed again in\n  cd {}", shell(&demo.folder.display().to_string())));
+    say(&format!(
+        "They were made by Google's Datastore emulator. Everything below can be typed again in\n  cd {}",
+        shell(&demo.folder.display().to_string())
+    ));
     say(&format!("  alias kindpack={}", shell(&demo.program.display().to_string())));
 
     say("\n1. Pack them into one zip. Each export is proved whole first: finish marks, checksums, counts.");
@@ -86,6 +90,11 @@ impl Demo<'_> {
         Err(Failure::own(WHAT, format!("kindpack {}: expected exit 0, found {status}", words.join(" "))))
     }
 
+    async fn restore_into(&self, target: &str) -> Result<(), Failure> {
+        self.kindpack(&["plan", "backup.zip", "--target", target, "-o", "into-emulator.json", "--quiet"]).await?;
+        self.kindpack(&["restore", "into-emulator.json", "--check", "all"]).await
+    }
+
     /// The last act, where Google's emulator is there.
     async fn emulator(&self) -> Result<bool, Failure> {
         let say = |text: &str| self.context.ui.say(text);
@@ -93,14 +102,16 @@ impl Demo<'_> {
         let restore = |host: String| format!("emulator:{}@{host}", project.replace('.', "-"));
         if let Some(host) = std::env::var("DATASTORE_EMULATOR_HOST").ok().filter(|host| !host.is_empty()) {
             say(&format!("\n6. Into the Datastore emulator that runs at {host}, as a project of its own, and every entity compared."));
-            self.kindpack(&["restore", "backup.zip", "--target", &restore(host), "--check", "all"]).await?;
+            self.restore_into(&restore(host)).await?;
             return Ok(true);
         }
         match emulator::find() {
             Ok(installed) => {
-                say("\n6. Into Google's Datastore emulator, which is installed here: one is started for the demo, and every entity is compared.");
+                say(
+                    "\n6. Into Google's Datastore emulator, which is installed here: one is started for the demo, and every entity is compared.",
+                );
                 let running = installed.start().await.map_err(|error| Failure::new(Code::Service, WHAT, error.to_string()))?;
-                self.kindpack(&["restore", "backup.zip", "--target", &restore(running.host().to_owned()), "--check", "all"]).await?;
+                self.restore_into(&restore(running.host().to_owned())).await?;
                 running.stop().await;
                 Ok(true)
             }

@@ -33,11 +33,19 @@ pub fn man(context: &Context, dir: &Path) -> Ended {
         let path = dir.join(format!("{name}.1"));
         let mut page = Vec::new();
         // Without a date, so that the same version makes the same pages.
-        clap_mangen::Man::new(command.name(name.clone())).date("").render(&mut page).map_err(|error| Failure::io(WHAT, path.display(), &error))?;
+        clap_mangen::Man::new(command.name(name.clone()))
+            .date("")
+            .render(&mut page)
+            .map_err(|error| Failure::io(WHAT, path.display(), &error))?;
         fs::write(&path, page).map_err(|error| Failure::io(WHAT, path.display(), &error))?;
         names.push(path.display().to_string());
     }
-    context.ui.say(format!("Wrote {} pages below {}; read one with: man -l {}", names.len(), dir.display(), names.first().map_or("", String::as_str)));
+    context.ui.say(format!(
+        "Wrote {} pages below {}; read one with: man -l {}",
+        names.len(),
+        dir.display(),
+        names.first().map_or("", String::as_str)
+    ));
     context.ui.done(json!({"pages": names}));
     Ok(Code::Done)
 }

@@ -25,7 +25,12 @@ pub async fn run(context: &Context, args: ExtractArgs) -> Ended {
     let done = done.map_err(|error| Failure::extract(&error))?;
     ui.end();
     let seconds = begun.elapsed().as_secs_f64();
-    ui.say(format!("Extracted {} of {} below {} ({seconds:.1} s)", ui::counted(done.objects, "object", "objects"), ui::bytes(done.bytes), dest.display()));
+    ui.say(format!(
+        "Extracted {} of {} below {} ({seconds:.1} s)",
+        ui::counted(done.objects, "object", "objects"),
+        ui::bytes(done.bytes),
+        dest.display()
+    ));
     ui.done(json!({"dest": dest.display().to_string(), "objects": done.objects, "bytes": done.bytes, "seconds": seconds}));
     Ok(Code::Done)
 }

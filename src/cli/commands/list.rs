@@ -25,7 +25,10 @@ pub async fn run(context: &Context, arg: &ArchiveArg) -> Ended {
         ui::bytes(totals.bytes)
     ));
     if !manifest.empty_exports.is_empty() {
-        context.ui.say(format!("{} without entities, of kinds that are written nowhere", ui::counted(manifest.empty_exports.len() as u64, "export", "exports")));
+        context.ui.say(format!(
+            "{} without entities, of kinds that are written nowhere",
+            ui::counted(manifest.empty_exports.len() as u64, "export", "exports")
+        ));
     }
     Ok(Code::Done)
 }

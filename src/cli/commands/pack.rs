@@ -101,7 +101,8 @@ pub fn shell(word: &str) -> String {
 
 /// An archive below SOURCE would be looked at by the next pack.
 fn refuse_inside(source: &Path, archive: &Path) -> Result<(), Failure> {
-    let folder = if archive.is_dir() { archive } else { archive.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")) };
+    let folder =
+        if archive.is_dir() { archive } else { archive.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")) };
     let real = |path: &Path| path.canonicalize().ok();
     match (real(source), real(folder)) {
         (Some(source), Some(folder)) if folder.starts_with(&source) => Err(Failure::usage(
@@ -115,7 +116,11 @@ fn refuse_inside(source: &Path, archive: &Path) -> Result<(), Failure> {
 /// The selectors of an `--expect` file: one a line, `#` begins a comment line.
 fn read_expected(path: &Path) -> Result<Vec<Selector>, Failure> {
     let text = std::fs::read_to_string(path).map_err(|error| Failure::io(WHAT, path.display(), &error))?;
-    let lines = text.lines().enumerate().map(|(number, line)| (number + 1, line.trim())).filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+    let lines = text
+        .lines()
+        .enumerate()
+        .map(|(number, line)| (number + 1, line.trim()))
+        .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
     let selectors: Result<Vec<Selector>, Failure> = lines
         .map(|(number, line)| line.parse().map_err(|error| Failure::usage(WHAT, format!("{} line {number}: {error}", path.display()))))
         .collect();

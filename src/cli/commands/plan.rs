@@ -35,7 +35,9 @@ pub async fn run(context: &Context, args: PlanArgs) -> Ended {
     }
     ui.say(format!("Next: {next}"));
     ui.json_event(&json!({"event": "plan", "plan": plan}));
-    ui.done(json!({"steps": plan.steps.len(), "skipped": plan.skipped.len(), "entities": plan.totals.entities, "bytes": plan.totals.bytes}));
+    ui.done(
+        json!({"steps": plan.steps.len(), "skipped": plan.skipped.len(), "entities": plan.totals.entities, "bytes": plan.totals.bytes}),
+    );
     Ok(if args.detailed_exitcode && !plan.steps.is_empty() { Code::Steps } else { Code::Done })
 }
 
@@ -58,7 +60,10 @@ pub fn choices(what: &str, args: PlanChoices) -> Result<Choices, Failure> {
     match &target {
         TargetSpec::Datastore { .. } => {}
         TargetSpec::Dir(_) | TargetSpec::Ndjson(_) if into == Into::Merge => {
-            return Err(Failure::usage(what, format!("--into merge: expected a target that can merge, found {target}, which is written whole")));
+            return Err(Failure::usage(
+                what,
+                format!("--into merge: expected a target that can merge, found {target}, which is written whole"),
+            ));
         }
         _ => {}
     }
@@ -68,7 +73,8 @@ pub fn choices(what: &str, args: PlanChoices) -> Result<Choices, Failure> {
         target => target,
     };
     let map_namespaces = NamespaceMap::join(args.map_namespace).map_err(|error| Failure::usage(what, error.to_string()))?;
-    let selection = Selection { only: args.only, skip: args.skip, first: args.first, last: args.last, after: args.after, disaster_recovery: false };
+    let selection =
+        Selection { only: args.only, skip: args.skip, first: args.first, last: args.last, after: args.after, disaster_recovery: false };
     Ok(Choices { target, via: Via::Commit, into, map_namespaces, selection })
 }
 

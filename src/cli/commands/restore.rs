@@ -76,7 +76,9 @@ fn tell(context: &Context, args: &RestoreArgs, plan: &Plan, outcome: Outcome, be
     let what = format!("{} with {}", ui::counted(steps, "step", "steps"), ui::counted(entities, "entity", "entities"));
     if left > 0 {
         let hint = format!("the same command goes on with {}", ui::counted(left, "step", "steps"));
-        return Err(Failure::new(Code::Partly, "restore", format!("expected all {} steps done, found {steps} done", steps + left)).hint(hint));
+        return Err(
+            Failure::new(Code::Partly, "restore", format!("expected all {} steps done, found {steps} done", steps + left)).hint(hint)
+        );
     }
     if was_done {
         ui.say(format!("All is done already: {what} in {}.", plan.target));
@@ -122,7 +124,8 @@ pub fn load_plan(what: &str, path: &Path) -> Result<Plan, Failure> {
         return Err(Failure::new(Code::Refused, what, format!("{}: expected a plan, found {len} bytes", path.display())));
     }
     let text = fs::read(path).map_err(failed)?;
-    let text = String::from_utf8(text).map_err(|_| Failure::new(Code::Refused, what, format!("{}: expected a plan in UTF-8, found other bytes", path.display())))?;
+    let text = String::from_utf8(text)
+        .map_err(|_| Failure::new(Code::Refused, what, format!("{}: expected a plan in UTF-8, found other bytes", path.display())))?;
     Plan::parse(&text).map_err(|error| Failure::plan(what, &error))
 }
 
@@ -131,12 +134,15 @@ fn looks_like_plan(path: &Path) -> Result<bool, Failure> {
     use std::io::Read as _;
     let mut begin = [0; 64];
     let read = fs::File::open(path).and_then(|mut file| file.read(&mut begin)).map_err(|error| match error.kind() {
-        std::io::ErrorKind::IsADirectory => Failure::usage(WHAT, format!("{}: expected a plan or an archive, found a folder", path.display()))
-            .hint(format!("{}/ means the newest archive in that folder", path.display())),
+        std::io::ErrorKind::IsADirectory => {
+            Failure::usage(WHAT, format!("{}: expected a plan or an archive, found a folder", path.display()))
+                .hint(format!("{}/ means the newest archive in that folder", path.display()))
+        }
         _ => Failure::io(WHAT, path.display(), &error),
     })?;
     let begin = begin.get(..read).unwrap_or_default();
-    Ok(begin.trim_ascii_start().starts_with(b"{") || (!begin.starts_with(b"PK") && path.extension().is_some_and(|extension| extension == "json")))
+    Ok(begin.trim_ascii_start().starts_with(b"{")
+        || (!begin.starts_with(b"PK") && path.extension().is_some_and(|extension| extension == "json")))
 }
 
 /// The archive of a plan, from where the plan says that it is.
@@ -146,7 +152,8 @@ async fn open_planned(plan: &Plan) -> Result<Arc<ArchiveFile>, Failure> {
     let (folder, name) = Location::split_local(path)
         .ok_or_else(|| Failure::new(Code::Refused, WHAT, format!("plan: expected the archive's location, found {location}")))?;
     let store: Arc<dyn Store> = Arc::new(DirStore::new(folder));
-    let object = store.stat(&name).await.map_err(|error| Failure::store(WHAT, &error).hint("the plan names its archive by an absolute path"))?;
+    let object =
+        store.stat(&name).await.map_err(|error| Failure::store(WHAT, &error).hint("the plan names its archive by an absolute path"))?;
     ArchiveFile::open(store, object, location.to_string()).await.map(Arc::new).map_err(|error| Failure::archive(WHAT, &error))
 }
 
@@ -164,14 +171,17 @@ async fn one_go(context: &Context, args: &RestoreArgs) -> Result<(Plan, Arc<Arch
         let written = write_whole(&DirStore::new(&folder), &name, plan.to_json().into_bytes().into(), true).await;
         written.map_err(|error| Failure::store(WHAT, &error))?;
         context.ui.remark(format!("plan and journal are kept as {}", shell(&kept.display().to_string())));
-        context.ui.json_event(&json!({"event": "kept", "plan": kept.display().to_string(), "journal": journal_of(&kept).display().to_string()}));
+        context
+            .ui
+            .json_event(&json!({"event": "kept", "plan": kept.display().to_string(), "journal": journal_of(&kept).display().to_string()}));
     }
     Ok((plan, archive, kept))
 }
 
 /// Where plans and journals of restores in one go are kept.
 fn state_folder() -> Result<PathBuf, Failure> {
-    let xdg = etcetera::base_strategy::Xdg::new().map_err(|error| Failure::usage(WHAT, format!("state folder: expected a home folder, found {error}")))?;
+    let xdg = etcetera::base_strategy::Xdg::new()
+        .map_err(|error| Failure::usage(WHAT, format!("state folder: expected a home folder, found {error}")))?;
     let state = xdg.state_dir().unwrap_or_else(|| xdg.data_dir());
     Ok(absolute(&state.join("kindpack")))
 }

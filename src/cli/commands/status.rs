@@ -17,7 +17,9 @@ pub fn run(context: &Context, plan_path: &Path, require_complete: bool, journal:
     let plan = load_plan(WHAT, plan_path)?;
     let path = journal.unwrap_or_else(|| journal_of(plan_path));
     let journal = JournalFile::look(&path).map_err(|error| Failure::journal(WHAT, &error))?;
-    journal.check(plan.sha256(), &plan.target.to_string()).map_err(|error| Failure::new(Code::Refused, WHAT, format!("{}: {error}", path.display())))?;
+    journal
+        .check(plan.sha256(), &plan.target.to_string())
+        .map_err(|error| Failure::new(Code::Refused, WHAT, format!("{}: {error}", path.display())))?;
 
     let mut rows = Vec::new();
     let mut left = 0;
@@ -37,7 +39,14 @@ pub fn run(context: &Context, plan_path: &Path, require_complete: bool, journal:
             "entities": status.entities, "of": step.entities, "attempts": status.attempts, "error": status.error,
         }));
         let done = format!("{} of {}", ui::count(status.entities), ui::count(step.entities));
-        rows.push(vec![step.id.to_string(), step.to_namespace.to_string(), step.kind.to_string(), state.to_owned(), done, status.error.unwrap_or_default()]);
+        rows.push(vec![
+            step.id.to_string(),
+            step.to_namespace.to_string(),
+            step.kind.to_string(),
+            state.to_owned(),
+            done,
+            status.error.unwrap_or_default(),
+        ]);
     }
     if !ui.is_json() {
         ui.result(ui.table(&["STEP", "NAMESPACE", "KIND", "STATE", "ENTITIES", "ERROR"], &[0, 4], rows));
@@ -47,7 +56,13 @@ pub fn run(context: &Context, plan_path: &Path, require_complete: bool, journal:
         let why = format!("{}: expected all {steps} steps done, found {left} left", plan_path.display());
         return Err(Failure::new(Code::Partly, "restore is not complete", why).hint("kindpack restore PLAN goes on"));
     }
-    ui.say(format!("\n{} of {} done, {} restored into {}", steps - left, ui::counted(steps, "step", "steps"), ui::counted(entities, "entity", "entities"), plan.target));
+    ui.say(format!(
+        "\n{} of {} done, {} restored into {}",
+        steps - left,
+        ui::counted(steps, "step", "steps"),
+        ui::counted(entities, "entity", "entities"),
+        plan.target
+    ));
     ui.done(json!({"steps": steps, "left": left, "entities": entities, "complete": left == 0}));
     Ok(Code::Done)
 }

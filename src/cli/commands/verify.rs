@@ -34,7 +34,11 @@ pub async fn run(context: &Context, args: VerifyArgs) -> Ended {
     let seen = if args.quick { "structure and manifest of " } else { "" };
     let entities = if args.any_zip { String::new() } else { format!(", {}", ui::counted(report.entities, "entity", "entities")) };
     let seconds = begun.elapsed().as_secs_f64();
-    ui.say(format!("{title}: {seen}{}{entities}, {}: all as it must be ({seconds:.1} s)", ui::counted(report.entries, "entry", "entries"), ui::bytes(bytes)));
+    ui.say(format!(
+        "{title}: {seen}{}{entities}, {}: all as it must be ({seconds:.1} s)",
+        ui::counted(report.entries, "entry", "entries"),
+        ui::bytes(bytes)
+    ));
     ui.done(json!({"archive": title, "entries": report.entries, "entities": report.entities, "problems": [], "seconds": seconds}));
     Ok(Code::Done)
 }

@@ -58,7 +58,8 @@ impl Api {
     /// Sends a commit. Upserts may be sent twice, so it is tried again whatever became of the first try.
     pub(super) async fn commit(&self, body: Vec<u8>) -> Result<(), TargetError> {
         let body = bytes::Bytes::from(body);
-        let answer = self.send("commit", || self.post("commit").header("content-type", "application/x-protobuf").body(body.clone())).await?;
+        let answer =
+            self.send("commit", || self.post("commit").header("content-type", "application/x-protobuf").body(body.clone())).await?;
         if answer.status().is_success() {
             // The body is read so that the connection can be used again; all it says is that it was done.
             answer.bytes().await.ok();
