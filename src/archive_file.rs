@@ -15,6 +15,7 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt as _};
 use tokio_util::io::StreamReader;
 
 use crate::archive::{self, DataError, DirectoryEntry, Inflater, Limits, Profile, STREAM_END, Violation};
+use crate::buffers::Buffer;
 use crate::model::{Crc32c, EntryItem, MANIFEST_FORMAT, MANIFEST_NAME, Manifest, Method, PIECE_LEN_BYTES, SUMS_NAME, Selector};
 use crate::store::{ObjectInfo, Store, StoreError};
 use crate::workers::{WorkerLost, Workers};
@@ -437,9 +438,9 @@ impl ArchiveFile {
             Method::Deflate => {
                 let crc32c = crc32c::crc32c(&compressed);
                 let crc32c = if piece.last { crc32c::crc32c_append(crc32c, &STREAM_END) } else { crc32c };
-                let mut raw = Vec::with_capacity(piece.len + 1);
+                let mut raw = Buffer::with_room(piece.len + 1);
                 Inflater::new().piece(&compressed, piece.len, &mut raw).map_err(|error| ArchiveError::data(&entry.name, error))?;
-                Ok((raw.into(), crc32c))
+                Ok((raw.freeze(), crc32c))
             }
         }
     }

@@ -9,6 +9,7 @@
 
 pub mod archive;
 pub mod archive_file;
+pub mod buffers;
 pub mod emulator;
 pub mod entities;
 pub mod entity;

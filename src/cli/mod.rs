@@ -34,10 +34,12 @@ pub fn run() -> ExitCode {
     let ui = Arc::new(Ui::new(&cli.global));
     let jobs = cli.global.jobs.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
     let context = Context { ui: ui.clone(), workers: Workers::new(jobs, cli.global.memory) };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return ui.fail(&Failure::own("cannot start", error.to_string())),
-    };
+    // A worker a core, and some threads for reads, writes and hashing: more would only hold memory.
+    let runtime =
+        match tokio::runtime::Builder::new_multi_thread().worker_threads(jobs.min(4)).max_blocking_threads(jobs + 6).enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return ui.fail(&Failure::own("cannot start", error.to_string())),
+        };
     let ended = runtime.block_on(async {
         tokio::select! {
             biased;

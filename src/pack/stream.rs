@@ -12,6 +12,7 @@ use sha2::Digest as _;
 
 use super::PackError;
 use crate::archive::{DataError, Deflater, EntryHead, STREAM_END, Sealer};
+use crate::buffers::Buffer;
 use crate::inspect::{self, Content, Inspected, Inspection, PieceReport};
 use crate::model::{Crc32c, EntryItem, EntryRole, Method, PIECE_LEN_BYTES, PackOptions, Pair, Sha256, Timestamp};
 use crate::observe::Observer;
@@ -20,7 +21,7 @@ use crate::workers::{WorkerLost, Workers};
 
 /// An entry whose kept form is at most this long is held back until it is whole, so that its local header can carry its lengths. Part of
 /// the format: another number gives other bytes.
-const HELD_MAX_BYTES: u64 = 16 << 20;
+const HELD_MAX_BYTES: u64 = 4 << 20;
 
 /// What a piece in flight may weigh: itself and its deflated form, which can be a little longer.
 const PIECE_FOOTPRINT_BYTES: u64 = 2 * PIECE_LEN_BYTES as u64 + (PIECE_LEN_BYTES as u64 >> 8);
@@ -385,9 +386,10 @@ async fn work(
 }
 
 fn deflate(raw: &[u8], level: u32) -> Result<Bytes, DataError> {
-    let mut deflated = Vec::with_capacity(raw.len() / 2);
+    // Deflated bytes can be a little more than what they were made of.
+    let mut deflated = Buffer::with_room(raw.len() + (raw.len() >> 8));
     Deflater::new(level).piece(raw, &mut deflated)?;
-    Ok(deflated.into())
+    Ok(deflated.freeze())
 }
 
 /// The archive's bytes on their way out, hashed as they go.

@@ -12,6 +12,8 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tempfile::TempPath;
 
+use crate::buffers::Buffer;
+
 use super::{ObjectInfo, ObjectWriter, Store, StoreError};
 
 /// Folders deeper than this are refused; no real export comes near.
@@ -87,12 +89,13 @@ impl Store for DirStore {
             {
                 return Err(StoreError::Changed { name: path.display().to_string() });
             }
-            let mut bytes = vec![0; len];
+            let mut bytes = Buffer::with_room(len);
+            bytes.resize(len, 0);
             file.read_exact_at(&mut bytes, offset).map_err(|source| match source.kind() {
                 io::ErrorKind::UnexpectedEof => StoreError::Changed { name: path.display().to_string() },
                 _ => StoreError::Io { name: path.display().to_string(), deed: "cannot read it", source },
             })?;
-            Ok(Bytes::from(bytes))
+            Ok(bytes.freeze())
         })
     }
 
