@@ -25,6 +25,7 @@ pub struct Cli {
 }
 
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "For every command")]
 pub struct Global {
     /// Print machine-readable JSON: one event a line (`list`: the manifest)
     #[arg(long, global = true)]

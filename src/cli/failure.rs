@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use kindpack::archive_file::ArchiveError;
 use kindpack::extract::ExtractError;
 use kindpack::journal_file::JournalFileError;
-use kindpack::pack::PackError;
+use kindpack::pack::{ExportFault, PackError};
 use kindpack::plan::{PlanClass, PlanError};
 use kindpack::restore::RestoreError;
 use kindpack::store::{LocationError, StoreError};
@@ -122,7 +122,15 @@ impl Failure {
         match error {
             PackError::NotWhole { faults, missing } => {
                 let code = if error.is_damage() { Code::Damaged } else { Code::Incomplete };
-                let mut why: Vec<String> = faults.iter().map(|fault| format!("{}: {}", fault.export, fault.fault)).collect();
+                // The object's name begins with the export's folder; where it does not, both are told.
+                let told = |fault: &ExportFault| {
+                    if fault.fault.object.starts_with(&fault.export) {
+                        fault.fault.to_string()
+                    } else {
+                        format!("{}: {}", fault.export, fault.fault)
+                    }
+                };
+                let mut why: Vec<String> = faults.iter().map(told).collect();
                 why.extend(missing.iter().map(|selector| format!("{selector}: expected a finished export, found none")));
                 let mut failure = Failure { code, what: WHAT.to_owned(), why, hint: None };
                 if faults.iter().any(|fault| fault.fault.expected.starts_with("one export of ")) {

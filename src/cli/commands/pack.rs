@@ -56,7 +56,10 @@ pub async fn run(context: &Context, args: PackArgs) -> Ended {
         Failure::pack(&error)
     })?;
     ui.end();
-    let path = folder.join(&packed.name).display().to_string();
+    let path = match args.archive.is_folder_name() {
+        true => folder.join(&packed.name).display().to_string(),
+        false => args.archive.to_string(),
+    };
     tell(context, &packed, &path, begun);
     Ok(Code::Done)
 }

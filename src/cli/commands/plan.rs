@@ -1,5 +1,6 @@
 //! `kindpack plan ARCHIVE --target TARGET`: the plan as a table, or as a document with `-o`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -15,12 +16,15 @@ use kindpack::store::{DirStore, Location, write_whole};
 
 const WHAT: &str = "cannot plan";
 
+/// How many kinds that are left out for one reason are named; the document names all.
+const LEFT_OUT_SHOWN: usize = 4;
+
 pub async fn run(context: &Context, args: PlanArgs) -> Ended {
     let ui = &context.ui;
     let choices = choices(WHAT, args.choices)?;
     let archive = archive::open(ui, WHAT, &args.archive).await?;
     let plan = make(WHAT, &archive, &choices).await?;
-    let mut next = format!("kindpack restore {} --target {}", shell(archive.container().title()), shell(&choices.target.to_string()));
+    let mut next = "-o plan.json keeps this plan; kindpack restore plan.json runs it".to_owned();
     if let Some(output) = &args.output {
         let (folder, name) = Location::split_local(output)
             .ok_or_else(|| Failure::usage(WHAT, format!("{}: expected the name of a file, found none", output.display())))?;
@@ -127,8 +131,14 @@ pub fn show(context: &Context, plan: &Plan) {
         row
     });
     ui.say(ui.table(&heads, &right, rows));
+    let mut left_out: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for skipped in &plan.skipped {
-        ui.say(format!("left out: {}/{} ({})", skipped.namespace, skipped.kind, skipped.because));
+        left_out.entry(&skipped.because).or_default().push(format!("{}/{}", skipped.namespace, skipped.kind));
+    }
+    for (because, kinds) in left_out {
+        let more = kinds.len().saturating_sub(LEFT_OUT_SHOWN);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        ui.say(format!("left out, {because}: {}{more}", kinds.into_iter().take(LEFT_OUT_SHOWN).collect::<Vec<_>>().join(", ")));
     }
     for cycle in &plan.cycles {
         let members: Vec<String> = cycle.iter().map(|member| format!("{}/{}", member.namespace, member.kind)).collect();
