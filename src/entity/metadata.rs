@@ -25,7 +25,7 @@ pub enum MetadataError {
     #[error(transparent)]
     Wire(#[from] WireError),
     /// A record of a legacy backup's metadata is not an entity.
-    #[error("record {record}")]
+    #[error("record {record}: {source}")]
     Entity {
         /// The record's number in the log, from 0.
         record: usize,

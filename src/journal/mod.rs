@@ -118,7 +118,7 @@ pub struct Position {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JournalError {
     /// A line before the last has a wrong checksum, or does not begin as a line must.
-    #[error("journal: line {line} is damaged: expected {expected}, found {found}")]
+    #[error("line {line} is damaged: expected {expected}, found {found}")]
     Damaged {
         /// Its number, from 1.
         line: u64,
@@ -128,7 +128,7 @@ pub enum JournalError {
         found: String,
     },
     /// A line that was written whole but is no event of this version.
-    #[error("journal: line {line}: expected an event of {JOURNAL_FORMAT}, found {found}")]
+    #[error("line {line}: expected an event of {JOURNAL_FORMAT}, found {found}")]
     NotAnEvent {
         /// Its number, from 1.
         line: u64,
@@ -136,7 +136,7 @@ pub enum JournalError {
         found: String,
     },
     /// An event that cannot have happened where it stands.
-    #[error("journal: line {line}")]
+    #[error("line {line}: {source}")]
     Impossible {
         /// Its number, from 1.
         line: u64,
@@ -144,7 +144,7 @@ pub enum JournalError {
         source: Impossible,
     },
     /// The journal of another plan.
-    #[error("journal: expected one for the plan of sha256 {expected}, found one for {found}")]
+    #[error("expected one for the plan of sha256 {expected}, found one for {found}")]
     OtherPlan {
         /// The plan that is to run.
         expected: Sha256,
@@ -152,7 +152,7 @@ pub enum JournalError {
         found: Sha256,
     },
     /// The journal of another target.
-    #[error("journal: expected one for target {expected}, found one for {found}")]
+    #[error("expected one for target {expected}, found one for {found}")]
     OtherTarget {
         /// The target of the plan.
         expected: String,

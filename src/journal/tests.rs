@@ -130,7 +130,7 @@ fn a_damaged_line_before_the_last_is_named_by_its_number() {
     let text = lines(&whole());
     let broken = text.replacen("\"entities\":500", "\"entities\":501", 1);
     let error = read(broken.as_bytes()).unwrap_err();
-    assert!(error.to_string().starts_with("journal: line 3 is damaged: expected crc "), "{error}");
+    assert!(error.to_string().starts_with("line 3 is damaged: expected crc "), "{error}");
     let without: String = text.lines().filter(|line| !line.contains("step-started")).map(|line| format!("{line}\n")).collect();
     assert!(matches!(read(without.as_bytes()), Err(JournalError::Impossible { line: 2, .. })));
     assert!(matches!(read(format!("\n{text}").as_bytes()), Err(JournalError::Damaged { line: 1, .. })));

@@ -227,7 +227,7 @@ pub enum ChoiceError {
         found: String,
     },
     /// One side of `A=B` is no selector.
-    #[error("order {text:?}")]
+    #[error("order {text:?}: {source}")]
     Side {
         /// The whole `A=B`.
         text: String,
