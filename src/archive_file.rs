@@ -156,6 +156,26 @@ impl Container {
         (self.object.len - self.tail.len() as u64, &self.tail)
     }
 
+    /// Bytes of the archive, from memory where they belong to its end.
+    async fn fetch(&self, offset: u64, len: usize) -> Result<Bytes, StoreError> {
+        let (start, tail) = self.tail();
+        let held = offset.checked_sub(start).and_then(|skip| usize::try_from(skip).ok());
+        match held.and_then(|skip| Some(skip..skip.checked_add(len)?)).filter(|range| range.end <= tail.len()) {
+            Some(range) => Ok(tail.slice(range)),
+            None => self.store.read(&self.object, offset, len).await,
+        }
+    }
+
+    /// Holds the archive's end from `offset` on, read at once.
+    async fn hold_from(&mut self, offset: u64) -> Result<(), ArchiveError> {
+        let start = self.tail().0;
+        if let Some(missing) = start.checked_sub(offset).filter(|missing| *missing > 0) {
+            let before = self.store.read(&self.object, offset, usize::try_from(missing).unwrap_or(usize::MAX)).await?;
+            self.tail = [before, std::mem::take(&mut self.tail)].concat().into();
+        }
+        Ok(())
+    }
+
     fn broken(&self, violation: Violation) -> ArchiveError {
         ArchiveError::Structure { archive: self.title.clone(), violation }
     }
@@ -167,7 +187,7 @@ impl Container {
             if len == 0 {
                 return None;
             }
-            let read = self.store.read(&self.object, offset, len as usize).await.map_err(io::Error::other);
+            let read = self.fetch(offset, len as usize).await.map_err(io::Error::other);
             Some((read, offset + len))
         });
         StreamReader::new(Box::pin(reads))
@@ -180,10 +200,10 @@ impl Container {
     /// # Errors
     /// [`ArchiveError::Structure`] and [`ArchiveError::Data`].
     pub async fn read_entry(&self, entry: &DirectoryEntry, sink: &mut (dyn FnMut(&[u8]) + Send)) -> Result<(), ArchiveError> {
-        let header = self.store.read(&self.object, entry.header_offset, entry.header_max_len() as usize).await?;
+        let header = self.fetch(entry.header_offset, entry.header_max_len() as usize).await?;
         let local = archive::check_local_header(entry, &header, self.profile).map_err(|violation| self.broken(violation))?;
         let data_end = local.data_offset + entry.compressed_len;
-        let descriptor = self.store.read(&self.object, data_end, local.descriptor_len as usize).await?;
+        let descriptor = self.fetch(data_end, local.descriptor_len as usize).await?;
         archive::check_descriptor(entry, &descriptor, self.profile).map_err(|violation| self.broken(violation))?;
 
         let data = self.range(local.data_offset, data_end);
@@ -239,7 +259,7 @@ impl ArchiveFile {
     /// # Errors
     /// [`ArchiveError`], with the rule or the field that is broken.
     pub async fn open(store: Arc<dyn Store>, object: ObjectInfo, title: String) -> Result<Self, ArchiveError> {
-        let container = Container::open(store, object, title, Profile::Sealed).await?;
+        let mut container = Container::open(store, object, title, Profile::Sealed).await?;
         let archive = || container.title.clone();
         let last = match container.entries.last() {
             Some(last) if last.name == MANIFEST_NAME && last.len <= MANIFEST_MAX_BYTES => last,
@@ -248,8 +268,11 @@ impl ArchiveFile {
             }
             None => return Err(ArchiveError::NoManifest { archive: archive(), found: "no entry at all".to_owned() }),
         };
+        let last = last.clone();
+        container.hold_from(last.header_offset).await?;
+        let archive = || container.title.clone();
         let mut bytes = Vec::new();
-        container.read_entry(last, &mut |part| bytes.extend_from_slice(part)).await?;
+        container.read_entry(&last, &mut |part| bytes.extend_from_slice(part)).await?;
         let bad = |expected: &str, found: String| ArchiveError::BadManifest { archive: archive(), expected: expected.to_owned(), found };
         #[derive(serde::Deserialize)]
         struct Format {

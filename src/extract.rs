@@ -13,7 +13,7 @@ use crate::inspect::{self, Content, Inspection};
 use crate::managed::ManagedExport;
 use crate::model::{EntryItem, ExportFormat, Kind, KindItem, Namespace, Selector, file_name};
 use crate::observe::{Event, Observer};
-use crate::store::{ObjectWriter, Store, StoreError, write_whole};
+use crate::store::{About, Making, ObjectWriter, Store, StoreError, write_whole};
 use crate::workers::{WorkerLost, Workers};
 
 /// In which form the entries are laid down.
@@ -109,7 +109,7 @@ pub async fn extract(
         let (Some(item), Some(name)) = (items.get(piece.entry), names.get(piece.entry)) else { continue };
         let mut writer = match open.take() {
             Some(writer) => writer,
-            None => dest.create(name).await.map_err(ExtractError::Dest)?,
+            None => dest.create(name, Making { overwrite: false, expected_len: item.bytes }).await.map_err(ExtractError::Dest)?,
         };
         let copy = raw.clone();
         let (hashed, written) = tokio::join!(Workers::aside(move || inspection.hashed(&copy)), writer.write(raw));
@@ -126,7 +126,7 @@ pub async fn extract(
             let fault = format!("expected sha256 {}, found {}", item.sha256, told.sha256);
             return Err(ArchiveError::Data { entry: item.name.clone(), fault }.into());
         }
-        writer.publish(false).await.map_err(ExtractError::Dest)?;
+        writer.publish(About::default()).await.map_err(ExtractError::Dest)?;
         observer.event(Event::Extracted { name: name.clone(), bytes: item.bytes });
         done = Extracted { objects: done.objects + 1, bytes: done.bytes + item.bytes };
     }

@@ -8,7 +8,7 @@ use clap_complete::Shell;
 
 use kindpack::model::Selector;
 use kindpack::plan::{After, NamespaceMap, TargetSpec};
-use kindpack::store::Location;
+use kindpack::store::{CloudOptions, Location};
 
 /// Packs the per-kind exports of Datastore into one checksummed zip, and restores them kind by kind.
 #[derive(Debug, Parser)]
@@ -45,6 +45,35 @@ pub struct Global {
     /// Draw no progress bar
     #[arg(long, global = true)]
     pub no_progress: bool,
+    /// The project that pays for requests to buckets whose requester pays
+    #[arg(long, global = true, value_name = "PROJECT")]
+    pub billing_project: Option<String>,
+    /// How long a call to Cloud Storage is tried while nothing comes through
+    #[arg(long, global = true, value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    pub retry_time: Duration,
+    /// How long a call to Cloud Storage may be silent before it is tried again
+    #[arg(long, global = true, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    pub idle_time: Duration,
+}
+
+impl Cli {
+    /// How Cloud Storage is used by this command.
+    pub fn cloud_options(&self) -> CloudOptions {
+        let mut options = CloudOptions {
+            billing_project: self.global.billing_project.clone(),
+            retry_time: self.global.retry_time,
+            idle_time: self.global.idle_time,
+            ..CloudOptions::default()
+        };
+        if let Command::Pack(pack) = &self.command {
+            options.storage_class = pack.storage_class.clone();
+            options.kms_key = pack.kms_key.clone();
+            options.keep_parts = pack.keep_parts;
+            options.parts_above_bytes = pack.parts_above;
+            options.part_bytes = usize::try_from(pack.part_size).unwrap_or(usize::MAX);
+        }
+        options
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -141,6 +170,21 @@ pub struct PackArgs {
     /// Judge the set, write nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// The storage class of an archive in a bucket (default: the bucket's own)
+    #[arg(long, value_name = "CLASS")]
+    pub storage_class: Option<String>,
+    /// The Cloud KMS key that an archive in a bucket is encrypted with (default: the bucket's own)
+    #[arg(long, value_name = "KEY")]
+    pub kms_key: Option<String>,
+    /// Leave the parts of an archive in a bucket there when it is finished
+    #[arg(long)]
+    pub keep_parts: bool,
+    /// Archives in a bucket that may grow longer than this go up in parts
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = size)]
+    pub parts_above: u64,
+    /// How long such a part is; four of them are in memory at once
+    #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = size)]
+    pub part_size: u64,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

@@ -84,15 +84,27 @@ impl Failure {
 
     pub fn store(what: &str, error: &StoreError) -> Self {
         let code = match error {
-            StoreError::NotFound { .. } | StoreError::NotAnObject { .. } => Code::Usage,
+            StoreError::NotFound { .. } | StoreError::NotAnObject { .. } | StoreError::NoBucket { .. } | StoreError::NoPayer { .. } => {
+                Code::Usage
+            }
             StoreError::Exists { .. } | StoreError::Busy { .. } => Code::Refused,
             StoreError::Changed { .. } => Code::Incomplete,
-            StoreError::BadName { .. } => Code::Damaged,
-            StoreError::Io { .. } => Code::Service,
+            StoreError::BadName { .. } | StoreError::Corrupt { .. } | StoreError::WrongDigest { .. } => Code::Damaged,
+            StoreError::Io { .. }
+            | StoreError::Denied { .. }
+            | StoreError::Unauthorized { .. }
+            | StoreError::Service { .. }
+            | StoreError::Rejected { .. } => Code::Service,
         };
         let failure = Failure::new(code, what, error.to_string());
         match error {
             StoreError::Busy { .. } => failure.hint("wait for the other one, or choose another name"),
+            StoreError::NoPayer { .. } => failure.hint("--billing-project PROJECT names who pays"),
+            StoreError::Denied { .. } => failure.hint("docs/cloud-storage.md lists the roles that each command needs"),
+            StoreError::Unauthorized { .. } => {
+                failure.hint("`gcloud auth application-default login`, or GOOGLE_APPLICATION_CREDENTIALS, gives credentials")
+            }
+            StoreError::Service { .. } => failure.hint("the same command goes on; --retry-time gives the service more time"),
             _ => failure,
         }
     }
@@ -151,6 +163,9 @@ impl Failure {
             PackError::Source(error) => Failure::store(WHAT, error),
             PackError::Dest(error) => match error {
                 StoreError::NotFound { .. } | StoreError::NotAnObject { .. } => Failure::usage(WHAT, error.to_string()),
+                StoreError::Exists { .. } => {
+                    Failure::new(Code::Refused, WHAT, error.to_string()).hint("choose another name, or --overwrite")
+                }
                 _ => Failure::store(WHAT, error),
             },
             PackError::Seal(error) => Failure::new(Code::Damaged, WHAT, error.to_string()),

@@ -13,6 +13,7 @@ use clap::error::ErrorKind;
 
 use args::Cli;
 use failure::{Code, Failure};
+use kindpack::store::Stores;
 use kindpack::workers::Workers;
 use ui::Ui;
 
@@ -20,6 +21,7 @@ use ui::Ui;
 pub struct Context {
     pub ui: Arc<Ui>,
     pub workers: Workers,
+    pub stores: Stores,
 }
 
 /// How a command ended well: with 0, or with a code that says more and is no failure.
@@ -33,7 +35,7 @@ pub fn run() -> ExitCode {
     };
     let ui = Arc::new(Ui::new(&cli.global));
     let jobs = cli.global.jobs.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
-    let context = Context { ui: ui.clone(), workers: Workers::new(jobs, cli.global.memory) };
+    let context = Context { ui: ui.clone(), workers: Workers::new(jobs, cli.global.memory), stores: Stores::new(cli.cloud_options()) };
     // A worker a core, and some threads for reads, writes and hashing: more would only hold memory.
     let runtime =
         match tokio::runtime::Builder::new_multi_thread().worker_threads(jobs.min(4)).max_blocking_threads(jobs + 6).enable_all().build() {

@@ -21,11 +21,14 @@ use crate::archive_file::digest_of;
 use crate::model::{EntryRole, Manifest, Method, Pair, Selector, Sha256, Timestamp};
 use crate::observe::{Event, Observer};
 use crate::set::{self, Discovery, Export, Fault, FaultClass, Listed};
-use crate::store::{ObjectInfo, Store, StoreError, write_whole};
+use crate::store::{About, Making, ObjectInfo, Store, StoreError, write_whole};
 use crate::sums;
 use crate::workers::{WorkerLost, Workers};
 use assemble::assemble;
 use stream::{Sealing, Source};
+
+/// The attribute of an archive's object that holds its SHA-256.
+pub const SHA256_ATTRIBUTE: &str = "kindpack-sha256";
 
 /// How a set is packed.
 #[derive(Debug, Clone)]
@@ -186,7 +189,8 @@ pub async fn pack(
     let sidecar = format!("{name}.sha256");
     let there = match dest.stat(&name).await {
         Ok(there) if !options.overwrite => Some(there),
-        Ok(_) | Err(StoreError::NotFound { .. }) => None,
+        // Whoever may only create finds out when the archive gets its name: that is create-only, too.
+        Ok(_) | Err(StoreError::NotFound { .. } | StoreError::Denied { .. }) => None,
         Err(error) => return Err(PackError::Dest(error)),
     };
     if there.is_some() && dest.stat(&sidecar).await.is_ok() {
@@ -202,9 +206,10 @@ pub async fn pack(
     }
 
     observer.begin("packing", bytes);
-    let writer = dest.create(&name).await.map_err(PackError::Dest)?;
+    let making = Making { overwrite: options.overwrite, expected_len: expected_len(bytes, objects) };
+    let writer = dest.create(&name, making).await.map_err(PackError::Dest)?;
     let mut sealing = Sealing::new(source.clone(), writer, options.method, options.level, workers.clone());
-    let manifest = seal_set(&mut sealing, &chosen, observer).await?;
+    let (manifest, manifest_place) = seal_set(&mut sealing, &chosen, observer).await?;
     let (writer, sha256, len) = sealing.finish().await?;
     let line = Bytes::from(sums::line(&sha256, base(&name)));
     let was_there = match there {
@@ -215,7 +220,7 @@ pub async fn pack(
                 // Between the two acts there must never be a sidecar that lies.
                 dest.remove(&sidecar).await.map_err(PackError::Dest)?;
             }
-            writer.publish(options.overwrite).await.map_err(|error| match error {
+            writer.publish(about(&manifest, sha256, manifest_place)).await.map_err(|error| match error {
                 StoreError::Exists { .. } => PackError::Taken(name.clone()),
                 error => PackError::Dest(error),
             })?;
@@ -235,7 +240,7 @@ pub async fn pack(
 }
 
 /// Seals objects, `SHA256SUMS` and the manifest, in this order.
-async fn seal_set(sealing: &mut Sealing, chosen: &Chosen, observer: &dyn Observer) -> Result<Manifest, PackError> {
+async fn seal_set(sealing: &mut Sealing, chosen: &Chosen, observer: &dyn Observer) -> Result<(Manifest, Place), PackError> {
     let mut sources = Vec::new();
     for export in &chosen.exports {
         let modified = export.finished.or(export.started);
@@ -253,8 +258,31 @@ async fn seal_set(sealing: &mut Sealing, chosen: &Chosen, observer: &dyn Observe
         manifest.sums = sums.item();
     }
     let document = Bytes::from(manifest.to_json());
+    let len = document.len() as u64;
     sealing.entries(vec![Source::memory(document, crate::model::MANIFEST_NAME, EntryRole::Sums, modified)], observer).await?;
-    Ok(manifest)
+    // The manifest is stored, and nothing stands behind the data of an entry that is.
+    Ok((manifest, Place { offset: sealing.offset() - len, len }))
+}
+
+/// Where the manifest's JSON lies in the archive.
+struct Place {
+    offset: u64,
+    len: u64,
+}
+
+/// What the archive's object says of itself, where its store can say it.
+fn about(manifest: &Manifest, sha256: Sha256, place: Place) -> About {
+    let attributes = [
+        (SHA256_ATTRIBUTE, sha256.to_string()),
+        ("kindpack-backup-id", manifest.backup.id.clone()),
+        ("kindpack-manifest", format!("{}+{}", place.offset, place.len)),
+    ];
+    About { sha256: Some(sha256), attributes: attributes.map(|(name, value)| (name.to_owned(), value)).into() }
+}
+
+/// How long the archive may become: deflated data can be a little longer than they were, and each entry is told of three times.
+fn expected_len(bytes: u64, objects: u64) -> u64 {
+    bytes.saturating_add(bytes >> 8).saturating_add(objects.saturating_mul(4096))
 }
 
 /// Looks at SOURCE until the gate opens, or the time is over, or no time can help.
@@ -270,8 +298,12 @@ async fn choose(
     let mut told = Vec::new();
     let mut known = Pairs::new();
     loop {
-        let objects: BTreeMap<String, ObjectInfo> =
-            source.list().await.map_err(PackError::source)?.into_iter().map(|object| (object.name.clone(), object)).collect();
+        let listed = match source.list().await {
+            // Whoever waits may come before the first export: in a bucket a folder is there once something lies in it.
+            Err(StoreError::NotFound { .. }) if source.is_remote() && options.wait > Duration::ZERO => Vec::new(),
+            listed => listed.map_err(PackError::source)?,
+        };
+        let objects: BTreeMap<String, ObjectInfo> = listed.into_iter().map(|object| (object.name.clone(), object)).collect();
         let discovery = discover(source, &objects).await?;
         if options.wanted.asks_for_pairs() || matches!(name, ArchiveName::Chosen) {
             learn_pairs(source, &objects, &discovery, workers, &mut known).await?;

@@ -69,6 +69,16 @@ impl Source {
         if self.role == EntryRole::Output { Content::Entities } else { Content::Opaque }
     }
 
+    /// Holds what was read against the store's own checksum.
+    fn check_crc32c(&self, inspected: &Inspected) -> Result<(), PackError> {
+        let SourceBytes::Object(object) = &self.bytes else { return Ok(()) };
+        let found = inspected.crc32c.0;
+        match object.crc32c.filter(|expected| *expected != found) {
+            Some(expected) => Err(PackError::Source(StoreError::Corrupt { name: object.name.clone(), expected, found })),
+            None => Ok(()),
+        }
+    }
+
     async fn read(&self, store: &dyn Store, offset: u64, len: usize) -> Result<Bytes, StoreError> {
         match &self.bytes {
             SourceBytes::Object(object) => store.read(object, offset, len).await,
@@ -240,6 +250,7 @@ impl Sealing {
             if job.last
                 && let Some(looked) = self.end_pass(source, job.pass, &mut entry).await?
             {
+                source.check_crc32c(&looked.inspected)?;
                 all.push(looked);
                 entry = Entry::default();
             }
@@ -312,6 +323,11 @@ impl Sealing {
             packed_crc32c,
             pieces: std::mem::take(&mut entry.pieces),
         }))
+    }
+
+    /// How long the archive is so far.
+    pub(super) fn offset(&self) -> u64 {
+        self.sealer.offset()
     }
 
     /// Writes the directory; gives back the writer, to be published, with the digest and the length of all that was written.

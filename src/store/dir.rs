@@ -3,6 +3,7 @@
 //! A new object is written beside its name as `.NAME.partial`, under a lock, and linked to its name when it is whole. What a killed
 //! process leaves is that one file, and the next writer of the same name takes it over.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
@@ -14,7 +15,7 @@ use tempfile::TempPath;
 
 use crate::buffers::Buffer;
 
-use super::{ObjectInfo, ObjectWriter, Store, StoreError};
+use super::{About, Making, ObjectInfo, ObjectWriter, Store, StoreError};
 
 /// Folders deeper than this are refused; no real export comes near.
 const DEPTH_MAX: usize = 256;
@@ -74,7 +75,7 @@ impl Store for DirStore {
                 let found = if meta.is_dir() { "a folder" } else { "something else" };
                 return Err(StoreError::NotAnObject { name: path.display().to_string(), expected: "an object", found });
             }
-            Ok(ObjectInfo { name, len: meta.len(), version: version(&meta) })
+            Ok(ObjectInfo { name, len: meta.len(), version: version(&meta), crc32c: None, attributes: BTreeMap::new() })
         })
     }
 
@@ -99,7 +100,7 @@ impl Store for DirStore {
         })
     }
 
-    fn create<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Box<dyn ObjectWriter>, StoreError>> {
+    fn create<'a>(&'a self, name: &'a str, making: Making) -> BoxFuture<'a, Result<Box<dyn ObjectWriter>, StoreError>> {
         let path = self.path(name);
         blocking(move || {
             let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
@@ -122,7 +123,7 @@ impl Store for DirStore {
             }
             file.set_len(0).map_err(failed(&partial, "cannot empty it"))?;
             let temp = TempPath::try_from_path(&partial).map_err(failed(&partial, "cannot use it"))?;
-            Ok(Box::new(DirWriter { temp, file, path, folder }) as Box<dyn ObjectWriter>)
+            Ok(Box::new(DirWriter { temp, file, path, folder, overwrite: making.overwrite }) as Box<dyn ObjectWriter>)
         })
     }
 
@@ -172,7 +173,7 @@ fn walk(folder: &Path, prefix: &str, depth: usize, objects: &mut Vec<ObjectInfo>
             });
         }
         if meta.is_file() {
-            objects.push(ObjectInfo { name, len: meta.len(), version: version(&meta) });
+            objects.push(ObjectInfo { name, len: meta.len(), version: version(&meta), crc32c: None, attributes: BTreeMap::new() });
         }
     }
     Ok(())
@@ -191,6 +192,7 @@ struct DirWriter {
     file: File,
     path: PathBuf,
     folder: PathBuf,
+    overwrite: bool,
 }
 
 impl ObjectWriter for DirWriter {
@@ -199,9 +201,9 @@ impl ObjectWriter for DirWriter {
         blocking(move || file.and_then(|mut file| file.write_all(&bytes)).map_err(failed(path, "cannot write it")))
     }
 
-    fn publish(self: Box<Self>, overwrite: bool) -> BoxFuture<'static, Result<(), StoreError>> {
+    fn publish(self: Box<Self>, _: About) -> BoxFuture<'static, Result<(), StoreError>> {
         blocking(move || {
-            let DirWriter { temp, file, path, folder } = *self;
+            let DirWriter { temp, file, path, folder, overwrite } = *self;
             file.sync_all().map_err(failed(&path, "cannot write it"))?;
             let published = if overwrite { temp.persist(&path) } else { temp.persist_noclobber(&path) };
             published.map_err(|error| match error.error.kind() {

@@ -1,8 +1,11 @@
-//! Where a SOURCE, an ARCHIVE or a DEST is: a local path, or a name in a bucket.
+//! Where a SOURCE, an ARCHIVE or a DEST is: a local path, or a name in a bucket; and the store that is there.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
+
+use super::{Cloud, CloudOptions, DirStore, GcsStore, Store};
 
 /// `gs://BUCKET/NAME…` or a local path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,11 +41,72 @@ impl Location {
         self.to_string().ends_with('/')
     }
 
+    /// A name below this location, such as an archive in its folder.
+    #[must_use]
+    pub fn below(&self, name: &str) -> Location {
+        match self {
+            Location::Local(path) => Location::Local(path.join(name)),
+            Location::Bucket { bucket, name: folder } => {
+                let slash = if folder.is_empty() || folder.ends_with('/') { "" } else { "/" };
+                Location::Bucket { bucket: bucket.clone(), name: format!("{folder}{slash}{name}") }
+            }
+        }
+    }
+
+    /// The folder that an object lies in.
+    #[must_use]
+    pub fn folder(&self) -> Location {
+        match self {
+            Location::Local(path) => Location::Local(Location::split_local(path).map_or_else(|| path.clone(), |(folder, _)| folder)),
+            Location::Bucket { bucket, name } => {
+                let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
+                Location::Bucket { bucket: bucket.clone(), name: folder.to_owned() }
+            }
+        }
+    }
+
     /// Folder and name of a local object, such as `("a/b", "c.zip")`; `None` where the path has no name at its end.
     pub fn split_local(path: &Path) -> Option<(PathBuf, String)> {
         let name = path.file_name()?.to_str()?.to_owned();
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         Some((folder.to_owned(), name))
+    }
+}
+
+/// From a location to the store that is there. Buckets share one connection.
+#[derive(Debug, Clone)]
+pub struct Stores {
+    cloud: Arc<Cloud>,
+}
+
+impl Stores {
+    /// Stores of this machine, and of Cloud Storage as the options say.
+    pub fn new(options: CloudOptions) -> Self {
+        Stores { cloud: Arc::new(Cloud::new(options)) }
+    }
+
+    /// What lies below a location.
+    pub fn folder(&self, location: &Location) -> Arc<dyn Store> {
+        match location {
+            Location::Local(path) => Arc::new(DirStore::new(path)),
+            Location::Bucket { bucket, name } => Arc::new(GcsStore::new(self.cloud.clone(), bucket, name)),
+        }
+    }
+
+    /// The folder of an object as a store, and the object's name there; `None` where the location has no name at its end.
+    pub fn object(&self, location: &Location) -> Option<(Arc<dyn Store>, String)> {
+        match location {
+            Location::Local(path) => {
+                let (folder, name) = Location::split_local(path)?;
+                Some((Arc::new(DirStore::new(folder)), name))
+            }
+            Location::Bucket { bucket, name } => {
+                let (folder, base) = name.rsplit_once('/').map_or(("", name.as_str()), |(folder, base)| (folder, base));
+                // A name that begins with a slash lies in a folder without a name.
+                let folder = if name.starts_with('/') && folder.is_empty() { "/" } else { folder };
+                (!base.is_empty()).then(|| (Arc::new(GcsStore::new(self.cloud.clone(), bucket, folder)) as Arc<dyn Store>, base.to_owned()))
+            }
+        }
     }
 }
 

@@ -1,17 +1,22 @@
 //! Stores: names and bytes, read in ranges and created under free names only.
 //!
-//! Knows folders and, in time, buckets. Must not know kinds, exports or zips.
+//! Knows folders and buckets. Must not know kinds, exports or zips.
 
 mod dir;
+mod gcs;
 mod location;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 pub use dir::DirStore;
-pub use location::{Location, LocationError};
+pub use gcs::{Cloud, CloudOptions, GcsStore};
+pub use location::{Location, LocationError, Stores};
+
+use crate::model::{Crc32c, Sha256};
 
 /// An object as a listing shows it. Reads are pinned to what was listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +27,28 @@ pub struct ObjectInfo {
     pub len: u64,
     /// What changes when the object does: a bucket's generation, a file's time of change.
     pub version: u64,
+    /// The store's own CRC-32C of it, where the store has one.
+    pub crc32c: Option<u32>,
+    /// What was said of it when it was written, where the store keeps such; see [`About::attributes`].
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// How an object is to be made.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Making {
+    /// Whether an object of that name is replaced.
+    pub overwrite: bool,
+    /// How long it may become, in bytes, as far as that is known; shapes how it is sent, not what.
+    pub expected_len: u64,
+}
+
+/// What is known of an object when it is whole.
+#[derive(Debug, Clone, Default)]
+pub struct About {
+    /// SHA-256 of what was written: a store that joins parts holds what it made against it.
+    pub sha256: Option<Sha256>,
+    /// What a bucket says of the object besides its bytes.
+    pub attributes: BTreeMap<String, String>,
 }
 
 /// What a store can answer instead of bytes. Only the command line adds hints and exit codes.
@@ -34,6 +61,12 @@ pub enum StoreError {
         name: String,
         /// What it should be.
         expected: &'static str,
+    },
+    /// There is no such bucket.
+    #[error("{bucket}: expected a bucket, found none")]
+    NoBucket {
+        /// The bucket as a location.
+        bucket: String,
     },
     /// Another object (or a folder) has the name.
     #[error("{name}: expected a free name, found {found}")]
@@ -71,6 +104,70 @@ pub enum StoreError {
         /// The name.
         name: String,
     },
+    /// The service does not allow it.
+    #[error("{name}: expected the permission {permission}, found {found}")]
+    Denied {
+        /// The object or prefix.
+        name: String,
+        /// The permission that the call needs.
+        permission: &'static str,
+        /// What the service says.
+        found: String,
+    },
+    /// No credentials, or none that are accepted.
+    #[error("{call}: expected usable credentials, found {found}")]
+    Unauthorized {
+        /// The call.
+        call: String,
+        /// What there is instead.
+        found: &'static str,
+    },
+    /// A bucket whose requester pays, and nobody is named.
+    #[error("{name}: expected a project that pays for the requests, found none")]
+    NoPayer {
+        /// The object or prefix.
+        name: String,
+    },
+    /// A service that failed although it was tried again and again.
+    #[error("{call}: expected an answer, found {found} ({tries} tries in {seconds} s)")]
+    Service {
+        /// The call.
+        call: String,
+        /// How often it was tried.
+        tries: u32,
+        /// For how long.
+        seconds: u64,
+        /// What the last try came to.
+        found: String,
+    },
+    /// A service that refuses, or says what cannot be.
+    #[error("{name}: expected it to be done, found {found}")]
+    Rejected {
+        /// The object or prefix.
+        name: String,
+        /// What the service says.
+        found: String,
+    },
+    /// The bytes are not those of which the store has the checksum.
+    #[error("{name} is damaged: expected crc32c {}, found {}", Crc32c(*.expected), Crc32c(*.found))]
+    Corrupt {
+        /// The object.
+        name: String,
+        /// As the store, or the sender, has it.
+        expected: u32,
+        /// As it came.
+        found: u32,
+    },
+    /// What is stored is not what was sent.
+    #[error("{name} is damaged: expected sha256 {expected}, found {found}")]
+    WrongDigest {
+        /// The object.
+        name: String,
+        /// Of what was sent.
+        expected: Sha256,
+        /// Of what is stored.
+        found: Sha256,
+    },
     /// The operating system said no.
     #[error("{name}: {deed}: {source}")]
     Io {
@@ -107,10 +204,15 @@ pub trait Store: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// [`StoreError::Busy`] while another writer is at work under the same name.
-    fn create<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Box<dyn ObjectWriter>, StoreError>>;
+    fn create<'a>(&'a self, name: &'a str, making: Making) -> BoxFuture<'a, Result<Box<dyn ObjectWriter>, StoreError>>;
 
     /// Takes an object away; none there is as good.
     fn remove<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// Whether reading everything costs money and time, so that what the store says of an object is asked first.
+    fn is_remote(&self) -> bool {
+        false
+    }
 }
 
 /// An object that is being written. Dropped before it is published, it leaves nothing.
@@ -118,11 +220,11 @@ pub trait ObjectWriter: fmt::Debug + Send {
     /// Appends bytes.
     fn write<'a>(&'a mut self, bytes: Bytes) -> BoxFuture<'a, Result<(), StoreError>>;
 
-    /// Puts the whole object under its name in one act; an object that is there stays unless `overwrite`.
+    /// Puts the whole object under its name in one act; an object that is there stays unless [`Making::overwrite`].
     ///
     /// # Errors
     /// [`StoreError::Exists`] when the name is taken.
-    fn publish(self: Box<Self>, overwrite: bool) -> BoxFuture<'static, Result<(), StoreError>>;
+    fn publish(self: Box<Self>, about: About) -> BoxFuture<'static, Result<(), StoreError>>;
 }
 
 /// Reads a whole small object.
@@ -138,9 +240,10 @@ pub async fn read_whole(store: &dyn Store, object: &ObjectInfo) -> Result<Bytes,
 /// # Errors
 /// As [`Store::create`] and [`ObjectWriter::publish`].
 pub async fn write_whole(store: &dyn Store, name: &str, bytes: Bytes, overwrite: bool) -> Result<(), StoreError> {
-    let mut writer = store.create(name).await?;
+    let making = Making { overwrite, expected_len: bytes.len() as u64 };
+    let mut writer = store.create(name, making).await?;
     writer.write(bytes).await?;
-    writer.publish(overwrite).await
+    writer.publish(About::default()).await
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ async fn names(store: &DirStore) -> Vec<String> {
 async fn nothing_stands_under_the_name_before_it_is_published() {
     let folder = tempfile::tempdir().unwrap();
     let store = DirStore::new(folder.path());
-    let mut writer = store.create("a/b.zip").await.unwrap();
+    let mut writer = store.create("a/b.zip", Making::default()).await.unwrap();
     writer.write(Bytes::from_static(b"half")).await.unwrap();
     assert!(matches!(store.stat("a/b.zip").await, Err(StoreError::NotFound { .. })));
     drop(writer);
@@ -36,9 +36,9 @@ async fn two_writers_of_one_name_are_kept_apart_and_a_dead_ones_rest_is_taken_ov
     let folder = tempfile::tempdir().unwrap();
     let store = DirStore::new(folder.path());
     std::fs::write(folder.path().join(".x.partial"), "of a process that was killed").unwrap();
-    let writer = store.create("x").await.unwrap();
-    assert!(matches!(store.create("x").await, Err(StoreError::Busy { .. })));
-    writer.publish(false).await.unwrap();
+    let writer = store.create("x", Making::default()).await.unwrap();
+    assert!(matches!(store.create("x", Making::default()).await, Err(StoreError::Busy { .. })));
+    writer.publish(About::default()).await.unwrap();
     assert_eq!(read_whole(&store, &store.stat("x").await.unwrap()).await.unwrap(), "");
     assert_eq!(names(&store).await, ["x"]);
 }

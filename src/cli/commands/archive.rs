@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::cli::Context;
 use crate::cli::args::ArchiveArg;
 use crate::cli::failure::Failure;
-use crate::cli::ui::Ui;
 use kindpack::archive_file::ArchiveFile;
 use kindpack::model::Namespace;
-use kindpack::store::{DirStore, Location, ObjectInfo, Store, StoreError};
+use kindpack::store::{Location, ObjectInfo, Store, StoreError};
 
 /// An archive that was found: its store, its name there, and what to call it.
 pub struct Found {
@@ -17,43 +17,42 @@ pub struct Found {
     pub title: String,
 }
 
-/// The local path of a location; buckets are for a later version.
+/// The local path of a location, where nothing else will do.
 pub fn local<'a>(what: &str, location: &'a Location) -> Result<&'a Path, Failure> {
     match location {
         Location::Local(path) => Ok(path),
-        Location::Bucket { .. } => {
-            Err(Failure::not_yet(what, &location.to_string()).hint("copy it here first: gcloud storage cp -r gs://BUCKET/NAME ."))
-        }
+        Location::Bucket { .. } => Err(Failure::usage(what, format!("{location}: expected a path of this machine, found a bucket"))),
     }
 }
 
 /// Finds the archive that an argument means; one that ends in `/` is the newest there.
-pub async fn find(ui: &Ui, what: &str, arg: &ArchiveArg) -> Result<Found, Failure> {
-    find_at(ui, what, &arg.archive, arg.of.as_deref()).await
+pub async fn find(context: &Context, what: &str, arg: &ArchiveArg) -> Result<Found, Failure> {
+    find_at(context, what, &arg.archive, arg.of.as_deref()).await
 }
 
 /// As [`find`], from the parts of the argument.
-pub async fn find_at(ui: &Ui, what: &str, location: &Location, of: Option<&str>) -> Result<Found, Failure> {
-    let path = local(what, location)?;
+pub async fn find_at(context: &Context, what: &str, location: &Location, of: Option<&str>) -> Result<Found, Failure> {
     if location.is_folder_name() {
-        return newest(ui, what, path, of).await;
+        return newest(context, what, location, of).await;
     }
     if of.is_some() {
         return Err(Failure::usage(what, format!("--of: expected an ARCHIVE that ends in \"/\", found {location}")));
     }
-    let (folder, name) = Location::split_local(path)
+    let (store, name) = context
+        .stores
+        .object(location)
         .ok_or_else(|| Failure::usage(what, format!("{location}: expected the name of an archive, found none")))?;
-    let store: Arc<dyn Store> = Arc::new(DirStore::new(folder));
     let object = store.stat(&name).await.map_err(|error| {
         let failure = Failure::store(what, &error);
-        if path.is_dir() { failure.hint(format!("{location}/ means the newest archive in that folder")) } else { failure }
+        let is_folder = matches!(location, Location::Local(path) if path.is_dir());
+        if is_folder { failure.hint(format!("{location}/ means the newest archive in that folder")) } else { failure }
     })?;
     Ok(Found { store, object, title: location.to_string() })
 }
 
 /// The newest archive of a folder by its name, `{namespace}_backup_{YYYYMMDDHHMMSS}.zip`.
-async fn newest(ui: &Ui, what: &str, folder: &Path, of: Option<&str>) -> Result<Found, Failure> {
-    let store: Arc<dyn Store> = Arc::new(DirStore::new(folder));
+async fn newest(context: &Context, what: &str, folder: &Location, of: Option<&str>) -> Result<Found, Failure> {
+    let (ui, store) = (&context.ui, context.stores.folder(folder));
     let objects = store.list().await.map_err(|error| Failure::store(what, &error))?;
     let of = of.map(|of| match Namespace::from_spelling(of) {
         namespace if namespace.is_default() => "default".to_owned(),
@@ -71,20 +70,20 @@ async fn newest(ui: &Ui, what: &str, folder: &Path, of: Option<&str>) -> Result<
     let Some((_, object)) = newest else {
         let namespace = of.unwrap_or_else(|| "NAMESPACE".to_owned());
         let error = StoreError::NotFound {
-            name: format!("{}/{namespace}_backup_YYYYMMDDHHMMSS.zip", folder.display()),
+            name: folder.below(&format!("{namespace}_backup_YYYYMMDDHHMMSS.zip")).to_string(),
             expected: "an archive by that name",
         };
         return Err(Failure::store(what, &error));
     };
-    let title = folder.join(&object.name).display().to_string();
+    let title = folder.below(&object.name).to_string();
     ui.remark(format!("the newest archive is {title}"));
     ui.json_event(&serde_json::json!({"event": "chosen", "archive": title}));
     Ok(Found { store, object, title })
 }
 
 /// Finds and opens an archive.
-pub async fn open(ui: &Ui, what: &str, arg: &ArchiveArg) -> Result<Arc<ArchiveFile>, Failure> {
-    let Found { store, object, title } = find(ui, what, arg).await?;
+pub async fn open(context: &Context, what: &str, arg: &ArchiveArg) -> Result<Arc<ArchiveFile>, Failure> {
+    let Found { store, object, title } = find(context, what, arg).await?;
     ArchiveFile::open(store, object, title).await.map(Arc::new).map_err(|error| Failure::archive(what, &error))
 }
 

@@ -17,7 +17,7 @@ use kindpack::target::{Encoded, Encoder, Encoding};
 const WHAT: &str = "cannot print entities";
 
 pub async fn run(context: &Context, arg: &ArchiveArg, selector: Selector) -> Ended {
-    let archive = archive::open(&context.ui, WHAT, arg).await?;
+    let archive = archive::open(context, WHAT, arg).await?;
     let selectors = [selector];
     let kinds = archive.choose(&selectors).map_err(|selector| {
         Failure::usage(WHAT, format!("selector {selector}: expected a kind of the archive, found none"))

@@ -4,24 +4,23 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use super::archive::{self, local};
+use super::archive;
 use crate::cli::args::{ExtractArgs, FormArg};
 use crate::cli::failure::{Code, Failure};
 use crate::cli::{Context, Ended, ui};
 use kindpack::extract::{Form, extract};
 use kindpack::observe::Observer as _;
-use kindpack::store::DirStore;
 
 pub async fn run(context: &Context, args: ExtractArgs) -> Ended {
     let ui = &context.ui;
-    let dest = local("cannot extract", &args.dest)?;
-    let archive = archive::open(ui, "cannot extract", &args.archive).await?;
+    let dest = context.stores.folder(&args.dest);
+    let archive = archive::open(context, "cannot extract", &args.archive).await?;
     let form = match args.form {
         FormArg::Original => Form::Original,
         FormArg::Managed => Form::Managed,
     };
     let begun = Instant::now();
-    let done = extract(&archive, &DirStore::new(dest), &args.only, form, &context.workers, ui.as_ref()).await;
+    let done = extract(&archive, dest.as_ref(), &args.only, form, &context.workers, ui.as_ref()).await;
     let done = done.map_err(|error| Failure::extract(&error))?;
     ui.end();
     let seconds = begun.elapsed().as_secs_f64();
@@ -29,8 +28,8 @@ pub async fn run(context: &Context, args: ExtractArgs) -> Ended {
         "Extracted {} of {} below {} ({seconds:.1} s)",
         ui::counted(done.objects, "object", "objects"),
         ui::bytes(done.bytes),
-        dest.display()
+        args.dest
     ));
-    ui.done(json!({"dest": dest.display().to_string(), "objects": done.objects, "bytes": done.bytes, "seconds": seconds}));
+    ui.done(json!({"dest": args.dest.to_string(), "objects": done.objects, "bytes": done.bytes, "seconds": seconds}));
     Ok(Code::Done)
 }

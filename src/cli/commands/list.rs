@@ -7,7 +7,7 @@ use crate::cli::{Context, Ended, ui};
 use kindpack::model::{ExportFormat, Manifest};
 
 pub async fn run(context: &Context, arg: &ArchiveArg) -> Ended {
-    let archive = archive::open(&context.ui, "cannot list", arg).await?;
+    let archive = archive::open(context, "cannot list", arg).await?;
     let manifest = archive.manifest();
     if context.ui.is_json() {
         ui::print_text(&manifest.to_json());

@@ -1,33 +1,31 @@
 //! `kindpack pack SOURCE ARCHIVE`.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::json;
 
-use super::archive::local;
 use crate::cli::args::{MethodArg, PackArgs};
 use crate::cli::failure::{Code, Failure};
 use crate::cli::{Context, Ended, ui};
 use kindpack::model::{Method, Selector};
 use kindpack::observe::{Event, Observer as _};
 use kindpack::pack::{ArchiveName, Options, PackError, Packed, Wanted, pack};
-use kindpack::store::{DirStore, Location, Store};
+use kindpack::store::Location;
 
 const WHAT: &str = "cannot pack";
 
 pub async fn run(context: &Context, args: PackArgs) -> Ended {
     let ui = &context.ui;
-    let source_path = local(WHAT, &args.source)?;
-    let archive_path = local(WHAT, &args.archive)?;
-    refuse_inside(source_path, archive_path)?;
-    let (folder, name) = if args.archive.is_folder_name() {
-        (archive_path.to_owned(), ArchiveName::Chosen)
+    refuse_inside(&args.source, &args.archive)?;
+    let (folder, dest, name) = if args.archive.is_folder_name() {
+        (args.archive.clone(), context.stores.folder(&args.archive), ArchiveName::Chosen)
     } else {
-        let (folder, name) = Location::split_local(archive_path)
+        let (dest, name) = context
+            .stores
+            .object(&args.archive)
             .ok_or_else(|| Failure::usage(WHAT, format!("{}: expected the name of an archive, found none", args.archive)))?;
-        (folder, ArchiveName::Given(name))
+        (args.archive.folder(), dest, ArchiveName::Given(name))
     };
     let expect = args.expect.as_deref().map(read_expected).transpose()?.unwrap_or_default();
     let options = Options {
@@ -41,10 +39,9 @@ pub async fn run(context: &Context, args: PackArgs) -> Ended {
         overwrite: args.overwrite,
         dry_run: args.dry_run,
     };
-    let source: Arc<dyn Store> = Arc::new(DirStore::new(source_path));
-    let dest = DirStore::new(&folder);
+    let source = context.stores.folder(&args.source);
     let begun = Instant::now();
-    let packed = pack(&source, &dest, name, &options, &context.workers, ui.as_ref()).await.map_err(|error| {
+    let packed = pack(&source, dest.as_ref(), name, &options, &context.workers, ui.as_ref()).await.map_err(|error| {
         if let PackError::NotWhole { faults, missing } = &error {
             for fault in faults {
                 ui.json_problem(Event::class(fault.fault.class), &fault.export, &fault.fault.to_string());
@@ -57,7 +54,7 @@ pub async fn run(context: &Context, args: PackArgs) -> Ended {
     })?;
     ui.end();
     let path = match args.archive.is_folder_name() {
-        true => folder.join(&packed.name).display().to_string(),
+        true => folder.below(&packed.name).to_string(),
         false => args.archive.to_string(),
     };
     tell(context, &packed, &path, begun);
@@ -103,16 +100,23 @@ pub fn shell(word: &str) -> String {
 }
 
 /// An archive below SOURCE would be looked at by the next pack.
-fn refuse_inside(source: &Path, archive: &Path) -> Result<(), Failure> {
-    let folder =
-        if archive.is_dir() { archive } else { archive.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")) };
-    let real = |path: &Path| path.canonicalize().ok();
-    match (real(source), real(folder)) {
-        (Some(source), Some(folder)) if folder.starts_with(&source) => Err(Failure::usage(
-            WHAT,
-            format!("{}: expected an ARCHIVE outside SOURCE, found one inside {}", archive.display(), source.display()),
-        )),
-        _ => Ok(()),
+fn refuse_inside(source: &Location, archive: &Location) -> Result<(), Failure> {
+    let inside = match (source, archive) {
+        (Location::Local(source), Location::Local(archive)) => {
+            let parent = archive.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let folder = if archive.is_dir() { archive } else { parent };
+            matches!((source.canonicalize(), folder.canonicalize()), (Ok(source), Ok(folder)) if folder.starts_with(&source))
+        }
+        (Location::Bucket { bucket: from, name: source }, Location::Bucket { bucket: to, name: archive }) => {
+            let folder = if source.is_empty() || source.ends_with('/') { source.clone() } else { format!("{source}/") };
+            from == to && archive.starts_with(&folder)
+        }
+        _ => false,
+    };
+    if inside {
+        Err(Failure::usage(WHAT, format!("{archive}: expected an ARCHIVE outside SOURCE, found one inside {source}")))
+    } else {
+        Ok(())
     }
 }
 

@@ -11,18 +11,24 @@ use crate::cli::args::{IntoArg, PlanArgs, PlanChoices, ViaArg};
 use crate::cli::failure::{Code, Failure};
 use crate::cli::{Context, Ended, ui};
 use kindpack::archive_file::{ArchiveFile, digest_of};
+use kindpack::model::Sha256;
+use kindpack::pack::SHA256_ATTRIBUTE;
 use kindpack::plan::{ArchiveRef, Choices, Environment, Into, NamespaceMap, Plan, Selection, TargetSpec, Via, plan};
-use kindpack::store::{DirStore, Location, write_whole};
+use kindpack::store::{DirStore, Location, ObjectInfo, Store, read_whole, write_whole};
+use kindpack::sums;
 
 const WHAT: &str = "cannot plan";
 
 /// How many kinds that are left out for one reason are named; the document names all.
 const LEFT_OUT_SHOWN: usize = 4;
 
+/// Sidecars longer than this are none.
+const SIDECAR_MAX_BYTES: u64 = 64 << 10;
+
 pub async fn run(context: &Context, args: PlanArgs) -> Ended {
     let ui = &context.ui;
     let choices = choices(WHAT, args.choices)?;
-    let archive = archive::open(ui, WHAT, &args.archive).await?;
+    let archive = archive::open(context, WHAT, &args.archive).await?;
     let plan = make(WHAT, &archive, &choices).await?;
     let mut next = "-o plan.json keeps this plan; kindpack restore plan.json runs it".to_owned();
     if let Some(output) = &args.output {
@@ -87,11 +93,31 @@ pub fn environment() -> Environment {
     Environment { emulator_host: std::env::var_os("DATASTORE_EMULATOR_HOST").map(|host| host.to_string_lossy().into_owned()) }
 }
 
-/// The archive as plans pin it.
+/// The archive as plans pin it. In a bucket its object says its digest, or the sidecar does: all of it is read only where neither can.
 pub async fn reference(what: &str, archive: &Arc<ArchiveFile>) -> Result<ArchiveRef, Failure> {
     let container = archive.container();
-    let sha256 = digest_of(container.store().as_ref(), container.object()).await.map_err(|error| Failure::store(what, &error))?;
-    Ok(ArchiveRef { location: absolute(container.title().as_ref()).display().to_string(), sha256 })
+    let (store, object) = (container.store(), container.object());
+    if !store.is_remote() {
+        let sha256 = digest_of(store.as_ref(), object).await.map_err(|error| Failure::store(what, &error))?;
+        return Ok(ArchiveRef { location: absolute(container.title().as_ref()).display().to_string(), sha256 });
+    }
+    let told = object.attributes.get(SHA256_ATTRIBUTE).and_then(|digest| digest.parse().ok());
+    let sha256 = match told {
+        Some(sha256) => sha256,
+        None => match sidecar(store.as_ref(), object).await {
+            Some(sha256) => sha256,
+            None => digest_of(store.as_ref(), object).await.map_err(|error| Failure::store(what, &error))?,
+        },
+    };
+    Ok(ArchiveRef { location: container.title().to_owned(), sha256 })
+}
+
+/// What the sidecar of an archive says, if there is one for it.
+async fn sidecar(store: &dyn Store, archive: &ObjectInfo) -> Option<Sha256> {
+    let object = store.stat(&format!("{}.sha256", archive.name)).await.ok().filter(|object| object.len <= SIDECAR_MAX_BYTES)?;
+    let text = read_whole(store, &object).await.ok()?;
+    let (sha256, name) = sums::parse_first(std::str::from_utf8(&text).ok()?)?;
+    (archive.name.rsplit('/').next() == Some(&name)).then_some(sha256)
 }
 
 /// Makes a plan.

@@ -21,7 +21,7 @@ use kindpack::model::Sha256;
 use kindpack::observe::Observer as _;
 use kindpack::plan::{Plan, TargetSpec};
 use kindpack::restore::{Check, Options, Outcome, restore};
-use kindpack::store::{DirStore, Location, Store, write_whole};
+use kindpack::store::{DirStore, Location, write_whole};
 use kindpack::target::{CommitTarget, DirTarget, DryRun, NdjsonTarget, Target};
 
 pub const WHAT: &str = "cannot restore";
@@ -34,7 +34,7 @@ pub async fn run(context: &Context, args: RestoreArgs) -> Ended {
         Some(plan) => {
             let path = local(WHAT, &args.plan_or_archive)?;
             let journal = args.journal.clone().unwrap_or_else(|| journal_of(path));
-            (plan.clone(), open_planned(&plan).await?, journal, false)
+            (plan.clone(), open_planned(context, &plan).await?, journal, false)
         }
         None => {
             let (plan, archive, kept) = one_go(context, &args).await?;
@@ -105,7 +105,8 @@ pub fn journal_of(plan: &Path) -> PathBuf {
 
 /// The plan that the argument is, or `None` where it is an archive.
 fn read_plan(args: &RestoreArgs) -> Result<Option<Plan>, Failure> {
-    let path = local(WHAT, &args.plan_or_archive)?;
+    // Plans are files of this machine; in a bucket lie archives.
+    let Location::Local(path) = &args.plan_or_archive else { return Ok(None) };
     if args.plan_or_archive.is_folder_name() || !looks_like_plan(path)? {
         return Ok(None);
     }
@@ -146,21 +147,21 @@ fn looks_like_plan(path: &Path) -> Result<bool, Failure> {
 }
 
 /// The archive of a plan, from where the plan says that it is.
-async fn open_planned(plan: &Plan) -> Result<Arc<ArchiveFile>, Failure> {
+async fn open_planned(context: &Context, plan: &Plan) -> Result<Arc<ArchiveFile>, Failure> {
     let location: Location = plan.archive.location.parse().map_err(|error| Failure::location(WHAT, &error))?;
-    let path = local(WHAT, &location)?;
-    let (folder, name) = Location::split_local(path)
+    let (store, name) = context
+        .stores
+        .object(&location)
         .ok_or_else(|| Failure::new(Code::Refused, WHAT, format!("plan: expected the archive's location, found {location}")))?;
-    let store: Arc<dyn Store> = Arc::new(DirStore::new(folder));
     let object =
-        store.stat(&name).await.map_err(|error| Failure::store(WHAT, &error).hint("the plan names its archive by an absolute path"))?;
+        store.stat(&name).await.map_err(|error| Failure::store(WHAT, &error).hint("the plan names its archive by where it was then"))?;
     ArchiveFile::open(store, object, location.to_string()).await.map(Arc::new).map_err(|error| Failure::archive(WHAT, &error))
 }
 
 /// Makes, keeps and shows the plan of a restore in one go. Gives where it is kept.
 async fn one_go(context: &Context, args: &RestoreArgs) -> Result<(Plan, Arc<ArchiveFile>, PathBuf), Failure> {
     let choices = choices(WHAT, args.choices.clone())?;
-    let Found { store, object, title } = find_at(&context.ui, WHAT, &args.plan_or_archive, args.of.as_deref()).await?;
+    let Found { store, object, title } = find_at(context, WHAT, &args.plan_or_archive, args.of.as_deref()).await?;
     let archive = ArchiveFile::open(store, object, title).await.map(Arc::new).map_err(|error| Failure::archive(WHAT, &error))?;
     let plan = make(WHAT, &archive, &choices).await?;
     show(context, &plan);

@@ -13,7 +13,7 @@ use kindpack::verify::{Depth, any_zip, verify};
 
 pub async fn run(context: &Context, args: VerifyArgs) -> Ended {
     let ui = &context.ui;
-    let Found { store, object, title } = archive::find(ui, "cannot verify", &args.archive).await?;
+    let Found { store, object, title } = archive::find(context, "cannot verify", &args.archive).await?;
     let bytes = object.len;
     let begun = Instant::now();
     let report = if args.any_zip {

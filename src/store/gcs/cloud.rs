@@ -1,0 +1,328 @@
+//! The connection to Cloud Storage: credentials, one HTTP client, single tries of JSON calls, and what their answers mean.
+//!
+//! Nothing here is tried twice. No token and no session address goes into any message.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use google_cloud_auth::credentials::{self, CacheableResource, Credentials};
+use google_cloud_gax::retry_policy::NeverRetry;
+use google_cloud_storage::client::Storage;
+use google_cloud_storage::read_resume_policy::NeverResume;
+use reqwest::{Client, Method, RequestBuilder, Response};
+use serde::Deserialize;
+use tokio::sync::Mutex;
+
+use super::patience::Failed;
+use crate::store::StoreError;
+
+/// How we call ourselves.
+pub(super) const USER_AGENT: &str = concat!("kindpack/", env!("CARGO_PKG_VERSION"));
+
+/// Where the service is, unless `STORAGE_EMULATOR_HOST` says otherwise.
+const ENDPOINT: &str = "https://storage.googleapis.com";
+
+/// An upload of that many bytes may take a second longer than an empty one.
+const SLOWEST_BYTES_A_SECOND: u64 = 128 << 10;
+
+/// Longer words of the service are cut.
+const WORDS_MAX_CHARS: usize = 300;
+
+/// How Cloud Storage is used.
+#[derive(Debug, Clone)]
+pub struct CloudOptions {
+    /// Who pays, for buckets where the requester does.
+    pub billing_project: Option<String>,
+    /// How long a call may bring nothing before it is tried again.
+    pub idle_time: Duration,
+    /// How long a call is tried without anything coming through.
+    pub retry_time: Duration,
+    /// The storage class of new objects; the bucket's own without one.
+    pub storage_class: Option<String>,
+    /// The key that new objects are encrypted with; the bucket's own without one.
+    pub kms_key: Option<String>,
+    /// Archives that may grow longer than this go up in parts.
+    pub parts_above_bytes: u64,
+    /// How long a part is.
+    pub part_bytes: usize,
+    /// Whether parts stay when their archive is finished.
+    pub keep_parts: bool,
+}
+
+impl Default for CloudOptions {
+    fn default() -> Self {
+        CloudOptions {
+            billing_project: None,
+            idle_time: Duration::from_secs(30),
+            retry_time: Duration::from_secs(300),
+            storage_class: None,
+            kms_key: None,
+            parts_above_bytes: 256 << 20,
+            part_bytes: 16 << 20,
+            keep_parts: false,
+        }
+    }
+}
+
+/// Cloud Storage, as one process uses it. Connects to nothing before it is asked for something.
+pub struct Cloud {
+    endpoint: String,
+    anonymous: bool,
+    options: CloudOptions,
+    session: Mutex<Option<Arc<Session>>>,
+}
+
+/// Credentials and what uses them; replaced as a whole when a token is not accepted.
+pub(super) struct Session {
+    http: Client,
+    credentials: Credentials,
+    /// For reads and small writes.
+    pub(super) storage: Storage,
+}
+
+impl fmt::Debug for Cloud {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cloud").field("endpoint", &self.endpoint).finish_non_exhaustive()
+    }
+}
+
+/// What the service says of an object. Numbers come as text.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Resource {
+    pub(super) name: String,
+    pub(super) size: String,
+    pub(super) generation: String,
+    pub(super) metageneration: String,
+    pub(super) crc32c: String,
+    pub(super) updated: String,
+    pub(super) content_encoding: Option<String>,
+    pub(super) metadata: std::collections::BTreeMap<String, String>,
+}
+
+impl Resource {
+    pub(super) fn len(&self) -> Option<u64> {
+        self.size.parse().ok()
+    }
+
+    pub(super) fn generation(&self) -> Option<u64> {
+        self.generation.parse().ok()
+    }
+
+    /// CRC-32C, which the service spells as base64 of four big-endian bytes.
+    pub(super) fn crc32c(&self) -> Option<u32> {
+        let bytes = STANDARD.decode(&self.crc32c).ok()?;
+        Some(u32::from_be_bytes(bytes.try_into().ok()?))
+    }
+}
+
+/// A status and the whole body of an answer.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: http::HeaderMap,
+    pub(super) body: Bytes,
+}
+
+impl Answer {
+    pub(super) fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    pub(super) fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Failed> {
+        // A cut answer is no answer: the call is made again.
+        serde_json::from_slice(&self.body).map_err(|_| Failed::passing("an answer that is not the expected JSON"))
+    }
+
+    /// What an answer that is no success amounts to, for a call that needs `permission` on `name`.
+    pub(super) fn failed(&self, name: &str, permission: &'static str) -> Failed {
+        failed(self.status, &self.headers, &self.body, name, permission)
+    }
+}
+
+/// What a status amounts to.
+fn failed(status: u16, headers: &http::HeaderMap, body: &[u8], name: &str, permission: &'static str) -> Failed {
+    let words = words(body);
+    let found = format!("HTTP {status} {words}").trim_end().to_owned();
+    match status {
+        401 => Failed::Unauthorized,
+        400 | 403 if words.contains("requester pays") => Failed::Finally(StoreError::NoPayer { name: name.to_owned() }),
+        403 => Failed::Finally(StoreError::Denied { name: name.to_owned(), permission, found }),
+        404 if words.contains("bucket does not exist") => {
+            let bucket = name.strip_prefix("gs://").and_then(|rest| rest.split('/').next()).unwrap_or(name);
+            Failed::Finally(StoreError::NoBucket { bucket: format!("gs://{bucket}") })
+        }
+        404 => Failed::Finally(StoreError::NotFound { name: name.to_owned(), expected: "an object" }),
+        408 | 429 | 500..=599 => {
+            let after = headers.get(http::header::RETRY_AFTER).and_then(|after| after.to_str().ok()?.trim().parse().ok());
+            Failed::Passing { found, after: after.map(Duration::from_secs) }
+        }
+        _ => Failed::Finally(StoreError::Rejected { name: name.to_owned(), found }),
+    }
+}
+
+/// What the service says in an error's body, in one short line.
+fn words(body: &[u8]) -> String {
+    let value: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    let message = value.pointer("/error/message").and_then(serde_json::Value::as_str);
+    let text = message.map_or_else(|| String::from_utf8_lossy(body.get(..WORDS_MAX_CHARS).unwrap_or(body)).into_owned(), str::to_owned);
+    text.lines().next().unwrap_or_default().chars().filter(|c| !c.is_control()).take(WORDS_MAX_CHARS).collect()
+}
+
+/// A name as one segment of a path.
+pub(super) fn segment(name: &str) -> String {
+    let mut out = String::with_capacity(name.len() + 8);
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(byte as char);
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+/// Why a connection broke, without any address.
+fn broke(error: reqwest::Error) -> Failed {
+    let error = error.without_url();
+    let mut cause: &dyn std::error::Error = &error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    Failed::passing(format!("a broken connection: {cause}"))
+}
+
+impl Cloud {
+    /// Cloud Storage, or what `STORAGE_EMULATOR_HOST` names in its place.
+    pub fn new(options: CloudOptions) -> Self {
+        let emulator = std::env::var("STORAGE_EMULATOR_HOST").ok().filter(|host| !host.is_empty());
+        let at = |host: String| if host.contains("://") { host } else { format!("http://{host}") };
+        match emulator.map(at) {
+            Some(endpoint) => {
+                Cloud { endpoint: endpoint.trim_end_matches('/').to_owned(), anonymous: true, options, session: Mutex::default() }
+            }
+            None => Cloud { endpoint: ENDPOINT.to_owned(), anonymous: false, options, session: Mutex::default() },
+        }
+    }
+
+    pub(super) fn options(&self) -> &CloudOptions {
+        &self.options
+    }
+
+    /// The session, made at the first call.
+    pub(super) async fn session(&self) -> Result<Arc<Session>, Failed> {
+        let mut session = self.session.lock().await;
+        if let Some(session) = session.as_ref() {
+            return Ok(session.clone());
+        }
+        let made = Arc::new(self.connect().await?);
+        *session = Some(made.clone());
+        Ok(made)
+    }
+
+    /// Forgets the session: the next call gets a new token.
+    pub(super) async fn renew(&self) {
+        *self.session.lock().await = None;
+    }
+
+    async fn connect(&self) -> Result<Session, Failed> {
+        let unauthorized = |found| Failed::Finally(StoreError::Unauthorized { call: "credentials".to_owned(), found });
+        // What went wrong in detail may quote the credentials: it is not repeated.
+        let credentials = if self.anonymous {
+            credentials::anonymous::Builder::new().build()
+        } else {
+            let scope = "https://www.googleapis.com/auth/devstorage.full_control";
+            credentials::Builder::default()
+                .with_scopes([scope])
+                .build()
+                .map_err(|error| unauthorized(if error.is_loading() { "a file that cannot be read" } else { "a file that holds none" }))?
+        };
+        let storage = Storage::builder()
+            .with_endpoint(self.endpoint.clone())
+            .with_credentials(credentials.clone())
+            .with_retry_policy(NeverRetry)
+            .with_read_resume_policy(NeverResume)
+            .build()
+            .await
+            .map_err(|_| unauthorized("some that the storage client does not take"))?;
+        let http = Client::builder()
+            .user_agent(USER_AGENT)
+            .connect_timeout(self.options.idle_time.min(Duration::from_secs(20)))
+            // 308 means "go on" here, not "elsewhere".
+            .redirect(reqwest::redirect::Policy::none());
+        let http = if self.anonymous { http.no_proxy() } else { http };
+        let http = http.build().map_err(|_| unauthorized("a machine without usable root certificates"))?;
+        Ok(Session { http, credentials, storage })
+    }
+
+    /// The address of a call on a bucket: `…/storage/v1/b/BUCKET` and what follows.
+    pub(super) fn address(&self, bucket: &str, rest: &str, query: &[(&str, &str)]) -> String {
+        self.join(&format!("/storage/v1/b/{}{rest}", segment(bucket)), query)
+    }
+
+    /// The address at which uploads to a bucket begin.
+    pub(super) fn upload_address(&self, bucket: &str, query: &[(&str, &str)]) -> String {
+        self.join(&format!("/upload/storage/v1/b/{}/o", segment(bucket)), query)
+    }
+
+    fn join(&self, path: &str, query: &[(&str, &str)]) -> String {
+        let payer = self.options.billing_project.as_deref().map(|project| ("userProject", project));
+        let pairs = query.iter().copied().chain(payer).map(|(name, value)| format!("{name}={}", segment(value)));
+        let query = pairs.collect::<Vec<_>>().join("&");
+        format!("{}{path}{}{query}", self.endpoint, if query.is_empty() { "" } else { "?" })
+    }
+
+    /// Makes a call once.
+    pub(super) async fn call(
+        &self,
+        method: Method,
+        address: &str,
+        shape: impl FnOnce(RequestBuilder) -> RequestBuilder + Send,
+    ) -> Result<Answer, Failed> {
+        let session = self.session().await?;
+        let headers = tokio::time::timeout(self.options.idle_time, session.credentials.headers(http::Extensions::new())).await;
+        let headers = match headers {
+            Err(_) => return Err(Failed::passing("no token within the idle time")),
+            Ok(Err(error)) if error.is_transient() => return Err(Failed::passing("no token at this time")),
+            Ok(Err(_)) => {
+                return Err(Failed::Finally(StoreError::Unauthorized {
+                    call: "credentials".to_owned(),
+                    found: "some for which no token is given",
+                }));
+            }
+            Ok(Ok(CacheableResource::New { data, .. })) => data,
+            Ok(Ok(CacheableResource::NotModified)) => http::HeaderMap::new(),
+        };
+        let request = shape(session.http.request(method, address).headers(headers)).build().map_err(broke)?;
+        let len = request.body().and_then(reqwest::Body::as_bytes).map_or(0, |body| body.len() as u64);
+        let patience = self.options.idle_time + Duration::from_secs(len / SLOWEST_BYTES_A_SECOND);
+        let answered = async {
+            let answer: Response = session.http.execute(request).await.map_err(broke)?;
+            let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+            let body = answer.bytes().await.map_err(broke)?;
+            Ok(Answer { status, headers, body })
+        };
+        tokio::time::timeout(patience, answered)
+            .await
+            .unwrap_or_else(|_| Err(Failed::passing(format!("no answer within {} s", patience.as_secs()))))
+    }
+}
+
+/// What an error of the storage crate amounts to.
+pub(super) fn crate_error(error: &google_cloud_storage::Error, name: &str, permission: &'static str) -> Failed {
+    if let Some(status) = error.http_status_code() {
+        let headers = error.http_headers().cloned().unwrap_or_default();
+        return failed(status, &headers, error.http_payload().map_or(&[], |body| body.as_ref()), name, permission);
+    }
+    if error.is_authentication() {
+        return Failed::Finally(StoreError::Unauthorized { call: "credentials".to_owned(), found: "some for which no token is given" });
+    }
+    if error.is_binding() {
+        return Failed::Finally(StoreError::Rejected { name: name.to_owned(), found: "a name that is none in Cloud Storage".to_owned() });
+    }
+    Failed::passing(if error.is_timeout() { "no answer in time" } else { "a broken connection" })
+}

@@ -1,0 +1,259 @@
+//! A prefix of a bucket as a store.
+//!
+//! Objects are read by `google-cloud-storage`, pinned to the generation that was listed, with an idle time and a bounded resume of our own;
+//! listing, metadata, joining and deleting are JSON calls; what is written goes up in one create-only request, in one resumable session, or in
+//! parts that are joined. Which of the service's calls are sound, and why these: `docs/cloud-storage.md`.
+
+mod cloud;
+mod parts;
+mod patience;
+mod upload;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use google_cloud_storage::model_ext::ReadRange;
+use reqwest::Method;
+use serde::Deserialize;
+
+pub use cloud::{Cloud, CloudOptions};
+
+use super::{Making, ObjectInfo, ObjectWriter, Store, StoreError};
+use cloud::{Answer, Resource, USER_AGENT, crate_error, segment};
+use patience::{Failed, Patience};
+
+/// What is asked of every object.
+const FIELDS: &str = "name,size,generation,metageneration,crc32c,updated,contentEncoding,metadata";
+
+/// Objects below a prefix of a bucket.
+#[derive(Debug, Clone)]
+pub struct GcsStore {
+    cloud: Arc<Cloud>,
+    bucket: String,
+    /// Empty, or ending in `/`.
+    prefix: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Page {
+    items: Vec<Resource>,
+    next_page_token: Option<String>,
+}
+
+impl GcsStore {
+    /// What lies below `folder` of a bucket; the whole bucket where it is empty.
+    pub fn new(cloud: Arc<Cloud>, bucket: impl Into<String>, folder: &str) -> Self {
+        let prefix = if folder.is_empty() || folder.ends_with('/') { folder.to_owned() } else { format!("{folder}/") };
+        GcsStore { cloud, bucket: bucket.into(), prefix }
+    }
+
+    /// The name in the bucket.
+    fn full(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    /// The name as messages show it.
+    fn shown(&self, name: &str) -> String {
+        format!("gs://{}/{}{name}", self.bucket, self.prefix)
+    }
+
+    /// The name in the form of the storage crate.
+    fn bucket_resource(&self) -> String {
+        format!("projects/_/buckets/{}", self.bucket)
+    }
+
+    fn object_address(&self, name: &str, rest: &str, query: &[(&str, &str)]) -> String {
+        self.cloud.address(&self.bucket, &format!("/o/{}{rest}", segment(&self.full(name))), query)
+    }
+
+    fn info(&self, resource: Resource) -> Result<ObjectInfo, Failed> {
+        let (Some(len), Some(version)) = (resource.len(), resource.generation()) else {
+            return Err(Failed::passing("an object without size or generation"));
+        };
+        let name = resource.name.strip_prefix(&self.prefix).unwrap_or(&resource.name).to_owned();
+        Ok(ObjectInfo { name, len, version, crc32c: resource.crc32c(), attributes: resource.metadata })
+    }
+
+    /// Every object whose name begins with `prefix` below this store's own.
+    async fn resources(&self, prefix: &str) -> Result<Vec<Resource>, StoreError> {
+        let shown = self.shown(prefix);
+        let full = self.full(prefix);
+        let fields = format!("items({FIELDS}),nextPageToken");
+        let mut patience = Patience::new(&self.cloud, format!("list of {shown}"));
+        let mut all = Vec::new();
+        let mut token: Option<String> = None;
+        loop {
+            let mut query = vec![("prefix", full.as_str()), ("maxResults", "1000"), ("fields", fields.as_str())];
+            query.extend(token.as_deref().map(|token| ("pageToken", token)));
+            let address = self.cloud.address(&self.bucket, "/o", &query);
+            let page = self.cloud.call(Method::GET, &address, |request| request).await.and_then(|answer| match answer.status {
+                200 => answer.json::<Page>(),
+                _ => Err(answer.failed(&shown, "storage.objects.list")),
+            });
+            match page {
+                Ok(page) => {
+                    patience.progress();
+                    all.extend(page.items);
+                    token = page.next_page_token.filter(|token| !token.is_empty());
+                    if token.is_none() {
+                        return Ok(all);
+                    }
+                }
+                Err(failed) => patience.failed(failed).await?,
+            }
+        }
+    }
+
+    async fn resource(&self, name: &str) -> Result<Resource, StoreError> {
+        let shown = self.shown(name);
+        let address = self.object_address(name, "", &[("fields", FIELDS)]);
+        let mut patience = Patience::new(&self.cloud, format!("look at {shown}"));
+        loop {
+            let told = self.cloud.call(Method::GET, &address, |request| request).await.and_then(|answer| match answer.status {
+                200 => answer.json::<Resource>(),
+                _ => Err(answer.failed(&shown, "storage.objects.get")),
+            });
+            match told {
+                Ok(resource) => return Ok(resource),
+                Err(failed) => patience.failed(failed).await?,
+            }
+        }
+    }
+
+    /// One try of a read; what came before it failed stays in `out`.
+    async fn read_some(&self, object: &ObjectInfo, offset: u64, len: u64, out: &mut Vec<u8>) -> Result<(), Failed> {
+        let shown = self.shown(&object.name);
+        let changed = || Failed::Finally(StoreError::Changed { name: shown.clone() });
+        let idle = self.cloud.options().idle_time;
+        let silent = |_| Failed::passing(format!("nothing within {} s", idle.as_secs()));
+        let failed = |error: google_cloud_storage::Error| match error.http_status_code() {
+            // The generation that was listed is no longer there.
+            Some(404 | 412 | 416) => changed(),
+            _ => crate_error(&error, &shown, "storage.objects.get"),
+        };
+        let session = self.cloud.session().await?;
+        let generation = i64::try_from(object.version).map_err(|_| changed())?;
+        let mut read = session
+            .storage
+            .read_object(self.bucket_resource(), self.full(&object.name))
+            .set_generation(generation)
+            .set_read_range(ReadRange::segment(offset, len))
+            .with_user_agent(USER_AGENT);
+        if let Some(payer) = &self.cloud.options().billing_project {
+            read = read.with_quota_project(payer.clone());
+        }
+        let mut answer = tokio::time::timeout(idle, read.send()).await.map_err(silent)?.map_err(failed)?;
+        let told = answer.object();
+        if told.generation != generation || u64::try_from(told.size).ok() != Some(object.len) {
+            return Err(changed());
+        }
+        let wanted = out.len() as u64 + len;
+        while let Some(bytes) = tokio::time::timeout(idle, answer.next()).await.map_err(silent)? {
+            let bytes = bytes.map_err(failed)?;
+            if out.len() as u64 + bytes.len() as u64 > wanted {
+                return Err(Failed::passing("more bytes than were asked for"));
+            }
+            out.extend_from_slice(&bytes);
+        }
+        if (out.len() as u64) < wanted { Err(Failed::passing("fewer bytes than were asked for")) } else { Ok(()) }
+    }
+
+    /// Deletes an object, or exactly one generation of it; none there is as good.
+    async fn delete(&self, name: &str, generation: Option<u64>) -> Result<(), StoreError> {
+        let shown = self.shown(name);
+        let generation = generation.map(|generation| generation.to_string());
+        let query: Vec<_> = generation.as_deref().map(|generation| ("ifGenerationMatch", generation)).into_iter().collect();
+        let address = self.object_address(name, "", &query);
+        let mut patience = Patience::new(&self.cloud, format!("delete of {shown}"));
+        loop {
+            match self.cloud.call(Method::DELETE, &address, |request| request).await {
+                Ok(answer) if answer.is_success() || matches!(answer.status, 404 | 412) => return Ok(()),
+                Ok(answer) => patience.failed(answer.failed(&shown, "storage.objects.delete")).await?,
+                Err(failed) => patience.failed(failed).await?,
+            }
+        }
+    }
+}
+
+impl Store for GcsStore {
+    fn list(&self) -> BoxFuture<'_, Result<Vec<ObjectInfo>, StoreError>> {
+        Box::pin(async move {
+            let resources = self.resources("").await?;
+            if resources.is_empty() {
+                return Err(StoreError::NotFound { name: self.shown(""), expected: "objects below this prefix" });
+            }
+            let mut objects = Vec::with_capacity(resources.len());
+            for resource in resources {
+                // Consoles mark a folder by an empty object whose name ends in a slash.
+                if resource.name.ends_with('/') && resource.size == "0" {
+                    continue;
+                }
+                let info = self.info(resource);
+                objects.push(info.map_err(|_| StoreError::Rejected {
+                    name: self.shown(""),
+                    found: "an object without size or generation".to_owned(),
+                })?);
+            }
+            objects.sort_by(|a, b| a.name.cmp(&b.name));
+            Ok(objects)
+        })
+    }
+
+    fn stat<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<ObjectInfo, StoreError>> {
+        Box::pin(async move {
+            let info = self.resource(name).await.map(|resource| self.info(resource))?;
+            info.map_err(|_| StoreError::Rejected { name: self.shown(name), found: "an object without size or generation".to_owned() })
+        })
+    }
+
+    fn read<'a>(&'a self, object: &'a ObjectInfo, offset: u64, len: usize) -> BoxFuture<'a, Result<Bytes, StoreError>> {
+        Box::pin(async move {
+            let shown = self.shown(&object.name);
+            if object.len.checked_sub(offset).is_none_or(|rest| rest < len as u64) {
+                return Err(StoreError::Changed { name: shown });
+            }
+            let mut read_again = false;
+            loop {
+                let mut patience = Patience::new(&self.cloud, format!("read of {shown}"));
+                let mut out = Vec::with_capacity(len);
+                while out.len() < len {
+                    let before = out.len();
+                    let tried = self.read_some(object, offset + before as u64, (len - before) as u64, &mut out).await;
+                    if out.len() > before {
+                        patience.progress();
+                    }
+                    if let Err(failed) = tried {
+                        patience.failed(failed).await?;
+                    }
+                }
+                // Only of a whole object the service's own checksum can be asked.
+                let found = crc32c::crc32c(&out);
+                match object.crc32c.filter(|expected| len as u64 == object.len && *expected != found) {
+                    None => return Ok(out.into()),
+                    Some(expected) if read_again => return Err(StoreError::Corrupt { name: shown, expected, found }),
+                    Some(_) => read_again = true,
+                }
+            }
+        })
+    }
+
+    fn create<'a>(&'a self, name: &'a str, making: Making) -> BoxFuture<'a, Result<Box<dyn ObjectWriter>, StoreError>> {
+        Box::pin(async move {
+            if making.expected_len > self.cloud.options().parts_above_bytes {
+                let writer = parts::PartsWriter::begin(self.clone(), name.to_owned(), making.overwrite).await?;
+                return Ok(Box::new(writer) as Box<dyn ObjectWriter>);
+            }
+            Ok(Box::new(upload::Upload::new(self.clone(), name.to_owned(), making.overwrite)) as Box<dyn ObjectWriter>)
+        })
+    }
+
+    fn remove<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(self.delete(name, None))
+    }
+
+    fn is_remote(&self) -> bool {
+        true
+    }
+}

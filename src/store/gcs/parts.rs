@@ -1,0 +1,297 @@
+//! A large object in parts that go up several at a time and are joined under the final name at the end.
+//!
+//! A part is named by the digest of its bytes, so that whoever makes the same archive again finds what is there already. Parts lie in
+//! `kindpack-parts/NAME/` beside the archive.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::future::BoxFuture;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use reqwest::Method;
+use serde_json::json;
+use sha2::Digest as _;
+use tokio::task::JoinSet;
+
+use super::upload::{confirm, content_type, write_single};
+use super::{Failed, GcsStore, Patience, Resource};
+use crate::model::Sha256;
+use crate::store::{About, ObjectInfo, ObjectWriter, Store as _, StoreError};
+
+/// Where parts lie, beside their archive.
+const FOLDER: &str = "kindpack-parts/";
+
+/// What the service joins in one call.
+const JOINED_AT_ONCE: usize = 32;
+
+/// Parts and joins that are under way at once. Parts are in memory while they are.
+const AT_ONCE: usize = 4;
+
+/// Reads that are under way at once while the joined object is read back, and how long each is.
+const READ_BACK: (usize, u64) = (4, 4 << 20);
+
+/// Parts of others that are older than this were left behind, in seconds.
+const ABANDONED_AFTER_SECONDS: i64 = 24 * 60 * 60;
+
+/// A piece of the object as it lies in the bucket.
+#[derive(Debug, Clone)]
+struct Part {
+    name: String,
+    generation: Option<u64>,
+    len: u64,
+    crc32c: u32,
+}
+
+/// An object that is being written in parts.
+#[derive(Debug)]
+pub(super) struct PartsWriter {
+    store: GcsStore,
+    name: String,
+    overwrite: bool,
+    /// Parts that were there before us, by name.
+    known: HashMap<String, Part>,
+    filling: BytesMut,
+    begun: usize,
+    done: BTreeMap<usize, Part>,
+    uploading: JoinSet<Result<(usize, Part), StoreError>>,
+}
+
+impl PartsWriter {
+    pub(super) async fn begin(store: GcsStore, name: String, overwrite: bool) -> Result<Self, StoreError> {
+        // Whoever may not list uploads everything.
+        let listed = match store.resources(&format!("{FOLDER}{name}/")).await {
+            Err(StoreError::Denied { .. }) => Vec::new(),
+            listed => listed?,
+        };
+        let known = listed.into_iter().filter_map(|resource| {
+            let part = Part {
+                name: resource.name.strip_prefix(&store.prefix)?.to_owned(),
+                generation: Some(resource.generation()?),
+                len: resource.len()?,
+                crc32c: resource.crc32c()?,
+            };
+            Some((part.name.clone(), part))
+        });
+        let known = known.collect();
+        Ok(PartsWriter {
+            store,
+            name,
+            overwrite,
+            known,
+            filling: BytesMut::new(),
+            begun: 0,
+            done: BTreeMap::new(),
+            uploading: JoinSet::new(),
+        })
+    }
+
+    /// Sends what is filled as the next part, once there is room.
+    async fn send_part(&mut self, bytes: Bytes) -> Result<(), StoreError> {
+        while self.uploading.len() >= AT_ONCE {
+            self.join_next().await?;
+        }
+        let (number, store, folder) = (self.begun, self.store.clone(), format!("{FOLDER}{}/", self.name));
+        self.begun += 1;
+        let hashed = bytes.clone();
+        let digest = tokio::task::spawn_blocking(move || (Sha256(sha2::Sha256::digest(&hashed).into()), crc32c::crc32c(&hashed))).await;
+        let (sha256, crc32c) = digest.map_err(|error| StoreError::Io {
+            name: self.name.clone(),
+            deed: "cannot hash a part",
+            source: std::io::Error::other(error),
+        })?;
+        let name = format!("{folder}{sha256}");
+        let len = bytes.len() as u64;
+        if let Some(known) = self.known.get(&name).filter(|known| (known.len, known.crc32c) == (len, crc32c)) {
+            self.done.insert(number, known.clone());
+            return Ok(());
+        }
+        self.uploading.spawn(async move {
+            let generation = write_single(&store, &name, bytes, false, true, &About::default()).await?;
+            Ok((number, Part { name, generation, len, crc32c }))
+        });
+        Ok(())
+    }
+
+    async fn join_next(&mut self) -> Result<(), StoreError> {
+        if let Some(joined) = self.uploading.join_next().await {
+            let joined = joined.map_err(|error| StoreError::Io {
+                name: self.name.clone(),
+                deed: "cannot send a part",
+                source: std::io::Error::other(error),
+            })?;
+            let (number, part) = joined?;
+            self.done.insert(number, part);
+        }
+        Ok(())
+    }
+
+    async fn finish(mut self, about: About) -> Result<(), StoreError> {
+        let rest = std::mem::take(&mut self.filling).freeze();
+        if !rest.is_empty() || self.begun == 0 {
+            self.send_part(rest).await?;
+        }
+        while !self.uploading.is_empty() {
+            self.join_next().await?;
+        }
+        let mut made: Vec<Part> = self.done.values().cloned().collect();
+        let mut level = made.clone();
+        while level.len() > JOINED_AT_ONCE {
+            let groups: Vec<Vec<Part>> = level.chunks(JOINED_AT_ONCE).map(<[Part]>::to_vec).collect();
+            level = stream::iter(groups.into_iter().map(|group| self.join_group(group))).buffered(AT_ONCE).try_collect().await?;
+            made.extend(level.iter().cloned());
+        }
+        let whole = joined(self.name.clone(), &level);
+        let resource = self.compose(&whole, &level, self.overwrite, &about, false).await?;
+        confirm(&self.store, &self.name, &resource, whole.len, whole.crc32c).await?;
+        if let Some(sha256) = about.sha256 {
+            self.read_back(&resource, sha256).await?;
+        }
+        if !self.store.cloud.options().keep_parts {
+            self.clean_up(made, &resource).await;
+        }
+        Ok(())
+    }
+
+    /// Joins up to 32 parts to a larger one, named by what it holds.
+    async fn join_group(&self, group: Vec<Part>) -> Result<Part, StoreError> {
+        let names: String = group.iter().map(|part| format!("{}\n", part.name)).collect();
+        let name = format!("{FOLDER}{}/joined-{}", self.name, Sha256(sha2::Sha256::digest(names).into()));
+        let part = joined(name, &group);
+        if let Some(known) = self.known.get(&part.name).filter(|known| (known.len, known.crc32c) == (part.len, part.crc32c)) {
+            return Ok(known.clone());
+        }
+        let resource = self.compose(&part, &group, false, &About::default(), true).await?;
+        confirm(&self.store, &part.name, &resource, part.len, part.crc32c).await?;
+        Ok(Part { generation: resource.generation(), ..part })
+    }
+
+    async fn compose(&self, whole: &Part, sources: &[Part], overwrite: bool, about: &About, is_part: bool) -> Result<Resource, StoreError> {
+        let shown = self.store.shown(&whole.name);
+        let options = self.store.cloud.options();
+        let mut query = Vec::new();
+        query.extend((!overwrite).then_some(("ifGenerationMatch", "0")));
+        query.extend(options.kms_key.as_deref().map(|key| ("kmsKeyName", key)));
+        let address = self.store.object_address(&whole.name, "/compose", &query);
+        let sources: Vec<_> = sources
+            .iter()
+            .map(|part| match part.generation {
+                Some(generation) => json!({"name": self.store.full(&part.name), "generation": generation.to_string()}),
+                None => json!({"name": self.store.full(&part.name)}),
+            })
+            .collect();
+        let mut destination = json!({"contentType": content_type(&whole.name)});
+        if !about.attributes.is_empty() {
+            destination["metadata"] = json!(about.attributes);
+        }
+        if let Some(class) = options.storage_class.as_ref().filter(|_| !is_part) {
+            destination["storageClass"] = class.clone().into();
+        }
+        let body = json!({"sourceObjects": sources, "destination": destination}).to_string();
+        let mut patience = Patience::new(&self.store.cloud, format!("joining of {} objects to {shown}", sources.len()));
+        loop {
+            let call = self
+                .store
+                .cloud
+                .call(Method::POST, &address, |request| request.header("content-type", "application/json").body(body.clone()));
+            let failed = match call.await {
+                Ok(answer) if answer.status == 200 => match answer.json() {
+                    Ok(resource) => return Ok(resource),
+                    Err(failed) => failed,
+                },
+                Ok(answer) if answer.status == 412 => {
+                    let there = self.store.resource(&whole.name).await?;
+                    let is_same = there.len() == Some(whole.len) && there.crc32c() == Some(whole.crc32c);
+                    if is_same && (is_part || patience.has_failed()) {
+                        return Ok(there);
+                    }
+                    return Err(StoreError::Exists { name: shown, found: "another object there" });
+                }
+                Ok(answer) if answer.status == 404 => {
+                    return match self.store.resource(&whole.name).await {
+                        Ok(_) if !overwrite => Err(StoreError::Exists { name: shown, found: "another object there" }),
+                        _ => Err(StoreError::Rejected { name: shown, found: "parts that were there and are gone".to_owned() }),
+                    };
+                }
+                Ok(answer) => answer.failed(&shown, "storage.objects.create (and storage.objects.get on its parts)"),
+                Err(failed) => failed,
+            };
+            patience.failed(failed).await?;
+        }
+    }
+
+    /// Reads what is stored, so that the digest that is published is true of it. Whoever may not read it relies on the CRC-32C.
+    async fn read_back(&self, resource: &Resource, expected: Sha256) -> Result<(), StoreError> {
+        let lost = |_: Failed| StoreError::Changed { name: self.store.shown(&self.name) };
+        let object: ObjectInfo = self.store.info(resource.clone()).map_err(lost)?;
+        let (at_once, step) = READ_BACK;
+        let reads = (0..object.len.div_ceil(step)).map(|number| {
+            let offset = number * step;
+            self.store.read(&object, offset, (object.len - offset).min(step) as usize)
+        });
+        let mut reads = stream::iter(reads).buffered(at_once);
+        let mut sha256 = sha2::Sha256::new();
+        loop {
+            match reads.try_next().await {
+                Ok(Some(bytes)) => sha256.update(&bytes),
+                Ok(None) => break,
+                Err(StoreError::Denied { .. }) => return Ok(()),
+                Err(error) => return Err(error),
+            }
+            tokio::task::yield_now().await;
+        }
+        let found = Sha256(sha256.finalize().into());
+        if found == expected {
+            return Ok(());
+        }
+        self.store.delete(&self.name, resource.generation()).await?;
+        Err(StoreError::WrongDigest { name: self.store.shown(&self.name), expected, found })
+    }
+
+    /// Takes away our parts, and those that others left behind long ago. What cannot be taken away does no harm.
+    async fn clean_up(&self, made: Vec<Part>, whole: &Resource) {
+        let time = |text: &str| text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_second);
+        let now = time(&whole.updated);
+        let others = self.store.resources(FOLDER).await.unwrap_or_default();
+        let abandoned = others.into_iter().filter(|other| match (now, time(&other.updated)) {
+            (Some(now), Some(then)) => now.saturating_sub(then) > ABANDONED_AFTER_SECONDS,
+            _ => false,
+        });
+        let abandoned = abandoned.filter_map(|other| Some((other.name.strip_prefix(&self.store.prefix)?.to_owned(), other.generation())));
+        let ours = made.into_iter().map(|part| (part.name, part.generation));
+        let all: std::collections::BTreeSet<(String, Option<u64>)> = ours.chain(abandoned).collect();
+        stream::iter(all)
+            .for_each_concurrent(2 * AT_ONCE, |(name, generation)| async move {
+                self.store.delete(&name, generation).await.ok();
+            })
+            .await;
+    }
+}
+
+/// What parts make together.
+fn joined(name: String, parts: &[Part]) -> Part {
+    let crc32c =
+        parts.iter().fold(0, |crc32c, part| crc32c::crc32c_combine(crc32c, part.crc32c, usize::try_from(part.len).unwrap_or(usize::MAX)));
+    Part { name, generation: None, len: parts.iter().map(|part| part.len).sum(), crc32c }
+}
+
+impl ObjectWriter for PartsWriter {
+    fn write<'a>(&'a mut self, bytes: Bytes) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            let part_bytes = self.store.cloud.options().part_bytes;
+            let mut rest = bytes;
+            while !rest.is_empty() {
+                let room = part_bytes.saturating_sub(self.filling.len()).min(rest.len());
+                self.filling.extend_from_slice(&rest.split_to(room));
+                if self.filling.len() >= part_bytes {
+                    let part = std::mem::take(&mut self.filling).freeze();
+                    self.send_part(part).await?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn publish(self: Box<Self>, about: About) -> BoxFuture<'static, Result<(), StoreError>> {
+        Box::pin(self.finish(about))
+    }
+}

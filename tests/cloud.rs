@@ -1,0 +1,243 @@
+//! Cloud Storage from outside: the program packs from and to buckets, reads archives where they lie, and comes over what networks do.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
+
+mod gcs_server;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use gcs_server::{Call, Deed, GcsServer, Right};
+use serde_json::Value;
+
+const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures");
+const SOURCE: &str = "gs://shop/nightly/";
+const ARCHIVE: &str = "gs://vault/sets/set.zip";
+
+/// What the service answers with a canary, and what lies in the credentials file: neither may be seen in any output.
+const CANARIES: [&str; 3] = ["CANARY-UPLOAD", "CANARY-KEY", "upload_id"];
+
+struct Ran {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Ran {
+    fn new(output: Output) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let ran = Ran { code: output.status.code().unwrap_or(-1), out: text(&output.stdout), err: text(&output.stderr) };
+        for canary in CANARIES {
+            assert!(!ran.out.contains(canary) && !ran.err.contains(canary), "{canary} in\n{}\n{}", ran.out, ran.err);
+        }
+        assert!(!ran.err.contains("panicked"), "{}", ran.err);
+        ran
+    }
+
+    fn ok(self) -> Self {
+        assert_eq!(self.code, 0, "{}\n{}", self.out, self.err);
+        self
+    }
+
+    /// The last event.
+    fn last(&self) -> Value {
+        serde_json::from_str(self.out.lines().last().unwrap_or_default()).unwrap_or_default()
+    }
+}
+
+struct Shop {
+    server: GcsServer,
+    folder: tempfile::TempDir,
+}
+
+impl Shop {
+    /// A bucket with the exports of the fixture, and an empty one.
+    fn open() -> Self {
+        let server = GcsServer::start(&["shop", "vault"]);
+        server.put_folder("shop", "nightly/", &Path::new(FIXTURES).join("managed"));
+        server.remove("shop", "nightly/summary.json");
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("key.json"), r#"{"type": "service_account", "private_key": "CANARY-KEY"}"#).unwrap();
+        Shop { server, folder }
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kindpack"));
+        command.args(args).current_dir(self.folder.path()).env_clear();
+        command.env("HOME", self.folder.path()).env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("STORAGE_EMULATOR_HOST", self.server.url()).env("GOOGLE_APPLICATION_CREDENTIALS", self.folder.path().join("key.json"));
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Ran {
+        Ran::new(self.command(args).output().unwrap())
+    }
+
+    /// As [`Shop::run`], with little patience, so that a test need not wait.
+    fn hurried(&self, args: &[&str]) -> Ran {
+        let mut all = args.to_vec();
+        all.extend(["--retry-time", "4s", "--idle-time", "1s", "--verbose", "--json"]);
+        self.run(&all)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The archive of the same set, packed on this machine.
+    fn local_pack(&self) -> Vec<u8> {
+        let source = Path::new(FIXTURES).join("managed");
+        let copy = self.path("copy");
+        if !copy.exists() {
+            copy_folder(&source, &copy);
+            std::fs::remove_file(copy.join("summary.json")).unwrap();
+            self.run(&["pack", "copy", "local.zip"]).ok();
+        }
+        std::fs::read(self.path("local.zip")).unwrap()
+    }
+
+    fn stored(&self) -> Option<Vec<u8>> {
+        self.server.get("vault", "sets/set.zip").map(|object| object.bytes())
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() { copy_folder(&entry.path(), &target) } else { drop(std::fs::copy(entry.path(), target).unwrap()) }
+    }
+}
+
+#[test]
+fn a_set_goes_from_bucket_to_bucket_and_is_read_where_it_lies() {
+    let shop = Shop::open();
+    shop.run(&["pack", SOURCE, ARCHIVE]).ok();
+    let local = shop.local_pack();
+    assert!(shop.stored().unwrap() == local, "the bytes are those of the local pack");
+    let object = shop.server.get("vault", "sets/set.zip").unwrap();
+    let sidecar = shop.server.get("vault", "sets/set.zip.sha256").unwrap();
+    assert_eq!(object.metadata["kindpack-sha256"], String::from_utf8(sidecar.bytes()).unwrap()[..64]);
+    let (offset, len) = object.metadata["kindpack-manifest"].split_once('+').unwrap();
+    let (offset, len): (usize, usize) = (offset.parse().unwrap(), len.parse().unwrap());
+    let manifest: Value = serde_json::from_slice(&local[offset..offset + len]).unwrap();
+    assert_eq!(object.metadata["kindpack-backup-id"], manifest["backup"]["id"]);
+    assert_eq!(object.content_type.as_deref(), Some("application/zip"));
+
+    let listed = shop.run(&["list", ARCHIVE, "--json"]).ok();
+    assert_eq!(serde_json::from_str::<Value>(&listed.out).unwrap(), manifest);
+    assert_eq!(listed.out, shop.run(&["list", "local.zip", "--json"]).ok().out);
+    shop.run(&["verify", ARCHIVE]).ok();
+    assert_eq!(shop.run(&["cat", ARCHIVE, "*"]).ok().out, shop.run(&["cat", "local.zip", "*"]).ok().out);
+    shop.run(&["extract", ARCHIVE, "gs://vault/back/"]).ok();
+    for name in shop.server.names("shop") {
+        let back = name.replace("nightly/", "back/");
+        assert_eq!(shop.server.get("vault", &back).unwrap().bytes(), shop.server.get("shop", &name).unwrap().bytes(), "{back}");
+    }
+    shop.run(&["plan", ARCHIVE, "--target", "ndjson:out", "-o", "plan.json"]).ok();
+    let plan: Value = serde_json::from_slice(&std::fs::read(shop.path("plan.json")).unwrap()).unwrap();
+    assert_eq!(plan["archive"]["location"], ARCHIVE);
+    shop.run(&["restore", "plan.json"]).ok();
+    shop.run(&["restore", "local.zip", "--target", "ndjson:out2"]).ok();
+    let files = |name: &str| {
+        let output = Command::new("find").arg(".").args(["-type", "f"]).current_dir(shop.path(name)).output().unwrap();
+        let mut names: Vec<String> = String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect();
+        names.sort();
+        names.into_iter().map(|file| (std::fs::read(shop.path(name).join(&file)).unwrap(), file)).collect::<Vec<_>>()
+    };
+    assert!(files("out") == files("out2") && !files("out").is_empty());
+    assert_eq!(shop.run(&["pack", SOURCE, ARCHIVE]).code, 5, "the name is taken");
+    assert!(shop.server.seen().iter().all(|seen| seen.agent.contains("kindpack/")), "every request says who asks");
+}
+
+#[test]
+fn an_archive_that_ends_in_a_slash_is_named_by_its_set_and_found_again() {
+    let shop = Shop::open();
+    let packed = shop.run(&["pack", SOURCE, "gs://vault", "--json"]);
+    assert_eq!(packed.code, 2, "a bucket alone is no name: {}", packed.out);
+    let packed = shop.run(&["pack", SOURCE, "gs://vault/", "--json"]).ok().last();
+    let name = packed["archive"].as_str().unwrap().strip_prefix("gs://vault/").unwrap().to_owned();
+    assert!(name.starts_with("all_backup_"), "{name}");
+    assert!(shop.server.get("vault", &name).is_some());
+    assert!(shop.run(&["list", "gs://vault/"]).ok().err.contains(&name));
+}
+
+#[test]
+fn an_archive_is_opened_with_few_requests_and_little_read() {
+    let shop = Shop::open();
+    shop.run(&["pack", SOURCE, ARCHIVE]).ok();
+    for args in [vec!["list", ARCHIVE], vec!["plan", ARCHIVE, "--target", "ndjson:x"]] {
+        shop.server.forget();
+        shop.run(&args).ok();
+        let seen = shop.server.seen();
+        assert!(seen.len() <= 4 && seen.iter().map(|seen| seen.sent).sum::<u64>() <= 2 << 20, "{args:?}: {seen:?}");
+    }
+    shop.server.forget();
+    shop.run(&["cat", ARCHIVE, "acme/*"]).ok();
+    let read: u64 = shop.server.seen().iter().map(|seen| seen.sent).sum();
+    assert!(read < 128 << 10, "{read} bytes for the kinds of one namespace");
+}
+
+#[test]
+fn a_large_archive_goes_up_in_parts_that_are_joined_and_taken_away() {
+    let shop = Shop::open();
+    let local = shop.local_pack();
+    let parts = ["--parts-above", "1", "--part-size", "1KiB"];
+    let count = local.len().div_ceil(1 << 10);
+    assert!(count > 64, "the tree of joins is to have several levels: {count} parts");
+    let ran = shop.run(&[&["pack", SOURCE, ARCHIVE, "--storage-class", "NEARLINE", "--kms-key", "projects/p/k"][..], &parts].concat());
+    ran.ok();
+    assert!(shop.stored().unwrap() == local);
+    let object = shop.server.get("vault", "sets/set.zip").unwrap();
+    assert_eq!((object.md5, object.storage_class.as_deref(), object.kms_key.as_deref()), (None, Some("NEARLINE"), Some("projects/p/k")));
+    assert!(object.metadata.contains_key("kindpack-sha256"));
+    assert_eq!(shop.server.names("vault"), ["sets/set.zip", "sets/set.zip.sha256"]);
+    let inserted = shop.server.count(Call::Insert);
+
+    // A pack that comes to its end with the parts there uploads none of them again.
+    shop.run(&[&["pack", SOURCE, ARCHIVE, "--overwrite", "--keep-parts"][..], &parts].concat()).ok();
+    assert!(shop.server.names("vault").len() > count);
+    shop.server.remove("vault", "sets/set.zip");
+    shop.server.remove("vault", "sets/set.zip.sha256");
+    shop.server.forget();
+    shop.run(&[&["pack", SOURCE, ARCHIVE][..], &parts].concat()).ok();
+    assert_eq!((shop.server.count(Call::Insert), shop.server.count(Call::Put)), (1, 0), "only the sidecar goes up, not {inserted} objects");
+    assert!(shop.stored().unwrap() == local);
+    assert_eq!(shop.server.names("vault"), ["sets/set.zip", "sets/set.zip.sha256"]);
+}
+
+#[test]
+fn bad_places_are_told_in_a_sentence_each() {
+    let shop = Shop::open();
+    let said = |args: &[&str], code: i32, words: &str| {
+        let ran = shop.run(args);
+        assert!(ran.code == code && ran.err.contains(words), "{args:?}: {} {}", ran.code, ran.err);
+    };
+    said(&["pack", "gs:///x", ARCHIVE], 2, "found no bucket");
+    said(&["pack", "gs://absent/x", ARCHIVE], 2, "gs://absent: expected a bucket, found none");
+    said(&["pack", SOURCE, "gs://absent/x.zip"], 2, "gs://absent: expected a bucket, found none");
+    said(&["pack", "gs://shop/nothing/", ARCHIVE], 2, "gs://shop/nothing/: expected objects below this prefix, found none");
+    said(&["pack", SOURCE, "gs://shop/nightly/set.zip"], 2, "expected an ARCHIVE outside SOURCE");
+    said(&["pack", SOURCE, "gs://shop/nightly/"], 2, "expected an ARCHIVE outside SOURCE");
+    said(&["pack", "gs://shop", "gs://shop/x.zip"], 2, "expected an ARCHIVE outside SOURCE");
+    said(&["list", "gs://vault/none.zip"], 2, "gs://vault/none.zip: expected an object, found none");
+    shop.server.requester_pays();
+    said(&["pack", SOURCE, ARCHIVE], 2, "expected a project that pays for the requests, found none");
+    assert_eq!(shop.server.names("vault"), [""; 0]);
+    shop.run(&["pack", SOURCE, ARCHIVE, "--billing-project", "payer"]).ok();
+}
+
+#[test]
+fn viewer_of_the_source_and_creator_of_the_archive_are_rights_enough() {
+    let shop = Shop::open();
+    let right = |permission: &'static str, prefix: &str| Right { permission, prefix: prefix.to_owned() };
+    let viewer = [right("storage.objects.get", "nightly/"), right("storage.objects.list", "nightly/")];
+    shop.server.allow_only(viewer.to_vec());
+    let denied = shop.run(&["pack", SOURCE, ARCHIVE]);
+    assert!(denied.code == 6 && denied.err.contains("storage.objects.create"), "{}", denied.err);
+    shop.server.allow_only([&viewer[..], &[right("storage.objects.create", "sets/")]].concat());
+    shop.run(&["pack", SOURCE, ARCHIVE]).ok();
+    assert!(shop.stored().unwrap() == shop.local_pack());
+    assert_eq!(shop.run(&["pack", SOURCE, ARCHIVE]).code, 5);
+}
