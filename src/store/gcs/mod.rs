@@ -241,7 +241,8 @@ impl Store for GcsStore {
 
     fn create<'a>(&'a self, name: &'a str, making: Making) -> BoxFuture<'a, Result<Box<dyn ObjectWriter>, StoreError>> {
         Box::pin(async move {
-            if making.expected_len > self.cloud.options().parts_above_bytes {
+            let options = self.cloud.options();
+            if making.expected_len > options.parts_above_bytes.max(options.part_bytes as u64) {
                 let writer = parts::PartsWriter::begin(self.clone(), name.to_owned(), making.overwrite).await?;
                 return Ok(Box::new(writer) as Box<dyn ObjectWriter>);
             }
