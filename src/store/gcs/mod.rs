@@ -20,6 +20,7 @@ use serde::Deserialize;
 pub use cloud::{Cloud, CloudOptions};
 
 use super::{Making, ObjectInfo, ObjectWriter, Store, StoreError};
+use crate::buffers::Buffer;
 use cloud::{Answer, Resource, USER_AGENT, crate_error, segment};
 use patience::{Failed, Patience};
 
@@ -217,7 +218,7 @@ impl Store for GcsStore {
             let mut read_again = false;
             loop {
                 let mut patience = Patience::new(&self.cloud, format!("read of {shown}"));
-                let mut out = Vec::with_capacity(len);
+                let mut out = Buffer::with_room(len);
                 while out.len() < len {
                     let before = out.len();
                     let tried = self.read_some(object, offset + before as u64, (len - before) as u64, &mut out).await;
@@ -231,7 +232,7 @@ impl Store for GcsStore {
                 // Only of a whole object the service's own checksum can be asked.
                 let found = crc32c::crc32c(&out);
                 match object.crc32c.filter(|expected| len as u64 == object.len && *expected != found) {
-                    None => return Ok(out.into()),
+                    None => return Ok(out.freeze()),
                     Some(expected) if read_again => return Err(StoreError::Corrupt { name: shown, expected, found }),
                     Some(_) => read_again = true,
                 }
