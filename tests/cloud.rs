@@ -512,3 +512,25 @@ fn a_pack_that_is_killed_at_any_moment_goes_on_with_what_is_there() {
     }
     assert!(killed >= 10, "{killed} of 20 were killed while they ran");
 }
+
+#[test]
+fn a_pack_waits_for_exports_that_are_still_written_and_says_for_which() {
+    let shop = Shop::open();
+    let mark = shop.server.names("shop").into_iter().find(|name| name.ends_with(".overall_export_metadata")).unwrap();
+    let bytes = shop.server.get("shop", &mark).unwrap().bytes();
+    shop.server.remove("shop", &mark);
+    let over = shop.run(&["pack", SOURCE, ARCHIVE, "--wait", "2s", "--json"]);
+    assert!(over.code == 3 && over.out.contains("\"event\":\"waiting\""), "{} {}", over.code, over.out);
+    assert_eq!(shop.server.names("vault"), [""; 0]);
+
+    shop.server.forget();
+    let mut command = shop.command(&["pack", SOURCE, ARCHIVE, "--wait", "1m"]);
+    let child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let pages = shop.server.names("shop").len().div_ceil(3);
+    while shop.server.count(Call::List) <= pages {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    shop.server.put("shop", &mark, bytes);
+    Ran::new(child.wait_with_output().unwrap()).ok();
+    assert!(shop.stored().unwrap() == shop.local_pack());
+}

@@ -1,6 +1,6 @@
 //! The test server held against Google's own Python client: whatever that client expects of the service, the server must do.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may fail loudly")]
 
 mod gcs_server;
 

@@ -9,13 +9,14 @@ mod parts;
 mod patience;
 mod upload;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use google_cloud_storage::model_ext::ReadRange;
 use reqwest::Method;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 pub use cloud::{Cloud, CloudOptions};
 
@@ -34,6 +35,17 @@ pub struct GcsStore {
     bucket: String,
     /// Empty, or ending in `/`.
     prefix: String,
+}
+
+/// What is said of a new object besides its bytes.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Described<'a> {
+    content_type: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    storage_class: Option<&'a str>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    metadata: &'a BTreeMap<String, String>,
 }
 
 #[derive(Deserialize, Default)]

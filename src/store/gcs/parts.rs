@@ -14,7 +14,7 @@ use sha2::Digest as _;
 use tokio::task::JoinSet;
 
 use super::upload::{confirm, content_type, write_single};
-use super::{Failed, GcsStore, Patience, Resource};
+use super::{Described, Failed, GcsStore, Patience, Resource};
 use crate::model::Sha256;
 use crate::store::{About, ObjectInfo, ObjectWriter, Store as _, StoreError};
 
@@ -179,13 +179,8 @@ impl PartsWriter {
                 None => json!({"name": self.store.full(&part.name)}),
             })
             .collect();
-        let mut destination = json!({"contentType": content_type(&whole.name)});
-        if !about.attributes.is_empty() {
-            destination["metadata"] = json!(about.attributes);
-        }
-        if let Some(class) = options.storage_class.as_ref().filter(|_| !is_part) {
-            destination["storageClass"] = class.clone().into();
-        }
+        let storage_class = options.storage_class.as_deref().filter(|_| !is_part);
+        let destination = Described { content_type: content_type(&whole.name), storage_class, metadata: &about.attributes };
         let body = json!({"sourceObjects": sources, "destination": destination}).to_string();
         let mut patience = Patience::new(&self.store.cloud, format!("joining of {} objects to {shown}", sources.len()));
         loop {

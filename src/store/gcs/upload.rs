@@ -2,12 +2,14 @@
 //!
 //! Whatever is not confirmed stays in memory, so that a broken connection loses nothing. Nothing stands under the name before the last piece.
 
+use std::collections::BTreeMap;
+
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use reqwest::Method;
 use serde_json::json;
 
-use super::{Answer, Failed, GcsStore, Patience, Resource, USER_AGENT, crate_error};
+use super::{Answer, Described, Failed, GcsStore, Patience, Resource, USER_AGENT, crate_error};
 use crate::store::{About, ObjectWriter, StoreError};
 
 /// What is sent in one request of a session: a multiple of the 256 KiB that the service asks for.
@@ -41,6 +43,8 @@ impl std::fmt::Debug for Address {
 
 /// What one request of a session came to.
 enum Step {
+    /// There is a session, with nothing in it.
+    Begun,
     /// The service has that many bytes.
     Kept(u64),
     /// The object is there.
@@ -80,6 +84,7 @@ impl Upload {
         loop {
             match self.step(last, ask).await {
                 Ok(Step::Finished(resource)) => return Ok(Some(*resource)),
+                Ok(Step::Begun) => {}
                 Ok(Step::Kept(kept)) => {
                     let Some(new) = kept.checked_sub(self.kept).filter(|new| *new <= self.waiting.len() as u64) else {
                         return Err(StoreError::Rejected {
@@ -162,21 +167,17 @@ impl Upload {
         let mut query = vec![("uploadType", "resumable"), ("name", full.as_str())];
         query.extend((!self.overwrite).then_some(("ifGenerationMatch", "0")));
         query.extend(options.kms_key.as_deref().map(|key| ("kmsKeyName", key)));
-        let mut told = json!({"contentType": content_type(&self.name)});
-        if let Some(class) = &options.storage_class {
-            told["storageClass"] = class.clone().into();
-        }
+        let storage_class = options.storage_class.as_deref();
+        let told = Described { content_type: content_type(&self.name), storage_class, metadata: &BTreeMap::new() };
+        let told = json!(told).to_string();
         let address = self.store.cloud.upload_address(&self.store.bucket, &query);
-        let answer = self
-            .store
-            .cloud
-            .call(Method::POST, &address, |request| request.header("content-type", "application/json").body(told.to_string()));
+        let answer = self.store.cloud.call(Method::POST, &address, |request| request.header("content-type", "application/json").body(told));
         let answer = answer.await?;
         let location = answer.headers.get(http::header::LOCATION).and_then(|location| location.to_str().ok());
         match (answer.status, location) {
             (200 | 201, Some(location)) => {
                 self.session = Some(Address(location.to_owned()));
-                Ok(Step::Kept(0)).map(|step| if self.kept == 0 { step } else { Step::Gone })
+                Ok(Step::Begun)
             }
             (200 | 201, None) => Err(Failed::passing("an upload session without an address")),
             (412, _) => Ok(Step::Taken),
@@ -325,13 +326,21 @@ impl ObjectWriter for Upload {
 }
 
 /// Holds what is stored against what was sent; an object that differs is taken away again.
-pub(super) async fn confirm(store: &GcsStore, name: &str, resource: &Resource, len: u64, crc32c: u32) -> Result<(), StoreError> {
-    let found = resource.crc32c().unwrap_or_default();
-    if resource.len() == Some(len) && found == crc32c {
+pub(super) async fn confirm(store: &GcsStore, name: &str, told: &Resource, len: u64, crc32c: u32) -> Result<(), StoreError> {
+    let is_ours = |resource: &Resource| resource.len() == Some(len) && resource.crc32c() == Some(crc32c);
+    if is_ours(told) {
         return Ok(());
     }
-    store.delete(name, resource.generation()).await?;
-    Err(StoreError::Corrupt { name: store.shown(name), expected: crc32c, found })
+    // Before it is taken away, the object itself is asked: what answers an upload may be short of words.
+    let there = store.resource(name).await?;
+    if is_ours(&there) {
+        return Ok(());
+    }
+    // Whatever another one has put there meanwhile is not ours to take.
+    if told.generation().is_none_or(|generation| there.generation() == Some(generation)) {
+        store.delete(name, there.generation()).await?;
+    }
+    Err(StoreError::Corrupt { name: store.shown(name), expected: crc32c, found: there.crc32c().unwrap_or_default() })
 }
 
 impl Drop for Upload {
