@@ -187,7 +187,12 @@ impl Container {
         archive::check_descriptor(entry, &descriptor, self.profile).map_err(|violation| self.broken(violation))?;
 
         let data = self.range(local.data_offset, data_end);
-        let fault = |fault: String| ArchiveError::Data { entry: entry.name.clone(), fault };
+        let failed = |error: io::Error| match error.downcast::<StoreError>() {
+            Ok(error) => ArchiveError::Store(error),
+            Err(error) => {
+                ArchiveError::Data { entry: entry.name.clone(), fault: format!("expected a sound deflate stream, found {error}") }
+            }
+        };
         let mut crc32 = crc32fast::Hasher::new();
         let mut len = 0;
         let mut take = |bytes: &[u8]| {
@@ -195,19 +200,22 @@ impl Container {
             sink(bytes);
         };
         match entry.method {
-            Method::Store => copy(pin!(data), entry.len, &mut len, &mut take).await.map_err(fault)?,
+            Method::Store => copy(pin!(data), entry.len, &mut len, &mut take).await.map_err(failed)?,
             Method::Deflate => {
                 let mut inflating = pin!(DeflateDecoder::new(Box::pin(data)));
-                copy(inflating.as_mut(), entry.len, &mut len, &mut take).await.map_err(fault)?;
+                copy(inflating.as_mut(), entry.len, &mut len, &mut take).await.map_err(failed)?;
                 let mut rest = [0; 1];
-                let behind = inflating.get_mut().get_mut().read(&mut rest).await.map_err(|error| fault(error.to_string()))?;
+                let behind = inflating.get_mut().get_mut().read(&mut rest).await.map_err(failed)?;
                 if behind > 0 {
-                    return Err(fault(format!("expected a deflate stream of {} bytes, found a shorter one", entry.compressed_len)));
+                    return Err(ArchiveError::data(&entry.name, DataError::EndsEarly { compressed_len: entry.compressed_len }));
                 }
             }
         }
         let found = crc32.finalize();
-        if len != entry.len {
+        if len > entry.len {
+            return Err(ArchiveError::data(&entry.name, DataError::TooLong { expected: entry.len }));
+        }
+        if len < entry.len {
             return Err(ArchiveError::data(&entry.name, DataError::TooShort { expected: entry.len, found: len }));
         }
         if found != entry.crc32 {
@@ -217,20 +225,18 @@ impl Container {
     }
 }
 
-/// Hands on all bytes of a stream, but no more than `claimed`.
-async fn copy(mut from: impl AsyncRead + Unpin, claimed: u64, len: &mut u64, take: &mut (dyn FnMut(&[u8]) + Send)) -> Result<(), String> {
+/// Hands on all bytes of a stream, and stops as soon as there are more than `claimed`.
+async fn copy(mut from: impl AsyncRead + Unpin, claimed: u64, len: &mut u64, take: &mut (dyn FnMut(&[u8]) + Send)) -> io::Result<()> {
     let mut buffer = vec![0; 64 << 10];
-    loop {
-        let got = from.read(&mut buffer).await.map_err(|error| format!("expected a sound deflate stream, found {error}"))?;
-        *len += got as u64;
-        if *len > claimed {
-            return Err(DataError::TooLong { expected: claimed }.to_string());
-        }
+    while *len <= claimed {
+        let got = from.read(&mut buffer).await?;
         if got == 0 {
-            return Ok(());
+            break;
         }
+        *len += got as u64;
         take(buffer.get(..got).unwrap_or_default());
     }
+    Ok(())
 }
 
 impl ArchiveFile {

@@ -1,6 +1,7 @@
 //! `kindpack restore PLAN`, and `kindpack restore ARCHIVE --target TARGET` in one go.
 
 use std::fs;
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -106,8 +107,16 @@ pub fn journal_of(plan: &Path) -> PathBuf {
 /// The plan that the argument is, or `None` where it is an archive.
 fn read_plan(args: &RestoreArgs) -> Result<Option<Plan>, Failure> {
     let path = local(WHAT, &args.plan_or_archive)?;
-    if args.plan_or_archive.is_folder_name() || !looks_like_plan(path)? {
+    if args.plan_or_archive.is_folder_name() {
         return Ok(None);
+    }
+    match Kind::of(path)? {
+        Kind::Plan => {}
+        Kind::Unknown if args.choices.target.is_none() => {
+            let why = format!("{}: expected a plan (JSON) or an archive (zip), found neither", path.display());
+            return Err(Failure::usage(WHAT, why));
+        }
+        Kind::Archive | Kind::Unknown => return Ok(None),
     }
     if args.choices.any() {
         let why = format!("{}: expected the plan alone, found choices beside it that only a new plan can take", path.display());
@@ -129,20 +138,28 @@ pub fn load_plan(what: &str, path: &Path) -> Result<Plan, Failure> {
     Plan::parse(&text).map_err(|error| Failure::plan(what, &error))
 }
 
-/// A plan is JSON, an archive begins with the signature of a zip's header. A file that is neither is taken for what its name says.
-fn looks_like_plan(path: &Path) -> Result<bool, Failure> {
-    use std::io::Read as _;
-    let mut begin = [0; 64];
-    let read = fs::File::open(path).and_then(|mut file| file.read(&mut begin)).map_err(|error| match error.kind() {
-        std::io::ErrorKind::IsADirectory => {
-            Failure::usage(WHAT, format!("{}: expected a plan or an archive, found a folder", path.display()))
-                .hint(format!("{}/ means the newest archive in that folder", path.display()))
-        }
-        _ => Failure::io(WHAT, path.display(), &error),
-    })?;
-    let begin = begin.get(..read).unwrap_or_default();
-    Ok(begin.trim_ascii_start().starts_with(b"{")
-        || (!begin.starts_with(b"PK") && path.extension().is_some_and(|extension| extension == "json")))
+/// What an argument is, by its first bytes.
+enum Kind {
+    Plan,
+    Archive,
+    Unknown,
+}
+
+impl Kind {
+    fn of(path: &Path) -> Result<Self, Failure> {
+        let mut begin = Vec::new();
+        let read = fs::File::open(path).and_then(|file| file.take(64).read_to_end(&mut begin));
+        read.map_err(|error| match error.kind() {
+            ErrorKind::IsADirectory => Failure::usage(WHAT, format!("{}: expected a plan or an archive, found a folder", path.display()))
+                .hint(format!("{}/ means the newest archive in that folder", path.display())),
+            _ => Failure::io(WHAT, path.display(), &error),
+        })?;
+        Ok(match begin.trim_ascii_start() {
+            [b'{', ..] => Kind::Plan,
+            [b'P', b'K', ..] => Kind::Archive,
+            _ => Kind::Unknown,
+        })
+    }
 }
 
 /// The archive of a plan, from where the plan says that it is.
