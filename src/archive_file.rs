@@ -26,6 +26,12 @@ const MANIFEST_MAX_BYTES: u64 = 1 << 30;
 /// What a piece in flight may weigh: inflated, deflated, and what is made of it.
 const PIECE_FOOTPRINT_BYTES: u64 = 4 * PIECE_LEN_BYTES as u64;
 
+/// What a piece can deflate to at the most.
+const DEFLATED_PIECE_MAX_BYTES: usize = PIECE_LEN_BYTES + (PIECE_LEN_BYTES >> 8);
+
+/// A local header with the longest name and all extra fields that kindpack writes.
+const HEADER_MAX_BYTES: u64 = 30 + 65_535 + 64;
+
 /// Why an archive cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
@@ -41,7 +47,7 @@ pub enum ArchiveError {
         violation: Violation,
     },
     /// There is no manifest where it must be.
-    #[error("{archive}: expected manifest.json as the last entry, found {found}")]
+    #[error("{archive}: expected manifest.json, stored, as the last entry, found {found}")]
     NoManifest {
         /// The archive.
         archive: String,
@@ -248,9 +254,12 @@ impl ArchiveFile {
         let container = Container::open(store, object, title, Profile::Sealed).await?;
         let archive = || container.title.clone();
         let last = match container.entries.last() {
-            Some(last) if last.name == MANIFEST_NAME && last.len <= MANIFEST_MAX_BYTES => last,
+            Some(last) if last.name == MANIFEST_NAME && last.method == Method::Store && last.len <= MANIFEST_MAX_BYTES => last,
             Some(last) => {
-                return Err(ArchiveError::NoManifest { archive: archive(), found: format!("{:?} of {} bytes", last.name, last.len) });
+                return Err(ArchiveError::NoManifest {
+                    archive: archive(),
+                    found: format!("{:?}, {:?} of {} bytes", last.name, last.method, last.len),
+                });
             }
             None => return Err(ArchiveError::NoManifest { archive: archive(), found: "no entry at all".to_owned() }),
         };
@@ -293,6 +302,13 @@ impl ArchiveFile {
                 Method::Store => item.bytes,
                 Method::Deflate => item.pieces.iter().map(|len| u64::from(*len)).sum::<u64>() + STREAM_END.len() as u64,
             };
+            // What is read at once is bounded by what a piece can deflate to, whatever the manifest says.
+            if let Some(long) = item.pieces.iter().find(|len| **len as usize > DEFLATED_PIECE_MAX_BYTES) {
+                return bad(format!("pieces of {:?} of at most {DEFLATED_PIECE_MAX_BYTES} bytes", item.name), long.to_string());
+            }
+            if entry.sealed_data_offset() - entry.header_offset > HEADER_MAX_BYTES {
+                return bad(format!("data of {:?} behind its header", item.name), format!("them at {}", entry.sealed_data_offset()));
+            }
             if item.bytes != entry.len || compressed != entry.compressed_len || pieces != item.pieces.len() as u64 {
                 let found = format!("{} bytes in {} pieces of {compressed}", item.bytes, item.pieces.len());
                 return bad(format!("{:?} of {} bytes, deflated to {}", item.name, entry.len, entry.compressed_len), found);
@@ -375,18 +391,13 @@ impl ArchiveFile {
         let jobs = pieces.skip(skip).map(move |piece| {
             let (archive, workers, work) = (self.clone(), workers.clone(), work.clone());
             let name = items.get(piece.entry).map(|item| item.name.clone()).unwrap_or_default();
-            tokio::spawn(async move { (piece, archive.read_piece(piece, name, &workers, work).await) })
+            let task = tokio::spawn(async move { archive.read_piece(piece, name, &workers, work).await });
+            async move { (piece, task.await.unwrap_or_else(|lost| Err(ArchiveError::Worker(WorkerLost(lost))))) }
         });
         let mut packed = Packed::default();
-        stream::iter(jobs).buffered(workers.window(PIECE_FOOTPRINT_BYTES)).filter_map(move |done| {
-            // Only a panic ends the task without an answer, and work that panics is told by the workers.
-            let answer = done.ok().map(|(piece, read)| {
-                let joined = read.and_then(|(done, crc32c)| {
-                    items.get(piece.entry).map_or(Ok(()), |item| packed.join(item, piece, crc32c)).map(|()| done)
-                });
-                (piece, joined)
-            });
-            std::future::ready(answer)
+        stream::iter(jobs).buffered(workers.window(PIECE_FOOTPRINT_BYTES)).map(move |(piece, read)| {
+            let mut join = |crc32c| items.get(piece.entry).map_or(Ok(()), |item| packed.join(item, piece, crc32c));
+            (piece, read.and_then(|(done, crc32c)| join(crc32c).map(|()| done)))
         })
     }
 
@@ -495,9 +506,15 @@ pub async fn digest_of(store: &dyn Store, object: &ObjectInfo) -> Result<crate::
     });
     let mut reads = stream::iter(reads).buffered(2);
     while let Some(bytes) = reads.try_next().await? {
-        sha256.update(&bytes);
-        // Hashing holds the thread for some milliseconds; others are to have their turn.
-        tokio::task::yield_now().await;
+        let hashed = Workers::aside(move || {
+            sha256.update(&bytes);
+            sha256
+        });
+        sha256 = hashed.await.map_err(|lost| StoreError::Io {
+            name: object.name.clone(),
+            deed: "cannot hash it",
+            source: io::Error::other(lost),
+        })?;
     }
     Ok(crate::model::Sha256(sha256.finalize().into()))
 }

@@ -98,8 +98,10 @@ pub enum PackError {
     /// Something of the set is missing, unfinished or damaged. All of it is told.
     #[error("the set is not whole")]
     NotWhole {
-        /// All faults.
+        /// All faults of single exports.
         faults: Vec<ExportFault>,
+        /// Pairs that were exported twice.
+        duplicates: Vec<ExportFault>,
         /// Expected selectors that nothing answers.
         missing: Vec<Selector>,
     },
@@ -159,7 +161,7 @@ impl PackError {
     }
 }
 
-/// What may be packed: the exports, where each of their objects is, and what was left out.
+/// What may be packed: the exports, where each object is, and the pairs of exports that do not declare them.
 struct Chosen {
     exports: Vec<Export>,
     objects: BTreeMap<String, ObjectInfo>,
@@ -189,8 +191,12 @@ pub async fn pack(
         Ok(_) | Err(StoreError::NotFound { .. }) => None,
         Err(error) => return Err(PackError::Dest(error)),
     };
-    if there.is_some() && dest.stat(&sidecar).await.is_ok() {
-        return Err(PackError::Taken(name));
+    if there.is_some() {
+        match dest.stat(&sidecar).await {
+            Err(StoreError::NotFound { .. }) => {}
+            Ok(_) => return Err(PackError::Taken(name)),
+            Err(error) => return Err(PackError::Dest(error)),
+        }
     }
     let bytes: u64 = chosen.exports.iter().flat_map(Export::objects).map(|object| object.len).sum();
     let objects = chosen.exports.iter().map(|export| export.objects().len() as u64).sum();
@@ -211,10 +217,8 @@ pub async fn pack(
         Some(there) if digest_of(dest, &there).await.map_err(PackError::Dest)? == sha256 => true,
         Some(_) => return Err(PackError::Taken(name)),
         None => {
-            if options.overwrite {
-                // Between the two acts there must never be a sidecar that lies.
-                dest.remove(&sidecar).await.map_err(PackError::Dest)?;
-            }
+            // Between the two acts there must never be a sidecar that lies, not even one of an archive that was taken away.
+            dest.remove(&sidecar).await.map_err(PackError::Dest)?;
             writer.publish(options.overwrite).await.map_err(|error| match error {
                 StoreError::Exists { .. } => PackError::Taken(name.clone()),
                 error => PackError::Dest(error),
@@ -280,7 +284,7 @@ async fn choose(
         let foreign = discovery.foreign.len() as u64;
         let verdict = gate::judge(discovery, &options.wanted, &known)?;
         let waiting = verdict.waiting_for();
-        if waiting.is_empty() || !verdict.may_ripen() || Instant::now() >= deadline {
+        if !verdict.may_ripen() || Instant::now() >= deadline {
             let (chosen, superseded) = verdict.into_exports()?;
             observer.event(Event::Set { exports, chosen: chosen.len() as u64, foreign, superseded });
             return Ok(Chosen { exports: chosen, objects, pairs: known });

@@ -167,8 +167,8 @@ struct Entry {
     held_bytes: u64,
     /// Whether its local header is written.
     begun: bool,
-    /// The checksum that its header promises, where its bytes are read a second time.
-    promised: Option<u32>,
+    /// What the first of two passes told.
+    looked: Option<Inspected>,
 }
 
 /// The archive that is being written.
@@ -249,6 +249,11 @@ impl Sealing {
 
     /// Writes what is held of an entry that is known to be large, or already begun.
     async fn flush_large(&mut self, source: &Source, entry: &mut Entry) -> Result<(), PackError> {
+        if self.broken.load(Ordering::Relaxed) {
+            // Nothing is written any more; the container may be left in the middle of an entry.
+            entry.held.clear();
+            return Ok(());
+        }
         if !entry.begun && entry.held_bytes > HELD_MAX_BYTES {
             let header = self.sealer.begin_streamed(source.head(), source.len())?;
             self.out.write(header.into()).await?;
@@ -271,38 +276,39 @@ impl Sealing {
 
     /// After the last piece of a pass: the entry's end, or between two passes its header.
     async fn end_pass(&mut self, source: &Source, pass: Pass, entry: &mut Entry) -> Result<Option<Looked>, PackError> {
-        let inspected = std::mem::take(&mut entry.inspection).finish();
-        let broken = self.broken.load(Ordering::Relaxed);
+        let mut inspected = std::mem::take(&mut entry.inspection).finish();
         if inspected.fault.is_some() {
             self.broken.store(true, Ordering::Relaxed);
         }
-        if !broken {
-            match pass {
-                Pass::Look => {
+        let whole = !self.broken.load(Ordering::Relaxed);
+        match pass {
+            Pass::Look => {
+                if whole {
                     let header = self.sealer.begin_known(source.head(), inspected.crc32, inspected.len, inspected.len)?;
                     self.out.write(header.into()).await?;
                     entry.begun = true;
-                    entry.promised = Some(inspected.crc32);
-                    return Ok(None);
                 }
-                Pass::Copy if entry.promised != Some(inspected.crc32) => {
-                    return Err(PackError::SourceChanged(StoreError::Changed { name: source.name.clone() }));
-                }
-                Pass::Copy | Pass::Seal => {
-                    if source.method == Method::Deflate {
-                        entry.hold(Kept::new(Bytes::from_static(&STREAM_END)));
-                    }
-                    if !entry.begun {
-                        let header = self.sealer.begin_known(source.head(), inspected.crc32, inspected.len, entry.held_bytes)?;
-                        self.out.write(header.into()).await?;
-                    }
-                    self.write_held(entry).await?;
-                    let descriptor = self.sealer.end(inspected.crc32, inspected.len)?;
-                    self.out.write(descriptor.into()).await?;
-                }
+                entry.looked = Some(inspected);
+                return Ok(None);
             }
-        } else if pass == Pass::Look {
-            return Ok(None);
+            // What was looked at is what counts; the second reading must have been of the same bytes.
+            Pass::Copy => match entry.looked.take() {
+                Some(looked) if looked.sha256 == inspected.sha256 => inspected = looked,
+                _ => return Err(PackError::SourceChanged(StoreError::Changed { name: source.name.clone() })),
+            },
+            Pass::Seal => {}
+        }
+        if whole {
+            if source.method == Method::Deflate {
+                entry.hold(Kept::new(Bytes::from_static(&STREAM_END)));
+            }
+            if !entry.begun {
+                let header = self.sealer.begin_known(source.head(), inspected.crc32, inspected.len, entry.held_bytes)?;
+                self.out.write(header.into()).await?;
+            }
+            self.write_held(entry).await?;
+            let descriptor = self.sealer.end(inspected.crc32, inspected.len)?;
+            self.out.write(descriptor.into()).await?;
         }
         let packed_crc32c = (source.method == Method::Deflate).then_some(Crc32c(entry.packed_crc32c));
         Ok(Some(Looked {

@@ -18,7 +18,12 @@ pub(super) fn is_metadata(name: &str) -> bool {
 /// Every export that has its finish mark.
 pub(super) fn discover(view: &mut View<'_>) -> Vec<Export> {
     let marks = view.unclaimed(|name| name.ends_with(OVERALL));
-    let mut exports: Vec<(&str, Export)> = marks.iter().map(|mark| (folder(mark), read_export(view, mark))).collect();
+    let mut exports: Vec<(&str, Export)> = Vec::new();
+    for mark in &marks {
+        // Two exports in one folder are told apart by their finish marks.
+        let alone = marks.iter().filter(|other| folder(other) == folder(mark)).count() == 1;
+        exports.push((folder(mark), read_export(view, mark, if alone { title(folder(mark)) } else { mark })));
+    }
 
     // What lies below an export's folder and is listed nowhere belongs to the nearest export around it.
     let folders: BTreeMap<&str, usize> = exports.iter().enumerate().map(|(index, (folder, _))| (*folder, index)).collect();
@@ -75,9 +80,9 @@ fn is_output(name: &str) -> bool {
     output_number(base(name)).is_some()
 }
 
-fn read_export(view: &mut View<'_>, mark: &str) -> Export {
+fn read_export(view: &mut View<'_>, mark: &str, title: &str) -> Export {
     let around = folder(mark);
-    let mut export = Export::new(title(around), ExportFormat::ManagedExport);
+    let mut export = Export::new(title, ExportFormat::ManagedExport);
     export.mark = view.claim(mark);
     let overall = view.bytes(mark).and_then(|bytes| {
         OverallMetadata::parse(bytes).map_err(|error| Fault::damaged(mark, "the metadata of an export", error.to_string()))
@@ -153,7 +158,9 @@ fn read_outputs(view: &mut View<'_>, name: &str, metadata: &ExportMetadata, poin
                 continue;
             }
             let output = below(folder(name), file);
+            let elsewhere = view.is_claimed(&output) && !group.outputs.iter().any(|known| known.name == output);
             match view.claim(&output) {
+                Some(_) if elsewhere => faults.push(Fault::damaged(&output, "an output that one export lists", "one that two list")),
                 None => faults.push(Fault::incomplete(&output, "an output that the metadata lists", "no such object")),
                 Some(listed) if group.outputs.contains(&listed) => {
                     faults.push(Fault::damaged(name, "each output listed once", format!("{file:?} listed twice")))

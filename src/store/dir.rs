@@ -13,6 +13,7 @@ use futures_util::future::BoxFuture;
 use tempfile::TempPath;
 
 use crate::buffers::Buffer;
+use crate::model::bounded;
 
 use super::{ObjectInfo, ObjectWriter, Store, StoreError};
 
@@ -105,7 +106,7 @@ impl Store for DirStore {
             let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
             fs::create_dir_all(&folder).map_err(failed(&folder, "cannot make the folder"))?;
             let base = path.file_name().unwrap_or_default().to_string_lossy();
-            let partial = folder.join(format!(".{base}.partial"));
+            let partial = folder.join(format!(".{}.partial", bounded(base.into_owned())));
             let file =
                 OpenOptions::new().create(true).truncate(false).write(true).open(&partial).map_err(failed(&partial, "cannot create it"))?;
             match file.try_lock() {

@@ -10,7 +10,7 @@ use tokio::process::Command;
 use super::pack::shell;
 use crate::cli::failure::{Code, Failure};
 use crate::cli::{Context, Ended};
-use kindpack::emulator::{self, EmulatorError};
+use kindpack::emulator;
 
 const WHAT: &str = "cannot show the demo";
 
@@ -115,7 +115,7 @@ impl Demo<'_> {
                 running.stop().await;
                 Ok(true)
             }
-            Err(error @ (EmulatorError::Missing { .. } | EmulatorError::NoStart { .. })) => {
+            Err(error) => {
                 say(&format!("\n6. Left out: a restore into Google's Datastore emulator. {error}."));
                 Ok(false)
             }

@@ -42,11 +42,15 @@ pub async fn run(context: &Context, args: RestoreArgs) -> Ended {
             (plan, archive, args.journal.clone().unwrap_or_else(|| journal_of(&kept)), true)
         }
     };
+    if args.check == CheckArg::All && matches!(plan.target, TargetSpec::Dir(_) | TargetSpec::Ndjson(_)) {
+        let why = format!("--check all: expected a target that can be asked for its entities, found {}", plan.target);
+        return Err(Failure::usage(WHAT, why).hint("--check counts counts what was written"));
+    }
     let reference = reference(WHAT, &archive).await?;
     let mut target = target_of(&plan.target)?;
     let mut journal = if args.dry_run {
         target = Arc::new(DryRun(target));
-        JournalFile::in_memory()
+        JournalFile::in_memory(JournalFile::look(&journal_path).map_err(|error| Failure::journal(WHAT, &error))?)
     } else {
         JournalFile::open(&journal_path).map_err(|error| Failure::journal(WHAT, &error))?
     };
@@ -182,7 +186,16 @@ async fn one_go(context: &Context, args: &RestoreArgs) -> Result<(Plan, Arc<Arch
     let plan = make(WHAT, &archive, &choices).await?;
     show(context, &plan);
     let folder = state_folder()?;
-    let kept = folder.join(format!("{}.json", key_of(&plan)));
+    let key = key_of(&plan);
+    let kept = folder.join(format!("{key}.json"));
+    // A plan that is kept already goes on as it is: its journal names it, wherever the archive lies now and whichever version made it.
+    if let Some(plan) = load_plan(WHAT, &kept).ok().filter(|plan| key_of(plan) == key) {
+        context.ui.remark(format!("plan and journal are kept as {}", shell(&kept.display().to_string())));
+        context
+            .ui
+            .json_event(&json!({"event": "kept", "plan": kept.display().to_string(), "journal": journal_of(&kept).display().to_string()}));
+        return Ok((plan, archive, kept));
+    }
     if !args.dry_run {
         let name = kept.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let written = write_whole(&DirStore::new(&folder), &name, plan.to_json().into_bytes().into(), true).await;
@@ -203,10 +216,11 @@ fn state_folder() -> Result<PathBuf, Failure> {
     Ok(absolute(&state.join("kindpack")))
 }
 
-/// A name for archive, target and choices together: all that the plan says besides where the archive lies.
+/// A name for archive, target and choices together: all that the plan says besides where the archive lies and who made the plan.
 fn key_of(plan: &Plan) -> String {
     let mut plan = plan.clone();
     plan.archive.location.clear();
+    plan.tool.clear();
     plan.seal = Sha256([0; 32]);
     let digest = Sha256(sha2::Sha256::digest(plan.to_json()).into()).to_string();
     digest.chars().take(32).collect()
