@@ -240,14 +240,7 @@ pub async fn pack(
 
 /// Seals objects, `SHA256SUMS` and the manifest, in this order.
 async fn seal_set(sealing: &mut Sealing, chosen: &Chosen, observer: &dyn Observer) -> Result<Manifest, PackError> {
-    let mut sources = Vec::new();
-    for export in &chosen.exports {
-        let modified = export.finished.or(export.started);
-        for object in export.objects() {
-            let Some(info) = chosen.objects.get(object.name) else { continue };
-            sources.push(Source::object(info.clone(), format!("exports/{}", object.name), object.role, modified, sealing.options().method));
-        }
-    }
+    let sources = sources_of(&chosen.exports, &chosen.objects, sealing.options().method);
     let looked = sealing.entries(sources, observer).await?;
     let mut manifest = assemble(&chosen.exports, looked, sealing.options())?;
     let modified = manifest.backup.finished;
@@ -259,6 +252,37 @@ async fn seal_set(sealing: &mut Sealing, chosen: &Chosen, observer: &dyn Observe
     let document = Bytes::from(manifest.to_json());
     sealing.entries(vec![Source::memory(document, crate::model::MANIFEST_NAME, EntryRole::Sums, modified)], observer).await?;
     Ok(manifest)
+}
+
+/// The objects of exports as entries to be, in order.
+fn sources_of(exports: &[Export], objects: &BTreeMap<String, ObjectInfo>, method: Method) -> Vec<Source> {
+    let of_export = |export: &Export| {
+        let modified = export.finished.or(export.started);
+        let source = |object: set::ExportObject<'_>| {
+            let info = objects.get(object.name)?.clone();
+            Some(Source::object(info, format!("exports/{}", object.name), object.role, modified, method))
+        };
+        export.objects().into_iter().filter_map(source).collect::<Vec<_>>()
+    };
+    exports.iter().flat_map(of_export).collect()
+}
+
+/// What else is wrong with a set that is not whole: the faults in the data of those exports of which nothing is wrong so far.
+async fn more_faults(
+    exports: Vec<Export>,
+    source: &Arc<dyn Store>,
+    objects: &BTreeMap<String, ObjectInfo>,
+    workers: &Workers,
+    observer: &dyn Observer,
+) -> Result<Vec<ExportFault>, PackError> {
+    let exports: Vec<Export> = exports.into_iter().filter(|export| export.faults.is_empty()).collect();
+    let mut looking = Sealing::looking(source.clone(), workers.clone());
+    let looked = looking.entries(sources_of(&exports, objects, Method::Deflate), observer).await?;
+    match assemble(&exports, looked, looking.options()) {
+        Err(PackError::NotWhole { faults, .. }) => Ok(faults),
+        // Whatever else there is to say comes when the set is whole.
+        _ => Ok(Vec::new()),
+    }
 }
 
 /// Looks at SOURCE until the gate opens, or the time is over, or no time can help.
@@ -282,9 +306,13 @@ async fn choose(
         }
         let exports = discovery.exports.len() as u64;
         let foreign = discovery.foreign.len() as u64;
-        let verdict = gate::judge(discovery, &options.wanted, &known)?;
+        let mut verdict = gate::judge(discovery, &options.wanted, &known)?;
         let waiting = verdict.waiting_for();
         if !verdict.may_ripen() || Instant::now() >= deadline {
+            if !verdict.faults.is_empty() || !verdict.missing.is_empty() || !verdict.duplicates.is_empty() {
+                let whole = std::mem::take(&mut verdict.exports);
+                verdict.faults.extend(more_faults(whole, source, &objects, workers, observer).await?);
+            }
             let (chosen, superseded) = verdict.into_exports()?;
             observer.event(Event::Set { exports, chosen: chosen.len() as u64, foreign, superseded });
             return Ok(Chosen { exports: chosen, objects, pairs: known });

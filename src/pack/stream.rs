@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use sha2::Digest as _;
 
@@ -187,6 +188,13 @@ impl Sealing {
     pub(super) fn new(store: Arc<dyn Store>, writer: Box<dyn ObjectWriter>, method: Method, level: u32, workers: Workers) -> Self {
         let out = Output { writer, sha256: sha2::Sha256::new(), len: 0 };
         Sealing { store, out, sealer: Sealer::default(), method, level, workers, broken: Arc::default() }
+    }
+
+    /// Looks at entries and writes nothing: for a set that is known not to be whole, of which all faults are to be told.
+    pub(super) fn looking(store: Arc<dyn Store>, workers: Workers) -> Self {
+        let sealing = Sealing::new(store, Box::new(Nowhere), Method::Store, 0, workers);
+        sealing.broken.store(true, Ordering::Relaxed);
+        sealing
     }
 
     /// The choices that shape the bytes, as the manifest tells them.
@@ -419,6 +427,20 @@ impl Output {
         let (sha256, written) = tokio::join!(hashed, self.writer.write(bytes));
         self.sha256 = sha256?;
         written.map_err(PackError::Dest)
+    }
+}
+
+/// An archive that is never made.
+#[derive(Debug)]
+struct Nowhere;
+
+impl ObjectWriter for Nowhere {
+    fn write<'a>(&'a mut self, _: Bytes) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn publish(self: Box<Self>, _: bool) -> BoxFuture<'static, Result<(), StoreError>> {
+        Box::pin(async { Ok(()) })
     }
 }
 

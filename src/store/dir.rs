@@ -52,6 +52,7 @@ fn failed(name: impl AsRef<Path>, deed: &'static str) -> impl FnOnce(io::Error) 
     let name = name.as_ref().display().to_string();
     move |source| match source.kind() {
         io::ErrorKind::NotFound => StoreError::NotFound { name, expected: "an object or a folder" },
+        io::ErrorKind::NotADirectory => StoreError::NotAnObject { name, expected: "a path through folders", found: "a file in its way" },
         _ => StoreError::Io { name, deed, source },
     }
 }
