@@ -26,6 +26,12 @@ const MANIFEST_MAX_BYTES: u64 = 1 << 30;
 /// What a piece in flight may weigh: inflated, deflated, and what is made of it.
 const PIECE_FOOTPRINT_BYTES: u64 = 4 * PIECE_LEN_BYTES as u64;
 
+/// What a piece can deflate to at the most.
+const DEFLATED_PIECE_MAX_BYTES: usize = PIECE_LEN_BYTES + (PIECE_LEN_BYTES >> 8);
+
+/// A local header with the longest name and all extra fields that kindpack writes.
+const HEADER_MAX_BYTES: u64 = 30 + 65_535 + 64;
+
 /// Why an archive cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
@@ -41,7 +47,7 @@ pub enum ArchiveError {
         violation: Violation,
     },
     /// There is no manifest where it must be.
-    #[error("{archive}: expected manifest.json as the last entry, found {found}")]
+    #[error("{archive}: expected manifest.json, stored, as the last entry, found {found}")]
     NoManifest {
         /// The archive.
         archive: String,
@@ -207,7 +213,12 @@ impl Container {
         archive::check_descriptor(entry, &descriptor, self.profile).map_err(|violation| self.broken(violation))?;
 
         let data = self.range(local.data_offset, data_end);
-        let fault = |fault: String| ArchiveError::Data { entry: entry.name.clone(), fault };
+        let failed = |error: io::Error| match error.downcast::<StoreError>() {
+            Ok(error) => ArchiveError::Store(error),
+            Err(error) => {
+                ArchiveError::Data { entry: entry.name.clone(), fault: format!("expected a sound deflate stream, found {error}") }
+            }
+        };
         let mut crc32 = crc32fast::Hasher::new();
         let mut len = 0;
         let mut take = |bytes: &[u8]| {
@@ -215,19 +226,22 @@ impl Container {
             sink(bytes);
         };
         match entry.method {
-            Method::Store => copy(pin!(data), entry.len, &mut len, &mut take).await.map_err(fault)?,
+            Method::Store => copy(pin!(data), entry.len, &mut len, &mut take).await.map_err(failed)?,
             Method::Deflate => {
                 let mut inflating = pin!(DeflateDecoder::new(Box::pin(data)));
-                copy(inflating.as_mut(), entry.len, &mut len, &mut take).await.map_err(fault)?;
+                copy(inflating.as_mut(), entry.len, &mut len, &mut take).await.map_err(failed)?;
                 let mut rest = [0; 1];
-                let behind = inflating.get_mut().get_mut().read(&mut rest).await.map_err(|error| fault(error.to_string()))?;
+                let behind = inflating.get_mut().get_mut().read(&mut rest).await.map_err(failed)?;
                 if behind > 0 {
-                    return Err(fault(format!("expected a deflate stream of {} bytes, found a shorter one", entry.compressed_len)));
+                    return Err(ArchiveError::data(&entry.name, DataError::EndsEarly { compressed_len: entry.compressed_len }));
                 }
             }
         }
         let found = crc32.finalize();
-        if len != entry.len {
+        if len > entry.len {
+            return Err(ArchiveError::data(&entry.name, DataError::TooLong { expected: entry.len }));
+        }
+        if len < entry.len {
             return Err(ArchiveError::data(&entry.name, DataError::TooShort { expected: entry.len, found: len }));
         }
         if found != entry.crc32 {
@@ -237,20 +251,18 @@ impl Container {
     }
 }
 
-/// Hands on all bytes of a stream, but no more than `claimed`.
-async fn copy(mut from: impl AsyncRead + Unpin, claimed: u64, len: &mut u64, take: &mut (dyn FnMut(&[u8]) + Send)) -> Result<(), String> {
+/// Hands on all bytes of a stream, and stops as soon as there are more than `claimed`.
+async fn copy(mut from: impl AsyncRead + Unpin, claimed: u64, len: &mut u64, take: &mut (dyn FnMut(&[u8]) + Send)) -> io::Result<()> {
     let mut buffer = vec![0; 64 << 10];
-    loop {
-        let got = from.read(&mut buffer).await.map_err(|error| format!("expected a sound deflate stream, found {error}"))?;
-        *len += got as u64;
-        if *len > claimed {
-            return Err(DataError::TooLong { expected: claimed }.to_string());
-        }
+    while *len <= claimed {
+        let got = from.read(&mut buffer).await?;
         if got == 0 {
-            return Ok(());
+            break;
         }
+        *len += got as u64;
         take(buffer.get(..got).unwrap_or_default());
     }
+    Ok(())
 }
 
 impl ArchiveFile {
@@ -262,9 +274,12 @@ impl ArchiveFile {
         let mut container = Container::open(store, object, title, Profile::Sealed).await?;
         let archive = || container.title.clone();
         let last = match container.entries.last() {
-            Some(last) if last.name == MANIFEST_NAME && last.len <= MANIFEST_MAX_BYTES => last,
+            Some(last) if last.name == MANIFEST_NAME && last.method == Method::Store && last.len <= MANIFEST_MAX_BYTES => last,
             Some(last) => {
-                return Err(ArchiveError::NoManifest { archive: archive(), found: format!("{:?} of {} bytes", last.name, last.len) });
+                return Err(ArchiveError::NoManifest {
+                    archive: archive(),
+                    found: format!("{:?}, {:?} of {} bytes", last.name, last.method, last.len),
+                });
             }
             None => return Err(ArchiveError::NoManifest { archive: archive(), found: "no entry at all".to_owned() }),
         };
@@ -310,6 +325,13 @@ impl ArchiveFile {
                 Method::Store => item.bytes,
                 Method::Deflate => item.pieces.iter().map(|len| u64::from(*len)).sum::<u64>() + STREAM_END.len() as u64,
             };
+            // What is read at once is bounded by what a piece can deflate to, whatever the manifest says.
+            if let Some(long) = item.pieces.iter().find(|len| **len as usize > DEFLATED_PIECE_MAX_BYTES) {
+                return bad(format!("pieces of {:?} of at most {DEFLATED_PIECE_MAX_BYTES} bytes", item.name), long.to_string());
+            }
+            if entry.sealed_data_offset() - entry.header_offset > HEADER_MAX_BYTES {
+                return bad(format!("data of {:?} behind its header", item.name), format!("them at {}", entry.sealed_data_offset()));
+            }
             if item.bytes != entry.len || compressed != entry.compressed_len || pieces != item.pieces.len() as u64 {
                 let found = format!("{} bytes in {} pieces of {compressed}", item.bytes, item.pieces.len());
                 return bad(format!("{:?} of {} bytes, deflated to {}", item.name, entry.len, entry.compressed_len), found);
@@ -392,18 +414,13 @@ impl ArchiveFile {
         let jobs = pieces.skip(skip).map(move |piece| {
             let (archive, workers, work) = (self.clone(), workers.clone(), work.clone());
             let name = items.get(piece.entry).map(|item| item.name.clone()).unwrap_or_default();
-            tokio::spawn(async move { (piece, archive.read_piece(piece, name, &workers, work).await) })
+            let task = tokio::spawn(async move { archive.read_piece(piece, name, &workers, work).await });
+            async move { (piece, task.await.unwrap_or_else(|lost| Err(ArchiveError::Worker(WorkerLost(lost))))) }
         });
         let mut packed = Packed::default();
-        stream::iter(jobs).buffered(workers.window(PIECE_FOOTPRINT_BYTES)).filter_map(move |done| {
-            // Only a panic ends the task without an answer, and work that panics is told by the workers.
-            let answer = done.ok().map(|(piece, read)| {
-                let joined = read.and_then(|(done, crc32c)| {
-                    items.get(piece.entry).map_or(Ok(()), |item| packed.join(item, piece, crc32c)).map(|()| done)
-                });
-                (piece, joined)
-            });
-            std::future::ready(answer)
+        stream::iter(jobs).buffered(workers.window(PIECE_FOOTPRINT_BYTES)).map(move |(piece, read)| {
+            let mut join = |crc32c| items.get(piece.entry).map_or(Ok(()), |item| packed.join(item, piece, crc32c));
+            (piece, read.and_then(|(done, crc32c)| join(crc32c).map(|()| done)))
         })
     }
 
@@ -512,9 +529,15 @@ pub async fn digest_of(store: &dyn Store, object: &ObjectInfo) -> Result<crate::
     });
     let mut reads = stream::iter(reads).buffered(2);
     while let Some(bytes) = reads.try_next().await? {
-        sha256.update(&bytes);
-        // Hashing holds the thread for some milliseconds; others are to have their turn.
-        tokio::task::yield_now().await;
+        let hashed = Workers::aside(move || {
+            sha256.update(&bytes);
+            sha256
+        });
+        sha256 = hashed.await.map_err(|lost| StoreError::Io {
+            name: object.name.clone(),
+            deed: "cannot hash it",
+            source: io::Error::other(lost),
+        })?;
     }
     Ok(crate::model::Sha256(sha256.finalize().into()))
 }

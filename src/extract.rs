@@ -11,7 +11,7 @@ use futures_util::{StreamExt as _, pin_mut};
 use crate::archive_file::{ArchiveError, ArchiveFile};
 use crate::inspect::{self, Content, Inspection};
 use crate::managed::ManagedExport;
-use crate::model::{EntryItem, ExportFormat, Kind, KindItem, Namespace, Selector, file_name};
+use crate::model::{EntryItem, EntryRole, ExportFormat, Kind, KindItem, Namespace, Pair, Selector, file_name};
 use crate::observe::{Event, Observer};
 use crate::store::{About, Making, ObjectWriter, Store, StoreError, write_whole};
 use crate::workers::{WorkerLost, Workers};
@@ -46,6 +46,14 @@ pub enum ExtractError {
     /// A selector chooses nothing.
     #[error("selector {0}: expected a kind of the archive, found none")]
     ChoosesNothing(Selector),
+    /// An export holds chosen and unchosen kinds together.
+    #[error("{entry}: expected an entry of chosen kinds alone, found that it is part of {other} as well")]
+    Indivisible {
+        /// The entry that both need.
+        entry: String,
+        /// A pair that was not chosen.
+        other: Pair,
+    },
     /// Two objects would get the same name.
     #[error("{0}: expected a name for each object, found two objects that would get this one")]
     SameName(String),
@@ -74,6 +82,7 @@ pub async fn extract(
     observer: &dyn Observer,
 ) -> Result<Extracted, ExtractError> {
     let kinds = archive.choose(only).map_err(|selector| ExtractError::ChoosesNothing(selector.clone()))?;
+    refuse_to_divide(archive, &kinds, form)?;
     let mut layout = Layout::default();
     match form {
         Form::Original => layout.original(kinds.into_iter()),
@@ -88,6 +97,8 @@ pub async fn extract(
         let rest = manifest.empty_exports.iter().flat_map(|export| &export.entries).chain(&manifest.companions);
         layout.entries.extend(rest.map(|item| (item.clone(), original_name(&item.name))));
     }
+    // A finish mark comes when everything that it stands for is there.
+    layout.entries.sort_by_key(|(item, _)| item.role == EntryRole::ExportMetadata);
     layout.refuse_same_names()?;
     for name in layout.names() {
         match dest.stat(name).await {
@@ -138,6 +149,23 @@ pub async fn extract(
     }
     observer.end();
     Ok(done)
+}
+
+/// An export of which a part is missing is none.
+fn refuse_to_divide(archive: &ArchiveFile, chosen: &[&KindItem], form: Form) -> Result<(), ExtractError> {
+    let pairs: BTreeSet<Pair> = chosen.iter().map(|kind| kind.pair()).collect();
+    let needed = |kind: &KindItem, item: &EntryItem| {
+        // A legacy backup is laid down kind by kind: only its data cannot be divided.
+        form == Form::Original || kind.format == ExportFormat::ManagedExport || item.role == EntryRole::Output
+    };
+    let entries: BTreeSet<&str> =
+        chosen.iter().flat_map(|kind| kind.entries.iter().filter(|item| needed(kind, item))).map(|item| item.name.as_str()).collect();
+    for kind in archive.manifest().kinds.iter().filter(|kind| !pairs.contains(&kind.pair())) {
+        if let Some(shared) = kind.entries.iter().find(|item| needed(kind, item) && entries.contains(item.name.as_str())) {
+            return Err(ExtractError::Indivisible { entry: shared.name.clone(), other: kind.pair() });
+        }
+    }
+    Ok(())
 }
 
 /// The name of an entry below SOURCE: without `exports/`; companions keep their folder.

@@ -53,6 +53,8 @@ pub enum JournalFileError {
 pub struct JournalFile {
     path: PathBuf,
     file: Option<File>,
+    /// Bytes of whole lines in the file.
+    len: u64,
     journal: Journal,
 }
 
@@ -81,12 +83,14 @@ impl JournalFile {
         // What a crash tore is gone before anything is written behind it.
         file.set_len(journal.valid_len).map_err(failed(path, "cannot cut the journal's torn end"))?;
         file.seek(SeekFrom::End(0)).map_err(failed(path, "cannot write the journal"))?;
-        Ok(JournalFile { path: path.to_owned(), file: Some(file), journal })
+        sync_folder(path);
+        let len = journal.valid_len;
+        Ok(JournalFile { path: path.to_owned(), file: Some(file), len, journal })
     }
 
-    /// A journal that is forgotten.
-    pub fn in_memory() -> Self {
-        JournalFile { path: PathBuf::new(), file: None, journal: Journal::default() }
+    /// A journal that goes on in memory only.
+    pub fn in_memory(journal: Journal) -> Self {
+        JournalFile { path: PathBuf::new(), file: None, len: 0, journal }
     }
 
     /// Reads a journal without writing it; none there is an empty one.
@@ -126,6 +130,7 @@ impl JournalFile {
             emptied.map_err(failed(&self.path, "cannot empty the journal"))?;
         }
         self.journal = Journal::default();
+        self.len = 0;
         Ok(())
     }
 
@@ -135,19 +140,36 @@ impl JournalFile {
     /// [`JournalFileError::Io`]; [`JournalFileError::Impossible`] for an event that cannot follow, which is not written.
     pub async fn append(&mut self, event: Event) -> Result<(), JournalFileError> {
         let at = now();
-        self.journal.apply(&event, at)?;
-        let Some(file) = &self.file else { return Ok(()) };
-        let line = journal::encode(&event, at);
-        let (file, path) = (file.try_clone(), self.path.clone());
-        Workers::aside(move || {
-            file.and_then(|mut file| file.write_all(line.as_bytes()).and_then(|()| file.sync_data()))
-                .map_err(failed(&path, "cannot write the journal"))
-        })
-        .await?
+        let mut next = self.journal.clone();
+        next.apply(&event, at)?;
+        if let Some(file) = &self.file {
+            let line = journal::encode(&event, at);
+            let (file, path, len) = (file.try_clone(), self.path.clone(), self.len);
+            self.len += line.len() as u64;
+            let written = Workers::aside(move || {
+                let mut file = file.map_err(failed(&path, "cannot write the journal"))?;
+                file.write_all(line.as_bytes()).and_then(|()| file.sync_data()).map_err(|error| {
+                    // A line that is half written must not stand before others.
+                    file.set_len(len).and_then(|()| file.seek(SeekFrom::Start(len))).ok();
+                    failed(&path, "cannot write the journal")(error)
+                })
+            });
+            if let Err(error) = written.await? {
+                self.file = None;
+                return Err(error);
+            }
+        }
+        self.journal = next;
+        Ok(())
     }
 }
 
 fn read(file: &mut File, path: &Path) -> Result<Journal, JournalFileError> {
+    let len = file.metadata().map_err(failed(path, "cannot look at the journal"))?.len();
+    if len > JOURNAL_MAX_BYTES {
+        let source = io::Error::other(format!("expected at most {JOURNAL_MAX_BYTES} bytes, found {len}"));
+        return Err(failed(path, "cannot read the journal")(source));
+    }
     let mut bytes = Vec::new();
     file.take(JOURNAL_MAX_BYTES).read_to_end(&mut bytes).map_err(failed(path, "cannot read the journal"))?;
     journal::read(&bytes).map_err(|source| JournalFileError::Content { path: path.display().to_string(), source })
@@ -156,6 +178,12 @@ fn read(file: &mut File, path: &Path) -> Result<Journal, JournalFileError> {
 fn failed(path: &Path, deed: &'static str) -> impl FnOnce(io::Error) -> JournalFileError {
     let path = path.display().to_string();
     move |source| JournalFileError::Io { path, deed, source }
+}
+
+/// Makes a new name in a folder survive a power cut, as far as the file system can.
+fn sync_folder(path: &Path) {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder).and_then(|folder| folder.sync_all()).ok();
 }
 
 /// The time of an event, for people; nothing is decided by it.

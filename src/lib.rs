@@ -4,8 +4,7 @@
 //! piece; [`archive_file`] opens an archive where it lies, and [`verify`] reads it to its last byte. [`plan`] puts the set in order for one
 //! target, and [`restore`] carries the plan out step by step, with a [`journal`], into a [`target`].
 //!
-//! The modules below stand in reading order, lowest floor first; a module leans on those above it and never hears of those below it.
-//! `docs/architecture.md` tells the rest.
+//! A module leans on the floors below it and never hears of those above; `docs/architecture.md` shows them in order.
 
 pub mod archive;
 pub mod archive_file;

@@ -4,7 +4,7 @@
 //! takes paths from the metadata and kinds from the keys.
 
 use crate::entity::metadata::{ExportMetadata, KindFiles, NamespaceSpec, OverallMetadata, Pointer};
-use crate::model::{Kind, Namespace, Pair, Timestamp, file_name};
+use crate::model::{Kind, Namespace, Pair, Timestamp, bounded, file_name};
 
 /// How the finish mark's name ends.
 pub const OVERALL_SUFFIX: &str = ".overall_export_metadata";
@@ -54,7 +54,7 @@ impl ManagedExport {
     }
 
     fn kind_label(&self) -> String {
-        format!("kind_{}", file_name(self.kind.as_str()))
+        bounded(format!("kind_{}", file_name(self.kind.as_str())))
     }
 
     /// The finish mark, below the export's folder.
@@ -65,7 +65,7 @@ impl ManagedExport {
     /// The metadata of the kind, below the export's folder.
     pub fn metadata_path(&self) -> String {
         let (namespace, kind) = (self.namespace_label(), self.kind_label());
-        format!("{namespace}/{kind}/{namespace}_{kind}.export_metadata")
+        format!("{namespace}/{kind}/{}.export_metadata", bounded(format!("{namespace}_{kind}")))
     }
 
     /// The output of that number, below the export's folder.

@@ -35,13 +35,13 @@ pub enum Check {
 /// How a plan is carried out.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Whether a step that fails keeps the others from running.
+    /// Whether the other steps are run when one fails.
     pub keep_going: bool,
     /// How many steps are run at most.
     pub max_steps: Option<u32>,
     /// What is asked of the target after each step.
     pub check: Check,
-    /// Whether a finished journal beside a target that is empty again is begun anew.
+    /// Whether the restore begins anew where the target is empty again, whatever the journal says.
     pub begin_anew: bool,
 }
 
@@ -196,18 +196,26 @@ fn state(journal: &JournalFile, step: &Step) -> StepState {
 }
 
 impl Run<'_> {
-    /// Whether the target still holds what the journal says is done. `true` means that it holds nothing at all, and that the restore is to
+    /// Whether the target still holds what the journal says is there. `true` means that it holds nothing at all, and that the restore is to
     /// begin anew: an emulator that keeps everything in memory was started again.
     async fn ask_about_done(&self, journal: &JournalFile) -> Result<bool, RestoreError> {
-        if self.options.check == Check::None {
-            return Ok(false);
-        }
         let mut short = Vec::new();
         let mut any = false;
-        for step in self.plan.steps.iter().filter(|step| step.entities > 0 && state(journal, step) == StepState::Done) {
+        for step in &self.plan.steps {
+            let Some(status) = journal.journal().steps.get(&step.id) else { continue };
+            let is_done = status.state == StepState::Done;
+            // Where a step is gone on with in its middle, its beginning must be there, whatever is asked afterwards.
+            let expected = match is_done {
+                true if self.options.check == Check::None => 0,
+                true => step.entities,
+                false => status.entities,
+            };
+            if expected == 0 {
+                continue;
+            }
             let found = self.target.count(&step.to_pair()).await?;
             any |= found > 0;
-            if found < step.entities {
+            if found < expected {
                 short.push((step.to_pair(), found));
             }
         }
@@ -237,7 +245,7 @@ impl Run<'_> {
 
     async fn steps(&self, journal: &mut JournalFile) -> Result<Outcome, RestoreError> {
         let waiting: Vec<&Step> = self.plan.steps.iter().filter(|step| state(journal, step) != StepState::Done).collect();
-        self.observer.begin("restoring", waiting.iter().map(|step| step.entities).sum());
+        self.observer.begin("restoring", waiting.iter().fold(0, |sum, step| step.entities.saturating_add(sum)));
         let most = self.options.max_steps.map_or(usize::MAX, |most| most as usize);
         let mut failed = 0;
         for step in waiting.into_iter().take(most) {
@@ -263,6 +271,8 @@ impl Run<'_> {
                     let (namespace, kind) = (step.to_namespace.clone(), step.kind.clone());
                     self.observer.event(Event::StepFinished { step: step.id, namespace, kind, entities, counted });
                 }
+                // Of a journal that cannot be written nothing more can be told.
+                Err(error @ RestoreError::Journal(_)) => return Err(error),
                 Err(error) => {
                     let sentence = error.to_string();
                     journal.append(journal::Event::StepFailed { step: step.id, error: sentence.clone() }).await?;
@@ -308,8 +318,13 @@ impl Run<'_> {
         journal: &mut JournalFile,
     ) -> Result<(u64, Option<u64>), RestoreError> {
         let item = self.archive.manifest().kind(&step.pair());
-        let info =
-            StepInfo { pair: step.to_pair(), started: item.and_then(|item| item.started), finished: item.and_then(|item| item.finished) };
+        let begun_before = journal.journal().steps.get(&step.id).is_some_and(|status| status.attempts > 1);
+        let info = StepInfo {
+            pair: step.to_pair(),
+            begun_before,
+            started: item.and_then(|item| item.started),
+            finished: item.and_then(|item| item.finished),
+        };
         let mut sink = self.target.open(&info, done).await?;
         let pieces = entities::read(self.archive, outputs, self.encoder(self.target.encoding(), step), done.pieces, self.workers);
         pin_mut!(pieces);
@@ -362,8 +377,10 @@ impl Run<'_> {
         let mut differing = 0;
         while let Some(piece) = pieces.next().await {
             let piece = piece?;
-            let wanted = piece.iter().filter_map(|(line, _)| serde_json::from_slice(line).ok()).collect::<Vec<serde_json::Value>>();
-            differing += (piece.len() - wanted.len()) as u64;
+            let entities = piece.len();
+            let parse = move || piece.iter().filter_map(|(line, _)| serde_json::from_slice(line).ok()).collect::<Vec<serde_json::Value>>();
+            let wanted = Workers::aside(parse).await.map_err(TargetError::from)?;
+            differing += (entities - wanted.len()) as u64;
             match self.target.differing(wanted).await? {
                 Some(found) => differing += found,
                 None => break,

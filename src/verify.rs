@@ -14,12 +14,15 @@ use crate::archive::Profile;
 use crate::archive_file::{ArchiveError, ArchiveFile, Container, digest_of};
 use crate::entity::scan::{PairScan, Scanned};
 use crate::inspect::{self, Content, Inspected, Inspection, PieceReport};
-use crate::model::{EntryItem, EntryRole, Pair, SUMS_NAME, Selector};
+use crate::model::{EntryItem, EntryRole, Pair, SUMS_NAME, Selector, Timestamp};
 use crate::observe::{Event, Observer};
-use crate::set::{self, Group, Listed};
+use crate::set::{self, Discovery, Group, Listed};
 use crate::store::{ObjectInfo, Store, StoreError, read_whole};
 use crate::sums;
 use crate::workers::{WorkerLost, Workers};
+
+/// Metadata and sums of a whole archive that are held in memory at the most.
+const KEPT_MAX_BYTES: u64 = 1 << 30;
 
 /// How much is read.
 #[derive(Debug, Clone)]
@@ -171,10 +174,14 @@ async fn read(
     let mut inspection = Inspection::default();
     let mut bytes = Vec::new();
     let mut readable = true;
+    let mut kept = 0;
     while let Some((piece, looked)) = pieces.next().await {
         let Some(item) = items.get(piece.entry) else { continue };
-        let keep = |raw: &Bytes, bytes: &mut Vec<u8>| {
-            if item.role != EntryRole::Output && item.bytes <= set::METADATA_MAX_BYTES {
+        let mut keep = |raw: &Bytes, bytes: &mut Vec<u8>| {
+            // Metadata is looked into as long as all of it together fits: what is longer than any metadata is none.
+            let wanted = item.role == EntryRole::Sums || (item.role != EntryRole::Output && item.bytes <= set::METADATA_MAX_BYTES);
+            if wanted && kept + raw.len() as u64 <= KEPT_MAX_BYTES {
+                kept += raw.len() as u64;
                 bytes.extend_from_slice(raw);
             }
         };
@@ -241,9 +248,9 @@ fn totals(archive: &ArchiveFile) -> Vec<String> {
     let objects = manifest.objects();
     let sums = [
         ("kinds", manifest.totals.kinds, manifest.kinds.len() as u64),
-        ("entities", manifest.totals.entities, manifest.kinds.iter().map(|kind| kind.entities).sum()),
+        ("entities", manifest.totals.entities, manifest.kinds.iter().fold(0, |sum, kind| kind.entities.saturating_add(sum))),
         ("entries", manifest.totals.entries, objects.len() as u64),
-        ("bytes", manifest.totals.bytes, objects.iter().map(|item| item.bytes).sum()),
+        ("bytes", manifest.totals.bytes, objects.iter().fold(0, |sum, item| item.bytes.saturating_add(sum))),
     ];
     let wrong = sums.into_iter().filter(|(_, total, sum)| total != sum);
     wrong.map(|(what, total, sum)| format!("manifest.json: totals.{what}: expected {sum}, found {total}")).collect()
@@ -304,6 +311,7 @@ fn judge_set(archive: &ArchiveFile, told: &BTreeMap<String, Told>) -> Vec<String
     problems.extend(
         discovery.foreign.iter().map(|name| format!("exports/{name}: expected objects of exports, found one that belongs to none")),
     );
+    problems.extend(judge_backup(archive, &discovery, told));
     let mut pairs = BTreeSet::new();
     for export in &discovery.exports {
         problems.extend(export.faults.iter().map(|fault| format!("exports/{fault}")));
@@ -314,6 +322,24 @@ fn judge_set(archive: &ArchiveFile, told: &BTreeMap<String, Told>) -> Vec<String
     let listed: BTreeSet<Pair> = archive.manifest().kinds.iter().map(|kind| kind.pair()).collect();
     problems.extend(pairs.difference(&listed).map(|pair| format!("manifest.json: expected an item for {pair}, found none")));
     problems
+}
+
+/// Holds what the manifest says of the backup as a whole against keys and metadata.
+fn judge_backup(archive: &ArchiveFile, discovery: &Discovery, told: &BTreeMap<String, Told>) -> Vec<String> {
+    let backup = &archive.manifest().backup;
+    let origins: BTreeSet<&(String, String)> = told.values().flat_map(|told| &told.inspected.scan.origins).collect();
+    let origin =
+        |(project, database): &(String, String)| if database.is_empty() { project.clone() } else { format!("{project}/{database}") };
+    let time = |time: Option<Timestamp>| time.map_or_else(|| "none".to_owned(), |time| time.to_string());
+    let starts = || discovery.exports.iter().filter_map(|export| export.started);
+    let expected = [
+        ("project", spell(origins.into_iter().map(origin)), origin(&(backup.project.clone(), backup.database.clone()))),
+        ("started", time(starts().min()), time(backup.started)),
+        ("finished", time(discovery.exports.iter().filter_map(|export| export.finished).max()), time(backup.finished)),
+        ("id", starts().max().map_or_else(|| backup.id.clone(), Timestamp::compact), backup.id.clone()),
+    ];
+    let wrong = expected.into_iter().filter(|(_, expected, found)| expected != found && !(expected == "none" && found.is_empty()));
+    wrong.map(|(what, expected, found)| format!("manifest.json: backup.{what}: expected {expected}, found {found}")).collect()
 }
 
 fn judge_group(group: &Group, title: &str, told: &BTreeMap<String, Told>, pairs: &mut BTreeSet<Pair>) -> Vec<String> {
@@ -336,16 +362,16 @@ fn judge_group(group: &Group, title: &str, told: &BTreeMap<String, Told>, pairs:
 /// Holds the whole archive against its sidecar, where there is one.
 async fn sidecar(archive: &ArchiveFile) -> Result<Option<String>, StoreError> {
     let container = archive.container();
-    let name = format!("{}.sha256", container.object().name);
+    let (name, title) = (format!("{}.sha256", container.object().name), container.title());
     let there = match container.store().stat(&name).await {
         Ok(there) if there.len <= set::METADATA_MAX_BYTES => there,
-        Ok(_) => return Ok(Some(format!("{name}: expected one line of sha256sum, found a large object"))),
+        Ok(_) => return Ok(Some(format!("{title}.sha256: expected one line of sha256sum, found a large object"))),
         Err(StoreError::NotFound { .. }) => return Ok(None),
         Err(error) => return Err(error),
     };
     let text = String::from_utf8_lossy(&read_whole(container.store().as_ref(), &there).await?).into_owned();
     let Some((expected, _)) = sums::parse_first(&text) else {
-        return Ok(Some(format!("{name}: expected one line of sha256sum, found something else")));
+        return Ok(Some(format!("{title}.sha256: expected one line of sha256sum, found something else")));
     };
     let found = digest_of(container.store().as_ref(), container.object()).await?;
     Ok((found != expected).then(|| format!("{}: expected sha256 {expected}, as its sidecar says, found {found}", container.title())))

@@ -49,6 +49,14 @@ impl Entry<'_> {
     }
 }
 
+/// From this length on a streamed entry gets 64-bit lengths: its data may grow a little when they are deflated, and must not grow past 4 GiB.
+const WIDE_HINT: u64 = 0xf000_0000;
+
+/// Whether a streamed entry of that length gets 64-bit lengths.
+pub(super) fn is_wide(len_hint: u64) -> bool {
+    len_hint >= WIDE_HINT
+}
+
 /// Whether a number can stand in a 32-bit field, where the highest one means "see ZIP64".
 pub(super) fn fits_32(number: u64) -> bool {
     number < u64::from(SENTINEL_32)

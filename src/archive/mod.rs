@@ -4,9 +4,8 @@
 //! It must not know stores, kinds or what an entry is about; it does no I/O.
 //!
 //! Writing: [`Sealer`] gives the bytes around the data, [`Deflater`] the data. Reading: [`tail_len`], [`locate`], [`parse_directory`],
-//! and for each entry [`check_local_header`], its data by [`Inflater`] (pieces) or [`EntryCheck`] (any zip), [`check_descriptor`].
+//! and for each entry [`check_local_header`], its data by [`Inflater`] where it has pieces, [`check_descriptor`].
 
-mod check;
 mod layout;
 mod name;
 mod pieces;
@@ -18,7 +17,6 @@ mod structure;
 #[cfg(test)]
 mod testing;
 
-pub use check::EntryCheck;
 pub use name::check_name;
 pub use pieces::{DataError, Deflater, Inflater, STREAM_END};
 pub use rule::{Rule, Violation};

@@ -38,13 +38,11 @@ pub enum DataError {
         /// Bytes that came out.
         found: u64,
     },
-    /// More or fewer compressed bytes than claimed, or a deflate stream that ends before they do.
-    #[error("expected {expected} compressed bytes, found {found}")]
-    WrongCompressedLen {
+    /// A deflate stream that ends before its data do.
+    #[error("expected a deflate stream of {compressed_len} bytes, found a shorter one")]
+    EndsEarly {
         /// Compressed bytes as claimed.
-        expected: u64,
-        /// Compressed bytes up to the end of the stream, or as many as were handed in.
-        found: u64,
+        compressed_len: u64,
     },
     /// A deflate stream that does not end where its data do.
     #[error("expected a deflate stream that ends after {compressed_len} bytes, found no end")]

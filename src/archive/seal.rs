@@ -11,14 +11,6 @@ use super::rule::{Rule, Shown, Violation};
 use super::structure::MAX_DIRECTORY_LEN_BYTES;
 use crate::model::{Method, Timestamp};
 
-/// From this length on a streamed entry gets 64-bit lengths: its data may grow a little when they are deflated, and must not grow past 4 GiB.
-const WIDE_HINT: u64 = 0xf000_0000;
-
-/// Whether a streamed entry of that length gets 64-bit lengths.
-pub(super) fn is_wide(len_hint: u64) -> bool {
-    len_hint >= WIDE_HINT
-}
-
 /// What is said of an entry before its data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EntryHead<'a> {
@@ -127,7 +119,7 @@ impl Sealer {
         if head.method == Method::Store {
             return Err(Violation::entry(Rule::DescriptorUse, head.name, "no descriptor behind a stored entry", "one").into());
         }
-        self.begin(head, Promise::Streamed { wide: is_wide(len_hint) })
+        self.begin(head, Promise::Streamed { wide: layout::is_wide(len_hint) })
     }
 
     fn begin(&mut self, head: EntryHead<'_>, promise: Promise) -> Result<Vec<u8>, SealError> {

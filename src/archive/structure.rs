@@ -208,7 +208,7 @@ impl DirectoryEntry {
     pub fn sealed_data_offset(&self) -> u64 {
         let descriptor = match self.streamed {
             false => 0,
-            true if super::seal::is_wide(self.len) => WideDescriptor::LEN,
+            true if layout::is_wide(self.len) => WideDescriptor::LEN,
             true => Descriptor::LEN,
         };
         self.end_offset.saturating_sub(descriptor as u64).saturating_sub(self.compressed_len)

@@ -83,8 +83,9 @@ pub enum Command {
     /// Export each kind, then pack (not in this version)
     #[command(hide = true)]
     Backup {
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        rest: Vec<String>,
+        /// What to back up
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
     },
     /// Gather the finished per-kind exports below SOURCE into one zip
     Pack(PackArgs),

@@ -119,6 +119,9 @@ impl Failure {
 
     pub fn archive(what: &str, error: &ArchiveError) -> Self {
         match error {
+            ArchiveError::Store(error @ StoreError::Changed { .. }) => {
+                Failure::new(Code::Refused, what, error.to_string()).hint("somebody replaced the archive meanwhile: try again")
+            }
             ArchiveError::Store(error) => Failure::store(what, error),
             ArchiveError::Worker(error) => Failure::worker(what, error),
             ArchiveError::NoManifest { .. } => Failure::new(Code::Damaged, what, error.to_string())
@@ -132,7 +135,7 @@ impl Failure {
     pub fn pack(error: &PackError) -> Self {
         const WHAT: &str = "cannot pack";
         match error {
-            PackError::NotWhole { faults, missing } => {
+            PackError::NotWhole { faults, duplicates, missing } => {
                 let code = if error.is_damage() { Code::Damaged } else { Code::Incomplete };
                 // The object's name begins with the export's folder; where it does not, both are told.
                 let told = |fault: &ExportFault| {
@@ -142,10 +145,10 @@ impl Failure {
                         format!("{}: {}", fault.export, fault.fault)
                     }
                 };
-                let mut why: Vec<String> = faults.iter().map(told).collect();
+                let mut why: Vec<String> = faults.iter().chain(duplicates).map(told).collect();
                 why.extend(missing.iter().map(|selector| format!("{selector}: expected a finished export, found none")));
                 let mut failure = Failure { code, what: WHAT.to_owned(), why, hint: None };
-                if faults.iter().any(|fault| fault.fault.expected.starts_with("one export of ")) {
+                if !duplicates.is_empty() {
                     failure.hint = Some("--newest takes the newest of two exports of one kind".to_owned());
                 } else if code == Code::Incomplete {
                     failure.hint = Some("--wait 1h waits for exports that are still being written; --exclude leaves kinds out".to_owned());
@@ -192,6 +195,8 @@ impl Failure {
             }
             ExtractError::Dest(error) => Failure::store(WHAT, error),
             ExtractError::ChoosesNothing(_) => Failure::usage(WHAT, error.to_string()).hint("`kindpack list` shows the kinds"),
+            ExtractError::Indivisible { .. } => Failure::usage(WHAT, error.to_string())
+                .hint("choose all kinds of that export; `kindpack restore --target dir:PATH` divides exports"),
             ExtractError::SameName(_) => Failure::new(Code::Refused, WHAT, error.to_string()),
             ExtractError::Worker(error) => Failure::worker(WHAT, error),
         }
@@ -216,7 +221,7 @@ impl Failure {
             TargetError::Service { .. } | TargetError::Rejected { .. } | TargetError::Nonsense { .. } | TargetError::Io { .. } => {
                 Code::Service
             }
-            TargetError::TooLarge { .. } => Code::Refused,
+            TargetError::TooLarge { .. } | TargetError::Taken { .. } => Code::Refused,
             TargetError::Worker(_) => Code::Own,
         };
         let failure = Failure::new(code, what, error.to_string());

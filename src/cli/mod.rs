@@ -62,9 +62,8 @@ pub fn run() -> ExitCode {
 
 /// What clap says of wrong arguments, also as an event where events are asked for.
 fn usage(error: &clap::Error) -> ExitCode {
-    if error.print().is_err() {
-        return Code::Own.into();
-    }
+    // Whoever asked for help may have seen enough of it.
+    error.print().ok();
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Code::Done.into(),
         _ => {

@@ -102,7 +102,7 @@ impl Ui {
         }
         let name = self.paint_err("1;31", "kindpack:");
         for why in &failure.why {
-            complain(&format!("{name} {}: {why}", failure.what));
+            complain(&format!("{name} {}: {}", failure.what, harmless(why)));
         }
         if let Some(hint) = &failure.hint {
             complain(&format!("{} {hint}", self.paint_err("36", "hint:")));
@@ -124,7 +124,7 @@ impl Ui {
         let mut table = Table::new();
         table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(heads.iter().copied());
         for row in rows {
-            table.add_row(row);
+            table.add_row(row.into_iter().map(|cell| harmless(&cell)));
         }
         for (index, column) in table.column_iter_mut().enumerate() {
             column.set_padding((0, 2));
@@ -217,6 +217,11 @@ pub fn count(number: u64) -> String {
 /// A number with its noun, such as `1 kind` or `27 kinds`.
 pub fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(number), if number == 1 { one } else { many })
+}
+
+/// Text of others as a terminal may see it: control characters are escaped.
+fn harmless(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
 }
 
 /// Prints one event.

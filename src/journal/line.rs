@@ -38,6 +38,9 @@ pub fn read(text: &[u8]) -> Result<Journal, JournalError> {
     while !rest.is_empty() {
         line += 1;
         let Some(end) = rest.iter().position(|&byte| byte == b'\n') else {
+            if !is_torn(rest) {
+                return Err(foreign(line));
+            }
             journal.torn = true;
             break;
         };
@@ -45,7 +48,7 @@ pub fn read(text: &[u8]) -> Result<Journal, JournalError> {
         let behind = behind.split_first().map_or(&[][..], |(_, behind)| behind);
         let body = match checked(this) {
             Ok(body) => body,
-            Err(_) if behind.is_empty() => {
+            Err(_) if behind.is_empty() && is_torn(this) => {
                 journal.torn = true;
                 break;
             }
@@ -57,6 +60,16 @@ pub fn read(text: &[u8]) -> Result<Journal, JournalError> {
         rest = behind;
     }
     Ok(journal)
+}
+
+/// Whether bytes at the end can be what a crash left of a line: the beginning of one, or the zeros of a block that was never written.
+fn is_torn(line: &[u8]) -> bool {
+    let len = line.len().min(CRC_FIELD.len());
+    line.get(..len) == CRC_FIELD.as_bytes().get(..len) || line.iter().all(|byte| *byte == 0)
+}
+
+fn foreign(line: u64) -> JournalError {
+    JournalError::Damaged { line, expected: "a crc at the beginning".to_owned(), found: "none".to_owned() }
 }
 
 /// What follows the checksum, if the checksum is right; otherwise the checksum that it has and what stands in its place.

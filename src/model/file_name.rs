@@ -16,12 +16,17 @@ pub fn file_name(text: &str) -> String {
     match name.as_str() {
         "." => "%2E".to_owned(),
         ".." => "%2E%2E".to_owned(),
-        _ if name.len() > NAME_MAX_BYTES => {
-            let cut = (0..=NAME_MAX_BYTES).rev().find(|cut| name.is_char_boundary(*cut)).unwrap_or_default();
-            format!("{}~{:08x}", name.get(..cut).unwrap_or_default(), crc32c::crc32c(text.as_bytes()))
-        }
-        _ => name,
+        _ => bounded(name),
     }
+}
+
+/// A name that is short enough for common file systems: what is too long ends in a checksum of the whole.
+pub fn bounded(name: String) -> String {
+    if name.len() <= NAME_MAX_BYTES {
+        return name;
+    }
+    let cut = (0..=NAME_MAX_BYTES).rev().find(|cut| name.is_char_boundary(*cut)).unwrap_or_default();
+    format!("{}~{:08x}", name.get(..cut).unwrap_or_default(), crc32c::crc32c(name.as_bytes()))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ mod selector;
 mod time;
 
 pub use digest::{Crc32c, Sha256};
-pub use file_name::file_name;
+pub use file_name::{bounded, file_name};
 pub use manifest::{
     BackupItem, EmptyExportItem, EntryItem, EntryRole, ExportFormat, KindItem, MANIFEST_FORMAT, MANIFEST_NAME, Manifest, Method,
     PIECE_LEN_BYTES, PackOptions, SUMS_NAME, ToolItem, Totals,

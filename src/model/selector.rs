@@ -42,6 +42,11 @@ impl Selector {
         self.kind.matches(pair.kind.as_str()) && self.namespace.as_ref().is_none_or(|namespace| namespace.matches(pair.namespace.as_str()))
     }
 
+    /// Whether the selector chooses `kind` in whatever namespace it is.
+    pub fn covers_kind(&self, kind: &str) -> bool {
+        self.kind.matches(kind) && self.namespace.as_ref().is_none_or(|namespace| namespace.0 == [Part::Any])
+    }
+
     /// Whether the selector's kind part chooses `kind`, whatever the namespace.
     pub fn matches_kind(&self, kind: &str) -> bool {
         self.kind.matches(kind)

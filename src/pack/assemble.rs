@@ -15,7 +15,7 @@ use crate::set::Export;
 /// Holds every entry against what its export says, and makes the manifest of the set. (`sums` is filled in when that entry is sealed.)
 pub(super) fn assemble(exports: &[Export], looked: Vec<Looked>, options: PackOptions) -> Result<Manifest, PackError> {
     let mut looked: BTreeMap<String, Looked> = looked.into_iter().map(|looked| (looked.name.clone(), looked)).collect();
-    let mut faults = Vec::new();
+    let (mut faults, mut duplicates) = (Vec::new(), Vec::new());
     let mut kinds: BTreeMap<Pair, (KindItem, &str)> = BTreeMap::new();
     let mut empty_exports = Vec::new();
     let mut origins = BTreeSet::new();
@@ -67,12 +67,12 @@ pub(super) fn assemble(exports: &[Export], looked: Vec<Looked>, options: PackOpt
         }
         for (pair, item) in found {
             if let Some((_, other)) = kinds.insert(pair.clone(), (item, &export.title)) {
-                faults.push(gate::duplicate(&pair, other, &export.title));
+                duplicates.push(gate::duplicate(&pair, other, &export.title));
             }
         }
     }
-    if !faults.is_empty() {
-        return Err(PackError::NotWhole { faults, missing: Vec::new() });
+    if !faults.is_empty() || !duplicates.is_empty() {
+        return Err(PackError::NotWhole { faults, duplicates, missing: Vec::new() });
     }
     if origins.len() > 1 {
         let spelled =

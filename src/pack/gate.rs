@@ -37,9 +37,10 @@ impl Wanted {
         let kinds: Option<Vec<&str>> = export.groups.iter().map(|group| group.kind.as_ref().map(|kind| kind.as_str())).collect();
         match (export.declared_pairs().filter(|pairs| !pairs.is_empty()), kinds.filter(|kinds| !kinds.is_empty())) {
             (Some(pairs), _) => pairs.iter().any(|pair| self.takes(pair)),
-            (None, Some(kinds)) => {
-                kinds.iter().any(|kind| self.only.is_empty() || self.only.iter().any(|selector| selector.matches_kind(kind)))
-            }
+            (None, Some(kinds)) => kinds.iter().any(|kind| {
+                let only = self.only.is_empty() || self.only.iter().any(|selector| selector.matches_kind(kind));
+                only && !self.exclude.iter().any(|selector| selector.covers_kind(kind))
+            }),
             (None, None) => true,
         }
     }
@@ -55,6 +56,8 @@ pub struct Verdict {
     pub exports: Vec<Export>,
     /// All that is wrong with what is wanted.
     pub faults: Vec<ExportFault>,
+    /// Pairs that were exported twice.
+    pub duplicates: Vec<ExportFault>,
     /// Expected selectors that no finished export answers yet.
     pub missing: Vec<Selector>,
     /// Older exports left out because a newer one of the same pair is taken, by title.
@@ -62,9 +65,11 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// Whether only time can help: nothing damaged, something unfinished or missing.
+    /// Whether only time can help: nothing damaged, nothing there twice, something unfinished or missing.
     pub fn may_ripen(&self) -> bool {
-        (!self.missing.is_empty() || !self.faults.is_empty()) && self.faults.iter().all(|fault| fault.fault.class == FaultClass::Incomplete)
+        self.duplicates.is_empty()
+            && (!self.missing.is_empty() || !self.faults.is_empty())
+            && self.faults.iter().all(|fault| fault.fault.class == FaultClass::Incomplete)
     }
 
     /// What is still waited for, one line each.
@@ -74,8 +79,8 @@ impl Verdict {
 
     /// The error that the verdict amounts to, if any.
     pub fn into_exports(self) -> Result<(Vec<Export>, Vec<String>), PackError> {
-        if !self.missing.is_empty() || !self.faults.is_empty() {
-            return Err(PackError::NotWhole { faults: self.faults, missing: self.missing });
+        if !(self.missing.is_empty() && self.faults.is_empty() && self.duplicates.is_empty()) {
+            return Err(PackError::NotWhole { faults: self.faults, duplicates: self.duplicates, missing: self.missing });
         }
         Ok((self.exports, self.superseded))
     }
@@ -151,7 +156,7 @@ fn resolve_duplicates(taken: &mut Vec<Export>, newest: bool, of: impl Fn(&Export
     for export in taken.iter() {
         for pair in of(export) {
             if let Some(other) = holders.insert(pair.clone(), export.title.clone()) {
-                verdict.faults.push(duplicate(&pair, &other, &export.title));
+                verdict.duplicates.push(duplicate(&pair, &other, &export.title));
             }
         }
     }

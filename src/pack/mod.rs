@@ -101,8 +101,10 @@ pub enum PackError {
     /// Something of the set is missing, unfinished or damaged. All of it is told.
     #[error("the set is not whole")]
     NotWhole {
-        /// All faults.
+        /// All faults of single exports.
         faults: Vec<ExportFault>,
+        /// Pairs that were exported twice.
+        duplicates: Vec<ExportFault>,
         /// Expected selectors that nothing answers.
         missing: Vec<Selector>,
     },
@@ -162,7 +164,7 @@ impl PackError {
     }
 }
 
-/// What may be packed: the exports, where each of their objects is, and what was left out.
+/// What may be packed: the exports, where each object is, and the pairs of exports that do not declare them.
 struct Chosen {
     exports: Vec<Export>,
     objects: BTreeMap<String, ObjectInfo>,
@@ -193,8 +195,12 @@ pub async fn pack(
         Ok(_) | Err(StoreError::NotFound { .. } | StoreError::Denied { .. }) => None,
         Err(error) => return Err(PackError::Dest(error)),
     };
-    if there.is_some() && dest.stat(&sidecar).await.is_ok() {
-        return Err(PackError::Taken(name));
+    if there.is_some() {
+        match dest.stat(&sidecar).await {
+            Err(StoreError::NotFound { .. }) => {}
+            Ok(_) => return Err(PackError::Taken(name)),
+            Err(error) => return Err(PackError::Dest(error)),
+        }
     }
     let bytes: u64 = chosen.exports.iter().flat_map(Export::objects).map(|object| object.len).sum();
     let objects = chosen.exports.iter().map(|export| export.objects().len() as u64).sum();
@@ -216,9 +222,11 @@ pub async fn pack(
         Some(there) if digest_of(dest, &there).await.map_err(PackError::Dest)? == sha256 => true,
         Some(_) => return Err(PackError::Taken(name)),
         None => {
-            if options.overwrite {
-                // Between the two acts there must never be a sidecar that lies.
-                dest.remove(&sidecar).await.map_err(PackError::Dest)?;
+            // Between the two acts there must never be a sidecar that lies, not even one of an archive that was taken away. Whoever may only
+            // create could not have left one that may be replaced.
+            match dest.remove(&sidecar).await {
+                Err(StoreError::Denied { .. }) if !options.overwrite => {}
+                removed => removed.map_err(PackError::Dest)?,
             }
             writer.publish(about(&manifest, sha256, manifest_place)).await.map_err(|error| match error {
                 StoreError::Exists { .. } => PackError::Taken(name.clone()),
@@ -241,14 +249,7 @@ pub async fn pack(
 
 /// Seals objects, `SHA256SUMS` and the manifest, in this order.
 async fn seal_set(sealing: &mut Sealing, chosen: &Chosen, observer: &dyn Observer) -> Result<(Manifest, Place), PackError> {
-    let mut sources = Vec::new();
-    for export in &chosen.exports {
-        let modified = export.finished.or(export.started);
-        for object in export.objects() {
-            let Some(info) = chosen.objects.get(object.name) else { continue };
-            sources.push(Source::object(info.clone(), format!("exports/{}", object.name), object.role, modified, sealing.options().method));
-        }
-    }
+    let sources = sources_of(&chosen.exports, &chosen.objects, sealing.options().method);
     let looked = sealing.entries(sources, observer).await?;
     let mut manifest = assemble(&chosen.exports, looked, sealing.options())?;
     let modified = manifest.backup.finished;
@@ -285,6 +286,37 @@ fn expected_len(bytes: u64, objects: u64) -> u64 {
     bytes.saturating_add(bytes >> 8).saturating_add(objects.saturating_mul(4096))
 }
 
+/// The objects of exports as entries to be, in order.
+fn sources_of(exports: &[Export], objects: &BTreeMap<String, ObjectInfo>, method: Method) -> Vec<Source> {
+    let of_export = |export: &Export| {
+        let modified = export.finished.or(export.started);
+        let source = |object: set::ExportObject<'_>| {
+            let info = objects.get(object.name)?.clone();
+            Some(Source::object(info, format!("exports/{}", object.name), object.role, modified, method))
+        };
+        export.objects().into_iter().filter_map(source).collect::<Vec<_>>()
+    };
+    exports.iter().flat_map(of_export).collect()
+}
+
+/// What else is wrong with a set that is not whole: the faults in the data of those exports of which nothing is wrong so far.
+async fn more_faults(
+    exports: Vec<Export>,
+    source: &Arc<dyn Store>,
+    objects: &BTreeMap<String, ObjectInfo>,
+    workers: &Workers,
+    observer: &dyn Observer,
+) -> Result<Vec<ExportFault>, PackError> {
+    let exports: Vec<Export> = exports.into_iter().filter(|export| export.faults.is_empty()).collect();
+    let mut looking = Sealing::looking(source.clone(), workers.clone());
+    let looked = looking.entries(sources_of(&exports, objects, Method::Deflate), observer).await?;
+    match assemble(&exports, looked, looking.options()) {
+        Err(PackError::NotWhole { faults, .. }) => Ok(faults),
+        // Whatever else there is to say comes when the set is whole.
+        _ => Ok(Vec::new()),
+    }
+}
+
 /// Looks at SOURCE until the gate opens, or the time is over, or no time can help.
 async fn choose(
     source: &Arc<dyn Store>,
@@ -310,9 +342,13 @@ async fn choose(
         }
         let exports = discovery.exports.len() as u64;
         let foreign = discovery.foreign.len() as u64;
-        let verdict = gate::judge(discovery, &options.wanted, &known)?;
+        let mut verdict = gate::judge(discovery, &options.wanted, &known)?;
         let waiting = verdict.waiting_for();
-        if waiting.is_empty() || !verdict.may_ripen() || Instant::now() >= deadline {
+        if !verdict.may_ripen() || Instant::now() >= deadline {
+            if !verdict.faults.is_empty() || !verdict.missing.is_empty() || !verdict.duplicates.is_empty() {
+                let whole = std::mem::take(&mut verdict.exports);
+                verdict.faults.extend(more_faults(whole, source, &objects, workers, observer).await?);
+            }
             let (chosen, superseded) = verdict.into_exports()?;
             observer.event(Event::Set { exports, chosen: chosen.len() as u64, foreign, superseded });
             return Ok(Chosen { exports: chosen, objects, pairs: known });

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use sha2::Digest as _;
 
@@ -16,7 +17,7 @@ use crate::buffers::Buffer;
 use crate::inspect::{self, Content, Inspected, Inspection, PieceReport};
 use crate::model::{Crc32c, EntryItem, EntryRole, Method, PIECE_LEN_BYTES, PackOptions, Pair, Sha256, Timestamp};
 use crate::observe::Observer;
-use crate::store::{ObjectInfo, ObjectWriter, Store, StoreError};
+use crate::store::{About, ObjectInfo, ObjectWriter, Store, StoreError};
 use crate::workers::{WorkerLost, Workers};
 
 /// An entry whose kept form is at most this long is held back until it is whole, so that its local header can carry its lengths. Part of
@@ -177,8 +178,8 @@ struct Entry {
     held_bytes: u64,
     /// Whether its local header is written.
     begun: bool,
-    /// The checksum that its header promises, where its bytes are read a second time.
-    promised: Option<u32>,
+    /// What the first of two passes told.
+    looked: Option<Inspected>,
 }
 
 /// The archive that is being written.
@@ -197,6 +198,13 @@ impl Sealing {
     pub(super) fn new(store: Arc<dyn Store>, writer: Box<dyn ObjectWriter>, method: Method, level: u32, workers: Workers) -> Self {
         let out = Output { writer, sha256: sha2::Sha256::new(), len: 0 };
         Sealing { store, out, sealer: Sealer::default(), method, level, workers, broken: Arc::default() }
+    }
+
+    /// Looks at entries and writes nothing: for a set that is known not to be whole, of which all faults are to be told.
+    pub(super) fn looking(store: Arc<dyn Store>, workers: Workers) -> Self {
+        let sealing = Sealing::new(store, Box::new(Nowhere), Method::Store, 0, workers);
+        sealing.broken.store(true, Ordering::Relaxed);
+        sealing
     }
 
     /// The choices that shape the bytes, as the manifest tells them.
@@ -260,6 +268,11 @@ impl Sealing {
 
     /// Writes what is held of an entry that is known to be large, or already begun.
     async fn flush_large(&mut self, source: &Source, entry: &mut Entry) -> Result<(), PackError> {
+        if self.broken.load(Ordering::Relaxed) {
+            // Nothing is written any more; the container may be left in the middle of an entry.
+            entry.held.clear();
+            return Ok(());
+        }
         if !entry.begun && entry.held_bytes > HELD_MAX_BYTES {
             let header = self.sealer.begin_streamed(source.head(), source.len())?;
             self.out.write(header.into()).await?;
@@ -282,38 +295,39 @@ impl Sealing {
 
     /// After the last piece of a pass: the entry's end, or between two passes its header.
     async fn end_pass(&mut self, source: &Source, pass: Pass, entry: &mut Entry) -> Result<Option<Looked>, PackError> {
-        let inspected = std::mem::take(&mut entry.inspection).finish();
-        let broken = self.broken.load(Ordering::Relaxed);
+        let mut inspected = std::mem::take(&mut entry.inspection).finish();
         if inspected.fault.is_some() {
             self.broken.store(true, Ordering::Relaxed);
         }
-        if !broken {
-            match pass {
-                Pass::Look => {
+        let whole = !self.broken.load(Ordering::Relaxed);
+        match pass {
+            Pass::Look => {
+                if whole {
                     let header = self.sealer.begin_known(source.head(), inspected.crc32, inspected.len, inspected.len)?;
                     self.out.write(header.into()).await?;
                     entry.begun = true;
-                    entry.promised = Some(inspected.crc32);
-                    return Ok(None);
                 }
-                Pass::Copy if entry.promised != Some(inspected.crc32) => {
-                    return Err(PackError::SourceChanged(StoreError::Changed { name: source.name.clone() }));
-                }
-                Pass::Copy | Pass::Seal => {
-                    if source.method == Method::Deflate {
-                        entry.hold(Kept::new(Bytes::from_static(&STREAM_END)));
-                    }
-                    if !entry.begun {
-                        let header = self.sealer.begin_known(source.head(), inspected.crc32, inspected.len, entry.held_bytes)?;
-                        self.out.write(header.into()).await?;
-                    }
-                    self.write_held(entry).await?;
-                    let descriptor = self.sealer.end(inspected.crc32, inspected.len)?;
-                    self.out.write(descriptor.into()).await?;
-                }
+                entry.looked = Some(inspected);
+                return Ok(None);
             }
-        } else if pass == Pass::Look {
-            return Ok(None);
+            // What was looked at is what counts; the second reading must have been of the same bytes.
+            Pass::Copy => match entry.looked.take() {
+                Some(looked) if looked.sha256 == inspected.sha256 => inspected = looked,
+                _ => return Err(PackError::SourceChanged(StoreError::Changed { name: source.name.clone() })),
+            },
+            Pass::Seal => {}
+        }
+        if whole {
+            if source.method == Method::Deflate {
+                entry.hold(Kept::new(Bytes::from_static(&STREAM_END)));
+            }
+            if !entry.begun {
+                let header = self.sealer.begin_known(source.head(), inspected.crc32, inspected.len, entry.held_bytes)?;
+                self.out.write(header.into()).await?;
+            }
+            self.write_held(entry).await?;
+            let descriptor = self.sealer.end(inspected.crc32, inspected.len)?;
+            self.out.write(descriptor.into()).await?;
         }
         let packed_crc32c = (source.method == Method::Deflate).then_some(Crc32c(entry.packed_crc32c));
         Ok(Some(Looked {
@@ -429,6 +443,20 @@ impl Output {
         let (sha256, written) = tokio::join!(hashed, self.writer.write(bytes));
         self.sha256 = sha256?;
         written.map_err(PackError::Dest)
+    }
+}
+
+/// An archive that is never made.
+#[derive(Debug)]
+struct Nowhere;
+
+impl ObjectWriter for Nowhere {
+    fn write<'a>(&'a mut self, _: Bytes) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn publish(self: Box<Self>, _: About) -> BoxFuture<'static, Result<(), StoreError>> {
+        Box::pin(async { Ok(()) })
     }
 }
 

@@ -17,7 +17,15 @@ pub(super) fn is_metadata(name: &str) -> bool {
 
 /// Every legacy backup, finished or not.
 pub(super) fn discover(view: &mut View<'_>) -> Vec<Export> {
-    let mut exports: Vec<Export> = view.unclaimed(|name| key_of(name).is_some()).into_iter().map(|mark| read_backup(view, mark)).collect();
+    // A kind may hold `/`: then its metadata lie a folder deeper and look like a backup's own. Backups that lie higher claim theirs first.
+    let mut marks = view.unclaimed(|name| key_of(name).is_some());
+    marks.sort_by_key(|name| name.matches('/').count());
+    let mut exports = Vec::new();
+    for mark in marks {
+        if !view.is_claimed(mark) {
+            exports.push(read_backup(view, mark));
+        }
+    }
 
     for name in view.unclaimed(is_metadata) {
         view.claim(name);
@@ -159,10 +167,14 @@ fn locate(view: &mut View<'_>, mark: &str, handle: Option<&str>, file: &str) -> 
     let mut ends = vec![beside.unwrap_or(object)];
     let mut end = object;
     while let Some((_, shorter)) = end.split_once('/') {
-        ends.push(shorter);
+        // `output-0` alone says nothing: every run has one.
+        if output_number(shorter).is_none() {
+            ends.push(shorter);
+        }
         end = shorter;
     }
-    let found = ends.iter().find_map(|end| view.claim(&below(around, end)));
+    let free = ends.iter().map(|end| below(around, end)).find(|name| view.lens.contains_key(name.as_str()) && !view.is_claimed(name));
+    let found = free.or_else(|| ends.first().map(|end| below(around, end))).and_then(|name| view.claim(&name));
     found.ok_or_else(|| {
         Fault::incomplete(
             &below(around, beside.unwrap_or(object)),

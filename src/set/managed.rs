@@ -18,7 +18,13 @@ pub(super) fn is_metadata(name: &str) -> bool {
 /// Every export that has its finish mark.
 pub(super) fn discover(view: &mut View<'_>) -> Vec<Export> {
     let marks = view.unclaimed(|name| name.ends_with(OVERALL));
-    let mut exports: Vec<(&str, Export)> = marks.iter().map(|mark| (folder(mark), read_export(view, mark))).collect();
+    let mut exports: Vec<(&str, Export)> = Vec::new();
+    let mut unread = BTreeSet::new();
+    for mark in &marks {
+        // Two exports in one folder are told apart by their finish marks.
+        let alone = marks.iter().filter(|other| folder(other) == folder(mark)).count() == 1;
+        exports.push((folder(mark), read_export(view, mark, if alone { title(folder(mark)) } else { mark }, &mut unread)));
+    }
 
     // What lies below an export's folder and is listed nowhere belongs to the nearest export around it.
     let folders: BTreeMap<&str, usize> = exports.iter().enumerate().map(|(index, (folder, _))| (*folder, index)).collect();
@@ -36,6 +42,10 @@ pub(super) fn discover(view: &mut View<'_>) -> Vec<Export> {
             continue;
         };
         view.claim(name);
+        if unread.contains(folder(name)) {
+            // Whether it is listed cannot be told: the metadata that would list it are missing or damaged, which is told already.
+            continue;
+        }
         let what = if is_output(name) { "an output that the export's metadata lists" } else { "metadata that the finish mark names" };
         export.faults.push(Fault::damaged(name, what, "one that nothing lists"));
     }
@@ -75,9 +85,10 @@ fn is_output(name: &str) -> bool {
     output_number(base(name)).is_some()
 }
 
-fn read_export(view: &mut View<'_>, mark: &str) -> Export {
+/// `unread` takes the folders of metadata that could not be read.
+fn read_export(view: &mut View<'_>, mark: &str, title: &str, unread: &mut BTreeSet<String>) -> Export {
     let around = folder(mark);
-    let mut export = Export::new(title(around), ExportFormat::ManagedExport);
+    let mut export = Export::new(title, ExportFormat::ManagedExport);
     export.mark = view.claim(mark);
     let overall = view.bytes(mark).and_then(|bytes| {
         OverallMetadata::parse(bytes).map_err(|error| Fault::damaged(mark, "the metadata of an export", error.to_string()))
@@ -88,7 +99,7 @@ fn read_export(view: &mut View<'_>, mark: &str) -> Export {
             let mut named = BTreeSet::new();
             for pointer in &overall.pointers {
                 if named.insert(pointer.metadata_file.clone()) {
-                    read_group(view, mark, around, pointer, &mut export);
+                    read_group(view, mark, around, pointer, &mut export, unread);
                 } else {
                     export.faults.push(Fault::damaged(
                         mark,
@@ -102,7 +113,7 @@ fn read_export(view: &mut View<'_>, mark: &str) -> Export {
     export
 }
 
-fn read_group(view: &mut View<'_>, mark: &str, around: &str, pointer: &Pointer, export: &mut Export) {
+fn read_group(view: &mut View<'_>, mark: &str, around: &str, pointer: &Pointer, export: &mut Export, unread: &mut BTreeSet<String>) {
     let mut group = Group {
         kind: pointer.kind.clone().map(Kind::new),
         namespace: match &pointer.namespace {
@@ -121,6 +132,7 @@ fn read_group(view: &mut View<'_>, mark: &str, around: &str, pointer: &Pointer, 
     let name = below(around, &pointer.metadata_file);
     let Some(metadata) = view.claim(&name) else {
         export.faults.push(Fault::incomplete(&name, "the metadata that the finish mark names", "no such object"));
+        unread.insert(folder(&name).to_owned());
         export.groups.push(group);
         return;
     };
@@ -130,7 +142,10 @@ fn read_group(view: &mut View<'_>, mark: &str, around: &str, pointer: &Pointer, 
         .bytes(&name)
         .and_then(|bytes| ExportMetadata::parse(bytes).map_err(|error| Fault::damaged(&name, "the metadata of a kind", error.to_string())));
     match parsed {
-        Err(fault) => export.faults.push(fault),
+        Err(fault) => {
+            export.faults.push(fault);
+            unread.insert(folder(&name).to_owned());
+        }
         Ok(parsed) => {
             export.started = export.started.into_iter().chain(parsed.started).min();
             export.finished = export.finished.into_iter().chain(parsed.finished).max();
@@ -153,7 +168,9 @@ fn read_outputs(view: &mut View<'_>, name: &str, metadata: &ExportMetadata, poin
                 continue;
             }
             let output = below(folder(name), file);
+            let elsewhere = view.is_claimed(&output) && !group.outputs.iter().any(|known| known.name == output);
             match view.claim(&output) {
+                Some(_) if elsewhere => faults.push(Fault::damaged(&output, "an output that one export lists", "one that two list")),
                 None => faults.push(Fault::incomplete(&output, "an output that the metadata lists", "no such object")),
                 Some(listed) if group.outputs.contains(&listed) => {
                     faults.push(Fault::damaged(name, "each output listed once", format!("{file:?} listed twice")))

@@ -239,6 +239,11 @@ impl<'a> View<'a> {
         Some(Listed { name: (*name).to_owned(), len: *len })
     }
 
+    /// Whether an export has the object already.
+    fn is_claimed(&self, name: &str) -> bool {
+        self.claimed.contains(name)
+    }
+
     /// The bytes of a metadata object, or the fault that it cannot be read.
     fn bytes(&self, name: &str) -> Result<&'a [u8], Fault> {
         self.metadata.get(name).map(Vec::as_slice).ok_or_else(|| {

@@ -14,6 +14,7 @@ use futures_util::future::BoxFuture;
 use tempfile::TempPath;
 
 use crate::buffers::Buffer;
+use crate::model::bounded;
 
 use super::{About, Making, ObjectInfo, ObjectWriter, Store, StoreError};
 
@@ -52,6 +53,7 @@ fn failed(name: impl AsRef<Path>, deed: &'static str) -> impl FnOnce(io::Error) 
     let name = name.as_ref().display().to_string();
     move |source| match source.kind() {
         io::ErrorKind::NotFound => StoreError::NotFound { name, expected: "an object or a folder" },
+        io::ErrorKind::NotADirectory => StoreError::NotAnObject { name, expected: "a path through folders", found: "a file in its way" },
         _ => StoreError::Io { name, deed, source },
     }
 }
@@ -106,7 +108,7 @@ impl Store for DirStore {
             let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
             fs::create_dir_all(&folder).map_err(failed(&folder, "cannot make the folder"))?;
             let base = path.file_name().unwrap_or_default().to_string_lossy();
-            let partial = folder.join(format!(".{base}.partial"));
+            let partial = folder.join(format!(".{}.partial", bounded(base.into_owned())));
             let file =
                 OpenOptions::new().create(true).truncate(false).write(true).open(&partial).map_err(failed(&partial, "cannot create it"))?;
             match file.try_lock() {

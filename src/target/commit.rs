@@ -268,8 +268,9 @@ impl StepSink for CommitSink {
             let requests = requests(&self.api, &self.kind, &piece)?;
             drop(piece);
             let last = requests.len();
-            for (number, body) in requests.into_iter().enumerate() {
-                while self.flights.len() >= IN_FLIGHT {
+            for (number, Request { body, after_all }) in requests.into_iter().enumerate() {
+                // The same key again: what was sent of it before must be there first.
+                while self.flights.len() >= IN_FLIGHT || (after_all && !self.flights.is_empty()) {
                     self.land().await?;
                 }
                 let api = self.api.clone();
@@ -297,13 +298,23 @@ impl StepSink for CommitSink {
     }
 }
 
+/// A commit to be sent.
+struct Request {
+    body: Vec<u8>,
+    /// Whether it holds a key that an earlier commit of the piece held: the last one is to win.
+    after_all: bool,
+}
+
 /// Divides a piece into commits: within the limits, and no key twice in one.
-fn requests(api: &Api, kind: &Kind, piece: &Encoded) -> Result<Vec<Vec<u8>>, TargetError> {
+fn requests(api: &Api, kind: &Kind, piece: &Encoded) -> Result<Vec<Request>, TargetError> {
     let mut requests = Vec::new();
     let mut batch: Vec<&[u8]> = Vec::new();
     let mut keys = HashSet::new();
     let mut bytes = 0;
-    let close = |batch: &mut Vec<&[u8]>| v1::commit_request(api.project(), "", &std::mem::take(batch));
+    let mut after_all = false;
+    let mut seen = HashSet::new();
+    let close =
+        |batch: &mut Vec<&[u8]>, after_all| Request { body: v1::commit_request(api.project(), "", &std::mem::take(batch)), after_all };
     for (number, (mutation, key)) in piece.iter().enumerate() {
         if mutation.len() > REQUEST_MAX_BYTES {
             return Err(TargetError::TooLarge { kind: kind.clone(), number: number + 1, bytes: mutation.len(), limit: REQUEST_MAX_BYTES });
@@ -313,17 +324,19 @@ fn requests(api: &Api, kind: &Kind, piece: &Encoded) -> Result<Vec<Vec<u8>>, Tar
             || bytes >= REQUEST_GOOD_BYTES
             || keys.contains(&key);
         if full {
-            requests.push(close(&mut batch));
+            requests.push(close(&mut batch, after_all));
             keys.clear();
             bytes = 0;
+            after_all = false;
         }
         keys.insert(key);
+        after_all |= !seen.insert(key);
         // Each mutation has a tag and a length of up to five bytes besides.
         bytes += mutation.len() + 6;
         batch.push(mutation);
     }
     if !batch.is_empty() {
-        requests.push(close(&mut batch));
+        requests.push(close(&mut batch, after_all));
     }
     Ok(requests)
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 
-use super::files::{blocking, failed};
+use super::files::{blocking, failed, namespace_folder, sync_folder};
 use super::{Encoded, Encoding, Progress, StepInfo, StepSink, Target, TargetError};
 use crate::entity::log::{self, LogError, LogWriter, Stitch};
 use crate::managed::{ManagedExport, OVERALL_SUFFIX};
@@ -28,8 +28,7 @@ impl DirTarget {
     }
 
     fn folder(&self, pair: &Pair) -> PathBuf {
-        let namespace = if pair.namespace.is_default() { pair.namespace.to_string() } else { file_name(pair.namespace.as_str()) };
-        self.root.join(namespace).join(file_name(pair.kind.as_str()))
+        self.root.join(namespace_folder(pair)).join(file_name(pair.kind.as_str()))
     }
 }
 
@@ -60,10 +59,14 @@ impl Target for DirTarget {
     fn open<'a>(&'a self, step: &'a StepInfo, _: Progress) -> BoxFuture<'a, Result<Box<dyn StepSink>, TargetError>> {
         let folder = self.folder(&step.pair);
         let export = ManagedExport::of_pair(&step.pair, step.started, step.finished);
+        let begun_before = step.begun_before;
         Box::pin(blocking(move || {
-            // What an earlier run left unfinished here is this step's own.
             let around = folder.join(export.name());
             if around.exists() {
+                // Only what an earlier run of this very step left half done may be removed.
+                if !begun_before {
+                    return Err(TargetError::Taken { name: around.display().to_string() });
+                }
                 fs::remove_dir_all(&around).map_err(failed(&around, "cannot remove what an earlier run left"))?;
             }
             let output = around.join(export.output_path(0));
@@ -114,6 +117,7 @@ impl StepSink for DirSink {
             file.write_all(&end).and_then(|()| file.sync_all()).map_err(failed(&output, "cannot write it"))?;
             write_whole(&around.join(export.metadata_path()), &export.metadata(1))?;
             write_whole(&around.join(export.overall_path()), &export.overall(progress.entities, bytes))?;
+            sync_folder(&around);
             Ok(progress)
         }))
     }

@@ -26,6 +26,8 @@ use crate::model::{Kind, Pair, Timestamp};
 pub struct StepInfo {
     /// Kind and namespace in the target.
     pub pair: Pair,
+    /// Whether an earlier run has begun the step: what it left half done is the step's own.
+    pub begun_before: bool,
     /// Start of the step's export.
     pub started: Option<Timestamp>,
     /// End of the step's export.
@@ -75,6 +77,12 @@ pub enum TargetError {
         bytes: usize,
         /// The limit.
         limit: usize,
+    },
+    /// Something lies where the step would write.
+    #[error("{name}: expected a free name, found what another program left there")]
+    Taken {
+        /// The folder.
+        name: String,
     },
     /// The answer of a service makes no sense.
     #[error("{call}: expected {expected}, found {found}")]

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 
-use super::files::{blocking, failed};
+use super::files::{blocking, failed, namespace_folder, sync_folder};
 use super::{Encoded, Encoding, Progress, StepInfo, StepSink, Target, TargetError};
 use crate::model::{Pair, file_name};
 
@@ -26,8 +26,7 @@ impl NdjsonTarget {
     }
 
     fn path(&self, pair: &Pair) -> PathBuf {
-        let namespace = if pair.namespace.is_default() { pair.namespace.to_string() } else { file_name(pair.namespace.as_str()) };
-        self.root.join(namespace).join(format!("{}.ndjson", file_name(pair.kind.as_str())))
+        self.root.join(namespace_folder(pair)).join(format!("{}.ndjson", file_name(pair.kind.as_str())))
     }
 }
 
@@ -101,6 +100,9 @@ impl StepSink for NdjsonSink {
         Box::pin(blocking(move || {
             self.file.sync_all().map_err(failed(&self.partial, "cannot write it"))?;
             fs::rename(&self.partial, &self.path).map_err(failed(&self.path, "cannot give it its name"))?;
+            if let Some(folder) = self.path.parent() {
+                sync_folder(folder);
+            }
             Ok(self.progress)
         }))
     }

@@ -50,7 +50,7 @@ pub fn legacy() -> Set {
         project: "myapp",
         truth: truth("legacy/entities.json"),
         legacy: true,
-        chosen_name: "all_backup_20151231040000.zip",
+        chosen_name: "all_backup_20151231052640.zip",
     }
 }
 
@@ -84,12 +84,12 @@ pub fn sets() -> Vec<Set> {
             truth: (1..=5003).map(hit).collect(),
             ..variant("sharded_5003_hits", "default_backup_20261122070743.zip", &|_, _| false)
         },
-        variant("gcs_layout", "acme_backup_20261122070742.zip", &|namespace, kind| {
+        variant("gcs_layout", "acme_backup_20131012010000.zip", &|namespace, kind| {
             namespace == "acme" && matches!(kind, "Customer" | "Order")
         }),
         Set {
             truth: truth(&format!("managed-variants/{BORDER}/entities.json")),
-            ..variant(BORDER, "default_backup_20261122070743.zip", &|_, _| false)
+            ..variant(BORDER, "default_backup_20131012010000.zip", &|_, _| false)
         },
     ]
 }

@@ -1,14 +1,7 @@
 //! What the tests share: the program in a clean environment, folders of their own, and what to do where another program is missing.
 
 #![allow(dead_code, reason = "each test program uses its own part of this")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stderr,
-    reason = "tests may fail loudly"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests may fail loudly")]
 
 pub mod data;
 pub mod emulator;
@@ -18,7 +11,7 @@ pub mod zips;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{Read as _, Seek as _};
+use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -53,7 +46,8 @@ const FOREIGN: [&str; 14] = [
 
 /// A folder of a test's own, with an empty home beside it. Gone when dropped.
 pub struct Desk {
-    folder: TempDir,
+    folder: PathBuf,
+    _gone_when_dropped: Option<TempDir>,
 }
 
 /// How one run of a program ended.
@@ -75,19 +69,30 @@ pub struct Running {
 impl Desk {
     pub fn new() -> Self {
         let folder = tempfile::Builder::new().prefix("kindpack-test-").tempdir().unwrap();
-        fs::create_dir(folder.path().join("home")).unwrap();
-        fs::create_dir(folder.path().join("work")).unwrap();
-        Desk { folder }
+        Desk::at(folder.path().to_owned(), Some(folder))
+    }
+
+    /// A folder among those that cargo keeps for tests, for what is made once and never dropped. What an earlier run left in it is gone.
+    pub fn kept(name: &str) -> Self {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        fs::remove_dir_all(&folder).ok();
+        Desk::at(folder, None)
+    }
+
+    fn at(folder: PathBuf, gone_when_dropped: Option<TempDir>) -> Self {
+        fs::create_dir_all(folder.join("home")).unwrap();
+        fs::create_dir_all(folder.join("work")).unwrap();
+        Desk { folder, _gone_when_dropped: gone_when_dropped }
     }
 
     /// The folder in which programs run, so that they can be given relative names.
     pub fn work(&self) -> PathBuf {
-        self.folder.path().join("work")
+        self.folder.join("work")
     }
 
     /// The home folder of the programs.
     pub fn home(&self) -> PathBuf {
-        self.folder.path().join("home")
+        self.folder.join("home")
     }
 
     /// A path below [`Desk::work`].
@@ -311,7 +316,8 @@ pub fn outside_program(word: &str, names: &[&str], test: &str) -> Option<PathBuf
 pub fn skip(word: &str, test: &str, reason: &str) {
     let required = std::env::var("KINDPACK_TESTS_REQUIRE").unwrap_or_default();
     assert!(!required.split(',').any(|required| required.trim() == word), "{test}: KINDPACK_TESTS_REQUIRE names {word}, but {reason}");
-    eprintln!("skipped: {test}, because {reason}");
+    // Not by `eprintln!`, which is kept from whoever runs tests that pass.
+    std::io::stderr().write_all(format!("skipped: {test}, because {reason}\n").as_bytes()).unwrap();
 }
 
 pub fn write(path: &Path, bytes: impl AsRef<[u8]>) {

@@ -13,6 +13,7 @@ use kindpack::entities;
 use kindpack::entity::rewrite::Rewrite;
 use kindpack::model::{EntryItem, Selector};
 use kindpack::target::{Encoded, Encoder, Encoding};
+use kindpack::workers::Workers;
 
 const WHAT: &str = "cannot print entities";
 
@@ -32,7 +33,10 @@ pub async fn run(context: &Context, arg: &ArchiveArg, selector: Selector) -> End
         while let Some(piece) = pieces.next().await {
             let piece = piece.map_err(|error| Failure::archive(WHAT, &error))?;
             count += piece.len();
-            match print(&piece, context.ui.is_json()) {
+            let as_events = context.ui.is_json();
+            // Beside the async threads: whoever reads slowly must not keep a signal from being heard.
+            let printed = Workers::aside(move || print(&piece, as_events)).await.map_err(|error| Failure::worker(WHAT, &error))?;
+            match printed {
                 // Whoever reads has seen enough.
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Code::Done),
                 printed => printed.map_err(|error| Failure::io(WHAT, "standard output", &error))?,

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use include_dir::{Dir, include_dir};
 use serde_json::json;
@@ -10,7 +11,7 @@ use tokio::process::Command;
 use super::pack::shell;
 use crate::cli::failure::{Code, Failure};
 use crate::cli::{Context, Ended};
-use kindpack::emulator::{self, EmulatorError};
+use kindpack::emulator;
 
 const WHAT: &str = "cannot show the demo";
 
@@ -78,7 +79,9 @@ impl Demo<'_> {
         let mut command = Command::new(&self.program);
         command.args(args).current_dir(&self.folder).env_remove("DATASTORE_EMULATOR_HOST").kill_on_drop(true);
         if self.context.ui.is_json() {
-            command.arg("--json");
+            // Each command would end its own events; here one line tells of it.
+            self.context.ui.json_event(&json!({"event": "command", "command": format!("kindpack {}", words.join(" "))}));
+            command.stdout(Stdio::null());
         }
         if self.context.ui.is_quiet() {
             command.arg("--quiet");
@@ -115,7 +118,7 @@ impl Demo<'_> {
                 running.stop().await;
                 Ok(true)
             }
-            Err(error @ (EmulatorError::Missing { .. } | EmulatorError::NoStart { .. })) => {
+            Err(error) => {
                 say(&format!("\n6. Left out: a restore into Google's Datastore emulator. {error}."));
                 Ok(false)
             }

@@ -42,8 +42,8 @@ pub async fn run(context: &Context, args: PackArgs) -> Ended {
     let source = context.stores.folder(&args.source);
     let begun = Instant::now();
     let packed = pack(&source, dest.as_ref(), name, &options, &context.workers, ui.as_ref()).await.map_err(|error| {
-        if let PackError::NotWhole { faults, missing } = &error {
-            for fault in faults {
+        if let PackError::NotWhole { faults, duplicates, missing } = &error {
+            for fault in faults.iter().chain(duplicates) {
                 ui.json_problem(Event::class(fault.fault.class), &fault.export, &fault.fault.to_string());
             }
             for selector in missing {

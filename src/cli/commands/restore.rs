@@ -1,6 +1,7 @@
 //! `kindpack restore PLAN`, and `kindpack restore ARCHIVE --target TARGET` in one go.
 
 use std::fs;
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -41,11 +42,15 @@ pub async fn run(context: &Context, args: RestoreArgs) -> Ended {
             (plan, archive, args.journal.clone().unwrap_or_else(|| journal_of(&kept)), true)
         }
     };
+    if args.check == CheckArg::All && matches!(plan.target, TargetSpec::Dir(_) | TargetSpec::Ndjson(_)) {
+        let why = format!("--check all: expected a target that can be asked for its entities, found {}", plan.target);
+        return Err(Failure::usage(WHAT, why).hint("--check counts counts what was written"));
+    }
     let reference = reference(WHAT, &archive).await?;
     let mut target = target_of(&plan.target)?;
     let mut journal = if args.dry_run {
         target = Arc::new(DryRun(target));
-        JournalFile::in_memory()
+        JournalFile::in_memory(JournalFile::look(&journal_path).map_err(|error| Failure::journal(WHAT, &error))?)
     } else {
         JournalFile::open(&journal_path).map_err(|error| Failure::journal(WHAT, &error))?
     };
@@ -107,8 +112,16 @@ pub fn journal_of(plan: &Path) -> PathBuf {
 fn read_plan(args: &RestoreArgs) -> Result<Option<Plan>, Failure> {
     // Plans are files of this machine; in a bucket lie archives.
     let Location::Local(path) = &args.plan_or_archive else { return Ok(None) };
-    if args.plan_or_archive.is_folder_name() || !looks_like_plan(path)? {
+    if args.plan_or_archive.is_folder_name() {
         return Ok(None);
+    }
+    match Kind::of(path)? {
+        Kind::Plan => {}
+        Kind::Unknown if args.choices.target.is_none() => {
+            let why = format!("{}: expected a plan (JSON) or an archive (zip), found neither", path.display());
+            return Err(Failure::usage(WHAT, why));
+        }
+        Kind::Archive | Kind::Unknown => return Ok(None),
     }
     if args.choices.any() {
         let why = format!("{}: expected the plan alone, found choices beside it that only a new plan can take", path.display());
@@ -130,20 +143,28 @@ pub fn load_plan(what: &str, path: &Path) -> Result<Plan, Failure> {
     Plan::parse(&text).map_err(|error| Failure::plan(what, &error))
 }
 
-/// A plan is JSON, an archive begins with the signature of a zip's header. A file that is neither is taken for what its name says.
-fn looks_like_plan(path: &Path) -> Result<bool, Failure> {
-    use std::io::Read as _;
-    let mut begin = [0; 64];
-    let read = fs::File::open(path).and_then(|mut file| file.read(&mut begin)).map_err(|error| match error.kind() {
-        std::io::ErrorKind::IsADirectory => {
-            Failure::usage(WHAT, format!("{}: expected a plan or an archive, found a folder", path.display()))
-                .hint(format!("{}/ means the newest archive in that folder", path.display()))
-        }
-        _ => Failure::io(WHAT, path.display(), &error),
-    })?;
-    let begin = begin.get(..read).unwrap_or_default();
-    Ok(begin.trim_ascii_start().starts_with(b"{")
-        || (!begin.starts_with(b"PK") && path.extension().is_some_and(|extension| extension == "json")))
+/// What an argument is, by its first bytes.
+enum Kind {
+    Plan,
+    Archive,
+    Unknown,
+}
+
+impl Kind {
+    fn of(path: &Path) -> Result<Self, Failure> {
+        let mut begin = Vec::new();
+        let read = fs::File::open(path).and_then(|file| file.take(64).read_to_end(&mut begin));
+        read.map_err(|error| match error.kind() {
+            ErrorKind::IsADirectory => Failure::usage(WHAT, format!("{}: expected a plan or an archive, found a folder", path.display()))
+                .hint(format!("{}/ means the newest archive in that folder", path.display())),
+            _ => Failure::io(WHAT, path.display(), &error),
+        })?;
+        Ok(match begin.trim_ascii_start() {
+            [b'{', ..] => Kind::Plan,
+            [b'P', b'K', ..] => Kind::Archive,
+            _ => Kind::Unknown,
+        })
+    }
 }
 
 /// The archive of a plan, from where the plan says that it is.
@@ -166,7 +187,16 @@ async fn one_go(context: &Context, args: &RestoreArgs) -> Result<(Plan, Arc<Arch
     let plan = make(WHAT, &archive, &choices).await?;
     show(context, &plan);
     let folder = state_folder()?;
-    let kept = folder.join(format!("{}.json", key_of(&plan)));
+    let key = key_of(&plan);
+    let kept = folder.join(format!("{key}.json"));
+    // A plan that is kept already goes on as it is: its journal names it, wherever the archive lies now and whichever version made it.
+    if let Some(plan) = load_plan(WHAT, &kept).ok().filter(|plan| key_of(plan) == key) {
+        context.ui.remark(format!("plan and journal are kept as {}", shell(&kept.display().to_string())));
+        context
+            .ui
+            .json_event(&json!({"event": "kept", "plan": kept.display().to_string(), "journal": journal_of(&kept).display().to_string()}));
+        return Ok((plan, archive, kept));
+    }
     if !args.dry_run {
         let name = kept.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let written = write_whole(&DirStore::new(&folder), &name, plan.to_json().into_bytes().into(), true).await;
@@ -187,10 +217,11 @@ fn state_folder() -> Result<PathBuf, Failure> {
     Ok(absolute(&state.join("kindpack")))
 }
 
-/// A name for archive, target and choices together: all that the plan says besides where the archive lies.
+/// A name for archive, target and choices together: all that the plan says besides where the archive lies and who made the plan.
 fn key_of(plan: &Plan) -> String {
     let mut plan = plan.clone();
     plan.archive.location.clear();
+    plan.tool.clear();
     plan.seal = Sha256([0; 32]);
     let digest = Sha256(sha2::Sha256::digest(plan.to_json()).into()).to_string();
     digest.chars().take(32).collect()

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use bytes::Bytes;
+use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -57,31 +58,24 @@ impl Api {
 
     /// Sends a commit. Upserts may be sent twice, so it is tried again whatever became of the first try.
     pub(super) async fn commit(&self, body: Vec<u8>) -> Result<(), TargetError> {
-        let body = bytes::Bytes::from(body);
-        let answer =
-            self.send("commit", || self.post("commit").header("content-type", "application/x-protobuf").body(body.clone())).await?;
-        if answer.status().is_success() {
-            // The body is read so that the connection can be used again; all it says is that it was done.
-            answer.bytes().await.ok();
-            return Ok(());
+        let body = Bytes::from(body);
+        let request = || self.post("commit").header("content-type", "application/x-protobuf").body(body.clone());
+        let (status, answer) = self.send("commit", request).await?;
+        match status.is_success() {
+            true => Ok(()),
+            false => Err(self.rejected("commit", status, &v1::status_message(&answer).unwrap_or_default())),
         }
-        let status = answer.status();
-        let bytes = answer.bytes().await.unwrap_or_default();
-        let words = v1::status_message(&bytes).unwrap_or_default();
-        Err(self.rejected("commit", status, &words))
     }
 
     /// Sends a JSON call that only reads.
     pub(super) async fn json(&self, method: &str, body: &Value) -> Result<Answer, TargetError> {
-        let body = bytes::Bytes::from(body.to_string());
-        let answer = self.send(method, || self.post(method).header("content-type", "application/json").body(body.clone())).await?;
-        let status = answer.status();
+        let body = Bytes::from(body.to_string());
+        let request = || self.post(method).header("content-type", "application/json").body(body.clone());
+        let (status, answer) = self.send(method, request).await?;
         if matches!(status, StatusCode::NOT_IMPLEMENTED | StatusCode::NOT_FOUND) {
             return Ok(Answer::Unavailable);
         }
-        let bytes = answer.bytes().await.map_err(|error| self.rejected(method, status, &words_of(&error)))?;
-        let value: Option<Value> = serde_json::from_slice(&bytes).ok();
-        match value {
+        match serde_json::from_slice::<Value>(&answer).ok() {
             Some(value) if status.is_success() => Ok(Answer::Ok(value)),
             value => {
                 let words = value.as_ref().and_then(|value| value.pointer("/error/message")).and_then(Value::as_str).unwrap_or_default();
@@ -91,7 +85,7 @@ impl Api {
     }
 
     fn rejected(&self, method: &str, status: StatusCode, words: &str) -> TargetError {
-        let words: String = words.lines().next().unwrap_or_default().chars().take(WORDS_MAX_CHARS).collect();
+        let words: String = masked(words.lines().next().unwrap_or_default()).chars().take(WORDS_MAX_CHARS).collect();
         TargetError::Rejected { call: self.call(method), found: format!("HTTP {} {words}", status.as_u16()).trim_end().to_owned() }
     }
 
@@ -99,15 +93,16 @@ impl Api {
         format!("{method} of project {} at {}", self.project, self.base)
     }
 
-    async fn send(&self, method: &str, request: impl Fn() -> RequestBuilder) -> Result<Response, TargetError> {
+    /// Sends a request until it is answered to the last byte, or no try is left.
+    async fn send(&self, method: &str, request: impl Fn() -> RequestBuilder) -> Result<(StatusCode, Bytes), TargetError> {
         let begun = Instant::now();
         let mut pause = FIRST_PAUSE;
         let mut tries = 0;
         loop {
             tries += 1;
-            let found = match request().send().await {
-                Ok(answer) if !may_pass(answer.status()) => return Ok(answer),
-                Ok(answer) => format!("HTTP {}", answer.status().as_u16()),
+            let found = match answer(request()).await {
+                Ok((status, bytes)) if !may_pass(status) => return Ok((status, bytes)),
+                Ok((status, _)) => format!("HTTP {}", status.as_u16()),
                 Err(error) => words_of(&error),
             };
             if tries == TRIES {
@@ -117,6 +112,24 @@ impl Api {
             pause *= 2;
         }
     }
+}
+
+async fn answer(request: RequestBuilder) -> reqwest::Result<(StatusCode, Bytes)> {
+    let answer = request.send().await?;
+    Ok((answer.status(), answer.bytes().await?))
+}
+
+/// A service's words without what it quotes: that may be a key or a value. Names of kinds and properties stay.
+fn masked(words: &str) -> String {
+    let mut out = String::new();
+    for (number, part) in words.split('"').enumerate() {
+        let quoted = number % 2 == 1;
+        let is_name = out.ends_with("property \"") || out.ends_with("kind \"");
+        out.push_str(if quoted && !is_name { "…" } else { part });
+        out.push('"');
+    }
+    out.pop();
+    out
 }
 
 /// Whether the same call may succeed later.
@@ -131,4 +144,17 @@ fn words_of(error: &reqwest::Error) -> String {
         cause = inner;
     }
     if error.is_timeout() { format!("no answer within {} s", CALL_TIMEOUT.as_secs()) } else { cause.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_service_quotes_is_not_told_unless_it_is_the_name_of_a_kind_or_property() {
+        let words = r#"The value of property "mail" is longer than 1500 bytes: "ann@example.com"."#;
+        assert_eq!(masked(words), r#"The value of property "mail" is longer than 1500 bytes: "…"."#);
+        assert_eq!(masked(r#"The kind "__bad__" is reserved."#), r#"The kind "__bad__" is reserved."#);
+        assert_eq!(masked("nothing quoted"), "nothing quoted");
+    }
 }

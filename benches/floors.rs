@@ -1,0 +1,150 @@
+//! The floors that touch every byte, one core: how many bytes a second each of them does.
+//!
+//! `cargo bench` prints them; `docs/performance.md` says what was found. The data are made here: a log of entities of about 600 bytes.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "a benchmark may fail loudly, and the macros make undocumented functions"
+)]
+
+use std::borrow::Cow;
+use std::hint::black_box;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use kindpack::archive::{Deflater, Inflater};
+use kindpack::entity::log::{self, LogError, LogWriter};
+use kindpack::entity::proto::{self, Entity, Id, Key, PathElement, Property, Value};
+use kindpack::entity::rewrite::Rewrite;
+use kindpack::entity::scan::Scan;
+use kindpack::entity::{json, v1};
+use kindpack::inspect::RecordError;
+use kindpack::model::PIECE_LEN_BYTES;
+
+const WORDS: [&str; 16] = [
+    "order",
+    "customer",
+    "delivery",
+    "invoice",
+    "Kraków",
+    "warehouse",
+    "review",
+    "session",
+    "ticket",
+    "Zürich",
+    "refund",
+    "spring",
+    "image",
+    "group",
+    "value",
+    "1999",
+];
+
+fn property<'a>(name: &'a str, indexed: bool, value: Value<'a>) -> Property<'a> {
+    Property { name, indexed, multiple: false, meaning: 0, meaning_uri: "", value }
+}
+
+/// A log as long as a piece, with entities that look like those of a shop.
+fn piece() -> Vec<u8> {
+    let (mut out, mut writer, mut record) = (Vec::new(), LogWriter::new(), Vec::new());
+    let mut seed = 7_u64;
+    let mut next = move || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) as usize
+    };
+    for id in 0.. {
+        let text =
+            |words: usize, next: &mut dyn FnMut() -> usize| (0..words).map(|_| WORDS[next() % WORDS.len()]).collect::<Vec<_>>().join(" ");
+        let (title, body) = (text(4, &mut next), text(50, &mut next));
+        let key = |kind: &'static str, id: i64| Key {
+            app: "s~shop",
+            namespace: "acme",
+            database: "",
+            path: vec![PathElement { kind, id: Id::Number(id) }],
+        };
+        let entity = Entity {
+            key: Some(key("Order", id)),
+            properties: vec![
+                property("title", true, Value::Bytes(Cow::Borrowed(title.as_bytes()))),
+                property("rank", true, Value::Integer(next() as i64)),
+                property("score", true, Value::Double(next() as f64 / 7.0)),
+                property("active", true, Value::Boolean(id % 2 == 0)),
+                property("customer", true, Value::Reference(key("Customer", next() as i64 % 1000))),
+                property("note", true, Value::Null),
+                property("body", false, Value::Bytes(Cow::Borrowed(body.as_bytes()))),
+            ],
+        };
+        record.clear();
+        proto::write_entity(&entity, &Rewrite::identity(), &mut record);
+        if out.len() + record.len() + 64 > PIECE_LEN_BYTES {
+            return out;
+        }
+        writer.record(&record, &mut out);
+    }
+    out
+}
+
+fn each_record(piece: &[u8], mut on_record: impl FnMut(&[u8])) {
+    let ends = log::read_piece(piece, 0, |record| {
+        on_record(record);
+        Ok::<_, LogError>(())
+    });
+    black_box(ends.unwrap());
+}
+
+fn floors(criterion: &mut Criterion) {
+    let piece = piece();
+    let mut group = criterion.benchmark_group("one core");
+    group.throughput(Throughput::Bytes(piece.len() as u64)).sample_size(10);
+
+    group.bench_function("log: framing and checksums", |bench| {
+        bench.iter(|| {
+            each_record(&piece, |record| {
+                black_box(record.len());
+            })
+        })
+    });
+    group.bench_function("scan: keys and references", |bench| {
+        bench.iter(|| {
+            let mut scan = Scan::new();
+            log::read_piece(&piece, 0, |record| scan.add(record).map_err(RecordError::from)).unwrap();
+            black_box(scan.finish())
+        });
+    });
+    group.bench_function("decode", |bench| bench.iter(|| each_record(&piece, |record| drop(black_box(Entity::parse(record).unwrap())))));
+    let mut out = Vec::with_capacity(4 * piece.len());
+    group.bench_function("decode and write REST JSON", |bench| {
+        bench.iter(|| {
+            out.clear();
+            each_record(&piece, |record| json::write_entity(&Entity::parse(record).unwrap(), &Rewrite::identity(), &mut out));
+            black_box(out.len())
+        });
+    });
+    group.bench_function("decode and write Datastore v1", |bench| {
+        bench.iter(|| {
+            out.clear();
+            each_record(&piece, |record| v1::write_entity(&Entity::parse(record).unwrap(), &Rewrite::identity(), &mut out));
+            black_box(out.len())
+        });
+    });
+    let mut deflater = Deflater::new(6);
+    let mut deflated = Vec::new();
+    group.bench_function("deflate a piece, level 6", |bench| {
+        bench.iter(|| {
+            deflated.clear();
+            deflater.piece(&piece, &mut deflated).unwrap();
+        });
+    });
+    let mut inflater = Inflater::new();
+    group.bench_function("inflate a piece", |bench| {
+        bench.iter(|| {
+            out.clear();
+            inflater.piece(&deflated, piece.len(), &mut out).unwrap();
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, floors);
+criterion_main!(benches);

@@ -1,0 +1,379 @@
+//! Restores into Google's Datastore emulator: everything arrives as it was, nothing else is touched, and what is cut goes on.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests may fail loudly")]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use kindpack::model::Pair;
+use serde_json::{Value, json};
+
+use support::data::{Made, STARTED_MICROS, made, write_export};
+use support::emulator::{Emulator, emulator};
+use support::entities::{assert_same, by_pair, moved};
+use support::fixtures::{Set, fixture, legacy, managed};
+use support::{Desk, Running, files_below};
+
+/// The project holds exactly the set's entities, moved into it.
+#[track_caller]
+fn assert_restored(emulator: &Emulator, set: &Set, project: &str, namespaces: &[(&str, &str)]) {
+    let expected = moved(&set.truth, set.project, project, namespaces);
+    assert_same(&expected, &emulator.everything(project), set.legacy, set.name);
+}
+
+/// An entity of a project's own.
+fn own(project: &str, namespace: &str, kind: &str) -> Value {
+    let mut partition = json!({"projectId": project});
+    if !namespace.is_empty() {
+        partition["namespaceId"] = namespace.into();
+    }
+    json!({"key": {"partitionId": partition, "path": [{"kind": kind, "name": "of the project's own"}]}, "properties": {"n": {"integerValue": "1"}}})
+}
+
+#[test]
+fn every_entity_arrives_as_it_was_and_nothing_else() {
+    let Some(emulator) = emulator("restores of the fixtures") else { return };
+    for set in [managed(), legacy()] {
+        let desk = Desk::new();
+        desk.pack(&set.source);
+        let project = emulator.fresh_project();
+        desk.plan("set.zip", &emulator.target(&project), "plan.json", &[]);
+        desk.json(7, &["status", "plan.json", "--require-complete"]);
+        let event = desk.json(0, &["restore", "plan.json"]);
+        assert_eq!((&event["steps"], &event["entities"]), (&json!(by_pair(&set.truth).len()), &json!(set.truth.len())), "{}", set.name);
+        assert_restored(emulator, &set, &project, &[]);
+        let kinds: BTreeSet<_> = emulator.pairs(&project).into_iter().collect();
+        assert_eq!(kinds, by_pair(&set.truth).into_keys().collect(), "{}: no other kinds", set.name);
+        desk.json(0, &["status", "plan.json", "--require-complete"]);
+    }
+}
+
+#[test]
+fn references_follow_the_entities_and_those_to_a_third_project_stay() {
+    // The comparison above would say so too, if the fixture had such references; this makes sure that it does.
+    let set = managed();
+    let texts: Vec<String> = set.truth.iter().map(Value::to_string).collect();
+    let third = texts.iter().filter(|text| text.contains(r#""projectId":"other"#)).count();
+    assert!(third >= 3, "{third} entities with references to a third project");
+    let Some(emulator) = emulator("references to a third project") else { return };
+    let desk = Desk::new();
+    desk.pack(&set.source);
+    let project = emulator.fresh_project();
+    desk.json(0, &["restore", "set.zip", "--target", &emulator.target(&project)]);
+    let found: Vec<String> = emulator.everything(&project).iter().map(Value::to_string).collect();
+    assert!(!found.iter().any(|text| text.contains("demo-src")), "no word of the source project is left");
+    assert_eq!(found.iter().filter(|text| text.contains(r#""projectId":"other"#)).count(), third);
+}
+
+#[test]
+fn check_all_compares_every_entity() {
+    let Some(emulator) = emulator("restores with --check all") else { return };
+    for set in [managed(), legacy()] {
+        let desk = Desk::new();
+        desk.pack(&set.source);
+        let target = emulator.target(&emulator.fresh_project());
+        desk.json(0, &["restore", "set.zip", "--target", &target, "--check", "all"]);
+    }
+}
+
+#[test]
+fn a_mapped_namespace_takes_keys_and_references_along() {
+    let Some(emulator) = emulator("restores with --map-namespace") else { return };
+    let set = managed();
+    let desk = Desk::new();
+    desk.pack(&set.source);
+    let project = emulator.fresh_project();
+    desk.json(0, &["restore", "set.zip", "--target", &emulator.target(&project), "--map-namespace", "acme=acme2", "--check", "all"]);
+    assert_restored(emulator, &set, &project, &[("acme", "acme2")]);
+    let namespaces: BTreeSet<String> = emulator.pairs(&project).into_iter().map(|(namespace, _)| namespace).collect();
+    assert_eq!(namespaces, ["", "acme2", "beta"].map(str::to_owned).into());
+}
+
+#[test]
+fn a_target_that_is_not_empty_is_refused_and_merge_leaves_what_else_is_there() {
+    let Some(emulator) = emulator("restores with --into empty and merge") else { return };
+    let set = legacy();
+    let desk = Desk::new();
+    desk.pack(&set.source);
+    let project = emulator.fresh_project();
+    let target = emulator.target(&project);
+    let others = [own(&project, "production", "User"), own(&project, "elsewhere", "NotInTheBackup")];
+    emulator.upsert(&project, &others);
+
+    let failed = desk.json(5, &["restore", "set.zip", "--target", &target]);
+    let error = failed["error"].as_str().unwrap();
+    assert!(error.contains("production/User") && error.contains("1 of"), "kind and count are named: {error}");
+    assert_same(&others, &emulator.everything(&project), false, "nothing is written");
+
+    let plan = desk.plan("set.zip", &target, "merge.json", &["--into", "merge"]);
+    assert_eq!(plan["into"], "merge");
+    desk.json(0, &["restore", "merge.json"]);
+    let expected: Vec<Value> = moved(&set.truth, set.project, &project, &[]).into_iter().chain(others.clone()).collect();
+    assert_same(&expected, &emulator.everything(&project), true, "merged");
+
+    // Kinds that the plan does not touch may be there.
+    let project = emulator.fresh_project();
+    let other = [own(&project, "elsewhere", "NotInTheBackup"), own(&project, "production", "Photo")];
+    emulator.upsert(&project, &other);
+    desk.json(0, &["restore", "set.zip", "--target", &emulator.target(&project), "--skip", "Photo"]);
+}
+
+#[test]
+fn a_dry_run_leaves_the_project_empty() {
+    let Some(emulator) = emulator("a restore with --dry-run") else { return };
+    let desk = Desk::new();
+    desk.pack(&managed().source);
+    let project = emulator.fresh_project();
+    let event = desk.json(0, &["restore", "set.zip", "--target", &emulator.target(&project), "--dry-run"]);
+    assert_eq!(event["entities"], 258);
+    assert_eq!(emulator.pairs(&project), []);
+}
+
+#[test]
+fn max_steps_stops_in_between_and_the_same_command_goes_on() {
+    let Some(emulator) = emulator("a restore with --max-steps") else { return };
+    let set = managed();
+    let desk = Desk::new();
+    desk.pack(&set.source);
+    let project = emulator.fresh_project();
+    let plan = desk.plan("set.zip", &emulator.target(&project), "plan.json", &[]);
+    let of_first: u64 = plan["steps"].as_array().unwrap()[..3].iter().map(|step| step["entities"].as_u64().unwrap()).sum();
+    desk.json(7, &["restore", "plan.json", "--max-steps", "3"]);
+    assert_eq!(emulator.everything(&project).len() as u64, of_first, "three steps and no more");
+    desk.json(7, &["status", "plan.json", "--require-complete"]);
+    desk.json(7, &["restore", "plan.json", "--max-steps", "3"]);
+    let event = desk.json(0, &["restore", "plan.json"]);
+    assert_eq!(event["entities"], 258);
+    assert_restored(emulator, &set, &project, &[]);
+    desk.json(0, &["status", "plan.json", "--require-complete"]);
+    let event = desk.json(0, &["restore", "plan.json"]);
+    assert_eq!(event["already_done"], true);
+    assert!(desk.expect(0, &["restore", "plan.json"]).text().contains("done already"));
+    assert_restored(emulator, &set, &project, &[]);
+}
+
+#[test]
+fn steps_of_a_plan_may_be_removed_and_moved() {
+    let Some(emulator) = emulator("a restore of an edited plan") else { return };
+    let desk = Desk::new();
+    desk.pack(&managed().source);
+    let project = emulator.fresh_project();
+    let mut plan = desk.plan("set.zip", &emulator.target(&project), "plan.json", &["--only", "acme/*"]);
+    let steps = plan["steps"].as_array_mut().unwrap();
+    steps.retain(|step| step["kind"] != "Session");
+    steps.reverse();
+    let expected: BTreeSet<_> = steps.iter().map(|step| ("acme".to_owned(), step["kind"].as_str().unwrap().to_owned())).collect();
+    desk.write("plan.json", serde_json::to_string(&plan).unwrap());
+    desk.json(0, &["restore", "plan.json"]);
+    assert_eq!(emulator.pairs(&project).into_iter().collect::<BTreeSet<_>>(), expected);
+    plan["target"] = emulator.target("another").into();
+    desk.write("plan.json", serde_json::to_string(&plan).unwrap());
+    desk.json(5, &["restore", "plan.json"]);
+}
+
+#[test]
+fn a_restore_in_one_go_says_where_it_is_kept_and_goes_on_when_typed_again() {
+    let Some(emulator) = emulator("a restore in one go") else { return };
+    let set = managed();
+    let desk = Desk::new();
+    desk.pack(&set.source);
+    let project = emulator.fresh_project();
+    let target = emulator.target(&project);
+    let run = desk.expect(7, &["restore", "set.zip", "--target", &target, "--max-steps", "5", "--json"]);
+    let events = run.events();
+    let kept = events.iter().find(|event| event["event"] == "kept").expect("it says where plan and journal are");
+    for document in ["plan", "journal"] {
+        let path = Path::new(kept[document].as_str().unwrap());
+        assert!(path.starts_with(desk.home().join("state")) && path.is_file(), "{}", path.display());
+    }
+    assert!(!emulator.everything(&project).is_empty());
+    let shown = desk.expect(0, &["restore", "set.zip", "--target", &target]);
+    assert!(shown.err.contains(kept["plan"].as_str().unwrap()), "also for people: {}", shown.err);
+    assert_restored(emulator, &set, &project, &[]);
+    assert_eq!(desk.json(0, &["restore", "set.zip", "--target", &target])["already_done"], true);
+    // Other choices are another restore.
+    desk.json(5, &["restore", "set.zip", "--target", &target, "--only", "Customer"]);
+    assert_restored(emulator, &set, &project, &[]);
+}
+
+#[test]
+fn a_target_that_was_emptied_behind_the_journal_is_noticed() {
+    let Some(emulator) = emulator("a restore into a target that was emptied") else { return };
+    let desk = Desk::new();
+    desk.pack(&legacy().source);
+    let project = emulator.fresh_project();
+    desk.plan("set.zip", &emulator.target(&project), "plan.json", &[]);
+    desk.json(0, &["restore", "plan.json"]);
+    let users = emulator.query(&project, "production", "User");
+    let deletes: Vec<Value> = users.iter().map(|user| json!({"delete": user["key"]})).collect();
+    emulator.call(&project, "commit", &json!({"mode": "NON_TRANSACTIONAL", "mutations": deletes}));
+    let failed = desk.json(5, &["restore", "plan.json"]);
+    assert!(failed["error"].as_str().unwrap().contains("production/User"), "{failed}");
+}
+
+// ------------------------------------------------------------------------------------------------------------------- killed and resumed
+
+/// Entities that fill six pieces. (The emulator takes its time for each, so they are large and not many.)
+fn several_pieces() -> Vec<Made<'static>> {
+    made("demo-src", "acme", "Song", 8_000, 3_000)
+}
+
+#[test]
+fn a_restore_that_is_killed_anywhere_goes_on_and_loses_nothing() {
+    let Some(emulator) = emulator("a restore that is killed") else { return };
+    let desk = Desk::new();
+    let entities = several_pieces();
+    let records: Vec<Vec<u8>> = entities.iter().map(Made::record).collect();
+    write_export(&desk.path("source"), &Pair::new("acme", "Song"), STARTED_MICROS, &records, 2);
+    let few: Vec<Vec<u8>> = made("demo-src", "acme", "Album", 10, 10).iter().map(Made::record).collect();
+    write_export(&desk.path("source"), &Pair::new("acme", "Album"), STARTED_MICROS + 1_000_000, &few, 1);
+    desk.pack("source");
+    let project = emulator.fresh_project();
+    desk.plan("set.zip", &emulator.target(&project), "plan.json", &[]);
+
+    // Killed as soon as the journal has so many checkpoints, and so many milliseconds later.
+    let journal = desk.path("plan.json.journal");
+    let lines = |of: &str| String::from_utf8(fs::read(&journal).unwrap_or_default()).unwrap().matches(of).count();
+    let mut killed = Vec::new();
+    for (event, count, moment) in
+        [("opened", 1, 0), ("step-started", 2, 30), ("checkpoint", 1, 0), ("checkpoint", 2, 50), ("checkpoint", 3, 0)]
+    {
+        let mut restoring = Running::start(desk.kindpack(&["restore", "plan.json", "--jobs", "2"]));
+        if restoring.wait_until(|| lines(event) >= count) {
+            std::thread::sleep(Duration::from_millis(moment));
+        }
+        let run = restoring.kill();
+        assert!(matches!(run.code, 0 | 137), "{}", run.brief());
+        if run.code == 137 {
+            killed.push(lines("checkpoint"));
+        }
+    }
+    assert!(killed.len() >= 4 && killed.iter().collect::<BTreeSet<_>>().len() >= 3, "checkpoints when it was killed: {killed:?}");
+    let event = desk.json(0, &["restore", "plan.json"]);
+    assert_eq!((&event["steps"], &event["entities"]), (&json!(2), &json!(8_010)));
+    let truth: Vec<Value> = entities.iter().map(Made::json).collect();
+    assert_same(&moved(&truth, "demo-src", &project, &[]), &emulator.query(&project, "acme", "Song"), false, "after it was killed");
+    assert_eq!(emulator.query(&project, "acme", "Album").len(), 10);
+    desk.json(0, &["status", "plan.json", "--require-complete"]);
+}
+
+#[test]
+fn a_restore_that_is_interrupted_stops_cleanly_and_goes_on() {
+    let Some(emulator) = emulator("a restore that is interrupted") else { return };
+    let desk = Desk::new();
+    let records: Vec<Vec<u8>> = made("demo-src", "acme", "Song", 2_500, 4_000).iter().map(Made::record).collect();
+    write_export(&desk.path("source"), &Pair::new("acme", "Song"), STARTED_MICROS, &records, 1);
+    desk.pack("source");
+    let project = emulator.fresh_project();
+    desk.plan("set.zip", &emulator.target(&project), "plan.json", &[]);
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let journal = desk.path("plan.json.journal");
+        let len = || fs::metadata(&journal).map_or(0, |meta| meta.len());
+        let before = len();
+        let mut restoring = Running::start(desk.kindpack(&["restore", "plan.json", "--json"]));
+        let runs = restoring.wait_until(|| len() > before);
+        if runs {
+            restoring.signal(signal);
+        }
+        let run = restoring.wait();
+        if run.code != 0 {
+            assert_eq!(run.code, code, "{}", run.brief());
+            assert_eq!(run.last_event()["code"], code);
+        }
+    }
+    desk.json(0, &["restore", "plan.json"]);
+    assert_eq!(emulator.query(&project, "acme", "Song").len(), 2_500);
+}
+
+#[test]
+fn two_restores_with_one_journal_do_not_run_at_once() {
+    let Some(emulator) = emulator("two restores at once") else { return };
+    let desk = Desk::new();
+    let records: Vec<Vec<u8>> = made("demo-src", "acme", "Song", 2_500, 4_000).iter().map(Made::record).collect();
+    write_export(&desk.path("source"), &Pair::new("acme", "Song"), STARTED_MICROS, &records, 1);
+    desk.pack("source");
+    let project = emulator.fresh_project();
+    desk.plan("set.zip", &emulator.target(&project), "plan.json", &[]);
+    let journal = desk.path("plan.json.journal");
+    let mut first = Running::start(desk.kindpack(&["restore", "plan.json"]));
+    let runs = first.wait_until(|| fs::metadata(&journal).is_ok_and(|meta| meta.len() > 0));
+    let second = desk.run(&["restore", "plan.json"]);
+    let first = first.wait();
+    assert_eq!(first.code, 0, "{}", first.brief());
+    if runs {
+        assert!(second.code == 5 || second.text().contains("done already"), "{}", second.brief());
+    }
+    assert_eq!(emulator.query(&project, "acme", "Song").len(), 2_500);
+}
+
+// ---------------------------------------------------------------------------------------------------------------- Google's own import
+
+/// Every finish mark below a folder.
+fn marks(folder: &Path) -> Vec<PathBuf> {
+    files_below(folder).into_iter().filter(|(name, _)| name.ends_with(".overall_export_metadata")).map(|(_, path)| path).collect()
+}
+
+/// What the import changes by itself: indexed references to a third project. So only keys are compared.
+#[track_caller]
+fn assert_imported(emulator: &Emulator, set: &Set, folder: &Path) {
+    let project = emulator.fresh_project();
+    for mark in marks(folder) {
+        let begun = Instant::now();
+        emulator
+            .import(&project, &mark)
+            .unwrap_or_else(|error| panic!("{}: {} after {:?}: {error}", set.name, mark.display(), begun.elapsed()));
+    }
+    let keys = |entities: &[Value]| entities.iter().map(|entity| json!({"key": entity["key"]})).collect::<Vec<_>>();
+    assert_same(&keys(&moved(&set.truth, set.project, &project, &[])), &keys(&emulator.everything(&project)), false, set.name);
+}
+
+#[test]
+fn googles_own_import_takes_what_dir_writes() {
+    let Some(emulator) = emulator("Google's import of dir:") else { return };
+    let border = || support::fixtures::sets().into_iter().find(|set| set.name.starts_with("ends_2")).unwrap();
+    for set in [managed(), legacy(), border()] {
+        let desk = Desk::new();
+        desk.pack(&set.source);
+        desk.json(0, &["restore", "set.zip", "--target", "dir:out"]);
+        assert_imported(emulator, &set, &desk.path("out"));
+    }
+}
+
+#[test]
+fn googles_own_import_takes_legacy_backups_as_managed_exports() {
+    let Some(emulator) = emulator("Google's import of extract --as managed") else { return };
+    let desk = Desk::new();
+    desk.pack(&legacy().source);
+    desk.json(0, &["extract", "set.zip", "out", "--as", "managed"]);
+    assert_imported(emulator, &legacy(), &desk.path("out"));
+}
+
+#[test]
+fn what_was_extracted_as_it_was_can_be_imported_as_it_was() {
+    let Some(emulator) = emulator("Google's import of extract") else { return };
+    let set = support::fixtures::sets().into_iter().find(|set| set.name == "gcs_layout").unwrap();
+    let desk = Desk::new();
+    desk.pack(&fixture("managed-variants/gcs_layout"));
+    desk.json(0, &["extract", "set.zip", "out"]);
+    assert_imported(emulator, &set, &desk.path("out"));
+}
+
+// -------------------------------------------------------------------------------------------------------------------- no emulator at all
+
+#[test]
+fn an_emulator_that_does_not_run_is_given_up_after_a_while() {
+    let desk = Desk::new();
+    desk.pack(&legacy().source);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let begun = Instant::now();
+    let failed = desk.json(6, &["restore", "set.zip", "--target", &format!("emulator:nobody@127.0.0.1:{port}")]);
+    assert!(begun.elapsed() < Duration::from_secs(45), "{:?}", begun.elapsed());
+    let error = failed["error"].as_str().unwrap();
+    assert!(error.contains(&port.to_string()) && error.contains("tries"), "which call, how often, for how long: {error}");
+}
