@@ -25,7 +25,7 @@ use crate::workers::{WorkerLost, Workers};
 const HELD_MAX_BYTES: u64 = 4 << 20;
 
 /// What a piece in flight may weigh: itself and its deflated form, which can be a little longer.
-const PIECE_FOOTPRINT_BYTES: u64 = 2 * PIECE_LEN_BYTES as u64 + (PIECE_LEN_BYTES as u64 >> 8);
+const PIECE_FOOTPRINT_BYTES: u64 = 2 * PIECE_LEN_BYTES as u64 + (PIECE_LEN_BYTES as u64 >> 3);
 
 /// Small reads that may be under way at once.
 const READS: usize = 16;
@@ -400,8 +400,8 @@ async fn work(
 }
 
 fn deflate(raw: &[u8], level: u32) -> Result<Bytes, DataError> {
-    // Deflated bytes can be a little more than what they were made of.
-    let mut deflated = Buffer::with_room(raw.len() + (raw.len() >> 8));
+    // What cannot be deflated becomes longer, by an eighth at the most.
+    let mut deflated = Buffer::with_room(raw.len() + (raw.len() >> 3));
     Deflater::new(level).piece(raw, &mut deflated)?;
     Ok(deflated.freeze())
 }
