@@ -248,7 +248,8 @@ fn every_event_of_every_command_holds_to_its_schema() {
     run(2, &["cat", "set.zip", "NoSuchKind"]);
     run(0, &["extract", "set.zip", "extracted"]);
     run(0, &["extract", "archives/", "as-managed", "--as", "managed"]);
-    run(5, &["extract", "set.zip", "extracted"]);
+    desk.write("taken/acme/Order/2026-11-22T07:07:42_527/2026-11-22T07:07:42_527.overall_export_metadata", "something else");
+    run(5, &["extract", "set.zip", "taken"]);
     run(0, &["plan", "set.zip", "--target", "emulator:p@127.0.0.1:9"]);
     run(8, &["plan", "set.zip", "--target", "ndjson:out", "-o", "plan.json", "--detailed-exitcode"]);
     run(5, &["plan", "set.zip", "--target", "datastore:demo-src"]);

@@ -422,6 +422,35 @@ fn extract_overwrites_nothing() {
 }
 
 #[test]
+fn extract_goes_on_where_an_earlier_run_stopped() {
+    let desk = packed(&legacy());
+    let whole = desk.json(0, &["extract", "set.zip", "out"]);
+    let lost = files_below(&desk.path("out")).into_values().next().unwrap();
+    fs::remove_file(&lost).unwrap();
+    let rest = desk.json(0, &["extract", "set.zip", "out"]);
+    assert_eq!((whole["objects"].as_u64() > Some(1), rest["objects"].as_u64()), (true, Some(1)));
+    assert!(lost.exists());
+}
+
+#[test]
+fn an_export_is_not_divided_when_it_is_extracted() {
+    let desk = Desk::new();
+    desk.pack(&fixture("managed-variants/two_kinds_two_namespaces"));
+    desk.json(2, &["extract", "set.zip", "out", "--only", "acme/Customer"]);
+    assert!(!desk.path("out").exists());
+}
+
+#[test]
+fn an_archive_that_lies_deeper_is_not_the_newest_of_a_folder() {
+    let desk = Desk::new();
+    desk.json(0, &["pack", &legacy().source, "archives/"]);
+    desk.json(0, &["pack", &managed().source, "archives/elsewhere/"]);
+    let listed = desk.expect(0, &["list", "archives/", "--json"]);
+    let manifest: Value = serde_json::from_slice(&listed.out).unwrap();
+    assert_eq!(manifest["backup"]["project"], "myapp");
+}
+
+#[test]
 fn extract_takes_only_the_chosen_kinds() {
     let desk = packed(&managed());
     desk.json(0, &["extract", "set.zip", "out", "--only", "acme/Order", "--only", "Media"]);

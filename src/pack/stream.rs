@@ -330,6 +330,10 @@ impl Sealing {
 
     /// Writes the directory; gives back the writer, to be published, with the digest and the length of all that was written.
     pub(super) async fn finish(mut self) -> Result<(Box<dyn ObjectWriter>, Sha256, u64), PackError> {
+        if self.broken.load(Ordering::Relaxed) {
+            // Whoever finishes must have looked at what was told; an archive with gaps is never made.
+            return Err(PackError::Torso);
+        }
         let directory = self.sealer.finish()?;
         self.out.write(directory.into()).await?;
         Ok((self.out.writer, Sha256(self.out.sha256.finalize().into()), self.out.len))
@@ -373,7 +377,7 @@ async fn work(
     workers: &Workers,
     broken: &Arc<AtomicBool>,
 ) -> Result<Done, PackError> {
-    let raw = source.read(store, job.offset, job.len).await.map_err(PackError::source)?;
+    let raw = source.read(store, job.offset, job.len).await.map_err(PackError::reading)?;
     let content = if job.pass == Pass::Copy { Content::Opaque } else { source.content() };
     let (broken, method) = (broken.clone(), source.method);
     let done = workers.run(move || {
@@ -459,7 +463,7 @@ pub(super) async fn pairs_of(store: &Arc<dyn Store>, outputs: Vec<ObjectInfo>, w
         outputs.into_iter().map(|object| Source::object(object, String::new(), EntryRole::Output, None, Method::Deflate)).collect();
     let jobs = sources.iter().enumerate().flat_map(|(index, source)| jobs_of(index, source.len(), Method::Deflate));
     let looks = jobs.filter_map(|job| sources.get(job.source).map(|source| (source, job))).map(|(source, job)| async move {
-        let raw = source.read(store.as_ref(), job.offset, job.len).await.map_err(PackError::source)?;
+        let raw = source.read(store.as_ref(), job.offset, job.len).await.map_err(PackError::reading)?;
         let report = workers.run(move || inspect::piece(&raw, job.offset, Content::Entities)).await?;
         Ok::<_, PackError>((job.last, report))
     });

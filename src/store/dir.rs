@@ -165,7 +165,11 @@ fn walk(folder: &Path, prefix: &str, depth: usize, objects: &mut Vec<ObjectInfo>
             walk(&path, &name, depth + 1, objects)?;
             continue;
         }
-        let meta = fs::metadata(&path).map_err(failed(&path, "cannot look at it"))?;
+        let meta = match fs::metadata(&path) {
+            // A link to nothing, or an object that was taken away meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            meta => meta.map_err(failed(&path, "cannot look at it"))?,
+        };
         if meta.is_dir() {
             return Err(StoreError::NotAnObject {
                 name: path.display().to_string(),

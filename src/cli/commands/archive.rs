@@ -22,7 +22,8 @@ pub fn local<'a>(what: &str, location: &'a Location) -> Result<&'a Path, Failure
     match location {
         Location::Local(path) => Ok(path),
         Location::Bucket { .. } => {
-            Err(Failure::not_yet(what, &location.to_string()).hint("copy it here first: gcloud storage cp -r gs://BUCKET/NAME ."))
+            Err(Failure::not_yet(what, &location.to_string())
+                .hint("work with local copies: gcloud storage cp -r copies from and to buckets"))
         }
     }
 }
@@ -60,7 +61,8 @@ async fn newest(ui: &Ui, what: &str, folder: &Path, of: Option<&str>) -> Result<
         namespace => namespace.as_str().to_owned(),
     });
     let wanted = |name: &str| {
-        let (namespace, id) = name.strip_suffix(".zip")?.rsplit_once("_backup_")?;
+        // In that folder itself: what lies deeper is somebody else's.
+        let (namespace, id) = Some(name).filter(|name| !name.contains('/'))?.strip_suffix(".zip")?.rsplit_once("_backup_")?;
         let fits = id.len() == 14 && id.bytes().all(|digit| digit.is_ascii_digit()) && of.as_deref().is_none_or(|of| of == namespace);
         fits.then(|| id.to_owned())
     };
@@ -77,8 +79,7 @@ async fn newest(ui: &Ui, what: &str, folder: &Path, of: Option<&str>) -> Result<
         return Err(Failure::store(what, &error));
     };
     let title = folder.join(&object.name).display().to_string();
-    ui.remark(format!("the newest archive is {title}"));
-    ui.json_event(&serde_json::json!({"event": "chosen", "archive": title}));
+    ui.choice(&title);
     Ok(Found { store, object, title })
 }
 
@@ -86,6 +87,11 @@ async fn newest(ui: &Ui, what: &str, folder: &Path, of: Option<&str>) -> Result<
 pub async fn open(ui: &Ui, what: &str, arg: &ArchiveArg) -> Result<Arc<ArchiveFile>, Failure> {
     let Found { store, object, title } = find(ui, what, arg).await?;
     ArchiveFile::open(store, object, title).await.map(Arc::new).map_err(|error| Failure::archive(what, &error))
+}
+
+/// A path that is no address of a bucket.
+pub fn no_bucket<'a>(what: &str, path: &'a Path) -> Result<&'a Path, Failure> {
+    if path.to_string_lossy().starts_with("gs://") { Err(Failure::not_yet(what, &path.display().to_string())) } else { Ok(path) }
 }
 
 /// A path as an absolute one, for documents that are read from elsewhere.

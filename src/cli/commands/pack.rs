@@ -42,7 +42,7 @@ pub async fn run(context: &Context, args: PackArgs) -> Ended {
         dry_run: args.dry_run,
     };
     let source: Arc<dyn Store> = Arc::new(DirStore::new(source_path));
-    let dest = DirStore::new(&folder);
+    let dest: Arc<dyn Store> = Arc::new(DirStore::new(&folder));
     let begun = Instant::now();
     let packed = pack(&source, &dest, name, &options, &context.workers, ui.as_ref()).await.map_err(|error| {
         if let PackError::NotWhole { faults, duplicates, missing } = &error {
