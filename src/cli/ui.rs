@@ -180,7 +180,9 @@ impl Observer for Ui {
                     self.remark(format!("step {step}: {namespace}/{kind}, {entities} entities{from}"));
                 }
             }
-            Event::StepFailed { step, namespace, kind, error } => self.remark(format!("step {step}: {namespace}/{kind} failed: {error}")),
+            Event::StepFailed { step, namespace, kind, error } => {
+                self.above_bar(&format!("step {step}: {namespace}/{kind} failed: {}", harmless(&error)))
+            }
             // The failure at the end, or the table, tells these.
             Event::Problem { .. } | Event::Extracted { .. } | Event::StepFinished { .. } => {}
         }

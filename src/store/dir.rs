@@ -34,7 +34,8 @@ impl DirStore {
 
     /// The path of an object.
     fn path(&self, name: &str) -> PathBuf {
-        self.root.join(name)
+        // Without the `./` that nobody typed: paths stand in messages.
+        if self.root == Path::new(".") { PathBuf::from(name) } else { self.root.join(name) }
     }
 }
 
@@ -104,7 +105,7 @@ impl Store for DirStore {
     fn create<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Box<dyn ObjectWriter>, StoreError>> {
         let path = self.path(name);
         blocking(move || {
-            let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
             fs::create_dir_all(&folder).map_err(failed(&folder, "cannot make the folder"))?;
             let base = path.file_name().unwrap_or_default().to_string_lossy();
             let partial = folder.join(format!(".{}.partial", bounded(base.into_owned())));

@@ -53,15 +53,21 @@ pub async fn run(context: &Context, args: PackArgs) -> Ended {
                 ui.json_problem("incomplete", &selector.to_string(), "expected a finished export, found none");
             }
         }
-        Failure::pack(&error)
+        match error {
+            // The store knows the name only; people typed a path.
+            PackError::Taken(name) => Failure::pack(&PackError::Taken(shown(&args.archive, &folder, &name))),
+            error => Failure::pack(&error),
+        }
     })?;
     ui.end();
-    let path = match args.archive.is_folder_name() {
-        true => folder.join(&packed.name).display().to_string(),
-        false => args.archive.to_string(),
-    };
+    let path = shown(&args.archive, &folder, &packed.name);
     tell(context, &packed, &path, begun);
     Ok(Code::Done)
+}
+
+/// The archive's path: as it was typed, or with the name that was chosen.
+fn shown(typed: &Location, folder: &Path, name: &str) -> String {
+    if typed.is_folder_name() { folder.join(name).display().to_string() } else { typed.to_string() }
 }
 
 fn tell(context: &Context, packed: &Packed, path: &str, begun: Instant) {
