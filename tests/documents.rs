@@ -7,7 +7,6 @@ mod support;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
 
 use jsonschema::{Registry, Validator};
 use serde_json::{Value, json};
@@ -308,8 +307,8 @@ fn a_run_that_is_interrupted_ends_with_an_event_that_holds_to_its_schema() {
     let desk = Desk::new();
     copy_folder(Path::new(&fixture("managed-variants/gcs_layout")), &desk.path("source"));
     fs::remove_file(desk.path("source/backups/20131012/Order/Order.overall_export_metadata")).unwrap();
-    let waiting = Running::start(desk.kindpack(&["pack", "source", "set.zip", "--wait", "1h", "--json"]));
-    std::thread::sleep(Duration::from_millis(500));
+    let mut waiting = Running::start(desk.kindpack(&["pack", "source", "set.zip", "--wait", "1h", "--json"]));
+    assert!(waiting.wait_for_output("waiting"), "it did not wait");
     waiting.signal("TERM");
     let run = waiting.wait();
     assert_eq!(run.code, 143, "{}", run.brief());

@@ -7,7 +7,6 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -219,8 +218,7 @@ fn wait_waits_until_what_is_expected_is_finished() {
     let mark = desk.path("exports/backups/20131012/Order/Order.overall_export_metadata");
     fs::rename(&mark, desk.path("mark")).unwrap();
     let mut packing = Running::start(desk.kindpack(&["pack", "exports", "set.zip", "--wait", "60s", "--json"]));
-    std::thread::sleep(Duration::from_millis(700));
-    assert!(!packing.has_ended(), "it did not wait");
+    assert!(packing.wait_for_output("waiting"), "it did not wait");
     fs::rename(desk.path("mark"), mark).unwrap();
     let run = packing.wait();
     assert_eq!(run.code, 0, "{}", run.brief());
