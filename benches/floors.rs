@@ -53,7 +53,8 @@ fn piece() -> Vec<u8> {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (seed >> 33) as usize
     };
-    for id in 0.. {
+    // An id of 0 makes no complete key.
+    for id in 1.. {
         let text =
             |words: usize, next: &mut dyn FnMut() -> usize| (0..words).map(|_| WORDS[next() % WORDS.len()]).collect::<Vec<_>>().join(" ");
         let (title, body) = (text(4, &mut next), text(50, &mut next));

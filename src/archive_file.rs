@@ -26,8 +26,8 @@ const MANIFEST_MAX_BYTES: u64 = 1 << 30;
 /// What a piece in flight may weigh: inflated, deflated, and what is made of it.
 const PIECE_FOOTPRINT_BYTES: u64 = 4 * PIECE_LEN_BYTES as u64;
 
-/// What a piece can deflate to at the most.
-const DEFLATED_PIECE_MAX_BYTES: usize = PIECE_LEN_BYTES + (PIECE_LEN_BYTES >> 8);
+/// What a piece can deflate to at the most: nine bits for each byte, which the fastest level needs for data that cannot be deflated.
+const DEFLATED_PIECE_MAX_BYTES: usize = PIECE_LEN_BYTES + (PIECE_LEN_BYTES >> 3) + 4096;
 
 /// A local header with the longest name and all extra fields that kindpack writes.
 const HEADER_MAX_BYTES: u64 = 30 + 65_535 + 64;

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::model::PIECE_LEN_BYTES;
 
 /// Room for a piece, its deflated form at its longest, and the byte by which a piece that is too long shows itself.
-const BUFFER_BYTES: usize = PIECE_LEN_BYTES + (PIECE_LEN_BYTES >> 8);
+const BUFFER_BYTES: usize = PIECE_LEN_BYTES + (PIECE_LEN_BYTES >> 3) + 4096;
 
 /// From this length on a buffer is worth keeping.
 const WORTH_KEEPING_BYTES: usize = 256 << 10;

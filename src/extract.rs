@@ -1,17 +1,19 @@
 //! Extracting: the entries of an archive as objects again, as they were, or as managed exports that Google's import takes.
 //!
-//! Every entry is held against its digest before it gets its name. Nothing that is there is overwritten.
+//! Every entry is held against its digest before it gets its name. Nothing that is there is overwritten; what an earlier run laid down is
+//! passed over.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, pin_mut};
+use sha2::Digest as _;
 
-use crate::archive_file::{ArchiveError, ArchiveFile};
+use crate::archive_file::{ArchiveError, ArchiveFile, digest_of};
 use crate::inspect::{self, Content, Inspection};
 use crate::managed::ManagedExport;
-use crate::model::{EntryItem, EntryRole, ExportFormat, Kind, KindItem, Namespace, Pair, Selector, file_name};
+use crate::model::{EntryItem, EntryRole, ExportFormat, Kind, KindItem, Namespace, Pair, Selector, Sha256, file_name};
 use crate::observe::{Event, Observer};
 use crate::store::{About, Making, ObjectWriter, Store, StoreError, write_whole};
 use crate::workers::{WorkerLost, Workers};
@@ -100,13 +102,7 @@ pub async fn extract(
     // A finish mark comes when everything that it stands for is there.
     layout.entries.sort_by_key(|(item, _)| item.role == EntryRole::ExportMetadata);
     layout.refuse_same_names()?;
-    for name in layout.names() {
-        match dest.stat(name).await {
-            Err(StoreError::NotFound { .. }) => {}
-            Ok(_) => return Err(ExtractError::Dest(StoreError::Exists { name: name.to_owned(), found: "an object there" })),
-            Err(error) => return Err(ExtractError::Dest(error)),
-        }
-    }
+    layout.pass_over_what_is_there(dest).await?;
 
     observer.begin("extracting", layout.entries.iter().map(|(item, _)| item.bytes).sum());
     let mut done = Extracted::default();
@@ -173,6 +169,16 @@ fn original_name(name: &str) -> String {
     name.strip_prefix("exports/").unwrap_or(name).to_owned()
 }
 
+/// Whether an object is there with just these bytes.
+async fn is_there(dest: &dyn Store, name: &str, len: u64, sha256: Sha256) -> Result<bool, ExtractError> {
+    match dest.stat(name).await {
+        Err(StoreError::NotFound { .. }) => Ok(false),
+        Ok(there) if there.len == len && digest_of(dest, &there).await.map_err(ExtractError::Dest)? == sha256 => Ok(true),
+        Ok(_) => Err(ExtractError::Dest(StoreError::Exists { name: name.to_owned(), found: "another object there" })),
+        Err(error) => Err(ExtractError::Dest(error)),
+    }
+}
+
 impl Layout {
     fn original<'a>(&mut self, kinds: impl Iterator<Item = &'a KindItem>) {
         let mut seen = BTreeSet::new();
@@ -213,6 +219,25 @@ impl Layout {
 
     fn names(&self) -> impl Iterator<Item = &str> {
         self.entries.iter().map(|(_, name)| name.as_str()).chain(self.made.iter().map(|(name, _)| name.as_str()))
+    }
+
+    /// Leaves out what an earlier run has laid down already; anything else under a name that is needed is refused.
+    async fn pass_over_what_is_there(&mut self, dest: &dyn Store) -> Result<(), ExtractError> {
+        let mut entries = Vec::new();
+        for (item, name) in std::mem::take(&mut self.entries) {
+            if !is_there(dest, &name, item.bytes, item.sha256).await? {
+                entries.push((item, name));
+            }
+        }
+        self.entries = entries;
+        let mut made = Vec::new();
+        for (name, bytes) in std::mem::take(&mut self.made) {
+            if !is_there(dest, &name, bytes.len() as u64, Sha256(sha2::Sha256::digest(&bytes).into())).await? {
+                made.push((name, bytes));
+            }
+        }
+        self.made = made;
+        Ok(())
     }
 
     fn refuse_same_names(&self) -> Result<(), ExtractError> {

@@ -9,7 +9,7 @@ use crate::entity::log::{self, LogError, PieceEnds, Stitch};
 use crate::entity::proto::ProtoError;
 use crate::entity::scan::{Scan, Scanned};
 use crate::model::{Crc32c, Sha256};
-use crate::set::{Fault, Group};
+use crate::set::{Fault, Group, POSSIBLE};
 
 /// What an object is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,6 +150,8 @@ pub fn output_faults(name: &str, inspected: &Inspected, group: &Group) -> Vec<Fa
     faults.extend(
         strange.map(|(pair, told)| Fault::damaged(name, format!("entities of {}", group.title()), format!("{} of {pair}", told.entities))),
     );
+    let impossible = inspected.scan.pairs.keys().filter(|pair| !pair.namespace.is_possible());
+    faults.extend(impossible.map(|pair| Fault::damaged(name, POSSIBLE, format!("{:?}", pair.namespace.as_str()))));
     faults
 }
 

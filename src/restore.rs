@@ -73,6 +73,14 @@ pub enum RestoreError {
     /// The target failed or refused.
     #[error(transparent)]
     Target(#[from] TargetError),
+    /// A step failed.
+    #[error("{pair}: {error}")]
+    Step {
+        /// Which, in the target.
+        pair: Pair,
+        /// Why.
+        error: Box<RestoreError>,
+    },
     /// The target holds entities where it must be empty.
     #[error("target {target}: expected no entities of the plan's kinds, found {}", spell(.found))]
     NotEmpty {
@@ -188,7 +196,8 @@ fn rewrite_of(plan: &Plan, archive: &ArchiveFile) -> Rewrite {
         }
         TargetSpec::Dir(_) | TargetSpec::Ndjson(_) => None,
     };
-    Rewrite { from_project: archive.manifest().backup.project.clone(), to, namespaces: plan.maps.clone() }
+    let backup = &archive.manifest().backup;
+    Rewrite { from_project: backup.project.clone(), from_database: backup.database.clone(), to, namespaces: plan.maps.clone() }
 }
 
 fn state(journal: &JournalFile, step: &Step) -> StepState {
@@ -279,7 +288,7 @@ impl Run<'_> {
                     let (namespace, kind) = (step.to_namespace.clone(), step.kind.clone());
                     self.observer.event(Event::StepFailed { step: step.id, namespace, kind, error: sentence });
                     if !self.options.keep_going {
-                        return Err(error);
+                        return Err(RestoreError::Step { pair: step.to_pair(), error: Box::new(error) });
                     }
                     failed += 1;
                 }

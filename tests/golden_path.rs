@@ -7,7 +7,6 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -219,8 +218,7 @@ fn wait_waits_until_what_is_expected_is_finished() {
     let mark = desk.path("exports/backups/20131012/Order/Order.overall_export_metadata");
     fs::rename(&mark, desk.path("mark")).unwrap();
     let mut packing = Running::start(desk.kindpack(&["pack", "exports", "set.zip", "--wait", "60s", "--json"]));
-    std::thread::sleep(Duration::from_millis(700));
-    assert!(!packing.has_ended(), "it did not wait");
+    assert!(packing.wait_for_output("waiting"), "it did not wait");
     fs::rename(desk.path("mark"), mark).unwrap();
     let run = packing.wait();
     assert_eq!(run.code, 0, "{}", run.brief());
@@ -419,6 +417,35 @@ fn extract_overwrites_nothing() {
     desk.json(5, &["extract", "set.zip", "out"]);
     assert_eq!(fs::read(victim).unwrap(), b"mine");
     assert!(!others.exists(), "nothing is written where one name is taken");
+}
+
+#[test]
+fn extract_goes_on_where_an_earlier_run_stopped() {
+    let desk = packed(&legacy());
+    let whole = desk.json(0, &["extract", "set.zip", "out"]);
+    let lost = files_below(&desk.path("out")).into_values().next().unwrap();
+    fs::remove_file(&lost).unwrap();
+    let rest = desk.json(0, &["extract", "set.zip", "out"]);
+    assert_eq!((whole["objects"].as_u64() > Some(1), rest["objects"].as_u64()), (true, Some(1)));
+    assert!(lost.exists());
+}
+
+#[test]
+fn an_export_is_not_divided_when_it_is_extracted() {
+    let desk = Desk::new();
+    desk.pack(&fixture("managed-variants/two_kinds_two_namespaces"));
+    desk.json(2, &["extract", "set.zip", "out", "--only", "acme/Customer"]);
+    assert!(!desk.path("out").exists());
+}
+
+#[test]
+fn an_archive_that_lies_deeper_is_not_the_newest_of_a_folder() {
+    let desk = Desk::new();
+    desk.json(0, &["pack", &legacy().source, "archives/"]);
+    desk.json(0, &["pack", &managed().source, "archives/elsewhere/"]);
+    let listed = desk.expect(0, &["list", "archives/", "--json"]);
+    let manifest: Value = serde_json::from_slice(&listed.out).unwrap();
+    assert_eq!(manifest["backup"]["project"], "myapp");
 }
 
 #[test]

@@ -23,6 +23,78 @@ use support::data::{Made, STARTED_MICROS, made, write_export};
 use support::fixtures::{fixture, legacy, managed};
 use support::{Desk, copy_folder, files_below, write};
 
+// ------------------------------------------------------------------------------------------------------ what once went through
+
+fn records(namespace: &'static str, kind: &'static str, count: u64, blob_len: usize) -> Vec<Vec<u8>> {
+    made("demo-src", namespace, kind, count, blob_len).iter().map(Made::record).collect()
+}
+
+#[test]
+fn large_outputs_that_are_stored_are_looked_into_all_the_same() {
+    let desk = Desk::new();
+    let mut outputs = Vec::new();
+    for kind in ["Song", "Film"] {
+        let folder = desk.work().join("source").join(kind);
+        write_export(&folder, &Pair::new("", kind), STARTED_MICROS, &records("", kind, 12, 900_000), 1);
+        let output = files_below(&folder).into_iter().find(|(name, _)| name.ends_with("output-0")).unwrap().1;
+        assert!(fs::metadata(&output).unwrap().len() > 8 << 20);
+        outputs.push(output);
+    }
+    let packed = desk.json(0, &["pack", "source", "set.zip", "--method", "store"]);
+    assert_eq!(packed["entities"], 24);
+    desk.json(0, &["verify", "set.zip"]);
+    let mut bytes = fs::read(&outputs[1]).unwrap();
+    bytes[5 << 20] ^= 1;
+    fs::write(&outputs[1], bytes).unwrap();
+    desk.json(4, &["pack", "source", "bad.zip", "--method", "store"]);
+    assert!(!desk.path("bad.zip").exists() && !desk.path("bad.zip.sha256").exists());
+}
+
+#[test]
+fn a_namespace_that_is_a_path_is_damage_and_never_becomes_one() {
+    let desk = Desk::new();
+    for (number, namespace) in ["../../evil", "/evil", "a/b", "line\nbreak"].into_iter().enumerate() {
+        let source = format!("source{number}");
+        // The layout is written for a namespace that a folder can have; the metadata and the keys name another.
+        let folder = desk.work().join(&source);
+        write_export(&folder, &Pair::new("fine", "Song"), STARTED_MICROS, &records(namespace, "Song", 3, 10), 1);
+        desk.json(4, &["pack", &source, "deep/er/archives/"]);
+    }
+    assert!(!desk.path("deep").join("evil_backup_20131012063742.zip").exists());
+    assert!(files_below(&desk.work()).keys().all(|name| !name.ends_with(".zip")));
+}
+
+#[test]
+fn of_two_exports_as_old_as_each_other_neither_is_the_newest() {
+    let desk = Desk::new();
+    for (folder, count) in [("source/a", 3), ("source/b", 5)] {
+        write_export(&desk.work().join(folder), &Pair::new("", "Song"), STARTED_MICROS, &records("", "Song", count, 10), 1);
+    }
+    desk.json(3, &["pack", "source", "set.zip", "--newest"]);
+    write_export(&desk.work().join("source/c"), &Pair::new("", "Song"), STARTED_MICROS + 1_000_000, &records("", "Song", 7, 10), 1);
+    assert_eq!(desk.json(0, &["pack", "source", "set.zip", "--newest"])["entities"], 7);
+}
+
+#[test]
+fn a_selector_that_chooses_nothing_packs_nothing() {
+    let desk = Desk::new();
+    desk.json(2, &["pack", &managed().source, "set.zip", "--only", "Customer", "--only", "Custmer"]);
+    assert!(!desk.path("set.zip").exists());
+    desk.json(0, &["pack", &managed().source, "set.zip", "--only", "Customer", "--exclude", "NotTonight"]);
+}
+
+#[test]
+fn a_file_of_somebody_else_is_no_journal() {
+    let desk = Desk::new();
+    desk.pack(&legacy().source);
+    desk.plan("set.zip", "ndjson:out", "plan.json", &[]);
+    for theirs in ["my notes", "{\"key\": \"secret\"}\n"] {
+        desk.write("notes", theirs);
+        desk.json(5, &["restore", "plan.json", "--journal", "notes"]);
+        assert_eq!(desk.read("notes"), theirs.as_bytes());
+    }
+}
+
 // ------------------------------------------------------------------------------------------------------------------ damaged exports
 
 /// The two exports of `gcs_layout`, and where their parts lie.

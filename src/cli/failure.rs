@@ -63,7 +63,7 @@ impl Failure {
 
     /// Something that the contract has and this version has not.
     pub fn not_yet(what: &str, thing: &str) -> Self {
-        Failure::usage(what, format!("{thing}: expected what this version can do, found what it cannot do yet"))
+        Failure::usage(what, format!("{thing}: not in this version"))
     }
 
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -78,7 +78,8 @@ impl Failure {
 
     /// Something of this machine that could not be read or written.
     pub fn io(what: &str, name: impl std::fmt::Display, error: &std::io::Error) -> Self {
-        let code = if error.kind() == std::io::ErrorKind::NotFound { Code::Usage } else { Code::Service };
+        use std::io::ErrorKind::{InvalidData, IsADirectory, NotADirectory, NotFound};
+        let code = if matches!(error.kind(), NotFound | NotADirectory | IsADirectory | InvalidData) { Code::Usage } else { Code::Service };
         Failure::new(code, what, format!("{name}: {error}"))
     }
 
@@ -172,6 +173,8 @@ impl Failure {
                 _ => Failure::store(WHAT, error),
             },
             PackError::Seal(error) => Failure::new(Code::Damaged, WHAT, error.to_string()),
+            PackError::ChoosesNothing(_) => Failure::usage(WHAT, error.to_string()).hint("the default namespace is written (default)"),
+            PackError::Torso => Failure::own(WHAT, error.to_string()),
             PackError::Deflate(_) => Failure::own(WHAT, error.to_string()),
             PackError::Worker(error) => Failure::worker(WHAT, error),
         }
@@ -256,6 +259,14 @@ impl Failure {
             RestoreError::Forgotten { .. } => Failure::new(Code::Refused, WHAT, error.to_string())
                 .hint("if the target was emptied or started anew, begin a new restore: remove the journal, or name another with --journal"),
             RestoreError::WrongCount { .. } | RestoreError::Differing { .. } => Failure::new(Code::Damaged, WHAT, error.to_string()),
+            RestoreError::Step { pair, error } => {
+                let mut failure = Failure::restore(error);
+                // Counts and comparisons name the kind themselves.
+                if !matches!(**error, RestoreError::WrongCount { .. } | RestoreError::Differing { .. }) {
+                    failure.what = format!("{WHAT} {pair}");
+                }
+                failure
+            }
             RestoreError::SomeFailed { .. } => Failure::new(Code::Partly, WHAT, error.to_string())
                 .hint("the same command goes on with what failed; `kindpack status PLAN` shows it"),
         }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use clap::Parser as _;
 use clap::error::ErrorKind;
 
-use args::Cli;
+use args::{Cli, Command};
 use failure::{Code, Failure};
 use kindpack::store::Stores;
 use kindpack::workers::Workers;
@@ -33,7 +33,7 @@ pub fn run() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    let ui = Arc::new(Ui::new(&cli.global));
+    let ui = Arc::new(Ui::new(&cli.global, matches!(cli.command, Command::List { .. })));
     let jobs = cli.global.jobs.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
     let context = Context { ui: ui.clone(), workers: Workers::new(jobs, cli.global.memory), stores: Stores::new(cli.cloud_options()) };
     // A worker a core, and some threads for reads, writes and hashing: more would only hold memory.
@@ -63,7 +63,15 @@ pub fn run() -> ExitCode {
 /// What clap says of wrong arguments, also as an event where events are asked for.
 fn usage(error: &clap::Error) -> ExitCode {
     // Whoever asked for help may have seen enough of it.
-    error.print().ok();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            error.print().ok();
+        }
+        _ => {
+            let text = error.render().to_string();
+            ui::complain(&format!("kindpack: command line: {}", text.strip_prefix("error: ").unwrap_or(&text).trim_end()));
+        }
+    }
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Code::Done.into(),
         _ => {

@@ -17,6 +17,8 @@ use kindpack::observe::{Event, Observer};
 /// How the program talks.
 pub struct Ui {
     json: bool,
+    /// Whether `--json` gives one document and no events.
+    prints_document: bool,
     quiet: bool,
     verbose: bool,
     bars: bool,
@@ -26,10 +28,11 @@ pub struct Ui {
 }
 
 impl Ui {
-    pub fn new(global: &Global) -> Self {
+    pub fn new(global: &Global, prints_document: bool) -> Self {
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Ui {
             json: global.json,
+            prints_document,
             quiet: global.quiet,
             verbose: global.verbose,
             bars: !(global.json || global.quiet || global.no_progress) && io::stderr().is_terminal(),
@@ -67,6 +70,15 @@ impl Ui {
     pub fn remark(&self, line: impl AsRef<str>) {
         if !self.json && !self.quiet {
             self.above_bar(line.as_ref());
+        }
+    }
+
+    /// Tells which archive was chosen. `list --json` prints the manifest and nothing else, so people's channel is used there.
+    pub fn choice(&self, archive: &str) {
+        if self.json && !self.prints_document {
+            print_event(&json!({"event": "chosen", "archive": archive}));
+        } else if !self.quiet {
+            self.above_bar(&format!("the newest archive is {archive}"));
         }
     }
 
@@ -168,7 +180,9 @@ impl Observer for Ui {
                     self.remark(format!("step {step}: {namespace}/{kind}, {entities} entities{from}"));
                 }
             }
-            Event::StepFailed { step, namespace, kind, error } => self.remark(format!("step {step}: {namespace}/{kind} failed: {error}")),
+            Event::StepFailed { step, namespace, kind, error } => {
+                self.above_bar(&format!("step {step}: {namespace}/{kind} failed: {}", harmless(&error)))
+            }
             // The failure at the end, or the table, tells these.
             Event::Problem { .. } | Event::Extracted { .. } | Event::StepFinished { .. } => {}
         }
@@ -248,7 +262,7 @@ fn print(text: &str) {
 }
 
 /// Prints to standard error, as far as that can be.
-fn complain(line: &str) {
+pub fn complain(line: &str) {
     writeln!(io::stderr(), "{line}").ok();
 }
 

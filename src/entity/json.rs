@@ -411,6 +411,7 @@ mod tests {
         }
         let rewrite = Rewrite {
             from_project: "src".to_owned(),
+            from_database: String::new(),
             to: Some(ToProject { project: "dst".to_owned(), database: String::new() }),
             namespaces: [(Namespace::new("acme"), Namespace::new("beta"))].into(),
         };

@@ -686,6 +686,7 @@ mod tests {
         };
         let to = |project: &str| Rewrite {
             from_project: "src".to_owned(),
+            from_database: String::new(),
             to: Some(ToProject { project: project.to_owned(), database: String::new() }),
             ..Rewrite::default()
         };

@@ -15,6 +15,8 @@ use crate::model::Namespace;
 pub struct Rewrite {
     /// The project whose keys move, without a leading `s~`.
     pub from_project: String,
+    /// The database whose keys move with them; empty for the default one. References to another database of the project follow the project only.
+    pub from_database: String,
     /// Where they move to; none leaves project and database as they are.
     pub to: Option<ToProject>,
     /// Namespaces that get another name. Those that are not named stay.
@@ -50,6 +52,9 @@ impl Rewrite {
         if project.is_empty() || project != self.from_project {
             return (project, key.namespace, key.database);
         }
+        if key.database != self.from_database {
+            return (self.to.as_ref().map_or(project, |to| to.project.as_str()), key.namespace, key.database);
+        }
         let (project, database) = self.to.as_ref().map_or((project, key.database), |to| (to.project.as_str(), to.database.as_str()));
         let moved = |(from, to): (&Namespace, &'a Namespace)| (from.as_str() == key.namespace).then_some(to.as_str());
         let namespace = self.namespaces.iter().find_map(moved).unwrap_or(key.namespace);
@@ -68,6 +73,7 @@ mod tests {
     fn rewrite(to: Option<(&str, &str)>, namespaces: &[(&str, &str)]) -> Rewrite {
         Rewrite {
             from_project: "src".to_owned(),
+            from_database: String::new(),
             to: to.map(|(project, database)| ToProject { project: project.to_owned(), database: database.to_owned() }),
             namespaces: namespaces.iter().map(|(from, to)| (Namespace::new(*from), Namespace::new(*to))).collect(),
         }
@@ -78,7 +84,8 @@ mod tests {
         let moving = rewrite(Some(("dst", "db")), &[("acme", "beta"), ("", "main")]);
         for (from, to) in [
             (("src", "acme", ""), ("dst", "beta", "db")),
-            (("s~src", "acme", "old"), ("dst", "beta", "db")),
+            (("s~src", "acme", ""), ("dst", "beta", "db")),
+            (("s~src", "acme", "another"), ("dst", "acme", "another")),
             (("e~src", "", ""), ("dst", "main", "db")),
             (("src", "other", ""), ("dst", "other", "db")),
             (("third", "acme", "old"), ("third", "acme", "old")),
@@ -92,7 +99,9 @@ mod tests {
     #[test]
     fn namespaces_move_without_a_project_and_leave_the_database() {
         let moving = rewrite(None, &[("acme", "")]);
+        let moving = Rewrite { from_database: "db".to_owned(), ..moving };
         assert_eq!(moving.partition(&key("s~src", "acme", "db")), ("src", "", "db"));
+        assert_eq!(moving.partition(&key("s~src", "acme", "")), ("src", "acme", ""));
         assert!(!moving.is_identity());
     }
 

@@ -305,6 +305,7 @@ mod tests {
         let entity = |app, namespace, id| Entity { key: Some(key(app, namespace, "K", id)), properties: Vec::new() };
         let merging = Rewrite {
             from_project: "src".to_owned(),
+            from_database: String::new(),
             to: Some(ToProject { project: "dst".to_owned(), database: "db".to_owned() }),
             namespaces: [("a".to_owned(), "b".to_owned())]
                 .map(|(from, to)| (crate::model::Namespace::new(from), crate::model::Namespace::new(to)))
@@ -324,7 +325,7 @@ mod tests {
 
         #[test]
         fn both_forms_of_any_entity_say_the_same(entity in any_entity(), project in "[a-z]{1,5}") {
-            let rewrite = Rewrite { from_project: "src".to_owned(), to: Some(ToProject { project, database: "db".to_owned() }), ..Rewrite::default() };
+            let rewrite = Rewrite { from_project: "src".to_owned(), from_database: String::new(), to: Some(ToProject { project, database: "db".to_owned() }), ..Rewrite::default() };
             prop_assert_eq!(numbers_by_value(entity_json(&written(&entity, &rewrite))), numbers_by_value(to_json(&entity, &rewrite)));
         }
     }

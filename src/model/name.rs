@@ -51,6 +51,11 @@ impl Namespace {
         &self.0
     }
 
+    /// Whether Datastore can have a namespace of that name: up to 100 of letters, digits, `.`, `_` and `-` (`docs/formats.md` 2).
+    pub fn is_possible(&self) -> bool {
+        self.0.len() <= 100 && self.0.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+    }
+
     /// Whether this is the default namespace.
     pub fn is_default(&self) -> bool {
         self.0.is_empty()

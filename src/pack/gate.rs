@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{ExportFault, PackError};
 use crate::model::{Pair, Selector};
-use crate::set::{Discovery, Export, Fault, FaultClass};
+use crate::set::{Discovery, Export, Fault};
 
 /// Which exports of a SOURCE are wanted.
 #[derive(Debug, Clone, Default)]
@@ -69,7 +69,7 @@ impl Verdict {
     pub fn may_ripen(&self) -> bool {
         self.duplicates.is_empty()
             && (!self.missing.is_empty() || !self.faults.is_empty())
-            && self.faults.iter().all(|fault| fault.fault.class == FaultClass::Incomplete)
+            && self.faults.iter().all(|fault| fault.fault.may_ripen)
     }
 
     /// What is still waited for, one line each.
@@ -93,6 +93,10 @@ impl Verdict {
 pub fn judge(discovery: Discovery, wanted: &Wanted, pairs: &Pairs) -> Result<Verdict, PackError> {
     let mut verdict = Verdict::default();
     let any = !discovery.exports.is_empty();
+    if let Some(idle) = wanted.only.iter().find(|selector| any && !discovery.exports.iter().any(|export| may_hold(export, selector, pairs)))
+    {
+        return Err(PackError::ChoosesNothing(idle.clone()));
+    }
     let mut taken: Vec<Export> = Vec::new();
     for export in discovery.exports {
         if !export.is_complete() {
@@ -128,6 +132,17 @@ pub fn judge(discovery: Discovery, wanted: &Wanted, pairs: &Pairs) -> Result<Ver
     Ok(verdict)
 }
 
+/// Whether a selector chooses something of an export, as far as that can be told.
+fn may_hold(export: &Export, selector: &Selector, pairs: &Pairs) -> bool {
+    match pairs.get(&export.title).cloned().or_else(|| export.declared_pairs()) {
+        Some(pairs) if export.is_complete() => pairs.iter().any(|pair| selector.matches(pair)),
+        _ => {
+            export.groups.is_empty()
+                || export.groups.iter().any(|group| group.kind.as_ref().is_none_or(|kind| selector.matches_kind(kind.as_str())))
+        }
+    }
+}
+
 fn fault_all(faults: &mut Vec<ExportFault>, export: &Export) {
     faults.extend(export.faults.iter().map(|fault| ExportFault { export: export.title.clone(), fault: fault.clone() }));
 }
@@ -138,15 +153,16 @@ fn resolve_duplicates(taken: &mut Vec<Export>, newest: bool, of: impl Fn(&Export
         // An export steps back only when newer ones hold all of its pairs: it cannot be divided.
         let mut by_age: Vec<usize> = (0..taken.len()).collect();
         by_age.sort_by_key(|index| taken.get(*index).map(|export| (export.started, export.finished, export.title.clone())));
-        let mut held = BTreeSet::new();
+        let mut held: BTreeMap<Pair, _> = BTreeMap::new();
         let mut superseded = BTreeSet::new();
         for index in by_age.into_iter().rev() {
             let Some(export) = taken.get(index) else { continue };
-            let pairs = of(export);
-            if !pairs.is_empty() && pairs.is_subset(&held) {
+            let (pairs, age) = (of(export), (export.started, export.finished));
+            // Of two that are as old as each other neither is the newest.
+            if !pairs.is_empty() && pairs.iter().all(|pair| held.get(pair).is_some_and(|newer| *newer > age)) {
                 superseded.insert(export.title.clone());
             } else {
-                held.extend(pairs);
+                held.extend(pairs.into_iter().map(|pair| (pair, age)));
             }
         }
         taken.retain(|export| !superseded.contains(&export.title));

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 pub use gate::{Pairs, Verdict, Wanted};
 
 use crate::archive::{DataError, SealError};
-use crate::archive_file::digest_of;
+use crate::archive_file::{ArchiveFile, digest_of};
 use crate::model::{EntryRole, Manifest, Method, Pair, Selector, Sha256, Timestamp};
 use crate::observe::{Event, Observer};
 use crate::set::{self, Discovery, Export, Fault, FaultClass, Listed};
@@ -142,6 +142,12 @@ pub enum PackError {
     /// The container cannot hold it.
     #[error(transparent)]
     Seal(#[from] SealError),
+    /// A fault was found and not told: a fault of kindpack's own.
+    #[error("expected every entry sealed, found that some were only looked at")]
+    Torso,
+    /// A selector chooses nothing that is there.
+    #[error("selector {0}: expected a kind below SOURCE, found none")]
+    ChoosesNothing(Selector),
     /// A piece cannot be deflated: a fault of kindpack's own.
     #[error("cannot deflate a piece: {0}")]
     Deflate(DataError),
@@ -155,6 +161,14 @@ impl PackError {
         match error {
             StoreError::Changed { .. } => PackError::SourceChanged(error),
             error => PackError::Source(error),
+        }
+    }
+
+    /// What was listed and is gone has changed.
+    fn reading(error: StoreError) -> Self {
+        match error {
+            StoreError::NotFound { name, .. } => PackError::SourceChanged(StoreError::Changed { name }),
+            error => PackError::source(error),
         }
     }
 
@@ -177,7 +191,7 @@ struct Chosen {
 /// [`PackError`]; nothing stands under the archive's name then that was not there before.
 pub async fn pack(
     source: &Arc<dyn Store>,
-    dest: &dyn Store,
+    dest: &Arc<dyn Store>,
     name: ArchiveName,
     options: &Options,
     workers: &Workers,
@@ -217,10 +231,21 @@ pub async fn pack(
     let mut sealing = Sealing::new(source.clone(), writer, options.method, options.level, workers.clone());
     let (manifest, manifest_place) = seal_set(&mut sealing, &chosen, observer).await?;
     let (writer, sha256, len) = sealing.finish().await?;
-    let line = Bytes::from(sums::line(&sha256, base(&name)));
+    let (mut sha256, mut len, mut manifest) = (sha256, len, manifest);
     let was_there = match there {
-        Some(there) if digest_of(dest, &there).await.map_err(PackError::Dest)? == sha256 => true,
-        Some(_) => return Err(PackError::Taken(name)),
+        Some(there) => {
+            // The same set may have been packed with other options: what is there counts then.
+            let digest = digest_of(dest.as_ref(), &there).await.map_err(PackError::Dest)?;
+            if digest != sha256 {
+                let other = ArchiveFile::open(dest.clone(), there.clone(), name.clone()).await.ok();
+                manifest = other
+                    .map(|other| other.manifest().clone())
+                    .filter(|other| same_set(other, &manifest))
+                    .ok_or(PackError::Taken(name.clone()))?;
+                (sha256, len) = (digest, there.len);
+            }
+            true
+        }
         None => {
             // Between the two acts there must never be a sidecar that lies, not even one of an archive that was taken away. Whoever may only
             // create could not have left one that may be replaced.
@@ -235,7 +260,8 @@ pub async fn pack(
             false
         }
     };
-    write_whole(dest, &sidecar, line, true).await.map_err(PackError::Dest)?;
+    let line = Bytes::from(sums::line(&sha256, base(&name)));
+    write_whole(dest.as_ref(), &sidecar, line, true).await.map_err(PackError::Dest)?;
     observer.end();
     Ok(Packed {
         name,
@@ -245,6 +271,12 @@ pub async fn pack(
         object_bytes: manifest.totals.bytes,
         sealed: Some(Sealed { sha256, bytes: len, manifest, was_there }),
     })
+}
+
+/// Whether two archives hold the same objects.
+fn same_set(one: &Manifest, other: &Manifest) -> bool {
+    let objects = |manifest: &Manifest| manifest.objects().iter().map(|item| (item.name.clone(), item.sha256)).collect::<BTreeSet<_>>();
+    objects(one) == objects(other)
 }
 
 /// Seals objects, `SHA256SUMS` and the manifest, in this order.
@@ -366,7 +398,7 @@ async fn choose(
 async fn discover(source: &Arc<dyn Store>, objects: &BTreeMap<String, ObjectInfo>) -> Result<Discovery, PackError> {
     let listing: Vec<Listed> = objects.values().map(|object| Listed { name: object.name.clone(), len: object.len }).collect();
     let wanted: Vec<ObjectInfo> = set::metadata_objects(&listing).filter_map(|listed| objects.get(&listed.name)).cloned().collect();
-    let metadata: BTreeMap<String, Vec<u8>> = stream::read_all(source, wanted).await.map_err(PackError::source)?;
+    let metadata: BTreeMap<String, Vec<u8>> = stream::read_all(source, wanted).await.map_err(PackError::reading)?;
     Ok(set::discover(&listing, &metadata))
 }
 

@@ -25,7 +25,7 @@ use crate::workers::{WorkerLost, Workers};
 const HELD_MAX_BYTES: u64 = 4 << 20;
 
 /// What a piece in flight may weigh: itself and its deflated form, which can be a little longer.
-const PIECE_FOOTPRINT_BYTES: u64 = 2 * PIECE_LEN_BYTES as u64 + (PIECE_LEN_BYTES as u64 >> 8);
+const PIECE_FOOTPRINT_BYTES: u64 = 2 * PIECE_LEN_BYTES as u64 + (PIECE_LEN_BYTES as u64 >> 3);
 
 /// Small reads that may be under way at once.
 const READS: usize = 16;
@@ -346,6 +346,10 @@ impl Sealing {
 
     /// Writes the directory; gives back the writer, to be published, with the digest and the length of all that was written.
     pub(super) async fn finish(mut self) -> Result<(Box<dyn ObjectWriter>, Sha256, u64), PackError> {
+        if self.broken.load(Ordering::Relaxed) {
+            // Whoever finishes must have looked at what was told; an archive with gaps is never made.
+            return Err(PackError::Torso);
+        }
         let directory = self.sealer.finish()?;
         self.out.write(directory.into()).await?;
         Ok((self.out.writer, Sha256(self.out.sha256.finalize().into()), self.out.len))
@@ -389,7 +393,7 @@ async fn work(
     workers: &Workers,
     broken: &Arc<AtomicBool>,
 ) -> Result<Done, PackError> {
-    let raw = source.read(store, job.offset, job.len).await.map_err(PackError::source)?;
+    let raw = source.read(store, job.offset, job.len).await.map_err(PackError::reading)?;
     let content = if job.pass == Pass::Copy { Content::Opaque } else { source.content() };
     let (broken, method) = (broken.clone(), source.method);
     let done = workers.run(move || {
@@ -416,8 +420,8 @@ async fn work(
 }
 
 fn deflate(raw: &[u8], level: u32) -> Result<Bytes, DataError> {
-    // Deflated bytes can be a little more than what they were made of.
-    let mut deflated = Buffer::with_room(raw.len() + (raw.len() >> 8));
+    // What cannot be deflated becomes longer, by an eighth at the most.
+    let mut deflated = Buffer::with_room(raw.len() + (raw.len() >> 3));
     Deflater::new(level).piece(raw, &mut deflated)?;
     Ok(deflated.freeze())
 }
@@ -475,7 +479,7 @@ pub(super) async fn pairs_of(store: &Arc<dyn Store>, outputs: Vec<ObjectInfo>, w
         outputs.into_iter().map(|object| Source::object(object, String::new(), EntryRole::Output, None, Method::Deflate)).collect();
     let jobs = sources.iter().enumerate().flat_map(|(index, source)| jobs_of(index, source.len(), Method::Deflate));
     let looks = jobs.filter_map(|job| sources.get(job.source).map(|source| (source, job))).map(|(source, job)| async move {
-        let raw = source.read(store.as_ref(), job.offset, job.len).await.map_err(PackError::source)?;
+        let raw = source.read(store.as_ref(), job.offset, job.len).await.map_err(PackError::reading)?;
         let report = workers.run(move || inspect::piece(&raw, job.offset, Content::Entities)).await?;
         Ok::<_, PackError>((job.last, report))
     });

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Export, Fault, Group, View, base, below, folder, output_number, stays_inside, title};
+use super::{Export, Fault, Group, POSSIBLE, View, base, below, folder, output_number, stays_inside, title};
 use crate::entity::metadata::{ExportMetadata, NamespaceSpec, OverallMetadata, Pointer};
 use crate::model::{ExportFormat, Kind, Namespace};
 
@@ -124,6 +124,9 @@ fn read_group(view: &mut View<'_>, mark: &str, around: &str, pointer: &Pointer, 
         metadata: None,
         outputs: Vec::new(),
     };
+    if let Some(namespace) = group.namespace.as_ref().filter(|namespace| !namespace.is_possible()) {
+        export.faults.push(Fault::damaged(mark, POSSIBLE, format!("{:?}", namespace.as_str())));
+    }
     if !stays_inside(&pointer.metadata_file) {
         export.faults.push(Fault::damaged(mark, "a path inside the export's folder", format!("{:?}", pointer.metadata_file)));
         export.groups.push(group);
@@ -183,6 +186,7 @@ fn read_outputs(view: &mut View<'_>, name: &str, metadata: &ExportMetadata, poin
     let bytes: u64 = group.outputs.iter().map(|output| output.len).sum();
     // Where an output is missing or listed twice, the sum says nothing new.
     if faults.len() == before && bytes != pointer.bytes {
-        faults.push(Fault::damaged(name, format!("outputs of {} bytes, as the finish mark says", pointer.bytes), format!("{bytes} bytes")));
+        let fault = Fault::damaged(name, format!("outputs of {} bytes, as the finish mark says", pointer.bytes), format!("{bytes} bytes"));
+        faults.push(Fault { may_ripen: bytes < pointer.bytes, ..fault });
     }
 }

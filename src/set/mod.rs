@@ -14,6 +14,9 @@ use crate::model::{EntryRole, ExportFormat, Kind, Namespace, Pair, Timestamp};
 /// Metadata objects larger than this many bytes are refused as damaged; real ones hold a few KiB.
 pub const METADATA_MAX_BYTES: u64 = 64 << 20;
 
+/// What is expected of every namespace.
+pub const POSSIBLE: &str = "a namespace of up to 100 of A-Z a-z 0-9 . _ -";
+
 /// An object of a listing: its name below the root of the listing, and its length.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
@@ -43,17 +46,19 @@ pub struct Fault {
     pub expected: String,
     /// What was found.
     pub found: String,
+    /// Whether time alone may mend it: what is missing may come, what is too short may still be growing.
+    pub may_ripen: bool,
 }
 
 impl Fault {
     /// A fault of something that is not there (yet).
     pub fn incomplete(object: &str, expected: impl Into<String>, found: impl Into<String>) -> Self {
-        Fault { class: FaultClass::Incomplete, object: object.to_owned(), expected: expected.into(), found: found.into() }
+        Fault { class: FaultClass::Incomplete, object: object.to_owned(), expected: expected.into(), found: found.into(), may_ripen: true }
     }
 
     /// A fault of something that is there and wrong.
     pub fn damaged(object: &str, expected: impl Into<String>, found: impl Into<String>) -> Self {
-        Fault { class: FaultClass::Damaged, object: object.to_owned(), expected: expected.into(), found: found.into() }
+        Fault { class: FaultClass::Damaged, object: object.to_owned(), expected: expected.into(), found: found.into(), may_ripen: false }
     }
 }
 

@@ -35,7 +35,8 @@ impl DirStore {
 
     /// The path of an object.
     fn path(&self, name: &str) -> PathBuf {
-        self.root.join(name)
+        // Without the `./` that nobody typed: paths stand in messages.
+        if self.root == Path::new(".") { PathBuf::from(name) } else { self.root.join(name) }
     }
 }
 
@@ -105,7 +106,7 @@ impl Store for DirStore {
     fn create<'a>(&'a self, name: &'a str, making: Making) -> BoxFuture<'a, Result<Box<dyn ObjectWriter>, StoreError>> {
         let path = self.path(name);
         blocking(move || {
-            let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
             fs::create_dir_all(&folder).map_err(failed(&folder, "cannot make the folder"))?;
             let base = path.file_name().unwrap_or_default().to_string_lossy();
             let partial = folder.join(format!(".{}.partial", bounded(base.into_owned())));
@@ -166,7 +167,11 @@ fn walk(folder: &Path, prefix: &str, depth: usize, objects: &mut Vec<ObjectInfo>
             walk(&path, &name, depth + 1, objects)?;
             continue;
         }
-        let meta = fs::metadata(&path).map_err(failed(&path, "cannot look at it"))?;
+        let meta = match fs::metadata(&path) {
+            // A link to nothing, or an object that was taken away meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            meta => meta.map_err(failed(&path, "cannot look at it"))?,
+        };
         if meta.is_dir() {
             return Err(StoreError::NotAnObject {
                 name: path.display().to_string(),

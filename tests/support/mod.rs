@@ -12,6 +12,7 @@ pub mod zips;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -261,6 +262,17 @@ impl Running {
             std::thread::sleep(Duration::from_millis(1));
         }
         !self.has_ended()
+    }
+
+    /// Waits until the program has printed `text` on standard output, or has ended; says whether it still runs.
+    pub fn wait_for_output(&mut self, text: &str) -> bool {
+        let out = self.out.try_clone().unwrap();
+        self.wait_until(move || {
+            let mut bytes = vec![0; out.metadata().unwrap().len() as usize];
+            // At a place of our own: the program writes where the file stands.
+            let read = out.read_at(&mut bytes, 0).unwrap();
+            String::from_utf8_lossy(&bytes[..read]).contains(text)
+        })
     }
 
     #[track_caller]

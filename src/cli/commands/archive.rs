@@ -59,7 +59,8 @@ async fn newest(context: &Context, what: &str, folder: &Location, of: Option<&st
         namespace => namespace.as_str().to_owned(),
     });
     let wanted = |name: &str| {
-        let (namespace, id) = name.strip_suffix(".zip")?.rsplit_once("_backup_")?;
+        // In that folder itself: what lies deeper is somebody else's.
+        let (namespace, id) = Some(name).filter(|name| !name.contains('/'))?.strip_suffix(".zip")?.rsplit_once("_backup_")?;
         let fits = id.len() == 14 && id.bytes().all(|digit| digit.is_ascii_digit()) && of.as_deref().is_none_or(|of| of == namespace);
         fits.then(|| id.to_owned())
     };
@@ -76,8 +77,7 @@ async fn newest(context: &Context, what: &str, folder: &Location, of: Option<&st
         return Err(Failure::store(what, &error));
     };
     let title = folder.below(&object.name).to_string();
-    ui.remark(format!("the newest archive is {title}"));
-    ui.json_event(&serde_json::json!({"event": "chosen", "archive": title}));
+    ui.choice(&title);
     Ok(Found { store, object, title })
 }
 
@@ -85,6 +85,11 @@ async fn newest(context: &Context, what: &str, folder: &Location, of: Option<&st
 pub async fn open(context: &Context, what: &str, arg: &ArchiveArg) -> Result<Arc<ArchiveFile>, Failure> {
     let Found { store, object, title } = find(context, what, arg).await?;
     ArchiveFile::open(store, object, title).await.map(Arc::new).map_err(|error| Failure::archive(what, &error))
+}
+
+/// A path that is no address of a bucket.
+pub fn no_bucket<'a>(what: &str, path: &'a Path) -> Result<&'a Path, Failure> {
+    if path.to_string_lossy().starts_with("gs://") { Err(Failure::not_yet(what, &path.display().to_string())) } else { Ok(path) }
 }
 
 /// A path as an absolute one, for documents that are read from elsewhere.

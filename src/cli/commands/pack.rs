@@ -41,7 +41,7 @@ pub async fn run(context: &Context, args: PackArgs) -> Ended {
     };
     let source = context.stores.folder(&args.source);
     let begun = Instant::now();
-    let packed = pack(&source, dest.as_ref(), name, &options, &context.workers, ui.as_ref()).await.map_err(|error| {
+    let packed = pack(&source, &dest, name, &options, &context.workers, ui.as_ref()).await.map_err(|error| {
         if let PackError::NotWhole { faults, duplicates, missing } = &error {
             for fault in faults.iter().chain(duplicates) {
                 ui.json_problem(Event::class(fault.fault.class), &fault.export, &fault.fault.to_string());
@@ -50,15 +50,21 @@ pub async fn run(context: &Context, args: PackArgs) -> Ended {
                 ui.json_problem("incomplete", &selector.to_string(), "expected a finished export, found none");
             }
         }
-        Failure::pack(&error)
+        match error {
+            // The store knows the name only; people typed a path.
+            PackError::Taken(name) => Failure::pack(&PackError::Taken(shown(&args.archive, &folder, &name))),
+            error => Failure::pack(&error),
+        }
     })?;
     ui.end();
-    let path = match args.archive.is_folder_name() {
-        true => folder.below(&packed.name).to_string(),
-        false => args.archive.to_string(),
-    };
+    let path = shown(&args.archive, &folder, &packed.name);
     tell(context, &packed, &path, begun);
     Ok(Code::Done)
+}
+
+/// The archive's path: as it was typed, or with the name that was chosen.
+fn shown(typed: &Location, folder: &Location, name: &str) -> String {
+    if typed.is_folder_name() { folder.below(name).to_string() } else { typed.to_string() }
 }
 
 fn tell(context: &Context, packed: &Packed, path: &str, begun: Instant) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::archive::{self, absolute};
+use super::archive::{self, absolute, no_bucket};
 use super::pack::shell;
 use crate::cli::args::{IntoArg, PlanArgs, PlanChoices, ViaArg};
 use crate::cli::failure::{Code, Failure};
@@ -32,6 +32,7 @@ pub async fn run(context: &Context, args: PlanArgs) -> Ended {
     let plan = make(WHAT, &archive, &choices).await?;
     let mut next = "-o plan.json keeps this plan; kindpack restore plan.json runs it".to_owned();
     if let Some(output) = &args.output {
+        no_bucket(WHAT, output)?;
         let (folder, name) = Location::split_local(output)
             .ok_or_else(|| Failure::usage(WHAT, format!("{}: expected the name of a file, found none", output.display())))?;
         // A plan may be made again; what is replaced is whole before and after.
@@ -78,6 +79,7 @@ pub fn choices(what: &str, args: PlanChoices) -> Result<Choices, Failure> {
         _ => {}
     }
     let target = match target {
+        TargetSpec::Dir(path) | TargetSpec::Ndjson(path) if path.starts_with("gs://") => return Err(Failure::not_yet(what, &path)),
         TargetSpec::Dir(path) => TargetSpec::Dir(absolute(path.as_ref()).display().to_string()),
         TargetSpec::Ndjson(path) => TargetSpec::Ndjson(absolute(path.as_ref()).display().to_string()),
         target => target,

@@ -10,7 +10,7 @@ use etcetera::BaseStrategy as _;
 use serde_json::json;
 use sha2::Digest as _;
 
-use super::archive::{Found, absolute, find_at, local};
+use super::archive::{Found, absolute, find_at, local, no_bucket};
 use super::pack::shell;
 use super::plan::{choices, environment, make, reference, show};
 use crate::cli::args::{CheckArg, RestoreArgs};
@@ -31,6 +31,9 @@ pub const WHAT: &str = "cannot restore";
 const PLAN_MAX_BYTES: u64 = 64 << 20;
 
 pub async fn run(context: &Context, args: RestoreArgs) -> Ended {
+    if let Some(journal) = &args.journal {
+        no_bucket(WHAT, journal)?;
+    }
     let (plan, archive, journal_path, one_go) = match read_plan(&args)? {
         Some(plan) => {
             let path = local(WHAT, &args.plan_or_archive)?;
@@ -81,9 +84,8 @@ fn tell(context: &Context, args: &RestoreArgs, plan: &Plan, outcome: Outcome, be
     let what = format!("{} with {}", ui::counted(steps, "step", "steps"), ui::counted(entities, "entity", "entities"));
     if left > 0 {
         let hint = format!("the same command goes on with {}", ui::counted(left, "step", "steps"));
-        return Err(
-            Failure::new(Code::Partly, "restore", format!("expected all {} steps done, found {steps} done", steps + left)).hint(hint)
-        );
+        return Err(Failure::new(Code::Partly, "restore", format!("stopped after {steps} of {} steps, as --max-steps says", steps + left))
+            .hint(hint));
     }
     if was_done {
         ui.say(format!("All is done already: {what} in {}.", plan.target));
