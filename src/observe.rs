@@ -27,6 +27,11 @@ pub enum Event {
         /// Selectors and exports.
         waiting_for: Vec<String>,
     },
+    /// Bytes got lost or damaged on their way: all begins anew.
+    Again {
+        /// What happened, as `THING: expected …, found …`.
+        because: String,
+    },
     /// Something is wrong.
     Problem {
         /// `incomplete` or `damaged`.

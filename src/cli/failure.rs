@@ -95,6 +95,7 @@ impl Failure {
             | StoreError::Denied { .. }
             | StoreError::Unauthorized { .. }
             | StoreError::Service { .. }
+            | StoreError::Lost { .. }
             | StoreError::Rejected { .. } => Code::Service,
         };
         let failure = Failure::new(code, what, error.to_string());

@@ -173,6 +173,7 @@ impl Observer for Ui {
                     self.remark(format!("left out, a newer one is packed: {title}"));
                 }
             }
+            Event::Again { because } => self.remark(format!("beginning anew: {because}")),
             Event::Waiting { waiting_for } => self.remark(format!("waiting for {}", waiting_for.join(", "))),
             Event::StepStarted { step, namespace, kind, entities, resumed } => {
                 if self.verbose {

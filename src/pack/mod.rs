@@ -30,6 +30,9 @@ use stream::{Sealing, Source};
 /// The attribute of an archive's object that holds its SHA-256.
 pub const SHA256_ATTRIBUTE: &str = "kindpack-sha256";
 
+/// How often a pack is begun where bytes get lost or damaged on their way. What did not change is not sent twice.
+const TRIES: u32 = 2;
+
 /// How a set is packed.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -202,7 +205,7 @@ pub async fn pack(
         ArchiveName::Given(name) => name,
         ArchiveName::Chosen => chosen_name(&chosen),
     };
-    let sidecar = format!("{name}.sha256");
+    let sidecar = sidecar_of(&name);
     let there = match dest.stat(&name).await {
         Ok(there) if !options.overwrite => Some(there),
         // Whoever may only create finds out when the archive gets its name: that is create-only, too.
@@ -227,50 +230,82 @@ pub async fn pack(
 
     observer.begin("packing", bytes);
     let making = Making { overwrite: options.overwrite, expected_len: expected_len(bytes, objects) };
-    let writer = dest.create(&name, making).await.map_err(PackError::Dest)?;
-    let mut sealing = Sealing::new(source.clone(), writer, options.method, options.level, workers.clone());
-    let (manifest, manifest_place) = seal_set(&mut sealing, &chosen, observer).await?;
-    let (writer, sha256, len) = sealing.finish().await?;
-    let (mut sha256, mut len, mut manifest) = (sha256, len, manifest);
-    let was_there = match there {
-        Some(there) => {
-            // The same set may have been packed with other options: what is there counts then.
-            let digest = digest_of(dest.as_ref(), &there).await.map_err(PackError::Dest)?;
-            if digest != sha256 {
-                let other = ArchiveFile::open(dest.clone(), there.clone(), name.clone()).await.ok();
-                manifest = other
-                    .map(|other| other.manifest().clone())
-                    .filter(|other| same_set(other, &manifest))
-                    .ok_or(PackError::Taken(name.clone()))?;
-                (sha256, len) = (digest, there.len);
+    let job = Job { source, dest: dest.as_ref(), name: &name, chosen: &chosen, options, workers, observer };
+    let mut tries = 1;
+    let sealed = loop {
+        let sealed = match &there {
+            Some(there) => job.find_same(dest, there).await,
+            None => job.make(making).await,
+        };
+        match sealed {
+            Err(PackError::Source(error) | PackError::Dest(error)) if tries < TRIES && error.is_of_the_way() => {
+                tries += 1;
+                observer.event(Event::Again { because: error.to_string() });
+                observer.begin("packing again", bytes);
             }
-            true
-        }
-        None => {
-            // Between the two acts there must never be a sidecar that lies, not even one of an archive that was taken away. Whoever may only
-            // create could not have left one that may be replaced.
-            match dest.remove(&sidecar).await {
-                Err(StoreError::Denied { .. }) if !options.overwrite => {}
-                removed => removed.map_err(PackError::Dest)?,
-            }
-            writer.publish(about(&manifest, sha256, manifest_place)).await.map_err(|error| match error {
-                StoreError::Exists { .. } => PackError::Taken(name.clone()),
-                error => PackError::Dest(error),
-            })?;
-            false
+            sealed => break sealed?,
         }
     };
-    let line = Bytes::from(sums::line(&sha256, base(&name)));
+    let line = Bytes::from(sums::line(&sealed.sha256, base(&name)));
     write_whole(dest.as_ref(), &sidecar, line, true).await.map_err(PackError::Dest)?;
     observer.end();
-    Ok(Packed {
-        name,
-        kinds: manifest.totals.kinds,
-        entities: manifest.totals.entities,
-        objects: manifest.totals.entries,
-        object_bytes: manifest.totals.bytes,
-        sealed: Some(Sealed { sha256, bytes: len, manifest, was_there }),
-    })
+    let totals = &sealed.manifest.totals;
+    let (kinds, entities, objects, object_bytes) = (totals.kinds, totals.entities, totals.entries, totals.bytes);
+    Ok(Packed { name, kinds, entities, objects, object_bytes, sealed: Some(sealed) })
+}
+
+/// What is to be sealed, and where.
+struct Job<'a> {
+    source: &'a Arc<dyn Store>,
+    dest: &'a dyn Store,
+    name: &'a str,
+    chosen: &'a Chosen,
+    options: &'a Options,
+    workers: &'a Workers,
+    observer: &'a dyn Observer,
+}
+
+impl Job<'_> {
+    /// Makes the archive stand under its name.
+    async fn make(&self, making: Making) -> Result<Sealed, PackError> {
+        let writer = self.dest.create(self.name, making).await.map_err(PackError::Dest)?;
+        let mut sealing = Sealing::new(self.source.clone(), writer, self.options.method, self.options.level, self.workers.clone());
+        let (manifest, place) = seal_set(&mut sealing, self.chosen, self.observer).await?;
+        let (writer, sha256, bytes) = sealing.finish().await?;
+        // Between the two acts there must never be a sidecar that lies, not even one of an archive that was taken away. Whoever may only
+        // create could not have left one that may be replaced.
+        match self.dest.remove(&sidecar_of(self.name)).await {
+            Err(StoreError::Denied { .. }) if !self.options.overwrite => {}
+            removed => removed.map_err(PackError::Dest)?,
+        }
+        writer.publish(about(&manifest, sha256, place)).await.map_err(|error| match error {
+            StoreError::Exists { .. } => PackError::Taken(self.name.to_owned()),
+            error => PackError::Dest(error),
+        })?;
+        Ok(Sealed { sha256, bytes, manifest, was_there: false })
+    }
+
+    /// Finds that the archive which is there holds the same set; that it lacks its sidecar is all that is wrong with it.
+    async fn find_same(&self, dest: &Arc<dyn Store>, there: &ObjectInfo) -> Result<Sealed, PackError> {
+        let mut sealing = Sealing::unwritten(self.source.clone(), self.options.method, self.options.level, self.workers.clone());
+        let (mut manifest, _) = seal_set(&mut sealing, self.chosen, self.observer).await?;
+        let (_, sha256, _) = sealing.finish().await?;
+        let digest = digest_of(self.dest, there).await.map_err(PackError::Dest)?;
+        if digest != sha256 {
+            // The same set may have been packed with other options: what is there counts then.
+            let other = ArchiveFile::open(dest.clone(), there.clone(), self.name.to_owned()).await.ok();
+            manifest = other
+                .map(|other| other.manifest().clone())
+                .filter(|other| same_set(other, &manifest))
+                .ok_or_else(|| PackError::Taken(self.name.to_owned()))?;
+        }
+        self.dest.tidy(there).await;
+        Ok(Sealed { sha256: digest, bytes: there.len, manifest, was_there: true })
+    }
+}
+
+fn sidecar_of(name: &str) -> String {
+    format!("{name}.sha256")
 }
 
 /// Whether two archives hold the same objects.

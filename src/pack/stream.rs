@@ -200,9 +200,14 @@ impl Sealing {
         Sealing { store, out, sealer: Sealer::default(), method, level, workers, broken: Arc::default() }
     }
 
+    /// Seals as ever, and keeps nothing but the digest: for an archive that is there already.
+    pub(super) fn unwritten(store: Arc<dyn Store>, method: Method, level: u32, workers: Workers) -> Self {
+        Sealing::new(store, Box::new(Nowhere), method, level, workers)
+    }
+
     /// Looks at entries and writes nothing: for a set that is known not to be whole, of which all faults are to be told.
     pub(super) fn looking(store: Arc<dyn Store>, workers: Workers) -> Self {
-        let sealing = Sealing::new(store, Box::new(Nowhere), Method::Store, 0, workers);
+        let sealing = Sealing::unwritten(store, Method::Store, 0, workers);
         sealing.broken.store(true, Ordering::Relaxed);
         sealing
     }

@@ -158,6 +158,14 @@ pub enum StoreError {
         /// As it came.
         found: u32,
     },
+    /// What was sent is not there any more before it was whole. Another attempt from the beginning may help.
+    #[error("{name}: expected the upload to be kept, found {found}")]
+    Lost {
+        /// The object.
+        name: String,
+        /// What became of it.
+        found: String,
+    },
     /// What is stored is not what was sent.
     #[error("{name} is damaged: expected sha256 {expected}, found {found}")]
     WrongDigest {
@@ -178,6 +186,13 @@ pub enum StoreError {
         /// What the system said.
         source: std::io::Error,
     },
+}
+
+impl StoreError {
+    /// Whether bytes were lost or damaged on their way, so that another attempt from the beginning may help.
+    pub fn is_of_the_way(&self) -> bool {
+        matches!(self, StoreError::Corrupt { .. } | StoreError::WrongDigest { .. } | StoreError::Lost { .. })
+    }
 }
 
 /// Where objects come from and go to.
@@ -208,6 +223,11 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// Takes an object away; none there is as good.
     fn remove<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// Takes away whatever earlier attempts at `object` have left besides it, now that it stands. What cannot be taken away does no harm.
+    fn tidy<'a>(&'a self, _object: &'a ObjectInfo) -> BoxFuture<'a, ()> {
+        Box::pin(async {})
+    }
 
     /// Whether reading everything costs money and time, so that what the store says of an object is asked first.
     fn is_remote(&self) -> bool {

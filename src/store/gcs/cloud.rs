@@ -2,6 +2,7 @@
 //!
 //! Nothing here is tried twice. No token and no session address goes into any message.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
 use google_cloud_auth::credentials::{self, CacheableResource, Credentials};
 use google_cloud_gax::retry_policy::NeverRetry;
 use google_cloud_storage::client::Storage;
@@ -18,6 +20,7 @@ use serde::Deserialize;
 use tokio::sync::Mutex;
 
 use super::patience::Failed;
+use super::pulse::{Pulse, Steps};
 use crate::store::StoreError;
 
 /// How we call ourselves.
@@ -26,8 +29,8 @@ pub(super) const USER_AGENT: &str = concat!("kindpack/", env!("CARGO_PKG_VERSION
 /// Where the service is, unless `STORAGE_EMULATOR_HOST` says otherwise.
 const ENDPOINT: &str = "https://storage.googleapis.com";
 
-/// An upload of that many bytes may take a second longer than an empty one.
-const SLOWEST_BYTES_A_SECOND: u64 = 128 << 10;
+/// No answer with words in it is longer: a page of a listing is the longest.
+const ANSWER_MAX_BYTES: usize = 64 << 20;
 
 /// Longer words of the service are cut.
 const WORDS_MAX_CHARS: usize = 300;
@@ -138,6 +141,11 @@ impl Answer {
         serde_json::from_slice(&self.body).map_err(|_| Failed::passing("an answer that is not the expected JSON"))
     }
 
+    /// What the service says of a failure.
+    pub(super) fn words(&self) -> String {
+        words(&self.body)
+    }
+
     /// What an answer that is no success amounts to, for a call that needs `permission` on `name`.
     pub(super) fn failed(&self, name: &str, permission: &'static str) -> Failed {
         failed(self.status, &self.headers, &self.body, name, permission)
@@ -158,11 +166,21 @@ fn failed(status: u16, headers: &http::HeaderMap, body: &[u8], name: &str, permi
         }
         404 => Failed::Finally(StoreError::NotFound { name: name.to_owned(), expected: "an object" }),
         408 | 429 | 500..=599 => {
-            let after = headers.get(http::header::RETRY_AFTER).and_then(|after| after.to_str().ok()?.trim().parse().ok());
-            Failed::Passing { found, after: after.map(Duration::from_secs) }
+            let after = headers.get(http::header::RETRY_AFTER).and_then(|after| retry_after(after.to_str().ok()?.trim()));
+            Failed::Passing { found, after }
         }
         _ => Failed::Finally(StoreError::Rejected { name: name.to_owned(), found }),
     }
+}
+
+/// How long `Retry-After` asks to wait: a number of seconds, or the time of day at which to come back.
+fn retry_after(text: &str) -> Option<Duration> {
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let until = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
+    // What has passed asks for no wait.
+    Some(jiff::Timestamp::now().duration_until(until).try_into().unwrap_or_default())
 }
 
 /// What the service says in an error's body, in one short line.
@@ -276,15 +294,17 @@ impl Cloud {
         format!("{}{path}{}{query}", self.endpoint, if query.is_empty() { "" } else { "?" })
     }
 
-    /// Makes a call once.
+    /// Makes a call once. It may last while bytes go up or come down; silence ends it.
     pub(super) async fn call(
         &self,
         method: Method,
         address: &str,
+        body: Bytes,
         shape: impl FnOnce(RequestBuilder) -> RequestBuilder + Send,
     ) -> Result<Answer, Failed> {
         let session = self.session().await?;
-        let headers = tokio::time::timeout(self.options.idle_time, session.credentials.headers(http::Extensions::new())).await;
+        let idle = self.options.idle_time;
+        let headers = tokio::time::timeout(idle, session.credentials.headers(http::Extensions::new())).await;
         let headers = match headers {
             Err(_) => return Err(Failed::passing("no token within the idle time")),
             Ok(Err(error)) if error.is_transient() => return Err(Failed::passing("no token at this time")),
@@ -297,18 +317,30 @@ impl Cloud {
             Ok(Ok(CacheableResource::New { data, .. })) => data,
             Ok(Ok(CacheableResource::NotModified)) => http::HeaderMap::new(),
         };
-        let request = shape(session.http.request(method, address).headers(headers)).build().map_err(broke)?;
-        let len = request.body().and_then(reqwest::Body::as_bytes).map_or(0, |body| body.len() as u64);
-        let patience = self.options.idle_time + Duration::from_secs(len / SLOWEST_BYTES_A_SECOND);
-        let answered = async {
-            let answer: Response = session.http.execute(request).await.map_err(broke)?;
-            let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-            let body = answer.bytes().await.map_err(broke)?;
-            Ok(Answer { status, headers, body })
+        let pulse = Pulse::new();
+        let request = shape(session.http.request(method, address).headers(headers)).header(http::header::CONTENT_LENGTH, body.len());
+        let request = if body.is_empty() {
+            request
+        } else {
+            let steps = stream::iter(Steps::new(body, pulse.clone())).map(Ok::<_, Infallible>);
+            request.body(reqwest::Body::wrap_stream(steps))
         };
-        tokio::time::timeout(patience, answered)
-            .await
-            .unwrap_or_else(|_| Err(Failed::passing(format!("no answer within {} s", patience.as_secs()))))
+        let request = request.build().map_err(broke)?;
+        let answered = async {
+            let mut answer: Response = session.http.execute(request).await.map_err(broke)?;
+            let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+            let mut body = Vec::new();
+            while let Some(bytes) = answer.chunk().await.map_err(broke)? {
+                pulse.beat();
+                if body.len() + bytes.len() > ANSWER_MAX_BYTES {
+                    return Err(Failed::passing("an answer without an end"));
+                }
+                body.extend_from_slice(&bytes);
+            }
+            Ok(Answer { status, headers, body: body.into() })
+        };
+        let answered = pulse.watch(idle, answered).await;
+        answered.unwrap_or_else(|| Err(Failed::passing(format!("nothing within {} s", idle.as_secs_f64()))))
     }
 }
 

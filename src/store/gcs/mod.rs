@@ -7,6 +7,7 @@
 mod cloud;
 mod parts;
 mod patience;
+mod pulse;
 mod upload;
 
 use std::collections::BTreeMap;
@@ -101,7 +102,7 @@ impl GcsStore {
             let mut query = vec![("prefix", full.as_str()), ("maxResults", "1000"), ("fields", fields.as_str())];
             query.extend(token.as_deref().map(|token| ("pageToken", token)));
             let address = self.cloud.address(&self.bucket, "/o", &query);
-            let page = self.cloud.call(Method::GET, &address, |request| request).await.and_then(|answer| match answer.status {
+            let page = self.cloud.call(Method::GET, &address, Bytes::new(), |request| request).await.and_then(|answer| match answer.status {
                 200 => answer.json::<Page>(),
                 _ => Err(answer.failed(&shown, "storage.objects.list")),
             });
@@ -124,7 +125,7 @@ impl GcsStore {
         let address = self.object_address(name, "", &[("fields", FIELDS)]);
         let mut patience = Patience::new(&self.cloud, format!("look at {shown}"));
         loop {
-            let told = self.cloud.call(Method::GET, &address, |request| request).await.and_then(|answer| match answer.status {
+            let told = self.cloud.call(Method::GET, &address, Bytes::new(), |request| request).await.and_then(|answer| match answer.status {
                 200 => answer.json::<Resource>(),
                 _ => Err(answer.failed(&shown, "storage.objects.get")),
             });
@@ -140,7 +141,7 @@ impl GcsStore {
         let shown = self.shown(&object.name);
         let changed = || Failed::Finally(StoreError::Changed { name: shown.clone() });
         let idle = self.cloud.options().idle_time;
-        let silent = |_| Failed::passing(format!("nothing within {} s", idle.as_secs()));
+        let silent = |_| Failed::passing(format!("nothing within {} s", idle.as_secs_f64()));
         let failed = |error: google_cloud_storage::Error| match error.http_status_code() {
             // The generation that was listed is no longer there.
             Some(404 | 412 | 416) => changed(),
@@ -181,7 +182,7 @@ impl GcsStore {
         let address = self.object_address(name, "", &query);
         let mut patience = Patience::new(&self.cloud, format!("delete of {shown}"));
         loop {
-            match self.cloud.call(Method::DELETE, &address, |request| request).await {
+            match self.cloud.call(Method::DELETE, &address, Bytes::new(), |request| request).await {
                 Ok(answer) if answer.is_success() || matches!(answer.status, 404 | 412) => return Ok(()),
                 Ok(answer) => patience.failed(answer.failed(&shown, "storage.objects.delete")).await?,
                 Err(failed) => patience.failed(failed).await?,
@@ -265,6 +266,16 @@ impl Store for GcsStore {
 
     fn remove<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(self.delete(name, None))
+    }
+
+    fn tidy<'a>(&'a self, object: &'a ObjectInfo) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            if !self.cloud.options().keep_parts
+                && let Ok(whole) = self.resource(&object.name).await
+            {
+                parts::remove_abandoned(self, &object.name, &whole).await;
+            }
+        })
     }
 
     fn is_remote(&self) -> bool {

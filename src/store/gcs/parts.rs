@@ -8,12 +8,12 @@ use std::collections::{BTreeMap, HashMap};
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use reqwest::Method;
+use reqwest::{Method, RequestBuilder};
 use serde_json::json;
 use sha2::Digest as _;
 use tokio::task::JoinSet;
 
-use super::upload::{confirm, content_type, write_single};
+use super::upload::{JSON, Purpose, confirm, content_type, write_single};
 use super::{Described, Failed, GcsStore, Patience, Resource};
 use crate::model::Sha256;
 use crate::store::{About, ObjectInfo, ObjectWriter, Store as _, StoreError};
@@ -30,8 +30,9 @@ const AT_ONCE: usize = 4;
 /// Reads that are under way at once while the joined object is read back, and how long each is.
 const READ_BACK: (usize, u64) = (4, 4 << 20);
 
-/// Parts of others that are older than this were left behind, in seconds.
-const ABANDONED_AFTER_SECONDS: i64 = 24 * 60 * 60;
+/// Parts of an archive of which no new one came for so long were left behind: whoever packs makes new ones all the time, and no wait between two
+/// of them is allowed to last so long.
+const ABANDONED_AFTER: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
 
 /// A piece of the object as it lies in the bucket.
 #[derive(Debug, Clone)]
@@ -50,6 +51,7 @@ pub(super) struct PartsWriter {
     overwrite: bool,
     /// Parts that were there before us, by name.
     known: HashMap<String, Part>,
+    /// The next part, as far as it is filled.
     filling: BytesMut,
     begun: usize,
     done: BTreeMap<usize, Part>,
@@ -106,7 +108,7 @@ impl PartsWriter {
             return Ok(());
         }
         self.uploading.spawn(async move {
-            let generation = write_single(&store, &name, bytes, false, true, &About::default()).await?;
+            let generation = write_single(&store, &name, bytes, crc32c, Purpose::Part, &About::default()).await?;
             Ok((number, Part { name, generation, len, crc32c }))
         });
         Ok(())
@@ -147,7 +149,8 @@ impl PartsWriter {
             self.read_back(&resource, sha256).await?;
         }
         if !self.store.cloud.options().keep_parts {
-            self.clean_up(made, &resource).await;
+            remove_all(&self.store, made.into_iter().map(|part| (part.name, part.generation)).collect()).await;
+            remove_abandoned(&self.store, &self.name, &resource).await;
         }
         Ok(())
     }
@@ -181,30 +184,30 @@ impl PartsWriter {
             .collect();
         let storage_class = options.storage_class.as_deref().filter(|_| !is_part);
         let destination = Described { content_type: content_type(&whole.name), storage_class, metadata: &about.attributes };
-        let body = json!({"sourceObjects": sources, "destination": destination}).to_string();
+        let body = Bytes::from(json!({"sourceObjects": sources, "destination": destination}).to_string());
         let mut patience = Patience::new(&self.store.cloud, format!("joining of {} objects to {shown}", sources.len()));
         loop {
-            let call = self
-                .store
-                .cloud
-                .call(Method::POST, &address, |request| request.header("content-type", "application/json").body(body.clone()));
-            let failed = match call.await {
+            let shape = |request: RequestBuilder| request.header(http::header::CONTENT_TYPE, JSON);
+            let failed = match self.store.cloud.call(Method::POST, &address, body.clone(), shape).await {
                 Ok(answer) if answer.status == 200 => match answer.json() {
                     Ok(resource) => return Ok(resource),
                     Err(failed) => failed,
                 },
-                Ok(answer) if answer.status == 412 => {
-                    let there = self.store.resource(&whole.name).await?;
-                    let is_same = there.len() == Some(whole.len) && there.crc32c() == Some(whole.crc32c);
-                    if is_same && (is_part || patience.has_failed()) {
-                        return Ok(there);
-                    }
-                    return Err(StoreError::Exists { name: shown, found: "another object there" });
-                }
-                Ok(answer) if answer.status == 404 => {
+                // The name is taken; or a part is gone, which another pack of the same set took away when it was done. What stands there may be ours.
+                Ok(answer) if matches!(answer.status, 404 | 412) => {
+                    let may_be_ours = is_part || patience.has_failed() || answer.status == 404;
                     return match self.store.resource(&whole.name).await {
-                        Ok(_) if !overwrite => Err(StoreError::Exists { name: shown, found: "another object there" }),
-                        _ => Err(StoreError::Rejected { name: shown, found: "parts that were there and are gone".to_owned() }),
+                        Ok(there) if may_be_ours && there.len() == Some(whole.len) && there.crc32c() == Some(whole.crc32c) => Ok(there),
+                        Err(StoreError::NotFound { .. }) => {
+                            Err(StoreError::Lost { name: shown, found: "that parts of it are gone".to_owned() })
+                        }
+                        Ok(_) | Err(StoreError::Denied { .. }) if !overwrite => {
+                            Err(StoreError::Exists { name: shown, found: "another object there" })
+                        }
+                        Ok(_) | Err(StoreError::Denied { .. }) => {
+                            Err(StoreError::Lost { name: shown, found: "that parts of it are gone".to_owned() })
+                        }
+                        Err(error) => Err(error),
                     };
                 }
                 Ok(answer) => answer.failed(&shown, "storage.objects.create (and storage.objects.get on its parts)"),
@@ -242,24 +245,38 @@ impl PartsWriter {
         Err(StoreError::WrongDigest { name: self.store.shown(&self.name), expected, found })
     }
 
-    /// Takes away our parts, and those that others left behind long ago. What cannot be taken away does no harm.
-    async fn clean_up(&self, made: Vec<Part>, whole: &Resource) {
-        let time = |text: &str| text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_second);
-        let now = time(&whole.updated);
-        let others = self.store.resources(FOLDER).await.unwrap_or_default();
-        let abandoned = others.into_iter().filter(|other| match (now, time(&other.updated)) {
-            (Some(now), Some(then)) => now.saturating_sub(then) > ABANDONED_AFTER_SECONDS,
-            _ => false,
-        });
-        let abandoned = abandoned.filter_map(|other| Some((other.name.strip_prefix(&self.store.prefix)?.to_owned(), other.generation())));
-        let ours = made.into_iter().map(|part| (part.name, part.generation));
-        let all: std::collections::BTreeSet<(String, Option<u64>)> = ours.chain(abandoned).collect();
-        stream::iter(all)
-            .for_each_concurrent(2 * AT_ONCE, |(name, generation)| async move {
-                self.store.delete(&name, generation).await.ok();
-            })
-            .await;
+}
+
+/// Takes objects away. What cannot be taken away does no harm.
+async fn remove_all(store: &GcsStore, objects: Vec<(String, Option<u64>)>) {
+    stream::iter(objects)
+        .for_each_concurrent(2 * AT_ONCE, |(name, generation)| async move {
+            store.delete(&name, generation).await.ok();
+        })
+        .await;
+}
+
+/// Takes away what an earlier pack has left of `name`, which stands by now as `whole`, and what others left behind long ago.
+pub(super) async fn remove_abandoned(store: &GcsStore, name: &str, whole: &Resource) {
+    let mut folders: BTreeMap<String, Vec<Resource>> = BTreeMap::new();
+    for part in store.resources(FOLDER).await.unwrap_or_default() {
+        // The name of an archive may hold slashes, that of a part does not.
+        if let Some((folder, _)) = part.name.rsplit_once('/') {
+            folders.entry(folder.to_owned()).or_default().push(part);
+        }
     }
+    let own = store.full(&format!("{FOLDER}{name}"));
+    let time = |resource: &Resource| resource.updated.parse::<jiff::Timestamp>().ok();
+    let Some(now) = time(whole) else { return };
+    let is_left = |folder: &String, parts: &[Resource]| {
+        let newest = parts.iter().map(time).max().flatten();
+        // Under a name that stands nobody but an overwriting pack goes on, and that one has made newer parts.
+        let age = if *folder == own { jiff::SignedDuration::ZERO } else { ABANDONED_AFTER };
+        newest.is_some_and(|newest| now.duration_since(newest) >= age)
+    };
+    let left = folders.iter().filter(|(folder, parts)| is_left(folder, parts)).flat_map(|(_, parts)| parts);
+    let left = left.filter_map(|part| Some((part.name.strip_prefix(&store.prefix)?.to_owned(), part.generation())));
+    remove_all(store, left.collect()).await;
 }
 
 /// What parts make together.
@@ -275,6 +292,8 @@ impl ObjectWriter for PartsWriter {
             let part_bytes = self.store.cloud.options().part_bytes;
             let mut rest = bytes;
             while !rest.is_empty() {
+                // All of its room at once: a buffer that grows is copied, and twice as large at the end.
+                self.filling.reserve(part_bytes.saturating_sub(self.filling.len()));
                 let room = part_bytes.saturating_sub(self.filling.len()).min(rest.len());
                 self.filling.extend_from_slice(&rest.split_to(room));
                 if self.filling.len() >= part_bytes {

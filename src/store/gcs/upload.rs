@@ -3,20 +3,22 @@
 //! Whatever is not confirmed stays in memory, so that a broken connection loses nothing. Nothing stands under the name before the last piece.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 
-use bytes::{Bytes, BytesMut};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::{Buf as _, Bytes, BytesMut};
 use futures_util::future::BoxFuture;
-use reqwest::Method;
+use google_cloud_storage::streaming_source::{Seek, SizeHint, StreamingSource};
+use reqwest::{Method, RequestBuilder};
 use serde_json::json;
 
+use super::pulse::{Pulse, Steps};
 use super::{Answer, Described, Failed, GcsStore, Patience, Resource, USER_AGENT, crate_error};
 use crate::store::{About, ObjectWriter, StoreError};
 
 /// What is sent in one request of a session: a multiple of the 256 KiB that the service asks for.
 const PIECE_BYTES: usize = 8 << 20;
-
-/// An upload of that many bytes may take a second longer than an empty one.
-const SLOWEST_BYTES_A_SECOND: u64 = 128 << 10;
 
 /// An object that is being written.
 #[derive(Debug)]
@@ -25,14 +27,17 @@ pub(super) struct Upload {
     name: String,
     overwrite: bool,
     session: Option<Address>,
-    /// What the service has not confirmed yet.
-    waiting: BytesMut,
-    /// How much it has.
+    /// The piece that is on its way, as far as the service has not confirmed it.
+    sending: Bytes,
+    /// What comes after it. Never empty between two calls of `write`, so that the last piece is known as such.
+    filling: BytesMut,
+    /// How much the service has.
     kept: u64,
     crc32c: u32,
 }
 
 /// Whoever has it may write: it is shown nowhere.
+#[derive(Clone)]
 struct Address(String);
 
 impl std::fmt::Debug for Address {
@@ -53,25 +58,32 @@ enum Step {
     Gone,
     /// Another object has the name.
     Taken,
+    /// The service will not make it stand: the bytes that it has are not those that were sent.
+    Spoilt(String),
 }
 
 impl Upload {
     pub(super) fn new(store: GcsStore, name: String, overwrite: bool) -> Self {
-        Upload { store, name, overwrite, session: None, waiting: BytesMut::new(), kept: 0, crc32c: 0 }
+        let (sending, filling) = (Bytes::new(), BytesMut::new());
+        Upload { store, name, overwrite, session: None, sending, filling, kept: 0, crc32c: 0 }
     }
 
     fn len(&self) -> u64 {
-        self.kept + self.waiting.len() as u64
+        self.kept + self.sending.len() as u64 + self.filling.len() as u64
     }
 
-    /// Sends until little enough is waiting, or with `last` until the object is there.
+    fn lost(&self, found: impl Into<String>) -> StoreError {
+        StoreError::Lost { name: self.store.shown(&self.name), found: found.into() }
+    }
+
+    /// Sends what is in `sending`, or with `last` all that there is and makes the object stand.
     async fn advance(&mut self, last: bool) -> Result<Option<Resource>, StoreError> {
         let advanced = self.try_advance(last).await;
         if advanced.is_err()
             && let Some(Address(session)) = self.session.take()
         {
             // One try is enough: what is left of a session ends by itself.
-            self.store.cloud.call(Method::DELETE, &session, |request| request).await.ok();
+            self.store.cloud.call(Method::DELETE, &session, Bytes::new(), |request| request).await.ok();
         }
         advanced
     }
@@ -86,13 +98,10 @@ impl Upload {
                 Ok(Step::Finished(resource)) => return Ok(Some(*resource)),
                 Ok(Step::Begun) => {}
                 Ok(Step::Kept(kept)) => {
-                    let Some(new) = kept.checked_sub(self.kept).filter(|new| *new <= self.waiting.len() as u64) else {
-                        return Err(StoreError::Rejected {
-                            name: shown,
-                            found: format!("{kept} bytes kept of {} that were sent", self.len()),
-                        });
+                    let Some(new) = kept.checked_sub(self.kept).filter(|new| *new <= self.sending.len() as u64) else {
+                        return Err(self.lost(format!("{kept} bytes kept where {} were confirmed before", self.kept)));
                     };
-                    drop(self.waiting.split_to(new as usize));
+                    self.sending.advance(new as usize);
                     self.kept = kept;
                     if new > 0 {
                         patience.progress();
@@ -100,7 +109,7 @@ impl Upload {
                         patience.failed(Failed::passing("a piece of which nothing was kept")).await?;
                     }
                     ask = false;
-                    if !last && self.waiting.len() <= PIECE_BYTES {
+                    if !last && self.sending.is_empty() {
                         return Ok(None);
                     }
                 }
@@ -109,24 +118,18 @@ impl Upload {
                     ask = false;
                     patience.failed(Failed::passing("an upload session that was lost")).await?;
                 }
-                Ok(Step::Gone) => {
-                    // What was confirmed is no longer in memory.
-                    return Err(StoreError::Service {
-                        call: format!("upload of {shown}"),
-                        tries: 1,
-                        seconds: 0,
-                        found: "an upload session that was lost".to_owned(),
-                    });
-                }
+                // What was confirmed is no longer in memory.
+                Ok(Step::Gone) => return Err(self.lost("a session that the service does not know any more")),
+                Ok(Step::Spoilt(found)) => return Err(self.lost(found)),
                 Ok(Step::Taken) if last && patience.has_failed() => {
                     // Our own try may have come through although its answer did not.
-                    let there = self.store.resource(&self.name).await?;
-                    if there.len() == Some(self.len()) && there.crc32c() == Some(self.crc32c) {
-                        return Ok(Some(there));
-                    }
-                    return Err(StoreError::Exists { name: shown, found: "another object there" });
+                    return match self.store.resource(&self.name).await {
+                        Ok(there) if there.len() == Some(self.len()) && there.crc32c() == Some(self.crc32c) => Ok(Some(there)),
+                        Ok(_) | Err(StoreError::Denied { .. }) => Err(taken(shown)),
+                        Err(error) => Err(error),
+                    };
                 }
-                Ok(Step::Taken) => return Err(StoreError::Exists { name: shown, found: "another object there" }),
+                Ok(Step::Taken) => return Err(taken(shown)),
                 Err(failed) => {
                     patience.failed(failed).await?;
                     ask = self.session.is_some();
@@ -138,27 +141,39 @@ impl Upload {
     /// One request: the begin of the session, the question how much it has, or the next piece.
     async fn step(&mut self, last: bool, ask: bool) -> Result<Step, Failed> {
         let shown = self.store.shown(&self.name);
-        let Some(Address(session)) = &self.session else { return self.begin(&shown).await };
-        let piece = Bytes::copy_from_slice(self.waiting.get(..PIECE_BYTES).unwrap_or(&self.waiting));
-        let end = self.kept + piece.len() as u64;
-        let total = if last && piece.len() == self.waiting.len() { end.to_string() } else { "*".to_owned() };
-        let (range, body) = match piece.len() {
-            _ if ask => ("bytes */*".to_owned(), Bytes::new()),
-            0 => (format!("bytes */{total}"), Bytes::new()),
-            _ => (format!("bytes {}-{}/{total}", self.kept, end - 1), piece),
-        };
-        let answer = self
-            .store
-            .cloud
-            .call(Method::PUT, session, |request| request.header("content-range", range).header("content-length", body.len()).body(body));
-        let answer = answer.await?;
-        match answer.status {
-            200 | 201 => answer.json().map(|resource| Step::Finished(Box::new(resource))),
-            308 => Ok(Step::Kept(kept(&answer))),
-            404 | 410 => Ok(Step::Gone),
-            412 => Ok(Step::Taken),
-            _ => Err(answer.failed(&shown, "storage.objects.create")),
+        let Some(session) = self.session.clone() else { return self.begin(&shown).await };
+        if ask {
+            let answer = self.put(&session, "bytes */*".to_owned(), Bytes::new(), |request| request).await?;
+            return understood(&answer, &shown, false);
         }
+        if self.sending.is_empty() {
+            let len = PIECE_BYTES.min(self.filling.len());
+            self.sending = self.filling.split_to(len).freeze();
+        }
+        let piece = self.sending.clone();
+        let end = self.kept + piece.len() as u64;
+        let is_last = last && self.filling.is_empty();
+        let total = if is_last { end.to_string() } else { "*".to_owned() };
+        let range = if piece.is_empty() { format!("bytes */{total}") } else { format!("bytes {}-{}/{total}", self.kept, end - 1) };
+        // The service holds the whole against its checksum before it makes it stand.
+        let hash = is_last.then(|| format!("crc32c={}", STANDARD.encode(self.crc32c.to_be_bytes())));
+        let shape = |request: RequestBuilder| match hash {
+            Some(hash) => request.header("x-goog-hash", hash),
+            None => request,
+        };
+        let answer = self.put(&session, range, piece, shape).await?;
+        understood(&answer, &shown, is_last)
+    }
+
+    async fn put(
+        &self,
+        Address(session): &Address,
+        range: String,
+        body: Bytes,
+        shape: impl FnOnce(RequestBuilder) -> RequestBuilder + Send,
+    ) -> Result<Answer, Failed> {
+        let shape = |request: RequestBuilder| shape(request.header(http::header::CONTENT_RANGE, range));
+        self.store.cloud.call(Method::PUT, session, body, shape).await
     }
 
     async fn begin(&mut self, shown: &str) -> Result<Step, Failed> {
@@ -171,8 +186,8 @@ impl Upload {
         let told = Described { content_type: content_type(&self.name), storage_class, metadata: &BTreeMap::new() };
         let told = json!(told).to_string();
         let address = self.store.cloud.upload_address(&self.store.bucket, &query);
-        let answer = self.store.cloud.call(Method::POST, &address, |request| request.header("content-type", "application/json").body(told));
-        let answer = answer.await?;
+        let shape = |request: RequestBuilder| request.header(http::header::CONTENT_TYPE, JSON);
+        let answer = self.store.cloud.call(Method::POST, &address, told.into(), shape).await?;
         let location = answer.headers.get(http::header::LOCATION).and_then(|location| location.to_str().ok());
         match (answer.status, location) {
             (200 | 201, Some(location)) => {
@@ -193,14 +208,11 @@ impl Upload {
         let shown = self.store.shown(&self.name);
         let query = [("generation", resource.generation.as_str()), ("ifMetagenerationMatch", resource.metageneration.as_str())];
         let address = self.store.object_address(&self.name, "", &query);
-        let body = json!({"metadata": about.attributes}).to_string();
+        let body = Bytes::from(json!({"metadata": about.attributes}).to_string());
         let mut patience = Patience::new(&self.store.cloud, format!("metadata of {shown}"));
         loop {
-            let call = self
-                .store
-                .cloud
-                .call(Method::PATCH, &address, |request| request.header("content-type", "application/json").body(body.clone()));
-            let failed = match call.await {
+            let shape = |request: RequestBuilder| request.header(http::header::CONTENT_TYPE, JSON);
+            let failed = match self.store.cloud.call(Method::PATCH, &address, body.clone(), shape).await {
                 Ok(answer) if answer.is_success() || answer.status == 412 => return,
                 Ok(answer) => answer.failed(&shown, "storage.objects.update"),
                 Err(failed) => failed,
@@ -212,6 +224,22 @@ impl Upload {
     }
 }
 
+/// What the answer to a PUT means.
+fn understood(answer: &Answer, shown: &str, is_last: bool) -> Result<Step, Failed> {
+    match answer.status {
+        200 | 201 => answer.json().map(|resource| Step::Finished(Box::new(resource))),
+        308 => Ok(Step::Kept(kept(answer))),
+        404 | 410 => Ok(Step::Gone),
+        412 => Ok(Step::Taken),
+        400 if is_last => Ok(Step::Spoilt(format!("HTTP 400 {}", answer.words()))),
+        _ => Err(answer.failed(shown, "storage.objects.create")),
+    }
+}
+
+fn taken(name: String) -> StoreError {
+    StoreError::Exists { name, found: "another object there" }
+}
+
 /// How much an answer of 308 says is kept.
 fn kept(answer: &Answer) -> u64 {
     let range = answer.headers.get(http::header::RANGE).and_then(|range| range.to_str().ok());
@@ -219,82 +247,132 @@ fn kept(answer: &Answer) -> u64 {
     last.map_or(0, |last| last.saturating_add(1))
 }
 
+/// The content type of all that is said to the service.
+pub(super) const JSON: &str = "application/json";
+
 pub(super) fn content_type(name: &str) -> &'static str {
     match name.rsplit_once('.') {
         Some((_, "zip")) => "application/zip",
-        Some((_, "json")) => "application/json",
+        Some((_, "json")) => JSON,
         Some((_, "sha256")) => "text/plain; charset=utf-8",
         _ => "application/octet-stream",
     }
 }
 
-/// Writes an object in a single request, and tells its generation.
+/// What a single request is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// An object under its own name.
+    Final {
+        /// Whether it may take the place of another.
+        overwrite: bool,
+    },
+    /// A part, named by what it holds: whatever is there is as good.
+    Part,
+}
+
+/// Writes an object in a single request, and tells its generation as far as that is known.
 ///
-/// An object that is there already is taken for ours if `may_be_there` or an earlier try failed, and its length and checksum are the same.
+/// An object that is there already is taken for ours if it is a part or an earlier try failed, and its length and checksum are the same.
 pub(super) async fn write_single(
     store: &GcsStore,
     name: &str,
     bytes: Bytes,
-    overwrite: bool,
-    is_part: bool,
+    crc32c: u32,
+    purpose: Purpose,
     about: &About,
 ) -> Result<Option<u64>, StoreError> {
     let shown = store.shown(name);
-    let cloud = &store.cloud;
-    let crc32c = crc32c::crc32c(&bytes);
-    let time = cloud.options().idle_time + std::time::Duration::from_secs(bytes.len() as u64 / SLOWEST_BYTES_A_SECOND);
-    let mut patience = Patience::new(cloud, format!("upload of {shown}"));
+    let mut patience = Patience::new(&store.cloud, format!("upload of {shown}"));
     loop {
-        let tried = async {
-            let session = cloud.session().await?;
-            let mut write = session
-                .storage
-                .write_object(store.bucket_resource(), store.full(name), bytes.clone())
-                .set_content_type(content_type(name))
-                .with_known_crc32c(crc32c)
-                .with_resumable_upload_threshold(usize::MAX)
-                .with_user_agent(USER_AGENT);
-            if !about.attributes.is_empty() {
-                write = write.set_metadata(about.attributes.clone());
-            }
-            if !overwrite {
-                write = write.set_if_generation_match(0);
-            }
-            let options = cloud.options();
-            if let Some(class) = options.storage_class.as_ref().filter(|_| !is_part) {
-                write = write.set_storage_class(class);
-            }
-            if let Some(key) = &options.kms_key {
-                write = write.set_kms_key(key);
-            }
-            if let Some(payer) = &options.billing_project {
-                write = write.with_quota_project(payer);
-            }
-            let written = tokio::time::timeout(time, write.send_unbuffered()).await;
-            written
-                .map_err(|_| Failed::passing(format!("no answer within {} s", time.as_secs())))
-                .map(|written| written.map_err(|error| (error.http_status_code(), crate_error(&error, &shown, "storage.objects.create"))))
-        };
-        let failed = match tried.await {
-            Ok(Ok(object)) => return Ok(u64::try_from(object.generation).ok()),
-            Ok(Err((Some(412), _))) => match store.resource(name).await {
+        let failed = match try_single(store, name, bytes.clone(), crc32c, purpose, about).await? {
+            Ok(generation) => return Ok(generation),
+            Err((Some(412), _)) => match store.resource(name).await {
                 Ok(there)
-                    if (is_part || patience.has_failed()) && there.len() == Some(bytes.len() as u64) && there.crc32c() == Some(crc32c) =>
+                    if (purpose == Purpose::Part || patience.has_failed())
+                        && there.len() == Some(bytes.len() as u64)
+                        && there.crc32c() == Some(crc32c) =>
                 {
                     return Ok(there.generation());
                 }
                 // Whoever may not look at parts knows them by their names.
-                Err(StoreError::Denied { .. }) if is_part => return Ok(None),
-                Ok(_) | Err(StoreError::Denied { .. }) => {
-                    Failed::Finally(StoreError::Exists { name: shown.clone(), found: "another object there" })
-                }
+                Err(StoreError::Denied { .. }) if purpose == Purpose::Part => return Ok(None),
+                Ok(_) | Err(StoreError::Denied { .. }) => Failed::Finally(taken(shown.clone())),
                 Err(error) => Failed::Finally(error),
             },
             // The bytes were damaged on their way; they are sent again.
-            Ok(Err((Some(400), _))) if !patience.has_failed() => Failed::passing("HTTP 400"),
-            Ok(Err((_, failed))) | Err(failed) => failed,
+            Err((Some(400), _)) if !patience.has_failed() => Failed::passing("HTTP 400"),
+            Err((_, failed)) => failed,
         };
         patience.failed(failed).await?;
+    }
+}
+
+/// The status of an answer, where there was one, and what it amounts to.
+type NotWritten = (Option<u16>, Failed);
+
+async fn try_single(
+    store: &GcsStore,
+    name: &str,
+    bytes: Bytes,
+    crc32c: u32,
+    purpose: Purpose,
+    about: &About,
+) -> Result<Result<Option<u64>, NotWritten>, StoreError> {
+    let options = store.cloud.options();
+    let session = match store.cloud.session().await {
+        Ok(session) => session,
+        Err(failed) => return Ok(Err((None, failed))),
+    };
+    let pulse = Pulse::new();
+    let mut write = session
+        .storage
+        .write_object(store.bucket_resource(), store.full(name), Steps::new(bytes, pulse.clone()))
+        .set_content_type(content_type(name))
+        .with_known_crc32c(crc32c)
+        .with_resumable_upload_threshold(usize::MAX)
+        .with_user_agent(USER_AGENT);
+    if !about.attributes.is_empty() {
+        write = write.set_metadata(about.attributes.clone());
+    }
+    if purpose != (Purpose::Final { overwrite: true }) {
+        write = write.set_if_generation_match(0);
+    }
+    if let Some(class) = options.storage_class.as_ref().filter(|_| purpose != Purpose::Part) {
+        write = write.set_storage_class(class);
+    }
+    if let Some(key) = &options.kms_key {
+        write = write.set_kms_key(key);
+    }
+    if let Some(payer) = &options.billing_project {
+        write = write.with_quota_project(payer);
+    }
+    Ok(match pulse.watch(options.idle_time, write.send_unbuffered()).await {
+        Some(Ok(object)) => Ok(u64::try_from(object.generation).ok()),
+        Some(Err(error)) => Err((error.http_status_code(), crate_error(&error, &store.shown(name), "storage.objects.create"))),
+        None => Err((None, Failed::passing(format!("nothing within {} s", options.idle_time.as_secs_f64())))),
+    })
+}
+
+impl StreamingSource for Steps {
+    type Error = Infallible;
+
+    async fn next(&mut self) -> Option<Result<Bytes, Infallible>> {
+        Iterator::next(self).map(Ok)
+    }
+
+    // Exact: with anything else the storage crate may send for ever.
+    async fn size_hint(&self) -> Result<SizeHint, Infallible> {
+        Ok(SizeHint::with_exact(self.len()))
+    }
+}
+
+impl Seek for Steps {
+    type Error = Infallible;
+
+    async fn seek(&mut self, offset: u64) -> Result<(), Infallible> {
+        self.go_to(offset);
+        Ok(())
     }
 }
 
@@ -302,8 +380,8 @@ impl ObjectWriter for Upload {
     fn write<'a>(&'a mut self, bytes: Bytes) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             self.crc32c = crc32c::crc32c_append(self.crc32c, &bytes);
-            self.waiting.extend_from_slice(&bytes);
-            if self.waiting.len() > PIECE_BYTES {
+            self.filling.extend_from_slice(&bytes);
+            while self.filling.len() > PIECE_BYTES {
                 self.advance(false).await?;
             }
             Ok(())
@@ -312,9 +390,10 @@ impl ObjectWriter for Upload {
 
     fn publish(mut self: Box<Self>, about: About) -> BoxFuture<'static, Result<(), StoreError>> {
         Box::pin(async move {
-            if self.session.is_none() && self.kept == 0 && self.waiting.len() <= PIECE_BYTES {
-                let bytes = std::mem::take(&mut self.waiting).freeze();
-                return write_single(&self.store, &self.name, bytes, self.overwrite, false, &about).await.map(|_| ());
+            if self.session.is_none() && self.kept == 0 {
+                let bytes = std::mem::take(&mut self.filling).freeze();
+                let purpose = Purpose::Final { overwrite: self.overwrite };
+                return write_single(&self.store, &self.name, bytes, self.crc32c, purpose, &about).await.map(|_| ());
             }
             let Some(resource) = self.advance(true).await? else { return Ok(()) };
             self.session = None;
@@ -348,7 +427,7 @@ impl Drop for Upload {
         let Some(Address(session)) = self.session.take() else { return };
         let cloud = self.store.cloud.clone();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move { cloud.call(Method::DELETE, &session, |request| request).await.is_ok() });
+            runtime.spawn(async move { cloud.call(Method::DELETE, &session, Bytes::new(), |request| request).await.is_ok() });
         }
     }
 }

@@ -1,0 +1,109 @@
+//! Whether a transfer still moves: the time of its last sign of life, and a wait that ends when there was none for too long.
+//!
+//! A transfer may take as long as it needs; only silence ends it. Knows no addresses and no objects.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+/// What is handed to a connection at once. Short, so that a slow connection shows that it is alive.
+const STEP_BYTES: usize = 64 << 10;
+
+/// The last sign of life of one transfer.
+#[derive(Debug, Clone)]
+pub(super) struct Pulse(Arc<Mutex<Instant>>);
+
+impl Pulse {
+    pub(super) fn new() -> Self {
+        Pulse(Arc::new(Mutex::new(Instant::now())))
+    }
+
+    /// Something moved.
+    pub(super) fn beat(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn last(&self) -> Instant {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the transfer comes to; nothing if it was silent for `idle`.
+    pub(super) async fn watch<T>(&self, idle: Duration, transfer: impl Future<Output = T>) -> Option<T> {
+        let mut transfer = pin!(transfer);
+        loop {
+            let until = self.last() + idle;
+            match tokio::time::timeout_at(until, transfer.as_mut()).await {
+                Ok(done) => return Some(done),
+                Err(_) if self.last() + idle <= Instant::now() => return None,
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+/// Bytes on their way up: each step that is taken is a sign of life.
+#[derive(Debug)]
+pub(super) struct Steps {
+    whole: Bytes,
+    rest: Bytes,
+    pulse: Pulse,
+}
+
+impl Steps {
+    pub(super) fn new(whole: Bytes, pulse: Pulse) -> Self {
+        Steps { rest: whole.clone(), whole, pulse }
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.whole.len() as u64
+    }
+
+    /// Goes to a place in the bytes, or to their end.
+    pub(super) fn go_to(&mut self, offset: u64) {
+        let offset = usize::try_from(offset).unwrap_or(usize::MAX).min(self.whole.len());
+        self.rest = self.whole.slice(offset..);
+    }
+}
+
+impl Iterator for Steps {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        self.pulse.beat();
+        (!self.rest.is_empty()).then(|| self.rest.split_to(STEP_BYTES.min(self.rest.len())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_give_every_byte_once_and_go_back_when_asked() {
+        let bytes = Bytes::from((0..STEP_BYTES * 2 + 7).map(|byte| byte as u8).collect::<Vec<_>>());
+        let mut steps = Steps::new(bytes.clone(), Pulse::new());
+        assert_eq!(steps.by_ref().map(|step| step.to_vec()).collect::<Vec<_>>().concat(), bytes);
+        steps.go_to(10);
+        assert_eq!(steps.by_ref().map(|step| step.to_vec()).collect::<Vec<_>>().concat(), bytes.slice(10..));
+        steps.go_to(u64::MAX);
+        assert_eq!(steps.next(), None);
+    }
+
+    #[tokio::test]
+    async fn a_transfer_that_moves_may_last_and_a_silent_one_is_ended() {
+        let idle = Duration::from_secs(1);
+        let pulse = Pulse::new();
+        let moving = async {
+            for _ in 0..6 {
+                tokio::time::sleep(idle / 4).await;
+                pulse.beat();
+            }
+        };
+        assert_eq!(pulse.watch(idle, moving).await, Some(()));
+        assert_eq!(pulse.watch(idle / 10, std::future::pending::<()>()).await, None);
+    }
+}
