@@ -87,7 +87,9 @@ impl GcsStore {
             return Err(Failed::passing("an object without size or generation"));
         };
         let name = resource.name.strip_prefix(&self.prefix).unwrap_or(&resource.name).to_owned();
-        Ok(ObjectInfo { name, len, version, crc32c: resource.crc32c(), attributes: resource.metadata })
+        let crc32c = resource.crc32c();
+        let content_encoding = resource.content_encoding.filter(|encoding| !encoding.is_empty() && encoding != "identity");
+        Ok(ObjectInfo { name, len, version, crc32c, content_encoding, attributes: resource.metadata })
     }
 
     /// Every object whose name begins with `prefix` below this store's own.
@@ -102,10 +104,11 @@ impl GcsStore {
             let mut query = vec![("prefix", full.as_str()), ("maxResults", "1000"), ("fields", fields.as_str())];
             query.extend(token.as_deref().map(|token| ("pageToken", token)));
             let address = self.cloud.address(&self.bucket, "/o", &query);
-            let page = self.cloud.call(Method::GET, &address, Bytes::new(), |request| request).await.and_then(|answer| match answer.status {
-                200 => answer.json::<Page>(),
-                _ => Err(answer.failed(&shown, "storage.objects.list")),
-            });
+            let page =
+                self.cloud.call(Method::GET, &address, Bytes::new(), |request| request).await.and_then(|answer| match answer.status {
+                    200 => answer.json::<Page>(),
+                    _ => Err(answer.failed(&shown, "storage.objects.list")),
+                });
             match page {
                 Ok(page) => {
                     patience.progress();
@@ -125,10 +128,11 @@ impl GcsStore {
         let address = self.object_address(name, "", &[("fields", FIELDS)]);
         let mut patience = Patience::new(&self.cloud, format!("look at {shown}"));
         loop {
-            let told = self.cloud.call(Method::GET, &address, Bytes::new(), |request| request).await.and_then(|answer| match answer.status {
-                200 => answer.json::<Resource>(),
-                _ => Err(answer.failed(&shown, "storage.objects.get")),
-            });
+            let told =
+                self.cloud.call(Method::GET, &address, Bytes::new(), |request| request).await.and_then(|answer| match answer.status {
+                    200 => answer.json::<Resource>(),
+                    _ => Err(answer.failed(&shown, "storage.objects.get")),
+                });
             match told {
                 Ok(resource) => return Ok(resource),
                 Err(failed) => patience.failed(failed).await?,

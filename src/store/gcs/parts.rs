@@ -244,7 +244,6 @@ impl PartsWriter {
         self.store.delete(&self.name, resource.generation()).await?;
         Err(StoreError::WrongDigest { name: self.store.shown(&self.name), expected, found })
     }
-
 }
 
 /// Takes objects away. What cannot be taken away does no harm.
