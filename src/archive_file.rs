@@ -14,7 +14,7 @@ use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt as _};
 use tokio_util::io::StreamReader;
 
-use crate::archive::{self, DataError, DirectoryEntry, Inflater, Limits, Profile, STREAM_END, Violation};
+use crate::archive::{self, DataError, DirectoryEntry, Limits, Profile, STREAM_END, Violation};
 use crate::buffers::Buffer;
 use crate::model::{Crc32c, EntryItem, MANIFEST_FORMAT, MANIFEST_NAME, Manifest, Method, PIECE_LEN_BYTES, SUMS_NAME, Selector};
 use crate::store::{ObjectInfo, Store, StoreError};
@@ -484,8 +484,8 @@ impl ArchiveFile {
             Method::Deflate => {
                 let crc32c = crc32c::crc32c(&compressed);
                 let crc32c = if piece.last { crc32c::crc32c_append(crc32c, &STREAM_END) } else { crc32c };
-                let mut raw = Buffer::with_room(piece.len + 1);
-                Inflater::new().piece(&compressed, piece.len, &mut raw).map_err(|error| ArchiveError::data(&entry.name, error))?;
+                let mut raw = Buffer::with_room(piece.len + archive::INFLATE_ROOM_BYTES);
+                archive::inflate_piece(&compressed, piece.len, &mut raw).map_err(|error| ArchiveError::data(&entry.name, error))?;
                 Ok((raw.freeze(), crc32c))
             }
         }

@@ -18,7 +18,7 @@ mod structure;
 mod testing;
 
 pub use name::check_name;
-pub use pieces::{DataError, Deflater, Inflater, STREAM_END};
+pub use pieces::{DataError, Deflater, INFLATE_ROOM_BYTES, Inflater, STREAM_END, deflate_piece, inflate_piece};
 pub use rule::{Rule, Violation};
 pub use seal::{EntryHead, SealError, Sealer};
 pub use structure::{

@@ -2,6 +2,10 @@
 //!
 //! Knows one piece at a time. Where an entry's pieces begin stands in the manifest, which this floor does not know.
 
+use std::cell::RefCell;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::LazyLock;
+
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
 use crate::model::PIECE_LEN_BYTES;
@@ -122,9 +126,44 @@ impl Deflater {
     }
 }
 
-/// Inflates pieces, one after the other, with a state that is made once.
+/// What is put behind a piece to see that it ends where it must: a final block that nobody can foresee, and what it inflates to.
+///
+/// The fast inflater does not say how much of its input it used. But whatever stands in a piece, this block comes out of it whole and last only if
+/// the inflater reaches it at the border of a block. Foreseen it must not be: else a piece could end in the middle of a block that takes the
+/// known bytes for its own.
+struct Seal {
+    deflated: Vec<u8>,
+    plain: Vec<u8>,
+}
+
+static SEAL: LazyLock<Seal> = LazyLock::new(|| {
+    let random = RandomState::new();
+    // Few and uneven symbols, so that the block carries a code of its own.
+    let byte = |index: u16| {
+        let bits = random.hash_one(index);
+        random.hash_one((bits as u8 & 15).min((bits >> 8) as u8 & 15)) as u8
+    };
+    let plain: Vec<u8> = (0..SEAL_LEN_BYTES).map(byte).collect();
+    let mut state = Compress::new(Compression::best(), false);
+    let mut deflated = Vec::with_capacity(2 * plain.len());
+    // Whatever becomes of it: a seal that is not whole lets no piece pass, and each is looked at in the slow way.
+    state.compress_vec(&plain, &mut deflated, FlushCompress::Finish).ok();
+    Seal { deflated, plain }
+});
+
+/// Long enough that a code of its own pays.
+const SEAL_LEN_BYTES: u16 = 600;
+
+/// Room that inflating needs besides the piece itself.
+pub const INFLATE_ROOM_BYTES: usize = SEAL_LEN_BYTES as usize;
+
+/// Inflates pieces, one after the other, with states that are made once.
+///
+/// A sound piece is inflated at once by libdeflate; what does not come out as it should goes through zlib, which can say what is wrong.
 pub struct Inflater {
+    fast: libdeflater::Decompressor,
     state: Decompress,
+    sealed: Vec<u8>,
 }
 
 impl Default for Inflater {
@@ -136,7 +175,7 @@ impl Default for Inflater {
 impl Inflater {
     /// An inflater for pieces.
     pub fn new() -> Self {
-        Inflater { state: Decompress::new(false) }
+        Inflater { fast: libdeflater::Decompressor::new(), state: Decompress::new(false), sealed: Vec::new() }
     }
 
     /// Appends the `expected_len` bytes of the piece `compressed` to `out`. On an error `out` is as it was.
@@ -147,11 +186,28 @@ impl Inflater {
             return Err(DataError::LongPiece { max: PIECE_LEN_BYTES, found: expected_len });
         }
         let start = out.len();
-        // One byte of room more than claimed: a piece that is too long shows itself there, and goes no further.
-        out.resize(start + expected_len + 1, 0);
-        let result = self.inflate(compressed, expected_len as u64, out.get_mut(start..).unwrap_or_default());
+        // Room for the seal, and at least one byte more than claimed: a piece that is too long shows itself there, and goes no further.
+        out.resize(start + expected_len + SEAL.plain.len().max(1), 0);
+        let room = out.get_mut(start..).unwrap_or_default();
+        let result = if self.inflate_sealed(compressed, expected_len, room) {
+            Ok(())
+        } else {
+            self.inflate(compressed, expected_len as u64, room.get_mut(..=expected_len).unwrap_or_default())
+        };
         out.truncate(if result.is_ok() { start + expected_len } else { start });
         result
+    }
+
+    /// Whether the piece is sound and now lies in `room`, with the seal behind it.
+    fn inflate_sealed(&mut self, compressed: &[u8], expected_len: usize, room: &mut [u8]) -> bool {
+        if !compressed.ends_with(&SYNC_BORDER) {
+            return false;
+        }
+        self.sealed.clear();
+        self.sealed.extend_from_slice(compressed);
+        self.sealed.extend_from_slice(&SEAL.deflated);
+        let whole = self.fast.deflate_decompress(&self.sealed, room).is_ok_and(|len| len == room.len());
+        whole && room.get(expected_len..) == Some(&SEAL.plain)
     }
 
     fn inflate(&mut self, compressed: &[u8], expected: u64, room: &mut [u8]) -> Result<(), DataError> {
@@ -171,6 +227,31 @@ impl Inflater {
         let ends = matches!(end, Ok(Status::StreamEnd)) && self.state.total_out() == expected;
         if ends && compressed.ends_with(&SYNC_BORDER) { Ok(()) } else { Err(DataError::NoSyncBorder) }
     }
+}
+
+thread_local! {
+    /// The states of a worker. Pieces of small entries take less time than making a state does.
+    static DEFLATER: RefCell<Option<(u32, Deflater)>> = const { RefCell::new(None) };
+    static INFLATER: RefCell<Inflater> = RefCell::new(Inflater::new());
+}
+
+/// [`Deflater::piece`], with a state that this thread keeps.
+///
+/// # Errors
+/// As there.
+pub fn deflate_piece(level: u32, raw: &[u8], out: &mut Vec<u8>) -> Result<(), DataError> {
+    DEFLATER.with_borrow_mut(|kept| match kept {
+        Some((of, deflater)) if *of == level => deflater.piece(raw, out),
+        _ => kept.insert((level, Deflater::new(level))).1.piece(raw, out),
+    })
+}
+
+/// [`Inflater::piece`], with a state that this thread keeps.
+///
+/// # Errors
+/// As there.
+pub fn inflate_piece(compressed: &[u8], expected_len: usize, out: &mut Vec<u8>) -> Result<(), DataError> {
+    INFLATER.with_borrow_mut(|inflater| inflater.piece(compressed, expected_len, out))
 }
 
 #[cfg(test)]
@@ -262,7 +343,7 @@ mod tests {
         let bomb = deflated(9, &vec![0; PIECE_LEN_BYTES]);
         let mut out = Vec::new();
         assert_eq!(Inflater::new().piece(&bomb, 10, &mut out), Err(DataError::TooLong { expected: 10 }));
-        assert!(out.is_empty() && out.capacity() < 100);
+        assert!(out.is_empty() && out.capacity() < 1000);
     }
 
     #[test]
@@ -299,6 +380,29 @@ mod tests {
         assert_eq!(inflated(&both, 34).unwrap(), b"piece piece piecepiece piece piece");
         // A block's border whose last bytes only look like a flush: it stands on its own all the same.
         assert_eq!(inflated(stored, 8).unwrap(), b"abcd\x00\x00\xff\xff");
+    }
+
+    #[test]
+    fn every_piece_of_ours_takes_the_fast_way_and_nothing_that_goes_on_behind_its_end_does() {
+        let fast = |piece: &[u8], len: usize| Inflater::new().inflate_sealed(piece, len, &mut vec![0; len + SEAL.plain.len()]);
+        for raw in [&b""[..], b"piece piece piece", &noise(100_000)] {
+            for level in 0..=9 {
+                assert!(raw.is_empty() || fast(&deflated(level, raw), raw.len()), "level {level}");
+            }
+        }
+        // A stored block that is not over, final or not: it would take the seal for its data, as far as it is long enough.
+        for (last, more) in [(0_u8, 4_usize), (1, 4), (1, SEAL.deflated.len()), (0, SEAL.deflated.len()), (1, SEAL.deflated.len() - 1)] {
+            let data = b"data\x00\x00\xff\xff";
+            let len = u16::try_from(data.len() + more).unwrap();
+            let piece = [&[last][..], &len.to_le_bytes(), &(!len).to_le_bytes(), data].concat();
+            for claimed in data.len()..=data.len() + more {
+                assert!(!fast(&piece, claimed), "{last} {more} {claimed}");
+            }
+        }
+        // A block of the fixed code that is not over.
+        for claimed in 0..20 {
+            assert!(!fast(b"\x2b\x2a\x2e\x01\x00\x00\xff\xff", claimed));
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use sha2::Digest as _;
 
 use super::PackError;
-use crate::archive::{DataError, Deflater, EntryHead, STREAM_END, Sealer};
+use crate::archive::{DataError, EntryHead, STREAM_END, Sealer, deflate_piece};
 use crate::buffers::Buffer;
 use crate::gzipped;
 use crate::inspect::{self, Content, Inspected, Inspection, PieceReport};
@@ -448,7 +448,7 @@ async fn work(
 fn deflate(raw: &[u8], level: u32) -> Result<Bytes, DataError> {
     // What cannot be deflated becomes longer, by an eighth at the most.
     let mut deflated = Buffer::with_room(raw.len() + (raw.len() >> 3));
-    Deflater::new(level).piece(raw, &mut deflated)?;
+    deflate_piece(level, raw, &mut deflated)?;
     Ok(deflated.freeze())
 }
 
