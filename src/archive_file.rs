@@ -484,8 +484,9 @@ impl ArchiveFile {
             Method::Deflate => {
                 let crc32c = crc32c::crc32c(&compressed);
                 let crc32c = if piece.last { crc32c::crc32c_append(crc32c, &STREAM_END) } else { crc32c };
-                let mut raw = Buffer::with_room(piece.len + archive::INFLATE_ROOM_BYTES);
+                let mut raw = Buffer::of_len(piece.len + archive::INFLATE_ROOM_BYTES);
                 archive::inflate_piece(&compressed, piece.len, &mut raw).map_err(|error| ArchiveError::data(&entry.name, error))?;
+                raw.truncate(piece.len);
                 Ok((raw.freeze(), crc32c))
             }
         }

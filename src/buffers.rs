@@ -30,8 +30,26 @@ impl Buffer {
         if !(WORTH_KEEPING_BYTES..=BUFFER_BYTES).contains(&len) {
             return Buffer(Vec::with_capacity(len));
         }
+        let mut buffer = Buffer::kept();
+        buffer.0.clear();
+        buffer
+    }
+
+    fn kept() -> Self {
         let kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner).pop();
         Buffer(kept.unwrap_or_else(|| Vec::with_capacity(BUFFER_BYTES)))
+    }
+
+    /// A buffer of `len` bytes that will all be written over. What is in them is of no use to anybody.
+    pub fn of_len(len: usize) -> Self {
+        if !(WORTH_KEEPING_BYTES..=BUFFER_BYTES).contains(&len) {
+            return Buffer(vec![0; len]);
+        }
+        let mut buffer = Buffer::kept();
+        // A buffer that was as long before needs no zeros.
+        buffer.0.truncate(len);
+        buffer.0.resize(len, 0);
+        buffer
     }
 
     /// The bytes, to be shared; the buffer goes back when the last share is dropped.
@@ -65,7 +83,6 @@ impl Drop for Buffer {
         if (WORTH_KEEPING_BYTES..=2 * BUFFER_BYTES).contains(&self.0.capacity()) {
             let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
             if kept.len() < KEPT_MAX {
-                self.0.clear();
                 kept.push(std::mem::take(&mut self.0));
             }
         }

@@ -186,16 +186,22 @@ impl Inflater {
             return Err(DataError::LongPiece { max: PIECE_LEN_BYTES, found: expected_len });
         }
         let start = out.len();
-        // Room for the seal, and at least one byte more than claimed: a piece that is too long shows itself there, and goes no further.
-        out.resize(start + expected_len + SEAL.plain.len().max(1), 0);
-        let room = out.get_mut(start..).unwrap_or_default();
-        let result = if self.inflate_sealed(compressed, expected_len, room) {
-            Ok(())
-        } else {
-            self.inflate(compressed, expected_len as u64, room.get_mut(..=expected_len).unwrap_or_default())
-        };
+        out.resize(start + expected_len + INFLATE_ROOM_BYTES, 0);
+        let result = self.piece_into(compressed, expected_len, out.get_mut(start..).unwrap_or_default());
         out.truncate(if result.is_ok() { start + expected_len } else { start });
         result
+    }
+
+    /// As [`Inflater::piece`], into `room` for the piece and [`INFLATE_ROOM_BYTES`] more. What lies behind the piece then is of no use.
+    pub fn piece_into(&mut self, compressed: &[u8], expected_len: usize, room: &mut [u8]) -> Result<(), DataError> {
+        if expected_len > PIECE_LEN_BYTES {
+            return Err(DataError::LongPiece { max: PIECE_LEN_BYTES, found: expected_len });
+        }
+        if self.inflate_sealed(compressed, expected_len, room) {
+            return Ok(());
+        }
+        // At least one byte more than claimed: a piece that is too long shows itself there, and goes no further.
+        self.inflate(compressed, expected_len as u64, room.get_mut(..=expected_len).unwrap_or_default())
     }
 
     /// Whether the piece is sound and now lies in `room`, with the seal behind it.
@@ -246,12 +252,12 @@ pub fn deflate_piece(level: u32, raw: &[u8], out: &mut Vec<u8>) -> Result<(), Da
     })
 }
 
-/// [`Inflater::piece`], with a state that this thread keeps.
+/// [`Inflater::piece_into`], with a state that this thread keeps.
 ///
 /// # Errors
 /// As there.
-pub fn inflate_piece(compressed: &[u8], expected_len: usize, out: &mut Vec<u8>) -> Result<(), DataError> {
-    INFLATER.with_borrow_mut(|inflater| inflater.piece(compressed, expected_len, out))
+pub fn inflate_piece(compressed: &[u8], expected_len: usize, room: &mut [u8]) -> Result<(), DataError> {
+    INFLATER.with_borrow_mut(|inflater| inflater.piece_into(compressed, expected_len, room))
 }
 
 #[cfg(test)]

@@ -58,7 +58,16 @@ impl Scanned {
 pub struct Scan {
     /// By namespace, then kind: texts, so that a record is found in it without making a [`Pair`].
     pairs: BTreeMap<String, BTreeMap<String, Tally>>,
+    /// The pair of the last record, which is mostly that of the next: it is not in `pairs` meanwhile.
+    current: Option<Box<Current>>,
     origins: Names,
+}
+
+#[derive(Debug)]
+struct Current {
+    namespace: String,
+    kind: String,
+    tally: Tally,
 }
 
 #[derive(Debug, Default)]
@@ -83,23 +92,42 @@ impl Scan {
         let entity = Fields::new(record);
         let key = OwnKey::of(entity)?;
         self.origins.insert(project_of(key.partition.app), key.partition.database);
-        with_entry(&mut self.pairs, key.partition.namespace, |kinds| {
-            with_entry(kinds, key.kind, |tally| {
-                tally.entities += 1;
-                tally.bytes += record.len() as u64;
-                key.each_parent(|kind| insert(&mut tally.parents, kind))?;
-                let project = project_of(key.partition.app);
-                each_reference(entity, 0, &mut |partition, kind| {
-                    if project_of(partition.app) == project {
-                        tally.references.insert(partition.namespace, kind);
-                    }
-                })
-            })
+        let tally = self.tally(key.partition.namespace, key.kind);
+        tally.entities += 1;
+        tally.bytes += record.len() as u64;
+        key.each_parent(|kind| insert(&mut tally.parents, kind))?;
+        let project = project_of(key.partition.app);
+        each_reference(entity, 0, &mut |partition, kind| {
+            if project_of(partition.app) == project {
+                tally.references.insert(partition.namespace, kind);
+            }
         })
     }
 
+    fn tally(&mut self, namespace: &str, kind: &str) -> &mut Tally {
+        let is_current = self.current.as_ref().is_some_and(|current| current.kind == kind && current.namespace == namespace);
+        if !is_current {
+            self.put_back();
+        }
+        let pairs = &mut self.pairs;
+        let current = self.current.get_or_insert_with(|| {
+            let tally = pairs.get_mut(namespace).and_then(|kinds| kinds.remove(kind)).unwrap_or_default();
+            Box::new(Current { namespace: namespace.to_owned(), kind: kind.to_owned(), tally })
+        });
+        &mut current.tally
+    }
+
+    fn put_back(&mut self) {
+        if let Some(current) = self.current.take() {
+            let Current { namespace, kind, tally } = *current;
+            self.pairs.entry(namespace).or_default().insert(kind, tally);
+        }
+    }
+
     /// Adds what another scan found.
-    pub fn merge(&mut self, other: Scan) {
+    pub fn merge(&mut self, mut other: Scan) {
+        self.put_back();
+        other.put_back();
         for (namespace, kinds) in other.pairs {
             let known = self.pairs.entry(namespace).or_default();
             for (kind, tally) in kinds {
@@ -114,7 +142,8 @@ impl Scan {
     }
 
     /// Ends the scan.
-    pub fn finish(self) -> Scanned {
+    pub fn finish(mut self) -> Scanned {
+        self.put_back();
         let pairs = self.pairs.into_iter().flat_map(|(namespace, kinds)| {
             kinds.into_iter().map(move |(kind, tally)| {
                 let pair = Pair::new(namespace.clone(), kind);
@@ -221,36 +250,43 @@ fn each_reference<'a>(entity: Fields<'a>, depth: usize, on_reference: &mut impl 
     Ok(())
 }
 
-/// Texts under texts. What is there already is found without an allocation.
+/// Pairs of texts. What is there already is found without an allocation.
 #[derive(Debug, Default)]
-struct Names(BTreeMap<String, BTreeSet<String>>);
+struct Names {
+    /// The first few: nearly always all there are, and found by comparing lengths.
+    few: Vec<(String, String)>,
+    all: BTreeSet<(String, String)>,
+}
+
+/// More would be looked through in vain where there are many.
+const FEW: usize = 8;
 
 impl Names {
     fn insert(&mut self, outer: &str, inner: &str) {
-        with_entry(&mut self.0, outer, |names| insert(names, inner));
-    }
-
-    fn merge(&mut self, other: Names) {
-        for (outer, inner) in other.0 {
-            self.0.entry(outer).or_default().extend(inner);
+        if self.few.iter().any(|few| few.1 == inner && few.0 == outer) {
+            return;
+        }
+        let pair = (outer.to_owned(), inner.to_owned());
+        if self.few.len() < FEW {
+            self.few.push(pair);
+        } else {
+            self.all.insert(pair);
         }
     }
 
+    fn merge(&mut self, other: Names) {
+        other.into_iter().for_each(|(outer, inner)| self.insert(&outer, &inner));
+    }
+
     fn into_iter(self) -> impl Iterator<Item = (String, String)> {
-        self.0.into_iter().flat_map(|(outer, inner)| inner.into_iter().map(move |inner| (outer.clone(), inner)))
+        // Once more through the set, for the order.
+        self.few.into_iter().chain(self.all).collect::<BTreeSet<_>>().into_iter()
     }
 }
 
 fn insert(names: &mut BTreeSet<String>, name: &str) {
     if !names.contains(name) {
         names.insert(name.to_owned());
-    }
-}
-
-fn with_entry<V: Default, R>(map: &mut BTreeMap<String, V>, key: &str, act: impl FnOnce(&mut V) -> R) -> R {
-    match map.get_mut(key) {
-        Some(value) => act(value),
-        None => act(map.entry(key.to_owned()).or_default()),
     }
 }
 

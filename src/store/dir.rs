@@ -100,8 +100,7 @@ impl Store for DirStore {
             {
                 return Err(StoreError::Changed { name: path.display().to_string() });
             }
-            let mut bytes = Buffer::with_room(len);
-            bytes.resize(len, 0);
+            let mut bytes = Buffer::of_len(len);
             file.read_exact_at(&mut bytes, offset).map_err(|source| match source.kind() {
                 io::ErrorKind::UnexpectedEof => StoreError::Changed { name: path.display().to_string() },
                 _ => StoreError::Io { name: path.display().to_string(), deed: "cannot read it", source },
