@@ -147,7 +147,7 @@ struct Told {
 }
 
 enum Looked {
-    Part(PieceReport, Bytes, Content),
+    Part(Box<PieceReport>, Bytes, Content),
     Whole(Box<Inspection>, Bytes),
 }
 
@@ -164,7 +164,7 @@ async fn read(
         let content = contents.get(piece.entry).copied().unwrap_or(Content::Opaque);
         let report = inspect::piece(&raw, piece.offset, content);
         if piece.offset > 0 || !piece.last {
-            return Looked::Part(report, raw, content);
+            return Looked::Part(Box::new(report), raw, content);
         }
         let mut whole = Inspection::default().hashed(&raw, content);
         whole.join(report);
@@ -194,7 +194,7 @@ async fn read(
             Ok(Looked::Part(part, raw, content)) => {
                 keep(&raw, &mut bytes);
                 inspection = Workers::aside(move || inspection.hashed(&raw, content)).await?;
-                inspection.join(part);
+                inspection.join(*part);
             }
             Err(error) => {
                 let problem = tell(error)?;
