@@ -83,7 +83,7 @@ pub struct Cloud {
 pub(super) struct Session {
     http: Client,
     credentials: Credentials,
-    /// For reads and small writes.
+    /// For reads.
     pub(super) storage: Storage,
 }
 
@@ -302,6 +302,17 @@ impl Cloud {
         body: Bytes,
         shape: impl FnOnce(RequestBuilder) -> RequestBuilder + Send,
     ) -> Result<Answer, Failed> {
+        self.call_in_pieces(method, address, vec![body], shape).await
+    }
+
+    /// As `call`, with a body of several pieces that follow each other.
+    pub(super) async fn call_in_pieces(
+        &self,
+        method: Method,
+        address: &str,
+        body: Vec<Bytes>,
+        shape: impl FnOnce(RequestBuilder) -> RequestBuilder + Send,
+    ) -> Result<Answer, Failed> {
         let session = self.session().await?;
         let idle = self.options.idle_time;
         let headers = tokio::time::timeout(idle, session.credentials.headers(http::Extensions::new())).await;
@@ -318,8 +329,9 @@ impl Cloud {
             Ok(Ok(CacheableResource::NotModified)) => http::HeaderMap::new(),
         };
         let pulse = Pulse::new();
-        let request = shape(session.http.request(method, address).headers(headers)).header(http::header::CONTENT_LENGTH, body.len());
-        let request = if body.is_empty() {
+        let len: usize = body.iter().map(Bytes::len).sum();
+        let request = shape(session.http.request(method, address).headers(headers)).header(http::header::CONTENT_LENGTH, len);
+        let request = if len == 0 {
             request
         } else {
             let steps = stream::iter(Steps::new(body, pulse.clone())).map(Ok::<_, Infallible>);

@@ -47,6 +47,9 @@ struct Described<'a> {
     storage_class: Option<&'a str>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     metadata: &'a BTreeMap<String, String>,
+    /// What the service is to hold the bytes against, where it is known beforehand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    crc32c: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
@@ -102,10 +105,11 @@ impl GcsStore {
             let mut query = vec![("prefix", full.as_str()), ("maxResults", "1000"), ("fields", fields.as_str())];
             query.extend(token.as_deref().map(|token| ("pageToken", token)));
             let address = self.cloud.address(&self.bucket, "/o", &query);
-            let page = self.cloud.call(Method::GET, &address, Bytes::new(), |request| request).await.and_then(|answer| match answer.status {
-                200 => answer.json::<Page>(),
-                _ => Err(answer.failed(&shown, "storage.objects.list")),
-            });
+            let page =
+                self.cloud.call(Method::GET, &address, Bytes::new(), |request| request).await.and_then(|answer| match answer.status {
+                    200 => answer.json::<Page>(),
+                    _ => Err(answer.failed(&shown, "storage.objects.list")),
+                });
             match page {
                 Ok(page) => {
                     patience.progress();
@@ -125,10 +129,11 @@ impl GcsStore {
         let address = self.object_address(name, "", &[("fields", FIELDS)]);
         let mut patience = Patience::new(&self.cloud, format!("look at {shown}"));
         loop {
-            let told = self.cloud.call(Method::GET, &address, Bytes::new(), |request| request).await.and_then(|answer| match answer.status {
-                200 => answer.json::<Resource>(),
-                _ => Err(answer.failed(&shown, "storage.objects.get")),
-            });
+            let told =
+                self.cloud.call(Method::GET, &address, Bytes::new(), |request| request).await.and_then(|answer| match answer.status {
+                    200 => answer.json::<Resource>(),
+                    _ => Err(answer.failed(&shown, "storage.objects.get")),
+                });
             match told {
                 Ok(resource) => return Ok(resource),
                 Err(failed) => patience.failed(failed).await?,

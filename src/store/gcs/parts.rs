@@ -183,7 +183,7 @@ impl PartsWriter {
             })
             .collect();
         let storage_class = options.storage_class.as_deref().filter(|_| !is_part);
-        let destination = Described { content_type: content_type(&whole.name), storage_class, metadata: &about.attributes };
+        let destination = Described { content_type: content_type(&whole.name), storage_class, metadata: &about.attributes, crc32c: None };
         let body = Bytes::from(json!({"sourceObjects": sources, "destination": destination}).to_string());
         let mut patience = Patience::new(&self.store.cloud, format!("joining of {} objects to {shown}", sources.len()));
         loop {
@@ -244,7 +244,6 @@ impl PartsWriter {
         self.store.delete(&self.name, resource.generation()).await?;
         Err(StoreError::WrongDigest { name: self.store.shown(&self.name), expected, found })
     }
-
 }
 
 /// Takes objects away. What cannot be taken away does no harm.
