@@ -108,8 +108,9 @@ pub(super) struct Resource {
 }
 
 impl Resource {
+    /// What is zero may be left out, as everywhere in the JSON of protocol buffers: Google's own test bench does so.
     pub(super) fn len(&self) -> Option<u64> {
-        self.size.parse().ok()
+        if self.size.is_empty() { Some(0) } else { self.size.parse().ok() }
     }
 
     pub(super) fn generation(&self) -> Option<u64> {

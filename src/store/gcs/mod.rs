@@ -206,7 +206,7 @@ impl Store for GcsStore {
             let mut objects = Vec::with_capacity(resources.len());
             for resource in resources {
                 // Consoles mark a folder by an empty object whose name ends in a slash.
-                if resource.name.ends_with('/') && resource.size == "0" {
+                if resource.name.ends_with('/') && resource.len() == Some(0) {
                     continue;
                 }
                 let info = self.info(resource);
