@@ -104,8 +104,8 @@ async fn answer(request: Request<Incoming>, state: Arc<Mutex<State>>) -> Result<
             tokio::time::sleep(time).await;
             return Err(cut());
         }
-        Some(Deed::Status(status)) => Answer::error(status, "planned"),
-        Some(Deed::RetryAfter(status, seconds)) => Answer::error(status, "planned").header("retry-after", seconds),
+        Some(Deed::Status(status)) => Answer::trouble(status),
+        Some(Deed::RetryAfter(status, seconds)) => Answer::trouble(status).header("retry-after", seconds),
         Some(Deed::KeepPart(len)) => {
             if matches!(asked.call, Call::Put) {
                 asked.keep_only(len);

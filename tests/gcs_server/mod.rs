@@ -167,6 +167,8 @@ struct Session {
     bucket: String,
     name: String,
     object: Object,
+    /// Digests that were told at the begin.
+    told: serde_json::Value,
     conditions: api::Conditions,
     kept: u64,
     finished: Option<Object>,
