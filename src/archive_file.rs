@@ -23,6 +23,9 @@ use crate::workers::{WorkerLost, Workers};
 /// Manifests longer than this are refused: they are held in memory.
 const MANIFEST_MAX_BYTES: u64 = 1 << 30;
 
+/// What is read first of an archive in a bucket.
+const REMOTE_TAIL_BYTES: u64 = 512 << 10;
+
 /// What a piece in flight may weigh: inflated, deflated, and what is made of it.
 const PIECE_FOOTPRINT_BYTES: u64 = 4 * PIECE_LEN_BYTES as u64;
 
@@ -125,9 +128,12 @@ impl Container {
     /// [`ArchiveError::Structure`] names the rule that is broken.
     pub async fn open(store: Arc<dyn Store>, object: ObjectInfo, title: String, profile: Profile) -> Result<Self, ArchiveError> {
         let broken = |violation| ArchiveError::Structure { archive: title.clone(), violation };
-        let tail_len = archive::tail_len(object.len);
+        let end_len = archive::tail_len(object.len);
+        // A service answers a longer range in the same time: mostly directory and manifest come along.
+        let tail_len = if store.is_remote() { object.len.min(REMOTE_TAIL_BYTES).max(end_len) } else { end_len };
         let mut tail = store.read(&object, object.len - tail_len, tail_len as usize).await?;
-        let place = archive::locate(&tail, object.len, profile).map_err(broken)?;
+        let end = tail.slice(tail.len() - end_len as usize..);
+        let place = archive::locate(&end, object.len, profile).map_err(broken)?;
         if place.in_tail(&tail, object.len).is_none() {
             // The directory is bounded by the rule that located it.
             tail = store.read(&object, place.offset, (object.len - place.offset) as usize).await?;

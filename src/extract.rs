@@ -119,7 +119,7 @@ pub async fn extract(
             None => dest.create(name, Making { overwrite: false, expected_len: item.bytes }).await.map_err(ExtractError::Dest)?,
         };
         let copy = raw.clone();
-        let (hashed, written) = tokio::join!(Workers::aside(move || inspection.hashed(&copy)), writer.write(raw));
+        let (hashed, written) = tokio::join!(Workers::aside(move || inspection.hashed(&copy, Content::Opaque)), writer.write(raw));
         inspection = hashed?;
         written.map_err(ExtractError::Dest)?;
         inspection.join(part);

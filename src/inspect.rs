@@ -8,7 +8,8 @@ use sha2::Digest as _;
 use crate::entity::log::{self, LogError, PieceEnds, Stitch};
 use crate::entity::proto::ProtoError;
 use crate::entity::scan::{Scan, Scanned};
-use crate::model::{Crc32c, Sha256};
+use crate::gzipped::{self, Gunzip};
+use crate::model::{Crc32c, EntryRole, Sha256};
 use crate::set::{Fault, Group, POSSIBLE};
 
 /// What an object is made of.
@@ -16,6 +17,8 @@ use crate::set::{Fault, Group, POSSIBLE};
 pub enum Content {
     /// A log of entities.
     Entities,
+    /// A log of entities, gzip-encoded: it can only be read in order.
+    GzippedEntities,
     /// Anything else.
     Opaque,
 }
@@ -29,6 +32,9 @@ pub enum RecordError {
     /// A record is no entity.
     #[error(transparent)]
     Entity(#[from] ProtoError),
+    /// An object that is gzip-encoded is not.
+    #[error("a gzip stream that is damaged: {0}")]
+    Gzip(String),
 }
 
 /// What one piece told.
@@ -38,6 +44,17 @@ pub struct PieceReport {
     crc32: crc32fast::Hasher,
     crc32c: u32,
     log: Option<Result<(PieceEnds, Scan), RecordError>>,
+}
+
+impl Content {
+    /// What an object holds, by its role and how it is encoded.
+    pub fn of(role: EntryRole, encoding: Option<&str>) -> Content {
+        match role {
+            EntryRole::Output if encoding == Some(gzipped::GZIP) => Content::GzippedEntities,
+            EntryRole::Output => Content::Entities,
+            _ => Content::Opaque,
+        }
+    }
 }
 
 impl PieceReport {
@@ -51,12 +68,14 @@ impl PieceReport {
 pub fn piece(raw: &[u8], offset: u64, content: Content) -> PieceReport {
     let mut crc32 = crc32fast::Hasher::new();
     crc32.update(raw);
-    let log = (content == Content::Entities).then(|| {
-        let mut scan = Scan::default();
-        let ends = log::read_piece(raw, offset, |record| scan.add(record).map_err(RecordError::from))?;
-        Ok((ends, scan))
-    });
+    let log = (content == Content::Entities).then(|| read_log(raw, offset));
     PieceReport { len: raw.len() as u64, crc32, crc32c: crc32c::crc32c(raw), log }
+}
+
+fn read_log(raw: &[u8], offset: u64) -> Result<(PieceEnds, Scan), RecordError> {
+    let mut scan = Scan::default();
+    let ends = log::read_piece(raw, offset, |record| scan.add(record).map_err(RecordError::from))?;
+    Ok((ends, scan))
 }
 
 /// An object of which some pieces have been seen, in order.
@@ -69,6 +88,8 @@ pub struct Inspection {
     stitch: Stitch,
     scan: Scan,
     fault: Option<RecordError>,
+    /// What is gzip-encoded, and how much of its content was seen.
+    gunzip: Option<(Gunzip, u64)>,
 }
 
 /// What a whole object told.
@@ -98,16 +119,37 @@ impl Default for Inspection {
             stitch: Stitch::default(),
             scan: Scan::default(),
             fault: None,
+            gunzip: None,
         }
     }
 }
 
 impl Inspection {
-    /// Takes the next bytes into the one digest that can only be made in order.
+    /// Takes the next bytes into what can only be made in order: one digest, and the log of what is gzip-encoded.
     #[must_use]
-    pub fn hashed(mut self, raw: &[u8]) -> Self {
+    pub fn hashed(mut self, raw: &[u8], content: Content) -> Self {
         self.sha256.update(raw);
+        if content == Content::GzippedEntities {
+            let (mut gunzip, mut seen) = self.gunzip.take().unwrap_or_default();
+            let read = gunzip.push(raw, &mut |piece| self.look(piece, &mut seen));
+            self.gzip_fault(read);
+            self.gunzip = Some((gunzip, seen));
+        }
         self
+    }
+
+    /// Looks at the next piece of a content that came out of its encoding.
+    fn look(&mut self, content: &[u8], seen: &mut u64) {
+        if self.fault.is_none() {
+            self.fault = read_log(content, *seen).and_then(|(ends, scan)| self.join_log(ends, scan)).err();
+        }
+        *seen += content.len() as u64;
+    }
+
+    fn gzip_fault(&mut self, read: std::io::Result<()>) {
+        if let (None, Err(error)) = (&self.fault, read) {
+            self.fault = Some(RecordError::Gzip(error.to_string()));
+        }
     }
 
     /// Joins the report of the next piece. Its bytes are given to [`Inspection::hashed`] besides.
@@ -130,7 +172,11 @@ impl Inspection {
     }
 
     /// All that the object told.
-    pub fn finish(self) -> Inspected {
+    pub fn finish(mut self) -> Inspected {
+        if let Some((gunzip, mut seen)) = self.gunzip.take() {
+            let read = gunzip.finish(&mut |piece| self.look(piece, &mut seen));
+            self.gzip_fault(read);
+        }
         let fault = self.fault.or_else(|| self.stitch.finish().err().map(RecordError::from));
         Inspected {
             len: self.len,
@@ -176,7 +222,7 @@ mod tests {
         let mut offset = 0;
         for part in whole.chunks(32_768) {
             inspection.join(piece(part, offset as u64, Content::Opaque));
-            inspection = inspection.hashed(part);
+            inspection = inspection.hashed(part, Content::Opaque);
             offset += part.len();
         }
         let told = inspection.finish();

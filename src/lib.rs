@@ -13,6 +13,7 @@ pub mod emulator;
 pub mod entities;
 pub mod entity;
 pub mod extract;
+pub mod gzipped;
 pub mod inspect;
 pub mod journal;
 pub mod journal_file;

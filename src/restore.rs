@@ -260,7 +260,7 @@ impl Run<'_> {
         for step in waiting.into_iter().take(most) {
             let status = journal.journal().steps.get(&step.id).cloned().unwrap_or_default();
             let outputs = self.outputs(step);
-            let done = match status.position.filter(|_| self.target.resumes_within_steps()) {
+            let done = match status.position.filter(|_| self.resumes_within(&outputs)) {
                 Some(position) => Progress { pieces: pieces_before(&outputs, position), entities: status.entities },
                 None => Progress::default(),
             };
@@ -342,7 +342,7 @@ impl Run<'_> {
             let piece = piece?;
             self.observer.advance(piece.len() as u64, 0);
             let progress = sink.write(piece).await?;
-            if progress > safe && self.target.resumes_within_steps() {
+            if progress > safe && self.resumes_within(outputs) {
                 safe = progress;
                 let position = position_after(outputs, safe.pieces);
                 journal.append(journal::Event::Checkpoint { step: step.id, entities: safe.entities, position }).await?;
@@ -360,6 +360,11 @@ impl Run<'_> {
             self.compare(step, outputs).await?;
         }
         Ok((brought, counted))
+    }
+
+    /// Whether a step of these outputs can go on in its middle.
+    fn resumes_within(&self, outputs: &[EntryItem]) -> bool {
+        self.target.resumes_within_steps() && entities::are_in_pieces(outputs)
     }
 
     /// Counts what the target holds of a step's kind: as many as were brought, or at least as many where others may stand beside them.
@@ -431,6 +436,7 @@ mod tests {
         let output = |bytes| EntryItem {
             name: String::new(),
             role: EntryRole::Output,
+            content_encoding: None,
             bytes,
             sha256: Sha256([0; 32]),
             crc32c: Crc32c(0),

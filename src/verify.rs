@@ -13,6 +13,7 @@ use futures_util::{StreamExt as _, pin_mut};
 use crate::archive::Profile;
 use crate::archive_file::{ArchiveError, ArchiveFile, Container, digest_of};
 use crate::entity::scan::{PairScan, Scanned};
+use crate::gzipped;
 use crate::inspect::{self, Content, Inspected, Inspection, PieceReport};
 use crate::model::{EntryItem, EntryRole, Pair, SUMS_NAME, Selector, Timestamp};
 use crate::observe::{Event, Observer};
@@ -146,7 +147,7 @@ struct Told {
 }
 
 enum Looked {
-    Part(PieceReport, Bytes),
+    Part(PieceReport, Bytes, Content),
     Whole(Box<Inspection>, Bytes),
 }
 
@@ -158,14 +159,14 @@ async fn read(
     observer: &dyn Observer,
     report: &mut Report,
 ) -> Result<BTreeMap<String, Told>, VerifyError> {
-    let roles: Arc<[EntryRole]> = items.iter().map(|item| item.role).collect();
+    let contents: Arc<[Content]> = items.iter().map(|item| Content::of(item.role, item.content_encoding.as_deref())).collect();
     let pieces = archive.read(&items, 0, workers, move |piece, raw| {
-        let content = if roles.get(piece.entry) == Some(&EntryRole::Output) { Content::Entities } else { Content::Opaque };
+        let content = contents.get(piece.entry).copied().unwrap_or(Content::Opaque);
         let report = inspect::piece(&raw, piece.offset, content);
         if piece.offset > 0 || !piece.last {
-            return Looked::Part(report, raw);
+            return Looked::Part(report, raw, content);
         }
-        let mut whole = Inspection::default().hashed(&raw);
+        let mut whole = Inspection::default().hashed(&raw, content);
         whole.join(report);
         Looked::Whole(Box::new(whole), raw)
     });
@@ -190,9 +191,9 @@ async fn read(
                 keep(&raw, &mut bytes);
                 inspection = *whole;
             }
-            Ok(Looked::Part(part, raw)) => {
+            Ok(Looked::Part(part, raw, content)) => {
                 keep(&raw, &mut bytes);
-                inspection = Workers::aside(move || inspection.hashed(&raw)).await?;
+                inspection = Workers::aside(move || inspection.hashed(&raw, content)).await?;
                 inspection.join(part);
             }
             Err(error) => {
@@ -214,7 +215,8 @@ async fn read(
                 note(report, observer, archive.container().title(), problem);
             }
             report.entities += inspected.scan.entities();
-            let bytes = (item.role != EntryRole::Output).then_some(bytes);
+            let content = |bytes| gzipped::content_of(bytes, item.content_encoding.as_deref(), set::METADATA_MAX_BYTES);
+            let bytes = (item.role != EntryRole::Output).then(|| content(bytes));
             told.insert(item.name.clone(), Told { item: item.clone(), inspected, bytes });
         }
     }

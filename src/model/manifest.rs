@@ -151,6 +151,9 @@ pub struct EntryItem {
     pub name: String,
     /// What it is for.
     pub role: EntryRole,
+    /// How its bytes are encoded, where the store said so of the object, such as `gzip`. They are packed as they were stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_encoding: Option<String>,
     /// Its length, inflated.
     pub bytes: u64,
     /// SHA-256 of its bytes, inflated.

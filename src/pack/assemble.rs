@@ -99,6 +99,7 @@ pub(super) fn assemble(exports: &[Export], looked: Vec<Looked>, options: PackOpt
         sums: EntryItem {
             name: SUMS_NAME.to_owned(),
             role: EntryRole::Sums,
+            content_encoding: None,
             bytes: 0,
             sha256: Sha256([0; 32]),
             crc32c: Crc32c(0),

@@ -14,9 +14,11 @@ use sha2::Digest as _;
 use super::PackError;
 use crate::archive::{DataError, Deflater, EntryHead, STREAM_END, Sealer};
 use crate::buffers::Buffer;
+use crate::gzipped;
 use crate::inspect::{self, Content, Inspected, Inspection, PieceReport};
 use crate::model::{Crc32c, EntryItem, EntryRole, Method, PIECE_LEN_BYTES, PackOptions, Pair, Sha256, Timestamp};
 use crate::observe::Observer;
+use crate::set;
 use crate::store::{About, ObjectInfo, ObjectWriter, Store, StoreError};
 use crate::workers::{WorkerLost, Workers};
 
@@ -67,7 +69,14 @@ impl Source {
     }
 
     fn content(&self) -> Content {
-        if self.role == EntryRole::Output { Content::Entities } else { Content::Opaque }
+        Content::of(self.role, self.encoding())
+    }
+
+    fn encoding(&self) -> Option<&str> {
+        match &self.bytes {
+            SourceBytes::Object(object) => object.content_encoding.as_deref(),
+            SourceBytes::Memory(_) => None,
+        }
     }
 
     /// Holds what was read against the store's own checksum.
@@ -98,6 +107,8 @@ pub(super) struct Looked {
     pub(super) name: String,
     /// What it is for.
     pub(super) role: EntryRole,
+    /// How its bytes are encoded, where the store says so.
+    pub(super) content_encoding: Option<String>,
     /// What its bytes told.
     pub(super) inspected: Inspected,
     /// CRC-32C of its data as they were written, if deflated.
@@ -112,6 +123,7 @@ impl Looked {
         EntryItem {
             name: self.name.clone(),
             role: self.role,
+            content_encoding: self.content_encoding.clone(),
             bytes: self.inspected.len,
             sha256: self.inspected.sha256,
             crc32c: self.inspected.crc32c,
@@ -139,6 +151,13 @@ struct Job {
     len: usize,
     last: bool,
     pass: Pass,
+}
+
+impl Job {
+    /// What is looked for in the piece; nothing more where it was looked at before.
+    fn content(&self, source: &Source) -> Content {
+        if self.pass == Pass::Copy { Content::Opaque } else { source.content() }
+    }
 }
 
 /// A piece that a worker is done with.
@@ -247,7 +266,8 @@ impl Sealing {
                 Told::Whole(whole) => *whole,
                 Told::Part(report) => {
                     let (inspection, raw) = (std::mem::take(&mut entry.inspection), piece.raw);
-                    let mut inspection = Workers::aside(move || inspection.hashed(&raw)).await?;
+                    let content = job.content(source);
+                    let mut inspection = Workers::aside(move || inspection.hashed(&raw, content)).await?;
                     inspection.join(report);
                     inspection
                 }
@@ -338,6 +358,7 @@ impl Sealing {
         Ok(Some(Looked {
             name: source.name.clone(),
             role: source.role,
+            content_encoding: source.encoding().map(str::to_owned),
             inspected,
             packed_crc32c,
             pieces: std::mem::take(&mut entry.pieces),
@@ -399,7 +420,7 @@ async fn work(
     broken: &Arc<AtomicBool>,
 ) -> Result<Done, PackError> {
     let raw = source.read(store, job.offset, job.len).await.map_err(PackError::reading)?;
-    let content = if job.pass == Pass::Copy { Content::Opaque } else { source.content() };
+    let content = job.content(source);
     let (broken, method) = (broken.clone(), source.method);
     let done = workers.run(move || {
         let report = inspect::piece(&raw, job.offset, content);
@@ -407,7 +428,7 @@ async fn work(
             broken.store(true, Ordering::Relaxed);
         }
         let told = if job.last && job.offset == 0 {
-            let mut whole = Inspection::default().hashed(&raw);
+            let mut whole = Inspection::default().hashed(&raw, content);
             whole.join(report);
             Told::Whole(Box::new(whole))
         } else {
@@ -469,11 +490,12 @@ impl ObjectWriter for Nowhere {
     }
 }
 
-/// The bytes of small objects, by name.
+/// The content of small objects, by name.
 pub(super) async fn read_all(store: &Arc<dyn Store>, objects: Vec<ObjectInfo>) -> Result<BTreeMap<String, Vec<u8>>, StoreError> {
     let reads = stream::iter(objects.into_iter().map(|object| async move {
-        let bytes = crate::store::read_whole(store.as_ref(), &object).await?;
-        Ok((object.name, bytes.to_vec()))
+        let bytes = crate::store::read_whole(store.as_ref(), &object).await?.to_vec();
+        let content = gzipped::content_of(bytes, object.content_encoding.as_deref(), set::METADATA_MAX_BYTES);
+        Ok((object.name, content))
     }));
     reads.buffer_unordered(READS).try_collect().await
 }
@@ -485,13 +507,17 @@ pub(super) async fn pairs_of(store: &Arc<dyn Store>, outputs: Vec<ObjectInfo>, w
     let jobs = sources.iter().enumerate().flat_map(|(index, source)| jobs_of(index, source.len(), Method::Deflate));
     let looks = jobs.filter_map(|job| sources.get(job.source).map(|source| (source, job))).map(|(source, job)| async move {
         let raw = source.read(store.as_ref(), job.offset, job.len).await.map_err(PackError::reading)?;
-        let report = workers.run(move || inspect::piece(&raw, job.offset, Content::Entities)).await?;
-        Ok::<_, PackError>((job.last, report))
+        let content = source.content();
+        let (report, raw) = workers.run(move || (inspect::piece(&raw, job.offset, content), raw)).await?;
+        Ok::<_, PackError>((job.last, report, (content == Content::GzippedEntities).then_some(raw)))
     });
     let mut looks = stream::iter(looks).buffered(workers.window(PIECE_FOOTPRINT_BYTES));
     let mut pairs = BTreeSet::new();
     let mut inspection = Inspection::default();
-    while let Some((last, report)) = looks.try_next().await? {
+    while let Some((last, report, gzipped)) = looks.try_next().await? {
+        if let Some(raw) = gzipped {
+            inspection = Workers::aside(move || inspection.hashed(&raw, Content::GzippedEntities)).await?;
+        }
         inspection.join(report);
         if last {
             pairs.extend(std::mem::take(&mut inspection).finish().scan.pairs.into_keys());

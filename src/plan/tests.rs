@@ -31,6 +31,7 @@ fn entry(name: &str, role: EntryRole) -> EntryItem {
     EntryItem {
         name: name.to_owned(),
         role,
+        content_encoding: None,
         bytes: 5,
         sha256: Sha256([7; 32]),
         crc32c: Crc32c(7),

@@ -78,7 +78,14 @@ impl Store for DirStore {
                 let found = if meta.is_dir() { "a folder" } else { "something else" };
                 return Err(StoreError::NotAnObject { name: path.display().to_string(), expected: "an object", found });
             }
-            Ok(ObjectInfo { name, len: meta.len(), version: version(&meta), crc32c: None, attributes: BTreeMap::new() })
+            Ok(ObjectInfo {
+                name,
+                len: meta.len(),
+                version: version(&meta),
+                crc32c: None,
+                content_encoding: None,
+                attributes: BTreeMap::new(),
+            })
         })
     }
 
@@ -180,7 +187,14 @@ fn walk(folder: &Path, prefix: &str, depth: usize, objects: &mut Vec<ObjectInfo>
             });
         }
         if meta.is_file() {
-            objects.push(ObjectInfo { name, len: meta.len(), version: version(&meta), crc32c: None, attributes: BTreeMap::new() });
+            objects.push(ObjectInfo {
+                name,
+                len: meta.len(),
+                version: version(&meta),
+                crc32c: None,
+                content_encoding: None,
+                attributes: BTreeMap::new(),
+            });
         }
     }
     Ok(())

@@ -29,6 +29,8 @@ pub struct ObjectInfo {
     pub version: u64,
     /// The store's own CRC-32C of it, where the store has one.
     pub crc32c: Option<u32>,
+    /// How its bytes are encoded, such as `gzip`, where the store says so. Reads give them as they are stored.
+    pub content_encoding: Option<String>,
     /// What was said of it when it was written, where the store keeps such; see [`About::attributes`].
     pub attributes: BTreeMap<String, String>,
 }

@@ -174,6 +174,13 @@ fn failed(status: u16, headers: &http::HeaderMap, body: &[u8], name: &str, permi
     }
 }
 
+/// Whether a token may go there: over TLS, or to this very machine.
+fn may_see_tokens(address: &str) -> bool {
+    let Ok(address) = reqwest::Url::parse(address) else { return false };
+    let is_here = |host: &str| host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
+    address.scheme() == "https" || (address.scheme() == "http" && address.host_str().is_some_and(is_here))
+}
+
 /// How long `Retry-After` asks to wait: a number of seconds, or the time of day at which to come back.
 fn retry_after(text: &str) -> Option<Duration> {
     if let Ok(seconds) = text.parse() {
@@ -216,16 +223,17 @@ fn broke(error: reqwest::Error) -> Failed {
 }
 
 impl Cloud {
-    /// Cloud Storage, or what `STORAGE_EMULATOR_HOST` names in its place.
+    /// Cloud Storage, or what the variables of every Google client name in its place: `STORAGE_EMULATOR_HOST` a server that wants no
+    /// credentials, `CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE` a private address of the service itself.
     pub fn new(options: CloudOptions) -> Self {
-        let emulator = std::env::var("STORAGE_EMULATOR_HOST").ok().filter(|host| !host.is_empty());
-        let at = |host: String| if host.contains("://") { host } else { format!("http://{host}") };
-        match emulator.map(at) {
-            Some(endpoint) => {
-                Cloud { endpoint: endpoint.trim_end_matches('/').to_owned(), anonymous: true, options, session: Mutex::default() }
-            }
-            None => Cloud { endpoint: ENDPOINT.to_owned(), anonymous: false, options, session: Mutex::default() },
-        }
+        let said = |variable| std::env::var(variable).ok().filter(|said| !said.is_empty());
+        let emulator = said("STORAGE_EMULATOR_HOST").map(|host| if host.contains("://") { host } else { format!("http://{host}") });
+        let private = || said("CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE");
+        let anonymous = emulator.is_some();
+        let endpoint = emulator.or_else(private).unwrap_or_else(|| ENDPOINT.to_owned());
+        // Google's own tools write the path of the JSON API behind it.
+        let endpoint = endpoint.trim_end_matches('/').trim_end_matches("/storage/v1").to_owned();
+        Cloud { endpoint, anonymous, options, session: Mutex::default() }
     }
 
     pub(super) fn options(&self) -> &CloudOptions {
@@ -250,6 +258,9 @@ impl Cloud {
 
     async fn connect(&self) -> Result<Session, Failed> {
         let unauthorized = |found| Failed::Finally(StoreError::Unauthorized { call: "credentials".to_owned(), found });
+        if !self.anonymous && !may_see_tokens(&self.endpoint) {
+            return Err(unauthorized("CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE without TLS"));
+        }
         // What went wrong in detail may quote the credentials: it is not repeated.
         let credentials = if self.anonymous {
             credentials::anonymous::Builder::new().build()
@@ -370,4 +381,27 @@ pub(super) fn crate_error(error: &google_cloud_storage::Error, name: &str, permi
         return Failed::Finally(StoreError::Rejected { name: name.to_owned(), found: "a name that is none in Cloud Storage".to_owned() });
     }
     Failed::passing(if error.is_timeout() { "no answer in time" } else { "a broken connection" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_go_over_tls_or_nowhere() {
+        assert!(may_see_tokens("https://storage-shop.p.googleapis.com/storage/v1/"));
+        assert!(may_see_tokens("http://127.0.0.1:8080"));
+        for address in ["http://storage.example.com", "http://127.0.0.1@example.com", "storage.example.com", "ftp://127.0.0.1", ""] {
+            assert!(!may_see_tokens(address), "{address}");
+        }
+    }
+
+    #[test]
+    fn what_is_asked_by_retry_after_is_understood_as_seconds_and_as_a_date() {
+        assert_eq!(retry_after("7"), Some(Duration::from_secs(7)));
+        assert_eq!(retry_after("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
+        let soon = jiff::fmt::rfc2822::to_string(&(jiff::Timestamp::now() + Duration::from_secs(90)).to_zoned(jiff::tz::TimeZone::UTC));
+        assert!(retry_after(&soon.unwrap()).is_some_and(|after| after > Duration::from_secs(30)));
+        assert_eq!(retry_after("soon"), None);
+    }
 }

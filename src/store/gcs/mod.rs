@@ -90,7 +90,9 @@ impl GcsStore {
             return Err(Failed::passing("an object without size or generation"));
         };
         let name = resource.name.strip_prefix(&self.prefix).unwrap_or(&resource.name).to_owned();
-        Ok(ObjectInfo { name, len, version, crc32c: resource.crc32c(), attributes: resource.metadata })
+        let crc32c = resource.crc32c();
+        let content_encoding = resource.content_encoding.filter(|encoding| !encoding.is_empty() && encoding != "identity");
+        Ok(ObjectInfo { name, len, version, crc32c, content_encoding, attributes: resource.metadata })
     }
 
     /// Every object whose name begins with `prefix` below this store's own.
