@@ -57,6 +57,8 @@ fn a_checksum_that_is_refused_as_a_condition_is_no_name_that_is_taken() {
     // What was damaged on its way goes up again: an archive, then a part of one.
     server.plan(Call::Insert, 0, Deed::CorruptByte(5_000));
     ok(&desk, &server, &["pack", "gs://shop/nightly/", "gs://vault/set.zip"]);
+    server.plan(Call::Insert, 3, Deed::CorruptByte(5_000));
+    ok(&desk, &server, &["pack", "gs://shop/nightly/", "gs://vault/set.zip", "--overwrite"]);
     assert_eq!(server.unfired(), []);
     server.forget();
     server.plan(Call::Insert, 1, Deed::CorruptByte(5_000));

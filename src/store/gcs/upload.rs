@@ -292,6 +292,8 @@ pub(super) async fn write_single(
                 }
                 Err(failed) => failed,
             },
+            // No condition was set: it was the checksum that was refused.
+            Ok(answer) if answer.status == 412 && purpose == (Purpose::Final { overwrite: true }) => Failed::passing("HTTP 412"),
             Ok(answer) if answer.status == 412 => match store.resource(name).await {
                 Ok(there)
                     if (purpose == Purpose::Part || patience.has_failed())
