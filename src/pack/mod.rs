@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 pub use gate::{Pairs, Verdict, Wanted};
 
-use crate::archive::{DataError, SealError};
+use crate::archive::{DataError, SealError, check_name};
 use crate::archive_file::{ArchiveFile, digest_of};
 use crate::model::{EntryRole, Manifest, Method, Pair, Selector, Sha256, Timestamp};
 use crate::observe::{Event, Observer};
@@ -229,13 +229,13 @@ pub async fn pack(
     }
 
     observer.begin("packing", bytes);
-    let making = Making { overwrite: options.overwrite, expected_len: expected_len(bytes, objects) };
+    let making = Making { overwrite: options.overwrite, expected_len: expected_len(bytes, objects), content_encoding: None };
     let job = Job { source, dest: dest.as_ref(), name: &name, chosen: &chosen, options, workers, observer };
     let mut tries = 1;
     let sealed = loop {
         let sealed = match &there {
             Some(there) => job.find_same(dest, there).await,
-            None => job.make(making).await,
+            None => job.make(making.clone()).await,
         };
         match sealed {
             Err(PackError::Source(error) | PackError::Dest(error)) if tries < TRIES && error.is_of_the_way() => {
@@ -431,8 +431,13 @@ async fn choose(
 
 /// Reads the metadata of a listing and groups it into exports.
 async fn discover(source: &Arc<dyn Store>, objects: &BTreeMap<String, ObjectInfo>) -> Result<Discovery, PackError> {
-    let listing: Vec<Listed> = objects.values().map(|object| Listed { name: object.name.clone(), len: object.len }).collect();
+    let listed = |object: &ObjectInfo| Listed { name: object.name.clone(), len: object.len, is_encoded: object.content_encoding.is_some() };
+    let listing: Vec<Listed> = objects.values().map(listed).collect();
     let wanted: Vec<ObjectInfo> = set::metadata_objects(&listing).filter_map(|listed| objects.get(&listed.name)).cloned().collect();
+    // Not every service can read what it lists under an odd name; that no zip can carry it is known before.
+    for metadata in &wanted {
+        check_name(&format!("exports/{}", metadata.name)).map_err(SealError::from)?;
+    }
     let metadata: BTreeMap<String, Vec<u8>> = stream::read_all(source, wanted).await.map_err(PackError::reading)?;
     Ok(set::discover(&listing, &metadata))
 }

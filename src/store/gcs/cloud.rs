@@ -161,7 +161,7 @@ fn failed(status: u16, headers: &http::HeaderMap, body: &[u8], name: &str, permi
         401 => Failed::Unauthorized,
         400 | 403 if words.contains("requester pays") => Failed::Finally(StoreError::NoPayer { name: name.to_owned() }),
         403 => Failed::Finally(StoreError::Denied { name: name.to_owned(), permission, found }),
-        404 if words.to_lowercase().contains("bucket") && words.contains("does not exist") && !words.contains("object") => {
+        404 if words.to_lowercase().contains("bucket") && words.contains("does not exist") && !words.starts_with("No such object") => {
             let bucket = name.strip_prefix("gs://").and_then(|rest| rest.split('/').next()).unwrap_or(name);
             Failed::Finally(StoreError::NoBucket { bucket: format!("gs://{bucket}") })
         }

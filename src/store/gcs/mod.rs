@@ -38,11 +38,54 @@ pub struct GcsStore {
     prefix: String,
 }
 
+/// What an object is written for.
+#[derive(Debug, Clone, Copy)]
+enum Purpose<'a> {
+    /// To stand under its own name.
+    Final(&'a Making),
+    /// To be a part, named by what it holds: whatever is there is as good.
+    Part,
+}
+
+impl<'a> Purpose<'a> {
+    fn is_part(self) -> bool {
+        matches!(self, Purpose::Part)
+    }
+
+    /// Whether it may take the place of another.
+    fn overwrites(self) -> bool {
+        matches!(self, Purpose::Final(making) if making.overwrite)
+    }
+
+    /// What is asked of every request that makes an object stand.
+    fn query(self, options: &'a CloudOptions) -> Vec<(&'static str, &'a str)> {
+        let free = (!self.overwrites()).then_some(("ifGenerationMatch", "0"));
+        free.into_iter().chain(options.kms_key.as_deref().map(|key| ("kmsKeyName", key))).collect()
+    }
+
+    /// What is said of the object besides its bytes.
+    fn described(self, name: &str, options: &'a CloudOptions, metadata: &'a BTreeMap<String, String>) -> Described<'a> {
+        let content_type = upload::content_type(name);
+        match self {
+            Purpose::Part => Described { content_type, content_encoding: None, storage_class: None, metadata, crc32c: None },
+            Purpose::Final(making) => Described {
+                content_type,
+                content_encoding: making.content_encoding.as_deref(),
+                storage_class: options.storage_class.as_deref(),
+                metadata,
+                crc32c: None,
+            },
+        }
+    }
+}
+
 /// What is said of a new object besides its bytes.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Described<'a> {
-    content_type: &'a str,
+    content_type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_encoding: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     storage_class: Option<&'a str>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -264,10 +307,10 @@ impl Store for GcsStore {
         Box::pin(async move {
             let options = self.cloud.options();
             if making.expected_len > options.parts_above_bytes.max(options.part_bytes as u64) {
-                let writer = parts::PartsWriter::begin(self.clone(), name.to_owned(), making.overwrite).await?;
+                let writer = parts::PartsWriter::begin(self.clone(), name.to_owned(), making).await?;
                 return Ok(Box::new(writer) as Box<dyn ObjectWriter>);
             }
-            Ok(Box::new(upload::Upload::new(self.clone(), name.to_owned(), making.overwrite)) as Box<dyn ObjectWriter>)
+            Ok(Box::new(upload::Upload::new(self.clone(), name.to_owned(), making)) as Box<dyn ObjectWriter>)
         })
     }
 

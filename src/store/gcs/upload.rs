@@ -12,8 +12,8 @@ use futures_util::future::BoxFuture;
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
 
-use super::{Answer, Described, Failed, GcsStore, Patience, Resource};
-use crate::store::{About, ObjectWriter, StoreError};
+use super::{Answer, Described, Failed, GcsStore, Patience, Purpose, Resource};
+use crate::store::{About, Making, ObjectWriter, StoreError};
 
 /// What is sent in one request of a session: a multiple of the 256 KiB that the service asks for.
 const PIECE_BYTES: usize = 8 << 20;
@@ -23,7 +23,7 @@ const PIECE_BYTES: usize = 8 << 20;
 pub(super) struct Upload {
     store: GcsStore,
     name: String,
-    overwrite: bool,
+    making: Making,
     session: Option<Address>,
     /// The piece that is on its way, as far as the service has not confirmed it.
     sending: Bytes,
@@ -61,9 +61,9 @@ enum Step {
 }
 
 impl Upload {
-    pub(super) fn new(store: GcsStore, name: String, overwrite: bool) -> Self {
+    pub(super) fn new(store: GcsStore, name: String, making: Making) -> Self {
         let (sending, filling) = (Bytes::new(), BytesMut::new());
-        Upload { store, name, overwrite, session: None, sending, filling, kept: 0, crc32c: 0 }
+        Upload { store, name, making, session: None, sending, filling, kept: 0, crc32c: 0 }
     }
 
     fn len(&self) -> u64 {
@@ -179,11 +179,9 @@ impl Upload {
         let options = self.store.cloud.options();
         let full = self.store.full(&self.name);
         let mut query = vec![("uploadType", "resumable"), ("name", full.as_str())];
-        query.extend((!self.overwrite).then_some(("ifGenerationMatch", "0")));
-        query.extend(options.kms_key.as_deref().map(|key| ("kmsKeyName", key)));
-        let storage_class = options.storage_class.as_deref();
-        let told = Described { content_type: content_type(&self.name), storage_class, metadata: &BTreeMap::new(), crc32c: None };
-        let told = json!(told).to_string();
+        let (purpose, nothing) = (Purpose::Final(&self.making), BTreeMap::new());
+        query.extend(purpose.query(options));
+        let told = json!(purpose.described(&self.name, options, &nothing)).to_string();
         let address = self.store.cloud.upload_address(&self.store.bucket, &query);
         let shape = |request: RequestBuilder| request.header(http::header::CONTENT_TYPE, JSON);
         let answer = self.store.cloud.call(Method::POST, &address, told.into(), shape).await?;
@@ -258,18 +256,6 @@ pub(super) fn content_type(name: &str) -> &'static str {
     }
 }
 
-/// What a single request is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// An object under its own name.
-    Final {
-        /// Whether it may take the place of another.
-        overwrite: bool,
-    },
-    /// A part, named by what it holds: whatever is there is as good.
-    Part,
-}
-
 /// Writes an object in a single request, and tells its generation as far as that is known.
 ///
 /// An object that is there already is taken for ours if it is a part or an earlier try failed, and its length and checksum are the same.
@@ -278,7 +264,7 @@ pub(super) async fn write_single(
     name: &str,
     bytes: Bytes,
     crc32c: u32,
-    purpose: Purpose,
+    purpose: Purpose<'_>,
     about: &About,
 ) -> Result<Option<u64>, StoreError> {
     let shown = store.shown(name);
@@ -293,17 +279,17 @@ pub(super) async fn write_single(
                 Err(failed) => failed,
             },
             // No condition was set: it was the checksum that was refused.
-            Ok(answer) if answer.status == 412 && purpose == (Purpose::Final { overwrite: true }) => Failed::passing("HTTP 412"),
+            Ok(answer) if answer.status == 412 && purpose.overwrites() => Failed::passing("HTTP 412"),
             Ok(answer) if answer.status == 412 => match store.resource(name).await {
                 Ok(there)
-                    if (purpose == Purpose::Part || patience.has_failed())
+                    if (purpose.is_part() || patience.has_failed())
                         && there.len() == Some(bytes.len() as u64)
                         && there.crc32c() == Some(crc32c) =>
                 {
                     return Ok(there.generation());
                 }
                 // Whoever may not look at parts knows them by their names.
-                Err(StoreError::Denied { .. }) if purpose == Purpose::Part => return Ok(None),
+                Err(StoreError::Denied { .. }) if purpose.is_part() => return Ok(None),
                 Ok(_) | Err(StoreError::Denied { .. }) => Failed::Finally(taken(shown.clone())),
                 // Nothing has the name: it went meanwhile, or it was the checksum that was refused.
                 Err(StoreError::NotFound { .. }) => Failed::passing("HTTP 412 for a name that is free"),
@@ -320,15 +306,20 @@ pub(super) async fn write_single(
 
 /// Sends metadata and bytes in one body of two parts. Each part names its content type: without that of the bytes, which the storage crate leaves
 /// out, Google's own test bench falls over.
-async fn try_single(store: &GcsStore, name: &str, bytes: &Bytes, crc32c: u32, purpose: Purpose, about: &About) -> Result<Answer, Failed> {
+async fn try_single(
+    store: &GcsStore,
+    name: &str,
+    bytes: &Bytes,
+    crc32c: u32,
+    purpose: Purpose<'_>,
+    about: &About,
+) -> Result<Answer, Failed> {
     let options = store.cloud.options();
     let full = store.full(name);
     let mut query = vec![("uploadType", "multipart"), ("name", full.as_str())];
-    query.extend((purpose != Purpose::Final { overwrite: true }).then_some(("ifGenerationMatch", "0")));
-    query.extend(options.kms_key.as_deref().map(|key| ("kmsKeyName", key)));
-    let content_type = content_type(name);
-    let storage_class = options.storage_class.as_deref().filter(|_| purpose != Purpose::Part);
-    let told = json!(Described { content_type, storage_class, metadata: &about.attributes, crc32c: Some(spelled(crc32c)) });
+    query.extend(purpose.query(options));
+    let told = Described { crc32c: Some(spelled(crc32c)), ..purpose.described(name, options, &about.attributes) };
+    let (content_type, told) = (told.content_type, json!(told));
     // Nobody can foresee it, so nothing that is packed can hold it.
     let [high, low] = [0, 1].map(|half| RandomState::new().hash_one(half));
     let boundary = format!("kindpack-{high:016x}{low:016x}");
@@ -360,7 +351,7 @@ impl ObjectWriter for Upload {
         Box::pin(async move {
             if self.session.is_none() && self.kept == 0 {
                 let bytes = std::mem::take(&mut self.filling).freeze();
-                let purpose = Purpose::Final { overwrite: self.overwrite };
+                let purpose = Purpose::Final(&self.making);
                 return write_single(&self.store, &self.name, bytes, self.crc32c, purpose, &about).await.map(|_| ());
             }
             let Some(resource) = self.advance(true).await? else { return Ok(()) };
