@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::{Call, Object, Session, State};
+use super::{Call, Object, REPLACED, Session, State};
 
 /// A piece that is not the last one is kept in multiples of this.
 const QUANTUM: u64 = 256 << 10;
@@ -154,6 +154,22 @@ impl Asked {
     pub(super) fn keep_only(&mut self, len: u64) {
         self.body = self.body.slice(..(len as usize).min(self.body.len()));
         self.shortened = true;
+    }
+
+    /// Forgets the session that is asked.
+    pub(super) fn lose_session(&self, state: &mut State) {
+        self.query.get("upload_id").map(|id| state.sessions.remove(id));
+    }
+
+    /// Puts another object where this one is.
+    pub(super) fn replace(&self, state: &mut State) {
+        let object = Object { generation: state.generation(), metageneration: 1, ..object_of(vec![Bytes::from_static(REPLACED)]) };
+        state.buckets.get_mut(&self.bucket).map(|objects| objects.insert(self.name.clone(), object));
+    }
+
+    /// Takes the object away.
+    pub(super) fn vanish(&self, state: &mut State) {
+        state.buckets.get_mut(&self.bucket).map(|objects| objects.remove(&self.name));
     }
 }
 
@@ -314,7 +330,10 @@ fn done(state: &mut State, asked: &Asked) -> Result<Answer, Answer> {
 fn may(state: &State, permission: &str, name: &str) -> Result<(), Answer> {
     match &state.rights {
         Some(rights) if !rights.iter().any(|right| right.permission == permission && name.starts_with(&right.prefix)) => {
-            Err(Answer::error(403, &format!("tester@example.test does not have {permission} access to the Google Cloud Storage object.")))
+            let whole = format!(
+                "tester@example.test does not have {permission} access to the Google Cloud Storage object. Permission '{permission}' denied on resource (or it may not exist)."
+            );
+            Err(Answer::error(403, &whole))
         }
         _ => Ok(()),
     }
@@ -653,7 +672,9 @@ fn compose(state: &mut State, asked: &Asked) -> Result<Answer, Answer> {
     let mut object = Object { components: Some(0), ..Object::default() };
     for source in &sources {
         let name = source["name"].as_str().unwrap_or_default();
-        may(state, "storage.objects.get", name)?;
+        if !state.joins_freely {
+            may(state, "storage.objects.get", name)?;
+        }
         let wanted = |value: &Value| value.as_str().and_then(|text| text.parse().ok()).or_else(|| value.as_i64());
         let part = state.buckets.get(&asked.bucket).and_then(|objects| objects.get(name));
         let part = part.filter(|part| wanted(&source["generation"]).is_none_or(|generation| generation == part.generation));

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -47,8 +47,41 @@ fn cut() -> io::Error {
     io::Error::other("cut by plan")
 }
 
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// A request that is being served, until this is dropped: at its answer, or when its client goes away.
+struct Active {
+    state: Arc<Mutex<State>>,
+    held: bool,
+}
+
+impl Active {
+    fn new(state: Arc<Mutex<State>>) -> Self {
+        lock(&state).active += 1;
+        Active { state, held: false }
+    }
+
+    /// Never ends by itself: it is dropped with the connection.
+    async fn hold(&mut self) -> Result<Response<Body>, io::Error> {
+        self.held = true;
+        lock(&self.state).held += 1;
+        std::future::pending().await
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        let mut state = lock(&self.state);
+        state.active -= 1;
+        state.held -= usize::from(self.held);
+    }
+}
+
 async fn answer(request: Request<Incoming>, state: Arc<Mutex<State>>) -> Result<Response<Body>, io::Error> {
-    let lock = || state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut active = Active::new(state.clone());
+    let lock = || lock(&state);
     let (head, mut body) = request.into_parts();
     let mut asked = Asked::new(&head);
     let (index, deed) = {
@@ -131,6 +164,23 @@ async fn answer(request: Request<Incoming>, state: Arc<Mutex<State>>) -> Result<
                 answer.body = corrupt(&answer.body, at);
             }
             answer
+        }
+        Some(Deed::LoseSession(status)) => {
+            asked.lose_session(&mut lock());
+            Answer::error(status, "planned")
+        }
+        Some(Deed::Replace) => {
+            asked.replace(&mut lock());
+            api::answer(&mut lock(), &asked)
+        }
+        Some(Deed::Vanish) => {
+            asked.vanish(&mut lock());
+            api::answer(&mut lock(), &asked)
+        }
+        Some(Deed::HoldBefore) => return active.hold().await,
+        Some(Deed::HoldAfter) => {
+            api::answer(&mut lock(), &asked);
+            return active.hold().await;
         }
         Some(Deed::BreakDownload(_) | Deed::StallDownload(..) | Deed::CutBefore) | None => api::answer(&mut lock(), &asked),
     };

@@ -75,7 +75,20 @@ pub enum Deed {
     CorruptByte(u64),
     /// Of a piece only that many bytes are kept, and the answer says so.
     AnswerLess(u64),
+    /// The session is no longer known; this status is answered.
+    LoseSession(u16),
+    /// Somebody else puts another object under that name before the call is done.
+    Replace,
+    /// The object is gone before the call is done.
+    Vanish,
+    /// Nothing is done and nothing is answered, until the client goes away.
+    HoldBefore,
+    /// Everything is done and nothing is answered, until the client goes away.
+    HoldAfter,
 }
+
+/// What [`Deed::Replace`] puts there.
+pub const REPLACED: &[u8] = b"of another one";
 
 /// A planned fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,6 +197,12 @@ struct State {
     seen: Vec<Seen>,
     /// Everything, where there is no list.
     rights: Option<Vec<Right>>,
+    /// Whether joining needs no right on what is joined.
+    joins_freely: bool,
+    /// Requests that are being served.
+    active: usize,
+    /// Requests that wait for their client to go away.
+    held: usize,
     requester_pays: bool,
     base: String,
 }
@@ -240,6 +259,18 @@ impl GcsServer {
     /// Changes an object's metadata behind everybody's back.
     pub fn alter(&self, bucket: &str, name: &str, change: impl FnOnce(&mut Object)) {
         change(self.state().buckets.get_mut(bucket).unwrap().get_mut(name).unwrap());
+    }
+
+    /// Another server with the same objects in this bucket; it has others of its own.
+    pub fn with_bucket_of(&self, bucket: &str, others: &[&str]) -> Self {
+        let server = GcsServer::start(others);
+        {
+            let (from, mut to) = (self.state(), server.state());
+            to.next_generation = from.next_generation;
+            to.page = from.page;
+            to.buckets.insert(bucket.to_owned(), from.buckets[bucket].clone());
+        }
+        server
     }
 
     /// Puts every file below a folder there, under `prefix`.
@@ -315,6 +346,21 @@ impl GcsServer {
     /// From now on only this is allowed.
     pub fn allow_only(&self, rights: Vec<Right>) {
         self.state().rights = Some(rights);
+    }
+
+    /// From now on objects are joined by whoever may create the result.
+    pub fn joins_freely(&self) {
+        self.state().joins_freely = true;
+    }
+
+    /// Whether a request waits for its client to go away.
+    pub fn is_holding(&self) -> bool {
+        self.state().held > 0
+    }
+
+    /// Whether no request is being served.
+    pub fn is_idle(&self) -> bool {
+        self.state().active == 0
     }
 
     /// From now on a request must say who pays.
