@@ -6,7 +6,12 @@ mod gcs_server;
 mod support;
 
 mod cloud {
+    mod bad_input;
     mod faults;
+    mod golden;
     mod kills;
+    mod reading;
+    mod rights;
     mod shop;
+    mod waiting;
 }

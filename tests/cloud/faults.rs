@@ -1,9 +1,10 @@
 //! What networks do, planned: every fault at every call of a pack, for each way in which an archive goes up.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use crate::cloud::shop::{ARCHIVE, SIDECAR, SOURCE, STORED, Shop, discreet, last, try_all};
-use crate::gcs_server::{Call, Deed};
+use crate::gcs_server::{Call, Deed, REPLACED};
 use crate::support::sound;
 
 const QUANTUM: u64 = 256 << 10;
@@ -42,11 +43,20 @@ fn deeds(call: Call, is_last: bool) -> Vec<Deed> {
 
 /// Tries every deed at the first, the middle and the last of each sort of call that an undisturbed pack makes.
 fn every_fault(shop: &Shop, args: &[&str], demanded: &[Call]) {
+    let counts = undisturbed(shop, args);
+    assert_eq!(counts.keys().copied().collect::<Vec<_>>(), demanded, "the calls of a pack");
+    every_fault_at(shop, args, counts);
+}
+
+/// The calls of a pack to which nothing happens.
+fn undisturbed(shop: &Shop, args: &[&str]) -> BTreeMap<Call, usize> {
     shop.local();
     shop.expect(0, args);
     shop.assert_packed();
-    let counts = shop.counts();
-    assert_eq!(counts.keys().copied().collect::<Vec<_>>(), demanded, "the calls of a pack");
+    shop.counts()
+}
+
+fn every_fault_at(shop: &Shop, args: &[&str], counts: BTreeMap<Call, usize>) {
     let mut cases = Vec::new();
     for (call, of) in counts {
         let mut numbers = vec![0, of / 2, of - 1];
@@ -115,33 +125,403 @@ fn little() -> Shop {
     shop
 }
 
-/// Three requests of one session, and pieces of objects that are too large to be read as a whole.
+/// A session of two requests, and an object that is too large to be read as a whole.
 fn much() -> Shop {
-    let shop = Shop::of_kinds(&[("Note", 9, 1_000_000), ("Image", 9, 1_000_000)]);
-    shop.server.page(2);
+    let shop = Shop::of_kinds(&[("Image", 9, 1_000_000)]);
+    shop.server.page(1);
     shop
 }
 
-/// More parts than can be joined at once.
-fn in_parts() -> (Shop, Vec<&'static str>) {
+/// As much in parts: more of them than can be joined at once.
+fn many_parts() -> Shop {
     let shop = Shop::of_kinds(&[("Note", 20, 20_000), ("Image", 20, 20_000)]);
     shop.server.page(20);
-    (shop, vec!["pack", SOURCE, ARCHIVE, "--parts-above", "1", "--part-size", "20KiB"])
+    shop
 }
+
+const PACK: [&str; 3] = ["pack", SOURCE, ARCHIVE];
+const PACK_IN_PARTS: [&str; 7] = ["pack", SOURCE, ARCHIVE, "--parts-above", "1", "--part-size", "20KiB"];
+
+// ------------------------------------------------------------------------------------------------------------ once, at every call
 
 #[test]
 fn a_pack_in_one_request_comes_over_every_planned_fault() {
-    every_fault(&little(), &["pack", SOURCE, ARCHIVE], &[Call::List, Call::Stat, Call::Read, Call::Insert, Call::Delete]);
+    every_fault(&little(), &PACK, &[Call::List, Call::Stat, Call::Read, Call::Insert, Call::Delete]);
 }
 
 #[test]
 fn a_pack_in_one_session_comes_over_every_planned_fault() {
     let calls = [Call::List, Call::Stat, Call::Read, Call::Insert, Call::Begin, Call::Put, Call::Patch, Call::Delete];
-    every_fault(&much(), &["pack", SOURCE, ARCHIVE], &calls);
+    every_fault(&much(), &PACK, &calls);
+}
+
+#[test]
+fn a_session_comes_over_every_planned_fault_in_its_middle() {
+    let shop = Shop::of_kinds(&[("Note", 9, 1_000_000), ("Image", 9, 1_000_000)]);
+    let mut counts = undisturbed(&shop, &PACK);
+    counts.retain(|call, _| *call == Call::Put);
+    assert_eq!(counts[&Call::Put], 3);
+    every_fault_at(&shop, &PACK, counts);
 }
 
 #[test]
 fn a_pack_in_parts_comes_over_every_planned_fault() {
-    let (shop, args) = in_parts();
-    every_fault(&shop, &args, &[Call::List, Call::Stat, Call::Read, Call::Insert, Call::Compose, Call::Delete]);
+    every_fault(&many_parts(), &PACK_IN_PARTS, &[Call::List, Call::Stat, Call::Read, Call::Insert, Call::Compose, Call::Delete]);
+}
+
+#[test]
+fn a_session_comes_over_faults_while_it_is_asked_what_it_has() {
+    let shop = much();
+    shop.local();
+    let deeds = [
+        Deed::Status(503),
+        Deed::RetryAfter(429, 1),
+        Deed::CutBefore,
+        Deed::LoseAnswer,
+        Deed::Stall(LONG),
+        Deed::LoseSession(404),
+        Deed::LoseSession(410),
+    ];
+    // The question comes after a piece of which nothing was kept, or a part, or all.
+    let before = [Deed::CutAfterBody, Deed::KeepPart(QUANTUM), Deed::LoseAnswer];
+    let cases: Vec<_> = before.iter().flat_map(|before| deeds.iter().map(move |deed| (*before, *deed))).collect();
+    try_all(&cases, |(before, deed)| {
+        let shop = shop.another();
+        shop.server.plan(Call::Put, 0, *before);
+        shop.server.plan(Call::Query, 0, *deed);
+        let run = shop.run(&[&PACK[..], &["--idle-time", "1s"]].concat());
+        let mut flaws = shop.flaws();
+        flaws.extend((run.code != 0).then(|| run.brief()));
+        flaws.extend((!shop.server.unfired().is_empty()).then(|| "a fault that never fired tests nothing".to_owned()));
+        flaws.into_iter().map(|flaw| format!("{before:?}, then {deed:?}: {flaw}")).collect()
+    });
+}
+
+#[test]
+fn a_session_that_is_lost_is_begun_anew() {
+    let shop = much();
+    shop.local();
+    let cases: Vec<_> = [0, 1].into_iter().flat_map(|number| [404, 410].map(|status| (number, status))).collect();
+    try_all(&cases, |(number, status)| {
+        let shop = shop.another();
+        shop.server.plan(Call::Put, *number, Deed::LoseSession(*status));
+        let run = shop.run(&PACK);
+        let mut flaws = shop.flaws();
+        flaws.extend((run.code != 0).then(|| run.brief()));
+        flaws.extend((shop.server.count(Call::Begin) != 2).then(|| "there is no second session".to_owned()));
+        flaws.into_iter().map(|flaw| format!("{status} at piece {number}: {flaw}")).collect()
+    });
+}
+
+#[test]
+fn a_joined_archive_that_is_read_back_wrongly_once_is_read_again() {
+    let shop = Shop::of_kinds(&[("Image", 9, 1_000_000)]);
+    let args = ["pack", SOURCE, ARCHIVE, "--parts-above", "1", "--part-size", "1MiB"];
+    shop.local();
+    shop.expect(0, &args);
+    let seen = shop.server.seen();
+    let reads: Vec<&String> = seen.iter().filter(|seen| seen.call == Call::Read).map(|seen| &seen.name).collect();
+    let back: Vec<usize> = (0..reads.len()).filter(|number| reads[*number] == STORED).collect();
+    assert!(back.len() > 1, "it is read in several ranges");
+    for number in back {
+        let shop = shop.another();
+        shop.server.plan(Call::Read, number, Deed::CorruptByte(77));
+        shop.expect(0, &args);
+        shop.assert_packed();
+    }
+}
+
+#[test]
+fn an_archive_is_read_over_every_planned_fault() {
+    let shop = little();
+    shop.expect(0, &PACK);
+    shop.expect(0, &["extract", ARCHIVE, "gs://vault/back/"]);
+    let back = |shop: &Shop| -> Vec<_> {
+        let names = shop.server.names("vault").into_iter().filter(|name| name.starts_with("back/"));
+        names.map(|name| (shop.server.get("vault", &name).unwrap().bytes(), name)).collect()
+    };
+    let expected = back(&shop);
+    let objects = shop.server.get("vault", STORED).unwrap().bytes();
+    for args in [&["verify", ARCHIVE][..], &["cat", ARCHIVE, "*"], &["extract", ARCHIVE, "gs://vault/back/"]] {
+        let ready = || {
+            let shop = shop.another();
+            shop.server.put("vault", STORED, objects.clone());
+            shop
+        };
+        let whole = ready();
+        let out = whole.expect(0, args).out;
+        let mut cases = Vec::new();
+        for (call, of) in whole.counts() {
+            let numbers: std::collections::BTreeSet<usize> = [0, of / 2, of - 1].into();
+            for number in numbers {
+                cases.extend([Deed::Status(503), Deed::CutBefore, Deed::LoseAnswer, Deed::Stall(LONG)].map(|deed| (call, number, deed)));
+                if call == Call::Read {
+                    cases.extend([Deed::BreakDownload(10), Deed::StallDownload(10, LONG)].map(|deed| (call, number, deed)));
+                }
+            }
+        }
+        try_all(&cases, |(call, number, deed)| {
+            let shop = ready();
+            shop.server.plan(*call, *number, *deed);
+            let run = shop.run(&[args, &["--idle-time", "1s"]].concat());
+            let same = run.code == 0 && (args[0] != "cat" || run.out == out) && (args[0] != "extract" || back(&shop) == expected);
+            let fired = shop.server.unfired().is_empty();
+            (!(same && fired))
+                .then(|| format!("{args:?}: {deed:?} at {call:?} {number}: fired: {fired}, {}", run.brief()))
+                .into_iter()
+                .collect()
+        });
+    }
+}
+
+// --------------------------------------------------------------------------------------------------------------- what does not pass
+
+#[test]
+fn a_fault_that_never_ends_is_given_up_and_named() {
+    let (little, much, parts) = (little(), much(), many_parts());
+    for shop in [&little, &much, &parts] {
+        shop.local();
+    }
+    let listed = undisturbed(&parts, &PACK_IN_PARTS)[&Call::List];
+    let reads = parts.counts()[&Call::Read];
+    // Parts are listed before they go up and when they are taken away; the last pages are those of the second listing.
+    let cases: [(&Shop, &[&str], Call, usize, &str); 14] = [
+        (&little, &PACK, Call::List, 0, "list of gs://shop/nightly/"),
+        (&little, &PACK, Call::List, 2, "list of gs://shop/nightly/"),
+        (&little, &PACK, Call::Stat, 0, "look at gs://vault/sets/set.zip"),
+        (&little, &PACK, Call::Read, 0, "read of gs://shop/nightly/"),
+        (&little, &PACK, Call::Read, 6, "read of gs://shop/nightly/"),
+        (&little, &PACK, Call::Delete, 0, "delete of gs://vault/sets/set.zip.sha256"),
+        (&little, &PACK, Call::Insert, 0, "upload of gs://vault/sets/set.zip"),
+        (&much, &PACK, Call::Begin, 0, "upload of gs://vault/sets/set.zip"),
+        (&much, &PACK, Call::Put, 0, "upload of gs://vault/sets/set.zip"),
+        (&much, &PACK, Call::Put, 1, "upload of gs://vault/sets/set.zip"),
+        (&parts, &PACK_IN_PARTS, Call::Insert, 20, "upload of gs://vault/sets/kindpack-parts/set.zip/"),
+        (&parts, &PACK_IN_PARTS, Call::Compose, 0, "joining of 32 objects to gs://vault/sets/kindpack-parts/set.zip/"),
+        (&parts, &PACK_IN_PARTS, Call::Compose, 2, "objects to gs://vault/sets/set.zip"),
+        (&parts, &PACK_IN_PARTS, Call::List, listed - 4, "list of gs://vault/sets/kindpack-parts/"),
+    ];
+    assert!(reads > 6);
+    let cases: Vec<_> = cases
+        .into_iter()
+        .flat_map(|case| [Deed::Status(503), Deed::CutBefore, Deed::Stall(LONG)].map(|deed| (case, deed)))
+        // A piece of eight megabytes is given a minute.
+        .filter(|((_, _, call, ..), deed)| !matches!((call, deed), (Call::Put, Deed::Stall(_))))
+        .collect();
+    try_all(&cases, |((shop, args, call, number, words), deed)| {
+        let shop = shop.another();
+        shop.server.plan_many(*call, *number, usize::MAX, *deed);
+        let run = shop.run(&[args, &["--retry-time", "2s", "--idle-time", "500ms", "--verbose"][..]].concat());
+        let told = run.err.contains(words) && run.err.contains(" tries in ") && run.err.contains(" s)");
+        let mut flaws = Vec::new();
+        if run.code != 6 || !told {
+            flaws.push(run.brief());
+        }
+        if shop.server.count(*call) < number + 2 {
+            flaws.push(format!("{} calls", shop.server.count(*call)));
+        }
+        let names = shop.server.names("vault");
+        if names.iter().any(|name| !name.contains("kindpack-parts/")) {
+            flaws.push(format!("after a failure there is {names:?}"));
+        }
+        if shop.server.open_sessions() > usize::from(*call == Call::Put && *deed == Deed::LoseAnswer) {
+            flaws.push("a session is left open".to_owned());
+        }
+        shop.server.forget();
+        let again = shop.run(args);
+        flaws.extend((again.code != 0).then(|| format!("the second time: {}", again.brief())));
+        flaws.extend(shop.flaws());
+        flaws.into_iter().map(|flaw| format!("{deed:?} at {call:?} from {number} on: {flaw}")).collect()
+    });
+}
+
+#[test]
+fn what_only_adorns_or_cleans_up_does_not_stop_a_pack() {
+    // Metadata of a session's object, and the end of the parts of an archive that stands.
+    for (shop, args, call, number) in [(much(), &PACK[..], Call::Patch, 0), (many_parts(), &PACK_IN_PARTS, Call::Delete, 1)] {
+        shop.local();
+        shop.server.plan_many(call, number, usize::MAX, Deed::Status(503));
+        shop.expect(0, &[args, &["--retry-time", "1s"]].concat());
+        assert!(shop.stored().unwrap() == shop.local(), "{call:?}");
+        assert!(shop.server.get("vault", SIDECAR).is_some());
+    }
+}
+
+#[test]
+fn a_sidecar_that_cannot_be_written_is_made_good_by_the_next_run() {
+    let shop = little();
+    shop.local();
+    shop.server.plan_many(Call::Insert, 1, usize::MAX, Deed::Status(503));
+    let words = ["upload of gs://vault/sets/set.zip.sha256", " tries in "];
+    shop.says(6, &[&PACK[..], &["--retry-time", "1s"]].concat(), &words);
+    assert!(shop.stored().unwrap() == shop.local(), "the archive itself is whole");
+    shop.server.forget();
+    shop.expect(0, &PACK);
+    shop.assert_packed();
+}
+
+#[test]
+fn the_time_that_the_service_asks_for_is_given() {
+    let shop = little();
+    shop.server.plan(Call::List, 0, Deed::RetryAfter(429, 2));
+    let begun = Instant::now();
+    shop.expect(0, &PACK);
+    // A lower bound: it cannot fail because a machine is slow.
+    assert!(begun.elapsed() >= Duration::from_secs(2));
+    // More time than there is: given up at once instead of a try too early.
+    shop.clear();
+    shop.server.plan_many(Call::List, 0, usize::MAX, Deed::RetryAfter(503, 3_600));
+    shop.says(6, &[&PACK[..], &["--retry-time", "5s"]].concat(), &["list of gs://shop/nightly/", "HTTP 503"]);
+    assert_eq!(shop.server.count(Call::List), 1);
+}
+
+#[test]
+fn a_token_that_is_not_accepted_is_renewed_once() {
+    let shapes = [
+        (
+            little(),
+            &PACK[..],
+            vec![(Call::List, 1), (Call::Stat, 0), (Call::Read, 3), (Call::Delete, 0), (Call::Insert, 0), (Call::Insert, 1)],
+        ),
+        (much(), &PACK, vec![(Call::Begin, 0), (Call::Put, 0), (Call::Put, 1), (Call::Patch, 0)]),
+        (many_parts(), &PACK_IN_PARTS, vec![(Call::Insert, 7), (Call::Compose, 0), (Call::Compose, 2), (Call::Delete, 5)]),
+    ];
+    for (shop, args, calls) in shapes {
+        shop.local();
+        try_all(&calls, |(call, number)| {
+            let once = shop.another();
+            once.server.plan(*call, *number, Deed::Status(401));
+            let run = once.run(args);
+            let mut flaws = once.flaws();
+            flaws.extend((run.code != 0).then(|| run.brief()));
+            flaws.extend((!once.server.unfired().is_empty()).then(|| "a fault that never fired tests nothing".to_owned()));
+
+            let always = shop.another();
+            always.server.plan_many(*call, *number, usize::MAX, Deed::Status(401));
+            let run = always.run(args);
+            // An archive that stands is not given up for its adornments.
+            let stops = !matches!((call, number), (Call::Patch, _) | (Call::Delete, 5));
+            if stops && (run.code != 6 || !run.err.contains("expected usable credentials, found HTTP 401")) {
+                flaws.push(format!("for ever: {}", run.brief()));
+            }
+            if always.stored().is_some_and(|stored| stored != shop.local()) {
+                flaws.push("for ever: a torso stands under the final name".to_owned());
+            }
+            flaws.into_iter().map(|flaw| format!("401 at {call:?} {number}: {flaw}")).collect()
+        });
+    }
+}
+
+#[test]
+fn what_is_forbidden_or_unknown_is_told_at_once() {
+    let shop = little();
+    let cases = [
+        (Call::List, 403, 6, "gs://shop/nightly/: expected the permission storage.objects.list"),
+        (Call::Read, 403, 6, ": expected the permission storage.objects.get"),
+        (Call::Insert, 403, 6, "gs://vault/sets/set.zip: expected the permission storage.objects.create"),
+        (Call::Read, 404, 3, "source changed"),
+        (Call::Insert, 400, 6, "gs://vault/sets/set.zip: expected it to be done, found HTTP 400"),
+        (Call::List, 418, 6, "gs://shop/nightly/: expected it to be done, found HTTP 418"),
+    ];
+    for (call, status, code, words) in cases {
+        shop.clear();
+        // Reads of data come behind those of metadata; the last one is an object that is packed.
+        let number = if call == Call::Read { undisturbed(&shop, &PACK)[&call] - 1 } else { 0 };
+        shop.clear();
+        shop.server.plan_many(call, number, usize::MAX, Deed::Status(status));
+        shop.says(code, &PACK, &[words]);
+        let expected = number + if status == 400 { 2 } else { 1 };
+        assert!(shop.server.count(call) <= expected, "{call:?}: {} tries of {status}", shop.server.count(call) - number);
+        assert_eq!(shop.server.names("vault"), [""; 0]);
+    }
+}
+
+// --------------------------------------------------------------------------------------------------------- others are at work there
+
+#[test]
+fn an_object_that_changes_after_it_was_listed_stops_the_pack() {
+    for (shop, deeds) in [(little(), vec![Deed::Replace, Deed::Vanish]), (much(), vec![Deed::Replace])] {
+        let reads = undisturbed(&shop, &PACK)[&Call::Read];
+        let cases: Vec<_> = (0..reads).flat_map(|number| deeds.iter().map(move |deed| (number, *deed))).collect();
+        try_all(&cases, |(number, deed)| {
+            let shop = shop.another();
+            shop.server.plan(Call::Read, *number, *deed);
+            let run = shop.run(&[&PACK[..], &["--json"]].concat());
+            let name = shop.server.seen().into_iter().filter(|seen| seen.call == Call::Read).nth(*number).unwrap().name;
+            let error = last(&run)["error"].to_string();
+            let told = run.code == 3 && error.contains("source changed") && error.contains(&name) && shop.server.names("vault").is_empty();
+            (!told).then(|| format!("{deed:?} at read {number} of {reads}, {name}: {}", run.brief())).into_iter().collect()
+        });
+    }
+}
+
+#[test]
+fn damage_that_stays_is_told_and_stops_the_pack() {
+    for shop in [little(), much()] {
+        for end in ["output-0", ".overall_export_metadata"] {
+            let shop = shop.another();
+            let name = shop.object(end);
+            shop.server.alter("shop", &name, |object| object.crc32c ^= 1);
+            let run = shop.says(4, &PACK, &[&name, "expected crc32c"]);
+            let reads = shop.server.seen().iter().filter(|seen| seen.call == Call::Read && seen.name == name).count();
+            assert!(reads >= 2, "{name} is read again first: {}", run.brief());
+            assert_eq!(shop.server.names("vault"), [""; 0]);
+        }
+    }
+}
+
+#[test]
+fn whoever_comes_second_to_a_name_is_refused_and_leaves_nothing() {
+    let cases: [(Shop, &[&str], Call, usize); 5] = [
+        (little(), &PACK, Call::Insert, 0),
+        (much(), &PACK, Call::Begin, 0),
+        (much(), &PACK, Call::Put, 0),
+        (much(), &PACK, Call::Put, 1),
+        (many_parts(), &PACK_IN_PARTS, Call::Compose, 2),
+    ];
+    for (shop, args, call, number) in cases {
+        shop.server.plan(call, number, Deed::Replace);
+        let run = shop.says(5, args, &["gs://vault/sets/set.zip: expected a free name"]);
+        assert_eq!(shop.server.unfired(), [], "{call:?} {}", run.brief());
+        assert_eq!(shop.stored().unwrap(), REPLACED, "{call:?}");
+        assert!(shop.server.get("vault", SIDECAR).is_none(), "{call:?}");
+        assert_eq!(shop.server.open_sessions(), 0, "{call:?}");
+    }
+}
+
+#[test]
+fn another_object_is_not_taken_for_what_an_unanswered_try_wrote() {
+    let cases: [(Shop, &[&str], Call, usize); 3] =
+        [(little(), &PACK, Call::Insert, 0), (much(), &PACK, Call::Put, 1), (many_parts(), &PACK_IN_PARTS, Call::Compose, 2)];
+    for (shop, args, call, number) in cases {
+        shop.server.plan(call, number, Deed::CutAfterBody);
+        shop.server.plan(call, number + 1, Deed::Replace);
+        shop.says(5, args, &["gs://vault/sets/set.zip: expected a free name"]);
+        assert_eq!(shop.server.unfired(), [], "{call:?}");
+        assert_eq!(shop.stored().unwrap(), REPLACED, "{call:?}");
+        assert!(shop.server.get("vault", SIDECAR).is_none(), "{call:?}");
+    }
+}
+
+#[test]
+fn a_412_for_nothing_that_is_there_is_refused_or_passes() {
+    // Somebody made an object and took it away again: nobody knows what it was.
+    let cases: [(Shop, &[&str], Call, usize); 4] = [
+        (little(), &PACK, Call::Insert, 0),
+        (much(), &PACK, Call::Begin, 0),
+        (much(), &PACK, Call::Put, 1),
+        (many_parts(), &PACK_IN_PARTS, Call::Compose, 2),
+    ];
+    for (shop, args, call, number) in cases {
+        shop.local();
+        shop.server.plan(call, number, Deed::Status(412));
+        let run = shop.run(args);
+        match run.code {
+            0 => shop.assert_packed(),
+            code => {
+                assert_eq!(code, 5, "{call:?}: {}", run.brief());
+                assert!(shop.stored().is_none(), "{call:?}");
+            }
+        }
+    }
 }

@@ -1,0 +1,117 @@
+//! An archive is read where it lies: few requests, only the bytes that are needed, all of one generation.
+
+use std::collections::BTreeSet;
+
+use crate::cloud::shop::{ARCHIVE, SOURCE, STORED, Shop};
+use crate::gcs_server::{Call, Deed};
+
+/// Many kinds, one of them large: an archive of some MiB whose directory does not fit into its last 64 KiB with the manifest.
+fn stocked() -> Shop {
+    let names: Vec<String> = (0..150).map(|number| format!("Kind{number:03}")).collect();
+    let mut kinds: Vec<(&str, u64, usize)> = names.iter().map(|name| (name.as_str(), 2, 100)).collect();
+    kinds.push(("Image", 6, 1_000_000));
+    let shop = Shop::of_kinds(&kinds);
+    shop.server.page(1_000);
+    shop.expect(0, &["pack", SOURCE, ARCHIVE]);
+    shop.server.forget();
+    shop
+}
+
+#[test]
+fn an_archive_is_opened_with_few_requests_and_reads_only_what_is_asked_for() {
+    let shop = stocked();
+    let len = shop.server.get("vault", STORED).unwrap().len();
+    assert!(len > 6_000_000, "{len}");
+    let quick: [&[&str]; 4] = [
+        &["list", ARCHIVE],
+        &["list", ARCHIVE, "--json"],
+        &["plan", ARCHIVE, "--target", "ndjson:x", "-o", "plan.json"],
+        &["verify", ARCHIVE, "--quick"],
+    ];
+    for args in quick {
+        shop.server.forget();
+        shop.expect(0, args);
+        let seen = shop.server.seen();
+        assert!(seen.len() <= 4, "{args:?}: {} requests", seen.len());
+        assert!(seen.iter().all(|seen| matches!(seen.call, Call::Stat | Call::Read)), "{args:?}: {seen:?}");
+        assert!(shop.bytes_sent() <= 1 << 20, "{args:?}: {} bytes", shop.bytes_sent());
+    }
+    // Of one small kind nothing else is read, not even the gaps.
+    let opened = shop.bytes_sent();
+    for args in [&["cat", ARCHIVE, "Kind077"][..], &["restore", ARCHIVE, "--target", "ndjson:one", "--only", "Kind077"]] {
+        shop.server.forget();
+        shop.expect(0, args);
+        assert!(shop.bytes_sent() < 2 * opened + (64 << 10), "{args:?}: {} bytes", shop.bytes_sent());
+        assert!(shop.server.seen().len() <= 12, "{args:?}: {} requests", shop.server.seen().len());
+    }
+    // Of all but that kind nearly everything is read, and nothing twice.
+    shop.server.forget();
+    shop.expect(0, &["cat", ARCHIVE, "Image"]);
+    assert!(shop.bytes_sent() > 6_000_000 && shop.bytes_sent() < len + opened, "{} bytes", shop.bytes_sent());
+    shop.server.forget();
+    shop.expect(0, &["verify", ARCHIVE]);
+    assert!(shop.bytes_sent() < len + len / 8, "{} bytes of {len}", shop.bytes_sent());
+}
+
+#[test]
+fn every_read_of_an_archive_names_one_generation() {
+    let shop = stocked();
+    let generation = shop.server.get("vault", STORED).unwrap().generation;
+    for args in [&["verify", ARCHIVE][..], &["cat", ARCHIVE, "*"], &["restore", ARCHIVE, "--target", "ndjson:all"]] {
+        shop.server.forget();
+        shop.expect(0, args);
+        let seen = shop.server.seen();
+        let asked: BTreeSet<Option<String>> = seen
+            .into_iter()
+            .filter(|seen| seen.call == Call::Read)
+            .map(|seen| seen.query.split('&').find_map(|pair| pair.strip_prefix("generation=")).map(str::to_owned))
+            .collect();
+        assert_eq!(asked, [Some(generation.to_string())].into(), "{args:?}");
+    }
+}
+
+#[test]
+fn an_archive_that_is_replaced_while_it_is_read_is_refused() {
+    let shop = Shop::of_kinds(&[("Image", 9, 1_000_000), ("Note", 5, 1_000)]);
+    shop.expect(0, &["pack", SOURCE, ARCHIVE]);
+    let archive = shop.server.get("vault", STORED).unwrap().bytes();
+    for args in
+        [&["verify", ARCHIVE][..], &["cat", ARCHIVE, "*"], &["extract", ARCHIVE, "back"], &["restore", ARCHIVE, "--target", "ndjson:x"]]
+    {
+        let ready = || {
+            let shop = shop.another();
+            shop.server.put("vault", STORED, archive.clone());
+            shop
+        };
+        let whole = ready();
+        whole.expect(0, &[args, &["--quiet"]].concat());
+        let reads = whole.server.count(Call::Read);
+        assert!(reads > 3, "{args:?}: {reads}");
+        for name in ["back", "x"] {
+            std::fs::remove_dir_all(shop.path(name)).ok();
+        }
+        for number in [1, reads / 2, reads - 1] {
+            let shop = ready();
+            shop.server.plan(Call::Read, number, Deed::Replace);
+            let run = shop.run(args);
+            assert_eq!(shop.server.unfired(), []);
+            assert!(matches!(run.code, 5 | 7) && run.err.contains(ARCHIVE) && run.err.contains("has changed"), "{args:?}: {}", run.brief());
+            for name in ["back", "x"] {
+                std::fs::remove_dir_all(shop.path(name)).ok();
+            }
+            std::fs::remove_dir_all(shop.desk.home()).ok();
+        }
+    }
+}
+
+#[test]
+fn an_archive_whose_bytes_come_damaged_is_told_damaged() {
+    let shop = Shop::of_kinds(&[("Image", 9, 1_000_000)]);
+    shop.expect(0, &["pack", SOURCE, ARCHIVE]);
+    let mut bytes = shop.server.get("vault", STORED).unwrap().bytes();
+    bytes[4_000_000] ^= 1;
+    shop.server.put("vault", STORED, bytes);
+    shop.says(4, &["verify", ARCHIVE], &["exports/"]);
+    shop.says(4, &["cat", ARCHIVE, "Image"], &["exports/"]);
+    shop.expect(0, &["verify", ARCHIVE, "--quick"]);
+}
