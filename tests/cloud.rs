@@ -7,6 +7,7 @@ mod support;
 
 mod cloud {
     mod bad_input;
+    mod canary;
     mod faults;
     mod golden;
     mod kills;

@@ -65,7 +65,12 @@ fn what_is_extracted_to_a_bucket_or_a_folder_is_what_was_packed() {
             assert!(back.bytes() == original && std::fs::read(&files[name]).unwrap() == original, "{name}");
         }
         assert_eq!((packed, packed), (manifest["totals"]["entries"].as_u64().unwrap() as usize, files.len()), "{}", set.name);
-        shop.says(5, &["extract", ARCHIVE, "gs://vault/back/"], &["gs://vault/back/"]);
+        // What is there already is as good, unless it is another object.
+        shop.expect(0, &["extract", ARCHIVE, "gs://vault/back/"]);
+        let other = shop.server.names("vault").into_iter().find(|name| name.starts_with("back/") && name.contains("output-0")).unwrap();
+        shop.server.put("vault", &other, "of another one");
+        shop.says(5, &["extract", ARCHIVE, "gs://vault/back/"], &[&format!("{}: expected a free name", &other["back/".len()..])]);
+        assert_eq!(shop.server.get("vault", &other).unwrap().bytes(), b"of another one");
         shop.expect(0, &["extract", ARCHIVE, "gs://vault/some", "--only", selector]);
         let some = shop.server.names("vault").into_iter().filter(|name| name.starts_with("some/")).count();
         assert!(some > 0 && some < packed, "{some} of {packed}");

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use kindpack::model::Pair;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::gcs_server::{Call, GcsServer};
 use crate::support::data::{self, Made};
@@ -21,6 +21,9 @@ pub const SIDECAR: &str = "sets/set.zip.sha256";
 
 /// What the service answers, and what lies in the credentials file: none of it may be seen in any output.
 const CANARIES: [&str; 3] = ["CANARY", "upload_id", "PRIVATE KEY"];
+
+/// Names the service for whoever has credentials: `STORAGE_EMULATOR_HOST` stands for one that asks for none.
+const ENDPOINT: &str = "KINDPACK_STORAGE_ENDPOINT";
 
 /// Packs that run at once: they mostly wait.
 const AT_ONCE: usize = 8;
@@ -57,8 +60,8 @@ impl Shop {
     fn of_folder(fill: impl FnOnce(&Desk)) -> Self {
         let desk = Desk::new();
         fill(&desk);
-        desk.write("key.json", r#"{"type": "service_account", "private_key": "-----BEGIN PRIVATE KEY-----CANARY-KEY"}"#);
         let server = GcsServer::start(&["shop", "vault"]);
+        desk.write("key.json", key(&server));
         server.put_folder("shop", "nightly/", &desk.path("exports"));
         Shop { server, desk: Arc::new(desk), local: Arc::default() }
     }
@@ -72,6 +75,14 @@ impl Shop {
     pub fn kindpack(&self, args: &[&str]) -> Command {
         let mut command = self.desk.kindpack(args);
         command.env("STORAGE_EMULATOR_HOST", self.server.url()).env("GOOGLE_APPLICATION_CREDENTIALS", self.desk.path("key.json"));
+        command
+    }
+
+    /// As [`Shop::kindpack`], with the user's credentials. Should it turn to the real service, it does not get there.
+    pub fn signed_in(&self, args: &[&str]) -> Command {
+        let mut command = self.desk.kindpack(args);
+        command.env(ENDPOINT, self.server.url()).env("GOOGLE_APPLICATION_CREDENTIALS", self.desk.path("key.json"));
+        command.env("HTTPS_PROXY", "http://127.0.0.1:9");
         command
     }
 
@@ -175,6 +186,16 @@ impl Shop {
     pub fn object(&self, end: &str) -> String {
         self.server.names("shop").into_iter().find(|name| name.ends_with(end)).unwrap()
     }
+}
+
+/// Credentials of a user, who gets tokens from the test server.
+fn key(server: &GcsServer) -> String {
+    let token_uri = format!("{}/token", server.url());
+    json!({
+        "type": "authorized_user", "client_id": "CANARY-CLIENT", "client_secret": "CANARY-SECRET", "refresh_token": "CANARY-REFRESH",
+        "token_uri": token_uri,
+    })
+    .to_string()
 }
 
 /// Fails where anything was printed that nobody may see.

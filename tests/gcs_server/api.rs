@@ -47,6 +47,7 @@ impl Answer {
     pub(super) fn error(status: u16, message: &str) -> Self {
         let reason = match status {
             400 => "invalid",
+            401 => "authError",
             403 => "forbidden",
             404 => "notFound",
             412 => "conditionNotMet",
@@ -109,6 +110,7 @@ impl Asked {
         let is = |name: &str, value: &str| query.get(name).is_some_and(|found| found == value);
         let asks = head.headers.get("content-range").and_then(|range| range.to_str().ok()).is_some_and(|range| range.trim() == "bytes */*");
         let call = match (head.method.as_str(), upload) {
+            ("POST", false) if path == "/token" => Call::Token,
             ("POST", true) if is("uploadType", "resumable") => Call::Begin,
             ("POST", true) => Call::Insert,
             ("PUT", true) if asks => Call::Query,
@@ -284,8 +286,20 @@ fn answered(asked: &Asked, status: u16, value: &Value) -> Answer {
     }
 }
 
+/// The token that was given last. Whoever has it is its owner: no output may show it.
+fn token(state: &State) -> String {
+    format!("CANARY-TOKEN-{}", state.tokens)
+}
+
 /// Does what is asked for.
 pub(super) fn answer(state: &mut State, asked: &Asked) -> Answer {
+    if asked.call == Call::Token {
+        state.tokens += 1;
+        return Answer::json(200, &json!({"access_token": token(state), "expires_in": 3_599, "token_type": "Bearer"}));
+    }
+    if state.wants_token && asked.header("authorization") != Some(&format!("Bearer {}", token(state))) {
+        return Answer::error(401, "Invalid Credentials");
+    }
     done(state, asked).unwrap_or_else(|refused| refused)
 }
 
@@ -299,7 +313,7 @@ fn done(state: &mut State, asked: &Asked) -> Result<Answer, Answer> {
         return Err(Answer::error(400, "Bucket is a requester pays bucket but no user project provided."));
     }
     match asked.call {
-        Call::Bucket => bucket(state, asked),
+        Call::Bucket | Call::Token => bucket(state, asked),
         Call::List => list(state, asked),
         Call::Stat => {
             may(state, "storage.objects.get", &asked.name)?;
@@ -497,6 +511,11 @@ fn describe(object: &mut Object, told: &Value) {
     }
 }
 
+/// The key is asked for in the query.
+fn describe_key(object: &mut Object, asked: &Asked) {
+    object.kms_key = asked.query.get("kmsKeyName").cloned().or(object.kms_key.take());
+}
+
 /// Holds digests that the client gave against the bytes that came.
 fn check_digests(object: &Object, told: &Value) -> Result<(), Answer> {
     let wrong = |what: &str, given: &str, found: &str| {
@@ -574,6 +593,7 @@ fn insert(state: &mut State, asked: &Asked) -> Result<Answer, Answer> {
     let mut object = object_of(vec![media]);
     object.content_type = content_type;
     describe(&mut object, &told);
+    describe_key(&mut object, asked);
     for told in [&told, &sums, &header_digests(asked)] {
         check_digests(&object, told)?;
     }
@@ -592,6 +612,7 @@ fn begin(state: &mut State, asked: &Asked) -> Result<Answer, Answer> {
     may(state, "storage.objects.create", &name)?;
     let mut object = Object { content_type: asked.header("x-upload-content-type").map(str::to_owned), ..Object::default() };
     describe(&mut object, &told);
+    describe_key(&mut object, asked);
     // Long and unguessable in the service; whoever has it may write: no output may show it.
     let id = format!("CANARY-UPLOAD-{}", state.sessions.len() + 1);
     let location =
@@ -686,9 +707,7 @@ fn compose(state: &mut State, asked: &Asked) -> Result<Answer, Answer> {
         object.components = object.components.map(|count| count + part.components.unwrap_or(1));
     }
     describe(&mut object, &told["destination"]);
-    if let Some(key) = asked.query.get("kmsKeyName") {
-        object.kms_key = Some(key.clone());
-    }
+    describe_key(&mut object, asked);
     let object = store(state, &asked.bucket, &asked.name, object, asked.conditions())?;
     Ok(answered(asked, 200, &resource(&state.base, &asked.bucket, &asked.name, &object)))
 }

@@ -22,6 +22,8 @@ const PAGE: usize = 3;
 /// What a request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Call {
+    /// A token for whoever has credentials.
+    Token,
     /// Anything about a bucket itself.
     Bucket,
     /// A page of a listing.
@@ -197,6 +199,9 @@ struct State {
     seen: Vec<Seen>,
     /// Everything, where there is no list.
     rights: Option<Vec<Right>>,
+    /// Whether every request needs the token that was given last.
+    wants_token: bool,
+    tokens: usize,
     /// Whether joining needs no right on what is joined.
     joins_freely: bool,
     /// Requests that are being served.
@@ -346,6 +351,11 @@ impl GcsServer {
     /// From now on only this is allowed.
     pub fn allow_only(&self, rights: Vec<Right>) {
         self.state().rights = Some(rights);
+    }
+
+    /// From now on nobody is served without a token.
+    pub fn wants_token(&self) {
+        self.state().wants_token = true;
     }
 
     /// From now on objects are joined by whoever may create the result.
