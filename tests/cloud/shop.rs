@@ -25,6 +25,9 @@ const CANARIES: [&str; 3] = ["CANARY", "upload_id", "PRIVATE KEY"];
 /// Names the service for whoever has credentials: `STORAGE_EMULATOR_HOST` stands for one that asks for none.
 const ENDPOINT: &str = "KINDPACK_STORAGE_ENDPOINT";
 
+/// A certificate that signs nothing.
+const NOBODY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cloud/nobody.pem");
+
 /// Packs that run at once: they mostly wait.
 const AT_ONCE: usize = 8;
 
@@ -32,13 +35,15 @@ const AT_ONCE: usize = 8;
 pub struct Shop {
     pub server: GcsServer,
     pub desk: Arc<Desk>,
-    local: Arc<OnceLock<Vec<u8>>>,
+    /// Options of every pack.
+    choices: &'static [&'static str],
+    local: Arc<OnceLock<(Vec<u8>, String)>>,
 }
 
 impl Shop {
     /// A shop whose exports are those of a fixture.
     pub fn of_set(set: &Set) -> Self {
-        Shop::of_folder(|desk| {
+        Shop::of_folder(&[], |desk| {
             copy_folder(set.source.as_ref(), &desk.path("exports"));
             // What the fixtures say of themselves is no part of an export.
             std::fs::remove_file(desk.path("exports/summary.json")).ok();
@@ -48,7 +53,8 @@ impl Shop {
 
     /// A shop with so many entities of each kind, with blobs of so many bytes that no deflater makes shorter.
     pub fn of_kinds(kinds: &[(&str, u64, usize)]) -> Self {
-        Shop::of_folder(|desk| {
+        // No level makes noise shorter, and the lowest one finds that out soonest.
+        Shop::of_folder(&["--level", "1"], |desk| {
             for (number, (kind, count, blob_len)) in kinds.iter().copied().enumerate() {
                 let records: Vec<Vec<u8>> = data::made("shop", "", kind, count, blob_len).iter().map(Made::record).collect();
                 let started_micros = data::STARTED_MICROS + number as i64 * 60_000_000;
@@ -57,32 +63,40 @@ impl Shop {
         })
     }
 
-    fn of_folder(fill: impl FnOnce(&Desk)) -> Self {
+    fn of_folder(choices: &'static [&'static str], fill: impl FnOnce(&Desk)) -> Self {
         let desk = Desk::new();
         fill(&desk);
         let server = GcsServer::start(&["shop", "vault"]);
         desk.write("key.json", key(&server));
         server.put_folder("shop", "nightly/", &desk.path("exports"));
-        Shop { server, desk: Arc::new(desk), local: Arc::default() }
+        Shop { server, desk: Arc::new(desk), choices, local: Arc::default() }
     }
 
     /// Another one with the same exports, and nothing in its vault.
     pub fn another(&self) -> Self {
         let server = self.server.with_bucket_of("shop", &["vault"]);
-        Shop { server, desk: self.desk.clone(), local: self.local.clone() }
+        Shop { server, desk: self.desk.clone(), choices: self.choices, local: self.local.clone() }
     }
 
-    pub fn kindpack(&self, args: &[&str]) -> Command {
-        let mut command = self.desk.kindpack(args);
-        command.env("STORAGE_EMULATOR_HOST", self.server.url()).env("GOOGLE_APPLICATION_CREDENTIALS", self.desk.path("key.json"));
+    /// The program, for which there is no other service than the test server: it trusts nobody's certificates.
+    fn program(&self, args: &[&str]) -> Command {
+        let choices: &[&str] = if args.first() == Some(&"pack") { self.choices } else { &[] };
+        let mut command = self.desk.kindpack(&[args, choices].concat());
+        command.env("SSL_CERT_FILE", NOBODY).env_remove("SSL_CERT_DIR");
+        command.env("GOOGLE_APPLICATION_CREDENTIALS", self.desk.path("key.json"));
         command
     }
 
-    /// As [`Shop::kindpack`], with the user's credentials. Should it turn to the real service, it does not get there.
+    pub fn kindpack(&self, args: &[&str]) -> Command {
+        let mut command = self.program(args);
+        command.env("STORAGE_EMULATOR_HOST", self.server.url());
+        command
+    }
+
+    /// As [`Shop::kindpack`], with the user's credentials.
     pub fn signed_in(&self, args: &[&str]) -> Command {
-        let mut command = self.desk.kindpack(args);
-        command.env(ENDPOINT, self.server.url()).env("GOOGLE_APPLICATION_CREDENTIALS", self.desk.path("key.json"));
-        command.env("HTTPS_PROXY", "http://127.0.0.1:9");
+        let mut command = self.program(args);
+        command.env(ENDPOINT, self.server.url());
         command
     }
 
@@ -115,9 +129,15 @@ impl Shop {
 
     /// The archive of the same exports, packed on this machine.
     pub fn local(&self) -> &[u8] {
+        &self.local_and_digest().0
+    }
+
+    fn local_and_digest(&self) -> &(Vec<u8>, String) {
         self.local.get_or_init(|| {
-            self.desk.expect(0, &["pack", "exports", "local.zip"]);
-            self.desk.read("local.zip")
+            self.expect(0, &["pack", "exports", "local.zip"]);
+            let local = self.desk.read("local.zip");
+            let digest = sha256(&local);
+            (local, digest)
         })
     }
 
@@ -151,11 +171,10 @@ impl Shop {
                 flaws.push(flaw.to_owned());
             }
         };
-        let local = self.local();
-        let digest = sha256(local);
+        let (local, digest) = self.local_and_digest();
         let object = self.server.get("vault", STORED).unwrap_or_default();
-        demand(object.bytes() == local, "the stored archive holds other bytes");
-        demand(object.metadata.get("kindpack-sha256") == Some(&digest), "the archive's metadata tell another digest");
+        demand(object.bytes() == *local, "the stored archive holds other bytes");
+        demand(object.metadata.get("kindpack-sha256") == Some(digest), "the archive's metadata tell another digest");
         let sidecar = self.server.get("vault", SIDECAR).map(|object| object.bytes()).unwrap_or_default();
         let sidecar = String::from_utf8_lossy(&sidecar).into_owned();
         let lines: Vec<&str> = sidecar.lines().filter(|line| !line.starts_with('#')).collect();
