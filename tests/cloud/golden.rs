@@ -1,5 +1,8 @@
 //! The golden way with buckets in place of folders.
 
+use std::process::Stdio;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::cloud::shop::{ARCHIVE, SIDECAR, SOURCE, STORED, Shop, last};
@@ -8,6 +11,9 @@ use crate::support::emulator::emulator;
 use crate::support::entities::{assert_same, by_pair, moved, of_lines};
 use crate::support::fixtures::{Set, legacy, managed};
 use crate::support::{files_below, sha256};
+
+/// How much memory a pack may take, whatever its size.
+const MEMORY_MAX_KIB: u64 = 400 << 10;
 
 /// Every fixture with the SELECTOR of one of its kinds, and what the names of its archives begin with.
 fn sets() -> [(Set, &'static str); 2] {
@@ -223,6 +229,20 @@ fn a_large_archive_goes_up_in_parts_that_are_joined_and_taken_away() {
 }
 
 #[test]
+fn parts_of_others_stay_unless_they_were_left_behind_long_ago() {
+    let shop = Shop::of_kinds(&[("Note", 9, 9_000)]);
+    let [young, old, beside] = ["sets/kindpack-parts/other.zip/young", "sets/kindpack-parts/other.zip/old", "kindpack-parts/other.zip/old"];
+    for name in [young, old, beside] {
+        shop.server.put("vault", name, "of another pack");
+    }
+    for name in [old, beside] {
+        shop.server.alter("vault", name, |object| object.updated = Some("2026-01-01T03:04:00.000Z"));
+    }
+    shop.expect(0, &["pack", SOURCE, ARCHIVE, "--parts-above", "1", "--part-size", "20KiB"]);
+    assert_eq!(shop.server.names("vault"), [beside, young, STORED, SIDECAR]);
+}
+
+#[test]
 fn class_and_key_are_passed_through_whichever_way_an_archive_goes_up() {
     for shop in [Shop::of_kinds(&[("Note", 9, 1_000)]), Shop::of_kinds(&[("Image", 9, 1_000_000)])] {
         shop.expect(0, &["pack", SOURCE, ARCHIVE, "--storage-class", "COLDLINE", "--kms-key", "projects/p/k"]);
@@ -231,5 +251,29 @@ fn class_and_key_are_passed_through_whichever_way_an_archive_goes_up() {
             let object = shop.server.get("vault", name).unwrap();
             assert_eq!((object.storage_class.as_deref(), object.kms_key.as_deref()), (Some("COLDLINE"), Some("projects/p/k")), "{name}");
         }
+    }
+}
+
+#[test]
+#[ignore = "packs half a gigabyte twice"]
+fn memory_stays_flat_whatever_the_size() {
+    let shop = Shop::of_kinds(&[("A", 130, 1_000_000), ("B", 130, 1_000_000), ("C", 130, 1_000_000), ("D", 130, 1_000_000)]);
+    shop.local();
+    for more in [&[][..], &["--parts-above", "1GiB", "--overwrite"]] {
+        let mut command = shop.kindpack(&[&["pack", SOURCE, ARCHIVE, "--no-progress", "--jobs", "8"][..], more].concat());
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut peak_kib = 0;
+        let ended = loop {
+            let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            peak_kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or_default().max(peak_kib);
+            match child.try_wait().unwrap() {
+                Some(ended) => break ended,
+                None => std::thread::sleep(Duration::from_millis(20)),
+            }
+        };
+        assert!(ended.success(), "{more:?}");
+        shop.assert_packed();
+        assert!(peak_kib > 0 && peak_kib < MEMORY_MAX_KIB, "{more:?}: {} MiB", peak_kib >> 10);
     }
 }

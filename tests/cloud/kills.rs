@@ -1,6 +1,6 @@
 //! A pack of several parts is killed at moments over its whole run, and the same command goes on with what is there.
 
-use crate::cloud::shop::{ARCHIVE, SIDECAR, SOURCE, STORED, Shop, try_all};
+use crate::cloud::shop::{ARCHIVE, SIDECAR, SOURCE, STORED, Shop, discreet, try_all};
 use crate::gcs_server::{Call, Deed};
 
 /// Where a pack is when it is killed: before that call is done, or after it, but before its answer.
@@ -89,4 +89,41 @@ fn killed(shop: &Shop, moment: Moment) -> Vec<String> {
         flaws.push(format!("{needless} parts of an archive that stands were uploaded"));
     }
     flaws
+}
+
+#[test]
+fn a_pack_that_is_interrupted_stops_cleanly_and_goes_on() {
+    let small = Shop::of_kinds(&[("Note", 6, 250_000), ("Image", 6, 250_000)]);
+    let large = Shop::of_kinds(&[("Image", 9, 1_000_000)]);
+    small.local();
+    large.local();
+    let session = ["pack", SOURCE, ARCHIVE];
+    let cases: Vec<_> = [("INT", 130), ("TERM", 143)]
+        .into_iter()
+        .flat_map(|signal| {
+            [
+                (&small, &session[..], Call::Read, signal),
+                (&small, &session, Call::Insert, signal),
+                (&large, &session, Call::Put, signal),
+                (&small, &ARGS, Call::Insert, signal),
+                (&small, &ARGS, Call::Compose, signal),
+            ]
+        })
+        .collect();
+    try_all(&cases, |(shop, args, call, (signal, code))| {
+        let shop = shop.another();
+        shop.server.plan(*call, 1.min(usize::from(*args != &session[..])), Deed::HoldBefore);
+        let mut running = shop.start(args);
+        let held = running.wait_until(|| shop.server.is_holding());
+        running.signal(signal);
+        let run = discreet(running.wait());
+        let mut flaws = Vec::new();
+        flaws.extend((!held || run.code != *code).then(|| run.brief()));
+        flaws.extend(shop.stored().map(|_| "something stands under the final name".to_owned()));
+        shop.server.forget();
+        let again = shop.run(args);
+        flaws.extend((again.code != 0).then(|| format!("the second run: {}", again.brief())));
+        flaws.extend(shop.flaws());
+        flaws.into_iter().map(|flaw| format!("{signal} at {call:?} of {args:?}: {flaw}")).collect()
+    });
 }

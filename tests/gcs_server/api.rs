@@ -222,7 +222,7 @@ fn resource(base: &str, bucket: &str, name: &str, object: &Object) -> Value {
         "crc32c": crc32c_text(object.crc32c),
         "storageClass": object.storage_class.as_deref().unwrap_or("STANDARD"),
         "timeCreated": "2026-01-02T03:04:05.678Z",
-        "updated": "2026-01-02T03:04:05.678Z",
+        "updated": object.updated.unwrap_or("2026-01-02T03:04:05.678Z"),
         "etag": "CAE=",
     });
     let mut set = |key: &str, member: Option<Value>| {

@@ -154,7 +154,12 @@ async fn answer(request: Request<Incoming>, state: Arc<Mutex<State>>) -> Result<
             asked.keep_only(len);
             api::answer(&mut lock(), &asked)
         }
-        Some(Deed::CorruptByte(at)) => {
+        Some(Deed::CorruptByte(_) | Deed::CorruptEnd(_)) => {
+            let at = match deed {
+                Some(Deed::CorruptByte(at)) => at,
+                Some(Deed::CorruptEnd(before)) => (asked.body.len() as u64).saturating_sub(before),
+                _ => 0,
+            };
             let uploads = matches!(asked.call, Call::Put | Call::Insert);
             if uploads {
                 asked.body = corrupt(&[asked.body.clone()], at).concat().into();

@@ -75,6 +75,8 @@ pub enum Deed {
     StallDownload(u64, Duration),
     /// That byte of what is sent, or of what was uploaded, is another one.
     CorruptByte(u64),
+    /// As `CorruptByte`, counted from the end: what is uploaded stands near the end of its request.
+    CorruptEnd(u64),
     /// Of a piece only that many bytes are kept, and the answer says so.
     AnswerLess(u64),
     /// The session is no longer known; this status is answered.
@@ -141,6 +143,8 @@ pub struct Object {
     pub storage_class: Option<String>,
     pub kms_key: Option<String>,
     pub metadata: BTreeMap<String, String>,
+    /// When it was written, where that is to be another time than the server's one.
+    pub updated: Option<&'static str>,
 }
 
 impl Object {
