@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::cloud::shop::{ARCHIVE, SOURCE, STORED, Shop};
-use crate::gcs_server::{Call, Deed};
+use crate::cloud::shop::{ARCHIVE, SOURCE, STORED, Shop, try_all};
+use crate::gcs_server::{Call, Deed, REPLACED};
 
 /// Many kinds, one of them large: an archive of some MiB whose directory does not fit into its last 64 KiB with the manifest.
 fn stocked() -> Shop {
@@ -76,33 +76,42 @@ fn an_archive_that_is_replaced_while_it_is_read_is_refused() {
     let shop = Shop::of_kinds(&[("Image", 9, 1_000_000), ("Note", 5, 1_000)]);
     shop.expect(0, &["pack", SOURCE, ARCHIVE]);
     let archive = shop.server.get("vault", STORED).unwrap().bytes();
-    for args in
-        [&["verify", ARCHIVE][..], &["cat", ARCHIVE, "*"], &["extract", ARCHIVE, "back"], &["restore", ARCHIVE, "--target", "ndjson:x"]]
-    {
-        let ready = || {
-            let shop = shop.another();
-            shop.server.put("vault", STORED, archive.clone());
-            shop
+    let ready = || {
+        let shop = shop.another();
+        shop.server.put("vault", STORED, archive.clone());
+        shop
+    };
+    let commands = ["verify", "cat", "extract", "restore"];
+    // Each case has outputs of its own: what is there already need not be read.
+    let args = |command: &'static str, out: &str| -> Vec<String> {
+        let more = match command {
+            "cat" => vec!["*".to_owned()],
+            "extract" => vec![out.to_owned()],
+            "restore" => vec!["--target".to_owned(), format!("ndjson:{out}")],
+            _ => Vec::new(),
         };
+        [vec![command.to_owned(), ARCHIVE.to_owned()], more].concat()
+    };
+    let run = |shop: &Shop, args: &[String]| shop.run(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut cases = Vec::new();
+    for command in commands {
         let whole = ready();
-        whole.expect(0, &[args, &["--quiet"]].concat());
+        assert_eq!(run(&whole, &args(command, &format!("whole-{command}"))).code, 0);
         let reads = whole.server.count(Call::Read);
-        assert!(reads > 3, "{args:?}: {reads}");
-        for name in ["back", "x"] {
-            std::fs::remove_dir_all(shop.path(name)).ok();
-        }
-        for number in [1, reads / 2, reads - 1] {
-            let shop = ready();
-            shop.server.plan(Call::Read, number, Deed::Replace);
-            let run = shop.run(args);
-            assert_eq!(shop.server.unfired(), []);
-            assert!(matches!(run.code, 5 | 7) && run.err.contains(ARCHIVE) && run.err.contains("has changed"), "{args:?}: {}", run.brief());
-            for name in ["back", "x"] {
-                std::fs::remove_dir_all(shop.path(name)).ok();
-            }
-            std::fs::remove_dir_all(shop.desk.home()).ok();
-        }
+        assert!(reads > 3, "{command}: {reads}");
+        cases.extend([1, reads / 2, reads - 1].map(|number| (command, number)));
     }
+    try_all(&cases, |(command, number)| {
+        let shop = ready();
+        // The sidecar is read last; it is another object.
+        let reads = shop.server.count(Call::Read);
+        shop.server.plan(Call::Read, reads + number, Deed::Replace);
+        let run = run(&shop, &args(command, &format!("{command}-{number}")));
+        let of_archive = shop.server.get("vault", STORED).unwrap().bytes() == REPLACED;
+        let told = matches!(run.code, 5 | 7) && run.err.contains(ARCHIVE) && run.err.contains("has changed");
+        let flaw = !shop.server.unfired().is_empty() || (of_archive && !told);
+        flaw.then(|| format!("{command}, replaced before read {number}: {}", run.brief())).into_iter().collect()
+    });
 }
 
 #[test]
