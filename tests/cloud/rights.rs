@@ -8,8 +8,9 @@ const PACK_IN_PARTS: [&str; 7] = ["pack", SOURCE, ARCHIVE, "--parts-above", "1",
 
 const PARTS: &str = "sets/kindpack-parts/";
 
-/// What each permission is called in the tables below, without its prefix.
-type Rights = Vec<(&'static str, &'static str)>;
+/// A permission without what all of them begin with, and the names for which it is given.
+type Given = (&'static str, &'static str);
+type Rights = Vec<Given>;
 
 fn viewer_of_the_source() -> Rights {
     vec![("list", "nightly/"), ("get", "nightly/")]
@@ -85,7 +86,7 @@ fn a_pack_in_parts_itself_needs_no_more_than_to_create_and_delete_them() {
 #[test]
 fn each_missing_right_is_named_with_its_object() {
     let (small, large) = (small(), large());
-    let cases: [(&Shop, &[&str], Rights, (&str, &str), &str); 10] = [
+    let cases: [(&Shop, &[&str], Rights, Given, &str); 10] = [
         (&small, &PACK, least(), ("list", "nightly/"), "gs://shop/nightly/: expected the permission storage.objects.list"),
         (&small, &PACK, least(), ("get", "nightly/"), "metadata: expected the permission storage.objects.get"),
         (&small, &PACK, least(), ("create", STORED), "gs://vault/sets/set.zip: expected the permission storage.objects.create"),
