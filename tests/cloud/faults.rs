@@ -26,7 +26,7 @@ fn deeds(call: Call, is_last: bool) -> Vec<Deed> {
     let mut deeds =
         vec![Deed::Status(503), Deed::RetryAfter(429, 1), Deed::CutBefore, Deed::CutAfterBody, Deed::LoseAnswer, Deed::Stall(LONG)];
     match call {
-        Call::Read => deeds.extend([Deed::BreakDownload(10), Deed::StallDownload(10, LONG)]),
+        Call::Read => deeds.extend([Deed::BreakDownload(10), Deed::BreakDownload(700_000), Deed::StallDownload(10, LONG)]),
         Call::List | Call::Stat => deeds.extend([Deed::BreakDownload(10), Deed::StallDownload(10, LONG)]),
         Call::Insert => deeds.extend([Deed::CutInBody(100), Deed::BreakDownload(10), Deed::CorruptEnd(100)]),
         Call::Begin => deeds.extend([Deed::CutInBody(20)]),
@@ -44,7 +44,7 @@ fn deeds(call: Call, is_last: bool) -> Vec<Deed> {
 /// Tries every deed at the first, the middle and the last of each sort of call that an undisturbed pack makes.
 fn every_fault(shop: &Shop, args: &[&str], demanded: &[Call]) {
     let counts = undisturbed(shop, args);
-    assert_eq!(counts.keys().copied().collect::<Vec<_>>(), demanded, "the calls of a pack");
+    assert!(demanded.iter().all(|call| counts.contains_key(call)), "the calls of a pack: {counts:?}");
     try_cases(shop, args, &cases(counts));
 }
 
@@ -150,12 +150,12 @@ const PACK_IN_PARTS: [&str; 7] = ["pack", SOURCE, ARCHIVE, "--parts-above", "1",
 
 #[test]
 fn a_pack_in_one_request_comes_over_every_planned_fault() {
-    every_fault(&little(), &PACK, &[Call::List, Call::Stat, Call::Read, Call::Insert, Call::Delete]);
+    every_fault(&little(), &PACK, &[Call::List, Call::Stat, Call::Read, Call::Insert]);
 }
 
 #[test]
 fn a_pack_in_one_session_comes_over_every_planned_fault() {
-    let calls = [Call::List, Call::Stat, Call::Read, Call::Insert, Call::Begin, Call::Put, Call::Patch, Call::Delete];
+    let calls = [Call::List, Call::Stat, Call::Read, Call::Insert, Call::Begin, Call::Put, Call::Patch];
     every_fault(&much(), &PACK, &calls);
 }
 
@@ -291,13 +291,12 @@ fn a_fault_that_never_ends_is_given_up_and_named() {
     let listed = undisturbed(&parts, &PACK_IN_PARTS)[&Call::List];
     let reads = parts.counts()[&Call::Read];
     // Parts are listed before they go up and when they are taken away; the last pages are those of the second listing.
-    let cases: [(&Shop, &[&str], Call, usize, &str); 14] = [
+    let cases: [(&Shop, &[&str], Call, usize, &str); 13] = [
         (&little, &PACK, Call::List, 0, "list of gs://shop/nightly/"),
         (&little, &PACK, Call::List, 2, "list of gs://shop/nightly/"),
         (&little, &PACK, Call::Stat, 0, "look at gs://vault/sets/set.zip"),
         (&little, &PACK, Call::Read, 0, "read of gs://shop/nightly/"),
         (&little, &PACK, Call::Read, 6, "read of gs://shop/nightly/"),
-        (&little, &PACK, Call::Delete, 0, "delete of gs://vault/sets/set.zip.sha256"),
         (&little, &PACK, Call::Insert, 0, "upload of gs://vault/sets/set.zip"),
         (&much, &PACK, Call::Begin, 0, "upload of gs://vault/sets/set.zip"),
         (&much, &PACK, Call::Put, 0, "upload of gs://vault/sets/set.zip"),
@@ -379,6 +378,20 @@ fn a_sidecar_that_cannot_be_written_is_made_good_by_the_next_run() {
 }
 
 #[test]
+fn a_sidecar_without_its_archive_never_lies() {
+    let shop = little();
+    shop.local();
+    shop.server.put("vault", SIDECAR, "a stale one");
+    shop.server.plan_many(Call::Delete, 0, usize::MAX, Deed::Status(503));
+    let words = ["delete of gs://vault/sets/set.zip.sha256", " tries in "];
+    shop.says(6, &[&PACK[..], &["--retry-time", "1s"]].concat(), &words);
+    assert!(shop.stored().is_none(), "there is no archive that it does not tell of");
+    shop.server.forget();
+    shop.expect(0, &PACK);
+    shop.assert_packed();
+}
+
+#[test]
 fn the_time_that_the_service_asks_for_is_given() {
     let shop = little();
     shop.server.plan(Call::List, 0, Deed::RetryAfter(429, 2));
@@ -396,11 +409,7 @@ fn the_time_that_the_service_asks_for_is_given() {
 #[test]
 fn a_token_that_is_not_accepted_is_renewed_once() {
     let shapes = [
-        (
-            little(),
-            &PACK[..],
-            vec![(Call::List, 1), (Call::Stat, 0), (Call::Read, 3), (Call::Delete, 0), (Call::Insert, 0), (Call::Insert, 1)],
-        ),
+        (little(), &PACK[..], vec![(Call::List, 1), (Call::Stat, 0), (Call::Read, 3), (Call::Insert, 0), (Call::Insert, 1)]),
         (much(), &PACK, vec![(Call::Begin, 0), (Call::Put, 0), (Call::Put, 1), (Call::Patch, 0)]),
         (many_parts(), &PACK_IN_PARTS, vec![(Call::Insert, 7), (Call::Compose, 0), (Call::Compose, 2), (Call::Delete, 5)]),
     ];
@@ -527,17 +536,62 @@ fn another_object_is_not_taken_for_what_an_unanswered_try_wrote() {
 
 #[test]
 fn of_two_packs_of_one_set_at_once_one_makes_the_archive() {
-    for args in [&PACK[..], &PACK_IN_PARTS] {
-        let shop = many_parts();
-        shop.local();
+    let shop = many_parts();
+    shop.local();
+    // What comes first is left to chance, so there are several rounds.
+    let rounds: Vec<&[&str]> = [&PACK[..], &PACK_IN_PARTS].repeat(4);
+    try_all(&rounds, |args| {
+        let shop = shop.another();
         let both = [shop.start(args), shop.start(args)].map(|running| discreet(sound(running.wait(), args)));
         let mut codes = both.each_ref().map(|run| run.code);
         codes.sort();
+        let mut flaws = Vec::new();
         // Whoever comes second finds the name taken, or an archive without its sidecar that is the same.
-        assert!(codes == [0, 5] || codes == [0, 0], "{} {}", both[0].brief(), both[1].brief());
-        let flaws: Vec<String> = shop.flaws().into_iter().filter(|flaw| !flaw.contains("other objects")).collect();
-        assert_eq!(flaws, [""; 0]);
+        if codes != [0, 5] && codes != [0, 0] {
+            flaws.push(format!("{} {}", both[0].brief(), both[1].brief()));
+        }
+        flaws.extend(shop.flaws().into_iter().filter(|flaw| !flaw.contains("other objects")));
+        flaws.into_iter().map(|flaw| format!("{args:?}: {flaw}")).collect()
+    });
+}
+
+#[test]
+fn whoever_comes_second_leaves_the_sidecar_of_the_first_one() {
+    for (shop, args) in [(little(), &PACK[..]), (much(), &PACK), (many_parts(), &PACK_IN_PARTS)] {
+        // One without its archive is to be taken away; while that is under way, another pack comes to its end.
+        shop.server.put("vault", SIDECAR, "a stale one");
+        shop.server.plan(Call::Delete, 0, Deed::Wait);
+        let mut second = shop.start(args);
+        assert!(second.wait_until(|| shop.server.is_holding()));
+        shop.server.put("vault", STORED, REPLACED);
+        shop.server.put("vault", SIDECAR, "its sidecar");
+        shop.server.release();
+        let run = discreet(sound(second.wait(), args));
+        assert_eq!(run.code, 5, "{}", run.brief());
+        assert_eq!(shop.stored().unwrap(), REPLACED);
+        assert_eq!(shop.server.get("vault", SIDECAR).map(|object| object.bytes()).as_deref(), Some(&b"its sidecar"[..]), "{args:?}");
     }
+}
+
+#[test]
+fn whoever_comes_second_finds_the_name_taken_although_its_parts_are_gone() {
+    let shop = many_parts();
+    shop.local();
+    let cases = [(Call::Insert, 3), (Call::Compose, 0), (Call::Compose, 1), (Call::Compose, 2)];
+    try_all(&cases, |(call, number)| {
+        let shop = shop.another();
+        shop.server.plan(*call, *number, Deed::Wait);
+        let mut second = shop.start(&PACK_IN_PARTS);
+        assert!(second.wait_until(|| shop.server.is_holding()));
+        // The first one ends meanwhile and takes the parts away, which have the same names.
+        let first = shop.run(&PACK_IN_PARTS);
+        shop.server.release();
+        let second = discreet(sound(second.wait(), &PACK_IN_PARTS));
+        let mut flaws: Vec<String> = shop.flaws().into_iter().filter(|flaw| !flaw.contains("other objects")).collect();
+        flaws.extend((first.code != 0).then(|| format!("the first one: {}", first.brief())));
+        flaws.extend((!matches!(second.code, 0 | 5)).then(|| format!("the second one: {}", second.brief())));
+        flaws.into_iter().map(|flaw| format!("{call:?} {number}: {flaw}")).collect()
+    });
 }
 
 #[test]

@@ -63,6 +63,14 @@ impl Active {
         Active { state, held: false }
     }
 
+    async fn wait(&mut self) {
+        self.held = true;
+        lock(&self.state).held += 1;
+        while !lock(&self.state).released {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     /// Never ends by itself: it is dropped with the connection.
     async fn hold(&mut self) -> Result<Response<Body>, io::Error> {
         self.held = true;
@@ -180,6 +188,10 @@ async fn answer(request: Request<Incoming>, state: Arc<Mutex<State>>) -> Result<
         }
         Some(Deed::Vanish) => {
             asked.vanish(&mut lock());
+            api::answer(&mut lock(), &asked)
+        }
+        Some(Deed::Wait) => {
+            active.wait().await;
             api::answer(&mut lock(), &asked)
         }
         Some(Deed::HoldBefore) => return active.hold().await,

@@ -85,6 +85,8 @@ pub enum Deed {
     Replace,
     /// The object is gone before the call is done.
     Vanish,
+    /// The call waits for [`GcsServer::release`]; then it is done as if nothing had been.
+    Wait,
     /// Nothing is done and nothing is answered, until the client goes away.
     HoldBefore,
     /// Everything is done and nothing is answered, until the client goes away.
@@ -210,8 +212,9 @@ struct State {
     joins_freely: bool,
     /// Requests that are being served.
     active: usize,
-    /// Requests that wait for their client to go away.
+    /// Requests that wait: for their client to go away, or to be released.
     held: usize,
+    released: bool,
     requester_pays: bool,
     base: String,
 }
@@ -367,9 +370,14 @@ impl GcsServer {
         self.state().joins_freely = true;
     }
 
-    /// Whether a request waits for its client to go away.
+    /// Whether a request waits.
     pub fn is_holding(&self) -> bool {
         self.state().held > 0
+    }
+
+    /// Lets go what waits for it.
+    pub fn release(&self) {
+        self.state().released = true;
     }
 
     /// Whether no request is being served.
