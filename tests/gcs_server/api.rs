@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::{Call, Object, Session, State};
+use super::{Call, Object, REPLACED, Session, State};
 
 /// A piece that is not the last one is kept in multiples of this.
 const QUANTUM: u64 = 256 << 10;
@@ -178,6 +178,7 @@ impl Asked {
         let is = |name: &str, value: &str| query.get(name).is_some_and(|found| found == value);
         let asks = head.headers.get("content-range").and_then(|range| range.to_str().ok()).is_some_and(|range| range.trim() == "bytes */*");
         let call = match (head.method.as_str(), upload) {
+            ("POST", false) if path == "/token" => Call::Token,
             ("POST", true) if is("uploadType", "resumable") => Call::Begin,
             ("POST", true) => Call::Insert,
             ("PUT", true) if asks => Call::Query,
@@ -223,6 +224,22 @@ impl Asked {
     pub(super) fn keep_only(&mut self, len: u64) {
         self.body = self.body.slice(..(len as usize).min(self.body.len()));
         self.shortened = true;
+    }
+
+    /// Forgets the session that is asked.
+    pub(super) fn lose_session(&self, state: &mut State) {
+        self.query.get("upload_id").map(|id| state.sessions.remove(id));
+    }
+
+    /// Puts another object where this one is.
+    pub(super) fn replace(&self, state: &mut State) {
+        let object = Object { generation: state.generation(), metageneration: 1, ..object_of(vec![Bytes::from_static(REPLACED)]) };
+        state.buckets.get_mut(&self.bucket).map(|objects| objects.insert(self.name.clone(), object));
+    }
+
+    /// Takes the object away.
+    pub(super) fn vanish(&self, state: &mut State) {
+        state.buckets.get_mut(&self.bucket).map(|objects| objects.remove(&self.name));
     }
 }
 
@@ -273,7 +290,7 @@ fn resource(base: &str, bucket: &str, name: &str, object: &Object) -> Value {
         "crc32c": crc32c_text(object.crc32c),
         "storageClass": object.storage_class.as_deref().unwrap_or("STANDARD"),
         "timeCreated": "2026-01-02T03:04:05.678Z",
-        "updated": "2026-01-02T03:04:05.678Z",
+        "updated": object.updated.unwrap_or("2026-01-02T03:04:05.678Z"),
         "etag": "CAE=",
     });
     let mut set = |key: &str, member: Option<Value>| {
@@ -349,8 +366,20 @@ fn answered(asked: &Asked, status: u16, value: &Value) -> Answer {
     }
 }
 
+/// The token that was given last. Whoever has it is its owner: no output may show it.
+fn token(state: &State) -> String {
+    format!("CANARY-TOKEN-{}", state.tokens)
+}
+
 /// Does what is asked for.
 pub(super) fn answer(state: &mut State, asked: &Asked) -> Answer {
+    if asked.call == Call::Token {
+        state.tokens += 1;
+        return Answer::json(200, &json!({"access_token": token(state), "expires_in": 3_599, "token_type": "Bearer"}));
+    }
+    if state.wants_token && asked.header("authorization") != Some(&format!("Bearer {}", token(state))) {
+        return Answer::error(401, "Invalid Credentials");
+    }
     match done(state, asked) {
         Ok(answer) if state.is_test_bench => answer.of_the_test_bench(),
         Err(refused) if state.is_test_bench => refused.refused_by_the_test_bench(),
@@ -369,7 +398,7 @@ fn done(state: &mut State, asked: &Asked) -> Result<Answer, Answer> {
         return Err(Answer::error(400, "Bucket is a requester pays bucket but no user project provided."));
     }
     match asked.call {
-        Call::Bucket => bucket(state, asked),
+        Call::Bucket | Call::Token => bucket(state, asked),
         Call::List => list(state, asked),
         Call::Stat => {
             may(state, "storage.objects.get", &asked.name)?;
@@ -400,7 +429,10 @@ fn done(state: &mut State, asked: &Asked) -> Result<Answer, Answer> {
 fn may(state: &State, permission: &str, name: &str) -> Result<(), Answer> {
     match &state.rights {
         Some(rights) if !rights.iter().any(|right| right.permission == permission && name.starts_with(&right.prefix)) => {
-            Err(Answer::error(403, &format!("tester@example.test does not have {permission} access to the Google Cloud Storage object.")))
+            let whole = format!(
+                "tester@example.test does not have {permission} access to the Google Cloud Storage object. Permission '{permission}' denied on resource (or it may not exist)."
+            );
+            Err(Answer::error(403, &whole))
         }
         _ => Ok(()),
     }
@@ -564,6 +596,11 @@ fn describe(object: &mut Object, told: &Value) {
     }
 }
 
+/// The key is asked for in the query.
+fn describe_key(object: &mut Object, asked: &Asked) {
+    object.kms_key = asked.query.get("kmsKeyName").cloned().or(object.kms_key.take());
+}
+
 /// Holds digests that the client gave against the bytes that came.
 fn check_digests(object: &Object, told: &Value) -> Result<(), Answer> {
     let wrong = |what: &str, given: &str, found: &str| {
@@ -648,6 +685,7 @@ fn insert(state: &mut State, asked: &Asked) -> Result<Answer, Answer> {
     let mut object = object_of(vec![media]);
     object.content_type = content_type;
     describe(&mut object, &told);
+    describe_key(&mut object, asked);
     for told in [&told, &sums, &header_digests(asked)] {
         check_digests(&object, told)?;
     }
@@ -666,6 +704,7 @@ fn begin(state: &mut State, asked: &Asked) -> Result<Answer, Answer> {
     may(state, "storage.objects.create", &name)?;
     let mut object = Object { content_type: asked.header("x-upload-content-type").map(str::to_owned), ..Object::default() };
     describe(&mut object, &told);
+    describe_key(&mut object, asked);
     // Long and unguessable in the service; whoever has it may write: no output may show it.
     let id = format!("CANARY-UPLOAD-{}", state.sessions.len() + 1);
     let location =
@@ -747,7 +786,9 @@ fn compose(state: &mut State, asked: &Asked) -> Result<Answer, Answer> {
     let mut object = Object { components: Some(0), ..Object::default() };
     for source in &sources {
         let name = source["name"].as_str().unwrap_or_default();
-        may(state, "storage.objects.get", name)?;
+        if !state.joins_freely {
+            may(state, "storage.objects.get", name)?;
+        }
         let wanted = |value: &Value| value.as_str().and_then(|text| text.parse().ok()).or_else(|| value.as_i64());
         let part = state.buckets.get(&asked.bucket).and_then(|objects| objects.get(name));
         let part = part.filter(|part| wanted(&source["generation"]).is_none_or(|generation| generation == part.generation));
@@ -759,9 +800,7 @@ fn compose(state: &mut State, asked: &Asked) -> Result<Answer, Answer> {
         object.components = object.components.map(|count| count + part.components.unwrap_or(1));
     }
     describe(&mut object, &told["destination"]);
-    if let Some(key) = asked.query.get("kmsKeyName") {
-        object.kms_key = Some(key.clone());
-    }
+    describe_key(&mut object, asked);
     let object = store(state, &asked.bucket, &asked.name, object, asked.conditions())?;
     Ok(answered(asked, 200, &resource(&state.base, &asked.bucket, &asked.name, &object)))
 }
