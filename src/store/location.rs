@@ -101,9 +101,8 @@ impl Stores {
                 Some((Arc::new(DirStore::new(folder)), name))
             }
             Location::Bucket { bucket, name } => {
-                let (folder, base) = name.rsplit_once('/').map_or(("", name.as_str()), |(folder, base)| (folder, base));
-                // A name that begins with a slash lies in a folder without a name.
-                let folder = if name.starts_with('/') && folder.is_empty() { "/" } else { folder };
+                // The folder keeps its last slash: there may be several.
+                let (folder, base) = name.split_at(name.rfind('/').map_or(0, |slash| slash + 1));
                 (!base.is_empty()).then(|| (Arc::new(GcsStore::new(self.cloud.clone(), bucket, folder)) as Arc<dyn Store>, base.to_owned()))
             }
         }

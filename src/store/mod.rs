@@ -225,8 +225,11 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// [`StoreError::Busy`] while another writer is at work under the same name.
     fn create<'a>(&'a self, name: &'a str, making: Making) -> BoxFuture<'a, Result<Box<dyn ObjectWriter>, StoreError>>;
 
-    /// Takes an object away; none there is as good.
-    fn remove<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), StoreError>>;
+    /// Takes away an object as it was listed; none there, or another one by now, is as good.
+    fn remove<'a>(&'a self, object: &'a ObjectInfo) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// A name as messages show it.
+    fn shown(&self, name: &str) -> String;
 
     /// Takes away whatever earlier attempts at `object` have left besides it, now that it stands. What cannot be taken away does no harm.
     fn tidy<'a>(&'a self, _object: &'a ObjectInfo) -> BoxFuture<'a, ()> {

@@ -23,7 +23,7 @@ pub const SIDECAR: &str = "sets/set.zip.sha256";
 const CANARIES: [&str; 3] = ["CANARY", "upload_id", "PRIVATE KEY"];
 
 /// Names the service for whoever has credentials: `STORAGE_EMULATOR_HOST` stands for one that asks for none.
-const ENDPOINT: &str = "KINDPACK_STORAGE_ENDPOINT";
+const ENDPOINT: &str = "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE";
 
 /// A certificate that signs nothing.
 const NOBODY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cloud/nobody.pem");

@@ -105,18 +105,13 @@ struct Page {
 impl GcsStore {
     /// What lies below `folder` of a bucket; the whole bucket where it is empty.
     pub fn new(cloud: Arc<Cloud>, bucket: impl Into<String>, folder: &str) -> Self {
-        let prefix = if folder.is_empty() || folder.ends_with('/') { folder.to_owned() } else { format!("{folder}/") };
-        GcsStore { cloud, bucket: bucket.into(), prefix }
+        let slash = if folder.is_empty() || folder.ends_with('/') { "" } else { "/" };
+        GcsStore { cloud, bucket: bucket.into(), prefix: format!("{folder}{slash}") }
     }
 
     /// The name in the bucket.
     fn full(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
-    }
-
-    /// The name as messages show it.
-    fn shown(&self, name: &str) -> String {
-        format!("gs://{}/{}{name}", self.bucket, self.prefix)
     }
 
     /// The name in the form of the storage crate.
@@ -314,8 +309,12 @@ impl Store for GcsStore {
         })
     }
 
-    fn remove<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(self.delete(name, None))
+    fn remove<'a>(&'a self, object: &'a ObjectInfo) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(self.delete(&object.name, Some(object.version)))
+    }
+
+    fn shown(&self, name: &str) -> String {
+        format!("gs://{}/{}{name}", self.bucket, self.prefix)
     }
 
     fn tidy<'a>(&'a self, object: &'a ObjectInfo) -> BoxFuture<'a, ()> {

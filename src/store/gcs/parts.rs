@@ -233,13 +233,10 @@ impl PartsWriter {
     }
 }
 
-/// Takes objects away. What cannot be taken away does no harm.
+/// Takes objects away. What cannot be taken away does no harm, and after the first of these nothing more is tried: for each the patience is long.
 async fn remove_all(store: &GcsStore, objects: Vec<(String, Option<u64>)>) {
-    stream::iter(objects)
-        .for_each_concurrent(2 * AT_ONCE, |(name, generation)| async move {
-            store.delete(&name, generation).await.ok();
-        })
-        .await;
+    let removals = objects.into_iter().map(|(name, generation)| async move { store.delete(&name, generation).await });
+    stream::iter(removals).buffer_unordered(2 * AT_ONCE).try_for_each(|()| std::future::ready(Ok(()))).await.ok();
 }
 
 /// Takes away what an earlier pack has left of `name`, which stands by now as `whole`, and what others left behind long ago.

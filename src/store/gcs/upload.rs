@@ -13,7 +13,7 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::json;
 
 use super::{Answer, Described, Failed, GcsStore, Patience, Purpose, Resource};
-use crate::store::{About, Making, ObjectWriter, StoreError};
+use crate::store::{About, Making, ObjectWriter, Store as _, StoreError};
 
 /// What is sent in one request of a session: a multiple of the 256 KiB that the service asks for.
 const PIECE_BYTES: usize = 8 << 20;
