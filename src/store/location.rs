@@ -85,6 +85,11 @@ impl Stores {
         Stores { cloud: Arc::new(Cloud::new(options)) }
     }
 
+    /// Waits a moment for what is still to be said to services of work that was given up, such as upload sessions that are of no use any more.
+    pub async fn settle(&self) {
+        self.cloud.settle().await;
+    }
+
     /// What lies below a location.
     pub fn folder(&self, location: &Location) -> Arc<dyn Store> {
         match location {

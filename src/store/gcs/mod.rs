@@ -187,12 +187,12 @@ impl GcsStore {
         let changed = || Failed::Finally(StoreError::Changed { name: shown.clone() });
         let idle = self.cloud.options().idle_time;
         let silent = |_| Failed::passing(format!("nothing within {} s", idle.as_secs_f64()));
+        let session = self.cloud.session().await?;
         let failed = |error: google_cloud_storage::Error| match error.http_status_code() {
             // The generation that was listed is no longer there.
             Some(404 | 412 | 416) => changed(),
-            _ => crate_error(&error, &shown, "storage.objects.get"),
+            _ => crate_error(&session, &error, &shown, "storage.objects.get"),
         };
-        let session = self.cloud.session().await?;
         let generation = i64::try_from(object.version).map_err(|_| changed())?;
         let mut read = session
             .storage

@@ -94,7 +94,7 @@ impl Upload {
         loop {
             match self.step(last, ask).await {
                 Ok(Step::Finished(resource)) => return Ok(Some(*resource)),
-                Ok(Step::Begun) => {}
+                Ok(Step::Begun) => patience.progress(),
                 Ok(Step::Kept(kept)) => {
                     let Some(new) = kept.checked_sub(self.kept).filter(|new| *new <= self.sending.len() as u64) else {
                         return Err(self.lost(format!("{kept} bytes kept where {} were confirmed before", self.kept)));
@@ -385,8 +385,8 @@ impl Drop for Upload {
     fn drop(&mut self) {
         let Some(Address(session)) = self.session.take() else { return };
         let cloud = self.store.cloud.clone();
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move { cloud.call(Method::DELETE, &session, Bytes::new(), |request| request).await.is_ok() });
-        }
+        self.store.cloud.part_with(async move {
+            cloud.call(Method::DELETE, &session, Bytes::new(), |request| request).await.ok();
+        });
     }
 }
