@@ -209,9 +209,14 @@ fn a_session_that_is_lost_is_begun_anew() {
     try_all(&cases, |(number, status)| {
         let shop = shop.another();
         shop.server.plan(Call::Put, *number, Deed::LoseSession(*status));
-        let run = shop.run(&PACK);
+        let run = shop.run(&[&PACK[..], &["--json"]].concat());
         let mut flaws = shop.flaws();
         flaws.extend((run.code != 0).then(|| run.brief()));
+        // What was not confirmed yet is still in memory: then nothing else begins anew.
+        let events = run.events();
+        let told: Vec<_> = events.iter().filter(|event| event["event"] == "again").collect();
+        let is_told = told.iter().all(|event| event.as_object().unwrap().len() == 2 && event["because"].to_string().contains(ARCHIVE));
+        flaws.extend((told.len() != *number || !is_told).then(|| format!("told {told:?}")));
         flaws.extend((shop.server.count(Call::Begin) != 2).then(|| "there is no second session".to_owned()));
         flaws.into_iter().map(|flaw| format!("{status} at piece {number}: {flaw}")).collect()
     });

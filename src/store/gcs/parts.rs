@@ -204,8 +204,24 @@ impl PartsWriter {
         }
     }
 
-    /// Reads what is stored, so that the digest that is published is true of it. Whoever may not read it relies on the CRC-32C.
+    /// Holds what is stored against the digest that is published. Whoever may not read it relies on the CRC-32C.
     async fn read_back(&self, resource: &Resource, expected: Sha256) -> Result<(), StoreError> {
+        let mut found = self.digest_of(resource).await?;
+        if found.is_some_and(|found| found != expected) {
+            // It may be the reading that went wrong.
+            found = self.digest_of(resource).await?;
+        }
+        match found.filter(|found| *found != expected) {
+            None => Ok(()),
+            Some(found) => {
+                self.store.delete(&self.name, resource.generation()).await?;
+                Err(StoreError::WrongDigest { name: self.store.shown(&self.name), expected, found })
+            }
+        }
+    }
+
+    /// SHA-256 of what is stored; none for whoever may not read it.
+    async fn digest_of(&self, resource: &Resource) -> Result<Option<Sha256>, StoreError> {
         let lost = |_: Failed| StoreError::Changed { name: self.store.shown(&self.name) };
         let object: ObjectInfo = self.store.info(resource.clone()).map_err(lost)?;
         let (at_once, step) = READ_BACK;
@@ -219,17 +235,12 @@ impl PartsWriter {
             match reads.try_next().await {
                 Ok(Some(bytes)) => sha256.update(&bytes),
                 Ok(None) => break,
-                Err(StoreError::Denied { .. }) => return Ok(()),
+                Err(StoreError::Denied { .. }) => return Ok(None),
                 Err(error) => return Err(error),
             }
             tokio::task::yield_now().await;
         }
-        let found = Sha256(sha256.finalize().into());
-        if found == expected {
-            return Ok(());
-        }
-        self.store.delete(&self.name, resource.generation()).await?;
-        Err(StoreError::WrongDigest { name: self.store.shown(&self.name), expected, found })
+        Ok(Some(Sha256(sha256.finalize().into())))
     }
 }
 
