@@ -35,7 +35,7 @@ fn python() -> Result<PathBuf, String> {
 fn googles_python_client_finds_what_it_expects() {
     let python = match python() {
         Ok(python) => python,
-        Err(why) => return skip("python", "Google's Python client against the test server", &why),
+        Err(why) => return skip("google-client", "Google's Python client against the test server", &why),
     };
     let server = GcsServer::start(&["shop"]);
     // The client must come over a fault of each sort, as it does with the service.
