@@ -116,7 +116,10 @@ pub async fn extract(
         let (Some(item), Some(name)) = (items.get(piece.entry), names.get(piece.entry)) else { continue };
         let mut writer = match open.take() {
             Some(writer) => writer,
-            None => dest.create(name, Making { overwrite: false, expected_len: item.bytes }).await.map_err(ExtractError::Dest)?,
+            None => dest
+                .create(name, Making { overwrite: false, expected_len: item.bytes, content_encoding: item.content_encoding.clone() })
+                .await
+                .map_err(ExtractError::Dest)?,
         };
         let copy = raw.clone();
         let (hashed, written) = tokio::join!(Workers::aside(move || inspection.hashed(&copy, Content::Opaque)), writer.write(raw));

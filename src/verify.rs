@@ -292,6 +292,10 @@ fn spell<T: std::fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
     if items.is_empty() { "none".to_owned() } else { items.join(", ") }
 }
 
+fn listed(name: String, item: &EntryItem) -> Listed {
+    Listed { name, len: item.bytes, is_encoded: item.content_encoding.is_some() }
+}
+
 /// Proves the set anew, without the manifest's word: finish marks, listed objects, counts, kinds and namespaces of the keys.
 fn judge_set(archive: &ArchiveFile, told: &BTreeMap<String, Told>) -> Vec<String> {
     let mut problems = Vec::new();
@@ -301,8 +305,7 @@ fn judge_set(archive: &ArchiveFile, told: &BTreeMap<String, Told>) -> Vec<String
         problems.push(format!("{SUMS_NAME}: expected a line for each entry, with the manifest's digests, found other lines"));
     }
     let within = |name: &str| name.strip_prefix("exports/").map(str::to_owned);
-    let listing: Vec<Listed> =
-        told.values().filter_map(|told| within(&told.item.name).map(|name| Listed { name, len: told.item.bytes })).collect();
+    let listing: Vec<Listed> = told.values().filter_map(|told| within(&told.item.name).map(|name| listed(name, &told.item))).collect();
     let metadata: BTreeMap<String, Vec<u8>> =
         told.values().filter_map(|told| Some((within(&told.item.name)?, told.bytes.clone()?))).collect();
     if told.len() != archive.manifest().objects().len() + 1 {

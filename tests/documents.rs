@@ -286,9 +286,14 @@ fn every_event_of_every_command_holds_to_its_schema() {
     let names =
         ["chosen", "done", "entity", "extracted", "failed", "kept", "plan", "problem", "set", "step", "step-failed", "step-finished"];
     let expected: BTreeSet<String> = words(&names).into_iter().chain(words(&["step-started", "waiting"])).collect();
-    // The demo alone tells of commands; a test below runs it.
-    let of_schema: BTreeSet<String> =
-        schema_text("events")["oneOf"].as_array().unwrap().iter().map(event_of).filter(|name| name != "command").collect();
+    // The demo alone tells of commands; a test below runs it. Of lost transfers only buckets tell; the tests of Cloud Storage see it.
+    let of_schema: BTreeSet<String> = schema_text("events")["oneOf"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(event_of)
+        .filter(|name| name != "command" && name != "again")
+        .collect();
     assert_eq!(of_schema, expected, "every event of the schema is one that is printed here");
     let (ends, names): (BTreeSet<String>, BTreeSet<String>) = seen.into_iter().partition(|name| name.starts_with("done with"));
     assert_eq!(names, expected);

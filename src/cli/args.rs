@@ -184,7 +184,7 @@ pub struct PackArgs {
     #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = size)]
     pub parts_above: u64,
     /// How long such a part is; four of them are in memory at once
-    #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = size)]
+    #[arg(long, value_name = "SIZE", default_value = "8MiB", value_parser = size)]
     pub part_size: u64,
 }
 

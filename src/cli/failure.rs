@@ -119,12 +119,19 @@ impl Failure {
         Failure::own(what, error.to_string())
     }
 
-    pub fn archive(what: &str, error: &ArchiveError) -> Self {
+    /// What the store of an archive that is read says.
+    pub fn archive_store(what: &str, error: &StoreError) -> Self {
         match error {
-            ArchiveError::Store(error @ StoreError::Changed { .. }) => {
+            StoreError::Changed { .. } => {
                 Failure::new(Code::Refused, what, error.to_string()).hint("somebody replaced the archive meanwhile: try again")
             }
-            ArchiveError::Store(error) => Failure::store(what, error),
+            error => Failure::store(what, error),
+        }
+    }
+
+    pub fn archive(what: &str, error: &ArchiveError) -> Self {
+        match error {
+            ArchiveError::Store(error) => Failure::archive_store(what, error),
             ArchiveError::Worker(error) => Failure::worker(what, error),
             ArchiveError::NoManifest { .. } => Failure::new(Code::Damaged, what, error.to_string())
                 .hint("`kindpack verify --any-zip` checks zips that kindpack did not make"),
@@ -184,7 +191,7 @@ impl Failure {
     pub fn verify(error: &VerifyError) -> Self {
         const WHAT: &str = "cannot verify";
         match error {
-            VerifyError::Store(error) => Failure::store(WHAT, error),
+            VerifyError::Store(error) => Failure::archive_store(WHAT, error),
             VerifyError::ChoosesNothing(_) => Failure::usage(WHAT, error.to_string()).hint("`kindpack list` shows the kinds"),
             VerifyError::Worker(error) => Failure::worker(WHAT, error),
         }

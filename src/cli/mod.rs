@@ -49,6 +49,7 @@ pub fn run() -> ExitCode {
             ended = commands::run(&context, cli.command) => ended,
         }
     });
+    runtime.block_on(context.stores.settle());
     // Work that is still under way writes nothing under a final name; it is not waited for.
     runtime.shutdown_background();
     match ended {

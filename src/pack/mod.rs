@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 pub use gate::{Pairs, Verdict, Wanted};
 
-use crate::archive::{DataError, SealError};
+use crate::archive::{DataError, SealError, check_name};
 use crate::archive_file::{ArchiveFile, digest_of};
 use crate::model::{EntryRole, Manifest, Method, Pair, Selector, Sha256, Timestamp};
 use crate::observe::{Event, Observer};
@@ -212,13 +212,13 @@ pub async fn pack(
         Ok(_) | Err(StoreError::NotFound { .. } | StoreError::Denied { .. }) => None,
         Err(error) => return Err(PackError::Dest(error)),
     };
-    if there.is_some() {
-        match dest.stat(&sidecar).await {
-            Err(StoreError::NotFound { .. }) => {}
-            Ok(_) => return Err(PackError::Taken(name)),
-            Err(error) => return Err(PackError::Dest(error)),
-        }
-    }
+    let stale = match dest.stat(&sidecar).await {
+        Ok(_) if there.is_some() => return Err(PackError::Taken(name)),
+        Ok(stale) => Some(stale),
+        Err(StoreError::NotFound { .. }) => None,
+        Err(StoreError::Denied { .. }) if there.is_none() => None,
+        Err(error) => return Err(PackError::Dest(error)),
+    };
     let bytes: u64 = chosen.exports.iter().flat_map(Export::objects).map(|object| object.len).sum();
     let objects = chosen.exports.iter().map(|export| export.objects().len() as u64).sum();
     if options.dry_run {
@@ -229,13 +229,13 @@ pub async fn pack(
     }
 
     observer.begin("packing", bytes);
-    let making = Making { overwrite: options.overwrite, expected_len: expected_len(bytes, objects) };
-    let job = Job { source, dest: dest.as_ref(), name: &name, chosen: &chosen, options, workers, observer };
+    let making = Making { overwrite: options.overwrite, expected_len: expected_len(bytes, objects), content_encoding: None };
+    let job = Job { source, dest: dest.as_ref(), name: &name, stale, chosen: &chosen, options, workers, observer };
     let mut tries = 1;
     let sealed = loop {
         let sealed = match &there {
             Some(there) => job.find_same(dest, there).await,
-            None => job.make(making).await,
+            None => job.make(making.clone()).await,
         };
         match sealed {
             Err(PackError::Source(error) | PackError::Dest(error)) if tries < TRIES && error.is_of_the_way() => {
@@ -259,6 +259,8 @@ struct Job<'a> {
     source: &'a Arc<dyn Store>,
     dest: &'a dyn Store,
     name: &'a str,
+    /// A sidecar that was there before, of an archive that is not or will not be.
+    stale: Option<ObjectInfo>,
     chosen: &'a Chosen,
     options: &'a Options,
     workers: &'a Workers,
@@ -272,11 +274,9 @@ impl Job<'_> {
         let mut sealing = Sealing::new(self.source.clone(), writer, self.options.method, self.options.level, self.workers.clone());
         let (manifest, place) = seal_set(&mut sealing, self.chosen, self.observer).await?;
         let (writer, sha256, bytes) = sealing.finish().await?;
-        // Between the two acts there must never be a sidecar that lies, not even one of an archive that was taken away. Whoever may only
-        // create could not have left one that may be replaced.
-        match self.dest.remove(&sidecar_of(self.name)).await {
-            Err(StoreError::Denied { .. }) if !self.options.overwrite => {}
-            removed => removed.map_err(PackError::Dest)?,
+        // Between the two acts there must never be a sidecar that lies. One that another pack has made meanwhile is true, and stays.
+        if let Some(stale) = &self.stale {
+            self.dest.remove(stale).await.map_err(PackError::Dest)?;
         }
         writer.publish(about(&manifest, sha256, place)).await.map_err(|error| match error {
             StoreError::Exists { .. } => PackError::Taken(self.name.to_owned()),
@@ -431,8 +431,13 @@ async fn choose(
 
 /// Reads the metadata of a listing and groups it into exports.
 async fn discover(source: &Arc<dyn Store>, objects: &BTreeMap<String, ObjectInfo>) -> Result<Discovery, PackError> {
-    let listing: Vec<Listed> = objects.values().map(|object| Listed { name: object.name.clone(), len: object.len }).collect();
+    let listed = |object: &ObjectInfo| Listed { name: object.name.clone(), len: object.len, is_encoded: object.content_encoding.is_some() };
+    let listing: Vec<Listed> = objects.values().map(listed).collect();
     let wanted: Vec<ObjectInfo> = set::metadata_objects(&listing).filter_map(|listed| objects.get(&listed.name)).cloned().collect();
+    // Not every service can read what it lists under an odd name; that no zip can carry it is known before.
+    for metadata in &wanted {
+        check_name(&format!("exports/{}", metadata.name)).map_err(SealError::from)?;
+    }
     let metadata: BTreeMap<String, Vec<u8>> = stream::read_all(source, wanted).await.map_err(PackError::reading)?;
     Ok(set::discover(&listing, &metadata))
 }

@@ -80,11 +80,11 @@ impl Source {
     }
 
     /// Holds what was read against the store's own checksum.
-    fn check_crc32c(&self, inspected: &Inspected) -> Result<(), PackError> {
+    fn check_crc32c(&self, inspected: &Inspected, store: &dyn Store) -> Result<(), PackError> {
         let SourceBytes::Object(object) = &self.bytes else { return Ok(()) };
         let found = inspected.crc32c.0;
         match object.crc32c.filter(|expected| *expected != found) {
-            Some(expected) => Err(PackError::Source(StoreError::Corrupt { name: object.name.clone(), expected, found })),
+            Some(expected) => Err(PackError::Source(StoreError::Corrupt { name: store.shown(&object.name), expected, found })),
             None => Ok(()),
         }
     }
@@ -283,7 +283,7 @@ impl Sealing {
             if job.last
                 && let Some(looked) = self.end_pass(source, job.pass, &mut entry).await?
             {
-                source.check_crc32c(&looked.inspected)?;
+                source.check_crc32c(&looked.inspected, self.store.as_ref())?;
                 all.push(looked);
                 entry = Entry::default();
             }

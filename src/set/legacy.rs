@@ -173,7 +173,7 @@ fn locate(view: &mut View<'_>, mark: &str, handle: Option<&str>, file: &str) -> 
         }
         end = shorter;
     }
-    let free = ends.iter().map(|end| below(around, end)).find(|name| view.lens.contains_key(name.as_str()) && !view.is_claimed(name));
+    let free = ends.iter().map(|end| below(around, end)).find(|name| view.objects.contains_key(name.as_str()) && !view.is_claimed(name));
     let found = free.or_else(|| ends.first().map(|end| below(around, end))).and_then(|name| view.claim(&name));
     found.ok_or_else(|| {
         Fault::incomplete(

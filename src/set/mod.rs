@@ -22,8 +22,10 @@ pub const POSSIBLE: &str = "a namespace of up to 100 of A-Z a-z 0-9 . _ -";
 pub struct Listed {
     /// Name with `/` between its segments.
     pub name: String,
-    /// Length in bytes.
+    /// Length in bytes, as it is stored.
     pub len: u64,
+    /// Whether it is stored otherwise than it was written, such as gzip-encoded: then its length says nothing.
+    pub is_encoded: bool,
 }
 
 /// Whether a thing is not there (yet), or there and wrong.
@@ -217,7 +219,7 @@ pub fn metadata_objects(listing: &[Listed]) -> impl Iterator<Item = &Listed> {
 /// `metadata` holds the bytes of the [`metadata_objects`] by name.
 pub fn discover(listing: &[Listed], metadata: &BTreeMap<String, Vec<u8>>) -> Discovery {
     let mut view =
-        View { lens: listing.iter().map(|object| (object.name.as_str(), object.len)).collect(), metadata, claimed: BTreeSet::new() };
+        View { objects: listing.iter().map(|object| (object.name.as_str(), object)).collect(), metadata, claimed: BTreeSet::new() };
     let mut exports = managed::discover(&mut view);
     exports.extend(legacy::discover(&mut view));
     exports.extend(managed::unfinished(&mut view, &mut |folder| Export::new(folder, ExportFormat::ManagedExport)));
@@ -225,13 +227,13 @@ pub fn discover(listing: &[Listed], metadata: &BTreeMap<String, Vec<u8>>) -> Dis
         export.groups.sort_by(|a, b| (&a.namespace, &a.kind).cmp(&(&b.namespace, &b.kind)));
     }
     exports.sort_by(|a, b| a.order().cmp(&b.order()));
-    let foreign = view.lens.keys().filter(|name| !view.claimed.contains(*name)).map(|name| (*name).to_owned()).collect();
+    let foreign = view.objects.keys().filter(|name| !view.claimed.contains(*name)).map(|name| (*name).to_owned()).collect();
     Discovery { exports, foreign }
 }
 
 /// The listing while it is being divided: what each object weighs, and which ones some export has claimed.
 struct View<'a> {
-    lens: BTreeMap<&'a str, u64>,
+    objects: BTreeMap<&'a str, &'a Listed>,
     metadata: &'a BTreeMap<String, Vec<u8>>,
     claimed: BTreeSet<&'a str>,
 }
@@ -239,9 +241,9 @@ struct View<'a> {
 impl<'a> View<'a> {
     /// Claims an object for an export; `None` where it is not in the listing.
     fn claim(&mut self, name: &str) -> Option<Listed> {
-        let (name, len) = self.lens.get_key_value(name)?;
+        let (name, listed) = self.objects.get_key_value(name)?;
         self.claimed.insert(name);
-        Some(Listed { name: (*name).to_owned(), len: *len })
+        Some((*listed).clone())
     }
 
     /// Whether an export has the object already.
@@ -255,14 +257,14 @@ impl<'a> View<'a> {
             Fault::damaged(
                 name,
                 format!("metadata of at most {METADATA_MAX_BYTES} bytes"),
-                format!("{} bytes", self.lens.get(name).copied().unwrap_or_default()),
+                format!("{} bytes", self.objects.get(name).map_or(0, |listed| listed.len)),
             )
         })
     }
 
     /// Names that no export has claimed yet and that `wanted` accepts.
     fn unclaimed(&self, wanted: impl Fn(&str) -> bool) -> Vec<&'a str> {
-        self.lens.keys().copied().filter(|name| !self.claimed.contains(name) && wanted(name)).collect()
+        self.objects.keys().copied().filter(|name| !self.claimed.contains(name) && wanted(name)).collect()
     }
 }
 

@@ -21,7 +21,8 @@ fn fixture(folder: &str) -> Objects {
 }
 
 fn look(objects: &Objects) -> Discovery {
-    let listing: Vec<Listed> = objects.iter().map(|(name, bytes)| Listed { name: name.clone(), len: bytes.len() as u64 }).collect();
+    let listing: Vec<Listed> =
+        objects.iter().map(|(name, bytes)| Listed { name: name.clone(), len: bytes.len() as u64, is_encoded: false }).collect();
     let metadata = metadata_objects(&listing).map(|object| (object.name.clone(), objects[&object.name].clone())).collect();
     discover(&listing, &metadata)
 }
@@ -192,7 +193,11 @@ fn metadata_past_the_limit_is_refused_unread() {
     let mark = "a/x/x.overall_export_metadata";
     let listing: Vec<Listed> = objects
         .iter()
-        .map(|(name, bytes)| Listed { name: name.clone(), len: if name == mark { METADATA_MAX_BYTES + 1 } else { bytes.len() as u64 } })
+        .map(|(name, bytes)| Listed {
+            name: name.clone(),
+            len: if name == mark { METADATA_MAX_BYTES + 1 } else { bytes.len() as u64 },
+            is_encoded: false,
+        })
         .collect();
     assert!(metadata_objects(&listing).all(|object| object.name != mark));
     objects.remove(mark);

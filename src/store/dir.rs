@@ -136,12 +136,21 @@ impl Store for DirStore {
         })
     }
 
-    fn remove<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
-        let path = self.path(name);
-        blocking(move || match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(&path, "cannot remove it")(error)),
-            _ => Ok(()),
+    fn remove<'a>(&'a self, object: &'a ObjectInfo) -> BoxFuture<'a, Result<(), StoreError>> {
+        let (path, version_then) = (self.path(&object.name), object.version);
+        blocking(move || {
+            if fs::metadata(&path).is_ok_and(|meta| version(&meta) != version_then) {
+                return Ok(());
+            }
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(&path, "cannot remove it")(error)),
+                _ => Ok(()),
+            }
         })
+    }
+
+    fn shown(&self, name: &str) -> String {
+        self.path(name).display().to_string()
     }
 }
 

@@ -85,6 +85,11 @@ impl Stores {
         Stores { cloud: Arc::new(Cloud::new(options)) }
     }
 
+    /// Waits a moment for what is still to be said to services of work that was given up, such as upload sessions that are of no use any more.
+    pub async fn settle(&self) {
+        self.cloud.settle().await;
+    }
+
     /// What lies below a location.
     pub fn folder(&self, location: &Location) -> Arc<dyn Store> {
         match location {
@@ -101,9 +106,8 @@ impl Stores {
                 Some((Arc::new(DirStore::new(folder)), name))
             }
             Location::Bucket { bucket, name } => {
-                let (folder, base) = name.rsplit_once('/').map_or(("", name.as_str()), |(folder, base)| (folder, base));
-                // A name that begins with a slash lies in a folder without a name.
-                let folder = if name.starts_with('/') && folder.is_empty() { "/" } else { folder };
+                // The folder keeps its last slash: there may be several.
+                let (folder, base) = name.split_at(name.rfind('/').map_or(0, |slash| slash + 1));
                 (!base.is_empty()).then(|| (Arc::new(GcsStore::new(self.cloud.clone(), bucket, folder)) as Arc<dyn Store>, base.to_owned()))
             }
         }

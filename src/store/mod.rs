@@ -36,12 +36,14 @@ pub struct ObjectInfo {
 }
 
 /// How an object is to be made.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Making {
     /// Whether an object of that name is replaced.
     pub overwrite: bool,
     /// How long it may become, in bytes, as far as that is known; shapes how it is sent, not what.
     pub expected_len: u64,
+    /// How its bytes are encoded, for stores that keep such; see [`ObjectInfo::content_encoding`].
+    pub content_encoding: Option<String>,
 }
 
 /// What is known of an object when it is whole.
@@ -223,8 +225,11 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// [`StoreError::Busy`] while another writer is at work under the same name.
     fn create<'a>(&'a self, name: &'a str, making: Making) -> BoxFuture<'a, Result<Box<dyn ObjectWriter>, StoreError>>;
 
-    /// Takes an object away; none there is as good.
-    fn remove<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), StoreError>>;
+    /// Takes away an object as it was listed; none there, or another one by now, is as good.
+    fn remove<'a>(&'a self, object: &'a ObjectInfo) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// A name as messages show it.
+    fn shown(&self, name: &str) -> String;
 
     /// Takes away whatever earlier attempts at `object` have left besides it, now that it stands. What cannot be taken away does no harm.
     fn tidy<'a>(&'a self, _object: &'a ObjectInfo) -> BoxFuture<'a, ()> {
@@ -262,7 +267,7 @@ pub async fn read_whole(store: &dyn Store, object: &ObjectInfo) -> Result<Bytes,
 /// # Errors
 /// As [`Store::create`] and [`ObjectWriter::publish`].
 pub async fn write_whole(store: &dyn Store, name: &str, bytes: Bytes, overwrite: bool) -> Result<(), StoreError> {
-    let making = Making { overwrite, expected_len: bytes.len() as u64 };
+    let making = Making { overwrite, expected_len: bytes.len() as u64, content_encoding: None };
     let mut writer = store.create(name, making).await?;
     writer.write(bytes).await?;
     writer.publish(About::default()).await

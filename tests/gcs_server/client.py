@@ -4,6 +4,7 @@ import base64
 import hashlib
 
 import google_crc32c
+import requests
 from google.api_core import exceptions
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
@@ -100,4 +101,83 @@ big.delete(if_generation_match=big.generation)
 assert bucket.get_blob("big") is None
 raises(exceptions.NotFound, lambda: big.delete())
 raises(exceptions.NotFound, lambda: list(client.list_blobs("no-such-bucket")))
+# Calls by hand, where the client hides what the service says. Errors are told in JSON, those of reads in plain words.
+http = requests.Session()
+base = client._connection.API_BASE_URL
+uploads = f"{base}/upload/storage/v1/b/shop/o"
+objects = f"{base}/storage/v1/b/shop/o"
+
+
+def told(answer, status, reason):
+    assert answer.status_code == status, (answer.status_code, answer.text)
+    error = answer.json()["error"]
+    assert (error["code"], error["errors"][0]["reason"]) == (status, reason), error
+    assert error["message"] == error["errors"][0]["message"] != "", error
+
+
+def spelled(body):
+    return base64.b64encode(google_crc32c.Checksum(body).digest()).decode()
+
+
+def session(name):
+    begun = http.post(uploads, params={"uploadType": "resumable", "name": name, "ifGenerationMatch": 0}, json={})
+    assert begun.status_code == 200
+    return begun.headers["location"]
+
+
+quarter = 256 * 1024
+body = data[: quarter + 10]
+# The last piece may say what the whole must be.
+address = session("hashed")
+answer = http.put(address, data=body[:quarter], headers={"content-range": f"bytes 0-{quarter - 1}/*"})
+assert (answer.status_code, answer.headers["range"]) == (308, f"bytes=0-{quarter - 1}")
+last = {"content-range": f"bytes {quarter}-{len(body) - 1}/{len(body)}"}
+told(http.put(address, data=body[quarter:], headers={**last, "x-goog-hash": f"crc32c={spelled(b'other')}"}), 400, "invalid")
+assert bucket.get_blob("hashed") is None
+assert http.put(address, headers={"content-range": "bytes */*"}).status_code == 404, "a session that was refused is over"
+address = session("hashed")
+answer = http.put(address, data=body, headers={"content-range": f"bytes 0-{len(body) - 1}/{len(body)}", "x-goog-hash": f"crc32c={spelled(body)}"})
+assert (answer.status_code, answer.json()["crc32c"]) == (200, spelled(body))
+assert http.put(address, headers={"content-range": "bytes */*"}).json()["generation"] == answer.json()["generation"]
+
+# Nothing kept, a piece that is no multiple, the end told afterwards, a session that is given up.
+address = session("asked")
+answer = http.put(address, headers={"content-range": "bytes */*"})
+assert (answer.status_code, answer.headers.get("range")) == (308, None)
+answer = http.put(address, data=body, headers={"content-range": f"bytes 0-{len(body) - 1}/*"})
+assert (answer.status_code, answer.headers["range"]) == (308, f"bytes=0-{quarter - 1}")
+answer = http.put(address, headers={"content-range": f"bytes */{quarter}"})
+assert (answer.status_code, answer.json()["size"]) == (200, str(quarter))
+address = session("given-up")
+assert http.delete(address).status_code == 499
+assert http.put(address, headers={"content-range": "bytes */*"}).status_code == 404
+
+# The name is taken between the begin of a session and its end.
+address = session("taken")
+bucket.blob("taken").upload_from_string(b"first")
+told(http.put(address, data=b"second", headers={"content-range": "bytes 0-5/6"}), 412, "conditionNotMet")
+assert bucket.blob("taken").download_as_bytes() == b"first"
+
+
+def single(name, parts):
+    lines = "".join(f"--x\r\n{head}\r\n{content}\r\n" for head, content in parts) + "--x--"
+    params = {"uploadType": "multipart", "name": name}
+    return http.post(uploads, params=params, data=lines, headers={"content-type": "multipart/related; boundary=x"})
+
+
+json_part, text_part = "content-type: application/json\r\n", "content-type: text/plain\r\n"
+told(single("wrong", [(json_part, f'{{"crc32c": "{spelled(b"other")}"}}'), (text_part, "words")]), 400, "invalid")
+told(single("wrong", [(json_part, "{}"), ("", "words")]), 400, "invalid")
+told(single("wrong", [(json_part, "{}")]), 400, "invalid")
+trailing = [(json_part, "{}"), (text_part, "words"), (json_part, f'{{"crc32c": "{spelled(b"other")}"}}')]
+told(single("wrong", trailing), 400, "invalid")
+assert bucket.get_blob("wrong") is None
+assert single("right", [(json_part, f'{{"crc32c": "{spelled(b"words")}"}}'), (text_part, "words")]).json()["contentType"] == "text/plain"
+
+told(http.get(f"{objects}/absent"), 404, "notFound")
+told(http.delete(f"{objects}/right", params={"ifGenerationMatch": 1}), 412, "conditionNotMet")
+told(http.get(f"{base}/storage/v1/b/no-such-bucket/o"), 404, "notFound")
+absent = http.get(f"{objects}/absent", params={"alt": "media"})
+assert (absent.status_code, absent.text) == (404, "No such object: shop/absent")
+
 print("all as expected")

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -47,8 +47,49 @@ fn cut() -> io::Error {
     io::Error::other("cut by plan")
 }
 
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// A request that is being served, until this is dropped: at its answer, or when its client goes away.
+struct Active {
+    state: Arc<Mutex<State>>,
+    held: bool,
+}
+
+impl Active {
+    fn new(state: Arc<Mutex<State>>) -> Self {
+        lock(&state).active += 1;
+        Active { state, held: false }
+    }
+
+    async fn wait(&mut self) {
+        self.held = true;
+        lock(&self.state).held += 1;
+        while !lock(&self.state).released {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// Never ends by itself: it is dropped with the connection.
+    async fn hold(&mut self) -> Result<Response<Body>, io::Error> {
+        self.held = true;
+        lock(&self.state).held += 1;
+        std::future::pending().await
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        let mut state = lock(&self.state);
+        state.active -= 1;
+        state.held -= usize::from(self.held);
+    }
+}
+
 async fn answer(request: Request<Incoming>, state: Arc<Mutex<State>>) -> Result<Response<Body>, io::Error> {
-    let lock = || state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut active = Active::new(state.clone());
+    let lock = || lock(&state);
     let (head, mut body) = request.into_parts();
     let mut asked = Asked::new(&head);
     let (index, deed) = {
@@ -104,8 +145,8 @@ async fn answer(request: Request<Incoming>, state: Arc<Mutex<State>>) -> Result<
             tokio::time::sleep(time).await;
             return Err(cut());
         }
-        Some(Deed::Status(status)) => Answer::error(status, "planned"),
-        Some(Deed::RetryAfter(status, seconds)) => Answer::error(status, "planned").header("retry-after", seconds),
+        Some(Deed::Status(status)) => Answer::trouble(status),
+        Some(Deed::RetryAfter(status, seconds)) => Answer::trouble(status).header("retry-after", seconds),
         Some(Deed::KeepPart(len)) => {
             if matches!(asked.call, Call::Put) {
                 asked.keep_only(len);
@@ -121,7 +162,12 @@ async fn answer(request: Request<Incoming>, state: Arc<Mutex<State>>) -> Result<
             asked.keep_only(len);
             api::answer(&mut lock(), &asked)
         }
-        Some(Deed::CorruptByte(at)) => {
+        Some(Deed::CorruptByte(_) | Deed::CorruptEnd(_)) => {
+            let at = match deed {
+                Some(Deed::CorruptByte(at)) => at,
+                Some(Deed::CorruptEnd(before)) => (asked.body.len() as u64).saturating_sub(before),
+                _ => 0,
+            };
             let uploads = matches!(asked.call, Call::Put | Call::Insert);
             if uploads {
                 asked.body = corrupt(&[asked.body.clone()], at).concat().into();
@@ -131,6 +177,27 @@ async fn answer(request: Request<Incoming>, state: Arc<Mutex<State>>) -> Result<
                 answer.body = corrupt(&answer.body, at);
             }
             answer
+        }
+        Some(Deed::LoseSession(status)) => {
+            asked.lose_session(&mut lock());
+            Answer::error(status, "planned")
+        }
+        Some(Deed::Replace) => {
+            asked.replace(&mut lock());
+            api::answer(&mut lock(), &asked)
+        }
+        Some(Deed::Vanish) => {
+            asked.vanish(&mut lock());
+            api::answer(&mut lock(), &asked)
+        }
+        Some(Deed::Wait) => {
+            active.wait().await;
+            api::answer(&mut lock(), &asked)
+        }
+        Some(Deed::HoldBefore) => return active.hold().await,
+        Some(Deed::HoldAfter) => {
+            api::answer(&mut lock(), &asked);
+            return active.hold().await;
         }
         Some(Deed::BreakDownload(_) | Deed::StallDownload(..) | Deed::CutBefore) | None => api::answer(&mut lock(), &asked),
     };

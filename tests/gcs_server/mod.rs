@@ -22,6 +22,8 @@ const PAGE: usize = 3;
 /// What a request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Call {
+    /// A token for whoever has credentials.
+    Token,
     /// Anything about a bucket itself.
     Bucket,
     /// A page of a listing.
@@ -73,9 +75,26 @@ pub enum Deed {
     StallDownload(u64, Duration),
     /// That byte of what is sent, or of what was uploaded, is another one.
     CorruptByte(u64),
+    /// As `CorruptByte`, counted from the end: what is uploaded stands near the end of its request.
+    CorruptEnd(u64),
     /// Of a piece only that many bytes are kept, and the answer says so.
     AnswerLess(u64),
+    /// The session is no longer known; this status is answered.
+    LoseSession(u16),
+    /// Somebody else puts another object under that name before the call is done.
+    Replace,
+    /// The object is gone before the call is done.
+    Vanish,
+    /// The call waits for [`GcsServer::release`]; then it is done as if nothing had been.
+    Wait,
+    /// Nothing is done and nothing is answered, until the client goes away.
+    HoldBefore,
+    /// Everything is done and nothing is answered, until the client goes away.
+    HoldAfter,
 }
+
+/// What [`Deed::Replace`] puts there.
+pub const REPLACED: &[u8] = b"of another one";
 
 /// A planned fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,6 +145,8 @@ pub struct Object {
     pub storage_class: Option<String>,
     pub kms_key: Option<String>,
     pub metadata: BTreeMap<String, String>,
+    /// When it was written, where that is to be another time than the server's one.
+    pub updated: Option<&'static str>,
 }
 
 impl Object {
@@ -167,6 +188,8 @@ struct Session {
     bucket: String,
     name: String,
     object: Object,
+    /// Digests that were told at the begin.
+    told: serde_json::Value,
     conditions: api::Conditions,
     kept: u64,
     finished: Option<Object>,
@@ -184,7 +207,18 @@ struct State {
     seen: Vec<Seen>,
     /// Everything, where there is no list.
     rights: Option<Vec<Right>>,
+    /// Whether every request needs the token that was given last.
+    wants_token: bool,
+    tokens: usize,
+    /// Whether joining needs no right on what is joined.
+    joins_freely: bool,
+    /// Requests that are being served.
+    active: usize,
+    /// Requests that wait: for their client to go away, or to be released.
+    held: usize,
+    released: bool,
     requester_pays: bool,
+    is_test_bench: bool,
     base: String,
 }
 
@@ -240,6 +274,18 @@ impl GcsServer {
     /// Changes an object's metadata behind everybody's back.
     pub fn alter(&self, bucket: &str, name: &str, change: impl FnOnce(&mut Object)) {
         change(self.state().buckets.get_mut(bucket).unwrap().get_mut(name).unwrap());
+    }
+
+    /// Another server with the same objects in this bucket; it has others of its own.
+    pub fn with_bucket_of(&self, bucket: &str, others: &[&str]) -> Self {
+        let server = GcsServer::start(others);
+        {
+            let (from, mut to) = (self.state(), server.state());
+            to.next_generation = from.next_generation;
+            to.page = from.page;
+            to.buckets.insert(bucket.to_owned(), from.buckets[bucket].clone());
+        }
+        server
     }
 
     /// Puts every file below a folder there, under `prefix`.
@@ -315,6 +361,36 @@ impl GcsServer {
     /// From now on only this is allowed.
     pub fn allow_only(&self, rights: Vec<Right>) {
         self.state().rights = Some(rights);
+    }
+
+    /// From now on it answers as Google's own test bench does, where that differs from the service: whoever checks a client there must find it good.
+    pub fn be_the_test_bench(&self) {
+        self.state().is_test_bench = true;
+    }
+
+    /// From now on nobody is served without a token.
+    pub fn wants_token(&self) {
+        self.state().wants_token = true;
+    }
+
+    /// From now on objects are joined by whoever may create the result.
+    pub fn joins_freely(&self) {
+        self.state().joins_freely = true;
+    }
+
+    /// Whether a request waits.
+    pub fn is_holding(&self) -> bool {
+        self.state().held > 0
+    }
+
+    /// Lets go what waits for it.
+    pub fn release(&self) {
+        self.state().released = true;
+    }
+
+    /// Whether no request is being served.
+    pub fn is_idle(&self) -> bool {
+        self.state().active == 0
     }
 
     /// From now on a request must say who pays.

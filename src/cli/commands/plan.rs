@@ -100,7 +100,7 @@ pub async fn reference(what: &str, archive: &Arc<ArchiveFile>) -> Result<Archive
     let container = archive.container();
     let (store, object) = (container.store(), container.object());
     if !store.is_remote() {
-        let sha256 = digest_of(store.as_ref(), object).await.map_err(|error| Failure::store(what, &error))?;
+        let sha256 = digest_of(store.as_ref(), object).await.map_err(|error| Failure::archive_store(what, &error))?;
         return Ok(ArchiveRef { location: absolute(container.title().as_ref()).display().to_string(), sha256 });
     }
     let told = object.attributes.get(SHA256_ATTRIBUTE).and_then(|digest| digest.parse().ok());
@@ -108,7 +108,7 @@ pub async fn reference(what: &str, archive: &Arc<ArchiveFile>) -> Result<Archive
         Some(sha256) => sha256,
         None => match sidecar(store.as_ref(), object).await {
             Some(sha256) => sha256,
-            None => digest_of(store.as_ref(), object).await.map_err(|error| Failure::store(what, &error))?,
+            None => digest_of(store.as_ref(), object).await.map_err(|error| Failure::archive_store(what, &error))?,
         },
     };
     Ok(ArchiveRef { location: container.title().to_owned(), sha256 })

@@ -4,7 +4,8 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::sync::Arc;
+use std::future::Future;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -18,6 +19,8 @@ use google_cloud_storage::read_resume_policy::NeverResume;
 use reqwest::{Client, Method, RequestBuilder, Response};
 use serde::Deserialize;
 use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::patience::Failed;
 use super::pulse::{Pulse, Steps};
@@ -31,6 +34,9 @@ const ENDPOINT: &str = "https://storage.googleapis.com";
 
 /// No answer with words in it is longer: a page of a listing is the longest.
 const ANSWER_MAX_BYTES: usize = 64 << 20;
+
+/// How long a process that ends waits for what it has to say to the service.
+const PARTING_TIME: Duration = Duration::from_secs(3);
 
 /// Longer words of the service are cut.
 const WORDS_MAX_CHARS: usize = 300;
@@ -65,7 +71,7 @@ impl Default for CloudOptions {
             storage_class: None,
             kms_key: None,
             parts_above_bytes: 256 << 20,
-            part_bytes: 16 << 20,
+            part_bytes: 8 << 20,
             keep_parts: false,
         }
     }
@@ -77,13 +83,16 @@ pub struct Cloud {
     anonymous: bool,
     options: CloudOptions,
     session: Mutex<Option<Arc<Session>>>,
+    /// What is still to be said to the service of work that was given up.
+    partings: std::sync::Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// Credentials and what uses them; replaced as a whole when a token is not accepted.
 pub(super) struct Session {
+    made: Instant,
     http: Client,
     credentials: Credentials,
-    /// For reads and small writes.
+    /// For reads.
     pub(super) storage: Storage,
 }
 
@@ -108,8 +117,9 @@ pub(super) struct Resource {
 }
 
 impl Resource {
+    /// What is zero may be left out, as everywhere in the JSON of protocol buffers: Google's own test bench does so.
     pub(super) fn len(&self) -> Option<u64> {
-        self.size.parse().ok()
+        if self.size.is_empty() { Some(0) } else { self.size.parse().ok() }
     }
 
     pub(super) fn generation(&self) -> Option<u64> {
@@ -126,6 +136,8 @@ impl Resource {
 /// A status and the whole body of an answer.
 #[derive(Debug)]
 pub(super) struct Answer {
+    /// When the session that it was asked in was made.
+    session: Instant,
     pub(super) status: u16,
     pub(super) headers: http::HeaderMap,
     pub(super) body: Bytes,
@@ -148,19 +160,19 @@ impl Answer {
 
     /// What an answer that is no success amounts to, for a call that needs `permission` on `name`.
     pub(super) fn failed(&self, name: &str, permission: &'static str) -> Failed {
-        failed(self.status, &self.headers, &self.body, name, permission)
+        failed(self.session, self.status, &self.headers, &self.body, name, permission)
     }
 }
 
 /// What a status amounts to.
-fn failed(status: u16, headers: &http::HeaderMap, body: &[u8], name: &str, permission: &'static str) -> Failed {
+fn failed(session: Instant, status: u16, headers: &http::HeaderMap, body: &[u8], name: &str, permission: &'static str) -> Failed {
     let words = words(body);
     let found = format!("HTTP {status} {words}").trim_end().to_owned();
     match status {
-        401 => Failed::Unauthorized,
+        401 => Failed::Unauthorized { session },
         400 | 403 if words.contains("requester pays") => Failed::Finally(StoreError::NoPayer { name: name.to_owned() }),
         403 => Failed::Finally(StoreError::Denied { name: name.to_owned(), permission, found }),
-        404 if words.to_lowercase().contains("bucket") && words.contains("does not exist") && !words.contains("object") => {
+        404 if words.to_lowercase().contains("bucket") && words.contains("does not exist") && !words.starts_with("No such object") => {
             let bucket = name.strip_prefix("gs://").and_then(|rest| rest.split('/').next()).unwrap_or(name);
             Failed::Finally(StoreError::NoBucket { bucket: format!("gs://{bucket}") })
         }
@@ -232,7 +244,7 @@ impl Cloud {
         let endpoint = emulator.or_else(private).unwrap_or_else(|| ENDPOINT.to_owned());
         // Google's own tools write the path of the JSON API behind it.
         let endpoint = endpoint.trim_end_matches('/').trim_end_matches("/storage/v1").to_owned();
-        Cloud { endpoint, anonymous, options, session: Mutex::default() }
+        Cloud { endpoint, anonymous, options, session: Mutex::default(), partings: std::sync::Mutex::default() }
     }
 
     pub(super) fn options(&self) -> &CloudOptions {
@@ -250,9 +262,23 @@ impl Cloud {
         Ok(made)
     }
 
-    /// Forgets the session: the next call gets a new token.
-    pub(super) async fn renew(&self) {
-        *self.session.lock().await = None;
+    /// Forgets the session that was made at `made`: the next call gets a new token. Another one, made since, may be good.
+    pub(super) async fn renew(&self, made: Instant) {
+        self.session.lock().await.take_if(|session| session.made == made);
+    }
+
+    /// Does what is to be done about work that was given up, beside everything else; see [`Cloud::settle`].
+    pub(super) fn part_with(&self, parting: impl Future<Output = ()> + Send + 'static) {
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            self.partings.lock().unwrap_or_else(PoisonError::into_inner).push(runtime.spawn(parting));
+        }
+    }
+
+    /// Waits a moment for what is still to be said of work that was given up. Whatever is not said then, the service forgets by itself.
+    pub(crate) async fn settle(&self) {
+        let partings = std::mem::take(&mut *self.partings.lock().unwrap_or_else(PoisonError::into_inner));
+        let all = futures_util::future::join_all(partings);
+        tokio::time::timeout(PARTING_TIME, all).await.ok();
     }
 
     async fn connect(&self) -> Result<Session, Failed> {
@@ -285,7 +311,7 @@ impl Cloud {
             .redirect(reqwest::redirect::Policy::none());
         let http = if self.anonymous { http.no_proxy() } else { http };
         let http = http.build().map_err(|_| unauthorized("a machine without usable root certificates"))?;
-        Ok(Session { http, credentials, storage })
+        Ok(Session { made: Instant::now(), http, credentials, storage })
     }
 
     /// The address of a call on a bucket: `…/storage/v1/b/BUCKET` and what follows.
@@ -313,6 +339,17 @@ impl Cloud {
         body: Bytes,
         shape: impl FnOnce(RequestBuilder) -> RequestBuilder + Send,
     ) -> Result<Answer, Failed> {
+        self.call_in_pieces(method, address, vec![body], shape).await
+    }
+
+    /// As `call`, with a body of several pieces that follow each other.
+    pub(super) async fn call_in_pieces(
+        &self,
+        method: Method,
+        address: &str,
+        body: Vec<Bytes>,
+        shape: impl FnOnce(RequestBuilder) -> RequestBuilder + Send,
+    ) -> Result<Answer, Failed> {
         let session = self.session().await?;
         let idle = self.options.idle_time;
         let headers = tokio::time::timeout(idle, session.credentials.headers(http::Extensions::new())).await;
@@ -329,8 +366,9 @@ impl Cloud {
             Ok(Ok(CacheableResource::NotModified)) => http::HeaderMap::new(),
         };
         let pulse = Pulse::new();
-        let request = shape(session.http.request(method, address).headers(headers)).header(http::header::CONTENT_LENGTH, body.len());
-        let request = if body.is_empty() {
+        let len: usize = body.iter().map(Bytes::len).sum();
+        let request = shape(session.http.request(method, address).headers(headers)).header(http::header::CONTENT_LENGTH, len);
+        let request = if len == 0 {
             request
         } else {
             let steps = stream::iter(Steps::new(body, pulse.clone())).map(Ok::<_, Infallible>);
@@ -348,7 +386,7 @@ impl Cloud {
                 }
                 body.extend_from_slice(&bytes);
             }
-            Ok(Answer { status, headers, body: body.into() })
+            Ok(Answer { session: session.made, status, headers, body: body.into() })
         };
         let answered = pulse.watch(idle, answered).await;
         answered.unwrap_or_else(|| Err(Failed::passing(format!("nothing within {} s", idle.as_secs_f64()))))
@@ -356,10 +394,10 @@ impl Cloud {
 }
 
 /// What an error of the storage crate amounts to.
-pub(super) fn crate_error(error: &google_cloud_storage::Error, name: &str, permission: &'static str) -> Failed {
+pub(super) fn crate_error(session: &Session, error: &google_cloud_storage::Error, name: &str, permission: &'static str) -> Failed {
     if let Some(status) = error.http_status_code() {
         let headers = error.http_headers().cloned().unwrap_or_default();
-        return failed(status, &headers, error.http_payload().map_or(&[], |body| body.as_ref()), name, permission);
+        return failed(session.made, status, &headers, error.http_payload().map_or(&[], |body| body.as_ref()), name, permission);
     }
     if error.is_authentication() {
         return Failed::Finally(StoreError::Unauthorized { call: "credentials".to_owned(), found: "some for which no token is given" });

@@ -38,15 +38,61 @@ pub struct GcsStore {
     prefix: String,
 }
 
+/// What an object is written for.
+#[derive(Debug, Clone, Copy)]
+enum Purpose<'a> {
+    /// To stand under its own name.
+    Final(&'a Making),
+    /// To be a part, named by what it holds: whatever is there is as good.
+    Part,
+}
+
+impl<'a> Purpose<'a> {
+    fn is_part(self) -> bool {
+        matches!(self, Purpose::Part)
+    }
+
+    /// Whether it may take the place of another.
+    fn overwrites(self) -> bool {
+        matches!(self, Purpose::Final(making) if making.overwrite)
+    }
+
+    /// What is asked of every request that makes an object stand.
+    fn query(self, options: &'a CloudOptions) -> Vec<(&'static str, &'a str)> {
+        let free = (!self.overwrites()).then_some(("ifGenerationMatch", "0"));
+        free.into_iter().chain(options.kms_key.as_deref().map(|key| ("kmsKeyName", key))).collect()
+    }
+
+    /// What is said of the object besides its bytes.
+    fn described(self, name: &str, options: &'a CloudOptions, metadata: &'a BTreeMap<String, String>) -> Described<'a> {
+        let content_type = upload::content_type(name);
+        match self {
+            Purpose::Part => Described { content_type, content_encoding: None, storage_class: None, metadata, crc32c: None },
+            Purpose::Final(making) => Described {
+                content_type,
+                content_encoding: making.content_encoding.as_deref(),
+                storage_class: options.storage_class.as_deref(),
+                metadata,
+                crc32c: None,
+            },
+        }
+    }
+}
+
 /// What is said of a new object besides its bytes.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Described<'a> {
-    content_type: &'a str,
+    content_type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_encoding: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     storage_class: Option<&'a str>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     metadata: &'a BTreeMap<String, String>,
+    /// What the service is to hold the bytes against, where it is known beforehand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    crc32c: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
@@ -59,18 +105,13 @@ struct Page {
 impl GcsStore {
     /// What lies below `folder` of a bucket; the whole bucket where it is empty.
     pub fn new(cloud: Arc<Cloud>, bucket: impl Into<String>, folder: &str) -> Self {
-        let prefix = if folder.is_empty() || folder.ends_with('/') { folder.to_owned() } else { format!("{folder}/") };
-        GcsStore { cloud, bucket: bucket.into(), prefix }
+        let slash = if folder.is_empty() || folder.ends_with('/') { "" } else { "/" };
+        GcsStore { cloud, bucket: bucket.into(), prefix: format!("{folder}{slash}") }
     }
 
     /// The name in the bucket.
     fn full(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
-    }
-
-    /// The name as messages show it.
-    fn shown(&self, name: &str) -> String {
-        format!("gs://{}/{}{name}", self.bucket, self.prefix)
     }
 
     /// The name in the form of the storage crate.
@@ -146,12 +187,12 @@ impl GcsStore {
         let changed = || Failed::Finally(StoreError::Changed { name: shown.clone() });
         let idle = self.cloud.options().idle_time;
         let silent = |_| Failed::passing(format!("nothing within {} s", idle.as_secs_f64()));
+        let session = self.cloud.session().await?;
         let failed = |error: google_cloud_storage::Error| match error.http_status_code() {
             // The generation that was listed is no longer there.
             Some(404 | 412 | 416) => changed(),
-            _ => crate_error(&error, &shown, "storage.objects.get"),
+            _ => crate_error(&session, &error, &shown, "storage.objects.get"),
         };
-        let session = self.cloud.session().await?;
         let generation = i64::try_from(object.version).map_err(|_| changed())?;
         let mut read = session
             .storage
@@ -205,7 +246,7 @@ impl Store for GcsStore {
             let mut objects = Vec::with_capacity(resources.len());
             for resource in resources {
                 // Consoles mark a folder by an empty object whose name ends in a slash.
-                if resource.name.ends_with('/') && resource.size == "0" {
+                if resource.name.ends_with('/') && resource.len() == Some(0) {
                     continue;
                 }
                 let info = self.info(resource);
@@ -261,15 +302,19 @@ impl Store for GcsStore {
         Box::pin(async move {
             let options = self.cloud.options();
             if making.expected_len > options.parts_above_bytes.max(options.part_bytes as u64) {
-                let writer = parts::PartsWriter::begin(self.clone(), name.to_owned(), making.overwrite).await?;
+                let writer = parts::PartsWriter::begin(self.clone(), name.to_owned(), making).await?;
                 return Ok(Box::new(writer) as Box<dyn ObjectWriter>);
             }
-            Ok(Box::new(upload::Upload::new(self.clone(), name.to_owned(), making.overwrite)) as Box<dyn ObjectWriter>)
+            Ok(Box::new(upload::Upload::new(self.clone(), name.to_owned(), making)) as Box<dyn ObjectWriter>)
         })
     }
 
-    fn remove<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(self.delete(name, None))
+    fn remove<'a>(&'a self, object: &'a ObjectInfo) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(self.delete(&object.name, Some(object.version)))
+    }
+
+    fn shown(&self, name: &str) -> String {
+        format!("gs://{}/{}{name}", self.bucket, self.prefix)
     }
 
     fn tidy<'a>(&'a self, object: &'a ObjectInfo) -> BoxFuture<'a, ()> {

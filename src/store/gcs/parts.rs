@@ -13,10 +13,10 @@ use serde_json::json;
 use sha2::Digest as _;
 use tokio::task::JoinSet;
 
-use super::upload::{JSON, Purpose, confirm, content_type, write_single};
-use super::{Described, Failed, GcsStore, Patience, Resource};
+use super::upload::{JSON, confirm, write_single};
+use super::{Failed, GcsStore, Patience, Purpose, Resource};
 use crate::model::Sha256;
-use crate::store::{About, ObjectInfo, ObjectWriter, Store as _, StoreError};
+use crate::store::{About, Making, ObjectInfo, ObjectWriter, Store as _, StoreError};
 
 /// Where parts lie, beside their archive.
 const FOLDER: &str = "kindpack-parts/";
@@ -48,7 +48,7 @@ struct Part {
 pub(super) struct PartsWriter {
     store: GcsStore,
     name: String,
-    overwrite: bool,
+    making: Making,
     /// Parts that were there before us, by name.
     known: HashMap<String, Part>,
     /// The next part, as far as it is filled.
@@ -59,7 +59,7 @@ pub(super) struct PartsWriter {
 }
 
 impl PartsWriter {
-    pub(super) async fn begin(store: GcsStore, name: String, overwrite: bool) -> Result<Self, StoreError> {
+    pub(super) async fn begin(store: GcsStore, name: String, making: Making) -> Result<Self, StoreError> {
         // Whoever may not list uploads everything.
         let listed = match store.resources(&format!("{FOLDER}{name}/")).await {
             Err(StoreError::Denied { .. }) => Vec::new(),
@@ -75,16 +75,7 @@ impl PartsWriter {
             Some((part.name.clone(), part))
         });
         let known = known.collect();
-        Ok(PartsWriter {
-            store,
-            name,
-            overwrite,
-            known,
-            filling: BytesMut::new(),
-            begun: 0,
-            done: BTreeMap::new(),
-            uploading: JoinSet::new(),
-        })
+        Ok(PartsWriter { store, name, making, known, filling: BytesMut::new(), begun: 0, done: BTreeMap::new(), uploading: JoinSet::new() })
     }
 
     /// Sends what is filled as the next part, once there is room.
@@ -143,7 +134,7 @@ impl PartsWriter {
             made.extend(level.iter().cloned());
         }
         let whole = joined(self.name.clone(), &level);
-        let resource = self.compose(&whole, &level, self.overwrite, &about, false).await?;
+        let resource = self.compose(&whole, &level, Purpose::Final(&self.making), &about).await?;
         confirm(&self.store, &self.name, &resource, whole.len, whole.crc32c).await?;
         if let Some(sha256) = about.sha256 {
             self.read_back(&resource, sha256).await?;
@@ -163,18 +154,15 @@ impl PartsWriter {
         if let Some(known) = self.known.get(&part.name).filter(|known| (known.len, known.crc32c) == (part.len, part.crc32c)) {
             return Ok(known.clone());
         }
-        let resource = self.compose(&part, &group, false, &About::default(), true).await?;
+        let resource = self.compose(&part, &group, Purpose::Part, &About::default()).await?;
         confirm(&self.store, &part.name, &resource, part.len, part.crc32c).await?;
         Ok(Part { generation: resource.generation(), ..part })
     }
 
-    async fn compose(&self, whole: &Part, sources: &[Part], overwrite: bool, about: &About, is_part: bool) -> Result<Resource, StoreError> {
+    async fn compose(&self, whole: &Part, sources: &[Part], purpose: Purpose<'_>, about: &About) -> Result<Resource, StoreError> {
         let shown = self.store.shown(&whole.name);
         let options = self.store.cloud.options();
-        let mut query = Vec::new();
-        query.extend((!overwrite).then_some(("ifGenerationMatch", "0")));
-        query.extend(options.kms_key.as_deref().map(|key| ("kmsKeyName", key)));
-        let address = self.store.object_address(&whole.name, "/compose", &query);
+        let address = self.store.object_address(&whole.name, "/compose", &purpose.query(options));
         let sources: Vec<_> = sources
             .iter()
             .map(|part| match part.generation {
@@ -182,8 +170,7 @@ impl PartsWriter {
                 None => json!({"name": self.store.full(&part.name)}),
             })
             .collect();
-        let storage_class = options.storage_class.as_deref().filter(|_| !is_part);
-        let destination = Described { content_type: content_type(&whole.name), storage_class, metadata: &about.attributes };
+        let destination = purpose.described(&whole.name, options, &about.attributes);
         let body = Bytes::from(json!({"sourceObjects": sources, "destination": destination}).to_string());
         let mut patience = Patience::new(&self.store.cloud, format!("joining of {} objects to {shown}", sources.len()));
         loop {
@@ -195,13 +182,13 @@ impl PartsWriter {
                 },
                 // The name is taken; or a part is gone, which another pack of the same set took away when it was done. What stands there may be ours.
                 Ok(answer) if matches!(answer.status, 404 | 412) => {
-                    let may_be_ours = is_part || patience.has_failed() || answer.status == 404;
+                    let may_be_ours = purpose.is_part() || patience.has_failed() || answer.status == 404;
                     return match self.store.resource(&whole.name).await {
                         Ok(there) if may_be_ours && there.len() == Some(whole.len) && there.crc32c() == Some(whole.crc32c) => Ok(there),
                         Err(StoreError::NotFound { .. }) => {
                             Err(StoreError::Lost { name: shown, found: "that parts of it are gone".to_owned() })
                         }
-                        Ok(_) | Err(StoreError::Denied { .. }) if !overwrite => {
+                        Ok(_) | Err(StoreError::Denied { .. }) if !purpose.overwrites() => {
                             Err(StoreError::Exists { name: shown, found: "another object there" })
                         }
                         Ok(_) | Err(StoreError::Denied { .. }) => {
@@ -217,8 +204,24 @@ impl PartsWriter {
         }
     }
 
-    /// Reads what is stored, so that the digest that is published is true of it. Whoever may not read it relies on the CRC-32C.
+    /// Holds what is stored against the digest that is published. Whoever may not read it relies on the CRC-32C.
     async fn read_back(&self, resource: &Resource, expected: Sha256) -> Result<(), StoreError> {
+        let mut found = self.digest_of(resource).await?;
+        if found.is_some_and(|found| found != expected) {
+            // It may be the reading that went wrong.
+            found = self.digest_of(resource).await?;
+        }
+        match found.filter(|found| *found != expected) {
+            None => Ok(()),
+            Some(found) => {
+                self.store.delete(&self.name, resource.generation()).await?;
+                Err(StoreError::WrongDigest { name: self.store.shown(&self.name), expected, found })
+            }
+        }
+    }
+
+    /// SHA-256 of what is stored; none for whoever may not read it.
+    async fn digest_of(&self, resource: &Resource) -> Result<Option<Sha256>, StoreError> {
         let lost = |_: Failed| StoreError::Changed { name: self.store.shown(&self.name) };
         let object: ObjectInfo = self.store.info(resource.clone()).map_err(lost)?;
         let (at_once, step) = READ_BACK;
@@ -232,27 +235,19 @@ impl PartsWriter {
             match reads.try_next().await {
                 Ok(Some(bytes)) => sha256.update(&bytes),
                 Ok(None) => break,
-                Err(StoreError::Denied { .. }) => return Ok(()),
+                Err(StoreError::Denied { .. }) => return Ok(None),
                 Err(error) => return Err(error),
             }
             tokio::task::yield_now().await;
         }
-        let found = Sha256(sha256.finalize().into());
-        if found == expected {
-            return Ok(());
-        }
-        self.store.delete(&self.name, resource.generation()).await?;
-        Err(StoreError::WrongDigest { name: self.store.shown(&self.name), expected, found })
+        Ok(Some(Sha256(sha256.finalize().into())))
     }
 }
 
-/// Takes objects away. What cannot be taken away does no harm.
+/// Takes objects away. What cannot be taken away does no harm, and after the first of these nothing more is tried: for each the patience is long.
 async fn remove_all(store: &GcsStore, objects: Vec<(String, Option<u64>)>) {
-    stream::iter(objects)
-        .for_each_concurrent(2 * AT_ONCE, |(name, generation)| async move {
-            store.delete(&name, generation).await.ok();
-        })
-        .await;
+    let removals = objects.into_iter().map(|(name, generation)| async move { store.delete(&name, generation).await });
+    stream::iter(removals).buffer_unordered(2 * AT_ONCE).try_for_each(|()| std::future::ready(Ok(()))).await.ok();
 }
 
 /// Takes away what an earlier pack has left of `name`, which stands by now as `whole`, and what others left behind long ago.

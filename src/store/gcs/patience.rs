@@ -25,7 +25,10 @@ pub(super) enum Failed {
         after: Option<Duration>,
     },
     /// The token was not accepted: a new one may be.
-    Unauthorized,
+    Unauthorized {
+        /// When the session that gave it was made.
+        session: Instant,
+    },
     /// No other try can help.
     Finally(StoreError),
 }
@@ -64,6 +67,7 @@ impl<'a> Patience<'a> {
     pub(super) fn progress(&mut self) {
         self.last_progress = Instant::now();
         self.pause = FIRST_PAUSE;
+        self.renewed = false;
     }
 
     /// Waits until the next try.
@@ -74,12 +78,12 @@ impl<'a> Patience<'a> {
         self.tries += 1;
         let (found, after) = match failed {
             Failed::Finally(error) => return Err(error),
-            Failed::Unauthorized if !self.renewed => {
+            Failed::Unauthorized { session } if !self.renewed => {
                 self.renewed = true;
-                self.cloud.renew().await;
+                self.cloud.renew(session).await;
                 return Ok(());
             }
-            Failed::Unauthorized => {
+            Failed::Unauthorized { .. } => {
                 return Err(StoreError::Unauthorized { call: self.call.clone(), found: "HTTP 401, also with a new token" });
             }
             Failed::Passing { found, after } => (found, after),

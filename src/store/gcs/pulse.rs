@@ -2,6 +2,7 @@
 //!
 //! A transfer may take as long as it needs; only silence ends it. Knows no addresses and no objects.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -45,27 +46,16 @@ impl Pulse {
     }
 }
 
-/// Bytes on their way up: each step that is taken is a sign of life.
+/// Bytes on their way up, in pieces that follow each other: each step that is taken is a sign of life.
 #[derive(Debug)]
 pub(super) struct Steps {
-    whole: Bytes,
-    rest: Bytes,
+    rest: VecDeque<Bytes>,
     pulse: Pulse,
 }
 
 impl Steps {
-    pub(super) fn new(whole: Bytes, pulse: Pulse) -> Self {
-        Steps { rest: whole.clone(), whole, pulse }
-    }
-
-    pub(super) fn len(&self) -> u64 {
-        self.whole.len() as u64
-    }
-
-    /// Goes to a place in the bytes, or to their end.
-    pub(super) fn go_to(&mut self, offset: u64) {
-        let offset = usize::try_from(offset).unwrap_or(usize::MAX).min(self.whole.len());
-        self.rest = self.whole.slice(offset..);
+    pub(super) fn new(pieces: Vec<Bytes>, pulse: Pulse) -> Self {
+        Steps { rest: pieces.into(), pulse }
     }
 }
 
@@ -74,7 +64,11 @@ impl Iterator for Steps {
 
     fn next(&mut self) -> Option<Bytes> {
         self.pulse.beat();
-        (!self.rest.is_empty()).then(|| self.rest.split_to(STEP_BYTES.min(self.rest.len())))
+        while self.rest.front().is_some_and(Bytes::is_empty) {
+            self.rest.pop_front();
+        }
+        let first = self.rest.front_mut()?;
+        Some(first.split_to(STEP_BYTES.min(first.len())))
     }
 }
 
@@ -83,14 +77,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn steps_give_every_byte_once_and_go_back_when_asked() {
+    fn steps_give_every_byte_of_every_piece_once() {
         let bytes = Bytes::from((0..STEP_BYTES * 2 + 7).map(|byte| byte as u8).collect::<Vec<_>>());
-        let mut steps = Steps::new(bytes.clone(), Pulse::new());
-        assert_eq!(steps.by_ref().map(|step| step.to_vec()).collect::<Vec<_>>().concat(), bytes);
-        steps.go_to(10);
-        assert_eq!(steps.by_ref().map(|step| step.to_vec()).collect::<Vec<_>>().concat(), bytes.slice(10..));
-        steps.go_to(u64::MAX);
-        assert_eq!(steps.next(), None);
+        let steps = Steps::new(vec![Bytes::new(), bytes.slice(..5), Bytes::new(), bytes.slice(5..), Bytes::new()], Pulse::new());
+        assert_eq!(steps.map(|step| step.to_vec()).collect::<Vec<_>>().concat(), bytes);
+        assert_eq!(Steps::new(Vec::new(), Pulse::new()).next(), None);
     }
 
     #[tokio::test]

@@ -3,19 +3,17 @@
 //! Whatever is not confirmed stays in memory, so that a broken connection loses nothing. Nothing stands under the name before the last piece.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
+use std::hash::{BuildHasher as _, RandomState};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Buf as _, Bytes, BytesMut};
 use futures_util::future::BoxFuture;
-use google_cloud_storage::streaming_source::{Seek, SizeHint, StreamingSource};
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
 
-use super::pulse::{Pulse, Steps};
-use super::{Answer, Described, Failed, GcsStore, Patience, Resource, USER_AGENT, crate_error};
-use crate::store::{About, ObjectWriter, StoreError};
+use super::{Answer, Described, Failed, GcsStore, Patience, Purpose, Resource};
+use crate::store::{About, Making, ObjectWriter, Store as _, StoreError};
 
 /// What is sent in one request of a session: a multiple of the 256 KiB that the service asks for.
 const PIECE_BYTES: usize = 8 << 20;
@@ -25,7 +23,7 @@ const PIECE_BYTES: usize = 8 << 20;
 pub(super) struct Upload {
     store: GcsStore,
     name: String,
-    overwrite: bool,
+    making: Making,
     session: Option<Address>,
     /// The piece that is on its way, as far as the service has not confirmed it.
     sending: Bytes,
@@ -63,9 +61,9 @@ enum Step {
 }
 
 impl Upload {
-    pub(super) fn new(store: GcsStore, name: String, overwrite: bool) -> Self {
+    pub(super) fn new(store: GcsStore, name: String, making: Making) -> Self {
         let (sending, filling) = (Bytes::new(), BytesMut::new());
-        Upload { store, name, overwrite, session: None, sending, filling, kept: 0, crc32c: 0 }
+        Upload { store, name, making, session: None, sending, filling, kept: 0, crc32c: 0 }
     }
 
     fn len(&self) -> u64 {
@@ -96,7 +94,7 @@ impl Upload {
         loop {
             match self.step(last, ask).await {
                 Ok(Step::Finished(resource)) => return Ok(Some(*resource)),
-                Ok(Step::Begun) => {}
+                Ok(Step::Begun) => patience.progress(),
                 Ok(Step::Kept(kept)) => {
                     let Some(new) = kept.checked_sub(self.kept).filter(|new| *new <= self.sending.len() as u64) else {
                         return Err(self.lost(format!("{kept} bytes kept where {} were confirmed before", self.kept)));
@@ -126,6 +124,7 @@ impl Upload {
                     return match self.store.resource(&self.name).await {
                         Ok(there) if there.len() == Some(self.len()) && there.crc32c() == Some(self.crc32c) => Ok(Some(there)),
                         Ok(_) | Err(StoreError::Denied { .. }) => Err(taken(shown)),
+                        Err(StoreError::NotFound { .. }) => Err(self.lost("HTTP 412 for a name that is free")),
                         Err(error) => Err(error),
                     };
                 }
@@ -156,7 +155,7 @@ impl Upload {
         let total = if is_last { end.to_string() } else { "*".to_owned() };
         let range = if piece.is_empty() { format!("bytes */{total}") } else { format!("bytes {}-{}/{total}", self.kept, end - 1) };
         // The service holds the whole against its checksum before it makes it stand.
-        let hash = is_last.then(|| format!("crc32c={}", STANDARD.encode(self.crc32c.to_be_bytes())));
+        let hash = is_last.then(|| format!("crc32c={}", spelled(self.crc32c)));
         let shape = |request: RequestBuilder| match hash {
             Some(hash) => request.header("x-goog-hash", hash),
             None => request,
@@ -180,11 +179,9 @@ impl Upload {
         let options = self.store.cloud.options();
         let full = self.store.full(&self.name);
         let mut query = vec![("uploadType", "resumable"), ("name", full.as_str())];
-        query.extend((!self.overwrite).then_some(("ifGenerationMatch", "0")));
-        query.extend(options.kms_key.as_deref().map(|key| ("kmsKeyName", key)));
-        let storage_class = options.storage_class.as_deref();
-        let told = Described { content_type: content_type(&self.name), storage_class, metadata: &BTreeMap::new() };
-        let told = json!(told).to_string();
+        let (purpose, nothing) = (Purpose::Final(&self.making), BTreeMap::new());
+        query.extend(purpose.query(options));
+        let told = json!(purpose.described(&self.name, options, &nothing)).to_string();
         let address = self.store.cloud.upload_address(&self.store.bucket, &query);
         let shape = |request: RequestBuilder| request.header(http::header::CONTENT_TYPE, JSON);
         let answer = self.store.cloud.call(Method::POST, &address, told.into(), shape).await?;
@@ -259,18 +256,6 @@ pub(super) fn content_type(name: &str) -> &'static str {
     }
 }
 
-/// What a single request is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// An object under its own name.
-    Final {
-        /// Whether it may take the place of another.
-        overwrite: bool,
-    },
-    /// A part, named by what it holds: whatever is there is as good.
-    Part,
-}
-
 /// Writes an object in a single request, and tells its generation as far as that is known.
 ///
 /// An object that is there already is taken for ours if it is a part or an earlier try failed, and its length and checksum are the same.
@@ -279,101 +264,75 @@ pub(super) async fn write_single(
     name: &str,
     bytes: Bytes,
     crc32c: u32,
-    purpose: Purpose,
+    purpose: Purpose<'_>,
     about: &About,
 ) -> Result<Option<u64>, StoreError> {
     let shown = store.shown(name);
     let mut patience = Patience::new(&store.cloud, format!("upload of {shown}"));
     loop {
-        let failed = match try_single(store, name, bytes.clone(), crc32c, purpose, about).await? {
-            Ok(generation) => return Ok(generation),
-            Err((Some(412), _)) => match store.resource(name).await {
+        let failed = match try_single(store, name, &bytes, crc32c, purpose, about).await {
+            Ok(answer) if answer.is_success() => match answer.json::<Resource>() {
+                Ok(resource) => {
+                    confirm(store, name, &resource, bytes.len() as u64, crc32c).await?;
+                    return Ok(resource.generation());
+                }
+                Err(failed) => failed,
+            },
+            // No condition was set: it was the checksum that was refused.
+            Ok(answer) if answer.status == 412 && purpose.overwrites() => Failed::passing("HTTP 412"),
+            Ok(answer) if answer.status == 412 => match store.resource(name).await {
                 Ok(there)
-                    if (purpose == Purpose::Part || patience.has_failed())
+                    if (purpose.is_part() || patience.has_failed())
                         && there.len() == Some(bytes.len() as u64)
                         && there.crc32c() == Some(crc32c) =>
                 {
                     return Ok(there.generation());
                 }
                 // Whoever may not look at parts knows them by their names.
-                Err(StoreError::Denied { .. }) if purpose == Purpose::Part => return Ok(None),
+                Err(StoreError::Denied { .. }) if purpose.is_part() => return Ok(None),
                 Ok(_) | Err(StoreError::Denied { .. }) => Failed::Finally(taken(shown.clone())),
+                // Nothing has the name: it went meanwhile, or it was the checksum that was refused.
+                Err(StoreError::NotFound { .. }) => Failed::passing("HTTP 412 for a name that is free"),
                 Err(error) => Failed::Finally(error),
             },
             // The bytes were damaged on their way; they are sent again.
-            Err((Some(400), _)) if !patience.has_failed() => Failed::passing("HTTP 400"),
-            Err((_, failed)) => failed,
+            Ok(answer) if answer.status == 400 && !patience.has_failed() => Failed::passing("HTTP 400"),
+            Ok(answer) => answer.failed(&shown, "storage.objects.create"),
+            Err(failed) => failed,
         };
         patience.failed(failed).await?;
     }
 }
 
-/// The status of an answer, where there was one, and what it amounts to.
-type NotWritten = (Option<u16>, Failed);
-
+/// Sends metadata and bytes in one body of two parts. Each part names its content type: without that of the bytes, which the storage crate leaves
+/// out, Google's own test bench falls over.
 async fn try_single(
     store: &GcsStore,
     name: &str,
-    bytes: Bytes,
+    bytes: &Bytes,
     crc32c: u32,
-    purpose: Purpose,
+    purpose: Purpose<'_>,
     about: &About,
-) -> Result<Result<Option<u64>, NotWritten>, StoreError> {
+) -> Result<Answer, Failed> {
     let options = store.cloud.options();
-    let session = match store.cloud.session().await {
-        Ok(session) => session,
-        Err(failed) => return Ok(Err((None, failed))),
-    };
-    let pulse = Pulse::new();
-    let mut write = session
-        .storage
-        .write_object(store.bucket_resource(), store.full(name), Steps::new(bytes, pulse.clone()))
-        .set_content_type(content_type(name))
-        .with_known_crc32c(crc32c)
-        .with_resumable_upload_threshold(usize::MAX)
-        .with_user_agent(USER_AGENT);
-    if !about.attributes.is_empty() {
-        write = write.set_metadata(about.attributes.clone());
-    }
-    if purpose != (Purpose::Final { overwrite: true }) {
-        write = write.set_if_generation_match(0);
-    }
-    if let Some(class) = options.storage_class.as_ref().filter(|_| purpose != Purpose::Part) {
-        write = write.set_storage_class(class);
-    }
-    if let Some(key) = &options.kms_key {
-        write = write.set_kms_key(key);
-    }
-    if let Some(payer) = &options.billing_project {
-        write = write.with_quota_project(payer);
-    }
-    Ok(match pulse.watch(options.idle_time, write.send_unbuffered()).await {
-        Some(Ok(object)) => Ok(u64::try_from(object.generation).ok()),
-        Some(Err(error)) => Err((error.http_status_code(), crate_error(&error, &store.shown(name), "storage.objects.create"))),
-        None => Err((None, Failed::passing(format!("nothing within {} s", options.idle_time.as_secs_f64())))),
-    })
+    let full = store.full(name);
+    let mut query = vec![("uploadType", "multipart"), ("name", full.as_str())];
+    query.extend(purpose.query(options));
+    let told = Described { crc32c: Some(spelled(crc32c)), ..purpose.described(name, options, &about.attributes) };
+    let (content_type, told) = (told.content_type, json!(told));
+    // Nobody can foresee it, so nothing that is packed can hold it.
+    let [high, low] = [0, 1].map(|half| RandomState::new().hash_one(half));
+    let boundary = format!("kindpack-{high:016x}{low:016x}");
+    let head = format!("--{boundary}\r\ncontent-type: {JSON}\r\n\r\n{told}\r\n--{boundary}\r\ncontent-type: {content_type}\r\n\r\n");
+    let body = vec![head.into(), bytes.clone(), format!("\r\n--{boundary}--\r\n").into()];
+    let address = store.cloud.upload_address(&store.bucket, &query);
+    let shape = |request: RequestBuilder| request.header(http::header::CONTENT_TYPE, format!("multipart/related; boundary={boundary}"));
+    store.cloud.call_in_pieces(Method::POST, &address, body, shape).await
 }
 
-impl StreamingSource for Steps {
-    type Error = Infallible;
-
-    async fn next(&mut self) -> Option<Result<Bytes, Infallible>> {
-        Iterator::next(self).map(Ok)
-    }
-
-    // Exact: with anything else the storage crate may send for ever.
-    async fn size_hint(&self) -> Result<SizeHint, Infallible> {
-        Ok(SizeHint::with_exact(self.len()))
-    }
-}
-
-impl Seek for Steps {
-    type Error = Infallible;
-
-    async fn seek(&mut self, offset: u64) -> Result<(), Infallible> {
-        self.go_to(offset);
-        Ok(())
-    }
+/// A CRC-32C as the service spells it.
+fn spelled(crc32c: u32) -> String {
+    STANDARD.encode(crc32c.to_be_bytes())
 }
 
 impl ObjectWriter for Upload {
@@ -392,7 +351,7 @@ impl ObjectWriter for Upload {
         Box::pin(async move {
             if self.session.is_none() && self.kept == 0 {
                 let bytes = std::mem::take(&mut self.filling).freeze();
-                let purpose = Purpose::Final { overwrite: self.overwrite };
+                let purpose = Purpose::Final(&self.making);
                 return write_single(&self.store, &self.name, bytes, self.crc32c, purpose, &about).await.map(|_| ());
             }
             let Some(resource) = self.advance(true).await? else { return Ok(()) };
@@ -426,8 +385,8 @@ impl Drop for Upload {
     fn drop(&mut self) {
         let Some(Address(session)) = self.session.take() else { return };
         let cloud = self.store.cloud.clone();
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move { cloud.call(Method::DELETE, &session, Bytes::new(), |request| request).await.is_ok() });
-        }
+        self.store.cloud.part_with(async move {
+            cloud.call(Method::DELETE, &session, Bytes::new(), |request| request).await.ok();
+        });
     }
 }
