@@ -628,7 +628,7 @@ fn a_journal_that_is_none_is_refused_and_left_as_it_is() {
 fn command_lines_that_mean_nothing_are_2_with_a_sentence() {
     let desk = Desk::new();
     desk.pack(&legacy().source);
-    let lines: [&[&str]; 33] = [
+    let lines: [&[&str]; 30] = [
         &[],
         &["frobnicate"],
         &["pack"],
@@ -636,8 +636,7 @@ fn command_lines_that_mean_nothing_are_2_with_a_sentence() {
         &["pack", "source", "a.zip", "b.zip"],
         &["pack", "source", "a.zip", "--no-such-flag"],
         &["pack", "", "a.zip"],
-        &["pack", "gs://bucket/exports", "a.zip"],
-        &["pack", "source", "gs://bucket/a.zip"],
+        &["pack", "gs://", "a.zip"],
         &["pack", "s3://bucket/exports", "a.zip"],
         &["pack", "source", "a.zip", "--level", "0"],
         &["pack", "source", "a.zip", "--method", "lzma"],
@@ -645,13 +644,11 @@ fn command_lines_that_mean_nothing_are_2_with_a_sentence() {
         &["pack", "source", "a.zip", "--only", ""],
         &["pack", "source", "a.zip", "--jobs", "0"],
         &["pack", "source", "a.zip", "--memory", "much"],
-        &["list", "gs://bucket/a.zip"],
         &["verify", "set.zip", "--quick", "--any-zip"],
         &["verify", "set.zip", "--of", "acme"],
         &["cat", "set.zip"],
         &["cat", "set.zip", "acme/"],
         &["cat", "set.zip", "trailing\\"],
-        &["extract", "set.zip", "gs://bucket/out"],
         &["extract", "set.zip", "out", "--as", "tar"],
         &["plan", "set.zip"],
         &["plan", "set.zip", "--target", "nowhere"],
