@@ -121,6 +121,15 @@ pub struct PieceRef {
     compressed_len: u64,
 }
 
+/// Bytes of an archive as they lie there.
+#[derive(Debug)]
+pub struct Stored {
+    /// Where they begin.
+    pub offset: u64,
+    /// The bytes.
+    pub bytes: Bytes,
+}
+
 impl Container {
     /// Reads the end of an archive and its directory.
     ///
@@ -385,6 +394,12 @@ impl ArchiveFile {
         Ok(kinds.iter().filter(|kind| selectors.is_empty() || selectors.iter().any(|selector| selector.matches(&kind.pair()))).collect())
     }
 
+    /// Entries as they follow each other in the archive.
+    pub fn in_order(&self, mut items: Vec<EntryItem>) -> Vec<EntryItem> {
+        items.sort_by_key(|item| self.entry(&item.name).map(|entry| entry.header_offset));
+        items
+    }
+
     fn pieces(&self, index: usize, item: &EntryItem) -> Vec<PieceRef> {
         let Some(entry) = self.entry(&item.name) else { return Vec::new() };
         let count = item.bytes.div_ceil(PIECE_LEN_BYTES as u64).max(1);
@@ -415,6 +430,19 @@ impl ArchiveFile {
         workers: &'a Workers,
         work: impl Fn(PieceRef, Bytes) -> T + Clone + Send + Sync + 'static,
     ) -> impl Stream<Item = (PieceRef, Result<T, ArchiveError>)> + 'a {
+        let work = move |piece, raw, _| work(piece, raw);
+        self.read_with(items, skip, workers, work)
+    }
+
+    /// As [`ArchiveFile::read`], and `work` also gets the archive's own bytes of each piece: with the header before the first one, and what stands
+    /// behind the last one.
+    pub fn read_with<'a, T: Send + 'static>(
+        self: &'a Arc<Self>,
+        items: &'a [EntryItem],
+        skip: u64,
+        workers: &'a Workers,
+        work: impl Fn(PieceRef, Bytes, Stored) -> T + Clone + Send + Sync + 'static,
+    ) -> impl Stream<Item = (PieceRef, Result<T, ArchiveError>)> + 'a {
         let pieces = items.iter().enumerate().flat_map(|(index, item)| self.pieces(index, item));
         let skip = usize::try_from(skip).unwrap_or(usize::MAX);
         let jobs = pieces.skip(skip).map(move |piece| {
@@ -435,7 +463,7 @@ impl ArchiveFile {
         piece: PieceRef,
         name: String,
         workers: &Workers,
-        work: impl Fn(PieceRef, Bytes) -> T + Send + 'static,
+        work: impl Fn(PieceRef, Bytes, Stored) -> T + Send + 'static,
     ) -> Result<(T, u32), ArchiveError> {
         let Some(entry) = self.entry(&name) else {
             return Err(ArchiveError::Data { entry: name, fault: "expected an entry of this archive, found none".to_owned() });
@@ -451,7 +479,8 @@ impl ArchiveFile {
                 let Some(entry) = archive.entry(&name) else {
                     return Err(ArchiveError::data(&name, DataError::TooShort { expected: 1, found: 0 }));
                 };
-                archive.unwrap_piece(entry, piece, start, &read).map(|(raw, crc32c)| (work(piece, raw), crc32c))
+                let unwrapped = archive.unwrap_piece(entry, piece, start, &read);
+                unwrapped.map(|(raw, crc32c)| (work(piece, raw, Stored { offset: start, bytes: read }), crc32c))
             })
             .await?
     }

@@ -9,13 +9,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, pin_mut};
+use sha2::Digest as _;
 
 use crate::archive::Profile;
-use crate::archive_file::{ArchiveError, ArchiveFile, Container, digest_of};
+use crate::archive_file::{ArchiveError, ArchiveFile, Container, Stored, digest_of};
 use crate::entity::scan::{PairScan, Scanned};
 use crate::gzipped;
 use crate::inspect::{self, Content, Inspected, Inspection, PieceReport};
-use crate::model::{EntryItem, EntryRole, Pair, SUMS_NAME, Selector, Timestamp};
+use crate::model::{EntryItem, EntryRole, Pair, SUMS_NAME, Selector, Sha256, Timestamp};
 use crate::observe::{Event, Observer};
 use crate::set::{self, Discovery, Group, Listed};
 use crate::store::{ObjectInfo, Store, StoreError, read_whole};
@@ -95,15 +96,18 @@ pub async fn verify(
             }
         }
         Depth::Full => {
-            let items: Vec<EntryItem> = manifest.objects().into_iter().chain([&manifest.sums]).cloned().collect();
+            let items = archive.in_order(manifest.objects().into_iter().chain([&manifest.sums]).cloned().collect());
             observer.begin("verifying", items.iter().map(|item| item.bytes).sum());
-            let told = read(&archive, items, workers, observer, &mut report).await?;
+            let sidecar = Sidecar::of(&archive).await.map_err(VerifyError::Store)?;
+            let mut digest = WholeDigest::default();
+            let wanted = matches!(sidecar, Sidecar::Says(_)).then_some(&mut digest);
+            let told = read(&archive, items, workers, observer, &mut report, wanted).await?;
             // The manifest was read when the archive was opened.
             report.entries += 1;
             let mut problems = totals(&archive);
             problems.extend(judge_kinds(&archive, &told, |_| true));
             problems.extend(judge_set(&archive, &told));
-            problems.extend(sidecar(&archive).await.map_err(VerifyError::Store)?);
+            problems.extend(sidecar.judge(&archive, digest).await.map_err(VerifyError::Store)?);
             for problem in problems {
                 note(&mut report, observer, &title, problem);
             }
@@ -114,7 +118,7 @@ pub async fn verify(
             let names: BTreeSet<&str> = chosen.iter().flat_map(|kind| &kind.entries).map(|item| item.name.as_str()).collect();
             let items: Vec<EntryItem> = manifest.objects().into_iter().filter(|item| names.contains(item.name.as_str())).cloned().collect();
             observer.begin("verifying", items.iter().map(|item| item.bytes).sum());
-            let told = read(&archive, items, workers, observer, &mut report).await?;
+            let told = read(&archive, items, workers, observer, &mut report, None).await?;
             for problem in judge_kinds(&archive, &told, |pair| pairs.contains(pair)) {
                 note(&mut report, observer, &title, problem);
             }
@@ -151,6 +155,47 @@ enum Looked {
     Whole(Box<Inspection>, Bytes),
 }
 
+/// SHA-256 of the whole archive, made while its entries are read in order.
+#[derive(Default)]
+struct WholeDigest {
+    sha256: sha2::Sha256,
+    next_offset: u64,
+    /// Whether some bytes were not seen.
+    torn: bool,
+}
+
+/// What is hashed sooner than handed to another thread.
+const HASHED_AT_ONCE_BYTES: usize = 64 << 10;
+
+impl WholeDigest {
+    async fn push(&mut self, stored: Option<Stored>) -> Result<(), WorkerLost> {
+        let Some(stored) = stored.filter(|stored| stored.offset == self.next_offset && !self.torn) else {
+            self.torn = true;
+            return Ok(());
+        };
+        self.next_offset += stored.bytes.len() as u64;
+        if stored.bytes.len() <= HASHED_AT_ONCE_BYTES {
+            self.sha256.update(&stored.bytes);
+            return Ok(());
+        }
+        let mut sha256 = std::mem::take(&mut self.sha256);
+        let hashed = Workers::aside(move || {
+            sha256.update(&stored.bytes);
+            sha256
+        });
+        self.sha256 = hashed.await?;
+        Ok(())
+    }
+
+    /// The digest, the archive's end included, which is in memory; none where anything was not read.
+    fn finish(mut self, container: &Container) -> Option<Sha256> {
+        let (offset, tail) = container.tail();
+        let rest = tail.get(usize::try_from(self.next_offset.checked_sub(offset)?).ok()?..)?;
+        self.sha256.update(rest);
+        (!self.torn).then(|| Sha256(self.sha256.finalize().into()))
+    }
+}
+
 /// Reads entries and holds each against its description.
 async fn read(
     archive: &Arc<ArchiveFile>,
@@ -158,17 +203,18 @@ async fn read(
     workers: &Workers,
     observer: &dyn Observer,
     report: &mut Report,
+    mut digest: Option<&mut WholeDigest>,
 ) -> Result<BTreeMap<String, Told>, VerifyError> {
     let contents: Arc<[Content]> = items.iter().map(|item| Content::of(item.role, item.content_encoding.as_deref())).collect();
-    let pieces = archive.read(&items, 0, workers, move |piece, raw| {
+    let pieces = archive.read_with(&items, 0, workers, move |piece, raw, stored| {
         let content = contents.get(piece.entry).copied().unwrap_or(Content::Opaque);
         let report = inspect::piece(&raw, piece.offset, content);
         if piece.offset > 0 || !piece.last {
-            return Looked::Part(Box::new(report), raw, content);
+            return (Looked::Part(Box::new(report), raw, content), stored);
         }
         let mut whole = Inspection::default().hashed(&raw, content);
         whole.join(report);
-        Looked::Whole(Box::new(whole), raw)
+        (Looked::Whole(Box::new(whole), raw), stored)
     });
     pin_mut!(pieces);
     let mut told = BTreeMap::new();
@@ -178,6 +224,17 @@ async fn read(
     let mut kept = 0;
     while let Some((piece, looked)) = pieces.next().await {
         let Some(item) = items.get(piece.entry) else { continue };
+        let (looked, stored) = match looked {
+            Ok((looked, stored)) => (Ok(looked), Some(stored)),
+            Err(error) => (Err(error), None),
+        };
+        // The digests of entry and archive can only be made in order. They are made side by side.
+        let hashing = async {
+            match &mut digest {
+                Some(digest) => digest.push(stored).await,
+                None => Ok(()),
+            }
+        };
         let mut keep = |raw: &Bytes, bytes: &mut Vec<u8>| {
             // Metadata is looked into as long as all of it together fits: what is longer than any metadata is none.
             let wanted = item.role == EntryRole::Sums || (item.role != EntryRole::Output && item.bytes <= set::METADATA_MAX_BYTES);
@@ -190,13 +247,17 @@ async fn read(
             Ok(Looked::Whole(whole, raw)) => {
                 keep(&raw, &mut bytes);
                 inspection = *whole;
+                hashing.await?;
             }
             Ok(Looked::Part(part, raw, content)) => {
                 keep(&raw, &mut bytes);
-                inspection = Workers::aside(move || inspection.hashed(&raw, content)).await?;
+                let (hashed, hashed_too) = tokio::join!(Workers::aside(move || inspection.hashed(&raw, content)), hashing);
+                inspection = hashed?;
+                hashed_too?;
                 inspection.join(*part);
             }
             Err(error) => {
+                hashing.await?;
                 let problem = tell(error)?;
                 if std::mem::take(&mut readable) {
                     note(report, observer, archive.container().title(), problem);
@@ -364,22 +425,42 @@ fn judge_group(group: &Group, title: &str, told: &BTreeMap<String, Told>, pairs:
     problems
 }
 
-/// Holds the whole archive against its sidecar, where there is one.
-async fn sidecar(archive: &ArchiveFile) -> Result<Option<String>, StoreError> {
-    let container = archive.container();
-    let (name, title) = (format!("{}.sha256", container.object().name), container.title());
-    let there = match container.store().stat(&name).await {
-        Ok(there) if there.len <= set::METADATA_MAX_BYTES => there,
-        Ok(_) => return Ok(Some(format!("{title}.sha256: expected one line of sha256sum, found a large object"))),
-        Err(StoreError::NotFound { .. }) => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let text = String::from_utf8_lossy(&read_whole(container.store().as_ref(), &there).await?).into_owned();
-    let Some((expected, _)) = sums::parse_first(&text) else {
-        return Ok(Some(format!("{title}.sha256: expected one line of sha256sum, found something else")));
-    };
-    let found = digest_of(container.store().as_ref(), container.object()).await?;
-    Ok((found != expected).then(|| format!("{}: expected sha256 {expected}, as its sidecar says, found {found}", container.title())))
+/// What an archive's sidecar says.
+enum Sidecar {
+    Absent,
+    Says(Sha256),
+    /// It is none.
+    Wrong(String),
+}
+
+impl Sidecar {
+    async fn of(archive: &ArchiveFile) -> Result<Self, StoreError> {
+        let container = archive.container();
+        let wrong = |found: &str| Sidecar::Wrong(format!("{}.sha256: expected one line of sha256sum, found {found}", container.title()));
+        let there = match container.store().stat(&format!("{}.sha256", container.object().name)).await {
+            Ok(there) if there.len <= set::METADATA_MAX_BYTES => there,
+            Ok(_) => return Ok(wrong("a large object")),
+            Err(StoreError::NotFound { .. }) => return Ok(Sidecar::Absent),
+            Err(error) => return Err(error),
+        };
+        let text = String::from_utf8_lossy(&read_whole(container.store().as_ref(), &there).await?).into_owned();
+        Ok(sums::parse_first(&text).map_or_else(|| wrong("something else"), |(expected, _)| Sidecar::Says(expected)))
+    }
+
+    /// Holds the whole archive against what was said.
+    async fn judge(self, archive: &ArchiveFile, digest: WholeDigest) -> Result<Option<String>, StoreError> {
+        let container = archive.container();
+        let expected = match self {
+            Sidecar::Absent => return Ok(None),
+            Sidecar::Wrong(problem) => return Ok(Some(problem)),
+            Sidecar::Says(expected) => expected,
+        };
+        let found = match digest.finish(container) {
+            Some(found) => found,
+            None => digest_of(container.store().as_ref(), container.object()).await?,
+        };
+        Ok((found != expected).then(|| format!("{}: expected sha256 {expected}, as its sidecar says, found {found}", container.title())))
+    }
 }
 
 /// What the `zip` crate sees: it must be the same entries. Another reader's eyes, for the end of the archive and the manifest.
