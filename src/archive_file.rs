@@ -16,6 +16,7 @@ use tokio_util::io::StreamReader;
 
 use crate::archive::{self, DataError, DirectoryEntry, Limits, Profile, STREAM_END, Violation};
 use crate::buffers::Buffer;
+use crate::inspect::join_crc32c;
 use crate::model::{Crc32c, EntryItem, MANIFEST_FORMAT, MANIFEST_NAME, Manifest, Method, PIECE_LEN_BYTES, SUMS_NAME, Selector};
 use crate::store::{ObjectInfo, Store, StoreError};
 use crate::workers::{WorkerLost, Workers};
@@ -539,8 +540,7 @@ impl Packed {
             return Ok(());
         }
         let ending = if piece.last { STREAM_END.len() as u64 } else { 0 };
-        let len = usize::try_from(piece.compressed_len + ending).unwrap_or(usize::MAX);
-        self.crc32c = crc32c::crc32c_combine(self.crc32c, crc32c, len);
+        self.crc32c = join_crc32c(self.crc32c, crc32c, piece.compressed_len + ending);
         self.next_offset = piece.offset + piece.len as u64;
         match item.packed_crc32c.filter(|_| piece.last) {
             Some(expected) if expected.0 != self.crc32c => {

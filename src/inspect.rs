@@ -78,6 +78,12 @@ fn read_log(raw: &[u8], offset: u64) -> Result<(PieceEnds, Scan), RecordError> {
     Ok((ends, scan))
 }
 
+/// The CRC-32C of bytes with that of the `len` bytes that follow them.
+pub fn join_crc32c(before: u32, following: u32, len: u64) -> u32 {
+    // Joining costs as much as the checksum of some kilobytes; before the first piece of an entry, and most have one, there is nothing to join.
+    if before == 0 { following } else { crc32c::crc32c_combine(before, following, usize::try_from(len).unwrap_or(usize::MAX)) }
+}
+
 /// An object of which some pieces have been seen, in order.
 #[derive(Debug)]
 pub struct Inspection {
@@ -154,8 +160,12 @@ impl Inspection {
 
     /// Joins the report of the next piece. Its bytes are given to [`Inspection::hashed`] besides.
     pub fn join(&mut self, piece: PieceReport) {
-        self.crc32.combine(&piece.crc32);
-        self.crc32c = crc32c::crc32c_combine(self.crc32c, piece.crc32c, usize::try_from(piece.len).unwrap_or(usize::MAX));
+        if self.len == 0 {
+            self.crc32 = piece.crc32;
+        } else {
+            self.crc32.combine(&piece.crc32);
+        }
+        self.crc32c = join_crc32c(self.crc32c, piece.crc32c, piece.len);
         self.len += piece.len;
         // After the first fault the log can no longer be followed.
         if let (None, Some(log)) = (&self.fault, piece.log) {

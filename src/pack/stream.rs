@@ -15,7 +15,7 @@ use super::PackError;
 use crate::archive::{DataError, EntryHead, STREAM_END, Sealer, deflate_piece};
 use crate::buffers::Buffer;
 use crate::gzipped;
-use crate::inspect::{self, Content, Inspected, Inspection, PieceReport};
+use crate::inspect::{self, Content, Inspected, Inspection, PieceReport, join_crc32c};
 use crate::model::{Crc32c, EntryItem, EntryRole, Method, PIECE_LEN_BYTES, PackOptions, Pair, Sha256, Timestamp};
 use crate::observe::Observer;
 use crate::set;
@@ -215,7 +215,7 @@ pub(super) struct Sealing {
 
 impl Sealing {
     pub(super) fn new(store: Arc<dyn Store>, writer: Box<dyn ObjectWriter>, method: Method, level: u32, workers: Workers) -> Self {
-        let out = Output { writer, sha256: sha2::Sha256::new(), len: 0 };
+        let out = Output::new(writer);
         Sealing { store, out, sealer: Sealer::default(), method, level, workers, broken: Arc::default() }
     }
 
@@ -378,13 +378,14 @@ impl Sealing {
         }
         let directory = self.sealer.finish()?;
         self.out.write(directory.into()).await?;
+        self.out.flush().await?;
         Ok((self.out.writer, Sha256(self.out.sha256.finalize().into()), self.out.len))
     }
 }
 
 impl Entry {
     fn hold(&mut self, kept: Kept) {
-        self.packed_crc32c = crc32c::crc32c_combine(self.packed_crc32c, kept.crc32c, kept.bytes.len());
+        self.packed_crc32c = join_crc32c(self.packed_crc32c, kept.crc32c, kept.bytes.len() as u64);
         self.held_bytes += kept.bytes.len() as u64;
         self.held.push(kept.bytes);
     }
@@ -457,14 +458,37 @@ struct Output {
     writer: Box<dyn ObjectWriter>,
     sha256: sha2::Sha256,
     len: u64,
+    /// Headers and small entries: each on its own would take longer to hand over than to hash and to write.
+    gathered: Vec<u8>,
 }
 
+/// What is gathered before it is handed on.
+const GATHERED_BYTES: usize = 1 << 20;
+
+/// What is handed on by itself.
+const LARGE_BYTES: usize = 256 << 10;
+
 impl Output {
+    fn new(writer: Box<dyn ObjectWriter>) -> Self {
+        Output { writer, sha256: sha2::Sha256::new(), len: 0, gathered: Vec::new() }
+    }
+
     async fn write(&mut self, bytes: Bytes) -> Result<(), PackError> {
-        if bytes.is_empty() {
-            return Ok(());
-        }
         self.len += bytes.len() as u64;
+        if bytes.len() >= LARGE_BYTES {
+            self.flush().await?;
+            return self.hand_on(bytes).await;
+        }
+        self.gathered.extend_from_slice(&bytes);
+        if self.gathered.len() >= GATHERED_BYTES { self.flush().await } else { Ok(()) }
+    }
+
+    async fn flush(&mut self) -> Result<(), PackError> {
+        let gathered = std::mem::take(&mut self.gathered);
+        if gathered.is_empty() { Ok(()) } else { self.hand_on(gathered.into()).await }
+    }
+
+    async fn hand_on(&mut self, bytes: Bytes) -> Result<(), PackError> {
         let (mut sha256, copy) = (std::mem::take(&mut self.sha256), bytes.clone());
         let hashed = Workers::aside(move || {
             sha256.update(&copy);

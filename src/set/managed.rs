@@ -20,9 +20,13 @@ pub(super) fn discover(view: &mut View<'_>) -> Vec<Export> {
     let marks = view.unclaimed(|name| name.ends_with(OVERALL));
     let mut exports: Vec<(&str, Export)> = Vec::new();
     let mut unread = BTreeSet::new();
+    let mut in_folder: BTreeMap<&str, usize> = BTreeMap::new();
+    for mark in &marks {
+        *in_folder.entry(folder(mark)).or_default() += 1;
+    }
     for mark in &marks {
         // Two exports in one folder are told apart by their finish marks.
-        let alone = marks.iter().filter(|other| folder(other) == folder(mark)).count() == 1;
+        let alone = in_folder.get(folder(mark)) == Some(&1);
         exports.push((folder(mark), read_export(view, mark, if alone { title(folder(mark)) } else { mark }, &mut unread)));
     }
 
