@@ -240,6 +240,10 @@ pub async fn pack(
         match sealed {
             Err(PackError::Source(error) | PackError::Dest(error)) if tries < TRIES && error.is_of_the_way() => {
                 tries += 1;
+                // What was lost may have been taken away by another pack of the same set, which is done by now.
+                if there.is_none() && !options.overwrite && dest.stat(&name).await.is_ok() {
+                    return Err(PackError::Taken(name));
+                }
                 observer.event(Event::Again { because: error.to_string() });
                 observer.begin("packing again", bytes);
             }
