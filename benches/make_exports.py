@@ -470,7 +470,7 @@ def make(a):
     weight = [rng.paretovariate(1.1) for _ in pairs]              # a few big kinds, many small ones
     if a.even:
         weight = [1.0] * len(pairs)
-    means = [rng.choice((2, 3, 4, 6, 9, 12)) for _ in pairs]
+    means = [a.text or rng.choice((2, 3, 4, 6, 9, 12)) for _ in pairs]
     tot = sum(weight)
     if os.path.exists(a.out) and os.listdir(a.out):
         sys.exit("%s is not empty" % a.out)
@@ -507,6 +507,7 @@ def main():
     g.add_argument("--entities", type=int, help="for each kind and namespace")
     ap.add_argument("--out", required=True, help="a folder that is empty or not there")
     ap.add_argument("--even", action="store_true", help="spread --bytes evenly")
+    ap.add_argument("--text", type=int, default=0, help="pieces of text of 216 bytes in an entity, about; 1 makes entities of 620 bytes (0: 2-12 by kind)")
     ap.add_argument("--kinds", type=int, default=8)
     ap.add_argument("--namespaces", default=",acme", help="comma separated; an empty item is the default namespace")
     ap.add_argument("--seed", type=int, default=1)
