@@ -6,9 +6,9 @@
     benches/peers.py --mib 64 --only pack,verify
     benches/peers.py --growth --emulator  # also what takes long, much disk, or Google's emulator
 
-Kindpack and its peers alternate, so that noise hits all of them, and medians are compared. Everything is read once before (warm page cache), and
-what was written is on disk before the next one starts. What each program made is checked. Peers that are missing are installed where that is
-allowed (Debian's packages, crates.io), else they are named and left out.
+Kindpack and its peers alternate, so that noise hits all of them, and medians are compared. What a program reads is read once just before (warm
+page cache), and what was written is on disk before the next one starts. What each program made is checked. Peers that are missing are installed
+where that is allowed (Debian's packages, crates.io), else they are named and left out.
 """
 
 import argparse
@@ -79,10 +79,23 @@ def run(command, cwd=None):
 
 
 def remove(path):
+    """Removes a folder, or a file with the digest beside it."""
     if path.is_dir():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+        Path(f"{path}.sha256").unlink(missing_ok=True)
+
+
+def warm(path):
+    for file in files_below(path) if path.is_dir() else [path]:
+        with file.open("rb", buffering=0) as opened:
+            while opened.read(MIB):
+                pass
+
+
+def files_below(folder):
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def median(values):
@@ -94,16 +107,17 @@ def seconds_of(runs):
 
 
 class Command:
-    """A command to be timed, what it makes, and how that is checked the first time."""
+    """A command to be timed, what it reads and makes, and how that is checked the first time."""
 
-    def __init__(self, argv, makes=None, check=None, cwd=None):
-        self.argv, self.makes, self.check, self.cwd = argv, makes, check, cwd
+    def __init__(self, argv, reads, makes=None, check=None, cwd=None):
+        self.argv, self.reads, self.makes, self.check, self.cwd = argv, reads, makes, check, cwd
 
     def once(self):
         if self.makes:
             remove(self.makes)
-            remove(Path(f"{self.makes}.sha256"))
         os.sync()
+        # Just now and not once for all: systems that reclaim idle memory forget files within minutes.
+        warm(self.reads)
         return run(self.argv, self.cwd)
 
 
@@ -127,7 +141,7 @@ class Exports:
 
     def __init__(self, folder, told):
         self.folder = folder
-        self.objects = sorted(path for path in folder.rglob("*") if path.is_file())
+        self.objects = files_below(folder)
         self.bytes = sum(path.stat().st_size for path in self.objects)
         self.exports, self.entities = told["exports"], told["entities"]
         self._sums = None
@@ -136,8 +150,8 @@ class Exports:
     def megabytes(self):
         return self.bytes / 1e6
 
-    def warm(self):
-        """Reads everything once; the answer has the length and the checksum of each object."""
+    def sums(self):
+        """The length and the checksum of each object."""
         if self._sums is None:
             self._sums = {}
             for path in self.objects:
@@ -152,7 +166,7 @@ class Exports:
         """The archive's own directory must promise all objects as they are."""
         with zipfile.ZipFile(archive) as opened:
             entries = {entry.filename.removeprefix("exports/"): (entry.file_size, entry.CRC) for entry in opened.infolist()}
-        missing = [name for name, sums in self.warm().items() if entries.get(name) != sums]
+        missing = [name for name, sums in self.sums().items() if entries.get(name) != sums]
         if missing:
             raise Wrong(f"{archive}: {len(missing)} objects missing or changed, such as {missing[0]}")
 
@@ -178,10 +192,10 @@ class Bench:
     def pack(self, exports, archive, *options):
         archive = self.work / archive
         argv = [self.kindpack, "--quiet", "--no-progress", "pack", *options, exports.folder, archive]
-        return Command(argv, archive, lambda: exports.check_archive(archive))
+        return Command(argv, exports.folder, archive, lambda: exports.check_archive(archive))
 
-    def ours(self, *argv, makes=None, check=None):
-        return Command([self.kindpack, "--quiet", "--no-progress", *argv], makes, check)
+    def ours(self, verb, archive, *argv, makes=None, check=None):
+        return Command([self.kindpack, "--quiet", "--no-progress", verb, archive, *argv], archive, makes, check)
 
     def archive(self, exports, name):
         """An archive of kindpack to read from."""
@@ -201,9 +215,7 @@ class Bench:
             say(f"making {name}: {' '.join(options)[:100]}")
             told = json.loads(subprocess.run(made, check=True, stdout=subprocess.PIPE).stdout)
             mark.write_text(json.dumps({**told, "options": list(options)}))
-        exports = Exports(folder, told)
-        exports.warm()
-        return exports
+        return Exports(folder, told)
 
     def large(self):
         return self.exports(f"exports-{self.args.mib}", "--bytes", f"{self.args.mib}M", "--kinds", "16")
@@ -264,7 +276,7 @@ def pack(bench):
     mine, other = bench.work / "ours.zip", bench.work / "zip.zip"
     if zip_ := bench.tool("zip"):
         argv = [zip_, "-6", "-r", "-q", other, "."]
-        commands["zip -6"] = Command(argv, other, lambda: exports.check_archive(other), exports.folder)
+        commands["zip -6"] = Command(argv, exports.folder, other, lambda: exports.check_archive(other), exports.folder)
     runs = in_turn(bench.args.runs, commands)
     if "zip -6" in runs:
         fits = size_of(mine) <= 1.005 * size_of(other)
@@ -280,7 +292,7 @@ def fast(bench):
     mine, other = bench.work / "fast.zip", bench.work / "7zz.zip"
     named = f"7zz -tzip -mx=1 -mmt={CORES}"
     argv = [seven, "a", "-bso0", "-bsp0", "-tzip", "-mx=1", f"-mmt={CORES}", other, "."]
-    theirs = Command(argv, other, lambda: exports.check_archive(other), exports.folder)
+    theirs = Command(argv, exports.folder, other, lambda: exports.check_archive(other), exports.folder)
     theirs.once()
     for level in range(1, 10):
         command = bench.pack(exports, mine.name, "--level", str(level))
@@ -344,9 +356,9 @@ def verify(bench):
     archive = bench.archive(exports, "ours.zip")
     commands = {"kindpack verify": bench.ours("verify", archive)}
     if seven := bench.tool("7zz"):
-        commands["7zz t"] = Command([seven, "t", "-bso0", "-bsp0", archive])
+        commands["7zz t"] = Command([seven, "t", "-bso0", "-bsp0", archive], archive)
     if unzip := bench.tool("unzip"):
-        commands["unzip -t"] = Command([unzip, "-t", "-qq", archive])
+        commands["unzip -t"] = Command([unzip, "-t", "-qq", archive], archive)
     runs = in_turn(bench.args.runs, commands)
     ours = runs.pop("kindpack verify")
     for name, theirs in runs.items():
@@ -362,14 +374,14 @@ def extract(bench):
     makes = {"makes": folder, "check": lambda: exports.check_tree(folder)}
     commands = {"kindpack extract": bench.ours("extract", archive, folder, **makes)}
     if ripunzip := bench.tool("ripunzip"):
-        commands["ripunzip"] = Command([ripunzip, "--quiet", "unzip-file", "-d", folder, archive], **makes)
+        commands["ripunzip"] = Command([ripunzip, "--quiet", "unzip-file", "-d", folder, archive], archive, **makes)
     if unzip := bench.tool("unzip"):
-        commands["unzip"] = Command([unzip, "-qq", archive, "-d", folder], **makes)
+        commands["unzip"] = Command([unzip, "-qq", archive, "-d", folder], archive, **makes)
     if seven := bench.tool("7zz"):
-        commands["7zz x"] = Command([seven, "x", "-bso0", "-bsp0", archive, f"-o{folder}"], **makes)
+        commands["7zz x"] = Command([seven, "x", "-bso0", "-bsp0", archive, f"-o{folder}"], archive, **makes)
     if bsdtar := bench.tool("bsdtar"):
-        commands["bsdtar"] = Command(["sh", "-c", 'mkdir "$2" && exec "$0" -xf "$1" -C "$2"', bsdtar, archive, folder], **makes)
-    commands["Python's zipfile"] = Command([sys.executable, "-c", UNZIP_BY_PYTHON, archive, folder], **makes)
+        commands["bsdtar"] = Command(["sh", "-c", 'mkdir "$2" && exec "$0" -xf "$1" -C "$2"', bsdtar, archive, folder], archive, **makes)
+    commands["Python's zipfile"] = Command([sys.executable, "-c", UNZIP_BY_PYTHON, archive, folder], archive, **makes)
     runs = in_turn(bench.args.runs, commands)
     remove(folder)
     ours = runs.pop("kindpack extract")
@@ -591,13 +603,23 @@ def processor():
     return platform.processor()
 
 
-def busy():
-    """Seconds that all cores have worked, and seconds of this process and its children."""
-    ticks = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
-    own = os.times()
-    # user, nice, system, irq, softirq, steal
-    work = sum(ticks[index] for index in [0, 1, 2, 5, 6, 7]) / os.sysconf("SC_CLK_TCK")
-    return work, own.user + own.system + own.children_user + own.children_system
+class Others:
+    """How much of the cores goes to what is not ours, since this was made."""
+
+    def __init__(self):
+        self.begun, self.before = time.monotonic(), self._now()
+
+    @staticmethod
+    def _now():
+        """Seconds that all cores have worked, less those of this process and its children."""
+        ticks = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
+        own = os.times()
+        # user, nice, system, interrupts, steal
+        work = sum(ticks[index] for index in [0, 1, 2, 5, 6, 7]) / os.sysconf("SC_CLK_TCK")
+        return work - own.user - own.system - own.children_user - own.children_system
+
+    def percent(self):
+        return max(0.0, 100 * (self._now() - self.before) / CORES / (time.monotonic() - self.begun))
 
 
 def print_table(rows):
@@ -634,23 +656,23 @@ def main():
             work = args.work.resolve()
         else:
             work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kindpack-peers-")))
-        bench, failures = Bench(args, work), []
-        begun, (work_before, own_before) = time.monotonic(), busy()
+        bench, failures, disturbed = Bench(args, work), [], []
         for row in ROWS:
             if row in wanted:
                 say(f"{row}:")
+                others = Others()
                 try:
                     globals()[row](bench)
                 except (Wrong, OSError, subprocess.SubprocessError) as error:
                     failures.append(f"{row}: {error}")
                     say(f"  failed: {error}")
+                say(f"  others: {others.percent():.0f} % of the cores")
+                if others.percent() >= 5:
+                    disturbed.append(f"{row} {others.percent():.0f} %")
         remove(work / "ours.zip")
-        remove(work / "ours.zip.sha256")
-    work_after, own_after = busy()
-    spent = time.monotonic() - begun
-    others = max(0.0, (work_after - work_before) - (own_after - own_before)) / CORES / spent
     print(f"{time.strftime('%Y-%m-%d')}, {CORES} cores of {processor()}; {args.mib} MiB, medians of {args.runs}.")
-    print(f"Others kept {100 * others:.0f} % of the cores busy meanwhile ({spent / 60:.0f} minutes).")
+    if disturbed:
+        print(f"Disturbed: what others took of the cores meanwhile: {', '.join(disturbed)}.")
     print()
     print_table(bench.rows)
     for program in bench.missing:
