@@ -78,14 +78,7 @@ impl Store for DirStore {
                 let found = if meta.is_dir() { "a folder" } else { "something else" };
                 return Err(StoreError::NotAnObject { name: path.display().to_string(), expected: "an object", found });
             }
-            Ok(ObjectInfo {
-                name,
-                len: meta.len(),
-                version: version(&meta),
-                crc32c: None,
-                content_encoding: None,
-                attributes: BTreeMap::new(),
-            })
+            Ok(info(name, &meta))
         })
     }
 
@@ -154,6 +147,12 @@ impl Store for DirStore {
     }
 }
 
+/// A file as a listing shows it. Folders keep nothing of a file besides its bytes.
+fn info(name: String, meta: &fs::Metadata) -> ObjectInfo {
+    let (crc32c, content_encoding, attributes) = (None, None, BTreeMap::new());
+    ObjectInfo { name, len: meta.len(), version: version(meta), crc32c, content_encoding, attributes }
+}
+
 /// Depth first; links to files count as files, links to folders are refused: to skip them silently would pack half a set.
 fn walk(folder: &Path, prefix: &str, depth: usize, objects: &mut Vec<ObjectInfo>) -> Result<(), StoreError> {
     if depth > DEPTH_MAX {
@@ -195,14 +194,7 @@ fn walk(folder: &Path, prefix: &str, depth: usize, objects: &mut Vec<ObjectInfo>
             });
         }
         if meta.is_file() {
-            objects.push(ObjectInfo {
-                name,
-                len: meta.len(),
-                version: version(&meta),
-                crc32c: None,
-                content_encoding: None,
-                attributes: BTreeMap::new(),
-            });
+            objects.push(info(name, &meta));
         }
     }
     Ok(())
