@@ -183,7 +183,7 @@ pub struct PackArgs {
     /// Archives in a bucket that may grow longer than this go up in parts
     #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = size)]
     pub parts_above: u64,
-    /// How long such a part is; four of them are in memory at once
+    /// How long such a part is; five of them are in memory at once
     #[arg(long, value_name = "SIZE", default_value = "8MiB", value_parser = size)]
     pub part_size: u64,
 }
