@@ -261,7 +261,7 @@ impl Run<'_> {
             let status = journal.journal().steps.get(&step.id).cloned().unwrap_or_default();
             let outputs = self.outputs(step);
             let done = match status.position.filter(|_| self.resumes_within(&outputs)) {
-                Some(position) => Progress { pieces: pieces_before(&outputs, position), entities: status.entities },
+                Some(position) => Progress { pieces: pieces_before(&outputs, position), records: 0, entities: status.entities },
                 None => Progress::default(),
             };
             let started = journal::Event::StepStarted {

@@ -7,6 +7,7 @@ pub mod json;
 pub mod log;
 pub mod metadata;
 pub mod proto;
+pub mod redact;
 mod rest;
 pub mod rewrite;
 pub mod scan;

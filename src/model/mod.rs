@@ -6,6 +6,7 @@ mod digest;
 mod file_name;
 mod manifest;
 mod name;
+mod sample;
 mod selector;
 mod time;
 
@@ -16,5 +17,6 @@ pub use manifest::{
     PIECE_LEN_BYTES, PackOptions, SUMS_NAME, ToolItem, Totals,
 };
 pub use name::{DEFAULT_NAMESPACE, Kind, Namespace, Pair};
+pub use sample::{Sample, SampleError};
 pub use selector::{Selector, SelectorError};
 pub use time::Timestamp;

@@ -9,7 +9,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::TargetSpec;
-use crate::model::{Namespace, Selector, SelectorError};
+use crate::entity::redact::Rule;
+use crate::model::{Namespace, Sample, Selector, SelectorError};
 
 /// All that the user decides. The planner adds nothing but the emulator's address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,12 +25,64 @@ pub struct Choices {
     pub map_namespaces: BTreeMap<Namespace, Namespace>,
     /// Which pairs are restored, and in which order.
     pub selection: Selection,
+    /// Where exports are laid down for [`Via::Import`]: `gs://BUCKET/NAME` or a local folder.
+    pub staging: Option<String>,
+    /// What becomes of properties and keys on their way.
+    pub redaction: Redaction,
+    /// Which entities of each pair are restored; all without it.
+    pub sample: Option<Sample>,
+    /// Commands that are run between the steps.
+    pub hooks: Hooks,
+}
+
+/// What becomes of properties and keys on their way into the target.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Redaction {
+    /// The rules, in the order in which they were given.
+    #[serde(with = "texts")]
+    pub rules: Vec<Rule>,
+    /// Tells keys apart without telling the key: the same one must be there when the plan runs. None where no rule needs one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<String>,
+}
+
+/// Commands that the user wants run, through `sh -c`, with the step in their environment.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hooks {
+    /// Before each step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before_step: Option<String>,
+    /// Behind each step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_step: Option<String>,
+    /// When all steps are done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_all: Option<String>,
+}
+
+impl Hooks {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        *self == Hooks::default()
+    }
 }
 
 impl Choices {
     /// Everything in the archive, in the data's own order, into an empty target.
     pub fn new(target: TargetSpec) -> Self {
-        Choices { target, via: Via::Commit, into: Into::Empty, map_namespaces: BTreeMap::new(), selection: Selection::default() }
+        Choices {
+            target,
+            via: Via::Commit,
+            into: Into::Empty,
+            map_namespaces: BTreeMap::new(),
+            selection: Selection::default(),
+            staging: None,
+            redaction: Redaction::default(),
+            sample: None,
+            hooks: Hooks::default(),
+        }
     }
 }
 
@@ -52,6 +105,9 @@ pub struct Selection {
     /// One choice of pairs behind another.
     #[serde(with = "texts")]
     pub after: Vec<After>,
+    /// With `only` and a sample: what the chosen ones need comes too, their parents and what they refer to.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub with_needed: bool,
     /// The user declares that the archive's source project itself is to be overwritten.
     pub disaster_recovery: bool,
 }
@@ -148,6 +204,8 @@ pub enum Into {
     Empty,
     /// Anything: entities of the same key are overwritten, others stay.
     Merge,
+    /// Anything: entities of the same key are overwritten, others of the pair are deleted.
+    Replace,
 }
 
 impl fmt::Display for Into {
@@ -155,6 +213,7 @@ impl fmt::Display for Into {
         f.pad(match self {
             Into::Empty => "empty",
             Into::Merge => "merge",
+            Into::Replace => "replace",
         })
     }
 }
@@ -166,10 +225,11 @@ impl FromStr for Into {
         match text {
             "empty" => Ok(Into::Empty),
             "merge" => Ok(Into::Merge),
+            "replace" => Ok(Into::Replace),
             other => Err(ChoiceError::Spelling {
                 what: "--into",
                 text: text.to_owned(),
-                expected: "empty or merge",
+                expected: "empty, merge or replace",
                 found: format!("{other:?}"),
             }),
         }
@@ -183,12 +243,15 @@ pub enum Via {
     /// Written by kindpack itself, through commits where the target is a Datastore.
     #[default]
     Commit,
+    /// Each step's export as it is, by the import of the target's own.
+    Import,
 }
 
 impl fmt::Display for Via {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Via::Commit => "commit",
+            Via::Import => "import",
         })
     }
 }
@@ -199,7 +262,13 @@ impl FromStr for Via {
     fn from_str(text: &str) -> Result<Self, ChoiceError> {
         match text {
             "commit" => Ok(Via::Commit),
-            other => Err(ChoiceError::Spelling { what: "--via", text: text.to_owned(), expected: "commit", found: format!("{other:?}") }),
+            "import" => Ok(Via::Import),
+            other => Err(ChoiceError::Spelling {
+                what: "--via",
+                text: text.to_owned(),
+                expected: "commit or import",
+                found: format!("{other:?}"),
+            }),
         }
     }
 }
@@ -285,10 +354,15 @@ mod tests {
     }
 
     #[test]
-    fn ways_that_come_later_are_refused_by_name() {
-        assert_eq!("merge".parse(), Ok(Into::Merge));
-        assert_eq!("replace".parse::<Into>().unwrap_err().to_string(), r#"--into "replace": expected empty or merge, found "replace""#);
-        assert!("import".parse::<Via>().is_err());
-        assert_eq!(Via::Commit.to_string().parse(), Ok(Via::Commit));
+    fn ways_read_back_what_they_print_and_others_are_refused_by_name() {
+        for into in [Into::Empty, Into::Merge, Into::Replace] {
+            assert_eq!(into.to_string().parse(), Ok(into));
+        }
+        for via in [Via::Commit, Via::Import] {
+            assert_eq!(via.to_string().parse(), Ok(via));
+        }
+        let found = "overwrite".parse::<Into>().unwrap_err().to_string();
+        assert_eq!(found, r#"--into "overwrite": expected empty, merge or replace, found "overwrite""#);
+        assert!("copy".parse::<Via>().is_err());
     }
 }

@@ -18,8 +18,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
-use super::{Choices, Environment, Into, PlanClass, PlanError, Selection, TargetSpec, Via, plan};
-use crate::model::{Kind, Manifest, Namespace, Pair, Sha256};
+use super::{Choices, Environment, Hooks, Into, PlanClass, PlanError, Redaction, Selection, TargetSpec, Via, plan};
+use crate::model::{Kind, Manifest, Namespace, Pair, Sample, Sha256};
 
 /// The value of `format` in every plan of this version.
 pub const PLAN_FORMAT: &str = "kindpack-plan/1";
@@ -35,6 +35,9 @@ pub struct ArchiveRef {
     pub location: String,
     /// The digest of the whole archive.
     pub sha256: Sha256,
+    /// The object's generation, where the archive lies in a bucket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<String>,
 }
 
 /// An archive put in order for one target.
@@ -59,6 +62,18 @@ pub struct Plan {
     pub maps: BTreeMap<Namespace, Namespace>,
     /// The user's choices that led to the steps.
     pub choices: Selection,
+    /// Where exports are laid down for an import.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staging: Option<String>,
+    /// What becomes of properties and keys on their way.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub redaction: Redaction,
+    /// Which entities of each pair are restored; all without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample: Option<Sample>,
+    /// Commands that are run between the steps.
+    #[serde(default, skip_serializing_if = "Hooks::is_empty")]
+    pub hooks: Hooks,
     /// What to do, in order.
     pub steps: Vec<Step>,
     /// What the archive holds and the plan leaves out, by namespace and kind.
@@ -166,6 +181,10 @@ struct Head<'a> {
     into: Into,
     maps: &'a BTreeMap<Namespace, Namespace>,
     choices: &'a Selection,
+    staging: &'a Option<String>,
+    redaction: &'a Redaction,
+    sample: Option<Sample>,
+    hooks: &'a Hooks,
 }
 
 /// The one field that is read before all others.
@@ -229,6 +248,10 @@ impl Plan {
             into: self.into,
             map_namespaces: self.maps.clone(),
             selection: self.choices.clone(),
+            staging: self.staging.clone(),
+            redaction: self.redaction.clone(),
+            sample: self.sample,
+            hooks: self.hooks.clone(),
         };
         let whole = plan(manifest, &self.archive, &choices, environment).map_err(|error| match error.class() {
             PlanClass::Usage => edited("choices", "choices that fit the archive", error),
@@ -280,9 +303,17 @@ impl Plan {
             into: self.into,
             maps: &self.maps,
             choices: &self.choices,
+            staging: &self.staging,
+            redaction: &self.redaction,
+            sample: self.sample,
+            hooks: &self.hooks,
         };
         sha256(&serde_json::to_vec(&head).unwrap_or_default())
     }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 fn sha256(bytes: &[u8]) -> Sha256 {

@@ -17,7 +17,7 @@ mod tests;
 
 use std::collections::HashMap;
 
-pub use choices::{After, ChoiceError, Choices, Environment, Into, NamespaceMap, Selection, Via};
+pub use choices::{After, ChoiceError, Choices, Environment, Hooks, Into, NamespaceMap, Redaction, Selection, Via};
 pub use document::{ArchiveRef, Member, PLAN_FORMAT, Plan, PlanTotals, Skipped, Step};
 pub use error::{Before, PlanClass, PlanError};
 pub use target::TargetSpec;
@@ -100,6 +100,10 @@ pub fn plan(manifest: &Manifest, archive: &ArchiveRef, choices: &Choices, enviro
         into: choices.into,
         maps: choices.map_namespaces.clone(),
         choices: selection.clone(),
+        staging: choices.staging.clone(),
+        redaction: choices.redaction.clone(),
+        sample: choices.sample,
+        hooks: choices.hooks.clone(),
         cycles: runs.iter().filter(|run| run.len() > 1).map(|run| run.iter().filter_map(member).collect()).collect(),
         totals: PlanTotals::of(&steps),
         steps,

@@ -76,7 +76,7 @@ fn shop() -> Manifest {
 }
 
 fn archive() -> ArchiveRef {
-    ArchiveRef { location: "gs://shop-archive/all_backup_20131012063742.zip".to_owned(), sha256: Sha256([0xab; 32]) }
+    ArchiveRef { location: "gs://shop-archive/all_backup_20131012063742.zip".to_owned(), sha256: Sha256([0xab; 32]), generation: None }
 }
 
 fn to_emulator() -> Choices {

@@ -264,7 +264,7 @@ impl StepSink for CommitSink {
     fn write<'a>(&'a mut self, piece: Encoded) -> BoxFuture<'a, Result<Progress, TargetError>> {
         Box::pin(async move {
             let ahead = self.ahead();
-            let ends = Progress { pieces: ahead.pieces + 1, entities: ahead.entities + piece.len() as u64 };
+            let ends = Progress { pieces: ahead.pieces + 1, records: 0, entities: ahead.entities + piece.len() as u64 };
             let requests = requests(&self.api, &self.kind, &piece)?;
             drop(piece);
             let last = requests.len();

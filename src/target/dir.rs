@@ -96,7 +96,7 @@ struct DirSink {
 
 impl StepSink for DirSink {
     fn write<'a>(&'a mut self, piece: Encoded) -> BoxFuture<'a, Result<Progress, TargetError>> {
-        self.progress = Progress { pieces: self.progress.pieces + 1, entities: self.progress.entities + piece.len() as u64 };
+        self.progress = Progress { pieces: self.progress.pieces + 1, records: 0, entities: self.progress.entities + piece.len() as u64 };
         let mut framed = Vec::with_capacity(piece.bytes().len() + piece.bytes().len() / 50);
         for (record, _) in piece.iter() {
             self.log.record(record, &mut framed);

@@ -39,7 +39,7 @@ struct Nowhere(Progress);
 
 impl StepSink for Nowhere {
     fn write<'a>(&'a mut self, piece: Encoded) -> BoxFuture<'a, Result<Progress, TargetError>> {
-        self.0 = Progress { pieces: self.0.pieces + 1, entities: self.0.entities + piece.len() as u64 };
+        self.0 = Progress { pieces: self.0.pieces + 1, records: 0, entities: self.0.entities + piece.len() as u64 };
         Box::pin(async move { Ok(self.0) })
     }
 

@@ -41,6 +41,13 @@ struct Item {
     key: u64,
 }
 
+/// A hash of a serialized `google.datastore.v1.Key`, as `v1::key_of` writes it. The same in every run of one version.
+pub fn key_hash(key: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(key);
+    hasher.finish()
+}
+
 impl Encoder {
     /// An encoder of the entities of `pair` (as the archive has it); others are passed over.
     pub fn new(encoding: Encoding, rewrite: Rewrite, pair: Pair) -> Self {
@@ -63,9 +70,7 @@ impl Encoder {
         let mut key = 0;
         match self.encoding {
             Encoding::Message => {
-                let mut hasher = DefaultHasher::new();
-                hasher.write(&v1::key_of(&entity, &self.rewrite));
-                key = hasher.finish();
+                key = key_hash(&v1::key_of(&entity, &self.rewrite));
                 v1::write_entity(&entity, &self.rewrite, &mut out.bytes);
             }
             Encoding::JsonLine => {

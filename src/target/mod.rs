@@ -7,6 +7,7 @@ mod dir;
 mod dry;
 mod encode;
 mod files;
+mod key_set;
 mod ndjson;
 
 use std::fmt;
@@ -16,7 +17,8 @@ use futures_util::future::BoxFuture;
 pub use commit::CommitTarget;
 pub use dir::DirTarget;
 pub use dry::DryRun;
-pub use encode::{Encoded, Encoder, Encoding};
+pub use encode::{Encoded, Encoder, Encoding, key_hash};
+pub use key_set::KeySet;
 pub use ndjson::NdjsonTarget;
 
 use crate::model::{Kind, Pair, Timestamp};
@@ -39,7 +41,9 @@ pub struct StepInfo {
 pub struct Progress {
     /// Pieces, counted over all outputs of the step.
     pub pieces: u64,
-    /// Entities in them.
+    /// Entities of the next piece that are there as well, from its beginning.
+    pub records: u64,
+    /// Entities in all of these.
     pub entities: u64,
 }
 
@@ -119,6 +123,16 @@ pub trait Target: fmt::Debug + Send + Sync {
 
     /// How many entities of that kind and namespace the target holds now.
     fn count<'a>(&'a self, pair: &'a Pair) -> BoxFuture<'a, Result<u64, TargetError>>;
+
+    /// Deletes what the target holds of `pair` beside what `keep` holds, as far as `keep` is asked. Gives how many.
+    ///
+    /// The default refuses: such a target is written whole.
+    fn delete_others<'a>(&'a self, pair: &'a Pair, keep: &'a KeySet) -> BoxFuture<'a, Result<u64, TargetError>> {
+        let _ = keep;
+        Box::pin(async move {
+            Err(TargetError::Rejected { call: format!("deleting of {pair}"), found: "a target that deletes nothing".to_owned() })
+        })
+    }
 
     /// Begins a step, or goes on with it after `done`.
     fn open<'a>(&'a self, step: &'a StepInfo, done: Progress) -> BoxFuture<'a, Result<Box<dyn StepSink>, TargetError>>;

@@ -87,7 +87,7 @@ struct NdjsonSink {
 
 impl StepSink for NdjsonSink {
     fn write<'a>(&'a mut self, piece: Encoded) -> BoxFuture<'a, Result<Progress, TargetError>> {
-        self.progress = Progress { pieces: self.progress.pieces + 1, entities: self.progress.entities + piece.len() as u64 };
+        self.progress = Progress { pieces: self.progress.pieces + 1, records: 0, entities: self.progress.entities + piece.len() as u64 };
         let progress = self.progress;
         let (file, partial) = (self.file.try_clone(), self.partial.clone());
         Box::pin(blocking(move || {

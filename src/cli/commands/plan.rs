@@ -85,9 +85,16 @@ pub fn choices(what: &str, args: PlanChoices) -> Result<Choices, Failure> {
         target => target,
     };
     let map_namespaces = NamespaceMap::join(args.map_namespace).map_err(|error| Failure::usage(what, error.to_string()))?;
-    let selection =
-        Selection { only: args.only, skip: args.skip, first: args.first, last: args.last, after: args.after, disaster_recovery: false };
-    Ok(Choices { target, via: Via::Commit, into, map_namespaces, selection })
+    let selection = Selection {
+        only: args.only,
+        skip: args.skip,
+        first: args.first,
+        last: args.last,
+        after: args.after,
+        with_needed: false,
+        disaster_recovery: false,
+    };
+    Ok(Choices { via: Via::Commit, into, map_namespaces, selection, ..Choices::new(target) })
 }
 
 /// What the planner is told of the world.
@@ -101,7 +108,7 @@ pub async fn reference(what: &str, archive: &Arc<ArchiveFile>) -> Result<Archive
     let (store, object) = (container.store(), container.object());
     if !store.is_remote() {
         let sha256 = digest_of(store.as_ref(), object).await.map_err(|error| Failure::archive_store(what, &error))?;
-        return Ok(ArchiveRef { location: absolute(container.title().as_ref()).display().to_string(), sha256 });
+        return Ok(ArchiveRef { location: absolute(container.title().as_ref()).display().to_string(), sha256, generation: None });
     }
     let told = object.attributes.get(SHA256_ATTRIBUTE).and_then(|digest| digest.parse().ok());
     let sha256 = match told {
@@ -111,7 +118,7 @@ pub async fn reference(what: &str, archive: &Arc<ArchiveFile>) -> Result<Archive
             None => digest_of(store.as_ref(), object).await.map_err(|error| Failure::archive_store(what, &error))?,
         },
     };
-    Ok(ArchiveRef { location: container.title().to_owned(), sha256 })
+    Ok(ArchiveRef { location: container.title().to_owned(), sha256, generation: None })
 }
 
 /// What the sidecar of an archive says, if there is one for it.
