@@ -8,7 +8,9 @@
 
 pub mod archive;
 pub mod archive_file;
+pub mod archives;
 pub mod buffers;
+pub mod config;
 pub mod emulator;
 pub mod entities;
 pub mod entity;
