@@ -2,7 +2,9 @@
 
 use std::process::ExitCode;
 
+use super::commands::KEY_HINT;
 use kindpack::archive_file::ArchiveError;
+use kindpack::entity::redact::RedactError;
 use kindpack::extract::ExtractError;
 use kindpack::journal_file::JournalFileError;
 use kindpack::pack::{ExportFault, PackError};
@@ -223,7 +225,14 @@ impl Failure {
         match error {
             PlanError::Stale { .. } => failure.hint("make a new plan: `kindpack plan ARCHIVE --target TARGET -o PLAN`"),
             PlanError::Edited { .. } => failure.hint("steps of a plan may be removed or moved; for anything else make a new one"),
-            PlanError::NothingChosen { .. } => failure.hint("`kindpack list` shows the kinds"),
+            PlanError::NothingChosen { .. } | PlanError::Redact(RedactError::NoKind { .. }) => {
+                failure.hint("`kindpack list` shows the kinds")
+            }
+            PlanError::SourceProject { .. } => {
+                failure.hint("--disaster-recovery declares that this project is to be overwritten; emulator: takes any project")
+            }
+            PlanError::NoRedactKey { .. } => failure.hint(KEY_HINT),
+            PlanError::NoImport { .. } => failure.hint("--via commit can do it"),
             _ => failure,
         }
     }
