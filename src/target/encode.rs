@@ -80,10 +80,7 @@ impl Encoder {
     /// [`ProtoError`] when the record is no entity.
     pub fn add(&self, record: &[u8], out: &mut Encoded) -> Result<(), ProtoError> {
         let entity = Entity::parse(record)?;
-        let ours = entity.key.as_ref().is_some_and(|key| {
-            key.namespace == self.pair.namespace.as_str() && key.path.last().is_some_and(|last| last.kind == self.pair.kind.as_str())
-        });
-        if !ours {
+        if !entity.is_of(&self.pair) {
             return Ok(());
         }
         let picked = match (&self.picker, &entity.key) {

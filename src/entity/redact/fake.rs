@@ -89,8 +89,8 @@ fn sort(name: &str, value: &str) -> Sort {
         return Sort::Mail;
     }
     let names = words_of(name);
-    let fits = |needle: &&str| names.iter().any(|word| word == needle || (needle.len() >= COMPOUND_LEN && word.contains(needle)));
-    match TOLD_BY.iter().find(|(_, needles)| needles.iter().any(|needle| fits(needle))) {
+    let fits = |needle: &&'static str| names.iter().any(|word| word == needle || (needle.len() >= COMPOUND_LEN && word.contains(needle)));
+    match TOLD_BY.iter().find(|(_, needles)| needles.iter().any(fits)) {
         Some((sort, _)) => *sort,
         None if words >= PROSE_WORDS => Sort::Prose,
         None => Sort::Name,
