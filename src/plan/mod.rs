@@ -10,6 +10,7 @@ mod needs;
 mod order;
 mod reasons;
 mod target;
+mod waits;
 mod words;
 
 #[cfg(test)]
