@@ -13,6 +13,9 @@ use kindpack::target::TargetError;
 use kindpack::verify::VerifyError;
 use kindpack::workers::WorkerLost;
 
+/// What helps whoever has no credentials.
+const CREDENTIALS: &str = "`gcloud auth application-default login`, or GOOGLE_APPLICATION_CREDENTIALS, gives credentials";
+
 /// The exit codes of the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -103,9 +106,7 @@ impl Failure {
             StoreError::Busy { .. } => failure.hint("wait for the other one, or choose another name"),
             StoreError::NoPayer { .. } => failure.hint("--billing-project PROJECT names who pays"),
             StoreError::Denied { .. } => failure.hint("docs/cloud-storage.md lists the roles that each command needs"),
-            StoreError::Unauthorized { .. } => {
-                failure.hint("`gcloud auth application-default login`, or GOOGLE_APPLICATION_CREDENTIALS, gives credentials")
-            }
+            StoreError::Unauthorized { .. } => failure.hint(CREDENTIALS),
             StoreError::Service { .. } => failure.hint("the same command goes on; --retry-time gives the service more time"),
             _ => failure,
         }
@@ -229,15 +230,22 @@ impl Failure {
 
     pub fn target(what: &str, error: &TargetError) -> Self {
         let code = match error {
-            TargetError::Service { .. } | TargetError::Rejected { .. } | TargetError::Nonsense { .. } | TargetError::Io { .. } => {
-                Code::Service
-            }
-            TargetError::TooLarge { .. } | TargetError::Taken { .. } => Code::Refused,
+            TargetError::Service { .. }
+            | TargetError::Rejected { .. }
+            | TargetError::Denied { .. }
+            | TargetError::Unauthorized { .. }
+            | TargetError::BadEntity { .. }
+            | TargetError::Nonsense { .. }
+            | TargetError::Io { .. } => Code::Service,
+            TargetError::TooLarge { .. } | TargetError::Taken { .. } | TargetError::Leased { .. } => Code::Refused,
             TargetError::Worker(_) => Code::Own,
         };
         let failure = Failure::new(code, what, error.to_string());
         match error {
             TargetError::Service { .. } => failure.hint("is it running? The same command goes on where this one stopped"),
+            TargetError::Denied { .. } => failure.hint("the role roles/datastore.user allows what a restore does"),
+            TargetError::Unauthorized { .. } => failure.hint(CREDENTIALS),
+            TargetError::Leased { .. } => failure.hint("wait for the other one; if it was killed, its mark ends at that time"),
             _ => failure,
         }
     }

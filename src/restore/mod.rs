@@ -21,6 +21,12 @@ use crate::workers::Workers;
 /// A count is asked for this often before it is believed to be wrong: an emulator may answer queries a little late.
 const COUNT_TRIES: u32 = 6;
 
+/// Entities that are handed over at once.
+const BATCH_MAX: usize = 500;
+
+/// Bytes of them, unless one is larger.
+const BATCH_MAX_BYTES: usize = 1 << 20;
+
 /// What is asked of the target after each step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Check {
@@ -261,7 +267,9 @@ impl Run<'_> {
             let status = journal.journal().steps.get(&step.id).cloned().unwrap_or_default();
             let outputs = self.outputs(step);
             let done = match status.position.filter(|_| self.resumes_within(&outputs)) {
-                Some(position) => Progress { pieces: pieces_before(&outputs, position), records: 0, entities: status.entities },
+                Some(position) => {
+                    Progress { pieces: pieces_before(&outputs, position), records: position.records, entities: status.entities }
+                }
                 None => Progress::default(),
             };
             let started = journal::Event::StepStarted {
@@ -338,15 +346,20 @@ impl Run<'_> {
         let pieces = entities::read(self.archive, outputs, self.encoder(self.target.encoding(), step), done.pieces, self.workers);
         pin_mut!(pieces);
         let mut safe = done;
+        let mut behind = done.records;
         while let Some(piece) = pieces.next().await {
-            let piece = piece?;
-            self.observer.advance(piece.len() as u64, 0);
-            let progress = sink.write(piece).await?;
-            if progress > safe && self.resumes_within(outputs) {
-                safe = progress;
-                let position = position_after(outputs, safe.pieces);
-                journal.append(journal::Event::Checkpoint { step: step.id, entities: safe.entities, position }).await?;
+            let mut piece = piece?;
+            piece.drop_first(usize::try_from(std::mem::take(&mut behind)).unwrap_or(usize::MAX));
+            for batch in piece.split(BATCH_MAX, BATCH_MAX_BYTES) {
+                self.observer.advance(batch.len() as u64, 0);
+                let progress = sink.write(batch).await?;
+                if progress > safe && self.resumes_within(outputs) {
+                    safe = progress;
+                    let position = Position { records: safe.records, ..position_after(outputs, safe.pieces) };
+                    journal.append(journal::Event::Checkpoint { step: step.id, entities: safe.entities, position }).await?;
+                }
             }
+            sink.end_piece();
         }
         let brought = sink.finish().await?.entities;
         if brought != step.entities {

@@ -3,33 +3,20 @@
 //! Knows the calls of Datastore v1 (`docs/formats.md` 6 and 8) and the emulator's limits. Must not know what an archive is.
 
 mod http;
+mod sink;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
-use tokio::task::JoinHandle;
 
-use super::{Encoded, Encoding, Progress, StepInfo, StepSink, Target, TargetError};
-use crate::entity::v1;
-use crate::model::{Kind, Pair};
-use crate::workers::WorkerLost;
+use super::{Encoding, Progress, StepInfo, StepSink, Target, TargetError};
+use crate::model::Pair;
 use http::{Answer, Api};
-
-/// Production's limit, which the emulator does not enforce.
-const MUTATIONS_MAX: usize = 500;
-
-/// The emulator takes requests of 4 MiB; the rest is for the request's own fields.
-const REQUEST_MAX_BYTES: usize = (4 << 20) - (64 << 10);
-
-/// Where a request is closed although more would fit: small enough to keep several connections busy.
-const REQUEST_GOOD_BYTES: usize = 1 << 20;
-
-/// Commits that are under way at once.
-const IN_FLIGHT: usize = 8;
+use sink::CommitSink;
 
 /// Keys asked for in one page of a count.
 const PAGE: u64 = 1_000;
@@ -167,7 +154,7 @@ impl Target for CommitTarget {
     }
 
     fn open<'a>(&'a self, step: &'a StepInfo, done: Progress) -> BoxFuture<'a, Result<Box<dyn StepSink>, TargetError>> {
-        let sink = CommitSink { api: self.api.clone(), kind: step.pair.kind.clone(), flights: VecDeque::new(), done };
+        let sink = CommitSink::new(self.api.clone(), step.pair.kind.clone(), done);
         Box::pin(async { Ok(Box::new(sink) as Box<dyn StepSink>) })
     }
 
@@ -219,127 +206,6 @@ fn same_user(wanted: &Value, found: &Value) -> bool {
 
 /// The meaning of values that stand for a user.
 const USER_MEANING: u64 = 20;
-
-/// A commit that is under way, and how far the step has come when it and all before it are done.
-#[derive(Debug)]
-struct Flight {
-    task: JoinHandle<Result<(), TargetError>>,
-    /// Set on the last commit of a piece.
-    ends: Option<Progress>,
-}
-
-#[derive(Debug)]
-struct CommitSink {
-    api: Arc<Api>,
-    kind: Kind,
-    flights: VecDeque<Flight>,
-    done: Progress,
-}
-
-impl CommitSink {
-    /// Waits for the oldest commit.
-    async fn land(&mut self) -> Result<(), TargetError> {
-        let Some(flight) = self.flights.front_mut() else { return Ok(()) };
-        let landed = (&mut flight.task).await.map_err(WorkerLost)?;
-        let ends = self.flights.pop_front().and_then(|flight| flight.ends);
-        landed?;
-        self.done = ends.unwrap_or(self.done);
-        Ok(())
-    }
-
-    /// How far the step will have come when all that is under way is done.
-    fn ahead(&self) -> Progress {
-        self.flights.iter().rev().find_map(|flight| flight.ends).unwrap_or(self.done)
-    }
-}
-
-impl Drop for CommitSink {
-    fn drop(&mut self) {
-        // A step that is given up sends nothing more.
-        self.flights.iter().for_each(|flight| flight.task.abort());
-    }
-}
-
-impl StepSink for CommitSink {
-    fn write<'a>(&'a mut self, piece: Encoded) -> BoxFuture<'a, Result<Progress, TargetError>> {
-        Box::pin(async move {
-            let ahead = self.ahead();
-            let ends = Progress { pieces: ahead.pieces + 1, records: 0, entities: ahead.entities + piece.len() as u64 };
-            let requests = requests(&self.api, &self.kind, &piece)?;
-            drop(piece);
-            let last = requests.len();
-            for (number, Request { body, after_all }) in requests.into_iter().enumerate() {
-                // The same key again: what was sent of it before must be there first.
-                while self.flights.len() >= IN_FLIGHT || (after_all && !self.flights.is_empty()) {
-                    self.land().await?;
-                }
-                let api = self.api.clone();
-                let task = tokio::spawn(async move { api.commit(body).await });
-                self.flights.push_back(Flight { task, ends: (number + 1 == last).then_some(ends) });
-            }
-            if last == 0 {
-                // Nothing of ours in the piece: it is done when what is under way is.
-                match self.flights.back_mut() {
-                    Some(flight) => flight.ends = Some(ends),
-                    None => self.done = ends,
-                }
-            }
-            Ok(self.done)
-        })
-    }
-
-    fn finish(mut self: Box<Self>) -> BoxFuture<'static, Result<Progress, TargetError>> {
-        Box::pin(async move {
-            while !self.flights.is_empty() {
-                self.land().await?;
-            }
-            Ok(self.done)
-        })
-    }
-}
-
-/// A commit to be sent.
-struct Request {
-    body: Vec<u8>,
-    /// Whether it holds a key that an earlier commit of the piece held: the last one is to win.
-    after_all: bool,
-}
-
-/// Divides a piece into commits: within the limits, and no key twice in one.
-fn requests(api: &Api, kind: &Kind, piece: &Encoded) -> Result<Vec<Request>, TargetError> {
-    let mut requests = Vec::new();
-    let mut batch: Vec<&[u8]> = Vec::new();
-    let mut keys = HashSet::new();
-    let mut bytes = 0;
-    let mut after_all = false;
-    let mut seen = HashSet::new();
-    let close =
-        |batch: &mut Vec<&[u8]>, after_all| Request { body: v1::commit_request(api.project(), "", &std::mem::take(batch)), after_all };
-    for (number, (mutation, key)) in piece.iter().enumerate() {
-        if mutation.len() > REQUEST_MAX_BYTES {
-            return Err(TargetError::TooLarge { kind: kind.clone(), number: number + 1, bytes: mutation.len(), limit: REQUEST_MAX_BYTES });
-        }
-        let full = batch.len() >= MUTATIONS_MAX
-            || bytes + mutation.len() > REQUEST_MAX_BYTES
-            || bytes >= REQUEST_GOOD_BYTES
-            || keys.contains(&key);
-        if full {
-            requests.push(close(&mut batch, after_all));
-            keys.clear();
-            bytes = 0;
-            after_all = false;
-        }
-        keys.insert(key);
-        after_all |= !seen.insert(key);
-        // Each mutation has a tag and a length of up to five bytes besides.
-        bytes += mutation.len() + 6;
-        batch.push(mutation);
-    }
-    if !batch.is_empty() {
-        requests.push(close(&mut batch, after_all));
-    }
-    Ok(requests)
-}
 
 /// How long one call may take, answer included.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);

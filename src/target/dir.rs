@@ -95,10 +95,10 @@ struct DirSink {
 }
 
 impl StepSink for DirSink {
-    fn write<'a>(&'a mut self, piece: Encoded) -> BoxFuture<'a, Result<Progress, TargetError>> {
-        self.progress = Progress { pieces: self.progress.pieces + 1, records: 0, entities: self.progress.entities + piece.len() as u64 };
-        let mut framed = Vec::with_capacity(piece.bytes().len() + piece.bytes().len() / 50);
-        for (record, _) in piece.iter() {
+    fn write<'a>(&'a mut self, batch: Encoded) -> BoxFuture<'a, Result<Progress, TargetError>> {
+        self.progress = self.progress.and(batch.len() as u64);
+        let mut framed = Vec::with_capacity(batch.bytes().len() + batch.bytes().len() / 50);
+        for (record, _) in batch.iter() {
             self.log.record(record, &mut framed);
         }
         let progress = self.progress;
@@ -107,6 +107,10 @@ impl StepSink for DirSink {
             file.and_then(|mut file| file.write_all(&framed)).map_err(failed(&output, "cannot write it"))?;
             Ok(progress)
         }))
+    }
+
+    fn end_piece(&mut self) {
+        self.progress = self.progress.at_piece_end();
     }
 
     fn finish(self: Box<Self>) -> BoxFuture<'static, Result<Progress, TargetError>> {

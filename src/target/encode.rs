@@ -105,11 +105,67 @@ impl Encoded {
         &self.bytes
     }
 
+    /// Leaves out the first `entities`.
+    pub fn drop_first(&mut self, entities: usize) {
+        let dropped = self.items.drain(..entities.min(self.items.len())).next_back().map_or(0, |item| item.range.end);
+        self.bytes.drain(..dropped);
+        self.items.iter_mut().for_each(|item| item.range = item.range.start - dropped..item.range.end - dropped);
+    }
+
+    /// Cuts into batches of at most `max_items` entities (one at least) and, where none is larger by itself, `max_bytes` bytes.
+    pub fn split(&self, max_items: usize, max_bytes: usize) -> impl Iterator<Item = Encoded> {
+        let mut rest = self.items.as_slice();
+        std::iter::from_fn(move || {
+            let mut bytes = 0;
+            let fits = |item: &&Item| {
+                bytes += item.range.len();
+                bytes <= max_bytes
+            };
+            let len = rest.iter().take(max_items).take_while(fits).count().max(1);
+            let (batch, behind) = rest.split_at_checked(len)?;
+            rest = behind;
+            let (first, last) = (batch.first()?.range.start, batch.last()?.range.end);
+            let items = batch.iter().map(|item| Item { range: item.range.start - first..item.range.end - first, key: item.key }).collect();
+            Some(Encoded { bytes: self.bytes.get(first..last)?.to_vec(), items })
+        })
+    }
+
     /// Puts the entities of another one behind these.
     pub fn append(&mut self, other: Encoded) {
         let shift = self.bytes.len();
         self.bytes.extend_from_slice(&other.bytes);
         self.items
             .extend(other.items.into_iter().map(|item| Item { range: item.range.start + shift..item.range.end + shift, key: item.key }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Entities of these lengths; each one's bytes and key are its number.
+    fn encoded(lens: &[usize]) -> Encoded {
+        let mut encoded = Encoded::default();
+        for (number, len) in lens.iter().enumerate() {
+            let start = encoded.bytes.len();
+            encoded.bytes.resize(start + len, number as u8);
+            encoded.items.push(Item { range: start..start + len, key: number as u64 });
+        }
+        encoded
+    }
+
+    #[test]
+    fn a_piece_is_cut_into_batches_that_hold_all_of_it_in_order() {
+        let mut whole = encoded(&[3, 3, 3, 9, 0, 1, 1, 1, 1]);
+        whole.drop_first(1);
+        let batches: Vec<Encoded> = whole.split(3, 6).collect();
+        let lens: Vec<Vec<usize>> = batches.iter().map(|batch| batch.iter().map(|(bytes, _)| bytes.len()).collect()).collect();
+        assert_eq!(lens, [vec![3, 3], vec![9], vec![0, 1, 1], vec![1, 1]]);
+        let all: Vec<(Vec<u8>, u64)> =
+            batches.iter().flat_map(|batch| batch.iter().map(|(bytes, key)| (bytes.to_vec(), key)).collect::<Vec<_>>()).collect();
+        let expected: Vec<(Vec<u8>, u64)> = whole.iter().map(|(bytes, key)| (bytes.to_vec(), key)).collect();
+        assert_eq!(all, expected);
+        whole.drop_first(100);
+        assert_eq!(whole.split(3, 6).count(), 0);
     }
 }

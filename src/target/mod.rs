@@ -36,15 +36,27 @@ pub struct StepInfo {
     pub finished: Option<Timestamp>,
 }
 
-/// How far a step has come: pieces of its outputs whose entities are all in the target for good.
+/// How far a step has come: what of its outputs is in the target for good.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Progress {
-    /// Pieces, counted over all outputs of the step.
+    /// Pieces whose entities are all there, counted over all outputs of the step.
     pub pieces: u64,
     /// Entities of the next piece that are there as well, from its beginning.
     pub records: u64,
     /// Entities in all of these.
     pub entities: u64,
+}
+
+impl Progress {
+    /// With so many more entities of the piece that has begun.
+    fn and(self, entities: u64) -> Self {
+        Progress { records: self.records + entities, entities: self.entities + entities, ..self }
+    }
+
+    /// With the piece that has begun at its end.
+    fn at_piece_end(self) -> Self {
+        Progress { pieces: self.pieces + 1, records: 0, ..self }
+    }
 }
 
 /// What a target can answer instead of done.
@@ -70,13 +82,49 @@ pub enum TargetError {
         /// The service's own words.
         found: String,
     },
+    /// The credentials do not allow a call.
+    #[error("{call}: expected leave to do it, found {found}")]
+    Denied {
+        /// Which call.
+        call: String,
+        /// The service's own words.
+        found: String,
+    },
+    /// There are no credentials, or the service does not take them.
+    #[error("{call}: expected credentials that are accepted, found {found}")]
+    Unauthorized {
+        /// Which call.
+        call: String,
+        /// What there is instead.
+        found: &'static str,
+    },
+    /// A service refused one entity.
+    #[error("entity {number} of kind {kind}: expected it to be accepted, found {found}")]
+    BadEntity {
+        /// Its kind.
+        kind: Kind,
+        /// Its place among the entities of its step.
+        number: u64,
+        /// The service's own words.
+        found: String,
+    },
+    /// Somebody else restores into the same target.
+    #[error("{target}: expected no other restore, found one by {holder} until {until}")]
+    Leased {
+        /// The target.
+        target: String,
+        /// Who.
+        holder: String,
+        /// Until when, unless the other one goes on.
+        until: Timestamp,
+    },
     /// An entity that the target cannot hold.
-    #[error("entity {number} of kind {kind}: expected at most {limit} bytes in a request, found {bytes}")]
+    #[error("entity {number} of kind {kind}: expected at most {limit} bytes, found {bytes}")]
     TooLarge {
         /// Its kind.
         kind: Kind,
-        /// Its place among the entities of its piece.
-        number: usize,
+        /// Its place among the entities of its step.
+        number: u64,
         /// Its length.
         bytes: usize,
         /// The limit.
@@ -134,17 +182,38 @@ pub trait Target: fmt::Debug + Send + Sync {
         })
     }
 
-    /// Begins a step, or goes on with it after `done`.
+    /// Sees to it that nobody else restores into the target, as far as the target itself can hold such a mark; `None` where it cannot.
+    ///
+    /// `holder` is told to whoever comes meanwhile.
+    fn lease<'a>(&'a self, holder: &'a str) -> BoxFuture<'a, Result<Option<Box<dyn Lease>>, TargetError>> {
+        let _ = holder;
+        Box::pin(async { Ok(None) })
+    }
+
+    /// Begins a step, or goes on with it after `done`: the first `done.records` entities of the next piece are not handed over again.
     fn open<'a>(&'a self, step: &'a StepInfo, done: Progress) -> BoxFuture<'a, Result<Box<dyn StepSink>, TargetError>>;
 
     /// Which of these entities (REST JSON, as they should be) are not in the target as they should be; `None` where it cannot be asked.
     fn differing<'a>(&'a self, wanted: Vec<serde_json::Value>) -> BoxFuture<'a, Result<Option<u64>, TargetError>>;
 }
 
+/// The right to be the only one who restores into a target. It is renewed by itself; dropped without a release, it ends after a while.
+pub trait Lease: fmt::Debug + Send + Sync {
+    /// Whether somebody else may hold it by now. Then nothing more may be written.
+    fn lost(&self) -> bool;
+
+    /// Gives it back.
+    fn release(self: Box<Self>) -> BoxFuture<'static, ()>;
+}
+
 /// A step that is being carried out. Dropped before its end, it is cut, and can be gone on with.
 pub trait StepSink: fmt::Debug + Send {
-    /// Takes the entities of the next piece. Returns how far the step has come for good, which may lie behind what was taken.
-    fn write<'a>(&'a mut self, piece: Encoded) -> BoxFuture<'a, Result<Progress, TargetError>>;
+    /// Takes the next entities, all of one piece. May wait until there is room. Returns how far the step has come for good, which may lie behind
+    /// what was taken, but not by more than a few calls.
+    fn write<'a>(&'a mut self, batch: Encoded) -> BoxFuture<'a, Result<Progress, TargetError>>;
+
+    /// Tells that all entities of a piece were handed over, a piece without any as well. What follows belongs to the next one.
+    fn end_piece(&mut self);
 
     /// Ends the step: all that was taken is there for good.
     fn finish(self: Box<Self>) -> BoxFuture<'static, Result<Progress, TargetError>>;

@@ -86,14 +86,18 @@ struct NdjsonSink {
 }
 
 impl StepSink for NdjsonSink {
-    fn write<'a>(&'a mut self, piece: Encoded) -> BoxFuture<'a, Result<Progress, TargetError>> {
-        self.progress = Progress { pieces: self.progress.pieces + 1, records: 0, entities: self.progress.entities + piece.len() as u64 };
+    fn write<'a>(&'a mut self, batch: Encoded) -> BoxFuture<'a, Result<Progress, TargetError>> {
+        self.progress = self.progress.and(batch.len() as u64);
         let progress = self.progress;
         let (file, partial) = (self.file.try_clone(), self.partial.clone());
         Box::pin(blocking(move || {
-            file.and_then(|mut file| file.write_all(piece.bytes())).map_err(failed(&partial, "cannot write it"))?;
+            file.and_then(|mut file| file.write_all(batch.bytes())).map_err(failed(&partial, "cannot write it"))?;
             Ok(progress)
         }))
+    }
+
+    fn end_piece(&mut self) {
+        self.progress = self.progress.at_piece_end();
     }
 
     fn finish(self: Box<Self>) -> BoxFuture<'static, Result<Progress, TargetError>> {
