@@ -215,6 +215,13 @@ pub trait StepSink: fmt::Debug + Send {
     /// Tells that all entities of a piece were handed over, a piece without any as well. What follows belongs to the next one.
     fn end_piece(&mut self);
 
+    /// Waits for what is under way, where the step is to stop before its end. Returns how far it has come for good.
+    ///
+    /// The default waits for nothing: of a step that begins anew nothing is kept.
+    fn settle(&mut self) -> BoxFuture<'_, Result<Progress, TargetError>> {
+        Box::pin(async { Ok(Progress::default()) })
+    }
+
     /// Ends the step: all that was taken is there for good.
     fn finish(self: Box<Self>) -> BoxFuture<'static, Result<Progress, TargetError>>;
 }

@@ -89,6 +89,10 @@ impl StepSink for CommitSink {
             for request in requests(&self.api, &self.kind, &batch, self.ahead().entities)? {
                 self.send(request).await?;
             }
+            // Whoever writes down what is safe does so before the next call: no more than the window is ever in doubt.
+            while self.flights.len() >= IN_FLIGHT {
+                self.land().await?;
+            }
             Ok(self.done)
         })
     }
@@ -100,13 +104,17 @@ impl StepSink for CommitSink {
         }
     }
 
-    fn finish(mut self: Box<Self>) -> BoxFuture<'static, Result<Progress, TargetError>> {
+    fn settle(&mut self) -> BoxFuture<'_, Result<Progress, TargetError>> {
         Box::pin(async move {
             while !self.flights.is_empty() {
                 self.land().await?;
             }
             Ok(self.done)
         })
+    }
+
+    fn finish(mut self: Box<Self>) -> BoxFuture<'static, Result<Progress, TargetError>> {
+        Box::pin(async move { self.settle().await })
     }
 }
 
