@@ -68,7 +68,7 @@ fn with_one_field_more(document: &Value) -> Vec<Value> {
 
 #[test]
 fn the_schemas_are_schemas() {
-    for name in ["manifest", "plan", "journal", "events"] {
+    for name in ["manifest", "plan", "journal", "events", "report"] {
         let text = schema_text(name);
         assert!(jsonschema::meta::is_valid(&text), "{name}");
         assert_eq!(text["$schema"], "https://json-schema.org/draft/2020-12/schema", "{name}");
@@ -300,6 +300,23 @@ fn every_event_of_every_command_holds_to_its_schema() {
     // All but that of the demo, which a test below runs.
     let done = schema_text("events")["$defs"]["done"]["oneOf"].as_array().unwrap().len();
     assert_eq!(ends.len() + 1, done, "{ends:#?}");
+}
+
+#[test]
+fn every_report_holds_to_its_schema() {
+    let schema = schema("report");
+    let desk = Desk::new();
+    desk.pack(&managed().source);
+    desk.plan("set.zip", "ndjson:failing", "failing.json", &["--only", "acme/Order", "--only", "acme/Media"]);
+    fs::create_dir_all(desk.path("failing/acme/Order.ndjson.partial/in the way")).unwrap();
+    for (code, options) in [(7, &["--keep-going"][..]), (6, &["--check", "none"]), (0, &["--dry-run"])] {
+        let args: Vec<&str> = ["restore", "failing.json", "--report", "report.json"].iter().chain(options).copied().collect();
+        desk.expect(code, &args);
+        let report = desk.json_file("report.json");
+        assert_holds(&schema, &report, &args.join(" "));
+        assert_eq!(report["code"], code, "{report}");
+        with_one_field_more(&report).iter().for_each(|longer| assert!(!schema.is_valid(longer), "{longer}"));
+    }
 }
 
 /// The name of the event that a branch of the schema is about.

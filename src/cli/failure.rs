@@ -284,7 +284,11 @@ impl Failure {
                 failure
             }
             RestoreError::SomeFailed { .. } => Failure::new(Code::Partly, WHAT, error.to_string())
-                .hint("the same command goes on with what failed; `kindpack status PLAN` shows it"),
+                .hint("`kindpack status PLAN` shows what failed; the same command tries it again, with --retry-failed nothing else"),
+            RestoreError::Hook(_) => Failure::new(Code::Partly, WHAT, error.to_string())
+                .hint("when its cause is mended, the same command goes on with that hook"),
+            RestoreError::LeaseLost { .. } => Failure::new(Code::Partly, WHAT, error.to_string()),
+            RestoreError::Stopped { .. } => Failure::new(Code::Interrupted, "interrupted", error.to_string()),
         }
     }
 }

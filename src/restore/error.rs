@@ -74,6 +74,8 @@ pub enum RestoreError {
     SomeFailed {
         /// How many.
         failed: u64,
+        /// The one that failed first.
+        first: Box<RestoreError>,
     },
     /// The right to be the only restore into the target was lost: nothing more was written.
     #[error("target {target}: expected to stay its only restore, found that the lease could not be renewed")]

@@ -150,8 +150,8 @@ impl<'a> Run<'a> {
         self.observer.begin("restoring", queue.iter().fold(0, |sum, step| step.entities.saturating_add(sum)));
         let mut startable = self.options.max_steps.map_or(usize::MAX, |most| most as usize);
         let mut running = FuturesUnordered::new();
-        let mut failed = 0;
-        let mut first: Option<RestoreError> = None;
+        let mut failed = Vec::new();
+        let mut ending: Option<RestoreError> = None;
         loop {
             while running.len() < self.options.parallel.get() && startable > 0 && !self.halt.is_cancelled() {
                 let is_ready = |step: &&Step| self.waits.get(&step.id).is_none_or(|on| on.is_subset(&over));
@@ -163,23 +163,25 @@ impl<'a> Run<'a> {
             let Some((step, ended)) = running.next().await else { break };
             over.insert(step.id);
             let Err(error) = ended else { continue };
-            failed += 1;
-            if error.ends_all() || !self.options.keep_going {
-                self.halt.cancel();
-                // A stop that another step's failure asked for is no reason by itself.
-                if first.as_ref().is_none_or(|first| matches!(first, RestoreError::Stopped { .. })) {
-                    let in_step = !matches!(error, RestoreError::Journal(_) | RestoreError::LeaseLost { .. } | RestoreError::Stopped { .. });
-                    let pair = step.to_pair();
-                    first = Some(if in_step { RestoreError::Step { pair, error: Box::new(error) } } else { error });
-                }
+            let ends_all = error.ends_all() || !self.options.keep_going;
+            let is_own = !matches!(error, RestoreError::Journal(_) | RestoreError::LeaseLost { .. } | RestoreError::Stopped { .. });
+            let error = if is_own { RestoreError::Step { pair: step.to_pair(), error: Box::new(error) } } else { error };
+            if !ends_all {
+                failed.push(error);
+                continue;
+            }
+            self.halt.cancel();
+            // A stop that another step's failure asked for is no reason by itself.
+            if ending.as_ref().is_none_or(|ending| matches!(ending, RestoreError::Stopped { .. })) {
+                ending = Some(error);
             }
         }
         self.observer.end();
-        match first {
+        match ending {
             Some(error) => Err(error),
             None if self.options.stop.is_cancelled() && !queue.is_empty() => Err(self.stopped().await),
-            None if failed > 0 => Err(RestoreError::SomeFailed { failed }),
-            None => Ok(()),
+            None if failed.is_empty() => Ok(()),
+            None => Err(RestoreError::SomeFailed { failed: failed.len() as u64, first: Box::new(failed.swap_remove(0)) }),
         }
     }
 
