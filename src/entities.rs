@@ -1,6 +1,6 @@
-//! Entities of one kind, read from an archive piece by piece and encoded on the workers, in order.
+//! Entities of one kind, read from an archive piece by piece: looked at or encoded on the workers, in order.
 //!
-//! Knows archives, logs and encoders; must not know who takes the entities.
+//! Knows archives, logs and who looks at records; must not know who takes what comes of them.
 
 use std::io;
 use std::pin::Pin;
@@ -14,38 +14,97 @@ use tokio_util::io::StreamReader;
 
 use crate::archive_file::{ArchiveError, ArchiveFile, PieceRef};
 use crate::entity::log::{self, PieceEnds, Stitch};
+use crate::entity::proto::ProtoError;
 use crate::gzipped::{GZIP, MAGIC};
 use crate::inspect::RecordError;
 use crate::model::{EntryItem, PIECE_LEN_BYTES};
 use crate::target::{Encoded, Encoder};
 use crate::workers::Workers;
 
-struct Part {
+/// What is made of the records of a piece, on the workers.
+pub trait Gather: Clone + Send + Sync + 'static {
+    /// What comes of a piece.
+    type Piece: Default + Send + 'static;
+
+    /// Adds a record.
+    ///
+    /// # Errors
+    /// [`ProtoError`] when the record is no entity.
+    fn add(&self, record: &[u8], piece: &mut Self::Piece) -> Result<(), ProtoError>;
+
+    /// Puts what came of later records behind what came of earlier ones.
+    fn append(piece: &mut Self::Piece, later: Self::Piece);
+
+    /// Sees the pieces in their order, when they come from the workers. Says whether any more is wanted.
+    fn in_order(&mut self, piece: &mut Self::Piece) -> bool {
+        let _ = piece;
+        true
+    }
+}
+
+impl Gather for Encoder {
+    type Piece = Encoded;
+
+    fn add(&self, record: &[u8], piece: &mut Encoded) -> Result<(), ProtoError> {
+        Encoder::add(self, record, piece)
+    }
+
+    fn append(piece: &mut Encoded, later: Encoded) {
+        piece.append(later);
+    }
+
+    fn in_order(&mut self, piece: &mut Encoded) -> bool {
+        Encoder::in_order(self, piece)
+    }
+}
+
+struct Part<T> {
     ends: PieceEnds,
-    encoded: Encoded,
+    gathered: T,
     crc32: crc32fast::Hasher,
 }
 
-/// The entities of a step that stand in `outputs`, one answer a piece, after the first `skip` pieces.
+/// What is made of the entities of a step that stand in `outputs`, one answer a piece, after the first `skip` pieces.
 ///
 /// A record that spans pieces comes with the piece in which it ends. At the end of each entry its checksum is held against the directory.
 /// Where [`are_in_pieces`] says no, all is read from the beginning, whatever `skip` is.
-pub fn read<'a>(
+pub fn read<'a, G: Gather>(
     archive: &'a Arc<ArchiveFile>,
     outputs: &'a [EntryItem],
-    encoder: Encoder,
+    gather: G,
     skip: u64,
     workers: &'a Workers,
-) -> BoxStream<'a, Result<Encoded, ArchiveError>> {
+) -> BoxStream<'a, Result<G::Piece, ArchiveError>> {
+    let mut in_order = gather.clone();
+    let pieces = read_all(archive, outputs, gather, skip, workers);
+    let pieces = pieces.scan(true, move |more, piece| {
+        let piece = more.then(|| {
+            piece.map(|mut piece| {
+                *more = in_order.in_order(&mut piece);
+                piece
+            })
+        });
+        std::future::ready(piece)
+    });
+    pieces.boxed()
+}
+
+fn read_all<'a, G: Gather>(
+    archive: &'a Arc<ArchiveFile>,
+    outputs: &'a [EntryItem],
+    gather: G,
+    skip: u64,
+    workers: &'a Workers,
+) -> BoxStream<'a, Result<G::Piece, ArchiveError>> {
     if !are_in_pieces(outputs) {
-        let each = move |output| read_in_order(archive, output, encoder.clone(), workers);
+        let each = move |output| read_in_order(archive, output, gather.clone(), workers);
         return stream::iter(outputs).flat_map(each).boxed();
     }
-    let for_workers = encoder.clone();
+    let for_workers = gather.clone();
     // The piece before the first one is read again: a record may begin in it.
     let lead = skip.min(1);
-    let pieces = archive.read(outputs, skip - lead, workers, move |piece, raw| encode(&for_workers, piece.offset, &raw));
-    let mut joiner = Joiner { archive, outputs, encoder, to_pass: lead, begun: false, stitch: Stitch::default(), crc32: None };
+    let pieces = archive.read(outputs, skip - lead, workers, move |piece, raw| gather_piece(&for_workers, piece.offset, &raw));
+    let mut joiner = Joiner { archive, outputs, gather, to_pass: lead, begun: false, stitch: Stitch::default(), crc32: None };
     pieces.filter_map(move |(piece, part)| std::future::ready(joiner.join(piece, part).transpose())).boxed()
 }
 
@@ -59,12 +118,12 @@ fn is_gzipped(output: &EntryItem) -> bool {
 }
 
 /// The entities of one output, read from its beginning to its end.
-fn read_in_order<'a>(
+fn read_in_order<'a, G: Gather>(
     archive: &'a Arc<ArchiveFile>,
     output: &'a EntryItem,
-    encoder: Encoder,
+    gather: G,
     workers: &'a Workers,
-) -> BoxStream<'a, Result<Encoded, ArchiveError>> {
+) -> BoxStream<'a, Result<G::Piece, ArchiveError>> {
     struct Reading<R> {
         content: R,
         offset: u64,
@@ -77,7 +136,7 @@ fn read_in_order<'a>(
     };
     let begun = Reading { content: None, offset: 0, stitch: Some(Stitch::default()) };
     let pieces = stream::try_unfold(begun, move |mut reading| {
-        let encoder = encoder.clone();
+        let gather = gather.clone();
         async move {
             let Some(mut stitch) = reading.stitch.take() else { return Ok(None) };
             let mut content = match reading.content.take() {
@@ -87,18 +146,18 @@ fn read_in_order<'a>(
             let mut raw = Vec::new();
             (&mut content).take(PIECE_LEN_BYTES as u64).read_to_end(&mut raw).await.map_err(failed)?;
             let (offset, len) = (reading.offset, raw.len());
-            let for_worker = encoder.clone();
-            let part = workers.run(move || encode(&for_worker, offset, &raw)).await?.map_err(|error| fault(error.to_string()))?;
-            let mut encoded = Encoded::default();
+            let for_worker = gather.clone();
+            let part = workers.run(move || gather_piece(&for_worker, offset, &raw)).await?.map_err(|error| fault(error.to_string()))?;
+            let mut gathered = G::Piece::default();
             if let Some(record) = stitch.push(part.ends).map_err(|error| fault(error.to_string()))? {
-                encoder.add(&record, &mut encoded).map_err(|error| fault(error.to_string()))?;
+                gather.add(&record, &mut gathered).map_err(|error| fault(error.to_string()))?;
             }
-            encoded.append(part.encoded);
+            G::append(&mut gathered, part.gathered);
             if len < PIECE_LEN_BYTES {
                 stitch.finish().map_err(|error| fault(error.to_string()))?;
-                return Ok(Some((encoded, Reading { content: None, offset, stitch: None })));
+                return Ok(Some((gathered, Reading { content: None, offset, stitch: None })));
             }
-            Ok(Some((encoded, Reading { content: Some(content), offset: offset + len as u64, stitch: Some(stitch) })))
+            Ok(Some((gathered, Reading { content: Some(content), offset: offset + len as u64, stitch: Some(stitch) })))
         }
     });
     pieces.boxed()
@@ -120,19 +179,19 @@ async fn content_of<'a>(
     Ok(Box::pin(stored))
 }
 
-fn encode(encoder: &Encoder, offset: u64, raw: &[u8]) -> Result<Part, RecordError> {
-    let mut encoded = Encoded::default();
-    let ends = log::read_piece(raw, offset, |record| encoder.add(record, &mut encoded).map_err(RecordError::from))?;
+fn gather_piece<G: Gather>(gather: &G, offset: u64, raw: &[u8]) -> Result<Part<G::Piece>, RecordError> {
+    let mut gathered = G::Piece::default();
+    let ends = log::read_piece(raw, offset, |record| gather.add(record, &mut gathered).map_err(RecordError::from))?;
     let mut crc32 = crc32fast::Hasher::new();
     crc32.update(raw);
-    Ok(Part { ends, encoded, crc32 })
+    Ok(Part { ends, gathered, crc32 })
 }
 
 /// Joins the pieces of the entries, one entry after the other.
-struct Joiner<'a> {
+struct Joiner<'a, G> {
     archive: &'a Arc<ArchiveFile>,
     outputs: &'a [EntryItem],
-    encoder: Encoder,
+    gather: G,
     /// Pieces of which only the open end is wanted.
     to_pass: u64,
     begun: bool,
@@ -141,8 +200,12 @@ struct Joiner<'a> {
     crc32: Option<crc32fast::Hasher>,
 }
 
-impl Joiner<'_> {
-    fn join(&mut self, piece: PieceRef, part: Result<Result<Part, RecordError>, ArchiveError>) -> Result<Option<Encoded>, ArchiveError> {
+impl<G: Gather> Joiner<'_, G> {
+    fn join(
+        &mut self,
+        piece: PieceRef,
+        part: Result<Result<Part<G::Piece>, RecordError>, ArchiveError>,
+    ) -> Result<Option<G::Piece>, ArchiveError> {
         let name = self.outputs.get(piece.entry).map_or("", |item| item.name.as_str());
         let fault = |fault: String| ArchiveError::Data { entry: name.to_owned(), fault };
         let part = part?.map_err(|error| fault(error.to_string()))?;
@@ -153,15 +216,11 @@ impl Joiner<'_> {
             self.stitch = Stitch::resumed(piece.offset);
         }
         self.begun = true;
-        let mut encoded = Encoded::default();
+        let mut gathered = G::Piece::default();
         if let Some(record) = self.stitch.push(part.ends).map_err(|error| fault(error.to_string()))? {
-            self.encoder.add(&record, &mut encoded).map_err(|error| fault(error.to_string()))?;
+            self.gather.add(&record, &mut gathered).map_err(|error| fault(error.to_string()))?;
         }
-        if encoded.is_empty() {
-            encoded = part.encoded;
-        } else {
-            encoded.append(part.encoded);
-        }
+        G::append(&mut gathered, part.gathered);
         if let Some(crc32) = &mut self.crc32 {
             crc32.combine(&part.crc32);
         }
@@ -179,6 +238,6 @@ impl Joiner<'_> {
             self.to_pass -= 1;
             return Ok(None);
         }
-        Ok(Some(encoded))
+        Ok(Some(gathered))
     }
 }

@@ -6,6 +6,7 @@
 pub mod json;
 pub mod log;
 pub mod metadata;
+pub mod pick;
 pub mod proto;
 pub mod redact;
 mod rest;

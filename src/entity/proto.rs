@@ -6,6 +6,7 @@ use std::borrow::Cow;
 
 use super::rewrite::Rewrite;
 use super::wire::{Fields, WireError, WireFault, put_bytes, put_double, put_group, put_int, put_message, put_uint, put_unless_empty};
+use crate::model::Pair;
 
 /// Entities inside entities that are read. Datastore itself ends at 20.
 pub const EMBEDDED_DEPTH_MAX: usize = 32;
@@ -184,6 +185,13 @@ impl<'a> Entity<'a> {
         }
         entity.properties.sort_by_key(|property| !property.indexed);
         Ok(entity)
+    }
+
+    /// Whether the entity is of that kind and namespace.
+    pub fn is_of(&self, pair: &Pair) -> bool {
+        self.key.as_ref().is_some_and(|key| {
+            key.namespace == pair.namespace.as_str() && key.path.last().is_some_and(|last| last.kind == pair.kind.as_str())
+        })
     }
 
     /// The key, unless its app is empty: then the entity is embedded and has none.

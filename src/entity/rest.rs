@@ -7,7 +7,8 @@ use std::borrow::Cow;
 use super::proto::{Entity, Key, MEANING_EMPTY_LIST, Property, URI_ZLIB, User, Value};
 use crate::model::Timestamp;
 
-const MEANING_WHEN: u64 = 7;
+/// A time; `redact` needs it as well.
+pub(super) const MEANING_WHEN: u64 = 7;
 const MEANING_POINT: u64 = 9;
 const MEANING_RATING: u64 = 13;
 const MEANING_BLOB: u64 = 14;
@@ -90,20 +91,17 @@ fn bytes_value<'e>(bytes: &'e [u8], property: &Property<'_>) -> (Content<'e>, u6
     }
 }
 
+/// What the parts of a user are called.
+pub(super) const USER_NAMES: [&str; 5] = ["email", "auth_domain", "user_id", "federated_identity", "federated_provider"];
+
 /// The entity that a user becomes: unindexed texts only.
 fn user_entity<'e>(user: &User<'e>) -> Entity<'e> {
-    let texts = [
-        ("email", user.email),
-        ("auth_domain", user.auth_domain),
-        ("user_id", user.obfuscated_gaiaid),
-        ("federated_identity", user.federated_identity),
-        ("federated_provider", user.federated_provider),
-    ];
+    let texts = [user.email, user.auth_domain, user.obfuscated_gaiaid, user.federated_identity, user.federated_provider];
     let property = |(name, text): (_, Option<&'e str>)| {
         let value = Value::Bytes(Cow::Borrowed(text?.as_bytes()));
         Some(Property { name, indexed: false, multiple: false, meaning: 0, meaning_uri: "", value })
     };
-    Entity { key: None, properties: texts.into_iter().filter_map(property).collect() }
+    Entity { key: None, properties: USER_NAMES.into_iter().zip(texts).filter_map(property).collect() }
 }
 
 /// The values of each name, names in the order of their first appearance: what the API calls properties.

@@ -4,6 +4,7 @@
 
 mod digest;
 mod file_name;
+pub(crate) mod glob;
 mod manifest;
 mod name;
 mod sample;

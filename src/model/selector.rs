@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::glob::{self, Glyph};
 use super::{DEFAULT_NAMESPACE, Pair};
 
 /// Chooses (namespace, kind) pairs. The first `/` divides, `\` before `*`, `?` or `\` takes the character as itself.
@@ -44,7 +45,7 @@ impl Selector {
 
     /// Whether the selector chooses `kind` in whatever namespace it is.
     pub fn covers_kind(&self, kind: &str) -> bool {
-        self.kind.matches(kind) && self.namespace.as_ref().is_none_or(|namespace| namespace.0 == [Part::Any])
+        self.kind.matches(kind) && self.namespace.as_ref().is_none_or(|namespace| namespace.0 == [Glyph::Any])
     }
 
     /// Whether the selector's kind part chooses `kind`, whatever the namespace.
@@ -79,15 +80,8 @@ impl fmt::Display for Selector {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
-    Any,
-    One,
-    This(char),
-}
-
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Pattern(Vec<Part>);
+struct Pattern(Vec<Glyph>);
 
 impl Pattern {
     fn parse(part: &str, whole: &str) -> Result<Self, SelectorError> {
@@ -95,44 +89,23 @@ impl Pattern {
         let mut chars = part.chars();
         while let Some(c) = chars.next() {
             parts.push(match c {
-                '*' => Part::Any,
-                '?' => Part::One,
+                '*' => Glyph::Any,
+                '?' => Glyph::One,
                 '\\' => match chars.next() {
-                    Some(c @ ('*' | '?' | '\\')) => Part::This(c),
+                    Some(c @ ('*' | '?' | '\\')) => Glyph::This(c),
                     other => {
                         let found = other.map_or("the end".to_owned(), |c| format!("\\{c}"));
                         return Err(SelectorError::BadEscape { text: whole.to_owned(), found });
                     }
                 },
-                c => Part::This(c),
+                c => Glyph::This(c),
             });
         }
         Ok(Pattern(parts))
     }
 
-    /// Linear in text × pattern: on a mismatch only the latest `*` takes one character more.
     fn matches(&self, text: &str) -> bool {
-        let text: Vec<char> = text.chars().collect();
-        let (mut t, mut p) = (0, 0);
-        let mut star: Option<(usize, usize)> = None;
-        while let Some(&c) = text.get(t) {
-            match self.0.get(p) {
-                Some(Part::Any) => {
-                    star = Some((p + 1, t));
-                    p += 1;
-                }
-                Some(Part::One) => (t, p) = (t + 1, p + 1),
-                Some(Part::This(want)) if *want == c => (t, p) = (t + 1, p + 1),
-                _ => match star {
-                    None => return false,
-                    Some((after, taken)) => {
-                        star = Some((after, taken + 1));
-                        (t, p) = (taken + 1, after);
-                    }
-                },
-            }
-        }
-        self.0.get(p..).is_some_and(|rest| rest.iter().all(|part| *part == Part::Any))
+        glob::matches(&self.0, text)
     }
 }
 

@@ -2,8 +2,11 @@
 
 use std::hash::{DefaultHasher, Hasher as _};
 use std::ops::Range;
+use std::sync::Arc;
 
+use crate::entity::pick::{Picked, Picker};
 use crate::entity::proto::{Entity, ProtoError};
+use crate::entity::redact::Redactor;
 use crate::entity::rewrite::Rewrite;
 use crate::entity::{json, proto, v1};
 use crate::model::Pair;
@@ -19,12 +22,16 @@ pub enum Encoding {
     Record,
 }
 
-/// Encodes the entities of one pair, as rewritten.
+/// Encodes the entities of one pair, as rewritten: all or the chosen ones, as they are or redacted.
 #[derive(Debug, Clone)]
 pub struct Encoder {
     encoding: Encoding,
     rewrite: Rewrite,
     pair: Pair,
+    redactor: Option<Arc<Redactor>>,
+    picker: Option<Arc<Picker>>,
+    /// Entities that were taken so far, as far as they are counted: see [`Encoder::in_order`].
+    taken: u64,
 }
 
 /// Encoded entities of a piece.
@@ -39,6 +46,8 @@ struct Item {
     range: Range<usize>,
     /// A hash of the key, where one request must not hold the same key twice.
     key: u64,
+    /// Whether it is taken only as one of the first.
+    if_first: bool,
 }
 
 /// A hash of a serialized `google.datastore.v1.Key`, as `v1::key_of` writes it. The same in every run of one version.
@@ -51,7 +60,18 @@ pub fn key_hash(key: &[u8]) -> u64 {
 impl Encoder {
     /// An encoder of the entities of `pair` (as the archive has it); others are passed over.
     pub fn new(encoding: Encoding, rewrite: Rewrite, pair: Pair) -> Self {
-        Encoder { encoding, rewrite, pair }
+        Encoder { encoding, rewrite, pair, redactor: None, picker: None, taken: 0 }
+    }
+
+    /// Redacts the entities. Where nothing of the pair's kind is redacted it costs nothing.
+    pub fn redacting(self, redactor: Arc<Redactor>) -> Self {
+        let redactor = Some(redactor).filter(|redactor| redactor.touches(&self.pair.kind));
+        Encoder { redactor, ..self }
+    }
+
+    /// Takes the chosen entities only. `before` says how many of them earlier pieces brought, which are not read now.
+    pub fn picking(self, picker: Arc<Picker>, before: u64) -> Self {
+        Encoder { picker: Some(picker), taken: before, ..self }
     }
 
     /// Appends the entity of a record, unless it is of another pair.
@@ -60,27 +80,49 @@ impl Encoder {
     /// [`ProtoError`] when the record is no entity.
     pub fn add(&self, record: &[u8], out: &mut Encoded) -> Result<(), ProtoError> {
         let entity = Entity::parse(record)?;
-        let ours = entity.key.as_ref().is_some_and(|key| {
-            key.namespace == self.pair.namespace.as_str() && key.path.last().is_some_and(|last| last.kind == self.pair.kind.as_str())
-        });
-        if !ours {
+        if !entity.is_of(&self.pair) {
             return Ok(());
         }
+        let picked = match (&self.picker, &entity.key) {
+            (Some(picker), Some(key)) => picker.pick(key),
+            _ => Picked::Yes,
+        };
+        if picked == Picked::No {
+            return Ok(());
+        }
+        let if_first = picked == Picked::IfFirst;
+        match &self.redactor {
+            Some(redactor) => redactor.redact(entity, &self.rewrite.from_project, |entity| self.encode(entity, if_first, out)),
+            None => self.encode(&entity, if_first, out),
+        }
+        Ok(())
+    }
+
+    fn encode(&self, entity: &Entity<'_>, if_first: bool, out: &mut Encoded) {
         let start = out.bytes.len();
         let mut key = 0;
         match self.encoding {
             Encoding::Message => {
-                key = key_hash(&v1::key_of(&entity, &self.rewrite));
-                v1::write_entity(&entity, &self.rewrite, &mut out.bytes);
+                key = key_hash(&v1::key_of(entity, &self.rewrite));
+                v1::write_entity(entity, &self.rewrite, &mut out.bytes);
             }
             Encoding::JsonLine => {
-                json::write_entity(&entity, &self.rewrite, &mut out.bytes);
+                json::write_entity(entity, &self.rewrite, &mut out.bytes);
                 out.bytes.push(b'\n');
             }
-            Encoding::Record => proto::write_entity(&entity, &self.rewrite, &mut out.bytes),
+            Encoding::Record => proto::write_entity(entity, &self.rewrite, &mut out.bytes),
         }
-        out.items.push(Item { range: start..out.bytes.len(), key });
-        Ok(())
+        out.items.push(Item { range: start..out.bytes.len(), key, if_first });
+    }
+
+    /// Leaves out of a piece what is taken only among the first, and comes later. Pieces must come in order. Says whether any more can follow.
+    pub fn in_order(&mut self, piece: &mut Encoded) -> bool {
+        let Some((picker, limit)) = self.picker.as_ref().and_then(|picker| Some((picker, picker.limit()?))) else { return true };
+        // Up to the limit every entity is taken, so that the number of those taken is the place of the next one.
+        let first = piece.items.len().min(usize::try_from(limit.saturating_sub(self.taken)).unwrap_or(usize::MAX));
+        piece.drop_behind(first);
+        self.taken += piece.items.len() as u64;
+        self.taken < limit || !picker.ends_at_limit()
     }
 }
 
@@ -105,6 +147,20 @@ impl Encoded {
         &self.bytes
     }
 
+    /// Leaves out what is taken only as one of the first, if it stands behind the first `entities`.
+    fn drop_behind(&mut self, entities: usize) {
+        if self.items.iter().skip(entities).all(|item| !item.if_first) {
+            return;
+        }
+        let mut left = Encoded::default();
+        for (_, item) in self.items.iter().enumerate().filter(|(place, item)| *place < entities || !item.if_first) {
+            let start = left.bytes.len();
+            left.bytes.extend_from_slice(self.bytes.get(item.range.clone()).unwrap_or_default());
+            left.items.push(Item { range: start..left.bytes.len(), ..*item });
+        }
+        *self = left;
+    }
+
     /// Leaves out the first `entities`.
     pub fn drop_first(&mut self, entities: usize) {
         let dropped = self.items.drain(..entities.min(self.items.len())).next_back().map_or(0, |item| item.range.end);
@@ -125,17 +181,20 @@ impl Encoded {
             let (batch, behind) = rest.split_at_checked(len)?;
             rest = behind;
             let (first, last) = (batch.first()?.range.start, batch.last()?.range.end);
-            let items = batch.iter().map(|item| Item { range: item.range.start - first..item.range.end - first, key: item.key }).collect();
+            let items = batch.iter().map(|item| Item { range: item.range.start - first..item.range.end - first, ..*item }).collect();
             Some(Encoded { bytes: self.bytes.get(first..last)?.to_vec(), items })
         })
     }
 
     /// Puts the entities of another one behind these.
     pub fn append(&mut self, other: Encoded) {
+        if self.is_empty() {
+            *self = other;
+            return;
+        }
         let shift = self.bytes.len();
         self.bytes.extend_from_slice(&other.bytes);
-        self.items
-            .extend(other.items.into_iter().map(|item| Item { range: item.range.start + shift..item.range.end + shift, key: item.key }));
+        self.items.extend(other.items.into_iter().map(|item| Item { range: item.range.start + shift..item.range.end + shift, ..item }));
     }
 }
 
@@ -149,7 +208,7 @@ mod tests {
         for (number, len) in lens.iter().enumerate() {
             let start = encoded.bytes.len();
             encoded.bytes.resize(start + len, number as u8);
-            encoded.items.push(Item { range: start..start + len, key: number as u64 });
+            encoded.items.push(Item { range: start..start + len, key: number as u64, if_first: number % 2 == 0 });
         }
         encoded
     }
