@@ -8,7 +8,9 @@
 
 pub mod archive;
 pub mod archive_file;
+pub mod archives;
 pub mod buffers;
+pub mod config;
 pub mod emulator;
 pub mod entities;
 pub mod entity;
@@ -25,8 +27,8 @@ pub mod needed;
 pub mod observe;
 pub mod pack;
 pub mod plan;
-pub mod report;
 pub mod properties;
+pub mod report;
 pub mod restore;
 pub mod set;
 pub mod store;

@@ -45,6 +45,20 @@ pub struct Redaction {
     /// Tells keys apart without telling the key: the same one must be there when the plan runs. None where no rule needs one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_id: Option<String>,
+    /// What each rule matches of the archive, in the order of the rules; empty where nobody looked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub matches: Vec<RuleMatch>,
+}
+
+/// What a rule matches.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuleMatch {
+    /// The rule.
+    #[serde(with = "one_text")]
+    pub rule: Rule,
+    /// The properties, as `KIND.path`, sorted.
+    pub properties: Vec<String>,
 }
 
 /// Commands that the user wants run, through `sh -c`, with the step in their environment.
@@ -105,11 +119,71 @@ pub struct Selection {
     /// One choice of pairs behind another.
     #[serde(with = "texts")]
     pub after: Vec<After>,
+    /// What a file says of the order, besides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<OrderFile>,
     /// With `only` and a sample: what the chosen ones need comes too, their parents and what they refer to.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub with_needed: bool,
+    /// The profile that some of the choices come from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
     /// The user declares that the archive's source project itself is to be overwritten.
     pub disaster_recovery: bool,
+}
+
+/// The order that a file asks for; it means what the options of the same names mean, and joins them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrderFile {
+    /// The file, as it was named.
+    pub file: String,
+    /// These before all others, in this order.
+    #[serde(with = "texts")]
+    pub first: Vec<Selector>,
+    /// These behind all others, in this order.
+    #[serde(with = "texts")]
+    pub last: Vec<Selector>,
+    /// One choice of pairs behind another.
+    #[serde(with = "texts")]
+    pub after: Vec<After>,
+}
+
+/// A choice with the place where it was made, such as `--first` or `order.toml: first`.
+type Said<'a, T> = (String, &'a T);
+
+impl Selection {
+    /// All that goes first, in order: what was typed, then what the file says.
+    pub(super) fn firsts(&self) -> Vec<Said<'_, Selector>> {
+        self.said("first", &self.first, |order| &order.first)
+    }
+
+    /// All that goes last.
+    pub(super) fn lasts(&self) -> Vec<Said<'_, Selector>> {
+        self.said("last", &self.last, |order| &order.last)
+    }
+
+    /// All that waits for something.
+    pub(super) fn afters(&self) -> Vec<Said<'_, After>> {
+        self.said("after", &self.after, |order| &order.after)
+    }
+
+    /// Every selector of the selection.
+    pub(super) fn selectors(&self) -> Vec<Said<'_, Selector>> {
+        let only = self.only.iter().map(|selector| ("--only".to_owned(), selector));
+        let skip = self.skip.iter().map(|selector| ("--skip".to_owned(), selector));
+        let mut all: Vec<_> = only.chain(skip).chain(self.firsts()).chain(self.lasts()).collect();
+        for (option, after) in self.afters() {
+            all.extend([(option.clone(), &after.step), (option, &after.needs)]);
+        }
+        all
+    }
+
+    fn said<'a, T>(&'a self, name: &str, typed: &'a [T], of_file: fn(&OrderFile) -> &Vec<T>) -> Vec<Said<'a, T>> {
+        let typed = typed.iter().map(|what| (format!("--{name}"), what));
+        let filed = self.order.iter().flat_map(|order| of_file(order).iter().map(move |what| (format!("{}: {name}", order.file), what)));
+        typed.chain(filed).collect()
+    }
 }
 
 /// `A=B`: what `A` chooses waits until all that `B` chooses is done.
@@ -278,6 +352,16 @@ impl FromStr for Via {
 pub struct Environment {
     /// The value of `DATASTORE_EMULATOR_HOST`, if it is set, be it to nothing.
     pub emulator_host: Option<String>,
+    /// Another variable that sets an emulator up, as `gcloud` prints them together, and its value.
+    pub half_set: Option<(String, String)>,
+}
+
+impl Environment {
+    /// A variable that says that an emulator is meant, and its value.
+    pub(super) fn emulator_variable(&self) -> Option<(&str, &str)> {
+        let host = self.emulator_host.as_deref().map(|host| ("DATASTORE_EMULATOR_HOST", host));
+        host.or_else(|| self.half_set.as_ref().map(|(name, value)| (name.as_str(), value.as_str())))
+    }
 }
 
 /// A choice that cannot be read.
@@ -303,6 +387,19 @@ pub enum ChoiceError {
         /// What is wrong with the side.
         source: SelectorError,
     },
+}
+
+/// One spelled thing, in JSON as its spelling.
+mod one_text {
+    use super::*;
+
+    pub fn serialize<T: fmt::Display, S: Serializer>(item: &T, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(item)
+    }
+
+    pub fn deserialize<'de, T: FromStr<Err: fmt::Display>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
 }
 
 /// Lists of spelled things, in JSON as lists of their spellings.

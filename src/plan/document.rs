@@ -9,7 +9,7 @@
 //!  "steps": [{"id": 1, "namespace": "", "kind": "Product", "to_namespace": "acme", "entities": 9, "bytes": 2345, "because": "referenced by Customer"}],
 //!  "skipped": [{"namespace": "", "kind": "Session", "because": "--skip Session"}],
 //!  "cycles": [[{"namespace": "", "kind": "Order"}, {"namespace": "", "kind": "Customer"}]],
-//!  "totals": {"steps": 1, "entities": 9, "bytes": 2345}, "seal": "…"}
+//!  "warnings": [], "totals": {"steps": 1, "entities": 9, "bytes": 2345, "seconds": 1}, "seal": "…"}
 //! ```
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -18,7 +18,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
-use super::{Choices, Environment, Hooks, Into, PlanClass, PlanError, Redaction, Selection, TargetSpec, Via, plan};
+use super::{Choices, Environment, Hooks, Into, PlanClass, PlanError, Redaction, Selection, TargetSpec, Via, estimate, plan};
 use crate::model::{Kind, Manifest, Namespace, Pair, Sample, Sha256};
 
 /// The value of `format` in every plan of this version.
@@ -80,6 +80,8 @@ pub struct Plan {
     pub skipped: Vec<Skipped>,
     /// Kinds that need one another, in the order of their steps.
     pub cycles: Vec<Vec<Member>>,
+    /// What the plan does not do although somebody may expect it.
+    pub warnings: Vec<String>,
     /// Sums over the steps, as planned.
     pub totals: PlanTotals,
     /// SHA-256 over all that stands before `steps`, as compact JSON: it shows that neither target nor choices were changed by hand.
@@ -102,6 +104,9 @@ pub struct Step {
     pub entities: u64,
     /// Bytes of their records.
     pub bytes: u64,
+    /// Whether what the target holds of the pair, and the archive does not, is deleted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deletes: bool,
     /// Why the step stands where it stands.
     pub because: String,
 }
@@ -130,6 +135,13 @@ pub struct Skipped {
     pub because: String,
 }
 
+impl Skipped {
+    /// The pair.
+    pub fn pair(&self) -> Pair {
+        Pair { namespace: self.namespace.clone(), kind: self.kind.clone() }
+    }
+}
+
 /// A pair that is part of a cycle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -138,6 +150,18 @@ pub struct Member {
     pub namespace: Namespace,
     /// The kind.
     pub kind: Kind,
+}
+
+impl Member {
+    /// The pair as a member.
+    pub fn of(pair: &Pair) -> Self {
+        Member { namespace: pair.namespace.clone(), kind: pair.kind.clone() }
+    }
+
+    /// The pair.
+    pub fn pair(&self) -> Pair {
+        Pair { namespace: self.namespace.clone(), kind: self.kind.clone() }
+    }
 }
 
 /// Sums over steps.
@@ -150,22 +174,37 @@ pub struct PlanTotals {
     pub entities: u64,
     /// Bytes of the records.
     pub bytes: u64,
+    /// How long the restore may take, about.
+    pub seconds: u64,
+    /// Entity writes that the real service bills, about where a sample is taken; index writes and deletions are not counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub billed_writes: Option<u64>,
 }
 
 impl PlanTotals {
     /// Adds up steps; what would not fit a number stays at its largest.
-    pub fn of(steps: &[Step]) -> Self {
-        steps.iter().fold(PlanTotals::default(), |sum, step| PlanTotals {
-            steps: sum.steps.saturating_add(1),
-            entities: sum.entities.saturating_add(step.entities),
-            bytes: sum.bytes.saturating_add(step.bytes),
-        })
+    pub(super) fn of(steps: &[Step], target: &TargetSpec, via: Via, sample: Option<Sample>) -> Self {
+        let (mut entities, mut bytes, mut brought_entities, mut brought_bytes) = (0u64, 0u64, 0u64, 0u64);
+        for step in steps {
+            entities = entities.saturating_add(step.entities);
+            bytes = bytes.saturating_add(step.bytes);
+            brought_entities = brought_entities.saturating_add(estimate::sampled(sample, step.entities, step.entities));
+            brought_bytes = brought_bytes.saturating_add(estimate::sampled(sample, step.entities, step.bytes));
+        }
+        PlanTotals {
+            steps: steps.len() as u64,
+            entities,
+            bytes,
+            seconds: estimate::seconds(target, via, steps.len() as u64, brought_entities, brought_bytes),
+            billed_writes: matches!(target, TargetSpec::Datastore { .. }).then_some(brought_entities),
+        }
     }
 }
 
 impl fmt::Display for PlanTotals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} steps, {} entities, {} bytes", self.steps, self.entities, self.bytes)
+        write!(f, "{} steps, {} entities, {} bytes, {} s", self.steps, self.entities, self.bytes, self.seconds)?;
+        self.billed_writes.map_or(Ok(()), |writes| write!(f, ", {writes} writes"))
     }
 }
 
@@ -267,16 +306,18 @@ impl Plan {
             same(format!("{}: to_namespace", name(step)), &planned.to_namespace, &step.to_namespace)?;
             same(format!("{}: entities", name(step)), &planned.entities, &step.entities)?;
             same(format!("{}: bytes", name(step)), &planned.bytes, &step.bytes)?;
+            same(format!("{}: deletes", name(step)), &planned.deletes, &step.deletes)?;
             if same_tool {
                 same(format!("{}: id", name(step)), &planned.id, &step.id)?;
                 same(format!("{}: because", name(step)), &planned.because, &step.because)?;
             }
         }
         same("project", &whole.project, &self.project)?;
-        same_list("skipped", whole.skipped.iter().map(skipped_pair), self.skipped.iter().map(skipped_pair))?;
+        same_list("skipped", whole.skipped.iter().map(Skipped::pair), self.skipped.iter().map(Skipped::pair))?;
         if same_tool {
             same_list("skipped: because", whole.skipped.iter().map(|s| &s.because), self.skipped.iter().map(|s| &s.because))?;
             same_list("cycles", whole.cycles.iter().map(|c| cycle(c)), self.cycles.iter().map(|c| cycle(c)))?;
+            same_list("warnings", whole.warnings.iter(), self.warnings.iter())?;
             same("totals", &whole.totals, &self.totals)?;
         }
 
@@ -287,8 +328,9 @@ impl Plan {
             because: "removed from the plan".to_owned(),
         });
         let mut skipped: Vec<Skipped> = self.skipped.iter().cloned().chain(removed).collect();
-        skipped.sort_by_key(skipped_pair);
-        Ok(Plan { skipped, totals: PlanTotals::of(&self.steps), ..self.clone() })
+        skipped.sort_by_key(Skipped::pair);
+        let totals = PlanTotals::of(&self.steps, &self.target, self.via, self.sample);
+        Ok(Plan { skipped, totals, ..self.clone() })
     }
 
     /// What `seal` must be.
@@ -324,12 +366,8 @@ fn name(step: &Step) -> String {
     format!("step {} ({})", step.id, step.pair())
 }
 
-fn skipped_pair(skipped: &Skipped) -> Pair {
-    Pair { namespace: skipped.namespace.clone(), kind: skipped.kind.clone() }
-}
-
 fn cycle(members: &[Member]) -> String {
-    let pairs: Vec<String> = members.iter().map(|m| Pair { namespace: m.namespace.clone(), kind: m.kind.clone() }.to_string()).collect();
+    let pairs: Vec<String> = members.iter().map(|member| member.pair().to_string()).collect();
     pairs.join(", ")
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Knows classes of errors, not exit codes; those belong to the command line.
 
-use super::TargetSpec;
+use super::{Into, TargetSpec};
+use crate::entity::redact::RedactError;
 use crate::model::{Kind, Namespace, Pair, Sha256};
 
 /// What the command line makes of a [`PlanError`].
@@ -20,8 +21,8 @@ pub enum PlanError {
     /// A selector that chooses no pair of the archive.
     #[error("{option} {selector}: expected a kind of the archive, found none that matches")]
     NothingChosen {
-        /// The option it was given with, such as `--only`.
-        option: &'static str,
+        /// Where it was given, such as `--only` or `order.toml: first`.
+        option: String,
         /// The selector.
         selector: String,
     },
@@ -46,21 +47,57 @@ pub enum PlanError {
         found: String,
     },
     /// One pair is wished to both ends.
-    #[error("{pair}: expected one place, found --first {first} and --last {last}")]
+    #[error("{pair}: expected one place, found {first} and {last}")]
     FirstAndLast {
         /// The pair.
         pair: Pair,
-        /// The selector that puts it in front.
+        /// The word that puts it in front, such as `--first Order`.
         first: String,
-        /// The selector that puts it at the end.
+        /// The word that puts it at the end.
         last: String,
     },
     /// Both sides of `A=B` choose the same pairs.
-    #[error("--after {after}: expected two different choices, found the same kinds on both sides")]
+    #[error("{word}: expected two different choices, found the same kinds on both sides")]
     OrdersNothing {
-        /// The option's value.
-        after: String,
+        /// The user's word, such as `--after Order=Order`.
+        word: String,
     },
+    /// There is nothing that could be needed besides.
+    #[error("--with-needed: expected --only, --sample or --limit beside it, found none")]
+    NothingLeftOut,
+    /// The target is written whole and can neither merge nor delete.
+    #[error("--into {into}: expected a target that can hold something already, found {target}, which is written whole")]
+    WrittenWhole {
+        /// What was asked for.
+        into: Into,
+        /// The target.
+        target: TargetSpec,
+    },
+    /// The import of the target's own cannot do that.
+    #[error("--via import: expected {expected}, found {found}")]
+    NoImport {
+        /// What it can do.
+        expected: &'static str,
+        /// What was asked for.
+        found: String,
+    },
+    /// Exports cannot be laid down there, or need not.
+    #[error("--staging: expected {expected}, found {found}")]
+    Staging {
+        /// What would do.
+        expected: &'static str,
+        /// What was given.
+        found: String,
+    },
+    /// A rule needs a key, and there is none.
+    #[error("--redact {rule}: expected a secret in KINDPACK_REDACT_KEY, found none")]
+    NoRedactKey {
+        /// The first such rule.
+        rule: String,
+    },
+    /// A rule that cannot be applied to this archive.
+    #[error(transparent)]
+    Redact(#[from] RedactError),
     /// The user's own words contradict one another.
     #[error("expected an order that can hold, found a circle: {}", spell(.circle))]
     Contradiction {
@@ -80,7 +117,7 @@ pub enum PlanError {
         to: Namespace,
     },
     /// The target is the project that the backup was made of.
-    #[error("target {target}: expected another project than the archive's source, found that {project} is the source")]
+    #[error("target {target}: expected another project than {project}, which the backup was made of")]
     SourceProject {
         /// The target.
         target: TargetSpec,
@@ -88,12 +125,14 @@ pub enum PlanError {
         project: String,
     },
     /// The real service is named while an emulator is set up.
-    #[error("target {target}: expected no DATASTORE_EMULATOR_HOST beside it, found {emulator_host:?}; which one is meant?")]
+    #[error("target {target}: expected no {variable} beside it, found {value:?}; which one is meant?")]
     Doubtful {
         /// The target.
         target: TargetSpec,
-        /// The value of `DATASTORE_EMULATOR_HOST`.
-        emulator_host: String,
+        /// The variable that speaks of an emulator.
+        variable: String,
+        /// Its value.
+        value: String,
     },
     /// The emulator's address is one of Google's own.
     #[error("target {target}: expected the address of an emulator, found that of the real service; say datastore:PROJECT if that is meant")]
@@ -153,6 +192,12 @@ impl PlanError {
             | PlanError::BadEmulatorAddress { .. }
             | PlanError::FirstAndLast { .. }
             | PlanError::OrdersNothing { .. }
+            | PlanError::NothingLeftOut
+            | PlanError::WrittenWhole { .. }
+            | PlanError::NoImport { .. }
+            | PlanError::Staging { .. }
+            | PlanError::NoRedactKey { .. }
+            | PlanError::Redact(_)
             | PlanError::Contradiction { .. }
             | PlanError::Collision { .. } => PlanClass::Usage,
             PlanError::SourceProject { .. }

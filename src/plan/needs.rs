@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::Taken;
+use super::arrangement::Taken;
 use super::order::Link;
 use crate::model::{Kind, Pair};
 

@@ -2,17 +2,15 @@
 //!
 //! Reads an order that is made already; it decides nothing.
 
-use super::Taken;
-use super::needs::Need;
-use super::words::Words;
+use super::arrangement::{Arrangement, Taken};
 use crate::model::Pair;
 
-/// The reason of each step, by its number. The strongest is given alone: the user's word, a cycle, who needs the step,
-/// whom it needs.
-pub(super) fn reasons(taken: &[Taken], needs: &[Need], words: &Words, runs: &[Vec<usize>]) -> Vec<String> {
+/// The reason of each step, by its number. The strongest is given alone: the user's word, who brought a step that nobody
+/// chose, a cycle, who needs the step, whom it needs.
+pub(super) fn reasons(arrangement: &Arrangement<'_>) -> Vec<String> {
+    let Arrangement { taken, needed_by, needs, words, runs, .. } = arrangement;
     let mut around: Vec<Around> = taken.iter().map(|_| Around::default()).collect();
-    let order = runs.iter().enumerate().flat_map(|(run, nodes)| nodes.iter().map(move |&node| (run, node)));
-    for (at, (run, node)) in order.enumerate() {
+    for (at, (run, node)) in arrangement.in_order().enumerate() {
         if let Some(around) = around.get_mut(node) {
             (around.run, around.at) = (run, at);
         }
@@ -49,6 +47,9 @@ pub(super) fn reasons(taken: &[Taken], needs: &[Need], words: &Words, runs: &[Ve
         }
         match (words.placed.get(&node), run.len().saturating_sub(1), words.awaited.get(&node)) {
             (Some(word), ..) => word.clone(),
+            _ if needed_by.contains_key(&node) => {
+                format!("needed by {}", needed_by.get(&node).map(|&by| name(by, pair)).unwrap_or_default())
+            }
             (_, others @ 1.., _) => {
                 let names = run.iter().filter(|&&other| other != node).map(|&other| name(other, pair));
                 format!("in a cycle with {}", shortened(names, others, 3))

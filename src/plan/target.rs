@@ -62,7 +62,10 @@ impl FromStr for TargetSpec {
                     None => (rest, None),
                 };
                 let database = database.filter(|database| *database != DEFAULT_DATABASE);
-                check_project(project).and(database.map_or(Ok(()), check_database)).map_err(wrong)?;
+                check_project(project)
+                    .and_then(|()| check_real_project(project))
+                    .and(database.map_or(Ok(()), check_database))
+                    .map_err(wrong)?;
                 Ok(TargetSpec::Datastore { project: project.to_owned(), database: database.map(str::to_owned) })
             }
             "dir" | "ndjson" if rest.is_empty() => Err(wrong(("a path behind the colon", "nothing".to_owned()))),
@@ -111,6 +114,18 @@ fn check_project(project: &str) -> Result<(), Fault> {
         None if project.is_empty() => Err(("a project id", "nothing".to_owned())),
         None => Ok(()),
     }
+}
+
+/// What names a project of the real service: nothing that only looks like one of them, and no number, behind which any project may stand.
+fn check_real_project(project: &str) -> Result<(), Fault> {
+    const EXPECTED: &str = "a project id such as shop-test or example.com:shop";
+    let (domain, id) = project.rsplit_once(':').unwrap_or(("", project));
+    let id = id.rsplit('~').next().unwrap_or_default();
+    let fits = |text: &str, also: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || also.contains(c));
+    if !fits(id, "-") || !fits(domain, "-.~") || id.is_empty() {
+        return Err((EXPECTED, format!("{project:?}")));
+    }
+    if id.bytes().all(|c| c.is_ascii_digit()) { Err((EXPECTED, format!("the number {project}"))) } else { Ok(()) }
 }
 
 fn check_database(database: &str) -> Result<(), Fault> {
@@ -181,6 +196,13 @@ mod tests {
             ("datastore:shop\n", "a project id", "'\\n'"),
             ("datastore:shop@localhost:1", "a project id", "'@'"),
             ("datastore:shop?alt=1", "a project id", "'?'"),
+            ("datastore:shop.", "a project id", "shop."),
+            ("datastore:.shop", "a project id", ".shop"),
+            ("datastore:sh\u{43e}p", "a project id", "sh"),
+            ("datastore:shop\u{200b}", "a project id", "shop"),
+            ("datastore:123456789012", "a project id", "the number 123456789012"),
+            ("datastore:s~", "a project id", "s~"),
+            ("datastore:example.com:", "a project id", "example.com:"),
             ("dir:", "a path", "nothing"),
             ("ndjson:", "a path", "nothing"),
         ] {

@@ -4,8 +4,9 @@
 
 use std::collections::BTreeMap;
 
+use super::arrangement::Taken;
 use super::order::Wish;
-use super::{PlanError, Selection, Taken};
+use super::{PlanError, Selection};
 use crate::model::Selector;
 
 /// What the user said about order.
@@ -14,6 +15,8 @@ pub(super) struct Words {
     pub wishes: Vec<Wish>,
     /// How the user said each wish.
     pub said: Vec<String>,
+    /// How many of the first wishes are about groups: all that is first, all else, all that is last.
+    groups: usize,
     /// The word that gives a step its place.
     pub placed: BTreeMap<usize, String>,
     /// The word by which others wait for a step.
@@ -24,11 +27,28 @@ pub(super) struct Words {
 pub(super) fn words(taken: &[Taken], selection: &Selection) -> Result<Words, PlanError> {
     let mut words = Words::default();
     words.add_groups(taken, selection)?;
+    words.groups = words.wishes.len();
     words.add_afters(taken, selection);
     Ok(words)
 }
 
 impl Words {
+    /// Each word that says something of a step, once.
+    pub fn about(&self, node: usize) -> Vec<String> {
+        let wishes = self.wishes.iter().zip(&self.said);
+        let mut about: Vec<String> =
+            wishes.filter(|(wish, _)| wish.before.contains(&node) || wish.after.contains(&node)).map(|(_, said)| said.clone()).collect();
+        about.sort();
+        about.dedup();
+        about
+    }
+
+    /// The wishes of `after`, which name what waits for what: before, behind, and how it was said.
+    pub fn one_by_one(&self) -> impl Iterator<Item = (&[usize], &[usize], &str)> {
+        let wishes = self.wishes.iter().zip(&self.said).skip(self.groups);
+        wishes.map(|(wish, said)| (wish.before.as_slice(), wish.after.as_slice(), said.as_str()))
+    }
+
     fn add(&mut self, before: Vec<usize>, after: Vec<usize>, said: String) {
         self.wishes.push(Wish { before, after });
         self.said.push(said);
@@ -36,24 +56,26 @@ impl Words {
 
     /// Makes each group of `first`, what is in no group, and each group of `last` wait for the one before.
     fn add_groups(&mut self, taken: &[Taken], selection: &Selection) -> Result<(), PlanError> {
+        let (firsts, lasts) = (selection.firsts(), selection.lasts());
         let mut front: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         let mut back: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         let mut middle = Vec::new();
         for (number, Taken { pair, .. }) in taken.iter().enumerate() {
-            let claim = |selectors: &[Selector]| selectors.iter().position(|selector| selector.matches(pair));
-            let text = |selectors: &[Selector], at: usize| selectors.get(at).map(Selector::to_string).unwrap_or_default();
-            match (claim(&selection.first), claim(&selection.last)) {
+            let claim = |given: &[(String, &Selector)]| {
+                let at = given.iter().position(|(_, selector)| selector.matches(pair))?;
+                given.get(at).map(|(option, selector)| (at, format!("{option} {selector}")))
+            };
+            match (claim(&firsts), claim(&lasts)) {
                 (None, None) => middle.push(number),
-                (Some(at), None) => {
-                    self.placed.insert(number, format!("--first {}", text(&selection.first, at)));
+                (Some((at, word)), None) => {
+                    self.placed.insert(number, word);
                     front.entry(at).or_default().push(number);
                 }
-                (None, Some(at)) => {
-                    self.placed.insert(number, format!("--last {}", text(&selection.last, at)));
+                (None, Some((at, word))) => {
+                    self.placed.insert(number, word);
                     back.entry(at).or_default().push(number);
                 }
-                (Some(first), Some(last)) => {
-                    let (first, last) = (text(&selection.first, first), text(&selection.last, last));
+                (Some((_, first)), Some((_, last))) => {
                     return Err(PlanError::FirstAndLast { pair: pair.clone(), first, last });
                 }
             }
@@ -70,8 +92,8 @@ impl Words {
 
     /// Makes what the left side of `A=B` chooses wait for what the right side chooses.
     fn add_afters(&mut self, taken: &[Taken], selection: &Selection) {
-        for after in &selection.after {
-            let said = format!("--after {after}");
+        for (option, after) in selection.afters() {
+            let said = format!("{option} {after}");
             let (mut waiting, mut only_waiting, mut only_awaited, mut both) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
             for (number, Taken { pair, .. }) in taken.iter().enumerate() {
                 match (after.step.matches(pair), after.needs.matches(pair)) {

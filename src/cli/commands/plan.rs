@@ -91,15 +91,17 @@ pub fn choices(what: &str, args: PlanChoices) -> Result<Choices, Failure> {
         first: args.first,
         last: args.last,
         after: args.after,
-        with_needed: false,
-        disaster_recovery: false,
+        ..Selection::default()
     };
     Ok(Choices { via: Via::Commit, into, map_namespaces, selection, ..Choices::new(target) })
 }
 
 /// What the planner is told of the world.
 pub fn environment() -> Environment {
-    Environment { emulator_host: std::env::var_os("DATASTORE_EMULATOR_HOST").map(|host| host.to_string_lossy().into_owned()) }
+    Environment {
+        emulator_host: std::env::var_os("DATASTORE_EMULATOR_HOST").map(|host| host.to_string_lossy().into_owned()),
+        ..Environment::default()
+    }
 }
 
 /// The archive as plans pin it. In a bucket its object says its digest, or the sidecar does: all of it is read only where neither can.

@@ -1,0 +1,139 @@
+//! Which pairs become steps, and in which order: what making a plan and explaining one have in common.
+//!
+//! Knows the manifest and the user's selection. It must not know targets, nor how steps are written down.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+
+use super::needs::{Need, needs};
+use super::order::{Contradiction, Link, arrange};
+use super::words::{Words, words};
+use super::{Before, Choices, PlanError, Selection, Skipped};
+use crate::model::{KindItem, Manifest, Pair};
+
+/// An item that becomes a step. Everything below names it by its number, which follows namespace and kind.
+pub(super) struct Taken<'a> {
+    pub pair: Pair,
+    pub item: &'a KindItem,
+}
+
+/// What is restored, in order.
+pub(super) struct Arrangement<'a> {
+    pub taken: Vec<Taken<'a>>,
+    pub skipped: Vec<Skipped>,
+    /// Who needs a step that nobody chose.
+    pub needed_by: BTreeMap<usize, usize>,
+    pub needs: Vec<Need>,
+    pub words: Words,
+    /// The numbers of the steps, in order; several in one run need one another.
+    pub runs: Vec<Vec<usize>>,
+}
+
+impl<'a> Arrangement<'a> {
+    /// Chooses and orders.
+    pub fn of(manifest: &'a Manifest, choices: &Choices) -> Result<Self, PlanError> {
+        let selection = &choices.selection;
+        let items = sorted_items(manifest)?;
+        check_choices(&items, choices)?;
+        let pulled = pulled_in(&items, selection);
+
+        let mut taken = Vec::new();
+        let mut skipped = Vec::new();
+        for item in items {
+            let pair = item.pair();
+            match reason_to_skip(&pair, selection) {
+                Some(because) if !pulled.contains_key(&pair) => {
+                    skipped.push(Skipped { namespace: pair.namespace, kind: pair.kind, because });
+                }
+                _ => taken.push(Taken { pair, item }),
+            }
+        }
+        let number: HashMap<&Pair, usize> = taken.iter().enumerate().map(|(number, taken)| (&taken.pair, number)).collect();
+        let needed_by = pulled.iter().filter_map(|(pair, by)| Some((*number.get(pair)?, *number.get(by)?))).collect();
+
+        let bytes: Vec<u64> = taken.iter().map(|taken| taken.item.bytes).collect();
+        let needs = needs(&taken);
+        let links: Vec<Link> = needs.iter().map(Need::link).collect();
+        let words = words(&taken, selection)?;
+        let runs = arrange(&bytes, &links, &words.wishes).map_err(|Contradiction(circle)| PlanError::Contradiction {
+            circle: circle
+                .into_iter()
+                .filter_map(|(node, wish)| Some(Before { pair: taken.get(node)?.pair.clone(), word: words.said.get(wish)?.clone() }))
+                .collect(),
+        })?;
+        Ok(Arrangement { taken, skipped, needed_by, needs, words, runs })
+    }
+
+    /// The numbers of the steps as they follow one another, each with its run.
+    pub fn in_order(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.runs.iter().enumerate().flat_map(|(run, nodes)| nodes.iter().map(move |&node| (run, node)))
+    }
+}
+
+fn sorted_items(manifest: &Manifest) -> Result<Vec<&KindItem>, PlanError> {
+    let mut items: Vec<&KindItem> = manifest.kinds.iter().collect();
+    items.sort_by(|a, b| (&a.namespace, &a.kind).cmp(&(&b.namespace, &b.kind)));
+    match items.iter().zip(items.iter().skip(1)).find(|(a, b)| a.namespace == b.namespace && a.kind == b.kind) {
+        Some((item, _)) => Err(PlanError::RepeatedKind { pair: item.pair() }),
+        None => Ok(items),
+    }
+}
+
+/// A misspelt choice must not pass in silence, so each has to match something in the archive, if only what is skipped.
+fn check_choices(items: &[&KindItem], choices: &Choices) -> Result<(), PlanError> {
+    let pairs: Vec<Pair> = items.iter().map(|item| item.pair()).collect();
+    let selection = &choices.selection;
+    for (option, selector) in selection.selectors() {
+        if !pairs.iter().any(|pair| selector.matches(pair)) {
+            return Err(PlanError::NothingChosen { option, selector: selector.to_string() });
+        }
+    }
+    for (option, after) in selection.afters() {
+        if pairs.iter().all(|pair| after.step.matches(pair) == after.needs.matches(pair)) {
+            return Err(PlanError::OrdersNothing { word: format!("{option} {after}") });
+        }
+    }
+    for (from, to) in &choices.map_namespaces {
+        let named = |item: &&KindItem| item.namespace == *from || item.reference_pairs.iter().any(|pair| pair.namespace == *from);
+        if !items.iter().any(named) {
+            return Err(PlanError::UnknownNamespace { from: from.clone(), to: to.clone() });
+        }
+    }
+    Ok(())
+}
+
+fn reason_to_skip(pair: &Pair, selection: &Selection) -> Option<String> {
+    if let Some(skip) = selection.skip.iter().find(|skip| skip.matches(pair)) {
+        return Some(format!("--skip {skip}"));
+    }
+    let left_out = !selection.only.is_empty() && !selection.only.iter().any(|only| only.matches(pair));
+    left_out.then(|| "not chosen by --only".to_owned())
+}
+
+/// What an item needs, exactly as its keys and properties name it.
+pub(super) fn exact_needs(item: &KindItem) -> impl Iterator<Item = (Pair, bool)> {
+    let parents = item.parents.iter().map(|kind| (Pair { namespace: item.namespace.clone(), kind: kind.clone() }, true));
+    parents.chain(item.reference_pairs.iter().map(|pair| (pair.clone(), false)))
+}
+
+/// With `--with-needed`: who pulled each pair in that the user has not chosen. What is skipped by name stays out.
+fn pulled_in(items: &[&KindItem], selection: &Selection) -> HashMap<Pair, Pair> {
+    let mut pulled = HashMap::new();
+    if !selection.with_needed {
+        return pulled;
+    }
+    let by_pair: HashMap<Pair, &KindItem> = items.iter().map(|item| (item.pair(), *item)).collect();
+    let chosen = items.iter().filter(|item| reason_to_skip(&item.pair(), selection).is_none());
+    let mut queue: VecDeque<&KindItem> = chosen.copied().collect();
+    let mut seen: HashSet<Pair> = queue.iter().map(|item| item.pair()).collect();
+    while let Some(item) = queue.pop_front() {
+        for (pair, _) in exact_needs(item) {
+            let Some(needed) = by_pair.get(&pair) else { continue };
+            let is_skipped = selection.skip.iter().any(|skip| skip.matches(&pair));
+            if !is_skipped && seen.insert(pair.clone()) {
+                pulled.insert(pair, item.pair());
+                queue.push_back(needed);
+            }
+        }
+    }
+    pulled
+}

@@ -1,0 +1,100 @@
+//! How long a restore may take, and what the real service bills for it. Rough, from rates that were measured or are documented.
+//!
+//! Knows numbers and kinds of targets. It measures nothing.
+
+use super::{TargetSpec, Via};
+use crate::model::Sample;
+
+/// What a way into a target takes: a rate of entities, a rate of bytes (the slower one counts), and a time for each step.
+struct Pace {
+    entities_per_second: u64,
+    bytes_per_second: u64,
+    milliseconds_per_step: u64,
+}
+
+/// Protobuf commits from eight connections into the emulator: `docs/performance.md`.
+const EMULATOR_COMMIT: Pace = Pace { entities_per_second: 15_000, bytes_per_second: 12_000_000, milliseconds_per_step: 100 };
+/// The emulator's own import: `docs/formats.md` 8.
+const EMULATOR_IMPORT: Pace = Pace { entities_per_second: 6_000, bytes_per_second: 8_000_000, milliseconds_per_step: 200 };
+/// An operation of the service takes about a minute however little it has to do.
+const SERVICE_IMPORT: Pace = Pace { entities_per_second: 5_000, bytes_per_second: 10_000_000, milliseconds_per_step: 60_000 };
+/// Files of this machine, synced when they are whole.
+const FILES: Pace = Pace { entities_per_second: 200_000, bytes_per_second: 100_000_000, milliseconds_per_step: 10 };
+
+/// The service asks for 500 writes a second at first, and half as many again each five minutes.
+const RAMP_BEGIN: u64 = 500;
+const RAMP_SECONDS: u64 = 300;
+/// What eight connections bring about into the service once it is warm.
+const RAMP_END: u64 = 10_000;
+
+/// How long a restore of so much may take, in seconds.
+pub(super) fn seconds(target: &TargetSpec, via: Via, steps: u64, entities: u64, bytes: u64) -> u64 {
+    let pace = match (target, via) {
+        (TargetSpec::Datastore { .. }, Via::Commit) => return ramped(entities),
+        (TargetSpec::Datastore { .. }, Via::Import) => SERVICE_IMPORT,
+        (TargetSpec::Emulator { .. }, Via::Commit) => EMULATOR_COMMIT,
+        (TargetSpec::Emulator { .. }, Via::Import) => EMULATOR_IMPORT,
+        (TargetSpec::Dir(_) | TargetSpec::Ndjson(_), _) => FILES,
+    };
+    let brought = (entities / pace.entities_per_second).max(bytes / pace.bytes_per_second);
+    brought.saturating_add(steps.saturating_mul(pace.milliseconds_per_step).div_ceil(1000))
+}
+
+fn ramped(mut entities: u64) -> u64 {
+    let (mut rate, mut seconds) = (RAMP_BEGIN, 0);
+    while rate < RAMP_END && entities > rate * RAMP_SECONDS {
+        entities -= rate * RAMP_SECONDS;
+        seconds += RAMP_SECONDS;
+        rate = rate * 3 / 2;
+    }
+    seconds + entities.div_ceil(rate)
+}
+
+/// How many of `entities` a sample takes, or of their bytes: a share is met about, a number exactly.
+pub(super) fn sampled(sample: Option<Sample>, entities: u64, of: u64) -> u64 {
+    const WHOLE: u64 = 1_000_000;
+    let part = |numerator: u64, denominator: u64| {
+        let product = u128::from(of) * u128::from(numerator.min(denominator));
+        u64::try_from(product.div_ceil(u128::from(denominator.max(1)))).unwrap_or(u64::MAX)
+    };
+    match sample {
+        None => of,
+        Some(Sample::Share(millionths)) => part(millionths.into(), WHOLE),
+        Some(Sample::Limit(limit)) => part(limit, entities),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ramp_of_the_service_is_followed() {
+        assert_eq!([0, 1, 150_000, 150_001, 375_000].map(ramped), [0, 1, 300, 301, 600]);
+        assert!(ramped(u64::MAX) < u64::MAX / 5_000);
+    }
+
+    #[test]
+    fn each_way_takes_its_own_time_and_no_number_is_too_large() {
+        let targets = ["datastore:shop-test", "emulator:shop-test@localhost:1", "dir:out", "ndjson:out"];
+        for target in targets.map(|target| target.parse::<TargetSpec>().unwrap()) {
+            for via in [Via::Commit, Via::Import] {
+                assert_eq!(seconds(&target, via, 0, 0, 0), 0);
+                assert!(seconds(&target, via, 1, 1, 1) >= 1);
+                assert!(seconds(&target, via, u64::MAX, u64::MAX, u64::MAX) > 1 << 40);
+            }
+        }
+        let import = seconds(&"datastore:shop-test".parse().unwrap(), Via::Import, 60, 1000, 1000);
+        assert_eq!(import, 3600);
+    }
+
+    #[test]
+    fn a_sample_is_counted_as_what_it_takes() {
+        assert_eq!(sampled(None, 10, 500), 500);
+        assert_eq!(sampled(Some(Sample::Share(50_000)), 10, 500), 25);
+        assert_eq!(sampled(Some(Sample::Limit(3)), 10, 10), 3);
+        assert_eq!(sampled(Some(Sample::Limit(3)), 10, 500), 150);
+        assert_eq!((sampled(Some(Sample::Limit(30)), 10, 500), sampled(Some(Sample::Limit(3)), 0, 0)), (500, 0));
+        assert_eq!(sampled(Some(Sample::Share(1_000_000)), u64::MAX, u64::MAX), u64::MAX);
+    }
+}

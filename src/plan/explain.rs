@@ -1,0 +1,187 @@
+//! Why a kind stands where it stands: the chain of the user's words, parents and references, up to what waits for nothing.
+//!
+//! Reads the same arrangement that the plan is made of; it decides nothing.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use serde::Serialize;
+
+use super::arrangement::Arrangement;
+use super::reasons::reasons;
+use super::{Choices, Member, PlanError};
+use crate::model::{Kind, Manifest, Namespace, Selector};
+
+/// All about the place of one pair.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Explained {
+    /// The namespace in the archive.
+    pub namespace: Namespace,
+    /// The kind.
+    pub kind: Kind,
+    /// Its step as planned; none where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<u32>,
+    /// The reason, as the plan gives it.
+    pub because: String,
+    /// The user's words that have a say in it.
+    pub words: Vec<String>,
+    /// The others of its cycle.
+    pub cycle: Vec<Member>,
+    /// What it stands behind, each followed by what that stands behind, up to what waits for nothing.
+    pub behind: Vec<Link>,
+    /// What waits for it.
+    pub before: Vec<Link>,
+}
+
+/// One pair of a chain, and what ties it to the one that it is told of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Link {
+    /// How far up the chain; 1 is next to the kind that was asked for.
+    pub depth: u32,
+    /// The step as planned.
+    pub step: u32,
+    /// The namespace in the archive.
+    pub namespace: Namespace,
+    /// The kind.
+    pub kind: Kind,
+    /// What ties it: `parent`, `reference`, or the user's word.
+    pub by: String,
+    /// Whether the tie does not hold: both are in a cycle, or the user's word is against it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub void: Option<&'static str>,
+    /// Whether what it stands behind is told elsewhere in the chain.
+    pub told: bool,
+}
+
+/// Explains the place of every pair that `selector` chooses.
+///
+/// # Errors
+/// As [`super::plan`], and when the selector chooses nothing of the archive.
+pub fn explain(manifest: &Manifest, choices: &Choices, selector: &Selector) -> Result<Vec<Explained>, PlanError> {
+    let arrangement = Arrangement::of(manifest, choices)?;
+    let reasons = reasons(&arrangement);
+    let ties = Ties::of(&arrangement);
+    let taken = arrangement.taken.iter().enumerate().filter(|(_, taken)| selector.matches(&taken.pair));
+    let mut explained: Vec<Explained> = taken
+        .map(|(node, taken)| Explained {
+            namespace: taken.pair.namespace.clone(),
+            kind: taken.pair.kind.clone(),
+            step: ties.place.get(&node).map(|place| place.step),
+            because: reasons.get(node).cloned().unwrap_or_default(),
+            words: arrangement.words.about(node),
+            cycle: ties.cycle(node),
+            behind: ties.behind(node),
+            before: ties.before(node),
+        })
+        .collect();
+    let skipped = arrangement.skipped.iter().filter(|skipped| selector.matches(&skipped.pair()));
+    explained.extend(skipped.map(|skipped| Explained {
+        namespace: skipped.namespace.clone(),
+        kind: skipped.kind.clone(),
+        step: None,
+        because: skipped.because.clone(),
+        words: Vec::new(),
+        cycle: Vec::new(),
+        behind: Vec::new(),
+        before: Vec::new(),
+    }));
+    if explained.is_empty() {
+        return Err(PlanError::NothingChosen { option: "--explain".to_owned(), selector: selector.to_string() });
+    }
+    explained.sort_by_key(|one| one.step.map_or(u32::MAX, |step| step));
+    Ok(explained)
+}
+
+#[derive(Clone, Copy)]
+struct Place {
+    run: usize,
+    step: u32,
+}
+
+/// Who stands behind whom, and why.
+struct Ties<'a> {
+    arrangement: &'a Arrangement<'a>,
+    place: HashMap<usize, Place>,
+    /// From a step to those it should stand behind. A pair may be tied to another in several ways; the user's word is told.
+    behind: HashMap<usize, BTreeMap<usize, String>>,
+    before: HashMap<usize, BTreeMap<usize, String>>,
+}
+
+impl<'a> Ties<'a> {
+    fn of(arrangement: &'a Arrangement<'a>) -> Self {
+        let place = (1..).zip(arrangement.in_order()).map(|(step, (run, node))| (node, Place { run, step })).collect();
+        let mut ties = Ties { arrangement, place, behind: HashMap::new(), before: HashMap::new() };
+        for need in &arrangement.needs {
+            ties.tie(need.of, need.by, if need.parent { "parent" } else { "reference" });
+        }
+        for (before, after, said) in arrangement.words.one_by_one() {
+            for &of in before {
+                after.iter().for_each(|&by| ties.tie(of, by, said));
+            }
+        }
+        ties
+    }
+
+    fn tie(&mut self, of: usize, by: usize, how: &str) {
+        self.behind.entry(by).or_default().insert(of, how.to_owned());
+        self.before.entry(of).or_default().insert(by, how.to_owned());
+    }
+
+    fn cycle(&self, node: usize) -> Vec<Member> {
+        let run = self.place.get(&node).and_then(|place| self.arrangement.runs.get(place.run));
+        let others = run.into_iter().flatten().filter(|other| **other != node);
+        let member = |&other: &usize| self.arrangement.taken.get(other).map(|taken| Member::of(&taken.pair));
+        others.filter_map(member).collect()
+    }
+
+    fn link(&self, depth: u32, of: usize, by: usize, how: &str, other: usize) -> Option<Link> {
+        let (first, second) = (self.place.get(&of)?, self.place.get(&by)?);
+        let void = match first.run.cmp(&second.run) {
+            std::cmp::Ordering::Less => None,
+            std::cmp::Ordering::Equal => Some("in one cycle"),
+            std::cmp::Ordering::Greater => Some("the user's word is against it"),
+        };
+        let pair = &self.arrangement.taken.get(other)?.pair;
+        Some(Link {
+            depth,
+            step: self.place.get(&other)?.step,
+            namespace: pair.namespace.clone(),
+            kind: pair.kind.clone(),
+            by: how.to_owned(),
+            void,
+            told: false,
+        })
+    }
+
+    fn before(&self, node: usize) -> Vec<Link> {
+        let waiting = self.before.get(&node).into_iter().flatten();
+        let mut links: Vec<Link> = waiting.filter_map(|(&by, how)| self.link(1, node, by, how, by)).collect();
+        links.sort_by_key(|link| link.step);
+        links
+    }
+
+    /// The chain upwards, depth first. What stands behind a pair is told once, and not beyond a tie that does not hold.
+    fn behind(&self, node: usize) -> Vec<Link> {
+        let mut links = Vec::new();
+        let mut told = BTreeSet::from([node]);
+        let mut stack = self.next_above(node, 1);
+        while let Some((above, mut link)) = stack.pop() {
+            let goes_on = link.void.is_none() && self.behind.get(&above).is_some_and(|more| !more.is_empty());
+            if goes_on && told.insert(above) {
+                stack.extend(self.next_above(above, link.depth.saturating_add(1)));
+            } else {
+                link.told = goes_on;
+            }
+            links.push(link);
+        }
+        links
+    }
+
+    /// What stands directly above, the first step last, as a stack takes it.
+    fn next_above(&self, node: usize, depth: u32) -> Vec<(usize, Link)> {
+        let above = self.behind.get(&node).into_iter().flatten();
+        let mut links: Vec<_> = above.filter_map(|(&of, how)| Some((of, self.link(depth, of, node, how, of)?))).collect();
+        links.sort_by_key(|(_, link)| std::cmp::Reverse(link.step));
+        links
+    }
+}

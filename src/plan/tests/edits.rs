@@ -1,0 +1,182 @@
+//! Documents that people changed, and the schema that they hold to.
+
+use super::*;
+
+#[test]
+fn steps_may_be_removed_and_moved() {
+    let whole = planned(&shop(), &to_emulator()).unwrap();
+    assert_eq!(whole.check_against(&shop(), &archive(), &Environment::default()), Ok(whole.clone()));
+    let mut changed = whole.clone();
+    changed.steps.reverse();
+    let removed = changed.steps.remove(2);
+    let read = Plan::parse(&changed.to_json()).unwrap();
+    let elsewhere = ArchiveRef { location: "copy.zip".to_owned(), ..archive() };
+    let to_run = read.check_against(&shop(), &elsewhere, &Environment::default()).unwrap();
+    assert_eq!(to_run.steps, changed.steps);
+    assert_eq!(to_run.totals, PlanTotals::of(&changed.steps, &whole.target, whole.via, None));
+    let left_out: Vec<(&Kind, &str)> = to_run.skipped.iter().map(|s| (&s.kind, s.because.as_str())).collect();
+    assert_eq!(left_out, [(&removed.kind, "removed from the plan")]);
+    assert_ne!(read.sha256(), whole.sha256());
+}
+
+/// Every leaf of the document, changed one at a time; arrays lengthened and objects given a field more.
+fn edits(value: &serde_json::Value, path: &str) -> Vec<(String, serde_json::Value)> {
+    use serde_json::{Value, json};
+    match value {
+        Value::Object(map) => {
+            let mut all: Vec<(String, Value)> = Vec::new();
+            for (key, inner) in map {
+                let put = |new: Value| {
+                    let mut map = map.clone();
+                    map.insert(key.clone(), new);
+                    Value::Object(map)
+                };
+                all.extend(edits(inner, &format!("{path}.{key}")).into_iter().map(|(path, new)| (path, put(new))));
+            }
+            for key in map.keys() {
+                let mut fewer = map.clone();
+                fewer.remove(key);
+                all.push((format!("{path} without {key}"), Value::Object(fewer)));
+            }
+            let mut more = map.clone();
+            more.insert("extra".to_owned(), json!("acme"));
+            all.push((format!("{path} with more"), Value::Object(more)));
+            all
+        }
+        Value::Array(list) => {
+            let mut all = Vec::new();
+            for (at, inner) in list.iter().enumerate() {
+                let put = |new: Value| {
+                    let mut list = list.clone();
+                    list[at] = new;
+                    Value::Array(list)
+                };
+                all.extend(edits(inner, &format!("{path}[{at}]")).into_iter().map(|(path, new)| (path, put(new))));
+            }
+            let more = [list.clone(), vec![list.first().cloned().unwrap_or(json!("Order"))]].concat();
+            all.push((format!("{path} longer"), Value::Array(more)));
+            all
+        }
+        Value::String(text) if text.len() == 64 => vec![(path.to_owned(), json!("0".repeat(64)))],
+        Value::String(text) => vec![(path.to_owned(), json!(format!("{text}x"))), (path.to_owned(), json!(7))],
+        Value::Number(number) => vec![(path.to_owned(), json!(number.as_u64().unwrap() + 1)), (path.to_owned(), json!(-1))],
+        Value::Bool(bool) => vec![(path.to_owned(), json!(!bool))],
+        Value::Null => vec![],
+    }
+}
+
+#[test]
+fn every_other_edit_is_refused() {
+    let chosen = choices(|s| {
+        s.skip = selectors(&["Session"]);
+        s.first = selectors(&["Setting"]);
+        s.last = selectors(&["Invoice"]);
+        s.after = afters(&["acme/*=(default)/Customer"]);
+    });
+    let plan = planned(&shop(), &chosen).unwrap();
+    let value = serde_json::to_value(&plan).unwrap();
+    let all = edits(&value, "");
+    assert!(all.len() > 200);
+    for (path, edited) in all {
+        let outcome = Plan::parse(&edited.to_string()).and_then(|plan| plan.check_against(&shop(), &archive(), &Environment::default()));
+        let error = outcome.expect_err(&path);
+        assert_eq!(error.class(), PlanClass::Refused, "{path}: {error}");
+    }
+}
+
+#[test]
+fn an_edit_is_named_with_what_was_expected_and_found() {
+    let edit = |from: &str, to: &str| {
+        let text = planned(&shop(), &to_emulator()).unwrap().to_json();
+        assert!(text.contains(from), "{from}");
+        let plan = Plan::parse(&text.replacen(from, to, 1));
+        plan.and_then(|plan| plan.check_against(&shop(), &archive(), &Environment::default())).unwrap_err().to_string()
+    };
+    assert_eq!(
+        edit("\"entities\": 90,", "\"entities\": 91,"),
+        "plan: step 3 ((default)/Product): entities: expected 90, found 91; steps may be removed or moved, nothing else"
+    );
+    assert_eq!(
+        edit("\"kind\": \"Product\"", "\"kind\": \"Product2\""),
+        "plan: step 3: expected a kind that the archive holds and the choices take, found (default)/Product2; steps may be removed or moved, nothing else"
+    );
+    assert!(edit("emulator:shop-test@", "emulator:shop-prod@").starts_with("plan: seal over all before `steps`: expected "));
+    assert!(edit("kindpack-plan/1", "kindpack-plan/2").starts_with("plan: expected format kindpack-plan/1, found \"kindpack-plan/2\""));
+    assert!(edit("\"id\": 2", "\"id\": 1").contains("id 1 again"));
+}
+
+#[test]
+fn a_plan_for_another_archive_is_stale_and_guards_hold_again_when_it_runs() {
+    let plan = planned(&shop(), &Choices::new("datastore:shop-test".parse().unwrap())).unwrap();
+    let other = ArchiveRef { sha256: Sha256([1; 32]), ..archive() };
+    assert!(matches!(plan.check_against(&shop(), &other, &Environment::default()), Err(PlanError::Stale { .. })));
+    let emulator = emulator_at(Some("localhost:8081"));
+    assert!(matches!(plan.check_against(&shop(), &archive(), &emulator), Err(PlanError::Doubtful { .. })));
+}
+
+#[test]
+fn a_plan_of_another_version_is_held_to_what_its_steps_do_not_to_its_words() {
+    let mut plan = planned(&shop(), &to_emulator()).unwrap();
+    plan.tool = "kindpack 0.0.9".to_owned();
+    plan.seal = plan.head_digest();
+    plan.steps.reverse();
+    for (id, step) in (1..).zip(&mut plan.steps) {
+        (step.id, step.because) = (id, "worded otherwise".to_owned());
+    }
+    let checked = |plan: &Plan| Plan::parse(&plan.to_json()).unwrap().check_against(&shop(), &archive(), &Environment::default());
+    assert!(checked(&plan).is_ok());
+    plan.steps[0].to_namespace = Namespace::new("acme");
+    assert!(matches!(checked(&plan), Err(PlanError::Edited { .. })));
+}
+
+#[test]
+fn what_is_no_plan_is_refused() {
+    for text in ["", "{}", "[]", "null", "{\"format\": 1}", "{\"format\": \"kindpack-plan/1\"}", &"[".repeat(100_000)] {
+        let error = Plan::parse(text).unwrap_err();
+        assert!(matches!(error, PlanError::NotAPlan { .. }) && error.class() == PlanClass::Refused, "{error}");
+    }
+}
+
+fn holds(schema: &str, document: &serde_json::Value) -> bool {
+    let schema: serde_json::Value = serde_json::from_str(schema).unwrap();
+    assert!(jsonschema::meta::is_valid(&schema));
+    let validator = jsonschema::draft202012::new(&schema).unwrap();
+    validator.iter_errors(document).for_each(|error| println!("{}: {error}", error.instance_path()));
+    validator.is_valid(document)
+}
+
+#[test]
+fn plans_hold_to_their_schema_and_edited_ones_mostly_do_not() {
+    let schema = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/schemas/plan.schema.json"));
+    let mut mapped = choices(|s| (s.first, s.after) = (selectors(&["Setting"]), afters(&["Order=Setting"])));
+    mapped.map_namespaces = NamespaceMap::join(["(default)=copy".parse().unwrap()]).unwrap();
+    for choices in [to_emulator(), mapped, choices(|s| s.skip = selectors(&["*"])), Choices::new("datastore:x/y".parse().unwrap())] {
+        let plan = serde_json::to_value(planned(&shop(), &choices).unwrap()).unwrap();
+        assert!(holds(schema, &plan));
+        for (path, edited) in edits(&plan, "").into_iter().filter(|(path, _)| path.contains(" with") && !path.contains(".maps")) {
+            assert!(!holds(schema, &edited), "{path}");
+        }
+    }
+}
+
+#[test]
+fn manifests_hold_to_their_schema() {
+    let schema = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/schemas/manifest.schema.json"));
+    let mut manifest = shop();
+    assert!(holds(schema, &serde_json::to_value(&manifest).unwrap()));
+    manifest.backup.database = "orders".to_owned();
+    manifest.kinds[0].entries =
+        vec![entry("exports/output-0", EntryRole::Output), entry("exports/x.export_metadata", EntryRole::KindMetadata)];
+    manifest.kinds[1].format = ExportFormat::LegacyBackup;
+    manifest.kinds[1].started = manifest.backup.started;
+    manifest.empty_exports =
+        vec![crate::model::EmptyExportItem { entries: vec![entry("exports/y.overall_export_metadata", EntryRole::ExportMetadata)] }];
+    manifest.companions = vec![entry("companions/a.png", EntryRole::Companion)];
+    manifest.companions[0].pieces.clear();
+    manifest.options = PackOptions { method: Method::Store, level: None, piece_bytes: 4 << 20 };
+    let value = serde_json::to_value(&manifest).unwrap();
+    assert!(holds(schema, &value));
+    for (path, edited) in edits(&value, "").into_iter().filter(|(path, _)| path.ends_with(" with more")) {
+        assert!(!holds(schema, &edited), "{path}");
+    }
+}

@@ -1,0 +1,196 @@
+//! Generated manifests and choices: what holds of every plan.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// What is reachable from what, by one step or more.
+type Reach = BTreeMap<(Pair, Pair), bool>;
+
+fn closure(pairs: &[Pair], edges: &[(Pair, Pair)]) -> Reach {
+    let mut reach: Reach = edges.iter().map(|edge| (edge.clone(), true)).collect();
+    for via in pairs {
+        for from in pairs {
+            for to in pairs {
+                if reaches(&reach, from, via) && reaches(&reach, via, to) {
+                    reach.insert((from.clone(), to.clone()), true);
+                }
+            }
+        }
+    }
+    reach
+}
+
+fn reaches(reach: &Reach, from: &Pair, to: &Pair) -> bool {
+    reach.contains_key(&(from.clone(), to.clone()))
+}
+
+fn in_one_cycle(reach: &Reach, a: &Pair, b: &Pair) -> bool {
+    reaches(reach, a, b) && reaches(reach, b, a)
+}
+
+/// What each pair needs among `pairs`, as (needed, by).
+fn data_edges(manifest: &Manifest, pairs: &[Pair], other_namespaces: bool) -> Vec<(Pair, Pair)> {
+    let mut edges = Vec::new();
+    for item in &manifest.kinds {
+        let by = item.pair();
+        let here = item.parents.iter().chain(&item.references).map(|kind| Pair { namespace: by.namespace.clone(), kind: kind.clone() });
+        let elsewhere = item.reference_pairs.iter().filter(|_| other_namespaces).cloned();
+        edges.extend(here.chain(elsewhere).filter(|of| *of != by && pairs.contains(of) && pairs.contains(&by)).map(|of| (of, by.clone())));
+    }
+    edges
+}
+
+const KINDS: [&str; 6] = ["A", "B", "C", "D", "E", "F"];
+const NAMESPACES: [&str; 2] = ["", "acme"];
+
+prop_compose! {
+    fn any_item(namespace: &'static str, kind: &'static str)(
+        bytes in 0u64..4,
+        parents in prop::collection::btree_set(0..KINDS.len(), 0..2),
+        references in prop::collection::btree_set((0..NAMESPACES.len(), 0..KINDS.len()), 0..3),
+    ) -> KindItem {
+        let parents: Vec<&str> = parents.into_iter().map(|k| KINDS[k]).collect();
+        let references: Vec<(&str, &str)> = references.into_iter().map(|(n, k)| (NAMESPACES[n], KINDS[k])).collect();
+        item(namespace, kind, bytes, &parents, &references)
+    }
+}
+
+fn any_manifest() -> impl Strategy<Value = Manifest> {
+    let all: Vec<_> = NAMESPACES.iter().flat_map(|n| KINDS.iter().map(move |k| any_item(n, k))).collect();
+    (all, prop::collection::vec(prop::bool::weighted(0.8), 12)).prop_map(|(items, keep)| {
+        let kept: Vec<KindItem> = items.into_iter().zip(keep).filter(|(_, keep)| *keep).map(|(item, _)| item).collect();
+        manifest(if kept.is_empty() { vec![item("", "A", 1, &[], &[])] } else { kept })
+    })
+}
+
+fn any_pair(manifest: &Manifest, at: usize) -> String {
+    manifest.kinds[at % manifest.kinds.len()].pair().to_string()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn without_words_every_need_outside_a_cycle_is_met_and_cycles_stand_together(
+        manifest in any_manifest(), skip in prop::option::weighted(0.3, 0usize..12), turn in 0usize..12,
+    ) {
+        let chosen = choices(|s| s.skip = skip.iter().map(|&at| any_pair(&manifest, at).parse().unwrap()).collect());
+        let plan = planned(&manifest, &chosen).unwrap();
+        let pairs: Vec<Pair> = plan.steps.iter().map(Step::pair).collect();
+        let place: BTreeMap<&Pair, usize> = pairs.iter().zip(0..).collect();
+
+        // Each pair once, numbered in order.
+        prop_assert!(plan.steps.iter().map(|step| step.id).eq(1..=pairs.len() as u32));
+        let mut everything: Vec<Pair> = pairs.iter().cloned().chain(plan.skipped.iter().map(|s| Pair { namespace: s.namespace.clone(), kind: s.kind.clone() })).collect();
+        everything.sort();
+        let mut expected: Vec<Pair> = manifest.kinds.iter().map(KindItem::pair).collect();
+        expected.sort();
+        prop_assert_eq!(everything, expected);
+
+        // By kind names within each namespace, and by all that the data says.
+        for other_namespaces in [false, true] {
+            let edges = data_edges(&manifest, &pairs, other_namespaces);
+            let reach = closure(&pairs, &edges);
+            for (of, by) in &edges {
+                prop_assert!(place[of] < place[by] || in_one_cycle(&reach, of, by), "{} before {}", by, of);
+            }
+        }
+
+        // Cycles together and named; whatever could have changed places goes small before big.
+        let edges = data_edges(&manifest, &pairs, true);
+        let reach = closure(&pairs, &edges);
+        let runs: Vec<&[Pair]> = pairs.chunk_by(|a, b| in_one_cycle(&reach, a, b)).collect();
+        for (at, run) in runs.iter().enumerate() {
+            for other in &runs[at + 1..] {
+                prop_assert!(!in_one_cycle(&reach, &run[0], &other[0]), "{} and {} are apart", run[0], other[0]);
+            }
+        }
+        let named: Vec<Vec<Pair>> = plan.cycles.iter().map(|c| c.iter().map(|m| Pair { namespace: m.namespace.clone(), kind: m.kind.clone() }).collect()).collect();
+        prop_assert_eq!(named, runs.iter().filter(|run| run.len() > 1).map(|run| run.to_vec()).collect::<Vec<_>>());
+        let key = |run: &[Pair]| (run.iter().map(|pair| manifest.kind(pair).unwrap().bytes).sum::<u64>(), run.iter().min().cloned());
+        for two in runs.windows(2) {
+            let bound = edges.iter().any(|(of, by)| two[0].contains(of) && two[1].contains(by));
+            prop_assert!(bound || key(two[0]) < key(two[1]), "{:?} before {:?}", two[0], two[1]);
+        }
+
+        // The same plan from a manifest in another order, and back from its own document.
+        let mut turned = manifest.clone();
+        let middle = turn % turned.kinds.len();
+        turned.kinds.rotate_left(middle);
+        turned.kinds.iter_mut().for_each(|item| { item.parents.reverse(); item.references.reverse(); item.reference_pairs.reverse(); });
+        prop_assert_eq!(planned(&turned, &chosen).unwrap().to_json(), plan.to_json());
+        let read = Plan::parse(&plan.to_json()).unwrap();
+        prop_assert_eq!(&read, &plan);
+        prop_assert_eq!(read.check_against(&manifest, &archive(), &Environment::default()).unwrap(), plan);
+    }
+
+    #[test]
+    fn first_last_and_after_hold_wherever_they_can_and_the_rest_of_the_data_with_them(
+        manifest in any_manifest(),
+        first in prop::collection::vec(0usize..12, 0..3), last in prop::collection::vec(0usize..12, 0..3),
+        after in prop::collection::vec((0usize..12, 0usize..12, any::<bool>()), 0..4),
+    ) {
+        let all: Vec<Pair> = manifest.kinds.iter().map(KindItem::pair).collect();
+        let pick = |list: &[usize]| -> Vec<Selector> { list.iter().map(|&at| any_pair(&manifest, at).parse().unwrap()).collect() };
+        let (first, last) = (pick(&first), pick(&last));
+        // Some orders speak of a kind in every namespace.
+        let side = |at: usize, wide: bool| { let pair = any_pair(&manifest, at); if wide { pair.split_once('/').unwrap().1.to_owned() } else { pair } };
+        let after: Vec<After> = after.iter().map(|&(a, b, wide)| format!("{}={}", side(a, wide), side(b, false)).parse().unwrap()).collect();
+
+        let group = |pair: &Pair| match (first.iter().position(|s| s.matches(pair)), last.iter().position(|s| s.matches(pair))) {
+            (Some(at), _) => at,
+            (None, None) => 100,
+            (None, Some(at)) => 101 + at,
+        };
+        let mut wished = Vec::new();
+        for a in &all {
+            for b in &all {
+                let (waits, is_awaited) = (|after: &&After| after.step.matches(b), |after: &&After| after.needs.matches(a));
+                let both = |after: &&After| after.step.matches(a) && after.needs.matches(b);
+                if group(a) < group(b) || after.iter().any(|after| waits(&after) && is_awaited(&after) && !both(&after)) {
+                    wished.push((a.clone(), b.clone()));
+                }
+            }
+        }
+        let user = closure(&all, &wished);
+        let chosen = choices(|s| (s.first, s.last, s.after) = (first.clone(), last.clone(), after.clone()));
+        match planned(&manifest, &chosen) {
+            Ok(plan) => {
+                let place: BTreeMap<Pair, usize> = plan.steps.iter().map(Step::pair).zip(0..).collect();
+                for (a, b) in &wished {
+                    prop_assert!(place[a] < place[b], "{} before {}", b, a);
+                }
+                let edges = data_edges(&manifest, &all, true);
+                let reach = closure(&all, &[edges.clone(), wished].concat());
+                for (of, by) in &edges {
+                    prop_assert!(place[of] < place[by] || in_one_cycle(&reach, of, by), "{} before {}", by, of);
+                }
+            }
+            Err(PlanError::Contradiction { circle }) => {
+                prop_assert!(all.iter().any(|pair| reaches(&user, pair, pair)));
+                for (link, next) in circle.iter().zip(circle.iter().cycle().skip(1)) {
+                    prop_assert!(reaches(&user, &link.pair, &next.pair) && !link.word.is_empty());
+                }
+            }
+            Err(PlanError::FirstAndLast { pair, .. }) => {
+                prop_assert!(first.iter().any(|s| s.matches(&pair)) && last.iter().any(|s| s.matches(&pair)));
+            }
+            Err(PlanError::OrdersNothing { .. }) => {
+                prop_assert!(after.iter().any(|after| all.iter().all(|pair| after.step.matches(pair) == after.needs.matches(pair))));
+            }
+            Err(other) => prop_assert!(false, "{}", other),
+        }
+    }
+
+    #[test]
+    fn no_text_makes_the_reader_panic(text in "\\PC{0,60}", cut in 0usize..3000, with in "\\PC{0,3}") {
+        _ = Plan::parse(&text);
+        let whole = planned(&shop(), &to_emulator()).unwrap().to_json();
+        let cut = (0..=cut.min(whole.len())).rev().find(|&at| whole.is_char_boundary(at)).unwrap();
+        let changed = format!("{}{with}{}", &whole[..cut], &whole[cut..]);
+        if let Ok(plan) = Plan::parse(&changed) {
+            _ = plan.check_against(&shop(), &archive(), &Environment::default());
+        }
+    }
+}
