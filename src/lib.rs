@@ -13,6 +13,7 @@ pub mod emulator;
 pub mod entities;
 pub mod entity;
 pub mod extract;
+pub mod google;
 pub mod gzipped;
 pub mod imports;
 pub mod inspect;
