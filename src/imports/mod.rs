@@ -239,7 +239,7 @@ impl Started {
 
     async fn wait(&self, observer: &dyn Observer, shown: &mut u64) -> Result<(), ImportError> {
         let Some(operation) = &self.operation else { return Ok(()) };
-        let mut polls = 0;
+        let mut pauses = self.importer.pauses();
         loop {
             match self.importer.poll(operation).await? {
                 OperationState::Succeeded => return Ok(()),
@@ -254,8 +254,7 @@ impl Started {
                     *shown = now.max(*shown);
                 }
             }
-            tokio::time::sleep(self.importer.pause(polls)).await;
-            polls += 1;
+            tokio::time::sleep(pauses.next(None)).await;
         }
     }
 

@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 
 use super::http::{Api, Call, Failed};
 use super::{Begun, Import, Importer, Label, OperationState, Reads};
+use crate::google::Pauses;
 use crate::target::TargetError;
 
 /// An import is given at least so long; the emulator may just have been started.
@@ -102,8 +103,8 @@ impl Importer for EmulatorImporter {
         Box::pin(async { Ok(OperationState::Unknown) })
     }
 
-    fn pause(&self, _: u32) -> Duration {
-        PAUSE
+    fn pauses(&self) -> Pauses {
+        Pauses::new(PAUSE, PAUSE)
     }
 }
 

@@ -1,11 +1,12 @@
 //! One try of a JSON call, and what its answer means for whoever may try again. Nothing here is tried twice.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use google_cloud_auth::credentials::{CacheableResource, Credentials};
-use reqwest::{Client, Method, RequestBuilder};
+use reqwest::{Client, RequestBuilder, Url};
 use serde_json::Value;
 
+use crate::google::{self, Credentials, NoToken, USER_AGENT};
 use crate::target::TargetError;
 use crate::target::commit::told;
 
@@ -40,7 +41,7 @@ pub(super) enum Failed {
 pub(super) struct Api {
     client: Client,
     base: String,
-    credentials: Option<Credentials>,
+    credentials: Option<Arc<Credentials>>,
 }
 
 /// A call as messages name it.
@@ -54,11 +55,9 @@ pub(super) struct Call {
 
 impl Api {
     /// Without credentials, what is asked is asked by nobody.
-    pub(super) fn new(base: String, credentials: Option<Credentials>) -> Result<Self, TargetError> {
-        let client = Client::builder()
-            .user_agent(concat!("kindpack/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(Duration::from_secs(20))
-            .redirect(reqwest::redirect::Policy::none());
+    pub(super) fn new(base: String, credentials: Option<Arc<Credentials>>) -> Result<Self, TargetError> {
+        let client =
+            Client::builder().user_agent(USER_AGENT).connect_timeout(Duration::from_secs(20)).redirect(reqwest::redirect::Policy::none());
         // What a proxy would do to a target on this machine nobody wants.
         let client = if credentials.is_none() { client.no_proxy() } else { client };
         let client = client.build().map_err(|_| TargetError::Rejected {
@@ -73,55 +72,58 @@ impl Api {
     }
 
     pub(super) async fn get(&self, call: &Call, path: &str, query: &[(&str, &str)], within: Duration) -> Result<Value, Failed> {
-        let mut address = format!("{}/v1/{path}", self.base);
-        for (number, (name, value)) in query.iter().enumerate() {
-            address.push(if number == 0 { '?' } else { '&' });
-            address.push_str(&format!("{name}={}", escaped(value)));
-        }
-        self.call(call, self.client.request(Method::GET, address), within).await
+        let address = Url::parse_with_params(&format!("{}/v1/{path}", self.base), query).map_err(|_| {
+            let found = "an address that is none".to_owned();
+            Failed::Finally(TargetError::Rejected { call: call.title.clone(), found })
+        })?;
+        self.call(call, || self.client.get(address.clone()), within).await
     }
 
     pub(super) async fn post(&self, call: &Call, path: &str, body: &Value, within: Duration) -> Result<Value, Failed> {
-        let request = self.client.request(Method::POST, format!("{}/v1/{path}", self.base));
-        self.call(call, request.header("content-type", "application/json").body(body.to_string()), within).await
+        let (address, body) = (format!("{}/v1/{path}", self.base), body.to_string());
+        let request = || self.client.post(&address).header("content-type", "application/json").body(body.clone());
+        self.call(call, request, within).await
     }
 
-    async fn call(&self, call: &Call, request: RequestBuilder, within: Duration) -> Result<Value, Failed> {
-        let headers = self.authority(call, within).await?;
-        let answered = async {
-            let mut answer = request.headers(headers).send().await?;
-            let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-            let mut body = Vec::new();
-            while let Some(bytes) = answer.chunk().await? {
-                body.extend_from_slice(&bytes);
-                if body.len() > ANSWER_MAX_BYTES {
-                    break;
+    /// Makes a call. Where the token is not accepted nothing was done, so that a new one is tried.
+    async fn call(&self, call: &Call, request: impl Fn() -> RequestBuilder, within: Duration) -> Result<Value, Failed> {
+        let Some(credentials) = &self.credentials else { return answer(call, request(), within).await };
+        let mut renewed = false;
+        loop {
+            let token = credentials.token(within).await.map_err(|none| match none {
+                NoToken::Passing(found) => Failed::Later { found: found.to_owned(), after: None },
+                NoToken::Finally(found) => Failed::Finally(TargetError::Unauthorized { call: call.title.clone(), found }),
+            })?;
+            match answer(call, request().headers(token.headers.clone()), within).await {
+                Err(Failed::Finally(TargetError::Unauthorized { .. })) if !renewed => {
+                    renewed = true;
+                    credentials.renew(&token).await;
                 }
+                answered => return answered,
             }
-            Ok((status, headers, body))
-        };
-        match tokio::time::timeout(within, answered).await {
-            Err(_) => Err(Failed::Lost { found: format!("no answer within {} s", within.as_secs_f64()), after: None }),
-            Ok(Err(error)) => Err(broke(error)),
-            Ok(Ok((status @ 200..300, _, body))) => serde_json::from_slice(&body)
-                .map_err(|_| Failed::Lost { found: format!("HTTP {status} with a body that is no JSON"), after: None }),
-            Ok(Ok((status, headers, body))) => Err(refused(call, status, &headers, &body)),
         }
     }
+}
 
-    async fn authority(&self, call: &Call, within: Duration) -> Result<http::HeaderMap, Failed> {
-        let Some(credentials) = &self.credentials else { return Ok(http::HeaderMap::new()) };
-        let later = |found: &str| Failed::Later { found: found.to_owned(), after: None };
-        match tokio::time::timeout(within, credentials.headers(http::Extensions::new())).await {
-            Err(_) => Err(later("no token in time")),
-            Ok(Err(error)) if error.is_transient() => Err(later("no token at this time")),
-            // What went wrong in detail may quote the credentials: it is not repeated.
-            Ok(Err(_)) => {
-                Err(Failed::Finally(TargetError::Unauthorized { call: call.title.clone(), found: "some for which no token is given" }))
+async fn answer(call: &Call, request: RequestBuilder, within: Duration) -> Result<Value, Failed> {
+    let answered = async {
+        let mut answer = request.send().await?;
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        let mut body = Vec::new();
+        while let Some(bytes) = answer.chunk().await? {
+            body.extend_from_slice(&bytes);
+            if body.len() > ANSWER_MAX_BYTES {
+                break;
             }
-            Ok(Ok(CacheableResource::New { data, .. })) => Ok(data),
-            Ok(Ok(CacheableResource::NotModified)) => Ok(http::HeaderMap::new()),
         }
+        Ok((status, headers, body))
+    };
+    match tokio::time::timeout(within, answered).await {
+        Err(_) => Err(Failed::Lost { found: format!("no answer within {} s", within.as_secs_f64()), after: None }),
+        Ok(Err(error)) => Err(broke(error)),
+        Ok(Ok((status @ 200..300, _, body))) => serde_json::from_slice(&body)
+            .map_err(|_| Failed::Lost { found: format!("HTTP {status} with a body that is no JSON"), after: None }),
+        Ok(Ok((status, headers, body))) => Err(refused(call, status, &headers, &body)),
     }
 }
 
@@ -130,7 +132,7 @@ fn refused(call: &Call, status: u16, headers: &http::HeaderMap, body: &[u8]) -> 
     let value: Value = serde_json::from_slice(body).unwrap_or_default();
     let said = |pointer| value.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let found = format!("HTTP {status} {}", told(said("/error/message"))).trim_end().to_owned();
-    let after = headers.get("retry-after").and_then(|after| after.to_str().ok()?.trim().parse().ok()).map(Duration::from_secs);
+    let after = google::retry_after(headers);
     let Call { title, permission } = call;
     let call = title.clone();
     match status {
@@ -143,20 +145,8 @@ fn refused(call: &Call, status: u16, headers: &http::HeaderMap, body: &[u8]) -> 
     }
 }
 
-/// Why there is no answer, without any address.
 fn broke(error: reqwest::Error) -> Failed {
-    let error = error.without_url();
     let unsent = error.is_connect();
-    let mut cause: &dyn std::error::Error = &error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    let found = format!("a broken connection: {cause}");
+    let found = google::broke(error);
     if unsent { Failed::Later { found, after: None } } else { Failed::Lost { found, after: None } }
-}
-
-/// A value as a part of a query.
-fn escaped(value: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    value.bytes().map(|byte| if plain(byte) { (byte as char).to_string() } else { format!("%{byte:02X}") }).collect()
 }

@@ -12,7 +12,6 @@ mod service;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
@@ -23,6 +22,7 @@ pub use operation::{OperationState, Work};
 pub use service::{ServiceImporter, ServiceOptions};
 
 use super::TargetError;
+use crate::google::Pauses;
 
 /// An import that is to be started.
 #[derive(Debug, Clone)]
@@ -77,6 +77,6 @@ pub trait Importer: fmt::Debug + Send + Sync {
     /// Where an operation stands.
     fn poll<'a>(&'a self, operation: &'a str) -> BoxFuture<'a, Result<OperationState, TargetError>>;
 
-    /// How long to wait before an operation is asked for once more, after so many times.
-    fn pause(&self, polls: u32) -> Duration;
+    /// How long to wait between questions after an operation.
+    fn pauses(&self) -> Pauses;
 }

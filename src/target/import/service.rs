@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use google_cloud_auth::credentials::Credentials;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -17,6 +16,7 @@ use super::http::{Api, Call, Failed};
 use super::operation::Operation;
 use super::pace::Pace;
 use super::{Begun, Import, Importer, Label, OperationState, Reads};
+use crate::google::{Credentials, Pauses, may_see_tokens};
 use crate::target::TargetError;
 
 /// Operations a page of a listing.
@@ -37,7 +37,7 @@ pub struct ServiceOptions {
     pub retry_time: Duration,
     /// How long an operation is looked for when the answer to its start was lost, before it counts as never started.
     pub settle_time: Duration,
-    /// The first pause between tries and between questions after an operation; each is half as long again as the one before.
+    /// The first pause between tries and between questions after an operation; each is about twice as long as the one before.
     pub first_pause: Duration,
     /// No pause is longer, unless the service asks for it.
     pub longest_pause: Duration,
@@ -59,9 +59,8 @@ impl Default for ServiceOptions {
 }
 
 impl ServiceOptions {
-    fn pause(&self, after: u32) -> Duration {
-        let factor = 1.5_f64.powi(i32::try_from(after).unwrap_or(i32::MAX).min(64));
-        Duration::try_from_secs_f64(self.first_pause.as_secs_f64() * factor).map_or(self.longest_pause, |p| p.min(self.longest_pause))
+    fn pauses(&self) -> Pauses {
+        Pauses::new(self.first_pause, self.longest_pause)
     }
 }
 
@@ -79,13 +78,14 @@ pub struct ServiceImporter {
 struct Patience<'a> {
     options: &'a ServiceOptions,
     call: &'a str,
+    pauses: Pauses,
     begun: Instant,
     tries: u32,
 }
 
 impl<'a> Patience<'a> {
     fn new(options: &'a ServiceOptions, call: &'a str) -> Self {
-        Patience { options, call, begun: Instant::now(), tries: 0 }
+        Patience { options, call, pauses: options.pauses(), begun: Instant::now(), tries: 0 }
     }
 
     /// Waits until the next try.
@@ -93,7 +93,7 @@ impl<'a> Patience<'a> {
     /// # Errors
     /// [`TargetError::Service`] when the time is over.
     async fn wait(&mut self, found: String, after: Option<Duration>) -> Result<(), TargetError> {
-        let pause = self.options.pause(self.tries).max(after.unwrap_or_default());
+        let pause = self.pauses.next(after);
         self.tries += 1;
         if self.begun.elapsed() + pause > self.options.retry_time {
             let (call, seconds) = (self.call.to_owned(), self.begun.elapsed().as_secs());
@@ -116,9 +116,12 @@ impl ServiceImporter {
     /// The project at `endpoint`, such as `https://datastore.googleapis.com`. Without credentials, calls are made by nobody: for test servers.
     ///
     /// # Errors
-    /// When no HTTP client can be made.
-    pub fn new(project: &str, endpoint: &str, credentials: Option<Credentials>, options: ServiceOptions) -> Result<Self, TargetError> {
+    /// [`TargetError::Unauthorized`] where a token would go over the net as it is, and when no HTTP client can be made.
+    pub fn new(project: &str, endpoint: &str, credentials: Option<Arc<Credentials>>, options: ServiceOptions) -> Result<Self, TargetError> {
         let endpoint = endpoint.trim_end_matches('/').trim_end_matches("/v1").to_owned();
+        if credentials.is_some() && !may_see_tokens(&endpoint) {
+            return Err(TargetError::Unauthorized { call: format!("import at {endpoint}"), found: "an address without TLS" });
+        }
         Ok(ServiceImporter {
             api: Api::new(endpoint, credentials)?,
             project: project.to_owned(),
@@ -209,7 +212,8 @@ impl ServiceImporter {
                     None => ("an answer that names no operation".to_owned(), None),
                 },
                 Err(Failed::Later { found, after }) => {
-                    self.quiet(after.unwrap_or_else(|| self.options.pause(patience.tries)));
+                    // No other step need try meanwhile.
+                    self.quiet(after.unwrap_or(self.options.first_pause));
                     patience.wait(found, after).await?;
                     continue;
                 }
@@ -231,16 +235,14 @@ impl ServiceImporter {
 
     /// The operation of a start whose answer was lost. A listing may show it a little late.
     async fn look_for_new(&self, label: &Label, before: &BTreeSet<String>) -> Result<Option<String>, TargetError> {
-        let begun = Instant::now();
-        let mut asked = 0;
+        let (begun, mut pauses) = (Instant::now(), self.options.pauses());
         loop {
             let new = self.operations(label).await?.into_iter().map(|operation| operation.name).find(|name| !before.contains(name));
-            let pause = self.options.pause(asked);
+            let pause = pauses.next(None);
             if new.is_some() || begun.elapsed() + pause > self.options.settle_time {
                 return Ok(new);
             }
             tokio::time::sleep(pause).await;
-            asked += 1;
         }
     }
 }
@@ -298,24 +300,14 @@ impl Importer for ServiceImporter {
         })
     }
 
-    fn pause(&self, polls: u32) -> Duration {
-        self.options.pause(polls)
+    fn pauses(&self) -> Pauses {
+        self.options.pauses()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn pauses_grow_and_stay_bounded() {
-        let options = ServiceOptions::default();
-        let pauses: Vec<Duration> = (0..200).map(|polls| options.pause(polls)).collect();
-        assert_eq!(pauses[0], options.first_pause);
-        assert!(pauses.is_sorted());
-        assert_eq!(pauses[199], options.longest_pause);
-        assert_eq!(options.pause(u32::MAX), options.longest_pause);
-    }
 
     #[test]
     fn only_names_of_the_project_s_own_operations_become_addresses() {
