@@ -15,6 +15,8 @@ use serde_json::{Value, json};
 
 use super::{Encoding, Progress, StepInfo, StepSink, Target, TargetError};
 use crate::model::Pair;
+pub(super) use http::told;
+
 use http::{Answer, Api};
 use sink::CommitSink;
 

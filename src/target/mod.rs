@@ -7,6 +7,7 @@ mod dir;
 mod dry;
 mod encode;
 mod files;
+pub mod import;
 mod key_set;
 mod ndjson;
 

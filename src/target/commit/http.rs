@@ -85,7 +85,7 @@ impl Api {
     }
 
     fn rejected(&self, method: &str, status: StatusCode, words: &str) -> TargetError {
-        let words: String = masked(words.lines().next().unwrap_or_default()).chars().take(WORDS_MAX_CHARS).collect();
+        let words = told(words);
         TargetError::Rejected { call: self.call(method), found: format!("HTTP {} {words}", status.as_u16()).trim_end().to_owned() }
     }
 
@@ -117,6 +117,11 @@ impl Api {
 async fn answer(request: RequestBuilder) -> reqwest::Result<(StatusCode, Bytes)> {
     let answer = request.send().await?;
     Ok((answer.status(), answer.bytes().await?))
+}
+
+/// As much of a service's words as may be told.
+pub(in crate::target) fn told(words: &str) -> String {
+    masked(words.lines().next().unwrap_or_default()).chars().take(WORDS_MAX_CHARS).collect()
 }
 
 /// A service's words without what it quotes: that may be a key or a value. Names of kinds and properties stay.
