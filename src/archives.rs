@@ -42,9 +42,13 @@ impl<'a> NamedFor<'a> {
 
     /// Whether the archive is one of that namespace, as `--of` spells it.
     pub fn is_of(&self, of: &str) -> bool {
-        let namespace = Namespace::from_spelling(of);
-        self.namespace == if namespace.is_default() { DEFAULT_WORD } else { namespace.as_str() }
+        self.namespace == name_of(of)
     }
+}
+
+/// How a namespace, as `--of` spells it, stands in names of archives.
+pub fn name_of(of: &str) -> &str {
+    if Namespace::from_spelling(of).is_default() { DEFAULT_WORD } else { of }
 }
 
 /// Only what lies in the folder itself: what lies deeper is somebody else's.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use kindpack::model::Selector;
-use kindpack::plan::{After, NamespaceMap, TargetSpec};
+use kindpack::model::{Sample, Selector};
+use kindpack::plan::{After, Into, NamespaceMap, TargetSpec, Via};
 use kindpack::store::{CloudOptions, Location};
 
 /// Packs the per-kind exports of Datastore into one checksummed zip, and restores them kind by kind.
@@ -94,6 +94,14 @@ pub enum Command {
     List {
         #[command(flatten)]
         archive: ArchiveArg,
+    },
+    /// Show which archives lie in a folder
+    Archives {
+        /// The folder, gs://BUCKET/NAME or a local path
+        dest: Location,
+        /// Only archives of this namespace (`(default)` for the default one)
+        #[arg(long, value_name = "NAMESPACE")]
+        of: Option<String>,
     },
     /// Read every byte of an archive and say all that is wrong
     Verify(VerifyArgs),
@@ -233,9 +241,9 @@ pub enum FormArg {
 }
 
 /// What shapes a plan; the same for `plan` and for `restore ARCHIVE`.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct PlanChoices {
-    /// emulator:PROJECT[@HOST:PORT], dir:PATH or ndjson:PATH
+    /// emulator:PROJECT[@HOST:PORT], datastore:PROJECT[/DATABASE], dir:PATH or ndjson:PATH
     #[arg(long)]
     pub target: Option<TargetSpec>,
     /// Restore only these kinds (repeatable)
@@ -244,6 +252,9 @@ pub struct PlanChoices {
     /// Do not restore these kinds (repeatable)
     #[arg(long, value_name = "SELECTOR")]
     pub skip: Vec<Selector>,
+    /// With --only or a sample: restore the parents of what is chosen too, and what it refers to
+    #[arg(long)]
+    pub with_needed: bool,
     /// Restore these before all others (repeatable)
     #[arg(long, value_name = "SELECTOR")]
     pub first: Vec<Selector>,
@@ -253,33 +264,48 @@ pub struct PlanChoices {
     /// A=B restores A once B is done (repeatable)
     #[arg(long, value_name = "A=B")]
     pub after: Vec<After>,
+    /// A TOML file with lists `first`, `last` and `after`, which join those of the command line
+    #[arg(long, value_name = "FILE")]
+    pub order: Option<PathBuf>,
     /// FROM=TO moves entities of one namespace, and references to them, to another (repeatable)
     #[arg(long, value_name = "FROM=TO")]
     pub map_namespace: Vec<NamespaceMap>,
-    /// `empty` refuses kinds that hold entities, `merge` overwrites the same keys and leaves others
-    #[arg(long, value_enum, default_value = "empty")]
-    pub into: IntoArg,
-    /// How entities get into the target
-    #[arg(long, value_enum, default_value = "commit")]
-    pub via: ViaArg,
-    /// Redact properties (not in this version)
-    #[arg(long, value_name = "RULE", hide = true)]
+    /// `empty` (default) refuses kinds that hold entities, `merge` overwrites the same keys and leaves others, `replace` deletes others
+    #[arg(long, value_name = "HOW")]
+    pub into: Option<Into>,
+    /// How entities get into the target: `commit` (default), or `import`, the target's own
+    #[arg(long, value_name = "HOW")]
+    pub via: Option<Via>,
+    /// With --via import: where exports are laid down meanwhile, gs://BUCKET/NAME for datastore:, a folder for emulator:
+    #[arg(long, value_name = "DEST")]
+    pub staging: Option<String>,
+    /// KIND.property=drop|null|hash|mask|fake, `*` in both places; or @FILE with a rule a line (repeatable)
+    #[arg(long, value_name = "RULE")]
     pub redact: Vec<String>,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum, PartialEq, Eq)]
-pub enum IntoArg {
-    Empty,
-    Merge,
-    #[value(hide = true)]
-    Replace,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum, PartialEq, Eq)]
-pub enum ViaArg {
-    Commit,
-    #[value(hide = true)]
-    Import,
+    /// Restore a share of each kind's entities, such as 5%
+    #[arg(long, value_name = "SHARE", value_parser = share, conflicts_with = "limit")]
+    pub sample: Option<Sample>,
+    /// Restore at most N entities of each kind
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: Option<u64>,
+    /// Run a command before each step, through `sh -c`
+    #[arg(long, value_name = "CMD")]
+    pub before_step: Option<String>,
+    /// Run a command behind each step
+    #[arg(long, value_name = "CMD")]
+    pub after_step: Option<String>,
+    /// Run a command when all steps are done
+    #[arg(long, value_name = "CMD")]
+    pub after_all: Option<String>,
+    /// Declare that the archive's source project itself is to be overwritten
+    #[arg(long)]
+    pub disaster_recovery: bool,
+    /// Take choices from [profile.NAME] of the configuration; what is given here beats them
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// The configuration that holds the profile (default: kindpack.toml)
+    #[arg(long, value_name = "FILE", requires = "profile")]
+    pub config: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -294,6 +320,9 @@ pub struct PlanArgs {
     /// Exit with 8 when there are steps to run, 0 when there are none
     #[arg(long)]
     pub detailed_exitcode: bool,
+    /// Tell why these kinds stand where they stand, instead of showing the plan
+    #[arg(long, value_name = "SELECTOR")]
+    pub explain: Option<Selector>,
 }
 
 #[derive(Debug, Args)]
@@ -362,12 +391,16 @@ pub enum CheckArg {
 impl PlanChoices {
     /// Whether any choice was made that a finished plan has already made.
     pub fn any(&self) -> bool {
-        self.target.is_some()
-            || !(self.only.is_empty() && self.skip.is_empty() && self.first.is_empty() && self.last.is_empty() && self.after.is_empty())
-            || !self.map_namespace.is_empty()
-            || self.into != IntoArg::Empty
-            || self.via != ViaArg::Commit
-            || !self.redact.is_empty()
+        *self != PlanChoices::default()
+    }
+}
+
+/// `5%`: what has no percent sign is a limit, which has an option of its own.
+fn share(text: &str) -> Result<Sample, String> {
+    match text.parse() {
+        Ok(share @ Sample::Share(_)) => Ok(share),
+        Ok(Sample::Limit(_)) => Err("expected a share such as 5%, found a number; --limit takes one".to_owned()),
+        Err(error) => Err(error.to_string()),
     }
 }
 

@@ -2,9 +2,13 @@
 
 use std::process::ExitCode;
 
+use super::commands::KEY_HINT;
 use kindpack::archive_file::ArchiveError;
+use kindpack::entity::redact::RedactError;
 use kindpack::extract::ExtractError;
+use kindpack::imports::ImportError;
 use kindpack::journal_file::JournalFileError;
+use kindpack::needed::NeededError;
 use kindpack::pack::{ExportFault, PackError};
 use kindpack::plan::{PlanClass, PlanError};
 use kindpack::restore::RestoreError;
@@ -223,7 +227,14 @@ impl Failure {
         match error {
             PlanError::Stale { .. } => failure.hint("make a new plan: `kindpack plan ARCHIVE --target TARGET -o PLAN`"),
             PlanError::Edited { .. } => failure.hint("steps of a plan may be removed or moved; for anything else make a new one"),
-            PlanError::NothingChosen { .. } => failure.hint("`kindpack list` shows the kinds"),
+            PlanError::NothingChosen { .. } | PlanError::Redact(RedactError::NoKind { .. }) => {
+                failure.hint("`kindpack list` shows the kinds")
+            }
+            PlanError::SourceProject { .. } => {
+                failure.hint("--disaster-recovery declares that this project is to be overwritten; emulator: takes any project")
+            }
+            PlanError::NoRedactKey { .. } => failure.hint(KEY_HINT),
+            PlanError::NoImport { .. } => failure.hint("--via commit can do it"),
             _ => failure,
         }
     }
@@ -247,6 +258,19 @@ impl Failure {
             TargetError::Unauthorized { .. } => failure.hint(CREDENTIALS),
             TargetError::Leased { .. } => failure.hint("wait for the other one; if it was killed, its mark ends at that time"),
             _ => failure,
+        }
+    }
+
+    pub fn import(what: &str, error: &ImportError) -> Self {
+        match error {
+            ImportError::Archive(error) => Failure::archive(what, error),
+            ImportError::Staging(error) => Failure::store(what, error),
+            ImportError::Target(error) => Failure::target(what, error),
+            ImportError::Worker(error) => Failure::worker(what, error),
+            ImportError::Unfit { .. } => Failure::new(Code::Refused, what, error.to_string()).hint("--via commit can do it"),
+            ImportError::NoPlace { .. } => Failure::usage(what, error.to_string()),
+            ImportError::Unread { .. } => Failure::new(Code::Service, what, error.to_string()).hint("--staging names another folder"),
+            ImportError::Failed { .. } => Failure::new(Code::Service, what, error.to_string()),
         }
     }
 
@@ -285,6 +309,14 @@ impl Failure {
             }
             RestoreError::SomeFailed { .. } => Failure::new(Code::Partly, WHAT, error.to_string())
                 .hint("`kindpack status PLAN` shows what failed; the same command tries it again, with --retry-failed nothing else"),
+            RestoreError::Import(error) => Failure::import(WHAT, error),
+            RestoreError::Redact(error) => Failure::new(Code::Refused, WHAT, error.to_string()),
+            RestoreError::RedactKey { .. } => Failure::new(Code::Refused, WHAT, error.to_string())
+                .hint("set the secret of that time, or make a new plan: hashes by two secrets do not join"),
+            RestoreError::Needed(NeededError::Archive(error)) => Failure::archive(WHAT, error),
+            RestoreError::Needed(NeededError::TooMany { .. }) => {
+                Failure::new(Code::Refused, WHAT, error.to_string()).hint("a smaller sample, or one without --with-needed")
+            }
             RestoreError::Hook(_) => Failure::new(Code::Partly, WHAT, error.to_string())
                 .hint("when its cause is mended, the same command goes on with that hook"),
             RestoreError::LeaseLost { .. } => Failure::new(Code::Partly, WHAT, error.to_string()),

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
-use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::args::Global;
@@ -127,6 +127,16 @@ impl Ui {
         if self.colour_out { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() }
     }
 
+    /// Something on standard output that destroys.
+    pub fn alarm(&self, text: &str) -> String {
+        if self.colour_out { format!("\x1b[1;31m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    /// Something on standard output that may not be meant.
+    pub fn caution(&self, text: &str) -> String {
+        if self.colour_out { format!("\x1b[33m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
     fn paint_err(&self, style: &str, text: &str) -> String {
         if self.colour_err { format!("\x1b[{style}m{text}\x1b[0m") } else { text.to_owned() }
     }
@@ -184,6 +194,7 @@ impl Observer for Ui {
             Event::StepFailed { step, namespace, kind, error } => {
                 self.above_bar(&format!("step {step}: {namespace}/{kind} failed: {}", harmless(&error)))
             }
+            Event::Left { step, because } => self.above_bar(&format!("step {step}: left behind: {}", harmless(&because))),
             // The failure at the end, or the table, tells these.
             Event::Problem { .. } | Event::Extracted { .. } | Event::StepFinished { .. } => {}
         }
@@ -229,13 +240,18 @@ pub fn count(number: u64) -> String {
     HumanCount(number).to_string()
 }
 
+/// Seconds for people, such as `5 minutes`.
+pub fn duration(seconds: u64) -> String {
+    HumanDuration(Duration::from_secs(seconds)).to_string()
+}
+
 /// A number with its noun, such as `1 kind` or `27 kinds`.
 pub fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(number), if number == 1 { one } else { many })
 }
 
 /// Text of others as a terminal may see it: control characters are escaped.
-fn harmless(text: &str) -> String {
+pub fn harmless(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
 }
 

@@ -84,7 +84,7 @@ impl Run<'_> {
 
     /// Reads every entity back and compares it.
     pub(super) async fn compare(&self, step: &Step, outputs: &[EntryItem]) -> Result<(), RestoreError> {
-        let pieces = entities::read(self.archive, outputs, self.encoder(Encoding::JsonLine, step), 0, &self.workers);
+        let pieces = entities::read(self.archive, outputs, self.encoder(Encoding::JsonLine, step, 0), 0, &self.workers);
         pin_mut!(pieces);
         let mut differing = 0;
         while let Some(piece) = pieces.next().await {

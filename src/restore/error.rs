@@ -1,9 +1,12 @@
 //! Why a restore stopped.
 
 use crate::archive_file::ArchiveError;
+use crate::entity::redact::RedactError;
 use crate::hooks::HookError;
+use crate::imports::ImportError;
 use crate::journal_file::JournalFileError;
 use crate::model::Pair;
+use crate::needed::NeededError;
 use crate::plan::PlanError;
 use crate::target::TargetError;
 
@@ -22,6 +25,21 @@ pub enum RestoreError {
     /// The target failed or refused.
     #[error(transparent)]
     Target(#[from] TargetError),
+    /// An import failed.
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    /// The plan's rules cannot be followed.
+    #[error(transparent)]
+    Redact(#[from] RedactError),
+    /// Another secret is there than the one that the plan was made with.
+    #[error("KINDPACK_REDACT_KEY: expected the secret that the plan was made with, found {found}")]
+    RedactKey {
+        /// What is there instead.
+        found: &'static str,
+    },
+    /// The sample cannot be drawn.
+    #[error(transparent)]
+    Needed(#[from] NeededError),
     /// A command of the user's failed.
     #[error(transparent)]
     Hook(#[from] HookError),

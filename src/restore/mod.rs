@@ -4,12 +4,14 @@
 
 mod check;
 mod error;
+mod import;
 mod others;
 mod position;
 mod run;
 mod step;
 mod tally;
 
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,14 +19,19 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::archive_file::ArchiveFile;
+use crate::entity::pick::Picker;
+use crate::entity::redact::{RedactKey, Redactor};
 use crate::entity::rewrite::{Rewrite, ToProject};
 use crate::journal::{self, JOURNAL_FORMAT};
 use crate::journal_file::JournalFile;
+use crate::model::Pair;
+use crate::needed;
 use crate::observe::Observer;
-use crate::plan::{ArchiveRef, Environment, Plan, TargetSpec};
+use crate::plan::{ArchiveRef, Environment, Plan, TargetSpec, named_kinds};
 use crate::target::Target;
 use crate::workers::Workers;
 pub use error::RestoreError;
+pub use import::ByImport;
 use run::Run;
 pub use tally::{StepEnd, StepTally};
 
@@ -97,6 +104,10 @@ pub struct Job<'a> {
     pub environment: &'a Environment,
     /// Where to.
     pub target: Arc<dyn Target>,
+    /// Who imports, where the plan says so.
+    pub import: Option<ByImport>,
+    /// The key of the user's secret, where the plan needs one.
+    pub redact_key: Option<&'a RedactKey>,
     /// What was done so far.
     pub journal: &'a mut JournalFile,
     /// How.
@@ -130,7 +141,7 @@ pub struct Restored {
 /// Runs exactly what the plan says, or refuses.
 pub async fn restore(job: Job<'_>, observer: &dyn Observer) -> Restored {
     let planned: Vec<StepTally> = job.plan.steps.iter().map(StepTally::planned).collect();
-    match prepare(job, observer) {
+    match prepare(job, observer).await {
         Err(error) => Restored { outcome: Err(error), steps: planned },
         Ok(mut run) => {
             let outcome = run.to_the_end().await;
@@ -143,8 +154,8 @@ pub async fn restore(job: Job<'_>, observer: &dyn Observer) -> Restored {
 }
 
 /// Checks all that can be checked before the target is asked anything.
-fn prepare<'a>(job: Job<'a>, observer: &'a dyn Observer) -> Result<Run<'a>, RestoreError> {
-    let Job { plan, archive, archive_ref, environment, target, journal, options, workers } = job;
+async fn prepare<'a>(job: Job<'a>, observer: &'a dyn Observer) -> Result<Run<'a>, RestoreError> {
+    let Job { plan, archive, archive_ref, environment, journal, .. } = &job;
     let resolved = plan.check_against(archive.manifest(), archive_ref, environment)?;
     let waits = resolved.waits_for(archive.manifest())?;
     let target_name = resolved.target.to_string();
@@ -156,8 +167,39 @@ fn prepare<'a>(job: Job<'a>, observer: &'a dyn Observer) -> Result<Run<'a>, Rest
         steps: resolved.steps.iter().map(|step| step.id).collect(),
         tool: concat!("kindpack ", env!("CARGO_PKG_VERSION")).to_owned(),
     };
-    let rewrite = rewrite_of(&resolved, archive);
-    Ok(Run::new(resolved, waits, opened, archive, target, rewrite, journal, options, workers, observer))
+    let brought = Brought {
+        rewrite: rewrite_of(&resolved, archive),
+        redactor: redactor_of(&resolved, archive, job.redact_key)?,
+        pickers: pickers_of(&resolved, archive, job.workers).await?,
+    };
+    Ok(Run::new(resolved, waits, opened, brought, job, observer))
+}
+
+/// What becomes of entities on their way.
+struct Brought {
+    rewrite: Rewrite,
+    redactor: Option<Arc<Redactor>>,
+    pickers: HashMap<Pair, Arc<Picker>>,
+}
+
+/// The plan's rules, with the key that they were made for and no other: hashes of two keys would not join.
+fn redactor_of(plan: &Plan, archive: &ArchiveFile, key: Option<&RedactKey>) -> Result<Option<Arc<Redactor>>, RestoreError> {
+    let redaction = &plan.redaction;
+    if redaction.rules.is_empty() {
+        return Ok(None);
+    }
+    let key = key.filter(|_| redaction.key_id.is_some());
+    if key.map(RedactKey::id) != redaction.key_id {
+        return Err(RestoreError::RedactKey { found: if key.is_some() { "another one" } else { "none" } });
+    }
+    Ok(Some(Arc::new(Redactor::new(&redaction.rules, named_kinds(archive.manifest()), key)?)))
+}
+
+/// Who chooses the entities of each pair, where not all are restored.
+async fn pickers_of(plan: &Plan, archive: &Arc<ArchiveFile>, workers: &Workers) -> Result<HashMap<Pair, Arc<Picker>>, RestoreError> {
+    let Some(sample) = plan.sample else { return Ok(HashMap::new()) };
+    let pairs: Vec<Pair> = plan.steps.iter().map(|step| step.pair()).collect();
+    Ok(needed::picked(archive, &pairs, sample, plan.choices.with_needed, workers).await?)
 }
 
 /// References and keys of the source project follow the entities; those of other projects stay.

@@ -21,7 +21,7 @@ impl Run<'_> {
         let mut deleted = before;
         for part in 0..parts {
             let mut keep = KeySet::new(part, parts);
-            let pieces = entities::read(self.archive, outputs, self.encoder(Encoding::Message, step), 0, &self.workers);
+            let pieces = entities::read(self.archive, outputs, self.encoder(Encoding::Message, step, 0), 0, &self.workers);
             pin_mut!(pieces);
             while let Some(piece) = pieces.next().await {
                 self.go_on().await?;

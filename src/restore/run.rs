@@ -7,13 +7,12 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio_util::sync::CancellationToken;
 
-use super::{Options, Outcome, RestoreError, StepEnd, StepTally};
+use super::{Brought, ByImport, Job, Options, Outcome, RestoreError, StepEnd, StepTally};
 use crate::archive_file::ArchiveFile;
-use crate::entity::rewrite::Rewrite;
 use crate::hooks::Hook;
 use crate::journal::{self, StepState, StepStatus};
 use crate::journal_file::JournalFile;
-use crate::model::EntryItem;
+use crate::model::{EntryItem, Sha256, Timestamp};
 use crate::observe::Observer;
 use crate::plan::{Plan, Step};
 use crate::target::{Encoder, Encoding, Lease, Target};
@@ -23,11 +22,15 @@ use crate::workers::Workers;
 pub(super) struct Run<'a> {
     /// The plan as it is to be run.
     pub plan: Plan,
+    /// The plan as the journal calls it.
+    pub plan_sha256: Sha256,
     waits: BTreeMap<u32, BTreeSet<u32>>,
     opened: journal::Event,
     pub archive: &'a Arc<ArchiveFile>,
     pub target: Arc<dyn Target>,
-    rewrite: Rewrite,
+    /// Who imports; without it entities are written by ourselves.
+    pub import: Option<ByImport>,
+    brought: Brought,
     pub lease: Option<Box<dyn Lease>>,
     /// Steps that run side by side write it one after the other.
     journal: tokio::sync::Mutex<&'a mut JournalFile>,
@@ -41,27 +44,25 @@ pub(super) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    #[expect(clippy::too_many_arguments, reason = "each is one of the things that a restore stands between")]
     pub fn new(
         plan: Plan,
         waits: BTreeMap<u32, BTreeSet<u32>>,
         opened: journal::Event,
-        archive: &'a Arc<ArchiveFile>,
-        target: Arc<dyn Target>,
-        rewrite: Rewrite,
-        journal: &'a mut JournalFile,
-        options: &'a Options,
-        workers: &Workers,
+        brought: Brought,
+        job: Job<'a>,
         observer: &'a dyn Observer,
     ) -> Self {
+        let Job { archive, target, import, journal, options, workers, .. } = job;
         let tallies = plan.steps.iter().map(|step| (step.id, StepTally::planned(step))).collect();
         Run {
+            plan_sha256: job.plan.sha256(),
             plan,
             waits,
             opened,
             archive,
             target,
-            rewrite,
+            import,
+            brought,
             lease: None,
             journal: tokio::sync::Mutex::new(journal),
             options,
@@ -239,6 +240,18 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// When the restore was begun, by whichever run.
+    pub async fn opened_at(&self) -> Timestamp {
+        // Before the first step the journal is opened.
+        self.journal.lock().await.journal().opened.as_ref().map_or(Timestamp::MAX, |opened| opened.at)
+    }
+
+    /// Waits until nothing more may be begun.
+    pub async fn halted(&self) -> RestoreError {
+        self.halt.cancelled().await;
+        self.stopped().await
+    }
+
     /// Says no as soon as nothing more may be begun.
     pub async fn go_on(&self) -> Result<(), RestoreError> {
         if self.lease.as_ref().is_some_and(|lease| lease.lost()) {
@@ -256,8 +269,16 @@ impl<'a> Run<'a> {
         self.archive.manifest().kind(&step.pair()).map(|kind| kind.outputs().cloned().collect()).unwrap_or_default()
     }
 
-    /// What turns a step's entities into what they are to be in the target.
-    pub fn encoder(&self, encoding: Encoding, step: &Step) -> Encoder {
-        Encoder::new(encoding, self.rewrite.clone(), step.pair())
+    /// What turns a step's entities into what they are to be in the target. `before` of them were in pieces that are not read.
+    pub fn encoder(&self, encoding: Encoding, step: &Step, before: u64) -> Encoder {
+        let Brought { rewrite, redactor, pickers } = &self.brought;
+        let mut encoder = Encoder::new(encoding, rewrite.clone(), step.pair());
+        if let Some(redactor) = redactor {
+            encoder = encoder.redacting(redactor.clone());
+        }
+        if let Some(picker) = pickers.get(&step.pair()) {
+            encoder = encoder.picking(picker.clone(), before);
+        }
+        encoder
     }
 }

@@ -97,8 +97,12 @@ impl Run<'_> {
         done: Progress,
         begun_before: bool,
     ) -> Result<(u64, Option<u64>), RestoreError> {
-        let brought = self.bring(step, outputs, done, begun_before).await?;
-        if brought != step.entities {
+        let brought = match &self.import {
+            Some(by) if !self.options.dry_run => self.import(step, by, begun_before).await?,
+            _ => self.bring(step, outputs, done, begun_before).await?,
+        };
+        // How many a sample takes is not known before.
+        if brought != step.entities && self.plan.sample.is_none() {
             return Err(RestoreError::WrongCount { pair: step.pair(), expected: step.entities, found: brought, place: "in the archive" });
         }
         if self.plan.into == Into::Replace && !self.options.dry_run {
@@ -124,7 +128,13 @@ impl Run<'_> {
             finished: item.and_then(|item| item.finished),
         };
         let mut sink = self.target.open(&info, done).await?;
-        let pieces = entities::read(self.archive, outputs, self.encoder(self.target.encoding(), step), done.pieces, &self.workers);
+        let pieces = entities::read(
+            self.archive,
+            outputs,
+            self.encoder(self.target.encoding(), step, done.entities - done.records),
+            done.pieces,
+            &self.workers,
+        );
         pin_mut!(pieces);
         let mut safe = done;
         let mut behind = done.records;

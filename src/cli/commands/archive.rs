@@ -7,7 +7,7 @@ use crate::cli::Context;
 use crate::cli::args::ArchiveArg;
 use crate::cli::failure::Failure;
 use kindpack::archive_file::ArchiveFile;
-use kindpack::model::Namespace;
+use kindpack::archives::{self, NamedFor};
 use kindpack::store::{Location, ObjectInfo, Store, StoreError};
 
 /// An archive that was found: its store, its name there, and what to call it.
@@ -54,22 +54,13 @@ pub async fn find_at(context: &Context, what: &str, location: &Location, of: Opt
 async fn newest(context: &Context, what: &str, folder: &Location, of: Option<&str>) -> Result<Found, Failure> {
     let (ui, store) = (&context.ui, context.stores.folder(folder));
     let objects = store.list().await.map_err(|error| Failure::store(what, &error))?;
-    let of = of.map(|of| match Namespace::from_spelling(of) {
-        namespace if namespace.is_default() => "default".to_owned(),
-        namespace => namespace.as_str().to_owned(),
-    });
-    let wanted = |name: &str| {
-        // In that folder itself: what lies deeper is somebody else's.
-        let (namespace, id) = Some(name).filter(|name| !name.contains('/'))?.strip_suffix(".zip")?.rsplit_once("_backup_")?;
-        let fits = id.len() == 14 && id.bytes().all(|digit| digit.is_ascii_digit()) && of.as_deref().is_none_or(|of| of == namespace);
-        fits.then(|| id.to_owned())
-    };
+    let wanted = |name: &str| NamedFor::read(name).filter(|named| of.is_none_or(|of| named.is_of(of))).map(|named| named.id.to_owned());
     let newest = objects
         .into_iter()
         .filter_map(|object| Some((wanted(&object.name)?, object)))
         .max_by(|a, b| (&a.0, &a.1.name).cmp(&(&b.0, &b.1.name)));
     let Some((_, object)) = newest else {
-        let namespace = of.unwrap_or_else(|| "NAMESPACE".to_owned());
+        let namespace = of.map_or("NAMESPACE", archives::name_of);
         let error = StoreError::NotFound {
             name: folder.below(&format!("{namespace}_backup_YYYYMMDDHHMMSS.zip")).to_string(),
             expected: "an archive by that name",

@@ -1,7 +1,9 @@
 //! One module a command: from arguments to the library, and from its answer to what is shown.
 
 mod archive;
+mod archives;
 mod cat;
+mod choices;
 mod demo;
 mod docs;
 mod extract;
@@ -10,11 +12,14 @@ mod list;
 mod outcome;
 mod pack;
 mod plan;
+mod plan_table;
 mod planned;
 mod rehearse;
 mod restore;
 mod status;
 mod verify;
+
+pub use choices::KEY_HINT;
 
 use super::args::Command;
 use super::failure::Failure;
@@ -27,6 +32,7 @@ pub async fn run(context: &Context, command: Command) -> Ended {
         Command::Backup { .. } => Err(Failure::not_yet("cannot back up", "backup").hint("`kindpack pack` packs exports that are there")),
         Command::Pack(args) => pack::run(context, args).await,
         Command::List { archive } => list::run(context, &archive).await,
+        Command::Archives { dest, of } => archives::run(context, &dest, of.as_deref()).await,
         Command::Verify(args) => verify::run(context, args).await,
         Command::Cat { archive, selector } => cat::run(context, &archive, selector).await,
         Command::Extract(args) => extract::run(context, args).await,

@@ -12,8 +12,10 @@ use serde_json::json;
 use sha2::Digest as _;
 
 use super::archive::{Found, absolute, find_at, local};
+use super::choices::choices;
 use super::pack::shell;
-use super::plan::{choices, make, show};
+use super::plan::make;
+use super::plan_table::show;
 use crate::cli::Context;
 use crate::cli::args::RestoreArgs;
 use crate::cli::failure::{Code, Failure};
@@ -135,7 +137,7 @@ async fn one_go(context: &Context, args: &RestoreArgs) -> Result<(Plan, Arc<Arch
     let choices = choices(WHAT, args.choices.clone())?;
     let Found { store, object, title } = find_at(context, WHAT, &args.plan_or_archive, args.of.as_deref()).await?;
     let archive = ArchiveFile::open(store, object, title).await.map(Arc::new).map_err(|error| Failure::archive(WHAT, &error))?;
-    let plan = make(WHAT, &archive, &choices).await?;
+    let plan = make(context, WHAT, &archive, &choices).await?;
     show(context, &plan);
     let folder = state_folder()?;
     let key = key_of(&plan);
@@ -172,6 +174,7 @@ pub fn state_folder() -> Result<PathBuf, Failure> {
 fn key_of(plan: &Plan) -> String {
     let mut plan = plan.clone();
     plan.archive.location.clear();
+    plan.archive.generation = None;
     plan.tool.clear();
     plan.seal = Sha256([0; 32]);
     let digest = Sha256(sha2::Sha256::digest(plan.to_json()).into()).to_string();

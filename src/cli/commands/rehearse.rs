@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::archive::{Found, find, no_bucket};
+use super::choices::environment;
 use super::outcome::{self, Told};
-use super::plan::{environment, make};
+use super::plan::make;
 use super::restore::target_of;
 use crate::cli::args::RehearseArgs;
 use crate::cli::failure::{Code, Failure};
@@ -50,7 +51,7 @@ async fn rehearse(context: &Context, args: &RehearseArgs, archive: &Arc<ArchiveF
     let source = archive.manifest().backup.project.as_str();
     let project = if source.is_empty() { NO_PROJECT } else { source };
     let choices = Choices::new(TargetSpec::Emulator { project: project.to_owned(), host: Some(host.to_owned()) });
-    let plan = make(WHAT, archive, &choices).await?;
+    let plan = make(context, WHAT, archive, &choices).await?;
     let options = Options {
         keep_going: true,
         parallel: NonZeroUsize::from(args.parallel),
@@ -65,6 +66,8 @@ async fn rehearse(context: &Context, args: &RehearseArgs, archive: &Arc<ArchiveF
         archive_ref: &plan.archive,
         environment: &environment(),
         target: target_of(&plan.target)?,
+        import: None,
+        redact_key: None,
         journal: &mut JournalFile::in_memory(Journal::default()),
         options: &options,
         workers: &context.workers,

@@ -6,17 +6,22 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::archive::no_bucket;
+use super::choices::{environment, redact_key};
 use super::guard;
 use super::outcome::{self, Told};
-use super::plan::{environment, reference};
-use super::planned::{Planned, journal_of, planned};
+use super::plan::reference;
+use super::planned::{Planned, journal_of, planned, state_folder};
 use crate::cli::args::{CheckArg, RestoreArgs};
 use crate::cli::failure::Failure;
 use crate::cli::{Context, Ended};
+use kindpack::entity::redact::RedactKey;
+use kindpack::imports::Staging;
 use kindpack::journal_file::JournalFile;
 use kindpack::observe::Observer as _;
-use kindpack::plan::TargetSpec;
-use kindpack::restore::{Check, Job, Options, restore};
+use kindpack::plan::{Plan, TargetSpec, Via};
+use kindpack::restore::{ByImport, Check, Job, Options, restore};
+use kindpack::store::Location;
+use kindpack::target::import::{EmulatorImporter, Importer};
 use kindpack::target::{CommitTarget, DirTarget, DryRun, NdjsonTarget, Target};
 
 pub const WHAT: &str = "cannot restore";
@@ -29,7 +34,7 @@ pub async fn run(context: &Context, args: RestoreArgs) -> Ended {
         () = stop.cancelled() => Err(context.stop.failure()),
         prepared = prepare(context, &args) => prepared,
     };
-    let Prepared { planned, reference, target, mut journal, options, _lease } = prepared?;
+    let Prepared { planned, reference, target, import, redact_key, mut journal, options, _lease } = prepared?;
     let begun = Instant::now();
     let job = Job {
         plan: &planned.plan,
@@ -37,6 +42,8 @@ pub async fn run(context: &Context, args: RestoreArgs) -> Ended {
         archive_ref: &reference,
         environment: &environment(),
         target,
+        import,
+        redact_key: redact_key.as_ref(),
         journal: &mut journal,
         options: &options,
         workers: &context.workers,
@@ -52,6 +59,8 @@ struct Prepared {
     planned: Planned,
     reference: kindpack::plan::ArchiveRef,
     target: Arc<dyn Target>,
+    import: Option<ByImport>,
+    redact_key: Option<RedactKey>,
     journal: JournalFile,
     options: Options,
     /// Held until the restore has ended.
@@ -101,7 +110,9 @@ async fn prepare(context: &Context, args: &RestoreArgs) -> Result<Prepared, Fail
         plan_name,
         stop: context.stop.token(),
     };
-    Ok(Prepared { planned, reference, target, journal, options, _lease: lease })
+    let import = import_of(context, plan)?;
+    let redact_key = if plan.redaction.key_id.is_some() { redact_key(WHAT)? } else { None };
+    Ok(Prepared { planned, reference, target, import, redact_key, journal, options, _lease: lease })
 }
 
 /// What carries the steps out.
@@ -115,4 +126,22 @@ pub fn target_of(spec: &TargetSpec) -> Result<Arc<dyn Target>, Failure> {
         TargetSpec::Ndjson(path) => Arc::new(NdjsonTarget::new(path)),
         TargetSpec::Datastore { .. } => return Err(Failure::not_yet(WHAT, &spec.to_string())),
     })
+}
+
+/// What imports the steps of a plan that says so, and where it finds them.
+fn import_of(context: &Context, plan: &Plan) -> Result<Option<ByImport>, Failure> {
+    if plan.via != Via::Import {
+        return Ok(None);
+    }
+    let importer: Arc<dyn Importer> = match &plan.target {
+        TargetSpec::Emulator { project, host } => {
+            let host = host.as_deref().unwrap_or_default();
+            Arc::new(EmulatorImporter::new(host, project).map_err(|error| Failure::target(WHAT, &error))?)
+        }
+        target => return Err(Failure::not_yet(WHAT, &target.to_string())),
+    };
+    let chosen: Option<Location> = plan.staging.as_deref().map(str::parse).transpose().map_err(|error| Failure::location(WHAT, &error))?;
+    let staging = Staging::choose(chosen.as_ref(), &state_folder()?.join("staging"), importer.as_ref(), &context.stores);
+    let staging = staging.map_err(|error| Failure::import(WHAT, &error))?;
+    Ok(Some(ByImport { importer, staging }))
 }

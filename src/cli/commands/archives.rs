@@ -1,0 +1,73 @@
+//! `kindpack archives DEST`: the archives of a folder, the newest last, where a terminal shows it.
+
+use serde_json::json;
+
+use crate::cli::failure::{Code, Failure};
+use crate::cli::{Context, Ended, ui};
+use kindpack::archives::{Listed, Seal, list};
+use kindpack::model::Namespace;
+use kindpack::store::Location;
+
+const WHAT: &str = "cannot list archives";
+
+/// How many namespaces of an archive are named.
+const NAMESPACES_SHOWN: usize = 3;
+
+pub async fn run(context: &Context, dest: &Location, of: Option<&str>) -> Ended {
+    let ui = &context.ui;
+    let listed = list(&context.stores.folder(dest), of).await.map_err(|error| Failure::store(WHAT, &error))?;
+    if ui.is_json() {
+        listed.iter().for_each(|listed| ui.json_event(&event(dest, listed)));
+    } else if listed.is_empty() {
+        ui.say(format!("no archive in {dest}"));
+    } else {
+        let heads = ["ARCHIVE", "BACKUP", "NAMESPACE", "KINDS", "ENTITIES", "BYTES", "STARTED", "SEALED"];
+        ui.result(ui.table(&heads, &[3, 4, 5], listed.iter().map(row)));
+    }
+    ui.done(json!({"archives": listed.len()}));
+    Ok(Code::Done)
+}
+
+fn row(listed: &Listed) -> Vec<String> {
+    let none = || "-".to_owned();
+    let holds = listed.holds.as_ref();
+    vec![
+        listed.object.name.clone(),
+        holds.map_or_else(none, |holds| holds.id.clone()),
+        holds.map_or_else(none, |holds| namespaces(&holds.namespaces)),
+        holds.map_or_else(none, |holds| ui::count(holds.kinds)),
+        holds.map_or_else(none, |holds| ui::count(holds.entities)),
+        ui::bytes(listed.object.len),
+        holds.and_then(|holds| holds.started).map_or_else(none, |started| started.to_string()),
+        if listed.seal == Seal::Whole { "yes".to_owned() } else { format!("no: {}", listed.seal) },
+    ]
+}
+
+fn namespaces(all: &[Namespace]) -> String {
+    let shown: Vec<String> = all.iter().take(NAMESPACES_SHOWN).map(Namespace::to_string).collect();
+    match all.len().saturating_sub(NAMESPACES_SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+fn event(dest: &Location, listed: &Listed) -> serde_json::Value {
+    let Listed { object, seal, holds } = listed;
+    let holds = holds.as_ref();
+    let mut event = json!({
+        "event": "archive",
+        "archive": dest.below(&object.name).to_string(),
+        "bytes": object.len,
+        "sealed": *seal == Seal::Whole,
+        "id": holds.map(|holds| &holds.id),
+        "project": holds.map(|holds| &holds.project),
+        "namespaces": holds.map(|holds| &holds.namespaces),
+        "kinds": holds.map(|holds| holds.kinds),
+        "entities": holds.map(|holds| holds.entities),
+        "started": holds.and_then(|holds| holds.started),
+    });
+    if let Some(fields) = event.as_object_mut().filter(|_| *seal != Seal::Whole) {
+        fields.insert("because".to_owned(), seal.to_string().into());
+    }
+    event
+}

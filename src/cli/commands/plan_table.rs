@@ -1,0 +1,187 @@
+//! How plans, and the reasons in them, are shown to people.
+
+use std::collections::BTreeMap;
+
+use crate::cli::{Context, ui};
+use kindpack::plan::{Explained, Into, Link, Plan, TargetSpec};
+
+/// How many kinds that are left out for one reason are named; the document names all.
+const LEFT_OUT_SHOWN: usize = 4;
+
+/// How many warnings are shown; the document holds all.
+const WARNINGS_SHOWN: usize = 12;
+
+/// How many properties of a rule are named.
+const PROPERTIES_SHOWN: usize = 6;
+
+/// Shows a plan as a table.
+pub fn show(context: &Context, plan: &Plan) {
+    show_steps(context, plan);
+    show_left_out(context, plan);
+    show_terms(context, plan);
+    show_sums(context, plan);
+    show_warnings(context, plan);
+}
+
+fn show_steps(context: &Context, plan: &Plan) {
+    let ui = &context.ui;
+    let moves = plan.steps.iter().any(|step| step.namespace != step.to_namespace);
+    let deletes = plan.steps.iter().any(|step| step.deletes);
+    let mut heads = vec!["STEP", "NAMESPACE", "KIND", "ENTITIES", "BYTES"];
+    if deletes {
+        heads.push("ALSO");
+    }
+    heads.push("BECAUSE");
+    if moves {
+        heads.insert(2, "TO");
+    }
+    let right: Vec<usize> = if moves { vec![0, 4, 5] } else { vec![0, 3, 4] };
+    let rows = plan.steps.iter().map(|step| {
+        let mut row =
+            vec![step.id.to_string(), step.namespace.to_string(), step.kind.to_string(), ui::count(step.entities), ui::bytes(step.bytes)];
+        if deletes {
+            row.push(if step.deletes { "DELETES others" } else { "" }.to_owned());
+        }
+        row.push(step.because.clone());
+        if moves {
+            row.insert(2, step.to_namespace.to_string());
+        }
+        row
+    });
+    let table = ui.table(&heads, &right, rows);
+    // The heads stand in the first line, and each step in one of its own.
+    let alarms = std::iter::once(false).chain(plan.steps.iter().map(|step| step.deletes));
+    let lines: Vec<String> = table.lines().zip(alarms).map(|(line, alarm)| if alarm { ui.alarm(line) } else { line.to_owned() }).collect();
+    ui.say(lines.join("\n"));
+}
+
+fn show_left_out(context: &Context, plan: &Plan) {
+    let mut left_out: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for skipped in &plan.skipped {
+        left_out.entry(&skipped.because).or_default().push(skipped.pair().to_string());
+    }
+    for (because, kinds) in left_out {
+        context.ui.say(format!("left out, {because}: {}", shortened(&kinds, LEFT_OUT_SHOWN)));
+    }
+    for cycle in &plan.cycles {
+        let members: Vec<String> = cycle.iter().map(|member| member.pair().to_string()).collect();
+        context.ui.say(format!("in a cycle, so that any order is as good: {}", members.join(", ")));
+    }
+}
+
+/// What happens besides the steps: redactions, samples, commands.
+fn show_terms(context: &Context, plan: &Plan) {
+    let ui = &context.ui;
+    for found in plan.redaction.matches.iter().filter(|found| !found.properties.is_empty()) {
+        ui.say(format!("redacted by {}: {}", found.rule, shortened(&found.properties, PROPERTIES_SHOWN)));
+    }
+    if plan.redaction.matches.is_empty() {
+        plan.redaction.rules.iter().for_each(|rule| ui.say(format!("redacted by {rule}")));
+    }
+    if let Some(sample) = plan.sample {
+        ui.say(format!("a sample of {sample} of each kind{}", if plan.choices.with_needed { ", and what it needs" } else { "" }));
+    }
+    if let Some(staging) = &plan.staging {
+        ui.say(format!("exports are laid down under {staging} meanwhile"));
+    }
+    let hooks = [
+        ("before each step", &plan.hooks.before_step),
+        ("behind each step", &plan.hooks.after_step),
+        ("at the end", &plan.hooks.after_all),
+    ];
+    for (when, command) in hooks {
+        if let Some(command) = command {
+            ui.say(format!("run {when}: {}", ui::harmless(command)));
+        }
+    }
+}
+
+fn show_sums(context: &Context, plan: &Plan) {
+    let ui = &context.ui;
+    let totals = &plan.totals;
+    let profile = plan.choices.profile.as_ref().map(|name| format!(", profile {}", ui::harmless(name))).unwrap_or_default();
+    ui.say(format!(
+        "\n{}, {}, {} into {} ({}, by {}{profile}); about {}",
+        ui::counted(totals.steps, "step", "steps"),
+        ui::counted(totals.entities, "entity", "entities"),
+        ui::bytes(totals.bytes),
+        plan.target,
+        plan.into,
+        plan.via,
+        ui::duration(totals.seconds),
+    ));
+    if let Some(writes) = totals.billed_writes {
+        let deletions = if plan.into == Into::Replace { " and deletions, of which nobody knows how many," } else { "" };
+        ui.say(format!("{} that are billed; index writes{deletions} come on top", ui::counted(writes, "entity write", "entity writes")));
+    }
+    if plan.into == Into::Replace && !plan.steps.is_empty() {
+        ui.say(ui.alarm("DELETES what the target holds of these kinds and the archive does not"));
+    }
+    if matches!(plan.target, TargetSpec::Datastore { .. }) && plan.choices.disaster_recovery {
+        ui.say(ui.alarm("DISASTER RECOVERY: the target may be the project that the backup was made of"));
+    }
+}
+
+fn show_warnings(context: &Context, plan: &Plan) {
+    for warning in plan.warnings.iter().take(WARNINGS_SHOWN) {
+        context.ui.say(context.ui.caution(&format!("warning: {}", ui::harmless(warning))));
+    }
+    let more = plan.warnings.len().saturating_sub(WARNINGS_SHOWN);
+    if more > 0 {
+        context.ui.say(format!("and {} more, which -o and --json show", ui::counted(more as u64, "warning", "warnings")));
+    }
+}
+
+/// Shows why kinds stand where they stand.
+pub fn show_explained(context: &Context, explained: &[Explained]) {
+    let ui = &context.ui;
+    for (number, one) in explained.iter().enumerate() {
+        if number > 0 {
+            ui.say("");
+        }
+        let pair = format!("{}/{}", one.namespace, ui::harmless(one.kind.as_str()));
+        let Some(step) = one.step else {
+            ui.say(format!("{}: left out, {}", ui.bold(&pair), one.because));
+            continue;
+        };
+        ui.say(format!("step {step}: {}, {}", ui.bold(&pair), one.because));
+        for word in &one.words {
+            ui.say(format!("  your word: {word}"));
+        }
+        if !one.cycle.is_empty() {
+            let others: Vec<String> = one.cycle.iter().map(|member| ui::harmless(&member.pair().to_string())).collect();
+            ui.say(format!("  in a cycle with {}", others.join(", ")));
+        }
+        show_links(context, "stands behind", "nothing: it could be the first", &one.behind);
+        show_links(context, "is waited for by", "nobody", &one.before);
+    }
+}
+
+fn show_links(context: &Context, head: &str, nothing: &str, links: &[Link]) {
+    let ui = &context.ui;
+    if links.is_empty() {
+        ui.say(format!("  {head} {nothing}"));
+        return;
+    }
+    ui.say(format!("  {head}"));
+    for link in links {
+        let indent = "  ".repeat(1 + link.depth as usize);
+        let void = link.void.map(|void| format!(", but {void}")).unwrap_or_default();
+        let told = if link.told { " (what that stands behind is told elsewhere here)" } else { "" };
+        ui.say(format!(
+            "{indent}step {}: {}/{} ({}{void}){told}",
+            link.step,
+            link.namespace,
+            ui::harmless(link.kind.as_str()),
+            ui::harmless(&link.by)
+        ));
+    }
+}
+
+fn shortened(names: &[String], most: usize) -> String {
+    let shown: Vec<String> = names.iter().take(most).map(|name| ui::harmless(name)).collect();
+    match names.len().saturating_sub(most) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
