@@ -144,7 +144,7 @@ pub async fn restore(job: Job<'_>, observer: &dyn Observer) -> Restored {
     match prepare(job, observer).await {
         Err(error) => Restored { outcome: Err(error), steps: planned },
         Ok(mut run) => {
-            let outcome = run.to_the_end().await;
+            let outcome = run.all().await;
             if let Some(lease) = run.lease.take() {
                 lease.release().await;
             }

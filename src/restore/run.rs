@@ -74,7 +74,7 @@ impl<'a> Run<'a> {
     }
 
     /// Runs what is left of the plan.
-    pub async fn to_the_end(&mut self) -> Result<Outcome, RestoreError> {
+    pub async fn all(&mut self) -> Result<Outcome, RestoreError> {
         if self.ask_about_done().await? {
             self.journal.get_mut().forget()?;
         }

@@ -80,9 +80,7 @@ async fn prepare(context: &Context, args: &RestoreArgs) -> Result<Prepared, Fail
     let reference = reference(WHAT, &planned.archive).await?;
     let journal_path: PathBuf = args.journal.clone().unwrap_or_else(|| journal_of(&planned.path));
     let plan_name = planned.path.display().to_string();
-    let mut target = target_of(&plan.target)?;
     let (journal, lease) = if args.dry_run {
-        target = Arc::new(DryRun(target));
         (JournalFile::in_memory(JournalFile::look(&journal_path).map_err(|error| Failure::journal(WHAT, &error))?), None)
     } else {
         // Refused plans are refused before anybody is asked to confirm them.
@@ -91,6 +89,8 @@ async fn prepare(context: &Context, args: &RestoreArgs) -> Result<Prepared, Fail
         let lease = guard::lease(&plan.target, &plan_name)?;
         (JournalFile::open(&journal_path).map_err(|error| Failure::journal(WHAT, &error))?, Some(lease))
     };
+    let target = target_of(&plan.target)?;
+    let target = if args.dry_run { Arc::new(DryRun(target)) } else { target };
     let options = Options {
         keep_going: args.keep_going,
         retry_failed: args.retry_failed,
