@@ -13,7 +13,7 @@ mod rest;
 pub mod rewrite;
 pub mod scan;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod v1;
 mod wire;
 
