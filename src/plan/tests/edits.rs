@@ -65,22 +65,48 @@ fn edits(value: &serde_json::Value, path: &str) -> Vec<(String, serde_json::Valu
     }
 }
 
-#[test]
-fn every_other_edit_is_refused() {
-    let chosen = choices(|s| {
+/// Choices of every sort, in two plans: not all of them go together.
+fn many_choices() -> [Choices; 2] {
+    let mut by_commit = choices(|s| {
         s.skip = selectors(&["Session"]);
         s.first = selectors(&["Setting"]);
         s.last = selectors(&["Invoice"]);
         s.after = afters(&["acme/*=(default)/Customer"]);
+        s.only = selectors(&["Order", "Customer", "S*", "Invoice"]);
+        s.with_needed = true;
+        s.profile = Some("laptop".to_owned());
+        let (last, after) = (selectors(&["Product"]), afters(&["Order=Customer"]));
+        s.order = Some(OrderFile { file: "order.toml".to_owned(), first: Vec::new(), last, after });
     });
-    let plan = planned(&shop(), &chosen).unwrap();
-    let value = serde_json::to_value(&plan).unwrap();
-    let all = edits(&value, "");
-    assert!(all.len() > 200);
-    for (path, edited) in all {
-        let outcome = Plan::parse(&edited.to_string()).and_then(|plan| plan.check_against(&shop(), &archive(), &Environment::default()));
-        let error = outcome.expect_err(&path);
-        assert_eq!(error.class(), PlanClass::Refused, "{path}: {error}");
+    by_commit.into = Into::Replace;
+    by_commit.sample = Some("5%".parse().unwrap());
+    let rules = ["Customer.email=hash", "Order.note=drop"].map(|rule| rule.parse().unwrap()).to_vec();
+    let properties = [vec!["Customer.email".to_owned()], Vec::new()];
+    let matches = rules.iter().cloned().zip(properties).map(|(rule, properties)| RuleMatch { rule, properties }).collect();
+    by_commit.redaction = Redaction { rules, key_id: Some("0123456789abcdef".to_owned()), matches };
+    by_commit.hooks.before_step = Some("date".to_owned());
+    by_commit.hooks.after_all = Some("make seed".to_owned());
+    let mut by_import = Choices::new("datastore:demo-src/copy".parse().unwrap());
+    (by_import.via, by_import.into) = (Via::Import, Into::Merge);
+    by_import.staging = Some("gs://bucket/staging".to_owned());
+    by_import.selection.disaster_recovery = true;
+    [by_commit, by_import]
+}
+
+#[test]
+fn every_other_edit_is_refused() {
+    for chosen in many_choices() {
+        let plan = planned(&shop(), &chosen).unwrap();
+        assert_eq!(plan.check_against(&shop(), &archive(), &Environment::default()), Ok(plan.clone()));
+        let value = serde_json::to_value(&plan).unwrap();
+        let all = edits(&value, "");
+        assert!(all.len() > 200);
+        for (path, edited) in all {
+            let outcome =
+                Plan::parse(&edited.to_string()).and_then(|plan| plan.check_against(&shop(), &archive(), &Environment::default()));
+            let error = outcome.expect_err(&path);
+            assert_eq!(error.class(), PlanClass::Refused, "{path}: {error}");
+        }
     }
 }
 
@@ -150,10 +176,18 @@ fn plans_hold_to_their_schema_and_edited_ones_mostly_do_not() {
     let schema = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/schemas/plan.schema.json"));
     let mut mapped = choices(|s| (s.first, s.after) = (selectors(&["Setting"]), afters(&["Order=Setting"])));
     mapped.map_namespaces = NamespaceMap::join(["(default)=copy".parse().unwrap()]).unwrap();
-    for choices in [to_emulator(), mapped, choices(|s| s.skip = selectors(&["*"])), Choices::new("datastore:x/y".parse().unwrap())] {
+    let all_skipped = choices(|s| s.skip = selectors(&["*"]));
+    for choices in [to_emulator(), mapped, all_skipped, Choices::new("datastore:x/y".parse().unwrap())] {
         let plan = serde_json::to_value(planned(&shop(), &choices).unwrap()).unwrap();
         assert!(holds(schema, &plan));
         for (path, edited) in edits(&plan, "").into_iter().filter(|(path, _)| path.contains(" with") && !path.contains(".maps")) {
+            assert!(!holds(schema, &edited), "{path}");
+        }
+    }
+    for choices in many_choices() {
+        let plan = serde_json::to_value(planned(&shop(), &choices).unwrap()).unwrap();
+        assert!(holds(schema, &plan));
+        for (path, edited) in edits(&plan, "").into_iter().filter(|(path, _)| path.ends_with(" with more") && !path.contains(".maps")) {
             assert!(!holds(schema, &edited), "{path}");
         }
     }

@@ -33,6 +33,11 @@ fn the_source_project_is_no_target_however_it_is_spelled() {
     ] {
         assert!(target(text, None, |_| {}).is_ok(), "{text}");
     }
+    let half = Environment { emulator_host: None, half_set: Some(("DATASTORE_HOST".to_owned(), "http://::1:8432".to_owned())) };
+    assert!(matches!(
+        plan(&shop(), &archive(), &Choices::new("datastore:shop-test".parse().unwrap()), &half),
+        Err(PlanError::Doubtful { variable, .. }) if variable == "DATASTORE_HOST"
+    ));
     for host in ["localhost:8081", "localhost", ""] {
         let error = target("datastore:shop-test", Some(host), |s| s.disaster_recovery = true).unwrap_err();
         assert!(matches!(error, PlanError::Doubtful { .. }) && error.class() == PlanClass::Refused, "{error}");

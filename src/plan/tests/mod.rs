@@ -2,6 +2,7 @@ mod edits;
 mod guards;
 mod properties;
 mod waits;
+mod ways;
 
 use std::collections::BTreeMap;
 

@@ -184,6 +184,60 @@ proptest! {
     }
 
     #[test]
+    fn any_choices_give_a_plan_that_reads_back_and_holds_or_a_refusal_that_says_why(
+        manifest in any_manifest(), only in prop::collection::vec(0usize..12, 0..3), with_needed in any::<bool>(),
+        (target, into, via) in (0..5usize, 0..3usize, 0..2usize), staging in prop::option::of(0..2usize), sample in prop::option::of(1u64..9),
+        rule in prop::option::of(0..4usize), key in any::<bool>(), hook in prop::option::of("\\PC{0,9}"), recovery in any::<bool>(),
+    ) {
+        let targets = ["emulator:shop-test@localhost:1", "datastore:shop-test", "datastore:demo-src", "dir:out", "ndjson:out"];
+        let rules = ["A.x=hash", "*.y.*=null", "Nobody.x=drop", "B.__key__=hash"];
+        let mut chosen = Choices::new(targets[target].parse().unwrap());
+        (chosen.into, chosen.via) = ([Into::Empty, Into::Merge, Into::Replace][into], [Via::Commit, Via::Import][via]);
+        chosen.staging = staging.map(|at| ["gs://bucket/staging", "/staging"][at].to_owned());
+        chosen.sample = sample.map(crate::model::Sample::Limit);
+        chosen.redaction.rules = rule.iter().map(|&at| rules[at].parse().unwrap()).collect();
+        chosen.redaction.key_id = (key && rule.is_some()).then(|| "0123456789abcdef".to_owned());
+        chosen.hooks.before_step = hook;
+        chosen.selection.only = only.iter().map(|&at| any_pair(&manifest, at).parse().unwrap()).collect();
+        (chosen.selection.with_needed, chosen.selection.disaster_recovery) = (with_needed, recovery);
+        match planned(&manifest, &chosen) {
+            Err(error) => prop_assert!(!error.to_string().is_empty() && error.class() == if target == 2 && !recovery { PlanClass::Refused } else { PlanClass::Usage }, "{}", error),
+            Ok(plan) => {
+                prop_assert!(target != 2 || recovery);
+                prop_assert!(via == 0 || (target < 3 && sample.is_none() && rule.is_none() && staging.map_or(target == 0, |at| (at == 0) == (target > 0))));
+                prop_assert!(into == 0 || target < 3);
+                let read = Plan::parse(&plan.to_json()).unwrap();
+                prop_assert_eq!(&read, &plan);
+                prop_assert_eq!(read.check_against(&manifest, &archive(), &Environment::default()).unwrap(), plan.clone());
+                // Nothing that is needed is left out, unless a word says so.
+                let taken: Vec<Pair> = plan.steps.iter().map(Step::pair).collect();
+                if with_needed {
+                    for item in manifest.kinds.iter().filter(|item| taken.contains(&item.pair())) {
+                        let parents = item.parents.iter().map(|kind| Pair { namespace: item.namespace.clone(), kind: kind.clone() });
+                        for needed in parents.chain(item.reference_pairs.iter().cloned()).filter(|pair| manifest.kind(pair).is_some()) {
+                            prop_assert!(taken.contains(&needed), "{} needs {}", item.pair(), needed);
+                        }
+                    }
+                }
+                // The seal covers each choice.
+                let changed = [
+                    Plan { into: if into == 1 { Into::Empty } else { Into::Merge }, ..plan.clone() },
+                    Plan { via: if via == 0 { Via::Import } else { Via::Commit }, ..plan.clone() },
+                    Plan { staging: Some("gs://elsewhere".to_owned()), ..plan.clone() },
+                    Plan { sample: Some(crate::model::Sample::Limit(10)), ..plan.clone() },
+                    Plan { redaction: Redaction { rules: vec!["A.z=drop".parse().unwrap()], ..Redaction::default() }, ..plan.clone() },
+                    Plan { hooks: Hooks { after_all: Some("evil".to_owned()), ..Hooks::default() }, ..plan.clone() },
+                    Plan { archive: ArchiveRef { generation: Some("7".to_owned()), ..plan.archive.clone() }, ..plan.clone() },
+                ];
+                for changed in changed {
+                    let refused = Plan::parse(&changed.to_json());
+                    prop_assert!(matches!(refused, Err(PlanError::Edited { .. })), "read");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn no_text_makes_the_reader_panic(text in "\\PC{0,60}", cut in 0usize..3000, with in "\\PC{0,3}") {
         _ = Plan::parse(&text);
         let whole = planned(&shop(), &to_emulator()).unwrap().to_json();

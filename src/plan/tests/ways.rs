@@ -1,0 +1,278 @@
+//! Ways into a target: what they can do, what is said of them, and what is refused before anything runs.
+
+use super::*;
+use crate::model::Sample;
+
+fn refused(manifest: &Manifest, target: &str, change: impl FnOnce(&mut Choices)) -> PlanError {
+    way(manifest, target, change).unwrap_err()
+}
+
+fn way(manifest: &Manifest, target: &str, change: impl FnOnce(&mut Choices)) -> Result<Plan, PlanError> {
+    let mut choices = Choices::new(target.parse().unwrap());
+    change(&mut choices);
+    planned(manifest, &choices)
+}
+
+const EMULATOR: &str = "emulator:shop-test@localhost:8081";
+const SERVICE: &str = "datastore:shop-test";
+
+fn import(choices: &mut Choices) {
+    choices.via = Via::Import;
+}
+
+fn staged(choices: &mut Choices) {
+    choices.via = Via::Import;
+    choices.staging = Some("gs://bucket/staging".to_owned());
+}
+
+fn redaction(rules: &[&str]) -> Redaction {
+    let rules: Vec<_> = rules.iter().map(|rule| rule.parse().unwrap()).collect();
+    let key_id = Some("0123456789abcdef".to_owned());
+    Redaction { rules, key_id, matches: Vec::new() }
+}
+
+/// Each item with entries of its own.
+fn exported() -> Manifest {
+    let mut manifest = shop();
+    for item in &mut manifest.kinds {
+        let folder = format!("exports/{}/{}", item.namespace, item.kind);
+        item.entries = vec![
+            entry(&format!("{folder}/output-0"), EntryRole::Output),
+            entry(&format!("{folder}/x.export_metadata"), EntryRole::KindMetadata),
+        ];
+    }
+    manifest
+}
+
+#[test]
+fn an_import_takes_exports_as_they_are_and_nothing_else() {
+    let shop = exported();
+    assert!(way(&shop, EMULATOR, import).is_ok() && way(&shop, SERVICE, staged).is_ok());
+    assert!(way(&shop, EMULATOR, |c| (c.via, c.staging) = (Via::Import, Some("/var/staging".to_owned()))).is_ok());
+    for (target, change) in [
+        ("dir:out", import as fn(&mut Choices)),
+        ("ndjson:out", import),
+        (EMULATOR, |c| (c.via, c.redaction) = (Via::Import, redaction(&["Customer.email=mask"]))),
+        (EMULATOR, |c| (c.via, c.sample) = (Via::Import, Some(Sample::Limit(3)))),
+        (EMULATOR, |c| (c.via, c.map_namespaces) = (Via::Import, NamespaceMap::join(["acme=x".parse().unwrap()]).unwrap())),
+    ] {
+        let error = refused(&shop, target, change);
+        assert!(matches!(error, PlanError::NoImport { .. }) && error.class() == PlanClass::Usage, "{target}: {error}");
+    }
+    for (target, change) in [
+        (SERVICE, import as fn(&mut Choices)),
+        (SERVICE, |c| (c.via, c.staging) = (Via::Import, Some("/var/staging".to_owned()))),
+        (EMULATOR, staged),
+        (SERVICE, |c| c.staging = Some("gs://bucket/staging".to_owned())),
+    ] {
+        let error = refused(&shop, target, change);
+        assert!(matches!(error, PlanError::Staging { .. }) && error.class() == PlanClass::Usage, "{target}: {error}");
+    }
+}
+
+#[test]
+fn an_export_that_an_import_would_not_take_alone_is_named() {
+    type Change = fn(&mut Manifest);
+    let cases: [(Change, &str); 3] = [
+        (|m| m.kinds[1].format = ExportFormat::LegacyBackup, "(default)/Customer, which is a backup of the old Datastore Admin"),
+        (
+            |m| {
+                let shared = m.kinds[0].entries[0].clone();
+                m.kinds[1].entries.push(shared);
+            },
+            "one that holds (default)/Customer and (default)/Product",
+        ),
+        (
+            |m| m.kinds[1].entries[0].content_encoding = Some("gzip".to_owned()),
+            "exports/(default)/Customer/output-0 of (default)/Customer, which is",
+        ),
+    ];
+    for (change, found) in cases {
+        let mut manifest = exported();
+        change(&mut manifest);
+        let error = refused(&manifest, EMULATOR, import).to_string();
+        assert!(error.ends_with(found), "{error}");
+        assert!(way(&manifest, EMULATOR, |_| {}).is_ok(), "commits take it");
+        let elsewhere = |c: &mut Choices| (c.via, c.selection.only) = (Via::Import, selectors(&["Setting"]));
+        assert!(way(&manifest, EMULATOR, elsewhere).is_ok(), "it is not asked for");
+    }
+}
+
+#[test]
+fn a_target_that_is_written_whole_neither_merges_nor_deletes() {
+    for target in ["dir:out", "ndjson:out"] {
+        for into in [Into::Merge, Into::Replace] {
+            let error = refused(&shop(), target, |c| c.into = into);
+            assert!(matches!(error, PlanError::WrittenWhole { .. }) && error.class() == PlanClass::Usage, "{error}");
+        }
+    }
+}
+
+#[test]
+fn replacing_steps_say_that_they_delete_and_may_not_share_a_place() {
+    let plan = way(&shop(), EMULATOR, |c| c.into = Into::Replace).unwrap();
+    assert!(plan.steps.iter().all(|step| step.deletes));
+    assert!(plan.to_json().contains("\"deletes\": true"));
+    assert!(!planned(&shop(), &to_emulator()).unwrap().to_json().contains("deletes"));
+    let error = refused(&shop(), EMULATOR, |c| {
+        c.into = Into::Replace;
+        c.map_namespaces = NamespaceMap::join(["acme=(default)".parse().unwrap()]).unwrap();
+    });
+    assert!(matches!(error, PlanError::Collision { .. }), "{error}");
+}
+
+#[test]
+fn the_real_service_bills_what_is_written_and_no_other_target_does() {
+    let writes = |target: &str, change: fn(&mut Choices)| way(&shop(), target, change).unwrap().totals.billed_writes;
+    assert_eq!(writes(SERVICE, |_| {}), Some(248));
+    assert_eq!(writes(SERVICE, |c| c.sample = Some(Sample::Limit(10))), Some(68));
+    assert_eq!((writes(EMULATOR, |_| {}), writes("dir:out", |_| {})), (None, None));
+}
+
+#[test]
+fn what_is_needed_comes_too_and_says_by_whom() {
+    let needed = |change: fn(&mut Selection)| {
+        planned(
+            &shop(),
+            &choices(|s| {
+                s.with_needed = true;
+                change(s);
+            }),
+        )
+    };
+    let plan = needed(|s| s.only = selectors(&["OrderLine"])).unwrap();
+    assert_eq!(kinds(&plan), ["Account", "Product", "Customer", "Invoice", "Order", "OrderLine"]);
+    assert_eq!(because(&plan, "(default)/Order"), "needed by OrderLine");
+    assert_eq!(because(&plan, "(default)/Account"), "needed by Order");
+    assert_eq!(because(&plan, "(default)/OrderLine"), "after Product, Order");
+    let plan =
+        needed(|s| (s.only, s.skip, s.first) = (selectors(&["acme/*"]), selectors(&["Account"]), selectors(&["acme/Customer"]))).unwrap();
+    assert_eq!(kinds(&plan), ["acme/Customer", "Product"]);
+    assert_eq!(because(&plan, "(default)/Product"), "needed by acme/Customer");
+    let plan = needed(|s| (s.only, s.skip) = (selectors(&["Customer"]), selectors(&["acme/*", "Account"]))).unwrap();
+    assert_eq!(kinds(&plan), ["Product", "Customer"], "who is skipped by name stays out");
+    assert_eq!(plan.warnings, ["(default)/Account is left out; keys or references to it: in (default)/Customer"]);
+    let error = needed(|_| {}).unwrap_err();
+    assert!(matches!(error, PlanError::NothingLeftOut) && error.class() == PlanClass::Usage);
+}
+
+#[test]
+fn an_order_file_joins_what_was_typed_and_both_are_named_where_they_contradict() {
+    let file = |first: &[&str], last: &[&str], after: &[&str]| {
+        Some(OrderFile { file: "order.toml".to_owned(), first: selectors(first), last: selectors(last), after: afters(after) })
+    };
+    let plan =
+        planned(&shop(), &choices(|s| (s.first, s.order) = (selectors(&["Setting"]), file(&["Session"], &["Product"], &[])))).unwrap();
+    assert_eq!(kinds(&plan)[..2], ["Setting", "Session"]);
+    assert_eq!(
+        (because(&plan, "(default)/Session"), because(&plan, "(default)/Product")),
+        ("order.toml: first Session".to_owned(), "order.toml: last Product".to_owned())
+    );
+    let fails = |selection: Selection| {
+        let chosen = Choices { selection, ..to_emulator() };
+        planned(&shop(), &chosen).unwrap_err().to_string()
+    };
+    let typed = |after: &[&str]| Selection { after: afters(after), ..Selection::default() };
+    assert_eq!(
+        fails(Selection { order: file(&[], &[], &["Setting=Session"]), ..typed(&["Session=Setting"]) }),
+        "expected an order that can hold, found a circle: (default)/Session before (default)/Setting (order.toml: after Setting=Session), \
+         (default)/Setting before (default)/Session (--after Session=Setting)"
+    );
+    assert_eq!(
+        fails(Selection { last: selectors(&["Setting"]), order: file(&["Setting"], &[], &[]), ..Selection::default() }),
+        "(default)/Setting: expected one place, found order.toml: first Setting and --last Setting"
+    );
+    assert_eq!(
+        fails(Selection { order: file(&["Settings"], &[], &[]), ..Selection::default() }),
+        "order.toml: first Settings: expected a kind of the archive, found none that matches"
+    );
+    assert!(
+        fails(Selection { order: file(&[], &[], &["Order=Order"]), ..Selection::default() }).starts_with("order.toml: after Order=Order: ")
+    );
+}
+
+#[test]
+fn rules_are_held_against_the_kinds_and_need_their_key() {
+    let error = refused(&shop(), EMULATOR, |c| c.redaction = redaction(&["Custmer.email=mask"]));
+    assert!(matches!(error, PlanError::Redact(_)) && error.class() == PlanClass::Usage, "{error}");
+    let keyless = |rule: &str| Redaction { key_id: None, ..redaction(&[rule]) };
+    let error = refused(&shop(), EMULATOR, |c| c.redaction = keyless("Customer.email=hash"));
+    assert!(matches!(error, PlanError::NoRedactKey { .. }) && error.class() == PlanClass::Usage, "{error}");
+    assert!(way(&shop(), EMULATOR, |c| c.redaction = keyless("Customer.email=null")).is_ok());
+}
+
+#[test]
+fn a_rule_that_matches_nothing_is_a_warning_and_others_are_none() {
+    let found = |rule: &str, properties: &[&str]| RuleMatch {
+        rule: rule.parse().unwrap(),
+        properties: properties.iter().map(|name| (*name).to_owned()).collect(),
+    };
+    let mut redaction = redaction(&["Customer.email=mask", "Customer.emial=mask"]);
+    redaction.matches = vec![found("Customer.email=mask", &["Customer.email"]), found("Customer.emial=mask", &[])];
+    let plan = way(&shop(), EMULATOR, |c| (c.redaction, c.selection.skip) = (redaction, selectors(&["acme/*"]))).unwrap();
+    assert_eq!(plan.warnings, ["--redact Customer.emial=mask: matches no property"]);
+    assert_eq!(Plan::parse(&plan.to_json()), Ok(plan));
+}
+
+#[test]
+fn samples_and_recoveries_are_warned_of() {
+    let warnings = |target: &str, change: fn(&mut Choices)| {
+        let plan = way(&shop(), target, |c| {
+            c.selection.skip = selectors(&["acme/*"]);
+            change(c);
+        });
+        plan.unwrap().warnings
+    };
+    assert_eq!(warnings(EMULATOR, |_| {}).len(), 0);
+    assert_eq!(warnings(EMULATOR, |c| c.sample = Some(Sample::Share(50_000))).len(), 1);
+    assert_eq!(warnings(EMULATOR, |c| (c.sample, c.into) = (Some(Sample::Share(50_000)), Into::Replace)).len(), 2);
+    assert_eq!(warnings(EMULATOR, |c| (c.sample, c.selection.with_needed) = (Some(Sample::Limit(1)), true)).len(), 0);
+    assert!(warnings("datastore:demo-src", |c| c.selection.disaster_recovery = true)[0].starts_with("--disaster-recovery: "));
+}
+
+#[test]
+fn a_kind_is_explained_up_to_what_waits_for_nothing() {
+    let told = |change: fn(&mut Selection), selector: &str| explain(&shop(), &choices(change), &selector.parse().unwrap());
+    let explained = told(|_| {}, "(default)/OrderLine").unwrap();
+    let [one] = explained.as_slice() else { panic!("{explained:?}") };
+    let chain: Vec<String> = one.behind.iter().map(|link| format!("{} {} {}", link.depth, link.kind, link.by)).collect();
+    assert_eq!(
+        chain,
+        [
+            "1 Product reference",
+            "1 Order parent",
+            "2 Account parent",
+            "2 Product reference",
+            "2 Customer parent",
+            "3 Account parent",
+            "3 Product reference",
+            "2 Invoice reference"
+        ]
+    );
+    assert_eq!(one.behind.last().unwrap().void, Some("in one cycle"));
+    assert!(one.before.is_empty() && one.cycle.is_empty() && one.words.is_empty());
+    let plan = planned(&shop(), &to_emulator()).unwrap();
+    for link in &one.behind {
+        let step = plan.steps.iter().find(|step| step.kind == link.kind && step.namespace == link.namespace).unwrap();
+        assert_eq!(step.id, link.step);
+    }
+
+    let explained = told(|s| s.after = afters(&["Account=OrderLine"]), "Account").unwrap();
+    assert_eq!(explained[0].words, ["--after Account=OrderLine"]);
+    assert_eq!((explained[0].behind[0].kind.as_str(), explained[0].behind[0].by.as_str()), ("OrderLine", "--after Account=OrderLine"));
+    assert!(explained[0].before.iter().all(|link| link.void == Some("the user's word is against it")));
+    let explained = told(|s| s.skip = selectors(&["Session"]), "Session").unwrap();
+    assert_eq!((explained[0].step, explained[0].because.as_str()), (None, "--skip Session"));
+    assert_eq!(told(|_| {}, "Customer").unwrap().len(), 2);
+    assert!(matches!(told(|_| {}, "Custmer"), Err(PlanError::NothingChosen { .. })));
+}
+
+#[test]
+fn a_long_chain_is_explained_without_a_deep_stack() {
+    let names: Vec<String> = (0..5_000).map(|number| format!("K{number:05}")).collect();
+    let before = std::iter::once(None).chain(names.iter().map(Some));
+    let items =
+        names.iter().zip(before).map(|(name, before)| item("", name, 1, &before.map(String::as_str).into_iter().collect::<Vec<_>>(), &[]));
+    let explained = explain(&manifest(items.collect()), &to_emulator(), &"K04999".parse().unwrap()).unwrap();
+    assert_eq!(explained[0].behind.len(), 4_999);
+}
