@@ -138,7 +138,7 @@ impl Encoded {
     }
 
     /// Each entity's bytes, with the hash of its key.
-    pub fn iter(&self) -> impl Iterator<Item = (&[u8], u64)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], u64)> + Clone {
         self.items.iter().filter_map(|item| Some((self.bytes.get(item.range.clone())?, item.key)))
     }
 
@@ -159,6 +159,13 @@ impl Encoded {
             left.items.push(Item { range: start..left.bytes.len(), ..*item });
         }
         *self = left;
+    }
+
+    /// Puts something of a target's own behind these, such as a key that is to be deleted.
+    pub(super) fn push(&mut self, bytes: &[u8], key: u64) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(bytes);
+        self.items.push(Item { range: start..self.bytes.len(), key, if_first: false });
     }
 
     /// Leaves out the first `entities`.

@@ -15,14 +15,15 @@ use crate::cli::args::{CheckArg, RestoreArgs};
 use crate::cli::failure::Failure;
 use crate::cli::{Context, Ended};
 use kindpack::entity::redact::RedactKey;
+use kindpack::google::{self, Credentials};
 use kindpack::imports::Staging;
 use kindpack::journal_file::JournalFile;
 use kindpack::observe::Observer as _;
 use kindpack::plan::{Plan, TargetSpec, Via};
 use kindpack::restore::{ByImport, Check, Job, Options, restore};
 use kindpack::store::Location;
-use kindpack::target::import::{EmulatorImporter, Importer};
-use kindpack::target::{CommitTarget, DirTarget, DryRun, NdjsonTarget, Target};
+use kindpack::target::import::{EmulatorImporter, Importer, ServiceImporter, ServiceOptions};
+use kindpack::target::{CommitTarget, DirTarget, DryRun, NdjsonTarget, ServiceTimes, Target};
 
 pub const WHAT: &str = "cannot restore";
 
@@ -124,8 +125,17 @@ pub fn target_of(spec: &TargetSpec) -> Result<Arc<dyn Target>, Failure> {
         }
         TargetSpec::Dir(path) => Arc::new(DirTarget::new(path)),
         TargetSpec::Ndjson(path) => Arc::new(NdjsonTarget::new(path)),
-        TargetSpec::Datastore { .. } => return Err(Failure::not_yet(WHAT, &spec.to_string())),
+        TargetSpec::Datastore { project, database } => {
+            let (database, endpoint) = (database.as_deref().unwrap_or_default(), google::datastore_endpoint());
+            let target = CommitTarget::service(project, database, credentials(), &endpoint, ServiceTimes::default());
+            Arc::new(target.map_err(|error| Failure::target(WHAT, &error))?)
+        }
     })
+}
+
+/// What calls to the real service are made with.
+fn credentials() -> Arc<Credentials> {
+    Arc::new(Credentials::new(google::DATASTORE_SCOPE))
 }
 
 /// What imports the steps of a plan that says so, and where it finds them.
@@ -138,7 +148,15 @@ fn import_of(context: &Context, plan: &Plan) -> Result<Option<ByImport>, Failure
             let host = host.as_deref().unwrap_or_default();
             Arc::new(EmulatorImporter::new(host, project).map_err(|error| Failure::target(WHAT, &error))?)
         }
-        target => return Err(Failure::not_yet(WHAT, &target.to_string())),
+        TargetSpec::Datastore { project, database } => {
+            let (database, endpoint) = (database.as_deref(), google::datastore_endpoint());
+            let importer = ServiceImporter::new(project, database, &endpoint, Some(credentials()), ServiceOptions::default());
+            Arc::new(importer.map_err(|error| Failure::target(WHAT, &error))?)
+        }
+        // The planner says so first.
+        target @ (TargetSpec::Dir(_) | TargetSpec::Ndjson(_)) => {
+            return Err(Failure::usage(WHAT, format!("--via import: expected a Datastore, found {target}")));
+        }
     };
     let chosen: Option<Location> = plan.staging.as_deref().map(str::parse).transpose().map_err(|error| Failure::location(WHAT, &error))?;
     let staging = Staging::choose(chosen.as_ref(), &state_folder()?.join("staging"), importer.as_ref(), &context.stores);

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::google::{self, Credentials, NoToken, USER_AGENT};
 use crate::target::TargetError;
-use crate::target::commit::told;
+use crate::target::words::masked;
 
 /// No answer with words in it is longer: a page of a listing is the longest.
 const ANSWER_MAX_BYTES: usize = 64 << 20;
@@ -131,7 +131,7 @@ async fn answer(call: &Call, request: RequestBuilder, within: Duration) -> Resul
 fn refused(call: &Call, status: u16, headers: &http::HeaderMap, body: &[u8]) -> Failed {
     let value: Value = serde_json::from_slice(body).unwrap_or_default();
     let said = |pointer| value.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-    let found = format!("HTTP {status} {}", told(said("/error/message"))).trim_end().to_owned();
+    let found = format!("HTTP {status} {}", masked(&google::one_line(said("/error/message")))).trim_end().to_owned();
     let after = google::retry_after(headers);
     let Call { title, permission } = call;
     let call = title.clone();
