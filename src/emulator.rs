@@ -27,6 +27,8 @@ pub struct Installed {
 pub struct Running {
     child: Child,
     host: String,
+    /// Ends the emulator when we are gone, also where we are killed. It is told by the end of its standard input, which it must outlive.
+    keeper: Child,
 }
 
 /// Why no emulator can be had.
@@ -96,9 +98,12 @@ impl Installed {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
+            // Ctrl-C at the terminal is for us: who uses the emulator comes to an end before it does.
+            .process_group(0)
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| failed(error.to_string()))?;
+        let keeper = keep(&child).map_err(|error| failed(error.to_string()))?;
         let host = format!("127.0.0.1:{port}");
         let client =
             reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build().map_err(|error| failed(error.to_string()))?;
@@ -111,12 +116,25 @@ impl Installed {
             if let Ok(answer) = client.get(format!("http://{host}/")).send().await
                 && answer.status().is_success()
             {
-                return Ok(Running { child, host });
+                return Ok(Running { child, host, keeper });
             }
             sleep(Duration::from_millis(100)).await;
         }
         Err(failed("no answer".to_owned()))
     }
+}
+
+/// A process that kills the emulator as soon as our end of its standard input is closed, however we end.
+fn keep(emulator: &Child) -> std::io::Result<Child> {
+    let id = emulator.id().unwrap_or_default().to_string();
+    Command::new("sh")
+        .args(["-c", "trap '' INT TERM HUP; cat > /dev/null; kill -9 \"$1\"", "sh", &id])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
 }
 
 impl Running {
@@ -127,6 +145,8 @@ impl Running {
 
     /// Ends it and waits until it has gone.
     pub async fn stop(mut self) {
+        // The keeper goes first: it knows a process by its number only, which may soon be another's.
+        self.keeper.kill().await.ok();
         self.child.kill().await.ok();
     }
 }

@@ -7,15 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::{StreamExt as _, pin_mut};
 use sha2::Digest as _;
 
 use crate::archive_file::{ArchiveError, ArchiveFile, digest_of};
-use crate::inspect::{self, Content, Inspection};
+use crate::lay::{LayError, Laying, Told, lay};
 use crate::managed::ManagedExport;
 use crate::model::{EntryItem, EntryRole, ExportFormat, Kind, KindItem, Namespace, Pair, Selector, Sha256, file_name};
 use crate::observe::{Event, Observer};
-use crate::store::{About, Making, ObjectWriter, Store, StoreError, write_whole};
+use crate::store::{Store, StoreError, write_whole};
 use crate::workers::{WorkerLost, Workers};
 
 /// In which form the entries are laid down.
@@ -64,6 +63,16 @@ pub enum ExtractError {
     Worker(#[from] WorkerLost),
 }
 
+impl From<LayError> for ExtractError {
+    fn from(error: LayError) -> Self {
+        match error {
+            LayError::Archive(error) => ExtractError::Archive(error),
+            LayError::Dest(error) => ExtractError::Dest(error),
+            LayError::Worker(error) => ExtractError::Worker(error),
+        }
+    }
+}
+
 /// What is written: entries under other names, and small objects that kindpack makes itself, the finish marks last.
 #[derive(Debug, Default)]
 struct Layout {
@@ -99,47 +108,19 @@ pub async fn extract(
         let rest = manifest.empty_exports.iter().flat_map(|export| &export.entries).chain(&manifest.companions);
         layout.entries.extend(rest.map(|item| (item.clone(), original_name(&item.name))));
     }
-    // A finish mark comes when everything that it stands for is there.
-    layout.entries.sort_by_key(|(item, _)| item.role == EntryRole::ExportMetadata);
     layout.refuse_same_names()?;
     layout.pass_over_what_is_there(dest).await?;
 
     observer.begin("extracting", layout.entries.iter().map(|(item, _)| item.bytes).sum());
     let mut done = Extracted::default();
-    let (items, names): (Vec<EntryItem>, Vec<String>) = layout.entries.into_iter().unzip();
-    let pieces = archive.read(&items, 0, workers, |piece, raw| (inspect::piece(&raw, piece.offset, Content::Opaque), raw));
-    pin_mut!(pieces);
-    let mut open: Option<Box<dyn ObjectWriter>> = None;
-    let mut inspection = Inspection::default();
-    while let Some((piece, part)) = pieces.next().await {
-        let (part, raw) = part?;
-        let (Some(item), Some(name)) = (items.get(piece.entry), names.get(piece.entry)) else { continue };
-        let mut writer = match open.take() {
-            Some(writer) => writer,
-            None => dest
-                .create(name, Making { overwrite: false, expected_len: item.bytes, content_encoding: item.content_encoding.clone() })
-                .await
-                .map_err(ExtractError::Dest)?,
-        };
-        let copy = raw.clone();
-        let (hashed, written) = tokio::join!(Workers::aside(move || inspection.hashed(&copy, Content::Opaque)), writer.write(raw));
-        inspection = hashed?;
-        written.map_err(ExtractError::Dest)?;
-        inspection.join(part);
-        observer.advance(piece.len as u64, piece.len as u64);
-        if !piece.last {
-            open = Some(writer);
-            continue;
+    let mut told = |told: Told<'_>| match told {
+        Told::Bytes(bytes) => observer.advance(bytes, bytes),
+        Told::Object(name, item) => {
+            observer.event(Event::Extracted { name: name.to_owned(), bytes: item.bytes });
+            done = Extracted { objects: done.objects + 1, bytes: done.bytes + item.bytes };
         }
-        let told = std::mem::take(&mut inspection).finish();
-        if told.sha256 != item.sha256 {
-            let fault = format!("expected sha256 {}, found {}", item.sha256, told.sha256);
-            return Err(ArchiveError::Data { entry: item.name.clone(), fault }.into());
-        }
-        writer.publish(About::default()).await.map_err(ExtractError::Dest)?;
-        observer.event(Event::Extracted { name: name.clone(), bytes: item.bytes });
-        done = Extracted { objects: done.objects + 1, bytes: done.bytes + item.bytes };
-    }
+    };
+    lay(archive, dest, layout.entries, Laying::AS_THEY_ARE, workers, &mut told).await?;
     for (name, bytes) in layout.made {
         let len = bytes.len() as u64;
         write_whole(dest, &name, Bytes::from(bytes), false).await.map_err(ExtractError::Dest)?;

@@ -5,13 +5,18 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::journal::{self, Event, Impossible, Journal, JournalError};
 use crate::model::Timestamp;
 use crate::workers::{WorkerLost, Workers};
 
-/// Journals longer than this are refused; a line is written for every 4 MiB of entities at most.
+/// Journals longer than this are refused; a line is written for every batch of entities.
 const JOURNAL_MAX_BYTES: u64 = 1 << 30;
+
+/// Checkpoints are made to last this often at most. What a power cut takes of them is written into the target once more.
+const SYNC_PAUSE: Duration = Duration::from_secs(1);
 
 /// A journal that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -52,10 +57,13 @@ pub enum JournalFileError {
 #[derive(Debug)]
 pub struct JournalFile {
     path: PathBuf,
-    file: Option<File>,
+    file: Option<Arc<File>>,
     /// Bytes of whole lines in the file.
     len: u64,
     journal: Journal,
+    synced: Instant,
+    /// Whether an event could not be written: what would follow it has no meaning without it.
+    lost: bool,
 }
 
 impl JournalFile {
@@ -85,12 +93,12 @@ impl JournalFile {
         file.seek(SeekFrom::End(0)).map_err(failed(path, "cannot write the journal"))?;
         sync_folder(path);
         let len = journal.valid_len;
-        Ok(JournalFile { path: path.to_owned(), file: Some(file), len, journal })
+        Ok(JournalFile { path: path.to_owned(), file: Some(Arc::new(file)), len, journal, synced: Instant::now(), lost: false })
     }
 
     /// A journal that goes on in memory only.
     pub fn in_memory(journal: Journal) -> Self {
-        JournalFile { path: PathBuf::new(), file: None, len: 0, journal }
+        JournalFile { path: PathBuf::new(), file: None, len: 0, journal, synced: Instant::now(), lost: false }
     }
 
     /// Reads a journal without writing it; none there is an empty one.
@@ -125,7 +133,7 @@ impl JournalFile {
     /// # Errors
     /// [`JournalFileError::Io`].
     pub fn forget(&mut self) -> Result<(), JournalFileError> {
-        if let Some(file) = &mut self.file {
+        if let Some(mut file) = self.file.as_deref() {
             let emptied = file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0)));
             emptied.map_err(failed(&self.path, "cannot empty the journal"))?;
         }
@@ -134,32 +142,40 @@ impl JournalFile {
         Ok(())
     }
 
-    /// Writes an event down, for good.
+    /// Writes an event down: it is in the file when this returns. It also outlasts a power cut, unless it is a checkpoint that follows
+    /// another one within a second.
     ///
     /// # Errors
-    /// [`JournalFileError::Io`]; [`JournalFileError::Impossible`] for an event that cannot follow, which is not written.
+    /// [`JournalFileError::Io`], after which nothing more may be written; [`JournalFileError::Impossible`] for an event that cannot follow,
+    /// which is not written.
     pub async fn append(&mut self, event: Event) -> Result<(), JournalFileError> {
-        let at = now();
-        let mut next = self.journal.clone();
-        next.apply(&event, at)?;
-        if let Some(file) = &self.file {
-            let line = journal::encode(&event, at);
-            let (file, path, len) = (file.try_clone(), self.path.clone(), self.len);
-            self.len += line.len() as u64;
-            let written = Workers::aside(move || {
-                let mut file = file.map_err(failed(&path, "cannot write the journal"))?;
-                file.write_all(line.as_bytes()).and_then(|()| file.sync_data()).map_err(|error| {
-                    // A line that is half written must not stand before others.
-                    file.set_len(len).and_then(|()| file.seek(SeekFrom::Start(len))).ok();
-                    failed(&path, "cannot write the journal")(error)
-                })
-            });
-            if let Err(error) = written.await? {
-                self.file = None;
-                return Err(error);
-            }
+        if self.lost {
+            let source = io::Error::other("an event before this one could not be written");
+            return Err(failed(&self.path, "cannot write the journal")(source));
         }
-        self.journal = next;
+        let at = now();
+        self.journal.apply(&event, at)?;
+        let Some(file) = self.file.clone() else { return Ok(()) };
+        let line = journal::encode(&event, at);
+        let lasts = !matches!(event, Event::Checkpoint { .. }) || self.synced.elapsed() >= SYNC_PAUSE;
+        let (path, len) = (self.path.clone(), self.len);
+        self.len += line.len() as u64;
+        let written = Workers::aside(move || {
+            let mut file = file.as_ref();
+            let written = file.write_all(line.as_bytes()).and_then(|()| if lasts { file.sync_data() } else { Ok(()) });
+            written.map_err(|error| {
+                // A line that is half written must not stand before others.
+                file.set_len(len).and_then(|()| file.seek(SeekFrom::Start(len))).ok();
+                failed(&path, "cannot write the journal")(error)
+            })
+        });
+        // Until it is known to be written, it is not: also where nobody waits for the answer any more.
+        self.lost = true;
+        written.await??;
+        self.lost = false;
+        if lasts {
+            self.synced = Instant::now();
+        }
         Ok(())
     }
 }

@@ -228,3 +228,94 @@ impl Search {
         self.pairs.get_mut(number).is_some_and(|needed| needed.fresh.remove(&key))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Kinds of entities, each with what it needs, by kind and place.
+    type Made = Vec<Vec<Vec<(usize, usize)>>>;
+
+    /// Stands for an entity; its upper half is drawn evenly, as that of a digest.
+    fn digest(kind: usize, place: usize) -> u128 {
+        let mixed = ((kind * 1_000 + place) as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        u128::from(mixed) << 64 | (kind * 1_000 + place) as u128
+    }
+
+    fn links(made: &Made, kind: usize) -> Vec<Link> {
+        let needs = |needs: &Vec<(usize, usize)>| needs.iter().map(|(kind, place)| (*kind, digest(*kind, *place))).collect();
+        made[kind].iter().enumerate().map(|(place, needed)| Link { key: digest(kind, place), needs: needs(needed) }).collect()
+    }
+
+    /// What a search finds that reads kinds in pieces, and how often it read one.
+    fn searched(made: &Made, sample: Sample, piece_len: usize) -> (Vec<HashSet<u128>>, usize) {
+        let mut search = Search { sample, pairs: vec![Needed::default(); made.len()], held: 0 };
+        let mut passes = 0;
+        loop {
+            let before = passes;
+            for kind in (0..made.len()).rev() {
+                let Some(mut pass) = search.pass(kind) else { continue };
+                passes += 1;
+                links(made, kind).chunks(piece_len).for_each(|piece| search.follow(&mut pass, piece));
+            }
+            if passes == before {
+                break;
+            }
+        }
+        assert_eq!(search.held, search.pairs.iter().map(|needed| needed.all.len()).sum::<usize>());
+        (search.pairs.into_iter().map(|needed| needed.all).collect(), passes)
+    }
+
+    fn is_sampled(sample: Sample, kind: usize, place: usize) -> bool {
+        match sample {
+            Sample::Limit(limit) => (place as u64) < limit,
+            Sample::Share(_) => pick::is_sampled(sample, digest(kind, place)) == Some(true),
+        }
+    }
+
+    /// The same by the book: from entity to entity.
+    fn taken(made: &Made, sample: Sample) -> HashSet<(usize, usize)> {
+        let all = made.iter().enumerate().flat_map(|(kind, entities)| (0..entities.len()).map(move |place| (kind, place)));
+        let mut to_do: Vec<_> = all.filter(|(kind, place)| is_sampled(sample, *kind, *place)).collect();
+        let mut taken = HashSet::new();
+        while let Some((kind, place)) = to_do.pop() {
+            if made[kind].get(place).is_some() && taken.insert((kind, place)) {
+                to_do.extend(&made[kind][place]);
+            }
+        }
+        taken
+    }
+
+    #[test]
+    fn a_chain_within_a_kind_needs_no_reading_for_each_of_its_links() {
+        let passes = |needs: &dyn Fn(usize) -> usize| {
+            let made: Made = vec![(0..300).map(|place| vec![(0, needs(place))]).collect()];
+            let (needed, passes) = searched(&made, Sample::Limit(1), 10);
+            assert_eq!(needed[0].len(), 300 - usize::from(needs(299) == 299));
+            passes
+        };
+        assert_eq!(passes(&|place| (place + 1).min(299)), 1);
+        // From the first to the last, and back from there: a reading for each piece.
+        assert!(passes(&|place| if place == 0 { 299 } else { place - 1 }) <= 31);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_found_is_all_that_is_needed_and_nothing_else(
+            made in prop::collection::vec(prop::collection::vec(prop::collection::vec((0..4_usize, 0..12_usize), 0..3), 0..10), 4),
+            sample in prop_oneof![(1..4_u64).prop_map(Sample::Limit), (1..1_000_000_u32).prop_map(Sample::Share)],
+            piece_len in 1..12_usize,
+        ) {
+            let (found, _) = searched(&made, sample, piece_len);
+            let taken = taken(&made, sample);
+            for (kind, entities) in made.iter().enumerate() {
+                for place in 0..entities.len() {
+                    let is_found = is_sampled(sample, kind, place) || found[kind].contains(&digest(kind, place));
+                    prop_assert_eq!(is_found, taken.contains(&(kind, place)), "{} {}", kind, place);
+                }
+            }
+        }
+    }
+}

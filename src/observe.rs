@@ -74,6 +74,13 @@ pub enum Event {
         /// Entities of that kind that the target counts now, where it was asked.
         counted: Option<u64>,
     },
+    /// What was laid down for the import of a step could not be taken away again.
+    Left {
+        /// The step's id.
+        step: u32,
+        /// Why not, and what.
+        because: String,
+    },
     /// A step failed.
     StepFailed {
         /// The step's id.

@@ -2,6 +2,7 @@
 //!
 //! Knows closures and nothing else. Order and bounds are the caller's: `buffered` gives both.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
@@ -24,6 +25,16 @@ impl Workers {
     pub fn new(jobs: usize, memory: u64) -> Self {
         let jobs = jobs.clamp(1, Semaphore::MAX_PERMITS);
         Workers { permits: Arc::new(Semaphore::new(jobs)), jobs, memory }
+    }
+
+    /// The same workers for one of `users` that run side by side: together their buffers stay below the memory of all.
+    pub fn divided(&self, users: NonZeroUsize) -> Self {
+        Workers { memory: (self.memory / users.get() as u64).max(1), ..self.clone() }
+    }
+
+    /// What the buffers should stay below.
+    pub fn memory(&self) -> u64 {
+        self.memory
     }
 
     /// How many pieces of `piece_bytes` bytes may be in flight: two a worker, so that none waits for a read, if memory allows.

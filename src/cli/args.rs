@@ -1,5 +1,6 @@
 //! The arguments: names and forms are fixed by the contract in `docs/cli.md`, wording is free.
 
+use std::num::NonZeroU8;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -117,6 +118,8 @@ pub enum Command {
     Plan(PlanArgs),
     /// Run a plan, or make and run one in one go
     Restore(RestoreArgs),
+    /// Restore into a private emulator that is started for it, and compare every entity
+    Rehearse(RehearseArgs),
     /// Show where a restore stands
     Status {
         /// The plan that `kindpack plan -o` wrote
@@ -334,18 +337,45 @@ pub struct RestoreArgs {
     /// Read and encode everything, write nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// The project of the target once more; needed for `datastore:`
+    #[arg(long, value_name = "PROJECT")]
+    pub confirm: Option<String>,
+    /// Run that many kinds side by side, as far as they do not wait for one another
+    #[arg(long, value_name = "N", default_value = "1", hide_default_value = true)]
+    pub parallel: NonZeroU8,
     /// Go on with the next kind when one fails
     #[arg(long)]
     pub keep_going: bool,
+    /// Run only what has failed before
+    #[arg(long)]
+    pub retry_failed: bool,
     /// Stop after that many steps
     #[arg(long, value_name = "N")]
     pub max_steps: Option<u32>,
     /// What is asked of the target after each step
     #[arg(long, value_enum, default_value = "counts")]
     pub check: CheckArg,
+    /// How long a command of the plan's (--before-step, --after-step, --after-all) may take
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
+    pub hook_time: Duration,
+    /// Write what became of each kind to a file, also when it fails: JUnit XML for names that end in .xml, else JSON (repeatable)
+    #[arg(long, value_name = "FILE")]
+    pub report: Vec<PathBuf>,
     /// Where the journal is kept
     #[arg(long, value_name = "DEST")]
     pub journal: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct RehearseArgs {
+    #[command(flatten)]
+    pub archive: ArchiveArg,
+    /// Run that many kinds side by side, as far as they do not wait for one another
+    #[arg(long, value_name = "N", default_value = "1", hide_default_value = true)]
+    pub parallel: NonZeroU8,
+    /// Write what became of each kind to a file, also when it fails: JUnit XML for names that end in .xml, else JSON (repeatable)
+    #[arg(long, value_name = "FILE")]
+    pub report: Vec<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum, PartialEq, Eq)]

@@ -6,7 +6,9 @@ use super::commands::KEY_HINT;
 use kindpack::archive_file::ArchiveError;
 use kindpack::entity::redact::RedactError;
 use kindpack::extract::ExtractError;
+use kindpack::imports::ImportError;
 use kindpack::journal_file::JournalFileError;
+use kindpack::needed::NeededError;
 use kindpack::pack::{ExportFault, PackError};
 use kindpack::plan::{PlanClass, PlanError};
 use kindpack::restore::RestoreError;
@@ -259,6 +261,19 @@ impl Failure {
         }
     }
 
+    pub fn import(what: &str, error: &ImportError) -> Self {
+        match error {
+            ImportError::Archive(error) => Failure::archive(what, error),
+            ImportError::Staging(error) => Failure::store(what, error),
+            ImportError::Target(error) => Failure::target(what, error),
+            ImportError::Worker(error) => Failure::worker(what, error),
+            ImportError::Unfit { .. } => Failure::new(Code::Refused, what, error.to_string()).hint("--via commit can do it"),
+            ImportError::NoPlace { .. } => Failure::usage(what, error.to_string()),
+            ImportError::Unread { .. } => Failure::new(Code::Service, what, error.to_string()).hint("--staging names another folder"),
+            ImportError::Failed { .. } => Failure::new(Code::Service, what, error.to_string()),
+        }
+    }
+
     pub fn journal(what: &str, error: &JournalFileError) -> Self {
         let code = match error {
             JournalFileError::Io { .. } => Code::Service,
@@ -293,7 +308,19 @@ impl Failure {
                 failure
             }
             RestoreError::SomeFailed { .. } => Failure::new(Code::Partly, WHAT, error.to_string())
-                .hint("the same command goes on with what failed; `kindpack status PLAN` shows it"),
+                .hint("`kindpack status PLAN` shows what failed; the same command tries it again, with --retry-failed nothing else"),
+            RestoreError::Import(error) => Failure::import(WHAT, error),
+            RestoreError::Redact(error) => Failure::new(Code::Refused, WHAT, error.to_string()),
+            RestoreError::RedactKey { .. } => Failure::new(Code::Refused, WHAT, error.to_string())
+                .hint("set the secret of that time, or make a new plan: hashes by two secrets do not join"),
+            RestoreError::Needed(NeededError::Archive(error)) => Failure::archive(WHAT, error),
+            RestoreError::Needed(NeededError::TooMany { .. }) => {
+                Failure::new(Code::Refused, WHAT, error.to_string()).hint("a smaller sample, or one without --with-needed")
+            }
+            RestoreError::Hook(_) => Failure::new(Code::Partly, WHAT, error.to_string())
+                .hint("when its cause is mended, the same command goes on with that hook"),
+            RestoreError::LeaseLost { .. } => Failure::new(Code::Partly, WHAT, error.to_string()),
+            RestoreError::Stopped { .. } => Failure::new(Code::Interrupted, "interrupted", error.to_string()),
         }
     }
 }

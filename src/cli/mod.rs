@@ -3,8 +3,10 @@
 mod args;
 mod commands;
 mod failure;
+mod stop;
 mod ui;
 
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -15,6 +17,7 @@ use args::{Cli, Command};
 use failure::{Code, Failure};
 use kindpack::store::Stores;
 use kindpack::workers::Workers;
+use stop::{Signals, Stop};
 use ui::Ui;
 
 /// What every command gets.
@@ -22,6 +25,7 @@ pub struct Context {
     pub ui: Arc<Ui>,
     pub workers: Workers,
     pub stores: Stores,
+    pub stop: Stop,
 }
 
 /// How a command ended well: with 0, or with a code that says more and is no failure.
@@ -35,18 +39,37 @@ pub fn run() -> ExitCode {
     };
     let ui = Arc::new(Ui::new(&cli.global, matches!(cli.command, Command::List { .. })));
     let jobs = cli.global.jobs.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
-    let context = Context { ui: ui.clone(), workers: Workers::new(jobs, cli.global.memory), stores: Stores::new(cli.cloud_options()) };
+    let context = Context {
+        ui: ui.clone(),
+        workers: Workers::new(jobs, cli.global.memory),
+        stores: Stores::new(cli.cloud_options()),
+        stop: Stop::default(),
+    };
     // A worker a core, and some threads for reads, writes and hashing: more would only hold memory.
     let runtime =
         match tokio::runtime::Builder::new_multi_thread().worker_threads(jobs.min(4)).max_blocking_threads(jobs + 6).enable_all().build() {
             Ok(runtime) => runtime,
             Err(error) => return ui.fail(&Failure::own("cannot start", error.to_string())),
         };
+    // A restore brings what is under way to its end; the others have nothing half written under a final name.
+    let stops_by_itself = matches!(cli.command, Command::Restore(_));
     let ended = runtime.block_on(async {
+        let mut signals = Signals::new();
+        let mut command = pin!(commands::run(&context, cli.command));
+        let code = tokio::select! {
+            biased;
+            code = signals.next() => code,
+            ended = &mut command => return ended,
+        };
+        context.stop.ask(code);
+        if !stops_by_itself {
+            return Err(context.stop.failure());
+        }
+        ui.remark("stopping when what is under way is done; once more stops at once");
         tokio::select! {
             biased;
-            signal = interrupted() => Err(signal),
-            ended = commands::run(&context, cli.command) => ended,
+            _ = signals.next() => Err(context.stop.failure_of("stopped at once: the journal knows what is safe, and a batch may be written twice")),
+            ended = &mut command => ended,
         }
     });
     runtime.block_on(context.stores.settle());
@@ -83,18 +106,4 @@ fn usage(error: &clap::Error) -> ExitCode {
             Code::Usage.into()
         }
     }
-}
-
-/// Waits for Ctrl-C or a request to terminate.
-async fn interrupted() -> Failure {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
-        // Without handlers the system's own way of ending a process remains.
-        return std::future::pending().await;
-    };
-    let (code, what) = tokio::select! {
-        _ = interrupt.recv() => (Code::Interrupted, "interrupted"),
-        _ = terminate.recv() => (Code::Terminated, "terminated"),
-    };
-    Failure::new(code, what, "stopped cleanly: nothing is half written under a final name").hint("the same command goes on")
 }

@@ -194,6 +194,7 @@ impl Observer for Ui {
             Event::StepFailed { step, namespace, kind, error } => {
                 self.above_bar(&format!("step {step}: {namespace}/{kind} failed: {}", harmless(&error)))
             }
+            Event::Left { step, because } => self.above_bar(&format!("step {step}: left behind: {}", harmless(&because))),
             // The failure at the end, or the table, tells these.
             Event::Problem { .. } | Event::Extracted { .. } | Event::StepFinished { .. } => {}
         }

@@ -394,6 +394,19 @@ fn unmask(masked: u32) -> u32 {
     masked.wrapping_sub(MASK_DELTA).rotate_left(15)
 }
 
+/// From 1 to [`BLOCK_LEN_BYTES`].
+fn left_in_block(len: u64) -> usize {
+    BLOCK_LEN_BYTES - (len % BLOCK_LEN_BYTES as u64) as usize
+}
+
+/// How many zeros are to stand behind a log of `len` bytes before the emulator's importer gets it.
+///
+/// Where 1 to 6 bytes are left in the last block the importer never returns (docs/formats.md, section 9); zeros there mean nothing in a log.
+pub fn end_padding(len: u64) -> usize {
+    let left = left_in_block(len);
+    if left < HEADER_LEN_BYTES { left } else { 0 }
+}
+
 /// Frames records as a log. The bytes go to a buffer of the caller's, which may be drained between any two calls.
 #[derive(Debug, Default)]
 pub struct LogWriter {
@@ -443,23 +456,16 @@ impl LogWriter {
         self.len == 0
     }
 
-    /// Ends the log.
-    ///
-    /// Pads it with zeros to the block's border if 1 to 6 bytes are left there: at such an end the emulator's importer never returns
-    /// (docs/formats.md, section 9).
+    /// Ends the log, with [`end_padding`].
     ///
     /// Returns the bytes of the whole log.
     pub fn finish(mut self, out: &mut Vec<u8>) -> u64 {
-        let left = self.left_in_block();
-        if left < HEADER_LEN_BYTES {
-            self.pad(left, out);
-        }
+        self.pad(end_padding(self.len), out);
         self.len
     }
 
-    /// 1 to [`BLOCK_LEN_BYTES`].
     fn left_in_block(&self) -> usize {
-        BLOCK_LEN_BYTES - (self.len % BLOCK_LEN_BYTES as u64) as usize
+        left_in_block(self.len)
     }
 
     fn pad(&mut self, zeros: usize, out: &mut Vec<u8>) {

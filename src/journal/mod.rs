@@ -79,6 +79,25 @@ pub enum Event {
         /// Why, in a sentence without values of properties.
         error: String,
     },
+    /// The target's own import of a step is about to run, or runs: whoever goes on asks after it and starts no second one.
+    OperationStarted {
+        /// The step's id.
+        step: u32,
+        /// The operation's name in the service.
+        operation: String,
+    },
+    /// What the target held of a step's kind and the archive does not is deleted.
+    OthersDeleted {
+        /// The step's id.
+        step: u32,
+        /// How many entities, over all attempts.
+        deleted: u64,
+    },
+    /// A command of the user's that follows a step, or all of them, has succeeded: it is not run again.
+    HookFinished {
+        /// The step that it followed; none for the one that follows all.
+        step: Option<u32>,
+    },
     /// All steps are done. Always the last event.
     Finished {
         /// How many steps.
@@ -97,6 +116,9 @@ impl Event {
             Event::Checkpoint { .. } => "checkpoint",
             Event::StepFinished { .. } => "step-finished",
             Event::StepFailed { .. } => "step-failed",
+            Event::OperationStarted { .. } => "operation-started",
+            Event::OthersDeleted { .. } => "others-deleted",
+            Event::HookFinished { .. } => "hook-finished",
             Event::Finished { .. } => "finished",
         }
     }

@@ -25,9 +25,12 @@ impl StepState {
     /// The state that an event leads to, or `None` where the event cannot happen.
     fn after(self, event: &Event) -> Option<StepState> {
         match (self, event) {
+            (StepState::Done, Event::HookFinished { .. }) => Some(StepState::Done),
             (StepState::Done, _) => None,
             (_, Event::StepStarted { .. }) => Some(StepState::Running), // Also after a crash: how far it came is unknown.
-            (StepState::Running, Event::Checkpoint { .. }) => Some(StepState::Running),
+            (StepState::Running, Event::Checkpoint { .. } | Event::OperationStarted { .. } | Event::OthersDeleted { .. }) => {
+                Some(StepState::Running)
+            }
             (StepState::Running, Event::StepFinished { .. }) => Some(StepState::Done),
             (StepState::Running, Event::StepFailed { .. }) => Some(StepState::Failed),
             (StepState::Waiting | StepState::Failed | StepState::Running, _) => None,
@@ -52,6 +55,16 @@ pub struct StepStatus {
     pub counted: Option<u64>,
     /// Why it gave up; only while it stands as failed.
     pub error: Option<String>,
+    /// The target's own import that was started last for it.
+    pub operation: Option<String>,
+    /// Entities deleted because the archive does not hold them, once that was done.
+    pub deleted: Option<u64>,
+    /// Whether the user's command behind it has succeeded.
+    pub hook_finished: bool,
+    /// When it was first started.
+    pub started: Option<Timestamp>,
+    /// When it was done.
+    pub finished: Option<Timestamp>,
 }
 
 /// The journal's first event.
@@ -87,6 +100,8 @@ pub struct Journal {
     pub opened: Option<Opened>,
     /// Every step of the plan by its id.
     pub steps: BTreeMap<u32, StepStatus>,
+    /// Whether the user's command behind all steps has succeeded.
+    pub hook_finished: bool,
     /// The last event, once all is done.
     pub finished: Option<Finished>,
     /// Whether a torn last line was dropped.
@@ -142,17 +157,27 @@ impl Journal {
                 self.finished = Some(Finished { at, steps, entities });
                 Ok(())
             }
+            (Event::HookFinished { step: None }, true) => {
+                if !self.is_complete() || self.hook_finished {
+                    return Err(impossible("every step done, and no such command before".to_owned(), format!("{} done", self.done())));
+                }
+                self.hook_finished = true;
+                Ok(())
+            }
             (
                 Event::StepStarted { step, .. }
                 | Event::Checkpoint { step, .. }
+                | Event::OperationStarted { step, .. }
+                | Event::OthersDeleted { step, .. }
                 | Event::StepFinished { step, .. }
-                | Event::StepFailed { step, .. },
+                | Event::StepFailed { step, .. }
+                | Event::HookFinished { step: Some(step) },
                 true,
             ) => {
                 let Some(status) = self.steps.get_mut(step) else {
                     return Err(impossible("a step of the plan".to_owned(), format!("step {step}")));
                 };
-                *status = status.after(event).map_err(|(expected, found)| impossible(expected, format!("step {step} {found}")))?;
+                *status = status.after(event, at).map_err(|(expected, found)| impossible(expected, format!("step {step} {found}")))?;
                 Ok(())
             }
         }
@@ -189,7 +214,7 @@ impl Journal {
 
 impl StepStatus {
     /// The status that an event leads to, or what would have to hold for it and what holds.
-    fn after(&self, event: &Event) -> Result<StepStatus, (String, String)> {
+    fn after(&self, event: &Event, at: Timestamp) -> Result<StepStatus, (String, String)> {
         let state = self.state.after(event).ok_or_else(|| {
             let expected = if matches!(event, Event::StepStarted { .. }) { "a step that is not done" } else { "a running step" };
             (expected.to_owned(), format!("{:?}", self.state).to_lowercase())
@@ -206,6 +231,7 @@ impl StepStatus {
                     return Err((format!("attempt {count}"), format!("at attempt {attempt}")));
                 }
                 (next.pair, next.attempts) = (Some(pair), count);
+                next.started = self.started.or(Some(at));
             }
             Event::Checkpoint { entities, position, .. } => {
                 if *entities < self.entities || self.position.is_some_and(|last| *position < last) {
@@ -217,9 +243,20 @@ impl StepStatus {
                 if *entities < self.entities {
                     return Err((format!("at least {} entities", self.entities), format!("with {entities}")));
                 }
-                (next.entities, next.counted) = (*entities, *counted);
+                (next.entities, next.counted, next.finished) = (*entities, *counted, Some(at));
             }
             Event::StepFailed { error, .. } => next.error = Some(error.clone()),
+            Event::OperationStarted { operation, .. } => next.operation = Some(operation.clone()),
+            Event::OthersDeleted { deleted, .. } => {
+                if self.deleted.is_some_and(|before| *deleted < before) {
+                    return Err((format!("at least {} deleted", self.deleted.unwrap_or_default()), format!("with {deleted}")));
+                }
+                next.deleted = Some(*deleted);
+            }
+            Event::HookFinished { .. } if self.hook_finished => {
+                return Err(("one end of its command".to_owned(), "with another".to_owned()));
+            }
+            Event::HookFinished { .. } => next.hook_finished = true,
             Event::Opened { .. } | Event::Finished { .. } => {}
         }
         Ok(next)

@@ -14,6 +14,7 @@ mod needs;
 mod order;
 mod reasons;
 mod target;
+mod waits;
 mod warnings;
 mod words;
 

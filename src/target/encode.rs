@@ -138,7 +138,7 @@ impl Encoded {
     }
 
     /// Each entity's bytes, with the hash of its key.
-    pub fn iter(&self) -> impl Iterator<Item = (&[u8], u64)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], u64)> + Clone {
         self.items.iter().filter_map(|item| Some((self.bytes.get(item.range.clone())?, item.key)))
     }
 
@@ -159,6 +159,13 @@ impl Encoded {
             left.items.push(Item { range: start..left.bytes.len(), ..*item });
         }
         *self = left;
+    }
+
+    /// Puts something of a target's own behind these, such as a key that is to be deleted.
+    pub(super) fn push(&mut self, bytes: &[u8], key: u64) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(bytes);
+        self.items.push(Item { range: start..self.bytes.len(), key, if_first: false });
     }
 
     /// Leaves out the first `entities`.
@@ -200,7 +207,13 @@ impl Encoded {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
+    use crate::entity::redact::RedactKey;
+    use crate::entity::testing::{key, record_of};
+    use crate::entity::{Id, pick};
+    use crate::model::{Kind, Sample};
 
     /// Entities of these lengths; each one's bytes and key are its number.
     fn encoded(lens: &[usize]) -> Encoded {
@@ -226,5 +239,71 @@ mod tests {
         assert_eq!(all, expected);
         whole.drop_first(100);
         assert_eq!(whole.split(3, 6).count(), 0);
+    }
+
+    /// The ids of the entities that are taken of 20, handed over in pieces of these lengths, and in which piece no more was wanted.
+    fn taken(picker: Picker, before: u64, lens: &[i64]) -> (Vec<i64>, Option<usize>) {
+        let pair = Pair::new("", "K");
+        let mut encoder = Encoder::new(Encoding::Record, Rewrite::identity(), pair).picking(Arc::new(picker), before);
+        let (mut ids, mut ended, mut next) = (Vec::new(), None, 1 + before as i64);
+        for (number, len) in lens.iter().enumerate() {
+            let mut piece = Encoded::default();
+            for id in next..next + len {
+                encoder.add(&record_of(&entity_of(id)), &mut piece).unwrap();
+            }
+            next += len;
+            let more = encoder.in_order(&mut piece);
+            ids.extend(piece.iter().map(|(record, _)| {
+                let Some(Id::Number(id)) = Entity::parse(record).unwrap().key.map(|key| key.path[0].id) else { panic!() };
+                id
+            }));
+            if !more && ended.is_none() {
+                ended = Some(number);
+            }
+        }
+        (ids, ended)
+    }
+
+    fn entity_of(id: i64) -> Entity<'static> {
+        Entity { key: Some(key("src", "", "K", Id::Number(id))), properties: Vec::new() }
+    }
+
+    #[test]
+    fn the_first_ones_are_taken_however_they_are_cut_into_pieces() {
+        for lens in [&[20][..], &[7, 7, 6], &[0, 1, 19], &[5, 15]] {
+            let (ids, ended) = taken(Picker::new(Sample::Limit(5), HashSet::new()), 0, lens);
+            assert_eq!(ids, [1, 2, 3, 4, 5], "{lens:?}");
+            assert!(ended.is_some());
+        }
+        // The first three were brought by an earlier run.
+        assert_eq!(taken(Picker::new(Sample::Limit(5), HashSet::new()), 3, &[1, 16]).0, [4, 5]);
+        assert_eq!(taken(Picker::new(Sample::Limit(5), HashSet::new()), 5, &[15]), (vec![], Some(0)));
+    }
+
+    #[test]
+    fn what_is_needed_is_taken_behind_the_first_ones_too() {
+        let needed = [2, 9, 17].map(|id| entity_of(id).key.map_or(0, |key| pick::digest("", &key.path)));
+        let (ids, ended) = taken(Picker::new(Sample::Limit(3), needed.into()), 0, &[5, 5, 10]);
+        assert_eq!((ids, ended), (vec![1, 2, 3, 9, 17], None));
+    }
+
+    #[test]
+    fn keys_are_compared_as_they_are_written() {
+        let rules = ["K.__key__=hash".parse().unwrap()];
+        let redactor = Redactor::new(&rules, &[Kind::new("K")], Some(&RedactKey::from_secret(b"s"))).unwrap();
+        let to = Rewrite { from_project: "src".to_owned(), ..Rewrite::default() };
+        let encoder = Encoder::new(Encoding::Message, to, Pair::new("", "K"));
+        let hash_of = |encoder: Encoder, id| {
+            let mut piece = Encoded::default();
+            encoder.add(&record_of(&entity_of(id)), &mut piece).unwrap();
+            piece.iter().next().unwrap().1
+        };
+        let hashed = hash_of(encoder.clone().redacting(Arc::new(redactor.clone())), 7);
+        let id = redactor.redact(entity_of(7), "src", |entity| match entity.key.as_ref().unwrap().path[0].id {
+            Id::Number(id) => id,
+            _ => panic!(),
+        });
+        assert_ne!(id, 7);
+        assert_eq!(hashed, hash_of(encoder, id));
     }
 }

@@ -7,14 +7,16 @@ mod dir;
 mod dry;
 mod encode;
 mod files;
+pub mod import;
 mod key_set;
 mod ndjson;
+mod words;
 
 use std::fmt;
 
 use futures_util::future::BoxFuture;
 
-pub use commit::CommitTarget;
+pub use commit::{CommitTarget, LEASE_KIND, ServiceTimes};
 pub use dir::DirTarget;
 pub use dry::DryRun;
 pub use encode::{Encoded, Encoder, Encoding, key_hash};
@@ -119,13 +121,15 @@ pub enum TargetError {
         until: Timestamp,
     },
     /// An entity that the target cannot hold.
-    #[error("entity {number} of kind {kind}: expected at most {limit} bytes, found {bytes}")]
+    #[error("entity {number} of kind {kind}: {part}: expected at most {limit} bytes, found {bytes}")]
     TooLarge {
         /// Its kind.
         kind: Kind,
         /// Its place among the entities of its step.
         number: u64,
-        /// Its length.
+        /// What of it is too large.
+        part: String,
+        /// How long that is.
         bytes: usize,
         /// The limit.
         limit: usize,
@@ -214,6 +218,13 @@ pub trait StepSink: fmt::Debug + Send {
 
     /// Tells that all entities of a piece were handed over, a piece without any as well. What follows belongs to the next one.
     fn end_piece(&mut self);
+
+    /// Waits for what is under way, where the step is to stop before its end. Returns how far it has come for good.
+    ///
+    /// The default waits for nothing: of a step that begins anew nothing is kept.
+    fn settle(&mut self) -> BoxFuture<'_, Result<Progress, TargetError>> {
+        Box::pin(async { Ok(Progress::default()) })
+    }
 
     /// Ends the step: all that was taken is there for good.
     fn finish(self: Box<Self>) -> BoxFuture<'static, Result<Progress, TargetError>>;

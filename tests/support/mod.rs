@@ -271,10 +271,20 @@ impl Running {
     /// Waits until the program has printed `text` on standard output, or has ended; says whether it still runs.
     pub fn wait_for_output(&mut self, text: &str) -> bool {
         let out = self.out.try_clone().unwrap();
+        self.wait_for(out, text)
+    }
+
+    /// As [`Running::wait_for_output`], on standard error.
+    pub fn wait_for_error(&mut self, text: &str) -> bool {
+        let err = self.err.try_clone().unwrap();
+        self.wait_for(err, text)
+    }
+
+    fn wait_for(&mut self, printed: File, text: &str) -> bool {
         self.wait_until(move || {
-            let mut bytes = vec![0; out.metadata().unwrap().len() as usize];
+            let mut bytes = vec![0; printed.metadata().unwrap().len() as usize];
             // At a place of our own: the program writes where the file stands.
-            let read = out.read_at(&mut bytes, 0).unwrap();
+            let read = printed.read_at(&mut bytes, 0).unwrap();
             String::from_utf8_lossy(&bytes[..read]).contains(text)
         })
     }

@@ -7,10 +7,14 @@ mod choices;
 mod demo;
 mod docs;
 mod extract;
+mod guard;
 mod list;
+mod outcome;
 mod pack;
 mod plan;
 mod plan_table;
+mod planned;
+mod rehearse;
 mod restore;
 mod status;
 mod verify;
@@ -34,6 +38,7 @@ pub async fn run(context: &Context, command: Command) -> Ended {
         Command::Extract(args) => extract::run(context, args).await,
         Command::Plan(args) => plan::run(context, args).await,
         Command::Restore(args) => restore::run(context, args).await,
+        Command::Rehearse(args) => rehearse::run(context, args).await,
         Command::Status { plan, require_complete, journal } => status::run(context, &plan, require_complete, journal),
         Command::Completions { shell } => docs::completions(context, shell),
         Command::Man { dir } => docs::man(context, &dir),

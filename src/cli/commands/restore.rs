@@ -1,67 +1,102 @@
 //! `kindpack restore PLAN`, and `kindpack restore ARCHIVE --target TARGET` in one go.
 
-use std::fs;
-use std::io::{ErrorKind, Read as _};
-use std::path::{Path, PathBuf};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use etcetera::BaseStrategy as _;
-use serde_json::json;
-use sha2::Digest as _;
-
-use super::archive::{Found, absolute, find_at, local, no_bucket};
-use super::choices::{choices, environment};
-use super::pack::shell;
-use super::plan::{make, reference};
-use super::plan_table::show;
+use super::archive::no_bucket;
+use super::choices::{environment, redact_key};
+use super::guard;
+use super::outcome::{self, Told};
+use super::plan::reference;
+use super::planned::{Planned, journal_of, planned, state_folder};
 use crate::cli::args::{CheckArg, RestoreArgs};
-use crate::cli::failure::{Code, Failure};
-use crate::cli::{Context, Ended, ui};
-use kindpack::archive_file::ArchiveFile;
+use crate::cli::failure::Failure;
+use crate::cli::{Context, Ended};
+use kindpack::entity::redact::RedactKey;
+use kindpack::google::{self, Credentials};
+use kindpack::imports::Staging;
 use kindpack::journal_file::JournalFile;
-use kindpack::model::Sha256;
 use kindpack::observe::Observer as _;
-use kindpack::plan::{Plan, TargetSpec};
-use kindpack::restore::{Check, Options, Outcome, restore};
-use kindpack::store::{DirStore, Location, write_whole};
-use kindpack::target::{CommitTarget, DirTarget, DryRun, NdjsonTarget, Target};
+use kindpack::plan::{Plan, TargetSpec, Via};
+use kindpack::restore::{ByImport, Check, Job, Options, restore};
+use kindpack::store::Location;
+use kindpack::target::import::{EmulatorImporter, Importer, ServiceImporter, ServiceOptions};
+use kindpack::target::{CommitTarget, DirTarget, DryRun, NdjsonTarget, ServiceTimes, Target};
 
 pub const WHAT: &str = "cannot restore";
 
-/// Plans longer than this are refused: they are held in memory.
-const PLAN_MAX_BYTES: u64 = 64 << 20;
-
 pub async fn run(context: &Context, args: RestoreArgs) -> Ended {
-    if let Some(journal) = &args.journal {
-        no_bucket(WHAT, journal)?;
-    }
-    let (plan, archive, journal_path, one_go) = match read_plan(&args)? {
-        Some(plan) => {
-            let path = local(WHAT, &args.plan_or_archive)?;
-            let journal = args.journal.clone().unwrap_or_else(|| journal_of(path));
-            (plan.clone(), open_planned(context, &plan).await?, journal, false)
-        }
-        None => {
-            let (plan, archive, kept) = one_go(context, &args).await?;
-            (plan, archive, args.journal.clone().unwrap_or_else(|| journal_of(&kept)), true)
-        }
+    let stop = context.stop.token();
+    // Until the first step there is nothing to bring to an end.
+    let prepared = tokio::select! {
+        biased;
+        () = stop.cancelled() => Err(context.stop.failure()),
+        prepared = prepare(context, &args) => prepared,
     };
+    let Prepared { planned, reference, target, import, redact_key, mut journal, options, _lease } = prepared?;
+    let begun = Instant::now();
+    let job = Job {
+        plan: &planned.plan,
+        archive: &planned.archive,
+        archive_ref: &reference,
+        environment: &environment(),
+        target,
+        import,
+        redact_key: redact_key.as_ref(),
+        journal: &mut journal,
+        options: &options,
+        workers: &context.workers,
+    };
+    let restored = restore(job, context.ui.as_ref()).await;
+    context.ui.end();
+    let told = Told { plan: &planned.plan, options: &options, reports: &args.report, begun, rehearsal: false };
+    outcome::tell(context, &told, restored)
+}
+
+/// All that a restore needs.
+struct Prepared {
+    planned: Planned,
+    reference: kindpack::plan::ArchiveRef,
+    target: Arc<dyn Target>,
+    import: Option<ByImport>,
+    redact_key: Option<RedactKey>,
+    journal: JournalFile,
+    options: Options,
+    /// Held until the restore has ended.
+    _lease: Option<kindpack::lease::LocalLease>,
+}
+
+async fn prepare(context: &Context, args: &RestoreArgs) -> Result<Prepared, Failure> {
+    for path in args.journal.iter().chain(&args.report) {
+        no_bucket(WHAT, path)?;
+    }
+    let planned = planned(context, args).await?;
+    let plan = &planned.plan;
     if args.check == CheckArg::All && matches!(plan.target, TargetSpec::Dir(_) | TargetSpec::Ndjson(_)) {
         let why = format!("--check all: expected a target that can be asked for its entities, found {}", plan.target);
         return Err(Failure::usage(WHAT, why).hint("--check counts counts what was written"));
     }
-    let reference = reference(WHAT, &archive).await?;
-    let mut target = target_of(&plan.target)?;
-    let mut journal = if args.dry_run {
-        target = Arc::new(DryRun(target));
-        JournalFile::in_memory(JournalFile::look(&journal_path).map_err(|error| Failure::journal(WHAT, &error))?)
+    let reference = reference(WHAT, &planned.archive).await?;
+    let journal_path: PathBuf = args.journal.clone().unwrap_or_else(|| journal_of(&planned.path));
+    let plan_name = planned.path.display().to_string();
+    let (journal, lease) = if args.dry_run {
+        (JournalFile::in_memory(JournalFile::look(&journal_path).map_err(|error| Failure::journal(WHAT, &error))?), None)
     } else {
-        JournalFile::open(&journal_path).map_err(|error| Failure::journal(WHAT, &error))?
+        // Refused plans are refused before anybody is asked to confirm them.
+        plan.check_against(planned.archive.manifest(), &reference, &environment()).map_err(|error| Failure::plan(WHAT, &error))?;
+        guard::confirm(context, args.confirm.as_deref(), &plan.target)?;
+        let lease = guard::lease(&plan.target, &plan_name)?;
+        (JournalFile::open(&journal_path).map_err(|error| Failure::journal(WHAT, &error))?, Some(lease))
     };
+    let target = target_of(&plan.target)?;
+    let target = if args.dry_run { Arc::new(DryRun(target)) } else { target };
     let options = Options {
         keep_going: args.keep_going,
+        retry_failed: args.retry_failed,
         max_steps: args.max_steps,
+        parallel: NonZeroUsize::from(args.parallel),
         check: match args.check {
             // A dry run brings nothing that could be counted.
             _ if args.dry_run => Check::None,
@@ -69,170 +104,20 @@ pub async fn run(context: &Context, args: RestoreArgs) -> Ended {
             CheckArg::Counts => Check::Counts,
             CheckArg::All => Check::All,
         },
-        begin_anew: one_go,
+        begin_anew: planned.one_go,
+        dry_run: args.dry_run,
+        hook_limit: args.hook_time,
+        holder: guard::holder_of(&plan_name),
+        plan_name,
+        stop: context.stop.token(),
     };
-    let begun = Instant::now();
-    let ui = &context.ui;
-    let outcome = restore(&plan, &archive, &reference, &environment(), target, &mut journal, &options, &context.workers, ui.as_ref()).await;
-    let outcome = outcome.map_err(|error| Failure::restore(&error))?;
-    ui.end();
-    tell(context, &args, &plan, outcome, begun)
+    let import = import_of(context, plan)?;
+    let redact_key = if plan.redaction.key_id.is_some() { redact_key(WHAT)? } else { None };
+    Ok(Prepared { planned, reference, target, import, redact_key, journal, options, _lease: lease })
 }
 
-fn tell(context: &Context, args: &RestoreArgs, plan: &Plan, outcome: Outcome, begun: Instant) -> Ended {
-    let ui = &context.ui;
-    let Outcome { steps, entities, left, was_done } = outcome;
-    let seconds = begun.elapsed().as_secs_f64();
-    let what = format!("{} with {}", ui::counted(steps, "step", "steps"), ui::counted(entities, "entity", "entities"));
-    if left > 0 {
-        let hint = format!("the same command goes on with {}", ui::counted(left, "step", "steps"));
-        return Err(Failure::new(Code::Partly, "restore", format!("stopped after {steps} of {} steps, as --max-steps says", steps + left))
-            .hint(hint));
-    }
-    if was_done {
-        ui.say(format!("All is done already: {what} in {}.", plan.target));
-    } else if args.dry_run {
-        ui.say(format!("Would restore {what} into {}; nothing was written.", plan.target));
-    } else {
-        ui.say(format!("Restored {what} into {} in {seconds:.1} s", plan.target));
-        if let TargetSpec::Emulator { host: Some(host), project } = &plan.target {
-            ui.say(format!("Next: export DATASTORE_EMULATOR_HOST={host} DATASTORE_PROJECT_ID={project}, and start the application"));
-        }
-    }
-    ui.done(json!({
-        "steps": steps, "entities": entities, "seconds": seconds, "target": plan.target, "already_done": was_done, "dry_run": args.dry_run,
-    }));
-    Ok(Code::Done)
-}
-
-/// Where the journal of a plan is kept.
-pub fn journal_of(plan: &Path) -> PathBuf {
-    let mut name = plan.as_os_str().to_owned();
-    name.push(".journal");
-    PathBuf::from(name)
-}
-
-/// The plan that the argument is, or `None` where it is an archive.
-fn read_plan(args: &RestoreArgs) -> Result<Option<Plan>, Failure> {
-    // Plans are files of this machine; in a bucket lie archives.
-    let Location::Local(path) = &args.plan_or_archive else { return Ok(None) };
-    if args.plan_or_archive.is_folder_name() {
-        return Ok(None);
-    }
-    match Kind::of(path)? {
-        Kind::Plan => {}
-        Kind::Unknown if args.choices.target.is_none() => {
-            let why = format!("{}: expected a plan (JSON) or an archive (zip), found neither", path.display());
-            return Err(Failure::usage(WHAT, why));
-        }
-        Kind::Archive | Kind::Unknown => return Ok(None),
-    }
-    if args.choices.any() {
-        let why = format!("{}: expected the plan alone, found choices beside it that only a new plan can take", path.display());
-        return Err(Failure::usage(WHAT, why).hint("kindpack plan ARCHIVE --target TARGET … -o PLAN"));
-    }
-    load_plan(WHAT, path).map(Some)
-}
-
-/// Reads a plan.
-pub fn load_plan(what: &str, path: &Path) -> Result<Plan, Failure> {
-    let failed = |error| Failure::io(what, path.display(), &error);
-    let len = fs::metadata(path).map_err(failed)?.len();
-    if len > PLAN_MAX_BYTES {
-        return Err(Failure::new(Code::Refused, what, format!("{}: expected a plan, found {len} bytes", path.display())));
-    }
-    let text = fs::read(path).map_err(failed)?;
-    let text = String::from_utf8(text)
-        .map_err(|_| Failure::new(Code::Refused, what, format!("{}: expected a plan in UTF-8, found other bytes", path.display())))?;
-    Plan::parse(&text).map_err(|error| Failure::plan(what, &error))
-}
-
-/// What an argument is, by its first bytes.
-enum Kind {
-    Plan,
-    Archive,
-    Unknown,
-}
-
-impl Kind {
-    fn of(path: &Path) -> Result<Self, Failure> {
-        let mut begin = Vec::new();
-        let read = fs::File::open(path).and_then(|file| file.take(64).read_to_end(&mut begin));
-        read.map_err(|error| match error.kind() {
-            ErrorKind::IsADirectory => Failure::usage(WHAT, format!("{}: expected a plan or an archive, found a folder", path.display()))
-                .hint(format!("{}/ means the newest archive in that folder", path.display())),
-            _ => Failure::io(WHAT, path.display(), &error),
-        })?;
-        Ok(match begin.trim_ascii_start() {
-            [b'{', ..] => Kind::Plan,
-            [b'P', b'K', ..] => Kind::Archive,
-            _ => Kind::Unknown,
-        })
-    }
-}
-
-/// The archive of a plan, from where the plan says that it is.
-async fn open_planned(context: &Context, plan: &Plan) -> Result<Arc<ArchiveFile>, Failure> {
-    let location: Location = plan.archive.location.parse().map_err(|error| Failure::location(WHAT, &error))?;
-    let (store, name) = context
-        .stores
-        .object(&location)
-        .ok_or_else(|| Failure::new(Code::Refused, WHAT, format!("plan: expected the archive's location, found {location}")))?;
-    let object =
-        store.stat(&name).await.map_err(|error| Failure::store(WHAT, &error).hint("the plan names its archive by where it was then"))?;
-    ArchiveFile::open(store, object, location.to_string()).await.map(Arc::new).map_err(|error| Failure::archive(WHAT, &error))
-}
-
-/// Makes, keeps and shows the plan of a restore in one go. Gives where it is kept.
-async fn one_go(context: &Context, args: &RestoreArgs) -> Result<(Plan, Arc<ArchiveFile>, PathBuf), Failure> {
-    let choices = choices(WHAT, args.choices.clone())?;
-    let Found { store, object, title } = find_at(context, WHAT, &args.plan_or_archive, args.of.as_deref()).await?;
-    let archive = ArchiveFile::open(store, object, title).await.map(Arc::new).map_err(|error| Failure::archive(WHAT, &error))?;
-    let plan = make(context, WHAT, &archive, &choices).await?;
-    show(context, &plan);
-    let folder = state_folder()?;
-    let key = key_of(&plan);
-    let kept = folder.join(format!("{key}.json"));
-    // A plan that is kept already goes on as it is: its journal names it, wherever the archive lies now and whichever version made it.
-    if let Some(plan) = load_plan(WHAT, &kept).ok().filter(|plan| key_of(plan) == key) {
-        context.ui.remark(format!("plan and journal are kept as {}", shell(&kept.display().to_string())));
-        context
-            .ui
-            .json_event(&json!({"event": "kept", "plan": kept.display().to_string(), "journal": journal_of(&kept).display().to_string()}));
-        return Ok((plan, archive, kept));
-    }
-    if !args.dry_run {
-        let name = kept.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let written = write_whole(&DirStore::new(&folder), &name, plan.to_json().into_bytes().into(), true).await;
-        written.map_err(|error| Failure::store(WHAT, &error))?;
-        context.ui.remark(format!("plan and journal are kept as {}", shell(&kept.display().to_string())));
-        context
-            .ui
-            .json_event(&json!({"event": "kept", "plan": kept.display().to_string(), "journal": journal_of(&kept).display().to_string()}));
-    }
-    Ok((plan, archive, kept))
-}
-
-/// Where plans and journals of restores in one go are kept.
-fn state_folder() -> Result<PathBuf, Failure> {
-    let xdg = etcetera::base_strategy::Xdg::new()
-        .map_err(|error| Failure::usage(WHAT, format!("state folder: expected a home folder, found {error}")))?;
-    let state = xdg.state_dir().unwrap_or_else(|| xdg.data_dir());
-    Ok(absolute(&state.join("kindpack")))
-}
-
-/// A name for archive, target and choices together: all that the plan says besides where the archive lies and who made the plan.
-fn key_of(plan: &Plan) -> String {
-    let mut plan = plan.clone();
-    plan.archive.location.clear();
-    plan.archive.generation = None;
-    plan.tool.clear();
-    plan.seal = Sha256([0; 32]);
-    let digest = Sha256(sha2::Sha256::digest(plan.to_json()).into()).to_string();
-    digest.chars().take(32).collect()
-}
-
-fn target_of(spec: &TargetSpec) -> Result<Arc<dyn Target>, Failure> {
+/// What carries the steps out.
+pub fn target_of(spec: &TargetSpec) -> Result<Arc<dyn Target>, Failure> {
     Ok(match spec {
         TargetSpec::Emulator { project, host } => {
             let host = host.as_deref().unwrap_or_default();
@@ -240,6 +125,41 @@ fn target_of(spec: &TargetSpec) -> Result<Arc<dyn Target>, Failure> {
         }
         TargetSpec::Dir(path) => Arc::new(DirTarget::new(path)),
         TargetSpec::Ndjson(path) => Arc::new(NdjsonTarget::new(path)),
-        TargetSpec::Datastore { .. } => return Err(Failure::not_yet(WHAT, &spec.to_string())),
+        TargetSpec::Datastore { project, database } => {
+            let (database, endpoint) = (database.as_deref().unwrap_or_default(), google::datastore_endpoint());
+            let target = CommitTarget::service(project, database, credentials(), &endpoint, ServiceTimes::default());
+            Arc::new(target.map_err(|error| Failure::target(WHAT, &error))?)
+        }
     })
+}
+
+/// What calls to the real service are made with.
+fn credentials() -> Arc<Credentials> {
+    Arc::new(Credentials::new(google::DATASTORE_SCOPE))
+}
+
+/// What imports the steps of a plan that says so, and where it finds them.
+fn import_of(context: &Context, plan: &Plan) -> Result<Option<ByImport>, Failure> {
+    if plan.via != Via::Import {
+        return Ok(None);
+    }
+    let importer: Arc<dyn Importer> = match &plan.target {
+        TargetSpec::Emulator { project, host } => {
+            let host = host.as_deref().unwrap_or_default();
+            Arc::new(EmulatorImporter::new(host, project).map_err(|error| Failure::target(WHAT, &error))?)
+        }
+        TargetSpec::Datastore { project, database } => {
+            let (database, endpoint) = (database.as_deref(), google::datastore_endpoint());
+            let importer = ServiceImporter::new(project, database, &endpoint, Some(credentials()), ServiceOptions::default());
+            Arc::new(importer.map_err(|error| Failure::target(WHAT, &error))?)
+        }
+        // The planner says so first.
+        target @ (TargetSpec::Dir(_) | TargetSpec::Ndjson(_)) => {
+            return Err(Failure::usage(WHAT, format!("--via import: expected a Datastore, found {target}")));
+        }
+    };
+    let chosen: Option<Location> = plan.staging.as_deref().map(str::parse).transpose().map_err(|error| Failure::location(WHAT, &error))?;
+    let staging = Staging::choose(chosen.as_ref(), &state_folder()?.join("staging"), importer.as_ref(), &context.stores);
+    let staging = staging.map_err(|error| Failure::import(WHAT, &error))?;
+    Ok(Some(ByImport { importer, staging }))
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::restore::{journal_of, load_plan};
+use super::planned::{journal_of, load_plan};
 use crate::cli::failure::{Code, Failure};
 use crate::cli::{Context, Ended, ui};
 use kindpack::journal::StepState;
@@ -32,11 +32,13 @@ pub fn run(context: &Context, plan_path: &Path, require_complete: bool, journal:
             StepState::Done => "done",
             StepState::Failed => "failed",
         };
-        left += u64::from(status.state != StepState::Done);
+        let owes_hook = plan.hooks.after_step.is_some() && !status.hook_finished;
+        left += u64::from(status.state != StepState::Done || owes_hook);
         entities += status.entities;
         ui.json_event(&json!({
             "event": "step", "step": step.id, "namespace": step.to_namespace, "kind": step.kind, "state": state,
             "entities": status.entities, "of": step.entities, "attempts": status.attempts, "error": status.error,
+            "deleted": status.deleted, "started": status.started, "finished": status.finished,
         }));
         let done = format!("{} of {}", ui::count(status.entities), ui::count(step.entities));
         rows.push(vec![
@@ -45,15 +47,25 @@ pub fn run(context: &Context, plan_path: &Path, require_complete: bool, journal:
             step.kind.to_string(),
             state.to_owned(),
             done,
+            status.attempts.to_string(),
+            status.deleted.map(ui::count).unwrap_or_default(),
+            status.started.map(|at| at.to_string()).unwrap_or_default(),
+            status.finished.map(|at| at.to_string()).unwrap_or_default(),
             status.error.unwrap_or_default(),
         ]);
     }
     if !ui.is_json() {
-        ui.result(ui.table(&["STEP", "NAMESPACE", "KIND", "STATE", "ENTITIES", "ERROR"], &[0, 4], rows));
+        ui.result(ui.table(
+            &["STEP", "NAMESPACE", "KIND", "STATE", "ENTITIES", "ATTEMPTS", "DELETED", "STARTED", "FINISHED", "ERROR"],
+            &[0, 4, 5, 6],
+            rows,
+        ));
     }
     let steps = plan.steps.len() as u64;
-    if require_complete && left > 0 {
-        let why = format!("{}: expected all {steps} steps done, found {left} left", plan_path.display());
+    let is_complete = left == 0 && (plan.hooks.after_all.is_none() || journal.hook_finished);
+    if require_complete && !is_complete {
+        let found = if left > 0 { format!("{left} left") } else { "that --after-all has not succeeded".to_owned() };
+        let why = format!("{}: expected all {steps} steps done, found {found}", plan_path.display());
         return Err(Failure::new(Code::Partly, "restore is not complete", why).hint("kindpack restore PLAN goes on"));
     }
     ui.say(format!(
@@ -63,6 +75,6 @@ pub fn run(context: &Context, plan_path: &Path, require_complete: bool, journal:
         ui::counted(entities, "entity", "entities"),
         plan.target
     ));
-    ui.done(json!({"steps": steps, "left": left, "entities": entities, "complete": left == 0}));
+    ui.done(json!({"steps": steps, "left": left, "entities": entities, "complete": is_complete}));
     Ok(Code::Done)
 }

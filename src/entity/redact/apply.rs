@@ -82,11 +82,11 @@ impl Redactor {
 
     /// Puts something else for a value. What the service takes it for stays where the new value is of the same type.
     fn replace(&self, property: &mut Property<'_>, action: Action) {
-        // An empty array holds no value.
-        if property.meaning == MEANING_EMPTY_LIST {
-            return;
-        }
-        let (value, meaning) = self.replacement(property, action).unwrap_or((Value::Null, 0));
+        let (value, meaning) = match property.meaning {
+            // An empty array holds no value, or none that the service looks at.
+            MEANING_EMPTY_LIST => (Value::Null, MEANING_EMPTY_LIST),
+            _ => self.replacement(property, action).unwrap_or((Value::Null, 0)),
+        };
         put(property, value, meaning);
     }
 

@@ -1,6 +1,7 @@
 mod edits;
 mod guards;
 mod properties;
+mod waits;
 mod ways;
 
 use std::collections::BTreeMap;

@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
-use google_cloud_auth::credentials::{self, CacheableResource, Credentials};
+use google_cloud_auth::credentials::{self, Credentials};
 use google_cloud_gax::retry_policy::NeverRetry;
 use google_cloud_storage::client::Storage;
 use google_cloud_storage::read_resume_policy::NeverResume;
@@ -24,10 +24,8 @@ use tokio::time::Instant;
 
 use super::patience::Failed;
 use super::pulse::{Pulse, Steps};
+use crate::google::{self, NoToken, USER_AGENT, WORDS_MAX_CHARS, may_see_tokens};
 use crate::store::StoreError;
-
-/// How we call ourselves.
-pub(super) const USER_AGENT: &str = concat!("kindpack/", env!("CARGO_PKG_VERSION"));
 
 /// Where the service is, unless `STORAGE_EMULATOR_HOST` says otherwise.
 const ENDPOINT: &str = "https://storage.googleapis.com";
@@ -37,9 +35,6 @@ const ANSWER_MAX_BYTES: usize = 64 << 20;
 
 /// How long a process that ends waits for what it has to say to the service.
 const PARTING_TIME: Duration = Duration::from_secs(3);
-
-/// Longer words of the service are cut.
-const WORDS_MAX_CHARS: usize = 300;
 
 /// How Cloud Storage is used.
 #[derive(Debug, Clone)]
@@ -177,29 +172,9 @@ fn failed(session: Instant, status: u16, headers: &http::HeaderMap, body: &[u8],
             Failed::Finally(StoreError::NoBucket { bucket: format!("gs://{bucket}") })
         }
         404 => Failed::Finally(StoreError::NotFound { name: name.to_owned(), expected: "an object" }),
-        408 | 429 | 500..=599 => {
-            let after = headers.get(http::header::RETRY_AFTER).and_then(|after| retry_after(after.to_str().ok()?.trim()));
-            Failed::Passing { found, after }
-        }
+        408 | 429 | 500..=599 => Failed::Passing { found, after: google::retry_after(headers) },
         _ => Failed::Finally(StoreError::Rejected { name: name.to_owned(), found }),
     }
-}
-
-/// Whether a token may go there: over TLS, or to this very machine.
-fn may_see_tokens(address: &str) -> bool {
-    let Ok(address) = reqwest::Url::parse(address) else { return false };
-    let is_here = |host: &str| host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
-    address.scheme() == "https" || (address.scheme() == "http" && address.host_str().is_some_and(is_here))
-}
-
-/// How long `Retry-After` asks to wait: a number of seconds, or the time of day at which to come back.
-fn retry_after(text: &str) -> Option<Duration> {
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let until = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
-    // What has passed asks for no wait.
-    Some(jiff::Timestamp::now().duration_until(until).try_into().unwrap_or_default())
 }
 
 /// What the service says in an error's body, in one short line.
@@ -207,7 +182,7 @@ fn words(body: &[u8]) -> String {
     let value: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
     let message = value.pointer("/error/message").and_then(serde_json::Value::as_str);
     let text = message.map_or_else(|| String::from_utf8_lossy(body.get(..WORDS_MAX_CHARS).unwrap_or(body)).into_owned(), str::to_owned);
-    text.lines().next().unwrap_or_default().chars().filter(|c| !c.is_control()).take(WORDS_MAX_CHARS).collect()
+    google::one_line(&text)
 }
 
 /// A name as one segment of a path.
@@ -223,14 +198,8 @@ pub(super) fn segment(name: &str) -> String {
     out
 }
 
-/// Why a connection broke, without any address.
 fn broke(error: reqwest::Error) -> Failed {
-    let error = error.without_url();
-    let mut cause: &dyn std::error::Error = &error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    Failed::passing(format!("a broken connection: {cause}"))
+    Failed::passing(google::broke(error))
 }
 
 impl Cloud {
@@ -286,15 +255,11 @@ impl Cloud {
         if !self.anonymous && !may_see_tokens(&self.endpoint) {
             return Err(unauthorized("CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE without TLS"));
         }
-        // What went wrong in detail may quote the credentials: it is not repeated.
         let credentials = if self.anonymous {
             credentials::anonymous::Builder::new().build()
         } else {
             let scope = "https://www.googleapis.com/auth/devstorage.full_control";
-            credentials::Builder::default()
-                .with_scopes([scope])
-                .build()
-                .map_err(|error| unauthorized(if error.is_loading() { "a file that cannot be read" } else { "a file that holds none" }))?
+            google::find_credentials(scope).map_err(unauthorized)?
         };
         let storage = Storage::builder()
             .with_endpoint(self.endpoint.clone())
@@ -352,19 +317,10 @@ impl Cloud {
     ) -> Result<Answer, Failed> {
         let session = self.session().await?;
         let idle = self.options.idle_time;
-        let headers = tokio::time::timeout(idle, session.credentials.headers(http::Extensions::new())).await;
-        let headers = match headers {
-            Err(_) => return Err(Failed::passing("no token within the idle time")),
-            Ok(Err(error)) if error.is_transient() => return Err(Failed::passing("no token at this time")),
-            Ok(Err(_)) => {
-                return Err(Failed::Finally(StoreError::Unauthorized {
-                    call: "credentials".to_owned(),
-                    found: "some for which no token is given",
-                }));
-            }
-            Ok(Ok(CacheableResource::New { data, .. })) => data,
-            Ok(Ok(CacheableResource::NotModified)) => http::HeaderMap::new(),
-        };
+        let headers = google::headers(&session.credentials, idle).await.map_err(|none| match none {
+            NoToken::Passing(found) => Failed::passing(found),
+            NoToken::Finally(found) => Failed::Finally(StoreError::Unauthorized { call: "credentials".to_owned(), found }),
+        })?;
         let pulse = Pulse::new();
         let len: usize = body.iter().map(Bytes::len).sum();
         let request = shape(session.http.request(method, address).headers(headers)).header(http::header::CONTENT_LENGTH, len);
@@ -406,27 +362,4 @@ pub(super) fn crate_error(session: &Session, error: &google_cloud_storage::Error
         return Failed::Finally(StoreError::Rejected { name: name.to_owned(), found: "a name that is none in Cloud Storage".to_owned() });
     }
     Failed::passing(if error.is_timeout() { "no answer in time" } else { "a broken connection" })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tokens_go_over_tls_or_nowhere() {
-        assert!(may_see_tokens("https://storage-shop.p.googleapis.com/storage/v1/"));
-        assert!(may_see_tokens("http://127.0.0.1:8080"));
-        for address in ["http://storage.example.com", "http://127.0.0.1@example.com", "storage.example.com", "ftp://127.0.0.1", ""] {
-            assert!(!may_see_tokens(address), "{address}");
-        }
-    }
-
-    #[test]
-    fn what_is_asked_by_retry_after_is_understood_as_seconds_and_as_a_date() {
-        assert_eq!(retry_after("7"), Some(Duration::from_secs(7)));
-        assert_eq!(retry_after("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
-        let soon = jiff::fmt::rfc2822::to_string(&(jiff::Timestamp::now() + Duration::from_secs(90)).to_zoned(jiff::tz::TimeZone::UTC));
-        assert!(retry_after(&soon.unwrap()).is_some_and(|after| after > Duration::from_secs(30)));
-        assert_eq!(retry_after("soon"), None);
-    }
 }

@@ -23,7 +23,8 @@ pub use cloud::{Cloud, CloudOptions};
 
 use super::{Making, ObjectInfo, ObjectWriter, Store, StoreError};
 use crate::buffers::Buffer;
-use cloud::{Answer, Resource, USER_AGENT, crate_error, segment};
+use crate::google::USER_AGENT;
+use cloud::{Answer, Resource, crate_error, segment};
 use patience::{Failed, Patience};
 
 /// What is asked of every object.

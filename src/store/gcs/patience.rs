@@ -1,11 +1,11 @@
 //! How long one call is tried: growing pauses with jitter, within a bounded time. Knows what one try came to, not what was asked.
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::cloud::Cloud;
+use crate::google::Pauses;
 use crate::store::StoreError;
 
 /// The first pause; each one is twice as long as the one before.
@@ -46,7 +46,7 @@ pub(super) struct Patience<'a> {
     call: String,
     begun: Instant,
     last_progress: Instant,
-    pause: Duration,
+    pauses: Pauses,
     tries: u32,
     renewed: bool,
 }
@@ -55,7 +55,8 @@ impl<'a> Patience<'a> {
     /// `call` says in an error what was tried, such as `list of gs://bucket/`.
     pub(super) fn new(cloud: &'a Cloud, call: impl Into<String>) -> Self {
         let now = Instant::now();
-        Patience { cloud, call: call.into(), begun: now, last_progress: now, pause: FIRST_PAUSE, tries: 0, renewed: false }
+        let pauses = Pauses::new(FIRST_PAUSE, LONGEST_PAUSE.min(cloud.options().retry_time / 4));
+        Patience { cloud, call: call.into(), begun: now, last_progress: now, pauses, tries: 0, renewed: false }
     }
 
     /// Whether anything has failed before: then what is found there may be our own.
@@ -66,7 +67,7 @@ impl<'a> Patience<'a> {
     /// Something came through: the time that is allowed begins anew.
     pub(super) fn progress(&mut self) {
         self.last_progress = Instant::now();
-        self.pause = FIRST_PAUSE;
+        self.pauses.reset();
         self.renewed = false;
     }
 
@@ -89,15 +90,11 @@ impl<'a> Patience<'a> {
             Failed::Passing { found, after } => (found, after),
         };
         let total = self.cloud.options().retry_time;
-        // Between half of it and all of it, so that many callers do not come back together.
-        let random = RandomState::new().hash_one(self.tries) % 1024;
-        let longest = LONGEST_PAUSE.min(total / 4);
-        let pause = (self.pause.min(longest) / 2).mul_f64(1.0 + random as f64 / 1024.0).max(after.unwrap_or_default());
+        let pause = self.pauses.next(after);
         if self.last_progress.elapsed() + pause > total {
             return Err(StoreError::Service { call: self.call.clone(), tries: self.tries, seconds: self.begun.elapsed().as_secs(), found });
         }
         tokio::time::sleep(pause).await;
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         Ok(())
     }
 }

@@ -1,0 +1,69 @@
+//! What stands before a restore writes anything: the project named a second time, and the target for itself.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use super::planned::state_folder;
+use super::restore::WHAT;
+use crate::cli::Context;
+use crate::cli::failure::{Code, Failure};
+use kindpack::lease::{self, Holder, LeaseError, LocalLease};
+use kindpack::model::Timestamp;
+use kindpack::plan::TargetSpec;
+
+/// A real project is named twice: in the plan and by whoever runs it. Another name beside any target is a mistake.
+pub fn confirm(context: &Context, confirmed: Option<&str>, target: &TargetSpec) -> Result<(), Failure> {
+    let refused = |expected: &str, found: String| {
+        Failure::new(Code::Refused, WHAT, format!("--confirm: expected {expected} for {target}, found {found}"))
+    };
+    let project = match target {
+        TargetSpec::Datastore { project, .. } | TargetSpec::Emulator { project, .. } => Some(project.as_str()),
+        TargetSpec::Dir(_) | TargetSpec::Ndjson(_) => None,
+    };
+    match (confirmed, project) {
+        (Some(confirmed), Some(project)) if confirmed == project => Ok(()),
+        (Some(confirmed), project) => Err(refused(project.unwrap_or("no project"), confirmed.to_owned())),
+        (None, Some(project)) if matches!(target, TargetSpec::Datastore { .. }) => {
+            let asked = !context.ui.is_json() && io::stdin().is_terminal() && io::stderr().is_terminal();
+            if !asked {
+                return Err(refused(project, "none".to_owned()).hint(format!("--confirm {project}, if that project is really meant")));
+            }
+            let typed = ask(&format!("This writes into {target}. Type the project's id to go on: "));
+            if typed == project { Ok(()) } else { Err(refused(project, "another answer".to_owned())) }
+        }
+        (None, _) => Ok(()),
+    }
+}
+
+/// Asks at the terminal.
+fn ask(question: &str) -> String {
+    let mut answer = String::new();
+    let mut err = io::stderr();
+    // Whoever cannot be asked has not agreed.
+    if write!(err, "{question}").and_then(|()| err.flush()).and_then(|()| io::stdin().read_line(&mut answer)).is_err() {
+        answer.clear();
+    }
+    answer.trim_end_matches(['\n', '\r']).to_owned()
+}
+
+/// Takes the target for this restore alone, among all of this user on this machine.
+pub fn lease(target: &TargetSpec, plan: &str) -> Result<LocalLease, Failure> {
+    let holder = Holder { pid: std::process::id(), plan: plan.to_owned(), since: now() };
+    lease::take(&state_folder()?.join("leases"), target, &holder).map_err(|error| match error {
+        LeaseError::Held { .. } => Failure::new(Code::Refused, WHAT, error.to_string()).hint("wait for the other restore, or stop it"),
+        LeaseError::Io { .. } => {
+            Failure::new(Code::Service, WHAT, error.to_string()).hint("XDG_STATE_HOME names a folder that can be written")
+        }
+    })
+}
+
+/// What others are told of this restore.
+pub fn holder_of(plan: &str) -> String {
+    let system = rustix::system::uname();
+    format!("process {} on {} with {plan}", std::process::id(), system.nodename().to_string_lossy())
+}
+
+/// The time, for people.
+pub fn now() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).ok().and_then(Timestamp::from_micros).unwrap_or(Timestamp::MAX)
+}

@@ -1,0 +1,87 @@
+//! `kindpack rehearse ARCHIVE`: the proof that a backup restores, in an emulator of its own.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::archive::{Found, find, no_bucket};
+use super::choices::environment;
+use super::outcome::{self, Told};
+use super::plan::make;
+use super::restore::target_of;
+use crate::cli::args::RehearseArgs;
+use crate::cli::failure::{Code, Failure};
+use crate::cli::{Context, Ended};
+use kindpack::archive_file::ArchiveFile;
+use kindpack::emulator::{self, EmulatorError};
+use kindpack::journal::Journal;
+use kindpack::journal_file::JournalFile;
+use kindpack::observe::Observer as _;
+use kindpack::plan::{Choices, TargetSpec};
+use kindpack::restore::{Check, Job, Options, restore};
+use kindpack::verify::{Depth, verify};
+
+pub const WHAT: &str = "cannot rehearse";
+
+/// The project of a rehearsal whose archive names none, as it holds no entity.
+const NO_PROJECT: &str = "rehearsal";
+
+pub async fn run(context: &Context, args: RehearseArgs) -> Ended {
+    let ui = &context.ui;
+    for path in &args.report {
+        no_bucket(WHAT, path)?;
+    }
+    let installed = emulator::find().map_err(|error| failed(&error))?;
+    let Found { store, object, title } = find(context, WHAT, &args.archive).await?;
+    // A restore reads entities only. Whatever else is wrong with the archive is found by reading all of it.
+    let verified = verify(store.clone(), object.clone(), title.clone(), Depth::Full, &context.workers, ui.as_ref()).await;
+    let verified = verified.map_err(|error| Failure::verify(&error))?;
+    ui.end();
+    if !verified.problems.is_empty() {
+        return Err(Failure { code: Code::Damaged, what: WHAT.to_owned(), why: verified.problems, hint: None });
+    }
+    let archive = ArchiveFile::open(store, object, title).await.map(Arc::new).map_err(|error| Failure::archive(WHAT, &error))?;
+    let running = installed.start().await.map_err(|error| failed(&error))?;
+    let ended = rehearse(context, &args, &archive, running.host()).await;
+    running.stop().await;
+    ended
+}
+
+async fn rehearse(context: &Context, args: &RehearseArgs, archive: &Arc<ArchiveFile>, host: &str) -> Ended {
+    let source = archive.manifest().backup.project.as_str();
+    let project = if source.is_empty() { NO_PROJECT } else { source };
+    let choices = Choices::new(TargetSpec::Emulator { project: project.to_owned(), host: Some(host.to_owned()) });
+    let plan = make(context, WHAT, archive, &choices).await?;
+    let options = Options {
+        keep_going: true,
+        parallel: NonZeroUsize::from(args.parallel),
+        check: Check::All,
+        plan_name: WHAT.to_owned(),
+        ..Options::default()
+    };
+    let begun = Instant::now();
+    let job = Job {
+        plan: &plan,
+        archive,
+        archive_ref: &plan.archive,
+        environment: &environment(),
+        target: target_of(&plan.target)?,
+        import: None,
+        redact_key: None,
+        journal: &mut JournalFile::in_memory(Journal::default()),
+        options: &options,
+        workers: &context.workers,
+    };
+    let restored = restore(job, context.ui.as_ref()).await;
+    context.ui.end();
+    outcome::tell(context, &Told { plan: &plan, options: &options, reports: &args.report, begun, rehearsal: true }, restored)
+}
+
+fn failed(error: &EmulatorError) -> Failure {
+    match error {
+        EmulatorError::Missing { .. } => Failure::usage(WHAT, error.to_string()).hint(
+            "`gcloud components install cloud-datastore-emulator` installs it; KINDPACK_DATASTORE_EMULATOR names one that is elsewhere",
+        ),
+        EmulatorError::NoStart { .. } => Failure::new(Code::Service, WHAT, error.to_string()),
+    }
+}

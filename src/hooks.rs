@@ -1,0 +1,140 @@
+//! Commands of the user's that run between the steps of a restore.
+//!
+//! Knows shells and processes, and nothing of steps. What a hook prints goes to standard error, so that events stay events.
+
+use std::io;
+use std::os::fd::AsFd as _;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::process::Command;
+use tokio::time::timeout;
+
+/// What no hook needs to know of our own environment.
+const SECRETS: [&str; 1] = ["KINDPACK_REDACT_KEY"];
+
+/// A command to be run through `sh -c`.
+#[derive(Debug, Clone)]
+pub struct Hook<'a> {
+    /// The option that it was given by, such as `--after-step`. The command itself may hold what nobody should read in a log.
+    pub option: &'static str,
+    /// The command.
+    pub command: &'a str,
+    /// What is added to the environment.
+    pub variables: Vec<(&'static str, String)>,
+    /// How long it may take.
+    pub limit: Duration,
+}
+
+/// A hook that did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum HookError {
+    /// It ended with another code than 0.
+    #[error("{option}: expected its command to exit with 0, found {status}")]
+    Failed {
+        /// The option.
+        option: &'static str,
+        /// How it ended.
+        status: ExitStatus,
+    },
+    /// It took too long and was killed.
+    #[error("{option}: expected its command to end within {seconds} s, found it still running, and killed it")]
+    TooLong {
+        /// The option.
+        option: &'static str,
+        /// How long it may take.
+        seconds: u64,
+    },
+    /// The shell could not be run.
+    #[error("{option}: expected sh to run its command, found {source}")]
+    NoShell {
+        /// The option.
+        option: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Whatever still runs of a hook ends with this, also when the restore itself is ended at once.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0.take() {
+            kill_process_group(group, Signal::KILL).ok();
+        }
+    }
+}
+
+impl Hook<'_> {
+    /// Runs the command to its end.
+    ///
+    /// # Errors
+    /// [`HookError`] unless it exits with 0 in time.
+    pub async fn run(&self) -> Result<(), HookError> {
+        let option = self.option;
+        let no_shell = |source| HookError::NoShell { option, source };
+        let out = io::stderr().as_fd().try_clone_to_owned().map_err(no_shell)?;
+        let mut command = Command::new("sh");
+        command.args(["-c", self.command]).stdin(Stdio::null()).stdout(out);
+        // A group of its own: Ctrl-C at the terminal is for the restore, which lets its hook come to an end.
+        command.process_group(0);
+        for name in SECRETS {
+            command.env_remove(name);
+        }
+        let mut child = command.envs(self.variables.iter().map(|(name, value)| (name, value))).spawn().map_err(no_shell)?;
+        let id = child.id().and_then(|id| i32::try_from(id).ok());
+        let mut group = Group(id.and_then(Pid::from_raw));
+        let ended = timeout(self.limit, child.wait()).await;
+        if let Ok(Ok(_)) = &ended {
+            // What a hook leaves running in the background is its own affair.
+            group.0 = None;
+        }
+        match ended {
+            Ok(Ok(status)) if status.success() => Ok(()),
+            Ok(Ok(status)) => Err(HookError::Failed { option, status }),
+            Ok(Err(source)) => Err(no_shell(source)),
+            Err(_) => Err(HookError::TooLong { option, seconds: self.limit.as_secs() }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hook(command: &str, limit: Duration) -> Hook<'_> {
+        Hook { option: "--after-step", command, variables: vec![("KINDPACK_STEP", "7".to_owned())], limit }
+    }
+
+    #[tokio::test]
+    async fn a_hook_sees_its_variables_and_its_exit_code_counts() {
+        let long = Duration::from_secs(60);
+        hook("test \"$KINDPACK_STEP\" = 7 && test -z \"$KINDPACK_REDACT_KEY\"", long).run().await.unwrap();
+        let error = hook("exit 3 # secret", long).run().await.unwrap_err();
+        assert_eq!(error.to_string(), "--after-step: expected its command to exit with 0, found exit status: 3");
+    }
+
+    #[tokio::test]
+    async fn a_hook_that_takes_too_long_is_killed_with_all_that_it_started() {
+        let folder = tempfile::tempdir().unwrap();
+        let mark = folder.path().join("mark");
+        let command = format!("(sleep 600; touch {0}) & echo $! > {0}.pid; wait", mark.display());
+        let error = hook(&command, Duration::from_millis(300)).run().await.unwrap_err();
+        assert!(matches!(error, HookError::TooLong { .. }), "{error}");
+        if let Ok(pid) = std::fs::read_to_string(folder.path().join("mark.pid")) {
+            let pid = pid.trim().parse().ok().and_then(Pid::from_raw).unwrap();
+            let gone = || rustix::process::test_kill_process(pid).is_err() || is_zombie(pid);
+            while !gone() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    }
+
+    /// A process that has ended and that nobody has asked after yet.
+    fn is_zombie(pid: Pid) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+        stat.is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z')))
+    }
+}

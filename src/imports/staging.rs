@@ -1,0 +1,161 @@
+//! Where exports are laid down for an importer: below a folder of this machine, or below a prefix of a bucket.
+//!
+//! Knows places and names there: `kindpack-PLAN/step-ID/NAME/…`. What an earlier run of the same plan left is used or replaced, and goes with
+//! the rest. Must not know what is imported.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::ImportError;
+use crate::archive_file::ArchiveFile;
+use crate::entity::log::end_padding;
+use crate::lay::{Laying, Told, lay};
+use crate::model::{EntryItem, EntryRole, Sha256};
+use crate::observe::Observer;
+use crate::store::{Location, Store, StoreError, Stores};
+use crate::target::import::{Importer, Reads, plan_id};
+use crate::workers::{WorkerLost, Workers};
+
+/// A place for exports.
+#[derive(Debug, Clone)]
+pub struct Staging {
+    stores: Stores,
+    place: Location,
+    /// Whether the folder is kindpack's own, and of no concern to other users of this machine.
+    private: bool,
+}
+
+/// The folder of a step, below the place.
+pub(super) fn folder(plan: Sha256, step: u32) -> String {
+    format!("kindpack-{}/step-{step}", plan_id(plan))
+}
+
+impl Staging {
+    /// The place for what `importer` is to read: `chosen` by the user, or `own`, a folder for kindpack's own things, where that will do.
+    ///
+    /// # Errors
+    /// [`ImportError::NoPlace`] when the importer could not read there.
+    pub fn choose(chosen: Option<&Location>, own: &Path, importer: &dyn Importer, stores: &Stores) -> Result<Self, ImportError> {
+        let no_place = |expected| {
+            let found = chosen.map_or_else(|| "nothing".to_owned(), ToString::to_string);
+            Err(ImportError::NoPlace { expected, found })
+        };
+        let (place, private) = match (importer.reads(), chosen) {
+            (Reads::Buckets, Some(place @ Location::Bucket { .. })) => (place.clone(), false),
+            (Reads::Buckets, _) => return no_place("gs://BUCKET/NAME, from where the service imports"),
+            (_, Some(Location::Local(path))) => (Location::Local(absolute(path)?), false),
+            (Reads::FoldersHere, None) => (Location::Local(absolute(own)?), true),
+            (Reads::FoldersElsewhere, None) => return no_place("a folder that the emulator's machine sees under the same path"),
+            (_, Some(Location::Bucket { .. })) => return no_place("a folder, for an emulator reads no buckets"),
+        };
+        Ok(Staging { stores: stores.clone(), place, private })
+    }
+
+    pub(super) fn is_local(&self) -> bool {
+        matches!(self.place, Location::Local(_))
+    }
+
+    /// What the importer calls a name below the place.
+    pub(super) fn address(&self, name: &str) -> String {
+        self.place.below(name).to_string()
+    }
+
+    fn store(&self, folder: &str) -> Arc<dyn Store> {
+        self.stores.folder(&self.place.below(folder))
+    }
+
+    /// Lays entries down below a folder of the place.
+    pub(super) async fn lay(
+        &self,
+        archive: &Arc<ArchiveFile>,
+        folder: &str,
+        entries: Vec<(EntryItem, String)>,
+        workers: &Workers,
+        observer: &dyn Observer,
+    ) -> Result<(), ImportError> {
+        if let (true, Location::Local(place)) = (self.private, &self.place) {
+            let place = place.clone();
+            Workers::aside(move || make_private(&place)).await??;
+        }
+        let store = self.store(folder);
+        let mut missing = Vec::new();
+        for (item, name) in entries {
+            if !is_there(store.as_ref(), &item, &name).await? {
+                missing.push((item, name));
+            }
+        }
+        let laying = Laying { overwrite: true, ending: if self.is_local() { padding } else { |_| Bytes::new() } };
+        let mut told = |told: Told<'_>| {
+            if let Told::Bytes(bytes) = told {
+                observer.advance(0, bytes);
+            }
+        };
+        Ok(lay(archive, store.as_ref(), missing, laying, workers, &mut told).await?)
+    }
+
+    /// Takes away everything below a folder of the place.
+    pub(super) async fn remove(&self, folder: &str) -> Result<(), StoreError> {
+        if let Location::Local(path) = self.place.below(folder) {
+            let name = path.display().to_string();
+            let lost = move |lost: WorkerLost| failed(name, "cannot remove it")(std::io::Error::other(lost));
+            return Workers::aside(move || remove_folder(&path)).await.map_err(lost)?;
+        }
+        let store = self.store(folder);
+        let objects = match store.list().await {
+            Err(StoreError::NotFound { .. }) => return Ok(()),
+            objects => objects?,
+        };
+        for object in &objects {
+            store.remove(object).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether an earlier run has laid an entry down, as far as the store itself vouches for its bytes.
+async fn is_there(store: &dyn Store, item: &EntryItem, name: &str) -> Result<bool, StoreError> {
+    if !store.is_remote() {
+        return Ok(false);
+    }
+    match store.stat(name).await {
+        Ok(object) => Ok(object.len == item.bytes && object.crc32c == Some(item.crc32c.0)),
+        Err(StoreError::NotFound { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// What an emulator needs behind a log; see [`end_padding`]. What lies in a bucket stays as it is.
+fn padding(item: &EntryItem) -> Bytes {
+    if item.role == EntryRole::Output { vec![0; end_padding(item.bytes)].into() } else { Bytes::new() }
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, StoreError> {
+    std::path::absolute(path).map_err(failed(path.display().to_string(), "cannot tell where it is"))
+}
+
+fn failed(name: String, deed: &'static str) -> impl FnOnce(std::io::Error) -> StoreError {
+    move |source| StoreError::Io { name, deed, source }
+}
+
+/// A folder whose data only this user may see: exports hold what people entrusted to somebody.
+fn make_private(folder: &Path) -> Result<(), StoreError> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(failed(folder.display().to_string(), "cannot make the folder"))
+}
+
+fn remove_folder(folder: &Path) -> Result<(), StoreError> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(failed(folder.display().to_string(), "cannot remove it")(error));
+        }
+        _ => {}
+    }
+    // The plan's folder goes with its last step. As long as others are in it, it stays.
+    if let Some(plan) = folder.parent() {
+        std::fs::remove_dir(plan).ok();
+    }
+    Ok(())
+}

@@ -1,0 +1,128 @@
+//! Why a restore stopped.
+
+use crate::archive_file::ArchiveError;
+use crate::entity::redact::RedactError;
+use crate::hooks::HookError;
+use crate::imports::ImportError;
+use crate::journal_file::JournalFileError;
+use crate::model::Pair;
+use crate::needed::NeededError;
+use crate::plan::PlanError;
+use crate::target::TargetError;
+
+/// Why a restore stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The plan does not fit the archive or the environment, or was edited.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The journal cannot be used.
+    #[error(transparent)]
+    Journal(#[from] JournalFileError),
+    /// The archive cannot be read, or is damaged.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// The target failed or refused.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// An import failed.
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    /// The plan's rules cannot be followed.
+    #[error(transparent)]
+    Redact(#[from] RedactError),
+    /// Another secret is there than the one that the plan was made with.
+    #[error("KINDPACK_REDACT_KEY: expected the secret that the plan was made with, found {found}")]
+    RedactKey {
+        /// What is there instead.
+        found: &'static str,
+    },
+    /// The sample cannot be drawn.
+    #[error(transparent)]
+    Needed(#[from] NeededError),
+    /// A command of the user's failed.
+    #[error(transparent)]
+    Hook(#[from] HookError),
+    /// A step failed.
+    #[error("{pair}: {error}")]
+    Step {
+        /// Which, in the target.
+        pair: Pair,
+        /// Why.
+        error: Box<RestoreError>,
+    },
+    /// The target holds entities where it must be empty.
+    #[error("target {target}: expected no entities of the plan's kinds, found {}", spell(.found))]
+    NotEmpty {
+        /// The target.
+        target: String,
+        /// Which, and how many.
+        found: Vec<(Pair, u64)>,
+    },
+    /// The journal says that steps are done, the target does not hold their entities.
+    #[error("target {target}: expected what the journal says is done, found {}", spell(.found))]
+    Forgotten {
+        /// The target.
+        target: String,
+        /// Which, and how many are there.
+        found: Vec<(Pair, u64)>,
+    },
+    /// A step brought another number of entities than planned.
+    #[error("{pair}: expected {expected} entities {place}, found {found}")]
+    WrongCount {
+        /// Which.
+        pair: Pair,
+        /// Entities by the plan.
+        expected: u64,
+        /// Entities that there are.
+        found: u64,
+        /// Where they were counted.
+        place: &'static str,
+    },
+    /// Entities in the target are not what they should be.
+    #[error("{pair}: expected every entity as the archive has it, found {differing} that differ or are missing")]
+    Differing {
+        /// Which.
+        pair: Pair,
+        /// How many.
+        differing: u64,
+    },
+    /// Some steps failed, the others were run.
+    #[error("expected every step to succeed, found that {failed} failed")]
+    SomeFailed {
+        /// How many.
+        failed: u64,
+        /// The one that failed first.
+        first: Box<RestoreError>,
+    },
+    /// The right to be the only restore into the target was lost: nothing more was written.
+    #[error("target {target}: expected to stay its only restore, found that the lease could not be renewed")]
+    LeaseLost {
+        /// The target.
+        target: String,
+    },
+    /// Somebody asked for a stop: what was under way is done, and the journal says how far it came.
+    #[error("expected to reach the end, found a request to stop: {done} of {steps} steps are done")]
+    Stopped {
+        /// Steps that are done.
+        done: u64,
+        /// Steps of the plan.
+        steps: u64,
+    },
+}
+
+impl RestoreError {
+    /// Whether the other steps are not run either, whatever `--keep-going` says.
+    pub(super) fn ends_all(&self) -> bool {
+        matches!(self, Self::Journal(_) | Self::Hook(_) | Self::LeaseLost { .. } | Self::Stopped { .. })
+    }
+}
+
+fn spell(found: &[(Pair, u64)]) -> String {
+    const SHOWN: usize = 5;
+    let mut shown: Vec<String> = found.iter().take(SHOWN).map(|(pair, count)| format!("{count} of {pair}")).collect();
+    if found.len() > SHOWN {
+        shown.push(format!("and {} more kinds", found.len() - SHOWN));
+    }
+    shown.join(", ")
+}

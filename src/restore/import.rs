@@ -1,0 +1,46 @@
+//! One step by the target's own import.
+//!
+//! Knows what the journal must hold before anything is waited for. How an import is staged and started is for `imports`.
+
+use std::sync::Arc;
+
+use super::RestoreError;
+use super::run::Run;
+use crate::imports::{self, Staging, StepImport};
+use crate::journal;
+use crate::observe::Event;
+use crate::plan::Step;
+use crate::target::import::Importer;
+
+/// Who imports, and from where.
+#[derive(Debug, Clone)]
+pub struct ByImport {
+    /// Who starts imports.
+    pub importer: Arc<dyn Importer>,
+    /// Where exports are laid down for it.
+    pub staging: Staging,
+}
+
+impl Run<'_> {
+    /// Imports a step. Gives how many entities its export holds. A stop leaves the operation alone: the next run finds it.
+    pub(super) async fn import(&self, step: &Step, by: &ByImport, begun_before: bool) -> Result<u64, RestoreError> {
+        self.go_on().await?;
+        let known = self.status(step).await.operation;
+        let run = self.opened_at().await;
+        let job = StepImport { archive: self.archive, step, plan: self.plan_sha256, run, begun_before, operation: known.clone() };
+        let started = imports::start(&job, &by.importer, &by.staging, &self.workers, self.observer).await?;
+        if let Some(operation) = started.operation().filter(|operation| known.as_deref() != Some(operation)) {
+            self.append(journal::Event::OperationStarted { step: step.id, operation: operation.to_owned() }).await?;
+        }
+        let imported = tokio::select! {
+            biased;
+            stopped = self.halted() => return Err(stopped),
+            imported = started.finish(self.observer) => imported?,
+        };
+        if let Some(because) = imported.left {
+            self.observer.event(Event::Left { step: step.id, because });
+        }
+        self.note(step, |tally| tally.restored = imported.entities);
+        Ok(imported.entities)
+    }
+}

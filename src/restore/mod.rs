@@ -1,0 +1,216 @@
+//! Restoring: a plan carried out step by step, with a journal.
+//!
+//! Knows plan, archive, target and journal, and what must hold between them. Must not know arguments, progress bars or exit codes.
+
+mod check;
+mod error;
+mod import;
+mod others;
+mod position;
+mod run;
+mod step;
+mod tally;
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::archive_file::ArchiveFile;
+use crate::entity::pick::Picker;
+use crate::entity::redact::{RedactKey, Redactor};
+use crate::entity::rewrite::{Rewrite, ToProject};
+use crate::journal::{self, JOURNAL_FORMAT};
+use crate::journal_file::JournalFile;
+use crate::model::Pair;
+use crate::needed;
+use crate::observe::Observer;
+use crate::plan::{ArchiveRef, Environment, Plan, TargetSpec, named_kinds};
+use crate::target::Target;
+use crate::workers::Workers;
+pub use error::RestoreError;
+pub use import::ByImport;
+use run::Run;
+pub use tally::{StepEnd, StepTally};
+
+/// What is asked of the target after each step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Check {
+    /// Nothing.
+    None,
+    /// How many entities it holds.
+    Counts,
+    /// Every entity.
+    All,
+}
+
+/// How a plan is carried out.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Whether the other steps are run when one fails.
+    pub keep_going: bool,
+    /// Whether only steps are run that have failed before.
+    pub retry_failed: bool,
+    /// How many steps are run at most.
+    pub max_steps: Option<u32>,
+    /// How many steps may run side by side, as far as they do not wait for one another.
+    pub parallel: NonZeroUsize,
+    /// What is asked of the target after each step.
+    pub check: Check,
+    /// Whether the restore begins anew where the target is empty again, whatever the journal says.
+    pub begin_anew: bool,
+    /// Whether nothing is written: no hook is run, and the target is not held against others.
+    pub dry_run: bool,
+    /// How long a command of the user's may take.
+    pub hook_limit: Duration,
+    /// What hooks are told the plan is.
+    pub plan_name: String,
+    /// What others are told who restores.
+    pub holder: String,
+    /// Asks the restore to stop: what is under way is done, and the journal is written.
+    pub stop: CancellationToken,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            keep_going: false,
+            retry_failed: false,
+            max_steps: None,
+            parallel: NonZeroUsize::MIN,
+            check: Check::Counts,
+            begin_anew: false,
+            dry_run: false,
+            hook_limit: Duration::from_secs(600),
+            plan_name: String::new(),
+            holder: String::new(),
+            stop: CancellationToken::new(),
+        }
+    }
+}
+
+/// All that a restore stands between.
+#[derive(Debug)]
+pub struct Job<'a> {
+    /// What is to be done.
+    pub plan: &'a Plan,
+    /// The archive that the plan names.
+    pub archive: &'a Arc<ArchiveFile>,
+    /// The archive as it is now.
+    pub archive_ref: &'a ArchiveRef,
+    /// What the planner is told of the world.
+    pub environment: &'a Environment,
+    /// Where to.
+    pub target: Arc<dyn Target>,
+    /// Who imports, where the plan says so.
+    pub import: Option<ByImport>,
+    /// The key of the user's secret, where the plan needs one.
+    pub redact_key: Option<&'a RedactKey>,
+    /// What was done so far.
+    pub journal: &'a mut JournalFile,
+    /// How.
+    pub options: &'a Options,
+    /// Who works.
+    pub workers: &'a Workers,
+}
+
+/// How a restore ended well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outcome {
+    /// Steps that are done, those of earlier runs included.
+    pub steps: u64,
+    /// Entities restored by them.
+    pub entities: u64,
+    /// Steps that are left.
+    pub left: u64,
+    /// Whether there was nothing to do.
+    pub was_done: bool,
+}
+
+/// How a restore ended, and what became of each step.
+#[derive(Debug)]
+pub struct Restored {
+    /// How it ended. After an error the journal says what is done, and the same call goes on from there.
+    pub outcome: Result<Outcome, RestoreError>,
+    /// Every step of the plan, in its order.
+    pub steps: Vec<StepTally>,
+}
+
+/// Runs exactly what the plan says, or refuses.
+pub async fn restore(job: Job<'_>, observer: &dyn Observer) -> Restored {
+    let planned: Vec<StepTally> = job.plan.steps.iter().map(StepTally::planned).collect();
+    match prepare(job, observer).await {
+        Err(error) => Restored { outcome: Err(error), steps: planned },
+        Ok(mut run) => {
+            let outcome = run.all().await;
+            if let Some(lease) = run.lease.take() {
+                lease.release().await;
+            }
+            Restored { outcome, steps: run.into_tallies() }
+        }
+    }
+}
+
+/// Checks all that can be checked before the target is asked anything.
+async fn prepare<'a>(job: Job<'a>, observer: &'a dyn Observer) -> Result<Run<'a>, RestoreError> {
+    let Job { plan, archive, archive_ref, environment, journal, .. } = &job;
+    let resolved = plan.check_against(archive.manifest(), archive_ref, environment)?;
+    let waits = resolved.waits_for(archive.manifest())?;
+    let target_name = resolved.target.to_string();
+    journal.journal().check(plan.sha256(), &target_name).map_err(|error| journal.content_error(error))?;
+    let opened = journal::Event::Opened {
+        format: JOURNAL_FORMAT.to_owned(),
+        plan_sha256: plan.sha256(),
+        target: target_name,
+        steps: resolved.steps.iter().map(|step| step.id).collect(),
+        tool: concat!("kindpack ", env!("CARGO_PKG_VERSION")).to_owned(),
+    };
+    let brought = Brought {
+        rewrite: rewrite_of(&resolved, archive),
+        redactor: redactor_of(&resolved, archive, job.redact_key)?,
+        pickers: pickers_of(&resolved, archive, job.workers).await?,
+    };
+    Ok(Run::new(resolved, waits, opened, brought, job, observer))
+}
+
+/// What becomes of entities on their way.
+struct Brought {
+    rewrite: Rewrite,
+    redactor: Option<Arc<Redactor>>,
+    pickers: HashMap<Pair, Arc<Picker>>,
+}
+
+/// The plan's rules, with the key that they were made for and no other: hashes of two keys would not join.
+fn redactor_of(plan: &Plan, archive: &ArchiveFile, key: Option<&RedactKey>) -> Result<Option<Arc<Redactor>>, RestoreError> {
+    let redaction = &plan.redaction;
+    if redaction.rules.is_empty() {
+        return Ok(None);
+    }
+    let key = key.filter(|_| redaction.key_id.is_some());
+    if key.map(RedactKey::id) != redaction.key_id {
+        return Err(RestoreError::RedactKey { found: if key.is_some() { "another one" } else { "none" } });
+    }
+    Ok(Some(Arc::new(Redactor::new(&redaction.rules, named_kinds(archive.manifest()), key)?)))
+}
+
+/// Who chooses the entities of each pair, where not all are restored.
+async fn pickers_of(plan: &Plan, archive: &Arc<ArchiveFile>, workers: &Workers) -> Result<HashMap<Pair, Arc<Picker>>, RestoreError> {
+    let Some(sample) = plan.sample else { return Ok(HashMap::new()) };
+    let pairs: Vec<Pair> = plan.steps.iter().map(|step| step.pair()).collect();
+    Ok(needed::picked(archive, &pairs, sample, plan.choices.with_needed, workers).await?)
+}
+
+/// References and keys of the source project follow the entities; those of other projects stay.
+fn rewrite_of(plan: &Plan, archive: &ArchiveFile) -> Rewrite {
+    let to = match &plan.target {
+        TargetSpec::Emulator { project, .. } => Some(ToProject { project: project.clone(), database: String::new() }),
+        TargetSpec::Datastore { project, database } => {
+            Some(ToProject { project: project.clone(), database: database.clone().unwrap_or_default() })
+        }
+        TargetSpec::Dir(_) | TargetSpec::Ndjson(_) => None,
+    };
+    let backup = &archive.manifest().backup;
+    Rewrite { from_project: backup.project.clone(), from_database: backup.database.clone(), to, namespaces: plan.maps.clone() }
+}

@@ -1,0 +1,176 @@
+//! One step: its entities from the archive into the target, a checkpoint behind each batch, checks and hooks around it.
+
+use std::time::Instant;
+
+use futures_util::{StreamExt as _, pin_mut};
+
+use super::position::{position_of, progress_at};
+use super::run::Run;
+use super::{Check, RestoreError, StepEnd};
+use crate::entities;
+use crate::journal::{self, StepState, StepStatus};
+use crate::model::EntryItem;
+use crate::observe::Event;
+use crate::plan::{Into, Step};
+use crate::target::{Progress, StepInfo};
+
+/// Entities that are handed over at once: what a kill may leave in doubt, once for each connection.
+const BATCH_MAX: usize = 500;
+
+/// Bytes of them, unless one is larger: small enough to keep several connections busy.
+const BATCH_MAX_BYTES: usize = 1 << 20;
+
+impl Run<'_> {
+    /// Runs a step, or what is left of it.
+    pub(super) async fn one(&self, step: &Step) -> Result<(), RestoreError> {
+        let begun = Instant::now();
+        let ended = self.with_hooks(step).await;
+        self.note(step, |tally| tally.seconds = begun.elapsed().as_secs_f64());
+        ended
+    }
+
+    async fn with_hooks(&self, step: &Step) -> Result<(), RestoreError> {
+        self.go_on().await?;
+        let status = self.status(step).await;
+        if status.state != StepState::Done {
+            if let Some(command) = self.plan.hooks.before_step.as_deref().filter(|_| !self.options.dry_run) {
+                let state = match status.state {
+                    StepState::Running => "begun",
+                    StepState::Failed => "failed",
+                    StepState::Waiting | StepState::Done => "waiting",
+                };
+                self.hook("--before-step", command, Some(step), step.entities, state).await?;
+            }
+            self.journaled(step, &status).await?;
+        }
+        let status = self.status(step).await;
+        if let Some(command) = self.plan.hooks.after_step.as_deref().filter(|_| self.owes_hook(&status)) {
+            self.hook("--after-step", command, Some(step), status.entities, "done").await?;
+            self.append(journal::Event::HookFinished { step: Some(step.id) }).await?;
+        }
+        Ok(())
+    }
+
+    /// Runs a step between its first and its last event in the journal.
+    async fn journaled(&self, step: &Step, status: &StepStatus) -> Result<(), RestoreError> {
+        let outputs = self.outputs(step);
+        let done = match status.position.filter(|_| self.resumes_within(&outputs)) {
+            Some(position) => progress_at(&outputs, position, status.entities),
+            None => Progress::default(),
+        };
+        let attempt = status.attempts + 1;
+        let (namespace, kind) = (step.namespace.clone(), step.kind.clone());
+        self.append(journal::Event::StepStarted { step: step.id, namespace, kind, attempt }).await?;
+        let (namespace, kind) = (step.to_namespace.clone(), step.kind.clone());
+        self.observer.event(Event::StepStarted { step: step.id, namespace, kind, entities: step.entities, resumed: done.entities });
+        self.observer.advance(done.entities, 0);
+        self.note(step, |tally| {
+            tally.end = StepEnd::Begun;
+            tally.error = None;
+            tally.already_there = done.entities;
+        });
+        let (namespace, kind) = (step.to_namespace.clone(), step.kind.clone());
+        match self.carry_out(step, &outputs, done, attempt > 1).await {
+            Ok((entities, counted)) => {
+                self.append(journal::Event::StepFinished { step: step.id, entities, counted }).await?;
+                self.note(step, |tally| (tally.end, tally.counted) = (StepEnd::Done, counted));
+                self.observer.event(Event::StepFinished { step: step.id, namespace, kind, entities, counted });
+                Ok(())
+            }
+            // A step that was stopped goes on later. Of a journal that cannot be written nothing more can be told.
+            Err(error) if error.ends_all() => Err(error),
+            Err(error) => {
+                let sentence = error.to_string();
+                self.note(step, |tally| (tally.end, tally.error) = (StepEnd::Failed, Some(sentence.clone())));
+                self.append(journal::Event::StepFailed { step: step.id, error: sentence.clone() }).await?;
+                self.observer.event(Event::StepFailed { step: step.id, namespace, kind, error: sentence });
+                Err(error)
+            }
+        }
+    }
+
+    /// Carries one step out. Gives the entities that it brought, over all runs, and what the target counts.
+    async fn carry_out(
+        &self,
+        step: &Step,
+        outputs: &[EntryItem],
+        done: Progress,
+        begun_before: bool,
+    ) -> Result<(u64, Option<u64>), RestoreError> {
+        let brought = match &self.import {
+            Some(by) if !self.options.dry_run => self.import(step, by, begun_before).await?,
+            _ => self.bring(step, outputs, done, begun_before).await?,
+        };
+        // How many a sample takes is not known before.
+        if brought != step.entities && self.plan.sample.is_none() {
+            return Err(RestoreError::WrongCount { pair: step.pair(), expected: step.entities, found: brought, place: "in the archive" });
+        }
+        if self.plan.into == Into::Replace && !self.options.dry_run {
+            self.delete_others(step, outputs, brought).await?;
+        }
+        let counted = match self.options.check {
+            Check::None => None,
+            Check::Counts | Check::All => Some(self.count(step, brought).await?),
+        };
+        if self.options.check == Check::All {
+            self.compare(step, outputs).await?;
+        }
+        Ok((brought, counted))
+    }
+
+    /// Brings the entities behind `done` into the target. Gives how many there are in all.
+    async fn bring(&self, step: &Step, outputs: &[EntryItem], done: Progress, begun_before: bool) -> Result<u64, RestoreError> {
+        let item = self.archive.manifest().kind(&step.pair());
+        let info = StepInfo {
+            pair: step.to_pair(),
+            begun_before,
+            started: item.and_then(|item| item.started),
+            finished: item.and_then(|item| item.finished),
+        };
+        let mut sink = self.target.open(&info, done).await?;
+        let pieces = entities::read(
+            self.archive,
+            outputs,
+            self.encoder(self.target.encoding(), step, done.entities - done.records),
+            done.pieces,
+            &self.workers,
+        );
+        pin_mut!(pieces);
+        let mut safe = done;
+        let mut behind = done.records;
+        while let Some(piece) = pieces.next().await {
+            let mut piece = piece?;
+            piece.drop_first(usize::try_from(std::mem::take(&mut behind)).unwrap_or(usize::MAX));
+            for batch in piece.split(BATCH_MAX, BATCH_MAX_BYTES) {
+                if let Err(stop) = self.go_on().await {
+                    let progress = sink.settle().await?;
+                    self.checkpoint(step, outputs, &mut safe, progress).await?;
+                    self.note(step, |tally| tally.restored = safe.entities - done.entities);
+                    return Err(stop);
+                }
+                self.observer.advance(batch.len() as u64, 0);
+                let progress = sink.write(batch).await?;
+                self.checkpoint(step, outputs, &mut safe, progress).await?;
+                self.note(step, |tally| tally.restored = safe.entities - done.entities);
+            }
+            sink.end_piece();
+        }
+        let brought = sink.finish().await?.entities;
+        self.note(step, |tally| tally.restored = brought - done.entities);
+        Ok(brought)
+    }
+
+    /// Writes down what has become safe, before anything more is sent.
+    async fn checkpoint(&self, step: &Step, outputs: &[EntryItem], safe: &mut Progress, now: Progress) -> Result<(), RestoreError> {
+        if now <= *safe || !self.resumes_within(outputs) {
+            return Ok(());
+        }
+        *safe = now;
+        self.append(journal::Event::Checkpoint { step: step.id, entities: now.entities, position: position_of(outputs, now) }).await
+    }
+
+    /// Whether a step of these outputs can go on in its middle.
+    fn resumes_within(&self, outputs: &[EntryItem]) -> bool {
+        self.target.resumes_within_steps() && entities::are_in_pieces(outputs)
+    }
+}

@@ -1,0 +1,69 @@
+//! What became of each step, for the report at the end.
+
+use crate::model::{Kind, Namespace};
+use crate::plan::Step;
+
+/// Where a step stands when a restore has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StepEnd {
+    /// It was not begun.
+    Waiting,
+    /// It was begun, and goes on where it stands.
+    Begun,
+    /// All of it is in the target.
+    Done,
+    /// It failed.
+    Failed,
+}
+
+/// What became of one step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepTally {
+    /// Its id.
+    pub step: u32,
+    /// Its namespace in the archive.
+    pub namespace: Namespace,
+    /// Its kind.
+    pub kind: Kind,
+    /// Its namespace in the target.
+    pub to_namespace: Namespace,
+    /// Where it stands.
+    pub end: StepEnd,
+    /// Entities of the kind in the archive.
+    pub planned: u64,
+    /// Entities that this run has written.
+    pub restored: u64,
+    /// Entities that an earlier run of the same restore had written.
+    pub already_there: u64,
+    /// Entities deleted because the archive does not hold them.
+    pub deleted: u64,
+    /// What a count of the target said, if one was made.
+    pub counted: Option<u64>,
+    /// Entities that are not as the archive has them, where each was compared.
+    pub differing: Option<u64>,
+    /// How long this run was busy with it.
+    pub seconds: f64,
+    /// Why it failed.
+    pub error: Option<String>,
+}
+
+impl StepTally {
+    /// A step that nothing was done for yet.
+    pub(super) fn planned(step: &Step) -> Self {
+        StepTally {
+            step: step.id,
+            namespace: step.namespace.clone(),
+            kind: step.kind.clone(),
+            to_namespace: step.to_namespace.clone(),
+            end: StepEnd::Waiting,
+            planned: step.entities,
+            restored: 0,
+            already_there: 0,
+            deleted: 0,
+            counted: None,
+            differing: None,
+            seconds: 0.0,
+            error: None,
+        }
+    }
+}
