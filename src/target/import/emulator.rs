@@ -14,7 +14,7 @@ use super::{Begun, Import, Importer, Label, OperationState, Reads};
 use crate::google::Pauses;
 use crate::target::TargetError;
 
-/// An import is given at least so long; the emulator may just have been started.
+/// An import is given at least so long, unless told otherwise; the emulator may just have been started.
 const LEAST_TIME: Duration = Duration::from_secs(120);
 
 /// An emulator reads some 6 MB a second at the least; a loaded machine is given ten times as long.
@@ -30,6 +30,7 @@ pub struct EmulatorImporter {
     api: Api,
     project: String,
     reads: Reads,
+    least_time: Duration,
     at_once: Arc<Semaphore>,
 }
 
@@ -43,7 +44,13 @@ impl EmulatorImporter {
         let reads = if is_here(host) { Reads::FoldersHere } else { Reads::FoldersElsewhere };
         let api = Api::new(format!("http://{host}"), None)?;
         // Several at once gain nothing there, and each holds its whole export in memory.
-        Ok(EmulatorImporter { api, project: project.to_owned(), reads, at_once: Arc::new(Semaphore::new(1)) })
+        Ok(EmulatorImporter { api, project: project.to_owned(), reads, least_time: LEAST_TIME, at_once: Arc::new(Semaphore::new(1)) })
+    }
+
+    /// An import is given at least so long, and longer the larger it is.
+    #[must_use]
+    pub fn with_least_time(self, least_time: Duration) -> Self {
+        EmulatorImporter { least_time, ..self }
     }
 
     fn call(&self) -> Call {
@@ -70,7 +77,7 @@ impl Importer for EmulatorImporter {
     fn start<'a>(&'a self, import: &'a Import) -> BoxFuture<'a, Result<Begun, TargetError>> {
         Box::pin(async move {
             let (call, begun) = (self.call(), Instant::now());
-            let within = LEAST_TIME + Duration::from_secs(import.bytes / BYTES_PER_SECOND);
+            let within = self.least_time + Duration::from_secs(import.bytes / BYTES_PER_SECOND);
             let path = format!("projects/{}:import", self.project);
             let body = json!({"inputUrl": import.input_url});
             let mut tries = 0;
