@@ -147,7 +147,8 @@ fn exports_are_staged_where_the_importer_reads() {
     let stores = Stores::new(CloudOptions::default());
     let place = |text: &str| Some(text.parse::<Location>().unwrap());
     let emulator = |host: &str| Arc::new(EmulatorImporter::new(host, "p").unwrap()) as Arc<dyn Importer>;
-    let service = Arc::new(ServiceImporter::new("p", "http://127.0.0.1:1", None, ServiceOptions::default()).unwrap()) as Arc<dyn Importer>;
+    let service =
+        Arc::new(ServiceImporter::new("p", None, "http://127.0.0.1:1", None, ServiceOptions::default()).unwrap()) as Arc<dyn Importer>;
     for (importer, chosen, refused) in [
         (emulator("localhost:1"), None, None),
         (emulator("localhost:1"), place("here"), None),

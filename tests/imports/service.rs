@@ -48,7 +48,7 @@ impl Site {
     }
 
     fn importer(&self) -> Arc<dyn Importer> {
-        Arc::new(ServiceImporter::new("shop-test", &self.service.url(), None, self.options.clone()).unwrap())
+        Arc::new(ServiceImporter::new("shop-test", None, &self.service.url(), None, self.options.clone()).unwrap())
     }
 
     fn staging(&self, importer: &Arc<dyn Importer>) -> Staging {

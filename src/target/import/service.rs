@@ -116,8 +116,19 @@ impl ServiceImporter {
     /// The project at `endpoint`, such as `https://datastore.googleapis.com`. Without credentials, calls are made by nobody: for test servers.
     ///
     /// # Errors
-    /// [`TargetError::Unauthorized`] where a token would go over the net as it is, and when no HTTP client can be made.
-    pub fn new(project: &str, endpoint: &str, credentials: Option<Arc<Credentials>>, options: ServiceOptions) -> Result<Self, TargetError> {
+    /// [`TargetError::Rejected`] for a named database, [`TargetError::Unauthorized`] where a token would go over the net as it is, and when
+    /// no HTTP client can be made.
+    pub fn new(
+        project: &str,
+        database: Option<&str>,
+        endpoint: &str,
+        credentials: Option<Arc<Credentials>>,
+        options: ServiceOptions,
+    ) -> Result<Self, TargetError> {
+        if let Some(database) = database {
+            let found = format!("database {database}, where imports go into the default one only");
+            return Err(TargetError::Rejected { call: format!("import of project {project}"), found });
+        }
         let endpoint = endpoint.trim_end_matches('/').trim_end_matches("/v1").to_owned();
         if credentials.is_some() && !may_see_tokens(&endpoint) {
             return Err(TargetError::Unauthorized { call: format!("import at {endpoint}"), found: "an address without TLS" });
@@ -310,8 +321,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_named_database_and_a_token_in_the_open_are_refused() {
+        let credentials = Some(Arc::new(Credentials::new("scope")));
+        let new = |database, endpoint| ServiceImporter::new("shop", database, endpoint, credentials.clone(), ServiceOptions::default());
+        assert!(new(None, "https://datastore.googleapis.com").is_ok());
+        assert!(matches!(new(Some("orders"), "https://datastore.googleapis.com"), Err(TargetError::Rejected { .. })));
+        assert!(matches!(new(None, "http://datastore.googleapis.com"), Err(TargetError::Unauthorized { .. })));
+    }
+
+    #[test]
     fn only_names_of_the_project_s_own_operations_become_addresses() {
-        let importer = ServiceImporter::new("shop", "http://127.0.0.1:1/v1/", None, ServiceOptions::default()).unwrap();
+        let importer = ServiceImporter::new("shop", None, "http://127.0.0.1:1/v1/", None, ServiceOptions::default()).unwrap();
         assert!(importer.is_operation("projects/shop/operations/ASA1MTAwNDQxNAgadGx1YWZlZAcSYWx0cm-fdr_5="));
         for name in [
             "",
