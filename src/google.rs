@@ -32,9 +32,12 @@ pub enum NoToken {
     Finally(&'static str),
 }
 
-/// The credentials that Google's clients find by themselves, for some scope. Looked for at the first token.
+/// How credentials are made.
+type Make = Box<dyn Fn() -> Result<credentials::Credentials, &'static str> + Send + Sync>;
+
+/// Credentials, made at the first token, and made anew where a token is not accepted.
 pub struct Credentials {
-    scope: &'static str,
+    make: Make,
     held: Mutex<Option<(Instant, credentials::Credentials)>>,
 }
 
@@ -48,7 +51,7 @@ pub struct Token {
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials").field("scope", &self.scope).finish_non_exhaustive()
+        f.debug_struct("Credentials").finish_non_exhaustive()
     }
 }
 
@@ -59,9 +62,14 @@ impl fmt::Debug for Token {
 }
 
 impl Credentials {
-    /// Credentials for `scope`.
+    /// The credentials that Google's clients find by themselves, for some scope.
     pub fn new(scope: &'static str) -> Self {
-        Credentials { scope, held: Mutex::default() }
+        Credentials::made_by(move || find_credentials(scope))
+    }
+
+    /// Credentials that are made in another way.
+    pub fn made_by(make: impl Fn() -> Result<credentials::Credentials, &'static str> + Send + Sync + 'static) -> Self {
+        Credentials { make: Box::new(make), held: Mutex::default() }
     }
 
     /// A token that is good by its own word.
@@ -72,7 +80,7 @@ impl Credentials {
         let mut held = self.held.lock().await;
         let (made, credentials) = match held.as_ref() {
             Some(held) => held.clone(),
-            None => held.insert((Instant::now(), find_credentials(self.scope).map_err(NoToken::Finally)?)).clone(),
+            None => held.insert((Instant::now(), (self.make)().map_err(NoToken::Finally)?)).clone(),
         };
         drop(held);
         Ok(Token { headers: headers(&credentials, within).await?, made })

@@ -3,7 +3,9 @@
 //! Knows bytes and values. Must not know stores, zips, plans or clocks, and does no I/O.
 //! The formats are told in `docs/formats.md`.
 
+pub mod answer;
 pub mod json;
+pub mod limits;
 pub mod log;
 pub mod metadata;
 pub mod proto;

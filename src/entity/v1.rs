@@ -5,10 +5,17 @@
 use super::proto::{Entity, Id, Key};
 use super::rest::{ByName, Content, RestValue};
 use super::rewrite::Rewrite;
-use super::wire::{Fields, put_bytes, put_double, put_int, put_message, put_uint, put_unless_empty};
+use super::wire::{put_bytes, put_double, put_int, put_message, put_uint, put_unless_empty};
 
-/// `Mutation.upsert`.
-const MUTATION_UPSERT: u32 = 6;
+/// What a commit does with each of its items.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deed {
+    /// Writes entities, whether they are there or not.
+    Upsert,
+    /// Deletes what stands under keys, if anything does.
+    Delete,
+}
+
 /// `CommitRequest.Mode.NON_TRANSACTIONAL`.
 const NON_TRANSACTIONAL: u64 = 2;
 
@@ -35,31 +42,41 @@ pub fn write_entity(entity: &Entity<'_>, rewrite: &Rewrite, out: &mut Vec<u8>) {
 ///
 /// Two entities of one target have the same key if and only if these bytes are the same.
 pub fn key_of(entity: &Entity<'_>, rewrite: &Rewrite) -> Vec<u8> {
+    entity.own_key().map(|key| key_message(key, rewrite)).unwrap_or_default()
+}
+
+/// Returns a key as a `google.datastore.v1.Key`, moved by `rewrite`.
+pub fn key_message(key: &Key<'_>, rewrite: &Rewrite) -> Vec<u8> {
     let mut out = Vec::new();
-    if let Some(key) = entity.own_key() {
-        put_key(key, rewrite, &mut out);
-    }
+    put_key(key, rewrite, &mut out);
     out
 }
 
-/// Returns a `google.datastore.v1.CommitRequest` that upserts serialized entities, without a transaction. `database` is empty for the
-/// default one.
-pub fn commit_request(project: &str, database: &str, upserts: &[impl AsRef<[u8]>]) -> Vec<u8> {
-    let len: usize = upserts.iter().map(|entity| entity.as_ref().len() + 16).sum();
+/// Returns a `google.datastore.v1.CommitRequest` that does `deed` to serialized entities, or keys, without a transaction. `database` is
+/// empty for the default one.
+pub fn commit_request<'a>(project: &str, database: &str, deed: Deed, items: impl Iterator<Item = &'a [u8]> + Clone) -> Vec<u8> {
+    let len: usize = items.clone().map(|item| item.len() + 16).sum();
     let mut out = Vec::with_capacity(len + project.len() + database.len() + 16);
     put_uint(&mut out, 5, NON_TRANSACTIONAL);
-    for entity in upserts {
-        put_message(&mut out, 6, |out| put_bytes(out, MUTATION_UPSERT, entity.as_ref()));
+    let deed = match deed {
+        Deed::Upsert => 6,
+        Deed::Delete => 7,
+    };
+    for item in items {
+        put_message(&mut out, 6, |out| put_bytes(out, deed, item));
     }
     put_unless_empty(&mut out, 8, project);
     put_unless_empty(&mut out, 9, database);
     out
 }
 
-/// The `message` of a `google.rpc.Status`, which answers a request that was refused; none where the bytes are something else.
-pub fn status_message(status: &[u8]) -> Option<String> {
-    let message = Fields::new(status).filter_map(Result::ok).find(|field| field.number == 2)?;
-    Some(message.text().ok()?.to_owned())
+/// Returns a `google.datastore.v1.ReserveIdsRequest` for serialized keys. `database` is empty for the default one.
+pub fn reserve_ids_request<'a>(project: &str, database: &str, keys: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
+    let mut out = Vec::new();
+    keys.for_each(|key| put_bytes(&mut out, 1, key));
+    put_unless_empty(&mut out, 8, project);
+    put_unless_empty(&mut out, 9, database);
+    out
 }
 
 fn put_key(key: &Key<'_>, rewrite: &Rewrite, out: &mut Vec<u8>) {
@@ -288,16 +305,14 @@ mod tests {
     }
 
     #[test]
-    fn a_commit_request_carries_upserts_without_a_transaction() {
-        let request = commit_request("p", "d", &[b"E", b"E"]);
+    fn requests_carry_entities_and_keys_without_a_transaction() {
+        let items = || [&b"E"[..], b"E"].into_iter();
+        let request = commit_request("p", "d", Deed::Upsert, items());
         assert_eq!(request, [&[0x28, 2][..], &[0x32, 3, 0x32, 1, b'E'].repeat(2), &[0x42, 1, b'p', 0x4a, 1, b'd']].concat());
-        assert_eq!(commit_request("p", "", &[] as &[Vec<u8>]), [0x28, 2, 0x42, 1, b'p']);
-    }
-
-    #[test]
-    fn a_refusal_tells_its_message() {
-        assert_eq!(status_message(b"\x08\x03\x12\x02no").as_deref(), Some("no"));
-        assert_eq!(status_message(b"\xff\xff"), None);
+        let request = commit_request("p", "d", Deed::Delete, items());
+        assert_eq!(request, [&[0x28, 2][..], &[0x32, 3, 0x3a, 1, b'E'].repeat(2), &[0x42, 1, b'p', 0x4a, 1, b'd']].concat());
+        assert_eq!(commit_request("p", "", Deed::Upsert, std::iter::empty()), [0x28, 2, 0x42, 1, b'p']);
+        assert_eq!(reserve_ids_request("p", "d", items()), [0x0a, 1, b'E', 0x0a, 1, b'E', 0x42, 1, b'p', 0x4a, 1, b'd']);
     }
 
     #[test]

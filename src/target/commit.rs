@@ -1,9 +1,13 @@
 //! A Datastore by commits: upserts of protobuf bodies over HTTP, several in flight.
 //!
-//! Knows the calls of Datastore v1 (`docs/formats.md` 6 and 8) and the emulator's limits. Must not know what an archive is.
+//! Knows the calls of Datastore v1 (`docs/formats.md` 6 and 8), and how the emulator and the real service differ. Must not know what an
+//! archive is.
 
 mod http;
+mod lease;
+mod pace;
 mod sink;
+mod writer;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,12 +17,15 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 
-use super::{Encoding, Progress, StepInfo, StepSink, Target, TargetError};
+use super::{Encoded, Encoding, KeySet, Lease, Progress, StepInfo, StepSink, Target, TargetError, key_hash};
+use crate::entity::answer::key_of_json;
+use crate::entity::v1::Deed;
+use crate::google::{self, Credentials};
 use crate::model::Pair;
-pub(super) use http::told;
-
-use http::{Answer, Api};
-use sink::CommitSink;
+use http::{Answer, Api, Times};
+pub use lease::LEASE_KIND;
+use sink::{CommitSink, MUTATIONS_MAX};
+use writer::Writer;
 
 /// Keys asked for in one page of a count.
 const PAGE: u64 = 1_000;
@@ -26,12 +33,38 @@ const PAGE: u64 = 1_000;
 /// Keys asked for in one lookup.
 const LOOKUP: usize = 300;
 
-/// A Datastore that takes commits: an emulator.
+/// Bytes of keys that are deleted in one commit.
+const DELETED_MAX_BYTES: usize = 1 << 20;
+
+/// How long an emulator is given. It is on this machine: there it is, or it is not.
+const EMULATOR_TIMES: Times = Times { call: Duration::from_secs(60), retry: Duration::from_secs(6) };
+
+/// How long the real service is given.
+#[derive(Debug, Clone, Copy)]
+pub struct ServiceTimes {
+    /// How long one call may take, answer included.
+    pub call: Duration,
+    /// How long calls are tried without anything coming through.
+    pub retry: Duration,
+    /// How long a lease holds that is not renewed.
+    pub lease: Duration,
+}
+
+impl Default for ServiceTimes {
+    fn default() -> Self {
+        ServiceTimes { call: Duration::from_secs(60), retry: Duration::from_secs(300), lease: Duration::from_secs(120) }
+    }
+}
+
+/// A Datastore that takes commits: an emulator, or a database of the real service.
 #[derive(Debug, Clone)]
 pub struct CommitTarget {
     api: Arc<Api>,
+    writer: Arc<Writer>,
     /// Whether the service counts by itself; found out at the first count.
     aggregates: Arc<AtomicBool>,
+    /// How long a lease holds; none for an emulator, where nobody else is.
+    lease_time: Option<Duration>,
 }
 
 impl CommitTarget {
@@ -41,18 +74,67 @@ impl CommitTarget {
     /// When no HTTP client can be made.
     pub fn emulator(host: &str, project: &str) -> Result<Self, TargetError> {
         let host = host.trim_start_matches("http://").trim_end_matches('/');
-        Ok(CommitTarget {
-            api: Arc::new(Api::new(format!("http://{host}"), project.to_owned())?),
-            aggregates: Arc::new(AtomicBool::new(true)),
-        })
+        let api = Api::new(format!("http://{host}"), project.to_owned(), String::new(), None, EMULATOR_TIMES)?;
+        Ok(Self::of(api, None))
+    }
+
+    /// A database of the real service; `database` is empty for the default one. `endpoint` is where the service is
+    /// ([`google::datastore_endpoint`]).
+    ///
+    /// # Errors
+    /// When no HTTP client can be made, or tokens would go over an open line.
+    pub fn service(
+        project: &str,
+        database: &str,
+        credentials: Arc<Credentials>,
+        endpoint: &str,
+        times: ServiceTimes,
+    ) -> Result<Self, TargetError> {
+        if !google::may_see_tokens(endpoint) {
+            return Err(TargetError::Unauthorized { call: "credentials".to_owned(), found: "an address of Datastore without TLS" });
+        }
+        let api_times = Times { call: times.call, retry: times.retry };
+        let api =
+            Api::new(endpoint.trim_end_matches('/').to_owned(), project.to_owned(), database.to_owned(), Some(credentials), api_times)?;
+        Ok(Self::of(api, Some(times.lease)))
+    }
+
+    fn of(api: Api, lease_time: Option<Duration>) -> Self {
+        let api = Arc::new(api);
+        let writer = Arc::new(Writer::new(api.clone(), lease_time.is_some()));
+        CommitTarget { api, writer, aggregates: Arc::new(AtomicBool::new(true)), lease_time }
     }
 
     fn partition(&self, pair: &Pair) -> Value {
-        let mut partition = json!({"projectId": self.api.project()});
-        if let (false, Some(fields)) = (pair.namespace.is_default(), partition.as_object_mut()) {
-            fields.insert("namespaceId".to_owned(), pair.namespace.as_str().into());
+        self.api.partition(pair.namespace.as_str())
+    }
+
+    /// Whether entities of that pair are marks of our own.
+    fn is_lease(&self, pair: &Pair) -> bool {
+        self.lease_time.is_some() && pair.namespace.is_default() && pair.kind.as_str() == LEASE_KIND
+    }
+
+    /// Some keys of a pair from a cursor on, serialized, and the cursor behind them; none at the end.
+    async fn keys(&self, pair: &Pair, cursor: Option<String>) -> Result<(Vec<Vec<u8>>, Option<String>), TargetError> {
+        let mut query = json!({"kind": [{"name": pair.kind}], "projection": [{"property": {"name": "__key__"}}], "limit": PAGE});
+        if let (Some(cursor), Some(fields)) = (&cursor, query.as_object_mut()) {
+            fields.insert("startCursor".to_owned(), cursor.as_str().into());
         }
-        partition
+        let Answer::Ok(answer) = self.api.json("runQuery", &json!({"partitionId": self.partition(pair), "query": query})).await? else {
+            return Err(nonsense("runQuery", "an answer", &Value::Null));
+        };
+        let results = answer.pointer("/batch/entityResults").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let keys: Option<Vec<Vec<u8>>> = results.iter().map(|result| key_of_json(result.pointer("/entity/key")?)).collect();
+        let keys = keys.ok_or_else(|| nonsense("runQuery", "keys", &Value::Null))?;
+        // `moreResults` says that there are more even on the last page.
+        if keys.is_empty() || answer.pointer("/batch/moreResults").and_then(Value::as_str) == Some("NO_MORE_RESULTS") {
+            return Ok((keys, None));
+        }
+        let next = answer.pointer("/batch/endCursor").and_then(Value::as_str).map(str::to_owned);
+        if next.is_none() || next == cursor {
+            return Err(nonsense("runQuery", "a cursor that goes on", &Value::Null));
+        }
+        Ok((keys, next))
     }
 
     /// The service's own count; `None` where it cannot count.
@@ -145,6 +227,9 @@ impl Target for CommitTarget {
 
     fn count<'a>(&'a self, pair: &'a Pair) -> BoxFuture<'a, Result<u64, TargetError>> {
         Box::pin(async move {
+            if self.is_lease(pair) {
+                return Ok(0);
+            }
             if self.aggregates.load(Ordering::Relaxed) {
                 if let Some(count) = self.aggregate(pair).await? {
                     return Ok(count);
@@ -156,8 +241,50 @@ impl Target for CommitTarget {
     }
 
     fn open<'a>(&'a self, step: &'a StepInfo, done: Progress) -> BoxFuture<'a, Result<Box<dyn StepSink>, TargetError>> {
-        let sink = CommitSink::new(self.api.clone(), step.pair.kind.clone(), done);
-        Box::pin(async { Ok(Box::new(sink) as Box<dyn StepSink>) })
+        Box::pin(async move {
+            if self.is_lease(&step.pair) {
+                let found = "the kind of kindpack's own mark, which no restore may write".to_owned();
+                return Err(TargetError::Rejected { call: format!("restoring {}", step.pair), found });
+            }
+            let sink = CommitSink::new(self.writer.clone(), step.pair.clone(), Deed::Upsert, done);
+            Ok(Box::new(sink) as Box<dyn StepSink>)
+        })
+    }
+
+    fn delete_others<'a>(&'a self, pair: &'a Pair, keep: &'a KeySet) -> BoxFuture<'a, Result<u64, TargetError>> {
+        Box::pin(async move {
+            if self.is_lease(pair) {
+                return Ok(0);
+            }
+            let mut sink = Box::new(CommitSink::new(self.writer.clone(), pair.clone(), Deed::Delete, Progress::default()));
+            let mut cursor = None;
+            loop {
+                let (keys, next) = self.keys(pair, cursor).await?;
+                let mut others = Encoded::default();
+                for key in keys {
+                    let hash = key_hash(&key);
+                    if !keep.keeps(hash) {
+                        others.push(&key, hash);
+                    }
+                }
+                for batch in others.split(MUTATIONS_MAX, DELETED_MAX_BYTES) {
+                    sink.write(batch).await?;
+                }
+                if next.is_none() {
+                    return Ok(sink.finish().await?.entities);
+                }
+                cursor = next;
+            }
+        })
+    }
+
+    fn lease<'a>(&'a self, holder: &'a str) -> BoxFuture<'a, Result<Option<Box<dyn Lease>>, TargetError>> {
+        Box::pin(async move {
+            match self.lease_time {
+                Some(time) => lease::take(self.api.clone(), holder, time).await.map(Some),
+                None => Ok(None),
+            }
+        })
     }
 
     fn differing<'a>(&'a self, wanted: Vec<Value>) -> BoxFuture<'a, Result<Option<u64>, TargetError>> {
@@ -208,6 +335,3 @@ fn same_user(wanted: &Value, found: &Value) -> bool {
 
 /// The meaning of values that stand for a user.
 const USER_MEANING: u64 = 20;
-
-/// How long one call may take, answer included.
-const CALL_TIMEOUT: Duration = Duration::from_secs(60);

@@ -96,13 +96,20 @@ impl Encoded {
     }
 
     /// Each entity's bytes, with the hash of its key.
-    pub fn iter(&self) -> impl Iterator<Item = (&[u8], u64)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], u64)> + Clone {
         self.items.iter().filter_map(|item| Some((self.bytes.get(item.range.clone())?, item.key)))
     }
 
     /// All bytes, one entity behind the other.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// Puts something of a target's own behind these, such as a key that is to be deleted.
+    pub(super) fn push(&mut self, bytes: &[u8], key: u64) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(bytes);
+        self.items.push(Item { range: start..self.bytes.len(), key });
     }
 
     /// Leaves out the first `entities`.

@@ -10,12 +10,13 @@ mod files;
 pub mod import;
 mod key_set;
 mod ndjson;
+mod words;
 
 use std::fmt;
 
 use futures_util::future::BoxFuture;
 
-pub use commit::CommitTarget;
+pub use commit::{CommitTarget, LEASE_KIND, ServiceTimes};
 pub use dir::DirTarget;
 pub use dry::DryRun;
 pub use encode::{Encoded, Encoder, Encoding, key_hash};
@@ -120,13 +121,15 @@ pub enum TargetError {
         until: Timestamp,
     },
     /// An entity that the target cannot hold.
-    #[error("entity {number} of kind {kind}: expected at most {limit} bytes, found {bytes}")]
+    #[error("entity {number} of kind {kind}: {part}: expected at most {limit} bytes, found {bytes}")]
     TooLarge {
         /// Its kind.
         kind: Kind,
         /// Its place among the entities of its step.
         number: u64,
-        /// Its length.
+        /// What of it is too large.
+        part: String,
+        /// How long that is.
         bytes: usize,
         /// The limit.
         limit: usize,

@@ -48,6 +48,8 @@ pub enum Deed {
     Status(u16),
     /// As `Status`, with a `Retry-After` of that many seconds.
     RetryAfter(u16, u64),
+    /// Nothing is done; somebody before the service answers this status, in no words of the service's.
+    FrontEnd(u16),
     /// Nothing is done, and the connection is cut.
     Cut,
     /// Everything is done, the answer is lost.
@@ -292,6 +294,7 @@ impl State {
                 headers.push(("retry-after", seconds.to_string()));
                 return Some((status, headers, body));
             }
+            Some(Deed::FrontEnd(status)) => return Some((status, Vec::new(), "<html>gateway</html>".into())),
             Some(Deed::Cut) => return None,
             _ => {}
         }

@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use google_cloud_auth::credentials::user_account;
+use kindpack::google::Credentials;
 use kindpack::imports::{ImportError, Staging};
 use kindpack::model::{Pair, Timestamp};
 use kindpack::plan::Step;
 use kindpack::store::{Cloud, CloudOptions, Location, StoreError, Stores};
 use kindpack::target::TargetError;
 use kindpack::target::import::{Importer, ServiceImporter, ServiceOptions};
+use serde_json::json;
 
 use crate::gcs_server::{Call as Gcs, GcsServer, Right};
 use crate::imports::bench::{Bench, Earlier, Told};
@@ -276,6 +279,49 @@ fn an_operation_that_the_service_does_not_know_any_more_is_started_anew() {
         let site = Site::new();
         site.import_after(Earlier { begun: true, operation: Some(name.to_owned()) }).unwrap();
         site.assert_imported(1, name);
+    }
+}
+
+#[test]
+fn a_front_end_that_knows_of_no_operation_is_not_believed() {
+    let site = Site::new();
+    site.service.course(3, End::Succeeds);
+    let operation = Some(site.cut());
+    let earlier = Earlier { begun: true, operation };
+    for number in [0, 2] {
+        site.service.plan(Call::Get, number, Deed::FrontEnd(404));
+        let error = site.import_after(earlier.clone()).unwrap_err();
+        assert!(matches!(error, ImportError::Target(TargetError::Rejected { .. })), "{error:?}");
+        assert_eq!(site.staged().len(), 4, "what goes on is still read");
+    }
+    site.import_after(earlier).unwrap();
+    site.assert_imported(1, "after the front end");
+}
+
+#[test]
+fn a_token_that_is_not_accepted_is_renewed_once() {
+    for (wanted, renewed) in [("CANARY-TOKEN-2", true), ("CANARY-TOKEN-9", false)] {
+        let site = Site::new();
+        site.service.wants_token(wanted);
+        let key = json!({
+            "type": "authorized_user", "client_id": "CANARY-CLIENT", "client_secret": "CANARY-SECRET", "refresh_token": "CANARY-REFRESH",
+            "token_uri": format!("{}/token", site.gcs.url()),
+        });
+        let credentials = Credentials::made_by(move || user_account::Builder::new(key.clone()).build().map_err(|_| "none"));
+        let importer = ServiceImporter::new("shop-test", None, &site.service.url(), Some(Arc::new(credentials)), options());
+        let importer: Arc<dyn Importer> = Arc::new(importer.unwrap());
+        let staging = site.staging(&importer);
+        let imported = site.bench.import(site.step(), &importer, &staging);
+        assert_eq!(site.gcs.count(Gcs::Token), 2, "{wanted}");
+        if renewed {
+            imported.unwrap();
+            site.assert_imported(1, wanted);
+        } else {
+            let error = imported.unwrap_err();
+            assert!(matches!(error, ImportError::Target(TargetError::Unauthorized { .. })), "{error:?}");
+            assert!(!format!("{error:?}").contains("CANARY"), "{error:?}");
+            assert_eq!(site.service.started().len(), 0);
+        }
     }
 }
 

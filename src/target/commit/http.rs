@@ -1,31 +1,59 @@
-//! The calls over HTTP: retried with growing pauses while that can help, within a bounded number of tries.
+//! The calls over HTTP: one try, and tries with growing pauses while that can help, within a bounded time.
+//!
+//! Knows the addresses and headers of Datastore v1. Must not know what a call is for.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::{Client, RequestBuilder, StatusCode};
+use reqwest::Client;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::CALL_TIMEOUT;
-use crate::entity::v1;
+use crate::entity::answer::{Code, Status};
+use crate::google::{self, Credentials, NoToken, Pauses, Token};
 use crate::target::TargetError;
+use crate::target::words;
 
-/// How often a call is tried.
-const TRIES: u32 = 6;
-
-/// The first pause; each one is twice as long as the one before.
+/// The first pause between tries.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
-/// Longer words of a service are cut: they may go on with what is nobody's business.
-const WORDS_MAX_CHARS: usize = 200;
+/// No pause is longer, unless the service asks for it.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// A project of a Datastore service.
+/// A call is tried at least so often, however slow the tries are.
+const TRIES_MIN: u32 = 6;
+
+/// No answer of ours is longer: a page of keys is the longest.
+const ANSWER_MAX_BYTES: usize = 64 << 20;
+
+/// How long things may last.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    /// One call, answer included.
+    pub(super) call: Duration,
+    /// All tries of a call together, as long as nothing comes through.
+    pub(super) retry: Duration,
+}
+
+/// A database of a Datastore service.
 #[derive(Debug)]
 pub(super) struct Api {
     client: Client,
     base: String,
     project: String,
+    /// Empty for the default one.
+    database: String,
+    /// None for an emulator.
+    credentials: Option<Arc<Credentials>>,
+    times: Times,
+}
+
+/// The form of a request and of its answer.
+#[derive(Debug, Clone, Copy)]
+enum Form {
+    Json,
+    Message,
 }
 
 /// What a JSON call gave.
@@ -35,131 +63,227 @@ pub(super) enum Answer {
     Unavailable,
 }
 
+/// What one try came to, where it came to nothing.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// Another try may help.
+    Passing {
+        found: String,
+        /// How long the service asks to wait.
+        after: Option<Duration>,
+        /// Whether the service itself said so: then less at once may help, too.
+        crowded: bool,
+    },
+    /// The token was not accepted: a new one may be.
+    Unauthorized(Token),
+    /// The service does not want it.
+    Refused { code: Code, found: String },
+    /// There is no such call.
+    Unknown,
+    /// No other try can help.
+    Finally(TargetError),
+}
+
 impl Api {
-    pub(super) fn new(base: String, project: String) -> Result<Self, TargetError> {
+    pub(super) fn new(
+        base: String,
+        project: String,
+        database: String,
+        credentials: Option<Arc<Credentials>>,
+        times: Times,
+    ) -> Result<Self, TargetError> {
         let client = Client::builder()
-            .user_agent(concat!("kindpack/", env!("CARGO_PKG_VERSION")))
+            .user_agent(google::USER_AGENT)
             .connect_timeout(Duration::from_secs(5))
-            .timeout(CALL_TIMEOUT)
-            // What a proxy would do to a target on this machine nobody wants.
-            .no_proxy()
-            .build();
+            .timeout(times.call)
+            .redirect(reqwest::redirect::Policy::none());
+        // What a proxy would do to a target on this machine nobody wants.
+        let client = if credentials.is_none() || google::is_loopback(&base) { client.no_proxy() } else { client };
+        let client = client.build();
         let client = client.map_err(|error| TargetError::Rejected { call: "HTTP client".to_owned(), found: error.to_string() })?;
-        Ok(Api { client, base, project })
+        Ok(Api { client, base, project, database, credentials, times })
     }
 
     pub(super) fn project(&self) -> &str {
         &self.project
     }
 
-    fn post(&self, method: &str) -> RequestBuilder {
-        self.client.post(format!("{}/v1/projects/{}:{method}", self.base, self.project))
+    pub(super) fn database(&self) -> &str {
+        &self.database
     }
 
-    /// Sends a commit. Upserts may be sent twice, so it is tried again whatever became of the first try.
-    pub(super) async fn commit(&self, body: Vec<u8>) -> Result<(), TargetError> {
-        let body = Bytes::from(body);
-        let request = || self.post("commit").header("content-type", "application/x-protobuf").body(body.clone());
-        let (status, answer) = self.send("commit", request).await?;
-        match status.is_success() {
-            true => Ok(()),
-            false => Err(self.rejected("commit", status, &v1::status_message(&answer).unwrap_or_default())),
-        }
+    /// The partition of a namespace, in JSON.
+    pub(super) fn partition(&self, namespace: &str) -> Value {
+        let fields = [("projectId", self.project.as_str()), ("databaseId", self.database.as_str()), ("namespaceId", namespace)];
+        fields.into_iter().filter(|(_, id)| !id.is_empty()).map(|(field, id)| (field.to_owned(), Value::from(id))).collect()
     }
 
-    /// Sends a JSON call that only reads.
+    /// The target as people name it.
+    pub(super) fn name(&self) -> String {
+        let slash = if self.database.is_empty() { "" } else { "/" };
+        format!("project {}{slash}{}", self.project, self.database)
+    }
+
+    /// Makes a call in protobuf once. Its answer is not looked at.
+    pub(super) async fn message(&self, method: &str, body: Bytes) -> Result<(), Trouble> {
+        self.once(method, Form::Message, body).await.map(drop)
+    }
+
+    /// Makes a JSON call until it is answered. It may be made twice.
     pub(super) async fn json(&self, method: &str, body: &Value) -> Result<Answer, TargetError> {
-        let body = Bytes::from(body.to_string());
-        let request = || self.post(method).header("content-type", "application/json").body(body.clone());
-        let (status, answer) = self.send(method, request).await?;
-        if matches!(status, StatusCode::NOT_IMPLEMENTED | StatusCode::NOT_FOUND) {
-            return Ok(Answer::Unavailable);
-        }
-        match serde_json::from_slice::<Value>(&answer).ok() {
-            Some(value) if status.is_success() => Ok(Answer::Ok(value)),
-            value => {
-                let words = value.as_ref().and_then(|value| value.pointer("/error/message")).and_then(Value::as_str).unwrap_or_default();
-                Err(self.rejected(method, status, words))
+        let mut patience = Patience::new(self, method);
+        loop {
+            match self.json_once(method, body).await {
+                Ok(value) => return Ok(Answer::Ok(value)),
+                Err(Trouble::Unknown) => return Ok(Answer::Unavailable),
+                Err(trouble) => patience.failed(trouble).await?,
             }
         }
     }
 
-    fn rejected(&self, method: &str, status: StatusCode, words: &str) -> TargetError {
-        let words = told(words);
-        TargetError::Rejected { call: self.call(method), found: format!("HTTP {} {words}", status.as_u16()).trim_end().to_owned() }
+    /// Makes a JSON call once.
+    pub(super) async fn json_once(&self, method: &str, body: &Value) -> Result<Value, Trouble> {
+        let mut body = body.clone();
+        if let (false, Some(fields)) = (self.database.is_empty(), body.as_object_mut()) {
+            fields.insert("databaseId".to_owned(), self.database.as_str().into());
+        }
+        let answer = self.once(method, Form::Json, body.to_string().into()).await?;
+        // A cut answer is no answer.
+        serde_json::from_slice(&answer).map_err(|_| Trouble::passing("an answer that is not JSON"))
     }
 
     fn call(&self, method: &str) -> String {
-        format!("{method} of project {} at {}", self.project, self.base)
+        format!("{method} of {} at {}", self.name(), self.base)
     }
 
-    /// Sends a request until it is answered to the last byte, or no try is left.
-    async fn send(&self, method: &str, request: impl Fn() -> RequestBuilder) -> Result<(StatusCode, Bytes), TargetError> {
-        let begun = Instant::now();
-        let mut pause = FIRST_PAUSE;
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            let found = match answer(request()).await {
-                Ok((status, bytes)) if !may_pass(status) => return Ok((status, bytes)),
-                Ok((status, _)) => format!("HTTP {}", status.as_u16()),
-                Err(error) => words_of(&error),
-            };
-            if tries == TRIES {
-                return Err(TargetError::Service { call: self.call(method), tries, seconds: begun.elapsed().as_secs(), found });
-            }
-            tokio::time::sleep(pause).await;
-            pause *= 2;
+    async fn token(&self, method: &str) -> Result<Option<Token>, Trouble> {
+        let Some(credentials) = &self.credentials else { return Ok(None) };
+        credentials.token(self.times.call).await.map(Some).map_err(|none| match none {
+            NoToken::Passing(found) => Trouble::passing(found),
+            NoToken::Finally(found) => Trouble::Finally(TargetError::Unauthorized { call: self.call(method), found }),
+        })
+    }
+
+    async fn once(&self, method: &str, form: Form, body: Bytes) -> Result<Bytes, Trouble> {
+        let content_type = match form {
+            Form::Json => "application/json",
+            Form::Message => "application/x-protobuf",
+        };
+        let token = self.token(method).await?;
+        let mut request = self
+            .client
+            .post(format!("{}/v1/projects/{}:{method}", self.base, self.project))
+            .header(http::header::CONTENT_TYPE, content_type)
+            .body(body);
+        if let Some(token) = &token {
+            request = request.headers(token.headers.clone());
+            // Without it a request about a named database may be led to the wrong place.
+            let database = if self.database.is_empty() { String::new() } else { format!("&database_id={}", self.database) };
+            request = request.header("x-goog-request-params", format!("project_id={}{database}", self.project));
         }
+        let broke = |error: reqwest::Error| {
+            let silent = error.is_timeout();
+            Trouble::passing(if silent { format!("no answer within {} s", self.times.call.as_secs()) } else { google::broke(error) })
+        };
+        let mut answer = request.send().await.map_err(broke)?;
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        let mut body = Vec::new();
+        while let Some(bytes) = answer.chunk().await.map_err(broke)? {
+            if body.len() + bytes.len() > ANSWER_MAX_BYTES {
+                return Err(Trouble::passing("an answer without an end"));
+            }
+            body.extend_from_slice(&bytes);
+        }
+        if (200..300).contains(&status) {
+            return Ok(body.into());
+        }
+        let trouble = trouble(status, Status::parse(&body), google::retry_after(&headers));
+        Err(match (trouble, token) {
+            (Trouble::Refused { code: Code::Unauthenticated, .. }, Some(token)) => Trouble::Unauthorized(token),
+            (trouble, _) => trouble,
+        })
     }
 }
 
-async fn answer(request: RequestBuilder) -> reqwest::Result<(StatusCode, Bytes)> {
-    let answer = request.send().await?;
-    Ok((answer.status(), answer.bytes().await?))
-}
-
-/// As much of a service's words as may be told.
-pub(in crate::target) fn told(words: &str) -> String {
-    masked(words.lines().next().unwrap_or_default()).chars().take(WORDS_MAX_CHARS).collect()
-}
-
-/// A service's words without what it quotes: that may be a key or a value. Names of kinds and properties stay.
-fn masked(words: &str) -> String {
-    let mut out = String::new();
-    for (number, part) in words.split('"').enumerate() {
-        let quoted = number % 2 == 1;
-        let is_name = out.ends_with("property \"") || out.ends_with("kind \"");
-        out.push_str(if quoted && !is_name { "…" } else { part });
-        out.push('"');
+impl Trouble {
+    fn passing(found: impl Into<String>) -> Self {
+        Trouble::Passing { found: found.into(), after: None, crowded: false }
     }
-    out.pop();
-    out
 }
 
-/// Whether the same call may succeed later.
-fn may_pass(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 408 | 409 | 429 | 500 | 502 | 503 | 504)
-}
-
-/// The innermost cause, which says more than its wrappers.
-fn words_of(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
+/// What an answer that is no success amounts to.
+fn trouble(http: u16, status: Option<Status>, header: Option<Duration>) -> Trouble {
+    let said = status.is_some();
+    let Status { code, message, retry_after } =
+        status.unwrap_or(Status { code: Code::of_http(http), message: String::new(), retry_after: None });
+    let code = if code == Code::Other { Code::of_http(http) } else { code };
+    let found = format!("HTTP {http} {}", words::masked(&google::one_line(&message))).trim_end().to_owned();
+    match code {
+        Code::Aborted | Code::ResourceExhausted | Code::DeadlineExceeded | Code::Unavailable => {
+            Trouble::Passing { found, after: header.max(retry_after), crowded: said }
+        }
+        Code::Internal => Trouble::Passing { found, after: header.max(retry_after), crowded: false },
+        Code::Unimplemented => Trouble::Unknown,
+        _ => Trouble::Refused { code, found },
     }
-    if error.is_timeout() { format!("no answer within {} s", CALL_TIMEOUT.as_secs()) } else { cause.to_string() }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// One call and its tries.
+#[derive(Debug)]
+pub(super) struct Patience<'a> {
+    api: &'a Api,
+    method: &'a str,
+    begun: Instant,
+    last_progress: Instant,
+    pauses: Pauses,
+    tries: u32,
+    renewed: bool,
+}
 
-    #[test]
-    fn what_a_service_quotes_is_not_told_unless_it_is_the_name_of_a_kind_or_property() {
-        let words = r#"The value of property "mail" is longer than 1500 bytes: "ann@example.com"."#;
-        assert_eq!(masked(words), r#"The value of property "mail" is longer than 1500 bytes: "…"."#);
-        assert_eq!(masked(r#"The kind "__bad__" is reserved."#), r#"The kind "__bad__" is reserved."#);
-        assert_eq!(masked("nothing quoted"), "nothing quoted");
+impl<'a> Patience<'a> {
+    pub(super) fn new(api: &'a Api, method: &'a str) -> Self {
+        let now = Instant::now();
+        let pauses = Pauses::new(FIRST_PAUSE, LONGEST_PAUSE.min(api.times.retry / 4));
+        Patience { api, method, begun: now, last_progress: now, pauses, tries: 0, renewed: false }
+    }
+
+    /// Something came through: the time that is allowed begins anew.
+    pub(super) fn progress(&mut self) {
+        self.last_progress = Instant::now();
+        self.pauses.reset();
+        self.tries = 0;
+        self.renewed = false;
+    }
+
+    /// Waits until the next try.
+    ///
+    /// # Errors
+    /// What the failure amounts to, where no other try can help or the time is over.
+    pub(super) async fn failed(&mut self, trouble: Trouble) -> Result<(), TargetError> {
+        self.tries += 1;
+        let call = self.api.call(self.method);
+        let (found, after) = match trouble {
+            Trouble::Passing { found, after, .. } => (found, after),
+            Trouble::Unauthorized(token) if !self.renewed => {
+                self.renewed = true;
+                if let Some(credentials) = &self.api.credentials {
+                    credentials.renew(&token).await;
+                }
+                return Ok(());
+            }
+            Trouble::Unauthorized(_) => return Err(TargetError::Unauthorized { call, found: "HTTP 401, also with a new token" }),
+            Trouble::Refused { code: Code::PermissionDenied, found } => return Err(TargetError::Denied { call, found }),
+            Trouble::Refused { found, .. } => return Err(TargetError::Rejected { call, found }),
+            Trouble::Unknown => return Err(TargetError::Rejected { call, found: "a service without this call".to_owned() }),
+            Trouble::Finally(error) => return Err(error),
+        };
+        let pause = self.pauses.next(after);
+        let over = self.last_progress.elapsed() + pause > self.api.times.retry;
+        // What the service asks for may be longer than all the time there is.
+        if over && (self.tries >= TRIES_MIN || pause > self.api.times.retry) {
+            return Err(TargetError::Service { call, tries: self.tries, seconds: self.begun.elapsed().as_secs(), found });
+        }
+        tokio::time::sleep(pause).await;
+        Ok(())
     }
 }

@@ -1,27 +1,28 @@
 //! One step by commits: batches go out side by side, and are told to be safe in the order in which they came.
 //!
-//! Knows the limits of a commit. Must not know how a call is tried again.
+//! Knows how many may be under way, and that of two writes of one key the last one is to win. Must not know how one is sent.
 
 use std::collections::{HashSet, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use tokio::task::JoinHandle;
 
-use super::http::Api;
-use crate::entity::v1;
-use crate::model::Kind;
+use super::writer::{Batch, Writer};
+use crate::entity::v1::Deed;
+use crate::model::Pair;
 use crate::target::{Encoded, Progress, StepSink, TargetError};
 use crate::workers::WorkerLost;
 
-/// Production's limit, which the emulator does not enforce.
-const MUTATIONS_MAX: usize = 500;
-
-/// The emulator takes requests of 4 MiB; the rest is for the request's own fields.
-const REQUEST_MAX_BYTES: usize = (4 << 20) - (64 << 10);
+/// The service's limit, which the emulator does not enforce.
+pub(super) const MUTATIONS_MAX: usize = 500;
 
 /// Commits that are under way at once.
 const IN_FLIGHT: usize = 8;
+
+/// What a mutation has besides its entity: a tag and a length of up to five bytes, twice.
+const MUTATION_EXTRA_BYTES: usize = 12;
 
 /// A commit that is under way.
 #[derive(Debug)]
@@ -33,18 +34,19 @@ struct Flight {
     keys: HashSet<u64>,
 }
 
-/// Takes the entities of one step.
+/// Takes the entities of one step, or keys of what is to be deleted.
 #[derive(Debug)]
 pub(super) struct CommitSink {
-    api: Arc<Api>,
-    kind: Kind,
+    writer: Arc<Writer>,
+    pair: Arc<Pair>,
+    deed: Deed,
     flights: VecDeque<Flight>,
     done: Progress,
 }
 
 impl CommitSink {
-    pub(super) fn new(api: Arc<Api>, kind: Kind, done: Progress) -> Self {
-        CommitSink { api, kind, flights: VecDeque::new(), done }
+    pub(super) fn new(writer: Arc<Writer>, pair: Pair, deed: Deed, done: Progress) -> Self {
+        CommitSink { writer, pair: Arc::new(pair), deed, flights: VecDeque::new(), done }
     }
 
     /// Waits for the oldest commit.
@@ -62,15 +64,13 @@ impl CommitSink {
         self.flights.back().map_or(self.done, |flight| flight.then)
     }
 
-    /// Sends a commit as soon as there is room, and nothing under way writes the same key: the last one is to win.
-    async fn send(&mut self, request: Request) -> Result<(), TargetError> {
-        let Request { body, keys } = request;
+    /// Sends a commit as soon as there is room, and nothing under way writes the same key.
+    async fn send(&mut self, batch: Batch, keys: HashSet<u64>) -> Result<(), TargetError> {
         while self.flights.len() >= IN_FLIGHT || self.flights.iter().any(|flight| !flight.keys.is_disjoint(&keys)) {
             self.land().await?;
         }
-        let then = self.ahead().and(keys.len() as u64);
-        let api = self.api.clone();
-        let task = tokio::spawn(async move { api.commit(body).await });
+        let then = self.ahead().and(batch.range.len() as u64);
+        let task = tokio::spawn(self.writer.clone().put(batch));
         self.flights.push_back(Flight { task, then, keys });
         Ok(())
     }
@@ -86,8 +86,16 @@ impl Drop for CommitSink {
 impl StepSink for CommitSink {
     fn write<'a>(&'a mut self, batch: Encoded) -> BoxFuture<'a, Result<Progress, TargetError>> {
         Box::pin(async move {
-            for request in requests(&self.api, &self.kind, &batch, self.ahead().entities)? {
-                self.send(request).await?;
+            let before = self.ahead().entities;
+            if self.deed == Deed::Upsert {
+                for (number, (entity, _)) in (before + 1..).zip(batch.iter()) {
+                    self.writer.check(&self.pair, number, entity)?;
+                }
+            }
+            let items = Arc::new(batch);
+            for (range, keys) in commits(&items, self.writer.request_max_bytes()) {
+                let batch = Batch { pair: self.pair.clone(), deed: self.deed, items: items.clone(), range, before };
+                self.send(batch, keys).await?;
             }
             Ok(self.done)
         })
@@ -110,37 +118,41 @@ impl StepSink for CommitSink {
     }
 }
 
-/// A commit to be sent.
-struct Request {
-    body: Vec<u8>,
-    keys: HashSet<u64>,
-}
-
-/// Divides a batch into commits: within the limits, and no key twice in one. `before` entities of the step stand before it.
-fn requests(api: &Api, kind: &Kind, batch: &Encoded, before: u64) -> Result<Vec<Request>, TargetError> {
-    let mut requests = Vec::new();
-    let mut mutations: Vec<&[u8]> = Vec::new();
-    let mut keys = HashSet::new();
-    let mut bytes = 0;
-    let close = |mutations: &mut Vec<&[u8]>, keys: &mut HashSet<u64>| Request {
-        body: v1::commit_request(api.project(), "", &std::mem::take(mutations)),
-        keys: std::mem::take(keys),
-    };
-    for (number, (mutation, key)) in (before + 1..).zip(batch.iter()) {
-        if mutation.len() > REQUEST_MAX_BYTES {
-            return Err(TargetError::TooLarge { kind: kind.clone(), number, bytes: mutation.len(), limit: REQUEST_MAX_BYTES });
-        }
-        if mutations.len() >= MUTATIONS_MAX || bytes + mutation.len() > REQUEST_MAX_BYTES || keys.contains(&key) {
-            requests.push(close(&mut mutations, &mut keys));
-            bytes = 0;
+/// Divides a batch into commits: within the limits, and no key twice in one. Each with its keys.
+fn commits(items: &Encoded, max_bytes: usize) -> Vec<(Range<usize>, HashSet<u64>)> {
+    let mut commits = Vec::new();
+    let (mut start, mut bytes, mut keys) = (0, 0, HashSet::new());
+    for (number, (item, key)) in items.iter().enumerate() {
+        let len = item.len() + MUTATION_EXTRA_BYTES;
+        if number > start && (keys.len() >= MUTATIONS_MAX || bytes + len > max_bytes || keys.contains(&key)) {
+            commits.push((start..number, std::mem::take(&mut keys)));
+            (start, bytes) = (number, 0);
         }
         keys.insert(key);
-        // Each mutation has a tag and a length of up to five bytes besides.
-        bytes += mutation.len() + 6;
-        mutations.push(mutation);
+        bytes += len;
     }
-    if !mutations.is_empty() {
-        requests.push(close(&mut mutations, &mut keys));
+    if items.len() > start {
+        commits.push((start..items.len(), keys));
     }
-    Ok(requests)
+    commits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_divided_by_number_by_length_and_where_a_key_comes_again() {
+        let mut items = Encoded::default();
+        for (len, key) in [(1, 1), (1, 2), (1, 1), (100, 3), (300, 4), (1, 5)] {
+            items.push(&vec![b'x'; len], key);
+        }
+        let ranges = |items: &Encoded, max| commits(items, max).into_iter().map(|(range, _)| range).collect::<Vec<_>>();
+        assert_eq!(ranges(&items, 400), [0..2, 2..4, 4..6]);
+        assert_eq!(ranges(&items, 100), [0..2, 2..3, 3..4, 4..5, 5..6]);
+        let mut many = Encoded::default();
+        (0..1_001).for_each(|key| many.push(b"x", key));
+        assert_eq!(ranges(&many, 1 << 20), [0..500, 500..1_000, 1_000..1_001]);
+        assert!(ranges(&Encoded::default(), 1).is_empty());
+    }
 }

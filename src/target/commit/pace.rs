@@ -1,0 +1,100 @@
+//! How many writes a second a kind may be given: 500 at first, half as many again every five minutes, as the service asks for.
+//!
+//! Pure: the time comes from outside. Must not know what is written.
+
+use std::time::Duration;
+
+/// Writes a second at the beginning.
+const FIRST_RATE: f64 = 500.0;
+
+/// What the rate is multiplied by after each [`RAISE_AFTER`].
+const RAISE: f64 = 1.5;
+
+/// How long one rate holds.
+const RAISE_AFTER: Duration = Duration::from_secs(300);
+
+/// No rate is higher: by then other limits are met.
+const RATE_MAX: f64 = 100_000.0;
+
+/// Time without any write counts as so much: who rests does not warm up.
+const REST_MAX: Duration = Duration::from_secs(10);
+
+/// A bucket of leaves to write, which fills with time. It holds those of one second, and can be in debt to those who wait already.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Pace {
+    /// Time during which there were writes.
+    busy: Duration,
+    last: Option<Duration>,
+    leaves: f64,
+}
+
+impl Pace {
+    /// Takes leave for so many writes, `now` being the time since any fixed moment. Returns how long to wait before they are sent.
+    pub(super) fn take(&mut self, writes: usize, now: Duration) -> Duration {
+        match self.last {
+            None => self.leaves = FIRST_RATE,
+            Some(last) => {
+                let passed = now.saturating_sub(last);
+                self.leaves = (self.leaves + passed.as_secs_f64() * self.rate()).min(self.rate());
+                self.busy += passed.min(REST_MAX);
+            }
+        }
+        self.last = Some(self.last.map_or(now, |last| last.max(now)));
+        self.leaves -= writes as f64;
+        Duration::from_secs_f64((-self.leaves / self.rate()).max(0.0))
+    }
+
+    fn rate(&self) -> f64 {
+        let raises = self.busy.as_secs() / RAISE_AFTER.as_secs();
+        (FIRST_RATE * RAISE.powf(raises as f64)).min(RATE_MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many writes somebody gets through who always has more, until that time.
+    fn written(pace: &mut Pace, from: Duration, until: Duration) -> usize {
+        let (mut now, mut written) = (from, 0);
+        loop {
+            now += pace.take(500, now);
+            if now >= until {
+                return written;
+            }
+            written += 500;
+        }
+    }
+
+    #[test]
+    fn it_begins_with_500_a_second_and_grows_by_half_every_five_minutes() {
+        let mut pace = Pace::default();
+        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+        let mut rates = Vec::new();
+        for quarter in 0..4 {
+            let writes = written(&mut pace, minutes(5 * quarter), minutes(5 * (quarter + 1)));
+            rates.push((writes as f64 / 300.0).round());
+        }
+        for (rate, expected) in rates.iter().zip([500.0, 750.0, 1_125.0, 1_687.5]) {
+            assert!((rate - expected).abs() / expected < 0.02, "{rates:?}");
+        }
+    }
+
+    #[test]
+    fn never_more_than_one_second_ahead_however_long_it_rested() {
+        let mut pace = Pace::default();
+        assert_eq!(pace.take(500, Duration::ZERO), Duration::ZERO);
+        let after_rest = Duration::from_secs(86_400);
+        assert_eq!(pace.take(500, after_rest), Duration::ZERO);
+        assert_eq!(pace.take(500, after_rest), Duration::from_secs(1), "a day of rest is no day of warming up");
+        assert_eq!(pace.take(500, after_rest), Duration::from_secs(2), "who comes later waits longer");
+    }
+
+    #[test]
+    fn the_rate_has_a_bound_and_a_clock_that_steps_back_does_no_harm() {
+        let mut pace = Pace { busy: Duration::from_secs(10_000_000), ..Pace::default() };
+        assert_eq!(pace.rate(), RATE_MAX);
+        pace.take(1, Duration::from_secs(5));
+        assert_eq!(pace.take(1, Duration::from_secs(4)), Duration::ZERO);
+    }
+}
