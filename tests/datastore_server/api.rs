@@ -319,7 +319,9 @@ fn commit(state: &mut State, asked: &Asked) -> Result<Value, Refusal> {
         let (kind, name) = key.last().clone();
         let exists = state.databases[asked.database()].contains_key(&key);
         match (deed, &name) {
-            ("update" | "delete", Name::Incomplete) => return Err(bad(format!("Key path element must not be incomplete: [{}]", key.words()))),
+            ("update" | "delete", Name::Incomplete) => {
+                return Err(bad(format!("Key path element must not be incomplete: [{}]", key.words())));
+            }
             ("insert", _) if exists => return Err((409, "entity already exists".to_owned())),
             ("update", _) if !exists => return Err((404, "no entity to update".to_owned())),
             _ => {}
@@ -364,7 +366,12 @@ fn commit(state: &mut State, asked: &Asked) -> Result<Value, Refusal> {
         result["version"] = state.version.to_string().into();
         results.push(result);
     }
-    Ok(json!({"mutationResults": results, "indexUpdates": results.len(), "commitTime": now}))
+    let mut answer = json!({"indexUpdates": results.len(), "commitTime": now});
+    // What is empty is left out, as everywhere in the JSON of protocol buffers.
+    if !results.is_empty() {
+        answer["mutationResults"] = results.into();
+    }
+    Ok(answer)
 }
 
 pub(super) fn put(state: &mut State, database: &str, mut entity: Value) {
@@ -474,10 +481,12 @@ fn aggregate(state: &State, asked: &Asked) -> Result<Value, Refusal> {
 fn reserve(state: &mut State, asked: &Asked) -> Result<Value, Refusal> {
     for key in asked.list("keys") {
         let key = key_of(state, asked, key)?;
-        if !matches!(key.last().1, Name::Id(_)) {
-            return Err(bad("Only keys with a numeric id can be reserved."));
+        match key.last().1 {
+            Name::Id(_) => drop(state.reserved.insert((asked.database().to_owned(), key))),
+            // Names are nobody's to hand out.
+            Name::Text(_) => {}
+            Name::Incomplete => return Err(bad(format!("Key path element must not be incomplete: [{}]", key.words()))),
         }
-        state.reserved.insert((asked.database().to_owned(), key));
     }
     Ok(json!({}))
 }
