@@ -28,7 +28,7 @@ pub const PROGRAM: &str = env!("CARGO_BIN_EXE_kindpack");
 const TIME_OUT: Duration = Duration::from_secs(120);
 
 /// What would make the outcome depend on who runs the tests, and where.
-const FOREIGN: [\&str; 19] = [
+const FOREIGN: [&str; 19] = [
     "CLOUDSDK_API_ENDPOINT_OVERRIDES_DATASTORE",
     "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE",
     "DATASTORE_EMULATOR_HOST",
