@@ -41,7 +41,8 @@ pub enum Code {
 }
 
 impl Code {
-    fn of_number(number: u64) -> Self {
+    /// The code of a number of gRPC.
+    pub fn of_number(number: u64) -> Self {
         match number {
             3 => Code::InvalidArgument,
             4 => Code::DeadlineExceeded,

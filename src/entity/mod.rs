@@ -4,6 +4,7 @@
 //! The formats are told in `docs/formats.md`.
 
 pub mod answer;
+pub mod app_engine;
 pub mod json;
 pub mod limits;
 pub mod log;

@@ -52,6 +52,13 @@ pub fn key_message(key: &Key<'_>, rewrite: &Rewrite) -> Vec<u8> {
     out
 }
 
+/// Returns a `google.datastore.v1.LookupRequest` for no keys: whoever answers it speaks the language.
+pub fn lookup_of_nothing(project: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_unless_empty(&mut out, 8, project);
+    out
+}
+
 /// Returns a `google.datastore.v1.CommitRequest` that does `deed` to serialized entities, or keys, without a transaction. `database` is
 /// empty for the default one.
 pub fn commit_request<'a>(project: &str, database: &str, deed: Deed, items: impl Iterator<Item = &'a [u8]> + Clone) -> Vec<u8> {

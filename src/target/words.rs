@@ -1,7 +1,14 @@
-//! A service's own words, without what they quote. Pure.
+//! A service's own words, as far as they may be told. Pure.
+
+use crate::google;
+
+/// A service's words in one short line, without what they quote.
+pub(super) fn told(words: &str) -> String {
+    masked(&google::one_line(words))
+}
 
 /// A service's words without what it quotes: that may be a key or a value. Names of kinds and properties stay.
-pub(super) fn masked(words: &str) -> String {
+fn masked(words: &str) -> String {
     let mut out = String::new();
     for (number, part) in words.split('"').enumerate() {
         let quoted = number % 2 == 1;

@@ -1,4 +1,5 @@
-//! The calls over HTTP: one try, and tries with growing pauses while that can help, within a bounded time.
+//! The calls: one try, and tries with growing pauses while that can help, within a bounded time. Over HTTP, and over gRPC where an
+//! emulator is quicker so.
 //!
 //! Knows the addresses and headers of Datastore v1. Must not know what a call is for.
 
@@ -8,12 +9,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use reqwest::Client;
 use serde_json::Value;
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
+use super::grpc::{self, Grpc};
 use crate::entity::answer::{Code, Status};
+use crate::entity::{app_engine, v1};
 use crate::google::{self, Credentials, NoToken, Pauses, Token};
 use crate::target::TargetError;
-use crate::target::words;
+use crate::target::words::told;
 
 /// The first pause between tries.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -47,6 +51,8 @@ pub(super) struct Api {
     /// None for an emulator.
     credentials: Option<Arc<Credentials>>,
     times: Times,
+    /// None where gRPC is not spoken, or not wanted; found out when it is first asked for.
+    grpc: OnceCell<Option<Grpc>>,
 }
 
 /// The form of a request and of its answer.
@@ -101,7 +107,7 @@ impl Api {
         let client = if credentials.is_none() || google::is_loopback(&base) { client.no_proxy() } else { client };
         let client = client.build();
         let client = client.map_err(|error| TargetError::Rejected { call: "HTTP client".to_owned(), found: error.to_string() })?;
-        Ok(Api { client, base, project, database, credentials, times })
+        Ok(Api { client, base, project, database, credentials, times, grpc: OnceCell::new() })
     }
 
     pub(super) fn project(&self) -> &str {
@@ -122,6 +128,30 @@ impl Api {
     pub(super) fn name(&self) -> String {
         let slash = if self.database.is_empty() { "" } else { "/" };
         format!("project {}{slash}{}", self.project, self.database)
+    }
+
+    /// gRPC, which only an emulator is spoken to in: what comes over HTTP it sends to its own gRPC side, through one thread.
+    async fn grpc(&self) -> Option<&Grpc> {
+        let connect = || async {
+            match self.credentials {
+                Some(_) => None,
+                None => Grpc::connect(&self.base, self.times.call, v1::lookup_of_nothing(&self.project).into()).await,
+            }
+        };
+        self.grpc.get_or_init(connect).await.as_ref()
+    }
+
+    /// Sends a commit once.
+    pub(super) async fn commit(&self, body: Bytes) -> Result<(), Trouble> {
+        match self.grpc().await {
+            Some(grpc) => grpc.call(grpc::COMMIT, body).await.map(drop).map_err(of_grpc),
+            None => self.message("commit", body).await,
+        }
+    }
+
+    /// Makes a call of App Engine's interface once; none where it is not served.
+    pub(super) async fn app_engine(&self, body: Vec<u8>) -> Option<Bytes> {
+        self.grpc().await?.call(app_engine::CALL, body.into()).await.ok()
     }
 
     /// Makes a call in protobuf once. Its answer is not looked at.
@@ -217,12 +247,28 @@ fn trouble(http: u16, status: Option<Status>, header: Option<Duration>) -> Troub
     let Status { code, message, retry_after } =
         status.unwrap_or(Status { code: Code::of_http(http), message: String::new(), retry_after: None });
     let code = if code == Code::Other { Code::of_http(http) } else { code };
-    let found = format!("HTTP {http} {}", words::masked(&google::one_line(&message))).trim_end().to_owned();
+    let found = format!("HTTP {http} {}", told(&message)).trim_end().to_owned();
+    amounts_to(code, found, header.max(retry_after), said)
+}
+
+/// The same for an answer over gRPC.
+fn of_grpc(failed: grpc::Failed) -> Trouble {
+    match failed {
+        grpc::Failed::Broken(found) => Trouble::passing(found),
+        grpc::Failed::Refused { code, message } => {
+            let found = format!("gRPC {code:?} {}", told(&message)).trim_end().to_owned();
+            amounts_to(code, found, None, true)
+        }
+    }
+}
+
+/// `said`: by the service itself, and not by something before it.
+fn amounts_to(code: Code, found: String, after: Option<Duration>, said: bool) -> Trouble {
     match code {
         Code::Aborted | Code::ResourceExhausted | Code::DeadlineExceeded | Code::Unavailable => {
-            Trouble::Passing { found, after: header.max(retry_after), crowded: said }
+            Trouble::Passing { found, after, crowded: said }
         }
-        Code::Internal => Trouble::Passing { found, after: header.max(retry_after), crowded: false },
+        Code::Internal => Trouble::Passing { found, after, crowded: false },
         Code::Unimplemented => Trouble::Unknown,
         _ => Trouble::Refused { code, found },
     }

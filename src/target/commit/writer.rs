@@ -91,7 +91,7 @@ impl Writer {
         let mut patience = Patience::new(&self.api, "commit");
         while let Some(batch) = left.pop() {
             self.wait_for_leave(&batch).await;
-            let trouble = match self.api.message("commit", batch.request(&self.api).into()).await {
+            let trouble = match self.api.commit(batch.request(&self.api).into()).await {
                 Ok(()) => {
                     patience.progress();
                     self.reserve_ids(&batch).await?;

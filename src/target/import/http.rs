@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::entity::answer::{Code, Status};
 use crate::google::{self, Credentials, NoToken, USER_AGENT};
 use crate::target::TargetError;
-use crate::target::words::masked;
+use crate::target::words::told;
 
 /// No answer with words in it is longer: a page of a listing is the longest.
 const ANSWER_MAX_BYTES: usize = 64 << 20;
@@ -133,7 +133,7 @@ fn refused(call: &Call, http: u16, headers: &http::HeaderMap, body: &[u8]) -> Fa
     let status = Status::parse(body);
     let code = status.as_ref().map_or_else(|| Code::of_http(http), |status| status.code);
     let message = status.as_ref().map(|status| status.message.as_str()).unwrap_or_default();
-    let found = format!("HTTP {http} {}", masked(&google::one_line(message))).trim_end().to_owned();
+    let found = format!("HTTP {http} {}", told(message)).trim_end().to_owned();
     let after = google::retry_after(headers).max(status.as_ref().and_then(|status| status.retry_after));
     let Call { title, permission } = call;
     let call = title.clone();

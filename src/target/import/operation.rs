@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer};
 
-use crate::google::one_line;
-use crate::target::words::masked;
+use crate::target::words::told;
 
 /// How much of an import is done, as the service estimates it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -98,7 +97,7 @@ impl Operation {
             (None, "FAILED") => OperationState::Failed("failed without words".to_owned()),
             (None, _) if self.response.is_some() || common.state == "SUCCESSFUL" => OperationState::Succeeded,
             (None, state) => OperationState::Failed(format!("ended without a result, in state {state:?}")),
-            (Some(error), _) => OperationState::Failed(masked(&one_line(&error.message))),
+            (Some(error), _) => OperationState::Failed(told(&error.message)),
         }
     }
 }

@@ -1,0 +1,112 @@
+//! The calls over gRPC, which the emulator answers itself: what comes over HTTP it sends to its own gRPC side, through one thread.
+//!
+//! Knows methods and bodies. Must not know what is in them.
+
+use std::error::Error;
+use std::time::Duration;
+
+use bytes::{Buf as _, BufMut as _, Bytes};
+use http::uri::PathAndQuery;
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
+
+use crate::entity::answer::Code;
+
+/// `Commit` of the API that is `v1` over HTTP as well.
+pub(super) const COMMIT: &str = "/google.datastore.v1.Datastore/Commit";
+
+/// What is asked to see whether gRPC is spoken at all.
+const LOOKUP: &str = "/google.datastore.v1.Datastore/Lookup";
+
+/// A service on this machine answers at once, or does not know the protocol.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why a call came to nothing.
+#[derive(Debug)]
+pub(super) enum Failed {
+    /// The connection broke, or somebody between gave up.
+    Broken(String),
+    /// The service does not want it.
+    Refused {
+        code: Code,
+        /// In its own words, which may quote keys and values.
+        message: String,
+    },
+}
+
+/// A service that speaks gRPC.
+#[derive(Debug, Clone)]
+pub(super) struct Grpc {
+    channel: Channel,
+}
+
+impl Grpc {
+    /// The service at `base`; none where gRPC is not spoken. `lookup` is a request for no keys.
+    pub(super) async fn connect(base: &str, call_time: Duration, lookup: Bytes) -> Option<Self> {
+        let endpoint = Endpoint::from_shared(base.to_owned()).ok()?.connect_timeout(PROBE_TIMEOUT).timeout(call_time);
+        let grpc = Grpc { channel: endpoint.connect().await.ok()? };
+        let answer = tokio::time::timeout(PROBE_TIMEOUT, grpc.call(LOOKUP, lookup)).await.ok()?;
+        answer.ok().map(|_| grpc)
+    }
+
+    /// Makes one call, once.
+    pub(super) async fn call(&self, method: &'static str, body: Bytes) -> Result<Bytes, Failed> {
+        let mut client = tonic::client::Grpc::new(self.channel.clone());
+        client.ready().await.map_err(|error| Failed::of(&Status::from_error(error.into())))?;
+        let answer = client.unary(Request::new(body), PathAndQuery::from_static(method), AsItIs).await;
+        answer.map(tonic::Response::into_inner).map_err(|status| Failed::of(&status))
+    }
+}
+
+impl Failed {
+    fn of(status: &Status) -> Self {
+        let mut cause = status.source();
+        while let Some(inner) = cause.and_then(Error::source) {
+            cause = Some(inner);
+        }
+        let code = Code::of_number(i32::from(status.code()).unsigned_abs().into());
+        match cause {
+            Some(cause) => Failed::Broken(format!("gRPC {:?}: {cause}", status.code())),
+            None if code == Code::Other => Failed::Broken(format!("gRPC {:?}", status.code())),
+            None => Failed::Refused { code, message: status.message().to_owned() },
+        }
+    }
+}
+
+/// Messages that were encoded before, and are decoded later.
+struct AsItIs;
+
+impl Codec for AsItIs {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = AsItIs;
+    type Decoder = AsItIs;
+
+    fn encoder(&mut self) -> AsItIs {
+        AsItIs
+    }
+
+    fn decoder(&mut self) -> AsItIs {
+        AsItIs
+    }
+}
+
+impl Encoder for AsItIs {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, message: Bytes, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        out.put(message);
+        Ok(())
+    }
+}
+
+impl Decoder for AsItIs {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, message: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(message.copy_to_bytes(message.remaining())))
+    }
+}
