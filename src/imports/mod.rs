@@ -132,13 +132,9 @@ impl From<LayError> for ImportError {
 }
 
 impl ImportError {
-    /// Whether what was staged is of no more use: nothing reads it, and the same again would fail again.
-    fn is_final(&self) -> bool {
-        match self {
-            ImportError::Target(error) => matches!(error, TargetError::Rejected { .. }),
-            ImportError::Failed { .. } | ImportError::Unread { .. } | ImportError::Archive(_) => true,
-            _ => false,
-        }
+    /// Whether what was staged for a start is of no more use: nothing reads it, and the same again would fail again.
+    fn refuses(&self) -> bool {
+        matches!(self, ImportError::Target(TargetError::Rejected { .. }) | ImportError::Unread { .. } | ImportError::Archive(_))
     }
 }
 
@@ -176,7 +172,7 @@ pub async fn start(
             Ok(started)
         }
         Err(error) => {
-            started.tidy(error.is_final()).await;
+            started.tidy(error.refuses()).await;
             Err(error)
         }
     }
@@ -227,11 +223,12 @@ impl Started {
     /// Waits until the import is over, and takes away what was staged for it.
     ///
     /// # Errors
-    /// [`ImportError::Failed`] has the operation's own words. After [`TargetError::Service`] it may go on, and the same call finds it.
+    /// [`ImportError::Failed`] has the operation's own words. After anything else it may go on, and the same call finds it.
     pub async fn finish(self, observer: &dyn Observer) -> Result<Imported, ImportError> {
         let mut shown = 0;
         let waited = self.wait(observer, &mut shown).await;
-        let left = self.tidy(waited.as_ref().map_or_else(ImportError::is_final, |()| true)).await;
+        // After any other failure it may go on, and read.
+        let left = self.tidy(matches!(waited, Ok(()) | Err(ImportError::Failed { .. }))).await;
         waited?;
         observer.advance(self.entities.saturating_sub(shown), 0);
         Ok(Imported { entities: self.entities, left })

@@ -82,7 +82,12 @@ pub struct Stores {
 impl Stores {
     /// Stores of this machine, and of Cloud Storage as the options say.
     pub fn new(options: CloudOptions) -> Self {
-        Stores { cloud: Arc::new(Cloud::new(options)) }
+        Stores::with(Cloud::new(options))
+    }
+
+    /// Stores of this machine, and of that Cloud Storage.
+    pub fn with(cloud: Cloud) -> Self {
+        Stores { cloud: Arc::new(cloud) }
     }
 
     /// Waits a moment for what is still to be said to services of work that was given up, such as upload sessions that are of no use any more.

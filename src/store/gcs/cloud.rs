@@ -211,6 +211,11 @@ impl Cloud {
         let private = || said("CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE");
         let anonymous = emulator.is_some();
         let endpoint = emulator.or_else(private).unwrap_or_else(|| ENDPOINT.to_owned());
+        Cloud::at(&endpoint, anonymous, options)
+    }
+
+    /// A server at an address; one that is `anonymous` wants no credentials.
+    pub fn at(endpoint: &str, anonymous: bool, options: CloudOptions) -> Self {
         // Google's own tools write the path of the JSON API behind it.
         let endpoint = endpoint.trim_end_matches('/').trim_end_matches("/storage/v1").to_owned();
         Cloud { endpoint, anonymous, options, session: Mutex::default(), partings: std::sync::Mutex::default() }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use reqwest::{Client, RequestBuilder, Url};
 use serde_json::Value;
 
+use crate::entity::answer::{Code, Status};
 use crate::google::{self, Credentials, NoToken, USER_AGENT};
 use crate::target::TargetError;
 use crate::target::words::masked;
@@ -128,23 +129,27 @@ async fn answer(call: &Call, request: RequestBuilder, within: Duration) -> Resul
 }
 
 /// What an answer that is none amounts to.
-fn refused(call: &Call, status: u16, headers: &http::HeaderMap, body: &[u8]) -> Failed {
-    let value: Value = serde_json::from_slice(body).unwrap_or_default();
-    let said = |pointer| value.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-    let found = format!("HTTP {status} {}", masked(&google::one_line(said("/error/message")))).trim_end().to_owned();
-    let after = google::retry_after(headers);
+fn refused(call: &Call, http: u16, headers: &http::HeaderMap, body: &[u8]) -> Failed {
+    let status = Status::parse(body);
+    let code = status.as_ref().map_or_else(|| Code::of_http(http), |status| status.code);
+    let message = status.as_ref().map(|status| status.message.as_str()).unwrap_or_default();
+    let found = format!("HTTP {http} {}", masked(&google::one_line(message))).trim_end().to_owned();
+    let after = google::retry_after(headers).max(status.as_ref().and_then(|status| status.retry_after));
     let Call { title, permission } = call;
     let call = title.clone();
-    match status {
-        401 => Failed::Finally(TargetError::Unauthorized { call, found: "HTTP 401" }),
-        _ if status == 429 || said("/error/status") == "RESOURCE_EXHAUSTED" => Failed::Later { found, after },
-        403 => Failed::Finally(TargetError::Denied { call: format!("{call} ({permission})"), found }),
-        404 => Failed::Missing(TargetError::Rejected { call, found }),
-        408 | 500.. => Failed::Lost { found, after },
+    match code {
+        Code::Unauthenticated => Failed::Finally(TargetError::Unauthorized { call, found: "HTTP 401" }),
+        Code::ResourceExhausted | Code::Aborted => Failed::Later { found, after },
+        Code::PermissionDenied => Failed::Finally(TargetError::Denied { call: format!("{call} ({permission})"), found }),
+        // Only the service itself knows what it has: a front end that lost its way does not.
+        Code::NotFound => Failed::Missing(TargetError::Rejected { call, found }),
+        Code::DeadlineExceeded | Code::Internal | Code::Unavailable => Failed::Lost { found, after },
+        _ if http >= 500 => Failed::Lost { found, after },
         _ => Failed::Finally(TargetError::Rejected { call, found }),
     }
 }
 
+/// Why there is no answer, without any address.
 fn broke(error: reqwest::Error) -> Failed {
     let unsent = error.is_connect();
     let found = google::broke(error);
