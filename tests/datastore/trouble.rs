@@ -94,7 +94,7 @@ fn a_service_that_does_not_come_back_is_given_up_with_the_call_the_tries_and_the
     // It does not ask to be waited for longer than there is time.
     let server = server();
     server.plan(Call::Commit, 0, Deed::RetryAfter(503, 3_600));
-    let error = run(restore(&target(&server, "", HASTY), &notes(1), "", 500)).unwrap_err();
+    let error = run(restore(&target(&server, "", PATIENT), &notes(1), "", 500)).unwrap_err();
     assert!(matches!(error, TargetError::Service { tries: 1, .. }), "{error:?}");
 }
 
