@@ -12,7 +12,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use sha2::Digest as _;
 
 use super::PackError;
-use crate::archive::{DataError, EntryHead, STREAM_END, Sealer, deflate_piece};
+use crate::archive::{DataError, EntryHead, STREAM_END, Sealer, deflate_piece, deflate_room};
 use crate::buffers::Buffer;
 use crate::gzipped;
 use crate::inspect::{self, Content, Inspected, Inspection, PieceReport, join_crc32c};
@@ -438,7 +438,7 @@ async fn work(
         let keep = job.pass != Pass::Look && !broken.load(Ordering::Relaxed);
         let kept = match method {
             _ if !keep => None,
-            Method::Deflate if !raw.is_empty() => Some(Kept::new(deflate(&raw, level)?)),
+            Method::Deflate if !raw.is_empty() => Some(Kept::new(deflate(&raw, level, job.offset / PIECE_LEN_BYTES as u64)?)),
             _ => Some(Kept::new(raw.clone())),
         };
         Ok(Done { job, raw, told, kept })
@@ -446,11 +446,11 @@ async fn work(
     done.await?.map_err(PackError::Deflate)
 }
 
-fn deflate(raw: &[u8], level: u32) -> Result<Bytes, DataError> {
-    // What cannot be deflated becomes longer, by an eighth at the most.
-    let mut deflated = Buffer::with_room(raw.len() + (raw.len() >> 3));
-    deflate_piece(level, raw, &mut deflated)?;
-    Ok(deflated.freeze())
+fn deflate(raw: &[u8], level: u32, number: u64) -> Result<Bytes, DataError> {
+    let mut room = Buffer::of_len(deflate_room(raw.len()));
+    let len = deflate_piece(level, number, raw, &mut room)?;
+    room.truncate(len);
+    Ok(room.freeze())
 }
 
 /// The archive's bytes on their way out, hashed as they go.
