@@ -129,14 +129,16 @@ fn floors(criterion: &mut Criterion) {
             black_box(out.len())
         });
     });
-    let mut deflater = Deflater::new(6);
     let mut deflated = Vec::new();
-    group.bench_function("deflate a piece, level 6", |bench| {
-        bench.iter(|| {
-            deflated.clear();
-            deflater.piece(&piece, &mut deflated).unwrap();
+    for level in [1, 3, 6, 9] {
+        let mut deflater = Deflater::new(level);
+        group.bench_function(format!("deflate a piece, level {level}"), |bench| {
+            bench.iter(|| {
+                deflated.clear();
+                deflater.piece(0, &piece, &mut deflated).unwrap();
+            });
         });
-    });
+    }
     let mut inflater = Inflater::new();
     group.bench_function("inflate a piece", |bench| {
         bench.iter(|| {

@@ -20,36 +20,43 @@ const KEPT_MAX: usize = 64;
 
 static KEPT: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 
-/// A buffer that goes back where it came from.
+/// A buffer that was used before, if `len` bytes are worth it.
+fn take(len: usize) -> Option<Vec<u8>> {
+    if !(WORTH_KEEPING_BYTES..=BUFFER_BYTES).contains(&len) {
+        return None;
+    }
+    let kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    Some(kept.unwrap_or_else(|| vec![0; BUFFER_BYTES]))
+}
+
+fn give_back(buffer: &mut Vec<u8>) {
+    if (WORTH_KEEPING_BYTES..=2 * BUFFER_BYTES).contains(&buffer.capacity()) {
+        let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() < KEPT_MAX {
+            kept.push(std::mem::take(buffer));
+        }
+    }
+}
+
+/// A buffer that grows, and goes back where it came from.
 #[derive(Debug, Default)]
 pub struct Buffer(Vec<u8>);
 
 impl Buffer {
     /// An empty buffer with room for `len` bytes.
     pub fn with_room(len: usize) -> Self {
-        if !(WORTH_KEEPING_BYTES..=BUFFER_BYTES).contains(&len) {
-            return Buffer(Vec::with_capacity(len));
-        }
-        let mut buffer = Buffer::kept();
-        buffer.0.clear();
-        buffer
+        let mut buffer = take(len).unwrap_or_else(|| Vec::with_capacity(len));
+        buffer.clear();
+        Buffer(buffer)
     }
 
-    fn kept() -> Self {
-        let kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        Buffer(kept.unwrap_or_else(|| Vec::with_capacity(BUFFER_BYTES)))
-    }
-
-    /// A buffer of `len` bytes that will all be written over. What is in them is of no use to anybody.
-    pub fn of_len(len: usize) -> Self {
-        if !(WORTH_KEEPING_BYTES..=BUFFER_BYTES).contains(&len) {
-            return Buffer(vec![0; len]);
+    /// `len` bytes that will be written over.
+    pub fn of_len(len: usize) -> Room {
+        let mut bytes = take(len).unwrap_or_else(|| vec![0; len]);
+        if bytes.len() < len {
+            bytes.resize(len, 0);
         }
-        let mut buffer = Buffer::kept();
-        // A buffer that was as long before needs no zeros.
-        buffer.0.truncate(len);
-        buffer.0.resize(len, 0);
-        buffer
+        Room { bytes, len }
     }
 
     /// The bytes, to be shared; the buffer goes back when the last share is dropped.
@@ -80,12 +87,54 @@ impl AsRef<[u8]> for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        if (WORTH_KEEPING_BYTES..=2 * BUFFER_BYTES).contains(&self.0.capacity()) {
-            let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-            if kept.len() < KEPT_MAX {
-                kept.push(std::mem::take(&mut self.0));
-            }
-        }
+        give_back(&mut self.0);
+    }
+}
+
+/// Bytes that will be written over, in a buffer that goes back where it came from. What is in them first is of no use to anybody.
+///
+/// It keeps the rest of its buffer as it is: whoever is next needs no zeros then.
+#[derive(Debug)]
+pub struct Room {
+    bytes: Vec<u8>,
+    len: usize,
+}
+
+impl Room {
+    /// Leaves nothing but the first `len` bytes.
+    pub fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
+    /// The bytes, to be shared; the buffer goes back when the last share is dropped.
+    pub fn freeze(self) -> Bytes {
+        Bytes::from_owner(self)
+    }
+}
+
+impl Deref for Room {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+impl DerefMut for Room {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(..self.len).unwrap_or_default()
+    }
+}
+
+impl AsRef<[u8]> for Room {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        give_back(&mut self.bytes);
     }
 }
 
@@ -102,5 +151,16 @@ mod tests {
         drop(shared);
         assert!(Buffer::with_room(PIECE_LEN_BYTES).is_empty());
         assert!(Buffer::with_room(10).capacity() < WORTH_KEEPING_BYTES);
+    }
+
+    #[test]
+    fn a_room_is_as_long_as_was_asked_for_whatever_its_buffer_was_before() {
+        for len in [0, 10, WORTH_KEEPING_BYTES, PIECE_LEN_BYTES, WORTH_KEEPING_BYTES + 1, BUFFER_BYTES, BUFFER_BYTES + 1] {
+            let mut room = Buffer::of_len(len);
+            assert_eq!(room.len(), len);
+            room.fill(7);
+            room.truncate(len / 2);
+            assert!(room.freeze() == vec![7; len / 2]);
+        }
     }
 }

@@ -21,7 +21,7 @@ use crate::observe::{Event, Observer};
 use crate::set::{self, Discovery, Group, Listed};
 use crate::store::{ObjectInfo, Store, StoreError, read_whole};
 use crate::sums;
-use crate::workers::{WorkerLost, Workers};
+use crate::workers::{Aside, WorkerLost, Workers};
 
 /// Metadata and sums of a whole archive that are held in memory at the most.
 const KEPT_MAX_BYTES: u64 = 1 << 30;
@@ -107,7 +107,7 @@ pub async fn verify(
             let mut problems = totals(&archive);
             problems.extend(judge_kinds(&archive, &told, |_| true));
             problems.extend(judge_set(&archive, &told));
-            problems.extend(sidecar.judge(&archive, digest).await.map_err(VerifyError::Store)?);
+            problems.extend(sidecar.judge(&archive, digest).await?);
             for problem in problems {
                 note(&mut report, observer, &title, problem);
             }
@@ -158,7 +158,7 @@ enum Looked {
 /// SHA-256 of the whole archive, made while its entries are read in order.
 #[derive(Default)]
 struct WholeDigest {
-    sha256: sha2::Sha256,
+    sha256: Aside<sha2::Sha256>,
     next_offset: u64,
     /// Whether some bytes were not seen.
     torn: bool,
@@ -174,25 +174,19 @@ impl WholeDigest {
             return Ok(());
         };
         self.next_offset += stored.bytes.len() as u64;
-        if stored.bytes.len() <= HASHED_AT_ONCE_BYTES {
-            self.sha256.update(&stored.bytes);
-            return Ok(());
+        if stored.bytes.len() > HASHED_AT_ONCE_BYTES {
+            return self.sha256.then(move |sha256| sha256.chain_update(&stored.bytes)).await;
         }
-        let mut sha256 = std::mem::take(&mut self.sha256);
-        let hashed = Workers::aside(move || {
-            sha256.update(&stored.bytes);
-            sha256
-        });
-        self.sha256 = hashed.await?;
+        self.sha256 = Aside::Idle(self.sha256.take().await?.chain_update(&stored.bytes));
         Ok(())
     }
 
     /// The digest, the archive's end included, which is in memory; none where anything was not read.
-    fn finish(mut self, container: &Container) -> Option<Sha256> {
+    async fn finish(mut self, container: &Container) -> Result<Option<Sha256>, WorkerLost> {
+        let sha256 = self.sha256.take().await?;
         let (offset, tail) = container.tail();
-        let rest = tail.get(usize::try_from(self.next_offset.checked_sub(offset)?).ok()?..)?;
-        self.sha256.update(rest);
-        (!self.torn).then(|| Sha256(self.sha256.finalize().into()))
+        let rest = self.next_offset.checked_sub(offset).and_then(|seen| tail.get(usize::try_from(seen).ok()?..));
+        Ok(rest.filter(|_| !self.torn).map(|rest| Sha256(sha256.chain_update(rest).finalize().into())))
     }
 }
 
@@ -218,7 +212,7 @@ async fn read(
     });
     pin_mut!(pieces);
     let mut told = BTreeMap::new();
-    let mut inspection = Inspection::default();
+    let mut inspection = Aside::<Inspection>::default();
     let mut bytes = Vec::new();
     let mut readable = true;
     let mut kept = 0;
@@ -228,13 +222,10 @@ async fn read(
             Ok((looked, stored)) => (Ok(looked), Some(stored)),
             Err(error) => (Err(error), None),
         };
-        // The digests of entry and archive can only be made in order. They are made side by side.
-        let hashing = async {
-            match &mut digest {
-                Some(digest) => digest.push(stored).await,
-                None => Ok(()),
-            }
-        };
+        // The digests of entry and archive can only be made in order. They are made side by side, while the next piece is waited for.
+        if let Some(digest) = &mut digest {
+            digest.push(stored).await?;
+        }
         let mut keep = |raw: &Bytes, bytes: &mut Vec<u8>| {
             // Metadata is looked into as long as all of it together fits: what is longer than any metadata is none.
             let wanted = item.role == EntryRole::Sums || (item.role != EntryRole::Output && item.bytes <= set::METADATA_MAX_BYTES);
@@ -246,18 +237,18 @@ async fn read(
         match looked {
             Ok(Looked::Whole(whole, raw)) => {
                 keep(&raw, &mut bytes);
-                inspection = *whole;
-                hashing.await?;
+                inspection = Aside::Idle(*whole);
             }
             Ok(Looked::Part(part, raw, content)) => {
                 keep(&raw, &mut bytes);
-                let (hashed, hashed_too) = tokio::join!(Workers::aside(move || inspection.hashed(&raw, content)), hashing);
-                inspection = hashed?;
-                hashed_too?;
-                inspection.join(*part);
+                let look = move |inspection: Inspection| {
+                    let mut inspection = inspection.hashed(&raw, content);
+                    inspection.join(*part);
+                    inspection
+                };
+                inspection.then(look).await?;
             }
             Err(error) => {
-                hashing.await?;
                 let problem = tell(error)?;
                 if std::mem::take(&mut readable) {
                     note(report, observer, archive.container().title(), problem);
@@ -268,7 +259,7 @@ async fn read(
         if !piece.last {
             continue;
         }
-        let inspected = std::mem::take(&mut inspection).finish();
+        let inspected = inspection.take().await?.finish();
         let bytes = std::mem::take(&mut bytes);
         report.entries += 1;
         if std::mem::replace(&mut readable, true) {
@@ -448,16 +439,16 @@ impl Sidecar {
     }
 
     /// Holds the whole archive against what was said.
-    async fn judge(self, archive: &ArchiveFile, digest: WholeDigest) -> Result<Option<String>, StoreError> {
+    async fn judge(self, archive: &ArchiveFile, digest: WholeDigest) -> Result<Option<String>, VerifyError> {
         let container = archive.container();
         let expected = match self {
             Sidecar::Absent => return Ok(None),
             Sidecar::Wrong(problem) => return Ok(Some(problem)),
             Sidecar::Says(expected) => expected,
         };
-        let found = match digest.finish(container) {
+        let found = match digest.finish(container).await? {
             Some(found) => found,
-            None => digest_of(container.store().as_ref(), container.object()).await?,
+            None => digest_of(container.store().as_ref(), container.object()).await.map_err(VerifyError::Store)?,
         };
         Ok((found != expected).then(|| format!("{}: expected sha256 {expected}, as its sidecar says, found {found}", container.title())))
     }

@@ -5,6 +5,7 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 
 /// A bounded set of workers. Clones share the same ones.
@@ -59,11 +60,71 @@ impl Workers {
         .map_err(WorkerLost)
     }
 
-    /// Runs short work that everything else waits for, such as hashing in order, beside the workers and not behind their queue.
+    /// Begins short work that everything else waits for, such as hashing in order, beside the workers and not behind their queue. Who needs the
+    /// answer may wait for it later.
     ///
     /// # Errors
     /// [`WorkerLost`] when the work panicked.
-    pub async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, WorkerLost> {
-        tokio::task::spawn_blocking(work).await.map_err(WorkerLost)
+    pub fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> impl Future<Output = Result<T, WorkerLost>> + Send {
+        let working = tokio::task::spawn_blocking(work);
+        async { working.await.map_err(WorkerLost) }
+    }
+}
+
+/// A value that is worked on beside everything else, by one thing after the other.
+pub enum Aside<T> {
+    /// Nothing is done with it.
+    Idle(T),
+    /// What comes of it.
+    Busy(BoxFuture<'static, Result<T, WorkerLost>>),
+}
+
+impl<T: Default> Default for Aside<T> {
+    fn default() -> Self {
+        Aside::Idle(T::default())
+    }
+}
+
+impl<T: Default + Send + 'static> Aside<T> {
+    /// Begins `work` when what was begun before is done, and does not wait for it.
+    ///
+    /// # Errors
+    /// [`WorkerLost`] when earlier work panicked.
+    pub async fn then(&mut self, work: impl FnOnce(T) -> T + Send + 'static) -> Result<(), WorkerLost> {
+        let value = self.take().await?;
+        *self = Aside::Busy(Box::pin(Workers::aside(move || work(value))));
+        Ok(())
+    }
+
+    /// The value, when all that was begun is done; a new one takes its place.
+    ///
+    /// # Errors
+    /// [`WorkerLost`] when the work panicked.
+    pub async fn take(&mut self) -> Result<T, WorkerLost> {
+        match std::mem::take(self) {
+            Aside::Idle(value) => Ok(value),
+            Aside::Busy(working) => working.await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_done_aside_is_done_in_order_and_taken_whole() {
+        let mut numbers = Aside::<Vec<u32>>::default();
+        for number in 0..100 {
+            let push = move |mut numbers: Vec<u32>| {
+                numbers.push(number);
+                numbers
+            };
+            numbers.then(push).await.unwrap();
+        }
+        assert_eq!(numbers.take().await.unwrap(), (0..100).collect::<Vec<_>>());
+        assert!(numbers.take().await.unwrap().is_empty());
+        numbers.then(|_| panic!("a fault")).await.unwrap();
+        assert!(numbers.take().await.is_err());
     }
 }

@@ -13,12 +13,13 @@ mod record;
 mod rule;
 mod seal;
 mod structure;
+mod walk;
 
 #[cfg(test)]
 mod testing;
 
 pub use name::check_name;
-pub use pieces::{DataError, Deflater, INFLATE_ROOM_BYTES, Inflater, STREAM_END, deflate_piece, inflate_piece};
+pub use pieces::{DataError, Deflater, INFLATE_ROOM_BYTES, Inflater, STREAM_END, deflate_piece, deflate_room, inflate_piece};
 pub use rule::{Rule, Violation};
 pub use seal::{EntryHead, SealError, Sealer};
 pub use structure::{

@@ -4,10 +4,11 @@
 
 use std::cell::RefCell;
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
+use super::walk::{Ends, Walker};
 use crate::model::PIECE_LEN_BYTES;
 
 /// What stands behind the last piece of an entry: an empty final block, which ends the deflate stream.
@@ -15,9 +16,6 @@ pub const STREAM_END: [u8; 2] = [3, 0];
 
 /// What a sync flush ends with: length and inverted length of an empty stored block, at a byte's border.
 const SYNC_BORDER: [u8; 4] = [0, 0, 0xff, 0xff];
-
-/// How much is taken from zlib at a time. Always the same, so that deflated bytes never depend on the room in the caller's buffer.
-pub(super) const WINDOW_LEN_BYTES: usize = 64 << 10;
 
 /// Data of an entry that are not what they are said to be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -86,44 +84,109 @@ pub enum DataError {
     FinalBlock,
 }
 
-/// Deflates pieces, one after the other, with a state that is made once.
+/// How pieces are deflated at a level of ours: by these levels of libdeflate.
+///
+/// Between two of its levels lie better ones than it has: they are made of both.
+struct Level {
+    most: i32,
+    /// For the last one of each `one_in` pieces of an entry. A piece that has others before it pays most for being cut off from them.
+    some: i32,
+    one_in: u64,
+}
+
+/// By level. None gives an archive that is larger than zip's at that level by more than 0.5 %; the rest is speed (docs/performance.md).
+const LEVELS: [Level; 10] = [
+    Level { most: 0, some: 0, one_in: 1 },
+    Level { most: 1, some: 1, one_in: 1 },
+    Level { most: 1, some: 2, one_in: 2 },
+    Level { most: 2, some: 2, one_in: 1 },
+    Level { most: 2, some: 3, one_in: 2 },
+    Level { most: 3, some: 3, one_in: 1 },
+    Level { most: 5, some: 6, one_in: 8 },
+    Level { most: 6, some: 6, one_in: 1 },
+    Level { most: 7, some: 7, one_in: 1 },
+    Level { most: 9, some: 9, one_in: 1 },
+];
+
+/// Room that a piece of `len` bytes needs when it is deflated. What cannot be deflated becomes longer, by an eighth at the most.
+pub fn deflate_room(len: usize) -> usize {
+    len + (len >> 3) + 64
+}
+
+/// Deflates pieces, one after the other, with states that are made once.
+///
+/// libdeflate makes whole streams only. So the final block of a stream becomes one like the others, and a flush is put behind it. zlib does what
+/// cannot be followed to its end.
 pub struct Deflater {
-    state: Compress,
-    window: Box<[u8]>,
+    level: u32,
+    states: Vec<(i32, libdeflater::Compressor)>,
+    walker: Walker,
 }
 
 impl Deflater {
     /// A deflater of `level` 0 (none) to 9 (best); higher ones are taken as 9.
     pub fn new(level: u32) -> Self {
-        Deflater { state: Compress::new(Compression::new(level.min(9)), false), window: vec![0; WINDOW_LEN_BYTES].into() }
+        Deflater { level: level.min(9), states: Vec::new(), walker: Walker::new() }
     }
 
     /// Appends `raw` to `out`, deflated on its own and closed with a sync flush. On an error `out` is as it was.
     ///
-    /// The bytes depend on `raw` and the level only: not on earlier pieces, nor on the room in `out`.
-    pub fn piece(&mut self, raw: &[u8], out: &mut Vec<u8>) -> Result<(), DataError> {
+    /// `number` is that of the piece in its entry. The bytes depend on it, on `raw` and on the level only: not on earlier pieces, nor on the room
+    /// in `out`.
+    pub fn piece(&mut self, number: u64, raw: &[u8], out: &mut Vec<u8>) -> Result<(), DataError> {
         let start = out.len();
-        self.state.reset();
-        loop {
-            let taken = usize::try_from(self.state.total_in()).ok();
-            let rest = taken.and_then(|taken| raw.get(taken..)).unwrap_or_default();
-            let before = self.state.total_out();
-            let status = self.state.compress(rest, &mut self.window, FlushCompress::Sync);
-            let given = usize::try_from(self.state.total_out() - before).ok().and_then(|given| self.window.get(..given));
-            let (Ok(_), Some(given)) = (status, given) else { break };
-            out.extend_from_slice(given);
-            // Room that is left over means that nothing is held back.
-            if given.len() < WINDOW_LEN_BYTES {
-                break;
-            }
-        }
-        let found = self.state.total_in();
-        if found == raw.len() as u64 && out.ends_with(&SYNC_BORDER) {
-            return Ok(());
-        }
-        out.truncate(start);
-        Err(DataError::DeflateStopped { expected: raw.len() as u64, found })
+        out.resize(start + deflate_room(raw.len()), 0);
+        let result = self.piece_into(number, raw, out.get_mut(start..).unwrap_or_default());
+        out.truncate(start + result.as_ref().copied().unwrap_or_default());
+        result.map(|_| ())
     }
+
+    /// As [`Deflater::piece`], into a `room` of [`deflate_room`]. Gives the deflated length.
+    pub fn piece_into(&mut self, number: u64, raw: &[u8], room: &mut [u8]) -> Result<usize, DataError> {
+        match self.deflate_whole(number, raw, room).and_then(|len| self.open_end(len, room)) {
+            Some(len) => Ok(len),
+            None => deflate_by_zlib(self.level, raw, room),
+        }
+    }
+
+    /// Deflates to a stream that ends.
+    fn deflate_whole(&mut self, number: u64, raw: &[u8], room: &mut [u8]) -> Option<usize> {
+        let Level { most, some, one_in } = LEVELS.get(self.level as usize)?;
+        let level = if (number + 1).is_multiple_of(*one_in) { *some } else { *most };
+        let place = match self.states.iter().position(|(of, _)| *of == level) {
+            Some(place) => place,
+            None => {
+                self.states.push((level, libdeflater::Compressor::new(libdeflater::CompressionLvl::new(level).ok()?)));
+                self.states.len() - 1
+            }
+        };
+        // More room than it asks for would change nothing.
+        self.states.get_mut(place)?.1.deflate_compress(raw, room).ok()
+    }
+
+    /// Lets the stream of `len` bytes go on, and flushes it.
+    fn open_end(&mut self, len: usize, room: &mut [u8]) -> Option<usize> {
+        let Ends { final_block, end } = self.walker.walk(room.get(..len)?)?;
+        *room.get_mut(final_block / 8)? &= !(1 << (final_block % 8));
+        // An empty stored block: three bits of 0, 0 up to the next byte, its length and that inverted. Behind the end there is nothing but 0.
+        let border = (end + 3).div_ceil(8);
+        room.get_mut(len..border)?.fill(0);
+        room.get_mut(border..border + SYNC_BORDER.len())?.copy_from_slice(&SYNC_BORDER);
+        Some(border + SYNC_BORDER.len())
+    }
+}
+
+/// Deflates and flushes at once.
+fn deflate_by_zlib(level: u32, raw: &[u8], room: &mut [u8]) -> Result<usize, DataError> {
+    let mut state = Compress::new(Compression::new(level), false);
+    let status = state.compress(raw, room, FlushCompress::Sync);
+    let (found, len) = (state.total_in(), usize::try_from(state.total_out()).unwrap_or(usize::MAX));
+    // Room that is left over means that nothing is held back.
+    let is_whole = status.is_ok() && found == raw.len() as u64 && len < room.len();
+    if is_whole && room.get(..len).is_some_and(|piece| piece.ends_with(&SYNC_BORDER)) {
+        return Ok(len);
+    }
+    Err(DataError::DeflateStopped { expected: raw.len() as u64, found })
 }
 
 /// What is put behind a piece to see that it ends where it must: a final block that nobody can foresee, and what it inflates to.
@@ -236,20 +299,23 @@ impl Inflater {
 }
 
 thread_local! {
-    /// The states of a worker. Pieces of small entries take less time than making a state does.
-    static DEFLATER: RefCell<Option<(u32, Deflater)>> = const { RefCell::new(None) };
+    /// The state of a worker. Pieces of small entries take less time than making a state does.
     static INFLATER: RefCell<Inflater> = RefCell::new(Inflater::new());
 }
 
-/// [`Deflater::piece`], with a state that this thread keeps.
+/// States that no worker has at the moment, all of one level: they are large, and there are more threads than workers.
+static DEFLATERS: Mutex<Vec<Deflater>> = Mutex::new(Vec::new());
+
+/// [`Deflater::piece_into`], with a state that is kept.
 ///
 /// # Errors
 /// As there.
-pub fn deflate_piece(level: u32, raw: &[u8], out: &mut Vec<u8>) -> Result<(), DataError> {
-    DEFLATER.with_borrow_mut(|kept| match kept {
-        Some((of, deflater)) if *of == level => deflater.piece(raw, out),
-        _ => kept.insert((level, Deflater::new(level))).1.piece(raw, out),
-    })
+pub fn deflate_piece(level: u32, number: u64, raw: &[u8], room: &mut [u8]) -> Result<usize, DataError> {
+    let kept = || DEFLATERS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut deflater = kept().pop().filter(|kept| kept.level == level).unwrap_or_else(|| Deflater::new(level));
+    let deflated = deflater.piece_into(number, raw, room);
+    kept().push(deflater);
+    deflated
 }
 
 /// [`Inflater::piece_into`], with a state that this thread keeps.
@@ -271,7 +337,7 @@ mod tests {
 
     fn deflated(level: u32, raw: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
-        Deflater::new(level).piece(raw, &mut out).unwrap();
+        Deflater::new(level).piece(0, raw, &mut out).unwrap();
         out
     }
 
@@ -304,35 +370,63 @@ mod tests {
     }
 
     #[test]
-    fn a_piece_depends_on_its_bytes_and_the_level_only() {
+    fn a_piece_depends_on_its_bytes_its_number_and_the_level_only() {
         let raw = noise(200_000);
-        for level in 0..=9 {
-            let fresh = deflated(level, &raw);
+        for (level, number) in (0..=9).flat_map(|level| [(level, 0), (level, 1)]) {
+            let mut fresh = Vec::new();
+            Deflater::new(level).piece(number, &raw, &mut fresh).unwrap();
             let mut deflater = Deflater::new(level);
-            deflater.piece(b"another piece before it, another piece before it", &mut Vec::new()).unwrap();
-            for room in [0, 1, 70_000, 1_000_000] {
-                let mut out = Vec::with_capacity(room);
-                deflater.piece(&raw, &mut out).unwrap();
-                assert!(out == fresh, "level {level}, room {room}");
+            deflater.piece(number, b"another piece before it, another piece before it", &mut Vec::new()).unwrap();
+            for room in [0, 1, 1_000_000] {
+                let mut out = vec![7; deflate_room(raw.len()) + room];
+                let len = deflater.piece_into(number, &raw, &mut out).unwrap();
+                assert!(out[..len] == fresh, "level {level}, room {room}");
             }
         }
         assert!(deflated(10, &raw) == deflated(9, &raw));
     }
 
     #[test]
-    fn pieces_of_any_length_come_back_where_the_window_is_just_full_too() {
-        let raw = noise(3 * WINDOW_LEN_BYTES);
-        for level in [0, 1, 6] {
+    fn pieces_of_any_length_come_back_at_any_level() {
+        let raws = [noise(200_000), b"entities of a kind, ".repeat(10_000)];
+        for level in 0..=9 {
             let (mut deflater, mut inflater) = (Deflater::new(level), Inflater::new());
             let (mut piece, mut back) = (Vec::new(), Vec::new());
-            for len in (0..20).chain(WINDOW_LEN_BYTES - 60..=WINDOW_LEN_BYTES).chain(2 * WINDOW_LEN_BYTES - 60..=2 * WINDOW_LEN_BYTES) {
+            // Around where libdeflate begins to deflate, and where a stored block is full.
+            for (len, raw) in (0..80).chain(65_500..65_560).chain([131_070, 200_000]).flat_map(|len| raws.each_ref().map(|raw| (len, raw)))
+            {
                 piece.clear();
                 back.clear();
-                deflater.piece(&raw[..len], &mut piece).unwrap();
+                deflater.piece(1, &raw[..len], &mut piece).unwrap();
                 inflater.piece(&piece, len, &mut back).unwrap();
                 assert!(back == raw[..len], "level {level}, {len} bytes");
             }
         }
+    }
+
+    #[test]
+    fn what_cannot_be_followed_is_deflated_by_zlib() {
+        for (level, raw) in [(1, noise(100_000)), (6, b"piece".repeat(50_000)), (9, noise(1)), (0, noise(70_000))] {
+            let mut room = vec![7; deflate_room(raw.len())];
+            let len = deflate_by_zlib(level, &raw, &mut room).unwrap();
+            assert!(inflated(&room[..len], raw.len()).unwrap() == raw, "level {level}");
+        }
+        assert_eq!(deflate_by_zlib(6, &noise(1000), &mut [0; 900]), Err(DataError::DeflateStopped { expected: 1000, found: 1000 }));
+    }
+
+    #[test]
+    fn a_stream_goes_on_behind_its_end_whatever_bit_that_is_at() {
+        let mut ends = [false; 8];
+        let mut deflater = Deflater::new(6);
+        for len in 0..400 {
+            let raw: Vec<u8> = noise(len).into_iter().map(|byte| byte & 31).collect();
+            let mut room = vec![7; deflate_room(len)];
+            let whole = deflater.deflate_whole(0, &raw, &mut room).unwrap();
+            ends[Walker::new().walk(&room[..whole]).unwrap().end % 8] = true;
+            let piece = deflater.open_end(whole, &mut room).unwrap();
+            assert!(inflated(&room[..piece], len).unwrap() == raw, "{len} bytes");
+        }
+        assert_eq!(ends, [true; 8]);
     }
 
     #[test]
@@ -426,6 +520,41 @@ mod tests {
         prop_oneof![prop::collection::vec(any::<u8>(), 0..3_000), prop::collection::vec(0..3_u8, 0..3_000)]
     }
 
+    /// Longer than any block: runs, noise, few symbols, texts that come again, and deflate streams as data.
+    fn long() -> impl Strategy<Value = Vec<u8>> {
+        let part = prop_oneof![
+            (any::<u8>(), 1..100_000_usize).prop_map(|(byte, len)| vec![byte; len]),
+            (1..100_000_usize).prop_map(noise),
+            (1..100_000_usize, 1..9_u8).prop_map(|(len, bits)| noise(len).into_iter().map(|byte| byte >> (bits % 8)).collect()),
+            (raw(), 1..100_usize).prop_map(|(text, times)| text.repeat(times)),
+            (raw(), 0..=9_u32).prop_map(|(raw, level)| flushed_at(level, &raw).repeat(3)),
+        ];
+        prop::collection::vec(part, 1..12).prop_map(|parts| parts.concat())
+    }
+
+    /// A whole stream, final block and all.
+    fn flushed_at(level: u32, raw: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(deflate_room(raw.len()));
+        Compress::new(Compression::new(level), false).compress_vec(raw, &mut out, FlushCompress::Finish).unwrap();
+        out
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        #[test]
+        fn long_pieces_take_the_fast_way_there_and_back_and_plain_zlib_reads_them(raw in long(), level in 0..=9_u32, number in 0..9_u64) {
+            let (mut deflater, mut room) = (Deflater::new(level), vec![0; deflate_room(raw.len())]);
+            let whole = deflater.deflate_whole(number, &raw, &mut room).unwrap();
+            let len = deflater.open_end(whole, &mut room).expect("it can be followed");
+            let piece = &room[..len];
+            prop_assert!(Inflater::new().inflate_sealed(piece, raw.len(), &mut vec![0; raw.len() + INFLATE_ROOM_BYTES]));
+            let mut plain = Vec::new();
+            DeflateDecoder::new([piece, piece, &STREAM_END].concat().as_slice()).read_to_end(&mut plain).unwrap();
+            prop_assert!(plain == raw.repeat(2));
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -433,9 +562,9 @@ mod tests {
         fn pieces_come_back_one_by_one_and_as_one_plain_stream(raw in raw(), level in 0..=9_u32, piece_len in 1..1_000_usize) {
             let (mut deflater, mut inflater) = (Deflater::new(level), Inflater::new());
             let (mut stream, mut back) = (Vec::new(), Vec::new());
-            for part in raw.chunks(piece_len) {
+            for (number, part) in (0..).zip(raw.chunks(piece_len)) {
                 let start = stream.len();
-                deflater.piece(part, &mut stream).unwrap();
+                deflater.piece(number, part, &mut stream).unwrap();
                 inflater.piece(&stream[start..], part.len(), &mut back).unwrap();
             }
             prop_assert_eq!(&back, &raw);

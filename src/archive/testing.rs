@@ -33,9 +33,9 @@ pub(super) struct Sealed {
 /// Deflates `raw` in pieces of `piece_len` bytes: the data of an entry, and the lengths of its pieces.
 pub(super) fn deflated(raw: &[u8], piece_len: usize) -> (Vec<u8>, Vec<(usize, usize)>) {
     let (mut deflater, mut data, mut pieces) = (Deflater::new(6), Vec::new(), Vec::new());
-    for piece in raw.chunks(piece_len) {
+    for (number, piece) in (0..).zip(raw.chunks(piece_len)) {
         let before = data.len();
-        deflater.piece(piece, &mut data).unwrap();
+        deflater.piece(number, piece, &mut data).unwrap();
         pieces.push((data.len() - before, piece.len()));
     }
     data.extend_from_slice(&STREAM_END);

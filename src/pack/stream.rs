@@ -12,7 +12,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use sha2::Digest as _;
 
 use super::PackError;
-use crate::archive::{DataError, EntryHead, STREAM_END, Sealer, deflate_piece};
+use crate::archive::{DataError, EntryHead, STREAM_END, Sealer, deflate_piece, deflate_room};
 use crate::buffers::Buffer;
 use crate::gzipped;
 use crate::inspect::{self, Content, Inspected, Inspection, PieceReport, join_crc32c};
@@ -20,7 +20,7 @@ use crate::model::{Crc32c, EntryItem, EntryRole, Method, PIECE_LEN_BYTES, PackOp
 use crate::observe::Observer;
 use crate::set;
 use crate::store::{About, ObjectInfo, ObjectWriter, Store, StoreError};
-use crate::workers::{WorkerLost, Workers};
+use crate::workers::{Aside, WorkerLost, Workers};
 
 /// An entry whose kept form is at most this long is held back until it is whole, so that its local header can carry its lengths. Part of
 /// the format: another number gives other bytes.
@@ -190,7 +190,7 @@ enum Told {
 /// The entry that is being written.
 #[derive(Default)]
 struct Entry {
-    inspection: Inspection,
+    inspection: Aside<Inspection>,
     pieces: Vec<u32>,
     packed_crc32c: u32,
     held: Vec<Bytes>,
@@ -262,16 +262,18 @@ impl Sealing {
             let Some(source) = sources.get(piece.job.source) else { continue };
             let job = piece.job;
             let kept = piece.kept.as_ref().map_or(0, |kept| kept.bytes.len() as u64);
-            entry.inspection = match piece.told {
-                Told::Whole(whole) => *whole,
+            match piece.told {
+                Told::Whole(whole) => entry.inspection = Aside::Idle(*whole),
                 Told::Part(report) => {
-                    let (inspection, raw) = (std::mem::take(&mut entry.inspection), piece.raw);
-                    let content = job.content(source);
-                    let mut inspection = Workers::aside(move || inspection.hashed(&raw, content)).await?;
-                    inspection.join(report);
-                    inspection
+                    let (raw, content) = (piece.raw, job.content(source));
+                    let look = move |inspection: Inspection| {
+                        let mut inspection = inspection.hashed(&raw, content);
+                        inspection.join(report);
+                        inspection
+                    };
+                    entry.inspection.then(look).await?;
                 }
-            };
+            }
             observer.advance(if job.pass == Pass::Copy { 0 } else { job.len as u64 }, kept);
             if let Some(kept) = piece.kept {
                 if source.method == Method::Deflate {
@@ -320,7 +322,7 @@ impl Sealing {
 
     /// After the last piece of a pass: the entry's end, or between two passes its header.
     async fn end_pass(&mut self, source: &Source, pass: Pass, entry: &mut Entry) -> Result<Option<Looked>, PackError> {
-        let mut inspected = std::mem::take(&mut entry.inspection).finish();
+        let mut inspected = entry.inspection.take().await?.finish();
         if inspected.fault.is_some() {
             self.broken.store(true, Ordering::Relaxed);
         }
@@ -379,7 +381,7 @@ impl Sealing {
         let directory = self.sealer.finish()?;
         self.out.write(directory.into()).await?;
         self.out.flush().await?;
-        Ok((self.out.writer, Sha256(self.out.sha256.finalize().into()), self.out.len))
+        Ok((self.out.writer, Sha256(self.out.sha256.take().await?.finalize().into()), self.out.len))
     }
 }
 
@@ -438,7 +440,7 @@ async fn work(
         let keep = job.pass != Pass::Look && !broken.load(Ordering::Relaxed);
         let kept = match method {
             _ if !keep => None,
-            Method::Deflate if !raw.is_empty() => Some(Kept::new(deflate(&raw, level)?)),
+            Method::Deflate if !raw.is_empty() => Some(Kept::new(deflate(&raw, level, job.offset / PIECE_LEN_BYTES as u64)?)),
             _ => Some(Kept::new(raw.clone())),
         };
         Ok(Done { job, raw, told, kept })
@@ -446,17 +448,17 @@ async fn work(
     done.await?.map_err(PackError::Deflate)
 }
 
-fn deflate(raw: &[u8], level: u32) -> Result<Bytes, DataError> {
-    // What cannot be deflated becomes longer, by an eighth at the most.
-    let mut deflated = Buffer::with_room(raw.len() + (raw.len() >> 3));
-    deflate_piece(level, raw, &mut deflated)?;
-    Ok(deflated.freeze())
+fn deflate(raw: &[u8], level: u32, number: u64) -> Result<Bytes, DataError> {
+    let mut room = Buffer::of_len(deflate_room(raw.len()));
+    let len = deflate_piece(level, number, raw, &mut room)?;
+    room.truncate(len);
+    Ok(room.freeze())
 }
 
 /// The archive's bytes on their way out, hashed as they go.
 struct Output {
     writer: Box<dyn ObjectWriter>,
-    sha256: sha2::Sha256,
+    sha256: Aside<sha2::Sha256>,
     len: u64,
     /// Headers and small entries: each on its own would take longer to hand over than to hash and to write.
     gathered: Vec<u8>,
@@ -470,7 +472,7 @@ const LARGE_BYTES: usize = 256 << 10;
 
 impl Output {
     fn new(writer: Box<dyn ObjectWriter>) -> Self {
-        Output { writer, sha256: sha2::Sha256::new(), len: 0, gathered: Vec::new() }
+        Output { writer, sha256: Aside::default(), len: 0, gathered: Vec::new() }
     }
 
     async fn write(&mut self, bytes: Bytes) -> Result<(), PackError> {
@@ -489,14 +491,9 @@ impl Output {
     }
 
     async fn hand_on(&mut self, bytes: Bytes) -> Result<(), PackError> {
-        let (mut sha256, copy) = (std::mem::take(&mut self.sha256), bytes.clone());
-        let hashed = Workers::aside(move || {
-            sha256.update(&copy);
-            sha256
-        });
-        let (sha256, written) = tokio::join!(hashed, self.writer.write(bytes));
-        self.sha256 = sha256?;
-        written.map_err(PackError::Dest)
+        let copy = bytes.clone();
+        self.sha256.then(move |sha256| sha256.chain_update(&copy)).await?;
+        self.writer.write(bytes).await.map_err(PackError::Dest)
     }
 }
 
