@@ -3,6 +3,7 @@
 //! Knows bytes and values. Must not know stores, zips, plans or clocks, and does no I/O.
 //! The formats are told in `docs/formats.md`.
 
+pub mod app_engine;
 pub mod json;
 pub mod log;
 pub mod metadata;

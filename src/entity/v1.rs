@@ -56,6 +56,13 @@ pub fn commit_request(project: &str, database: &str, upserts: &[impl AsRef<[u8]>
     out
 }
 
+/// Returns a `google.datastore.v1.LookupRequest` for no keys: whoever answers it speaks the language.
+pub fn lookup_of_nothing(project: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_unless_empty(&mut out, 8, project);
+    out
+}
+
 /// The `message` of a `google.rpc.Status`, which answers a request that was refused; none where the bytes are something else.
 pub fn status_message(status: &[u8]) -> Option<String> {
     let message = Fields::new(status).filter_map(Result::ok).find(|field| field.number == 2)?;
