@@ -6,16 +6,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt as _, pin_mut};
 use sha2::Digest as _;
 
 use crate::archive_file::{ArchiveError, ArchiveFile, digest_of};
-use crate::inspect::{self, Content, Inspection};
 use crate::managed::ManagedExport;
 use crate::model::{EntryItem, EntryRole, ExportFormat, Kind, KindItem, Namespace, Pair, Selector, Sha256, file_name};
 use crate::observe::{Event, Observer};
-use crate::store::{About, Making, ObjectWriter, Store, StoreError, write_whole};
+use crate::store::{About, Making, ObjectInfo, ObjectWriter, Store, StoreError, Whole};
 use crate::workers::{WorkerLost, Workers};
 
 /// In which form the entries are laid down.
@@ -68,7 +68,16 @@ pub enum ExtractError {
 #[derive(Debug, Default)]
 struct Layout {
     entries: Vec<(EntryItem, String)>,
-    made: Vec<(String, Vec<u8>)>,
+    made: Vec<Made>,
+}
+
+/// A small object that kindpack makes itself.
+#[derive(Debug)]
+struct Made {
+    name: String,
+    bytes: Vec<u8>,
+    /// Whether it is a finish mark.
+    is_mark: bool,
 }
 
 /// Writes the entries of the chosen kinds below the root of `dest`.
@@ -99,55 +108,183 @@ pub async fn extract(
         let rest = manifest.empty_exports.iter().flat_map(|export| &export.entries).chain(&manifest.companions);
         layout.entries.extend(rest.map(|item| (item.clone(), original_name(&item.name))));
     }
-    // A finish mark comes when everything that it stands for is there.
-    layout.entries.sort_by_key(|(item, _)| item.role == EntryRole::ExportMetadata);
     layout.refuse_same_names()?;
+    // A finish mark comes when everything that it stands for is there for good, also what an earlier run laid down.
+    let vouched_for = layout.vouched_for();
     layout.pass_over_what_is_there(dest).await?;
 
     observer.begin("extracting", layout.entries.iter().map(|(item, _)| item.bytes).sum());
-    let mut done = Extracted::default();
-    let (items, names): (Vec<EntryItem>, Vec<String>) = layout.entries.into_iter().unzip();
-    let pieces = archive.read(&items, 0, workers, |piece, raw| (inspect::piece(&raw, piece.offset, Content::Opaque), raw));
-    pin_mut!(pieces);
-    let mut open: Option<Box<dyn ObjectWriter>> = None;
-    let mut inspection = Inspection::default();
-    while let Some((piece, part)) = pieces.next().await {
-        let (part, raw) = part?;
-        let (Some(item), Some(name)) = (items.get(piece.entry), names.get(piece.entry)) else { continue };
-        let mut writer = match open.take() {
-            Some(writer) => writer,
-            None => dest
-                .create(name, Making { overwrite: false, expected_len: item.bytes, content_encoding: item.content_encoding.clone() })
-                .await
-                .map_err(ExtractError::Dest)?,
-        };
-        let copy = raw.clone();
-        let (hashed, written) = tokio::join!(Workers::aside(move || inspection.hashed(&copy, Content::Opaque)), writer.write(raw));
-        inspection = hashed?;
-        written.map_err(ExtractError::Dest)?;
-        inspection.join(part);
-        observer.advance(piece.len as u64, piece.len as u64);
-        if !piece.last {
-            open = Some(writer);
-            continue;
-        }
-        let told = std::mem::take(&mut inspection).finish();
-        if told.sha256 != item.sha256 {
-            let fault = format!("expected sha256 {}, found {}", item.sha256, told.sha256);
-            return Err(ArchiveError::Data { entry: item.name.clone(), fault }.into());
-        }
-        writer.publish(About::default()).await.map_err(ExtractError::Dest)?;
-        observer.event(Event::Extracted { name: name.clone(), bytes: item.bytes });
-        done = Extracted { objects: done.objects + 1, bytes: done.bytes + item.bytes };
-    }
-    for (name, bytes) in layout.made {
-        let len = bytes.len() as u64;
-        write_whole(dest, &name, Bytes::from(bytes), false).await.map_err(ExtractError::Dest)?;
-        observer.event(Event::Extracted { name, bytes: len });
-        done = Extracted { objects: done.objects + 1, bytes: done.bytes + len };
+    let mut laying = Laying { dest, observer, batch: Batch::default(), under_way: FuturesUnordered::new(), done: Extracted::default() };
+    let (marks, entries): (Vec<_>, Vec<_>) = layout.entries.into_iter().partition(|(item, _)| item.role == EntryRole::ExportMetadata);
+    let (made_marks, made): (Vec<Made>, Vec<Made>) = layout.made.into_iter().partition(|made| made.is_mark);
+    laying.entries(archive, entries, workers).await?;
+    laying.made(made).await?;
+    if !(marks.is_empty() && made_marks.is_empty()) {
+        dest.settle(&vouched_for).await.map_err(ExtractError::Dest)?;
+        let names: Vec<String> =
+            marks.iter().map(|(_, name)| name.clone()).chain(made_marks.iter().map(|made| made.name.clone())).collect();
+        laying.entries(archive, marks, workers).await?;
+        laying.made(made_marks).await?;
+        dest.settle(&names).await.map_err(ExtractError::Dest)?;
+    } else if laying.done.objects > 0 {
+        dest.settle(&vouched_for).await.map_err(ExtractError::Dest)?;
     }
     observer.end();
-    Ok(done)
+    Ok(laying.done)
+}
+
+/// Names that are asked about at once.
+const ASKED_AT_ONCE: usize = 1_000;
+
+/// Objects up to this length are laid down in batches: making them costs less than handing them over one by one.
+const SMALL_BYTES: usize = 256 << 10;
+
+/// What a batch weighs and holds at the most.
+const BATCH_BYTES: usize = 1 << 20;
+const BATCH_OBJECTS: usize = 64;
+
+/// Batches that are laid down at once.
+const BATCHES: usize = 3;
+
+/// Small objects that are whole.
+#[derive(Debug, Default)]
+struct Batch {
+    objects: Vec<Whole>,
+    bytes: usize,
+}
+
+/// Names and lengths of objects that were laid down.
+type Laid = Vec<(String, u64)>;
+
+/// Objects on their way to DEST.
+struct Laying<'a> {
+    dest: &'a dyn Store,
+    observer: &'a dyn Observer,
+    batch: Batch,
+    under_way: FuturesUnordered<BoxFuture<'a, Result<Laid, StoreError>>>,
+    done: Extracted,
+}
+
+impl Laying<'_> {
+    /// Lays entries down under their names, each held against its digest before.
+    async fn entries(
+        &mut self,
+        archive: &Arc<ArchiveFile>,
+        entries: Vec<(EntryItem, String)>,
+        workers: &Workers,
+    ) -> Result<(), ExtractError> {
+        let (items, names): (Vec<EntryItem>, Vec<String>) = entries.into_iter().unzip();
+        let pieces = archive.read(&items, 0, workers, |piece, raw| {
+            let whole = piece.offset == 0 && piece.last;
+            (whole.then(|| Sha256(sha2::Sha256::digest(&raw).into())), raw)
+        });
+        pin_mut!(pieces);
+        let mut open: Option<(Box<dyn ObjectWriter>, sha2::Sha256)> = None;
+        loop {
+            let next = tokio::select! {
+                Some(laid) = self.under_way.next(), if !self.under_way.is_empty() => {
+                    self.tell(laid.map_err(ExtractError::Dest)?);
+                    continue;
+                }
+                next = pieces.next() => next,
+            };
+            let Some((piece, read)) = next else { break };
+            let (whole, raw) = read?;
+            let (Some(item), Some(name)) = (items.get(piece.entry), names.get(piece.entry)) else { continue };
+            let making =
+                Making { overwrite: false, expected_len: item.bytes, content_encoding: item.content_encoding.clone(), settled_later: true };
+            if let Some(found) = whole.filter(|_| raw.len() <= SMALL_BYTES) {
+                hold_against(item, found)?;
+                self.observer.advance(piece.len as u64, piece.len as u64);
+                self.add(Whole { name: name.clone(), bytes: raw, making }).await?;
+                continue;
+            }
+            let (mut writer, mut sha256) = match open.take() {
+                Some(open) => open,
+                None => {
+                    self.drain().await?;
+                    (self.dest.create(name, making).await.map_err(ExtractError::Dest)?, sha2::Sha256::new())
+                }
+            };
+            let copy = raw.clone();
+            let hashed = async {
+                if whole.is_some() {
+                    return Ok(sha256);
+                }
+                let hash = move || {
+                    sha256.update(&copy);
+                    sha256
+                };
+                Workers::aside(hash).await
+            };
+            let (hashed, written) = tokio::join!(hashed, writer.write(raw));
+            written.map_err(ExtractError::Dest)?;
+            self.observer.advance(piece.len as u64, piece.len as u64);
+            sha256 = hashed?;
+            if !piece.last {
+                open = Some((writer, sha256));
+                continue;
+            }
+            hold_against(item, whole.unwrap_or_else(|| Sha256(sha256.finalize().into())))?;
+            writer.publish(About::default()).await.map_err(ExtractError::Dest)?;
+            self.tell(vec![(name.clone(), item.bytes)]);
+        }
+        self.drain().await
+    }
+
+    /// Lays down what kindpack makes itself.
+    async fn made(&mut self, made: Vec<Made>) -> Result<(), ExtractError> {
+        for Made { name, bytes, .. } in made {
+            let making = Making { expected_len: bytes.len() as u64, settled_later: true, ..Making::default() };
+            self.add(Whole { name, bytes: bytes.into(), making }).await?;
+        }
+        self.drain().await
+    }
+
+    async fn add(&mut self, object: Whole) -> Result<(), ExtractError> {
+        self.batch.bytes += object.bytes.len();
+        self.batch.objects.push(object);
+        if self.batch.bytes >= BATCH_BYTES || self.batch.objects.len() >= BATCH_OBJECTS { self.send().await } else { Ok(()) }
+    }
+
+    async fn send(&mut self) -> Result<(), ExtractError> {
+        while self.under_way.len() >= BATCHES
+            && let Some(laid) = self.under_way.next().await
+        {
+            self.tell(laid.map_err(ExtractError::Dest)?);
+        }
+        let objects = std::mem::take(&mut self.batch).objects;
+        let laid: Laid = objects.iter().map(|object| (object.name.clone(), object.bytes.len() as u64)).collect();
+        let create = self.dest.create_all(objects);
+        self.under_way.push(Box::pin(async move { create.await.map(|()| laid) }));
+        Ok(())
+    }
+
+    /// Waits until all that was added is laid down.
+    async fn drain(&mut self) -> Result<(), ExtractError> {
+        if !self.batch.objects.is_empty() {
+            self.send().await?;
+        }
+        while let Some(laid) = self.under_way.next().await {
+            self.tell(laid.map_err(ExtractError::Dest)?);
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, laid: Laid) {
+        for (name, bytes) in laid {
+            self.observer.event(Event::Extracted { name, bytes });
+            self.done = Extracted { objects: self.done.objects + 1, bytes: self.done.bytes + bytes };
+        }
+    }
+}
+
+fn hold_against(item: &EntryItem, found: Sha256) -> Result<(), ExtractError> {
+    if found == item.sha256 {
+        return Ok(());
+    }
+    let fault = format!("expected sha256 {}, found {found}", item.sha256);
+    Err(ArchiveError::Data { entry: item.name.clone(), fault }.into())
 }
 
 /// An export of which a part is missing is none.
@@ -172,14 +309,12 @@ fn original_name(name: &str) -> String {
     name.strip_prefix("exports/").unwrap_or(name).to_owned()
 }
 
-/// Whether an object is there with just these bytes.
-async fn is_there(dest: &dyn Store, name: &str, len: u64, sha256: Sha256) -> Result<bool, ExtractError> {
-    match dest.stat(name).await {
-        Err(StoreError::NotFound { .. }) => Ok(false),
-        Ok(there) if there.len == len && digest_of(dest, &there).await.map_err(ExtractError::Dest)? == sha256 => Ok(true),
-        Ok(_) => Err(ExtractError::Dest(StoreError::Exists { name: name.to_owned(), found: "another object there" })),
-        Err(error) => Err(ExtractError::Dest(error)),
+/// Whether what is there is the object that is wanted.
+async fn is_the_same(dest: &dyn Store, there: &ObjectInfo, len: u64, sha256: Sha256) -> Result<(), ExtractError> {
+    if there.len == len && digest_of(dest, there).await.map_err(ExtractError::Dest)? == sha256 {
+        return Ok(());
     }
+    Err(ExtractError::Dest(StoreError::Exists { name: there.name.clone(), found: "another object there" }))
 }
 
 impl Layout {
@@ -215,32 +350,51 @@ impl Layout {
             }
             let entities = items.iter().map(|item| item.entities).sum();
             let bytes = outputs.iter().map(|output| output.bytes).sum();
-            self.made.push((format!("{around}/{}", export.metadata_path()), export.metadata(outputs.len())));
-            self.made.push((format!("{around}/{}", export.overall_path()), export.overall(entities, bytes)));
+            let metadata = (export.metadata_path(), export.metadata(outputs.len()), false);
+            let mark = (export.overall_path(), export.overall(entities, bytes), true);
+            let made = |(path, bytes, is_mark)| Made { name: format!("{around}/{path}"), bytes, is_mark };
+            self.made.extend([metadata, mark].map(made));
         }
     }
 
     fn names(&self) -> impl Iterator<Item = &str> {
-        self.entries.iter().map(|(_, name)| name.as_str()).chain(self.made.iter().map(|(name, _)| name.as_str()))
+        self.entries.iter().map(|(_, name)| name.as_str()).chain(self.made.iter().map(|made| made.name.as_str()))
     }
 
     /// Leaves out what an earlier run has laid down already; anything else under a name that is needed is refused.
     async fn pass_over_what_is_there(&mut self, dest: &dyn Store) -> Result<(), ExtractError> {
+        let names: Vec<String> = self.names().map(str::to_owned).collect();
+        let mut there = Vec::with_capacity(names.len());
+        for names in names.chunks(ASKED_AT_ONCE) {
+            there.extend(dest.stat_all(names).await.map_err(ExtractError::Dest)?);
+        }
+        let mut there = there.into_iter();
         let mut entries = Vec::new();
         for (item, name) in std::mem::take(&mut self.entries) {
-            if !is_there(dest, &name, item.bytes, item.sha256).await? {
-                entries.push((item, name));
+            match there.next().flatten() {
+                Some(there) => is_the_same(dest, &there, item.bytes, item.sha256).await?,
+                None => entries.push((item, name)),
             }
         }
         self.entries = entries;
-        let mut made = Vec::new();
-        for (name, bytes) in std::mem::take(&mut self.made) {
-            if !is_there(dest, &name, bytes.len() as u64, Sha256(sha2::Sha256::digest(&bytes).into())).await? {
-                made.push((name, bytes));
+        let mut wanted = Vec::new();
+        for made in std::mem::take(&mut self.made) {
+            match there.next().flatten() {
+                Some(there) => {
+                    let sha256 = Sha256(sha2::Sha256::digest(&made.bytes).into());
+                    is_the_same(dest, &there, made.bytes.len() as u64, sha256).await?;
+                }
+                None => wanted.push(made),
             }
         }
-        self.made = made;
+        self.made = wanted;
         Ok(())
+    }
+
+    /// The names of all that finish marks stand for.
+    fn vouched_for(&self) -> Vec<String> {
+        let entries = self.entries.iter().filter(|(item, _)| item.role != EntryRole::ExportMetadata).map(|(_, name)| name);
+        entries.chain(self.made.iter().filter(|made| !made.is_mark).map(|made| &made.name)).cloned().collect()
     }
 
     fn refuse_same_names(&self) -> Result<(), ExtractError> {
