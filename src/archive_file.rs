@@ -33,6 +33,12 @@ const PIECE_FOOTPRINT_BYTES: u64 = 4 * PIECE_LEN_BYTES as u64;
 /// What a piece can deflate to at the most: nine bits for each byte, which the fastest level needs for data that cannot be deflated.
 const DEFLATED_PIECE_MAX_BYTES: usize = PIECE_LEN_BYTES + (PIECE_LEN_BYTES >> 3) + 4096;
 
+/// Small pieces that follow each other are read and worked on together up to this length: by itself each costs more to hand over than to read.
+const BATCH_BYTES: u64 = 1 << 20;
+
+/// What may lie between two pieces of a batch, and is read in vain.
+const BATCH_GAP_BYTES: u64 = 16 << 10;
+
 /// A local header with the longest name and all extra fields that kindpack writes.
 const HEADER_MAX_BYTES: u64 = 30 + 65_535 + 64;
 
@@ -120,6 +126,8 @@ pub struct PieceRef {
     pub last: bool,
     compressed_offset: u64,
     compressed_len: u64,
+    /// Which of the directory's entries.
+    place: usize,
 }
 
 /// Bytes of an archive as they lie there.
@@ -402,7 +410,8 @@ impl ArchiveFile {
     }
 
     fn pieces(&self, index: usize, item: &EntryItem) -> Vec<PieceRef> {
-        let Some(entry) = self.entry(&item.name) else { return Vec::new() };
+        let Some(&place) = self.by_name.get(&item.name) else { return Vec::new() };
+        let Some(entry) = self.container.entries.get(place) else { return Vec::new() };
         let count = item.bytes.div_ceil(PIECE_LEN_BYTES as u64).max(1);
         let mut compressed_offset = entry.sealed_data_offset();
         (0..count)
@@ -413,8 +422,8 @@ impl ArchiveFile {
                     Method::Store => len,
                     Method::Deflate => item.pieces.get(number as usize).copied().map_or(0, u64::from),
                 };
-                let piece =
-                    PieceRef { entry: index, offset, len: len as usize, last: number + 1 == count, compressed_offset, compressed_len };
+                let last = number + 1 == count;
+                let piece = PieceRef { entry: index, offset, len: len as usize, last, compressed_offset, compressed_len, place };
                 compressed_offset += compressed_len;
                 piece
             })
@@ -446,48 +455,93 @@ impl ArchiveFile {
     ) -> impl Stream<Item = (PieceRef, Result<T, ArchiveError>)> + 'a {
         let pieces = items.iter().enumerate().flat_map(|(index, item)| self.pieces(index, item));
         let skip = usize::try_from(skip).unwrap_or(usize::MAX);
-        let jobs = pieces.skip(skip).map(move |piece| {
+        let jobs = self.batches(pieces.skip(skip)).map(move |batch| {
             let (archive, workers, work) = (self.clone(), workers.clone(), work.clone());
-            let name = items.get(piece.entry).map(|item| item.name.clone()).unwrap_or_default();
-            let task = tokio::spawn(async move { archive.read_piece(piece, name, &workers, work).await });
-            async move { (piece, task.await.unwrap_or_else(|lost| Err(ArchiveError::Worker(WorkerLost(lost))))) }
+            let first = batch.first().copied();
+            let task = tokio::spawn(async move { archive.read_batch(batch, &workers, work).await });
+            async move {
+                let lost = |lost| first.map(|piece| (piece, Err(ArchiveError::Worker(WorkerLost(lost))))).into_iter().collect();
+                task.await.unwrap_or_else(lost)
+            }
         });
         let mut packed = Packed::default();
-        stream::iter(jobs).buffered(workers.window(PIECE_FOOTPRINT_BYTES)).map(move |(piece, read)| {
+        stream::iter(jobs).buffered(workers.window(PIECE_FOOTPRINT_BYTES)).flat_map(stream::iter).map(move |(piece, read)| {
             let mut join = |crc32c| items.get(piece.entry).map_or(Ok(()), |item| packed.join(item, piece, crc32c));
             (piece, read.and_then(|(done, crc32c)| join(crc32c).map(|()| done)))
         })
     }
 
-    async fn read_piece<T: Send + 'static>(
+    /// Pieces as they are read together: those that are small and lie behind each other, and each other one alone.
+    fn batches<'a>(&'a self, pieces: impl Iterator<Item = PieceRef> + 'a) -> impl Iterator<Item = Vec<PieceRef>> + 'a {
+        let mut pieces = pieces.peekable();
+        std::iter::from_fn(move || {
+            let first = pieces.next()?;
+            let (start, mut end) = self.span(first);
+            let (mut batch, mut inflated) = (vec![first], first.len as u64);
+            while let Some(next) = pieces.next_if(|next| {
+                let (next_start, next_end) = self.span(*next);
+                next_start.checked_sub(end).is_some_and(|gap| gap <= BATCH_GAP_BYTES)
+                    && next_end.saturating_sub(start).max(inflated + next.len as u64) <= BATCH_BYTES
+            }) {
+                (end, inflated) = (self.span(next).1, inflated + next.len as u64);
+                batch.push(next);
+            }
+            Some(batch)
+        })
+    }
+
+    /// Where a piece lies in the archive. The first one brings its entry's header along, the last one what stands behind the data: no byte of
+    /// the archive is passed over.
+    fn span(&self, piece: PieceRef) -> (u64, u64) {
+        let entry = self.container.entries.get(piece.place);
+        let start = entry.filter(|_| piece.offset == 0).map_or(piece.compressed_offset, |entry| entry.header_offset);
+        let end = entry.filter(|_| piece.last).map_or(piece.compressed_offset + piece.compressed_len, |entry| entry.end_offset);
+        (start, end)
+    }
+
+    /// Reads pieces at once, and works on them one after the other. Where they cannot be read together each is read by itself, so that each
+    /// has its own answer.
+    async fn read_batch<T: Send + 'static>(
         self: Arc<Self>,
-        piece: PieceRef,
-        name: String,
+        batch: Vec<PieceRef>,
         workers: &Workers,
-        work: impl Fn(PieceRef, Bytes, Stored) -> T + Send + 'static,
-    ) -> Result<(T, u32), ArchiveError> {
-        let Some(entry) = self.entry(&name) else {
-            return Err(ArchiveError::Data { entry: name, fault: "expected an entry of this archive, found none".to_owned() });
-        };
-        // The first read brings the header along, the last one what stands behind the data: no byte of the archive is passed over.
-        let start = if piece.offset == 0 { entry.header_offset } else { piece.compressed_offset };
-        let end = if piece.last { entry.end_offset } else { piece.compressed_offset + piece.compressed_len };
+        work: impl Fn(PieceRef, Bytes, Stored) -> T + Clone + Send + 'static,
+    ) -> Vec<(PieceRef, Result<(T, u32), ArchiveError>)> {
+        let (Some(first), Some(last)) = (batch.first().copied(), batch.last().copied()) else { return Vec::new() };
+        let (start, end) = (self.span(first).0, self.span(last).1);
         let len = end.checked_sub(start).and_then(|len| usize::try_from(len).ok()).unwrap_or_default();
-        let read = self.container.store.read(&self.container.object, start, len).await?;
-        let archive = self.clone();
-        workers
-            .run(move || {
-                let Some(entry) = archive.entry(&name) else {
-                    return Err(ArchiveError::data(&name, DataError::TooShort { expected: 1, found: 0 }));
-                };
-                let unwrapped = archive.unwrap_piece(entry, piece, start, &read);
-                unwrapped.map(|(raw, crc32c)| (work(piece, raw, Stored { offset: start, bytes: read }), crc32c))
-            })
-            .await?
+        let read = match self.container.store.read(&self.container.object, start, len).await {
+            Ok(read) => read,
+            Err(error) if batch.len() == 1 => return vec![(first, Err(error.into()))],
+            Err(_) => {
+                let mut answers = Vec::new();
+                for piece in batch {
+                    answers.extend(Box::pin(self.clone().read_batch(vec![piece], workers, work.clone())).await);
+                }
+                return answers;
+            }
+        };
+        let worked = workers.run(move || {
+            let mut answers = Vec::with_capacity(batch.len());
+            for piece in batch {
+                let (from, to) = self.span(piece);
+                let within =
+                    |place: u64| place.checked_sub(start).and_then(|place| usize::try_from(place).ok()).filter(|place| *place <= len);
+                let bytes = within(from).zip(within(to)).filter(|(from, to)| from <= to).map(|(from, to)| read.slice(from..to));
+                let unwrapped = self.unwrap_piece(piece, from, &bytes.clone().unwrap_or_default());
+                let stored = Stored { offset: from, bytes: bytes.unwrap_or_default() };
+                answers.push((piece, unwrapped.map(|(raw, crc32c)| (work(piece, raw, stored), crc32c))));
+            }
+            answers
+        });
+        worked.await.unwrap_or_else(|lost| vec![(first, Err(lost.into()))])
     }
 
     /// From the bytes that were read to the bytes of the piece, and the CRC-32C of what they were made of.
-    fn unwrap_piece(&self, entry: &DirectoryEntry, piece: PieceRef, start: u64, read: &Bytes) -> Result<(Bytes, u32), ArchiveError> {
+    fn unwrap_piece(&self, piece: PieceRef, start: u64, read: &Bytes) -> Result<(Bytes, u32), ArchiveError> {
+        let Some(entry) = self.container.entries.get(piece.place) else {
+            return Err(ArchiveError::data("", DataError::TooShort { expected: piece.compressed_len, found: 0 }));
+        };
         let broken = |violation| self.container.broken(violation);
         if piece.offset == 0 {
             let local = archive::check_local_header(entry, read, Profile::Sealed).map_err(broken)?;

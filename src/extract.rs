@@ -6,15 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use sha2::Digest as _;
 
 use crate::archive_file::{ArchiveError, ArchiveFile, digest_of};
-use crate::lay::{LayError, Laying, Told, lay};
+use crate::lay::{LayError, Laying, Load, Made, Told, lay};
 use crate::managed::ManagedExport;
 use crate::model::{EntryItem, EntryRole, ExportFormat, Kind, KindItem, Namespace, Pair, Selector, Sha256, file_name};
 use crate::observe::{Event, Observer};
-use crate::store::{Store, StoreError, write_whole};
+use crate::store::{ObjectInfo, Store, StoreError};
 use crate::workers::{WorkerLost, Workers};
 
 /// In which form the entries are laid down.
@@ -77,7 +76,7 @@ impl From<LayError> for ExtractError {
 #[derive(Debug, Default)]
 struct Layout {
     entries: Vec<(EntryItem, String)>,
-    made: Vec<(String, Vec<u8>)>,
+    made: Vec<Made>,
 }
 
 /// Writes the entries of the chosen kinds below the root of `dest`.
@@ -109,27 +108,27 @@ pub async fn extract(
         layout.entries.extend(rest.map(|item| (item.clone(), original_name(&item.name))));
     }
     layout.refuse_same_names()?;
+    // A finish mark comes when everything that it stands for is there for good, also what an earlier run laid down.
+    let vouched_for = layout.vouched_for();
     layout.pass_over_what_is_there(dest).await?;
 
     observer.begin("extracting", layout.entries.iter().map(|(item, _)| item.bytes).sum());
     let mut done = Extracted::default();
     let mut told = |told: Told<'_>| match told {
         Told::Bytes(bytes) => observer.advance(bytes, bytes),
-        Told::Object(name, item) => {
-            observer.event(Event::Extracted { name: name.to_owned(), bytes: item.bytes });
-            done = Extracted { objects: done.objects + 1, bytes: done.bytes + item.bytes };
+        Told::Object(name, bytes) => {
+            observer.event(Event::Extracted { name: name.to_owned(), bytes });
+            done = Extracted { objects: done.objects + 1, bytes: done.bytes + bytes };
         }
     };
-    lay(archive, dest, layout.entries, Laying::AS_THEY_ARE, workers, &mut told).await?;
-    for (name, bytes) in layout.made {
-        let len = bytes.len() as u64;
-        write_whole(dest, &name, Bytes::from(bytes), false).await.map_err(ExtractError::Dest)?;
-        observer.event(Event::Extracted { name, bytes: len });
-        done = Extracted { objects: done.objects + 1, bytes: done.bytes + len };
-    }
+    let load = Load { entries: layout.entries, made: layout.made, vouched_for };
+    lay(archive, dest, load, Laying::AS_THEY_ARE, workers, &mut told).await?;
     observer.end();
     Ok(done)
 }
+
+/// Names that are asked about at once.
+const ASKED_AT_ONCE: usize = 1_000;
 
 /// An export of which a part is missing is none.
 fn refuse_to_divide(archive: &ArchiveFile, chosen: &[&KindItem], form: Form) -> Result<(), ExtractError> {
@@ -153,14 +152,12 @@ fn original_name(name: &str) -> String {
     name.strip_prefix("exports/").unwrap_or(name).to_owned()
 }
 
-/// Whether an object is there with just these bytes.
-async fn is_there(dest: &dyn Store, name: &str, len: u64, sha256: Sha256) -> Result<bool, ExtractError> {
-    match dest.stat(name).await {
-        Err(StoreError::NotFound { .. }) => Ok(false),
-        Ok(there) if there.len == len && digest_of(dest, &there).await.map_err(ExtractError::Dest)? == sha256 => Ok(true),
-        Ok(_) => Err(ExtractError::Dest(StoreError::Exists { name: name.to_owned(), found: "another object there" })),
-        Err(error) => Err(ExtractError::Dest(error)),
+/// Whether what is there is the object that is wanted.
+async fn is_the_same(dest: &dyn Store, there: &ObjectInfo, len: u64, sha256: Sha256) -> Result<(), ExtractError> {
+    if there.len == len && digest_of(dest, there).await.map_err(ExtractError::Dest)? == sha256 {
+        return Ok(());
     }
+    Err(ExtractError::Dest(StoreError::Exists { name: there.name.clone(), found: "another object there" }))
 }
 
 impl Layout {
@@ -196,32 +193,51 @@ impl Layout {
             }
             let entities = items.iter().map(|item| item.entities).sum();
             let bytes = outputs.iter().map(|output| output.bytes).sum();
-            self.made.push((format!("{around}/{}", export.metadata_path()), export.metadata(outputs.len())));
-            self.made.push((format!("{around}/{}", export.overall_path()), export.overall(entities, bytes)));
+            let metadata = (export.metadata_path(), export.metadata(outputs.len()), false);
+            let mark = (export.overall_path(), export.overall(entities, bytes), true);
+            let made = |(path, bytes, is_mark)| Made { name: format!("{around}/{path}"), bytes, is_mark };
+            self.made.extend([metadata, mark].map(made));
         }
     }
 
     fn names(&self) -> impl Iterator<Item = &str> {
-        self.entries.iter().map(|(_, name)| name.as_str()).chain(self.made.iter().map(|(name, _)| name.as_str()))
+        self.entries.iter().map(|(_, name)| name.as_str()).chain(self.made.iter().map(|made| made.name.as_str()))
     }
 
     /// Leaves out what an earlier run has laid down already; anything else under a name that is needed is refused.
     async fn pass_over_what_is_there(&mut self, dest: &dyn Store) -> Result<(), ExtractError> {
+        let names: Vec<String> = self.names().map(str::to_owned).collect();
+        let mut there = Vec::with_capacity(names.len());
+        for names in names.chunks(ASKED_AT_ONCE) {
+            there.extend(dest.stat_all(names).await.map_err(ExtractError::Dest)?);
+        }
+        let mut there = there.into_iter();
         let mut entries = Vec::new();
         for (item, name) in std::mem::take(&mut self.entries) {
-            if !is_there(dest, &name, item.bytes, item.sha256).await? {
-                entries.push((item, name));
+            match there.next().flatten() {
+                Some(there) => is_the_same(dest, &there, item.bytes, item.sha256).await?,
+                None => entries.push((item, name)),
             }
         }
         self.entries = entries;
-        let mut made = Vec::new();
-        for (name, bytes) in std::mem::take(&mut self.made) {
-            if !is_there(dest, &name, bytes.len() as u64, Sha256(sha2::Sha256::digest(&bytes).into())).await? {
-                made.push((name, bytes));
+        let mut wanted = Vec::new();
+        for made in std::mem::take(&mut self.made) {
+            match there.next().flatten() {
+                Some(there) => {
+                    let sha256 = Sha256(sha2::Sha256::digest(&made.bytes).into());
+                    is_the_same(dest, &there, made.bytes.len() as u64, sha256).await?;
+                }
+                None => wanted.push(made),
             }
         }
-        self.made = made;
+        self.made = wanted;
         Ok(())
+    }
+
+    /// The names of all that finish marks stand for.
+    fn vouched_for(&self) -> Vec<String> {
+        let entries = self.entries.iter().filter(|(item, _)| item.role != EntryRole::ExportMetadata).map(|(_, name)| name);
+        entries.chain(self.made.iter().filter(|made| !made.is_mark).map(|made| &made.name)).cloned().collect()
     }
 
     fn refuse_same_names(&self) -> Result<(), ExtractError> {

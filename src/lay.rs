@@ -1,17 +1,29 @@
-//! Entries of an archive laid down as objects of a store, each held against its digest before it gets its name.
+//! Entries of an archive laid down as objects of a store, each held against its digest before it gets its name; small ones in batches.
 //!
 //! Knows archives and stores. Must not know which entries are wanted, nor what for.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt as _, pin_mut};
+use sha2::Digest as _;
 
 use crate::archive_file::{ArchiveError, ArchiveFile};
-use crate::inspect::{self, Content, Inspection};
-use crate::model::{EntryItem, EntryRole};
-use crate::store::{About, Making, ObjectWriter, Store, StoreError};
+use crate::model::{EntryItem, EntryRole, Sha256};
+use crate::store::{About, Making, ObjectWriter, Store, StoreError, Whole};
 use crate::workers::{WorkerLost, Workers};
+
+/// Objects up to this length are laid down in batches: making them costs less than handing them over one by one.
+const SMALL_BYTES: usize = 256 << 10;
+
+/// What a batch weighs and holds at the most.
+const BATCH_BYTES: usize = 1 << 20;
+const BATCH_OBJECTS: usize = 64;
+
+/// Batches that are laid down at once.
+const BATCHES: usize = 3;
 
 /// Why not everything was laid down.
 #[derive(Debug, thiserror::Error)]
@@ -30,10 +42,10 @@ pub enum LayError {
 /// What is told of the work.
 #[derive(Debug, Clone, Copy)]
 pub enum Told<'a> {
-    /// So many more bytes are written.
+    /// So many more bytes of entries are read and held against their digests, or written.
     Bytes(u64),
-    /// An object stands under its name.
-    Object(&'a str, &'a EntryItem),
+    /// An object of that length stands under its name.
+    Object(&'a str, u64),
 }
 
 /// How objects are laid down.
@@ -50,56 +62,207 @@ impl Laying {
     pub const AS_THEY_ARE: Laying = Laying { overwrite: false, ending: |_| Bytes::new() };
 }
 
-/// Writes each entry as the object of the name beside it, finish marks last: they come when everything that they stand for is there.
+/// A small object that is made, not taken from the archive.
+#[derive(Debug)]
+pub struct Made {
+    /// Its name.
+    pub name: String,
+    /// All of its bytes.
+    pub bytes: Vec<u8>,
+    /// Whether it is a finish mark.
+    pub is_mark: bool,
+}
+
+/// What is to be laid down: entries under the names beside them, and small objects of another making.
+#[derive(Debug, Default)]
+pub struct Load {
+    /// The entries.
+    pub entries: Vec<(EntryItem, String)>,
+    /// What is made.
+    pub made: Vec<Made>,
+    /// Names that finish marks vouch for, whoever laid them down.
+    pub vouched_for: Vec<String>,
+}
+
+/// Writes all of a load. Finish marks come when everything that they vouch for is there for good.
 ///
 /// # Errors
 /// [`LayError`]. Objects that were finished before an error stay; none is half written.
 pub async fn lay(
     archive: &Arc<ArchiveFile>,
     dest: &dyn Store,
-    mut entries: Vec<(EntryItem, String)>,
+    load: Load,
     laying: Laying,
     workers: &Workers,
     told: &mut (dyn FnMut(Told<'_>) + Send),
 ) -> Result<(), LayError> {
-    entries.sort_by_key(|(item, _)| item.role == EntryRole::ExportMetadata);
-    let (items, names): (Vec<EntryItem>, Vec<String>) = entries.into_iter().unzip();
-    let pieces = archive.read(&items, 0, workers, |piece, raw| (inspect::piece(&raw, piece.offset, Content::Opaque), raw));
-    pin_mut!(pieces);
-    let mut open: Option<Box<dyn ObjectWriter>> = None;
-    let mut inspection = Inspection::default();
-    while let Some((piece, part)) = pieces.next().await {
-        let (part, raw) = part?;
-        let (Some(item), Some(name)) = (items.get(piece.entry), names.get(piece.entry)) else { continue };
-        let ending = (laying.ending)(item);
-        let mut writer = match open.take() {
-            Some(writer) => writer,
-            None => {
-                let expected_len = item.bytes + ending.len() as u64;
-                let making = Making { overwrite: laying.overwrite, expected_len, content_encoding: item.content_encoding.clone() };
-                dest.create(name, making).await.map_err(LayError::Dest)?
-            }
-        };
-        let copy = raw.clone();
-        let (hashed, written) = tokio::join!(Workers::aside(move || inspection.hashed(&copy, Content::Opaque)), writer.write(raw));
-        inspection = hashed?;
-        written.map_err(LayError::Dest)?;
-        inspection.join(part);
-        told(Told::Bytes(piece.len as u64));
-        if !piece.last {
-            open = Some(writer);
-            continue;
-        }
-        let found = std::mem::take(&mut inspection).finish().sha256;
-        if found != item.sha256 {
-            let fault = format!("expected sha256 {}, found {found}", item.sha256);
-            return Err(ArchiveError::Data { entry: item.name.clone(), fault }.into());
-        }
-        if !ending.is_empty() {
-            writer.write(ending).await.map_err(LayError::Dest)?;
-        }
-        writer.publish(About::default()).await.map_err(LayError::Dest)?;
-        told(Told::Object(name, item));
+    let (marks, entries): (Vec<_>, Vec<_>) = load.entries.into_iter().partition(|(item, _)| item.role == EntryRole::ExportMetadata);
+    let (made_marks, made): (Vec<Made>, Vec<Made>) = load.made.into_iter().partition(|made| made.is_mark);
+    let is_marked = !(marks.is_empty() && made_marks.is_empty());
+    let is_anything = is_marked || !(entries.is_empty() && made.is_empty());
+    let mut layer = Layer { dest, laying, told, batch: Batch::default(), under_way: FuturesUnordered::new() };
+    layer.entries(archive, entries, workers).await?;
+    layer.made(made).await?;
+    if is_anything {
+        dest.settle(&load.vouched_for).await.map_err(LayError::Dest)?;
+    }
+    if is_marked {
+        let names = marks.iter().map(|(_, name)| name.clone()).chain(made_marks.iter().map(|made| made.name.clone()));
+        let names: Vec<String> = names.collect();
+        layer.entries(archive, marks, workers).await?;
+        layer.made(made_marks).await?;
+        dest.settle(&names).await.map_err(LayError::Dest)?;
     }
     Ok(())
+}
+
+/// Small objects that are whole.
+#[derive(Debug, Default)]
+struct Batch {
+    objects: Vec<Whole>,
+    bytes: usize,
+}
+
+/// Names and lengths of objects that were laid down.
+type Laid = Vec<(String, u64)>;
+
+/// Objects on their way to DEST.
+struct Layer<'a> {
+    dest: &'a dyn Store,
+    laying: Laying,
+    told: &'a mut (dyn FnMut(Told<'_>) + Send),
+    batch: Batch,
+    under_way: FuturesUnordered<BoxFuture<'a, Result<Laid, StoreError>>>,
+}
+
+impl Layer<'_> {
+    /// Lays entries down under their names, each held against its digest before.
+    async fn entries(&mut self, archive: &Arc<ArchiveFile>, entries: Vec<(EntryItem, String)>, workers: &Workers) -> Result<(), LayError> {
+        let (items, names): (Vec<EntryItem>, Vec<String>) = entries.into_iter().unzip();
+        let pieces = archive.read(&items, 0, workers, |piece, raw| {
+            let whole = piece.offset == 0 && piece.last;
+            (whole.then(|| Sha256(sha2::Sha256::digest(&raw).into())), raw)
+        });
+        pin_mut!(pieces);
+        let mut open: Option<(Box<dyn ObjectWriter>, sha2::Sha256)> = None;
+        loop {
+            let next = tokio::select! {
+                Some(laid) = self.under_way.next(), if !self.under_way.is_empty() => {
+                    self.tell(laid.map_err(LayError::Dest)?);
+                    continue;
+                }
+                next = pieces.next() => next,
+            };
+            let Some((piece, read)) = next else { break };
+            let (whole, raw) = read?;
+            let (Some(item), Some(name)) = (items.get(piece.entry), names.get(piece.entry)) else { continue };
+            let ending = (self.laying.ending)(item);
+            let making = Making {
+                overwrite: self.laying.overwrite,
+                expected_len: item.bytes + ending.len() as u64,
+                content_encoding: item.content_encoding.clone(),
+                settled_later: true,
+            };
+            if let Some(found) = whole.filter(|_| raw.len() <= SMALL_BYTES) {
+                hold_against(item, found)?;
+                (self.told)(Told::Bytes(piece.len as u64));
+                self.add(Whole { name: name.clone(), bytes: joined(raw, &ending), making }).await?;
+                continue;
+            }
+            let (mut writer, mut sha256) = match open.take() {
+                Some(open) => open,
+                None => {
+                    self.drain().await?;
+                    (self.dest.create(name, making).await.map_err(LayError::Dest)?, sha2::Sha256::new())
+                }
+            };
+            let copy = raw.clone();
+            let hashed = async {
+                if whole.is_some() {
+                    return Ok(sha256);
+                }
+                let hash = move || {
+                    sha256.update(&copy);
+                    sha256
+                };
+                Workers::aside(hash).await
+            };
+            let (hashed, written) = tokio::join!(hashed, writer.write(raw));
+            written.map_err(LayError::Dest)?;
+            (self.told)(Told::Bytes(piece.len as u64));
+            sha256 = hashed?;
+            if !piece.last {
+                open = Some((writer, sha256));
+                continue;
+            }
+            hold_against(item, whole.unwrap_or_else(|| Sha256(sha256.finalize().into())))?;
+            if !ending.is_empty() {
+                writer.write(ending).await.map_err(LayError::Dest)?;
+            }
+            writer.publish(About::default()).await.map_err(LayError::Dest)?;
+            self.tell(vec![(name.clone(), item.bytes)]);
+        }
+        self.drain().await
+    }
+
+    async fn made(&mut self, made: Vec<Made>) -> Result<(), LayError> {
+        for Made { name, bytes, .. } in made {
+            let making =
+                Making { overwrite: self.laying.overwrite, expected_len: bytes.len() as u64, content_encoding: None, settled_later: true };
+            self.add(Whole { name, bytes: bytes.into(), making }).await?;
+        }
+        self.drain().await
+    }
+
+    async fn add(&mut self, object: Whole) -> Result<(), LayError> {
+        self.batch.bytes += object.bytes.len();
+        self.batch.objects.push(object);
+        if self.batch.bytes >= BATCH_BYTES || self.batch.objects.len() >= BATCH_OBJECTS { self.send().await } else { Ok(()) }
+    }
+
+    async fn send(&mut self) -> Result<(), LayError> {
+        while self.under_way.len() >= BATCHES
+            && let Some(laid) = self.under_way.next().await
+        {
+            self.tell(laid.map_err(LayError::Dest)?);
+        }
+        let objects = std::mem::take(&mut self.batch).objects;
+        let laid: Laid = objects.iter().map(|object| (object.name.clone(), object.bytes.len() as u64)).collect();
+        let create = self.dest.create_all(objects);
+        self.under_way.push(Box::pin(async move { create.await.map(|()| laid) }));
+        Ok(())
+    }
+
+    /// Waits until all that was added is laid down.
+    async fn drain(&mut self) -> Result<(), LayError> {
+        if !self.batch.objects.is_empty() {
+            self.send().await?;
+        }
+        while let Some(laid) = self.under_way.next().await {
+            self.tell(laid.map_err(LayError::Dest)?);
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, laid: Laid) {
+        laid.iter().for_each(|(name, bytes)| (self.told)(Told::Object(name, *bytes)));
+    }
+}
+
+fn joined(bytes: Bytes, ending: &Bytes) -> Bytes {
+    if ending.is_empty() {
+        return bytes;
+    }
+    let mut joined = BytesMut::with_capacity(bytes.len() + ending.len());
+    joined.extend_from_slice(&bytes);
+    joined.extend_from_slice(ending);
+    joined.freeze()
+}
+
+fn hold_against(item: &EntryItem, found: Sha256) -> Result<(), LayError> {
+    if found == item.sha256 {
+        return Ok(());
+    }
+    let fault = format!("expected sha256 {}, found {found}", item.sha256);
+    Err(ArchiveError::Data { entry: item.name.clone(), fault }.into())
 }

@@ -6,7 +6,11 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use kindpack::model::Pair;
@@ -362,13 +366,69 @@ fn what_was_extracted_as_it_was_can_be_imported_as_it_was() {
     assert_imported(emulator, &set, &desk.path("out"));
 }
 
+// --------------------------------------------------------------------------------------------------------------------- what is spoken
+
+/// Something in the way to the emulator that passes everything on, or everything but HTTP/2, and says whether a page of keys was asked for.
+fn way(host: &str, http2: bool) -> (String, Arc<AtomicBool>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let here = listener.local_addr().unwrap().to_string();
+    let (host, paged) = (host.to_owned(), Arc::new(AtomicBool::new(false)));
+    let seen = paged.clone();
+    std::thread::spawn(move || {
+        for near in listener.incoming().map(Result::unwrap) {
+            let mut first = [0; 3];
+            if near.peek(&mut first).unwrap_or(0) == 0 || (!http2 && &first == b"PRI") {
+                continue;
+            }
+            let Ok(far) = TcpStream::connect(&host) else { continue };
+            let pass = |mut from: TcpStream, mut to: TcpStream, seen: Arc<AtomicBool>| {
+                std::thread::spawn(move || {
+                    let mut bytes = vec![0; 64 << 10];
+                    while let Ok(len @ 1..) = from.read(&mut bytes) {
+                        let asked = bytes[..len].windows(9).any(|part| part == b":runQuery");
+                        seen.fetch_or(asked, Ordering::Relaxed);
+                        if to.write_all(&bytes[..len]).is_err() {
+                            break;
+                        }
+                    }
+                    to.shutdown(std::net::Shutdown::Write).ok();
+                });
+            };
+            pass(near.try_clone().unwrap(), far.try_clone().unwrap(), seen.clone());
+            pass(far, near, Arc::default());
+        }
+    });
+    (here, paged)
+}
+
+#[test]
+fn where_grpc_is_not_spoken_http_brings_and_counts_the_same() {
+    let Some(emulator) = emulator("restores over gRPC and over HTTP") else { return };
+    let desk = Desk::new();
+    let entities = made("demo-src", "acme", "Song", 1_234, 50);
+    let records: Vec<Vec<u8>> = entities.iter().map(Made::record).collect();
+    write_export(&desk.path("source"), &Pair::new("acme", "Song"), STARTED_MICROS, &records, 2);
+    desk.pack("source");
+    let truth: Vec<Value> = entities.iter().map(Made::json).collect();
+    for http2 in [true, false] {
+        let (host, paged) = way(&emulator.host, http2);
+        let project = emulator.fresh_project();
+        let target = format!("emulator:{project}@{host}");
+        let run = desk.expect(0, &["restore", "set.zip", "--target", &target, "--json"]);
+        let step = run.events().into_iter().find(|event| event["event"] == "step-finished").unwrap();
+        assert_eq!(step["counted"], 1_234, "gRPC: {http2}");
+        assert_same(&moved(&truth, "demo-src", &project, &[]), &emulator.query(&project, "acme", "Song"), false, "restored");
+        assert_eq!(paged.load(Ordering::Relaxed), !http2, "keys are counted page by page only where there is no other way");
+    }
+}
+
 // -------------------------------------------------------------------------------------------------------------------- no emulator at all
 
 #[test]
 fn an_emulator_that_does_not_run_is_given_up_after_a_while() {
     let desk = Desk::new();
     desk.pack(&legacy().source);
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);
     let begun = Instant::now();

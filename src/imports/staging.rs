@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::ImportError;
 use crate::archive_file::ArchiveFile;
 use crate::entity::log::end_padding;
-use crate::lay::{Laying, Told, lay};
+use crate::lay::{Laying, Load, Told, lay};
 use crate::model::{EntryItem, EntryRole, Sha256};
 use crate::observe::Observer;
 use crate::store::{Location, Store, StoreError, Stores};
@@ -92,7 +92,9 @@ impl Staging {
                 observer.advance(0, bytes);
             }
         };
-        Ok(lay(archive, store.as_ref(), missing, laying, workers, &mut told).await?)
+        // What is staged need not outlive a power cut: it would be laid down again.
+        let load = Load { entries: missing, ..Load::default() };
+        Ok(lay(archive, store.as_ref(), load, laying, workers, &mut told).await?)
     }
 
     /// Takes away everything below a folder of the place.

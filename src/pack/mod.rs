@@ -229,7 +229,7 @@ pub async fn pack(
     }
 
     observer.begin("packing", bytes);
-    let making = Making { overwrite: options.overwrite, expected_len: expected_len(bytes, objects), content_encoding: None };
+    let making = Making { overwrite: options.overwrite, expected_len: expected_len(bytes, objects), ..Making::default() };
     let job = Job { source, dest: dest.as_ref(), name: &name, stale, chosen: &chosen, options, workers, observer };
     let mut tries = 1;
     let sealed = loop {

@@ -19,7 +19,7 @@ use crate::inspect::{self, Content, Inspected, Inspection, PieceReport, join_crc
 use crate::model::{Crc32c, EntryItem, EntryRole, Method, PIECE_LEN_BYTES, PackOptions, Pair, Sha256, Timestamp};
 use crate::observe::Observer;
 use crate::set;
-use crate::store::{About, ObjectInfo, ObjectWriter, Store, StoreError};
+use crate::store::{About, ObjectInfo, ObjectWriter, Part, Store, StoreError};
 use crate::workers::{Aside, WorkerLost, Workers};
 
 /// An entry whose kept form is at most this long is held back until it is whole, so that its local header can carry its lengths. Part of
@@ -28,9 +28,6 @@ const HELD_MAX_BYTES: u64 = 4 << 20;
 
 /// What a piece in flight may weigh: itself and its deflated form, which can be a little longer.
 const PIECE_FOOTPRINT_BYTES: u64 = 2 * PIECE_LEN_BYTES as u64 + (PIECE_LEN_BYTES as u64 >> 3);
-
-/// Small reads that may be under way at once.
-const READS: usize = 16;
 
 /// An entry to be.
 #[derive(Debug, Clone)]
@@ -89,12 +86,12 @@ impl Source {
         }
     }
 
-    async fn read(&self, store: &dyn Store, offset: u64, len: usize) -> Result<Bytes, StoreError> {
+    fn part(&self, job: &Job) -> Result<Part, Bytes> {
         match &self.bytes {
-            SourceBytes::Object(object) => store.read(object, offset, len).await,
+            SourceBytes::Object(object) => Ok(Part { object: object.clone(), offset: job.offset, len: job.len }),
             SourceBytes::Memory(bytes) => {
-                let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
-                Ok(bytes.slice(start..start.saturating_add(len).min(bytes.len())))
+                let start = usize::try_from(job.offset).unwrap_or(usize::MAX).min(bytes.len());
+                Err(bytes.slice(start..start.saturating_add(job.len).min(bytes.len())))
             }
         }
     }
@@ -246,19 +243,18 @@ impl Sealing {
         let window = self.workers.window(PIECE_FOOTPRINT_BYTES);
         let (level, store, workers, broken) = (self.level, self.store.clone(), self.workers.clone(), self.broken.clone());
         let jobs = sources.iter().enumerate().flat_map(|(index, source)| jobs_of(index, source.len(), source.method));
-        let mut done = stream::iter(jobs.map(|job| {
+        let mut done = stream::iter(batches(jobs).map(|batch| {
             let (sources, store, workers, broken) = (sources.clone(), store.clone(), workers.clone(), broken.clone());
-            tokio::spawn(async move {
-                let source = sources.get(job.source).ok_or(StoreError::Changed { name: String::new() }).map_err(PackError::source)?;
-                work(source, job, store.as_ref(), level, &workers, &broken).await
-            })
+            tokio::spawn(async move { work(sources, batch, store.as_ref(), level, &workers, &broken).await })
         }))
-        .buffered(window);
+        .buffered(window)
+        .map(|batch| batch.map_err(WorkerLost)?.map(|batch| stream::iter(batch).map(Ok::<_, PackError>)))
+        .try_flatten();
 
         let mut all = Vec::with_capacity(sources.len());
         let mut entry = Entry::default();
         while let Some(piece) = done.next().await {
-            let piece = piece.map_err(WorkerLost)??;
+            let piece: Done = piece?;
             let Some(source) = sources.get(piece.job.source) else { continue };
             let job = piece.job;
             let kept = piece.kept.as_ref().map_or(0, |kept| kept.bytes.len() as u64);
@@ -413,39 +409,80 @@ fn jobs_of(source: usize, len: u64, method: Method) -> impl Iterator<Item = Job>
     })
 }
 
-/// Reads a piece and looks at it on a worker.
+/// Small pieces are read and worked on together up to this length: by itself each costs more to hand over than to read.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// Pieces of one batch at the most.
+const BATCH_PIECES: usize = 64;
+
+/// Pieces as they are read together: small ones that follow each other, and each other one alone.
+fn batches(jobs: impl Iterator<Item = Job>) -> impl Iterator<Item = Vec<Job>> {
+    let mut jobs = jobs.peekable();
+    std::iter::from_fn(move || {
+        let first = jobs.next()?;
+        let (mut bytes, mut batch) = (first.len, vec![first]);
+        while let Some(next) = jobs.next_if(|next| bytes + next.len <= BATCH_BYTES && batch.len() < BATCH_PIECES) {
+            bytes += next.len;
+            batch.push(next);
+        }
+        Some(batch)
+    })
+}
+
+/// Reads pieces and looks at them on a worker.
 async fn work(
-    source: &Source,
-    job: Job,
+    sources: Arc<[Source]>,
+    batch: Vec<Job>,
     store: &dyn Store,
     level: u32,
     workers: &Workers,
     broken: &Arc<AtomicBool>,
-) -> Result<Done, PackError> {
-    let raw = source.read(store, job.offset, job.len).await.map_err(PackError::reading)?;
-    let content = job.content(source);
-    let (broken, method) = (broken.clone(), source.method);
+) -> Result<Vec<Done>, PackError> {
+    let raws = read(&sources, &batch, store).await?;
+    let broken = broken.clone();
     let done = workers.run(move || {
-        let report = inspect::piece(&raw, job.offset, content);
-        if report.is_faulty() {
-            broken.store(true, Ordering::Relaxed);
-        }
-        let told = if job.last && job.offset == 0 {
-            let mut whole = Inspection::default().hashed(&raw, content);
-            whole.join(report);
-            Told::Whole(Box::new(whole))
-        } else {
-            Told::Part(report)
-        };
-        let keep = job.pass != Pass::Look && !broken.load(Ordering::Relaxed);
-        let kept = match method {
-            _ if !keep => None,
-            Method::Deflate if !raw.is_empty() => Some(Kept::new(deflate(&raw, level, job.offset / PIECE_LEN_BYTES as u64)?)),
-            _ => Some(Kept::new(raw.clone())),
-        };
-        Ok(Done { job, raw, told, kept })
+        let pieces = batch.into_iter().zip(raws).filter_map(|(job, raw)| Some((sources.get(job.source)?, job, raw)));
+        pieces.map(|(source, job, raw)| look(source, job, raw, level, &broken)).collect::<Result<_, _>>()
     });
     done.await?.map_err(PackError::Deflate)
+}
+
+async fn read(sources: &[Source], batch: &[Job], store: &dyn Store) -> Result<Vec<Bytes>, PackError> {
+    let parts: Vec<Result<Part, Bytes>> = batch.iter().filter_map(|job| Some(sources.get(job.source)?.part(job))).collect();
+    let wanted: Vec<Part> = parts.iter().filter_map(|part| part.as_ref().ok()).cloned().collect();
+    let mut read = match wanted.as_slice() {
+        [] => Vec::new(),
+        // One read needs no batch, and its error no second one.
+        [Part { object, offset, len }] => vec![store.read(object, *offset, *len).await],
+        wanted => store.read_all(wanted).await,
+    }
+    .into_iter();
+    let lacking = || StoreError::Changed { name: String::new() };
+    let raws = parts.into_iter().map(|part| part.map_or_else(Ok, |_| read.next().unwrap_or_else(|| Err(lacking()))));
+    raws.collect::<Result<_, _>>().map_err(PackError::reading)
+}
+
+/// Looks at one piece, and brings it into the form in which it is written.
+fn look(source: &Source, job: Job, raw: Bytes, level: u32, broken: &AtomicBool) -> Result<Done, DataError> {
+    let content = job.content(source);
+    let report = inspect::piece(&raw, job.offset, content);
+    if report.is_faulty() {
+        broken.store(true, Ordering::Relaxed);
+    }
+    let told = if job.last && job.offset == 0 {
+        let mut whole = Inspection::default().hashed(&raw, content);
+        whole.join(report);
+        Told::Whole(Box::new(whole))
+    } else {
+        Told::Part(report)
+    };
+    let keep = job.pass != Pass::Look && !broken.load(Ordering::Relaxed);
+    let kept = match source.method {
+        _ if !keep => None,
+        Method::Deflate if !raw.is_empty() => Some(Kept::new(deflate(&raw, level, job.offset / PIECE_LEN_BYTES as u64)?)),
+        _ => Some(Kept::new(raw.clone())),
+    };
+    Ok(Done { job, raw, told, kept })
 }
 
 fn deflate(raw: &[u8], level: u32, number: u64) -> Result<Bytes, DataError> {
@@ -513,12 +550,16 @@ impl ObjectWriter for Nowhere {
 
 /// The content of small objects, by name.
 pub(super) async fn read_all(store: &Arc<dyn Store>, objects: Vec<ObjectInfo>) -> Result<BTreeMap<String, Vec<u8>>, StoreError> {
-    let reads = stream::iter(objects.into_iter().map(|object| async move {
-        let bytes = crate::store::read_whole(store.as_ref(), &object).await?.to_vec();
-        let content = gzipped::content_of(bytes, object.content_encoding.as_deref(), set::METADATA_MAX_BYTES);
-        Ok((object.name, content))
-    }));
-    reads.buffer_unordered(READS).try_collect().await
+    let whole = |object: ObjectInfo| Part { offset: 0, len: usize::try_from(object.len).unwrap_or(usize::MAX), object };
+    let mut contents = BTreeMap::new();
+    for objects in objects.chunks(BATCH_PIECES) {
+        let parts: Vec<Part> = objects.iter().cloned().map(whole).collect();
+        for (object, bytes) in objects.iter().zip(store.read_all(&parts).await) {
+            let content = gzipped::content_of(bytes?.to_vec(), object.content_encoding.as_deref(), set::METADATA_MAX_BYTES);
+            contents.insert(object.name.clone(), content);
+        }
+    }
+    Ok(contents)
 }
 
 /// The pairs that stand in outputs, read for nothing else. What is wrong with them shows when they are packed.
@@ -527,7 +568,10 @@ pub(super) async fn pairs_of(store: &Arc<dyn Store>, outputs: Vec<ObjectInfo>, w
         outputs.into_iter().map(|object| Source::object(object, String::new(), EntryRole::Output, None, Method::Deflate)).collect();
     let jobs = sources.iter().enumerate().flat_map(|(index, source)| jobs_of(index, source.len(), Method::Deflate));
     let looks = jobs.filter_map(|job| sources.get(job.source).map(|source| (source, job))).map(|(source, job)| async move {
-        let raw = source.read(store.as_ref(), job.offset, job.len).await.map_err(PackError::reading)?;
+        let raw = match source.part(&job) {
+            Ok(Part { object, offset, len }) => store.read(&object, offset, len).await.map_err(PackError::reading)?,
+            Err(bytes) => bytes,
+        };
         let content = source.content();
         let (report, raw) = workers.run(move || (inspect::piece(&raw, job.offset, content), raw)).await?;
         Ok::<_, PackError>((job.last, report, (content == Content::GzippedEntities).then_some(raw)))
@@ -545,4 +589,19 @@ pub(super) async fn pairs_of(store: &Arc<dyn Store>, outputs: Vec<ObjectInfo>, w
         }
     }
     Ok(pairs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_pieces_are_batched_in_order_and_large_ones_stand_alone() {
+        let lens = [1_000, 0, BATCH_BYTES - 1_000, 1, PIECE_LEN_BYTES, 5, 5];
+        let jobs = lens.iter().enumerate().flat_map(|(source, len)| jobs_of(source, *len as u64, Method::Deflate));
+        let batches: Vec<Vec<usize>> = batches(jobs).map(|batch| batch.iter().map(|job| job.source).collect()).collect();
+        assert_eq!(batches, [vec![0, 1, 2], vec![3], vec![4], vec![5, 6]]);
+        let many = (0..200).flat_map(|source| jobs_of(source, 1, Method::Deflate));
+        assert_eq!(super::batches(many).map(|batch| batch.len()).collect::<Vec<_>>(), [64, 64, 64, 8]);
+    }
 }

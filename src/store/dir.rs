@@ -3,7 +3,7 @@
 //! A new object is written beside its name as `.NAME.partial`, under a lock, and linked to its name when it is whole. What a killed
 //! process leaves is that one file, and the next writer of the same name takes it over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
@@ -16,7 +16,7 @@ use tempfile::TempPath;
 use crate::buffers::Buffer;
 use crate::model::bounded;
 
-use super::{About, Making, ObjectInfo, ObjectWriter, Store, StoreError};
+use super::{About, Making, ObjectInfo, ObjectWriter, Part, Store, StoreError, Whole};
 
 /// Folders deeper than this are refused; no real export comes near.
 const DEPTH_MAX: usize = 256;
@@ -72,61 +72,62 @@ impl Store for DirStore {
 
     fn stat<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<ObjectInfo, StoreError>> {
         let (path, name) = (self.path(name), name.to_owned());
+        blocking(move || look_at(&path, name))
+    }
+
+    fn stat_all<'a>(&'a self, names: &'a [String]) -> BoxFuture<'a, Result<Vec<Option<ObjectInfo>>, StoreError>> {
+        let names: Vec<(PathBuf, String)> = names.iter().map(|name| (self.path(name), name.clone())).collect();
         blocking(move || {
-            let meta = fs::metadata(&path).map_err(failed(&path, "cannot look at it"))?;
-            if !meta.is_file() {
-                let found = if meta.is_dir() { "a folder" } else { "something else" };
-                return Err(StoreError::NotAnObject { name: path.display().to_string(), expected: "an object", found });
-            }
-            Ok(info(name, &meta))
+            let there = names.into_iter().map(|(path, name)| match look_at(&path, name) {
+                Err(StoreError::NotFound { .. }) => Ok(None),
+                there => there.map(Some),
+            });
+            there.collect()
         })
     }
 
     fn read<'a>(&'a self, object: &'a ObjectInfo, offset: u64, len: usize) -> BoxFuture<'a, Result<Bytes, StoreError>> {
-        let (path, object) = (self.path(&object.name), object.clone());
-        blocking(move || {
-            let file = File::open(&path).map_err(failed(&path, "cannot open it"))?;
-            let meta = file.metadata().map_err(failed(&path, "cannot look at it"))?;
-            if meta.len() != object.len
-                || version(&meta) != object.version
-                || object.len.checked_sub(offset).is_none_or(|rest| rest < len as u64)
-            {
-                return Err(StoreError::Changed { name: path.display().to_string() });
-            }
-            let mut bytes = Buffer::of_len(len);
-            file.read_exact_at(&mut bytes, offset).map_err(|source| match source.kind() {
-                io::ErrorKind::UnexpectedEof => StoreError::Changed { name: path.display().to_string() },
-                _ => StoreError::Io { name: path.display().to_string(), deed: "cannot read it", source },
-            })?;
-            Ok(bytes.freeze())
-        })
+        let (path, part) = (self.path(&object.name), Part { object: object.clone(), offset, len });
+        blocking(move || read_part(&path, &part))
+    }
+
+    fn read_all<'a>(&'a self, parts: &'a [Part]) -> BoxFuture<'a, Vec<Result<Bytes, StoreError>>> {
+        let paths: Vec<(PathBuf, Part)> = parts.iter().map(|part| (self.path(&part.object.name), part.clone())).collect();
+        let read = blocking(move || Ok(paths.iter().map(|(path, part)| read_part(path, part)).collect::<Vec<_>>()));
+        Box::pin(async { read.await.unwrap_or_else(|error| vec![Err(error)]) })
     }
 
     fn create<'a>(&'a self, name: &'a str, making: Making) -> BoxFuture<'a, Result<Box<dyn ObjectWriter>, StoreError>> {
         let path = self.path(name);
         blocking(move || {
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
-            fs::create_dir_all(&folder).map_err(failed(&folder, "cannot make the folder"))?;
-            let base = path.file_name().unwrap_or_default().to_string_lossy();
-            let partial = folder.join(format!(".{}.partial", bounded(base.into_owned())));
-            let file =
-                OpenOptions::new().create(true).truncate(false).write(true).open(&partial).map_err(failed(&partial, "cannot create it"))?;
-            match file.try_lock() {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => return Err(StoreError::Busy { name: path.display().to_string() }),
-                Err(TryLockError::Error(source)) => {
-                    return Err(StoreError::Io { name: partial.display().to_string(), deed: "cannot lock it", source });
-                }
-            }
-            // The writer before us may have published this very file between our open and our lock: then it is no longer ours to empty.
-            let ours = file.metadata().map_err(failed(&partial, "cannot look at it"))?;
-            if fs::metadata(&partial).ok().is_none_or(|there| (there.dev(), there.ino()) != (ours.dev(), ours.ino())) {
-                return Err(StoreError::Busy { name: path.display().to_string() });
-            }
-            file.set_len(0).map_err(failed(&partial, "cannot empty it"))?;
-            let temp = TempPath::try_from_path(&partial).map_err(failed(&partial, "cannot use it"))?;
-            Ok(Box::new(DirWriter { temp, file, path, folder, overwrite: making.overwrite }) as Box<dyn ObjectWriter>)
+            let folder = folder_of(&path).to_owned();
+            make_folder(&folder)?;
+            Ok(Box::new(DirWriter::begin(path, folder, making)?) as Box<dyn ObjectWriter>)
         })
+    }
+
+    fn create_all<'a>(&'a self, objects: Vec<Whole>) -> BoxFuture<'a, Result<(), StoreError>> {
+        let objects: Vec<(PathBuf, Bytes, Making)> =
+            objects.into_iter().map(|whole| (self.path(&whole.name), whole.bytes, whole.making)).collect();
+        blocking(move || {
+            let mut made = BTreeSet::new();
+            for (path, bytes, making) in objects {
+                let folder = folder_of(&path).to_owned();
+                if !made.contains(&folder) {
+                    make_folder(&folder)?;
+                    made.insert(folder.clone());
+                }
+                let mut writer = DirWriter::begin(path, folder, making)?;
+                writer.file.write_all(&bytes).map_err(failed(&writer.path, "cannot write it"))?;
+                writer.end()?;
+            }
+            Ok(())
+        })
+    }
+
+    fn settle<'a>(&'a self, names: &'a [String]) -> BoxFuture<'a, Result<(), StoreError>> {
+        let paths: Vec<PathBuf> = names.iter().map(|name| self.path(name)).collect();
+        blocking(move || settle(&paths))
     }
 
     fn remove<'a>(&'a self, object: &'a ObjectInfo) -> BoxFuture<'a, Result<(), StoreError>> {
@@ -206,6 +207,72 @@ fn version(meta: &fs::Metadata) -> u64 {
     time ^ meta.ino().rotate_left(40)
 }
 
+/// The folder in which a path stands.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn make_folder(folder: &Path) -> Result<(), StoreError> {
+    fs::create_dir_all(folder).map_err(failed(folder, "cannot make the folder"))
+}
+
+fn look_at(path: &Path, name: String) -> Result<ObjectInfo, StoreError> {
+    let meta = fs::metadata(path).map_err(failed(path, "cannot look at it"))?;
+    if !meta.is_file() {
+        let found = if meta.is_dir() { "a folder" } else { "something else" };
+        return Err(StoreError::NotAnObject { name: path.display().to_string(), expected: "an object", found });
+    }
+    Ok(info(name, &meta))
+}
+
+fn read_part(path: &Path, Part { object, offset, len }: &Part) -> Result<Bytes, StoreError> {
+    let file = File::open(path).map_err(failed(path, "cannot open it"))?;
+    let meta = file.metadata().map_err(failed(path, "cannot look at it"))?;
+    if meta.len() != object.len || version(&meta) != object.version || object.len.checked_sub(*offset).is_none_or(|rest| rest < *len as u64)
+    {
+        return Err(StoreError::Changed { name: path.display().to_string() });
+    }
+    let mut bytes = Buffer::of_len(*len);
+    file.read_exact_at(&mut bytes, *offset).map_err(|source| match source.kind() {
+        io::ErrorKind::UnexpectedEof => StoreError::Changed { name: path.display().to_string() },
+        _ => StoreError::Io { name: path.display().to_string(), deed: "cannot read it", source },
+    })?;
+    Ok(bytes.freeze())
+}
+
+/// More files than these are not synced one by one: each costs the file system about as much as all together do.
+#[cfg(target_os = "linux")]
+const SYNCED_BY_ONE_MAX: usize = 64;
+
+/// Makes files and their names survive a power cut.
+fn settle(paths: &[PathBuf]) -> Result<(), StoreError> {
+    let folders: BTreeSet<&Path> = paths.iter().map(|path| folder_of(path)).collect();
+    #[cfg(target_os = "linux")]
+    if paths.len() > SYNCED_BY_ONE_MAX {
+        // Other file systems may be mounted below the root.
+        let mut synced = BTreeSet::new();
+        for folder in folders {
+            let opened = File::open(folder).map_err(failed(folder, "cannot open the folder"))?;
+            if synced.insert(opened.metadata().map_err(failed(folder, "cannot look at it"))?.dev()) {
+                rustix::fs::syncfs(&opened).map_err(|error| failed(folder, "cannot write it to its disk")(error.into()))?;
+            }
+        }
+        return Ok(());
+    }
+    for path in paths {
+        File::open(path).and_then(|file| file.sync_all()).map_err(failed(path, "cannot write it to its disk"))?;
+    }
+    // The folders may be new themselves, up to any height.
+    let above = |folder| Path::ancestors(folder).map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
+    folders.into_iter().flat_map(above).collect::<BTreeSet<_>>().into_iter().for_each(sync_folder);
+    Ok(())
+}
+
+/// A name must survive a power cut as well; a file system that cannot sync folders has done what it can.
+fn sync_folder(folder: &Path) {
+    File::open(folder).and_then(|folder| folder.sync_all()).ok();
+}
+
 /// The fields go in this order: the partial file is removed before its lock is given back.
 #[derive(Debug)]
 struct DirWriter {
@@ -213,7 +280,52 @@ struct DirWriter {
     file: File,
     path: PathBuf,
     folder: PathBuf,
-    overwrite: bool,
+    making: Making,
+}
+
+impl DirWriter {
+    /// Begins a file beside its name.
+    fn begin(path: PathBuf, folder: PathBuf, making: Making) -> Result<Self, StoreError> {
+        let base = path.file_name().unwrap_or_default().to_string_lossy();
+        let partial = folder.join(format!(".{}.partial", bounded(base.into_owned())));
+        let file =
+            OpenOptions::new().create(true).truncate(false).write(true).open(&partial).map_err(failed(&partial, "cannot create it"))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(StoreError::Busy { name: path.display().to_string() }),
+            Err(TryLockError::Error(source)) => {
+                return Err(StoreError::Io { name: partial.display().to_string(), deed: "cannot lock it", source });
+            }
+        }
+        // The writer before us may have published this very file between our open and our lock: then it is no longer ours to empty.
+        let ours = file.metadata().map_err(failed(&partial, "cannot look at it"))?;
+        if fs::metadata(&partial).ok().is_none_or(|there| (there.dev(), there.ino()) != (ours.dev(), ours.ino())) {
+            return Err(StoreError::Busy { name: path.display().to_string() });
+        }
+        if ours.len() > 0 {
+            file.set_len(0).map_err(failed(&partial, "cannot empty it"))?;
+        }
+        let temp = TempPath::try_from_path(&partial).map_err(failed(&partial, "cannot use it"))?;
+        Ok(DirWriter { temp, file, path, folder, making })
+    }
+
+    /// Gives the file its name.
+    fn end(self) -> Result<(), StoreError> {
+        let DirWriter { temp, file, path, folder, making } = self;
+        if !making.settled_later {
+            file.sync_all().map_err(failed(&path, "cannot write it"))?;
+        }
+        let published = if making.overwrite { temp.persist(&path) } else { temp.persist_noclobber(&path) };
+        published.map_err(|error| match error.error.kind() {
+            io::ErrorKind::AlreadyExists => StoreError::Exists { name: path.display().to_string(), found: "another object there" },
+            io::ErrorKind::IsADirectory => StoreError::Exists { name: path.display().to_string(), found: "a folder there" },
+            _ => StoreError::Io { name: path.display().to_string(), deed: "cannot publish it", source: error.error },
+        })?;
+        if !making.settled_later {
+            sync_folder(&folder);
+        }
+        Ok(())
+    }
 }
 
 impl ObjectWriter for DirWriter {
@@ -223,20 +335,6 @@ impl ObjectWriter for DirWriter {
     }
 
     fn publish(self: Box<Self>, _: About) -> BoxFuture<'static, Result<(), StoreError>> {
-        blocking(move || {
-            let DirWriter { temp, file, path, folder, overwrite } = *self;
-            file.sync_all().map_err(failed(&path, "cannot write it"))?;
-            let published = if overwrite { temp.persist(&path) } else { temp.persist_noclobber(&path) };
-            published.map_err(|error| match error.error.kind() {
-                io::ErrorKind::AlreadyExists => StoreError::Exists { name: path.display().to_string(), found: "another object there" },
-                io::ErrorKind::IsADirectory => StoreError::Exists { name: path.display().to_string(), found: "a folder there" },
-                _ => StoreError::Io { name: path.display().to_string(), deed: "cannot publish it", source: error.error },
-            })?;
-            // The name itself must survive a power cut; a file system that cannot sync folders has done what it can.
-            if let Ok(folder) = File::open(&folder) {
-                folder.sync_all().ok();
-            }
-            Ok(())
-        })
+        blocking(move || self.end())
     }
 }

@@ -11,6 +11,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 pub use dir::DirStore;
 pub use gcs::{Cloud, CloudOptions, GcsStore};
@@ -44,6 +45,30 @@ pub struct Making {
     pub expected_len: u64,
     /// How its bytes are encoded, for stores that keep such; see [`ObjectInfo::content_encoding`].
     pub content_encoding: Option<String>,
+    /// Whether it need not survive a power cut before [`Store::settle`] is called for it.
+    pub settled_later: bool,
+}
+
+/// A whole small object that is to be made.
+#[derive(Debug, Clone)]
+pub struct Whole {
+    /// Its name.
+    pub name: String,
+    /// All of its bytes.
+    pub bytes: Bytes,
+    /// How it is to be made.
+    pub making: Making,
+}
+
+/// A part of an object that is to be read.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// The object as it was listed.
+    pub object: ObjectInfo,
+    /// Where the part begins.
+    pub offset: u64,
+    /// How many bytes it has.
+    pub len: usize,
 }
 
 /// What is known of an object when it is whole.
@@ -199,6 +224,9 @@ impl StoreError {
     }
 }
 
+/// Small requests to a service that may be under way at once.
+const AT_ONCE: usize = 16;
+
 /// Where objects come from and go to.
 pub trait Store: fmt::Debug + Send + Sync {
     /// Every object of the store, ordered by name.
@@ -224,6 +252,47 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`StoreError::Busy`] while another writer is at work under the same name.
     fn create<'a>(&'a self, name: &'a str, making: Making) -> BoxFuture<'a, Result<Box<dyn ObjectWriter>, StoreError>>;
+
+    /// What there is of these names, in their order. One by one it would take longer to ask than to answer.
+    ///
+    /// # Errors
+    /// As [`Store::stat`], but for names that are free.
+    fn stat_all<'a>(&'a self, names: &'a [String]) -> BoxFuture<'a, Result<Vec<Option<ObjectInfo>>, StoreError>> {
+        let there = move |name: &'a String| async move {
+            match self.stat(name).await {
+                Err(StoreError::NotFound { .. }) => Ok(None),
+                there => there.map(Some),
+            }
+        };
+        Box::pin(stream::iter(names).map(there).buffered(AT_ONCE).try_collect())
+    }
+
+    /// Reads parts of many objects, in their order; each is answered for itself.
+    fn read_all<'a>(&'a self, parts: &'a [Part]) -> BoxFuture<'a, Vec<Result<Bytes, StoreError>>> {
+        let read = move |part: &'a Part| self.read(&part.object, part.offset, part.len);
+        Box::pin(stream::iter(parts).map(read).buffered(AT_ONCE).collect())
+    }
+
+    /// Makes small objects, each in one act. At the first fault no other is begun.
+    ///
+    /// # Errors
+    /// As [`Store::create`] and [`ObjectWriter::publish`].
+    fn create_all<'a>(&'a self, objects: Vec<Whole>) -> BoxFuture<'a, Result<(), StoreError>> {
+        let create = move |Whole { name, bytes, making }: Whole| async move {
+            let mut writer = self.create(&name, making).await?;
+            writer.write(bytes).await?;
+            writer.publish(About::default()).await
+        };
+        Box::pin(stream::iter(objects).map(create).buffer_unordered(AT_ONCE).try_collect())
+    }
+
+    /// Makes objects that were made with [`Making::settled_later`] survive a power cut, their names included.
+    ///
+    /// # Errors
+    /// When the store cannot promise it.
+    fn settle<'a>(&'a self, _names: &'a [String]) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async { Ok(()) })
+    }
 
     /// Takes away an object as it was listed; none there, or another one by now, is as good.
     fn remove<'a>(&'a self, object: &'a ObjectInfo) -> BoxFuture<'a, Result<(), StoreError>>;
@@ -267,7 +336,7 @@ pub async fn read_whole(store: &dyn Store, object: &ObjectInfo) -> Result<Bytes,
 /// # Errors
 /// As [`Store::create`] and [`ObjectWriter::publish`].
 pub async fn write_whole(store: &dyn Store, name: &str, bytes: Bytes, overwrite: bool) -> Result<(), StoreError> {
-    let making = Making { overwrite, expected_len: bytes.len() as u64, content_encoding: None };
+    let making = Making { overwrite, expected_len: bytes.len() as u64, ..Making::default() };
     let mut writer = store.create(name, making).await?;
     writer.write(bytes).await?;
     writer.publish(About::default()).await

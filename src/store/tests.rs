@@ -74,3 +74,38 @@ fn locations_say_what_was_expected() {
     assert!("out/".parse::<Location>().unwrap().is_folder_name());
     assert_eq!("2026-11-22T07:07:42_609/a".parse(), Ok(Location::Local("2026-11-22T07:07:42_609/a".into())));
 }
+
+fn small(name: String, bytes: &'static [u8]) -> Whole {
+    let making = Making { settled_later: true, ..Making::default() };
+    Whole { name, bytes: Bytes::from_static(bytes), making }
+}
+
+#[tokio::test]
+async fn many_small_objects_are_made_asked_for_read_and_settled_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = DirStore::new(folder.path());
+    // Few are settled one by one, many at once.
+    for count in [3, 100] {
+        let made: Vec<String> = (0..count).map(|number| format!("{count}/{}/{number}", number % 3)).collect();
+        store.create_all(made.iter().map(|name| small(name.clone(), b"small")).collect()).await.unwrap();
+        store.settle(&made).await.unwrap();
+        let asked: Vec<String> = made.iter().cloned().chain(["nowhere/at all".to_owned()]).collect();
+        let there: Vec<ObjectInfo> = store.stat_all(&asked).await.unwrap().into_iter().flatten().collect();
+        assert_eq!(there.iter().map(|object| &object.name).collect::<Vec<_>>(), made.iter().collect::<Vec<_>>());
+        let parts: Vec<Part> = there.into_iter().map(|object| Part { object, offset: 1, len: 3 }).collect();
+        assert!(store.read_all(&parts).await.into_iter().all(|read| read.unwrap() == "mal"));
+    }
+    assert!(matches!(store.settle(&["nowhere/at all".to_owned()]).await, Err(StoreError::NotFound { .. })));
+}
+
+#[tokio::test]
+async fn of_small_objects_made_at_once_none_replaces_another_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = DirStore::new(folder.path());
+    write_whole(&store, "b", Bytes::from_static(b"first"), false).await.unwrap();
+    let wanted = ["a", "b", "c"].map(str::to_owned);
+    let refused = store.create_all(wanted.map(|name| small(name, b"second")).into()).await;
+    assert!(matches!(refused, Err(StoreError::Exists { .. })), "{refused:?}");
+    assert_eq!(read_whole(&store, &store.stat("b").await.unwrap()).await.unwrap(), "first");
+    assert_eq!(names(&store).await, ["a", "b"]);
+}

@@ -59,7 +59,7 @@ impl Target for DirTarget {
     fn open<'a>(&'a self, step: &'a StepInfo, _: Progress) -> BoxFuture<'a, Result<Box<dyn StepSink>, TargetError>> {
         let folder = self.folder(&step.pair);
         let export = ManagedExport::of_pair(&step.pair, step.started, step.finished);
-        let begun_before = step.begun_before;
+        let (begun_before, root) = (step.begun_before, self.root.clone());
         Box::pin(blocking(move || {
             let around = folder.join(export.name());
             if around.exists() {
@@ -74,7 +74,7 @@ impl Target for DirTarget {
                 fs::create_dir_all(parent).map_err(failed(parent, "cannot make the folder"))?;
             }
             let file = File::create(&output).map_err(failed(&output, "cannot create it"))?;
-            Ok(Box::new(DirSink { export, around, output, file, log: LogWriter::default(), progress: Progress::default() })
+            Ok(Box::new(DirSink { root, export, around, output, file, log: LogWriter::default(), progress: Progress::default() })
                 as Box<dyn StepSink>)
         }))
     }
@@ -86,6 +86,7 @@ impl Target for DirTarget {
 
 #[derive(Debug)]
 struct DirSink {
+    root: PathBuf,
     export: ManagedExport,
     around: PathBuf,
     output: PathBuf,
@@ -115,13 +116,16 @@ impl StepSink for DirSink {
 
     fn finish(self: Box<Self>) -> BoxFuture<'static, Result<Progress, TargetError>> {
         Box::pin(blocking(move || {
-            let DirSink { export, around, output, mut file, log, progress } = *self;
+            let DirSink { root, export, around, output, mut file, log, progress } = *self;
             let mut end = Vec::new();
             let bytes = log.finish(&mut end);
             file.write_all(&end).and_then(|()| file.sync_all()).map_err(failed(&output, "cannot write it"))?;
             write_whole(&around.join(export.metadata_path()), &export.metadata(1))?;
-            write_whole(&around.join(export.overall_path()), &export.overall(progress.entities, bytes))?;
+            // The finish mark must not survive a power cut that the names of what it stands for did not.
+            output.ancestors().skip(1).take_while(|folder| *folder != around).for_each(sync_folder);
             sync_folder(&around);
+            write_whole(&around.join(export.overall_path()), &export.overall(progress.entities, bytes))?;
+            around.ancestors().take_while(|folder| folder.starts_with(&root)).for_each(sync_folder);
             Ok(progress)
         }))
     }
