@@ -136,8 +136,9 @@ async fn what_rules_name_is_redacted_everywhere_and_all_else_is_as_it_was() {
         packed.redacted(&["*.title=mask", "Customer.body=hash", "Cust*.address.*=null", "Order.mixed=drop", "Customer.__key__=hash"]).await;
     let mut expected = truth;
     for entity in &mut expected {
+        hash_customers(entity);
         let kind = kind_of(entity).to_owned();
-        let properties = &mut entity["properties"];
+        let Some(properties) = entity.get_mut("properties") else { continue };
         if let Some(title) = properties.get_mut("title") {
             each_value(title, &mut |value| {
                 if let Some(text) = value["stringValue"].as_str() {
@@ -161,7 +162,6 @@ async fn what_rules_name_is_redacted_everywhere_and_all_else_is_as_it_was() {
         if kind == "Order" {
             properties.as_object_mut().unwrap().remove("mixed");
         }
-        hash_customers(entity);
     }
     assert_same(&expected, &found, false, "redacted");
 }

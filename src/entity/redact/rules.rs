@@ -2,7 +2,7 @@
 //!
 //! Knows names only, and needs no key: what the rules do to values is for `apply`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::rule::{Action, Rule, spelled};
 use crate::entity::proto::{Entity, MEANING_ENTITY, Property, URI_ZLIB, Value};
@@ -79,7 +79,8 @@ impl Rules {
     /// # Errors
     /// [`RedactError`] names the rule that cannot be followed.
     pub fn new<'k>(rules: &[Rule], kinds: impl IntoIterator<Item = &'k Kind>) -> Result<Self, RedactError> {
-        let kinds: Vec<&str> = kinds.into_iter().map(Kind::as_str).collect();
+        // The same kind stands in several namespaces.
+        let kinds: BTreeSet<&str> = kinds.into_iter().map(Kind::as_str).collect();
         let mut resolved = Rules { rules: rules.to_vec(), ..Rules::default() };
         for (number, rule) in rules.iter().enumerate() {
             let text = || rule.to_string();
@@ -99,7 +100,7 @@ impl Rules {
                 resolved.keys.push((number, kind.to_vec()));
                 continue;
             }
-            let mut left: Vec<&str> = kinds.clone();
+            let mut left = kinds.clone();
             let mut found = false;
             for dot in rule.dots().iter().rev() {
                 let Some((kind, path)) = divided(*dot) else { continue };
