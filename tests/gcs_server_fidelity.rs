@@ -5,38 +5,16 @@
 mod gcs_server;
 mod support;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use gcs_server::{Call, Deed, GcsServer};
-use support::{Desk, Run, Running, outside_program, skip};
-
-/// A Python with the client in it; made once below the build folder.
-fn python() -> Result<PathBuf, String> {
-    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("gcs-python");
-    let python = home.join("bin/python");
-    let works = |python: &Path| {
-        Command::new(python).args(["-c", "import google.cloud.storage"]).output().is_ok_and(|output| output.status.success())
-    };
-    if works(&python) {
-        return Ok(python);
-    }
-    let run = |command: &mut Command| match command.output() {
-        Ok(output) if output.status.success() => Ok(()),
-        Ok(output) => Err(String::from_utf8_lossy(&output.stderr).lines().last().unwrap_or_default().to_owned()),
-        Err(error) => Err(error.to_string()),
-    };
-    run(Command::new("python3").args(["-m", "venv"]).arg(&home))?;
-    run(Command::new(home.join("bin/pip")).args(["install", "--quiet", "google-cloud-storage==3.17.1"]))?;
-    if works(&python) { Ok(python) } else { Err("google-cloud-storage cannot be imported".to_owned()) }
-}
+use support::{Desk, Run, Running, outside_program, python_with};
 
 #[test]
 fn googles_python_client_finds_what_it_expects() {
-    let python = match python() {
-        Ok(python) => python,
-        Err(why) => return skip("google-client", "Google's Python client against the test server", &why),
-    };
+    let test = "Google's Python client against the test server";
+    let Some(python) = python_with("google-cloud-storage==3.17.1", "google.cloud.storage", test) else { return };
     let server = GcsServer::start(&["shop"]);
     // The client must come over a fault of each sort, as it does with the service.
     server.plan(Call::List, 1, Deed::Status(503));

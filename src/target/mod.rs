@@ -188,7 +188,8 @@ pub trait Target: fmt::Debug + Send + Sync {
 
     /// Sees to it that nobody else restores into the target, as far as the target itself can hold such a mark; `None` where it cannot.
     ///
-    /// `holder` is told to whoever comes meanwhile.
+    /// `holder` is told to whoever comes meanwhile. A mark of that very holder, which a killed run left, is taken over: so the name must not be
+    /// that of a restore that may run beside this one.
     fn lease<'a>(&'a self, holder: &'a str) -> BoxFuture<'a, Result<Option<Box<dyn Lease>>, TargetError>> {
         let _ = holder;
         Box::pin(async { Ok(None) })

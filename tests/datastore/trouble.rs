@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use kindpack::target::{Progress, Target as _, TargetError};
 
 use super::shop::{HASTY, PATIENT, assert_holds, discreet, notes, restore, run, server, step, target, truth};
@@ -25,20 +26,18 @@ fn whatever_passes_is_come_over_and_everything_arrives() {
         Deed::Stall(Duration::from_millis(20)),
     ];
     let entities = notes(60);
-    run(async {
-        for call in [Call::Commit, Call::ReserveIds] {
-            for deed in DEEDS {
-                let server = server();
-                server.plan(call, 1, deed);
-                restore(&target(&server, "", PATIENT), &entities, "", 20)
-                    .await
-                    .unwrap_or_else(|error| panic!("{call:?} {deed:?}: {error}"));
-                assert_holds(&server, "", &entities, &format!("{call:?} {deed:?}"));
-                assert_eq!(server.reserved(), 60, "{call:?} {deed:?}");
-                assert!(server.count(call) > 3, "{call:?} {deed:?}: tried again");
-            }
-        }
+    let entities = &entities;
+    let cases = [Call::Commit, Call::ReserveIds].into_iter().flat_map(|call| DEEDS.map(|deed| (call, deed)));
+    let tried = cases.map(|(call, deed)| async move {
+        let server = server();
+        server.plan(call, 1, deed);
+        let restored = restore(&target(&server, "", PATIENT), entities, "", 20).await;
+        restored.unwrap_or_else(|error| panic!("{call:?} {deed:?}: {error}"));
+        assert_holds(&server, "", entities, &format!("{call:?} {deed:?}"));
+        assert_eq!(server.reserved(), 60, "{call:?} {deed:?}");
+        assert!(server.count(call) > 3, "{call:?} {deed:?}: tried again");
     });
+    run(join_all(tried));
 }
 
 #[test]
@@ -83,18 +82,19 @@ fn a_broken_connection_is_no_reason_to_send_less_at_once() {
 #[test]
 fn a_service_that_does_not_come_back_is_given_up_with_the_call_the_tries_and_the_time() {
     let stall = Deed::Stall(Duration::from_secs(60));
-    for deed in [Deed::Status(503), Deed::Status(429), Deed::FrontEnd(502), Deed::Cut, stall] {
+    let deeds = [Deed::Status(503), Deed::Status(429), Deed::FrontEnd(502), Deed::Cut, stall];
+    run(join_all(deeds.map(|deed| async move {
         let server = server();
         server.plan_many(Call::Commit, 0, usize::MAX, deed);
-        let error = run(restore(&target(&server, "", HASTY), &notes(1), "", 500)).unwrap_err();
+        let error = restore(&target(&server, "", HASTY), &notes(1), "", 500).await.unwrap_err();
         assert!(matches!(error, TargetError::Service { tries: 6.., .. }), "{deed:?}: {error:?}");
         let words = discreet(&error);
         assert!(words.starts_with("commit of project shop-test at http://127.0.0.1:"), "{words}");
-    }
+    })));
     // It does not ask to be waited for longer than there is time.
     let server = server();
     server.plan(Call::Commit, 0, Deed::RetryAfter(503, 3_600));
-    let error = run(restore(&target(&server, "", HASTY), &notes(1), "", 500)).unwrap_err();
+    let error = run(restore(&target(&server, "", PATIENT), &notes(1), "", 500)).unwrap_err();
     assert!(matches!(error, TargetError::Service { tries: 1, .. }), "{error:?}");
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use kindpack::model::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -52,7 +53,7 @@ impl StoredKey {
 
     fn words(&self) -> String {
         let word = |(kind, name): &(String, Name)| match name {
-            Name::Incomplete => kind.clone(),
+            Name::Incomplete => format!("{kind}: "),
             Name::Id(id) => format!("{kind}:{id}"),
             Name::Text(text) => format!("{kind}:\"{text}\""),
         };
@@ -183,14 +184,15 @@ impl Asked {
     }
 }
 
-/// The token that was given last.
-fn token(state: &State) -> String {
-    format!("CANARY-TOKEN-{}", state.tokens)
+/// The token of that number.
+fn token(number: usize) -> String {
+    format!("Bearer CANARY-TOKEN-{number}")
 }
 
 /// Another number every time, as the service has times for.
 fn time(state: &State) -> String {
-    (jiff::Timestamp::now() + state.ahead).to_string()
+    let now = (jiff::Timestamp::now() + state.ahead).as_microsecond();
+    Timestamp::from_micros(now).unwrap().to_string()
 }
 
 type Refusal = (u16, String);
@@ -202,10 +204,11 @@ fn bad(message: impl Into<String>) -> Refusal {
 pub(super) fn answer(state: &mut State, asked: &Asked, authorization: &str, params: &str) -> Answer {
     if asked.call == Call::Token {
         state.tokens += 1;
-        let body = json!({"access_token": token(state), "expires_in": 3_600, "token_type": "Bearer"}).to_string();
+        let (kind, token) = token(state.tokens).split_once(' ').map(|(kind, token)| (kind.to_owned(), token.to_owned())).unwrap();
+        let body = json!({"access_token": token, "expires_in": 3_600, "token_type": kind}).to_string();
         return Answer { status: 200, headers: vec![("content-type", "application/json".to_owned())], body: body.into() };
     }
-    if state.tokens == 0 || authorization != format!("Bearer {}", token(state)) {
+    if state.revoked.contains(authorization) || !(1..=state.tokens).any(|number| authorization == token(number)) {
         return asked.trouble(401, None);
     }
     if state.denied {
@@ -260,7 +263,7 @@ fn key_of(state: &State, asked: &Asked, key: &Value) -> Result<StoredKey, Refusa
         }
     }
     if stored.path.iter().rev().skip(1).any(|(_, name)| *name == Name::Incomplete) {
-        return Err(bad(format!("Key path is incomplete: [{}]", stored.words())));
+        return Err(bad(format!("Key path element must not be incomplete: [{}]", stored.words())));
     }
     Ok(stored)
 }
@@ -271,7 +274,7 @@ fn check(entity: &Value) -> Result<(), Refusal> {
     for (name, value) in entity["properties"].as_object().into_iter().flatten() {
         size += name.len();
         if value["excludeFromIndexes"] == true && value.get("arrayValue").is_some() {
-            return Err(bad("exclude_from_indexes cannot be set on a list value."));
+            return Err(bad("Exclude from indexes cannot be set on a list value"));
         }
         let elements = value["arrayValue"]["values"].as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
         for value in elements {
@@ -316,7 +319,9 @@ fn commit(state: &mut State, asked: &Asked) -> Result<Value, Refusal> {
         let (kind, name) = key.last().clone();
         let exists = state.databases[asked.database()].contains_key(&key);
         match (deed, &name) {
-            ("update" | "delete", Name::Incomplete) => return Err(bad(format!("Key path is incomplete: [{}]", key.words()))),
+            ("update" | "delete", Name::Incomplete) => {
+                return Err(bad(format!("Key path element must not be incomplete: [{}]", key.words())));
+            }
             ("insert", _) if exists => return Err((409, "entity already exists".to_owned())),
             ("update", _) if !exists => return Err((404, "no entity to update".to_owned())),
             _ => {}
@@ -361,7 +366,12 @@ fn commit(state: &mut State, asked: &Asked) -> Result<Value, Refusal> {
         result["version"] = state.version.to_string().into();
         results.push(result);
     }
-    Ok(json!({"mutationResults": results, "indexUpdates": results.len(), "commitTime": now}))
+    let mut answer = json!({"indexUpdates": results.len(), "commitTime": now});
+    // What is empty is left out, as everywhere in the JSON of protocol buffers.
+    if !results.is_empty() {
+        answer["mutationResults"] = results.into();
+    }
+    Ok(answer)
 }
 
 pub(super) fn put(state: &mut State, database: &str, mut entity: Value) {
@@ -471,10 +481,12 @@ fn aggregate(state: &State, asked: &Asked) -> Result<Value, Refusal> {
 fn reserve(state: &mut State, asked: &Asked) -> Result<Value, Refusal> {
     for key in asked.list("keys") {
         let key = key_of(state, asked, key)?;
-        if !matches!(key.last().1, Name::Id(_)) {
-            return Err(bad("Only keys with a numeric id can be reserved."));
+        match key.last().1 {
+            Name::Id(_) => drop(state.reserved.insert((asked.database().to_owned(), key))),
+            // Names are nobody's to hand out.
+            Name::Text(_) => {}
+            Name::Incomplete => return Err(bad(format!("Key path element must not be incomplete: [{}]", key.words()))),
         }
-        state.reserved.insert((asked.database().to_owned(), key));
     }
     Ok(json!({}))
 }

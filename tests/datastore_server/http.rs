@@ -82,6 +82,9 @@ async fn answer(request: Request<Incoming>, state: Arc<Mutex<State>>) -> Result<
         });
         if let Some(fault) = fault {
             state.fired[fault] += 1;
+            if matches!(state.faults[fault].deed, Deed::Status(401)) {
+                state.revoked.insert(header("authorization"));
+            }
         }
         (index, fault.map(|fault| state.faults[fault].deed))
     };

@@ -109,6 +109,8 @@ struct State {
     counts: BTreeMap<Call, usize>,
     seen: Vec<Seen>,
     tokens: usize,
+    /// Tokens that were answered with 401: they are not good any more.
+    revoked: BTreeSet<String>,
     /// Kinds whose entities of that name or id the service refuses.
     poisoned: BTreeSet<(String, String)>,
     denied: bool,

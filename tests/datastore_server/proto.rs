@@ -4,6 +4,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use kindpack::model::Timestamp;
 use serde_json::{Map, Value, json};
 
 /// What a field holds.
@@ -228,11 +229,11 @@ fn put_value(out: &mut Vec<u8>, number: u32, holds: &Type, value: &Value) {
         Type::Names(names) => put(out, number, 0, &varint(names.iter().position(|name| *name == text()).unwrap() as u64)),
         Type::Message(fields) => put(out, number, 2, &encode(value, fields)),
         Type::Time => {
-            let time: jiff::Timestamp = text().parse().unwrap();
-            let (seconds, nanos) = (time.as_nanosecond().div_euclid(1_000_000_000), time.as_nanosecond().rem_euclid(1_000_000_000));
+            let micros = text().parse::<Timestamp>().unwrap().micros();
+            let (seconds, nanos) = (micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000) * 1_000);
             let mut body = Vec::new();
-            put(&mut body, 1, 0, &varint(seconds as i64 as u64));
-            put(&mut body, 2, 0, &varint(nanos as u64));
+            put(&mut body, 1, 0, &varint(seconds.cast_unsigned()));
+            put(&mut body, 2, 0, &varint(nanos.cast_unsigned()));
             put(out, number, 2, &body);
         }
         Type::Wrapped => {
@@ -331,7 +332,7 @@ fn value_of(number: u64, body: &[u8], holds: &Type) -> Option<Value> {
         Type::Time => {
             let parts = decode(body, &[one(1, "seconds", Type::Long), one(2, "nanos", Type::Long)])?;
             let part = |name: &str| parts[name].as_str().map_or(0, |text| text.parse::<i64>().unwrap());
-            let time = jiff::Timestamp::new(part("seconds"), i32::try_from(part("nanos")).ok()?).ok()?;
+            let time = Timestamp::from_micros(part("seconds") * 1_000_000 + part("nanos") / 1_000)?;
             time.to_string().into()
         }
         Type::Wrapped => {

@@ -28,7 +28,8 @@ pub const PROGRAM: &str = env!("CARGO_BIN_EXE_kindpack");
 const TIME_OUT: Duration = Duration::from_secs(120);
 
 /// What would make the outcome depend on who runs the tests, and where.
-const FOREIGN: [&str; 15] = [
+const FOREIGN: [&str; 16] = [
+    "CLOUDSDK_API_ENDPOINT_OVERRIDES_DATASTORE",
     "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE",
     "DATASTORE_EMULATOR_HOST",
     "DATASTORE_PROJECT_ID",
@@ -333,6 +334,29 @@ pub fn outside_program(word: &str, names: &[&str], test: &str) -> Option<PathBuf
         skip(word, test, &format!("{} is not installed", names.join(" or ")));
     }
     found
+}
+
+/// A Python that has a package of Google's, made once below the build folder; where it cannot be had the test is skipped.
+pub fn python_with(package: &str, module: &str, test: &str) -> Option<PathBuf> {
+    let made = make_python(package, module);
+    made.map_err(|why| skip("google-client", test, &why)).ok()
+}
+
+fn make_python(package: &str, module: &str) -> Result<PathBuf, String> {
+    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("python-{module}"));
+    let python = home.join("bin/python");
+    let works = || Command::new(&python).args(["-c", &format!("import {module}")]).output().is_ok_and(|output| output.status.success());
+    if works() {
+        return Ok(python);
+    }
+    let run = |command: &mut Command| match command.output() {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => Err(String::from_utf8_lossy(&output.stderr).lines().last().unwrap_or_default().to_owned()),
+        Err(error) => Err(error.to_string()),
+    };
+    run(Command::new("python3").args(["-m", "venv"]).arg(&home))?;
+    run(Command::new(home.join("bin/pip")).args(["install", "--quiet", package]))?;
+    if works() { Ok(python) } else { Err(format!("{module} cannot be imported")) }
 }
 
 /// Says that a test is left out, or fails where that must not be.
