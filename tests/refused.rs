@@ -628,7 +628,7 @@ fn a_journal_that_is_none_is_refused_and_left_as_it_is() {
 fn command_lines_that_mean_nothing_are_2_with_a_sentence() {
     let desk = Desk::new();
     desk.pack(&legacy().source);
-    let lines: [&[&str]; 30] = [
+    let lines: [&[&str]; 29] = [
         &[],
         &["frobnicate"],
         &["pack"],
@@ -654,10 +654,9 @@ fn command_lines_that_mean_nothing_are_2_with_a_sentence() {
         &["plan", "set.zip", "--target", "nowhere"],
         &["plan", "set.zip", "--target", "emulator:p"],
         &["plan", "set.zip", "--target", "ndjson:out", "--via", "import"],
-        &["plan", "set.zip", "--target", "ndjson:out", "--redact", "User.email=drop"],
+        &["plan", "set.zip", "--target", "ndjson:out", "--redact", "User.email=blur"],
         &["plan", "set.zip", "--target", "ndjson:out", "--into", "replace"],
         &["restore", "set.zip"],
-        &["restore", "set.zip", "--target", "datastore:other"],
         &["backup"],
     ];
     for line in lines {
@@ -682,6 +681,7 @@ fn the_real_service_and_the_source_project_are_guarded() {
     let run = support::Running::start(command).wait();
     assert_eq!(run.code, 5, "{}", run.brief());
     assert_eq!(run.last_event()["code"], 5);
+    desk.json(5, &["restore", "set.zip", "--target", "datastore:other"]);
 }
 
 #[test]

@@ -122,7 +122,8 @@ fn check_real_project(project: &str) -> Result<(), Fault> {
     let (domain, id) = project.rsplit_once(':').unwrap_or(("", project));
     let id = id.rsplit('~').next().unwrap_or_default();
     let fits = |text: &str, also: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || also.contains(c));
-    if !fits(id, "-") || !fits(domain, "-.~") || id.is_empty() {
+    // `projects/shop` is how Google's other tools name a project, and would be one called `projects` here.
+    if !fits(id, "-") || !fits(domain, "-.~") || id.is_empty() || id == "projects" {
         return Err((EXPECTED, format!("{project:?}")));
     }
     if id.bytes().all(|c| c.is_ascii_digit()) { Err((EXPECTED, format!("the number {project}"))) } else { Ok(()) }
@@ -202,6 +203,7 @@ mod tests {
             ("datastore:shop\u{200b}", "a project id", "shop"),
             ("datastore:123456789012", "a project id", "the number 123456789012"),
             ("datastore:s~", "a project id", "s~"),
+            ("datastore:projects/shop", "a project id", "\"projects\""),
             ("datastore:example.com:", "a project id", "example.com:"),
             ("dir:", "a path", "nothing"),
             ("ndjson:", "a path", "nothing"),

@@ -2,14 +2,15 @@
 //!
 //! Knows a finished arrangement and the choices. None of this is a reason not to run the plan.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::arrangement::{Arrangement, exact_needs};
+use super::reasons::shortened;
 use super::{Choices, Into, TargetSpec};
 use crate::model::{Manifest, Pair};
 
-/// How many of those that refer to something missing are named.
-const NAMED: usize = 3;
+/// How many pairs that are missing are named.
+const NAMED: usize = 8;
 
 /// All that is worth a warning, what can do most harm first.
 pub(super) fn warnings(manifest: &Manifest, arrangement: &Arrangement<'_>, choices: &Choices) -> Vec<String> {
@@ -19,7 +20,7 @@ pub(super) fn warnings(manifest: &Manifest, arrangement: &Arrangement<'_>, choic
     }
     for found in &choices.redaction.matches {
         if found.properties.is_empty() {
-            warnings.push(format!("--redact {}: matches no property", found.rule));
+            warnings.push(format!("--redact {}: matches no property of what is restored", found.rule));
         }
     }
     if let Some(sample) = choices.sample {
@@ -37,25 +38,19 @@ pub(super) fn warnings(manifest: &Manifest, arrangement: &Arrangement<'_>, choic
 }
 
 /// Pairs that stand as parents or in references of what is restored, and are not restored.
-fn dangling(manifest: &Manifest, arrangement: &Arrangement<'_>) -> Vec<String> {
+fn dangling(manifest: &Manifest, arrangement: &Arrangement<'_>) -> impl Iterator<Item = String> {
     let restored: HashSet<&Pair> = arrangement.taken.iter().map(|taken| &taken.pair).collect();
-    let held: HashSet<Pair> = manifest.kinds.iter().map(|item| item.pair()).collect();
-    let mut missing: BTreeMap<Pair, Vec<&Pair>> = BTreeMap::new();
+    let mut missing: BTreeMap<Pair, BTreeSet<&Pair>> = BTreeMap::new();
     for taken in &arrangement.taken {
         for (needed, _) in exact_needs(taken.item).filter(|(needed, _)| !restored.contains(needed)) {
-            let by = missing.entry(needed).or_default();
-            // A pair that is both parent and referred to comes twice, one behind the other of the same item.
-            if by.last() != Some(&&taken.pair) {
-                by.push(&taken.pair);
-            }
+            missing.entry(needed).or_default().insert(&taken.pair);
         }
     }
-    let told = |(pair, by): (Pair, Vec<&Pair>)| {
-        let why = if held.contains(&pair) { "is left out" } else { "is not in the archive" };
-        let named: Vec<String> = by.iter().take(NAMED).map(|pair| pair.to_string()).collect();
-        let more = by.len().saturating_sub(NAMED);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        format!("{pair} {why}; keys or references to it: in {}{more}", named.join(", "))
+    let held: HashSet<Pair> = manifest.kinds.iter().map(|item| item.pair()).collect();
+    let (left_out, absent): (Vec<_>, Vec<_>) = missing.into_iter().partition(|(pair, _)| held.contains(pair));
+    let told = |(what, missing): (&str, Vec<(Pair, BTreeSet<&Pair>)>)| {
+        let names = missing.iter().map(|(pair, by)| format!("{pair} (from {})", shortened(by.iter().map(|pair| pair.to_string()), 1)));
+        (!missing.is_empty()).then(|| format!("keys or references lead to what is {what}: {}", shortened(names, NAMED)))
     };
-    missing.into_iter().map(told).collect()
+    [("left out", left_out), ("not in the archive", absent)].into_iter().filter_map(told)
 }

@@ -28,10 +28,13 @@ pub const PROGRAM: &str = env!("CARGO_BIN_EXE_kindpack");
 const TIME_OUT: Duration = Duration::from_secs(120);
 
 /// What would make the outcome depend on who runs the tests, and where.
-const FOREIGN: [&str; 16] = [
+const FOREIGN: [&str; 19] = [
     "CLOUDSDK_API_ENDPOINT_OVERRIDES_DATASTORE",
     "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE",
     "DATASTORE_EMULATOR_HOST",
+    "DATASTORE_EMULATOR_HOST_PATH",
+    "DATASTORE_HOST",
+    "KINDPACK_REDACT_KEY",
     "DATASTORE_PROJECT_ID",
     "STORAGE_EMULATOR_HOST",
     "GOOGLE_APPLICATION_CREDENTIALS",

@@ -13,7 +13,10 @@ use crate::cli::failure::{Code, Failure};
 use crate::cli::{Context, Ended};
 use kindpack::archive_file::{ArchiveFile, digest_of};
 use kindpack::archives::{sidecar_digest, told_digest};
-use kindpack::plan::{ArchiveRef, Choices, Plan, explain, plan};
+use kindpack::entity::redact::Rules;
+use kindpack::model::Pair;
+use kindpack::plan::{ArchiveRef, Choices, Plan, RuleMatch, Step, TargetSpec, explain, named_kinds, plan};
+use kindpack::properties;
 use kindpack::store::{DirStore, Location, write_whole};
 
 const WHAT: &str = "cannot plan";
@@ -81,11 +84,22 @@ pub async fn make(context: &Context, what: &str, archive: &Arc<ArchiveFile>, cho
     let reference = reference(what, archive).await?;
     let environment = environment();
     let failed = |error| Failure::plan(what, &error);
+    if let (TargetSpec::Emulator { host: Some(host), .. }, Some(other)) = (&choices.target, &environment.emulator_host)
+        && host != other
+    {
+        context.ui.remark(format!("DATASTORE_EMULATOR_HOST names {other:?}; the target's own address is used"));
+    }
     // What is refused is refused before anything is read.
     let made = plan(archive.manifest(), &reference, choices, &environment).map_err(failed)?;
     if choices.redaction.rules.is_empty() {
         return Ok(made);
     }
-    let _ = context;
-    Ok(made)
+    let manifest = archive.manifest();
+    let rules = Rules::new(&choices.redaction.rules, named_kinds(manifest)).map_err(|error| failed(error.into()))?;
+    let pairs: Vec<Pair> = made.steps.iter().map(Step::pair).collect();
+    let matches = properties::matches(archive, &pairs, &rules, &context.workers).await.map_err(|error| Failure::archive(what, &error))?;
+    let mut choices = choices.clone();
+    choices.redaction.matches =
+        matches.into_iter().map(|properties::RuleMatch { rule, properties }| RuleMatch { rule, properties }).collect();
+    plan(manifest, &reference, &choices, &environment).map_err(failed)
 }

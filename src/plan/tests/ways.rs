@@ -151,7 +151,7 @@ fn what_is_needed_comes_too_and_says_by_whom() {
     assert_eq!(because(&plan, "(default)/Product"), "needed by acme/Customer");
     let plan = needed(|s| (s.only, s.skip) = (selectors(&["Customer"]), selectors(&["acme/*", "Account"]))).unwrap();
     assert_eq!(kinds(&plan), ["Product", "Customer"], "who is skipped by name stays out");
-    assert_eq!(plan.warnings, ["(default)/Account is left out; keys or references to it: in (default)/Customer"]);
+    assert_eq!(plan.warnings, ["keys or references lead to what is left out: (default)/Account (from (default)/Customer)"]);
     let error = needed(|_| {}).unwrap_err();
     assert!(matches!(error, PlanError::NothingLeftOut) && error.class() == PlanClass::Usage);
 }
@@ -210,7 +210,7 @@ fn a_rule_that_matches_nothing_is_a_warning_and_others_are_none() {
     let mut redaction = redaction(&["Customer.email=mask", "Customer.emial=mask"]);
     redaction.matches = vec![found("Customer.email=mask", &["Customer.email"]), found("Customer.emial=mask", &[])];
     let plan = way(&shop(), EMULATOR, |c| (c.redaction, c.selection.skip) = (redaction, selectors(&["acme/*"]))).unwrap();
-    assert_eq!(plan.warnings, ["--redact Customer.emial=mask: matches no property"]);
+    assert_eq!(plan.warnings, ["--redact Customer.emial=mask: matches no property of what is restored"]);
     assert_eq!(Plan::parse(&plan.to_json()), Ok(plan));
 }
 
