@@ -68,7 +68,7 @@ impl Bench {
         });
         let choices = Choices::new(target.parse().unwrap());
         let archive_ref = ArchiveRef { location: "set.zip".to_owned(), sha256: Sha256([7; 32]), generation: None };
-        let plan = plan(archive.manifest(), &archive_ref, &choices, &Environment { emulator_host: None }).unwrap();
+        let plan = plan(archive.manifest(), &archive_ref, &choices, &Environment::default()).unwrap();
         let run = Timestamp::from_micros(1_763_805_601_234_567).unwrap();
         Bench { desk, archive, plan, run, runtime, workers: Workers::new(2, 64 << 20) }
     }
