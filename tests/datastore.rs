@@ -8,6 +8,7 @@ mod support;
 mod datastore {
     mod deletes;
     mod leases;
+    mod program;
     mod reads;
     mod shop;
     mod trouble;

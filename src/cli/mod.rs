@@ -9,6 +9,7 @@ mod ui;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser as _;
 use clap::error::ErrorKind;
@@ -26,6 +27,8 @@ pub struct Context {
     pub workers: Workers,
     pub stores: Stores,
     pub stop: Stop,
+    /// How long calls of a Datastore are tried while nothing comes through, and how long one may be silent.
+    pub times: (Duration, Duration),
 }
 
 /// How a command ended well: with 0, or with a code that says more and is no failure.
@@ -44,6 +47,7 @@ pub fn run() -> ExitCode {
         workers: Workers::new(jobs, cli.global.memory),
         stores: Stores::new(cli.cloud_options()),
         stop: Stop::default(),
+        times: (cli.global.retry_time, cli.global.idle_time),
     };
     // A worker a core, and some threads for reads, writes and hashing: more would only hold memory.
     let runtime =

@@ -17,7 +17,7 @@ pub use manifest::{
     BackupItem, EmptyExportItem, EntryItem, EntryRole, ExportFormat, KindItem, MANIFEST_FORMAT, MANIFEST_NAME, Manifest, Method,
     PIECE_LEN_BYTES, PackOptions, SUMS_NAME, ToolItem, Totals,
 };
-pub use name::{DEFAULT_NAMESPACE, Kind, Namespace, Pair};
+pub use name::{DEFAULT_NAMESPACE, Kind, LEASE_KIND, Namespace, Pair};
 pub use sample::{Sample, SampleError};
 pub use selector::{Selector, SelectorError};
 pub use time::Timestamp;

@@ -77,7 +77,15 @@ pub struct Pair {
     pub kind: Kind,
 }
 
+/// The kind of the mark that a restore leaves in a real project while it runs, in the default namespace. No archive's mark is restored.
+pub const LEASE_KIND: &str = "KindpackLease";
+
 impl Pair {
+    /// Whether that is where kindpack leaves its own mark.
+    pub fn is_lease(&self) -> bool {
+        self.namespace.is_default() && self.kind.as_str() == LEASE_KIND
+    }
+
     /// The pair of `kind` in `namespace` (empty for the default namespace).
     pub fn new(namespace: impl Into<String>, kind: impl Into<String>) -> Self {
         Pair { namespace: Namespace::new(namespace), kind: Kind::new(kind) }

@@ -101,9 +101,17 @@ fn check_choices(items: &[&KindItem], choices: &Choices) -> Result<(), PlanError
     Ok(())
 }
 
+/// Why a pair stays out whatever needs it.
+fn reason_to_refuse(pair: &Pair, selection: &Selection) -> Option<String> {
+    if pair.is_lease() {
+        return Some("the mark of another restore".to_owned());
+    }
+    selection.skip.iter().find(|skip| skip.matches(pair)).map(|skip| format!("--skip {skip}"))
+}
+
 fn reason_to_skip(pair: &Pair, selection: &Selection) -> Option<String> {
-    if let Some(skip) = selection.skip.iter().find(|skip| skip.matches(pair)) {
-        return Some(format!("--skip {skip}"));
+    if let Some(reason) = reason_to_refuse(pair, selection) {
+        return Some(reason);
     }
     let left_out = !selection.only.is_empty() && !selection.only.iter().any(|only| only.matches(pair));
     left_out.then(|| "not chosen by --only".to_owned())
@@ -128,8 +136,7 @@ fn pulled_in(items: &[&KindItem], selection: &Selection) -> HashMap<Pair, Pair> 
     while let Some(item) = queue.pop_front() {
         for (pair, _) in exact_needs(item) {
             let Some(needed) = by_pair.get(&pair) else { continue };
-            let is_skipped = selection.skip.iter().any(|skip| skip.matches(&pair));
-            if !is_skipped && seen.insert(pair.clone()) {
+            if reason_to_refuse(&pair, selection).is_none() && seen.insert(pair.clone()) {
                 pulled.insert(pair, item.pair());
                 queue.push_back(needed);
             }

@@ -117,5 +117,12 @@ fn check_redaction(manifest: &Manifest, redaction: &Redaction) -> Result<(), Pla
 
 /// Every kind that rules may name: those that the archive holds, and those that stand in its keys and references.
 pub fn named_kinds(manifest: &Manifest) -> BTreeSet<&Kind> {
-    manifest.kinds.iter().flat_map(|item| [&item.kind].into_iter().chain(&item.parents).chain(&item.references)).collect()
+    manifest
+        .kinds
+        .iter()
+        .flat_map(|item| {
+            let elsewhere = item.reference_pairs.iter().map(|pair| &pair.kind);
+            [&item.kind].into_iter().chain(&item.parents).chain(&item.references).chain(elsewhere)
+        })
+        .collect()
 }

@@ -25,7 +25,6 @@ use crate::entity::v1::Deed;
 use crate::google::{self, Credentials};
 use crate::model::Pair;
 use http::{Answer, Api, Times};
-pub use lease::LEASE_KIND;
 use sink::{CommitSink, MUTATIONS_MAX};
 use writer::Writer;
 
@@ -115,7 +114,7 @@ impl CommitTarget {
 
     /// Whether entities of that pair are marks of our own.
     fn is_lease(&self, pair: &Pair) -> bool {
-        self.lease_time.is_some() && pair.namespace.is_default() && pair.kind.as_str() == LEASE_KIND
+        self.lease_time.is_some() && pair.is_lease()
     }
 
     /// Some keys of a pair from a cursor on, serialized, and the cursor behind them; none at the end.

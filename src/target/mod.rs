@@ -16,7 +16,7 @@ use std::fmt;
 
 use futures_util::future::BoxFuture;
 
-pub use commit::{CommitTarget, LEASE_KIND, ServiceTimes};
+pub use commit::{CommitTarget, ServiceTimes};
 pub use dir::DirTarget;
 pub use dry::DryRun;
 pub use encode::{Encoded, Encoder, Encoding, key_hash};

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use kindpack::model::LEASE_KIND;
 use kindpack::model::Pair;
-use kindpack::target::{CommitTarget, KeySet, LEASE_KIND, Lease, Progress, ServiceTimes, Target as _, TargetError};
+use kindpack::target::{CommitTarget, KeySet, Lease, Progress, ServiceTimes, Target as _, TargetError};
 use serde_json::{Value, json};
 
 use super::shop::{PATIENT, PROJECT, discreet, run, server, step, target};

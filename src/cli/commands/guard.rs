@@ -1,5 +1,7 @@
 //! What stands before a restore writes anything: the project named a second time, and the target for itself.
 
+use std::fs;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, IsTerminal as _, Write as _};
 
 use super::planned::state_folder;
@@ -56,10 +58,24 @@ pub fn lease(target: &TargetSpec, plan: &str) -> Result<LocalLease, Failure> {
     })
 }
 
-/// What others are told of this restore.
-pub fn holder_of(plan: &str) -> String {
-    let system = rustix::system::uname();
-    format!("process {} on {} with {plan}", std::process::id(), system.nodename().to_string_lossy())
+/// What others are told of who restores. It is the same in every run of this user on this machine, whose own lease keeps two of them apart:
+/// so a run takes over the mark that a killed one left in the target.
+pub fn holder() -> Result<String, Failure> {
+    let path = state_folder()?.join("leases").join("name");
+    let failed =
+        |error: &io::Error| Failure::new(Code::Service, WHAT, format!("{}: cannot keep this machine's name: {error}", path.display()));
+    let made =
+        format!("{} ({:016x})", rustix::system::uname().nodename().to_string_lossy(), RandomState::new().hash_one(std::process::id()));
+    let folder = path.parent().unwrap_or(&path);
+    fs::create_dir_all(folder).map_err(|error| failed(&error))?;
+    match fs::OpenOptions::new().write(true).create_new(true).open(&path) {
+        Ok(mut file) => file.write_all(made.as_bytes()).map_err(|error| failed(&error))?,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(failed(&error)),
+    }
+    let name = fs::read_to_string(&path).map_err(|error| failed(&error))?;
+    // Who is about to write it has not got far: then the name is of this run alone.
+    Ok(Some(name).filter(|name| name.ends_with(')')).unwrap_or(made))
 }
 
 /// The time, for people.

@@ -65,7 +65,7 @@ async fn rehearse(context: &Context, args: &RehearseArgs, archive: &Arc<ArchiveF
         archive,
         archive_ref: &plan.archive,
         environment: &environment(),
-        target: target_of(&plan.target)?,
+        target: target_of(context, &plan.target)?,
         import: None,
         redact_key: None,
         journal: &mut JournalFile::in_memory(Journal::default()),

@@ -90,7 +90,7 @@ async fn prepare(context: &Context, args: &RestoreArgs) -> Result<Prepared, Fail
         let lease = guard::lease(&plan.target, &plan_name)?;
         (JournalFile::open(&journal_path).map_err(|error| Failure::journal(WHAT, &error))?, Some(lease))
     };
-    let target = target_of(&plan.target)?;
+    let target = target_of(context, &plan.target)?;
     let target = if args.dry_run { Arc::new(DryRun(target)) } else { target };
     let options = Options {
         keep_going: args.keep_going,
@@ -107,7 +107,7 @@ async fn prepare(context: &Context, args: &RestoreArgs) -> Result<Prepared, Fail
         begin_anew: planned.one_go,
         dry_run: args.dry_run,
         hook_limit: args.hook_time,
-        holder: guard::holder_of(&plan_name),
+        holder: guard::holder()?,
         plan_name,
         stop: context.stop.token(),
     };
@@ -117,7 +117,7 @@ async fn prepare(context: &Context, args: &RestoreArgs) -> Result<Prepared, Fail
 }
 
 /// What carries the steps out.
-pub fn target_of(spec: &TargetSpec) -> Result<Arc<dyn Target>, Failure> {
+pub fn target_of(context: &Context, spec: &TargetSpec) -> Result<Arc<dyn Target>, Failure> {
     Ok(match spec {
         TargetSpec::Emulator { project, host } => {
             let host = host.as_deref().unwrap_or_default();
@@ -127,7 +127,9 @@ pub fn target_of(spec: &TargetSpec) -> Result<Arc<dyn Target>, Failure> {
         TargetSpec::Ndjson(path) => Arc::new(NdjsonTarget::new(path)),
         TargetSpec::Datastore { project, database } => {
             let (database, endpoint) = (database.as_deref().unwrap_or_default(), google::datastore_endpoint());
-            let target = CommitTarget::service(project, database, credentials(), &endpoint, ServiceTimes::default());
+            let (retry, call) = context.times;
+            let times = ServiceTimes { retry, call, ..ServiceTimes::default() };
+            let target = CommitTarget::service(project, database, credentials(), &endpoint, times);
             Arc::new(target.map_err(|error| Failure::target(WHAT, &error))?)
         }
     })
@@ -150,7 +152,9 @@ fn import_of(context: &Context, plan: &Plan) -> Result<Option<ByImport>, Failure
         }
         TargetSpec::Datastore { project, database } => {
             let (database, endpoint) = (database.as_deref(), google::datastore_endpoint());
-            let importer = ServiceImporter::new(project, database, &endpoint, Some(credentials()), ServiceOptions::default());
+            let (retry_time, call_time) = context.times;
+            let options = ServiceOptions { retry_time, call_time, ..ServiceOptions::default() };
+            let importer = ServiceImporter::new(project, database, &endpoint, Some(credentials()), options);
             Arc::new(importer.map_err(|error| Failure::target(WHAT, &error))?)
         }
         // The planner says so first.

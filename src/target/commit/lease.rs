@@ -14,11 +14,8 @@ use tokio::time::Instant;
 use super::http::{Answer, Api, Patience, Trouble};
 use super::nonsense;
 use crate::entity::answer::Code;
-use crate::model::Timestamp;
+use crate::model::{LEASE_KIND, Timestamp};
 use crate::target::{Lease, TargetError};
-
-/// The kind of the mark, in the default namespace.
-pub const LEASE_KIND: &str = "KindpackLease";
 
 /// Its name.
 const NAME: &str = "restore";
