@@ -49,10 +49,10 @@ pub struct Global {
     /// The project that pays for requests to buckets whose requester pays
     #[arg(long, global = true, value_name = "PROJECT")]
     pub billing_project: Option<String>,
-    /// How long a call to Cloud Storage is tried while nothing comes through
+    /// How long a call to Cloud Storage or Datastore is tried while nothing comes through
     #[arg(long, global = true, value_name = "DURATION", default_value = "5m", value_parser = duration)]
     pub retry_time: Duration,
-    /// How long a call to Cloud Storage may be silent before it is tried again
+    /// How long a call to Cloud Storage or Datastore may be silent before it is tried again
     #[arg(long, global = true, value_name = "DURATION", default_value = "30s", value_parser = duration)]
     pub idle_time: Duration,
 }
