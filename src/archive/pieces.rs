@@ -102,7 +102,7 @@ const LEVELS: [Level; 10] = [
     Level { most: 2, some: 2, one_in: 1 },
     Level { most: 2, some: 3, one_in: 2 },
     Level { most: 3, some: 3, one_in: 1 },
-    Level { most: 5, some: 6, one_in: 8 },
+    Level { most: 5, some: 6, one_in: 4 },
     Level { most: 6, some: 6, one_in: 1 },
     Level { most: 7, some: 7, one_in: 1 },
     Level { most: 9, some: 9, one_in: 1 },
