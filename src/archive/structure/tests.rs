@@ -40,7 +40,7 @@ fn every_flipped_bit_is_refused_or_gives_the_very_same_bytes() {
             end += compressed_len;
             padding = (end - 5) * 8..(end - 4) * 8;
             let is_stored = archive[begin] & 7 == 0;
-            harmless.retain(|bit| !padding.contains(bit) && !(is_stored && bit / 8 == begin));
+            harmless.retain(|bit| !(padding.contains(bit) || is_stored && bit / 8 == begin));
         }
     }
     assert!(padding.end > 0 && harmless.is_empty(), "{harmless:?}");
