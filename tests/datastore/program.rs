@@ -78,8 +78,8 @@ fn a_restore_that_was_killed_goes_on_at_once_and_nobody_else_may_come_meanwhile(
     server.plan(Call::Commit, 9, Deed::Stall(Duration::from_secs(600)));
     let mut restoring = Running::start(command(&desk, &server, &restore(&[])));
     assert!(restoring.wait_until(|| server.unfired().is_empty()), "it had ended before the tenth commit");
-    // Another machine has another state folder.
-    let args = restore(&[]);
+    // Another machine has another state folder. Without `merge` it would be refused for what it finds in the target, and ask for no mark.
+    let args = restore(&["--into", "merge"]);
     let mut other = command(&desk, &server, &args);
     other.env("XDG_STATE_HOME", desk.home().join("elsewhere"));
     let refused = sound(Running::start(other).wait(), &args);
