@@ -107,7 +107,8 @@ async fn prepare(context: &Context, args: &RestoreArgs) -> Result<Prepared, Fail
         begin_anew: planned.one_go,
         dry_run: args.dry_run,
         hook_limit: args.hook_time,
-        holder: guard::holder()?,
+        // Nobody else is told of a restore that writes nothing, or into what nobody shares.
+        holder: if !args.dry_run && matches!(plan.target, TargetSpec::Datastore { .. }) { guard::holder()? } else { String::new() },
         plan_name,
         stop: context.stop.token(),
     };
