@@ -35,7 +35,7 @@ fn main() {
     println!("{:24} {:>8} {:>10} {:>10} {:>10} {:>8}", "command", "requests", "MiB down", "MiB up", "peak MiB", "seconds");
     let commands: [&[&str]; 8] = [
         &["pack", "gs://shop/nightly/", ARCHIVE],
-        &["pack", "gs://shop/nightly/", ARCHIVE, "--overwrite", "--parts-above", "1TiB"],
+        &["pack", "gs://shop/nightly/", ARCHIVE, "--overwrite", "--upload-cutoff", "1TiB"],
         &["list", ARCHIVE],
         &["plan", ARCHIVE, "--target", "ndjson:out"],
         &["verify", "--quick", ARCHIVE],

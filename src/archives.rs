@@ -40,13 +40,13 @@ impl<'a> NamedFor<'a> {
         fits.then_some(NamedFor { namespace, id })
     }
 
-    /// Whether the archive is one of that namespace, as `--of` spells it.
+    /// Whether the archive is one of that namespace, as `--namespace` spells it.
     pub fn is_of(&self, of: &str) -> bool {
         self.namespace == name_of(of)
     }
 }
 
-/// How a namespace, as `--of` spells it, stands in names of archives.
+/// How a namespace, as `--namespace` spells it, stands in names of archives.
 pub fn name_of(of: &str) -> &str {
     if Namespace::from_spelling(of).is_default() { DEFAULT_WORD } else { of }
 }

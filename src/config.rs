@@ -13,7 +13,7 @@ use toml::Spanned;
 
 use crate::entity::redact::Rule;
 use crate::model::{Namespace, Sample, Selector};
-use crate::plan::{After, Hooks, Into, NamespaceMap, OrderFile, TargetSpec, Via};
+use crate::plan::{DependencyRule, Hooks, NamespaceMap, OnExisting, OrderFile, TargetSpec, Via};
 
 /// A text that is not what it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,32 +34,32 @@ pub struct Profile {
     pub target: Option<TargetSpec>,
     /// As `--only`.
     pub only: Vec<Selector>,
-    /// As `--skip`.
-    pub skip: Vec<Selector>,
+    /// As `--exclude`.
+    pub exclude: Vec<Selector>,
     /// As `--first`.
     pub first: Vec<Selector>,
     /// As `--last`.
     pub last: Vec<Selector>,
-    /// As `--after`.
-    pub after: Vec<After>,
+    /// As `--depends-on`.
+    pub depends_on: Vec<DependencyRule>,
     /// As `--map-namespace`.
     pub map_namespaces: Vec<NamespaceMap>,
     /// As `--redact` with a rule.
     pub redact: Vec<Rule>,
     /// A file of rules.
     pub redact_file: Option<PathBuf>,
-    /// As `--into`.
-    pub into: Option<Into>,
+    /// As `--on-existing`.
+    pub on_existing: Option<OnExisting>,
     /// As `--via`.
     pub via: Option<Via>,
     /// As `--staging`.
     pub staging: Option<String>,
     /// As `--sample` or `--limit`.
     pub sample: Option<Sample>,
-    /// As `--with-needed`.
-    pub with_needed: bool,
-    /// As `--order`.
-    pub order: Option<PathBuf>,
+    /// As `--with-dependencies`.
+    pub with_dependencies: bool,
+    /// As `--order-file`.
+    pub order_file: Option<PathBuf>,
     /// As `--before-step`, `--after-step` and `--after-all`.
     pub hooks: Hooks,
 }
@@ -84,8 +84,8 @@ pub fn profile(text: &str, file: &str, folder: &Path, name: &str) -> Result<Prof
 /// # Errors
 /// When anything else stands there.
 pub fn order(text: &str, file: &str) -> Result<OrderFile, ConfigError> {
-    let WrittenOrder { first, last, after } = read(text, file)?;
-    Ok(OrderFile { file: file.to_owned(), first: plain(first), last: plain(last), after: plain(after) })
+    let WrittenOrder { first, last, depends_on } = read(text, file)?;
+    Ok(OrderFile { file: file.to_owned(), first: plain(first), last: plain(last), depends_on: plain(depends_on) })
 }
 
 /// Reads rules, one a line; lines that are empty or begin with `#` are none.
@@ -120,7 +120,7 @@ struct WrittenOrder {
     #[serde(default)]
     last: Vec<Spelled<Selector>>,
     #[serde(default)]
-    after: Vec<Spelled<After>>,
+    depends_on: Vec<Spelled<DependencyRule>>,
 }
 
 #[derive(Deserialize)]
@@ -130,26 +130,26 @@ struct WrittenProfile {
     #[serde(default)]
     only: Vec<Spelled<Selector>>,
     #[serde(default)]
-    skip: Vec<Spelled<Selector>>,
+    exclude: Vec<Spelled<Selector>>,
     #[serde(default)]
     first: Vec<Spelled<Selector>>,
     #[serde(default)]
     last: Vec<Spelled<Selector>>,
     #[serde(default)]
-    after: Vec<Spelled<After>>,
+    depends_on: Vec<Spelled<DependencyRule>>,
     #[serde(default)]
     map_namespaces: BTreeMap<String, Spanned<String>>,
     #[serde(default)]
     redact: Vec<Spelled<Rule>>,
     redact_file: Option<PathBuf>,
-    into: Option<Spelled<Into>>,
+    on_existing: Option<Spelled<OnExisting>>,
     via: Option<Spelled<Via>>,
     staging: Option<String>,
     sample: Option<Spanned<Spelled<Sample>>>,
     limit: Option<Spanned<u64>>,
     #[serde(default)]
-    with_needed: bool,
-    order: Option<PathBuf>,
+    with_dependencies: bool,
+    order_file: Option<PathBuf>,
     before_step: Option<String>,
     after_step: Option<String>,
     after_all: Option<String>,
@@ -197,19 +197,19 @@ impl WrittenProfile {
                 target => target,
             }),
             only: plain(self.only),
-            skip: plain(self.skip),
+            exclude: plain(self.exclude),
             first: plain(self.first),
             last: plain(self.last),
-            after: plain(self.after),
+            depends_on: plain(self.depends_on),
             map_namespaces,
             redact: plain(self.redact),
             redact_file: self.redact_file.map(|path| folder.join(path)),
-            into: self.into.map(|Spelled(into)| into),
+            on_existing: self.on_existing.map(|Spelled(policy)| policy),
             via: self.via.map(|Spelled(via)| via),
             staging: self.staging.map(|staging| if in_bucket(&staging) { staging } else { below(staging) }),
             sample,
-            with_needed: self.with_needed,
-            order: self.order.map(|path| folder.join(path)),
+            with_dependencies: self.with_dependencies,
+            order_file: self.order_file.map(|path| folder.join(path)),
             hooks: Hooks { before_step: self.before_step, after_step: self.after_step, after_all: self.after_all },
         })
     }
@@ -248,19 +248,19 @@ mod tests {
 [profile.laptop]
 target = "emulator:shop"
 only = ["acme/*"]
-skip = ["Session", "*/AuditLog"]
+exclude = ["Session", "*/AuditLog"]
 first = ["Setting"]
 last = ["Media"]
-after = ["Order=Customer"]
+depends_on = ["Order=Customer"]
 map_namespaces = { "(default)" = "base", acme = "acme-test" }
 redact = ["Customer.email=mask"]
 redact_file = "redact.txt"
-into = "replace"
+on_existing = "replace"
 via = "commit"
 staging = "gs://bucket/staging"
 sample = "5%"
-with_needed = true
-order = "/etc/order.toml"
+with_dependencies = true
+order_file = "/etc/order.toml"
 before_step = "date"
 after_step = "sync"
 after_all = "make seed"
@@ -279,11 +279,14 @@ staging = "staging"
     fn a_profile_holds_what_the_options_of_the_same_names_take() {
         let laptop = named(LAPTOP, "laptop").unwrap();
         assert_eq!(laptop.target.unwrap().to_string(), "emulator:shop");
-        assert_eq!((laptop.skip.len(), laptop.after.len(), laptop.redact.len()), (2, 1, 1));
+        assert_eq!((laptop.exclude.len(), laptop.depends_on.len(), laptop.redact.len()), (2, 1, 1));
         assert_eq!(NamespaceMap::join(laptop.map_namespaces).unwrap()[&Namespace::new("")], Namespace::new("base"));
-        assert_eq!((laptop.into, laptop.via, laptop.sample), (Some(Into::Replace), Some(Via::Commit), Some(Sample::Share(50_000))));
+        assert_eq!(
+            (laptop.on_existing, laptop.via, laptop.sample),
+            (Some(OnExisting::Replace), Some(Via::Commit), Some(Sample::Share(50_000)))
+        );
         assert_eq!(laptop.hooks.after_all.as_deref(), Some("make seed"));
-        assert!(laptop.with_needed);
+        assert!(laptop.with_dependencies);
         assert_eq!(named("[profile.empty]", "empty"), Ok(Profile::default()));
     }
 
@@ -291,7 +294,7 @@ staging = "staging"
     fn paths_lead_on_from_where_the_configuration_lies() {
         let laptop = named(LAPTOP, "laptop").unwrap();
         assert_eq!(laptop.redact_file.unwrap(), Path::new("conf/redact.txt"));
-        assert_eq!(laptop.order.unwrap(), Path::new("/etc/order.toml"));
+        assert_eq!(laptop.order_file.unwrap(), Path::new("/etc/order.toml"));
         assert_eq!(laptop.staging.unwrap(), "gs://bucket/staging");
         let files = named(LAPTOP, "files").unwrap();
         assert_eq!((files.target.unwrap().to_string().as_str(), files.staging.unwrap().as_str()), ("ndjson:conf/out", "conf/staging"));
@@ -305,8 +308,8 @@ staging = "staging"
             ("[profil.laptop]", "kindpack.toml: line 1: ", "`profil`"),
             ("[profile.laptop]\n\nonly = [\"a\",\n  \"b/\"]", "kindpack.toml: line 3: ", "selector \"b/\""),
             ("[profile.laptop]\ntarget = \"shop\"", "kindpack.toml: line 2: ", "expected emulator:PROJECT"),
-            ("[profile.laptop]\nafter = [\"A\"]", "kindpack.toml: line 2: ", "A=B"),
-            ("[profile.laptop]\ninto = \"over\"", "kindpack.toml: line 2: ", "expected empty, merge or replace"),
+            ("[profile.laptop]\ndepends_on = [\"A\"]", "kindpack.toml: line 2: ", "A=B"),
+            ("[profile.laptop]\non_existing = \"over\"", "kindpack.toml: line 2: ", "expected fail, merge or replace"),
             ("[profile.laptop]\nredact = [\"x\"]", "kindpack.toml: line 2: ", "--redact"),
             ("[profile.laptop]\nmap_namespaces = { a = \"b c\" }", "kindpack.toml: line 2: ", "namespace map"),
             ("[profile.laptop]\nmap_namespaces = { \"a=b\" = \"c\" }", "kindpack.toml: line 2: ", "namespace"),
@@ -334,14 +337,17 @@ staging = "staging"
     }
 
     #[test]
-    fn an_order_file_holds_first_last_and_after_and_nothing_else() {
+    fn an_order_file_holds_first_last_and_depends_on_and_nothing_else() {
         let order = |text: &str| order(text, "order.toml").map_err(|error| error.to_string());
-        let read = order("first = [\"A\"]\nlast = [\"B\", \"C\"]\nafter = [\"A=B\"]").unwrap();
-        assert_eq!((read.file.as_str(), read.first.len(), read.last.len(), read.after.len()), ("order.toml", 1, 2, 1));
+        let read = order("first = [\"A\"]\nlast = [\"B\", \"C\"]\ndepends_on = [\"A=B\"]").unwrap();
+        assert_eq!((read.file.as_str(), read.first.len(), read.last.len(), read.depends_on.len()), ("order.toml", 1, 2, 1));
         assert!(order("").is_ok());
-        for (wrong, with) in
-            [("frist = []", "`frist`"), ("\nfirst = \"A\"", "line 2"), ("[after]\nA = [\"B\"]", "line 1"), ("after = [\"A\"]", "A=B")]
-        {
+        for (wrong, with) in [
+            ("frist = []", "`frist`"),
+            ("\nfirst = \"A\"", "line 2"),
+            ("[depends_on]\nA = [\"B\"]", "line 1"),
+            ("depends_on = [\"A\"]", "A=B"),
+        ] {
             let error = order(wrong).unwrap_err();
             assert!(error.starts_with("order.toml: line ") && error.contains(with), "{wrong}: {error}");
         }

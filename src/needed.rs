@@ -33,7 +33,7 @@ pub enum NeededError {
 
 /// Who chooses the entities of each pair.
 ///
-/// `pairs` are the plan's, in its order. With `with_needed` a chosen entity brings its ancestors and what its properties refer to, as far as
+/// `pairs` are the plan's, in its order. With `with_dependencies` a chosen entity brings its ancestors and what its properties refer to, as far as
 /// they are of these pairs; those bring theirs. Without it nothing is read.
 ///
 /// # Errors
@@ -42,12 +42,12 @@ pub async fn picked(
     archive: &Arc<ArchiveFile>,
     pairs: &[Pair],
     sample: Sample,
-    with_needed: bool,
+    with_dependencies: bool,
     workers: &Workers,
 ) -> Result<HashMap<Pair, Arc<Picker>>, NeededError> {
     let numbers: Arc<Numbers> = Arc::new(Numbers::of(pairs));
     let mut search = Search { sample, pairs: vec![Needed::default(); pairs.len()], held: 0 };
-    let mut go_on = with_needed;
+    let mut go_on = with_dependencies;
     while std::mem::take(&mut go_on) {
         // What is needed stands first in a plan: from behind, most is known by the time a kind is read.
         for (number, pair) in pairs.iter().enumerate().rev() {

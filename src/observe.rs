@@ -30,7 +30,7 @@ pub enum Event {
     /// Bytes got lost or damaged on their way: all begins anew.
     Again {
         /// What happened, as `THING: expected …, found …`.
-        because: String,
+        reason: String,
     },
     /// Something is wrong.
     Problem {
@@ -79,7 +79,7 @@ pub enum Event {
         /// The step's id.
         step: u32,
         /// Why not, and what.
-        because: String,
+        reason: String,
     },
     /// A step failed.
     StepFailed {

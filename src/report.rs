@@ -8,7 +8,7 @@ use quick_junit::{NonSuccessKind, Report as JUnit, SerializeError, TestCase, Tes
 use serde::Serialize;
 
 use crate::model::{Kind, Namespace, Sha256, Timestamp};
-use crate::plan::{ArchiveRef, Into, Plan, Via};
+use crate::plan::{ArchiveRef, OnExisting, Plan, Via};
 use crate::restore::{Check, StepEnd, StepTally};
 
 /// The value of `format` in every report of this version.
@@ -23,7 +23,7 @@ pub struct Report {
     archive: ArchiveRef,
     target: String,
     via: Via,
-    into: Into,
+    on_existing: OnExisting,
     check: &'static str,
     dry_run: bool,
     started: Timestamp,
@@ -103,8 +103,8 @@ struct KindReport {
 /// The word for where a step stands.
 pub fn word(end: StepEnd) -> &'static str {
     match end {
-        StepEnd::Waiting => "waiting",
-        StepEnd::Begun => "begun",
+        StepEnd::Pending => "pending",
+        StepEnd::Running => "running",
         StepEnd::Done => "done",
         StepEnd::Failed => "failed",
     }
@@ -135,11 +135,11 @@ impl Report {
             archive: plan.archive.clone(),
             target: plan.target.to_string(),
             via: plan.via,
-            into: plan.into,
+            on_existing: plan.on_existing,
             check: match frame.check {
                 Check::None => "none",
                 Check::Counts => "counts",
-                Check::All => "all",
+                Check::Entities => "entities",
             },
             dry_run: frame.dry_run,
             started: frame.started,

@@ -21,7 +21,7 @@ fn bench() -> GcsServer {
 
 fn run(desk: &Desk, server: &GcsServer, args: &[&str]) -> Run {
     let mut command = desk.kindpack(args);
-    command.env("STORAGE_EMULATOR_HOST", server.url()).args(["--idle-time", "2s", "--retry-time", "20s"]);
+    command.env("STORAGE_EMULATOR_HOST", server.url()).args(["--idle-timeout", "2s", "--retry-timeout", "20s"]);
     sound(Running::start(command).wait(), args)
 }
 
@@ -62,7 +62,7 @@ fn a_checksum_that_is_refused_as_a_condition_is_no_name_that_is_taken() {
     assert_eq!(server.unfired(), []);
     server.forget();
     server.plan(Call::Insert, 1, Deed::CorruptByte(5_000));
-    ok(&desk, &server, &["pack", "gs://shop/nightly/", "gs://vault/parts.zip", "--parts-above", "8KiB", "--part-size", "8KiB"]);
+    ok(&desk, &server, &["pack", "gs://shop/nightly/", "gs://vault/parts.zip", "--upload-cutoff", "8KiB", "--upload-chunk-size", "8KiB"]);
     assert_eq!(server.unfired(), []);
     assert!(server.count(Call::Compose) > 0);
     for name in ["set.zip", "parts.zip"] {

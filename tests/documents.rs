@@ -116,19 +116,19 @@ fn every_plan_holds_to_its_schema() {
     let schema = schema("plan");
     let desk = Desk::new();
     desk.pack(&managed().source);
-    desk.write("order.toml", "first = [\"Media\"]\nafter = [\"Order=Customer\"]\n");
+    desk.write("order.toml", "first = [\"Media\"]\ndepends_on = [\"Order=Customer\"]\n");
     desk.write("kindpack.toml", "[profile.laptop]\nlimit = 3\n");
     let choices: [(&str, &[&str]); 10] = [
         ("emulator:shop-test@127.0.0.1:9", &[]),
-        ("emulator:shop-test@[::1]:9", &["--into", "merge", "--map-namespace", "acme=acme2", "--map-namespace", "(default)=base"]),
-        ("ndjson:out", &["--only", "acme/*", "--skip", "*/Session"]),
-        ("ndjson:out", &["--skip", "acme/*", "--first", "Media", "--last", "beta/Order"]),
-        ("dir:with space", &["--after", "acme/Order=acme/Review"]),
-        ("dir:/absolute", &["--skip", "*"]),
-        ("ndjson:out", &["--only", "AuditLog", "--with-needed", "--order", "order.toml", "--after-all", "true"]),
+        ("emulator:shop-test@[::1]:9", &["--on-existing", "merge", "--map-namespace", "acme=acme2", "--map-namespace", "(default)=base"]),
+        ("ndjson:out", &["--only", "acme/*", "--exclude", "*/Session"]),
+        ("ndjson:out", &["--exclude", "acme/*", "--first", "Media", "--last", "beta/Order"]),
+        ("dir:with space", &["--depends-on", "acme/Order=acme/Review"]),
+        ("dir:/absolute", &["--exclude", "*"]),
+        ("ndjson:out", &["--only", "AuditLog", "--with-dependencies", "--order-file", "order.toml", "--after-all", "true"]),
         (
             "emulator:shop-test@127.0.0.1:9",
-            &["--into", "replace", "--sample", "5%", "--redact", "Customer.email=mask", "--redact", "*.nix=null"],
+            &["--on-existing", "replace", "--sample", "5%", "--redact", "Customer.email=mask", "--redact", "*.nix=null"],
         ),
         ("datastore:shop-test", &["--via", "import", "--staging", "gs://bucket/staging"]),
         ("emulator:shop-test@127.0.0.1:9", &["--profile", "laptop"]),
@@ -254,7 +254,7 @@ fn every_event_of_every_command_holds_to_its_schema() {
     run(0, &["cat", "set.zip", "acme/EdgeCase"]);
     run(2, &["cat", "set.zip", "NoSuchKind"]);
     run(0, &["extract", "set.zip", "extracted"]);
-    run(0, &["extract", "archives/", "as-managed", "--as", "managed"]);
+    run(0, &["extract", "archives/", "as-managed", "--format", "managed"]);
     desk.write("taken/acme/Order/2026-11-22T07:07:42_527/2026-11-22T07:07:42_527.overall_export_metadata", "something else");
     run(5, &["extract", "set.zip", "taken"]);
     run(0, &["plan", "set.zip", "--target", "emulator:p@127.0.0.1:9"]);

@@ -162,11 +162,11 @@ fn a_folder_that_is_read_as_an_archive_means_the_newest_one_in_it() {
         events[0]["archive"].as_str().unwrap().to_owned()
     };
     assert!(chosen(&[]).ends_with("beta_backup_20261122070743.zip"));
-    assert!(chosen(&["--of", "acme"]).ends_with("acme_backup_20131012010000.zip"));
-    assert!(chosen(&["--of", "all"]).ends_with(legacy().chosen_name));
+    assert!(chosen(&["--namespace", "acme"]).ends_with("acme_backup_20131012010000.zip"));
+    assert!(chosen(&["--namespace", "all"]).ends_with(legacy().chosen_name));
     let run = desk.expect(0, &["list", "archives/"]);
     assert!(run.err.contains("beta_backup_20261122070743.zip"), "the choice is printed: {}", run.err);
-    desk.json(2, &["verify", "archives/", "--of", "nobody"]);
+    desk.json(2, &["verify", "archives/", "--namespace", "nobody"]);
     desk.json(2, &["verify", "empty/"]);
 }
 
@@ -463,7 +463,7 @@ fn extract_takes_only_the_chosen_kinds() {
 fn extract_as_managed_turns_legacy_backups_into_exports_with_the_same_entities() {
     for set in [legacy(), managed()] {
         let desk = packed(&set);
-        desk.json(0, &["extract", "set.zip", "out", "--as", "managed"]);
+        desk.json(0, &["extract", "set.zip", "out", "--format", "managed"]);
         let marks = files_below(&desk.path("out")).keys().filter(|name| name.ends_with(".overall_export_metadata")).count();
         assert_eq!(marks, by_pair(&set.truth).len(), "{}", set.name);
         assert!(!files_below(&desk.path("out")).keys().any(|name| name.ends_with(".backup_info")), "{}", set.name);
@@ -543,7 +543,7 @@ fn a_target_that_is_not_empty_is_refused_and_stays_as_it_was() {
         let after: BTreeMap<_, _> =
             files_below(&desk.path("out")).into_iter().map(|(name, path)| (name, fs::read(path).unwrap())).collect();
         assert!(before == after, "{target}");
-        desk.json(2, &["restore", "set.zip", "--target", target, "--into", "merge"]);
+        desk.json(2, &["restore", "set.zip", "--target", target, "--on-existing", "merge"]);
     }
 }
 
@@ -603,9 +603,9 @@ fn a_plan_has_one_step_for_every_kind() {
         assert_eq!(counts, expected, "{}", set.name);
         assert_eq!(steps.len(), counts.len(), "{}: a step twice", set.name);
         assert_eq!(steps.iter().map(|step| step["id"].as_u64().unwrap()).collect::<Vec<_>>(), (1..=steps.len() as u64).collect::<Vec<_>>());
-        assert!(steps.iter().all(|step| step["to_namespace"] == step["namespace"] && !text(&step["because"]).is_empty()), "{}", set.name);
+        assert!(steps.iter().all(|step| step["to_namespace"] == step["namespace"] && !text(&step["reason"]).is_empty()), "{}", set.name);
         assert_eq!(plan["archive"]["sha256"], sha256(&desk.read("set.zip")), "{}", set.name);
-        assert_eq!((&plan["target"], &plan["via"], &plan["into"]), (&json!(NOWHERE), &json!("commit"), &json!("empty")));
+        assert_eq!((&plan["target"], &plan["via"], &plan["on_existing"]), (&json!(NOWHERE), &json!("commit"), &json!("fail")));
         desk.plan("set.zip", NOWHERE, "again.json", &["--jobs", "1"]);
         assert_eq!(desk.read("plan.json"), desk.read("again.json"), "{}: a plan can be made again", set.name);
     }
@@ -679,7 +679,7 @@ fn every_step_comes_after_those_that_it_needs() {
     let set = managed();
     let desk = packed(&set);
     for skip in [&["Customer"][..], &["Customer", "Order"], &["Customer", "EdgeCase", "Review"], &["acme/*", "Product"]] {
-        let options: Vec<&str> = skip.iter().flat_map(|skip| ["--skip", skip]).collect();
+        let options: Vec<&str> = skip.iter().flat_map(|skip| ["--exclude", skip]).collect();
         let plan = desk.plan("set.zip", NOWHERE, "plan.json", &options);
         assert_ordered(&set, &plan);
         assert_eq!(len(&plan["steps"]) + len(&plan["skipped"]), 27);
@@ -696,14 +696,17 @@ fn the_users_word_on_the_order_wins() {
     };
     let steps = order(&["--first", "acme/AuditLog", "--last", "(default)/Product"]);
     assert_eq!((steps.first().unwrap().as_str(), steps.last().unwrap().as_str()), ("acme/AuditLog", "(default)/Product"));
-    let steps = order(&["--only", "beta/*", "--after", "beta/Product=beta/Review"]);
+    let steps = order(&["--only", "beta/*", "--depends-on", "beta/Product=beta/Review"]);
     let place = |name: &str| steps.iter().position(|step| step == name).unwrap();
     assert_eq!(steps.len(), 9);
     assert!(place("beta/Product") > place("beta/Review"), "{steps:?}");
-    let plan = desk.plan("set.zip", NOWHERE, "plan.json", &["--skip", "acme/Session"]);
+    let plan = desk.plan("set.zip", NOWHERE, "plan.json", &["--exclude", "acme/Session"]);
     assert_eq!(len(&plan["skipped"]), 1);
     assert_eq!((&plan["skipped"][0]["namespace"], &plan["skipped"][0]["kind"]), (&json!("acme"), &json!("Session")));
-    desk.json(2, &["plan", "set.zip", "--target", NOWHERE, "--after", "acme/Order=acme/Review", "--after", "acme/Review=acme/Order"]);
+    desk.json(
+        2,
+        &["plan", "set.zip", "--target", NOWHERE, "--depends-on", "acme/Order=acme/Review", "--depends-on", "acme/Review=acme/Order"],
+    );
     desk.json(2, &["plan", "set.zip", "--target", NOWHERE, "--only", "NoSuchKind"]);
 }
 

@@ -67,7 +67,7 @@ fn a_target_that_nobody_meant_is_refused_and_nobody_is_called() {
     edited("source.json", &emulator, "datastore:demo-src");
     edited("other.json", &emulator, "datastore:shop-test");
     edited("recovery.json", "\"disaster_recovery\":false", "\"disaster_recovery\":true");
-    edited("empty.json", "\"into\":\"empty\"", "\"into\":\"merge\"");
+    edited("empty.json", "\"on_existing\":\"fail\"", "\"on_existing\":\"merge\"");
     desk.plan("set.zip", "datastore:shop-test", "service.json", &[]);
     desk.write(
         "kindpack.toml",
@@ -149,7 +149,7 @@ fn a_profile_gives_what_was_not_typed_and_what_was_typed_beats_it() {
     desk.write("conf/redact.txt", "# streets\nCustomer.address.street=mask\n");
     desk.write(
         "conf/kindpack.toml",
-        "[profile.laptop]\ntarget = \"ndjson:out\"\nonly = [\"acme/*\"]\nskip = [\"Session\"]\norder = \"order.toml\"\n\
+        "[profile.laptop]\ntarget = \"ndjson:out\"\nonly = [\"acme/*\"]\nexclude = [\"Session\"]\norder_file = \"order.toml\"\n\
          redact_file = \"redact.txt\"\nredact = [\"Customer.title=null\"]\nmap_namespaces = { acme = \"test\" }\n",
     );
     let laptop = ["--profile", "laptop", "--config", "conf/kindpack.toml"];
@@ -159,15 +159,15 @@ fn a_profile_gives_what_was_not_typed_and_what_was_typed_beats_it() {
         desk.json_file("plan.json")
     };
     let whole = plan(&[]);
-    let step = |plan: &Value, at: usize| (plan["steps"][at]["kind"].clone(), plan["steps"][at]["because"].clone());
+    let step = |plan: &Value, at: usize| (plan["steps"][at]["kind"].clone(), plan["steps"][at]["reason"].clone());
     assert_eq!(step(&whole, 0), (json!("Media"), json!("conf/order.toml: first Media")));
     assert!(whole["target"].as_str().unwrap().ends_with("/conf/out"), "{}", whole["target"]);
     assert_eq!((&whole["choices"]["profile"], &whole["maps"]), (&json!("laptop"), &json!({"acme": "test"})));
     assert_eq!(whole["redaction"]["rules"], json!(["Customer.title=null", "Customer.address.street=mask"]));
 
-    let other = plan(&["--target", "ndjson:other", "--skip", "Order", "--redact", "Customer.score=drop"]);
+    let other = plan(&["--target", "ndjson:other", "--exclude", "Order", "--redact", "Customer.score=drop"]);
     assert!(other["target"].as_str().unwrap().ends_with("/other"), "{}", other["target"]);
-    assert_eq!(other["choices"]["skip"], json!(["Order"]));
+    assert_eq!(other["choices"]["exclude"], json!(["Order"]));
     let rules = ["Customer.title=null", "Customer.address.street=mask", "Customer.score=drop"];
     assert_eq!(other["redaction"]["rules"], json!(rules), "one rule more takes none away");
     assert_eq!(other["choices"]["only"], json!(["acme/*"]));
@@ -186,7 +186,7 @@ fn rules_say_what_they_match_and_misspelt_ones_do_not_pass_in_silence() {
         "set.zip",
         "ndjson:out",
         "plan.json",
-        &["--skip", "EdgeCase", "--redact", "Customer.address.*=mask", "--redact", "Customer.adress=null"],
+        &["--exclude", "EdgeCase", "--redact", "Customer.address.*=mask", "--redact", "Customer.adress=null"],
     );
     let matches = &plan["redaction"]["matches"];
     assert_eq!(matches[1], json!({"rule": "Customer.adress=null", "properties": []}));
@@ -209,7 +209,7 @@ fn rules_say_what_they_match_and_misspelt_ones_do_not_pass_in_silence() {
     fails(&["--redact", "rules.txt"], "rules.txt: line 2: ");
     fails(&["--sample", "5"], "--limit");
     fails(&["--sample", "5%", "--limit", "3"], "--limit");
-    fails(&["--into", "replace"], "written whole");
+    fails(&["--on-existing", "replace"], "written whole");
 
     let args = ["plan", "set.zip", "--target", "ndjson:out", "--redact", "Customer.title=hash", "-o", "hashed.json"];
     let secret = "a secret that is told nowhere";
@@ -223,7 +223,7 @@ fn rules_say_what_they_match_and_misspelt_ones_do_not_pass_in_silence() {
 fn the_table_says_what_the_restore_does_and_colours_are_not_needed() {
     let desk = desk();
     let text = |args: &[&str]| desk.expect(0, &[&["plan", "set.zip"], args].concat()).text();
-    let replaced = text(&["--target", "datastore:shop-test", "--into", "replace", "--only", "acme/*", "--after-all", "make seed"]);
+    let replaced = text(&["--target", "datastore:shop-test", "--on-existing", "replace", "--only", "acme/*", "--after-all", "make seed"]);
     for words in ["DELETES others", "DELETES what the target holds", "entity writes that are billed", "about ", "run at the end: make seed"]
     {
         assert!(replaced.contains(words), "{words}: {replaced}");
@@ -232,7 +232,7 @@ fn the_table_says_what_the_restore_does_and_colours_are_not_needed() {
     assert!(sampled.contains("a sample of 10% of each kind") && sampled.contains("warning: a sample of 10%: "), "{sampled}");
     assert!(!sampled.contains("DELETES") && !sampled.contains("billed"));
 
-    let needed = text(&["--target", "ndjson:out", "--only", "acme/Media", "--with-needed"]);
+    let needed = text(&["--target", "ndjson:out", "--only", "acme/Media", "--with-dependencies"]);
     assert!(needed.contains("needed by Media"), "{needed}");
     let explained = text(&["--target", "ndjson:out", "--explain", "acme/Media"]);
     assert!(
@@ -242,16 +242,16 @@ fn the_table_says_what_the_restore_does_and_colours_are_not_needed() {
     desk.json(2, &["plan", "set.zip", "--target", "ndjson:out", "--explain", "Medium"]);
 
     desk.json(8, &["plan", "set.zip", "--target", "ndjson:out", "--detailed-exitcode"]);
-    desk.json(0, &["plan", "set.zip", "--target", "ndjson:out", "--detailed-exitcode", "--skip", "*"]);
+    desk.json(0, &["plan", "set.zip", "--target", "ndjson:out", "--detailed-exitcode", "--exclude", "*"]);
 }
 
 #[test]
 fn words_that_contradict_one_another_are_named_with_their_files() {
     let desk = desk();
-    desk.write("order.toml", "after = [\"Media=Session\"]\n");
-    let args = ["plan", "set.zip", "--target", "ndjson:out", "--order", "order.toml", "--after", "Session=Media"];
+    desk.write("order.toml", "depends_on = [\"Media=Session\"]\n");
+    let args = ["plan", "set.zip", "--target", "ndjson:out", "--order-file", "order.toml", "--depends-on", "Session=Media"];
     let run = desk.expect(2, &args);
-    assert!(run.err.contains("order.toml: after Media=Session") && run.err.contains("--after Session=Media"), "{}", run.err);
+    assert!(run.err.contains("order.toml: depends_on Media=Session") && run.err.contains("--depends-on Session=Media"), "{}", run.err);
     desk.write("order.toml", "first = []\nfrist = [\"Media\"]\n");
     let run = desk.expect(2, &args);
     assert!(run.err.contains("order.toml: line 2: ") && run.err.contains("frist"), "{}", run.err);
@@ -275,16 +275,16 @@ fn the_archives_of_a_folder_are_listed_the_newest_last() {
     for name in [first, second] {
         assert_eq!((&of(name)["sealed"], of(name)["entities"].as_u64().is_some()), (&json!(true), true), "{}", of(name));
     }
-    assert_eq!((&of("copy.zip")["sealed"], &of("copy.zip")["because"]), (&json!(false), &json!("no sidecar")));
-    assert_eq!((&of("notes.zip")["because"], &of("notes.zip")["id"]), (&json!("not a kindpack archive"), &Value::Null));
+    assert_eq!((&of("copy.zip")["sealed"], &of("copy.zip")["reason"]), (&json!(false), &json!("no sidecar")));
+    assert_eq!((&of("notes.zip")["reason"], &of("notes.zip")["id"]), (&json!("not a kindpack archive"), &Value::Null));
     let ids: Vec<&str> = events.iter().filter_map(|event| event["id"].as_str()).collect();
     assert!(ids.is_sorted() && ids.len() == 3, "{ids:?}");
 
     fs::copy(desk.path(&format!("archives/{first}.sha256")), desk.path("archives/copy.zip.sha256")).unwrap();
     let table = desk.expect(0, &["archives", "archives/"]).text();
     assert!(table.contains("sidecar of another archive") && table.contains("not a kindpack archive"), "{table}");
-    assert_eq!(desk.json(0, &["archives", "archives", "--of", "nobody"])["archives"], 0);
+    assert_eq!(desk.json(0, &["archives", "archives", "--namespace", "nobody"])["archives"], 0);
     let all = first.split("_backup_").next().unwrap();
-    assert_ne!(desk.json(0, &["archives", "archives", "--of", all])["archives"], 0);
+    assert_ne!(desk.json(0, &["archives", "archives", "--namespace", all])["archives"], 0);
     desk.json(2, &["archives", "nowhere"]);
 }

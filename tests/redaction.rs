@@ -276,7 +276,7 @@ async fn a_sample_brings_what_it_needs_where_that_is_wanted() {
     let all: BTreeMap<String, &Value> = truth.iter().map(|entity| (entity["key"].to_string(), entity)).collect();
     for sample in ["1", "3", "5%", "30%", "100%"] {
         let sample: Sample = sample.parse().unwrap();
-        let pick = |with_needed| needed::picked(&packed.archive, &pairs, sample, with_needed, &packed.workers);
+        let pick = |with_dependencies| needed::picked(&packed.archive, &pairs, sample, with_dependencies, &packed.workers);
         let plain = packed.sampled(&pick(false).await.unwrap()).await;
         let whole = packed.sampled(&pick(true).await.unwrap()).await;
         let keys = |entities: &[Value]| entities.iter().map(|entity| entity["key"].to_string()).collect::<BTreeSet<_>>();
@@ -306,9 +306,10 @@ async fn a_sample_that_is_gone_on_with_brings_the_same_entities() {
     let pair = Pair::new("acme", "Song");
     write_export(&desk.path("source"), &pair, STARTED_MICROS, &records, 2);
     let packed = packed(desk, "source").await;
-    for (sample, with_needed) in [("9", false), ("9", true), ("40%", false)] {
+    for (sample, with_dependencies) in [("9", false), ("9", true), ("40%", false)] {
         let sample: Sample = sample.parse().unwrap();
-        let pickers = needed::picked(&packed.archive, std::slice::from_ref(&pair), sample, with_needed, &packed.workers).await.unwrap();
+        let pickers =
+            needed::picked(&packed.archive, std::slice::from_ref(&pair), sample, with_dependencies, &packed.workers).await.unwrap();
         let read = |skip, before| packed.read(packed.encoder(Encoding::Record, &pair).picking(pickers[&pair].clone(), before), &pair, skip);
         let whole = read(0, 0).await;
         assert!(whole.len() > 2, "{sample}");

@@ -70,9 +70,9 @@ fn of_two_exports_as_old_as_each_other_neither_is_the_newest() {
     for (folder, count) in [("source/a", 3), ("source/b", 5)] {
         write_export(&desk.work().join(folder), &Pair::new("", "Song"), STARTED_MICROS, &records("", "Song", count, 10), 1);
     }
-    desk.json(3, &["pack", "source", "set.zip", "--newest"]);
+    desk.json(3, &["pack", "source", "set.zip", "--latest"]);
     write_export(&desk.work().join("source/c"), &Pair::new("", "Song"), STARTED_MICROS + 1_000_000, &records("", "Song", 7, 10), 1);
-    assert_eq!(desk.json(0, &["pack", "source", "set.zip", "--newest"])["entities"], 7);
+    assert_eq!(desk.json(0, &["pack", "source", "set.zip", "--latest"])["entities"], 7);
 }
 
 #[test]
@@ -473,11 +473,11 @@ fn two_exports_of_one_kind_are_refused_unless_the_newest_is_asked_for() {
 
     let run = desk.expect(3, &["pack", "source", "set.zip"]);
     assert!(run.err.contains(&older) && run.err.contains(&format!("nested/{newer}")), "both are named: {}", run.err);
-    assert!(run.err.contains("acme/Song") && run.err.contains("--newest"), "{}", run.err);
+    assert!(run.err.contains("acme/Song") && run.err.contains("--latest"), "{}", run.err);
     assert!(!run.err.contains("beta/Song"), "{}", run.err);
     assert_eq!(desk.names_in("."), ["source"]);
 
-    let event = desk.json(0, &["pack", "source", "set.zip", "--newest"]);
+    let event = desk.json(0, &["pack", "source", "set.zip", "--latest"]);
     assert_eq!((&event["kinds"], &event["entities"]), (&json!(2), &json!(6)));
     let listed = desk.expect(0, &["list", "set.zip", "--json"]).text();
     assert!(listed.contains(&newer) && !listed.contains(&older), "{listed}");
@@ -645,17 +645,17 @@ fn command_lines_that_mean_nothing_are_2_with_a_sentence() {
         &["pack", "source", "a.zip", "--jobs", "0"],
         &["pack", "source", "a.zip", "--memory", "much"],
         &["verify", "set.zip", "--quick", "--any-zip"],
-        &["verify", "set.zip", "--of", "acme"],
+        &["verify", "set.zip", "--namespace", "acme"],
         &["cat", "set.zip"],
         &["cat", "set.zip", "acme/"],
         &["cat", "set.zip", "trailing\\"],
-        &["extract", "set.zip", "out", "--as", "tar"],
+        &["extract", "set.zip", "out", "--format", "tar"],
         &["plan", "set.zip"],
         &["plan", "set.zip", "--target", "nowhere"],
         &["plan", "set.zip", "--target", "emulator:p"],
         &["plan", "set.zip", "--target", "ndjson:out", "--via", "import"],
         &["plan", "set.zip", "--target", "ndjson:out", "--redact", "User.email=blur"],
-        &["plan", "set.zip", "--target", "ndjson:out", "--into", "replace"],
+        &["plan", "set.zip", "--target", "ndjson:out", "--on-existing", "replace"],
         &["restore", "set.zip"],
         &["backup"],
     ];
@@ -691,7 +691,7 @@ fn choices_beside_a_plan_are_refused() {
     desk.plan("set.zip", "ndjson:out", "plan.json", &[]);
     desk.json(2, &["restore", "plan.json", "--target", "ndjson:out"]);
     desk.json(2, &["restore", "plan.json", "--only", "User"]);
-    desk.json(2, &["restore", "plan.json", "--into", "merge"]);
+    desk.json(2, &["restore", "plan.json", "--on-existing", "merge"]);
     assert!(!desk.path("out").exists());
 }
 
@@ -707,11 +707,11 @@ fn a_plan_may_lose_and_move_steps_and_nothing_else() {
     let plan = desk.plan("set.zip", "ndjson:out", "plan.json", &[]);
     let edits: [(&str, Edit); 13] = [
         ("target", |plan| plan["target"] = "ndjson:/elsewhere".into()),
-        ("into", |plan| plan["into"] = "merge".into()),
+        ("on_existing", |plan| plan["on_existing"] = "merge".into()),
         ("maps", |plan| plan["maps"]["acme"] = "beta".into()),
         ("project", |plan| plan["project"] = "other".into()),
         ("archive", |plan| plan["archive"]["sha256"] = "0".repeat(64).into()),
-        ("choices", |plan| plan["choices"]["skip"] = json!(["Session"])),
+        ("choices", |plan| plan["choices"]["exclude"] = json!(["Session"])),
         ("a step's kind", |plan| plan["steps"][0]["kind"] = "Order2".into()),
         ("a step's count", |plan| plan["steps"][0]["entities"] = 1_000.into()),
         ("where a step goes", |plan| plan["steps"][0]["to_namespace"] = "elsewhere".into()),

@@ -75,12 +75,12 @@ fn references_follow_the_entities_and_those_to_a_third_project_stay() {
 
 #[test]
 fn check_all_compares_every_entity() {
-    let Some(emulator) = emulator("restores with --check all") else { return };
+    let Some(emulator) = emulator("restores with --check entities") else { return };
     for set in [managed(), legacy()] {
         let desk = Desk::new();
         desk.pack(&set.source);
         let target = emulator.target(&emulator.fresh_project());
-        desk.json(0, &["restore", "set.zip", "--target", &target, "--check", "all"]);
+        desk.json(0, &["restore", "set.zip", "--target", &target, "--check", "entities"]);
     }
 }
 
@@ -91,7 +91,7 @@ fn a_mapped_namespace_takes_keys_and_references_along() {
     let desk = Desk::new();
     desk.pack(&set.source);
     let project = emulator.fresh_project();
-    desk.json(0, &["restore", "set.zip", "--target", &emulator.target(&project), "--map-namespace", "acme=acme2", "--check", "all"]);
+    desk.json(0, &["restore", "set.zip", "--target", &emulator.target(&project), "--map-namespace", "acme=acme2", "--check", "entities"]);
     assert_restored(emulator, &set, &project, &[("acme", "acme2")]);
     let namespaces: BTreeSet<String> = emulator.pairs(&project).into_iter().map(|(namespace, _)| namespace).collect();
     assert_eq!(namespaces, ["", "acme2", "beta"].map(str::to_owned).into());
@@ -99,7 +99,7 @@ fn a_mapped_namespace_takes_keys_and_references_along() {
 
 #[test]
 fn a_target_that_is_not_empty_is_refused_and_merge_leaves_what_else_is_there() {
-    let Some(emulator) = emulator("restores with --into empty and merge") else { return };
+    let Some(emulator) = emulator("restores with --on-existing fail and merge") else { return };
     let set = legacy();
     let desk = Desk::new();
     desk.pack(&set.source);
@@ -113,8 +113,8 @@ fn a_target_that_is_not_empty_is_refused_and_merge_leaves_what_else_is_there() {
     assert!(error.contains("production/User") && error.contains("1 of"), "kind and count are named: {error}");
     assert_same(&others, &emulator.everything(&project), false, "nothing is written");
 
-    let plan = desk.plan("set.zip", &target, "merge.json", &["--into", "merge"]);
-    assert_eq!(plan["into"], "merge");
+    let plan = desk.plan("set.zip", &target, "merge.json", &["--on-existing", "merge"]);
+    assert_eq!(plan["on_existing"], "merge");
     desk.json(0, &["restore", "merge.json"]);
     let expected: Vec<Value> = moved(&set.truth, set.project, &project, &[]).into_iter().chain(others.clone()).collect();
     assert_same(&expected, &emulator.everything(&project), true, "merged");
@@ -123,7 +123,7 @@ fn a_target_that_is_not_empty_is_refused_and_merge_leaves_what_else_is_there() {
     let project = emulator.fresh_project();
     let other = [own(&project, "elsewhere", "NotInTheBackup"), own(&project, "production", "Photo")];
     emulator.upsert(&project, &other);
-    desk.json(0, &["restore", "set.zip", "--target", &emulator.target(&project), "--skip", "Photo"]);
+    desk.json(0, &["restore", "set.zip", "--target", &emulator.target(&project), "--exclude", "Photo"]);
 }
 
 #[test]
@@ -349,10 +349,10 @@ fn googles_own_import_takes_what_dir_writes() {
 
 #[test]
 fn googles_own_import_takes_legacy_backups_as_managed_exports() {
-    let Some(emulator) = emulator("Google's import of extract --as managed") else { return };
+    let Some(emulator) = emulator("Google's import of extract --format managed") else { return };
     let desk = Desk::new();
     desk.pack(&legacy().source);
-    desk.json(0, &["extract", "set.zip", "out", "--as", "managed"]);
+    desk.json(0, &["extract", "set.zip", "out", "--format", "managed"]);
     assert_imported(emulator, &legacy(), &desk.path("out"));
 }
 

@@ -46,8 +46,8 @@ fn steps_run_side_by_side_and_wait_for_what_they_must() {
     let set = managed();
     let desk = packed();
     let project = emulator.fresh_project();
-    let plan = desk.plan("set.zip", &emulator.target(&project), "plan.json", &["--after", "acme/Product=acme/EdgeCase"]);
-    desk.json(0, &["restore", "plan.json", "--parallel", "4", "--check", "all"]);
+    let plan = desk.plan("set.zip", &emulator.target(&project), "plan.json", &["--depends-on", "acme/Product=acme/EdgeCase"]);
+    desk.json(0, &["restore", "plan.json", "--parallel", "4", "--check", "entities"]);
     assert_same(&moved(&set.truth, set.project, &project, &[]), &emulator.everything(&project), false, "side by side");
     let events = journal(&desk, "plan.json.journal");
     let id = |namespace: &str, kind: &str| {
@@ -112,7 +112,7 @@ fn a_report_says_what_became_of_each_kind() {
     desk.json(7, &["restore", "plan.json", "--max-steps", "2", "--report", "reports/first.json"]);
     let first = desk.json_file("reports/first.json");
     assert_eq!((&first["code"], &first["totals"]["done"], &first["totals"]["differing"]), (&json!(7), &json!(2), &Value::Null));
-    let shown = desk.expect(0, &["restore", "plan.json", "--check", "all", "--report", "second.json", "--report", "second.xml"]);
+    let shown = desk.expect(0, &["restore", "plan.json", "--check", "entities", "--report", "second.json", "--report", "second.xml"]);
     assert!(shown.text().contains("ALREADY THERE") && shown.text().contains("DIFFERING"), "{}", shown.text());
     let second = desk.json_file("second.json");
     assert_eq!(second["totals"]["already_there"], first["totals"]["restored"]);
@@ -175,7 +175,7 @@ fn a_project_that_was_not_confirmed_is_not_written() {
 
 #[test]
 fn a_replaced_kind_holds_what_the_archive_holds_and_others_are_left_alone() {
-    let Some(emulator) = emulator("restores with --into replace") else { return };
+    let Some(emulator) = emulator("restores with --on-existing replace") else { return };
     let set = managed();
     let desk = packed();
     let project = emulator.fresh_project();
@@ -188,8 +188,10 @@ fn a_replaced_kind_holds_what_the_archive_holds_and_others_are_left_alone() {
     there.push(other.clone());
     there.chunks(400).for_each(|chunk| emulator.upsert(&project, chunk));
     let target = emulator.target(&project);
-    let event =
-        desk.json(0, &["restore", "set.zip", "--target", &target, "--into", "replace", "--check", "all", "--report", "report.json"]);
+    let event = desk.json(
+        0,
+        &["restore", "set.zip", "--target", &target, "--on-existing", "replace", "--check", "entities", "--report", "report.json"],
+    );
     assert_eq!(event["deleted"], 700);
     assert_eq!(desk.json_file("report.json")["totals"]["deleted"], 700);
     let mut expected = moved(&set.truth, set.project, &project, &[]);

@@ -4,11 +4,11 @@ use std::num::NonZeroU8;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use kindpack::model::{Sample, Selector};
-use kindpack::plan::{After, Into, NamespaceMap, TargetSpec, Via};
+use kindpack::plan::{DependencyRule, NamespaceMap, OnExisting, TargetSpec, Via};
 use kindpack::store::{CloudOptions, Location};
 
 /// Packs the per-kind exports of Datastore into one checksummed zip, and restores them kind by kind.
@@ -34,9 +34,9 @@ pub struct Global {
     /// Print nothing but results and errors
     #[arg(long, short, global = true)]
     pub quiet: bool,
-    /// Say more about what is done
-    #[arg(long, short, global = true, conflicts_with = "quiet")]
-    pub verbose: bool,
+    /// Say more about what is done (repeatable)
+    #[arg(long, short, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
+    pub verbose: u8,
     /// How many things to do at once (default: the cores)
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub jobs: Option<u16>,
@@ -51,10 +51,10 @@ pub struct Global {
     pub billing_project: Option<String>,
     /// How long a call to Cloud Storage or Datastore is tried while nothing comes through
     #[arg(long, global = true, value_name = "DURATION", default_value = "5m", value_parser = duration)]
-    pub retry_time: Duration,
+    pub retry_timeout: Duration,
     /// How long a call to Cloud Storage or Datastore may be silent before it is tried again
     #[arg(long, global = true, value_name = "DURATION", default_value = "30s", value_parser = duration)]
-    pub idle_time: Duration,
+    pub idle_timeout: Duration,
 }
 
 impl Cli {
@@ -62,16 +62,16 @@ impl Cli {
     pub fn cloud_options(&self) -> CloudOptions {
         let mut options = CloudOptions {
             billing_project: self.global.billing_project.clone(),
-            retry_time: self.global.retry_time,
-            idle_time: self.global.idle_time,
+            retry_timeout: self.global.retry_timeout,
+            idle_timeout: self.global.idle_timeout,
             ..CloudOptions::default()
         };
         if let Command::Pack(pack) = &self.command {
             options.storage_class = pack.storage_class.clone();
             options.kms_key = pack.kms_key.clone();
             options.keep_parts = pack.keep_parts;
-            options.parts_above_bytes = pack.parts_above;
-            options.part_bytes = usize::try_from(pack.part_size).unwrap_or(usize::MAX);
+            options.upload_cutoff_bytes = pack.upload_cutoff;
+            options.upload_chunk_bytes = usize::try_from(pack.upload_chunk_size).unwrap_or(usize::MAX);
         }
         options
     }
@@ -98,10 +98,10 @@ pub enum Command {
     /// Show which archives lie in a folder
     Archives {
         /// The folder, gs://BUCKET/NAME or a local path
-        dest: Location,
+        location: Location,
         /// Only archives of this namespace (`(default)` for the default one)
         #[arg(long, value_name = "NAMESPACE")]
-        of: Option<String>,
+        namespace: Option<String>,
     },
     /// Read every byte of an archive and say all that is wrong
     Verify(VerifyArgs),
@@ -146,7 +146,7 @@ pub struct ArchiveArg {
     pub archive: Location,
     /// With ARCHIVE ending in `/`: only archives of this namespace (`(default)` for the default one)
     #[arg(long, value_name = "NAMESPACE")]
-    pub of: Option<String>,
+    pub namespace: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -169,7 +169,7 @@ pub struct PackArgs {
     pub exclude: Vec<Selector>,
     /// Of two exports of one kind and namespace, take the newest
     #[arg(long)]
-    pub newest: bool,
+    pub latest: bool,
     /// How entries are kept
     #[arg(long, value_enum, default_value = "deflate")]
     pub method: MethodArg,
@@ -193,10 +193,10 @@ pub struct PackArgs {
     pub keep_parts: bool,
     /// Archives in a bucket that may grow longer than this go up in parts
     #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = size)]
-    pub parts_above: u64,
+    pub upload_cutoff: u64,
     /// How long such a part is; five of them are in memory at once
     #[arg(long, value_name = "SIZE", default_value = "8MiB", value_parser = size)]
-    pub part_size: u64,
+    pub upload_chunk_size: u64,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -230,12 +230,12 @@ pub struct ExtractArgs {
     #[arg(long, value_name = "SELECTOR")]
     pub only: Vec<Selector>,
     /// `original`: the objects as they were; `managed`: legacy backups become exports that Google's import accepts
-    #[arg(long = "as", value_enum, value_name = "FORM", default_value = "original")]
-    pub form: FormArg,
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "original")]
+    pub format: FormatArg,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum, PartialEq, Eq)]
-pub enum FormArg {
+pub enum FormatArg {
     Original,
     Managed,
 }
@@ -251,10 +251,10 @@ pub struct PlanChoices {
     pub only: Vec<Selector>,
     /// Do not restore these kinds (repeatable)
     #[arg(long, value_name = "SELECTOR")]
-    pub skip: Vec<Selector>,
+    pub exclude: Vec<Selector>,
     /// With --only or a sample: restore the parents of what is chosen too, and what it refers to
     #[arg(long)]
-    pub with_needed: bool,
+    pub with_dependencies: bool,
     /// Restore these before all others (repeatable)
     #[arg(long, value_name = "SELECTOR")]
     pub first: Vec<Selector>,
@@ -263,16 +263,16 @@ pub struct PlanChoices {
     pub last: Vec<Selector>,
     /// A=B restores A once B is done (repeatable)
     #[arg(long, value_name = "A=B")]
-    pub after: Vec<After>,
+    pub depends_on: Vec<DependencyRule>,
     /// A TOML file with lists `first`, `last` and `after`, which join those of the command line
     #[arg(long, value_name = "FILE")]
-    pub order: Option<PathBuf>,
+    pub order_file: Option<PathBuf>,
     /// FROM=TO moves entities of one namespace, and references to them, to another (repeatable)
     #[arg(long, value_name = "FROM=TO")]
     pub map_namespace: Vec<NamespaceMap>,
     /// `empty` (default) refuses kinds that hold entities, `merge` overwrites the same keys and leaves others, `replace` deletes others
     #[arg(long, value_name = "HOW")]
-    pub into: Option<Into>,
+    pub on_existing: Option<OnExisting>,
     /// How entities get into the target: `commit` (default), or `import`, the target's own
     #[arg(long, value_name = "HOW")]
     pub via: Option<Via>,
@@ -331,7 +331,7 @@ pub struct RestoreArgs {
     pub plan_or_archive: Location,
     /// With ARCHIVE ending in `/`: only archives of this namespace
     #[arg(long, value_name = "NAMESPACE")]
-    pub of: Option<String>,
+    pub namespace: Option<String>,
     #[command(flatten)]
     pub choices: PlanChoices,
     /// Read and encode everything, write nothing
@@ -357,7 +357,7 @@ pub struct RestoreArgs {
     pub check: CheckArg,
     /// How long a command of the plan's (--before-step, --after-step, --after-all) may take
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
-    pub hook_time: Duration,
+    pub hook_timeout: Duration,
     /// Write what became of each kind to a file, also when it fails: JUnit XML for names that end in .xml, else JSON (repeatable)
     #[arg(long, value_name = "FILE")]
     pub report: Vec<PathBuf>,
@@ -385,7 +385,7 @@ pub enum CheckArg {
     /// How many entities of the kind it holds
     Counts,
     /// Every entity
-    All,
+    Entities,
 }
 
 impl PlanChoices {

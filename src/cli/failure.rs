@@ -111,7 +111,7 @@ impl Failure {
             StoreError::NoPayer { .. } => failure.hint("--billing-project PROJECT names who pays"),
             StoreError::Denied { .. } => failure.hint("docs/cloud-storage.md lists the roles that each command needs"),
             StoreError::Unauthorized { .. } => failure.hint(CREDENTIALS),
-            StoreError::Service { .. } => failure.hint("the same command goes on; --retry-time gives the service more time"),
+            StoreError::Service { .. } => failure.hint("the same command goes on; --retry-timeout gives the service more time"),
             _ => failure,
         }
     }
@@ -163,7 +163,7 @@ impl Failure {
                 why.extend(missing.iter().map(|selector| format!("{selector}: expected a finished export, found none")));
                 let mut failure = Failure { code, what: WHAT.to_owned(), why, hint: None };
                 if !duplicates.is_empty() {
-                    failure.hint = Some("--newest takes the newest of two exports of one kind".to_owned());
+                    failure.hint = Some("--latest takes the newest of two exports of one kind".to_owned());
                 } else if code == Code::Incomplete {
                     failure.hint = Some("--wait 1h waits for exports that are still being written; --exclude leaves kinds out".to_owned());
                 }
@@ -295,7 +295,7 @@ impl Failure {
             RestoreError::Archive(error) => Failure::archive(WHAT, error),
             RestoreError::Target(error) => Failure::target(WHAT, error),
             RestoreError::NotEmpty { .. } => Failure::new(Code::Refused, WHAT, error.to_string())
-                .hint("--into merge overwrites the same keys and leaves other entities; or choose an empty target"),
+                .hint("--on-existing merge overwrites the same keys and leaves other entities; or choose an empty target"),
             RestoreError::Forgotten { .. } => Failure::new(Code::Refused, WHAT, error.to_string())
                 .hint("if the target was emptied or started anew, begin a new restore: remove the journal, or name another with --journal"),
             RestoreError::WrongCount { .. } | RestoreError::Differing { .. } => Failure::new(Code::Damaged, WHAT, error.to_string()),
@@ -315,7 +315,7 @@ impl Failure {
                 .hint("set the secret of that time, or make a new plan: hashes by two secrets do not join"),
             RestoreError::Needed(NeededError::Archive(error)) => Failure::archive(WHAT, error),
             RestoreError::Needed(NeededError::TooMany { .. }) => {
-                Failure::new(Code::Refused, WHAT, error.to_string()).hint("a smaller sample, or one without --with-needed")
+                Failure::new(Code::Refused, WHAT, error.to_string()).hint("a smaller sample, or one without --with-dependencies")
             }
             RestoreError::Hook(_) => Failure::new(Code::Partly, WHAT, error.to_string())
                 .hint("when its cause is mended, the same command goes on with that hook"),

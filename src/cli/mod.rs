@@ -47,7 +47,7 @@ pub fn run() -> ExitCode {
         workers: Workers::new(jobs, cli.global.memory),
         stores: Stores::new(cli.cloud_options()),
         stop: Stop::default(),
-        times: (cli.global.retry_time, cli.global.idle_time),
+        times: (cli.global.retry_timeout, cli.global.idle_timeout),
     };
     // A worker a core, and some threads for reads, writes and hashing: more would only hold memory.
     let runtime =

@@ -20,7 +20,7 @@ pub struct Ui {
     /// Whether `--json` gives one document and no events.
     prints_document: bool,
     quiet: bool,
-    verbose: bool,
+    verbose: u8,
     bars: bool,
     colour_out: bool,
     colour_err: bool,
@@ -176,17 +176,17 @@ impl Observer for Ui {
         }
         match event {
             Event::Set { exports, chosen, foreign, superseded } => {
-                if self.verbose {
+                if self.verbose > 0 {
                     self.remark(format!("{exports} exports found, {chosen} to pack, {foreign} objects that belong to none"));
                 }
                 for title in superseded {
                     self.remark(format!("left out, a newer one is packed: {title}"));
                 }
             }
-            Event::Again { because } => self.remark(format!("beginning anew: {because}")),
+            Event::Again { reason } => self.remark(format!("beginning anew: {reason}")),
             Event::Waiting { waiting_for } => self.remark(format!("waiting for {}", waiting_for.join(", "))),
             Event::StepStarted { step, namespace, kind, entities, resumed } => {
-                if self.verbose {
+                if self.verbose > 0 {
                     let from = if resumed > 0 { format!(", {resumed} of them by an earlier run") } else { String::new() };
                     self.remark(format!("step {step}: {namespace}/{kind}, {entities} entities{from}"));
                 }
@@ -194,7 +194,7 @@ impl Observer for Ui {
             Event::StepFailed { step, namespace, kind, error } => {
                 self.above_bar(&format!("step {step}: {namespace}/{kind} failed: {}", harmless(&error)))
             }
-            Event::Left { step, because } => self.above_bar(&format!("step {step}: left behind: {}", harmless(&because))),
+            Event::Left { step, reason } => self.above_bar(&format!("step {step}: left behind: {}", harmless(&reason))),
             // The failure at the end, or the table, tells these.
             Event::Problem { .. } | Event::Extracted { .. } | Event::StepFinished { .. } => {}
         }

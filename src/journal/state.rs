@@ -12,7 +12,7 @@ use crate::model::{Pair, Sha256, Timestamp};
 pub enum StepState {
     /// Never started.
     #[default]
-    Waiting,
+    Pending,
     /// Started; at the end of a journal this means that it was cut, and it goes on from its last checkpoint.
     Running,
     /// In the target as a whole.
@@ -33,7 +33,7 @@ impl StepState {
             }
             (StepState::Running, Event::StepFinished { .. }) => Some(StepState::Done),
             (StepState::Running, Event::StepFailed { .. }) => Some(StepState::Failed),
-            (StepState::Waiting | StepState::Failed | StepState::Running, _) => None,
+            (StepState::Pending | StepState::Failed | StepState::Running, _) => None,
         }
     }
 }
@@ -138,11 +138,11 @@ impl Journal {
                 Err(impossible(format!("format {JOURNAL_FORMAT}"), format!("{format:?}")))
             }
             (Event::Opened { plan_sha256, target, steps, tool, .. }, false) => {
-                let waiting: BTreeMap<u32, StepStatus> = steps.iter().map(|&step| (step, StepStatus::default())).collect();
-                if waiting.len() != steps.len() {
+                let pending: BTreeMap<u32, StepStatus> = steps.iter().map(|&step| (step, StepStatus::default())).collect();
+                if pending.len() != steps.len() {
                     return Err(impossible("an id of its own for each step".to_owned(), "one that stands twice".to_owned()));
                 }
-                self.steps = waiting;
+                self.steps = pending;
                 let (plan_sha256, target, steps, tool) = (*plan_sha256, target.clone(), steps.clone(), tool.clone());
                 self.opened = Some(Opened { at, plan_sha256, target, steps, tool });
                 Ok(())

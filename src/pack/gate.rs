@@ -18,13 +18,13 @@ pub struct Wanted {
     /// Each of these must be there and finished.
     pub expect: Vec<Selector>,
     /// Of two exports of one pair the newest is taken.
-    pub newest: bool,
+    pub latest: bool,
 }
 
 impl Wanted {
     /// Whether the pairs of every export must be known before packing, and not only while its data is read.
     pub fn asks_for_pairs(&self) -> bool {
-        self.newest || !(self.only.is_empty() && self.exclude.is_empty() && self.expect.is_empty())
+        self.latest || !(self.only.is_empty() && self.exclude.is_empty() && self.expect.is_empty())
     }
 
     fn takes(&self, pair: &Pair) -> bool {
@@ -124,7 +124,7 @@ pub fn judge(discovery: Discovery, wanted: &Wanted, pairs: &Pairs) -> Result<Ver
     }
 
     let of = |export: &Export| pairs.get(&export.title).cloned().or_else(|| export.declared_pairs()).unwrap_or_default();
-    resolve_duplicates(&mut taken, wanted.newest, of, &mut verdict);
+    resolve_duplicates(&mut taken, wanted.latest, of, &mut verdict);
     let there: BTreeSet<Pair> = taken.iter().flat_map(of).collect();
     let missing = wanted.expect.iter().filter(|selector| !there.iter().any(|pair| selector.matches(pair)));
     verdict.missing.extend(missing.cloned());

@@ -244,7 +244,7 @@ pub async fn pack(
                 if there.is_none() && !options.overwrite && dest.stat(&name).await.is_ok() {
                     return Err(PackError::Taken(name));
                 }
-                observer.event(Event::Again { because: error.to_string() });
+                observer.event(Event::Again { reason: error.to_string() });
                 observer.begin("packing again", bytes);
             }
             sealed => break sealed?,

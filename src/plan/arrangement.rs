@@ -41,8 +41,8 @@ impl<'a> Arrangement<'a> {
         for item in items {
             let pair = item.pair();
             match reason_to_skip(&pair, selection) {
-                Some(because) if !pulled.contains_key(&pair) => {
-                    skipped.push(Skipped { namespace: pair.namespace, kind: pair.kind, because });
+                Some(reason) if !pulled.contains_key(&pair) => {
+                    skipped.push(Skipped { namespace: pair.namespace, kind: pair.kind, reason });
                 }
                 _ => taken.push(Taken { pair, item }),
             }
@@ -87,7 +87,7 @@ fn check_choices(items: &[&KindItem], choices: &Choices) -> Result<(), PlanError
             return Err(PlanError::NothingChosen { option, selector: selector.to_string() });
         }
     }
-    for (option, after) in selection.afters() {
+    for (option, after) in selection.depends_on() {
         if pairs.iter().all(|pair| after.step.matches(pair) == after.needs.matches(pair)) {
             return Err(PlanError::OrdersNothing { word: format!("{option} {after}") });
         }
@@ -106,7 +106,7 @@ fn reason_to_refuse(pair: &Pair, selection: &Selection) -> Option<String> {
     if pair.is_lease() {
         return Some("the mark of another restore".to_owned());
     }
-    selection.skip.iter().find(|skip| skip.matches(pair)).map(|skip| format!("--skip {skip}"))
+    selection.exclude.iter().find(|skip| skip.matches(pair)).map(|skip| format!("--exclude {skip}"))
 }
 
 fn reason_to_skip(pair: &Pair, selection: &Selection) -> Option<String> {
@@ -123,10 +123,10 @@ pub(super) fn exact_needs(item: &KindItem) -> impl Iterator<Item = (Pair, bool)>
     parents.chain(item.reference_pairs.iter().map(|pair| (pair.clone(), false)))
 }
 
-/// With `--with-needed`: who pulled each pair in that the user has not chosen. What is skipped by name stays out.
+/// With `--with-dependencies`: who pulled each pair in that the user has not chosen. What is skipped by name stays out.
 fn pulled_in(items: &[&KindItem], selection: &Selection) -> HashMap<Pair, Pair> {
     let mut pulled = HashMap::new();
-    if !selection.with_needed {
+    if !selection.with_dependencies {
         return pulled;
     }
     let by_pair: HashMap<Pair, &KindItem> = items.iter().map(|item| (item.pair(), *item)).collect();

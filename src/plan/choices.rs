@@ -20,7 +20,7 @@ pub struct Choices {
     /// How it gets there.
     pub via: Via,
     /// What the target may hold already.
-    pub into: Into,
+    pub on_existing: OnExisting,
     /// Entities of the left namespace land in the right one, all at once: a map is not applied to another's result.
     pub map_namespaces: BTreeMap<Namespace, Namespace>,
     /// Which pairs are restored, and in which order.
@@ -89,7 +89,7 @@ impl Choices {
         Choices {
             target,
             via: Via::Commit,
-            into: Into::Empty,
+            on_existing: OnExisting::Fail,
             map_namespaces: BTreeMap::new(),
             selection: Selection::default(),
             staging: None,
@@ -109,7 +109,7 @@ pub struct Selection {
     pub only: Vec<Selector>,
     /// Not the pairs that one of these chooses.
     #[serde(with = "texts")]
-    pub skip: Vec<Selector>,
+    pub exclude: Vec<Selector>,
     /// These before all others, in this order.
     #[serde(with = "texts")]
     pub first: Vec<Selector>,
@@ -118,13 +118,13 @@ pub struct Selection {
     pub last: Vec<Selector>,
     /// One choice of pairs behind another.
     #[serde(with = "texts")]
-    pub after: Vec<After>,
+    pub depends_on: Vec<DependencyRule>,
     /// What a file says of the order, besides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub order: Option<OrderFile>,
+    pub order_file: Option<OrderFile>,
     /// With `only` and a sample: what the chosen ones need comes too, their parents and what they refer to.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub with_needed: bool,
+    pub with_dependencies: bool,
     /// The profile that some of the choices come from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
@@ -146,7 +146,7 @@ pub struct OrderFile {
     pub last: Vec<Selector>,
     /// One choice of pairs behind another.
     #[serde(with = "texts")]
-    pub after: Vec<After>,
+    pub depends_on: Vec<DependencyRule>,
 }
 
 /// A choice with the place where it was made, such as `--first` or `order.toml: first`.
@@ -164,24 +164,26 @@ impl Selection {
     }
 
     /// All that waits for something.
-    pub(super) fn afters(&self) -> Vec<Said<'_, After>> {
-        self.said("after", &self.after, |order| &order.after)
+    pub(super) fn depends_on(&self) -> Vec<Said<'_, DependencyRule>> {
+        self.said("depends_on", &self.depends_on, |order| &order.depends_on)
     }
 
     /// Every selector of the selection.
     pub(super) fn selectors(&self) -> Vec<Said<'_, Selector>> {
         let only = self.only.iter().map(|selector| ("--only".to_owned(), selector));
-        let skip = self.skip.iter().map(|selector| ("--skip".to_owned(), selector));
-        let mut all: Vec<_> = only.chain(skip).chain(self.firsts()).chain(self.lasts()).collect();
-        for (option, after) in self.afters() {
+        let exclude = self.exclude.iter().map(|selector| ("--exclude".to_owned(), selector));
+        let mut all: Vec<_> = only.chain(exclude).chain(self.firsts()).chain(self.lasts()).collect();
+        for (option, after) in self.depends_on() {
             all.extend([(option.clone(), &after.step), (option, &after.needs)]);
         }
         all
     }
 
     fn said<'a, T>(&'a self, name: &str, typed: &'a [T], of_file: fn(&OrderFile) -> &Vec<T>) -> Vec<Said<'a, T>> {
-        let typed = typed.iter().map(|what| (format!("--{name}"), what));
-        let filed = self.order.iter().flat_map(|order| of_file(order).iter().map(move |what| (format!("{}: {name}", order.file), what)));
+        let option = format!("--{}", name.replace('_', "-"));
+        let typed = typed.iter().map(move |what| (option.clone(), what));
+        let filed =
+            self.order_file.iter().flat_map(|order| of_file(order).iter().map(move |what| (format!("{}: {name}", order.file), what)));
         typed.chain(filed).collect()
     }
 }
@@ -190,14 +192,14 @@ impl Selection {
 ///
 /// The first `=` divides. A kind on the left that holds `=` is written with `?` in its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct After {
+pub struct DependencyRule {
     /// What waits.
     pub step: Selector,
     /// What it waits for.
     pub needs: Selector,
 }
 
-impl FromStr for After {
+impl FromStr for DependencyRule {
     type Err = ChoiceError;
 
     fn from_str(text: &str) -> Result<Self, ChoiceError> {
@@ -210,11 +212,11 @@ impl FromStr for After {
             });
         };
         let side = |side: &str| side.parse().map_err(|source| ChoiceError::Side { text: text.to_owned(), source });
-        Ok(After { step: side(step)?, needs: side(needs)? })
+        Ok(DependencyRule { step: side(step)?, needs: side(needs)? })
     }
 }
 
-impl fmt::Display for After {
+impl fmt::Display for DependencyRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}={}", self.step, self.needs)
     }
@@ -272,38 +274,38 @@ impl FromStr for NamespaceMap {
 /// What the target may hold of a step's pair before the step runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Into {
+pub enum OnExisting {
     /// Nothing.
     #[default]
-    Empty,
+    Fail,
     /// Anything: entities of the same key are overwritten, others stay.
     Merge,
     /// Anything: entities of the same key are overwritten, others of the pair are deleted.
     Replace,
 }
 
-impl fmt::Display for Into {
+impl fmt::Display for OnExisting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Into::Empty => "empty",
-            Into::Merge => "merge",
-            Into::Replace => "replace",
+            OnExisting::Fail => "fail",
+            OnExisting::Merge => "merge",
+            OnExisting::Replace => "replace",
         })
     }
 }
 
-impl FromStr for Into {
+impl FromStr for OnExisting {
     type Err = ChoiceError;
 
     fn from_str(text: &str) -> Result<Self, ChoiceError> {
         match text {
-            "empty" => Ok(Into::Empty),
-            "merge" => Ok(Into::Merge),
-            "replace" => Ok(Into::Replace),
+            "fail" => Ok(OnExisting::Fail),
+            "merge" => Ok(OnExisting::Merge),
+            "replace" => Ok(OnExisting::Replace),
             other => Err(ChoiceError::Spelling {
-                what: "--into",
+                what: "--on-existing",
                 text: text.to_owned(),
-                expected: "empty, merge or replace",
+                expected: "fail, merge or replace",
                 found: format!("{other:?}"),
             }),
         }
@@ -422,11 +424,11 @@ mod tests {
 
     #[test]
     fn the_first_equals_sign_divides_an_order() {
-        let after: After = "acme/Order=a=b".parse().unwrap();
+        let after: DependencyRule = "acme/Order=a=b".parse().unwrap();
         assert_eq!(after.to_string(), "acme/Order=a=b");
         assert!(after.step.matches(&Pair::new("acme", "Order")) && after.needs.matches(&Pair::new("", "a=b")));
         for wrong in ["", "Order", "=User", "Order=", "Order=acme/", r"\a=b"] {
-            assert!(wrong.parse::<After>().is_err(), "{wrong}");
+            assert!(wrong.parse::<DependencyRule>().is_err(), "{wrong}");
         }
     }
 
@@ -452,14 +454,14 @@ mod tests {
 
     #[test]
     fn ways_read_back_what_they_print_and_others_are_refused_by_name() {
-        for into in [Into::Empty, Into::Merge, Into::Replace] {
-            assert_eq!(into.to_string().parse(), Ok(into));
+        for policy in [OnExisting::Fail, OnExisting::Merge, OnExisting::Replace] {
+            assert_eq!(policy.to_string().parse(), Ok(policy));
         }
         for via in [Via::Commit, Via::Import] {
             assert_eq!(via.to_string().parse(), Ok(via));
         }
-        let found = "overwrite".parse::<Into>().unwrap_err().to_string();
-        assert_eq!(found, r#"--into "overwrite": expected empty, merge or replace, found "overwrite""#);
+        let found = "overwrite".parse::<OnExisting>().unwrap_err().to_string();
+        assert_eq!(found, r#"--on-existing "overwrite": expected fail, merge or replace, found "overwrite""#);
         assert!("copy".parse::<Via>().is_err());
     }
 }

@@ -4,10 +4,10 @@
 //!
 //! ```json
 //! {"format": "kindpack-plan/1", "tool": "kindpack 0.1.0", "archive": {"location": "…", "sha256": "…"}, "project": "shop",
-//!  "target": "emulator:shop-test@localhost:8081", "via": "commit", "into": "empty", "maps": {"": "acme"},
-//!  "choices": {"only": [], "skip": ["Session"], "first": [], "last": [], "after": ["Order=User"], "disaster_recovery": false},
-//!  "steps": [{"id": 1, "namespace": "", "kind": "Product", "to_namespace": "acme", "entities": 9, "bytes": 2345, "because": "referenced by Customer"}],
-//!  "skipped": [{"namespace": "", "kind": "Session", "because": "--skip Session"}],
+//!  "target": "emulator:shop-test@localhost:8081", "via": "commit", "on_existing": "fail", "maps": {"": "acme"},
+//!  "choices": {"only": [], "exclude": ["Session"], "first": [], "last": [], "depends_on": ["Order=User"], "disaster_recovery": false},
+//!  "steps": [{"id": 1, "namespace": "", "kind": "Product", "to_namespace": "acme", "entities": 9, "bytes": 2345, "reason": "referenced by Customer"}],
+//!  "skipped": [{"namespace": "", "kind": "Session", "reason": "--exclude Session"}],
 //!  "cycles": [[{"namespace": "", "kind": "Order"}, {"namespace": "", "kind": "Customer"}]],
 //!  "warnings": [], "totals": {"steps": 1, "entities": 9, "bytes": 2345, "seconds": 1}, "seal": "…"}
 //! ```
@@ -18,7 +18,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
-use super::{Choices, Environment, Hooks, Into, PlanClass, PlanError, Redaction, Selection, TargetSpec, Via, estimate, plan};
+use super::{Choices, Environment, Hooks, OnExisting, PlanClass, PlanError, Redaction, Selection, TargetSpec, Via, estimate, plan};
 use crate::model::{Kind, Manifest, Namespace, Pair, Sample, Sha256};
 
 /// The value of `format` in every plan of this version.
@@ -57,7 +57,7 @@ pub struct Plan {
     /// How entities get there.
     pub via: Via,
     /// What the target may hold already.
-    pub into: Into,
+    pub on_existing: OnExisting,
     /// Namespaces that move: from the left to the right.
     pub maps: BTreeMap<Namespace, Namespace>,
     /// The user's choices that led to the steps.
@@ -108,7 +108,7 @@ pub struct Step {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deletes: bool,
     /// Why the step stands where it stands.
-    pub because: String,
+    pub reason: String,
 }
 
 impl Step {
@@ -132,7 +132,7 @@ pub struct Skipped {
     /// The kind.
     pub kind: Kind,
     /// Whose word that is.
-    pub because: String,
+    pub reason: String,
 }
 
 impl Skipped {
@@ -217,7 +217,7 @@ struct Head<'a> {
     project: &'a str,
     target: &'a TargetSpec,
     via: Via,
-    into: Into,
+    on_existing: OnExisting,
     maps: &'a BTreeMap<Namespace, Namespace>,
     choices: &'a Selection,
     staging: &'a Option<String>,
@@ -284,7 +284,7 @@ impl Plan {
         let choices = Choices {
             target: self.target.clone(),
             via: self.via,
-            into: self.into,
+            on_existing: self.on_existing,
             map_namespaces: self.maps.clone(),
             selection: self.choices.clone(),
             staging: self.staging.clone(),
@@ -309,13 +309,13 @@ impl Plan {
             same(format!("{}: deletes", name(step)), &planned.deletes, &step.deletes)?;
             if same_tool {
                 same(format!("{}: id", name(step)), &planned.id, &step.id)?;
-                same(format!("{}: because", name(step)), &planned.because, &step.because)?;
+                same(format!("{}: reason", name(step)), &planned.reason, &step.reason)?;
             }
         }
         same("project", &whole.project, &self.project)?;
         same_list("skipped", whole.skipped.iter().map(Skipped::pair), self.skipped.iter().map(Skipped::pair))?;
         if same_tool {
-            same_list("skipped: because", whole.skipped.iter().map(|s| &s.because), self.skipped.iter().map(|s| &s.because))?;
+            same_list("skipped: reason", whole.skipped.iter().map(|s| &s.reason), self.skipped.iter().map(|s| &s.reason))?;
             same_list("cycles", whole.cycles.iter().map(|c| cycle(c)), self.cycles.iter().map(|c| cycle(c)))?;
             same_list("warnings", whole.warnings.iter(), self.warnings.iter())?;
             same("totals", &whole.totals, &self.totals)?;
@@ -325,7 +325,7 @@ impl Plan {
         let removed = removed.map(|step| Skipped {
             namespace: step.namespace.clone(),
             kind: step.kind.clone(),
-            because: "removed from the plan".to_owned(),
+            reason: "removed from the plan".to_owned(),
         });
         let mut skipped: Vec<Skipped> = self.skipped.iter().cloned().chain(removed).collect();
         skipped.sort_by_key(Skipped::pair);
@@ -342,7 +342,7 @@ impl Plan {
             project: &self.project,
             target: &self.target,
             via: self.via,
-            into: self.into,
+            on_existing: self.on_existing,
             maps: &self.maps,
             choices: &self.choices,
             staging: &self.staging,

@@ -2,7 +2,7 @@
 //!
 //! Knows classes of errors, not exit codes; those belong to the command line.
 
-use super::{Into, TargetSpec};
+use super::{OnExisting, TargetSpec};
 use crate::entity::redact::RedactError;
 use crate::model::{Kind, Namespace, Pair, Sha256};
 
@@ -59,17 +59,17 @@ pub enum PlanError {
     /// Both sides of `A=B` choose the same pairs.
     #[error("{word}: expected two different choices, found the same kinds on both sides")]
     OrdersNothing {
-        /// The user's word, such as `--after Order=Order`.
+        /// The user's word, such as `--depends-on Order=Order`.
         word: String,
     },
     /// There is nothing that could be needed besides.
-    #[error("--with-needed: expected --only, --sample or --limit beside it, found none")]
+    #[error("--with-dependencies: expected --only, --sample or --limit beside it, found none")]
     NothingLeftOut,
     /// The target is written whole and can neither merge nor delete.
-    #[error("--into {into}: expected a target that can hold something already, found {target}, which is written whole")]
+    #[error("--on-existing {on_existing}: expected a target that can hold something already, found {target}, which is written whole")]
     WrittenWhole {
         /// What was asked for.
-        into: Into,
+        on_existing: OnExisting,
         /// The target.
         target: TargetSpec,
     },
@@ -217,7 +217,7 @@ impl PlanError {
 pub struct Before {
     /// What has to stand before the next one of the circle.
     pub pair: Pair,
-    /// Whose word that is, such as `--after Order=User`.
+    /// Whose word that is, such as `--depends-on Order=User`.
     pub word: String,
 }
 

@@ -22,7 +22,7 @@ pub struct Explained {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<u32>,
     /// The reason, as the plan gives it.
-    pub because: String,
+    pub reason: String,
     /// The user's words that have a say in it.
     pub words: Vec<String>,
     /// The others of its cycle.
@@ -67,7 +67,7 @@ pub fn explain(manifest: &Manifest, choices: &Choices, selector: &Selector) -> R
             namespace: taken.pair.namespace.clone(),
             kind: taken.pair.kind.clone(),
             step: ties.place.get(&node).map(|place| place.step),
-            because: reasons.get(node).cloned().unwrap_or_default(),
+            reason: reasons.get(node).cloned().unwrap_or_default(),
             words: arrangement.words.about(node),
             cycle: ties.cycle(node),
             behind: ties.behind(node),
@@ -79,7 +79,7 @@ pub fn explain(manifest: &Manifest, choices: &Choices, selector: &Selector) -> R
         namespace: skipped.namespace.clone(),
         kind: skipped.kind.clone(),
         step: None,
-        because: skipped.because.clone(),
+        reason: skipped.reason.clone(),
         words: Vec::new(),
         cycle: Vec::new(),
         behind: Vec::new(),

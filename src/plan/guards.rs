@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::target::check_address;
-use super::{Choices, Environment, Into, PlanError, Step, TargetSpec, Via};
+use super::{Choices, Environment, OnExisting, PlanError, Step, TargetSpec, Via};
 use crate::model::{EntryItem, ExportFormat, KindItem, Manifest, Pair};
 
 /// Fills in the emulator's address, and refuses a target that may not be the one that is meant.
@@ -39,10 +39,10 @@ pub(super) fn resolve_target(manifest: &Manifest, choices: &Choices, environment
 /// Refuses ways that the target, or the import, cannot go whatever the archive holds.
 pub(super) fn check_way(choices: &Choices) -> Result<(), PlanError> {
     let written_whole = matches!(choices.target, TargetSpec::Dir(_) | TargetSpec::Ndjson(_));
-    if written_whole && choices.into != Into::Empty {
-        return Err(PlanError::WrittenWhole { into: choices.into, target: choices.target.clone() });
+    if written_whole && choices.on_existing != OnExisting::Fail {
+        return Err(PlanError::WrittenWhole { on_existing: choices.on_existing, target: choices.target.clone() });
     }
-    if choices.selection.with_needed && choices.selection.only.is_empty() && choices.sample.is_none() {
+    if choices.selection.with_dependencies && choices.selection.only.is_empty() && choices.sample.is_none() {
         return Err(PlanError::NothingLeftOut);
     }
     if choices.via == Via::Commit {

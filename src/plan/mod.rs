@@ -23,7 +23,9 @@ mod tests;
 
 use std::collections::BTreeSet;
 
-pub use choices::{After, ChoiceError, Choices, Environment, Hooks, Into, NamespaceMap, OrderFile, Redaction, RuleMatch, Selection, Via};
+pub use choices::{
+    ChoiceError, Choices, DependencyRule, Environment, Hooks, NamespaceMap, OnExisting, OrderFile, Redaction, RuleMatch, Selection, Via,
+};
 pub use document::{ArchiveRef, Member, PLAN_FORMAT, Plan, PlanTotals, Skipped, Step};
 pub use error::{Before, PlanClass, PlanError};
 pub use explain::{Explained, Link, explain};
@@ -39,7 +41,7 @@ use warnings::warnings;
 /// Orders what `choices` take of `manifest` into steps for one target.
 ///
 /// The same arguments give the same plan, byte for byte, in whatever order the manifest lists its kinds. The user's word
-/// goes first (`--first`, `--last`, `--after`), then what the data says, then small before big:
+/// goes first (`--first`, `--last`, `--depends-on`), then what the data says, then small before big:
 ///
 /// * A step comes after the steps of all kinds that stand as ancestors in its keys, of all pairs that its properties refer
 ///   to, and of the kinds of the same names in its own namespace. (Namespaces of one application mirror one another; who
@@ -72,12 +74,12 @@ pub fn plan(manifest: &Manifest, archive: &ArchiveRef, choices: &Choices, enviro
                 to_namespace: choices.map_namespaces.get(&pair.namespace).unwrap_or(&pair.namespace).clone(),
                 entities: item.entities,
                 bytes: item.bytes,
-                deletes: choices.into == Into::Replace,
-                because: reasons.get(node)?.clone(),
+                deletes: choices.on_existing == OnExisting::Replace,
+                reason: reasons.get(node)?.clone(),
             })
         })
         .collect();
-    if choices.into != Into::Merge {
+    if choices.on_existing != OnExisting::Merge {
         check_collisions(&steps)?;
     }
     let member = |&node: &usize| arrangement.taken.get(node).map(|taken| Member::of(&taken.pair));
@@ -88,7 +90,7 @@ pub fn plan(manifest: &Manifest, archive: &ArchiveRef, choices: &Choices, enviro
         archive: archive.clone(),
         project: manifest.backup.project.clone(),
         via: choices.via,
-        into: choices.into,
+        on_existing: choices.on_existing,
         maps: choices.map_namespaces.clone(),
         choices: choices.selection.clone(),
         staging: choices.staging.clone(),

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::arrangement::{Arrangement, exact_needs};
 use super::reasons::shortened;
-use super::{Choices, Into, TargetSpec};
+use super::{Choices, OnExisting, TargetSpec};
 use crate::model::{Manifest, Pair};
 
 /// How many pairs that are missing are named.
@@ -24,12 +24,12 @@ pub(super) fn warnings(manifest: &Manifest, arrangement: &Arrangement<'_>, choic
         }
     }
     if let Some(sample) = choices.sample {
-        if choices.into == Into::Replace {
-            warnings.push(format!("--into replace: what the sample of {sample} leaves out is deleted from the target"));
+        if choices.on_existing == OnExisting::Replace {
+            warnings.push(format!("--on-existing replace: what the sample of {sample} leaves out is deleted from the target"));
         }
-        if !choices.selection.with_needed {
+        if !choices.selection.with_dependencies {
             warnings.push(format!(
-                "a sample of {sample}: entities may have parents and references that are not restored; --with-needed brings those too"
+                "a sample of {sample}: entities may have parents and references that are not restored; --with-dependencies brings those too"
             ));
         }
     }

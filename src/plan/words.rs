@@ -92,7 +92,7 @@ impl Words {
 
     /// Makes what the left side of `A=B` chooses wait for what the right side chooses.
     fn add_afters(&mut self, taken: &[Taken], selection: &Selection) {
-        for (option, after) in selection.afters() {
+        for (option, after) in selection.depends_on() {
             let said = format!("{option} {after}");
             let (mut waiting, mut only_waiting, mut only_awaited, mut both) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
             for (number, Taken { pair, .. }) in taken.iter().enumerate() {

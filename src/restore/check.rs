@@ -9,7 +9,7 @@ use super::{Check, RestoreError};
 use crate::entities;
 use crate::journal::StepState;
 use crate::model::EntryItem;
-use crate::plan::{Into, Step};
+use crate::plan::{OnExisting, Step};
 use crate::target::{Encoding, TargetError};
 use crate::workers::Workers;
 
@@ -49,12 +49,12 @@ impl Run<'_> {
 
     /// Asks about the kinds of the plan's steps that no earlier run has begun.
     pub(super) async fn refuse_what_is_not_empty(&self) -> Result<(), RestoreError> {
-        if self.plan.into != Into::Empty {
+        if self.plan.on_existing != OnExisting::Fail {
             return Ok(());
         }
         let mut found = Vec::new();
         for step in &self.plan.steps {
-            if self.status(step).await.state != StepState::Waiting {
+            if self.status(step).await.state != StepState::Pending {
                 continue;
             }
             let count = self.target.count(&step.to_pair()).await?;
@@ -70,7 +70,7 @@ impl Run<'_> {
         let mut tries = 0;
         loop {
             let found = self.target.count(&step.to_pair()).await?;
-            let right = if self.plan.into == Into::Merge { found >= brought } else { found == brought };
+            let right = if self.plan.on_existing == OnExisting::Merge { found >= brought } else { found == brought };
             if right {
                 return Ok(found);
             }

@@ -37,8 +37,8 @@ impl Run<'_> {
             stopped = self.halted() => return Err(stopped),
             imported = started.finish(self.observer) => imported?,
         };
-        if let Some(because) = imported.left {
-            self.observer.event(Event::Left { step: step.id, because });
+        if let Some(reason) = imported.left {
+            self.observer.event(Event::Left { step: step.id, reason });
         }
         self.note(step, |tally| tally.restored = imported.entities);
         Ok(imported.entities)

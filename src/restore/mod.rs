@@ -43,7 +43,7 @@ pub enum Check {
     /// How many entities it holds.
     Counts,
     /// Every entity.
-    All,
+    Entities,
 }
 
 /// How a plan is carried out.
@@ -64,7 +64,7 @@ pub struct Options {
     /// Whether nothing is written: no hook is run, and the target is not held against others.
     pub dry_run: bool,
     /// How long a command of the user's may take.
-    pub hook_limit: Duration,
+    pub hook_timeout: Duration,
     /// What hooks are told the plan is.
     pub plan_name: String,
     /// What others are told who restores.
@@ -83,7 +83,7 @@ impl Default for Options {
             check: Check::Counts,
             begin_anew: false,
             dry_run: false,
-            hook_limit: Duration::from_secs(600),
+            hook_timeout: Duration::from_secs(600),
             plan_name: String::new(),
             holder: String::new(),
             stop: CancellationToken::new(),
@@ -199,7 +199,7 @@ fn redactor_of(plan: &Plan, archive: &ArchiveFile, key: Option<&RedactKey>) -> R
 async fn pickers_of(plan: &Plan, archive: &Arc<ArchiveFile>, workers: &Workers) -> Result<HashMap<Pair, Arc<Picker>>, RestoreError> {
     let Some(sample) = plan.sample else { return Ok(HashMap::new()) };
     let pairs: Vec<Pair> = plan.steps.iter().map(|step| step.pair()).collect();
-    Ok(needed::picked(archive, &pairs, sample, plan.choices.with_needed, workers).await?)
+    Ok(needed::picked(archive, &pairs, sample, plan.choices.with_dependencies, workers).await?)
 }
 
 /// References and keys of the source project follow the entities; those of other projects stay.

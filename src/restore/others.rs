@@ -1,4 +1,4 @@
-//! `--into replace`: what the target holds of a step's kind and the archive does not is deleted.
+//! `--on-existing replace`: what the target holds of a step's kind and the archive does not is deleted.
 
 use futures_util::{StreamExt as _, pin_mut};
 

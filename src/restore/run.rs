@@ -123,8 +123,8 @@ impl<'a> Run<'a> {
             tally.counted = status.counted;
             tally.error = status.error.clone();
             tally.end = match status.state {
-                StepState::Waiting => StepEnd::Waiting,
-                StepState::Running => StepEnd::Begun,
+                StepState::Pending => StepEnd::Pending,
+                StepState::Running => StepEnd::Running,
                 StepState::Done => StepEnd::Done,
                 StepState::Failed => StepEnd::Failed,
             };
@@ -140,7 +140,7 @@ impl<'a> Run<'a> {
             let is_left = match status.state {
                 StepState::Done => self.owes_hook(&status),
                 StepState::Failed => true,
-                StepState::Waiting | StepState::Running => !self.options.retry_failed,
+                StepState::Pending | StepState::Running => !self.options.retry_failed,
             };
             if is_left {
                 queue.push(step);
@@ -220,7 +220,7 @@ impl<'a> Run<'a> {
             ("KINDPACK_PLAN", self.options.plan_name.clone()),
             ("KINDPACK_STATE", state.to_owned()),
         ];
-        Ok(Hook { option, command, variables, limit: self.options.hook_limit }.run().await?)
+        Ok(Hook { option, command, variables, limit: self.options.hook_timeout }.run().await?)
     }
 
     /// Writes an event down.

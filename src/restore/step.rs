@@ -11,7 +11,7 @@ use crate::entities;
 use crate::journal::{self, StepState, StepStatus};
 use crate::model::EntryItem;
 use crate::observe::Event;
-use crate::plan::{Into, Step};
+use crate::plan::{OnExisting, Step};
 use crate::target::{Progress, StepInfo};
 
 /// Entities that are handed over at once: what a kill may leave in doubt, once for each connection.
@@ -35,9 +35,9 @@ impl Run<'_> {
         if status.state != StepState::Done {
             if let Some(command) = self.plan.hooks.before_step.as_deref().filter(|_| !self.options.dry_run) {
                 let state = match status.state {
-                    StepState::Running => "begun",
+                    StepState::Running => "running",
                     StepState::Failed => "failed",
-                    StepState::Waiting | StepState::Done => "waiting",
+                    StepState::Pending | StepState::Done => "pending",
                 };
                 self.hook("--before-step", command, Some(step), step.entities, state).await?;
             }
@@ -65,7 +65,7 @@ impl Run<'_> {
         self.observer.event(Event::StepStarted { step: step.id, namespace, kind, entities: step.entities, resumed: done.entities });
         self.observer.advance(done.entities, 0);
         self.note(step, |tally| {
-            tally.end = StepEnd::Begun;
+            tally.end = StepEnd::Running;
             tally.error = None;
             tally.already_there = done.entities;
         });
@@ -105,14 +105,14 @@ impl Run<'_> {
         if brought != step.entities && self.plan.sample.is_none() {
             return Err(RestoreError::WrongCount { pair: step.pair(), expected: step.entities, found: brought, place: "in the archive" });
         }
-        if self.plan.into == Into::Replace && !self.options.dry_run {
+        if self.plan.on_existing == OnExisting::Replace && !self.options.dry_run {
             self.delete_others(step, outputs, brought).await?;
         }
         let counted = match self.options.check {
             Check::None => None,
-            Check::Counts | Check::All => Some(self.count(step, brought).await?),
+            Check::Counts | Check::Entities => Some(self.count(step, brought).await?),
         };
-        if self.options.check == Check::All {
+        if self.options.check == Check::Entities {
             self.compare(step, outputs).await?;
         }
         Ok((brought, counted))

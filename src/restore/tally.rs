@@ -7,9 +7,9 @@ use crate::plan::Step;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StepEnd {
     /// It was not begun.
-    Waiting,
+    Pending,
     /// It was begun, and goes on where it stands.
-    Begun,
+    Running,
     /// All of it is in the target.
     Done,
     /// It failed.
@@ -55,7 +55,7 @@ impl StepTally {
             namespace: step.namespace.clone(),
             kind: step.kind.clone(),
             to_namespace: step.to_namespace.clone(),
-            end: StepEnd::Waiting,
+            end: StepEnd::Pending,
             planned: step.entities,
             restored: 0,
             already_there: 0,

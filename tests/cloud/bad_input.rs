@@ -61,7 +61,7 @@ fn whoever_asks_a_bucket_whose_requester_pays_must_say_who() {
     let words = ["expected a project that pays for the requests, found none", "--billing-project"];
     shop.says(2, &["pack", SOURCE, ARCHIVE], &words);
     assert_eq!(shop.server.names("vault"), [""; 0]);
-    for more in [&[][..], &["--parts-above", "1", "--part-size", "1MiB"]] {
+    for more in [&[][..], &["--upload-cutoff", "1", "--upload-chunk-size", "1MiB"]] {
         let shop = shop.another();
         shop.server.requester_pays();
         shop.expect(0, &[&["pack", SOURCE, ARCHIVE, "--billing-project", "payer"][..], more].concat());

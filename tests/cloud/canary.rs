@@ -9,7 +9,7 @@ const MODES: [&[&str]; 4] = [&[], &["--verbose"], &["--json"], &["--verbose", "-
 /// Runs a command of somebody who has credentials.
 fn signed_in(shop: &Shop, args: &[&str]) -> Run {
     let mut command = shop.signed_in(args);
-    command.args(["--retry-time", "3s"]).env("RUST_LOG", "trace");
+    command.args(["--retry-timeout", "3s"]).env("RUST_LOG", "trace");
     discreet(sound(Running::start(command).wait(), args))
 }
 
@@ -25,7 +25,7 @@ fn good_runs_print_no_secret() {
             shop.clear();
             let run = |args: &[&str]| shop.expect(0, &[args, mode].concat());
             run(&["pack", SOURCE, ARCHIVE]);
-            run(&["pack", SOURCE, ARCHIVE, "--overwrite", "--parts-above", "1", "--part-size", "1MiB"]);
+            run(&["pack", SOURCE, ARCHIVE, "--overwrite", "--upload-cutoff", "1", "--upload-chunk-size", "1MiB"]);
             run(&["list", ARCHIVE]);
             run(&["verify", ARCHIVE]);
             run(&["plan", ARCHIVE, "--target", "ndjson:out", "-o", "plan.json"]);
@@ -55,7 +55,7 @@ fn failing_runs_print_no_secret() {
             shop.server.plan_many(call, 0, usize::MAX, deed);
             // Whoever may not look at the archive's name packs all the same.
             let code = if (call, deed) == (Call::Stat, Deed::Status(403)) { 0 } else { 6 };
-            shop.expect(code, &[&["pack", SOURCE, ARCHIVE, "--retry-time", "1s"], mode].concat());
+            shop.expect(code, &[&["pack", SOURCE, ARCHIVE, "--retry-timeout", "1s"], mode].concat());
             let with_address = shop.server.seen().iter().any(|seen| seen.query.contains("CANARY"));
             assert_eq!(with_address, call == Call::Put, "the secret is there to be told");
         }

@@ -76,7 +76,7 @@ fn try_cases(shop: &Shop, args: &[&str], cases: &[Case]) {
     try_all(cases, |case| {
         // Only what waits for the idle time has a short one: on a machine that is busy, nothing else may be taken for silence.
         let waits = matches!(case.deed, Deed::Stall(_) | Deed::StallDownload(..));
-        let all = [args, &["--retry-time", "60s", "--verbose", "--json", "--idle-time", if waits { "1s" } else { "30s" }]].concat();
+        let all = [args, &["--retry-timeout", "60s", "--verbose", "--json", "--idle-timeout", if waits { "1s" } else { "30s" }]].concat();
         let shop = shop.another();
         shop.server.plan(case.call, case.number, case.deed);
         let flaws = outcome(&shop, &all, *case);
@@ -144,7 +144,7 @@ fn many_parts() -> Shop {
 }
 
 const PACK: [&str; 3] = ["pack", SOURCE, ARCHIVE];
-const PACK_IN_PARTS: [&str; 7] = ["pack", SOURCE, ARCHIVE, "--parts-above", "1", "--part-size", "20KiB"];
+const PACK_IN_PARTS: [&str; 7] = ["pack", SOURCE, ARCHIVE, "--upload-cutoff", "1", "--upload-chunk-size", "20KiB"];
 
 // ------------------------------------------------------------------------------------------------------------ once, at every call
 
@@ -193,7 +193,7 @@ fn a_session_comes_over_faults_while_it_is_asked_what_it_has() {
         let shop = shop.another();
         shop.server.plan(Call::Put, 0, *before);
         shop.server.plan(Call::Query, 0, *deed);
-        let run = shop.run(&[&PACK[..], &["--idle-time", "1s"]].concat());
+        let run = shop.run(&[&PACK[..], &["--idle-timeout", "1s"]].concat());
         let mut flaws = shop.flaws();
         flaws.extend((run.code != 0).then(|| run.brief()));
         flaws.extend((!shop.server.unfired().is_empty()).then(|| "a fault that never fired tests nothing".to_owned()));
@@ -215,7 +215,7 @@ fn a_session_that_is_lost_is_begun_anew() {
         // What was not confirmed yet is still in memory: then nothing else begins anew.
         let events = run.events();
         let told: Vec<_> = events.iter().filter(|event| event["event"] == "again").collect();
-        let is_told = told.iter().all(|event| event.as_object().unwrap().len() == 2 && event["because"].to_string().contains(ARCHIVE));
+        let is_told = told.iter().all(|event| event.as_object().unwrap().len() == 2 && event["reason"].to_string().contains(ARCHIVE));
         flaws.extend((told.len() != *number || !is_told).then(|| format!("told {told:?}")));
         flaws.extend((shop.server.count(Call::Begin) != 2).then(|| "there is no second session".to_owned()));
         flaws.into_iter().map(|flaw| format!("{status} at piece {number}: {flaw}")).collect()
@@ -225,7 +225,7 @@ fn a_session_that_is_lost_is_begun_anew() {
 #[test]
 fn a_joined_archive_that_is_read_back_wrongly_once_is_read_again() {
     let shop = Shop::of_kinds(&[("Image", 9, 1_000_000)]);
-    let args = ["pack", SOURCE, ARCHIVE, "--parts-above", "1", "--part-size", "1MiB"];
+    let args = ["pack", SOURCE, ARCHIVE, "--upload-cutoff", "1", "--upload-chunk-size", "1MiB"];
     shop.local();
     shop.expect(0, &args);
     let seen = shop.server.seen();
@@ -274,7 +274,7 @@ fn an_archive_is_read_over_every_planned_fault() {
         try_all(&cases, |(call, number, deed)| {
             let shop = ready();
             shop.server.plan(*call, *number, *deed);
-            let run = shop.run(&[args, &["--idle-time", "1s"]].concat());
+            let run = shop.run(&[args, &["--idle-timeout", "1s"]].concat());
             let same = run.code == 0 && (args[0] != "cat" || run.out == out) && (args[0] != "extract" || back(&shop) == expected);
             let fired = shop.server.unfired().is_empty();
             (!(same && fired))
@@ -321,7 +321,7 @@ fn a_fault_that_never_ends_is_given_up_and_named() {
     try_all(&cases, |((shop, args, call, number, words), deed)| {
         let shop = shop.another();
         shop.server.plan_many(*call, *number, usize::MAX, *deed);
-        let run = shop.run(&[args, &["--retry-time", "2s", "--idle-time", "500ms", "--verbose"][..]].concat());
+        let run = shop.run(&[args, &["--retry-timeout", "2s", "--idle-timeout", "500ms", "--verbose"][..]].concat());
         let told = run.err.contains(words) && run.err.contains(" tries in ") && run.err.contains(" s)");
         let mut flaws = Vec::new();
         if run.code != 6 || !told {
@@ -351,7 +351,7 @@ fn what_only_adorns_or_cleans_up_does_not_stop_a_pack() {
     for (shop, args, call, number) in [(much(), &PACK[..], Call::Patch, 0), (many_parts(), &PACK_IN_PARTS, Call::Delete, 1)] {
         shop.local();
         shop.server.plan_many(call, number, usize::MAX, Deed::Status(503));
-        shop.expect(0, &[args, &["--retry-time", "1s"]].concat());
+        shop.expect(0, &[args, &["--retry-timeout", "1s"]].concat());
         assert!(shop.stored().unwrap() == shop.local(), "{call:?}");
         assert!(shop.server.get("vault", SIDECAR).is_some());
     }
@@ -363,7 +363,7 @@ fn a_service_that_takes_nothing_away_is_not_asked_for_every_part() {
     let shop = many_parts();
     shop.local();
     shop.server.plan_many(Call::Delete, 1, usize::MAX, Deed::Status(503));
-    shop.expect(0, &[&PACK_IN_PARTS[..], &["--retry-time", "1s"]].concat());
+    shop.expect(0, &[&PACK_IN_PARTS[..], &["--retry-timeout", "1s"]].concat());
     let seen = shop.server.seen();
     let asked: BTreeSet<&String> = seen.iter().filter(|seen| seen.call == Call::Delete).map(|seen| &seen.name).collect();
     assert!(asked.len() < 20, "{} of {} parts", asked.len(), shop.server.count(Call::Insert));
@@ -375,7 +375,7 @@ fn a_sidecar_that_cannot_be_written_is_made_good_by_the_next_run() {
     shop.local();
     shop.server.plan_many(Call::Insert, 1, usize::MAX, Deed::Status(503));
     let words = ["upload of gs://vault/sets/set.zip.sha256", " tries in "];
-    shop.says(6, &[&PACK[..], &["--retry-time", "1s"]].concat(), &words);
+    shop.says(6, &[&PACK[..], &["--retry-timeout", "1s"]].concat(), &words);
     assert!(shop.stored().unwrap() == shop.local(), "the archive itself is whole");
     shop.server.forget();
     shop.expect(0, &PACK);
@@ -389,7 +389,7 @@ fn a_sidecar_without_its_archive_never_lies() {
     shop.server.put("vault", SIDECAR, "a stale one");
     shop.server.plan_many(Call::Delete, 0, usize::MAX, Deed::Status(503));
     let words = ["delete of gs://vault/sets/set.zip.sha256", " tries in "];
-    shop.says(6, &[&PACK[..], &["--retry-time", "1s"]].concat(), &words);
+    shop.says(6, &[&PACK[..], &["--retry-timeout", "1s"]].concat(), &words);
     assert!(shop.stored().is_none(), "there is no archive that it does not tell of");
     shop.server.forget();
     shop.expect(0, &PACK);
@@ -407,7 +407,7 @@ fn the_time_that_the_service_asks_for_is_given() {
     // More time than there is: given up at once instead of a try too early.
     shop.clear();
     shop.server.plan_many(Call::List, 0, usize::MAX, Deed::RetryAfter(503, 3_600));
-    shop.says(6, &[&PACK[..], &["--retry-time", "5s"]].concat(), &["list of gs://shop/nightly/", "HTTP 503"]);
+    shop.says(6, &[&PACK[..], &["--retry-timeout", "5s"]].concat(), &["list of gs://shop/nightly/", "HTTP 503"]);
     assert_eq!(shop.server.count(Call::List), 1);
 }
 

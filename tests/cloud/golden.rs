@@ -87,7 +87,7 @@ fn what_is_extracted_to_a_bucket_or_a_folder_is_what_was_packed() {
 fn what_was_extracted_to_a_bucket_is_a_source_again() {
     let shop = Shop::of_set(&legacy());
     shop.expect(0, &["pack", SOURCE, ARCHIVE]);
-    shop.expect(0, &["extract", ARCHIVE, "gs://vault/back/", "--as", "managed"]);
+    shop.expect(0, &["extract", ARCHIVE, "gs://vault/back/", "--format", "managed"]);
     shop.expect(0, &["pack", "gs://vault/back/", "gs://vault/managed.zip"]);
     let entities = |archive| of_lines(&shop.expect(0, &["cat", archive, "*"]).out);
     assert_same(&entities(ARCHIVE), &entities("gs://vault/managed.zip"), false, "legacy backups as managed exports");
@@ -134,7 +134,7 @@ fn an_archive_in_a_bucket_is_restored_into_the_emulator() {
         shop.expect(0, &["status", "plan.json", "--require-complete"]);
 
         let project = emulator.fresh_project();
-        shop.expect(0, &["restore", ARCHIVE, "--target", &emulator.target(&project), "--only", selector, "--check", "all"]);
+        shop.expect(0, &["restore", ARCHIVE, "--target", &emulator.target(&project), "--only", selector, "--check", "entities"]);
         let (namespace, kind) = selector.split_once('/').unwrap();
         assert_eq!(emulator.pairs(&project), [(namespace.to_owned(), kind.to_owned())], "{}", set.name);
     }
@@ -177,19 +177,19 @@ fn an_archive_that_ends_in_a_slash_is_named_by_its_set_and_the_newest_is_found_a
     // Of two of the same age the later name.
     let newest = chosen(&["verify", "gs://vault/", "--quick"]);
     assert!(newest.ends_with(of_managed.chosen_name) && newest.contains("gs://vault/all_"), "{newest}");
-    let acme = chosen(&["verify", "gs://vault/", "--quick", "--of", "acme"]);
+    let acme = chosen(&["verify", "gs://vault/", "--quick", "--namespace", "acme"]);
     assert!(acme.starts_with("gs://vault/acme_backup_2026"), "{acme}");
     shop.says(0, &["list", "gs://vault/"], &[&format!("gs://vault/{}", of_managed.chosen_name)]);
-    shop.says(0, &["list", "gs://vault/", "--of", "acme"], &["gs://vault/acme_backup_2026"]);
-    let plan = ["plan", "gs://vault/", "--of", "acme", "--target", "ndjson:x", "-o", "plan.json"];
+    shop.says(0, &["list", "gs://vault/", "--namespace", "acme"], &["gs://vault/acme_backup_2026"]);
+    let plan = ["plan", "gs://vault/", "--namespace", "acme", "--target", "ndjson:x", "-o", "plan.json"];
     shop.expect(0, &plan);
     assert_eq!(shop.desk.json_file("plan.json")["archive"]["location"], acme);
     shop.says(
         2,
-        &["list", "gs://vault/", "--of", "beta"],
+        &["list", "gs://vault/", "--namespace", "beta"],
         &["gs://vault/beta_backup_YYYYMMDDHHMMSS.zip: expected an archive by that name"],
     );
-    shop.says(2, &["list", ARCHIVE, "--of", "beta"], &["--of"]);
+    shop.says(2, &["list", ARCHIVE, "--namespace", "beta"], &["--namespace"]);
 }
 
 #[test]
@@ -201,14 +201,14 @@ fn folders_and_buckets_mix_and_the_bytes_are_the_same() {
     assert!(shop.desk.read("here.zip") == shop.local());
     shop.expect(0, &["pack", SOURCE, ARCHIVE, "--overwrite", "--jobs", "7"]);
     shop.assert_packed();
-    shop.expect(0, &["pack", SOURCE, ARCHIVE, "--overwrite", "--parts-above", "1", "--part-size", "1KiB"]);
+    shop.expect(0, &["pack", SOURCE, ARCHIVE, "--overwrite", "--upload-cutoff", "1", "--upload-chunk-size", "1KiB"]);
     shop.assert_packed();
 }
 
 #[test]
 fn a_large_archive_goes_up_in_parts_that_are_joined_and_taken_away() {
     let shop = Shop::of_set(&managed());
-    let parts = ["--parts-above", "1", "--part-size", "1KiB"];
+    let parts = ["--upload-cutoff", "1", "--upload-chunk-size", "1KiB"];
     let count = shop.local().len().div_ceil(1 << 10);
     assert!(count > 64, "the tree of joins is to have several groups: {count} parts");
     let choices = ["--storage-class", "NEARLINE", "--kms-key", "projects/p/k"];
@@ -241,7 +241,7 @@ fn parts_of_others_stay_unless_they_were_left_behind_long_ago() {
     for name in [old, left, beside] {
         shop.server.alter("vault", name, |object| object.updated = Some("2026-01-01T03:04:00.000Z"));
     }
-    shop.expect(0, &["pack", SOURCE, ARCHIVE, "--parts-above", "1", "--part-size", "20KiB"]);
+    shop.expect(0, &["pack", SOURCE, ARCHIVE, "--upload-cutoff", "1", "--upload-chunk-size", "20KiB"]);
     assert_eq!(shop.server.names("vault"), [beside, old, young, STORED, SIDECAR]);
 }
 
@@ -262,7 +262,7 @@ fn class_and_key_are_passed_through_whichever_way_an_archive_goes_up() {
 fn memory_stays_flat_whatever_the_size() {
     let shop = Shop::of_kinds(&[("A", 130, 1_000_000), ("B", 130, 1_000_000), ("C", 130, 1_000_000), ("D", 130, 1_000_000)]);
     shop.local();
-    for more in [&[][..], &["--parts-above", "1GiB", "--overwrite"]] {
+    for more in [&[][..], &["--upload-cutoff", "1GiB", "--overwrite"]] {
         let mut command = shop.kindpack(&[&["pack", SOURCE, ARCHIVE, "--no-progress", "--jobs", "8"][..], more].concat());
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let mut peak_kib = 0;

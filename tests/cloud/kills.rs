@@ -11,7 +11,7 @@ struct Moment {
     deed: Deed,
 }
 
-const ARGS: [&str; 8] = ["pack", SOURCE, ARCHIVE, "--parts-above", "1", "--part-size", "64KiB", "--no-progress"];
+const ARGS: [&str; 8] = ["pack", SOURCE, ARCHIVE, "--upload-cutoff", "1", "--upload-chunk-size", "64KiB", "--no-progress"];
 
 /// Twenty moments: those between the last join and the end, which are few and matter most, and the rest spread over all requests before.
 fn moments(shop: &Shop) -> Vec<Moment> {

@@ -4,7 +4,7 @@ use crate::cloud::shop::{ARCHIVE, SIDECAR, SOURCE, STORED, Shop};
 use crate::gcs_server::{Call, Right};
 
 const PACK: [&str; 3] = ["pack", SOURCE, ARCHIVE];
-const PACK_IN_PARTS: [&str; 7] = ["pack", SOURCE, ARCHIVE, "--parts-above", "1", "--part-size", "20KiB"];
+const PACK_IN_PARTS: [&str; 7] = ["pack", SOURCE, ARCHIVE, "--upload-cutoff", "1", "--upload-chunk-size", "20KiB"];
 
 const PARTS: &str = "sets/kindpack-parts/";
 

@@ -52,14 +52,14 @@ fn a_confirmed_restore_brings_every_entity_and_leaves_nothing_of_its_own() {
     let desk = desk(&server, &set);
     expect(5, &desk, &server, &["restore", "set.zip", "--target", TARGET]);
     assert_eq!(server.seen().len(), 0, "nobody was asked anything before the project was confirmed");
-    expect(0, &desk, &server, &restore(&["--check", "all"]));
+    expect(0, &desk, &server, &restore(&["--check", "entities"]));
     assert_restored(&server, &set, "restored");
     assert!(server.reserved() > 0, "numeric ids are not handed out again");
     // What holds entities is not empty any more for another plan.
-    let run = expect(5, &desk, &server, &restore(&["--skip", "Session"]));
+    let run = expect(5, &desk, &server, &restore(&["--exclude", "Session"]));
     assert!(run.err.contains("8 of"), "{}", run.err);
     server.put("", &set_aside(&server, "Customer"));
-    expect(0, &desk, &server, &restore(&["--into", "replace", "--check", "all"]));
+    expect(0, &desk, &server, &restore(&["--on-existing", "replace", "--check", "entities"]));
     assert_restored(&server, &set, "replaced");
 }
 
@@ -79,14 +79,14 @@ fn a_restore_that_was_killed_goes_on_at_once_and_nobody_else_may_come_meanwhile(
     let mut restoring = Running::start(command(&desk, &server, &restore(&[])));
     assert!(restoring.wait_until(|| server.unfired().is_empty()), "it had ended before the tenth commit");
     // Another machine has another state folder. Without `merge` it would be refused for what it finds in the target, and ask for no mark.
-    let args = restore(&["--into", "merge"]);
+    let args = restore(&["--on-existing", "merge"]);
     let mut other = command(&desk, &server, &args);
     other.env("XDG_STATE_HOME", desk.home().join("elsewhere"));
     let refused = sound(Running::start(other).wait(), &args);
     assert_eq!(refused.code, 5, "{}", refused.brief());
     assert!(refused.err.contains("until"), "who holds the project, and until when: {}", refused.err);
     restoring.kill();
-    expect(0, &desk, &server, &restore(&["--check", "all"]));
+    expect(0, &desk, &server, &restore(&["--check", "entities"]));
     assert_restored(&server, &set, "after the kill");
 }
 

@@ -55,7 +55,7 @@ impl Site {
     }
 
     fn staging(&self, importer: &Arc<dyn Importer>) -> Staging {
-        let options = CloudOptions { retry_time: Duration::from_millis(200), ..CloudOptions::default() };
+        let options = CloudOptions { retry_timeout: Duration::from_millis(200), ..CloudOptions::default() };
         let stores = Stores::with(Cloud::at(&self.gcs.url(), true, options));
         let place: Location = format!("gs://{BUCKET}/restores").parse().unwrap();
         Staging::choose(Some(&place), "unused".as_ref(), importer.as_ref(), &stores).unwrap()
@@ -330,7 +330,7 @@ fn what_an_earlier_run_has_staged_is_used_and_what_differs_is_replaced() {
     let site = Site::new();
     site.service.plan_many(Call::Import, 0..1_000_000, Deed::Status(503));
     let mut short = site;
-    short.options.retry_time = Duration::from_millis(50);
+    short.options.retry_timeout = Duration::from_millis(50);
     let error = short.import().unwrap_err();
     assert!(matches!(error, ImportError::Target(TargetError::Service { .. })), "{error:?}");
     assert_eq!(short.service.started().len(), 0);

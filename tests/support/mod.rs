@@ -367,7 +367,7 @@ pub fn skip(word: &str, test: &str, reason: &str) {
     let required = std::env::var("KINDPACK_TESTS_REQUIRE").unwrap_or_default();
     assert!(!required.split(',').any(|required| required.trim() == word), "{test}: KINDPACK_TESTS_REQUIRE names {word}, but {reason}");
     // Not by `eprintln!`, which is kept from whoever runs tests that pass.
-    std::io::stderr().write_all(format!("skipped: {test}, because {reason}\n").as_bytes()).unwrap();
+    std::io::stderr().write_all(format!("skipped: {test}, reason {reason}\n").as_bytes()).unwrap();
 }
 
 pub fn write(path: &Path, bytes: impl AsRef<[u8]>) {

@@ -95,7 +95,7 @@ fn cases(desk: &Desk, socket: &Socket) -> Vec<Case> {
         case("another case confirmed", &restore(&["datastore:shop", "--confirm", "SHOP"]), &[], 5),
         case("confirmed with a space", &restore(&["datastore:shop", "--confirm", "shop "]), &[], 5),
         case("confirmed by nothing", &restore(&["datastore:shop", "--confirm", ""]), &[], 5),
-        case("a real project to be replaced, not confirmed", &restore(&["datastore:shop", "--into", "replace"]), &[], 5),
+        case("a real project to be replaced, not confirmed", &restore(&["datastore:shop", "--on-existing", "replace"]), &[], 5),
         case("real beside an emulator", &restore(&["datastore:shop", "--confirm", "shop"]), &at_socket, 5),
         case(
             "real beside an empty emulator variable",

@@ -27,7 +27,7 @@ pub fn local<'a>(what: &str, location: &'a Location) -> Result<&'a Path, Failure
 
 /// Finds the archive that an argument means; one that ends in `/` is the newest there.
 pub async fn find(context: &Context, what: &str, arg: &ArchiveArg) -> Result<Found, Failure> {
-    find_at(context, what, &arg.archive, arg.of.as_deref()).await
+    find_at(context, what, &arg.archive, arg.namespace.as_deref()).await
 }
 
 /// As [`find`], from the parts of the argument.
@@ -36,7 +36,7 @@ pub async fn find_at(context: &Context, what: &str, location: &Location, of: Opt
         return newest(context, what, location, of).await;
     }
     if of.is_some() {
-        return Err(Failure::usage(what, format!("--of: expected an ARCHIVE that ends in \"/\", found {location}")));
+        return Err(Failure::usage(what, format!("--namespace: expected an ARCHIVE that ends in \"/\", found {location}")));
     }
     let (store, name) = context
         .stores

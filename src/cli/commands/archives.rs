@@ -67,7 +67,7 @@ fn event(dest: &Location, listed: &Listed) -> serde_json::Value {
         "started": holds.and_then(|holds| holds.started),
     });
     if let Some(fields) = event.as_object_mut().filter(|_| *seal != Seal::Whole) {
-        fields.insert("because".to_owned(), seal.to_string().into());
+        fields.insert("reason".to_owned(), seal.to_string().into());
     }
     event
 }

@@ -49,7 +49,8 @@ pub fn choices(what: &str, args: PlanChoices) -> Result<Choices, Failure> {
         .or(profile.staging)
         .map(|staging| if staging.starts_with("gs://") { staging } else { absolute(staging.as_ref()).display().to_string() });
     let maps = typed_or(args.map_namespace, profile.map_namespaces);
-    let order = args.order.or(profile.order).map(|path| config::order(&read(what, &path)?, &named(&path)).map_err(|e| wrong(what, &e)));
+    let order =
+        args.order_file.or(profile.order_file).map(|path| config::order(&read(what, &path)?, &named(&path)).map_err(|e| wrong(what, &e)));
     let mut rules = profile.redact;
     if let Some(path) = &profile.redact_file {
         rules.extend(config::rules(&read(what, path)?, &named(path)).map_err(|error| wrong(what, &error))?);
@@ -61,16 +62,16 @@ pub fn choices(what: &str, args: PlanChoices) -> Result<Choices, Failure> {
     let typed_sample = args.sample.or(args.limit.map(Sample::Limit));
     Ok(Choices {
         via: args.via.or(profile.via).unwrap_or_default(),
-        into: args.into.or(profile.into).unwrap_or_default(),
+        on_existing: args.on_existing.or(profile.on_existing).unwrap_or_default(),
         map_namespaces: NamespaceMap::join(maps).map_err(|error| Failure::usage(what, error.to_string()))?,
         selection: Selection {
             only: typed_or(args.only, profile.only),
-            skip: typed_or(args.skip, profile.skip),
+            exclude: typed_or(args.exclude, profile.exclude),
             first: typed_or(args.first, profile.first),
             last: typed_or(args.last, profile.last),
-            after: typed_or(args.after, profile.after),
-            order: order.transpose()?,
-            with_needed: args.with_needed || profile.with_needed,
+            depends_on: typed_or(args.depends_on, profile.depends_on),
+            order_file: order.transpose()?,
+            with_dependencies: args.with_dependencies || profile.with_dependencies,
             profile: args.profile,
             disaster_recovery: args.disaster_recovery,
         },

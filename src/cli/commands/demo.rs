@@ -95,7 +95,7 @@ impl Demo<'_> {
 
     async fn restore_into(&self, target: &str) -> Result<(), Failure> {
         self.kindpack(&["plan", "backup.zip", "--target", target, "-o", "into-emulator.json", "--quiet"]).await?;
-        self.kindpack(&["restore", "into-emulator.json", "--check", "all"]).await
+        self.kindpack(&["restore", "into-emulator.json", "--check", "entities"]).await
     }
 
     /// The last act, where Google's emulator is there.

@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde_json::json;
 
 use super::archive;
-use crate::cli::args::{ExtractArgs, FormArg};
+use crate::cli::args::{ExtractArgs, FormatArg};
 use crate::cli::failure::{Code, Failure};
 use crate::cli::{Context, Ended, ui};
 use kindpack::extract::{Form, extract};
@@ -15,9 +15,9 @@ pub async fn run(context: &Context, args: ExtractArgs) -> Ended {
     let ui = &context.ui;
     let dest = context.stores.folder(&args.dest);
     let archive = archive::open(context, "cannot extract", &args.archive).await?;
-    let form = match args.form {
-        FormArg::Original => Form::Original,
-        FormArg::Managed => Form::Managed,
+    let form = match args.format {
+        FormatArg::Original => Form::Original,
+        FormatArg::Managed => Form::Managed,
     };
     let begun = Instant::now();
     let done = extract(&archive, dest.as_ref(), &args.only, form, &context.workers, ui.as_ref()).await;

@@ -32,7 +32,7 @@ pub async fn run(context: &Context, command: Command) -> Ended {
         Command::Backup { .. } => Err(Failure::not_yet("cannot back up", "backup").hint("`kindpack pack` packs exports that are there")),
         Command::Pack(args) => pack::run(context, args).await,
         Command::List { archive } => list::run(context, &archive).await,
-        Command::Archives { dest, of } => archives::run(context, &dest, of.as_deref()).await,
+        Command::Archives { location, namespace } => archives::run(context, &location, namespace.as_deref()).await,
         Command::Verify(args) => verify::run(context, args).await,
         Command::Cat { archive, selector } => cat::run(context, &archive, selector).await,
         Command::Extract(args) => extract::run(context, args).await,

@@ -11,7 +11,7 @@ use super::restore::WHAT;
 use crate::cli::failure::{Code, Failure};
 use crate::cli::{Context, Ended, ui};
 use kindpack::model::Timestamp;
-use kindpack::plan::{Into, Plan, TargetSpec};
+use kindpack::plan::{OnExisting, Plan, TargetSpec};
 use kindpack::report::{Frame, Report, Totals, word};
 use kindpack::restore::{Options, Outcome, RestoreError, Restored, StepEnd, StepTally};
 
@@ -30,7 +30,7 @@ pub struct Told<'a> {
 pub fn tell(context: &Context, told: &Told<'_>, restored: Restored) -> Ended {
     let Restored { outcome, steps } = restored;
     let was_done = matches!(outcome, Ok(Outcome { was_done: true, .. }));
-    if steps.iter().any(|step| step.end != StepEnd::Waiting) && !was_done {
+    if steps.iter().any(|step| step.end != StepEnd::Pending) && !was_done {
         context.ui.say(table(context, told.plan, &steps));
     }
     let ended = match outcome {
@@ -115,7 +115,7 @@ fn finished(context: &Context, told: &Told<'_>, outcome: Outcome, tallies: &[Ste
 /// What became of each kind.
 fn table(context: &Context, plan: &Plan, steps: &[StepTally]) -> String {
     let mut heads = vec!["NAMESPACE", "KIND", "STATE", "RESTORED", "ALREADY THERE"];
-    let deletes = plan.into == Into::Replace;
+    let deletes = plan.on_existing == OnExisting::Replace;
     let compares = steps.iter().any(|step| step.differing.is_some());
     heads.extend(deletes.then_some("DELETED"));
     heads.extend(compares.then_some("DIFFERING"));

@@ -29,7 +29,7 @@ pub async fn run(context: &Context, args: PackArgs) -> Ended {
     };
     let expect = args.expect.as_deref().map(read_expected).transpose()?.unwrap_or_default();
     let options = Options {
-        wanted: Wanted { only: args.only, exclude: args.exclude, expect, newest: args.newest },
+        wanted: Wanted { only: args.only, exclude: args.exclude, expect, latest: args.latest },
         wait: args.wait,
         method: match args.method {
             MethodArg::Deflate => Method::Deflate,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::cli::{Context, ui};
-use kindpack::plan::{Explained, Into, Link, Plan, TargetSpec};
+use kindpack::plan::{Explained, Link, OnExisting, Plan, TargetSpec};
 
 /// How many kinds that are left out for one reason are named; the document names all.
 const LEFT_OUT_SHOWN: usize = 4;
@@ -31,7 +31,7 @@ fn show_steps(context: &Context, plan: &Plan) {
     if deletes {
         heads.push("ALSO");
     }
-    heads.push("BECAUSE");
+    heads.push("REASON");
     if moves {
         heads.insert(2, "TO");
     }
@@ -42,7 +42,7 @@ fn show_steps(context: &Context, plan: &Plan) {
         if deletes {
             row.push(if step.deletes { "DELETES others" } else { "" }.to_owned());
         }
-        row.push(step.because.clone());
+        row.push(step.reason.clone());
         if moves {
             row.insert(2, step.to_namespace.to_string());
         }
@@ -58,10 +58,10 @@ fn show_steps(context: &Context, plan: &Plan) {
 fn show_left_out(context: &Context, plan: &Plan) {
     let mut left_out: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for skipped in &plan.skipped {
-        left_out.entry(&skipped.because).or_default().push(skipped.pair().to_string());
+        left_out.entry(&skipped.reason).or_default().push(skipped.pair().to_string());
     }
-    for (because, kinds) in left_out {
-        context.ui.say(format!("left out, {because}: {}", shortened(&kinds, LEFT_OUT_SHOWN)));
+    for (reason, kinds) in left_out {
+        context.ui.say(format!("left out, {reason}: {}", shortened(&kinds, LEFT_OUT_SHOWN)));
     }
     for cycle in &plan.cycles {
         let members: Vec<String> = cycle.iter().map(|member| member.pair().to_string()).collect();
@@ -79,7 +79,7 @@ fn show_terms(context: &Context, plan: &Plan) {
         plan.redaction.rules.iter().for_each(|rule| ui.say(format!("redacted by {rule}")));
     }
     if let Some(sample) = plan.sample {
-        ui.say(format!("a sample of {sample} of each kind{}", if plan.choices.with_needed { ", and what it needs" } else { "" }));
+        ui.say(format!("a sample of {sample} of each kind{}", if plan.choices.with_dependencies { ", and what it needs" } else { "" }));
     }
     if let Some(staging) = &plan.staging {
         ui.say(format!("exports are laid down under {staging} meanwhile"));
@@ -106,15 +106,15 @@ fn show_sums(context: &Context, plan: &Plan) {
         ui::counted(totals.entities, "entity", "entities"),
         ui::bytes(totals.bytes),
         plan.target,
-        plan.into,
+        plan.on_existing,
         plan.via,
         ui::duration(totals.seconds),
     ));
     if let Some(writes) = totals.billed_writes {
-        let deletions = if plan.into == Into::Replace { " and deletions, of which nobody knows how many," } else { "" };
+        let deletions = if plan.on_existing == OnExisting::Replace { " and deletions, of which nobody knows how many," } else { "" };
         ui.say(format!("{} that are billed; index writes{deletions} come on top", ui::counted(writes, "entity write", "entity writes")));
     }
-    if plan.into == Into::Replace && !plan.steps.is_empty() {
+    if plan.on_existing == OnExisting::Replace && !plan.steps.is_empty() {
         ui.say(ui.alarm("DELETES what the target holds of these kinds and the archive does not"));
     }
     if matches!(plan.target, TargetSpec::Datastore { .. }) && plan.choices.disaster_recovery {
@@ -141,10 +141,10 @@ pub fn show_explained(context: &Context, explained: &[Explained]) {
         }
         let pair = format!("{}/{}", one.namespace, ui::harmless(one.kind.as_str()));
         let Some(step) = one.step else {
-            ui.say(format!("{}: left out, {}", ui.bold(&pair), one.because));
+            ui.say(format!("{}: left out, {}", ui.bold(&pair), one.reason));
             continue;
         };
-        ui.say(format!("step {step}: {}, {}", ui.bold(&pair), one.because));
+        ui.say(format!("step {step}: {}, {}", ui.bold(&pair), one.reason));
         for word in &one.words {
             ui.say(format!("  your word: {word}"));
         }

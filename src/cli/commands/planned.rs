@@ -135,7 +135,7 @@ async fn open_planned(context: &Context, plan: &Plan) -> Result<Arc<ArchiveFile>
 /// Makes, keeps and shows the plan of a restore in one go. Gives where it is kept.
 async fn one_go(context: &Context, args: &RestoreArgs) -> Result<(Plan, Arc<ArchiveFile>, PathBuf), Failure> {
     let choices = choices(WHAT, args.choices.clone())?;
-    let Found { store, object, title } = find_at(context, WHAT, &args.plan_or_archive, args.of.as_deref()).await?;
+    let Found { store, object, title } = find_at(context, WHAT, &args.plan_or_archive, args.namespace.as_deref()).await?;
     let archive = ArchiveFile::open(store, object, title).await.map(Arc::new).map_err(|error| Failure::archive(WHAT, &error))?;
     let plan = make(context, WHAT, &archive, &choices).await?;
     show(context, &plan);

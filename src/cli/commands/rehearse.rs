@@ -55,7 +55,7 @@ async fn rehearse(context: &Context, args: &RehearseArgs, archive: &Arc<ArchiveF
     let options = Options {
         keep_going: true,
         parallel: NonZeroUsize::from(args.parallel),
-        check: Check::All,
+        check: Check::Entities,
         plan_name: WHAT.to_owned(),
         ..Options::default()
     };

@@ -74,8 +74,8 @@ async fn prepare(context: &Context, args: &RestoreArgs) -> Result<Prepared, Fail
     }
     let planned = planned(context, args).await?;
     let plan = &planned.plan;
-    if args.check == CheckArg::All && matches!(plan.target, TargetSpec::Dir(_) | TargetSpec::Ndjson(_)) {
-        let why = format!("--check all: expected a target that can be asked for its entities, found {}", plan.target);
+    if args.check == CheckArg::Entities && matches!(plan.target, TargetSpec::Dir(_) | TargetSpec::Ndjson(_)) {
+        let why = format!("--check entities: expected a target that can be asked for its entities, found {}", plan.target);
         return Err(Failure::usage(WHAT, why).hint("--check counts counts what was written"));
     }
     let reference = reference(WHAT, &planned.archive).await?;
@@ -102,11 +102,11 @@ async fn prepare(context: &Context, args: &RestoreArgs) -> Result<Prepared, Fail
             _ if args.dry_run => Check::None,
             CheckArg::None => Check::None,
             CheckArg::Counts => Check::Counts,
-            CheckArg::All => Check::All,
+            CheckArg::Entities => Check::Entities,
         },
         begin_anew: planned.one_go,
         dry_run: args.dry_run,
-        hook_limit: args.hook_time,
+        hook_timeout: args.hook_timeout,
         // Nobody else is told of a restore that writes nothing, or into what nobody shares.
         holder: if !args.dry_run && matches!(plan.target, TargetSpec::Datastore { .. }) { guard::holder()? } else { String::new() },
         plan_name,
@@ -153,8 +153,8 @@ fn import_of(context: &Context, plan: &Plan) -> Result<Option<ByImport>, Failure
         }
         TargetSpec::Datastore { project, database } => {
             let (database, endpoint) = (database.as_deref(), google::datastore_endpoint());
-            let (retry_time, call_time) = context.times;
-            let options = ServiceOptions { retry_time, call_time, ..ServiceOptions::default() };
+            let (retry_timeout, call_time) = context.times;
+            let options = ServiceOptions { retry_timeout, call_time, ..ServiceOptions::default() };
             let importer = ServiceImporter::new(project, database, &endpoint, Some(credentials()), options);
             Arc::new(importer.map_err(|error| Failure::target(WHAT, &error))?)
         }

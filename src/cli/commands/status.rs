@@ -27,8 +27,8 @@ pub fn run(context: &Context, plan_path: &Path, require_complete: bool, journal:
     for step in &plan.steps {
         let status = journal.steps.get(&step.id).cloned().unwrap_or_default();
         let state = match status.state {
-            StepState::Waiting => "waiting",
-            StepState::Running => "begun",
+            StepState::Pending => "pending",
+            StepState::Running => "running",
             StepState::Done => "done",
             StepState::Failed => "failed",
         };

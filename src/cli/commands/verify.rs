@@ -35,7 +35,7 @@ pub async fn run(context: &Context, args: VerifyArgs) -> Ended {
     let entities = if args.any_zip { String::new() } else { format!(", {}", ui::counted(report.entities, "entity", "entities")) };
     let seconds = begun.elapsed().as_secs_f64();
     ui.say(format!(
-        "{title}: {seen}{}{entities}, {}: all as it must be ({seconds:.1} s)",
+        "OK: {title}: {seen}{}{entities}, {} ({seconds:.1} s)",
         ui::counted(report.entries, "entry", "entries"),
         ui::bytes(bytes)
     ));

@@ -14,7 +14,7 @@ fn steps_may_be_removed_and_moved() {
     let to_run = read.check_against(&shop(), &elsewhere, &Environment::default()).unwrap();
     assert_eq!(to_run.steps, changed.steps);
     assert_eq!(to_run.totals, PlanTotals::of(&changed.steps, &whole.target, whole.via, None));
-    let left_out: Vec<(&Kind, &str)> = to_run.skipped.iter().map(|s| (&s.kind, s.because.as_str())).collect();
+    let left_out: Vec<(&Kind, &str)> = to_run.skipped.iter().map(|s| (&s.kind, s.reason.as_str())).collect();
     assert_eq!(left_out, [(&removed.kind, "removed from the plan")]);
     assert_ne!(read.sha256(), whole.sha256());
 }
@@ -68,17 +68,17 @@ fn edits(value: &serde_json::Value, path: &str) -> Vec<(String, serde_json::Valu
 /// Choices of every sort, in two plans: not all of them go together.
 fn many_choices() -> [Choices; 2] {
     let mut by_commit = choices(|s| {
-        s.skip = selectors(&["Session"]);
+        s.exclude = selectors(&["Session"]);
         s.first = selectors(&["Setting"]);
         s.last = selectors(&["Invoice"]);
-        s.after = afters(&["acme/*=(default)/Customer"]);
+        s.depends_on = depends_on(&["acme/*=(default)/Customer"]);
         s.only = selectors(&["Order", "Customer", "S*", "Invoice"]);
-        s.with_needed = true;
+        s.with_dependencies = true;
         s.profile = Some("laptop".to_owned());
-        let (last, after) = (selectors(&["Product"]), afters(&["Order=Customer"]));
-        s.order = Some(OrderFile { file: "order.toml".to_owned(), first: Vec::new(), last, after });
+        let (last, depends_on) = (selectors(&["Product"]), depends_on(&["Order=Customer"]));
+        s.order_file = Some(OrderFile { file: "order.toml".to_owned(), first: Vec::new(), last, depends_on });
     });
-    by_commit.into = Into::Replace;
+    by_commit.on_existing = OnExisting::Replace;
     by_commit.sample = Some("5%".parse().unwrap());
     let rules = ["Customer.email=hash", "Order.note=drop"].map(|rule| rule.parse().unwrap()).to_vec();
     let properties = [vec!["Customer.email".to_owned()], Vec::new()];
@@ -87,7 +87,7 @@ fn many_choices() -> [Choices; 2] {
     by_commit.hooks.before_step = Some("date".to_owned());
     by_commit.hooks.after_all = Some("make seed".to_owned());
     let mut by_import = Choices::new("datastore:demo-src/copy".parse().unwrap());
-    (by_import.via, by_import.into) = (Via::Import, Into::Merge);
+    (by_import.via, by_import.on_existing) = (Via::Import, OnExisting::Merge);
     by_import.staging = Some("gs://bucket/staging".to_owned());
     by_import.selection.disaster_recovery = true;
     [by_commit, by_import]
@@ -147,7 +147,7 @@ fn a_plan_of_another_version_is_held_to_what_its_steps_do_not_to_its_words() {
     plan.seal = plan.head_digest();
     plan.steps.reverse();
     for (id, step) in (1..).zip(&mut plan.steps) {
-        (step.id, step.because) = (id, "worded otherwise".to_owned());
+        (step.id, step.reason) = (id, "worded otherwise".to_owned());
     }
     let checked = |plan: &Plan| Plan::parse(&plan.to_json()).unwrap().check_against(&shop(), &archive(), &Environment::default());
     assert!(checked(&plan).is_ok());
@@ -174,9 +174,9 @@ fn holds(schema: &str, document: &serde_json::Value) -> bool {
 #[test]
 fn plans_hold_to_their_schema_and_edited_ones_mostly_do_not() {
     let schema = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/schemas/plan.schema.json"));
-    let mut mapped = choices(|s| (s.first, s.after) = (selectors(&["Setting"]), afters(&["Order=Setting"])));
+    let mut mapped = choices(|s| (s.first, s.depends_on) = (selectors(&["Setting"]), depends_on(&["Order=Setting"])));
     mapped.map_namespaces = NamespaceMap::join(["(default)=copy".parse().unwrap()]).unwrap();
-    let all_skipped = choices(|s| s.skip = selectors(&["*"]));
+    let all_skipped = choices(|s| s.exclude = selectors(&["*"]));
     for choices in [to_emulator(), mapped, all_skipped, Choices::new("datastore:x/y".parse().unwrap())] {
         let plan = serde_json::to_value(planned(&shop(), &choices).unwrap()).unwrap();
         assert!(holds(schema, &plan));

@@ -105,7 +105,7 @@ fn selectors(texts: &[&str]) -> Vec<Selector> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
-fn afters(texts: &[&str]) -> Vec<After> {
+fn depends_on(texts: &[&str]) -> Vec<DependencyRule> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
@@ -113,14 +113,14 @@ fn kinds(plan: &Plan) -> Vec<String> {
     plan.steps.iter().map(|step| if step.namespace.is_default() { step.kind.to_string() } else { step.pair().to_string() }).collect()
 }
 
-fn because(plan: &Plan, pair: &str) -> String {
-    plan.steps.iter().find(|step| step.pair().to_string() == pair).unwrap().because.clone()
+fn reason(plan: &Plan, pair: &str) -> String {
+    plan.steps.iter().find(|step| step.pair().to_string() == pair).unwrap().reason.clone()
 }
 
 #[test]
 fn the_shop_is_ordered_by_need_and_then_by_size_and_each_step_says_why() {
-    let plan = planned(&shop(), &choices(|s| s.skip = selectors(&["Session"]))).unwrap();
-    let steps: Vec<(String, &str)> = kinds(&plan).into_iter().zip(plan.steps.iter().map(|step| step.because.as_str())).collect();
+    let plan = planned(&shop(), &choices(|s| s.exclude = selectors(&["Session"]))).unwrap();
+    let steps: Vec<(String, &str)> = kinds(&plan).into_iter().zip(plan.steps.iter().map(|step| step.reason.as_str())).collect();
     let expected = [
         ("Setting", "stands alone"),
         ("Account", "parent of Customer and 1 more"),
@@ -131,18 +131,18 @@ fn the_shop_is_ordered_by_need_and_then_by_size_and_each_step_says_why() {
         ("Order", "in a cycle with Invoice"),
         ("OrderLine", "after Product, Order"),
     ];
-    let steps: Vec<(&str, &str)> = steps.iter().map(|(kind, because)| (kind.as_str(), *because)).collect();
+    let steps: Vec<(&str, &str)> = steps.iter().map(|(kind, reason)| (kind.as_str(), *reason)).collect();
     assert_eq!(steps, expected);
     assert_eq!(plan.cycles.len(), 1);
-    assert_eq!(plan.skipped[0].because, "--skip Session");
+    assert_eq!(plan.skipped[0].reason, "--exclude Session");
 }
 
 #[test]
 fn the_document_is_the_golden_one() {
     let mut choices = choices(|s| {
-        s.skip = selectors(&["Session"]);
+        s.exclude = selectors(&["Session"]);
         s.first = selectors(&["Setting"]);
-        s.after = afters(&["acme/Customer=(default)/Customer"]);
+        s.depends_on = depends_on(&["acme/Customer=(default)/Customer"]);
     });
     choices.map_namespaces = NamespaceMap::join(["acme=acme-test".parse().unwrap()]).unwrap();
     let mut plan = planned(&shop(), &choices).unwrap();
@@ -160,11 +160,11 @@ fn the_users_word_wins_over_the_data() {
     let all = |change: fn(&mut Selection)| planned(&shop(), &choices(change)).unwrap();
     let plan = all(|s| (s.first, s.last) = (selectors(&["Order", "Customer"]), selectors(&["Product", "S*"])));
     assert_eq!(kinds(&plan), ["Order", "acme/Customer", "Customer", "OrderLine", "Account", "Invoice", "Product", "Setting", "Session"]);
-    assert_eq!(because(&plan, "(default)/Order"), "--first Order");
-    assert_eq!(because(&plan, "(default)/Session"), "--last S*");
+    assert_eq!(reason(&plan, "(default)/Order"), "--first Order");
+    assert_eq!(reason(&plan, "(default)/Session"), "--last S*");
 
-    let plan = all(|s| s.after = afters(&["Account=OrderLine"]));
-    assert_eq!(because(&plan, "(default)/Account"), "--after Account=OrderLine");
+    let plan = all(|s| s.depends_on = depends_on(&["Account=OrderLine"]));
+    assert_eq!(reason(&plan, "(default)/Account"), "--depends-on Account=OrderLine");
     let place = |kind: &str| kinds(&plan).iter().position(|k| k == kind).unwrap();
     assert!(
         place("Account") > place("OrderLine") && place("OrderLine") > place("Order") && place("Order") > place("Customer"),
@@ -172,14 +172,14 @@ fn the_users_word_wins_over_the_data() {
         kinds(&plan)
     );
 
-    let plan = all(|s| s.after = afters(&["*=Session"]));
+    let plan = all(|s| s.depends_on = depends_on(&["*=Session"]));
     assert_eq!(kinds(&plan)[0], "Session");
-    assert_eq!(because(&plan, "(default)/Session"), "--after *=Session");
+    assert_eq!(reason(&plan, "(default)/Session"), "--depends-on *=Session");
 }
 
 #[test]
 fn a_word_inside_a_cycle_opens_it() {
-    let plan = planned(&shop(), &choices(|s| s.after = afters(&["Invoice=Order"]))).unwrap();
+    let plan = planned(&shop(), &choices(|s| s.depends_on = depends_on(&["Invoice=Order"]))).unwrap();
     assert!(plan.cycles.is_empty());
     let place = |kind: &str| kinds(&plan).iter().position(|k| k == kind).unwrap();
     assert!(place("Order") < place("Invoice"));
@@ -189,18 +189,18 @@ fn a_word_inside_a_cycle_opens_it() {
 fn words_that_contradict_one_another_are_named_in_full() {
     let fails = |change: fn(&mut Selection)| planned(&shop(), &choices(change)).unwrap_err();
     assert_eq!(
-        fails(|s| (s.first, s.after) = (selectors(&["Order"]), afters(&["Order=Setting"]))).to_string(),
+        fails(|s| (s.first, s.depends_on) = (selectors(&["Order"]), depends_on(&["Order=Setting"]))).to_string(),
         "expected an order that can hold, found a circle: (default)/Order before (default)/Setting (--first Order), \
-         (default)/Setting before (default)/Order (--after Order=Setting)"
+         (default)/Setting before (default)/Order (--depends-on Order=Setting)"
     );
-    let error = fails(|s| s.after = afters(&["Order=Setting", "Invoice=Order", "Setting=Invoice"]));
+    let error = fails(|s| s.depends_on = depends_on(&["Order=Setting", "Invoice=Order", "Setting=Invoice"]));
     let PlanError::Contradiction { circle } = &error else { panic!("{error}") };
     assert_eq!(
         circle.iter().map(|b| b.word.as_str()).collect::<Vec<_>>(),
-        ["--after Setting=Invoice", "--after Order=Setting", "--after Invoice=Order"]
+        ["--depends-on Setting=Invoice", "--depends-on Order=Setting", "--depends-on Invoice=Order"]
     );
     assert!(matches!(fails(|s| (s.first, s.last) = (selectors(&["Or*"]), selectors(&["*Line"]))), PlanError::FirstAndLast { .. }));
-    assert!(matches!(fails(|s| s.after = afters(&["Order=Or?er"])), PlanError::OrdersNothing { .. }));
+    assert!(matches!(fails(|s| s.depends_on = depends_on(&["Order=Or?er"])), PlanError::OrdersNothing { .. }));
     assert_eq!(error.class(), PlanClass::Usage);
 }
 
@@ -211,28 +211,28 @@ fn a_misspelt_choice_does_not_pass_in_silence() {
         assert!(error.to_string().starts_with(start) && error.class() == PlanClass::Usage, "{error}");
     };
     fails("--only Ordr: ", |s| s.only = selectors(&["Order", "Ordr"]));
-    fails("--skip Ordr: ", |s| s.skip = selectors(&["Ordr"]));
+    fails("--exclude Ordr: ", |s| s.exclude = selectors(&["Ordr"]));
     fails("--first Ordr: ", |s| s.first = selectors(&["Ordr"]));
     fails("--last beta/*: ", |s| s.last = selectors(&["beta/*"]));
-    fails("--after Ordr: ", |s| s.after = afters(&["Ordr=Order"]));
-    fails("--after Ordr: ", |s| s.after = afters(&["Order=Ordr"]));
+    fails("--depends-on Ordr: ", |s| s.depends_on = depends_on(&["Ordr=Order"]));
+    fails("--depends-on Ordr: ", |s| s.depends_on = depends_on(&["Order=Ordr"]));
     let mut mapped = to_emulator();
     mapped.map_namespaces = NamespaceMap::join(["acmee=x".parse().unwrap()]).unwrap();
     assert!(matches!(planned(&shop(), &mapped), Err(PlanError::UnknownNamespace { .. })));
     mapped.map_namespaces = NamespaceMap::join(["gone=x".parse().unwrap()]).unwrap();
     assert!(planned(&shop(), &mapped).is_ok(), "references into a namespace move too, even if none of its kinds is here");
-    let skipped_word = choices(|s| (s.skip, s.first) = (selectors(&["Session"]), selectors(&["Session"])));
+    let skipped_word = choices(|s| (s.exclude, s.first) = (selectors(&["Session"]), selectors(&["Session"])));
     assert!(planned(&shop(), &skipped_word).is_ok(), "what is skipped is in the archive all the same");
 }
 
 #[test]
 fn only_and_skip_choose_and_say_so() {
-    let plan = planned(&shop(), &choices(|s| (s.only, s.skip) = (selectors(&["Customer", "Order"]), selectors(&["acme/*"])))).unwrap();
+    let plan = planned(&shop(), &choices(|s| (s.only, s.exclude) = (selectors(&["Customer", "Order"]), selectors(&["acme/*"])))).unwrap();
     assert_eq!(kinds(&plan), ["Customer", "Order"]);
-    let whys: Vec<&str> = plan.skipped.iter().map(|s| s.because.as_str()).collect();
-    assert_eq!(whys, [["not chosen by --only"; 6].as_slice(), &["--skip acme/*"]].concat());
+    let whys: Vec<&str> = plan.skipped.iter().map(|s| s.reason.as_str()).collect();
+    assert_eq!(whys, [["not chosen by --only"; 6].as_slice(), &["--exclude acme/*"]].concat());
     assert_eq!(plan.totals, PlanTotals { steps: 2, entities: 70, bytes: 700, seconds: 1, billed_writes: None });
-    assert!(planned(&shop(), &choices(|s| s.skip = selectors(&["*"]))).unwrap().steps.is_empty());
+    assert!(planned(&shop(), &choices(|s| s.exclude = selectors(&["*"]))).unwrap().steps.is_empty());
     assert!(planned(&manifest(vec![]), &to_emulator()).unwrap().steps.is_empty());
 }
 
@@ -246,10 +246,10 @@ fn two_steps_in_one_place_need_merge() {
         "kind Customer: expected a namespace of its own for each step, found that acme and (default) both go to (default)"
     );
     assert_eq!(error.class(), PlanClass::Usage);
-    choices.into = Into::Merge;
+    choices.on_existing = OnExisting::Merge;
     assert!(planned(&shop(), &choices).is_ok());
     choices.map_namespaces = NamespaceMap::join(["acme=(default)".parse().unwrap(), "(default)=acme".parse().unwrap()]).unwrap();
-    choices.into = Into::Empty;
+    choices.on_existing = OnExisting::Fail;
     assert!(planned(&shop(), &choices).is_ok(), "namespaces may change places");
 }
 

@@ -75,7 +75,7 @@ proptest! {
     fn without_words_every_need_outside_a_cycle_is_met_and_cycles_stand_together(
         manifest in any_manifest(), skip in prop::option::weighted(0.3, 0usize..12), turn in 0usize..12,
     ) {
-        let chosen = choices(|s| s.skip = skip.iter().map(|&at| any_pair(&manifest, at).parse().unwrap()).collect());
+        let chosen = choices(|s| s.exclude = skip.iter().map(|&at| any_pair(&manifest, at).parse().unwrap()).collect());
         let plan = planned(&manifest, &chosen).unwrap();
         let pairs: Vec<Pair> = plan.steps.iter().map(Step::pair).collect();
         let place: BTreeMap<&Pair, usize> = pairs.iter().zip(0..).collect();
@@ -136,7 +136,7 @@ proptest! {
         let (first, last) = (pick(&first), pick(&last));
         // Some orders speak of a kind in every namespace.
         let side = |at: usize, wide: bool| { let pair = any_pair(&manifest, at); if wide { pair.split_once('/').unwrap().1.to_owned() } else { pair } };
-        let after: Vec<After> = after.iter().map(|&(a, b, wide)| format!("{}={}", side(a, wide), side(b, false)).parse().unwrap()).collect();
+        let after: Vec<DependencyRule> = after.iter().map(|&(a, b, wide)| format!("{}={}", side(a, wide), side(b, false)).parse().unwrap()).collect();
 
         let group = |pair: &Pair| match (first.iter().position(|s| s.matches(pair)), last.iter().position(|s| s.matches(pair))) {
             (Some(at), _) => at,
@@ -146,15 +146,15 @@ proptest! {
         let mut wished = Vec::new();
         for a in &all {
             for b in &all {
-                let (waits, is_awaited) = (|after: &&After| after.step.matches(b), |after: &&After| after.needs.matches(a));
-                let both = |after: &&After| after.step.matches(a) && after.needs.matches(b);
+                let (waits, is_awaited) = (|after: &&DependencyRule| after.step.matches(b), |after: &&DependencyRule| after.needs.matches(a));
+                let both = |after: &&DependencyRule| after.step.matches(a) && after.needs.matches(b);
                 if group(a) < group(b) || after.iter().any(|after| waits(&after) && is_awaited(&after) && !both(&after)) {
                     wished.push((a.clone(), b.clone()));
                 }
             }
         }
         let user = closure(&all, &wished);
-        let chosen = choices(|s| (s.first, s.last, s.after) = (first.clone(), last.clone(), after.clone()));
+        let chosen = choices(|s| (s.first, s.last, s.depends_on) = (first.clone(), last.clone(), after.clone()));
         match planned(&manifest, &chosen) {
             Ok(plan) => {
                 let place: BTreeMap<Pair, usize> = plan.steps.iter().map(Step::pair).zip(0..).collect();
@@ -185,33 +185,33 @@ proptest! {
 
     #[test]
     fn any_choices_give_a_plan_that_reads_back_and_holds_or_a_refusal_that_says_why(
-        manifest in any_manifest(), only in prop::collection::vec(0usize..12, 0..3), with_needed in any::<bool>(),
-        (target, into, via) in (0..5usize, 0..3usize, 0..2usize), staging in prop::option::of(0..2usize), sample in prop::option::of(1u64..9),
+        manifest in any_manifest(), only in prop::collection::vec(0usize..12, 0..3), with_dependencies in any::<bool>(),
+        (target, policy, via) in (0..5usize, 0..3usize, 0..2usize), staging in prop::option::of(0..2usize), sample in prop::option::of(1u64..9),
         rule in prop::option::of(0..4usize), key in any::<bool>(), hook in prop::option::of("\\PC{0,9}"), recovery in any::<bool>(),
     ) {
         let targets = ["emulator:shop-test@localhost:1", "datastore:shop-test", "datastore:demo-src", "dir:out", "ndjson:out"];
         let rules = ["A.x=hash", "*.y.*=null", "Nobody.x=drop", "B.__key__=hash"];
         let mut chosen = Choices::new(targets[target].parse().unwrap());
-        (chosen.into, chosen.via) = ([Into::Empty, Into::Merge, Into::Replace][into], [Via::Commit, Via::Import][via]);
+        (chosen.on_existing, chosen.via) = ([OnExisting::Fail, OnExisting::Merge, OnExisting::Replace][policy], [Via::Commit, Via::Import][via]);
         chosen.staging = staging.map(|at| ["gs://bucket/staging", "/staging"][at].to_owned());
         chosen.sample = sample.map(crate::model::Sample::Limit);
         chosen.redaction.rules = rule.iter().map(|&at| rules[at].parse().unwrap()).collect();
         chosen.redaction.key_id = (key && rule.is_some()).then(|| "0123456789abcdef".to_owned());
         chosen.hooks.before_step = hook;
         chosen.selection.only = only.iter().map(|&at| any_pair(&manifest, at).parse().unwrap()).collect();
-        (chosen.selection.with_needed, chosen.selection.disaster_recovery) = (with_needed, recovery);
+        (chosen.selection.with_dependencies, chosen.selection.disaster_recovery) = (with_dependencies, recovery);
         match planned(&manifest, &chosen) {
             Err(error) => prop_assert!(!error.to_string().is_empty() && error.class() == if target == 2 && !recovery { PlanClass::Refused } else { PlanClass::Usage }, "{}", error),
             Ok(plan) => {
                 prop_assert!(target != 2 || recovery);
                 prop_assert!(via == 0 || (target < 3 && sample.is_none() && rule.is_none() && staging.map_or(target == 0, |at| (at == 0) == (target > 0))));
-                prop_assert!(into == 0 || target < 3);
+                prop_assert!(policy == 0 || target < 3);
                 let read = Plan::parse(&plan.to_json()).unwrap();
                 prop_assert_eq!(&read, &plan);
                 prop_assert_eq!(read.check_against(&manifest, &archive(), &Environment::default()).unwrap(), plan.clone());
                 // Nothing that is needed is left out, unless a word says so.
                 let taken: Vec<Pair> = plan.steps.iter().map(Step::pair).collect();
-                if with_needed {
+                if with_dependencies {
                     for item in manifest.kinds.iter().filter(|item| taken.contains(&item.pair())) {
                         let parents = item.parents.iter().map(|kind| Pair { namespace: item.namespace.clone(), kind: kind.clone() });
                         for needed in parents.chain(item.reference_pairs.iter().cloned()).filter(|pair| manifest.kind(pair).is_some()) {
@@ -221,7 +221,7 @@ proptest! {
                 }
                 // The seal covers each choice.
                 let changed = [
-                    Plan { into: if into == 1 { Into::Empty } else { Into::Merge }, ..plan.clone() },
+                    Plan { on_existing: if policy == 1 { OnExisting::Fail } else { OnExisting::Merge }, ..plan.clone() },
                     Plan { via: if via == 0 { Via::Import } else { Via::Commit }, ..plan.clone() },
                     Plan { staging: Some("gs://elsewhere".to_owned()), ..plan.clone() },
                     Plan { sample: Some(crate::model::Sample::Limit(10)), ..plan.clone() },

@@ -19,7 +19,7 @@ fn a_step_waits_for_what_it_needs_through_others_too_and_for_nothing_that_stands
 
 #[test]
 fn words_and_moved_steps_are_waited_for_as_well() {
-    let plan = planned(&shop(), &choices(|s| s.after = afters(&["Setting=Product"]))).unwrap();
+    let plan = planned(&shop(), &choices(|s| s.depends_on = depends_on(&["Setting=Product"]))).unwrap();
     assert_eq!(waits(&plan)["(default)/Setting"], ["(default)/Product"]);
     let mut moved = planned(&shop(), &to_emulator()).unwrap();
     let last = moved.steps.pop().unwrap();

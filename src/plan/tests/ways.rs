@@ -101,8 +101,8 @@ fn an_export_that_an_import_would_not_take_alone_is_named() {
 #[test]
 fn a_target_that_is_written_whole_neither_merges_nor_deletes() {
     for target in ["dir:out", "ndjson:out"] {
-        for into in [Into::Merge, Into::Replace] {
-            let error = refused(&shop(), target, |c| c.into = into);
+        for policy in [OnExisting::Merge, OnExisting::Replace] {
+            let error = refused(&shop(), target, |c| c.on_existing = policy);
             assert!(matches!(error, PlanError::WrittenWhole { .. }) && error.class() == PlanClass::Usage, "{error}");
         }
     }
@@ -110,12 +110,12 @@ fn a_target_that_is_written_whole_neither_merges_nor_deletes() {
 
 #[test]
 fn replacing_steps_say_that_they_delete_and_may_not_share_a_place() {
-    let plan = way(&shop(), EMULATOR, |c| c.into = Into::Replace).unwrap();
+    let plan = way(&shop(), EMULATOR, |c| c.on_existing = OnExisting::Replace).unwrap();
     assert!(plan.steps.iter().all(|step| step.deletes));
     assert!(plan.to_json().contains("\"deletes\": true"));
     assert!(!planned(&shop(), &to_emulator()).unwrap().to_json().contains("deletes"));
     let error = refused(&shop(), EMULATOR, |c| {
-        c.into = Into::Replace;
+        c.on_existing = OnExisting::Replace;
         c.map_namespaces = NamespaceMap::join(["acme=(default)".parse().unwrap()]).unwrap();
     });
     assert!(matches!(error, PlanError::Collision { .. }), "{error}");
@@ -135,21 +135,21 @@ fn what_is_needed_comes_too_and_says_by_whom() {
         planned(
             &shop(),
             &choices(|s| {
-                s.with_needed = true;
+                s.with_dependencies = true;
                 change(s);
             }),
         )
     };
     let plan = needed(|s| s.only = selectors(&["OrderLine"])).unwrap();
     assert_eq!(kinds(&plan), ["Account", "Product", "Customer", "Invoice", "Order", "OrderLine"]);
-    assert_eq!(because(&plan, "(default)/Order"), "needed by OrderLine");
-    assert_eq!(because(&plan, "(default)/Account"), "needed by Order");
-    assert_eq!(because(&plan, "(default)/OrderLine"), "after Product, Order");
-    let plan =
-        needed(|s| (s.only, s.skip, s.first) = (selectors(&["acme/*"]), selectors(&["Account"]), selectors(&["acme/Customer"]))).unwrap();
+    assert_eq!(reason(&plan, "(default)/Order"), "needed by OrderLine");
+    assert_eq!(reason(&plan, "(default)/Account"), "needed by Order");
+    assert_eq!(reason(&plan, "(default)/OrderLine"), "after Product, Order");
+    let plan = needed(|s| (s.only, s.exclude, s.first) = (selectors(&["acme/*"]), selectors(&["Account"]), selectors(&["acme/Customer"])))
+        .unwrap();
     assert_eq!(kinds(&plan), ["acme/Customer", "Product"]);
-    assert_eq!(because(&plan, "(default)/Product"), "needed by acme/Customer");
-    let plan = needed(|s| (s.only, s.skip) = (selectors(&["Customer"]), selectors(&["acme/*", "Account"]))).unwrap();
+    assert_eq!(reason(&plan, "(default)/Product"), "needed by acme/Customer");
+    let plan = needed(|s| (s.only, s.exclude) = (selectors(&["Customer"]), selectors(&["acme/*", "Account"]))).unwrap();
     assert_eq!(kinds(&plan), ["Product", "Customer"], "who is skipped by name stays out");
     assert_eq!(plan.warnings, ["keys or references lead to what is left out: (default)/Account (from (default)/Customer)"]);
     let error = needed(|_| {}).unwrap_err();
@@ -159,35 +159,36 @@ fn what_is_needed_comes_too_and_says_by_whom() {
 #[test]
 fn an_order_file_joins_what_was_typed_and_both_are_named_where_they_contradict() {
     let file = |first: &[&str], last: &[&str], after: &[&str]| {
-        Some(OrderFile { file: "order.toml".to_owned(), first: selectors(first), last: selectors(last), after: afters(after) })
+        Some(OrderFile { file: "order.toml".to_owned(), first: selectors(first), last: selectors(last), depends_on: depends_on(after) })
     };
     let plan =
-        planned(&shop(), &choices(|s| (s.first, s.order) = (selectors(&["Setting"]), file(&["Session"], &["Product"], &[])))).unwrap();
+        planned(&shop(), &choices(|s| (s.first, s.order_file) = (selectors(&["Setting"]), file(&["Session"], &["Product"], &[])))).unwrap();
     assert_eq!(kinds(&plan)[..2], ["Setting", "Session"]);
     assert_eq!(
-        (because(&plan, "(default)/Session"), because(&plan, "(default)/Product")),
+        (reason(&plan, "(default)/Session"), reason(&plan, "(default)/Product")),
         ("order.toml: first Session".to_owned(), "order.toml: last Product".to_owned())
     );
     let fails = |selection: Selection| {
         let chosen = Choices { selection, ..to_emulator() };
         planned(&shop(), &chosen).unwrap_err().to_string()
     };
-    let typed = |after: &[&str]| Selection { after: afters(after), ..Selection::default() };
+    let typed = |after: &[&str]| Selection { depends_on: depends_on(after), ..Selection::default() };
     assert_eq!(
-        fails(Selection { order: file(&[], &[], &["Setting=Session"]), ..typed(&["Session=Setting"]) }),
-        "expected an order that can hold, found a circle: (default)/Session before (default)/Setting (order.toml: after Setting=Session), \
-         (default)/Setting before (default)/Session (--after Session=Setting)"
+        fails(Selection { order_file: file(&[], &[], &["Setting=Session"]), ..typed(&["Session=Setting"]) }),
+        "expected an order that can hold, found a circle: (default)/Session before (default)/Setting (order.toml: depends_on Setting=Session), \
+         (default)/Setting before (default)/Session (--depends-on Session=Setting)"
     );
     assert_eq!(
-        fails(Selection { last: selectors(&["Setting"]), order: file(&["Setting"], &[], &[]), ..Selection::default() }),
+        fails(Selection { last: selectors(&["Setting"]), order_file: file(&["Setting"], &[], &[]), ..Selection::default() }),
         "(default)/Setting: expected one place, found order.toml: first Setting and --last Setting"
     );
     assert_eq!(
-        fails(Selection { order: file(&["Settings"], &[], &[]), ..Selection::default() }),
+        fails(Selection { order_file: file(&["Settings"], &[], &[]), ..Selection::default() }),
         "order.toml: first Settings: expected a kind of the archive, found none that matches"
     );
     assert!(
-        fails(Selection { order: file(&[], &[], &["Order=Order"]), ..Selection::default() }).starts_with("order.toml: after Order=Order: ")
+        fails(Selection { order_file: file(&[], &[], &["Order=Order"]), ..Selection::default() })
+            .starts_with("order.toml: depends_on Order=Order: ")
     );
 }
 
@@ -209,7 +210,7 @@ fn a_rule_that_matches_nothing_is_a_warning_and_others_are_none() {
     };
     let mut redaction = redaction(&["Customer.email=mask", "Customer.emial=mask"]);
     redaction.matches = vec![found("Customer.email=mask", &["Customer.email"]), found("Customer.emial=mask", &[])];
-    let plan = way(&shop(), EMULATOR, |c| (c.redaction, c.selection.skip) = (redaction, selectors(&["acme/*"]))).unwrap();
+    let plan = way(&shop(), EMULATOR, |c| (c.redaction, c.selection.exclude) = (redaction, selectors(&["acme/*"]))).unwrap();
     assert_eq!(plan.warnings, ["--redact Customer.emial=mask: matches no property of what is restored"]);
     assert_eq!(Plan::parse(&plan.to_json()), Ok(plan));
 }
@@ -218,15 +219,15 @@ fn a_rule_that_matches_nothing_is_a_warning_and_others_are_none() {
 fn samples_and_recoveries_are_warned_of() {
     let warnings = |target: &str, change: fn(&mut Choices)| {
         let plan = way(&shop(), target, |c| {
-            c.selection.skip = selectors(&["acme/*"]);
+            c.selection.exclude = selectors(&["acme/*"]);
             change(c);
         });
         plan.unwrap().warnings
     };
     assert_eq!(warnings(EMULATOR, |_| {}).len(), 0);
     assert_eq!(warnings(EMULATOR, |c| c.sample = Some(Sample::Share(50_000))).len(), 1);
-    assert_eq!(warnings(EMULATOR, |c| (c.sample, c.into) = (Some(Sample::Share(50_000)), Into::Replace)).len(), 2);
-    assert_eq!(warnings(EMULATOR, |c| (c.sample, c.selection.with_needed) = (Some(Sample::Limit(1)), true)).len(), 0);
+    assert_eq!(warnings(EMULATOR, |c| (c.sample, c.on_existing) = (Some(Sample::Share(50_000)), OnExisting::Replace)).len(), 2);
+    assert_eq!(warnings(EMULATOR, |c| (c.sample, c.selection.with_dependencies) = (Some(Sample::Limit(1)), true)).len(), 0);
     assert!(warnings("datastore:demo-src", |c| c.selection.disaster_recovery = true)[0].starts_with("--disaster-recovery: "));
 }
 
@@ -257,12 +258,12 @@ fn a_kind_is_explained_up_to_what_waits_for_nothing() {
         assert_eq!(step.id, link.step);
     }
 
-    let explained = told(|s| s.after = afters(&["Account=OrderLine"]), "Account").unwrap();
-    assert_eq!(explained[0].words, ["--after Account=OrderLine"]);
-    assert_eq!((explained[0].behind[0].kind.as_str(), explained[0].behind[0].by.as_str()), ("OrderLine", "--after Account=OrderLine"));
+    let explained = told(|s| s.depends_on = depends_on(&["Account=OrderLine"]), "Account").unwrap();
+    assert_eq!(explained[0].words, ["--depends-on Account=OrderLine"]);
+    assert_eq!((explained[0].behind[0].kind.as_str(), explained[0].behind[0].by.as_str()), ("OrderLine", "--depends-on Account=OrderLine"));
     assert!(explained[0].before.iter().all(|link| link.void == Some("the user's word is against it")));
-    let explained = told(|s| s.skip = selectors(&["Session"]), "Session").unwrap();
-    assert_eq!((explained[0].step, explained[0].because.as_str()), (None, "--skip Session"));
+    let explained = told(|s| s.exclude = selectors(&["Session"]), "Session").unwrap();
+    assert_eq!((explained[0].step, explained[0].reason.as_str()), (None, "--exclude Session"));
     assert_eq!(told(|_| {}, "Customer").unwrap().len(), 2);
     assert!(matches!(told(|_| {}, "Custmer"), Err(PlanError::NothingChosen { .. })));
 }

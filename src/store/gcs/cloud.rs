@@ -42,17 +42,17 @@ pub struct CloudOptions {
     /// Who pays, for buckets where the requester does.
     pub billing_project: Option<String>,
     /// How long a call may bring nothing before it is tried again.
-    pub idle_time: Duration,
+    pub idle_timeout: Duration,
     /// How long a call is tried without anything coming through.
-    pub retry_time: Duration,
+    pub retry_timeout: Duration,
     /// The storage class of new objects; the bucket's own without one.
     pub storage_class: Option<String>,
     /// The key that new objects are encrypted with; the bucket's own without one.
     pub kms_key: Option<String>,
     /// Archives that may grow longer than this go up in parts.
-    pub parts_above_bytes: u64,
+    pub upload_cutoff_bytes: u64,
     /// How long a part is.
-    pub part_bytes: usize,
+    pub upload_chunk_bytes: usize,
     /// Whether parts stay when their archive is finished.
     pub keep_parts: bool,
 }
@@ -61,12 +61,12 @@ impl Default for CloudOptions {
     fn default() -> Self {
         CloudOptions {
             billing_project: None,
-            idle_time: Duration::from_secs(30),
-            retry_time: Duration::from_secs(300),
+            idle_timeout: Duration::from_secs(30),
+            retry_timeout: Duration::from_secs(300),
             storage_class: None,
             kms_key: None,
-            parts_above_bytes: 256 << 20,
-            part_bytes: 8 << 20,
+            upload_cutoff_bytes: 256 << 20,
+            upload_chunk_bytes: 8 << 20,
             keep_parts: false,
         }
     }
@@ -276,7 +276,7 @@ impl Cloud {
             .map_err(|_| unauthorized("some that the storage client does not take"))?;
         let http = Client::builder()
             .user_agent(USER_AGENT)
-            .connect_timeout(self.options.idle_time.min(Duration::from_secs(20)))
+            .connect_timeout(self.options.idle_timeout.min(Duration::from_secs(20)))
             // 308 means "go on" here, not "elsewhere".
             .redirect(reqwest::redirect::Policy::none());
         let http = if self.anonymous { http.no_proxy() } else { http };
@@ -321,7 +321,7 @@ impl Cloud {
         shape: impl FnOnce(RequestBuilder) -> RequestBuilder + Send,
     ) -> Result<Answer, Failed> {
         let session = self.session().await?;
-        let idle = self.options.idle_time;
+        let idle = self.options.idle_timeout;
         let headers = google::headers(&session.credentials, idle).await.map_err(|none| match none {
             NoToken::Passing(found) => Failed::passing(found),
             NoToken::Finally(found) => Failed::Finally(StoreError::Unauthorized { call: "credentials".to_owned(), found }),

@@ -186,7 +186,7 @@ impl GcsStore {
     async fn read_some(&self, object: &ObjectInfo, offset: u64, len: u64, out: &mut Vec<u8>) -> Result<(), Failed> {
         let shown = self.shown(&object.name);
         let changed = || Failed::Finally(StoreError::Changed { name: shown.clone() });
-        let idle = self.cloud.options().idle_time;
+        let idle = self.cloud.options().idle_timeout;
         let silent = |_| Failed::passing(format!("nothing within {} s", idle.as_secs_f64()));
         let session = self.cloud.session().await?;
         let failed = |error: google_cloud_storage::Error| match error.http_status_code() {
@@ -302,7 +302,7 @@ impl Store for GcsStore {
     fn create<'a>(&'a self, name: &'a str, making: Making) -> BoxFuture<'a, Result<Box<dyn ObjectWriter>, StoreError>> {
         Box::pin(async move {
             let options = self.cloud.options();
-            if making.expected_len > options.parts_above_bytes.max(options.part_bytes as u64) {
+            if making.expected_len > options.upload_cutoff_bytes.max(options.upload_chunk_bytes as u64) {
                 let writer = parts::PartsWriter::begin(self.clone(), name.to_owned(), making).await?;
                 return Ok(Box::new(writer) as Box<dyn ObjectWriter>);
             }

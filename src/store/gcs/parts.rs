@@ -283,14 +283,14 @@ fn joined(name: String, parts: &[Part]) -> Part {
 impl ObjectWriter for PartsWriter {
     fn write<'a>(&'a mut self, bytes: Bytes) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
-            let part_bytes = self.store.cloud.options().part_bytes;
+            let upload_chunk_bytes = self.store.cloud.options().upload_chunk_bytes;
             let mut rest = bytes;
             while !rest.is_empty() {
                 // All of its room at once: a buffer that grows is copied, and twice as large at the end.
-                self.filling.reserve(part_bytes.saturating_sub(self.filling.len()));
-                let room = part_bytes.saturating_sub(self.filling.len()).min(rest.len());
+                self.filling.reserve(upload_chunk_bytes.saturating_sub(self.filling.len()));
+                let room = upload_chunk_bytes.saturating_sub(self.filling.len()).min(rest.len());
                 self.filling.extend_from_slice(&rest.split_to(room));
-                if self.filling.len() >= part_bytes {
+                if self.filling.len() >= upload_chunk_bytes {
                     let part = std::mem::take(&mut self.filling).freeze();
                     self.send_part(part).await?;
                 }

@@ -55,7 +55,7 @@ impl<'a> Patience<'a> {
     /// `call` says in an error what was tried, such as `list of gs://bucket/`.
     pub(super) fn new(cloud: &'a Cloud, call: impl Into<String>) -> Self {
         let now = Instant::now();
-        let pauses = Pauses::new(FIRST_PAUSE, LONGEST_PAUSE.min(cloud.options().retry_time / 4));
+        let pauses = Pauses::new(FIRST_PAUSE, LONGEST_PAUSE.min(cloud.options().retry_timeout / 4));
         Patience { cloud, call: call.into(), begun: now, last_progress: now, pauses, tries: 0, renewed: false }
     }
 
@@ -89,7 +89,7 @@ impl<'a> Patience<'a> {
             }
             Failed::Passing { found, after } => (found, after),
         };
-        let total = self.cloud.options().retry_time;
+        let total = self.cloud.options().retry_timeout;
         let pause = self.pauses.next(after);
         if self.last_progress.elapsed() + pause > total {
             return Err(StoreError::Service { call: self.call.clone(), tries: self.tries, seconds: self.begun.elapsed().as_secs(), found });

@@ -34,7 +34,7 @@ pub struct ServiceOptions {
     /// How long one call may last.
     pub call_time: Duration,
     /// How long a call is tried.
-    pub retry_time: Duration,
+    pub retry_timeout: Duration,
     /// How long an operation is looked for when the answer to its start was lost, before it counts as never started.
     pub settle_time: Duration,
     /// The first pause between tries and between questions after an operation; each is about twice as long as the one before.
@@ -50,7 +50,7 @@ impl Default for ServiceOptions {
             within: Duration::from_secs(60),
             at_once: 40,
             call_time: Duration::from_secs(60),
-            retry_time: Duration::from_secs(600),
+            retry_timeout: Duration::from_secs(600),
             settle_time: Duration::from_secs(60),
             first_pause: Duration::from_secs(1),
             longest_pause: Duration::from_secs(30),
@@ -95,7 +95,7 @@ impl<'a> Patience<'a> {
     async fn wait(&mut self, found: String, after: Option<Duration>) -> Result<(), TargetError> {
         let pause = self.pauses.next(after);
         self.tries += 1;
-        if self.begun.elapsed() + pause > self.options.retry_time {
+        if self.begun.elapsed() + pause > self.options.retry_timeout {
             let (call, seconds) = (self.call.to_owned(), self.begun.elapsed().as_secs());
             return Err(TargetError::Service { call, tries: self.tries, seconds, found });
         }
