@@ -17,6 +17,9 @@ pub const USER_AGENT: &str = concat!("kindpack/", env!("CARGO_PKG_VERSION"));
 /// Longer words of a service are cut: they may go on with what is nobody's business.
 pub const WORDS_MAX_CHARS: usize = 300;
 
+/// What `Retry-After` asks for is never longer: nobody waits that long, and sums of longer times would not be times any more.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
+
 /// The address of Datastore.
 const DATASTORE: &str = "https://datastore.googleapis.com";
 
@@ -133,15 +136,17 @@ pub fn may_see_tokens(address: &str) -> bool {
     is_loopback(address) || reqwest::Url::parse(address).is_ok_and(|address| address.scheme() == "https")
 }
 
-/// How long `Retry-After` asks to wait: a number of seconds, or the time of day at which to come back.
+/// How long `Retry-After` asks to wait, a day at the most: a number of seconds, or the time of day at which to come back.
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // A number that is too large for any type asks for more than the most.
+        return Some(text.parse().map_or(RETRY_AFTER_MAX, Duration::from_secs).min(RETRY_AFTER_MAX));
     }
     let until = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
     // What has passed asks for no wait.
-    Some(jiff::Timestamp::now().duration_until(until).try_into().unwrap_or_default())
+    let asked: Duration = jiff::Timestamp::now().duration_until(until).try_into().unwrap_or_default();
+    Some(asked.min(RETRY_AFTER_MAX))
 }
 
 /// Words of a service in one short line.
@@ -213,6 +218,9 @@ mod tests {
         let soon = jiff::fmt::rfc2822::to_string(&(jiff::Timestamp::now() + Duration::from_secs(90)).to_zoned(jiff::tz::TimeZone::UTC));
         assert!(asked(&soon.unwrap()).is_some_and(|after| after > Duration::from_secs(30)));
         assert_eq!(asked("soon"), None);
+        for too_long in ["18446744073709551615", "99999999999999999999999", "Thu, 31 Dec 9998 23:59:59 GMT"] {
+            assert_eq!(asked(too_long), Some(RETRY_AFTER_MAX), "{too_long}");
+        }
         assert_eq!(retry_after(&HeaderMap::new()), None);
     }
 

@@ -2,6 +2,8 @@
 //!
 //! Knows no terminal. The command line prints both; tests listen.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use crate::model::{Kind, Namespace};
@@ -26,6 +28,28 @@ pub enum Event {
     Waiting {
         /// Selectors and exports.
         waiting_for: Vec<String>,
+    },
+    /// A call to a service failed and is made again.
+    Retry {
+        /// The call, such as `list of gs://bucket/`.
+        call: String,
+        /// How many attempts have failed since something came through.
+        attempt: u32,
+        /// What the last one came to.
+        reason: String,
+        /// How long the next one waits.
+        pause_seconds: f64,
+    },
+    /// Parts of an archive in a bucket could not be deleted. They do no harm, but they cost money.
+    PartsLeft {
+        /// The folder that holds them.
+        folder: String,
+        /// How many they are.
+        objects: u64,
+        /// Their length together.
+        bytes: u64,
+        /// Why the first of them could not be deleted.
+        reason: String,
     },
     /// Bytes got lost or damaged on their way: all begins anew.
     Again {
@@ -104,10 +128,37 @@ impl Event {
     }
 }
 
+/// One request to a service, without anything that must stay secret.
+#[derive(Debug, Clone, Copy)]
+pub struct Request {
+    /// Its method, such as `GET`.
+    pub method: &'static str,
+    /// What it was about, such as `upload session`.
+    pub resource: &'static str,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// How long it took.
+    pub duration: Duration,
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// With an answer of that status.
+    Status(u16),
+    /// With all that was asked for, by a client that does not show the status.
+    Done,
+    /// Without an answer, or without one that a client shows.
+    Failed,
+}
+
 /// Listens to a verb.
 pub trait Observer: Send + Sync {
     /// Something happened.
     fn event(&self, event: Event);
+
+    /// A request is over.
+    fn request(&self, _request: Request) {}
 
     /// A phase begins that goes through `total` units (bytes, or entities for a restore).
     fn begin(&self, phase: &'static str, total: u64);

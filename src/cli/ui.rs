@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::args::Global;
 use super::failure::Failure;
-use kindpack::observe::{Event, Observer};
+use kindpack::observe::{Event, Observer, Outcome, Request};
 
 /// How the program talks.
 pub struct Ui {
@@ -169,12 +169,21 @@ impl Ui {
 
 impl Observer for Ui {
     fn event(&self, event: Event) {
-        if self.json {
+        if self.json && !self.prints_document {
             // Serializing an event cannot fail: it holds texts and numbers.
             print_event(&serde_json::to_value(&event).unwrap_or_default());
             return;
         }
         match event {
+            Event::Retry { call, attempt, reason, pause_seconds } => {
+                if self.verbose > 0 {
+                    self.above_bar(&harmless(&format!("{call}: attempt {attempt}: {reason}; the next one in {pause_seconds:.1} s")));
+                }
+            }
+            Event::PartsLeft { folder, objects, bytes: len, reason } => {
+                let parts = counted(objects, "part", "parts");
+                self.remark(harmless(&format!("{folder}: {parts} ({}) could not be deleted: {reason}", bytes(len))));
+            }
             Event::Set { exports, chosen, foreign, superseded } => {
                 if self.verbose > 0 {
                     self.remark(format!("{exports} exports found, {chosen} to pack, {foreign} objects that belong to none"));
@@ -197,6 +206,17 @@ impl Observer for Ui {
             Event::Left { step, reason } => self.above_bar(&format!("step {step}: left behind: {}", harmless(&reason))),
             // The failure at the end, or the table, tells these.
             Event::Problem { .. } | Event::Extracted { .. } | Event::StepFinished { .. } => {}
+        }
+    }
+
+    fn request(&self, request: Request) {
+        if self.verbose > 1 {
+            let outcome = match request.outcome {
+                Outcome::Status(status) => status.to_string(),
+                Outcome::Done => "done".to_owned(),
+                Outcome::Failed => "failed".to_owned(),
+            };
+            self.above_bar(&format!("{} {}: {outcome} in {} ms", request.method, request.resource, request.duration.as_millis()));
         }
     }
 
