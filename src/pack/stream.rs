@@ -281,7 +281,6 @@ impl Sealing {
             if job.last
                 && let Some(looked) = self.end_pass(source, job.pass, &mut entry).await?
             {
-                source.check_crc32c(&looked.inspected, self.store.as_ref())?;
                 all.push(looked);
                 entry = Entry::default();
             }
@@ -319,6 +318,7 @@ impl Sealing {
     /// After the last piece of a pass: the entry's end, or between two passes its header.
     async fn end_pass(&mut self, source: &Source, pass: Pass, entry: &mut Entry) -> Result<Option<Looked>, PackError> {
         let mut inspected = entry.inspection.take().await?.finish();
+        source.check_crc32c(&inspected, self.store.as_ref())?;
         if inspected.fault.is_some() {
             self.broken.store(true, Ordering::Relaxed);
         }
@@ -450,16 +450,15 @@ async fn work(
 async fn read(sources: &[Source], batch: &[Job], store: &dyn Store) -> Result<Vec<Bytes>, PackError> {
     let parts: Vec<Result<Part, Bytes>> = batch.iter().filter_map(|job| Some(sources.get(job.source)?.part(job))).collect();
     let wanted: Vec<Part> = parts.iter().filter_map(|part| part.as_ref().ok()).cloned().collect();
-    let mut read = match wanted.as_slice() {
-        [] => Vec::new(),
-        // One read needs no batch, and its error no second one.
-        [Part { object, offset, len }] => vec![store.read(object, *offset, *len).await],
+    let read = match wanted.as_slice() {
+        [] => Ok(Vec::new()),
+        // One read needs no batch.
+        [Part { object, offset, len }] => store.read(object, *offset, *len).await.map(|bytes| vec![bytes]),
         wanted => store.read_all(wanted).await,
-    }
-    .into_iter();
-    let lacking = || StoreError::Changed { name: String::new() };
-    let raws = parts.into_iter().map(|part| part.map_or_else(Ok, |_| read.next().unwrap_or_else(|| Err(lacking()))));
-    raws.collect::<Result<_, _>>().map_err(PackError::reading)
+    };
+    let mut read = read.map_err(PackError::reading)?.into_iter();
+    let lacking = || PackError::reading(StoreError::Changed { name: String::new() });
+    parts.into_iter().map(|part| part.map_or_else(Ok, |_| read.next().ok_or_else(lacking))).collect()
 }
 
 /// Looks at one piece, and brings it into the form in which it is written.
@@ -554,8 +553,8 @@ pub(super) async fn read_all(store: &Arc<dyn Store>, objects: Vec<ObjectInfo>) -
     let mut contents = BTreeMap::new();
     for objects in objects.chunks(BATCH_PIECES) {
         let parts: Vec<Part> = objects.iter().cloned().map(whole).collect();
-        for (object, bytes) in objects.iter().zip(store.read_all(&parts).await) {
-            let content = gzipped::content_of(bytes?.to_vec(), object.content_encoding.as_deref(), set::METADATA_MAX_BYTES);
+        for (object, bytes) in objects.iter().zip(store.read_all(&parts).await?) {
+            let content = gzipped::content_of(bytes.to_vec(), object.content_encoding.as_deref(), set::METADATA_MAX_BYTES);
             contents.insert(object.name.clone(), content);
         }
     }

@@ -91,10 +91,9 @@ impl Store for DirStore {
         blocking(move || read_part(&path, &part))
     }
 
-    fn read_all<'a>(&'a self, parts: &'a [Part]) -> BoxFuture<'a, Vec<Result<Bytes, StoreError>>> {
+    fn read_all<'a>(&'a self, parts: &'a [Part]) -> BoxFuture<'a, Result<Vec<Bytes>, StoreError>> {
         let paths: Vec<(PathBuf, Part)> = parts.iter().map(|part| (self.path(&part.object.name), part.clone())).collect();
-        let read = blocking(move || Ok(paths.iter().map(|(path, part)| read_part(path, part)).collect::<Vec<_>>()));
-        Box::pin(async { read.await.unwrap_or_else(|error| vec![Err(error)]) })
+        blocking(move || paths.iter().map(|(path, part)| read_part(path, part)).collect())
     }
 
     fn create<'a>(&'a self, name: &'a str, making: Making) -> BoxFuture<'a, Result<Box<dyn ObjectWriter>, StoreError>> {

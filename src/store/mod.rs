@@ -267,10 +267,13 @@ pub trait Store: fmt::Debug + Send + Sync {
         Box::pin(stream::iter(names).map(there).buffered(AT_ONCE).try_collect())
     }
 
-    /// Reads parts of many objects, in their order; each is answered for itself.
-    fn read_all<'a>(&'a self, parts: &'a [Part]) -> BoxFuture<'a, Vec<Result<Bytes, StoreError>>> {
+    /// Reads parts of many objects, in their order. At the first fault no other is begun: in an outage each of them would be tried for long.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    fn read_all<'a>(&'a self, parts: &'a [Part]) -> BoxFuture<'a, Result<Vec<Bytes>, StoreError>> {
         let read = move |part: &'a Part| self.read(&part.object, part.offset, part.len);
-        Box::pin(stream::iter(parts).map(read).buffered(AT_ONCE).collect())
+        Box::pin(stream::iter(parts).map(read).buffered(AT_ONCE).try_collect())
     }
 
     /// Makes small objects, each in one act. At the first fault no other is begun.
