@@ -11,6 +11,7 @@ mod cloud {
     mod faults;
     mod golden;
     mod kills;
+    mod limits;
     mod reading;
     mod rights;
     mod shop;

@@ -92,9 +92,11 @@ impl Failure {
 
     pub fn store(what: &str, error: &StoreError) -> Self {
         let code = match error {
-            StoreError::NotFound { .. } | StoreError::NotAnObject { .. } | StoreError::NoBucket { .. } | StoreError::NoPayer { .. } => {
-                Code::Usage
-            }
+            StoreError::NotFound { .. }
+            | StoreError::NotAnObject { .. }
+            | StoreError::NoBucket { .. }
+            | StoreError::NoPayer { .. }
+            | StoreError::NameTooLong { .. } => Code::Usage,
             StoreError::Exists { .. } | StoreError::Busy { .. } => Code::Refused,
             StoreError::Changed { .. } => Code::Incomplete,
             StoreError::BadName { .. } | StoreError::Corrupt { .. } | StoreError::WrongDigest { .. } => Code::Damaged,
@@ -108,6 +110,7 @@ impl Failure {
         let failure = Failure::new(code, what, error.to_string());
         match error {
             StoreError::Busy { .. } => failure.hint("wait for the other one, or choose another name"),
+            StoreError::NameTooLong { .. } => failure.hint("choose a shorter name; a sidecar needs 7 bytes more than its archive"),
             StoreError::NoPayer { .. } => failure.hint("--billing-project PROJECT names who pays"),
             StoreError::Denied { .. } => failure.hint("docs/cloud-storage.md lists the roles that each command needs"),
             StoreError::Unauthorized { .. } => failure.hint(CREDENTIALS),
@@ -208,6 +211,9 @@ impl Failure {
             ExtractError::Archive(error) => Failure::archive(WHAT, error),
             ExtractError::Dest(error @ StoreError::Exists { .. }) => {
                 Failure::new(Code::Refused, WHAT, error.to_string()).hint("nothing is overwritten: choose an empty DEST")
+            }
+            ExtractError::Dest(error @ StoreError::NameTooLong { .. }) => {
+                Failure::new(Code::Refused, WHAT, error.to_string()).hint("choose a DEST with a shorter name")
             }
             ExtractError::Dest(error) => Failure::store(WHAT, error),
             ExtractError::ChoosesNothing(_) => Failure::usage(WHAT, error.to_string()).hint("`kindpack list` shows the kinds"),

@@ -16,7 +16,7 @@ use clap::error::ErrorKind;
 
 use args::{Cli, Command};
 use failure::{Code, Failure};
-use kindpack::store::Stores;
+use kindpack::store::{Cloud, Stores};
 use kindpack::workers::Workers;
 use stop::{Signals, Stop};
 use ui::Ui;
@@ -45,7 +45,7 @@ pub fn run() -> ExitCode {
     let context = Context {
         ui: ui.clone(),
         workers: Workers::new(jobs, cli.global.memory),
-        stores: Stores::new(cli.cloud_options()),
+        stores: Stores::with(Cloud::new(cli.cloud_options()).observed_by(ui.clone())),
         stop: Stop::default(),
         times: (cli.global.retry_timeout, cli.global.idle_timeout),
     };

@@ -117,6 +117,16 @@ pub enum StoreError {
         /// The name, as far as it can be shown.
         name: String,
     },
+    /// A name that is longer than any that the store can hold.
+    #[error("{name}: expected a name of at most {max} bytes, found {found}")]
+    NameTooLong {
+        /// The name.
+        name: String,
+        /// What the store can hold.
+        max: usize,
+        /// How long it is.
+        found: usize,
+    },
     /// Something that is neither a folder nor an object.
     #[error("{name}: expected {expected}, found {found}")]
     NotAnObject {
@@ -158,7 +168,7 @@ pub enum StoreError {
         name: String,
     },
     /// A service that failed although it was tried again and again.
-    #[error("{call}: expected an answer, found {found} ({tries} tries in {seconds} s)")]
+    #[error("{call}: expected an answer, found {found} ({tries} {} in {seconds} s)", if *.tries == 1 { "try" } else { "tries" })]
     Service {
         /// The call.
         call: String,

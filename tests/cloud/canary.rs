@@ -4,7 +4,7 @@ use crate::cloud::shop::{ARCHIVE, SOURCE, Shop, discreet};
 use crate::gcs_server::{Call, Deed};
 use crate::support::{Run, Running, sound};
 
-const MODES: [&[&str]; 4] = [&[], &["--verbose"], &["--json"], &["--verbose", "--json"]];
+const MODES: [&[&str]; 4] = [&[], &["-vv"], &["--json"], &["-vv", "--json"]];
 
 /// Runs a command of somebody who has credentials.
 fn signed_in(shop: &Shop, args: &[&str]) -> Run {

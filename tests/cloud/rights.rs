@@ -133,6 +133,20 @@ fn whoever_may_not_list_parts_uploads_them_all_and_whoever_may_not_delete_them_l
 }
 
 #[test]
+fn extract_needs_to_create_and_get_in_its_destination() {
+    let shop = small();
+    shop.expect(0, &PACK);
+    let args = ["extract", ARCHIVE, "gs://vault/back/"];
+    let rights = [("get", STORED), ("get", "back/"), ("create", "back/")];
+    for missing in &rights[1..] {
+        allow(&shop, &rights.iter().copied().filter(|right| right != missing).collect::<Rights>());
+        shop.says(6, &args, &["gs://vault/back/", &format!("storage.objects.{}", missing.0)]);
+    }
+    allow(&shop, &rights);
+    shop.expect(0, &args);
+}
+
+#[test]
 fn a_viewer_reads_an_archive_and_a_slash_asks_for_its_listing() {
     let shop = small();
     shop.expect(0, &PACK);

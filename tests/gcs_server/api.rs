@@ -76,7 +76,8 @@ impl Answer {
             502 | 504 => "Gateway error.",
             _ => "We encountered an internal error. Please try again.",
         };
-        Answer::error(status, message)
+        // Names, keys and addresses of anybody may stand in such words: no output may show them.
+        Answer::error(status, &format!("{message} CANARY-WORDS"))
     }
 
     /// The same refusal in plain words: what reads bytes is not told in JSON.
@@ -86,6 +87,22 @@ impl Answer {
         self.headers.retain(|(name, _)| *name != "content-type");
         self.body = vec![told["error"]["message"].as_str().unwrap_or_default().to_owned().into()];
         self.header("content-type", "text/html; charset=UTF-8")
+    }
+
+    /// The page says that others follow, after this name.
+    pub(super) fn with_more_pages(mut self, after: &str) -> Self {
+        let mut told: Value = serde_json::from_slice(&self.body.concat()).unwrap_or_default();
+        told["nextPageToken"] = STANDARD.encode(after).into();
+        self.body = vec![told.to_string().into()];
+        self
+    }
+
+    /// The session is at another server.
+    pub(super) fn with_session_at(mut self, base: &str, other: &str) -> Self {
+        for (_, value) in self.headers.iter_mut().filter(|(name, _)| *name == "location") {
+            *value = value.replacen(base, other, 1);
+        }
+        self
     }
 
     fn is_json(&self) -> bool {
@@ -224,6 +241,10 @@ impl Asked {
     pub(super) fn keep_only(&mut self, len: u64) {
         self.body = self.body.slice(..(len as usize).min(self.body.len()));
         self.shortened = true;
+    }
+
+    pub(super) fn forget_range(&mut self) {
+        self.headers.remove("range");
     }
 
     /// Forgets the session that is asked.
@@ -377,7 +398,9 @@ pub(super) fn answer(state: &mut State, asked: &Asked) -> Answer {
         state.tokens += 1;
         return Answer::json(200, &json!({"access_token": token(state), "expires_in": 3_599, "token_type": "Bearer"}));
     }
-    if state.wants_token && asked.header("authorization") != Some(&format!("Bearer {}", token(state))) {
+    // Whoever has the address of a session needs no token.
+    let by_session = matches!(asked.call, Call::Put | Call::Query | Call::Cancel);
+    if state.wants_token && !by_session && asked.header("authorization") != Some(&format!("Bearer {}", token(state))) {
         return Answer::error(401, "Invalid Credentials");
     }
     match done(state, asked) {
@@ -421,6 +444,9 @@ fn done(state: &mut State, asked: &Asked) -> Result<Answer, Answer> {
             let object = find(state, asked)?;
             asked.conditions().check(Some(object))?;
             state.buckets.get_mut(&asked.bucket).map(|objects| objects.remove(&asked.name));
+            if let Some(noncurrent) = state.noncurrent.as_mut().filter(|_| asked.number("generation").is_none()) {
+                noncurrent.push(asked.name.clone());
+            }
             Ok(Answer::new(204))
         }
     }
@@ -632,6 +658,7 @@ fn store(state: &mut State, bucket: &str, name: &str, mut object: Object, condit
     conditions.check(there)?;
     if there.is_some() {
         may(state, "storage.objects.delete", name)?;
+        state.noncurrent.iter_mut().for_each(|noncurrent| noncurrent.push(name.to_owned()));
     }
     object.generation = state.generation();
     object.metageneration = 1;
@@ -702,6 +729,7 @@ fn begin(state: &mut State, asked: &Asked) -> Result<Answer, Answer> {
     let name = asked.query.get("name").map(String::as_str).or(told["name"].as_str()).filter(|name| !name.is_empty());
     let name = name.ok_or_else(|| Answer::error(400, "Required"))?.to_owned();
     may(state, "storage.objects.create", &name)?;
+    asked.conditions().check(state.buckets.get(&asked.bucket).and_then(|objects| objects.get(&name)))?;
     let mut object = Object { content_type: asked.header("x-upload-content-type").map(str::to_owned), ..Object::default() };
     describe(&mut object, &told);
     describe_key(&mut object, asked);

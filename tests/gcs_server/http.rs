@@ -106,6 +106,7 @@ async fn answer(request: Request<Incoming>, state: Arc<Mutex<State>>) -> Result<
             status: 0,
             sent: 0,
             agent: asked.header("user-agent").unwrap_or_default().to_owned(),
+            has_token: asked.header("authorization").is_some(),
         });
         let index = state.seen.len() - 1;
         let fault = state
@@ -189,6 +190,20 @@ async fn answer(request: Request<Incoming>, state: Arc<Mutex<State>>) -> Result<
         Some(Deed::Vanish) => {
             asked.vanish(&mut lock());
             api::answer(&mut lock(), &asked)
+        }
+        Some(Deed::Twice) => {
+            api::answer(&mut lock(), &asked);
+            api::answer(&mut lock(), &asked)
+        }
+        Some(Deed::MorePages(after)) => api::answer(&mut lock(), &asked).with_more_pages(after),
+        Some(Deed::WholeObject) => {
+            asked.forget_range();
+            api::answer(&mut lock(), &asked)
+        }
+        Some(Deed::SessionElsewhere) => {
+            let mut state = lock();
+            let answer = api::answer(&mut state, &asked);
+            answer.with_session_at(&state.base, &state.session_base)
         }
         Some(Deed::Wait) => {
             active.wait().await;

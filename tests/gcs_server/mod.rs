@@ -85,6 +85,14 @@ pub enum Deed {
     Replace,
     /// The object is gone before the call is done.
     Vanish,
+    /// The call is done, and done a second time; the second answer is given.
+    Twice,
+    /// A page of a listing says that others follow, after this name.
+    MorePages(&'static str),
+    /// A download has the whole object, whatever range was asked for.
+    WholeObject,
+    /// An upload session is begun at the address of the server that [`GcsServer::sessions_at`] names.
+    SessionElsewhere,
     /// The call waits for [`GcsServer::release`]; then it is done as if nothing had been.
     Wait,
     /// Nothing is done and nothing is answered, until the client goes away.
@@ -128,6 +136,8 @@ pub struct Seen {
     pub sent: u64,
     /// The `User-Agent`.
     pub agent: String,
+    /// Whether a token came along.
+    pub has_token: bool,
 }
 
 /// An object as the service holds it.
@@ -218,6 +228,10 @@ struct State {
     held: usize,
     released: bool,
     requester_pays: bool,
+    /// Names of objects that stay as noncurrent versions, where buckets keep such.
+    noncurrent: Option<Vec<String>>,
+    /// Where sessions are begun that are begun elsewhere.
+    session_base: String,
     is_test_bench: bool,
     base: String,
 }
@@ -240,7 +254,12 @@ pub struct GcsServer {
 impl GcsServer {
     /// Starts a server with these buckets.
     pub fn start(buckets: &[&str]) -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        GcsServer::start_at("127.0.0.1:0", buckets)
+    }
+
+    /// As [`GcsServer::start`], at an address such as one where nothing has listened so far.
+    pub fn start_at(address: &str, buckets: &[&str]) -> Self {
+        let listener = std::net::TcpListener::bind(address).unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let buckets = buckets.iter().map(|bucket| ((*bucket).to_owned(), BTreeMap::new())).collect();
@@ -278,7 +297,12 @@ impl GcsServer {
 
     /// Another server with the same objects in this bucket; it has others of its own.
     pub fn with_bucket_of(&self, bucket: &str, others: &[&str]) -> Self {
-        let server = GcsServer::start(others);
+        self.with_bucket_of_at("127.0.0.1:0", bucket, others)
+    }
+
+    /// As [`GcsServer::with_bucket_of`], at an address.
+    pub fn with_bucket_of_at(&self, address: &str, bucket: &str, others: &[&str]) -> Self {
+        let server = GcsServer::start_at(address, others);
         {
             let (from, mut to) = (self.state(), server.state());
             to.next_generation = from.next_generation;
@@ -376,6 +400,21 @@ impl GcsServer {
     /// From now on objects are joined by whoever may create the result.
     pub fn joins_freely(&self) {
         self.state().joins_freely = true;
+    }
+
+    /// From now on buckets keep what is deleted or replaced as noncurrent versions, unless the generation is named.
+    pub fn keep_versions(&self) {
+        self.state().noncurrent = Some(Vec::new());
+    }
+
+    /// The objects of which noncurrent versions are kept.
+    pub fn noncurrent(&self) -> Vec<String> {
+        self.state().noncurrent.clone().unwrap_or_default()
+    }
+
+    /// Where [`Deed::SessionElsewhere`] begins sessions.
+    pub fn sessions_at(&self, url: &str) {
+        self.state().session_base = url.to_owned();
     }
 
     /// Whether a request waits.

@@ -1,6 +1,6 @@
 //! The connection to Cloud Storage: credentials, one HTTP client, single tries of JSON calls, and what their answers mean.
 //!
-//! Nothing here is tried twice. No token and no session address goes into any message.
+//! Nothing here is tried twice. No token, no session address and no words of the service go into any message.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -16,7 +16,7 @@ use google_cloud_auth::credentials::{self, Credentials};
 use google_cloud_gax::retry_policy::NeverRetry;
 use google_cloud_storage::client::Storage;
 use google_cloud_storage::read_resume_policy::NeverResume;
-use reqwest::{Client, Method, RequestBuilder, Response};
+use reqwest::{Client, Method, RequestBuilder, Response, Url};
 use serde::Deserialize;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
@@ -24,7 +24,8 @@ use tokio::time::Instant;
 
 use super::patience::Failed;
 use super::pulse::{Pulse, Steps};
-use crate::google::{self, NoToken, USER_AGENT, WORDS_MAX_CHARS, may_see_tokens};
+use crate::google::{self, NoToken, USER_AGENT, may_see_tokens};
+use crate::observe::{Observer, Outcome, Request, Silent};
 use crate::store::StoreError;
 
 /// Where the service is, unless `STORAGE_EMULATOR_HOST` says otherwise.
@@ -32,6 +33,32 @@ const ENDPOINT: &str = "https://storage.googleapis.com";
 
 /// No answer with words in it is longer: a page of a listing is the longest.
 const ANSWER_MAX_BYTES: usize = 64 << 20;
+
+/// What of an error's body is searched for known reasons.
+const WORDS_MAX_BYTES: usize = 4096;
+
+/// Phrases by which a refusal is known, and what is said of it. Whatever else the service says is not repeated.
+const REASONS: [(&str, &str); 16] = [
+    ("billing account", "billing account"),
+    ("cloud kms", "Cloud KMS key"),
+    ("retention policy", "retention policy"),
+    ("-based hold", "object hold"),
+    ("temporary hold", "object hold"),
+    ("organization policy", "organization policy"),
+    ("vpc service controls", "VPC Service Controls"),
+    ("uniform bucket-level access", "uniform bucket-level access"),
+    ("storage class", "storage class"),
+    ("rate limit", "rate limit"),
+    ("quota", "quota"),
+    ("pre-condition", "precondition"),
+    ("crc32c", "checksum"),
+    ("md5", "checksum"),
+    ("permission", "permission"),
+    ("internal error", "internal error"),
+];
+
+/// Phrases of refusals that are not about permissions.
+const FORBIDDING: [&str; 3] = ["retention policy", "-based hold", "temporary hold"];
 
 /// How long a process that ends waits for what it has to say to the service.
 const PARTING_TIME: Duration = Duration::from_secs(3);
@@ -77,6 +104,7 @@ pub struct Cloud {
     endpoint: String,
     anonymous: bool,
     options: CloudOptions,
+    observer: Arc<dyn Observer>,
     session: Mutex<Option<Arc<Session>>>,
     /// What is still to be said to the service of work that was given up.
     partings: std::sync::Mutex<Vec<JoinHandle<()>>>,
@@ -93,7 +121,24 @@ pub(super) struct Session {
 
 impl fmt::Debug for Cloud {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cloud").field("endpoint", &self.endpoint).finish_non_exhaustive()
+        // The endpoint may hold a password.
+        f.debug_struct("Cloud").finish_non_exhaustive()
+    }
+}
+
+/// Where a request goes.
+#[derive(Clone)]
+pub(super) struct Address {
+    url: String,
+    /// What is there, as people may see it.
+    resource: &'static str,
+    /// Whether a token goes there. Whoever has the address of an upload session may write without one.
+    has_token: bool,
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Address").field("resource", &self.resource).finish_non_exhaustive()
     }
 }
 
@@ -148,9 +193,9 @@ impl Answer {
         serde_json::from_slice(&self.body).map_err(|_| Failed::passing("an answer that is not the expected JSON"))
     }
 
-    /// What the service says of a failure.
-    pub(super) fn words(&self) -> String {
-        words(&self.body)
+    /// The status, and what is known of its reason.
+    pub(super) fn refusal(&self) -> String {
+        refusal(self.status, &words(&self.body))
     }
 
     /// What an answer that is no success amounts to, for a call that needs `permission` on `name`.
@@ -162,12 +207,16 @@ impl Answer {
 /// What a status amounts to.
 fn failed(session: Instant, status: u16, headers: &http::HeaderMap, body: &[u8], name: &str, permission: &'static str) -> Failed {
     let words = words(body);
-    let found = format!("HTTP {status} {words}").trim_end().to_owned();
+    let found = refusal(status, &words);
     match status {
         401 => Failed::Unauthorized { session },
         400 | 403 if words.contains("requester pays") => Failed::Finally(StoreError::NoPayer { name: name.to_owned() }),
+        // No permission would help.
+        403 if FORBIDDING.iter().any(|phrase| words.contains(phrase)) => {
+            Failed::Finally(StoreError::Rejected { name: name.to_owned(), found })
+        }
         403 => Failed::Finally(StoreError::Denied { name: name.to_owned(), permission, found }),
-        404 if words.to_lowercase().contains("bucket") && words.contains("does not exist") && !words.starts_with("No such object") => {
+        404 if words.contains("bucket") && words.contains("does not exist") && !words.contains("no such object") => {
             let bucket = name.strip_prefix("gs://").and_then(|rest| rest.split('/').next()).unwrap_or(name);
             Failed::Finally(StoreError::NoBucket { bucket: format!("gs://{bucket}") })
         }
@@ -177,12 +226,15 @@ fn failed(session: Instant, status: u16, headers: &http::HeaderMap, body: &[u8],
     }
 }
 
-/// What the service says in an error's body, in one short line.
+/// The beginning of an error's body in small letters. It may hold names, addresses and keys of anybody: it is searched and never shown.
 fn words(body: &[u8]) -> String {
-    let value: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-    let message = value.pointer("/error/message").and_then(serde_json::Value::as_str);
-    let text = message.map_or_else(|| String::from_utf8_lossy(body.get(..WORDS_MAX_CHARS).unwrap_or(body)).into_owned(), str::to_owned);
-    google::one_line(&text)
+    String::from_utf8_lossy(body.get(..WORDS_MAX_BYTES).unwrap_or(body)).to_lowercase()
+}
+
+/// A status, and those of the known reasons that the service's words hold.
+fn refusal(status: u16, words: &str) -> String {
+    let known: Vec<&str> = REASONS.iter().filter(|(phrase, _)| words.contains(phrase)).map(|(_, reason)| *reason).collect();
+    if known.is_empty() { format!("HTTP {status}") } else { format!("HTTP {status} ({})", known.join(", ")) }
 }
 
 /// A name as one segment of a path.
@@ -196,6 +248,18 @@ pub(super) fn segment(name: &str) -> String {
         }
     }
     out
+}
+
+/// The name of a method that is called here.
+fn method_name(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::PUT => "PUT",
+        Method::POST => "POST",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        _ => "other",
+    }
 }
 
 fn broke(error: reqwest::Error) -> Failed {
@@ -218,7 +282,18 @@ impl Cloud {
     pub fn at(endpoint: &str, anonymous: bool, options: CloudOptions) -> Self {
         // Google's own tools write the path of the JSON API behind it.
         let endpoint = endpoint.trim_end_matches('/').trim_end_matches("/storage/v1").to_owned();
-        Cloud { endpoint, anonymous, options, session: Mutex::default(), partings: std::sync::Mutex::default() }
+        let (session, partings) = Default::default();
+        Cloud { endpoint, anonymous, options, observer: Arc::new(Silent), session, partings }
+    }
+
+    /// The same, with somebody who listens to requests and retries.
+    #[must_use]
+    pub fn observed_by(self, observer: Arc<dyn Observer>) -> Self {
+        Cloud { observer, ..self }
+    }
+
+    pub(super) fn observer(&self) -> &dyn Observer {
+        self.observer.as_ref()
     }
 
     pub(super) fn options(&self) -> &CloudOptions {
@@ -285,27 +360,35 @@ impl Cloud {
     }
 
     /// The address of a call on a bucket: `…/storage/v1/b/BUCKET` and what follows.
-    pub(super) fn address(&self, bucket: &str, rest: &str, query: &[(&str, &str)]) -> String {
-        self.join(&format!("/storage/v1/b/{}{rest}", segment(bucket)), query)
+    pub(super) fn address(&self, resource: &'static str, bucket: &str, rest: &str, query: &[(&str, &str)]) -> Address {
+        self.join(resource, &format!("/storage/v1/b/{}{rest}", segment(bucket)), query)
     }
 
     /// The address at which uploads to a bucket begin.
-    pub(super) fn upload_address(&self, bucket: &str, query: &[(&str, &str)]) -> String {
-        self.join(&format!("/upload/storage/v1/b/{}/o", segment(bucket)), query)
+    pub(super) fn upload_address(&self, bucket: &str, query: &[(&str, &str)]) -> Address {
+        self.join("upload", &format!("/upload/storage/v1/b/{}/o", segment(bucket)), query)
     }
 
-    fn join(&self, path: &str, query: &[(&str, &str)]) -> String {
+    /// The address of an upload session, as the service gave it. None that has less protection than the endpoint.
+    pub(super) fn session_address(&self, location: &str) -> Option<Address> {
+        let endpoint = Url::parse(&self.endpoint).ok()?;
+        let url = endpoint.join(location).ok().filter(|url| url.scheme() == "https" || endpoint.scheme() == "http")?;
+        Some(Address { url: url.into(), resource: "upload session", has_token: false })
+    }
+
+    fn join(&self, resource: &'static str, path: &str, query: &[(&str, &str)]) -> Address {
         let payer = self.options.billing_project.as_deref().map(|project| ("userProject", project));
         let pairs = query.iter().copied().chain(payer).map(|(name, value)| format!("{name}={}", segment(value)));
         let query = pairs.collect::<Vec<_>>().join("&");
-        format!("{}{path}{}{query}", self.endpoint, if query.is_empty() { "" } else { "?" })
+        let url = format!("{}{path}{}{query}", self.endpoint, if query.is_empty() { "" } else { "?" });
+        Address { url, resource, has_token: true }
     }
 
     /// Makes a call once. It may last while bytes go up or come down; silence ends it.
     pub(super) async fn call(
         &self,
         method: Method,
-        address: &str,
+        address: &Address,
         body: Bytes,
         shape: impl FnOnce(RequestBuilder) -> RequestBuilder + Send,
     ) -> Result<Answer, Failed> {
@@ -316,19 +399,37 @@ impl Cloud {
     pub(super) async fn call_in_pieces(
         &self,
         method: Method,
-        address: &str,
+        address: &Address,
+        body: Vec<Bytes>,
+        shape: impl FnOnce(RequestBuilder) -> RequestBuilder + Send,
+    ) -> Result<Answer, Failed> {
+        let (begun, name) = (Instant::now(), method_name(&method));
+        let answer = self.answer(method, address, body, shape).await;
+        let outcome = answer.as_ref().map_or(Outcome::Failed, |answer| Outcome::Status(answer.status));
+        self.observer.request(Request { method: name, resource: address.resource, outcome, duration: begun.elapsed() });
+        answer
+    }
+
+    async fn answer(
+        &self,
+        method: Method,
+        address: &Address,
         body: Vec<Bytes>,
         shape: impl FnOnce(RequestBuilder) -> RequestBuilder + Send,
     ) -> Result<Answer, Failed> {
         let session = self.session().await?;
         let idle = self.options.idle_timeout;
-        let headers = google::headers(&session.credentials, idle).await.map_err(|none| match none {
-            NoToken::Passing(found) => Failed::passing(found),
-            NoToken::Finally(found) => Failed::Finally(StoreError::Unauthorized { call: "credentials".to_owned(), found }),
-        })?;
+        let mut request = session.http.request(method, &address.url);
+        if address.has_token {
+            let headers = google::headers(&session.credentials, idle).await.map_err(|none| match none {
+                NoToken::Passing(found) => Failed::passing(found),
+                NoToken::Finally(found) => Failed::Finally(StoreError::Unauthorized { call: "credentials".to_owned(), found }),
+            })?;
+            request = request.headers(headers);
+        }
         let pulse = Pulse::new();
         let len: usize = body.iter().map(Bytes::len).sum();
-        let request = shape(session.http.request(method, address).headers(headers)).header(http::header::CONTENT_LENGTH, len);
+        let request = shape(request).header(http::header::CONTENT_LENGTH, len);
         let request = if len == 0 {
             request
         } else {
@@ -367,4 +468,43 @@ pub(super) fn crate_error(session: &Session, error: &google_cloud_storage::Error
         return Failed::Finally(StoreError::Rejected { name: name.to_owned(), found: "a name that is none in Cloud Storage".to_owned() });
     }
     Failed::passing(if error.is_timeout() { "no answer in time" } else { "a broken connection" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn session_addresses_have_tls_where_the_endpoint_has() {
+        let session = |endpoint: &str, location: &str| {
+            let cloud = Cloud::at(endpoint, false, CloudOptions::default());
+            cloud.session_address(location).map(|address| (address.url, address.has_token))
+        };
+        let other = "https://storage.example.com/upload?upload_id=1";
+        assert_eq!(session(ENDPOINT, other), Some((other.to_owned(), false)));
+        assert_eq!(session(ENDPOINT, "/upload?upload_id=1").map(|(url, _)| url), Some(format!("{ENDPOINT}/upload?upload_id=1")));
+        for location in
+            ["http://storage.googleapis.com/upload?upload_id=1", "http://127.0.0.1/", "ftp://storage.googleapis.com/", "https://"]
+        {
+            assert_eq!(session(ENDPOINT, location), None, "{location}");
+        }
+        assert!(session("http://127.0.0.1:4443", "http://localhost:4443/upload").is_some());
+    }
+
+    #[test]
+    fn refusals_show_known_reasons_and_no_words() {
+        let body =
+            br#"{"error":{"message":"Object 'secret-name' is subject to the bucket's retention policy until 2030. Key: secret-key"}}"#;
+        assert_eq!(refusal(403, &words(body)), "HTTP 403 (retention policy)");
+        assert_eq!(refusal(403, &words(b"ann@example.com is not welcome at https://example.com/?token=abc")), "HTTP 403");
+        assert_eq!(refusal(400, &words(&[0xff, 0x00])), "HTTP 400");
+    }
+
+    #[test]
+    fn debug_output_shows_no_address() {
+        let cloud = Cloud::at("http://ann:secret@127.0.0.1", true, CloudOptions::default());
+        let session = cloud.session_address("http://127.0.0.1/?upload_id=secret");
+        let shown = format!("{cloud:?} {session:?}");
+        assert!(!shown.contains("secret") && shown.contains("upload session"), "{shown}");
+    }
 }

@@ -7,6 +7,7 @@
 mod cloud;
 mod parts;
 mod patience;
+mod proof;
 mod pulse;
 mod upload;
 
@@ -18,17 +19,23 @@ use futures_util::future::BoxFuture;
 use google_cloud_storage::model_ext::ReadRange;
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 pub use cloud::{Cloud, CloudOptions};
 
 use super::{Making, ObjectInfo, ObjectWriter, Store, StoreError};
 use crate::buffers::Buffer;
 use crate::google::USER_AGENT;
-use cloud::{Answer, Resource, crate_error, segment};
+use crate::observe::{Outcome, Request};
+use cloud::{Address, Answer, Resource, crate_error, segment};
 use patience::{Failed, Patience};
+use proof::Sent;
 
 /// What is asked of every object.
 const FIELDS: &str = "name,size,generation,metageneration,crc32c,updated,contentEncoding,metadata";
+
+/// The longest name that an object can have.
+const NAME_MAX_BYTES: usize = 1024;
 
 /// Objects below a prefix of a bucket.
 #[derive(Debug, Clone)]
@@ -66,16 +73,14 @@ impl<'a> Purpose<'a> {
 
     /// What is said of the object besides its bytes.
     fn described(self, name: &str, options: &'a CloudOptions, metadata: &'a BTreeMap<String, String>) -> Described<'a> {
-        let content_type = upload::content_type(name);
+        let (content_type, storage_class) = (upload::content_type(name), options.storage_class.as_deref());
         match self {
-            Purpose::Part => Described { content_type, content_encoding: None, storage_class: None, metadata, crc32c: None },
-            Purpose::Final(making) => Described {
-                content_type,
-                content_encoding: making.content_encoding.as_deref(),
-                storage_class: options.storage_class.as_deref(),
-                metadata,
-                crc32c: None,
-            },
+            // The service gives a joined object the class of its parts, which must all have the same one.
+            Purpose::Part => Described { content_type, content_encoding: None, storage_class, metadata, crc32c: None },
+            Purpose::Final(making) => {
+                let content_encoding = making.content_encoding.as_deref();
+                Described { content_type, content_encoding, storage_class, metadata, crc32c: None }
+            }
         }
     }
 }
@@ -120,8 +125,21 @@ impl GcsStore {
         format!("projects/_/buckets/{}", self.bucket)
     }
 
-    fn object_address(&self, name: &str, rest: &str, query: &[(&str, &str)]) -> String {
-        self.cloud.address(&self.bucket, &format!("/o/{}{rest}", segment(&self.full(name))), query)
+    fn object_address(&self, name: &str, query: &[(&str, &str)]) -> Address {
+        self.cloud.address("object", &self.bucket, &format!("/o/{}", segment(&self.full(name))), query)
+    }
+
+    fn compose_address(&self, name: &str, query: &[(&str, &str)]) -> Address {
+        self.cloud.address("compose", &self.bucket, &format!("/o/{}/compose", segment(&self.full(name))), query)
+    }
+
+    /// Refuses a name that no object can have, before anything is sent for it.
+    fn check_name(&self, name: &str) -> Result<(), StoreError> {
+        let found = self.prefix.len() + name.len();
+        if found <= NAME_MAX_BYTES {
+            return Ok(());
+        }
+        Err(StoreError::NameTooLong { name: self.shown(name), max: NAME_MAX_BYTES, found })
     }
 
     fn info(&self, resource: Resource) -> Result<ObjectInfo, Failed> {
@@ -134,18 +152,18 @@ impl GcsStore {
         Ok(ObjectInfo { name, len, version, crc32c, content_encoding, attributes: resource.metadata })
     }
 
-    /// Every object whose name begins with `prefix` below this store's own.
+    /// Every object whose name begins with `prefix` below this store's own, ordered by name.
     async fn resources(&self, prefix: &str) -> Result<Vec<Resource>, StoreError> {
         let shown = self.shown(prefix);
         let full = self.full(prefix);
         let fields = format!("items({FIELDS}),nextPageToken");
         let mut patience = Patience::new(&self.cloud, format!("list of {shown}"));
-        let mut all = Vec::new();
+        let mut all = BTreeMap::new();
         let mut token: Option<String> = None;
         loop {
             let mut query = vec![("prefix", full.as_str()), ("maxResults", "1000"), ("fields", fields.as_str())];
             query.extend(token.as_deref().map(|token| ("pageToken", token)));
-            let address = self.cloud.address(&self.bucket, "/o", &query);
+            let address = self.cloud.address("list", &self.bucket, "/o", &query);
             let page =
                 self.cloud.call(Method::GET, &address, Bytes::new(), |request| request).await.and_then(|answer| match answer.status {
                     200 => answer.json::<Page>(),
@@ -153,11 +171,17 @@ impl GcsStore {
                 });
             match page {
                 Ok(page) => {
-                    patience.progress();
-                    all.extend(page.items);
+                    let known = all.len();
+                    all.extend(page.items.into_iter().map(|resource| (resource.name.clone(), resource)));
                     token = page.next_page_token.filter(|token| !token.is_empty());
                     if token.is_none() {
-                        return Ok(all);
+                        return Ok(all.into_values().collect());
+                    }
+                    // An empty page may stand before others; pages that go on without anything new are no listing.
+                    if all.len() > known {
+                        patience.progress();
+                    } else {
+                        patience.no_progress("pages without a new object").await?;
                     }
                 }
                 Err(failed) => patience.failed(failed).await?,
@@ -167,7 +191,7 @@ impl GcsStore {
 
     async fn resource(&self, name: &str) -> Result<Resource, StoreError> {
         let shown = self.shown(name);
-        let address = self.object_address(name, "", &[("fields", FIELDS)]);
+        let address = self.object_address(name, &[("fields", FIELDS)]);
         let mut patience = Patience::new(&self.cloud, format!("look at {shown}"));
         loop {
             let told =
@@ -184,6 +208,14 @@ impl GcsStore {
 
     /// One try of a read; what came before it failed stays in `out`.
     async fn read_some(&self, object: &ObjectInfo, offset: u64, len: u64, out: &mut Vec<u8>) -> Result<(), Failed> {
+        let begun = Instant::now();
+        let tried = self.try_read_some(object, offset, len, out).await;
+        let outcome = if tried.is_ok() { Outcome::Done } else { Outcome::Failed };
+        self.cloud.observer().request(Request { method: "GET", resource: "object bytes", outcome, duration: begun.elapsed() });
+        tried
+    }
+
+    async fn try_read_some(&self, object: &ObjectInfo, offset: u64, len: u64, out: &mut Vec<u8>) -> Result<(), Failed> {
         let shown = self.shown(&object.name);
         let changed = || Failed::Finally(StoreError::Changed { name: shown.clone() });
         let idle = self.cloud.options().idle_timeout;
@@ -213,6 +245,8 @@ impl GcsStore {
         while let Some(bytes) = tokio::time::timeout(idle, answer.next()).await.map_err(silent)? {
             let bytes = bytes.map_err(failed)?;
             if out.len() as u64 + bytes.len() as u64 > wanted {
+                // Something on the way passes over ranges and gives the object from its first byte. It may have done so before.
+                out.clear();
                 return Err(Failed::passing("more bytes than were asked for"));
             }
             out.extend_from_slice(&bytes);
@@ -220,12 +254,12 @@ impl GcsStore {
         if (out.len() as u64) < wanted { Err(Failed::passing("fewer bytes than were asked for")) } else { Ok(()) }
     }
 
-    /// Deletes an object, or exactly one generation of it; none there is as good.
+    /// Deletes an object, or exactly one generation of it, of which a bucket with versioning keeps none then; none there is as good.
     async fn delete(&self, name: &str, generation: Option<u64>) -> Result<(), StoreError> {
         let shown = self.shown(name);
         let generation = generation.map(|generation| generation.to_string());
-        let query: Vec<_> = generation.as_deref().map(|generation| ("ifGenerationMatch", generation)).into_iter().collect();
-        let address = self.object_address(name, "", &query);
+        let query: Vec<_> = generation.as_deref().map(|generation| ("generation", generation)).into_iter().collect();
+        let address = self.object_address(name, &query);
         let mut patience = Patience::new(&self.cloud, format!("delete of {shown}"));
         loop {
             match self.cloud.call(Method::DELETE, &address, Bytes::new(), |request| request).await {
@@ -256,13 +290,13 @@ impl Store for GcsStore {
                     found: "an object without size or generation".to_owned(),
                 })?);
             }
-            objects.sort_by(|a, b| a.name.cmp(&b.name));
             Ok(objects)
         })
     }
 
     fn stat<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<ObjectInfo, StoreError>> {
         Box::pin(async move {
+            self.check_name(name)?;
             let info = self.resource(name).await.map(|resource| self.info(resource))?;
             info.map_err(|_| StoreError::Rejected { name: self.shown(name), found: "an object without size or generation".to_owned() })
         })
@@ -301,8 +335,10 @@ impl Store for GcsStore {
 
     fn create<'a>(&'a self, name: &'a str, making: Making) -> BoxFuture<'a, Result<Box<dyn ObjectWriter>, StoreError>> {
         Box::pin(async move {
+            self.check_name(name)?;
             let options = self.cloud.options();
-            if making.expected_len > options.upload_cutoff_bytes.max(options.upload_chunk_bytes as u64) {
+            let is_large = making.expected_len > options.upload_cutoff_bytes.max(options.upload_chunk_bytes as u64);
+            if is_large && self.check_name(&parts::longest_name(name)).is_ok() {
                 let writer = parts::PartsWriter::begin(self.clone(), name.to_owned(), making).await?;
                 return Ok(Box::new(writer) as Box<dyn ObjectWriter>);
             }
@@ -323,7 +359,7 @@ impl Store for GcsStore {
             if !self.cloud.options().keep_parts
                 && let Ok(whole) = self.resource(&object.name).await
             {
-                parts::remove_abandoned(self, &object.name, &whole).await;
+                parts::delete_abandoned(self, &object.name, &whole).await;
             }
         })
     }

@@ -4,6 +4,7 @@
 //! `kindpack-parts/NAME/` beside the archive.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
@@ -13,22 +14,23 @@ use serde_json::json;
 use sha2::Digest as _;
 use tokio::task::JoinSet;
 
-use super::upload::{JSON, confirm, write_single};
-use super::{Failed, GcsStore, Patience, Purpose, Resource};
+use super::upload::{JSON, taken, write_single};
+use super::{GcsStore, Patience, Purpose, Resource, Sent};
 use crate::model::Sha256;
-use crate::store::{About, Making, ObjectInfo, ObjectWriter, Store as _, StoreError};
+use crate::observe::Event;
+use crate::store::{About, Making, ObjectWriter, Store as _, StoreError};
 
 /// Where parts lie, beside their archive.
 const FOLDER: &str = "kindpack-parts/";
+
+/// How the name of parts that are joined begins.
+const JOINED: &str = "joined-";
 
 /// What the service joins in one call.
 const JOINED_AT_ONCE: usize = 32;
 
 /// Parts and joins that are under way at once. Parts are in memory while they are.
 const AT_ONCE: usize = 4;
-
-/// Reads that are under way at once while the joined object is read back, and how long each is.
-const READ_BACK: (usize, u64) = (4, 4 << 20);
 
 /// Parts of an archive of which no new one came for so long were left behind: whoever packs makes new ones all the time, and no wait between two
 /// of them is allowed to last so long.
@@ -41,6 +43,26 @@ struct Part {
     generation: Option<u64>,
     len: u64,
     crc32c: u32,
+}
+
+impl Part {
+    /// A part that is there.
+    fn of(store: &GcsStore, resource: Resource) -> Option<Part> {
+        let name = resource.name.strip_prefix(&store.prefix)?.to_owned();
+        Some(Part { name, generation: Some(resource.generation()?), len: resource.len()?, crc32c: resource.crc32c()? })
+    }
+
+    fn sent(&self) -> Sent {
+        Sent { len: self.len, crc32c: self.crc32c, sha256: None }
+    }
+}
+
+/// What joining came to.
+enum Composed {
+    /// This call made the object.
+    Made(Resource),
+    /// The name holds the same bytes already.
+    Found(Resource),
 }
 
 /// An object that is being written in parts.
@@ -65,16 +87,8 @@ impl PartsWriter {
             Err(StoreError::Denied { .. }) => Vec::new(),
             listed => listed?,
         };
-        let known = listed.into_iter().filter_map(|resource| {
-            let part = Part {
-                name: resource.name.strip_prefix(&store.prefix)?.to_owned(),
-                generation: Some(resource.generation()?),
-                len: resource.len()?,
-                crc32c: resource.crc32c()?,
-            };
-            Some((part.name.clone(), part))
-        });
-        let known = known.collect();
+        let known = listed.into_iter().filter_map(|resource| Part::of(&store, resource));
+        let known = known.map(|part| (part.name.clone(), part)).collect();
         Ok(PartsWriter { store, name, making, known, filling: BytesMut::new(), begun: 0, done: BTreeMap::new(), uploading: JoinSet::new() })
     }
 
@@ -99,7 +113,8 @@ impl PartsWriter {
             return Ok(());
         }
         self.uploading.spawn(async move {
-            let generation = write_single(&store, &name, bytes, crc32c, Purpose::Part, &About::default()).await?;
+            let sent = Sent { len, crc32c, sha256: None };
+            let generation = write_single(&store, &name, bytes, sent, Purpose::Part, &About::default()).await?;
             Ok((number, Part { name, generation, len, crc32c }))
         });
         Ok(())
@@ -126,43 +141,89 @@ impl PartsWriter {
         while !self.uploading.is_empty() {
             self.join_next().await?;
         }
-        let mut made: Vec<Part> = self.done.values().cloned().collect();
-        let mut level = made.clone();
-        while level.len() > JOINED_AT_ONCE {
-            let groups: Vec<Vec<Part>> = level.chunks(JOINED_AT_ONCE).map(<[Part]>::to_vec).collect();
-            level = stream::iter(groups.into_iter().map(|group| self.join_group(group))).buffered(AT_ONCE).try_collect().await?;
-            made.extend(level.iter().cloned());
-        }
-        let whole = joined(self.name.clone(), &level);
-        let resource = self.compose(&whole, &level, Purpose::Final(&self.making), &about).await?;
-        confirm(&self.store, &self.name, &resource, whole.len, whole.crc32c).await?;
-        if let Some(sha256) = about.sha256 {
-            self.read_back(&resource, sha256).await?;
-        }
-        if !self.store.cloud.options().keep_parts {
-            remove_all(&self.store, made.into_iter().map(|part| (part.name, part.generation)).collect()).await;
-            remove_abandoned(&self.store, &self.name, &resource).await;
+        let parts: Vec<Part> = std::mem::take(&mut self.done).into_values().collect();
+        let whole = joined(self.name.clone(), &parts);
+        let sent = Sent { sha256: about.sha256, ..whole.sent() };
+        let mut made = parts.iter().map(|part| (part.name.clone(), part.clone())).collect();
+        let stored = match self.join_all(&whole, parts, &mut made, sent, &about).await {
+            // Another pack of the same set is done by now, and has deleted the parts.
+            Err(lost @ StoreError::Lost { .. }) if !self.making.overwrite => match self.store.resource(&self.name).await {
+                Ok(there) if self.store.holds(&there, sent).await? => Ok(Composed::Found(there)),
+                Ok(_) => Err(taken(self.store.shown(&self.name))),
+                Err(_) => Err(lost),
+            },
+            stored => stored,
+        };
+        let resource = match stored {
+            Ok(Composed::Found(resource)) => resource,
+            Ok(Composed::Made(resource)) => {
+                self.store.confirm(&self.name, &resource, sent).await?;
+                self.read_back(&resource, sent).await?;
+                resource
+            }
+            Err(error @ StoreError::Exists { .. }) => {
+                // Whoever came first is done with its parts, and nobody will ever need these.
+                self.delete_made(made).await;
+                return Err(error);
+            }
+            Err(error) => return Err(error),
+        };
+        if self.delete_made(made).await {
+            delete_abandoned(&self.store, &self.name, &resource).await;
         }
         Ok(())
     }
 
-    /// Joins up to 32 parts to a larger one, named by what it holds.
-    async fn join_group(&self, group: Vec<Part>) -> Result<Part, StoreError> {
+    /// Joins parts to larger ones until one call makes the whole. What may be there of them, whether it succeeds or not, is added to `made`.
+    async fn join_all(
+        &self,
+        whole: &Part,
+        mut level: Vec<Part>,
+        made: &mut BTreeMap<String, Part>,
+        sent: Sent,
+        about: &About,
+    ) -> Result<Composed, StoreError> {
+        while level.len() > JOINED_AT_ONCE {
+            let groups: Vec<(Part, Vec<Part>)> =
+                level.chunks(JOINED_AT_ONCE).map(|group| (self.part_of_group(group), group.to_vec())).collect();
+            made.extend(groups.iter().map(|(part, _)| (part.name.clone(), part.clone())));
+            let mut joins = stream::iter(groups.into_iter().map(|(part, group)| self.join_group(part, group))).buffered(AT_ONCE);
+            level = Vec::new();
+            while let Some(part) = joins.try_next().await? {
+                made.insert(part.name.clone(), part.clone());
+                level.push(part);
+            }
+        }
+        self.compose(whole, &level, sent, Purpose::Final(&self.making), about).await
+    }
+
+    /// The part that up to 32 parts are joined to, named by what it holds.
+    fn part_of_group(&self, group: &[Part]) -> Part {
         let names: String = group.iter().map(|part| format!("{}\n", part.name)).collect();
-        let name = format!("{FOLDER}{}/joined-{}", self.name, Sha256(sha2::Sha256::digest(names).into()));
-        let part = joined(name, &group);
+        joined(format!("{FOLDER}{}/{JOINED}{}", self.name, Sha256(sha2::Sha256::digest(names).into())), group)
+    }
+
+    async fn join_group(&self, part: Part, group: Vec<Part>) -> Result<Part, StoreError> {
         if let Some(known) = self.known.get(&part.name).filter(|known| (known.len, known.crc32c) == (part.len, part.crc32c)) {
             return Ok(known.clone());
         }
-        let resource = self.compose(&part, &group, Purpose::Part, &About::default()).await?;
-        confirm(&self.store, &part.name, &resource, part.len, part.crc32c).await?;
+        let (Composed::Made(resource) | Composed::Found(resource)) =
+            self.compose(&part, &group, part.sent(), Purpose::Part, &About::default()).await?;
+        self.store.confirm(&part.name, &resource, part.sent()).await?;
         Ok(Part { generation: resource.generation(), ..part })
     }
 
-    async fn compose(&self, whole: &Part, sources: &[Part], purpose: Purpose<'_>, about: &About) -> Result<Resource, StoreError> {
+    async fn compose(
+        &self,
+        whole: &Part,
+        sources: &[Part],
+        sent: Sent,
+        purpose: Purpose<'_>,
+        about: &About,
+    ) -> Result<Composed, StoreError> {
         let shown = self.store.shown(&whole.name);
         let options = self.store.cloud.options();
-        let address = self.store.object_address(&whole.name, "/compose", &purpose.query(options));
+        let address = self.store.compose_address(&whole.name, &purpose.query(options));
         let sources: Vec<_> = sources
             .iter()
             .map(|part| match part.generation {
@@ -177,21 +238,16 @@ impl PartsWriter {
             let shape = |request: RequestBuilder| request.header(http::header::CONTENT_TYPE, JSON);
             let failed = match self.store.cloud.call(Method::POST, &address, body.clone(), shape).await {
                 Ok(answer) if answer.status == 200 => match answer.json() {
-                    Ok(resource) => return Ok(resource),
+                    Ok(resource) => return Ok(Composed::Made(resource)),
                     Err(failed) => failed,
                 },
-                // The name is taken; or a part is gone, which another pack of the same set took away when it was done. What stands there may be ours.
+                // The name is taken; or a part is gone, which another pack of the same set deleted when it was done. What is there may be the
+                // same: by an earlier request whose answer was lost, by an earlier run that was killed, or by the other pack.
                 Ok(answer) if matches!(answer.status, 404 | 412) => {
-                    let may_be_ours = purpose.is_part() || patience.has_failed() || answer.status == 404;
                     return match self.store.resource(&whole.name).await {
-                        Ok(there) if may_be_ours && there.len() == Some(whole.len) && there.crc32c() == Some(whole.crc32c) => Ok(there),
-                        Err(StoreError::NotFound { .. }) => {
-                            Err(StoreError::Lost { name: shown, found: "that parts of it are gone".to_owned() })
-                        }
-                        Ok(_) | Err(StoreError::Denied { .. }) if !purpose.overwrites() => {
-                            Err(StoreError::Exists { name: shown, found: "another object there" })
-                        }
-                        Ok(_) | Err(StoreError::Denied { .. }) => {
+                        Ok(there) if self.store.holds(&there, sent).await? => Ok(Composed::Found(there)),
+                        Ok(_) | Err(StoreError::Denied { .. }) if !purpose.overwrites() => Err(taken(shown)),
+                        Ok(_) | Err(StoreError::Denied { .. } | StoreError::NotFound { .. }) => {
                             Err(StoreError::Lost { name: shown, found: "that parts of it are gone".to_owned() })
                         }
                         Err(error) => Err(error),
@@ -204,54 +260,53 @@ impl PartsWriter {
         }
     }
 
-    /// Holds what is stored against the digest that is published. Whoever may not read it relies on the CRC-32C.
-    async fn read_back(&self, resource: &Resource, expected: Sha256) -> Result<(), StoreError> {
-        let mut found = self.digest_of(resource).await?;
-        if found.is_some_and(|found| found != expected) {
-            // It may be the reading that went wrong.
-            found = self.digest_of(resource).await?;
-        }
-        match found.filter(|found| *found != expected) {
-            None => Ok(()),
-            Some(found) => {
-                self.store.delete(&self.name, resource.generation()).await?;
-                Err(StoreError::WrongDigest { name: self.store.shown(&self.name), expected, found })
-            }
-        }
+    /// Holds what is stored against the digest that is published.
+    async fn read_back(&self, resource: &Resource, sent: Sent) -> Result<(), StoreError> {
+        let Some(expected) = sent.sha256 else { return Ok(()) };
+        let Some(found) = self.store.wrong_digest(resource, expected).await? else { return Ok(()) };
+        self.store.delete(&self.name, resource.generation()).await?;
+        Err(StoreError::WrongDigest { name: self.store.shown(&self.name), expected, found })
     }
 
-    /// SHA-256 of what is stored; none for whoever may not read it.
-    async fn digest_of(&self, resource: &Resource) -> Result<Option<Sha256>, StoreError> {
-        let lost = |_: Failed| StoreError::Changed { name: self.store.shown(&self.name) };
-        let object: ObjectInfo = self.store.info(resource.clone()).map_err(lost)?;
-        let (at_once, step) = READ_BACK;
-        let reads = (0..object.len.div_ceil(step)).map(|number| {
-            let offset = number * step;
-            self.store.read(&object, offset, (object.len - offset).min(step) as usize)
-        });
-        let mut reads = stream::iter(reads).buffered(at_once);
-        let mut sha256 = sha2::Sha256::new();
-        loop {
-            match reads.try_next().await {
-                Ok(Some(bytes)) => sha256.update(&bytes),
-                Ok(None) => break,
-                Err(StoreError::Denied { .. }) => return Ok(None),
-                Err(error) => return Err(error),
-            }
-            tokio::task::yield_now().await;
-        }
-        Ok(Some(Sha256(sha256.finalize().into())))
+    /// Deletes the parts of an object that is done with, unless they are to stay; says whether all are gone.
+    async fn delete_made(&self, made: BTreeMap<String, Part>) -> bool {
+        !self.store.cloud.options().keep_parts && delete_all(&self.store, made.into_values().collect()).await
     }
 }
 
-/// Takes objects away. What cannot be taken away does no harm, and after the first of these nothing more is tried: for each the patience is long.
-async fn remove_all(store: &GcsStore, objects: Vec<(String, Option<u64>)>) {
-    let removals = objects.into_iter().map(|(name, generation)| async move { store.delete(&name, generation).await });
-    stream::iter(removals).buffer_unordered(2 * AT_ONCE).try_for_each(|()| std::future::ready(Ok(()))).await.ok();
+/// Deletes parts, and reports those that stay; says whether all are gone.
+async fn delete_all(store: &GcsStore, parts: Vec<Part>) -> bool {
+    let (count, len) = (parts.len() as u64, parts.iter().map(|part| part.len).sum::<u64>());
+    let has_failed = AtomicBool::new(false);
+    let delete = |part: Part| {
+        let has_failed = &has_failed;
+        async move {
+            // For each of them a service that deletes nothing would be asked for long.
+            if has_failed.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            let deleted = store.delete(&part.name, part.generation).await;
+            has_failed.fetch_or(deleted.is_err(), Ordering::Relaxed);
+            deleted.map(|()| Some(part.len))
+        }
+    };
+    let (mut gone, mut gone_bytes, mut reason) = (0, 0, None);
+    let mut deletions = stream::iter(parts).map(delete).buffer_unordered(2 * AT_ONCE);
+    while let Some(deleted) = deletions.next().await {
+        match deleted {
+            Ok(Some(len)) => (gone, gone_bytes) = (gone + 1, gone_bytes + len),
+            Ok(None) => {}
+            Err(error) => reason = reason.or(Some(error.to_string())),
+        }
+    }
+    let Some(reason) = reason else { return true };
+    let (folder, objects, bytes) = (store.shown(FOLDER), count - gone, len - gone_bytes);
+    store.cloud.observer().event(Event::PartsLeft { folder, objects, bytes, reason });
+    false
 }
 
-/// Takes away what an earlier pack has left of `name`, which stands by now as `whole`, and what others left behind long ago.
-pub(super) async fn remove_abandoned(store: &GcsStore, name: &str, whole: &Resource) {
+/// Deletes what an earlier pack has left of `name`, which stands by now as `whole`, and what others left behind long ago.
+pub(super) async fn delete_abandoned(store: &GcsStore, name: &str, whole: &Resource) {
     let mut folders: BTreeMap<String, Vec<Resource>> = BTreeMap::new();
     for part in store.resources(FOLDER).await.unwrap_or_default() {
         // The name of an archive may hold slashes, that of a part does not.
@@ -268,9 +323,13 @@ pub(super) async fn remove_abandoned(store: &GcsStore, name: &str, whole: &Resou
         let age = if *folder == own { jiff::SignedDuration::ZERO } else { ABANDONED_AFTER };
         newest.is_some_and(|newest| now.duration_since(newest) >= age)
     };
-    let left = folders.iter().filter(|(folder, parts)| is_left(folder, parts)).flat_map(|(_, parts)| parts);
-    let left = left.filter_map(|part| Some((part.name.strip_prefix(&store.prefix)?.to_owned(), part.generation())));
-    remove_all(store, left.collect()).await;
+    let left = folders.into_iter().filter(|(folder, parts)| is_left(folder, parts)).flat_map(|(_, parts)| parts);
+    delete_all(store, left.filter_map(|part| Part::of(store, part)).collect()).await;
+}
+
+/// The longest name that a part of an object can get.
+pub(super) fn longest_name(name: &str) -> String {
+    format!("{FOLDER}{name}/{JOINED}{}", Sha256([0; 32]))
 }
 
 /// What parts make together.

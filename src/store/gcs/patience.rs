@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::cloud::Cloud;
 use crate::google::Pauses;
+use crate::observe::Event;
 use crate::store::StoreError;
 
 /// The first pause; each one is twice as long as the one before.
@@ -13,6 +14,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 
 /// No pause is longer, unless the service asks for it.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// Answers that bring nothing follow each other without a pause up to this number.
+const UNPACED: u32 = 16;
 
 /// What one try came to, where it came to nothing.
 #[derive(Debug)]
@@ -44,9 +48,9 @@ impl Failed {
 pub(super) struct Patience<'a> {
     cloud: &'a Cloud,
     call: String,
-    begun: Instant,
     last_progress: Instant,
     pauses: Pauses,
+    /// Tries that have failed since the last progress.
     tries: u32,
     renewed: bool,
 }
@@ -54,12 +58,11 @@ pub(super) struct Patience<'a> {
 impl<'a> Patience<'a> {
     /// `call` says in an error what was tried, such as `list of gs://bucket/`.
     pub(super) fn new(cloud: &'a Cloud, call: impl Into<String>) -> Self {
-        let now = Instant::now();
         let pauses = Pauses::new(FIRST_PAUSE, LONGEST_PAUSE.min(cloud.options().retry_timeout / 4));
-        Patience { cloud, call: call.into(), begun: now, last_progress: now, pauses, tries: 0, renewed: false }
+        Patience { cloud, call: call.into(), last_progress: Instant::now(), pauses, tries: 0, renewed: false }
     }
 
-    /// Whether anything has failed before: then what is found there may be our own.
+    /// Whether a try has failed since the last progress.
     pub(super) fn has_failed(&self) -> bool {
         self.tries > 0
     }
@@ -68,7 +71,24 @@ impl<'a> Patience<'a> {
     pub(super) fn progress(&mut self) {
         self.last_progress = Instant::now();
         self.pauses.reset();
+        self.tries = 0;
         self.renewed = false;
+    }
+
+    /// An answer was good and brought nothing: the call goes on while there is time, after a few of them at a slower pace.
+    ///
+    /// # Errors
+    /// [`StoreError::Service`] when the time is over.
+    pub(super) async fn no_progress(&mut self, found: &str) -> Result<(), StoreError> {
+        self.tries = self.tries.saturating_add(1);
+        let left = self.left();
+        if left.is_zero() {
+            return Err(self.over(found.to_owned()));
+        }
+        if self.tries > UNPACED {
+            tokio::time::sleep(FIRST_PAUSE.min(left)).await;
+        }
+        Ok(())
     }
 
     /// Waits until the next try.
@@ -76,12 +96,13 @@ impl<'a> Patience<'a> {
     /// # Errors
     /// What the failure amounts to, where no other try can help or the time is over.
     pub(super) async fn failed(&mut self, failed: Failed) -> Result<(), StoreError> {
-        self.tries += 1;
+        self.tries = self.tries.saturating_add(1);
         let (found, after) = match failed {
             Failed::Finally(error) => return Err(error),
             Failed::Unauthorized { session } if !self.renewed => {
                 self.renewed = true;
                 self.cloud.renew(session).await;
+                self.tell("HTTP 401", Duration::ZERO);
                 return Ok(());
             }
             Failed::Unauthorized { .. } => {
@@ -89,12 +110,32 @@ impl<'a> Patience<'a> {
             }
             Failed::Passing { found, after } => (found, after),
         };
-        let total = self.cloud.options().retry_timeout;
-        let pause = self.pauses.next(after);
-        if self.last_progress.elapsed() + pause > total {
-            return Err(StoreError::Service { call: self.call.clone(), tries: self.tries, seconds: self.begun.elapsed().as_secs(), found });
+        let left = self.left();
+        if let Some(asked) = after.filter(|asked| *asked > left) {
+            return Err(self.over(format!("{found} with Retry-After {} s", asked.as_secs())));
         }
+        if left.is_zero() {
+            return Err(self.over(found));
+        }
+        // The last try comes when the time is over, not before.
+        let pause = self.pauses.next(after).min(left);
+        self.tell(&found, pause);
         tokio::time::sleep(pause).await;
         Ok(())
+    }
+
+    /// How much of the time is left.
+    fn left(&self) -> Duration {
+        self.cloud.options().retry_timeout.saturating_sub(self.last_progress.elapsed())
+    }
+
+    fn over(&self, found: String) -> StoreError {
+        let seconds = self.last_progress.elapsed().as_secs();
+        StoreError::Service { call: self.call.clone(), tries: self.tries, seconds, found }
+    }
+
+    fn tell(&self, reason: &str, pause: Duration) {
+        let (call, reason) = (self.call.clone(), reason.to_owned());
+        self.cloud.observer().event(Event::Retry { call, attempt: self.tries, reason, pause_seconds: pause.as_secs_f64() });
     }
 }

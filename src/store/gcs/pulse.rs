@@ -36,10 +36,9 @@ impl Pulse {
     pub(super) async fn watch<T>(&self, idle: Duration, transfer: impl Future<Output = T>) -> Option<T> {
         let mut transfer = pin!(transfer);
         loop {
-            let until = self.last() + idle;
-            match tokio::time::timeout_at(until, transfer.as_mut()).await {
+            match tokio::time::timeout(idle.saturating_sub(self.last().elapsed()), transfer.as_mut()).await {
                 Ok(done) => return Some(done),
-                Err(_) if self.last() + idle <= Instant::now() => return None,
+                Err(_) if self.last().elapsed() >= idle => return None,
                 Err(_) => {}
             }
         }

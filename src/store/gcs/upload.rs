@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
 
-use super::{Answer, Described, Failed, GcsStore, Patience, Purpose, Resource};
+use super::{Address, Answer, Described, Failed, GcsStore, Patience, Purpose, Resource, Sent};
 use crate::store::{About, Making, ObjectWriter, Store as _, StoreError};
 
 /// What is sent in one request of a session: a multiple of the 256 KiB that the service asks for.
@@ -32,16 +32,8 @@ pub(super) struct Upload {
     /// How much the service has.
     kept: u64,
     crc32c: u32,
-}
-
-/// Whoever has it may write: it is shown nowhere.
-#[derive(Clone)]
-struct Address(String);
-
-impl std::fmt::Debug for Address {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Address(…)")
-    }
+    /// What was found under the name when the session was to begin: then nothing is sent, and all is only compared with it.
+    found: Option<Box<Resource>>,
 }
 
 /// What one request of a session came to.
@@ -60,10 +52,18 @@ enum Step {
     Spoilt(String),
 }
 
+/// What the last request of a session came to.
+enum Stored {
+    /// It made the object.
+    Made(Box<Resource>),
+    /// The name holds the same bytes already.
+    Found,
+}
+
 impl Upload {
     pub(super) fn new(store: GcsStore, name: String, making: Making) -> Self {
         let (sending, filling) = (Bytes::new(), BytesMut::new());
-        Upload { store, name, making, session: None, sending, filling, kept: 0, crc32c: 0 }
+        Upload { store, name, making, session: None, sending, filling, kept: 0, crc32c: 0, found: None }
     }
 
     fn len(&self) -> u64 {
@@ -74,27 +74,21 @@ impl Upload {
         StoreError::Lost { name: self.store.shown(&self.name), found: found.into() }
     }
 
-    /// Sends what is in `sending`, or with `last` all that there is and makes the object stand.
-    async fn advance(&mut self, last: bool) -> Result<Option<Resource>, StoreError> {
-        let advanced = self.try_advance(last).await;
-        if advanced.is_err()
-            && let Some(Address(session)) = self.session.take()
-        {
-            // One try is enough: what is left of a session ends by itself.
-            self.store.cloud.call(Method::DELETE, &session, Bytes::new(), |request| request).await.ok();
-        }
-        advanced
+    fn sent(&self, about: &About) -> Sent {
+        Sent { len: self.len(), crc32c: self.crc32c, sha256: about.sha256 }
     }
 
-    async fn try_advance(&mut self, last: bool) -> Result<Option<Resource>, StoreError> {
+    /// Sends what is in `sending`, or with `last` all that there is and makes the object stand.
+    async fn advance(&mut self, last: Option<&About>) -> Result<Option<Stored>, StoreError> {
         let cloud = self.store.cloud.clone();
         let shown = self.store.shown(&self.name);
         let mut patience = Patience::new(&cloud, format!("upload of {shown}"));
         let mut ask = false;
         loop {
-            match self.step(last, ask).await {
-                Ok(Step::Finished(resource)) => return Ok(Some(*resource)),
-                Ok(Step::Begun) => patience.progress(),
+            match self.step(last.is_some(), ask).await {
+                Ok(Step::Finished(resource)) => return Ok(Some(Stored::Made(resource))),
+                // A session brings nothing through as long as it takes no bytes.
+                Ok(Step::Begun) => {}
                 Ok(Step::Kept(kept)) => {
                     let Some(new) = kept.checked_sub(self.kept).filter(|new| *new <= self.sending.len() as u64) else {
                         return Err(self.lost(format!("{kept} bytes kept where {} were confirmed before", self.kept)));
@@ -107,7 +101,7 @@ impl Upload {
                         patience.failed(Failed::passing("a piece of which nothing was kept")).await?;
                     }
                     ask = false;
-                    if !last && self.sending.is_empty() {
+                    if last.is_none() && self.sending.is_empty() {
                         return Ok(None);
                     }
                 }
@@ -119,16 +113,24 @@ impl Upload {
                 // What was confirmed is no longer in memory.
                 Ok(Step::Gone) => return Err(self.lost("a session that the service does not know any more")),
                 Ok(Step::Spoilt(found)) => return Err(self.lost(found)),
-                Ok(Step::Taken) if last && patience.has_failed() => {
-                    // Our own try may have come through although its answer did not.
-                    return match self.store.resource(&self.name).await {
-                        Ok(there) if there.len() == Some(self.len()) && there.crc32c() == Some(self.crc32c) => Ok(Some(there)),
-                        Ok(_) | Err(StoreError::Denied { .. }) => Err(taken(shown)),
-                        Err(StoreError::NotFound { .. }) => Err(self.lost("HTTP 412 for a name that is free")),
-                        Err(error) => Err(error),
+                // No condition was set: it was the checksum that was refused.
+                Ok(Step::Taken) if self.making.overwrite => return Err(self.lost("HTTP 412")),
+                Ok(Step::Taken) => {
+                    return match (self.store.resource(&self.name).await, last) {
+                        // An earlier request may have made it: one whose answer was lost, or one of a run that was killed.
+                        (Ok(there), Some(about)) if self.store.holds(&there, self.sent(about)).await? => Ok(Some(Stored::Found)),
+                        // Only all of its bytes can tell.
+                        (Ok(there), None) if self.kept == 0 && there.len() >= Some(self.len()) => {
+                            (self.kept, self.sending, self.filling) = (self.len(), Bytes::new(), BytesMut::new());
+                            (self.session, self.found) = (None, Some(Box::new(there)));
+                            Ok(None)
+                        }
+                        (Ok(_) | Err(StoreError::Denied { .. }), _) => Err(taken(shown)),
+                        // It went meanwhile, or it was the checksum that was refused.
+                        (Err(StoreError::NotFound { .. }), _) => Err(self.lost("HTTP 412 for a name that is free")),
+                        (Err(error), _) => Err(error),
                     };
                 }
-                Ok(Step::Taken) => return Err(taken(shown)),
                 Err(failed) => {
                     patience.failed(failed).await?;
                     ask = self.session.is_some();
@@ -166,7 +168,7 @@ impl Upload {
 
     async fn put(
         &self,
-        Address(session): &Address,
+        session: &Address,
         range: String,
         body: Bytes,
         shape: impl FnOnce(RequestBuilder) -> RequestBuilder + Send,
@@ -187,10 +189,16 @@ impl Upload {
         let answer = self.store.cloud.call(Method::POST, &address, told.into(), shape).await?;
         let location = answer.headers.get(http::header::LOCATION).and_then(|location| location.to_str().ok());
         match (answer.status, location) {
-            (200 | 201, Some(location)) => {
-                self.session = Some(Address(location.to_owned()));
-                Ok(Step::Begun)
-            }
+            (200 | 201, Some(location)) => match self.store.cloud.session_address(location) {
+                Some(session) => {
+                    self.session = Some(session);
+                    Ok(Step::Begun)
+                }
+                None => {
+                    let found = "an upload session at an address without TLS".to_owned();
+                    Err(Failed::Finally(StoreError::Rejected { name: shown.to_owned(), found }))
+                }
+            },
             (200 | 201, None) => Err(Failed::passing("an upload session without an address")),
             (412, _) => Ok(Step::Taken),
             _ => Err(answer.failed(shown, "storage.objects.create")),
@@ -204,7 +212,7 @@ impl Upload {
         }
         let shown = self.store.shown(&self.name);
         let query = [("generation", resource.generation.as_str()), ("ifMetagenerationMatch", resource.metageneration.as_str())];
-        let address = self.store.object_address(&self.name, "", &query);
+        let address = self.store.object_address(&self.name, &query);
         let body = Bytes::from(json!({"metadata": about.attributes}).to_string());
         let mut patience = Patience::new(&self.store.cloud, format!("metadata of {shown}"));
         loop {
@@ -228,12 +236,12 @@ fn understood(answer: &Answer, shown: &str, is_last: bool) -> Result<Step, Faile
         308 => Ok(Step::Kept(kept(answer))),
         404 | 410 => Ok(Step::Gone),
         412 => Ok(Step::Taken),
-        400 if is_last => Ok(Step::Spoilt(format!("HTTP 400 {}", answer.words()))),
+        400 if is_last => Ok(Step::Spoilt(answer.refusal())),
         _ => Err(answer.failed(shown, "storage.objects.create")),
     }
 }
 
-fn taken(name: String) -> StoreError {
+pub(super) fn taken(name: String) -> StoreError {
     StoreError::Exists { name, found: "another object there" }
 }
 
@@ -258,22 +266,22 @@ pub(super) fn content_type(name: &str) -> &'static str {
 
 /// Writes an object in a single request, and tells its generation as far as that is known.
 ///
-/// An object that is there already is taken for ours if it is a part or an earlier try failed, and its length and checksum are the same.
+/// An object that is there already is as good if it holds the same bytes.
 pub(super) async fn write_single(
     store: &GcsStore,
     name: &str,
     bytes: Bytes,
-    crc32c: u32,
+    sent: Sent,
     purpose: Purpose<'_>,
     about: &About,
 ) -> Result<Option<u64>, StoreError> {
     let shown = store.shown(name);
     let mut patience = Patience::new(&store.cloud, format!("upload of {shown}"));
     loop {
-        let failed = match try_single(store, name, &bytes, crc32c, purpose, about).await {
+        let failed = match try_single(store, name, &bytes, sent.crc32c, purpose, about).await {
             Ok(answer) if answer.is_success() => match answer.json::<Resource>() {
                 Ok(resource) => {
-                    confirm(store, name, &resource, bytes.len() as u64, crc32c).await?;
+                    store.confirm(name, &resource, sent).await?;
                     return Ok(resource.generation());
                 }
                 Err(failed) => failed,
@@ -281,13 +289,7 @@ pub(super) async fn write_single(
             // No condition was set: it was the checksum that was refused.
             Ok(answer) if answer.status == 412 && purpose.overwrites() => Failed::passing("HTTP 412"),
             Ok(answer) if answer.status == 412 => match store.resource(name).await {
-                Ok(there)
-                    if (purpose.is_part() || patience.has_failed())
-                        && there.len() == Some(bytes.len() as u64)
-                        && there.crc32c() == Some(crc32c) =>
-                {
-                    return Ok(there.generation());
-                }
+                Ok(there) if store.holds(&there, sent).await? => return Ok(there.generation()),
                 // Whoever may not look at parts knows them by their names.
                 Err(StoreError::Denied { .. }) if purpose.is_part() => return Ok(None),
                 Ok(_) | Err(StoreError::Denied { .. }) => Failed::Finally(taken(shown.clone())),
@@ -296,7 +298,7 @@ pub(super) async fn write_single(
                 Err(error) => Failed::Finally(error),
             },
             // The bytes were damaged on their way; they are sent again.
-            Ok(answer) if answer.status == 400 && !patience.has_failed() => Failed::passing("HTTP 400"),
+            Ok(answer) if answer.status == 400 && !patience.has_failed() => Failed::passing(answer.refusal()),
             Ok(answer) => answer.failed(&shown, "storage.objects.create"),
             Err(failed) => failed,
         };
@@ -339,9 +341,14 @@ impl ObjectWriter for Upload {
     fn write<'a>(&'a mut self, bytes: Bytes) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             self.crc32c = crc32c::crc32c_append(self.crc32c, &bytes);
+            if let Some(found) = &self.found {
+                self.kept += bytes.len() as u64;
+                let is_longer = found.len() < Some(self.kept);
+                return if is_longer { Err(taken(self.store.shown(&self.name))) } else { Ok(()) };
+            }
             self.filling.extend_from_slice(&bytes);
-            while self.filling.len() > PIECE_BYTES {
-                self.advance(false).await?;
+            while self.found.is_none() && self.filling.len() > PIECE_BYTES {
+                self.advance(None).await?;
             }
             Ok(())
         })
@@ -349,43 +356,33 @@ impl ObjectWriter for Upload {
 
     fn publish(mut self: Box<Self>, about: About) -> BoxFuture<'static, Result<(), StoreError>> {
         Box::pin(async move {
+            let sent = self.sent(&about);
+            if let Some(found) = self.found.take() {
+                let is_same = self.store.holds(&found, sent).await?;
+                return if is_same { Ok(()) } else { Err(taken(self.store.shown(&self.name))) };
+            }
             if self.session.is_none() && self.kept == 0 {
                 let bytes = std::mem::take(&mut self.filling).freeze();
                 let purpose = Purpose::Final(&self.making);
-                return write_single(&self.store, &self.name, bytes, self.crc32c, purpose, &about).await.map(|_| ());
+                return write_single(&self.store, &self.name, bytes, sent, purpose, &about).await.map(|_| ());
             }
-            let Some(resource) = self.advance(true).await? else { return Ok(()) };
+            let stored = self.advance(Some(&about)).await?;
             self.session = None;
-            confirm(&self.store, &self.name, &resource, self.len(), self.crc32c).await?;
-            self.annotate(&resource, &about).await;
+            if let Some(Stored::Made(resource)) = stored {
+                self.store.confirm(&self.name, &resource, sent).await?;
+                self.annotate(&resource, &about).await;
+            }
             Ok(())
         })
     }
 }
 
-/// Holds what is stored against what was sent; an object that differs is taken away again.
-pub(super) async fn confirm(store: &GcsStore, name: &str, told: &Resource, len: u64, crc32c: u32) -> Result<(), StoreError> {
-    let is_ours = |resource: &Resource| resource.len() == Some(len) && resource.crc32c() == Some(crc32c);
-    if is_ours(told) {
-        return Ok(());
-    }
-    // Before it is taken away, the object itself is asked: what answers an upload may be short of words.
-    let there = store.resource(name).await?;
-    if is_ours(&there) {
-        return Ok(());
-    }
-    // Whatever another one has put there meanwhile is not ours to take.
-    if told.generation().is_none_or(|generation| there.generation() == Some(generation)) {
-        store.delete(name, there.generation()).await?;
-    }
-    Err(StoreError::Corrupt { name: store.shown(name), expected: crc32c, found: there.crc32c().unwrap_or_default() })
-}
-
 impl Drop for Upload {
     fn drop(&mut self) {
-        let Some(Address(session)) = self.session.take() else { return };
+        let Some(session) = self.session.take() else { return };
         let cloud = self.store.cloud.clone();
         self.store.cloud.part_with(async move {
+            // One try is enough: what is left of a session ends by itself.
             cloud.call(Method::DELETE, &session, Bytes::new(), |request| request).await.ok();
         });
     }
