@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -17,7 +18,8 @@ use tokio_util::io::StreamReader;
 use crate::archive::{self, DataError, DirectoryEntry, Limits, Profile, STREAM_END, Violation};
 use crate::buffers::Buffer;
 use crate::inspect::join_crc32c;
-use crate::model::{Crc32c, EntryItem, MANIFEST_FORMAT, MANIFEST_NAME, Manifest, Method, PIECE_LEN_BYTES, SUMS_NAME, Selector};
+use crate::model::{Crc32c, EntryItem, KindItem, MANIFEST_FORMAT, MANIFEST_NAME, Manifest, Method, PIECE_LEN_BYTES, Pair, SUMS_NAME, Selector};
+use crate::read_ahead::ReadAhead;
 use crate::store::{ObjectInfo, Store, StoreError};
 use crate::workers::{WorkerLost, Workers};
 
@@ -38,6 +40,9 @@ const BATCH_BYTES: u64 = 1 << 20;
 
 /// What may lie between two pieces of a batch, and is read in vain.
 const BATCH_GAP_BYTES: u64 = 16 << 10;
+
+/// Which part of the memory for buffers may hold what was read ahead.
+const AHEAD_SHARE: u64 = 8;
 
 /// A local header with the longest name and all extra fields that kindpack writes.
 const HEADER_MAX_BYTES: u64 = 30 + 65_535 + 64;
@@ -91,6 +96,11 @@ impl ArchiveError {
     fn data(entry: &str, error: DataError) -> Self {
         ArchiveError::Data { entry: entry.to_owned(), fault: error.to_string() }
     }
+
+    /// Whether bytes are not what they must be. They may have been damaged on their way.
+    pub fn is_damage(&self) -> bool {
+        !matches!(self, ArchiveError::Store(_) | ArchiveError::Worker(_))
+    }
 }
 
 /// The container of an archive: its directory, read and found sound.
@@ -103,6 +113,7 @@ pub struct Container {
     /// The end of the archive, directory included, as it was read.
     tail: Bytes,
     entries: Vec<DirectoryEntry>,
+    ahead: ReadAhead,
 }
 
 /// An archive of kindpack, opened.
@@ -126,9 +137,48 @@ pub struct PieceRef {
     pub last: bool,
     compressed_offset: u64,
     compressed_len: u64,
+    /// The checksum of the entry's data in the zip, where the manifest has one.
+    packed_crc32c: Option<Crc32c>,
     /// Which of the directory's entries.
     place: usize,
 }
+
+impl PieceRef {
+    /// Whether it is all of its entry.
+    pub fn is_whole(&self) -> bool {
+        self.offset == 0 && self.last
+    }
+}
+
+/// What is made of a piece, and whether the piece itself is sound as far as that shows.
+#[derive(Debug)]
+pub enum Reading<T> {
+    /// Nothing is wrong with the piece.
+    Sound(T),
+    /// The piece is not what it must be. From a service it is read once more: it may have been damaged on its way.
+    Doubtful(T),
+}
+
+impl<T> Reading<T> {
+    fn is_sound(&self) -> bool {
+        matches!(self, Reading::Sound(_))
+    }
+
+    fn into_inner(self) -> T {
+        match self {
+            Reading::Sound(inner) | Reading::Doubtful(inner) => inner,
+        }
+    }
+}
+
+impl<T, E> From<Result<T, E>> for Reading<Result<T, E>> {
+    fn from(result: Result<T, E>) -> Self {
+        if result.is_ok() { Reading::Sound(result) } else { Reading::Doubtful(result) }
+    }
+}
+
+/// A piece with what came of it, and the checksum of what it was made of.
+type Answer<T> = (PieceRef, Result<(T, u32), ArchiveError>);
 
 /// Bytes of an archive as they lie there.
 #[derive(Debug)]
@@ -145,6 +195,14 @@ impl Container {
     /// # Errors
     /// [`ArchiveError::Structure`] names the rule that is broken.
     pub async fn open(store: Arc<dyn Store>, object: ObjectInfo, title: String, profile: Profile) -> Result<Self, ArchiveError> {
+        let opened = Container::open_once(store.clone(), object.clone(), title.clone(), profile).await;
+        match opened {
+            Err(error) if error.is_damage() && store.is_remote() => Container::open_once(store, object, title, profile).await,
+            opened => opened,
+        }
+    }
+
+    async fn open_once(store: Arc<dyn Store>, object: ObjectInfo, title: String, profile: Profile) -> Result<Self, ArchiveError> {
         let broken = |violation| ArchiveError::Structure { archive: title.clone(), violation };
         let end_len = archive::tail_len(object.len);
         // A service answers a longer range in the same time: mostly directory and manifest come along.
@@ -158,7 +216,8 @@ impl Container {
         }
         let directory = place.in_tail(&tail, object.len).unwrap_or_default();
         let entries = archive::parse_directory(directory, &place, profile, &Limits::NONE).map_err(broken)?;
-        Ok(Container { store, object, title, profile, tail, entries })
+        let ahead = ReadAhead::new(store.clone(), object.clone());
+        Ok(Container { store, object, title, profile, tail, entries, ahead })
     }
 
     /// The entries, in the directory's order.
@@ -295,7 +354,15 @@ impl ArchiveFile {
     /// # Errors
     /// [`ArchiveError`], with the rule or the field that is broken.
     pub async fn open(store: Arc<dyn Store>, object: ObjectInfo, title: String) -> Result<Self, ArchiveError> {
-        let mut container = Container::open(store, object, title, Profile::Sealed).await?;
+        let opened = ArchiveFile::open_once(store.clone(), object.clone(), title.clone()).await;
+        match opened {
+            Err(error) if error.is_damage() && store.is_remote() => ArchiveFile::open_once(store, object, title).await,
+            opened => opened,
+        }
+    }
+
+    async fn open_once(store: Arc<dyn Store>, object: ObjectInfo, title: String) -> Result<Self, ArchiveError> {
+        let mut container = Container::open_once(store, object, title, Profile::Sealed).await?;
         let archive = || container.title.clone();
         let last = match container.entries.last() {
             Some(last) if last.name == MANIFEST_NAME && last.method == Method::Store && last.len <= MANIFEST_MAX_BYTES => last,
@@ -395,7 +462,7 @@ impl ArchiveFile {
     }
 
     /// The pairs that some selector chooses; all of them where there is no selector. A selector that chooses none is given back.
-    pub fn choose<'a>(&self, selectors: &'a [Selector]) -> Result<Vec<&crate::model::KindItem>, &'a Selector> {
+    pub fn choose<'a>(&self, selectors: &'a [Selector]) -> Result<Vec<&KindItem>, &'a Selector> {
         let kinds = &self.manifest.kinds;
         if let Some(idle) = selectors.iter().find(|selector| !kinds.iter().any(|kind| selector.matches(&kind.pair()))) {
             return Err(idle);
@@ -423,22 +490,28 @@ impl ArchiveFile {
                     Method::Deflate => item.pieces.get(number as usize).copied().map_or(0, u64::from),
                 };
                 let last = number + 1 == count;
-                let piece = PieceRef { entry: index, offset, len: len as usize, last, compressed_offset, compressed_len, place };
+                let (len, packed_crc32c) = (len as usize, item.packed_crc32c);
+                let piece = PieceRef { entry: index, offset, len, last, compressed_offset, compressed_len, packed_crc32c, place };
                 compressed_offset += compressed_len;
                 piece
             })
             .collect()
     }
 
+    fn pieces_of<'a>(&'a self, items: impl IntoIterator<Item = &'a EntryItem> + 'a) -> impl Iterator<Item = PieceRef> + 'a {
+        items.into_iter().enumerate().flat_map(|(index, item)| self.pieces(index, item))
+    }
+
     /// Reads entries piece by piece, does `work` with each on a worker, and gives the answers in order. The first `skip` pieces are left out.
     ///
-    /// A piece that cannot be read gives an error in its place; the others still come.
+    /// A piece that is damaged gives an error in its place, and the others still come. Where the store fails nothing comes after its error: each of
+    /// the others would be tried for as long.
     pub fn read<'a, T: Send + 'static>(
         self: &'a Arc<Self>,
         items: &'a [EntryItem],
         skip: u64,
         workers: &'a Workers,
-        work: impl Fn(PieceRef, Bytes) -> T + Clone + Send + Sync + 'static,
+        work: impl Fn(PieceRef, Bytes) -> Reading<T> + Clone + Send + Sync + 'static,
     ) -> impl Stream<Item = (PieceRef, Result<T, ArchiveError>)> + 'a {
         let work = move |piece, raw, _| work(piece, raw);
         self.read_with(items, skip, workers, work)
@@ -451,9 +524,9 @@ impl ArchiveFile {
         items: &'a [EntryItem],
         skip: u64,
         workers: &'a Workers,
-        work: impl Fn(PieceRef, Bytes, Stored) -> T + Clone + Send + Sync + 'static,
+        work: impl Fn(PieceRef, Bytes, Stored) -> Reading<T> + Clone + Send + Sync + 'static,
     ) -> impl Stream<Item = (PieceRef, Result<T, ArchiveError>)> + 'a {
-        let pieces = items.iter().enumerate().flat_map(|(index, item)| self.pieces(index, item));
+        let pieces = self.pieces_of(items);
         let skip = usize::try_from(skip).unwrap_or(usize::MAX);
         let jobs = self.batches(pieces.skip(skip)).map(move |batch| {
             let (archive, workers, work) = (self.clone(), workers.clone(), work.clone());
@@ -469,6 +542,29 @@ impl ArchiveFile {
             let mut join = |crc32c| items.get(piece.entry).map_or(Ok(()), |item| packed.join(item, piece, crc32c));
             (piece, read.and_then(|(done, crc32c)| join(crc32c).map(|()| done)))
         })
+    }
+
+    /// Begins to read the outputs of pairs that will be read one after the other: the first bytes of each pair, those of several where they
+    /// follow each other. Of a small pair that is all. From this machine nothing is read ahead.
+    pub fn read_ahead(&self, pairs: impl IntoIterator<Item = Pair>, workers: &Workers) {
+        if !self.container.store.is_remote() {
+            return;
+        }
+        let kinds: HashMap<Pair, &KindItem> = self.manifest.kinds.iter().map(|kind| (kind.pair(), kind)).collect();
+        let spans = pairs.into_iter().filter_map(|pair| {
+            let batch = self.batches(self.pieces_of(kinds.get(&pair)?.outputs())).next()?;
+            Some(self.span(*batch.first()?).0..self.span(*batch.last()?).1)
+        });
+        let mut joined: Vec<Range<u64>> = Vec::new();
+        for span in spans {
+            match joined.last_mut() {
+                Some(last) if span.start.checked_sub(last.end).is_some_and(|gap| gap <= BATCH_GAP_BYTES) && span.end - last.start <= BATCH_BYTES => {
+                    last.end = span.end;
+                }
+                _ => joined.push(span),
+            }
+        }
+        self.container.ahead.begin(joined, workers.memory() / AHEAD_SHARE);
     }
 
     /// Pieces as they are read together: those that are small and lie behind each other, and each other one alone.
@@ -499,42 +595,104 @@ impl ArchiveFile {
         (start, end)
     }
 
-    /// Reads pieces at once, and works on them one after the other. Where they cannot be read together each is read by itself, so that each
-    /// has its own answer.
+    /// Reads pieces at once, and works on them one after the other. What a service gives damaged is read once more.
     async fn read_batch<T: Send + 'static>(
         self: Arc<Self>,
         batch: Vec<PieceRef>,
         workers: &Workers,
-        work: impl Fn(PieceRef, Bytes, Stored) -> T + Clone + Send + 'static,
-    ) -> Vec<(PieceRef, Result<(T, u32), ArchiveError>)> {
+        work: impl Fn(PieceRef, Bytes, Stored) -> Reading<T> + Clone + Send + 'static,
+    ) -> Vec<Answer<T>> {
         let (Some(first), Some(last)) = (batch.first().copied(), batch.last().copied()) else { return Vec::new() };
         let (start, end) = (self.span(first).0, self.span(last).1);
         let len = end.checked_sub(start).and_then(|len| usize::try_from(len).ok()).unwrap_or_default();
-        let read = match self.container.store.read(&self.container.object, start, len).await {
+        let (store, object) = (&self.container.store, &self.container.object);
+        let read = match self.container.ahead.take(start, len).await {
+            Some(read) => read,
+            None => store.read(object, start, len).await,
+        };
+        let read = match read {
             Ok(read) => read,
-            Err(error) if batch.len() == 1 => return vec![(first, Err(error.into()))],
-            Err(_) => {
+            // A file that cannot be read in one place may be read in the others: each piece has its own answer.
+            Err(StoreError::Io { .. }) if batch.len() > 1 => {
                 let mut answers = Vec::new();
                 for piece in batch {
                     answers.extend(Box::pin(self.clone().read_batch(vec![piece], workers, work.clone())).await);
                 }
                 return answers;
             }
+            Err(error) => return vec![(first, Err(error.into()))],
         };
+        let mut answers = self.work_on(batch, start, read, workers, work.clone()).await;
+        let is_doubtful = |(_, answer): &Answer<Reading<T>>| match answer {
+            Ok((reading, _)) => !reading.is_sound(),
+            Err(error) => error.is_damage(),
+        };
+        let doubtful: Vec<PieceRef> = answers.iter().filter(|answer| is_doubtful(answer)).map(|(piece, _)| *piece).collect();
+        if store.is_remote()
+            && let Some(first) = doubtful.first().copied()
+        {
+            match store.read(object, start, len).await {
+                Ok(read) => {
+                    let mut again = self.work_on(doubtful, start, read, workers, work).await.into_iter().peekable();
+                    for answer in &mut answers {
+                        if let Some(other) = again.next_if(|other| other.0 == answer.0) {
+                            *answer = other;
+                        }
+                    }
+                }
+                Err(error) => {
+                    answers.truncate(answers.iter().position(|(piece, _)| *piece == first).unwrap_or_default());
+                    answers.push((first, Err(error.into())));
+                }
+            }
+        }
+        answers.into_iter().map(|(piece, answer)| (piece, answer.map(|(reading, crc32c)| (reading.into_inner(), crc32c)))).collect()
+    }
+
+    /// Works on pieces whose bytes were read from `start` on.
+    async fn work_on<T: Send + 'static>(
+        self: &Arc<Self>,
+        pieces: Vec<PieceRef>,
+        start: u64,
+        read: Bytes,
+        workers: &Workers,
+        work: impl Fn(PieceRef, Bytes, Stored) -> Reading<T> + Send + 'static,
+    ) -> Vec<Answer<Reading<T>>> {
+        let (archive, first) = (self.clone(), pieces.first().copied());
         let worked = workers.run(move || {
-            let mut answers = Vec::with_capacity(batch.len());
-            for piece in batch {
-                let (from, to) = self.span(piece);
+            let mut answers = Vec::with_capacity(pieces.len());
+            for piece in pieces {
+                let (from, to) = archive.span(piece);
                 let within =
-                    |place: u64| place.checked_sub(start).and_then(|place| usize::try_from(place).ok()).filter(|place| *place <= len);
+                    |place: u64| place.checked_sub(start).and_then(|place| usize::try_from(place).ok()).filter(|place| *place <= read.len());
                 let bytes = within(from).zip(within(to)).filter(|(from, to)| from <= to).map(|(from, to)| read.slice(from..to));
-                let unwrapped = self.unwrap_piece(piece, from, &bytes.clone().unwrap_or_default());
+                let unwrapped = archive.unwrap_piece(piece, from, &bytes.clone().unwrap_or_default());
                 let stored = Stored { offset: from, bytes: bytes.unwrap_or_default() };
-                answers.push((piece, unwrapped.map(|(raw, crc32c)| (work(piece, raw, stored), crc32c))));
+                let answer = unwrapped.map(|(raw, crc32c)| {
+                    let is_as_packed = archive.is_as_packed(piece, &raw, crc32c);
+                    match work(piece, raw, stored) {
+                        Reading::Sound(reading) if !is_as_packed => (Reading::Doubtful(reading), crc32c),
+                        reading => (reading, crc32c),
+                    }
+                });
+                answers.push((piece, answer));
             }
             answers
         });
-        worked.await.unwrap_or_else(|lost| vec![(first, Err(lost.into()))])
+        worked.await.unwrap_or_else(|lost| first.map(|piece| (piece, Err(lost.into()))).into_iter().collect())
+    }
+
+    /// Whether a piece that is all of its entry has the checksum of its entry. Whoever reads the entry holds the checksums against one another,
+    /// and reports what differs; this only shows whether it is worth to read once more.
+    fn is_as_packed(&self, piece: PieceRef, raw: &[u8], crc32c: u32) -> bool {
+        if !piece.is_whole() || !self.container.store.is_remote() {
+            return true;
+        }
+        match (piece.packed_crc32c, self.container.entries.get(piece.place)) {
+            (Some(expected), _) => expected.0 == crc32c,
+            (None, Some(entry)) => crc32fast::hash(raw) == entry.crc32,
+            (None, None) => true,
+        }
     }
 
     /// From the bytes that were read to the bytes of the piece, and the CRC-32C of what they were made of.
@@ -606,6 +764,9 @@ impl Packed {
     }
 }
 
+/// Pieces of an object that are read at once for its digest.
+pub const READS_PER_DIGEST: u64 = 2;
+
 /// SHA-256 of a whole object, read piece by piece.
 ///
 /// # Errors
@@ -617,7 +778,7 @@ pub async fn digest_of(store: &dyn Store, object: &ObjectInfo) -> Result<crate::
         let offset = number * PIECE_LEN_BYTES as u64;
         store.read(object, offset, (object.len - offset).min(PIECE_LEN_BYTES as u64) as usize)
     });
-    let mut reads = stream::iter(reads).buffered(2);
+    let mut reads = stream::iter(reads).buffered(READS_PER_DIGEST as usize);
     while let Some(bytes) = reads.try_next().await? {
         let hashed = Workers::aside(move || {
             sha256.update(&bytes);

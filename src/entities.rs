@@ -12,7 +12,7 @@ use futures_util::stream::{self, BoxStream};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _};
 use tokio_util::io::StreamReader;
 
-use crate::archive_file::{ArchiveError, ArchiveFile, PieceRef};
+use crate::archive_file::{ArchiveError, ArchiveFile, PieceRef, Reading};
 use crate::entity::log::{self, PieceEnds, Stitch};
 use crate::entity::proto::ProtoError;
 use crate::gzipped::{GZIP, MAGIC};
@@ -103,7 +103,7 @@ fn read_all<'a, G: Gather>(
     let for_workers = gather.clone();
     // The piece before the first one is read again: a record may begin in it.
     let lead = skip.min(1);
-    let pieces = archive.read(outputs, skip - lead, workers, move |piece, raw| gather_piece(&for_workers, piece.offset, &raw));
+    let pieces = archive.read(outputs, skip - lead, workers, move |piece, raw| gather_piece(&for_workers, piece.offset, &raw).into());
     let mut joiner = Joiner { archive, outputs, gather, to_pass: lead, begun: false, stitch: Stitch::default(), crc32: None };
     pieces.filter_map(move |(piece, part)| std::future::ready(joiner.join(piece, part).transpose())).boxed()
 }
@@ -124,7 +124,7 @@ fn read_in_order<'a, G: Gather>(
     gather: G,
     workers: &'a Workers,
 ) -> BoxStream<'a, Result<G::Piece, ArchiveError>> {
-    struct Reading<R> {
+    struct Position<R> {
         content: R,
         offset: u64,
         stitch: Option<Stitch>,
@@ -134,7 +134,7 @@ fn read_in_order<'a, G: Gather>(
         Ok(error) => error,
         Err(error) => fault(format!("expected a sound gzip stream, found {error}")),
     };
-    let begun = Reading { content: None, offset: 0, stitch: Some(Stitch::default()) };
+    let begun = Position { content: None, offset: 0, stitch: Some(Stitch::default()) };
     let pieces = stream::try_unfold(begun, move |mut reading| {
         let gather = gather.clone();
         async move {
@@ -155,9 +155,9 @@ fn read_in_order<'a, G: Gather>(
             G::append(&mut gathered, part.gathered);
             if len < PIECE_LEN_BYTES {
                 stitch.finish().map_err(|error| fault(error.to_string()))?;
-                return Ok(Some((gathered, Reading { content: None, offset, stitch: None })));
+                return Ok(Some((gathered, Position { content: None, offset, stitch: None })));
             }
-            Ok(Some((gathered, Reading { content: Some(content), offset: offset + len as u64, stitch: Some(stitch) })))
+            Ok(Some((gathered, Position { content: Some(content), offset: offset + len as u64, stitch: Some(stitch) })))
         }
     });
     pieces.boxed()
@@ -169,7 +169,7 @@ async fn content_of<'a>(
     output: &'a EntryItem,
     workers: &'a Workers,
 ) -> io::Result<Pin<Box<dyn AsyncRead + Send + 'a>>> {
-    let stored = archive.read(std::slice::from_ref(output), 0, workers, |_, raw| raw);
+    let stored = archive.read(std::slice::from_ref(output), 0, workers, |_, raw| Reading::Sound(raw));
     let mut stored = StreamReader::new(stored.map(|(_, raw)| raw.map_err(io::Error::other)).boxed());
     if is_gzipped(output) && stored.fill_buf().await?.starts_with(&MAGIC) {
         let mut content = GzipDecoder::new(stored);

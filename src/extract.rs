@@ -6,12 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use sha2::Digest as _;
 
-use crate::archive_file::{ArchiveError, ArchiveFile, digest_of};
+use crate::archive_file::{ArchiveError, ArchiveFile, READS_PER_DIGEST, digest_of};
 use crate::lay::{LayError, Laying, Load, Made, Told, lay};
 use crate::managed::ManagedExport;
-use crate::model::{EntryItem, EntryRole, ExportFormat, Kind, KindItem, Namespace, Pair, Selector, Sha256, file_name};
+use crate::model::{EntryItem, EntryRole, ExportFormat, Kind, KindItem, Namespace, PIECE_LEN_BYTES, Pair, Selector, Sha256, file_name};
 use crate::observe::{Event, Observer};
 use crate::store::{ObjectInfo, Store, StoreError};
 use crate::workers::{WorkerLost, Workers};
@@ -110,7 +111,7 @@ pub async fn extract(
     layout.refuse_same_names()?;
     // A finish mark comes when everything that it stands for is there for good, also what an earlier run laid down.
     let vouched_for = layout.vouched_for();
-    layout.pass_over_what_is_there(dest).await?;
+    layout.pass_over_what_is_there(dest, workers).await?;
 
     observer.begin("extracting", layout.entries.iter().map(|(item, _)| item.bytes).sum());
     let mut done = Extracted::default();
@@ -126,9 +127,6 @@ pub async fn extract(
     observer.end();
     Ok(done)
 }
-
-/// Names that are asked about at once.
-const ASKED_AT_ONCE: usize = 1_000;
 
 /// An export of which a part is missing is none.
 fn refuse_to_divide(archive: &ArchiveFile, chosen: &[&KindItem], form: Form) -> Result<(), ExtractError> {
@@ -152,12 +150,28 @@ fn original_name(name: &str) -> String {
     name.strip_prefix("exports/").unwrap_or(name).to_owned()
 }
 
-/// Whether what is there is the object that is wanted.
-async fn is_the_same(dest: &dyn Store, there: &ObjectInfo, len: u64, sha256: Sha256) -> Result<(), ExtractError> {
-    if there.len == len && digest_of(dest, there).await.map_err(ExtractError::Dest)? == sha256 {
-        return Ok(());
+/// What an object must be to be the one that is wanted.
+struct Expected {
+    len: u64,
+    crc32c: u32,
+    sha256: Sha256,
+}
+
+impl Expected {
+    /// Refuses an object that is there and is another one. It is read only where its store has no checksum of it.
+    async fn check(&self, dest: &dyn Store, there: &ObjectInfo) -> Result<(), ExtractError> {
+        let is_the_same = match there.crc32c {
+            _ if there.len != self.len => false,
+            Some(crc32c) => crc32c == self.crc32c,
+            None => self.is_content_of(dest, there).await.map_err(ExtractError::Dest)?,
+        };
+        if is_the_same { Ok(()) } else { Err(ExtractError::Dest(StoreError::Exists { name: there.name.clone(), found: "another object there" })) }
     }
-    Err(ExtractError::Dest(StoreError::Exists { name: there.name.clone(), found: "another object there" }))
+
+    async fn is_content_of(&self, dest: &dyn Store, there: &ObjectInfo) -> Result<bool, StoreError> {
+        // What a service gives may have been damaged on its way.
+        Ok(digest_of(dest, there).await? == self.sha256 || (dest.is_remote() && digest_of(dest, there).await? == self.sha256))
+    }
 }
 
 impl Layout {
@@ -205,32 +219,23 @@ impl Layout {
     }
 
     /// Leaves out what an earlier run has laid down already; anything else under a name that is needed is refused.
-    async fn pass_over_what_is_there(&mut self, dest: &dyn Store) -> Result<(), ExtractError> {
+    async fn pass_over_what_is_there(&mut self, dest: &dyn Store, workers: &Workers) -> Result<(), ExtractError> {
         let names: Vec<String> = self.names().map(str::to_owned).collect();
-        let mut there = Vec::with_capacity(names.len());
-        for names in names.chunks(ASKED_AT_ONCE) {
-            there.extend(dest.stat_all(names).await.map_err(ExtractError::Dest)?);
-        }
-        let mut there = there.into_iter();
-        let mut entries = Vec::new();
-        for (item, name) in std::mem::take(&mut self.entries) {
-            match there.next().flatten() {
-                Some(there) => is_the_same(dest, &there, item.bytes, item.sha256).await?,
-                None => entries.push((item, name)),
-            }
-        }
-        self.entries = entries;
-        let mut wanted = Vec::new();
-        for made in std::mem::take(&mut self.made) {
-            match there.next().flatten() {
-                Some(there) => {
-                    let sha256 = Sha256(sha2::Sha256::digest(&made.bytes).into());
-                    is_the_same(dest, &there, made.bytes.len() as u64, sha256).await?;
-                }
-                None => wanted.push(made),
-            }
-        }
-        self.made = wanted;
+        let there = dest.stat_all(&names).await.map_err(ExtractError::Dest)?;
+        let of_entries =
+            self.entries.iter().map(|(item, _)| Expected { len: item.bytes, crc32c: item.crc32c.0, sha256: item.sha256 });
+        let of_made = self.made.iter().map(|Made { bytes, .. }| Expected {
+            len: bytes.len() as u64,
+            crc32c: crc32c::crc32c(bytes),
+            sha256: Sha256(sha2::Sha256::digest(bytes).into()),
+        });
+        let checks = of_entries.chain(of_made).zip(&there).filter_map(|(expected, there)| Some((expected, there.as_ref()?)));
+        let checks = checks.map(|(expected, there)| async move { expected.check(dest, there).await });
+        let at_once = workers.window(READS_PER_DIGEST * PIECE_LEN_BYTES as u64);
+        stream::iter(checks).buffered(at_once).try_collect::<()>().await?;
+        let mut is_missing = there.iter().map(Option::is_none);
+        self.entries.retain(|_| is_missing.next() == Some(true));
+        self.made.retain(|_| is_missing.next() == Some(true));
         Ok(())
     }
 

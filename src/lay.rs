@@ -2,6 +2,7 @@
 //!
 //! Knows archives and stores. Must not know which entries are wanted, nor what for.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -10,7 +11,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt as _, pin_mut};
 use sha2::Digest as _;
 
-use crate::archive_file::{ArchiveError, ArchiveFile};
+use crate::archive_file::{ArchiveError, ArchiveFile, Reading};
 use crate::model::{EntryItem, EntryRole, Sha256};
 use crate::store::{About, Making, ObjectWriter, Store, StoreError, Whole};
 use crate::workers::{WorkerLost, Workers};
@@ -22,8 +23,14 @@ const SMALL_BYTES: usize = 256 << 10;
 const BATCH_BYTES: usize = 1 << 20;
 const BATCH_OBJECTS: usize = 64;
 
-/// Batches that are laid down at once.
+/// Batches that are laid down at once in a folder.
 const BATCHES: usize = 3;
+
+/// Batches that are laid down at once in a bucket, where each object is a request.
+const REMOTE_BATCHES: usize = 8;
+
+/// Which part of the memory for buffers may hold objects that are on their way to DEST, each of them twice.
+const UNDER_WAY_SHARE: u64 = 8;
 
 /// Why not everything was laid down.
 #[derive(Debug, thiserror::Error)]
@@ -100,7 +107,15 @@ pub async fn lay(
     let (made_marks, made): (Vec<Made>, Vec<Made>) = load.made.into_iter().partition(|made| made.is_mark);
     let is_marked = !(marks.is_empty() && made_marks.is_empty());
     let is_anything = is_marked || !(entries.is_empty() && made.is_empty());
-    let mut layer = Layer { dest, laying, told, batch: Batch::default(), under_way: FuturesUnordered::new() };
+    let mut layer = Layer {
+        dest,
+        laying,
+        told,
+        batch: Batch::default(),
+        under_way: FuturesUnordered::new(),
+        under_way_bytes: 0,
+        under_way_max_bytes: workers.memory() / UNDER_WAY_SHARE,
+    };
     layer.entries(archive, entries, workers).await?;
     layer.made(made).await?;
     if is_anything {
@@ -133,18 +148,34 @@ struct Layer<'a> {
     told: &'a mut (dyn FnMut(Told<'_>) + Send),
     batch: Batch,
     under_way: FuturesUnordered<BoxFuture<'a, Result<Laid, StoreError>>>,
+    /// Bytes of what is under way, and what they should stay below.
+    under_way_bytes: u64,
+    under_way_max_bytes: u64,
 }
 
 impl Layer<'_> {
-    /// Lays entries down under their names, each held against its digest before.
+    /// Lays entries down under their names, each held against its digest before. What a service gave damaged is read from its beginning once more.
     async fn entries(&mut self, archive: &Arc<ArchiveFile>, entries: Vec<(EntryItem, String)>, workers: &Workers) -> Result<(), LayError> {
+        let damaged = self.try_entries(archive, entries, workers, archive.container().store().is_remote()).await?;
+        self.try_entries(archive, damaged, workers, false).await.map(drop)
+    }
+
+    /// Lays entries down. Gives those back that are damaged, where another reading may help: where they have several pieces, for a single one is
+    /// read again at once.
+    async fn try_entries(
+        &mut self,
+        archive: &Arc<ArchiveFile>,
+        entries: Vec<(EntryItem, String)>,
+        workers: &Workers,
+        may_come_again: bool,
+    ) -> Result<Vec<(EntryItem, String)>, LayError> {
         let (items, names): (Vec<EntryItem>, Vec<String>) = entries.into_iter().unzip();
         let pieces = archive.read(&items, 0, workers, |piece, raw| {
-            let whole = piece.offset == 0 && piece.last;
-            (whole.then(|| Sha256(sha2::Sha256::digest(&raw).into())), raw)
+            Reading::Sound((piece.is_whole().then(|| Sha256(sha2::Sha256::digest(&raw).into())), raw))
         });
         pin_mut!(pieces);
         let mut open: Option<(Box<dyn ObjectWriter>, sha2::Sha256)> = None;
+        let mut damaged = BTreeSet::new();
         loop {
             let next = tokio::select! {
                 Some(laid) = self.under_way.next(), if !self.under_way.is_empty() => {
@@ -154,8 +185,18 @@ impl Layer<'_> {
                 next = pieces.next() => next,
             };
             let Some((piece, read)) = next else { break };
-            let (whole, raw) = read?;
             let (Some(item), Some(name)) = (items.get(piece.entry), names.get(piece.entry)) else { continue };
+            let (whole, raw) = match read {
+                Err(error) if error.is_damage() && may_come_again && !piece.is_whole() => {
+                    damaged.insert(piece.entry);
+                    open = None;
+                    continue;
+                }
+                read => read?,
+            };
+            if damaged.contains(&piece.entry) {
+                continue;
+            }
             let ending = (self.laying.ending)(item);
             let making = Making {
                 overwrite: self.laying.overwrite,
@@ -163,7 +204,7 @@ impl Layer<'_> {
                 content_encoding: item.content_encoding.clone(),
                 settled_later: true,
             };
-            if let Some(found) = whole.filter(|_| raw.len() <= SMALL_BYTES) {
+            if let Some(found) = whole.filter(|_| raw.len() <= SMALL_BYTES || self.dest.is_remote()) {
                 hold_against(item, found)?;
                 (self.told)(Told::Bytes(piece.len as u64));
                 self.add(Whole { name: name.clone(), bytes: joined(raw, &ending), making }).await?;
@@ -195,14 +236,22 @@ impl Layer<'_> {
                 open = Some((writer, sha256));
                 continue;
             }
-            hold_against(item, whole.unwrap_or_else(|| Sha256(sha256.finalize().into())))?;
+            match hold_against(item, whole.unwrap_or_else(|| Sha256(sha256.finalize().into()))) {
+                Err(_) if may_come_again && !piece.is_whole() => {
+                    damaged.insert(piece.entry);
+                    continue;
+                }
+                held => held?,
+            }
             if !ending.is_empty() {
                 writer.write(ending).await.map_err(LayError::Dest)?;
             }
             writer.publish(About::default()).await.map_err(LayError::Dest)?;
             self.tell(vec![(name.clone(), item.bytes)]);
         }
-        self.drain().await
+        self.drain().await?;
+        let entry = |number: usize| Some((items.get(number)?.clone(), names.get(number)?.clone()));
+        Ok(damaged.into_iter().filter_map(entry).collect())
     }
 
     async fn made(&mut self, made: Vec<Made>) -> Result<(), LayError> {
@@ -221,12 +270,14 @@ impl Layer<'_> {
     }
 
     async fn send(&mut self) -> Result<(), LayError> {
-        while self.under_way.len() >= BATCHES
+        let batches = if self.dest.is_remote() { REMOTE_BATCHES } else { BATCHES };
+        let Batch { objects, bytes } = std::mem::take(&mut self.batch);
+        while (self.under_way.len() >= batches || self.under_way_bytes + bytes as u64 > self.under_way_max_bytes)
             && let Some(laid) = self.under_way.next().await
         {
             self.tell(laid.map_err(LayError::Dest)?);
         }
-        let objects = std::mem::take(&mut self.batch).objects;
+        self.under_way_bytes += bytes as u64;
         let laid: Laid = objects.iter().map(|object| (object.name.clone(), object.bytes.len() as u64)).collect();
         let create = self.dest.create_all(objects);
         self.under_way.push(Box::pin(async move { create.await.map(|()| laid) }));
@@ -245,6 +296,7 @@ impl Layer<'_> {
     }
 
     fn tell(&mut self, laid: Laid) {
+        self.under_way_bytes = self.under_way_bytes.saturating_sub(laid.iter().map(|(_, bytes)| bytes).sum());
         laid.iter().for_each(|(name, bytes)| (self.told)(Told::Object(name, *bytes)));
     }
 }

@@ -31,6 +31,7 @@ pub mod observe;
 pub mod pack;
 pub mod plan;
 pub mod properties;
+pub mod read_ahead;
 pub mod report;
 pub mod restore;
 pub mod set;

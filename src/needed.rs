@@ -48,6 +48,9 @@ pub async fn picked(
     let numbers: Arc<Numbers> = Arc::new(Numbers::of(pairs));
     let mut search = Search { sample, pairs: vec![Needed::default(); pairs.len()], held: 0 };
     let mut go_on = with_dependencies;
+    if with_dependencies {
+        archive.read_ahead(pairs.iter().rev().cloned(), workers);
+    }
     while std::mem::take(&mut go_on) {
         // What is needed stands first in a plan: from behind, most is known by the time a kind is read.
         for (number, pair) in pairs.iter().enumerate().rev() {

@@ -37,7 +37,9 @@ pub async fn matches(archive: &Arc<ArchiveFile>, pairs: &[Pair], rules: &Rules, 
     let rules = Arc::new(rules.clone());
     let mut found = Found::for_rules(&rules);
     rules.each_key(pairs.iter().map(|pair| &pair.kind), |rule, name| found.insert(rule, &name));
-    for pair in pairs.iter().filter(|pair| rules.names_properties_of(&pair.kind)) {
+    let named = || pairs.iter().filter(|pair| rules.names_properties_of(&pair.kind));
+    archive.read_ahead(named().cloned(), workers);
+    for pair in named() {
         let outputs: Vec<EntryItem> = archive.manifest().kind(pair).map(|kind| kind.outputs().cloned().collect()).unwrap_or_default();
         let names = Names { rules: rules.clone(), pair: pair.clone() };
         let pieces = entities::read(archive, &outputs, names, 0, workers);

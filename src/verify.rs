@@ -12,12 +12,13 @@ use futures_util::{StreamExt as _, pin_mut};
 use sha2::Digest as _;
 
 use crate::archive::Profile;
-use crate::archive_file::{ArchiveError, ArchiveFile, Container, Stored, digest_of};
+use crate::archive_file::{ArchiveError, ArchiveFile, Container, Reading, Stored, digest_of};
 use crate::entity::scan::{PairScan, Scanned};
 use crate::gzipped;
 use crate::inspect::{self, Content, Inspected, Inspection, PieceReport};
 use crate::model::{EntryItem, EntryRole, Pair, SUMS_NAME, Selector, Sha256, Timestamp};
 use crate::observe::{Event, Observer};
+use crate::pack::SHA256_ATTRIBUTE;
 use crate::set::{self, Discovery, Group, Listed};
 use crate::store::{ObjectInfo, Store, StoreError, read_whole};
 use crate::sums;
@@ -98,16 +99,16 @@ pub async fn verify(
         Depth::Full => {
             let items = archive.in_order(manifest.objects().into_iter().chain([&manifest.sums]).cloned().collect());
             observer.begin("verifying", items.iter().map(|item| item.bytes).sum());
-            let sidecar = Sidecar::of(&archive).await.map_err(VerifyError::Store)?;
+            let claims = Claims::of(&archive).await.map_err(VerifyError::Store)?;
             let mut digest = WholeDigest::default();
-            let wanted = matches!(sidecar, Sidecar::Says(_)).then_some(&mut digest);
-            let told = read(&archive, items, workers, observer, &mut report, wanted).await?;
+            let wanted = (!claims.digests.is_empty()).then_some(&mut digest);
+            let mut told = read(&archive, items, workers, observer, &mut report, wanted).await?;
             // The manifest was read when the archive was opened.
             report.entries += 1;
             let mut problems = totals(&archive);
             problems.extend(judge_kinds(&archive, &told, |_| true));
-            problems.extend(judge_set(&archive, &told));
-            problems.extend(sidecar.judge(&archive, digest).await?);
+            problems.extend(judge_set(&archive, &mut told));
+            problems.extend(claims.judge(&archive, digest).await?);
             for problem in problems {
                 note(&mut report, observer, &title, problem);
             }
@@ -190,89 +191,126 @@ impl WholeDigest {
     }
 }
 
-/// Reads entries and holds each against its description.
+/// Reads entries and compares each with its description. What a service gave damaged is read once more.
 async fn read(
     archive: &Arc<ArchiveFile>,
     items: Vec<EntryItem>,
     workers: &Workers,
     observer: &dyn Observer,
     report: &mut Report,
-    mut digest: Option<&mut WholeDigest>,
+    digest: Option<&mut WholeDigest>,
 ) -> Result<BTreeMap<String, Told>, VerifyError> {
-    let contents: Arc<[Content]> = items.iter().map(|item| Content::of(item.role, item.content_encoding.as_deref())).collect();
-    let pieces = archive.read_with(&items, 0, workers, move |piece, raw, stored| {
-        let content = contents.get(piece.entry).copied().unwrap_or(Content::Opaque);
-        let report = inspect::piece(&raw, piece.offset, content);
-        if piece.offset > 0 || !piece.last {
-            return (Looked::Part(Box::new(report), raw, content), stored);
-        }
-        let mut whole = Inspection::default().hashed(&raw, content);
-        whole.join(report);
-        (Looked::Whole(Box::new(whole), raw), stored)
-    });
-    pin_mut!(pieces);
-    let mut told = BTreeMap::new();
-    let mut inspection = Aside::<Inspection>::default();
-    let mut bytes = Vec::new();
-    let mut readable = true;
-    let mut kept = 0;
-    while let Some((piece, looked)) = pieces.next().await {
-        let Some(item) = items.get(piece.entry) else { continue };
-        let (looked, stored) = match looked {
-            Ok((looked, stored)) => (Ok(looked), Some(stored)),
-            Err(error) => (Err(error), None),
-        };
-        // The digests of entry and archive can only be made in order. They are made side by side, while the next piece is waited for.
-        if let Some(digest) = &mut digest {
-            digest.push(stored).await?;
-        }
-        let mut keep = |raw: &Bytes, bytes: &mut Vec<u8>| {
-            // Metadata is looked into as long as all of it together fits: what is longer than any metadata is none.
-            let wanted = item.role == EntryRole::Sums || (item.role != EntryRole::Output && item.bytes <= set::METADATA_MAX_BYTES);
-            if wanted && kept + raw.len() as u64 <= KEPT_MAX_BYTES {
-                kept += raw.len() as u64;
-                bytes.extend_from_slice(raw);
+    let mut pass = Pass { archive, workers, observer, report, told: BTreeMap::new(), kept_bytes: 0 };
+    let damaged = pass.read(items, digest, archive.container().store().is_remote()).await?;
+    pass.read(damaged, None, false).await?;
+    Ok(pass.told)
+}
+
+/// What reads entries.
+struct Pass<'a> {
+    archive: &'a Arc<ArchiveFile>,
+    workers: &'a Workers,
+    observer: &'a dyn Observer,
+    report: &'a mut Report,
+    told: BTreeMap<String, Told>,
+    /// Bytes of metadata that are kept.
+    kept_bytes: u64,
+}
+
+impl Pass<'_> {
+    /// Reads entries. Gives those back that are damaged, where another reading may help: where they have several pieces, for a single one is
+    /// read again at once.
+    async fn read(
+        &mut self,
+        items: Vec<EntryItem>,
+        mut digest: Option<&mut WholeDigest>,
+        may_come_again: bool,
+    ) -> Result<Vec<EntryItem>, VerifyError> {
+        let contents: Arc<[Content]> = items.iter().map(|item| Content::of(item.role, item.content_encoding.as_deref())).collect();
+        let pieces = self.archive.read_with(&items, 0, self.workers, move |piece, raw, stored| {
+            let content = contents.get(piece.entry).copied().unwrap_or(Content::Opaque);
+            let report = inspect::piece(&raw, piece.offset, content);
+            let is_faulty = report.is_faulty();
+            let looked = if piece.is_whole() {
+                let mut whole = Inspection::default().hashed(&raw, content);
+                whole.join(report);
+                Looked::Whole(Box::new(whole), raw)
+            } else {
+                Looked::Part(Box::new(report), raw, content)
+            };
+            if is_faulty { Reading::Doubtful((looked, stored)) } else { Reading::Sound((looked, stored)) }
+        });
+        pin_mut!(pieces);
+        let mut inspection = Aside::<Inspection>::default();
+        let mut bytes = Vec::new();
+        let mut unreadable = None;
+        let mut damaged = Vec::new();
+        while let Some((piece, looked)) = pieces.next().await {
+            let Some(item) = items.get(piece.entry) else { continue };
+            let (looked, stored) = match looked {
+                Ok((looked, stored)) => (Ok(looked), Some(stored)),
+                Err(error) => (Err(error), None),
+            };
+            // The digests of entry and archive can only be made in order. They are made side by side, while the next piece is waited for.
+            if let Some(digest) = &mut digest {
+                digest.push(stored).await?;
             }
-        };
-        match looked {
-            Ok(Looked::Whole(whole, raw)) => {
-                keep(&raw, &mut bytes);
-                inspection = Aside::Idle(*whole);
-            }
-            Ok(Looked::Part(part, raw, content)) => {
-                keep(&raw, &mut bytes);
-                let look = move |inspection: Inspection| {
-                    let mut inspection = inspection.hashed(&raw, content);
-                    inspection.join(*part);
-                    inspection
-                };
-                inspection.then(look).await?;
-            }
-            Err(error) => {
-                let problem = tell(error)?;
-                if std::mem::take(&mut readable) {
-                    note(report, observer, archive.container().title(), problem);
+            let mut keep = |raw: &Bytes, bytes: &mut Vec<u8>| {
+                // Metadata is looked into as long as all of it together fits: what is longer than any metadata is none.
+                let wanted = !matches!(item.role, EntryRole::Output | EntryRole::Sums) && item.bytes <= set::METADATA_MAX_BYTES;
+                if wanted && self.kept_bytes + raw.len() as u64 <= KEPT_MAX_BYTES {
+                    self.kept_bytes += raw.len() as u64;
+                    bytes.extend_from_slice(raw);
+                }
+            };
+            match looked {
+                Ok(Looked::Whole(whole, raw)) => {
+                    keep(&raw, &mut bytes);
+                    inspection = Aside::Idle(*whole);
+                }
+                Ok(Looked::Part(part, raw, content)) => {
+                    keep(&raw, &mut bytes);
+                    let look = move |inspection: Inspection| {
+                        let mut inspection = inspection.hashed(&raw, content);
+                        inspection.join(*part);
+                        inspection
+                    };
+                    inspection.then(look).await?;
+                }
+                Err(error) => {
+                    let problem = tell(error)?;
+                    unreadable.get_or_insert(problem);
                 }
             }
-        }
-        observer.advance(piece.len as u64, 0);
-        if !piece.last {
-            continue;
-        }
-        let inspected = inspection.take().await?.finish();
-        let bytes = std::mem::take(&mut bytes);
-        report.entries += 1;
-        if std::mem::replace(&mut readable, true) {
-            for problem in judge_entry(archive, item, &inspected) {
-                note(report, observer, archive.container().title(), problem);
+            self.observer.advance(piece.len as u64, 0);
+            if !piece.last {
+                continue;
             }
-            report.entities += inspected.scan.entities();
-            let content = |bytes| gzipped::content_of(bytes, item.content_encoding.as_deref(), set::METADATA_MAX_BYTES);
-            let bytes = (item.role != EntryRole::Output).then(|| content(bytes));
-            told.insert(item.name.clone(), Told { item: item.clone(), inspected, bytes });
+            let inspected = inspection.take().await?.finish();
+            let bytes = std::mem::take(&mut bytes);
+            let problems = match &unreadable {
+                Some(problem) => vec![problem.clone()],
+                None => judge_entry(self.archive, item, &inspected),
+            };
+            let is_readable = unreadable.take().is_none();
+            if may_come_again && !problems.is_empty() && !piece.is_whole() {
+                self.kept_bytes -= bytes.len() as u64;
+                damaged.push(item.clone());
+                continue;
+            }
+            self.report.entries += 1;
+            for problem in problems {
+                note(self.report, self.observer, self.archive.container().title(), problem);
+            }
+            if is_readable {
+                self.report.entities += inspected.scan.entities();
+                let content = |bytes| gzipped::content_of(bytes, item.content_encoding.as_deref(), set::METADATA_MAX_BYTES);
+                let bytes = (item.role != EntryRole::Output).then(|| content(bytes));
+                self.told.insert(item.name.clone(), Told { item: item.clone(), inspected, bytes });
+            }
         }
+        Ok(damaged)
     }
-    Ok(told)
 }
 
 /// Holds an entry's bytes against directory and manifest.
@@ -349,17 +387,16 @@ fn listed(name: String, item: &EntryItem) -> Listed {
 }
 
 /// Proves the set anew, without the manifest's word: finish marks, listed objects, counts, kinds and namespaces of the keys.
-fn judge_set(archive: &ArchiveFile, told: &BTreeMap<String, Told>) -> Vec<String> {
+fn judge_set(archive: &ArchiveFile, told: &mut BTreeMap<String, Told>) -> Vec<String> {
     let mut problems = Vec::new();
-    if let Some(bytes) = told.get(SUMS_NAME).and_then(|sums| sums.bytes.as_ref())
-        && *bytes != sums::of_objects(archive.manifest()).into_bytes()
-    {
+    let sums = || Sha256(sha2::Sha256::digest(sums::of_objects(archive.manifest())).into());
+    if told.get(SUMS_NAME).is_some_and(|told| told.inspected.sha256 != sums()) {
         problems.push(format!("{SUMS_NAME}: expected a line for each entry, with the manifest's digests, found other lines"));
     }
     let within = |name: &str| name.strip_prefix("exports/").map(str::to_owned);
     let listing: Vec<Listed> = told.values().filter_map(|told| within(&told.item.name).map(|name| listed(name, &told.item))).collect();
     let metadata: BTreeMap<String, Vec<u8>> =
-        told.values().filter_map(|told| Some((within(&told.item.name)?, told.bytes.clone()?))).collect();
+        told.values_mut().filter_map(|told| Some((within(&told.item.name)?, told.bytes.take()?))).collect();
     if told.len() != archive.manifest().objects().len() + 1 {
         // Some entry could not be read: what is missing now is no news.
         return problems;
@@ -416,41 +453,60 @@ fn judge_group(group: &Group, title: &str, told: &BTreeMap<String, Told>, pairs:
     problems
 }
 
-/// What an archive's sidecar says.
-enum Sidecar {
-    Absent,
-    Says(Sha256),
-    /// It is none.
-    Wrong(String),
+/// What is said of an archive's bytes beside the archive.
+#[derive(Default)]
+struct Claims {
+    /// Who says it, and the SHA-256 that the archive should have.
+    digests: Vec<(&'static str, Sha256)>,
+    problems: Vec<String>,
 }
 
-impl Sidecar {
+impl Claims {
     async fn of(archive: &ArchiveFile) -> Result<Self, StoreError> {
         let container = archive.container();
-        let wrong = |found: &str| Sidecar::Wrong(format!("{}.sha256: expected one line of sha256sum, found {found}", container.title()));
-        let there = match container.store().stat(&format!("{}.sha256", container.object().name)).await {
-            Ok(there) if there.len <= set::METADATA_MAX_BYTES => there,
-            Ok(_) => return Ok(wrong("a large object")),
-            Err(StoreError::NotFound { .. }) => return Ok(Sidecar::Absent),
+        let mut claims = Claims::default();
+        if let Some(told) = container.object().attributes.get(SHA256_ATTRIBUTE) {
+            match told.parse() {
+                Ok(sha256) => claims.digests.push(("its metadata", sha256)),
+                Err(_) => claims.problems.push(format!("{}: {SHA256_ATTRIBUTE} in its metadata is not a SHA-256", container.title())),
+            }
+        }
+        let mut wrong =
+            |found: &str| claims.problems.push(format!("{}.sha256: expected one line of sha256sum, found {found}", container.title()));
+        match container.store().stat(&format!("{}.sha256", container.object().name)).await {
+            Ok(there) if there.len <= set::METADATA_MAX_BYTES => {
+                let text = String::from_utf8_lossy(&read_whole(container.store().as_ref(), &there).await?).into_owned();
+                match sums::parse_first(&text) {
+                    Some((sha256, _)) => claims.digests.push(("its sidecar", sha256)),
+                    None => wrong("something else"),
+                }
+            }
+            Ok(_) => wrong("a large object"),
+            Err(StoreError::NotFound { .. }) => {}
             Err(error) => return Err(error),
-        };
-        let text = String::from_utf8_lossy(&read_whole(container.store().as_ref(), &there).await?).into_owned();
-        Ok(sums::parse_first(&text).map_or_else(|| wrong("something else"), |(expected, _)| Sidecar::Says(expected)))
+        }
+        Ok(claims)
     }
 
-    /// Holds the whole archive against what was said.
-    async fn judge(self, archive: &ArchiveFile, digest: WholeDigest) -> Result<Option<String>, VerifyError> {
+    /// Compares the whole archive with what is said of it.
+    async fn judge(self, archive: &ArchiveFile, digest: WholeDigest) -> Result<Vec<String>, VerifyError> {
+        let Claims { digests, mut problems } = self;
+        if digests.is_empty() {
+            return Ok(problems);
+        }
         let container = archive.container();
-        let expected = match self {
-            Sidecar::Absent => return Ok(None),
-            Sidecar::Wrong(problem) => return Ok(Some(problem)),
-            Sidecar::Says(expected) => expected,
-        };
+        let read = || async { digest_of(container.store().as_ref(), container.object()).await.map_err(VerifyError::Store) };
         let found = match digest.finish(container).await? {
+            // A byte that was damaged on its way may stand where it is compared with nothing else.
+            Some(found) if container.store().is_remote() && digests.iter().any(|(_, expected)| *expected != found) => read().await?,
             Some(found) => found,
-            None => digest_of(container.store().as_ref(), container.object()).await.map_err(VerifyError::Store)?,
+            None => read().await?,
         };
-        Ok((found != expected).then(|| format!("{}: expected sha256 {expected}, as its sidecar says, found {found}", container.title())))
+        let wrong = digests.into_iter().filter(|(_, expected)| *expected != found);
+        problems.extend(
+            wrong.map(|(who, expected)| format!("{}: expected sha256 {expected}, as {who} says, found {found}", container.title())),
+        );
+        Ok(problems)
     }
 }
 
@@ -510,7 +566,11 @@ pub async fn any_zip(store: Arc<dyn Store>, object: ObjectInfo, title: String, o
     observer.begin("verifying", container.entries().iter().map(|entry| entry.compressed_len).sum());
     for entry in container.entries() {
         report.entries += 1;
-        if let Err(error) = container.read_entry(entry, &mut |_| ()).await {
+        let mut read = container.read_entry(entry, &mut |_| ()).await;
+        if container.store().is_remote() && read.as_ref().is_err_and(ArchiveError::is_damage) {
+            read = container.read_entry(entry, &mut |_| ()).await;
+        }
+        if let Err(error) = read {
             note(&mut report, observer, container.title(), tell(error)?);
         }
         observer.advance(entry.compressed_len, 0);

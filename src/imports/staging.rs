@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::ImportError;
 use crate::archive_file::ArchiveFile;
@@ -14,9 +15,12 @@ use crate::entity::log::end_padding;
 use crate::lay::{Laying, Load, Told, lay};
 use crate::model::{EntryItem, EntryRole, Sha256};
 use crate::observe::Observer;
-use crate::store::{Location, Store, StoreError, Stores};
+use crate::store::{Location, ObjectInfo, Store, StoreError, Stores};
 use crate::target::import::{Importer, Reads, plan_id};
 use crate::workers::{WorkerLost, Workers};
+
+/// Objects that are removed at once.
+const REMOVED_AT_ONCE: usize = 16;
 
 /// A place for exports.
 #[derive(Debug, Clone)]
@@ -80,12 +84,7 @@ impl Staging {
             Workers::aside(move || make_private(&place)).await??;
         }
         let store = self.store(folder);
-        let mut missing = Vec::new();
-        for (item, name) in entries {
-            if !is_there(store.as_ref(), &item, &name).await? {
-                missing.push((item, name));
-            }
-        }
+        let missing = not_there(store.as_ref(), entries).await?;
         let laying = Laying { overwrite: true, ending: if self.is_local() { padding } else { |_| Bytes::new() } };
         let mut told = |told: Told<'_>| {
             if let Told::Bytes(bytes) = told {
@@ -109,23 +108,20 @@ impl Staging {
             Err(StoreError::NotFound { .. }) => return Ok(()),
             objects => objects?,
         };
-        for object in &objects {
-            store.remove(object).await?;
-        }
-        Ok(())
+        stream::iter(&objects).map(|object| store.remove(object)).buffer_unordered(REMOVED_AT_ONCE).try_collect().await
     }
 }
 
-/// Whether an earlier run has laid an entry down, as far as the store itself vouches for its bytes.
-async fn is_there(store: &dyn Store, item: &EntryItem, name: &str) -> Result<bool, StoreError> {
+/// The entries that no earlier run has laid down, as far as the store itself vouches for their bytes.
+async fn not_there(store: &dyn Store, entries: Vec<(EntryItem, String)>) -> Result<Vec<(EntryItem, String)>, StoreError> {
     if !store.is_remote() {
-        return Ok(false);
+        return Ok(entries);
     }
-    match store.stat(name).await {
-        Ok(object) => Ok(object.len == item.bytes && object.crc32c == Some(item.crc32c.0)),
-        Err(StoreError::NotFound { .. }) => Ok(false),
-        Err(error) => Err(error),
-    }
+    let names: Vec<String> = entries.iter().map(|(_, name)| name.clone()).collect();
+    let there = store.stat_all(&names).await?;
+    let is_it = |item: &EntryItem, object: &ObjectInfo| object.len == item.bytes && object.crc32c == Some(item.crc32c.0);
+    let missing = entries.into_iter().zip(there).filter(|((item, _), there)| !there.as_ref().is_some_and(|object| is_it(item, object)));
+    Ok(missing.map(|(entry, _)| entry).collect())
 }
 
 /// What an emulator needs behind a log; see [`end_padding`]. What lies in a bucket stays as it is.

@@ -149,6 +149,7 @@ impl<'a> Run<'a> {
             }
         }
         self.observer.begin("restoring", queue.iter().fold(0, |sum, step| step.entities.saturating_add(sum)));
+        self.archive.read_ahead(queue.iter().map(|step| step.pair()), &self.workers);
         let mut startable = self.options.max_steps.map_or(usize::MAX, |most| most as usize);
         let mut running = FuturesUnordered::new();
         let mut failed = Vec::new();

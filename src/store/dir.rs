@@ -16,7 +16,7 @@ use tempfile::TempPath;
 use crate::buffers::Buffer;
 use crate::model::bounded;
 
-use super::{About, Making, ObjectInfo, ObjectWriter, Part, Store, StoreError, Whole};
+use super::{About, Making, ObjectInfo, ObjectWriter, Part, Store, StoreError, Whole, stat_if_there};
 
 /// Folders deeper than this are refused; no real export comes near.
 const DEPTH_MAX: usize = 256;
@@ -78,11 +78,7 @@ impl Store for DirStore {
     fn stat_all<'a>(&'a self, names: &'a [String]) -> BoxFuture<'a, Result<Vec<Option<ObjectInfo>>, StoreError>> {
         let names: Vec<(PathBuf, String)> = names.iter().map(|name| (self.path(name), name.clone())).collect();
         blocking(move || {
-            let there = names.into_iter().map(|(path, name)| match look_at(&path, name) {
-                Err(StoreError::NotFound { .. }) => Ok(None),
-                there => there.map(Some),
-            });
-            there.collect()
+            names.into_iter().map(|(path, name)| stat_if_there(look_at(&path, name))).collect()
         })
     }
 

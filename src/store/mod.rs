@@ -268,13 +268,7 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// # Errors
     /// As [`Store::stat`], but for names that are free.
     fn stat_all<'a>(&'a self, names: &'a [String]) -> BoxFuture<'a, Result<Vec<Option<ObjectInfo>>, StoreError>> {
-        let there = move |name: &'a String| async move {
-            match self.stat(name).await {
-                Err(StoreError::NotFound { .. }) => Ok(None),
-                there => there.map(Some),
-            }
-        };
-        Box::pin(stream::iter(names).map(there).buffered(AT_ONCE).try_collect())
+        stat_each(self, names)
     }
 
     /// Reads parts of many objects, in their order. At the first fault no other is begun: in an outage each of them would be tried for long.
@@ -334,6 +328,20 @@ pub trait ObjectWriter: fmt::Debug + Send {
     /// # Errors
     /// [`StoreError::Exists`] when the name is taken.
     fn publish(self: Box<Self>, about: About) -> BoxFuture<'static, Result<(), StoreError>>;
+}
+
+/// Asks for each name by itself.
+fn stat_each<'a, S: Store + ?Sized>(store: &'a S, names: &'a [String]) -> BoxFuture<'a, Result<Vec<Option<ObjectInfo>>, StoreError>> {
+    let there = move |name: &'a String| async move { stat_if_there(store.stat(name).await) };
+    Box::pin(stream::iter(names).map(there).buffered(AT_ONCE).try_collect())
+}
+
+/// An object, or that there is none.
+fn stat_if_there(there: Result<ObjectInfo, StoreError>) -> Result<Option<ObjectInfo>, StoreError> {
+    match there {
+        Err(StoreError::NotFound { .. }) => Ok(None),
+        there => there.map(Some),
+    }
 }
 
 /// Reads a whole small object.

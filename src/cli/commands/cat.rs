@@ -25,6 +25,7 @@ pub async fn run(context: &Context, arg: &ArchiveArg, selector: Selector) -> End
             .hint("`kindpack list` shows the kinds")
     })?;
     let mut count = 0;
+    archive.read_ahead(kinds.iter().map(|kind| kind.pair()), &context.workers);
     for kind in kinds {
         let outputs: Vec<EntryItem> = kind.outputs().cloned().collect();
         let encoder = Encoder::new(Encoding::JsonLine, Rewrite::identity(), kind.pair());

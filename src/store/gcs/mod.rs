@@ -11,7 +11,7 @@ mod proof;
 mod pulse;
 mod upload;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 pub use cloud::{Cloud, CloudOptions};
 
-use super::{Making, ObjectInfo, ObjectWriter, Store, StoreError};
+use super::{AT_ONCE, Making, ObjectInfo, ObjectWriter, Store, StoreError, stat_each};
 use crate::buffers::Buffer;
 use crate::google::USER_AGENT;
 use crate::observe::{Outcome, Request};
@@ -152,24 +152,27 @@ impl GcsStore {
         Ok(ObjectInfo { name, len, version, crc32c, content_encoding, attributes: resource.metadata })
     }
 
-    /// Every object whose name begins with `prefix` below this store's own, ordered by name.
-    async fn resources(&self, prefix: &str) -> Result<Vec<Resource>, StoreError> {
-        let shown = self.shown(prefix);
+    /// One try of a page of a listing.
+    async fn page(&self, prefix: &str, token: Option<&str>) -> Result<Page, Failed> {
         let full = self.full(prefix);
         let fields = format!("items({FIELDS}),nextPageToken");
-        let mut patience = Patience::new(&self.cloud, format!("list of {shown}"));
+        let mut query = vec![("prefix", full.as_str()), ("maxResults", "1000"), ("fields", fields.as_str())];
+        query.extend(token.map(|token| ("pageToken", token)));
+        let address = self.cloud.address("list", &self.bucket, "/o", &query);
+        let answer = self.cloud.call(Method::GET, &address, Bytes::new(), |request| request).await?;
+        match answer.status {
+            200 => answer.json(),
+            _ => Err(answer.failed(&self.shown(prefix), "storage.objects.list")),
+        }
+    }
+
+    /// Every object whose name begins with `prefix` below this store's own, ordered by name.
+    async fn resources(&self, prefix: &str) -> Result<Vec<Resource>, StoreError> {
+        let mut patience = Patience::new(&self.cloud, format!("list of {}", self.shown(prefix)));
         let mut all = BTreeMap::new();
         let mut token: Option<String> = None;
         loop {
-            let mut query = vec![("prefix", full.as_str()), ("maxResults", "1000"), ("fields", fields.as_str())];
-            query.extend(token.as_deref().map(|token| ("pageToken", token)));
-            let address = self.cloud.address("list", &self.bucket, "/o", &query);
-            let page =
-                self.cloud.call(Method::GET, &address, Bytes::new(), |request| request).await.and_then(|answer| match answer.status {
-                    200 => answer.json::<Page>(),
-                    _ => Err(answer.failed(&shown, "storage.objects.list")),
-                });
-            match page {
+            match self.page(prefix, token.as_deref()).await {
                 Ok(page) => {
                     let known = all.len();
                     all.extend(page.items.into_iter().map(|resource| (resource.name.clone(), resource)));
@@ -187,6 +190,36 @@ impl GcsStore {
                 Err(failed) => patience.failed(failed).await?,
             }
         }
+    }
+
+    /// What a listing has of some names. `None` where so many others stand between them that to ask for each takes fewer requests.
+    async fn listed(&self, names: &[String]) -> Result<Option<HashMap<String, ObjectInfo>>, StoreError> {
+        let prefix = common_prefix(names);
+        let wanted: HashSet<&str> = names.iter().map(String::as_str).collect();
+        let mut patience = Patience::new(&self.cloud, format!("list of {}", self.shown(prefix)));
+        let mut found = HashMap::new();
+        let mut token: Option<String> = None;
+        let mut pages_left = names.len() / AT_ONCE;
+        while pages_left > 0 {
+            let infos = self.page(prefix, token.as_deref()).await.and_then(|page| {
+                let infos: Vec<ObjectInfo> = page.items.into_iter().map(|resource| self.info(resource)).collect::<Result<_, _>>()?;
+                Ok((infos, page.next_page_token))
+            });
+            match infos {
+                Ok((infos, next)) => {
+                    patience.progress();
+                    pages_left -= 1;
+                    let infos = infos.into_iter().filter(|info| wanted.contains(info.name.as_str()));
+                    found.extend(infos.map(|info| (info.name.clone(), info)));
+                    token = next.filter(|token| !token.is_empty());
+                    if token.is_none() {
+                        return Ok(Some(found));
+                    }
+                }
+                Err(failed) => patience.failed(failed).await?,
+            }
+        }
+        Ok(None)
     }
 
     async fn resource(&self, name: &str) -> Result<Resource, StoreError> {
@@ -271,6 +304,14 @@ impl GcsStore {
     }
 }
 
+/// What all names begin with.
+fn common_prefix(names: &[String]) -> &str {
+    let Some((first, others)) = names.split_first() else { return "" };
+    let shared = |other: &String| first.char_indices().zip(other.chars()).find(|((_, a), b)| a != b).map_or(first.len().min(other.len()), |((at, _), _)| at);
+    let len = others.iter().map(shared).min().unwrap_or(first.len());
+    first.get(..len).unwrap_or_default()
+}
+
 impl Store for GcsStore {
     fn list(&self) -> BoxFuture<'_, Result<Vec<ObjectInfo>, StoreError>> {
         Box::pin(async move {
@@ -299,6 +340,20 @@ impl Store for GcsStore {
             self.check_name(name)?;
             let info = self.resource(name).await.map(|resource| self.info(resource))?;
             info.map_err(|_| StoreError::Rejected { name: self.shown(name), found: "an object without size or generation".to_owned() })
+        })
+    }
+
+    fn stat_all<'a>(&'a self, names: &'a [String]) -> BoxFuture<'a, Result<Vec<Option<ObjectInfo>>, StoreError>> {
+        Box::pin(async move {
+            let listed = match self.listed(names).await {
+                // Whoever may look at objects need not be allowed to list them.
+                Err(StoreError::Denied { .. }) => None,
+                listed => listed?,
+            };
+            match listed {
+                Some(mut listed) => Ok(names.iter().map(|name| listed.remove(name)).collect()),
+                None => stat_each(self, names).await,
+            }
         })
     }
 
