@@ -2,6 +2,7 @@
 //!
 //! Knows gzip and nothing else. What is only said to be gzip-encoded, and is not, is taken as it is.
 
+use std::borrow::Cow;
 use std::io::{self, Write as _};
 
 use flate2::write::MultiGzDecoder;
@@ -85,8 +86,16 @@ fn hand_on(content: Option<&mut Vec<u8>>, least: usize, take: &mut dyn FnMut(&[u
 
 /// The whole content of a small object, at most `max` bytes of it; what is stored where it is no gzip stream.
 pub fn content_of(stored: Vec<u8>, encoding: Option<&str>, max: u64) -> Vec<u8> {
-    if encoding != Some(GZIP) {
-        return stored;
+    match content_in(&stored, encoding, max) {
+        Cow::Owned(content) => content,
+        Cow::Borrowed(_) => stored,
+    }
+}
+
+/// As [`content_of`], without a copy of what is stored.
+pub fn content_in<'a>(stored: &'a [u8], encoding: Option<&str>, max: u64) -> Cow<'a, [u8]> {
+    if encoding != Some(GZIP) || !stored.starts_with(&MAGIC) {
+        return Cow::Borrowed(stored);
     }
     let mut content = Vec::new();
     let mut gunzip = Gunzip::default();
@@ -95,8 +104,8 @@ pub fn content_of(stored: Vec<u8>, encoding: Option<&str>, max: u64) -> Vec<u8> 
         let len = piece.len().min(room(&content));
         content.extend_from_slice(piece.get(..len).unwrap_or_default());
     };
-    let read = gunzip.push(&stored, &mut take).and_then(|()| gunzip.finish(&mut take));
-    if read.is_ok() { content } else { stored }
+    let read = gunzip.push(stored, &mut take).and_then(|()| gunzip.finish(&mut take));
+    if read.is_ok() { Cow::Owned(content) } else { Cow::Borrowed(stored) }
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ pub mod imports;
 pub mod inspect;
 pub mod journal;
 pub mod journal_file;
+pub mod kept_metadata;
 pub mod lay;
 pub mod lease;
 pub mod managed;

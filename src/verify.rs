@@ -14,8 +14,8 @@ use sha2::Digest as _;
 use crate::archive::Profile;
 use crate::archive_file::{ArchiveError, ArchiveFile, Container, Reading, Stored, digest_of};
 use crate::entity::scan::{PairScan, Scanned};
-use crate::gzipped;
 use crate::inspect::{self, Content, Inspected, Inspection, PieceReport};
+use crate::kept_metadata::KeptMetadata;
 use crate::model::{EntryItem, EntryRole, Pair, SUMS_NAME, Selector, Sha256, Timestamp};
 use crate::observe::{Event, Observer};
 use crate::pack::SHA256_ATTRIBUTE;
@@ -23,9 +23,6 @@ use crate::set::{self, Discovery, Group, Listed};
 use crate::store::{ObjectInfo, Store, StoreError, read_whole};
 use crate::sums;
 use crate::workers::{Aside, WorkerLost, Workers};
-
-/// Metadata and sums of a whole archive that are held in memory at the most.
-const KEPT_MAX_BYTES: u64 = 1 << 30;
 
 /// How much is read.
 #[derive(Debug, Clone)]
@@ -55,6 +52,12 @@ pub enum VerifyError {
     /// It cannot be read.
     #[error(transparent)]
     Store(StoreError),
+    /// The metadata of the exports does not fit into memory.
+    #[error("{name}: the metadata of all exports needs more memory than --memory allows")]
+    MemoryTooSmall {
+        /// The metadata object that does not fit.
+        name: String,
+    },
     /// A selector chooses nothing.
     #[error("selector {0}: expected a kind of the archive, found none")]
     ChoosesNothing(Selector),
@@ -102,12 +105,19 @@ pub async fn verify(
             let claims = Claims::of(&archive).await.map_err(VerifyError::Store)?;
             let mut digest = WholeDigest::default();
             let wanted = (!claims.digests.is_empty()).then_some(&mut digest);
-            let mut told = read(&archive, items, workers, observer, &mut report, wanted).await?;
+            let mut kept = metadata_of(&items, workers.memory());
+            let told = read(&archive, items, workers, observer, &mut report, wanted, Some(&mut kept)).await?;
             // The manifest was read when the archive was opened.
             report.entries += 1;
             let mut problems = totals(&archive);
             problems.extend(judge_kinds(&archive, &told, |_| true));
-            problems.extend(judge_set(&archive, &mut told));
+            let of_set = judge_set(&archive, &told, &kept);
+            match kept.lacking() {
+                None => problems.extend(of_set),
+                // What is known to be damaged is damaged, whatever else cannot be told.
+                Some(_) if !(report.problems.is_empty() && problems.is_empty()) => {}
+                Some(name) => return Err(VerifyError::MemoryTooSmall { name: format!("exports/{name}") }),
+            }
             problems.extend(claims.judge(&archive, digest).await?);
             for problem in problems {
                 note(&mut report, observer, &title, problem);
@@ -119,7 +129,7 @@ pub async fn verify(
             let names: BTreeSet<&str> = chosen.iter().flat_map(|kind| &kind.entries).map(|item| item.name.as_str()).collect();
             let items: Vec<EntryItem> = manifest.objects().into_iter().filter(|item| names.contains(item.name.as_str())).cloned().collect();
             observer.begin("verifying", items.iter().map(|item| item.bytes).sum());
-            let told = read(&archive, items, workers, observer, &mut report, None).await?;
+            let told = read(&archive, items, workers, observer, &mut report, None, None).await?;
             for problem in judge_kinds(&archive, &told, |pair| pairs.contains(pair)) {
                 note(&mut report, observer, &title, problem);
             }
@@ -147,8 +157,6 @@ fn tell(error: ArchiveError) -> Result<String, VerifyError> {
 struct Told {
     item: EntryItem,
     inspected: Inspected,
-    /// The bytes of metadata and of `SHA256SUMS`.
-    bytes: Option<Vec<u8>>,
 }
 
 enum Looked {
@@ -199,8 +207,9 @@ async fn read(
     observer: &dyn Observer,
     report: &mut Report,
     digest: Option<&mut WholeDigest>,
+    kept: Option<&mut KeptMetadata>,
 ) -> Result<BTreeMap<String, Told>, VerifyError> {
-    let mut pass = Pass { archive, workers, observer, report, told: BTreeMap::new(), kept_bytes: 0 };
+    let mut pass = Pass { archive, workers, observer, report, told: BTreeMap::new(), kept };
     let damaged = pass.read(items, digest, archive.container().store().is_remote()).await?;
     pass.read(damaged, None, false).await?;
     Ok(pass.told)
@@ -213,8 +222,8 @@ struct Pass<'a> {
     observer: &'a dyn Observer,
     report: &'a mut Report,
     told: BTreeMap<String, Told>,
-    /// Bytes of metadata that are kept.
-    kept_bytes: u64,
+    /// Takes the metadata, where the set is to be proved.
+    kept: Option<&'a mut KeptMetadata>,
 }
 
 impl Pass<'_> {
@@ -255,11 +264,9 @@ impl Pass<'_> {
             if let Some(digest) = &mut digest {
                 digest.push(stored).await?;
             }
-            let mut keep = |raw: &Bytes, bytes: &mut Vec<u8>| {
-                // Metadata is looked into as long as all of it together fits: what is longer than any metadata is none.
-                let wanted = !matches!(item.role, EntryRole::Output | EntryRole::Sums) && item.bytes <= set::METADATA_MAX_BYTES;
-                if wanted && self.kept_bytes + raw.len() as u64 <= KEPT_MAX_BYTES {
-                    self.kept_bytes += raw.len() as u64;
+            let wanted_as = metadata_name(item).filter(|name| self.kept.as_ref().is_some_and(|kept| kept.is_wanted(name)));
+            let keep = |raw: &Bytes, bytes: &mut Vec<u8>| {
+                if wanted_as.is_some() {
                     bytes.extend_from_slice(raw);
                 }
             };
@@ -294,7 +301,6 @@ impl Pass<'_> {
             };
             let is_readable = unreadable.take().is_none();
             if may_come_again && !problems.is_empty() && !piece.is_whole() {
-                self.kept_bytes -= bytes.len() as u64;
                 damaged.push(item.clone());
                 continue;
             }
@@ -304,13 +310,24 @@ impl Pass<'_> {
             }
             if is_readable {
                 self.report.entities += inspected.scan.entities();
-                let content = |bytes| gzipped::content_of(bytes, item.content_encoding.as_deref(), set::METADATA_MAX_BYTES);
-                let bytes = (item.role != EntryRole::Output).then(|| content(bytes));
-                self.told.insert(item.name.clone(), Told { item: item.clone(), inspected, bytes });
+                if let (Some(name), Some(kept)) = (wanted_as, &mut self.kept) {
+                    kept.insert(name, bytes, item.content_encoding.as_deref());
+                }
+                self.told.insert(item.name.clone(), Told { item: item.clone(), inspected });
             }
         }
         Ok(damaged)
     }
+}
+
+/// What the set calls an entry that may be metadata.
+fn metadata_name(item: &EntryItem) -> Option<&str> {
+    item.name.strip_prefix("exports/").filter(|_| !matches!(item.role, EntryRole::Output | EntryRole::Sums))
+}
+
+/// Takes the metadata among entries.
+fn metadata_of(items: &[EntryItem], memory: u64) -> KeptMetadata {
+    KeptMetadata::new(items.iter().filter_map(|item| Some((metadata_name(item)?, item.bytes))), memory)
 }
 
 /// Holds an entry's bytes against directory and manifest.
@@ -387,7 +404,7 @@ fn listed(name: String, item: &EntryItem) -> Listed {
 }
 
 /// Proves the set anew, without the manifest's word: finish marks, listed objects, counts, kinds and namespaces of the keys.
-fn judge_set(archive: &ArchiveFile, told: &mut BTreeMap<String, Told>) -> Vec<String> {
+fn judge_set(archive: &ArchiveFile, told: &BTreeMap<String, Told>, metadata: &KeptMetadata) -> Vec<String> {
     let mut problems = Vec::new();
     let sums = || Sha256(sha2::Sha256::digest(sums::of_objects(archive.manifest())).into());
     if told.get(SUMS_NAME).is_some_and(|told| told.inspected.sha256 != sums()) {
@@ -395,13 +412,11 @@ fn judge_set(archive: &ArchiveFile, told: &mut BTreeMap<String, Told>) -> Vec<St
     }
     let within = |name: &str| name.strip_prefix("exports/").map(str::to_owned);
     let listing: Vec<Listed> = told.values().filter_map(|told| within(&told.item.name).map(|name| listed(name, &told.item))).collect();
-    let metadata: BTreeMap<String, Vec<u8>> =
-        told.values_mut().filter_map(|told| Some((within(&told.item.name)?, told.bytes.take()?))).collect();
     if told.len() != archive.manifest().objects().len() + 1 {
         // Some entry could not be read: what is missing now is no news.
         return problems;
     }
-    let discovery = set::discover(&listing, &metadata);
+    let discovery = set::discover(&listing, metadata);
     problems.extend(
         discovery.foreign.iter().map(|name| format!("exports/{name}: expected objects of exports, found one that belongs to none")),
     );

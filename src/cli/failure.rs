@@ -201,6 +201,7 @@ impl Failure {
         match error {
             VerifyError::Store(error) => Failure::archive_store(WHAT, error),
             VerifyError::ChoosesNothing(_) => Failure::usage(WHAT, error.to_string()).hint("`kindpack list` shows the kinds"),
+            VerifyError::MemoryTooSmall { .. } => Failure::usage(WHAT, error.to_string()).hint("--memory 1GiB allows more"),
             VerifyError::Worker(error) => Failure::worker(WHAT, error),
         }
     }

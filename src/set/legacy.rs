@@ -33,7 +33,7 @@ pub(super) fn discover(view: &mut View<'_>) -> Vec<Export> {
         let kind = view
             .bytes(name)
             .ok()
-            .and_then(|bytes| ExportMetadata::parse(bytes).ok())
+            .and_then(|bytes| ExportMetadata::parse(&bytes).ok())
             .and_then(|metadata| metadata.kinds.into_iter().next());
         export.groups.extend(kind.map(|kind| open_group(&kind.kind)));
         export.faults.push(Fault::incomplete(name, format!("the backup's own <KEY>{INFO} beside it"), "no such object"));
@@ -97,7 +97,7 @@ fn read_backup(view: &mut View<'_>, mark: &str) -> Export {
     let mut export = Export::new(mark, ExportFormat::LegacyBackup);
     export.mark = view.claim(mark);
     let backup = view.bytes(mark).and_then(|bytes| {
-        LegacyBackup::parse(bytes).map_err(|error| Fault::damaged(mark, "the information of a backup", error.to_string()))
+        LegacyBackup::parse(&bytes).map_err(|error| Fault::damaged(mark, "the information of a backup", error.to_string()))
     });
     let backup = match backup {
         Ok(backup) => backup,
@@ -140,7 +140,7 @@ fn read_kind_info(view: &mut View<'_>, name: &str, group: &mut Group, export: &m
     let Some(listed) = view.claim(name) else { return };
     group.metadata = Some(listed.name.clone());
     export.metadata.insert(listed.name, listed.len);
-    match view.bytes(name).map(ExportMetadata::parse) {
+    match view.bytes(name).map(|bytes| ExportMetadata::parse(&bytes)) {
         Err(fault) => export.faults.push(fault),
         Ok(Err(error)) => export.faults.push(Fault::damaged(name, "the metadata of a kind", error.to_string())),
         Ok(Ok(metadata)) => {

@@ -70,7 +70,7 @@ pub(super) fn unfinished(view: &mut View<'_>, new: &mut dyn FnMut(&str) -> Expor
         export.faults.push(Fault::incomplete(title(around), format!("a finish mark, *{OVERALL}"), found));
         for name in names {
             view.claim(name);
-            let Ok(Ok(metadata)) = view.bytes(name).map(ExportMetadata::parse) else { continue };
+            let Ok(Ok(metadata)) = view.bytes(name).map(|bytes| ExportMetadata::parse(&bytes)) else { continue };
             let kinds = metadata.kinds.into_iter().filter(|kind| !kind.kind.is_empty());
             export.groups.extend(kinds.map(|kind| Group {
                 kind: Some(Kind::new(kind.kind)),
@@ -95,7 +95,7 @@ fn read_export(view: &mut View<'_>, mark: &str, title: &str, unread: &mut BTreeS
     let mut export = Export::new(title, ExportFormat::ManagedExport);
     export.mark = view.claim(mark);
     let overall = view.bytes(mark).and_then(|bytes| {
-        OverallMetadata::parse(bytes).map_err(|error| Fault::damaged(mark, "the metadata of an export", error.to_string()))
+        OverallMetadata::parse(&bytes).map_err(|error| Fault::damaged(mark, "the metadata of an export", error.to_string()))
     });
     match overall {
         Err(fault) => export.faults.push(fault),
@@ -145,9 +145,9 @@ fn read_group(view: &mut View<'_>, mark: &str, around: &str, pointer: &Pointer, 
     };
     export.metadata.insert(name.clone(), metadata.len);
     group.metadata = Some(name.clone());
-    let parsed = view
-        .bytes(&name)
-        .and_then(|bytes| ExportMetadata::parse(bytes).map_err(|error| Fault::damaged(&name, "the metadata of a kind", error.to_string())));
+    let parsed = view.bytes(&name).and_then(|bytes| {
+        ExportMetadata::parse(&bytes).map_err(|error| Fault::damaged(&name, "the metadata of a kind", error.to_string()))
+    });
     match parsed {
         Err(fault) => {
             export.faults.push(fault);

@@ -6,6 +6,7 @@
 mod legacy;
 mod managed;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -214,10 +215,22 @@ pub fn metadata_objects(listing: &[Listed]) -> impl Iterator<Item = &Listed> {
         .filter(|object| object.len <= METADATA_MAX_BYTES && (managed::is_metadata(&object.name) || legacy::is_metadata(&object.name)))
 }
 
+/// Where [`discover`] finds the bytes of metadata objects.
+pub trait MetadataSource {
+    /// The bytes of an object, out of its encoding; `None` where they are not to be had.
+    fn get(&self, name: &str) -> Option<Cow<'_, [u8]>>;
+}
+
+impl MetadataSource for BTreeMap<String, Vec<u8>> {
+    fn get(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+        BTreeMap::get(self, name).map(|bytes| Cow::Borrowed(bytes.as_slice()))
+    }
+}
+
 /// Groups the objects of a listing into exports and says what is wrong with each.
 ///
-/// `metadata` holds the bytes of the [`metadata_objects`] by name.
-pub fn discover(listing: &[Listed], metadata: &BTreeMap<String, Vec<u8>>) -> Discovery {
+/// `metadata` holds the bytes of the [`metadata_objects`]; of those that it wants to see, each is asked for when it is looked into.
+pub fn discover(listing: &[Listed], metadata: &dyn MetadataSource) -> Discovery {
     let mut view =
         View { objects: listing.iter().map(|object| (object.name.as_str(), object)).collect(), metadata, claimed: BTreeSet::new() };
     let mut exports = managed::discover(&mut view);
@@ -234,7 +247,7 @@ pub fn discover(listing: &[Listed], metadata: &BTreeMap<String, Vec<u8>>) -> Dis
 /// The listing while it is being divided: what each object weighs, and which ones some export has claimed.
 struct View<'a> {
     objects: BTreeMap<&'a str, &'a Listed>,
-    metadata: &'a BTreeMap<String, Vec<u8>>,
+    metadata: &'a dyn MetadataSource,
     claimed: BTreeSet<&'a str>,
 }
 
@@ -252,8 +265,8 @@ impl<'a> View<'a> {
     }
 
     /// The bytes of a metadata object, or the fault that it cannot be read.
-    fn bytes(&self, name: &str) -> Result<&'a [u8], Fault> {
-        self.metadata.get(name).map(Vec::as_slice).ok_or_else(|| {
+    fn bytes(&self, name: &str) -> Result<Cow<'a, [u8]>, Fault> {
+        self.metadata.get(name).ok_or_else(|| {
             Fault::damaged(
                 name,
                 format!("metadata of at most {METADATA_MAX_BYTES} bytes"),
