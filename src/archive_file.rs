@@ -12,13 +12,17 @@ use std::sync::Arc;
 use async_compression::tokio::bufread::DeflateDecoder;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use sha2::Digest as _;
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt as _};
+use tokio::sync::OnceCell;
 use tokio_util::io::StreamReader;
 
 use crate::archive::{self, DataError, DirectoryEntry, Limits, Profile, STREAM_END, Violation};
 use crate::buffers::Buffer;
 use crate::inspect::join_crc32c;
-use crate::model::{Crc32c, EntryItem, KindItem, MANIFEST_FORMAT, MANIFEST_NAME, Manifest, Method, PIECE_LEN_BYTES, Pair, SUMS_NAME, Selector};
+use crate::model::{
+    Crc32c, EntryItem, KindItem, MANIFEST_FORMAT, MANIFEST_NAME, Manifest, Method, PIECE_LEN_BYTES, Pair, SUMS_NAME, Selector, Sha256,
+};
 use crate::read_ahead::ReadAhead;
 use crate::store::{ObjectInfo, Store, StoreError};
 use crate::workers::{WorkerLost, Workers};
@@ -114,6 +118,8 @@ pub struct Container {
     tail: Bytes,
     entries: Vec<DirectoryEntry>,
     ahead: ReadAhead,
+    /// Whether the end came as it is stored, where that was asked.
+    tail_is_sound: OnceCell<bool>,
 }
 
 /// An archive of kindpack, opened.
@@ -217,7 +223,7 @@ impl Container {
         let directory = place.in_tail(&tail, object.len).unwrap_or_default();
         let entries = archive::parse_directory(directory, &place, profile, &Limits::NONE).map_err(broken)?;
         let ahead = ReadAhead::new(store.clone(), object.clone());
-        Ok(Container { store, object, title, profile, tail, entries, ahead })
+        Ok(Container { store, object, title, profile, tail, entries, ahead, tail_is_sound: OnceCell::new() })
     }
 
     /// The entries, in the directory's order.
@@ -263,6 +269,17 @@ impl Container {
             self.tail = [before, std::mem::take(&mut self.tail)].concat().into();
         }
         Ok(())
+    }
+
+    /// Reads the end once more, where an entry contradicts the directory: it may be the directory that was damaged on its way.
+    async fn check_tail(&self) -> Result<(), StoreError> {
+        let (offset, tail) = self.tail();
+        let read = || async { Ok(self.store.read(&self.object, offset, tail.len()).await? == *tail) };
+        if *self.tail_is_sound.get_or_try_init(read).await? {
+            return Ok(());
+        }
+        let (call, found) = (format!("read of {}", self.title), "a directory that was damaged on its way".to_owned());
+        Err(StoreError::Service { call, tries: 1, seconds: 0, found })
     }
 
     fn broken(&self, violation: Violation) -> ArchiveError {
@@ -558,7 +575,10 @@ impl ArchiveFile {
         let mut joined: Vec<Range<u64>> = Vec::new();
         for span in spans {
             match joined.last_mut() {
-                Some(last) if span.start.checked_sub(last.end).is_some_and(|gap| gap <= BATCH_GAP_BYTES) && span.end - last.start <= BATCH_BYTES => {
+                Some(last)
+                    if span.start.checked_sub(last.end).is_some_and(|gap| gap <= BATCH_GAP_BYTES)
+                        && span.end - last.start <= BATCH_BYTES =>
+                {
                     last.end = span.end;
                 }
                 _ => joined.push(span),
@@ -639,6 +659,11 @@ impl ArchiveFile {
                             *answer = other;
                         }
                     }
+                    if answers.iter().any(|(_, answer)| matches!(answer, Err(ArchiveError::Structure { .. })))
+                        && let Err(error) = self.container.check_tail().await
+                    {
+                        return vec![(first, Err(error.into()))];
+                    }
                 }
                 Err(error) => {
                     answers.truncate(answers.iter().position(|(piece, _)| *piece == first).unwrap_or_default());
@@ -663,8 +688,9 @@ impl ArchiveFile {
             let mut answers = Vec::with_capacity(pieces.len());
             for piece in pieces {
                 let (from, to) = archive.span(piece);
-                let within =
-                    |place: u64| place.checked_sub(start).and_then(|place| usize::try_from(place).ok()).filter(|place| *place <= read.len());
+                let within = |place: u64| {
+                    place.checked_sub(start).and_then(|place| usize::try_from(place).ok()).filter(|place| *place <= read.len())
+                };
                 let bytes = within(from).zip(within(to)).filter(|(from, to)| from <= to).map(|(from, to)| read.slice(from..to));
                 let unwrapped = archive.unwrap_piece(piece, from, &bytes.clone().unwrap_or_default());
                 let stored = Stored { offset: from, bytes: bytes.unwrap_or_default() };
@@ -767,28 +793,34 @@ impl Packed {
 /// Pieces of an object that are read at once for its digest.
 pub const READS_PER_DIGEST: u64 = 2;
 
-/// SHA-256 of a whole object, read piece by piece.
+/// SHA-256 of a whole object, read piece by piece. What differs from the store's own checksum is read once more.
 ///
 /// # Errors
-/// What the store says.
-pub async fn digest_of(store: &dyn Store, object: &ObjectInfo) -> Result<crate::model::Sha256, StoreError> {
-    use sha2::Digest as _;
-    let mut sha256 = sha2::Sha256::new();
+/// What the store says; [`StoreError::Corrupt`] where its checksum still differs.
+pub async fn digest_of(store: &dyn Store, object: &ObjectInfo) -> Result<Sha256, StoreError> {
+    let (sha256, found) = digests_of(store, object).await?;
+    let Some(expected) = object.crc32c.filter(|expected| *expected != found) else { return Ok(sha256) };
+    match digests_of(store, object).await? {
+        (sha256, found) if found == expected => Ok(sha256),
+        (_, found) => Err(StoreError::Corrupt { name: store.shown(&object.name), expected, found }),
+    }
+}
+
+/// SHA-256 and CRC-32C of a whole object.
+async fn digests_of(store: &dyn Store, object: &ObjectInfo) -> Result<(Sha256, u32), StoreError> {
+    let (mut sha256, mut crc32c) = (sha2::Sha256::new(), 0);
     let reads = (0..object.len.div_ceil(PIECE_LEN_BYTES as u64)).map(|number| {
         let offset = number * PIECE_LEN_BYTES as u64;
         store.read(object, offset, (object.len - offset).min(PIECE_LEN_BYTES as u64) as usize)
     });
     let mut reads = stream::iter(reads).buffered(READS_PER_DIGEST as usize);
     while let Some(bytes) = reads.try_next().await? {
-        let hashed = Workers::aside(move || {
-            sha256.update(&bytes);
-            sha256
-        });
-        sha256 = hashed.await.map_err(|lost| StoreError::Io {
+        let hashed = Workers::aside(move || (sha256.chain_update(&bytes), crc32c::crc32c_append(crc32c, &bytes)));
+        (sha256, crc32c) = hashed.await.map_err(|lost| StoreError::Io {
             name: object.name.clone(),
             deed: "cannot hash it",
             source: io::Error::other(lost),
         })?;
     }
-    Ok(crate::model::Sha256(sha256.finalize().into()))
+    Ok((Sha256(sha256.finalize().into()), crc32c))
 }

@@ -124,30 +124,24 @@ fn read_in_order<'a, G: Gather>(
     gather: G,
     workers: &'a Workers,
 ) -> BoxStream<'a, Result<G::Piece, ArchiveError>> {
-    struct Position<R> {
-        content: R,
+    struct Position<C> {
+        content: Option<C>,
         offset: u64,
         stitch: Option<Stitch>,
     }
     let fault = |fault: String| ArchiveError::Data { entry: output.name.clone(), fault };
-    let failed = move |error: io::Error| match error.downcast::<ArchiveError>() {
-        Ok(error) => error,
-        Err(error) => fault(format!("expected a sound gzip stream, found {error}")),
-    };
     let begun = Position { content: None, offset: 0, stitch: Some(Stitch::default()) };
-    let pieces = stream::try_unfold(begun, move |mut reading| {
+    let pieces = stream::try_unfold(begun, move |position| {
         let gather = gather.clone();
         async move {
-            let Some(mut stitch) = reading.stitch.take() else { return Ok(None) };
-            let mut content = match reading.content.take() {
-                Some(content) => content,
-                None => content_of(archive, output, workers).await.map_err(failed)?,
+            let Position { content, offset, stitch: Some(mut stitch) } = position else { return Ok(None) };
+            let (content, part, len) = match next_part(archive, output, content, offset, &gather, workers).await {
+                // Bytes may have been damaged on their way. What came before was sound.
+                Err(error) if error.is_damage() && archive.container().store().is_remote() => {
+                    next_part(archive, output, None, offset, &gather, workers).await?
+                }
+                part => part?,
             };
-            let mut raw = Vec::new();
-            (&mut content).take(PIECE_LEN_BYTES as u64).read_to_end(&mut raw).await.map_err(failed)?;
-            let (offset, len) = (reading.offset, raw.len());
-            let for_worker = gather.clone();
-            let part = workers.run(move || gather_piece(&for_worker, offset, &raw)).await?.map_err(|error| fault(error.to_string()))?;
             let mut gathered = G::Piece::default();
             if let Some(record) = stitch.push(part.ends).map_err(|error| fault(error.to_string()))? {
                 gather.add(&record, &mut gathered).map_err(|error| fault(error.to_string()))?;
@@ -163,12 +157,40 @@ fn read_in_order<'a, G: Gather>(
     pieces.boxed()
 }
 
-/// The content of an output, out of its encoding.
-async fn content_of<'a>(
+/// What a content is read from.
+type Content<'a> = Pin<Box<dyn AsyncRead + Send + 'a>>;
+
+/// The next piece of a content, how long it is, and what it came from; where there is none yet, that is opened and passed over up to `offset`.
+async fn next_part<'a, G: Gather>(
     archive: &'a Arc<ArchiveFile>,
     output: &'a EntryItem,
+    content: Option<Content<'a>>,
+    offset: u64,
+    gather: &G,
     workers: &'a Workers,
-) -> io::Result<Pin<Box<dyn AsyncRead + Send + 'a>>> {
+) -> Result<(Content<'a>, Part<G::Piece>, usize), ArchiveError> {
+    let fault = |fault: String| ArchiveError::Data { entry: output.name.clone(), fault };
+    let failed = |error: io::Error| match error.downcast::<ArchiveError>() {
+        Ok(error) => error,
+        Err(error) => fault(format!("expected a sound gzip stream, found {error}")),
+    };
+    let mut content = match content {
+        Some(content) => content,
+        None => {
+            let mut content = content_of(archive, output, workers).await.map_err(failed)?;
+            tokio::io::copy(&mut (&mut content).take(offset), &mut tokio::io::sink()).await.map_err(failed)?;
+            content
+        }
+    };
+    let mut raw = Vec::new();
+    (&mut content).take(PIECE_LEN_BYTES as u64).read_to_end(&mut raw).await.map_err(failed)?;
+    let (len, for_worker) = (raw.len(), gather.clone());
+    let part = workers.run(move || gather_piece(&for_worker, offset, &raw)).await?.map_err(|error| fault(error.to_string()))?;
+    Ok((content, part, len))
+}
+
+/// The content of an output, out of its encoding.
+async fn content_of<'a>(archive: &'a Arc<ArchiveFile>, output: &'a EntryItem, workers: &'a Workers) -> io::Result<Content<'a>> {
     let stored = archive.read(std::slice::from_ref(output), 0, workers, |_, raw| Reading::Sound(raw));
     let mut stored = StreamReader::new(stored.map(|(_, raw)| raw.map_err(io::Error::other)).boxed());
     if is_gzipped(output) && stored.fill_buf().await?.starts_with(&MAGIC) {

@@ -165,11 +165,15 @@ impl Expected {
             Some(crc32c) => crc32c == self.crc32c,
             None => self.is_content_of(dest, there).await.map_err(ExtractError::Dest)?,
         };
-        if is_the_same { Ok(()) } else { Err(ExtractError::Dest(StoreError::Exists { name: there.name.clone(), found: "another object there" })) }
+        if is_the_same {
+            Ok(())
+        } else {
+            Err(ExtractError::Dest(StoreError::Exists { name: there.name.clone(), found: "another object there" }))
+        }
     }
 
     async fn is_content_of(&self, dest: &dyn Store, there: &ObjectInfo) -> Result<bool, StoreError> {
-        // What a service gives may have been damaged on its way.
+        // Without a checksum of the store only another reading shows whether it was damaged on its way.
         Ok(digest_of(dest, there).await? == self.sha256 || (dest.is_remote() && digest_of(dest, there).await? == self.sha256))
     }
 }
@@ -222,8 +226,7 @@ impl Layout {
     async fn pass_over_what_is_there(&mut self, dest: &dyn Store, workers: &Workers) -> Result<(), ExtractError> {
         let names: Vec<String> = self.names().map(str::to_owned).collect();
         let there = dest.stat_all(&names).await.map_err(ExtractError::Dest)?;
-        let of_entries =
-            self.entries.iter().map(|(item, _)| Expected { len: item.bytes, crc32c: item.crc32c.0, sha256: item.sha256 });
+        let of_entries = self.entries.iter().map(|(item, _)| Expected { len: item.bytes, crc32c: item.crc32c.0, sha256: item.sha256 });
         let of_made = self.made.iter().map(|Made { bytes, .. }| Expected {
             len: bytes.len() as u64,
             crc32c: crc32c::crc32c(bytes),

@@ -161,6 +161,8 @@ impl Job {
 struct Done {
     job: Job,
     raw: Bytes,
+    /// Whether it is no part of what its object should be.
+    is_faulty: bool,
     told: Told,
     kept: Option<Kept>,
 }
@@ -438,13 +440,25 @@ async fn work(
     workers: &Workers,
     broken: &Arc<AtomicBool>,
 ) -> Result<Vec<Done>, PackError> {
-    let raws = read(&sources, &batch, store).await?;
-    let broken = broken.clone();
-    let done = workers.run(move || {
-        let pieces = batch.into_iter().zip(raws).filter_map(|(job, raw)| Some((sources.get(job.source)?, job, raw)));
-        pieces.map(|(source, job, raw)| look(source, job, raw, level, &broken)).collect::<Result<_, _>>()
-    });
-    done.await?.map_err(PackError::Deflate)
+    let try_once = || async {
+        let raws = read(&sources, &batch, store).await?;
+        let (sources, batch, broken) = (sources.clone(), batch.clone(), broken.clone());
+        let done = workers.run(move || {
+            let pieces = batch.into_iter().zip(raws).filter_map(|(job, raw)| Some((sources.get(job.source)?, job, raw)));
+            pieces.map(|(source, job, raw)| look(source, job, raw, level, &broken)).collect::<Result<Vec<Done>, _>>()
+        });
+        done.await?.map_err(PackError::Deflate)
+    };
+    let is_faulty = |done: &[Done]| done.iter().any(|done| done.is_faulty);
+    let mut done = try_once().await?;
+    if is_faulty(&done) && store.is_remote() {
+        // Bytes may have been damaged on their way.
+        done = try_once().await?;
+    }
+    if is_faulty(&done) {
+        broken.store(true, Ordering::Relaxed);
+    }
+    Ok(done)
 }
 
 async fn read(sources: &[Source], batch: &[Job], store: &dyn Store) -> Result<Vec<Bytes>, PackError> {
@@ -465,9 +479,7 @@ async fn read(sources: &[Source], batch: &[Job], store: &dyn Store) -> Result<Ve
 fn look(source: &Source, job: Job, raw: Bytes, level: u32, broken: &AtomicBool) -> Result<Done, DataError> {
     let content = job.content(source);
     let report = inspect::piece(&raw, job.offset, content);
-    if report.is_faulty() {
-        broken.store(true, Ordering::Relaxed);
-    }
+    let is_faulty = report.is_faulty();
     let told = if job.last && job.offset == 0 {
         let mut whole = Inspection::default().hashed(&raw, content);
         whole.join(report);
@@ -475,13 +487,13 @@ fn look(source: &Source, job: Job, raw: Bytes, level: u32, broken: &AtomicBool) 
     } else {
         Told::Part(report)
     };
-    let keep = job.pass != Pass::Look && !broken.load(Ordering::Relaxed);
+    let keep = job.pass != Pass::Look && !is_faulty && !broken.load(Ordering::Relaxed);
     let kept = match source.method {
         _ if !keep => None,
         Method::Deflate if !raw.is_empty() => Some(Kept::new(deflate(&raw, level, job.offset / PIECE_LEN_BYTES as u64)?)),
         _ => Some(Kept::new(raw.clone())),
     };
-    Ok(Done { job, raw, told, kept })
+    Ok(Done { job, raw, is_faulty, told, kept })
 }
 
 fn deflate(raw: &[u8], level: u32, number: u64) -> Result<Bytes, DataError> {
@@ -567,12 +579,18 @@ pub(super) async fn pairs_of(store: &Arc<dyn Store>, outputs: Vec<ObjectInfo>, w
         outputs.into_iter().map(|object| Source::object(object, String::new(), EntryRole::Output, None, Method::Deflate)).collect();
     let jobs = sources.iter().enumerate().flat_map(|(index, source)| jobs_of(index, source.len(), Method::Deflate));
     let looks = jobs.filter_map(|job| sources.get(job.source).map(|source| (source, job))).map(|(source, job)| async move {
-        let raw = match source.part(&job) {
-            Ok(Part { object, offset, len }) => store.read(&object, offset, len).await.map_err(PackError::reading)?,
-            Err(bytes) => bytes,
-        };
         let content = source.content();
-        let (report, raw) = workers.run(move || (inspect::piece(&raw, job.offset, content), raw)).await?;
+        let look_once = || async {
+            let raw = match source.part(&job) {
+                Ok(Part { object, offset, len }) => store.read(&object, offset, len).await.map_err(PackError::reading)?,
+                Err(bytes) => bytes,
+            };
+            Ok::<_, PackError>(workers.run(move || (inspect::piece(&raw, job.offset, content), raw)).await?)
+        };
+        let (mut report, mut raw) = look_once().await?;
+        if report.is_faulty() && store.is_remote() {
+            (report, raw) = look_once().await?;
+        }
         Ok::<_, PackError>((job.last, report, (content == Content::GzippedEntities).then_some(raw)))
     });
     let mut looks = stream::iter(looks).buffered(workers.window(PIECE_FOOTPRINT_BYTES));

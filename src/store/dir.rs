@@ -77,9 +77,7 @@ impl Store for DirStore {
 
     fn stat_all<'a>(&'a self, names: &'a [String]) -> BoxFuture<'a, Result<Vec<Option<ObjectInfo>>, StoreError>> {
         let names: Vec<(PathBuf, String)> = names.iter().map(|name| (self.path(name), name.clone())).collect();
-        blocking(move || {
-            names.into_iter().map(|(path, name)| stat_if_there(look_at(&path, name))).collect()
-        })
+        blocking(move || names.into_iter().map(|(path, name)| stat_if_there(look_at(&path, name))).collect())
     }
 
     fn read<'a>(&'a self, object: &'a ObjectInfo, offset: u64, len: usize) -> BoxFuture<'a, Result<Bytes, StoreError>> {

@@ -140,6 +140,10 @@ async fn answer(request: Request<Incoming>, state: Arc<Mutex<State>>) -> Result<
         }
     }
     asked.body = received.into();
+    let delay = lock().delay;
+    if delay > Duration::ZERO {
+        tokio::time::sleep(delay).await;
+    }
     let answer = match deed {
         Some(Deed::CutInBody(_) | Deed::CutAfterBody) => return Err(cut()),
         Some(Deed::Stall(time)) => {

@@ -232,6 +232,8 @@ struct State {
     noncurrent: Option<Vec<String>>,
     /// Where sessions are begun that are begun elsewhere.
     session_base: String,
+    /// How long each request waits before it is served.
+    delay: Duration,
     is_test_bench: bool,
     base: String,
 }
@@ -419,7 +421,17 @@ impl GcsServer {
 
     /// Whether a request waits.
     pub fn is_holding(&self) -> bool {
-        self.state().held > 0
+        self.held() > 0
+    }
+
+    /// How many requests wait.
+    pub fn held(&self) -> usize {
+        self.state().held
+    }
+
+    /// From now on each request takes that much longer, as it does far away.
+    pub fn delay(&self, delay: Duration) {
+        self.state().delay = delay;
     }
 
     /// Lets go what waits for it.

@@ -307,7 +307,9 @@ impl GcsStore {
 /// What all names begin with.
 fn common_prefix(names: &[String]) -> &str {
     let Some((first, others)) = names.split_first() else { return "" };
-    let shared = |other: &String| first.char_indices().zip(other.chars()).find(|((_, a), b)| a != b).map_or(first.len().min(other.len()), |((at, _), _)| at);
+    let shared = |other: &String| {
+        first.char_indices().zip(other.chars()).find(|((_, a), b)| a != b).map_or(first.len().min(other.len()), |((at, _), _)| at)
+    };
     let len = others.iter().map(shared).min().unwrap_or(first.len());
     first.get(..len).unwrap_or_default()
 }
