@@ -26,6 +26,11 @@ impl Timestamp {
         (Self::MIN.0..=Self::MAX.0).contains(&micros).then_some(Timestamp(micros))
     }
 
+    /// Whether an export can have been made at this time: in the years 2008, when Datastore began, to 2099. Some emulators write other times.
+    pub fn is_plausible(self) -> bool {
+        (2008..2100).contains(&self.civil().year())
+    }
+
     /// Microseconds since 1970.
     pub fn micros(self) -> i64 {
         self.0
@@ -100,5 +105,14 @@ mod tests {
         }
         assert_eq!(Timestamp::from_micros(Timestamp::MAX.0 + 1), None);
         assert_eq!(Timestamp::from_micros(1_381_539_723_456_789).unwrap().compact(), "20131012010203");
+    }
+
+    #[test]
+    fn times_outside_2008_to_2099_are_not_plausible() {
+        let is_plausible = |text: &str| text.parse::<Timestamp>().unwrap().is_plausible();
+        assert!(is_plausible("2008-01-01T00:00:00Z") && is_plausible("2099-12-31T23:59:59.999999Z"));
+        assert!(!is_plausible("2007-12-31T23:59:59.999999Z") && !is_plausible("2100-01-01T00:00:00Z"));
+        // Seconds where microseconds belong, as an emulator of 2021 wrote them.
+        assert!(!Timestamp::from_micros(1_639_071_612).unwrap().is_plausible());
     }
 }

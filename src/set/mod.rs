@@ -149,6 +149,11 @@ impl Export {
         self.groups.iter().map(Group::pair).collect()
     }
 
+    /// When the export began, if that can be true: a plausible time, and not after the export's end. Only such times tell which of two is newer.
+    pub fn plausible_start(&self) -> Option<Timestamp> {
+        self.started.filter(|started| started.is_plausible() && self.finished.is_none_or(|finished| finished >= *started))
+    }
+
     /// Whether nothing is missing. (It may still be damaged.)
     pub fn is_complete(&self) -> bool {
         self.faults.iter().all(|fault| fault.class != FaultClass::Incomplete)
