@@ -128,7 +128,7 @@ impl Holds {
 /// # Errors
 /// When the store fails; a zip that cannot be read as an archive is listed as such.
 pub async fn list(store: &Arc<dyn Store>, of: Option<&str>) -> Result<Vec<Listed>, StoreError> {
-    let objects = store.list().await?;
+    let objects = store.list_folder().await?;
     let zips = objects.iter().filter(|object| in_folder(&object.name).is_some_and(|name| name.ends_with(".zip")));
     let zips = zips.filter(|object| of.is_none_or(|of| NamedFor::read(&object.name).is_none_or(|named| named.is_of(of))));
     let look = |object: &ObjectInfo| {

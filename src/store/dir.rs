@@ -70,6 +70,21 @@ impl Store for DirStore {
         })
     }
 
+    fn list_folder(&self) -> BoxFuture<'_, Result<Vec<ObjectInfo>, StoreError>> {
+        let root = self.root.clone();
+        blocking(move || {
+            // Links that lead nowhere or to folders are no archives: nothing is lost without them.
+            let mut objects = Vec::new();
+            for entry in entries_of(&root)? {
+                let Ok(name) = entry.file_name().into_string() else { continue };
+                let meta = fs::metadata(entry.path());
+                objects.extend(meta.ok().filter(fs::Metadata::is_file).map(|meta| info(name, &meta)));
+            }
+            objects.sort_by(|a, b| a.name.cmp(&b.name));
+            Ok(objects)
+        })
+    }
+
     fn stat<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<ObjectInfo, StoreError>> {
         let (path, name) = (self.path(name), name.to_owned());
         blocking(move || look_at(&path, name))
@@ -147,7 +162,19 @@ fn info(name: String, meta: &fs::Metadata) -> ObjectInfo {
     ObjectInfo { name, len: meta.len(), version: version(meta), crc32c, content_encoding, attributes }
 }
 
-/// Depth first; links to files count as files, links to folders are refused: to skip them silently would pack half a set.
+/// What stands directly in a folder.
+fn entries_of(folder: &Path) -> Result<Vec<fs::DirEntry>, StoreError> {
+    let entries = fs::read_dir(folder).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => StoreError::NotFound { name: folder.display().to_string(), expected: "a folder" },
+        io::ErrorKind::NotADirectory => {
+            StoreError::NotAnObject { name: folder.display().to_string(), expected: "a folder", found: "a file" }
+        }
+        _ => StoreError::Io { name: folder.display().to_string(), deed: "cannot list it", source },
+    })?;
+    entries.map(|entry| entry.map_err(failed(folder, "cannot list it"))).collect()
+}
+
+/// Depth first; links to files count as files, links to folders or to nothing are refused: to skip them silently would pack half a set.
 fn walk(folder: &Path, prefix: &str, depth: usize, objects: &mut Vec<ObjectInfo>) -> Result<(), StoreError> {
     if depth > DEPTH_MAX {
         return Err(StoreError::NotAnObject {
@@ -156,15 +183,7 @@ fn walk(folder: &Path, prefix: &str, depth: usize, objects: &mut Vec<ObjectInfo>
             found: "a deeper one",
         });
     }
-    let entries = fs::read_dir(folder).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => StoreError::NotFound { name: folder.display().to_string(), expected: "a folder" },
-        io::ErrorKind::NotADirectory => {
-            StoreError::NotAnObject { name: folder.display().to_string(), expected: "a folder", found: "a file" }
-        }
-        _ => StoreError::Io { name: folder.display().to_string(), deed: "cannot list it", source },
-    })?;
-    for entry in entries {
-        let entry = entry.map_err(failed(folder, "cannot list it"))?;
+    for entry in entries_of(folder)? {
         let path = entry.path();
         let Ok(base) = entry.file_name().into_string() else {
             return Err(StoreError::BadName { name: path.display().to_string() });
@@ -175,17 +194,18 @@ fn walk(folder: &Path, prefix: &str, depth: usize, objects: &mut Vec<ObjectInfo>
             walk(&path, &name, depth + 1, objects)?;
             continue;
         }
+        let refused = |found| {
+            let name = path.display().to_string();
+            Err(StoreError::NotAnObject { name, expected: "files and folders", found })
+        };
         let meta = match fs::metadata(&path) {
-            // A link to nothing, or an object that was taken away meanwhile.
+            Err(_) if fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_symlink()) => return refused("a link that cannot be followed"),
+            // Removed meanwhile.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             meta => meta.map_err(failed(&path, "cannot look at it"))?,
         };
         if meta.is_dir() {
-            return Err(StoreError::NotAnObject {
-                name: path.display().to_string(),
-                expected: "files and folders",
-                found: "a link to a folder",
-            });
+            return refused("a link to a folder");
         }
         if meta.is_file() {
             objects.push(info(name, &meta));

@@ -245,6 +245,18 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// [`StoreError::NotFound`] when there is no such folder.
     fn list(&self) -> BoxFuture<'_, Result<Vec<ObjectInfo>, StoreError>>;
 
+    /// The objects of the store itself, without those in folders below it, ordered by name.
+    ///
+    /// # Errors
+    /// As [`Store::list`].
+    fn list_folder(&self) -> BoxFuture<'_, Result<Vec<ObjectInfo>, StoreError>> {
+        Box::pin(async {
+            let mut objects = self.list().await?;
+            objects.retain(|object| !object.name.contains('/'));
+            Ok(objects)
+        })
+    }
+
     /// The object of that name.
     ///
     /// # Errors

@@ -62,6 +62,15 @@ async fn a_link_to_a_folder_is_refused_rather_than_silently_left_out() {
     std::os::unix::fs::symlink("real", folder.path().join("link")).unwrap();
     let error = DirStore::new(folder.path()).list().await.unwrap_err();
     assert!(error.to_string().ends_with("expected files and folders, found a link to a folder"), "{error}");
+    assert_eq!(DirStore::new(folder.path()).list_folder().await.unwrap(), []);
+    std::fs::remove_file(folder.path().join("link")).unwrap();
+    for target in ["gone", "link"] {
+        std::os::unix::fs::symlink(target, folder.path().join("link")).unwrap();
+        let error = DirStore::new(folder.path()).list().await.unwrap_err();
+        assert!(error.to_string().ends_with("link: expected files and folders, found a link that cannot be followed"), "{error}");
+        assert_eq!(DirStore::new(folder.path()).list_folder().await.unwrap(), []);
+        std::fs::remove_file(folder.path().join("link")).unwrap();
+    }
     assert!(matches!(DirStore::new("/nonexistent/x").list().await, Err(StoreError::NotFound { .. })));
 }
 

@@ -53,7 +53,7 @@ pub async fn find_at(context: &Context, what: &str, location: &Location, of: Opt
 /// The newest archive of a folder by its name, `{namespace}_backup_{YYYYMMDDHHMMSS}.zip`.
 async fn newest(context: &Context, what: &str, folder: &Location, of: Option<&str>) -> Result<Found, Failure> {
     let (ui, store) = (&context.ui, context.stores.folder(folder));
-    let objects = store.list().await.map_err(|error| Failure::store(what, &error))?;
+    let objects = store.list_folder().await.map_err(|error| Failure::store(what, &error))?;
     let wanted = |name: &str| NamedFor::read(name).filter(|named| of.is_none_or(|of| named.is_of(of))).map(|named| named.id.to_owned());
     let newest = objects
         .into_iter()
