@@ -404,10 +404,16 @@ fn share(text: &str) -> Result<Sample, String> {
     }
 }
 
-/// `2h`, `90s`, `1h 30m`.
+/// No duration may be longer: whatever it is added to, the sum is a time.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// `2h`, `90s`, `1h 30m`, `3d`.
 fn duration(text: &str) -> Result<Duration, String> {
-    let parsed: jiff::SignedDuration = text.parse().map_err(|_| format!("expected a duration such as 90s or 2h, found {text:?}"))?;
-    Duration::try_from(parsed).map_err(|_| format!("expected a duration that is not negative, found {text:?}"))
+    let wrong = || format!("expected a duration such as 90s, 2h or 3d, found {text:?}");
+    let span: jiff::Span = text.parse().map_err(|_| wrong())?;
+    let signed = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|_| wrong())?;
+    let duration = Duration::try_from(signed).map_err(|_| format!("expected a duration that is not negative, found {text:?}"))?;
+    if duration > LONGEST { Err(format!("expected a duration of at most 366 days, found {text:?}")) } else { Ok(duration) }
 }
 
 /// `256MiB`, `1G`, `1048576`: powers of two, as memory is counted.
@@ -442,6 +448,17 @@ mod tests {
         assert_eq!((size("256MiB"), size("1g"), size("4096")), (Ok(256 << 20), Ok(1 << 30), Ok(4096)));
         assert!(size("").is_err() && size("12 parsecs").is_err() && size("99999999999T").is_err() && size("0").is_err());
         assert_eq!((duration("2h"), duration("90s")), (Ok(Duration::from_secs(7200)), Ok(Duration::from_secs(90))));
+        assert_eq!(
+            (duration("1h 30m"), duration("2d"), duration("366d")),
+            (Ok(Duration::from_secs(5400)), Ok(Duration::from_secs(172_800)), Ok(LONGEST))
+        );
         assert!(duration("soon").is_err() && duration("-5s").is_err());
+    }
+
+    #[test]
+    fn durations_that_no_clock_can_add_are_refused() {
+        for text in ["9223372036854775807s", "99999999999999999999s", "8784h 1s", "367d", "1y", "2mo"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
     }
 }
