@@ -158,7 +158,7 @@ async fn look(store: Arc<dyn Store>, object: ObjectInfo, sidecar: Option<ObjectI
         Ok(archive) => {
             let seal = match sidecar {
                 None => Seal::NoSidecar,
-                Some(sidecar) => match read_sidecar(store.as_ref(), &object, &sidecar).await {
+                Some(sidecar) => match read_sidecar(store.as_ref(), &object.name, &sidecar).await {
                     Some(sha256) if told_digest(&object).is_none_or(|told| told == sha256) => Seal::Whole,
                     _ => Seal::OtherSidecar,
                 },
@@ -176,19 +176,19 @@ pub fn told_digest(archive: &ObjectInfo) -> Option<Sha256> {
     archive.attributes.get(SHA256_ATTRIBUTE).and_then(|digest| digest.parse().ok())
 }
 
-/// What the sidecar of an archive says, if there is one for it.
-pub async fn sidecar_digest(store: &dyn Store, archive: &ObjectInfo) -> Option<Sha256> {
-    let sidecar = store.stat(&format!("{}.sha256", archive.name)).await.ok()?;
+/// What the sidecar of the archive of that name says, if there is one for it.
+pub async fn sidecar_digest(store: &dyn Store, archive: &str) -> Option<Sha256> {
+    let sidecar = store.stat(&format!("{archive}.sha256")).await.ok()?;
     read_sidecar(store, archive, &sidecar).await
 }
 
-async fn read_sidecar(store: &dyn Store, archive: &ObjectInfo, sidecar: &ObjectInfo) -> Option<Sha256> {
+async fn read_sidecar(store: &dyn Store, archive: &str, sidecar: &ObjectInfo) -> Option<Sha256> {
     if sidecar.len > SIDECAR_MAX_BYTES {
         return None;
     }
     let text = read_whole(store, sidecar).await.ok()?;
     let (sha256, name) = sums::parse_first(std::str::from_utf8(&text).ok()?)?;
-    (archive.name.rsplit('/').next() == Some(&name)).then_some(sha256)
+    (archive.rsplit('/').next() == Some(&name)).then_some(sha256)
 }
 
 #[cfg(test)]

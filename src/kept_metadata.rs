@@ -50,6 +50,11 @@ impl KeptMetadata {
         self.stored.insert(name.to_owned(), Stored { bytes, encoding: encoding.map(str::to_owned) });
     }
 
+    /// Gives back an object as it is stored.
+    pub fn remove(&mut self, name: &str) -> Option<Vec<u8>> {
+        self.stored.remove(name).map(|stored| stored.bytes)
+    }
+
     /// An object that was asked for and does not fit: what was made of the others says nothing then.
     pub fn lacking(&self) -> Option<&str> {
         self.lacking.get().map(String::as_str)

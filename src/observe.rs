@@ -24,6 +24,11 @@ pub enum Event {
         /// Exports left out because a newer one of the same kind is packed.
         superseded: Vec<String>,
     },
+    /// Something may not be as it should be, and does not keep the command from its work.
+    Warning {
+        /// What.
+        warning: String,
+    },
     /// Something expected is not finished yet.
     Waiting {
         /// Selectors and exports.

@@ -14,6 +14,7 @@ mod cloud {
     mod limits;
     mod reading;
     mod rights;
+    mod selecting;
     mod shop;
     mod waiting;
 }

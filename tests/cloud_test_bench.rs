@@ -75,13 +75,14 @@ fn a_checksum_that_is_refused_as_a_condition_is_no_name_that_is_taken() {
 fn its_refusals_are_understood() {
     let (desk, server) = (Desk::new(), bench());
     ok(&desk, &server, &["pack", "gs://shop/nightly/", "gs://vault/set.zip"]);
+    ok(&desk, &server, &["pack", "gs://shop/nightly/", "gs://vault/set.zip"]);
     for (code, word, args) in [
-        (5, "free name", ["pack", "gs://shop/nightly/", "gs://vault/set.zip"]),
-        (2, "gs://absent", ["pack", "gs://absent/nightly/", "gs://vault/other.zip"]),
-        (2, "gs://absent", ["pack", "gs://shop/nightly/", "gs://absent/set.zip"]),
-        (2, "gs://vault/absent.zip", ["extract", "gs://vault/absent.zip", "folder"]),
+        (5, "free name", &["pack", "gs://shop/nightly/", "gs://vault/set.zip", "--method", "store"][..]),
+        (2, "gs://absent", &["pack", "gs://absent/nightly/", "gs://vault/other.zip"]),
+        (2, "gs://absent", &["pack", "gs://shop/nightly/", "gs://absent/set.zip"]),
+        (2, "gs://vault/absent.zip", &["extract", "gs://vault/absent.zip", "folder"]),
     ] {
-        let ran = run(&desk, &server, &args);
+        let ran = run(&desk, &server, args);
         assert_eq!(ran.code, code, "kindpack {}: {}", args.join(" "), ran.brief());
         assert!(ran.err.contains(word), "{}", ran.err);
     }

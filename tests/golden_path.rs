@@ -50,16 +50,6 @@ fn pack_says_what_it_made_and_leaves_archive_and_sidecar_only() {
 }
 
 #[test]
-fn a_second_pack_onto_the_same_name_is_refused_and_changes_nothing() {
-    let desk = packed(&legacy());
-    let before = (desk.read("set.zip"), desk.read("set.zip.sha256"));
-    desk.json(5, &["pack", &legacy().source, "set.zip"]);
-    desk.json(5, &["pack", &managed().source, "set.zip"]);
-    assert_eq!((desk.read("set.zip"), desk.read("set.zip.sha256")), before);
-    assert_eq!(desk.names_in("."), ["set.zip", "set.zip.sha256"]);
-}
-
-#[test]
 fn a_folder_of_the_archives_name_is_never_replaced() {
     let source = legacy().source;
     let desk = Desk::new();
@@ -95,8 +85,6 @@ fn a_dry_run_counts_and_writes_nothing() {
             assert_eq!((&event["kinds"], &event["entities"]), (&json!(27), &json!(258)), "{}", set.name);
         }
     }
-    let desk = packed(&legacy());
-    desk.json(5, &["pack", &legacy().source, "set.zip", "--dry-run"]);
 }
 
 #[test]
@@ -115,23 +103,6 @@ fn the_same_source_gives_the_same_bytes_with_any_number_of_jobs_and_from_any_fol
             assert_eq!(sha256(&desk.read(name)), expected, "{} as {name}", set.name);
         }
     }
-}
-
-#[test]
-fn a_missing_sidecar_is_made_good_where_the_archive_holds_the_same_set() {
-    let desk = packed(&legacy());
-    let (archive, sidecar) = (desk.read("set.zip"), desk.read("set.zip.sha256"));
-    fs::remove_file(desk.path("set.zip.sha256")).unwrap();
-
-    let error = desk.json(5, &["pack", &fixture("managed-variants/gcs_layout"), "set.zip"]);
-    assert!(error["error"].as_str().unwrap().contains("set.zip"), "{error}");
-    assert_eq!(desk.names_in("."), ["set.zip"], "another set makes no sidecar");
-    assert_eq!(desk.read("set.zip"), archive);
-
-    let event = desk.json(0, &["pack", &legacy().source, "set.zip"]);
-    assert_eq!(event["sha256"], sha256(&archive));
-    assert_eq!((desk.read("set.zip"), desk.read("set.zip.sha256")), (archive, sidecar));
-    assert_eq!(desk.names_in("."), ["set.zip", "set.zip.sha256"]);
 }
 
 #[test]

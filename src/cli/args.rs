@@ -170,6 +170,9 @@ pub struct PackArgs {
     /// Of two exports of one kind and namespace, take the newest
     #[arg(long)]
     pub latest: bool,
+    /// How far apart the exports may have started: with --latest an older one is refused, else there is a warning
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration)]
+    pub max_spread: Duration,
     /// How entries are kept
     #[arg(long, value_enum, default_value = "deflate")]
     pub method: MethodArg,
@@ -179,9 +182,12 @@ pub struct PackArgs {
     /// Replace an archive of that name
     #[arg(long)]
     pub overwrite: bool,
-    /// Judge the set, write nothing
+    /// Judge the set by its metadata, write nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Read the data of an incomplete set in a bucket all the same, to report every fault
+    #[arg(long, conflicts_with = "dry_run")]
+    pub all_faults: bool,
     /// The storage class of an archive in a bucket (default: the bucket's own)
     #[arg(long, value_name = "CLASS")]
     pub storage_class: Option<String>,

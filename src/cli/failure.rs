@@ -152,7 +152,7 @@ impl Failure {
     pub fn pack(error: &PackError) -> Self {
         const WHAT: &str = "cannot pack";
         match error {
-            PackError::NotWhole { faults, duplicates, missing } => {
+            PackError::NotWhole { faults, unnamed, duplicates, missing, stale, is_latest } => {
                 let code = if error.is_damage() { Code::Damaged } else { Code::Incomplete };
                 // The object's name begins with the export's folder; where it does not, both are told.
                 let told = |fault: &ExportFault| {
@@ -164,20 +164,35 @@ impl Failure {
                 };
                 let mut why: Vec<String> = faults.iter().chain(duplicates).map(told).collect();
                 why.extend(missing.iter().map(|selector| format!("{selector}: expected a finished export, found none")));
-                let mut failure = Failure { code, what: WHAT.to_owned(), why, hint: None };
-                if !duplicates.is_empty() {
-                    failure.hint = Some("--latest takes the newest of two exports of one kind".to_owned());
-                } else if code == Code::Incomplete {
-                    failure.hint = Some("--wait 1h waits for exports that are still being written; --exclude leaves kinds out".to_owned());
-                }
-                failure
+                why.extend(stale.iter().map(ToString::to_string));
+                let hint = match unnamed.first() {
+                    _ if !duplicates.is_empty() && *is_latest => {
+                        Some(
+                            "move one of the two exports out of SOURCE: --latest leaves an export out only as a whole, and only where its time tells \
+                             that it is older"
+                                .to_owned(),
+                        )
+                    }
+                    _ if !duplicates.is_empty() => Some("--latest takes the newest of two exports of one kind".to_owned()),
+                    _ if code != Code::Incomplete => None,
+                    Some(export) => Some(format!(
+                        "move {export} out of SOURCE if nobody writes there any more: nothing tells its kinds, so --exclude cannot leave it out"
+                    )),
+                    None if faults.is_empty() && missing.is_empty() => {
+                        Some("export these kinds again, or leave them out with --exclude; --max-spread 48h allows older ones".to_owned())
+                    }
+                    None => Some("--wait 1h waits for exports that are still being written; --exclude leaves kinds out".to_owned()),
+                };
+                Failure { code, what: WHAT.to_owned(), why, hint }
             }
             PackError::NoExport => Failure::new(Code::Incomplete, WHAT, format!("SOURCE: {error}"))
                 .hint("SOURCE is a folder with *.overall_export_metadata or *.backup_info in it, at any depth"),
             PackError::NothingChosen => Failure::usage(WHAT, format!("--only/--exclude: {error}")),
             PackError::Indivisible { .. } => Failure::usage(WHAT, error.to_string()).hint("choose all kinds of that export, or none"),
             PackError::SeveralOrigins(_) => Failure::usage(WHAT, format!("SOURCE: {error}")).hint("pack each project on its own"),
-            PackError::Taken(_) => Failure::new(Code::Refused, WHAT, error.to_string()).hint("choose another name, or --overwrite"),
+            PackError::Taken(_) => {
+                Failure::new(Code::Refused, WHAT, error.to_string()).hint("choose another name, or replace it with --overwrite")
+            }
             PackError::SourceChanged(_) => Failure::new(Code::Incomplete, WHAT, format!("source changed: {error}"))
                 .hint("pack again when nothing is written there any more"),
             PackError::Source(error) => Failure::store(WHAT, error),
@@ -189,6 +204,7 @@ impl Failure {
                 _ => Failure::store(WHAT, error),
             },
             PackError::Seal(error) => Failure::new(Code::Damaged, WHAT, error.to_string()),
+            PackError::MemoryTooSmall { .. } => Failure::usage(WHAT, error.to_string()).hint("--memory 1GiB allows more"),
             PackError::ChoosesNothing(_) => Failure::usage(WHAT, error.to_string()).hint("the default namespace is written (default)"),
             PackError::Torso => Failure::own(WHAT, error.to_string()),
             PackError::Deflate(_) => Failure::own(WHAT, error.to_string()),

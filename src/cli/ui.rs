@@ -192,6 +192,7 @@ impl Observer for Ui {
                     self.remark(format!("left out, a newer one is packed: {title}"));
                 }
             }
+            Event::Warning { warning } => self.remark(format!("{} {}", self.paint_err("33", "warning:"), harmless(&warning))),
             Event::Again { reason } => self.remark(format!("beginning anew: {reason}")),
             Event::Waiting { waiting_for } => self.remark(format!("waiting for {}", waiting_for.join(", "))),
             Event::StepStarted { step, namespace, kind, entities, resumed } => {

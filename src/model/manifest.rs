@@ -1,8 +1,11 @@
 //! The manifest: what an archive holds, in order, with lengths and digests. `docs/archive-format.md` tells it field by field.
 
+use std::fmt;
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
-use super::{Crc32c, Kind, Namespace, Pair, Sha256, Timestamp};
+use super::{Crc32c, Kind, Namespace, Pair, Sha256, Timestamp, spelled_duration};
 
 /// The value of `format` in every manifest of this version.
 pub const MANIFEST_FORMAT: &str = "kindpack/1";
@@ -194,7 +197,39 @@ pub struct Totals {
     pub bytes: u64,
 }
 
+/// When the exports of an archive were made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExportTimes {
+    /// Start of the first one.
+    #[serde(deserialize_with = "Option::deserialize")] // Null is allowed, nothing at all is not.
+    pub started: Option<Timestamp>,
+    /// End of the last one.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub finished: Option<Timestamp>,
+    /// From the start of the first one to that of the newest, in seconds.
+    pub spread_seconds: u64,
+}
+
+impl fmt::Display for ExportTimes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Some(started), Some(finished)) = (self.started, self.finished) else { return f.write_str("exports of unknown times") };
+        write!(f, "exports started at {started}")?;
+        if self.spread_seconds > 0 {
+            write!(f, ", the last of them {} later", spelled_duration(Duration::from_secs(self.spread_seconds)))?;
+        }
+        write!(f, "; all were finished at {finished}")
+    }
+}
+
 impl Manifest {
+    /// When the exports were made: nobody has to add up the items for that.
+    pub fn export_times(&self) -> ExportTimes {
+        let starts = || self.kinds.iter().filter_map(|kind| kind.started);
+        let spread = starts().max().zip(starts().min()).map(|(last, first)| last.since(first).as_secs());
+        ExportTimes { started: self.backup.started, finished: self.backup.finished, spread_seconds: spread.unwrap_or_default() }
+    }
+
     /// The item of one pair.
     pub fn kind(&self, pair: &Pair) -> Option<&KindItem> {
         self.kinds.iter().find(|item| item.namespace == pair.namespace && item.kind == pair.kind)

@@ -14,10 +14,10 @@ mod time;
 pub use digest::{Crc32c, Sha256};
 pub use file_name::{bounded, file_name};
 pub use manifest::{
-    BackupItem, EmptyExportItem, EntryItem, EntryRole, ExportFormat, KindItem, MANIFEST_FORMAT, MANIFEST_NAME, Manifest, Method,
-    PIECE_LEN_BYTES, PackOptions, SUMS_NAME, ToolItem, Totals,
+    BackupItem, EmptyExportItem, EntryItem, EntryRole, ExportFormat, ExportTimes, KindItem, MANIFEST_FORMAT, MANIFEST_NAME, Manifest,
+    Method, PIECE_LEN_BYTES, PackOptions, SUMS_NAME, ToolItem, Totals,
 };
 pub use name::{DEFAULT_NAMESPACE, Kind, LEASE_KIND, Namespace, Pair};
 pub use sample::{Sample, SampleError};
 pub use selector::{Selector, SelectorError};
-pub use time::Timestamp;
+pub use time::{Timestamp, spelled_duration};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::glob::{self, Glyph};
-use super::{DEFAULT_NAMESPACE, Pair};
+use super::{DEFAULT_NAMESPACE, Kind, Namespace, Pair};
 
 /// Chooses (namespace, kind) pairs. The first `/` divides, `\` before `*`, `?` or `\` takes the character as itself.
 ///
@@ -43,14 +43,27 @@ impl Selector {
         self.kind.matches(pair.kind.as_str()) && self.namespace.as_ref().is_none_or(|namespace| namespace.matches(pair.namespace.as_str()))
     }
 
-    /// Whether the selector chooses `kind` in whatever namespace it is.
-    pub fn covers_kind(&self, kind: &str) -> bool {
-        self.kind.matches(kind) && self.namespace.as_ref().is_none_or(|namespace| namespace.0 == [Glyph::Any])
+    /// Whether the selector chooses what is of a kind and a namespace, where `None` stands for all of them; `None` where it chooses a part.
+    pub fn chooses(&self, namespace: Option<&Namespace>, kind: Option<&Kind>) -> Option<bool> {
+        let kind = self.kind.matches_all_of(kind.map(Kind::as_str));
+        let namespace = match &self.namespace {
+            None => Some(true),
+            Some(pattern) => pattern.matches_all_of(namespace.map(Namespace::as_str)),
+        };
+        match (namespace, kind) {
+            (Some(false), _) | (_, Some(false)) => Some(false),
+            (Some(true), Some(true)) => Some(true),
+            _ => None,
+        }
     }
 
-    /// Whether the selector's kind part chooses `kind`, whatever the namespace.
-    pub fn matches_kind(&self, kind: &str) -> bool {
-        self.kind.matches(kind)
+    /// The only kind that the selector chooses, where it holds no wildcard.
+    pub fn exact_kind(&self) -> Option<Kind> {
+        let characters = self.kind.0.iter().map(|glyph| match glyph {
+            Glyph::This(c) => Some(*c),
+            Glyph::Any | Glyph::One => None,
+        });
+        characters.collect::<Option<String>>().map(Kind::new)
     }
 }
 
@@ -107,6 +120,14 @@ impl Pattern {
     fn matches(&self, text: &str) -> bool {
         glob::matches(&self.0, text)
     }
+
+    /// Whether it matches a text, or all texts; `None` where it matches some of them.
+    fn matches_all_of(&self, text: Option<&str>) -> Option<bool> {
+        match text {
+            Some(text) => Some(self.matches(text)),
+            None => (self.0 == [Glyph::Any]).then_some(true),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -137,6 +158,26 @@ mod tests {
         assert!(!chooses(r"\*", "", "x"));
         assert!(chooses("*", "", "Größe価格表"));
         assert!(!chooses("(default)/*", "acme", "User"));
+    }
+
+    #[test]
+    fn all_kinds_or_namespaces_are_chosen_in_part() {
+        let (acme, user) = (Namespace::new("acme"), Kind::new("User"));
+        for (selector, namespace, kind, chosen) in [
+            ("User", None, Some(&user), Some(true)),
+            ("Order", None, Some(&user), Some(false)),
+            ("acme/User", None, Some(&user), None),
+            ("acme/Order", None, Some(&user), Some(false)),
+            ("*/User", None, Some(&user), Some(true)),
+            ("User", Some(&acme), None, None),
+            ("beta/User", Some(&acme), None, Some(false)),
+            ("acme/*", Some(&acme), None, Some(true)),
+            ("*", None, None, Some(true)),
+        ] {
+            assert_eq!(selector.parse::<Selector>().unwrap().chooses(namespace, kind), chosen, "{selector}");
+        }
+        assert_eq!(r"acme/a\*b".parse::<Selector>().unwrap().exact_kind(), Some(Kind::new("a*b")));
+        assert_eq!("a*b".parse::<Selector>().unwrap().exact_kind(), None);
     }
 
     #[test]

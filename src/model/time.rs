@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use jiff::SignedDuration;
 use jiff::civil::{DateTime, date};
@@ -41,6 +42,11 @@ impl Timestamp {
         self.0.div_euclid(1_000_000)
     }
 
+    /// How long after `earlier` the point is; nothing where it is before.
+    pub fn since(self, earlier: Timestamp) -> Duration {
+        Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or_default())
+    }
+
     /// The civil date and time in UTC.
     pub fn civil(self) -> DateTime {
         // Not by way of jiff's own timestamp, whose range ends a day before the year 9999 does.
@@ -65,6 +71,11 @@ impl fmt::Display for Timestamp {
         }
         f.write_str("Z")
     }
+}
+
+/// A duration in hours, minutes and seconds, such as `26h 30m`.
+pub fn spelled_duration(duration: Duration) -> String {
+    format!("{:#}", SignedDuration::from_secs(i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)))
 }
 
 /// A text that is no point in time.

@@ -13,7 +13,7 @@ use crate::pack::stream::Looked;
 use crate::set::Export;
 
 /// Holds every entry against what its export says, and makes the manifest of the set. (`sums` is filled in when that entry is sealed.)
-pub(super) fn assemble(exports: &[Export], looked: Vec<Looked>, options: PackOptions) -> Result<Manifest, PackError> {
+pub(super) fn assemble(exports: &[Export], looked: Vec<Looked>, options: &PackOptions) -> Result<Manifest, PackError> {
     let mut looked: BTreeMap<String, Looked> = looked.into_iter().map(|looked| (looked.name.clone(), looked)).collect();
     let (mut faults, mut duplicates) = (Vec::new(), Vec::new());
     let mut kinds: BTreeMap<Pair, (KindItem, &str)> = BTreeMap::new();
@@ -72,7 +72,14 @@ pub(super) fn assemble(exports: &[Export], looked: Vec<Looked>, options: PackOpt
         }
     }
     if !faults.is_empty() || !duplicates.is_empty() {
-        return Err(PackError::NotWhole { faults, duplicates, missing: Vec::new() });
+        return Err(PackError::NotWhole {
+            faults,
+            unnamed: Vec::new(),
+            duplicates,
+            missing: Vec::new(),
+            stale: Vec::new(),
+            is_latest: false,
+        });
     }
     if origins.len() > 1 {
         let spelled =
@@ -106,7 +113,7 @@ pub(super) fn assemble(exports: &[Export], looked: Vec<Looked>, options: PackOpt
             packed_crc32c: None,
             pieces: Vec::new(),
         },
-        options,
+        options: options.clone(),
         totals,
     })
 }

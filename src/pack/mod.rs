@@ -1,10 +1,12 @@
 //! Packing: the finished exports of a SOURCE, proved and sealed into one archive.
 //!
-//! Lists once, lets the gate judge, streams every object through the workers into the sealing writer, publishes under the final name in
-//! one act. Must not know arguments, progress bars or exit codes.
+//! Asks for the archive's name, lists SOURCE, lets the gate judge, streams every object through the workers into the sealing writer, publishes
+//! under the final name in one act. Must not know arguments, progress bars or exit codes.
 
 mod assemble;
 mod gate;
+mod metadata;
+mod place;
 mod stream;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,18 +16,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-pub use gate::{Pairs, Verdict, Wanted};
+pub use gate::{StaleExport, Wanted};
 
-use crate::archive::{DataError, SealError, check_name};
-use crate::archive_file::{ArchiveFile, digest_of};
-use crate::model::{EntryRole, Manifest, Method, Pair, Selector, Sha256, Timestamp};
+use crate::archive::{DataError, SealError};
+use crate::model::{EntryRole, Kind, Manifest, Method, Namespace, PIECE_LEN_BYTES, PackOptions, Pair, Selector, Sha256, Timestamp};
 use crate::observe::{Event, Observer};
-use crate::set::{self, Discovery, Export, Fault, FaultClass, Listed};
-use crate::store::{About, Making, ObjectInfo, Store, StoreError, write_whole};
+use crate::set::{self, Discovery, Export, Fault, FaultClass};
+use crate::store::{About, Making, ObjectInfo, Store, StoreError};
 use crate::sums;
 use crate::workers::{WorkerLost, Workers};
 use assemble::assemble;
-use stream::{Sealing, Source};
+use gate::{Pairs, Verdict, known_pairs};
+use metadata::MetadataCache;
+use place::Place;
+use stream::{Digest, Sealing, Source};
 
 /// The attribute of an archive's object that holds its SHA-256.
 pub const SHA256_ATTRIBUTE: &str = "kindpack-sha256";
@@ -48,6 +52,16 @@ pub struct Options {
     pub overwrite: bool,
     /// Whether to stop before any data is read.
     pub dry_run: bool,
+    /// Whether the data of an incomplete set in a bucket is read all the same, so that all of its faults are found.
+    pub all_faults: bool,
+}
+
+impl Options {
+    /// As the manifest records them.
+    fn recorded(&self) -> PackOptions {
+        let level = (self.method == Method::Deflate).then_some(self.level);
+        PackOptions { method: self.method, level, piece_bytes: PIECE_LEN_BYTES as u64 }
+    }
 }
 
 /// The name that the archive gets.
@@ -66,6 +80,8 @@ pub struct Packed {
     pub name: String,
     /// What was written; none after a dry run.
     pub sealed: Option<Sealed>,
+    /// After a dry run: whether an archive of that name exists which may be the same.
+    pub exists: bool,
     /// Pairs (after a dry run: as far as the metadata declares them).
     pub kinds: u64,
     /// Entities (after a dry run: as far as the metadata counts them).
@@ -85,8 +101,10 @@ pub struct Sealed {
     pub bytes: u64,
     /// Its manifest.
     pub manifest: Manifest,
-    /// Whether the archive was there already, the same to the byte, and only its sidecar was made.
+    /// Whether the archive was there already, the same to the byte.
     pub was_there: bool,
+    /// Whether its sidecar was written.
+    pub sidecar_written: bool,
 }
 
 /// A fault with the export that it belongs to.
@@ -106,10 +124,16 @@ pub enum PackError {
     NotWhole {
         /// All faults of single exports.
         faults: Vec<ExportFault>,
+        /// Unfinished exports of unknown kinds, by title: no selector can exclude them.
+        unnamed: Vec<String>,
         /// Pairs that were exported twice.
         duplicates: Vec<ExportFault>,
         /// Expected selectors that nothing answers.
         missing: Vec<Selector>,
+        /// Exports that are too old for the others.
+        stale: Vec<StaleExport>,
+        /// Whether the latest of several exports was asked for.
+        is_latest: bool,
     },
     /// SOURCE is there, without a single export.
     #[error("expected at least one export, found none")]
@@ -122,16 +146,16 @@ pub enum PackError {
     Indivisible {
         /// The export's title.
         export: String,
-        /// A pair that is chosen.
-        wanted: Pair,
-        /// A pair that is not.
-        unwanted: Pair,
+        /// What of it is chosen.
+        wanted: String,
+        /// What of it is not.
+        unwanted: String,
     },
     /// The exports come from several projects or databases.
     #[error("expected exports of one project and database, found {}", .0.join(", "))]
     SeveralOrigins(Vec<String>),
     /// The name of the archive is taken.
-    #[error("{0}: expected a free name, found an archive there")]
+    #[error("{0}: expected a free name, found another object there")]
     Taken(String),
     /// An object changed while it was packed.
     #[error("{0}")]
@@ -148,6 +172,12 @@ pub enum PackError {
     /// A fault was found and not told: a fault of kindpack's own.
     #[error("expected every entry sealed, found that some were only looked at")]
     Torso,
+    /// The metadata of the exports does not fit into memory.
+    #[error("{name}: the metadata of all exports needs more memory than --memory allows")]
+    MemoryTooSmall {
+        /// The metadata object that does not fit.
+        name: String,
+    },
     /// A selector chooses nothing that is there.
     #[error("selector {0}: expected a kind below SOURCE, found none")]
     ChoosesNothing(Selector),
@@ -181,10 +211,11 @@ impl PackError {
     }
 }
 
-/// What may be packed: the exports, where each object is, and the pairs of exports that do not declare them.
+/// What may be packed: the exports, where each object is, what was read of them, and the pairs of exports that do not declare them.
 struct Chosen {
     exports: Vec<Export>,
     objects: BTreeMap<String, ObjectInfo>,
+    contents: BTreeMap<String, Bytes>,
     pairs: Pairs,
 }
 
@@ -200,71 +231,76 @@ pub async fn pack(
     workers: &Workers,
     observer: &dyn Observer,
 ) -> Result<Packed, PackError> {
-    let chosen = choose(source, &name, options, workers, observer).await?;
-    let name = match name {
-        ArchiveName::Given(name) => name,
-        ArchiveName::Chosen => chosen_name(&chosen),
+    // A name that another archive has is found before anything of SOURCE is read.
+    let place = match &name {
+        ArchiveName::Given(name) => Some(Place::find(dest, name.clone(), options).await?),
+        ArchiveName::Chosen => None,
     };
-    let sidecar = sidecar_of(&name);
-    let there = match dest.stat(&name).await {
-        Ok(there) if !options.overwrite => Some(there),
-        // Whoever may only create finds out when the archive gets its name: that is create-only, too.
-        Ok(_) | Err(StoreError::NotFound { .. } | StoreError::Denied { .. }) => None,
-        Err(error) => return Err(PackError::Dest(error)),
-    };
-    let stale = match dest.stat(&sidecar).await {
-        Ok(_) if there.is_some() => return Err(PackError::Taken(name)),
-        Ok(stale) => Some(stale),
-        Err(StoreError::NotFound { .. }) => None,
-        Err(StoreError::Denied { .. }) if there.is_none() => None,
-        Err(error) => return Err(PackError::Dest(error)),
-    };
+    let chosen = Chooser { source, name: &name, place: place.as_ref(), options, workers, observer }.choose().await?;
     let bytes: u64 = chosen.exports.iter().flat_map(Export::objects).map(|object| object.len).sum();
     let objects = chosen.exports.iter().map(|export| export.objects().len() as u64).sum();
+    let mut place = match place {
+        Some(place) => place,
+        None => match chosen_name(&chosen) {
+            // Which namespace it is stands in data that a dry run does not read.
+            ChosenName { name, is_open: true } if options.dry_run => return Ok(would_pack(&chosen, name, false, objects, bytes)),
+            ChosenName { name, .. } => Place::find(dest, name, options).await?,
+        },
+    };
+    place.refuse_other(&chosen)?;
     if options.dry_run {
-        let groups = || chosen.exports.iter().flat_map(|export| &export.groups);
-        let kinds = chosen.exports.iter().flat_map(|export| known_pairs(export, &chosen.pairs)).collect::<BTreeSet<_>>().len() as u64;
-        let entities = groups().filter_map(|group| group.entities).sum();
-        return Ok(Packed { name, sealed: None, kinds, entities, objects, object_bytes: bytes });
+        let exists = place.existing().is_some();
+        return Ok(would_pack(&chosen, place.name, exists, objects, bytes));
     }
 
     observer.begin("packing", bytes);
-    let making = Making { overwrite: options.overwrite, expected_len: expected_len(bytes, objects), ..Making::default() };
-    let job = Job { source, dest: dest.as_ref(), name: &name, stale, chosen: &chosen, options, workers, observer };
     let mut tries = 1;
-    let sealed = loop {
-        let sealed = match &there {
-            Some(there) => job.find_same(dest, there).await,
-            None => job.make(making.clone()).await,
+    let mut sealed = loop {
+        let job = Job { source, dest: dest.as_ref(), place: &place, chosen: &chosen, options, workers, observer };
+        let sealed = match place.existing() {
+            Some(existing) => job.find_same(existing).await,
+            None => job.make(expected_len(bytes, objects)).await,
         };
         match sealed {
             Err(PackError::Source(error) | PackError::Dest(error)) if tries < TRIES && error.is_of_the_way() => {
                 tries += 1;
-                // What was lost may have been taken away by another pack of the same set, which is done by now.
-                if there.is_none() && !options.overwrite && dest.stat(&name).await.is_ok() {
-                    return Err(PackError::Taken(name));
-                }
                 observer.event(Event::Again { reason: error.to_string() });
                 observer.begin("packing again", bytes);
+                // What was lost may have been taken away by another pack of the same set, which is done by now.
+                place = Place::find(dest, place.name, options).await?;
             }
             sealed => break sealed?,
         }
     };
-    let line = Bytes::from(sums::line(&sealed.sha256, base(&name)));
-    write_whole(dest.as_ref(), &sidecar, line, true).await.map_err(PackError::Dest)?;
+    if !(sealed.was_there && place.has_sidecar(sealed.sha256).await) {
+        place.write_sidecar(sealed.sha256).await?;
+        sealed.sidecar_written = true;
+    }
     observer.end();
     let totals = &sealed.manifest.totals;
     let (kinds, entities, objects, object_bytes) = (totals.kinds, totals.entities, totals.entries, totals.bytes);
-    Ok(Packed { name, kinds, entities, objects, object_bytes, sealed: Some(sealed) })
+    Ok(Packed { name: place.name, exists: true, kinds, entities, objects, object_bytes, sealed: Some(sealed) })
+}
+
+/// What a dry run says of a set: as far as its metadata tell.
+fn would_pack(chosen: &Chosen, name: String, exists: bool, objects: u64, object_bytes: u64) -> Packed {
+    let mut kinds: BTreeSet<(Option<Namespace>, Option<Kind>)> = BTreeSet::new();
+    for export in &chosen.exports {
+        match known_pairs(export, &chosen.pairs) {
+            Some(pairs) => kinds.extend(pairs.into_iter().map(|pair| (Some(pair.namespace), Some(pair.kind)))),
+            None => kinds.extend(export.groups.iter().map(|group| (group.namespace.clone(), group.kind.clone()))),
+        }
+    }
+    let groups = chosen.exports.iter().flat_map(|export| &export.groups);
+    let entities = groups.filter_map(|group| group.entities).fold(0, u64::saturating_add);
+    Packed { name, sealed: None, exists, kinds: kinds.len() as u64, entities, objects, object_bytes }
 }
 
 /// What is to be sealed, and where.
 struct Job<'a> {
     source: &'a Arc<dyn Store>,
     dest: &'a dyn Store,
-    name: &'a str,
-    /// A sidecar that was there before, of an archive that is not or will not be.
-    stale: Option<ObjectInfo>,
+    place: &'a Place,
     chosen: &'a Chosen,
     options: &'a Options,
     workers: &'a Workers,
@@ -273,54 +309,44 @@ struct Job<'a> {
 
 impl Job<'_> {
     /// Makes the archive stand under its name.
-    async fn make(&self, making: Making) -> Result<Sealed, PackError> {
-        let writer = self.dest.create(self.name, making).await.map_err(PackError::Dest)?;
-        let mut sealing = Sealing::new(self.source.clone(), writer, self.options.method, self.options.level, self.workers.clone());
-        let (manifest, place) = seal_set(&mut sealing, self.chosen, self.observer).await?;
-        let (writer, sha256, bytes) = sealing.finish().await?;
-        // Between the two acts there must never be a sidecar that lies. One that another pack has made meanwhile is true, and stays.
-        if let Some(stale) = &self.stale {
-            self.dest.remove(stale).await.map_err(PackError::Dest)?;
+    async fn make(&self, expected_len: u64) -> Result<Sealed, PackError> {
+        let making = Making { overwrite: self.options.overwrite, expected_len, ..Making::default() };
+        let writer = self.dest.create(&self.place.name, making).await.map_err(PackError::Dest)?;
+        let mut sealing = Sealing::new(self.source.clone(), writer, self.options.recorded(), self.workers.clone());
+        let (manifest, manifest_place) = seal_set(&mut sealing, self.chosen, self.observer).await?;
+        let (writer, digest) = sealing.finish().await?;
+        self.place.remove_orphan().await?;
+        match writer.publish(about(&manifest, digest.sha256, manifest_place)).await {
+            Ok(()) => Ok(Sealed::new(digest, manifest, false)),
+            // Another pack was faster, maybe one of the same set.
+            Err(StoreError::Exists { .. }) => {
+                self.place.recognise(&digest).await?;
+                Ok(Sealed::new(digest, manifest, true))
+            }
+            Err(error) => Err(PackError::Dest(error)),
         }
-        writer.publish(about(&manifest, sha256, place)).await.map_err(|error| match error {
-            StoreError::Exists { .. } => PackError::Taken(self.name.to_owned()),
-            error => PackError::Dest(error),
-        })?;
-        Ok(Sealed { sha256, bytes, manifest, was_there: false })
     }
 
-    /// Finds that the archive which is there holds the same set; that it lacks its sidecar is all that is wrong with it.
-    async fn find_same(&self, dest: &Arc<dyn Store>, there: &ObjectInfo) -> Result<Sealed, PackError> {
-        let mut sealing = Sealing::unwritten(self.source.clone(), self.options.method, self.options.level, self.workers.clone());
-        let (mut manifest, _) = seal_set(&mut sealing, self.chosen, self.observer).await?;
-        let (_, sha256, _) = sealing.finish().await?;
-        let digest = digest_of(self.dest, there).await.map_err(PackError::Dest)?;
-        if digest != sha256 {
-            // The same set may have been packed with other options: what is there counts then.
-            let other = ArchiveFile::open(dest.clone(), there.clone(), self.name.to_owned()).await.ok();
-            manifest = other
-                .map(|other| other.manifest().clone())
-                .filter(|other| same_set(other, &manifest))
-                .ok_or_else(|| PackError::Taken(self.name.to_owned()))?;
-        }
-        self.dest.tidy(there).await;
-        Ok(Sealed { sha256: digest, bytes: there.len, manifest, was_there: true })
+    /// Finds that the archive which is there is the one that would be made.
+    async fn find_same(&self, existing: &ObjectInfo) -> Result<Sealed, PackError> {
+        let mut sealing = Sealing::unwritten(self.source.clone(), self.options.recorded(), self.workers.clone());
+        let (manifest, _) = seal_set(&mut sealing, self.chosen, self.observer).await?;
+        let (_, digest) = sealing.finish().await?;
+        self.place.recognise(&digest).await?;
+        self.dest.tidy(existing).await;
+        Ok(Sealed::new(digest, manifest, true))
     }
 }
 
-fn sidecar_of(name: &str) -> String {
-    format!("{name}.sha256")
-}
-
-/// Whether two archives hold the same objects.
-fn same_set(one: &Manifest, other: &Manifest) -> bool {
-    let objects = |manifest: &Manifest| manifest.objects().iter().map(|item| (item.name.clone(), item.sha256)).collect::<BTreeSet<_>>();
-    objects(one) == objects(other)
+impl Sealed {
+    fn new(digest: Digest, manifest: Manifest, was_there: bool) -> Self {
+        Sealed { sha256: digest.sha256, bytes: digest.len, manifest, was_there, sidecar_written: false }
+    }
 }
 
 /// Seals objects, `SHA256SUMS` and the manifest, in this order.
-async fn seal_set(sealing: &mut Sealing, chosen: &Chosen, observer: &dyn Observer) -> Result<(Manifest, Place), PackError> {
-    let sources = sources_of(&chosen.exports, &chosen.objects, sealing.options().method);
+async fn seal_set(sealing: &mut Sealing, chosen: &Chosen, observer: &dyn Observer) -> Result<(Manifest, ManifestPlace), PackError> {
+    let sources = sources_of(&chosen.exports, &chosen.objects, &chosen.contents, sealing.options().method);
     let looked = sealing.entries(sources, observer).await?;
     let mut manifest = assemble(&chosen.exports, looked, sealing.options())?;
     let modified = manifest.backup.finished;
@@ -333,17 +359,17 @@ async fn seal_set(sealing: &mut Sealing, chosen: &Chosen, observer: &dyn Observe
     let len = document.len() as u64;
     sealing.entries(vec![Source::memory(document, crate::model::MANIFEST_NAME, EntryRole::Sums, modified)], observer).await?;
     // The manifest is stored, and nothing stands behind the data of an entry that is.
-    Ok((manifest, Place { offset: sealing.offset() - len, len }))
+    Ok((manifest, ManifestPlace { offset: sealing.offset() - len, len }))
 }
 
-/// Where the manifest's JSON lies in the archive.
-struct Place {
+/// Where the manifest's JSON is in the archive.
+struct ManifestPlace {
     offset: u64,
     len: u64,
 }
 
 /// What the archive's object says of itself, where its store can say it.
-fn about(manifest: &Manifest, sha256: Sha256, place: Place) -> About {
+fn about(manifest: &Manifest, sha256: Sha256, place: ManifestPlace) -> About {
     let attributes = [
         (SHA256_ATTRIBUTE, sha256.to_string()),
         ("kindpack-backup-id", manifest.backup.id.clone()),
@@ -358,16 +384,131 @@ fn expected_len(bytes: u64, objects: u64) -> u64 {
 }
 
 /// The objects of exports as entries to be, in order.
-fn sources_of(exports: &[Export], objects: &BTreeMap<String, ObjectInfo>, method: Method) -> Vec<Source> {
+fn sources_of(
+    exports: &[Export],
+    objects: &BTreeMap<String, ObjectInfo>,
+    contents: &BTreeMap<String, Bytes>,
+    method: Method,
+) -> Vec<Source> {
     let of_export = |export: &Export| {
         let modified = export.finished.or(export.started);
         let source = |object: set::ExportObject<'_>| {
             let info = objects.get(object.name)?.clone();
-            Some(Source::object(info, format!("exports/{}", object.name), object.role, modified, method))
+            let content = contents.get(object.name).cloned();
+            Some(Source::object(info, content, format!("exports/{}", object.name), object.role, modified, method))
         };
         export.objects().into_iter().filter_map(source).collect::<Vec<_>>()
     };
     exports.iter().flat_map(of_export).collect()
+}
+
+/// Looks at SOURCE until the gate opens.
+struct Chooser<'a> {
+    source: &'a Arc<dyn Store>,
+    name: &'a ArchiveName,
+    place: Option<&'a Place>,
+    options: &'a Options,
+    workers: &'a Workers,
+    observer: &'a dyn Observer,
+}
+
+/// What one look at SOURCE came to.
+enum Look {
+    /// The gate is open.
+    Open(Chosen),
+    /// Only time can help.
+    Waiting { waiting_for: Vec<String>, error: PackError },
+}
+
+impl Chooser<'_> {
+    /// Looks until the gate opens, or the time is over, or no time can help.
+    async fn choose(&self) -> Result<Chosen, PackError> {
+        let deadline = Instant::now().checked_add(self.options.wait);
+        let left = || deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let mut pause = Duration::from_secs(1);
+        let mut reported = Vec::new();
+        let mut metadata = MetadataCache::default();
+        let mut pairs = Pairs::new();
+        loop {
+            let is_last = left().is_some_and(|left| left.is_zero());
+            let waiting_for = match self.look(&mut metadata, &mut pairs, is_last).await {
+                Ok(Look::Open(chosen)) => return Ok(chosen),
+                Ok(Look::Waiting { error, .. }) if is_last => return Err(error),
+                Ok(Look::Waiting { waiting_for, .. }) => waiting_for,
+                // Whoever waits lets others write there.
+                Err(PackError::SourceChanged(error)) if !is_last => vec![error.to_string()],
+                Err(error) => return Err(error),
+            };
+            if waiting_for != reported {
+                self.observer.event(Event::Waiting { waiting_for: waiting_for.clone() });
+                reported = waiting_for;
+            }
+            tokio::time::sleep(left().map_or(pause, |left| pause.min(left))).await;
+            pause = (pause * 3 / 2).min(Duration::from_secs(30));
+        }
+    }
+
+    /// Lists SOURCE, reads what is new of its metadata, and judges.
+    async fn look(&self, metadata: &mut MetadataCache, pairs: &mut Pairs, is_last: bool) -> Result<Look, PackError> {
+        let (source, wanted) = (self.source, &self.options.wanted);
+        let listed = match source.list().await {
+            // Whoever waits may come before the first export: in a bucket a folder is there once something lies in it.
+            Err(StoreError::NotFound { .. }) if source.is_remote() && self.options.wait > Duration::ZERO => Vec::new(),
+            listed => listed.map_err(PackError::source)?,
+        };
+        let objects: BTreeMap<String, ObjectInfo> = listed.into_iter().map(|object| (object.name.clone(), object)).collect();
+        if let Some(place) = self.place.filter(|_| is_last) {
+            place.refuse_foreign(&objects)?;
+        }
+        let discovery = metadata.discover(source, &objects, self.workers.memory()).await?;
+        let mut verdict = gate::judge(&discovery, wanted, pairs)?;
+        // The data of a set that is known to be incomplete is not read for that.
+        while !self.options.dry_run && verdict.is_whole() {
+            let open = self.open_exports(&discovery, &verdict, pairs);
+            if open.is_empty() {
+                break;
+            }
+            learn_pairs(source, &objects, &open, self.workers, pairs).await?;
+            verdict = gate::judge(&discovery, wanted, pairs)?;
+        }
+        if !verdict.is_whole() {
+            let waiting_for = verdict.waiting_for();
+            let may_ripen = verdict.may_ripen();
+            if is_last || !may_ripen {
+                let is_asked = self.options.all_faults || !source.is_remote();
+                if is_asked && !self.options.dry_run {
+                    let whole = verdict.exports.iter().filter_map(|index| discovery.exports.get(*index)).cloned().collect();
+                    let contents = metadata.contents_of(&objects);
+                    verdict.faults.extend(more_faults(whole, source, &objects, &contents, self.workers, self.observer).await?);
+                }
+            }
+            let error = verdict.into_error(wanted.latest);
+            return if may_ripen { Ok(Look::Waiting { waiting_for, error }) } else { Err(error) };
+        }
+        if !verdict.undecided.is_empty() {
+            let open = verdict.undecided.iter().filter_map(|index| discovery.exports.get(*index)).map(|export| export.title.as_str());
+            let open = open.collect::<Vec<_>>().join(", ");
+            verdict.warnings.push(format!("only the data, which a dry run does not read, tells the kinds and namespaces of {open}"));
+        }
+        for warning in verdict.warnings {
+            self.observer.event(Event::Warning { warning });
+        }
+        let (exports, foreign) = (discovery.exports.len() as u64, discovery.foreign.len() as u64);
+        let chosen = verdict.exports.len() as u64;
+        self.observer.event(Event::Set { exports, chosen, foreign, superseded: verdict.superseded });
+        let mut all: BTreeMap<usize, Export> = discovery.exports.into_iter().enumerate().collect();
+        let exports = verdict.exports.iter().filter_map(|index| all.remove(index)).collect();
+        let contents = metadata.contents_of(&objects);
+        Ok(Look::Open(Chosen { exports, objects, contents, pairs: std::mem::take(pairs) }))
+    }
+
+    /// The exports whose data must be read before the set can be judged or named.
+    fn open_exports<'d>(&self, discovery: &'d Discovery, verdict: &Verdict, pairs: &Pairs) -> Vec<&'d Export> {
+        let unnamed = verdict.exports.iter().filter(|_| matches!(self.name, ArchiveName::Chosen));
+        let indices: BTreeSet<usize> = unnamed.chain(&verdict.undecided).copied().collect();
+        let exports = indices.into_iter().filter_map(|index| discovery.exports.get(index));
+        exports.filter(|export| known_pairs(export, pairs).is_none()).collect()
+    }
 }
 
 /// What else is wrong with a set that is not whole: the faults in the data of those exports of which nothing is wrong so far.
@@ -375,12 +516,13 @@ async fn more_faults(
     exports: Vec<Export>,
     source: &Arc<dyn Store>,
     objects: &BTreeMap<String, ObjectInfo>,
+    contents: &BTreeMap<String, Bytes>,
     workers: &Workers,
     observer: &dyn Observer,
 ) -> Result<Vec<ExportFault>, PackError> {
     let exports: Vec<Export> = exports.into_iter().filter(|export| export.faults.is_empty()).collect();
     let mut looking = Sealing::looking(source.clone(), workers.clone());
-    let looked = looking.entries(sources_of(&exports, objects, Method::Deflate), observer).await?;
+    let looked = looking.entries(sources_of(&exports, objects, contents, Method::Deflate), observer).await?;
     match assemble(&exports, looked, looking.options()) {
         Err(PackError::NotWhole { faults, .. }) => Ok(faults),
         // Whatever else there is to say comes when the set is whole.
@@ -388,76 +530,15 @@ async fn more_faults(
     }
 }
 
-/// Looks at SOURCE until the gate opens, or the time is over, or no time can help.
-async fn choose(
-    source: &Arc<dyn Store>,
-    name: &ArchiveName,
-    options: &Options,
-    workers: &Workers,
-    observer: &dyn Observer,
-) -> Result<Chosen, PackError> {
-    let deadline = Instant::now() + options.wait;
-    let mut pause = Duration::from_secs(1);
-    let mut told = Vec::new();
-    let mut known = Pairs::new();
-    loop {
-        let listed = match source.list().await {
-            // Whoever waits may come before the first export: in a bucket a folder is there once something lies in it.
-            Err(StoreError::NotFound { .. }) if source.is_remote() && options.wait > Duration::ZERO => Vec::new(),
-            listed => listed.map_err(PackError::source)?,
-        };
-        let objects: BTreeMap<String, ObjectInfo> = listed.into_iter().map(|object| (object.name.clone(), object)).collect();
-        let discovery = discover(source, &objects).await?;
-        if options.wanted.asks_for_pairs() || matches!(name, ArchiveName::Chosen) {
-            learn_pairs(source, &objects, &discovery, workers, &mut known).await?;
-        }
-        let exports = discovery.exports.len() as u64;
-        let foreign = discovery.foreign.len() as u64;
-        let mut verdict = gate::judge(discovery, &options.wanted, &known)?;
-        let waiting = verdict.waiting_for();
-        if !verdict.may_ripen() || Instant::now() >= deadline {
-            if !verdict.faults.is_empty() || !verdict.missing.is_empty() || !verdict.duplicates.is_empty() {
-                let whole = std::mem::take(&mut verdict.exports);
-                verdict.faults.extend(more_faults(whole, source, &objects, workers, observer).await?);
-            }
-            let (chosen, superseded) = verdict.into_exports()?;
-            observer.event(Event::Set { exports, chosen: chosen.len() as u64, foreign, superseded });
-            return Ok(Chosen { exports: chosen, objects, pairs: known });
-        }
-        if waiting != told {
-            observer.event(Event::Waiting { waiting_for: waiting.clone() });
-            told = waiting;
-        }
-        tokio::time::sleep(pause.min(deadline.saturating_duration_since(Instant::now()))).await;
-        pause = (pause * 3 / 2).min(Duration::from_secs(30));
-    }
-}
-
-/// Reads the metadata of a listing and groups it into exports.
-async fn discover(source: &Arc<dyn Store>, objects: &BTreeMap<String, ObjectInfo>) -> Result<Discovery, PackError> {
-    let listed = |object: &ObjectInfo| Listed { name: object.name.clone(), len: object.len, is_encoded: object.content_encoding.is_some() };
-    let listing: Vec<Listed> = objects.values().map(listed).collect();
-    let wanted: Vec<ObjectInfo> = set::metadata_objects(&listing).filter_map(|listed| objects.get(&listed.name)).cloned().collect();
-    // Not every service can read what it lists under an odd name; that no zip can carry it is known before.
-    for metadata in &wanted {
-        check_name(&format!("exports/{}", metadata.name)).map_err(SealError::from)?;
-    }
-    let metadata: BTreeMap<String, Vec<u8>> = stream::read_all(source, wanted).await.map_err(PackError::reading)?;
-    Ok(set::discover(&listing, &metadata))
-}
-
 /// Reads the data of exports that leave kind or namespace open, once.
 async fn learn_pairs(
     source: &Arc<dyn Store>,
     objects: &BTreeMap<String, ObjectInfo>,
-    discovery: &Discovery,
+    exports: &[&Export],
     workers: &Workers,
     known: &mut Pairs,
 ) -> Result<(), PackError> {
-    for export in &discovery.exports {
-        if !export.is_complete() || export.declared_pairs().is_some() || known.contains_key(&export.title) {
-            continue;
-        }
+    for export in exports {
         let outputs = export.objects().into_iter().filter(|object| object.role == EntryRole::Output);
         let outputs: Vec<ObjectInfo> = outputs.filter_map(|object| objects.get(object.name)).cloned().collect();
         let mut pairs = stream::pairs_of(source, outputs, workers).await?;
@@ -472,28 +553,30 @@ async fn learn_pairs(
     Ok(())
 }
 
-fn known_pairs(export: &Export, pairs: &Pairs) -> BTreeSet<Pair> {
-    pairs.get(&export.title).cloned().or_else(|| export.declared_pairs()).unwrap_or_default()
+/// The name that a set gives its archive.
+struct ChosenName {
+    name: String,
+    /// Whether its namespace is still to be found in the data.
+    is_open: bool,
 }
 
 /// `{namespace}_backup_{YYYYMMDDHHMMSS}.zip`, as the set itself says.
-fn chosen_name(chosen: &Chosen) -> String {
-    let namespaces: BTreeSet<_> =
-        chosen.exports.iter().flat_map(|export| known_pairs(export, &chosen.pairs)).map(|pair| pair.namespace).collect();
+fn chosen_name(chosen: &Chosen) -> ChosenName {
+    let pairs = || chosen.exports.iter().map(|export| known_pairs(export, &chosen.pairs));
+    let is_open = pairs().any(|pairs| pairs.is_none());
+    let namespaces: BTreeSet<Namespace> = pairs().flatten().flatten().map(|pair| pair.namespace).collect();
     let mut namespaces = namespaces.iter();
     let namespace = match (namespaces.next(), namespaces.next()) {
+        _ if is_open => "NAMESPACE",
         (Some(only), None) if !only.is_default() => only.as_str(),
         (Some(_), Some(_)) => "all",
         _ => "default",
     };
-    format!("{namespace}_backup_{}.zip", backup_id(chosen.exports.iter().filter_map(|export| export.started).max()))
+    let id = backup_id(chosen.exports.iter().filter_map(|export| export.started).max());
+    ChosenName { name: format!("{namespace}_backup_{id}.zip"), is_open }
 }
 
 /// The id of a backup: when its newest export began.
 fn backup_id(newest_start: Option<Timestamp>) -> String {
     newest_start.map_or_else(|| "19800101000000".to_owned(), Timestamp::compact)
-}
-
-fn base(name: &str) -> &str {
-    name.rsplit('/').next().unwrap_or(name)
 }

@@ -2,7 +2,7 @@
 //!
 //! Only a bounded window of pieces is ever in memory. Knows stores and the sealing writer; must not know what an export is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,11 +14,9 @@ use sha2::Digest as _;
 use super::PackError;
 use crate::archive::{DataError, EntryHead, STREAM_END, Sealer, deflate_piece, deflate_room};
 use crate::buffers::Buffer;
-use crate::gzipped;
 use crate::inspect::{self, Content, Inspected, Inspection, PieceReport, join_crc32c};
 use crate::model::{Crc32c, EntryItem, EntryRole, Method, PIECE_LEN_BYTES, PackOptions, Pair, Sha256, Timestamp};
 use crate::observe::Observer;
-use crate::set;
 use crate::store::{About, ObjectInfo, ObjectWriter, Part, Store, StoreError};
 use crate::workers::{Aside, WorkerLost, Workers};
 
@@ -42,15 +40,24 @@ pub(super) struct Source {
 
 #[derive(Debug, Clone)]
 enum SourceBytes {
-    Object(ObjectInfo),
+    /// An object, and its bytes where they were read before.
+    Object(ObjectInfo, Option<Bytes>),
     Memory(Bytes),
 }
 
 impl Source {
-    /// An entry from an object of the store. Nothing deflates to more than nothing, so an empty one is stored.
-    pub(super) fn object(object: ObjectInfo, name: String, role: EntryRole, modified: Option<Timestamp>, method: Method) -> Self {
+    /// An entry from an object of the store, of which the whole content may be known. Nothing deflates to more than nothing, so an empty one
+    /// is stored.
+    pub(super) fn object(
+        object: ObjectInfo,
+        content: Option<Bytes>,
+        name: String,
+        role: EntryRole,
+        modified: Option<Timestamp>,
+        method: Method,
+    ) -> Self {
         let method = if object.len == 0 { Method::Store } else { method };
-        Source { bytes: SourceBytes::Object(object), name, role, modified, method }
+        Source { bytes: SourceBytes::Object(object, content), name, role, modified, method }
     }
 
     /// An entry from memory, stored.
@@ -60,7 +67,7 @@ impl Source {
 
     fn len(&self) -> u64 {
         match &self.bytes {
-            SourceBytes::Object(object) => object.len,
+            SourceBytes::Object(object, _) => object.len,
             SourceBytes::Memory(bytes) => bytes.len() as u64,
         }
     }
@@ -71,14 +78,14 @@ impl Source {
 
     fn encoding(&self) -> Option<&str> {
         match &self.bytes {
-            SourceBytes::Object(object) => object.content_encoding.as_deref(),
+            SourceBytes::Object(object, _) => object.content_encoding.as_deref(),
             SourceBytes::Memory(_) => None,
         }
     }
 
     /// Holds what was read against the store's own checksum.
     fn check_crc32c(&self, inspected: &Inspected, store: &dyn Store) -> Result<(), PackError> {
-        let SourceBytes::Object(object) = &self.bytes else { return Ok(()) };
+        let SourceBytes::Object(object, _) = &self.bytes else { return Ok(()) };
         let found = inspected.crc32c.0;
         match object.crc32c.filter(|expected| *expected != found) {
             Some(expected) => Err(PackError::Source(StoreError::Corrupt { name: store.shown(&object.name), expected, found })),
@@ -88,8 +95,8 @@ impl Source {
 
     fn part(&self, job: &Job) -> Result<Part, Bytes> {
         match &self.bytes {
-            SourceBytes::Object(object) => Ok(Part { object: object.clone(), offset: job.offset, len: job.len }),
-            SourceBytes::Memory(bytes) => {
+            SourceBytes::Object(object, None) => Ok(Part { object: object.clone(), offset: job.offset, len: job.len }),
+            SourceBytes::Object(_, Some(bytes)) | SourceBytes::Memory(bytes) => {
                 let start = usize::try_from(job.offset).unwrap_or(usize::MAX).min(bytes.len());
                 Err(bytes.slice(start..start.saturating_add(job.len).min(bytes.len())))
             }
@@ -205,45 +212,42 @@ pub(super) struct Sealing {
     store: Arc<dyn Store>,
     out: Output,
     sealer: Sealer,
-    method: Method,
-    level: u32,
+    options: PackOptions,
     workers: Workers,
     /// Set at the first fault: from then on everything is only looked at.
     broken: Arc<AtomicBool>,
 }
 
 impl Sealing {
-    pub(super) fn new(store: Arc<dyn Store>, writer: Box<dyn ObjectWriter>, method: Method, level: u32, workers: Workers) -> Self {
+    pub(super) fn new(store: Arc<dyn Store>, writer: Box<dyn ObjectWriter>, options: PackOptions, workers: Workers) -> Self {
         let out = Output::new(writer);
-        Sealing { store, out, sealer: Sealer::default(), method, level, workers, broken: Arc::default() }
+        Sealing { store, out, sealer: Sealer::default(), options, workers, broken: Arc::default() }
     }
 
     /// Seals as ever, and keeps nothing but the digest: for an archive that is there already.
-    pub(super) fn unwritten(store: Arc<dyn Store>, method: Method, level: u32, workers: Workers) -> Self {
-        Sealing::new(store, Box::new(Nowhere), method, level, workers)
+    pub(super) fn unwritten(store: Arc<dyn Store>, options: PackOptions, workers: Workers) -> Self {
+        Sealing::new(store, Box::new(Nowhere), options, workers)
     }
 
     /// Looks at entries and writes nothing: for a set that is known not to be whole, of which all faults are to be told.
     pub(super) fn looking(store: Arc<dyn Store>, workers: Workers) -> Self {
-        let sealing = Sealing::unwritten(store, Method::Store, 0, workers);
+        let options = PackOptions { method: Method::Store, level: None, piece_bytes: PIECE_LEN_BYTES as u64 };
+        let sealing = Sealing::unwritten(store, options, workers);
         sealing.broken.store(true, Ordering::Relaxed);
         sealing
     }
 
-    /// The choices that shape the bytes, as the manifest tells them.
-    pub(super) fn options(&self) -> PackOptions {
-        PackOptions {
-            method: self.method,
-            level: (self.method == Method::Deflate).then_some(self.level),
-            piece_bytes: PIECE_LEN_BYTES as u64,
-        }
+    /// The choices that shape the bytes.
+    pub(super) fn options(&self) -> &PackOptions {
+        &self.options
     }
 
     /// Seals entries in order, and tells what each of them is.
     pub(super) async fn entries(&mut self, sources: Vec<Source>, observer: &dyn Observer) -> Result<Vec<Looked>, PackError> {
         let sources: Arc<[Source]> = sources.into();
         let window = self.workers.window(PIECE_FOOTPRINT_BYTES);
-        let (level, store, workers, broken) = (self.level, self.store.clone(), self.workers.clone(), self.broken.clone());
+        let (level, store, workers, broken) =
+            (self.options.level.unwrap_or_default(), self.store.clone(), self.workers.clone(), self.broken.clone());
         let jobs = sources.iter().enumerate().flat_map(|(index, source)| jobs_of(index, source.len(), source.method));
         let mut done = stream::iter(batches(jobs).map(|batch| {
             let (sources, store, workers, broken) = (sources.clone(), store.clone(), workers.clone(), broken.clone());
@@ -370,8 +374,8 @@ impl Sealing {
         self.sealer.offset()
     }
 
-    /// Writes the directory; gives back the writer, to be published, with the digest and the length of all that was written.
-    pub(super) async fn finish(mut self) -> Result<(Box<dyn ObjectWriter>, Sha256, u64), PackError> {
+    /// Writes the directory; gives back the writer, to be published, and what tells that which was written from all else.
+    pub(super) async fn finish(mut self) -> Result<(Box<dyn ObjectWriter>, Digest), PackError> {
         if self.broken.load(Ordering::Relaxed) {
             // Whoever finishes must have looked at what was told; an archive with gaps is never made.
             return Err(PackError::Torso);
@@ -379,7 +383,8 @@ impl Sealing {
         let directory = self.sealer.finish()?;
         self.out.write(directory.into()).await?;
         self.out.flush().await?;
-        Ok((self.out.writer, Sha256(self.out.sha256.take().await?.finalize().into()), self.out.len))
+        let Hashes { sha256, crc32c } = self.out.hashes.take().await?;
+        Ok((self.out.writer, Digest { sha256: Sha256(sha256.finalize().into()), crc32c, len: self.out.len }))
     }
 }
 
@@ -503,10 +508,31 @@ fn deflate(raw: &[u8], level: u32, number: u64) -> Result<Bytes, DataError> {
     Ok(room.freeze())
 }
 
+/// What tells an archive's bytes from all others.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Digest {
+    pub(super) sha256: Sha256,
+    pub(super) crc32c: u32,
+    pub(super) len: u64,
+}
+
+/// The hashes of what was written so far.
+#[derive(Default)]
+struct Hashes {
+    sha256: sha2::Sha256,
+    crc32c: u32,
+}
+
+impl Hashes {
+    fn chain_update(self, bytes: &[u8]) -> Self {
+        Hashes { crc32c: crc32c::crc32c_append(self.crc32c, bytes), sha256: self.sha256.chain_update(bytes) }
+    }
+}
+
 /// The archive's bytes on their way out, hashed as they go.
 struct Output {
     writer: Box<dyn ObjectWriter>,
-    sha256: Aside<sha2::Sha256>,
+    hashes: Aside<Hashes>,
     len: u64,
     /// Headers and small entries: each on its own would take longer to hand over than to hash and to write.
     gathered: Vec<u8>,
@@ -520,7 +546,7 @@ const LARGE_BYTES: usize = 256 << 10;
 
 impl Output {
     fn new(writer: Box<dyn ObjectWriter>) -> Self {
-        Output { writer, sha256: Aside::default(), len: 0, gathered: Vec::new() }
+        Output { writer, hashes: Aside::default(), len: 0, gathered: Vec::new() }
     }
 
     async fn write(&mut self, bytes: Bytes) -> Result<(), PackError> {
@@ -540,7 +566,7 @@ impl Output {
 
     async fn hand_on(&mut self, bytes: Bytes) -> Result<(), PackError> {
         let copy = bytes.clone();
-        self.sha256.then(move |sha256| sha256.chain_update(&copy)).await?;
+        self.hashes.then(move |hashes| hashes.chain_update(&copy)).await?;
         self.writer.write(bytes).await.map_err(PackError::Dest)
     }
 }
@@ -559,24 +585,10 @@ impl ObjectWriter for Nowhere {
     }
 }
 
-/// The content of small objects, by name.
-pub(super) async fn read_all(store: &Arc<dyn Store>, objects: Vec<ObjectInfo>) -> Result<BTreeMap<String, Vec<u8>>, StoreError> {
-    let whole = |object: ObjectInfo| Part { offset: 0, len: usize::try_from(object.len).unwrap_or(usize::MAX), object };
-    let mut contents = BTreeMap::new();
-    for objects in objects.chunks(BATCH_PIECES) {
-        let parts: Vec<Part> = objects.iter().cloned().map(whole).collect();
-        for (object, bytes) in objects.iter().zip(store.read_all(&parts).await?) {
-            let content = gzipped::content_of(bytes.to_vec(), object.content_encoding.as_deref(), set::METADATA_MAX_BYTES);
-            contents.insert(object.name.clone(), content);
-        }
-    }
-    Ok(contents)
-}
-
 /// The pairs that stand in outputs, read for nothing else. What is wrong with them shows when they are packed.
 pub(super) async fn pairs_of(store: &Arc<dyn Store>, outputs: Vec<ObjectInfo>, workers: &Workers) -> Result<BTreeSet<Pair>, PackError> {
     let sources: Vec<Source> =
-        outputs.into_iter().map(|object| Source::object(object, String::new(), EntryRole::Output, None, Method::Deflate)).collect();
+        outputs.into_iter().map(|object| Source::object(object, None, String::new(), EntryRole::Output, None, Method::Deflate)).collect();
     let jobs = sources.iter().enumerate().flat_map(|(index, source)| jobs_of(index, source.len(), Method::Deflate));
     let looks = jobs.filter_map(|job| sources.get(job.source).map(|source| (source, job))).map(|(source, job)| async move {
         let content = source.content();

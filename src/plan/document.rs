@@ -4,6 +4,7 @@
 //!
 //! ```json
 //! {"format": "kindpack-plan/1", "tool": "kindpack 0.1.0", "archive": {"location": "…", "sha256": "…"}, "project": "shop",
+//!  "exports": {"started": "…Z", "finished": "…Z", "spread_seconds": 1800},
 //!  "target": "emulator:shop-test@localhost:8081", "via": "commit", "on_existing": "fail", "maps": {"": "acme"},
 //!  "choices": {"only": [], "exclude": ["Session"], "first": [], "last": [], "depends_on": ["Order=User"], "disaster_recovery": false},
 //!  "steps": [{"id": 1, "namespace": "", "kind": "Product", "to_namespace": "acme", "entities": 9, "bytes": 2345, "reason": "referenced by Customer"}],
@@ -19,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
 use super::{Choices, Environment, Hooks, OnExisting, PlanClass, PlanError, Redaction, Selection, TargetSpec, Via, estimate, plan};
-use crate::model::{Kind, Manifest, Namespace, Pair, Sample, Sha256};
+use crate::model::{ExportTimes, Kind, Manifest, Namespace, Pair, Sample, Sha256};
 
 /// The value of `format` in every plan of this version.
 pub const PLAN_FORMAT: &str = "kindpack-plan/1";
@@ -52,6 +53,8 @@ pub struct Plan {
     pub archive: ArchiveRef,
     /// The project that the backup was made of.
     pub project: String,
+    /// When the exports of the archive were made.
+    pub exports: ExportTimes,
     /// Where the restore goes; an emulator always with its address.
     pub target: TargetSpec,
     /// How entities get there.
@@ -215,6 +218,7 @@ struct Head<'a> {
     tool: &'a str,
     archive: &'a ArchiveRef,
     project: &'a str,
+    exports: ExportTimes,
     target: &'a TargetSpec,
     via: Via,
     on_existing: OnExisting,
@@ -340,6 +344,7 @@ impl Plan {
             tool: &self.tool,
             archive: &self.archive,
             project: &self.project,
+            exports: self.exports,
             target: &self.target,
             via: self.via,
             on_existing: self.on_existing,

@@ -89,6 +89,7 @@ pub fn plan(manifest: &Manifest, archive: &ArchiveRef, choices: &Choices, enviro
         tool: document::TOOL.to_owned(),
         archive: archive.clone(),
         project: manifest.backup.project.clone(),
+        exports: manifest.export_times(),
         via: choices.via,
         on_existing: choices.on_existing,
         maps: choices.map_namespaces.clone(),

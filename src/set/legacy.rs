@@ -30,12 +30,10 @@ pub(super) fn discover(view: &mut View<'_>) -> Vec<Export> {
     for name in view.unclaimed(is_metadata) {
         view.claim(name);
         let mut export = Export::new(name, ExportFormat::LegacyBackup);
-        let kind = view
-            .bytes(name)
-            .ok()
-            .and_then(|bytes| ExportMetadata::parse(&bytes).ok())
-            .and_then(|metadata| metadata.kinds.into_iter().next());
-        export.groups.extend(kind.map(|kind| open_group(&kind.kind)));
+        if let Some(metadata) = view.bytes(name).ok().and_then(|bytes| ExportMetadata::parse(&bytes).ok()) {
+            export.started = metadata.started;
+            export.groups.extend(metadata.kinds.first().map(|kind| open_group(&kind.kind)));
+        }
         export.faults.push(Fault::incomplete(name, format!("the backup's own <KEY>{INFO} beside it"), "no such object"));
         exports.push(export);
     }
@@ -61,6 +59,7 @@ pub(super) fn discover(view: &mut View<'_>) -> Vec<Export> {
             Some(export) => export.faults.push(Fault::damaged(name, "a data object that the backup lists", "one that nothing lists")),
             None => {
                 let mut export = Export::new(name, ExportFormat::LegacyBackup);
+                export.groups.extend(named_kind(name).map(open_group));
                 export.faults.push(Fault::incomplete(name, format!("a finished backup that lists it, <KEY>{INFO}"), "none"));
                 exports.push(export);
             }
@@ -89,8 +88,22 @@ fn shard(name: &str) -> Option<(String, u64)> {
     Some((run.to_owned(), digits.parse().ok()?))
 }
 
+/// The kind that a data object's name gives, where the backup's own name ends in its date: `datastore_backup_User2013_10_12_User-…`.
+fn named_kind(name: &str) -> Option<&str> {
+    let run = match base(name).rsplit_once("-output-") {
+        Some((run, _)) => run.rsplit_once('-')?.0,
+        None => base(folder(folder(name))),
+    };
+    let is_date = |text: &str| {
+        text.len() == 10
+            && text.bytes().enumerate().all(|(at, byte)| if matches!(at, 4 | 7) { byte == b'_' } else { byte.is_ascii_digit() })
+    };
+    let after_date = (0..run.len()).find_map(|at| run.get(at..)?.split_at_checked(10).filter(|(date, _)| is_date(date)))?.1;
+    after_date.strip_prefix('_').filter(|kind| !kind.is_empty() && !kind.starts_with(|c: char| c.is_ascii_digit()))
+}
+
 fn open_group(kind: &str) -> Group {
-    Group { kind: Some(Kind::new(kind)), namespace: None, entities: None, metadata: None, outputs: Vec::new() }
+    Group::of(None, Some(Kind::new(kind)))
 }
 
 fn read_backup(view: &mut View<'_>, mark: &str) -> Export {

@@ -56,7 +56,8 @@ pub(super) fn discover(view: &mut View<'_>) -> Vec<Export> {
     exports.into_iter().map(|(_, export)| export).collect()
 }
 
-/// Outputs and per-kind metadata that no finish mark stands for, grouped into the folders that the exports would have.
+/// Outputs and per-kind metadata that no finish mark stands for, grouped into the folders that the exports would have. Where the metadata that
+/// names the kind is not there yet, the path does.
 pub(super) fn unfinished(view: &mut View<'_>, new: &mut dyn FnMut(&str) -> Export) -> Vec<Export> {
     let mut folders: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for name in view.unclaimed(|name| is_metadata(name) || is_output(name)) {
@@ -68,21 +69,31 @@ pub(super) fn unfinished(view: &mut View<'_>, new: &mut dyn FnMut(&str) -> Expor
         let mut export = new(title(around));
         let found = format!("{} objects without one, such as {}", names.len(), names.first().copied().unwrap_or_default());
         export.faults.push(Fault::incomplete(title(around), format!("a finish mark, *{OVERALL}"), found));
+        let mut kinds: BTreeMap<&str, Vec<Kind>> = BTreeMap::new();
         for name in names {
             view.claim(name);
+            let known = kinds.entry(folder(name)).or_default();
             let Ok(Ok(metadata)) = view.bytes(name).map(|bytes| ExportMetadata::parse(&bytes)) else { continue };
-            let kinds = metadata.kinds.into_iter().filter(|kind| !kind.kind.is_empty());
-            export.groups.extend(kinds.map(|kind| Group {
-                kind: Some(Kind::new(kind.kind)),
-                namespace: None,
-                entities: None,
-                metadata: None,
-                outputs: Vec::new(),
-            }));
+            export.started = export.started.into_iter().chain(metadata.started).min();
+            known.extend(metadata.kinds.into_iter().filter(|kind| !kind.kind.is_empty()).map(|kind| Kind::new(kind.kind)));
+        }
+        for (folder, known) in kinds {
+            let (namespace, kind) = labels(folder);
+            let open = known.is_empty().then_some(kind);
+            export.groups.extend(known.into_iter().map(Some).chain(open).map(|kind| Group::of(namespace.clone(), kind)));
         }
         exports.push(export);
     }
     exports
+}
+
+/// The namespace and the kind that the path of an unfinished export names, unless it says that it holds all of them, or nothing.
+fn labels(kind_folder: &str) -> (Option<Namespace>, Option<Kind>) {
+    let namespace = match base(folder(kind_folder)) {
+        "default_namespace" => Some(Namespace::default()),
+        label => label.strip_prefix("namespace_").map(Namespace::new),
+    };
+    (namespace, base(kind_folder).strip_prefix("kind_").filter(|kind| !kind.is_empty()).map(Kind::new))
 }
 
 fn is_output(name: &str) -> bool {

@@ -1,7 +1,8 @@
 //! The set: which exports lie in a listing, which of them are finished, and what is wrong with the others.
 //!
 //! Knows names, lengths and the bytes of small metadata objects. Must not know where they come from, nor any zip. A kind or a
-//! namespace is never taken from a path, always from metadata. Layouts: `docs/formats.md`.
+//! namespace is never taken from a path, always from metadata; only of an unfinished export, which is never packed, the path may say what it
+//! would hold. Layouts: `docs/formats.md`.
 
 mod legacy;
 mod managed;
@@ -87,6 +88,11 @@ pub struct Group {
 }
 
 impl Group {
+    /// A group of which nothing is known but what it stands for.
+    pub(crate) fn of(namespace: Option<Namespace>, kind: Option<Kind>) -> Self {
+        Group { kind, namespace, entities: None, metadata: None, outputs: Vec::new() }
+    }
+
     /// The pair, where the metadata names both halves.
     pub fn pair(&self) -> Option<Pair> {
         Some(Pair { namespace: self.namespace.clone()?, kind: self.kind.clone()? })
@@ -131,7 +137,7 @@ pub struct Export {
 }
 
 impl Export {
-    fn new(title: &str, format: ExportFormat) -> Self {
+    pub(crate) fn new(title: &str, format: ExportFormat) -> Self {
         Export {
             title: title.to_owned(),
             format,

@@ -24,6 +24,7 @@ pub async fn run(context: &Context, arg: &ArchiveArg) -> Ended {
         ui::counted(totals.entries, "file", "files"),
         ui::bytes(totals.bytes)
     ));
+    context.ui.say(manifest.export_times().to_string());
     if !manifest.empty_exports.is_empty() {
         context.ui.say(format!(
             "{} without entities, of kinds that are written nowhere",

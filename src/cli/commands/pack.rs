@@ -29,7 +29,7 @@ pub async fn run(context: &Context, args: PackArgs) -> Ended {
     };
     let expect = args.expect.as_deref().map(read_expected).transpose()?.unwrap_or_default();
     let options = Options {
-        wanted: Wanted { only: args.only, exclude: args.exclude, expect, latest: args.latest },
+        wanted: Wanted { only: args.only, exclude: args.exclude, expect, latest: args.latest, max_spread: args.max_spread },
         wait: args.wait,
         method: match args.method {
             MethodArg::Deflate => Method::Deflate,
@@ -38,16 +38,20 @@ pub async fn run(context: &Context, args: PackArgs) -> Ended {
         level: args.level,
         overwrite: args.overwrite,
         dry_run: args.dry_run,
+        all_faults: args.all_faults,
     };
     let source = context.stores.folder(&args.source);
     let begun = Instant::now();
     let packed = pack(&source, &dest, name, &options, &context.workers, ui.as_ref()).await.map_err(|error| {
-        if let PackError::NotWhole { faults, duplicates, missing } = &error {
+        if let PackError::NotWhole { faults, duplicates, missing, stale, .. } = &error {
             for fault in faults.iter().chain(duplicates) {
                 ui.json_problem(Event::class(fault.fault.class), &fault.export, &fault.fault.to_string());
             }
             for selector in missing {
                 ui.json_problem("incomplete", &selector.to_string(), "expected a finished export, found none");
+            }
+            for export in stale {
+                ui.json_problem("incomplete", &export.export, &export.to_string());
             }
         }
         match error {
@@ -79,12 +83,16 @@ fn tell(context: &Context, packed: &Packed, path: &str, begun: Instant) {
     );
     let Some(sealed) = &packed.sealed else {
         ui.say(format!("Would pack {what} into {path}; nothing was written."));
+        if packed.exists {
+            ui.say(format!("{path} is there already. It may be the same: a pack compares every byte."));
+        }
         ui.done(json!({"archive": path, "dry_run": true, "kinds": kinds, "entities": entities, "objects": objects, "bytes": object_bytes}));
         return;
     };
     let (sha256, bytes, seconds) = (sealed.sha256.to_string(), sealed.bytes, begun.elapsed().as_secs_f64());
     if sealed.was_there {
-        ui.say(format!("{path} was there already, the same to the byte; made its sidecar {path}.sha256."));
+        let sidecar = if sealed.sidecar_written { format!("; wrote its sidecar {path}.sha256") } else { String::new() };
+        ui.say(format!("{path} is there already, the same to the byte{sidecar}."));
     } else {
         ui.say(format!("Packed {what}"));
         ui.say(format!("  into   {path}, {}", ui::bytes(bytes)));

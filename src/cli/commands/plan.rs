@@ -70,7 +70,7 @@ pub async fn reference(what: &str, archive: &Arc<ArchiveFile>) -> Result<Archive
     }
     let told = match told_digest(object) {
         Some(sha256) => Some(sha256),
-        None => sidecar_digest(store.as_ref(), object).await,
+        None => sidecar_digest(store.as_ref(), &object.name).await,
     };
     let sha256 = match told {
         Some(sha256) => sha256,

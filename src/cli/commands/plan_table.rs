@@ -110,6 +110,7 @@ fn show_sums(context: &Context, plan: &Plan) {
         plan.via,
         ui::duration(totals.seconds),
     ));
+    ui.say(plan.exports.to_string());
     if let Some(writes) = totals.billed_writes {
         let deletions = if plan.on_existing == OnExisting::Replace { " and deletions, of which nobody knows how many," } else { "" };
         ui.say(format!("{} that are billed; index writes{deletions} come on top", ui::counted(writes, "entity write", "entity writes")));

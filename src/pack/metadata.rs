@@ -1,0 +1,99 @@
+//! The metadata of a SOURCE: read once, however often SOURCE is looked at.
+//!
+//! Knows stores and names. What the metadata means is the business of `set`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::PackError;
+use crate::archive::{SealError, check_name};
+use crate::kept_metadata::KeptMetadata;
+use crate::set::{self, Discovery, Listed};
+use crate::store::{ObjectInfo, Part, Store};
+
+/// How many objects one call reads.
+const READ_TOGETHER: usize = 16;
+
+/// How many such calls may be in flight: 64 requests where each object takes one.
+const CALLS_AT_ONCE: usize = 4;
+
+/// What is kept for packing, so that it is not read again.
+const KEPT_MAX_BYTES: usize = 16 << 20;
+
+/// The metadata of a listing, and which version of each object was read.
+#[derive(Debug, Default)]
+pub(super) struct MetadataCache {
+    kept: KeptMetadata,
+    versions: BTreeMap<String, (u64, u64)>,
+}
+
+impl MetadataCache {
+    /// Groups the objects of a listing into exports; reads what is new or has changed since it was asked before. Keeps no more than `memory` bytes.
+    pub(super) async fn discover(
+        &mut self,
+        source: &Arc<dyn Store>,
+        objects: &BTreeMap<String, ObjectInfo>,
+        memory: u64,
+    ) -> Result<Discovery, PackError> {
+        let listed =
+            |object: &ObjectInfo| Listed { name: object.name.clone(), len: object.len, is_encoded: object.content_encoding.is_some() };
+        let listing: Vec<Listed> = objects.values().map(listed).collect();
+        let wanted: BTreeMap<&str, &ObjectInfo> = set::metadata_objects(&listing)
+            .filter_map(|listed| objects.get_key_value(&listed.name))
+            .map(|(name, object)| (name.as_str(), object))
+            .collect();
+        // Not every service can read what it lists under an odd name; that no zip can carry it is known before.
+        for name in wanted.keys() {
+            check_name(&format!("exports/{name}")).map_err(SealError::from)?;
+        }
+        let version = |object: &ObjectInfo| (object.version, object.len);
+        self.versions.retain(|name, known| wanted.get(name.as_str()).is_some_and(|object| version(object) == *known));
+        let mut known = std::mem::replace(&mut self.kept, KeptMetadata::new(wanted.iter().map(|(name, object)| (*name, object.len)), memory));
+        let mut new: Vec<ObjectInfo> = Vec::new();
+        for (name, object) in wanted.into_iter().filter(|(name, _)| self.kept.is_wanted(name)) {
+            match known.remove(name).filter(|_| self.versions.contains_key(name)) {
+                Some(bytes) => self.kept.insert(name, bytes, object.content_encoding.as_deref()),
+                None => new.push(object.clone()),
+            }
+        }
+        let calls: Vec<Vec<ObjectInfo>> = new.chunks(READ_TOGETHER).map(<[_]>::to_vec).collect();
+        let mut read = stream::iter(calls.into_iter().map(|objects| read_together(source, objects))).buffered(CALLS_AT_ONCE);
+        while let Some(contents) = read.try_next().await? {
+            for (object, bytes) in contents {
+                self.versions.insert(object.name.clone(), version(&object));
+                self.kept.insert(&object.name, bytes.to_vec(), object.content_encoding.as_deref());
+            }
+        }
+        let discovery = set::discover(&listing, &self.kept);
+        match self.kept.lacking() {
+            Some(name) => Err(PackError::MemoryTooSmall { name: name.to_owned() }),
+            None => Ok(discovery),
+        }
+    }
+
+    /// The bytes of metadata as they are stored, as far as they are worth keeping.
+    pub(super) fn contents_of(&mut self, objects: &BTreeMap<String, ObjectInfo>) -> BTreeMap<String, Bytes> {
+        let mut len = 0;
+        let mut contents = BTreeMap::new();
+        for name in std::mem::take(&mut self.versions).into_keys() {
+            let is_plain = objects.get(&name).is_some_and(|object| object.content_encoding.is_none());
+            let Some(bytes) = self.kept.remove(&name).filter(|_| is_plain) else { continue };
+            len += bytes.len();
+            if len > KEPT_MAX_BYTES {
+                break;
+            }
+            contents.insert(name, bytes.into());
+        }
+        contents
+    }
+}
+
+async fn read_together(source: &Arc<dyn Store>, objects: Vec<ObjectInfo>) -> Result<Vec<(ObjectInfo, Bytes)>, PackError> {
+    let whole = |object: &ObjectInfo| Part { offset: 0, len: usize::try_from(object.len).unwrap_or(usize::MAX), object: object.clone() };
+    let parts: Vec<Part> = objects.iter().map(whole).collect();
+    let read = source.read_all(&parts).await.map_err(PackError::reading)?;
+    Ok(objects.into_iter().zip(read).collect())
+}
