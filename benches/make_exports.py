@@ -326,14 +326,7 @@ class KindMaker:
             blen = sum(len(x[0]) for x in pieces)
             end = self._advance(pos, self.size(state, blen))
             if limit - end < 2500 and not (large and not j) or j == 127:      # the last record ends the run exactly
-                want = blen + (limit - end)
-                while True:
-                    end = self._advance(pos, self.size(state, want))
-                    if end == limit:
-                        break
-                    want += limit - end
-                    if want < 0 or abs(limit - end) > 64:
-                        raise AssertionError("run does not close")
+                want = self._closing(pos, limit, state, blen + (limit - end))
                 text = b"".join(x[0] for x in pieces)
                 while len(text) < want:
                     text += segs[int(rng.random() * n)][0]
@@ -341,6 +334,20 @@ class KindMaker:
                 return self._frame(recs)
             recs.append(self.record(j, state, pieces, blen))
             pos = end
+
+    def _closing(self, pos, limit, state, want):
+        """The length of text with which a record that begins at pos ends at limit. A length takes one byte more to write from some text on, which
+        jumps over some ends: then the record ends a few bytes earlier, and zeros follow."""
+        for _ in range(8):
+            end = self._advance(pos, self.size(state, want))
+            if end == limit:
+                return want
+            want = max(0, want + limit - end)
+        while want and self._advance(pos, self.size(state, want)) > limit:
+            want -= 1
+        while self._advance(pos, self.size(state, want + 1)) <= limit:
+            want += 1
+        return want
 
     @staticmethod
     def _advance(pos, n):
@@ -391,6 +398,7 @@ class KindMaker:
                         break
                     left = BLOCK - len(out) % BLOCK
             ends.append(len(out))
+        out += bytes(-len(out) % BLOCK)
         return bytes(out), ends, whole, single, sums
 
 
@@ -517,6 +525,8 @@ def main():
     ap.add_argument("--pool", type=int, default=40, help="runs of 64 KiB per kind before its text repeats")
     ap.add_argument("--jobs", type=int, default=1, help="processes")
     a = ap.parse_args()
+    if not (a.bytes or a.entities):
+        ap.error("nothing to make: --bytes or --entities must be more than 0")
     if len(set(a.namespaces.split(","))) != len(a.namespaces.split(",")):
         ap.error("a namespace twice")
     make(a)
