@@ -17,7 +17,7 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt as _};
 use tokio::sync::OnceCell;
 use tokio_util::io::StreamReader;
 
-use crate::archive::{self, DataError, DirectoryEntry, Limits, Profile, STREAM_END, Violation};
+use crate::archive::{self, DataError, DirectoryEntry, Limits, Profile, Rule, STREAM_END, Violation};
 use crate::buffers::Buffer;
 use crate::inspect::join_crc32c;
 use crate::model::{
@@ -57,6 +57,12 @@ pub enum ArchiveError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// No zip ends where the archive ends.
+    #[error("{archive}: not a zip, or cut off at the end")]
+    NotAZip {
+        /// The archive.
+        archive: String,
+    },
     /// The container breaks a rule.
     #[error("{archive}: {violation}")]
     Structure {
@@ -209,7 +215,10 @@ impl Container {
     }
 
     async fn open_once(store: Arc<dyn Store>, object: ObjectInfo, title: String, profile: Profile) -> Result<Self, ArchiveError> {
-        let broken = |violation| ArchiveError::Structure { archive: title.clone(), violation };
+        let broken = |violation: Violation| match violation.rule {
+            Rule::EndRecord => ArchiveError::NotAZip { archive: title.clone() },
+            _ => ArchiveError::Structure { archive: title.clone(), violation },
+        };
         let end_len = archive::tail_len(object.len);
         // A service answers a longer range in the same time: mostly directory and manifest come along.
         let tail_len = if store.is_remote() { object.len.min(REMOTE_TAIL_BYTES).max(end_len) } else { end_len };
@@ -379,7 +388,14 @@ impl ArchiveFile {
     }
 
     async fn open_once(store: Arc<dyn Store>, object: ObjectInfo, title: String) -> Result<Self, ArchiveError> {
-        let mut container = Container::open_once(store, object, title, Profile::Sealed).await?;
+        let mut container = match Container::open_once(store.clone(), object.clone(), title.clone(), Profile::Sealed).await {
+            // A zip of somebody else breaks rules that only kindpack's archives keep; that it lacks a manifest says more.
+            Err(error @ ArchiveError::Structure { .. }) => match Container::open_once(store, object, title, Profile::AnyZip).await {
+                Ok(other) if other.entries.iter().all(|entry| entry.name != MANIFEST_NAME) => other,
+                _ => return Err(error),
+            },
+            container => container?,
+        };
         let archive = || container.title.clone();
         let last = match container.entries.last() {
             Some(last) if last.name == MANIFEST_NAME && last.method == Method::Store && last.len <= MANIFEST_MAX_BYTES => last,

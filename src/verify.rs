@@ -44,6 +44,8 @@ pub struct Report {
     pub entities: u64,
     /// All that is wrong, one sentence each.
     pub problems: Vec<String>,
+    /// Whether this is a zip that kindpack did not make.
+    pub is_foreign: bool,
 }
 
 /// Why an archive could not be verified at all.
@@ -86,6 +88,7 @@ pub async fn verify(
             return Ok(report);
         }
     };
+            report.is_foreign = matches!(error, ArchiveError::NoManifest { .. });
     let title = archive.container().title().to_owned();
     if let Some(problem) = second_opinion(archive.container()) {
         note(&mut report, observer, &title, problem);

@@ -141,6 +141,7 @@ impl Failure {
         match error {
             ArchiveError::Store(error) => Failure::archive_store(what, error),
             ArchiveError::Worker(error) => Failure::worker(what, error),
+            ArchiveError::NotAZip { .. } => Failure::new(Code::Damaged, what, error.to_string()),
             ArchiveError::NoManifest { .. } => Failure::new(Code::Damaged, what, error.to_string())
                 .hint("`kindpack verify --any-zip` checks zips that kindpack did not make"),
             ArchiveError::Structure { .. } | ArchiveError::BadManifest { .. } | ArchiveError::Data { .. } => {
@@ -274,6 +275,7 @@ impl Failure {
             TargetError::TooLarge { .. } | TargetError::Taken { .. } | TargetError::Leased { .. } => Code::Refused,
             TargetError::Worker(_) => Code::Own,
         };
+            | TargetError::NoImport { .. }
         let failure = Failure::new(code, what, error.to_string());
         match error {
             TargetError::Service { .. } => failure.hint("is it running? The same command goes on where this one stopped"),
@@ -285,6 +287,7 @@ impl Failure {
     }
 
     pub fn import(what: &str, error: &ImportError) -> Self {
+            TargetError::NoImport { .. } => failure.hint("--via commit can do it"),
         match error {
             ImportError::Archive(error) => Failure::archive(what, error),
             ImportError::Staging(error) => Failure::store(what, error),

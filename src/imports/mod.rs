@@ -134,7 +134,12 @@ impl From<LayError> for ImportError {
 impl ImportError {
     /// Whether what was staged for a start is of no more use: nothing reads it, and the same again would fail again.
     fn refuses(&self) -> bool {
-        matches!(self, ImportError::Target(TargetError::Rejected { .. }) | ImportError::Unread { .. } | ImportError::Archive(_))
+        matches!(
+            self,
+            ImportError::Target(TargetError::Rejected { .. } | TargetError::NoImport { .. })
+                | ImportError::Unread { .. }
+                | ImportError::Archive(_)
+        )
     }
 }
 

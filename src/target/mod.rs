@@ -84,6 +84,12 @@ pub enum TargetError {
         /// The service's own words.
         found: String,
     },
+    /// An emulator that imports nothing.
+    #[error("{call}: this emulator has no import")]
+    NoImport {
+        /// Which call.
+        call: String,
+    },
     /// The credentials do not allow a call.
     #[error("{call}: expected leave to do it, found {found}")]
     Denied {

@@ -20,6 +20,7 @@ mod status;
 mod verify;
 
 pub use choices::KEY_HINT;
+pub use pack::shell;
 
 use super::args::Command;
 use super::failure::Failure;

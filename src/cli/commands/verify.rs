@@ -5,6 +5,7 @@ use std::time::Instant;
 use serde_json::json;
 
 use super::archive::{self, Found};
+use super::shell;
 use crate::cli::args::VerifyArgs;
 use crate::cli::failure::{Code, Failure};
 use crate::cli::{Context, Ended, ui};
@@ -29,7 +30,9 @@ pub async fn run(context: &Context, args: VerifyArgs) -> Ended {
     let report = report.map_err(|error| Failure::verify(&error))?;
     ui.end();
     if !report.problems.is_empty() {
-        return Err(Failure { code: Code::Damaged, what: "verify".to_owned(), why: report.problems, hint: None });
+        let hint =
+            report.is_foreign.then(|| format!("`kindpack verify --any-zip {}` checks zips that kindpack did not make", shell(&title)));
+        return Err(Failure { code: Code::Damaged, what: "verify".to_owned(), why: report.problems, hint });
     }
     let seen = if args.quick { "structure and manifest of " } else { "" };
     let entities = if args.any_zip { String::new() } else { format!(", {}", ui::counted(report.entities, "entity", "entities")) };

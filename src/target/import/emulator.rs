@@ -89,7 +89,8 @@ impl Importer for EmulatorImporter {
                         let found = "one that goes on".to_owned();
                         return Err(TargetError::Nonsense { call: call.title, expected: "an import that is done", found });
                     }
-                    Err(Failed::Finally(error) | Failed::Missing(error)) => return Err(error),
+                    Err(Failed::Unsupported(_) | Failed::Missing(_)) => return Err(TargetError::NoImport { call: call.title }),
+                    Err(Failed::Finally(error)) => return Err(error),
                     Err(Failed::Later { .. }) if tries < TRIES => {
                         tokio::time::sleep(PAUSE).await;
                         continue;

@@ -33,6 +33,8 @@ pub(super) enum Failed {
     },
     /// There is no such thing.
     Missing(TargetError),
+    /// Nobody there knows such a call.
+    Unsupported(TargetError),
     /// No other try can help. It was not done.
     Finally(TargetError),
 }
@@ -143,6 +145,7 @@ fn refused(call: &Call, http: u16, headers: &http::HeaderMap, body: &[u8]) -> Fa
         Code::PermissionDenied => Failed::Finally(TargetError::Denied { call: format!("{call} ({permission})"), found }),
         // Only the service itself knows what it has: a front end that lost its way does not.
         Code::NotFound => Failed::Missing(TargetError::Rejected { call, found }),
+        Code::Unimplemented => Failed::Unsupported(TargetError::Rejected { call, found }),
         Code::DeadlineExceeded | Code::Internal | Code::Unavailable => Failed::Lost { found, after },
         _ if http >= 500 => Failed::Lost { found, after },
         _ => Failed::Finally(TargetError::Rejected { call, found }),

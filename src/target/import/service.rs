@@ -203,7 +203,7 @@ impl ServiceImporter {
                     patience = Patience::new(&self.options, &call.title);
                 }
                 Err(Failed::Later { found, after } | Failed::Lost { found, after }) => patience.wait(found, after).await?,
-                Err(Failed::Finally(error) | Failed::Missing(error)) => return Err(error),
+                Err(Failed::Finally(error) | Failed::Missing(error) | Failed::Unsupported(error)) => return Err(error),
             }
         }
     }
@@ -229,7 +229,7 @@ impl ServiceImporter {
                     continue;
                 }
                 Err(Failed::Lost { found, after }) => (found, after),
-                Err(Failed::Finally(error) | Failed::Missing(error)) => return Err(error),
+                Err(Failed::Finally(error) | Failed::Missing(error) | Failed::Unsupported(error)) => return Err(error),
             };
             // It may go on all the same: it must not be started twice.
             if let Some(operation) = self.look_for_new(&import.label, &before).await? {
@@ -305,7 +305,7 @@ impl Importer for ServiceImporter {
                     }
                     Err(Failed::Missing(_)) => return Ok(OperationState::Unknown),
                     Err(Failed::Later { found, after } | Failed::Lost { found, after }) => patience.wait(found, after).await?,
-                    Err(Failed::Finally(error)) => return Err(error),
+                    Err(Failed::Finally(error) | Failed::Unsupported(error)) => return Err(error),
                 }
             }
         })
