@@ -3,7 +3,7 @@
 //! Every entry is held against its digest before it gets its name. Nothing that is there is overwritten; what an earlier run laid down is
 //! passed over.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -12,7 +12,7 @@ use sha2::Digest as _;
 use crate::archive_file::{ArchiveError, ArchiveFile, READS_PER_DIGEST, digest_of};
 use crate::lay::{LayError, Laying, Load, Made, Told, lay};
 use crate::managed::ManagedExport;
-use crate::model::{EntryItem, EntryRole, ExportFormat, Kind, KindItem, Namespace, PIECE_LEN_BYTES, Pair, Selector, Sha256, file_name};
+use crate::model::{EntryItem, EntryRole, ExportFormat, Kind, KindItem, PIECE_LEN_BYTES, Pair, Selector, Sha256, file_name};
 use crate::observe::{Event, Observer};
 use crate::store::{ObjectInfo, Store, StoreError};
 use crate::workers::{WorkerLost, Workers};
@@ -22,7 +22,7 @@ use crate::workers::{WorkerLost, Workers};
 pub enum Form {
     /// As they lay under SOURCE.
     Original,
-    /// As managed exports: those that are stay as they are, legacy backups get their metadata.
+    /// As managed exports: those that are stay as they are, legacy backups and exports with changed names get their metadata.
     Managed,
 }
 
@@ -98,9 +98,13 @@ pub async fn extract(
     match form {
         Form::Original => layout.original(kinds.into_iter()),
         Form::Managed => {
-            let (legacy, managed): (Vec<_>, Vec<_>) = kinds.into_iter().partition(|kind| kind.format == ExportFormat::LegacyBackup);
-            layout.original(managed.into_iter());
-            layout.managed(&legacy);
+            let renamed = renamed_marks(&kinds);
+            let needs_metadata = |kind: &&KindItem| {
+                kind.format == ExportFormat::LegacyBackup || kind.entries.iter().any(|item| renamed.contains(item.name.as_str()))
+            };
+            let (made_anew, kept): (Vec<_>, Vec<_>) = kinds.into_iter().partition(needs_metadata);
+            layout.original(kept.into_iter());
+            layout.managed(&made_anew);
         }
     }
     if only.is_empty() {
@@ -143,6 +147,13 @@ fn refuse_to_divide(archive: &ArchiveFile, chosen: &[&KindItem], form: Form) -> 
         }
     }
     Ok(())
+}
+
+/// The finish marks of exports of which some object was stored under another name than the metadata give: Google's import would not find it.
+fn renamed_marks<'a>(kinds: &[&'a KindItem]) -> HashSet<&'a str> {
+    let renamed = kinds.iter().filter(|kind| kind.entries.iter().any(|item| item.listed_as.is_some()));
+    let marks = renamed.flat_map(|kind| kind.entries.iter().filter(|item| item.role == EntryRole::ExportMetadata));
+    marks.map(|mark| mark.name.as_str()).collect()
 }
 
 /// The name of an entry below SOURCE: without `exports/`; companions keep their folder.
@@ -188,29 +199,34 @@ impl Layout {
         }
     }
 
-    /// Legacy backups as managed exports: the outputs are taken as they are, two small metadata objects are written beside them.
+    /// Kinds as managed exports of kindpack's own: the outputs are taken as they are, two small metadata objects are written beside them.
     fn managed(&mut self, kinds: &[&KindItem]) {
-        // Outputs may mix namespaces; those of one kind that share outputs are one export.
-        let mut exports: BTreeMap<(&Kind, Vec<&str>), Vec<&KindItem>> = BTreeMap::new();
+        // Outputs may mix kinds and namespaces: those that share outputs are one export. What has no outputs shares none.
+        let mut exports: BTreeMap<(Option<&Kind>, Vec<&str>), Vec<&KindItem>> = BTreeMap::new();
         for kind in kinds {
-            exports.entry((&kind.kind, kind.outputs().map(|output| output.name.as_str()).collect())).or_default().push(kind);
+            let outputs: Vec<&str> = kind.outputs().map(|output| output.name.as_str()).collect();
+            exports.entry((outputs.is_empty().then_some(&kind.kind), outputs)).or_default().push(kind);
         }
-        for ((kind, _), items) in exports {
+        for items in exports.into_values() {
             let Some(first) = items.first() else { continue };
-            let namespaces: Vec<Namespace> = items.iter().map(|item| item.namespace.clone()).collect();
-            let export = ManagedExport::of_namespaces(kind, &namespaces, first.started, first.finished);
-            let place = match namespaces.as_slice() {
-                [only] if only.is_default() => "default".to_owned(),
-                [only] => file_name(only.as_str()),
-                _ => "all".to_owned(),
+            let pairs: Vec<Pair> = items.iter().map(|item| item.pair()).collect();
+            let export = ManagedExport::of_pairs(&pairs, first.started, first.finished);
+            let is_one = |same: fn(&Pair, &Pair) -> bool| pairs.windows(2).all(|two| matches!(two, [a, b] if same(a, b)));
+            let place = if !is_one(|a, b| a.namespace == b.namespace) {
+                "all".to_owned()
+            } else if first.namespace.is_default() {
+                "default".to_owned()
+            } else {
+                file_name(first.namespace.as_str())
             };
-            let around = format!("{place}/{}/{}", file_name(kind.as_str()), export.name());
+            let kind = if is_one(|a, b| a.kind == b.kind) { file_name(first.kind.as_str()) } else { "all_kinds".to_owned() };
+            let around = format!("{place}/{kind}/{}", export.name());
             let outputs: Vec<&EntryItem> = first.outputs().collect();
             for (number, output) in outputs.iter().enumerate() {
                 self.entries.push(((*output).clone(), format!("{around}/{}", export.output_path(number))));
             }
             let entities = items.iter().map(|item| item.entities).sum();
-            let bytes = outputs.iter().map(|output| output.bytes).sum();
+            let bytes = items.iter().map(|item| item.bytes).sum();
             let metadata = (export.metadata_path(), export.metadata(outputs.len()), false);
             let mark = (export.overall_path(), export.overall(entities, bytes), true);
             let made = |(path, bytes, is_mark)| Made { name: format!("{around}/{path}"), bytes, is_mark };

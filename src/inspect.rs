@@ -9,7 +9,7 @@ use crate::entity::log::{self, LogError, PieceEnds, Stitch};
 use crate::entity::proto::ProtoError;
 use crate::entity::scan::{Scan, Scanned};
 use crate::gzipped::{self, Gunzip};
-use crate::model::{Crc32c, EntryRole, Sha256};
+use crate::model::{Crc32c, EntryRole, Selector, Sha256};
 use crate::set::{Fault, Group, POSSIBLE};
 
 /// What an object is made of.
@@ -211,19 +211,32 @@ pub fn output_faults(name: &str, inspected: &Inspected, group: &Group) -> Vec<Fa
     faults
 }
 
-/// Holds the sum of a group's outputs against the count in its metadata.
-pub fn count_fault(name: &str, group: &Group, entities: u64) -> Option<Fault> {
-    let expected = group.entities.filter(|expected| *expected != entities)?;
-    Some(Fault::damaged(
-        name,
-        format!("{expected} entities of {}, as the export's own metadata counts", group.title()),
-        format!("{entities}"),
-    ))
+/// Compares what the outputs of a group hold with the counts in its metadata: entities, and bytes by either way of counting.
+pub fn sum_fault(name: &str, group: &Group, found: &Scanned) -> Option<Fault> {
+    let entities = found.entities();
+    if let Some(expected) = group.entities.filter(|expected| *expected != entities) {
+        let expected = format!("{expected} entities of {}, as the export's own metadata counts", group.title());
+        // Where nothing is left of a kind, more than its count is wrong.
+        let fault = Fault::count(name, group, expected, entities.to_string());
+        return Some(if entities == 0 { Fault { count_of: None, ..fault } } else { fault });
+    }
+    let (files, records) = (group.file_bytes(), found.bytes());
+    let expected = group.bytes.filter(|expected| ![files, records].contains(expected))?;
+    let found = format!("{files} bytes, with records of {records} bytes");
+    Some(Fault::damaged(name, format!("outputs of {expected} bytes, as the finish mark says"), found))
+}
+
+/// Whether all pairs of a group are accepted with a wrong count: nobody can tell which of them lacks entities.
+pub fn accepts(accepted: &[Selector], scan: &Scanned) -> bool {
+    scan.pairs.keys().all(|pair| accepted.iter().any(|selector| selector.matches(pair)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::entity::scan::PairScan;
+    use crate::model::{Kind, Namespace, Pair, Selector};
+    use crate::set::Listed;
 
     #[test]
     fn digests_of_pieces_join_to_the_digests_of_the_whole() {
@@ -238,5 +251,29 @@ mod tests {
         let told = inspection.finish();
         assert_eq!((told.len, told.crc32, told.crc32c.0), (100_000, crc32fast::hash(&whole), crc32c::crc32c(&whole)));
         assert_eq!(told.sha256.0[..], sha2::Sha256::digest(&whole)[..]);
+    }
+
+    #[test]
+    fn bytes_are_right_by_either_way_of_counting() {
+        let mut group = Group {
+            kind: Some(Kind::new("User")),
+            namespace: Some(Namespace::default()),
+            entities: Some(2),
+            bytes: None,
+            metadata: None,
+            outputs: vec![Listed { name: "output-0".to_owned(), len: 32_768, is_encoded: false }],
+        };
+        let scanned = |entities, bytes| Scanned {
+            pairs: [(Pair::new("", "User"), PairScan { entities, bytes, ..PairScan::default() })].into(),
+            ..Scanned::default()
+        };
+        for (bytes, is_right) in [(None, true), (Some(32_768), true), (Some(90), true), (Some(91), false), (Some(32_767), false)] {
+            group.bytes = bytes;
+            assert_eq!(sum_fault("m", &group, &scanned(2, 90)).is_none(), is_right, "{bytes:?}");
+        }
+        // A wrong sum of bytes is none that a count could explain.
+        assert_eq!(sum_fault("m", &group, &scanned(2, 90)).unwrap().count_of, None);
+        assert_eq!(sum_fault("m", &group, &scanned(1, 45)).unwrap().count_of, Some(Box::new(Selector::from(&Pair::new("", "User")))));
+        assert_eq!(sum_fault("m", &group, &Scanned::default()).unwrap().count_of, None);
     }
 }

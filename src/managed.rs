@@ -4,15 +4,15 @@
 //! takes paths from the metadata and kinds from the keys.
 
 use crate::entity::metadata::{ExportMetadata, KindFiles, NamespaceSpec, OverallMetadata, Pointer};
-use crate::model::{Kind, Namespace, Pair, Timestamp, bounded, file_name};
+use crate::model::{Kind, Pair, Timestamp, bounded, file_name};
 
 /// How the finish mark's name ends.
 pub const OVERALL_SUFFIX: &str = ".overall_export_metadata";
 
-/// One export of one kind, in one namespace or in all of them.
+/// One export of one kind or all kinds, in one namespace or in all of them.
 #[derive(Debug, Clone)]
 pub struct ManagedExport {
-    kind: Kind,
+    kind: Option<Kind>,
     namespace: NamespaceSpec,
     started: Option<Timestamp>,
     finished: Option<Timestamp>,
@@ -21,16 +21,16 @@ pub struct ManagedExport {
 impl ManagedExport {
     /// The export of one pair.
     pub fn of_pair(pair: &Pair, started: Option<Timestamp>, finished: Option<Timestamp>) -> Self {
-        ManagedExport { kind: pair.kind.clone(), namespace: NamespaceSpec::One(pair.namespace.clone()), started, finished }
+        ManagedExport { kind: Some(pair.kind.clone()), namespace: NamespaceSpec::One(pair.namespace.clone()), started, finished }
     }
 
-    /// The export of a kind from outputs that may mix several namespaces.
-    pub fn of_namespaces(kind: &Kind, namespaces: &[Namespace], started: Option<Timestamp>, finished: Option<Timestamp>) -> Self {
-        let namespace = match namespaces {
-            [only] => NamespaceSpec::One(only.clone()),
-            _ => NamespaceSpec::All,
-        };
-        ManagedExport { kind: kind.clone(), namespace, started, finished }
+    /// The export of outputs that may mix several kinds and namespaces.
+    pub fn of_pairs(pairs: &[Pair], started: Option<Timestamp>, finished: Option<Timestamp>) -> Self {
+        let first = pairs.first();
+        let kind = first.map(|pair| &pair.kind).filter(|kind| pairs.iter().all(|pair| pair.kind == **kind)).cloned();
+        let namespace = first.map(|pair| &pair.namespace).filter(|namespace| pairs.iter().all(|pair| pair.namespace == **namespace));
+        let namespace = namespace.map_or(NamespaceSpec::All, |namespace| NamespaceSpec::One(namespace.clone()));
+        ManagedExport { kind, namespace, started, finished }
     }
 
     /// The name of the export, which its folder must bear: its start, such as `2013-10-12T06:37:42_287`.
@@ -54,7 +54,7 @@ impl ManagedExport {
     }
 
     fn kind_label(&self) -> String {
-        bounded(format!("kind_{}", file_name(self.kind.as_str())))
+        self.kind.as_ref().map_or_else(|| "all_kinds".to_owned(), |kind| bounded(format!("kind_{}", file_name(kind.as_str()))))
     }
 
     /// The finish mark, below the export's folder.
@@ -76,18 +76,19 @@ impl ManagedExport {
     /// The bytes of the kind's metadata, for that many outputs.
     pub fn metadata(&self, outputs: usize) -> Vec<u8> {
         let files = (0..outputs).map(|number| format!("output-{number}")).collect();
-        let kinds = vec![KindFiles { kind: self.kind.as_str().to_owned(), files }];
+        let kind = self.kind.as_ref().map(|kind| kind.as_str().to_owned()).unwrap_or_default();
+        let kinds = vec![KindFiles { kind, files }];
         ExportMetadata { name: self.name(), started: self.started, finished: self.finished, kinds }.encode()
     }
 
-    /// The bytes of the finish mark.
-    pub fn overall(&self, entities: u64, bytes: u64) -> Vec<u8> {
+    /// The bytes of the finish mark, for entities with records of so many bytes: the service counts records, and no emulator compares.
+    pub fn overall(&self, entities: u64, record_bytes: u64) -> Vec<u8> {
         let pointer = Pointer {
-            kind: Some(self.kind.as_str().to_owned()),
+            kind: self.kind.as_ref().map(|kind| kind.as_str().to_owned()),
             namespace: self.namespace.clone(),
             metadata_file: self.metadata_path(),
             entities,
-            bytes,
+            bytes: record_bytes,
         };
         OverallMetadata { pointers: vec![pointer] }.encode()
     }
@@ -103,7 +104,16 @@ mod tests {
         assert_eq!(export.overall_path(), "2013-10-12T06:37:42_287.overall_export_metadata");
         assert_eq!(export.metadata_path(), "namespace_acme/kind_User/namespace_acme_kind_User.export_metadata");
         assert_eq!(export.output_path(10), "namespace_acme/kind_User/output-10");
-        let slashed = ManagedExport::of_namespaces(&Kind::new("a/../b"), &[], None, None);
+        let slashed = ManagedExport::of_pairs(&[Pair::new("", "a/../b"), Pair::new("acme", "a/../b")], None, None);
         assert_eq!(slashed.output_path(0), "all_namespaces/kind_a%2F..%2Fb/output-0");
+    }
+
+    #[test]
+    fn outputs_of_several_kinds_are_an_export_of_all_kinds() {
+        let export = ManagedExport::of_pairs(&[Pair::new("acme", "Order"), Pair::new("acme", "User")], None, None);
+        assert_eq!(export.metadata_path(), "namespace_acme/all_kinds/namespace_acme_all_kinds.export_metadata");
+        let overall = OverallMetadata::parse(&export.overall(3, 90)).unwrap();
+        assert_eq!((overall.pointers[0].kind.as_deref(), overall.pointers[0].bytes), (None, 90));
+        assert_eq!(ExportMetadata::parse(&export.metadata(1)).unwrap().kinds[0].kind, "");
     }
 }

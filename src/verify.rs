@@ -16,7 +16,7 @@ use crate::archive_file::{ArchiveError, ArchiveFile, Container, Reading, Stored,
 use crate::entity::scan::{PairScan, Scanned};
 use crate::inspect::{self, Content, Inspected, Inspection, PieceReport};
 use crate::kept_metadata::KeptMetadata;
-use crate::model::{EntryItem, EntryRole, Pair, SUMS_NAME, Selector, Sha256, Timestamp};
+use crate::model::{AcceptedCount, EntryItem, EntryRole, Pair, SUMS_NAME, Selector, Sha256, Timestamp};
 use crate::observe::{Event, Observer};
 use crate::pack::SHA256_ATTRIBUTE;
 use crate::set::{self, Discovery, Group, Listed};
@@ -44,6 +44,8 @@ pub struct Report {
     pub entities: u64,
     /// All that is wrong, one sentence each.
     pub problems: Vec<String>,
+    /// What contradicts the exports' metadata and was accepted when the archive was packed.
+    pub accepted_counts: Vec<AcceptedCount>,
     /// Whether this is a zip that kindpack did not make.
     pub is_foreign: bool,
 }
@@ -84,16 +86,17 @@ pub async fn verify(
     let archive = match ArchiveFile::open(store, object, title).await {
         Ok(archive) => Arc::new(archive),
         Err(error) => {
+            report.is_foreign = matches!(error, ArchiveError::NoManifest { .. });
             note(&mut report, observer, "", tell(error)?);
             return Ok(report);
         }
     };
-            report.is_foreign = matches!(error, ArchiveError::NoManifest { .. });
     let title = archive.container().title().to_owned();
     if let Some(problem) = second_opinion(archive.container()) {
         note(&mut report, observer, &title, problem);
     }
     let manifest = archive.manifest();
+    report.accepted_counts = manifest.accepted_counts();
     match depth {
         Depth::Quick => {
             report.entries = archive.container().entries().len() as u64;
@@ -419,16 +422,29 @@ fn judge_set(archive: &ArchiveFile, told: &BTreeMap<String, Told>, metadata: &Ke
         // Some entry could not be read: what is missing now is no news.
         return problems;
     }
-    let discovery = set::discover(&listing, metadata);
+    let mut discovery = set::discover(&listing, metadata);
+    let announced = archive.manifest().kinds.iter().filter(|kind| kind.announced_entities.is_some());
+    let accepted: Vec<Selector> = announced.map(|kind| Selector::from(&kind.pair())).collect();
+    discovery.exports.iter_mut().for_each(|export| export.accept_counts(&accepted));
     problems.extend(
         discovery.foreign.iter().map(|name| format!("exports/{name}: expected objects of exports, found one that belongs to none")),
     );
     problems.extend(judge_backup(archive, &discovery, told));
     let mut pairs = BTreeSet::new();
+    let mut announced: BTreeMap<Pair, u64> = BTreeMap::new();
     for export in &discovery.exports {
         problems.extend(export.faults.iter().map(|fault| format!("exports/{fault}")));
         for group in &export.groups {
-            problems.extend(judge_group(group, &export.title, told, &mut pairs));
+            problems.extend(judge_group(group, &export.title, told, &accepted, &mut pairs, &mut announced));
+        }
+    }
+    problems.extend(judge_names(archive, &discovery));
+    for kind in &archive.manifest().kinds {
+        let found = announced.remove(&kind.pair());
+        if kind.announced_entities != found {
+            let spelled = |count: Option<u64>| count.map_or_else(|| "none".to_owned(), |count| count.to_string());
+            let (expected, found, pair) = (spelled(found), spelled(kind.announced_entities), kind.pair());
+            problems.push(format!("manifest.json: announced_entities of {pair}: expected {expected}, found {found}"));
         }
     }
     let listed: BTreeSet<Pair> = archive.manifest().kinds.iter().map(|kind| kind.pair()).collect();
@@ -454,20 +470,49 @@ fn judge_backup(archive: &ArchiveFile, discovery: &Discovery, told: &BTreeMap<St
     wrong.map(|(what, expected, found)| format!("manifest.json: backup.{what}: expected {expected}, found {found}")).collect()
 }
 
-fn judge_group(group: &Group, title: &str, told: &BTreeMap<String, Told>, pairs: &mut BTreeSet<Pair>) -> Vec<String> {
+/// Compares the names that the manifest says the metadata give with those that they do give.
+fn judge_names(archive: &ArchiveFile, discovery: &Discovery) -> Vec<String> {
+    let listed_as: BTreeMap<&String, &String> = discovery.exports.iter().flat_map(|export| &export.listed_as).collect();
     let mut problems = Vec::new();
-    let mut entities = 0;
+    for item in archive.manifest().objects() {
+        let name = item.name.strip_prefix("exports/").unwrap_or(&item.name);
+        let expected = listed_as.get(&name.to_owned()).map(|name| format!("exports/{name}"));
+        if item.listed_as != expected {
+            let spelled = |name: &Option<String>| name.clone().unwrap_or_else(|| "none".to_owned());
+            let (expected, found) = (spelled(&expected), spelled(&item.listed_as));
+            problems.push(format!("manifest.json: listed_as of {}: expected {expected}, found {found}", item.name));
+        }
+    }
+    problems
+}
+
+fn judge_group(
+    group: &Group,
+    title: &str,
+    told: &BTreeMap<String, Told>,
+    accepted: &[Selector],
+    pairs: &mut BTreeSet<Pair>,
+    announced: &mut BTreeMap<Pair, u64>,
+) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut scan = Scanned::default();
     for output in &group.outputs {
         let Some(told) = told.get(&format!("exports/{}", output.name)) else { continue };
-        entities += told.inspected.scan.entities();
+        scan.merge(&told.inspected.scan);
         pairs.extend(told.inspected.scan.pairs.keys().cloned());
         // That a log cannot be read was told with its entry.
         let strange =
             inspect::output_faults(&output.name, &told.inspected, group).into_iter().skip(usize::from(told.inspected.fault.is_some()));
         problems.extend(strange.map(|fault| format!("exports/{fault}")));
     }
-    let fault = inspect::count_fault(group.metadata.as_deref().unwrap_or(title), group, entities);
-    problems.extend(fault.map(|fault| format!("exports/{fault}")));
+    match inspect::sum_fault(group.metadata.as_deref().unwrap_or(title), group, &scan) {
+        Some(fault) if fault.count_of.is_some() && inspect::accepts(accepted, &scan) => {
+            for pair in scan.pairs.into_keys() {
+                *announced.entry(pair).or_default() += group.entities.unwrap_or_default();
+            }
+        }
+        fault => problems.extend(fault.map(|fault| format!("exports/{fault}"))),
+    }
     problems
 }
 

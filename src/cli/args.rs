@@ -173,6 +173,9 @@ pub struct PackArgs {
     /// How far apart the exports may have started: with --latest an older one is refused, else there is a warning
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration)]
     pub max_spread: Duration,
+    /// Pack these kinds even if their files hold more or fewer entities than the export's metadata count (repeatable)
+    #[arg(long, value_name = "SELECTOR")]
+    pub accept_count: Vec<Selector>,
     /// How entries are kept
     #[arg(long, value_enum, default_value = "deflate")]
     pub method: MethodArg,

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::commands::KEY_HINT;
+use super::commands::{KEY_HINT, shell};
 use kindpack::archive_file::ArchiveError;
 use kindpack::entity::redact::RedactError;
 use kindpack::extract::ExtractError;
@@ -166,7 +166,15 @@ impl Failure {
                 let mut why: Vec<String> = faults.iter().chain(duplicates).map(told).collect();
                 why.extend(missing.iter().map(|selector| format!("{selector}: expected a finished export, found none")));
                 why.extend(stale.iter().map(ToString::to_string));
+                let accepted: Option<Vec<String>> =
+                    faults.iter().map(|fault| fault.fault.count_of.as_ref().map(|of| shell(&of.to_string()))).collect();
+                let is_count_alone = missing.is_empty() && duplicates.is_empty() && stale.is_empty();
+                let accepted = accepted.filter(|accepted| !accepted.is_empty() && is_count_alone);
                 let hint = match unnamed.first() {
+                    _ if accepted.is_some() => accepted.map(|selectors| {
+                        let options: Vec<String> = selectors.iter().map(|selector| format!("--accept-count {selector}")).collect();
+                        format!("{} packs them if nothing but the count is wrong; the archive records both counts", options.join(" "))
+                    }),
                     _ if !duplicates.is_empty() && *is_latest => {
                         Some(
                             "move one of the two exports out of SOURCE: --latest leaves an export out only as a whole, and only where its time tells \
@@ -267,6 +275,7 @@ impl Failure {
         let code = match error {
             TargetError::Service { .. }
             | TargetError::Rejected { .. }
+            | TargetError::NoImport { .. }
             | TargetError::Denied { .. }
             | TargetError::Unauthorized { .. }
             | TargetError::BadEntity { .. }
@@ -275,10 +284,10 @@ impl Failure {
             TargetError::TooLarge { .. } | TargetError::Taken { .. } | TargetError::Leased { .. } => Code::Refused,
             TargetError::Worker(_) => Code::Own,
         };
-            | TargetError::NoImport { .. }
         let failure = Failure::new(code, what, error.to_string());
         match error {
             TargetError::Service { .. } => failure.hint("is it running? The same command goes on where this one stopped"),
+            TargetError::NoImport { .. } => failure.hint("--via commit can do it"),
             TargetError::Denied { .. } => failure.hint("the role roles/datastore.user allows what a restore does"),
             TargetError::Unauthorized { .. } => failure.hint(CREDENTIALS),
             TargetError::Leased { .. } => failure.hint("wait for the other one; if it was killed, its mark ends at that time"),
@@ -287,7 +296,6 @@ impl Failure {
     }
 
     pub fn import(what: &str, error: &ImportError) -> Self {
-            TargetError::NoImport { .. } => failure.hint("--via commit can do it"),
         match error {
             ImportError::Archive(error) => Failure::archive(what, error),
             ImportError::Staging(error) => Failure::store(what, error),

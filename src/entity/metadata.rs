@@ -12,6 +12,8 @@ use crate::model::{Namespace, Timestamp};
 const OVERALL_VERSION: &str = "3";
 /// The version of a legacy backup's metadata.
 const LEGACY_VERSION: &str = "1";
+/// What the service writes for a kind where an export holds all kinds. (The emulators write nothing.) No kind can have that name.
+const ALL_KINDS_NAME: &str = "__all__";
 const LEGACY_BACKUP_KIND: &str = "_AE_Backup_Information";
 const LEGACY_FILES_KIND: &str = "_AE_Backup_Information_Kind_Files";
 
@@ -105,7 +107,7 @@ pub enum MetadataError {
 /// A kind and the objects that hold its entities.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KindFiles {
-    /// The kind; empty for an export of all kinds.
+    /// The kind; empty for an export of all kinds, also where the service names it `__all__`.
     pub kind: String,
     /// Names relative to the metadata's own folder, or absolute `/gs/BUCKET/OBJECT` in a legacy backup.
     pub files: Vec<String>,
@@ -176,7 +178,7 @@ fn read_kind_files(fields: Fields<'_>) -> Result<KindFiles, MetadataError> {
     for field in fields {
         let field = field?;
         match field.number {
-            1 => kind = Some(field.text()?.to_owned()),
+            1 => kind = Some(field.text()?).map(|kind| if kind == ALL_KINDS_NAME { "" } else { kind }).map(str::to_owned),
             2 => files.push(field.text()?.to_owned()),
             _ => {}
         }
@@ -208,7 +210,7 @@ pub struct Pointer {
     pub metadata_file: String,
     /// Entities in the part.
     pub entities: u64,
-    /// Bytes of its outputs.
+    /// Bytes of the part: the emulators count its files, the service counts the records in them.
     pub bytes: u64,
 }
 
@@ -304,6 +306,7 @@ fn read_entity_set(fields: Fields<'_>) -> Result<(Option<String>, NamespaceSpec)
         }
     }
     let kind = match kind_type.ok_or(MetadataError::Missing { field: "kind_type" })? {
+        ONE_KIND if kind.as_deref() == Some(ALL_KINDS_NAME) => None,
         ONE_KIND => Some(kind.filter(|kind| !kind.is_empty()).ok_or(MetadataError::Missing { field: "kind" })?),
         ALL_KINDS => None,
         found => return Err(MetadataError::UnknownChoice { field: "kind_type", expected: "1 or 2", found }),
@@ -663,6 +666,34 @@ mod tests {
             parse(Some(&sound), Some(b"\xff"), 1),
             MetadataError::Wire(WireError { reason: WireFault::NotText { field: 2 }, .. })
         ));
+    }
+
+    #[test]
+    fn all_kinds_of_the_service_are_no_kind() {
+        let metadata = message(|out| {
+            put_message(out, 1, |out| put_bytes(out, 1, b"export_entities"));
+            put_message(out, 2, |out| {
+                put_bytes(out, 1, b"__all__");
+                put_bytes(out, 2, b"output-0");
+                put_message(out, 3, |out| put_bytes(out, 1, b"__all__"));
+            });
+        });
+        let metadata = ExportMetadata::parse(&metadata).unwrap();
+        assert_eq!(metadata.kinds, [KindFiles { kind: String::new(), files: vec!["output-0".to_owned()] }]);
+        for kind_type in [ONE_KIND, ALL_KINDS] {
+            let spec = message(|out| {
+                put_uint(out, 1, kind_type);
+                put_bytes(out, 2, b"__all__");
+                put_uint(out, 3, ALL_NAMESPACES);
+            });
+            let message = message(|out| {
+                put_message(out, 1, |out| {
+                    put_bytes(out, 1, &spec);
+                    put_bytes(out, 2, b"f");
+                });
+            });
+            assert_eq!(OverallMetadata::parse(&log_of(&[b"3", &message])).unwrap().pointers[0].kind, None);
+        }
     }
 
     #[test]

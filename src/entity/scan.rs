@@ -40,6 +40,11 @@ impl Scanned {
         self.pairs.values().map(|pair| pair.entities).sum()
     }
 
+    /// Bytes of the records of all pairs.
+    pub fn bytes(&self) -> u64 {
+        self.pairs.values().map(|pair| pair.bytes).sum()
+    }
+
     /// Adds what another scan found.
     pub fn merge(&mut self, other: &Scanned) {
         for (pair, found) in &other.pairs {

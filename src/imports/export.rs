@@ -30,6 +30,11 @@ impl Export {
         if let Some(encoded) = item.entries.iter().find(|entry| entry.content_encoding.is_some()) {
             return Err(unfit("entries as they were written", format!("{}, encoded", encoded.name)));
         }
+        // An emulator reads backslashes between folders as Windows has written them.
+        let is_renamed = |entry: &&EntryItem| entry.listed_as.as_ref().is_some_and(|listed| listed.replace('\\', "/") != entry.name);
+        if let Some(renamed) = item.entries.iter().find(is_renamed) {
+            return Err(unfit("files under the names that the export's metadata give", format!("{}, renamed", renamed.name)));
+        }
         let shares = |other: &&KindItem| other.pair() != pair && other.entries.iter().any(|entry| item.entries.contains(entry));
         if let Some(other) = manifest.kinds.iter().find(shares) {
             return Err(unfit("an export of this kind and namespace alone", format!("one with {} in it", other.pair())));

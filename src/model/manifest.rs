@@ -1,5 +1,6 @@
 //! The manifest: what an archive holds, in order, with lengths and digests. `docs/archive-format.md` tells it field by field.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -86,6 +87,9 @@ pub struct KindItem {
     pub format: ExportFormat,
     /// How many entities of this pair the entries hold.
     pub entities: u64,
+    /// How many entities the export's metadata announce for what the entries hold, where that is another number and was accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub announced_entities: Option<u64>,
     /// Bytes of the entity records of this pair, without framing.
     pub bytes: u64,
     /// Start of its export.
@@ -154,6 +158,9 @@ pub struct EntryItem {
     pub name: String,
     /// What it is for.
     pub role: EntryRole,
+    /// The name that the export's metadata give it, below `exports/`, where it was stored under another name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listed_as: Option<String>,
     /// How its bytes are encoded, where the store said so of the object, such as `gzip`. They are packed as they were stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_encoding: Option<String>,
@@ -222,6 +229,29 @@ impl fmt::Display for ExportTimes {
     }
 }
 
+/// A number of entities that contradicts the export's metadata, and that the user accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AcceptedCount {
+    /// The kinds that the number is about.
+    pub kinds: Vec<Pair>,
+    /// Entities that the metadata announce.
+    pub announced_entities: u64,
+    /// Entities that there are.
+    pub entities: u64,
+}
+
+impl fmt::Display for AcceptedCount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named: Vec<String> = self.kinds.iter().take(3).map(Pair::to_string).collect();
+        f.write_str(&named.join(", "))?;
+        if self.kinds.len() > named.len() {
+            write!(f, " and {} more", self.kinds.len() - named.len())?;
+        }
+        let AcceptedCount { announced_entities, entities, .. } = self;
+        write!(f, ": the export announces {announced_entities} entities and holds {entities}; it was packed with --accept-count")
+    }
+}
+
 impl Manifest {
     /// When the exports were made: nobody has to add up the items for that.
     pub fn export_times(&self) -> ExportTimes {
@@ -240,6 +270,21 @@ impl Manifest {
         let mut seen = std::collections::HashSet::new();
         let exports = self.kinds.iter().flat_map(|kind| &kind.entries).chain(self.empty_exports.iter().flat_map(|export| &export.entries));
         exports.chain(&self.companions).filter(|entry| seen.insert(entry.name.as_str())).collect()
+    }
+
+    /// Every export of which the metadata announce another number of entities than there are.
+    pub fn accepted_counts(&self) -> Vec<AcceptedCount> {
+        let mut counts: BTreeMap<(Vec<&str>, u64), AcceptedCount> = BTreeMap::new();
+        for kind in &self.kinds {
+            let Some(announced) = kind.announced_entities else { continue };
+            // Kinds that share their entries share the number.
+            let entries = kind.entries.iter().map(|entry| entry.name.as_str()).collect();
+            let none = AcceptedCount { kinds: Vec::new(), announced_entities: announced, entities: 0 };
+            let count = counts.entry((entries, announced)).or_insert(none);
+            count.kinds.push(kind.pair());
+            count.entities = count.entities.saturating_add(kind.entities);
+        }
+        counts.into_values().collect()
     }
 
     /// The manifest as it stands in the archive: indented JSON that ends with a line feed.

@@ -38,6 +38,11 @@ pub enum SelectorError {
 }
 
 impl Selector {
+    /// `*`: every kind in every namespace.
+    pub fn everything() -> Self {
+        Selector { text: "*".to_owned(), namespace: None, kind: Pattern(vec![Glyph::Any]) }
+    }
+
     /// Whether the selector chooses `pair`.
     pub fn matches(&self, pair: &Pair) -> bool {
         self.kind.matches(pair.kind.as_str()) && self.namespace.as_ref().is_none_or(|namespace| namespace.matches(pair.namespace.as_str()))
@@ -64,6 +69,14 @@ impl Selector {
             Glyph::Any | Glyph::One => None,
         });
         characters.collect::<Option<String>>().map(Kind::new)
+    }
+}
+
+/// The selector of one pair.
+impl From<&Pair> for Selector {
+    fn from(pair: &Pair) -> Self {
+        let literal = |text: &str| Pattern(text.chars().map(Glyph::This).collect());
+        Selector { text: pair.to_string(), namespace: Some(literal(pair.namespace.as_str())), kind: literal(pair.kind.as_str()) }
     }
 }
 
@@ -194,6 +207,7 @@ mod tests {
             let pair = Pair::new(namespace.clone(), kind.clone());
             let selector: Selector = pair.to_string().parse().unwrap();
             assert!(selector.matches(&pair));
+            assert_eq!(Selector::from(&pair), selector);
             assert_eq!(selector.matches(&Pair::new(namespace, other.clone())), kind == other);
         }
     }

@@ -6,14 +6,21 @@ use super::{ExportFault, PackError, backup_id, gate};
 use crate::entity::scan::Scanned;
 use crate::inspect;
 use crate::model::{
-    BackupItem, Crc32c, EmptyExportItem, EntryItem, EntryRole, KindItem, MANIFEST_FORMAT, Manifest, PackOptions, Pair, SUMS_NAME, Sha256,
-    ToolItem, Totals,
+    BackupItem, Crc32c, EmptyExportItem, EntryItem, EntryRole, KindItem, MANIFEST_FORMAT, Manifest, PackOptions, Pair, SUMS_NAME, Selector,
+    Sha256, ToolItem, Totals,
 };
 use crate::pack::stream::Looked;
 use crate::set::Export;
 
 /// Holds every entry against what its export says, and makes the manifest of the set. (`sums` is filled in when that entry is sealed.)
-pub(super) fn assemble(exports: &[Export], looked: Vec<Looked>, options: &PackOptions) -> Result<Manifest, PackError> {
+///
+/// `accepted` chooses the pairs of which the entities may be more or fewer than the metadata count.
+pub(super) fn assemble(
+    exports: &[Export],
+    looked: Vec<Looked>,
+    options: &PackOptions,
+    accepted: &[Selector],
+) -> Result<Manifest, PackError> {
     let mut looked: BTreeMap<String, Looked> = looked.into_iter().map(|looked| (looked.name.clone(), looked)).collect();
     let (mut faults, mut duplicates) = (Vec::new(), Vec::new());
     let mut kinds: BTreeMap<Pair, (KindItem, &str)> = BTreeMap::new();
@@ -32,7 +39,10 @@ pub(super) fn assemble(exports: &[Export], looked: Vec<Looked>, options: &PackOp
             objects
                 .iter()
                 .filter(|(of, _)| group.is_none_or(|group| *of == group || *of == usize::MAX))
-                .map(|(_, looked)| looked.item())
+                .map(|(_, looked)| {
+                    let listed_as = looked.name.strip_prefix("exports/").and_then(|name| export.listed_as.get(name));
+                    EntryItem { listed_as: listed_as.map(|name| format!("exports/{name}")), ..looked.item() }
+                })
                 .collect()
         };
         let fault = |fault| ExportFault { export: export.title.clone(), fault };
@@ -49,7 +59,10 @@ pub(super) fn assemble(exports: &[Export], looked: Vec<Looked>, options: &PackOp
             }
             // Of a log that cannot be read to its end the count says nothing new.
             let mark = group.metadata.as_deref().unwrap_or(&export.title);
-            faults.extend(readable.then(|| inspect::count_fault(mark, group, scan.entities())).flatten().map(fault));
+            let sum_fault = readable.then(|| inspect::sum_fault(mark, group, &scan)).flatten();
+            let is_accepted = sum_fault.as_ref().is_some_and(|fault| fault.count_of.is_some()) && inspect::accepts(accepted, &scan);
+            let announced = group.entities.filter(|_| is_accepted);
+            faults.extend(sum_fault.filter(|_| !is_accepted).map(fault));
             origins.extend(scan.origins.iter().cloned());
             let nothing = scan
                 .pairs
@@ -58,6 +71,8 @@ pub(super) fn assemble(exports: &[Export], looked: Vec<Looked>, options: &PackOp
             for pair in scan.pairs.keys().cloned().chain(nothing.flatten()) {
                 let item = found.entry(pair.clone()).or_insert_with(|| new_item(&pair, export));
                 add(item, &scan, &pair);
+                item.announced_entities =
+                    announced.map(|announced| item.announced_entities.unwrap_or_default() + announced).or(item.announced_entities);
                 let known: BTreeSet<String> = item.entries.iter().map(|entry| entry.name.clone()).collect();
                 item.entries.extend(items(Some(index)).into_iter().filter(|entry| !known.contains(&entry.name)));
             }
@@ -106,6 +121,7 @@ pub(super) fn assemble(exports: &[Export], looked: Vec<Looked>, options: &PackOp
         sums: EntryItem {
             name: SUMS_NAME.to_owned(),
             role: EntryRole::Sums,
+            listed_as: None,
             content_encoding: None,
             bytes: 0,
             sha256: Sha256([0; 32]),
@@ -124,6 +140,7 @@ fn new_item(pair: &Pair, export: &Export) -> KindItem {
         kind: pair.kind.clone(),
         format: export.format,
         entities: 0,
+        announced_entities: None,
         bytes: 0,
         started: export.started,
         finished: export.finished,

@@ -299,7 +299,7 @@ pub fn judge(discovery: &Discovery, wanted: &Wanted, pairs: &Pairs) -> Result<Ve
     if candidates.is_empty() && verdict.faults.is_empty() && wanted.expect.is_empty() {
         return Err(if is_any { PackError::NothingChosen } else { PackError::NoExport });
     }
-    verdict.duplicates = duplicates(&candidates);
+    verdict.duplicates = duplicates(&candidates, wanted.latest);
     expect(&candidates, &wanted.expect, &mut verdict);
     judge_spread(&candidates, wanted, &mut verdict);
     verdict.exports = candidates.iter().map(|candidate| candidate.index).collect();
@@ -358,15 +358,22 @@ fn overlapping(candidates: &[Candidate<'_>]) -> BTreeSet<usize> {
     complete().filter(is_undecided).map(|candidate| candidate.index).collect()
 }
 
-fn duplicates(candidates: &[Candidate<'_>]) -> Vec<ExportFault> {
-    let mut holders: HashMap<Pair, &str> = HashMap::new();
+fn duplicates(candidates: &[Candidate<'_>], latest: bool) -> Vec<ExportFault> {
+    let mut holders: HashMap<Pair, &Export> = HashMap::new();
     let mut duplicates = Vec::new();
     for candidate in candidates.iter().filter(|candidate| !candidate.is_open()) {
         for scope in &candidate.scopes {
             let Scope { namespace: Some(namespace), kind: Some(kind) } = scope else { continue };
             let pair = Pair { namespace: namespace.clone(), kind: kind.clone() };
-            if let Some(other) = holders.insert(pair.clone(), &candidate.export.title) {
-                duplicates.push(duplicate(&pair, other, &candidate.export.title));
+            if let Some(other) = holders.insert(pair.clone(), candidate.export) {
+                let mut duplicate = duplicate(&pair, &other.title, &candidate.export.title);
+                let mut both = [candidate.export, other].into_iter();
+                if let Some(doubtful) = both.find(|export| export.plausible_start().is_none()).filter(|_| latest) {
+                    let started = doubtful.started.map_or_else(|| "unknown".to_owned(), |started| started.to_string());
+                    duplicate.fault.found +=
+                        &format!("; the start of {} cannot be true ({started}), so neither is known to be newer", doubtful.title);
+                }
+                duplicates.push(duplicate);
             }
         }
     }

@@ -42,6 +42,8 @@ const TRIES: u32 = 2;
 pub struct Options {
     /// Which exports are wanted.
     pub wanted: Wanted,
+    /// Pairs of which the entities may be more or fewer than the metadata count.
+    pub accept_count: Vec<Selector>,
     /// How long to wait for what is expected; zero looks once.
     pub wait: Duration,
     /// Whether entries are deflated or stored.
@@ -313,7 +315,7 @@ impl Job<'_> {
         let making = Making { overwrite: self.options.overwrite, expected_len, ..Making::default() };
         let writer = self.dest.create(&self.place.name, making).await.map_err(PackError::Dest)?;
         let mut sealing = Sealing::new(self.source.clone(), writer, self.options.recorded(), self.workers.clone());
-        let (manifest, manifest_place) = seal_set(&mut sealing, self.chosen, self.observer).await?;
+        let (manifest, manifest_place) = seal_set(&mut sealing, self.chosen, &self.options.accept_count, self.observer).await?;
         let (writer, digest) = sealing.finish().await?;
         self.place.remove_orphan().await?;
         match writer.publish(about(&manifest, digest.sha256, manifest_place)).await {
@@ -330,7 +332,7 @@ impl Job<'_> {
     /// Finds that the archive which is there is the one that would be made.
     async fn find_same(&self, existing: &ObjectInfo) -> Result<Sealed, PackError> {
         let mut sealing = Sealing::unwritten(self.source.clone(), self.options.recorded(), self.workers.clone());
-        let (manifest, _) = seal_set(&mut sealing, self.chosen, self.observer).await?;
+        let (manifest, _) = seal_set(&mut sealing, self.chosen, &self.options.accept_count, self.observer).await?;
         let (_, digest) = sealing.finish().await?;
         self.place.recognise(&digest).await?;
         self.dest.tidy(existing).await;
@@ -345,10 +347,15 @@ impl Sealed {
 }
 
 /// Seals objects, `SHA256SUMS` and the manifest, in this order.
-async fn seal_set(sealing: &mut Sealing, chosen: &Chosen, observer: &dyn Observer) -> Result<(Manifest, ManifestPlace), PackError> {
+async fn seal_set(
+    sealing: &mut Sealing,
+    chosen: &Chosen,
+    accepted: &[Selector],
+    observer: &dyn Observer,
+) -> Result<(Manifest, ManifestPlace), PackError> {
     let sources = sources_of(&chosen.exports, &chosen.objects, &chosen.contents, sealing.options().method);
     let looked = sealing.entries(sources, observer).await?;
-    let mut manifest = assemble(&chosen.exports, looked, sealing.options())?;
+    let mut manifest = assemble(&chosen.exports, looked, sealing.options(), accepted)?;
     let modified = manifest.backup.finished;
     let sums = Bytes::from(sums::of_objects(&manifest));
     let mut told = sealing.entries(vec![Source::memory(sums, crate::model::SUMS_NAME, EntryRole::Sums, modified)], observer).await?;
@@ -460,7 +467,8 @@ impl Chooser<'_> {
         if let Some(place) = self.place.filter(|_| is_last) {
             place.refuse_foreign(&objects)?;
         }
-        let discovery = metadata.discover(source, &objects, self.workers.memory()).await?;
+        let mut discovery = metadata.discover(source, &objects, self.workers.memory()).await?;
+        discovery.exports.iter_mut().for_each(|export| export.accept_counts(&self.options.accept_count));
         let mut verdict = gate::judge(&discovery, wanted, pairs)?;
         // The data of a set that is known to be incomplete is not read for that.
         while !self.options.dry_run && verdict.is_whole() {
@@ -479,7 +487,7 @@ impl Chooser<'_> {
                 if is_asked && !self.options.dry_run {
                     let whole = verdict.exports.iter().filter_map(|index| discovery.exports.get(*index)).cloned().collect();
                     let contents = metadata.contents_of(&objects);
-                    verdict.faults.extend(more_faults(whole, source, &objects, &contents, self.workers, self.observer).await?);
+                    verdict.faults.extend(more_faults(whole, source, &objects, &contents, &self.options.accept_count, self.workers, self.observer).await?);
                 }
             }
             let error = verdict.into_error(wanted.latest);
@@ -517,13 +525,14 @@ async fn more_faults(
     source: &Arc<dyn Store>,
     objects: &BTreeMap<String, ObjectInfo>,
     contents: &BTreeMap<String, Bytes>,
+    accepted: &[Selector],
     workers: &Workers,
     observer: &dyn Observer,
 ) -> Result<Vec<ExportFault>, PackError> {
     let exports: Vec<Export> = exports.into_iter().filter(|export| export.faults.is_empty()).collect();
     let mut looking = Sealing::looking(source.clone(), workers.clone());
     let looked = looking.entries(sources_of(&exports, objects, contents, Method::Deflate), observer).await?;
-    match assemble(&exports, looked, looking.options()) {
+    match assemble(&exports, looked, looking.options(), accepted) {
         Err(PackError::NotWhole { faults, .. }) => Ok(faults),
         // Whatever else there is to say comes when the set is whole.
         _ => Ok(Vec::new()),

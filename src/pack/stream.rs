@@ -127,6 +127,7 @@ impl Looked {
         EntryItem {
             name: self.name.clone(),
             role: self.role,
+            listed_as: None,
             content_encoding: self.content_encoding.clone(),
             bytes: self.inspected.len,
             sha256: self.inspected.sha256,

@@ -18,6 +18,9 @@ pub(super) fn warnings(manifest: &Manifest, arrangement: &Arrangement<'_>, choic
     if choices.selection.disaster_recovery && matches!(choices.target, TargetSpec::Datastore { .. }) {
         warnings.push("--disaster-recovery: the target may be the project that the backup was made of".to_owned());
     }
+    let restored: HashSet<&Pair> = arrangement.taken.iter().map(|taken| &taken.pair).collect();
+    let counts = manifest.accepted_counts();
+    warnings.extend(counts.iter().filter(|count| count.kinds.iter().any(|pair| restored.contains(pair))).map(ToString::to_string));
     for found in &choices.redaction.matches {
         if found.properties.is_empty() {
             warnings.push(format!("--redact {}: matches no property of what is restored", found.rule));

@@ -38,6 +38,7 @@ mod tests {
         let output = |bytes| EntryItem {
             name: String::new(),
             role: EntryRole::Output,
+            listed_as: None,
             content_encoding: None,
             bytes,
             sha256: Sha256([0; 32]),

@@ -15,20 +15,42 @@ pub(super) fn is_metadata(name: &str) -> bool {
     name.ends_with(INFO)
 }
 
+/// Whether bytes are the information of a backup or of one of its kinds.
+pub(super) fn is_sound(bytes: &[u8]) -> bool {
+    LegacyBackup::parse(bytes).is_ok() || ExportMetadata::parse(bytes).is_ok()
+}
+
 /// Every legacy backup, finished or not.
 pub(super) fn discover(view: &mut View<'_>) -> Vec<Export> {
     // A kind may hold `/`: then its metadata lie a folder deeper and look like a backup's own. Backups that lie higher claim theirs first.
     let mut marks = view.unclaimed(|name| key_of(name).is_some());
     marks.sort_by_key(|name| name.matches('/').count());
     let mut exports = Vec::new();
+    // Keys and folders of backups that cannot be read: what belongs to them cannot be told, and is no fault of its own.
+    let (mut unread_keys, mut unread_folders) = (BTreeSet::new(), BTreeSet::new());
     for mark in marks {
         if !view.is_claimed(mark) {
-            exports.push(read_backup(view, mark));
+            let mut export = Export::new(mark, ExportFormat::LegacyBackup);
+            export.mark = view.claim(mark);
+            match view.bytes(mark).and_then(|bytes| read_information(mark, &bytes)) {
+                Ok(backup) => read_backup(view, mark, backup, &mut export),
+                Err(fault) => {
+                    export.faults.push(fault);
+                    unread_keys.extend(mark.strip_suffix(INFO));
+                    unread_folders.insert(folder(mark));
+                }
+            }
+            exports.push(export);
         }
     }
 
     for name in view.unclaimed(is_metadata) {
         view.claim(name);
+        // KEY.KIND.backup_info; no key holds a dot.
+        let key = base(name).split_once('.').map(|(key, _)| below(folder(name), key));
+        if key.is_some_and(|key| unread_keys.contains(key.as_str())) {
+            continue;
+        }
         let mut export = Export::new(name, ExportFormat::LegacyBackup);
         if let Some(metadata) = view.bytes(name).ok().and_then(|bytes| ExportMetadata::parse(&bytes).ok()) {
             export.started = metadata.started;
@@ -55,6 +77,10 @@ pub(super) fn discover(view: &mut View<'_>) -> Vec<Export> {
             continue;
         }
         view.claim(name);
+        // A data object is beside its backup's information, or two folders below.
+        if home.is_none() && [folder(name), folder(folder(folder(name)))].iter().any(|folder| unread_folders.contains(folder)) {
+            continue;
+        }
         match home {
             Some(export) => export.faults.push(Fault::damaged(name, "a data object that the backup lists", "one that nothing lists")),
             None => {
@@ -106,19 +132,11 @@ fn open_group(kind: &str) -> Group {
     Group::of(None, Some(Kind::new(kind)))
 }
 
-fn read_backup(view: &mut View<'_>, mark: &str) -> Export {
-    let mut export = Export::new(mark, ExportFormat::LegacyBackup);
-    export.mark = view.claim(mark);
-    let backup = view.bytes(mark).and_then(|bytes| {
-        LegacyBackup::parse(&bytes).map_err(|error| Fault::damaged(mark, "the information of a backup", error.to_string()))
-    });
-    let backup = match backup {
-        Ok(backup) => backup,
-        Err(fault) => {
-            export.faults.push(fault);
-            return export;
-        }
-    };
+fn read_information(mark: &str, bytes: &[u8]) -> Result<LegacyBackup, Fault> {
+    LegacyBackup::parse(bytes).map_err(|error| Fault::damaged(mark, "the information of a backup", error.to_string()))
+}
+
+fn read_backup(view: &mut View<'_>, mark: &str, backup: LegacyBackup, export: &mut Export) {
     export.started = backup.started;
     export.finished = backup.finished;
     if backup.finished.is_none() {
@@ -141,11 +159,10 @@ fn read_backup(view: &mut View<'_>, mark: &str) -> Export {
         }
         group.outputs.sort_by_key(|output| (shard(&output.name).map(|(_, number)| number), output.name.clone()));
         if let Some(key) = mark.strip_suffix(INFO) {
-            read_kind_info(view, &format!("{key}.{}{INFO}", part.kind), &mut group, &mut export);
+            read_kind_info(view, &format!("{key}.{}{INFO}", part.kind), &mut group, export);
         }
         export.groups.push(group);
     }
-    export
 }
 
 /// The per-kind metadata beside the backup, where there is one: it must be of that kind.

@@ -5,13 +5,14 @@
 //! would hold. Layouts: `docs/formats.md`.
 
 mod legacy;
+mod lookup;
 mod managed;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::model::{EntryRole, ExportFormat, Kind, Namespace, Pair, Timestamp};
+use crate::model::{EntryRole, ExportFormat, Kind, Namespace, Pair, Selector, Timestamp};
 
 /// Metadata objects larger than this many bytes are refused as damaged; real ones hold a few KiB.
 pub const METADATA_MAX_BYTES: u64 = 64 << 20;
@@ -52,17 +53,38 @@ pub struct Fault {
     pub found: String,
     /// Whether time alone may mend it: what is missing may come, what is too short may still be growing.
     pub may_ripen: bool,
+    /// Where a count of the metadata contradicts the data and nothing else does: what the user has to accept for the data to be packed.
+    pub count_of: Option<Box<Selector>>,
 }
 
 impl Fault {
     /// A fault of something that is not there (yet).
     pub fn incomplete(object: &str, expected: impl Into<String>, found: impl Into<String>) -> Self {
-        Fault { class: FaultClass::Incomplete, object: object.to_owned(), expected: expected.into(), found: found.into(), may_ripen: true }
+        Fault {
+            class: FaultClass::Incomplete,
+            object: object.to_owned(),
+            expected: expected.into(),
+            found: found.into(),
+            may_ripen: true,
+            count_of: None,
+        }
+    }
+
+    /// A fault of a count in the metadata that contradicts the data.
+    pub fn count(object: &str, group: &Group, expected: impl Into<String>, found: impl Into<String>) -> Self {
+        Fault { count_of: Some(Box::new(group.selector())), ..Fault::damaged(object, expected, found) }
     }
 
     /// A fault of something that is there and wrong.
     pub fn damaged(object: &str, expected: impl Into<String>, found: impl Into<String>) -> Self {
-        Fault { class: FaultClass::Damaged, object: object.to_owned(), expected: expected.into(), found: found.into(), may_ripen: false }
+        Fault {
+            class: FaultClass::Damaged,
+            object: object.to_owned(),
+            expected: expected.into(),
+            found: found.into(),
+            may_ripen: false,
+            count_of: None,
+        }
     }
 }
 
@@ -81,6 +103,8 @@ pub struct Group {
     pub namespace: Option<Namespace>,
     /// Entities by the export's own metadata; legacy backups count none.
     pub entities: Option<u64>,
+    /// Bytes by the export's own metadata, where they can be compared: of the files or, as the service counts, of the records in them.
+    pub bytes: Option<u64>,
     /// The metadata object of the group.
     pub metadata: Option<String>,
     /// The objects that hold entities, by number.
@@ -90,12 +114,22 @@ pub struct Group {
 impl Group {
     /// A group of which nothing is known but what it stands for.
     pub(crate) fn of(namespace: Option<Namespace>, kind: Option<Kind>) -> Self {
-        Group { kind, namespace, entities: None, metadata: None, outputs: Vec::new() }
+        Group { kind, namespace, entities: None, bytes: None, metadata: None, outputs: Vec::new() }
     }
 
     /// The pair, where the metadata names both halves.
     pub fn pair(&self) -> Option<Pair> {
         Some(Pair { namespace: self.namespace.clone()?, kind: self.kind.clone()? })
+    }
+
+    /// Bytes of the output files.
+    pub fn file_bytes(&self) -> u64 {
+        self.outputs.iter().fold(0, |sum, output| output.len.saturating_add(sum))
+    }
+
+    /// What chooses the group: its pair, or everything where the metadata leaves the pair open.
+    pub fn selector(&self) -> Selector {
+        self.pair().map_or_else(Selector::everything, |pair| Selector::from(&pair))
     }
 
     /// Whether an entity of `pair` may stand in this group.
@@ -132,6 +166,8 @@ pub struct Export {
     pub metadata: BTreeMap<String, u64>,
     /// Its parts, ordered by namespace and kind.
     pub groups: Vec<Group>,
+    /// Objects that are stored under other names than the metadata give them, each with the name that the metadata give.
+    pub listed_as: BTreeMap<String, String>,
     /// All that is wrong with it; none for an export that is whole, as far as metadata and names can tell.
     pub faults: Vec<Fault>,
 }
@@ -146,6 +182,7 @@ impl Export {
             mark: None,
             metadata: BTreeMap::new(),
             groups: Vec::new(),
+            listed_as: BTreeMap::new(),
             faults: Vec::new(),
         }
     }
@@ -158,6 +195,18 @@ impl Export {
     /// When the export began, if that can be true: a plausible time, and not after the export's end. Only such times tell which of two is newer.
     pub fn plausible_start(&self) -> Option<Timestamp> {
         self.started.filter(|started| started.is_plausible() && self.finished.is_none_or(|finished| finished >= *started))
+    }
+
+    /// Drops the faults of counts that the user accepts. What a group of open kind or namespace holds is known, and judged, when its data
+    /// are read.
+    pub fn accept_counts(&mut self, accepted: &[Selector]) {
+        if accepted.is_empty() {
+            return;
+        }
+        let is_accepted = |group: &Group| group.pair().is_none_or(|pair| accepted.iter().any(|selector| selector.matches(&pair)));
+        let of: BTreeSet<&str> =
+            self.groups.iter().filter(|group| is_accepted(group)).filter_map(|group| group.metadata.as_deref()).collect();
+        self.faults.retain(|fault| fault.count_of.is_none() || !of.contains(fault.object.as_str()));
     }
 
     /// Whether nothing is missing. (It may still be damaged.)
@@ -242,8 +291,7 @@ impl MetadataSource for BTreeMap<String, Vec<u8>> {
 ///
 /// `metadata` holds the bytes of the [`metadata_objects`]; of those that it wants to see, each is asked for when it is looked into.
 pub fn discover(listing: &[Listed], metadata: &dyn MetadataSource) -> Discovery {
-    let mut view =
-        View { objects: listing.iter().map(|object| (object.name.as_str(), object)).collect(), metadata, claimed: BTreeSet::new() };
+    let mut view = View::new(listing, metadata);
     let mut exports = managed::discover(&mut view);
     exports.extend(legacy::discover(&mut view));
     exports.extend(managed::unfinished(&mut view, &mut |folder| Export::new(folder, ExportFormat::ManagedExport)));
@@ -260,9 +308,32 @@ struct View<'a> {
     objects: BTreeMap<&'a str, &'a Listed>,
     metadata: &'a dyn MetadataSource,
     claimed: BTreeSet<&'a str>,
+    /// What is called like metadata and is none: copies, and what a Mac leaves beside files. An export that names one may still claim it.
+    set_aside: BTreeSet<&'a str>,
 }
 
 impl<'a> View<'a> {
+    fn new(listing: &'a [Listed], metadata: &'a dyn MetadataSource) -> Self {
+        let objects = listing.iter().map(|object| (object.name.as_str(), object)).collect();
+        let mut view = View { objects, metadata, claimed: BTreeSet::new(), set_aside: BTreeSet::new() };
+        let called_so = view.objects.keys().copied().filter(|name| managed::is_metadata(name) || legacy::is_metadata(name));
+        let set_aside = called_so.filter(|name| view.is_apple_double(name) || view.is_copy(name)).collect();
+        view.set_aside = set_aside;
+        view
+    }
+
+    /// Whether an object is what macOS keeps beside a file where a file system cannot hold its attributes: `._NAME`, which is not metadata.
+    fn is_apple_double(&self, name: &str) -> bool {
+        base(name).starts_with("._")
+            && !self.metadata.get(name).is_some_and(|bytes| managed::is_sound(name, &bytes) || legacy::is_sound(&bytes))
+    }
+
+    /// Whether an object is by its name a copy of one beside it, and its bytes are the same.
+    fn is_copy(&self, name: &str) -> bool {
+        let original = lookup::original_of(base(name)).map(|original| below(folder(name), &original));
+        original.is_some_and(|original| self.metadata.get(name).is_some_and(|bytes| self.metadata.get(&original) == Some(bytes)))
+    }
+
     /// Claims an object for an export; `None` where it is not in the listing.
     fn claim(&mut self, name: &str) -> Option<Listed> {
         let (name, listed) = self.objects.get_key_value(name)?;
@@ -288,7 +359,8 @@ impl<'a> View<'a> {
 
     /// Names that no export has claimed yet and that `wanted` accepts.
     fn unclaimed(&self, wanted: impl Fn(&str) -> bool) -> Vec<&'a str> {
-        self.objects.keys().copied().filter(|name| !self.claimed.contains(name) && wanted(name)).collect()
+        let is_free = |name: &&str| !self.claimed.contains(name) && !self.set_aside.contains(name);
+        self.objects.keys().copied().filter(is_free).filter(|name| wanted(name)).collect()
     }
 }
 

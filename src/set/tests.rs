@@ -205,6 +205,206 @@ fn metadata_past_the_limit_is_refused_unread() {
     assert!(found.exports[0].faults.iter().any(|fault| fault.object == mark && fault.class == FaultClass::Damaged));
 }
 
+// ------------------------------------------------------------------------------------------- what file systems and tools do to exports
+
+/// Objects under the names that `rename` makes of theirs.
+fn renamed(objects: &Objects, rename: impl Fn(&str) -> String) -> Objects {
+    objects.iter().map(|(name, bytes)| (rename(name), bytes.clone())).collect()
+}
+
+/// The finish mark, with other paths to the metadata.
+fn change_paths(objects: &mut Objects, mark: &str, change: impl Fn(&str) -> String) {
+    let mut overall = OverallMetadata::parse(&objects[mark]).unwrap();
+    overall.pointers.iter_mut().for_each(|pointer| pointer.metadata_file = change(&pointer.metadata_file));
+    objects.insert(mark.to_owned(), overall.encode());
+}
+
+/// A finished export of a kind in the default namespace, two outputs.
+fn kind_export(folder: &str, kind: &str) -> Objects {
+    let name = base(folder);
+    let labels = format!("default_namespace/kind_{kind}");
+    let metadata_file = format!("{labels}/default_namespace_kind_{kind}.export_metadata");
+    let pointer = Pointer {
+        kind: Some(kind.into()),
+        namespace: NamespaceSpec::One(Namespace::default()),
+        metadata_file: metadata_file.clone(),
+        entities: 1,
+        bytes: 10,
+    };
+    let kinds = vec![KindFiles { kind: kind.into(), files: vec!["output-0".into(), "output-1".into()] }];
+    let metadata = ExportMetadata { name: name.into(), started: Timestamp::from_micros(1), finished: Timestamp::from_micros(2), kinds };
+    Objects::from([
+        (format!("{folder}/{name}.overall_export_metadata"), OverallMetadata { pointers: vec![pointer] }.encode()),
+        (format!("{folder}/{metadata_file}"), metadata.encode()),
+        (format!("{folder}/{labels}/output-0"), vec![0; 5]),
+        (format!("{folder}/{labels}/output-1"), vec![1; 5]),
+    ])
+}
+
+/// Fails unless the objects are exports of those kinds, with two outputs each, and nothing is wrong with them.
+#[track_caller]
+fn assert_whole(objects: &Objects, kinds: &[&str], foreign: usize, what: &str) {
+    let found = look(objects);
+    assert_eq!(faults(objects), [], "{what}");
+    let groups: Vec<&Group> = found.exports.iter().flat_map(|export| &export.groups).collect();
+    assert_eq!(groups.iter().map(|group| group.kind.as_ref().unwrap().as_str()).collect::<Vec<_>>(), kinds, "{what}");
+    for group in groups {
+        let outputs: Vec<&[u8]> = group.outputs.iter().map(|output| objects[&output.name].as_slice()).collect();
+        assert_eq!(outputs, [[0; 5], [1; 5]], "{what}");
+    }
+    assert_eq!(found.foreign.len(), foreign, "{what}: {:?}", found.foreign);
+}
+
+const STAMP: &str = "set/2024-01-02T03:04:05_678";
+
+#[test]
+fn names_changed_by_a_tool_are_found_again() {
+    let export = kind_export(STAMP, "Größe: x");
+    type Rename = fn(&str) -> String;
+    let renames: [(&str, Rename); 9] = [
+        ("as it is", str::to_owned),
+        ("another stamp", |name| name.replace("2024-01-02T03:04:05_678", "monday")),
+        ("characters that Windows cannot hold", |name| name.replace(':', "_")),
+        ("percent-encoded", |name| name.replace(':', "%3A").replace('ö', "%C3%B6")),
+        ("decomposed by macOS", |name| name.replace('ö', "o\u{308}")),
+        ("private characters of a share", |name| name.replace(':', "\u{f03a}")),
+        ("backslashes in names", |name| name.replace('/', "\\")),
+        ("folders written as underscores", |name| name.replace(['/', ':'], "_")),
+        ("folders dropped", |name| format!("set/{}", base(name))),
+    ];
+    for (what, rename) in renames {
+        assert_whole(&renamed(&export, rename), &["Größe: x"], 0, what);
+    }
+}
+
+#[test]
+fn two_exports_written_flat_are_told_apart_by_their_prefix() {
+    let objects: Objects = kind_export("set/User", "User").into_iter().chain(kind_export("set/Order", "Order")).collect();
+    let flat = renamed(&objects, |name| name.replace('/', "_"));
+    assert_whole(&flat, &["Order", "User"], 0, "flat");
+    let listed: BTreeMap<String, String> = look(&flat).exports.into_iter().flat_map(|export| export.listed_as).collect();
+    assert_eq!(listed["set_User_default_namespace_kind_User_output-0"], "User/default_namespace/kind_User/output-0");
+    assert_eq!(listed["set_User_User.overall_export_metadata"], "User/User.overall_export_metadata");
+    let mut unlisted = flat;
+    unlisted.insert("set_User_default_namespace_kind_User_output-2".to_owned(), Vec::new());
+    assert!(faults(&unlisted).iter().any(|(class, text)| *class == FaultClass::Damaged && text.contains("output-2")));
+}
+
+#[test]
+fn an_export_of_windows_is_read_by_its_backslashes() {
+    let mut objects = small();
+    change_paths(&mut objects, "a/x/x.overall_export_metadata", |path| path.replace('/', "\\"));
+    assert_eq!(faults(&objects), []);
+    assert_eq!(look(&objects).foreign, [] as [String; 0]);
+    // A kind may hold a backslash: the name as it is written goes first.
+    let objects = kind_export("a/x", "a\\b");
+    assert_whole(&objects, &["a\\b"], 0, "a kind with a backslash");
+    let mut outside = small();
+    change_paths(&mut outside, "a/x/x.overall_export_metadata", |_| "..\\y\\m.export_metadata".to_owned());
+    outside.insert("a/y/m.export_metadata".to_owned(), Vec::new());
+    assert!(look(&outside).exports.iter().any(|export| !export.is_complete()), "a path out of the folder finds nothing");
+}
+
+#[test]
+fn what_systems_leave_beside_files_belongs_to_no_export() {
+    let mac = b"\0\x05\x16\x07\0\x02\0\0Mac OS X        ".to_vec();
+    let mut objects: Objects = small().into_iter().chain(fixture("legacy/myapp-backups")).collect();
+    let whole = look(&objects).exports.len();
+    let names: Vec<String> = objects.keys().cloned().collect();
+    for name in &names {
+        objects.insert(below(folder(name), &format!("._{}", base(name))), mac.clone());
+        objects.insert(format!("__MACOSX/{}", below(folder(name), &format!("._{}", base(name)))), Vec::new());
+    }
+    for stray in
+        ["a/x/.DS_Store", "a/Thumbs.db", "a/x/default_namespace/desktop.ini", "a/x/default_namespace/kind_User/output-0:Zone.Identifier"]
+    {
+        objects.insert(stray.to_owned(), b"x".to_vec());
+    }
+    assert_eq!(faults(&objects), []);
+    assert_eq!((look(&objects).exports.len(), look(&objects).foreign.len()), (whole, 2 * names.len() + 4));
+    // An export that is really called so is one.
+    assert_whole(&kind_export("a/._x", "User"), &["User"], 0, "an export of that name");
+}
+
+#[test]
+fn a_copy_of_a_file_does_not_make_an_export_doubtful() {
+    let mut objects = small();
+    for name in objects.keys().cloned().collect::<Vec<_>>() {
+        let bytes = objects[&name].clone();
+        let copy = match name.split_once(".") {
+            Some((stem, ending)) => format!("{stem} (1).{ending}"),
+            None => format!("{name} (1)"),
+        };
+        objects.insert(copy, bytes);
+    }
+    assert_eq!(faults(&objects), []);
+    // The only file that may be meant is taken, and of two neither.
+    let output = "a/x/default_namespace/kind_User/output-0";
+    objects.remove(output);
+    assert_eq!(faults(&objects), []);
+    objects.insert(format!("{output} (2)"), vec![0; 5]);
+    let found = faults(&objects);
+    assert!(matches!(&found[..], [(FaultClass::Incomplete, text)] if text.contains("probably renamed")), "{found:?}");
+}
+
+#[test]
+fn dropped_folders_of_two_kinds_are_one_doubtful_line() {
+    let objects: Objects = kind_export("set/x", "User").into_iter().chain(kind_export("set/x", "Order")).collect();
+    let mut objects = objects;
+    let pointers: Vec<Pointer> = ["User", "Order"]
+        .iter()
+        .flat_map(|kind| OverallMetadata::parse(&kind_export("set/x", kind)["set/x/x.overall_export_metadata"]).unwrap().pointers)
+        .collect();
+    objects.insert("set/x/x.overall_export_metadata".to_owned(), OverallMetadata { pointers }.encode());
+    assert_whole(&objects, &["Order", "User"], 0, "in folders");
+    let found = faults(&renamed(&objects, |name| base(name).to_owned()));
+    assert!(matches!(&found[..], [(FaultClass::Incomplete, text)] if text.contains("probably renamed")), "{found:?}");
+}
+
+#[test]
+fn a_finish_mark_that_cannot_be_read_is_the_only_fault() {
+    for spoil in [Vec::clear as fn(&mut Vec<u8>), |bytes| bytes.truncate(40), |bytes| bytes[10] ^= 1] {
+        let mut objects = small();
+        spoil(objects.get_mut("a/x/x.overall_export_metadata").unwrap());
+        assert_eq!(faults(&objects).len(), 1, "{:?}", faults(&objects));
+    }
+    let mut legacy = fixture("legacy/myapp-backups");
+    let mark = legacy.keys().find(|name| base(name).matches('.').count() == 1).unwrap().clone();
+    legacy.get_mut(&mark).unwrap().clear();
+    assert_eq!(faults(&legacy).len(), 1, "{:?}", faults(&legacy));
+}
+
+#[test]
+fn outputs_longer_than_counted_may_be_right_and_shorter_ones_may_grow() {
+    // Five entities of ten bytes have five headers of seven.
+    let bytes_of = |len: usize| {
+        let mut objects = small();
+        objects.insert("a/x/default_namespace/kind_User/output-1".to_owned(), vec![0; len]);
+        look(&objects).exports.remove(0).faults
+    };
+    assert_eq!(bytes_of(5), []);
+    assert_eq!(bytes_of(40), []);
+    assert_eq!(bytes_of(32_763), []);
+    for short in [0, 4, 39] {
+        assert!(matches!(&bytes_of(short)[..], [fault] if fault.may_ripen && fault.class == FaultClass::Damaged), "{short}");
+    }
+}
+
+#[test]
+fn accepted_counts_leave_every_other_fault() {
+    let mut objects = small();
+    objects.insert("a/x/default_namespace/kind_User/output-1".to_owned(), Vec::new());
+    let mut export = look(&objects).exports.remove(0);
+    export.accept_counts(&["Order".parse().unwrap()]);
+    assert_eq!(export.faults.len(), 1);
+    export.accept_counts(&["Us*".parse().unwrap()]);
+    assert_eq!(export.faults, []);
+    objects.remove("a/x/default_namespace/kind_User/output-1");
+    let mut export = look(&objects).exports.remove(0);
+    export.accept_counts(&[Selector::everything()]);
+    assert_eq!(export.faults.len(), 1);
+}
+
 proptest::proptest! {
     #[test]
     fn every_object_of_any_listing_belongs_to_an_export_or_is_foreign(

@@ -74,8 +74,16 @@ impl Target for DirTarget {
                 fs::create_dir_all(parent).map_err(failed(parent, "cannot make the folder"))?;
             }
             let file = File::create(&output).map_err(failed(&output, "cannot create it"))?;
-            Ok(Box::new(DirSink { root, export, around, output, file, log: LogWriter::default(), progress: Progress::default() })
-                as Box<dyn StepSink>)
+            Ok(Box::new(DirSink {
+                root,
+                export,
+                around,
+                output,
+                file,
+                log: LogWriter::default(),
+                record_bytes: 0,
+                progress: Progress::default(),
+            }) as Box<dyn StepSink>)
         }))
     }
 
@@ -92,6 +100,8 @@ struct DirSink {
     output: PathBuf,
     file: File,
     log: LogWriter,
+    /// Bytes of the records so far, without their framing.
+    record_bytes: u64,
     progress: Progress,
 }
 
@@ -101,6 +111,7 @@ impl StepSink for DirSink {
         let mut framed = Vec::with_capacity(batch.bytes().len() + batch.bytes().len() / 50);
         for (record, _) in batch.iter() {
             self.log.record(record, &mut framed);
+            self.record_bytes += record.len() as u64;
         }
         let progress = self.progress;
         let (file, output) = (self.file.try_clone(), self.output.clone());
@@ -116,15 +127,15 @@ impl StepSink for DirSink {
 
     fn finish(self: Box<Self>) -> BoxFuture<'static, Result<Progress, TargetError>> {
         Box::pin(blocking(move || {
-            let DirSink { root, export, around, output, mut file, log, progress } = *self;
+            let DirSink { root, export, around, output, mut file, log, record_bytes, progress } = *self;
             let mut end = Vec::new();
-            let bytes = log.finish(&mut end);
+            log.finish(&mut end);
             file.write_all(&end).and_then(|()| file.sync_all()).map_err(failed(&output, "cannot write it"))?;
             write_whole(&around.join(export.metadata_path()), &export.metadata(1))?;
             // The finish mark must not survive a power cut that the names of what it stands for did not.
             output.ancestors().skip(1).take_while(|folder| *folder != around).for_each(sync_folder);
             sync_folder(&around);
-            write_whole(&around.join(export.overall_path()), &export.overall(progress.entities, bytes))?;
+            write_whole(&around.join(export.overall_path()), &export.overall(progress.entities, record_bytes))?;
             around.ancestors().take_while(|folder| folder.starts_with(&root)).for_each(sync_folder);
             Ok(progress)
         }))

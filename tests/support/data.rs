@@ -70,13 +70,13 @@ fn property(meaning: u64, name: &str, value: &[u8]) -> Vec<u8> {
     property
 }
 
-fn put(out: &mut Vec<u8>, field: u64, bytes: &[u8]) {
+pub fn put(out: &mut Vec<u8>, field: u64, bytes: &[u8]) {
     varint(out, field << 3 | 2);
     varint(out, bytes.len() as u64);
     out.extend(bytes);
 }
 
-fn varint(out: &mut Vec<u8>, mut value: u64) {
+pub fn varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;

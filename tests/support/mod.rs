@@ -7,6 +7,7 @@ pub mod data;
 pub mod emulator;
 pub mod entities;
 pub mod fixtures;
+pub mod service;
 pub mod zips;
 
 use std::collections::BTreeMap;

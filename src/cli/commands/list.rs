@@ -25,6 +25,9 @@ pub async fn run(context: &Context, arg: &ArchiveArg) -> Ended {
         ui::bytes(totals.bytes)
     ));
     context.ui.say(manifest.export_times().to_string());
+    for count in manifest.accepted_counts() {
+        context.ui.say(count.to_string());
+    }
     if !manifest.empty_exports.is_empty() {
         context.ui.say(format!(
             "{} without entities, of kinds that are written nowhere",

@@ -30,6 +30,7 @@ pub async fn run(context: &Context, args: PackArgs) -> Ended {
     let expect = args.expect.as_deref().map(read_expected).transpose()?.unwrap_or_default();
     let options = Options {
         wanted: Wanted { only: args.only, exclude: args.exclude, expect, latest: args.latest, max_spread: args.max_spread },
+        accept_count: args.accept_count,
         wait: args.wait,
         method: match args.method {
             MethodArg::Deflate => Method::Deflate,
@@ -99,11 +100,14 @@ fn tell(context: &Context, packed: &Packed, path: &str, begun: Instant) {
         ui.say(format!("  sha256 {sha256}"));
         ui.say(format!("  in     {seconds:.1} s"));
     }
+    for count in sealed.manifest.accepted_counts() {
+        ui.remark(count.to_string());
+    }
     let quoted = shell(path);
     ui.say(format!("Next: kindpack verify {quoted}   or   kindpack restore {quoted} --target emulator:PROJECT"));
     ui.done(json!({
         "archive": path, "sha256": sha256, "bytes": bytes, "kinds": kinds, "entities": entities, "objects": objects,
-        "object_bytes": object_bytes, "seconds": seconds, "was_there": sealed.was_there,
+        "object_bytes": object_bytes, "seconds": seconds, "was_there": sealed.was_there, "accepted_counts": sealed.manifest.accepted_counts(),
     }));
 }
 

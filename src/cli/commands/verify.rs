@@ -42,6 +42,10 @@ pub async fn run(context: &Context, args: VerifyArgs) -> Ended {
         ui::counted(report.entries, "entry", "entries"),
         ui::bytes(bytes)
     ));
-    ui.done(json!({"archive": title, "entries": report.entries, "entities": report.entities, "problems": [], "seconds": seconds}));
+    report.accepted_counts.iter().for_each(|count| ui.say(count.to_string()));
+    ui.done(json!({
+        "archive": title, "entries": report.entries, "entities": report.entities, "problems": [], "seconds": seconds,
+        "accepted_counts": report.accepted_counts,
+    }));
     Ok(Code::Done)
 }

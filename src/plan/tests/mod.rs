@@ -21,6 +21,7 @@ fn item(namespace: &str, kind: &str, bytes: u64, parents: &[&str], references: &
         kind: Kind::new(kind),
         format: ExportFormat::ManagedExport,
         entities: bytes / 10,
+        announced_entities: None,
         bytes,
         started: None,
         finished: None,
@@ -35,6 +36,7 @@ fn entry(name: &str, role: EntryRole) -> EntryItem {
     EntryItem {
         name: name.to_owned(),
         role,
+        listed_as: None,
         content_encoding: None,
         bytes: 5,
         sha256: Sha256([7; 32]),

@@ -118,7 +118,10 @@ impl Importer for EmulatorImporter {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+
     use super::*;
+    use crate::model::{Sha256, Timestamp};
 
     #[test]
     fn loopback_addresses_are_of_this_machine_and_no_others() {
@@ -130,5 +133,22 @@ mod tests {
         {
             assert!(!is_here(elsewhere), "{elsewhere}");
         }
+    }
+
+    #[tokio::test]
+    async fn an_emulator_that_answers_404_has_no_import() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let host = listener.local_addr().unwrap().to_string();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 4_096];
+            assert!(stream.read(&mut request).unwrap() > 0);
+            stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 9\r\nconnection: close\r\n\r\nNot Found").unwrap();
+        });
+        let importer = EmulatorImporter::new(&host, "shop").unwrap();
+        let label = Label::new(Sha256([0; 32]), 1, Timestamp::from_micros(1).unwrap());
+        let import = Import { label, input_url: "/x/x.overall_export_metadata".to_owned(), bytes: 1 };
+        assert!(matches!(importer.start(&import).await, Err(TargetError::NoImport { .. })));
+        server.join().unwrap();
     }
 }
