@@ -85,15 +85,7 @@ fn hand_on(content: Option<&mut Vec<u8>>, least: usize, take: &mut dyn FnMut(&[u
 }
 
 /// The whole content of a small object, at most `max` bytes of it; what is stored where it is no gzip stream.
-pub fn content_of(stored: Vec<u8>, encoding: Option<&str>, max: u64) -> Vec<u8> {
-    match content_in(&stored, encoding, max) {
-        Cow::Owned(content) => content,
-        Cow::Borrowed(_) => stored,
-    }
-}
-
-/// As [`content_of`], without a copy of what is stored.
-pub fn content_in<'a>(stored: &'a [u8], encoding: Option<&str>, max: u64) -> Cow<'a, [u8]> {
+pub fn content_of<'a>(stored: &'a [u8], encoding: Option<&str>, max: u64) -> Cow<'a, [u8]> {
     if encoding != Some(GZIP) || !stored.starts_with(&MAGIC) {
         return Cow::Borrowed(stored);
     }
@@ -136,7 +128,7 @@ mod tests {
             let pieces = read(&stored, 1_000_003).unwrap();
             assert_eq!(pieces.iter().map(Vec::len).collect::<Vec<_>>(), [PIECE_LEN_BYTES, 100_000]);
             assert_eq!(pieces.concat(), content);
-            assert_eq!(content_of(stored, Some(GZIP), u64::MAX), content);
+            assert_eq!(content_of(&stored, Some(GZIP), u64::MAX), content);
         }
         assert!(read(&[], 1).unwrap().is_empty());
     }
@@ -148,8 +140,8 @@ mod tests {
         let mut damaged = stored.clone();
         *damaged.last_mut().unwrap() ^= 1;
         assert!(read(&damaged, 64).is_err());
-        assert_eq!(content_of(damaged.clone(), Some(GZIP), u64::MAX), damaged);
-        assert_eq!(content_of(stored.clone(), Some(GZIP), 10), vec![7; 10]);
-        assert_eq!(content_of(stored.clone(), None, 10), stored);
+        assert_eq!(content_of(&damaged, Some(GZIP), u64::MAX), damaged);
+        assert_eq!(content_of(&stored, Some(GZIP), 10), vec![7; 10]);
+        assert_eq!(content_of(&stored, None, 10), stored);
     }
 }

@@ -4,10 +4,10 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 
 use crate::gzipped;
-use crate::set::{METADATA_MAX_BYTES, MetadataSource};
+use crate::set::{Discovery, METADATA_MAX_BYTES, MetadataSource};
 
 /// Metadata that is kept, as much of it as may be in memory.
 #[derive(Debug, Default)]
@@ -17,8 +17,8 @@ pub struct KeptMetadata {
     left_out: BTreeSet<String>,
     /// How long what is opened may be.
     content_max_bytes: u64,
-    /// The first that was asked for and does not fit.
-    lacking: OnceLock<String>,
+    /// What was asked for and does not fit.
+    lacking: Mutex<BTreeSet<String>>,
 }
 
 #[derive(Debug)]
@@ -50,18 +50,20 @@ impl KeptMetadata {
         self.stored.insert(name.to_owned(), Stored { bytes, encoding: encoding.map(str::to_owned) });
     }
 
-    /// Gives back an object as it is stored.
+    /// Takes an object out, as it is stored.
     pub fn remove(&mut self, name: &str) -> Option<Vec<u8>> {
         self.stored.remove(name).map(|stored| stored.bytes)
     }
 
-    /// An object that was asked for and does not fit: what was made of the others says nothing then.
-    pub fn lacking(&self) -> Option<&str> {
-        self.lacking.get().map(String::as_str)
+    /// An object that is at fault in a set only because it does not fit into memory.
+    pub fn lacking<'a>(&self, discovery: &'a Discovery) -> Option<&'a str> {
+        let lacking = self.lacking.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut faults = discovery.exports.iter().flat_map(|export| &export.faults);
+        faults.find(|fault| lacking.contains(&fault.object)).map(|fault| fault.object.as_str())
     }
 
     fn lacks(&self, name: &str) {
-        self.lacking.get_or_init(|| name.to_owned());
+        self.lacking.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
     }
 }
 
@@ -73,7 +75,7 @@ impl MetadataSource for KeptMetadata {
             }
             return None;
         };
-        let content = gzipped::content_in(bytes, encoding.as_deref(), self.content_max_bytes);
+        let content = gzipped::content_of(bytes, encoding.as_deref(), self.content_max_bytes);
         if self.content_max_bytes < METADATA_MAX_BYTES && content.len() as u64 >= self.content_max_bytes {
             self.lacks(name);
         }
@@ -86,6 +88,13 @@ mod tests {
     use std::io::Write as _;
 
     use super::*;
+    use crate::model::ExportFormat;
+    use crate::set::{self, FaultClass, Listed};
+
+    /// A set of one export whose completion marker is all that there is.
+    fn discovered(kept: &KeptMetadata, mark: &str, len: u64, is_encoded: bool) -> Discovery {
+        set::discover(&[Listed { name: mark.to_owned(), len, is_encoded }], kept)
+    }
 
     #[test]
     fn smaller_objects_are_kept_and_larger_ones_left_out() {
@@ -93,9 +102,32 @@ mod tests {
         assert!(kept.is_wanted("a") && kept.is_wanted("b") && !kept.is_wanted("large") && !kept.is_wanted("too large"));
         kept.insert("a", vec![7; 20], None);
         assert_eq!(kept.get("a").as_deref(), Some(&[7; 20][..]));
-        assert!(kept.get("unknown").is_none() && kept.lacking().is_none(), "what was never there is not lacking");
-        assert!(kept.get("large").is_none());
-        assert_eq!(kept.lacking(), Some("large"));
+        assert!(kept.get("large").is_none() && kept.get("unknown").is_none());
+    }
+
+    #[test]
+    fn marker_left_out_is_lacking_not_damaged() {
+        let mark = "x.overall_export_metadata";
+        let kept = KeptMetadata::new([(mark, 60)], 100);
+        assert_eq!(kept.lacking(&discovered(&kept, mark, 60, false)), Some(mark));
+        // One that fits and is damaged is damaged.
+        let mut kept = KeptMetadata::new([(mark, 40)], 100);
+        kept.insert(mark, vec![7; 40], None);
+        let discovery = discovered(&kept, mark, 40, false);
+        assert_eq!(kept.lacking(&discovery), None);
+        assert!(discovery.exports.iter().any(|export| export.faults.iter().any(|fault| fault.class == FaultClass::Damaged)));
+    }
+
+    #[test]
+    fn unfinished_export_needs_no_metadata_that_does_not_fit() {
+        let name = "e/ns/kind/x.export_metadata";
+        let kept = KeptMetadata::new([(name, 60)], 100);
+        let discovery = discovered(&kept, name, 60, false);
+        assert_eq!(kept.lacking(&discovery), None);
+        assert_eq!(
+            discovery.exports.first().map(|export| (export.format, export.is_complete())),
+            Some((ExportFormat::ManagedExport, false))
+        );
     }
 
     #[test]
@@ -103,13 +135,12 @@ mod tests {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
         encoder.write_all(&vec![0; 4 << 20]).unwrap();
         let bomb = encoder.finish().unwrap();
-        let memory = 1 << 20;
-        let mut kept = KeptMetadata::new([("bomb", bomb.len() as u64), ("small", 10)], memory);
-        kept.insert("bomb", bomb, Some("gzip"));
+        let (mark, len, memory) = ("x.overall_export_metadata", bomb.len() as u64, 1 << 20);
+        let mut kept = KeptMetadata::new([(mark, len), ("small", 10)], memory);
+        kept.insert(mark, bomb, Some("gzip"));
         kept.insert("small", vec![1; 10], Some("gzip"));
         assert_eq!(kept.get("small").map(|content| content.len()), Some(10), "not gzip, whatever is said");
-        assert!(kept.lacking().is_none());
-        assert_eq!(kept.get("bomb").map(|content| content.len() as u64), Some(memory / 2));
-        assert_eq!(kept.lacking(), Some("bomb"));
+        assert_eq!(kept.get(mark).map(|content| content.len() as u64), Some(memory / 2));
+        assert_eq!(kept.lacking(&discovered(&kept, mark, len, true)), Some(mark));
     }
 }

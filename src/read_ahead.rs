@@ -174,7 +174,7 @@ mod tests {
         let (folder, store, object) = object_of(&[7; 100]).await;
         let ahead = ReadAhead::new(store, object);
         std::fs::remove_file(folder.path().join("x")).unwrap();
-        ahead.begin([0..100], 1_000);
+        ahead.begin(std::iter::once(0..100), 1_000);
         assert!(ahead.take(0, 10).await.unwrap().is_err());
         assert!(ahead.take(10, 10).await.is_none());
     }

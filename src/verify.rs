@@ -117,12 +117,10 @@ pub async fn verify(
             report.entries += 1;
             let mut problems = totals(&archive);
             problems.extend(judge_kinds(&archive, &told, |_| true));
-            let of_set = judge_set(&archive, &told, &kept);
-            match kept.lacking() {
-                None => problems.extend(of_set),
+            match judge_set(&archive, &told, &kept) {
                 // What is known to be damaged is damaged, whatever else cannot be told.
-                Some(_) if !(report.problems.is_empty() && problems.is_empty()) => {}
-                Some(name) => return Err(VerifyError::MemoryTooSmall { name: format!("exports/{name}") }),
+                Err(_) if !(report.problems.is_empty() && problems.is_empty()) => {}
+                of_set => problems.extend(of_set?),
             }
             problems.extend(claims.judge(&archive, digest).await?);
             for problem in problems {
@@ -410,7 +408,7 @@ fn listed(name: String, item: &EntryItem) -> Listed {
 }
 
 /// Proves the set anew, without the manifest's word: finish marks, listed objects, counts, kinds and namespaces of the keys.
-fn judge_set(archive: &ArchiveFile, told: &BTreeMap<String, Told>, metadata: &KeptMetadata) -> Vec<String> {
+fn judge_set(archive: &ArchiveFile, told: &BTreeMap<String, Told>, metadata: &KeptMetadata) -> Result<Vec<String>, VerifyError> {
     let mut problems = Vec::new();
     let sums = || Sha256(sha2::Sha256::digest(sums::of_objects(archive.manifest())).into());
     if told.get(SUMS_NAME).is_some_and(|told| told.inspected.sha256 != sums()) {
@@ -420,12 +418,15 @@ fn judge_set(archive: &ArchiveFile, told: &BTreeMap<String, Told>, metadata: &Ke
     let listing: Vec<Listed> = told.values().filter_map(|told| within(&told.item.name).map(|name| listed(name, &told.item))).collect();
     if told.len() != archive.manifest().objects().len() + 1 {
         // Some entry could not be read: what is missing now is no news.
-        return problems;
+        return Ok(problems);
     }
     let mut discovery = set::discover(&listing, metadata);
     let announced = archive.manifest().kinds.iter().filter(|kind| kind.announced_entities.is_some());
     let accepted: Vec<Selector> = announced.map(|kind| Selector::from(&kind.pair())).collect();
     discovery.exports.iter_mut().for_each(|export| export.accept_counts(&accepted));
+    if let Some(name) = metadata.lacking(&discovery) {
+        return Err(VerifyError::MemoryTooSmall { name: format!("exports/{name}") });
+    }
     problems.extend(
         discovery.foreign.iter().map(|name| format!("exports/{name}: expected objects of exports, found one that belongs to none")),
     );
@@ -449,7 +450,7 @@ fn judge_set(archive: &ArchiveFile, told: &BTreeMap<String, Told>, metadata: &Ke
     }
     let listed: BTreeSet<Pair> = archive.manifest().kinds.iter().map(|kind| kind.pair()).collect();
     problems.extend(pairs.difference(&listed).map(|pair| format!("manifest.json: expected an item for {pair}, found none")));
-    problems
+    Ok(problems)
 }
 
 /// Holds what the manifest says of the backup as a whole against keys and metadata.

@@ -866,13 +866,15 @@ fn records_are_counted_as_the_library_counts_them() {
 }
 
 #[test]
-fn verify_with_too_little_memory_names_the_option() {
+fn metadata_beyond_memory_names_the_option() {
     let desk = Desk::new();
     let set = managed();
     desk.json(0, &["pack", &set.source, "set.zip"]);
-    let run = desk.run(&["verify", "set.zip", "--memory", "400"]);
-    assert_eq!(run.code, 2, "{}", run.brief());
-    assert!(run.err.contains("export_metadata") && run.err.contains("--memory"), "{}", run.brief());
+    for args in [&["verify", "set.zip"][..], &["pack", &set.source, "other.zip"]] {
+        let run = desk.run(&[args, &["--memory", "400"]].concat());
+        assert_eq!(run.code, 2, "{}", run.brief());
+        assert!(run.err.contains("export_metadata") && run.err.contains("--memory"), "{}", run.brief());
+    }
     // What is damaged is damaged all the same.
     let mut bytes = desk.read("set.zip");
     bytes[100] ^= 1;

@@ -23,7 +23,7 @@ fn fixture(folder: &str) -> Objects {
 fn look(objects: &Objects) -> Discovery {
     let listing: Vec<Listed> =
         objects.iter().map(|(name, bytes)| Listed { name: name.clone(), len: bytes.len() as u64, is_encoded: false }).collect();
-    let metadata = metadata_objects(&listing).map(|object| (object.name.clone(), objects[&object.name].clone())).collect();
+    let metadata: Objects = metadata_objects(&listing).map(|object| (object.name.clone(), objects[&object.name].clone())).collect();
     discover(&listing, &metadata)
 }
 

@@ -425,3 +425,20 @@ impl Store for GcsStore {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn common_prefix_ends_between_characters() {
+        let prefix = |names: &[&str]| common_prefix(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).to_owned();
+        assert_eq!(prefix(&["a/b/1", "a/b/22", "a/bc"]), "a/b");
+        // The letters share their first byte.
+        assert_eq!(prefix(&["käse", "köln"]), "k");
+        assert_eq!(prefix(&["one"]), "one");
+        assert_eq!(prefix(&["one", "one more"]), "one");
+        assert_eq!(prefix(&["x", "y"]), "");
+        assert_eq!(prefix(&[]), "");
+    }
+}
