@@ -51,6 +51,34 @@ fn large_outputs_that_are_stored_are_looked_into_all_the_same() {
 }
 
 #[test]
+fn records_as_large_as_the_emulators_are_packed() {
+    let pair = Pair::new("acme", "Song");
+    let mut record = records("acme", "Song", 1, 4_190_000).remove(0);
+    // Unindexed, in one array, as the emulator stores them.
+    record.extend(b"\x7a\x09\x1a\x01a\x20\x01\x2a\x02\x10\x01".repeat(150_000));
+    let desk = Desk::new();
+    write_export(&desk.path("source"), &pair, STARTED_MICROS, &[record], 1);
+    desk.pack("source");
+    let line: Value = serde_json::from_slice(&desk.expect(0, &["cat", "set.zip", "Song"]).out).unwrap();
+    assert_eq!(line["properties"]["a"]["arrayValue"]["values"].as_array().unwrap().len(), 150_000);
+}
+
+#[test]
+fn records_larger_than_any_entity_are_damage() {
+    let pair = Pair::new("acme", "Song");
+    let small = || records("acme", "Song", 1, 10).remove(0);
+    let many_properties = [small(), b"\x72\x00".repeat(500_001)].concat();
+    let large = records("acme", "Song", 1, (8 << 20) + 1).remove(0);
+    for (record, words) in [(large, "a record of at most 8388608 bytes"), (many_properties, "at most 500000 properties")] {
+        let desk = Desk::new();
+        write_export(&desk.path("source"), &pair, STARTED_MICROS, &[small(), record], 1);
+        let run = desk.expect(4, &["pack", "source", "set.zip"]);
+        assert!(run.err.contains(words), "{}", run.brief());
+        assert!(!desk.path("set.zip").exists());
+    }
+}
+
+#[test]
 fn a_namespace_that_is_a_path_is_damage_and_never_becomes_one() {
     let desk = Desk::new();
     for (number, namespace) in ["../../evil", "/evil", "a/b", "line\nbreak"].into_iter().enumerate() {

@@ -11,6 +11,10 @@ use crate::model::Pair;
 /// Entities inside entities that are read. Datastore itself ends at 20.
 pub const EMBEDDED_DEPTH_MAX: usize = 32;
 
+/// Properties, elements of arrays and elements of keys that an entity may have, in embedded ones too. An entity of 1 MiB has room for about
+/// 120,000: the bound keeps a record of empty ones, which take two bytes each, from filling the memory.
+pub const PARTS_MAX: u32 = 500_000;
+
 /// Meanings that the reader itself needs; `rest` knows the others.
 pub(super) const MEANING_ENTITY: u64 = 19;
 pub(super) const MEANING_EMPTY_LIST: u64 = 24;
@@ -36,6 +40,9 @@ pub enum ProtoFault {
     /// Entities embedded in entities, deeper than any that Datastore keeps.
     #[error("expected embedded entities of at most {EMBEDDED_DEPTH_MAX} levels, found more")]
     TooDeep,
+    /// More properties than any entity has.
+    #[error("expected at most {PARTS_MAX} properties, elements of arrays and elements of keys, found more")]
+    TooManyParts,
     /// A path element with both, so that nobody knows which entity is meant.
     #[error("expected an id or a name in a key, found both")]
     IdAndName,
@@ -168,18 +175,18 @@ impl<'a> Entity<'a> {
     /// Tolerant about keys: see [`Key::is_complete`]. Unknown fields are skipped. Of several values in one property the first of boolean,
     /// integer, double, reference, bytes, point, user counts, without its meaning, as in the emulator.
     pub fn parse(record: &'a [u8]) -> Result<Self, ProtoError> {
-        Entity::read(Fields::new(record), 0)
+        Entity::read(Fields::new(record), 0, &mut Room::new())
     }
 
-    fn read(fields: Fields<'a>, depth: usize) -> Result<Self, ProtoError> {
+    fn read(fields: Fields<'a>, depth: usize, room: &mut Room) -> Result<Self, ProtoError> {
         check_depth(&fields, depth)?;
         let mut entity = Entity::default();
         for field in fields {
             let field = field?;
             match field.number {
-                ENTITY_KEY => entity.key = Some(Key::read(field.bytes()?, KeyForm::Message)?),
-                ENTITY_PROPERTY => entity.properties.push(Property::read(field.bytes()?, true, depth)?),
-                ENTITY_RAW_PROPERTY => entity.properties.push(Property::read(field.bytes()?, false, depth)?),
+                ENTITY_KEY => entity.key = Some(Key::read(field.bytes()?, KeyForm::Message, room)?),
+                ENTITY_PROPERTY => entity.properties.push(Property::read(field.bytes()?, true, depth, room)?),
+                ENTITY_RAW_PROPERTY => entity.properties.push(Property::read(field.bytes()?, false, depth, room)?),
                 _ => {}
             }
         }
@@ -212,6 +219,23 @@ pub(super) fn check_depth(fields: &Fields<'_>, depth: usize) -> Result<(), Proto
     Ok(())
 }
 
+/// How many parts an entity may still have.
+#[derive(Debug)]
+pub(super) struct Room(u32);
+
+impl Room {
+    /// Room for a whole entity.
+    pub fn new() -> Self {
+        Room(PARTS_MAX)
+    }
+
+    /// Takes room for the part that begins at `offset`.
+    pub fn take(&mut self, offset: usize) -> Result<(), ProtoError> {
+        self.0 = self.0.checked_sub(1).ok_or(ProtoError { offset, reason: ProtoFault::TooManyParts })?;
+        Ok(())
+    }
+}
+
 impl<'a> Key<'a> {
     /// The project, without a prefix such as `s~`.
     pub fn project(&self) -> &'a str {
@@ -223,9 +247,9 @@ impl<'a> Key<'a> {
         !self.path.is_empty() && self.path.iter().all(PathElement::is_complete)
     }
 
-    fn read(fields: Fields<'a>, form: KeyForm) -> Result<Self, ProtoError> {
+    fn read(fields: Fields<'a>, form: KeyForm, room: &mut Room) -> Result<Self, ProtoError> {
         let mut path = Vec::new();
-        let partition = read_key(fields, form, |element| path.push(element))?;
+        let partition = read_key(fields, form, room, |element| path.push(element))?;
         Ok(Key { app: partition.app, namespace: partition.namespace, database: partition.database, path })
     }
 }
@@ -260,6 +284,7 @@ pub(super) struct Partition<'a> {
 pub(super) fn read_key<'a>(
     fields: Fields<'a>,
     form: KeyForm,
+    room: &mut Room,
     mut on_element: impl FnMut(PathElement<'a>),
 ) -> Result<Partition<'a>, ProtoError> {
     let mut partition = Partition::default();
@@ -269,11 +294,15 @@ pub(super) fn read_key<'a>(
             (13, _) => partition.app = field.text()?,
             (20, _) => partition.namespace = field.text()?,
             (23, _) => partition.database = field.text()?,
-            (14, KeyForm::Group) => on_element(read_element(field.group()?, [15, 16, 17])?),
+            (14, KeyForm::Group) => {
+                room.take(field.offset)?;
+                on_element(read_element(field.group()?, [15, 16, 17])?);
+            }
             (14, KeyForm::Message) => {
                 for element in field.bytes()? {
                     let element = element?;
                     if element.number == 1 {
+                        room.take(element.offset)?;
                         on_element(read_element(element.group()?, [2, 3, 4])?);
                     }
                 }
@@ -327,7 +356,8 @@ pub(super) enum RawValue<'a> {
 }
 
 impl<'a> RawProperty<'a> {
-    pub fn read(fields: Fields<'a>) -> Result<Self, ProtoError> {
+    pub fn read(fields: Fields<'a>, room: &mut Room) -> Result<Self, ProtoError> {
+        room.take(fields.offset())?;
         let mut property = RawProperty { name: "", multiple: false, meaning: 0, meaning_uri: "", value: RawValue::Null };
         let mut several = false;
         for field in fields {
@@ -394,16 +424,16 @@ impl<'a> RawValue<'a> {
 }
 
 impl<'a> Property<'a> {
-    fn read(fields: Fields<'a>, indexed: bool, depth: usize) -> Result<Self, ProtoError> {
-        let RawProperty { name, multiple, meaning, meaning_uri, value } = RawProperty::read(fields)?;
+    fn read(fields: Fields<'a>, indexed: bool, depth: usize, room: &mut Room) -> Result<Self, ProtoError> {
+        let RawProperty { name, multiple, meaning, meaning_uri, value } = RawProperty::read(fields, room)?;
         let value = match value {
             RawValue::Null => Value::Null,
             RawValue::Boolean(boolean) => Value::Boolean(boolean),
             RawValue::Integer(integer) => Value::Integer(integer),
             RawValue::Double(double) => Value::Double(double),
-            RawValue::Reference(fields) => Value::Reference(Key::read(fields, KeyForm::Group)?),
+            RawValue::Reference(fields) => Value::Reference(Key::read(fields, KeyForm::Group, room)?),
             RawValue::Bytes(bytes) => Value::Bytes(Cow::Borrowed(bytes.bytes())),
-            RawValue::Entity(fields) => Value::Entity(Box::new(Entity::read(fields, depth + 1)?)),
+            RawValue::Entity(fields) => Value::Entity(Box::new(Entity::read(fields, depth + 1, room)?)),
             RawValue::Point { x, y } => Value::Point { x, y },
             RawValue::User(fields) => Value::User(Box::new(User::read(fields)?)),
         };
@@ -683,6 +713,17 @@ mod tests {
             assert_eq!(Entity::parse(&nested_record(levels)).unwrap_err().reason, ProtoFault::TooDeep);
         }
         assert_eq!(Entity::parse(&[0x0b; 10_000]).unwrap_err().reason, ProtoFault::Wire(WireFault::GroupsTooDeep));
+    }
+
+    #[test]
+    fn an_entity_of_too_many_parts_is_refused() {
+        let of = |count: usize, part: &[u8]| Entity::parse(&part.repeat(count)).map(|entity| entity.properties.len());
+        let max = PARTS_MAX as usize;
+        // An empty property, indexed and not, and a reference with an empty element.
+        for (part, parts) in [(&b"\x72\x00"[..], 1), (b"\x7a\x00", 1), (b"\x72\x06\x2a\x04\x63\x73\x74\x64", 2)] {
+            assert_eq!(of(max / parts, part), Ok(max / parts));
+            assert_eq!(of(max / parts + 1, part).unwrap_err().reason, ProtoFault::TooManyParts);
+        }
     }
 
     #[test]

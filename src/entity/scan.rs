@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::proto::{
     ENTITY_KEY, ENTITY_PROPERTY, ENTITY_RAW_PROPERTY, Id, KeyForm, Partition, PathElement, ProtoError, ProtoFault, RawProperty, RawValue,
-    User, check_depth, project_of, read_key,
+    Room, User, check_depth, project_of, read_key,
 };
 use super::wire::Fields;
 use crate::model::{Kind, Pair};
@@ -23,6 +23,16 @@ pub struct PairScan {
     /// What the properties refer to in the entities' own project, indexed or not, in embedded entities at any depth too.
     /// The keys of embedded entities are no references.
     pub references: BTreeSet<Pair>,
+}
+
+impl PairScan {
+    /// Adds what another scan found of the same pair.
+    pub fn merge(&mut self, other: &PairScan) {
+        self.entities += other.entities;
+        self.bytes += other.bytes;
+        self.parents.extend(other.parents.iter().cloned());
+        self.references.extend(other.references.iter().cloned());
+    }
 }
 
 /// What a finished scan found.
@@ -48,11 +58,7 @@ impl Scanned {
     /// Adds what another scan found.
     pub fn merge(&mut self, other: &Scanned) {
         for (pair, found) in &other.pairs {
-            let known = self.pairs.entry(pair.clone()).or_default();
-            known.entities += found.entities;
-            known.bytes += found.bytes;
-            known.parents.extend(found.parents.iter().cloned());
-            known.references.extend(found.references.iter().cloned());
+            self.pairs.entry(pair.clone()).or_default().merge(found);
         }
         self.origins.extend(other.origins.iter().cloned());
     }
@@ -95,14 +101,15 @@ impl Scan {
     /// this fails, so that one damaged record is one problem.
     pub fn add(&mut self, record: &[u8]) -> Result<(), ProtoError> {
         let entity = Fields::new(record);
-        let key = OwnKey::of(entity)?;
+        let mut room = Room::new();
+        let key = OwnKey::of(entity, &mut room)?;
         self.origins.insert(project_of(key.partition.app), key.partition.database);
         let tally = self.tally(key.partition.namespace, key.kind);
         tally.entities += 1;
         tally.bytes += record.len() as u64;
         key.each_parent(|kind| insert(&mut tally.parents, kind))?;
         let project = project_of(key.partition.app);
-        each_reference(entity, 0, &mut |partition, kind| {
+        each_reference(entity, 0, &mut room, &mut |partition, kind| {
             if project_of(partition.app) == project {
                 tally.references.insert(partition.namespace, kind);
             }
@@ -170,19 +177,22 @@ struct OwnKey<'a> {
 }
 
 impl<'a> OwnKey<'a> {
-    fn of(entity: Fields<'a>) -> Result<Self, ProtoError> {
+    fn of(entity: Fields<'a>, room: &mut Room) -> Result<Self, ProtoError> {
         let mut key = None;
         for field in entity {
             let field = field?;
-            if field.number == ENTITY_KEY {
-                key = Some(field.bytes()?);
+            if field.number == ENTITY_KEY
+                && let Some(earlier) = key.replace(field.bytes()?)
+            {
+                // Of several keys the last one counts, but each must be one.
+                read_key(earlier, KeyForm::Message, room, |_| {})?;
             }
         }
         let incomplete =
             |found| ProtoError { offset: key.map_or(0, |key: Fields<'_>| key.offset()), reason: ProtoFault::IncompleteKey { found } };
         let fields = key.ok_or_else(|| incomplete("none"))?;
         let (mut path_len, mut kind, mut fault) = (0, "", None);
-        let partition = read_key(fields, KeyForm::Message, |element| {
+        let partition = read_key(fields, KeyForm::Message, room, |element| {
             path_len += 1;
             kind = element.kind;
             fault = fault.or_else(|| lack(&element));
@@ -202,7 +212,7 @@ impl<'a> OwnKey<'a> {
     fn each_parent(&self, mut on_kind: impl FnMut(&'a str)) -> Result<(), ProtoError> {
         if self.path_len > 1 {
             let mut index = 0;
-            read_key(self.fields, KeyForm::Message, |element| {
+            read_key(self.fields, KeyForm::Message, &mut Room::new(), |element| {
                 index += 1;
                 if index < self.path_len {
                     on_kind(element.kind);
@@ -223,22 +233,27 @@ fn lack(element: &PathElement<'_>) -> Option<&'static str> {
 }
 
 /// Walks the values of an entity, hands out where each reference in it leads to, and checks what [`super::Entity::parse`] checks.
-fn each_reference<'a>(entity: Fields<'a>, depth: usize, on_reference: &mut impl FnMut(Partition<'a>, &'a str)) -> Result<(), ProtoError> {
+fn each_reference<'a>(
+    entity: Fields<'a>,
+    depth: usize,
+    room: &mut Room,
+    on_reference: &mut impl FnMut(Partition<'a>, &'a str),
+) -> Result<(), ProtoError> {
     check_depth(&entity, depth)?;
     for field in entity {
         let field = field?;
         match field.number {
             // The entity's own key has been read by the time its values are.
             ENTITY_KEY if depth > 0 => {
-                read_key(field.bytes()?, KeyForm::Message, |_| {})?;
+                read_key(field.bytes()?, KeyForm::Message, room, |_| {})?;
             }
-            ENTITY_PROPERTY | ENTITY_RAW_PROPERTY => match RawProperty::read(field.bytes()?)?.value {
+            ENTITY_PROPERTY | ENTITY_RAW_PROPERTY => match RawProperty::read(field.bytes()?, room)?.value {
                 RawValue::Reference(fields) => {
                     let mut last = "";
-                    let partition = read_key(fields, KeyForm::Group, |element| last = element.kind)?;
+                    let partition = read_key(fields, KeyForm::Group, room, |element| last = element.kind)?;
                     on_reference(partition, last);
                 }
-                RawValue::Entity(fields) => each_reference(fields, depth + 1, on_reference)?,
+                RawValue::Entity(fields) => each_reference(fields, depth + 1, room, on_reference)?,
                 RawValue::User(fields) => {
                     User::read(fields)?;
                 }
