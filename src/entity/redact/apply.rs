@@ -99,7 +99,7 @@ impl Redactor {
         let text = |text: String| Value::Bytes(Cow::Owned(text.into_bytes()));
         match (action, rest_value(property).value) {
             (Action::Mask, Content::Text(old)) => Some((text("*".repeat(old.chars().count())), property.meaning)),
-            (Action::Fake, Content::Text(old)) => Some((text(fake::text(key?, property.name, old)), property.meaning)),
+            (Action::Fake, Content::Text(old)) => Some((text(fake::text(key?, property, old)), property.meaning)),
             (Action::Hash, Content::Text(old)) => Some((text(key?.text(old.as_bytes())), property.meaning)),
             (Action::Hash, Content::Blob(old)) => Some((text(key?.text(old)), 0)),
             // A time that is out of a time's range is one all the same.

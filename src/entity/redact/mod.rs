@@ -4,6 +4,7 @@
 
 mod apply;
 mod fake;
+mod form;
 mod keys;
 mod rule;
 mod rules;
