@@ -3,7 +3,7 @@
 //! Knows stores and the container. Every read is strict: local headers, descriptors and pieces are held against directory and manifest
 //! whoever reads them. Must not know what is done with the bytes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::ops::Range;
 use std::pin::pin;
@@ -29,6 +29,9 @@ use crate::workers::{WorkerLost, Workers};
 
 /// Manifests longer than this are refused: they are held in memory.
 const MANIFEST_MAX_BYTES: u64 = 1 << 30;
+
+/// Manifests longer than this are not kept beside what is made of them.
+const MANIFEST_HELD_MAX_BYTES: usize = 8 << 20;
 
 /// What is read first of an archive in a bucket.
 const REMOTE_TAIL_BYTES: u64 = 512 << 10;
@@ -134,6 +137,10 @@ pub struct ArchiveFile {
     container: Container,
     by_name: HashMap<String, usize>,
     manifest: Manifest,
+    /// The numbers of the manifest's kinds by namespace and kind, in which a pair is found by halving.
+    kinds_in_order: Vec<u32>,
+    /// Entries that the manifest lists more than once: exports of several pairs.
+    shared: HashSet<String>,
 }
 
 /// A piece that is to be read.
@@ -291,6 +298,43 @@ impl Container {
         Err(StoreError::Service { call, tries: 1, seconds: 0, found })
     }
 
+    /// Reads the manifest, which is stored as it is. A short one is held from then on; a long one is in memory only until it is dropped.
+    async fn read_manifest(&mut self, entry: &DirectoryEntry) -> Result<Bytes, ArchiveError> {
+        let len = usize::try_from(entry.end_offset.saturating_sub(entry.header_offset)).unwrap_or(usize::MAX);
+        if len <= MANIFEST_HELD_MAX_BYTES {
+            self.hold_from(entry.header_offset).await?;
+        }
+        let read = self.fetch(entry.header_offset, len).await?;
+        let local = archive::check_local_header(entry, &read, self.profile).map_err(|violation| self.broken(violation))?;
+        let begin = usize::try_from(local.data_offset.saturating_sub(entry.header_offset)).unwrap_or(usize::MAX);
+        let end = usize::try_from(entry.compressed_len).ok().and_then(|len| begin.checked_add(len)).filter(|end| *end <= read.len());
+        let Some(end) = end else {
+            let error = DataError::TooShort { expected: entry.compressed_len, found: read.len().saturating_sub(begin) as u64 };
+            return Err(ArchiveError::data(&entry.name, error));
+        };
+        let descriptor = read.get(end..).unwrap_or_default();
+        archive::check_descriptor(entry, descriptor, self.profile).map_err(|violation| self.broken(violation))?;
+        let data = read.slice(begin..end);
+        match crc32fast::hash(&data) {
+            found if found != entry.crc32 => Err(ArchiveError::data(&entry.name, DataError::WrongCrc32 { expected: entry.crc32, found })),
+            _ => Ok(data),
+        }
+    }
+
+    /// Hands on the archive's bytes from `offset` to its end, a piece at a time.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn read_from(&self, offset: u64, mut take: impl FnMut(Bytes)) -> Result<(), StoreError> {
+        let mut offset = offset;
+        while offset < self.object.len {
+            let read = self.fetch(offset, (self.object.len - offset).min(PIECE_LEN_BYTES as u64) as usize).await?;
+            offset += read.len() as u64;
+            take(read);
+        }
+        Ok(())
+    }
+
     fn broken(&self, violation: Violation) -> ArchiveError {
         ArchiveError::Structure { archive: self.title.clone(), violation }
     }
@@ -408,10 +452,8 @@ impl ArchiveFile {
             None => return Err(ArchiveError::NoManifest { archive: archive(), found: "no entry at all".to_owned() }),
         };
         let last = last.clone();
-        container.hold_from(last.header_offset).await?;
+        let bytes = container.read_manifest(&last).await?;
         let archive = || container.title.clone();
-        let mut bytes = Vec::new();
-        container.read_entry(&last, &mut |part| bytes.extend_from_slice(part)).await?;
         let bad = |expected: &str, found: String| ArchiveError::BadManifest { archive: archive(), expected: expected.to_owned(), found };
         #[derive(serde::Deserialize)]
         struct Format {
@@ -422,23 +464,33 @@ impl ArchiveFile {
             return Err(bad(&format!("format {MANIFEST_FORMAT:?}"), format!("{format:?}")));
         }
         let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|error| bad("a manifest", error.to_string()))?;
+        drop(bytes);
+        let mut kinds_in_order: Vec<u32> = (0..).take(manifest.kinds.len()).collect();
+        kinds_in_order.sort_by_key(|number| manifest.kinds.get(*number as usize).map(|item| (&item.namespace, &item.kind)));
         let by_name = container.entries.iter().enumerate().map(|(index, entry)| (entry.name.clone(), index)).collect();
-        let archive = ArchiveFile { container, by_name, manifest };
-        archive.check_manifest()?;
+        let mut archive = ArchiveFile { container, by_name, manifest, kinds_in_order, shared: HashSet::new() };
+        archive.shared = archive.check_manifest()?;
         Ok(archive)
     }
 
-    /// Whether manifest and directory tell of the same entries.
-    fn check_manifest(&self) -> Result<(), ArchiveError> {
+    /// Whether manifest and directory tell of the same entries. Gives the entries that are listed more than once.
+    fn check_manifest(&self) -> Result<HashSet<String>, ArchiveError> {
         let bad =
             |expected: String, found: String| Err(ArchiveError::BadManifest { archive: self.container.title.clone(), expected, found });
         let manifest = &self.manifest;
         let mut listed: HashMap<&str, &EntryItem> = HashMap::new();
+        let mut shared = HashSet::new();
         let under_kinds =
             manifest.kinds.iter().flat_map(|kind| &kind.entries).chain(manifest.empty_exports.iter().flat_map(|export| &export.entries));
         for item in under_kinds.chain(&manifest.companions).chain([&manifest.sums]) {
-            if let Some(other) = listed.insert(&item.name, item).filter(|other| *other != item) {
-                return bad(format!("one description of {:?}", item.name), format!("{} bytes and {} bytes", other.bytes, item.bytes));
+            if let Some(other) = listed.insert(&item.name, item) {
+                if other != item {
+                    return bad(format!("one description of {:?}", item.name), format!("{} bytes and {} bytes", other.bytes, item.bytes));
+                }
+                if !shared.contains(&item.name) {
+                    shared.insert(item.name.clone());
+                }
+                continue;
             }
             let Some(entry) = self.by_name.get(&item.name).and_then(|index| self.container.entries.get(*index)) else {
                 return bad("entries that are in the archive".to_owned(), format!("{:?}, which is not", item.name));
@@ -472,12 +524,25 @@ impl ArchiveFile {
                 format!("{} entries of {}", listed.len() + 1, self.container.entries.len()),
             );
         }
-        Ok(())
+        Ok(shared)
     }
 
     /// What the archive holds.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// The manifest's item of one pair.
+    pub fn kind(&self, pair: &Pair) -> Option<&KindItem> {
+        let item = |number: &u32| self.manifest.kinds.get(*number as usize);
+        let order = |number: &u32| item(number).map(|item| (&item.namespace, &item.kind)).cmp(&Some((&pair.namespace, &pair.kind)));
+        let found = self.kinds_in_order.binary_search_by(order).ok()?;
+        self.kinds_in_order.get(found).and_then(item)
+    }
+
+    /// Whether the manifest lists an entry more than once.
+    pub fn is_shared(&self, entry: &EntryItem) -> bool {
+        self.shared.contains(&entry.name)
     }
 
     /// The archive's container.

@@ -2,7 +2,7 @@
 //!
 //! Knows archives and keys. Goes over the kinds until nothing new is needed, and holds no more than 16 bytes of a key.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use futures_util::{TryStreamExt as _, pin_mut};
@@ -24,52 +24,44 @@ pub enum NeededError {
     #[error(transparent)]
     Archive(#[from] ArchiveError),
     /// The sample needs more than can be held.
-    #[error("sample {sample}: expected it to need at most {NEEDED_MAX} entities besides, found more")]
-    TooMany {
-        /// The sample.
-        sample: Sample,
-    },
+    #[error("the sample needs more than {NEEDED_MAX} other entities")]
+    TooMany,
 }
 
 /// Who chooses the entities of each pair.
 ///
-/// `pairs` are the plan's, in its order. With `with_dependencies` a chosen entity brings its ancestors and what its properties refer to, as far as
-/// they are of these pairs; those bring theirs. Without it nothing is read.
+/// `pairs` are the plan's, in its order, each with the sample that is taken of it. With `with_needed` a chosen entity brings its ancestors and
+/// what its properties refer to, as far as they are of these pairs; those bring theirs. Without it nothing is read.
 ///
 /// # Errors
 /// [`NeededError`].
 pub async fn picked(
     archive: &Arc<ArchiveFile>,
-    pairs: &[Pair],
-    sample: Sample,
-    with_dependencies: bool,
+    pairs: &[(Pair, Sample)],
+    with_needed: bool,
     workers: &Workers,
 ) -> Result<HashMap<Pair, Arc<Picker>>, NeededError> {
-    let numbers: Arc<Numbers> = Arc::new(Numbers::of(pairs));
-    let mut search = Search { sample, pairs: vec![Needed::default(); pairs.len()], held: 0 };
-    let mut go_on = with_dependencies;
-    if with_dependencies {
-        archive.read_ahead(pairs.iter().rev().cloned(), workers);
+    let numbers: Arc<Numbers> = Arc::new(Numbers::of(pairs.iter().map(|(pair, _)| pair)));
+    let mut search = Search::new(pairs.iter().map(|(_, sample)| *sample));
+    if with_needed {
+        // What is needed stands first in a plan: from its end, most is known by the time a kind is read.
+        archive.read_ahead(pairs.iter().rev().map(|(pair, _)| pair.clone()), workers);
     }
-    while std::mem::take(&mut go_on) {
-        // What is needed stands first in a plan: from behind, most is known by the time a kind is read.
-        for (number, pair) in pairs.iter().enumerate().rev() {
-            let Some(mut pass) = search.pass(number) else { continue };
-            go_on = true;
-            let outputs: Vec<EntryItem> = archive.manifest().kind(pair).map(|kind| kind.outputs().cloned().collect()).unwrap_or_default();
-            let links = Links { numbers: numbers.clone(), pair: pair.clone() };
-            let pieces = entities::read(archive, &outputs, links, 0, workers);
-            pin_mut!(pieces);
-            while let Some(piece) = pieces.try_next().await? {
-                search.follow(&mut pass, &piece);
-                if search.held > NEEDED_MAX {
-                    return Err(NeededError::TooMany { sample });
-                }
+    while let Some(mut pass) = search.pass().filter(|_| with_needed) {
+        let Some((pair, _)) = pairs.get(pass.number) else { continue };
+        let outputs: Vec<EntryItem> = archive.kind(pair).map(|kind| kind.outputs().cloned().collect()).unwrap_or_default();
+        let links = Links { numbers: numbers.clone(), pair: pair.clone() };
+        let pieces = entities::read(archive, &outputs, links, 0, workers);
+        pin_mut!(pieces);
+        while let Some(piece) = pieces.try_next().await? {
+            search.follow(&mut pass, &piece);
+            if search.held > NEEDED_MAX {
+                return Err(NeededError::TooMany);
             }
         }
     }
-    let picker = |needed: Needed| Arc::new(Picker::new(sample, needed.all));
-    Ok(pairs.iter().cloned().zip(search.pairs.into_iter().map(picker)).collect())
+    let picker = |needed: Needed| Arc::new(Picker::new(needed.sample, needed.all));
+    Ok(pairs.iter().map(|(pair, _)| pair.clone()).zip(search.pairs.into_iter().map(picker)).collect())
 }
 
 /// The pairs' numbers, found by the texts of a key.
@@ -79,9 +71,9 @@ struct Numbers {
 }
 
 impl Numbers {
-    fn of(pairs: &[Pair]) -> Self {
+    fn of<'a>(pairs: impl Iterator<Item = &'a Pair>) -> Self {
         let mut numbers = Numbers::default();
-        for (number, pair) in pairs.iter().enumerate() {
+        for (number, pair) in pairs.enumerate() {
             let kinds = numbers.by_namespace.entry(pair.namespace.as_str().to_owned()).or_default();
             kinds.insert(pair.kind.as_str().to_owned(), number);
         }
@@ -148,20 +140,25 @@ impl Links {
 }
 
 /// What is needed of one pair.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug)]
 struct Needed {
+    /// What is taken whether it is needed or not.
+    sample: Sample,
     all: HashSet<u128>,
     /// Those whose own needs are not known yet.
     fresh: HashSet<u128>,
-    /// Whether the pair was read: then the needs of its sampled entities are known.
+    /// Whether the needs of its sampled entities are known, or there are none.
     was_read: bool,
 }
 
 /// All that is needed, as far as it is known.
 #[derive(Debug)]
 struct Search {
-    sample: Sample,
     pairs: Vec<Needed>,
+    /// The pairs that are to be read.
+    to_read: BTreeSet<usize>,
+    /// The pair that was read last.
+    last_read: usize,
     held: usize,
 }
 
@@ -177,21 +174,35 @@ struct Pass {
 }
 
 impl Search {
-    /// Begins to read a pair; `None` where that would bring nothing new.
-    fn pass(&mut self, number: usize) -> Option<Pass> {
+    /// A search that begins with all pairs of which a sample is taken.
+    fn new(samples: impl Iterator<Item = Sample>) -> Self {
+        let needed = |sample| Needed { sample, all: HashSet::new(), fresh: HashSet::new(), was_read: sample == Sample::NONE };
+        let pairs: Vec<Needed> = samples.map(needed).collect();
+        let to_read = pairs.iter().enumerate().filter(|(_, pair)| !pair.was_read).map(|(number, _)| number).collect();
+        Search { last_read: pairs.len(), pairs, to_read, held: 0 }
+    }
+
+    /// Begins to read the next pair that brings something new, if there is one.
+    ///
+    /// What is needed comes first in a plan: from its end, most is known by the time a kind is read. From the front it begins at the end again.
+    fn pass(&mut self) -> Option<Pass> {
+        let number = *self.to_read.range(..self.last_read).next_back().or_else(|| self.to_read.last())?;
+        self.to_read.remove(&number);
+        self.last_read = number;
         let needed = self.pairs.get_mut(number)?;
         let is_first = !std::mem::replace(&mut needed.was_read, true);
         let wanted = std::mem::take(&mut needed.fresh);
-        (is_first || !wanted.is_empty()).then_some(Pass { number, is_first, wanted, place: 0 })
+        Some(Pass { number, is_first, wanted, place: 0 })
     }
 
     /// Takes what the entities of the next piece need, of those that are taken themselves.
     fn follow(&mut self, pass: &mut Pass, piece: &[Link]) {
         let mut by_key = None;
         for link in piece {
-            let sampled = match self.sample {
+            let sample = self.pairs.get(pass.number).map_or(Sample::NONE, |pair| pair.sample);
+            let sampled = match sample {
                 Sample::Limit(limit) => pass.place < limit,
-                Sample::Share(_) => pick::is_sampled(self.sample, link.key) == Some(true),
+                Sample::Share(_) => pick::is_sampled(sample, link.key) == Some(true),
             };
             pass.place += 1;
             let is_wanted = pass.wanted.remove(&link.key) | self.take_fresh(pass.number, link.key);
@@ -217,10 +228,11 @@ impl Search {
     /// Notes that an entity is needed. Says whether that is news.
     fn need(&mut self, number: usize, key: u128) -> bool {
         // What the sample takes anyhow is followed when it is read.
-        let Some(needed) = self.pairs.get_mut(number).filter(|_| pick::is_sampled(self.sample, key) != Some(true)) else { return false };
+        let Some(needed) = self.pairs.get_mut(number).filter(|pair| pick::is_sampled(pair.sample, key) != Some(true)) else { return false };
         let is_news = needed.all.insert(key);
         if is_news {
             needed.fresh.insert(key);
+            self.to_read.insert(number);
             self.held += 1;
         }
         is_news
@@ -228,7 +240,12 @@ impl Search {
 
     /// Whether a key was waiting for its needs to be followed, which whoever asks does.
     fn take_fresh(&mut self, number: usize, key: u128) -> bool {
-        self.pairs.get_mut(number).is_some_and(|needed| needed.fresh.remove(&key))
+        let Some(needed) = self.pairs.get_mut(number) else { return false };
+        let was_fresh = needed.fresh.remove(&key);
+        if was_fresh && needed.fresh.is_empty() && needed.was_read {
+            self.to_read.remove(&number);
+        }
+        was_fresh
     }
 }
 
@@ -253,19 +270,12 @@ mod tests {
     }
 
     /// What a search finds that reads kinds in pieces, and how often it read one.
-    fn searched(made: &Made, sample: Sample, piece_len: usize) -> (Vec<HashSet<u128>>, usize) {
-        let mut search = Search { sample, pairs: vec![Needed::default(); made.len()], held: 0 };
+    fn searched(made: &Made, samples: &[Sample], piece_len: usize) -> (Vec<HashSet<u128>>, usize) {
+        let mut search = Search::new(samples.iter().copied());
         let mut passes = 0;
-        loop {
-            let before = passes;
-            for kind in (0..made.len()).rev() {
-                let Some(mut pass) = search.pass(kind) else { continue };
-                passes += 1;
-                links(made, kind).chunks(piece_len).for_each(|piece| search.follow(&mut pass, piece));
-            }
-            if passes == before {
-                break;
-            }
+        while let Some(mut pass) = search.pass() {
+            passes += 1;
+            links(made, pass.number).chunks(piece_len).for_each(|piece| search.follow(&mut pass, piece));
         }
         assert_eq!(search.held, search.pairs.iter().map(|needed| needed.all.len()).sum::<usize>());
         (search.pairs.into_iter().map(|needed| needed.all).collect(), passes)
@@ -279,9 +289,9 @@ mod tests {
     }
 
     /// The same by the book: from entity to entity.
-    fn taken(made: &Made, sample: Sample) -> HashSet<(usize, usize)> {
+    fn taken(made: &Made, samples: &[Sample]) -> HashSet<(usize, usize)> {
         let all = made.iter().enumerate().flat_map(|(kind, entities)| (0..entities.len()).map(move |place| (kind, place)));
-        let mut to_do: Vec<_> = all.filter(|(kind, place)| is_sampled(sample, *kind, *place)).collect();
+        let mut to_do: Vec<_> = all.filter(|(kind, place)| is_sampled(samples[*kind], *kind, *place)).collect();
         let mut taken = HashSet::new();
         while let Some((kind, place)) = to_do.pop() {
             if made[kind].get(place).is_some() && taken.insert((kind, place)) {
@@ -295,7 +305,7 @@ mod tests {
     fn a_chain_within_a_kind_needs_no_reading_for_each_of_its_links() {
         let passes = |needs: &dyn Fn(usize) -> usize| {
             let made: Made = vec![(0..300).map(|place| vec![(0, needs(place))]).collect()];
-            let (needed, passes) = searched(&made, Sample::Limit(1), 10);
+            let (needed, passes) = searched(&made, &[Sample::Limit(1)], 10);
             assert_eq!(needed[0].len(), 300 - usize::from(needs(299) == 299));
             passes
         };
@@ -304,18 +314,32 @@ mod tests {
         assert!(passes(&|place| if place == 0 { 299 } else { place - 1 }) <= 31);
     }
 
+    #[test]
+    fn only_kinds_that_something_needs_are_read() {
+        // Each kind needs the next one, and nothing needs the last.
+        let count = 2_000;
+        let mut made: Made = (0..count).map(|kind| vec![vec![(kind + 1, 0)], vec![]]).collect();
+        made.extend([vec![vec![]], vec![vec![]]]);
+        let mut samples = vec![Sample::NONE; made.len()];
+        samples[0] = Sample::Limit(1);
+        let (needed, passes) = searched(&made, &samples, 10);
+        assert_eq!(passes, count + 1);
+        assert_eq!(needed.iter().map(HashSet::len).sum::<usize>(), count, "one of each kind");
+        assert_eq!(needed[count + 1].len(), 0);
+    }
+
     proptest! {
         #[test]
         fn what_is_found_is_all_that_is_needed_and_nothing_else(
             made in prop::collection::vec(prop::collection::vec(prop::collection::vec((0..4_usize, 0..12_usize), 0..3), 0..10), 4),
-            sample in prop_oneof![(1..4_u64).prop_map(Sample::Limit), (1..1_000_000_u32).prop_map(Sample::Share)],
+            samples in prop::collection::vec(prop_oneof![(0..4_u64).prop_map(Sample::Limit), (1..1_000_000_u32).prop_map(Sample::Share)], 4),
             piece_len in 1..12_usize,
         ) {
-            let (found, _) = searched(&made, sample, piece_len);
-            let taken = taken(&made, sample);
+            let (found, _) = searched(&made, &samples, piece_len);
+            let taken = taken(&made, &samples);
             for (kind, entities) in made.iter().enumerate() {
                 for place in 0..entities.len() {
-                    let is_found = is_sampled(sample, kind, place) || found[kind].contains(&digest(kind, place));
+                    let is_found = is_sampled(samples[kind], kind, place) || found[kind].contains(&digest(kind, place));
                     prop_assert_eq!(is_found, taken.contains(&(kind, place)), "{} {}", kind, place);
                 }
             }

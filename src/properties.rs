@@ -11,7 +11,7 @@ use crate::archive_file::{ArchiveError, ArchiveFile};
 use crate::entities::{self, Gather};
 use crate::entity::proto::{Entity, ProtoError};
 use crate::entity::redact::{Rule, Rules};
-use crate::model::{EntryItem, Pair};
+use crate::model::{EntryItem, Kind, Pair};
 use crate::workers::Workers;
 
 /// Names that are kept of one rule. There may be as many as entities, where names are made of data.
@@ -36,11 +36,17 @@ pub struct RuleMatch {
 pub async fn matches(archive: &Arc<ArchiveFile>, pairs: &[Pair], rules: &Rules, workers: &Workers) -> Result<Vec<RuleMatch>, ArchiveError> {
     let rules = Arc::new(rules.clone());
     let mut found = Found::for_rules(&rules);
-    rules.each_key(pairs.iter().map(|pair| &pair.kind), |rule, name| found.insert(rule, &name));
+    // The keys of a kind change wherever they occur: in references and as ancestors as well.
+    let needed = pairs.iter().filter_map(|pair| archive.kind(pair)).flat_map(|item| {
+        let elsewhere = item.reference_pairs.iter().map(|pair| &pair.kind);
+        item.parents.iter().chain(&item.references).chain(elsewhere)
+    });
+    let kinds: BTreeSet<&Kind> = pairs.iter().map(|pair| &pair.kind).chain(needed).collect();
+    rules.each_key(kinds, |rule, name| found.insert(rule, &name));
     let named = || pairs.iter().filter(|pair| rules.names_properties_of(&pair.kind));
     archive.read_ahead(named().cloned(), workers);
     for pair in named() {
-        let outputs: Vec<EntryItem> = archive.manifest().kind(pair).map(|kind| kind.outputs().cloned().collect()).unwrap_or_default();
+        let outputs: Vec<EntryItem> = archive.kind(pair).map(|kind| kind.outputs().cloned().collect()).unwrap_or_default();
         let names = Names { rules: rules.clone(), pair: pair.clone() };
         let pieces = entities::read(archive, &outputs, names, 0, workers);
         pin_mut!(pieces);

@@ -194,12 +194,14 @@ impl WholeDigest {
         Ok(())
     }
 
-    /// The digest, the archive's end included, which is in memory; none where anything was not read.
-    async fn finish(mut self, container: &Container) -> Result<Option<Sha256>, WorkerLost> {
-        let sha256 = self.sha256.take().await?;
-        let (offset, tail) = container.tail();
-        let rest = self.next_offset.checked_sub(offset).and_then(|seen| tail.get(usize::try_from(seen).ok()?..));
-        Ok(rest.filter(|_| !self.torn).map(|rest| Sha256(sha256.chain_update(rest).finalize().into())))
+    /// The digest, the archive's end included; none where anything was not read.
+    async fn finish(mut self, container: &Container) -> Result<Option<Sha256>, VerifyError> {
+        let mut sha256 = self.sha256.take().await?;
+        if self.torn {
+            return Ok(None);
+        }
+        container.read_from(self.next_offset, |rest| sha256.update(&rest)).await.map_err(VerifyError::Store)?;
+        Ok(Some(Sha256(sha256.finalize().into())))
     }
 }
 
@@ -378,12 +380,12 @@ fn judge_kinds(archive: &ArchiveFile, told: &BTreeMap<String, Told>, of: impl Fn
             // What could not be read was told already.
             continue;
         }
-        let mut scan = Scanned::default();
+        let mut found = PairScan::default();
         for output in kind.outputs().filter_map(|output| told.get(&output.name)) {
-            scan.merge(&output.inspected.scan);
+            if let Some(scan) = output.inspected.scan.pairs.get(&pair) {
+                found.merge(scan);
+            }
         }
-        let nothing = PairScan::default();
-        let found = scan.pairs.get(&pair).unwrap_or(&nothing);
         let mut differ = |what: &str, expected: String, found: String| {
             if expected != found {
                 problems.push(format!("manifest.json: {what} of {pair}: expected {found}, found {expected}"));

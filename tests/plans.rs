@@ -180,20 +180,29 @@ fn a_profile_gives_what_was_not_typed_and_what_was_typed_beats_it() {
 }
 
 #[test]
-fn rules_say_what_they_match_and_misspelt_ones_do_not_pass_in_silence() {
+fn rules_say_what_they_match_and_misspelt_ones_fail() {
     let desk = desk();
     let plan = desk.plan(
         "set.zip",
         "ndjson:out",
         "plan.json",
-        &["--exclude", "EdgeCase", "--redact", "Customer.address.*=mask", "--redact", "Customer.adress=null"],
+        &[
+            "--exclude",
+            "EdgeCase",
+            "--redact",
+            "Customer.address.*=mask",
+            "--redact",
+            "?Customer.adress=null",
+            "--redact",
+            "?Custmer.x=drop",
+        ],
     );
     let matches = &plan["redaction"]["matches"];
-    assert_eq!(matches[1], json!({"rule": "Customer.adress=null", "properties": []}));
+    assert_eq!(matches[1], json!({"rule": "?Customer.adress=null", "properties": []}));
     let found: Vec<&str> = matches[0]["properties"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
     assert!(found.contains(&"Customer.address.street"), "{found:?}");
     let warnings = plan["warnings"].as_array().unwrap();
-    assert!(warnings.contains(&json!("--redact Customer.adress=null: matches no property of what is restored")), "{warnings:?}");
+    assert!(warnings.contains(&json!("--redact ?Customer.adress=null matches no property of the archive")), "{warnings:?}");
 
     let target = ["--target", "ndjson:out"];
     let fails = |options: &[&str], names: &str| {
@@ -202,6 +211,10 @@ fn rules_say_what_they_match_and_misspelt_ones_do_not_pass_in_silence() {
         assert!(run.err.contains(names), "{options:?}: {}", run.err);
     };
     fails(&["--redact", "Custmer.title=null"], "Custmer.title=null");
+    fails(&["--redact", "Customer.adress=null"], "--redact '?Customer.adress=null'");
+    fails(&["--exclude", "Customer", "--redact", "Customer.adress=null"], "Customer.adress=null matches no property");
+    let left_out = desk.plan("set.zip", "ndjson:out", "left.json", &["--exclude", "Customer", "--redact", "Customer.title=null"]);
+    assert_eq!(left_out["redaction"]["matches"][0]["left_out"], json!(["Customer.title"]));
     fails(&["--redact", "Customer.title=hash"], "KINDPACK_REDACT_KEY");
     fails(&["--redact", "Customer.title=blur"], "blur");
     fails(&["--redact", "@nowhere.txt"], "nowhere.txt");
@@ -217,6 +230,26 @@ fn rules_say_what_they_match_and_misspelt_ones_do_not_pass_in_silence() {
     assert_eq!(run.code, 0, "{}", run.brief());
     assert!(!format!("{}{}{}", run.text(), run.err, desk.json_file("hashed.json")).contains(secret));
     assert_eq!(desk.json_file("hashed.json")["redaction"]["key_id"].as_str().unwrap().len(), 16);
+    assert!(!run.text().contains("KINDPACK_REDACT_KEY"), "{}", run.text());
+    let run = run_with(&desk, &[("KINDPACK_REDACT_KEY", "short")], &args);
+    assert!(run.code == 0 && run.text().contains("warning: KINDPACK_REDACT_KEY is short"), "{}", run.brief());
+}
+
+#[test]
+fn a_limit_takes_chosen_kinds_and_what_they_need() {
+    let desk = desk();
+    let options = ["--only", "acme/Order", "--with-dependencies", "--limit", "1"];
+    let plan = desk.plan("set.zip", "ndjson:out", "plan.json", &options);
+    let of = |kind: &str| plan["steps"].as_array().unwrap().iter().find(|step| step["kind"] == kind).unwrap().clone();
+    assert_eq!((of("Order")["entities"].clone(), of("Session")["entities"].clone()), (json!(1), json!(1)));
+    assert!(of("Order")["of_entities"].as_u64().unwrap() > 1);
+    let text = desk.expect(0, &[&["plan", "set.zip", "--target", "ndjson:out"][..], &options].concat()).text();
+    assert!(text.contains("~1") && text.contains("a sample of 1 of each chosen kind, and what it needs"), "{text}");
+    desk.expect(0, &["restore", "plan.json"]);
+    let lines = |kind: &str| String::from_utf8(desk.read(&format!("out/acme/{kind}.ndjson"))).unwrap().lines().count();
+    assert_eq!((lines("Order"), lines("Customer")), (1, 1));
+    // The order's needs lead to no session.
+    assert_eq!(lines("Session"), 0);
 }
 
 #[test]

@@ -52,7 +52,7 @@ impl Packed {
     }
 
     fn outputs(&self, pair: &Pair) -> Vec<EntryItem> {
-        self.archive.manifest().kind(pair).unwrap().outputs().cloned().collect()
+        self.archive.kind(pair).unwrap().outputs().cloned().collect()
     }
 
     fn encoder(&self, encoding: Encoding, pair: &Pair) -> Encoder {
@@ -276,7 +276,8 @@ async fn a_sample_brings_what_it_needs_where_that_is_wanted() {
     let all: BTreeMap<String, &Value> = truth.iter().map(|entity| (entity["key"].to_string(), entity)).collect();
     for sample in ["1", "3", "5%", "30%", "100%"] {
         let sample: Sample = sample.parse().unwrap();
-        let pick = |with_dependencies| needed::picked(&packed.archive, &pairs, sample, with_dependencies, &packed.workers);
+        let sampled: Vec<(Pair, Sample)> = pairs.iter().map(|pair| (pair.clone(), sample)).collect();
+        let pick = |with_dependencies| needed::picked(&packed.archive, &sampled, with_dependencies, &packed.workers);
         let plain = packed.sampled(&pick(false).await.unwrap()).await;
         let whole = packed.sampled(&pick(true).await.unwrap()).await;
         let keys = |entities: &[Value]| entities.iter().map(|entity| entity["key"].to_string()).collect::<BTreeSet<_>>();
@@ -308,8 +309,7 @@ async fn a_sample_that_is_gone_on_with_brings_the_same_entities() {
     let packed = packed(desk, "source").await;
     for (sample, with_dependencies) in [("9", false), ("9", true), ("40%", false)] {
         let sample: Sample = sample.parse().unwrap();
-        let pickers =
-            needed::picked(&packed.archive, std::slice::from_ref(&pair), sample, with_dependencies, &packed.workers).await.unwrap();
+        let pickers = needed::picked(&packed.archive, &[(pair.clone(), sample)], with_dependencies, &packed.workers).await.unwrap();
         let read = |skip, before| packed.read(packed.encoder(Encoding::Record, &pair).picking(pickers[&pair].clone(), before), &pair, skip);
         let whole = read(0, 0).await;
         assert!(whole.len() > 2, "{sample}");

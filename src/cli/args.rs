@@ -288,13 +288,13 @@ pub struct PlanChoices {
     /// With --via import: where exports are laid down meanwhile, gs://BUCKET/NAME for datastore:, a folder for emulator:
     #[arg(long, value_name = "DEST")]
     pub staging: Option<String>,
-    /// KIND.property=drop|null|hash|mask|fake, `*` in both places; or @FILE with a rule a line (repeatable)
+    /// KIND.property=drop|null|hash|mask|fake, `*` in both places, `?` before it if it may match nothing; or @FILE with a rule a line (repeatable)
     #[arg(long, value_name = "RULE")]
     pub redact: Vec<String>,
     /// Restore a share of each kind's entities, such as 5%
     #[arg(long, value_name = "SHARE", value_parser = share, conflicts_with = "limit")]
     pub sample: Option<Sample>,
-    /// Restore at most N entities of each kind
+    /// Restore at most N entities of each kind; with --only and --with-dependencies, of each chosen kind
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
     /// Run a command before each step, through `sh -c`

@@ -265,6 +265,9 @@ impl Failure {
             PlanError::SourceProject { .. } => {
                 failure.hint("--disaster-recovery declares that this project is to be overwritten; emulator: takes any project")
             }
+            PlanError::RuleMatchesNothing { rule } => {
+                failure.hint(format!("correct the name; --redact '?{rule}' is a rule that may match nothing"))
+            }
             PlanError::NoRedactKey { .. } => failure.hint(KEY_HINT),
             PlanError::NoImport { .. } => failure.hint("--via commit can do it"),
             _ => failure,
@@ -348,7 +351,7 @@ impl Failure {
             RestoreError::RedactKey { .. } => Failure::new(Code::Refused, WHAT, error.to_string())
                 .hint("set the secret of that time, or make a new plan: hashes by two secrets do not join"),
             RestoreError::Needed(NeededError::Archive(error)) => Failure::archive(WHAT, error),
-            RestoreError::Needed(NeededError::TooMany { .. }) => {
+            RestoreError::Needed(NeededError::TooMany) => {
                 Failure::new(Code::Refused, WHAT, error.to_string()).hint("a smaller sample, or one without --with-dependencies")
             }
             RestoreError::Hook(_) => Failure::new(Code::Partly, WHAT, error.to_string())

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
 use serde_json::{Value, json};
+use unicode_width::UnicodeWidthStr as _;
 
 use super::args::Global;
 use super::failure::Failure;
@@ -66,6 +67,20 @@ impl Ui {
         }
     }
 
+    /// As [`Ui::say`], many lines one after the other.
+    pub fn say_lines(&self, lines: impl IntoIterator<Item = String>) {
+        if !self.json && !self.quiet {
+            print_lines(lines);
+        }
+    }
+
+    /// As [`Ui::result`], many lines one after the other.
+    pub fn result_lines(&self, lines: impl IntoIterator<Item = String>) {
+        if !self.json {
+            print_lines(lines);
+        }
+    }
+
     /// Prints a remark on standard error, for people.
     pub fn remark(&self, line: impl AsRef<str>) {
         if !self.json && !self.quiet {
@@ -93,7 +108,7 @@ impl Ui {
     }
 
     /// Prints an event that is no [`Event`] of the library.
-    pub fn json_event(&self, event: &Value) {
+    pub fn json_event(&self, event: &impl Serialize) {
         if self.json {
             print_event(event);
         }
@@ -141,22 +156,21 @@ impl Ui {
         if self.colour_err { format!("\x1b[{style}m{text}\x1b[0m") } else { text.to_owned() }
     }
 
-    /// A table that lines up: columns of numbers to the right.
-    pub fn table(&self, heads: &[&str], right: &[usize], rows: impl IntoIterator<Item = Vec<String>>) -> String {
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(heads.iter().copied());
-        for row in rows {
-            table.add_row(row.into_iter().map(|cell| harmless(&cell)));
-        }
-        for (index, column) in table.column_iter_mut().enumerate() {
-            column.set_padding((0, 2));
-            if right.contains(&index) {
-                column.set_cell_alignment(CellAlignment::Right);
+    /// The lines of a table that lines up: columns of numbers to the right. The rows are made twice, once to measure them, and never kept.
+    pub fn table<R>(&self, heads: &[&str], right: &[usize], rows: R) -> impl Iterator<Item = String> + use<R>
+    where
+        R: Iterator<Item = Vec<String>> + Clone,
+    {
+        let mut widths: Vec<usize> = heads.iter().map(|head| head.width()).collect();
+        for row in rows.clone() {
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = (*width).max(harmless(&cell).width());
             }
         }
+        let columns: Vec<(usize, bool)> = widths.into_iter().enumerate().map(|(at, width)| (width, right.contains(&at))).collect();
+        let heads = line(&columns, heads.iter().map(|head| (*head).to_owned()));
         // Bold only when the columns stand: escape sequences have no width.
-        let lines = table.lines().map(|line| line.trim_end().to_owned()).enumerate();
-        lines.map(|(number, line)| if number == 0 { self.bold(&line) } else { line }).collect::<Vec<_>>().join("\n")
+        std::iter::once(self.bold(&heads)).chain(rows.map(move |row| line(&columns, row.iter().map(|cell| harmless(cell)))))
     }
 
     fn above_bar(&self, line: &str) {
@@ -170,8 +184,7 @@ impl Ui {
 impl Observer for Ui {
     fn event(&self, event: Event) {
         if self.json && !self.prints_document {
-            // Serializing an event cannot fail: it holds texts and numbers.
-            print_event(&serde_json::to_value(&event).unwrap_or_default());
+            print_event(&event);
             return;
         }
         match event {
@@ -276,9 +289,24 @@ pub fn harmless(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
 }
 
+/// One line of a table: cells as wide as their columns, with two blanks between them.
+fn line(columns: &[(usize, bool)], cells: impl Iterator<Item = String>) -> String {
+    let mut line = String::new();
+    for ((width, is_right), cell) in columns.iter().zip(cells) {
+        let blanks = " ".repeat(width.saturating_sub(cell.width()));
+        let (before, after) = if *is_right { (blanks.as_str(), "") } else { ("", blanks.as_str()) };
+        line.extend([before, &cell, after, "  "]);
+    }
+    line.truncate(line.trim_end().len());
+    line
+}
+
 /// Prints one event.
-pub fn print_event(event: &Value) {
-    print(&event.to_string());
+pub fn print_event(event: &impl Serialize) {
+    print_with(|out| {
+        serde_json::to_writer(&mut *out, event)?;
+        out.write_all(b"\n")
+    });
 }
 
 /// Whether standard output could not take what was printed, for another reason than that its reader has gone away.
@@ -289,11 +317,20 @@ pub fn output_lost() -> bool {
     OUTPUT_LOST.load(Ordering::Relaxed)
 }
 
-/// Prints to standard output. A reader that has gone away does not stop the work.
+/// Prints to standard output.
 fn print(text: &str) {
-    let mut out = io::stdout().lock();
-    let line_end: &[u8] = if text.ends_with('\n') { b"" } else { b"\n" };
-    match out.write_all(text.as_bytes()).and_then(|()| out.write_all(line_end)).and_then(|()| out.flush()) {
+    let line_end = if text.ends_with('\n') { "" } else { "\n" };
+    print_with(|out| [text, line_end].iter().try_for_each(|part| out.write_all(part.as_bytes())));
+}
+
+fn print_lines(lines: impl IntoIterator<Item = String>) {
+    print_with(|out| lines.into_iter().try_for_each(|line| writeln!(out, "{line}")));
+}
+
+/// Writes to standard output. A reader that has gone away does not stop the work.
+fn print_with(write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    match write(&mut out).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => OUTPUT_LOST.store(true, Ordering::Relaxed),
         _ => {}
     }
@@ -304,7 +341,10 @@ pub fn complain(line: &str) {
     writeln!(io::stderr(), "{line}").ok();
 }
 
-/// Prints a document as it is.
-pub fn print_text(text: &str) {
-    print(text);
+/// Prints a document as indented JSON.
+pub fn print_document(document: &impl Serialize) {
+    print_with(|out| {
+        serde_json::to_writer_pretty(&mut *out, document)?;
+        out.write_all(b"\n")
+    });
 }

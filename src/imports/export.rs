@@ -1,8 +1,9 @@
-//! The export of a step as an importer is to see it, or why no importer can do the step. Pure.
+//! The export of a step as an importer is to see it, or why no importer can do the step. Reads nothing but the manifest.
 
 use super::ImportError;
+use crate::archive_file::ArchiveFile;
 use crate::managed::OVERALL_SUFFIX;
-use crate::model::{EntryItem, EntryRole, ExportFormat, KindItem, Manifest};
+use crate::model::{EntryItem, EntryRole, ExportFormat, KindItem};
 use crate::plan::Step;
 
 /// The entries of an export.
@@ -15,10 +16,10 @@ pub(super) struct Export {
 }
 
 impl Export {
-    pub(super) fn of(manifest: &Manifest, step: &Step) -> Result<Self, ImportError> {
+    pub(super) fn of(archive: &ArchiveFile, step: &Step) -> Result<Self, ImportError> {
         let pair = step.pair();
         let unfit = |expected, found: String| ImportError::Unfit { pair: pair.clone(), expected, found };
-        let Some(item) = manifest.kind(&pair) else {
+        let Some(item) = archive.kind(&pair) else {
             return Err(unfit("a kind of the archive", "none".to_owned()));
         };
         if step.to_namespace != step.namespace {
@@ -36,7 +37,9 @@ impl Export {
             return Err(unfit("files under the names that the export's metadata give", format!("{}, renamed", renamed.name)));
         }
         let shares = |other: &&KindItem| other.pair() != pair && other.entries.iter().any(|entry| item.entries.contains(entry));
-        if let Some(other) = manifest.kinds.iter().find(shares) {
+        if item.entries.iter().any(|entry| archive.is_shared(entry))
+            && let Some(other) = archive.manifest().kinds.iter().find(shares)
+        {
             return Err(unfit("an export of this kind and namespace alone", format!("one with {} in it", other.pair())));
         }
         let mut marks = item.entries.iter().filter(|entry| entry.role == EntryRole::ExportMetadata);

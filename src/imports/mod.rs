@@ -154,7 +154,7 @@ pub async fn start(
     workers: &Workers,
     observer: &dyn Observer,
 ) -> Result<Started, ImportError> {
-    let export = Export::of(job.archive.manifest(), job.step)?;
+    let export = Export::of(job.archive, job.step)?;
     // The semaphore is never closed.
     let place = importer.at_once().clone().acquire_owned().await.ok();
     let label = Label::new(job.plan, job.step.id, job.run);

@@ -112,6 +112,12 @@ impl KindItem {
         Pair { namespace: self.namespace.clone(), kind: self.kind.clone() }
     }
 
+    /// What its entities need, as their keys and properties name it, and whether as a parent.
+    pub fn needs(&self) -> impl Iterator<Item = (Pair, bool)> {
+        let parents = self.parents.iter().map(|kind| (Pair { namespace: self.namespace.clone(), kind: kind.clone() }, true));
+        parents.chain(self.reference_pairs.iter().map(|pair| (pair.clone(), false)))
+    }
+
     /// The entries that hold entities, in order.
     pub fn outputs(&self) -> impl Iterator<Item = &EntryItem> {
         self.entries.iter().filter(|entry| entry.role == EntryRole::Output)
@@ -258,11 +264,6 @@ impl Manifest {
         let starts = || self.kinds.iter().filter_map(|kind| kind.started);
         let spread = starts().max().zip(starts().min()).map(|(last, first)| last.since(first).as_secs());
         ExportTimes { started: self.backup.started, finished: self.backup.finished, spread_seconds: spread.unwrap_or_default() }
-    }
-
-    /// The item of one pair.
-    pub fn kind(&self, pair: &Pair) -> Option<&KindItem> {
-        self.kinds.iter().find(|item| item.namespace == pair.namespace && item.kind == pair.kind)
     }
 
     /// Every entry that holds a packed object, each once, in the order of the zip's names as they are listed here.

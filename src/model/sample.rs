@@ -16,6 +16,11 @@ pub enum Sample {
     Limit(u64),
 }
 
+impl Sample {
+    /// Nothing: of a kind that is restored only as far as others need it.
+    pub const NONE: Sample = Sample::Limit(0);
+}
+
 /// A text that is no sample.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("sample {text:?}: expected a share such as 5% or 0.5%, or a number of entities, found something else")]

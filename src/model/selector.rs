@@ -45,7 +45,12 @@ impl Selector {
 
     /// Whether the selector chooses `pair`.
     pub fn matches(&self, pair: &Pair) -> bool {
-        self.kind.matches(pair.kind.as_str()) && self.namespace.as_ref().is_none_or(|namespace| namespace.matches(pair.namespace.as_str()))
+        self.matches_names(&pair.namespace, &pair.kind)
+    }
+
+    /// Whether the selector chooses the pair of these names.
+    pub fn matches_names(&self, namespace: &Namespace, kind: &Kind) -> bool {
+        self.kind.matches(kind.as_str()) && self.namespace.as_ref().is_none_or(|pattern| pattern.matches(namespace.as_str()))
     }
 
     /// Whether the selector chooses what is of a kind and a namespace, where `None` stands for all of them; `None` where it chooses a part.

@@ -80,15 +80,15 @@ fn sorted_items(manifest: &Manifest) -> Result<Vec<&KindItem>, PlanError> {
 
 /// A misspelt choice must not pass in silence, so each has to match something in the archive, if only what is skipped.
 fn check_choices(items: &[&KindItem], choices: &Choices) -> Result<(), PlanError> {
-    let pairs: Vec<Pair> = items.iter().map(|item| item.pair()).collect();
     let selection = &choices.selection;
     for (option, selector) in selection.selectors() {
-        if !pairs.iter().any(|pair| selector.matches(pair)) {
+        if !items.iter().any(|item| selector.matches_names(&item.namespace, &item.kind)) {
             return Err(PlanError::NothingChosen { option, selector: selector.to_string() });
         }
     }
     for (option, after) in selection.depends_on() {
-        if pairs.iter().all(|pair| after.step.matches(pair) == after.needs.matches(pair)) {
+        let sides = |item: &KindItem| [&after.step, &after.needs].map(|side| side.matches_names(&item.namespace, &item.kind));
+        if items.iter().map(|item| sides(item)).all(|[step, needs]| step == needs) {
             return Err(PlanError::OrdersNothing { word: format!("{option} {after}") });
         }
     }
@@ -113,14 +113,7 @@ fn reason_to_skip(pair: &Pair, selection: &Selection) -> Option<String> {
     if let Some(reason) = reason_to_refuse(pair, selection) {
         return Some(reason);
     }
-    let left_out = !selection.only.is_empty() && !selection.only.iter().any(|only| only.matches(pair));
-    left_out.then(|| "not chosen by --only".to_owned())
-}
-
-/// What an item needs, exactly as its keys and properties name it.
-pub(super) fn exact_needs(item: &KindItem) -> impl Iterator<Item = (Pair, bool)> {
-    let parents = item.parents.iter().map(|kind| (Pair { namespace: item.namespace.clone(), kind: kind.clone() }, true));
-    parents.chain(item.reference_pairs.iter().map(|pair| (pair.clone(), false)))
+    (!selection.is_chosen(pair)).then(|| "not chosen by --only".to_owned())
 }
 
 /// With `--with-dependencies`: who pulled each pair in that the user has not chosen. What is skipped by name stays out.
@@ -134,7 +127,7 @@ fn pulled_in(items: &[&KindItem], selection: &Selection) -> HashMap<Pair, Pair> 
     let mut queue: VecDeque<&KindItem> = chosen.copied().collect();
     let mut seen: HashSet<Pair> = queue.iter().map(|item| item.pair()).collect();
     while let Some(item) = queue.pop_front() {
-        for (pair, _) in exact_needs(item) {
+        for (pair, _) in item.needs() {
             let Some(needed) = by_pair.get(&pair) else { continue };
             if reason_to_refuse(&pair, selection).is_none() && seen.insert(pair.clone()) {
                 pulled.insert(pair, item.pair());

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::TargetSpec;
 use crate::entity::redact::Rule;
-use crate::model::{Namespace, Sample, Selector, SelectorError};
+use crate::model::{Namespace, Pair, Sample, Selector, SelectorError};
 
 /// All that the user decides. The planner adds nothing but the emulator's address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +45,9 @@ pub struct Redaction {
     /// Tells keys apart without telling the key: the same one must be there when the plan runs. None where no rule needs one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_id: Option<String>,
+    /// Whether the secret behind the key is short enough to be guessed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub key_is_short: bool,
     /// What each rule matches of the archive, in the order of the rules; empty where nobody looked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub matches: Vec<RuleMatch>,
@@ -59,6 +62,9 @@ pub struct RuleMatch {
     pub rule: Rule,
     /// The properties, as `KIND.path`, sorted.
     pub properties: Vec<String>,
+    /// Where those are none: the properties that the rule matches in kinds that the plan leaves out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
 }
 
 /// Commands that the user wants run, through `sh -c`, with the step in their environment.
@@ -153,6 +159,11 @@ pub struct OrderFile {
 type Said<'a, T> = (String, &'a T);
 
 impl Selection {
+    /// Whether the user's words take that pair. Others come along only because something needs them.
+    pub fn is_chosen(&self, pair: &Pair) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only.matches(pair))
+    }
+
     /// All that goes first, in order: what was typed, then what the file says.
     pub(super) fn firsts(&self) -> Vec<Said<'_, Selector>> {
         self.said("first", &self.first, |order| &order.first)

@@ -14,7 +14,7 @@
 //! ```
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fmt;
+use std::{fmt, io};
 
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
@@ -103,8 +103,11 @@ pub struct Step {
     pub kind: Kind,
     /// The namespace in the target.
     pub to_namespace: Namespace,
-    /// How many entities the archive holds of the pair.
+    /// How many entities are restored; an estimate where a share is taken, or what others need.
     pub entities: u64,
+    /// How many the archive holds of the pair, where a sample is taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of_entities: Option<u64>,
     /// Bytes of their records.
     pub bytes: u64,
     /// Whether what the target holds of the pair, and the archive does not, is deleted.
@@ -186,20 +189,15 @@ pub struct PlanTotals {
 
 impl PlanTotals {
     /// Adds up steps; what would not fit a number stays at its largest.
-    pub(super) fn of(steps: &[Step], target: &TargetSpec, via: Via, sample: Option<Sample>) -> Self {
-        let (mut entities, mut bytes, mut brought_entities, mut brought_bytes) = (0u64, 0u64, 0u64, 0u64);
-        for step in steps {
-            entities = entities.saturating_add(step.entities);
-            bytes = bytes.saturating_add(step.bytes);
-            brought_entities = brought_entities.saturating_add(estimate::sampled(sample, step.entities, step.entities));
-            brought_bytes = brought_bytes.saturating_add(estimate::sampled(sample, step.entities, step.bytes));
-        }
+    pub(super) fn of(steps: &[Step], target: &TargetSpec, via: Via) -> Self {
+        let entities = steps.iter().fold(0u64, |sum, step| sum.saturating_add(step.entities));
+        let bytes = steps.iter().fold(0u64, |sum, step| sum.saturating_add(step.bytes));
         PlanTotals {
             steps: steps.len() as u64,
             entities,
             bytes,
-            seconds: estimate::seconds(target, via, steps.len() as u64, brought_entities, brought_bytes),
-            billed_writes: matches!(target, TargetSpec::Datastore { .. }).then_some(brought_entities),
+            seconds: estimate::seconds(target, via, steps.len() as u64, entities, bytes),
+            billed_writes: matches!(target, TargetSpec::Datastore { .. }).then_some(entities),
         }
     }
 }
@@ -270,7 +268,11 @@ impl Plan {
 
     /// What a journal calls this plan by: the SHA-256 of [`Plan::to_json`]. How the document was indented does not matter.
     pub fn sha256(&self) -> Sha256 {
-        sha256(self.to_json().as_bytes())
+        let mut digest = sha2::Sha256::new();
+        // Writing into a digest cannot fail, nor can serializing these types.
+        serde_json::to_writer_pretty(io::BufWriter::new(Digesting(&mut digest)), self).ok();
+        digest.update(b"\n");
+        Sha256(digest.finalize().into())
     }
 
     /// Proves that the plan may be run on this archive in this environment: that it was made for these bytes, that its
@@ -309,6 +311,7 @@ impl Plan {
             };
             same(format!("{}: to_namespace", name(step)), &planned.to_namespace, &step.to_namespace)?;
             same(format!("{}: entities", name(step)), &planned.entities, &step.entities)?;
+            same(format!("{}: of_entities", name(step)), &shown(planned.of_entities), &shown(step.of_entities))?;
             same(format!("{}: bytes", name(step)), &planned.bytes, &step.bytes)?;
             same(format!("{}: deletes", name(step)), &planned.deletes, &step.deletes)?;
             if same_tool {
@@ -333,7 +336,7 @@ impl Plan {
         });
         let mut skipped: Vec<Skipped> = self.skipped.iter().cloned().chain(removed).collect();
         skipped.sort_by_key(Skipped::pair);
-        let totals = PlanTotals::of(&self.steps, &self.target, self.via, self.sample);
+        let totals = PlanTotals::of(&self.steps, &self.target, self.via);
         Ok(Plan { skipped, totals, ..self.clone() })
     }
 
@@ -359,6 +362,20 @@ impl Plan {
     }
 }
 
+/// Takes bytes into a digest.
+struct Digesting<'a>(&'a mut sha2::Sha256);
+
+impl io::Write for Digesting<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
@@ -369,6 +386,10 @@ fn sha256(bytes: &[u8]) -> Sha256 {
 
 fn name(step: &Step) -> String {
     format!("step {} ({})", step.id, step.pair())
+}
+
+fn shown(number: Option<u64>) -> String {
+    number.map_or_else(|| "none".to_owned(), |number| number.to_string())
 }
 
 fn cycle(members: &[Member]) -> String {

@@ -95,6 +95,12 @@ pub enum PlanError {
         /// The first such rule.
         rule: String,
     },
+    /// A rule matches nothing, so that what it was to hide may be restored as it is.
+    #[error("--redact {rule} matches no property of the archive")]
+    RuleMatchesNothing {
+        /// The rule.
+        rule: String,
+    },
     /// A rule that cannot be applied to this archive.
     #[error(transparent)]
     Redact(#[from] RedactError),
@@ -197,6 +203,7 @@ impl PlanError {
             | PlanError::NoImport { .. }
             | PlanError::Staging { .. }
             | PlanError::NoRedactKey { .. }
+            | PlanError::RuleMatchesNothing { .. }
             | PlanError::Redact(_)
             | PlanError::Contradiction { .. }
             | PlanError::Collision { .. } => PlanClass::Usage,

@@ -1,8 +1,9 @@
-//! How long a restore may take, and what the real service bills for it. Rough, from rates that were measured or are documented.
+//! How much a sample takes, how long a restore may take, and what the real service bills for it. Rough, from rates that were measured or are documented.
 //!
 //! Knows numbers and kinds of targets. It measures nothing.
 
-use super::{TargetSpec, Via};
+use super::arrangement::Arrangement;
+use super::{Choices, TargetSpec, Via};
 use crate::model::Sample;
 
 /// What a way into a target takes: a rate of entities, a rate of bytes (the slower one counts), and a time for each step.
@@ -50,18 +51,40 @@ fn ramped(mut entities: u64) -> u64 {
     seconds + entities.div_ceil(rate)
 }
 
-/// How many of `entities` a sample takes, or of their bytes: a share is met about, a number exactly.
-pub(super) fn sampled(sample: Option<Sample>, entities: u64, of: u64) -> u64 {
+/// How much of a step is restored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Size {
+    pub entities: u64,
+    pub bytes: u64,
+}
+
+/// How much of each step is restored, by its number. Of a kind that comes along because others need it, about as many entities as are
+/// chosen of those: each needs one or so.
+pub(super) fn sizes(arrangement: &Arrangement<'_>, choices: &Choices) -> Vec<Size> {
+    let taken = || arrangement.taken.iter();
+    let whole = |entities, bytes| Size { entities, bytes };
+    let Some(sample) = choices.sample else { return taken().map(|taken| whole(taken.item.entities, taken.item.bytes)).collect() };
+    let chosen: Vec<Option<Size>> = taken()
+        .map(|taken| choices.selection.is_chosen(&taken.pair).then(|| sampled(sample, taken.item.entities, taken.item.bytes)))
+        .collect();
+    let needing = chosen.iter().flatten().fold(0u64, |sum, size| sum.saturating_add(size.entities));
+    let needed = Sample::Limit(needing);
+    let all = taken().zip(chosen);
+    all.map(|(taken, chosen)| chosen.unwrap_or_else(|| sampled(needed, taken.item.entities, taken.item.bytes))).collect()
+}
+
+/// What a sample takes of so many entities: a share is met about, a number exactly.
+fn sampled(sample: Sample, entities: u64, bytes: u64) -> Size {
     const WHOLE: u64 = 1_000_000;
-    let part = |numerator: u64, denominator: u64| {
+    let part = |of: u64, numerator: u64, denominator: u64| {
         let product = u128::from(of) * u128::from(numerator.min(denominator));
         u64::try_from(product.div_ceil(u128::from(denominator.max(1)))).unwrap_or(u64::MAX)
     };
-    match sample {
-        None => of,
-        Some(Sample::Share(millionths)) => part(millionths.into(), WHOLE),
-        Some(Sample::Limit(limit)) => part(limit, entities),
-    }
+    let (numerator, denominator) = match sample {
+        Sample::Share(millionths) => (millionths.into(), WHOLE),
+        Sample::Limit(limit) => (limit, entities),
+    };
+    Size { entities: part(entities, numerator, denominator), bytes: part(bytes, numerator, denominator) }
 }
 
 #[cfg(test)]
@@ -90,11 +113,13 @@ mod tests {
 
     #[test]
     fn a_sample_is_counted_as_what_it_takes() {
-        assert_eq!(sampled(None, 10, 500), 500);
-        assert_eq!(sampled(Some(Sample::Share(50_000)), 10, 500), 25);
-        assert_eq!(sampled(Some(Sample::Limit(3)), 10, 10), 3);
-        assert_eq!(sampled(Some(Sample::Limit(3)), 10, 500), 150);
-        assert_eq!((sampled(Some(Sample::Limit(30)), 10, 500), sampled(Some(Sample::Limit(3)), 0, 0)), (500, 0));
-        assert_eq!(sampled(Some(Sample::Share(1_000_000)), u64::MAX, u64::MAX), u64::MAX);
+        let of = |sample, entities, bytes| {
+            let Size { entities, bytes } = sampled(sample, entities, bytes);
+            (entities, bytes)
+        };
+        assert_eq!(of(Sample::Share(50_000), 10, 500), (1, 25));
+        assert_eq!(of(Sample::Limit(3), 10, 500), (3, 150));
+        assert_eq!((of(Sample::Limit(30), 10, 500), of(Sample::Limit(3), 0, 0)), ((10, 500), (0, 0)));
+        assert_eq!(of(Sample::Share(1_000_000), u64::MAX, u64::MAX), (u64::MAX, u64::MAX));
     }
 }

@@ -61,8 +61,11 @@ pub fn explain(manifest: &Manifest, choices: &Choices, selector: &Selector) -> R
     let arrangement = Arrangement::of(manifest, choices)?;
     let reasons = reasons(&arrangement);
     let ties = Ties::of(&arrangement);
-    let taken = arrangement.taken.iter().enumerate().filter(|(_, taken)| selector.matches(&taken.pair));
-    let mut explained: Vec<Explained> = taken
+    // What a kind comes after is shown once for all kinds that are asked for.
+    let mut told = BTreeSet::new();
+    let in_order = arrangement.in_order().filter_map(|(_, node)| Some((node, arrangement.taken.get(node)?)));
+    let mut explained: Vec<Explained> = in_order
+        .filter(|(_, taken)| selector.matches(&taken.pair))
         .map(|(node, taken)| Explained {
             namespace: taken.pair.namespace.clone(),
             kind: taken.pair.kind.clone(),
@@ -70,7 +73,7 @@ pub fn explain(manifest: &Manifest, choices: &Choices, selector: &Selector) -> R
             reason: reasons.get(node).cloned().unwrap_or_default(),
             words: arrangement.words.about(node),
             cycle: ties.cycle(node),
-            behind: ties.behind(node),
+            behind: ties.behind(node, &mut told),
             before: ties.before(node),
         })
         .collect();
@@ -102,29 +105,43 @@ struct Place {
 struct Ties<'a> {
     arrangement: &'a Arrangement<'a>,
     place: HashMap<usize, Place>,
-    /// From a step to those it should stand behind. A pair may be tied to another in several ways; the user's word is told.
-    behind: HashMap<usize, BTreeMap<usize, String>>,
-    before: HashMap<usize, BTreeMap<usize, String>>,
+    /// For each step those that its keys and properties need, and how.
+    needs: HashMap<usize, Vec<(usize, &'static str)>>,
+    needed_by: HashMap<usize, Vec<(usize, &'static str)>>,
 }
 
 impl<'a> Ties<'a> {
     fn of(arrangement: &'a Arrangement<'a>) -> Self {
         let place = (1..).zip(arrangement.in_order()).map(|(step, (run, node))| (node, Place { run, step })).collect();
-        let mut ties = Ties { arrangement, place, behind: HashMap::new(), before: HashMap::new() };
+        let mut ties = Ties { arrangement, place, needs: HashMap::new(), needed_by: HashMap::new() };
         for need in &arrangement.needs {
-            ties.tie(need.of, need.by, if need.parent { "parent" } else { "reference" });
-        }
-        for (before, after, said) in arrangement.words.one_by_one() {
-            for &of in before {
-                after.iter().for_each(|&by| ties.tie(of, by, said));
-            }
+            let how = if need.parent { "parent" } else { "reference" };
+            ties.needs.entry(need.by).or_default().push((need.of, how));
+            ties.needed_by.entry(need.of).or_default().push((need.by, how));
         }
         ties
     }
 
-    fn tie(&mut self, of: usize, by: usize, how: &str) {
-        self.behind.entry(by).or_default().insert(of, how.to_owned());
-        self.before.entry(of).or_default().insert(by, how.to_owned());
+    /// What a step should stand behind. It may be tied to another in several ways; the user's word is told.
+    fn all_behind(&self, node: usize) -> BTreeMap<usize, &str> {
+        let mut behind: BTreeMap<usize, &str> = self.needs.get(&node).into_iter().flatten().copied().collect();
+        for (before, after, said) in self.arrangement.words.one_by_one() {
+            if after.binary_search(&node).is_ok() {
+                behind.extend(before.iter().map(|&other| (other, said)));
+            }
+        }
+        behind
+    }
+
+    /// What should stand behind a step.
+    fn all_before(&self, node: usize) -> BTreeMap<usize, &str> {
+        let mut waiting: BTreeMap<usize, &str> = self.needed_by.get(&node).into_iter().flatten().copied().collect();
+        for (before, after, said) in self.arrangement.words.one_by_one() {
+            if before.binary_search(&node).is_ok() {
+                waiting.extend(after.iter().map(|&other| (other, said)));
+            }
+        }
+        waiting
     }
 
     fn cycle(&self, node: usize) -> Vec<Member> {
@@ -154,19 +171,19 @@ impl<'a> Ties<'a> {
     }
 
     fn before(&self, node: usize) -> Vec<Link> {
-        let waiting = self.before.get(&node).into_iter().flatten();
-        let mut links: Vec<Link> = waiting.filter_map(|(&by, how)| self.link(1, node, by, how, by)).collect();
+        let waiting = self.all_before(node);
+        let mut links: Vec<Link> = waiting.iter().filter_map(|(&by, how)| self.link(1, node, by, how, by)).collect();
         links.sort_by_key(|link| link.step);
         links
     }
 
     /// The chain upwards, depth first. What stands behind a pair is told once, and not beyond a tie that does not hold.
-    fn behind(&self, node: usize) -> Vec<Link> {
+    fn behind(&self, node: usize, told: &mut BTreeSet<usize>) -> Vec<Link> {
         let mut links = Vec::new();
-        let mut told = BTreeSet::from([node]);
+        told.insert(node);
         let mut stack = self.next_above(node, 1);
         while let Some((above, mut link)) = stack.pop() {
-            let goes_on = link.void.is_none() && self.behind.get(&above).is_some_and(|more| !more.is_empty());
+            let goes_on = link.void.is_none() && self.is_behind_any(above);
             if goes_on && told.insert(above) {
                 stack.extend(self.next_above(above, link.depth.saturating_add(1)));
             } else {
@@ -177,10 +194,15 @@ impl<'a> Ties<'a> {
         links
     }
 
+    fn is_behind_any(&self, node: usize) -> bool {
+        let mut words = self.arrangement.words.one_by_one();
+        self.needs.contains_key(&node) || words.any(|(before, after, _)| !before.is_empty() && after.binary_search(&node).is_ok())
+    }
+
     /// What stands directly above, the first step last, as a stack takes it.
     fn next_above(&self, node: usize, depth: u32) -> Vec<(usize, Link)> {
-        let above = self.behind.get(&node).into_iter().flatten();
-        let mut links: Vec<_> = above.filter_map(|(&of, how)| Some((of, self.link(depth, of, node, how, of)?))).collect();
+        let above = self.all_behind(node);
+        let mut links: Vec<_> = above.iter().filter_map(|(&of, how)| Some((of, self.link(depth, of, node, how, of)?))).collect();
         links.sort_by_key(|(_, link)| std::cmp::Reverse(link.step));
         links
     }

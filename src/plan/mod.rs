@@ -30,10 +30,12 @@ pub use document::{ArchiveRef, Member, PLAN_FORMAT, Plan, PlanTotals, Skipped, S
 pub use error::{Before, PlanClass, PlanError};
 pub use explain::{Explained, Link, explain};
 pub use target::TargetSpec;
+pub use waits::{Turns, Waits};
 
 use crate::entity::redact::Rules;
 use crate::model::{Kind, Manifest, Sha256};
 use arrangement::{Arrangement, Taken};
+use estimate::sizes;
 use guards::{check_collisions, check_imports, check_way, resolve_target};
 use reasons::reasons;
 use warnings::warnings;
@@ -63,17 +65,20 @@ pub fn plan(manifest: &Manifest, archive: &ArchiveRef, choices: &Choices, enviro
     }
 
     let reasons = reasons(&arrangement);
+    let sizes = sizes(&arrangement, choices);
     let steps: Vec<Step> = (1..)
         .zip(arrangement.in_order())
         .filter_map(|(id, (_, node))| {
             let Taken { pair, item } = arrangement.taken.get(node)?;
+            let size = sizes.get(node)?;
             Some(Step {
                 id,
                 namespace: pair.namespace.clone(),
                 kind: pair.kind.clone(),
                 to_namespace: choices.map_namespaces.get(&pair.namespace).unwrap_or(&pair.namespace).clone(),
-                entities: item.entities,
-                bytes: item.bytes,
+                entities: size.entities,
+                of_entities: choices.sample.map(|_| item.entities),
+                bytes: size.bytes,
                 deletes: choices.on_existing == OnExisting::Replace,
                 reason: reasons.get(node)?.clone(),
             })
@@ -100,7 +105,7 @@ pub fn plan(manifest: &Manifest, archive: &ArchiveRef, choices: &Choices, enviro
         hooks: choices.hooks.clone(),
         cycles: cycles.map(|run| run.iter().filter_map(member).collect()).collect(),
         warnings: warnings(manifest, &arrangement, choices),
-        totals: PlanTotals::of(&steps, &target, choices.via, choices.sample),
+        totals: PlanTotals::of(&steps, &target, choices.via),
         target,
         steps,
         skipped: arrangement.skipped,
@@ -110,12 +115,26 @@ pub fn plan(manifest: &Manifest, archive: &ArchiveRef, choices: &Choices, enviro
     Ok(plan)
 }
 
-/// A misspelt kind in a rule is as bad as a misspelt rule, and a hash without its key is none.
+/// A hash without its key is none. A misspelt rule, be it the kind or the property, would let through what it is to hide.
 fn check_redaction(manifest: &Manifest, redaction: &Redaction) -> Result<(), PlanError> {
-    match redaction.rules.iter().find(|rule| rule.needs_key()) {
-        Some(rule) if redaction.key_id.is_none() => Err(PlanError::NoRedactKey { rule: rule.to_string() }),
-        _ => Ok(Rules::new(&redaction.rules, named_kinds(manifest)).map(drop)?),
+    if let Some(rule) = redaction.rules.iter().find(|rule| rule.needs_key())
+        && redaction.key_id.is_none()
+    {
+        return Err(PlanError::NoRedactKey { rule: rule.to_string() });
     }
+    let rules = Rules::new(&redaction.rules, named_kinds(manifest))?;
+    for (number, found) in redaction.matches.iter().enumerate() {
+        let is_idle = found.properties.is_empty() && found.left_out.is_empty();
+        // Of a kind without entities nothing can be let through.
+        let is_empty = || {
+            let mut named = manifest.kinds.iter().filter(|item| rules.names_kind(number, &item.kind)).peekable();
+            named.peek().is_some() && named.all(|item| item.entities == 0)
+        };
+        if is_idle && !found.rule.is_optional() && !is_empty() {
+            return Err(PlanError::RuleMatchesNothing { rule: found.rule.to_string() });
+        }
+    }
+    Ok(())
 }
 
 /// Every kind that rules may name: those that the archive holds, and those that stand in its keys and references.

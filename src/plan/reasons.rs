@@ -35,7 +35,7 @@ pub(super) fn reasons(arrangement: &Arrangement<'_>) -> Vec<String> {
     let list = |nodes: &[usize], most: usize, seen_from: &Pair| {
         let mut nodes = nodes.to_vec();
         nodes.sort_by_key(|&node| around.get(node).map(|around| around.at));
-        shortened(nodes.iter().map(|&node| name(node, seen_from)), most)
+        shortened(nodes.iter().map(|&node| name(node, seen_from)), nodes.len(), most)
     };
     let reason = |(node, (Taken { pair, .. }, around)): (usize, (&Taken, &Around))| {
         let run = runs.get(around.run).map_or(&[][..], Vec::as_slice);
@@ -50,9 +50,9 @@ pub(super) fn reasons(arrangement: &Arrangement<'_>) -> Vec<String> {
             _ if needed_by.contains_key(&node) => {
                 format!("needed by {}", needed_by.get(&node).map(|&by| name(by, pair)).unwrap_or_default())
             }
-            (_, 1.., _) => {
-                let names: Vec<String> = run.iter().filter(|&&other| other != node).map(|&other| name(other, pair)).collect();
-                format!("in a cycle with {}", shortened(names.into_iter(), 3))
+            (_, others @ 1.., _) => {
+                let names = run.iter().filter(|&&other| other != node).map(|&other| name(other, pair));
+                format!("in a cycle with {}", shortened(names, others, 3))
             }
             _ if !early.is_empty() => early.join(", "),
             (_, _, Some(word)) => word.clone(),
@@ -73,9 +73,8 @@ struct Around {
     needs: Vec<usize>,
 }
 
-/// The first names of a list, and how many more there are.
-pub(super) fn shortened(names: impl ExactSizeIterator<Item = String>, most: usize) -> String {
-    let count = names.len();
+/// The first names of a list of `count`, and how many more there are.
+pub(super) fn shortened(names: impl Iterator<Item = String>, count: usize, most: usize) -> String {
     let names: Vec<String> = names.take(most).collect();
     match count.saturating_sub(names.len()) {
         0 => names.join(", "),

@@ -4,10 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use super::arrangement::{Arrangement, exact_needs};
+use super::arrangement::Arrangement;
 use super::reasons::shortened;
 use super::{Choices, OnExisting, TargetSpec};
-use crate::model::{Manifest, Pair};
+use crate::model::{Kind, Manifest, Namespace, Pair};
 
 /// How many pairs that are missing are named.
 const NAMED: usize = 8;
@@ -21,10 +21,17 @@ pub(super) fn warnings(manifest: &Manifest, arrangement: &Arrangement<'_>, choic
     let restored: HashSet<&Pair> = arrangement.taken.iter().map(|taken| &taken.pair).collect();
     let counts = manifest.accepted_counts();
     warnings.extend(counts.iter().filter(|count| count.kinds.iter().any(|pair| restored.contains(pair))).map(ToString::to_string));
-    for found in &choices.redaction.matches {
-        if found.properties.is_empty() {
-            warnings.push(format!("--redact {}: matches no property of what is restored", found.rule));
-        }
+    for found in choices.redaction.matches.iter().filter(|found| found.properties.is_empty()) {
+        warnings.push(match found.left_out.as_slice() {
+            [] => format!("--redact {} matches no property of the archive", found.rule),
+            left_out => {
+                let names = shortened(left_out.iter().cloned(), left_out.len(), 1);
+                format!("--redact {} matches only what is not restored: {names}", found.rule)
+            }
+        });
+    }
+    if choices.redaction.key_is_short {
+        warnings.push("KINDPACK_REDACT_KEY is short: whoever sees the restored data can find it, and values with it, by trying".to_owned());
     }
     if let Some(sample) = choices.sample {
         if choices.on_existing == OnExisting::Replace {
@@ -45,15 +52,16 @@ fn dangling(manifest: &Manifest, arrangement: &Arrangement<'_>) -> impl Iterator
     let restored: HashSet<&Pair> = arrangement.taken.iter().map(|taken| &taken.pair).collect();
     let mut missing: BTreeMap<Pair, BTreeSet<&Pair>> = BTreeMap::new();
     for taken in &arrangement.taken {
-        for (needed, _) in exact_needs(taken.item).filter(|(needed, _)| !restored.contains(needed)) {
+        for (needed, _) in taken.item.needs().filter(|(needed, _)| !restored.contains(needed)) {
             missing.entry(needed).or_default().insert(&taken.pair);
         }
     }
-    let held: HashSet<Pair> = manifest.kinds.iter().map(|item| item.pair()).collect();
-    let (left_out, absent): (Vec<_>, Vec<_>) = missing.into_iter().partition(|(pair, _)| held.contains(pair));
+    let held: HashSet<(&Namespace, &Kind)> = manifest.kinds.iter().map(|item| (&item.namespace, &item.kind)).collect();
+    let (left_out, absent): (Vec<_>, Vec<_>) = missing.into_iter().partition(|(pair, _)| held.contains(&(&pair.namespace, &pair.kind)));
     let told = |(what, missing): (&str, Vec<(Pair, BTreeSet<&Pair>)>)| {
-        let names = missing.iter().map(|(pair, by)| format!("{pair} (from {})", shortened(by.iter().map(|pair| pair.to_string()), 1)));
-        (!missing.is_empty()).then(|| format!("keys or references lead to what is {what}: {}", shortened(names, NAMED)))
+        let names =
+            missing.iter().map(|(pair, by)| format!("{pair} (from {})", shortened(by.iter().map(|pair| pair.to_string()), by.len(), 1)));
+        (!missing.is_empty()).then(|| format!("keys or references lead to what is {what}: {}", shortened(names, missing.len(), NAMED)))
     };
     [("left out", left_out), ("not in the archive", absent)].into_iter().filter_map(told)
 }

@@ -9,7 +9,7 @@ use super::order::Wish;
 use super::{PlanError, Selection};
 use crate::model::Selector;
 
-/// What the user said about order.
+/// What the user said about order. The numbers in each wish rise.
 #[derive(Default)]
 pub(super) struct Words {
     pub wishes: Vec<Wish>,
@@ -36,8 +36,10 @@ impl Words {
     /// Each word that says something of a step, once.
     pub fn about(&self, node: usize) -> Vec<String> {
         let wishes = self.wishes.iter().zip(&self.said);
-        let mut about: Vec<String> =
-            wishes.filter(|(wish, _)| wish.before.contains(&node) || wish.after.contains(&node)).map(|(_, said)| said.clone()).collect();
+        let mut about: Vec<String> = wishes
+            .filter(|(wish, _)| wish.before.binary_search(&node).is_ok() || wish.after.binary_search(&node).is_ok())
+            .map(|(_, said)| said.clone())
+            .collect();
         about.sort();
         about.dedup();
         about

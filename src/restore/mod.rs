@@ -24,7 +24,7 @@ use crate::entity::redact::{RedactKey, Redactor};
 use crate::entity::rewrite::{Rewrite, ToProject};
 use crate::journal::{self, JOURNAL_FORMAT};
 use crate::journal_file::JournalFile;
-use crate::model::Pair;
+use crate::model::{Pair, Sample};
 use crate::needed;
 use crate::observe::Observer;
 use crate::plan::{ArchiveRef, Environment, Plan, TargetSpec, named_kinds};
@@ -157,7 +157,7 @@ pub async fn restore(job: Job<'_>, observer: &dyn Observer) -> Restored {
 async fn prepare<'a>(job: Job<'a>, observer: &'a dyn Observer) -> Result<Run<'a>, RestoreError> {
     let Job { plan, archive, archive_ref, environment, journal, .. } = &job;
     let resolved = plan.check_against(archive.manifest(), archive_ref, environment)?;
-    let waits = resolved.waits_for(archive.manifest())?;
+    let waits = resolved.waits(archive.manifest())?;
     let target_name = resolved.target.to_string();
     journal.journal().check(plan.sha256(), &target_name).map_err(|error| journal.content_error(error))?;
     let opened = journal::Event::Opened {
@@ -198,8 +198,12 @@ fn redactor_of(plan: &Plan, archive: &ArchiveFile, key: Option<&RedactKey>) -> R
 /// Who chooses the entities of each pair, where not all are restored.
 async fn pickers_of(plan: &Plan, archive: &Arc<ArchiveFile>, workers: &Workers) -> Result<HashMap<Pair, Arc<Picker>>, RestoreError> {
     let Some(sample) = plan.sample else { return Ok(HashMap::new()) };
-    let pairs: Vec<Pair> = plan.steps.iter().map(|step| step.pair()).collect();
-    Ok(needed::picked(archive, &pairs, sample, plan.choices.with_dependencies, workers).await?)
+    let sampled = |pair: Pair| {
+        let sample = if plan.choices.is_chosen(&pair) { sample } else { Sample::NONE };
+        (pair, sample)
+    };
+    let pairs: Vec<(Pair, Sample)> = plan.steps.iter().map(|step| sampled(step.pair())).collect();
+    Ok(needed::picked(archive, &pairs, plan.choices.with_dependencies, workers).await?)
 }
 
 /// References and keys of the source project follow the entities; those of other projects stay.

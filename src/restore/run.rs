@@ -1,6 +1,6 @@
 //! All steps of a plan: which one may start, what is asked before the first and done after the last.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::StreamExt as _;
@@ -14,7 +14,7 @@ use crate::journal::{self, StepState, StepStatus};
 use crate::journal_file::JournalFile;
 use crate::model::{EntryItem, Sha256, Timestamp};
 use crate::observe::Observer;
-use crate::plan::{Plan, Step};
+use crate::plan::{Plan, Step, Waits};
 use crate::target::{Encoder, Encoding, Lease, Target};
 use crate::workers::Workers;
 
@@ -24,7 +24,7 @@ pub(super) struct Run<'a> {
     pub plan: Plan,
     /// The plan as the journal calls it.
     pub plan_sha256: Sha256,
-    waits: BTreeMap<u32, BTreeSet<u32>>,
+    waits: Waits,
     opened: journal::Event,
     pub archive: &'a Arc<ArchiveFile>,
     pub target: Arc<dyn Target>,
@@ -44,14 +44,7 @@ pub(super) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    pub fn new(
-        plan: Plan,
-        waits: BTreeMap<u32, BTreeSet<u32>>,
-        opened: journal::Event,
-        brought: Brought,
-        job: Job<'a>,
-        observer: &'a dyn Observer,
-    ) -> Self {
+    pub fn new(plan: Plan, waits: Waits, opened: journal::Event, brought: Brought, job: Job<'a>, observer: &'a dyn Observer) -> Self {
         let Job { archive, target, import, journal, options, workers, .. } = job;
         let tallies = plan.steps.iter().map(|step| (step.id, StepTally::planned(step))).collect();
         Run {
@@ -94,7 +87,8 @@ impl<'a> Run<'a> {
         if self.journal.get_mut().journal().opened.is_none() {
             self.journal.get_mut().append(self.opened.clone()).await?;
         }
-        self.steps().await?;
+        let waits = std::mem::take(&mut self.waits);
+        self.steps(waits).await?;
         let done = self.journal.get_mut().journal().done();
         let left = (self.plan.steps.len() as u64).saturating_sub(done);
         if left == 0 {
@@ -132,9 +126,9 @@ impl<'a> Run<'a> {
     }
 
     /// Starts each step when all that it waits for is over, in the plan's order, until none is left or one ends all.
-    async fn steps(&self) -> Result<(), RestoreError> {
-        let mut queue: Vec<&Step> = Vec::new();
-        let mut over: BTreeSet<u32> = BTreeSet::new();
+    async fn steps(&self, waits: Waits) -> Result<(), RestoreError> {
+        let mut is_over = Vec::with_capacity(self.plan.steps.len());
+        let mut entities: u64 = 0;
         for step in &self.plan.steps {
             let status = self.status(step).await;
             let is_left = match status.state {
@@ -142,28 +136,25 @@ impl<'a> Run<'a> {
                 StepState::Failed => true,
                 StepState::Pending | StepState::Running => !self.options.retry_failed,
             };
-            if is_left {
-                queue.push(step);
-            } else {
-                over.insert(step.id);
-            }
+            entities = entities.saturating_add(if is_left { step.entities } else { 0 });
+            is_over.push(!is_left);
         }
-        self.observer.begin("restoring", queue.iter().fold(0, |sum, step| step.entities.saturating_add(sum)));
-        self.archive.read_ahead(queue.iter().map(|step| step.pair()), &self.workers);
+        let left = self.plan.steps.iter().zip(&is_over).filter(|(_, is_over)| !**is_over);
+        self.archive.read_ahead(left.map(|(step, _)| step.pair()), &self.workers);
+        let mut turns = waits.begin(|at| is_over.get(at) == Some(&true));
+        self.observer.begin("restoring", entities);
         let mut startable = self.options.max_steps.map_or(usize::MAX, |most| most as usize);
         let mut running = FuturesUnordered::new();
         let mut failed = Vec::new();
         let mut ending: Option<RestoreError> = None;
         loop {
             while running.len() < self.options.parallel.get() && startable > 0 && !self.halt.is_cancelled() {
-                let is_ready = |step: &&Step| self.waits.get(&step.id).is_none_or(|on| on.is_subset(&over));
-                let Some(at) = queue.iter().position(is_ready) else { break };
-                let step = queue.remove(at);
+                let Some((at, step)) = turns.take().and_then(|at| Some((at, self.plan.steps.get(at)?))) else { break };
                 startable -= 1;
-                running.push(async move { (step, self.one(step).await) });
+                running.push(async move { (at, step, self.one(step).await) });
             }
-            let Some((step, ended)) = running.next().await else { break };
-            over.insert(step.id);
+            let Some((at, step, ended)) = running.next().await else { break };
+            turns.end(at);
             let Err(error) = ended else { continue };
             let ends_all = error.ends_all() || !self.options.keep_going;
             let is_own = !matches!(error, RestoreError::Journal(_) | RestoreError::LeaseLost { .. } | RestoreError::Stopped { .. });
@@ -181,7 +172,7 @@ impl<'a> Run<'a> {
         self.observer.end();
         match ending {
             Some(error) => Err(error),
-            None if self.options.stop.is_cancelled() && !queue.is_empty() => Err(self.stopped().await),
+            None if self.options.stop.is_cancelled() && turns.is_any_left() => Err(self.stopped().await),
             None if failed.is_empty() => Ok(()),
             None => Err(RestoreError::SomeFailed { failed: failed.len() as u64, first: Box::new(failed.swap_remove(0)) }),
         }
@@ -267,7 +258,7 @@ impl<'a> Run<'a> {
 
     /// The entries of the archive that hold a step's entities.
     pub fn outputs(&self, step: &Step) -> Vec<EntryItem> {
-        self.archive.manifest().kind(&step.pair()).map(|kind| kind.outputs().cloned().collect()).unwrap_or_default()
+        self.archive.kind(&step.pair()).map(|kind| kind.outputs().cloned().collect()).unwrap_or_default()
     }
 
     /// What turns a step's entities into what they are to be in the target. `before` of them were in pieces that are not read.

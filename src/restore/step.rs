@@ -120,7 +120,7 @@ impl Run<'_> {
 
     /// Brings the entities behind `done` into the target. Gives how many there are in all.
     async fn bring(&self, step: &Step, outputs: &[EntryItem], done: Progress, begun_before: bool) -> Result<u64, RestoreError> {
-        let item = self.archive.manifest().kind(&step.pair());
+        let item = self.archive.kind(&step.pair());
         let info = StepInfo {
             pair: step.to_pair(),
             begun_before,

@@ -169,12 +169,14 @@ fn rules_that_need_a_key_are_refused_without_one_and_under_another() {
 }
 
 #[test]
-fn a_misspelt_rule_does_not_pass_in_silence() {
+fn a_misspelt_rule_is_refused_unless_it_may_match_nothing() {
     let desk = Desk::new();
     desk.pack(&managed().source);
     desk.expect(2, &["plan", "set.zip", "--target", "ndjson:out", "--redact", "Custommer.title=mask"]);
     desk.expect(2, &["plan", "set.zip", "--target", "ndjson:out", "--redact", "Customer.title=hide"]);
-    let run = desk.expect(0, &["plan", "set.zip", "--target", "ndjson:out", "-o", "plan.json", "--redact", "Customer.tittle=mask"]);
+    let run = desk.expect(2, &["restore", "set.zip", "--target", "ndjson:out", "--redact", "Customer.tittle=mask"]);
+    assert!(run.err.contains("Customer.tittle=mask") && !desk.path("out").exists(), "{}", run.brief());
+    let run = desk.expect(0, &["plan", "set.zip", "--target", "ndjson:out", "-o", "plan.json", "--redact", "?Customer.tittle=mask"]);
     assert!((run.text() + &run.err).contains("Customer.tittle=mask"), "the rule that matches nothing is named: {}", run.text());
     assert!(desk.json_file("plan.json")["warnings"].to_string().contains("Customer.tittle=mask"));
 }

@@ -22,7 +22,7 @@ pub async fn run(context: &Context, dest: &Location, of: Option<&str>) -> Ended 
         ui.say(format!("no archive in {dest}"));
     } else {
         let heads = ["ARCHIVE", "BACKUP", "NAMESPACE", "KINDS", "ENTITIES", "BYTES", "STARTED", "SEALED"];
-        ui.result(ui.table(&heads, &[3, 4, 5], listed.iter().map(row)));
+        ui.result_lines(ui.table(&heads, &[3, 4, 5], listed.iter().map(row)));
     }
     ui.done(json!({"archives": listed.len()}));
     Ok(Code::Done)

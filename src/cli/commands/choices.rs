@@ -58,7 +58,7 @@ pub fn choices(what: &str, args: PlanChoices) -> Result<Choices, Failure> {
     for given in &args.redact {
         rules.extend(typed_rules(what, given)?);
     }
-    let key_id = if rules.iter().any(Rule::needs_key) { redact_key(what)?.map(|key| key.id()) } else { None };
+    let key = if rules.iter().any(Rule::needs_key) { redact_key(what)? } else { None };
     let typed_sample = args.sample.or(args.limit.map(Sample::Limit));
     Ok(Choices {
         via: args.via.or(profile.via).unwrap_or_default(),
@@ -76,7 +76,12 @@ pub fn choices(what: &str, args: PlanChoices) -> Result<Choices, Failure> {
             disaster_recovery: args.disaster_recovery,
         },
         staging,
-        redaction: Redaction { rules, key_id, matches: Vec::new() },
+        redaction: Redaction {
+            rules,
+            key_id: key.as_ref().map(RedactKey::id),
+            key_is_short: key.is_some_and(|key| key.is_short()),
+            matches: Vec::new(),
+        },
         sample: typed_sample.or(profile.sample),
         hooks: Hooks {
             before_step: args.before_step.or(profile.hooks.before_step),

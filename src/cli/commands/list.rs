@@ -10,10 +10,10 @@ pub async fn run(context: &Context, arg: &ArchiveArg) -> Ended {
     let archive = archive::open(context, "cannot list", arg).await?;
     let manifest = archive.manifest();
     if context.ui.is_json() {
-        ui::print_text(&manifest.to_json());
+        ui::print_document(manifest);
         return Ok(Code::Done);
     }
-    context.ui.result(table(context, manifest));
+    context.ui.result_lines(table(context, manifest));
     let totals = &manifest.totals;
     let project = if manifest.backup.project.is_empty() { "no project".to_owned() } else { format!("project {}", manifest.backup.project) };
     context.ui.say(format!(
@@ -37,7 +37,7 @@ pub async fn run(context: &Context, arg: &ArchiveArg) -> Ended {
     Ok(Code::Done)
 }
 
-fn table(context: &Context, manifest: &Manifest) -> String {
+fn table(context: &Context, manifest: &Manifest) -> impl Iterator<Item = String> {
     let rows = manifest.kinds.iter().map(|kind| {
         let format = match kind.format {
             ExportFormat::ManagedExport => "managed export",

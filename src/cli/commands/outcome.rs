@@ -31,7 +31,7 @@ pub fn tell(context: &Context, told: &Told<'_>, restored: Restored) -> Ended {
     let Restored { outcome, steps } = restored;
     let was_done = matches!(outcome, Ok(Outcome { was_done: true, .. }));
     if steps.iter().any(|step| step.end != StepEnd::Pending) && !was_done {
-        context.ui.say(table(context, told.plan, &steps));
+        context.ui.say_lines(table(context, told.plan, &steps));
     }
     let ended = match outcome {
         Ok(outcome) => finished(context, told, outcome, &steps),
@@ -113,13 +113,13 @@ fn finished(context: &Context, told: &Told<'_>, outcome: Outcome, tallies: &[Ste
 }
 
 /// What became of each kind.
-fn table(context: &Context, plan: &Plan, steps: &[StepTally]) -> String {
+fn table(context: &Context, plan: &Plan, steps: &[StepTally]) -> impl Iterator<Item = String> {
     let mut heads = vec!["NAMESPACE", "KIND", "STATE", "RESTORED", "ALREADY THERE"];
     let deletes = plan.on_existing == OnExisting::Replace;
     let compares = steps.iter().any(|step| step.differing.is_some());
     heads.extend(deletes.then_some("DELETED"));
     heads.extend(compares.then_some("DIFFERING"));
-    let rows = steps.iter().map(|step| {
+    let rows = steps.iter().map(move |step| {
         let mut row = vec![
             step.to_namespace.to_string(),
             step.kind.to_string(),

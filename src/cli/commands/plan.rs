@@ -1,7 +1,9 @@
 //! `kindpack plan ARCHIVE --target TARGET`: the plan as a table, or as a document with `-o`.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
+use serde::Serialize;
 use serde_json::json;
 
 use super::archive::{self, absolute, no_bucket};
@@ -13,13 +15,20 @@ use crate::cli::failure::{Code, Failure};
 use crate::cli::{Context, Ended};
 use kindpack::archive_file::{ArchiveFile, digest_of};
 use kindpack::archives::{sidecar_digest, told_digest};
-use kindpack::entity::redact::Rules;
-use kindpack::model::Pair;
+use kindpack::entity::redact::{Rule, Rules};
+use kindpack::model::{KindItem, Pair};
 use kindpack::plan::{ArchiveRef, Choices, Plan, RuleMatch, Step, TargetSpec, explain, named_kinds, plan};
 use kindpack::properties;
 use kindpack::store::{DirStore, Location, write_whole};
 
 const WHAT: &str = "cannot plan";
+
+/// The event that shows a plan.
+#[derive(Serialize)]
+struct Planned<'a> {
+    event: &'static str,
+    plan: &'a Plan,
+}
 
 pub async fn run(context: &Context, args: PlanArgs) -> Ended {
     let ui = &context.ui;
@@ -51,7 +60,8 @@ pub async fn run(context: &Context, args: PlanArgs) -> Ended {
         ui.say(format!("Next: {next}"));
     }
     if args.explain.is_none() {
-        ui.json_event(&json!({"event": "plan", "plan": plan}));
+        // Not as a `Value`, which takes many times the memory of the plan.
+        ui.json_event(&Planned { event: "plan", plan: &plan });
     }
     ui.done(
         json!({"steps": plan.steps.len(), "skipped": plan.skipped.len(), "entities": plan.totals.entities, "bytes": plan.totals.bytes}),
@@ -79,6 +89,18 @@ pub async fn reference(what: &str, archive: &Arc<ArchiveFile>) -> Result<Archive
     Ok(ArchiveRef { location: container.title().to_owned(), sha256, generation: Some(object.version.to_string()) })
 }
 
+/// What each rule matches in entities of `pairs`.
+async fn matches(
+    context: &Context,
+    what: &str,
+    archive: &Arc<ArchiveFile>,
+    pairs: &[Pair],
+    rules: &Rules,
+) -> Result<Vec<(Rule, Vec<String>)>, Failure> {
+    let found = properties::matches(archive, pairs, rules, &context.workers).await.map_err(|error| Failure::archive(what, &error))?;
+    Ok(found.into_iter().map(|properties::RuleMatch { rule, properties }| (rule, properties)).collect())
+}
+
 /// Makes a plan. Where properties are redacted, the archive is read to see what each rule matches.
 pub async fn make(context: &Context, what: &str, archive: &Arc<ArchiveFile>, choices: &Choices) -> Result<Plan, Failure> {
     let reference = reference(what, archive).await?;
@@ -96,10 +118,22 @@ pub async fn make(context: &Context, what: &str, archive: &Arc<ArchiveFile>, cho
     }
     let manifest = archive.manifest();
     let rules = Rules::new(&choices.redaction.rules, named_kinds(manifest)).map_err(|error| failed(error.into()))?;
-    let pairs: Vec<Pair> = made.steps.iter().map(Step::pair).collect();
-    let matches = properties::matches(archive, &pairs, &rules, &context.workers).await.map_err(|error| Failure::archive(what, &error))?;
+    let restored: Vec<Pair> = made.steps.iter().map(Step::pair).collect();
+    drop(made);
+    let found = matches(context, what, archive, &restored, &rules).await?;
     let mut choices = choices.clone();
-    choices.redaction.matches =
-        matches.into_iter().map(|properties::RuleMatch { rule, properties }| RuleMatch { rule, properties }).collect();
+    choices.redaction.matches = found.into_iter().map(|(rule, properties)| RuleMatch { rule, properties, left_out: Vec::new() }).collect();
+    let is_idle = |found: &RuleMatch| found.properties.is_empty() && !found.rule.is_optional();
+    if choices.redaction.matches.iter().any(is_idle) {
+        // A rule for what is left out this time is not misspelt.
+        let restored: HashSet<&Pair> = restored.iter().collect();
+        let left_out: Vec<Pair> = manifest.kinds.iter().map(KindItem::pair).filter(|pair| !restored.contains(pair)).collect();
+        let idle: Vec<Rule> = choices.redaction.matches.iter().filter(|found| is_idle(found)).map(|found| found.rule.clone()).collect();
+        let rules = Rules::new(&idle, named_kinds(manifest)).map_err(|error| failed(error.into()))?;
+        let mut found = matches(context, what, archive, &left_out, &rules).await?.into_iter();
+        for one in choices.redaction.matches.iter_mut().filter(|found| is_idle(found)) {
+            one.left_out = found.next().map(|(_, properties)| properties).unwrap_or_default();
+        }
+    }
     plan(manifest, &reference, &choices, &environment).map_err(failed)
 }

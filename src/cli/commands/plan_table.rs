@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 
 use crate::cli::{Context, ui};
+use kindpack::model::Sample;
 use kindpack::plan::{Explained, Link, OnExisting, Plan, TargetSpec};
 
 /// How many kinds that are left out for one reason are named; the document names all.
 const LEFT_OUT_SHOWN: usize = 4;
+
+/// How many kinds of a cycle are named.
+const CYCLE_SHOWN: usize = 12;
 
 /// How many warnings are shown; the document holds all.
 const WARNINGS_SHOWN: usize = 12;
@@ -36,9 +40,10 @@ fn show_steps(context: &Context, plan: &Plan) {
         heads.insert(2, "TO");
     }
     let right: Vec<usize> = if moves { vec![0, 4, 5] } else { vec![0, 3, 4] };
+    let about = if !is_exact(plan) { "~" } else { "" };
     let rows = plan.steps.iter().map(|step| {
-        let mut row =
-            vec![step.id.to_string(), step.namespace.to_string(), step.kind.to_string(), ui::count(step.entities), ui::bytes(step.bytes)];
+        let entities = format!("{about}{}", ui::count(step.entities));
+        let mut row = vec![step.id.to_string(), step.namespace.to_string(), step.kind.to_string(), entities, ui::bytes(step.bytes)];
         if deletes {
             row.push(if step.deletes { "DELETES others" } else { "" }.to_owned());
         }
@@ -48,11 +53,19 @@ fn show_steps(context: &Context, plan: &Plan) {
         }
         row
     });
-    let table = ui.table(&heads, &right, rows);
     // The heads stand in the first line, and each step in one of its own.
     let alarms = std::iter::once(false).chain(plan.steps.iter().map(|step| step.deletes));
-    let lines: Vec<String> = table.lines().zip(alarms).map(|(line, alarm)| if alarm { ui.alarm(line) } else { line.to_owned() }).collect();
-    ui.say(lines.join("\n"));
+    let lines = ui.table(&heads, &right, rows).zip(alarms);
+    ui.say_lines(lines.map(|(line, alarm)| if alarm { ui.alarm(&line) } else { line }));
+}
+
+/// Whether the plan knows how many entities it restores: a share is met about, and how many others are needed only the data say.
+fn is_exact(plan: &Plan) -> bool {
+    match plan.sample {
+        None => true,
+        Some(Sample::Limit(_)) => !plan.choices.with_dependencies,
+        Some(Sample::Share(_)) => false,
+    }
 }
 
 fn show_left_out(context: &Context, plan: &Plan) {
@@ -65,7 +78,7 @@ fn show_left_out(context: &Context, plan: &Plan) {
     }
     for cycle in &plan.cycles {
         let members: Vec<String> = cycle.iter().map(|member| member.pair().to_string()).collect();
-        context.ui.say(format!("in a cycle, so that any order is as good: {}", members.join(", ")));
+        context.ui.say(format!("in a cycle, so that any order is as good: {}", shortened(&members, CYCLE_SHOWN)));
     }
 }
 
@@ -79,7 +92,8 @@ fn show_terms(context: &Context, plan: &Plan) {
         plan.redaction.rules.iter().for_each(|rule| ui.say(format!("redacted by {rule}")));
     }
     if let Some(sample) = plan.sample {
-        ui.say(format!("a sample of {sample} of each kind{}", if plan.choices.with_dependencies { ", and what it needs" } else { "" }));
+        let of = if plan.choices.only.is_empty() { "kind" } else { "chosen kind" };
+        ui.say(format!("a sample of {sample} of each {of}{}", if plan.choices.with_dependencies { ", and what it needs" } else { "" }));
     }
     if let Some(staging) = &plan.staging {
         ui.say(format!("exports are laid down under {staging} meanwhile"));
@@ -101,8 +115,9 @@ fn show_sums(context: &Context, plan: &Plan) {
     let totals = &plan.totals;
     let profile = plan.choices.profile.as_ref().map(|name| format!(", profile {}", ui::harmless(name))).unwrap_or_default();
     ui.say(format!(
-        "\n{}, {}, {} into {} ({}, by {}{profile}); about {}",
+        "\n{}, {}{}, {} into {} ({}, by {}{profile}); about {}",
         ui::counted(totals.steps, "step", "steps"),
+        if is_exact(plan) { "" } else { "about " },
         ui::counted(totals.entities, "entity", "entities"),
         ui::bytes(totals.bytes),
         plan.target,

@@ -27,7 +27,7 @@ use kindpack::store::{DirStore, Location, write_whole};
 const WHAT: &str = super::restore::WHAT;
 
 /// Plans longer than this are refused: they are held in memory.
-const PLAN_MAX_BYTES: u64 = 64 << 20;
+const PLAN_MAX_BYTES: u64 = 1 << 30;
 
 /// A plan that is to be run.
 pub struct Planned {

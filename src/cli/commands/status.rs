@@ -9,10 +9,17 @@ use crate::cli::failure::{Code, Failure};
 use crate::cli::{Context, Ended, ui};
 use kindpack::journal::StepState;
 use kindpack::journal_file::JournalFile;
+use kindpack::plan::Step;
 
 const WHAT: &str = "cannot show the status";
 
 pub fn run(context: &Context, plan_path: &Path, require_complete: bool, journal: Option<PathBuf>) -> Ended {
+    let word = |state| match state {
+        StepState::Pending => "pending",
+        StepState::Running => "running",
+        StepState::Done => "done",
+        StepState::Failed => "failed",
+    };
     let ui = &context.ui;
     let plan = load_plan(WHAT, plan_path)?;
     let path = journal.unwrap_or_else(|| journal_of(plan_path));
@@ -21,45 +28,38 @@ pub fn run(context: &Context, plan_path: &Path, require_complete: bool, journal:
         .check(plan.sha256(), &plan.target.to_string())
         .map_err(|error| Failure::new(Code::Refused, WHAT, format!("{}: {error}", path.display())))?;
 
-    let mut rows = Vec::new();
     let mut left = 0;
     let mut entities = 0;
+    let status_of = |step: &Step| journal.steps.get(&step.id).cloned().unwrap_or_default();
     for step in &plan.steps {
-        let status = journal.steps.get(&step.id).cloned().unwrap_or_default();
-        let state = match status.state {
-            StepState::Pending => "pending",
-            StepState::Running => "running",
-            StepState::Done => "done",
-            StepState::Failed => "failed",
-        };
+        let status = status_of(step);
         let owes_hook = plan.hooks.after_step.is_some() && !status.hook_finished;
         left += u64::from(status.state != StepState::Done || owes_hook);
         entities += status.entities;
         ui.json_event(&json!({
-            "event": "step", "step": step.id, "namespace": step.to_namespace, "kind": step.kind, "state": state,
+            "event": "step", "step": step.id, "namespace": step.to_namespace, "kind": step.kind, "state": word(status.state),
             "entities": status.entities, "of": step.entities, "attempts": status.attempts, "error": status.error,
             "deleted": status.deleted, "started": status.started, "finished": status.finished,
         }));
-        let done = format!("{} of {}", ui::count(status.entities), ui::count(step.entities));
-        rows.push(vec![
+    }
+    let rows = plan.steps.iter().map(|step| {
+        let status = status_of(step);
+        vec![
             step.id.to_string(),
             step.to_namespace.to_string(),
             step.kind.to_string(),
-            state.to_owned(),
-            done,
+            word(status.state).to_owned(),
+            format!("{} of {}", ui::count(status.entities), ui::count(step.entities)),
             status.attempts.to_string(),
             status.deleted.map(ui::count).unwrap_or_default(),
             status.started.map(|at| at.to_string()).unwrap_or_default(),
             status.finished.map(|at| at.to_string()).unwrap_or_default(),
             status.error.unwrap_or_default(),
-        ]);
-    }
+        ]
+    });
+    let heads = ["STEP", "NAMESPACE", "KIND", "STATE", "ENTITIES", "ATTEMPTS", "DELETED", "STARTED", "FINISHED", "ERROR"];
     if !ui.is_json() {
-        ui.result(ui.table(
-            &["STEP", "NAMESPACE", "KIND", "STATE", "ENTITIES", "ATTEMPTS", "DELETED", "STARTED", "FINISHED", "ERROR"],
-            &[0, 4, 5, 6],
-            rows,
-        ));
+        ui.result_lines(ui.table(&heads, &[0, 4, 5, 6], rows));
     }
     let steps = plan.steps.len() as u64;
     let is_complete = left == 0 && (plan.hooks.after_all.is_none() || journal.hook_finished);

@@ -24,9 +24,12 @@ pub enum Action {
 
 /// `KIND.path=ACTION`, as it was given.
 ///
-/// A dot divides, `*` stands for any characters of a name; `\.`, `\*` and `\\` are themselves.
+/// A dot divides, `*` stands for any characters of a name; `\.`, `\*`, `\?` and `\\` are themselves. A `?` before all of it says that the rule
+/// need not match anything.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Rule {
+    /// Whether it may match nothing.
+    is_optional: bool,
     /// Kind and path, which the kinds of the archive tell apart.
     left: String,
     /// The same, read: a dividing dot is a dot here.
@@ -58,6 +61,11 @@ impl Action {
 }
 
 impl Rule {
+    /// Whether the user says that the rule may match nothing.
+    pub fn is_optional(&self) -> bool {
+        self.is_optional
+    }
+
     /// What is done.
     pub fn action(&self) -> Action {
         self.action
@@ -84,6 +92,7 @@ impl FromStr for Rule {
         let wrong = |found: &str| RuleError { text: text.to_owned(), found: found.to_owned() };
         let (left, word) = text.rsplit_once('=').ok_or_else(|| wrong("no '='"))?;
         let action = ACTIONS.iter().find(|(_, name)| *name == word).ok_or_else(|| wrong(&format!("{word:?}")))?;
+        let (is_optional, left) = left.strip_prefix('?').map_or((false, left), |left| (true, left));
         let (mut glyphs, mut dots) = (Vec::new(), Vec::new());
         let mut chars = left.chars();
         while let Some(c) = chars.next() {
@@ -93,7 +102,7 @@ impl FromStr for Rule {
             glyphs.push(match c {
                 '*' => Glyph::Any,
                 '\\' => match chars.next() {
-                    Some(c @ ('.' | '*' | '\\')) => Glyph::This(c),
+                    Some(c @ ('.' | '*' | '?' | '\\')) => Glyph::This(c),
                     other => return Err(wrong(&other.map_or("\\ at the end".to_owned(), |c| format!("\\{c}")))),
                 },
                 c => Glyph::This(c),
@@ -104,7 +113,7 @@ impl FromStr for Rule {
             (None, _) => Err(wrong("no '.' between kind and property")),
             (Some(0), _) => Err(wrong("no kind")),
             (_, Some(dot)) if *dot == last => Err(wrong("no property")),
-            _ => Ok(Rule { left: left.to_owned(), glyphs, dots, action: action.0 }),
+            _ => Ok(Rule { is_optional, left: left.to_owned(), glyphs, dots, action: action.0 }),
         }
     }
 }
@@ -112,7 +121,8 @@ impl FromStr for Rule {
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = ACTIONS.iter().find(|(action, _)| *action == self.action).map_or("", |(_, name)| name);
-        write!(f, "{}={word}", self.left)
+        let mark = if self.is_optional { "?" } else { "" };
+        write!(f, "{mark}{}={word}", self.left)
     }
 }
 
@@ -120,7 +130,7 @@ impl fmt::Display for Rule {
 pub(super) fn spelled(name: &str) -> String {
     let mut spelled = String::with_capacity(name.len());
     for c in name.chars() {
-        if matches!(c, '.' | '*' | '\\') {
+        if matches!(c, '.' | '*' | '?' | '\\') {
             spelled.push('\\');
         }
         spelled.push(c);

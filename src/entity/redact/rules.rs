@@ -90,6 +90,9 @@ impl Rules {
                     return Err(RedactError::KeyAction { rule: text() });
                 }
                 if !kinds.iter().any(|name| glob::matches(kind, name)) {
+                    if rule.is_optional() {
+                        continue;
+                    }
                     let elsewhere = rule
                         .dots()
                         .iter()
@@ -120,7 +123,7 @@ impl Rules {
                     break;
                 }
             }
-            if !found {
+            if !found && !rule.is_optional() {
                 return Err(RedactError::NoKind { rule: text() });
             }
         }
@@ -140,6 +143,12 @@ impl Rules {
     /// Whether a rule may name properties of that kind.
     pub fn names_properties_of(&self, kind: &Kind) -> bool {
         self.by_kind.contains_key(kind.as_str())
+    }
+
+    /// Whether the rule of that number may name properties of that kind.
+    pub fn names_kind(&self, rule: usize, kind: &Kind) -> bool {
+        let paths = self.by_kind.get(kind.as_str()).into_iter().flatten();
+        paths.filter_map(|path| self.paths.get(*path)).any(|path| path.rule == rule)
     }
 
     /// Whether any key changes.

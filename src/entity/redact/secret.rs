@@ -13,6 +13,9 @@ const BLOCK_LEN: usize = 64;
 /// What the name of a key is made of.
 const ID_TEXT: &[u8] = b"kindpack redaction key";
 
+/// A secret of fewer bytes can be found by trying.
+const SECRET_MIN_LEN: usize = 16;
+
 /// Ids have 62 bits: positive, and none of the service's own limits is near.
 const ID_BITS: u32 = 62;
 
@@ -20,6 +23,7 @@ const ID_BITS: u32 = 62;
 #[derive(Clone)]
 pub struct RedactKey {
     mac: Hmac<Sha256>,
+    is_short: bool,
 }
 
 impl RedactKey {
@@ -34,7 +38,12 @@ impl RedactKey {
             secret
         };
         block.iter_mut().zip(key).for_each(|(to, from)| *to = *from);
-        RedactKey { mac: Hmac::new(&block.into()) }
+        RedactKey { mac: Hmac::new(&block.into()), is_short: secret.len() < SECRET_MIN_LEN }
+    }
+
+    /// Whether the secret is so short that somebody who guesses values can find it too.
+    pub fn is_short(&self) -> bool {
+        self.is_short
     }
 
     /// 16 hex digits that tell keys apart and do not tell the key.
@@ -104,5 +113,6 @@ mod tests {
         assert_ne!(key.id(), RedactKey::from_secret(b"another").id());
         assert_eq!(key.id().len(), 16);
         assert!(!format!("{key:?}").contains("secret"));
+        assert_eq!([15, 16].map(|len| RedactKey::from_secret(&vec![b'x'; len]).is_short()), [true, false]);
     }
 }

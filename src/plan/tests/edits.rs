@@ -13,7 +13,7 @@ fn steps_may_be_removed_and_moved() {
     let elsewhere = ArchiveRef { location: "copy.zip".to_owned(), ..archive() };
     let to_run = read.check_against(&shop(), &elsewhere, &Environment::default()).unwrap();
     assert_eq!(to_run.steps, changed.steps);
-    assert_eq!(to_run.totals, PlanTotals::of(&changed.steps, &whole.target, whole.via, None));
+    assert_eq!(to_run.totals, PlanTotals::of(&changed.steps, &whole.target, whole.via));
     let left_out: Vec<(&Kind, &str)> = to_run.skipped.iter().map(|s| (&s.kind, s.reason.as_str())).collect();
     assert_eq!(left_out, [(&removed.kind, "removed from the plan")]);
     assert_ne!(read.sha256(), whole.sha256());
@@ -80,10 +80,11 @@ fn many_choices() -> [Choices; 2] {
     });
     by_commit.on_existing = OnExisting::Replace;
     by_commit.sample = Some("5%".parse().unwrap());
-    let rules = ["Customer.email=hash", "Order.note=drop"].map(|rule| rule.parse().unwrap()).to_vec();
+    let rules = ["Customer.email=hash", "?Order.note=drop"].map(|rule| rule.parse().unwrap()).to_vec();
     let properties = [vec!["Customer.email".to_owned()], Vec::new()];
-    let matches = rules.iter().cloned().zip(properties).map(|(rule, properties)| RuleMatch { rule, properties }).collect();
-    by_commit.redaction = Redaction { rules, key_id: Some("0123456789abcdef".to_owned()), matches };
+    let matches =
+        rules.iter().cloned().zip(properties).map(|(rule, properties)| RuleMatch { rule, properties, left_out: Vec::new() }).collect();
+    by_commit.redaction = Redaction { rules, key_id: Some("0123456789abcdef".to_owned()), key_is_short: true, matches };
     by_commit.hooks.before_step = Some("date".to_owned());
     by_commit.hooks.after_all = Some("make seed".to_owned());
     let mut by_import = Choices::new("datastore:demo-src/copy".parse().unwrap());

@@ -28,7 +28,7 @@ fn staged(choices: &mut Choices) {
 fn redaction(rules: &[&str]) -> Redaction {
     let rules: Vec<_> = rules.iter().map(|rule| rule.parse().unwrap()).collect();
     let key_id = Some("0123456789abcdef".to_owned());
-    Redaction { rules, key_id, matches: Vec::new() }
+    Redaction { rules, key_id, key_is_short: false, matches: Vec::new() }
 }
 
 /// Each item with entries of its own.
@@ -202,17 +202,71 @@ fn rules_are_held_against_the_kinds_and_need_their_key() {
     assert!(way(&shop(), EMULATOR, |c| c.redaction = keyless("Customer.email=null")).is_ok());
 }
 
+fn found(rule: &str, properties: &[&str], left_out: &[&str]) -> RuleMatch {
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    RuleMatch { rule: rule.parse().unwrap(), properties: names(properties), left_out: names(left_out) }
+}
+
+/// What comes of rules that match so much.
+fn redacted(manifest: &Manifest, matches: Vec<RuleMatch>) -> Result<Plan, PlanError> {
+    let rules = matches.iter().map(|found| found.rule.clone()).collect();
+    let redaction = Redaction { rules, matches, ..Redaction::default() };
+    way(manifest, EMULATOR, |c| (c.redaction, c.selection.exclude) = (redaction, selectors(&["acme/*"])))
+}
+
 #[test]
-fn a_rule_that_matches_nothing_is_a_warning_and_others_are_none() {
-    let found = |rule: &str, properties: &[&str]| RuleMatch {
-        rule: rule.parse().unwrap(),
-        properties: properties.iter().map(|name| (*name).to_owned()).collect(),
-    };
-    let mut redaction = redaction(&["Customer.email=mask", "Customer.emial=mask"]);
-    redaction.matches = vec![found("Customer.email=mask", &["Customer.email"]), found("Customer.emial=mask", &[])];
-    let plan = way(&shop(), EMULATOR, |c| (c.redaction, c.selection.exclude) = (redaction, selectors(&["acme/*"]))).unwrap();
-    assert_eq!(plan.warnings, ["--redact Customer.emial=mask: matches no property of what is restored"]);
+fn a_rule_that_matches_nothing_is_an_error() {
+    let good = || found("Customer.email=mask", &["Customer.email"], &[]);
+    for rule in ["Customer.emial=mask", "*.emial=mask"] {
+        let error = redacted(&shop(), vec![good(), found(rule, &[], &[])]).unwrap_err();
+        assert_eq!(error, PlanError::RuleMatchesNothing { rule: rule.to_owned() });
+        assert_eq!(error.class(), PlanClass::Usage);
+    }
+    let plan = redacted(&shop(), vec![good(), found("?Customer.emial=mask", &[], &[]), found("?Custmer.email=mask", &[], &[])]).unwrap();
+    assert_eq!(
+        plan.warnings,
+        [
+            "--redact ?Customer.emial=mask matches no property of the archive",
+            "--redact ?Custmer.email=mask matches no property of the archive"
+        ]
+    );
     assert_eq!(Plan::parse(&plan.to_json()), Ok(plan));
+}
+
+#[test]
+fn a_rule_for_what_is_left_out_is_a_warning() {
+    let plan = redacted(&shop(), vec![found("*.email=mask", &[], &["Customer.email"])]).unwrap();
+    assert_eq!(plan.warnings, ["--redact *.email=mask matches only what is not restored: Customer.email"]);
+    let mut manifest = shop();
+    manifest.kinds.iter_mut().filter(|item| item.kind.as_str() == "Setting").for_each(|item| item.entities = 0);
+    let plan = redacted(&manifest, vec![found("Setting.email=mask", &[], &[])]).unwrap();
+    assert_eq!(plan.warnings, ["--redact Setting.email=mask matches no property of the archive"], "it has no entities");
+}
+
+#[test]
+fn a_short_secret_is_a_warning() {
+    let redaction = Redaction { key_is_short: true, ..redaction(&["Customer.email=hash"]) };
+    let plan = way(&shop(), EMULATOR, |c| (c.redaction, c.selection.exclude) = (redaction, selectors(&["acme/*"]))).unwrap();
+    assert!(plan.warnings[0].starts_with("KINDPACK_REDACT_KEY is short"), "{:?}", plan.warnings);
+    assert_eq!(plan.check_against(&shop(), &archive(), &Environment::default()), Ok(plan));
+}
+
+#[test]
+fn a_sample_shows_how_much_it_takes() {
+    let sizes = |sample: &str, change: fn(&mut Selection)| {
+        let plan = way(&shop(), EMULATOR, |c| {
+            c.sample = Some(sample.parse().unwrap());
+            change(&mut c.selection);
+        });
+        let steps = plan.unwrap().steps.into_iter();
+        steps.map(|step| (step.pair().to_string(), (step.entities, step.of_entities))).collect::<BTreeMap<_, _>>()
+    };
+    let limited = sizes("3", |_| {});
+    assert_eq!((limited["(default)/Product"], limited["acme/Customer"]), ((3, Some(90)), (2, Some(2))));
+    assert_eq!(sizes("10%", |_| {})["(default)/Product"], (9, Some(90)));
+    // What comes along is not sampled: about as much as the chosen ones need.
+    let needed = sizes("3", |s| (s.only, s.with_dependencies) = (selectors(&["OrderLine", "Session"]), true));
+    assert_eq!((needed["(default)/OrderLine"], needed["(default)/Product"]), ((3, Some(10)), (6, Some(90))));
 }
 
 #[test]
