@@ -22,7 +22,7 @@ use crate::workers::{WorkerLost, Workers};
 pub enum Form {
     /// As they lay under SOURCE.
     Original,
-    /// As managed exports: those that are stay as they are, legacy backups and exports with changed names get their metadata.
+    /// As managed exports: legacy backups get metadata, and so do exports with changed names or names that DEST cannot hold; all others stay as they are.
     Managed,
 }
 
@@ -98,21 +98,19 @@ pub async fn extract(
     match form {
         Form::Original => layout.original(kinds.into_iter()),
         Form::Managed => {
-            let renamed = renamed_marks(&kinds);
-            let needs_metadata = |kind: &&KindItem| {
-                kind.format == ExportFormat::LegacyBackup || kind.entries.iter().any(|item| renamed.contains(item.name.as_str()))
-            };
-            let (made_anew, kept): (Vec<_>, Vec<_>) = kinds.into_iter().partition(needs_metadata);
-            layout.original(kept.into_iter());
-            layout.managed(&made_anew);
+            let renamed = renamed(dest, &kinds).await?;
+            let (renamed, others): (Vec<_>, Vec<_>) = kinds.into_iter().partition(|kind| renamed.contains(&kind.pair()));
+            layout.original(others.into_iter());
+            layout.managed(&renamed);
         }
     }
     if only.is_empty() {
         let manifest = archive.manifest();
         let rest = manifest.empty_exports.iter().flat_map(|export| &export.entries).chain(&manifest.companions);
-        layout.entries.extend(rest.map(|item| (item.clone(), original_name(&item.name))));
+        layout.entries.extend(rest.map(|item| (item.clone(), original_name(&item.name).to_owned())));
     }
     layout.refuse_same_names()?;
+    dest.check_names(&layout.names().collect::<Vec<_>>()).await.map_err(ExtractError::Dest)?;
     // A finish mark comes when everything that it stands for is there for good, also what an earlier run laid down.
     let vouched_for = layout.vouched_for();
     layout.pass_over_what_is_there(dest, workers).await?;
@@ -149,16 +147,32 @@ fn refuse_to_divide(archive: &ArchiveFile, chosen: &[&KindItem], form: Form) -> 
     Ok(())
 }
 
-/// The finish marks of exports of which some object was stored under another name than the metadata give: Google's import would not find it.
-fn renamed_marks<'a>(kinds: &[&'a KindItem]) -> HashSet<&'a str> {
-    let renamed = kinds.iter().filter(|kind| kind.entries.iter().any(|item| item.listed_as.is_some()));
-    let marks = renamed.flat_map(|kind| kind.entries.iter().filter(|item| item.role == EntryRole::ExportMetadata));
-    marks.map(|mark| mark.name.as_str()).collect()
+/// The kinds that are written under names of kindpack's own: those of legacy backups, and those of exports with a name that DEST cannot hold or that
+/// is not the one that the metadata give: Google's import would not find such an object.
+async fn renamed(dest: &dyn Store, kinds: &[&KindItem]) -> Result<HashSet<Pair>, ExtractError> {
+    let mut renamed: HashSet<Pair> = HashSet::new();
+    let mut marks: HashSet<&str> = HashSet::new();
+    for kind in kinds {
+        if kind.format == ExportFormat::LegacyBackup {
+            renamed.insert(kind.pair());
+            continue;
+        }
+        let names: Vec<&str> = kind.entries.iter().map(|item| original_name(&item.name)).collect();
+        match dest.check_names(&names).await {
+            Ok(()) if kind.entries.iter().all(|item| item.listed_as.is_none()) => {}
+            Ok(()) | Err(StoreError::UnfitName { .. }) => marks.extend(kind.marks()),
+            Err(error) => return Err(ExtractError::Dest(error)),
+        }
+    }
+    // All kinds of an export go with it.
+    let exports = kinds.iter().filter(|kind| kind.marks().any(|mark| marks.contains(mark)));
+    renamed.extend(exports.map(|kind| kind.pair()));
+    Ok(renamed)
 }
 
 /// The name of an entry below SOURCE: without `exports/`; companions keep their folder.
-fn original_name(name: &str) -> String {
-    name.strip_prefix("exports/").unwrap_or(name).to_owned()
+fn original_name(name: &str) -> &str {
+    name.strip_prefix("exports/").unwrap_or(name)
 }
 
 /// What an object must be to be the one that is wanted.
@@ -194,7 +208,7 @@ impl Layout {
         let mut seen = BTreeSet::new();
         for item in kinds.flat_map(|kind| &kind.entries) {
             if seen.insert(&item.name) {
-                self.entries.push((item.clone(), original_name(&item.name)));
+                self.entries.push((item.clone(), original_name(&item.name).to_owned()));
             }
         }
     }

@@ -70,7 +70,7 @@ impl Laying {
 }
 
 /// A small object that is made, not taken from the archive.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Made {
     /// Its name.
     pub name: String,

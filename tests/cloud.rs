@@ -12,6 +12,7 @@ mod cloud {
     mod golden;
     mod kills;
     mod limits;
+    mod names;
     mod reading;
     mod rights;
     mod selecting;

@@ -1,6 +1,7 @@
 //! From the errors of the floors below to a sentence, a hint and an exit code. Matched by variant, never by text.
 
-use std::process::ExitCode;
+use std::io;
+use std::process::{ExitCode, ExitStatus};
 
 use super::commands::{KEY_HINT, shell};
 use kindpack::archive_file::ArchiveError;
@@ -37,9 +38,44 @@ pub enum Code {
     Terminated = 143,
 }
 
+impl Code {
+    /// The code with which a process of kindpack ended.
+    pub fn of_process(status: ExitStatus) -> Self {
+        const ALL: [Code; 11] = [
+            Code::Done,
+            Code::Own,
+            Code::Usage,
+            Code::Incomplete,
+            Code::Damaged,
+            Code::Refused,
+            Code::Service,
+            Code::Partly,
+            Code::Steps,
+            Code::Interrupted,
+            Code::Terminated,
+        ];
+        ALL.into_iter().find(|code| status.code() == Some(i32::from(*code as u8))).unwrap_or(Code::Own)
+    }
+}
+
 impl From<Code> for ExitCode {
     fn from(code: Code) -> Self {
         ExitCode::from(code as u8)
+    }
+}
+
+/// The code for what the operating system says: 2 where a name is wrong, 5 where it refuses, 6 where it fails.
+pub fn code_of(error: &io::Error) -> Code {
+    use io::ErrorKind::{
+        AlreadyExists, DirectoryNotEmpty, InvalidData, InvalidFilename, InvalidInput, IsADirectory, NotADirectory, NotFound,
+        PermissionDenied, ReadOnlyFilesystem, ResourceBusy,
+    };
+    match error.kind() {
+        NotFound | NotADirectory | IsADirectory | InvalidFilename | InvalidInput | InvalidData => Code::Usage,
+        PermissionDenied | ReadOnlyFilesystem | AlreadyExists | DirectoryNotEmpty | ResourceBusy => Code::Refused,
+        // A circle of links.
+        _ if rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::LOOP) => Code::Usage,
+        _ => Code::Service,
     }
 }
 
@@ -84,10 +120,8 @@ impl Failure {
     }
 
     /// Something of this machine that could not be read or written.
-    pub fn io(what: &str, name: impl std::fmt::Display, error: &std::io::Error) -> Self {
-        use std::io::ErrorKind::{InvalidData, IsADirectory, NotADirectory, NotFound};
-        let code = if matches!(error.kind(), NotFound | NotADirectory | IsADirectory | InvalidData) { Code::Usage } else { Code::Service };
-        Failure::new(code, what, format!("{name}: {error}"))
+    pub fn io(what: &str, name: impl std::fmt::Display, error: &io::Error) -> Self {
+        Failure::new(code_of(error), what, format!("{name}: {error}"))
     }
 
     pub fn store(what: &str, error: &StoreError) -> Self {
@@ -96,12 +130,12 @@ impl Failure {
             | StoreError::NotAnObject { .. }
             | StoreError::NoBucket { .. }
             | StoreError::NoPayer { .. }
-            | StoreError::NameTooLong { .. } => Code::Usage,
+            | StoreError::UnfitName { .. } => Code::Usage,
             StoreError::Exists { .. } | StoreError::Busy { .. } => Code::Refused,
+            StoreError::Io { source, .. } => code_of(source),
             StoreError::Changed { .. } => Code::Incomplete,
             StoreError::BadName { .. } | StoreError::Corrupt { .. } | StoreError::WrongDigest { .. } => Code::Damaged,
-            StoreError::Io { .. }
-            | StoreError::Denied { .. }
+            StoreError::Denied { .. }
             | StoreError::Unauthorized { .. }
             | StoreError::Service { .. }
             | StoreError::Lost { .. }
@@ -110,7 +144,7 @@ impl Failure {
         let failure = Failure::new(code, what, error.to_string());
         match error {
             StoreError::Busy { .. } => failure.hint("wait for the other one, or choose another name"),
-            StoreError::NameTooLong { .. } => failure.hint("choose a shorter name; a sidecar needs 7 bytes more than its archive"),
+            StoreError::UnfitName { .. } => failure.hint("choose a shorter name; a sidecar needs 7 bytes more than its archive"),
             StoreError::NoPayer { .. } => failure.hint("--billing-project PROJECT names who pays"),
             StoreError::Denied { .. } => failure.hint("docs/cloud-storage.md lists the roles that each command needs"),
             StoreError::Unauthorized { .. } => failure.hint(CREDENTIALS),
@@ -238,8 +272,9 @@ impl Failure {
             ExtractError::Dest(error @ StoreError::Exists { .. }) => {
                 Failure::new(Code::Refused, WHAT, error.to_string()).hint("nothing is overwritten: choose an empty DEST")
             }
-            ExtractError::Dest(error @ StoreError::NameTooLong { .. }) => {
-                Failure::new(Code::Refused, WHAT, error.to_string()).hint("choose a DEST with a shorter name")
+            ExtractError::Dest(error @ StoreError::UnfitName { .. }) => {
+                Failure::new(Code::Refused, WHAT, error.to_string())
+                    .hint("`kindpack restore ARCHIVE --target dir:PATH` writes the exports with shortened names")
             }
             ExtractError::Dest(error) => Failure::store(WHAT, error),
             ExtractError::ChoosesNothing(_) => Failure::usage(WHAT, error.to_string()).hint("`kindpack list` shows the kinds"),
@@ -270,6 +305,9 @@ impl Failure {
             }
             PlanError::NoRedactKey { .. } => failure.hint(KEY_HINT),
             PlanError::NoImport { .. } => failure.hint("--via commit can do it"),
+            PlanError::SameFile { second, .. } => {
+                failure.hint(format!("leave one out with --exclude '{second}', and restore it into another folder"))
+            }
             _ => failure,
         }
     }
@@ -282,9 +320,11 @@ impl Failure {
             | TargetError::Denied { .. }
             | TargetError::Unauthorized { .. }
             | TargetError::BadEntity { .. }
-            | TargetError::Nonsense { .. }
-            | TargetError::Io { .. } => Code::Service,
-            TargetError::TooLarge { .. } | TargetError::Taken { .. } | TargetError::Leased { .. } => Code::Refused,
+            | TargetError::Nonsense { .. } => Code::Service,
+            TargetError::Io { source, .. } => code_of(source),
+            TargetError::TooLarge { .. } | TargetError::Taken { .. } | TargetError::UnfitName { .. } | TargetError::Leased { .. } => {
+                Code::Refused
+            }
             TargetError::Worker(_) => Code::Own,
         };
         let failure = Failure::new(code, what, error.to_string());
@@ -293,6 +333,8 @@ impl Failure {
             TargetError::NoImport { .. } => failure.hint("--via commit can do it"),
             TargetError::Denied { .. } => failure.hint("the role roles/datastore.user allows what a restore does"),
             TargetError::Unauthorized { .. } => failure.hint(CREDENTIALS),
+            TargetError::Taken { .. } => failure.hint("move it away, or choose another folder"),
+            TargetError::UnfitName { .. } => failure.hint("choose a folder with a shorter path, or on another file system"),
             TargetError::Leased { .. } => failure.hint("wait for the other one; if it was killed, its mark ends at that time"),
             _ => failure,
         }
@@ -313,7 +355,7 @@ impl Failure {
 
     pub fn journal(what: &str, error: &JournalFileError) -> Self {
         let code = match error {
-            JournalFileError::Io { .. } => Code::Service,
+            JournalFileError::Io { source, .. } => code_of(source),
             JournalFileError::Busy { .. } | JournalFileError::Content { .. } => Code::Refused,
             JournalFileError::Impossible(_) | JournalFileError::Worker(_) => Code::Own,
         };

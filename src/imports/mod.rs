@@ -1,4 +1,5 @@
-//! A step carried out by Google's own import: its export is laid down unchanged where the importer reads, imported, and taken away again.
+//! A step carried out by Google's own import: its export is written unchanged where the importer reads, imported, and removed again. Only an
+//! export with names that cannot be written there gets other names.
 //!
 //! Knows archives, stores and importers. Must not know journals: [`start`] ends when there is an operation, so that its name can be written
 //! down before [`Started::finish`] asks what becomes of it. Dropped anywhere, both leave an operation that goes on, and the same call finds it.
@@ -154,7 +155,11 @@ pub async fn start(
     workers: &Workers,
     observer: &dyn Observer,
 ) -> Result<Started, ImportError> {
-    let export = Export::of(job.archive, job.step)?;
+    let folder = staging::folder(job.plan, job.step.id);
+    let mut export = Export::of(job.archive, job.step)?;
+    if let Err(StoreError::UnfitName { .. }) = staging.check_names(&folder, &export).await {
+        export = Export::renamed(job.archive, job.step)?;
+    }
     // The semaphore is never closed.
     let place = importer.at_once().clone().acquire_owned().await.ok();
     let label = Label::new(job.plan, job.step.id, job.run);
@@ -163,7 +168,7 @@ pub async fn start(
         entities: job.step.entities,
         importer: importer.clone(),
         staging: staging.clone(),
-        folder: staging::folder(job.plan, job.step.id),
+        folder,
         operation: under_way(job, importer.as_ref(), &label).await?,
         taken_up: false,
         _place: place,
@@ -213,7 +218,7 @@ impl Started {
         observer: &dyn Observer,
     ) -> Result<Option<String>, ImportError> {
         let bytes = export.entries.iter().map(|(item, _)| item.bytes).sum();
-        self.staging.lay(archive, &self.folder, export.entries, workers, observer).await?;
+        self.staging.lay(archive, &self.folder, &export, workers, observer).await?;
         let input_url = self.staging.address(&format!("{}/{}", self.folder, export.finish_mark));
         match self.importer.start(&Import { label, input_url, bytes }).await {
             Ok(Begun::Done) => Ok(None),

@@ -3,6 +3,7 @@
 //! Knows places and names there: `kindpack-PLAN/step-ID/NAME/…`. What an earlier run of the same plan left is used or replaced, and goes with
 //! the rest. Must not know what is imported.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::ImportError;
+use super::export::Export;
 use crate::archive_file::ArchiveFile;
 use crate::entity::log::end_padding;
 use crate::lay::{Laying, Load, Told, lay};
@@ -70,21 +72,27 @@ impl Staging {
         self.stores.folder(&self.place.below(folder))
     }
 
-    /// Lays entries down below a folder of the place.
+    /// Refuses an export with names that cannot be below a folder of the place.
+    pub(super) async fn check_names(&self, folder: &str, export: &Export) -> Result<(), StoreError> {
+        self.store(folder).check_names(&export.names()).await
+    }
+
+    /// Lays an export down below a folder of the place.
     pub(super) async fn lay(
         &self,
         archive: &Arc<ArchiveFile>,
         folder: &str,
-        entries: Vec<(EntryItem, String)>,
+        export: &Export,
         workers: &Workers,
         observer: &dyn Observer,
     ) -> Result<(), ImportError> {
-        if let (true, Location::Local(place)) = (self.private, &self.place) {
-            let place = place.clone();
-            Workers::aside(move || make_private(&place)).await??;
+        self.check_names(folder, export).await?;
+        if let Location::Local(place) = &self.place {
+            let (place, private, step) = (place.clone(), self.private, place.join(folder));
+            Workers::aside(move || if private { make_private(&place) } else { Ok(()) }.and_then(|()| make_own(&step))).await??;
         }
         let store = self.store(folder);
-        let missing = not_there(store.as_ref(), entries).await?;
+        let missing = not_there(store.as_ref(), export.entries.clone()).await?;
         let laying = Laying { overwrite: true, ending: if self.is_local() { padding } else { |_| Bytes::new() } };
         let mut told = |told: Told<'_>| {
             if let Told::Bytes(bytes) = told {
@@ -92,7 +100,7 @@ impl Staging {
             }
         };
         // What is staged need not outlive a power cut: it would be laid down again.
-        let load = Load { entries: missing, ..Load::default() };
+        let load = Load { entries: missing, made: export.made.clone(), ..Load::default() };
         Ok(lay(archive, store.as_ref(), load, laying, workers, &mut told).await?)
     }
 
@@ -142,6 +150,26 @@ fn make_private(folder: &Path) -> Result<(), StoreError> {
     use std::os::unix::fs::DirBuilderExt as _;
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
     made.map_err(failed(folder.display().to_string(), "cannot make the folder"))
+}
+
+/// The folders of a plan and of a step. They have names that others can guess, and what is below them is overwritten: so they must be this
+/// user's, and no links.
+fn make_own(step: &Path) -> Result<(), StoreError> {
+    let shown = |path: &Path| path.display().to_string();
+    if let Some(place) = step.parent().and_then(Path::parent) {
+        std::fs::create_dir_all(place).map_err(failed(shown(place), "cannot make the folder"))?;
+    }
+    for folder in step.parent().into_iter().chain([step]) {
+        match std::fs::create_dir(folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            made => made.map_err(failed(shown(folder), "cannot make the folder"))?,
+        }
+        let meta = std::fs::symlink_metadata(folder).map_err(failed(shown(folder), "cannot look at it"))?;
+        if !meta.is_dir() || meta.uid() != rustix::process::geteuid().as_raw() {
+            return Err(StoreError::Exists { name: shown(folder), found: "what another user made" });
+        }
+    }
+    Ok(())
 }
 
 fn remove_folder(folder: &Path) -> Result<(), StoreError> {

@@ -122,6 +122,11 @@ impl KindItem {
     pub fn outputs(&self) -> impl Iterator<Item = &EntryItem> {
         self.entries.iter().filter(|entry| entry.role == EntryRole::Output)
     }
+
+    /// The names of the finish marks of the export.
+    pub fn marks(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().filter(|entry| entry.role == EntryRole::ExportMetadata).map(|entry| entry.name.as_str())
+    }
 }
 
 /// A finished export without entities.

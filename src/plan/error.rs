@@ -122,6 +122,14 @@ pub enum PlanError {
         /// Where both go.
         to: Namespace,
     },
+    /// Two steps would write one file, at least on some file systems.
+    #[error("cannot write both {first} and {second}: some file systems treat their names as one")]
+    SameFile {
+        /// One step.
+        first: Pair,
+        /// The other.
+        second: Pair,
+    },
     /// The target is the project that the backup was made of.
     #[error("target {target}: expected another project than {project}, which the backup was made of")]
     SourceProject {
@@ -211,6 +219,7 @@ impl PlanError {
             | PlanError::Doubtful { .. }
             | PlanError::RealService { .. }
             | PlanError::RepeatedKind { .. }
+            | PlanError::SameFile { .. }
             | PlanError::NotAPlan { .. }
             | PlanError::UnknownFormat { .. }
             | PlanError::Stale { .. }

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::target::check_address;
 use super::{Choices, Environment, OnExisting, PlanError, Step, TargetSpec, Via};
-use crate::model::{EntryItem, ExportFormat, KindItem, Manifest, Pair};
+use crate::model::{EntryItem, ExportFormat, KindItem, Manifest, Pair, folded, pair_names};
 
 /// Fills in the emulator's address, and refuses a target that may not be the one that is meant.
 pub(super) fn resolve_target(manifest: &Manifest, choices: &Choices, environment: &Environment) -> Result<TargetSpec, PlanError> {
@@ -110,6 +110,21 @@ pub(super) fn check_collisions(steps: &[Step]) -> Result<(), PlanError> {
         if let Some(other) = landed.insert(step.to_pair(), step) {
             let [first, second] = [other, step].map(|step| step.namespace.clone());
             return Err(PlanError::Collision { kind: step.kind.clone(), first, second, to: step.to_namespace.clone() });
+        }
+    }
+    Ok(())
+}
+
+/// Refuses two steps that end in one file, where the target is a folder: it may be moved to a file system that ignores case.
+pub(super) fn check_files(target: &TargetSpec, steps: &[Step]) -> Result<(), PlanError> {
+    if !matches!(target, TargetSpec::Dir(_) | TargetSpec::Ndjson(_)) {
+        return Ok(());
+    }
+    let mut written: HashMap<(String, String), &Step> = HashMap::new();
+    for step in steps {
+        let (namespace, kind) = pair_names(&step.to_pair());
+        if let Some(other) = written.insert((folded(&namespace), folded(&kind)), step) {
+            return Err(PlanError::SameFile { first: other.to_pair(), second: step.to_pair() });
         }
     }
     Ok(())

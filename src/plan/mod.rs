@@ -36,7 +36,7 @@ use crate::entity::redact::Rules;
 use crate::model::{Kind, Manifest, Sha256};
 use arrangement::{Arrangement, Taken};
 use estimate::sizes;
-use guards::{check_collisions, check_imports, check_way, resolve_target};
+use guards::{check_collisions, check_files, check_imports, check_way, resolve_target};
 use reasons::reasons;
 use warnings::warnings;
 
@@ -87,6 +87,7 @@ pub fn plan(manifest: &Manifest, archive: &ArchiveRef, choices: &Choices, enviro
     if choices.on_existing != OnExisting::Merge {
         check_collisions(&steps)?;
     }
+    check_files(&target, &steps)?;
     let member = |&node: &usize| arrangement.taken.get(node).map(|taken| Member::of(&taken.pair));
     let cycles = arrangement.runs.iter().filter(|run| run.len() > 1);
     let mut plan = Plan {

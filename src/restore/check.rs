@@ -47,22 +47,36 @@ impl Run<'_> {
         Err(RestoreError::Forgotten { target: self.plan.target.to_string(), found: short })
     }
 
-    /// Asks about the kinds of the plan's steps that no earlier run has begun.
+    /// Asks about the kinds of the plan's steps that no earlier run has begun, and about the names that they get.
     pub(super) async fn refuse_what_is_not_empty(&self) -> Result<(), RestoreError> {
         if self.plan.on_existing != OnExisting::Fail {
             return Ok(());
         }
         let mut found = Vec::new();
+        let mut taken = None;
         for step in &self.plan.steps {
             if self.status(step).await.state != StepState::Pending {
                 continue;
             }
-            let count = self.target.count(&step.to_pair()).await?;
+            let count = match self.target.check_names(&self.info(step, false)).await {
+                // What has the name may hold no entities, or be none that could be counted.
+                Err(error @ TargetError::Taken { .. }) => {
+                    taken.get_or_insert(error);
+                    self.target.count(&step.to_pair()).await.unwrap_or_default()
+                }
+                checked => {
+                    checked?;
+                    self.target.count(&step.to_pair()).await?
+                }
+            };
             if count > 0 {
                 found.push((step.to_pair(), count));
             }
         }
-        if found.is_empty() { Ok(()) } else { Err(RestoreError::NotEmpty { target: self.plan.target.to_string(), found }) }
+        if !found.is_empty() {
+            return Err(RestoreError::NotEmpty { target: self.plan.target.to_string(), found });
+        }
+        taken.map_or(Ok(()), |error| Err(error.into()))
     }
 
     /// Counts what the target holds of a step's kind: as many as were brought, or at least as many where others may stand beside them.

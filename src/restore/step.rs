@@ -120,14 +120,7 @@ impl Run<'_> {
 
     /// Brings the entities behind `done` into the target. Gives how many there are in all.
     async fn bring(&self, step: &Step, outputs: &[EntryItem], done: Progress, begun_before: bool) -> Result<u64, RestoreError> {
-        let item = self.archive.kind(&step.pair());
-        let info = StepInfo {
-            pair: step.to_pair(),
-            begun_before,
-            started: item.and_then(|item| item.started),
-            finished: item.and_then(|item| item.finished),
-        };
-        let mut sink = self.target.open(&info, done).await?;
+        let mut sink = self.target.open(&self.info(step, begun_before), done).await?;
         let pieces = entities::read(
             self.archive,
             outputs,
@@ -158,6 +151,13 @@ impl Run<'_> {
         let brought = sink.finish().await?.entities;
         self.note(step, |tally| tally.restored = brought - done.entities);
         Ok(brought)
+    }
+
+    /// What the target needs to know of a step.
+    pub(super) fn info(&self, step: &Step, begun_before: bool) -> StepInfo {
+        let item = self.archive.kind(&step.pair());
+        let (started, finished) = (item.and_then(|item| item.started), item.and_then(|item| item.finished));
+        StepInfo { pair: step.to_pair(), begun_before, started, finished }
     }
 
     /// Writes down what has become safe, before anything more is sent.

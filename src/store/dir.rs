@@ -1,20 +1,19 @@
 //! A folder of this machine as a store.
 //!
-//! A new object is written beside its name as `.NAME.partial`, under a lock, and linked to its name when it is whole. What a killed
-//! process leaves is that one file, and the next writer of the same name takes it over.
+//! A new object is written under a working name and gets its own when it is whole ([`crate::working_file`]).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use tempfile::TempPath;
 
 use crate::buffers::Buffer;
-use crate::model::bounded;
+use crate::name_limits::{NameFault, NameLimits, file_and_folder};
+use crate::working_file::{WorkingFile, WorkingFiles, folder_of};
 
 use super::{About, Making, ObjectInfo, ObjectWriter, Part, Store, StoreError, Whole, stat_if_there};
 
@@ -25,12 +24,13 @@ const DEPTH_MAX: usize = 256;
 #[derive(Debug, Clone)]
 pub struct DirStore {
     root: PathBuf,
+    working: WorkingFiles,
 }
 
 impl DirStore {
     /// The store of what lies below `root`, which need not exist yet.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        DirStore { root: root.into() }
+        DirStore { root: root.into(), working: WorkingFiles::default() }
     }
 
     /// The path of an object.
@@ -105,28 +105,36 @@ impl Store for DirStore {
         blocking(move || paths.iter().map(|(path, part)| read_part(path, part)).collect())
     }
 
+    fn check_names<'a>(&'a self, names: &'a [&'a str]) -> BoxFuture<'a, Result<(), StoreError>> {
+        let limits = NameLimits::at(&self.root);
+        let unfit = |name: &str, fault| StoreError::UnfitName { name: self.shown(name), fault };
+        let too_long = names.iter().find_map(|name| limits.check(&self.path(name)).err().map(|fault| unfit(name, fault)));
+        let found = too_long.or_else(|| file_and_folder(names).map(|name| unfit(name, NameFault::FileAndFolder)));
+        Box::pin(async { found.map_or(Ok(()), Err) })
+    }
+
     fn create<'a>(&'a self, name: &'a str, making: Making) -> BoxFuture<'a, Result<Box<dyn ObjectWriter>, StoreError>> {
-        let path = self.path(name);
+        let (path, working) = (self.path(name), self.working.clone());
         blocking(move || {
-            let folder = folder_of(&path).to_owned();
-            make_folder(&folder)?;
-            Ok(Box::new(DirWriter::begin(path, folder, making)?) as Box<dyn ObjectWriter>)
+            make_folder(folder_of(&path))?;
+            Ok(Box::new(DirWriter::begin(&working, path, making)?) as Box<dyn ObjectWriter>)
         })
     }
 
     fn create_all<'a>(&'a self, objects: Vec<Whole>) -> BoxFuture<'a, Result<(), StoreError>> {
         let objects: Vec<(PathBuf, Bytes, Making)> =
             objects.into_iter().map(|whole| (self.path(&whole.name), whole.bytes, whole.making)).collect();
+        let working = self.working.clone();
         blocking(move || {
             let mut made = BTreeSet::new();
             for (path, bytes, making) in objects {
                 let folder = folder_of(&path).to_owned();
                 if !made.contains(&folder) {
                     make_folder(&folder)?;
-                    made.insert(folder.clone());
+                    made.insert(folder);
                 }
-                let mut writer = DirWriter::begin(path, folder, making)?;
-                writer.file.write_all(&bytes).map_err(failed(&writer.path, "cannot write it"))?;
+                let writer = DirWriter::begin(&working, path, making)?;
+                writer.write_all(&bytes)?;
                 writer.end()?;
             }
             Ok(())
@@ -220,11 +228,6 @@ fn version(meta: &fs::Metadata) -> u64 {
     time ^ meta.ino().rotate_left(40)
 }
 
-/// The folder in which a path stands.
-fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
 fn make_folder(folder: &Path) -> Result<(), StoreError> {
     fs::create_dir_all(folder).map_err(failed(folder, "cannot make the folder"))
 }
@@ -286,56 +289,39 @@ fn sync_folder(folder: &Path) {
     File::open(folder).and_then(|folder| folder.sync_all()).ok();
 }
 
-/// The fields go in this order: the partial file is removed before its lock is given back.
 #[derive(Debug)]
 struct DirWriter {
-    temp: TempPath,
-    file: File,
+    working: WorkingFile,
     path: PathBuf,
-    folder: PathBuf,
     making: Making,
 }
 
 impl DirWriter {
-    /// Begins a file beside its name.
-    fn begin(path: PathBuf, folder: PathBuf, making: Making) -> Result<Self, StoreError> {
-        let base = path.file_name().unwrap_or_default().to_string_lossy();
-        let partial = folder.join(format!(".{}.partial", bounded(base.into_owned())));
-        let file =
-            OpenOptions::new().create(true).truncate(false).write(true).open(&partial).map_err(failed(&partial, "cannot create it"))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(StoreError::Busy { name: path.display().to_string() }),
-            Err(TryLockError::Error(source)) => {
-                return Err(StoreError::Io { name: partial.display().to_string(), deed: "cannot lock it", source });
-            }
-        }
-        // The writer before us may have published this very file between our open and our lock: then it is no longer ours to empty.
-        let ours = file.metadata().map_err(failed(&partial, "cannot look at it"))?;
-        if fs::metadata(&partial).ok().is_none_or(|there| (there.dev(), there.ino()) != (ours.dev(), ours.ino())) {
-            return Err(StoreError::Busy { name: path.display().to_string() });
-        }
-        if ours.len() > 0 {
-            file.set_len(0).map_err(failed(&partial, "cannot empty it"))?;
-        }
-        let temp = TempPath::try_from_path(&partial).map_err(failed(&partial, "cannot use it"))?;
-        Ok(DirWriter { temp, file, path, folder, making })
+    fn begin(working: &WorkingFiles, path: PathBuf, making: Making) -> Result<Self, StoreError> {
+        let working = working.create(&path).map_err(|source| match source.kind() {
+            io::ErrorKind::ResourceBusy => StoreError::Busy { name: path.display().to_string() },
+            _ => failed(&path, "cannot create it")(source),
+        })?;
+        Ok(DirWriter { working, path, making })
+    }
+
+    fn write_all(&self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.working.file().write_all(bytes).map_err(failed(&self.path, "cannot write it"))
     }
 
     /// Gives the file its name.
     fn end(self) -> Result<(), StoreError> {
-        let DirWriter { temp, file, path, folder, making } = self;
+        let DirWriter { working, path, making } = self;
         if !making.settled_later {
-            file.sync_all().map_err(failed(&path, "cannot write it"))?;
+            working.file().sync_all().map_err(failed(&path, "cannot write it"))?;
         }
-        let published = if making.overwrite { temp.persist(&path) } else { temp.persist_noclobber(&path) };
-        published.map_err(|error| match error.error.kind() {
+        working.publish(making.overwrite).map_err(|source| match source.kind() {
             io::ErrorKind::AlreadyExists => StoreError::Exists { name: path.display().to_string(), found: "another object there" },
             io::ErrorKind::IsADirectory => StoreError::Exists { name: path.display().to_string(), found: "a folder there" },
-            _ => StoreError::Io { name: path.display().to_string(), deed: "cannot publish it", source: error.error },
+            _ => StoreError::Io { name: path.display().to_string(), deed: "cannot publish it", source },
         })?;
         if !making.settled_later {
-            sync_folder(&folder);
+            sync_folder(folder_of(&path));
         }
         Ok(())
     }
@@ -343,7 +329,7 @@ impl DirWriter {
 
 impl ObjectWriter for DirWriter {
     fn write<'a>(&'a mut self, bytes: Bytes) -> BoxFuture<'a, Result<(), StoreError>> {
-        let (file, path) = (self.file.try_clone(), self.path.clone());
+        let (file, path) = (self.working.file().try_clone(), self.path.clone());
         blocking(move || file.and_then(|mut file| file.write_all(&bytes)).map_err(failed(path, "cannot write it")))
     }
 

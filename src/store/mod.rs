@@ -18,6 +18,7 @@ pub use gcs::{Cloud, CloudOptions, GcsStore};
 pub use location::{Location, LocationError, Stores};
 
 use crate::model::{Crc32c, Sha256};
+use crate::name_limits::NameFault;
 
 /// An object as a listing shows it. Reads are pinned to what was listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,15 +118,13 @@ pub enum StoreError {
         /// The name, as far as it can be shown.
         name: String,
     },
-    /// A name that is longer than any that the store can hold.
-    #[error("{name}: expected a name of at most {max} bytes, found {found}")]
-    NameTooLong {
-        /// The name.
+    /// A name that the store cannot hold.
+    #[error("cannot write {name}: {fault}")]
+    UnfitName {
+        /// The object.
         name: String,
-        /// What the store can hold.
-        max: usize,
-        /// How long it is.
-        found: usize,
+        /// Why not.
+        fault: NameFault,
     },
     /// Something that is neither a folder nor an object.
     #[error("{name}: expected {expected}, found {found}")]
@@ -268,6 +267,12 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`StoreError::Changed`] when the object is no longer that one.
     fn read<'a>(&'a self, object: &'a ObjectInfo, offset: u64, len: usize) -> BoxFuture<'a, Result<Bytes, StoreError>>;
+
+    /// Refuses names that the store cannot hold, before anything is written.
+    ///
+    /// # Errors
+    /// [`StoreError::UnfitName`], of the first one.
+    fn check_names<'a>(&'a self, names: &'a [&'a str]) -> BoxFuture<'a, Result<(), StoreError>>;
 
     /// Begins an object. Nothing stands under `name` before [`ObjectWriter::publish`].
     ///

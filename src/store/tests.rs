@@ -32,15 +32,28 @@ async fn a_taken_name_stays_as_it_is_unless_overwriting_is_asked_for() {
 }
 
 #[tokio::test]
-async fn two_writers_of_one_name_are_kept_apart_and_a_dead_ones_rest_is_taken_over() {
+async fn of_two_writers_of_one_name_the_last_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let store = DirStore::new(folder.path());
-    std::fs::write(folder.path().join(".x.partial"), "of a process that was killed").unwrap();
-    let writer = store.create("x", Making::default()).await.unwrap();
-    assert!(matches!(store.create("x", Making::default()).await, Err(StoreError::Busy { .. })));
-    writer.publish(About::default()).await.unwrap();
-    assert_eq!(read_whole(&store, &store.stat("x").await.unwrap()).await.unwrap(), "");
-    assert_eq!(names(&store).await, ["x"]);
+    std::fs::write(folder.path().join(".x.partial"), "of somebody else").unwrap();
+    let [first, second] = [store.create("x", Making::default()).await, store.create("x", Making::default()).await];
+    first.unwrap().publish(About::default()).await.unwrap();
+    let refused = second.unwrap().publish(About::default()).await;
+    assert!(matches!(refused, Err(StoreError::Exists { .. })), "{refused:?}");
+    assert_eq!(names(&store).await, [".x.partial", "x"]);
+    assert_eq!(std::fs::read(folder.path().join(".x.partial")).unwrap(), b"of somebody else");
+}
+
+#[tokio::test]
+async fn names_that_a_store_cannot_hold_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = DirStore::new(folder.path());
+    let (long, longest) = ("x".repeat(256), "x/".repeat(2_048));
+    for names in [vec!["a", &long], vec![&longest], vec!["a/b", "a"]] {
+        let refused = store.check_names(&names).await;
+        assert!(matches!(refused, Err(StoreError::UnfitName { .. })), "{refused:?}");
+    }
+    store.check_names(&["a/b", "a-b", &long[1..]]).await.unwrap();
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! `dir:PATH`: managed exports, one folder for each kind of each namespace, ready for Google's own import.
 //!
-//! `PATH/NAMESPACE/KIND/NAME/NAME.overall_export_metadata`, NAME being the start of the export. The finish mark is written last.
+//! `PATH/NAMESPACE/KIND/NAME/NAME.overall_export_metadata`, NAME being the start of the export. The folder NAME appears when it is whole, and
+//! takes no other one's place.
 
 use std::fs::{self, File};
 use std::io::{Read, Write as _};
@@ -9,11 +10,12 @@ use std::path::{Path, PathBuf};
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 
-use super::files::{blocking, failed, namespace_folder, sync_folder};
+use super::files::{blocking, check_free, check_names, failed, sync_folder, unpublished};
 use super::{Encoded, Encoding, Progress, StepInfo, StepSink, Target, TargetError};
 use crate::entity::log::{self, LogError, LogWriter, Stitch};
 use crate::managed::{ManagedExport, OVERALL_SUFFIX};
-use crate::model::{PIECE_LEN_BYTES, Pair, file_name};
+use crate::model::{PIECE_LEN_BYTES, Pair, pair_names};
+use crate::working_file::{WorkingFolder, folder_of, is_working};
 
 /// Managed exports in a folder.
 #[derive(Debug, Clone)]
@@ -28,7 +30,8 @@ impl DirTarget {
     }
 
     fn folder(&self, pair: &Pair) -> PathBuf {
-        self.root.join(namespace_folder(pair)).join(file_name(pair.kind.as_str()))
+        let (namespace, kind) = pair_names(pair);
+        self.root.join(namespace).join(kind)
     }
 }
 
@@ -45,8 +48,8 @@ impl Target for DirTarget {
         let folder = self.folder(pair);
         Box::pin(blocking(move || {
             let mut entities = 0;
-            for around in children(&folder)? {
-                // Without its finish mark it is no export; it may be what a cut run of ours left.
+            for around in children(&folder)?.into_iter().filter(|around| !is_working(around)) {
+                // Without its finish mark it is no export.
                 let finished = children(&around)?.iter().any(|path| path.to_string_lossy().ends_with(OVERALL_SUFFIX));
                 if finished {
                     entities += count_below(&around)?;
@@ -56,33 +59,41 @@ impl Target for DirTarget {
         }))
     }
 
+    fn check_names<'a>(&'a self, step: &'a StepInfo) -> BoxFuture<'a, Result<(), TargetError>> {
+        let (folder, root) = (self.folder(&step.pair), self.root.clone());
+        let export = ManagedExport::of_pair(&step.pair, step.started, step.finished);
+        Box::pin(blocking(move || {
+            let around = folder.join(export.name());
+            let files = [export.output_path(0), export.metadata_path(), export.overall_path()].map(|name| around.join(name));
+            check_names(&root, files.iter().map(PathBuf::as_path))?;
+            check_free(&around)
+        }))
+    }
+
     fn open<'a>(&'a self, step: &'a StepInfo, _: Progress) -> BoxFuture<'a, Result<Box<dyn StepSink>, TargetError>> {
         let folder = self.folder(&step.pair);
         let export = ManagedExport::of_pair(&step.pair, step.started, step.finished);
         let (begun_before, root) = (step.begun_before, self.root.clone());
         Box::pin(blocking(move || {
             let around = folder.join(export.name());
-            if around.exists() {
-                // Only what an earlier run of this very step left half done may be removed.
-                if !begun_before {
-                    return Err(TargetError::Taken { name: around.display().to_string() });
-                }
-                fs::remove_dir_all(&around).map_err(failed(&around, "cannot remove what an earlier run left"))?;
-            }
-            let output = around.join(export.output_path(0));
-            if let Some(parent) = output.parent() {
-                fs::create_dir_all(parent).map_err(failed(parent, "cannot make the folder"))?;
-            }
-            let file = File::create(&output).map_err(failed(&output, "cannot create it"))?;
+            fs::create_dir_all(&folder).map_err(failed(&folder, "cannot make the folder"))?;
+            let working = WorkingFolder::create(&around).map_err(failed(&around, "cannot make the folder"))?;
+            let output = working.working_path().join(export.output_path(0));
+            let parent = folder_of(&output);
+            fs::create_dir_all(parent).map_err(failed(parent, "cannot make the folder"))?;
+            let file = File::create_new(&output).map_err(failed(&output, "cannot create it"))?;
+            let (log, progress) = (LogWriter::default(), Progress::default());
             Ok(Box::new(DirSink {
                 root,
                 export,
                 around,
+                working,
+                begun_before,
                 output,
                 file,
-                log: LogWriter::default(),
+                log,
                 record_bytes: 0,
-                progress: Progress::default(),
+                progress,
             }) as Box<dyn StepSink>)
         }))
     }
@@ -97,6 +108,9 @@ struct DirSink {
     root: PathBuf,
     export: ManagedExport,
     around: PathBuf,
+    working: WorkingFolder,
+    /// Whether an earlier run may have been cut after it gave the folder its name.
+    begun_before: bool,
     output: PathBuf,
     file: File,
     log: LogWriter,
@@ -127,23 +141,26 @@ impl StepSink for DirSink {
 
     fn finish(self: Box<Self>) -> BoxFuture<'static, Result<Progress, TargetError>> {
         Box::pin(blocking(move || {
-            let DirSink { root, export, around, output, mut file, log, record_bytes, progress } = *self;
+            let DirSink { root, export, around, working, begun_before, output, mut file, log, record_bytes, progress } = *self;
             let mut end = Vec::new();
             log.finish(&mut end);
             file.write_all(&end).and_then(|()| file.sync_all()).map_err(failed(&output, "cannot write it"))?;
-            write_whole(&around.join(export.metadata_path()), &export.metadata(1))?;
-            // The finish mark must not survive a power cut that the names of what it stands for did not.
-            output.ancestors().skip(1).take_while(|folder| *folder != around).for_each(sync_folder);
-            sync_folder(&around);
-            write_whole(&around.join(export.overall_path()), &export.overall(progress.entities, record_bytes))?;
-            around.ancestors().take_while(|folder| folder.starts_with(&root)).for_each(sync_folder);
+            let folder = working.working_path();
+            write_whole(&folder.join(export.metadata_path()), &export.metadata(1))?;
+            write_whole(&folder.join(export.overall_path()), &export.overall(progress.entities, record_bytes))?;
+            // The folder must not survive a power cut that the names in it did not.
+            output.ancestors().skip(1).take_while(|inner| inner.starts_with(folder)).for_each(sync_folder);
+            working.publish(begun_before).map_err(unpublished(&around))?;
+            around.ancestors().skip(1).take_while(|folder| folder.starts_with(&root)).for_each(sync_folder);
             Ok(progress)
         }))
     }
 }
 
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), TargetError> {
-    File::create(path).and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all())).map_err(failed(path, "cannot write it"))
+    File::create_new(path)
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .map_err(failed(path, "cannot write it"))
 }
 
 /// What lies in a folder; nothing where there is none.

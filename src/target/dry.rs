@@ -25,6 +25,10 @@ impl Target for DryRun {
         self.0.count(pair)
     }
 
+    fn check_names<'a>(&'a self, step: &'a StepInfo) -> BoxFuture<'a, Result<(), TargetError>> {
+        self.0.check_names(step)
+    }
+
     fn open<'a>(&'a self, _: &'a StepInfo, _: Progress) -> BoxFuture<'a, Result<Box<dyn StepSink>, TargetError>> {
         Box::pin(async { Ok(Box::new(Nowhere(Progress::default())) as Box<dyn StepSink>) })
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::TargetError;
-use crate::model::{Pair, file_name};
+use crate::name_limits::NameLimits;
 use crate::workers::Workers;
 
 /// What an error of the operating system becomes.
@@ -17,9 +17,31 @@ pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T,
     Workers::aside(work).await?
 }
 
-/// The folder of a pair's namespace, the default one as `(default)`.
-pub(super) fn namespace_folder(pair: &Pair) -> String {
-    if pair.namespace.is_default() { pair.namespace.to_string() } else { file_name(pair.namespace.as_str()) }
+/// Refuses files that the file system of `root` cannot hold.
+pub(super) fn check_names<'a>(root: &Path, paths: impl IntoIterator<Item = &'a Path>) -> Result<(), TargetError> {
+    let limits = NameLimits::at(root);
+    for path in paths {
+        limits.check(path).map_err(|fault| TargetError::UnfitName { name: path.display().to_string(), fault })?;
+    }
+    Ok(())
+}
+
+/// Refuses what would be overwritten, be it a link to nothing.
+pub(super) fn check_free(path: &Path) -> Result<(), TargetError> {
+    match std::fs::symlink_metadata(path) {
+        Ok(_) => Err(TargetError::Taken { name: path.display().to_string() }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(failed(path, "cannot look at it")(error)),
+    }
+}
+
+/// What becomes of an error when a name is given.
+pub(super) fn unpublished(path: &Path) -> impl FnOnce(std::io::Error) -> TargetError {
+    let path = path.to_owned();
+    move |source| match source.kind() {
+        std::io::ErrorKind::AlreadyExists => TargetError::Taken { name: path.display().to_string() },
+        _ => failed(&path, "cannot give it its name")(source),
+    }
 }
 
 /// Makes new names in a folder survive a power cut, as far as the file system can.

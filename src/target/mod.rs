@@ -24,6 +24,7 @@ pub use key_set::KeySet;
 pub use ndjson::NdjsonTarget;
 
 use crate::model::{Kind, Pair, Timestamp};
+use crate::name_limits::NameFault;
 
 /// What a target needs to know of a step.
 #[derive(Debug, Clone)]
@@ -140,11 +141,19 @@ pub enum TargetError {
         /// The limit.
         limit: usize,
     },
-    /// Something lies where the step would write.
-    #[error("{name}: expected a free name, found what another program left there")]
+    /// Something has the name that the step would write.
+    #[error("{name} exists already, and kindpack does not overwrite it")]
     Taken {
-        /// The folder.
+        /// The file or folder.
         name: String,
+    },
+    /// A name that the file system cannot hold.
+    #[error("cannot write {name}: {fault}")]
+    UnfitName {
+        /// The file.
+        name: String,
+        /// Why not.
+        fault: NameFault,
     },
     /// The answer of a service makes no sense.
     #[error("{call}: expected {expected}, found {found}")]
@@ -181,6 +190,12 @@ pub trait Target: fmt::Debug + Send + Sync {
 
     /// How many entities of that kind and namespace the target holds now.
     fn count<'a>(&'a self, pair: &'a Pair) -> BoxFuture<'a, Result<u64, TargetError>>;
+
+    /// Refuses a step that no earlier run has begun where its names are taken, whatever they hold, or cannot be.
+    fn check_names<'a>(&'a self, step: &'a StepInfo) -> BoxFuture<'a, Result<(), TargetError>> {
+        let _ = step;
+        Box::pin(async { Ok(()) })
+    }
 
     /// Deletes what the target holds of `pair` beside what `keep` holds, as far as `keep` is asked. Gives how many.
     ///

@@ -1,6 +1,6 @@
 //! `ndjson:PATH`: one file of entities per kind, to read. `PATH/NAMESPACE/KIND.ndjson`, the default namespace as `(default)`.
 //!
-//! A file stands under its name only when its step is done.
+//! A file has its name only when its step is done, and takes no other file's name.
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -9,24 +9,27 @@ use std::path::PathBuf;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 
-use super::files::{blocking, failed, namespace_folder, sync_folder};
+use super::files::{blocking, check_free, check_names, failed, sync_folder, unpublished};
 use super::{Encoded, Encoding, Progress, StepInfo, StepSink, Target, TargetError};
-use crate::model::{Pair, file_name};
+use crate::model::{Pair, pair_names};
+use crate::working_file::{WorkingFile, WorkingFiles, folder_of};
 
 /// Entities as lines of REST JSON.
 #[derive(Debug, Clone)]
 pub struct NdjsonTarget {
     root: PathBuf,
+    working: WorkingFiles,
 }
 
 impl NdjsonTarget {
     /// Writes below `root`, which is made when needed.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        NdjsonTarget { root: root.into() }
+        NdjsonTarget { root: root.into(), working: WorkingFiles::default() }
     }
 
     fn path(&self, pair: &Pair) -> PathBuf {
-        self.root.join(namespace_folder(pair)).join(format!("{}.ndjson", file_name(pair.kind.as_str())))
+        let (namespace, kind) = pair_names(pair);
+        self.root.join(namespace).join(format!("{kind}.ndjson"))
     }
 }
 
@@ -60,15 +63,21 @@ impl Target for NdjsonTarget {
         }))
     }
 
-    fn open<'a>(&'a self, step: &'a StepInfo, _: Progress) -> BoxFuture<'a, Result<Box<dyn StepSink>, TargetError>> {
-        let path = self.path(&step.pair);
+    fn check_names<'a>(&'a self, step: &'a StepInfo) -> BoxFuture<'a, Result<(), TargetError>> {
+        let (path, root) = (self.path(&step.pair), self.root.clone());
         Box::pin(blocking(move || {
-            let partial = path.with_extension("ndjson.partial");
-            if let Some(folder) = path.parent() {
-                fs::create_dir_all(folder).map_err(failed(folder, "cannot make the folder"))?;
-            }
-            let file = File::create(&partial).map_err(failed(&partial, "cannot create it"))?;
-            Ok(Box::new(NdjsonSink { path, partial, file, progress: Progress::default() }) as Box<dyn StepSink>)
+            check_names(&root, [path.as_path()])?;
+            check_free(&path)
+        }))
+    }
+
+    fn open<'a>(&'a self, step: &'a StepInfo, _: Progress) -> BoxFuture<'a, Result<Box<dyn StepSink>, TargetError>> {
+        let (path, working, begun_before) = (self.path(&step.pair), self.working.clone(), step.begun_before);
+        Box::pin(blocking(move || {
+            let folder = folder_of(&path);
+            fs::create_dir_all(folder).map_err(failed(folder, "cannot make the folder"))?;
+            let working = working.create(&path).map_err(failed(&path, "cannot create it"))?;
+            Ok(Box::new(NdjsonSink { path, working, begun_before, progress: Progress::default() }) as Box<dyn StepSink>)
         }))
     }
 
@@ -80,8 +89,9 @@ impl Target for NdjsonTarget {
 #[derive(Debug)]
 struct NdjsonSink {
     path: PathBuf,
-    partial: PathBuf,
-    file: File,
+    working: WorkingFile,
+    /// Whether an earlier run may have been cut after it gave the file its name.
+    begun_before: bool,
     progress: Progress,
 }
 
@@ -89,9 +99,9 @@ impl StepSink for NdjsonSink {
     fn write<'a>(&'a mut self, batch: Encoded) -> BoxFuture<'a, Result<Progress, TargetError>> {
         self.progress = self.progress.and(batch.len() as u64);
         let progress = self.progress;
-        let (file, partial) = (self.file.try_clone(), self.partial.clone());
+        let (file, path) = (self.working.file().try_clone(), self.path.clone());
         Box::pin(blocking(move || {
-            file.and_then(|mut file| file.write_all(batch.bytes())).map_err(failed(&partial, "cannot write it"))?;
+            file.and_then(|mut file| file.write_all(batch.bytes())).map_err(failed(&path, "cannot write it"))?;
             Ok(progress)
         }))
     }
@@ -102,12 +112,12 @@ impl StepSink for NdjsonSink {
 
     fn finish(self: Box<Self>) -> BoxFuture<'static, Result<Progress, TargetError>> {
         Box::pin(blocking(move || {
-            self.file.sync_all().map_err(failed(&self.partial, "cannot write it"))?;
-            fs::rename(&self.partial, &self.path).map_err(failed(&self.path, "cannot give it its name"))?;
-            if let Some(folder) = self.path.parent() {
-                sync_folder(folder);
-            }
-            Ok(self.progress)
+            let NdjsonSink { path, working, begun_before, progress } = *self;
+            working.file().sync_all().map_err(failed(&path, "cannot write it"))?;
+            let published = if begun_before { working.publish_or_match() } else { working.publish(false) };
+            published.map_err(unpublished(&path))?;
+            sync_folder(folder_of(&path));
+            Ok(progress)
         }))
     }
 }

@@ -26,10 +26,14 @@ pub use cloud::{Cloud, CloudOptions};
 use super::{AT_ONCE, Making, ObjectInfo, ObjectWriter, Store, StoreError, stat_each};
 use crate::buffers::Buffer;
 use crate::google::USER_AGENT;
+use crate::name_limits::NameFault;
 use crate::observe::{Outcome, Request};
 use cloud::{Address, Answer, Resource, crate_error, segment};
 use patience::{Failed, Patience};
 use proof::Sent;
+
+/// The longest name of an object.
+const NAME_MAX_BYTES: usize = 1_024;
 
 /// What is asked of every object.
 const FIELDS: &str = "name,size,generation,metageneration,crc32c,updated,contentEncoding,metadata";
@@ -135,11 +139,10 @@ impl GcsStore {
 
     /// Refuses a name that no object can have, before anything is sent for it.
     fn check_name(&self, name: &str) -> Result<(), StoreError> {
-        let found = self.prefix.len() + name.len();
-        if found <= NAME_MAX_BYTES {
+        if self.prefix.len() + name.len() <= NAME_MAX_BYTES {
             return Ok(());
         }
-        Err(StoreError::NameTooLong { name: self.shown(name), max: NAME_MAX_BYTES, found })
+        Err(StoreError::UnfitName { name: self.shown(name), fault: NameFault::Object { most: NAME_MAX_BYTES } })
     }
 
     fn info(&self, resource: Resource) -> Result<ObjectInfo, Failed> {
@@ -388,6 +391,11 @@ impl Store for GcsStore {
                 }
             }
         })
+    }
+
+    fn check_names<'a>(&'a self, names: &'a [&'a str]) -> BoxFuture<'a, Result<(), StoreError>> {
+        let checked = names.iter().try_for_each(|name| self.check_name(name));
+        Box::pin(async { checked })
     }
 
     fn create<'a>(&'a self, name: &'a str, making: Making) -> BoxFuture<'a, Result<Box<dyn ObjectWriter>, StoreError>> {
