@@ -19,7 +19,7 @@ use failure::{Code, Failure};
 use kindpack::store::{Cloud, Stores};
 use kindpack::workers::Workers;
 use stop::{Signals, Stop};
-use ui::Ui;
+use ui::{Text, Ui};
 
 /// What every command gets.
 pub struct Context {
@@ -97,7 +97,8 @@ fn usage(error: &clap::Error) -> ExitCode {
         }
         _ => {
             let text = error.render().to_string();
-            ui::complain(&format!("kindpack: command line: {}", text.strip_prefix("error: ").unwrap_or(&text).trim_end()));
+            let text = format!("kindpack: command line: {}", text.strip_prefix("error: ").unwrap_or(&text).trim_end());
+            ui::complain(Text::lines(text.lines()));
         }
     }
     match error.kind() {

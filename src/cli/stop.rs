@@ -1,4 +1,4 @@
-//! Ctrl-C and requests to terminate: the first asks a command to stop, a second one ends it.
+//! Ctrl-C, requests to terminate and closed terminals: the first asks a command to stop, a second one ends it.
 
 use std::sync::OnceLock;
 
@@ -41,20 +41,48 @@ impl Stop {
 }
 
 /// The signals that ask for a stop.
-pub struct Signals(Option<(Signal, Signal)>);
+pub struct Signals {
+    interrupt: Option<Signal>,
+    terminate: Option<Signal>,
+    /// The terminal was closed.
+    hang_up: Option<Signal>,
+    /// Heard so that a write beyond the limit of file sizes fails as others do, and does not end the process.
+    _file_too_large: Option<Signal>,
+}
 
 impl Signals {
     /// Listens from now on. Where that cannot be, the system's own way of ending a process remains.
     pub fn new() -> Self {
-        Signals(signal(SignalKind::interrupt()).and_then(|interrupt| Ok((interrupt, signal(SignalKind::terminate())?))).ok())
+        Signals {
+            interrupt: signal(SignalKind::interrupt()).ok(),
+            terminate: signal(SignalKind::terminate()).ok(),
+            // `nohup` means that the process is to go on.
+            hang_up: if is_ignored(rustix::process::Signal::HUP) { None } else { signal(SignalKind::hangup()).ok() },
+            _file_too_large: signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).ok(),
+        }
     }
 
     /// Waits for the next one; gives the exit code that it asks for.
     pub async fn next(&mut self) -> Code {
-        let Some((interrupt, terminate)) = &mut self.0 else { return std::future::pending().await };
         tokio::select! {
-            _ = interrupt.recv() => Code::Interrupted,
-            _ = terminate.recv() => Code::Terminated,
+            () = heard(&mut self.interrupt) => Code::Interrupted,
+            () = heard(&mut self.terminate) => Code::Terminated,
+            () = heard(&mut self.hang_up) => Code::Terminated,
         }
     }
+}
+
+async fn heard(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether this process was started with a signal ignored, as far as the system says so.
+fn is_ignored(signal: rustix::process::Signal) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+    ignored >> (signal.as_raw() - 1) & 1 == 1
 }

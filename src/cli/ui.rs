@@ -1,6 +1,8 @@
 //! What people and machines see: tables, progress bars and sentences, or one JSON event a line.
 
+use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::ops::Add;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -54,37 +56,36 @@ impl Ui {
     }
 
     /// Prints a line of the result on standard output, for people.
-    pub fn say(&self, line: impl AsRef<str>) {
+    pub fn say(&self, line: impl Into<Text>) {
         if !self.json && !self.quiet {
-            print(line.as_ref());
+            print(&line.into().0);
         }
     }
 
-    /// Prints what was asked for, also with `--quiet`.
-    pub fn result(&self, text: impl AsRef<str>) {
-        if !self.json {
-            print(text.as_ref());
-        }
+    /// As [`Ui::say`], with an empty line before it.
+    pub fn say_apart(&self, line: impl Into<Text>) {
+        self.say("");
+        self.say(line);
     }
 
     /// As [`Ui::say`], many lines one after the other.
-    pub fn say_lines(&self, lines: impl IntoIterator<Item = String>) {
+    pub fn say_lines(&self, lines: impl IntoIterator<Item = Text>) {
         if !self.json && !self.quiet {
             print_lines(lines);
         }
     }
 
-    /// As [`Ui::result`], many lines one after the other.
-    pub fn result_lines(&self, lines: impl IntoIterator<Item = String>) {
+    /// Prints what was asked for, one line after the other, also with `--quiet`.
+    pub fn result_lines(&self, lines: impl IntoIterator<Item = Text>) {
         if !self.json {
             print_lines(lines);
         }
     }
 
     /// Prints a remark on standard error, for people.
-    pub fn remark(&self, line: impl AsRef<str>) {
+    pub fn remark(&self, line: impl Into<Text>) {
         if !self.json && !self.quiet {
-            self.above_bar(line.as_ref());
+            self.above_bar(line);
         }
     }
 
@@ -93,7 +94,7 @@ impl Ui {
         if self.json && !self.prints_document {
             print_event(&json!({"event": "chosen", "archive": archive}));
         } else if !self.quiet {
-            self.above_bar(&format!("the newest archive is {archive}"));
+            self.above_bar(format!("the newest archive is {archive}"));
         }
     }
 
@@ -129,35 +130,35 @@ impl Ui {
         }
         let name = self.paint_err("1;31", "kindpack:");
         for why in &failure.why {
-            complain(&format!("{name} {}: {}", failure.what, harmless(why)));
+            complain(name.clone() + format!(" {}: {why}", failure.what));
         }
         if let Some(hint) = &failure.hint {
-            complain(&format!("{} {hint}", self.paint_err("36", "hint:")));
+            complain(self.paint_err("36", "hint:") + format!(" {hint}"));
         }
         failure.code.into()
     }
 
     /// A heading on standard output.
-    pub fn bold(&self, text: &str) -> String {
-        if self.colour_out { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() }
+    pub fn bold(&self, text: &str) -> Text {
+        Text::painted(self.colour_out, "1", text)
     }
 
     /// Something on standard output that destroys.
-    pub fn alarm(&self, text: &str) -> String {
-        if self.colour_out { format!("\x1b[1;31m{text}\x1b[0m") } else { text.to_owned() }
+    pub fn alarm(&self, text: &str) -> Text {
+        Text::painted(self.colour_out, "1;31", text)
     }
 
     /// Something on standard output that may not be meant.
-    pub fn caution(&self, text: &str) -> String {
-        if self.colour_out { format!("\x1b[33m{text}\x1b[0m") } else { text.to_owned() }
+    pub fn caution(&self, text: &str) -> Text {
+        Text::painted(self.colour_out, "33", text)
     }
 
-    fn paint_err(&self, style: &str, text: &str) -> String {
-        if self.colour_err { format!("\x1b[{style}m{text}\x1b[0m") } else { text.to_owned() }
+    fn paint_err(&self, style: &str, text: &str) -> Text {
+        Text::painted(self.colour_err, style, text)
     }
 
     /// The lines of a table that lines up: columns of numbers to the right. The rows are made twice, once to measure them, and never kept.
-    pub fn table<R>(&self, heads: &[&str], right: &[usize], rows: R) -> impl Iterator<Item = String> + use<R>
+    pub fn table<R>(&self, heads: &[&str], right: &[usize], rows: R) -> impl Iterator<Item = Text> + use<R>
     where
         R: Iterator<Item = Vec<String>> + Clone,
     {
@@ -170,10 +171,11 @@ impl Ui {
         let columns: Vec<(usize, bool)> = widths.into_iter().enumerate().map(|(at, width)| (width, right.contains(&at))).collect();
         let heads = line(&columns, heads.iter().map(|head| (*head).to_owned()));
         // Bold only when the columns stand: escape sequences have no width.
-        std::iter::once(self.bold(&heads)).chain(rows.map(move |row| line(&columns, row.iter().map(|cell| harmless(cell)))))
+        std::iter::once(self.bold(&heads)).chain(rows.map(move |row| line(&columns, row.iter().map(|cell| harmless(cell))).into()))
     }
 
-    fn above_bar(&self, line: &str) {
+    fn above_bar(&self, line: impl Into<Text>) {
+        let line = line.into();
         match &*self.bar.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(bar) => bar.suspend(|| complain(line)),
             None => complain(line),
@@ -190,12 +192,12 @@ impl Observer for Ui {
         match event {
             Event::Retry { call, attempt, reason, pause_seconds } => {
                 if self.verbose > 0 {
-                    self.above_bar(&harmless(&format!("{call}: attempt {attempt}: {reason}; the next one in {pause_seconds:.1} s")));
+                    self.above_bar(format!("{call}: attempt {attempt}: {reason}; the next one in {pause_seconds:.1} s"));
                 }
             }
             Event::PartsLeft { folder, objects, bytes: len, reason } => {
                 let parts = counted(objects, "part", "parts");
-                self.remark(harmless(&format!("{folder}: {parts} ({}) could not be deleted: {reason}", bytes(len))));
+                self.remark(format!("{folder}: {parts} ({}) could not be deleted: {reason}", bytes(len)));
             }
             Event::Set { exports, chosen, foreign, superseded } => {
                 if self.verbose > 0 {
@@ -205,7 +207,7 @@ impl Observer for Ui {
                     self.remark(format!("left out, a newer one is packed: {title}"));
                 }
             }
-            Event::Warning { warning } => self.remark(format!("{} {}", self.paint_err("33", "warning:"), harmless(&warning))),
+            Event::Warning { warning } => self.remark(self.paint_err("33", "warning:") + format!(" {warning}")),
             Event::Again { reason } => self.remark(format!("beginning anew: {reason}")),
             Event::Waiting { waiting_for } => self.remark(format!("waiting for {}", waiting_for.join(", "))),
             Event::StepStarted { step, namespace, kind, entities, resumed } => {
@@ -215,9 +217,9 @@ impl Observer for Ui {
                 }
             }
             Event::StepFailed { step, namespace, kind, error } => {
-                self.above_bar(&format!("step {step}: {namespace}/{kind} failed: {}", harmless(&error)))
+                self.above_bar(format!("step {step}: {namespace}/{kind} failed: {error}"))
             }
-            Event::Left { step, reason } => self.above_bar(&format!("step {step}: left behind: {}", harmless(&reason))),
+            Event::Left { step, reason } => self.above_bar(format!("step {step}: left behind: {reason}")),
             // The failure at the end, or the table, tells these.
             Event::Problem { .. } | Event::Extracted { .. } | Event::StepFinished { .. } => {}
         }
@@ -230,7 +232,7 @@ impl Observer for Ui {
                 Outcome::Done => "done".to_owned(),
                 Outcome::Failed => "failed".to_owned(),
             };
-            self.above_bar(&format!("{} {}: {outcome} in {} ms", request.method, request.resource, request.duration.as_millis()));
+            self.above_bar(format!("{} {}: {outcome} in {} ms", request.method, request.resource, request.duration.as_millis()));
         }
     }
 
@@ -284,9 +286,69 @@ pub fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(number), if number == 1 { one } else { many })
 }
 
-/// Text of others as a terminal may see it: control characters are escaped.
-pub fn harmless(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
+/// Text for a terminal. All that is printed for people is one: what others wrote becomes harmless on the way into it, so it steers no
+/// terminal and begins no line. Only styles and line feeds of our own stay as they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Text(String);
+
+impl Text {
+    /// Texts, one a line.
+    pub fn lines(lines: impl IntoIterator<Item = impl Into<Text>>) -> Self {
+        Text(lines.into_iter().map(|line| line.into().0).collect::<Vec<_>>().join("\n"))
+    }
+
+    fn painted(in_colour: bool, style: &str, text: &str) -> Self {
+        let text = harmless(text);
+        Text(if in_colour { format!("\x1b[{style}m{text}\x1b[0m") } else { text })
+    }
+}
+
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<&str> for Text {
+    fn from(text: &str) -> Self {
+        Text(harmless(text))
+    }
+}
+
+impl From<&String> for Text {
+    fn from(text: &String) -> Self {
+        text.as_str().into()
+    }
+}
+
+impl From<String> for Text {
+    fn from(text: String) -> Self {
+        text.as_str().into()
+    }
+}
+
+impl<T: Into<Text>> Add<T> for Text {
+    type Output = Text;
+
+    fn add(mut self, other: T) -> Text {
+        self.0.push_str(&other.into().0);
+        self
+    }
+}
+
+/// Text with all escaped that steers a terminal or turns the order of letters around.
+fn harmless(text: &str) -> String {
+    let mut harmless = String::with_capacity(text.len());
+    for c in text.chars() {
+        if steers(c) { harmless.extend(c.escape_default()) } else { harmless.push(c) }
+    }
+    harmless
+}
+
+/// Whether a terminal would take a character for more than a letter: control characters, line separators, marks of the direction.
+pub fn steers(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// One line of a table: cells as wide as their columns, with two blanks between them.
@@ -323,7 +385,7 @@ fn print(text: &str) {
     print_with(|out| [text, line_end].iter().try_for_each(|part| out.write_all(part.as_bytes())));
 }
 
-fn print_lines(lines: impl IntoIterator<Item = String>) {
+fn print_lines(lines: impl IntoIterator<Item = Text>) {
     print_with(|out| lines.into_iter().try_for_each(|line| writeln!(out, "{line}")));
 }
 
@@ -337,8 +399,8 @@ fn print_with(write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) {
 }
 
 /// Prints to standard error, as far as that can be.
-pub fn complain(line: &str) {
-    writeln!(io::stderr(), "{line}").ok();
+pub fn complain(line: impl Into<Text>) {
+    writeln!(io::stderr(), "{}", line.into().0).ok();
 }
 
 /// Prints a document as indented JSON.
@@ -347,4 +409,24 @@ pub fn print_document(document: &impl Serialize) {
         serde_json::to_writer_pretty(&mut *out, document)?;
         out.write_all(b"\n")
     });
+}
+
+/// Prints a text as it is, which is for programs to read.
+pub fn print_raw(text: &str) {
+    print(text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_others_steer_no_terminal() {
+        let hostile = "a\u{1b}[2J\u{9b}2J\u{7}\r\nb\u{202e}c\u{2028}\u{2066}\u{200f}";
+        let escaped = r"a\u{1b}[2J\u{9b}2J\u{7}\r\nb\u{202e}c\u{2028}\u{2066}\u{200f}";
+        assert_eq!(Text::from(hostile), Text(escaped.to_owned()));
+        assert_eq!(Text::painted(true, "1", hostile), Text(format!("\x1b[1m{escaped}\x1b[0m")));
+        assert_eq!(Text::lines([hostile, "c"]) + hostile, Text(format!("{escaped}\nc{escaped}")));
+        assert_eq!(Text::from("Größe 価格表 \u{200d}"), Text("Größe 価格表 \u{200d}".to_owned()));
+    }
 }

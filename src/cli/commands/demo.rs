@@ -32,27 +32,26 @@ pub async fn run(context: &Context) -> Ended {
     let demo = Demo { context, folder, program };
     lay_out(&EXPORTS, &demo.folder.join("exports"))?;
     let say = |text: &str| context.ui.say(text);
+    let say_apart = |text: &str| context.ui.say_apart(text);
 
     say("A backup as the nightly job leaves it: one export for each kind of each namespace, in a folder of its own.");
-    say(&format!(
-        "They were made by Google's Datastore emulator. Everything below can be typed again in\n  cd {}",
-        shell(&demo.folder.display().to_string())
-    ));
+    say("They were made by Google's Datastore emulator. Everything below can be typed again in");
+    say(&format!("  cd {}", shell(&demo.folder.display().to_string())));
     say(&format!("  alias kindpack={}", shell(&demo.program.display().to_string())));
 
-    say("\n1. Pack them into one zip. Each export is proved whole first: finish marks, checksums, counts.");
+    say_apart("1. Pack them into one zip. Each export is proved whole first: finish marks, checksums, counts.");
     demo.kindpack(&["pack", "exports", "backup.zip"]).await?;
-    say("\n2. What is in it? (Any unzip opens it, too.)");
+    say_apart("2. What is in it? (Any unzip opens it, too.)");
     demo.kindpack(&["list", "backup.zip"]).await?;
-    say("\n3. Is every byte as it must be?");
+    say_apart("3. Is every byte as it must be?");
     demo.kindpack(&["verify", "backup.zip"]).await?;
-    say("\n4. In which order is it restored, and why? Nothing is touched yet.");
+    say_apart("4. In which order is it restored, and why? Nothing is touched yet.");
     demo.kindpack(&["plan", "backup.zip", "--target", "ndjson:restored", "-o", "plan.json"]).await?;
-    say("\n5. Carry exactly that plan out: here into files of JSON, one for each kind.");
+    say_apart("5. Carry exactly that plan out: here into files of JSON, one for each kind.");
     demo.kindpack(&["restore", "plan.json"]).await?;
 
     let emulator = demo.emulator().await?;
-    say(&format!("\nAll of it is in {}; remove that folder when you have seen enough.", demo.folder.display()));
+    say_apart(&format!("All of it is in {}; remove that folder when you have seen enough.", demo.folder.display()));
     say("Next: kindpack pack YOUR_EXPORTS backup.zip   (kindpack --help shows the rest)");
     context.ui.done(json!({"folder": demo.folder.display().to_string(), "emulator": emulator}));
     Ok(Code::Done)
@@ -90,7 +89,7 @@ impl Demo<'_> {
         if status.success() {
             return Ok(());
         }
-        Err(Failure::own(WHAT, format!("kindpack {}: expected exit 0, found {status}", words.join(" "))))
+        Err(Failure::new(Code::of_process(status), WHAT, format!("kindpack {} failed: {status}", words.join(" "))))
     }
 
     async fn restore_into(&self, target: &str) -> Result<(), Failure> {
@@ -100,18 +99,18 @@ impl Demo<'_> {
 
     /// The last act, where Google's emulator is there.
     async fn emulator(&self) -> Result<bool, Failure> {
-        let say = |text: &str| self.context.ui.say(text);
+        let say_apart = |text: &str| self.context.ui.say_apart(text);
         let project = self.folder.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
         let restore = |host: String| format!("emulator:{}@{host}", project.replace('.', "-"));
         if let Some(host) = std::env::var("DATASTORE_EMULATOR_HOST").ok().filter(|host| !host.is_empty()) {
-            say(&format!("\n6. Into the Datastore emulator that runs at {host}, as a project of its own, and every entity compared."));
+            say_apart(&format!("6. Into the Datastore emulator that runs at {host}, as a project of its own, and every entity compared."));
             self.restore_into(&restore(host)).await?;
             return Ok(true);
         }
         match emulator::find() {
             Ok(installed) => {
-                say(
-                    "\n6. Into Google's Datastore emulator, which is installed here: one is started for the demo, and every entity is compared.",
+                say_apart(
+                    "6. Into Google's Datastore emulator, which is installed here: one is started for the demo, and every entity is compared.",
                 );
                 let running = installed.start().await.map_err(|error| Failure::new(Code::Service, WHAT, error.to_string()))?;
                 self.restore_into(&restore(running.host().to_owned())).await?;
@@ -119,7 +118,7 @@ impl Demo<'_> {
                 Ok(true)
             }
             Err(error) => {
-                say(&format!("\n6. Left out: a restore into Google's Datastore emulator. {error}."));
+                say_apart(&format!("6. Left out: a restore into Google's Datastore emulator. {error}."));
                 Ok(false)
             }
         }

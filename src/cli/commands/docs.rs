@@ -9,14 +9,17 @@ use serde_json::json;
 
 use crate::cli::args::Cli;
 use crate::cli::failure::{Code, Failure};
-use crate::cli::{Context, Ended};
+use crate::cli::{Context, Ended, ui};
+use kindpack::working_file::write_file;
 
 /// Prints the completion script of a shell.
 pub fn completions(context: &Context, shell: Shell) -> Ended {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "kindpack", &mut script);
     let script = String::from_utf8_lossy(&script);
-    context.ui.result(&script);
+    if !context.ui.is_json() {
+        ui::print_raw(&script);
+    }
     context.ui.done(json!({"shell": shell.to_string(), "script": script}));
     Ok(Code::Done)
 }
@@ -37,7 +40,7 @@ pub fn man(context: &Context, dir: &Path) -> Ended {
             .date("")
             .render(&mut page)
             .map_err(|error| Failure::io(WHAT, path.display(), &error))?;
-        fs::write(&path, page).map_err(|error| Failure::io(WHAT, path.display(), &error))?;
+        write_file(&path, &page).map_err(|error| Failure::io(WHAT, path.display(), &error))?;
         names.push(path.display().to_string());
     }
     context.ui.say(format!(

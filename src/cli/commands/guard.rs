@@ -8,6 +8,7 @@ use super::planned::state_folder;
 use super::restore::WHAT;
 use crate::cli::Context;
 use crate::cli::failure::{Code, Failure};
+use crate::cli::ui::Text;
 use kindpack::lease::{self, Holder, LeaseError, LocalLease};
 use kindpack::model::Timestamp;
 use kindpack::plan::TargetSpec;
@@ -41,7 +42,7 @@ fn ask(question: &str) -> String {
     let mut answer = String::new();
     let mut err = io::stderr();
     // Whoever cannot be asked has not agreed.
-    if write!(err, "{question}").and_then(|()| err.flush()).and_then(|()| io::stdin().read_line(&mut answer)).is_err() {
+    if write!(err, "{}", Text::from(question)).and_then(|()| err.flush()).and_then(|()| io::stdin().read_line(&mut answer)).is_err() {
         answer.clear();
     }
     answer.trim_end_matches(['\n', '\r']).to_owned()

@@ -16,8 +16,8 @@ pub async fn run(context: &Context, arg: &ArchiveArg) -> Ended {
     context.ui.result_lines(table(context, manifest));
     let totals = &manifest.totals;
     let project = if manifest.backup.project.is_empty() { "no project".to_owned() } else { format!("project {}", manifest.backup.project) };
-    context.ui.say(format!(
-        "\nbackup {} of {project}: {}, {}, {} of {}",
+    context.ui.say_apart(format!(
+        "backup {} of {project}: {}, {}, {} of {}",
         manifest.backup.id,
         ui::counted(totals.kinds, "kind", "kinds"),
         ui::counted(totals.entities, "entity", "entities"),
@@ -37,7 +37,7 @@ pub async fn run(context: &Context, arg: &ArchiveArg) -> Ended {
     Ok(Code::Done)
 }
 
-fn table(context: &Context, manifest: &Manifest) -> impl Iterator<Item = String> {
+fn table(context: &Context, manifest: &Manifest) -> impl Iterator<Item = ui::Text> {
     let rows = manifest.kinds.iter().map(|kind| {
         let format = match kind.format {
             ExportFormat::ManagedExport => "managed export",

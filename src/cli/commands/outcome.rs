@@ -14,6 +14,7 @@ use kindpack::model::Timestamp;
 use kindpack::plan::{OnExisting, Plan, TargetSpec};
 use kindpack::report::{Frame, Report, Totals, word};
 use kindpack::restore::{Options, Outcome, RestoreError, Restored, StepEnd, StepTally};
+use kindpack::working_file::write_file;
 
 /// What is told of.
 pub struct Told<'a> {
@@ -113,7 +114,7 @@ fn finished(context: &Context, told: &Told<'_>, outcome: Outcome, tallies: &[Ste
 }
 
 /// What became of each kind.
-fn table(context: &Context, plan: &Plan, steps: &[StepTally]) -> impl Iterator<Item = String> {
+fn table(context: &Context, plan: &Plan, steps: &[StepTally]) -> impl Iterator<Item = ui::Text> {
     let mut heads = vec!["NAMESPACE", "KIND", "STATE", "RESTORED", "ALREADY THERE"];
     let deletes = plan.on_existing == OnExisting::Replace;
     let compares = steps.iter().any(|step| step.differing.is_some());
@@ -161,8 +162,8 @@ fn report(told: &Told<'_>, steps: &[StepTally], ended: &Result<(Code, Value), Fa
             report.to_json()
         };
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let written = folder.map_or(Ok(()), std::fs::create_dir_all).and_then(|()| std::fs::write(path, text));
-        written.map_err(|error| Failure::new(Code::Service, WHAT, format!("--report {}: {error}", path.display())))?;
+        let written = folder.map_or(Ok(()), std::fs::create_dir_all).and_then(|()| write_file(path, text.as_bytes()));
+        written.map_err(|error| Failure::io(WHAT, format!("--report {}", path.display()), &error))?;
     }
     Ok(())
 }

@@ -114,7 +114,19 @@ fn tell(context: &Context, packed: &Packed, path: &str, begun: Instant) {
 /// A word as a shell takes it.
 pub fn shell(word: &str) -> String {
     let plain = !word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || matches!(c, '/' | '.' | '-' | '_' | ':' | '@' | '='));
-    if plain { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    if plain {
+        return word.to_owned();
+    }
+    if !word.chars().any(ui::steers) {
+        return format!("'{}'", word.replace('\'', r"'\''"));
+    }
+    // What no terminal shows as it is, as bash, ksh and zsh read it.
+    let escaped = word.chars().map(|c| match c {
+        '\'' | '\\' => format!("\\{c}"),
+        c if ui::steers(c) => format!("\\u{:04x}", u32::from(c)),
+        c => c.to_string(),
+    });
+    format!("$'{}'", escaped.collect::<String>())
 }
 
 /// An archive below SOURCE would be looked at by the next pack.
@@ -165,5 +177,6 @@ mod tests {
     fn words_are_quoted_only_where_a_shell_needs_it() {
         assert_eq!(shell("out/default_backup_20131012063742.zip"), "out/default_backup_20131012063742.zip");
         assert_eq!(shell("my set's.zip"), r"'my set'\''s.zip'");
+        assert_eq!(shell("a\u{1b}[2J'\\\n\u{202e}"), r"$'a\u001b[2J\'\\\u000a\u202e'");
     }
 }

@@ -54,7 +54,7 @@ pub async fn run(context: &Context, args: PlanArgs) -> Ended {
         }
     }
     if let Some(output) = &args.output {
-        ui.say(format!("\nWrote {}", output.display()));
+        ui.say_apart(format!("Wrote {}", output.display()));
     }
     if args.explain.is_none() || args.output.is_some() {
         ui.say(format!("Next: {next}"));

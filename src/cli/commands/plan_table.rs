@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::cli::{Context, ui};
+use crate::cli::Context;
+use crate::cli::ui::{self, Text};
 use kindpack::model::Sample;
 use kindpack::plan::{Explained, Link, OnExisting, Plan, TargetSpec};
 
@@ -56,7 +57,7 @@ fn show_steps(context: &Context, plan: &Plan) {
     // The heads stand in the first line, and each step in one of its own.
     let alarms = std::iter::once(false).chain(plan.steps.iter().map(|step| step.deletes));
     let lines = ui.table(&heads, &right, rows).zip(alarms);
-    ui.say_lines(lines.map(|(line, alarm)| if alarm { ui.alarm(&line) } else { line }));
+    ui.say_lines(lines.map(|(line, alarm)| if alarm { ui.alarm(&line.to_string()) } else { line }));
 }
 
 /// Whether the plan knows how many entities it restores: a share is met about, and how many others are needed only the data say.
@@ -105,7 +106,7 @@ fn show_terms(context: &Context, plan: &Plan) {
     ];
     for (when, command) in hooks {
         if let Some(command) = command {
-            ui.say(format!("run {when}: {}", ui::harmless(command)));
+            ui.say(format!("run {when}: {}", command));
         }
     }
 }
@@ -113,9 +114,9 @@ fn show_terms(context: &Context, plan: &Plan) {
 fn show_sums(context: &Context, plan: &Plan) {
     let ui = &context.ui;
     let totals = &plan.totals;
-    let profile = plan.choices.profile.as_ref().map(|name| format!(", profile {}", ui::harmless(name))).unwrap_or_default();
-    ui.say(format!(
-        "\n{}, {}{}, {} into {} ({}, by {}{profile}); about {}",
+    let profile = plan.choices.profile.as_ref().map(|name| format!(", profile {name}")).unwrap_or_default();
+    ui.say_apart(format!(
+        "{}, {}{}, {} into {} ({}, by {}{profile}); about {}",
         ui::counted(totals.steps, "step", "steps"),
         if is_exact(plan) { "" } else { "about " },
         ui::counted(totals.entities, "entity", "entities"),
@@ -140,7 +141,7 @@ fn show_sums(context: &Context, plan: &Plan) {
 
 fn show_warnings(context: &Context, plan: &Plan) {
     for warning in plan.warnings.iter().take(WARNINGS_SHOWN) {
-        context.ui.say(context.ui.caution(&format!("warning: {}", ui::harmless(warning))));
+        context.ui.say(context.ui.caution(&format!("warning: {}", warning)));
     }
     let more = plan.warnings.len().saturating_sub(WARNINGS_SHOWN);
     if more > 0 {
@@ -155,17 +156,17 @@ pub fn show_explained(context: &Context, explained: &[Explained]) {
         if number > 0 {
             ui.say("");
         }
-        let pair = format!("{}/{}", one.namespace, ui::harmless(one.kind.as_str()));
+        let pair = format!("{}/{}", one.namespace, one.kind);
         let Some(step) = one.step else {
-            ui.say(format!("{}: left out, {}", ui.bold(&pair), one.reason));
+            ui.say(ui.bold(&pair) + format!(": left out, {}", one.reason));
             continue;
         };
-        ui.say(format!("step {step}: {}, {}", ui.bold(&pair), one.reason));
+        ui.say(Text::from(format!("step {step}: ")) + ui.bold(&pair) + format!(", {}", one.reason));
         for word in &one.words {
             ui.say(format!("  your word: {word}"));
         }
         if !one.cycle.is_empty() {
-            let others: Vec<String> = one.cycle.iter().map(|member| ui::harmless(&member.pair().to_string())).collect();
+            let others: Vec<String> = one.cycle.iter().map(|member| member.pair().to_string()).collect();
             ui.say(format!("  in a cycle with {}", others.join(", ")));
         }
         show_links(context, "stands behind", "nothing: it could be the first", &one.behind);
@@ -184,18 +185,12 @@ fn show_links(context: &Context, head: &str, nothing: &str, links: &[Link]) {
         let indent = "  ".repeat(1 + link.depth as usize);
         let void = link.void.map(|void| format!(", but {void}")).unwrap_or_default();
         let told = if link.told { " (what that stands behind is told elsewhere here)" } else { "" };
-        ui.say(format!(
-            "{indent}step {}: {}/{} ({}{void}){told}",
-            link.step,
-            link.namespace,
-            ui::harmless(link.kind.as_str()),
-            ui::harmless(&link.by)
-        ));
+        ui.say(format!("{indent}step {}: {}/{} ({}{void}){told}", link.step, link.namespace, link.kind, link.by));
     }
 }
 
 fn shortened(names: &[String], most: usize) -> String {
-    let shown: Vec<String> = names.iter().take(most).map(|name| ui::harmless(name)).collect();
+    let shown: Vec<&str> = names.iter().take(most).map(String::as_str).collect();
     match names.len().saturating_sub(most) {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),

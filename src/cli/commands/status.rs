@@ -68,8 +68,8 @@ pub fn run(context: &Context, plan_path: &Path, require_complete: bool, journal:
         let why = format!("{}: expected all {steps} steps done, found {found}", plan_path.display());
         return Err(Failure::new(Code::Partly, "restore is not complete", why).hint("kindpack restore PLAN goes on"));
     }
-    ui.say(format!(
-        "\n{} of {} done, {} restored into {}",
+    ui.say_apart(format!(
+        "{} of {} done, {} restored into {}",
         steps - left,
         ui::counted(steps, "step", "steps"),
         ui::counted(entities, "entity", "entities"),

@@ -38,9 +38,6 @@ const NAME_MAX_BYTES: usize = 1_024;
 /// What is asked of every object.
 const FIELDS: &str = "name,size,generation,metageneration,crc32c,updated,contentEncoding,metadata";
 
-/// The longest name that an object can have.
-const NAME_MAX_BYTES: usize = 1024;
-
 /// Objects below a prefix of a bucket.
 #[derive(Debug, Clone)]
 pub struct GcsStore {
