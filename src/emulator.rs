@@ -4,16 +4,33 @@
 //! looked for.
 
 use std::env;
+use std::io::Read as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::process::{Child, Command};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 /// An emulator takes about two seconds to start; a loaded machine is given more.
 const START_MAX: Duration = Duration::from_secs(60);
+
+/// The variable that names an emulator.
+const VARIABLE: &str = "KINDPACK_DATASTORE_EMULATOR";
+
+/// The program of the emulator.
+const JAR: &str = "CloudDatastore.jar";
+
+/// What is kept of what an emulator prints: its end.
+const MAX_PRINTED_BYTES: usize = 8 << 10;
+
+/// Lines of that which are shown.
+const SHOWN_LINES: usize = 10;
+
+/// How long an emulator that has ended may keep its output open.
+const OUTPUT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// An emulator that is installed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,37 +59,69 @@ pub enum EmulatorError {
         /// Where it was looked for.
         places: &'static str,
     },
+    /// What the user names is none.
+    #[error("{VARIABLE}: {given:?} {reason}")]
+    NotUsable {
+        /// What it is set to.
+        given: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
     /// It did not start.
-    #[error("Datastore emulator: expected it to answer within {} s, found {found}", START_MAX.as_secs())]
+    #[error("the Datastore emulator did not start: {reason}")]
     NoStart {
         /// What happened instead.
-        found: String,
+        reason: String,
+        /// The last lines that it printed.
+        printed: Vec<String>,
     },
 }
 
 /// Looks for an emulator: `KINDPACK_DATASTORE_EMULATOR` (its jar or script), `cloud_datastore_emulator` on PATH, beside `gcloud`.
 ///
+/// What the variable names is used or refused: no other one takes its place.
+///
 /// # Errors
-/// [`EmulatorError::Missing`].
+/// [`EmulatorError::Missing`] and [`EmulatorError::NotUsable`].
 pub fn find() -> Result<Installed, EmulatorError> {
-    const JAR: &str = "CloudDatastore.jar";
-    let beside = |script: PathBuf| script.canonicalize().ok().and_then(|script| Some(script.parent()?.join(JAR)));
-    let given = env::var_os("KINDPACK_DATASTORE_EMULATOR").map(PathBuf::from);
-    let given = given.and_then(|given| if given.extension().is_some_and(|end| end == "jar") { Some(given) } else { beside(given) });
-    let script = || on_path("cloud_datastore_emulator").and_then(beside);
-    let sdk = || {
-        let gcloud = on_path("gcloud")?.canonicalize().ok()?;
-        Some(gcloud.parent()?.parent()?.join("platform/cloud-datastore-emulator").join(JAR))
+    let jar = match env::var_os(VARIABLE).map(PathBuf::from) {
+        Some(given) => given_jar(&given)?,
+        None => installed_jar().ok_or(EmulatorError::Missing {
+            what: "Datastore emulator",
+            places: "by KINDPACK_DATASTORE_EMULATOR, as cloud_datastore_emulator on PATH, or in gcloud's folder",
+        })?,
     };
-    let jar = [given, script(), sdk()].into_iter().flatten().find(|jar| jar.is_file()).ok_or(EmulatorError::Missing {
-        what: "Datastore emulator",
-        places: "by KINDPACK_DATASTORE_EMULATOR, as cloud_datastore_emulator on PATH, or in gcloud's folder",
-    })?;
     let home = env::var_os("JAVA_HOME").map(|home| Path::new(&home).join("bin/java")).filter(|java| java.is_file());
     let java = home
         .or_else(|| on_path("java"))
         .ok_or(EmulatorError::Missing { what: "Java, which runs the Datastore emulator", places: "in JAVA_HOME or on PATH" })?;
     Ok(Installed { java, jar })
+}
+
+/// The jar that the user names, by itself or by the script beside it.
+fn given_jar(given: &Path) -> Result<PathBuf, EmulatorError> {
+    let not_usable = |reason| EmulatorError::NotUsable { given: given.display().to_string(), reason };
+    if given.as_os_str().is_empty() {
+        return Err(not_usable("names no emulator"));
+    }
+    if !given.is_file() {
+        return Err(not_usable("is no file"));
+    }
+    let jar = if given.extension().is_some_and(|end| end == "jar") { Some(given.to_owned()) } else { jar_beside(given) };
+    jar.ok_or_else(|| not_usable("is no jar, and no CloudDatastore.jar is beside it"))
+}
+
+/// The jar of an emulator that is installed where Google's tools put it.
+fn installed_jar() -> Option<PathBuf> {
+    let sdk = || {
+        let gcloud = on_path("gcloud")?.canonicalize().ok()?;
+        Some(gcloud.parent()?.parent()?.join("platform/cloud-datastore-emulator").join(JAR)).filter(|jar| jar.is_file())
+    };
+    on_path("cloud_datastore_emulator").and_then(|script| jar_beside(&script)).or_else(sdk)
+}
+
+fn jar_beside(script: &Path) -> Option<PathBuf> {
+    Some(script.canonicalize().ok()?.parent()?.join(JAR)).filter(|jar| jar.is_file())
 }
 
 /// A program on PATH.
@@ -86,18 +135,20 @@ impl Installed {
     /// # Errors
     /// [`EmulatorError::NoStart`].
     pub async fn start(&self) -> Result<Running, EmulatorError> {
-        let failed = |found: String| EmulatorError::NoStart { found };
+        let failed = |reason: String| EmulatorError::NoStart { reason, printed: Vec::new() };
         // With port 0 it binds some port and does not say which.
         let port =
             TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).map_err(|error| failed(error.to_string()))?.port();
+        let (output, printed) = Printed::collect().map_err(|error| failed(error.to_string()))?;
+        let errors = output.try_clone().map_err(|error| failed(error.to_string()))?;
         let mut child = Command::new(&self.java)
             .arg("-cp")
             .arg(&self.jar)
             .args(["com.google.cloud.datastore.emulator.CloudDatastore", "start", "--host=127.0.0.1", "--testing"])
             .arg(format!("--port={port}"))
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stdout(output)
+            .stderr(errors)
             // Ctrl-C at the terminal is for us: who uses the emulator comes to an end before it does.
             .process_group(0)
             .kill_on_drop(true)
@@ -111,7 +162,7 @@ impl Installed {
         while begun.elapsed() < START_MAX {
             // On a port that is taken it ends at once, and somebody else answers.
             if let Ok(Some(status)) = child.try_wait() {
-                return Err(failed(format!("its end ({status})")));
+                return Err(EmulatorError::NoStart { reason: format!("it ended ({status})"), printed: printed.at_end().await });
             }
             if let Ok(answer) = client.get(format!("http://{host}/")).send().await
                 && answer.status().is_success()
@@ -120,7 +171,50 @@ impl Installed {
             }
             sleep(Duration::from_millis(100)).await;
         }
-        Err(failed("no answer".to_owned()))
+        let reason = format!("it did not answer within {} s", START_MAX.as_secs());
+        Err(EmulatorError::NoStart { reason, printed: printed.lines() })
+    }
+}
+
+/// What an emulator prints: the end of it, for as long as it runs.
+struct Printed {
+    end: Arc<Mutex<Vec<u8>>>,
+    is_over: tokio::sync::oneshot::Receiver<()>,
+}
+
+impl Printed {
+    /// Begins to collect what is written into the pipe that it gives.
+    fn collect() -> std::io::Result<(std::io::PipeWriter, Self)> {
+        let (mut reader, writer) = std::io::pipe()?;
+        let end = Arc::new(Mutex::new(Vec::new()));
+        let (over, is_over) = tokio::sync::oneshot::channel();
+        let kept = end.clone();
+        // A thread of its own: it reads as long as the emulator runs, which nobody waits for.
+        std::thread::Builder::new().name("emulator output".to_owned()).spawn(move || {
+            let mut chunk = [0; 1 << 10];
+            while let Ok(len @ 1..) = reader.read(&mut chunk) {
+                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                kept.extend_from_slice(chunk.get(..len).unwrap_or_default());
+                let surplus = kept.len().saturating_sub(MAX_PRINTED_BYTES);
+                kept.drain(..surplus);
+            }
+            over.send(()).ok();
+        })?;
+        Ok((writer, Printed { end, is_over }))
+    }
+
+    /// The last lines of an emulator that has ended.
+    async fn at_end(mut self) -> Vec<String> {
+        timeout(OUTPUT_TIMEOUT, &mut self.is_over).await.ok();
+        self.lines()
+    }
+
+    /// The last lines so far.
+    fn lines(&self) -> Vec<String> {
+        let end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = String::from_utf8_lossy(&end).into_owned();
+        let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+        lines.iter().skip(lines.len().saturating_sub(SHOWN_LINES)).map(|line| (*line).to_owned()).collect()
     }
 }
 

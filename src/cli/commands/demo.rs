@@ -9,9 +9,10 @@ use serde_json::json;
 use tokio::process::Command;
 
 use super::pack::shell;
+use super::rehearse::no_emulator;
 use crate::cli::failure::{Code, Failure};
 use crate::cli::{Context, Ended};
-use kindpack::emulator;
+use kindpack::emulator::{self, EmulatorError};
 
 const WHAT: &str = "cannot show the demo";
 
@@ -112,11 +113,12 @@ impl Demo<'_> {
                 say_apart(
                     "6. Into Google's Datastore emulator, which is installed here: one is started for the demo, and every entity is compared.",
                 );
-                let running = installed.start().await.map_err(|error| Failure::new(Code::Service, WHAT, error.to_string()))?;
+                let running = installed.start().await.map_err(|error| no_emulator(WHAT, &error))?;
                 self.restore_into(&restore(running.host().to_owned())).await?;
                 running.stop().await;
                 Ok(true)
             }
+            Err(error @ EmulatorError::NotUsable { .. }) => Err(no_emulator(WHAT, &error)),
             Err(error) => {
                 say_apart(&format!("6. Left out: a restore into Google's Datastore emulator. {error}."));
                 Ok(false)

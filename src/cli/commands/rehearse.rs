@@ -31,7 +31,7 @@ pub async fn run(context: &Context, args: RehearseArgs) -> Ended {
     for path in &args.report {
         no_bucket(WHAT, path)?;
     }
-    let installed = emulator::find().map_err(|error| failed(&error))?;
+    let installed = emulator::find().map_err(|error| no_emulator(WHAT, &error))?;
     let Found { store, object, title } = find(context, WHAT, &args.archive).await?;
     // A restore reads entities only. Whatever else is wrong with the archive is found by reading all of it.
     let verified = verify(store.clone(), object.clone(), title.clone(), Depth::Full, &context.workers, ui.as_ref()).await;
@@ -41,7 +41,7 @@ pub async fn run(context: &Context, args: RehearseArgs) -> Ended {
         return Err(Failure { code: Code::Damaged, what: WHAT.to_owned(), why: verified.problems, hint: None });
     }
     let archive = ArchiveFile::open(store, object, title).await.map(Arc::new).map_err(|error| Failure::archive(WHAT, &error))?;
-    let running = installed.start().await.map_err(|error| failed(&error))?;
+    let running = installed.start().await.map_err(|error| no_emulator(WHAT, &error))?;
     let ended = rehearse(context, &args, &archive, running.host()).await;
     running.stop().await;
     ended
@@ -77,11 +77,18 @@ async fn rehearse(context: &Context, args: &RehearseArgs, archive: &Arc<ArchiveF
     outcome::tell(context, &Told { plan: &plan, options: &options, reports: &args.report, begun, rehearsal: true }, restored)
 }
 
-fn failed(error: &EmulatorError) -> Failure {
+/// Why there is no emulator.
+pub fn no_emulator(what: &str, error: &EmulatorError) -> Failure {
     match error {
-        EmulatorError::Missing { .. } => Failure::usage(WHAT, error.to_string()).hint(
+        EmulatorError::Missing { .. } => Failure::usage(what, error.to_string()).hint(
             "`gcloud components install cloud-datastore-emulator` installs it; KINDPACK_DATASTORE_EMULATOR names one that is elsewhere",
         ),
-        EmulatorError::NoStart { .. } => Failure::new(Code::Service, WHAT, error.to_string()),
+        EmulatorError::NotUsable { .. } => Failure::usage(what, error.to_string())
+            .hint("set KINDPACK_DATASTORE_EMULATOR to the emulator's CloudDatastore.jar or script, or unset it"),
+        EmulatorError::NoStart { printed, .. } => {
+            let mut failure = Failure::new(Code::Service, what, error.to_string());
+            failure.why.extend(printed.iter().map(|line| format!("it printed: {line}")));
+            failure
+        }
     }
 }
