@@ -77,6 +77,13 @@ pub enum Event {
         /// Its length.
         bytes: u64,
     },
+    /// A restore has begun, or goes on, whose plan the user does not keep.
+    Kept {
+        /// Where the plan is.
+        plan: String,
+        /// Where its journal is.
+        journal: String,
+    },
     /// A step begins.
     StepStarted {
         /// The step's id.

@@ -274,6 +274,8 @@ fn every_event_of_every_command_holds_to_its_schema() {
     run(7, &["status", "plan.json", "--require-complete"]);
     run(0, &["restore", "plan.json", "--check", "none"]);
     run(0, &["restore", "plan.json"]);
+    desk.plan("set.zip", "ndjson:hooked", "hooked.json", &["--only", "acme/Order", "--after-step", "true"]);
+    run(0, &["restore", "hooked.json"]);
     run(0, &["restore", "set.zip", "--target", "dir:one-go"]);
     run(0, &["restore", "archives/", "--target", "dir:another"]);
     run(0, &["completions", "zsh"]);
@@ -307,6 +309,7 @@ fn every_event_of_every_command_holds_to_its_schema() {
         "explained",
         "extracted",
         "failed",
+        "hooks",
         "kept",
         "plan",
         "problem",

@@ -358,6 +358,9 @@ pub struct RestoreArgs {
     /// Run only what has failed before
     #[arg(long)]
     pub retry_failed: bool,
+    /// Restore from the beginning, whatever an earlier run has done
+    #[arg(long, conflicts_with = "retry_failed")]
+    pub again: bool,
     /// Stop after that many steps
     #[arg(long, value_name = "N")]
     pub max_steps: Option<u32>,

@@ -8,10 +8,11 @@ use kindpack::archive_file::ArchiveError;
 use kindpack::entity::redact::RedactError;
 use kindpack::extract::ExtractError;
 use kindpack::imports::ImportError;
+use kindpack::journal::JournalError;
 use kindpack::journal_file::JournalFileError;
 use kindpack::needed::NeededError;
 use kindpack::pack::{ExportFault, PackError};
-use kindpack::plan::{PlanClass, PlanError};
+use kindpack::plan::{PlanClass, PlanError, TargetSpec};
 use kindpack::restore::RestoreError;
 use kindpack::store::{LocationError, StoreError};
 use kindpack::target::TargetError;
@@ -272,10 +273,8 @@ impl Failure {
             ExtractError::Dest(error @ StoreError::Exists { .. }) => {
                 Failure::new(Code::Refused, WHAT, error.to_string()).hint("nothing is overwritten: choose an empty DEST")
             }
-            ExtractError::Dest(error @ StoreError::UnfitName { .. }) => {
-                Failure::new(Code::Refused, WHAT, error.to_string())
-                    .hint("`kindpack restore ARCHIVE --target dir:PATH` writes the exports with shortened names")
-            }
+            ExtractError::Dest(error @ StoreError::UnfitName { .. }) => Failure::new(Code::Refused, WHAT, error.to_string())
+                .hint("`kindpack restore ARCHIVE --target dir:PATH` writes the exports with shortened names"),
             ExtractError::Dest(error) => Failure::store(WHAT, error),
             ExtractError::ChoosesNothing(_) => Failure::usage(WHAT, error.to_string()).hint("`kindpack list` shows the kinds"),
             ExtractError::Indivisible { .. } => Failure::usage(WHAT, error.to_string())
@@ -356,11 +355,15 @@ impl Failure {
     pub fn journal(what: &str, error: &JournalFileError) -> Self {
         let code = match error {
             JournalFileError::Io { source, .. } => code_of(source),
+            JournalFileError::NotAFile { .. } => Code::Usage,
             JournalFileError::Busy { .. } | JournalFileError::Content { .. } => Code::Refused,
             JournalFileError::Impossible(_) | JournalFileError::Worker(_) => Code::Own,
         };
         let failure = Failure::new(code, what, error.to_string());
         match error {
+            JournalFileError::Content { source: JournalError::OtherPlan { .. }, .. } => {
+                failure.hint("add --again to rename that journal and begin a new one, or name another with --journal FILE")
+            }
             JournalFileError::Content { .. } => failure.hint("--journal keeps the journal of this restore elsewhere"),
             _ => failure,
         }
@@ -376,7 +379,13 @@ impl Failure {
             RestoreError::NotEmpty { .. } => Failure::new(Code::Refused, WHAT, error.to_string())
                 .hint("--on-existing merge overwrites the same keys and leaves other entities; or choose an empty target"),
             RestoreError::Forgotten { .. } => Failure::new(Code::Refused, WHAT, error.to_string())
-                .hint("if the target was emptied or started anew, begin a new restore: remove the journal, or name another with --journal"),
+                .hint("add --again to restore anew, if the target was emptied or started anew"),
+            RestoreError::ChangedSince { target, .. } => Failure::new(Code::Refused, WHAT, error.to_string()).hint(match target {
+                TargetSpec::Dir(_) | TargetSpec::Ndjson(_) => "remove what is there and add --again to restore anew",
+                TargetSpec::Emulator { .. } | TargetSpec::Datastore { .. } => {
+                    "restore with --on-existing replace to overwrite what has changed, or empty the target and add --again"
+                }
+            }),
             RestoreError::WrongCount { .. } | RestoreError::Differing { .. } => Failure::new(Code::Damaged, WHAT, error.to_string()),
             RestoreError::Step { pair, error } => {
                 let mut failure = Failure::restore(error);

@@ -3,12 +3,15 @@
 mod args;
 mod commands;
 mod failure;
+mod input_file;
+mod state_folder;
 mod stop;
 mod ui;
 
 use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use clap::Parser as _;
@@ -18,6 +21,7 @@ use args::{Cli, Command};
 use failure::{Code, Failure};
 use kindpack::store::{Cloud, Stores};
 use kindpack::workers::Workers;
+use state_folder::StateFolder;
 use stop::{Signals, Stop};
 use ui::{Text, Ui};
 
@@ -27,6 +31,7 @@ pub struct Context {
     pub workers: Workers,
     pub stores: Stores,
     pub stop: Stop,
+    pub state: StateFolder,
     /// How long calls of a Datastore are tried while nothing comes through, and how long one may be silent.
     pub times: (Duration, Duration),
 }
@@ -47,6 +52,7 @@ pub fn run() -> ExitCode {
         workers: Workers::new(jobs, cli.global.memory),
         stores: Stores::with(Cloud::new(cli.cloud_options()).observed_by(ui.clone())),
         stop: Stop::default(),
+        state: StateFolder::default(),
         times: (cli.global.retry_timeout, cli.global.idle_timeout),
     };
     // A worker a core, and some threads for reads, writes and hashing: more would only hold memory.
@@ -68,6 +74,10 @@ pub fn run() -> ExitCode {
         context.stop.ask(code);
         if !stops_by_itself {
             return Err(context.stop.failure());
+        }
+        // What waits for an answer at the terminal, or reads its arguments, ends at once.
+        if let Poll::Ready(ended) = futures_util::poll!(&mut command) {
+            return ended;
         }
         ui.remark("stopping when what is under way is done; once more stops at once");
         tokio::select! {

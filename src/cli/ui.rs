@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr as _;
 
 use super::args::Global;
+use super::commands::shell;
 use super::failure::Failure;
 use kindpack::observe::{Event, Observer, Outcome, Request};
 
@@ -86,6 +87,13 @@ impl Ui {
     pub fn remark(&self, line: impl Into<Text>) {
         if !self.json && !self.quiet {
             self.above_bar(line);
+        }
+    }
+
+    /// Prints a warning on standard error, also beside events.
+    pub fn warn(&self, line: impl AsRef<str>) {
+        if !self.quiet {
+            self.above_bar(&format!("{} {}", self.paint_err("33", "warning:"), line.as_ref()));
         }
     }
 
@@ -210,6 +218,7 @@ impl Observer for Ui {
             Event::Warning { warning } => self.remark(self.paint_err("33", "warning:") + format!(" {warning}")),
             Event::Again { reason } => self.remark(format!("beginning anew: {reason}")),
             Event::Waiting { waiting_for } => self.remark(format!("waiting for {}", waiting_for.join(", "))),
+            Event::Kept { plan, .. } => self.remark(format!("plan and journal are kept as {}", shell(&plan))),
             Event::StepStarted { step, namespace, kind, entities, resumed } => {
                 if self.verbose > 0 {
                     let from = if resumed > 0 { format!(", {resumed} of them by an earlier run") } else { String::new() };

@@ -69,29 +69,29 @@ impl Export {
 
 /// The kind of a step and the finish mark of its export, where an importer can do the step.
 fn importable<'a>(archive: &'a ArchiveFile, step: &Step) -> Result<(&'a KindItem, &'a EntryItem), ImportError> {
-        let pair = step.pair();
-        let unfit = |expected, found: String| ImportError::Unfit { pair: pair.clone(), expected, found };
-        let Some(item) = archive.kind(&pair) else {
-            return Err(unfit("a kind of the archive", "none".to_owned()));
-        };
-        if step.to_namespace != step.namespace {
-            return Err(unfit("a namespace that stays", format!("one that becomes {}", step.to_pair())));
-        }
-        if item.format == ExportFormat::LegacyBackup {
-            return Err(unfit("a managed export", "a backup of the Datastore Admin".to_owned()));
-        }
-        if let Some(encoded) = item.entries.iter().find(|entry| entry.content_encoding.is_some()) {
-            return Err(unfit("entries as they were written", format!("{}, encoded", encoded.name)));
-        }
-        let shares = |other: &&KindItem| other.pair() != pair && other.entries.iter().any(|entry| item.entries.contains(entry));
-        if item.entries.iter().any(|entry| archive.is_shared(entry))
-            && let Some(other) = archive.manifest().kinds.iter().find(shares)
-        {
-            return Err(unfit("an export of this kind and namespace alone", format!("one with {} in it", other.pair())));
-        }
-        let mut marks = item.entries.iter().filter(|entry| entry.role == EntryRole::ExportMetadata);
-        let (Some(mark), None) = (marks.next(), marks.next()) else {
-            return Err(unfit("an export with one finish mark", "another number".to_owned()));
-        };
+    let pair = step.pair();
+    let unfit = |expected, found: String| ImportError::Unfit { pair: pair.clone(), expected, found };
+    let Some(item) = archive.kind(&pair) else {
+        return Err(unfit("a kind of the archive", "none".to_owned()));
+    };
+    if step.to_namespace != step.namespace {
+        return Err(unfit("a namespace that stays", format!("one that becomes {}", step.to_pair())));
+    }
+    if item.format == ExportFormat::LegacyBackup {
+        return Err(unfit("a managed export", "a backup of the Datastore Admin".to_owned()));
+    }
+    if let Some(encoded) = item.entries.iter().find(|entry| entry.content_encoding.is_some()) {
+        return Err(unfit("entries as they were written", format!("{}, encoded", encoded.name)));
+    }
+    let shares = |other: &&KindItem| other.pair() != pair && other.entries.iter().any(|entry| item.entries.contains(entry));
+    if item.entries.iter().any(|entry| archive.is_shared(entry))
+        && let Some(other) = archive.manifest().kinds.iter().find(shares)
+    {
+        return Err(unfit("an export of this kind and namespace alone", format!("one with {} in it", other.pair())));
+    }
+    let mut marks = item.entries.iter().filter(|entry| entry.role == EntryRole::ExportMetadata);
+    let (Some(mark), None) = (marks.next(), marks.next()) else {
+        return Err(unfit("an export with one finish mark", "another number".to_owned()));
+    };
     Ok((item, mark))
 }

@@ -26,40 +26,63 @@ pub fn encode(event: &Event, at: Timestamp) -> String {
 
 /// Reads a journal: replays its events, one line after the other.
 ///
+/// # Errors
+/// As [`Replay::push`].
+pub fn read(text: &[u8]) -> Result<Journal, JournalError> {
+    let mut replay = Replay::default();
+    text.split_inclusive(|byte| *byte == b'\n').try_for_each(|line| replay.push(line))?;
+    Ok(replay.finish())
+}
+
+/// A journal that is read line by line, and never held as a whole.
+///
 /// A torn last line is dropped and told of in [`Journal::torn`]; who writes on cuts the journal to
 /// [`Journal::valid_len`] bytes first. No bytes at all are the journal of a restore that has not begun.
-///
-/// # Errors
-/// When a line before the last is damaged, when a whole line is no event, or when an event cannot have happened where it stands.
-pub fn read(text: &[u8]) -> Result<Journal, JournalError> {
-    let mut journal = Journal::default();
-    let mut rest = text;
-    let mut line = 0;
-    while !rest.is_empty() {
-        line += 1;
-        let Some(end) = rest.iter().position(|&byte| byte == b'\n') else {
-            if !is_torn(rest) {
-                return Err(foreign(line));
-            }
-            journal.torn = true;
-            break;
+#[derive(Debug, Default)]
+pub struct Replay {
+    journal: Journal,
+    /// Lines so far.
+    lines: u64,
+    /// What is wrong with the last line, if it is not the last after all.
+    torn: Option<JournalError>,
+}
+
+impl Replay {
+    /// Takes the next line, its line feed included; only the last one may be without.
+    ///
+    /// # Errors
+    /// When a line before the last is damaged, when a whole line is no event, or when an event cannot have happened where it stands.
+    pub fn push(&mut self, line: &[u8]) -> Result<(), JournalError> {
+        if let Some(error) = self.torn.take() {
+            return Err(error);
+        }
+        self.lines += 1;
+        let number = self.lines;
+        let Some(text) = line.strip_suffix(b"\n") else {
+            self.torn = Some(foreign(number));
+            return if is_torn(line) { Ok(()) } else { Err(foreign(number)) };
         };
-        let (this, behind) = rest.split_at_checked(end).unwrap_or((rest, &[]));
-        let behind = behind.split_first().map_or(&[][..], |(_, behind)| behind);
-        let body = match checked(this) {
+        let body = match checked(text) {
             Ok(body) => body,
-            Err(_) if behind.is_empty() && is_torn(this) => {
-                journal.torn = true;
-                break;
+            Err((expected, found)) => {
+                let error = JournalError::Damaged { line: number, expected, found };
+                if !is_torn(text) {
+                    return Err(error);
+                }
+                self.torn = Some(error);
+                return Ok(());
             }
-            Err((expected, found)) => return Err(JournalError::Damaged { line, expected, found }),
         };
-        let Body { at, event } = parse(body).map_err(|error| JournalError::NotAnEvent { line, found: error.to_string() })?;
-        journal.apply(&event, at).map_err(|source| JournalError::Impossible { line, source })?;
-        journal.valid_len += this.len() as u64 + 1;
-        rest = behind;
+        let Body { at, event } = parse(body).map_err(|error| JournalError::NotAnEvent { line: number, found: error.to_string() })?;
+        self.journal.apply(&event, at).map_err(|source| JournalError::Impossible { line: number, source })?;
+        self.journal.valid_len += line.len() as u64;
+        Ok(())
     }
-    Ok(journal)
+
+    /// Ends the reading.
+    pub fn finish(self) -> Journal {
+        Journal { torn: self.torn.is_some(), ..self.journal }
+    }
 }
 
 /// Whether bytes at the end can be what a crash left of a line: the beginning of one, or the zeros of a block that was never written.

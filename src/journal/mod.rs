@@ -19,9 +19,9 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Kind, Namespace, Sha256};
-pub use line::{encode, read};
-pub use state::{Finished, Impossible, Journal, Opened, StepState, StepStatus};
+use crate::model::{Kind, Namespace, Pair, Sha256, Timestamp};
+pub use line::{Replay, encode, read};
+pub use state::{Finished, Impossible, Journal, Opened, PlannedStep, StepState, StepStatus};
 
 /// The value of `format` in every journal of this version.
 pub const JOURNAL_FORMAT: &str = "kindpack-journal/1";
@@ -165,13 +165,47 @@ pub enum JournalError {
         /// Why not.
         source: Impossible,
     },
-    /// The journal of another plan.
-    #[error("expected one for the plan of sha256 {expected}, found one for {found}")]
+    /// A line that is longer than any that kindpack writes.
+    #[error("line {line} is longer than {max_bytes} bytes")]
+    TooLong {
+        /// Its number, from 1.
+        line: u64,
+        /// How long a line may be.
+        max_bytes: u64,
+    },
+    /// The journal of another plan, whose restore has not finished.
+    #[error(
+        "this is the journal of another plan: {done} of {steps} steps into {target} are done (begun {began}, plan of sha256 {plan_sha256})"
+    )]
     OtherPlan {
-        /// The plan that is to run.
-        expected: Sha256,
         /// The plan that the journal names.
-        found: Sha256,
+        plan_sha256: Sha256,
+        /// Its target.
+        target: String,
+        /// When its restore began.
+        began: Timestamp,
+        /// How many of its steps are done.
+        done: u64,
+        /// How many it has.
+        steps: u64,
+    },
+    /// The journal says of a step what cannot be true.
+    #[error("step {step} ({pair}): expected {expected} entities, found {found}")]
+    WrongStep {
+        /// Its id.
+        step: u32,
+        /// What the plan restores by it.
+        pair: Pair,
+        /// Entities by the plan.
+        expected: u64,
+        /// Entities by the journal.
+        found: u64,
+    },
+    /// The journal knows other steps than the plan.
+    #[error("the journal has other steps than the plan: {found}")]
+    OtherSteps {
+        /// What it knows instead.
+        found: String,
     },
     /// The journal of another target.
     #[error("expected one for target {expected}, found one for {found}")]

@@ -110,6 +110,17 @@ pub struct Journal {
     pub valid_len: u64,
 }
 
+/// What a journal must say of a step once it is done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedStep {
+    /// Its id.
+    pub id: u32,
+    /// What it restores.
+    pub pair: Pair,
+    /// How many entities, where the plan knows it.
+    pub entities: Option<u64>,
+}
+
 /// An event that cannot have happened where it stands.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("event {event}: expected {expected}, found {found}")]
@@ -186,14 +197,47 @@ impl Journal {
     /// Refuses the journal of another plan or target. A journal that has not begun is for any.
     pub fn check(&self, plan_sha256: Sha256, target: &str) -> Result<(), JournalError> {
         match &self.opened {
-            Some(opened) if opened.plan_sha256 != plan_sha256 => {
-                Err(JournalError::OtherPlan { expected: plan_sha256, found: opened.plan_sha256 })
-            }
+            Some(opened) if opened.plan_sha256 != plan_sha256 => Err(JournalError::OtherPlan {
+                plan_sha256: opened.plan_sha256,
+                target: opened.target.clone(),
+                began: opened.at,
+                done: self.done(),
+                steps: self.steps.len() as u64,
+            }),
             Some(opened) if opened.target != target => {
                 Err(JournalError::OtherTarget { expected: target.to_owned(), found: opened.target.clone() })
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether this is the journal of another plan than this one.
+    pub fn is_of_other_plan(&self, plan_sha256: Sha256) -> bool {
+        self.opened.as_ref().is_some_and(|opened| opened.plan_sha256 != plan_sha256)
+    }
+
+    /// Refuses a journal that knows other steps than the plan, or that says of one what cannot be true. A journal that has not begun is right.
+    pub fn check_steps(&self, planned: &[PlannedStep]) -> Result<(), JournalError> {
+        if self.opened.is_none() {
+            return Ok(());
+        }
+        if self.steps.len() != planned.len() {
+            return Err(JournalError::OtherSteps { found: format!("{} steps where the plan has {}", self.steps.len(), planned.len()) });
+        }
+        for step in planned {
+            let Some(status) = self.steps.get(&step.id) else {
+                return Err(JournalError::OtherSteps { found: format!("no step {}", step.id) });
+            };
+            if let Some(pair) = status.pair.as_ref().filter(|pair| **pair != step.pair) {
+                return Err(JournalError::OtherSteps { found: format!("step {} as {pair}", step.id) });
+            }
+            // How many a sample takes is not known before.
+            let Some(expected) = step.entities else { continue };
+            if status.entities > expected || (status.state == StepState::Done && status.entities != expected) {
+                return Err(JournalError::WrongStep { step: step.id, pair: step.pair.clone(), expected, found: status.entities });
+            }
+        }
+        Ok(())
     }
 
     /// Whether the restore has begun and every step is done, be the last event written or not.

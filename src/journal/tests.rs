@@ -243,6 +243,36 @@ fn a_journal_serves_its_own_plan_and_target_only() {
 }
 
 #[test]
+fn journal_of_another_plan_says_how_far_it_came() {
+    let journal = read(lines(&whole()[..8]).as_bytes()).unwrap();
+    assert!(journal.is_of_other_plan(Sha256([0; 32])) && !journal.is_of_other_plan(Sha256([0xab; 32])));
+    assert!(!Journal::default().is_of_other_plan(Sha256([0; 32])));
+    let error = journal.check(Sha256([0; 32]), "dir:out").unwrap_err().to_string();
+    assert!(error.contains("1 of 3 steps into emulator:shop-test@localhost:8081 are done"), "{error}");
+}
+
+#[test]
+fn steps_that_contradict_the_plan_are_refused() {
+    let planned = |first: Option<u64>, kinds: [&str; 3]| {
+        let entities = [first, Some(1_200), Some(0)];
+        let step = |(at, id): (usize, u32)| PlannedStep { id, pair: Pair::new("acme", kinds[at]), entities: entities[at] };
+        [1, 3, 2].into_iter().enumerate().map(step).collect::<Vec<_>>()
+    };
+    let kinds = STEPS.map(|(_, kind, _)| kind);
+    let done = read(lines(&whole()).as_bytes()).unwrap();
+    assert_eq!(done.check_steps(&planned(Some(900), kinds)), Ok(()));
+    assert_eq!(done.check_steps(&planned(None, kinds)), Ok(()), "of a sample the number is not known");
+    assert_eq!(Journal::default().check_steps(&[]), Ok(()));
+    let error = done.check_steps(&planned(Some(908), kinds)).unwrap_err().to_string();
+    assert_eq!(error, "step 1 (acme/Product): expected 908 entities, found 900");
+    assert!(matches!(done.check_steps(&planned(Some(900), ["Other", kinds[1], kinds[2]])), Err(JournalError::OtherSteps { .. })));
+    assert!(matches!(done.check_steps(&planned(Some(900), kinds)[..2]), Err(JournalError::OtherSteps { .. })));
+    let running = read(lines(&whole()[..3]).as_bytes()).unwrap();
+    assert_eq!(running.check_steps(&planned(Some(900), kinds)), Ok(()));
+    assert!(matches!(running.check_steps(&planned(Some(499), kinds)), Err(JournalError::WrongStep { .. })), "more than there are");
+}
+
+#[test]
 fn a_restore_without_steps_begins_and_ends() {
     let Event::Opened { format, plan_sha256, target, tool, .. } = opened() else { unreachable!() };
     let events = [Event::Opened { format, plan_sha256, target, tool, steps: vec![] }, Event::Finished { steps: 0, entities: 0 }];

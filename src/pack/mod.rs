@@ -487,7 +487,9 @@ impl Chooser<'_> {
                 if is_asked && !self.options.dry_run {
                     let whole = verdict.exports.iter().filter_map(|index| discovery.exports.get(*index)).cloned().collect();
                     let contents = metadata.contents_of(&objects);
-                    verdict.faults.extend(more_faults(whole, source, &objects, &contents, &self.options.accept_count, self.workers, self.observer).await?);
+                    verdict.faults.extend(
+                        more_faults(whole, source, &objects, &contents, &self.options.accept_count, self.workers, self.observer).await?,
+                    );
                 }
             }
             let error = verdict.into_error(wanted.latest);

@@ -1,5 +1,6 @@
 //! Why a restore stopped.
 
+use super::Difference;
 use crate::archive_file::ArchiveError;
 use crate::entity::redact::RedactError;
 use crate::hooks::HookError;
@@ -7,7 +8,7 @@ use crate::imports::ImportError;
 use crate::journal_file::JournalFileError;
 use crate::model::Pair;
 use crate::needed::NeededError;
-use crate::plan::PlanError;
+use crate::plan::{PlanError, TargetSpec};
 use crate::target::TargetError;
 
 /// Why a restore stopped.
@@ -67,6 +68,14 @@ pub enum RestoreError {
         /// Which, and how many are there.
         found: Vec<(Pair, u64)>,
     },
+    /// The restore has finished, and the target has changed since.
+    #[error("the restore has finished, but {target} has changed since: {}", shown(.differences))]
+    ChangedSince {
+        /// The target.
+        target: TargetSpec,
+        /// What is not as it was left.
+        differences: Vec<Difference>,
+    },
     /// A step brought another number of entities than planned.
     #[error("{pair}: expected {expected} entities {place}, found {found}")]
     WrongCount {
@@ -118,8 +127,18 @@ impl RestoreError {
     }
 }
 
+/// How many kinds a message names.
+const SHOWN: usize = 5;
+
+fn shown(differences: &[Difference]) -> String {
+    let mut shown: Vec<String> = differences.iter().take(SHOWN).map(ToString::to_string).collect();
+    if differences.len() > SHOWN {
+        shown.push(format!("and {} more kinds", differences.len() - SHOWN));
+    }
+    shown.join("; ")
+}
+
 fn spell(found: &[(Pair, u64)]) -> String {
-    const SHOWN: usize = 5;
     let mut shown: Vec<String> = found.iter().take(SHOWN).map(|(pair, count)| format!("{count} of {pair}")).collect();
     if found.len() > SHOWN {
         shown.push(format!("and {} more kinds", found.len() - SHOWN));

@@ -4,6 +4,7 @@
 
 mod check;
 mod error;
+mod finished;
 mod import;
 mod others;
 mod position;
@@ -22,15 +23,16 @@ use crate::archive_file::ArchiveFile;
 use crate::entity::pick::Picker;
 use crate::entity::redact::{RedactKey, Redactor};
 use crate::entity::rewrite::{Rewrite, ToProject};
-use crate::journal::{self, JOURNAL_FORMAT};
+use crate::journal::{self, JOURNAL_FORMAT, Journal, JournalError, PlannedStep};
 use crate::journal_file::JournalFile;
 use crate::model::{Pair, Sample};
 use crate::needed;
 use crate::observe::Observer;
-use crate::plan::{ArchiveRef, Environment, Plan, TargetSpec, named_kinds};
+use crate::plan::{ArchiveRef, Environment, Plan, Step, TargetSpec, named_kinds};
 use crate::target::Target;
 use crate::workers::Workers;
 pub use error::RestoreError;
+pub use finished::Difference;
 pub use import::ByImport;
 use run::Run;
 pub use tally::{StepEnd, StepTally};
@@ -61,12 +63,16 @@ pub struct Options {
     pub check: Check,
     /// Whether the restore begins anew where the target is empty again, whatever the journal says.
     pub begin_anew: bool,
+    /// Whether the restore begins anew in any case.
+    pub again: bool,
     /// Whether nothing is written: no hook is run, and the target is not held against others.
     pub dry_run: bool,
     /// How long a command of the user's may take.
     pub hook_timeout: Duration,
     /// What hooks are told the plan is.
     pub plan_name: String,
+    /// Whether somebody wants to know where plan and journal are, once the restore has begun.
+    pub tells_place: bool,
     /// What others are told who restores.
     pub holder: String,
     /// Asks the restore to stop: what is under way is done, and the journal is written.
@@ -82,9 +88,11 @@ impl Default for Options {
             parallel: NonZeroUsize::MIN,
             check: Check::Counts,
             begin_anew: false,
+            again: false,
             dry_run: false,
             hook_timeout: Duration::from_secs(600),
             plan_name: String::new(),
+            tells_place: false,
             holder: String::new(),
             stop: CancellationToken::new(),
         }
@@ -159,7 +167,7 @@ async fn prepare<'a>(job: Job<'a>, observer: &'a dyn Observer) -> Result<Run<'a>
     let resolved = plan.check_against(archive.manifest(), archive_ref, environment)?;
     let waits = resolved.waits(archive.manifest())?;
     let target_name = resolved.target.to_string();
-    journal.journal().check(plan.sha256(), &target_name).map_err(|error| journal.content_error(error))?;
+    check_journal(journal.journal(), plan).map_err(|error| journal.content_error(error))?;
     let opened = journal::Event::Opened {
         format: JOURNAL_FORMAT.to_owned(),
         plan_sha256: plan.sha256(),
@@ -173,6 +181,14 @@ async fn prepare<'a>(job: Job<'a>, observer: &'a dyn Observer) -> Result<Run<'a>
         pickers: pickers_of(&resolved, archive, job.workers).await?,
     };
     Ok(Run::new(resolved, waits, opened, brought, job, observer))
+}
+
+/// Refuses the journal of another plan, and one that says what cannot be true of this one.
+pub fn check_journal(journal: &Journal, plan: &Plan) -> Result<(), JournalError> {
+    journal.check(plan.sha256(), &plan.target.to_string())?;
+    let exact = |step: &Step| plan.sample.is_none().then_some(step.entities);
+    let planned = plan.steps.iter().map(|step| PlannedStep { id: step.id, pair: step.pair(), entities: exact(step) });
+    journal.check_steps(&planned.collect::<Vec<_>>())
 }
 
 /// What becomes of entities on their way.

@@ -7,13 +7,14 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio_util::sync::CancellationToken;
 
+use super::finished::Resumption;
 use super::{Brought, ByImport, Job, Options, Outcome, RestoreError, StepEnd, StepTally};
 use crate::archive_file::ArchiveFile;
 use crate::hooks::Hook;
 use crate::journal::{self, StepState, StepStatus};
 use crate::journal_file::JournalFile;
 use crate::model::{EntryItem, Sha256, Timestamp};
-use crate::observe::Observer;
+use crate::observe::{Event, Observer};
 use crate::plan::{Plan, Step, Waits};
 use crate::target::{Encoder, Encoding, Lease, Target};
 use crate::workers::Workers;
@@ -33,7 +34,7 @@ pub(super) struct Run<'a> {
     brought: Brought,
     pub lease: Option<Box<dyn Lease>>,
     /// Steps that run side by side write it one after the other.
-    journal: tokio::sync::Mutex<&'a mut JournalFile>,
+    pub journal: tokio::sync::Mutex<&'a mut JournalFile>,
     pub options: &'a Options,
     /// As many as there are, with a part of the memory for each step that may run at once.
     pub workers: Workers,
@@ -68,13 +69,18 @@ impl<'a> Run<'a> {
 
     /// Runs what is left of the plan.
     pub async fn all(&mut self) -> Result<Outcome, RestoreError> {
-        if self.ask_about_done().await? {
-            self.journal.get_mut().forget()?;
-        }
         self.tell_what_earlier_runs_did();
-        let journal = self.journal.get_mut().journal();
-        if journal.finished.is_some() {
-            return Ok(Outcome { steps: journal.done(), entities: journal.entities(), left: 0, was_done: true });
+        match self.resumption().await? {
+            Resumption::Continue => {}
+            Resumption::Restart => {
+                self.journal.get_mut().restart();
+                self.tell_what_earlier_runs_did();
+            }
+            Resumption::Nothing => {
+                self.tell_place();
+                let journal = self.journal.get_mut().journal();
+                return Ok(Outcome { steps: journal.done(), entities: journal.entities(), left: 0, was_done: true });
+            }
         }
         self.refuse_what_is_not_empty().await?;
         if !self.options.dry_run {
@@ -87,6 +93,7 @@ impl<'a> Run<'a> {
         if self.journal.get_mut().journal().opened.is_none() {
             self.journal.get_mut().append(self.opened.clone()).await?;
         }
+        self.tell_place();
         let waits = std::mem::take(&mut self.waits);
         self.steps(waits).await?;
         let done = self.journal.get_mut().journal().done();
@@ -108,14 +115,22 @@ impl<'a> Run<'a> {
         self.plan.steps.iter().filter_map(|step| tallies.remove(&step.id)).collect()
     }
 
+    fn tell_place(&mut self) {
+        if self.options.tells_place {
+            let journal = self.journal.get_mut().path().display().to_string();
+            self.observer.event(Event::Kept { plan: self.options.plan_name.clone(), journal });
+        }
+    }
+
     fn tell_what_earlier_runs_did(&mut self) {
         let tallies = self.tallies.get_mut().unwrap_or_else(PoisonError::into_inner);
-        for (id, status) in &self.journal.get_mut().journal().steps {
-            let Some(tally) = tallies.get_mut(id) else { continue };
+        let journal = self.journal.get_mut().journal();
+        for (id, tally) in tallies {
+            let status = journal.steps.get(id).cloned().unwrap_or_default();
             tally.already_there = status.entities;
             tally.deleted = status.deleted.unwrap_or_default();
             tally.counted = status.counted;
-            tally.error = status.error.clone();
+            tally.error = status.error;
             tally.end = match status.state {
                 StepState::Pending => StepEnd::Pending,
                 StepState::Running => StepEnd::Running,

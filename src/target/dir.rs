@@ -83,18 +83,8 @@ impl Target for DirTarget {
             fs::create_dir_all(parent).map_err(failed(parent, "cannot make the folder"))?;
             let file = File::create_new(&output).map_err(failed(&output, "cannot create it"))?;
             let (log, progress) = (LogWriter::default(), Progress::default());
-            Ok(Box::new(DirSink {
-                root,
-                export,
-                around,
-                working,
-                begun_before,
-                output,
-                file,
-                log,
-                record_bytes: 0,
-                progress,
-            }) as Box<dyn StepSink>)
+            Ok(Box::new(DirSink { root, export, around, working, begun_before, output, file, log, record_bytes: 0, progress })
+                as Box<dyn StepSink>)
         }))
     }
 

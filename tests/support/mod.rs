@@ -29,7 +29,7 @@ pub const PROGRAM: &str = env!("CARGO_BIN_EXE_kindpack");
 const TIME_OUT: Duration = Duration::from_secs(120);
 
 /// What would make the outcome depend on who runs the tests, and where.
-const FOREIGN: [&str; 19] = [
+const FOREIGN: [&str; 20] = [
     "CLOUDSDK_API_ENDPOINT_OVERRIDES_DATASTORE",
     "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE",
     "DATASTORE_EMULATOR_HOST",
@@ -46,6 +46,7 @@ const FOREIGN: [&str; 19] = [
     "RUST_LOG",
     "XDG_DATA_HOME",
     "KINDPACK_DATASTORE_EMULATOR",
+    "KINDPACK_STATE_DIR",
     "CLICOLOR",
     "CLICOLOR_FORCE",
     "COLUMNS",
@@ -242,6 +243,11 @@ impl Running {
 
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
+    }
+
+    /// The process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends a signal such as `INT`.

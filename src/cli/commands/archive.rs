@@ -17,14 +17,6 @@ pub struct Found {
     pub title: String,
 }
 
-/// The local path of a location, where nothing else will do.
-pub fn local<'a>(what: &str, location: &'a Location) -> Result<&'a Path, Failure> {
-    match location {
-        Location::Local(path) => Ok(path),
-        Location::Bucket { .. } => Err(Failure::usage(what, format!("{location}: expected a path of this machine, found a bucket"))),
-    }
-}
-
 /// Finds the archive that an argument means; one that ends in `/` is the newest there.
 pub async fn find(context: &Context, what: &str, arg: &ArchiveArg) -> Result<Found, Failure> {
     find_at(context, what, &arg.archive, arg.namespace.as_deref()).await

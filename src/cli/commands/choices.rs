@@ -2,12 +2,12 @@
 //!
 //! Reads files and the environment; whether the choices fit an archive is the planner's to say.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::archive::absolute;
 use crate::cli::args::PlanChoices;
 use crate::cli::failure::Failure;
+use crate::cli::input_file::read_input_file;
 use kindpack::config::{self, ConfigError, Profile};
 use kindpack::entity::redact::{RedactKey, Rule};
 use kindpack::model::Sample;
@@ -29,9 +29,9 @@ const FILE_MAX_BYTES: u64 = 1 << 20;
 ///
 /// What is typed beats the profile; a list that is typed takes the place of the profile's list of that name. Only redactions add up, so
 /// that one more rule brings nothing back that the profile takes away; of several rules for one property the last counts, which is the typed one.
-pub fn choices(what: &str, args: PlanChoices) -> Result<Choices, Failure> {
+pub async fn choices(what: &str, args: PlanChoices) -> Result<Choices, Failure> {
     let profile = match &args.profile {
-        Some(name) => read_profile(what, args.config.as_deref().unwrap_or(Path::new(CONFIG)), name)?,
+        Some(name) => read_profile(what, args.config.as_deref().unwrap_or(Path::new(CONFIG)), name).await?,
         None => Profile::default(),
     };
     let Some(target) = args.target.or(profile.target) else {
@@ -49,14 +49,16 @@ pub fn choices(what: &str, args: PlanChoices) -> Result<Choices, Failure> {
         .or(profile.staging)
         .map(|staging| if staging.starts_with("gs://") { staging } else { absolute(staging.as_ref()).display().to_string() });
     let maps = typed_or(args.map_namespace, profile.map_namespaces);
-    let order =
-        args.order_file.or(profile.order_file).map(|path| config::order(&read(what, &path)?, &named(&path)).map_err(|e| wrong(what, &e)));
+    let order_file = match args.order_file.or(profile.order_file) {
+        Some(path) => Some(config::order(&read(what, &path).await?, &named(&path)).map_err(|error| wrong(what, &error))?),
+        None => None,
+    };
     let mut rules = profile.redact;
     if let Some(path) = &profile.redact_file {
-        rules.extend(config::rules(&read(what, path)?, &named(path)).map_err(|error| wrong(what, &error))?);
+        rules.extend(config::rules(&read(what, path).await?, &named(path)).map_err(|error| wrong(what, &error))?);
     }
     for given in &args.redact {
-        rules.extend(typed_rules(what, given)?);
+        rules.extend(typed_rules(what, given).await?);
     }
     let key = if rules.iter().any(Rule::needs_key) { redact_key(what)? } else { None };
     let typed_sample = args.sample.or(args.limit.map(Sample::Limit));
@@ -70,7 +72,7 @@ pub fn choices(what: &str, args: PlanChoices) -> Result<Choices, Failure> {
             first: typed_or(args.first, profile.first),
             last: typed_or(args.last, profile.last),
             depends_on: typed_or(args.depends_on, profile.depends_on),
-            order_file: order.transpose()?,
+            order_file,
             with_dependencies: args.with_dependencies || profile.with_dependencies,
             profile: args.profile,
             disaster_recovery: args.disaster_recovery,
@@ -120,29 +122,24 @@ fn typed_or<T>(typed: Vec<T>, of_profile: Vec<T>) -> Vec<T> {
 }
 
 /// The rules of one `--redact`: a rule, `@FILE`, or a file's name where it can be nothing else.
-fn typed_rules(what: &str, given: &str) -> Result<Vec<Rule>, Failure> {
+async fn typed_rules(what: &str, given: &str) -> Result<Vec<Rule>, Failure> {
     let path = match given.strip_prefix('@') {
         Some(path) => Some(path),
-        None => (!given.contains('=') && Path::new(given).is_file()).then_some(given),
+        None => (!given.contains('=') && Path::new(given).metadata().is_ok_and(|metadata| !metadata.is_dir())).then_some(given),
     };
     match path {
-        Some(path) => config::rules(&read(what, path.as_ref())?, path).map_err(|error| wrong(what, &error)),
+        Some(path) => config::rules(&read(what, path.as_ref()).await?, path).map_err(|error| wrong(what, &error)),
         None => Ok(vec![given.parse().map_err(|error: <Rule as std::str::FromStr>::Err| Failure::usage(what, error.to_string()))?]),
     }
 }
 
-fn read_profile(what: &str, path: &Path, name: &str) -> Result<Profile, Failure> {
+async fn read_profile(what: &str, path: &Path, name: &str) -> Result<Profile, Failure> {
     let folder = path.parent().map_or_else(PathBuf::new, Path::to_owned);
-    config::profile(&read(what, path)?, &named(path), &folder, name).map_err(|error| wrong(what, &error))
+    config::profile(&read(what, path).await?, &named(path), &folder, name).map_err(|error| wrong(what, &error))
 }
 
-fn read(what: &str, path: &Path) -> Result<String, Failure> {
-    let failed = |error| Failure::io(what, path.display(), &error);
-    let len = fs::metadata(path).map_err(failed)?.len();
-    if len > FILE_MAX_BYTES {
-        return Err(Failure::usage(what, format!("{}: expected at most {FILE_MAX_BYTES} bytes, found {len}", path.display())));
-    }
-    fs::read_to_string(path).map_err(failed)
+async fn read(what: &str, path: &Path) -> Result<String, Failure> {
+    read_input_file(what, path, FILE_MAX_BYTES).await
 }
 
 fn named(path: &Path) -> String {

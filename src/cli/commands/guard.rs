@@ -2,19 +2,23 @@
 
 use std::fs;
 use std::hash::{BuildHasher as _, RandomState};
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 
-use super::planned::state_folder;
 use super::restore::WHAT;
 use crate::cli::Context;
 use crate::cli::failure::{Code, Failure};
-use crate::cli::ui::Text;
+use crate::cli::state_folder::HINT as STATE_HINT;
+use crate::cli::ui::{Text, complain};
 use kindpack::lease::{self, Holder, LeaseError, LocalLease};
 use kindpack::model::Timestamp;
 use kindpack::plan::TargetSpec;
+use kindpack::workers::Workers;
+
+/// A project's id is shorter.
+const MAX_ANSWER_BYTES: u64 = 4 << 10;
 
 /// A real project is named twice: in the plan and by whoever runs it. Another name beside any target is a mistake.
-pub fn confirm(context: &Context, confirmed: Option<&str>, target: &TargetSpec) -> Result<(), Failure> {
+pub async fn confirm(context: &Context, confirmed: Option<&str>, target: &TargetSpec) -> Result<(), Failure> {
     let refused = |expected: &str, found: String| {
         Failure::new(Code::Refused, WHAT, format!("--confirm: expected {expected} for {target}, found {found}"))
     };
@@ -30,41 +34,49 @@ pub fn confirm(context: &Context, confirmed: Option<&str>, target: &TargetSpec) 
             if !asked {
                 return Err(refused(project, "none".to_owned()).hint(format!("--confirm {project}, if that project is really meant")));
             }
-            let typed = ask(&format!("This writes into {target}. Type the project's id to go on: "));
+            let typed = ask(context, format!("This writes into {target}. Type the project's id to go on: ")).await?;
             if typed == project { Ok(()) } else { Err(refused(project, "another answer".to_owned())) }
         }
         (None, _) => Ok(()),
     }
 }
 
-/// Asks at the terminal.
-fn ask(question: &str) -> String {
-    let mut answer = String::new();
-    let mut err = io::stderr();
-    // Whoever cannot be asked has not agreed.
-    if write!(err, "{}", Text::from(question)).and_then(|()| err.flush()).and_then(|()| io::stdin().read_line(&mut answer)).is_err() {
-        answer.clear();
+/// Asks at the terminal. A signal ends the question.
+async fn ask(context: &Context, question: String) -> Result<String, Failure> {
+    let answering = Workers::aside(move || {
+        let (mut answer, mut err) = (String::new(), io::stderr());
+        let asked = write!(err, "{}", Text::from(question)).and_then(|()| err.flush());
+        let answered = asked.and_then(|()| io::stdin().lock().take(MAX_ANSWER_BYTES).read_line(&mut answer));
+        // Whoever cannot be asked has not agreed.
+        if answered.is_ok() { answer.trim_end_matches(['\n', '\r']).to_owned() } else { String::new() }
+    });
+    let stop = context.stop.token();
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => {
+            // The question ends its line.
+            complain("");
+            Err(context.stop.failure())
+        }
+        answer = answering => answer.map_err(|error| Failure::worker(WHAT, &error)),
     }
-    answer.trim_end_matches(['\n', '\r']).to_owned()
 }
 
 /// Takes the target for this restore alone, among all of this user on this machine.
-pub fn lease(target: &TargetSpec, plan: &str) -> Result<LocalLease, Failure> {
+pub fn lease(context: &Context, target: &TargetSpec, plan: &str) -> Result<LocalLease, Failure> {
     let holder = Holder { pid: std::process::id(), plan: plan.to_owned(), since: now() };
-    lease::take(&state_folder()?.join("leases"), target, &holder).map_err(|error| match error {
+    lease::take(&context.state.open(&context.ui, WHAT)?.join("leases"), target, &holder).map_err(|error| match error {
         LeaseError::Held { .. } => Failure::new(Code::Refused, WHAT, error.to_string()).hint("wait for the other restore, or stop it"),
-        LeaseError::Io { .. } => {
-            Failure::new(Code::Service, WHAT, error.to_string()).hint("XDG_STATE_HOME names a folder that can be written")
-        }
+        LeaseError::Io { .. } => Failure::usage(WHAT, error.to_string()).hint(STATE_HINT),
     })
 }
 
 /// What others are told of who restores. It is the same in every run of this user on this machine, whose own lease keeps two of them apart:
 /// so a run takes over the mark that a killed one left in the target.
-pub fn holder() -> Result<String, Failure> {
-    let path = state_folder()?.join("leases").join("name");
+pub fn holder(context: &Context) -> Result<String, Failure> {
+    let path = context.state.open(&context.ui, WHAT)?.join("leases").join("name");
     let failed =
-        |error: &io::Error| Failure::new(Code::Service, WHAT, format!("{}: cannot keep this machine's name: {error}", path.display()));
+        |error: &io::Error| Failure::usage(WHAT, format!("{}: cannot keep this machine's name: {error}", path.display())).hint(STATE_HINT);
     let made =
         format!("{} ({:016x})", rustix::system::uname().nodename().to_string_lossy(), RandomState::new().hash_one(std::process::id()));
     let folder = path.parent().unwrap_or(&path);

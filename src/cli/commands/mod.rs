@@ -8,6 +8,7 @@ mod demo;
 mod docs;
 mod extract;
 mod guard;
+mod kept_plans;
 mod list;
 mod outcome;
 mod pack;
@@ -40,7 +41,7 @@ pub async fn run(context: &Context, command: Command) -> Ended {
         Command::Plan(args) => plan::run(context, args).await,
         Command::Restore(args) => restore::run(context, args).await,
         Command::Rehearse(args) => rehearse::run(context, args).await,
-        Command::Status { plan, require_complete, journal } => status::run(context, &plan, require_complete, journal),
+        Command::Status { plan, require_complete, journal } => status::run(context, &plan, require_complete, journal).await,
         Command::Completions { shell } => docs::completions(context, shell),
         Command::Man { dir } => docs::man(context, &dir),
     }

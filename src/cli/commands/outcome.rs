@@ -1,6 +1,6 @@
 //! How a restore ended: the table, the last event, the reports, and what to do next.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -25,6 +25,8 @@ pub struct Told<'a> {
     pub begun: Instant,
     /// Whether the target is gone when this is told.
     pub rehearsal: bool,
+    /// Where a plan is kept that came through a pipe.
+    pub piped_plan: Option<&'a Path>,
 }
 
 /// Tells how a restore ended.
@@ -49,7 +51,7 @@ pub fn tell(context: &Context, told: &Told<'_>, restored: Restored) -> Ended {
     let ended = ended.map_err(|failure| match failure.code {
         Code::Partly | Code::Interrupted | Code::Terminated if !told.rehearsal => {
             let hint = failure.hint.clone().unwrap_or_else(|| "the same command goes on".to_owned());
-            failure.hint(format!("{hint}: {}", same_command()))
+            failure.hint(format!("{hint}: {}", same_command(told.piped_plan)))
         }
         _ => failure,
     });
@@ -69,8 +71,11 @@ pub fn tell(context: &Context, told: &Told<'_>, restored: Restored) -> Ended {
     }
 }
 
-/// The command as it was typed, so that it can be typed again.
-fn same_command() -> String {
+/// The command as it was typed, so that it can be typed again. Instead of a plan that came through a pipe it names the one that is kept.
+fn same_command(piped_plan: Option<&Path>) -> String {
+    if let Some(plan) = piped_plan {
+        return format!("kindpack restore {}", shell(&plan.display().to_string()));
+    }
     let words: Vec<String> = std::env::args_os().skip(1).map(|word| shell(&word.to_string_lossy())).collect();
     format!("kindpack {}", words.join(" "))
 }

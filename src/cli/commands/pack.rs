@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::cli::args::{MethodArg, PackArgs};
 use crate::cli::failure::{Code, Failure};
+use crate::cli::input_file::read_input_file;
 use crate::cli::{Context, Ended, ui};
 use kindpack::model::{Method, Selector};
 use kindpack::observe::{Event, Observer as _};
@@ -14,6 +15,9 @@ use kindpack::pack::{ArchiveName, Options, PackError, Packed, Wanted, pack};
 use kindpack::store::Location;
 
 const WHAT: &str = "cannot pack";
+
+/// Longer lists of selectors are refused: a million kinds with long names fit.
+const MAX_EXPECT_BYTES: u64 = 64 << 20;
 
 pub async fn run(context: &Context, args: PackArgs) -> Ended {
     let ui = &context.ui;
@@ -27,7 +31,10 @@ pub async fn run(context: &Context, args: PackArgs) -> Ended {
             .ok_or_else(|| Failure::usage(WHAT, format!("{}: expected the name of an archive, found none", args.archive)))?;
         (args.archive.folder(), dest, ArchiveName::Given(name))
     };
-    let expect = args.expect.as_deref().map(read_expected).transpose()?.unwrap_or_default();
+    let expect = match &args.expect {
+        Some(path) => read_expected(path).await?,
+        None => Vec::new(),
+    };
     let options = Options {
         wanted: Wanted { only: args.only, exclude: args.exclude, expect, latest: args.latest, max_spread: args.max_spread },
         accept_count: args.accept_count,
@@ -151,8 +158,8 @@ fn refuse_inside(source: &Location, archive: &Location) -> Result<(), Failure> {
 }
 
 /// The selectors of an `--expect` file: one a line, `#` begins a comment line.
-fn read_expected(path: &Path) -> Result<Vec<Selector>, Failure> {
-    let text = std::fs::read_to_string(path).map_err(|error| Failure::io(WHAT, path.display(), &error))?;
+async fn read_expected(path: &Path) -> Result<Vec<Selector>, Failure> {
+    let text = read_input_file(WHAT, path, MAX_EXPECT_BYTES).await?;
     let lines = text
         .lines()
         .enumerate()

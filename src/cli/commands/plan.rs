@@ -32,7 +32,7 @@ struct Planned<'a> {
 
 pub async fn run(context: &Context, args: PlanArgs) -> Ended {
     let ui = &context.ui;
-    let choices = choices(WHAT, args.choices)?;
+    let choices = choices(WHAT, args.choices).await?;
     let archive = archive::open(context, WHAT, &args.archive).await?;
     let plan = make(context, WHAT, &archive, &choices).await?;
     let mut next = "-o plan.json keeps this plan; kindpack restore plan.json runs it".to_owned();

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::json;
+
 use crate::cli::Context;
 use crate::cli::ui::{self, Text};
 use kindpack::model::Sample;
-use kindpack::plan::{Explained, Link, OnExisting, Plan, TargetSpec};
+use kindpack::plan::{Explained, Hooks, Link, OnExisting, Plan, TargetSpec};
 
 /// How many kinds that are left out for one reason are named; the document names all.
 const LEFT_OUT_SHOWN: usize = 4;
@@ -99,6 +101,20 @@ fn show_terms(context: &Context, plan: &Plan) {
     if let Some(staging) = &plan.staging {
         ui.say(format!("exports are laid down under {staging} meanwhile"));
     }
+    say_hooks(context, plan);
+}
+
+/// Shows the commands that a plan of the user's runs, before it does.
+pub fn show_hooks(context: &Context, plan: &Plan) {
+    say_hooks(context, plan);
+    if !plan.hooks.is_empty() {
+        let Hooks { before_step, after_step, after_all } = &plan.hooks;
+        context.ui.json_event(&json!({"event": "hooks", "before_step": before_step, "after_step": after_step, "after_all": after_all}));
+    }
+}
+
+fn say_hooks(context: &Context, plan: &Plan) {
+    let ui = &context.ui;
     let hooks = [
         ("before each step", &plan.hooks.before_step),
         ("behind each step", &plan.hooks.after_step),

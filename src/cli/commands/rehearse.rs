@@ -74,7 +74,11 @@ async fn rehearse(context: &Context, args: &RehearseArgs, archive: &Arc<ArchiveF
     };
     let restored = restore(job, context.ui.as_ref()).await;
     context.ui.end();
-    outcome::tell(context, &Told { plan: &plan, options: &options, reports: &args.report, begun, rehearsal: true }, restored)
+    outcome::tell(
+        context,
+        &Told { plan: &plan, options: &options, reports: &args.report, begun, rehearsal: true, piped_plan: None },
+        restored,
+    )
 }
 
 /// Why there is no emulator.

@@ -1,7 +1,7 @@
 //! `kindpack restore PLAN`, and `kindpack restore ARCHIVE --target TARGET` in one go.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,21 +9,23 @@ use super::archive::no_bucket;
 use super::choices::{environment, redact_key};
 use super::guard;
 use super::outcome::{self, Told};
-use super::plan::reference;
-use super::planned::{Planned, journal_of, planned, state_folder};
+use super::plan_table::show_hooks;
+use super::planned::{Keeper, Planned, journal_of, planned};
 use crate::cli::args::{CheckArg, RestoreArgs};
 use crate::cli::failure::Failure;
 use crate::cli::{Context, Ended};
 use kindpack::entity::redact::RedactKey;
 use kindpack::google::{self, Credentials};
 use kindpack::imports::Staging;
-use kindpack::journal_file::JournalFile;
+use kindpack::journal::Journal;
+use kindpack::journal_file::{JournalFile, JournalFileError};
 use kindpack::observe::Observer as _;
-use kindpack::plan::{Plan, TargetSpec, Via};
-use kindpack::restore::{ByImport, Check, Job, Options, restore};
+use kindpack::plan::{OnExisting, Plan, TargetSpec, Via};
+use kindpack::restore::{ByImport, Check, Job, Options, check_journal, restore};
 use kindpack::store::Location;
 use kindpack::target::import::{EmulatorImporter, Importer, ServiceImporter, ServiceOptions};
 use kindpack::target::{CommitTarget, DirTarget, DryRun, NdjsonTarget, ServiceTimes, Target};
+use kindpack::workers::Workers;
 
 pub const WHAT: &str = "cannot restore";
 
@@ -32,15 +34,15 @@ pub async fn run(context: &Context, args: RestoreArgs) -> Ended {
     // Until the first step there is nothing to bring to an end.
     let prepared = tokio::select! {
         biased;
-        () = stop.cancelled() => Err(context.stop.failure()),
         prepared = prepare(context, &args) => prepared,
+        () = stop.cancelled() => Err(context.stop.failure()),
     };
-    let Prepared { planned, reference, target, import, redact_key, mut journal, options, _lease } = prepared?;
+    let Prepared { planned, target, import, redact_key, mut journal, options, _lease } = prepared?;
     let begun = Instant::now();
     let job = Job {
         plan: &planned.plan,
         archive: &planned.archive,
-        archive_ref: &reference,
+        archive_ref: &planned.archive_ref,
         environment: &environment(),
         target,
         import,
@@ -51,14 +53,26 @@ pub async fn run(context: &Context, args: RestoreArgs) -> Ended {
     };
     let restored = restore(job, context.ui.as_ref()).await;
     context.ui.end();
-    let told = Told { plan: &planned.plan, options: &options, reports: &args.report, begun, rehearsal: false };
+    planned.discard_unused(&journal);
+    let told = Told {
+        plan: &planned.plan,
+        options: &options,
+        reports: &args.report,
+        begun,
+        rehearsal: false,
+        piped_plan: piped_plan(&planned, &args),
+    };
     outcome::tell(context, &told, restored)
+}
+
+/// Where a plan is kept that came through a pipe, which cannot be read twice.
+fn piped_plan<'a>(planned: &'a Planned, args: &RestoreArgs) -> Option<&'a Path> {
+    (planned.keeper != Keeper::User && !args.choices.any()).then_some(planned.path.as_path())
 }
 
 /// All that a restore needs.
 struct Prepared {
     planned: Planned,
-    reference: kindpack::plan::ArchiveRef,
     target: Arc<dyn Target>,
     import: Option<ByImport>,
     redact_key: Option<RedactKey>,
@@ -78,17 +92,24 @@ async fn prepare(context: &Context, args: &RestoreArgs) -> Result<Prepared, Fail
         let why = format!("--check entities: expected a target that can be asked for its entities, found {}", plan.target);
         return Err(Failure::usage(WHAT, why).hint("--check counts counts what was written"));
     }
-    let reference = reference(WHAT, &planned.archive).await?;
     let journal_path: PathBuf = args.journal.clone().unwrap_or_else(|| journal_of(&planned.path));
     let plan_name = planned.path.display().to_string();
     let (journal, lease) = if args.dry_run {
-        (JournalFile::in_memory(JournalFile::look(&journal_path).map_err(|error| Failure::journal(WHAT, &error))?), None)
+        (read_journal(plan, journal_path, args.again).await?, None)
     } else {
         // Refused plans are refused before anybody is asked to confirm them.
-        plan.check_against(planned.archive.manifest(), &reference, &environment()).map_err(|error| Failure::plan(WHAT, &error))?;
-        guard::confirm(context, args.confirm.as_deref(), &plan.target)?;
-        let lease = guard::lease(&plan.target, &plan_name)?;
-        (JournalFile::open(&journal_path).map_err(|error| Failure::journal(WHAT, &error))?, Some(lease))
+        plan.check_against(planned.archive.manifest(), &planned.archive_ref, &environment())
+            .map_err(|error| Failure::plan(WHAT, &error))?;
+        if planned.keeper == Keeper::User && !plan.hooks.is_empty() {
+            let has_finished = read_journal(plan, journal_path.clone(), args.again).await?.journal().finished.is_some();
+            if !has_finished || args.again || plan.on_existing != OnExisting::Fail {
+                show_hooks(context, plan);
+            }
+        }
+        guard::confirm(context, args.confirm.as_deref(), &plan.target).await?;
+        let lease = guard::lease(context, &plan.target, &plan_name)?;
+        planned.keep().await?;
+        (open_journal(context, plan, journal_path, args.again).await?, Some(lease))
     };
     let target = target_of(context, &plan.target)?;
     let target = if args.dry_run { Arc::new(DryRun(target)) } else { target };
@@ -104,17 +125,51 @@ async fn prepare(context: &Context, args: &RestoreArgs) -> Result<Prepared, Fail
             CheckArg::Counts => Check::Counts,
             CheckArg::Entities => Check::Entities,
         },
-        begin_anew: planned.one_go,
+        begin_anew: planned.keeper != Keeper::User,
+        again: args.again,
+        tells_place: planned.keeper != Keeper::User && !args.dry_run,
         dry_run: args.dry_run,
         hook_timeout: args.hook_timeout,
         // Nobody else is told of a restore that writes nothing, or into what nobody shares.
-        holder: if !args.dry_run && matches!(plan.target, TargetSpec::Datastore { .. }) { guard::holder()? } else { String::new() },
+        holder: if !args.dry_run && matches!(plan.target, TargetSpec::Datastore { .. }) { guard::holder(context)? } else { String::new() },
         plan_name,
         stop: context.stop.token(),
     };
-    let import = import_of(context, plan)?;
+    let import = import_of(context, plan, args.dry_run)?;
     let redact_key = if plan.redaction.key_id.is_some() { redact_key(WHAT)? } else { None };
-    Ok(Prepared { planned, reference, target, import, redact_key, journal, options, _lease: lease })
+    Ok(Prepared { planned, target, import, redact_key, journal, options, _lease: lease })
+}
+
+/// Opens the journal of a restore. One of another plan is renamed where its restore has finished, or where the user wants to begin anew.
+async fn open_journal(context: &Context, plan: &Plan, path: PathBuf, again: bool) -> Result<JournalFile, Failure> {
+    let plan_sha256 = plan.sha256();
+    let shown = path.display().to_string();
+    let opened = Workers::aside(move || {
+        let journal = JournalFile::open(&path)?;
+        let other = journal.journal();
+        if other.is_of_other_plan(plan_sha256) && (again || other.finished.is_some()) {
+            let aside = journal.set_aside()?;
+            return Ok((JournalFile::open(&path)?, Some(aside)));
+        }
+        Ok((journal, None))
+    });
+    let (journal, aside) = opened.await.map_err(|error| Failure::worker(WHAT, &error))?.map_err(|error| Failure::journal(WHAT, &error))?;
+    if let Some(aside) = aside {
+        context.ui.warn(format!("{shown} was the journal of another plan; it is now {}", aside.display()));
+    }
+    Ok(journal)
+}
+
+/// Reads the journal for a dry run, as [`open_journal`] would find it.
+async fn read_journal(plan: &Plan, path: PathBuf, again: bool) -> Result<JournalFile, Failure> {
+    let shown = path.display().to_string();
+    let journal = Workers::aside(move || JournalFile::look(&path)).await.map_err(|error| Failure::worker(WHAT, &error))?;
+    let journal = journal.map_err(|error| Failure::journal(WHAT, &error))?;
+    if journal.is_of_other_plan(plan.sha256()) && (again || journal.finished.is_some()) {
+        return Ok(JournalFile::in_memory(Journal::default()));
+    }
+    check_journal(&journal, plan).map_err(|source| Failure::journal(WHAT, &JournalFileError::Content { path: shown, source }))?;
+    Ok(JournalFile::in_memory(journal))
 }
 
 /// What carries the steps out.
@@ -142,7 +197,7 @@ fn credentials() -> Arc<Credentials> {
 }
 
 /// What imports the steps of a plan that says so, and where it finds them.
-fn import_of(context: &Context, plan: &Plan) -> Result<Option<ByImport>, Failure> {
+fn import_of(context: &Context, plan: &Plan, dry_run: bool) -> Result<Option<ByImport>, Failure> {
     if plan.via != Via::Import {
         return Ok(None);
     }
@@ -164,7 +219,8 @@ fn import_of(context: &Context, plan: &Plan) -> Result<Option<ByImport>, Failure
         }
     };
     let chosen: Option<Location> = plan.staging.as_deref().map(str::parse).transpose().map_err(|error| Failure::location(WHAT, &error))?;
-    let staging = Staging::choose(chosen.as_ref(), &state_folder()?.join("staging"), importer.as_ref(), &context.stores);
+    let own_staging = if dry_run { context.state.find() } else { context.state.open(&context.ui, WHAT)? }.join("staging");
+    let staging = Staging::choose(chosen.as_ref(), &own_staging, importer.as_ref(), &context.stores);
     let staging = staging.map_err(|error| Failure::import(WHAT, &error))?;
     Ok(Some(ByImport { importer, staging }))
 }

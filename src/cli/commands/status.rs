@@ -4,16 +4,19 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use super::kept_plans;
 use super::planned::{journal_of, load_plan};
 use crate::cli::failure::{Code, Failure};
 use crate::cli::{Context, Ended, ui};
-use kindpack::journal::StepState;
-use kindpack::journal_file::JournalFile;
+use kindpack::journal::{Journal, StepState};
+use kindpack::journal_file::{JournalFile, JournalFileError};
 use kindpack::plan::Step;
+use kindpack::restore::check_journal;
+use kindpack::workers::Workers;
 
 const WHAT: &str = "cannot show the status";
 
-pub fn run(context: &Context, plan_path: &Path, require_complete: bool, journal: Option<PathBuf>) -> Ended {
+pub async fn run(context: &Context, plan_path: &Path, require_complete: bool, journal: Option<PathBuf>) -> Ended {
     let word = |state| match state {
         StepState::Pending => "pending",
         StepState::Running => "running",
@@ -21,12 +24,20 @@ pub fn run(context: &Context, plan_path: &Path, require_complete: bool, journal:
         StepState::Failed => "failed",
     };
     let ui = &context.ui;
-    let plan = load_plan(WHAT, plan_path)?;
-    let path = journal.unwrap_or_else(|| journal_of(plan_path));
-    let journal = JournalFile::look(&path).map_err(|error| Failure::journal(WHAT, &error))?;
-    journal
-        .check(plan.sha256(), &plan.target.to_string())
-        .map_err(|error| Failure::new(Code::Refused, WHAT, format!("{}: {error}", path.display())))?;
+    let (plan, place) = load_plan(WHAT, plan_path).await?;
+    let place = place.unwrap_or_else(|| kept_plans::path_of(&context.state.find(), &plan));
+    let path = journal.unwrap_or_else(|| journal_of(&place));
+    let read = {
+        let path = path.clone();
+        Workers::aside(move || JournalFile::look(&path)).await.map_err(|error| Failure::worker(WHAT, &error))?
+    };
+    let mut journal = read.map_err(|error| Failure::journal(WHAT, &error))?;
+    if journal.is_of_other_plan(plan.sha256()) && journal.finished.is_some() {
+        context.ui.warn(format!("{} is the journal of another plan, which has finished; this plan has not begun", path.display()));
+        journal = Journal::default();
+    }
+    check_journal(&journal, &plan)
+        .map_err(|source| Failure::journal(WHAT, &JournalFileError::Content { path: path.display().to_string(), source }))?;
 
     let mut left = 0;
     let mut entities = 0;

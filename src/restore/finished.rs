@@ -1,0 +1,129 @@
+//! What an earlier run of the same plan means for this one, and whether a restore that has finished is still true.
+
+use super::run::Run;
+use super::{Check, RestoreError};
+use crate::model::Pair;
+use crate::plan::{OnExisting, Step};
+use crate::target::TargetError;
+
+/// What this run does after earlier ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Resumption {
+    /// It begins, or goes on where the last one stopped.
+    Continue,
+    /// It begins anew, whatever was done.
+    Restart,
+    /// Nothing: all is done, and the target holds it.
+    Nothing,
+}
+
+/// A kind that the target does not hold as the finished restore left it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Difference {
+    /// It has another number of entities.
+    #[error("{pair}: expected {expected} entities, found {found}")]
+    Count {
+        /// Which kind, in the target.
+        pair: Pair,
+        /// Entities that were restored.
+        expected: u64,
+        /// Entities that are there.
+        found: u64,
+    },
+    /// Some of its entities are not there, or hold something else.
+    #[error("{pair}: {differing} entities are missing or differ")]
+    Entities {
+        /// Which kind, in the target.
+        pair: Pair,
+        /// How many.
+        differing: u64,
+    },
+    /// What is there cannot be read.
+    #[error("{error}")]
+    Unreadable {
+        /// Why not.
+        error: String,
+    },
+}
+
+impl Run<'_> {
+    /// Decides what this run does, by the journal and, where that says that something is done, by the target.
+    pub(super) async fn resumption(&mut self) -> Result<Resumption, RestoreError> {
+        let journal = self.journal.get_mut().journal();
+        let (has_begun, has_finished) = (journal.opened.is_some(), journal.finished.is_some());
+        if !has_begun {
+            return Ok(Resumption::Continue);
+        }
+        if self.options.again {
+            return Ok(Resumption::Restart);
+        }
+        if !has_finished {
+            return Ok(if self.ask_about_done().await? { Resumption::Restart } else { Resumption::Continue });
+        }
+        // Of a finished restore nothing has failed.
+        if self.plan.on_existing != OnExisting::Fail && !self.options.retry_failed {
+            return Ok(Resumption::Restart);
+        }
+        self.verify_finished().await
+    }
+
+    /// Asks the target whether it still holds what the finished restore brought.
+    async fn verify_finished(&self) -> Result<Resumption, RestoreError> {
+        let mut differences = Vec::new();
+        let mut is_empty = true;
+        for step in &self.plan.steps {
+            self.go_on().await?;
+            let expected = self.status(step).await.entities;
+            match self.target.count(&step.to_pair()).await {
+                Ok(found) => {
+                    is_empty &= found == 0;
+                    if found != expected {
+                        differences.push((step, Difference::Count { pair: step.to_pair(), expected, found }));
+                    }
+                }
+                Err(error @ TargetError::Nonsense { .. }) => {
+                    is_empty = false;
+                    differences.push((step, Difference::Unreadable { error: error.to_string() }));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if !differences.is_empty() && is_empty && self.options.begin_anew {
+            return Ok(Resumption::Restart);
+        }
+        // A count may be late. Those that are right after a while are none; the first that stays wrong settles it.
+        while let Some((step, Difference::Count { expected, .. })) = differences.first() {
+            match self.count(step, *expected).await {
+                Ok(_) => drop(differences.remove(0)),
+                Err(RestoreError::Target(error)) => return Err(error.into()),
+                Err(_) => break,
+            }
+        }
+        if differences.is_empty() && self.options.check == Check::Entities {
+            for step in &self.plan.steps {
+                match self.compare(step, &self.outputs(step)).await {
+                    Ok(()) => {}
+                    Err(RestoreError::Differing { pair, differing }) => differences.push((step, Difference::Entities { pair, differing })),
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        self.note_differences(&differences);
+        if differences.is_empty() {
+            return Ok(Resumption::Nothing);
+        }
+        let differences = differences.into_iter().map(|(_, difference)| difference).collect();
+        Err(RestoreError::ChangedSince { target: self.plan.target.clone(), differences })
+    }
+
+    fn note_differences(&self, differences: &[(&Step, Difference)]) {
+        for (step, difference) in differences {
+            self.note(step, |tally| {
+                if let Difference::Count { found, .. } = difference {
+                    tally.counted = Some(*found);
+                }
+                tally.error = Some(difference.to_string());
+            });
+        }
+    }
+}
