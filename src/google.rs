@@ -14,9 +14,6 @@ use tokio::time::Instant;
 /// How we call ourselves.
 pub const USER_AGENT: &str = concat!("kindpack/", env!("CARGO_PKG_VERSION"));
 
-/// Longer words of a service are cut: they may go on with what is nobody's business.
-pub const WORDS_MAX_CHARS: usize = 300;
-
 /// What `Retry-After` asks for is never longer: nobody waits that long, and sums of longer times would not be times any more.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
 
@@ -147,11 +144,6 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     // What has passed asks for no wait.
     let asked: Duration = jiff::Timestamp::now().duration_until(until).try_into().unwrap_or_default();
     Some(asked.min(RETRY_AFTER_MAX))
-}
-
-/// Words of a service in one short line.
-pub fn one_line(words: &str) -> String {
-    words.lines().next().unwrap_or_default().chars().filter(|c| !c.is_control()).take(WORDS_MAX_CHARS).collect()
 }
 
 /// Pauses between tries: each about twice as long as the one before.

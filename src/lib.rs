@@ -31,6 +31,7 @@ pub mod name_limits;
 pub mod needed;
 pub mod observe;
 pub mod pack;
+mod phrases;
 pub mod plan;
 pub mod properties;
 pub mod read_ahead;

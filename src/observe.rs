@@ -117,6 +117,11 @@ pub enum Event {
         /// Why not, and what.
         reason: String,
     },
+    /// The target may hand ids of restored entities to new ones, which then take their place.
+    IdsNotReserved {
+        /// How many kinds have such ids.
+        kinds: u64,
+    },
     /// A step failed.
     StepFailed {
         /// The step's id.

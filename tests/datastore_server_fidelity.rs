@@ -8,6 +8,7 @@ mod support;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use datastore_server::{Call, DatastoreServer};
 use google_cloud_auth::credentials::user_account;
@@ -206,7 +207,7 @@ fn restores_into_the_stand_in_and_into_the_emulator_give_equal_entities() {
         let key = server.credentials();
         let credentials = Credentials::made_by(move || user_account::Builder::new(key.clone()).build().map_err(|_| "none"));
         let service = CommitTarget::service(&project, "", Arc::new(credentials), &server.url(), ServiceTimes::default()).unwrap();
-        let local = CommitTarget::emulator(&emulator.host, &project).unwrap();
+        let local = CommitTarget::emulator(&emulator.host, &project, Duration::from_secs(30)).unwrap();
         Runtime::new().unwrap().block_on(async {
             restore(&service, &set, &project).await;
             restore(&local, &set, &project).await;

@@ -385,7 +385,7 @@ fn way(host: &str, http2: bool) -> (String, Arc<AtomicBool>) {
                 std::thread::spawn(move || {
                     let mut bytes = vec![0; 64 << 10];
                     while let Ok(len @ 1..) = from.read(&mut bytes) {
-                        let asked = bytes[..len].windows(9).any(|part| part == b":runQuery");
+                        let asked = bytes[..len].windows(11).any(|part| part == b"startCursor");
                         seen.fetch_or(asked, Ordering::Relaxed);
                         if to.write_all(&bytes[..len]).is_err() {
                             break;
@@ -432,7 +432,7 @@ fn an_emulator_that_does_not_run_is_given_up_after_a_while() {
     let port = listener.local_addr().unwrap().port();
     drop(listener);
     let begun = Instant::now();
-    let failed = desk.json(6, &["restore", "set.zip", "--target", &format!("emulator:nobody@127.0.0.1:{port}")]);
+    let failed = desk.json(6, &["restore", "set.zip", "--target", &format!("emulator:nobody@127.0.0.1:{port}"), "--retry-timeout", "2s"]);
     assert!(begun.elapsed() < Duration::from_secs(45), "{:?}", begun.elapsed());
     let error = failed["error"].as_str().unwrap();
     assert!(error.contains(&port.to_string()) && error.contains("tries"), "which call, how often, for how long: {error}");

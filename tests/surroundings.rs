@@ -94,7 +94,7 @@ fn lists_and_rules_may_come_through_pipes() {
     let set = legacy();
     desk.pack(&set.source);
     let script = format!(
-        "{0} pack {1} other.zip --expect <(echo User) && {0} plan set.zip --target ndjson:out --redact <(echo '*.none=null') \
+        "{0} pack {1} other.zip --expect <(echo User) && {0} plan set.zip --target ndjson:out --redact <(echo '?*.none=null') \
          --order-file <(echo 'first = [\"Photo\"]')",
         support::PROGRAM,
         set.source

@@ -11,6 +11,9 @@ use kindpack::model::{Sample, Selector};
 use kindpack::plan::{DependencyRule, NamespaceMap, OnExisting, TargetSpec, Via};
 use kindpack::store::{CloudOptions, Location};
 
+/// How long a call to a service is tried, unless the user says otherwise. An emulator, which is near, has a time of its own.
+pub const RETRY_TIMEOUT: Duration = Duration::from_secs(300);
+
 /// Packs the per-kind exports of Datastore into one checksummed zip, and restores them kind by kind.
 #[derive(Debug, Parser)]
 #[command(name = "kindpack", version, propagate_version = true, max_term_width = 120)]
@@ -49,9 +52,9 @@ pub struct Global {
     /// The project that pays for requests to buckets whose requester pays
     #[arg(long, global = true, value_name = "PROJECT")]
     pub billing_project: Option<String>,
-    /// How long a call to Cloud Storage or Datastore is tried while nothing comes through
-    #[arg(long, global = true, value_name = "DURATION", default_value = "5m", value_parser = duration)]
-    pub retry_timeout: Duration,
+    /// How long a call to Cloud Storage or Datastore is tried while nothing comes through [default: 5m, an emulator 30s]
+    #[arg(long, global = true, value_name = "DURATION", value_parser = duration)]
+    pub retry_timeout: Option<Duration>,
     /// How long a call to Cloud Storage or Datastore may be silent before it is tried again
     #[arg(long, global = true, value_name = "DURATION", default_value = "30s", value_parser = duration)]
     pub idle_timeout: Duration,
@@ -62,7 +65,7 @@ impl Cli {
     pub fn cloud_options(&self) -> CloudOptions {
         let mut options = CloudOptions {
             billing_project: self.global.billing_project.clone(),
-            retry_timeout: self.global.retry_timeout,
+            retry_timeout: self.global.retry_timeout.unwrap_or(RETRY_TIMEOUT),
             idle_timeout: self.global.idle_timeout,
             ..CloudOptions::default()
         };

@@ -131,7 +131,8 @@ impl Failure {
             | StoreError::NotAnObject { .. }
             | StoreError::NoBucket { .. }
             | StoreError::NoPayer { .. }
-            | StoreError::UnfitName { .. } => Code::Usage,
+            | StoreError::UnfitName { .. }
+            | StoreError::BadAddress { .. } => Code::Usage,
             StoreError::Exists { .. } | StoreError::Busy { .. } => Code::Refused,
             StoreError::Io { source, .. } => code_of(source),
             StoreError::Changed { .. } => Code::Incomplete,
@@ -386,11 +387,13 @@ impl Failure {
                     "restore with --on-existing replace to overwrite what has changed, or empty the target and add --again"
                 }
             }),
+            RestoreError::TooFew { .. } => Failure::new(Code::Partly, WHAT, error.to_string())
+                .hint("start the emulator with --consistency=1.0, or see what else deletes there; the same command goes on"),
             RestoreError::WrongCount { .. } | RestoreError::Differing { .. } => Failure::new(Code::Damaged, WHAT, error.to_string()),
             RestoreError::Step { pair, error } => {
                 let mut failure = Failure::restore(error);
                 // Counts and comparisons name the kind themselves.
-                if !matches!(**error, RestoreError::WrongCount { .. } | RestoreError::Differing { .. }) {
+                if !matches!(**error, RestoreError::WrongCount { .. } | RestoreError::TooFew { .. } | RestoreError::Differing { .. }) {
                     failure.what = format!("{WHAT} {pair}");
                 }
                 failure

@@ -32,8 +32,17 @@ pub struct Context {
     pub stores: Stores,
     pub stop: Stop,
     pub state: StateFolder,
-    /// How long calls of a Datastore are tried while nothing comes through, and how long one may be silent.
-    pub times: (Duration, Duration),
+    /// How patient calls of a Datastore are.
+    pub times: Times,
+}
+
+/// How patient calls are.
+#[derive(Debug, Clone, Copy)]
+pub struct Times {
+    /// How long one is tried while nothing comes through, where the user says so.
+    pub retry: Option<Duration>,
+    /// How long one may be silent.
+    pub idle: Duration,
 }
 
 /// How a command ended well: with 0, or with a code that says more and is no failure.
@@ -53,7 +62,7 @@ pub fn run() -> ExitCode {
         stores: Stores::with(Cloud::new(cli.cloud_options()).observed_by(ui.clone())),
         stop: Stop::default(),
         state: StateFolder::default(),
-        times: (cli.global.retry_timeout, cli.global.idle_timeout),
+        times: Times { retry: cli.global.retry_timeout, idle: cli.global.idle_timeout },
     };
     // A worker a core, and some threads for reads, writes and hashing: more would only hold memory.
     let runtime =

@@ -93,7 +93,7 @@ impl Ui {
     /// Prints a warning on standard error, also beside events.
     pub fn warn(&self, line: impl AsRef<str>) {
         if !self.quiet {
-            self.above_bar(&format!("{} {}", self.paint_err("33", "warning:"), line.as_ref()));
+            self.above_bar(self.paint_err("33", "warning:") + format!(" {}", line.as_ref()));
         }
     }
 
@@ -229,6 +229,10 @@ impl Observer for Ui {
                 self.above_bar(format!("step {step}: {namespace}/{kind} failed: {error}"))
             }
             Event::Left { step, reason } => self.above_bar(format!("step {step}: left behind: {reason}")),
+            Event::IdsNotReserved { kinds } => self.above_bar(format!(
+                "{}: the emulator may give new entities the ids of restored ones, and overwrite them; let it be reached over gRPC (HTTP/2)",
+                counted(kinds, "kind", "kinds")
+            )),
             // The failure at the end, or the table, tells these.
             Event::Problem { .. } | Event::Extracted { .. } | Event::StepFinished { .. } => {}
         }

@@ -15,6 +15,8 @@ const MEANING_BLOB: u64 = 14;
 const MEANING_TEXT: u64 = 15;
 const MEANING_BYTE_STRING: u64 = 16;
 const MEANING_USER: u64 = 20;
+/// A place that is stored without a meaning.
+pub(super) const MEANING_PLACE: u64 = 23;
 
 /// A value as the API has it.
 #[derive(Debug, PartialEq)]
@@ -54,7 +56,9 @@ pub(super) fn rest_value<'e>(property: &'e Property<'_>) -> RestValue<'e> {
         Value::Reference(key) => (Content::Key(key), 0),
         Value::Bytes(bytes) => bytes_value(bytes, property),
         Value::Entity(entity) => (Content::Entity(Cow::Borrowed(entity)), 0),
-        Value::Point { x, y } => (Content::Point { latitude: *x, longitude: *y }, if property.meaning == MEANING_POINT { 0 } else { 23 }),
+        Value::Point { x, y } => {
+            (Content::Point { latitude: *x, longitude: *y }, if property.meaning == MEANING_POINT { 0 } else { MEANING_PLACE })
+        }
         Value::User(user) => (Content::Entity(Cow::Owned(user_entity(user))), MEANING_USER),
     };
     RestValue { value, meaning, exclude_from_indexes: !property.indexed }

@@ -3,9 +3,9 @@
 //! Knows the numbers of that API's fields. Must not know what a stored value becomes there: that is for `rest`.
 
 use super::proto::{Entity, Id, Key};
-use super::rest::{ByName, Content, RestValue};
+use super::rest::{ByName, Content, MEANING_PLACE, RestValue};
 use super::rewrite::Rewrite;
-use super::wire::{put_bytes, put_double, put_int, put_message, put_uint, put_unless_empty};
+use super::wire::{Fields, put_bytes, put_double, put_int, put_message, put_uint, put_unless_empty};
 
 /// What a commit does with each of its items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +57,68 @@ pub fn lookup_of_nothing(project: &str) -> Vec<u8> {
     let mut out = Vec::new();
     put_unless_empty(&mut out, 8, project);
     out
+}
+
+/// Returns a `google.datastore.v1.LookupRequest` for serialized keys, of which no more than the keys is wanted, as far as the service heeds
+/// that. `database` is empty for the default one.
+pub fn lookup_request<'a>(project: &str, database: &str, keys: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
+    let mut out = Vec::new();
+    keys.for_each(|key| put_bytes(&mut out, 3, key));
+    put_message(&mut out, 5, |out| put_bytes(out, 1, b"__key__"));
+    put_unless_empty(&mut out, 8, project);
+    put_unless_empty(&mut out, 9, database);
+    out
+}
+
+/// Returns a serialized `google.datastore.v1.Entity` without the meaning 23 of its places, at any depth; none where it has none.
+///
+/// It says only that the place was stored without a meaning. Datastore in its older form takes it, Firestore in Datastore mode refuses it.
+pub fn without_place_meanings(entity: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(entity.len());
+    copy(entity, Level::Entity, &mut out).filter(|left_out| *left_out).map(|_| out)
+}
+
+/// The messages that stand around values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Level {
+    Entity,
+    Property,
+    Value,
+    Array,
+}
+
+impl Level {
+    /// The message in a field of this one, if there can be places in it.
+    fn inner(self, field: u32) -> Option<Self> {
+        match (self, field) {
+            (Level::Entity, 3) => Some(Level::Property),
+            (Level::Property, 2) | (Level::Array, 1) => Some(Level::Value),
+            (Level::Value, 6) => Some(Level::Entity),
+            (Level::Value, 9) => Some(Level::Array),
+            _ => None,
+        }
+    }
+}
+
+/// Copies a message without the meanings of places. Says whether any was left out; none where the bytes are no message.
+fn copy(message: &[u8], level: Level, out: &mut Vec<u8>) -> Option<bool> {
+    let is_place = level == Level::Value && Fields::new(message).filter_map(Result::ok).any(|field| field.number == 8);
+    let mut left_out = false;
+    let mut fields = Fields::new(message);
+    loop {
+        let before = fields.bytes();
+        let Some(field) = fields.next() else { return Some(left_out) };
+        let field = field.ok()?;
+        if is_place && field.number == 14 && field.varint().ok()? == MEANING_PLACE {
+            left_out = true;
+        } else if let Some(inner) = level.inner(field.number) {
+            let mut copied = Vec::new();
+            left_out |= copy(field.bytes().ok()?.bytes(), inner, &mut copied)?;
+            put_bytes(out, field.number, &copied);
+        } else {
+            out.extend_from_slice(before.get(..before.len() - fields.bytes().len())?);
+        }
+    }
 }
 
 /// Returns a `google.datastore.v1.CommitRequest` that does `deed` to serialized entities, or keys, without a transaction. `database` is
@@ -148,7 +210,7 @@ mod tests {
 
     use super::*;
     use crate::entity::testing::{any_entity, key, numbers_by_value, property, records, to_json};
-    use crate::entity::{ToProject, Value};
+    use crate::entity::{Property, ToProject, User, Value};
     use crate::model::Timestamp;
 
     /// A second opinion: fields of a message by the book, independent of the code under test.
@@ -320,6 +382,31 @@ mod tests {
         assert_eq!(request, [&[0x28, 2][..], &[0x32, 3, 0x3a, 1, b'E'].repeat(2), &[0x42, 1, b'p', 0x4a, 1, b'd']].concat());
         assert_eq!(commit_request("p", "", Deed::Upsert, std::iter::empty()), [0x28, 2, 0x42, 1, b'p']);
         assert_eq!(reserve_ids_request("p", "d", items()), [0x0a, 1, b'E', 0x0a, 1, b'E', 0x42, 1, b'p', 0x4a, 1, b'd']);
+    }
+
+    #[test]
+    fn places_lose_their_meaning_at_any_depth_and_nothing_else() {
+        let place = |meaning| Property { meaning, ..property("place", Value::Point { x: 1.0, y: 2.0 }) };
+        let in_array = |meaning| Property { multiple: true, name: "places", ..place(meaning) };
+        let user = Box::new(User { email: Some("ann@example.com"), ..User::default() });
+        let embedded = |meaning| property("inner", Value::Entity(Entity { key: None, properties: vec![place(meaning)] }.into()));
+        let whole = |meaning| Entity {
+            key: Some(key("p", "n", "K", Id::Number(5))),
+            properties: vec![
+                property("n", Value::Integer(-1)),
+                place(meaning),
+                in_array(meaning),
+                in_array(meaning),
+                embedded(meaning),
+                property("user", Value::User(user.clone())),
+            ],
+        };
+        let identity = Rewrite::identity();
+        let (bare, full) = (written(&whole(0), &identity), written(&whole(9), &identity));
+        assert_ne!(bare, full);
+        assert_eq!(without_place_meanings(&bare), Some(full.clone()));
+        assert_eq!(without_place_meanings(&full), None, "nothing to leave out");
+        assert_eq!(without_place_meanings(b"\xff"), None);
     }
 
     #[test]

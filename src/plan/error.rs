@@ -43,7 +43,7 @@ pub enum PlanError {
     /// `DATASTORE_EMULATOR_HOST` is no address.
     #[error("DATASTORE_EMULATOR_HOST: expected HOST:PORT, found {found:?}")]
     BadEmulatorAddress {
-        /// Its value.
+        /// Its value, without any password.
         found: String,
     },
     /// One pair is wished to both ends.

@@ -4,8 +4,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::target::check_address;
+use super::target::read_address;
 use super::{Choices, Environment, OnExisting, PlanError, Step, TargetSpec, Via};
+use crate::model::address::without_user;
 use crate::model::{EntryItem, ExportFormat, KindItem, Manifest, Pair, folded, pair_names};
 
 /// Fills in the emulator's address, and refuses a target that may not be the one that is meant.
@@ -14,7 +15,7 @@ pub(super) fn resolve_target(manifest: &Manifest, choices: &Choices, environment
     match &choices.target {
         TargetSpec::Datastore { project, .. } => {
             if let Some((variable, value)) = environment.emulator_variable() {
-                return Err(PlanError::Doubtful { target, variable: variable.to_owned(), value: value.to_owned() });
+                return Err(PlanError::Doubtful { target, variable: variable.to_owned(), value: without_user(value) });
             }
             let source = &manifest.backup.project;
             if bare_project(project) == bare_project(source) && !choices.selection.disaster_recovery {
@@ -24,13 +25,12 @@ pub(super) fn resolve_target(manifest: &Manifest, choices: &Choices, environment
         }
         TargetSpec::Emulator { project, host } => {
             let host = match (host, &environment.emulator_host) {
-                (Some(host), _) => host,
-                (None, Some(host)) if check_address(host).is_ok() => host,
-                (None, Some(host)) => return Err(PlanError::BadEmulatorAddress { found: host.clone() }),
+                (Some(host), _) => host.clone(),
+                (None, Some(host)) => read_address(host).map_err(|_| PlanError::BadEmulatorAddress { found: without_user(host) })?,
                 (None, None) => return Err(PlanError::NoEmulatorAddress { project: project.clone() }),
             };
             let target = TargetSpec::Emulator { project: project.clone(), host: Some(host.clone()) };
-            if is_googles(host) { Err(PlanError::RealService { target }) } else { Ok(target) }
+            if is_googles(&host) { Err(PlanError::RealService { target }) } else { Ok(target) }
         }
         TargetSpec::Dir(_) | TargetSpec::Ndjson(_) => Ok(target),
     }

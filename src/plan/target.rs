@@ -8,6 +8,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::ChoiceError;
+use crate::model::address::{host_and_port, without_user};
 
 /// Where a restore goes.
 ///
@@ -45,7 +46,12 @@ impl FromStr for TargetSpec {
     type Err = ChoiceError;
 
     fn from_str(text: &str) -> Result<Self, ChoiceError> {
-        let wrong = |(expected, found): Fault| ChoiceError::Spelling { what: "target", text: text.to_owned(), expected, found };
+        // A password in an address is not repeated.
+        let shown = || match text.split_once('@') {
+            Some((project, host)) => format!("{project}@{}", without_user(host)),
+            None => text.to_owned(),
+        };
+        let wrong = |(expected, found): Fault| ChoiceError::Spelling { what: "target", text: shown(), expected, found };
         let (word, rest) = text.split_once(':').ok_or_else(|| wrong((WORDS, "no colon".to_owned())))?;
         match word {
             "emulator" => {
@@ -53,8 +59,9 @@ impl FromStr for TargetSpec {
                     Some((project, host)) => (project, Some(host)),
                     None => (rest, None),
                 };
-                check_project(project).and(host.map_or(Ok(()), check_address)).map_err(wrong)?;
-                Ok(TargetSpec::Emulator { project: project.to_owned(), host: host.map(str::to_owned) })
+                check_project(project).map_err(wrong)?;
+                let host = host.map(read_address).transpose().map_err(wrong)?;
+                Ok(TargetSpec::Emulator { project: project.to_owned(), host })
             }
             "datastore" => {
                 let (project, database) = match rest.split_once('/') {
@@ -134,16 +141,9 @@ fn check_database(database: &str) -> Result<(), Fault> {
     if fits { Ok(()) } else { Err(("a database id of letters, digits and '-' behind the '/'", format!("{database:?}"))) }
 }
 
-/// An address as Google's clients take it from `DATASTORE_EMULATOR_HOST`: no scheme, no path, and a port.
-pub(super) fn check_address(address: &str) -> Result<(), Fault> {
-    let fits = address.rsplit_once(':').is_some_and(|(host, port)| {
-        let name = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-            Some(v6) => v6.bytes().all(|c| c.is_ascii_hexdigit() || matches!(c, b':' | b'.')) && !v6.is_empty(),
-            None => !host.is_empty() && host.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'.' | b'_')),
-        };
-        name && port.bytes().all(|c| c.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port != 0)
-    });
-    if fits { Ok(()) } else { Err(("HOST:PORT", format!("{address:?}"))) }
+/// The one form of an emulator's address.
+pub(super) fn read_address(address: &str) -> Result<String, Fault> {
+    host_and_port(address).ok_or_else(|| ("HOST:PORT", format!("{:?}", without_user(address))))
 }
 
 #[cfg(test)]
@@ -188,9 +188,9 @@ mod tests {
             ("emulator:shop@localhost:", "HOST:PORT", "\"localhost:\""),
             ("emulator:shop@localhost:0", "HOST:PORT", "\"localhost:0\""),
             ("emulator:shop@localhost:65536", "HOST:PORT", "65536"),
-            ("emulator:shop@http://localhost:80", "HOST:PORT", "http"),
-            ("emulator:shop@::1:80", "HOST:PORT", "::1:80"),
-            ("emulator:shop@a:1@b:2", "HOST:PORT", "a:1@b:2"),
+            ("emulator:shop@https://localhost:80", "HOST:PORT", "https"),
+            ("emulator:shop@::1", "HOST:PORT", "::1"),
+            ("emulator:shop@a:1@b:2", "HOST:PORT", "\"…@b:2\""),
             ("datastore:shop/", "a database id", "\"\""),
             ("datastore:shop/a/b", "a database id", "\"a/b\""),
             ("datastore: shop", "a project id", "' '"),
@@ -211,6 +211,14 @@ mod tests {
             let error = read(text).unwrap_err();
             assert!(error.contains(expected) && error.contains(found), "{text:?}: {error}");
         }
+    }
+
+    #[test]
+    fn an_address_is_kept_in_one_form() {
+        for address in ["::1:8081", "[::1]:8081", "http://[::1]:8081/", " ::1:8081"] {
+            assert_eq!(read(&format!("emulator:shop@{address}")).unwrap().to_string(), "emulator:shop@[::1]:8081");
+        }
+        assert!(!read("emulator:shop@user:secret@localhost:80").unwrap_err().contains("secret"));
     }
 
     proptest::proptest! {

@@ -10,11 +10,18 @@ use crate::entities;
 use crate::journal::StepState;
 use crate::model::EntryItem;
 use crate::plan::{OnExisting, Step};
-use crate::target::{Encoding, TargetError};
+use crate::target::{Encoding, LOOKUP_MAX, LOOKUP_MAX_BYTES, TargetError};
 use crate::workers::Workers;
 
-/// A count is asked for this often before it is believed to be wrong: an emulator may answer queries a little late.
-const COUNT_TRIES: u32 = 6;
+/// A count that is wrong is asked for again until it has come no nearer this often. An emulator that is eventually consistent, as `gcloud`
+/// starts it, shows a few waiting writes more at each query.
+const STANDSTILLS_MAX: u32 = 3;
+
+/// A count that always comes nearer is asked for this often.
+const COUNTS_MAX: u32 = 60;
+
+/// The first pause between two counts; each is twice as long as the one before, until the count comes nearer.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
 impl Run<'_> {
     /// Whether the target still holds what the journal says is there. `true` means that it holds nothing at all, and that the restore is to
@@ -35,16 +42,24 @@ impl Run<'_> {
             let found = self.target.count(&step.to_pair()).await?;
             any |= found > 0;
             if found < expected {
-                short.push((step.to_pair(), found));
+                short.push((step, expected));
             }
         }
-        if short.is_empty() {
-            return Ok(false);
+        // Where nothing is there at all, one look is enough: the first entities that were written are not there either.
+        if let (false, Some((step, _))) = (any, short.first()) {
+            any = self.look_up_first(step).await?.is_some_and(|found| found > 0);
+            if !any && self.options.begin_anew {
+                return Ok(true);
+            }
         }
-        if self.options.begin_anew && !any {
-            return Ok(true);
+        let mut found = Vec::new();
+        for (step, expected) in short {
+            let count = self.settled_count(step, expected, |count| count >= expected).await?;
+            if count < expected {
+                found.push((step.to_pair(), count));
+            }
         }
-        Err(RestoreError::Forgotten { target: self.plan.target.to_string(), found: short })
+        if found.is_empty() { Ok(false) } else { Err(RestoreError::Forgotten { target: self.plan.target.to_string(), found }) }
     }
 
     /// Asks about the kinds of the plan's steps that no earlier run has begun, and about the names that they get.
@@ -52,6 +67,7 @@ impl Run<'_> {
         if self.plan.on_existing != OnExisting::Fail {
             return Ok(());
         }
+        self.target.settle().await?;
         let mut found = Vec::new();
         let mut taken = None;
         for step in &self.plan.steps {
@@ -66,7 +82,10 @@ impl Run<'_> {
                 }
                 checked => {
                     checked?;
-                    self.target.count(&step.to_pair()).await?
+                    match self.target.count(&step.to_pair()).await? {
+                        0 => self.look_up_first(step).await?.unwrap_or_default(),
+                        count => count,
+                    }
                 }
             };
             if count > 0 {
@@ -81,19 +100,75 @@ impl Run<'_> {
 
     /// Counts what the target holds of a step's kind: as many as were brought, or at least as many where others may stand beside them.
     pub(super) async fn count(&self, step: &Step, brought: u64) -> Result<u64, RestoreError> {
-        let mut tries = 0;
-        loop {
-            let found = self.target.count(&step.to_pair()).await?;
-            let right = if self.plan.on_existing == OnExisting::Merge { found >= brought } else { found == brought };
-            if right {
-                return Ok(found);
-            }
-            tries += 1;
-            if tries == COUNT_TRIES {
-                return Err(RestoreError::WrongCount { pair: step.to_pair(), expected: brought, found, place: "in the target" });
-            }
-            tokio::time::sleep(Duration::from_millis(100) * 2_u32.pow(tries)).await;
+        let merges = self.plan.on_existing == OnExisting::Merge;
+        let is_right = |found| if merges { found >= brought } else { found == brought };
+        let found = self.settled_count(step, brought, is_right).await?;
+        if is_right(found) {
+            Ok(found)
+        } else if found < brought && self.target.is_looked_up() {
+            Err(RestoreError::TooFew { pair: step.to_pair(), expected: brought, found })
+        } else {
+            Err(RestoreError::WrongCount { pair: step.to_pair(), expected: brought, found, place: "in the target" })
         }
+    }
+
+    /// Counts until the count is right, or comes no nearer to what is expected. Where it stays too small, the first `expected` entities of the
+    /// step are looked up by their keys: a lookup is always right, and an emulator then counts what it found.
+    async fn settled_count(&self, step: &Step, expected: u64, is_right: impl Fn(u64) -> bool) -> Result<u64, RestoreError> {
+        let pair = step.to_pair();
+        let mut may_look_up = self.target.is_looked_up();
+        let (mut counts, mut standstills) = (1, 0);
+        let mut found = self.target.count(&pair).await?;
+        while !is_right(found) {
+            if standstills == STANDSTILLS_MAX || counts == COUNTS_MAX {
+                if !std::mem::take(&mut may_look_up) || found >= expected {
+                    break;
+                }
+                self.look_up(step, expected).await?;
+                (counts, standstills) = (0, 0);
+            } else {
+                tokio::time::sleep(FIRST_PAUSE * 2_u32.pow(standstills)).await;
+            }
+            self.go_on().await?;
+            let now = self.target.count(&pair).await?;
+            let is_nearer = now.abs_diff(expected) < found.abs_diff(expected);
+            (counts, standstills, found) = (counts + 1, if is_nearer { 0 } else { standstills + 1 }, now);
+        }
+        Ok(found)
+    }
+
+    /// Looks the first `entities` of a step up by their keys.
+    async fn look_up(&self, step: &Step, entities: u64) -> Result<(), RestoreError> {
+        let outputs = self.outputs(step);
+        let pieces = entities::read(self.archive, &outputs, self.encoder(self.target.encoding(), step, 0), 0, &self.workers);
+        pin_mut!(pieces);
+        let mut left = usize::try_from(entities).unwrap_or(usize::MAX);
+        while let Some(mut piece) = pieces.next().await.transpose()?.filter(|_| left > 0) {
+            self.go_on().await?;
+            piece.truncate(left);
+            left -= piece.len();
+            // One after the other: an emulator holds each against all writes that wait.
+            for batch in piece.split(LOOKUP_MAX, LOOKUP_MAX_BYTES) {
+                self.target.look_up(batch).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How many of the first few entities of a step are in the target, by their keys; none where it cannot be asked.
+    async fn look_up_first(&self, step: &Step) -> Result<Option<u64>, RestoreError> {
+        if !self.target.is_looked_up() {
+            return Ok(None);
+        }
+        let outputs = self.outputs(step);
+        let pieces = entities::read(self.archive, &outputs, self.encoder(self.target.encoding(), step, 0), 0, &self.workers);
+        pin_mut!(pieces);
+        while let Some(piece) = pieces.next().await.transpose()? {
+            if let Some(batch) = piece.split(LOOKUP_MAX, LOOKUP_MAX_BYTES).next() {
+                return Ok(Some(self.target.look_up(batch).await?));
+            }
+        }
+        Ok(Some(0))
     }
 
     /// Reads every entity back and compares it.

@@ -88,6 +88,16 @@ pub enum RestoreError {
         /// Where they were counted.
         place: &'static str,
     },
+    /// The target holds fewer entities than a step brought.
+    #[error("{pair}: expected {expected} entities in the target, found {found}")]
+    TooFew {
+        /// Which.
+        pair: Pair,
+        /// Entities that were brought.
+        expected: u64,
+        /// Entities that are there.
+        found: u64,
+    },
     /// Entities in the target are not what they should be.
     #[error("{pair}: expected every entity as the archive has it, found {differing} that differ or are missing")]
     Differing {

@@ -4,8 +4,12 @@
 
 use std::sync::Arc;
 
+use futures_util::{StreamExt as _, pin_mut};
+
 use super::RestoreError;
 use super::run::Run;
+use super::step::BATCH_MAX;
+use crate::entities;
 use crate::imports::{self, Staging, StepImport};
 use crate::journal;
 use crate::observe::Event;
@@ -41,6 +45,23 @@ impl Run<'_> {
             self.observer.event(Event::Left { step: step.id, reason });
         }
         self.note(step, |tally| tally.restored = imported.entities);
+        if !by.importer.reserves_ids() {
+            self.reserve_ids(step).await?;
+        }
         Ok(imported.entities)
+    }
+
+    /// Reads the step's entities once more, and has their ids reserved.
+    async fn reserve_ids(&self, step: &Step) -> Result<(), RestoreError> {
+        let outputs = self.outputs(step);
+        let pieces = entities::read(self.archive, &outputs, self.encoder(self.target.encoding(), step, 0), 0, &self.workers);
+        pin_mut!(pieces);
+        while let Some(piece) = pieces.next().await.transpose()? {
+            self.go_on().await?;
+            for batch in piece.split(BATCH_MAX, usize::MAX) {
+                self.target.reserve_ids(&step.to_pair(), batch).await?;
+            }
+        }
+        Ok(())
     }
 }

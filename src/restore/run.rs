@@ -95,7 +95,12 @@ impl<'a> Run<'a> {
         }
         self.tell_place();
         let waits = std::mem::take(&mut self.waits);
-        self.steps(waits).await?;
+        let ended = self.steps(waits).await;
+        let kinds = self.target.unreserved_kinds() as u64;
+        if kinds > 0 {
+            self.observer.event(Event::IdsNotReserved { kinds });
+        }
+        ended?;
         let done = self.journal.get_mut().journal().done();
         let left = (self.plan.steps.len() as u64).saturating_sub(done);
         if left == 0 {

@@ -15,7 +15,7 @@ use crate::plan::{OnExisting, Step};
 use crate::target::{Progress, StepInfo};
 
 /// Entities that are handed over at once: what a kill may leave in doubt, once for each connection.
-const BATCH_MAX: usize = 500;
+pub(super) const BATCH_MAX: usize = 500;
 
 /// Bytes of them, unless one is larger: small enough to keep several connections busy.
 const BATCH_MAX_BYTES: usize = 1 << 20;
@@ -108,13 +108,14 @@ impl Run<'_> {
         if self.plan.on_existing == OnExisting::Replace && !self.options.dry_run {
             self.delete_others(step, outputs, brought).await?;
         }
+        // What was looked up entity by entity, an emulator counts as well.
+        if self.options.check == Check::Entities {
+            self.compare(step, outputs).await?;
+        }
         let counted = match self.options.check {
             Check::None => None,
             Check::Counts | Check::Entities => Some(self.count(step, brought).await?),
         };
-        if self.options.check == Check::Entities {
-            self.compare(step, outputs).await?;
-        }
         Ok((brought, counted))
     }
 

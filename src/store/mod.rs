@@ -160,6 +160,14 @@ pub enum StoreError {
         /// What there is instead.
         found: &'static str,
     },
+    /// A variable that holds no address of a service.
+    #[error("{variable}: expected an address such as http://localhost:9023, found {found:?}")]
+    BadAddress {
+        /// The variable.
+        variable: &'static str,
+        /// What it holds, without any password.
+        found: String,
+    },
     /// A bucket whose requester pays, and nobody is named.
     #[error("{name}: expected a project that pays for the requests, found none")]
     NoPayer {

@@ -29,6 +29,18 @@ impl Target for DryRun {
         self.0.check_names(step)
     }
 
+    fn is_looked_up(&self) -> bool {
+        self.0.is_looked_up()
+    }
+
+    fn look_up(&self, entities: Encoded) -> BoxFuture<'_, Result<u64, TargetError>> {
+        self.0.look_up(entities)
+    }
+
+    fn settle(&self) -> BoxFuture<'_, Result<(), TargetError>> {
+        self.0.settle()
+    }
+
     fn open<'a>(&'a self, _: &'a StepInfo, _: Progress) -> BoxFuture<'a, Result<Box<dyn StepSink>, TargetError>> {
         Box::pin(async { Ok(Box::new(Nowhere(Progress::default())) as Box<dyn StepSink>) })
     }

@@ -168,6 +168,12 @@ impl Encoded {
         self.items.push(Item { range: start..self.bytes.len(), key, if_first: false });
     }
 
+    /// Leaves out all but the first `entities`.
+    pub fn truncate(&mut self, entities: usize) {
+        self.items.truncate(entities);
+        self.bytes.truncate(self.items.last().map_or(0, |item| item.range.end));
+    }
+
     /// Leaves out the first `entities`.
     pub fn drop_first(&mut self, entities: usize) {
         let dropped = self.items.drain(..entities.min(self.items.len())).next_back().map_or(0, |item| item.range.end);

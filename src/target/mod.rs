@@ -10,9 +10,9 @@ mod files;
 pub mod import;
 mod key_set;
 mod ndjson;
-mod words;
 
 use std::fmt;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
@@ -82,7 +82,7 @@ pub enum TargetError {
     Rejected {
         /// Which call.
         call: String,
-        /// The service's own words.
+        /// What the service answered.
         found: String,
     },
     /// An emulator that imports nothing.
@@ -96,7 +96,7 @@ pub enum TargetError {
     Denied {
         /// Which call.
         call: String,
-        /// The service's own words.
+        /// What the service answered.
         found: String,
     },
     /// There are no credentials, or the service does not take them.
@@ -114,7 +114,7 @@ pub enum TargetError {
         kind: Kind,
         /// Its place among the entities of its step.
         number: u64,
-        /// The service's own words.
+        /// What the service answered.
         found: String,
     },
     /// Somebody else restores into the same target.
@@ -180,6 +180,15 @@ pub enum TargetError {
     Worker(#[from] crate::workers::WorkerLost),
 }
 
+/// How long an emulator is tried, unless the user says otherwise: where it was just started, its Java takes some seconds.
+pub const EMULATOR_RETRY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Entities that are looked up at once.
+pub const LOOKUP_MAX: usize = 300;
+
+/// Bytes of them, unless one is larger: the answer holds them as they are.
+pub const LOOKUP_MAX_BYTES: usize = 1 << 20;
+
 /// Where entities go.
 pub trait Target: fmt::Debug + Send + Sync {
     /// The form in which the target takes entities.
@@ -195,6 +204,36 @@ pub trait Target: fmt::Debug + Send + Sync {
     fn check_names<'a>(&'a self, step: &'a StepInfo) -> BoxFuture<'a, Result<(), TargetError>> {
         let _ = step;
         Box::pin(async { Ok(()) })
+    }
+
+    /// Whether entities can be looked up by their keys: that is always right, where a count may be late.
+    fn is_looked_up(&self) -> bool {
+        false
+    }
+
+    /// How many of these entities, encoded for this target, are there under their keys. At most [`LOOKUP_MAX`] entities are asked for at once.
+    ///
+    /// The default knows none: see [`Target::is_looked_up`].
+    fn look_up(&self, entities: Encoded) -> BoxFuture<'_, Result<u64, TargetError>> {
+        let _ = entities;
+        Box::pin(async { Ok(0) })
+    }
+
+    /// Brings the target to count what was written just before, as far as it can be brought to.
+    fn settle(&self) -> BoxFuture<'_, Result<(), TargetError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// Sees to it that the target hands the ids of these entities, encoded for it, to no new ones: they came there in another way than by
+    /// [`Target::open`].
+    fn reserve_ids<'a>(&'a self, pair: &'a Pair, entities: Encoded) -> BoxFuture<'a, Result<(), TargetError>> {
+        let _ = (pair, entities);
+        Box::pin(async { Ok(()) })
+    }
+
+    /// How many kinds have restored ids that the target may hand to new entities all the same.
+    fn unreserved_kinds(&self) -> usize {
+        0
     }
 
     /// Deletes what the target holds of `pair` beside what `keep` holds, as far as `keep` is asked. Gives how many.

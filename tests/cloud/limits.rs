@@ -102,7 +102,7 @@ fn outage_among_small_objects_is_waited_for_once() {
         shop.says(6, &[&PACK[..], &["--retry-timeout", "1s"]].concat(), &["read of gs://shop/nightly/", "tries in 1 s"]);
         let seen = shop.server.seen();
         let failed: BTreeSet<&String> = seen.iter().filter(|seen| seen.status == 503).map(|seen| &seen.name).collect();
-        assert!((1..=32).contains(&failed.len()), "{} objects were tried for the whole time", failed.len());
+        assert!((1..=64).contains(&failed.len()), "{} objects were tried for the whole time", failed.len());
     }
 }
 
@@ -386,9 +386,7 @@ fn archive_name_too_long_for_its_sidecar_is_refused_first() {
     let shop = little();
     for len in [1_018, 1_024, 1_025] {
         let archive = format!("gs://vault/{}", "x".repeat(len));
-        let found = if len > 1_024 { len } else { len + 7 };
-        let words = format!("expected a name of at most 1024 bytes, found {found}");
-        shop.says(2, &["pack", SOURCE, &archive], &[&words, "choose a shorter name"]);
+        shop.says(2, &["pack", SOURCE, &archive], &["longer than 1024 bytes", "choose a shorter name"]);
         assert_eq!(shop.server.names("vault"), [""; 0], "{len}");
     }
     // Names of parts are longer still: such an archive goes up in a session.
@@ -404,6 +402,6 @@ fn extract_refuses_names_too_long_before_it_writes() {
     shop.expect(0, &PACK);
     let dest = format!("gs://vault/{}/", "x".repeat(1_000));
     let run = shop.expect(5, &["extract", ARCHIVE, &dest]);
-    assert!(run.err.contains("expected a name of at most 1024 bytes"), "{}", run.brief());
+    assert!(run.err.contains("longer than 1024 bytes"), "{}", run.brief());
     assert_eq!(shop.server.names("vault"), [STORED, SIDECAR]);
 }

@@ -99,6 +99,16 @@ fn a_service_that_does_not_come_back_is_given_up_with_the_call_the_tries_and_the
 }
 
 #[test]
+fn a_commit_is_done_when_each_mutation_is_answered() {
+    let server = server();
+    server.plan(Call::Commit, 0, Deed::HalfAnswer);
+    let entities = notes(100);
+    run(restore(&target(&server, "", PATIENT), &entities, "", 500)).unwrap();
+    assert_holds(&server, "", &entities, "sent again");
+    assert_eq!(server.count(Call::Commit), 2);
+}
+
+#[test]
 fn a_token_that_is_not_accepted_is_renewed_once() {
     let server = server();
     server.plan(Call::Commit, 0, Deed::Status(401));
@@ -121,7 +131,7 @@ fn who_may_not_write_is_told_so_at_once() {
     server.deny();
     let error = run(restore(&target(&server, "", PATIENT), &notes(1), "", 10)).unwrap_err();
     assert!(matches!(error, TargetError::Denied { .. }), "{error:?}");
-    assert!(discreet(&error).contains("Missing or insufficient permissions."));
+    assert!(discreet(&error).contains("PERMISSION_DENIED: Missing or insufficient permissions"));
     assert_eq!(server.count(Call::Commit), 1);
     // Also who may write, but not reserve ids.
     let server = super::shop::server();
@@ -140,7 +150,7 @@ fn an_entity_that_is_refused_is_found_and_told_by_kind_and_number_and_its_neighb
     let words = discreet(&error);
     assert_eq!(
         words,
-        "entity 777 of kind Note: expected it to be accepted, found HTTP 400 The value of property \"note\" is not allowed: \"…\"."
+        "entity 777 of kind Note: expected it to be accepted, found HTTP 400 INVALID_ARGUMENT: something in it is not allowed"
     );
     assert!(server.count(Call::Commit) < 2 + 2 * 10, "found by halving");
     let held = server.entities_of("", "acme", "Note");

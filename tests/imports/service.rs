@@ -372,7 +372,7 @@ fn what_the_service_refuses_leaves_nothing_staged() {
     site.service.plan(Call::Import, 0, Deed::Status(400));
     let error = site.import().unwrap_err();
     assert!(matches!(error, ImportError::Target(TargetError::Rejected { .. })), "{error:?}");
-    assert!(error.to_string().contains("HTTP 400 planned"), "{error}");
+    assert!(error.to_string().contains("HTTP 400"), "{error}");
     site.assert_imported(0, "refused");
 }
 

@@ -13,6 +13,7 @@ use super::rehearse::no_emulator;
 use crate::cli::failure::{Code, Failure};
 use crate::cli::{Context, Ended};
 use kindpack::emulator::{self, EmulatorError};
+use kindpack::model::address::host_and_port;
 
 const WHAT: &str = "cannot show the demo";
 
@@ -103,7 +104,7 @@ impl Demo<'_> {
         let say_apart = |text: &str| self.context.ui.say_apart(text);
         let project = self.folder.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
         let restore = |host: String| format!("emulator:{}@{host}", project.replace('.', "-"));
-        if let Some(host) = std::env::var("DATASTORE_EMULATOR_HOST").ok().filter(|host| !host.is_empty()) {
+        if let Some(host) = std::env::var("DATASTORE_EMULATOR_HOST").ok().and_then(|host| host_and_port(&host)) {
             say_apart(&format!("6. Into the Datastore emulator that runs at {host}, as a project of its own, and every entity compared."));
             self.restore_into(&restore(host)).await?;
             return Ok(true);

@@ -16,6 +16,7 @@ use crate::cli::{Context, Ended};
 use kindpack::archive_file::{ArchiveFile, digest_of};
 use kindpack::archives::{sidecar_digest, told_digest};
 use kindpack::entity::redact::{Rule, Rules};
+use kindpack::model::address::{host_and_port, without_user};
 use kindpack::model::{KindItem, Pair};
 use kindpack::plan::{ArchiveRef, Choices, Plan, RuleMatch, Step, TargetSpec, explain, named_kinds, plan};
 use kindpack::properties;
@@ -107,8 +108,9 @@ pub async fn make(context: &Context, what: &str, archive: &Arc<ArchiveFile>, cho
     let environment = environment();
     let failed = |error| Failure::plan(what, &error);
     if let (TargetSpec::Emulator { host: Some(host), .. }, Some(other)) = (&choices.target, &environment.emulator_host)
-        && host != other
+        && host_and_port(other).as_ref() != Some(host)
     {
+        let other = without_user(other);
         context.ui.remark(format!("DATASTORE_EMULATOR_HOST names {other:?}; the target's own address is used"));
     }
     // What is refused is refused before anything is read.

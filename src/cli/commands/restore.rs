@@ -11,7 +11,7 @@ use super::guard;
 use super::outcome::{self, Told};
 use super::plan_table::show_hooks;
 use super::planned::{Keeper, Planned, journal_of, planned};
-use crate::cli::args::{CheckArg, RestoreArgs};
+use crate::cli::args::{CheckArg, RETRY_TIMEOUT, RestoreArgs};
 use crate::cli::failure::Failure;
 use crate::cli::{Context, Ended};
 use kindpack::entity::redact::RedactKey;
@@ -24,7 +24,7 @@ use kindpack::plan::{OnExisting, Plan, TargetSpec, Via};
 use kindpack::restore::{ByImport, Check, Job, Options, check_journal, restore};
 use kindpack::store::Location;
 use kindpack::target::import::{EmulatorImporter, Importer, ServiceImporter, ServiceOptions};
-use kindpack::target::{CommitTarget, DirTarget, DryRun, NdjsonTarget, ServiceTimes, Target};
+use kindpack::target::{CommitTarget, DirTarget, DryRun, EMULATOR_RETRY_TIMEOUT, NdjsonTarget, ServiceTimes, Target};
 use kindpack::workers::Workers;
 
 pub const WHAT: &str = "cannot restore";
@@ -177,14 +177,17 @@ pub fn target_of(context: &Context, spec: &TargetSpec) -> Result<Arc<dyn Target>
     Ok(match spec {
         TargetSpec::Emulator { project, host } => {
             let host = host.as_deref().unwrap_or_default();
-            Arc::new(CommitTarget::emulator(host, project).map_err(|error| Failure::target(WHAT, &error))?)
+            Arc::new(
+                CommitTarget::emulator(host, project, context.times.retry.unwrap_or(EMULATOR_RETRY_TIMEOUT))
+                    .map_err(|error| Failure::target(WHAT, &error))?,
+            )
         }
         TargetSpec::Dir(path) => Arc::new(DirTarget::new(path)),
         TargetSpec::Ndjson(path) => Arc::new(NdjsonTarget::new(path)),
         TargetSpec::Datastore { project, database } => {
             let (database, endpoint) = (database.as_deref().unwrap_or_default(), google::datastore_endpoint());
-            let (retry, call) = context.times;
-            let times = ServiceTimes { retry, call, ..ServiceTimes::default() };
+            let retry = context.times.retry.unwrap_or(RETRY_TIMEOUT);
+            let times = ServiceTimes { retry, call: context.times.idle, ..ServiceTimes::default() };
             let target = CommitTarget::service(project, database, credentials(), &endpoint, times);
             Arc::new(target.map_err(|error| Failure::target(WHAT, &error))?)
         }
@@ -204,12 +207,15 @@ fn import_of(context: &Context, plan: &Plan, dry_run: bool) -> Result<Option<ByI
     let importer: Arc<dyn Importer> = match &plan.target {
         TargetSpec::Emulator { project, host } => {
             let host = host.as_deref().unwrap_or_default();
-            Arc::new(EmulatorImporter::new(host, project).map_err(|error| Failure::target(WHAT, &error))?)
+            Arc::new(
+                EmulatorImporter::new(host, project, context.times.retry.unwrap_or(EMULATOR_RETRY_TIMEOUT))
+                    .map_err(|error| Failure::target(WHAT, &error))?,
+            )
         }
         TargetSpec::Datastore { project, database } => {
             let (database, endpoint) = (database.as_deref(), google::datastore_endpoint());
-            let (retry_timeout, call_time) = context.times;
-            let options = ServiceOptions { retry_timeout, call_time, ..ServiceOptions::default() };
+            let retry_timeout = context.times.retry.unwrap_or(RETRY_TIMEOUT);
+            let options = ServiceOptions { retry_timeout, call_time: context.times.idle, ..ServiceOptions::default() };
             let importer = ServiceImporter::new(project, database, &endpoint, Some(credentials()), options);
             Arc::new(importer.map_err(|error| Failure::target(WHAT, &error))?)
         }

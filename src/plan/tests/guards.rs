@@ -55,7 +55,8 @@ fn an_emulators_address_comes_from_the_environment_and_into_the_plan() {
         target("emulator:shop", None).unwrap_err().to_string(),
         "target emulator:shop: expected emulator:shop@HOST:PORT or DATASTORE_EMULATOR_HOST, found neither"
     );
-    for half in ["", "localhost", ":8081", "http://localhost:8081"] {
+    assert_eq!(target("emulator:shop", Some("http://localhost:8081/")).unwrap(), "emulator:shop@localhost:8081");
+    for half in ["", "localhost", ":8081"] {
         assert_eq!(target("emulator:shop", Some(half)), Err(PlanError::BadEmulatorAddress { found: half.to_owned() }));
     }
 }

@@ -25,7 +25,9 @@ use tokio::time::Instant;
 use super::patience::Failed;
 use super::pulse::{Pulse, Steps};
 use crate::google::{self, NoToken, USER_AGENT, may_see_tokens};
+use crate::model::address;
 use crate::observe::{Observer, Outcome, Request, Silent};
+use crate::phrases::refusal;
 use crate::store::StoreError;
 
 /// Where the service is, unless `STORAGE_EMULATOR_HOST` says otherwise.
@@ -36,26 +38,6 @@ const ANSWER_MAX_BYTES: usize = 64 << 20;
 
 /// What of an error's body is searched for known reasons.
 const WORDS_MAX_BYTES: usize = 4096;
-
-/// Phrases by which a refusal is known, and what is said of it. Whatever else the service says is not repeated.
-const REASONS: [(&str, &str); 16] = [
-    ("billing account", "billing account"),
-    ("cloud kms", "Cloud KMS key"),
-    ("retention policy", "retention policy"),
-    ("-based hold", "object hold"),
-    ("temporary hold", "object hold"),
-    ("organization policy", "organization policy"),
-    ("vpc service controls", "VPC Service Controls"),
-    ("uniform bucket-level access", "uniform bucket-level access"),
-    ("storage class", "storage class"),
-    ("rate limit", "rate limit"),
-    ("quota", "quota"),
-    ("pre-condition", "precondition"),
-    ("crc32c", "checksum"),
-    ("md5", "checksum"),
-    ("permission", "permission"),
-    ("internal error", "internal error"),
-];
 
 /// Phrases of refusals that are not about permissions.
 const FORBIDDING: [&str; 3] = ["retention policy", "-based hold", "temporary hold"];
@@ -101,7 +83,10 @@ impl Default for CloudOptions {
 
 /// Cloud Storage, as one process uses it. Connects to nothing before it is asked for something.
 pub struct Cloud {
+    /// Without a slash at its end.
     endpoint: String,
+    /// Where the endpoint was named by a variable that holds no address: that variable, and what it holds.
+    bad_address: Option<(&'static str, String)>,
     anonymous: bool,
     options: CloudOptions,
     observer: Arc<dyn Observer>,
@@ -193,9 +178,9 @@ impl Answer {
         serde_json::from_slice(&self.body).map_err(|_| Failed::passing("an answer that is not the expected JSON"))
     }
 
-    /// The status, and what is known of its reason.
+    /// What may be shown of a failure.
     pub(super) fn refusal(&self) -> String {
-        refusal(self.status, &words(&self.body))
+        refusal(&format!("HTTP {}", self.status), &message(&self.body))
     }
 
     /// What an answer that is no success amounts to, for a call that needs `permission` on `name`.
@@ -207,7 +192,7 @@ impl Answer {
 /// What a status amounts to.
 fn failed(session: Instant, status: u16, headers: &http::HeaderMap, body: &[u8], name: &str, permission: &'static str) -> Failed {
     let words = words(body);
-    let found = refusal(status, &words);
+    let found = refusal(&format!("HTTP {status}"), &message(body));
     match status {
         401 => Failed::Unauthorized { session },
         400 | 403 if words.contains("requester pays") => Failed::Finally(StoreError::NoPayer { name: name.to_owned() }),
@@ -231,10 +216,11 @@ fn words(body: &[u8]) -> String {
     String::from_utf8_lossy(body.get(..WORDS_MAX_BYTES).unwrap_or(body)).to_lowercase()
 }
 
-/// A status, and those of the known reasons that the service's words hold.
-fn refusal(status: u16, words: &str) -> String {
-    let known: Vec<&str> = REASONS.iter().filter(|(phrase, _)| words.contains(phrase)).map(|(_, reason)| *reason).collect();
-    if known.is_empty() { format!("HTTP {status}") } else { format!("HTTP {status} ({})", known.join(", ")) }
+/// What the service says in an error's body.
+fn message(body: &[u8]) -> String {
+    let value: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    let message = value.pointer("/error/message").and_then(serde_json::Value::as_str);
+    message.map_or_else(|| String::from_utf8_lossy(body).into_owned(), str::to_owned)
 }
 
 /// A name as one segment of a path.
@@ -262,6 +248,11 @@ fn method_name(method: &Method) -> &'static str {
     }
 }
 
+/// What is wrong with the address of a service; none where it can be used.
+fn bad_address(variable: &'static str, address: &str) -> Option<(&'static str, String)> {
+    address::base(address).is_none().then(|| (variable, address::without_user(address)))
+}
+
 fn broke(error: reqwest::Error) -> Failed {
     Failed::passing(google::broke(error))
 }
@@ -270,20 +261,22 @@ impl Cloud {
     /// Cloud Storage, or what the variables of every Google client name in its place: `STORAGE_EMULATOR_HOST` a server that wants no
     /// credentials, `CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE` a private address of the service itself.
     pub fn new(options: CloudOptions) -> Self {
-        let said = |variable| std::env::var(variable).ok().filter(|said| !said.is_empty());
-        let emulator = said("STORAGE_EMULATOR_HOST").map(|host| if host.contains("://") { host } else { format!("http://{host}") });
-        let private = || said("CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE");
+        let said = |variable| Some((variable, std::env::var(variable).ok().filter(|said| !said.trim().is_empty())?));
+        let emulator = said("STORAGE_EMULATOR_HOST");
         let anonymous = emulator.is_some();
-        let endpoint = emulator.or_else(private).unwrap_or_else(|| ENDPOINT.to_owned());
-        Cloud::at(&endpoint, anonymous, options)
+        match emulator.or_else(|| said("CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE")) {
+            None => Cloud::at(ENDPOINT, false, options),
+            Some((variable, address)) => Cloud { bad_address: bad_address(variable, &address), ..Cloud::at(&address, anonymous, options) },
+        }
     }
 
     /// A server at an address; one that is `anonymous` wants no credentials.
     pub fn at(endpoint: &str, anonymous: bool, options: CloudOptions) -> Self {
+        let bad_address = bad_address("endpoint", endpoint);
         // Google's own tools write the path of the JSON API behind it.
-        let endpoint = endpoint.trim_end_matches('/').trim_end_matches("/storage/v1").to_owned();
+        let endpoint = address::base(endpoint).unwrap_or_default().trim_end_matches("/storage/v1").to_owned();
         let (session, partings) = Default::default();
-        Cloud { endpoint, anonymous, options, observer: Arc::new(Silent), session, partings }
+        Cloud { endpoint, bad_address, anonymous, options, observer: Arc::new(Silent), session, partings }
     }
 
     /// The same, with somebody who listens to requests and retries.
@@ -331,6 +324,9 @@ impl Cloud {
     }
 
     async fn connect(&self) -> Result<Session, Failed> {
+        if let Some((variable, found)) = &self.bad_address {
+            return Err(Failed::Finally(StoreError::BadAddress { variable, found: found.clone() }));
+        }
         let unauthorized = |found| Failed::Finally(StoreError::Unauthorized { call: "credentials".to_owned(), found });
         if !self.anonymous && !may_see_tokens(&self.endpoint) {
             return Err(unauthorized("CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE without TLS"));
@@ -495,9 +491,10 @@ mod tests {
     fn refusals_show_known_reasons_and_no_words() {
         let body =
             br#"{"error":{"message":"Object 'secret-name' is subject to the bucket's retention policy until 2030. Key: secret-key"}}"#;
-        assert_eq!(refusal(403, &words(body)), "HTTP 403 (retention policy)");
-        assert_eq!(refusal(403, &words(b"ann@example.com is not welcome at https://example.com/?token=abc")), "HTTP 403");
-        assert_eq!(refusal(400, &words(&[0xff, 0x00])), "HTTP 400");
+        assert_eq!(refusal("HTTP 403", &message(body)), "HTTP 403: the bucket's retention policy forbids it");
+        let unknown = b"ann@example.com is not welcome at https://example.com/?token=abc";
+        assert_eq!(refusal("HTTP 403", &message(unknown)), "HTTP 403");
+        assert_eq!(refusal("HTTP 400", &message(&[0xff, 0x00])), "HTTP 400");
     }
 
     #[test]

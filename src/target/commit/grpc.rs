@@ -11,13 +11,14 @@ use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
+use super::http::ANSWER_MAX_BYTES;
 use crate::entity::answer::Code;
 
 /// `Commit` of the API that is `v1` over HTTP as well.
 pub(super) const COMMIT: &str = "/google.datastore.v1.Datastore/Commit";
 
-/// What is asked to see whether gRPC is spoken at all.
-const LOOKUP: &str = "/google.datastore.v1.Datastore/Lookup";
+/// `Lookup` of the same API. Asked for nothing, it shows whether gRPC is spoken at all.
+pub(super) const LOOKUP: &str = "/google.datastore.v1.Datastore/Lookup";
 
 /// A service on this machine answers at once, or does not know the protocol.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -35,6 +36,10 @@ pub(super) enum Failed {
     },
 }
 
+/// No connection can be made.
+#[derive(Debug)]
+pub(super) struct NobodyThere;
+
 /// A service that speaks gRPC.
 #[derive(Debug, Clone)]
 pub(super) struct Grpc {
@@ -43,16 +48,20 @@ pub(super) struct Grpc {
 
 impl Grpc {
     /// The service at `base`; none where gRPC is not spoken. `lookup` is a request for no keys.
-    pub(super) async fn connect(base: &str, call_time: Duration, lookup: Bytes) -> Option<Self> {
-        let endpoint = Endpoint::from_shared(base.to_owned()).ok()?.connect_timeout(PROBE_TIMEOUT).timeout(call_time);
-        let grpc = Grpc { channel: endpoint.connect().await.ok()? };
-        let answer = tokio::time::timeout(PROBE_TIMEOUT, grpc.call(LOOKUP, lookup)).await.ok()?;
-        answer.ok().map(|_| grpc)
+    ///
+    /// # Errors
+    /// [`NobodyThere`]: a service that is about to start may speak it.
+    pub(super) async fn connect(base: &str, call_time: Duration, lookup: Bytes) -> Result<Option<Self>, NobodyThere> {
+        let Ok(endpoint) = Endpoint::from_shared(base.to_owned()) else { return Ok(None) };
+        let endpoint = endpoint.connect_timeout(PROBE_TIMEOUT).timeout(call_time);
+        let grpc = Grpc { channel: endpoint.connect().await.map_err(|_| NobodyThere)? };
+        let answer = tokio::time::timeout(PROBE_TIMEOUT, grpc.call(LOOKUP, lookup)).await;
+        Ok(answer.is_ok_and(|answer| answer.is_ok()).then_some(grpc))
     }
 
     /// Makes one call, once.
     pub(super) async fn call(&self, method: &'static str, body: Bytes) -> Result<Bytes, Failed> {
-        let mut client = tonic::client::Grpc::new(self.channel.clone());
+        let mut client = tonic::client::Grpc::new(self.channel.clone()).max_decoding_message_size(ANSWER_MAX_BYTES);
         client.ready().await.map_err(|error| Failed::of(&Status::from_error(error.into())))?;
         let answer = client.unary(Request::new(body), PathAndQuery::from_static(method), AsItIs).await;
         answer.map(tonic::Response::into_inner).map_err(|status| Failed::of(&status))

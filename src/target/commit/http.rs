@@ -13,11 +13,12 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use super::grpc::{self, Grpc};
-use crate::entity::answer::{Code, Status};
+use crate::entity::answer::{Code, LookupAnswer, Status, mutation_results};
 use crate::entity::{app_engine, v1};
 use crate::google::{self, Credentials, NoToken, Pauses, Token};
+use crate::model::address::without_user;
+use crate::phrases::refusal;
 use crate::target::TargetError;
-use crate::target::words::told;
 
 /// The first pause between tries.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -25,11 +26,14 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// No pause is longer, unless the service asks for it.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
+/// The same for an emulator.
+const EMULATOR_LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
 /// A call is tried at least so often, however slow the tries are.
 const TRIES_MIN: u32 = 6;
 
 /// No answer of ours is longer: a page of keys is the longest.
-const ANSWER_MAX_BYTES: usize = 64 << 20;
+pub(super) const ANSWER_MAX_BYTES: usize = 64 << 20;
 
 /// How long things may last.
 #[derive(Debug, Clone, Copy)]
@@ -134,24 +138,52 @@ impl Api {
     async fn grpc(&self) -> Option<&Grpc> {
         let connect = || async {
             match self.credentials {
-                Some(_) => None,
+                Some(_) => Ok(None),
                 None => Grpc::connect(&self.base, self.times.call, v1::lookup_of_nothing(&self.project).into()).await,
             }
         };
-        self.grpc.get_or_init(connect).await.as_ref()
+        self.grpc.get_or_try_init(connect).await.ok()?.as_ref()
     }
 
-    /// Sends a commit once.
-    pub(super) async fn commit(&self, body: Bytes) -> Result<(), Trouble> {
-        match self.grpc().await {
-            Some(grpc) => grpc.call(grpc::COMMIT, body).await.map(drop).map_err(of_grpc),
-            None => self.message("commit", body).await,
+    /// Sends a commit of so many mutations once.
+    pub(super) async fn commit(&self, body: Bytes, mutations: usize) -> Result<(), Trouble> {
+        let answer = match self.grpc().await {
+            Some(grpc) => grpc.call(grpc::COMMIT, body).await.map_err(of_grpc)?,
+            None => self.once("commit", Form::Message, body).await?,
+        };
+        match mutation_results(&answer) {
+            Some(results) if results == mutations => Ok(()),
+            Some(results) => Err(Trouble::passing(format!("{results} results of {mutations} mutations"))),
+            None => Err(Trouble::passing("an answer that is no CommitResponse")),
         }
     }
 
-    /// Makes a call of App Engine's interface once; none where it is not served.
-    pub(super) async fn app_engine(&self, body: Vec<u8>) -> Option<Bytes> {
-        self.grpc().await?.call(app_engine::CALL, body.into()).await.ok()
+    /// Looks keys up until there is an answer.
+    pub(super) async fn lookup(&self, body: Bytes) -> Result<LookupAnswer, TargetError> {
+        let mut patience = Patience::new(self, "lookup");
+        loop {
+            let answered = match self.grpc().await {
+                Some(grpc) => grpc.call(grpc::LOOKUP, body.clone()).await.map_err(of_grpc),
+                None => self.once("lookup", Form::Message, body.clone()).await,
+            };
+            let answer = answered
+                .and_then(|answer| LookupAnswer::parse(&answer).ok_or_else(|| Trouble::passing("an answer that is no LookupResponse")));
+            match answer {
+                Ok(answer) => return Ok(answer),
+                Err(trouble) => patience.failed(trouble).await?,
+            }
+        }
+    }
+
+    /// Makes a call of App Engine's interface once; [`Trouble::Unknown`] where it is not served.
+    pub(super) async fn app_engine(&self, body: Vec<u8>) -> Result<Bytes, Trouble> {
+        let grpc = self.grpc().await.ok_or(Trouble::Unknown)?;
+        grpc.call(app_engine::CALL, body.into()).await.map_err(of_grpc)
+    }
+
+    /// Whether gRPC is spoken.
+    pub(super) async fn has_grpc(&self) -> bool {
+        self.grpc().await.is_some()
     }
 
     /// Makes a call in protobuf once. Its answer is not looked at.
@@ -183,7 +215,7 @@ impl Api {
     }
 
     fn call(&self, method: &str) -> String {
-        format!("{method} of {} at {}", self.name(), self.base)
+        format!("{method} of {} at {}", self.name(), without_user(&self.base))
     }
 
     async fn token(&self, method: &str) -> Result<Option<Token>, Trouble> {
@@ -247,7 +279,8 @@ fn trouble(http: u16, status: Option<Status>, header: Option<Duration>) -> Troub
     let Status { code, message, retry_after } =
         status.unwrap_or(Status { code: Code::of_http(http), message: String::new(), retry_after: None });
     let code = if code == Code::Other { Code::of_http(http) } else { code };
-    let found = format!("HTTP {http} {}", told(&message)).trim_end().to_owned();
+    let status = if said && code != Code::Other { format!("HTTP {http} {code}") } else { format!("HTTP {http}") };
+    let found = refusal(&status, &message);
     amounts_to(code, found, header.max(retry_after), said)
 }
 
@@ -256,7 +289,7 @@ fn of_grpc(failed: grpc::Failed) -> Trouble {
     match failed {
         grpc::Failed::Broken(found) => Trouble::passing(found),
         grpc::Failed::Refused { code, message } => {
-            let found = format!("gRPC {code:?} {}", told(&message)).trim_end().to_owned();
+            let found = refusal(&format!("gRPC {code}"), &message);
             amounts_to(code, found, None, true)
         }
     }
@@ -289,7 +322,9 @@ pub(super) struct Patience<'a> {
 impl<'a> Patience<'a> {
     pub(super) fn new(api: &'a Api, method: &'a str) -> Self {
         let now = Instant::now();
-        let pauses = Pauses::new(FIRST_PAUSE, LONGEST_PAUSE.min(api.times.retry / 4));
+        // Who waits for an emulator to start wants to go on when it has.
+        let longest = if api.credentials.is_none() { EMULATOR_LONGEST_PAUSE } else { LONGEST_PAUSE };
+        let pauses = Pauses::new(FIRST_PAUSE, longest.min(api.times.retry / 4));
         Patience { api, method, begun: now, last_progress: now, pauses, tries: 0, renewed: false }
     }
 
@@ -324,7 +359,7 @@ impl<'a> Patience<'a> {
             Trouble::Finally(error) => return Err(error),
         };
         let pause = self.pauses.next(after);
-        let over = self.last_progress.elapsed() + pause > self.api.times.retry;
+        let over = self.last_progress.elapsed().saturating_add(pause) > self.api.times.retry;
         // What the service asks for may be longer than all the time there is.
         if over && (self.tries >= TRIES_MIN || pause > self.api.times.retry) {
             return Err(TargetError::Service { call, tries: self.tries, seconds: self.begun.elapsed().as_secs(), found });

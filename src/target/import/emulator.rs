@@ -20,8 +20,7 @@ const LEAST_TIME: Duration = Duration::from_secs(120);
 /// An emulator reads some 6 MB a second at the least; a loaded machine is given ten times as long.
 const BYTES_PER_SECOND: u64 = 600_000;
 
-/// How often an emulator that cannot be reached is tried, and the pause between.
-const TRIES: u32 = 5;
+/// The pause between tries of an emulator that cannot be reached.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// The importer of one project in an emulator.
@@ -31,20 +30,27 @@ pub struct EmulatorImporter {
     project: String,
     reads: Reads,
     least_time: Duration,
+    retry_timeout: Duration,
     at_once: Arc<Semaphore>,
 }
 
 impl EmulatorImporter {
-    /// The emulator at `host`, such as `127.0.0.1:8081`, and a project in it.
+    /// The emulator at `host`, such as `127.0.0.1:8081`, and a project in it. One that cannot be reached is tried for `retry_timeout`.
     ///
     /// # Errors
     /// When no HTTP client can be made.
-    pub fn new(host: &str, project: &str) -> Result<Self, TargetError> {
-        let host = host.trim_start_matches("http://").trim_end_matches('/');
+    pub fn new(host: &str, project: &str, retry_timeout: Duration) -> Result<Self, TargetError> {
         let reads = if is_here(host) { Reads::FoldersHere } else { Reads::FoldersElsewhere };
         let api = Api::new(format!("http://{host}"), None)?;
         // Several at once gain nothing there, and each holds its whole export in memory.
-        Ok(EmulatorImporter { api, project: project.to_owned(), reads, least_time: LEAST_TIME, at_once: Arc::new(Semaphore::new(1)) })
+        Ok(EmulatorImporter {
+            api,
+            project: project.to_owned(),
+            reads,
+            least_time: LEAST_TIME,
+            retry_timeout,
+            at_once: Arc::new(Semaphore::new(1)),
+        })
     }
 
     /// An import is given at least so long, and longer the larger it is.
@@ -54,20 +60,24 @@ impl EmulatorImporter {
     }
 
     fn call(&self) -> Call {
-        Call { title: format!("import of project {} at {}", self.project, self.api.base()), permission: "" }
+        Call { title: format!("import of project {} at {}", self.project, self.api.shown_base()), permission: "" }
     }
 }
 
-/// Whether an address is one of this machine by its very name.
+/// Whether an address is one of this machine by its very name. Whoever connects to no address in particular, such as `0.0.0.0`, stays here.
 fn is_here(address: &str) -> bool {
     let name = address.rsplit_once(':').map_or(address, |(name, _)| name).trim_start_matches('[').trim_end_matches(']');
     let ip = name.parse::<std::net::IpAddr>();
-    name.eq_ignore_ascii_case("localhost") || ip.is_ok_and(|ip| ip.to_canonical().is_loopback())
+    name.eq_ignore_ascii_case("localhost") || ip.is_ok_and(|ip| ip.to_canonical().is_loopback() || ip.is_unspecified())
 }
 
 impl Importer for EmulatorImporter {
     fn reads(&self) -> Reads {
         self.reads
+    }
+
+    fn reserves_ids(&self) -> bool {
+        false
     }
 
     fn at_once(&self) -> &Arc<Semaphore> {
@@ -91,7 +101,7 @@ impl Importer for EmulatorImporter {
                     }
                     Err(Failed::Unsupported(_) | Failed::Missing(_)) => return Err(TargetError::NoImport { call: call.title }),
                     Err(Failed::Finally(error)) => return Err(error),
-                    Err(Failed::Later { .. }) if tries < TRIES => {
+                    Err(Failed::Later { .. }) if begun.elapsed().saturating_add(PAUSE) <= self.retry_timeout => {
                         tokio::time::sleep(PAUSE).await;
                         continue;
                     }
@@ -125,12 +135,19 @@ mod tests {
 
     #[test]
     fn loopback_addresses_are_of_this_machine_and_no_others() {
-        for here in ["localhost:8081", "LOCALHOST:1", "127.0.0.1:8081", "127.8.0.1:1", "[::1]:8081", "[::ffff:127.0.0.1]:80"] {
+        for here in [
+            "localhost:8081",
+            "LOCALHOST:1",
+            "127.0.0.1:8081",
+            "127.8.0.1:1",
+            "[::1]:8081",
+            "[::ffff:127.0.0.1]:80",
+            "0.0.0.0:8081",
+            "[::]:80",
+        ] {
             assert!(is_here(here), "{here}");
         }
-        for elsewhere in
-            ["emulator:8081", "10.0.0.1:80", "0.0.0.0:8081", "[2001:db8::1]:80", "localhost.example.com:80", "127.0.0.1.nip.io:80"]
-        {
+        for elsewhere in ["emulator:8081", "10.0.0.1:80", "[2001:db8::1]:80", "localhost.example.com:80", "127.0.0.1.nip.io:80"] {
             assert!(!is_here(elsewhere), "{elsewhere}");
         }
     }
@@ -145,7 +162,7 @@ mod tests {
             assert!(stream.read(&mut request).unwrap() > 0);
             stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 9\r\nconnection: close\r\n\r\nNot Found").unwrap();
         });
-        let importer = EmulatorImporter::new(&host, "shop").unwrap();
+        let importer = EmulatorImporter::new(&host, "shop", Duration::from_secs(1)).unwrap();
         let label = Label::new(Sha256([0; 32]), 1, Timestamp::from_micros(1).unwrap());
         let import = Import { label, input_url: "/x/x.overall_export_metadata".to_owned(), bytes: 1 };
         assert!(matches!(importer.start(&import).await, Err(TargetError::NoImport { .. })));

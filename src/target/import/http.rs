@@ -8,8 +8,9 @@ use serde_json::Value;
 
 use crate::entity::answer::{Code, Status};
 use crate::google::{self, Credentials, NoToken, USER_AGENT};
+use crate::model::address::without_user;
+use crate::phrases::refusal;
 use crate::target::TargetError;
-use crate::target::words::told;
 
 /// No answer with words in it is longer: a page of a listing is the longest.
 const ANSWER_MAX_BYTES: usize = 64 << 20;
@@ -70,8 +71,9 @@ impl Api {
         Ok(Api { client, base, credentials })
     }
 
-    pub(super) fn base(&self) -> &str {
-        &self.base
+    /// The service's address as it may be shown.
+    pub(super) fn shown_base(&self) -> String {
+        without_user(&self.base)
     }
 
     pub(super) async fn get(&self, call: &Call, path: &str, query: &[(&str, &str)], within: Duration) -> Result<Value, Failed> {
@@ -135,7 +137,7 @@ fn refused(call: &Call, http: u16, headers: &http::HeaderMap, body: &[u8]) -> Fa
     let status = Status::parse(body);
     let code = status.as_ref().map_or_else(|| Code::of_http(http), |status| status.code);
     let message = status.as_ref().map(|status| status.message.as_str()).unwrap_or_default();
-    let found = format!("HTTP {http} {}", told(message)).trim_end().to_owned();
+    let found = refusal(&format!("HTTP {http}"), message);
     let after = google::retry_after(headers).max(status.as_ref().and_then(|status| status.retry_after));
     let Call { title, permission } = call;
     let call = title.clone();

@@ -62,6 +62,9 @@ pub trait Importer: fmt::Debug + Send + Sync {
     /// From where it takes exports.
     fn reads(&self) -> Reads;
 
+    /// Whether an import keeps its numeric ids from being handed to new entities.
+    fn reserves_ids(&self) -> bool;
+
     /// A permit of these is held for each import from its start to its end.
     fn at_once(&self) -> &Arc<Semaphore>;
 

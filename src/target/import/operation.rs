@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer};
 
-use crate::target::words::told;
+use crate::entity::answer::Code;
+use crate::phrases::refusal;
 
 /// How much of an import is done, as the service estimates it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -42,6 +43,7 @@ pub(super) struct Operation {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 struct Status {
+    code: u64,
     message: String,
 }
 
@@ -93,11 +95,11 @@ impl Operation {
             return OperationState::Running(Work { done: shown.work_completed, total: shown.work_estimated });
         }
         match (&self.error, common.state.as_str()) {
-            (None, "CANCELLED") => OperationState::Failed("cancelled".to_owned()),
+            (_, "CANCELLED") => OperationState::Failed("cancelled".to_owned()),
             (None, "FAILED") => OperationState::Failed("failed without words".to_owned()),
             (None, _) if self.response.is_some() || common.state == "SUCCESSFUL" => OperationState::Succeeded,
             (None, state) => OperationState::Failed(format!("ended without a result, in state {state:?}")),
-            (Some(error), _) => OperationState::Failed(told(&error.message)),
+            (Some(error), _) => OperationState::Failed(refusal(&Code::of_number(error.code).to_string(), &error.message)),
         }
     }
 }
@@ -151,7 +153,7 @@ mod tests {
         ] {
             assert!(matches!(done(failed.clone()), OperationState::Failed(_)), "{failed}");
         }
-        let error = json!({"error": {"code": 3, "message": "bad file \"ann@example.com\""}});
-        assert_eq!(done(error), OperationState::Failed("bad file \"…\"".to_owned()));
+        let error = json!({"error": {"code": 3, "message": "Failed parse entity file: \"ann@example.com\""}});
+        assert_eq!(done(error), OperationState::Failed("INVALID_ARGUMENT: Failed parse entity file".to_owned()));
     }
 }

@@ -36,7 +36,8 @@ impl Pace {
 
     /// No start for so long.
     pub(super) fn quiet(&mut self, now: Instant, wait: Duration) {
-        self.quiet_until = self.quiet_until.max(Some(now + wait));
+        // A moment that no clock reaches is no moment to wait for.
+        self.quiet_until = self.quiet_until.max(now.checked_add(wait));
     }
 }
 

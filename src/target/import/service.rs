@@ -17,6 +17,7 @@ use super::operation::Operation;
 use super::pace::Pace;
 use super::{Begun, Import, Importer, Label, OperationState, Reads};
 use crate::google::{Credentials, Pauses, may_see_tokens};
+use crate::model::address::without_user;
 use crate::target::TargetError;
 
 /// Operations a page of a listing.
@@ -95,7 +96,7 @@ impl<'a> Patience<'a> {
     async fn wait(&mut self, found: String, after: Option<Duration>) -> Result<(), TargetError> {
         let pause = self.pauses.next(after);
         self.tries += 1;
-        if self.begun.elapsed() + pause > self.options.retry_timeout {
+        if self.begun.elapsed().saturating_add(pause) > self.options.retry_timeout {
             let (call, seconds) = (self.call.to_owned(), self.begun.elapsed().as_secs());
             return Err(TargetError::Service { call, tries: self.tries, seconds, found });
         }
@@ -131,7 +132,10 @@ impl ServiceImporter {
         }
         let endpoint = endpoint.trim_end_matches('/').trim_end_matches("/v1").to_owned();
         if credentials.is_some() && !may_see_tokens(&endpoint) {
-            return Err(TargetError::Unauthorized { call: format!("import at {endpoint}"), found: "an address without TLS" });
+            return Err(TargetError::Unauthorized {
+                call: format!("import at {}", without_user(&endpoint)),
+                found: "an address without TLS",
+            });
         }
         Ok(ServiceImporter {
             api: Api::new(endpoint, credentials)?,
@@ -143,7 +147,7 @@ impl ServiceImporter {
     }
 
     fn call(&self, what: &str, permission: &'static str) -> Call {
-        Call { title: format!("{what} of project {} at {}", self.project, self.api.base()), permission }
+        Call { title: format!("{what} of project {} at {}", self.project, self.api.shown_base()), permission }
     }
 
     /// Waits until one more import may be started.
@@ -250,7 +254,7 @@ impl ServiceImporter {
         loop {
             let new = self.operations(label).await?.into_iter().map(|operation| operation.name).find(|name| !before.contains(name));
             let pause = pauses.next(None);
-            if new.is_some() || begun.elapsed() + pause > self.options.settle_time {
+            if new.is_some() || begun.elapsed().saturating_add(pause) > self.options.settle_time {
                 return Ok(new);
             }
             tokio::time::sleep(pause).await;
@@ -265,6 +269,10 @@ fn nonsense(call: &str, expected: &'static str) -> TargetError {
 impl Importer for ServiceImporter {
     fn reads(&self) -> Reads {
         Reads::Buckets
+    }
+
+    fn reserves_ids(&self) -> bool {
+        true
     }
 
     fn at_once(&self) -> &Arc<Semaphore> {
