@@ -17,7 +17,7 @@ use kindpack::model::Pair;
 use serde_json::{Value, json};
 
 use support::data::{Made, STARTED_MICROS, made, write_export};
-use support::emulator::{Emulator, emulator};
+use support::emulator::{Emulator, emulator, firestore_emulator, late_emulator};
 use support::entities::{assert_same, by_pair, moved};
 use support::fixtures::{Set, fixture, legacy, managed};
 use support::{Desk, Running, files_below};
@@ -419,6 +419,137 @@ fn where_grpc_is_not_spoken_http_brings_and_counts_the_same() {
         assert_eq!(step["counted"], 1_234, "gRPC: {http2}");
         assert_same(&moved(&truth, "demo-src", &project, &[]), &emulator.query(&project, "acme", "Song"), false, "restored");
         assert_eq!(paged.load(Ordering::Relaxed), !http2, "keys are counted page by page only where there is no other way");
+    }
+}
+
+// ------------------------------------------------------------------------------------------------------------------ how emulators differ
+
+/// An archive of one kind with so many entities, and the desk that it lies on.
+fn songs(count: u64) -> Desk {
+    let desk = Desk::new();
+    let records: Vec<Vec<u8>> = made("demo-src", "acme", "Song", count, 50).iter().map(Made::record).collect();
+    write_export(&desk.path("source"), &Pair::new("acme", "Song"), STARTED_MICROS, &records, 1);
+    desk.pack("source");
+    desk
+}
+
+#[test]
+fn an_emulator_that_counts_late_takes_every_restore() {
+    for consistency in ["0.0", "0.9"] {
+        let Some(emulator) = late_emulator("restores into an emulator that counts late", consistency) else { return };
+        let desk = songs(700);
+        for (project, check) in [("counted", "counts"), ("compared", "entities")] {
+            let target = format!("emulator:{project}@{}", emulator.host);
+            let run = desk.expect(0, &["restore", "set.zip", "--target", &target, "--check", check, "--json"]);
+            let step = run.events().into_iter().find(|event| event["event"] == "step-finished").unwrap();
+            assert_eq!(step["counted"], 700, "{consistency}: {check}");
+        }
+        // What is there already is seen, whatever a query shows.
+        let target = format!("emulator:seen@{}", emulator.host);
+        desk.json(0, &["restore", "set.zip", "--target", &target, "--check", "none"]);
+        desk.plan("set.zip", &target, "other.json", &[]);
+        let others = desk.json(5, &["restore", "other.json"]);
+        assert!(others["error"].as_str().unwrap().contains("Song"), "{consistency}: {others}");
+        // What replace deletes is not counted any more.
+        let target = format!("emulator:replaced@{}", emulator.host);
+        desk.json(0, &["restore", "set.zip", "--target", &target]);
+        let few = songs(400);
+        few.json(0, &["restore", "set.zip", "--target", &target, "--on-existing", "replace"]);
+    }
+}
+
+#[test]
+fn firestore_in_datastore_mode_takes_every_fixture() {
+    let Some(emulator) = firestore_emulator("restores into the Firestore emulator") else { return };
+    for set in [managed(), legacy()] {
+        let desk = Desk::new();
+        desk.pack(&set.source);
+        desk.json(0, &["restore", "set.zip", "--target", &format!("emulator:{}@{}", set.name, emulator.host), "--check", "entities"]);
+    }
+}
+
+#[test]
+fn new_entities_do_not_get_restored_ids() {
+    let Some(emulator) = emulator("ids that are handed out after a restore") else { return };
+    let desk = Desk::new();
+    desk.pack(&managed().source);
+    for via in ["commit", "import"] {
+        let project = emulator.fresh_project();
+        desk.json(0, &["restore", "set.zip", "--target", &emulator.target(&project), "--via", via]);
+        let restored: BTreeSet<String> = emulator.everything(&project).iter().map(|entity| entity["key"].to_string()).collect();
+        for (namespace, kind) in emulator.pairs(&project) {
+            let mut key = own(&project, &namespace, &kind)["key"].take();
+            key["path"] = json!([{"kind": kind}]);
+            let mutations = vec![json!({"insert": {"key": key}}); 50];
+            let answer = emulator.call(&project, "commit", &json!({"mode": "NON_TRANSACTIONAL", "mutations": mutations}));
+            let allocated = emulator.call(&project, "allocateIds", &json!({"keys": vec![key; 50]}));
+            let inserted = answer["mutationResults"].as_array().unwrap().iter().map(|result| &result["key"]);
+            for key in inserted.chain(allocated["keys"].as_array().unwrap()) {
+                assert!(!restored.contains(&key.to_string()), "{via}: {key}");
+            }
+        }
+    }
+}
+
+// ------------------------------------------------------------------------------------------------------------------- what a server says
+
+/// A server that gives every request the same answer.
+fn canned(status: &str, content_type: &str, body: &[u8]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    let head = format!("HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+    let answer = [head.as_bytes(), body].concat();
+    std::thread::spawn(move || {
+        for mut socket in listener.incoming().flatten() {
+            let mut request = vec![0; 1 << 16];
+            if socket.read(&mut request).is_ok_and(|len| len > 0 && !request.starts_with(b"PRI")) {
+                socket.write_all(&answer).ok();
+                socket.shutdown(std::net::Shutdown::Write).ok();
+                while socket.read(&mut request).is_ok_and(|len| len > 0) {}
+            }
+        }
+    });
+    host
+}
+
+#[test]
+fn no_answer_crashes_a_restore_or_counts_as_done() {
+    let desk = songs(3);
+    let delay = b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x10\xff\xff\xff\xff\x0f";
+    let info = [&[0x0a, delay.len() as u8][..], delay].concat();
+    let any = [&b"\x0a\x28type.googleapis.com/google.rpc.RetryInfo\x12"[..], &[info.len() as u8], &info].concat();
+    let retry_info = [&b"\x08\x0e\x12\x02no\x1a"[..], &[any.len() as u8], &any].concat();
+    for (status, body) in [
+        ("503 Unavailable", retry_info.as_slice()),
+        ("503 Unavailable\r\nRetry-After: 18446744073709551615", b"x"),
+        ("200 OK", &[0; 1_000]),
+        ("200 OK", b"{\"x\":[[["),
+        ("200 OK", b""),
+    ] {
+        let target = format!("emulator:shop@{}", canned(status, "application/x-protobuf", body));
+        let args = ["restore", "set.zip", "--target", &target, "--on-existing", "merge", "--check", "none", "--retry-timeout", "1s"];
+        desk.json(6, &args);
+    }
+}
+
+#[test]
+fn nothing_of_a_refusal_is_repeated_but_known_phrases() {
+    let desk = songs(3);
+    for (message, shown) in [
+        ("Key path element must not be incomplete: [Customer: SECRET, K: ]", "Key path element must not be incomplete"),
+        ("The key path element name \"__\"SECRET\"__\" is reserved.", "a name in the key is reserved"),
+        ("Invalid value SECRET", "HTTP 400"),
+        ("The value \"a\"SECRET\"b\" is bad", "HTTP 400"),
+    ] {
+        let body = json!({"error": {"code": 400, "status": "INVALID_ARGUMENT", "message": message}}).to_string();
+        let target = format!("emulator:shop@{}", canned("400 Bad Request", "application/json", body.as_bytes()));
+        let args = ["restore", "set.zip", "--target", &target, "--on-existing", "merge", "--report", "report.json", "--journal", "journal"];
+        let run = desk.expect(6, &args);
+        assert!(run.err.contains(shown), "{}", run.err);
+        for text in [run.text(), run.err, desk.json_file("report.json").to_string(), String::from_utf8(desk.read("journal")).unwrap()] {
+            assert!(!text.contains("SECRET"), "{text}");
+        }
+        fs::remove_file(desk.path("journal")).unwrap();
     }
 }
 

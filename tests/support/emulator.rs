@@ -148,3 +148,69 @@ impl Emulator {
         self.try_call(project, "import", &json!({"inputUrl": overall.to_str().unwrap()}))
     }
 }
+
+/// An emulator with options of its own, which the shared one has not. It ends with the test.
+pub struct OwnEmulator {
+    child: Child,
+    pub host: String,
+    _folder: tempfile::TempDir,
+}
+
+impl Drop for OwnEmulator {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// Starts a program of Google's SDK beside `gcloud`; where there is none the test is skipped. `--port` and, last, an empty folder are added.
+fn start_own(test: &str, jar: &str, class: &str, options: &[&str], prepare: Option<&str>) -> Option<OwnEmulator> {
+    let sdk = std::env::split_paths(&std::env::var_os("PATH")?)
+        .map(|folder| folder.join("gcloud"))
+        .find_map(|gcloud| Some(gcloud.canonicalize().ok()?.parent()?.parent()?.join("platform").join(jar)));
+    let Some(jar) = sdk.filter(|jar| jar.is_file()) else {
+        skip("emulator", test, "no such emulator beside gcloud");
+        return None;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let project = folder.path().join("project");
+    let java = || {
+        let mut java = Command::new("java");
+        java.arg("-Xmx1g").arg("-cp").arg(&jar).arg(class).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        java
+    };
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut command = java();
+    if let Some(prepare) = prepare {
+        assert!(java().arg(prepare).arg(&project).status().unwrap().success());
+        command.arg("start");
+    }
+    command.arg("--host=127.0.0.1").arg(format!("--port={port}")).args(options);
+    if prepare.is_some() {
+        command.arg(&project);
+    }
+    let emulator = OwnEmulator { child: command.spawn().unwrap(), host: format!("127.0.0.1:{port}"), _folder: folder };
+    for _ in 0..600 {
+        let begun = RUNTIME.block_on(async {
+            reqwest::Client::builder().no_proxy().build().unwrap().get(format!("http://{}/", emulator.host)).send().await
+        });
+        if begun.is_ok_and(|answer| answer.status().is_success()) {
+            return Some(emulator);
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    panic!("the emulator did not start");
+}
+
+/// The Datastore emulator as `gcloud` starts it, with another share of writes that queries see at once.
+pub fn late_emulator(test: &str, consistency: &str) -> Option<OwnEmulator> {
+    let options = [&format!("--consistency={consistency}")[..], "--store_on_disk=false"];
+    let class = "com.google.cloud.datastore.emulator.CloudDatastore";
+    start_own(test, "cloud-datastore-emulator/CloudDatastore.jar", class, &options, Some("create"))
+}
+
+/// The Firestore emulator in Datastore mode.
+pub fn firestore_emulator(test: &str) -> Option<OwnEmulator> {
+    let class = "com.google.cloud.datastore.emulator.firestore.CloudFirestore";
+    start_own(test, "cloud-firestore-emulator/cloud-firestore-emulator.jar", class, &["--database-mode=datastore-mode"], None)
+}
