@@ -1,6 +1,7 @@
 //! The floors that touch every byte, one core: how many bytes a second each of them does.
 //!
-//! `cargo bench` prints them; `docs/performance.md` says what was found. The data are made here: a log of entities of about 600 bytes.
+//! `cargo bench` prints them; `docs/performance.md` says what was found. The data are made here: a
+//! log of entities of about 600 bytes.
 
 #![allow(
     clippy::unwrap_used,
@@ -42,7 +43,14 @@ const WORDS: [&str; 16] = [
 ];
 
 fn property<'a>(name: &'a str, indexed: bool, value: Value<'a>) -> Property<'a> {
-    Property { name, indexed, multiple: false, meaning: 0, meaning_uri: "", value }
+    Property {
+        name,
+        indexed,
+        multiple: false,
+        meaning: 0,
+        meaning_uri: "",
+        value,
+    }
 }
 
 /// A log as long as a piece, with entities that look like those of a shop.
@@ -50,19 +58,28 @@ fn piece() -> Vec<u8> {
     let (mut out, mut writer, mut record) = (Vec::new(), LogWriter::new(), Vec::new());
     let mut seed = 7_u64;
     let mut next = move || {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        seed = seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (seed >> 33) as usize
     };
     // An id of 0 makes no complete key.
     for id in 1.. {
-        let text =
-            |words: usize, next: &mut dyn FnMut() -> usize| (0..words).map(|_| WORDS[next() % WORDS.len()]).collect::<Vec<_>>().join(" ");
+        let text = |words: usize, next: &mut dyn FnMut() -> usize| {
+            (0..words)
+                .map(|_| WORDS[next() % WORDS.len()])
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
         let (title, body) = (text(4, &mut next), text(50, &mut next));
         let key = |kind: &'static str, id: i64| Key {
             app: "s~shop",
             namespace: "acme",
             database: "",
-            path: vec![PathElement { kind, id: Id::Number(id) }],
+            path: vec![PathElement {
+                kind,
+                id: Id::Number(id),
+            }],
         };
         let entity = Entity {
             key: Some(key("Order", id)),
@@ -71,7 +88,11 @@ fn piece() -> Vec<u8> {
                 property("rank", true, Value::Integer(next() as i64)),
                 property("score", true, Value::Double(next() as f64 / 7.0)),
                 property("active", true, Value::Boolean(id % 2 == 0)),
-                property("customer", true, Value::Reference(key("Customer", next() as i64 % 1000))),
+                property(
+                    "customer",
+                    true,
+                    Value::Reference(key("Customer", next() as i64 % 1000)),
+                ),
                 property("note", true, Value::Null),
                 property("body", false, Value::Bytes(Cow::Borrowed(body.as_bytes()))),
             ],
@@ -97,7 +118,9 @@ fn each_record(piece: &[u8], mut on_record: impl FnMut(&[u8])) {
 fn floors(criterion: &mut Criterion) {
     let piece = piece();
     let mut group = criterion.benchmark_group("one core");
-    group.throughput(Throughput::Bytes(piece.len() as u64)).sample_size(10);
+    group
+        .throughput(Throughput::Bytes(piece.len() as u64))
+        .sample_size(10);
 
     group.bench_function("log: framing and checksums", |bench| {
         bench.iter(|| {
@@ -109,23 +132,44 @@ fn floors(criterion: &mut Criterion) {
     group.bench_function("scan: keys and references", |bench| {
         bench.iter(|| {
             let mut scan = Scan::new();
-            log::read_piece(&piece, 0, |record| scan.add(record).map_err(RecordError::from)).unwrap();
+            log::read_piece(&piece, 0, |record| {
+                scan.add(record).map_err(RecordError::from)
+            })
+            .unwrap();
             black_box(scan.finish())
         });
     });
-    group.bench_function("decode", |bench| bench.iter(|| each_record(&piece, |record| drop(black_box(Entity::parse(record).unwrap())))));
+    group.bench_function("decode", |bench| {
+        bench.iter(|| {
+            each_record(&piece, |record| {
+                drop(black_box(Entity::parse(record).unwrap()))
+            })
+        })
+    });
     let mut out = Vec::with_capacity(4 * piece.len());
     group.bench_function("decode and write REST JSON", |bench| {
         bench.iter(|| {
             out.clear();
-            each_record(&piece, |record| json::write_entity(&Entity::parse(record).unwrap(), &Rewrite::identity(), &mut out));
+            each_record(&piece, |record| {
+                json::write_entity(
+                    &Entity::parse(record).unwrap(),
+                    &Rewrite::identity(),
+                    &mut out,
+                )
+            });
             black_box(out.len())
         });
     });
     group.bench_function("decode and write Datastore v1", |bench| {
         bench.iter(|| {
             out.clear();
-            each_record(&piece, |record| v1::write_entity(&Entity::parse(record).unwrap(), &Rewrite::identity(), &mut out));
+            each_record(&piece, |record| {
+                v1::write_entity(
+                    &Entity::parse(record).unwrap(),
+                    &Rewrite::identity(),
+                    &mut out,
+                )
+            });
             black_box(out.len())
         });
     });

@@ -1,6 +1,7 @@
 //! The archives of a folder: which there are, what each holds, and whether it is sealed.
 //!
-//! Knows stores, manifests and sidecars. Reads the end of each archive and no entity; must not know how any of it is shown.
+//! Knows stores, manifests and sidecars. Reads the end of each archive and no entity; must not know
+//! how any of it is shown.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -33,9 +34,12 @@ pub struct NamedFor<'a> {
 }
 
 impl<'a> NamedFor<'a> {
-    /// Reads a name; `None` where it is of another form, or that of something deeper than the folder.
+    /// Reads a name; `None` where it is of another form, or that of something deeper than the
+    /// folder.
     pub fn read(name: &'a str) -> Option<Self> {
-        let (namespace, id) = in_folder(name)?.strip_suffix(".zip")?.rsplit_once("_backup_")?;
+        let (namespace, id) = in_folder(name)?
+            .strip_suffix(".zip")?
+            .rsplit_once("_backup_")?;
         let fits = id.len() == 14 && id.bytes().all(|digit| digit.is_ascii_digit());
         fits.then_some(NamedFor { namespace, id })
     }
@@ -48,7 +52,11 @@ impl<'a> NamedFor<'a> {
 
 /// How a namespace, as `--namespace` spells it, stands in names of archives.
 pub fn name_of(of: &str) -> &str {
-    if Namespace::from_spelling(of).is_default() { DEFAULT_WORD } else { of }
+    if Namespace::from_spelling(of).is_default() {
+        DEFAULT_WORD
+    } else {
+        of
+    }
 }
 
 /// Only what lies in the folder itself: what lies deeper is somebody else's.
@@ -56,7 +64,8 @@ fn in_folder(name: &str) -> Option<&str> {
     (!name.contains('/')).then_some(name)
 }
 
-/// Whether an archive is sealed: manifest and sidecar there, and made for one another as far as can be told without reading it.
+/// Whether an archive is sealed: manifest and sidecar there, and made for one another as far as can
+/// be told without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seal {
     /// It is.
@@ -110,7 +119,8 @@ pub struct Holds {
 
 impl Holds {
     fn of(manifest: &Manifest) -> Self {
-        let namespaces: BTreeSet<&Namespace> = manifest.kinds.iter().map(|item| &item.namespace).collect();
+        let namespaces: BTreeSet<&Namespace> =
+            manifest.kinds.iter().map(|item| &item.namespace).collect();
         Holds {
             id: manifest.backup.id.clone(),
             project: manifest.backup.project.clone(),
@@ -122,26 +132,39 @@ impl Holds {
     }
 }
 
-/// Every zip in a folder, the newest last; those that are no archive of kindpack stand first. `of` keeps those of one namespace, by their
-/// names, or by what they hold where their names say nothing.
+/// Every zip in a folder, the newest last; those that are no archive of kindpack stand first. `of`
+/// keeps those of one namespace, by their names, or by what they hold where their names say
+/// nothing.
 ///
 /// # Errors
 /// When the store fails; a zip that cannot be read as an archive is listed as such.
 pub async fn list(store: &Arc<dyn Store>, of: Option<&str>) -> Result<Vec<Listed>, StoreError> {
     let objects = store.list_folder().await?;
-    let zips = objects.iter().filter(|object| in_folder(&object.name).is_some_and(|name| name.ends_with(".zip")));
-    let zips = zips.filter(|object| of.is_none_or(|of| NamedFor::read(&object.name).is_none_or(|named| named.is_of(of))));
+    let zips = objects
+        .iter()
+        .filter(|object| in_folder(&object.name).is_some_and(|name| name.ends_with(".zip")));
+    let zips = zips.filter(|object| {
+        of.is_none_or(|of| NamedFor::read(&object.name).is_none_or(|named| named.is_of(of)))
+    });
     let look = |object: &ObjectInfo| {
-        let sidecar = objects.iter().find(|other| other.name.strip_suffix(".sha256") == Some(&object.name)).cloned();
+        let sidecar = objects
+            .iter()
+            .find(|other| other.name.strip_suffix(".sha256") == Some(&object.name))
+            .cloned();
         look(store.clone(), object.clone(), sidecar)
     };
-    let listed: Vec<Option<Listed>> = stream::iter(zips.map(look)).buffered(AT_ONCE).try_collect().await?;
+    let listed: Vec<Option<Listed>> = stream::iter(zips.map(look))
+        .buffered(AT_ONCE)
+        .try_collect()
+        .await?;
     let of_namespace = |listed: &Listed| {
-        of.is_none_or(|of| match (NamedFor::read(&listed.object.name), &listed.holds) {
-            (Some(_), _) => true,
-            (None, Some(holds)) => holds.namespaces == [Namespace::from_spelling(of)],
-            (None, None) => false,
-        })
+        of.is_none_or(
+            |of| match (NamedFor::read(&listed.object.name), &listed.holds) {
+                (Some(_), _) => true,
+                (None, Some(holds)) => holds.namespaces == [Namespace::from_spelling(of)],
+                (None, None) => false,
+            },
+        )
     };
     let mut listed: Vec<Listed> = listed.into_iter().flatten().filter(of_namespace).collect();
     listed.sort_by(|a, b| {
@@ -152,28 +175,47 @@ pub async fn list(store: &Arc<dyn Store>, of: Option<&str>) -> Result<Vec<Listed
 }
 
 /// Looks into one zip; `None` where it is gone meanwhile.
-async fn look(store: Arc<dyn Store>, object: ObjectInfo, sidecar: Option<ObjectInfo>) -> Result<Option<Listed>, StoreError> {
+async fn look(
+    store: Arc<dyn Store>,
+    object: ObjectInfo,
+    sidecar: Option<ObjectInfo>,
+) -> Result<Option<Listed>, StoreError> {
     let title = store.shown(&object.name);
     match ArchiveFile::open(store.clone(), object.clone(), title).await {
         Ok(archive) => {
             let seal = match sidecar {
                 None => Seal::NoSidecar,
                 Some(sidecar) => match read_sidecar(store.as_ref(), &object.name, &sidecar).await {
-                    Some(sha256) if told_digest(&object).is_none_or(|told| told == sha256) => Seal::Whole,
+                    Some(sha256) if told_digest(&object).is_none_or(|told| told == sha256) => {
+                        Seal::Whole
+                    }
                     _ => Seal::OtherSidecar,
                 },
             };
-            Ok(Some(Listed { object, seal, holds: Some(Holds::of(archive.manifest())) }))
+            Ok(Some(Listed {
+                object,
+                seal,
+                holds: Some(Holds::of(archive.manifest())),
+            }))
         }
-        Err(ArchiveError::Store(StoreError::NotFound { .. } | StoreError::Changed { .. })) => Ok(None),
+        Err(ArchiveError::Store(StoreError::NotFound { .. } | StoreError::Changed { .. })) => {
+            Ok(None)
+        }
         Err(ArchiveError::Store(error)) => Err(error),
-        Err(_) => Ok(Some(Listed { object, seal: Seal::NoArchive, holds: None })),
+        Err(_) => Ok(Some(Listed {
+            object,
+            seal: Seal::NoArchive,
+            holds: None,
+        })),
     }
 }
 
 /// The digest that an archive's object in a bucket says it has.
 pub fn told_digest(archive: &ObjectInfo) -> Option<Sha256> {
-    archive.attributes.get(SHA256_ATTRIBUTE).and_then(|digest| digest.parse().ok())
+    archive
+        .attributes
+        .get(SHA256_ATTRIBUTE)
+        .and_then(|digest| digest.parse().ok())
 }
 
 /// What the sidecar of the archive of that name says, if there is one for it.
@@ -198,7 +240,10 @@ mod tests {
     #[test]
     fn the_form_of_a_name_says_namespace_and_time() {
         let named = NamedFor::read("a_backup_b_backup_20131012063742.zip").unwrap();
-        assert_eq!((named.namespace, named.id), ("a_backup_b", "20131012063742"));
+        assert_eq!(
+            (named.namespace, named.id),
+            ("a_backup_b", "20131012063742")
+        );
         for other in [
             "x.zip",
             "acme_backup_2013.zip",

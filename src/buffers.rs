@@ -1,6 +1,8 @@
-//! Buffers of the size of a piece, used again and again: what a long run holds does not grow with what it reads.
+//! Buffers of the size of a piece, used again and again: what a long run holds does not grow with
+//! what it reads.
 //!
-//! Knows bytes only. The allocator would hand such buffers from thread to thread and keep some for each of them.
+//! Knows bytes only. The allocator would hand such buffers from thread to thread and keep some for
+//! each of them.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
@@ -9,7 +11,8 @@ use bytes::Bytes;
 
 use crate::model::PIECE_LEN_BYTES;
 
-/// Room for a piece, its deflated form at its longest, and the byte by which a piece that is too long shows itself.
+/// Room for a piece, its deflated form at its longest, and the byte by which a piece that is too
+/// long shows itself.
 const BUFFER_BYTES: usize = PIECE_LEN_BYTES + (PIECE_LEN_BYTES >> 3) + 4096;
 
 /// From this length on a buffer is worth keeping.
@@ -91,7 +94,8 @@ impl Drop for Buffer {
     }
 }
 
-/// Bytes that will be written over, in a buffer that goes back where it came from. What is in them first is of no use to anybody.
+/// Bytes that will be written over, in a buffer that goes back where it came from. What is in them
+/// first is of no use to anybody.
 ///
 /// It keeps the rest of its buffer as it is: whoever is next needs no zeros then.
 #[derive(Debug)]
@@ -155,7 +159,15 @@ mod tests {
 
     #[test]
     fn a_room_is_as_long_as_was_asked_for_whatever_its_buffer_was_before() {
-        for len in [0, 10, WORTH_KEEPING_BYTES, PIECE_LEN_BYTES, WORTH_KEEPING_BYTES + 1, BUFFER_BYTES, BUFFER_BYTES + 1] {
+        for len in [
+            0,
+            10,
+            WORTH_KEEPING_BYTES,
+            PIECE_LEN_BYTES,
+            WORTH_KEEPING_BYTES + 1,
+            BUFFER_BYTES,
+            BUFFER_BYTES + 1,
+        ] {
             let mut room = Buffer::of_len(len);
             assert_eq!(room.len(), len);
             room.fill(7);

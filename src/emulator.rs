@@ -1,7 +1,7 @@
 //! Google's Datastore emulator on this machine: where it is, and one of our own that ends with us.
 //!
-//! Knows programs and addresses (`docs/formats.md` 8). It is Google's and is never bundled; where it is missing, the answer says what was
-//! looked for.
+//! Knows programs and addresses (`docs/formats.md` 8). It is Google's and is never bundled; where
+//! it is missing, the answer says what was looked for.
 
 use std::env;
 use std::io::Read as _;
@@ -44,7 +44,8 @@ pub struct Installed {
 pub struct Running {
     child: Child,
     host: String,
-    /// Ends the emulator when we are gone, also where we are killed. It is told by the end of its standard input, which it must outlive.
+    /// Ends the emulator when we are gone, also where we are killed. It is told by the end of its
+    /// standard input, which it must outlive.
     keeper: Child,
 }
 
@@ -77,7 +78,8 @@ pub enum EmulatorError {
     },
 }
 
-/// Looks for an emulator: `KINDPACK_DATASTORE_EMULATOR` (its jar or script), `cloud_datastore_emulator` on PATH, beside `gcloud`.
+/// Looks for an emulator: `KINDPACK_DATASTORE_EMULATOR` (its jar or script),
+/// `cloud_datastore_emulator` on PATH, beside `gcloud`.
 ///
 /// What the variable names is used or refused: no other one takes its place.
 ///
@@ -91,23 +93,35 @@ pub fn find() -> Result<Installed, EmulatorError> {
             places: "by KINDPACK_DATASTORE_EMULATOR, as cloud_datastore_emulator on PATH, or in gcloud's folder",
         })?,
     };
-    let home = env::var_os("JAVA_HOME").map(|home| Path::new(&home).join("bin/java")).filter(|java| java.is_file());
+    let home = env::var_os("JAVA_HOME")
+        .map(|home| Path::new(&home).join("bin/java"))
+        .filter(|java| java.is_file());
     let java = home
         .or_else(|| on_path("java"))
-        .ok_or(EmulatorError::Missing { what: "Java, which runs the Datastore emulator", places: "in JAVA_HOME or on PATH" })?;
+        .ok_or(EmulatorError::Missing {
+            what: "Java, which runs the Datastore emulator",
+            places: "in JAVA_HOME or on PATH",
+        })?;
     Ok(Installed { java, jar })
 }
 
 /// The jar that the user names, by itself or by the script beside it.
 fn given_jar(given: &Path) -> Result<PathBuf, EmulatorError> {
-    let not_usable = |reason| EmulatorError::NotUsable { given: given.display().to_string(), reason };
+    let not_usable = |reason| EmulatorError::NotUsable {
+        given: given.display().to_string(),
+        reason,
+    };
     if given.as_os_str().is_empty() {
         return Err(not_usable("names no emulator"));
     }
     if !given.is_file() {
         return Err(not_usable("is no file"));
     }
-    let jar = if given.extension().is_some_and(|end| end == "jar") { Some(given.to_owned()) } else { jar_beside(given) };
+    let jar = if given.extension().is_some_and(|end| end == "jar") {
+        Some(given.to_owned())
+    } else {
+        jar_beside(given)
+    };
     jar.ok_or_else(|| not_usable("is no jar, and no CloudDatastore.jar is beside it"))
 }
 
@@ -115,9 +129,18 @@ fn given_jar(given: &Path) -> Result<PathBuf, EmulatorError> {
 fn installed_jar() -> Option<PathBuf> {
     let sdk = || {
         let gcloud = on_path("gcloud")?.canonicalize().ok()?;
-        Some(gcloud.parent()?.parent()?.join("platform/cloud-datastore-emulator").join(JAR)).filter(|jar| jar.is_file())
+        Some(
+            gcloud
+                .parent()?
+                .parent()?
+                .join("platform/cloud-datastore-emulator")
+                .join(JAR),
+        )
+        .filter(|jar| jar.is_file())
     };
-    on_path("cloud_datastore_emulator").and_then(|script| jar_beside(&script)).or_else(sdk)
+    on_path("cloud_datastore_emulator")
+        .and_then(|script| jar_beside(&script))
+        .or_else(sdk)
 }
 
 fn jar_beside(script: &Path) -> Option<PathBuf> {
@@ -126,7 +149,9 @@ fn jar_beside(script: &Path) -> Option<PathBuf> {
 
 /// A program on PATH.
 fn on_path(program: &str) -> Option<PathBuf> {
-    env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(program)).find(|path| path.is_file())
+    env::split_paths(&env::var_os("PATH")?)
+        .map(|folder| folder.join(program))
+        .find(|path| path.is_file())
 }
 
 impl Installed {
@@ -135,44 +160,70 @@ impl Installed {
     /// # Errors
     /// [`EmulatorError::NoStart`].
     pub async fn start(&self) -> Result<Running, EmulatorError> {
-        let failed = |reason: String| EmulatorError::NoStart { reason, printed: Vec::new() };
+        let failed = |reason: String| EmulatorError::NoStart {
+            reason,
+            printed: Vec::new(),
+        };
         // With port 0 it binds some port and does not say which.
-        let port =
-            TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).map_err(|error| failed(error.to_string()))?.port();
+        let port = TcpListener::bind("127.0.0.1:0")
+            .and_then(|socket| socket.local_addr())
+            .map_err(|error| failed(error.to_string()))?
+            .port();
         let (output, printed) = Printed::collect().map_err(|error| failed(error.to_string()))?;
-        let errors = output.try_clone().map_err(|error| failed(error.to_string()))?;
+        let errors = output
+            .try_clone()
+            .map_err(|error| failed(error.to_string()))?;
         let mut child = Command::new(&self.java)
             .arg("-cp")
             .arg(&self.jar)
-            .args(["com.google.cloud.datastore.emulator.CloudDatastore", "start", "--host=127.0.0.1", "--testing"])
+            .args([
+                "com.google.cloud.datastore.emulator.CloudDatastore",
+                "start",
+                "--host=127.0.0.1",
+                "--testing",
+            ])
             .arg(format!("--port={port}"))
             .stdin(Stdio::null())
             .stdout(output)
             .stderr(errors)
-            // Ctrl-C at the terminal is for us: who uses the emulator comes to an end before it does.
+            // Ctrl-C at the terminal is for us: who uses the emulator comes to an end before it
+            // does.
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| failed(error.to_string()))?;
         let keeper = keep(&child).map_err(|error| failed(error.to_string()))?;
         let host = format!("127.0.0.1:{port}");
-        let client =
-            reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build().map_err(|error| failed(error.to_string()))?;
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(Duration::from_secs(2))
+            .build()
+            .map_err(|error| failed(error.to_string()))?;
         let begun = Instant::now();
         while begun.elapsed() < START_MAX {
             // On a port that is taken it ends at once, and somebody else answers.
             if let Ok(Some(status)) = child.try_wait() {
-                return Err(EmulatorError::NoStart { reason: format!("it ended ({status})"), printed: printed.at_end().await });
+                return Err(EmulatorError::NoStart {
+                    reason: format!("it ended ({status})"),
+                    printed: printed.at_end().await,
+                });
             }
             if let Ok(answer) = client.get(format!("http://{host}/")).send().await
                 && answer.status().is_success()
             {
-                return Ok(Running { child, host, keeper });
+                return Ok(Running {
+                    child,
+                    host,
+                    keeper,
+                });
             }
             sleep(Duration::from_millis(100)).await;
         }
         let reason = format!("it did not answer within {} s", START_MAX.as_secs());
-        Err(EmulatorError::NoStart { reason, printed: printed.lines() })
+        Err(EmulatorError::NoStart {
+            reason,
+            printed: printed.lines(),
+        })
     }
 }
 
@@ -190,16 +241,18 @@ impl Printed {
         let (over, is_over) = tokio::sync::oneshot::channel();
         let kept = end.clone();
         // A thread of its own: it reads as long as the emulator runs, which nobody waits for.
-        std::thread::Builder::new().name("emulator output".to_owned()).spawn(move || {
-            let mut chunk = [0; 1 << 10];
-            while let Ok(len @ 1..) = reader.read(&mut chunk) {
-                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-                kept.extend_from_slice(chunk.get(..len).unwrap_or_default());
-                let surplus = kept.len().saturating_sub(MAX_PRINTED_BYTES);
-                kept.drain(..surplus);
-            }
-            over.send(()).ok();
-        })?;
+        std::thread::Builder::new()
+            .name("emulator output".to_owned())
+            .spawn(move || {
+                let mut chunk = [0; 1 << 10];
+                while let Ok(len @ 1..) = reader.read(&mut chunk) {
+                    let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                    kept.extend_from_slice(chunk.get(..len).unwrap_or_default());
+                    let surplus = kept.len().saturating_sub(MAX_PRINTED_BYTES);
+                    kept.drain(..surplus);
+                }
+                over.send(()).ok();
+            })?;
         Ok((writer, Printed { end, is_over }))
     }
 
@@ -213,16 +266,30 @@ impl Printed {
     fn lines(&self) -> Vec<String> {
         let end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
         let text = String::from_utf8_lossy(&end).into_owned();
-        let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
-        lines.iter().skip(lines.len().saturating_sub(SHOWN_LINES)).map(|line| (*line).to_owned()).collect()
+        let lines: Vec<&str> = text
+            .lines()
+            .map(str::trim_end)
+            .filter(|line| !line.is_empty())
+            .collect();
+        lines
+            .iter()
+            .skip(lines.len().saturating_sub(SHOWN_LINES))
+            .map(|line| (*line).to_owned())
+            .collect()
     }
 }
 
-/// A process that kills the emulator as soon as our end of its standard input is closed, however we end.
+/// A process that kills the emulator as soon as our end of its standard input is closed, however we
+/// end.
 fn keep(emulator: &Child) -> std::io::Result<Child> {
     let id = emulator.id().unwrap_or_default().to_string();
     Command::new("sh")
-        .args(["-c", "trap '' INT TERM HUP; cat > /dev/null; kill -9 \"$1\"", "sh", &id])
+        .args([
+            "-c",
+            "trap '' INT TERM HUP; cat > /dev/null; kill -9 \"$1\"",
+            "sh",
+            &id,
+        ])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -239,7 +306,8 @@ impl Running {
 
     /// Ends it and waits until it has gone.
     pub async fn stop(mut self) {
-        // The keeper goes first: it knows a process by its number only, which may soon be another's.
+        // The keeper goes first: it knows a process by its number only, which may soon be
+        // another's.
         self.keeper.kill().await.ok();
         self.child.kill().await.ok();
     }

@@ -1,7 +1,8 @@
-//! Extracting: the entries of an archive as objects again, as they were, or as managed exports that Google's import takes.
+//! Extracting: the entries of an archive as objects again, as they were, or as managed exports that
+//! Google's import takes.
 //!
-//! Every entry is held against its digest before it gets its name. Nothing that is there is overwritten; what an earlier run laid down is
-//! passed over.
+//! Every entry is held against its digest before it gets its name. Nothing that is there is
+//! overwritten; what an earlier run laid down is passed over.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -12,7 +13,10 @@ use sha2::Digest as _;
 use crate::archive_file::{ArchiveError, ArchiveFile, READS_PER_DIGEST, digest_of};
 use crate::lay::{LayError, Laying, Load, Made, Told, lay};
 use crate::managed::ManagedExport;
-use crate::model::{EntryItem, EntryRole, ExportFormat, Kind, KindItem, PIECE_LEN_BYTES, Pair, Selector, Sha256, file_name};
+use crate::model::{
+    EntryItem, EntryRole, ExportFormat, Kind, KindItem, PIECE_LEN_BYTES, Pair, Selector, Sha256,
+    file_name,
+};
 use crate::observe::{Event, Observer};
 use crate::store::{ObjectInfo, Store, StoreError};
 use crate::workers::{WorkerLost, Workers};
@@ -22,7 +26,8 @@ use crate::workers::{WorkerLost, Workers};
 pub enum Form {
     /// As they lay under SOURCE.
     Original,
-    /// As managed exports: legacy backups get metadata, and so do exports with changed names or names that DEST cannot hold; all others stay as they are.
+    /// As managed exports: legacy backups get metadata, and so do exports with changed names or
+    /// names that DEST cannot hold; all others stay as they are.
     Managed,
 }
 
@@ -48,7 +53,9 @@ pub enum ExtractError {
     #[error("selector {0}: expected a kind of the archive, found none")]
     ChoosesNothing(Selector),
     /// An export holds chosen and unchosen kinds together.
-    #[error("{entry}: expected an entry of chosen kinds alone, found that it is part of {other} as well")]
+    #[error(
+        "{entry}: expected an entry of chosen kinds alone, found that it is part of {other} as well"
+    )]
     Indivisible {
         /// The entry that both need.
         entry: String,
@@ -73,7 +80,8 @@ impl From<LayError> for ExtractError {
     }
 }
 
-/// What is written: entries under other names, and small objects that kindpack makes itself, the finish marks last.
+/// What is written: entries under other names, and small objects that kindpack makes itself, the
+/// finish marks last.
 #[derive(Debug, Default)]
 struct Layout {
     entries: Vec<(EntryItem, String)>,
@@ -92,63 +100,111 @@ pub async fn extract(
     workers: &Workers,
     observer: &dyn Observer,
 ) -> Result<Extracted, ExtractError> {
-    let kinds = archive.choose(only).map_err(|selector| ExtractError::ChoosesNothing(selector.clone()))?;
+    let kinds = archive
+        .choose(only)
+        .map_err(|selector| ExtractError::ChoosesNothing(selector.clone()))?;
     refuse_to_divide(archive, &kinds, form)?;
     let mut layout = Layout::default();
     match form {
         Form::Original => layout.original(kinds.into_iter()),
         Form::Managed => {
             let renamed = renamed(dest, &kinds).await?;
-            let (renamed, others): (Vec<_>, Vec<_>) = kinds.into_iter().partition(|kind| renamed.contains(&kind.pair()));
+            let (renamed, others): (Vec<_>, Vec<_>) = kinds
+                .into_iter()
+                .partition(|kind| renamed.contains(&kind.pair()));
             layout.original(others.into_iter());
             layout.managed(&renamed);
         }
     }
     if only.is_empty() {
         let manifest = archive.manifest();
-        let rest = manifest.empty_exports.iter().flat_map(|export| &export.entries).chain(&manifest.companions);
-        layout.entries.extend(rest.map(|item| (item.clone(), original_name(&item.name).to_owned())));
+        let rest = manifest
+            .empty_exports
+            .iter()
+            .flat_map(|export| &export.entries)
+            .chain(&manifest.companions);
+        layout
+            .entries
+            .extend(rest.map(|item| (item.clone(), original_name(&item.name).to_owned())));
     }
     layout.refuse_same_names()?;
-    dest.check_names(&layout.names().collect::<Vec<_>>()).await.map_err(ExtractError::Dest)?;
-    // A finish mark comes when everything that it stands for is there for good, also what an earlier run laid down.
+    dest.check_names(&layout.names().collect::<Vec<_>>())
+        .await
+        .map_err(ExtractError::Dest)?;
+    // A finish mark comes when everything that it stands for is there for good, also what an
+    // earlier run laid down.
     let vouched_for = layout.vouched_for();
     layout.pass_over_what_is_there(dest, workers).await?;
 
-    observer.begin("extracting", layout.entries.iter().map(|(item, _)| item.bytes).sum());
+    observer.begin(
+        "extracting",
+        layout.entries.iter().map(|(item, _)| item.bytes).sum(),
+    );
     let mut done = Extracted::default();
     let mut told = |told: Told<'_>| match told {
         Told::Bytes(bytes) => observer.advance(bytes, bytes),
         Told::Object(name, bytes) => {
-            observer.event(Event::Extracted { name: name.to_owned(), bytes });
-            done = Extracted { objects: done.objects + 1, bytes: done.bytes + bytes };
+            observer.event(Event::Extracted {
+                name: name.to_owned(),
+                bytes,
+            });
+            done = Extracted {
+                objects: done.objects + 1,
+                bytes: done.bytes + bytes,
+            };
         }
     };
-    let load = Load { entries: layout.entries, made: layout.made, vouched_for };
+    let load = Load {
+        entries: layout.entries,
+        made: layout.made,
+        vouched_for,
+    };
     lay(archive, dest, load, Laying::AS_THEY_ARE, workers, &mut told).await?;
     observer.end();
     Ok(done)
 }
 
 /// An export of which a part is missing is none.
-fn refuse_to_divide(archive: &ArchiveFile, chosen: &[&KindItem], form: Form) -> Result<(), ExtractError> {
+fn refuse_to_divide(
+    archive: &ArchiveFile,
+    chosen: &[&KindItem],
+    form: Form,
+) -> Result<(), ExtractError> {
     let pairs: BTreeSet<Pair> = chosen.iter().map(|kind| kind.pair()).collect();
     let needed = |kind: &KindItem, item: &EntryItem| {
         // A legacy backup is laid down kind by kind: only its data cannot be divided.
-        form == Form::Original || kind.format == ExportFormat::ManagedExport || item.role == EntryRole::Output
+        form == Form::Original
+            || kind.format == ExportFormat::ManagedExport
+            || item.role == EntryRole::Output
     };
-    let entries: BTreeSet<&str> =
-        chosen.iter().flat_map(|kind| kind.entries.iter().filter(|item| needed(kind, item))).map(|item| item.name.as_str()).collect();
-    for kind in archive.manifest().kinds.iter().filter(|kind| !pairs.contains(&kind.pair())) {
-        if let Some(shared) = kind.entries.iter().find(|item| needed(kind, item) && entries.contains(item.name.as_str())) {
-            return Err(ExtractError::Indivisible { entry: shared.name.clone(), other: kind.pair() });
+    let entries: BTreeSet<&str> = chosen
+        .iter()
+        .flat_map(|kind| kind.entries.iter().filter(|item| needed(kind, item)))
+        .map(|item| item.name.as_str())
+        .collect();
+    for kind in archive
+        .manifest()
+        .kinds
+        .iter()
+        .filter(|kind| !pairs.contains(&kind.pair()))
+    {
+        if let Some(shared) = kind
+            .entries
+            .iter()
+            .find(|item| needed(kind, item) && entries.contains(item.name.as_str()))
+        {
+            return Err(ExtractError::Indivisible {
+                entry: shared.name.clone(),
+                other: kind.pair(),
+            });
         }
     }
     Ok(())
 }
 
-/// The kinds that are written under names of kindpack's own: those of legacy backups, and those of exports with a name that DEST cannot hold or that
-/// is not the one that the metadata give: Google's import would not find such an object.
+/// The kinds that are written under names of kindpack's own: those of legacy backups, and those of
+/// exports with a name that DEST cannot hold or that is not the one that the metadata give:
+/// Google's import would not find such an object.
 async fn renamed(dest: &dyn Store, kinds: &[&KindItem]) -> Result<HashSet<Pair>, ExtractError> {
     let mut renamed: HashSet<Pair> = HashSet::new();
     let mut marks: HashSet<&str> = HashSet::new();
@@ -157,7 +213,11 @@ async fn renamed(dest: &dyn Store, kinds: &[&KindItem]) -> Result<HashSet<Pair>,
             renamed.insert(kind.pair());
             continue;
         }
-        let names: Vec<&str> = kind.entries.iter().map(|item| original_name(&item.name)).collect();
+        let names: Vec<&str> = kind
+            .entries
+            .iter()
+            .map(|item| original_name(&item.name))
+            .collect();
         match dest.check_names(&names).await {
             Ok(()) if kind.entries.iter().all(|item| item.listed_as.is_none()) => {}
             Ok(()) | Err(StoreError::UnfitName { .. }) => marks.extend(kind.marks()),
@@ -165,7 +225,9 @@ async fn renamed(dest: &dyn Store, kinds: &[&KindItem]) -> Result<HashSet<Pair>,
         }
     }
     // All kinds of an export go with it.
-    let exports = kinds.iter().filter(|kind| kind.marks().any(|mark| marks.contains(mark)));
+    let exports = kinds
+        .iter()
+        .filter(|kind| kind.marks().any(|mark| marks.contains(mark)));
     renamed.extend(exports.map(|kind| kind.pair()));
     Ok(renamed)
 }
@@ -183,23 +245,36 @@ struct Expected {
 }
 
 impl Expected {
-    /// Refuses an object that is there and is another one. It is read only where its store has no checksum of it.
+    /// Refuses an object that is there and is another one. It is read only where its store has no
+    /// checksum of it.
     async fn check(&self, dest: &dyn Store, there: &ObjectInfo) -> Result<(), ExtractError> {
         let is_the_same = match there.crc32c {
             _ if there.len != self.len => false,
             Some(crc32c) => crc32c == self.crc32c,
-            None => self.is_content_of(dest, there).await.map_err(ExtractError::Dest)?,
+            None => self
+                .is_content_of(dest, there)
+                .await
+                .map_err(ExtractError::Dest)?,
         };
         if is_the_same {
             Ok(())
         } else {
-            Err(ExtractError::Dest(StoreError::Exists { name: there.name.clone(), found: "another object there" }))
+            Err(ExtractError::Dest(StoreError::Exists {
+                name: there.name.clone(),
+                found: "another object there",
+            }))
         }
     }
 
-    async fn is_content_of(&self, dest: &dyn Store, there: &ObjectInfo) -> Result<bool, StoreError> {
-        // Without a checksum of the store only another reading shows whether it was damaged on its way.
-        Ok(digest_of(dest, there).await? == self.sha256 || (dest.is_remote() && digest_of(dest, there).await? == self.sha256))
+    async fn is_content_of(
+        &self,
+        dest: &dyn Store,
+        there: &ObjectInfo,
+    ) -> Result<bool, StoreError> {
+        // Without a checksum of the store only another reading shows whether it was damaged on its
+        // way.
+        Ok(digest_of(dest, there).await? == self.sha256
+            || (dest.is_remote() && digest_of(dest, there).await? == self.sha256))
     }
 }
 
@@ -208,24 +283,34 @@ impl Layout {
         let mut seen = BTreeSet::new();
         for item in kinds.flat_map(|kind| &kind.entries) {
             if seen.insert(&item.name) {
-                self.entries.push((item.clone(), original_name(&item.name).to_owned()));
+                self.entries
+                    .push((item.clone(), original_name(&item.name).to_owned()));
             }
         }
     }
 
-    /// Kinds as managed exports of kindpack's own: the outputs are taken as they are, two small metadata objects are written beside them.
+    /// Kinds as managed exports of kindpack's own: the outputs are taken as they are, two small
+    /// metadata objects are written beside them.
     fn managed(&mut self, kinds: &[&KindItem]) {
-        // Outputs may mix kinds and namespaces: those that share outputs are one export. What has no outputs shares none.
+        // Outputs may mix kinds and namespaces: those that share outputs are one export. What has
+        // no outputs shares none.
         let mut exports: BTreeMap<(Option<&Kind>, Vec<&str>), Vec<&KindItem>> = BTreeMap::new();
         for kind in kinds {
             let outputs: Vec<&str> = kind.outputs().map(|output| output.name.as_str()).collect();
-            exports.entry((outputs.is_empty().then_some(&kind.kind), outputs)).or_default().push(kind);
+            exports
+                .entry((outputs.is_empty().then_some(&kind.kind), outputs))
+                .or_default()
+                .push(kind);
         }
         for items in exports.into_values() {
             let Some(first) = items.first() else { continue };
             let pairs: Vec<Pair> = items.iter().map(|item| item.pair()).collect();
             let export = ManagedExport::of_pairs(&pairs, first.started, first.finished);
-            let is_one = |same: fn(&Pair, &Pair) -> bool| pairs.windows(2).all(|two| matches!(two, [a, b] if same(a, b)));
+            let is_one = |same: fn(&Pair, &Pair) -> bool| {
+                pairs
+                    .windows(2)
+                    .all(|two| matches!(two, [a, b] if same(a, b)))
+            };
             let place = if !is_one(|a, b| a.namespace == b.namespace) {
                 "all".to_owned()
             } else if first.namespace.is_default() {
@@ -233,39 +318,73 @@ impl Layout {
             } else {
                 file_name(first.namespace.as_str())
             };
-            let kind = if is_one(|a, b| a.kind == b.kind) { file_name(first.kind.as_str()) } else { "all_kinds".to_owned() };
+            let kind = if is_one(|a, b| a.kind == b.kind) {
+                file_name(first.kind.as_str())
+            } else {
+                "all_kinds".to_owned()
+            };
             let around = format!("{place}/{kind}/{}", export.name());
             let outputs: Vec<&EntryItem> = first.outputs().collect();
             for (number, output) in outputs.iter().enumerate() {
-                self.entries.push(((*output).clone(), format!("{around}/{}", export.output_path(number))));
+                self.entries.push((
+                    (*output).clone(),
+                    format!("{around}/{}", export.output_path(number)),
+                ));
             }
             let entities = items.iter().map(|item| item.entities).sum();
             let bytes = items.iter().map(|item| item.bytes).sum();
-            let metadata = (export.metadata_path(), export.metadata(outputs.len()), false);
+            let metadata = (
+                export.metadata_path(),
+                export.metadata(outputs.len()),
+                false,
+            );
             let mark = (export.overall_path(), export.overall(entities, bytes), true);
-            let made = |(path, bytes, is_mark)| Made { name: format!("{around}/{path}"), bytes, is_mark };
+            let made = |(path, bytes, is_mark)| Made {
+                name: format!("{around}/{path}"),
+                bytes,
+                is_mark,
+            };
             self.made.extend([metadata, mark].map(made));
         }
     }
 
     fn names(&self) -> impl Iterator<Item = &str> {
-        self.entries.iter().map(|(_, name)| name.as_str()).chain(self.made.iter().map(|made| made.name.as_str()))
+        self.entries
+            .iter()
+            .map(|(_, name)| name.as_str())
+            .chain(self.made.iter().map(|made| made.name.as_str()))
     }
 
-    /// Leaves out what an earlier run has laid down already; anything else under a name that is needed is refused.
-    async fn pass_over_what_is_there(&mut self, dest: &dyn Store, workers: &Workers) -> Result<(), ExtractError> {
+    /// Leaves out what an earlier run has laid down already; anything else under a name that is
+    /// needed is refused.
+    async fn pass_over_what_is_there(
+        &mut self,
+        dest: &dyn Store,
+        workers: &Workers,
+    ) -> Result<(), ExtractError> {
         let names: Vec<String> = self.names().map(str::to_owned).collect();
         let there = dest.stat_all(&names).await.map_err(ExtractError::Dest)?;
-        let of_entries = self.entries.iter().map(|(item, _)| Expected { len: item.bytes, crc32c: item.crc32c.0, sha256: item.sha256 });
+        let of_entries = self.entries.iter().map(|(item, _)| Expected {
+            len: item.bytes,
+            crc32c: item.crc32c.0,
+            sha256: item.sha256,
+        });
         let of_made = self.made.iter().map(|Made { bytes, .. }| Expected {
             len: bytes.len() as u64,
             crc32c: crc32c::crc32c(bytes),
             sha256: Sha256(sha2::Sha256::digest(bytes).into()),
         });
-        let checks = of_entries.chain(of_made).zip(&there).filter_map(|(expected, there)| Some((expected, there.as_ref()?)));
-        let checks = checks.map(|(expected, there)| async move { expected.check(dest, there).await });
+        let checks = of_entries
+            .chain(of_made)
+            .zip(&there)
+            .filter_map(|(expected, there)| Some((expected, there.as_ref()?)));
+        let checks =
+            checks.map(|(expected, there)| async move { expected.check(dest, there).await });
         let at_once = workers.window(READS_PER_DIGEST * PIECE_LEN_BYTES as u64);
-        stream::iter(checks).buffered(at_once).try_collect::<()>().await?;
+        stream::iter(checks)
+            .buffered(at_once)
+            .try_collect::<()>()
+            .await?;
         let mut is_missing = there.iter().map(Option::is_none);
         self.entries.retain(|_| is_missing.next() == Some(true));
         self.made.retain(|_| is_missing.next() == Some(true));
@@ -274,8 +393,20 @@ impl Layout {
 
     /// The names of all that finish marks stand for.
     fn vouched_for(&self) -> Vec<String> {
-        let entries = self.entries.iter().filter(|(item, _)| item.role != EntryRole::ExportMetadata).map(|(_, name)| name);
-        entries.chain(self.made.iter().filter(|made| !made.is_mark).map(|made| &made.name)).cloned().collect()
+        let entries = self
+            .entries
+            .iter()
+            .filter(|(item, _)| item.role != EntryRole::ExportMetadata)
+            .map(|(_, name)| name);
+        entries
+            .chain(
+                self.made
+                    .iter()
+                    .filter(|made| !made.is_mark)
+                    .map(|made| &made.name),
+            )
+            .cloned()
+            .collect()
     }
 
     fn refuse_same_names(&self) -> Result<(), ExtractError> {

@@ -1,6 +1,8 @@
-//! Objects that their store keeps gzip-encoded: they are packed as they are stored, and looked into through here.
+//! Objects that their store keeps gzip-encoded: they are packed as they are stored, and looked into
+//! through here.
 //!
-//! Knows gzip and nothing else. What is only said to be gzip-encoded, and is not, is taken as it is.
+//! Knows gzip and nothing else. What is only said to be gzip-encoded, and is not, is taken as it
+//! is.
 
 use std::borrow::Cow;
 use std::io::{self, Write as _};
@@ -39,8 +41,11 @@ impl Gunzip {
     /// What is wrong with the gzip stream.
     pub fn push(&mut self, stored: &[u8], take: &mut dyn FnMut(&[u8])) -> io::Result<()> {
         if matches!(self.state, State::Begin) && !stored.is_empty() {
-            self.state =
-                if stored.starts_with(&MAGIC) { State::Gzip(Box::new(MultiGzDecoder::new(Vec::new()))) } else { State::Plain(Vec::new()) };
+            self.state = if stored.starts_with(&MAGIC) {
+                State::Gzip(Box::new(MultiGzDecoder::new(Vec::new())))
+            } else {
+                State::Plain(Vec::new())
+            };
         }
         for step in stored.chunks(STEP_BYTES) {
             match &mut self.state {
@@ -84,20 +89,31 @@ fn hand_on(content: Option<&mut Vec<u8>>, least: usize, take: &mut dyn FnMut(&[u
     }
 }
 
-/// The whole content of a small object, at most `max` bytes of it; what is stored where it is no gzip stream.
+/// The whole content of a small object, at most `max` bytes of it; what is stored where it is no
+/// gzip stream.
 pub fn content_of<'a>(stored: &'a [u8], encoding: Option<&str>, max: u64) -> Cow<'a, [u8]> {
     if encoding != Some(GZIP) || !stored.starts_with(&MAGIC) {
         return Cow::Borrowed(stored);
     }
     let mut content = Vec::new();
     let mut gunzip = Gunzip::default();
-    let room = |content: &Vec<u8>| usize::try_from(max).unwrap_or(usize::MAX).saturating_sub(content.len());
+    let room = |content: &Vec<u8>| {
+        usize::try_from(max)
+            .unwrap_or(usize::MAX)
+            .saturating_sub(content.len())
+    };
     let mut take = |piece: &[u8]| {
         let len = piece.len().min(room(&content));
         content.extend_from_slice(piece.get(..len).unwrap_or_default());
     };
-    let read = gunzip.push(stored, &mut take).and_then(|()| gunzip.finish(&mut take));
-    if read.is_ok() { Cow::Owned(content) } else { Cow::Borrowed(stored) }
+    let read = gunzip
+        .push(stored, &mut take)
+        .and_then(|()| gunzip.finish(&mut take));
+    if read.is_ok() {
+        Cow::Owned(content)
+    } else {
+        Cow::Borrowed(stored)
+    }
 }
 
 #[cfg(test)]
@@ -122,11 +138,16 @@ mod tests {
 
     #[test]
     fn the_content_comes_in_whole_pieces_however_it_is_stored() {
-        let content: Vec<u8> = (0..PIECE_LEN_BYTES + 100_000).map(|i| (i % 251) as u8).collect();
+        let content: Vec<u8> = (0..PIECE_LEN_BYTES + 100_000)
+            .map(|i| (i % 251) as u8)
+            .collect();
         let two_members = [gzip(&content[..70_000]), gzip(&content[70_000..])].concat();
         for stored in [gzip(&content), two_members, content.clone()] {
             let pieces = read(&stored, 1_000_003).unwrap();
-            assert_eq!(pieces.iter().map(Vec::len).collect::<Vec<_>>(), [PIECE_LEN_BYTES, 100_000]);
+            assert_eq!(
+                pieces.iter().map(Vec::len).collect::<Vec<_>>(),
+                [PIECE_LEN_BYTES, 100_000]
+            );
             assert_eq!(pieces.concat(), content);
             assert_eq!(content_of(&stored, Some(GZIP), u64::MAX), content);
         }

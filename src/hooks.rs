@@ -1,6 +1,7 @@
 //! Commands of the user's that run between the steps of a restore.
 //!
-//! Knows shells and processes, and nothing of steps. What a hook prints goes to standard error, so that events stay events.
+//! Knows shells and processes, and nothing of steps. What a hook prints goes to standard error, so
+//! that events stay events.
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -17,7 +18,8 @@ const SECRETS: [&str; 1] = ["KINDPACK_REDACT_KEY"];
 /// A command to be run through `sh -c`.
 #[derive(Debug, Clone)]
 pub struct Hook<'a> {
-    /// The option that it was given by, such as `--after-step`. The command itself may hold what nobody should read in a log.
+    /// The option that it was given by, such as `--after-step`. The command itself may hold what
+    /// nobody should read in a log.
     pub option: &'static str,
     /// The command.
     pub command: &'a str,
@@ -39,7 +41,9 @@ pub enum HookError {
         status: ExitStatus,
     },
     /// It took too long and was killed.
-    #[error("{option}: expected its command to end within {seconds} s, found it still running, and killed it")]
+    #[error(
+        "{option}: expected its command to end within {seconds} s, found it still running, and killed it"
+    )]
     TooLong {
         /// The option.
         option: &'static str,
@@ -75,15 +79,25 @@ impl Hook<'_> {
     pub async fn run(&self) -> Result<(), HookError> {
         let option = self.option;
         let no_shell = |source| HookError::NoShell { option, source };
-        let out = io::stderr().as_fd().try_clone_to_owned().map_err(no_shell)?;
+        let out = io::stderr()
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(no_shell)?;
         let mut command = Command::new("sh");
-        command.args(["-c", self.command]).stdin(Stdio::null()).stdout(out);
-        // A group of its own: Ctrl-C at the terminal is for the restore, which lets its hook come to an end.
+        command
+            .args(["-c", self.command])
+            .stdin(Stdio::null())
+            .stdout(out);
+        // A group of its own: Ctrl-C at the terminal is for the restore, which lets its hook come
+        // to an end.
         command.process_group(0);
         for name in SECRETS {
             command.env_remove(name);
         }
-        let mut child = command.envs(self.variables.iter().map(|(name, value)| (name, value))).spawn().map_err(no_shell)?;
+        let mut child = command
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .spawn()
+            .map_err(no_shell)?;
         let id = child.id().and_then(|id| i32::try_from(id).ok());
         let mut group = Group(id.and_then(Pid::from_raw));
         let ended = timeout(self.limit, child.wait()).await;
@@ -95,7 +109,10 @@ impl Hook<'_> {
             Ok(Ok(status)) if status.success() => Ok(()),
             Ok(Ok(status)) => Err(HookError::Failed { option, status }),
             Ok(Err(source)) => Err(no_shell(source)),
-            Err(_) => Err(HookError::TooLong { option, seconds: self.limit.as_secs() }),
+            Err(_) => Err(HookError::TooLong {
+                option,
+                seconds: self.limit.as_secs(),
+            }),
         }
     }
 }
@@ -105,23 +122,43 @@ mod tests {
     use super::*;
 
     fn hook(command: &str, limit: Duration) -> Hook<'_> {
-        Hook { option: "--after-step", command, variables: vec![("KINDPACK_STEP", "7".to_owned())], limit }
+        Hook {
+            option: "--after-step",
+            command,
+            variables: vec![("KINDPACK_STEP", "7".to_owned())],
+            limit,
+        }
     }
 
     #[tokio::test]
     async fn a_hook_sees_its_variables_and_its_exit_code_counts() {
         let long = Duration::from_secs(60);
-        hook("test \"$KINDPACK_STEP\" = 7 && test -z \"$KINDPACK_REDACT_KEY\"", long).run().await.unwrap();
+        hook(
+            "test \"$KINDPACK_STEP\" = 7 && test -z \"$KINDPACK_REDACT_KEY\"",
+            long,
+        )
+        .run()
+        .await
+        .unwrap();
         let error = hook("exit 3 # secret", long).run().await.unwrap_err();
-        assert_eq!(error.to_string(), "--after-step: expected its command to exit with 0, found exit status: 3");
+        assert_eq!(
+            error.to_string(),
+            "--after-step: expected its command to exit with 0, found exit status: 3"
+        );
     }
 
     #[tokio::test]
     async fn a_hook_that_takes_too_long_is_killed_with_all_that_it_started() {
         let folder = tempfile::tempdir().unwrap();
         let mark = folder.path().join("mark");
-        let command = format!("(sleep 600; touch {0}) & echo $! > {0}.pid; wait", mark.display());
-        let error = hook(&command, Duration::from_millis(300)).run().await.unwrap_err();
+        let command = format!(
+            "(sleep 600; touch {0}) & echo $! > {0}.pid; wait",
+            mark.display()
+        );
+        let error = hook(&command, Duration::from_millis(300))
+            .run()
+            .await
+            .unwrap_err();
         assert!(matches!(error, HookError::TooLong { .. }), "{error}");
         if let Ok(pid) = std::fs::read_to_string(folder.path().join("mark.pid")) {
             let pid = pid.trim().parse().ok().and_then(Pid::from_raw).unwrap();
@@ -135,6 +172,10 @@ mod tests {
     /// A process that has ended and that nobody has asked after yet.
     fn is_zombie(pid: Pid) -> bool {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
-        stat.is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z')))
+        stat.is_ok_and(|stat| {
+            stat.rsplit(')')
+                .next()
+                .is_some_and(|rest| rest.trim_start().starts_with('Z'))
+        })
     }
 }

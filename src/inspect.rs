@@ -1,7 +1,9 @@
-//! What the bytes of one object tell: digests, and for an output the records, their pairs, parents and references.
+//! What the bytes of one object tell: digests, and for an output the records, their pairs, parents
+//! and references.
 //!
-//! Pieces are looked at side by side and joined in order. Knows bytes and logs; must not know stores, zips or threads. Packing and
-//! verifying look through the same glass, so that what is sealed is what is verified.
+//! Pieces are looked at side by side and joined in order. Knows bytes and logs; must not know
+//! stores, zips or threads. Packing and verifying look through the same glass, so that what is
+//! sealed is what is verified.
 
 use sha2::Digest as _;
 
@@ -69,19 +71,35 @@ pub fn piece(raw: &[u8], offset: u64, content: Content) -> PieceReport {
     let mut crc32 = crc32fast::Hasher::new();
     crc32.update(raw);
     let log = (content == Content::Entities).then(|| read_log(raw, offset));
-    PieceReport { len: raw.len() as u64, crc32, crc32c: crc32c::crc32c(raw), log }
+    PieceReport {
+        len: raw.len() as u64,
+        crc32,
+        crc32c: crc32c::crc32c(raw),
+        log,
+    }
 }
 
 fn read_log(raw: &[u8], offset: u64) -> Result<(PieceEnds, Scan), RecordError> {
     let mut scan = Scan::default();
-    let ends = log::read_piece(raw, offset, |record| scan.add(record).map_err(RecordError::from))?;
+    let ends = log::read_piece(raw, offset, |record| {
+        scan.add(record).map_err(RecordError::from)
+    })?;
     Ok((ends, scan))
 }
 
 /// The CRC-32C of bytes with that of the `len` bytes that follow them.
 pub fn join_crc32c(before: u32, following: u32, len: u64) -> u32 {
-    // Joining costs as much as the checksum of some kilobytes; before the first piece of an entry, and most have one, there is nothing to join.
-    if before == 0 { following } else { crc32c::crc32c_combine(before, following, usize::try_from(len).unwrap_or(usize::MAX)) }
+    // Joining costs as much as the checksum of some kilobytes; before the first piece of an entry,
+    // and most have one, there is nothing to join.
+    if before == 0 {
+        following
+    } else {
+        crc32c::crc32c_combine(
+            before,
+            following,
+            usize::try_from(len).unwrap_or(usize::MAX),
+        )
+    }
 }
 
 /// An object of which some pieces have been seen, in order.
@@ -131,7 +149,8 @@ impl Default for Inspection {
 }
 
 impl Inspection {
-    /// Takes the next bytes into what can only be made in order: one digest, and the log of what is gzip-encoded.
+    /// Takes the next bytes into what can only be made in order: one digest, and the log of what is
+    /// gzip-encoded.
     #[must_use]
     pub fn hashed(mut self, raw: &[u8], content: Content) -> Self {
         self.sha256.update(raw);
@@ -147,7 +166,9 @@ impl Inspection {
     /// Looks at the next piece of a content that came out of its encoding.
     fn look(&mut self, content: &[u8], seen: &mut u64) {
         if self.fault.is_none() {
-            self.fault = read_log(content, *seen).and_then(|(ends, scan)| self.join_log(ends, scan)).err();
+            self.fault = read_log(content, *seen)
+                .and_then(|(ends, scan)| self.join_log(ends, scan))
+                .err();
         }
         *seen += content.len() as u64;
     }
@@ -187,7 +208,9 @@ impl Inspection {
             let read = gunzip.finish(&mut |piece| self.look(piece, &mut seen));
             self.gzip_fault(read);
         }
-        let fault = self.fault.or_else(|| self.stitch.finish().err().map(RecordError::from));
+        let fault = self
+            .fault
+            .or_else(|| self.stitch.finish().err().map(RecordError::from));
         Inspected {
             len: self.len,
             sha256: Sha256(self.sha256.finalize().into()),
@@ -199,36 +222,76 @@ impl Inspection {
     }
 }
 
-/// Holds what an output told against the group that lists it: readable, and of no other kind or namespace.
+/// Holds what an output told against the group that lists it: readable, and of no other kind or
+/// namespace.
 pub fn output_faults(name: &str, inspected: &Inspected, group: &Group) -> Vec<Fault> {
-    let mut faults: Vec<Fault> = inspected.fault.iter().map(|fault| Fault::damaged(name, "a log of entities", fault.to_string())).collect();
-    let strange = inspected.scan.pairs.iter().filter(|(pair, _)| !group.admits(pair));
+    let mut faults: Vec<Fault> = inspected
+        .fault
+        .iter()
+        .map(|fault| Fault::damaged(name, "a log of entities", fault.to_string()))
+        .collect();
+    let strange = inspected
+        .scan
+        .pairs
+        .iter()
+        .filter(|(pair, _)| !group.admits(pair));
+    faults.extend(strange.map(|(pair, told)| {
+        Fault::damaged(
+            name,
+            format!("entities of {}", group.title()),
+            format!("{} of {pair}", told.entities),
+        )
+    }));
+    let impossible = inspected
+        .scan
+        .pairs
+        .keys()
+        .filter(|pair| !pair.namespace.is_possible());
     faults.extend(
-        strange.map(|(pair, told)| Fault::damaged(name, format!("entities of {}", group.title()), format!("{} of {pair}", told.entities))),
+        impossible
+            .map(|pair| Fault::damaged(name, POSSIBLE, format!("{:?}", pair.namespace.as_str()))),
     );
-    let impossible = inspected.scan.pairs.keys().filter(|pair| !pair.namespace.is_possible());
-    faults.extend(impossible.map(|pair| Fault::damaged(name, POSSIBLE, format!("{:?}", pair.namespace.as_str()))));
     faults
 }
 
-/// Compares what the outputs of a group hold with the counts in its metadata: entities, and bytes by either way of counting.
+/// Compares what the outputs of a group hold with the counts in its metadata: entities, and bytes
+/// by either way of counting.
 pub fn sum_fault(name: &str, group: &Group, found: &Scanned) -> Option<Fault> {
     let entities = found.entities();
     if let Some(expected) = group.entities.filter(|expected| *expected != entities) {
-        let expected = format!("{expected} entities of {}, as the export's own metadata counts", group.title());
+        let expected = format!(
+            "{expected} entities of {}, as the export's own metadata counts",
+            group.title()
+        );
         // Where nothing is left of a kind, more than its count is wrong.
         let fault = Fault::count(name, group, expected, entities.to_string());
-        return Some(if entities == 0 { Fault { count_of: None, ..fault } } else { fault });
+        return Some(if entities == 0 {
+            Fault {
+                count_of: None,
+                ..fault
+            }
+        } else {
+            fault
+        });
     }
     let (files, records) = (group.file_bytes(), found.bytes());
-    let expected = group.bytes.filter(|expected| ![files, records].contains(expected))?;
+    let expected = group
+        .bytes
+        .filter(|expected| ![files, records].contains(expected))?;
     let found = format!("{files} bytes, with records of {records} bytes");
-    Some(Fault::damaged(name, format!("outputs of {expected} bytes, as the finish mark says"), found))
+    Some(Fault::damaged(
+        name,
+        format!("outputs of {expected} bytes, as the finish mark says"),
+        found,
+    ))
 }
 
-/// Whether all pairs of a group are accepted with a wrong count: nobody can tell which of them lacks entities.
+/// Whether all pairs of a group are accepted with a wrong count: nobody can tell which of them
+/// lacks entities.
 pub fn accepts(accepted: &[Selector], scan: &Scanned) -> bool {
-    scan.pairs.keys().all(|pair| accepted.iter().any(|selector| selector.matches(pair)))
+    scan.pairs
+        .keys()
+        .all(|pair| accepted.iter().any(|selector| selector.matches(pair)))
 }
 
 #[cfg(test)]
@@ -249,7 +312,10 @@ mod tests {
             offset += part.len();
         }
         let told = inspection.finish();
-        assert_eq!((told.len, told.crc32, told.crc32c.0), (100_000, crc32fast::hash(&whole), crc32c::crc32c(&whole)));
+        assert_eq!(
+            (told.len, told.crc32, told.crc32c.0),
+            (100_000, crc32fast::hash(&whole), crc32c::crc32c(&whole))
+        );
         assert_eq!(told.sha256.0[..], sha2::Sha256::digest(&whole)[..]);
     }
 
@@ -261,19 +327,52 @@ mod tests {
             entities: Some(2),
             bytes: None,
             metadata: None,
-            outputs: vec![Listed { name: "output-0".to_owned(), len: 32_768, is_encoded: false }],
+            outputs: vec![Listed {
+                name: "output-0".to_owned(),
+                len: 32_768,
+                is_encoded: false,
+            }],
         };
         let scanned = |entities, bytes| Scanned {
-            pairs: [(Pair::new("", "User"), PairScan { entities, bytes, ..PairScan::default() })].into(),
+            pairs: [(
+                Pair::new("", "User"),
+                PairScan {
+                    entities,
+                    bytes,
+                    ..PairScan::default()
+                },
+            )]
+            .into(),
             ..Scanned::default()
         };
-        for (bytes, is_right) in [(None, true), (Some(32_768), true), (Some(90), true), (Some(91), false), (Some(32_767), false)] {
+        for (bytes, is_right) in [
+            (None, true),
+            (Some(32_768), true),
+            (Some(90), true),
+            (Some(91), false),
+            (Some(32_767), false),
+        ] {
             group.bytes = bytes;
-            assert_eq!(sum_fault("m", &group, &scanned(2, 90)).is_none(), is_right, "{bytes:?}");
+            assert_eq!(
+                sum_fault("m", &group, &scanned(2, 90)).is_none(),
+                is_right,
+                "{bytes:?}"
+            );
         }
         // A wrong sum of bytes is none that a count could explain.
-        assert_eq!(sum_fault("m", &group, &scanned(2, 90)).unwrap().count_of, None);
-        assert_eq!(sum_fault("m", &group, &scanned(1, 45)).unwrap().count_of, Some(Box::new(Selector::from(&Pair::new("", "User")))));
-        assert_eq!(sum_fault("m", &group, &Scanned::default()).unwrap().count_of, None);
+        assert_eq!(
+            sum_fault("m", &group, &scanned(2, 90)).unwrap().count_of,
+            None
+        );
+        assert_eq!(
+            sum_fault("m", &group, &scanned(1, 45)).unwrap().count_of,
+            Some(Box::new(Selector::from(&Pair::new("", "User"))))
+        );
+        assert_eq!(
+            sum_fault("m", &group, &Scanned::default())
+                .unwrap()
+                .count_of,
+            None
+        );
     }
 }

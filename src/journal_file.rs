@@ -1,6 +1,8 @@
-//! The journal of a restore on disk: read once, then appended to, each event flushed before the next act.
+//! The journal of a restore on disk: read once, then appended to, each event flushed before the
+//! next act.
 //!
-//! One process at a time writes it. What happened means is told by `journal`; here are only the file and its lock.
+//! One process at a time writes it. What happened means is told by `journal`; here are only the
+//! file and its lock.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
@@ -27,7 +29,8 @@ const MAX_OPEN_ATTEMPTS: u32 = 10;
 /// Opening a pipe or a device must not wait for another process; files do not know the flag.
 const OPEN_FLAGS: OFlags = OFlags::NONBLOCK.union(OFlags::NOCTTY);
 
-/// Checkpoints are made to last this often at most. What a power cut takes of them is written into the target once more.
+/// Checkpoints are made to last this often at most. What a power cut takes of them is written into
+/// the target once more.
 const SYNC_PAUSE: Duration = Duration::from_secs(1);
 
 /// A journal that cannot be used.
@@ -87,12 +90,16 @@ pub struct JournalFile {
 }
 
 impl JournalFile {
-    /// Reads the journal at `path`, or begins one there, and keeps others from writing it. A torn last line is cut off.
+    /// Reads the journal at `path`, or begins one there, and keeps others from writing it. A torn
+    /// last line is cut off.
     ///
     /// # Errors
     /// [`JournalFileError`].
     pub fn open(path: &Path) -> Result<Self, JournalFileError> {
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        if let Some(folder) = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+        {
             fs::create_dir_all(folder).map_err(failed(folder, "cannot make the folder"))?;
         }
         let file = open_locked(path, true)?;
@@ -105,7 +112,11 @@ impl JournalFile {
     /// [`JournalFileError`].
     pub fn open_existing(path: &Path) -> Result<Option<Self>, JournalFileError> {
         match open_locked(path, false) {
-            Err(JournalFileError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(JournalFileError::Io { source, .. })
+                if source.kind() == io::ErrorKind::NotFound =>
+            {
+                Ok(None)
+            }
             file => JournalFile::begin(file?, path).map(Some),
         }
     }
@@ -113,16 +124,31 @@ impl JournalFile {
     fn begin(mut file: File, path: &Path) -> Result<Self, JournalFileError> {
         let journal = read(&mut file, path)?;
         // What a crash tore is gone before anything is written behind it.
-        file.set_len(journal.valid_len).map_err(failed(path, "cannot cut the journal's torn end"))?;
-        file.seek(SeekFrom::End(0)).map_err(failed(path, "cannot write the journal"))?;
+        file.set_len(journal.valid_len)
+            .map_err(failed(path, "cannot cut the journal's torn end"))?;
+        file.seek(SeekFrom::End(0))
+            .map_err(failed(path, "cannot write the journal"))?;
         sync_folder(path);
         let len = journal.valid_len;
-        Ok(JournalFile { file: Some(Arc::new(file)), path: path.to_owned(), len, ..JournalFile::in_memory(journal) })
+        Ok(JournalFile {
+            file: Some(Arc::new(file)),
+            path: path.to_owned(),
+            len,
+            ..JournalFile::in_memory(journal)
+        })
     }
 
     /// A journal that goes on in memory only.
     pub fn in_memory(journal: Journal) -> Self {
-        JournalFile { path: PathBuf::new(), file: None, len: 0, journal, restarts: false, synced: Instant::now(), lost: false }
+        JournalFile {
+            path: PathBuf::new(),
+            file: None,
+            len: 0,
+            journal,
+            restarts: false,
+            synced: Instant::now(),
+            lost: false,
+        }
     }
 
     /// Reads a journal without writing it; none there is an empty one.
@@ -130,7 +156,11 @@ impl JournalFile {
     /// # Errors
     /// [`JournalFileError`].
     pub fn look(path: &Path) -> Result<Journal, JournalFileError> {
-        match OpenOptions::new().read(true).custom_flags(OPEN_FLAGS.bits().cast_signed()).open(path) {
+        match OpenOptions::new()
+            .read(true)
+            .custom_flags(OPEN_FLAGS.bits().cast_signed())
+            .open(path)
+        {
             Ok(mut file) => read(&mut file, path),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Journal::default()),
             Err(source) => Err(failed(path, "cannot open the journal")(source)),
@@ -149,28 +179,45 @@ impl JournalFile {
 
     /// What is wrong with the journal's content, as an error that names it.
     pub fn content_error(&self, source: JournalError) -> JournalFileError {
-        JournalFileError::Content { path: self.path.display().to_string(), source }
+        JournalFileError::Content {
+            path: self.path.display().to_string(),
+            source,
+        }
     }
 
-    /// Begins anew. The file keeps what it says until the next event is written: if the new restore is refused, nothing has changed.
+    /// Begins anew. The file keeps what it says until the next event is written: if the new restore
+    /// is refused, nothing has changed.
     pub fn restart(&mut self) {
         self.journal = Journal::default();
         self.restarts = true;
     }
 
-    /// Gives the journal another name beside its own, so that a new one may begin there. Gives the new name.
+    /// Gives the journal another name beside its own, so that a new one may begin there. Gives the
+    /// new name.
     ///
     /// # Errors
     /// [`JournalFileError::Io`].
     pub fn set_aside(self) -> Result<PathBuf, JournalFileError> {
-        let began = self.journal.opened.as_ref().map(|opened| opened.at.compact()).unwrap_or_default();
+        let began = self
+            .journal
+            .opened
+            .as_ref()
+            .map(|opened| opened.at.compact())
+            .unwrap_or_default();
         let name = |number: u32| {
             let mut name = self.path.as_os_str().to_owned();
-            name.push(if number == 1 { format!(".{began}") } else { format!(".{began}-{number}") });
+            name.push(if number == 1 {
+                format!(".{began}")
+            } else {
+                format!(".{began}-{number}")
+            });
             PathBuf::from(name)
         };
         // Who holds the lock of the journal is the only one who makes such names.
-        let free = (1..).map(name).find(|name| fs::symlink_metadata(name).is_err()).unwrap_or_default();
+        let free = (1..)
+            .map(name)
+            .find(|name| fs::symlink_metadata(name).is_err())
+            .unwrap_or_default();
         fs::rename(&self.path, &free).map_err(failed(&self.path, "cannot rename the journal"))?;
         sync_folder(&self.path);
         Ok(free)
@@ -183,8 +230,8 @@ impl JournalFile {
         }
     }
 
-    /// Writes an event down: it is in the file when this returns. It also outlasts a power cut, unless it is a checkpoint that follows
-    /// another one within a second.
+    /// Writes an event down: it is in the file when this returns. It also outlasts a power cut,
+    /// unless it is a checkpoint that follows another one within a second.
     ///
     /// # Errors
     /// [`JournalFileError::Io`], after which nothing more may be written; [`JournalFileError::Impossible`] for an event that cannot follow,
@@ -196,7 +243,9 @@ impl JournalFile {
         }
         let at = now();
         self.journal.apply(&event, at)?;
-        let Some(file) = self.file.clone() else { return Ok(()) };
+        let Some(file) = self.file.clone() else {
+            return Ok(());
+        };
         if std::mem::take(&mut self.restarts) {
             let mut file = file.as_ref();
             let emptied = file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0)));
@@ -204,19 +253,25 @@ impl JournalFile {
             self.len = 0;
         }
         let line = journal::encode(&event, at);
-        let lasts = !matches!(event, Event::Checkpoint { .. }) || self.synced.elapsed() >= SYNC_PAUSE;
+        let lasts =
+            !matches!(event, Event::Checkpoint { .. }) || self.synced.elapsed() >= SYNC_PAUSE;
         let (path, len) = (self.path.clone(), self.len);
         self.len += line.len() as u64;
         let written = Workers::aside(move || {
             let mut file = file.as_ref();
-            let written = file.write_all(line.as_bytes()).and_then(|()| if lasts { file.sync_data() } else { Ok(()) });
+            let written = file
+                .write_all(line.as_bytes())
+                .and_then(|()| if lasts { file.sync_data() } else { Ok(()) });
             written.map_err(|error| {
                 // A line that is half written must not stand before others.
-                file.set_len(len).and_then(|()| file.seek(SeekFrom::Start(len))).ok();
+                file.set_len(len)
+                    .and_then(|()| file.seek(SeekFrom::Start(len)))
+                    .ok();
                 failed(&path, "cannot write the journal")(error)
             })
         });
-        // Until it is known to be written, it is not: also where nobody waits for the answer any more.
+        // Until it is known to be written, it is not: also where nobody waits for the answer any
+        // more.
         self.lost = true;
         written.await??;
         self.lost = false;
@@ -230,47 +285,81 @@ impl JournalFile {
 /// Opens a journal for writing and keeps others from it.
 fn open_locked(path: &Path, creates: bool) -> Result<File, JournalFileError> {
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(creates).truncate(false).custom_flags(OPEN_FLAGS.bits().cast_signed());
+    options
+        .read(true)
+        .write(true)
+        .create(creates)
+        .truncate(false)
+        .custom_flags(OPEN_FLAGS.bits().cast_signed());
     for _ in 0..MAX_OPEN_ATTEMPTS {
-        let file = options.open(path).map_err(failed(path, "cannot open the journal"))?;
-        let opened = file.metadata().map_err(failed(path, "cannot look at the journal"))?;
+        let file = options
+            .open(path)
+            .map_err(failed(path, "cannot open the journal"))?;
+        let opened = file
+            .metadata()
+            .map_err(failed(path, "cannot look at the journal"))?;
         if !opened.is_file() {
-            return Err(JournalFileError::NotAFile { path: path.display().to_string() });
+            return Err(JournalFileError::NotAFile {
+                path: path.display().to_string(),
+            });
         }
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => break,
-            Err(TryLockError::Error(source)) => return Err(failed(path, "cannot lock the journal")(source)),
+            Err(TryLockError::Error(source)) => {
+                return Err(failed(path, "cannot lock the journal")(source));
+            }
         }
         // Who held the lock may have given the file another name since it was opened.
-        if fs::metadata(path).is_ok_and(|named| (named.dev(), named.ino()) == (opened.dev(), opened.ino())) {
+        if fs::metadata(path)
+            .is_ok_and(|named| (named.dev(), named.ino()) == (opened.dev(), opened.ino()))
+        {
             return Ok(file);
         }
     }
-    Err(JournalFileError::Busy { path: path.display().to_string() })
+    Err(JournalFileError::Busy {
+        path: path.display().to_string(),
+    })
 }
 
 fn read(file: &mut File, path: &Path) -> Result<Journal, JournalFileError> {
-    let metadata = file.metadata().map_err(failed(path, "cannot look at the journal"))?;
+    let metadata = file
+        .metadata()
+        .map_err(failed(path, "cannot look at the journal"))?;
     if !metadata.is_file() {
-        return Err(JournalFileError::NotAFile { path: path.display().to_string() });
+        return Err(JournalFileError::NotAFile {
+            path: path.display().to_string(),
+        });
     }
     if metadata.len() > JOURNAL_MAX_BYTES {
-        let source = io::Error::other(format!("expected at most {JOURNAL_MAX_BYTES} bytes, found {}", metadata.len()));
+        let source = io::Error::other(format!(
+            "expected at most {JOURNAL_MAX_BYTES} bytes, found {}",
+            metadata.len()
+        ));
         return Err(failed(path, "cannot read the journal")(source));
     }
-    let content = |source| JournalFileError::Content { path: path.display().to_string(), source };
+    let content = |source| JournalFileError::Content {
+        path: path.display().to_string(),
+        source,
+    };
     let mut lines = BufReader::new(file).take(JOURNAL_MAX_BYTES);
     let (mut replay, mut line, mut number) = (Replay::default(), Vec::new(), 0);
     loop {
         line.clear();
         number += 1;
-        lines.by_ref().take(MAX_LINE_BYTES + 1).read_until(b'\n', &mut line).map_err(failed(path, "cannot read the journal"))?;
+        lines
+            .by_ref()
+            .take(MAX_LINE_BYTES + 1)
+            .read_until(b'\n', &mut line)
+            .map_err(failed(path, "cannot read the journal"))?;
         if line.is_empty() {
             return Ok(replay.finish());
         }
         if line.len() as u64 > MAX_LINE_BYTES {
-            return Err(content(JournalError::TooLong { line: number, max_bytes: MAX_LINE_BYTES }));
+            return Err(content(JournalError::TooLong {
+                line: number,
+                max_bytes: MAX_LINE_BYTES,
+            }));
         }
         replay.push(&line).map_err(content)?;
     }
@@ -283,14 +372,22 @@ fn failed(path: &Path, deed: &'static str) -> impl FnOnce(io::Error) -> JournalF
 
 /// Makes a new name in a folder survive a power cut, as far as the file system can.
 fn sync_folder(path: &Path) {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     File::open(folder).and_then(|folder| folder.sync_all()).ok();
 }
 
 /// The time of an event, for people; nothing is decided by it.
 fn now() -> Timestamp {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).ok().and_then(Timestamp::from_micros).unwrap_or(Timestamp::MAX)
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_micros())
+        .ok()
+        .and_then(Timestamp::from_micros)
+        .unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]
@@ -314,8 +411,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal");
         let mut journal = JournalFile::open(&path).unwrap();
-        journal.append(opened("dir:a long name of a target")).await.unwrap();
-        journal.append(Event::Finished { steps: 0, entities: 0 }).await.unwrap();
+        journal
+            .append(opened("dir:a long name of a target"))
+            .await
+            .unwrap();
+        journal
+            .append(Event::Finished {
+                steps: 0,
+                entities: 0,
+            })
+            .await
+            .unwrap();
         let before = fs::read(&path).unwrap();
         journal.restart();
         assert_eq!(journal.journal(), &Journal::default());
@@ -324,7 +430,10 @@ mod tests {
         journal.append(opened("dir:b")).await.unwrap();
         drop(journal);
         let read = JournalFile::look(&path).unwrap();
-        assert_eq!((read.opened.unwrap().target.as_str(), read.finished), ("dir:b", None));
+        assert_eq!(
+            (read.opened.unwrap().target.as_str(), read.finished),
+            ("dir:b", None)
+        );
     }
 
     #[tokio::test]
@@ -340,7 +449,9 @@ mod tests {
             names.push(journal.set_aside().unwrap());
             assert!(!path.exists());
         }
-        let targets = names.iter().map(|name| JournalFile::look(name).unwrap().opened.unwrap().target);
+        let targets = names
+            .iter()
+            .map(|name| JournalFile::look(name).unwrap().opened.unwrap().target);
         assert_eq!(targets.collect::<Vec<_>>(), ["dir:a", "dir:b"]);
         assert!(JournalFile::open_existing(&path).unwrap().is_none());
         JournalFile::open(&path).unwrap().remove_if_empty();

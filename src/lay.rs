@@ -1,4 +1,5 @@
-//! Entries of an archive laid down as objects of a store, each held against its digest before it gets its name; small ones in batches.
+//! Entries of an archive laid down as objects of a store, each held against its digest before it
+//! gets its name; small ones in batches.
 //!
 //! Knows archives and stores. Must not know which entries are wanted, nor what for.
 
@@ -16,7 +17,8 @@ use crate::model::{EntryItem, EntryRole, Sha256};
 use crate::store::{About, Making, ObjectWriter, Store, StoreError, Whole};
 use crate::workers::{WorkerLost, Workers};
 
-/// Objects up to this length are laid down in batches: making them costs less than handing them over one by one.
+/// Objects up to this length are laid down in batches: making them costs less than handing them
+/// over one by one.
 const SMALL_BYTES: usize = 256 << 10;
 
 /// What a batch weighs and holds at the most.
@@ -29,7 +31,8 @@ const BATCHES: usize = 3;
 /// Batches that are laid down at once in a bucket, where each object is a request.
 const REMOTE_BATCHES: usize = 8;
 
-/// Which part of the memory for buffers may hold objects that are on their way to DEST, each of them twice.
+/// Which part of the memory for buffers may hold objects that are on their way to DEST, each of
+/// them twice.
 const UNDER_WAY_SHARE: u64 = 8;
 
 /// Why not everything was laid down.
@@ -66,7 +69,10 @@ pub struct Laying {
 
 impl Laying {
     /// The bytes of the entries, under free names.
-    pub const AS_THEY_ARE: Laying = Laying { overwrite: false, ending: |_| Bytes::new() };
+    pub const AS_THEY_ARE: Laying = Laying {
+        overwrite: false,
+        ending: |_| Bytes::new(),
+    };
 }
 
 /// A small object that is made, not taken from the archive.
@@ -80,7 +86,8 @@ pub struct Made {
     pub is_mark: bool,
 }
 
-/// What is to be laid down: entries under the names beside them, and small objects of another making.
+/// What is to be laid down: entries under the names beside them, and small objects of another
+/// making.
 #[derive(Debug, Default)]
 pub struct Load {
     /// The entries.
@@ -103,8 +110,12 @@ pub async fn lay(
     workers: &Workers,
     told: &mut (dyn FnMut(Told<'_>) + Send),
 ) -> Result<(), LayError> {
-    let (marks, entries): (Vec<_>, Vec<_>) = load.entries.into_iter().partition(|(item, _)| item.role == EntryRole::ExportMetadata);
-    let (made_marks, made): (Vec<Made>, Vec<Made>) = load.made.into_iter().partition(|made| made.is_mark);
+    let (marks, entries): (Vec<_>, Vec<_>) = load
+        .entries
+        .into_iter()
+        .partition(|(item, _)| item.role == EntryRole::ExportMetadata);
+    let (made_marks, made): (Vec<Made>, Vec<Made>) =
+        load.made.into_iter().partition(|made| made.is_mark);
     let is_marked = !(marks.is_empty() && made_marks.is_empty());
     let is_anything = is_marked || !(entries.is_empty() && made.is_empty());
     let mut layer = Layer {
@@ -119,10 +130,15 @@ pub async fn lay(
     layer.entries(archive, entries, workers).await?;
     layer.made(made).await?;
     if is_anything {
-        dest.settle(&load.vouched_for).await.map_err(LayError::Dest)?;
+        dest.settle(&load.vouched_for)
+            .await
+            .map_err(LayError::Dest)?;
     }
     if is_marked {
-        let names = marks.iter().map(|(_, name)| name.clone()).chain(made_marks.iter().map(|made| made.name.clone()));
+        let names = marks
+            .iter()
+            .map(|(_, name)| name.clone())
+            .chain(made_marks.iter().map(|made| made.name.clone()));
         let names: Vec<String> = names.collect();
         layer.entries(archive, marks, workers).await?;
         layer.made(made_marks).await?;
@@ -154,14 +170,29 @@ struct Layer<'a> {
 }
 
 impl Layer<'_> {
-    /// Lays entries down under their names, each held against its digest before. What a service gave damaged is read from its beginning once more.
-    async fn entries(&mut self, archive: &Arc<ArchiveFile>, entries: Vec<(EntryItem, String)>, workers: &Workers) -> Result<(), LayError> {
-        let damaged = self.try_entries(archive, entries, workers, archive.container().store().is_remote()).await?;
-        self.try_entries(archive, damaged, workers, false).await.map(drop)
+    /// Lays entries down under their names, each held against its digest before. What a service
+    /// gave damaged is read from its beginning once more.
+    async fn entries(
+        &mut self,
+        archive: &Arc<ArchiveFile>,
+        entries: Vec<(EntryItem, String)>,
+        workers: &Workers,
+    ) -> Result<(), LayError> {
+        let damaged = self
+            .try_entries(
+                archive,
+                entries,
+                workers,
+                archive.container().store().is_remote(),
+            )
+            .await?;
+        self.try_entries(archive, damaged, workers, false)
+            .await
+            .map(drop)
     }
 
-    /// Lays entries down. Gives those back that are damaged, where another reading may help: where they have several pieces, for a single one is
-    /// read again at once.
+    /// Lays entries down. Gives those back that are damaged, where another reading may help: where
+    /// they have several pieces, for a single one is read again at once.
     async fn try_entries(
         &mut self,
         archive: &Arc<ArchiveFile>,
@@ -171,7 +202,12 @@ impl Layer<'_> {
     ) -> Result<Vec<(EntryItem, String)>, LayError> {
         let (items, names): (Vec<EntryItem>, Vec<String>) = entries.into_iter().unzip();
         let pieces = archive.read(&items, 0, workers, |piece, raw| {
-            Reading::Sound((piece.is_whole().then(|| Sha256(sha2::Sha256::digest(&raw).into())), raw))
+            Reading::Sound((
+                piece
+                    .is_whole()
+                    .then(|| Sha256(sha2::Sha256::digest(&raw).into())),
+                raw,
+            ))
         });
         pin_mut!(pieces);
         let mut open: Option<(Box<dyn ObjectWriter>, sha2::Sha256)> = None;
@@ -185,7 +221,9 @@ impl Layer<'_> {
                 next = pieces.next() => next,
             };
             let Some((piece, read)) = next else { break };
-            let (Some(item), Some(name)) = (items.get(piece.entry), names.get(piece.entry)) else { continue };
+            let (Some(item), Some(name)) = (items.get(piece.entry), names.get(piece.entry)) else {
+                continue;
+            };
             let (whole, raw) = match read {
                 Err(error) if error.is_damage() && may_come_again && !piece.is_whole() => {
                     damaged.insert(piece.entry);
@@ -204,17 +242,29 @@ impl Layer<'_> {
                 content_encoding: item.content_encoding.clone(),
                 settled_later: true,
             };
-            if let Some(found) = whole.filter(|_| raw.len() <= SMALL_BYTES || self.dest.is_remote()) {
+            if let Some(found) = whole.filter(|_| raw.len() <= SMALL_BYTES || self.dest.is_remote())
+            {
                 hold_against(item, found)?;
                 (self.told)(Told::Bytes(piece.len as u64));
-                self.add(Whole { name: name.clone(), bytes: joined(raw, &ending), making }).await?;
+                self.add(Whole {
+                    name: name.clone(),
+                    bytes: joined(raw, &ending),
+                    making,
+                })
+                .await?;
                 continue;
             }
             let (mut writer, mut sha256) = match open.take() {
                 Some(open) => open,
                 None => {
                     self.drain().await?;
-                    (self.dest.create(name, making).await.map_err(LayError::Dest)?, sha2::Sha256::new())
+                    (
+                        self.dest
+                            .create(name, making)
+                            .await
+                            .map_err(LayError::Dest)?,
+                        sha2::Sha256::new(),
+                    )
                 }
             };
             let copy = raw.clone();
@@ -236,7 +286,10 @@ impl Layer<'_> {
                 open = Some((writer, sha256));
                 continue;
             }
-            match hold_against(item, whole.unwrap_or_else(|| Sha256(sha256.finalize().into()))) {
+            match hold_against(
+                item,
+                whole.unwrap_or_else(|| Sha256(sha256.finalize().into())),
+            ) {
                 Err(_) if may_come_again && !piece.is_whole() => {
                     damaged.insert(piece.entry);
                     continue;
@@ -246,7 +299,10 @@ impl Layer<'_> {
             if !ending.is_empty() {
                 writer.write(ending).await.map_err(LayError::Dest)?;
             }
-            writer.publish(About::default()).await.map_err(LayError::Dest)?;
+            writer
+                .publish(About::default())
+                .await
+                .map_err(LayError::Dest)?;
             self.tell(vec![(name.clone(), item.bytes)]);
         }
         self.drain().await?;
@@ -256,9 +312,18 @@ impl Layer<'_> {
 
     async fn made(&mut self, made: Vec<Made>) -> Result<(), LayError> {
         for Made { name, bytes, .. } in made {
-            let making =
-                Making { overwrite: self.laying.overwrite, expected_len: bytes.len() as u64, content_encoding: None, settled_later: true };
-            self.add(Whole { name, bytes: bytes.into(), making }).await?;
+            let making = Making {
+                overwrite: self.laying.overwrite,
+                expected_len: bytes.len() as u64,
+                content_encoding: None,
+                settled_later: true,
+            };
+            self.add(Whole {
+                name,
+                bytes: bytes.into(),
+                making,
+            })
+            .await?;
         }
         self.drain().await
     }
@@ -266,21 +331,34 @@ impl Layer<'_> {
     async fn add(&mut self, object: Whole) -> Result<(), LayError> {
         self.batch.bytes += object.bytes.len();
         self.batch.objects.push(object);
-        if self.batch.bytes >= BATCH_BYTES || self.batch.objects.len() >= BATCH_OBJECTS { self.send().await } else { Ok(()) }
+        if self.batch.bytes >= BATCH_BYTES || self.batch.objects.len() >= BATCH_OBJECTS {
+            self.send().await
+        } else {
+            Ok(())
+        }
     }
 
     async fn send(&mut self) -> Result<(), LayError> {
-        let batches = if self.dest.is_remote() { REMOTE_BATCHES } else { BATCHES };
+        let batches = if self.dest.is_remote() {
+            REMOTE_BATCHES
+        } else {
+            BATCHES
+        };
         let Batch { objects, bytes } = std::mem::take(&mut self.batch);
-        while (self.under_way.len() >= batches || self.under_way_bytes + bytes as u64 > self.under_way_max_bytes)
+        while (self.under_way.len() >= batches
+            || self.under_way_bytes + bytes as u64 > self.under_way_max_bytes)
             && let Some(laid) = self.under_way.next().await
         {
             self.tell(laid.map_err(LayError::Dest)?);
         }
         self.under_way_bytes += bytes as u64;
-        let laid: Laid = objects.iter().map(|object| (object.name.clone(), object.bytes.len() as u64)).collect();
+        let laid: Laid = objects
+            .iter()
+            .map(|object| (object.name.clone(), object.bytes.len() as u64))
+            .collect();
         let create = self.dest.create_all(objects);
-        self.under_way.push(Box::pin(async move { create.await.map(|()| laid) }));
+        self.under_way
+            .push(Box::pin(async move { create.await.map(|()| laid) }));
         Ok(())
     }
 
@@ -296,8 +374,11 @@ impl Layer<'_> {
     }
 
     fn tell(&mut self, laid: Laid) {
-        self.under_way_bytes = self.under_way_bytes.saturating_sub(laid.iter().map(|(_, bytes)| bytes).sum());
-        laid.iter().for_each(|(name, bytes)| (self.told)(Told::Object(name, *bytes)));
+        self.under_way_bytes = self
+            .under_way_bytes
+            .saturating_sub(laid.iter().map(|(_, bytes)| bytes).sum());
+        laid.iter()
+            .for_each(|(name, bytes)| (self.told)(Told::Object(name, *bytes)));
     }
 }
 
@@ -316,5 +397,9 @@ fn hold_against(item: &EntryItem, found: Sha256) -> Result<(), LayError> {
         return Ok(());
     }
     let fault = format!("expected sha256 {}, found {found}", item.sha256);
-    Err(ArchiveError::Data { entry: item.name.clone(), fault }.into())
+    Err(ArchiveError::Data {
+        entry: item.name.clone(),
+        fault,
+    }
+    .into())
 }

@@ -1,7 +1,9 @@
-//! The right to be the only restore of this user and machine into a target: a file that is locked as long as the restore runs.
+//! The right to be the only restore of this user and machine into a target: a file that is locked
+//! as long as the restore runs.
 //!
-//! Knows how targets are spelled, so that one target by two names is one. Must not know what a restore does. The lock is the system's: it
-//! ends with the process, however that ends, and the file that stays behind means nothing.
+//! Knows how targets are spelled, so that one target by two names is one. Must not know what a
+//! restore does. The lock is the system's: it ends with the process, however that ends, and the
+//! file that stays behind means nothing.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
@@ -57,7 +59,9 @@ pub enum LeaseError {
 
 fn spell(holder: Option<&Holder>) -> String {
     match holder {
-        Some(Holder { pid, plan, since }) => format!("process {pid} at work with {plan} since {since}"),
+        Some(Holder { pid, plan, since }) => {
+            format!("process {pid} at work with {plan} since {since}")
+        }
         None => "another process at work".to_owned(),
     }
 }
@@ -68,7 +72,10 @@ fn spell(holder: Option<&Holder>) -> String {
 /// [`LeaseError`].
 pub fn take(folder: &Path, target: &TargetSpec, holder: &Holder) -> Result<LocalLease, LeaseError> {
     let name = Sha256(sha2::Sha256::digest(place_of(target)).into()).to_string();
-    let path = folder.join(format!("{}.lease", name.chars().take(32).collect::<String>()));
+    let path = folder.join(format!(
+        "{}.lease",
+        name.chars().take(32).collect::<String>()
+    ));
     let failed = |deed| {
         let path = path.display().to_string();
         move |source| LeaseError::Io { path, deed, source }
@@ -87,45 +94,77 @@ pub fn take(folder: &Path, target: &TargetSpec, holder: &Holder) -> Result<Local
             let mut text = String::new();
             // Who holds it may be about to write it: then nobody is named.
             file.take(HOLDER_MAX_BYTES).read_to_string(&mut text).ok();
-            return Err(LeaseError::Held { target: target.to_string(), holder: serde_json::from_str(&text).ok() });
+            return Err(LeaseError::Held {
+                target: target.to_string(),
+                holder: serde_json::from_str(&text).ok(),
+            });
         }
-        Err(TryLockError::Error(source)) => return Err(failed("cannot lock the target's lease")(source)),
+        Err(TryLockError::Error(source)) => {
+            return Err(failed("cannot lock the target's lease")(source));
+        }
     }
     // Serializing numbers and texts cannot fail.
     let text = serde_json::to_string(holder).unwrap_or_default();
-    let written = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(text.as_bytes()));
+    let written = file
+        .set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| file.write_all(text.as_bytes()));
     written.map_err(failed("cannot write the target's lease"))?;
     Ok(LocalLease(file))
 }
 
-/// One spelling for each target: names of this machine are one, so are those of a default database, and paths are absolute.
+/// One spelling for each target: names of this machine are one, so are those of a default database,
+/// and paths are absolute.
 fn place_of(target: &TargetSpec) -> String {
     match target {
-        TargetSpec::Emulator { project, host } => format!("emulator:{project}@{}", place_of_host(host.as_deref().unwrap_or_default())),
+        TargetSpec::Emulator { project, host } => format!(
+            "emulator:{project}@{}",
+            place_of_host(host.as_deref().unwrap_or_default())
+        ),
         TargetSpec::Datastore { project, database } => {
-            format!("datastore:{}/{}", project.to_lowercase(), database.as_deref().unwrap_or("(default)"))
+            format!(
+                "datastore:{}/{}",
+                project.to_lowercase(),
+                database.as_deref().unwrap_or("(default)")
+            )
         }
-        TargetSpec::Dir(path) | TargetSpec::Ndjson(path) => format!("path:{}", real_path(Path::new(path)).display()),
+        TargetSpec::Dir(path) | TargetSpec::Ndjson(path) => {
+            format!("path:{}", real_path(Path::new(path)).display())
+        }
     }
 }
 
 fn place_of_host(address: &str) -> String {
     let address = address.to_lowercase();
-    let Some((host, port)) = address.rsplit_once(':') else { return address };
-    let name = host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.');
+    let Some((host, port)) = address.rsplit_once(':') else {
+        return address;
+    };
+    let name = host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .trim_end_matches('.');
     let is_here = match name.parse::<IpAddr>() {
         Ok(ip) => ip.is_loopback() || ip.is_unspecified(),
         Err(_) => name == "localhost" || name.ends_with(".localhost"),
     };
-    if is_here { format!("here:{port}") } else { format!("{name}:{port}") }
+    if is_here {
+        format!("here:{port}")
+    } else {
+        format!("{name}:{port}")
+    }
 }
 
 /// A path without links, as far as it is there.
 fn real_path(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let there = path.ancestors().find_map(|there| Some((there, there.canonicalize().ok()?)));
+    let there = path
+        .ancestors()
+        .find_map(|there| Some((there, there.canonicalize().ok()?)));
     match there {
-        Some((there, real)) => path.strip_prefix(there).map_or_else(|_| real.clone(), |rest| real.join(rest).components().collect()),
+        Some((there, real)) => path.strip_prefix(there).map_or_else(
+            |_| real.clone(),
+            |rest| real.join(rest).components().collect(),
+        ),
         None => path,
     }
 }
@@ -135,14 +174,21 @@ mod tests {
     use super::*;
 
     fn holder(pid: u32) -> Holder {
-        Holder { pid, plan: "plan.json".to_owned(), since: Timestamp::from_micros(1_763_805_600_000_000).unwrap() }
+        Holder {
+            pid,
+            plan: "plan.json".to_owned(),
+            since: Timestamp::from_micros(1_763_805_600_000_000).unwrap(),
+        }
     }
 
     #[test]
     fn one_target_by_two_names_is_one_and_others_are_others() {
         let place = |text: &str| place_of(&text.parse().unwrap());
         for (one, other) in [
-            ("emulator:shop@localhost:8081", "emulator:shop@127.0.0.1:8081"),
+            (
+                "emulator:shop@localhost:8081",
+                "emulator:shop@127.0.0.1:8081",
+            ),
             ("emulator:shop@[::1]:8081", "emulator:shop@127.0.0.9:8081"),
             ("emulator:shop@LOCALHOST:8081", "emulator:shop@0.0.0.0:8081"),
             ("datastore:shop", "datastore:shop/(default)"),
@@ -153,8 +199,14 @@ mod tests {
             assert_eq!(place(one), place(other), "{one} {other}");
         }
         for (one, other) in [
-            ("emulator:shop@localhost:8081", "emulator:shop@localhost:8082"),
-            ("emulator:shop@localhost:8081", "emulator:shop2@localhost:8081"),
+            (
+                "emulator:shop@localhost:8081",
+                "emulator:shop@localhost:8082",
+            ),
+            (
+                "emulator:shop@localhost:8081",
+                "emulator:shop2@localhost:8081",
+            ),
             ("emulator:shop@10.0.0.1:8081", "emulator:shop@10.0.0.2:8081"),
             ("datastore:shop", "datastore:shop/orders"),
             ("dir:/var/out", "dir:/var/out2"),
@@ -168,12 +220,23 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let target: TargetSpec = "emulator:shop@localhost:8081".parse().unwrap();
         let first = take(folder.path(), &target, &holder(7)).unwrap();
-        let error = take(folder.path(), &"emulator:shop@127.0.0.1:8081".parse().unwrap(), &holder(8)).unwrap_err().to_string();
+        let error = take(
+            folder.path(),
+            &"emulator:shop@127.0.0.1:8081".parse().unwrap(),
+            &holder(8),
+        )
+        .unwrap_err()
+        .to_string();
         assert_eq!(
             error,
             "emulator:shop@127.0.0.1:8081: expected no other restore into it, found process 7 at work with plan.json since 2025-11-22T10:00:00Z"
         );
-        take(folder.path(), &"emulator:other@localhost:8081".parse().unwrap(), &holder(9)).unwrap();
+        take(
+            folder.path(),
+            &"emulator:other@localhost:8081".parse().unwrap(),
+            &holder(9),
+        )
+        .unwrap();
         drop(first);
         take(folder.path(), &target, &holder(8)).unwrap();
     }

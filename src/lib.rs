@@ -1,10 +1,13 @@
-//! kindpack gathers the finished per-kind exports of Datastore into one checksummed zip, and restores them kind by kind.
+//! kindpack gathers the finished per-kind exports of Datastore into one checksummed zip, and
+//! restores them kind by kind.
 //!
-//! A backup is a set of finished exports. [`set`] finds them in a listing; [`pack`] proves them and seals them into one archive, piece by
-//! piece; [`archive_file`] opens an archive where it lies, and [`verify`] reads it to its last byte. [`plan`] puts the set in order for one
-//! target, and [`restore`] carries the plan out step by step, with a [`journal`], into a [`target`].
+//! A backup is a set of finished exports. [`set`] finds them in a listing; [`pack`] proves them and
+//! seals them into one archive, piece by piece; [`archive_file`] opens an archive where it lies,
+//! and [`verify`] reads it to its last byte. [`plan`] puts the set in order for one target, and
+//! [`restore`] carries the plan out step by step, with a [`journal`], into a [`target`].
 //!
-//! A module leans on the floors below it and never hears of those above; `docs/architecture.md` shows them in order.
+//! A module leans on the floors below it and never hears of those above; `docs/architecture.md`
+//! shows them in order.
 
 pub mod archive;
 pub mod archive_file;

@@ -1,6 +1,8 @@
-//! Which entities a sample takes: the sampled ones, and where that is wanted all that they need, their ancestors and what they refer to.
+//! Which entities a sample takes: the sampled ones, and where that is wanted all that they need,
+//! their ancestors and what they refer to.
 //!
-//! Knows archives and keys. Goes over the kinds until nothing new is needed, and holds no more than 16 bytes of a key.
+//! Knows archives and keys. Goes over the kinds until nothing new is needed, and holds no more than
+//! 16 bytes of a key.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -30,8 +32,9 @@ pub enum NeededError {
 
 /// Who chooses the entities of each pair.
 ///
-/// `pairs` are the plan's, in its order, each with the sample that is taken of it. With `with_needed` a chosen entity brings its ancestors and
-/// what its properties refer to, as far as they are of these pairs; those bring theirs. Without it nothing is read.
+/// `pairs` are the plan's, in its order, each with the sample that is taken of it. With
+/// `with_needed` a chosen entity brings its ancestors and what its properties refer to, as far as
+/// they are of these pairs; those bring theirs. Without it nothing is read.
 ///
 /// # Errors
 /// [`NeededError`].
@@ -44,13 +47,22 @@ pub async fn picked(
     let numbers: Arc<Numbers> = Arc::new(Numbers::of(pairs.iter().map(|(pair, _)| pair)));
     let mut search = Search::new(pairs.iter().map(|(_, sample)| *sample));
     if with_needed {
-        // What is needed stands first in a plan: from its end, most is known by the time a kind is read.
+        // What is needed stands first in a plan: from its end, most is known by the time a kind is
+        // read.
         archive.read_ahead(pairs.iter().rev().map(|(pair, _)| pair.clone()), workers);
     }
     while let Some(mut pass) = search.pass().filter(|_| with_needed) {
-        let Some((pair, _)) = pairs.get(pass.number) else { continue };
-        let outputs: Vec<EntryItem> = archive.kind(pair).map(|kind| kind.outputs().cloned().collect()).unwrap_or_default();
-        let links = Links { numbers: numbers.clone(), pair: pair.clone() };
+        let Some((pair, _)) = pairs.get(pass.number) else {
+            continue;
+        };
+        let outputs: Vec<EntryItem> = archive
+            .kind(pair)
+            .map(|kind| kind.outputs().cloned().collect())
+            .unwrap_or_default();
+        let links = Links {
+            numbers: numbers.clone(),
+            pair: pair.clone(),
+        };
         let pieces = entities::read(archive, &outputs, links, 0, workers);
         pin_mut!(pieces);
         while let Some(piece) = pieces.try_next().await? {
@@ -61,7 +73,11 @@ pub async fn picked(
         }
     }
     let picker = |needed: Needed| Arc::new(Picker::new(needed.sample, needed.all));
-    Ok(pairs.iter().map(|(pair, _)| pair.clone()).zip(search.pairs.into_iter().map(picker)).collect())
+    Ok(pairs
+        .iter()
+        .map(|(pair, _)| pair.clone())
+        .zip(search.pairs.into_iter().map(picker))
+        .collect())
 }
 
 /// The pairs' numbers, found by the texts of a key.
@@ -74,7 +90,10 @@ impl Numbers {
     fn of<'a>(pairs: impl Iterator<Item = &'a Pair>) -> Self {
         let mut numbers = Numbers::default();
         for (number, pair) in pairs.enumerate() {
-            let kinds = numbers.by_namespace.entry(pair.namespace.as_str().to_owned()).or_default();
+            let kinds = numbers
+                .by_namespace
+                .entry(pair.namespace.as_str().to_owned())
+                .or_default();
             kinds.insert(pair.kind.as_str().to_owned(), number);
         }
         numbers
@@ -104,13 +123,22 @@ impl Gather for Links {
 
     fn add(&self, record: &[u8], piece: &mut Vec<Link>) -> Result<(), ProtoError> {
         let entity = Entity::parse(record)?;
-        let Some(key) = entity.key.as_ref().filter(|_| entity.is_of(&self.pair)) else { return Ok(()) };
+        let Some(key) = entity.key.as_ref().filter(|_| entity.is_of(&self.pair)) else {
+            return Ok(());
+        };
         let mut needs = Vec::new();
         for len in 1..key.path.len() {
-            self.need(key.namespace, key.path.get(..len).unwrap_or_default(), &mut needs);
+            self.need(
+                key.namespace,
+                key.path.get(..len).unwrap_or_default(),
+                &mut needs,
+            );
         }
         self.references(key, &entity, &mut needs);
-        piece.push(Link { key: pick::digest(key.namespace, &key.path), needs });
+        piece.push(Link {
+            key: pick::digest(key.namespace, &key.path),
+            needs,
+        });
         Ok(())
     }
 
@@ -121,7 +149,10 @@ impl Gather for Links {
 
 impl Links {
     fn need(&self, namespace: &str, path: &[PathElement<'_>], needs: &mut Vec<(usize, u128)>) {
-        if let Some(number) = path.last().and_then(|last| self.numbers.get(namespace, last.kind)) {
+        if let Some(number) = path
+            .last()
+            .and_then(|last| self.numbers.get(namespace, last.kind))
+        {
             needs.push((number, pick::digest(namespace, path)));
         }
     }
@@ -129,7 +160,9 @@ impl Links {
     fn references(&self, own: &Key<'_>, entity: &Entity<'_>, needs: &mut Vec<(usize, u128)>) {
         for property in &entity.properties {
             match &property.value {
-                Value::Reference(key) if key.project() == own.project() && key.database == own.database => {
+                Value::Reference(key)
+                    if key.project() == own.project() && key.database == own.database =>
+                {
                     self.need(key.namespace, &key.path, needs);
                 }
                 Value::Entity(entity) => self.references(own, entity, needs),
@@ -176,30 +209,58 @@ struct Pass {
 impl Search {
     /// A search that begins with all pairs of which a sample is taken.
     fn new(samples: impl Iterator<Item = Sample>) -> Self {
-        let needed = |sample| Needed { sample, all: HashSet::new(), fresh: HashSet::new(), was_read: sample == Sample::NONE };
+        let needed = |sample| Needed {
+            sample,
+            all: HashSet::new(),
+            fresh: HashSet::new(),
+            was_read: sample == Sample::NONE,
+        };
         let pairs: Vec<Needed> = samples.map(needed).collect();
-        let to_read = pairs.iter().enumerate().filter(|(_, pair)| !pair.was_read).map(|(number, _)| number).collect();
-        Search { last_read: pairs.len(), pairs, to_read, held: 0 }
+        let to_read = pairs
+            .iter()
+            .enumerate()
+            .filter(|(_, pair)| !pair.was_read)
+            .map(|(number, _)| number)
+            .collect();
+        Search {
+            last_read: pairs.len(),
+            pairs,
+            to_read,
+            held: 0,
+        }
     }
 
     /// Begins to read the next pair that brings something new, if there is one.
     ///
-    /// What is needed comes first in a plan: from its end, most is known by the time a kind is read. From the front it begins at the end again.
+    /// What is needed comes first in a plan: from its end, most is known by the time a kind is
+    /// read. From the front it begins at the end again.
     fn pass(&mut self) -> Option<Pass> {
-        let number = *self.to_read.range(..self.last_read).next_back().or_else(|| self.to_read.last())?;
+        let number = *self
+            .to_read
+            .range(..self.last_read)
+            .next_back()
+            .or_else(|| self.to_read.last())?;
         self.to_read.remove(&number);
         self.last_read = number;
         let needed = self.pairs.get_mut(number)?;
         let is_first = !std::mem::replace(&mut needed.was_read, true);
         let wanted = std::mem::take(&mut needed.fresh);
-        Some(Pass { number, is_first, wanted, place: 0 })
+        Some(Pass {
+            number,
+            is_first,
+            wanted,
+            place: 0,
+        })
     }
 
     /// Takes what the entities of the next piece need, of those that are taken themselves.
     fn follow(&mut self, pass: &mut Pass, piece: &[Link]) {
         let mut by_key = None;
         for link in piece {
-            let sample = self.pairs.get(pass.number).map_or(Sample::NONE, |pair| pair.sample);
+            let sample = self
+                .pairs
+                .get(pass.number)
+                .map_or(Sample::NONE, |pair| pair.sample);
             let sampled = match sample {
                 Sample::Limit(limit) => pass.place < limit,
                 Sample::Share(_) => pick::is_sampled(sample, link.key) == Some(true),
@@ -209,12 +270,18 @@ impl Search {
             if !(is_wanted || (sampled && pass.is_first)) {
                 continue;
             }
-            // What stands in front of it in its own piece is followed at once, so that a chain needs no pass for each of its links.
+            // What stands in front of it in its own piece is followed at once, so that a chain
+            // needs no pass for each of its links.
             let mut to_follow = vec![link];
             while let Some(link) = to_follow.pop() {
                 for (number, key) in &link.needs {
                     if self.need(*number, *key) && *number == pass.number {
-                        let by_key = by_key.get_or_insert_with(|| piece.iter().map(|link| (link.key, link)).collect::<HashMap<_, _>>());
+                        let by_key = by_key.get_or_insert_with(|| {
+                            piece
+                                .iter()
+                                .map(|link| (link.key, link))
+                                .collect::<HashMap<_, _>>()
+                        });
                         if let Some(other) = by_key.get(key) {
                             self.take_fresh(*number, *key);
                             to_follow.push(other);
@@ -228,7 +295,13 @@ impl Search {
     /// Notes that an entity is needed. Says whether that is news.
     fn need(&mut self, number: usize, key: u128) -> bool {
         // What the sample takes anyhow is followed when it is read.
-        let Some(needed) = self.pairs.get_mut(number).filter(|pair| pick::is_sampled(pair.sample, key) != Some(true)) else { return false };
+        let Some(needed) = self
+            .pairs
+            .get_mut(number)
+            .filter(|pair| pick::is_sampled(pair.sample, key) != Some(true))
+        else {
+            return false;
+        };
         let is_news = needed.all.insert(key);
         if is_news {
             needed.fresh.insert(key);
@@ -240,7 +313,9 @@ impl Search {
 
     /// Whether a key was waiting for its needs to be followed, which whoever asks does.
     fn take_fresh(&mut self, number: usize, key: u128) -> bool {
-        let Some(needed) = self.pairs.get_mut(number) else { return false };
+        let Some(needed) = self.pairs.get_mut(number) else {
+            return false;
+        };
         let was_fresh = needed.fresh.remove(&key);
         if was_fresh && needed.fresh.is_empty() && needed.was_read {
             self.to_read.remove(&number);
@@ -265,8 +340,20 @@ mod tests {
     }
 
     fn links(made: &Made, kind: usize) -> Vec<Link> {
-        let needs = |needs: &Vec<(usize, usize)>| needs.iter().map(|(kind, place)| (*kind, digest(*kind, *place))).collect();
-        made[kind].iter().enumerate().map(|(place, needed)| Link { key: digest(kind, place), needs: needs(needed) }).collect()
+        let needs = |needs: &Vec<(usize, usize)>| {
+            needs
+                .iter()
+                .map(|(kind, place)| (*kind, digest(*kind, *place)))
+                .collect()
+        };
+        made[kind]
+            .iter()
+            .enumerate()
+            .map(|(place, needed)| Link {
+                key: digest(kind, place),
+                needs: needs(needed),
+            })
+            .collect()
     }
 
     /// What a search finds that reads kinds in pieces, and how often it read one.
@@ -275,10 +362,22 @@ mod tests {
         let mut passes = 0;
         while let Some(mut pass) = search.pass() {
             passes += 1;
-            links(made, pass.number).chunks(piece_len).for_each(|piece| search.follow(&mut pass, piece));
+            links(made, pass.number)
+                .chunks(piece_len)
+                .for_each(|piece| search.follow(&mut pass, piece));
         }
-        assert_eq!(search.held, search.pairs.iter().map(|needed| needed.all.len()).sum::<usize>());
-        (search.pairs.into_iter().map(|needed| needed.all).collect(), passes)
+        assert_eq!(
+            search.held,
+            search
+                .pairs
+                .iter()
+                .map(|needed| needed.all.len())
+                .sum::<usize>()
+        );
+        (
+            search.pairs.into_iter().map(|needed| needed.all).collect(),
+            passes,
+        )
     }
 
     fn is_sampled(sample: Sample, kind: usize, place: usize) -> bool {
@@ -290,8 +389,13 @@ mod tests {
 
     /// The same by the book: from entity to entity.
     fn taken(made: &Made, samples: &[Sample]) -> HashSet<(usize, usize)> {
-        let all = made.iter().enumerate().flat_map(|(kind, entities)| (0..entities.len()).map(move |place| (kind, place)));
-        let mut to_do: Vec<_> = all.filter(|(kind, place)| is_sampled(samples[*kind], *kind, *place)).collect();
+        let all = made
+            .iter()
+            .enumerate()
+            .flat_map(|(kind, entities)| (0..entities.len()).map(move |place| (kind, place)));
+        let mut to_do: Vec<_> = all
+            .filter(|(kind, place)| is_sampled(samples[*kind], *kind, *place))
+            .collect();
         let mut taken = HashSet::new();
         while let Some((kind, place)) = to_do.pop() {
             if made[kind].get(place).is_some() && taken.insert((kind, place)) {
@@ -318,13 +422,19 @@ mod tests {
     fn only_kinds_that_something_needs_are_read() {
         // Each kind needs the next one, and nothing needs the last.
         let count = 2_000;
-        let mut made: Made = (0..count).map(|kind| vec![vec![(kind + 1, 0)], vec![]]).collect();
+        let mut made: Made = (0..count)
+            .map(|kind| vec![vec![(kind + 1, 0)], vec![]])
+            .collect();
         made.extend([vec![vec![]], vec![vec![]]]);
         let mut samples = vec![Sample::NONE; made.len()];
         samples[0] = Sample::Limit(1);
         let (needed, passes) = searched(&made, &samples, 10);
         assert_eq!(passes, count + 1);
-        assert_eq!(needed.iter().map(HashSet::len).sum::<usize>(), count, "one of each kind");
+        assert_eq!(
+            needed.iter().map(HashSet::len).sum::<usize>(),
+            count,
+            "one of each kind"
+        );
         assert_eq!(needed[count + 1].len(), 0);
     }
 

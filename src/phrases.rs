@@ -1,7 +1,7 @@
 //! What may be repeated of a refusal of Google's services: phrases that hold nobody's data. Pure.
 //!
-//! A service quotes keys, values and addresses in many ways, with quotes or without. So nothing of its own text is ever shown: where a phrase
-//! is known, ours is.
+//! A service quotes keys, values and addresses in many ways, with quotes or without. So nothing of
+//! its own text is ever shown: where a phrase is known, ours is.
 
 use std::borrow::Cow;
 
@@ -65,28 +65,65 @@ const PHRASES: [&str; 48] = [
     "Deadline exceeded",
 ];
 
-/// Ends of sentences that begin with what may be somebody's data, and what is shown for them. The longer before the shorter one in it.
+/// Ends of sentences that begin with what may be somebody's data, and what is shown for them. The
+/// longer before the shorter one in it.
 const ENDS: [(&str, &str); 20] = [
-    ("is longer than 1500 bytes", "an indexed value is longer than 1500 bytes"),
-    ("is longer than 1048487 bytes", "a value is longer than 1048487 bytes"),
+    (
+        "is longer than 1500 bytes",
+        "an indexed value is longer than 1500 bytes",
+    ),
+    (
+        "is longer than 1048487 bytes",
+        "a value is longer than 1048487 bytes",
+    ),
     ("is the empty string", "a name is the empty string"),
     ("is not valid UTF-8", "a name is not valid UTF-8"),
     ("is reserved", "a name in the key is reserved"),
     ("is not allowed", "something in it is not allowed"),
-    ("A user value cannot contain", "a user value holds a property that is not allowed"),
+    (
+        "A user value cannot contain",
+        "a user value holds a property that is not allowed",
+    ),
     ("which does not match", MEANING_MISMATCH),
     ("meaning does not match value fields", MEANING_MISMATCH),
-    ("nested entity values are supported", "too many entities are nested"),
-    ("nested array/entity values are supported", "too many arrays and entities are nested"),
-    ("multiple mutations affecting the same entity", "two mutations have the same key"),
+    (
+        "nested entity values are supported",
+        "too many entities are nested",
+    ),
+    (
+        "nested array/entity values are supported",
+        "too many arrays and entities are nested",
+    ),
+    (
+        "multiple mutations affecting the same entity",
+        "two mutations have the same key",
+    ),
     ("bucket does not exist", "the bucket does not exist"),
-    ("retention policy", "the bucket's retention policy forbids it"),
-    ("is under active Event-Based hold", "the object is under an event-based hold"),
-    ("is under active Temporary hold", "the object is under a temporary hold"),
+    (
+        "retention policy",
+        "the bucket's retention policy forbids it",
+    ),
+    (
+        "is under active Event-Based hold",
+        "the object is under an event-based hold",
+    ),
+    (
+        "is under active Temporary hold",
+        "the object is under a temporary hold",
+    ),
     ("exceeded the rate limit", "the rate limit is exceeded"),
-    ("has not been used in project", "the API is not enabled in the project"),
-    ("requires billing to be enabled", "the project has no billing account"),
-    ("does not exist", "something named in the request does not exist"),
+    (
+        "has not been used in project",
+        "the API is not enabled in the project",
+    ),
+    (
+        "requires billing to be enabled",
+        "the project has no billing account",
+    ),
+    (
+        "does not exist",
+        "something named in the request does not exist",
+    ),
 ];
 
 /// What is shown of a service's words; none where no phrase in them is known.
@@ -96,19 +133,35 @@ fn known_phrase(words: &str) -> Option<Cow<'static, str>> {
     }
     let words = words.to_ascii_lowercase();
     let holds = |phrase: &&str| words.contains(&phrase.to_ascii_lowercase());
-    let end = || ENDS.into_iter().find(|(end, _)| holds(end)).map(|(_, shown)| shown);
-    PHRASES.into_iter().find(holds).or_else(end).map(Cow::Borrowed)
+    let end = || {
+        ENDS.into_iter()
+            .find(|(end, _)| holds(end))
+            .map(|(_, shown)| shown)
+    };
+    PHRASES
+        .into_iter()
+        .find(holds)
+        .or_else(end)
+        .map(Cow::Borrowed)
 }
 
-/// The sentence about a property that is too long, with the property's name: its value does not stand in it.
+/// The sentence about a property that is too long, with the property's name: its value does not
+/// stand in it.
 fn too_long_property(words: &str) -> Option<String> {
-    let (name, rest) = words.strip_prefix("The value of property \"")?.split_once('"')?;
-    let (limit, _) = rest.strip_prefix(" is longer than ")?.split_once(" bytes")?;
+    let (name, rest) = words
+        .strip_prefix("The value of property \"")?
+        .split_once('"')?;
+    let (limit, _) = rest
+        .strip_prefix(" is longer than ")?
+        .split_once(" bytes")?;
     let limit: u64 = limit.parse().ok()?;
-    Some(format!("the value of property {name:?} is longer than {limit} bytes"))
+    Some(format!(
+        "the value of property {name:?} is longer than {limit} bytes"
+    ))
 }
 
-/// A refusal as far as it may be shown: the protocol's status, such as `HTTP 400`, and the known phrase in the service's words.
+/// A refusal as far as it may be shown: the protocol's status, such as `HTTP 400`, and the known
+/// phrase in the service's words.
 pub fn refusal(status: &str, words: &str) -> String {
     match known_phrase(words) {
         Some(phrase) => format!("{status}: {phrase}"),
@@ -123,16 +176,31 @@ mod tests {
     #[test]
     fn a_refusal_shows_its_status_and_known_phrase_only() {
         for (words, shown) in [
-            ("Key path element must not be incomplete: [Customer: SECRET, K: ]", "HTTP 400: Key path element must not be incomplete"),
-            (r#"The key path element name "__"SECRET"__" is reserved."#, "HTTP 400: a name in the key is reserved"),
+            (
+                "Key path element must not be incomplete: [Customer: SECRET, K: ]",
+                "HTTP 400: Key path element must not be incomplete",
+            ),
+            (
+                r#"The key path element name "__"SECRET"__" is reserved."#,
+                "HTTP 400: a name in the key is reserved",
+            ),
             (
                 r#"The value of property "mail" is longer than 1500 bytes: "SECRET""#,
                 r#"HTTP 400: the value of property "mail" is longer than 1500 bytes"#,
             ),
-            (r#"The value of property "SECRET"s" is longer than 1500 bytes"#, "HTTP 400: an indexed value is longer than 1500 bytes"),
-            ("Invalid value SECRET for key [Customer:'SECRET']", "HTTP 400"),
+            (
+                r#"The value of property "SECRET"s" is longer than 1500 bytes"#,
+                "HTTP 400: an indexed value is longer than 1500 bytes",
+            ),
+            (
+                "Invalid value SECRET for key [Customer:'SECRET']",
+                "HTTP 400",
+            ),
             (r#"The value "SECRET"#, "HTTP 400"),
-            ("MISSING OR INSUFFICIENT PERMISSIONS.", "HTTP 400: Missing or insufficient permissions"),
+            (
+                "MISSING OR INSUFFICIENT PERMISSIONS.",
+                "HTTP 400: Missing or insufficient permissions",
+            ),
             ("<html>SECRET</html>", "HTTP 400"),
             ("", "HTTP 400"),
         ] {
@@ -142,7 +210,10 @@ mod tests {
 
     #[test]
     fn no_phrase_hides_another_one() {
-        let all = PHRASES.into_iter().map(|phrase| (phrase, phrase)).chain(ENDS);
+        let all = PHRASES
+            .into_iter()
+            .map(|phrase| (phrase, phrase))
+            .chain(ENDS);
         for (phrase, shown) in all {
             assert_eq!(known_phrase(phrase).as_deref(), Some(shown));
         }

@@ -1,6 +1,8 @@
-//! Which properties of an archive redaction rules name: a rule that names none is most likely misspelt.
+//! Which properties of an archive redaction rules name: a rule that names none is most likely
+//! misspelt.
 //!
-//! Knows archives and rules, and gives names only. Must not know what the rules do, nor who is told.
+//! Knows archives and rules, and gives names only. Must not know what the rules do, nor who is
+//! told.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -22,8 +24,8 @@ const NAMES_MAX: usize = 10_000;
 pub struct RuleMatch {
     /// The rule.
     pub rule: Rule,
-    /// The properties, in order, each spelled as the left side of a rule for it alone; keys as `KIND.__key__`. Of very many the first that
-    /// were found.
+    /// The properties, in order, each spelled as the left side of a rule for it alone; keys as
+    /// `KIND.__key__`. Of very many the first that were found.
     pub properties: Vec<String>,
 }
 
@@ -33,21 +35,39 @@ pub struct RuleMatch {
 ///
 /// # Errors
 /// [`ArchiveError`] when the archive cannot be read.
-pub async fn matches(archive: &Arc<ArchiveFile>, pairs: &[Pair], rules: &Rules, workers: &Workers) -> Result<Vec<RuleMatch>, ArchiveError> {
+pub async fn matches(
+    archive: &Arc<ArchiveFile>,
+    pairs: &[Pair],
+    rules: &Rules,
+    workers: &Workers,
+) -> Result<Vec<RuleMatch>, ArchiveError> {
     let rules = Arc::new(rules.clone());
     let mut found = Found::for_rules(&rules);
     // The keys of a kind change wherever they occur: in references and as ancestors as well.
-    let needed = pairs.iter().filter_map(|pair| archive.kind(pair)).flat_map(|item| {
-        let elsewhere = item.reference_pairs.iter().map(|pair| &pair.kind);
-        item.parents.iter().chain(&item.references).chain(elsewhere)
-    });
+    let needed = pairs
+        .iter()
+        .filter_map(|pair| archive.kind(pair))
+        .flat_map(|item| {
+            let elsewhere = item.reference_pairs.iter().map(|pair| &pair.kind);
+            item.parents.iter().chain(&item.references).chain(elsewhere)
+        });
     let kinds: BTreeSet<&Kind> = pairs.iter().map(|pair| &pair.kind).chain(needed).collect();
     rules.each_key(kinds, |rule, name| found.insert(rule, &name));
-    let named = || pairs.iter().filter(|pair| rules.names_properties_of(&pair.kind));
+    let named = || {
+        pairs
+            .iter()
+            .filter(|pair| rules.names_properties_of(&pair.kind))
+    };
     archive.read_ahead(named().cloned(), workers);
     for pair in named() {
-        let outputs: Vec<EntryItem> = archive.kind(pair).map(|kind| kind.outputs().cloned().collect()).unwrap_or_default();
-        let names = Names { rules: rules.clone(), pair: pair.clone() };
+        let outputs: Vec<EntryItem> = archive
+            .kind(pair)
+            .map(|kind| kind.outputs().cloned().collect())
+            .unwrap_or_default();
+        let names = Names {
+            rules: rules.clone(),
+            pair: pair.clone(),
+        };
         let pieces = entities::read(archive, &outputs, names, 0, workers);
         pin_mut!(pieces);
         while let Some(piece) = pieces.try_next().await? {
@@ -55,7 +75,13 @@ pub async fn matches(archive: &Arc<ArchiveFile>, pairs: &[Pair], rules: &Rules, 
         }
     }
     let names = found.0.into_iter().map(|names| names.into_iter().collect());
-    Ok(rules.rules().iter().cloned().zip(names).map(|(rule, properties)| RuleMatch { rule, properties }).collect())
+    Ok(rules
+        .rules()
+        .iter()
+        .cloned()
+        .zip(names)
+        .map(|(rule, properties)| RuleMatch { rule, properties })
+        .collect())
 }
 
 /// The names that each rule names, by the rules' numbers.
@@ -99,7 +125,10 @@ impl Gather for Names {
     fn add(&self, record: &[u8], piece: &mut Found) -> Result<(), ProtoError> {
         let entity = Entity::parse(record)?;
         if entity.is_of(&self.pair) {
-            self.rules.each_property(&self.pair.kind, &entity, &mut |rule, name| piece.insert(rule, name));
+            self.rules
+                .each_property(&self.pair.kind, &entity, &mut |rule, name| {
+                    piece.insert(rule, name)
+                });
         }
         Ok(())
     }

@@ -1,6 +1,8 @@
-//! Bytes of an object that are read before they are asked for, so that a service's latency is not waited for once for each of them.
+//! Bytes of an object that are read before they are asked for, so that a service's latency is not
+//! waited for once for each of them.
 //!
-//! Knows stores only. What is held is bounded in number and in bytes; what nobody asks for is dropped.
+//! Knows stores only. What is held is bounded in number and in bytes; what nobody asks for is
+//! dropped.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -80,14 +82,22 @@ impl Block {
 impl ReadAhead {
     /// Reads nothing before [`ReadAhead::begin`].
     pub fn new(store: Arc<dyn Store>, object: ObjectInfo) -> Self {
-        ReadAhead { store, object, plan: Mutex::default() }
+        ReadAhead {
+            store,
+            object,
+            plan: Mutex::default(),
+        }
     }
 
-    /// Begins to read ranges that will be asked for, wholly or in parts, in about this order. Together the bytes ahead stay below `bytes_max`,
-    /// unless a single range is longer.
+    /// Begins to read ranges that will be asked for, wholly or in parts, in about this order.
+    /// Together the bytes ahead stay below `bytes_max`, unless a single range is longer.
     pub fn begin(&self, ranges: impl IntoIterator<Item = Range<u64>>, bytes_max: u64) {
         let mut plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
-        *plan = Plan { coming: ranges.into_iter().collect(), blocks: VecDeque::new(), bytes_max };
+        *plan = Plan {
+            coming: ranges.into_iter().collect(),
+            blocks: VecDeque::new(),
+            bytes_max,
+        };
         self.go_on(&mut plan, 0);
     }
 
@@ -96,7 +106,10 @@ impl ReadAhead {
         let end = start.checked_add(len as u64)?;
         let block = {
             let mut plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
-            let number = plan.blocks.iter().position(|block| block.range.start <= start && end <= block.range.end)?;
+            let number = plan
+                .blocks
+                .iter()
+                .position(|block| block.range.start <= start && end <= block.range.end)?;
             let block = plan.blocks.get(number)?.clone();
             let passed = number.saturating_sub(BLOCKS_BEHIND);
             plan.blocks.drain(..passed);
@@ -110,15 +123,29 @@ impl ReadAhead {
     /// Begins to read as much as may be held beyond the first `behind` blocks.
     fn go_on(&self, plan: &mut Plan, behind: usize) {
         let len = |range: &Range<u64>| range.end - range.start;
-        let mut ahead: u64 = plan.blocks.iter().skip(behind).map(|block| len(&block.range)).sum();
+        let mut ahead: u64 = plan
+            .blocks
+            .iter()
+            .skip(behind)
+            .map(|block| len(&block.range))
+            .sum();
         while plan.blocks.len().saturating_sub(behind) < BLOCKS_AHEAD
-            && let Some(range) = plan.coming.pop_front_if(|range| ahead == 0 || ahead + len(range) <= plan.bytes_max)
+            && let Some(range) = plan
+                .coming
+                .pop_front_if(|range| ahead == 0 || ahead + len(range) <= plan.bytes_max)
         {
             ahead += len(&range);
-            let (store, object, range_len) = (self.store.clone(), self.object.clone(), usize::try_from(len(&range)).unwrap_or(usize::MAX));
+            let (store, object, range_len) = (
+                self.store.clone(),
+                self.object.clone(),
+                usize::try_from(len(&range)).unwrap_or(usize::MAX),
+            );
             let start = range.start;
             let reading = tokio::spawn(async move { store.read(&object, start, range_len).await });
-            plan.blocks.push_back(Arc::new(Block { range, state: tokio::sync::Mutex::new(State::Reading(reading)) }));
+            plan.blocks.push_back(Arc::new(Block {
+                range,
+                state: tokio::sync::Mutex::new(State::Reading(reading)),
+            }));
         }
     }
 }
@@ -164,7 +191,11 @@ mod tests {
         ahead.begin((0..100).map(|i| i * 100..i * 100 + 100), 350);
         assert_eq!(held(&ahead).0, 3);
         ahead.begin((0..10).map(|i| i * 1000..i * 1000 + 1000), 350);
-        assert_eq!(held(&ahead).0, 1, "one that is longer than all may be is read by itself");
+        assert_eq!(
+            held(&ahead).0,
+            1,
+            "one that is longer than all may be is read by itself"
+        );
         assert!(ahead.take(10, 20).await.unwrap().is_ok());
         assert_eq!(held(&ahead).0, 2);
     }

@@ -1,10 +1,13 @@
 //! The report of a restore, for programs: JSON, and JUnit XML as CI systems show it.
 //!
-//! Knows what became of each step. Must not know how a restore runs, nor hold a value of any property.
+//! Knows what became of each step. Must not know how a restore runs, nor hold a value of any
+//! property.
 
 use std::time::Duration;
 
-use quick_junit::{NonSuccessKind, Report as JUnit, SerializeError, TestCase, TestCaseStatus, TestSuite};
+use quick_junit::{
+    NonSuccessKind, Report as JUnit, SerializeError, TestCase, TestCaseStatus, TestSuite,
+};
 use serde::Serialize;
 
 use crate::model::{Kind, Namespace, Sha256, Timestamp};
@@ -78,7 +81,10 @@ impl Totals {
             restored: sum(|step| step.restored),
             already_there: sum(|step| step.already_there),
             deleted: sum(|step| step.deleted),
-            differing: steps.iter().filter_map(|step| step.differing).reduce(u64::saturating_add),
+            differing: steps
+                .iter()
+                .filter_map(|step| step.differing)
+                .reduce(u64::saturating_add),
         }
     }
 }
@@ -179,14 +185,17 @@ impl Report {
                 status.set_message(kind.state);
             }
             let mut case = TestCase::new(format!("{}/{}", kind.to_namespace, kind.kind), status);
-            case.set_classname("kindpack.restore").set_time(Duration::try_from_secs_f64(kind.seconds).unwrap_or_default());
+            case.set_classname("kindpack.restore")
+                .set_time(Duration::try_from_secs_f64(kind.seconds).unwrap_or_default());
             case.set_system_out(format!(
                 "{} planned, {} restored, {} already there, {} deleted{}",
                 kind.planned,
                 kind.restored,
                 kind.already_there,
                 kind.deleted,
-                kind.differing.map(|differing| format!(", {differing} differing")).unwrap_or_default()
+                kind.differing
+                    .map(|differing| format!(", {differing} differing"))
+                    .unwrap_or_default()
             ));
             suite.add_test_case(case);
         }
@@ -194,7 +203,9 @@ impl Report {
             None => TestCaseStatus::success(),
             Some(error) => {
                 let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
-                status.set_message(error.as_str()).set_type(format!("exit {}", self.code));
+                status
+                    .set_message(error.as_str())
+                    .set_type(format!("exit {}", self.code));
                 status
             }
         };

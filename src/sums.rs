@@ -2,10 +2,14 @@
 
 use crate::model::{Manifest, Sha256};
 
-/// One line: the digest, two spaces, the name. Names with a backslash or a line break are escaped as `sha256sum` does.
+/// One line: the digest, two spaces, the name. Names with a backslash or a line break are escaped
+/// as `sha256sum` does.
 pub fn line(sha256: &Sha256, name: &str) -> String {
     if name.contains(['\\', '\n', '\r']) {
-        let escaped = name.replace('\\', "\\\\").replace('\n', "\\n").replace('\r', "\\r");
+        let escaped = name
+            .replace('\\', "\\\\")
+            .replace('\n', "\\n")
+            .replace('\r', "\\r");
         format!("\\{sha256}  {escaped}\n")
     } else {
         format!("{sha256}  {name}\n")
@@ -14,16 +18,30 @@ pub fn line(sha256: &Sha256, name: &str) -> String {
 
 /// The lines of all objects of an archive, in the order of the manifest.
 pub fn of_objects(manifest: &Manifest) -> String {
-    manifest.objects().iter().map(|entry| line(&entry.sha256, &entry.name)).collect()
+    manifest
+        .objects()
+        .iter()
+        .map(|entry| line(&entry.sha256, &entry.name))
+        .collect()
 }
 
 /// The digest and the name on the first line that is no comment.
 pub fn parse_first(text: &str) -> Option<(Sha256, String)> {
-    let line = text.lines().find(|line| !line.starts_with('#') && !line.is_empty())?;
-    let (escaped, line) = line.strip_prefix('\\').map_or((false, line), |line| (true, line));
+    let line = text
+        .lines()
+        .find(|line| !line.starts_with('#') && !line.is_empty())?;
+    let (escaped, line) = line
+        .strip_prefix('\\')
+        .map_or((false, line), |line| (true, line));
     let (digest, name) = line.split_at_checked(64)?;
-    let name = name.strip_prefix("  ").or_else(|| name.strip_prefix(" *"))?;
-    let name = if escaped { unescape(name)? } else { name.to_owned() };
+    let name = name
+        .strip_prefix("  ")
+        .or_else(|| name.strip_prefix(" *"))?;
+    let name = if escaped {
+        unescape(name)?
+    } else {
+        name.to_owned()
+    };
     Some((digest.parse().ok()?, name))
 }
 
@@ -52,7 +70,11 @@ mod tests {
     fn a_line_reads_back_whatever_the_name_holds() {
         let sha256 = Sha256([7; 32]);
         for name in ["set.zip", "a b", "back\\slash", "line\nbreak\r", " lead"] {
-            assert_eq!(parse_first(&line(&sha256, name)), Some((sha256, name.to_owned())), "{name:?}");
+            assert_eq!(
+                parse_first(&line(&sha256, name)),
+                Some((sha256, name.to_owned())),
+                "{name:?}"
+            );
         }
         assert_eq!(parse_first("# only a comment\n"), None);
         assert_eq!(parse_first("abc  x\n"), None);

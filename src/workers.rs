@@ -22,15 +22,24 @@ pub struct Workers {
 pub struct WorkerLost(#[source] pub tokio::task::JoinError);
 
 impl Workers {
-    /// Workers for `jobs` things at once (at least one); their buffers together should stay below `memory` bytes.
+    /// Workers for `jobs` things at once (at least one); their buffers together should stay below
+    /// `memory` bytes.
     pub fn new(jobs: usize, memory: u64) -> Self {
         let jobs = jobs.clamp(1, Semaphore::MAX_PERMITS);
-        Workers { permits: Arc::new(Semaphore::new(jobs)), jobs, memory }
+        Workers {
+            permits: Arc::new(Semaphore::new(jobs)),
+            jobs,
+            memory,
+        }
     }
 
-    /// The same workers for one of `users` that run side by side: together their buffers stay below the memory of all.
+    /// The same workers for one of `users` that run side by side: together their buffers stay below
+    /// the memory of all.
     pub fn divided(&self, users: NonZeroUsize) -> Self {
-        Workers { memory: (self.memory / users.get() as u64).max(1), ..self.clone() }
+        Workers {
+            memory: (self.memory / users.get() as u64).max(1),
+            ..self.clone()
+        }
     }
 
     /// What the buffers should stay below.
@@ -38,7 +47,8 @@ impl Workers {
         self.memory
     }
 
-    /// How many pieces of `piece_bytes` bytes may be in flight: two a worker, so that none waits for a read, if memory allows.
+    /// How many pieces of `piece_bytes` bytes may be in flight: two a worker, so that none waits
+    /// for a read, if memory allows.
     pub fn window(&self, piece_bytes: u64) -> usize {
         let fitting = usize::try_from(self.memory / piece_bytes.max(1)).unwrap_or(usize::MAX);
         (2 * self.jobs + 1).min(fitting).max(1)
@@ -48,7 +58,10 @@ impl Workers {
     ///
     /// # Errors
     /// [`WorkerLost`] when the work panicked.
-    pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, WorkerLost> {
+    pub async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, WorkerLost> {
         // The semaphore is never closed.
         let permit = self.permits.clone().acquire_owned().await.ok();
         tokio::task::spawn_blocking(move || {
@@ -60,12 +73,14 @@ impl Workers {
         .map_err(WorkerLost)
     }
 
-    /// Begins short work that everything else waits for, such as hashing in order, beside the workers and not behind their queue. Who needs the
-    /// answer may wait for it later.
+    /// Begins short work that everything else waits for, such as hashing in order, beside the
+    /// workers and not behind their queue. Who needs the answer may wait for it later.
     ///
     /// # Errors
     /// [`WorkerLost`] when the work panicked.
-    pub fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> impl Future<Output = Result<T, WorkerLost>> + Send {
+    pub fn aside<T: Send + 'static>(
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = Result<T, WorkerLost>> + Send {
         let working = tokio::task::spawn_blocking(work);
         async { working.await.map_err(WorkerLost) }
     }
@@ -90,7 +105,10 @@ impl<T: Default + Send + 'static> Aside<T> {
     ///
     /// # Errors
     /// [`WorkerLost`] when earlier work panicked.
-    pub async fn then(&mut self, work: impl FnOnce(T) -> T + Send + 'static) -> Result<(), WorkerLost> {
+    pub async fn then(
+        &mut self,
+        work: impl FnOnce(T) -> T + Send + 'static,
+    ) -> Result<(), WorkerLost> {
         let value = self.take().await?;
         *self = Aside::Busy(Box::pin(Workers::aside(move || work(value))));
         Ok(())

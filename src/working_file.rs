@@ -1,8 +1,10 @@
-//! Files and folders that are written under a working name, and get their own name when they are whole.
+//! Files and folders that are written under a working name, and get their own name when they are
+//! whole.
 //!
-//! A working name stands beside the name: `.NAME.TIME-INODE.partial`. It is created exclusively, so no link is followed and no file is
-//! emptied. Its writer keeps it locked. It holds the number of its own inode, which neither another file nor an entry of an archive does:
-//! so whatever a killed process left is recognised, and nothing else is removed.
+//! A working name stands beside the name: `.NAME.TIME-INODE.partial`. It is created exclusively, so
+//! no link is followed and no file is emptied. Its writer keeps it locked. It holds the number of
+//! its own inode, which neither another file nor an entry of an archive does: so whatever a killed
+//! process left is recognised, and nothing else is removed.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -21,7 +23,8 @@ use crate::model::shortened;
 /// How working names end.
 const ENDING: &str = ".partial";
 
-/// The part of a working name that names the file: so short that file systems with short names hold the whole.
+/// The part of a working name that names the file: so short that file systems with short names hold
+/// the whole.
 const LABEL_MAX_BYTES: usize = 100;
 
 /// The length of the longest working name.
@@ -48,7 +51,10 @@ impl WorkingFiles {
         let file = WorkingFile::create(path)?;
         let folder = folder_of(path);
         if !self.folders().contains(folder) {
-            if remove_leftovers(folder).iter().any(|other| other.label == file.name.label && other.stamp() < file.name.stamp()) {
+            if remove_leftovers(folder)
+                .iter()
+                .any(|other| other.label == file.name.label && other.stamp() < file.name.stamp())
+            {
                 return Err(io::ErrorKind::ResourceBusy.into());
             }
             let mut folders = self.folders();
@@ -79,14 +85,27 @@ pub struct WorkingFile {
 impl WorkingFile {
     fn create(path: &Path) -> io::Result<Self> {
         let folder = folder_of(path);
-        let create = |path: &Path| OpenOptions::new().read(true).write(true).create_new(true).open(path);
+        let create = |path: &Path| {
+            OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create_new(true)
+                .open(path)
+        };
         let (file, temp) = builder().make_in(folder, create)?.into_parts();
-        // Locked before it has the name that others look for. Where nothing can be locked, nobody else can lock it to remove it.
+        // Locked before it has the name that others look for. Where nothing can be locked, nobody
+        // else can lock it to remove it.
         file.try_lock().ok();
         let name = WorkingName::new(path, &file.metadata()?);
         let working = folder.join(name.to_string());
-        temp.persist_noclobber(&working).map_err(|error| error.error)?;
-        Ok(WorkingFile { temp: TempPath::try_from_path(working)?, file, name, path: path.to_owned() })
+        temp.persist_noclobber(&working)
+            .map_err(|error| error.error)?;
+        Ok(WorkingFile {
+            temp: TempPath::try_from_path(working)?,
+            file,
+            name,
+            path: path.to_owned(),
+        })
     }
 
     /// The file, to be written.
@@ -104,16 +123,24 @@ impl WorkingFile {
             refuse_special(&self.path)?;
             return self.temp.persist(&self.path).map_err(|error| error.error);
         }
-        self.temp.persist_noclobber(&self.path).map_err(|error| error.error)
+        self.temp
+            .persist_noclobber(&self.path)
+            .map_err(|error| error.error)
     }
 
-    /// As [`WorkingFile::publish`] without overwriting, but a file of the same bytes may be there already.
+    /// As [`WorkingFile::publish`] without overwriting, but a file of the same bytes may be there
+    /// already.
     ///
     /// # Errors
     /// [`io::ErrorKind::AlreadyExists`] where something else has the name.
     pub fn publish_or_match(self) -> io::Result<()> {
         match self.temp.persist_noclobber(&self.path) {
-            Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists && is_same_file(&error.path, &self.path)? => Ok(()),
+            Err(error)
+                if error.error.kind() == io::ErrorKind::AlreadyExists
+                    && is_same_file(&error.path, &self.path)? =>
+            {
+                Ok(())
+            }
             published => published.map_err(|error| error.error),
         }
     }
@@ -129,13 +156,16 @@ pub struct WorkingFolder {
 }
 
 impl WorkingFolder {
-    /// Begins the folder `path`, and removes what killed processes left beside it. The folder around it must exist.
+    /// Begins the folder `path`, and removes what killed processes left beside it. The folder
+    /// around it must exist.
     ///
     /// # Errors
     /// Those of the file system.
     pub fn create(path: &Path) -> io::Result<Self> {
         let around = folder_of(path);
-        let temp = builder().permissions(Permissions::from_mode(0o777)).tempdir_in(around)?;
+        let temp = builder()
+            .permissions(Permissions::from_mode(0o777))
+            .tempdir_in(around)?;
         let folder = File::open(temp.path())?;
         folder.try_lock().ok();
         let working = around.join(WorkingName::new(path, &folder.metadata()?).to_string());
@@ -143,7 +173,11 @@ impl WorkingFolder {
         // It has another name by now.
         let _ = temp.keep();
         remove_leftovers(around);
-        Ok(WorkingFolder { working, path: path.to_owned(), _folder: folder })
+        Ok(WorkingFolder {
+            working,
+            path: path.to_owned(),
+            _folder: folder,
+        })
     }
 
     /// Where the folder is until it is published.
@@ -151,7 +185,8 @@ impl WorkingFolder {
         &self.working
     }
 
-    /// Gives the folder its name. A folder that holds the same files may be there already where `or_match` says so.
+    /// Gives the folder its name. A folder that holds the same files may be there already where
+    /// `or_match` says so.
     ///
     /// # Errors
     /// [`io::ErrorKind::AlreadyExists`] where something else has the name.
@@ -186,7 +221,10 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// Whether that is a working file or folder, of a process that goes on or was killed.
 pub fn is_working(path: &Path) -> bool {
-    let name = path.file_name().and_then(|name| name.to_str()).and_then(WorkingName::parse);
+    let name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .and_then(WorkingName::parse);
     name.is_some_and(|name| fs::symlink_metadata(path).is_ok_and(|meta| name.is_of(&meta)))
 }
 
@@ -201,16 +239,35 @@ struct WorkingName {
 
 impl WorkingName {
     fn new(path: &Path, meta: &fs::Metadata) -> Self {
-        let label = shortened(path.file_name().unwrap_or_default().to_string_lossy().into_owned(), LABEL_MAX_BYTES);
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        WorkingName { label, begun: u64::try_from(since.as_millis()).unwrap_or(u64::MAX) & 0xffff_ffff_ffff, inode: meta.ino() }
+        let label = shortened(
+            path.file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned(),
+            LABEL_MAX_BYTES,
+        );
+        let since = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        WorkingName {
+            label,
+            begun: u64::try_from(since.as_millis()).unwrap_or(u64::MAX) & 0xffff_ffff_ffff,
+            inode: meta.ino(),
+        }
     }
 
     fn parse(name: &str) -> Option<Self> {
-        let (label, stamp) = name.strip_prefix('.')?.strip_suffix(ENDING)?.rsplit_once('.')?;
+        let (label, stamp) = name
+            .strip_prefix('.')?
+            .strip_suffix(ENDING)?
+            .rsplit_once('.')?;
         let (begun, inode) = stamp.split_once('-')?;
         let [begun, inode] = [begun, inode].map(|hex| u64::from_str_radix(hex, 16));
-        let name_of = WorkingName { label: label.to_owned(), begun: begun.ok()?, inode: inode.ok()? };
+        let name_of = WorkingName {
+            label: label.to_owned(),
+            begun: begun.ok()?,
+            inode: inode.ok()?,
+        };
         (name_of.to_string() == name).then_some(name_of)
     }
 
@@ -228,7 +285,11 @@ impl WorkingName {
 
 impl fmt::Display for WorkingName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, ".{}.{:012x}-{:x}{ENDING}", self.label, self.begun, self.inode)
+        write!(
+            f,
+            ".{}.{:012x}-{:x}{ENDING}",
+            self.label, self.begun, self.inode
+        )
     }
 }
 
@@ -239,22 +300,33 @@ fn builder() -> tempfile::Builder<'static, 'static> {
     builder
 }
 
-/// Removes what killed processes left in a folder, as far as that can be. Gives the names of those that go on.
+/// Removes what killed processes left in a folder, as far as that can be. Gives the names of those
+/// that go on.
 fn remove_leftovers(folder: &Path) -> Vec<WorkingName> {
     let mut at_work = Vec::new();
-    let Ok(entries) = fs::read_dir(folder) else { return at_work };
+    let Ok(entries) = fs::read_dir(folder) else {
+        return at_work;
+    };
     for entry in entries.flatten() {
-        let Some(name) = entry.file_name().to_str().and_then(WorkingName::parse) else { continue };
+        let Some(name) = entry.file_name().to_str().and_then(WorkingName::parse) else {
+            continue;
+        };
         let path = entry.path();
-        let Some(file) = fs::symlink_metadata(&path).ok().filter(|meta| name.is_of(meta)).and_then(|meta| open(&path, meta.is_dir()))
+        let Some(file) = fs::symlink_metadata(&path)
+            .ok()
+            .filter(|meta| name.is_of(meta))
+            .and_then(|meta| open(&path, meta.is_dir()))
         else {
             continue;
         };
         match file.try_lock() {
             // Its writer may have published it meanwhile.
             Ok(()) if is_working(&path) => {
-                let removed =
-                    if file.metadata().is_ok_and(|meta| meta.is_dir()) { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+                let removed = if file.metadata().is_ok_and(|meta| meta.is_dir()) {
+                    fs::remove_dir_all(&path)
+                } else {
+                    fs::remove_file(&path)
+                };
                 removed.ok();
             }
             Err(TryLockError::WouldBlock) => at_work.push(name),
@@ -266,8 +338,16 @@ fn remove_leftovers(folder: &Path) -> Vec<WorkingName> {
 
 /// Opens what is to be locked: some file systems lock only what may be written.
 fn open(path: &Path, is_folder: bool) -> Option<File> {
-    let access = if is_folder { OFlags::RDONLY | OFlags::DIRECTORY } else { OFlags::WRONLY };
-    let opened = rustix::fs::open(path, access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty());
+    let access = if is_folder {
+        OFlags::RDONLY | OFlags::DIRECTORY
+    } else {
+        OFlags::WRONLY
+    };
+    let opened = rustix::fs::open(
+        path,
+        access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC,
+        Mode::empty(),
+    );
     opened.ok().map(File::from)
 }
 
@@ -275,7 +355,9 @@ fn open(path: &Path, is_folder: bool) -> Option<File> {
 fn refuse_special(path: &Path) -> io::Result<()> {
     match fs::metadata(path) {
         Ok(meta) if meta.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
-        Ok(meta) if !meta.is_file() => Err(io::Error::new(io::ErrorKind::InvalidInput, "is no file")),
+        Ok(meta) if !meta.is_file() => {
+            Err(io::Error::new(io::ErrorKind::InvalidInput, "is no file"))
+        }
         _ => Ok(()),
     }
 }
@@ -283,7 +365,8 @@ fn refuse_special(path: &Path) -> io::Result<()> {
 /// Whether two files, none of them a link, hold the same bytes.
 fn is_same_file(one: &Path, other: &Path) -> io::Result<bool> {
     let metas = [one, other].map(fs::symlink_metadata);
-    if !matches!(&metas, [Ok(one), Ok(other)] if one.is_file() && other.is_file() && one.len() == other.len()) {
+    if !matches!(&metas, [Ok(one), Ok(other)] if one.is_file() && other.is_file() && one.len() == other.len())
+    {
         return Ok(false);
     }
     let [one, other] = [File::open(one)?, File::open(other)?];
@@ -304,7 +387,11 @@ fn holds_same_files(folder: &Path, other: &Path) -> io::Result<bool> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let (one, other) = (entry.path(), other.join(entry.file_name()));
-        let is_same = if entry.file_type()?.is_dir() { holds_same_files(&one, &other)? } else { is_same_file(&one, &other)? };
+        let is_same = if entry.file_type()?.is_dir() {
+            holds_same_files(&one, &other)?
+        } else {
+            is_same_file(&one, &other)?
+        };
         if !is_same {
             return Ok(false);
         }
@@ -314,7 +401,9 @@ fn holds_same_files(folder: &Path, other: &Path) -> io::Result<bool> {
 
 /// The folder in which a path stands.
 pub fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    path.parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }
 
 #[cfg(test)]
@@ -325,7 +414,10 @@ mod tests {
     use super::*;
 
     fn names(folder: &Path) -> Vec<String> {
-        let mut names: Vec<String> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<String> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }
@@ -344,10 +436,17 @@ mod tests {
         assert_eq!(names(folder.path()).len(), 1, "the file is gone");
 
         WorkingFiles::default().create(&path).unwrap();
-        assert!(left.working_path().join("half").exists(), "its writer goes on");
+        assert!(
+            left.working_path().join("half").exists(),
+            "its writer goes on"
+        );
         left._folder.unlock().unwrap();
         std::mem::forget(left);
-        WorkingFiles::default().create(&path).unwrap().publish(false).unwrap();
+        WorkingFiles::default()
+            .create(&path)
+            .unwrap()
+            .publish(false)
+            .unwrap();
         assert_eq!(names(folder.path()), ["x.zip"], "the folder is gone");
     }
 
@@ -355,10 +454,18 @@ mod tests {
     fn files_called_like_leftovers_stay() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
-        let named = |inode: u64| WorkingName { label: "x".to_owned(), begun: 1, inode }.to_string();
+        let named = |inode: u64| {
+            WorkingName {
+                label: "x".to_owned(),
+                begun: 1,
+                inode,
+            }
+            .to_string()
+        };
         fs::write(folder.path().join("mine"), "mine").unwrap();
         let inode = fs::metadata(folder.path().join("mine")).unwrap().ino();
-        // A link to it, a second name of it, a file of another inode, and a name that only looks like one.
+        // A link to it, a second name of it, a file of another inode, and a name that only looks
+        // like one.
         symlink("mine", folder.path().join(named(inode + 1))).unwrap();
         fs::hard_link(folder.path().join("mine"), folder.path().join(named(inode))).unwrap();
         fs::write(folder.path().join(named(inode + 2_000_000)), "entry").unwrap();
@@ -367,7 +474,10 @@ mod tests {
         let mut working = WorkingFiles::default().create(&path).unwrap();
         working.file.write_all(b"whole").unwrap();
         working.publish(false).unwrap();
-        let after: Vec<String> = names(folder.path()).into_iter().filter(|name| name != "x").collect();
+        let after: Vec<String> = names(folder.path())
+            .into_iter()
+            .filter(|name| name != "x")
+            .collect();
         assert_eq!(after, before);
         assert_eq!(fs::read(folder.path().join("mine")).unwrap(), b"mine");
     }
@@ -377,15 +487,40 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
         let other = WorkingFile::create(&path).unwrap();
-        let WorkingFile { temp, file: _locked, name, .. } = other;
+        let WorkingFile {
+            temp,
+            file: _locked,
+            name,
+            ..
+        } = other;
         let mut working = temp.keep().unwrap();
-        for (begun, expected) in [(1, Some(io::ErrorKind::ResourceBusy)), (0xffff_ffff_ffff, None)] {
-            let renamed = folder.path().join(WorkingName { begun, ..name.clone() }.to_string());
+        for (begun, expected) in [
+            (1, Some(io::ErrorKind::ResourceBusy)),
+            (0xffff_ffff_ffff, None),
+        ] {
+            let renamed = folder.path().join(
+                WorkingName {
+                    begun,
+                    ..name.clone()
+                }
+                .to_string(),
+            );
             fs::rename(&working, &renamed).unwrap();
             working = renamed;
-            assert_eq!(WorkingFiles::default().create(&path).map_err(|error| error.kind()).err(), expected, "begun at {begun}");
+            assert_eq!(
+                WorkingFiles::default()
+                    .create(&path)
+                    .map_err(|error| error.kind())
+                    .err(),
+                expected,
+                "begun at {begun}"
+            );
         }
-        assert!(WorkingFiles::default().create(&folder.path().join("y")).is_ok());
+        assert!(
+            WorkingFiles::default()
+                .create(&folder.path().join("y"))
+                .is_ok()
+        );
         assert_eq!(names(folder.path()).len(), 1);
     }
 
@@ -400,16 +535,31 @@ mod tests {
             working.file().write_all(b"whole").unwrap();
             working
         };
-        assert_eq!(write().publish(false).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
-        assert_eq!(write().publish_or_match().unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(
+            write().publish(false).unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
+        assert_eq!(
+            write().publish_or_match().unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
         write().publish(true).unwrap();
-        assert_eq!((fs::read(&victim).unwrap(), fs::read(&path).unwrap()), (b"mine".to_vec(), b"whole".to_vec()));
+        assert_eq!(
+            (fs::read(&victim).unwrap(), fs::read(&path).unwrap()),
+            (b"mine".to_vec(), b"whole".to_vec())
+        );
         write().publish_or_match().unwrap();
         fs::write(&path, "other").unwrap();
-        assert_eq!(write().publish_or_match().unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(
+            write().publish_or_match().unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
         fs::remove_file(&path).unwrap();
         symlink("/dev/null", &path).unwrap();
-        assert_eq!(write().publish(true).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(
+            write().publish(true).unwrap_err().kind(),
+            io::ErrorKind::InvalidInput
+        );
         assert_eq!(names(folder.path()), ["victim", "x"]);
     }
 
@@ -425,16 +575,31 @@ mod tests {
         };
         drop(fill("half"));
         fill("whole").publish(false).unwrap();
-        assert_eq!(fill("whole").publish(false).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
-        assert_eq!(fill("other").publish(true).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(
+            fill("whole").publish(false).unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
+        assert_eq!(
+            fill("other").publish(true).unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
         fill("whole").publish(true).unwrap();
-        assert_eq!((names(folder.path()), fs::read(path.join("in/side")).unwrap()), (vec!["x".to_owned()], b"whole".to_vec()));
+        assert_eq!(
+            (
+                names(folder.path()),
+                fs::read(path.join("in/side")).unwrap()
+            ),
+            (vec!["x".to_owned()], b"whole".to_vec())
+        );
     }
 
     #[test]
     fn working_names_fit_short_file_systems() {
         let meta = fs::metadata(".").unwrap();
-        let name = WorkingName { inode: u64::MAX, ..WorkingName::new(Path::new(&"x".repeat(255)), &meta) };
+        let name = WorkingName {
+            inode: u64::MAX,
+            ..WorkingName::new(Path::new(&"x".repeat(255)), &meta)
+        };
         assert!(name.to_string().len() <= WORKING_NAME_MAX_BYTES, "{name}");
         assert_eq!(WorkingName::parse(&name.to_string()), Some(name));
     }

@@ -1,6 +1,13 @@
-//! The real Datastore by commits, against a stand-in that refuses, loses and counts as the service does: every branch of the way in.
+//! The real Datastore by commits, against a stand-in that refuses, loses and counts as the service
+//! does: every branch of the way in.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests may fail loudly")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests may fail loudly"
+)]
 
 mod datastore_server;
 mod support;

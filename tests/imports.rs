@@ -1,6 +1,13 @@
-//! Restores by Google's own import: into the real emulator, and into a stand-in for the service with its operations, quotas and lost answers.
+//! Restores by Google's own import: into the real emulator, and into a stand-in for the service
+//! with its operations, quotas and lost answers.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests may fail loudly")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests may fail loudly"
+)]
 
 mod gcs_server;
 mod support;

@@ -1,7 +1,13 @@
-//! Redaction and samples on real exports: what leaves an archive shows nothing of what was redacted, all else is as it was, and a sample brings
-//! what it needs.
+//! Redaction and samples on real exports: what leaves an archive shows nothing of what was
+//! redacted, all else is as it was, and a sample brings what it needs.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests may fail loudly")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests may fail loudly"
+)]
 
 mod support;
 
@@ -38,13 +44,26 @@ async fn packed(desk: Desk, source: &str) -> Packed {
     desk.pack(source);
     let store: Arc<dyn Store> = Arc::new(DirStore::new(desk.work()));
     let object = store.stat("set.zip").await.unwrap();
-    let archive = Arc::new(ArchiveFile::open(store, object, "set.zip".to_owned()).await.unwrap());
-    Packed { archive, workers: Workers::new(2, 1 << 28), _desk: desk }
+    let archive = Arc::new(
+        ArchiveFile::open(store, object, "set.zip".to_owned())
+            .await
+            .unwrap(),
+    );
+    Packed {
+        archive,
+        workers: Workers::new(2, 1 << 28),
+        _desk: desk,
+    }
 }
 
 impl Packed {
     fn pairs(&self) -> Vec<Pair> {
-        self.archive.manifest().kinds.iter().map(|kind| kind.pair()).collect()
+        self.archive
+            .manifest()
+            .kinds
+            .iter()
+            .map(|kind| kind.pair())
+            .collect()
     }
 
     fn kinds(&self) -> Vec<Kind> {
@@ -52,24 +71,35 @@ impl Packed {
     }
 
     fn outputs(&self, pair: &Pair) -> Vec<EntryItem> {
-        self.archive.kind(pair).unwrap().outputs().cloned().collect()
+        self.archive
+            .kind(pair)
+            .unwrap()
+            .outputs()
+            .cloned()
+            .collect()
     }
 
     fn encoder(&self, encoding: Encoding, pair: &Pair) -> Encoder {
-        let rewrite = Rewrite { from_project: self.archive.manifest().backup.project.clone(), ..Rewrite::default() };
+        let rewrite = Rewrite {
+            from_project: self.archive.manifest().backup.project.clone(),
+            ..Rewrite::default()
+        };
         Encoder::new(encoding, rewrite, pair.clone())
     }
 
     fn redactor(&self, rules: &[&str]) -> Arc<Redactor> {
         let rules: Vec<Rule> = rules.iter().map(|rule| rule.parse().unwrap()).collect();
-        Arc::new(Redactor::new(&rules, &self.kinds(), Some(&RedactKey::from_secret(SECRET))).unwrap())
+        Arc::new(
+            Redactor::new(&rules, &self.kinds(), Some(&RedactKey::from_secret(SECRET))).unwrap(),
+        )
     }
 
     /// The bytes of each entity that comes out of a pair, piece by piece.
     async fn read(&self, encoder: Encoder, pair: &Pair, skip: u64) -> Vec<Vec<Vec<u8>>> {
         let outputs = self.outputs(pair);
         let pieces = entities::read(&self.archive, &outputs, encoder, skip, &self.workers);
-        let entities = pieces.map_ok(|piece| piece.iter().map(|(bytes, _)| bytes.to_vec()).collect());
+        let entities =
+            pieces.map_ok(|piece| piece.iter().map(|(bytes, _)| bytes.to_vec()).collect());
         entities.try_collect().await.unwrap()
     }
 
@@ -78,9 +108,16 @@ impl Packed {
         let redactor = self.redactor(rules);
         let mut entities = Vec::new();
         for pair in self.pairs() {
-            let encoder = self.encoder(Encoding::JsonLine, &pair).redacting(redactor.clone());
+            let encoder = self
+                .encoder(Encoding::JsonLine, &pair)
+                .redacting(redactor.clone());
             let lines = self.read(encoder, &pair, 0).await;
-            entities.extend(lines.iter().flatten().map(|line| serde_json::from_slice::<Value>(line).unwrap()));
+            entities.extend(
+                lines
+                    .iter()
+                    .flatten()
+                    .map(|line| serde_json::from_slice::<Value>(line).unwrap()),
+            );
         }
         entities
     }
@@ -89,16 +126,27 @@ impl Packed {
     async fn sampled(&self, pickers: &HashMap<Pair, Arc<Picker>>) -> Vec<Value> {
         let mut entities = Vec::new();
         for pair in self.pairs() {
-            let encoder = self.encoder(Encoding::JsonLine, &pair).picking(pickers[&pair].clone(), 0);
+            let encoder = self
+                .encoder(Encoding::JsonLine, &pair)
+                .picking(pickers[&pair].clone(), 0);
             let lines = self.read(encoder, &pair, 0).await;
-            entities.extend(lines.iter().flatten().map(|line| serde_json::from_slice::<Value>(line).unwrap()));
+            entities.extend(
+                lines
+                    .iter()
+                    .flatten()
+                    .map(|line| serde_json::from_slice::<Value>(line).unwrap()),
+            );
         }
         entities
     }
 }
 
 fn hash(text: &str) -> String {
-    let mac = Hmac::<sha2::Sha256>::new_from_slice(SECRET).unwrap().chain_update(text).finalize().into_bytes();
+    let mac = Hmac::<sha2::Sha256>::new_from_slice(SECRET)
+        .unwrap()
+        .chain_update(text)
+        .finalize()
+        .into_bytes();
     mac[..16].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -116,8 +164,12 @@ fn hash_customers(value: &mut Value) {
     match value {
         Value::Object(members) => {
             if let Some(path) = members.get_mut("path").and_then(Value::as_array_mut) {
-                for element in path.iter_mut().filter(|element| element["kind"] == "Customer") {
-                    element["name"] = hash(element["name"].as_str().expect("customers have names")).into();
+                for element in path
+                    .iter_mut()
+                    .filter(|element| element["kind"] == "Customer")
+                {
+                    element["name"] =
+                        hash(element["name"].as_str().expect("customers have names")).into();
                 }
             } else {
                 members.values_mut().for_each(hash_customers);
@@ -132,13 +184,22 @@ fn hash_customers(value: &mut Value) {
 async fn what_rules_name_is_redacted_everywhere_and_all_else_is_as_it_was() {
     let Set { source, truth, .. } = managed();
     let packed = packed(Desk::new(), &source).await;
-    let found =
-        packed.redacted(&["*.title=mask", "Customer.body=hash", "Cust*.address.*=null", "Order.mixed=drop", "Customer.__key__=hash"]).await;
+    let found = packed
+        .redacted(&[
+            "*.title=mask",
+            "Customer.body=hash",
+            "Cust*.address.*=null",
+            "Order.mixed=drop",
+            "Customer.__key__=hash",
+        ])
+        .await;
     let mut expected = truth;
     for entity in &mut expected {
         hash_customers(entity);
         let kind = kind_of(entity).to_owned();
-        let Some(properties) = entity.get_mut("properties") else { continue };
+        let Some(properties) = entity.get_mut("properties") else {
+            continue;
+        };
         if let Some(title) = properties.get_mut("title") {
             each_value(title, &mut |value| {
                 if let Some(text) = value["stringValue"].as_str() {
@@ -147,15 +208,22 @@ async fn what_rules_name_is_redacted_everywhere_and_all_else_is_as_it_was() {
             });
         }
         if kind == "Customer" {
-            if let Some(text) = properties.get_mut("body").and_then(|body| body.get_mut("stringValue")) {
+            if let Some(text) = properties
+                .get_mut("body")
+                .and_then(|body| body.get_mut("stringValue"))
+            {
                 *text = hash(text.as_str().unwrap()).into();
             }
-            let parts = properties.pointer_mut("/address/entityValue/properties").and_then(Value::as_object_mut);
+            let parts = properties
+                .pointer_mut("/address/entityValue/properties")
+                .and_then(Value::as_object_mut);
             for part in parts.into_iter().flat_map(|parts| parts.values_mut()) {
                 each_value(part, &mut |value| {
                     let excluded = value.get("excludeFromIndexes").cloned();
                     *value = json!({"nullValue": null});
-                    excluded.into_iter().for_each(|excluded| value["excludeFromIndexes"] = excluded);
+                    excluded
+                        .into_iter()
+                        .for_each(|excluded| value["excludeFromIndexes"] = excluded);
                 });
             }
         }
@@ -169,7 +237,17 @@ async fn what_rules_name_is_redacted_everywhere_and_all_else_is_as_it_was() {
 #[tokio::test]
 async fn of_a_kind_that_is_redacted_no_value_is_left_in_any_form() {
     for Set { source, truth, .. } in [managed(), legacy()] {
-        let kind = kind_of(truth.iter().find(|entity| entity["properties"].as_object().is_some_and(|p| p.len() > 2)).unwrap()).to_owned();
+        let kind = kind_of(
+            truth
+                .iter()
+                .find(|entity| {
+                    entity["properties"]
+                        .as_object()
+                        .is_some_and(|p| p.len() > 2)
+                })
+                .unwrap(),
+        )
+        .to_owned();
         let packed = packed(Desk::new(), &source).await;
         let mut secrets = BTreeSet::new();
         for entity in truth.iter().filter(|entity| kind_of(entity) == kind) {
@@ -178,11 +256,19 @@ async fn of_a_kind_that_is_redacted_no_value_is_left_in_any_form() {
         assert!(secrets.len() > 5, "{secrets:?}");
         for action in ["drop", "null", "hash", "mask", "fake"] {
             let redactor = packed.redactor(&[&format!("{kind}.*={action}")]);
-            for pair in packed.pairs().iter().filter(|pair| pair.kind.as_str() == kind) {
+            for pair in packed
+                .pairs()
+                .iter()
+                .filter(|pair| pair.kind.as_str() == kind)
+            {
                 for encoding in [Encoding::Message, Encoding::JsonLine, Encoding::Record] {
                     let encoder = packed.encoder(encoding, pair).redacting(redactor.clone());
                     for entity in packed.read(encoder, pair, 0).await.iter().flatten() {
-                        let told = secrets.iter().find(|secret| entity.windows(secret.len()).any(|window| window == secret.as_bytes()));
+                        let told = secrets.iter().find(|secret| {
+                            entity
+                                .windows(secret.len())
+                                .any(|window| window == secret.as_bytes())
+                        });
                         assert_eq!(told, None, "{pair} {action} {encoding:?}");
                     }
                 }
@@ -195,9 +281,17 @@ async fn of_a_kind_that_is_redacted_no_value_is_left_in_any_form() {
 fn collect_texts(value: &Value, found: &mut BTreeSet<String>) {
     match value {
         Value::Object(members) => {
-            let texts = ["stringValue", "blobValue"].into_iter().filter_map(|name| members.get(name)?.as_str());
-            found.extend(texts.filter(|text| text.chars().count() >= 12).map(str::to_owned));
-            members.values().for_each(|value| collect_texts(value, found));
+            let texts = ["stringValue", "blobValue"]
+                .into_iter()
+                .filter_map(|name| members.get(name)?.as_str());
+            found.extend(
+                texts
+                    .filter(|text| text.chars().count() >= 12)
+                    .map(str::to_owned),
+            );
+            members
+                .values()
+                .for_each(|value| collect_texts(value, found));
         }
         Value::Array(items) => items.iter().for_each(|value| collect_texts(value, found)),
         _ => {}
@@ -211,14 +305,27 @@ async fn exports_and_commits_carry_the_same_redacted_entities() {
     let redactor = packed.redactor(&["*.*=hash", "*.__key__=hash"]);
     for pair in packed.pairs() {
         let encoder = |encoding| packed.encoder(encoding, &pair).redacting(redactor.clone());
-        let lines = packed.read(encoder(Encoding::JsonLine), &pair, 0).await.concat();
-        let records = packed.read(encoder(Encoding::Record), &pair, 0).await.concat();
+        let lines = packed
+            .read(encoder(Encoding::JsonLine), &pair, 0)
+            .await
+            .concat();
+        let records = packed
+            .read(encoder(Encoding::Record), &pair, 0)
+            .await
+            .concat();
         assert_eq!(lines.len(), records.len());
         for (line, record) in lines.iter().zip(&records) {
             let mut again = Vec::new();
-            kindpack::entity::json::write_entity(&Entity::parse(record).unwrap(), &Rewrite::identity(), &mut again);
+            kindpack::entity::json::write_entity(
+                &Entity::parse(record).unwrap(),
+                &Rewrite::identity(),
+                &mut again,
+            );
             again.push(b'\n');
-            assert_eq!(String::from_utf8_lossy(&again), String::from_utf8_lossy(line));
+            assert_eq!(
+                String::from_utf8_lossy(&again),
+                String::from_utf8_lossy(line)
+            );
         }
     }
 }
@@ -227,20 +334,45 @@ async fn exports_and_commits_carry_the_same_redacted_entities() {
 async fn rules_that_name_nothing_are_told_by_what_the_others_name() {
     let Set { source, .. } = managed();
     let packed = packed(Desk::new(), &source).await;
-    let rules = ["*.address.str*=mask", "Customer.emial=mask", "Customer.tit*=null", "Customer.__key__=hash"];
+    let rules = [
+        "*.address.str*=mask",
+        "Customer.emial=mask",
+        "Customer.tit*=null",
+        "Customer.__key__=hash",
+    ];
     let rules: Vec<Rule> = rules.iter().map(|rule| rule.parse().unwrap()).collect();
     let resolved = Rules::new(&rules, &packed.kinds()).unwrap();
-    let pairs: Vec<Pair> = packed.pairs().into_iter().filter(|pair| ["Customer", "Order"].contains(&pair.kind.as_str())).collect();
-    let matches = properties::matches(&packed.archive, &pairs, &resolved, &packed.workers).await.unwrap();
-    let found: Vec<(String, Vec<String>)> = matches.into_iter().map(|found| (found.rule.to_string(), found.properties)).collect();
+    let pairs: Vec<Pair> = packed
+        .pairs()
+        .into_iter()
+        .filter(|pair| ["Customer", "Order"].contains(&pair.kind.as_str()))
+        .collect();
+    let matches = properties::matches(&packed.archive, &pairs, &resolved, &packed.workers)
+        .await
+        .unwrap();
+    let found: Vec<(String, Vec<String>)> = matches
+        .into_iter()
+        .map(|found| (found.rule.to_string(), found.properties))
+        .collect();
     let expected: [(&str, &[&str]); 4] = [
-        ("*.address.str*=mask", &["Customer.address.street", "Order.address.street"]),
+        (
+            "*.address.str*=mask",
+            &["Customer.address.street", "Order.address.street"],
+        ),
         ("Customer.emial=mask", &[]),
         ("Customer.tit*=null", &["Customer.title"]),
         ("Customer.__key__=hash", &["Customer.__key__"]),
     ];
-    let owned = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
-    assert_eq!(found, expected.map(|(rule, names)| (rule.to_owned(), owned(names))));
+    let owned = |names: &[&str]| {
+        names
+            .iter()
+            .map(|name| name.to_string())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        found,
+        expected.map(|(rule, names)| (rule.to_owned(), owned(names)))
+    );
 }
 
 /// The keys that an entity needs, as text: its ancestors and what it refers to, itself left out.
@@ -273,24 +405,47 @@ async fn a_sample_brings_what_it_needs_where_that_is_wanted() {
     let Set { source, truth, .. } = managed();
     let packed = packed(Desk::new(), &source).await;
     let pairs = packed.pairs();
-    let all: BTreeMap<String, &Value> = truth.iter().map(|entity| (entity["key"].to_string(), entity)).collect();
+    let all: BTreeMap<String, &Value> = truth
+        .iter()
+        .map(|entity| (entity["key"].to_string(), entity))
+        .collect();
     for sample in ["1", "3", "5%", "30%", "100%"] {
         let sample: Sample = sample.parse().unwrap();
-        let sampled: Vec<(Pair, Sample)> = pairs.iter().map(|pair| (pair.clone(), sample)).collect();
-        let pick = |with_dependencies| needed::picked(&packed.archive, &sampled, with_dependencies, &packed.workers);
+        let sampled: Vec<(Pair, Sample)> =
+            pairs.iter().map(|pair| (pair.clone(), sample)).collect();
+        let pick = |with_dependencies| {
+            needed::picked(
+                &packed.archive,
+                &sampled,
+                with_dependencies,
+                &packed.workers,
+            )
+        };
         let plain = packed.sampled(&pick(false).await.unwrap()).await;
         let whole = packed.sampled(&pick(true).await.unwrap()).await;
-        let keys = |entities: &[Value]| entities.iter().map(|entity| entity["key"].to_string()).collect::<BTreeSet<_>>();
+        let keys = |entities: &[Value]| {
+            entities
+                .iter()
+                .map(|entity| entity["key"].to_string())
+                .collect::<BTreeSet<_>>()
+        };
         let mut expected = keys(&plain);
         let mut to_do: Vec<String> = expected.iter().cloned().collect();
         while let Some(key) = to_do.pop() {
-            to_do.extend(needs(all[&key]).into_iter().filter(|key| all.contains_key(key) && expected.insert(key.clone())));
+            to_do.extend(
+                needs(all[&key])
+                    .into_iter()
+                    .filter(|key| all.contains_key(key) && expected.insert(key.clone())),
+            );
         }
         assert_eq!(keys(&whole), expected, "{sample}");
         assert_eq!(whole.len(), expected.len(), "{sample}");
         if let Sample::Limit(limit) = sample {
             for (pair, entities) in by_pair(&plain) {
-                let of_pair = truth.iter().filter(|entity| pair_of(entity) == pair).count();
+                let of_pair = truth
+                    .iter()
+                    .filter(|entity| pair_of(entity) == pair)
+                    .count();
                 assert_eq!(entities.len(), of_pair.min(limit as usize), "{pair:?}");
             }
         }
@@ -303,14 +458,32 @@ async fn a_sample_brings_what_it_needs_where_that_is_wanted() {
 #[tokio::test]
 async fn a_sample_that_is_gone_on_with_brings_the_same_entities() {
     let desk = Desk::new();
-    let records: Vec<Vec<u8>> = made("demo-src", "acme", "Song", 16, 1_000_000).iter().map(Made::record).collect();
+    let records: Vec<Vec<u8>> = made("demo-src", "acme", "Song", 16, 1_000_000)
+        .iter()
+        .map(Made::record)
+        .collect();
     let pair = Pair::new("acme", "Song");
     write_export(&desk.path("source"), &pair, STARTED_MICROS, &records, 2);
     let packed = packed(desk, "source").await;
     for (sample, with_dependencies) in [("9", false), ("9", true), ("40%", false)] {
         let sample: Sample = sample.parse().unwrap();
-        let pickers = needed::picked(&packed.archive, &[(pair.clone(), sample)], with_dependencies, &packed.workers).await.unwrap();
-        let read = |skip, before| packed.read(packed.encoder(Encoding::Record, &pair).picking(pickers[&pair].clone(), before), &pair, skip);
+        let pickers = needed::picked(
+            &packed.archive,
+            &[(pair.clone(), sample)],
+            with_dependencies,
+            &packed.workers,
+        )
+        .await
+        .unwrap();
+        let read = |skip, before| {
+            packed.read(
+                packed
+                    .encoder(Encoding::Record, &pair)
+                    .picking(pickers[&pair].clone(), before),
+                &pair,
+                skip,
+            )
+        };
         let whole = read(0, 0).await;
         assert!(whole.len() > 2, "{sample}");
         if let Sample::Limit(limit) = sample {
@@ -318,7 +491,10 @@ async fn a_sample_that_is_gone_on_with_brings_the_same_entities() {
         }
         for skip in 1..whole.len() {
             let before = whole[..skip].iter().map(Vec::len).sum::<usize>() as u64;
-            assert!(read(skip as u64, before).await.concat() == whole[skip..].concat(), "{sample} behind {skip} pieces");
+            assert!(
+                read(skip as u64, before).await.concat() == whole[skip..].concat(),
+                "{sample} behind {skip} pieces"
+            );
         }
     }
 }

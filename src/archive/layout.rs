@@ -1,12 +1,15 @@
-//! The headers as kindpack writes them: the writer appends them, and the strict reader compares what it finds with them.
+//! The headers as kindpack writes them: the writer appends them, and the strict reader compares
+//! what it finds with them.
 //!
-//! A pure function of an entry's values, so that no archive has two spellings. Knows neither order nor place of entries.
+//! A pure function of an entry's values, so that no archive has two spellings. Knows neither order
+//! nor place of entries.
 
 use jiff::civil::DateTime;
 
 use super::record::{
-    CentralRecord, Descriptor, EXTRA_TIME, EXTRA_ZIP64, EndRecord, FLAG_DESCRIPTOR, FLAG_UTF8, LocalRecord, Record, SENTINEL_16,
-    SENTINEL_32, WIDE_END_LEN_AFTER, WideDescriptor, WideEndLocator, WideEndRecord,
+    CentralRecord, Descriptor, EXTRA_TIME, EXTRA_ZIP64, EndRecord, FLAG_DESCRIPTOR, FLAG_UTF8,
+    LocalRecord, Record, SENTINEL_16, SENTINEL_32, WIDE_END_LEN_AFTER, WideDescriptor,
+    WideEndLocator, WideEndRecord,
 };
 use crate::model::{Method, Timestamp};
 
@@ -35,10 +38,15 @@ pub(super) struct Entry<'a> {
 impl Entry<'_> {
     fn flags(&self) -> u16 {
         let utf8 = if self.name.is_ascii() { 0 } else { FLAG_UTF8 };
-        if self.streamed { utf8 | FLAG_DESCRIPTOR } else { utf8 }
+        if self.streamed {
+            utf8 | FLAG_DESCRIPTOR
+        } else {
+            utf8
+        }
     }
 
-    /// Whether the local part must have 64-bit lengths. A streamed entry may have them without need, as it is begun before its length is known.
+    /// Whether the local part must have 64-bit lengths. A streamed entry may have them without
+    /// need, as it is begun before its length is known.
     pub(super) fn needs_wide_lengths(&self) -> bool {
         !fits_32(self.len) || !fits_32(self.compressed_len)
     }
@@ -49,7 +57,8 @@ impl Entry<'_> {
     }
 }
 
-/// From this length on a streamed entry gets 64-bit lengths: its data may grow a little when they are deflated, and must not grow past 4 GiB.
+/// From this length on a streamed entry gets 64-bit lengths: its data may grow a little when they
+/// are deflated, and must not grow past 4 GiB.
 const WIDE_HINT: u64 = 0xf000_0000;
 
 /// Whether a streamed entry of that length gets 64-bit lengths.
@@ -80,23 +89,36 @@ fn push_extra(out: &mut Vec<u8>, id: u16, data: &[u8]) {
     out.extend_from_slice(data);
 }
 
-/// The extra field 0x5455: bit 0 says that a modification time follows. Left out where 32 bits cannot hold it.
+/// The extra field 0x5455: bit 0 says that a modification time follows. Left out where 32 bits
+/// cannot hold it.
 fn push_time(out: &mut Vec<u8>, modified: Option<Timestamp>) {
     // Some readers take the field as unsigned, so a time before 1970 would move to 2106.
-    let Some(seconds) = modified.and_then(|time| u32::try_from(time.seconds()).ok()).filter(|seconds| *seconds <= i32::MAX as u32) else {
+    let Some(seconds) = modified
+        .and_then(|time| u32::try_from(time.seconds()).ok())
+        .filter(|seconds| *seconds <= i32::MAX as u32)
+    else {
         return;
     };
     let [a, b, c, d] = seconds.to_le_bytes();
     push_extra(out, EXTRA_TIME, &[1, a, b, c, d]);
 }
 
-/// Appends local header, name and extra field. `wide`: with 64-bit lengths. It does not depend on where the entry lies.
+/// Appends local header, name and extra field. `wide`: with 64-bit lengths. It does not depend on
+/// where the entry lies.
 pub(super) fn write_local(entry: &Entry<'_>, wide: bool, out: &mut Vec<u8>) {
     // While lengths are unknown they are zero, in the ZIP64 field too.
-    let (crc32, compressed_len, len) = if entry.streamed { (0, 0, 0) } else { (entry.crc32, entry.compressed_len, entry.len) };
+    let (crc32, compressed_len, len) = if entry.streamed {
+        (0, 0, 0)
+    } else {
+        (entry.crc32, entry.compressed_len, entry.len)
+    };
     let mut extra = Vec::new();
     if wide {
-        push_extra(&mut extra, EXTRA_ZIP64, &[len.to_le_bytes(), compressed_len.to_le_bytes()].concat());
+        push_extra(
+            &mut extra,
+            EXTRA_ZIP64,
+            &[len.to_le_bytes(), compressed_len.to_le_bytes()].concat(),
+        );
     }
     push_time(&mut extra, entry.modified);
     let record = LocalRecord {
@@ -105,8 +127,16 @@ pub(super) fn write_local(entry: &Entry<'_>, wide: bool, out: &mut Vec<u8>) {
         method: method_number(entry.method),
         dos_time: to_dos(entry.modified),
         crc32,
-        compressed_len: if wide { SENTINEL_32 } else { low_or_sentinel(compressed_len) },
-        len: if wide { SENTINEL_32 } else { low_or_sentinel(len) },
+        compressed_len: if wide {
+            SENTINEL_32
+        } else {
+            low_or_sentinel(compressed_len)
+        },
+        len: if wide {
+            SENTINEL_32
+        } else {
+            low_or_sentinel(len)
+        },
         name_len: entry.name_len(),
         extra_len: u16::try_from(extra.len()).unwrap_or(u16::MAX),
     };
@@ -130,7 +160,11 @@ pub(super) fn write_central(entry: &Entry<'_>, header_offset: u64, out: &mut Vec
     push_time(&mut extra, entry.modified);
     let record = CentralRecord {
         made_by: MADE_BY,
-        version_needed: if wide.is_empty() { VERSION } else { VERSION_WIDE },
+        version_needed: if wide.is_empty() {
+            VERSION
+        } else {
+            VERSION_WIDE
+        },
         flags: entry.flags(),
         method: method_number(entry.method),
         dos_time: to_dos(entry.modified),
@@ -150,19 +184,35 @@ pub(super) fn write_central(entry: &Entry<'_>, header_offset: u64, out: &mut Vec
     out.extend_from_slice(&extra);
 }
 
-/// The descriptor, with its signature. `wide`: with 64-bit lengths; a number that does not fit the narrow form becomes the sentinel there.
+/// The descriptor, with its signature. `wide`: with 64-bit lengths; a number that does not fit the
+/// narrow form becomes the sentinel there.
 pub(super) fn descriptor(crc32: u32, compressed_len: u64, len: u64, wide: bool) -> Vec<u8> {
     let mut out = Vec::with_capacity(WideDescriptor::LEN);
     if wide {
-        WideDescriptor { crc32, compressed_len, len }.write(&mut out);
+        WideDescriptor {
+            crc32,
+            compressed_len,
+            len,
+        }
+        .write(&mut out);
     } else {
-        Descriptor { crc32, compressed_len: low_or_sentinel(compressed_len), len: low_or_sentinel(len) }.write(&mut out);
+        Descriptor {
+            crc32,
+            compressed_len: low_or_sentinel(compressed_len),
+            len: low_or_sentinel(len),
+        }
+        .write(&mut out);
     }
     out
 }
 
 /// Appends the end record, and the ZIP64 ones before it where a number needs them.
-pub(super) fn write_end(directory_offset: u64, directory_len: u64, entries: u64, out: &mut Vec<u8>) {
+pub(super) fn write_end(
+    directory_offset: u64,
+    directory_len: u64,
+    entries: u64,
+    out: &mut Vec<u8>,
+) {
     let narrow_entries = u16::try_from(entries).unwrap_or(SENTINEL_16);
     if narrow_entries == SENTINEL_16 || !fits_32(directory_offset) || !fits_32(directory_len) {
         let wide = WideEndRecord {
@@ -177,8 +227,14 @@ pub(super) fn write_end(directory_offset: u64, directory_len: u64, entries: u64,
             directory_offset,
         };
         wide.write(out);
-        // Both come from the writer's own counts; the directory's bound keeps the sum far below the limit.
-        WideEndLocator { disk: 0, offset: directory_offset.saturating_add(directory_len), disks: 1 }.write(out);
+        // Both come from the writer's own counts; the directory's bound keeps the sum far below the
+        // limit.
+        WideEndLocator {
+            disk: 0,
+            offset: directory_offset.saturating_add(directory_len),
+            disks: 1,
+        }
+        .write(out);
     }
     let end = EndRecord {
         disk: 0,
@@ -199,14 +255,17 @@ const DOS_MAX: u32 = 0xff9f_bf7d;
 
 /// The MS-DOS date (upper half) and time (lower half) in UTC, cut to its two seconds and its range.
 pub(super) fn to_dos(time: Option<Timestamp>) -> u32 {
-    let Some(civil) = time.map(Timestamp::civil) else { return DOS_MIN };
+    let Some(civil) = time.map(Timestamp::civil) else {
+        return DOS_MIN;
+    };
     if civil.year() < 1980 {
         return DOS_MIN;
     }
     if civil.year() > 2107 {
         return DOS_MAX;
     }
-    // Not negative and within their fields: jiff keeps each in its calendar range, the year was bounded above.
+    // Not negative and within their fields: jiff keeps each in its calendar range, the year was
+    // bounded above.
     let field = |number: i8, at: u32| u32::from(number.unsigned_abs()) << at;
     let years = u32::from(civil.year().abs_diff(1980));
     (years << 25)
@@ -217,11 +276,21 @@ pub(super) fn to_dos(time: Option<Timestamp>) -> u32 {
         | field(civil.second() / 2, 0)
 }
 
-/// The time that an MS-DOS date and time mean in UTC; `None` where the calendar has no such day or hour.
+/// The time that an MS-DOS date and time mean in UTC; `None` where the calendar has no such day or
+/// hour.
 pub(super) fn from_dos(dos: u32) -> Option<Timestamp> {
     let field = |at: u32, bits: u32| i8::try_from((dos >> at) & ((1 << bits) - 1)).ok();
     let year = i16::try_from(1980 + (dos >> 25)).ok()?;
-    let civil = DateTime::new(year, field(21, 4)?, field(16, 5)?, field(11, 5)?, field(5, 6)?, field(0, 5)?.checked_mul(2)?, 0).ok()?;
+    let civil = DateTime::new(
+        year,
+        field(21, 4)?,
+        field(16, 5)?,
+        field(11, 5)?,
+        field(5, 6)?,
+        field(0, 5)?.checked_mul(2)?,
+        0,
+    )
+    .ok()?;
     let since = civil.duration_since(DateTime::constant(1970, 1, 1, 0, 0, 0, 0));
     Timestamp::from_micros(since.as_secs().checked_mul(1_000_000)?)
 }
@@ -247,17 +316,27 @@ mod tests {
 
     #[test]
     fn days_that_no_calendar_has_are_no_time() {
-        for dos in [0, u32::MAX, 0x0020_0000, 0x0001_0000, 0x0021_0000 | (24 << 11), 0x0021_0000 | 30, (34 << 25) | (2 << 21) | (30 << 16)]
-        {
+        for dos in [
+            0,
+            u32::MAX,
+            0x0020_0000,
+            0x0001_0000,
+            0x0021_0000 | (24 << 11),
+            0x0021_0000 | 30,
+            (34 << 25) | (2 << 21) | (30 << 16),
+        ] {
             assert_eq!(from_dos(dos), None, "{dos:08x}");
         }
     }
 
     #[test]
     fn a_time_that_32_bits_cannot_hold_has_no_field() {
-        for (time, len) in
-            [("2013-10-12T06:37:42Z", 9), ("2038-01-19T03:14:07Z", 9), ("2038-01-19T03:14:08Z", 0), ("1969-12-31T23:59:59Z", 0)]
-        {
+        for (time, len) in [
+            ("2013-10-12T06:37:42Z", 9),
+            ("2038-01-19T03:14:07Z", 9),
+            ("2038-01-19T03:14:08Z", 0),
+            ("1969-12-31T23:59:59Z", 0),
+        ] {
             let mut out = Vec::new();
             push_time(&mut out, Some(time.parse().unwrap()));
             assert_eq!(out.len(), len, "{time}");

@@ -7,17 +7,25 @@ use super::rule::{Rule, Violation};
 /// The longest name that a header can hold, in bytes.
 const MAX_NAME_LEN_BYTES: usize = u16::MAX as usize;
 
-/// Checks that `name` may stand in an archive of kindpack: relative, `/` between segments, no segment that is empty, `.` or `..`,
-/// no control character, 1 to 65,535 bytes of UTF-8.
+/// Checks that `name` may stand in an archive of kindpack: relative, `/` between segments, no
+/// segment that is empty, `.` or `..`, no control character, 1 to 65,535 bytes of UTF-8.
 ///
 /// A backslash and a colon are allowed, as kinds may hold them.
 pub fn check_name(name: &str) -> Result<(), Violation> {
     let refuse = |rule, expected, found: &str| Err(Violation::entry(rule, name, expected, found));
     if name.is_empty() || name.len() > MAX_NAME_LEN_BYTES {
-        return refuse(Rule::NameLen, "1 to 65,535 bytes", &format!("{} bytes", name.len()));
+        return refuse(
+            Rule::NameLen,
+            "1 to 65,535 bytes",
+            &format!("{} bytes", name.len()),
+        );
     }
     if let Some(c) = name.chars().find(|c| c.is_control()) {
-        return refuse(Rule::NameControl, "no control character", &c.escape_default().to_string());
+        return refuse(
+            Rule::NameControl,
+            "no control character",
+            &c.escape_default().to_string(),
+        );
     }
     if name.starts_with('/') {
         return refuse(Rule::NameRelative, "a relative name", "an absolute one");
@@ -32,38 +40,60 @@ pub fn check_name(name: &str) -> Result<(), Violation> {
     Ok(())
 }
 
-/// Checks a name of a zip that kindpack did not make: as [`check_name`], but a `/` at the end may mark a directory, and what some readers
-/// would take for a separator or a drive is refused.
+/// Checks a name of a zip that kindpack did not make: as [`check_name`], but a `/` at the end may
+/// mark a directory, and what some readers would take for a separator or a drive is refused.
 pub(super) fn check_foreign_name(name: &str) -> Result<(), Violation> {
     if name.contains('\\') {
-        return Err(Violation::entry(Rule::NameBackslash, name, "`/` between segments", "a backslash"));
+        return Err(Violation::entry(
+            Rule::NameBackslash,
+            name,
+            "`/` between segments",
+            "a backslash",
+        ));
     }
     if let [drive, b':', ..] = name.as_bytes()
         && drive.is_ascii_alphabetic()
     {
-        return Err(Violation::entry(Rule::NameRelative, name, "a relative name", "a drive"));
+        return Err(Violation::entry(
+            Rule::NameRelative,
+            name,
+            "a relative name",
+            "a drive",
+        ));
     }
     // The name `/` alone stays as it is: it is absolute, not empty.
-    let file = name.strip_suffix('/').filter(|file| !file.is_empty()).unwrap_or(name);
-    check_name(file).map_err(|violation| Violation { entry: Some(name.to_owned()), ..violation })
+    let file = name
+        .strip_suffix('/')
+        .filter(|file| !file.is_empty())
+        .unwrap_or(name);
+    check_name(file).map_err(|violation| Violation {
+        entry: Some(name.to_owned()),
+        ..violation
+    })
 }
 
-/// Reads the bytes of a name: UTF-8 where the flag says so (`None` where it lies), else UTF-8 where it is, else code page 437.
+/// Reads the bytes of a name: UTF-8 where the flag says so (`None` where it lies), else UTF-8 where
+/// it is, else code page 437.
 pub(super) fn decode(bytes: &[u8], said_to_be_utf8: bool) -> Option<String> {
     match std::str::from_utf8(bytes) {
         Ok(name) => Some(name.to_owned()),
         Err(_) if said_to_be_utf8 => None,
         Err(_) => {
             let high: Vec<char> = HIGH_CP437.chars().collect();
-            let read = |&byte: &u8| if byte.is_ascii() { Some(char::from(byte)) } else { high.get(usize::from(byte & 0x7f)).copied() };
+            let read = |&byte: &u8| {
+                if byte.is_ascii() {
+                    Some(char::from(byte))
+                } else {
+                    high.get(usize::from(byte & 0x7f)).copied()
+                }
+            };
             bytes.iter().map(read).collect()
         }
     }
 }
 
 /// Code page 437 from 0x80 on.
-const HIGH_CP437: &str =
-    "ÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜ¢£¥₧ƒáíóúñÑªº¿⌐¬½¼¡«»░▒▓│┤╡╢╖╕╣║╗╝╜╛┐└┴┬├─┼╞╟╚╔╩╦╠═╬╧╨╤╥╙╘╒╓╫╪┘┌█▄▌▐▀αßΓπΣσµτΦΘΩδ∞φε∩≡±≥≤⌠⌡÷≈°∙·√ⁿ²■\u{a0}";
+const HIGH_CP437: &str = "ÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜ¢£¥₧ƒáíóúñÑªº¿⌐¬½¼¡«»░▒▓│┤╡╢╖╕╣║╗╝╜╛┐└┴┬├─┼╞╟╚╔╩╦╠═╬╧╨╤╥╙╘╒╓╫╪┘┌█▄▌▐▀αßΓπΣσµτΦΘΩδ∞φε∩≡±≥≤⌠⌡÷≈°∙·√ⁿ²■\u{a0}";
 
 #[cfg(test)]
 mod tests {

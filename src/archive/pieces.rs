@@ -1,6 +1,8 @@
-//! Pieces: an entry is cut, each cut is deflated on its own and closed with a sync flush, and all of them together are one deflate stream.
+//! Pieces: an entry is cut, each cut is deflated on its own and closed with a sync flush, and all
+//! of them together are one deflate stream.
 //!
-//! Knows one piece at a time. Where an entry's pieces begin stands in the manifest, which this floor does not know.
+//! Knows one piece at a time. Where an entry's pieces begin stands in the manifest, which this
+//! floor does not know.
 
 use std::cell::RefCell;
 use std::hash::{BuildHasher as _, RandomState};
@@ -11,10 +13,12 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, 
 use super::walk::{Ends, Walker};
 use crate::model::PIECE_LEN_BYTES;
 
-/// What stands behind the last piece of an entry: an empty final block, which ends the deflate stream.
+/// What stands behind the last piece of an entry: an empty final block, which ends the deflate
+/// stream.
 pub const STREAM_END: [u8; 2] = [3, 0];
 
-/// What a sync flush ends with: length and inverted length of an empty stored block, at a byte's border.
+/// What a sync flush ends with: length and inverted length of an empty stored block, at a byte's
+/// border.
 const SYNC_BORDER: [u8; 4] = [0, 0, 0xff, 0xff];
 
 /// Data of an entry that are not what they are said to be.
@@ -89,34 +93,77 @@ pub enum DataError {
 /// Between two of its levels lie better ones than it has: they are made of both.
 struct Level {
     most: i32,
-    /// For the last one of each `one_in` pieces of an entry. A piece that has others before it pays most for being cut off from them.
+    /// For the last one of each `one_in` pieces of an entry. A piece that has others before it pays
+    /// most for being cut off from them.
     some: i32,
     one_in: u64,
 }
 
-/// By level. None gives an archive that is larger than zip's at that level by more than 0.5 %; the rest is speed (docs/performance.md).
+/// By level. None gives an archive that is larger than zip's at that level by more than 0.5 %; the
+/// rest is speed (docs/performance.md).
 const LEVELS: [Level; 10] = [
-    Level { most: 0, some: 0, one_in: 1 },
-    Level { most: 1, some: 1, one_in: 1 },
-    Level { most: 1, some: 2, one_in: 2 },
-    Level { most: 2, some: 2, one_in: 1 },
-    Level { most: 2, some: 3, one_in: 2 },
-    Level { most: 3, some: 3, one_in: 1 },
-    Level { most: 5, some: 6, one_in: 4 },
-    Level { most: 6, some: 6, one_in: 1 },
-    Level { most: 7, some: 7, one_in: 1 },
-    Level { most: 9, some: 9, one_in: 1 },
+    Level {
+        most: 0,
+        some: 0,
+        one_in: 1,
+    },
+    Level {
+        most: 1,
+        some: 1,
+        one_in: 1,
+    },
+    Level {
+        most: 1,
+        some: 2,
+        one_in: 2,
+    },
+    Level {
+        most: 2,
+        some: 2,
+        one_in: 1,
+    },
+    Level {
+        most: 2,
+        some: 3,
+        one_in: 2,
+    },
+    Level {
+        most: 3,
+        some: 3,
+        one_in: 1,
+    },
+    Level {
+        most: 5,
+        some: 6,
+        one_in: 4,
+    },
+    Level {
+        most: 6,
+        some: 6,
+        one_in: 1,
+    },
+    Level {
+        most: 7,
+        some: 7,
+        one_in: 1,
+    },
+    Level {
+        most: 9,
+        some: 9,
+        one_in: 1,
+    },
 ];
 
-/// Room that a piece of `len` bytes needs when it is deflated. What cannot be deflated becomes longer, by an eighth at the most.
+/// Room that a piece of `len` bytes needs when it is deflated. What cannot be deflated becomes
+/// longer, by an eighth at the most.
 pub fn deflate_room(len: usize) -> usize {
     len + (len >> 3) + 64
 }
 
 /// Deflates pieces, one after the other, with states that are made once.
 ///
-/// libdeflate makes whole streams only. So the final block of a stream becomes one like the others, and a flush is put behind it. zlib does what
-/// cannot be followed to its end.
+/// libdeflate makes whole streams only. So the final block of a stream becomes one like the others,
+/// and a flush is put behind it. zlib does what cannot be followed to its end.
 pub struct Deflater {
     level: u32,
     states: Vec<(i32, libdeflater::Compressor)>,
@@ -126,13 +173,18 @@ pub struct Deflater {
 impl Deflater {
     /// A deflater of `level` 0 (none) to 9 (best); higher ones are taken as 9.
     pub fn new(level: u32) -> Self {
-        Deflater { level: level.min(9), states: Vec::new(), walker: Walker::new() }
+        Deflater {
+            level: level.min(9),
+            states: Vec::new(),
+            walker: Walker::new(),
+        }
     }
 
-    /// Appends `raw` to `out`, deflated on its own and closed with a sync flush. On an error `out` is as it was.
+    /// Appends `raw` to `out`, deflated on its own and closed with a sync flush. On an error `out`
+    /// is as it was.
     ///
-    /// `number` is that of the piece in its entry. The bytes depend on it, on `raw` and on the level only: not on earlier pieces, nor on the room
-    /// in `out`.
+    /// `number` is that of the piece in its entry. The bytes depend on it, on `raw` and on the
+    /// level only: not on earlier pieces, nor on the room in `out`.
     pub fn piece(&mut self, number: u64, raw: &[u8], out: &mut Vec<u8>) -> Result<(), DataError> {
         let start = out.len();
         out.resize(start + deflate_room(raw.len()), 0);
@@ -142,8 +194,16 @@ impl Deflater {
     }
 
     /// As [`Deflater::piece`], into a `room` of [`deflate_room`]. Gives the deflated length.
-    pub fn piece_into(&mut self, number: u64, raw: &[u8], room: &mut [u8]) -> Result<usize, DataError> {
-        match self.deflate_whole(number, raw, room).and_then(|len| self.open_end(len, room)) {
+    pub fn piece_into(
+        &mut self,
+        number: u64,
+        raw: &[u8],
+        room: &mut [u8],
+    ) -> Result<usize, DataError> {
+        match self
+            .deflate_whole(number, raw, room)
+            .and_then(|len| self.open_end(len, room))
+        {
             Some(len) => Ok(len),
             None => deflate_by_zlib(self.level, raw, room),
         }
@@ -152,26 +212,39 @@ impl Deflater {
     /// Deflates to a stream that ends.
     fn deflate_whole(&mut self, number: u64, raw: &[u8], room: &mut [u8]) -> Option<usize> {
         let Level { most, some, one_in } = LEVELS.get(self.level as usize)?;
-        let level = if (number + 1).is_multiple_of(*one_in) { *some } else { *most };
+        let level = if (number + 1).is_multiple_of(*one_in) {
+            *some
+        } else {
+            *most
+        };
         let place = match self.states.iter().position(|(of, _)| *of == level) {
             Some(place) => place,
             None => {
-                self.states.push((level, libdeflater::Compressor::new(libdeflater::CompressionLvl::new(level).ok()?)));
+                self.states.push((
+                    level,
+                    libdeflater::Compressor::new(libdeflater::CompressionLvl::new(level).ok()?),
+                ));
                 self.states.len() - 1
             }
         };
         // More room than it asks for would change nothing.
-        self.states.get_mut(place)?.1.deflate_compress(raw, room).ok()
+        self.states
+            .get_mut(place)?
+            .1
+            .deflate_compress(raw, room)
+            .ok()
     }
 
     /// Lets the stream of `len` bytes go on, and flushes it.
     fn open_end(&mut self, len: usize, room: &mut [u8]) -> Option<usize> {
         let Ends { final_block, end } = self.walker.walk(room.get(..len)?)?;
         *room.get_mut(final_block / 8)? &= !(1 << (final_block % 8));
-        // An empty stored block: three bits of 0, 0 up to the next byte, its length and that inverted. Behind the end there is nothing but 0.
+        // An empty stored block: three bits of 0, 0 up to the next byte, its length and that
+        // inverted. Behind the end there is nothing but 0.
         let border = (end + 3).div_ceil(8);
         room.get_mut(len..border)?.fill(0);
-        room.get_mut(border..border + SYNC_BORDER.len())?.copy_from_slice(&SYNC_BORDER);
+        room.get_mut(border..border + SYNC_BORDER.len())?
+            .copy_from_slice(&SYNC_BORDER);
         Some(border + SYNC_BORDER.len())
     }
 }
@@ -180,19 +253,31 @@ impl Deflater {
 fn deflate_by_zlib(level: u32, raw: &[u8], room: &mut [u8]) -> Result<usize, DataError> {
     let mut state = Compress::new(Compression::new(level), false);
     let status = state.compress(raw, room, FlushCompress::Sync);
-    let (found, len) = (state.total_in(), usize::try_from(state.total_out()).unwrap_or(usize::MAX));
+    let (found, len) = (
+        state.total_in(),
+        usize::try_from(state.total_out()).unwrap_or(usize::MAX),
+    );
     // Room that is left over means that nothing is held back.
     let is_whole = status.is_ok() && found == raw.len() as u64 && len < room.len();
-    if is_whole && room.get(..len).is_some_and(|piece| piece.ends_with(&SYNC_BORDER)) {
+    if is_whole
+        && room
+            .get(..len)
+            .is_some_and(|piece| piece.ends_with(&SYNC_BORDER))
+    {
         return Ok(len);
     }
-    Err(DataError::DeflateStopped { expected: raw.len() as u64, found })
+    Err(DataError::DeflateStopped {
+        expected: raw.len() as u64,
+        found,
+    })
 }
 
-/// What is put behind a piece to see that it ends where it must: a final block that nobody can foresee, and what it inflates to.
+/// What is put behind a piece to see that it ends where it must: a final block that nobody can
+/// foresee, and what it inflates to.
 ///
-/// The fast inflater does not say how much of its input it used. But whatever stands in a piece, this block comes out of it whole and last only if
-/// the inflater reaches it at the border of a block. Foreseen it must not be: else a piece could end in the middle of a block that takes the
+/// The fast inflater does not say how much of its input it used. But whatever stands in a piece,
+/// this block comes out of it whole and last only if the inflater reaches it at the border of a
+/// block. Foreseen it must not be: else a piece could end in the middle of a block that takes the
 /// known bytes for its own.
 struct Seal {
     deflated: Vec<u8>,
@@ -209,8 +294,11 @@ static SEAL: LazyLock<Seal> = LazyLock::new(|| {
     let plain: Vec<u8> = (0..SEAL_LEN_BYTES).map(byte).collect();
     let mut state = Compress::new(Compression::best(), false);
     let mut deflated = Vec::with_capacity(2 * plain.len());
-    // Whatever becomes of it: a seal that is not whole lets no piece pass, and each is looked at in the slow way.
-    state.compress_vec(&plain, &mut deflated, FlushCompress::Finish).ok();
+    // Whatever becomes of it: a seal that is not whole lets no piece pass, and each is looked at in
+    // the slow way.
+    state
+        .compress_vec(&plain, &mut deflated, FlushCompress::Finish)
+        .ok();
     Seal { deflated, plain }
 });
 
@@ -222,7 +310,8 @@ pub const INFLATE_ROOM_BYTES: usize = SEAL_LEN_BYTES as usize;
 
 /// Inflates pieces, one after the other, with states that are made once.
 ///
-/// A sound piece is inflated at once by libdeflate; what does not come out as it should goes through zlib, which can say what is wrong.
+/// A sound piece is inflated at once by libdeflate; what does not come out as it should goes
+/// through zlib, which can say what is wrong.
 pub struct Inflater {
     fast: libdeflater::Decompressor,
     state: Decompress,
@@ -238,33 +327,69 @@ impl Default for Inflater {
 impl Inflater {
     /// An inflater for pieces.
     pub fn new() -> Self {
-        Inflater { fast: libdeflater::Decompressor::new(), state: Decompress::new(false), sealed: Vec::new() }
+        Inflater {
+            fast: libdeflater::Decompressor::new(),
+            state: Decompress::new(false),
+            sealed: Vec::new(),
+        }
     }
 
-    /// Appends the `expected_len` bytes of the piece `compressed` to `out`. On an error `out` is as it was.
+    /// Appends the `expected_len` bytes of the piece `compressed` to `out`. On an error `out` is as
+    /// it was.
     ///
-    /// The piece must stand on its own: refer to nothing before it, use all its bytes and end with a sync flush, not with a final block.
-    pub fn piece(&mut self, compressed: &[u8], expected_len: usize, out: &mut Vec<u8>) -> Result<(), DataError> {
+    /// The piece must stand on its own: refer to nothing before it, use all its bytes and end with
+    /// a sync flush, not with a final block.
+    pub fn piece(
+        &mut self,
+        compressed: &[u8],
+        expected_len: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), DataError> {
         if expected_len > PIECE_LEN_BYTES {
-            return Err(DataError::LongPiece { max: PIECE_LEN_BYTES, found: expected_len });
+            return Err(DataError::LongPiece {
+                max: PIECE_LEN_BYTES,
+                found: expected_len,
+            });
         }
         let start = out.len();
         out.resize(start + expected_len + INFLATE_ROOM_BYTES, 0);
-        let result = self.piece_into(compressed, expected_len, out.get_mut(start..).unwrap_or_default());
-        out.truncate(if result.is_ok() { start + expected_len } else { start });
+        let result = self.piece_into(
+            compressed,
+            expected_len,
+            out.get_mut(start..).unwrap_or_default(),
+        );
+        out.truncate(if result.is_ok() {
+            start + expected_len
+        } else {
+            start
+        });
         result
     }
 
-    /// As [`Inflater::piece`], into `room` for the piece and [`INFLATE_ROOM_BYTES`] more. What lies behind the piece then is of no use.
-    pub fn piece_into(&mut self, compressed: &[u8], expected_len: usize, room: &mut [u8]) -> Result<(), DataError> {
+    /// As [`Inflater::piece`], into `room` for the piece and [`INFLATE_ROOM_BYTES`] more. What lies
+    /// behind the piece then is of no use.
+    pub fn piece_into(
+        &mut self,
+        compressed: &[u8],
+        expected_len: usize,
+        room: &mut [u8],
+    ) -> Result<(), DataError> {
         if expected_len > PIECE_LEN_BYTES {
-            return Err(DataError::LongPiece { max: PIECE_LEN_BYTES, found: expected_len });
+            return Err(DataError::LongPiece {
+                max: PIECE_LEN_BYTES,
+                found: expected_len,
+            });
         }
         if self.inflate_sealed(compressed, expected_len, room) {
             return Ok(());
         }
-        // At least one byte more than claimed: a piece that is too long shows itself there, and goes no further.
-        self.inflate(compressed, expected_len as u64, room.get_mut(..=expected_len).unwrap_or_default())
+        // At least one byte more than claimed: a piece that is too long shows itself there, and
+        // goes no further.
+        self.inflate(
+            compressed,
+            expected_len as u64,
+            room.get_mut(..=expected_len).unwrap_or_default(),
+        )
     }
 
     /// Whether the piece is sound and now lies in `room`, with the seal behind it.
@@ -275,26 +400,45 @@ impl Inflater {
         self.sealed.clear();
         self.sealed.extend_from_slice(compressed);
         self.sealed.extend_from_slice(&SEAL.deflated);
-        let whole = self.fast.deflate_decompress(&self.sealed, room).is_ok_and(|len| len == room.len());
+        let whole = self
+            .fast
+            .deflate_decompress(&self.sealed, room)
+            .is_ok_and(|len| len == room.len());
         whole && room.get(expected_len..) == Some(&SEAL.plain)
     }
 
-    fn inflate(&mut self, compressed: &[u8], expected: u64, room: &mut [u8]) -> Result<(), DataError> {
+    fn inflate(
+        &mut self,
+        compressed: &[u8],
+        expected: u64,
+        room: &mut [u8],
+    ) -> Result<(), DataError> {
         self.state.reset(false);
-        let status = self.state.decompress(compressed, room, FlushDecompress::None);
+        let status = self
+            .state
+            .decompress(compressed, room, FlushDecompress::None);
         let (after, found) = (self.state.total_in(), self.state.total_out());
         match status {
             Err(_) => return Err(DataError::NotDeflate { after }),
             Ok(_) if found > expected => return Err(DataError::TooLong { expected }),
             Ok(Status::StreamEnd) => return Err(DataError::FinalBlock),
-            Ok(_) if after != compressed.len() as u64 => return Err(DataError::NotDeflate { after }),
+            Ok(_) if after != compressed.len() as u64 => {
+                return Err(DataError::NotDeflate { after });
+            }
             Ok(_) if found < expected => return Err(DataError::TooShort { expected, found }),
             Ok(_) => {}
         }
-        // At the border of a block, and only there, an empty final block ends the stream and gives no byte.
-        let end = self.state.decompress(&STREAM_END, &mut [0], FlushDecompress::None);
+        // At the border of a block, and only there, an empty final block ends the stream and gives
+        // no byte.
+        let end = self
+            .state
+            .decompress(&STREAM_END, &mut [0], FlushDecompress::None);
         let ends = matches!(end, Ok(Status::StreamEnd)) && self.state.total_out() == expected;
-        if ends && compressed.ends_with(&SYNC_BORDER) { Ok(()) } else { Err(DataError::NoSyncBorder) }
+        if ends && compressed.ends_with(&SYNC_BORDER) {
+            Ok(())
+        } else {
+            Err(DataError::NoSyncBorder)
+        }
     }
 }
 
@@ -303,16 +447,25 @@ thread_local! {
     static INFLATER: RefCell<Inflater> = RefCell::new(Inflater::new());
 }
 
-/// States that no worker has at the moment, all of one level: they are large, and there are more threads than workers.
+/// States that no worker has at the moment, all of one level: they are large, and there are more
+/// threads than workers.
 static DEFLATERS: Mutex<Vec<Deflater>> = Mutex::new(Vec::new());
 
 /// [`Deflater::piece_into`], with a state that is kept.
 ///
 /// # Errors
 /// As there.
-pub fn deflate_piece(level: u32, number: u64, raw: &[u8], room: &mut [u8]) -> Result<usize, DataError> {
+pub fn deflate_piece(
+    level: u32,
+    number: u64,
+    raw: &[u8],
+    room: &mut [u8],
+) -> Result<usize, DataError> {
     let kept = || DEFLATERS.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut deflater = kept().pop().filter(|kept| kept.level == level).unwrap_or_else(|| Deflater::new(level));
+    let mut deflater = kept()
+        .pop()
+        .filter(|kept| kept.level == level)
+        .unwrap_or_else(|| Deflater::new(level));
     let deflated = deflater.piece_into(number, raw, room);
     kept().push(deflater);
     deflated
@@ -322,7 +475,11 @@ pub fn deflate_piece(level: u32, number: u64, raw: &[u8], room: &mut [u8]) -> Re
 ///
 /// # Errors
 /// As there.
-pub fn inflate_piece(compressed: &[u8], expected_len: usize, room: &mut [u8]) -> Result<(), DataError> {
+pub fn inflate_piece(
+    compressed: &[u8],
+    expected_len: usize,
+    room: &mut [u8],
+) -> Result<(), DataError> {
     INFLATER.with_borrow_mut(|inflater| inflater.piece_into(compressed, expected_len, room))
 }
 
@@ -345,7 +502,11 @@ mod tests {
         let mut out = b"before".to_vec();
         let result = Inflater::new().piece(piece, expected_len, &mut out);
         assert!(out.starts_with(b"before"));
-        assert_eq!(out.len(), if result.is_ok() { 6 + expected_len } else { 6 }, "an error leaves nothing behind");
+        assert_eq!(
+            out.len(),
+            if result.is_ok() { 6 + expected_len } else { 6 },
+            "an error leaves nothing behind"
+        );
         result.map(|()| out.split_off(6))
     }
 
@@ -374,9 +535,17 @@ mod tests {
         let raw = noise(200_000);
         for (level, number) in (0..=9).flat_map(|level| [(level, 0), (level, 1)]) {
             let mut fresh = Vec::new();
-            Deflater::new(level).piece(number, &raw, &mut fresh).unwrap();
+            Deflater::new(level)
+                .piece(number, &raw, &mut fresh)
+                .unwrap();
             let mut deflater = Deflater::new(level);
-            deflater.piece(number, b"another piece before it, another piece before it", &mut Vec::new()).unwrap();
+            deflater
+                .piece(
+                    number,
+                    b"another piece before it, another piece before it",
+                    &mut Vec::new(),
+                )
+                .unwrap();
             for room in [0, 1, 1_000_000] {
                 let mut out = vec![7; deflate_room(raw.len()) + room];
                 let len = deflater.piece_into(number, &raw, &mut out).unwrap();
@@ -393,7 +562,10 @@ mod tests {
             let (mut deflater, mut inflater) = (Deflater::new(level), Inflater::new());
             let (mut piece, mut back) = (Vec::new(), Vec::new());
             // Around where libdeflate begins to deflate, and where a stored block is full.
-            for (len, raw) in (0..80).chain(65_500..65_560).chain([131_070, 200_000]).flat_map(|len| raws.each_ref().map(|raw| (len, raw)))
+            for (len, raw) in (0..80)
+                .chain(65_500..65_560)
+                .chain([131_070, 200_000])
+                .flat_map(|len| raws.each_ref().map(|raw| (len, raw)))
             {
                 piece.clear();
                 back.clear();
@@ -406,12 +578,26 @@ mod tests {
 
     #[test]
     fn what_cannot_be_followed_is_deflated_by_zlib() {
-        for (level, raw) in [(1, noise(100_000)), (6, b"piece".repeat(50_000)), (9, noise(1)), (0, noise(70_000))] {
+        for (level, raw) in [
+            (1, noise(100_000)),
+            (6, b"piece".repeat(50_000)),
+            (9, noise(1)),
+            (0, noise(70_000)),
+        ] {
             let mut room = vec![7; deflate_room(raw.len())];
             let len = deflate_by_zlib(level, &raw, &mut room).unwrap();
-            assert!(inflated(&room[..len], raw.len()).unwrap() == raw, "level {level}");
+            assert!(
+                inflated(&room[..len], raw.len()).unwrap() == raw,
+                "level {level}"
+            );
         }
-        assert_eq!(deflate_by_zlib(6, &noise(1000), &mut [0; 900]), Err(DataError::DeflateStopped { expected: 1000, found: 1000 }));
+        assert_eq!(
+            deflate_by_zlib(6, &noise(1000), &mut [0; 900]),
+            Err(DataError::DeflateStopped {
+                expected: 1000,
+                found: 1000
+            })
+        );
     }
 
     #[test]
@@ -434,15 +620,30 @@ mod tests {
         let raw = vec![b'x'; PIECE_LEN_BYTES];
         let piece = deflated(1, &raw);
         assert!(inflated(&piece, PIECE_LEN_BYTES).unwrap() == raw);
-        assert_eq!(inflated(&piece, PIECE_LEN_BYTES + 1), Err(DataError::LongPiece { max: PIECE_LEN_BYTES, found: PIECE_LEN_BYTES + 1 }));
-        assert_eq!(inflated(&piece, usize::MAX), Err(DataError::LongPiece { max: PIECE_LEN_BYTES, found: usize::MAX }));
+        assert_eq!(
+            inflated(&piece, PIECE_LEN_BYTES + 1),
+            Err(DataError::LongPiece {
+                max: PIECE_LEN_BYTES,
+                found: PIECE_LEN_BYTES + 1
+            })
+        );
+        assert_eq!(
+            inflated(&piece, usize::MAX),
+            Err(DataError::LongPiece {
+                max: PIECE_LEN_BYTES,
+                found: usize::MAX
+            })
+        );
     }
 
     #[test]
     fn a_bomb_is_left_at_the_first_byte_too_many() {
         let bomb = deflated(9, &vec![0; PIECE_LEN_BYTES]);
         let mut out = Vec::new();
-        assert_eq!(Inflater::new().piece(&bomb, 10, &mut out), Err(DataError::TooLong { expected: 10 }));
+        assert_eq!(
+            Inflater::new().piece(&bomb, 10, &mut out),
+            Err(DataError::TooLong { expected: 10 })
+        );
         assert!(out.is_empty() && out.capacity() < 1000);
     }
 
@@ -456,42 +657,126 @@ mod tests {
         with_byte.push(0);
         let first = flushed(&[(b"piece piece piece", Sync)]);
         let both = flushed(&[(b"piece piece piece", Sync), (b"piece piece piece", Sync)]);
-        // A stored block of eight bytes whose last four look like a border, and one that goes on behind them.
+        // A stored block of eight bytes whose last four look like a border, and one that goes on
+        // behind them.
         let stored = b"\x00\x08\x00\xf7\xffabcd\x00\x00\xff\xff";
         let stored_on = b"\x00\x0c\x00\xf3\xffabcd\x00\x00\xff\xff";
         for (what, piece, expected_len, error) in [
             ("nothing", &[][..], 0, DataError::NoSyncBorder),
-            ("nothing, said to be something", &[], 3, DataError::TooShort { expected: 3, found: 0 }),
-            ("one byte less", &piece, 18, DataError::TooShort { expected: 18, found: 17 }),
-            ("one byte more", &piece, 16, DataError::TooLong { expected: 16 }),
-            ("the end of the stream too", &with_end, 17, DataError::FinalBlock),
-            ("a whole stream", &flushed(&[(b"piece piece piece", Finish)]), 17, DataError::FinalBlock),
-            ("a cut border", &piece[..piece.len() - 1], 17, DataError::NoSyncBorder),
-            ("a byte behind the border", &with_byte, 17, DataError::NoSyncBorder),
-            ("another flush", &flushed(&[(b"piece piece piece", Partial), (b"", NoFlush)]), 17, DataError::NoSyncBorder),
+            (
+                "nothing, said to be something",
+                &[],
+                3,
+                DataError::TooShort {
+                    expected: 3,
+                    found: 0,
+                },
+            ),
+            (
+                "one byte less",
+                &piece,
+                18,
+                DataError::TooShort {
+                    expected: 18,
+                    found: 17,
+                },
+            ),
+            (
+                "one byte more",
+                &piece,
+                16,
+                DataError::TooLong { expected: 16 },
+            ),
+            (
+                "the end of the stream too",
+                &with_end,
+                17,
+                DataError::FinalBlock,
+            ),
+            (
+                "a whole stream",
+                &flushed(&[(b"piece piece piece", Finish)]),
+                17,
+                DataError::FinalBlock,
+            ),
+            (
+                "a cut border",
+                &piece[..piece.len() - 1],
+                17,
+                DataError::NoSyncBorder,
+            ),
+            (
+                "a byte behind the border",
+                &with_byte,
+                17,
+                DataError::NoSyncBorder,
+            ),
+            (
+                "another flush",
+                &flushed(&[(b"piece piece piece", Partial), (b"", NoFlush)]),
+                17,
+                DataError::NoSyncBorder,
+            ),
             ("no flush", &stored_on[..12], 7, DataError::NoSyncBorder),
-            ("a border that is data", stored_on, 8, DataError::NoSyncBorder),
-            ("a stored block", b"\x00\x03\x00\xfc\xffabc", 3, DataError::NoSyncBorder),
-            ("an unknown block", b"\x06\x00\x00\xff\xff", 0, DataError::NotDeflate { after: 1 }),
+            (
+                "a border that is data",
+                stored_on,
+                8,
+                DataError::NoSyncBorder,
+            ),
+            (
+                "a stored block",
+                b"\x00\x03\x00\xfc\xffabc",
+                3,
+                DataError::NoSyncBorder,
+            ),
+            (
+                "an unknown block",
+                b"\x06\x00\x00\xff\xff",
+                0,
+                DataError::NotDeflate { after: 1 },
+            ),
         ] {
             assert_eq!(inflated(piece, expected_len), Err(error), "{what}");
         }
-        assert!(matches!(inflated(&both[first.len()..], 17), Err(DataError::NotDeflate { .. })), "it refers to the piece before");
-        assert_eq!(inflated(&both, 34).unwrap(), b"piece piece piecepiece piece piece");
-        // A block's border whose last bytes only look like a flush: it stands on its own all the same.
+        assert!(
+            matches!(
+                inflated(&both[first.len()..], 17),
+                Err(DataError::NotDeflate { .. })
+            ),
+            "it refers to the piece before"
+        );
+        assert_eq!(
+            inflated(&both, 34).unwrap(),
+            b"piece piece piecepiece piece piece"
+        );
+        // A block's border whose last bytes only look like a flush: it stands on its own all the
+        // same.
         assert_eq!(inflated(stored, 8).unwrap(), b"abcd\x00\x00\xff\xff");
     }
 
     #[test]
     fn every_piece_of_ours_takes_the_fast_way_and_nothing_that_goes_on_behind_its_end_does() {
-        let fast = |piece: &[u8], len: usize| Inflater::new().inflate_sealed(piece, len, &mut vec![0; len + SEAL.plain.len()]);
+        let fast = |piece: &[u8], len: usize| {
+            Inflater::new().inflate_sealed(piece, len, &mut vec![0; len + SEAL.plain.len()])
+        };
         for raw in [&b""[..], b"piece piece piece", &noise(100_000)] {
             for level in 0..=9 {
-                assert!(raw.is_empty() || fast(&deflated(level, raw), raw.len()), "level {level}");
+                assert!(
+                    raw.is_empty() || fast(&deflated(level, raw), raw.len()),
+                    "level {level}"
+                );
             }
         }
-        // A stored block that is not over, final or not: it would take the seal for its data, as far as it is long enough.
-        for (last, more) in [(0_u8, 4_usize), (1, 4), (1, SEAL.deflated.len()), (0, SEAL.deflated.len()), (1, SEAL.deflated.len() - 1)] {
+        // A stored block that is not over, final or not: it would take the seal for its data, as
+        // far as it is long enough.
+        for (last, more) in [
+            (0_u8, 4_usize),
+            (1, 4),
+            (1, SEAL.deflated.len()),
+            (0, SEAL.deflated.len()),
+            (1, SEAL.deflated.len() - 1),
+        ] {
             let data = b"data\x00\x00\xff\xff";
             let len = u16::try_from(data.len() + more).unwrap();
             let piece = [&[last][..], &len.to_le_bytes(), &(!len).to_le_bytes(), data].concat();
@@ -510,22 +795,32 @@ mod tests {
         let piece = deflated(6, b"piece piece piece");
         let (mut inflater, mut out) = (Inflater::new(), Vec::new());
         for cut in 0..piece.len() {
-            assert!(inflater.piece(&piece[..cut], 17, &mut out).is_err(), "cut after {cut}");
+            assert!(
+                inflater.piece(&piece[..cut], 17, &mut out).is_err(),
+                "cut after {cut}"
+            );
             inflater.piece(&piece, 17, &mut out).unwrap();
         }
         assert_eq!(out, b"piece piece piece".repeat(piece.len()));
     }
 
     fn raw() -> impl Strategy<Value = Vec<u8>> {
-        prop_oneof![prop::collection::vec(any::<u8>(), 0..3_000), prop::collection::vec(0..3_u8, 0..3_000)]
+        prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..3_000),
+            prop::collection::vec(0..3_u8, 0..3_000)
+        ]
     }
 
-    /// Longer than any block: runs, noise, few symbols, texts that come again, and deflate streams as data.
+    /// Longer than any block: runs, noise, few symbols, texts that come again, and deflate streams
+    /// as data.
     fn long() -> impl Strategy<Value = Vec<u8>> {
         let part = prop_oneof![
             (any::<u8>(), 1..100_000_usize).prop_map(|(byte, len)| vec![byte; len]),
             (1..100_000_usize).prop_map(noise),
-            (1..100_000_usize, 1..9_u8).prop_map(|(len, bits)| noise(len).into_iter().map(|byte| byte >> (bits % 8)).collect()),
+            (1..100_000_usize, 1..9_u8).prop_map(|(len, bits)| noise(len)
+                .into_iter()
+                .map(|byte| byte >> (bits % 8))
+                .collect()),
             (raw(), 1..100_usize).prop_map(|(text, times)| text.repeat(times)),
             (raw(), 0..=9_u32).prop_map(|(raw, level)| flushed_at(level, &raw).repeat(3)),
         ];
@@ -535,7 +830,9 @@ mod tests {
     /// A whole stream, final block and all.
     fn flushed_at(level: u32, raw: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(deflate_room(raw.len()));
-        Compress::new(Compression::new(level), false).compress_vec(raw, &mut out, FlushCompress::Finish).unwrap();
+        Compress::new(Compression::new(level), false)
+            .compress_vec(raw, &mut out, FlushCompress::Finish)
+            .unwrap();
         out
     }
 

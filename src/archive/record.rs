@@ -1,4 +1,5 @@
-//! The fixed records of a zip, field by field, each read and written from one list (APPNOTE.TXT 6.3.10).
+//! The fixed records of a zip, field by field, each read and written from one list (APPNOTE.TXT
+//! 6.3.10).
 //!
 //! Knows where each number stands; must not know which numbers are right.
 
@@ -34,7 +35,8 @@ pub(super) trait Record: Sized {
     /// Bytes of the record, the signature included.
     const LEN: usize;
 
-    /// Takes the record off the front, or `None` where its signature does not stand or too few bytes are left.
+    /// Takes the record off the front, or `None` where its signature does not stand or too few
+    /// bytes are left.
     fn take(bytes: &mut &[u8]) -> Option<Self>;
 
     /// Appends the record.
@@ -187,7 +189,10 @@ mod tests {
 
     #[test]
     fn the_records_have_the_lengths_that_the_format_gives_them() {
-        assert_eq!((LocalRecord::LEN, CentralRecord::LEN, EndRecord::LEN), (30, 46, 22));
+        assert_eq!(
+            (LocalRecord::LEN, CentralRecord::LEN, EndRecord::LEN),
+            (30, 46, 22)
+        );
         assert_eq!((WideEndRecord::LEN, WideEndLocator::LEN), (56, 20));
         assert_eq!((Descriptor::LEN, WideDescriptor::LEN), (16, 24));
     }
@@ -195,11 +200,19 @@ mod tests {
     #[test]
     fn a_record_is_taken_whole_or_not_at_all() {
         let mut bytes = Vec::new();
-        Descriptor { crc32: 1, compressed_len: 2, len: 3 }.write(&mut bytes);
+        Descriptor {
+            crc32: 1,
+            compressed_len: 2,
+            len: 3,
+        }
+        .write(&mut bytes);
         bytes.push(9);
         let mut rest = bytes.as_slice();
         let found = Descriptor::take(&mut rest).unwrap();
-        assert_eq!((found.crc32, found.compressed_len, found.len, rest), (1, 2, 3, [9].as_slice()));
+        assert_eq!(
+            (found.crc32, found.compressed_len, found.len, rest),
+            (1, 2, 3, [9].as_slice())
+        );
         for cut in 0..Descriptor::LEN {
             let mut rest = &bytes[..cut];
             assert!(Descriptor::take(&mut rest).is_none());

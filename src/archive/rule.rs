@@ -83,12 +83,31 @@ pub struct Violation {
 }
 
 impl Violation {
-    pub(super) fn archive(rule: Rule, expected: impl fmt::Display, found: impl fmt::Display) -> Self {
-        Violation { rule, entry: None, expected: expected.to_string(), found: found.to_string() }
+    pub(super) fn archive(
+        rule: Rule,
+        expected: impl fmt::Display,
+        found: impl fmt::Display,
+    ) -> Self {
+        Violation {
+            rule,
+            entry: None,
+            expected: expected.to_string(),
+            found: found.to_string(),
+        }
     }
 
-    pub(super) fn entry(rule: Rule, entry: &str, expected: impl fmt::Display, found: impl fmt::Display) -> Self {
-        Violation { rule, entry: Some(entry.to_owned()), expected: expected.to_string(), found: found.to_string() }
+    pub(super) fn entry(
+        rule: Rule,
+        entry: &str,
+        expected: impl fmt::Display,
+        found: impl fmt::Display,
+    ) -> Self {
+        Violation {
+            rule,
+            entry: Some(entry.to_owned()),
+            expected: expected.to_string(),
+            found: found.to_string(),
+        }
     }
 }
 
@@ -98,7 +117,13 @@ impl fmt::Display for Violation {
             Some(name) => write!(f, "entry {}", Shown(name))?,
             None => f.write_str("archive")?,
         }
-        write!(f, ": expected {}, found {} [{}]", self.expected, self.found, self.rule.name())
+        write!(
+            f,
+            ": expected {}, found {} [{}]",
+            self.expected,
+            self.found,
+            self.rule.name()
+        )
     }
 }
 
@@ -113,9 +138,17 @@ impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut chars = self.0.chars();
         for c in chars.by_ref().take(SHOWN_CHARS) {
-            if c.is_control() { write!(f, "{}", c.escape_default())? } else { write!(f, "{c}")? }
+            if c.is_control() {
+                write!(f, "{}", c.escape_default())?
+            } else {
+                write!(f, "{c}")?
+            }
         }
-        if chars.next().is_some() { f.write_str("…") } else { Ok(()) }
+        if chars.next().is_some() {
+            f.write_str("…")
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -125,10 +158,16 @@ mod tests {
 
     #[test]
     fn every_rule_has_a_name_of_its_own_and_a_sentence() {
-        let names: std::collections::HashSet<_> = Rule::ALL.iter().map(|rule| rule.name()).collect();
+        let names: std::collections::HashSet<_> =
+            Rule::ALL.iter().map(|rule| rule.name()).collect();
         assert_eq!(names.len(), Rule::ALL.len());
         for rule in Rule::ALL {
-            assert!(rule.name().bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'), "{rule:?}");
+            assert!(
+                rule.name()
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'),
+                "{rule:?}"
+            );
             assert!(rule.sentence().ends_with('.'), "{rule:?}");
         }
     }
@@ -136,9 +175,20 @@ mod tests {
     #[test]
     fn a_violation_names_thing_expectation_finding_and_rule() {
         let violation = Violation::entry(Rule::Method, "a\u{1b}[2J", "method 0 or 8", "method 12");
-        assert_eq!(violation.to_string(), r"entry a\u{1b}[2J: expected method 0 or 8, found method 12 [method]");
+        assert_eq!(
+            violation.to_string(),
+            r"entry a\u{1b}[2J: expected method 0 or 8, found method 12 [method]"
+        );
         let violation = Violation::archive(Rule::EndRecord, "an end record", "none");
-        assert_eq!(violation.to_string(), "archive: expected an end record, found none [end-record]");
-        assert!(Violation::entry(Rule::NameLen, &"x".repeat(70_000), "", "").to_string().len() < 300);
+        assert_eq!(
+            violation.to_string(),
+            "archive: expected an end record, found none [end-record]"
+        );
+        assert!(
+            Violation::entry(Rule::NameLen, &"x".repeat(70_000), "", "")
+                .to_string()
+                .len()
+                < 300
+        );
     }
 }

@@ -1,7 +1,9 @@
-//! The sealing writer: gives the bytes that stand around the data of the entries, and the directory at the end.
+//! The sealing writer: gives the bytes that stand around the data of the entries, and the directory
+//! at the end.
 //!
-//! Knows offsets and lengths; the data go past it, only counted. A pure function of what it is told: no clock, no place, nothing random.
-//! The local part of an entry does not depend on its offset, so parts that were made apart can be joined.
+//! Knows offsets and lengths; the data go past it, only counted. A pure function of what it is
+//! told: no clock, no place, nothing random. The local part of an entry does not depend on its
+//! offset, so parts that were made apart can be joined.
 
 use std::collections::HashSet;
 
@@ -25,7 +27,8 @@ pub struct EntryHead<'a> {
 /// Why the writer refuses.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
-    /// The archive would break a rule: a name that may not stand in it, or stands in it already, a stored entry with a descriptor …
+    /// The archive would break a rule: a name that may not stand in it, or stands in it already, a
+    /// stored entry with a descriptor …
     #[error(transparent)]
     Refused(#[from] Violation),
     /// An entry was begun or the archive finished before the entry before was ended.
@@ -49,7 +52,8 @@ pub enum SealError {
         /// As it came.
         found: u64,
     },
-    /// A number that grew past its field: a streamed entry that was said to be short, or an archive past 2^64 bytes.
+    /// A number that grew past its field: a streamed entry that was said to be short, or an archive
+    /// past 2^64 bytes.
     #[error("entry {}: expected {what} below {limit}, found {found}", Shown(.entry))]
     TooLong {
         /// The entry.
@@ -63,8 +67,9 @@ pub enum SealError {
     },
 }
 
-/// Writes an archive: for each entry the bytes of `begin_…`, its data (told to [`data`](Self::data)), the bytes of [`end`](Self::end);
-/// then the bytes of [`finish`](Self::finish).
+/// Writes an archive: for each entry the bytes of `begin_…`, its data (told to
+/// [`data`](Self::data)), the bytes of [`end`](Self::end); then the bytes of
+/// [`finish`](Self::finish).
 #[derive(Debug, Default)]
 pub struct Sealer {
     offset: u64,
@@ -88,8 +93,14 @@ struct Open {
 
 #[derive(Debug, Clone, Copy)]
 enum Promise {
-    Known { crc32: u32, len: u64, compressed_len: u64 },
-    Streamed { wide: bool },
+    Known {
+        crc32: u32,
+        len: u64,
+        compressed_len: u64,
+    },
+    Streamed {
+        wide: bool,
+    },
 }
 
 impl Sealer {
@@ -104,34 +115,73 @@ impl Sealer {
     }
 
     /// Begins an entry whose checksum and lengths are known, and gives its local header.
-    pub fn begin_known(&mut self, head: EntryHead<'_>, crc32: u32, len: u64, compressed_len: u64) -> Result<Vec<u8>, SealError> {
+    pub fn begin_known(
+        &mut self,
+        head: EntryHead<'_>,
+        crc32: u32,
+        len: u64,
+        compressed_len: u64,
+    ) -> Result<Vec<u8>, SealError> {
         if head.method == Method::Store && len != compressed_len {
             let expected = format_args!("{len} bytes stored");
-            return Err(Violation::entry(Rule::StoredLen, head.name, expected, compressed_len).into());
+            return Err(
+                Violation::entry(Rule::StoredLen, head.name, expected, compressed_len).into(),
+            );
         }
-        self.begin(head, Promise::Known { crc32, len, compressed_len })
+        self.begin(
+            head,
+            Promise::Known {
+                crc32,
+                len,
+                compressed_len,
+            },
+        )
     }
 
-    /// Begins a deflated entry whose checksum and lengths come behind its data, and gives its local header.
+    /// Begins a deflated entry whose checksum and lengths come behind its data, and gives its local
+    /// header.
     ///
     /// `len_hint` is its length as far as it is known; from about 4 GiB on the lengths get 64 bits.
-    pub fn begin_streamed(&mut self, head: EntryHead<'_>, len_hint: u64) -> Result<Vec<u8>, SealError> {
+    pub fn begin_streamed(
+        &mut self,
+        head: EntryHead<'_>,
+        len_hint: u64,
+    ) -> Result<Vec<u8>, SealError> {
         if head.method == Method::Store {
-            return Err(Violation::entry(Rule::DescriptorUse, head.name, "no descriptor behind a stored entry", "one").into());
+            return Err(Violation::entry(
+                Rule::DescriptorUse,
+                head.name,
+                "no descriptor behind a stored entry",
+                "one",
+            )
+            .into());
         }
-        self.begin(head, Promise::Streamed { wide: layout::is_wide(len_hint) })
+        self.begin(
+            head,
+            Promise::Streamed {
+                wide: layout::is_wide(len_hint),
+            },
+        )
     }
 
     fn begin(&mut self, head: EntryHead<'_>, promise: Promise) -> Result<Vec<u8>, SealError> {
         if let Some(open) = &self.open {
-            return Err(SealError::StillOpen { entry: open.name.to_string() });
+            return Err(SealError::StillOpen {
+                entry: open.name.to_string(),
+            });
         }
         check_name(head.name)?;
         if self.names.contains(head.name) {
-            return Err(Violation::entry(Rule::NameUnique, head.name, "the name once", "it twice").into());
+            return Err(
+                Violation::entry(Rule::NameUnique, head.name, "the name once", "it twice").into(),
+            );
         }
         let (entry, wide) = match promise {
-            Promise::Known { crc32, len, compressed_len } => {
+            Promise::Known {
+                crc32,
+                len,
+                compressed_len,
+            } => {
                 let entry = head.layout(crc32, compressed_len, len, false);
                 (entry, entry.needs_wide_lengths())
             }
@@ -143,7 +193,14 @@ impl Sealer {
         let header_offset = self.offset;
         self.offset = advanced(self.offset, header.len() as u64, &name)?;
         self.names.insert(name.clone());
-        self.open = Some(Open { name, method: head.method, modified: head.modified, header_offset, data_len: 0, promise });
+        self.open = Some(Open {
+            name,
+            method: head.method,
+            modified: head.modified,
+            header_offset,
+            data_len: 0,
+            promise,
+        });
         Ok(header)
     }
 
@@ -156,21 +213,33 @@ impl Sealer {
         Ok(())
     }
 
-    /// Ends the open entry, whose bytes have this checksum and length, and gives its descriptor: no bytes where the header says all.
+    /// Ends the open entry, whose bytes have this checksum and length, and gives its descriptor: no
+    /// bytes where the header says all.
     ///
     /// After an error the entry stays open: the archive can no longer be finished.
     pub fn end(&mut self, crc32: u32, len: u64) -> Result<Vec<u8>, SealError> {
         let open = self.open.as_ref().ok_or(SealError::NoneOpen)?;
         let descriptor = open.descriptor(crc32, len)?;
         let offset = advanced(self.offset, descriptor.len() as u64, &open.name)?;
-        let head = EntryHead { name: &open.name, method: open.method, modified: open.modified };
-        let entry = head.layout(crc32, open.data_len, len, matches!(open.promise, Promise::Streamed { .. }));
+        let head = EntryHead {
+            name: &open.name,
+            method: open.method,
+            modified: open.modified,
+        };
+        let entry = head.layout(
+            crc32,
+            open.data_len,
+            len,
+            matches!(open.promise, Promise::Streamed { .. }),
+        );
         let directory_len = self.directory.len();
         layout::write_central(&entry, open.header_offset, &mut self.directory);
         if self.directory.len() as u64 > MAX_DIRECTORY_LEN_BYTES {
             self.directory.truncate(directory_len);
             let expected = format_args!("a directory of at most {MAX_DIRECTORY_LEN_BYTES} bytes");
-            return Err(Violation::entry(Rule::DirectoryLen, &open.name, expected, "a longer one").into());
+            return Err(
+                Violation::entry(Rule::DirectoryLen, &open.name, expected, "a longer one").into(),
+            );
         }
         self.offset = offset;
         self.entries += 1;
@@ -181,7 +250,9 @@ impl Sealer {
     /// Ends the archive and gives its directory and end records.
     pub fn finish(self) -> Result<Vec<u8>, SealError> {
         if let Some(open) = self.open {
-            return Err(SealError::StillOpen { entry: open.name.into() });
+            return Err(SealError::StillOpen {
+                entry: open.name.into(),
+            });
         }
         let mut out = self.directory;
         let directory_len = out.len() as u64;
@@ -191,8 +262,22 @@ impl Sealer {
 }
 
 impl<'a> EntryHead<'a> {
-    fn layout(&self, crc32: u32, compressed_len: u64, len: u64, streamed: bool) -> layout::Entry<'a> {
-        layout::Entry { name: self.name, method: self.method, modified: self.modified, crc32, compressed_len, len, streamed }
+    fn layout(
+        &self,
+        crc32: u32,
+        compressed_len: u64,
+        len: u64,
+        streamed: bool,
+    ) -> layout::Entry<'a> {
+        layout::Entry {
+            name: self.name,
+            method: self.method,
+            modified: self.modified,
+            crc32,
+            compressed_len,
+            len,
+            streamed,
+        }
     }
 }
 
@@ -201,14 +286,23 @@ impl Open {
     fn descriptor(&self, crc32: u32, len: u64) -> Result<Vec<u8>, SealError> {
         let entry = || self.name.to_string();
         match self.promise {
-            Promise::Known { crc32: promised_crc32, len: promised_len, compressed_len } => {
+            Promise::Known {
+                crc32: promised_crc32,
+                len: promised_len,
+                compressed_len,
+            } => {
                 for (what, expected, found) in [
                     ("crc32", promised_crc32.into(), crc32.into()),
                     ("length", promised_len, len),
                     ("compressed length", compressed_len, self.data_len),
                 ] {
                     if found != expected {
-                        return Err(SealError::OtherThanPromised { entry: entry(), what, expected, found });
+                        return Err(SealError::OtherThanPromised {
+                            entry: entry(),
+                            what,
+                            expected,
+                            found,
+                        });
                     }
                 }
                 Ok(Vec::new())
@@ -216,7 +310,12 @@ impl Open {
             Promise::Streamed { wide } => {
                 for (what, found) in [("length", len), ("compressed length", self.data_len)] {
                     if !wide && !fits_32(found) {
-                        return Err(SealError::TooLong { entry: entry(), what, limit: u32::MAX.into(), found });
+                        return Err(SealError::TooLong {
+                            entry: entry(),
+                            what,
+                            limit: u32::MAX.into(),
+                            found,
+                        });
                     }
                 }
                 Ok(layout::descriptor(crc32, self.data_len, len, wide))
@@ -230,7 +329,12 @@ fn advanced(offset: u64, len: u64, entry: &str) -> Result<u64, SealError> {
     const LIMIT: u64 = 1 << 63;
     match offset.checked_add(len) {
         Some(offset) if offset < LIMIT => Ok(offset),
-        _ => Err(SealError::TooLong { entry: entry.to_owned(), what: "an offset", limit: LIMIT, found: offset.saturating_add(len) }),
+        _ => Err(SealError::TooLong {
+            entry: entry.to_owned(),
+            what: "an offset",
+            limit: LIMIT,
+            found: offset.saturating_add(len),
+        }),
     }
 }
 

@@ -1,6 +1,8 @@
-//! Follows the blocks of a deflate stream (RFC 1951) and tells at which bit its final block begins and at which the stream ends.
+//! Follows the blocks of a deflate stream (RFC 1951) and tells at which bit its final block begins
+//! and at which the stream ends.
 //!
-//! Looks at the lengths of codes only: gives no byte of the data and checks none. Must not know pieces, nor who made the stream.
+//! Looks at the lengths of codes only: gives no byte of the data and checks none. Must not know
+//! pieces, nor who made the stream.
 
 /// Where a stream's final block begins and where the stream ends, in bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +20,8 @@ const CODE_MAX_BITS: usize = 15;
 
 const END_OF_BLOCK: u16 = 256;
 
-/// How a table's slot is laid out: bits to pass over, extra bits included (none: the slot says nothing); the length of the code alone; what follows.
+/// How a table's slot is laid out: bits to pass over, extra bits included (none: the slot says
+/// nothing); the length of the code alone; what follows.
 const PASS: u16 = 0x1f;
 const CODE_SHIFT: u32 = 5;
 const CODE: u16 = 0xf;
@@ -31,7 +34,9 @@ const DISTANCE_FOLLOWS: u16 = 1 << LOOKUP_BITS;
 const PASS_MAX: u16 = 28;
 
 /// In which order the lengths of the code for lengths stand.
-const LENGTHS_ORDER: [usize; 19] = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
+const LENGTHS_ORDER: [usize; 19] = [
+    16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15,
+];
 
 /// The bits of a stream, from the lowest of each byte on.
 struct Bits<'s> {
@@ -46,7 +51,8 @@ impl Bits<'_> {
     #[inline(always)]
     fn refill(&mut self) {
         if let Some(word) = self.stream.get(self.next..).and_then(<[u8]>::first_chunk) {
-            // Bits that are held above the count are those that come next: to hold them again changes nothing.
+            // Bits that are held above the count are those that come next: to hold them again
+            // changes nothing.
             self.held |= u64::from_le_bytes(*word) << self.count;
             self.next += ((63 - self.count) >> 3) as usize;
             self.count |= 56;
@@ -96,9 +102,13 @@ struct Code {
 }
 
 impl Code {
-    /// The code whose symbols have these lengths; none if they are too many. Codes that no symbol has are found when they are met.
+    /// The code whose symbols have these lengths; none if they are too many. Codes that no symbol
+    /// has are found when they are met.
     fn new(lengths: &[u8]) -> Option<Self> {
-        let mut code = Code { counts: [0; CODE_MAX_BITS + 1], symbols: [0; 288] };
+        let mut code = Code {
+            counts: [0; CODE_MAX_BITS + 1],
+            symbols: [0; 288],
+        };
         for length in lengths {
             *code.counts.get_mut(usize::from(*length))? += 1;
         }
@@ -136,7 +146,8 @@ impl Code {
         None
     }
 
-    /// Fills a table with a slot for each code that fits. `slot_of` tells a symbol's extra bits and what follows it.
+    /// Fills a table with a slot for each code that fits. `slot_of` tells a symbol's extra bits and
+    /// what follows it.
     fn fill(&self, table: &mut [u16], slot_of: impl Fn(u16) -> u16) {
         table.fill(0);
         let (mut code, mut symbols) = (0_u32, self.symbols.iter());
@@ -151,7 +162,11 @@ impl Code {
                     slot => slot + (length | length << CODE_SHIFT),
                 };
                 let first = code.reverse_bits() >> (u32::BITS - u32::from(length));
-                table.iter_mut().skip(first as usize).step_by(1 << length).for_each(|place| *place = slot);
+                table
+                    .iter_mut()
+                    .skip(first as usize)
+                    .step_by(1 << length)
+                    .for_each(|place| *place = slot);
                 code += 1;
             }
         }
@@ -184,12 +199,20 @@ pub(super) struct Walker {
 
 impl Walker {
     pub(super) fn new() -> Self {
-        Walker { slots: Box::new([0; 2 * SLOTS]) }
+        Walker {
+            slots: Box::new([0; 2 * SLOTS]),
+        }
     }
 
-    /// Where the final block of `stream` begins and where the stream ends; none if it is no stream, or ends in another byte than its last.
+    /// Where the final block of `stream` begins and where the stream ends; none if it is no stream,
+    /// or ends in another byte than its last.
     pub(super) fn walk(&mut self, stream: &[u8]) -> Option<Ends> {
-        let mut bits = Bits { stream, next: 0, held: 0, count: 0 };
+        let mut bits = Bits {
+            stream,
+            next: 0,
+            held: 0,
+            count: 0,
+        };
         loop {
             let begin = bits.position();
             let is_final = bits.take(1)? == 1;
@@ -213,14 +236,19 @@ impl Walker {
                 2 => {
                     let (litlens, distances) = (bits.take(5)? + 257, bits.take(5)? + 1);
                     let lengths = read_lengths(&mut bits, litlens + distances)?;
-                    let (litlens, distances) = lengths.get(..litlens + distances)?.split_at_checked(litlens)?;
+                    let (litlens, distances) = lengths
+                        .get(..litlens + distances)?
+                        .split_at_checked(litlens)?;
                     self.walk_block(&mut bits, litlens, distances)?;
                 }
                 _ => return None,
             }
             if is_final {
                 let end = bits.position();
-                return (end.div_ceil(8) == stream.len()).then_some(Ends { final_block: begin, end });
+                return (end.div_ceil(8) == stream.len()).then_some(Ends {
+                    final_block: begin,
+                    end,
+                });
             }
         }
     }
@@ -236,12 +264,23 @@ impl Walker {
             // Enough for two slots, looked up or not.
             bits.refill();
             for _ in 0..2 {
-                let mut slot = self.slots.get(bits.held as usize % SLOTS + table).copied()?;
+                let mut slot = self
+                    .slots
+                    .get(bits.held as usize % SLOTS + table)
+                    .copied()?;
                 if slot == 0 {
-                    slot = if table == 0 { litlen_slot(litlen.read(bits)?) } else { distance_slot(distance.read(bits)?) };
+                    slot = if table == 0 {
+                        litlen_slot(litlen.read(bits)?)
+                    } else {
+                        distance_slot(distance.read(bits)?)
+                    };
                 }
                 if slot & (ENDS_BLOCK | UNUSED) != 0 {
-                    return if slot & UNUSED == 0 { bits.pass(u32::from(slot & PASS)) } else { None };
+                    return if slot & UNUSED == 0 {
+                        bits.pass(u32::from(slot & PASS))
+                    } else {
+                        None
+                    };
                 }
                 bits.pass(u32::from(slot & PASS))?;
                 table = usize::from(slot & DISTANCE_FOLLOWS);
@@ -250,7 +289,8 @@ impl Walker {
     }
 }
 
-/// Lets a slot take along what comes behind its symbol, as far as that is known from the rest of the slot's number.
+/// Lets a slot take along what comes behind its symbol, as far as that is known from the rest of
+/// the slot's number.
 fn join(litlens: &mut [u16], distances: &[u16]) {
     // The rest of a number is smaller than the number: downwards it is still a single symbol's.
     for number in (0..SLOTS).rev() {
@@ -260,7 +300,10 @@ fn join(litlens: &mut [u16], distances: &[u16]) {
         }
         let mut known = LOOKUP_BITS - u32::from(slot & PASS).min(LOOKUP_BITS);
         if slot & DISTANCE_FOLLOWS == 0 {
-            let next = litlens.get(number >> (slot & PASS)).copied().unwrap_or_default();
+            let next = litlens
+                .get(number >> (slot & PASS))
+                .copied()
+                .unwrap_or_default();
             if next == 0 || u32::from(next >> CODE_SHIFT & CODE) > known {
                 continue;
             }
@@ -268,8 +311,14 @@ fn join(litlens: &mut [u16], distances: &[u16]) {
             known = LOOKUP_BITS - u32::from(slot & PASS).min(LOOKUP_BITS);
         }
         if slot & DISTANCE_FOLLOWS != 0 {
-            let next = distances.get(number >> (slot & PASS)).copied().unwrap_or_default();
-            if next != 0 && u32::from(next >> CODE_SHIFT & CODE) <= known && (slot & PASS) + (next & PASS) <= PASS_MAX {
+            let next = distances
+                .get(number >> (slot & PASS))
+                .copied()
+                .unwrap_or_default();
+            if next != 0
+                && u32::from(next >> CODE_SHIFT & CODE) <= known
+                && (slot & PASS) + (next & PASS) <= PASS_MAX
+            {
                 slot = (slot & PASS) + (next & PASS);
             }
         }
@@ -322,20 +371,42 @@ mod tests {
         let mut state = Compress::new(Compression::new(level), false);
         let mut out = Vec::with_capacity(parts.iter().map(Vec::len).sum::<usize>() * 2 + 1000);
         for part in parts {
-            state.compress_vec(part, &mut out, FlushCompress::Sync).unwrap();
+            state
+                .compress_vec(part, &mut out, FlushCompress::Sync)
+                .unwrap();
         }
-        state.compress_vec(&[], &mut out, FlushCompress::Finish).unwrap();
+        state
+            .compress_vec(&[], &mut out, FlushCompress::Finish)
+            .unwrap();
         out
     }
 
     #[test]
     fn the_final_block_and_the_end_are_found_in_each_kind_of_block() {
         // RFC 1951, 3.2.4: stored blocks; the second one is the final one.
-        assert_eq!(walk(b"\x00\x01\x00\xfe\xffa\x01\x02\x00\xfd\xffbc"), Some(Ends { final_block: 48, end: 104 }));
+        assert_eq!(
+            walk(b"\x00\x01\x00\xfe\xffa\x01\x02\x00\xfd\xffbc"),
+            Some(Ends {
+                final_block: 48,
+                end: 104
+            })
+        );
         // 3.2.6: fixed codes, an empty block of ten bits.
-        assert_eq!(walk(b"\x03\x00"), Some(Ends { final_block: 0, end: 10 }));
+        assert_eq!(
+            walk(b"\x03\x00"),
+            Some(Ends {
+                final_block: 0,
+                end: 10
+            })
+        );
         // The same behind a block that is not final.
-        assert_eq!(walk(b"\x02\x0c\x00"), Some(Ends { final_block: 10, end: 20 }));
+        assert_eq!(
+            walk(b"\x02\x0c\x00"),
+            Some(Ends {
+                final_block: 10,
+                end: 20
+            })
+        );
     }
 
     #[test]
@@ -352,29 +423,44 @@ mod tests {
         ] {
             assert_eq!(walk(stream), None, "{what}");
         }
-        let whole = stream(6, &[b"a stream that carries its own codes, as it is long and uneven enough ".repeat(20)]);
+        let whole = stream(
+            6,
+            &[b"a stream that carries its own codes, as it is long and uneven enough ".repeat(20)],
+        );
         assert!(walk(&whole).is_some());
         assert!((0..whole.len()).all(|cut| walk(&whole[..cut]).is_none()));
     }
 
     #[test]
     fn codes_that_are_too_many_are_refused() {
-        assert!(Code::new(&[1, 1]).is_some() && Code::new(&[1]).is_some() && Code::new(&[]).is_some());
+        assert!(
+            Code::new(&[1, 1]).is_some() && Code::new(&[1]).is_some() && Code::new(&[]).is_some()
+        );
         assert!(Code::new(&[1, 1, 1]).is_none() && Code::new(&[2, 2, 2, 2, 15]).is_none());
     }
 
     fn raw() -> impl Strategy<Value = Vec<u8>> {
         // Counts that double make the longest codes.
-        let uneven = (6..19_u32).prop_map(|kinds| (0..kinds).flat_map(|kind| vec![kind as u8 * 13; 1 << kind]).collect::<Vec<_>>());
+        let uneven = (6..19_u32).prop_map(|kinds| {
+            (0..kinds)
+                .flat_map(|kind| vec![kind as u8 * 13; 1 << kind])
+                .collect::<Vec<_>>()
+        });
         let shuffled = (uneven, any::<u64>()).prop_map(|(mut raw, seed)| {
             let mut state = seed | 1;
             for place in (1..raw.len()).rev() {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
                 raw.swap(place, (state >> 33) as usize % (place + 1));
             }
             raw
         });
-        prop_oneof![prop::collection::vec(any::<u8>(), 0..3_000), prop::collection::vec(0..3_u8, 0..3_000), shuffled]
+        prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..3_000),
+            prop::collection::vec(0..3_u8, 0..3_000),
+            shuffled
+        ]
     }
 
     proptest! {

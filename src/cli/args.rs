@@ -11,12 +11,19 @@ use kindpack::model::{Sample, Selector};
 use kindpack::plan::{DependencyRule, NamespaceMap, OnExisting, TargetSpec, Via};
 use kindpack::store::{CloudOptions, Location};
 
-/// How long a call to a service is tried, unless the user says otherwise. An emulator, which is near, has a time of its own.
+/// How long a call to a service is tried, unless the user says otherwise. An emulator, which is
+/// near, has a time of its own.
 pub const RETRY_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Packs the per-kind exports of Datastore into one checksummed zip, and restores them kind by kind.
+/// Packs the per-kind exports of Datastore into one checksummed zip, and restores them kind by
+/// kind.
 #[derive(Debug, Parser)]
-#[command(name = "kindpack", version, propagate_version = true, max_term_width = 120)]
+#[command(
+    name = "kindpack",
+    version,
+    propagate_version = true,
+    max_term_width = 120
+)]
 #[command(
     after_help = "Exit codes: 0 done, 1 own fault, 2 wrong command line, 3 set incomplete, 4 damaged, 5 refused, 6 service failed, 7 partly done \
                         (the same command goes on), 130/143 interrupted.\nBegin with `kindpack demo`."
@@ -52,7 +59,8 @@ pub struct Global {
     /// The project that pays for requests to buckets whose requester pays
     #[arg(long, global = true, value_name = "PROJECT")]
     pub billing_project: Option<String>,
-    /// How long a call to Cloud Storage or Datastore is tried while nothing comes through [default: 5m, an emulator 30s]
+    /// How long a call to Cloud Storage or Datastore is tried while nothing comes through [default:
+    /// 5m, an emulator 30s]
     #[arg(long, global = true, value_name = "DURATION", value_parser = duration)]
     pub retry_timeout: Option<Duration>,
     /// How long a call to Cloud Storage or Datastore may be silent before it is tried again
@@ -74,7 +82,8 @@ impl Cli {
             options.kms_key = pack.kms_key.clone();
             options.keep_parts = pack.keep_parts;
             options.upload_cutoff_bytes = pack.upload_cutoff;
-            options.upload_chunk_bytes = usize::try_from(pack.upload_chunk_size).unwrap_or(usize::MAX);
+            options.upload_chunk_bytes =
+                usize::try_from(pack.upload_chunk_size).unwrap_or(usize::MAX);
         }
         options
     }
@@ -147,7 +156,8 @@ pub enum Command {
 pub struct ArchiveArg {
     /// The archive; ending in `/`, the newest one in that folder
     pub archive: Location,
-    /// With ARCHIVE ending in `/`: only archives of this namespace (`(default)` for the default one)
+    /// With ARCHIVE ending in `/`: only archives of this namespace (`(default)` for the default
+    /// one)
     #[arg(long, value_name = "NAMESPACE")]
     pub namespace: Option<String>,
 }
@@ -173,10 +183,12 @@ pub struct PackArgs {
     /// Of two exports of one kind and namespace, take the newest
     #[arg(long)]
     pub latest: bool,
-    /// How far apart the exports may have started: with --latest an older one is refused, else there is a warning
+    /// How far apart the exports may have started: with --latest an older one is refused, else
+    /// there is a warning
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration)]
     pub max_spread: Duration,
-    /// Pack these kinds even if their files hold more or fewer entities than the export's metadata count (repeatable)
+    /// Pack these kinds even if their files hold more or fewer entities than the export's metadata
+    /// count (repeatable)
     #[arg(long, value_name = "SELECTOR")]
     pub accept_count: Vec<Selector>,
     /// How entries are kept
@@ -241,7 +253,8 @@ pub struct ExtractArgs {
     /// Only these kinds (repeatable)
     #[arg(long, value_name = "SELECTOR")]
     pub only: Vec<Selector>,
-    /// `original`: the objects as they were; `managed`: legacy backups become exports that Google's import accepts
+    /// `original`: the objects as they were; `managed`: legacy backups become exports that Google's
+    /// import accepts
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "original")]
     pub format: FormatArg,
 }
@@ -282,22 +295,26 @@ pub struct PlanChoices {
     /// FROM=TO moves entities of one namespace, and references to them, to another (repeatable)
     #[arg(long, value_name = "FROM=TO")]
     pub map_namespace: Vec<NamespaceMap>,
-    /// `empty` (default) refuses kinds that hold entities, `merge` overwrites the same keys and leaves others, `replace` deletes others
+    /// `empty` (default) refuses kinds that hold entities, `merge` overwrites the same keys and
+    /// leaves others, `replace` deletes others
     #[arg(long, value_name = "HOW")]
     pub on_existing: Option<OnExisting>,
     /// How entities get into the target: `commit` (default), or `import`, the target's own
     #[arg(long, value_name = "HOW")]
     pub via: Option<Via>,
-    /// With --via import: where exports are laid down meanwhile, gs://BUCKET/NAME for datastore:, a folder for emulator:
+    /// With --via import: where exports are laid down meanwhile, gs://BUCKET/NAME for datastore:, a
+    /// folder for emulator:
     #[arg(long, value_name = "DEST")]
     pub staging: Option<String>,
-    /// KIND.property=drop|null|hash|mask|fake, `*` in both places, `?` before it if it may match nothing; or @FILE with a rule a line (repeatable)
+    /// KIND.property=drop|null|hash|mask|fake, `*` in both places, `?` before it if it may match
+    /// nothing; or @FILE with a rule a line (repeatable)
     #[arg(long, value_name = "RULE")]
     pub redact: Vec<String>,
     /// Restore a share of each kind's entities, such as 5%
     #[arg(long, value_name = "SHARE", value_parser = share, conflicts_with = "limit")]
     pub sample: Option<Sample>,
-    /// Restore at most N entities of each kind; with --only and --with-dependencies, of each chosen kind
+    /// Restore at most N entities of each kind; with --only and --with-dependencies, of each chosen
+    /// kind
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
     /// Run a command before each step, through `sh -c`
@@ -373,7 +390,8 @@ pub struct RestoreArgs {
     /// How long a command of the plan's (--before-step, --after-step, --after-all) may take
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
     pub hook_timeout: Duration,
-    /// Write what became of each kind to a file, also when it fails: JUnit XML for names that end in .xml, else JSON (repeatable)
+    /// Write what became of each kind to a file, also when it fails: JUnit XML for names that end
+    /// in .xml, else JSON (repeatable)
     #[arg(long, value_name = "FILE")]
     pub report: Vec<PathBuf>,
     /// Where the journal is kept
@@ -388,7 +406,8 @@ pub struct RehearseArgs {
     /// Run that many kinds side by side, as far as they do not wait for one another
     #[arg(long, value_name = "N", default_value = "1", hide_default_value = true)]
     pub parallel: NonZeroU8,
-    /// Write what became of each kind to a file, also when it fails: JUnit XML for names that end in .xml, else JSON (repeatable)
+    /// Write what became of each kind to a file, also when it fails: JUnit XML for names that end
+    /// in .xml, else JSON (repeatable)
     #[arg(long, value_name = "FILE")]
     pub report: Vec<PathBuf>,
 }
@@ -414,7 +433,9 @@ impl PlanChoices {
 fn share(text: &str) -> Result<Sample, String> {
     match text.parse() {
         Ok(share @ Sample::Share(_)) => Ok(share),
-        Ok(Sample::Limit(_)) => Err("expected a share such as 5%, found a number; --limit takes one".to_owned()),
+        Ok(Sample::Limit(_)) => {
+            Err("expected a share such as 5%, found a number; --limit takes one".to_owned())
+        }
         Err(error) => Err(error.to_string()),
     }
 }
@@ -426,15 +447,26 @@ const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("expected a duration such as 90s, 2h or 3d, found {text:?}");
     let span: jiff::Span = text.parse().map_err(|_| wrong())?;
-    let signed = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|_| wrong())?;
-    let duration = Duration::try_from(signed).map_err(|_| format!("expected a duration that is not negative, found {text:?}"))?;
-    if duration > LONGEST { Err(format!("expected a duration of at most 366 days, found {text:?}")) } else { Ok(duration) }
+    let signed = span
+        .to_duration(jiff::SpanRelativeTo::days_are_24_hours())
+        .map_err(|_| wrong())?;
+    let duration = Duration::try_from(signed)
+        .map_err(|_| format!("expected a duration that is not negative, found {text:?}"))?;
+    if duration > LONGEST {
+        Err(format!(
+            "expected a duration of at most 366 days, found {text:?}"
+        ))
+    } else {
+        Ok(duration)
+    }
 }
 
 /// `256MiB`, `1G`, `1048576`: powers of two, as memory is counted.
 fn size(text: &str) -> Result<u64, String> {
     let wrong = || format!("expected a size such as 64MiB or 1GiB, found {text:?}");
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at_checked(digits).ok_or_else(wrong)?;
     let shift = match unit.trim().to_ascii_lowercase().as_str() {
         "" | "b" => 0,
@@ -444,7 +476,11 @@ fn size(text: &str) -> Result<u64, String> {
         "t" | "tb" | "tib" => 40,
         _ => return Err(wrong()),
     };
-    let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift)).filter(|bytes| *bytes > 0);
+    let bytes = number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(1 << shift))
+        .filter(|bytes| *bytes > 0);
     bytes.ok_or_else(wrong)
 }
 
@@ -460,19 +496,41 @@ mod tests {
 
     #[test]
     fn sizes_and_durations_read_what_people_write() {
-        assert_eq!((size("256MiB"), size("1g"), size("4096")), (Ok(256 << 20), Ok(1 << 30), Ok(4096)));
-        assert!(size("").is_err() && size("12 parsecs").is_err() && size("99999999999T").is_err() && size("0").is_err());
-        assert_eq!((duration("2h"), duration("90s")), (Ok(Duration::from_secs(7200)), Ok(Duration::from_secs(90))));
+        assert_eq!(
+            (size("256MiB"), size("1g"), size("4096")),
+            (Ok(256 << 20), Ok(1 << 30), Ok(4096))
+        );
+        assert!(
+            size("").is_err()
+                && size("12 parsecs").is_err()
+                && size("99999999999T").is_err()
+                && size("0").is_err()
+        );
+        assert_eq!(
+            (duration("2h"), duration("90s")),
+            (Ok(Duration::from_secs(7200)), Ok(Duration::from_secs(90)))
+        );
         assert_eq!(
             (duration("1h 30m"), duration("2d"), duration("366d")),
-            (Ok(Duration::from_secs(5400)), Ok(Duration::from_secs(172_800)), Ok(LONGEST))
+            (
+                Ok(Duration::from_secs(5400)),
+                Ok(Duration::from_secs(172_800)),
+                Ok(LONGEST)
+            )
         );
         assert!(duration("soon").is_err() && duration("-5s").is_err());
     }
 
     #[test]
     fn durations_that_no_clock_can_add_are_refused() {
-        for text in ["9223372036854775807s", "99999999999999999999s", "8784h 1s", "367d", "1y", "2mo"] {
+        for text in [
+            "9223372036854775807s",
+            "99999999999999999999s",
+            "8784h 1s",
+            "367d",
+            "1y",
+            "2mo",
+        ] {
             assert!(duration(text).is_err(), "{text}");
         }
     }

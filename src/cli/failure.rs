@@ -1,4 +1,5 @@
-//! From the errors of the floors below to a sentence, a hint and an exit code. Matched by variant, never by text.
+//! From the errors of the floors below to a sentence, a hint and an exit code. Matched by variant,
+//! never by text.
 
 use std::io;
 use std::process::{ExitCode, ExitStatus};
@@ -20,7 +21,8 @@ use kindpack::verify::VerifyError;
 use kindpack::workers::WorkerLost;
 
 /// What helps whoever has no credentials.
-const CREDENTIALS: &str = "`gcloud auth application-default login`, or GOOGLE_APPLICATION_CREDENTIALS, gives credentials";
+const CREDENTIALS: &str =
+    "`gcloud auth application-default login`, or GOOGLE_APPLICATION_CREDENTIALS, gives credentials";
 
 /// The exit codes of the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +57,9 @@ impl Code {
             Code::Interrupted,
             Code::Terminated,
         ];
-        ALL.into_iter().find(|code| status.code() == Some(i32::from(*code as u8))).unwrap_or(Code::Own)
+        ALL.into_iter()
+            .find(|code| status.code() == Some(i32::from(*code as u8)))
+            .unwrap_or(Code::Own)
     }
 }
 
@@ -65,17 +69,23 @@ impl From<Code> for ExitCode {
     }
 }
 
-/// The code for what the operating system says: 2 where a name is wrong, 5 where it refuses, 6 where it fails.
+/// The code for what the operating system says: 2 where a name is wrong, 5 where it refuses, 6
+/// where it fails.
 pub fn code_of(error: &io::Error) -> Code {
     use io::ErrorKind::{
-        AlreadyExists, DirectoryNotEmpty, InvalidData, InvalidFilename, InvalidInput, IsADirectory, NotADirectory, NotFound,
-        PermissionDenied, ReadOnlyFilesystem, ResourceBusy,
+        AlreadyExists, DirectoryNotEmpty, InvalidData, InvalidFilename, InvalidInput, IsADirectory,
+        NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem, ResourceBusy,
     };
     match error.kind() {
-        NotFound | NotADirectory | IsADirectory | InvalidFilename | InvalidInput | InvalidData => Code::Usage,
-        PermissionDenied | ReadOnlyFilesystem | AlreadyExists | DirectoryNotEmpty | ResourceBusy => Code::Refused,
+        NotFound | NotADirectory | IsADirectory | InvalidFilename | InvalidInput | InvalidData => {
+            Code::Usage
+        }
+        PermissionDenied | ReadOnlyFilesystem | AlreadyExists | DirectoryNotEmpty
+        | ResourceBusy => Code::Refused,
         // A circle of links.
-        _ if rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::LOOP) => Code::Usage,
+        _ if rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::LOOP) => {
+            Code::Usage
+        }
         _ => Code::Service,
     }
 }
@@ -93,7 +103,12 @@ pub struct Failure {
 
 impl Failure {
     pub fn new(code: Code, what: impl Into<String>, why: impl Into<String>) -> Self {
-        Failure { code, what: what.into(), why: vec![why.into()], hint: None }
+        Failure {
+            code,
+            what: what.into(),
+            why: vec![why.into()],
+            hint: None,
+        }
     }
 
     /// A fault of kindpack's own.
@@ -136,7 +151,9 @@ impl Failure {
             StoreError::Exists { .. } | StoreError::Busy { .. } => Code::Refused,
             StoreError::Io { source, .. } => code_of(source),
             StoreError::Changed { .. } => Code::Incomplete,
-            StoreError::BadName { .. } | StoreError::Corrupt { .. } | StoreError::WrongDigest { .. } => Code::Damaged,
+            StoreError::BadName { .. }
+            | StoreError::Corrupt { .. }
+            | StoreError::WrongDigest { .. } => Code::Damaged,
             StoreError::Denied { .. }
             | StoreError::Unauthorized { .. }
             | StoreError::Service { .. }
@@ -145,12 +162,19 @@ impl Failure {
         };
         let failure = Failure::new(code, what, error.to_string());
         match error {
-            StoreError::Busy { .. } => failure.hint("wait for the other one, or choose another name"),
-            StoreError::UnfitName { .. } => failure.hint("choose a shorter name; a sidecar needs 7 bytes more than its archive"),
+            StoreError::Busy { .. } => {
+                failure.hint("wait for the other one, or choose another name")
+            }
+            StoreError::UnfitName { .. } => {
+                failure.hint("choose a shorter name; a sidecar needs 7 bytes more than its archive")
+            }
             StoreError::NoPayer { .. } => failure.hint("--billing-project PROJECT names who pays"),
-            StoreError::Denied { .. } => failure.hint("docs/cloud-storage.md lists the roles that each command needs"),
+            StoreError::Denied { .. } => {
+                failure.hint("docs/cloud-storage.md lists the roles that each command needs")
+            }
             StoreError::Unauthorized { .. } => failure.hint(CREDENTIALS),
-            StoreError::Service { .. } => failure.hint("the same command goes on; --retry-timeout gives the service more time"),
+            StoreError::Service { .. } => failure
+                .hint("the same command goes on; --retry-timeout gives the service more time"),
             _ => failure,
         }
     }
@@ -166,9 +190,8 @@ impl Failure {
     /// What the store of an archive that is read says.
     pub fn archive_store(what: &str, error: &StoreError) -> Self {
         match error {
-            StoreError::Changed { .. } => {
-                Failure::new(Code::Refused, what, error.to_string()).hint("somebody replaced the archive meanwhile: try again")
-            }
+            StoreError::Changed { .. } => Failure::new(Code::Refused, what, error.to_string())
+                .hint("somebody replaced the archive meanwhile: try again"),
             error => Failure::store(what, error),
         }
     }
@@ -180,9 +203,10 @@ impl Failure {
             ArchiveError::NotAZip { .. } => Failure::new(Code::Damaged, what, error.to_string()),
             ArchiveError::NoManifest { .. } => Failure::new(Code::Damaged, what, error.to_string())
                 .hint("`kindpack verify --any-zip` checks zips that kindpack did not make"),
-            ArchiveError::Structure { .. } | ArchiveError::BadManifest { .. } | ArchiveError::Data { .. } => {
-                Failure::new(Code::Damaged, what, error.to_string()).hint("`kindpack verify` says all that is wrong")
-            }
+            ArchiveError::Structure { .. }
+            | ArchiveError::BadManifest { .. }
+            | ArchiveError::Data { .. } => Failure::new(Code::Damaged, what, error.to_string())
+                .hint("`kindpack verify` says all that is wrong"),
         }
     }
 
@@ -191,7 +215,8 @@ impl Failure {
         match error {
             PackError::NotWhole { faults, unnamed, duplicates, missing, stale, is_latest } => {
                 let code = if error.is_damage() { Code::Damaged } else { Code::Incomplete };
-                // The object's name begins with the export's folder; where it does not, both are told.
+                // The object's name begins with the export's folder; where it does not, both are
+                // told.
                 let told = |fault: &ExportFault| {
                     if fault.fault.object.starts_with(&fault.export) {
                         fault.fault.to_string()
@@ -261,8 +286,12 @@ impl Failure {
         const WHAT: &str = "cannot verify";
         match error {
             VerifyError::Store(error) => Failure::archive_store(WHAT, error),
-            VerifyError::ChoosesNothing(_) => Failure::usage(WHAT, error.to_string()).hint("`kindpack list` shows the kinds"),
-            VerifyError::MemoryTooSmall { .. } => Failure::usage(WHAT, error.to_string()).hint("--memory 1GiB allows more"),
+            VerifyError::ChoosesNothing(_) => {
+                Failure::usage(WHAT, error.to_string()).hint("`kindpack list` shows the kinds")
+            }
+            VerifyError::MemoryTooSmall { .. } => {
+                Failure::usage(WHAT, error.to_string()).hint("--memory 1GiB allows more")
+            }
             VerifyError::Worker(error) => Failure::worker(WHAT, error),
         }
     }
@@ -322,20 +351,29 @@ impl Failure {
             | TargetError::BadEntity { .. }
             | TargetError::Nonsense { .. } => Code::Service,
             TargetError::Io { source, .. } => code_of(source),
-            TargetError::TooLarge { .. } | TargetError::Taken { .. } | TargetError::UnfitName { .. } | TargetError::Leased { .. } => {
-                Code::Refused
-            }
+            TargetError::TooLarge { .. }
+            | TargetError::Taken { .. }
+            | TargetError::UnfitName { .. }
+            | TargetError::Leased { .. } => Code::Refused,
             TargetError::Worker(_) => Code::Own,
         };
         let failure = Failure::new(code, what, error.to_string());
         match error {
-            TargetError::Service { .. } => failure.hint("is it running? The same command goes on where this one stopped"),
+            TargetError::Service { .. } => {
+                failure.hint("is it running? The same command goes on where this one stopped")
+            }
             TargetError::NoImport { .. } => failure.hint("--via commit can do it"),
-            TargetError::Denied { .. } => failure.hint("the role roles/datastore.user allows what a restore does"),
+            TargetError::Denied { .. } => {
+                failure.hint("the role roles/datastore.user allows what a restore does")
+            }
             TargetError::Unauthorized { .. } => failure.hint(CREDENTIALS),
             TargetError::Taken { .. } => failure.hint("move it away, or choose another folder"),
-            TargetError::UnfitName { .. } => failure.hint("choose a folder with a shorter path, or on another file system"),
-            TargetError::Leased { .. } => failure.hint("wait for the other one; if it was killed, its mark ends at that time"),
+            TargetError::UnfitName { .. } => {
+                failure.hint("choose a folder with a shorter path, or on another file system")
+            }
+            TargetError::Leased { .. } => {
+                failure.hint("wait for the other one; if it was killed, its mark ends at that time")
+            }
             _ => failure,
         }
     }
@@ -346,9 +384,12 @@ impl Failure {
             ImportError::Staging(error) => Failure::store(what, error),
             ImportError::Target(error) => Failure::target(what, error),
             ImportError::Worker(error) => Failure::worker(what, error),
-            ImportError::Unfit { .. } => Failure::new(Code::Refused, what, error.to_string()).hint("--via commit can do it"),
+            ImportError::Unfit { .. } => {
+                Failure::new(Code::Refused, what, error.to_string()).hint("--via commit can do it")
+            }
             ImportError::NoPlace { .. } => Failure::usage(what, error.to_string()),
-            ImportError::Unread { .. } => Failure::new(Code::Service, what, error.to_string()).hint("--staging names another folder"),
+            ImportError::Unread { .. } => Failure::new(Code::Service, what, error.to_string())
+                .hint("--staging names another folder"),
             ImportError::Failed { .. } => Failure::new(Code::Service, what, error.to_string()),
         }
     }

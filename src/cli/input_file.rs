@@ -1,7 +1,8 @@
 //! Files that are named on the command line or in a profile: plans, lists, rules, configurations.
 //!
-//! Knows bytes, not what they mean. A file is read once, up to a limit, and away from the thread that listens to signals: a pipe may be named
-//! as well, and one that never ends does not hold up Ctrl-C.
+//! Knows bytes, not what they mean. A file is read once, up to a limit, and away from the thread
+//! that listens to signals: a pipe may be named as well, and one that never ends does not hold up
+//! Ctrl-C.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -13,7 +14,8 @@ use kindpack::workers::Workers;
 /// Bytes at the beginning that say what a file is.
 const HEAD_BYTES: u64 = 64;
 
-/// Folders whose names are no files: `/dev/stdin` and `/dev/fd/63` name what another process has opened.
+/// Folders whose names are no files: `/dev/stdin` and `/dev/fd/63` name what another process has
+/// opened.
 const DEVICE_FOLDERS: [&str; 2] = ["/dev", "/proc"];
 
 /// A file that is open, and whose beginning is read.
@@ -35,7 +37,12 @@ impl InputFile {
                 Ok(file)
             });
             let file = file.map_err(|error| Failure::io(&what, path.display(), &error))?;
-            Ok(InputFile { what, path, file, head })
+            Ok(InputFile {
+                what,
+                path,
+                file,
+                head,
+            })
         })
         .await
     }
@@ -50,21 +57,43 @@ impl InputFile {
         &self.path
     }
 
-    /// Whether other files may stand beside it: it is a file under a name of its own, no pipe and no device.
+    /// Whether other files may stand beside it: it is a file under a name of its own, no pipe and
+    /// no device.
     pub fn has_own_name(&self) -> bool {
-        let is_device = std::path::absolute(&self.path).is_ok_and(|path| DEVICE_FOLDERS.iter().any(|folder| path.starts_with(folder)));
-        !is_device && self.file.metadata().is_ok_and(|metadata| metadata.is_file())
+        let is_device = std::path::absolute(&self.path)
+            .is_ok_and(|path| DEVICE_FOLDERS.iter().any(|folder| path.starts_with(folder)));
+        !is_device
+            && self
+                .file
+                .metadata()
+                .is_ok_and(|metadata| metadata.is_file())
     }
 
     /// Reads all of it.
     pub async fn read(self, max_bytes: u64) -> Result<Vec<u8>, Failure> {
-        let InputFile { what, path, mut file, head } = self;
+        let InputFile {
+            what,
+            path,
+            mut file,
+            head,
+        } = self;
         run_blocking(what.clone(), move || {
             let mut bytes = head;
-            let rest = max_bytes.saturating_add(1).saturating_sub(bytes.len() as u64);
-            file.by_ref().take(rest).read_to_end(&mut bytes).map_err(|error| Failure::io(&what, path.display(), &error))?;
+            let rest = max_bytes
+                .saturating_add(1)
+                .saturating_sub(bytes.len() as u64);
+            file.by_ref()
+                .take(rest)
+                .read_to_end(&mut bytes)
+                .map_err(|error| Failure::io(&what, path.display(), &error))?;
             if bytes.len() as u64 > max_bytes {
-                return Err(Failure::usage(&what, format!("{}: the file is longer than {max_bytes} bytes", path.display())));
+                return Err(Failure::usage(
+                    &what,
+                    format!(
+                        "{}: the file is longer than {max_bytes} bytes",
+                        path.display()
+                    ),
+                ));
             }
             Ok(bytes)
         })
@@ -75,17 +104,27 @@ impl InputFile {
     pub async fn read_text(self, max_bytes: u64) -> Result<String, Failure> {
         let (what, path) = (self.what.clone(), self.path.clone());
         let bytes = self.read(max_bytes).await?;
-        String::from_utf8(bytes).map_err(|_| Failure::usage(&what, format!("{}: the file is not UTF-8", path.display())))
+        String::from_utf8(bytes).map_err(|_| {
+            Failure::usage(&what, format!("{}: the file is not UTF-8", path.display()))
+        })
     }
 }
 
 /// Reads a whole file as text.
 pub async fn read_input_file(what: &str, path: &Path, max_bytes: u64) -> Result<String, Failure> {
-    InputFile::open(what, path).await?.read_text(max_bytes).await
+    InputFile::open(what, path)
+        .await?
+        .read_text(max_bytes)
+        .await
 }
 
-async fn run_blocking<T: Send + 'static>(what: String, work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
-    Workers::aside(work).await.map_err(|error| Failure::worker(&what, &error))?
+async fn run_blocking<T: Send + 'static>(
+    what: String,
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    Workers::aside(work)
+        .await
+        .map_err(|error| Failure::worker(&what, &error))?
 }
 
 #[cfg(test)]
@@ -97,18 +136,54 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("list");
         std::fs::write(&path, "x".repeat(100)).unwrap();
-        assert_eq!(read_input_file("cannot test", &path, 100).await.unwrap().len(), 100);
-        assert!(read_input_file("cannot test", &path, 99).await.unwrap_err().sentence().contains("longer than 99 bytes"));
-        assert!(read_input_file("cannot test", Path::new("/dev/zero"), 1 << 20).await.is_err());
-        assert!(read_input_file("cannot test", folder.path(), 100).await.is_err());
+        assert_eq!(
+            read_input_file("cannot test", &path, 100)
+                .await
+                .unwrap()
+                .len(),
+            100
+        );
+        assert!(
+            read_input_file("cannot test", &path, 99)
+                .await
+                .unwrap_err()
+                .sentence()
+                .contains("longer than 99 bytes")
+        );
+        assert!(
+            read_input_file("cannot test", Path::new("/dev/zero"), 1 << 20)
+                .await
+                .is_err()
+        );
+        assert!(
+            read_input_file("cannot test", folder.path(), 100)
+                .await
+                .is_err()
+        );
         std::fs::write(&path, [0xff]).unwrap();
-        assert!(read_input_file("cannot test", &path, 100).await.unwrap_err().sentence().contains("not UTF-8"));
+        assert!(
+            read_input_file("cannot test", &path, 100)
+                .await
+                .unwrap_err()
+                .sentence()
+                .contains("not UTF-8")
+        );
     }
 
     #[tokio::test]
     async fn device_has_no_name_of_its_own() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        assert!(InputFile::open("cannot test", file.path()).await.unwrap().has_own_name());
-        assert!(!InputFile::open("cannot test", Path::new("/dev/null")).await.unwrap().has_own_name());
+        assert!(
+            InputFile::open("cannot test", file.path())
+                .await
+                .unwrap()
+                .has_own_name()
+        );
+        assert!(
+            !InputFile::open("cannot test", Path::new("/dev/null"))
+                .await
+                .unwrap()
+                .has_own_name()
+        );
     }
 }

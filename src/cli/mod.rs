@@ -1,4 +1,5 @@
-//! The command line: arguments in; tables, progress, events, hints and exit codes out. The only place that prints.
+//! The command line: arguments in; tables, progress, events, hints and exit codes out. The only
+//! place that prints.
 
 mod args;
 mod commands;
@@ -54,23 +55,37 @@ pub fn run() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    let ui = Arc::new(Ui::new(&cli.global, matches!(cli.command, Command::List { .. })));
-    let jobs = cli.global.jobs.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
+    let ui = Arc::new(Ui::new(
+        &cli.global,
+        matches!(cli.command, Command::List { .. }),
+    ));
+    let jobs = cli.global.jobs.map_or_else(
+        || std::thread::available_parallelism().map_or(1, usize::from),
+        usize::from,
+    );
     let context = Context {
         ui: ui.clone(),
         workers: Workers::new(jobs, cli.global.memory),
         stores: Stores::with(Cloud::new(cli.cloud_options()).observed_by(ui.clone())),
         stop: Stop::default(),
         state: StateFolder::default(),
-        times: Times { retry: cli.global.retry_timeout, idle: cli.global.idle_timeout },
+        times: Times {
+            retry: cli.global.retry_timeout,
+            idle: cli.global.idle_timeout,
+        },
     };
     // A worker a core, and some threads for reads, writes and hashing: more would only hold memory.
-    let runtime =
-        match tokio::runtime::Builder::new_multi_thread().worker_threads(jobs.min(4)).max_blocking_threads(jobs + 6).enable_all().build() {
-            Ok(runtime) => runtime,
-            Err(error) => return ui.fail(&Failure::own("cannot start", error.to_string())),
-        };
-    // A restore brings what is under way to its end; the others have nothing half written under a final name.
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(jobs.min(4))
+        .max_blocking_threads(jobs + 6)
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return ui.fail(&Failure::own("cannot start", error.to_string())),
+    };
+    // A restore brings what is under way to its end; the others have nothing half written under a
+    // final name.
     let stops_by_itself = matches!(cli.command, Command::Restore(_));
     let ended = runtime.block_on(async {
         let mut signals = Signals::new();
@@ -99,9 +114,11 @@ pub fn run() -> ExitCode {
     // Work that is still under way writes nothing under a final name; it is not waited for.
     runtime.shutdown_background();
     match ended {
-        Ok(_) if ui::output_lost() => {
-            ui.fail(&Failure::new(Code::Service, "cannot print", "standard output: expected it to take all, found it full"))
-        }
+        Ok(_) if ui::output_lost() => ui.fail(&Failure::new(
+            Code::Service,
+            "cannot print",
+            "standard output: expected it to take all, found it full",
+        )),
         Ok(code) => code.into(),
         Err(failure) => ui.fail(&failure),
     }
@@ -111,12 +128,17 @@ pub fn run() -> ExitCode {
 fn usage(error: &clap::Error) -> ExitCode {
     // Whoever asked for help may have seen enough of it.
     match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+        ErrorKind::DisplayHelp
+        | ErrorKind::DisplayVersion
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             error.print().ok();
         }
         _ => {
             let text = error.render().to_string();
-            let text = format!("kindpack: command line: {}", text.strip_prefix("error: ").unwrap_or(&text).trim_end());
+            let text = format!(
+                "kindpack: command line: {}",
+                text.strip_prefix("error: ").unwrap_or(&text).trim_end()
+            );
             ui::complain(Text::lines(text.lines()));
         }
     }
@@ -124,8 +146,16 @@ fn usage(error: &clap::Error) -> ExitCode {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Code::Done.into(),
         _ => {
             if std::env::args_os().any(|arg| arg == "--json") {
-                let sentence = error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-                ui::print_event(&serde_json::json!({"event": "failed", "code": Code::Usage as u8, "error": sentence}));
+                let sentence = error
+                    .to_string()
+                    .lines()
+                    .next()
+                    .unwrap_or_default()
+                    .trim_start_matches("error: ")
+                    .to_owned();
+                ui::print_event(
+                    &serde_json::json!({"event": "failed", "code": Code::Usage as u8, "error": sentence}),
+                );
             }
             Code::Usage.into()
         }

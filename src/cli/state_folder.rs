@@ -1,6 +1,8 @@
-//! The folder for what kindpack keeps between runs: plans and journals of its own, the locks of targets, staged exports.
+//! The folder for what kindpack keeps between runs: plans and journals of its own, the locks of
+//! targets, staged exports.
 //!
-//! Knows the environment and permissions. Only this user may look into it: plans hold commands and names of kinds.
+//! Knows the environment and permissions. Only this user may look into it: plans hold commands and
+//! names of kinds.
 
 use std::env;
 use std::fs::{self, DirBuilder, Permissions};
@@ -23,16 +25,21 @@ pub const HINT: &str = "set KINDPACK_STATE_DIR to a folder that can be written";
 pub struct StateFolder(OnceLock<PathBuf>);
 
 impl StateFolder {
-    /// The folder, made where it is missing, and proved to be writable. Where the user's own cannot be written, it is a private one below the
-    /// temporary folder, with a warning.
+    /// The folder, made where it is missing, and proved to be writable. Where the user's own cannot
+    /// be written, it is a private one below the temporary folder, with a warning.
     pub fn open(&self, ui: &Ui, what: &str) -> Result<PathBuf, Failure> {
         if let Some(path) = self.0.get() {
             return Ok(path.clone());
         }
         let path = match named() {
             Some(path) => {
-                make(&path)
-                    .map_err(|error| Failure::usage(what, format!("{VARIABLE}: cannot write to {}: {error}", path.display())).hint(HINT))?;
+                make(&path).map_err(|error| {
+                    Failure::usage(
+                        what,
+                        format!("{VARIABLE}: cannot write to {}: {error}", path.display()),
+                    )
+                    .hint(HINT)
+                })?;
                 path
             }
             None => match own() {
@@ -41,7 +48,11 @@ impl StateFolder {
                         close_to_others(&path);
                         path
                     }
-                    Err(error) => fall_back(ui, what, &format!("cannot write to {} ({error})", path.display()))?,
+                    Err(error) => fall_back(
+                        ui,
+                        what,
+                        &format!("cannot write to {} ({error})", path.display()),
+                    )?,
                 },
                 None => fall_back(ui, what, "there is no home folder")?,
             },
@@ -67,8 +78,14 @@ fn named() -> Option<PathBuf> {
 
 /// The user's own folder, by the XDG base directory specification: a relative path counts as none.
 fn own() -> Option<PathBuf> {
-    let xdg = env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let state = xdg.or_else(|| env::home_dir().filter(|home| home.is_absolute()).map(|home| home.join(".local/state")))?;
+    let xdg = env::var_os("XDG_STATE_HOME")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute());
+    let state = xdg.or_else(|| {
+        env::home_dir()
+            .filter(|home| home.is_absolute())
+            .map(|home| home.join(".local/state"))
+    })?;
     Some(state.join("kindpack"))
 }
 
@@ -85,15 +102,21 @@ fn make(path: &Path) -> io::Result<()> {
 
 /// A folder that an earlier version made may be open to others.
 fn close_to_others(path: &Path) {
-    if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir() && metadata.mode() & 0o077 != 0) {
+    if fs::symlink_metadata(path)
+        .is_ok_and(|metadata| metadata.is_dir() && metadata.mode() & 0o077 != 0)
+    {
         fs::set_permissions(path, Permissions::from_mode(0o700)).ok();
     }
 }
 
-/// Whether this is a folder of this user's that is closed to others, and no link: anybody may make a name below the temporary folder.
+/// Whether this is a folder of this user's that is closed to others, and no link: anybody may make
+/// a name below the temporary folder.
 fn is_private(path: &Path) -> bool {
-    fs::symlink_metadata(path)
-        .is_ok_and(|metadata| metadata.is_dir() && metadata.uid() == rustix::process::getuid().as_raw() && metadata.mode() & 0o077 == 0)
+    fs::symlink_metadata(path).is_ok_and(|metadata| {
+        metadata.is_dir()
+            && metadata.uid() == rustix::process::getuid().as_raw()
+            && metadata.mode() & 0o077 == 0
+    })
 }
 
 fn fall_back(ui: &Ui, what: &str, reason: &str) -> Result<PathBuf, Failure> {
@@ -101,12 +124,21 @@ fn fall_back(ui: &Ui, what: &str, reason: &str) -> Result<PathBuf, Failure> {
     let made = match DirBuilder::new().mode(0o700).create(&path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ if !is_private(&path) => {
-            let why = format!("{reason}, and {} is not a private folder of this user", path.display());
+            let why = format!(
+                "{reason}, and {} is not a private folder of this user",
+                path.display()
+            );
             return Err(Failure::new(Code::Refused, what, why).hint(HINT));
         }
         _ => tempfile::tempfile_in(&path).map(drop),
     };
-    made.map_err(|error| Failure::usage(what, format!("{reason}, nor to {}: {error}", path.display())).hint(HINT))?;
+    made.map_err(|error| {
+        Failure::usage(
+            what,
+            format!("{reason}, nor to {}: {error}", path.display()),
+        )
+        .hint(HINT)
+    })?;
     ui.warn(format!(
         "{reason}: plans, journals and locks are kept in {}; an interrupted restore can be resumed on this machine only",
         path.display()

@@ -1,4 +1,5 @@
-//! Ctrl-C, requests to terminate and closed terminals: the first asks a command to stop, a second one ends it.
+//! Ctrl-C, requests to terminate and closed terminals: the first asks a command to stop, a second
+//! one ends it.
 
 use std::sync::OnceLock;
 
@@ -35,7 +36,11 @@ impl Stop {
     /// How a command ends that was stopped.
     pub fn failure_of(&self, why: &str) -> Failure {
         let code = self.code.get().copied().unwrap_or(Code::Interrupted);
-        let what = if code == Code::Terminated { "terminated" } else { "interrupted" };
+        let what = if code == Code::Terminated {
+            "terminated"
+        } else {
+            "interrupted"
+        };
         Failure::new(code, what, why).hint("the same command goes on")
     }
 }
@@ -46,7 +51,8 @@ pub struct Signals {
     terminate: Option<Signal>,
     /// The terminal was closed.
     hang_up: Option<Signal>,
-    /// Heard so that a write beyond the limit of file sizes fails as others do, and does not end the process.
+    /// Heard so that a write beyond the limit of file sizes fails as others do, and does not end
+    /// the process.
     _file_too_large: Option<Signal>,
 }
 
@@ -57,8 +63,13 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt()).ok(),
             terminate: signal(SignalKind::terminate()).ok(),
             // `nohup` means that the process is to go on.
-            hang_up: if is_ignored(rustix::process::Signal::HUP) { None } else { signal(SignalKind::hangup()).ok() },
-            _file_too_large: signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).ok(),
+            hang_up: if is_ignored(rustix::process::Signal::HUP) {
+                None
+            } else {
+                signal(SignalKind::hangup()).ok()
+            },
+            _file_too_large: signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))
+                .ok(),
         }
     }
 
@@ -83,6 +94,8 @@ async fn heard(signal: &mut Option<Signal>) {
 fn is_ignored(signal: rustix::process::Signal) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+    let ignored = ignored
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or_default();
     ignored >> (signal.as_raw() - 1) & 1 == 1
 }

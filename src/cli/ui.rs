@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{
+    HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle,
+};
 use serde::Serialize;
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr as _;
@@ -39,7 +41,8 @@ impl Ui {
             prints_document,
             quiet: global.quiet,
             verbose: global.verbose,
-            bars: !(global.json || global.quiet || global.no_progress) && io::stderr().is_terminal(),
+            bars: !(global.json || global.quiet || global.no_progress)
+                && io::stderr().is_terminal(),
             colour_out: !plain && io::stdout().is_terminal(),
             colour_err: !plain && io::stderr().is_terminal(),
             bar: Mutex::new(None),
@@ -97,7 +100,8 @@ impl Ui {
         }
     }
 
-    /// Tells which archive was chosen. `list --json` prints the manifest and nothing else, so people's channel is used there.
+    /// Tells which archive was chosen. `list --json` prints the manifest and nothing else, so
+    /// people's channel is used there.
     pub fn choice(&self, archive: &str) {
         if self.json && !self.prints_document {
             print_event(&json!({"event": "chosen", "archive": archive}));
@@ -126,7 +130,11 @@ impl Ui {
     /// Prints a problem as an event; people get all of them with the failure.
     pub fn json_problem(&self, class: &'static str, of: &str, problem: &str) {
         if self.json {
-            self.event(Event::Problem { class, of: of.to_owned(), problem: problem.to_owned() });
+            self.event(Event::Problem {
+                class,
+                of: of.to_owned(),
+                problem: problem.to_owned(),
+            });
         }
     }
 
@@ -134,7 +142,9 @@ impl Ui {
     pub fn fail(&self, failure: &Failure) -> ExitCode {
         self.end();
         if self.json {
-            print_event(&json!({"event": "failed", "code": failure.code as u8, "error": failure.sentence()}));
+            print_event(
+                &json!({"event": "failed", "code": failure.code as u8, "error": failure.sentence()}),
+            );
         }
         let name = self.paint_err("1;31", "kindpack:");
         for why in &failure.why {
@@ -165,8 +175,14 @@ impl Ui {
         Text::painted(self.colour_err, style, text)
     }
 
-    /// The lines of a table that lines up: columns of numbers to the right. The rows are made twice, once to measure them, and never kept.
-    pub fn table<R>(&self, heads: &[&str], right: &[usize], rows: R) -> impl Iterator<Item = Text> + use<R>
+    /// The lines of a table that lines up: columns of numbers to the right. The rows are made
+    /// twice, once to measure them, and never kept.
+    pub fn table<R>(
+        &self,
+        heads: &[&str],
+        right: &[usize],
+        rows: R,
+    ) -> impl Iterator<Item = Text> + use<R>
     where
         R: Iterator<Item = Vec<String>> + Clone,
     {
@@ -176,10 +192,16 @@ impl Ui {
                 *width = (*width).max(harmless(&cell).width());
             }
         }
-        let columns: Vec<(usize, bool)> = widths.into_iter().enumerate().map(|(at, width)| (width, right.contains(&at))).collect();
+        let columns: Vec<(usize, bool)> = widths
+            .into_iter()
+            .enumerate()
+            .map(|(at, width)| (width, right.contains(&at)))
+            .collect();
         let heads = line(&columns, heads.iter().map(|head| (*head).to_owned()));
         // Bold only when the columns stand: escape sequences have no width.
-        std::iter::once(self.bold(&heads)).chain(rows.map(move |row| line(&columns, row.iter().map(|cell| harmless(cell))).into()))
+        std::iter::once(self.bold(&heads)).chain(
+            rows.map(move |row| line(&columns, row.iter().map(|cell| harmless(cell))).into()),
+        )
     }
 
     fn above_bar(&self, line: impl Into<Text>) {
@@ -245,7 +267,12 @@ impl Observer for Ui {
                 Outcome::Done => "done".to_owned(),
                 Outcome::Failed => "failed".to_owned(),
             };
-            self.above_bar(format!("{} {}: {outcome} in {} ms", request.method, request.resource, request.duration.as_millis()));
+            self.above_bar(format!(
+                "{} {}: {outcome} in {} ms",
+                request.method,
+                request.resource,
+                request.duration.as_millis()
+            ));
         }
     }
 
@@ -258,9 +285,11 @@ impl Observer for Ui {
         } else {
             "{msg:>10} {bar:30} {bytes}/{total_bytes}  {binary_bytes_per_sec}  {eta} left{prefix}"
         };
-        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let style =
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar =
-            ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10)).with_style(style.progress_chars("━━╌"));
+            ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10))
+                .with_style(style.progress_chars("━━╌"));
         bar.set_message(phase);
         bar.enable_steady_tick(Duration::from_millis(200));
         *self.bar.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar);
@@ -273,7 +302,12 @@ impl Observer for Ui {
     }
 
     fn end(&self) {
-        if let Some(bar) = self.bar.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(bar) = self
+            .bar
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+        {
             bar.finish_and_clear();
         }
     }
@@ -299,20 +333,31 @@ pub fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(number), if number == 1 { one } else { many })
 }
 
-/// Text for a terminal. All that is printed for people is one: what others wrote becomes harmless on the way into it, so it steers no
-/// terminal and begins no line. Only styles and line feeds of our own stay as they are.
+/// Text for a terminal. All that is printed for people is one: what others wrote becomes harmless
+/// on the way into it, so it steers no terminal and begins no line. Only styles and line feeds of
+/// our own stay as they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Text(String);
 
 impl Text {
     /// Texts, one a line.
     pub fn lines(lines: impl IntoIterator<Item = impl Into<Text>>) -> Self {
-        Text(lines.into_iter().map(|line| line.into().0).collect::<Vec<_>>().join("\n"))
+        Text(
+            lines
+                .into_iter()
+                .map(|line| line.into().0)
+                .collect::<Vec<_>>()
+                .join("\n"),
+        )
     }
 
     fn painted(in_colour: bool, style: &str, text: &str) -> Self {
         let text = harmless(text);
-        Text(if in_colour { format!("\x1b[{style}m{text}\x1b[0m") } else { text })
+        Text(if in_colour {
+            format!("\x1b[{style}m{text}\x1b[0m")
+        } else {
+            text
+        })
     }
 }
 
@@ -353,12 +398,17 @@ impl<T: Into<Text>> Add<T> for Text {
 fn harmless(text: &str) -> String {
     let mut harmless = String::with_capacity(text.len());
     for c in text.chars() {
-        if steers(c) { harmless.extend(c.escape_default()) } else { harmless.push(c) }
+        if steers(c) {
+            harmless.extend(c.escape_default())
+        } else {
+            harmless.push(c)
+        }
     }
     harmless
 }
 
-/// Whether a terminal would take a character for more than a letter: control characters, line separators, marks of the direction.
+/// Whether a terminal would take a character for more than a letter: control characters, line
+/// separators, marks of the direction.
 pub fn steers(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -369,7 +419,11 @@ fn line(columns: &[(usize, bool)], cells: impl Iterator<Item = String>) -> Strin
     let mut line = String::new();
     for ((width, is_right), cell) in columns.iter().zip(cells) {
         let blanks = " ".repeat(width.saturating_sub(cell.width()));
-        let (before, after) = if *is_right { (blanks.as_str(), "") } else { ("", blanks.as_str()) };
+        let (before, after) = if *is_right {
+            (blanks.as_str(), "")
+        } else {
+            ("", blanks.as_str())
+        };
         line.extend([before, &cell, after, "  "]);
     }
     line.truncate(line.trim_end().len());
@@ -384,7 +438,8 @@ pub fn print_event(event: &impl Serialize) {
     });
 }
 
-/// Whether standard output could not take what was printed, for another reason than that its reader has gone away.
+/// Whether standard output could not take what was printed, for another reason than that its reader
+/// has gone away.
 static OUTPUT_LOST: AtomicBool = AtomicBool::new(false);
 
 /// Whether something that was printed is lost.
@@ -395,18 +450,28 @@ pub fn output_lost() -> bool {
 /// Prints to standard output.
 fn print(text: &str) {
     let line_end = if text.ends_with('\n') { "" } else { "\n" };
-    print_with(|out| [text, line_end].iter().try_for_each(|part| out.write_all(part.as_bytes())));
+    print_with(|out| {
+        [text, line_end]
+            .iter()
+            .try_for_each(|part| out.write_all(part.as_bytes()))
+    });
 }
 
 fn print_lines(lines: impl IntoIterator<Item = Text>) {
-    print_with(|out| lines.into_iter().try_for_each(|line| writeln!(out, "{line}")));
+    print_with(|out| {
+        lines
+            .into_iter()
+            .try_for_each(|line| writeln!(out, "{line}"))
+    });
 }
 
 /// Writes to standard output. A reader that has gone away does not stop the work.
 fn print_with(write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) {
     let mut out = io::BufWriter::new(io::stdout().lock());
     match write(&mut out).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => OUTPUT_LOST.store(true, Ordering::Relaxed),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            OUTPUT_LOST.store(true, Ordering::Relaxed)
+        }
         _ => {}
     }
 }
@@ -438,8 +503,17 @@ mod tests {
         let hostile = "a\u{1b}[2J\u{9b}2J\u{7}\r\nb\u{202e}c\u{2028}\u{2066}\u{200f}";
         let escaped = r"a\u{1b}[2J\u{9b}2J\u{7}\r\nb\u{202e}c\u{2028}\u{2066}\u{200f}";
         assert_eq!(Text::from(hostile), Text(escaped.to_owned()));
-        assert_eq!(Text::painted(true, "1", hostile), Text(format!("\x1b[1m{escaped}\x1b[0m")));
-        assert_eq!(Text::lines([hostile, "c"]) + hostile, Text(format!("{escaped}\nc{escaped}")));
-        assert_eq!(Text::from("Größe 価格表 \u{200d}"), Text("Größe 価格表 \u{200d}".to_owned()));
+        assert_eq!(
+            Text::painted(true, "1", hostile),
+            Text(format!("\x1b[1m{escaped}\x1b[0m"))
+        );
+        assert_eq!(
+            Text::lines([hostile, "c"]) + hostile,
+            Text(format!("{escaped}\nc{escaped}"))
+        );
+        assert_eq!(
+            Text::from("Größe 価格表 \u{200d}"),
+            Text("Größe 価格表 \u{200d}".to_owned())
+        );
     }
 }

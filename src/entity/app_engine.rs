@@ -1,11 +1,13 @@
-//! App Engine's own interface, which the emulator serves for App Engine's development server: counting, and setting ids aside.
+//! App Engine's own interface, which the emulator serves for App Engine's development server:
+//! counting, and setting ids aside.
 //!
-//! A query of Datastore v1 gives the emulator 300 entities at the most, and makes it go through all of the kind each time; here it goes
-//! through them once and is then asked for what is left. Messages only: must not know how they are sent. Nothing about it is promised, so
-//! whatever is not as expected counts as no answer.
+//! A query of Datastore v1 gives the emulator 300 entities at the most, and makes it go through all
+//! of the kind each time; here it goes through them once and is then asked for what is left.
+//! Messages only: must not know how they are sent. Nothing about it is promised, so whatever is not
+//! as expected counts as no answer.
 //!
-//! New ids come from one counter for all projects and kinds, which knows nothing of ids that were restored. `reserveIds` of Datastore v1 leaves
-//! it as it is; the call here moves it.
+//! New ids come from one counter for all projects and kinds, which knows nothing of ids that were
+//! restored. `reserveIds` of Datastore v1 leaves it as it is; the call here moves it.
 
 use super::wire::{Fields, put_bytes, put_int, put_message, put_uint};
 use crate::model::Pair;
@@ -16,18 +18,23 @@ pub const CALL: &str = "/apphosting.tools.devappserver2.CallHandler/HandleCall";
 /// Passing over entities is counting them: so many are passed over as there can ever be.
 const ALL: u64 = i32::MAX as u64;
 
-/// Ids below are handed out one after the other. Above, the emulator hands the counter's bits out in reverse order, so that ids are scattered.
+/// Ids below are handed out one after the other. Above, the emulator hands the counter's bits out
+/// in reverse order, so that ids are scattered.
 const SCATTERED_FROM: i64 = 1 << 52;
 
-/// The counter must not come nearer to its end, 2^51: from there the emulator hands no scattered ids out.
+/// The counter must not come nearer to its end, 2^51: from there the emulator hands no scattered
+/// ids out.
 const COUNTER_MAX: i64 = (1 << 51) - (1 << 40);
 
-/// Where the emulator's counter stands when it hands that id out; none for an id to which it does not get.
+/// Where the emulator's counter stands when it hands that id out; none for an id to which it does
+/// not get.
 pub fn counter_of(id: i64) -> Option<i64> {
     let counter = match id {
         ..=0 => return None,
         1..SCATTERED_FROM => id,
-        _ => (((id - SCATTERED_FROM) as u64) << 13).reverse_bits().cast_signed(),
+        _ => (((id - SCATTERED_FROM) as u64) << 13)
+            .reverse_bits()
+            .cast_signed(),
     };
     (1..=COUNTER_MAX).contains(&counter).then_some(counter)
 }
@@ -46,9 +53,17 @@ pub fn reserve(project: &str, counter: i64) -> Vec<u8> {
 
 /// Whether an answer says that ids up to that place of the counter are taken.
 pub fn is_reserved(answer: &[u8], counter: i64) -> bool {
-    let result = Fields::new(answer).filter_map(Result::ok).find(|field| field.number == 1).and_then(|field| field.bytes().ok());
-    let end = result.and_then(|result| result.filter_map(Result::ok).find(|field| field.number == 2));
-    end.and_then(|end| end.varint().ok()).is_some_and(|end| end.cast_signed() >= counter)
+    let result = Fields::new(answer)
+        .filter_map(Result::ok)
+        .find(|field| field.number == 1)
+        .and_then(|field| field.bytes().ok());
+    let end = result.and_then(|result| {
+        result
+            .filter_map(Result::ok)
+            .find(|field| field.number == 2)
+    });
+    end.and_then(|end| end.varint().ok())
+        .is_some_and(|end| end.cast_signed() >= counter)
 }
 
 /// A count that is under way.
@@ -82,7 +97,11 @@ impl Count {
 
     /// Takes an answer; none where it makes no sense.
     pub fn take(&mut self, answer: &[u8]) -> Option<Next> {
-        let result = Fields::new(answer).filter_map(Result::ok).find(|field| field.number == 1)?.bytes().ok()?;
+        let result = Fields::new(answer)
+            .filter_map(Result::ok)
+            .find(|field| field.number == 1)?
+            .bytes()
+            .ok()?;
         let (mut passed, mut more, mut cursor) = (0, None, None);
         for field in result {
             let field = field.ok()?;
@@ -114,7 +133,12 @@ impl Count {
 
 fn call(method: &str, request: &[u8]) -> Vec<u8> {
     let mut call = Vec::new();
-    for (field, bytes) in [(2, "datastore_v3".as_bytes()), (3, method.as_bytes()), (4, request), (5, b"count")] {
+    for (field, bytes) in [
+        (2, "datastore_v3".as_bytes()),
+        (3, method.as_bytes()),
+        (4, request),
+        (5, b"count"),
+    ] {
         put_bytes(&mut call, field, bytes);
     }
     call
@@ -138,14 +162,22 @@ mod tests {
     fn what_was_passed_over_is_the_count() {
         let (mut count, first) = Count::begin("p", &Pair::new("acme", "Song"));
         assert!(first.windows(8).any(|part| part == b"RunQuery"));
-        assert!(matches!(count.take(&answer(300, true)), Some(Next::Ask(next)) if next.windows(6).any(|part| part == b"cursor")));
+        assert!(
+            matches!(count.take(&answer(300, true)), Some(Next::Ask(next)) if next.windows(6).any(|part| part == b"cursor"))
+        );
         assert_eq!(count.take(&answer(17, false)), Some(Next::Done(317)));
     }
 
     #[test]
     fn the_counter_is_found_for_both_kinds_of_ids() {
         // As Google's emulator and the service hand them out: the first six scattered ones.
-        let scattered = [5_629_499_534_213_120, 5_066_549_580_791_808, 6_192_449_487_634_432, 4_785_074_604_081_152, 5_910_974_510_923_776];
+        let scattered = [
+            5_629_499_534_213_120,
+            5_066_549_580_791_808,
+            6_192_449_487_634_432,
+            4_785_074_604_081_152,
+            5_910_974_510_923_776,
+        ];
         for (place, id) in (1..).zip(scattered) {
             assert_eq!(counter_of(id), Some(place), "{id}");
         }
@@ -171,12 +203,23 @@ mod tests {
         for nonsense in [&b""[..], b"\x0a\x00", b"\x12\x03abc", b"\xff\xff\xff"] {
             assert!(!is_reserved(nonsense, 1), "{nonsense:?}");
         }
-        assert!(reserve("p", 20).windows(11).any(|part| part == b"AllocateIds"));
+        assert!(
+            reserve("p", 20)
+                .windows(11)
+                .any(|part| part == b"AllocateIds")
+        );
     }
 
     #[test]
     fn what_makes_no_sense_is_no_answer() {
-        for nonsense in [&b""[..], b"\x0a", b"\x0a\x00", b"\x12\x03abc", b"\xff\xff\xff", &answer(0, true)] {
+        for nonsense in [
+            &b""[..],
+            b"\x0a",
+            b"\x0a\x00",
+            b"\x12\x03abc",
+            b"\xff\xff\xff",
+            &answer(0, true),
+        ] {
             let (mut count, _) = Count::begin("p", &Pair::new("", "Song"));
             assert_eq!(count.take(nonsense), None, "{nonsense:?}");
         }

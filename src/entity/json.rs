@@ -1,6 +1,7 @@
 //! Entities as the JSON of the Datastore REST API, one line each.
 //!
-//! Knows JSON's spelling of the API's values. Must not know what a stored value becomes there: that is for `rest`.
+//! Knows JSON's spelling of the API's values. Must not know what a stored value becomes there: that
+//! is for `rest`.
 
 use std::io::Write as _;
 
@@ -11,7 +12,8 @@ use super::proto::{Entity, Id, Key};
 use super::rest::{ByName, Content, RestValue};
 use super::rewrite::Rewrite;
 
-/// Appends `entity` to `out` as a REST `Entity` without spaces or line feed, its keys and references moved by `rewrite`.
+/// Appends `entity` to `out` as a REST `Entity` without spaces or line feed, its keys and
+/// references moved by `rewrite`.
 ///
 /// Properties stand in the order of their first appearance.
 pub fn write_entity(entity: &Entity<'_>, rewrite: &Rewrite, out: &mut Vec<u8>) {
@@ -26,10 +28,14 @@ pub fn write_entity(entity: &Entity<'_>, rewrite: &Rewrite, out: &mut Vec<u8>) {
             let out = properties.name(group.name);
             if group.is_array {
                 out.extend_from_slice(b"{\"arrayValue\":{\"values\":");
-                write_list(group.values(), out, |value, out| write_value(&value, rewrite, out));
+                write_list(group.values(), out, |value, out| {
+                    write_value(&value, rewrite, out)
+                });
                 out.extend_from_slice(b"}}");
             } else {
-                group.values().for_each(|value| write_value(&value, rewrite, out));
+                group
+                    .values()
+                    .for_each(|value| write_value(&value, rewrite, out));
             }
         }
         properties.close();
@@ -66,14 +72,26 @@ fn write_value(value: &RestValue<'_>, rewrite: &Rewrite, out: &mut Vec<u8>) {
     let mut members = Members::open(out);
     match &value.value {
         Content::Null => members.name("nullValue").extend_from_slice(b"null"),
-        Content::Boolean(boolean) => members.name("booleanValue").extend_from_slice(if *boolean { b"true" } else { b"false" }),
+        Content::Boolean(boolean) => members.name("booleanValue").extend_from_slice(if *boolean {
+            b"true"
+        } else {
+            b"false"
+        }),
         Content::Integer(integer) => write_number_as_text(*integer, members.name("integerValue")),
         Content::Double(double) => write_double(*double, members.name("doubleValue")),
-        Content::Timestamp(time) => print(members.name("timestampValue"), format_args!("\"{time}\"")),
+        Content::Timestamp(time) => {
+            print(members.name("timestampValue"), format_args!("\"{time}\""))
+        }
         Content::Key(key) => write_key(key, rewrite, members.name("keyValue")),
         Content::Text(text) => write_text(text, members.name("stringValue")),
-        Content::Blob(bytes) => print(members.name("blobValue"), format_args!("\"{}\"", STANDARD.encode(bytes))),
-        Content::Point { latitude, longitude } => {
+        Content::Blob(bytes) => print(
+            members.name("blobValue"),
+            format_args!("\"{}\"", STANDARD.encode(bytes)),
+        ),
+        Content::Point {
+            latitude,
+            longitude,
+        } => {
             let mut members = Members::open(members.name("geoPointValue"));
             for (name, degrees) in [("latitude", *latitude), ("longitude", *longitude)] {
                 if degrees != 0.0 {
@@ -89,12 +107,18 @@ fn write_value(value: &RestValue<'_>, rewrite: &Rewrite, out: &mut Vec<u8>) {
         print(members.name("meaning"), format_args!("{}", value.meaning));
     }
     if value.exclude_from_indexes {
-        members.name("excludeFromIndexes").extend_from_slice(b"true");
+        members
+            .name("excludeFromIndexes")
+            .extend_from_slice(b"true");
     }
     members.close();
 }
 
-fn write_list<T>(items: impl Iterator<Item = T>, out: &mut Vec<u8>, mut write: impl FnMut(T, &mut Vec<u8>)) {
+fn write_list<T>(
+    items: impl Iterator<Item = T>,
+    out: &mut Vec<u8>,
+    mut write: impl FnMut(T, &mut Vec<u8>),
+) {
     out.push(b'[');
     for (index, item) in items.enumerate() {
         if index > 0 {
@@ -114,7 +138,10 @@ struct Members<'o> {
 impl<'o> Members<'o> {
     fn open(out: &'o mut Vec<u8>) -> Self {
         out.push(b'{');
-        Members { out, is_first: true }
+        Members {
+            out,
+            is_first: true,
+        }
     }
 
     /// Begins a member; its value goes to what is returned.
@@ -141,9 +168,14 @@ fn write_double(double: f64, out: &mut Vec<u8>) {
     if double.is_nan() {
         out.extend_from_slice(b"\"NaN\"");
     } else if double.is_infinite() {
-        out.extend_from_slice(if double > 0.0 { b"\"Infinity\"" } else { b"\"-Infinity\"" });
+        out.extend_from_slice(if double > 0.0 {
+            b"\"Infinity\""
+        } else {
+            b"\"-Infinity\""
+        });
     } else {
-        // `Debug` gives the fewest digits that read back as the same number, in the form of a JSON number.
+        // `Debug` gives the fewest digits that read back as the same number, in the form of a JSON
+        // number.
         print(out, format_args!("{double:?}"));
     }
 }
@@ -156,10 +188,15 @@ fn print(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
 fn write_text(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     let mut rest = text.as_bytes();
-    while let Some(at) = rest.iter().position(|byte| matches!(byte, 0..0x20 | b'"' | b'\\')) {
+    while let Some(at) = rest
+        .iter()
+        .position(|byte| matches!(byte, 0..0x20 | b'"' | b'\\'))
+    {
         let (plain, escaped) = rest.split_at(at);
         out.extend_from_slice(plain);
-        let Some((byte, after)) = escaped.split_first() else { break };
+        let Some((byte, after)) = escaped.split_first() else {
+            break;
+        };
         match byte {
             b'"' | b'\\' => out.extend_from_slice(&[b'\\', *byte]),
             b'\n' => out.extend_from_slice(b"\\n"),
@@ -181,22 +218,33 @@ mod tests {
     use serde_json::{Value as Json, json};
 
     use super::*;
-    use crate::entity::testing::{embedded, fixture, key, numbers_by_value, property, records, to_json};
+    use crate::entity::testing::{
+        embedded, fixture, key, numbers_by_value, property, records, to_json,
+    };
     use crate::entity::{PathElement, Property, ToProject, User, Value};
     use crate::model::Namespace;
 
     fn truth(name: &str) -> BTreeMap<String, Json> {
-        let entities: Vec<Json> = serde_json::from_slice(&std::fs::read(fixture(name)).unwrap()).unwrap();
+        let entities: Vec<Json> =
+            serde_json::from_slice(&std::fs::read(fixture(name)).unwrap()).unwrap();
         by_key(entities)
     }
 
     fn decoded(folder: &str) -> BTreeMap<String, Json> {
-        by_key(records(folder).iter().map(|record| to_json(&Entity::parse(record).unwrap(), &Rewrite::identity())).collect())
+        by_key(
+            records(folder)
+                .iter()
+                .map(|record| to_json(&Entity::parse(record).unwrap(), &Rewrite::identity()))
+                .collect(),
+        )
     }
 
     fn by_key(entities: Vec<Json>) -> BTreeMap<String, Json> {
         let count = entities.len();
-        let map: BTreeMap<_, _> = entities.into_iter().map(|entity| (entity["key"].to_string(), numbers_by_value(entity))).collect();
+        let map: BTreeMap<_, _> = entities
+            .into_iter()
+            .map(|entity| (entity["key"].to_string(), numbers_by_value(entity)))
+            .collect();
         assert_eq!(map.len(), count, "a key twice");
         map
     }
@@ -222,17 +270,33 @@ mod tests {
         let of = |is_wanted: &dyn Fn(&str, &str) -> bool| -> BTreeMap<String, Json> {
             let wanted = |entity: &Json| {
                 let key = &entity["key"];
-                let kind = key["path"].as_array().unwrap().last().unwrap()["kind"].as_str().unwrap();
-                is_wanted(key["partitionId"]["namespaceId"].as_str().unwrap_or_default(), kind)
+                let kind = key["path"].as_array().unwrap().last().unwrap()["kind"]
+                    .as_str()
+                    .unwrap();
+                is_wanted(
+                    key["partitionId"]["namespaceId"]
+                        .as_str()
+                        .unwrap_or_default(),
+                    kind,
+                )
             };
-            all.iter().filter(|(_, entity)| wanted(entity)).map(|(key, entity)| (key.clone(), entity.clone())).collect()
+            all.iter()
+                .filter(|(_, entity)| wanted(entity))
+                .map(|(key, entity)| (key.clone(), entity.clone()))
+                .collect()
         };
-        assert_same(&decoded("managed-variants/all_namespaces_one_kind"), &of(&|_, kind| kind == "Customer"));
+        assert_same(
+            &decoded("managed-variants/all_namespaces_one_kind"),
+            &of(&|_, kind| kind == "Customer"),
+        );
         assert_same(
             &decoded("managed-variants/two_kinds_two_namespaces"),
             &of(&|namespace, kind| namespace != "beta" && ["Customer", "Product"].contains(&kind)),
         );
-        assert_same(&decoded("managed-variants/one_namespace_all_kinds"), &of(&|namespace, _| namespace == "beta"));
+        assert_same(
+            &decoded("managed-variants/one_namespace_all_kinds"),
+            &of(&|namespace, _| namespace == "beta"),
+        );
         assert_same(
             &decoded("managed-variants/gcs_layout"),
             &of(&|namespace, kind| namespace == "acme" && ["Customer", "Order"].contains(&kind)),
@@ -248,8 +312,13 @@ mod tests {
             .iter()
             .map(|record| {
                 let entity = Entity::parse(record).unwrap();
-                let Id::Number(id) = entity.key.unwrap().path[0].id else { panic!() };
-                assert_eq!((entity.properties[0].name, &entity.properties[0].value), ("n", &Value::Integer(id)));
+                let Id::Number(id) = entity.key.unwrap().path[0].id else {
+                    panic!()
+                };
+                assert_eq!(
+                    (entity.properties[0].name, &entity.properties[0].value),
+                    ("n", &Value::Integer(id))
+                );
                 id
             })
             .collect();
@@ -268,8 +337,9 @@ mod tests {
         Value::Bytes(Cow::Borrowed(bytes))
     }
 
-    /// Each row of the table in docs/formats.md, section 6: meaning, value, then what comes of it indexed and unindexed.
-    /// `excludeFromIndexes` is left out of the second unless it must not be there.
+    /// Each row of the table in docs/formats.md, section 6: meaning, value, then what comes of it
+    /// indexed and unindexed. `excludeFromIndexes` is left out of the second unless it must not be
+    /// there.
     #[test]
     fn every_row_of_the_table_holds() {
         let who = User {
@@ -281,11 +351,20 @@ mod tests {
             ..User::default()
         };
         let text = |text: &str| json!({"stringValue": text, "excludeFromIndexes": true});
-        let user =
-            json!({"entityValue": {"properties": {"email": text("u@x"), "auth_domain": text("x"), "user_id": text("42")}}, "meaning": 20});
+        let user = json!({"entityValue": {"properties": {"email": text("u@x"), "auth_domain": text("x"), "user_id": text("42")}}, "meaning": 20});
         let mut rows = vec![
-            (24, Value::Null, json!({"arrayValue": {}}), json!({"arrayValue": {}})),
-            (24, Value::Integer(5), json!({"arrayValue": {}}), json!({"arrayValue": {}})),
+            (
+                24,
+                Value::Null,
+                json!({"arrayValue": {}}),
+                json!({"arrayValue": {}}),
+            ),
+            (
+                24,
+                Value::Integer(5),
+                json!({"arrayValue": {}}),
+                json!({"arrayValue": {}}),
+            ),
         ];
         let mut both = |meaning: u64, value: Value<'static>, indexed: Json, unindexed: Json| {
             let mut unindexed = unindexed;
@@ -297,48 +376,146 @@ mod tests {
         same(7, Value::Null, json!({"nullValue": null}));
         same(0, Value::Boolean(true), json!({"booleanValue": true}));
         same(15, Value::Boolean(false), json!({"booleanValue": false}));
-        same(7, Value::Integer(0), json!({"timestampValue": "1970-01-01T00:00:00Z"}));
-        same(7, Value::Integer(-62_135_596_800_000_000), json!({"timestampValue": "0001-01-01T00:00:00Z"}));
-        same(7, Value::Integer(253_402_300_799_999_999), json!({"timestampValue": "9999-12-31T23:59:59.999999Z"}));
-        same(7, Value::Integer(1_381_539_723_456_000), json!({"timestampValue": "2013-10-12T01:02:03.456Z"}));
-        same(7, Value::Integer(-62_135_596_800_000_001), json!({"integerValue": "-62135596800000001", "meaning": 7}));
-        same(7, Value::Integer(253_402_300_800_000_000), json!({"integerValue": "253402300800000000", "meaning": 7}));
-        same(13, Value::Integer(55), json!({"integerValue": "55", "meaning": 13}));
-        same(4, Value::Integer(1), json!({"integerValue": "1", "meaning": 29}));
-        same(5, Value::Integer(1), json!({"integerValue": "1", "meaning": 30}));
-        same(0, Value::Integer(i64::MIN), json!({"integerValue": "-9223372036854775808"}));
+        same(
+            7,
+            Value::Integer(0),
+            json!({"timestampValue": "1970-01-01T00:00:00Z"}),
+        );
+        same(
+            7,
+            Value::Integer(-62_135_596_800_000_000),
+            json!({"timestampValue": "0001-01-01T00:00:00Z"}),
+        );
+        same(
+            7,
+            Value::Integer(253_402_300_799_999_999),
+            json!({"timestampValue": "9999-12-31T23:59:59.999999Z"}),
+        );
+        same(
+            7,
+            Value::Integer(1_381_539_723_456_000),
+            json!({"timestampValue": "2013-10-12T01:02:03.456Z"}),
+        );
+        same(
+            7,
+            Value::Integer(-62_135_596_800_000_001),
+            json!({"integerValue": "-62135596800000001", "meaning": 7}),
+        );
+        same(
+            7,
+            Value::Integer(253_402_300_800_000_000),
+            json!({"integerValue": "253402300800000000", "meaning": 7}),
+        );
+        same(
+            13,
+            Value::Integer(55),
+            json!({"integerValue": "55", "meaning": 13}),
+        );
+        same(
+            4,
+            Value::Integer(1),
+            json!({"integerValue": "1", "meaning": 29}),
+        );
+        same(
+            5,
+            Value::Integer(1),
+            json!({"integerValue": "1", "meaning": 30}),
+        );
+        same(
+            0,
+            Value::Integer(i64::MIN),
+            json!({"integerValue": "-9223372036854775808"}),
+        );
         same(18, Value::Integer(1), json!({"integerValue": "1"}));
         same(15, Value::Integer(1), json!({"integerValue": "1"}));
         same(0, Value::Double(3.0), json!({"doubleValue": 3.0}));
         same(7, Value::Double(1e300), json!({"doubleValue": 1e300}));
         same(0, Value::Double(5e-324), json!({"doubleValue": 5e-324}));
         same(0, Value::Double(f64::NAN), json!({"doubleValue": "NaN"}));
-        same(0, Value::Double(f64::INFINITY), json!({"doubleValue": "Infinity"}));
-        same(0, Value::Double(f64::NEG_INFINITY), json!({"doubleValue": "-Infinity"}));
+        same(
+            0,
+            Value::Double(f64::INFINITY),
+            json!({"doubleValue": "Infinity"}),
+        );
+        same(
+            0,
+            Value::Double(f64::NEG_INFINITY),
+            json!({"doubleValue": "-Infinity"}),
+        );
         let reference = json!({"keyValue": {"partitionId": {"projectId": "p", "namespaceId": "n"}, "path": [{"kind": "K", "id": "-5"}]}});
-        same(0, Value::Reference(key("s~p", "n", "K", Id::Number(-5))), reference);
+        same(
+            0,
+            Value::Reference(key("s~p", "n", "K", Id::Number(-5))),
+            reference,
+        );
         same(14, bytes(b"\xff\0"), json!({"blobValue": "/wA="}));
         same(14, bytes(b"text"), json!({"blobValue": "dGV4dA=="}));
         for meaning in [1, 2, 3, 4, 5, 6, 8, 10, 11, 12, 17] {
-            same(meaning, bytes(b"t"), json!({"stringValue": "t", "meaning": meaning}));
+            same(
+                meaning,
+                bytes(b"t"),
+                json!({"stringValue": "t", "meaning": meaning}),
+            );
         }
         for meaning in [0, 7, 9, 13, 18, 20, 99] {
-            same(meaning, bytes("\u{17c} \"\\\u{1}".as_bytes()), json!({"stringValue": "\u{17c} \"\\\u{1}"}));
+            same(
+                meaning,
+                bytes("\u{17c} \"\\\u{1}".as_bytes()),
+                json!({"stringValue": "\u{17c} \"\\\u{1}"}),
+            );
         }
-        same(9, Value::Point { x: 1.5, y: -2.5 }, json!({"geoPointValue": {"latitude": 1.5, "longitude": -2.5}}));
-        same(9, Value::Point { x: 0.0, y: -0.0 }, json!({"geoPointValue": {}}));
-        same(0, Value::Point { x: 0.0, y: 1.0 }, json!({"geoPointValue": {"longitude": 1.0}, "meaning": 23}));
+        same(
+            9,
+            Value::Point { x: 1.5, y: -2.5 },
+            json!({"geoPointValue": {"latitude": 1.5, "longitude": -2.5}}),
+        );
+        same(
+            9,
+            Value::Point { x: 0.0, y: -0.0 },
+            json!({"geoPointValue": {}}),
+        );
+        same(
+            0,
+            Value::Point { x: 0.0, y: 1.0 },
+            json!({"geoPointValue": {"longitude": 1.0}, "meaning": 23}),
+        );
         same(20, Value::User(Box::new(who.clone())), user.clone());
         same(0, Value::User(Box::new(who)), user);
-        same(19, Value::Entity(Box::default()), json!({"entityValue": {}}));
-        both(16, bytes(b"t"), json!({"blobValue": "dA=="}), json!({"blobValue": "dA==", "meaning": 16}));
-        both(15, bytes(b"t"), json!({"stringValue": "t"}), json!({"stringValue": "t", "meaning": 15}));
+        same(
+            19,
+            Value::Entity(Box::default()),
+            json!({"entityValue": {}}),
+        );
+        both(
+            16,
+            bytes(b"t"),
+            json!({"blobValue": "dA=="}),
+            json!({"blobValue": "dA==", "meaning": 16}),
+        );
+        both(
+            15,
+            bytes(b"t"),
+            json!({"stringValue": "t"}),
+            json!({"stringValue": "t", "meaning": 15}),
+        );
         for meaning in [0, 1, 15, 99] {
-            both(meaning, bytes(b"\xff"), json!({"blobValue": "/w=="}), json!({"blobValue": "/w==", "meaning": 16}));
+            both(
+                meaning,
+                bytes(b"\xff"),
+                json!({"blobValue": "/w=="}),
+                json!({"blobValue": "/w==", "meaning": 16}),
+            );
         }
         for (meaning, value, indexed, unindexed) in rows {
             for (indexed, expected) in [(true, indexed), (false, unindexed)] {
-                let entity = Entity { key: None, properties: vec![Property { indexed, meaning, ..property("p", value.clone()) }] };
+                let entity = Entity {
+                    key: None,
+                    properties: vec![Property {
+                        indexed,
+                        meaning,
+                        ..property("p", value.clone())
+                    }],
+                };
                 assert_eq!(
                     to_json(&entity, &Rewrite::identity()),
                     json!({"properties": {"p": expected}}),
@@ -347,9 +524,19 @@ mod tests {
             }
         }
         for meaning in [0, 14, 19, 22] {
-            let zlib = Property { meaning, meaning_uri: "ZLIB", ..property("p", bytes(b"t")) };
+            let zlib = Property {
+                meaning,
+                meaning_uri: "ZLIB",
+                ..property("p", bytes(b"t"))
+            };
             assert_eq!(
-                to_json(&Entity { key: None, properties: vec![zlib] }, &Rewrite::identity()),
+                to_json(
+                    &Entity {
+                        key: None,
+                        properties: vec![zlib]
+                    },
+                    &Rewrite::identity()
+                ),
                 json!({"properties": {"p": {"blobValue": "dA==", "meaning": 22}}})
             );
         }
@@ -357,15 +544,28 @@ mod tests {
 
     #[test]
     fn one_name_twice_or_one_element_makes_an_array_at_the_place_of_the_first() {
-        let unindexed = |name, n| Property { indexed: false, ..property(name, Value::Integer(n)) };
+        let unindexed = |name, n| Property {
+            indexed: false,
+            ..property(name, Value::Integer(n))
+        };
         let properties = vec![
             property("b", Value::Integer(1)),
-            Property { multiple: true, ..property("a", Value::Null) },
+            Property {
+                multiple: true,
+                ..property("a", Value::Null)
+            },
             unindexed("b", 2),
             unindexed("c", 3),
         ];
         let mut out = Vec::new();
-        write_entity(&Entity { key: None, properties }, &Rewrite::identity(), &mut out);
+        write_entity(
+            &Entity {
+                key: None,
+                properties,
+            },
+            &Rewrite::identity(),
+            &mut out,
+        );
         let expected = concat!(
             r#"{"properties":{"b":{"arrayValue":{"values":[{"integerValue":"1"},{"integerValue":"2","excludeFromIndexes":true}]}},"#,
             r#""a":{"arrayValue":{"values":[{"nullValue":null}]}},"c":{"integerValue":"3","excludeFromIndexes":true}}}"#
@@ -376,11 +576,28 @@ mod tests {
     #[test]
     fn keys_are_written_as_far_as_they_go() {
         let path = vec![
-            PathElement { kind: "A", id: Id::Name("\n\"x\"") },
-            PathElement { kind: "B", id: Id::Number(7) },
-            PathElement { kind: "C", id: Id::None },
+            PathElement {
+                kind: "A",
+                id: Id::Name("\n\"x\""),
+            },
+            PathElement {
+                kind: "B",
+                id: Id::Number(7),
+            },
+            PathElement {
+                kind: "C",
+                id: Id::None,
+            },
         ];
-        let entity = Entity { key: Some(Key { app: "e~p", namespace: "n", database: "d", path }), properties: Vec::new() };
+        let entity = Entity {
+            key: Some(Key {
+                app: "e~p",
+                namespace: "n",
+                database: "d",
+                path,
+            }),
+            properties: Vec::new(),
+        };
         let mut out = Vec::new();
         write_entity(&entity, &Rewrite::identity(), &mut out);
         let expected = r#"{"key":{"partitionId":{"projectId":"p","namespaceId":"n","databaseId":"d"},"path":[{"kind":"A","name":"\n\"x\""},{"kind":"B","id":"7"},{"kind":"C"}]}}"#;
@@ -389,7 +606,10 @@ mod tests {
 
     #[test]
     fn every_character_of_a_text_comes_back() {
-        let text: String = (0..0x250).chain([0x2028, 0xffff, 0x1f434]).filter_map(char::from_u32).collect();
+        let text: String = (0..0x250)
+            .chain([0x2028, 0xffff, 0x1f434])
+            .filter_map(char::from_u32)
+            .collect();
         let mut out = Vec::new();
         write_text(&text, &mut out);
         assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
@@ -399,20 +619,55 @@ mod tests {
     #[test]
     fn a_rewrite_reaches_every_key_and_leaves_a_third_project() {
         fn entity_in<'a>(project: &'a str, namespace: &'a str) -> Entity<'a> {
-            let reference =
-                |name, indexed| Property { indexed, ..property(name, Value::Reference(key(project, namespace, "K", Id::Number(1)))) };
-            let third = property("third", Value::Reference(key("s~third", "acme", "K", Id::Number(1))));
-            let with_key = |properties| Entity { key: Some(key(project, namespace, "E", Id::None)), properties };
-            let inner = embedded("inner", with_key(vec![reference("r", true), third.clone(), reference("u", false)]));
+            let reference = |name, indexed| Property {
+                indexed,
+                ..property(
+                    name,
+                    Value::Reference(key(project, namespace, "K", Id::Number(1))),
+                )
+            };
+            let third = property(
+                "third",
+                Value::Reference(key("s~third", "acme", "K", Id::Number(1))),
+            );
+            let with_key = |properties| Entity {
+                key: Some(key(project, namespace, "E", Id::None)),
+                properties,
+            };
+            let inner = embedded(
+                "inner",
+                with_key(vec![
+                    reference("r", true),
+                    third.clone(),
+                    reference("u", false),
+                ]),
+            );
             let outer = embedded("outer", with_key(vec![inner, reference("r", true)]));
-            let element = |indexed| Property { multiple: true, ..reference("list", indexed) };
-            let properties = vec![reference("r", true), element(true), element(true), outer, third, element(false), reference("u", false)];
-            Entity { key: Some(key(project, namespace, "Own", Id::Name("n"))), properties }
+            let element = |indexed| Property {
+                multiple: true,
+                ..reference("list", indexed)
+            };
+            let properties = vec![
+                reference("r", true),
+                element(true),
+                element(true),
+                outer,
+                third,
+                element(false),
+                reference("u", false),
+            ];
+            Entity {
+                key: Some(key(project, namespace, "Own", Id::Name("n"))),
+                properties,
+            }
         }
         let rewrite = Rewrite {
             from_project: "src".to_owned(),
             from_database: String::new(),
-            to: Some(ToProject { project: "dst".to_owned(), database: String::new() }),
+            to: Some(ToProject {
+                project: "dst".to_owned(),
+                database: String::new(),
+            }),
             namespaces: [(Namespace::new("acme"), Namespace::new("beta"))].into(),
         };
         let moved = entity_in("s~src", "acme");
@@ -421,7 +676,10 @@ mod tests {
         assert_eq!(to_json(&moved, &rewrite), to_json(&target, &identity));
         assert_eq!(to_json(&target, &rewrite), to_json(&target, &identity));
         type Write = fn(&Entity<'_>, &Rewrite, &mut Vec<u8>);
-        for write in [crate::entity::v1::write_entity as Write, crate::entity::proto::write_entity] {
+        for write in [
+            crate::entity::v1::write_entity as Write,
+            crate::entity::proto::write_entity,
+        ] {
             let written = |entity: &Entity<'_>, rewrite: &Rewrite| {
                 let mut out = Vec::new();
                 write(entity, rewrite, &mut out);

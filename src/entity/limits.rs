@@ -1,6 +1,8 @@
-//! What the real service takes of an entity, told before it is sent. (The emulator takes nearly anything.)
+//! What the real service takes of an entity, told before it is sent. (The emulator takes nearly
+//! anything.)
 //!
-//! Knows serialized `google.datastore.v1.Entity`s. Never refuses what the service might take, and never tells a value.
+//! Knows serialized `google.datastore.v1.Entity`s. Never refuses what the service might take, and
+//! never tells a value.
 
 use super::wire::{Field, Fields, WireError};
 
@@ -26,13 +28,20 @@ pub struct Oversize {
 
 /// Looks for what is too large in a serialized entity.
 ///
-/// Of the whole entity only names, texts and blobs are counted, so that nothing is refused here that the service would take. Values inside
-/// embedded entities are left to the service: whether they are indexed depends on more than themselves.
+/// Of the whole entity only names, texts and blobs are counted, so that nothing is refused here
+/// that the service would take. Values inside embedded entities are left to the service: whether
+/// they are indexed depends on more than themselves.
 pub fn oversize(entity: &[u8]) -> Option<Oversize> {
     let mut whole = 0;
     let found = properties(entity, &mut whole);
     let found = found.unwrap_or_default();
-    found.or_else(|| (whole > ENTITY_MAX_BYTES).then(|| Oversize { part: "the entity".to_owned(), bytes: whole, limit: ENTITY_MAX_BYTES }))
+    found.or_else(|| {
+        (whole > ENTITY_MAX_BYTES).then(|| Oversize {
+            part: "the entity".to_owned(),
+            bytes: whole,
+            limit: ENTITY_MAX_BYTES,
+        })
+    })
 }
 
 fn properties(entity: &[u8], whole: &mut usize) -> Result<Option<Oversize>, WireError> {
@@ -51,8 +60,16 @@ fn properties(entity: &[u8], whole: &mut usize) -> Result<Option<Oversize>, Wire
                 }
                 2 => {
                     if let Some((bytes, limit)) = value(&field, whole)? {
-                        let word = if limit == INDEXED_MAX_BYTES { "indexed property" } else { "property" };
-                        return Ok(Some(Oversize { part: format!("{word} {name}"), bytes, limit }));
+                        let word = if limit == INDEXED_MAX_BYTES {
+                            "indexed property"
+                        } else {
+                            "property"
+                        };
+                        return Ok(Some(Oversize {
+                            part: format!("{word} {name}"),
+                            bytes,
+                            limit,
+                        }));
                     }
                 }
                 _ => {}
@@ -80,12 +97,17 @@ fn value(value: &Field<'_>, whole: &mut usize) -> Result<Option<(usize, usize)>,
                     }
                 }
             }
-            // An embedded entity: what of it is text cannot be told from its tags at a glance, so it does not count.
+            // An embedded entity: what of it is text cannot be told from its tags at a glance, so
+            // it does not count.
             _ => {}
         }
     }
     *whole += len;
-    let limit = if unindexed { UNINDEXED_MAX_BYTES } else { INDEXED_MAX_BYTES };
+    let limit = if unindexed {
+        UNINDEXED_MAX_BYTES
+    } else {
+        INDEXED_MAX_BYTES
+    };
     Ok((len > limit).then_some((len, limit)))
 }
 
@@ -97,28 +119,67 @@ mod tests {
 
     fn of(properties: Vec<Property<'_>>) -> Option<Oversize> {
         let mut message = Vec::new();
-        v1::write_entity(&Entity { key: Some(key("p", "", "K", Id::Number(1))), properties }, &Rewrite::identity(), &mut message);
+        v1::write_entity(
+            &Entity {
+                key: Some(key("p", "", "K", Id::Number(1))),
+                properties,
+            },
+            &Rewrite::identity(),
+            &mut message,
+        );
         oversize(&message)
     }
 
     fn text(name: &'static str, len: usize, indexed: bool) -> Property<'static> {
-        Property { indexed, ..property(name, Value::Bytes(vec![b'x'; len].into())) }
+        Property {
+            indexed,
+            ..property(name, Value::Bytes(vec![b'x'; len].into()))
+        }
     }
 
     #[test]
     fn each_limit_holds_to_the_byte() {
-        for (indexed, limit, part) in [(true, INDEXED_MAX_BYTES, "indexed property a"), (false, UNINDEXED_MAX_BYTES, "property a")] {
+        for (indexed, limit, part) in [
+            (true, INDEXED_MAX_BYTES, "indexed property a"),
+            (false, UNINDEXED_MAX_BYTES, "property a"),
+        ] {
             assert_eq!(of(vec![text("a", limit, indexed)]), None);
             let found = of(vec![text("b", 1, indexed), text("a", limit + 1, indexed)]);
-            assert_eq!(found, Some(Oversize { part: part.to_owned(), bytes: limit + 1, limit }));
-            let element = |len| Property { multiple: true, ..text("a", len, indexed) };
+            assert_eq!(
+                found,
+                Some(Oversize {
+                    part: part.to_owned(),
+                    bytes: limit + 1,
+                    limit
+                })
+            );
+            let element = |len| Property {
+                multiple: true,
+                ..text("a", len, indexed)
+            };
             assert_eq!(of(vec![element(1), element(limit)]), None);
-            assert_eq!(of(vec![element(1), element(limit + 1)]).unwrap().bytes, limit + 1);
+            assert_eq!(
+                of(vec![element(1), element(limit + 1)]).unwrap().bytes,
+                limit + 1
+            );
         }
         let rest = ENTITY_MAX_BYTES - UNINDEXED_MAX_BYTES - 2;
-        assert_eq!(of(vec![text("a", UNINDEXED_MAX_BYTES, false), text("b", rest, false)]), None);
-        let found = of(vec![text("a", UNINDEXED_MAX_BYTES, false), text("b", rest + 1, false)]).unwrap();
-        assert_eq!((found.part.as_str(), found.bytes), ("the entity", ENTITY_MAX_BYTES + 1));
+        assert_eq!(
+            of(vec![
+                text("a", UNINDEXED_MAX_BYTES, false),
+                text("b", rest, false)
+            ]),
+            None
+        );
+        let found = of(vec![
+            text("a", UNINDEXED_MAX_BYTES, false),
+            text("b", rest + 1, false),
+        ])
+        .unwrap();
+        assert_eq!(
+            (found.part.as_str(), found.bytes),
+            ("the entity", ENTITY_MAX_BYTES + 1)
+        );
     }
 
     #[test]

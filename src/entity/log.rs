@@ -1,15 +1,18 @@
-//! The framing of entities in an output and of records in a metadata log: `LevelDB`'s log format (docs/formats.md, section 3).
+//! The framing of entities in an output and of records in a metadata log: `LevelDB`'s log format
+//! (docs/formats.md, section 3).
 //!
-//! Knows blocks, fragments and their checksums. Must not know what a record holds.
-//! A log is read in pieces that know nothing of each other, so that all cores can read one output; a [`Stitch`] joins them.
+//! Knows blocks, fragments and their checksums. Must not know what a record holds. A log is read in
+//! pieces that know nothing of each other, so that all cores can read one output; a [`Stitch`]
+//! joins them.
 
 use crate::model::Crc32c;
 
 /// Bytes in a block. No fragment crosses a block's border.
 pub const BLOCK_LEN_BYTES: usize = 32 * 1024;
 
-/// The longest record of an output. The service's entities end at 1 MiB, the emulator's at the 4 MiB of a request, and both take a little more as
-/// records; the bound keeps a hostile log from filling the memory.
+/// The longest record of an output. The service's entities end at 1 MiB, the emulator's at the 4
+/// MiB of a request, and both take a little more as records; the bound keeps a hostile log from
+/// filling the memory.
 pub const RECORD_MAX_BYTES: usize = 8 << 20;
 
 /// Checksum (4 bytes), length (2) and type (1) stand before each fragment's data.
@@ -78,7 +81,8 @@ pub enum LogFault {
     /// The fragments of a record add up to more than any record may have.
     #[error("expected a record of at most {RECORD_MAX_BYTES} bytes, found more")]
     RecordTooLarge,
-    /// A piece does not begin where the one before it ended, or follows one that was not whole blocks.
+    /// A piece does not begin where the one before it ended, or follows one that was not whole
+    /// blocks.
     #[error("expected a piece that goes on at byte {expected}, found another")]
     PieceOutOfPlace {
         /// Where the pieces so far end.
@@ -96,7 +100,8 @@ pub enum Head {
     Absent,
     /// The record's end.
     Closes(Vec<u8>),
-    /// The record goes through the whole piece, which holds nothing else. Empty for a piece of padding.
+    /// The record goes through the whole piece, which holds nothing else. Empty for a piece of
+    /// padding.
     Through(Vec<u8>),
 }
 
@@ -124,11 +129,17 @@ pub struct PieceEnds {
     pub tail: Option<OpenRecord>,
 }
 
-/// Reads one piece of an output, which begins at `offset`, and hands out each record that begins and ends within it.
+/// Reads one piece of an output, which begins at `offset`, and hands out each record that begins
+/// and ends within it.
 ///
-/// Checks every fragment's checksum. Pieces may be read in any order, or at once; their ends go to a [`Stitch`] in order. Every piece but the
-/// last must be whole blocks, which the stitch checks. The first error ends the reading, the caller's own included.
-pub fn read_piece<E: From<LogError>>(piece: &[u8], offset: u64, on_record: impl FnMut(&[u8]) -> Result<(), E>) -> Result<PieceEnds, E> {
+/// Checks every fragment's checksum. Pieces may be read in any order, or at once; their ends go to
+/// a [`Stitch`] in order. Every piece but the last must be whole blocks, which the stitch checks.
+/// The first error ends the reading, the caller's own included.
+pub fn read_piece<E: From<LogError>>(
+    piece: &[u8],
+    offset: u64,
+    on_record: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<PieceEnds, E> {
     read_fragments(piece, offset, RECORD_MAX_BYTES, on_record)
 }
 
@@ -144,10 +155,20 @@ fn read_fragments<E: From<LogError>>(
         Between,
         Open(u64),
     }
-    let mut ends = PieceEnds { offset, len_bytes: piece.len() as u64, first_fragment: None, head: Head::Absent, tail: None };
+    let mut ends = PieceEnds {
+        offset,
+        len_bytes: piece.len() as u64,
+        first_fragment: None,
+        head: Head::Absent,
+        tail: None,
+    };
     let mut buffer = Vec::new();
     let mut at = At::Start;
-    for fragment in (Fragments { piece, position: 0, offset }) {
+    for fragment in (Fragments {
+        piece,
+        position: 0,
+        offset,
+    }) {
         let fragment = fragment?;
         ends.first_fragment.get_or_insert(fragment.offset);
         at = match (at, fragment.part) {
@@ -157,28 +178,55 @@ fn read_fragments<E: From<LogError>>(
             }
             (At::Start | At::Between, Part::First) => {
                 buffer.clear();
-                append(&mut buffer, fragment.data, record_max_bytes, fragment.offset)?;
+                append(
+                    &mut buffer,
+                    fragment.data,
+                    record_max_bytes,
+                    fragment.offset,
+                )?;
                 At::Open(fragment.offset)
             }
             (At::Start | At::Earlier, Part::Middle) => {
-                append(&mut buffer, fragment.data, record_max_bytes, fragment.offset)?;
+                append(
+                    &mut buffer,
+                    fragment.data,
+                    record_max_bytes,
+                    fragment.offset,
+                )?;
                 At::Earlier
             }
             (At::Start | At::Earlier, Part::Last) => {
-                append(&mut buffer, fragment.data, record_max_bytes, fragment.offset)?;
+                append(
+                    &mut buffer,
+                    fragment.data,
+                    record_max_bytes,
+                    fragment.offset,
+                )?;
                 ends.head = Head::Closes(std::mem::take(&mut buffer));
                 At::Between
             }
             (At::Open(start), Part::Middle) => {
-                append(&mut buffer, fragment.data, record_max_bytes, fragment.offset)?;
+                append(
+                    &mut buffer,
+                    fragment.data,
+                    record_max_bytes,
+                    fragment.offset,
+                )?;
                 At::Open(start)
             }
             (At::Open(_), Part::Last) => {
-                append(&mut buffer, fragment.data, record_max_bytes, fragment.offset)?;
+                append(
+                    &mut buffer,
+                    fragment.data,
+                    record_max_bytes,
+                    fragment.offset,
+                )?;
                 on_record(&buffer)?;
                 At::Between
             }
-            (At::Between, Part::Middle | Part::Last) => return Err(out_of_order(OPENING, fragment.part.name(), fragment.offset).into()),
+            (At::Between, Part::Middle | Part::Last) => {
+                return Err(out_of_order(OPENING, fragment.part.name(), fragment.offset).into());
+            }
             (At::Earlier | At::Open(_), Part::Full | Part::First) => {
                 return Err(out_of_order(FOLLOWING, fragment.part.name(), fragment.offset).into());
             }
@@ -187,13 +235,22 @@ fn read_fragments<E: From<LogError>>(
     match at {
         At::Start | At::Earlier => ends.head = Head::Through(buffer),
         At::Between => {}
-        At::Open(offset) => ends.tail = Some(OpenRecord { offset, bytes: buffer }),
+        At::Open(offset) => {
+            ends.tail = Some(OpenRecord {
+                offset,
+                bytes: buffer,
+            })
+        }
     }
     Ok(ends)
 }
 
-/// Reads a whole log in one go, such as one of metadata. Its records may be as long as the log: that of an export of very many kinds is.
-pub fn read_log<E: From<LogError>>(log: &[u8], on_record: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+/// Reads a whole log in one go, such as one of metadata. Its records may be as long as the log:
+/// that of an export of very many kinds is.
+pub fn read_log<E: From<LogError>>(
+    log: &[u8],
+    on_record: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<(), E> {
     let ends = read_fragments(log, 0, usize::MAX, on_record)?;
     let mut stitch = Stitch::new();
     // Nothing stands before the first piece, so no record can end in its head.
@@ -211,7 +268,8 @@ pub fn read_all(log: &[u8]) -> Result<Vec<Vec<u8>>, LogError> {
     Ok(records)
 }
 
-/// Joins the ends of pieces, which come in order, and so proves the order of fragments over the whole log.
+/// Joins the ends of pieces, which come in order, and so proves the order of fragments over the
+/// whole log.
 #[derive(Debug, Default)]
 pub struct Stitch {
     end: u64,
@@ -226,16 +284,24 @@ impl Stitch {
         Stitch::default()
     }
 
-    /// A stitch that begins within the log, at the piece at `offset`: the end of a record that began before it is passed over.
+    /// A stitch that begins within the log, at the piece at `offset`: the end of a record that
+    /// began before it is passed over.
     pub fn resumed(offset: u64) -> Self {
-        Stitch { end: offset, open: None, resumed: offset > 0 }
+        Stitch {
+            end: offset,
+            open: None,
+            resumed: offset > 0,
+        }
     }
 
-    /// Takes the ends of the next piece. Returns the record that began earlier and ended in it, if there is one:
-    /// in the log's order it stands before the piece's own records.
+    /// Takes the ends of the next piece. Returns the record that began earlier and ended in it, if
+    /// there is one: in the log's order it stands before the piece's own records.
     pub fn push(&mut self, mut ends: PieceEnds) -> Result<Option<Vec<u8>>, LogError> {
         if ends.offset != self.end || !self.end.is_multiple_of(BLOCK_LEN_BYTES as u64) {
-            return Err(LogError { offset: ends.offset, reason: LogFault::PieceOutOfPlace { expected: self.end } });
+            return Err(LogError {
+                offset: ends.offset,
+                reason: LogFault::PieceOutOfPlace { expected: self.end },
+            });
         }
         self.end = self.end.saturating_add(ends.len_bytes);
         if std::mem::take(&mut self.resumed) && matches!(ends.head, Head::Closes(_)) {
@@ -245,9 +311,13 @@ impl Stitch {
         match (&mut self.open, &ends.head) {
             (None, Head::Absent) => {}
             (None, Head::Through(_)) if ends.first_fragment.is_none() => {}
-            (None, Head::Closes(_) | Head::Through(_)) => return Err(out_of_order(OPENING, FOLLOWING, first)),
+            (None, Head::Closes(_) | Head::Through(_)) => {
+                return Err(out_of_order(OPENING, FOLLOWING, first));
+            }
             (Some(_), Head::Absent) => return Err(out_of_order(FOLLOWING, OPENING, first)),
-            (Some(open), Head::Closes(bytes) | Head::Through(bytes)) => append(&mut open.bytes, bytes, RECORD_MAX_BYTES, first)?,
+            (Some(open), Head::Closes(bytes) | Head::Through(bytes)) => {
+                append(&mut open.bytes, bytes, RECORD_MAX_BYTES, first)?
+            }
         }
         let completed = match ends.head {
             Head::Closes(_) => self.open.take().map(|record| record.bytes),
@@ -263,21 +333,35 @@ impl Stitch {
     pub fn finish(self) -> Result<(), LogError> {
         match self.open {
             None => Ok(()),
-            Some(open) => Err(LogError { offset: open.offset, reason: LogFault::UnfinishedRecord }),
+            Some(open) => Err(LogError {
+                offset: open.offset,
+                reason: LogFault::UnfinishedRecord,
+            }),
         }
     }
 }
 
-fn append(record: &mut Vec<u8>, data: &[u8], record_max_bytes: usize, offset: u64) -> Result<(), LogError> {
+fn append(
+    record: &mut Vec<u8>,
+    data: &[u8],
+    record_max_bytes: usize,
+    offset: u64,
+) -> Result<(), LogError> {
     if record.len() + data.len() > record_max_bytes {
-        return Err(LogError { offset, reason: LogFault::RecordTooLarge });
+        return Err(LogError {
+            offset,
+            reason: LogFault::RecordTooLarge,
+        });
     }
     record.extend_from_slice(data);
     Ok(())
 }
 
 fn out_of_order(expected: &'static str, found: &'static str, offset: u64) -> LogError {
-    LogError { offset, reason: LogFault::FragmentOrder { expected, found } }
+    LogError {
+        offset,
+        reason: LogFault::FragmentOrder { expected, found },
+    }
 }
 
 /// Which part of a record a fragment is.
@@ -359,7 +443,12 @@ impl<'a> Fragments<'a> {
                     self.skip_padding(block)?;
                     continue;
                 }
-                None => return Err(LogFault::Truncated { expected: HEADER_LEN_BYTES, found: block.len() }),
+                None => {
+                    return Err(LogFault::Truncated {
+                        expected: HEADER_LEN_BYTES,
+                        found: block.len(),
+                    });
+                }
             };
             if *header == [0; HEADER_LEN_BYTES] {
                 self.skip_padding(block)?;
@@ -369,15 +458,25 @@ impl<'a> Fragments<'a> {
             let len = usize::from(u16::from_le_bytes([l0, l1]));
             let framed = HEADER_LEN_BYTES + len;
             if framed > left {
-                return Err(LogFault::LengthPastBlock { room: left - HEADER_LEN_BYTES, found: len });
+                return Err(LogFault::LengthPastBlock {
+                    room: left - HEADER_LEN_BYTES,
+                    found: len,
+                });
             }
-            let (Some(data), Some(checked)) = (body.get(..len), block.get(CHECKED_FROM..framed)) else {
-                return Err(LogFault::Truncated { expected: framed, found: block.len() });
+            let (Some(data), Some(checked)) = (body.get(..len), block.get(CHECKED_FROM..framed))
+            else {
+                return Err(LogFault::Truncated {
+                    expected: framed,
+                    found: block.len(),
+                });
             };
             let expected = unmask(u32::from_le_bytes([c0, c1, c2, c3]));
             let found = crc32c::crc32c(checked);
             if expected != found {
-                return Err(LogFault::BadChecksum { expected: Crc32c(expected), found: Crc32c(found) });
+                return Err(LogFault::BadChecksum {
+                    expected: Crc32c(expected),
+                    found: Crc32c(found),
+                });
             }
             let part = Part::of(type_byte).ok_or(LogFault::UnknownType { found: type_byte })?;
             let offset = self.offset + self.position as u64;
@@ -411,13 +510,15 @@ fn left_in_block(len: u64) -> usize {
 
 /// How many zeros are to stand behind a log of `len` bytes before the emulator's importer gets it.
 ///
-/// Where 1 to 6 bytes are left in the last block the importer never returns (docs/formats.md, section 9); zeros there mean nothing in a log.
+/// Where 1 to 6 bytes are left in the last block the importer never returns (docs/formats.md,
+/// section 9); zeros there mean nothing in a log.
 pub fn end_padding(len: u64) -> usize {
     let left = left_in_block(len);
     if left < HEADER_LEN_BYTES { left } else { 0 }
 }
 
-/// Frames records as a log. The bytes go to a buffer of the caller's, which may be drained between any two calls.
+/// Frames records as a log. The bytes go to a buffer of the caller's, which may be drained between
+/// any two calls.
 #[derive(Debug, Default)]
 pub struct LogWriter {
     len: u64,
@@ -439,7 +540,8 @@ impl LogWriter {
                 self.pad(left, out);
                 left = BLOCK_LEN_BYTES;
             }
-            // With 7 bytes left a fragment without data stands there, as in the logs of the service.
+            // With 7 bytes left a fragment without data stands there, as in the logs of the
+            // service.
             let room = left - HEADER_LEN_BYTES;
             let (now, later) = rest.split_at_checked(room).unwrap_or((rest, &[]));
             let part = match (begun, later.is_empty()) {
@@ -506,13 +608,17 @@ mod tests {
 
     fn log_of(records: &[Vec<u8>]) -> Vec<u8> {
         let (mut log, mut out) = (LogWriter::new(), Vec::new());
-        records.iter().for_each(|record| log.record(record, &mut out));
+        records
+            .iter()
+            .for_each(|record| log.record(record, &mut out));
         assert_eq!(log.len(), out.len() as u64);
         out
     }
 
     fn fragment(type_byte: u8, data: &[u8]) -> Vec<u8> {
-        let mut out = mask(crc32c::crc32c(&[&[type_byte], data].concat())).to_le_bytes().to_vec();
+        let mut out = mask(crc32c::crc32c(&[&[type_byte], data].concat()))
+            .to_le_bytes()
+            .to_vec();
         out.extend((data.len() as u16).to_le_bytes());
         out.push(type_byte);
         out.extend(data);
@@ -538,13 +644,20 @@ mod tests {
     #[test]
     fn the_log_of_an_empty_export_is_written_as_the_emulator_does() {
         let log = log_of(&[b"3".to_vec(), vec![]]);
-        assert_eq!(log, [0xb8, 0x6d, 0x44, 0x4e, 1, 0, 1, 0x33, 0x05, 0x2b, 0x28, 0x43, 0, 0, 1]);
+        assert_eq!(
+            log,
+            [
+                0xb8, 0x6d, 0x44, 0x4e, 1, 0, 1, 0x33, 0x05, 0x2b, 0x28, 0x43, 0, 0, 1
+            ]
+        );
         assert_eq!(read_all(&log), Ok(vec![b"3".to_vec(), vec![]]));
     }
 
     #[test]
     fn logs_of_the_emulator_come_out_as_they_were() {
-        for (name, log) in objects("managed", |path| path.ends_with("output-0") || path.ends_with(".overall_export_metadata")) {
+        for (name, log) in objects("managed", |path| {
+            path.ends_with("output-0") || path.ends_with(".overall_export_metadata")
+        }) {
             assert!(log_of(&read_all(&log).unwrap()) == log, "{name}");
         }
     }
@@ -571,7 +684,11 @@ mod tests {
             let (mut log, mut out) = (LogWriter::new(), Vec::new());
             log.record(&vec![1; BLOCK - 7 - left], &mut out);
             log.finish(&mut out);
-            assert_eq!(out.len(), if left < 7 { BLOCK } else { BLOCK - left }, "{left}");
+            assert_eq!(
+                out.len(),
+                if left < 7 { BLOCK } else { BLOCK - left },
+                "{left}"
+            );
             assert_eq!(read_all(&out).unwrap().len(), 1);
         }
         let mut out = Vec::new();
@@ -581,9 +698,21 @@ mod tests {
 
     #[test]
     fn no_flipped_bit_goes_unseen() {
-        let log = log_of(&[vec![], b"short".to_vec(), vec![7; 50], vec![9; BLOCK - 89], b"in the next block".to_vec()]);
-        assert!(log[BLOCK - 6..BLOCK].iter().all(|byte| *byte == 0), "a trailer of zeros stands in the middle");
-        for at in (0..200).chain((200..BLOCK - 50).step_by(61)).chain(BLOCK - 50..log.len()) {
+        let log = log_of(&[
+            vec![],
+            b"short".to_vec(),
+            vec![7; 50],
+            vec![9; BLOCK - 89],
+            b"in the next block".to_vec(),
+        ]);
+        assert!(
+            log[BLOCK - 6..BLOCK].iter().all(|byte| *byte == 0),
+            "a trailer of zeros stands in the middle"
+        );
+        for at in (0..200)
+            .chain((200..BLOCK - 50).step_by(61))
+            .chain(BLOCK - 50..log.len())
+        {
             for bit in 0..8 {
                 let mut damaged = log.clone();
                 damaged[at] ^= 1 << bit;
@@ -603,7 +732,11 @@ mod tests {
                 borders += 1;
             }
         }
-        assert_eq!(borders, records.len(), "a cut at a record border is only visible in the counts");
+        assert_eq!(
+            borders,
+            records.len(),
+            "a cut at a record border is only visible in the counts"
+        );
     }
 
     #[test]
@@ -622,27 +755,87 @@ mod tests {
         let long = [&full[..], &[1, 2, 3, 4, 0xff, 0xff, 1]].concat();
         let order = |expected, found| LogFault::FragmentOrder { expected, found };
         let table = [
-            (long, 8, LogFault::LengthPastBlock { room: BLOCK - 15, found: 0xffff }),
-            ([&full[..], &fragment(5, b"")].concat(), 8, LogFault::UnknownType { found: 5 }),
+            (
+                long,
+                8,
+                LogFault::LengthPastBlock {
+                    room: BLOCK - 15,
+                    found: 0xffff,
+                },
+            ),
+            (
+                [&full[..], &fragment(5, b"")].concat(),
+                8,
+                LogFault::UnknownType { found: 5 },
+            ),
             (dirty, 8, LogFault::NonZeroPadding),
             (dirty_end, BLOCK as u64 - 3, LogFault::NonZeroPadding),
-            ([&full[..], &fragment(4, b"b")].concat(), 8, order("a FULL or FIRST", "a LAST")),
-            ([&full[..], &fragment(3, b"b")].concat(), 8, order("a FULL or FIRST", "a MIDDLE")),
-            (fragment(4, b"b"), 0, order("a FULL or FIRST", "a MIDDLE or LAST")),
-            (fragment(3, b""), 0, order("a FULL or FIRST", "a MIDDLE or LAST")),
-            ([fragment(2, b"a"), full.clone()].concat(), 8, order("a MIDDLE or LAST", "a FULL")),
-            ([fragment(2, b"a"), fragment(2, b"a")].concat(), 8, order("a MIDDLE or LAST", "a FIRST")),
-            (full[..5].to_vec(), 0, LogFault::Truncated { expected: 7, found: 5 }),
-            (full[..7].to_vec(), 0, LogFault::Truncated { expected: 8, found: 7 }),
+            (
+                [&full[..], &fragment(4, b"b")].concat(),
+                8,
+                order("a FULL or FIRST", "a LAST"),
+            ),
+            (
+                [&full[..], &fragment(3, b"b")].concat(),
+                8,
+                order("a FULL or FIRST", "a MIDDLE"),
+            ),
+            (
+                fragment(4, b"b"),
+                0,
+                order("a FULL or FIRST", "a MIDDLE or LAST"),
+            ),
+            (
+                fragment(3, b""),
+                0,
+                order("a FULL or FIRST", "a MIDDLE or LAST"),
+            ),
+            (
+                [fragment(2, b"a"), full.clone()].concat(),
+                8,
+                order("a MIDDLE or LAST", "a FULL"),
+            ),
+            (
+                [fragment(2, b"a"), fragment(2, b"a")].concat(),
+                8,
+                order("a MIDDLE or LAST", "a FIRST"),
+            ),
+            (
+                full[..5].to_vec(),
+                0,
+                LogFault::Truncated {
+                    expected: 7,
+                    found: 5,
+                },
+            ),
+            (
+                full[..7].to_vec(),
+                0,
+                LogFault::Truncated {
+                    expected: 8,
+                    found: 7,
+                },
+            ),
             (fragment(2, b"a"), 0, LogFault::UnfinishedRecord),
-            (padded([full.clone(), fragment(2, b"a")].concat()), 8, LogFault::UnfinishedRecord),
+            (
+                padded([full.clone(), fragment(2, b"a")].concat()),
+                8,
+                LogFault::UnfinishedRecord,
+            ),
         ];
         for (log, offset, reason) in table {
             assert_eq!(read_all(&log), Err(LogError { offset, reason }));
         }
         let fault = read_all(&wrong_sum).unwrap_err();
-        assert!(matches!(fault.reason, LogFault::BadChecksum { expected, found } if expected != found));
-        assert!(fault.to_string().starts_with("log at byte 0: expected checksum "), "{fault}");
+        assert!(
+            matches!(fault.reason, LogFault::BadChecksum { expected, found } if expected != found)
+        );
+        assert!(
+            fault
+                .to_string()
+                .starts_with("log at byte 0: expected checksum "),
+            "{fault}"
+        );
     }
 
     #[test]
@@ -651,43 +844,79 @@ mod tests {
         let over = log_of(&[vec![1; RECORD_MAX_BYTES + 1]]);
         for piece_len in [fits.len() + BLOCK, 64 * BLOCK] {
             assert!(read_in_pieces(&fits, piece_len).is_ok());
-            assert_eq!(read_in_pieces(&over, piece_len).unwrap_err().reason, LogFault::RecordTooLarge);
+            assert_eq!(
+                read_in_pieces(&over, piece_len).unwrap_err().reason,
+                LogFault::RecordTooLarge
+            );
         }
-        assert!(read_all(&over).is_ok(), "metadata of many kinds is longer than any entity");
+        assert!(
+            read_all(&over).is_ok(),
+            "metadata of many kinds is longer than any entity"
+        );
     }
 
     #[test]
     fn pieces_that_do_not_go_on_where_the_last_one_ended_are_refused() {
         let log = log_of(&[vec![1; 10], vec![2; 3 * BLOCK]]);
-        let ends = |from: usize, to: usize| read_piece::<LogError>(&log[from..to], from as u64, |_| Ok(())).unwrap();
+        let ends = |from: usize, to: usize| {
+            read_piece::<LogError>(&log[from..to], from as u64, |_| Ok(())).unwrap()
+        };
         let mut stitch = Stitch::new();
         stitch.push(ends(0, BLOCK)).unwrap();
         assert_eq!(
             stitch.push(ends(2 * BLOCK, 3 * BLOCK)),
-            Err(LogError { offset: 2 * BLOCK as u64, reason: LogFault::PieceOutOfPlace { expected: BLOCK as u64 } })
+            Err(LogError {
+                offset: 2 * BLOCK as u64,
+                reason: LogFault::PieceOutOfPlace {
+                    expected: BLOCK as u64
+                }
+            })
         );
         // A piece that is not whole blocks can only be the last: here it ends with a whole record.
         let mut stitch = Stitch::new();
         stitch.push(ends(0, 17)).unwrap();
         let next = read_piece::<LogError>(&fragment(1, b"x"), 17, |_| Ok(())).unwrap();
-        assert_eq!(stitch.push(next).unwrap_err().reason, LogFault::PieceOutOfPlace { expected: 17 });
+        assert_eq!(
+            stitch.push(next).unwrap_err().reason,
+            LogFault::PieceOutOfPlace { expected: 17 }
+        );
     }
 
     #[test]
     fn a_record_left_open_by_one_piece_must_go_on_in_the_next() {
         let log = log_of(&[vec![2; 3 * BLOCK]]);
-        let ends = |piece: &[u8], at: usize| read_piece::<LogError>(piece, at as u64, |_| Ok(())).unwrap();
-        for (next, found) in [(fragment(1, b"new"), "a FULL or FIRST"), (fragment(2, b"new"), "a FULL or FIRST")] {
+        let ends =
+            |piece: &[u8], at: usize| read_piece::<LogError>(piece, at as u64, |_| Ok(())).unwrap();
+        for (next, found) in [
+            (fragment(1, b"new"), "a FULL or FIRST"),
+            (fragment(2, b"new"), "a FULL or FIRST"),
+        ] {
             let mut stitch = Stitch::new();
             stitch.push(ends(&log[..BLOCK], 0)).unwrap();
-            let reason = LogFault::FragmentOrder { expected: "a MIDDLE or LAST", found };
-            assert_eq!(stitch.push(ends(&next, BLOCK)), Err(LogError { offset: BLOCK as u64, reason }));
+            let reason = LogFault::FragmentOrder {
+                expected: "a MIDDLE or LAST",
+                found,
+            };
+            assert_eq!(
+                stitch.push(ends(&next, BLOCK)),
+                Err(LogError {
+                    offset: BLOCK as u64,
+                    reason
+                })
+            );
         }
         // A piece of padding may stand in between.
         let mut stitch = Stitch::new();
         let pieces = [&log[..BLOCK], &[0; BLOCK], &fragment(4, b"end")];
-        let found: Vec<_> = pieces.iter().enumerate().map(|(index, piece)| stitch.push(ends(piece, index * BLOCK)).unwrap()).collect();
-        assert_eq!(found, [None, None, Some([&vec![2; BLOCK - 7][..], b"end"].concat())]);
+        let found: Vec<_> = pieces
+            .iter()
+            .enumerate()
+            .map(|(index, piece)| stitch.push(ends(piece, index * BLOCK)).unwrap())
+            .collect();
+        assert_eq!(
+            found,
+            [None, None, Some([&vec![2; BLOCK - 7][..], b"end"].concat())]
+        );
         assert_eq!(stitch.finish(), Ok(()));
     }
 
@@ -696,7 +925,14 @@ mod tests {
         let mut seen = 0;
         let result = read_log(&log_of(&vec![vec![]; 5]), |_| {
             seen += 1;
-            if seen == 2 { Err(LogError { offset: 99, reason: LogFault::UnfinishedRecord }) } else { Ok(()) }
+            if seen == 2 {
+                Err(LogError {
+                    offset: 99,
+                    reason: LogFault::UnfinishedRecord,
+                })
+            } else {
+                Ok(())
+            }
         });
         assert_eq!((seen, result.unwrap_err().offset), (2, 99));
     }

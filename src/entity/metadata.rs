@@ -1,7 +1,8 @@
-//! The metadata of exports: protobuf `Backup`, the overall export metadata, and the records of a legacy backup
-//! (docs/formats.md, sections 4 and 7).
+//! The metadata of exports: protobuf `Backup`, the overall export metadata, and the records of a
+//! legacy backup (docs/formats.md, sections 4 and 7).
 //!
-//! Knows what these say. Must not know where the objects lie that they name, nor whether those are there.
+//! Knows what these say. Must not know where the objects lie that they name, nor whether those are
+//! there.
 
 use super::log::{LogError, LogWriter, read_all};
 use super::proto::{Entity, Id, Property, ProtoError, Value};
@@ -12,7 +13,8 @@ use crate::model::{Namespace, Timestamp};
 const OVERALL_VERSION: &str = "3";
 /// The version of a legacy backup's metadata.
 const LEGACY_VERSION: &str = "1";
-/// What the service writes for a kind where an export holds all kinds. (The emulators write nothing.) No kind can have that name.
+/// What the service writes for a kind where an export holds all kinds. (The emulators write
+/// nothing.) No kind can have that name.
 const ALL_KINDS_NAME: &str = "__all__";
 const LEGACY_BACKUP_KIND: &str = "_AE_Backup_Information";
 const LEGACY_FILES_KIND: &str = "_AE_Backup_Information_Kind_Files";
@@ -109,7 +111,8 @@ pub enum MetadataError {
 pub struct KindFiles {
     /// The kind; empty for an export of all kinds, also where the service names it `__all__`.
     pub kind: String,
-    /// Names relative to the metadata's own folder, or absolute `/gs/BUCKET/OBJECT` in a legacy backup.
+    /// Names relative to the metadata's own folder, or absolute `/gs/BUCKET/OBJECT` in a legacy
+    /// backup.
     pub files: Vec<String>,
 }
 
@@ -139,8 +142,15 @@ impl ExportMetadata {
                 _ => {}
             }
         }
-        let mut metadata = ExportMetadata { name: String::new(), started: None, finished: None, kinds };
-        for field in info.ok_or(MetadataError::Missing { field: "backup_info" })? {
+        let mut metadata = ExportMetadata {
+            name: String::new(),
+            started: None,
+            finished: None,
+            kinds,
+        };
+        for field in info.ok_or(MetadataError::Missing {
+            field: "backup_info",
+        })? {
             let field = field?;
             match field.number {
                 1 => metadata.name = field.text()?.to_owned(),
@@ -166,7 +176,9 @@ impl ExportMetadata {
         for kind in &self.kinds {
             put_message(&mut out, 2, |out| {
                 put_bytes(out, 1, kind.kind.as_bytes());
-                kind.files.iter().for_each(|file| put_bytes(out, 2, file.as_bytes()));
+                kind.files
+                    .iter()
+                    .for_each(|file| put_bytes(out, 2, file.as_bytes()));
             });
         }
         out
@@ -178,16 +190,28 @@ fn read_kind_files(fields: Fields<'_>) -> Result<KindFiles, MetadataError> {
     for field in fields {
         let field = field?;
         match field.number {
-            1 => kind = Some(field.text()?).map(|kind| if kind == ALL_KINDS_NAME { "" } else { kind }).map(str::to_owned),
+            1 => {
+                kind = Some(field.text()?)
+                    .map(|kind| if kind == ALL_KINDS_NAME { "" } else { kind })
+                    .map(str::to_owned)
+            }
             2 => files.push(field.text()?.to_owned()),
             _ => {}
         }
     }
-    Ok(KindFiles { kind: kind.ok_or(MetadataError::Missing { field: "kind_info.kind" })?, files })
+    Ok(KindFiles {
+        kind: kind.ok_or(MetadataError::Missing {
+            field: "kind_info.kind",
+        })?,
+        files,
+    })
 }
 
 fn time_of(field: &'static str, micros: i64) -> Result<Timestamp, MetadataError> {
-    Timestamp::from_micros(micros).ok_or(MetadataError::BadTime { field, found: micros })
+    Timestamp::from_micros(micros).ok_or(MetadataError::BadTime {
+        field,
+        found: micros,
+    })
 }
 
 /// Which namespaces a part of an export covers.
@@ -214,7 +238,8 @@ pub struct Pointer {
     pub bytes: u64,
 }
 
-/// `*.overall_export_metadata`: a log of a version and one protobuf message. It is written last, so it is the export's finish mark.
+/// `*.overall_export_metadata`: a log of a version and one protobuf message. It is written last, so
+/// it is the export's finish mark.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OverallMetadata {
     /// The parts. An export that found no entity has none.
@@ -227,7 +252,10 @@ impl OverallMetadata {
         let records = read_all(bytes)?;
         check_version(records.first(), OVERALL_VERSION)?;
         let [_, message] = records.as_slice() else {
-            return Err(MetadataError::RecordCount { expected: "2", found: records.len() });
+            return Err(MetadataError::RecordCount {
+                expected: "2",
+                found: records.len(),
+            });
         };
         let mut pointers = Vec::new();
         for field in Fields::new(message) {
@@ -256,7 +284,10 @@ impl OverallMetadata {
 
 fn check_version(record: Option<&Vec<u8>>, expected: &'static str) -> Result<(), MetadataError> {
     match record {
-        None => Err(MetadataError::RecordCount { expected: "2 or more", found: 0 }),
+        None => Err(MetadataError::RecordCount {
+            expected: "2 or more",
+            found: 0,
+        }),
         Some(version) if version == expected.as_bytes() => Ok(()),
         Some(version) => {
             let found = String::from_utf8_lossy(version.get(..20).unwrap_or(version)).into_owned();
@@ -277,9 +308,19 @@ fn read_pointer(fields: Fields<'_>) -> Result<Pointer, MetadataError> {
             _ => {}
         }
     }
-    let (kind, namespace) = spec.ok_or(MetadataError::Missing { field: "entity_set_spec" })?;
-    let metadata_file = metadata_file.ok_or(MetadataError::Missing { field: "export_metadata_file" })?;
-    Ok(Pointer { kind, namespace, metadata_file, entities, bytes })
+    let (kind, namespace) = spec.ok_or(MetadataError::Missing {
+        field: "entity_set_spec",
+    })?;
+    let metadata_file = metadata_file.ok_or(MetadataError::Missing {
+        field: "export_metadata_file",
+    })?;
+    Ok(Pointer {
+        kind,
+        namespace,
+        metadata_file,
+        entities,
+        bytes,
+    })
 }
 
 fn count_of(name: &'static str, field: &Field<'_>) -> Result<u64, MetadataError> {
@@ -307,15 +348,34 @@ fn read_entity_set(fields: Fields<'_>) -> Result<(Option<String>, NamespaceSpec)
     }
     let kind = match kind_type.ok_or(MetadataError::Missing { field: "kind_type" })? {
         ONE_KIND if kind.as_deref() == Some(ALL_KINDS_NAME) => None,
-        ONE_KIND => Some(kind.filter(|kind| !kind.is_empty()).ok_or(MetadataError::Missing { field: "kind" })?),
+        ONE_KIND => Some(
+            kind.filter(|kind| !kind.is_empty())
+                .ok_or(MetadataError::Missing { field: "kind" })?,
+        ),
         ALL_KINDS => None,
-        found => return Err(MetadataError::UnknownChoice { field: "kind_type", expected: "1 or 2", found }),
+        found => {
+            return Err(MetadataError::UnknownChoice {
+                field: "kind_type",
+                expected: "1 or 2",
+                found,
+            });
+        }
     };
-    let namespace = match namespace_type.ok_or(MetadataError::Missing { field: "namespace_type" })? {
+    let namespace = match namespace_type.ok_or(MetadataError::Missing {
+        field: "namespace_type",
+    })? {
         DEFAULT_NAMESPACE => NamespaceSpec::One(Namespace::default()),
-        ONE_NAMESPACE => NamespaceSpec::One(Namespace::new(namespace.ok_or(MetadataError::Missing { field: "namespace" })?)),
+        ONE_NAMESPACE => NamespaceSpec::One(Namespace::new(
+            namespace.ok_or(MetadataError::Missing { field: "namespace" })?,
+        )),
         ALL_NAMESPACES => NamespaceSpec::All,
-        found => return Err(MetadataError::UnknownChoice { field: "namespace_type", expected: "1, 2 or 3", found }),
+        found => {
+            return Err(MetadataError::UnknownChoice {
+                field: "namespace_type",
+                expected: "1, 2 or 3",
+                found,
+            });
+        }
     };
     Ok((kind, namespace))
 }
@@ -327,8 +387,20 @@ fn put_pointer(pointer: &Pointer, out: &mut Vec<u8>) {
         NamespaceSpec::One(namespace) => (ONE_NAMESPACE, namespace.as_str()),
     };
     put_message(out, 1, |out| {
-        put_uint(out, 1, if pointer.kind.is_some() { ONE_KIND } else { ALL_KINDS });
-        put_bytes(out, 2, pointer.kind.as_deref().unwrap_or_default().as_bytes());
+        put_uint(
+            out,
+            1,
+            if pointer.kind.is_some() {
+                ONE_KIND
+            } else {
+                ALL_KINDS
+            },
+        );
+        put_bytes(
+            out,
+            2,
+            pointer.kind.as_deref().unwrap_or_default().as_bytes(),
+        );
         put_uint(out, 3, namespace_type);
         put_bytes(out, 4, namespace.as_bytes());
     });
@@ -337,7 +409,8 @@ fn put_pointer(pointer: &Pointer, out: &mut Vec<u8>) {
     put_uint(out, 4, pointer.bytes);
 }
 
-/// `<KEY>.backup_info` of the Datastore Admin: a log of a version and entities that tell of the backup.
+/// `<KEY>.backup_info` of the Datastore Admin: a log of a version and entities that tell of the
+/// backup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LegacyBackup {
     /// The project that was backed up, without a prefix such as `s~`.
@@ -352,7 +425,8 @@ pub struct LegacyBackup {
     pub finished: Option<Timestamp>,
     /// The namespaces; none for all.
     pub namespaces: Option<Vec<Namespace>>,
-    /// The kinds with their objects by shard number; at the end, without objects, kinds that the backup names but has no list for.
+    /// The kinds with their objects by shard number; at the end, without objects, kinds that the
+    /// backup names but has no list for.
     pub kinds: Vec<KindFiles>,
 }
 
@@ -362,26 +436,52 @@ impl LegacyBackup {
         let records = read_all(bytes)?;
         check_version(records.first(), LEGACY_VERSION)?;
         let mut entities = records.iter().enumerate().skip(1);
-        let (record, bytes) = entities.next().ok_or(MetadataError::RecordCount { expected: "2 or more", found: records.len() })?;
+        let (record, bytes) = entities.next().ok_or(MetadataError::RecordCount {
+            expected: "2 or more",
+            found: records.len(),
+        })?;
         let info = LegacyEntity::parse(record, bytes, LEGACY_BACKUP_KIND)?;
         let mut backup = LegacyBackup {
-            project: info.entity.own_key().map(|key| key.project().to_owned()).unwrap_or_default(),
-            name: info.texts("name")?.into_iter().next().ok_or(MetadataError::Missing { field: "name" })?,
+            project: info
+                .entity
+                .own_key()
+                .map(|key| key.project().to_owned())
+                .unwrap_or_default(),
+            name: info
+                .texts("name")?
+                .into_iter()
+                .next()
+                .ok_or(MetadataError::Missing { field: "name" })?,
             handle: info.texts("gs_handle")?.into_iter().next(),
             started: info.time("start_time")?,
             finished: info.time("complete_time")?,
-            namespaces: Some(info.texts("namespaces")?.into_iter().map(Namespace::new).collect()).filter(|list: &Vec<_>| !list.is_empty()),
+            namespaces: Some(
+                info.texts("namespaces")?
+                    .into_iter()
+                    .map(Namespace::new)
+                    .collect(),
+            )
+            .filter(|list: &Vec<_>| !list.is_empty()),
             kinds: Vec::new(),
         };
         for (record, bytes) in entities {
             let list = LegacyEntity::parse(record, bytes, LEGACY_FILES_KIND)?;
             let mut files = list.texts("files")?;
-            files.sort_by(|a, b| (shard_number(a).unwrap_or(u64::MAX), a).cmp(&(shard_number(b).unwrap_or(u64::MAX), b)));
-            backup.kinds.push(KindFiles { kind: list.key_name()?, files });
+            files.sort_by(|a, b| {
+                (shard_number(a).unwrap_or(u64::MAX), a)
+                    .cmp(&(shard_number(b).unwrap_or(u64::MAX), b))
+            });
+            backup.kinds.push(KindFiles {
+                kind: list.key_name()?,
+                files,
+            });
         }
         for kind in info.texts("kinds")? {
             if backup.kinds.iter().all(|known| known.kind != kind) {
-                backup.kinds.push(KindFiles { kind, files: Vec::new() });
+                backup.kinds.push(KindFiles {
+                    kind,
+                    files: Vec::new(),
+                });
             }
         }
         Ok(backup)
@@ -395,30 +495,54 @@ struct LegacyEntity<'a> {
 }
 
 impl<'a> LegacyEntity<'a> {
-    fn parse(record: usize, bytes: &'a [u8], expected: &'static str) -> Result<Self, MetadataError> {
-        let entity = Entity::parse(bytes).map_err(|source| MetadataError::Entity { record, source })?;
-        let kind = entity.own_key().and_then(|key| key.path.last()).map_or("", |element| element.kind);
+    fn parse(
+        record: usize,
+        bytes: &'a [u8],
+        expected: &'static str,
+    ) -> Result<Self, MetadataError> {
+        let entity =
+            Entity::parse(bytes).map_err(|source| MetadataError::Entity { record, source })?;
+        let kind = entity
+            .own_key()
+            .and_then(|key| key.path.last())
+            .map_or("", |element| element.kind);
         if kind != expected {
-            return Err(MetadataError::OtherEntity { record, expected, found: kind.to_owned() });
+            return Err(MetadataError::OtherEntity {
+                record,
+                expected,
+                found: kind.to_owned(),
+            });
         }
         Ok(LegacyEntity { record, entity })
     }
 
     fn key_name(&self) -> Result<String, MetadataError> {
-        match self.entity.own_key().and_then(|key| key.path.last()).map(|element| element.id) {
+        match self
+            .entity
+            .own_key()
+            .and_then(|key| key.path.last())
+            .map(|element| element.id)
+        {
             Some(Id::Name(name)) => Ok(name.to_owned()),
-            _ => Err(MetadataError::Missing { field: "a key name" }),
+            _ => Err(MetadataError::Missing {
+                field: "a key name",
+            }),
         }
     }
 
     /// The values of one property; null is no value.
     fn values(&self, name: &'static str) -> impl Iterator<Item = &Property<'a>> {
-        self.entity.properties.iter().filter(move |property| property.name == name && property.value != Value::Null)
+        self.entity
+            .properties
+            .iter()
+            .filter(move |property| property.name == name && property.value != Value::Null)
     }
 
     fn texts(&self, name: &'static str) -> Result<Vec<String>, MetadataError> {
         let text = |property: &Property<'a>| match &property.value {
-            Value::Bytes(bytes) => String::from_utf8(bytes.to_vec()).map_err(|_| self.other(name, "UTF-8 text")),
+            Value::Bytes(bytes) => {
+                String::from_utf8(bytes.to_vec()).map_err(|_| self.other(name, "UTF-8 text"))
+            }
             _ => Err(self.other(name, "text")),
         };
         self.values(name).map(text).collect()
@@ -433,19 +557,29 @@ impl<'a> LegacyEntity<'a> {
     }
 
     fn other(&self, property: &'static str, expected: &'static str) -> MetadataError {
-        MetadataError::OtherValue { record: self.record, property, expected }
+        MetadataError::OtherValue {
+            record: self.record,
+            property,
+            expected,
+        }
     }
 }
 
-/// The number of an output in its name: `output-3`, `…-output-3-attempt-1`, `…-output-3-retry-0`. None where the name has none.
+/// The number of an output in its name: `output-3`, `…-output-3-attempt-1`, `…-output-3-retry-0`.
+/// None where the name has none.
 pub fn shard_number(name: &str) -> Option<u64> {
     let (before, after) = name.rsplit_once("output-")?;
     if !before.is_empty() && !before.ends_with(['/', '-']) {
         return None;
     }
-    let digits = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
+    let digits = after
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(after.len());
     let (number, rest) = after.split_at(digits);
-    let is_try = |word: &str| rest.strip_prefix(word).is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
+    let is_try = |word: &str| {
+        rest.strip_prefix(word)
+            .is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+    };
     if !rest.is_empty() && !is_try("-attempt-") && !is_try("-retry-") {
         return None;
     }
@@ -462,7 +596,9 @@ mod tests {
 
     fn log_of(records: &[&[u8]]) -> Vec<u8> {
         let (mut log, mut out) = (LogWriter::new(), Vec::new());
-        records.iter().for_each(|record| log.record(record, &mut out));
+        records
+            .iter()
+            .for_each(|record| log.record(record, &mut out));
         out
     }
 
@@ -480,11 +616,18 @@ mod tests {
                 assert_eq!(metadata.kinds.len(), 1, "{name}");
                 assert!(metadata.started <= metadata.finished && metadata.started.is_some());
                 // One fixture is Google's Python encoding, which says `is_partial`.
-                assert!(metadata.encode() == bytes || name.contains("gcs_layout"), "{name}");
+                assert!(
+                    metadata.encode() == bytes || name.contains("gcs_layout"),
+                    "{name}"
+                );
                 assert_eq!(ExportMetadata::parse(&metadata.encode()), Ok(metadata));
             }
-            for (name, bytes) in objects(folder, |path| path.ends_with(".overall_export_metadata")) {
-                assert!(OverallMetadata::parse(&bytes).unwrap().encode() == bytes, "{name}");
+            for (name, bytes) in objects(folder, |path| path.ends_with(".overall_export_metadata"))
+            {
+                assert!(
+                    OverallMetadata::parse(&bytes).unwrap().encode() == bytes,
+                    "{name}"
+                );
             }
         }
     }
@@ -492,64 +635,124 @@ mod tests {
     #[test]
     fn an_overall_file_says_what_the_export_covers() {
         let only = |folder: &str| {
-            OverallMetadata::parse(&objects(folder, |path| path.ends_with(".overall_export_metadata"))[0].1).unwrap().pointers
+            OverallMetadata::parse(
+                &objects(folder, |path| path.ends_with(".overall_export_metadata"))[0].1,
+            )
+            .unwrap()
+            .pointers
         };
-        let pointer = |kind: Option<&str>, namespace, metadata_file: &str, entities, bytes| Pointer {
-            kind: kind.map(str::to_owned),
-            namespace,
-            metadata_file: metadata_file.to_owned(),
-            entities,
-            bytes,
-        };
+        let pointer =
+            |kind: Option<&str>, namespace, metadata_file: &str, entities, bytes| Pointer {
+                kind: kind.map(str::to_owned),
+                namespace,
+                metadata_file: metadata_file.to_owned(),
+                entities,
+                bytes,
+            };
         let one = |namespace| NamespaceSpec::One(Namespace::new(namespace));
-        let all = pointer(None, NamespaceSpec::All, "all_namespaces/all_kinds/all_namespaces_all_kinds.export_metadata", 258, 338_458);
+        let all = pointer(
+            None,
+            NamespaceSpec::All,
+            "all_namespaces/all_kinds/all_namespaces_all_kinds.export_metadata",
+            258,
+            338_458,
+        );
         assert_eq!(only("managed-variants/everything_no_filter"), [all]);
         assert_eq!(only("managed-variants/kind_without_entities"), []);
-        let acme = pointer(Some("Order"), one("acme"), "namespace_acme/kind_Order/namespace_acme_kind_Order.export_metadata", 8, 8_848);
-        assert_eq!(only("managed-variants/gcs_layout/backups/20131012/Order"), [acme]);
+        let acme = pointer(
+            Some("Order"),
+            one("acme"),
+            "namespace_acme/kind_Order/namespace_acme_kind_Order.export_metadata",
+            8,
+            8_848,
+        );
+        assert_eq!(
+            only("managed-variants/gcs_layout/backups/20131012/Order"),
+            [acme]
+        );
         assert_eq!(only("managed-variants/two_kinds_two_namespaces").len(), 4);
-        assert_eq!(only("managed-variants/sharded_5003_hits")[0].entities, 5_003);
+        assert_eq!(
+            only("managed-variants/sharded_5003_hits")[0].entities,
+            5_003
+        );
         assert_eq!(only("managed/default/Order")[0].namespace, one(""));
     }
 
     #[test]
     fn the_shards_of_a_large_kind_are_listed() {
-        let (_, bytes) = &objects("managed-variants/sharded_5003_hits", |path| path.ends_with(".export_metadata"))[0];
+        let (_, bytes) = &objects("managed-variants/sharded_5003_hits", |path| {
+            path.ends_with(".export_metadata")
+        })[0];
         let metadata = ExportMetadata::parse(bytes).unwrap();
         assert_eq!(metadata.name, "2026-11-22T07:07:43_901");
-        assert_eq!(metadata.kinds, [KindFiles { kind: "Hit".to_owned(), files: vec!["output-0".to_owned(), "output-1".to_owned()] }]);
+        assert_eq!(
+            metadata.kinds,
+            [KindFiles {
+                kind: "Hit".to_owned(),
+                files: vec!["output-0".to_owned(), "output-1".to_owned()]
+            }]
+        );
     }
 
     #[test]
     fn every_legacy_backup_names_its_project_times_and_objects() {
         let backups = objects("legacy", |path| {
-            path.ends_with(".backup_info") && path.rsplit('/').next().is_some_and(|name| name.matches('.').count() == 1)
+            path.ends_with(".backup_info")
+                && path
+                    .rsplit('/')
+                    .next()
+                    .is_some_and(|name| name.matches('.').count() == 1)
         });
         assert_eq!(backups.len(), 4);
         let infos = objects("legacy", |path| {
-            path.ends_with(".backup_info") && path.rsplit('/').next().is_some_and(|name| name.matches('.').count() == 2)
+            path.ends_with(".backup_info")
+                && path
+                    .rsplit('/')
+                    .next()
+                    .is_some_and(|name| name.matches('.').count() == 2)
         });
         for (name, bytes) in backups {
             let backup = LegacyBackup::parse(&bytes).unwrap();
             let object = name.split_once("/legacy/").unwrap().1;
-            assert_eq!((backup.project.as_str(), backup.handle.as_deref()), ("myapp", Some(format!("/gs/{object}").as_str())));
+            assert_eq!(
+                (backup.project.as_str(), backup.handle.as_deref()),
+                ("myapp", Some(format!("/gs/{object}").as_str()))
+            );
             assert!(backup.started.unwrap() < backup.finished.unwrap());
             let of_2013 = !object.contains("2015");
-            assert_eq!(backup.namespaces, of_2013.then(|| vec![Namespace::new("production")]));
-            let [kind] = &backup.kinds[..] else { panic!("{name}") };
+            assert_eq!(
+                backup.namespaces,
+                of_2013.then(|| vec![Namespace::new("production")])
+            );
+            let [kind] = &backup.kinds[..] else {
+                panic!("{name}")
+            };
             assert!(backup.name.starts_with(&kind.kind) && !kind.files.is_empty());
-            let shards: Vec<_> = kind.files.iter().map(|file| shard_number(file).unwrap()).collect();
+            let shards: Vec<_> = kind
+                .files
+                .iter()
+                .map(|file| shard_number(file).unwrap())
+                .collect();
             assert_eq!(shards, (0..shards.len() as u64).collect::<Vec<_>>());
             // Beside it lies the same kind's own metadata, in the form of managed exports.
             let stem = name.strip_suffix("backup_info").unwrap();
-            let (_, info) = infos.iter().find(|(info, _)| info.starts_with(stem)).unwrap();
+            let (_, info) = infos
+                .iter()
+                .find(|(info, _)| info.starts_with(stem))
+                .unwrap();
             let metadata = ExportMetadata::parse(info).unwrap();
-            assert_eq!((&metadata.kinds[0].kind, metadata.kinds[0].files.len()), (&kind.kind, kind.files.len()));
+            assert_eq!(
+                (&metadata.kinds[0].kind, metadata.kinds[0].files.len()),
+                (&kind.kind, kind.files.len())
+            );
         }
     }
 
     fn legacy_log(properties: Vec<Property<'_>>, lists: &[(&str, &[&str])]) -> Vec<u8> {
-        let info = record_of(&Entity { key: Some(key("s~myapp", "", LEGACY_BACKUP_KIND, Id::Number(2))), properties });
+        let info = record_of(&Entity {
+            key: Some(key("s~myapp", "", LEGACY_BACKUP_KIND, Id::Number(2))),
+            properties,
+        });
         let list = |(kind, files): &(&str, &[&str])| {
             let file = |file: &&str| Property {
                 indexed: false,
@@ -562,7 +765,10 @@ mod tests {
             })
         };
         let lists: Vec<_> = lists.iter().map(list).collect();
-        let records: Vec<&[u8]> = [b"1", &info[..]].into_iter().chain(lists.iter().map(Vec::as_slice)).collect();
+        let records: Vec<&[u8]> = [b"1", &info[..]]
+            .into_iter()
+            .chain(lists.iter().map(Vec::as_slice))
+            .collect();
         log_of(&records)
     }
 
@@ -572,59 +778,155 @@ mod tests {
 
     #[test]
     fn a_legacy_backup_that_never_ended_keeps_the_kinds_it_was_to_hold() {
-        let kinds = ["User", "Photo"].map(|kind| Property { multiple: true, ..text("kinds", kind) });
-        let properties = [vec![text("name", "n"), property("complete_time", Value::Null)], kinds.to_vec()].concat();
+        let kinds = ["User", "Photo"].map(|kind| Property {
+            multiple: true,
+            ..text("kinds", kind)
+        });
+        let properties = [
+            vec![text("name", "n"), property("complete_time", Value::Null)],
+            kinds.to_vec(),
+        ]
+        .concat();
         let backup = LegacyBackup::parse(&legacy_log(
             properties,
-            &[("Photo", &["/gs/b/x-output-10-retry-0", "/gs/b/x-output-9-retry-0", "/gs/b/odd"])],
+            &[(
+                "Photo",
+                &[
+                    "/gs/b/x-output-10-retry-0",
+                    "/gs/b/x-output-9-retry-0",
+                    "/gs/b/odd",
+                ],
+            )],
         ))
         .unwrap();
-        let files =
-            |kind: &str, files: &[&str]| KindFiles { kind: kind.to_owned(), files: files.iter().map(|file| file.to_string()).collect() };
+        let files = |kind: &str, files: &[&str]| KindFiles {
+            kind: kind.to_owned(),
+            files: files.iter().map(|file| file.to_string()).collect(),
+        };
         assert_eq!(
             backup.kinds,
-            [files("Photo", &["/gs/b/x-output-9-retry-0", "/gs/b/x-output-10-retry-0", "/gs/b/odd"]), files("User", &[])]
+            [
+                files(
+                    "Photo",
+                    &[
+                        "/gs/b/x-output-9-retry-0",
+                        "/gs/b/x-output-10-retry-0",
+                        "/gs/b/odd"
+                    ]
+                ),
+                files("User", &[])
+            ]
         );
-        assert_eq!((backup.finished, backup.started, backup.namespaces, backup.handle), (None, None, None, None));
+        assert_eq!(
+            (
+                backup.finished,
+                backup.started,
+                backup.namespaces,
+                backup.handle
+            ),
+            (None, None, None, None)
+        );
     }
 
     #[test]
     fn damaged_legacy_metadata_is_told_by_record_and_property() {
         let parse = |properties| LegacyBackup::parse(&legacy_log(properties, &[]));
-        let wrong = |property, expected| Err(MetadataError::OtherValue { record: 1, property, expected });
+        let wrong = |property, expected| {
+            Err(MetadataError::OtherValue {
+                record: 1,
+                property,
+                expected,
+            })
+        };
         assert_eq!(parse(vec![]), Err(MetadataError::Missing { field: "name" }));
-        assert_eq!(parse(vec![property("name", Value::Integer(1))]), wrong("name", "text"));
-        assert_eq!(parse(vec![property("name", Value::Bytes(b"\xff"[..].into()))]), wrong("name", "UTF-8 text"));
-        assert_eq!(parse(vec![text("name", "n"), text("start_time", "x")]), wrong("start_time", "a time"));
+        assert_eq!(
+            parse(vec![property("name", Value::Integer(1))]),
+            wrong("name", "text")
+        );
+        assert_eq!(
+            parse(vec![property("name", Value::Bytes(b"\xff"[..].into()))]),
+            wrong("name", "UTF-8 text")
+        );
+        assert_eq!(
+            parse(vec![text("name", "n"), text("start_time", "x")]),
+            wrong("start_time", "a time")
+        );
         let far = property("start_time", Value::Integer(i64::MAX));
-        assert_eq!(parse(vec![text("name", "n"), far]), Err(MetadataError::BadTime { field: "start_time", found: i64::MAX }));
-        let other = record_of(&Entity { key: Some(key("p", "", "Other", Id::Number(2))), properties: vec![] });
+        assert_eq!(
+            parse(vec![text("name", "n"), far]),
+            Err(MetadataError::BadTime {
+                field: "start_time",
+                found: i64::MAX
+            })
+        );
+        let other = record_of(&Entity {
+            key: Some(key("p", "", "Other", Id::Number(2))),
+            properties: vec![],
+        });
         let found = "Other".to_owned();
         assert_eq!(
             LegacyBackup::parse(&log_of(&[b"1", &other])),
-            Err(MetadataError::OtherEntity { record: 1, expected: LEGACY_BACKUP_KIND, found })
+            Err(MetadataError::OtherEntity {
+                record: 1,
+                expected: LEGACY_BACKUP_KIND,
+                found
+            })
         );
-        assert_eq!(LegacyBackup::parse(&log_of(&[b"1"])), Err(MetadataError::RecordCount { expected: "2 or more", found: 1 }));
-        assert!(matches!(LegacyBackup::parse(&log_of(&[b"1", &nested_record(100)])), Err(MetadataError::Entity { record: 1, .. })));
+        assert_eq!(
+            LegacyBackup::parse(&log_of(&[b"1"])),
+            Err(MetadataError::RecordCount {
+                expected: "2 or more",
+                found: 1
+            })
+        );
+        assert!(matches!(
+            LegacyBackup::parse(&log_of(&[b"1", &nested_record(100)])),
+            Err(MetadataError::Entity { record: 1, .. })
+        ));
     }
 
     #[test]
     fn versions_that_are_not_known_are_an_error_of_their_own() {
-        let unknown = |expected, found: &str| MetadataError::UnknownVersion { expected, found: found.to_owned() };
-        assert_eq!(OverallMetadata::parse(&log_of(&[b"4", b""])), Err(unknown("3", "4")));
-        assert_eq!(OverallMetadata::parse(&log_of(&[&[b'3'; 40], b"", b""])), Err(unknown("3", "33333333333333333333")));
-        assert_eq!(LegacyBackup::parse(&log_of(&[b"3", b""])), Err(unknown("1", "3")));
+        let unknown = |expected, found: &str| MetadataError::UnknownVersion {
+            expected,
+            found: found.to_owned(),
+        };
+        assert_eq!(
+            OverallMetadata::parse(&log_of(&[b"4", b""])),
+            Err(unknown("3", "4"))
+        );
+        assert_eq!(
+            OverallMetadata::parse(&log_of(&[&[b'3'; 40], b"", b""])),
+            Err(unknown("3", "33333333333333333333"))
+        );
+        assert_eq!(
+            LegacyBackup::parse(&log_of(&[b"3", b""])),
+            Err(unknown("1", "3"))
+        );
     }
 
     #[test]
     fn an_overall_file_of_other_than_two_records_is_refused() {
-        let table: [(&[&[u8]], _); 3] = [(&[], "2 or more"), (&[b"3"], "2"), (&[b"3", b"", b""], "2")];
+        let table: [(&[&[u8]], _); 3] =
+            [(&[], "2 or more"), (&[b"3"], "2"), (&[b"3", b"", b""], "2")];
         for (records, expected) in table {
-            assert_eq!(OverallMetadata::parse(&log_of(records)), Err(MetadataError::RecordCount { expected, found: records.len() }));
+            assert_eq!(
+                OverallMetadata::parse(&log_of(records)),
+                Err(MetadataError::RecordCount {
+                    expected,
+                    found: records.len()
+                })
+            );
         }
         let mut cut = log_of(&[b"3", b"\x0a\x00"]);
         cut.pop();
-        assert!(matches!(OverallMetadata::parse(&cut), Err(MetadataError::Log(LogError { reason: LogFault::Truncated { .. }, .. }))));
+        assert!(matches!(
+            OverallMetadata::parse(&cut),
+            Err(MetadataError::Log(LogError {
+                reason: LogFault::Truncated { .. },
+                ..
+            }))
+        ));
     }
 
     #[test]
@@ -648,23 +950,52 @@ mod tests {
         let sound = spec(ALL_KINDS, ALL_NAMESPACES);
         let missing = |field| MetadataError::Missing { field };
         assert_eq!(parse(None, Some(b"f"), 1), missing("entity_set_spec"));
-        assert_eq!(parse(Some(&sound), None, 1), missing("export_metadata_file"));
-        assert_eq!(parse(Some(&sound), Some(b"f"), -1), MetadataError::Negative { field: "num_entities", found: -1 });
+        assert_eq!(
+            parse(Some(&sound), None, 1),
+            missing("export_metadata_file")
+        );
+        assert_eq!(
+            parse(Some(&sound), Some(b"f"), -1),
+            MetadataError::Negative {
+                field: "num_entities",
+                found: -1
+            }
+        );
         assert_eq!(parse(Some(b""), Some(b"f"), 1), missing("kind_type"));
-        assert_eq!(parse(Some(&[8, 2]), Some(b"f"), 1), missing("namespace_type"));
-        assert_eq!(parse(Some(&spec(ONE_KIND, 1)), Some(b"f"), 1), missing("kind"));
-        assert_eq!(parse(Some(&spec(ALL_KINDS, ONE_NAMESPACE)), Some(b"f"), 1), missing("namespace"));
+        assert_eq!(
+            parse(Some(&[8, 2]), Some(b"f"), 1),
+            missing("namespace_type")
+        );
+        assert_eq!(
+            parse(Some(&spec(ONE_KIND, 1)), Some(b"f"), 1),
+            missing("kind")
+        );
+        assert_eq!(
+            parse(Some(&spec(ALL_KINDS, ONE_NAMESPACE)), Some(b"f"), 1),
+            missing("namespace")
+        );
         assert_eq!(
             parse(Some(&spec(3, 1)), Some(b"f"), 1),
-            MetadataError::UnknownChoice { field: "kind_type", expected: "1 or 2", found: 3 }
+            MetadataError::UnknownChoice {
+                field: "kind_type",
+                expected: "1 or 2",
+                found: 3
+            }
         );
         assert_eq!(
             parse(Some(&spec(2, 0)), Some(b"f"), 1),
-            MetadataError::UnknownChoice { field: "namespace_type", expected: "1, 2 or 3", found: 0 }
+            MetadataError::UnknownChoice {
+                field: "namespace_type",
+                expected: "1, 2 or 3",
+                found: 0
+            }
         );
         assert!(matches!(
             parse(Some(&sound), Some(b"\xff"), 1),
-            MetadataError::Wire(WireError { reason: WireFault::NotText { field: 2 }, .. })
+            MetadataError::Wire(WireError {
+                reason: WireFault::NotText { field: 2 },
+                ..
+            })
         ));
     }
 
@@ -679,7 +1010,13 @@ mod tests {
             });
         });
         let metadata = ExportMetadata::parse(&metadata).unwrap();
-        assert_eq!(metadata.kinds, [KindFiles { kind: String::new(), files: vec!["output-0".to_owned()] }]);
+        assert_eq!(
+            metadata.kinds,
+            [KindFiles {
+                kind: String::new(),
+                files: vec!["output-0".to_owned()]
+            }]
+        );
         for kind_type in [ONE_KIND, ALL_KINDS] {
             let spec = message(|out| {
                 put_uint(out, 1, kind_type);
@@ -692,30 +1029,59 @@ mod tests {
                     put_bytes(out, 2, b"f");
                 });
             });
-            assert_eq!(OverallMetadata::parse(&log_of(&[b"3", &message])).unwrap().pointers[0].kind, None);
+            assert_eq!(
+                OverallMetadata::parse(&log_of(&[b"3", &message]))
+                    .unwrap()
+                    .pointers[0]
+                    .kind,
+                None
+            );
         }
     }
 
     #[test]
     fn export_metadata_that_is_cut_or_followed_by_other_bytes_is_refused() {
-        assert_eq!(ExportMetadata::parse(b""), Err(MetadataError::Missing { field: "backup_info" }));
+        assert_eq!(
+            ExportMetadata::parse(b""),
+            Err(MetadataError::Missing {
+                field: "backup_info"
+            })
+        );
         let sound = ExportMetadata {
             name: "n".to_owned(),
             started: None,
             finished: None,
-            kinds: vec![KindFiles { kind: String::new(), files: vec![] }],
+            kinds: vec![KindFiles {
+                kind: String::new(),
+                files: vec![],
+            }],
         };
         assert_eq!(ExportMetadata::parse(&sound.encode()), Ok(sound.clone()));
         let cut = |len| ExportMetadata::parse(&sound.encode()[..len]);
-        assert!((1..5).chain(6..sound.encode().len()).all(|len| cut(len).is_err()));
+        assert!(
+            (1..5)
+                .chain(6..sound.encode().len())
+                .all(|len| cut(len).is_err())
+        );
         assert!(ExportMetadata::parse(&[&sound.encode()[..], &[0; 3]].concat()).is_err());
         let nameless = message(|out| {
             put_message(out, 1, |_| {});
             put_message(out, 2, |out| put_bytes(out, 2, b"output-0"));
         });
-        assert_eq!(ExportMetadata::parse(&nameless), Err(MetadataError::Missing { field: "kind_info.kind" }));
+        assert_eq!(
+            ExportMetadata::parse(&nameless),
+            Err(MetadataError::Missing {
+                field: "kind_info.kind"
+            })
+        );
         let late = message(|out| put_message(out, 1, |out| put_int(out, 3, i64::MAX)));
-        assert_eq!(ExportMetadata::parse(&late), Err(MetadataError::BadTime { field: "end_timestamp", found: i64::MAX }));
+        assert_eq!(
+            ExportMetadata::parse(&late),
+            Err(MetadataError::BadTime {
+                field: "end_timestamp",
+                found: i64::MAX
+            })
+        );
     }
 
     #[test]
@@ -724,8 +1090,14 @@ mod tests {
             ("output-0", Some(0)),
             ("output-10", Some(10)),
             ("a/b/output-7", Some(7)),
-            ("/gs/b/datastore_backup_U2013_10_12_U-1581A-output-12-retry-0", Some(12)),
-            ("datastore_backup_metadata_backup_2015_05_01_Meta-1574939762280AE6C3143-output-3-attempt-1", Some(3)),
+            (
+                "/gs/b/datastore_backup_U2013_10_12_U-1581A-output-12-retry-0",
+                Some(12),
+            ),
+            (
+                "datastore_backup_metadata_backup_2015_05_01_Meta-1574939762280AE6C3143-output-3-attempt-1",
+                Some(3),
+            ),
             ("datastore_backup_x_output-5-1A-output-2-attempt-1", Some(2)),
             ("output-", None),
             ("output-x", None),

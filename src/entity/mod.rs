@@ -1,4 +1,5 @@
-//! What an export is made of: log framing, metadata, entities, and how an entity looks to the Datastore v1 API.
+//! What an export is made of: log framing, metadata, entities, and how an entity looks to the
+//! Datastore v1 API.
 //!
 //! Knows bytes and values. Must not know stores, zips, plans or clocks, and does no I/O.
 //! The formats are told in `docs/formats.md`.
@@ -21,7 +22,10 @@ pub mod v1;
 mod wire;
 
 pub use log::{LogError, LogFault, LogWriter, PieceEnds, Stitch};
-pub use metadata::{ExportMetadata, KindFiles, LegacyBackup, MetadataError, NamespaceSpec, OverallMetadata, Pointer, shard_number};
+pub use metadata::{
+    ExportMetadata, KindFiles, LegacyBackup, MetadataError, NamespaceSpec, OverallMetadata,
+    Pointer, shard_number,
+};
 pub use proto::{Entity, Id, Key, PathElement, Property, ProtoError, ProtoFault, User, Value};
 pub use rewrite::{Rewrite, ToProject};
 pub use scan::{PairScan, Scan, Scanned};

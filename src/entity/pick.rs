@@ -1,6 +1,8 @@
-//! Which entities of a pair are restored when not all are: a share, or the first ones, and those that others need.
+//! Which entities of a pair are restored when not all are: a share, or the first ones, and those
+//! that others need.
 //!
-//! Knows keys as the archive has them. The choice depends on nothing else: not on run, machine or target, and on no secret.
+//! Knows keys as the archive has them. The choice depends on nothing else: not on run, machine or
+//! target, and on no secret.
 
 use std::collections::HashSet;
 
@@ -11,7 +13,8 @@ use crate::model::Sample;
 
 /// What stands for a key: equal for equal keys of an archive, whatever its project is called.
 ///
-/// Half of a SHA-256 over namespace and path: among 64 million keys two the same are not to be expected.
+/// Half of a SHA-256 over namespace and path: among 64 million keys two the same are not to be
+/// expected.
 pub fn digest(namespace: &str, path: &[PathElement<'_>]) -> u128 {
     let mut sha256 = Sha256::new();
     // With their lengths, so that no two keys give the same bytes.
@@ -29,7 +32,10 @@ pub fn digest(namespace: &str, path: &[PathElement<'_>]) -> u128 {
             Id::Name(name) => text(b's', name),
         }
     }
-    sha256.finalize().first_chunk().map_or(0, |half| u128::from_be_bytes(*half))
+    sha256
+        .finalize()
+        .first_chunk()
+        .map_or(0, |half| u128::from_be_bytes(*half))
 }
 
 /// Chooses entities of one pair.
@@ -85,7 +91,8 @@ impl Picker {
 pub fn is_sampled(sample: Sample, digest: u128) -> Option<bool> {
     const WHOLE: u128 = 1_000_000;
     match sample {
-        // The upper 64 bits are drawn evenly: as many of them as the share says are below its bound.
+        // The upper 64 bits are drawn evenly: as many of them as the share says are below its
+        // bound.
         Sample::Share(millionths) => Some((digest >> 64) * WHOLE < u128::from(millionths) << 64),
         Sample::Limit(_) => None,
     }
@@ -108,7 +115,10 @@ mod tests {
         ];
         let digests: HashSet<u128> = keys.iter().cloned().map(of).collect();
         assert_eq!(digests.len(), keys.len());
-        assert_eq!(of(key("s~other", "", "K", Id::Number(1))), of(keys[0].clone()));
+        assert_eq!(
+            of(key("s~other", "", "K", Id::Number(1))),
+            of(keys[0].clone())
+        );
         // Other versions must choose the same entities.
         assert_eq!(of(keys[0].clone()), 0x464ecd4f4c8a292d28cc155a3fbb4262);
     }
@@ -117,7 +127,9 @@ mod tests {
     fn a_share_takes_about_its_share_and_a_larger_one_takes_those_as_well() {
         let taken = |sample: &str| -> HashSet<i64> {
             let picker = Picker::new(sample.parse().unwrap(), HashSet::new());
-            (1..=10_000).filter(|id| picker.pick(&key("p", "", "K", Id::Number(*id))) == Picked::Yes).collect()
+            (1..=10_000)
+                .filter(|id| picker.pick(&key("p", "", "K", Id::Number(*id))) == Picked::Yes)
+                .collect()
         };
         let (five, ten) = (taken("5%"), taken("10%"));
         assert!((400..600).contains(&five.len()), "{}", five.len());
@@ -128,10 +140,14 @@ mod tests {
     #[test]
     fn what_is_needed_is_taken_whatever_the_sample_says() {
         let needed = key("p", "", "K", Id::Number(7));
-        let needing = |sample: &str| Picker::new(sample.parse().unwrap(), [digest("", &needed.path)].into());
+        let needing =
+            |sample: &str| Picker::new(sample.parse().unwrap(), [digest("", &needed.path)].into());
         assert_eq!(needing("0.0001%").pick(&needed), Picked::Yes);
         assert_eq!(needing("1").pick(&needed), Picked::Yes);
-        assert_eq!(needing("1").pick(&key("p", "", "K", Id::Number(8))), Picked::IfFirst);
+        assert_eq!(
+            needing("1").pick(&key("p", "", "K", Id::Number(8))),
+            Picked::IfFirst
+        );
         assert!(!needing("1").ends_at_limit());
     }
 }

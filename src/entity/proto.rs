@@ -1,18 +1,24 @@
-//! `EntityProto`, the form of an entity in an export (docs/formats.md, section 5): read without copying, written back.
+//! `EntityProto`, the form of an entity in an export (docs/formats.md, section 5): read without
+//! copying, written back.
 //!
-//! Knows keys, properties and values as they are stored. Must not know what the Datastore API makes of them: that is for `rest`.
+//! Knows keys, properties and values as they are stored. Must not know what the Datastore API makes
+//! of them: that is for `rest`.
 
 use std::borrow::Cow;
 
 use super::rewrite::Rewrite;
-use super::wire::{Fields, WireError, WireFault, put_bytes, put_double, put_group, put_int, put_message, put_uint, put_unless_empty};
+use super::wire::{
+    Fields, WireError, WireFault, put_bytes, put_double, put_group, put_int, put_message, put_uint,
+    put_unless_empty,
+};
 use crate::model::Pair;
 
 /// Entities inside entities that are read. Datastore itself ends at 20.
 pub const EMBEDDED_DEPTH_MAX: usize = 32;
 
-/// Properties, elements of arrays and elements of keys that an entity may have, in embedded ones too. An entity of 1 MiB has room for about
-/// 120,000: the bound keeps a record of empty ones, which take two bytes each, from filling the memory.
+/// Properties, elements of arrays and elements of keys that an entity may have, in embedded ones
+/// too. An entity of 1 MiB has room for about 120,000: the bound keeps a record of empty ones,
+/// which take two bytes each, from filling the memory.
 pub const PARTS_MAX: u32 = 500_000;
 
 /// Meanings that the reader itself needs; `rest` knows the others.
@@ -41,7 +47,9 @@ pub enum ProtoFault {
     #[error("expected embedded entities of at most {EMBEDDED_DEPTH_MAX} levels, found more")]
     TooDeep,
     /// More properties than any entity has.
-    #[error("expected at most {PARTS_MAX} properties, elements of arrays and elements of keys, found more")]
+    #[error(
+        "expected at most {PARTS_MAX} properties, elements of arrays and elements of keys, found more"
+    )]
     TooManyParts,
     /// A path element with both, so that nobody knows which entity is meant.
     #[error("expected an id or a name in a key, found both")]
@@ -56,19 +64,24 @@ pub enum ProtoFault {
 
 impl From<WireError> for ProtoError {
     fn from(error: WireError) -> Self {
-        ProtoError { offset: error.offset, reason: ProtoFault::Wire(error.reason) }
+        ProtoError {
+            offset: error.offset,
+            reason: ProtoFault::Wire(error.reason),
+        }
     }
 }
 
 /// An entity: a key and properties.
 ///
-/// What is read nests at most [`EMBEDDED_DEPTH_MAX`] levels, on which the writers rely; whoever adds levels by hand keeps to that.
-/// `Debug` shows values, so it is for tests and never for messages.
+/// What is read nests at most [`EMBEDDED_DEPTH_MAX`] levels, on which the writers rely; whoever
+/// adds levels by hand keeps to that. `Debug` shows values, so it is for tests and never for
+/// messages.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Entity<'a> {
     /// The key. Embedded entities may have one whose app is empty, which counts as none.
     pub key: Option<Key<'a>>,
-    /// The properties: indexed ones first, each group in stored order. An array is several properties with one name.
+    /// The properties: indexed ones first, each group in stored order. An array is several
+    /// properties with one name.
     pub properties: Vec<Property<'a>>,
 }
 
@@ -172,8 +185,9 @@ pub struct User<'a> {
 impl<'a> Entity<'a> {
     /// Reads one record of an output.
     ///
-    /// Tolerant about keys: see [`Key::is_complete`]. Unknown fields are skipped. Of several values in one property the first of boolean,
-    /// integer, double, reference, bytes, point, user counts, without its meaning, as in the emulator.
+    /// Tolerant about keys: see [`Key::is_complete`]. Unknown fields are skipped. Of several values
+    /// in one property the first of boolean, integer, double, reference, bytes, point, user counts,
+    /// without its meaning, as in the emulator.
     pub fn parse(record: &'a [u8]) -> Result<Self, ProtoError> {
         Entity::read(Fields::new(record), 0, &mut Room::new())
     }
@@ -185,8 +199,16 @@ impl<'a> Entity<'a> {
             let field = field?;
             match field.number {
                 ENTITY_KEY => entity.key = Some(Key::read(field.bytes()?, KeyForm::Message, room)?),
-                ENTITY_PROPERTY => entity.properties.push(Property::read(field.bytes()?, true, depth, room)?),
-                ENTITY_RAW_PROPERTY => entity.properties.push(Property::read(field.bytes()?, false, depth, room)?),
+                ENTITY_PROPERTY => {
+                    entity
+                        .properties
+                        .push(Property::read(field.bytes()?, true, depth, room)?)
+                }
+                ENTITY_RAW_PROPERTY => {
+                    entity
+                        .properties
+                        .push(Property::read(field.bytes()?, false, depth, room)?)
+                }
                 _ => {}
             }
         }
@@ -197,7 +219,11 @@ impl<'a> Entity<'a> {
     /// Whether the entity is of that kind and namespace.
     pub fn is_of(&self, pair: &Pair) -> bool {
         self.key.as_ref().is_some_and(|key| {
-            key.namespace == pair.namespace.as_str() && key.path.last().is_some_and(|last| last.kind == pair.kind.as_str())
+            key.namespace == pair.namespace.as_str()
+                && key
+                    .path
+                    .last()
+                    .is_some_and(|last| last.kind == pair.kind.as_str())
         })
     }
 
@@ -214,7 +240,10 @@ const ENTITY_GROUP: u32 = 16;
 
 pub(super) fn check_depth(fields: &Fields<'_>, depth: usize) -> Result<(), ProtoError> {
     if depth > EMBEDDED_DEPTH_MAX {
-        return Err(ProtoError { offset: fields.offset(), reason: ProtoFault::TooDeep });
+        return Err(ProtoError {
+            offset: fields.offset(),
+            reason: ProtoFault::TooDeep,
+        });
     }
     Ok(())
 }
@@ -231,7 +260,10 @@ impl Room {
 
     /// Takes room for the part that begins at `offset`.
     pub fn take(&mut self, offset: usize) -> Result<(), ProtoError> {
-        self.0 = self.0.checked_sub(1).ok_or(ProtoError { offset, reason: ProtoFault::TooManyParts })?;
+        self.0 = self.0.checked_sub(1).ok_or(ProtoError {
+            offset,
+            reason: ProtoFault::TooManyParts,
+        })?;
         Ok(())
     }
 }
@@ -250,7 +282,12 @@ impl<'a> Key<'a> {
     fn read(fields: Fields<'a>, form: KeyForm, room: &mut Room) -> Result<Self, ProtoError> {
         let mut path = Vec::new();
         let partition = read_key(fields, form, room, |element| path.push(element))?;
-        Ok(Key { app: partition.app, namespace: partition.namespace, database: partition.database, path })
+        Ok(Key {
+            app: partition.app,
+            namespace: partition.namespace,
+            database: partition.database,
+            path,
+        })
     }
 }
 
@@ -265,7 +302,8 @@ pub(super) fn project_of(app: &str) -> &str {
     app.split_once('~').map_or(app, |(_, project)| project)
 }
 
-/// The two forms of a key: a message of its own, and a group in a value, with other numbers for the same things.
+/// The two forms of a key: a message of its own, and a group in a value, with other numbers for the
+/// same things.
 #[derive(Clone, Copy)]
 pub(super) enum KeyForm {
     Message,
@@ -313,8 +351,14 @@ pub(super) fn read_key<'a>(
     Ok(partition)
 }
 
-fn read_element<'a>(fields: Fields<'a>, [kind, id, name]: [u32; 3]) -> Result<PathElement<'a>, ProtoError> {
-    let mut element = PathElement { kind: "", id: Id::None };
+fn read_element<'a>(
+    fields: Fields<'a>,
+    [kind, id, name]: [u32; 3],
+) -> Result<PathElement<'a>, ProtoError> {
+    let mut element = PathElement {
+        kind: "",
+        id: Id::None,
+    };
     let (mut number, mut text) = (None, None);
     for field in fields {
         let field = field?;
@@ -329,12 +373,18 @@ fn read_element<'a>(fields: Fields<'a>, [kind, id, name]: [u32; 3]) -> Result<Pa
         (None, None) => Id::None,
         (Some(number), None) => Id::Number(number),
         (None, Some(name)) => Id::Name(name),
-        (Some(_), Some(_)) => return Err(ProtoError { offset: fields.offset(), reason: ProtoFault::IdAndName }),
+        (Some(_), Some(_)) => {
+            return Err(ProtoError {
+                offset: fields.offset(),
+                reason: ProtoFault::IdAndName,
+            });
+        }
     };
     Ok(element)
 }
 
-/// A property whose value is found but not yet decoded: what the decoder and the scan have in common.
+/// A property whose value is found but not yet decoded: what the decoder and the scan have in
+/// common.
 pub(super) struct RawProperty<'a> {
     name: &'a str,
     multiple: bool,
@@ -358,7 +408,13 @@ pub(super) enum RawValue<'a> {
 impl<'a> RawProperty<'a> {
     pub fn read(fields: Fields<'a>, room: &mut Room) -> Result<Self, ProtoError> {
         room.take(fields.offset())?;
-        let mut property = RawProperty { name: "", multiple: false, meaning: 0, meaning_uri: "", value: RawValue::Null };
+        let mut property = RawProperty {
+            name: "",
+            multiple: false,
+            meaning: 0,
+            meaning_uri: "",
+            value: RawValue::Null,
+        };
         let mut several = false;
         for field in fields {
             let field = field?;
@@ -385,7 +441,8 @@ impl<'a> RawProperty<'a> {
 }
 
 impl<'a> RawValue<'a> {
-    /// Reads a value, and whether there was more than one; of several the one with the lowest rank counts.
+    /// Reads a value, and whether there was more than one; of several the one with the lowest rank
+    /// counts.
     fn read(fields: Fields<'a>) -> Result<(Self, bool), ProtoError> {
         let mut best = (u8::MAX, RawValue::Null);
         let mut several = false;
@@ -424,20 +481,42 @@ impl<'a> RawValue<'a> {
 }
 
 impl<'a> Property<'a> {
-    fn read(fields: Fields<'a>, indexed: bool, depth: usize, room: &mut Room) -> Result<Self, ProtoError> {
-        let RawProperty { name, multiple, meaning, meaning_uri, value } = RawProperty::read(fields, room)?;
+    fn read(
+        fields: Fields<'a>,
+        indexed: bool,
+        depth: usize,
+        room: &mut Room,
+    ) -> Result<Self, ProtoError> {
+        let RawProperty {
+            name,
+            multiple,
+            meaning,
+            meaning_uri,
+            value,
+        } = RawProperty::read(fields, room)?;
         let value = match value {
             RawValue::Null => Value::Null,
             RawValue::Boolean(boolean) => Value::Boolean(boolean),
             RawValue::Integer(integer) => Value::Integer(integer),
             RawValue::Double(double) => Value::Double(double),
-            RawValue::Reference(fields) => Value::Reference(Key::read(fields, KeyForm::Group, room)?),
+            RawValue::Reference(fields) => {
+                Value::Reference(Key::read(fields, KeyForm::Group, room)?)
+            }
             RawValue::Bytes(bytes) => Value::Bytes(Cow::Borrowed(bytes.bytes())),
-            RawValue::Entity(fields) => Value::Entity(Box::new(Entity::read(fields, depth + 1, room)?)),
+            RawValue::Entity(fields) => {
+                Value::Entity(Box::new(Entity::read(fields, depth + 1, room)?))
+            }
             RawValue::Point { x, y } => Value::Point { x, y },
             RawValue::User(fields) => Value::User(Box::new(User::read(fields)?)),
         };
-        Ok(Property { name, indexed, multiple, meaning, meaning_uri, value })
+        Ok(Property {
+            name,
+            indexed,
+            multiple,
+            meaning,
+            meaning_uri,
+            value,
+        })
     }
 }
 
@@ -463,29 +542,67 @@ impl<'a> User<'a> {
 
 /// Appends `entity` to `out` as an `EntityProto`, its keys and references moved by `rewrite`.
 ///
-/// Under the identity a record of the emulator comes out as it was, byte for byte. Fields that [`Entity::parse`] skips are not written. A key
-/// that gets another project loses the prefix of its app, since that of the new project is not known; importers take both forms.
+/// Under the identity a record of the emulator comes out as it was, byte for byte. Fields that
+/// [`Entity::parse`] skips are not written. A key that gets another project loses the prefix of its
+/// app, since that of the new project is not known; importers take both forms.
 pub fn write_entity(entity: &Entity<'_>, rewrite: &Rewrite, out: &mut Vec<u8>) {
     if let Some(key) = &entity.key {
         put_message(out, ENTITY_KEY, |out| {
             put_partition(key, rewrite, out, |out| {
-                put_message(out, 14, |out| key.path.iter().for_each(|element| put_element(element, out)))
+                put_message(out, 14, |out| {
+                    key.path
+                        .iter()
+                        .for_each(|element| put_element(element, out))
+                })
             });
         });
     }
     for indexed in [true, false] {
-        for property in entity.properties.iter().filter(|property| property.indexed == indexed) {
-            put_message(out, if indexed { ENTITY_PROPERTY } else { ENTITY_RAW_PROPERTY }, |out| put_property(property, rewrite, out));
+        for property in entity
+            .properties
+            .iter()
+            .filter(|property| property.indexed == indexed)
+        {
+            put_message(
+                out,
+                if indexed {
+                    ENTITY_PROPERTY
+                } else {
+                    ENTITY_RAW_PROPERTY
+                },
+                |out| put_property(property, rewrite, out),
+            );
         }
     }
     // An incomplete root is in no group yet.
-    let root = entity.key.as_ref().and_then(|key| key.path.first()).filter(|element| element.is_complete());
-    put_message(out, ENTITY_GROUP, |out| root.into_iter().for_each(|element| put_element(element, out)));
+    let root = entity
+        .key
+        .as_ref()
+        .and_then(|key| key.path.first())
+        .filter(|element| element.is_complete());
+    put_message(out, ENTITY_GROUP, |out| {
+        root.into_iter()
+            .for_each(|element| put_element(element, out))
+    });
 }
 
-fn put_partition(key: &Key<'_>, rewrite: &Rewrite, out: &mut Vec<u8>, path: impl FnOnce(&mut Vec<u8>)) {
+fn put_partition(
+    key: &Key<'_>,
+    rewrite: &Rewrite,
+    out: &mut Vec<u8>,
+    path: impl FnOnce(&mut Vec<u8>),
+) {
     let (project, namespace, database) = rewrite.partition(key);
-    put_bytes(out, 13, if project == key.project() { key.app } else { project }.as_bytes());
+    put_bytes(
+        out,
+        13,
+        if project == key.project() {
+            key.app
+        } else {
+            project
+        }
+        .as_bytes(),
+    );
     path(out);
     put_unless_empty(out, 20, namespace);
     put_unless_empty(out, 23, database);
@@ -523,8 +640,11 @@ fn put_property(property: &Property<'_>, rewrite: &Rewrite, out: &mut Vec<u8>) {
             put_double(out, 7, *y);
         }),
         Value::Reference(key) => put_group(out, 12, |out| {
-            let path =
-                |out: &mut Vec<u8>| key.path.iter().for_each(|element| put_group(out, 14, |out| put_step(element, [15, 16, 17], out)));
+            let path = |out: &mut Vec<u8>| {
+                key.path.iter().for_each(|element| {
+                    put_group(out, 14, |out| put_step(element, [15, 16, 17], out))
+                })
+            };
             put_partition(key, rewrite, out, path);
         }),
         Value::User(user) => put_group(out, 8, |out| put_user(user, out)),
@@ -554,7 +674,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::entity::testing::{any_entity, damaged_record, embedded, key, nested_record, property, record_of, records, to_json};
+    use crate::entity::testing::{
+        any_entity, damaged_record, embedded, key, nested_record, property, record_of, records,
+        to_json,
+    };
     use crate::entity::wire::put_bytes;
     use crate::entity::{json, v1};
 
@@ -596,10 +719,15 @@ mod tests {
 
     #[test]
     fn unknown_fields_are_skipped_groups_included() {
-        let entity = Entity { key: Some(key("p", "", "K", Id::Name("n"))), properties: vec![property("a", Value::Integer(1))] };
+        let entity = Entity {
+            key: Some(key("p", "", "K", Id::Name("n"))),
+            properties: vec![property("a", Value::Integer(1))],
+        };
         let mut record = record_of(&entity);
         put_int(&mut record, 99, 5);
-        put_group(&mut record, 98, |out| put_group(out, 1, |out| put_bytes(out, 2, b"x")));
+        put_group(&mut record, 98, |out| {
+            put_group(out, 1, |out| put_bytes(out, 2, b"x"))
+        });
         put_double(&mut record, 97, 1.0);
         assert_eq!(Entity::parse(&record), Ok(entity));
     }
@@ -610,8 +738,16 @@ mod tests {
         for (field, name) in [(15, "b"), (14, "a"), (15, "d"), (14, "c")] {
             put_message(&mut record, field, |out| put_bytes(out, 3, name.as_bytes()));
         }
-        let names: Vec<_> = Entity::parse(&record).unwrap().properties.iter().map(|property| (property.name, property.indexed)).collect();
-        assert_eq!(names, [("a", true), ("c", true), ("b", false), ("d", false)]);
+        let names: Vec<_> = Entity::parse(&record)
+            .unwrap()
+            .properties
+            .iter()
+            .map(|property| (property.name, property.indexed))
+            .collect();
+        assert_eq!(
+            names,
+            [("a", true), ("c", true), ("b", false), ("d", false)]
+        );
     }
 
     #[test]
@@ -622,7 +758,14 @@ mod tests {
                 put_message(out, 5, fill);
                 put_uint(out, 1, meaning);
             });
-            Entity::parse(&record).map(|entity| (entity.properties[0].value.clone().into_static(), entity.properties[0].meaning)).unwrap()
+            Entity::parse(&record)
+                .map(|entity| {
+                    (
+                        entity.properties[0].value.clone().into_static(),
+                        entity.properties[0].meaning,
+                    )
+                })
+                .unwrap()
         };
         let both = |out: &mut Vec<u8>| {
             put_bytes(out, 3, b"text");
@@ -634,7 +777,10 @@ mod tests {
             put_group(out, 5, |_| {});
             put_bytes(out, 3, b"no entity");
         };
-        assert_eq!(of(19, &text_and_point), (Value::Bytes(b"no entity"[..].into()), 0));
+        assert_eq!(
+            of(19, &text_and_point),
+            (Value::Bytes(b"no entity"[..].into()), 0)
+        );
         let twice = |out: &mut Vec<u8>| {
             put_int(out, 1, 5);
             put_int(out, 1, 6);
@@ -655,18 +801,33 @@ mod tests {
 
     #[test]
     fn a_compressed_value_is_bytes_even_under_the_meaning_of_an_entity() {
-        let compressed =
-            Property { meaning: MEANING_ENTITY, meaning_uri: URI_ZLIB, ..property("z", Value::Bytes(b"x\x9c\xff"[..].into())) };
-        let entity = Entity { key: None, properties: vec![compressed] };
+        let compressed = Property {
+            meaning: MEANING_ENTITY,
+            meaning_uri: URI_ZLIB,
+            ..property("z", Value::Bytes(b"x\x9c\xff"[..].into()))
+        };
+        let entity = Entity {
+            key: None,
+            properties: vec![compressed],
+        };
         assert_eq!(Entity::parse(&record_of(&entity)), Ok(entity.clone()));
-        let plain = Entity { key: None, properties: vec![Property { meaning_uri: "", ..entity.properties[0].clone() }] };
+        let plain = Entity {
+            key: None,
+            properties: vec![Property {
+                meaning_uri: "",
+                ..entity.properties[0].clone()
+            }],
+        };
         assert!(Entity::parse(&record_of(&plain)).is_err());
     }
 
     #[test]
     fn a_key_is_complete_when_every_element_names_one_entity() {
         let path = |elements: &[(&'static str, Id<'static>)]| Key {
-            path: elements.iter().map(|(kind, id)| PathElement { kind, id: *id }).collect(),
+            path: elements
+                .iter()
+                .map(|(kind, id)| PathElement { kind, id: *id })
+                .collect(),
             ..Key::default()
         };
         assert!(path(&[("A", Id::Name("a")), ("B", Id::Number(-5))]).is_complete());
@@ -693,36 +854,75 @@ mod tests {
                 });
             });
         });
-        assert_eq!(Entity::parse(&record), Err(ProtoError { offset: 5, reason: ProtoFault::IdAndName }));
+        assert_eq!(
+            Entity::parse(&record),
+            Err(ProtoError {
+                offset: 5,
+                reason: ProtoFault::IdAndName
+            })
+        );
     }
 
     #[test]
     fn an_error_tells_the_place_in_the_record_and_no_value() {
-        let mut record = record_of(&Entity { key: None, properties: vec![property("secret", Value::Bytes(b"hidden"[..].into()))] });
-        let at = record.windows(6).position(|window| window == b"secret").unwrap();
+        let mut record = record_of(&Entity {
+            key: None,
+            properties: vec![property("secret", Value::Bytes(b"hidden"[..].into()))],
+        });
+        let at = record
+            .windows(6)
+            .position(|window| window == b"secret")
+            .unwrap();
         record[at] = 0xff;
         let error = Entity::parse(&record).unwrap_err();
-        assert_eq!(error, ProtoError { offset: at - 2, reason: ProtoFault::Wire(WireFault::NotText { field: 3 }) });
-        assert_eq!(error.to_string(), format!("entity at byte {}: field 3: expected UTF-8, found other bytes", at - 2));
+        assert_eq!(
+            error,
+            ProtoError {
+                offset: at - 2,
+                reason: ProtoFault::Wire(WireFault::NotText { field: 3 })
+            }
+        );
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "entity at byte {}: field 3: expected UTF-8, found other bytes",
+                at - 2
+            )
+        );
     }
 
     #[test]
     fn entities_in_entities_are_read_to_the_bound_and_refused_beyond() {
         assert!(Entity::parse(&nested_record(EMBEDDED_DEPTH_MAX)).is_ok());
         for levels in [EMBEDDED_DEPTH_MAX + 1, 10_000] {
-            assert_eq!(Entity::parse(&nested_record(levels)).unwrap_err().reason, ProtoFault::TooDeep);
+            assert_eq!(
+                Entity::parse(&nested_record(levels)).unwrap_err().reason,
+                ProtoFault::TooDeep
+            );
         }
-        assert_eq!(Entity::parse(&[0x0b; 10_000]).unwrap_err().reason, ProtoFault::Wire(WireFault::GroupsTooDeep));
+        assert_eq!(
+            Entity::parse(&[0x0b; 10_000]).unwrap_err().reason,
+            ProtoFault::Wire(WireFault::GroupsTooDeep)
+        );
     }
 
     #[test]
     fn an_entity_of_too_many_parts_is_refused() {
-        let of = |count: usize, part: &[u8]| Entity::parse(&part.repeat(count)).map(|entity| entity.properties.len());
+        let of = |count: usize, part: &[u8]| {
+            Entity::parse(&part.repeat(count)).map(|entity| entity.properties.len())
+        };
         let max = PARTS_MAX as usize;
         // An empty property, indexed and not, and a reference with an empty element.
-        for (part, parts) in [(&b"\x72\x00"[..], 1), (b"\x7a\x00", 1), (b"\x72\x06\x2a\x04\x63\x73\x74\x64", 2)] {
+        for (part, parts) in [
+            (&b"\x72\x00"[..], 1),
+            (b"\x7a\x00", 1),
+            (b"\x72\x06\x2a\x04\x63\x73\x74\x64", 2),
+        ] {
             assert_eq!(of(max / parts, part), Ok(max / parts));
-            assert_eq!(of(max / parts + 1, part).unwrap_err().reason, ProtoFault::TooManyParts);
+            assert_eq!(
+                of(max / parts + 1, part).unwrap_err().reason,
+                ProtoFault::TooManyParts
+            );
         }
     }
 
@@ -731,12 +931,21 @@ mod tests {
         use crate::entity::ToProject;
         let entity = Entity {
             key: Some(key("s~src", "", "K", Id::Number(1))),
-            properties: vec![embedded("e", Entity { key: Some(Key::default()), properties: vec![] })],
+            properties: vec![embedded(
+                "e",
+                Entity {
+                    key: Some(Key::default()),
+                    properties: vec![],
+                },
+            )],
         };
         let to = |project: &str| Rewrite {
             from_project: "src".to_owned(),
             from_database: String::new(),
-            to: Some(ToProject { project: project.to_owned(), database: String::new() }),
+            to: Some(ToProject {
+                project: project.to_owned(),
+                database: String::new(),
+            }),
             ..Rewrite::default()
         };
         let app_in = |project| {
@@ -744,7 +953,10 @@ mod tests {
             write_entity(&entity, &to(project), &mut out);
             Entity::parse(&out).unwrap().key.unwrap().app.to_owned()
         };
-        assert_eq!((app_in("src").as_str(), app_in("dst").as_str()), ("s~src", "dst"));
+        assert_eq!(
+            (app_in("src").as_str(), app_in("dst").as_str()),
+            ("s~src", "dst")
+        );
     }
 
     proptest! {

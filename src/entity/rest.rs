@@ -1,6 +1,8 @@
-//! What the Datastore v1 API makes of stored properties (docs/formats.md, section 6): the one place of that table.
+//! What the Datastore v1 API makes of stored properties (docs/formats.md, section 6): the one place
+//! of that table.
 //!
-//! Knows meanings. Must not know how the API's values are written: `json` and `v1` do, each in its own spelling.
+//! Knows meanings. Must not know how the API's values are written: `json` and `v1` do, each in its
+//! own spelling.
 
 use std::borrow::Cow;
 
@@ -46,7 +48,11 @@ pub(super) enum Content<'e> {
 pub(super) fn rest_value<'e>(property: &'e Property<'_>) -> RestValue<'e> {
     // An array itself is never excluded from indexes, its elements are.
     if property.meaning == MEANING_EMPTY_LIST {
-        return RestValue { value: Content::EmptyArray, meaning: 0, exclude_from_indexes: false };
+        return RestValue {
+            value: Content::EmptyArray,
+            meaning: 0,
+            exclude_from_indexes: false,
+        };
     }
     let (value, meaning) = match &property.value {
         Value::Null => (Content::Null, 0),
@@ -56,12 +62,24 @@ pub(super) fn rest_value<'e>(property: &'e Property<'_>) -> RestValue<'e> {
         Value::Reference(key) => (Content::Key(key), 0),
         Value::Bytes(bytes) => bytes_value(bytes, property),
         Value::Entity(entity) => (Content::Entity(Cow::Borrowed(entity)), 0),
-        Value::Point { x, y } => {
-            (Content::Point { latitude: *x, longitude: *y }, if property.meaning == MEANING_POINT { 0 } else { MEANING_PLACE })
-        }
+        Value::Point { x, y } => (
+            Content::Point {
+                latitude: *x,
+                longitude: *y,
+            },
+            if property.meaning == MEANING_POINT {
+                0
+            } else {
+                MEANING_PLACE
+            },
+        ),
         Value::User(user) => (Content::Entity(Cow::Owned(user_entity(user))), MEANING_USER),
     };
-    RestValue { value, meaning, exclude_from_indexes: !property.indexed }
+    RestValue {
+        value,
+        meaning,
+        exclude_from_indexes: !property.indexed,
+    }
 }
 
 fn integer_value<'e>(integer: i64, meaning: u64) -> (Content<'e>, u64) {
@@ -96,19 +114,46 @@ fn bytes_value<'e>(bytes: &'e [u8], property: &Property<'_>) -> (Content<'e>, u6
 }
 
 /// What the parts of a user are called.
-pub(super) const USER_NAMES: [&str; 5] = ["email", "auth_domain", "user_id", "federated_identity", "federated_provider"];
+pub(super) const USER_NAMES: [&str; 5] = [
+    "email",
+    "auth_domain",
+    "user_id",
+    "federated_identity",
+    "federated_provider",
+];
 
 /// The entity that a user becomes: unindexed texts only.
 fn user_entity<'e>(user: &User<'e>) -> Entity<'e> {
-    let texts = [user.email, user.auth_domain, user.obfuscated_gaiaid, user.federated_identity, user.federated_provider];
+    let texts = [
+        user.email,
+        user.auth_domain,
+        user.obfuscated_gaiaid,
+        user.federated_identity,
+        user.federated_provider,
+    ];
     let property = |(name, text): (_, Option<&'e str>)| {
         let value = Value::Bytes(Cow::Borrowed(text?.as_bytes()));
-        Some(Property { name, indexed: false, multiple: false, meaning: 0, meaning_uri: "", value })
+        Some(Property {
+            name,
+            indexed: false,
+            multiple: false,
+            meaning: 0,
+            meaning_uri: "",
+            value,
+        })
     };
-    Entity { key: None, properties: USER_NAMES.into_iter().zip(texts).filter_map(property).collect() }
+    Entity {
+        key: None,
+        properties: USER_NAMES
+            .into_iter()
+            .zip(texts)
+            .filter_map(property)
+            .collect(),
+    }
 }
 
-/// The values of each name, names in the order of their first appearance: what the API calls properties.
+/// The values of each name, names in the order of their first appearance: what the API calls
+/// properties.
 pub(super) struct ByName<'e> {
     sorted: Vec<(usize, &'e Property<'e>)>,
 }
@@ -121,7 +166,11 @@ impl<'e> ByName<'e> {
     }
 
     pub fn groups(&self) -> Vec<Named<'_, 'e>> {
-        let mut groups: Vec<_> = self.sorted.chunk_by(|(_, a), (_, b)| a.name == b.name).filter_map(Named::of).collect();
+        let mut groups: Vec<_> = self
+            .sorted
+            .chunk_by(|(_, a), (_, b)| a.name == b.name)
+            .filter_map(Named::of)
+            .collect();
         groups.sort_by_key(|group| group.first);
         groups
     }
@@ -139,10 +188,17 @@ pub(super) struct Named<'s, 'e> {
 impl<'s, 'e> Named<'s, 'e> {
     fn of(members: &'s [(usize, &'e Property<'e>)]) -> Option<Self> {
         let (first, property) = members.first()?;
-        Some(Named { first: *first, name: property.name, is_array: members.len() > 1 || property.multiple, members })
+        Some(Named {
+            first: *first,
+            name: property.name,
+            is_array: members.len() > 1 || property.multiple,
+            members,
+        })
     }
 
     pub fn values(&self) -> impl Iterator<Item = RestValue<'e>> {
-        self.members.iter().map(|(_, property)| rest_value(property))
+        self.members
+            .iter()
+            .map(|(_, property)| rest_value(property))
     }
 }

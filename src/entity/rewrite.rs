@@ -1,6 +1,8 @@
-//! Moving keys: which project, database and namespace an entity's key and its references get in a target.
+//! Moving keys: which project, database and namespace an entity's key and its references get in a
+//! target.
 //!
-//! Knows keys and one rule. Must not know how a key is written: that is for `json`, `v1` and `proto`, which ask for every key they write.
+//! Knows keys and one rule. Must not know how a key is written: that is for `json`, `v1` and
+//! `proto`, which ask for every key they write.
 
 use std::collections::BTreeMap;
 
@@ -9,13 +11,15 @@ use crate::model::Namespace;
 
 /// Where keys of one project go.
 ///
-/// Only keys and references of [`Rewrite::from_project`] move; those of a third project stay as they are. The same holds everywhere: in the
-/// entity's own key, in references indexed or not, in arrays, in embedded entities at any depth and in the keys of those.
+/// Only keys and references of [`Rewrite::from_project`] move; those of a third project stay as
+/// they are. The same holds everywhere: in the entity's own key, in references indexed or not, in
+/// arrays, in embedded entities at any depth and in the keys of those.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rewrite {
     /// The project whose keys move, without a leading `s~`.
     pub from_project: String,
-    /// The database whose keys move with them; empty for the default one. References to another database of the project follow the project only.
+    /// The database whose keys move with them; empty for the default one. References to another
+    /// database of the project follow the project only.
     pub from_database: String,
     /// Where they move to; none leaves project and database as they are.
     pub to: Option<ToProject>,
@@ -45,7 +49,8 @@ impl Rewrite {
         self.to.is_none() && self.namespaces.iter().all(|(from, to)| from == to)
     }
 
-    /// The project, namespace and database that `key` gets; the project without a prefix such as `s~`.
+    /// The project, namespace and database that `key` gets; the project without a prefix such as
+    /// `s~`.
     pub fn partition<'a>(&'a self, key: &Key<'a>) -> (&'a str, &'a str, &'a str) {
         let project = key.project();
         // An embedded entity without a key has an empty app; it gains none.
@@ -53,11 +58,23 @@ impl Rewrite {
             return (project, key.namespace, key.database);
         }
         if key.database != self.from_database {
-            return (self.to.as_ref().map_or(project, |to| to.project.as_str()), key.namespace, key.database);
+            return (
+                self.to.as_ref().map_or(project, |to| to.project.as_str()),
+                key.namespace,
+                key.database,
+            );
         }
-        let (project, database) = self.to.as_ref().map_or((project, key.database), |to| (to.project.as_str(), to.database.as_str()));
-        let moved = |(from, to): (&Namespace, &'a Namespace)| (from.as_str() == key.namespace).then_some(to.as_str());
-        let namespace = self.namespaces.iter().find_map(moved).unwrap_or(key.namespace);
+        let (project, database) = self.to.as_ref().map_or((project, key.database), |to| {
+            (to.project.as_str(), to.database.as_str())
+        });
+        let moved = |(from, to): (&Namespace, &'a Namespace)| {
+            (from.as_str() == key.namespace).then_some(to.as_str())
+        };
+        let namespace = self
+            .namespaces
+            .iter()
+            .find_map(moved)
+            .unwrap_or(key.namespace);
         (project, namespace, database)
     }
 }
@@ -67,15 +84,26 @@ mod tests {
     use super::*;
 
     fn key<'a>(app: &'a str, namespace: &'a str, database: &'a str) -> Key<'a> {
-        Key { app, namespace, database, path: Vec::new() }
+        Key {
+            app,
+            namespace,
+            database,
+            path: Vec::new(),
+        }
     }
 
     fn rewrite(to: Option<(&str, &str)>, namespaces: &[(&str, &str)]) -> Rewrite {
         Rewrite {
             from_project: "src".to_owned(),
             from_database: String::new(),
-            to: to.map(|(project, database)| ToProject { project: project.to_owned(), database: database.to_owned() }),
-            namespaces: namespaces.iter().map(|(from, to)| (Namespace::new(*from), Namespace::new(*to))).collect(),
+            to: to.map(|(project, database)| ToProject {
+                project: project.to_owned(),
+                database: database.to_owned(),
+            }),
+            namespaces: namespaces
+                .iter()
+                .map(|(from, to)| (Namespace::new(*from), Namespace::new(*to)))
+                .collect(),
         }
     }
 
@@ -92,16 +120,29 @@ mod tests {
             (("s~src2", "acme", ""), ("src2", "acme", "")),
             (("", "acme", ""), ("", "acme", "")),
         ] {
-            assert_eq!(moving.partition(&key(from.0, from.1, from.2)), to, "{from:?}");
+            assert_eq!(
+                moving.partition(&key(from.0, from.1, from.2)),
+                to,
+                "{from:?}"
+            );
         }
     }
 
     #[test]
     fn namespaces_move_without_a_project_and_leave_the_database() {
         let moving = rewrite(None, &[("acme", "")]);
-        let moving = Rewrite { from_database: "db".to_owned(), ..moving };
-        assert_eq!(moving.partition(&key("s~src", "acme", "db")), ("src", "", "db"));
-        assert_eq!(moving.partition(&key("s~src", "acme", "")), ("src", "acme", ""));
+        let moving = Rewrite {
+            from_database: "db".to_owned(),
+            ..moving
+        };
+        assert_eq!(
+            moving.partition(&key("s~src", "acme", "db")),
+            ("src", "", "db")
+        );
+        assert_eq!(
+            moving.partition(&key("s~src", "acme", "")),
+            ("src", "acme", "")
+        );
         assert!(!moving.is_identity());
     }
 
@@ -109,8 +150,14 @@ mod tests {
     fn the_identity_moves_no_key_not_even_one_without_app() {
         assert!(Rewrite::identity().is_identity() && rewrite(None, &[("a", "a")]).is_identity());
         assert!(!rewrite(Some(("src", "")), &[]).is_identity());
-        assert_eq!(Rewrite::identity().partition(&key("", "a", "b")), ("", "a", "b"));
-        let of_no_project = Rewrite { from_project: String::new(), ..rewrite(Some(("dst", "db")), &[("a", "c")]) };
+        assert_eq!(
+            Rewrite::identity().partition(&key("", "a", "b")),
+            ("", "a", "b")
+        );
+        let of_no_project = Rewrite {
+            from_project: String::new(),
+            ..rewrite(Some(("dst", "db")), &[("a", "c")])
+        };
         assert_eq!(of_no_project.partition(&key("", "a", "b")), ("", "a", "b"));
     }
 }

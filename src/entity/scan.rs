@@ -1,12 +1,14 @@
-//! The partial decoder of pack and verify: counts entities and finds which kinds their keys and references name.
+//! The partial decoder of pack and verify: counts entities and finds which kinds their keys and
+//! references name.
 //!
-//! Knows where keys stand in a record, and checks the structure of the rest. Must not know what values mean, and keeps none.
+//! Knows where keys stand in a record, and checks the structure of the rest. Must not know what
+//! values mean, and keeps none.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::proto::{
-    ENTITY_KEY, ENTITY_PROPERTY, ENTITY_RAW_PROPERTY, Id, KeyForm, Partition, PathElement, ProtoError, ProtoFault, RawProperty, RawValue,
-    Room, User, check_depth, project_of, read_key,
+    ENTITY_KEY, ENTITY_PROPERTY, ENTITY_RAW_PROPERTY, Id, KeyForm, Partition, PathElement,
+    ProtoError, ProtoFault, RawProperty, RawValue, Room, User, check_depth, project_of, read_key,
 };
 use super::wire::Fields;
 use crate::model::{Kind, Pair};
@@ -20,8 +22,8 @@ pub struct PairScan {
     pub bytes: u64,
     /// Kinds of all ancestors in the entities' keys.
     pub parents: BTreeSet<Kind>,
-    /// What the properties refer to in the entities' own project, indexed or not, in embedded entities at any depth too.
-    /// The keys of embedded entities are no references.
+    /// What the properties refer to in the entities' own project, indexed or not, in embedded
+    /// entities at any depth too. The keys of embedded entities are no references.
     pub references: BTreeSet<Pair>,
 }
 
@@ -69,7 +71,8 @@ impl Scanned {
 pub struct Scan {
     /// By namespace, then kind: texts, so that a record is found in it without making a [`Pair`].
     pairs: BTreeMap<String, BTreeMap<String, Tally>>,
-    /// The pair of the last record, which is mostly that of the next: it is not in `pairs` meanwhile.
+    /// The pair of the last record, which is mostly that of the next: it is not in `pairs`
+    /// meanwhile.
     current: Option<Box<Current>>,
     origins: Names,
 }
@@ -97,13 +100,15 @@ impl Scan {
 
     /// Adds one record.
     ///
-    /// Fails where [`super::Entity::parse`] does, and on an entity without a complete key. A record whose key can be read is counted even if
-    /// this fails, so that one damaged record is one problem.
+    /// Fails where [`super::Entity::parse`] does, and on an entity without a complete key. A record
+    /// whose key can be read is counted even if this fails, so that one damaged record is one
+    /// problem.
     pub fn add(&mut self, record: &[u8]) -> Result<(), ProtoError> {
         let entity = Fields::new(record);
         let mut room = Room::new();
         let key = OwnKey::of(entity, &mut room)?;
-        self.origins.insert(project_of(key.partition.app), key.partition.database);
+        self.origins
+            .insert(project_of(key.partition.app), key.partition.database);
         let tally = self.tally(key.partition.namespace, key.kind);
         tally.entities += 1;
         tally.bytes += record.len() as u64;
@@ -117,21 +122,35 @@ impl Scan {
     }
 
     fn tally(&mut self, namespace: &str, kind: &str) -> &mut Tally {
-        let is_current = self.current.as_ref().is_some_and(|current| current.kind == kind && current.namespace == namespace);
+        let is_current = self
+            .current
+            .as_ref()
+            .is_some_and(|current| current.kind == kind && current.namespace == namespace);
         if !is_current {
             self.put_back();
         }
         let pairs = &mut self.pairs;
         let current = self.current.get_or_insert_with(|| {
-            let tally = pairs.get_mut(namespace).and_then(|kinds| kinds.remove(kind)).unwrap_or_default();
-            Box::new(Current { namespace: namespace.to_owned(), kind: kind.to_owned(), tally })
+            let tally = pairs
+                .get_mut(namespace)
+                .and_then(|kinds| kinds.remove(kind))
+                .unwrap_or_default();
+            Box::new(Current {
+                namespace: namespace.to_owned(),
+                kind: kind.to_owned(),
+                tally,
+            })
         });
         &mut current.tally
     }
 
     fn put_back(&mut self) {
         if let Some(current) = self.current.take() {
-            let Current { namespace, kind, tally } = *current;
+            let Current {
+                namespace,
+                kind,
+                tally,
+            } = *current;
             self.pairs.entry(namespace).or_default().insert(kind, tally);
         }
     }
@@ -159,12 +178,27 @@ impl Scan {
         let pairs = self.pairs.into_iter().flat_map(|(namespace, kinds)| {
             kinds.into_iter().map(move |(kind, tally)| {
                 let pair = Pair::new(namespace.clone(), kind);
-                let references = tally.references.into_iter().map(|(namespace, kind)| Pair::new(namespace, kind)).collect();
+                let references = tally
+                    .references
+                    .into_iter()
+                    .map(|(namespace, kind)| Pair::new(namespace, kind))
+                    .collect();
                 let parents = tally.parents.into_iter().map(Kind::new).collect();
-                (pair, PairScan { entities: tally.entities, bytes: tally.bytes, parents, references })
+                (
+                    pair,
+                    PairScan {
+                        entities: tally.entities,
+                        bytes: tally.bytes,
+                        parents,
+                        references,
+                    },
+                )
             })
         });
-        Scanned { pairs: pairs.collect(), origins: self.origins.into_iter().collect() }
+        Scanned {
+            pairs: pairs.collect(),
+            origins: self.origins.into_iter().collect(),
+        }
     }
 }
 
@@ -188,8 +222,10 @@ impl<'a> OwnKey<'a> {
                 read_key(earlier, KeyForm::Message, room, |_| {})?;
             }
         }
-        let incomplete =
-            |found| ProtoError { offset: key.map_or(0, |key: Fields<'_>| key.offset()), reason: ProtoFault::IncompleteKey { found } };
+        let incomplete = |found| ProtoError {
+            offset: key.map_or(0, |key: Fields<'_>| key.offset()),
+            reason: ProtoFault::IncompleteKey { found },
+        };
         let fields = key.ok_or_else(|| incomplete("none"))?;
         let (mut path_len, mut kind, mut fault) = (0, "", None);
         let partition = read_key(fields, KeyForm::Message, room, |element| {
@@ -205,7 +241,12 @@ impl<'a> OwnKey<'a> {
         }
         match fault {
             Some(fault) => Err(incomplete(fault)),
-            None => Ok(OwnKey { fields, partition, path_len, kind }),
+            None => Ok(OwnKey {
+                fields,
+                partition,
+                path_len,
+                kind,
+            }),
         }
     }
 
@@ -232,7 +273,8 @@ fn lack(element: &PathElement<'_>) -> Option<&'static str> {
     }
 }
 
-/// Walks the values of an entity, hands out where each reference in it leads to, and checks what [`super::Entity::parse`] checks.
+/// Walks the values of an entity, hands out where each reference in it leads to, and checks what
+/// [`super::Entity::parse`] checks.
 fn each_reference<'a>(
     entity: Fields<'a>,
     depth: usize,
@@ -247,10 +289,13 @@ fn each_reference<'a>(
             ENTITY_KEY if depth > 0 => {
                 read_key(field.bytes()?, KeyForm::Message, room, |_| {})?;
             }
-            ENTITY_PROPERTY | ENTITY_RAW_PROPERTY => match RawProperty::read(field.bytes()?, room)?.value {
+            ENTITY_PROPERTY | ENTITY_RAW_PROPERTY => match RawProperty::read(field.bytes()?, room)?
+                .value
+            {
                 RawValue::Reference(fields) => {
                     let mut last = "";
-                    let partition = read_key(fields, KeyForm::Group, room, |element| last = element.kind)?;
+                    let partition =
+                        read_key(fields, KeyForm::Group, room, |element| last = element.kind)?;
                     on_reference(partition, last);
                 }
                 RawValue::Entity(fields) => each_reference(fields, depth + 1, room, on_reference)?,
@@ -295,12 +340,18 @@ impl Names {
     }
 
     fn merge(&mut self, other: Names) {
-        other.into_iter().for_each(|(outer, inner)| self.insert(&outer, &inner));
+        other
+            .into_iter()
+            .for_each(|(outer, inner)| self.insert(&outer, &inner));
     }
 
     fn into_iter(self) -> impl Iterator<Item = (String, String)> {
         // Once more through the set, for the order.
-        self.few.into_iter().chain(self.all).collect::<BTreeSet<_>>().into_iter()
+        self.few
+            .into_iter()
+            .chain(self.all)
+            .collect::<BTreeSet<_>>()
+            .into_iter()
     }
 }
 
@@ -315,12 +366,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::entity::testing::{any_entity, damaged_record, embedded, key, nested_record, objects, property, record_of, records};
+    use crate::entity::testing::{
+        any_entity, damaged_record, embedded, key, nested_record, objects, property, record_of,
+        records,
+    };
     use crate::entity::{Entity, Key, Property, Value, log};
 
     fn scan<'r>(records: impl IntoIterator<Item = &'r Vec<u8>>) -> Scan {
         let mut scan = Scan::new();
-        records.into_iter().for_each(|record| scan.add(record).unwrap());
+        records
+            .into_iter()
+            .for_each(|record| scan.add(record).unwrap());
         scan
     }
 
@@ -330,7 +386,10 @@ mod tests {
             for property in &entity.properties {
                 match &property.value {
                     Value::Reference(key) if key.project() == project => {
-                        found.insert(Pair::new(key.namespace, key.path.last().map_or("", |element| element.kind)));
+                        found.insert(Pair::new(
+                            key.namespace,
+                            key.path.last().map_or("", |element| element.kind),
+                        ));
                     }
                     Value::Entity(entity) => references(entity, project, found),
                     _ => {}
@@ -340,23 +399,46 @@ mod tests {
         let entity = Entity::parse(record).ok()?;
         let key = entity.own_key().filter(|key| key.is_complete())?;
         let (last, ancestors) = key.path.split_last()?;
-        let mut pair = PairScan { entities: 1, bytes: record.len() as u64, ..PairScan::default() };
-        pair.parents = ancestors.iter().map(|element| Kind::new(element.kind)).collect();
+        let mut pair = PairScan {
+            entities: 1,
+            bytes: record.len() as u64,
+            ..PairScan::default()
+        };
+        pair.parents = ancestors
+            .iter()
+            .map(|element| Kind::new(element.kind))
+            .collect();
         references(&entity, key.project(), &mut pair.references);
         let pairs = [(Pair::new(key.namespace, last.kind), pair)].into();
-        Some(Scanned { pairs, origins: [(key.project().to_owned(), key.database.to_owned())].into() })
+        Some(Scanned {
+            pairs,
+            origins: [(key.project().to_owned(), key.database.to_owned())].into(),
+        })
     }
 
     #[test]
     fn the_fixtures_hold_what_their_summary_says() {
-        let summary: serde_json::Value = serde_json::from_slice(&objects("managed", |path| path.ends_with("/summary.json"))[0].1).unwrap();
+        let summary: serde_json::Value = serde_json::from_slice(
+            &objects("managed", |path| path.ends_with("/summary.json"))[0].1,
+        )
+        .unwrap();
         let found = scan(&records("managed")).finish();
-        assert_eq!(found.origins, [("demo-src".to_owned(), String::new())].into());
+        assert_eq!(
+            found.origins,
+            [("demo-src".to_owned(), String::new())].into()
+        );
         let exports = summary["exports"].as_array().unwrap();
         assert_eq!(found.pairs.len(), exports.len());
         for export in exports {
-            let pair = Pair::new(export["namespace"].as_str().unwrap(), export["kind"].as_str().unwrap());
-            assert_eq!(found.pairs[&pair].entities, export["entities"].as_u64().unwrap(), "{pair}");
+            let pair = Pair::new(
+                export["namespace"].as_str().unwrap(),
+                export["kind"].as_str().unwrap(),
+            );
+            assert_eq!(
+                found.pairs[&pair].entities,
+                export["entities"].as_u64().unwrap(),
+                "{pair}"
+            );
         }
     }
 
@@ -364,15 +446,40 @@ mod tests {
     fn parents_and_references_are_found_at_any_depth_but_not_keys_of_embedded_entities() {
         let reference = |app, namespace, kind, indexed| Property {
             indexed,
-            ..property("r", Value::Reference(key(app, namespace, kind, Id::Number(1))))
+            ..property(
+                "r",
+                Value::Reference(key(app, namespace, kind, Id::Number(1))),
+            )
         };
-        let inner =
-            Entity { key: Some(key("src", "", "NoReference", Id::Name("n"))), properties: vec![reference("src", "other", "Deep", false)] };
-        let middle = Entity { key: None, properties: vec![embedded("e", inner), reference("third", "", "Foreign", true)] };
-        let path = ["Root", "Mid", "Mid", "Own"].map(|kind| PathElement { kind, id: Id::Number(7) }).to_vec();
+        let inner = Entity {
+            key: Some(key("src", "", "NoReference", Id::Name("n"))),
+            properties: vec![reference("src", "other", "Deep", false)],
+        };
+        let middle = Entity {
+            key: None,
+            properties: vec![
+                embedded("e", inner),
+                reference("third", "", "Foreign", true),
+            ],
+        };
+        let path = ["Root", "Mid", "Mid", "Own"]
+            .map(|kind| PathElement {
+                kind,
+                id: Id::Number(7),
+            })
+            .to_vec();
         let entity = Entity {
-            key: Some(Key { app: "s~src", namespace: "ns", database: "db", path }),
-            properties: vec![reference("src", "", "A", true), embedded("e", middle), reference("e~src", "ns", "B", false)],
+            key: Some(Key {
+                app: "s~src",
+                namespace: "ns",
+                database: "db",
+                path,
+            }),
+            properties: vec![
+                reference("src", "", "A", true),
+                embedded("e", middle),
+                reference("e~src", "ns", "B", false),
+            ],
         };
         let record = record_of(&entity);
         let found = scan([&record, &record]).finish();
@@ -380,7 +487,9 @@ mod tests {
             entities: 2,
             bytes: 2 * record.len() as u64,
             parents: ["Mid", "Root"].map(Kind::new).into(),
-            references: [("", "A"), ("other", "Deep"), ("ns", "B")].map(|(namespace, kind)| Pair::new(namespace, kind)).into(),
+            references: [("", "A"), ("other", "Deep"), ("ns", "B")]
+                .map(|(namespace, kind)| Pair::new(namespace, kind))
+                .into(),
         };
         assert_eq!(found.pairs, [(Pair::new("ns", "Own"), pair)].into());
         assert_eq!(found.origins, [("src".to_owned(), "db".to_owned())].into());
@@ -388,31 +497,69 @@ mod tests {
 
     #[test]
     fn an_entity_without_a_complete_key_is_refused_with_what_it_lacks() {
-        let of = |key| Scan::new().add(&record_of(&Entity { key, properties: Vec::new() })).unwrap_err().reason;
+        let of = |key| {
+            Scan::new()
+                .add(&record_of(&Entity {
+                    key,
+                    properties: Vec::new(),
+                }))
+                .unwrap_err()
+                .reason
+        };
         let lacking = |found| ProtoFault::IncompleteKey { found };
         assert_eq!(of(None), lacking("none"));
-        assert_eq!(of(Some(key("", "", "K", Id::Number(1)))), lacking("one without a project"));
-        assert_eq!(of(Some(Key { app: "p", ..Key::default() })), lacking("one without a path"));
-        assert_eq!(of(Some(key("p", "", "", Id::Number(1)))), lacking("one without a kind"));
-        assert_eq!(of(Some(key("p", "", "K", Id::None))), lacking("one without an id or name"));
-        assert_eq!(of(Some(key("p", "", "K", Id::Number(0)))), lacking("one with an id of 0 or an empty name"));
+        assert_eq!(
+            of(Some(key("", "", "K", Id::Number(1)))),
+            lacking("one without a project")
+        );
+        assert_eq!(
+            of(Some(Key {
+                app: "p",
+                ..Key::default()
+            })),
+            lacking("one without a path")
+        );
+        assert_eq!(
+            of(Some(key("p", "", "", Id::Number(1)))),
+            lacking("one without a kind")
+        );
+        assert_eq!(
+            of(Some(key("p", "", "K", Id::None))),
+            lacking("one without an id or name")
+        );
+        assert_eq!(
+            of(Some(key("p", "", "K", Id::Number(0)))),
+            lacking("one with an id of 0 or an empty name")
+        );
         assert_eq!(Scan::new().add(&[]).unwrap_err().reason, lacking("none"));
     }
 
     #[test]
     fn a_damaged_key_of_an_embedded_entity_is_seen() {
-        let inner = Entity { key: Some(key("p", "", "spoilt", Id::Name("n"))), properties: Vec::new() };
-        let outer = Entity { key: Some(key("p", "", "K", Id::Number(1))), properties: vec![embedded("e", inner)] };
+        let inner = Entity {
+            key: Some(key("p", "", "spoilt", Id::Name("n"))),
+            properties: Vec::new(),
+        };
+        let outer = Entity {
+            key: Some(key("p", "", "K", Id::Number(1))),
+            properties: vec![embedded("e", inner)],
+        };
         let mut record = record_of(&outer);
         assert_eq!(Scan::new().add(&record), Ok(()));
-        let at = record.windows(6).position(|window| window == b"spoilt").unwrap();
+        let at = record
+            .windows(6)
+            .position(|window| window == b"spoilt")
+            .unwrap();
         record[at] = 0xff;
         assert!(Scan::new().add(&record).is_err() && Entity::parse(&record).is_err());
     }
 
     #[test]
     fn a_record_is_counted_once_its_key_is_read() {
-        let mut record = record_of(&Entity { key: Some(key("p", "", "K", Id::Number(1))), properties: Vec::new() });
+        let mut record = record_of(&Entity {
+            key: Some(key("p", "", "K", Id::Number(1))),
+            properties: Vec::new(),
+        });
         record.extend(nested_record(10_000));
         let mut scan = Scan::new();
         assert_eq!(scan.add(&record).unwrap_err().reason, ProtoFault::TooDeep);
@@ -425,7 +572,10 @@ mod tests {
         let whole = scan(&records).finish();
         for size in [1, 7, 100] {
             let mut merged = Scan::new();
-            records.chunks(size).rev().for_each(|piece| merged.merge(scan(piece)));
+            records
+                .chunks(size)
+                .rev()
+                .for_each(|piece| merged.merge(scan(piece)));
             assert_eq!(merged.finish(), whole);
         }
     }
@@ -434,11 +584,20 @@ mod tests {
     fn an_output_is_scanned_as_it_is_read() {
         for (_, output) in objects("legacy", |path| path.contains("output-")) {
             let mut scan = Scan::new();
-            log::read_log(&output, |record| scan.add(record).map_err(|error| panic!("{error}")))
-                .map_err(|error: log::LogError| error)
-                .unwrap();
+            log::read_log(&output, |record| {
+                scan.add(record).map_err(|error| panic!("{error}"))
+            })
+            .map_err(|error: log::LogError| error)
+            .unwrap();
             let records = log::read_all(&output).unwrap();
-            assert_eq!(scan.finish().pairs.values().map(|pair| pair.entities).sum::<u64>(), records.len() as u64);
+            assert_eq!(
+                scan.finish()
+                    .pairs
+                    .values()
+                    .map(|pair| pair.entities)
+                    .sum::<u64>(),
+                records.len() as u64
+            );
         }
     }
 

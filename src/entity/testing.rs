@@ -1,4 +1,5 @@
-//! What several modules of this floor need in their tests: fixtures, made-up entities, and small builders.
+//! What several modules of this floor need in their tests: fixtures, made-up entities, and small
+//! builders.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -23,7 +24,10 @@ pub fn objects(folder: &str, is_wanted: impl Fn(&str) -> bool) -> Vec<(String, V
             if path.is_dir() {
                 folders.push(path);
             } else if is_wanted(path.to_str().unwrap()) {
-                objects.push((path.to_str().unwrap().to_owned(), std::fs::read(path).unwrap()));
+                objects.push((
+                    path.to_str().unwrap().to_owned(),
+                    std::fs::read(path).unwrap(),
+                ));
             }
         }
     }
@@ -34,10 +38,14 @@ pub fn objects(folder: &str, is_wanted: impl Fn(&str) -> bool) -> Vec<(String, V
 
 /// The records of all outputs below a fixture folder.
 pub fn records(folder: &str) -> Vec<Vec<u8>> {
-    objects(folder, |path| path.rsplit('/').next().is_some_and(|name| name.contains("output-")))
-        .iter()
-        .flat_map(|(_, log)| log::read_all(log).unwrap())
-        .collect()
+    objects(folder, |path| {
+        path.rsplit('/')
+            .next()
+            .is_some_and(|name| name.contains("output-"))
+    })
+    .iter()
+    .flat_map(|(_, log)| log::read_all(log).unwrap())
+    .collect()
 }
 
 /// An entity as the REST JSON of this crate, read back by another reader.
@@ -52,24 +60,42 @@ pub fn numbers_by_value(json: Json) -> Json {
     match json {
         Json::Number(number) => number.as_f64().unwrap().into(),
         Json::Array(items) => items.into_iter().map(numbers_by_value).collect(),
-        Json::Object(members) => members.into_iter().map(|(name, value)| (name, numbers_by_value(value))).collect(),
+        Json::Object(members) => members
+            .into_iter()
+            .map(|(name, value)| (name, numbers_by_value(value)))
+            .collect(),
         other => other,
     }
 }
 
 /// A key of one element.
 pub fn key<'a>(app: &'a str, namespace: &'a str, kind: &'a str, id: Id<'a>) -> Key<'a> {
-    Key { app, namespace, database: "", path: vec![PathElement { kind, id }] }
+    Key {
+        app,
+        namespace,
+        database: "",
+        path: vec![PathElement { kind, id }],
+    }
 }
 
 /// An indexed property of no meaning.
 pub fn property<'a>(name: &'a str, value: Value<'a>) -> Property<'a> {
-    Property { name, indexed: true, multiple: false, meaning: 0, meaning_uri: "", value }
+    Property {
+        name,
+        indexed: true,
+        multiple: false,
+        meaning: 0,
+        meaning_uri: "",
+        value,
+    }
 }
 
 /// A property that holds an entity.
 pub fn embedded<'a>(name: &'a str, entity: Entity<'a>) -> Property<'a> {
-    Property { meaning: 19, ..property(name, Value::Entity(Box::new(entity))) }
+    Property {
+        meaning: 19,
+        ..property(name, Value::Entity(Box::new(entity)))
+    }
 }
 
 /// An entity's record.
@@ -98,29 +124,63 @@ fn word() -> impl Strategy<Value = &'static str> {
 }
 
 fn any_key() -> impl Strategy<Value = Key<'static>> {
-    let id = prop_oneof![Just(Id::None), any::<i64>().prop_map(Id::Number), word().prop_map(Id::Name)];
-    let path = prop::collection::vec((word(), id).prop_map(|(kind, id)| PathElement { kind, id }), 0..4);
+    let id = prop_oneof![
+        Just(Id::None),
+        any::<i64>().prop_map(Id::Number),
+        word().prop_map(Id::Name)
+    ];
+    let path = prop::collection::vec(
+        (word(), id).prop_map(|(kind, id)| PathElement { kind, id }),
+        0..4,
+    );
     let app = prop::sample::select(vec!["", "src", "s~src", "third"]);
-    (app, word(), word(), path).prop_map(|(app, namespace, database, path)| Key { app, namespace, database, path })
+    (app, word(), word(), path).prop_map(|(app, namespace, database, path)| Key {
+        app,
+        namespace,
+        database,
+        path,
+    })
 }
 
 fn any_user() -> impl Strategy<Value = User<'static>> {
     let text = || prop::option::of(word());
-    (text(), text(), text(), prop::option::of(any::<i64>()), text(), text(), text()).prop_map(
-        |(email, auth_domain, nickname, gaiaid, obfuscated_gaiaid, federated_identity, federated_provider)| User {
-            email,
-            auth_domain,
-            nickname,
-            gaiaid,
-            obfuscated_gaiaid,
-            federated_identity,
-            federated_provider,
-        },
+    (
+        text(),
+        text(),
+        text(),
+        prop::option::of(any::<i64>()),
+        text(),
+        text(),
+        text(),
     )
+        .prop_map(
+            |(
+                email,
+                auth_domain,
+                nickname,
+                gaiaid,
+                obfuscated_gaiaid,
+                federated_identity,
+                federated_provider,
+            )| User {
+                email,
+                auth_domain,
+                nickname,
+                gaiaid,
+                obfuscated_gaiaid,
+                federated_identity,
+                federated_provider,
+            },
+        )
 }
 
 fn finite() -> impl Strategy<Value = f64> {
-    prop_oneof![any::<f64>().prop_filter("not a number is not equal to itself", |double| !double.is_nan()), Just(0.0), Just(1e300)]
+    prop_oneof![
+        any::<f64>().prop_filter("not a number is not equal to itself", |double| !double
+            .is_nan()),
+        Just(0.0),
+        Just(1e300)
+    ]
 }
 
 /// Entities of every shape, embedded ones included, that come back equal from their records.
@@ -144,43 +204,61 @@ pub fn any_entity() -> impl Strategy<Value = Entity<'static>> {
         prop::sample::select(vec!["", "", "ZLIB"]),
     );
     let leaf = leaf
-        .prop_map(|(value, name, (indexed, multiple), meaning, meaning_uri)| Property {
-            name,
-            indexed,
-            multiple,
-            meaning,
-            meaning_uri,
-            value,
-        })
+        .prop_map(
+            |(value, name, (indexed, multiple), meaning, meaning_uri)| Property {
+                name,
+                indexed,
+                multiple,
+                meaning,
+                meaning_uri,
+                value,
+            },
+        )
         .boxed();
     entity_of(leaf.clone()).prop_recursive(3, 30, 6, move |inner| {
-        let embedded = (inner, word(), any::<(bool, bool)>()).prop_map(|(entity, name, (indexed, multiple))| Property {
-            indexed,
-            multiple,
-            ..embedded(name, entity)
-        });
+        let embedded = (inner, word(), any::<(bool, bool)>()).prop_map(
+            |(entity, name, (indexed, multiple))| Property {
+                indexed,
+                multiple,
+                ..embedded(name, entity)
+            },
+        );
         entity_of(prop_oneof![leaf.clone(), embedded].boxed())
     })
 }
 
 fn entity_of(property: BoxedStrategy<Property<'static>>) -> impl Strategy<Value = Entity<'static>> {
-    (prop::option::of(any_key()), prop::collection::vec(property, 0..6)).prop_map(|(key, mut properties)| {
-        properties.sort_by_key(|property| !property.indexed);
-        Entity { key, properties }
-    })
+    (
+        prop::option::of(any_key()),
+        prop::collection::vec(property, 0..6),
+    )
+        .prop_map(|(key, mut properties)| {
+            properties.sort_by_key(|property| !property.indexed);
+            Entity { key, properties }
+        })
 }
 
 /// A real or made-up record with some bytes changed.
 pub fn damaged_record() -> impl Strategy<Value = Vec<u8>> {
-    let edge_cases = records("managed/default/EdgeCase").into_iter().filter(|record| record.len() < 2_000).collect::<Vec<_>>();
-    let sound = prop_oneof![prop::sample::select(edge_cases), any_entity().prop_map(|entity| record_of(&entity))];
-    (sound, prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4)).prop_map(|(mut record, changes)| {
-        for (at, byte) in changes {
-            if !record.is_empty() {
-                let at = at.index(record.len());
-                record[at] = byte;
+    let edge_cases = records("managed/default/EdgeCase")
+        .into_iter()
+        .filter(|record| record.len() < 2_000)
+        .collect::<Vec<_>>();
+    let sound = prop_oneof![
+        prop::sample::select(edge_cases),
+        any_entity().prop_map(|entity| record_of(&entity))
+    ];
+    (
+        sound,
+        prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+    )
+        .prop_map(|(mut record, changes)| {
+            for (at, byte) in changes {
+                if !record.is_empty() {
+                    let at = at.index(record.len());
+                    record[at] = byte;
+                }
             }
-        }
-        record
-    })
+            record
+        })
 }

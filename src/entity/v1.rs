@@ -1,11 +1,14 @@
 //! Entities as messages of `google.datastore.v1`, and the requests that carry them.
 //!
-//! Knows the numbers of that API's fields. Must not know what a stored value becomes there: that is for `rest`.
+//! Knows the numbers of that API's fields. Must not know what a stored value becomes there: that is
+//! for `rest`.
 
 use super::proto::{Entity, Id, Key};
 use super::rest::{ByName, Content, MEANING_PLACE, RestValue};
 use super::rewrite::Rewrite;
-use super::wire::{Fields, put_bytes, put_double, put_int, put_message, put_uint, put_unless_empty};
+use super::wire::{
+    Fields, put_bytes, put_double, put_int, put_message, put_uint, put_unless_empty,
+};
 
 /// What a commit does with each of its items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +22,8 @@ pub enum Deed {
 /// `CommitRequest.Mode.NON_TRANSACTIONAL`.
 const NON_TRANSACTIONAL: u64 = 2;
 
-/// Appends `entity` to `out` as a `google.datastore.v1.Entity`, its keys and references moved by `rewrite`.
+/// Appends `entity` to `out` as a `google.datastore.v1.Entity`, its keys and references moved by
+/// `rewrite`.
 pub fn write_entity(entity: &Entity<'_>, rewrite: &Rewrite, out: &mut Vec<u8>) {
     if let Some(key) = entity.own_key() {
         put_message(out, 1, |out| put_key(key, rewrite, out));
@@ -29,20 +33,30 @@ pub fn write_entity(entity: &Entity<'_>, rewrite: &Rewrite, out: &mut Vec<u8>) {
             put_bytes(out, 1, group.name.as_bytes());
             put_message(out, 2, |out| {
                 if group.is_array {
-                    put_message(out, 9, |out| group.values().for_each(|value| put_message(out, 1, |out| put_value(&value, rewrite, out))));
+                    put_message(out, 9, |out| {
+                        group.values().for_each(|value| {
+                            put_message(out, 1, |out| put_value(&value, rewrite, out))
+                        })
+                    });
                 } else {
-                    group.values().for_each(|value| put_value(&value, rewrite, out));
+                    group
+                        .values()
+                        .for_each(|value| put_value(&value, rewrite, out));
                 }
             });
         });
     }
 }
 
-/// Returns the entity's key as a `google.datastore.v1.Key`, moved by `rewrite`; empty for an entity without one.
+/// Returns the entity's key as a `google.datastore.v1.Key`, moved by `rewrite`; empty for an entity
+/// without one.
 ///
 /// Two entities of one target have the same key if and only if these bytes are the same.
 pub fn key_of(entity: &Entity<'_>, rewrite: &Rewrite) -> Vec<u8> {
-    entity.own_key().map(|key| key_message(key, rewrite)).unwrap_or_default()
+    entity
+        .own_key()
+        .map(|key| key_message(key, rewrite))
+        .unwrap_or_default()
 }
 
 /// Returns a key as a `google.datastore.v1.Key`, moved by `rewrite`.
@@ -52,16 +66,21 @@ pub fn key_message(key: &Key<'_>, rewrite: &Rewrite) -> Vec<u8> {
     out
 }
 
-/// Returns a `google.datastore.v1.LookupRequest` for no keys: whoever answers it speaks the language.
+/// Returns a `google.datastore.v1.LookupRequest` for no keys: whoever answers it speaks the
+/// language.
 pub fn lookup_of_nothing(project: &str) -> Vec<u8> {
     let mut out = Vec::new();
     put_unless_empty(&mut out, 8, project);
     out
 }
 
-/// Returns a `google.datastore.v1.LookupRequest` for serialized keys, of which no more than the keys is wanted, as far as the service heeds
-/// that. `database` is empty for the default one.
-pub fn lookup_request<'a>(project: &str, database: &str, keys: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
+/// Returns a `google.datastore.v1.LookupRequest` for serialized keys, of which no more than the
+/// keys is wanted, as far as the service heeds that. `database` is empty for the default one.
+pub fn lookup_request<'a>(
+    project: &str,
+    database: &str,
+    keys: impl Iterator<Item = &'a [u8]>,
+) -> Vec<u8> {
     let mut out = Vec::new();
     keys.for_each(|key| put_bytes(&mut out, 3, key));
     put_message(&mut out, 5, |out| put_bytes(out, 1, b"__key__"));
@@ -70,12 +89,16 @@ pub fn lookup_request<'a>(project: &str, database: &str, keys: impl Iterator<Ite
     out
 }
 
-/// Returns a serialized `google.datastore.v1.Entity` without the meaning 23 of its places, at any depth; none where it has none.
+/// Returns a serialized `google.datastore.v1.Entity` without the meaning 23 of its places, at any
+/// depth; none where it has none.
 ///
-/// It says only that the place was stored without a meaning. Datastore in its older form takes it, Firestore in Datastore mode refuses it.
+/// It says only that the place was stored without a meaning. Datastore in its older form takes it,
+/// Firestore in Datastore mode refuses it.
 pub fn without_place_meanings(entity: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(entity.len());
-    copy(entity, Level::Entity, &mut out).filter(|left_out| *left_out).map(|_| out)
+    copy(entity, Level::Entity, &mut out)
+        .filter(|left_out| *left_out)
+        .map(|_| out)
 }
 
 /// The messages that stand around values.
@@ -100,14 +123,20 @@ impl Level {
     }
 }
 
-/// Copies a message without the meanings of places. Says whether any was left out; none where the bytes are no message.
+/// Copies a message without the meanings of places. Says whether any was left out; none where the
+/// bytes are no message.
 fn copy(message: &[u8], level: Level, out: &mut Vec<u8>) -> Option<bool> {
-    let is_place = level == Level::Value && Fields::new(message).filter_map(Result::ok).any(|field| field.number == 8);
+    let is_place = level == Level::Value
+        && Fields::new(message)
+            .filter_map(Result::ok)
+            .any(|field| field.number == 8);
     let mut left_out = false;
     let mut fields = Fields::new(message);
     loop {
         let before = fields.bytes();
-        let Some(field) = fields.next() else { return Some(left_out) };
+        let Some(field) = fields.next() else {
+            return Some(left_out);
+        };
         let field = field.ok()?;
         if is_place && field.number == 14 && field.varint().ok()? == MEANING_PLACE {
             left_out = true;
@@ -121,9 +150,14 @@ fn copy(message: &[u8], level: Level, out: &mut Vec<u8>) -> Option<bool> {
     }
 }
 
-/// Returns a `google.datastore.v1.CommitRequest` that does `deed` to serialized entities, or keys, without a transaction. `database` is
-/// empty for the default one.
-pub fn commit_request<'a>(project: &str, database: &str, deed: Deed, items: impl Iterator<Item = &'a [u8]> + Clone) -> Vec<u8> {
+/// Returns a `google.datastore.v1.CommitRequest` that does `deed` to serialized entities, or keys,
+/// without a transaction. `database` is empty for the default one.
+pub fn commit_request<'a>(
+    project: &str,
+    database: &str,
+    deed: Deed,
+    items: impl Iterator<Item = &'a [u8]> + Clone,
+) -> Vec<u8> {
     let len: usize = items.clone().map(|item| item.len() + 16).sum();
     let mut out = Vec::with_capacity(len + project.len() + database.len() + 16);
     put_uint(&mut out, 5, NON_TRANSACTIONAL);
@@ -139,8 +173,13 @@ pub fn commit_request<'a>(project: &str, database: &str, deed: Deed, items: impl
     out
 }
 
-/// Returns a `google.datastore.v1.ReserveIdsRequest` for serialized keys. `database` is empty for the default one.
-pub fn reserve_ids_request<'a>(project: &str, database: &str, keys: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
+/// Returns a `google.datastore.v1.ReserveIdsRequest` for serialized keys. `database` is empty for
+/// the default one.
+pub fn reserve_ids_request<'a>(
+    project: &str,
+    database: &str,
+    keys: impl Iterator<Item = &'a [u8]>,
+) -> Vec<u8> {
     let mut out = Vec::new();
     keys.for_each(|key| put_bytes(&mut out, 1, key));
     put_unless_empty(&mut out, 8, project);
@@ -184,7 +223,10 @@ fn put_value(value: &RestValue<'_>, rewrite: &Rewrite, out: &mut Vec<u8>) {
         Content::Key(key) => put_message(out, 5, |out| put_key(key, rewrite, out)),
         Content::Text(text) => put_bytes(out, 17, text.as_bytes()),
         Content::Blob(bytes) => put_bytes(out, 18, bytes),
-        Content::Point { latitude, longitude } => put_message(out, 8, |out| {
+        Content::Point {
+            latitude,
+            longitude,
+        } => put_message(out, 8, |out| {
             [(1, *latitude), (2, *longitude)]
                 .into_iter()
                 .filter(|(_, degrees)| *degrees != 0.0)
@@ -254,7 +296,12 @@ mod tests {
         } else if double.is_nan() {
             "NaN".into()
         } else {
-            if double > 0.0 { "Infinity" } else { "-Infinity" }.into()
+            if double > 0.0 {
+                "Infinity"
+            } else {
+                "-Infinity"
+            }
+            .into()
         }
     }
 
@@ -265,8 +312,11 @@ mod tests {
             match field {
                 1 => entity["key"] = key_json(&body),
                 3 => {
-                    let [(1, _, name), (2, _, value)] = &fields(&body)[..] else { panic!() };
-                    let twice = properties.insert(String::from_utf8(name.clone()).unwrap(), value_json(value));
+                    let [(1, _, name), (2, _, value)] = &fields(&body)[..] else {
+                        panic!()
+                    };
+                    let twice = properties
+                        .insert(String::from_utf8(name.clone()).unwrap(), value_json(value));
                     assert_eq!(twice, None);
                 }
                 other => panic!("field {other}"),
@@ -283,7 +333,8 @@ mod tests {
         for (field, _, body) in fields(bytes) {
             if field == 1 {
                 for (field, _, body) in fields(&body) {
-                    partition[["", "", "projectId", "databaseId", "namespaceId"][field as usize]] = text(&body);
+                    partition[["", "", "projectId", "databaseId", "namespaceId"][field as usize]] =
+                        text(&body);
                 }
             } else {
                 let mut element = json!({"kind": ""});
@@ -311,10 +362,18 @@ mod tests {
                 2 => value["integerValue"] = signed.to_string().into(),
                 3 => value["doubleValue"] = double(number),
                 10 => {
-                    let part =
-                        |wanted| fields(&body).iter().find(|(field, ..)| *field == wanted).map_or(0, |(_, number, _)| *number as i64);
+                    let part = |wanted| {
+                        fields(&body)
+                            .iter()
+                            .find(|(field, ..)| *field == wanted)
+                            .map_or(0, |(_, number, _)| *number as i64)
+                    };
                     assert!((0..1_000_000_000).contains(&part(2)));
-                    value["timestampValue"] = Timestamp::from_micros(part(1) * 1_000_000 + part(2) / 1_000).unwrap().to_string().into();
+                    value["timestampValue"] =
+                        Timestamp::from_micros(part(1) * 1_000_000 + part(2) / 1_000)
+                            .unwrap()
+                            .to_string()
+                            .into();
                 }
                 5 => value["keyValue"] = key_json(&body),
                 17 => value["stringValue"] = text(&body),
@@ -322,12 +381,15 @@ mod tests {
                 8 => {
                     value["geoPointValue"] = json!({});
                     fields(&body).iter().for_each(|(field, bits, _)| {
-                        value["geoPointValue"][["", "latitude", "longitude"][*field as usize]] = double(*bits)
+                        value["geoPointValue"][["", "latitude", "longitude"][*field as usize]] =
+                            double(*bits)
                     });
                 }
                 6 => value["entityValue"] = entity_json(&body),
                 9 if body.is_empty() => value["arrayValue"] = json!({}),
-                9 => value["arrayValue"] = json!({"values": fields(&body).iter().map(|(_, _, body)| value_json(body)).collect::<Vec<_>>()}),
+                9 => {
+                    value["arrayValue"] = json!({"values": fields(&body).iter().map(|(_, _, body)| value_json(body)).collect::<Vec<_>>()})
+                }
                 14 => value["meaning"] = number.into(),
                 19 => value["excludeFromIndexes"] = (number == 1).into(),
                 other => panic!("field {other}"),
@@ -347,29 +409,51 @@ mod tests {
         let identity = Rewrite::identity();
         for record in ["managed", "legacy"].into_iter().flat_map(records) {
             let entity = Entity::parse(&record).unwrap();
-            assert_eq!(numbers_by_value(entity_json(&written(&entity, &identity))), numbers_by_value(to_json(&entity, &identity)));
+            assert_eq!(
+                numbers_by_value(entity_json(&written(&entity, &identity))),
+                numbers_by_value(to_json(&entity, &identity))
+            );
         }
     }
 
     #[test]
     fn the_main_types_have_the_bytes_of_the_public_definition() {
-        let bytes_of = |value| written(&Entity { key: None, properties: vec![property("p", value)] }, &Rewrite::identity());
+        let bytes_of = |value| {
+            written(
+                &Entity {
+                    key: None,
+                    properties: vec![property("p", value)],
+                },
+                &Rewrite::identity(),
+            )
+        };
         let table: [(Value<'_>, &[u8]); 8] = [
             (Value::Null, &[0x58, 0]),
             (Value::Boolean(false), &[0x08, 0]),
             (Value::Integer(0), &[0x10, 0]),
-            (Value::Integer(-1), &[0x10, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1]),
+            (
+                Value::Integer(-1),
+                &[
+                    0x10, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1,
+                ],
+            ),
             (Value::Double(1.0), &[0x19, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f]),
             (Value::Bytes(b"t"[..].into()), &[0x8a, 1, 1, b't']),
             (Value::Bytes(b"\xff"[..].into()), &[0x92, 1, 1, 0xff]),
             (
                 Value::Reference(key("p", "n", "K", Id::Number(5))),
-                &[0x2a, 15, 0x0a, 6, 0x12, 1, b'p', 0x22, 1, b'n', 0x12, 5, 0x0a, 1, b'K', 0x10, 5],
+                &[
+                    0x2a, 15, 0x0a, 6, 0x12, 1, b'p', 0x22, 1, b'n', 0x12, 5, 0x0a, 1, b'K', 0x10,
+                    5,
+                ],
             ),
         ];
         for (value, expected) in table {
             let len = expected.len() as u8;
-            assert_eq!(bytes_of(value), [&[0x1a, len + 5, 0x0a, 1, b'p', 0x12, len][..], expected].concat());
+            assert_eq!(
+                bytes_of(value),
+                [&[0x1a, len + 5, 0x0a, 1, b'p', 0x12, len][..], expected].concat()
+            );
         }
     }
 
@@ -377,19 +461,62 @@ mod tests {
     fn requests_carry_entities_and_keys_without_a_transaction() {
         let items = || [&b"E"[..], b"E"].into_iter();
         let request = commit_request("p", "d", Deed::Upsert, items());
-        assert_eq!(request, [&[0x28, 2][..], &[0x32, 3, 0x32, 1, b'E'].repeat(2), &[0x42, 1, b'p', 0x4a, 1, b'd']].concat());
+        assert_eq!(
+            request,
+            [
+                &[0x28, 2][..],
+                &[0x32, 3, 0x32, 1, b'E'].repeat(2),
+                &[0x42, 1, b'p', 0x4a, 1, b'd']
+            ]
+            .concat()
+        );
         let request = commit_request("p", "d", Deed::Delete, items());
-        assert_eq!(request, [&[0x28, 2][..], &[0x32, 3, 0x3a, 1, b'E'].repeat(2), &[0x42, 1, b'p', 0x4a, 1, b'd']].concat());
-        assert_eq!(commit_request("p", "", Deed::Upsert, std::iter::empty()), [0x28, 2, 0x42, 1, b'p']);
-        assert_eq!(reserve_ids_request("p", "d", items()), [0x0a, 1, b'E', 0x0a, 1, b'E', 0x42, 1, b'p', 0x4a, 1, b'd']);
+        assert_eq!(
+            request,
+            [
+                &[0x28, 2][..],
+                &[0x32, 3, 0x3a, 1, b'E'].repeat(2),
+                &[0x42, 1, b'p', 0x4a, 1, b'd']
+            ]
+            .concat()
+        );
+        assert_eq!(
+            commit_request("p", "", Deed::Upsert, std::iter::empty()),
+            [0x28, 2, 0x42, 1, b'p']
+        );
+        assert_eq!(
+            reserve_ids_request("p", "d", items()),
+            [0x0a, 1, b'E', 0x0a, 1, b'E', 0x42, 1, b'p', 0x4a, 1, b'd']
+        );
     }
 
     #[test]
     fn places_lose_their_meaning_at_any_depth_and_nothing_else() {
-        let place = |meaning| Property { meaning, ..property("place", Value::Point { x: 1.0, y: 2.0 }) };
-        let in_array = |meaning| Property { multiple: true, name: "places", ..place(meaning) };
-        let user = Box::new(User { email: Some("ann@example.com"), ..User::default() });
-        let embedded = |meaning| property("inner", Value::Entity(Entity { key: None, properties: vec![place(meaning)] }.into()));
+        let place = |meaning| Property {
+            meaning,
+            ..property("place", Value::Point { x: 1.0, y: 2.0 })
+        };
+        let in_array = |meaning| Property {
+            multiple: true,
+            name: "places",
+            ..place(meaning)
+        };
+        let user = Box::new(User {
+            email: Some("ann@example.com"),
+            ..User::default()
+        });
+        let embedded = |meaning| {
+            property(
+                "inner",
+                Value::Entity(
+                    Entity {
+                        key: None,
+                        properties: vec![place(meaning)],
+                    }
+                    .into(),
+                ),
+            )
+        };
         let whole = |meaning| Entity {
             key: Some(key("p", "n", "K", Id::Number(5))),
             properties: vec![
@@ -411,19 +538,39 @@ mod tests {
 
     #[test]
     fn keys_are_told_apart_as_the_target_will_tell_them() {
-        let entity = |app, namespace, id| Entity { key: Some(key(app, namespace, "K", id)), properties: Vec::new() };
+        let entity = |app, namespace, id| Entity {
+            key: Some(key(app, namespace, "K", id)),
+            properties: Vec::new(),
+        };
         let merging = Rewrite {
             from_project: "src".to_owned(),
             from_database: String::new(),
-            to: Some(ToProject { project: "dst".to_owned(), database: "db".to_owned() }),
+            to: Some(ToProject {
+                project: "dst".to_owned(),
+                database: "db".to_owned(),
+            }),
             namespaces: [("a".to_owned(), "b".to_owned())]
-                .map(|(from, to)| (crate::model::Namespace::new(from), crate::model::Namespace::new(to)))
+                .map(|(from, to)| {
+                    (
+                        crate::model::Namespace::new(from),
+                        crate::model::Namespace::new(to),
+                    )
+                })
                 .into(),
         };
         let key_bytes = |app, namespace, id| key_of(&entity(app, namespace, id), &merging);
-        assert_eq!(key_bytes("src", "a", Id::Number(1)), key_bytes("s~src", "b", Id::Number(1)));
-        assert_ne!(key_bytes("src", "a", Id::Number(1)), key_bytes("src", "c", Id::Number(1)));
-        assert_ne!(key_bytes("src", "a", Id::Number(1)), key_bytes("src", "a", Id::Name("1")));
+        assert_eq!(
+            key_bytes("src", "a", Id::Number(1)),
+            key_bytes("s~src", "b", Id::Number(1))
+        );
+        assert_ne!(
+            key_bytes("src", "a", Id::Number(1)),
+            key_bytes("src", "c", Id::Number(1))
+        );
+        assert_ne!(
+            key_bytes("src", "a", Id::Number(1)),
+            key_bytes("src", "a", Id::Name("1"))
+        );
         assert!(key_of(&Entity::default(), &merging).is_empty());
         let whole = written(&entity("src", "a", Id::Number(1)), &merging);
         assert_eq!(fields(&whole)[0].2, key_bytes("src", "a", Id::Number(1)));

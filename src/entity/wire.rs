@@ -1,4 +1,5 @@
-//! Protobuf on the wire: a reader that borrows and a writer that appends, with groups, for messages that are known by number.
+//! Protobuf on the wire: a reader that borrows and a writer that appends, with groups, for messages
+//! that are known by number.
 //!
 //! Knows tags, varints and lengths. Must not know any message of Datastore.
 //! Nothing here recurses: a group's end is found with a bounded list of open groups.
@@ -117,7 +118,10 @@ enum FieldValue<'a> {
 
 impl<'a> Fields<'a> {
     pub fn new(message: &'a [u8]) -> Self {
-        Fields { rest: message, end: message.len() }
+        Fields {
+            rest: message,
+            end: message.len(),
+        }
     }
 
     /// What has not been read yet, as it stands.
@@ -132,9 +136,15 @@ impl<'a> Fields<'a> {
 
     /// Cuts off the next `len` bytes.
     fn cut(&mut self, len: u64) -> Result<Fields<'a>, WireFault> {
-        let (taken, rest) = usize::try_from(len).ok().and_then(|len| self.rest.split_at_checked(len)).ok_or(WireFault::Truncated)?;
+        let (taken, rest) = usize::try_from(len)
+            .ok()
+            .and_then(|len| self.rest.split_at_checked(len))
+            .ok_or(WireFault::Truncated)?;
         self.rest = rest;
-        Ok(Fields { rest: taken, end: self.offset() })
+        Ok(Fields {
+            rest: taken,
+            end: self.offset(),
+        })
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], WireFault> {
@@ -202,7 +212,11 @@ impl<'a> Fields<'a> {
             }
             found => return Err(WireFault::WireType { found }),
         };
-        Ok(Field { number, offset, value })
+        Ok(Field {
+            number,
+            offset,
+            value,
+        })
     }
 
     /// Takes the fields of a group whose start tag has been read, up to its end tag.
@@ -258,7 +272,10 @@ impl<'a> Iterator for Fields<'a> {
         }
         let offset = self.offset();
         Some(self.field().map_err(|reason| {
-            *self = Fields { rest: &[], end: offset };
+            *self = Fields {
+                rest: &[],
+                end: offset,
+            };
             WireError { offset, reason }
         }))
     }
@@ -274,7 +291,14 @@ impl<'a> Field<'a> {
             FieldValue::Group(_) => WireType::Group,
             FieldValue::Fixed32 => WireType::Fixed32,
         };
-        WireError { offset: self.offset, reason: WireFault::FieldType { field: self.number, expected, found } }
+        WireError {
+            offset: self.offset,
+            reason: WireFault::FieldType {
+                field: self.number,
+                expected,
+                found,
+            },
+        }
     }
 
     pub fn varint(&self) -> Result<u64, WireError> {
@@ -311,7 +335,10 @@ impl<'a> Field<'a> {
 
     pub fn text(&self) -> Result<&'a str, WireError> {
         let bytes = self.bytes()?.bytes();
-        std::str::from_utf8(bytes).map_err(|_| WireError { offset: self.offset, reason: WireFault::NotText { field: self.number } })
+        std::str::from_utf8(bytes).map_err(|_| WireError {
+            offset: self.offset,
+            reason: WireFault::NotText { field: self.number },
+        })
     }
 }
 
@@ -356,7 +383,8 @@ pub(super) fn put_unless_empty(out: &mut Vec<u8>, field: u32, text: &str) {
 
 /// Appends a field that is a message; `body` appends its fields.
 ///
-/// The length stands before the body but is known after it: it is written behind and turned to the front.
+/// The length stands before the body but is known after it: it is written behind and turned to the
+/// front.
 pub(super) fn put_message(out: &mut Vec<u8>, field: u32, body: impl FnOnce(&mut Vec<u8>)) {
     put_tag(out, field, 2);
     let start = out.len();
@@ -392,24 +420,46 @@ mod tests {
             (&[0x08], WireFault::Truncated),
             (&[0x08, 0x80], WireFault::Truncated),
             (&[0x0a, 0x02, 0x00], WireFault::Truncated),
-            (&[0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01], WireFault::Truncated),
+            (
+                &[
+                    0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01,
+                ],
+                WireFault::Truncated,
+            ),
             (&[0x09, 0, 0, 0], WireFault::Truncated),
             (&[0x0b, 0x08, 0x01], WireFault::Truncated),
-            (&[0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02], WireFault::VarintTooLong),
+            (
+                &[
+                    0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02,
+                ],
+                WireFault::VarintTooLong,
+            ),
             (&[0x00, 0x01], WireFault::FieldNumber),
             (&[0x0e], WireFault::WireType { found: 6 }),
             (&[0x0c], WireFault::GroupEnd { found: 1 }),
             (&[0x0b, 0x14], WireFault::GroupEnd { found: 2 }),
         ];
         for (bytes, reason) in table {
-            assert_eq!(fault(&[&sound, bytes].concat()), WireError { offset: 2, reason }, "{bytes:x?}");
+            assert_eq!(
+                fault(&[&sound, bytes].concat()),
+                WireError { offset: 2, reason },
+                "{bytes:x?}"
+            );
         }
-        assert_eq!(fault(&[0xff, 0xff, 0xff, 0xff, 0x7f]).reason, WireFault::FieldNumber);
+        assert_eq!(
+            fault(&[0xff, 0xff, 0xff, 0xff, 0x7f]).reason,
+            WireFault::FieldNumber
+        );
     }
 
     #[test]
     fn nothing_follows_an_error() {
-        assert_eq!(Fields::new(&[0x08, 0x01, 0x0e, 0x08, 0x01]).map(|field| field.is_ok()).collect::<Vec<_>>(), [true, false]);
+        assert_eq!(
+            Fields::new(&[0x08, 0x01, 0x0e, 0x08, 0x01])
+                .map(|field| field.is_ok())
+                .collect::<Vec<_>>(),
+            [true, false]
+        );
     }
 
     #[test]
@@ -417,7 +467,13 @@ mod tests {
         // Group 1 { group 1 { 2: 5 }, 3: "" } and a field after it.
         let bytes = [0x0b, 0x0b, 0x10, 0x05, 0x0c, 0x1a, 0x00, 0x0c, 0x08, 0x07];
         let fields: Vec<_> = Fields::new(&bytes).map(Result::unwrap).collect();
-        assert_eq!((fields[0].group().unwrap().bytes(), fields[0].group().unwrap().offset()), (&bytes[1..7], 1));
+        assert_eq!(
+            (
+                fields[0].group().unwrap().bytes(),
+                fields[0].group().unwrap().offset()
+            ),
+            (&bytes[1..7], 1)
+        );
         assert_eq!(fields[1].varint(), Ok(7));
         let nested = |depth: usize| [vec![0x0b; depth], vec![0x0c; depth]].concat();
         assert!(Fields::new(&nested(GROUP_DEPTH_MAX)).all(|field| field.is_ok()));
@@ -430,9 +486,15 @@ mod tests {
     fn a_known_field_of_another_type_is_an_error() {
         let field = Fields::new(&[0x08, 0x01]).next().unwrap().unwrap();
         assert!(field.bytes().is_err() && field.group().is_err() && field.double().is_err());
-        assert_eq!(field.text().unwrap_err().to_string(), "byte 0: field 1: expected bytes with a length, found a varint");
+        assert_eq!(
+            field.text().unwrap_err().to_string(),
+            "byte 0: field 1: expected bytes with a length, found a varint"
+        );
         let text = Fields::new(&[0x0a, 0x01, 0xff]).next().unwrap().unwrap();
-        assert_eq!(text.text().unwrap_err().reason, WireFault::NotText { field: 1 });
+        assert_eq!(
+            text.text().unwrap_err().reason,
+            WireFault::NotText { field: 1 }
+        );
     }
 
     proptest! {

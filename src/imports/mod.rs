@@ -1,8 +1,10 @@
-//! A step carried out by Google's own import: its export is written unchanged where the importer reads, imported, and removed again. Only an
-//! export with names that cannot be written there gets other names.
+//! A step carried out by Google's own import: its export is written unchanged where the importer
+//! reads, imported, and removed again. Only an export with names that cannot be written there gets
+//! other names.
 //!
-//! Knows archives, stores and importers. Must not know journals: [`start`] ends when there is an operation, so that its name can be written
-//! down before [`Started::finish`] asks what becomes of it. Dropped anywhere, both leave an operation that goes on, and the same call finds it.
+//! Knows archives, stores and importers. Must not know journals: [`start`] ends when there is an
+//! operation, so that its name can be written down before [`Started::finish`] asks what becomes of
+//! it. Dropped anywhere, both leave an operation that goes on, and the same call finds it.
 //!
 //! ```text
 //! let started = imports::start(&job, &importer, &staging, workers, observer).await?;
@@ -41,7 +43,8 @@ pub struct StepImport<'a> {
     pub plan: Sha256,
     /// When the journal of the restore was opened: the same in every run that goes on with it.
     pub run: Timestamp,
-    /// Whether an earlier run has begun the step. Then an operation may be under way that no journal names.
+    /// Whether an earlier run has begun the step. Then an operation may be under way that no
+    /// journal names.
     pub begun_before: bool,
     /// The operation that the journal names for the step.
     pub operation: Option<String>,
@@ -84,7 +87,9 @@ pub enum ImportError {
     #[error(transparent)]
     Target(#[from] TargetError),
     /// The emulator refused what lies in a folder: it may not see that folder.
-    #[error("{error}; the export was laid down in {folder}, which the emulator must be able to read")]
+    #[error(
+        "{error}; the export was laid down in {folder}, which the emulator must be able to read"
+    )]
     Unread {
         /// What it said.
         error: TargetError,
@@ -133,7 +138,8 @@ impl From<LayError> for ImportError {
 }
 
 impl ImportError {
-    /// Whether what was staged for a start is of no more use: nothing reads it, and the same again would fail again.
+    /// Whether what was staged for a start is of no more use: nothing reads it, and the same again
+    /// would fail again.
     fn refuses(&self) -> bool {
         matches!(
             self,
@@ -144,7 +150,8 @@ impl ImportError {
     }
 }
 
-/// Begins the import of a step, or takes up the one that an earlier run has begun. An emulator is done with it when this ends.
+/// Begins the import of a step, or takes up the one that an earlier run has begun. An emulator is
+/// done with it when this ends.
 ///
 /// # Errors
 /// [`ImportError`]. What was staged by then stays only where it may still be of use, to the same call or to an operation that may go on.
@@ -174,9 +181,15 @@ pub async fn start(
         _place: place,
     };
     if started.operation.is_some() {
-        return Ok(Started { taken_up: true, ..started });
+        return Ok(Started {
+            taken_up: true,
+            ..started
+        });
     }
-    match started.begin(job.archive, export, label, workers, observer).await {
+    match started
+        .begin(job.archive, export, label, workers, observer)
+        .await
+    {
         Ok(operation) => {
             started.operation = operation;
             Ok(started)
@@ -189,13 +202,22 @@ pub async fn start(
 }
 
 /// The operation of an earlier run that goes on or has succeeded.
-async fn under_way(job: &StepImport<'_>, importer: &dyn Importer, label: &Label) -> Result<Option<String>, TargetError> {
+async fn under_way(
+    job: &StepImport<'_>,
+    importer: &dyn Importer,
+    label: &Label,
+) -> Result<Option<String>, TargetError> {
     if let Some(operation) = &job.operation
-        && let OperationState::Running(_) | OperationState::Succeeded = importer.poll(operation).await?
+        && let OperationState::Running(_) | OperationState::Succeeded =
+            importer.poll(operation).await?
     {
         return Ok(Some(operation.clone()));
     }
-    if job.begun_before { importer.find(label).await } else { Ok(None) }
+    if job.begun_before {
+        importer.find(label).await
+    } else {
+        Ok(None)
+    }
 }
 
 impl Started {
@@ -218,13 +240,28 @@ impl Started {
         observer: &dyn Observer,
     ) -> Result<Option<String>, ImportError> {
         let bytes = export.entries.iter().map(|(item, _)| item.bytes).sum();
-        self.staging.lay(archive, &self.folder, &export, workers, observer).await?;
-        let input_url = self.staging.address(&format!("{}/{}", self.folder, export.finish_mark));
-        match self.importer.start(&Import { label, input_url, bytes }).await {
+        self.staging
+            .lay(archive, &self.folder, &export, workers, observer)
+            .await?;
+        let input_url = self
+            .staging
+            .address(&format!("{}/{}", self.folder, export.finish_mark));
+        match self
+            .importer
+            .start(&Import {
+                label,
+                input_url,
+                bytes,
+            })
+            .await
+        {
             Ok(Begun::Done) => Ok(None),
             Ok(Begun::Operation(operation)) => Ok(Some(operation)),
             Err(error @ TargetError::Rejected { .. }) if self.staging.is_local() => {
-                Err(ImportError::Unread { error, folder: self.staging.address(&self.folder) })
+                Err(ImportError::Unread {
+                    error,
+                    folder: self.staging.address(&self.folder),
+                })
             }
             Err(error) => Err(error.into()),
         }
@@ -238,22 +275,39 @@ impl Started {
         let mut shown = 0;
         let waited = self.wait(observer, &mut shown).await;
         // After any other failure it may go on, and read.
-        let left = self.tidy(matches!(waited, Ok(()) | Err(ImportError::Failed { .. }))).await;
+        let left = self
+            .tidy(matches!(waited, Ok(()) | Err(ImportError::Failed { .. })))
+            .await;
         waited?;
         observer.advance(self.entities.saturating_sub(shown), 0);
-        Ok(Imported { entities: self.entities, left })
+        Ok(Imported {
+            entities: self.entities,
+            left,
+        })
     }
 
     async fn wait(&self, observer: &dyn Observer, shown: &mut u64) -> Result<(), ImportError> {
-        let Some(operation) = &self.operation else { return Ok(()) };
+        let Some(operation) = &self.operation else {
+            return Ok(());
+        };
         let mut pauses = self.importer.pauses();
         loop {
             match self.importer.poll(operation).await? {
                 OperationState::Succeeded => return Ok(()),
-                OperationState::Failed(found) => return Err(ImportError::Failed { operation: operation.clone(), found }),
+                OperationState::Failed(found) => {
+                    return Err(ImportError::Failed {
+                        operation: operation.clone(),
+                        found,
+                    });
+                }
                 OperationState::Unknown => {
                     let call = format!("import of {}", self.pair);
-                    return Err(TargetError::Nonsense { call, expected: "the operation that was started", found: "none".to_owned() }.into());
+                    return Err(TargetError::Nonsense {
+                        call,
+                        expected: "the operation that was started",
+                        found: "none".to_owned(),
+                    }
+                    .into());
                 }
                 OperationState::Running(work) => {
                     let now = done_of(self.entities, work);
@@ -265,7 +319,8 @@ impl Started {
         }
     }
 
-    /// Takes away what was staged, where that is over; what lies on this machine always, for it is laid down anew in no time.
+    /// Takes away what was staged, where that is over; what lies on this machine always, for it is
+    /// laid down anew in no time.
     async fn tidy(&self, is_over: bool) -> Option<String> {
         if !is_over && !self.staging.is_local() {
             return None;
@@ -277,7 +332,8 @@ impl Started {
 
 /// Entities that are done, by the service's own estimate; it may exceed itself.
 fn done_of(entities: u64, work: Work) -> u64 {
-    let share = u128::from(entities) * u128::from(work.done.min(work.total)) / u128::from(work.total.max(1));
+    let share = u128::from(entities) * u128::from(work.done.min(work.total))
+        / u128::from(work.total.max(1));
     u64::try_from(share).unwrap_or(entities)
 }
 
@@ -288,7 +344,25 @@ mod tests {
     #[test]
     fn what_is_shown_of_an_import_never_exceeds_it() {
         let done = |done, total| done_of(1_000, Work { done, total });
-        assert_eq!([done(0, 0), done(7, 0), done(0, 10), done(5, 10), done(12, 10)], [0, 0, 0, 500, 1_000]);
-        assert_eq!(done_of(u64::MAX, Work { done: u64::MAX, total: u64::MAX }), u64::MAX);
+        assert_eq!(
+            [
+                done(0, 0),
+                done(7, 0),
+                done(0, 10),
+                done(5, 10),
+                done(12, 10)
+            ],
+            [0, 0, 0, 500, 1_000]
+        );
+        assert_eq!(
+            done_of(
+                u64::MAX,
+                Work {
+                    done: u64::MAX,
+                    total: u64::MAX
+                }
+            ),
+            u64::MAX
+        );
     }
 }

@@ -21,7 +21,10 @@ pub fn encode(event: &Event, at: Timestamp) -> String {
     // Serializing an event cannot fail: no map has keys that are not text.
     let object = serde_json::to_string(&Body { at, event }).unwrap_or_default();
     let rest = object.strip_prefix('{').unwrap_or_default();
-    format!("{CRC_FIELD}{}\",{rest}\n", Crc32c(crc32c::crc32c(rest.as_bytes())))
+    format!(
+        "{CRC_FIELD}{}\",{rest}\n",
+        Crc32c(crc32c::crc32c(rest.as_bytes()))
+    )
 }
 
 /// Reads a journal: replays its events, one line after the other.
@@ -30,7 +33,8 @@ pub fn encode(event: &Event, at: Timestamp) -> String {
 /// As [`Replay::push`].
 pub fn read(text: &[u8]) -> Result<Journal, JournalError> {
     let mut replay = Replay::default();
-    text.split_inclusive(|byte| *byte == b'\n').try_for_each(|line| replay.push(line))?;
+    text.split_inclusive(|byte| *byte == b'\n')
+        .try_for_each(|line| replay.push(line))?;
     Ok(replay.finish())
 }
 
@@ -51,7 +55,8 @@ impl Replay {
     /// Takes the next line, its line feed included; only the last one may be without.
     ///
     /// # Errors
-    /// When a line before the last is damaged, when a whole line is no event, or when an event cannot have happened where it stands.
+    /// When a line before the last is damaged, when a whole line is no event, or when an event
+    /// cannot have happened where it stands.
     pub fn push(&mut self, line: &[u8]) -> Result<(), JournalError> {
         if let Some(error) = self.torn.take() {
             return Err(error);
@@ -60,12 +65,20 @@ impl Replay {
         let number = self.lines;
         let Some(text) = line.strip_suffix(b"\n") else {
             self.torn = Some(foreign(number));
-            return if is_torn(line) { Ok(()) } else { Err(foreign(number)) };
+            return if is_torn(line) {
+                Ok(())
+            } else {
+                Err(foreign(number))
+            };
         };
         let body = match checked(text) {
             Ok(body) => body,
             Err((expected, found)) => {
-                let error = JournalError::Damaged { line: number, expected, found };
+                let error = JournalError::Damaged {
+                    line: number,
+                    expected,
+                    found,
+                };
                 if !is_torn(text) {
                     return Err(error);
                 }
@@ -73,36 +86,64 @@ impl Replay {
                 return Ok(());
             }
         };
-        let Body { at, event } = parse(body).map_err(|error| JournalError::NotAnEvent { line: number, found: error.to_string() })?;
-        self.journal.apply(&event, at).map_err(|source| JournalError::Impossible { line: number, source })?;
+        let Body { at, event } = parse(body).map_err(|error| JournalError::NotAnEvent {
+            line: number,
+            found: error.to_string(),
+        })?;
+        self.journal
+            .apply(&event, at)
+            .map_err(|source| JournalError::Impossible {
+                line: number,
+                source,
+            })?;
         self.journal.valid_len += line.len() as u64;
         Ok(())
     }
 
     /// Ends the reading.
     pub fn finish(self) -> Journal {
-        Journal { torn: self.torn.is_some(), ..self.journal }
+        Journal {
+            torn: self.torn.is_some(),
+            ..self.journal
+        }
     }
 }
 
-/// Whether bytes at the end can be what a crash left of a line: the beginning of one, or the zeros of a block that was never written.
+/// Whether bytes at the end can be what a crash left of a line: the beginning of one, or the zeros
+/// of a block that was never written.
 fn is_torn(line: &[u8]) -> bool {
     let len = line.len().min(CRC_FIELD.len());
     line.get(..len) == CRC_FIELD.as_bytes().get(..len) || line.iter().all(|byte| *byte == 0)
 }
 
 fn foreign(line: u64) -> JournalError {
-    JournalError::Damaged { line, expected: "a crc at the beginning".to_owned(), found: "none".to_owned() }
+    JournalError::Damaged {
+        line,
+        expected: "a crc at the beginning".to_owned(),
+        found: "none".to_owned(),
+    }
 }
 
-/// What follows the checksum, if the checksum is right; otherwise the checksum that it has and what stands in its place.
+/// What follows the checksum, if the checksum is right; otherwise the checksum that it has and what
+/// stands in its place.
 fn checked(line: &[u8]) -> Result<&[u8], (String, String)> {
-    let field = line.strip_prefix(CRC_FIELD.as_bytes()).and_then(|rest| rest.split_at_checked(CRC_DIGITS));
-    let Some((digits, rest)) = field.and_then(|(digits, rest)| Some((digits, rest.strip_prefix(b"\",")?))) else {
+    let field = line
+        .strip_prefix(CRC_FIELD.as_bytes())
+        .and_then(|rest| rest.split_at_checked(CRC_DIGITS));
+    let Some((digits, rest)) =
+        field.and_then(|(digits, rest)| Some((digits, rest.strip_prefix(b"\",")?)))
+    else {
         return Err(("a crc at the beginning".to_owned(), "none".to_owned()));
     };
     let actual = Crc32c(crc32c::crc32c(rest)).to_string();
-    if actual.as_bytes() == digits { Ok(rest) } else { Err((format!("crc {actual}"), format!("crc {}", digits.escape_ascii()))) }
+    if actual.as_bytes() == digits {
+        Ok(rest)
+    } else {
+        Err((
+            format!("crc {actual}"),
+            format!("crc {}", digits.escape_ascii()),
+        ))
+    }
 }
 
 fn parse(rest: &[u8]) -> Result<Body<Event>, serde_json::Error> {

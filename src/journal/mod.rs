@@ -1,16 +1,18 @@
 //! The journal of one restore: an event a line, appended and flushed before and after each act.
 //!
-//! Pure: it turns events into lines, and lines into where each step stands. It knows steps by id, and nothing of plans,
-//! zips or targets. Left out on purpose: undo, which no target offers.
+//! Pure: it turns events into lines, and lines into where each step stands. It knows steps by id,
+//! and nothing of plans, zips or targets. Left out on purpose: undo, which no target offers.
 //!
-//! A line is a JSON object whose first field is the CRC-32C over all that follows the comma behind it:
+//! A line is a JSON object whose first field is the CRC-32C over all that follows the comma behind
+//! it:
 //!
 //! ```json
 //! {"crc":"86ed1faf","at":"2025-11-22T10:00:01Z","event":"step-started","step":1,"namespace":"acme","kind":"Product","attempt":1}
 //! ```
 //!
-//! A crash may tear the last line, so a last line without its line feed or of a wrong checksum is dropped. Anything else
-//! that is wrong is an error: a journal is believed or refused, never guessed at.
+//! A crash may tear the last line, so a last line without its line feed or of a wrong checksum is
+//! dropped. Anything else that is wrong is an error: a journal is believed or refused, never
+//! guessed at.
 
 mod line;
 mod state;
@@ -79,7 +81,8 @@ pub enum Event {
         /// Why, in a sentence without values of properties.
         error: String,
     },
-    /// The target's own import of a step is about to run, or runs: whoever goes on asks after it and starts no second one.
+    /// The target's own import of a step is about to run, or runs: whoever goes on asks after it
+    /// and starts no second one.
     OperationStarted {
         /// The step's id.
         step: u32,
@@ -93,7 +96,8 @@ pub enum Event {
         /// How many entities, over all attempts.
         deleted: u64,
     },
-    /// A command of the user's that follows a step, or all of them, has succeeded: it is not run again.
+    /// A command of the user's that follows a step, or all of them, has succeeded: it is not run
+    /// again.
     HookFinished {
         /// The step that it followed; none for the one that follows all.
         step: Option<u32>,

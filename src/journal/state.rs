@@ -13,7 +13,8 @@ pub enum StepState {
     /// Never started.
     #[default]
     Pending,
-    /// Started; at the end of a journal this means that it was cut, and it goes on from its last checkpoint.
+    /// Started; at the end of a journal this means that it was cut, and it goes on from its last
+    /// checkpoint.
     Running,
     /// In the target as a whole.
     Done,
@@ -27,10 +28,14 @@ impl StepState {
         match (self, event) {
             (StepState::Done, Event::HookFinished { .. }) => Some(StepState::Done),
             (StepState::Done, _) => None,
-            (_, Event::StepStarted { .. }) => Some(StepState::Running), // Also after a crash: how far it came is unknown.
-            (StepState::Running, Event::Checkpoint { .. } | Event::OperationStarted { .. } | Event::OthersDeleted { .. }) => {
-                Some(StepState::Running)
-            }
+            // Also after a crash: how far it came is unknown.
+            (_, Event::StepStarted { .. }) => Some(StepState::Running),
+            (
+                StepState::Running,
+                Event::Checkpoint { .. }
+                | Event::OperationStarted { .. }
+                | Event::OthersDeleted { .. },
+            ) => Some(StepState::Running),
             (StepState::Running, Event::StepFinished { .. }) => Some(StepState::Done),
             (StepState::Running, Event::StepFailed { .. }) => Some(StepState::Failed),
             (StepState::Pending | StepState::Failed | StepState::Running, _) => None,
@@ -134,43 +139,90 @@ pub struct Impossible {
 }
 
 impl Journal {
-    /// Takes in one event, as it is written. Leaves everything as it is when the event cannot happen now.
+    /// Takes in one event, as it is written. Leaves everything as it is when the event cannot
+    /// happen now.
     ///
-    /// Whoever runs a restore applies each event before it is appended, so that what would be an impossible journal is
-    /// never written.
+    /// Whoever runs a restore applies each event before it is appended, so that what would be an
+    /// impossible journal is never written.
     pub fn apply(&mut self, event: &Event, at: Timestamp) -> Result<(), Impossible> {
-        let impossible = |expected: String, found: String| Impossible { event: event.name(), expected, found };
+        let impossible = |expected: String, found: String| Impossible {
+            event: event.name(),
+            expected,
+            found,
+        };
         if self.finished.is_some() {
-            return Err(impossible("nothing more".to_owned(), "an event after the end".to_owned()));
+            return Err(impossible(
+                "nothing more".to_owned(),
+                "an event after the end".to_owned(),
+            ));
         }
         match (event, self.opened.is_some()) {
-            (Event::Opened { .. }, true) => Err(impossible("one beginning".to_owned(), "another".to_owned())),
-            (Event::Opened { format, .. }, false) if format != JOURNAL_FORMAT => {
-                Err(impossible(format!("format {JOURNAL_FORMAT}"), format!("{format:?}")))
+            (Event::Opened { .. }, true) => {
+                Err(impossible("one beginning".to_owned(), "another".to_owned()))
             }
-            (Event::Opened { plan_sha256, target, steps, tool, .. }, false) => {
-                let pending: BTreeMap<u32, StepStatus> = steps.iter().map(|&step| (step, StepStatus::default())).collect();
+            (Event::Opened { format, .. }, false) if format != JOURNAL_FORMAT => Err(impossible(
+                format!("format {JOURNAL_FORMAT}"),
+                format!("{format:?}"),
+            )),
+            (
+                Event::Opened {
+                    plan_sha256,
+                    target,
+                    steps,
+                    tool,
+                    ..
+                },
+                false,
+            ) => {
+                let pending: BTreeMap<u32, StepStatus> = steps
+                    .iter()
+                    .map(|&step| (step, StepStatus::default()))
+                    .collect();
                 if pending.len() != steps.len() {
-                    return Err(impossible("an id of its own for each step".to_owned(), "one that stands twice".to_owned()));
+                    return Err(impossible(
+                        "an id of its own for each step".to_owned(),
+                        "one that stands twice".to_owned(),
+                    ));
                 }
                 self.steps = pending;
-                let (plan_sha256, target, steps, tool) = (*plan_sha256, target.clone(), steps.clone(), tool.clone());
-                self.opened = Some(Opened { at, plan_sha256, target, steps, tool });
+                let (plan_sha256, target, steps, tool) =
+                    (*plan_sha256, target.clone(), steps.clone(), tool.clone());
+                self.opened = Some(Opened {
+                    at,
+                    plan_sha256,
+                    target,
+                    steps,
+                    tool,
+                });
                 Ok(())
             }
-            (_, false) => Err(impossible("the event opened first".to_owned(), "no event".to_owned())),
+            (_, false) => Err(impossible(
+                "the event opened first".to_owned(),
+                "no event".to_owned(),
+            )),
             (&Event::Finished { steps, entities }, true) => {
                 let sums = (self.done(), self.entities());
                 if !self.is_complete() || (steps, entities) != sums {
-                    let expected = format!("{} steps done and {entities} entities", self.steps.len());
-                    return Err(impossible(expected, format!("{} steps done and {} entities", sums.0, sums.1)));
+                    let expected =
+                        format!("{} steps done and {entities} entities", self.steps.len());
+                    return Err(impossible(
+                        expected,
+                        format!("{} steps done and {} entities", sums.0, sums.1),
+                    ));
                 }
-                self.finished = Some(Finished { at, steps, entities });
+                self.finished = Some(Finished {
+                    at,
+                    steps,
+                    entities,
+                });
                 Ok(())
             }
             (Event::HookFinished { step: None }, true) => {
                 if !self.is_complete() || self.hook_finished {
-                    return Err(impossible("every step done, and no such command before".to_owned(), format!("{} done", self.done())));
+                    return Err(impossible(
+                        "every step done, and no such command before".to_owned(),
+                        format!("{} done", self.done()),
+                    ));
                 }
                 self.hook_finished = true;
                 Ok(())
@@ -186,9 +238,14 @@ impl Journal {
                 true,
             ) => {
                 let Some(status) = self.steps.get_mut(step) else {
-                    return Err(impossible("a step of the plan".to_owned(), format!("step {step}")));
+                    return Err(impossible(
+                        "a step of the plan".to_owned(),
+                        format!("step {step}"),
+                    ));
                 };
-                *status = status.after(event, at).map_err(|(expected, found)| impossible(expected, format!("step {step} {found}")))?;
+                *status = status.after(event, at).map_err(|(expected, found)| {
+                    impossible(expected, format!("step {step} {found}"))
+                })?;
                 Ok(())
             }
         }
@@ -204,37 +261,60 @@ impl Journal {
                 done: self.done(),
                 steps: self.steps.len() as u64,
             }),
-            Some(opened) if opened.target != target => {
-                Err(JournalError::OtherTarget { expected: target.to_owned(), found: opened.target.clone() })
-            }
+            Some(opened) if opened.target != target => Err(JournalError::OtherTarget {
+                expected: target.to_owned(),
+                found: opened.target.clone(),
+            }),
             _ => Ok(()),
         }
     }
 
     /// Whether this is the journal of another plan than this one.
     pub fn is_of_other_plan(&self, plan_sha256: Sha256) -> bool {
-        self.opened.as_ref().is_some_and(|opened| opened.plan_sha256 != plan_sha256)
+        self.opened
+            .as_ref()
+            .is_some_and(|opened| opened.plan_sha256 != plan_sha256)
     }
 
-    /// Refuses a journal that knows other steps than the plan, or that says of one what cannot be true. A journal that has not begun is right.
+    /// Refuses a journal that knows other steps than the plan, or that says of one what cannot be
+    /// true. A journal that has not begun is right.
     pub fn check_steps(&self, planned: &[PlannedStep]) -> Result<(), JournalError> {
         if self.opened.is_none() {
             return Ok(());
         }
         if self.steps.len() != planned.len() {
-            return Err(JournalError::OtherSteps { found: format!("{} steps where the plan has {}", self.steps.len(), planned.len()) });
+            return Err(JournalError::OtherSteps {
+                found: format!(
+                    "{} steps where the plan has {}",
+                    self.steps.len(),
+                    planned.len()
+                ),
+            });
         }
         for step in planned {
             let Some(status) = self.steps.get(&step.id) else {
-                return Err(JournalError::OtherSteps { found: format!("no step {}", step.id) });
+                return Err(JournalError::OtherSteps {
+                    found: format!("no step {}", step.id),
+                });
             };
             if let Some(pair) = status.pair.as_ref().filter(|pair| **pair != step.pair) {
-                return Err(JournalError::OtherSteps { found: format!("step {} as {pair}", step.id) });
+                return Err(JournalError::OtherSteps {
+                    found: format!("step {} as {pair}", step.id),
+                });
             }
             // How many a sample takes is not known before.
-            let Some(expected) = step.entities else { continue };
-            if status.entities > expected || (status.state == StepState::Done && status.entities != expected) {
-                return Err(JournalError::WrongStep { step: step.id, pair: step.pair.clone(), expected, found: status.entities });
+            let Some(expected) = step.entities else {
+                continue;
+            };
+            if status.entities > expected
+                || (status.state == StepState::Done && status.entities != expected)
+            {
+                return Err(JournalError::WrongStep {
+                    step: step.id,
+                    pair: step.pair.clone(),
+                    expected,
+                    found: status.entities,
+                });
             }
         }
         Ok(())
@@ -242,17 +322,26 @@ impl Journal {
 
     /// Whether the restore has begun and every step is done, be the last event written or not.
     pub fn is_complete(&self) -> bool {
-        self.opened.is_some() && self.steps.values().all(|status| status.state == StepState::Done)
+        self.opened.is_some()
+            && self
+                .steps
+                .values()
+                .all(|status| status.state == StepState::Done)
     }
 
     /// How many steps are done.
     pub fn done(&self) -> u64 {
-        self.steps.values().filter(|status| status.state == StepState::Done).count() as u64
+        self.steps
+            .values()
+            .filter(|status| status.state == StepState::Done)
+            .count() as u64
     }
 
     /// Entities known to be in the target.
     pub fn entities(&self) -> u64 {
-        self.steps.values().fold(0, |sum, status| sum.saturating_add(status.entities))
+        self.steps
+            .values()
+            .fold(0, |sum, status| sum.saturating_add(status.entities))
     }
 }
 
@@ -260,13 +349,32 @@ impl StepStatus {
     /// The status that an event leads to, or what would have to hold for it and what holds.
     fn after(&self, event: &Event, at: Timestamp) -> Result<StepStatus, (String, String)> {
         let state = self.state.after(event).ok_or_else(|| {
-            let expected = if matches!(event, Event::StepStarted { .. }) { "a step that is not done" } else { "a running step" };
-            (expected.to_owned(), format!("{:?}", self.state).to_lowercase())
+            let expected = if matches!(event, Event::StepStarted { .. }) {
+                "a step that is not done"
+            } else {
+                "a running step"
+            };
+            (
+                expected.to_owned(),
+                format!("{:?}", self.state).to_lowercase(),
+            )
         })?;
-        let mut next = StepStatus { state, error: None, ..self.clone() };
+        let mut next = StepStatus {
+            state,
+            error: None,
+            ..self.clone()
+        };
         match event {
-            Event::StepStarted { namespace, kind, attempt, .. } => {
-                let pair = Pair { namespace: namespace.clone(), kind: kind.clone() };
+            Event::StepStarted {
+                namespace,
+                kind,
+                attempt,
+                ..
+            } => {
+                let pair = Pair {
+                    namespace: namespace.clone(),
+                    kind: kind.clone(),
+                };
                 if let Some(known) = self.pair.as_ref().filter(|known| **known != pair) {
                     return Err((known.to_string(), format!("as {pair}")));
                 }
@@ -277,15 +385,25 @@ impl StepStatus {
                 (next.pair, next.attempts) = (Some(pair), count);
                 next.started = self.started.or(Some(at));
             }
-            Event::Checkpoint { entities, position, .. } => {
+            Event::Checkpoint {
+                entities, position, ..
+            } => {
                 if *entities < self.entities || self.position.is_some_and(|last| *position < last) {
-                    return Err(("progress".to_owned(), format!("at {entities} entities, behind its last checkpoint")));
+                    return Err((
+                        "progress".to_owned(),
+                        format!("at {entities} entities, behind its last checkpoint"),
+                    ));
                 }
                 (next.entities, next.position) = (*entities, Some(*position));
             }
-            Event::StepFinished { entities, counted, .. } => {
+            Event::StepFinished {
+                entities, counted, ..
+            } => {
                 if *entities < self.entities {
-                    return Err((format!("at least {} entities", self.entities), format!("with {entities}")));
+                    return Err((
+                        format!("at least {} entities", self.entities),
+                        format!("with {entities}"),
+                    ));
                 }
                 (next.entities, next.counted, next.finished) = (*entities, *counted, Some(at));
             }
@@ -293,12 +411,18 @@ impl StepStatus {
             Event::OperationStarted { operation, .. } => next.operation = Some(operation.clone()),
             Event::OthersDeleted { deleted, .. } => {
                 if self.deleted.is_some_and(|before| *deleted < before) {
-                    return Err((format!("at least {} deleted", self.deleted.unwrap_or_default()), format!("with {deleted}")));
+                    return Err((
+                        format!("at least {} deleted", self.deleted.unwrap_or_default()),
+                        format!("with {deleted}"),
+                    ));
                 }
                 next.deleted = Some(*deleted);
             }
             Event::HookFinished { .. } if self.hook_finished => {
-                return Err(("one end of its command".to_owned(), "with another".to_owned()));
+                return Err((
+                    "one end of its command".to_owned(),
+                    "with another".to_owned(),
+                ));
             }
             Event::HookFinished { .. } => next.hook_finished = true,
             Event::Opened { .. } | Event::Finished { .. } => {}

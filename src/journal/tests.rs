@@ -3,7 +3,11 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::Timestamp;
 
-const STEPS: [(u32, &str, u64); 3] = [(1, "Product", 900), (3, "Größe\n\"价\"", 1_200), (2, "Order", 0)];
+const STEPS: [(u32, &str, u64); 3] = [
+    (1, "Product", 900),
+    (3, "Größe\n\"价\"", 1_200),
+    (2, "Order", 0),
+];
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_micros(1_763_805_600_000_000 + second * 1_000_000).unwrap()
@@ -20,20 +24,43 @@ fn opened() -> Event {
 }
 
 fn started(step: u32, attempt: u32) -> Event {
-    let kind = STEPS.iter().find(|(id, ..)| *id == step).map_or("Nobody", |(_, kind, _)| kind);
-    Event::StepStarted { step, namespace: Namespace::new("acme"), kind: Kind::new(kind), attempt }
+    let kind = STEPS
+        .iter()
+        .find(|(id, ..)| *id == step)
+        .map_or("Nobody", |(_, kind, _)| kind);
+    Event::StepStarted {
+        step,
+        namespace: Namespace::new("acme"),
+        kind: Kind::new(kind),
+        attempt,
+    }
 }
 
 fn checkpoint(step: u32, entities: u64, piece: u32) -> Event {
-    Event::Checkpoint { step, entities, position: Position { entry: 0, piece, records: entities % 100 } }
+    Event::Checkpoint {
+        step,
+        entities,
+        position: Position {
+            entry: 0,
+            piece,
+            records: entities % 100,
+        },
+    }
 }
 
 fn finished_step(step: u32, entities: u64) -> Event {
-    Event::StepFinished { step, entities, counted: Some(entities) }
+    Event::StepFinished {
+        step,
+        entities,
+        counted: Some(entities),
+    }
 }
 
 fn failed(step: u32) -> Event {
-    Event::StepFailed { step, error: "the target took no more".to_owned() }
+    Event::StepFailed {
+        step,
+        error: "the target took no more".to_owned(),
+    }
 }
 
 /// A restore that was killed once, failed once, and came to its end.
@@ -53,15 +80,22 @@ fn whole() -> Vec<Event> {
         started(3, 2),
         checkpoint(3, 1_100, 1),
         finished_step(3, 1_200),
-        Event::Finished { steps: 3, entities: 2_100 },
+        Event::Finished {
+            steps: 3,
+            entities: 2_100,
+        },
     ]
 }
 
 fn lines(events: &[Event]) -> String {
-    (0..).zip(events).map(|(second, event)| encode(event, at(second))).collect()
+    (0..)
+        .zip(events)
+        .map(|(second, event)| encode(event, at(second)))
+        .collect()
 }
 
-/// Goes on from a journal as `restore` does: what is done stays done, the rest is started, everything is applied before it is written.
+/// Goes on from a journal as `restore` does: what is done stays done, the rest is started,
+/// everything is applied before it is written.
 fn resume(bytes: &[u8]) -> Vec<u8> {
     let mut journal = read(bytes).unwrap();
     let mut text = bytes[..journal.valid_len as usize].to_vec();
@@ -76,12 +110,25 @@ fn resume(bytes: &[u8]) -> Vec<u8> {
         let status = journal.steps[&id].clone();
         if status.state != StepState::Done {
             write(&mut journal, started(id, status.attempts + 1));
-            write(&mut journal, Event::Checkpoint { step: id, entities: status.entities, position: status.position.unwrap_or_default() });
+            write(
+                &mut journal,
+                Event::Checkpoint {
+                    step: id,
+                    entities: status.entities,
+                    position: status.position.unwrap_or_default(),
+                },
+            );
             write(&mut journal, finished_step(id, entities));
         }
     }
     if journal.finished.is_none() {
-        write(&mut journal, Event::Finished { steps: 3, entities: 2_100 });
+        write(
+            &mut journal,
+            Event::Finished {
+                steps: 3,
+                entities: 2_100,
+            },
+        );
     }
     text
 }
@@ -90,20 +137,42 @@ fn resume(bytes: &[u8]) -> Vec<u8> {
 fn a_restore_cut_after_any_event_or_any_byte_resumes_and_loses_no_step() {
     let events = whole();
     let text = lines(&events);
-    let ends: Vec<usize> = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1).collect();
+    let ends: Vec<usize> = text
+        .bytes()
+        .enumerate()
+        .filter(|(_, byte)| *byte == b'\n')
+        .map(|(at, _)| at + 1)
+        .collect();
     assert_eq!(ends.len(), events.len());
     for cut in 0..=text.len() {
         let part = &text.as_bytes()[..cut];
         let journal = read(part).unwrap();
-        let valid = ends.iter().rev().find(|end| **end <= cut).copied().unwrap_or(0);
-        assert_eq!((journal.valid_len, journal.torn), (valid as u64, valid != cut), "cut after {cut} bytes");
+        let valid = ends
+            .iter()
+            .rev()
+            .find(|end| **end <= cut)
+            .copied()
+            .unwrap_or(0);
+        assert_eq!(
+            (journal.valid_len, journal.torn),
+            (valid as u64, valid != cut),
+            "cut after {cut} bytes"
+        );
 
         let resumed = resume(part);
         let journal = read(&resumed).unwrap();
-        assert!(journal.is_complete() && journal.finished.is_some() && !journal.torn, "cut after {cut} bytes");
+        assert!(
+            journal.is_complete() && journal.finished.is_some() && !journal.torn,
+            "cut after {cut} bytes"
+        );
         let said = String::from_utf8(resumed).unwrap();
         for (id, _, entities) in STEPS {
-            assert_eq!(said.matches(&format!("\"event\":\"step-finished\",\"step\":{id},")).count(), 1, "cut after {cut} bytes");
+            assert_eq!(
+                said.matches(&format!("\"event\":\"step-finished\",\"step\":{id},"))
+                    .count(),
+                1,
+                "cut after {cut} bytes"
+            );
             assert_eq!(journal.steps[&id].entities, entities);
         }
     }
@@ -113,13 +182,29 @@ fn a_restore_cut_after_any_event_or_any_byte_resumes_and_loses_no_step() {
 fn a_changed_byte_is_an_error_or_a_torn_tail_and_never_another_meaning() {
     let text = lines(&whole());
     for at in 0..text.len() {
-        for with in [0x01, 0x20, 0x80, text.as_bytes()[at] ^ b'\n', text.as_bytes()[at]].into_iter().filter(|with| *with != 0) {
+        for with in [
+            0x01,
+            0x20,
+            0x80,
+            text.as_bytes()[at] ^ b'\n',
+            text.as_bytes()[at],
+        ]
+        .into_iter()
+        .filter(|with| *with != 0)
+        {
             let mut bytes = text.clone().into_bytes();
             bytes[at] ^= with;
             if let Ok(journal) = read(&bytes) {
                 assert!(journal.torn, "byte {at} xor {with}");
                 let prefix = read(&text.as_bytes()[..journal.valid_len as usize]).unwrap();
-                assert_eq!(Journal { torn: false, ..journal }, prefix, "byte {at} xor {with}");
+                assert_eq!(
+                    Journal {
+                        torn: false,
+                        ..journal
+                    },
+                    prefix,
+                    "byte {at} xor {with}"
+                );
             }
         }
     }
@@ -130,11 +215,29 @@ fn a_damaged_line_before_the_last_is_named_by_its_number() {
     let text = lines(&whole());
     let broken = text.replacen("\"entities\":500", "\"entities\":501", 1);
     let error = read(broken.as_bytes()).unwrap_err();
-    assert!(error.to_string().starts_with("line 3 is damaged: expected crc "), "{error}");
-    let without: String = text.lines().filter(|line| !line.contains("step-started")).map(|line| format!("{line}\n")).collect();
-    assert!(matches!(read(without.as_bytes()), Err(JournalError::Impossible { line: 2, .. })));
-    assert!(matches!(read(format!("\n{text}").as_bytes()), Err(JournalError::Damaged { line: 1, .. })));
-    assert!(matches!(read(text.replace('\n', "\r\n").as_bytes()), Err(JournalError::Damaged { line: 1, .. })));
+    assert!(
+        error
+            .to_string()
+            .starts_with("line 3 is damaged: expected crc "),
+        "{error}"
+    );
+    let without: String = text
+        .lines()
+        .filter(|line| !line.contains("step-started"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    assert!(matches!(
+        read(without.as_bytes()),
+        Err(JournalError::Impossible { line: 2, .. })
+    ));
+    assert!(matches!(
+        read(format!("\n{text}").as_bytes()),
+        Err(JournalError::Damaged { line: 1, .. })
+    ));
+    assert!(matches!(
+        read(text.replace('\n', "\r\n").as_bytes()),
+        Err(JournalError::Damaged { line: 1, .. })
+    ));
 }
 
 #[test]
@@ -148,7 +251,10 @@ fn a_line_can_be_read_by_any_json_tool() {
 
 /// A line with a right checksum, whatever it says.
 fn line(rest: &str) -> String {
-    format!("{{\"crc\":\"{}\",{rest}\n", crate::model::Crc32c(crc32c::crc32c(rest.as_bytes())))
+    format!(
+        "{{\"crc\":\"{}\",{rest}\n",
+        crate::model::Crc32c(crc32c::crc32c(rest.as_bytes()))
+    )
 }
 
 #[test]
@@ -166,16 +272,30 @@ fn a_whole_line_that_is_no_event_of_this_version_is_an_error_even_at_the_end() {
         "\u{fffd}\0",
     ] {
         let error = read(format!("{start}{}", line(rest)).as_bytes()).unwrap_err();
-        assert!(matches!(error, JournalError::NotAnEvent { line: 2, .. }), "{rest:.60}: {error}");
+        assert!(
+            matches!(error, JournalError::NotAnEvent { line: 2, .. }),
+            "{rest:.60}: {error}"
+        );
     }
 }
 
 #[test]
 fn what_cannot_have_happened_is_refused_and_changes_nothing() {
-    let done = [opened(), started(1, 1), checkpoint(1, 500, 1), finished_step(1, 900)];
+    let done = [
+        opened(),
+        started(1, 1),
+        checkpoint(1, 500, 1),
+        finished_step(1, 900),
+    ];
     let cases: Vec<(&[Event], Event)> = vec![
         (&[], started(1, 1)),
-        (&[], Event::Finished { steps: 0, entities: 0 }),
+        (
+            &[],
+            Event::Finished {
+                steps: 0,
+                entities: 0,
+            },
+        ),
         (&done[..1], opened()),
         (&done[..1], started(7, 1)),
         (&done[..1], started(1, 2)),
@@ -184,7 +304,15 @@ fn what_cannot_have_happened_is_refused_and_changes_nothing() {
         (&done[..1], finished_step(1, 900)),
         (&done[..1], failed(1)),
         (&done[..2], started(1, 1)),
-        (&done[..2], Event::StepStarted { step: 1, namespace: Namespace::new(""), kind: Kind::new("Product"), attempt: 2 }),
+        (
+            &done[..2],
+            Event::StepStarted {
+                step: 1,
+                namespace: Namespace::new(""),
+                kind: Kind::new("Product"),
+                attempt: 2,
+            },
+        ),
         (&done[..3], checkpoint(1, 499, 1)),
         (&done[..3], checkpoint(1, 600, 0)),
         (&done[..3], finished_step(1, 499)),
@@ -192,18 +320,43 @@ fn what_cannot_have_happened_is_refused_and_changes_nothing() {
         (&done, started(1, 2)),
         (&done, checkpoint(1, 900, 2)),
         (&done, failed(1)),
-        (&done, Event::Finished { steps: 3, entities: 900 }),
-        (&done, Event::Finished { steps: 1, entities: 900 }),
+        (
+            &done,
+            Event::Finished {
+                steps: 3,
+                entities: 900,
+            },
+        ),
+        (
+            &done,
+            Event::Finished {
+                steps: 1,
+                entities: 900,
+            },
+        ),
     ];
     for (before, event) in cases {
         let mut journal = read(lines(before).as_bytes()).unwrap();
         let as_it_was = journal.clone();
-        let error = journal.apply(&event, at(9)).expect_err(&format!("{event:?}"));
+        let error = journal
+            .apply(&event, at(9))
+            .expect_err(&format!("{event:?}"));
         assert_eq!(error.event, event.name());
         assert_eq!(journal, as_it_was, "{event:?}");
     }
     let mut over = read(lines(&whole()).as_bytes()).unwrap();
-    assert!(over.apply(&started(1, 3), at(9)).is_err() && over.apply(&Event::Finished { steps: 3, entities: 2_100 }, at(9)).is_err());
+    assert!(
+        over.apply(&started(1, 3), at(9)).is_err()
+            && over
+                .apply(
+                    &Event::Finished {
+                        steps: 3,
+                        entities: 2_100
+                    },
+                    at(9)
+                )
+                .is_err()
+    );
     let twice = Event::Opened {
         format: JOURNAL_FORMAT.to_owned(),
         plan_sha256: Sha256([0; 32]),
@@ -225,11 +378,24 @@ fn what_cannot_have_happened_is_refused_and_changes_nothing() {
 fn a_cut_step_is_running_and_knows_its_last_checkpoint() {
     let journal = read(lines(&whole()[..10]).as_bytes()).unwrap();
     let cut = &journal.steps[&3];
-    assert_eq!((cut.state, cut.entities, cut.attempts), (StepState::Running, 1_000, 1));
-    assert_eq!(cut.position, Some(Position { entry: 0, piece: 1, records: 0 }));
+    assert_eq!(
+        (cut.state, cut.entities, cut.attempts),
+        (StepState::Running, 1_000, 1)
+    );
+    assert_eq!(
+        cut.position,
+        Some(Position {
+            entry: 0,
+            piece: 1,
+            records: 0
+        })
+    );
     assert_eq!((journal.done(), journal.entities()), (2, 1_900));
     let failed = &read(lines(&whole()[..11]).as_bytes()).unwrap().steps[&3];
-    assert_eq!((failed.state, failed.error.as_deref()), (StepState::Failed, Some("the target took no more")));
+    assert_eq!(
+        (failed.state, failed.error.as_deref()),
+        (StepState::Failed, Some("the target took no more"))
+    );
 }
 
 #[test]
@@ -237,55 +403,127 @@ fn a_journal_serves_its_own_plan_and_target_only() {
     let journal = read(lines(&whole()[..4]).as_bytes()).unwrap();
     let target = "emulator:shop-test@localhost:8081";
     assert_eq!(journal.check(Sha256([0xab; 32]), target), Ok(()));
-    assert!(matches!(journal.check(Sha256([0xac; 32]), target), Err(JournalError::OtherPlan { .. })));
-    assert!(matches!(journal.check(Sha256([0xab; 32]), "dir:out"), Err(JournalError::OtherTarget { .. })));
+    assert!(matches!(
+        journal.check(Sha256([0xac; 32]), target),
+        Err(JournalError::OtherPlan { .. })
+    ));
+    assert!(matches!(
+        journal.check(Sha256([0xab; 32]), "dir:out"),
+        Err(JournalError::OtherTarget { .. })
+    ));
     assert_eq!(read(b"").unwrap().check(Sha256([0; 32]), "dir:out"), Ok(()));
 }
 
 #[test]
 fn journal_of_another_plan_says_how_far_it_came() {
     let journal = read(lines(&whole()[..8]).as_bytes()).unwrap();
-    assert!(journal.is_of_other_plan(Sha256([0; 32])) && !journal.is_of_other_plan(Sha256([0xab; 32])));
+    assert!(
+        journal.is_of_other_plan(Sha256([0; 32])) && !journal.is_of_other_plan(Sha256([0xab; 32]))
+    );
     assert!(!Journal::default().is_of_other_plan(Sha256([0; 32])));
-    let error = journal.check(Sha256([0; 32]), "dir:out").unwrap_err().to_string();
-    assert!(error.contains("1 of 3 steps into emulator:shop-test@localhost:8081 are done"), "{error}");
+    let error = journal
+        .check(Sha256([0; 32]), "dir:out")
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("1 of 3 steps into emulator:shop-test@localhost:8081 are done"),
+        "{error}"
+    );
 }
 
 #[test]
 fn steps_that_contradict_the_plan_are_refused() {
     let planned = |first: Option<u64>, kinds: [&str; 3]| {
         let entities = [first, Some(1_200), Some(0)];
-        let step = |(at, id): (usize, u32)| PlannedStep { id, pair: Pair::new("acme", kinds[at]), entities: entities[at] };
-        [1, 3, 2].into_iter().enumerate().map(step).collect::<Vec<_>>()
+        let step = |(at, id): (usize, u32)| PlannedStep {
+            id,
+            pair: Pair::new("acme", kinds[at]),
+            entities: entities[at],
+        };
+        [1, 3, 2]
+            .into_iter()
+            .enumerate()
+            .map(step)
+            .collect::<Vec<_>>()
     };
     let kinds = STEPS.map(|(_, kind, _)| kind);
     let done = read(lines(&whole()).as_bytes()).unwrap();
     assert_eq!(done.check_steps(&planned(Some(900), kinds)), Ok(()));
-    assert_eq!(done.check_steps(&planned(None, kinds)), Ok(()), "of a sample the number is not known");
+    assert_eq!(
+        done.check_steps(&planned(None, kinds)),
+        Ok(()),
+        "of a sample the number is not known"
+    );
     assert_eq!(Journal::default().check_steps(&[]), Ok(()));
-    let error = done.check_steps(&planned(Some(908), kinds)).unwrap_err().to_string();
-    assert_eq!(error, "step 1 (acme/Product): expected 908 entities, found 900");
-    assert!(matches!(done.check_steps(&planned(Some(900), ["Other", kinds[1], kinds[2]])), Err(JournalError::OtherSteps { .. })));
-    assert!(matches!(done.check_steps(&planned(Some(900), kinds)[..2]), Err(JournalError::OtherSteps { .. })));
+    let error = done
+        .check_steps(&planned(Some(908), kinds))
+        .unwrap_err()
+        .to_string();
+    assert_eq!(
+        error,
+        "step 1 (acme/Product): expected 908 entities, found 900"
+    );
+    assert!(matches!(
+        done.check_steps(&planned(Some(900), ["Other", kinds[1], kinds[2]])),
+        Err(JournalError::OtherSteps { .. })
+    ));
+    assert!(matches!(
+        done.check_steps(&planned(Some(900), kinds)[..2]),
+        Err(JournalError::OtherSteps { .. })
+    ));
     let running = read(lines(&whole()[..3]).as_bytes()).unwrap();
     assert_eq!(running.check_steps(&planned(Some(900), kinds)), Ok(()));
-    assert!(matches!(running.check_steps(&planned(Some(499), kinds)), Err(JournalError::WrongStep { .. })), "more than there are");
+    assert!(
+        matches!(
+            running.check_steps(&planned(Some(499), kinds)),
+            Err(JournalError::WrongStep { .. })
+        ),
+        "more than there are"
+    );
 }
 
 #[test]
 fn a_restore_without_steps_begins_and_ends() {
-    let Event::Opened { format, plan_sha256, target, tool, .. } = opened() else { unreachable!() };
-    let events = [Event::Opened { format, plan_sha256, target, tool, steps: vec![] }, Event::Finished { steps: 0, entities: 0 }];
+    let Event::Opened {
+        format,
+        plan_sha256,
+        target,
+        tool,
+        ..
+    } = opened()
+    else {
+        unreachable!()
+    };
+    let events = [
+        Event::Opened {
+            format,
+            plan_sha256,
+            target,
+            tool,
+            steps: vec![],
+        },
+        Event::Finished {
+            steps: 0,
+            entities: 0,
+        },
+    ];
     assert!(read(lines(&events).as_bytes()).unwrap().finished.is_some());
 }
 
 #[test]
 fn lines_hold_to_their_schema() {
-    let schema = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/schemas/journal.schema.json"));
+    let schema = include_str!(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/docs/schemas/journal.schema.json"
+    ));
     let schema: serde_json::Value = serde_json::from_str(schema).unwrap();
     assert!(jsonschema::meta::is_valid(&schema));
     let validator = jsonschema::draft202012::new(&schema).unwrap();
-    let uncounted = Event::StepFinished { step: 1, entities: 9, counted: None };
+    let uncounted = Event::StepFinished {
+        step: 1,
+        entities: 9,
+        counted: None,
+    };
     for event in whole().into_iter().chain([uncounted]) {
         let mut value: serde_json::Value = serde_json::from_str(&encode(&event, at(0))).unwrap();
         assert!(validator.is_valid(&value), "{value}");

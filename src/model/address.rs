@@ -1,4 +1,5 @@
-//! Addresses of services as people have them: of a Google client's variable, of `gcloud … env-init`, of a compose file.
+//! Addresses of services as people have them: of a Google client's variable, of
+//! `gcloud … env-init`, of a compose file.
 //!
 //! Knows the words only: nothing is looked up.
 
@@ -9,19 +10,23 @@ const HTTP: &str = "http://";
 
 /// The one form of an emulator's address, `HOST:PORT`; none where `text` is no such address.
 ///
-/// The scheme `http://`, a slash at the end and blanks around it are left out. An IPv6 address may come without brackets, as
-/// `gcloud … env-init` prints it: what follows the last colon is the port.
+/// The scheme `http://`, a slash at the end and blanks around it are left out. An IPv6 address may
+/// come without brackets, as `gcloud … env-init` prints it: what follows the last colon is the
+/// port.
 pub fn host_and_port(text: &str) -> Option<String> {
     let text = text.trim();
-    let text = strip_scheme(text, HTTP).unwrap_or(text).trim_end_matches('/');
+    let text = strip_scheme(text, HTTP)
+        .unwrap_or(text)
+        .trim_end_matches('/');
     let (host, port) = text.rsplit_once(':')?;
-    let is_port = port.bytes().all(|c| c.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port != 0);
+    let is_port =
+        port.bytes().all(|c| c.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port != 0);
     is_port.then_some(())?;
     Some(format!("{}:{port}", bracketed(host)?))
 }
 
-/// The base of a service's addresses, `SCHEME://HOST[:PORT][/PATH]` without a slash at the end; none where `text` is no such address.
-/// Without a scheme it is plain HTTP.
+/// The base of a service's addresses, `SCHEME://HOST[:PORT][/PATH]` without a slash at the end;
+/// none where `text` is no such address. Without a scheme it is plain HTTP.
 pub fn base(text: &str) -> Option<String> {
     let text = text.trim();
     let (scheme, rest) = [HTTP, "https://"]
@@ -57,11 +62,19 @@ fn strip_scheme<'a>(text: &'a str, scheme: &str) -> Option<&'a str> {
 
 /// A host as it stands before a port: an IPv6 address in brackets, a name as it is.
 fn bracketed(host: &str) -> Option<String> {
-    let inner = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let inner = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
     if inner.is_some() || host.contains(':') {
-        return Some(format!("[{}]", inner.unwrap_or(host).parse::<Ipv6Addr>().ok()?));
+        return Some(format!(
+            "[{}]",
+            inner.unwrap_or(host).parse::<Ipv6Addr>().ok()?
+        ));
     }
-    let is_name = !host.is_empty() && host.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'.' | b'_'));
+    let is_name = !host.is_empty()
+        && host
+            .bytes()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'.' | b'_'));
     is_name.then(|| host.to_owned())
 }
 
@@ -88,7 +101,11 @@ mod tests {
             ("::ffff:127.0.0.1:8081", "[::ffff:127.0.0.1]:8081"),
         ] {
             assert_eq!(host_and_port(text).as_deref(), Some(expected), "{text:?}");
-            assert_eq!(host_and_port(expected).as_deref(), Some(expected), "{expected:?}");
+            assert_eq!(
+                host_and_port(expected).as_deref(),
+                Some(expected),
+                "{expected:?}"
+            );
         }
     }
 
@@ -128,25 +145,44 @@ mod tests {
             (" http://localhost:9023/ ", "http://localhost:9023"),
             ("https://gcs.example.com", "https://gcs.example.com"),
             ("HTTPS://gcs:4443/", "https://gcs:4443"),
-            ("http://localhost:9023/storage/v1/", "http://localhost:9023/storage/v1"),
+            (
+                "http://localhost:9023/storage/v1/",
+                "http://localhost:9023/storage/v1",
+            ),
             ("::1:9023", "http://[::1]:9023"),
             ("http://::1:9023", "http://[::1]:9023"),
             ("[::1]:9023", "http://[::1]:9023"),
             ("0.0.0.0:9023", "http://0.0.0.0:9023"),
             ("localhost", "http://localhost"),
             ("::1", "http://[::1]"),
-            ("https://user:secret@gcs:4443", "https://user:secret@gcs:4443"),
+            (
+                "https://user:secret@gcs:4443",
+                "https://user:secret@gcs:4443",
+            ),
         ] {
             assert_eq!(base(text).as_deref(), Some(expected), "{text:?}");
         }
-        for text in ["", "  ", "http://", "ftp://host", "http://ho st", "http://host:port", "host:70000", "host?x=1", "http://[::1"] {
+        for text in [
+            "",
+            "  ",
+            "http://",
+            "ftp://host",
+            "http://ho st",
+            "http://host:port",
+            "host:70000",
+            "host?x=1",
+            "http://[::1",
+        ] {
             assert_eq!(base(text), None, "{text:?}");
         }
     }
 
     #[test]
     fn a_password_is_not_shown() {
-        assert_eq!(without_user("https://user:se@cret@host:1/x"), "https://…@host:1/x");
+        assert_eq!(
+            without_user("https://user:se@cret@host:1/x"),
+            "https://…@host:1/x"
+        );
         assert_eq!(without_user("user:secret@host:1"), "…@host:1");
         assert_eq!(without_user("http://host:1/x"), "http://host:1/x");
     }

@@ -49,10 +49,17 @@ impl FromStr for Sha256 {
     type Err = DigestError;
 
     fn from_str(text: &str) -> Result<Self, DigestError> {
-        let wrong = || DigestError { digits: 64, found: text.chars().take(80).collect() };
+        let wrong = || DigestError {
+            digits: 64,
+            found: text.chars().take(80).collect(),
+        };
         let mut bytes = [0; 32];
         let digits = text.as_bytes();
-        if digits.len() != 64 || !digits.iter().all(|d| matches!(d, b'0'..=b'9' | b'a'..=b'f')) {
+        if digits.len() != 64
+            || !digits
+                .iter()
+                .all(|d| matches!(d, b'0'..=b'9' | b'a'..=b'f'))
+        {
             return Err(wrong());
         }
         for (byte, pair) in bytes.iter_mut().zip(digits.chunks(2)) {
@@ -67,11 +74,16 @@ impl FromStr for Crc32c {
     type Err = DigestError;
 
     fn from_str(text: &str) -> Result<Self, DigestError> {
-        let wrong = || DigestError { digits: 8, found: text.chars().take(80).collect() };
+        let wrong = || DigestError {
+            digits: 8,
+            found: text.chars().take(80).collect(),
+        };
         if text.len() != 8 || !text.bytes().all(|d| matches!(d, b'0'..=b'9' | b'a'..=b'f')) {
             return Err(wrong());
         }
-        u32::from_str_radix(text, 16).map(Crc32c).map_err(|_| wrong())
+        u32::from_str_radix(text, 16)
+            .map(Crc32c)
+            .map_err(|_| wrong())
     }
 }
 
@@ -85,7 +97,9 @@ macro_rules! as_text {
 
         impl<'de> Deserialize<'de> for $type {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+                String::deserialize(deserializer)?
+                    .parse()
+                    .map_err(de::Error::custom)
             }
         }
     };

@@ -1,6 +1,7 @@
 //! Texts with wildcards, held against other texts.
 //!
-//! Knows the wildcards. How they are spelled, and what else a spelling divides, is each reader's own affair.
+//! Knows the wildcards. How they are spelled, and what else a spelling divides, is each reader's
+//! own affair.
 
 /// One character of a pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -18,7 +19,8 @@ pub enum Glyph {
 /// Linear in text × pattern: on a mismatch only the latest [`Glyph::Any`] takes one character more.
 pub fn matches(pattern: &[Glyph], text: &str) -> bool {
     let (mut rest, mut pattern) = (text.chars(), pattern);
-    // Where to go on when nothing else fits: behind the latest `Any`, with one character more taken by it.
+    // Where to go on when nothing else fits: behind the latest `Any`, with one character more taken
+    // by it.
     let mut star = None;
     loop {
         let mut ahead = rest.clone();
@@ -28,10 +30,14 @@ pub fn matches(pattern: &[Glyph], text: &str) -> bool {
                 pattern = behind;
             }
             (Some((Glyph::One, behind)), Some(_)) => (rest, pattern) = (ahead, behind),
-            (Some((Glyph::This(want), behind)), Some(c)) if *want == c => (rest, pattern) = (ahead, behind),
+            (Some((Glyph::This(want), behind)), Some(c)) if *want == c => {
+                (rest, pattern) = (ahead, behind)
+            }
             (None, None) => return true,
             _ => {
-                let Some((behind, taken)) = &mut star else { return false };
+                let Some((behind, taken)) = &mut star else {
+                    return false;
+                };
                 if taken.next().is_none() {
                     return false;
                 }
@@ -60,9 +66,13 @@ mod tests {
     fn by_trying(pattern: &[Glyph], text: &[char]) -> bool {
         match (pattern.split_first(), text.split_first()) {
             (None, None) => true,
-            (Some((Glyph::Any, behind)), _) => (0..=text.len()).any(|taken| by_trying(behind, &text[taken..])),
+            (Some((Glyph::Any, behind)), _) => {
+                (0..=text.len()).any(|taken| by_trying(behind, &text[taken..]))
+            }
             (Some((Glyph::One, behind)), Some((_, rest))) => by_trying(behind, rest),
-            (Some((Glyph::This(want), behind)), Some((c, rest))) => want == c && by_trying(behind, rest),
+            (Some((Glyph::This(want), behind)), Some((c, rest))) => {
+                want == c && by_trying(behind, rest)
+            }
             _ => false,
         }
     }

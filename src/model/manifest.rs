@@ -1,4 +1,5 @@
-//! The manifest: what an archive holds, in order, with lengths and digests. `docs/archive-format.md` tells it field by field.
+//! The manifest: what an archive holds, in order, with lengths and digests.
+//! `docs/archive-format.md` tells it field by field.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,7 +15,8 @@ pub const MANIFEST_FORMAT: &str = "kindpack/1";
 pub const MANIFEST_NAME: &str = "manifest.json";
 /// The name of the entry that `sha256sum -c` reads.
 pub const SUMS_NAME: &str = "SHA256SUMS";
-/// Entries are cut into pieces of this many bytes before they are deflated; a multiple of the log's block.
+/// Entries are cut into pieces of this many bytes before they are deflated; a multiple of the log's
+/// block.
 pub const PIECE_LEN_BYTES: usize = 4 << 20;
 
 /// What an archive holds. Nothing in it depends on where or when it was packed.
@@ -87,7 +89,8 @@ pub struct KindItem {
     pub format: ExportFormat,
     /// How many entities of this pair the entries hold.
     pub entities: u64,
-    /// How many entities the export's metadata announce for what the entries hold, where that is another number and was accepted.
+    /// How many entities the export's metadata announce for what the entries hold, where that is
+    /// another number and was accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub announced_entities: Option<u64>,
     /// Bytes of the entity records of this pair, without framing.
@@ -102,30 +105,51 @@ pub struct KindItem {
     pub references: Vec<Kind>,
     /// The same references with their namespaces, sorted.
     pub reference_pairs: Vec<Pair>,
-    /// The entries of its export: outputs by number, then the metadata. Exports of several pairs stand under each.
+    /// The entries of its export: outputs by number, then the metadata. Exports of several pairs
+    /// stand under each.
     pub entries: Vec<EntryItem>,
 }
 
 impl KindItem {
     /// The pair that the item is about.
     pub fn pair(&self) -> Pair {
-        Pair { namespace: self.namespace.clone(), kind: self.kind.clone() }
+        Pair {
+            namespace: self.namespace.clone(),
+            kind: self.kind.clone(),
+        }
     }
 
     /// What its entities need, as their keys and properties name it, and whether as a parent.
     pub fn needs(&self) -> impl Iterator<Item = (Pair, bool)> {
-        let parents = self.parents.iter().map(|kind| (Pair { namespace: self.namespace.clone(), kind: kind.clone() }, true));
-        parents.chain(self.reference_pairs.iter().map(|pair| (pair.clone(), false)))
+        let parents = self.parents.iter().map(|kind| {
+            (
+                Pair {
+                    namespace: self.namespace.clone(),
+                    kind: kind.clone(),
+                },
+                true,
+            )
+        });
+        parents.chain(
+            self.reference_pairs
+                .iter()
+                .map(|pair| (pair.clone(), false)),
+        )
     }
 
     /// The entries that hold entities, in order.
     pub fn outputs(&self) -> impl Iterator<Item = &EntryItem> {
-        self.entries.iter().filter(|entry| entry.role == EntryRole::Output)
+        self.entries
+            .iter()
+            .filter(|entry| entry.role == EntryRole::Output)
     }
 
     /// The names of the finish marks of the export.
     pub fn marks(&self) -> impl Iterator<Item = &str> {
-        self.entries.iter().filter(|entry| entry.role == EntryRole::ExportMetadata).map(|entry| entry.name.as_str())
+        self.entries
+            .iter()
+            .filter(|entry| entry.role == EntryRole::ExportMetadata)
+            .map(|entry| entry.name.as_str())
     }
 }
 
@@ -144,7 +168,8 @@ pub enum EntryRole {
     Output,
     /// Metadata of one kind: `*.export_metadata` or `*.KIND.backup_info`.
     KindMetadata,
-    /// Metadata of the whole export, the finish mark: `*.overall_export_metadata` or `*.backup_info`.
+    /// Metadata of the whole export, the finish mark: `*.overall_export_metadata` or
+    /// `*.backup_info`.
     ExportMetadata,
     /// A companion object.
     Companion,
@@ -169,10 +194,12 @@ pub struct EntryItem {
     pub name: String,
     /// What it is for.
     pub role: EntryRole,
-    /// The name that the export's metadata give it, below `exports/`, where it was stored under another name.
+    /// The name that the export's metadata give it, below `exports/`, where it was stored under
+    /// another name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listed_as: Option<String>,
-    /// How its bytes are encoded, where the store said so of the object, such as `gzip`. They are packed as they were stored.
+    /// How its bytes are encoded, where the store said so of the object, such as `gzip`. They are
+    /// packed as they were stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_encoding: Option<String>,
     /// Its length, inflated.
@@ -181,11 +208,13 @@ pub struct EntryItem {
     pub sha256: Sha256,
     /// CRC-32C of its bytes, inflated.
     pub crc32c: Crc32c,
-    /// CRC-32C of its data as they lie in the zip, for deflated entries: even a bit that inflating passes over is covered.
+    /// CRC-32C of its data as they lie in the zip, for deflated entries: even a bit that inflating
+    /// passes over is covered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub packed_crc32c: Option<Crc32c>,
-    /// Deflated lengths of its pieces, in order; each piece holds [`PIECE_LEN_BYTES`] bytes but the last. Empty when the entry is
-    /// stored or has no bytes. The two bytes that end the deflate stream are not counted.
+    /// Deflated lengths of its pieces, in order; each piece holds [`PIECE_LEN_BYTES`] bytes but the
+    /// last. Empty when the entry is stored or has no bytes. The two bytes that end the deflate
+    /// stream are not counted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pieces: Vec<u32>,
 }
@@ -220,7 +249,8 @@ pub struct Totals {
 #[serde(deny_unknown_fields)]
 pub struct ExportTimes {
     /// Start of the first one.
-    #[serde(deserialize_with = "Option::deserialize")] // Null is allowed, nothing at all is not.
+    #[serde(deserialize_with = "Option::deserialize")]
+    // Null is allowed, nothing at all is not.
     pub started: Option<Timestamp>,
     /// End of the last one.
     #[serde(deserialize_with = "Option::deserialize")]
@@ -231,10 +261,16 @@ pub struct ExportTimes {
 
 impl fmt::Display for ExportTimes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Some(started), Some(finished)) = (self.started, self.finished) else { return f.write_str("exports of unknown times") };
+        let (Some(started), Some(finished)) = (self.started, self.finished) else {
+            return f.write_str("exports of unknown times");
+        };
         write!(f, "exports started at {started}")?;
         if self.spread_seconds > 0 {
-            write!(f, ", the last of them {} later", spelled_duration(Duration::from_secs(self.spread_seconds)))?;
+            write!(
+                f,
+                ", the last of them {} later",
+                spelled_duration(Duration::from_secs(self.spread_seconds))
+            )?;
         }
         write!(f, "; all were finished at {finished}")
     }
@@ -258,8 +294,15 @@ impl fmt::Display for AcceptedCount {
         if self.kinds.len() > named.len() {
             write!(f, " and {} more", self.kinds.len() - named.len())?;
         }
-        let AcceptedCount { announced_entities, entities, .. } = self;
-        write!(f, ": the export announces {announced_entities} entities and holds {entities}; it was packed with --accept-count")
+        let AcceptedCount {
+            announced_entities,
+            entities,
+            ..
+        } = self;
+        write!(
+            f,
+            ": the export announces {announced_entities} entities and holds {entities}; it was packed with --accept-count"
+        )
     }
 }
 
@@ -267,25 +310,50 @@ impl Manifest {
     /// When the exports were made: nobody has to add up the items for that.
     pub fn export_times(&self) -> ExportTimes {
         let starts = || self.kinds.iter().filter_map(|kind| kind.started);
-        let spread = starts().max().zip(starts().min()).map(|(last, first)| last.since(first).as_secs());
-        ExportTimes { started: self.backup.started, finished: self.backup.finished, spread_seconds: spread.unwrap_or_default() }
+        let spread = starts()
+            .max()
+            .zip(starts().min())
+            .map(|(last, first)| last.since(first).as_secs());
+        ExportTimes {
+            started: self.backup.started,
+            finished: self.backup.finished,
+            spread_seconds: spread.unwrap_or_default(),
+        }
     }
 
-    /// Every entry that holds a packed object, each once, in the order of the zip's names as they are listed here.
+    /// Every entry that holds a packed object, each once, in the order of the zip's names as they
+    /// are listed here.
     pub fn objects(&self) -> Vec<&EntryItem> {
         let mut seen = std::collections::HashSet::new();
-        let exports = self.kinds.iter().flat_map(|kind| &kind.entries).chain(self.empty_exports.iter().flat_map(|export| &export.entries));
-        exports.chain(&self.companions).filter(|entry| seen.insert(entry.name.as_str())).collect()
+        let exports = self
+            .kinds
+            .iter()
+            .flat_map(|kind| &kind.entries)
+            .chain(self.empty_exports.iter().flat_map(|export| &export.entries));
+        exports
+            .chain(&self.companions)
+            .filter(|entry| seen.insert(entry.name.as_str()))
+            .collect()
     }
 
     /// Every export of which the metadata announce another number of entities than there are.
     pub fn accepted_counts(&self) -> Vec<AcceptedCount> {
         let mut counts: BTreeMap<(Vec<&str>, u64), AcceptedCount> = BTreeMap::new();
         for kind in &self.kinds {
-            let Some(announced) = kind.announced_entities else { continue };
+            let Some(announced) = kind.announced_entities else {
+                continue;
+            };
             // Kinds that share their entries share the number.
-            let entries = kind.entries.iter().map(|entry| entry.name.as_str()).collect();
-            let none = AcceptedCount { kinds: Vec::new(), announced_entities: announced, entities: 0 };
+            let entries = kind
+                .entries
+                .iter()
+                .map(|entry| entry.name.as_str())
+                .collect();
+            let none = AcceptedCount {
+                kinds: Vec::new(),
+                announced_entities: announced,
+                entities: 0,
+            };
             let count = counts.entry((entries, announced)).or_insert(none);
             count.kinds.push(kind.pair());
             count.entities = count.entities.saturating_add(kind.entities);

@@ -1,4 +1,5 @@
-//! Kind, namespace and the pair of the two: the unit that is exported, packed, planned and restored.
+//! Kind, namespace and the pair of the two: the unit that is exported, packed, planned and
+//! restored.
 
 use std::fmt;
 
@@ -43,7 +44,11 @@ impl Namespace {
 
     /// Reads a namespace as people write it: `(default)` is the default one.
     pub fn from_spelling(text: &str) -> Self {
-        Namespace(if text == DEFAULT_NAMESPACE { String::new() } else { text.to_owned() })
+        Namespace(if text == DEFAULT_NAMESPACE {
+            String::new()
+        } else {
+            text.to_owned()
+        })
     }
 
     /// The namespace as Datastore has it: empty for the default one.
@@ -51,9 +56,14 @@ impl Namespace {
         &self.0
     }
 
-    /// Whether Datastore can have a namespace of that name: up to 100 of letters, digits, `.`, `_` and `-` (`docs/formats.md` 2).
+    /// Whether Datastore can have a namespace of that name: up to 100 of letters, digits, `.`, `_`
+    /// and `-` (`docs/formats.md` 2).
     pub fn is_possible(&self) -> bool {
-        self.0.len() <= 100 && self.0.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+        self.0.len() <= 100
+            && self
+                .0
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
     }
 
     /// Whether this is the default namespace.
@@ -64,7 +74,11 @@ impl Namespace {
 
 impl fmt::Display for Namespace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(if self.0.is_empty() { DEFAULT_NAMESPACE } else { &self.0 })
+        f.pad(if self.0.is_empty() {
+            DEFAULT_NAMESPACE
+        } else {
+            &self.0
+        })
     }
 }
 
@@ -77,7 +91,8 @@ pub struct Pair {
     pub kind: Kind,
 }
 
-/// The kind of the mark that a restore leaves in a real project while it runs, in the default namespace. No archive's mark is restored.
+/// The kind of the mark that a restore leaves in a real project while it runs, in the default
+/// namespace. No archive's mark is restored.
 pub const LEASE_KIND: &str = "KindpackLease";
 
 impl Pair {
@@ -88,7 +103,10 @@ impl Pair {
 
     /// The pair of `kind` in `namespace` (empty for the default namespace).
     pub fn new(namespace: impl Into<String>, kind: impl Into<String>) -> Self {
-        Pair { namespace: Namespace::new(namespace), kind: Kind::new(kind) }
+        Pair {
+            namespace: Namespace::new(namespace),
+            kind: Kind::new(kind),
+        }
     }
 }
 

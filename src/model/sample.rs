@@ -23,7 +23,9 @@ impl Sample {
 
 /// A text that is no sample.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("sample {text:?}: expected a share such as 5% or 0.5%, or a number of entities, found something else")]
+#[error(
+    "sample {text:?}: expected a share such as 5% or 0.5%, or a number of entities, found something else"
+)]
 pub struct SampleError {
     /// The text.
     text: String,
@@ -36,15 +38,29 @@ impl FromStr for Sample {
     type Err = SampleError;
 
     fn from_str(text: &str) -> Result<Self, SampleError> {
-        let wrong = || SampleError { text: text.to_owned() };
+        let wrong = || SampleError {
+            text: text.to_owned(),
+        };
         let is_plain = |digits: &str| digits.bytes().all(|c| c.is_ascii_digit() || c == b'.');
         let Some(percent) = text.strip_suffix('%') else {
-            return text.parse().ok().filter(|limit| *limit > 0).map(Sample::Limit).ok_or_else(wrong);
+            return text
+                .parse()
+                .ok()
+                .filter(|limit| *limit > 0)
+                .map(Sample::Limit)
+                .ok_or_else(wrong);
         };
-        let percent: f64 = Some(percent).filter(|digits| is_plain(digits)).and_then(|digits| digits.parse().ok()).ok_or_else(wrong)?;
+        let percent: f64 = Some(percent)
+            .filter(|digits| is_plain(digits))
+            .and_then(|digits| digits.parse().ok())
+            .ok_or_else(wrong)?;
         let millionths = (percent * PERCENT).round();
         // Both ends are checked, so that the number fits.
-        if (1.0..=100.0 * PERCENT).contains(&millionths) { Ok(Sample::Share(millionths as u32)) } else { Err(wrong()) }
+        if (1.0..=100.0 * PERCENT).contains(&millionths) {
+            Ok(Sample::Share(millionths as u32))
+        } else {
+            Err(wrong())
+        }
     }
 }
 
@@ -65,7 +81,9 @@ impl Serialize for Sample {
 
 impl<'de> Deserialize<'de> for Sample {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(de::Error::custom)
     }
 }
 
@@ -75,13 +93,18 @@ mod tests {
 
     #[test]
     fn shares_and_limits_read_back_what_they_print_and_nothing_else_is_one() {
-        for (text, sample) in
-            [("5%", Sample::Share(50_000)), ("0.5%", Sample::Share(5_000)), ("100%", Sample::Share(1_000_000)), ("100", Sample::Limit(100))]
-        {
+        for (text, sample) in [
+            ("5%", Sample::Share(50_000)),
+            ("0.5%", Sample::Share(5_000)),
+            ("100%", Sample::Share(1_000_000)),
+            ("100", Sample::Limit(100)),
+        ] {
             assert_eq!(text.parse(), Ok(sample));
             assert_eq!(sample.to_string(), text);
         }
-        for wrong in ["", "%", "0", "0%", "-5%", "101%", "5 %", "1e1%", "nan%", "inf%", "many", "-1", "1.5"] {
+        for wrong in [
+            "", "%", "0", "0%", "-5%", "101%", "5 %", "1e1%", "nan%", "inf%", "many", "-1", "1.5",
+        ] {
             assert!(wrong.parse::<Sample>().is_err(), "{wrong}");
         }
     }

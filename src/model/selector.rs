@@ -6,7 +6,8 @@ use std::str::FromStr;
 use super::glob::{self, Glyph};
 use super::{DEFAULT_NAMESPACE, Kind, Namespace, Pair};
 
-/// Chooses (namespace, kind) pairs. The first `/` divides, `\` before `*`, `?` or `\` takes the character as itself.
+/// Chooses (namespace, kind) pairs. The first `/` divides, `\` before `*`, `?` or `\` takes the
+/// character as itself.
 ///
 /// ```
 /// use kindpack::model::{Pair, Selector};
@@ -40,7 +41,11 @@ pub enum SelectorError {
 impl Selector {
     /// `*`: every kind in every namespace.
     pub fn everything() -> Self {
-        Selector { text: "*".to_owned(), namespace: None, kind: Pattern(vec![Glyph::Any]) }
+        Selector {
+            text: "*".to_owned(),
+            namespace: None,
+            kind: Pattern(vec![Glyph::Any]),
+        }
     }
 
     /// Whether the selector chooses `pair`.
@@ -50,10 +55,15 @@ impl Selector {
 
     /// Whether the selector chooses the pair of these names.
     pub fn matches_names(&self, namespace: &Namespace, kind: &Kind) -> bool {
-        self.kind.matches(kind.as_str()) && self.namespace.as_ref().is_none_or(|pattern| pattern.matches(namespace.as_str()))
+        self.kind.matches(kind.as_str())
+            && self
+                .namespace
+                .as_ref()
+                .is_none_or(|pattern| pattern.matches(namespace.as_str()))
     }
 
-    /// Whether the selector chooses what is of a kind and a namespace, where `None` stands for all of them; `None` where it chooses a part.
+    /// Whether the selector chooses what is of a kind and a namespace, where `None` stands for all
+    /// of them; `None` where it chooses a part.
     pub fn chooses(&self, namespace: Option<&Namespace>, kind: Option<&Kind>) -> Option<bool> {
         let kind = self.kind.matches_all_of(kind.map(Kind::as_str));
         let namespace = match &self.namespace {
@@ -81,7 +91,11 @@ impl Selector {
 impl From<&Pair> for Selector {
     fn from(pair: &Pair) -> Self {
         let literal = |text: &str| Pattern(text.chars().map(Glyph::This).collect());
-        Selector { text: pair.to_string(), namespace: Some(literal(pair.namespace.as_str())), kind: literal(pair.kind.as_str()) }
+        Selector {
+            text: pair.to_string(),
+            namespace: Some(literal(pair.namespace.as_str())),
+            kind: literal(pair.kind.as_str()),
+        }
     }
 }
 
@@ -101,7 +115,11 @@ impl FromStr for Selector {
             Some(DEFAULT_NAMESPACE | "") => Some(Pattern(Vec::new())),
             Some(other) => Some(Pattern::parse(other, text)?),
         };
-        Ok(Selector { text: text.to_owned(), namespace, kind: Pattern::parse(kind, text)? })
+        Ok(Selector {
+            text: text.to_owned(),
+            namespace,
+            kind: Pattern::parse(kind, text)?,
+        })
     }
 }
 
@@ -126,7 +144,10 @@ impl Pattern {
                     Some(c @ ('*' | '?' | '\\')) => Glyph::This(c),
                     other => {
                         let found = other.map_or("the end".to_owned(), |c| format!("\\{c}"));
-                        return Err(SelectorError::BadEscape { text: whole.to_owned(), found });
+                        return Err(SelectorError::BadEscape {
+                            text: whole.to_owned(),
+                            found,
+                        });
                     }
                 },
                 c => Glyph::This(c),
@@ -153,7 +174,10 @@ mod tests {
     use super::*;
 
     fn chooses(selector: &str, namespace: &str, kind: &str) -> bool {
-        selector.parse::<Selector>().unwrap().matches(&Pair::new(namespace, kind))
+        selector
+            .parse::<Selector>()
+            .unwrap()
+            .matches(&Pair::new(namespace, kind))
     }
 
     #[test]
@@ -192,17 +216,33 @@ mod tests {
             ("acme/*", Some(&acme), None, Some(true)),
             ("*", None, None, Some(true)),
         ] {
-            assert_eq!(selector.parse::<Selector>().unwrap().chooses(namespace, kind), chosen, "{selector}");
+            assert_eq!(
+                selector
+                    .parse::<Selector>()
+                    .unwrap()
+                    .chooses(namespace, kind),
+                chosen,
+                "{selector}"
+            );
         }
-        assert_eq!(r"acme/a\*b".parse::<Selector>().unwrap().exact_kind(), Some(Kind::new("a*b")));
+        assert_eq!(
+            r"acme/a\*b".parse::<Selector>().unwrap().exact_kind(),
+            Some(Kind::new("a*b"))
+        );
         assert_eq!("a*b".parse::<Selector>().unwrap().exact_kind(), None);
     }
 
     #[test]
     fn what_is_no_selector_is_refused_with_what_was_found() {
-        assert_eq!("".parse::<Selector>().unwrap_err(), SelectorError::NoKind(String::new()));
+        assert_eq!(
+            "".parse::<Selector>().unwrap_err(),
+            SelectorError::NoKind(String::new())
+        );
         assert!("acme/".parse::<Selector>().is_err());
-        assert_eq!(r"a\b".parse::<Selector>().unwrap_err().to_string(), r#"selector "a\\b": expected \*, \? or \\, found \b"#);
+        assert_eq!(
+            r"a\b".parse::<Selector>().unwrap_err().to_string(),
+            r#"selector "a\\b": expected \*, \? or \\, found \b"#
+        );
         assert!(r"a\".parse::<Selector>().is_err());
     }
 

@@ -12,7 +12,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 const EPOCH: DateTime = date(1970, 1, 1).at(0, 0, 0, 0);
 
-/// Microseconds since 1970-01-01T00:00:00Z, spelled as RFC 3339 with `Z` and 0, 3 or 6 digits of fraction.
+/// Microseconds since 1970-01-01T00:00:00Z, spelled as RFC 3339 with `Z` and 0, 3 or 6 digits of
+/// fraction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
@@ -24,10 +25,13 @@ impl Timestamp {
 
     /// The point that many microseconds after 1970, unless it lies outside the years 1 to 9999.
     pub fn from_micros(micros: i64) -> Option<Self> {
-        (Self::MIN.0..=Self::MAX.0).contains(&micros).then_some(Timestamp(micros))
+        (Self::MIN.0..=Self::MAX.0)
+            .contains(&micros)
+            .then_some(Timestamp(micros))
     }
 
-    /// Whether an export can have been made at this time: in the years 2008, when Datastore began, to 2099. Some emulators write other times.
+    /// Whether an export can have been made at this time: in the years 2008, when Datastore began,
+    /// to 2099. Some emulators write other times.
     pub fn is_plausible(self) -> bool {
         (2008..2100).contains(&self.civil().year())
     }
@@ -56,14 +60,31 @@ impl Timestamp {
     /// Fourteen digits, `YYYYMMDDHHMMSS`, UTC: the form that stands in names of archives.
     pub fn compact(self) -> String {
         let t = self.civil();
-        format!("{:04}{:02}{:02}{:02}{:02}{:02}", t.year(), t.month(), t.day(), t.hour(), t.minute(), t.second())
+        format!(
+            "{:04}{:02}{:02}{:02}{:02}{:02}",
+            t.year(),
+            t.month(),
+            t.day(),
+            t.hour(),
+            t.minute(),
+            t.second()
+        )
     }
 }
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let t = self.civil();
-        write!(f, "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}", t.year(), t.month(), t.day(), t.hour(), t.minute(), t.second())?;
+        write!(
+            f,
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}",
+            t.year(),
+            t.month(),
+            t.day(),
+            t.hour(),
+            t.minute(),
+            t.second()
+        )?;
         match self.0.rem_euclid(1_000_000) {
             0 => {}
             micros if micros % 1_000 == 0 => write!(f, ".{:03}", micros / 1_000)?,
@@ -75,7 +96,10 @@ impl fmt::Display for Timestamp {
 
 /// A duration in hours, minutes and seconds, such as `26h 30m`.
 pub fn spelled_duration(duration: Duration) -> String {
-    format!("{:#}", SignedDuration::from_secs(i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)))
+    format!(
+        "{:#}",
+        SignedDuration::from_secs(i64::try_from(duration.as_secs()).unwrap_or(i64::MAX))
+    )
 }
 
 /// A text that is no point in time.
@@ -88,7 +112,11 @@ impl FromStr for Timestamp {
 
     fn from_str(text: &str) -> Result<Self, TimeError> {
         let wrong = || TimeError(text.chars().take(80).collect());
-        let civil: DateTime = text.strip_suffix('Z').ok_or_else(wrong)?.parse().map_err(|_| wrong())?;
+        let civil: DateTime = text
+            .strip_suffix('Z')
+            .ok_or_else(wrong)?
+            .parse()
+            .map_err(|_| wrong())?;
         let micros = i64::try_from(civil.duration_since(EPOCH).as_micros()).map_err(|_| wrong())?;
         Timestamp::from_micros(micros).ok_or_else(wrong)
     }
@@ -115,15 +143,28 @@ mod tests {
             assert_eq!(text.parse(), Ok(time));
         }
         assert_eq!(Timestamp::from_micros(Timestamp::MAX.0 + 1), None);
-        assert_eq!(Timestamp::from_micros(1_381_539_723_456_789).unwrap().compact(), "20131012010203");
+        assert_eq!(
+            Timestamp::from_micros(1_381_539_723_456_789)
+                .unwrap()
+                .compact(),
+            "20131012010203"
+        );
     }
 
     #[test]
     fn times_outside_2008_to_2099_are_not_plausible() {
         let is_plausible = |text: &str| text.parse::<Timestamp>().unwrap().is_plausible();
-        assert!(is_plausible("2008-01-01T00:00:00Z") && is_plausible("2099-12-31T23:59:59.999999Z"));
-        assert!(!is_plausible("2007-12-31T23:59:59.999999Z") && !is_plausible("2100-01-01T00:00:00Z"));
+        assert!(
+            is_plausible("2008-01-01T00:00:00Z") && is_plausible("2099-12-31T23:59:59.999999Z")
+        );
+        assert!(
+            !is_plausible("2007-12-31T23:59:59.999999Z") && !is_plausible("2100-01-01T00:00:00Z")
+        );
         // Seconds where microseconds belong, as an emulator of 2021 wrote them.
-        assert!(!Timestamp::from_micros(1_639_071_612).unwrap().is_plausible());
+        assert!(
+            !Timestamp::from_micros(1_639_071_612)
+                .unwrap()
+                .is_plausible()
+        );
     }
 }

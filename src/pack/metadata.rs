@@ -31,38 +31,65 @@ pub(super) struct MetadataCache {
 }
 
 impl MetadataCache {
-    /// Groups the objects of a listing into exports; reads what is new or has changed since it was asked before.
+    /// Groups the objects of a listing into exports; reads what is new or has changed since it was
+    /// asked before.
     pub(super) async fn discover(
         &mut self,
         source: &Arc<dyn Store>,
         objects: &BTreeMap<String, ObjectInfo>,
         memory: u64,
     ) -> Result<Discovery, PackError> {
-        let listed =
-            |object: &ObjectInfo| Listed { name: object.name.clone(), len: object.len, is_encoded: object.content_encoding.is_some() };
+        let listed = |object: &ObjectInfo| Listed {
+            name: object.name.clone(),
+            len: object.len,
+            is_encoded: object.content_encoding.is_some(),
+        };
         let listing: Vec<Listed> = objects.values().map(listed).collect();
         let wanted: BTreeMap<&str, &ObjectInfo> = set::metadata_objects(&listing)
             .filter_map(|listed| objects.get_key_value(&listed.name))
             .map(|(name, object)| (name.as_str(), object))
             .collect();
-        // Not every service can read what it lists under an odd name; that no zip can carry it is known before.
+        // Not every service can read what it lists under an odd name; that no zip can carry it is
+        // known before.
         for name in wanted.keys() {
             check_name(&format!("exports/{name}")).map_err(SealError::from)?;
         }
         let version = |object: &ObjectInfo| (object.version, object.len);
-        self.versions.retain(|name, known| wanted.get(name.as_str()).is_some_and(|object| version(object) == *known));
-        let mut kept = KeptMetadata::new(wanted.iter().map(|(name, object)| (*name, object.len)), memory);
-        self.versions.retain(|name, _| match self.kept.remove(name).filter(|_| kept.is_wanted(name)) {
-            Some(bytes) => {
-                kept.insert(name, bytes, wanted.get(name.as_str()).and_then(|object| object.content_encoding.as_deref()));
-                true
-            }
-            None => false,
+        self.versions.retain(|name, known| {
+            wanted
+                .get(name.as_str())
+                .is_some_and(|object| version(object) == *known)
         });
-        let is_new = |object: &&&ObjectInfo| kept.is_wanted(&object.name) && !self.versions.contains_key(&object.name);
+        let mut kept = KeptMetadata::new(
+            wanted.iter().map(|(name, object)| (*name, object.len)),
+            memory,
+        );
+        self.versions.retain(|name, _| {
+            match self.kept.remove(name).filter(|_| kept.is_wanted(name)) {
+                Some(bytes) => {
+                    kept.insert(
+                        name,
+                        bytes,
+                        wanted
+                            .get(name.as_str())
+                            .and_then(|object| object.content_encoding.as_deref()),
+                    );
+                    true
+                }
+                None => false,
+            }
+        });
+        let is_new = |object: &&&ObjectInfo| {
+            kept.is_wanted(&object.name) && !self.versions.contains_key(&object.name)
+        };
         let new: Vec<ObjectInfo> = wanted.values().filter(is_new).copied().cloned().collect();
         let calls: Vec<Vec<ObjectInfo>> = new.chunks(READ_TOGETHER).map(<[_]>::to_vec).collect();
-        let mut read = stream::iter(calls.into_iter().map(|objects| read_together(source, objects))).buffered(CALLS_AT_ONCE);
+        let mut read = stream::iter(
+            calls
+                .into_iter()
+                .map(|objects| read_together(source, objects)),
+        )
+        .buffered(CALLS_AT_ONCE);
         while let Some(contents) = read.try_next().await? {
             for (object, content) in contents {
                 self.versions.insert(object.name.clone(), version(&object));
@@ -72,27 +99,48 @@ impl MetadataCache {
         self.kept = kept;
         let discovery = set::discover(&listing, &self.kept);
         match self.kept.lacking(&discovery) {
-            Some(name) => Err(PackError::MemoryTooSmall { name: name.to_owned() }),
+            Some(name) => Err(PackError::MemoryTooSmall {
+                name: name.to_owned(),
+            }),
             None => Ok(discovery),
         }
     }
 
     /// The bytes of metadata as they are stored, as far as they are kept.
-    pub(super) fn contents_of(&mut self, objects: &BTreeMap<String, ObjectInfo>) -> BTreeMap<String, Bytes> {
+    pub(super) fn contents_of(
+        &mut self,
+        objects: &BTreeMap<String, ObjectInfo>,
+    ) -> BTreeMap<String, Bytes> {
         let names = std::mem::take(&mut self.versions).into_keys();
-        let contents = names.filter_map(|name| Some((self.kept.remove(&name)?, name))).map(|(content, name)| (name, content));
+        let contents = names
+            .filter_map(|name| Some((self.kept.remove(&name)?, name)))
+            .map(|(content, name)| (name, content));
         let mut len = 0;
         let is_kept = |(name, content): &(String, Vec<u8>)| {
             len += content.len();
             len <= KEPT_MAX_BYTES && objects.contains_key(name)
         };
-        contents.filter(is_kept).map(|(name, content)| (name, content.into())).collect()
+        contents
+            .filter(is_kept)
+            .map(|(name, content)| (name, content.into()))
+            .collect()
     }
 }
 
-async fn read_together(source: &Arc<dyn Store>, objects: Vec<ObjectInfo>) -> Result<Vec<(ObjectInfo, Vec<u8>)>, PackError> {
-    let whole = |object: &ObjectInfo| Part { offset: 0, len: usize::try_from(object.len).unwrap_or(usize::MAX), object: object.clone() };
+async fn read_together(
+    source: &Arc<dyn Store>,
+    objects: Vec<ObjectInfo>,
+) -> Result<Vec<(ObjectInfo, Vec<u8>)>, PackError> {
+    let whole = |object: &ObjectInfo| Part {
+        offset: 0,
+        len: usize::try_from(object.len).unwrap_or(usize::MAX),
+        object: object.clone(),
+    };
     let parts: Vec<Part> = objects.iter().map(whole).collect();
     let read = source.read_all(&parts).await.map_err(PackError::reading)?;
-    Ok(objects.into_iter().zip(read).map(|(object, bytes)| (object, bytes.to_vec())).collect())
+    Ok(objects
+        .into_iter()
+        .zip(read)
+        .map(|(object, bytes)| (object, bytes.to_vec()))
+        .collect())
 }

@@ -1,7 +1,8 @@
 //! Packing: the finished exports of a SOURCE, proved and sealed into one archive.
 //!
-//! Asks for the archive's name, lists SOURCE, lets the gate judge, streams every object through the workers into the sealing writer, publishes
-//! under the final name in one act. Must not know arguments, progress bars or exit codes.
+//! Asks for the archive's name, lists SOURCE, lets the gate judge, streams every object through the
+//! workers into the sealing writer, publishes under the final name in one act. Must not know
+//! arguments, progress bars or exit codes.
 
 mod assemble;
 mod gate;
@@ -19,7 +20,10 @@ use tokio::time::Instant;
 pub use gate::{StaleExport, Wanted};
 
 use crate::archive::{DataError, SealError};
-use crate::model::{EntryRole, Kind, Manifest, Method, Namespace, PIECE_LEN_BYTES, PackOptions, Pair, Selector, Sha256, Timestamp};
+use crate::model::{
+    EntryRole, Kind, Manifest, Method, Namespace, PIECE_LEN_BYTES, PackOptions, Pair, Selector,
+    Sha256, Timestamp,
+};
 use crate::observe::{Event, Observer};
 use crate::set::{self, Discovery, Export, Fault, FaultClass};
 use crate::store::{About, Making, ObjectInfo, Store, StoreError};
@@ -34,7 +38,8 @@ use stream::{Digest, Sealing, Source};
 /// The attribute of an archive's object that holds its SHA-256.
 pub const SHA256_ATTRIBUTE: &str = "kindpack-sha256";
 
-/// How often a pack is begun where bytes get lost or damaged on their way. What did not change is not sent twice.
+/// How often a pack is begun where bytes get lost or damaged on their way. What did not change is
+/// not sent twice.
 const TRIES: u32 = 2;
 
 /// How a set is packed.
@@ -54,7 +59,8 @@ pub struct Options {
     pub overwrite: bool,
     /// Whether to stop before any data is read.
     pub dry_run: bool,
-    /// Whether the data of an incomplete set in a bucket is read all the same, so that all of its faults are found.
+    /// Whether the data of an incomplete set in a bucket is read all the same, so that all of its
+    /// faults are found.
     pub all_faults: bool,
 }
 
@@ -62,7 +68,11 @@ impl Options {
     /// As the manifest records them.
     fn recorded(&self) -> PackOptions {
         let level = (self.method == Method::Deflate).then_some(self.level);
-        PackOptions { method: self.method, level, piece_bytes: PIECE_LEN_BYTES as u64 }
+        PackOptions {
+            method: self.method,
+            level,
+            piece_bytes: PIECE_LEN_BYTES as u64,
+        }
     }
 }
 
@@ -144,7 +154,9 @@ pub enum PackError {
     #[error("expected selectors that leave at least one export, found that they leave none")]
     NothingChosen,
     /// An export cannot be divided.
-    #[error("{export}: expected an export of which all or nothing is chosen, found that it holds {wanted} and {unwanted} together")]
+    #[error(
+        "{export}: expected an export of which all or nothing is chosen, found that it holds {wanted} and {unwanted} together"
+    )]
     Indivisible {
         /// The export's title.
         export: String,
@@ -202,7 +214,9 @@ impl PackError {
     /// What was listed and is gone has changed.
     fn reading(error: StoreError) -> Self {
         match error {
-            StoreError::NotFound { name, .. } => PackError::SourceChanged(StoreError::Changed { name }),
+            StoreError::NotFound { name, .. } => {
+                PackError::SourceChanged(StoreError::Changed { name })
+            }
             error => PackError::source(error),
         }
     }
@@ -213,7 +227,8 @@ impl PackError {
     }
 }
 
-/// What may be packed: the exports, where each object is, what was read of them, and the pairs of exports that do not declare them.
+/// What may be packed: the exports, where each object is, what was read of them, and the pairs of
+/// exports that do not declare them.
 struct Chosen {
     exports: Vec<Export>,
     objects: BTreeMap<String, ObjectInfo>,
@@ -238,14 +253,35 @@ pub async fn pack(
         ArchiveName::Given(name) => Some(Place::find(dest, name.clone(), options).await?),
         ArchiveName::Chosen => None,
     };
-    let chosen = Chooser { source, name: &name, place: place.as_ref(), options, workers, observer }.choose().await?;
-    let bytes: u64 = chosen.exports.iter().flat_map(Export::objects).map(|object| object.len).sum();
-    let objects = chosen.exports.iter().map(|export| export.objects().len() as u64).sum();
+    let chosen = Chooser {
+        source,
+        name: &name,
+        place: place.as_ref(),
+        options,
+        workers,
+        observer,
+    }
+    .choose()
+    .await?;
+    let bytes: u64 = chosen
+        .exports
+        .iter()
+        .flat_map(Export::objects)
+        .map(|object| object.len)
+        .sum();
+    let objects = chosen
+        .exports
+        .iter()
+        .map(|export| export.objects().len() as u64)
+        .sum();
     let mut place = match place {
         Some(place) => place,
         None => match chosen_name(&chosen) {
             // Which namespace it is stands in data that a dry run does not read.
-            ChosenName { name, is_open: true } if options.dry_run => return Ok(would_pack(&chosen, name, false, objects, bytes)),
+            ChosenName {
+                name,
+                is_open: true,
+            } if options.dry_run => return Ok(would_pack(&chosen, name, false, objects, bytes)),
             ChosenName { name, .. } => Place::find(dest, name, options).await?,
         },
     };
@@ -258,17 +294,30 @@ pub async fn pack(
     observer.begin("packing", bytes);
     let mut tries = 1;
     let mut sealed = loop {
-        let job = Job { source, dest: dest.as_ref(), place: &place, chosen: &chosen, options, workers, observer };
+        let job = Job {
+            source,
+            dest: dest.as_ref(),
+            place: &place,
+            chosen: &chosen,
+            options,
+            workers,
+            observer,
+        };
         let sealed = match place.existing() {
             Some(existing) => job.find_same(existing).await,
             None => job.make(expected_len(bytes, objects)).await,
         };
         match sealed {
-            Err(PackError::Source(error) | PackError::Dest(error)) if tries < TRIES && error.is_of_the_way() => {
+            Err(PackError::Source(error) | PackError::Dest(error))
+                if tries < TRIES && error.is_of_the_way() =>
+            {
                 tries += 1;
-                observer.event(Event::Again { reason: error.to_string() });
+                observer.event(Event::Again {
+                    reason: error.to_string(),
+                });
                 observer.begin("packing again", bytes);
-                // What was lost may have been taken away by another pack of the same set, which is done by now.
+                // What was lost may have been taken away by another pack of the same set, which is
+                // done by now.
                 place = Place::find(dest, place.name, options).await?;
             }
             sealed => break sealed?,
@@ -280,22 +329,56 @@ pub async fn pack(
     }
     observer.end();
     let totals = &sealed.manifest.totals;
-    let (kinds, entities, objects, object_bytes) = (totals.kinds, totals.entities, totals.entries, totals.bytes);
-    Ok(Packed { name: place.name, exists: true, kinds, entities, objects, object_bytes, sealed: Some(sealed) })
+    let (kinds, entities, objects, object_bytes) =
+        (totals.kinds, totals.entities, totals.entries, totals.bytes);
+    Ok(Packed {
+        name: place.name,
+        exists: true,
+        kinds,
+        entities,
+        objects,
+        object_bytes,
+        sealed: Some(sealed),
+    })
 }
 
 /// What a dry run says of a set: as far as its metadata tell.
-fn would_pack(chosen: &Chosen, name: String, exists: bool, objects: u64, object_bytes: u64) -> Packed {
+fn would_pack(
+    chosen: &Chosen,
+    name: String,
+    exists: bool,
+    objects: u64,
+    object_bytes: u64,
+) -> Packed {
     let mut kinds: BTreeSet<(Option<Namespace>, Option<Kind>)> = BTreeSet::new();
     for export in &chosen.exports {
         match known_pairs(export, &chosen.pairs) {
-            Some(pairs) => kinds.extend(pairs.into_iter().map(|pair| (Some(pair.namespace), Some(pair.kind)))),
-            None => kinds.extend(export.groups.iter().map(|group| (group.namespace.clone(), group.kind.clone()))),
+            Some(pairs) => kinds.extend(
+                pairs
+                    .into_iter()
+                    .map(|pair| (Some(pair.namespace), Some(pair.kind))),
+            ),
+            None => kinds.extend(
+                export
+                    .groups
+                    .iter()
+                    .map(|group| (group.namespace.clone(), group.kind.clone())),
+            ),
         }
     }
     let groups = chosen.exports.iter().flat_map(|export| &export.groups);
-    let entities = groups.filter_map(|group| group.entities).fold(0, u64::saturating_add);
-    Packed { name, sealed: None, exists, kinds: kinds.len() as u64, entities, objects, object_bytes }
+    let entities = groups
+        .filter_map(|group| group.entities)
+        .fold(0, u64::saturating_add);
+    Packed {
+        name,
+        sealed: None,
+        exists,
+        kinds: kinds.len() as u64,
+        entities,
+        objects,
+        object_bytes,
+    }
 }
 
 /// What is to be sealed, and where.
@@ -312,13 +395,35 @@ struct Job<'a> {
 impl Job<'_> {
     /// Makes the archive stand under its name.
     async fn make(&self, expected_len: u64) -> Result<Sealed, PackError> {
-        let making = Making { overwrite: self.options.overwrite, expected_len, ..Making::default() };
-        let writer = self.dest.create(&self.place.name, making).await.map_err(PackError::Dest)?;
-        let mut sealing = Sealing::new(self.source.clone(), writer, self.options.recorded(), self.workers.clone());
-        let (manifest, manifest_place) = seal_set(&mut sealing, self.chosen, &self.options.accept_count, self.observer).await?;
+        let making = Making {
+            overwrite: self.options.overwrite,
+            expected_len,
+            ..Making::default()
+        };
+        let writer = self
+            .dest
+            .create(&self.place.name, making)
+            .await
+            .map_err(PackError::Dest)?;
+        let mut sealing = Sealing::new(
+            self.source.clone(),
+            writer,
+            self.options.recorded(),
+            self.workers.clone(),
+        );
+        let (manifest, manifest_place) = seal_set(
+            &mut sealing,
+            self.chosen,
+            &self.options.accept_count,
+            self.observer,
+        )
+        .await?;
         let (writer, digest) = sealing.finish().await?;
         self.place.remove_orphan().await?;
-        match writer.publish(about(&manifest, digest.sha256, manifest_place)).await {
+        match writer
+            .publish(about(&manifest, digest.sha256, manifest_place))
+            .await
+        {
             Ok(()) => Ok(Sealed::new(digest, manifest, false)),
             // Another pack was faster, maybe one of the same set.
             Err(StoreError::Exists { .. }) => {
@@ -331,8 +436,18 @@ impl Job<'_> {
 
     /// Finds that the archive which is there is the one that would be made.
     async fn find_same(&self, existing: &ObjectInfo) -> Result<Sealed, PackError> {
-        let mut sealing = Sealing::unwritten(self.source.clone(), self.options.recorded(), self.workers.clone());
-        let (manifest, _) = seal_set(&mut sealing, self.chosen, &self.options.accept_count, self.observer).await?;
+        let mut sealing = Sealing::unwritten(
+            self.source.clone(),
+            self.options.recorded(),
+            self.workers.clone(),
+        );
+        let (manifest, _) = seal_set(
+            &mut sealing,
+            self.chosen,
+            &self.options.accept_count,
+            self.observer,
+        )
+        .await?;
         let (_, digest) = sealing.finish().await?;
         self.place.recognise(&digest).await?;
         self.dest.tidy(existing).await;
@@ -342,7 +457,13 @@ impl Job<'_> {
 
 impl Sealed {
     fn new(digest: Digest, manifest: Manifest, was_there: bool) -> Self {
-        Sealed { sha256: digest.sha256, bytes: digest.len, manifest, was_there, sidecar_written: false }
+        Sealed {
+            sha256: digest.sha256,
+            bytes: digest.len,
+            manifest,
+            was_there,
+            sidecar_written: false,
+        }
     }
 }
 
@@ -353,20 +474,51 @@ async fn seal_set(
     accepted: &[Selector],
     observer: &dyn Observer,
 ) -> Result<(Manifest, ManifestPlace), PackError> {
-    let sources = sources_of(&chosen.exports, &chosen.objects, &chosen.contents, sealing.options().method);
+    let sources = sources_of(
+        &chosen.exports,
+        &chosen.objects,
+        &chosen.contents,
+        sealing.options().method,
+    );
     let looked = sealing.entries(sources, observer).await?;
     let mut manifest = assemble(&chosen.exports, looked, sealing.options(), accepted)?;
     let modified = manifest.backup.finished;
     let sums = Bytes::from(sums::of_objects(&manifest));
-    let mut told = sealing.entries(vec![Source::memory(sums, crate::model::SUMS_NAME, EntryRole::Sums, modified)], observer).await?;
+    let mut told = sealing
+        .entries(
+            vec![Source::memory(
+                sums,
+                crate::model::SUMS_NAME,
+                EntryRole::Sums,
+                modified,
+            )],
+            observer,
+        )
+        .await?;
     if let Some(sums) = told.pop() {
         manifest.sums = sums.item();
     }
     let document = Bytes::from(manifest.to_json());
     let len = document.len() as u64;
-    sealing.entries(vec![Source::memory(document, crate::model::MANIFEST_NAME, EntryRole::Sums, modified)], observer).await?;
+    sealing
+        .entries(
+            vec![Source::memory(
+                document,
+                crate::model::MANIFEST_NAME,
+                EntryRole::Sums,
+                modified,
+            )],
+            observer,
+        )
+        .await?;
     // The manifest is stored, and nothing stands behind the data of an entry that is.
-    Ok((manifest, ManifestPlace { offset: sealing.offset() - len, len }))
+    Ok((
+        manifest,
+        ManifestPlace {
+            offset: sealing.offset() - len,
+            len,
+        },
+    ))
 }
 
 /// Where the manifest's JSON is in the archive.
@@ -380,14 +532,25 @@ fn about(manifest: &Manifest, sha256: Sha256, place: ManifestPlace) -> About {
     let attributes = [
         (SHA256_ATTRIBUTE, sha256.to_string()),
         ("kindpack-backup-id", manifest.backup.id.clone()),
-        ("kindpack-manifest", format!("{}+{}", place.offset, place.len)),
+        (
+            "kindpack-manifest",
+            format!("{}+{}", place.offset, place.len),
+        ),
     ];
-    About { sha256: Some(sha256), attributes: attributes.map(|(name, value)| (name.to_owned(), value)).into() }
+    About {
+        sha256: Some(sha256),
+        attributes: attributes
+            .map(|(name, value)| (name.to_owned(), value))
+            .into(),
+    }
 }
 
-/// How long the archive may become: deflated data can be a little longer than they were, and each entry is told of three times.
+/// How long the archive may become: deflated data can be a little longer than they were, and each
+/// entry is told of three times.
 fn expected_len(bytes: u64, objects: u64) -> u64 {
-    bytes.saturating_add(bytes >> 8).saturating_add(objects.saturating_mul(4096))
+    bytes
+        .saturating_add(bytes >> 8)
+        .saturating_add(objects.saturating_mul(4096))
 }
 
 /// The objects of exports as entries to be, in order.
@@ -402,9 +565,20 @@ fn sources_of(
         let source = |object: set::ExportObject<'_>| {
             let info = objects.get(object.name)?.clone();
             let content = contents.get(object.name).cloned();
-            Some(Source::object(info, content, format!("exports/{}", object.name), object.role, modified, method))
+            Some(Source::object(
+                info,
+                content,
+                format!("exports/{}", object.name),
+                object.role,
+                modified,
+                method,
+            ))
         };
-        export.objects().into_iter().filter_map(source).collect::<Vec<_>>()
+        export
+            .objects()
+            .into_iter()
+            .filter_map(source)
+            .collect::<Vec<_>>()
     };
     exports.iter().flat_map(of_export).collect()
 }
@@ -424,7 +598,10 @@ enum Look {
     /// The gate is open.
     Open(Chosen),
     /// Only time can help.
-    Waiting { waiting_for: Vec<String>, error: PackError },
+    Waiting {
+        waiting_for: Vec<String>,
+        error: PackError,
+    },
 }
 
 impl Chooser<'_> {
@@ -447,7 +624,9 @@ impl Chooser<'_> {
                 Err(error) => return Err(error),
             };
             if waiting_for != reported {
-                self.observer.event(Event::Waiting { waiting_for: waiting_for.clone() });
+                self.observer.event(Event::Waiting {
+                    waiting_for: waiting_for.clone(),
+                });
                 reported = waiting_for;
             }
             tokio::time::sleep(left().map_or(pause, |left| pause.min(left))).await;
@@ -456,19 +635,37 @@ impl Chooser<'_> {
     }
 
     /// Lists SOURCE, reads what is new of its metadata, and judges.
-    async fn look(&self, metadata: &mut MetadataCache, pairs: &mut Pairs, is_last: bool) -> Result<Look, PackError> {
+    async fn look(
+        &self,
+        metadata: &mut MetadataCache,
+        pairs: &mut Pairs,
+        is_last: bool,
+    ) -> Result<Look, PackError> {
         let (source, wanted) = (self.source, &self.options.wanted);
         let listed = match source.list().await {
-            // Whoever waits may come before the first export: in a bucket a folder is there once something lies in it.
-            Err(StoreError::NotFound { .. }) if source.is_remote() && self.options.wait > Duration::ZERO => Vec::new(),
+            // Whoever waits may come before the first export: in a bucket a folder is there once
+            // something lies in it.
+            Err(StoreError::NotFound { .. })
+                if source.is_remote() && self.options.wait > Duration::ZERO =>
+            {
+                Vec::new()
+            }
             listed => listed.map_err(PackError::source)?,
         };
-        let objects: BTreeMap<String, ObjectInfo> = listed.into_iter().map(|object| (object.name.clone(), object)).collect();
+        let objects: BTreeMap<String, ObjectInfo> = listed
+            .into_iter()
+            .map(|object| (object.name.clone(), object))
+            .collect();
         if let Some(place) = self.place.filter(|_| is_last) {
             place.refuse_foreign(&objects)?;
         }
-        let mut discovery = metadata.discover(source, &objects, self.workers.memory()).await?;
-        discovery.exports.iter_mut().for_each(|export| export.accept_counts(&self.options.accept_count));
+        let mut discovery = metadata
+            .discover(source, &objects, self.workers.memory())
+            .await?;
+        discovery
+            .exports
+            .iter_mut()
+            .for_each(|export| export.accept_counts(&self.options.accept_count));
         let mut verdict = gate::judge(&discovery, wanted, pairs)?;
         // The data of a set that is known to be incomplete is not read for that.
         while !self.options.dry_run && verdict.is_whole() {
@@ -485,43 +682,95 @@ impl Chooser<'_> {
             if is_last || !may_ripen {
                 let is_asked = self.options.all_faults || !source.is_remote();
                 if is_asked && !self.options.dry_run {
-                    let whole = verdict.exports.iter().filter_map(|index| discovery.exports.get(*index)).cloned().collect();
+                    let whole = verdict
+                        .exports
+                        .iter()
+                        .filter_map(|index| discovery.exports.get(*index))
+                        .cloned()
+                        .collect();
                     let contents = metadata.contents_of(&objects);
                     verdict.faults.extend(
-                        more_faults(whole, source, &objects, &contents, &self.options.accept_count, self.workers, self.observer).await?,
+                        more_faults(
+                            whole,
+                            source,
+                            &objects,
+                            &contents,
+                            &self.options.accept_count,
+                            self.workers,
+                            self.observer,
+                        )
+                        .await?,
                     );
                 }
             }
             let error = verdict.into_error(wanted.latest);
-            return if may_ripen { Ok(Look::Waiting { waiting_for, error }) } else { Err(error) };
+            return if may_ripen {
+                Ok(Look::Waiting { waiting_for, error })
+            } else {
+                Err(error)
+            };
         }
         if !verdict.undecided.is_empty() {
-            let open = verdict.undecided.iter().filter_map(|index| discovery.exports.get(*index)).map(|export| export.title.as_str());
+            let open = verdict
+                .undecided
+                .iter()
+                .filter_map(|index| discovery.exports.get(*index))
+                .map(|export| export.title.as_str());
             let open = open.collect::<Vec<_>>().join(", ");
             verdict.warnings.push(format!("only the data, which a dry run does not read, tells the kinds and namespaces of {open}"));
         }
         for warning in verdict.warnings {
             self.observer.event(Event::Warning { warning });
         }
-        let (exports, foreign) = (discovery.exports.len() as u64, discovery.foreign.len() as u64);
+        let (exports, foreign) = (
+            discovery.exports.len() as u64,
+            discovery.foreign.len() as u64,
+        );
         let chosen = verdict.exports.len() as u64;
-        self.observer.event(Event::Set { exports, chosen, foreign, superseded: verdict.superseded });
+        self.observer.event(Event::Set {
+            exports,
+            chosen,
+            foreign,
+            superseded: verdict.superseded,
+        });
         let mut all: BTreeMap<usize, Export> = discovery.exports.into_iter().enumerate().collect();
-        let exports = verdict.exports.iter().filter_map(|index| all.remove(index)).collect();
+        let exports = verdict
+            .exports
+            .iter()
+            .filter_map(|index| all.remove(index))
+            .collect();
         let contents = metadata.contents_of(&objects);
-        Ok(Look::Open(Chosen { exports, objects, contents, pairs: std::mem::take(pairs) }))
+        Ok(Look::Open(Chosen {
+            exports,
+            objects,
+            contents,
+            pairs: std::mem::take(pairs),
+        }))
     }
 
     /// The exports whose data must be read before the set can be judged or named.
-    fn open_exports<'d>(&self, discovery: &'d Discovery, verdict: &Verdict, pairs: &Pairs) -> Vec<&'d Export> {
-        let unnamed = verdict.exports.iter().filter(|_| matches!(self.name, ArchiveName::Chosen));
+    fn open_exports<'d>(
+        &self,
+        discovery: &'d Discovery,
+        verdict: &Verdict,
+        pairs: &Pairs,
+    ) -> Vec<&'d Export> {
+        let unnamed = verdict
+            .exports
+            .iter()
+            .filter(|_| matches!(self.name, ArchiveName::Chosen));
         let indices: BTreeSet<usize> = unnamed.chain(&verdict.undecided).copied().collect();
-        let exports = indices.into_iter().filter_map(|index| discovery.exports.get(index));
-        exports.filter(|export| known_pairs(export, pairs).is_none()).collect()
+        let exports = indices
+            .into_iter()
+            .filter_map(|index| discovery.exports.get(index));
+        exports
+            .filter(|export| known_pairs(export, pairs).is_none())
+            .collect()
     }
 }
 
-/// What else is wrong with a set that is not whole: the faults in the data of those exports of which nothing is wrong so far.
+/// What else is wrong with a set that is not whole: the faults in the data of those exports of
+/// which nothing is wrong so far.
 async fn more_faults(
     exports: Vec<Export>,
     source: &Arc<dyn Store>,
@@ -531,9 +780,17 @@ async fn more_faults(
     workers: &Workers,
     observer: &dyn Observer,
 ) -> Result<Vec<ExportFault>, PackError> {
-    let exports: Vec<Export> = exports.into_iter().filter(|export| export.faults.is_empty()).collect();
+    let exports: Vec<Export> = exports
+        .into_iter()
+        .filter(|export| export.faults.is_empty())
+        .collect();
     let mut looking = Sealing::looking(source.clone(), workers.clone());
-    let looked = looking.entries(sources_of(&exports, objects, contents, Method::Deflate), observer).await?;
+    let looked = looking
+        .entries(
+            sources_of(&exports, objects, contents, Method::Deflate),
+            observer,
+        )
+        .await?;
     match assemble(&exports, looked, looking.options(), accepted) {
         Err(PackError::NotWhole { faults, .. }) => Ok(faults),
         // Whatever else there is to say comes when the set is whole.
@@ -550,13 +807,27 @@ async fn learn_pairs(
     known: &mut Pairs,
 ) -> Result<(), PackError> {
     for export in exports {
-        let outputs = export.objects().into_iter().filter(|object| object.role == EntryRole::Output);
-        let outputs: Vec<ObjectInfo> = outputs.filter_map(|object| objects.get(object.name)).cloned().collect();
+        let outputs = export
+            .objects()
+            .into_iter()
+            .filter(|object| object.role == EntryRole::Output);
+        let outputs: Vec<ObjectInfo> = outputs
+            .filter_map(|object| objects.get(object.name))
+            .cloned()
+            .collect();
         let mut pairs = stream::pairs_of(source, outputs, workers).await?;
         // A kind of which nothing was exported is there all the same.
         for group in &export.groups {
-            if let Some(kind) = group.kind.as_ref().filter(|kind| !pairs.iter().any(|pair| pair.kind == **kind)).cloned() {
-                pairs.insert(Pair { namespace: group.namespace.clone().unwrap_or_default(), kind });
+            if let Some(kind) = group
+                .kind
+                .as_ref()
+                .filter(|kind| !pairs.iter().any(|pair| pair.kind == **kind))
+                .cloned()
+            {
+                pairs.insert(Pair {
+                    namespace: group.namespace.clone().unwrap_or_default(),
+                    kind,
+                });
             }
         }
         known.insert(export.title.clone(), pairs);
@@ -573,9 +844,18 @@ struct ChosenName {
 
 /// `{namespace}_backup_{YYYYMMDDHHMMSS}.zip`, as the set itself says.
 fn chosen_name(chosen: &Chosen) -> ChosenName {
-    let pairs = || chosen.exports.iter().map(|export| known_pairs(export, &chosen.pairs));
+    let pairs = || {
+        chosen
+            .exports
+            .iter()
+            .map(|export| known_pairs(export, &chosen.pairs))
+    };
     let is_open = pairs().any(|pairs| pairs.is_none());
-    let namespaces: BTreeSet<Namespace> = pairs().flatten().flatten().map(|pair| pair.namespace).collect();
+    let namespaces: BTreeSet<Namespace> = pairs()
+        .flatten()
+        .flatten()
+        .map(|pair| pair.namespace)
+        .collect();
     let mut namespaces = namespaces.iter();
     let namespace = match (namespaces.next(), namespaces.next()) {
         _ if is_open => "NAMESPACE",
@@ -583,8 +863,17 @@ fn chosen_name(chosen: &Chosen) -> ChosenName {
         (Some(_), Some(_)) => "all",
         _ => "default",
     };
-    let id = backup_id(chosen.exports.iter().filter_map(|export| export.started).max());
-    ChosenName { name: format!("{namespace}_backup_{id}.zip"), is_open }
+    let id = backup_id(
+        chosen
+            .exports
+            .iter()
+            .filter_map(|export| export.started)
+            .max(),
+    );
+    ChosenName {
+        name: format!("{namespace}_backup_{id}.zip"),
+        is_open,
+    }
 }
 
 /// The id of a backup: when its newest export began.

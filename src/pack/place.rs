@@ -1,4 +1,5 @@
-//! Where the archive is to be: what stands under its name before, and whether that is the same archive.
+//! Where the archive is to be: what stands under its name before, and whether that is the same
+//! archive.
 //!
 //! Knows stores, archives and sidecars. Reads nothing of SOURCE.
 
@@ -36,11 +37,16 @@ impl Place {
     ///
     /// # Errors
     /// [`PackError::Taken`] where it must not be replaced and is no archive, or one that was packed with other options.
-    pub(super) async fn find(dest: &Arc<dyn Store>, name: String, options: &Options) -> Result<Self, PackError> {
+    pub(super) async fn find(
+        dest: &Arc<dyn Store>,
+        name: String,
+        options: &Options,
+    ) -> Result<Self, PackError> {
         let is_overwritten = options.overwrite;
         let sidecar_name = sidecar_of(&name);
         let (object, sidecar) = tokio::join!(dest.stat(&name), dest.stat(&sidecar_name));
-        // Whoever may only create finds out when the archive gets its name: that is create-only, too.
+        // Whoever may only create finds out when the archive gets its name: that is create-only,
+        // too.
         let allowed = |stat| match stat {
             Ok(object) => Ok(Some(object)),
             Err(StoreError::NotFound { .. } | StoreError::Denied { .. }) => Ok(None),
@@ -50,13 +56,22 @@ impl Place {
         let mut manifest = None;
         if let Some(object) = object.as_ref().filter(|_| !is_overwritten) {
             manifest = match ArchiveFile::open(dest.clone(), object.clone(), name.clone()).await {
-                Ok(archive) if archive.manifest().options == options.recorded() => Some(archive.manifest().clone()),
+                Ok(archive) if archive.manifest().options == options.recorded() => {
+                    Some(archive.manifest().clone())
+                }
                 Err(ArchiveError::Store(error)) => return Err(PackError::Dest(error)),
                 Err(ArchiveError::Worker(error)) => return Err(error.into()),
                 Ok(_) | Err(_) => return Err(PackError::Taken(name)),
             };
         }
-        Ok(Place { dest: dest.clone(), name, is_overwritten, object, manifest, sidecar })
+        Ok(Place {
+            dest: dest.clone(),
+            name,
+            is_overwritten,
+            object,
+            manifest,
+            sidecar,
+        })
     }
 
     /// The archive that is there and stays.
@@ -65,28 +80,52 @@ impl Place {
     }
 
     /// Refuses the name where the archive there holds an object that SOURCE does not hold.
-    pub(super) fn refuse_foreign(&self, objects: &BTreeMap<String, ObjectInfo>) -> Result<(), PackError> {
-        let Some(manifest) = &self.manifest else { return Ok(()) };
+    pub(super) fn refuse_foreign(
+        &self,
+        objects: &BTreeMap<String, ObjectInfo>,
+    ) -> Result<(), PackError> {
+        let Some(manifest) = &self.manifest else {
+            return Ok(());
+        };
         let is_listed = |item: &&EntryItem| {
-            let object = item.name.strip_prefix(EXPORTS).and_then(|name| objects.get(name));
+            let object = item
+                .name
+                .strip_prefix(EXPORTS)
+                .and_then(|name| objects.get(name));
             object.is_some_and(|object| is_of(item, object))
         };
-        if manifest.objects().iter().all(is_listed) { Ok(()) } else { Err(self.taken()) }
+        if manifest.objects().iter().all(is_listed) {
+            Ok(())
+        } else {
+            Err(self.taken())
+        }
     }
 
-    /// Refuses the name where the archive there cannot be the one that would be made, as far as names, lengths and checksums tell.
+    /// Refuses the name where the archive there cannot be the one that would be made, as far as
+    /// names, lengths and checksums tell.
     pub(super) fn refuse_other(&self, chosen: &Chosen) -> Result<(), PackError> {
-        let Some(manifest) = &self.manifest else { return Ok(()) };
+        let Some(manifest) = &self.manifest else {
+            return Ok(());
+        };
         let items = manifest.objects();
-        let by_name: BTreeMap<&str, &EntryItem> = items.iter().filter_map(|item| Some((item.name.strip_prefix(EXPORTS)?, *item))).collect();
+        let by_name: BTreeMap<&str, &EntryItem> = items
+            .iter()
+            .filter_map(|item| Some((item.name.strip_prefix(EXPORTS)?, *item)))
+            .collect();
         let mut count = 0;
         let mut is_same = true;
         for object in chosen.exports.iter().flat_map(|export| export.objects()) {
             count += 1;
-            let known = by_name.get(object.name).zip(chosen.objects.get(object.name));
+            let known = by_name
+                .get(object.name)
+                .zip(chosen.objects.get(object.name));
             is_same &= known.is_some_and(|(item, object)| is_of(item, object));
         }
-        if is_same && count == items.len() { Ok(()) } else { Err(self.taken()) }
+        if is_same && count == items.len() {
+            Ok(())
+        } else {
+            Err(self.taken())
+        }
     }
 
     /// Finds out whether the archive that is there has these bytes.
@@ -99,26 +138,39 @@ impl Place {
         }
         let object = match self.dest.stat(&self.name).await {
             Ok(object) => object,
-            Err(StoreError::NotFound { .. } | StoreError::Denied { .. } | StoreError::NotAnObject { .. }) => return Err(self.taken()),
+            Err(
+                StoreError::NotFound { .. }
+                | StoreError::Denied { .. }
+                | StoreError::NotAnObject { .. },
+            ) => return Err(self.taken()),
             Err(error) => return Err(PackError::Dest(error)),
         };
         if object.len != digest.len || object.crc32c.is_some_and(|crc32c| crc32c != digest.crc32c) {
             return Err(self.taken());
         }
-        // The service's own checksum is of the bytes that it stores. With it, the digest that stands beside them is enough.
+        // The service's own checksum is of the bytes that it stores. With it, the digest that
+        // stands beside them is enough.
         let told = object.crc32c.and_then(|_| told_digest(&object));
         let stored = match told {
             Some(sha256) => sha256,
-            None => digest_of(self.dest.as_ref(), &object).await.map_err(PackError::Dest)?,
+            None => digest_of(self.dest.as_ref(), &object)
+                .await
+                .map_err(PackError::Dest)?,
         };
-        if stored == digest.sha256 { Ok(()) } else { Err(self.taken()) }
+        if stored == digest.sha256 {
+            Ok(())
+        } else {
+            Err(self.taken())
+        }
     }
 
-    /// Removes a sidecar that has no archive: it must not stand beside the one that is made, not even for a moment. One that another pack
-    /// has written meanwhile is true, and stays.
+    /// Removes a sidecar that has no archive: it must not stand beside the one that is made, not
+    /// even for a moment. One that another pack has written meanwhile is true, and stays.
     pub(super) async fn remove_orphan(&self) -> Result<(), PackError> {
         match &self.sidecar {
-            Some(orphan) if self.object.is_none() => self.dest.remove(orphan).await.map_err(PackError::Dest),
+            Some(orphan) if self.object.is_none() => {
+                self.dest.remove(orphan).await.map_err(PackError::Dest)
+            }
             _ => Ok(()),
         }
     }
@@ -132,7 +184,9 @@ impl Place {
     pub(super) async fn write_sidecar(&self, sha256: Sha256) -> Result<(), PackError> {
         let base = self.name.rsplit('/').next().unwrap_or(&self.name);
         let line = Bytes::from(sums::line(&sha256, base));
-        write_whole(self.dest.as_ref(), &sidecar_of(&self.name), line, true).await.map_err(PackError::Dest)
+        write_whole(self.dest.as_ref(), &sidecar_of(&self.name), line, true)
+            .await
+            .map_err(PackError::Dest)
     }
 
     fn taken(&self) -> PackError {

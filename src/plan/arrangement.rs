@@ -1,6 +1,8 @@
-//! Which pairs become steps, and in which order: what making a plan and explaining one have in common.
+//! Which pairs become steps, and in which order: what making a plan and explaining one have in
+//! common.
 //!
-//! Knows the manifest and the user's selection. It must not know targets, nor how steps are written down.
+//! Knows the manifest and the user's selection. It must not know targets, nor how steps are written
+//! down.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
@@ -10,7 +12,8 @@ use super::words::{Words, words};
 use super::{Before, Choices, PlanError, Selection, Skipped};
 use crate::model::{KindItem, Manifest, Pair};
 
-/// An item that becomes a step. Everything below names it by its number, which follows namespace and kind.
+/// An item that becomes a step. Everything below names it by its number, which follows namespace
+/// and kind.
 pub(super) struct Taken<'a> {
     pub pair: Pair,
     pub item: &'a KindItem,
@@ -42,60 +45,116 @@ impl<'a> Arrangement<'a> {
             let pair = item.pair();
             match reason_to_skip(&pair, selection) {
                 Some(reason) if !pulled.contains_key(&pair) => {
-                    skipped.push(Skipped { namespace: pair.namespace, kind: pair.kind, reason });
+                    skipped.push(Skipped {
+                        namespace: pair.namespace,
+                        kind: pair.kind,
+                        reason,
+                    });
                 }
                 _ => taken.push(Taken { pair, item }),
             }
         }
-        let number: HashMap<&Pair, usize> = taken.iter().enumerate().map(|(number, taken)| (&taken.pair, number)).collect();
-        let needed_by = pulled.iter().filter_map(|(pair, by)| Some((*number.get(pair)?, *number.get(by)?))).collect();
+        let number: HashMap<&Pair, usize> = taken
+            .iter()
+            .enumerate()
+            .map(|(number, taken)| (&taken.pair, number))
+            .collect();
+        let needed_by = pulled
+            .iter()
+            .filter_map(|(pair, by)| Some((*number.get(pair)?, *number.get(by)?)))
+            .collect();
 
         let bytes: Vec<u64> = taken.iter().map(|taken| taken.item.bytes).collect();
         let needs = needs(&taken);
         let links: Vec<Link> = needs.iter().map(Need::link).collect();
         let words = words(&taken, selection)?;
-        let runs = arrange(&bytes, &links, &words.wishes).map_err(|Contradiction(circle)| PlanError::Contradiction {
-            circle: circle
-                .into_iter()
-                .filter_map(|(node, wish)| Some(Before { pair: taken.get(node)?.pair.clone(), word: words.said.get(wish)?.clone() }))
-                .collect(),
+        let runs = arrange(&bytes, &links, &words.wishes).map_err(|Contradiction(circle)| {
+            PlanError::Contradiction {
+                circle: circle
+                    .into_iter()
+                    .filter_map(|(node, wish)| {
+                        Some(Before {
+                            pair: taken.get(node)?.pair.clone(),
+                            word: words.said.get(wish)?.clone(),
+                        })
+                    })
+                    .collect(),
+            }
         })?;
-        Ok(Arrangement { taken, skipped, needed_by, needs, words, runs })
+        Ok(Arrangement {
+            taken,
+            skipped,
+            needed_by,
+            needs,
+            words,
+            runs,
+        })
     }
 
     /// The numbers of the steps as they follow one another, each with its run.
     pub fn in_order(&self) -> impl Iterator<Item = (usize, usize)> {
-        self.runs.iter().enumerate().flat_map(|(run, nodes)| nodes.iter().map(move |&node| (run, node)))
+        self.runs
+            .iter()
+            .enumerate()
+            .flat_map(|(run, nodes)| nodes.iter().map(move |&node| (run, node)))
     }
 }
 
 fn sorted_items(manifest: &Manifest) -> Result<Vec<&KindItem>, PlanError> {
     let mut items: Vec<&KindItem> = manifest.kinds.iter().collect();
     items.sort_by(|a, b| (&a.namespace, &a.kind).cmp(&(&b.namespace, &b.kind)));
-    match items.iter().zip(items.iter().skip(1)).find(|(a, b)| a.namespace == b.namespace && a.kind == b.kind) {
+    match items
+        .iter()
+        .zip(items.iter().skip(1))
+        .find(|(a, b)| a.namespace == b.namespace && a.kind == b.kind)
+    {
         Some((item, _)) => Err(PlanError::RepeatedKind { pair: item.pair() }),
         None => Ok(items),
     }
 }
 
-/// A misspelt choice must not pass in silence, so each has to match something in the archive, if only what is skipped.
+/// A misspelt choice must not pass in silence, so each has to match something in the archive, if
+/// only what is skipped.
 fn check_choices(items: &[&KindItem], choices: &Choices) -> Result<(), PlanError> {
     let selection = &choices.selection;
     for (option, selector) in selection.selectors() {
-        if !items.iter().any(|item| selector.matches_names(&item.namespace, &item.kind)) {
-            return Err(PlanError::NothingChosen { option, selector: selector.to_string() });
+        if !items
+            .iter()
+            .any(|item| selector.matches_names(&item.namespace, &item.kind))
+        {
+            return Err(PlanError::NothingChosen {
+                option,
+                selector: selector.to_string(),
+            });
         }
     }
     for (option, after) in selection.depends_on() {
-        let sides = |item: &KindItem| [&after.step, &after.needs].map(|side| side.matches_names(&item.namespace, &item.kind));
-        if items.iter().map(|item| sides(item)).all(|[step, needs]| step == needs) {
-            return Err(PlanError::OrdersNothing { word: format!("{option} {after}") });
+        let sides = |item: &KindItem| {
+            [&after.step, &after.needs].map(|side| side.matches_names(&item.namespace, &item.kind))
+        };
+        if items
+            .iter()
+            .map(|item| sides(item))
+            .all(|[step, needs]| step == needs)
+        {
+            return Err(PlanError::OrdersNothing {
+                word: format!("{option} {after}"),
+            });
         }
     }
     for (from, to) in &choices.map_namespaces {
-        let named = |item: &&KindItem| item.namespace == *from || item.reference_pairs.iter().any(|pair| pair.namespace == *from);
+        let named = |item: &&KindItem| {
+            item.namespace == *from
+                || item
+                    .reference_pairs
+                    .iter()
+                    .any(|pair| pair.namespace == *from)
+        };
         if !items.iter().any(named) {
-            return Err(PlanError::UnknownNamespace { from: from.clone(), to: to.clone() });
+            return Err(PlanError::UnknownNamespace {
+                from: from.clone(),
+                to: to.clone(),
+            });
         }
     }
     Ok(())
@@ -106,7 +165,11 @@ fn reason_to_refuse(pair: &Pair, selection: &Selection) -> Option<String> {
     if pair.is_lease() {
         return Some("the mark of another restore".to_owned());
     }
-    selection.exclude.iter().find(|skip| skip.matches(pair)).map(|skip| format!("--exclude {skip}"))
+    selection
+        .exclude
+        .iter()
+        .find(|skip| skip.matches(pair))
+        .map(|skip| format!("--exclude {skip}"))
 }
 
 fn reason_to_skip(pair: &Pair, selection: &Selection) -> Option<String> {
@@ -116,19 +179,24 @@ fn reason_to_skip(pair: &Pair, selection: &Selection) -> Option<String> {
     (!selection.is_chosen(pair)).then(|| "not chosen by --only".to_owned())
 }
 
-/// With `--with-dependencies`: who pulled each pair in that the user has not chosen. What is skipped by name stays out.
+/// With `--with-dependencies`: who pulled each pair in that the user has not chosen. What is
+/// skipped by name stays out.
 fn pulled_in(items: &[&KindItem], selection: &Selection) -> HashMap<Pair, Pair> {
     let mut pulled = HashMap::new();
     if !selection.with_dependencies {
         return pulled;
     }
     let by_pair: HashMap<Pair, &KindItem> = items.iter().map(|item| (item.pair(), *item)).collect();
-    let chosen = items.iter().filter(|item| reason_to_skip(&item.pair(), selection).is_none());
+    let chosen = items
+        .iter()
+        .filter(|item| reason_to_skip(&item.pair(), selection).is_none());
     let mut queue: VecDeque<&KindItem> = chosen.copied().collect();
     let mut seen: HashSet<Pair> = queue.iter().map(|item| item.pair()).collect();
     while let Some(item) = queue.pop_front() {
         for (pair, _) in item.needs() {
-            let Some(needed) = by_pair.get(&pair) else { continue };
+            let Some(needed) = by_pair.get(&pair) else {
+                continue;
+            };
             if reason_to_refuse(&pair, selection).is_none() && seen.insert(pair.clone()) {
                 pulled.insert(pair, item.pair());
                 queue.push_back(needed);

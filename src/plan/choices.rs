@@ -1,6 +1,7 @@
 //! What the user decides about a restore: target, selection, order, maps.
 //!
-//! Knows how each choice is spelled, not what an archive holds: whether a choice fits is the planner's to say.
+//! Knows how each choice is spelled, not what an archive holds: whether a choice fits is the
+//! planner's to say.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,7 +22,8 @@ pub struct Choices {
     pub via: Via,
     /// What the target may hold already.
     pub on_existing: OnExisting,
-    /// Entities of the left namespace land in the right one, all at once: a map is not applied to another's result.
+    /// Entities of the left namespace land in the right one, all at once: a map is not applied to
+    /// another's result.
     pub map_namespaces: BTreeMap<Namespace, Namespace>,
     /// Which pairs are restored, and in which order.
     pub selection: Selection,
@@ -42,7 +44,8 @@ pub struct Redaction {
     /// The rules, in the order in which they were given.
     #[serde(with = "texts")]
     pub rules: Vec<Rule>,
-    /// Tells keys apart without telling the key: the same one must be there when the plan runs. None where no rule needs one.
+    /// Tells keys apart without telling the key: the same one must be there when the plan runs.
+    /// None where no rule needs one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_id: Option<String>,
     /// Whether the secret behind the key is short enough to be guessed.
@@ -62,7 +65,8 @@ pub struct RuleMatch {
     pub rule: Rule,
     /// The properties, as `KIND.path`, sorted.
     pub properties: Vec<String>,
-    /// Where those are none: the properties that the rule matches in kinds that the plan leaves out.
+    /// Where those are none: the properties that the rule matches in kinds that the plan leaves
+    /// out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<String>,
 }
@@ -128,7 +132,8 @@ pub struct Selection {
     /// What a file says of the order, besides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order_file: Option<OrderFile>,
-    /// With `only` and a sample: what the chosen ones need comes too, their parents and what they refer to.
+    /// With `only` and a sample: what the chosen ones need comes too, their parents and what they
+    /// refer to.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub with_dependencies: bool,
     /// The profile that some of the choices come from.
@@ -138,7 +143,8 @@ pub struct Selection {
     pub disaster_recovery: bool,
 }
 
-/// The order that a file asks for; it means what the options of the same names mean, and joins them.
+/// The order that a file asks for; it means what the options of the same names mean, and joins
+/// them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OrderFile {
@@ -159,7 +165,8 @@ pub struct OrderFile {
 type Said<'a, T> = (String, &'a T);
 
 impl Selection {
-    /// Whether the user's words take that pair. Others come along only because something needs them.
+    /// Whether the user's words take that pair. Others come along only because something needs
+    /// them.
     pub fn is_chosen(&self, pair: &Pair) -> bool {
         self.only.is_empty() || self.only.iter().any(|only| only.matches(pair))
     }
@@ -181,20 +188,38 @@ impl Selection {
 
     /// Every selector of the selection.
     pub(super) fn selectors(&self) -> Vec<Said<'_, Selector>> {
-        let only = self.only.iter().map(|selector| ("--only".to_owned(), selector));
-        let exclude = self.exclude.iter().map(|selector| ("--exclude".to_owned(), selector));
-        let mut all: Vec<_> = only.chain(exclude).chain(self.firsts()).chain(self.lasts()).collect();
+        let only = self
+            .only
+            .iter()
+            .map(|selector| ("--only".to_owned(), selector));
+        let exclude = self
+            .exclude
+            .iter()
+            .map(|selector| ("--exclude".to_owned(), selector));
+        let mut all: Vec<_> = only
+            .chain(exclude)
+            .chain(self.firsts())
+            .chain(self.lasts())
+            .collect();
         for (option, after) in self.depends_on() {
             all.extend([(option.clone(), &after.step), (option, &after.needs)]);
         }
         all
     }
 
-    fn said<'a, T>(&'a self, name: &str, typed: &'a [T], of_file: fn(&OrderFile) -> &Vec<T>) -> Vec<Said<'a, T>> {
+    fn said<'a, T>(
+        &'a self,
+        name: &str,
+        typed: &'a [T],
+        of_file: fn(&OrderFile) -> &Vec<T>,
+    ) -> Vec<Said<'a, T>> {
         let option = format!("--{}", name.replace('_', "-"));
         let typed = typed.iter().map(move |what| (option.clone(), what));
-        let filed =
-            self.order_file.iter().flat_map(|order| of_file(order).iter().map(move |what| (format!("{}: {name}", order.file), what)));
+        let filed = self.order_file.iter().flat_map(|order| {
+            of_file(order)
+                .iter()
+                .map(move |what| (format!("{}: {name}", order.file), what))
+        });
         typed.chain(filed).collect()
     }
 }
@@ -222,8 +247,16 @@ impl FromStr for DependencyRule {
                 found: "no '='".to_owned(),
             });
         };
-        let side = |side: &str| side.parse().map_err(|source| ChoiceError::Side { text: text.to_owned(), source });
-        Ok(DependencyRule { step: side(step)?, needs: side(needs)? })
+        let side = |side: &str| {
+            side.parse().map_err(|source| ChoiceError::Side {
+                text: text.to_owned(),
+                source,
+            })
+        };
+        Ok(DependencyRule {
+            step: side(step)?,
+            needs: side(needs)?,
+        })
     }
 }
 
@@ -233,7 +266,8 @@ impl fmt::Display for DependencyRule {
     }
 }
 
-/// `FROM=TO`: entities of one namespace, and all references to them, move to another. The default one is spelled `(default)`.
+/// `FROM=TO`: entities of one namespace, and all references to them, move to another. The default
+/// one is spelled `(default)`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamespaceMap {
     /// The namespace in the archive.
@@ -244,7 +278,9 @@ pub struct NamespaceMap {
 
 impl NamespaceMap {
     /// Joins maps; a namespace that is moved to two places is an error.
-    pub fn join(maps: impl IntoIterator<Item = NamespaceMap>) -> Result<BTreeMap<Namespace, Namespace>, ChoiceError> {
+    pub fn join(
+        maps: impl IntoIterator<Item = NamespaceMap>,
+    ) -> Result<BTreeMap<Namespace, Namespace>, ChoiceError> {
         let mut joined = BTreeMap::new();
         for NamespaceMap { from, to } in maps {
             let text = format!("{from}={to}");
@@ -265,20 +301,37 @@ impl FromStr for NamespaceMap {
     type Err = ChoiceError;
 
     fn from_str(text: &str) -> Result<Self, ChoiceError> {
-        let wrong = |expected, found| ChoiceError::Spelling { what: "namespace map", text: text.to_owned(), expected, found };
-        let (from, to) = text.split_once('=').ok_or_else(|| wrong("FROM=TO", "no '='".to_owned()))?;
+        let wrong = |expected, found| ChoiceError::Spelling {
+            what: "namespace map",
+            text: text.to_owned(),
+            expected,
+            found,
+        };
+        let (from, to) = text
+            .split_once('=')
+            .ok_or_else(|| wrong("FROM=TO", "no '='".to_owned()))?;
         let side = |side: &str| {
             let namespace = Namespace::from_spelling(side);
-            // Datastore's own limits, docs/formats.md 2; an empty side is far more often a slip than the default namespace.
-            let fits =
-                side.len() <= 100 && namespace.as_str().bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'.' | b'_'));
+            // Datastore's own limits, docs/formats.md 2; an empty side is far more often a slip
+            // than the default namespace.
+            let fits = side.len() <= 100
+                && namespace
+                    .as_str()
+                    .bytes()
+                    .all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'.' | b'_'));
             if fits && !side.is_empty() {
                 Ok(namespace)
             } else {
-                Err(wrong("(default) or up to 100 of A-Z a-z 0-9 . _ -", format!("{side:?}")))
+                Err(wrong(
+                    "(default) or up to 100 of A-Z a-z 0-9 . _ -",
+                    format!("{side:?}"),
+                ))
             }
         };
-        Ok(NamespaceMap { from: side(from)?, to: side(to)? })
+        Ok(NamespaceMap {
+            from: side(from)?,
+            to: side(to)?,
+        })
     }
 }
 
@@ -372,8 +425,15 @@ pub struct Environment {
 impl Environment {
     /// A variable that says that an emulator is meant, and its value.
     pub(super) fn emulator_variable(&self) -> Option<(&str, &str)> {
-        let host = self.emulator_host.as_deref().map(|host| ("DATASTORE_EMULATOR_HOST", host));
-        host.or_else(|| self.half_set.as_ref().map(|(name, value)| (name.as_str(), value.as_str())))
+        let host = self
+            .emulator_host
+            .as_deref()
+            .map(|host| ("DATASTORE_EMULATOR_HOST", host));
+        host.or_else(|| {
+            self.half_set
+                .as_ref()
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+        })
     }
 }
 
@@ -406,12 +466,19 @@ pub enum ChoiceError {
 mod one_text {
     use super::*;
 
-    pub fn serialize<T: fmt::Display, S: Serializer>(item: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    pub fn serialize<T: fmt::Display, S: Serializer>(
+        item: &T,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.collect_str(item)
     }
 
-    pub fn deserialize<'de, T: FromStr<Err: fmt::Display>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    pub fn deserialize<'de, T: FromStr<Err: fmt::Display>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<T, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(de::Error::custom)
     }
 }
 
@@ -419,12 +486,20 @@ mod one_text {
 mod texts {
     use super::*;
 
-    pub fn serialize<T: fmt::Display, S: Serializer>(items: &[T], serializer: S) -> Result<S::Ok, S::Error> {
+    pub fn serialize<T: fmt::Display, S: Serializer>(
+        items: &[T],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(items.iter().map(T::to_string))
     }
 
-    pub fn deserialize<'de, T: FromStr<Err: fmt::Display>, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
-        Vec::<String>::deserialize(deserializer)?.iter().map(|text| text.parse().map_err(de::Error::custom)).collect()
+    pub fn deserialize<'de, T: FromStr<Err: fmt::Display>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<T>, D::Error> {
+        Vec::<String>::deserialize(deserializer)?
+            .iter()
+            .map(|text| text.parse().map_err(de::Error::custom))
+            .collect()
     }
 }
 
@@ -437,7 +512,10 @@ mod tests {
     fn the_first_equals_sign_divides_an_order() {
         let after: DependencyRule = "acme/Order=a=b".parse().unwrap();
         assert_eq!(after.to_string(), "acme/Order=a=b");
-        assert!(after.step.matches(&Pair::new("acme", "Order")) && after.needs.matches(&Pair::new("", "a=b")));
+        assert!(
+            after.step.matches(&Pair::new("acme", "Order"))
+                && after.needs.matches(&Pair::new("", "a=b"))
+        );
         for wrong in ["", "Order", "=User", "Order=", "Order=acme/", r"\a=b"] {
             assert!(wrong.parse::<DependencyRule>().is_err(), "{wrong}");
         }
@@ -447,15 +525,29 @@ mod tests {
     fn a_namespace_map_names_the_default_namespace_in_brackets() {
         let map: NamespaceMap = "(default)=acme".parse().unwrap();
         assert_eq!((map.from.as_str(), map.to.as_str()), ("", "acme"));
-        for wrong in ["", "acme", "=acme", "acme=", "a=b=c", "a=b/c", "a=b c", "a=(Default)"] {
+        for wrong in [
+            "",
+            "acme",
+            "=acme",
+            "acme=",
+            "a=b=c",
+            "a=b/c",
+            "a=b c",
+            "a=(Default)",
+        ] {
             assert!(wrong.parse::<NamespaceMap>().is_err(), "{wrong}");
         }
-        assert!(format!("a={}", "x".repeat(101)).parse::<NamespaceMap>().is_err());
+        assert!(
+            format!("a={}", "x".repeat(101))
+                .parse::<NamespaceMap>()
+                .is_err()
+        );
     }
 
     #[test]
     fn a_namespace_cannot_move_to_two_places() {
-        let join = |texts: &[&str]| NamespaceMap::join(texts.iter().map(|text| text.parse().unwrap()));
+        let join =
+            |texts: &[&str]| NamespaceMap::join(texts.iter().map(|text| text.parse().unwrap()));
         assert_eq!(join(&["a=b", "b=a", "a=b"]).unwrap().len(), 2);
         assert_eq!(
             join(&["a=b", "a=(default)"]).unwrap_err().to_string(),
@@ -472,7 +564,10 @@ mod tests {
             assert_eq!(via.to_string().parse(), Ok(via));
         }
         let found = "overwrite".parse::<OnExisting>().unwrap_err().to_string();
-        assert_eq!(found, r#"--on-existing "overwrite": expected fail, merge or replace, found "overwrite""#);
+        assert_eq!(
+            found,
+            r#"--on-existing "overwrite": expected fail, merge or replace, found "overwrite""#
+        );
         assert!("copy".parse::<Via>().is_err());
     }
 }

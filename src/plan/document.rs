@@ -19,7 +19,10 @@ use std::{fmt, io};
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
-use super::{Choices, Environment, Hooks, OnExisting, PlanClass, PlanError, Redaction, Selection, TargetSpec, Via, estimate, plan};
+use super::{
+    Choices, Environment, Hooks, OnExisting, PlanClass, PlanError, Redaction, Selection,
+    TargetSpec, Via, estimate, plan,
+};
 use crate::model::{ExportTimes, Kind, Manifest, Namespace, Pair, Sample, Sha256};
 
 /// The value of `format` in every plan of this version.
@@ -32,7 +35,8 @@ pub(super) const TOOL: &str = concat!("kindpack ", env!("CARGO_PKG_VERSION"));
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ArchiveRef {
-    /// Where it was when the plan was made. The digest tells whether it is the same one, not the location.
+    /// Where it was when the plan was made. The digest tells whether it is the same one, not the
+    /// location.
     pub location: String,
     /// The digest of the whole archive.
     pub sha256: Sha256,
@@ -87,7 +91,8 @@ pub struct Plan {
     pub warnings: Vec<String>,
     /// Sums over the steps, as planned.
     pub totals: PlanTotals,
-    /// SHA-256 over all that stands before `steps`, as compact JSON: it shows that neither target nor choices were changed by hand.
+    /// SHA-256 over all that stands before `steps`, as compact JSON: it shows that neither target
+    /// nor choices were changed by hand.
     pub seal: Sha256,
 }
 
@@ -95,7 +100,8 @@ pub struct Plan {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Step {
-    /// Names the step in the journal; counts from 1 in planned order and stays when steps are moved.
+    /// Names the step in the journal; counts from 1 in planned order and stays when steps are
+    /// moved.
     pub id: u32,
     /// The namespace in the archive.
     pub namespace: Namespace,
@@ -120,12 +126,18 @@ pub struct Step {
 impl Step {
     /// The pair in the archive.
     pub fn pair(&self) -> Pair {
-        Pair { namespace: self.namespace.clone(), kind: self.kind.clone() }
+        Pair {
+            namespace: self.namespace.clone(),
+            kind: self.kind.clone(),
+        }
     }
 
     /// The pair in the target.
     pub fn to_pair(&self) -> Pair {
-        Pair { namespace: self.to_namespace.clone(), kind: self.kind.clone() }
+        Pair {
+            namespace: self.to_namespace.clone(),
+            kind: self.kind.clone(),
+        }
     }
 }
 
@@ -144,7 +156,10 @@ pub struct Skipped {
 impl Skipped {
     /// The pair.
     pub fn pair(&self) -> Pair {
-        Pair { namespace: self.namespace.clone(), kind: self.kind.clone() }
+        Pair {
+            namespace: self.namespace.clone(),
+            kind: self.kind.clone(),
+        }
     }
 }
 
@@ -161,12 +176,18 @@ pub struct Member {
 impl Member {
     /// The pair as a member.
     pub fn of(pair: &Pair) -> Self {
-        Member { namespace: pair.namespace.clone(), kind: pair.kind.clone() }
+        Member {
+            namespace: pair.namespace.clone(),
+            kind: pair.kind.clone(),
+        }
     }
 
     /// The pair.
     pub fn pair(&self) -> Pair {
-        Pair { namespace: self.namespace.clone(), kind: self.kind.clone() }
+        Pair {
+            namespace: self.namespace.clone(),
+            kind: self.kind.clone(),
+        }
     }
 }
 
@@ -182,7 +203,8 @@ pub struct PlanTotals {
     pub bytes: u64,
     /// How long the restore may take, about.
     pub seconds: u64,
-    /// Entity writes that the real service bills, about where a sample is taken; index writes and deletions are not counted.
+    /// Entity writes that the real service bills, about where a sample is taken; index writes and
+    /// deletions are not counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub billed_writes: Option<u64>,
 }
@@ -190,8 +212,12 @@ pub struct PlanTotals {
 impl PlanTotals {
     /// Adds up steps; what would not fit a number stays at its largest.
     pub(super) fn of(steps: &[Step], target: &TargetSpec, via: Via) -> Self {
-        let entities = steps.iter().fold(0u64, |sum, step| sum.saturating_add(step.entities));
-        let bytes = steps.iter().fold(0u64, |sum, step| sum.saturating_add(step.bytes));
+        let entities = steps
+            .iter()
+            .fold(0u64, |sum, step| sum.saturating_add(step.entities));
+        let bytes = steps
+            .iter()
+            .fold(0u64, |sum, step| sum.saturating_add(step.bytes));
         PlanTotals {
             steps: steps.len() as u64,
             entities,
@@ -204,8 +230,13 @@ impl PlanTotals {
 
 impl fmt::Display for PlanTotals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} steps, {} entities, {} bytes, {} s", self.steps, self.entities, self.bytes, self.seconds)?;
-        self.billed_writes.map_or(Ok(()), |writes| write!(f, ", {writes} writes"))
+        write!(
+            f,
+            "{} steps, {} entities, {} bytes, {} s",
+            self.steps, self.entities, self.bytes, self.seconds
+        )?;
+        self.billed_writes
+            .map_or(Ok(()), |writes| write!(f, ", {writes} writes"))
     }
 }
 
@@ -243,30 +274,49 @@ impl Plan {
         text
     }
 
-    /// Reads a plan and checks all that can be checked without the archive: the version, each field, that no step stands
-    /// twice, and that nothing in the head was changed since the planner wrote it.
+    /// Reads a plan and checks all that can be checked without the archive: the version, each
+    /// field, that no step stands twice, and that nothing in the head was changed since the planner
+    /// wrote it.
     pub fn parse(text: &str) -> Result<Plan, PlanError> {
-        let not_a_plan = |error: serde_json::Error| PlanError::NotAPlan { found: error.to_string() };
+        let not_a_plan = |error: serde_json::Error| PlanError::NotAPlan {
+            found: error.to_string(),
+        };
         let Format { format } = serde_json::from_str(text).map_err(not_a_plan)?;
         if format != PLAN_FORMAT {
-            return Err(PlanError::UnknownFormat { expected: PLAN_FORMAT, found: format });
+            return Err(PlanError::UnknownFormat {
+                expected: PLAN_FORMAT,
+                found: format,
+            });
         }
         let plan: Plan = serde_json::from_str(text).map_err(not_a_plan)?;
         let mut ids = HashSet::new();
         let mut pairs = HashSet::new();
         for step in &plan.steps {
             if step.id == 0 || !ids.insert(step.id) {
-                return Err(edited(name(step), "an id of its own, from 1", format!("id {} again", step.id)));
+                return Err(edited(
+                    name(step),
+                    "an id of its own, from 1",
+                    format!("id {} again", step.id),
+                ));
             }
             if !pairs.insert(step.pair()) {
-                return Err(edited(name(step), "each kind of a namespace once", "it again"));
+                return Err(edited(
+                    name(step),
+                    "each kind of a namespace once",
+                    "it again",
+                ));
             }
         }
-        same("seal over all before `steps`", &plan.head_digest(), &plan.seal)?;
+        same(
+            "seal over all before `steps`",
+            &plan.head_digest(),
+            &plan.seal,
+        )?;
         Ok(plan)
     }
 
-    /// What a journal calls this plan by: the SHA-256 of [`Plan::to_json`]. How the document was indented does not matter.
+    /// What a journal calls this plan by: the SHA-256 of [`Plan::to_json`]. How the document was
+    /// indented does not matter.
     pub fn sha256(&self) -> Sha256 {
         let mut digest = sha2::Sha256::new();
         // Writing into a digest cannot fail, nor can serializing these types.
@@ -275,17 +325,27 @@ impl Plan {
         Sha256(digest.finalize().into())
     }
 
-    /// Proves that the plan may be run on this archive in this environment: that it was made for these bytes, that its
-    /// guards still hold, and that people did no more to it than to remove or move steps.
+    /// Proves that the plan may be run on this archive in this environment: that it was made for
+    /// these bytes, that its guards still hold, and that people did no more to it than to remove or
+    /// move steps.
     ///
-    /// Returns the plan as it is to be run: the steps in the document's order, the totals theirs, removed steps under
-    /// `skipped`. The journal goes by the document (`self`), not by this.
+    /// Returns the plan as it is to be run: the steps in the document's order, the totals theirs,
+    /// removed steps under `skipped`. The journal goes by the document (`self`), not by this.
     ///
-    /// Reasons, ids and cycles are compared only when this very version made the plan, as another one may word or order
-    /// differently; what each step does is compared always.
-    pub fn check_against(&self, manifest: &Manifest, archive: &ArchiveRef, environment: &Environment) -> Result<Plan, PlanError> {
+    /// Reasons, ids and cycles are compared only when this very version made the plan, as another
+    /// one may word or order differently; what each step does is compared always.
+    pub fn check_against(
+        &self,
+        manifest: &Manifest,
+        archive: &ArchiveRef,
+        environment: &Environment,
+    ) -> Result<Plan, PlanError> {
         if self.archive.sha256 != archive.sha256 {
-            return Err(PlanError::Stale { location: self.archive.location.clone(), expected: self.archive.sha256, found: archive.sha256 });
+            return Err(PlanError::Stale {
+                location: self.archive.location.clone(),
+                expected: self.archive.sha256,
+                found: archive.sha256,
+            });
         }
         let choices = Choices {
             target: self.target.clone(),
@@ -298,37 +358,83 @@ impl Plan {
             sample: self.sample,
             hooks: self.hooks.clone(),
         };
-        let whole = plan(manifest, &self.archive, &choices, environment).map_err(|error| match error.class() {
-            PlanClass::Usage => edited("choices", "choices that fit the archive", error),
-            PlanClass::Refused => error,
+        let whole = plan(manifest, &self.archive, &choices, environment).map_err(|error| {
+            match error.class() {
+                PlanClass::Usage => edited("choices", "choices that fit the archive", error),
+                PlanClass::Refused => error,
+            }
         })?;
         let same_tool = self.tool == whole.tool;
 
-        let mut planned: HashMap<Pair, &Step> = whole.steps.iter().map(|step| (step.pair(), step)).collect();
+        let mut planned: HashMap<Pair, &Step> =
+            whole.steps.iter().map(|step| (step.pair(), step)).collect();
         for step in &self.steps {
             let Some(planned) = planned.remove(&step.pair()) else {
-                return Err(edited(format!("step {}", step.id), "a kind that the archive holds and the choices take", step.pair()));
+                return Err(edited(
+                    format!("step {}", step.id),
+                    "a kind that the archive holds and the choices take",
+                    step.pair(),
+                ));
             };
-            same(format!("{}: to_namespace", name(step)), &planned.to_namespace, &step.to_namespace)?;
-            same(format!("{}: entities", name(step)), &planned.entities, &step.entities)?;
-            same(format!("{}: of_entities", name(step)), &shown(planned.of_entities), &shown(step.of_entities))?;
-            same(format!("{}: bytes", name(step)), &planned.bytes, &step.bytes)?;
-            same(format!("{}: deletes", name(step)), &planned.deletes, &step.deletes)?;
+            same(
+                format!("{}: to_namespace", name(step)),
+                &planned.to_namespace,
+                &step.to_namespace,
+            )?;
+            same(
+                format!("{}: entities", name(step)),
+                &planned.entities,
+                &step.entities,
+            )?;
+            same(
+                format!("{}: of_entities", name(step)),
+                &shown(planned.of_entities),
+                &shown(step.of_entities),
+            )?;
+            same(
+                format!("{}: bytes", name(step)),
+                &planned.bytes,
+                &step.bytes,
+            )?;
+            same(
+                format!("{}: deletes", name(step)),
+                &planned.deletes,
+                &step.deletes,
+            )?;
             if same_tool {
                 same(format!("{}: id", name(step)), &planned.id, &step.id)?;
-                same(format!("{}: reason", name(step)), &planned.reason, &step.reason)?;
+                same(
+                    format!("{}: reason", name(step)),
+                    &planned.reason,
+                    &step.reason,
+                )?;
             }
         }
         same("project", &whole.project, &self.project)?;
-        same_list("skipped", whole.skipped.iter().map(Skipped::pair), self.skipped.iter().map(Skipped::pair))?;
+        same_list(
+            "skipped",
+            whole.skipped.iter().map(Skipped::pair),
+            self.skipped.iter().map(Skipped::pair),
+        )?;
         if same_tool {
-            same_list("skipped: reason", whole.skipped.iter().map(|s| &s.reason), self.skipped.iter().map(|s| &s.reason))?;
-            same_list("cycles", whole.cycles.iter().map(|c| cycle(c)), self.cycles.iter().map(|c| cycle(c)))?;
+            same_list(
+                "skipped: reason",
+                whole.skipped.iter().map(|s| &s.reason),
+                self.skipped.iter().map(|s| &s.reason),
+            )?;
+            same_list(
+                "cycles",
+                whole.cycles.iter().map(|c| cycle(c)),
+                self.cycles.iter().map(|c| cycle(c)),
+            )?;
             same_list("warnings", whole.warnings.iter(), self.warnings.iter())?;
             same("totals", &whole.totals, &self.totals)?;
         }
 
-        let removed = whole.steps.iter().filter(|step| planned.contains_key(&step.pair()));
+        let removed = whole
+            .steps
+            .iter()
+            .filter(|step| planned.contains_key(&step.pair()));
         let removed = removed.map(|step| Skipped {
             namespace: step.namespace.clone(),
             kind: step.kind.clone(),
@@ -337,7 +443,11 @@ impl Plan {
         let mut skipped: Vec<Skipped> = self.skipped.iter().cloned().chain(removed).collect();
         skipped.sort_by_key(Skipped::pair);
         let totals = PlanTotals::of(&self.steps, &self.target, self.via);
-        Ok(Plan { skipped, totals, ..self.clone() })
+        Ok(Plan {
+            skipped,
+            totals,
+            ..self.clone()
+        })
     }
 
     /// What `seal` must be.
@@ -393,16 +503,35 @@ fn shown(number: Option<u64>) -> String {
 }
 
 fn cycle(members: &[Member]) -> String {
-    let pairs: Vec<String> = members.iter().map(|member| member.pair().to_string()).collect();
+    let pairs: Vec<String> = members
+        .iter()
+        .map(|member| member.pair().to_string())
+        .collect();
     pairs.join(", ")
 }
 
-fn edited(what: impl fmt::Display, expected: impl fmt::Display, found: impl fmt::Display) -> PlanError {
-    PlanError::Edited { what: what.to_string(), expected: expected.to_string(), found: found.to_string() }
+fn edited(
+    what: impl fmt::Display,
+    expected: impl fmt::Display,
+    found: impl fmt::Display,
+) -> PlanError {
+    PlanError::Edited {
+        what: what.to_string(),
+        expected: expected.to_string(),
+        found: found.to_string(),
+    }
 }
 
-fn same<T: PartialEq + fmt::Display>(what: impl fmt::Display, expected: &T, found: &T) -> Result<(), PlanError> {
-    if expected == found { Ok(()) } else { Err(edited(what, expected, found)) }
+fn same<T: PartialEq + fmt::Display>(
+    what: impl fmt::Display,
+    expected: &T,
+    found: &T,
+) -> Result<(), PlanError> {
+    if expected == found {
+        Ok(())
+    } else {
+        Err(edited(what, expected, found))
+    }
 }
 
 /// Names the first place where two lists differ.

@@ -27,7 +27,9 @@ pub enum PlanError {
         selector: String,
     },
     /// A map from a namespace that the archive neither holds nor refers to.
-    #[error("--map-namespace {from}={to}: expected a namespace of the archive, found none of the name {from}")]
+    #[error(
+        "--map-namespace {from}={to}: expected a namespace of the archive, found none of the name {from}"
+    )]
     UnknownNamespace {
         /// The namespace that is not there.
         from: Namespace,
@@ -35,7 +37,9 @@ pub enum PlanError {
         to: Namespace,
     },
     /// An emulator is named, but not where it listens.
-    #[error("target emulator:{project}: expected emulator:{project}@HOST:PORT or DATASTORE_EMULATOR_HOST, found neither")]
+    #[error(
+        "target emulator:{project}: expected emulator:{project}@HOST:PORT or DATASTORE_EMULATOR_HOST, found neither"
+    )]
     NoEmulatorAddress {
         /// The project in the emulator.
         project: String,
@@ -66,7 +70,9 @@ pub enum PlanError {
     #[error("--with-dependencies: expected --only, --sample or --limit beside it, found none")]
     NothingLeftOut,
     /// The target is written whole and can neither merge nor delete.
-    #[error("--on-existing {on_existing}: expected a target that can hold something already, found {target}, which is written whole")]
+    #[error(
+        "--on-existing {on_existing}: expected a target that can hold something already, found {target}, which is written whole"
+    )]
     WrittenWhole {
         /// What was asked for.
         on_existing: OnExisting,
@@ -111,7 +117,9 @@ pub enum PlanError {
         circle: Vec<Before>,
     },
     /// Two steps would write the same kind of the same namespace.
-    #[error("kind {kind}: expected a namespace of its own for each step, found that {first} and {second} both go to {to}")]
+    #[error(
+        "kind {kind}: expected a namespace of its own for each step, found that {first} and {second} both go to {to}"
+    )]
     Collision {
         /// The kind of both.
         kind: Kind,
@@ -131,7 +139,9 @@ pub enum PlanError {
         second: Pair,
     },
     /// The target is the project that the backup was made of.
-    #[error("target {target}: expected another project than {project}, which the backup was made of")]
+    #[error(
+        "target {target}: expected another project than {project}, which the backup was made of"
+    )]
     SourceProject {
         /// The target.
         target: TargetSpec,
@@ -139,7 +149,9 @@ pub enum PlanError {
         project: String,
     },
     /// The real service is named while an emulator is set up.
-    #[error("target {target}: expected no {variable} beside it, found {value:?}; which one is meant?")]
+    #[error(
+        "target {target}: expected no {variable} beside it, found {value:?}; which one is meant?"
+    )]
     Doubtful {
         /// The target.
         target: TargetSpec,
@@ -149,7 +161,9 @@ pub enum PlanError {
         value: String,
     },
     /// The emulator's address is one of Google's own.
-    #[error("target {target}: expected the address of an emulator, found that of the real service; say datastore:PROJECT if that is meant")]
+    #[error(
+        "target {target}: expected the address of an emulator, found that of the real service; say datastore:PROJECT if that is meant"
+    )]
     RealService {
         /// The target, its address filled in.
         target: TargetSpec,
@@ -175,7 +189,9 @@ pub enum PlanError {
         found: String,
     },
     /// The plan was made for other bytes.
-    #[error("plan for {location}: expected an archive of sha256 {expected}, found {found}; make a new plan")]
+    #[error(
+        "plan for {location}: expected an archive of sha256 {expected}, found {found}; make a new plan"
+    )]
     Stale {
         /// Where the plan has the archive.
         location: String,
@@ -185,7 +201,9 @@ pub enum PlanError {
         found: Sha256,
     },
     /// Something in the plan was changed that is not for people to change.
-    #[error("plan: {what}: expected {expected}, found {found}; steps may be removed or moved, nothing else")]
+    #[error(
+        "plan: {what}: expected {expected}, found {found}; steps may be removed or moved, nothing else"
+    )]
     Edited {
         /// Which part.
         what: String,
@@ -239,7 +257,10 @@ pub struct Before {
 
 fn spell(links: &[Before]) -> String {
     let next = links.iter().cycle().skip(1);
-    let texts: Vec<String> =
-        links.iter().zip(next).map(|(link, next)| format!("{} before {} ({})", link.pair, next.pair, link.word)).collect();
+    let texts: Vec<String> = links
+        .iter()
+        .zip(next)
+        .map(|(link, next)| format!("{} before {} ({})", link.pair, next.pair, link.word))
+        .collect();
     texts.join(", ")
 }

@@ -1,4 +1,5 @@
-//! How much a sample takes, how long a restore may take, and what the real service bills for it. Rough, from rates that were measured or are documented.
+//! How much a sample takes, how long a restore may take, and what the real service bills for it.
+//! Rough, from rates that were measured or are documented.
 //!
 //! Knows numbers and kinds of targets. It measures nothing.
 
@@ -6,7 +7,8 @@ use super::arrangement::Arrangement;
 use super::{Choices, TargetSpec, Via};
 use crate::model::Sample;
 
-/// What a way into a target takes: a rate of entities, a rate of bytes (the slower one counts), and a time for each step.
+/// What a way into a target takes: a rate of entities, a rate of bytes (the slower one counts), and
+/// a time for each step.
 struct Pace {
     entities_per_second: u64,
     bytes_per_second: u64,
@@ -14,13 +16,29 @@ struct Pace {
 }
 
 /// Protobuf commits from eight connections into the emulator: `docs/performance.md`.
-const EMULATOR_COMMIT: Pace = Pace { entities_per_second: 15_000, bytes_per_second: 12_000_000, milliseconds_per_step: 100 };
+const EMULATOR_COMMIT: Pace = Pace {
+    entities_per_second: 15_000,
+    bytes_per_second: 12_000_000,
+    milliseconds_per_step: 100,
+};
 /// The emulator's own import: `docs/formats.md` 8.
-const EMULATOR_IMPORT: Pace = Pace { entities_per_second: 6_000, bytes_per_second: 8_000_000, milliseconds_per_step: 200 };
+const EMULATOR_IMPORT: Pace = Pace {
+    entities_per_second: 6_000,
+    bytes_per_second: 8_000_000,
+    milliseconds_per_step: 200,
+};
 /// An operation of the service takes about a minute however little it has to do.
-const SERVICE_IMPORT: Pace = Pace { entities_per_second: 5_000, bytes_per_second: 10_000_000, milliseconds_per_step: 60_000 };
+const SERVICE_IMPORT: Pace = Pace {
+    entities_per_second: 5_000,
+    bytes_per_second: 10_000_000,
+    milliseconds_per_step: 60_000,
+};
 /// Files of this machine, synced when they are whole.
-const FILES: Pace = Pace { entities_per_second: 200_000, bytes_per_second: 100_000_000, milliseconds_per_step: 10 };
+const FILES: Pace = Pace {
+    entities_per_second: 200_000,
+    bytes_per_second: 100_000_000,
+    milliseconds_per_step: 10,
+};
 
 /// The service asks for 500 writes a second at first, and half as many again each five minutes.
 const RAMP_BEGIN: u64 = 500;
@@ -38,7 +56,11 @@ pub(super) fn seconds(target: &TargetSpec, via: Via, steps: u64, entities: u64, 
         (TargetSpec::Dir(_) | TargetSpec::Ndjson(_), _) => FILES,
     };
     let brought = (entities / pace.entities_per_second).max(bytes / pace.bytes_per_second);
-    brought.saturating_add(steps.saturating_mul(pace.milliseconds_per_step).div_ceil(1000))
+    brought.saturating_add(
+        steps
+            .saturating_mul(pace.milliseconds_per_step)
+            .div_ceil(1000),
+    )
 }
 
 fn ramped(mut entities: u64) -> u64 {
@@ -58,19 +80,34 @@ pub(super) struct Size {
     pub bytes: u64,
 }
 
-/// How much of each step is restored, by its number. Of a kind that comes along because others need it, about as many entities as are
-/// chosen of those: each needs one or so.
+/// How much of each step is restored, by its number. Of a kind that comes along because others need
+/// it, about as many entities as are chosen of those: each needs one or so.
 pub(super) fn sizes(arrangement: &Arrangement<'_>, choices: &Choices) -> Vec<Size> {
     let taken = || arrangement.taken.iter();
     let whole = |entities, bytes| Size { entities, bytes };
-    let Some(sample) = choices.sample else { return taken().map(|taken| whole(taken.item.entities, taken.item.bytes)).collect() };
+    let Some(sample) = choices.sample else {
+        return taken()
+            .map(|taken| whole(taken.item.entities, taken.item.bytes))
+            .collect();
+    };
     let chosen: Vec<Option<Size>> = taken()
-        .map(|taken| choices.selection.is_chosen(&taken.pair).then(|| sampled(sample, taken.item.entities, taken.item.bytes)))
+        .map(|taken| {
+            choices
+                .selection
+                .is_chosen(&taken.pair)
+                .then(|| sampled(sample, taken.item.entities, taken.item.bytes))
+        })
         .collect();
-    let needing = chosen.iter().flatten().fold(0u64, |sum, size| sum.saturating_add(size.entities));
+    let needing = chosen
+        .iter()
+        .flatten()
+        .fold(0u64, |sum, size| sum.saturating_add(size.entities));
     let needed = Sample::Limit(needing);
     let all = taken().zip(chosen);
-    all.map(|(taken, chosen)| chosen.unwrap_or_else(|| sampled(needed, taken.item.entities, taken.item.bytes))).collect()
+    all.map(|(taken, chosen)| {
+        chosen.unwrap_or_else(|| sampled(needed, taken.item.entities, taken.item.bytes))
+    })
+    .collect()
 }
 
 /// What a sample takes of so many entities: a share is met about, a number exactly.
@@ -84,7 +121,10 @@ fn sampled(sample: Sample, entities: u64, bytes: u64) -> Size {
         Sample::Share(millionths) => (millionths.into(), WHOLE),
         Sample::Limit(limit) => (limit, entities),
     };
-    Size { entities: part(entities, numerator, denominator), bytes: part(bytes, numerator, denominator) }
+    Size {
+        entities: part(entities, numerator, denominator),
+        bytes: part(bytes, numerator, denominator),
+    }
 }
 
 #[cfg(test)]
@@ -93,13 +133,21 @@ mod tests {
 
     #[test]
     fn the_ramp_of_the_service_is_followed() {
-        assert_eq!([0, 1, 150_000, 150_001, 375_000].map(ramped), [0, 1, 300, 301, 600]);
+        assert_eq!(
+            [0, 1, 150_000, 150_001, 375_000].map(ramped),
+            [0, 1, 300, 301, 600]
+        );
         assert!(ramped(u64::MAX) < u64::MAX / 5_000);
     }
 
     #[test]
     fn each_way_takes_its_own_time_and_no_number_is_too_large() {
-        let targets = ["datastore:shop-test", "emulator:shop-test@localhost:1", "dir:out", "ndjson:out"];
+        let targets = [
+            "datastore:shop-test",
+            "emulator:shop-test@localhost:1",
+            "dir:out",
+            "ndjson:out",
+        ];
         for target in targets.map(|target| target.parse::<TargetSpec>().unwrap()) {
             for via in [Via::Commit, Via::Import] {
                 assert_eq!(seconds(&target, via, 0, 0, 0), 0);
@@ -107,7 +155,13 @@ mod tests {
                 assert!(seconds(&target, via, u64::MAX, u64::MAX, u64::MAX) > 1 << 40);
             }
         }
-        let import = seconds(&"datastore:shop-test".parse().unwrap(), Via::Import, 60, 1000, 1000);
+        let import = seconds(
+            &"datastore:shop-test".parse().unwrap(),
+            Via::Import,
+            60,
+            1000,
+            1000,
+        );
         assert_eq!(import, 3600);
     }
 
@@ -119,7 +173,13 @@ mod tests {
         };
         assert_eq!(of(Sample::Share(50_000), 10, 500), (1, 25));
         assert_eq!(of(Sample::Limit(3), 10, 500), (3, 150));
-        assert_eq!((of(Sample::Limit(30), 10, 500), of(Sample::Limit(3), 0, 0)), ((10, 500), (0, 0)));
-        assert_eq!(of(Sample::Share(1_000_000), u64::MAX, u64::MAX), (u64::MAX, u64::MAX));
+        assert_eq!(
+            (of(Sample::Limit(30), 10, 500), of(Sample::Limit(3), 0, 0)),
+            ((10, 500), (0, 0))
+        );
+        assert_eq!(
+            of(Sample::Share(1_000_000), u64::MAX, u64::MAX),
+            (u64::MAX, u64::MAX)
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Why a kind stands where it stands: the chain of the user's words, parents and references, up to what waits for nothing.
+//! Why a kind stands where it stands: the chain of the user's words, parents and references, up to
+//! what waits for nothing.
 //!
 //! Reads the same arrangement that the plan is made of; it decides nothing.
 
@@ -27,7 +28,8 @@ pub struct Explained {
     pub words: Vec<String>,
     /// The others of its cycle.
     pub cycle: Vec<Member>,
-    /// What it stands behind, each followed by what that stands behind, up to what waits for nothing.
+    /// What it stands behind, each followed by what that stands behind, up to what waits for
+    /// nothing.
     pub behind: Vec<Link>,
     /// What waits for it.
     pub before: Vec<Link>,
@@ -57,13 +59,19 @@ pub struct Link {
 ///
 /// # Errors
 /// As [`super::plan`], and when the selector chooses nothing of the archive.
-pub fn explain(manifest: &Manifest, choices: &Choices, selector: &Selector) -> Result<Vec<Explained>, PlanError> {
+pub fn explain(
+    manifest: &Manifest,
+    choices: &Choices,
+    selector: &Selector,
+) -> Result<Vec<Explained>, PlanError> {
     let arrangement = Arrangement::of(manifest, choices)?;
     let reasons = reasons(&arrangement);
     let ties = Ties::of(&arrangement);
     // What a kind comes after is shown once for all kinds that are asked for.
     let mut told = BTreeSet::new();
-    let in_order = arrangement.in_order().filter_map(|(_, node)| Some((node, arrangement.taken.get(node)?)));
+    let in_order = arrangement
+        .in_order()
+        .filter_map(|(_, node)| Some((node, arrangement.taken.get(node)?)));
     let mut explained: Vec<Explained> = in_order
         .filter(|(_, taken)| selector.matches(&taken.pair))
         .map(|(node, taken)| Explained {
@@ -77,7 +85,10 @@ pub fn explain(manifest: &Manifest, choices: &Choices, selector: &Selector) -> R
             before: ties.before(node),
         })
         .collect();
-    let skipped = arrangement.skipped.iter().filter(|skipped| selector.matches(&skipped.pair()));
+    let skipped = arrangement
+        .skipped
+        .iter()
+        .filter(|skipped| selector.matches(&skipped.pair()));
     explained.extend(skipped.map(|skipped| Explained {
         namespace: skipped.namespace.clone(),
         kind: skipped.kind.clone(),
@@ -89,7 +100,10 @@ pub fn explain(manifest: &Manifest, choices: &Choices, selector: &Selector) -> R
         before: Vec::new(),
     }));
     if explained.is_empty() {
-        return Err(PlanError::NothingChosen { option: "--explain".to_owned(), selector: selector.to_string() });
+        return Err(PlanError::NothingChosen {
+            option: "--explain".to_owned(),
+            selector: selector.to_string(),
+        });
     }
     explained.sort_by_key(|one| one.step.map_or(u32::MAX, |step| step));
     Ok(explained)
@@ -112,19 +126,37 @@ struct Ties<'a> {
 
 impl<'a> Ties<'a> {
     fn of(arrangement: &'a Arrangement<'a>) -> Self {
-        let place = (1..).zip(arrangement.in_order()).map(|(step, (run, node))| (node, Place { run, step })).collect();
-        let mut ties = Ties { arrangement, place, needs: HashMap::new(), needed_by: HashMap::new() };
+        let place = (1..)
+            .zip(arrangement.in_order())
+            .map(|(step, (run, node))| (node, Place { run, step }))
+            .collect();
+        let mut ties = Ties {
+            arrangement,
+            place,
+            needs: HashMap::new(),
+            needed_by: HashMap::new(),
+        };
         for need in &arrangement.needs {
             let how = if need.parent { "parent" } else { "reference" };
             ties.needs.entry(need.by).or_default().push((need.of, how));
-            ties.needed_by.entry(need.of).or_default().push((need.by, how));
+            ties.needed_by
+                .entry(need.of)
+                .or_default()
+                .push((need.by, how));
         }
         ties
     }
 
-    /// What a step should stand behind. It may be tied to another in several ways; the user's word is told.
+    /// What a step should stand behind. It may be tied to another in several ways; the user's word
+    /// is told.
     fn all_behind(&self, node: usize) -> BTreeMap<usize, &str> {
-        let mut behind: BTreeMap<usize, &str> = self.needs.get(&node).into_iter().flatten().copied().collect();
+        let mut behind: BTreeMap<usize, &str> = self
+            .needs
+            .get(&node)
+            .into_iter()
+            .flatten()
+            .copied()
+            .collect();
         for (before, after, said) in self.arrangement.words.one_by_one() {
             if after.binary_search(&node).is_ok() {
                 behind.extend(before.iter().map(|&other| (other, said)));
@@ -135,7 +167,13 @@ impl<'a> Ties<'a> {
 
     /// What should stand behind a step.
     fn all_before(&self, node: usize) -> BTreeMap<usize, &str> {
-        let mut waiting: BTreeMap<usize, &str> = self.needed_by.get(&node).into_iter().flatten().copied().collect();
+        let mut waiting: BTreeMap<usize, &str> = self
+            .needed_by
+            .get(&node)
+            .into_iter()
+            .flatten()
+            .copied()
+            .collect();
         for (before, after, said) in self.arrangement.words.one_by_one() {
             if before.binary_search(&node).is_ok() {
                 waiting.extend(after.iter().map(|&other| (other, said)));
@@ -145,9 +183,17 @@ impl<'a> Ties<'a> {
     }
 
     fn cycle(&self, node: usize) -> Vec<Member> {
-        let run = self.place.get(&node).and_then(|place| self.arrangement.runs.get(place.run));
+        let run = self
+            .place
+            .get(&node)
+            .and_then(|place| self.arrangement.runs.get(place.run));
         let others = run.into_iter().flatten().filter(|other| **other != node);
-        let member = |&other: &usize| self.arrangement.taken.get(other).map(|taken| Member::of(&taken.pair));
+        let member = |&other: &usize| {
+            self.arrangement
+                .taken
+                .get(other)
+                .map(|taken| Member::of(&taken.pair))
+        };
         others.filter_map(member).collect()
     }
 
@@ -172,12 +218,16 @@ impl<'a> Ties<'a> {
 
     fn before(&self, node: usize) -> Vec<Link> {
         let waiting = self.all_before(node);
-        let mut links: Vec<Link> = waiting.iter().filter_map(|(&by, how)| self.link(1, node, by, how, by)).collect();
+        let mut links: Vec<Link> = waiting
+            .iter()
+            .filter_map(|(&by, how)| self.link(1, node, by, how, by))
+            .collect();
         links.sort_by_key(|link| link.step);
         links
     }
 
-    /// The chain upwards, depth first. What stands behind a pair is told once, and not beyond a tie that does not hold.
+    /// The chain upwards, depth first. What stands behind a pair is told once, and not beyond a tie
+    /// that does not hold.
     fn behind(&self, node: usize, told: &mut BTreeSet<usize>) -> Vec<Link> {
         let mut links = Vec::new();
         told.insert(node);
@@ -196,13 +246,18 @@ impl<'a> Ties<'a> {
 
     fn is_behind_any(&self, node: usize) -> bool {
         let mut words = self.arrangement.words.one_by_one();
-        self.needs.contains_key(&node) || words.any(|(before, after, _)| !before.is_empty() && after.binary_search(&node).is_ok())
+        self.needs.contains_key(&node)
+            || words
+                .any(|(before, after, _)| !before.is_empty() && after.binary_search(&node).is_ok())
     }
 
     /// What stands directly above, the first step last, as a stack takes it.
     fn next_above(&self, node: usize, depth: u32) -> Vec<(usize, Link)> {
         let above = self.all_behind(node);
-        let mut links: Vec<_> = above.iter().filter_map(|(&of, how)| Some((of, self.link(depth, of, node, how, of)?))).collect();
+        let mut links: Vec<_> = above
+            .iter()
+            .filter_map(|(&of, how)| Some((of, self.link(depth, of, node, how, of)?)))
+            .collect();
         links.sort_by_key(|(_, link)| std::cmp::Reverse(link.step));
         links
     }

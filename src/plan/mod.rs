@@ -1,7 +1,7 @@
 //! The plan: a manifest and the user's choices put in order for one target.
 //!
-//! Pure: no I/O, no clock, no randomness. It knows what the archive's manifest says of each kind, and must not know how an
-//! archive is read or how a target is reached.
+//! Pure: no I/O, no clock, no randomness. It knows what the archive's manifest says of each kind,
+//! and must not know how an archive is read or how a target is reached.
 
 mod arrangement;
 mod choices;
@@ -24,7 +24,8 @@ mod tests;
 use std::collections::BTreeSet;
 
 pub use choices::{
-    ChoiceError, Choices, DependencyRule, Environment, Hooks, NamespaceMap, OnExisting, OrderFile, Redaction, RuleMatch, Selection, Via,
+    ChoiceError, Choices, DependencyRule, Environment, Hooks, NamespaceMap, OnExisting, OrderFile,
+    Redaction, RuleMatch, Selection, Via,
 };
 pub use document::{ArchiveRef, Member, PLAN_FORMAT, Plan, PlanTotals, Skipped, Step};
 pub use error::{Before, PlanClass, PlanError};
@@ -42,19 +43,26 @@ use warnings::warnings;
 
 /// Orders what `choices` take of `manifest` into steps for one target.
 ///
-/// The same arguments give the same plan, byte for byte, in whatever order the manifest lists its kinds. The user's word
-/// goes first (`--first`, `--last`, `--depends-on`), then what the data says, then small before big:
+/// The same arguments give the same plan, byte for byte, in whatever order the manifest lists its
+/// kinds. The user's word goes first (`--first`, `--last`, `--depends-on`), then what the data
+/// says, then small before big:
 ///
-/// * A step comes after the steps of all kinds that stand as ancestors in its keys, of all pairs that its properties refer
-///   to, and of the kinds of the same names in its own namespace. (Namespaces of one application mirror one another; who
-///   refers to `Product` somewhere will rather find its own `Product` there.)
-/// * Kinds that need one another in a circle stand together; the plan names them. Where such a circle runs through several
-///   namespaces, the order within each namespace still holds.
+/// * A step comes after the steps of all kinds that stand as ancestors in its keys, of all pairs
+///   that its properties refer to, and of the kinds of the same names in its own namespace.
+///   (Namespaces of one application mirror one another; who refers to `Product` somewhere will
+///   rather find its own `Product` there.)
+/// * Kinds that need one another in a circle stand together; the plan names them. Where such a
+///   circle runs through several namespaces, the order within each namespace still holds.
 ///
 /// # Errors
-/// When a choice matches nothing, when the user's words contradict one another, when two steps would land in one place,
-/// or when the target may be the wrong one.
-pub fn plan(manifest: &Manifest, archive: &ArchiveRef, choices: &Choices, environment: &Environment) -> Result<Plan, PlanError> {
+/// When a choice matches nothing, when the user's words contradict one another, when two steps
+/// would land in one place, or when the target may be the wrong one.
+pub fn plan(
+    manifest: &Manifest,
+    archive: &ArchiveRef,
+    choices: &Choices,
+    environment: &Environment,
+) -> Result<Plan, PlanError> {
     let target = resolve_target(manifest, choices, environment)?;
     check_way(choices)?;
     check_redaction(manifest, &choices.redaction)?;
@@ -75,7 +83,11 @@ pub fn plan(manifest: &Manifest, archive: &ArchiveRef, choices: &Choices, enviro
                 id,
                 namespace: pair.namespace.clone(),
                 kind: pair.kind.clone(),
-                to_namespace: choices.map_namespaces.get(&pair.namespace).unwrap_or(&pair.namespace).clone(),
+                to_namespace: choices
+                    .map_namespaces
+                    .get(&pair.namespace)
+                    .unwrap_or(&pair.namespace)
+                    .clone(),
                 entities: size.entities,
                 of_entities: choices.sample.map(|_| item.entities),
                 bytes: size.bytes,
@@ -88,7 +100,12 @@ pub fn plan(manifest: &Manifest, archive: &ArchiveRef, choices: &Choices, enviro
         check_collisions(&steps)?;
     }
     check_files(&target, &steps)?;
-    let member = |&node: &usize| arrangement.taken.get(node).map(|taken| Member::of(&taken.pair));
+    let member = |&node: &usize| {
+        arrangement
+            .taken
+            .get(node)
+            .map(|taken| Member::of(&taken.pair))
+    };
     let cycles = arrangement.runs.iter().filter(|run| run.len() > 1);
     let mut plan = Plan {
         format: PLAN_FORMAT.to_owned(),
@@ -104,7 +121,9 @@ pub fn plan(manifest: &Manifest, archive: &ArchiveRef, choices: &Choices, enviro
         redaction: choices.redaction.clone(),
         sample: choices.sample,
         hooks: choices.hooks.clone(),
-        cycles: cycles.map(|run| run.iter().filter_map(member).collect()).collect(),
+        cycles: cycles
+            .map(|run| run.iter().filter_map(member).collect())
+            .collect(),
         warnings: warnings(manifest, &arrangement, choices),
         totals: PlanTotals::of(&steps, &target, choices.via),
         target,
@@ -116,36 +135,50 @@ pub fn plan(manifest: &Manifest, archive: &ArchiveRef, choices: &Choices, enviro
     Ok(plan)
 }
 
-/// A hash without its key is none. A misspelt rule, be it the kind or the property, would let through what it is to hide.
+/// A hash without its key is none. A misspelt rule, be it the kind or the property, would let
+/// through what it is to hide.
 fn check_redaction(manifest: &Manifest, redaction: &Redaction) -> Result<(), PlanError> {
     if let Some(rule) = redaction.rules.iter().find(|rule| rule.needs_key())
         && redaction.key_id.is_none()
     {
-        return Err(PlanError::NoRedactKey { rule: rule.to_string() });
+        return Err(PlanError::NoRedactKey {
+            rule: rule.to_string(),
+        });
     }
     let rules = Rules::new(&redaction.rules, named_kinds(manifest))?;
     for (number, found) in redaction.matches.iter().enumerate() {
         let is_idle = found.properties.is_empty() && found.left_out.is_empty();
         // Of a kind without entities nothing can be let through.
         let is_empty = || {
-            let mut named = manifest.kinds.iter().filter(|item| rules.names_kind(number, &item.kind)).peekable();
+            let mut named = manifest
+                .kinds
+                .iter()
+                .filter(|item| rules.names_kind(number, &item.kind))
+                .peekable();
             named.peek().is_some() && named.all(|item| item.entities == 0)
         };
         if is_idle && !found.rule.is_optional() && !is_empty() {
-            return Err(PlanError::RuleMatchesNothing { rule: found.rule.to_string() });
+            return Err(PlanError::RuleMatchesNothing {
+                rule: found.rule.to_string(),
+            });
         }
     }
     Ok(())
 }
 
-/// Every kind that rules may name: those that the archive holds, and those that stand in its keys and references.
+/// Every kind that rules may name: those that the archive holds, and those that stand in its keys
+/// and references.
 pub fn named_kinds(manifest: &Manifest) -> BTreeSet<&Kind> {
     manifest
         .kinds
         .iter()
         .flat_map(|item| {
             let elsewhere = item.reference_pairs.iter().map(|pair| &pair.kind);
-            [&item.kind].into_iter().chain(&item.parents).chain(&item.references).chain(elsewhere)
+            [&item.kind]
+                .into_iter()
+                .chain(&item.parents)
+                .chain(&item.references)
+                .chain(elsewhere)
         })
         .collect()
 }

@@ -20,25 +20,46 @@ pub(super) struct Need {
 
 impl Need {
     pub fn link(&self) -> Link {
-        Link { from: self.of, to: self.by, within: self.within }
+        Link {
+            from: self.of,
+            to: self.by,
+            within: self.within,
+        }
     }
 }
 
 /// Every need once; who is both parent and referred to counts as a parent.
 pub(super) fn needs(taken: &[Taken]) -> Vec<Need> {
-    let number: HashMap<&Pair, usize> = taken.iter().enumerate().map(|(number, taken)| (&taken.pair, number)).collect();
+    let number: HashMap<&Pair, usize> = taken
+        .iter()
+        .enumerate()
+        .map(|(number, taken)| (&taken.pair, number))
+        .collect();
     let mut needs = Vec::new();
     for (by, Taken { pair, item }) in taken.iter().enumerate() {
-        let here = |kind: &Kind| Pair { namespace: pair.namespace.clone(), kind: kind.clone() };
+        let here = |kind: &Kind| Pair {
+            namespace: pair.namespace.clone(),
+            kind: kind.clone(),
+        };
         let parents = item.parents.iter().map(|kind| (here(kind), true));
-        let references = item.references.iter().map(here).chain(item.reference_pairs.iter().cloned()).map(|pair| (pair, false));
+        let references = item
+            .references
+            .iter()
+            .map(here)
+            .chain(item.reference_pairs.iter().cloned())
+            .map(|pair| (pair, false));
         // Nobody waits for himself.
         let mut seen = HashSet::from([by]);
         for (needed, parent) in parents.chain(references) {
             if let Some(&of) = number.get(&needed)
                 && seen.insert(of)
             {
-                needs.push(Need { of, by, parent, within: needed.namespace == pair.namespace });
+                needs.push(Need {
+                    of,
+                    by,
+                    parent,
+                    within: needed.namespace == pair.namespace,
+                });
             }
         }
     }

@@ -1,4 +1,5 @@
-//! Puts numbered nodes in order: the user's wishes first, then the data's links, then small before big.
+//! Puts numbered nodes in order: the user's wishes first, then the data's links, then small before
+//! big.
 //!
 //! Knows numbers and bytes. It must not know kinds, namespaces or how a wish was spelled.
 
@@ -10,7 +11,8 @@ use std::collections::{BinaryHeap, VecDeque};
 pub(super) struct Link {
     pub from: usize,
     pub to: usize,
-    /// Both are of one namespace. In a cycle that runs through several namespaces, the links between them give way.
+    /// Both are of one namespace. In a cycle that runs through several namespaces, the links
+    /// between them give way.
     pub within: bool,
 }
 
@@ -21,38 +23,55 @@ pub(super) struct Wish {
     pub after: Vec<usize>,
 }
 
-/// Wishes that cannot all hold: each node must stand before the next one, and the last before the first, by the wish of that number.
+/// Wishes that cannot all hold: each node must stand before the next one, and the last before the
+/// first, by the wish of that number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Contradiction(pub Vec<(usize, usize)>);
 
 /// Orders the nodes `0..bytes.len()` into runs; a run of several nodes is a cycle of links.
 ///
-/// Wishes always hold. A link holds unless it contradicts the wishes or stands inside a cycle. Whatever is still free
-/// goes small before big, ties by number. A wish is one more node in the graph, so the work stays linear in what was given.
-pub(super) fn arrange(bytes: &[u64], links: &[Link], wishes: &[Wish]) -> Result<Vec<Vec<usize>>, Contradiction> {
+/// Wishes always hold. A link holds unless it contradicts the wishes or stands inside a cycle.
+/// Whatever is still free goes small before big, ties by number. A wish is one more node in the
+/// graph, so the work stays linear in what was given.
+pub(super) fn arrange(
+    bytes: &[u64],
+    links: &[Link],
+    wishes: &[Wish],
+) -> Result<Vec<Vec<usize>>, Contradiction> {
     let nodes = bytes.len() + wishes.len();
     let wished: Vec<(usize, usize)> = (bytes.len()..)
         .zip(wishes)
         .flat_map(|(node, wish)| {
-            wish.before.iter().map(move |&before| (before, node)).chain(wish.after.iter().map(move |&after| (node, after)))
+            wish.before
+                .iter()
+                .map(move |&before| (before, node))
+                .chain(wish.after.iter().map(move |&after| (node, after)))
         })
         .collect();
     let user = Graph::new(nodes, wished.iter().copied());
     if let Some(cycle) = user.any_cycle() {
         return Err(Contradiction(
-            cycle.chunks(2).filter_map(|two| Some((*two.first()?, two.get(1)?.checked_sub(bytes.len())?))).collect(),
+            cycle
+                .chunks(2)
+                .filter_map(|two| Some((*two.first()?, two.get(1)?.checked_sub(bytes.len())?)))
+                .collect(),
         ));
     }
     let links = drop_denied(links, &user, &wished);
 
     let all = links.iter().map(|link| (link.from, link.to)).chain(wished);
     let outer = Graph::new(nodes, all).ranks(bytes);
-    let inside = links.iter().filter(|link| link.within && at(&outer, link.from) == at(&outer, link.to));
+    let inside = links
+        .iter()
+        .filter(|link| link.within && at(&outer, link.from) == at(&outer, link.to));
     let inner = Graph::new(nodes, inside.map(|link| (link.from, link.to))).ranks(bytes);
 
     let mut order: Vec<usize> = (0..bytes.len()).collect();
     order.sort_by_key(|&node| (at(&outer, node), at(&inner, node), at(bytes, node), node));
-    Ok(order.chunk_by(|&a, &b| at(&outer, a) == at(&outer, b)).map(<[usize]>::to_vec).collect())
+    Ok(order
+        .chunk_by(|&a, &b| at(&outer, a) == at(&outer, b))
+        .map(<[usize]>::to_vec)
+        .collect())
 }
 
 /// The links that the wishes leave standing. In what remains, no wish is part of a cycle.
@@ -61,8 +80,16 @@ fn drop_denied(links: &[Link], user: &Graph, wished: &[(usize, usize)]) -> Vec<L
         return links.to_vec();
     }
     let nodes = user.next.len();
-    let components =
-        |links: &[Link]| Graph::new(nodes, links.iter().map(|link| (link.from, link.to)).chain(wished.iter().copied())).components();
+    let components = |links: &[Link]| {
+        Graph::new(
+            nodes,
+            links
+                .iter()
+                .map(|link| (link.from, link.to))
+                .chain(wished.iter().copied()),
+        )
+        .components()
+    };
 
     // First the links that the wishes alone turn round.
     let component = components(links);
@@ -71,12 +98,17 @@ fn drop_denied(links: &[Link], user: &Graph, wished: &[(usize, usize)]) -> Vec<L
     let mut left = Vec::new();
     for same_end in links.chunk_by(|a, b| a.to == b.to) {
         let suspect = |link: &Link| at(&component, link.from) == at(&component, link.to);
-        let reached = same_end.iter().find(|link| suspect(link)).map(|link| user.reached_from(link.to)).unwrap_or_default();
+        let reached = same_end
+            .iter()
+            .find(|link| suspect(link))
+            .map(|link| user.reached_from(link.to))
+            .unwrap_or_default();
         left.extend(same_end.iter().filter(|link| !at(&reached, link.from)));
     }
 
-    // Then those that other links and a wish turn round together. Where a wish holds a node back, its links onward in that
-    // cycle go: any cycle with a wish has a wish followed by a link, so none is left.
+    // Then those that other links and a wish turn round together. Where a wish holds a node back,
+    // its links onward in that cycle go: any cycle with a wish has a wish followed by a link, so
+    // none is left.
     let component = components(&left);
     let mut held_back = vec![false; nodes];
     for &(from, to) in wished {
@@ -84,7 +116,9 @@ fn drop_denied(links: &[Link], user: &Graph, wished: &[(usize, usize)]) -> Vec<L
             first_visit(&mut held_back, to);
         }
     }
-    left.retain(|link| !(at(&held_back, link.from) && at(&component, link.from) == at(&component, link.to)));
+    left.retain(|link| {
+        !(at(&held_back, link.from) && at(&component, link.from) == at(&component, link.to))
+    });
     left
 }
 
@@ -108,7 +142,10 @@ impl Graph {
     }
 
     fn edges(&self) -> impl Iterator<Item = (usize, usize)> {
-        self.next.iter().enumerate().flat_map(|(from, next)| next.iter().map(move |&to| (from, to)))
+        self.next
+            .iter()
+            .enumerate()
+            .flat_map(|(from, next)| next.iter().map(move |&to| (from, to)))
     }
 
     /// Marks the nodes that can be reached from `start`, itself included.
@@ -123,13 +160,18 @@ impl Graph {
         seen
     }
 
-    /// Each node's strongly connected component, by the number of one of its nodes (Kosaraju, with stacks of its own).
+    /// Each node's strongly connected component, by the number of one of its nodes (Kosaraju, with
+    /// stacks of its own).
     fn components(&self) -> Vec<usize> {
         let nodes = self.next.len();
         let mut seen = vec![false; nodes];
         let mut finished = Vec::new();
         for root in 0..nodes {
-            let mut path = if first_visit(&mut seen, root) { vec![(root, 0)] } else { Vec::new() };
+            let mut path = if first_visit(&mut seen, root) {
+                vec![(root, 0)]
+            } else {
+                Vec::new()
+            };
             while let Some((node, child)) = path.pop() {
                 let Some(&next) = self.next(node).get(child) else {
                     finished.push(node);
@@ -156,7 +198,8 @@ impl Graph {
         component
     }
 
-    /// A shortest cycle through the smallest node that is in one. Leads with that node and does not repeat it.
+    /// A shortest cycle through the smallest node that is in one. Leads with that node and does not
+    /// repeat it.
     fn any_cycle(&self) -> Option<Vec<usize>> {
         let component = self.components();
         let mut sizes = vec![0usize; component.len()];
@@ -170,7 +213,8 @@ impl Graph {
         while let Some(node) = queue.pop_front() {
             for &next in self.next(node) {
                 if next == start {
-                    let mut cycle: Vec<usize> = std::iter::successors(Some(node), |&node| at(&came_from, node)).collect();
+                    let mut cycle: Vec<usize> =
+                        std::iter::successors(Some(node), |&node| at(&came_from, node)).collect();
                     cycle.reverse();
                     return Some(cycle);
                 }
@@ -183,7 +227,8 @@ impl Graph {
         None
     }
 
-    /// Each node's place, shared by the nodes of a component: along the edges, and small before big where those leave it free.
+    /// Each node's place, shared by the nodes of a component: along the edges, and small before big
+    /// where those leave it free.
     fn ranks(&self, bytes: &[u64]) -> Vec<usize> {
         let component = self.components();
         let nodes = component.len();
@@ -198,7 +243,10 @@ impl Graph {
             let lowest = at(&least, number).unwrap_or(node);
             set(&mut least, number, Some(lowest));
         }
-        let among = self.edges().map(|(from, to)| (at(&component, from), at(&component, to))).filter(|(from, to)| from != to);
+        let among = self
+            .edges()
+            .map(|(from, to)| (at(&component, from), at(&component, to)))
+            .filter(|(from, to)| from != to);
         let condensed = Graph::new(nodes, among);
         let mut waits_for = vec![0usize; nodes];
         for (_, to) in condensed.edges() {
@@ -206,8 +254,10 @@ impl Graph {
             set(&mut waits_for, to, count + 1);
         }
         let key = |number: usize| Reverse((at(&weight, number), at(&least, number), number));
-        let mut ready: BinaryHeap<_> =
-            (0..nodes).filter(|&node| at(&component, node) == node && at(&waits_for, node) == 0).map(key).collect();
+        let mut ready: BinaryHeap<_> = (0..nodes)
+            .filter(|&node| at(&component, node) == node && at(&waits_for, node) == 0)
+            .map(key)
+            .collect();
         let mut place = vec![0; nodes];
         let mut next_place = 0;
         while let Some(Reverse((_, _, number))) = ready.pop() {
@@ -237,7 +287,8 @@ fn set<T>(list: &mut [T], index: usize, value: T) {
 
 /// Marks a node; whether it was unmarked so far.
 fn first_visit(seen: &mut [bool], node: usize) -> bool {
-    seen.get_mut(node).is_some_and(|seen| !std::mem::replace(seen, true))
+    seen.get_mut(node)
+        .is_some_and(|seen| !std::mem::replace(seen, true))
 }
 
 #[cfg(test)]
@@ -245,23 +296,42 @@ mod tests {
     use super::*;
 
     fn links(pairs: &[(usize, usize)]) -> Vec<Link> {
-        pairs.iter().map(|&(from, to)| Link { from, to, within: true }).collect()
+        pairs
+            .iter()
+            .map(|&(from, to)| Link {
+                from,
+                to,
+                within: true,
+            })
+            .collect()
     }
 
     fn wish(before: &[usize], after: &[usize]) -> Wish {
-        Wish { before: before.to_vec(), after: after.to_vec() }
+        Wish {
+            before: before.to_vec(),
+            after: after.to_vec(),
+        }
     }
 
     #[test]
     fn what_is_free_goes_small_before_big_and_ties_by_number() {
-        assert_eq!(arrange(&[3, 1, 2, 1], &[], &[]), Ok(vec![vec![1], vec![3], vec![2], vec![0]]));
-        assert_eq!(arrange(&[3, 1, 2, 1], &links(&[(0, 1)]), &[]), Ok(vec![vec![3], vec![2], vec![0], vec![1]]));
+        assert_eq!(
+            arrange(&[3, 1, 2, 1], &[], &[]),
+            Ok(vec![vec![1], vec![3], vec![2], vec![0]])
+        );
+        assert_eq!(
+            arrange(&[3, 1, 2, 1], &links(&[(0, 1)]), &[]),
+            Ok(vec![vec![3], vec![2], vec![0], vec![1]])
+        );
         assert_eq!(arrange(&[], &[], &[]), Ok(vec![]));
     }
 
     #[test]
     fn a_cycle_stands_together_and_weighs_what_its_nodes_weigh() {
-        assert_eq!(arrange(&[5, 4, 8, 1], &links(&[(0, 1), (1, 0), (3, 0)]), &[]), Ok(vec![vec![3], vec![2], vec![1, 0]]));
+        assert_eq!(
+            arrange(&[5, 4, 8, 1], &links(&[(0, 1), (1, 0), (3, 0)]), &[]),
+            Ok(vec![vec![3], vec![2], vec![1, 0]])
+        );
     }
 
     #[test]
@@ -275,31 +345,54 @@ mod tests {
     #[test]
     fn a_wish_turns_a_link_round_and_touches_no_other() {
         let chain = links(&[(0, 1), (1, 2), (2, 3)]);
-        assert_eq!(arrange(&[9, 8, 7, 1], &chain, &[wish(&[2], &[0, 1, 3])]), Ok(vec![vec![2], vec![3], vec![0], vec![1]]));
+        assert_eq!(
+            arrange(&[9, 8, 7, 1], &chain, &[wish(&[2], &[0, 1, 3])]),
+            Ok(vec![vec![2], vec![3], vec![0], vec![1]])
+        );
     }
 
     #[test]
     fn a_wish_against_a_chain_of_links_cuts_it_where_the_held_back_node_stands() {
         let chain = links(&[(0, 1), (1, 2), (2, 3)]);
-        assert_eq!(arrange(&[1, 1, 1, 1], &chain, &[wish(&[3], &[0])]), Ok(vec![vec![1], vec![2], vec![3], vec![0]]));
+        assert_eq!(
+            arrange(&[1, 1, 1, 1], &chain, &[wish(&[3], &[0])]),
+            Ok(vec![vec![1], vec![2], vec![3], vec![0]])
+        );
     }
 
     #[test]
     fn a_wish_inside_a_cycle_opens_it() {
         let round = links(&[(0, 1), (1, 2), (2, 0)]);
-        assert_eq!(arrange(&[1, 2, 3], &round, &[wish(&[0], &[1])]), Ok(vec![vec![2], vec![0], vec![1]]));
+        assert_eq!(
+            arrange(&[1, 2, 3], &round, &[wish(&[0], &[1])]),
+            Ok(vec![vec![2], vec![0], vec![1]])
+        );
     }
 
     #[test]
     fn contradicting_wishes_are_named_from_end_to_end() {
-        let wishes = [wish(&[3], &[4]), wish(&[0], &[1]), wish(&[1], &[2]), wish(&[2], &[0])];
-        assert_eq!(arrange(&[1; 5], &[], &wishes), Err(Contradiction(vec![(0, 1), (1, 2), (2, 3)])));
+        let wishes = [
+            wish(&[3], &[4]),
+            wish(&[0], &[1]),
+            wish(&[1], &[2]),
+            wish(&[2], &[0]),
+        ];
+        assert_eq!(
+            arrange(&[1; 5], &[], &wishes),
+            Err(Contradiction(vec![(0, 1), (1, 2), (2, 3)]))
+        );
     }
 
     #[test]
     fn a_long_chain_needs_no_deep_stack() {
         let count = 200_000;
-        let chain: Vec<_> = (1..count).map(|node| Link { from: node, to: node - 1, within: true }).collect();
+        let chain: Vec<_> = (1..count)
+            .map(|node| Link {
+                from: node,
+                to: node - 1,
+                within: true,
+            })
+            .collect();
         let runs = arrange(&vec![1; count], &chain, &[]).unwrap();
         assert!(runs.iter().flatten().copied().eq((0..count).rev()));
     }

@@ -1,4 +1,5 @@
-//! How a target is spelled: `emulator:`, `datastore:`, `dir:` or `ndjson:`, as `docs/cli.md` lists them.
+//! How a target is spelled: `emulator:`, `datastore:`, `dir:` or `ndjson:`, as `docs/cli.md` lists
+//! them.
 //!
 //! Knows the words only. It reaches no target and does not ask whether one is there.
 
@@ -51,8 +52,15 @@ impl FromStr for TargetSpec {
             Some((project, host)) => format!("{project}@{}", without_user(host)),
             None => text.to_owned(),
         };
-        let wrong = |(expected, found): Fault| ChoiceError::Spelling { what: "target", text: shown(), expected, found };
-        let (word, rest) = text.split_once(':').ok_or_else(|| wrong((WORDS, "no colon".to_owned())))?;
+        let wrong = |(expected, found): Fault| ChoiceError::Spelling {
+            what: "target",
+            text: shown(),
+            expected,
+            found,
+        };
+        let (word, rest) = text
+            .split_once(':')
+            .ok_or_else(|| wrong((WORDS, "no colon".to_owned())))?;
         match word {
             "emulator" => {
                 let (project, host) = match rest.split_once('@') {
@@ -61,7 +69,10 @@ impl FromStr for TargetSpec {
                 };
                 check_project(project).map_err(wrong)?;
                 let host = host.map(read_address).transpose().map_err(wrong)?;
-                Ok(TargetSpec::Emulator { project: project.to_owned(), host })
+                Ok(TargetSpec::Emulator {
+                    project: project.to_owned(),
+                    host,
+                })
             }
             "datastore" => {
                 let (project, database) = match rest.split_once('/') {
@@ -73,9 +84,14 @@ impl FromStr for TargetSpec {
                     .and_then(|()| check_real_project(project))
                     .and(database.map_or(Ok(()), check_database))
                     .map_err(wrong)?;
-                Ok(TargetSpec::Datastore { project: project.to_owned(), database: database.map(str::to_owned) })
+                Ok(TargetSpec::Datastore {
+                    project: project.to_owned(),
+                    database: database.map(str::to_owned),
+                })
             }
-            "dir" | "ndjson" if rest.is_empty() => Err(wrong(("a path behind the colon", "nothing".to_owned()))),
+            "dir" | "ndjson" if rest.is_empty() => {
+                Err(wrong(("a path behind the colon", "nothing".to_owned())))
+            }
             "dir" => Ok(TargetSpec::Dir(rest.to_owned())),
             "ndjson" => Ok(TargetSpec::Ndjson(rest.to_owned())),
             other => Err(wrong((WORDS, format!("{other:?}")))),
@@ -86,10 +102,22 @@ impl FromStr for TargetSpec {
 impl fmt::Display for TargetSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            TargetSpec::Emulator { project, host: None } => write!(f, "emulator:{project}"),
-            TargetSpec::Emulator { project, host: Some(host) } => write!(f, "emulator:{project}@{host}"),
-            TargetSpec::Datastore { project, database: None } => write!(f, "datastore:{project}"),
-            TargetSpec::Datastore { project, database: Some(database) } => write!(f, "datastore:{project}/{database}"),
+            TargetSpec::Emulator {
+                project,
+                host: None,
+            } => write!(f, "emulator:{project}"),
+            TargetSpec::Emulator {
+                project,
+                host: Some(host),
+            } => write!(f, "emulator:{project}@{host}"),
+            TargetSpec::Datastore {
+                project,
+                database: None,
+            } => write!(f, "datastore:{project}"),
+            TargetSpec::Datastore {
+                project,
+                database: Some(database),
+            } => write!(f, "datastore:{project}/{database}"),
             TargetSpec::Dir(path) => write!(f, "dir:{path}"),
             TargetSpec::Ndjson(path) => write!(f, "ndjson:{path}"),
         }
@@ -104,41 +132,69 @@ impl Serialize for TargetSpec {
 
 impl<'de> Deserialize<'de> for TargetSpec {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(de::Error::custom)
     }
 }
 
 /// What was expected, and what was found.
 type Fault = (&'static str, String);
 
-const WORDS: &str = "emulator:PROJECT[@HOST:PORT], datastore:PROJECT[/DATABASE], dir:PATH or ndjson:PATH";
+const WORDS: &str =
+    "emulator:PROJECT[@HOST:PORT], datastore:PROJECT[/DATABASE], dir:PATH or ndjson:PATH";
 
-/// Keeps out what would end a project's name in a target or in an address. Whether the project exists is the service's to say.
+/// Keeps out what would end a project's name in a target or in an address. Whether the project
+/// exists is the service's to say.
 fn check_project(project: &str) -> Result<(), Fault> {
-    let ends_it = |c: char| matches!(c, '/' | '@' | '?' | '#' | '%' | '\\') || c.is_whitespace() || c.is_control();
+    let ends_it = |c: char| {
+        matches!(c, '/' | '@' | '?' | '#' | '%' | '\\') || c.is_whitespace() || c.is_control()
+    };
     match project.chars().find(|c| ends_it(*c)) {
-        Some(c) => Err(("a project id such as shop-test or example.com:shop", format!("{c:?} in {project:?}"))),
+        Some(c) => Err((
+            "a project id such as shop-test or example.com:shop",
+            format!("{c:?} in {project:?}"),
+        )),
         None if project.is_empty() => Err(("a project id", "nothing".to_owned())),
         None => Ok(()),
     }
 }
 
-/// What names a project of the real service: nothing that only looks like one of them, and no number, behind which any project may stand.
+/// What names a project of the real service: nothing that only looks like one of them, and no
+/// number, behind which any project may stand.
 fn check_real_project(project: &str) -> Result<(), Fault> {
     const EXPECTED: &str = "a project id such as shop-test or example.com:shop";
     let (domain, id) = project.rsplit_once(':').unwrap_or(("", project));
     let id = id.rsplit('~').next().unwrap_or_default();
-    let fits = |text: &str, also: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || also.contains(c));
-    // `projects/shop` is how Google's other tools name a project, and would be one called `projects` here.
+    let fits = |text: &str, also: &str| {
+        text.chars()
+            .all(|c| c.is_ascii_alphanumeric() || also.contains(c))
+    };
+    // `projects/shop` is how Google's other tools name a project, and would be one called
+    // `projects` here.
     if !fits(id, "-") || !fits(domain, "-.~") || id.is_empty() || id == "projects" {
         return Err((EXPECTED, format!("{project:?}")));
     }
-    if id.bytes().all(|c| c.is_ascii_digit()) { Err((EXPECTED, format!("the number {project}"))) } else { Ok(()) }
+    if id.bytes().all(|c| c.is_ascii_digit()) {
+        Err((EXPECTED, format!("the number {project}")))
+    } else {
+        Ok(())
+    }
 }
 
 fn check_database(database: &str) -> Result<(), Fault> {
-    let fits = !database.is_empty() && database.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
-    if fits { Ok(()) } else { Err(("a database id of letters, digits and '-' behind the '/'", format!("{database:?}"))) }
+    let fits = !database.is_empty()
+        && database
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
+    if fits {
+        Ok(())
+    } else {
+        Err((
+            "a database id of letters, digits and '-' behind the '/'",
+            format!("{database:?}"),
+        ))
+    }
 }
 
 /// The one form of an emulator's address.
@@ -201,7 +257,11 @@ mod tests {
             ("datastore:.shop", "a project id", ".shop"),
             ("datastore:sh\u{43e}p", "a project id", "sh"),
             ("datastore:shop\u{200b}", "a project id", "shop"),
-            ("datastore:123456789012", "a project id", "the number 123456789012"),
+            (
+                "datastore:123456789012",
+                "a project id",
+                "the number 123456789012",
+            ),
             ("datastore:s~", "a project id", "s~"),
             ("datastore:projects/shop", "a project id", "\"projects\""),
             ("datastore:example.com:", "a project id", "example.com:"),
@@ -209,16 +269,28 @@ mod tests {
             ("ndjson:", "a path", "nothing"),
         ] {
             let error = read(text).unwrap_err();
-            assert!(error.contains(expected) && error.contains(found), "{text:?}: {error}");
+            assert!(
+                error.contains(expected) && error.contains(found),
+                "{text:?}: {error}"
+            );
         }
     }
 
     #[test]
     fn an_address_is_kept_in_one_form() {
         for address in ["::1:8081", "[::1]:8081", "http://[::1]:8081/", " ::1:8081"] {
-            assert_eq!(read(&format!("emulator:shop@{address}")).unwrap().to_string(), "emulator:shop@[::1]:8081");
+            assert_eq!(
+                read(&format!("emulator:shop@{address}"))
+                    .unwrap()
+                    .to_string(),
+                "emulator:shop@[::1]:8081"
+            );
         }
-        assert!(!read("emulator:shop@user:secret@localhost:80").unwrap_err().contains("secret"));
+        assert!(
+            !read("emulator:shop@user:secret@localhost:80")
+                .unwrap_err()
+                .contains("secret")
+        );
     }
 
     proptest::proptest! {

@@ -1,7 +1,8 @@
 //! Which steps of a plan wait for which others, where several run at once.
 //!
-//! Reads the document's order, the data's needs and the user's words. Must not know who runs the steps.
-//! Memory and time grow with the needs as they are given: no step has a list of all that it needs through others.
+//! Reads the document's order, the data's needs and the user's words. Must not know who runs the
+//! steps. Memory and time grow with the needs as they are given: no step has a list of all that it
+//! needs through others.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashMap};
@@ -11,25 +12,31 @@ use super::words::words;
 use super::{Plan, PlanError, Taken};
 use crate::model::{KindItem, Manifest, Pair};
 
-/// Who waits for whom. Steps go by their places in the plan; no step waits for one that comes later.
+/// Who waits for whom. Steps go by their places in the plan; no step waits for one that comes
+/// later.
 #[derive(Debug, Clone, Default)]
 pub struct Waits {
     steps: usize,
-    /// For each node those that wait for it. After the steps come gates: each opens when all that it waits for is over, and
-    /// stands for all of that.
+    /// For each node those that wait for it. After the steps come gates: each opens when all that
+    /// it waits for is over, and stands for all of that.
     waiting: Vec<Vec<u32>>,
 }
 
 impl Plan {
     /// Which steps wait for which.
     ///
-    /// A step waits for each earlier one that it needs, that the user's words (`first`, `last`, `depends-on`) put before it, or
-    /// that somebody moved before it; a moved step holds back with all that comes before it.
+    /// A step waits for each earlier one that it needs, that the user's words (`first`, `last`,
+    /// `depends-on`) put before it, or that somebody moved before it; a moved step holds back with
+    /// all that comes before it.
     ///
     /// # Errors
     /// When the plan contradicts the archive, which `check_against` says first.
     pub fn waits(&self, manifest: &Manifest) -> Result<Waits, PlanError> {
-        let items: HashMap<Pair, &KindItem> = manifest.kinds.iter().map(|item| (item.pair(), item)).collect();
+        let items: HashMap<Pair, &KindItem> = manifest
+            .kinds
+            .iter()
+            .map(|item| (item.pair(), item))
+            .collect();
         let taken: Vec<Taken<'_>> = self
             .steps
             .iter()
@@ -43,7 +50,10 @@ impl Plan {
                 Ok(Taken { pair, item })
             })
             .collect::<Result<_, PlanError>>()?;
-        let mut waits = Waits { steps: taken.len(), waiting: vec![Vec::new(); taken.len()] };
+        let mut waits = Waits {
+            steps: taken.len(),
+            waiting: vec![Vec::new(); taken.len()],
+        };
         for need in needs(&taken).iter().filter(|need| need.of < need.by) {
             waits.add(need.of, need.by);
         }
@@ -133,7 +143,8 @@ impl Waits {
         self.waiting.iter().map(Vec::len).sum()
     }
 
-    /// Begins with the steps that are not over. What is over is waited through: its own needs may be left.
+    /// Begins with the steps that are not over. What is over is waited through: its own needs may
+    /// be left.
     pub fn begin(self, is_over: impl Fn(usize) -> bool) -> Turns {
         let mut open = vec![0u32; self.waiting.len()];
         for &node in self.waiting.iter().flatten() {
@@ -141,10 +152,20 @@ impl Waits {
                 *open += 1;
             }
         }
-        let passes: Vec<bool> = (0..self.waiting.len()).map(|node| node >= self.steps || is_over(node)).collect();
+        let passes: Vec<bool> = (0..self.waiting.len())
+            .map(|node| node >= self.steps || is_over(node))
+            .collect();
         let left = passes.iter().filter(|passes| !**passes).count();
-        let free: Vec<usize> = (0..open.len()).filter(|node| open.get(*node) == Some(&0)).collect();
-        let mut turns = Turns { waiting: self.waiting, open, passes, ready: BinaryHeap::new(), left };
+        let free: Vec<usize> = (0..open.len())
+            .filter(|node| open.get(*node) == Some(&0))
+            .collect();
+        let mut turns = Turns {
+            waiting: self.waiting,
+            open,
+            passes,
+            ready: BinaryHeap::new(),
+            left,
+        };
         free.into_iter().for_each(|node| turns.free(node));
         turns
     }
@@ -179,9 +200,16 @@ impl Turns {
     pub fn end(&mut self, step: usize) {
         let mut ended = vec![step];
         while let Some(node) = ended.pop() {
-            for waiting in self.waiting.get_mut(node).map(std::mem::take).unwrap_or_default() {
+            for waiting in self
+                .waiting
+                .get_mut(node)
+                .map(std::mem::take)
+                .unwrap_or_default()
+            {
                 let node = waiting as usize;
-                let Some(open) = self.open.get_mut(node) else { continue };
+                let Some(open) = self.open.get_mut(node) else {
+                    continue;
+                };
                 *open = open.saturating_sub(1);
                 if *open == 0 {
                     if self.passes.get(node) == Some(&true) {
@@ -196,6 +224,10 @@ impl Turns {
 
     /// A node waits for nothing.
     fn free(&mut self, node: usize) {
-        if self.passes.get(node) == Some(&true) { self.end(node) } else { self.ready.push(Reverse(node)) }
+        if self.passes.get(node) == Some(&true) {
+            self.end(node)
+        } else {
+            self.ready.push(Reverse(node))
+        }
     }
 }

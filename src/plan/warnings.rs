@@ -1,4 +1,5 @@
-//! What a plan does not do although somebody may expect it: rules that match nothing, references that will lead nowhere.
+//! What a plan does not do although somebody may expect it: rules that match nothing, references
+//! that will lead nowhere.
 //!
 //! Knows a finished arrangement and the choices. None of this is a reason not to run the plan.
 
@@ -13,20 +14,41 @@ use crate::model::{Kind, Manifest, Namespace, Pair};
 const NAMED: usize = 8;
 
 /// All that is worth a warning, what can do most harm first.
-pub(super) fn warnings(manifest: &Manifest, arrangement: &Arrangement<'_>, choices: &Choices) -> Vec<String> {
+pub(super) fn warnings(
+    manifest: &Manifest,
+    arrangement: &Arrangement<'_>,
+    choices: &Choices,
+) -> Vec<String> {
     let mut warnings = Vec::new();
-    if choices.selection.disaster_recovery && matches!(choices.target, TargetSpec::Datastore { .. }) {
-        warnings.push("--disaster-recovery: the target may be the project that the backup was made of".to_owned());
+    if choices.selection.disaster_recovery && matches!(choices.target, TargetSpec::Datastore { .. })
+    {
+        warnings.push(
+            "--disaster-recovery: the target may be the project that the backup was made of"
+                .to_owned(),
+        );
     }
     let restored: HashSet<&Pair> = arrangement.taken.iter().map(|taken| &taken.pair).collect();
     let counts = manifest.accepted_counts();
-    warnings.extend(counts.iter().filter(|count| count.kinds.iter().any(|pair| restored.contains(pair))).map(ToString::to_string));
-    for found in choices.redaction.matches.iter().filter(|found| found.properties.is_empty()) {
+    warnings.extend(
+        counts
+            .iter()
+            .filter(|count| count.kinds.iter().any(|pair| restored.contains(pair)))
+            .map(ToString::to_string),
+    );
+    for found in choices
+        .redaction
+        .matches
+        .iter()
+        .filter(|found| found.properties.is_empty())
+    {
         warnings.push(match found.left_out.as_slice() {
             [] => format!("--redact {} matches no property of the archive", found.rule),
             left_out => {
                 let names = shortened(left_out.iter().cloned(), left_out.len(), 1);
-                format!("--redact {} matches only what is not restored: {names}", found.rule)
+                format!(
+                    "--redact {} matches only what is not restored: {names}",
+                    found.rule
+                )
             }
         });
     }
@@ -52,16 +74,37 @@ fn dangling(manifest: &Manifest, arrangement: &Arrangement<'_>) -> impl Iterator
     let restored: HashSet<&Pair> = arrangement.taken.iter().map(|taken| &taken.pair).collect();
     let mut missing: BTreeMap<Pair, BTreeSet<&Pair>> = BTreeMap::new();
     for taken in &arrangement.taken {
-        for (needed, _) in taken.item.needs().filter(|(needed, _)| !restored.contains(needed)) {
+        for (needed, _) in taken
+            .item
+            .needs()
+            .filter(|(needed, _)| !restored.contains(needed))
+        {
             missing.entry(needed).or_default().insert(&taken.pair);
         }
     }
-    let held: HashSet<(&Namespace, &Kind)> = manifest.kinds.iter().map(|item| (&item.namespace, &item.kind)).collect();
-    let (left_out, absent): (Vec<_>, Vec<_>) = missing.into_iter().partition(|(pair, _)| held.contains(&(&pair.namespace, &pair.kind)));
+    let held: HashSet<(&Namespace, &Kind)> = manifest
+        .kinds
+        .iter()
+        .map(|item| (&item.namespace, &item.kind))
+        .collect();
+    let (left_out, absent): (Vec<_>, Vec<_>) = missing
+        .into_iter()
+        .partition(|(pair, _)| held.contains(&(&pair.namespace, &pair.kind)));
     let told = |(what, missing): (&str, Vec<(Pair, BTreeSet<&Pair>)>)| {
-        let names =
-            missing.iter().map(|(pair, by)| format!("{pair} (from {})", shortened(by.iter().map(|pair| pair.to_string()), by.len(), 1)));
-        (!missing.is_empty()).then(|| format!("keys or references lead to what is {what}: {}", shortened(names, missing.len(), NAMED)))
+        let names = missing.iter().map(|(pair, by)| {
+            format!(
+                "{pair} (from {})",
+                shortened(by.iter().map(|pair| pair.to_string()), by.len(), 1)
+            )
+        });
+        (!missing.is_empty()).then(|| {
+            format!(
+                "keys or references lead to what is {what}: {}",
+                shortened(names, missing.len(), NAMED)
+            )
+        })
     };
-    [("left out", left_out), ("not in the archive", absent)].into_iter().filter_map(told)
+    [("left out", left_out), ("not in the archive", absent)]
+        .into_iter()
+        .filter_map(told)
 }

@@ -13,25 +13,29 @@ use crate::plan::{OnExisting, Step};
 use crate::target::{Encoding, LOOKUP_MAX, LOOKUP_MAX_BYTES, TargetError};
 use crate::workers::Workers;
 
-/// A count that is wrong is asked for again until it has come no nearer this often. An emulator that is eventually consistent, as `gcloud`
-/// starts it, shows a few waiting writes more at each query.
+/// A count that is wrong is asked for again until it has come no nearer this often. An emulator
+/// that is eventually consistent, as `gcloud` starts it, shows a few waiting writes more at each
+/// query.
 const STANDSTILLS_MAX: u32 = 3;
 
 /// A count that always comes nearer is asked for this often.
 const COUNTS_MAX: u32 = 60;
 
-/// The first pause between two counts; each is twice as long as the one before, until the count comes nearer.
+/// The first pause between two counts; each is twice as long as the one before, until the count
+/// comes nearer.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
 impl Run<'_> {
-    /// Whether the target still holds what the journal says is there. `true` means that it holds nothing at all, and that the restore is to
-    /// begin anew: an emulator that keeps everything in memory was started again.
+    /// Whether the target still holds what the journal says is there. `true` means that it holds
+    /// nothing at all, and that the restore is to begin anew: an emulator that keeps everything in
+    /// memory was started again.
     pub(super) async fn ask_about_done(&self) -> Result<bool, RestoreError> {
         let mut short = Vec::new();
         let mut any = false;
         for step in &self.plan.steps {
             let status = self.status(step).await;
-            // Where a step is gone on with in its middle, its beginning must be there, whatever is asked afterwards.
+            // Where a step is gone on with in its middle, its beginning must be there, whatever is
+            // asked afterwards.
             let expected = match status.state {
                 StepState::Done if self.options.check == Check::None => 0,
                 _ => status.entities,
@@ -45,24 +49,38 @@ impl Run<'_> {
                 short.push((step, expected));
             }
         }
-        // Where nothing is there at all, one look is enough: the first entities that were written are not there either.
+        // Where nothing is there at all, one look is enough: the first entities that were written
+        // are not there either.
         if let (false, Some((step, _))) = (any, short.first()) {
-            any = self.look_up_first(step).await?.is_some_and(|found| found > 0);
+            any = self
+                .look_up_first(step)
+                .await?
+                .is_some_and(|found| found > 0);
             if !any && self.options.begin_anew {
                 return Ok(true);
             }
         }
         let mut found = Vec::new();
         for (step, expected) in short {
-            let count = self.settled_count(step, expected, |count| count >= expected).await?;
+            let count = self
+                .settled_count(step, expected, |count| count >= expected)
+                .await?;
             if count < expected {
                 found.push((step.to_pair(), count));
             }
         }
-        if found.is_empty() { Ok(false) } else { Err(RestoreError::Forgotten { target: self.plan.target.to_string(), found }) }
+        if found.is_empty() {
+            Ok(false)
+        } else {
+            Err(RestoreError::Forgotten {
+                target: self.plan.target.to_string(),
+                found,
+            })
+        }
     }
 
-    /// Asks about the kinds of the plan's steps that no earlier run has begun, and about the names that they get.
+    /// Asks about the kinds of the plan's steps that no earlier run has begun, and about the names
+    /// that they get.
     pub(super) async fn refuse_what_is_not_empty(&self) -> Result<(), RestoreError> {
         if self.plan.on_existing != OnExisting::Fail {
             return Ok(());
@@ -93,28 +111,53 @@ impl Run<'_> {
             }
         }
         if !found.is_empty() {
-            return Err(RestoreError::NotEmpty { target: self.plan.target.to_string(), found });
+            return Err(RestoreError::NotEmpty {
+                target: self.plan.target.to_string(),
+                found,
+            });
         }
         taken.map_or(Ok(()), |error| Err(error.into()))
     }
 
-    /// Counts what the target holds of a step's kind: as many as were brought, or at least as many where others may stand beside them.
+    /// Counts what the target holds of a step's kind: as many as were brought, or at least as many
+    /// where others may stand beside them.
     pub(super) async fn count(&self, step: &Step, brought: u64) -> Result<u64, RestoreError> {
         let merges = self.plan.on_existing == OnExisting::Merge;
-        let is_right = |found| if merges { found >= brought } else { found == brought };
+        let is_right = |found| {
+            if merges {
+                found >= brought
+            } else {
+                found == brought
+            }
+        };
         let found = self.settled_count(step, brought, is_right).await?;
         if is_right(found) {
             Ok(found)
         } else if found < brought && self.target.is_looked_up() {
-            Err(RestoreError::TooFew { pair: step.to_pair(), expected: brought, found })
+            Err(RestoreError::TooFew {
+                pair: step.to_pair(),
+                expected: brought,
+                found,
+            })
         } else {
-            Err(RestoreError::WrongCount { pair: step.to_pair(), expected: brought, found, place: "in the target" })
+            Err(RestoreError::WrongCount {
+                pair: step.to_pair(),
+                expected: brought,
+                found,
+                place: "in the target",
+            })
         }
     }
 
-    /// Counts until the count is right, or comes no nearer to what is expected. Where it stays too small, the first `expected` entities of the
-    /// step are looked up by their keys: a lookup is always right, and an emulator then counts what it found.
-    async fn settled_count(&self, step: &Step, expected: u64, is_right: impl Fn(u64) -> bool) -> Result<u64, RestoreError> {
+    /// Counts until the count is right, or comes no nearer to what is expected. Where it stays too
+    /// small, the first `expected` entities of the step are looked up by their keys: a lookup is
+    /// always right, and an emulator then counts what it found.
+    async fn settled_count(
+        &self,
+        step: &Step,
+        expected: u64,
+        is_right: impl Fn(u64) -> bool,
+    ) -> Result<u64, RestoreError> {
         let pair = step.to_pair();
         let mut may_look_up = self.target.is_looked_up();
         let (mut counts, mut standstills) = (1, 0);
@@ -132,7 +175,8 @@ impl Run<'_> {
             self.go_on().await?;
             let now = self.target.count(&pair).await?;
             let is_nearer = now.abs_diff(expected) < found.abs_diff(expected);
-            (counts, standstills, found) = (counts + 1, if is_nearer { 0 } else { standstills + 1 }, now);
+            (counts, standstills, found) =
+                (counts + 1, if is_nearer { 0 } else { standstills + 1 }, now);
         }
         Ok(found)
     }
@@ -140,7 +184,13 @@ impl Run<'_> {
     /// Looks the first `entities` of a step up by their keys.
     async fn look_up(&self, step: &Step, entities: u64) -> Result<(), RestoreError> {
         let outputs = self.outputs(step);
-        let pieces = entities::read(self.archive, &outputs, self.encoder(self.target.encoding(), step, 0), 0, &self.workers);
+        let pieces = entities::read(
+            self.archive,
+            &outputs,
+            self.encoder(self.target.encoding(), step, 0),
+            0,
+            &self.workers,
+        );
         pin_mut!(pieces);
         let mut left = usize::try_from(entities).unwrap_or(usize::MAX);
         while let Some(mut piece) = pieces.next().await.transpose()?.filter(|_| left > 0) {
@@ -155,13 +205,20 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// How many of the first few entities of a step are in the target, by their keys; none where it cannot be asked.
+    /// How many of the first few entities of a step are in the target, by their keys; none where it
+    /// cannot be asked.
     async fn look_up_first(&self, step: &Step) -> Result<Option<u64>, RestoreError> {
         if !self.target.is_looked_up() {
             return Ok(None);
         }
         let outputs = self.outputs(step);
-        let pieces = entities::read(self.archive, &outputs, self.encoder(self.target.encoding(), step, 0), 0, &self.workers);
+        let pieces = entities::read(
+            self.archive,
+            &outputs,
+            self.encoder(self.target.encoding(), step, 0),
+            0,
+            &self.workers,
+        );
         pin_mut!(pieces);
         while let Some(piece) = pieces.next().await.transpose()? {
             if let Some(batch) = piece.split(LOOKUP_MAX, LOOKUP_MAX_BYTES).next() {
@@ -172,15 +229,30 @@ impl Run<'_> {
     }
 
     /// Reads every entity back and compares it.
-    pub(super) async fn compare(&self, step: &Step, outputs: &[EntryItem]) -> Result<(), RestoreError> {
-        let pieces = entities::read(self.archive, outputs, self.encoder(Encoding::JsonLine, step, 0), 0, &self.workers);
+    pub(super) async fn compare(
+        &self,
+        step: &Step,
+        outputs: &[EntryItem],
+    ) -> Result<(), RestoreError> {
+        let pieces = entities::read(
+            self.archive,
+            outputs,
+            self.encoder(Encoding::JsonLine, step, 0),
+            0,
+            &self.workers,
+        );
         pin_mut!(pieces);
         let mut differing = 0;
         while let Some(piece) = pieces.next().await {
             self.go_on().await?;
             let piece = piece?;
             let entities = piece.len();
-            let parse = move || piece.iter().filter_map(|(line, _)| serde_json::from_slice(line).ok()).collect::<Vec<serde_json::Value>>();
+            let parse = move || {
+                piece
+                    .iter()
+                    .filter_map(|(line, _)| serde_json::from_slice(line).ok())
+                    .collect::<Vec<serde_json::Value>>()
+            };
             let wanted = Workers::aside(parse).await.map_err(TargetError::from)?;
             differing += (entities - wanted.len()) as u64;
             match self.target.differing(wanted).await? {
@@ -191,6 +263,13 @@ impl Run<'_> {
             self.note(step, |tally| tally.differing = Some(differing));
         }
         self.note(step, |tally| tally.differing = Some(differing));
-        if differing == 0 { Ok(()) } else { Err(RestoreError::Differing { pair: step.to_pair(), differing }) }
+        if differing == 0 {
+            Ok(())
+        } else {
+            Err(RestoreError::Differing {
+                pair: step.to_pair(),
+                differing,
+            })
+        }
     }
 }

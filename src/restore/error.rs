@@ -99,7 +99,9 @@ pub enum RestoreError {
         found: u64,
     },
     /// Entities in the target are not what they should be.
-    #[error("{pair}: expected every entity as the archive has it, found {differing} that differ or are missing")]
+    #[error(
+        "{pair}: expected every entity as the archive has it, found {differing} that differ or are missing"
+    )]
     Differing {
         /// Which.
         pair: Pair,
@@ -115,7 +117,9 @@ pub enum RestoreError {
         first: Box<RestoreError>,
     },
     /// The right to be the only restore into the target was lost: nothing more was written.
-    #[error("target {target}: expected to stay its only restore, found that the lease could not be renewed")]
+    #[error(
+        "target {target}: expected to stay its only restore, found that the lease could not be renewed"
+    )]
     LeaseLost {
         /// The target.
         target: String,
@@ -133,7 +137,10 @@ pub enum RestoreError {
 impl RestoreError {
     /// Whether the other steps are not run either, whatever `--keep-going` says.
     pub(super) fn ends_all(&self) -> bool {
-        matches!(self, Self::Journal(_) | Self::Hook(_) | Self::LeaseLost { .. } | Self::Stopped { .. })
+        matches!(
+            self,
+            Self::Journal(_) | Self::Hook(_) | Self::LeaseLost { .. } | Self::Stopped { .. }
+        )
     }
 }
 
@@ -141,7 +148,11 @@ impl RestoreError {
 const SHOWN: usize = 5;
 
 fn shown(differences: &[Difference]) -> String {
-    let mut shown: Vec<String> = differences.iter().take(SHOWN).map(ToString::to_string).collect();
+    let mut shown: Vec<String> = differences
+        .iter()
+        .take(SHOWN)
+        .map(ToString::to_string)
+        .collect();
     if differences.len() > SHOWN {
         shown.push(format!("and {} more kinds", differences.len() - SHOWN));
     }
@@ -149,7 +160,11 @@ fn shown(differences: &[Difference]) -> String {
 }
 
 fn spell(found: &[(Pair, u64)]) -> String {
-    let mut shown: Vec<String> = found.iter().take(SHOWN).map(|(pair, count)| format!("{count} of {pair}")).collect();
+    let mut shown: Vec<String> = found
+        .iter()
+        .take(SHOWN)
+        .map(|(pair, count)| format!("{count} of {pair}"))
+        .collect();
     if found.len() > SHOWN {
         shown.push(format!("and {} more kinds", found.len() - SHOWN));
     }

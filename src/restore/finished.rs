@@ -1,4 +1,5 @@
-//! What an earlier run of the same plan means for this one, and whether a restore that has finished is still true.
+//! What an earlier run of the same plan means for this one, and whether a restore that has finished
+//! is still true.
 
 use super::run::Run;
 use super::{Check, RestoreError};
@@ -47,7 +48,8 @@ pub enum Difference {
 }
 
 impl Run<'_> {
-    /// Decides what this run does, by the journal and, where that says that something is done, by the target.
+    /// Decides what this run does, by the journal and, where that says that something is done, by
+    /// the target.
     pub(super) async fn resumption(&mut self) -> Result<Resumption, RestoreError> {
         let journal = self.journal.get_mut().journal();
         let (has_begun, has_finished) = (journal.opened.is_some(), journal.finished.is_some());
@@ -58,7 +60,11 @@ impl Run<'_> {
             return Ok(Resumption::Restart);
         }
         if !has_finished {
-            return Ok(if self.ask_about_done().await? { Resumption::Restart } else { Resumption::Continue });
+            return Ok(if self.ask_about_done().await? {
+                Resumption::Restart
+            } else {
+                Resumption::Continue
+            });
         }
         // Of a finished restore nothing has failed.
         if self.plan.on_existing != OnExisting::Fail && !self.options.retry_failed {
@@ -78,12 +84,24 @@ impl Run<'_> {
                 Ok(found) => {
                     is_empty &= found == 0;
                     if found != expected {
-                        differences.push((step, Difference::Count { pair: step.to_pair(), expected, found }));
+                        differences.push((
+                            step,
+                            Difference::Count {
+                                pair: step.to_pair(),
+                                expected,
+                                found,
+                            },
+                        ));
                     }
                 }
                 Err(error @ TargetError::Nonsense { .. }) => {
                     is_empty = false;
-                    differences.push((step, Difference::Unreadable { error: error.to_string() }));
+                    differences.push((
+                        step,
+                        Difference::Unreadable {
+                            error: error.to_string(),
+                        },
+                    ));
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -91,7 +109,8 @@ impl Run<'_> {
         if !differences.is_empty() && is_empty && self.options.begin_anew {
             return Ok(Resumption::Restart);
         }
-        // A count may be late. Those that are right after a while are none; the first that stays wrong settles it.
+        // A count may be late. Those that are right after a while are none; the first that stays
+        // wrong settles it.
         while let Some((step, Difference::Count { expected, .. })) = differences.first() {
             match self.count(step, *expected).await {
                 Ok(_) => drop(differences.remove(0)),
@@ -103,7 +122,9 @@ impl Run<'_> {
             for step in &self.plan.steps {
                 match self.compare(step, &self.outputs(step)).await {
                     Ok(()) => {}
-                    Err(RestoreError::Differing { pair, differing }) => differences.push((step, Difference::Entities { pair, differing })),
+                    Err(RestoreError::Differing { pair, differing }) => {
+                        differences.push((step, Difference::Entities { pair, differing }))
+                    }
                     Err(error) => return Err(error),
                 }
             }
@@ -112,8 +133,14 @@ impl Run<'_> {
         if differences.is_empty() {
             return Ok(Resumption::Nothing);
         }
-        let differences = differences.into_iter().map(|(_, difference)| difference).collect();
-        Err(RestoreError::ChangedSince { target: self.plan.target.clone(), differences })
+        let differences = differences
+            .into_iter()
+            .map(|(_, difference)| difference)
+            .collect();
+        Err(RestoreError::ChangedSince {
+            target: self.plan.target.clone(),
+            differences,
+        })
     }
 
     fn note_differences(&self, differences: &[(&Step, Difference)]) {

@@ -1,6 +1,7 @@
 //! One step by the target's own import.
 //!
-//! Knows what the journal must hold before anything is waited for. How an import is staged and started is for `imports`.
+//! Knows what the journal must hold before anything is waited for. How an import is staged and
+//! started is for `imports`.
 
 use std::sync::Arc;
 
@@ -26,15 +27,42 @@ pub struct ByImport {
 }
 
 impl Run<'_> {
-    /// Imports a step. Gives how many entities its export holds. A stop leaves the operation alone: the next run finds it.
-    pub(super) async fn import(&self, step: &Step, by: &ByImport, begun_before: bool) -> Result<u64, RestoreError> {
+    /// Imports a step. Gives how many entities its export holds. A stop leaves the operation alone:
+    /// the next run finds it.
+    pub(super) async fn import(
+        &self,
+        step: &Step,
+        by: &ByImport,
+        begun_before: bool,
+    ) -> Result<u64, RestoreError> {
         self.go_on().await?;
         let known = self.status(step).await.operation;
         let run = self.opened_at().await;
-        let job = StepImport { archive: self.archive, step, plan: self.plan_sha256, run, begun_before, operation: known.clone() };
-        let started = imports::start(&job, &by.importer, &by.staging, &self.workers, self.observer).await?;
-        if let Some(operation) = started.operation().filter(|operation| known.as_deref() != Some(operation)) {
-            self.append(journal::Event::OperationStarted { step: step.id, operation: operation.to_owned() }).await?;
+        let job = StepImport {
+            archive: self.archive,
+            step,
+            plan: self.plan_sha256,
+            run,
+            begun_before,
+            operation: known.clone(),
+        };
+        let started = imports::start(
+            &job,
+            &by.importer,
+            &by.staging,
+            &self.workers,
+            self.observer,
+        )
+        .await?;
+        if let Some(operation) = started
+            .operation()
+            .filter(|operation| known.as_deref() != Some(operation))
+        {
+            self.append(journal::Event::OperationStarted {
+                step: step.id,
+                operation: operation.to_owned(),
+            })
+            .await?;
         }
         let imported = tokio::select! {
             biased;
@@ -42,7 +70,10 @@ impl Run<'_> {
             imported = started.finish(self.observer) => imported?,
         };
         if let Some(reason) = imported.left {
-            self.observer.event(Event::Left { step: step.id, reason });
+            self.observer.event(Event::Left {
+                step: step.id,
+                reason,
+            });
         }
         self.note(step, |tally| tally.restored = imported.entities);
         if !by.importer.reserves_ids() {
@@ -54,7 +85,13 @@ impl Run<'_> {
     /// Reads the step's entities once more, and has their ids reserved.
     async fn reserve_ids(&self, step: &Step) -> Result<(), RestoreError> {
         let outputs = self.outputs(step);
-        let pieces = entities::read(self.archive, &outputs, self.encoder(self.target.encoding(), step, 0), 0, &self.workers);
+        let pieces = entities::read(
+            self.archive,
+            &outputs,
+            self.encoder(self.target.encoding(), step, 0),
+            0,
+            &self.workers,
+        );
         pin_mut!(pieces);
         while let Some(piece) = pieces.next().await.transpose()? {
             self.go_on().await?;

@@ -1,6 +1,7 @@
 //! Restoring: a plan carried out step by step, with a journal.
 //!
-//! Knows plan, archive, target and journal, and what must hold between them. Must not know arguments, progress bars or exit codes.
+//! Knows plan, archive, target and journal, and what must hold between them. Must not know
+//! arguments, progress bars or exit codes.
 
 mod check;
 mod error;
@@ -140,7 +141,8 @@ pub struct Outcome {
 /// How a restore ended, and what became of each step.
 #[derive(Debug)]
 pub struct Restored {
-    /// How it ended. After an error the journal says what is done, and the same call goes on from there.
+    /// How it ended. After an error the journal says what is done, and the same call goes on from
+    /// there.
     pub outcome: Result<Outcome, RestoreError>,
     /// Every step of the plan, in its order.
     pub steps: Vec<StepTally>,
@@ -150,20 +152,33 @@ pub struct Restored {
 pub async fn restore(job: Job<'_>, observer: &dyn Observer) -> Restored {
     let planned: Vec<StepTally> = job.plan.steps.iter().map(StepTally::planned).collect();
     match prepare(job, observer).await {
-        Err(error) => Restored { outcome: Err(error), steps: planned },
+        Err(error) => Restored {
+            outcome: Err(error),
+            steps: planned,
+        },
         Ok(mut run) => {
             let outcome = run.all().await;
             if let Some(lease) = run.lease.take() {
                 lease.release().await;
             }
-            Restored { outcome, steps: run.into_tallies() }
+            Restored {
+                outcome,
+                steps: run.into_tallies(),
+            }
         }
     }
 }
 
 /// Checks all that can be checked before the target is asked anything.
 async fn prepare<'a>(job: Job<'a>, observer: &'a dyn Observer) -> Result<Run<'a>, RestoreError> {
-    let Job { plan, archive, archive_ref, environment, journal, .. } = &job;
+    let Job {
+        plan,
+        archive,
+        archive_ref,
+        environment,
+        journal,
+        ..
+    } = &job;
     let resolved = plan.check_against(archive.manifest(), archive_ref, environment)?;
     let waits = resolved.waits(archive.manifest())?;
     let target_name = resolved.target.to_string();
@@ -187,7 +202,11 @@ async fn prepare<'a>(job: Job<'a>, observer: &'a dyn Observer) -> Result<Run<'a>
 pub fn check_journal(journal: &Journal, plan: &Plan) -> Result<(), JournalError> {
     journal.check(plan.sha256(), &plan.target.to_string())?;
     let exact = |step: &Step| plan.sample.is_none().then_some(step.entities);
-    let planned = plan.steps.iter().map(|step| PlannedStep { id: step.id, pair: step.pair(), entities: exact(step) });
+    let planned = plan.steps.iter().map(|step| PlannedStep {
+        id: step.id,
+        pair: step.pair(),
+        entities: exact(step),
+    });
     journal.check_steps(&planned.collect::<Vec<_>>())
 }
 
@@ -198,24 +217,45 @@ struct Brought {
     pickers: HashMap<Pair, Arc<Picker>>,
 }
 
-/// The plan's rules, with the key that they were made for and no other: hashes of two keys would not join.
-fn redactor_of(plan: &Plan, archive: &ArchiveFile, key: Option<&RedactKey>) -> Result<Option<Arc<Redactor>>, RestoreError> {
+/// The plan's rules, with the key that they were made for and no other: hashes of two keys would
+/// not join.
+fn redactor_of(
+    plan: &Plan,
+    archive: &ArchiveFile,
+    key: Option<&RedactKey>,
+) -> Result<Option<Arc<Redactor>>, RestoreError> {
     let redaction = &plan.redaction;
     if redaction.rules.is_empty() {
         return Ok(None);
     }
     let key = key.filter(|_| redaction.key_id.is_some());
     if key.map(RedactKey::id) != redaction.key_id {
-        return Err(RestoreError::RedactKey { found: if key.is_some() { "another one" } else { "none" } });
+        return Err(RestoreError::RedactKey {
+            found: if key.is_some() { "another one" } else { "none" },
+        });
     }
-    Ok(Some(Arc::new(Redactor::new(&redaction.rules, named_kinds(archive.manifest()), key)?)))
+    Ok(Some(Arc::new(Redactor::new(
+        &redaction.rules,
+        named_kinds(archive.manifest()),
+        key,
+    )?)))
 }
 
 /// Who chooses the entities of each pair, where not all are restored.
-async fn pickers_of(plan: &Plan, archive: &Arc<ArchiveFile>, workers: &Workers) -> Result<HashMap<Pair, Arc<Picker>>, RestoreError> {
-    let Some(sample) = plan.sample else { return Ok(HashMap::new()) };
+async fn pickers_of(
+    plan: &Plan,
+    archive: &Arc<ArchiveFile>,
+    workers: &Workers,
+) -> Result<HashMap<Pair, Arc<Picker>>, RestoreError> {
+    let Some(sample) = plan.sample else {
+        return Ok(HashMap::new());
+    };
     let sampled = |pair: Pair| {
-        let sample = if plan.choices.is_chosen(&pair) { sample } else { Sample::NONE };
+        let sample = if plan.choices.is_chosen(&pair) {
+            sample
+        } else {
+            Sample::NONE
+        };
         (pair, sample)
     };
     let pairs: Vec<(Pair, Sample)> = plan.steps.iter().map(|step| sampled(step.pair())).collect();
@@ -225,12 +265,21 @@ async fn pickers_of(plan: &Plan, archive: &Arc<ArchiveFile>, workers: &Workers) 
 /// References and keys of the source project follow the entities; those of other projects stay.
 fn rewrite_of(plan: &Plan, archive: &ArchiveFile) -> Rewrite {
     let to = match &plan.target {
-        TargetSpec::Emulator { project, .. } => Some(ToProject { project: project.clone(), database: String::new() }),
-        TargetSpec::Datastore { project, database } => {
-            Some(ToProject { project: project.clone(), database: database.clone().unwrap_or_default() })
-        }
+        TargetSpec::Emulator { project, .. } => Some(ToProject {
+            project: project.clone(),
+            database: String::new(),
+        }),
+        TargetSpec::Datastore { project, database } => Some(ToProject {
+            project: project.clone(),
+            database: database.clone().unwrap_or_default(),
+        }),
         TargetSpec::Dir(_) | TargetSpec::Ndjson(_) => None,
     };
     let backup = &archive.manifest().backup;
-    Rewrite { from_project: backup.project.clone(), from_database: backup.database.clone(), to, namespaces: plan.maps.clone() }
+    Rewrite {
+        from_project: backup.project.clone(),
+        from_database: backup.database.clone(),
+        to,
+        namespaces: plan.maps.clone(),
+    }
 }

@@ -1,4 +1,5 @@
-//! `--on-existing replace`: what the target holds of a step's kind and the archive does not is deleted.
+//! `--on-existing replace`: what the target holds of a step's kind and the archive does not is
+//! deleted.
 
 use futures_util::{StreamExt as _, pin_mut};
 
@@ -14,14 +15,28 @@ use crate::target::{Encoding, KeySet};
 const KEY_BYTES: u64 = 32;
 
 impl Run<'_> {
-    /// Reads the step's keys once more, and deletes the others. Where not all keys fit in memory, part by part.
-    pub(super) async fn delete_others(&self, step: &Step, outputs: &[EntryItem], entities: u64) -> Result<(), RestoreError> {
-        let parts = (entities.saturating_mul(KEY_BYTES)).div_ceil(self.workers.memory()).max(1);
+    /// Reads the step's keys once more, and deletes the others. Where not all keys fit in memory,
+    /// part by part.
+    pub(super) async fn delete_others(
+        &self,
+        step: &Step,
+        outputs: &[EntryItem],
+        entities: u64,
+    ) -> Result<(), RestoreError> {
+        let parts = (entities.saturating_mul(KEY_BYTES))
+            .div_ceil(self.workers.memory())
+            .max(1);
         let before = self.status(step).await.deleted.unwrap_or_default();
         let mut deleted = before;
         for part in 0..parts {
             let mut keep = KeySet::new(part, parts);
-            let pieces = entities::read(self.archive, outputs, self.encoder(Encoding::Message, step, 0), 0, &self.workers);
+            let pieces = entities::read(
+                self.archive,
+                outputs,
+                self.encoder(Encoding::Message, step, 0),
+                0,
+                &self.workers,
+            );
             pin_mut!(pieces);
             while let Some(piece) = pieces.next().await {
                 self.go_on().await?;
@@ -30,6 +45,10 @@ impl Run<'_> {
             deleted += self.target.delete_others(&step.to_pair(), &keep).await?;
             self.note(step, |tally| tally.deleted = deleted);
         }
-        self.append(journal::Event::OthersDeleted { step: step.id, deleted }).await
+        self.append(journal::Event::OthersDeleted {
+            step: step.id,
+            deleted,
+        })
+        .await
     }
 }

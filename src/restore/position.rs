@@ -10,8 +10,16 @@ fn piece_count(output: &EntryItem) -> u64 {
 
 /// How far a step has come that goes on at a position, with so many entities before it.
 pub(super) fn progress_at(outputs: &[EntryItem], position: Position, entities: u64) -> Progress {
-    let before = outputs.iter().take(position.entry as usize).map(piece_count).sum::<u64>();
-    Progress { pieces: before + u64::from(position.piece), records: position.records, entities }
+    let before = outputs
+        .iter()
+        .take(position.entry as usize)
+        .map(piece_count)
+        .sum::<u64>();
+    Progress {
+        pieces: before + u64::from(position.piece),
+        records: position.records,
+        entities,
+    }
 }
 
 /// The position of a step that has come so far.
@@ -25,7 +33,11 @@ pub(super) fn position_of(outputs: &[EntryItem], progress: Progress) -> Position
         pieces -= piece_count(output);
         entry += 1;
     }
-    Position { entry, piece: u32::try_from(pieces).unwrap_or(u32::MAX), records: progress.records }
+    Position {
+        entry,
+        piece: u32::try_from(pieces).unwrap_or(u32::MAX),
+        records: progress.records,
+    }
 }
 
 #[cfg(test)]
@@ -47,13 +59,36 @@ mod tests {
             pieces: Vec::new(),
         };
         let piece = PIECE_LEN_BYTES as u64;
-        let outputs = [output(3 * piece), output(0), output(1), output(2 * piece + 1)];
+        let outputs = [
+            output(3 * piece),
+            output(0),
+            output(1),
+            output(2 * piece + 1),
+        ];
         for pieces in 0..=8 {
-            let progress = Progress { pieces, records: 7, entities: 9 };
+            let progress = Progress {
+                pieces,
+                records: 7,
+                entities: 9,
+            };
             let position = position_of(&outputs, progress);
             assert_eq!(progress_at(&outputs, position, 9), progress, "{position:?}");
         }
-        let position = position_of(&outputs, Progress { pieces: 4, records: 5, entities: 9 });
-        assert_eq!(position, Position { entry: 2, piece: 0, records: 5 });
+        let position = position_of(
+            &outputs,
+            Progress {
+                pieces: 4,
+                records: 5,
+                entities: 9,
+            },
+        );
+        assert_eq!(
+            position,
+            Position {
+                entry: 2,
+                piece: 0,
+                records: 5
+            }
+        );
     }
 }

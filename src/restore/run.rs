@@ -1,4 +1,5 @@
-//! All steps of a plan: which one may start, what is asked before the first and done after the last.
+//! All steps of a plan: which one may start, what is asked before the first and done after the
+//! last.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -45,9 +46,28 @@ pub(super) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    pub fn new(plan: Plan, waits: Waits, opened: journal::Event, brought: Brought, job: Job<'a>, observer: &'a dyn Observer) -> Self {
-        let Job { archive, target, import, journal, options, workers, .. } = job;
-        let tallies = plan.steps.iter().map(|step| (step.id, StepTally::planned(step))).collect();
+    pub fn new(
+        plan: Plan,
+        waits: Waits,
+        opened: journal::Event,
+        brought: Brought,
+        job: Job<'a>,
+        observer: &'a dyn Observer,
+    ) -> Self {
+        let Job {
+            archive,
+            target,
+            import,
+            journal,
+            options,
+            workers,
+            ..
+        } = job;
+        let tallies = plan
+            .steps
+            .iter()
+            .map(|step| (step.id, StepTally::planned(step)))
+            .collect();
         Run {
             plan_sha256: job.plan.sha256(),
             plan,
@@ -79,7 +99,12 @@ impl<'a> Run<'a> {
             Resumption::Nothing => {
                 self.tell_place();
                 let journal = self.journal.get_mut().journal();
-                return Ok(Outcome { steps: journal.done(), entities: journal.entities(), left: 0, was_done: true });
+                return Ok(Outcome {
+                    steps: journal.done(),
+                    entities: journal.entities(),
+                    left: 0,
+                    was_done: true,
+                });
             }
         }
         self.refuse_what_is_not_empty().await?;
@@ -107,28 +132,51 @@ impl<'a> Run<'a> {
             self.after_all().await?;
         }
         let journal = self.journal.get_mut();
-        let outcome = Outcome { steps: done, entities: journal.journal().entities(), left, was_done: false };
+        let outcome = Outcome {
+            steps: done,
+            entities: journal.journal().entities(),
+            left,
+            was_done: false,
+        };
         if left == 0 {
-            journal.append(journal::Event::Finished { steps: outcome.steps, entities: outcome.entities }).await?;
+            journal
+                .append(journal::Event::Finished {
+                    steps: outcome.steps,
+                    entities: outcome.entities,
+                })
+                .await?;
         }
         Ok(outcome)
     }
 
     /// Ends the run: what became of each step, in the plan's order.
     pub fn into_tallies(self) -> Vec<StepTally> {
-        let mut tallies = self.tallies.into_inner().unwrap_or_else(PoisonError::into_inner);
-        self.plan.steps.iter().filter_map(|step| tallies.remove(&step.id)).collect()
+        let mut tallies = self
+            .tallies
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        self.plan
+            .steps
+            .iter()
+            .filter_map(|step| tallies.remove(&step.id))
+            .collect()
     }
 
     fn tell_place(&mut self) {
         if self.options.tells_place {
             let journal = self.journal.get_mut().path().display().to_string();
-            self.observer.event(Event::Kept { plan: self.options.plan_name.clone(), journal });
+            self.observer.event(Event::Kept {
+                plan: self.options.plan_name.clone(),
+                journal,
+            });
         }
     }
 
     fn tell_what_earlier_runs_did(&mut self) {
-        let tallies = self.tallies.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let tallies = self
+            .tallies
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
         let journal = self.journal.get_mut().journal();
         for (id, tally) in tallies {
             let status = journal.steps.get(id).cloned().unwrap_or_default();
@@ -145,7 +193,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Starts each step when all that it waits for is over, in the plan's order, until none is left or one ends all.
+    /// Starts each step when all that it waits for is over, in the plan's order, until none is left
+    /// or one ends all.
     async fn steps(&self, waits: Waits) -> Result<(), RestoreError> {
         let mut is_over = Vec::with_capacity(self.plan.steps.len());
         let mut entities: u64 = 0;
@@ -159,42 +208,81 @@ impl<'a> Run<'a> {
             entities = entities.saturating_add(if is_left { step.entities } else { 0 });
             is_over.push(!is_left);
         }
-        let left = self.plan.steps.iter().zip(&is_over).filter(|(_, is_over)| !**is_over);
-        self.archive.read_ahead(left.map(|(step, _)| step.pair()), &self.workers);
+        let left = self
+            .plan
+            .steps
+            .iter()
+            .zip(&is_over)
+            .filter(|(_, is_over)| !**is_over);
+        self.archive
+            .read_ahead(left.map(|(step, _)| step.pair()), &self.workers);
         let mut turns = waits.begin(|at| is_over.get(at) == Some(&true));
         self.observer.begin("restoring", entities);
-        let mut startable = self.options.max_steps.map_or(usize::MAX, |most| most as usize);
+        let mut startable = self
+            .options
+            .max_steps
+            .map_or(usize::MAX, |most| most as usize);
         let mut running = FuturesUnordered::new();
         let mut failed = Vec::new();
         let mut ending: Option<RestoreError> = None;
         loop {
-            while running.len() < self.options.parallel.get() && startable > 0 && !self.halt.is_cancelled() {
-                let Some((at, step)) = turns.take().and_then(|at| Some((at, self.plan.steps.get(at)?))) else { break };
+            while running.len() < self.options.parallel.get()
+                && startable > 0
+                && !self.halt.is_cancelled()
+            {
+                let Some((at, step)) = turns
+                    .take()
+                    .and_then(|at| Some((at, self.plan.steps.get(at)?)))
+                else {
+                    break;
+                };
                 startable -= 1;
                 running.push(async move { (at, step, self.one(step).await) });
             }
-            let Some((at, step, ended)) = running.next().await else { break };
+            let Some((at, step, ended)) = running.next().await else {
+                break;
+            };
             turns.end(at);
             let Err(error) = ended else { continue };
             let ends_all = error.ends_all() || !self.options.keep_going;
-            let is_own = !matches!(error, RestoreError::Journal(_) | RestoreError::LeaseLost { .. } | RestoreError::Stopped { .. });
-            let error = if is_own { RestoreError::Step { pair: step.to_pair(), error: Box::new(error) } } else { error };
+            let is_own = !matches!(
+                error,
+                RestoreError::Journal(_)
+                    | RestoreError::LeaseLost { .. }
+                    | RestoreError::Stopped { .. }
+            );
+            let error = if is_own {
+                RestoreError::Step {
+                    pair: step.to_pair(),
+                    error: Box::new(error),
+                }
+            } else {
+                error
+            };
             if !ends_all {
                 failed.push(error);
                 continue;
             }
             self.halt.cancel();
             // A stop that another step's failure asked for is no reason by itself.
-            if ending.as_ref().is_none_or(|ending| matches!(ending, RestoreError::Stopped { .. })) {
+            if ending
+                .as_ref()
+                .is_none_or(|ending| matches!(ending, RestoreError::Stopped { .. }))
+            {
                 ending = Some(error);
             }
         }
         self.observer.end();
         match ending {
             Some(error) => Err(error),
-            None if self.options.stop.is_cancelled() && turns.is_any_left() => Err(self.stopped().await),
+            None if self.options.stop.is_cancelled() && turns.is_any_left() => {
+                Err(self.stopped().await)
+            }
             None if failed.is_empty() => Ok(()),
-            None => Err(RestoreError::SomeFailed { failed: failed.len() as u64, first: Box::new(failed.swap_remove(0)) }),
+            None => Err(RestoreError::SomeFailed {
+                failed: failed.len() as u64,
+                first: Box::new(failed.swap_remove(0)),
+            }),
         }
     }
 
@@ -204,13 +292,23 @@ impl<'a> Run<'a> {
     }
 
     async fn after_all(&self) -> Result<(), RestoreError> {
-        let Some(command) = self.plan.hooks.after_all.as_deref().filter(|_| !self.options.dry_run) else { return Ok(()) };
+        let Some(command) = self
+            .plan
+            .hooks
+            .after_all
+            .as_deref()
+            .filter(|_| !self.options.dry_run)
+        else {
+            return Ok(());
+        };
         if self.journal.lock().await.journal().hook_finished {
             return Ok(());
         }
         let entities = self.journal.lock().await.journal().entities();
-        self.hook("--after-all", command, None, entities, "done").await?;
-        self.append(journal::Event::HookFinished { step: None }).await
+        self.hook("--after-all", command, None, entities, "done")
+            .await?;
+        self.append(journal::Event::HookFinished { step: None })
+            .await
     }
 
     /// Runs a command of the user's.
@@ -226,13 +324,23 @@ impl<'a> Run<'a> {
         let variables = vec![
             ("KINDPACK_STEP", of_step(|step| step.id.to_string())),
             ("KINDPACK_KIND", of_step(|step| step.kind.to_string())),
-            ("KINDPACK_NAMESPACE", of_step(|step| step.to_namespace.as_str().to_owned())),
+            (
+                "KINDPACK_NAMESPACE",
+                of_step(|step| step.to_namespace.as_str().to_owned()),
+            ),
             ("KINDPACK_TARGET", self.plan.target.to_string()),
             ("KINDPACK_ENTITIES", entities.to_string()),
             ("KINDPACK_PLAN", self.options.plan_name.clone()),
             ("KINDPACK_STATE", state.to_owned()),
         ];
-        Ok(Hook { option, command, variables, limit: self.options.hook_timeout }.run().await?)
+        Ok(Hook {
+            option,
+            command,
+            variables,
+            limit: self.options.hook_timeout,
+        }
+        .run()
+        .await?)
     }
 
     /// Writes an event down.
@@ -242,12 +350,24 @@ impl<'a> Run<'a> {
 
     /// Where a step stands.
     pub async fn status(&self, step: &Step) -> StepStatus {
-        self.journal.lock().await.journal().steps.get(&step.id).cloned().unwrap_or_default()
+        self.journal
+            .lock()
+            .await
+            .journal()
+            .steps
+            .get(&step.id)
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// Notes something for the report.
     pub fn note(&self, step: &Step, change: impl FnOnce(&mut StepTally)) {
-        if let Some(tally) = self.tallies.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&step.id) {
+        if let Some(tally) = self
+            .tallies
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_mut(&step.id)
+        {
             change(tally);
         }
     }
@@ -255,7 +375,13 @@ impl<'a> Run<'a> {
     /// When the restore was begun, by whichever run.
     pub async fn opened_at(&self) -> Timestamp {
         // Before the first step the journal is opened.
-        self.journal.lock().await.journal().opened.as_ref().map_or(Timestamp::MAX, |opened| opened.at)
+        self.journal
+            .lock()
+            .await
+            .journal()
+            .opened
+            .as_ref()
+            .map_or(Timestamp::MAX, |opened| opened.at)
     }
 
     /// Waits until nothing more may be begun.
@@ -267,23 +393,40 @@ impl<'a> Run<'a> {
     /// Says no as soon as nothing more may be begun.
     pub async fn go_on(&self) -> Result<(), RestoreError> {
         if self.lease.as_ref().is_some_and(|lease| lease.lost()) {
-            return Err(RestoreError::LeaseLost { target: self.plan.target.to_string() });
+            return Err(RestoreError::LeaseLost {
+                target: self.plan.target.to_string(),
+            });
         }
-        if self.halt.is_cancelled() { Err(self.stopped().await) } else { Ok(()) }
+        if self.halt.is_cancelled() {
+            Err(self.stopped().await)
+        } else {
+            Ok(())
+        }
     }
 
     async fn stopped(&self) -> RestoreError {
-        RestoreError::Stopped { done: self.journal.lock().await.journal().done(), steps: self.plan.steps.len() as u64 }
+        RestoreError::Stopped {
+            done: self.journal.lock().await.journal().done(),
+            steps: self.plan.steps.len() as u64,
+        }
     }
 
     /// The entries of the archive that hold a step's entities.
     pub fn outputs(&self, step: &Step) -> Vec<EntryItem> {
-        self.archive.kind(&step.pair()).map(|kind| kind.outputs().cloned().collect()).unwrap_or_default()
+        self.archive
+            .kind(&step.pair())
+            .map(|kind| kind.outputs().cloned().collect())
+            .unwrap_or_default()
     }
 
-    /// What turns a step's entities into what they are to be in the target. `before` of them were in pieces that are not read.
+    /// What turns a step's entities into what they are to be in the target. `before` of them were
+    /// in pieces that are not read.
     pub fn encoder(&self, encoding: Encoding, step: &Step, before: u64) -> Encoder {
-        let Brought { rewrite, redactor, pickers } = &self.brought;
+        let Brought {
+            rewrite,
+            redactor,
+            pickers,
+        } = &self.brought;
         let mut encoder = Encoder::new(encoding, rewrite.clone(), step.pair());
         if let Some(redactor) = redactor {
             encoder = encoder.redacting(redactor.clone());

@@ -1,4 +1,5 @@
-//! One step: its entities from the archive into the target, a checkpoint behind each batch, checks and hooks around it.
+//! One step: its entities from the archive into the target, a checkpoint behind each batch, checks
+//! and hooks around it.
 
 use std::time::Instant;
 
@@ -33,20 +34,37 @@ impl Run<'_> {
         self.go_on().await?;
         let status = self.status(step).await;
         if status.state != StepState::Done {
-            if let Some(command) = self.plan.hooks.before_step.as_deref().filter(|_| !self.options.dry_run) {
+            if let Some(command) = self
+                .plan
+                .hooks
+                .before_step
+                .as_deref()
+                .filter(|_| !self.options.dry_run)
+            {
                 let state = match status.state {
                     StepState::Running => "running",
                     StepState::Failed => "failed",
                     StepState::Pending | StepState::Done => "pending",
                 };
-                self.hook("--before-step", command, Some(step), step.entities, state).await?;
+                self.hook("--before-step", command, Some(step), step.entities, state)
+                    .await?;
             }
             self.journaled(step, &status).await?;
         }
         let status = self.status(step).await;
-        if let Some(command) = self.plan.hooks.after_step.as_deref().filter(|_| self.owes_hook(&status)) {
-            self.hook("--after-step", command, Some(step), status.entities, "done").await?;
-            self.append(journal::Event::HookFinished { step: Some(step.id) }).await?;
+        if let Some(command) = self
+            .plan
+            .hooks
+            .after_step
+            .as_deref()
+            .filter(|_| self.owes_hook(&status))
+        {
+            self.hook("--after-step", command, Some(step), status.entities, "done")
+                .await?;
+            self.append(journal::Event::HookFinished {
+                step: Some(step.id),
+            })
+            .await?;
         }
         Ok(())
     }
@@ -60,9 +78,21 @@ impl Run<'_> {
         };
         let attempt = status.attempts + 1;
         let (namespace, kind) = (step.namespace.clone(), step.kind.clone());
-        self.append(journal::Event::StepStarted { step: step.id, namespace, kind, attempt }).await?;
+        self.append(journal::Event::StepStarted {
+            step: step.id,
+            namespace,
+            kind,
+            attempt,
+        })
+        .await?;
         let (namespace, kind) = (step.to_namespace.clone(), step.kind.clone());
-        self.observer.event(Event::StepStarted { step: step.id, namespace, kind, entities: step.entities, resumed: done.entities });
+        self.observer.event(Event::StepStarted {
+            step: step.id,
+            namespace,
+            kind,
+            entities: step.entities,
+            resumed: done.entities,
+        });
         self.observer.advance(done.entities, 0);
         self.note(step, |tally| {
             tally.end = StepEnd::Running;
@@ -72,24 +102,50 @@ impl Run<'_> {
         let (namespace, kind) = (step.to_namespace.clone(), step.kind.clone());
         match self.carry_out(step, &outputs, done, attempt > 1).await {
             Ok((entities, counted)) => {
-                self.append(journal::Event::StepFinished { step: step.id, entities, counted }).await?;
-                self.note(step, |tally| (tally.end, tally.counted) = (StepEnd::Done, counted));
-                self.observer.event(Event::StepFinished { step: step.id, namespace, kind, entities, counted });
+                self.append(journal::Event::StepFinished {
+                    step: step.id,
+                    entities,
+                    counted,
+                })
+                .await?;
+                self.note(step, |tally| {
+                    (tally.end, tally.counted) = (StepEnd::Done, counted)
+                });
+                self.observer.event(Event::StepFinished {
+                    step: step.id,
+                    namespace,
+                    kind,
+                    entities,
+                    counted,
+                });
                 Ok(())
             }
-            // A step that was stopped goes on later. Of a journal that cannot be written nothing more can be told.
+            // A step that was stopped goes on later. Of a journal that cannot be written nothing
+            // more can be told.
             Err(error) if error.ends_all() => Err(error),
             Err(error) => {
                 let sentence = error.to_string();
-                self.note(step, |tally| (tally.end, tally.error) = (StepEnd::Failed, Some(sentence.clone())));
-                self.append(journal::Event::StepFailed { step: step.id, error: sentence.clone() }).await?;
-                self.observer.event(Event::StepFailed { step: step.id, namespace, kind, error: sentence });
+                self.note(step, |tally| {
+                    (tally.end, tally.error) = (StepEnd::Failed, Some(sentence.clone()))
+                });
+                self.append(journal::Event::StepFailed {
+                    step: step.id,
+                    error: sentence.clone(),
+                })
+                .await?;
+                self.observer.event(Event::StepFailed {
+                    step: step.id,
+                    namespace,
+                    kind,
+                    error: sentence,
+                });
                 Err(error)
             }
         }
     }
 
-    /// Carries one step out. Gives the entities that it brought, over all runs, and what the target counts.
+    /// Carries one step out. Gives the entities that it brought, over all runs, and what the target
+    /// counts.
     async fn carry_out(
         &self,
         step: &Step,
@@ -103,7 +159,12 @@ impl Run<'_> {
         };
         // How many a sample takes is not known before.
         if brought != step.entities && self.plan.sample.is_none() {
-            return Err(RestoreError::WrongCount { pair: step.pair(), expected: step.entities, found: brought, place: "in the archive" });
+            return Err(RestoreError::WrongCount {
+                pair: step.pair(),
+                expected: step.entities,
+                found: brought,
+                place: "in the archive",
+            });
         }
         if self.plan.on_existing == OnExisting::Replace && !self.options.dry_run {
             self.delete_others(step, outputs, brought).await?;
@@ -120,8 +181,17 @@ impl Run<'_> {
     }
 
     /// Brings the entities behind `done` into the target. Gives how many there are in all.
-    async fn bring(&self, step: &Step, outputs: &[EntryItem], done: Progress, begun_before: bool) -> Result<u64, RestoreError> {
-        let mut sink = self.target.open(&self.info(step, begun_before), done).await?;
+    async fn bring(
+        &self,
+        step: &Step,
+        outputs: &[EntryItem],
+        done: Progress,
+        begun_before: bool,
+    ) -> Result<u64, RestoreError> {
+        let mut sink = self
+            .target
+            .open(&self.info(step, begun_before), done)
+            .await?;
         let pieces = entities::read(
             self.archive,
             outputs,
@@ -157,17 +227,36 @@ impl Run<'_> {
     /// What the target needs to know of a step.
     pub(super) fn info(&self, step: &Step, begun_before: bool) -> StepInfo {
         let item = self.archive.kind(&step.pair());
-        let (started, finished) = (item.and_then(|item| item.started), item.and_then(|item| item.finished));
-        StepInfo { pair: step.to_pair(), begun_before, started, finished }
+        let (started, finished) = (
+            item.and_then(|item| item.started),
+            item.and_then(|item| item.finished),
+        );
+        StepInfo {
+            pair: step.to_pair(),
+            begun_before,
+            started,
+            finished,
+        }
     }
 
     /// Writes down what has become safe, before anything more is sent.
-    async fn checkpoint(&self, step: &Step, outputs: &[EntryItem], safe: &mut Progress, now: Progress) -> Result<(), RestoreError> {
+    async fn checkpoint(
+        &self,
+        step: &Step,
+        outputs: &[EntryItem],
+        safe: &mut Progress,
+        now: Progress,
+    ) -> Result<(), RestoreError> {
         if now <= *safe || !self.resumes_within(outputs) {
             return Ok(());
         }
         *safe = now;
-        self.append(journal::Event::Checkpoint { step: step.id, entities: now.entities, position: position_of(outputs, now) }).await
+        self.append(journal::Event::Checkpoint {
+            step: step.id,
+            entities: now.entities,
+            position: position_of(outputs, now),
+        })
+        .await
     }
 
     /// Whether a step of these outputs can go on in its middle.

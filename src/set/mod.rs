@@ -1,8 +1,10 @@
-//! The set: which exports lie in a listing, which of them are finished, and what is wrong with the others.
+//! The set: which exports lie in a listing, which of them are finished, and what is wrong with the
+//! others.
 //!
-//! Knows names, lengths and the bytes of small metadata objects. Must not know where they come from, nor any zip. A kind or a
-//! namespace is never taken from a path, always from metadata; only of an unfinished export, which is never packed, the path may say what it
-//! would hold. Layouts: `docs/formats.md`.
+//! Knows names, lengths and the bytes of small metadata objects. Must not know where they come
+//! from, nor any zip. A kind or a namespace is never taken from a path, always from metadata; only
+//! of an unfinished export, which is never packed, the path may say what it would hold. Layouts:
+//! `docs/formats.md`.
 
 mod legacy;
 mod lookup;
@@ -27,7 +29,8 @@ pub struct Listed {
     pub name: String,
     /// Length in bytes, as it is stored.
     pub len: u64,
-    /// Whether it is stored otherwise than it was written, such as gzip-encoded: then its length says nothing.
+    /// Whether it is stored otherwise than it was written, such as gzip-encoded: then its length
+    /// says nothing.
     pub is_encoded: bool,
 }
 
@@ -51,9 +54,11 @@ pub struct Fault {
     pub expected: String,
     /// What was found.
     pub found: String,
-    /// Whether time alone may mend it: what is missing may come, what is too short may still be growing.
+    /// Whether time alone may mend it: what is missing may come, what is too short may still be
+    /// growing.
     pub may_ripen: bool,
-    /// Where a count of the metadata contradicts the data and nothing else does: what the user has to accept for the data to be packed.
+    /// Where a count of the metadata contradicts the data and nothing else does: what the user has
+    /// to accept for the data to be packed.
     pub count_of: Option<Box<Selector>>,
 }
 
@@ -71,8 +76,16 @@ impl Fault {
     }
 
     /// A fault of a count in the metadata that contradicts the data.
-    pub fn count(object: &str, group: &Group, expected: impl Into<String>, found: impl Into<String>) -> Self {
-        Fault { count_of: Some(Box::new(group.selector())), ..Fault::damaged(object, expected, found) }
+    pub fn count(
+        object: &str,
+        group: &Group,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+    ) -> Self {
+        Fault {
+            count_of: Some(Box::new(group.selector())),
+            ..Fault::damaged(object, expected, found)
+        }
     }
 
     /// A fault of something that is there and wrong.
@@ -90,11 +103,16 @@ impl Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: expected {}, found {}", self.object, self.expected, self.found)
+        write!(
+            f,
+            "{}: expected {}, found {}",
+            self.object, self.expected, self.found
+        )
     }
 }
 
-/// A part of an export with metadata of its own: one kind in one namespace, or everything that one metadata object stands for.
+/// A part of an export with metadata of its own: one kind in one namespace, or everything that one
+/// metadata object stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
     /// The kind, unless the group holds all kinds.
@@ -103,7 +121,8 @@ pub struct Group {
     pub namespace: Option<Namespace>,
     /// Entities by the export's own metadata; legacy backups count none.
     pub entities: Option<u64>,
-    /// Bytes by the export's own metadata, where they can be compared: of the files or, as the service counts, of the records in them.
+    /// Bytes by the export's own metadata, where they can be compared: of the files or, as the
+    /// service counts, of the records in them.
     pub bytes: Option<u64>,
     /// The metadata object of the group.
     pub metadata: Option<String>,
@@ -114,34 +133,54 @@ pub struct Group {
 impl Group {
     /// A group of which nothing is known but what it stands for.
     pub(crate) fn of(namespace: Option<Namespace>, kind: Option<Kind>) -> Self {
-        Group { kind, namespace, entities: None, bytes: None, metadata: None, outputs: Vec::new() }
+        Group {
+            kind,
+            namespace,
+            entities: None,
+            bytes: None,
+            metadata: None,
+            outputs: Vec::new(),
+        }
     }
 
     /// The pair, where the metadata names both halves.
     pub fn pair(&self) -> Option<Pair> {
-        Some(Pair { namespace: self.namespace.clone()?, kind: self.kind.clone()? })
+        Some(Pair {
+            namespace: self.namespace.clone()?,
+            kind: self.kind.clone()?,
+        })
     }
 
     /// Bytes of the output files.
     pub fn file_bytes(&self) -> u64 {
-        self.outputs.iter().fold(0, |sum, output| output.len.saturating_add(sum))
+        self.outputs
+            .iter()
+            .fold(0, |sum, output| output.len.saturating_add(sum))
     }
 
     /// What chooses the group: its pair, or everything where the metadata leaves the pair open.
     pub fn selector(&self) -> Selector {
-        self.pair().map_or_else(Selector::everything, |pair| Selector::from(&pair))
+        self.pair()
+            .map_or_else(Selector::everything, |pair| Selector::from(&pair))
     }
 
     /// Whether an entity of `pair` may stand in this group.
     pub fn admits(&self, pair: &Pair) -> bool {
         self.kind.as_ref().is_none_or(|kind| *kind == pair.kind)
-            && self.namespace.as_ref().is_none_or(|namespace| *namespace == pair.namespace)
+            && self
+                .namespace
+                .as_ref()
+                .is_none_or(|namespace| *namespace == pair.namespace)
     }
 
     /// What the group is of, for people: `acme/User`, `kind User of any namespace`, `everything`.
     pub fn title(&self) -> String {
         match (&self.namespace, &self.kind) {
-            (Some(namespace), Some(kind)) => Pair { namespace: namespace.clone(), kind: kind.clone() }.to_string(),
+            (Some(namespace), Some(kind)) => Pair {
+                namespace: namespace.clone(),
+                kind: kind.clone(),
+            }
+            .to_string(),
             (None, Some(kind)) => format!("kind {kind} of any namespace"),
             (Some(namespace), None) => format!("all kinds of {namespace}"),
             (None, None) => "all kinds of all namespaces".to_owned(),
@@ -166,9 +205,11 @@ pub struct Export {
     pub metadata: BTreeMap<String, u64>,
     /// Its parts, ordered by namespace and kind.
     pub groups: Vec<Group>,
-    /// Objects that are stored under other names than the metadata give them, each with the name that the metadata give.
+    /// Objects that are stored under other names than the metadata give them, each with the name
+    /// that the metadata give.
     pub listed_as: BTreeMap<String, String>,
-    /// All that is wrong with it; none for an export that is whole, as far as metadata and names can tell.
+    /// All that is wrong with it; none for an export that is whole, as far as metadata and names
+    /// can tell.
     pub faults: Vec<Fault>,
 }
 
@@ -187,34 +228,50 @@ impl Export {
         }
     }
 
-    /// The pairs that the metadata declares, or `None` where some group leaves kind or namespace open: only its data can tell then.
+    /// The pairs that the metadata declares, or `None` where some group leaves kind or namespace
+    /// open: only its data can tell then.
     pub fn declared_pairs(&self) -> Option<BTreeSet<Pair>> {
         self.groups.iter().map(Group::pair).collect()
     }
 
-    /// When the export began, if that can be true: a plausible time, and not after the export's end. Only such times tell which of two is newer.
+    /// When the export began, if that can be true: a plausible time, and not after the export's
+    /// end. Only such times tell which of two is newer.
     pub fn plausible_start(&self) -> Option<Timestamp> {
-        self.started.filter(|started| started.is_plausible() && self.finished.is_none_or(|finished| finished >= *started))
+        self.started.filter(|started| {
+            started.is_plausible() && self.finished.is_none_or(|finished| finished >= *started)
+        })
     }
 
-    /// Drops the faults of counts that the user accepts. What a group of open kind or namespace holds is known, and judged, when its data
-    /// are read.
+    /// Drops the faults of counts that the user accepts. What a group of open kind or namespace
+    /// holds is known, and judged, when its data are read.
     pub fn accept_counts(&mut self, accepted: &[Selector]) {
         if accepted.is_empty() {
             return;
         }
-        let is_accepted = |group: &Group| group.pair().is_none_or(|pair| accepted.iter().any(|selector| selector.matches(&pair)));
-        let of: BTreeSet<&str> =
-            self.groups.iter().filter(|group| is_accepted(group)).filter_map(|group| group.metadata.as_deref()).collect();
-        self.faults.retain(|fault| fault.count_of.is_none() || !of.contains(fault.object.as_str()));
+        let is_accepted = |group: &Group| {
+            group
+                .pair()
+                .is_none_or(|pair| accepted.iter().any(|selector| selector.matches(&pair)))
+        };
+        let of: BTreeSet<&str> = self
+            .groups
+            .iter()
+            .filter(|group| is_accepted(group))
+            .filter_map(|group| group.metadata.as_deref())
+            .collect();
+        self.faults
+            .retain(|fault| fault.count_of.is_none() || !of.contains(fault.object.as_str()));
     }
 
     /// Whether nothing is missing. (It may still be damaged.)
     pub fn is_complete(&self) -> bool {
-        self.faults.iter().all(|fault| fault.class != FaultClass::Incomplete)
+        self.faults
+            .iter()
+            .all(|fault| fault.class != FaultClass::Incomplete)
     }
 
-    /// Every object of the export with its role and its group: each group's outputs by number and its metadata, the finish mark last.
+    /// Every object of the export with its role and its group: each group's outputs by number and
+    /// its metadata, the finish mark last.
     pub fn objects(&self) -> Vec<ExportObject<'_>> {
         let mut objects = Vec::new();
         let mut seen = BTreeSet::new();
@@ -225,9 +282,20 @@ impl Export {
                 role: EntryRole::Output,
                 group: Some(index),
             }));
-            let Some((name, len)) = group.metadata.as_ref().and_then(|name| self.metadata.get_key_value(name)) else { continue };
+            let Some((name, len)) = group
+                .metadata
+                .as_ref()
+                .and_then(|name| self.metadata.get_key_value(name))
+            else {
+                continue;
+            };
             if seen.insert(name) {
-                objects.push(ExportObject { name, len: *len, role: EntryRole::KindMetadata, group: Some(index) });
+                objects.push(ExportObject {
+                    name,
+                    len: *len,
+                    role: EntryRole::KindMetadata,
+                    group: Some(index),
+                });
             }
         }
         objects.extend(self.mark.iter().map(|mark| ExportObject {
@@ -239,10 +307,15 @@ impl Export {
         objects
     }
 
-    /// Where the export stands among others: by the first namespace and kind that it declares, then by title.
+    /// Where the export stands among others: by the first namespace and kind that it declares, then
+    /// by title.
     fn order(&self) -> (Option<&Namespace>, Option<&Kind>, &str) {
         let first = self.groups.first();
-        (first.and_then(|group| group.namespace.as_ref()), first.and_then(|group| group.kind.as_ref()), &self.title)
+        (
+            first.and_then(|group| group.namespace.as_ref()),
+            first.and_then(|group| group.kind.as_ref()),
+            &self.title,
+        )
     }
 }
 
@@ -270,9 +343,10 @@ pub struct Discovery {
 
 /// The objects of a listing whose bytes [`discover`] wants to see.
 pub fn metadata_objects(listing: &[Listed]) -> impl Iterator<Item = &Listed> {
-    listing
-        .iter()
-        .filter(|object| object.len <= METADATA_MAX_BYTES && (managed::is_metadata(&object.name) || legacy::is_metadata(&object.name)))
+    listing.iter().filter(|object| {
+        object.len <= METADATA_MAX_BYTES
+            && (managed::is_metadata(&object.name) || legacy::is_metadata(&object.name))
+    })
 }
 
 /// Where [`discover`] finds the bytes of metadata objects.
@@ -289,49 +363,84 @@ impl MetadataSource for BTreeMap<String, Vec<u8>> {
 
 /// Groups the objects of a listing into exports and says what is wrong with each.
 ///
-/// `metadata` holds the bytes of the [`metadata_objects`]; of those that it wants to see, each is asked for when it is looked into.
+/// `metadata` holds the bytes of the [`metadata_objects`]; of those that it wants to see, each is
+/// asked for when it is looked into.
 pub fn discover(listing: &[Listed], metadata: &dyn MetadataSource) -> Discovery {
     let mut view = View::new(listing, metadata);
     let mut exports = managed::discover(&mut view);
     exports.extend(legacy::discover(&mut view));
-    exports.extend(managed::unfinished(&mut view, &mut |folder| Export::new(folder, ExportFormat::ManagedExport)));
+    exports.extend(managed::unfinished(&mut view, &mut |folder| {
+        Export::new(folder, ExportFormat::ManagedExport)
+    }));
     for export in &mut exports {
-        export.groups.sort_by(|a, b| (&a.namespace, &a.kind).cmp(&(&b.namespace, &b.kind)));
+        export
+            .groups
+            .sort_by(|a, b| (&a.namespace, &a.kind).cmp(&(&b.namespace, &b.kind)));
     }
     exports.sort_by(|a, b| a.order().cmp(&b.order()));
-    let foreign = view.objects.keys().filter(|name| !view.claimed.contains(*name)).map(|name| (*name).to_owned()).collect();
+    let foreign = view
+        .objects
+        .keys()
+        .filter(|name| !view.claimed.contains(*name))
+        .map(|name| (*name).to_owned())
+        .collect();
     Discovery { exports, foreign }
 }
 
-/// The listing while it is being divided: what each object weighs, and which ones some export has claimed.
+/// The listing while it is being divided: what each object weighs, and which ones some export has
+/// claimed.
 struct View<'a> {
     objects: BTreeMap<&'a str, &'a Listed>,
     metadata: &'a dyn MetadataSource,
     claimed: BTreeSet<&'a str>,
-    /// What is called like metadata and is none: copies, and what a Mac leaves beside files. An export that names one may still claim it.
+    /// What is called like metadata and is none: copies, and what a Mac leaves beside files. An
+    /// export that names one may still claim it.
     set_aside: BTreeSet<&'a str>,
 }
 
 impl<'a> View<'a> {
     fn new(listing: &'a [Listed], metadata: &'a dyn MetadataSource) -> Self {
-        let objects = listing.iter().map(|object| (object.name.as_str(), object)).collect();
-        let mut view = View { objects, metadata, claimed: BTreeSet::new(), set_aside: BTreeSet::new() };
-        let called_so = view.objects.keys().copied().filter(|name| managed::is_metadata(name) || legacy::is_metadata(name));
-        let set_aside = called_so.filter(|name| view.is_apple_double(name) || view.is_copy(name)).collect();
+        let objects = listing
+            .iter()
+            .map(|object| (object.name.as_str(), object))
+            .collect();
+        let mut view = View {
+            objects,
+            metadata,
+            claimed: BTreeSet::new(),
+            set_aside: BTreeSet::new(),
+        };
+        let called_so = view
+            .objects
+            .keys()
+            .copied()
+            .filter(|name| managed::is_metadata(name) || legacy::is_metadata(name));
+        let set_aside = called_so
+            .filter(|name| view.is_apple_double(name) || view.is_copy(name))
+            .collect();
         view.set_aside = set_aside;
         view
     }
 
-    /// Whether an object is what macOS keeps beside a file where a file system cannot hold its attributes: `._NAME`, which is not metadata.
+    /// Whether an object is what macOS keeps beside a file where a file system cannot hold its
+    /// attributes: `._NAME`, which is not metadata.
     fn is_apple_double(&self, name: &str) -> bool {
         base(name).starts_with("._")
-            && !self.metadata.get(name).is_some_and(|bytes| managed::is_sound(name, &bytes) || legacy::is_sound(&bytes))
+            && !self
+                .metadata
+                .get(name)
+                .is_some_and(|bytes| managed::is_sound(name, &bytes) || legacy::is_sound(&bytes))
     }
 
     /// Whether an object is by its name a copy of one beside it, and its bytes are the same.
     fn is_copy(&self, name: &str) -> bool {
-        let original = lookup::original_of(base(name)).map(|original| below(folder(name), &original));
-        original.is_some_and(|original| self.metadata.get(name).is_some_and(|bytes| self.metadata.get(&original) == Some(bytes)))
+        let original =
+            lookup::original_of(base(name)).map(|original| below(folder(name), &original));
+        original.is_some_and(|original| {
+            self.metadata
+                .get(name)
+                .is_some_and(|bytes| self.metadata.get(&original) == Some(bytes))
+        })
     }
 
     /// Claims an object for an export; `None` where it is not in the listing.
@@ -352,7 +461,10 @@ impl<'a> View<'a> {
             Fault::damaged(
                 name,
                 format!("metadata of at most {METADATA_MAX_BYTES} bytes"),
-                format!("{} bytes", self.objects.get(name).map_or(0, |listed| listed.len)),
+                format!(
+                    "{} bytes",
+                    self.objects.get(name).map_or(0, |listed| listed.len)
+                ),
             )
         })
     }
@@ -360,7 +472,12 @@ impl<'a> View<'a> {
     /// Names that no export has claimed yet and that `wanted` accepts.
     fn unclaimed(&self, wanted: impl Fn(&str) -> bool) -> Vec<&'a str> {
         let is_free = |name: &&str| !self.claimed.contains(name) && !self.set_aside.contains(name);
-        self.objects.keys().copied().filter(is_free).filter(|name| wanted(name)).collect()
+        self.objects
+            .keys()
+            .copied()
+            .filter(is_free)
+            .filter(|name| wanted(name))
+            .collect()
     }
 }
 
@@ -376,18 +493,29 @@ fn base(name: &str) -> &str {
 
 /// A name below a folder; the root is the empty folder.
 fn below(folder: &str, name: &str) -> String {
-    if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
+    if folder.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{folder}/{name}")
+    }
 }
 
-/// Whether a path of some metadata stays in its folder: relative, and no segment empty, `.` or `..`.
+/// Whether a path of some metadata stays in its folder: relative, and no segment empty, `.` or
+/// `..`.
 fn stays_inside(path: &str) -> bool {
-    !path.split('/').any(|segment| matches!(segment, "" | "." | ".."))
+    !path
+        .split('/')
+        .any(|segment| matches!(segment, "" | "." | ".."))
 }
 
 /// The number of `output-N`.
 fn output_number(base: &str) -> Option<u64> {
     let digits = base.strip_prefix("output-")?;
-    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
+    digits
+        .bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then(|| digits.parse().ok())
+        .flatten()
 }
 
 /// A title for a folder, also for the root of the listing.

@@ -1,6 +1,7 @@
 //! A folder of this machine as a store.
 //!
-//! A new object is written under a working name and gets its own when it is whole ([`crate::working_file`]).
+//! A new object is written under a working name and gets its own when it is whole
+//! ([`crate::working_file`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -15,7 +16,9 @@ use crate::buffers::Buffer;
 use crate::name_limits::{NameFault, NameLimits, file_and_folder};
 use crate::working_file::{WorkingFile, WorkingFiles, folder_of};
 
-use super::{About, Making, ObjectInfo, ObjectWriter, Part, Store, StoreError, Whole, stat_if_there};
+use super::{
+    About, Making, ObjectInfo, ObjectWriter, Part, Store, StoreError, Whole, stat_if_there,
+};
 
 /// Folders deeper than this are refused; no real export comes near.
 const DEPTH_MAX: usize = 256;
@@ -30,22 +33,35 @@ pub struct DirStore {
 impl DirStore {
     /// The store of what lies below `root`, which need not exist yet.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        DirStore { root: root.into(), working: WorkingFiles::default() }
+        DirStore {
+            root: root.into(),
+            working: WorkingFiles::default(),
+        }
     }
 
     /// The path of an object.
     fn path(&self, name: &str) -> PathBuf {
         // Without the `./` that nobody typed: paths stand in messages.
-        if self.root == Path::new(".") { PathBuf::from(name) } else { self.root.join(name) }
+        if self.root == Path::new(".") {
+            PathBuf::from(name)
+        } else {
+            self.root.join(name)
+        }
     }
 }
 
 /// Runs file work off the async threads.
-fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, StoreError> + Send + 'static) -> BoxFuture<'static, Result<T, StoreError>> {
+fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> BoxFuture<'static, Result<T, StoreError>> {
     Box::pin(async move {
         match tokio::task::spawn_blocking(work).await {
             Ok(result) => result,
-            Err(error) => Err(StoreError::Io { name: "file work".to_owned(), deed: "cannot run", source: io::Error::other(error) }),
+            Err(error) => Err(StoreError::Io {
+                name: "file work".to_owned(),
+                deed: "cannot run",
+                source: io::Error::other(error),
+            }),
         }
     })
 }
@@ -53,8 +69,15 @@ fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, StoreError> + Se
 fn failed(name: impl AsRef<Path>, deed: &'static str) -> impl FnOnce(io::Error) -> StoreError {
     let name = name.as_ref().display().to_string();
     move |source| match source.kind() {
-        io::ErrorKind::NotFound => StoreError::NotFound { name, expected: "an object or a folder" },
-        io::ErrorKind::NotADirectory => StoreError::NotAnObject { name, expected: "a path through folders", found: "a file in its way" },
+        io::ErrorKind::NotFound => StoreError::NotFound {
+            name,
+            expected: "an object or a folder",
+        },
+        io::ErrorKind::NotADirectory => StoreError::NotAnObject {
+            name,
+            expected: "a path through folders",
+            found: "a file in its way",
+        },
         _ => StoreError::Io { name, deed, source },
     }
 }
@@ -76,9 +99,15 @@ impl Store for DirStore {
             // Links that lead nowhere or to folders are no archives: nothing is lost without them.
             let mut objects = Vec::new();
             for entry in entries_of(&root)? {
-                let Ok(name) = entry.file_name().into_string() else { continue };
+                let Ok(name) = entry.file_name().into_string() else {
+                    continue;
+                };
                 let meta = fs::metadata(entry.path());
-                objects.extend(meta.ok().filter(fs::Metadata::is_file).map(|meta| info(name, &meta)));
+                objects.extend(
+                    meta.ok()
+                        .filter(fs::Metadata::is_file)
+                        .map(|meta| info(name, &meta)),
+                );
             }
             objects.sort_by(|a, b| a.name.cmp(&b.name));
             Ok(objects)
@@ -90,30 +119,74 @@ impl Store for DirStore {
         blocking(move || look_at(&path, name))
     }
 
-    fn stat_all<'a>(&'a self, names: &'a [String]) -> BoxFuture<'a, Result<Vec<Option<ObjectInfo>>, StoreError>> {
-        let names: Vec<(PathBuf, String)> = names.iter().map(|name| (self.path(name), name.clone())).collect();
-        blocking(move || names.into_iter().map(|(path, name)| stat_if_there(look_at(&path, name))).collect())
+    fn stat_all<'a>(
+        &'a self,
+        names: &'a [String],
+    ) -> BoxFuture<'a, Result<Vec<Option<ObjectInfo>>, StoreError>> {
+        let names: Vec<(PathBuf, String)> = names
+            .iter()
+            .map(|name| (self.path(name), name.clone()))
+            .collect();
+        blocking(move || {
+            names
+                .into_iter()
+                .map(|(path, name)| stat_if_there(look_at(&path, name)))
+                .collect()
+        })
     }
 
-    fn read<'a>(&'a self, object: &'a ObjectInfo, offset: u64, len: usize) -> BoxFuture<'a, Result<Bytes, StoreError>> {
-        let (path, part) = (self.path(&object.name), Part { object: object.clone(), offset, len });
+    fn read<'a>(
+        &'a self,
+        object: &'a ObjectInfo,
+        offset: u64,
+        len: usize,
+    ) -> BoxFuture<'a, Result<Bytes, StoreError>> {
+        let (path, part) = (
+            self.path(&object.name),
+            Part {
+                object: object.clone(),
+                offset,
+                len,
+            },
+        );
         blocking(move || read_part(&path, &part))
     }
 
     fn read_all<'a>(&'a self, parts: &'a [Part]) -> BoxFuture<'a, Result<Vec<Bytes>, StoreError>> {
-        let paths: Vec<(PathBuf, Part)> = parts.iter().map(|part| (self.path(&part.object.name), part.clone())).collect();
-        blocking(move || paths.iter().map(|(path, part)| read_part(path, part)).collect())
+        let paths: Vec<(PathBuf, Part)> = parts
+            .iter()
+            .map(|part| (self.path(&part.object.name), part.clone()))
+            .collect();
+        blocking(move || {
+            paths
+                .iter()
+                .map(|(path, part)| read_part(path, part))
+                .collect()
+        })
     }
 
     fn check_names<'a>(&'a self, names: &'a [&'a str]) -> BoxFuture<'a, Result<(), StoreError>> {
         let limits = NameLimits::at(&self.root);
-        let unfit = |name: &str, fault| StoreError::UnfitName { name: self.shown(name), fault };
-        let too_long = names.iter().find_map(|name| limits.check(&self.path(name)).err().map(|fault| unfit(name, fault)));
-        let found = too_long.or_else(|| file_and_folder(names).map(|name| unfit(name, NameFault::FileAndFolder)));
+        let unfit = |name: &str, fault| StoreError::UnfitName {
+            name: self.shown(name),
+            fault,
+        };
+        let too_long = names.iter().find_map(|name| {
+            limits
+                .check(&self.path(name))
+                .err()
+                .map(|fault| unfit(name, fault))
+        });
+        let found = too_long
+            .or_else(|| file_and_folder(names).map(|name| unfit(name, NameFault::FileAndFolder)));
         Box::pin(async { found.map_or(Ok(()), Err) })
     }
 
-    fn create<'a>(&'a self, name: &'a str, making: Making) -> BoxFuture<'a, Result<Box<dyn ObjectWriter>, StoreError>> {
+    fn create<'a>(
+        &'a self,
+        name: &'a str,
+        making: Making,
+    ) -> BoxFuture<'a, Result<Box<dyn ObjectWriter>, StoreError>> {
         let (path, working) = (self.path(name), self.working.clone());
         blocking(move || {
             make_folder(folder_of(&path))?;
@@ -122,8 +195,10 @@ impl Store for DirStore {
     }
 
     fn create_all<'a>(&'a self, objects: Vec<Whole>) -> BoxFuture<'a, Result<(), StoreError>> {
-        let objects: Vec<(PathBuf, Bytes, Making)> =
-            objects.into_iter().map(|whole| (self.path(&whole.name), whole.bytes, whole.making)).collect();
+        let objects: Vec<(PathBuf, Bytes, Making)> = objects
+            .into_iter()
+            .map(|whole| (self.path(&whole.name), whole.bytes, whole.making))
+            .collect();
         let working = self.working.clone();
         blocking(move || {
             let mut made = BTreeSet::new();
@@ -153,7 +228,9 @@ impl Store for DirStore {
                 return Ok(());
             }
             match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(&path, "cannot remove it")(error)),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    Err(failed(&path, "cannot remove it")(error))
+                }
                 _ => Ok(()),
             }
         })
@@ -167,23 +244,47 @@ impl Store for DirStore {
 /// A file as a listing shows it. Folders keep nothing of a file besides its bytes.
 fn info(name: String, meta: &fs::Metadata) -> ObjectInfo {
     let (crc32c, content_encoding, attributes) = (None, None, BTreeMap::new());
-    ObjectInfo { name, len: meta.len(), version: version(meta), crc32c, content_encoding, attributes }
+    ObjectInfo {
+        name,
+        len: meta.len(),
+        version: version(meta),
+        crc32c,
+        content_encoding,
+        attributes,
+    }
 }
 
 /// What stands directly in a folder.
 fn entries_of(folder: &Path) -> Result<Vec<fs::DirEntry>, StoreError> {
     let entries = fs::read_dir(folder).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => StoreError::NotFound { name: folder.display().to_string(), expected: "a folder" },
-        io::ErrorKind::NotADirectory => {
-            StoreError::NotAnObject { name: folder.display().to_string(), expected: "a folder", found: "a file" }
-        }
-        _ => StoreError::Io { name: folder.display().to_string(), deed: "cannot list it", source },
+        io::ErrorKind::NotFound => StoreError::NotFound {
+            name: folder.display().to_string(),
+            expected: "a folder",
+        },
+        io::ErrorKind::NotADirectory => StoreError::NotAnObject {
+            name: folder.display().to_string(),
+            expected: "a folder",
+            found: "a file",
+        },
+        _ => StoreError::Io {
+            name: folder.display().to_string(),
+            deed: "cannot list it",
+            source,
+        },
     })?;
-    entries.map(|entry| entry.map_err(failed(folder, "cannot list it"))).collect()
+    entries
+        .map(|entry| entry.map_err(failed(folder, "cannot list it")))
+        .collect()
 }
 
-/// Depth first; links to files count as files, links to folders or to nothing are refused: to skip them silently would pack half a set.
-fn walk(folder: &Path, prefix: &str, depth: usize, objects: &mut Vec<ObjectInfo>) -> Result<(), StoreError> {
+/// Depth first; links to files count as files, links to folders or to nothing are refused: to skip
+/// them silently would pack half a set.
+fn walk(
+    folder: &Path,
+    prefix: &str,
+    depth: usize,
+    objects: &mut Vec<ObjectInfo>,
+) -> Result<(), StoreError> {
     if depth > DEPTH_MAX {
         return Err(StoreError::NotAnObject {
             name: folder.display().to_string(),
@@ -194,20 +295,34 @@ fn walk(folder: &Path, prefix: &str, depth: usize, objects: &mut Vec<ObjectInfo>
     for entry in entries_of(folder)? {
         let path = entry.path();
         let Ok(base) = entry.file_name().into_string() else {
-            return Err(StoreError::BadName { name: path.display().to_string() });
+            return Err(StoreError::BadName {
+                name: path.display().to_string(),
+            });
         };
-        let name = if prefix.is_empty() { base } else { format!("{prefix}/{base}") };
-        let kind = entry.file_type().map_err(failed(&path, "cannot look at it"))?;
+        let name = if prefix.is_empty() {
+            base
+        } else {
+            format!("{prefix}/{base}")
+        };
+        let kind = entry
+            .file_type()
+            .map_err(failed(&path, "cannot look at it"))?;
         if kind.is_dir() {
             walk(&path, &name, depth + 1, objects)?;
             continue;
         }
         let refused = |found| {
             let name = path.display().to_string();
-            Err(StoreError::NotAnObject { name, expected: "files and folders", found })
+            Err(StoreError::NotAnObject {
+                name,
+                expected: "files and folders",
+                found,
+            })
         };
         let meta = match fs::metadata(&path) {
-            Err(_) if fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_symlink()) => return refused("a link that cannot be followed"),
+            Err(_) if fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_symlink()) => {
+                return refused("a link that cannot be followed");
+            }
             // Removed meanwhile.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             meta => meta.map_err(failed(&path, "cannot look at it"))?,
@@ -224,7 +339,9 @@ fn walk(folder: &Path, prefix: &str, depth: usize, objects: &mut Vec<ObjectInfo>
 
 /// Changes with every write and every replacement of the file.
 fn version(meta: &fs::Metadata) -> u64 {
-    let time = (meta.mtime() as u64).wrapping_mul(1_000_000_000).wrapping_add(meta.mtime_nsec() as u64);
+    let time = (meta.mtime() as u64)
+        .wrapping_mul(1_000_000_000)
+        .wrapping_add(meta.mtime_nsec() as u64);
     time ^ meta.ino().rotate_left(40)
 }
 
@@ -235,28 +352,58 @@ fn make_folder(folder: &Path) -> Result<(), StoreError> {
 fn look_at(path: &Path, name: String) -> Result<ObjectInfo, StoreError> {
     let meta = fs::metadata(path).map_err(failed(path, "cannot look at it"))?;
     if !meta.is_file() {
-        let found = if meta.is_dir() { "a folder" } else { "something else" };
-        return Err(StoreError::NotAnObject { name: path.display().to_string(), expected: "an object", found });
+        let found = if meta.is_dir() {
+            "a folder"
+        } else {
+            "something else"
+        };
+        return Err(StoreError::NotAnObject {
+            name: path.display().to_string(),
+            expected: "an object",
+            found,
+        });
     }
     Ok(info(name, &meta))
 }
 
-fn read_part(path: &Path, Part { object, offset, len }: &Part) -> Result<Bytes, StoreError> {
+fn read_part(
+    path: &Path,
+    Part {
+        object,
+        offset,
+        len,
+    }: &Part,
+) -> Result<Bytes, StoreError> {
     let file = File::open(path).map_err(failed(path, "cannot open it"))?;
     let meta = file.metadata().map_err(failed(path, "cannot look at it"))?;
-    if meta.len() != object.len || version(&meta) != object.version || object.len.checked_sub(*offset).is_none_or(|rest| rest < *len as u64)
+    if meta.len() != object.len
+        || version(&meta) != object.version
+        || object
+            .len
+            .checked_sub(*offset)
+            .is_none_or(|rest| rest < *len as u64)
     {
-        return Err(StoreError::Changed { name: path.display().to_string() });
+        return Err(StoreError::Changed {
+            name: path.display().to_string(),
+        });
     }
     let mut bytes = Buffer::of_len(*len);
-    file.read_exact_at(&mut bytes, *offset).map_err(|source| match source.kind() {
-        io::ErrorKind::UnexpectedEof => StoreError::Changed { name: path.display().to_string() },
-        _ => StoreError::Io { name: path.display().to_string(), deed: "cannot read it", source },
-    })?;
+    file.read_exact_at(&mut bytes, *offset)
+        .map_err(|source| match source.kind() {
+            io::ErrorKind::UnexpectedEof => StoreError::Changed {
+                name: path.display().to_string(),
+            },
+            _ => StoreError::Io {
+                name: path.display().to_string(),
+                deed: "cannot read it",
+                source,
+            },
+        })?;
     Ok(bytes.freeze())
 }
 
-/// More files than these are not synced one by one: each costs the file system about as much as all together do.
+/// More files than these are not synced one by one: each costs the file system about as much as all
+/// together do.
 #[cfg(target_os = "linux")]
 const SYNCED_BY_ONE_MAX: usize = 64;
 
@@ -269,22 +416,44 @@ fn settle(paths: &[PathBuf]) -> Result<(), StoreError> {
         let mut synced = BTreeSet::new();
         for folder in folders {
             let opened = File::open(folder).map_err(failed(folder, "cannot open the folder"))?;
-            if synced.insert(opened.metadata().map_err(failed(folder, "cannot look at it"))?.dev()) {
-                rustix::fs::syncfs(&opened).map_err(|error| failed(folder, "cannot write it to its disk")(error.into()))?;
+            if synced.insert(
+                opened
+                    .metadata()
+                    .map_err(failed(folder, "cannot look at it"))?
+                    .dev(),
+            ) {
+                rustix::fs::syncfs(&opened)
+                    .map_err(|error| failed(folder, "cannot write it to its disk")(error.into()))?;
             }
         }
         return Ok(());
     }
     for path in paths {
-        File::open(path).and_then(|file| file.sync_all()).map_err(failed(path, "cannot write it to its disk"))?;
+        File::open(path)
+            .and_then(|file| file.sync_all())
+            .map_err(failed(path, "cannot write it to its disk"))?;
     }
     // The folders may be new themselves, up to any height.
-    let above = |folder| Path::ancestors(folder).map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
-    folders.into_iter().flat_map(above).collect::<BTreeSet<_>>().into_iter().for_each(sync_folder);
+    let above = |folder| {
+        Path::ancestors(folder).map(|folder| {
+            if folder.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                folder
+            }
+        })
+    };
+    folders
+        .into_iter()
+        .flat_map(above)
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .for_each(sync_folder);
     Ok(())
 }
 
-/// A name must survive a power cut as well; a file system that cannot sync folders has done what it can.
+/// A name must survive a power cut as well; a file system that cannot sync folders has done what it
+/// can.
 fn sync_folder(folder: &Path) {
     File::open(folder).and_then(|folder| folder.sync_all()).ok();
 }
@@ -298,28 +467,58 @@ struct DirWriter {
 
 impl DirWriter {
     fn begin(working: &WorkingFiles, path: PathBuf, making: Making) -> Result<Self, StoreError> {
-        let working = working.create(&path).map_err(|source| match source.kind() {
-            io::ErrorKind::ResourceBusy => StoreError::Busy { name: path.display().to_string() },
-            _ => failed(&path, "cannot create it")(source),
-        })?;
-        Ok(DirWriter { working, path, making })
+        let working = working
+            .create(&path)
+            .map_err(|source| match source.kind() {
+                io::ErrorKind::ResourceBusy => StoreError::Busy {
+                    name: path.display().to_string(),
+                },
+                _ => failed(&path, "cannot create it")(source),
+            })?;
+        Ok(DirWriter {
+            working,
+            path,
+            making,
+        })
     }
 
     fn write_all(&self, bytes: &[u8]) -> Result<(), StoreError> {
-        self.working.file().write_all(bytes).map_err(failed(&self.path, "cannot write it"))
+        self.working
+            .file()
+            .write_all(bytes)
+            .map_err(failed(&self.path, "cannot write it"))
     }
 
     /// Gives the file its name.
     fn end(self) -> Result<(), StoreError> {
-        let DirWriter { working, path, making } = self;
+        let DirWriter {
+            working,
+            path,
+            making,
+        } = self;
         if !making.settled_later {
-            working.file().sync_all().map_err(failed(&path, "cannot write it"))?;
+            working
+                .file()
+                .sync_all()
+                .map_err(failed(&path, "cannot write it"))?;
         }
-        working.publish(making.overwrite).map_err(|source| match source.kind() {
-            io::ErrorKind::AlreadyExists => StoreError::Exists { name: path.display().to_string(), found: "another object there" },
-            io::ErrorKind::IsADirectory => StoreError::Exists { name: path.display().to_string(), found: "a folder there" },
-            _ => StoreError::Io { name: path.display().to_string(), deed: "cannot publish it", source },
-        })?;
+        working
+            .publish(making.overwrite)
+            .map_err(|source| match source.kind() {
+                io::ErrorKind::AlreadyExists => StoreError::Exists {
+                    name: path.display().to_string(),
+                    found: "another object there",
+                },
+                io::ErrorKind::IsADirectory => StoreError::Exists {
+                    name: path.display().to_string(),
+                    found: "a folder there",
+                },
+                _ => StoreError::Io {
+                    name: path.display().to_string(),
+                    deed: "cannot publish it",
+                    source,
+                },
+            })?;
         if !making.settled_later {
             sync_folder(folder_of(&path));
         }
@@ -330,7 +529,10 @@ impl DirWriter {
 impl ObjectWriter for DirWriter {
     fn write<'a>(&'a mut self, bytes: Bytes) -> BoxFuture<'a, Result<(), StoreError>> {
         let (file, path) = (self.working.file().try_clone(), self.path.clone());
-        blocking(move || file.and_then(|mut file| file.write_all(&bytes)).map_err(failed(path, "cannot write it")))
+        blocking(move || {
+            file.and_then(|mut file| file.write_all(&bytes))
+                .map_err(failed(path, "cannot write it"))
+        })
     }
 
     fn publish(self: Box<Self>, _: About) -> BoxFuture<'static, Result<(), StoreError>> {

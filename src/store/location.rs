@@ -1,4 +1,5 @@
-//! Where a SOURCE, an ARCHIVE or a DEST is: a local path, or a name in a bucket; and the store that is there.
+//! Where a SOURCE, an ARCHIVE or a DEST is: a local path, or a name in a bucket; and the store that
+//! is there.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -46,9 +47,19 @@ impl Location {
     pub fn below(&self, name: &str) -> Location {
         match self {
             Location::Local(path) => Location::Local(path.join(name)),
-            Location::Bucket { bucket, name: folder } => {
-                let slash = if folder.is_empty() || folder.ends_with('/') { "" } else { "/" };
-                Location::Bucket { bucket: bucket.clone(), name: format!("{folder}{slash}{name}") }
+            Location::Bucket {
+                bucket,
+                name: folder,
+            } => {
+                let slash = if folder.is_empty() || folder.ends_with('/') {
+                    ""
+                } else {
+                    "/"
+                };
+                Location::Bucket {
+                    bucket: bucket.clone(),
+                    name: format!("{folder}{slash}{name}"),
+                }
             }
         }
     }
@@ -57,18 +68,27 @@ impl Location {
     #[must_use]
     pub fn folder(&self) -> Location {
         match self {
-            Location::Local(path) => Location::Local(Location::split_local(path).map_or_else(|| path.clone(), |(folder, _)| folder)),
+            Location::Local(path) => Location::Local(
+                Location::split_local(path).map_or_else(|| path.clone(), |(folder, _)| folder),
+            ),
             Location::Bucket { bucket, name } => {
                 let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
-                Location::Bucket { bucket: bucket.clone(), name: folder.to_owned() }
+                Location::Bucket {
+                    bucket: bucket.clone(),
+                    name: folder.to_owned(),
+                }
             }
         }
     }
 
-    /// Folder and name of a local object, such as `("a/b", "c.zip")`; `None` where the path has no name at its end.
+    /// Folder and name of a local object, such as `("a/b", "c.zip")`; `None` where the path has no
+    /// name at its end.
     pub fn split_local(path: &Path) -> Option<(PathBuf, String)> {
         let name = path.file_name()?.to_str()?.to_owned();
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
         Some((folder.to_owned(), name))
     }
 }
@@ -87,10 +107,13 @@ impl Stores {
 
     /// Stores of this machine, and of that Cloud Storage.
     pub fn with(cloud: Cloud) -> Self {
-        Stores { cloud: Arc::new(cloud) }
+        Stores {
+            cloud: Arc::new(cloud),
+        }
     }
 
-    /// Waits a moment for what is still to be said to services of work that was given up, such as upload sessions that are of no use any more.
+    /// Waits a moment for what is still to be said to services of work that was given up, such as
+    /// upload sessions that are of no use any more.
     pub async fn settle(&self) {
         self.cloud.settle().await;
     }
@@ -99,11 +122,14 @@ impl Stores {
     pub fn folder(&self, location: &Location) -> Arc<dyn Store> {
         match location {
             Location::Local(path) => Arc::new(DirStore::new(path)),
-            Location::Bucket { bucket, name } => Arc::new(GcsStore::new(self.cloud.clone(), bucket, name)),
+            Location::Bucket { bucket, name } => {
+                Arc::new(GcsStore::new(self.cloud.clone(), bucket, name))
+            }
         }
     }
 
-    /// The folder of an object as a store, and the object's name there; `None` where the location has no name at its end.
+    /// The folder of an object as a store, and the object's name there; `None` where the location
+    /// has no name at its end.
     pub fn object(&self, location: &Location) -> Option<(Arc<dyn Store>, String)> {
         match location {
             Location::Local(path) => {
@@ -113,7 +139,13 @@ impl Stores {
             Location::Bucket { bucket, name } => {
                 // The folder keeps its last slash: there may be several.
                 let (folder, base) = name.split_at(name.rfind('/').map_or(0, |slash| slash + 1));
-                (!base.is_empty()).then(|| (Arc::new(GcsStore::new(self.cloud.clone(), bucket, folder)) as Arc<dyn Store>, base.to_owned()))
+                (!base.is_empty()).then(|| {
+                    (
+                        Arc::new(GcsStore::new(self.cloud.clone(), bucket, folder))
+                            as Arc<dyn Store>,
+                        base.to_owned(),
+                    )
+                })
             }
         }
     }
@@ -131,10 +163,15 @@ impl FromStr for Location {
             if bucket.is_empty() {
                 return Err(LocationError::NoBucket(text.to_owned()));
             }
-            return Ok(Location::Bucket { bucket: bucket.to_owned(), name: name.to_owned() });
+            return Ok(Location::Bucket {
+                bucket: bucket.to_owned(),
+                name: name.to_owned(),
+            });
         }
         match text.split_once("://") {
-            Some((scheme, _)) if scheme.chars().all(|c| c.is_ascii_alphanumeric()) => Err(LocationError::OtherScheme(text.to_owned())),
+            Some((scheme, _)) if scheme.chars().all(|c| c.is_ascii_alphanumeric()) => {
+                Err(LocationError::OtherScheme(text.to_owned()))
+            }
             _ => Ok(Location::Local(PathBuf::from(text))),
         }
     }

@@ -31,9 +31,11 @@ pub struct ObjectInfo {
     pub version: u64,
     /// The store's own CRC-32C of it, where the store has one.
     pub crc32c: Option<u32>,
-    /// How its bytes are encoded, such as `gzip`, where the store says so. Reads give them as they are stored.
+    /// How its bytes are encoded, such as `gzip`, where the store says so. Reads give them as they
+    /// are stored.
     pub content_encoding: Option<String>,
-    /// What was said of it when it was written, where the store keeps such; see [`About::attributes`].
+    /// What was said of it when it was written, where the store keeps such; see
+    /// [`About::attributes`].
     pub attributes: BTreeMap<String, String>,
 }
 
@@ -204,7 +206,8 @@ pub enum StoreError {
         /// As it came.
         found: u32,
     },
-    /// What was sent is not there any more before it was whole. Another attempt from the beginning may help.
+    /// What was sent is not there any more before it was whole. Another attempt from the beginning
+    /// may help.
     #[error("{name}: expected the upload to be kept, found {found}")]
     Lost {
         /// The object.
@@ -235,9 +238,13 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether bytes were lost or damaged on their way, so that another attempt from the beginning may help.
+    /// Whether bytes were lost or damaged on their way, so that another attempt from the beginning
+    /// may help.
     pub fn is_of_the_way(&self) -> bool {
-        matches!(self, StoreError::Corrupt { .. } | StoreError::WrongDigest { .. } | StoreError::Lost { .. })
+        matches!(
+            self,
+            StoreError::Corrupt { .. } | StoreError::WrongDigest { .. } | StoreError::Lost { .. }
+        )
     }
 }
 
@@ -274,7 +281,12 @@ pub trait Store: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// [`StoreError::Changed`] when the object is no longer that one.
-    fn read<'a>(&'a self, object: &'a ObjectInfo, offset: u64, len: usize) -> BoxFuture<'a, Result<Bytes, StoreError>>;
+    fn read<'a>(
+        &'a self,
+        object: &'a ObjectInfo,
+        offset: u64,
+        len: usize,
+    ) -> BoxFuture<'a, Result<Bytes, StoreError>>;
 
     /// Refuses names that the store cannot hold, before anything is written.
     ///
@@ -286,23 +298,37 @@ pub trait Store: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// [`StoreError::Busy`] while another writer is at work under the same name.
-    fn create<'a>(&'a self, name: &'a str, making: Making) -> BoxFuture<'a, Result<Box<dyn ObjectWriter>, StoreError>>;
+    fn create<'a>(
+        &'a self,
+        name: &'a str,
+        making: Making,
+    ) -> BoxFuture<'a, Result<Box<dyn ObjectWriter>, StoreError>>;
 
-    /// What there is of these names, in their order. One by one it would take longer to ask than to answer.
+    /// What there is of these names, in their order. One by one it would take longer to ask than to
+    /// answer.
     ///
     /// # Errors
     /// As [`Store::stat`], but for names that are free.
-    fn stat_all<'a>(&'a self, names: &'a [String]) -> BoxFuture<'a, Result<Vec<Option<ObjectInfo>>, StoreError>> {
+    fn stat_all<'a>(
+        &'a self,
+        names: &'a [String],
+    ) -> BoxFuture<'a, Result<Vec<Option<ObjectInfo>>, StoreError>> {
         stat_each(self, names)
     }
 
-    /// Reads parts of many objects, in their order. At the first fault no other is begun: in an outage each of them would be tried for long.
+    /// Reads parts of many objects, in their order. At the first fault no other is begun: in an
+    /// outage each of them would be tried for long.
     ///
     /// # Errors
     /// As [`Store::read`].
     fn read_all<'a>(&'a self, parts: &'a [Part]) -> BoxFuture<'a, Result<Vec<Bytes>, StoreError>> {
         let read = move |part: &'a Part| self.read(&part.object, part.offset, part.len);
-        Box::pin(stream::iter(parts).map(read).buffered(AT_ONCE).try_collect())
+        Box::pin(
+            stream::iter(parts)
+                .map(read)
+                .buffered(AT_ONCE)
+                .try_collect(),
+        )
     }
 
     /// Makes small objects, each in one act. At the first fault no other is begun.
@@ -310,15 +336,25 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// # Errors
     /// As [`Store::create`] and [`ObjectWriter::publish`].
     fn create_all<'a>(&'a self, objects: Vec<Whole>) -> BoxFuture<'a, Result<(), StoreError>> {
-        let create = move |Whole { name, bytes, making }: Whole| async move {
+        let create = move |Whole {
+                               name,
+                               bytes,
+                               making,
+                           }: Whole| async move {
             let mut writer = self.create(&name, making).await?;
             writer.write(bytes).await?;
             writer.publish(About::default()).await
         };
-        Box::pin(stream::iter(objects).map(create).buffer_unordered(AT_ONCE).try_collect())
+        Box::pin(
+            stream::iter(objects)
+                .map(create)
+                .buffer_unordered(AT_ONCE)
+                .try_collect(),
+        )
     }
 
-    /// Makes objects that were made with [`Making::settled_later`] survive a power cut, their names included.
+    /// Makes objects that were made with [`Making::settled_later`] survive a power cut, their names
+    /// included.
     ///
     /// # Errors
     /// When the store cannot promise it.
@@ -332,12 +368,14 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// A name as messages show it.
     fn shown(&self, name: &str) -> String;
 
-    /// Takes away whatever earlier attempts at `object` have left besides it, now that it stands. What cannot be taken away does no harm.
+    /// Takes away whatever earlier attempts at `object` have left besides it, now that it stands.
+    /// What cannot be taken away does no harm.
     fn tidy<'a>(&'a self, _object: &'a ObjectInfo) -> BoxFuture<'a, ()> {
         Box::pin(async {})
     }
 
-    /// Whether reading everything costs money and time, so that what the store says of an object is asked first.
+    /// Whether reading everything costs money and time, so that what the store says of an object is
+    /// asked first.
     fn is_remote(&self) -> bool {
         false
     }
@@ -348,7 +386,8 @@ pub trait ObjectWriter: fmt::Debug + Send {
     /// Appends bytes.
     fn write<'a>(&'a mut self, bytes: Bytes) -> BoxFuture<'a, Result<(), StoreError>>;
 
-    /// Puts the whole object under its name in one act; an object that is there stays unless [`Making::overwrite`].
+    /// Puts the whole object under its name in one act; an object that is there stays unless
+    /// [`Making::overwrite`].
     ///
     /// # Errors
     /// [`StoreError::Exists`] when the name is taken.
@@ -356,9 +395,17 @@ pub trait ObjectWriter: fmt::Debug + Send {
 }
 
 /// Asks for each name by itself.
-fn stat_each<'a, S: Store + ?Sized>(store: &'a S, names: &'a [String]) -> BoxFuture<'a, Result<Vec<Option<ObjectInfo>>, StoreError>> {
+fn stat_each<'a, S: Store + ?Sized>(
+    store: &'a S,
+    names: &'a [String],
+) -> BoxFuture<'a, Result<Vec<Option<ObjectInfo>>, StoreError>> {
     let there = move |name: &'a String| async move { stat_if_there(store.stat(name).await) };
-    Box::pin(stream::iter(names).map(there).buffered(AT_ONCE).try_collect())
+    Box::pin(
+        stream::iter(names)
+            .map(there)
+            .buffered(AT_ONCE)
+            .try_collect(),
+    )
 }
 
 /// An object, or that there is none.
@@ -374,15 +421,26 @@ fn stat_if_there(there: Result<ObjectInfo, StoreError>) -> Result<Option<ObjectI
 /// # Errors
 /// As [`Store::read`].
 pub async fn read_whole(store: &dyn Store, object: &ObjectInfo) -> Result<Bytes, StoreError> {
-    store.read(object, 0, usize::try_from(object.len).unwrap_or(usize::MAX)).await
+    store
+        .read(object, 0, usize::try_from(object.len).unwrap_or(usize::MAX))
+        .await
 }
 
 /// Writes a whole small object.
 ///
 /// # Errors
 /// As [`Store::create`] and [`ObjectWriter::publish`].
-pub async fn write_whole(store: &dyn Store, name: &str, bytes: Bytes, overwrite: bool) -> Result<(), StoreError> {
-    let making = Making { overwrite, expected_len: bytes.len() as u64, ..Making::default() };
+pub async fn write_whole(
+    store: &dyn Store,
+    name: &str,
+    bytes: Bytes,
+    overwrite: bool,
+) -> Result<(), StoreError> {
+    let making = Making {
+        overwrite,
+        expected_len: bytes.len() as u64,
+        ..Making::default()
+    };
     let mut writer = store.create(name, making).await?;
     writer.write(bytes).await?;
     writer.publish(About::default()).await

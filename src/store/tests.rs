@@ -1,7 +1,13 @@
 use super::*;
 
 async fn names(store: &DirStore) -> Vec<String> {
-    store.list().await.unwrap().into_iter().map(|object| object.name).collect()
+    store
+        .list()
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|object| object.name)
+        .collect()
 }
 
 #[tokio::test]
@@ -10,11 +16,16 @@ async fn nothing_stands_under_the_name_before_it_is_published() {
     let store = DirStore::new(folder.path());
     let mut writer = store.create("a/b.zip", Making::default()).await.unwrap();
     writer.write(Bytes::from_static(b"half")).await.unwrap();
-    assert!(matches!(store.stat("a/b.zip").await, Err(StoreError::NotFound { .. })));
+    assert!(matches!(
+        store.stat("a/b.zip").await,
+        Err(StoreError::NotFound { .. })
+    ));
     drop(writer);
     assert_eq!(names(&store).await, [""; 0]);
 
-    write_whole(&store, "a/b.zip", Bytes::from_static(b"whole"), false).await.unwrap();
+    write_whole(&store, "a/b.zip", Bytes::from_static(b"whole"), false)
+        .await
+        .unwrap();
     assert_eq!(names(&store).await, ["a/b.zip"]);
 }
 
@@ -22,12 +33,29 @@ async fn nothing_stands_under_the_name_before_it_is_published() {
 async fn a_taken_name_stays_as_it_is_unless_overwriting_is_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let store = DirStore::new(folder.path());
-    write_whole(&store, "x", Bytes::from_static(b"first"), false).await.unwrap();
+    write_whole(&store, "x", Bytes::from_static(b"first"), false)
+        .await
+        .unwrap();
     let refused = write_whole(&store, "x", Bytes::from_static(b"second"), false).await;
-    assert!(matches!(refused, Err(StoreError::Exists { .. })), "{refused:?}");
-    assert_eq!(read_whole(&store, &store.stat("x").await.unwrap()).await.unwrap(), "first");
-    write_whole(&store, "x", Bytes::from_static(b"third"), true).await.unwrap();
-    assert_eq!(read_whole(&store, &store.stat("x").await.unwrap()).await.unwrap(), "third");
+    assert!(
+        matches!(refused, Err(StoreError::Exists { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(
+        read_whole(&store, &store.stat("x").await.unwrap())
+            .await
+            .unwrap(),
+        "first"
+    );
+    write_whole(&store, "x", Bytes::from_static(b"third"), true)
+        .await
+        .unwrap();
+    assert_eq!(
+        read_whole(&store, &store.stat("x").await.unwrap())
+            .await
+            .unwrap(),
+        "third"
+    );
     assert_eq!(names(&store).await, ["x"]);
 }
 
@@ -36,12 +64,21 @@ async fn of_two_writers_of_one_name_the_last_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let store = DirStore::new(folder.path());
     std::fs::write(folder.path().join(".x.partial"), "of somebody else").unwrap();
-    let [first, second] = [store.create("x", Making::default()).await, store.create("x", Making::default()).await];
+    let [first, second] = [
+        store.create("x", Making::default()).await,
+        store.create("x", Making::default()).await,
+    ];
     first.unwrap().publish(About::default()).await.unwrap();
     let refused = second.unwrap().publish(About::default()).await;
-    assert!(matches!(refused, Err(StoreError::Exists { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(StoreError::Exists { .. })),
+        "{refused:?}"
+    );
     assert_eq!(names(&store).await, [".x.partial", "x"]);
-    assert_eq!(std::fs::read(folder.path().join(".x.partial")).unwrap(), b"of somebody else");
+    assert_eq!(
+        std::fs::read(folder.path().join(".x.partial")).unwrap(),
+        b"of somebody else"
+    );
 }
 
 #[tokio::test]
@@ -51,21 +88,37 @@ async fn names_that_a_store_cannot_hold_are_refused() {
     let (long, longest) = ("x".repeat(256), "x/".repeat(2_048));
     for names in [vec!["a", &long], vec![&longest], vec!["a/b", "a"]] {
         let refused = store.check_names(&names).await;
-        assert!(matches!(refused, Err(StoreError::UnfitName { .. })), "{refused:?}");
+        assert!(
+            matches!(refused, Err(StoreError::UnfitName { .. })),
+            "{refused:?}"
+        );
     }
-    store.check_names(&["a/b", "a-b", &long[1..]]).await.unwrap();
+    store
+        .check_names(&["a/b", "a-b", &long[1..]])
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
 async fn an_object_that_changed_since_the_listing_is_not_read() {
     let folder = tempfile::tempdir().unwrap();
     let store = DirStore::new(folder.path());
-    write_whole(&store, "x", Bytes::from_static(b"first"), false).await.unwrap();
+    write_whole(&store, "x", Bytes::from_static(b"first"), false)
+        .await
+        .unwrap();
     let listed = store.stat("x").await.unwrap();
     assert_eq!(store.read(&listed, 1, 3).await.unwrap(), "irs");
-    assert!(matches!(store.read(&listed, 3, 3).await, Err(StoreError::Changed { .. })));
-    write_whole(&store, "x", Bytes::from_static(b"other"), true).await.unwrap();
-    assert!(matches!(store.read(&listed, 0, 5).await, Err(StoreError::Changed { .. })));
+    assert!(matches!(
+        store.read(&listed, 3, 3).await,
+        Err(StoreError::Changed { .. })
+    ));
+    write_whole(&store, "x", Bytes::from_static(b"other"), true)
+        .await
+        .unwrap();
+    assert!(matches!(
+        store.read(&listed, 0, 5).await,
+        Err(StoreError::Changed { .. })
+    ));
 }
 
 #[tokio::test]
@@ -74,32 +127,79 @@ async fn a_link_to_a_folder_is_refused_rather_than_silently_left_out() {
     std::fs::create_dir(folder.path().join("real")).unwrap();
     std::os::unix::fs::symlink("real", folder.path().join("link")).unwrap();
     let error = DirStore::new(folder.path()).list().await.unwrap_err();
-    assert!(error.to_string().ends_with("expected files and folders, found a link to a folder"), "{error}");
-    assert_eq!(DirStore::new(folder.path()).list_folder().await.unwrap(), []);
+    assert!(
+        error
+            .to_string()
+            .ends_with("expected files and folders, found a link to a folder"),
+        "{error}"
+    );
+    assert_eq!(
+        DirStore::new(folder.path()).list_folder().await.unwrap(),
+        []
+    );
     std::fs::remove_file(folder.path().join("link")).unwrap();
     for target in ["gone", "link"] {
         std::os::unix::fs::symlink(target, folder.path().join("link")).unwrap();
         let error = DirStore::new(folder.path()).list().await.unwrap_err();
-        assert!(error.to_string().ends_with("link: expected files and folders, found a link that cannot be followed"), "{error}");
-        assert_eq!(DirStore::new(folder.path()).list_folder().await.unwrap(), []);
+        assert!(
+            error.to_string().ends_with(
+                "link: expected files and folders, found a link that cannot be followed"
+            ),
+            "{error}"
+        );
+        assert_eq!(
+            DirStore::new(folder.path()).list_folder().await.unwrap(),
+            []
+        );
         std::fs::remove_file(folder.path().join("link")).unwrap();
     }
-    assert!(matches!(DirStore::new("/nonexistent/x").list().await, Err(StoreError::NotFound { .. })));
+    assert!(matches!(
+        DirStore::new("/nonexistent/x").list().await,
+        Err(StoreError::NotFound { .. })
+    ));
 }
 
 #[test]
 fn locations_say_what_was_expected() {
-    assert_eq!("gs://b/a/c".parse(), Ok(Location::Bucket { bucket: "b".into(), name: "a/c".into() }));
-    assert_eq!("gs://b".parse(), Ok(Location::Bucket { bucket: "b".into(), name: String::new() }));
-    assert_eq!("gs:///x".parse::<Location>(), Err(LocationError::NoBucket("gs:///x".into())));
-    assert_eq!("s3://b/x".parse::<Location>(), Err(LocationError::OtherScheme("s3://b/x".into())));
+    assert_eq!(
+        "gs://b/a/c".parse(),
+        Ok(Location::Bucket {
+            bucket: "b".into(),
+            name: "a/c".into()
+        })
+    );
+    assert_eq!(
+        "gs://b".parse(),
+        Ok(Location::Bucket {
+            bucket: "b".into(),
+            name: String::new()
+        })
+    );
+    assert_eq!(
+        "gs:///x".parse::<Location>(),
+        Err(LocationError::NoBucket("gs:///x".into()))
+    );
+    assert_eq!(
+        "s3://b/x".parse::<Location>(),
+        Err(LocationError::OtherScheme("s3://b/x".into()))
+    );
     assert!("out/".parse::<Location>().unwrap().is_folder_name());
-    assert_eq!("2026-11-22T07:07:42_609/a".parse(), Ok(Location::Local("2026-11-22T07:07:42_609/a".into())));
+    assert_eq!(
+        "2026-11-22T07:07:42_609/a".parse(),
+        Ok(Location::Local("2026-11-22T07:07:42_609/a".into()))
+    );
 }
 
 fn small(name: String, bytes: &'static [u8]) -> Whole {
-    let making = Making { settled_later: true, ..Making::default() };
-    Whole { name, bytes: Bytes::from_static(bytes), making }
+    let making = Making {
+        settled_later: true,
+        ..Making::default()
+    };
+    Whole {
+        name,
+        bytes: Bytes::from_static(bytes),
+        making,
+    }
 }
 
 #[tokio::test]
@@ -108,26 +208,77 @@ async fn many_small_objects_are_made_asked_for_read_and_settled_at_once() {
     let store = DirStore::new(folder.path());
     // Few are settled one by one, many at once.
     for count in [3, 100] {
-        let made: Vec<String> = (0..count).map(|number| format!("{count}/{}/{number}", number % 3)).collect();
-        store.create_all(made.iter().map(|name| small(name.clone(), b"small")).collect()).await.unwrap();
+        let made: Vec<String> = (0..count)
+            .map(|number| format!("{count}/{}/{number}", number % 3))
+            .collect();
+        store
+            .create_all(
+                made.iter()
+                    .map(|name| small(name.clone(), b"small"))
+                    .collect(),
+            )
+            .await
+            .unwrap();
         store.settle(&made).await.unwrap();
-        let asked: Vec<String> = made.iter().cloned().chain(["nowhere/at all".to_owned()]).collect();
-        let there: Vec<ObjectInfo> = store.stat_all(&asked).await.unwrap().into_iter().flatten().collect();
-        assert_eq!(there.iter().map(|object| &object.name).collect::<Vec<_>>(), made.iter().collect::<Vec<_>>());
-        let parts: Vec<Part> = there.into_iter().map(|object| Part { object, offset: 1, len: 3 }).collect();
-        assert!(store.read_all(&parts).await.unwrap().into_iter().all(|read| read == "mal"));
+        let asked: Vec<String> = made
+            .iter()
+            .cloned()
+            .chain(["nowhere/at all".to_owned()])
+            .collect();
+        let there: Vec<ObjectInfo> = store
+            .stat_all(&asked)
+            .await
+            .unwrap()
+            .into_iter()
+            .flatten()
+            .collect();
+        assert_eq!(
+            there.iter().map(|object| &object.name).collect::<Vec<_>>(),
+            made.iter().collect::<Vec<_>>()
+        );
+        let parts: Vec<Part> = there
+            .into_iter()
+            .map(|object| Part {
+                object,
+                offset: 1,
+                len: 3,
+            })
+            .collect();
+        assert!(
+            store
+                .read_all(&parts)
+                .await
+                .unwrap()
+                .into_iter()
+                .all(|read| read == "mal")
+        );
     }
-    assert!(matches!(store.settle(&["nowhere/at all".to_owned()]).await, Err(StoreError::NotFound { .. })));
+    assert!(matches!(
+        store.settle(&["nowhere/at all".to_owned()]).await,
+        Err(StoreError::NotFound { .. })
+    ));
 }
 
 #[tokio::test]
 async fn of_small_objects_made_at_once_none_replaces_another_one() {
     let folder = tempfile::tempdir().unwrap();
     let store = DirStore::new(folder.path());
-    write_whole(&store, "b", Bytes::from_static(b"first"), false).await.unwrap();
+    write_whole(&store, "b", Bytes::from_static(b"first"), false)
+        .await
+        .unwrap();
     let wanted = ["a", "b", "c"].map(str::to_owned);
-    let refused = store.create_all(wanted.map(|name| small(name, b"second")).into()).await;
-    assert!(matches!(refused, Err(StoreError::Exists { .. })), "{refused:?}");
-    assert_eq!(read_whole(&store, &store.stat("b").await.unwrap()).await.unwrap(), "first");
+    let refused = store
+        .create_all(wanted.map(|name| small(name, b"second")).into())
+        .await;
+    assert!(
+        matches!(refused, Err(StoreError::Exists { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(
+        read_whole(&store, &store.stat("b").await.unwrap())
+            .await
+            .unwrap(),
+        "first"
+    );
     assert_eq!(names(&store).await, ["a", "b"]);
 }

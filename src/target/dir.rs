@@ -1,7 +1,8 @@
-//! `dir:PATH`: managed exports, one folder for each kind of each namespace, ready for Google's own import.
+//! `dir:PATH`: managed exports, one folder for each kind of each namespace, ready for Google's own
+//! import.
 //!
-//! `PATH/NAMESPACE/KIND/NAME/NAME.overall_export_metadata`, NAME being the start of the export. The folder NAME appears when it is whole, and
-//! takes no other one's place.
+//! `PATH/NAMESPACE/KIND/NAME/NAME.overall_export_metadata`, NAME being the start of the export. The
+//! folder NAME appears when it is whole, and takes no other one's place.
 
 use std::fs::{self, File};
 use std::io::{Read, Write as _};
@@ -48,9 +49,14 @@ impl Target for DirTarget {
         let folder = self.folder(pair);
         Box::pin(blocking(move || {
             let mut entities = 0;
-            for around in children(&folder)?.into_iter().filter(|around| !is_working(around)) {
+            for around in children(&folder)?
+                .into_iter()
+                .filter(|around| !is_working(around))
+            {
                 // Without its finish mark it is no export.
-                let finished = children(&around)?.iter().any(|path| path.to_string_lossy().ends_with(OVERALL_SUFFIX));
+                let finished = children(&around)?
+                    .iter()
+                    .any(|path| path.to_string_lossy().ends_with(OVERALL_SUFFIX));
                 if finished {
                     entities += count_below(&around)?;
                 }
@@ -64,27 +70,47 @@ impl Target for DirTarget {
         let export = ManagedExport::of_pair(&step.pair, step.started, step.finished);
         Box::pin(blocking(move || {
             let around = folder.join(export.name());
-            let files = [export.output_path(0), export.metadata_path(), export.overall_path()].map(|name| around.join(name));
+            let files = [
+                export.output_path(0),
+                export.metadata_path(),
+                export.overall_path(),
+            ]
+            .map(|name| around.join(name));
             check_names(&root, files.iter().map(PathBuf::as_path))?;
             check_free(&around)
         }))
     }
 
-    fn open<'a>(&'a self, step: &'a StepInfo, _: Progress) -> BoxFuture<'a, Result<Box<dyn StepSink>, TargetError>> {
+    fn open<'a>(
+        &'a self,
+        step: &'a StepInfo,
+        _: Progress,
+    ) -> BoxFuture<'a, Result<Box<dyn StepSink>, TargetError>> {
         let folder = self.folder(&step.pair);
         let export = ManagedExport::of_pair(&step.pair, step.started, step.finished);
         let (begun_before, root) = (step.begun_before, self.root.clone());
         Box::pin(blocking(move || {
             let around = folder.join(export.name());
             fs::create_dir_all(&folder).map_err(failed(&folder, "cannot make the folder"))?;
-            let working = WorkingFolder::create(&around).map_err(failed(&around, "cannot make the folder"))?;
+            let working = WorkingFolder::create(&around)
+                .map_err(failed(&around, "cannot make the folder"))?;
             let output = working.working_path().join(export.output_path(0));
             let parent = folder_of(&output);
             fs::create_dir_all(parent).map_err(failed(parent, "cannot make the folder"))?;
             let file = File::create_new(&output).map_err(failed(&output, "cannot create it"))?;
             let (log, progress) = (LogWriter::default(), Progress::default());
-            Ok(Box::new(DirSink { root, export, around, working, begun_before, output, file, log, record_bytes: 0, progress })
-                as Box<dyn StepSink>)
+            Ok(Box::new(DirSink {
+                root,
+                export,
+                around,
+                working,
+                begun_before,
+                output,
+                file,
+                log,
+                record_bytes: 0,
+                progress,
+            }) as Box<dyn StepSink>)
         }))
     }
 
@@ -120,7 +146,8 @@ impl StepSink for DirSink {
         let progress = self.progress;
         let (file, output) = (self.file.try_clone(), self.output.clone());
         Box::pin(blocking(move || {
-            file.and_then(|mut file| file.write_all(&framed)).map_err(failed(&output, "cannot write it"))?;
+            file.and_then(|mut file| file.write_all(&framed))
+                .map_err(failed(&output, "cannot write it"))?;
             Ok(progress)
         }))
     }
@@ -131,17 +158,43 @@ impl StepSink for DirSink {
 
     fn finish(self: Box<Self>) -> BoxFuture<'static, Result<Progress, TargetError>> {
         Box::pin(blocking(move || {
-            let DirSink { root, export, around, working, begun_before, output, mut file, log, record_bytes, progress } = *self;
+            let DirSink {
+                root,
+                export,
+                around,
+                working,
+                begun_before,
+                output,
+                mut file,
+                log,
+                record_bytes,
+                progress,
+            } = *self;
             let mut end = Vec::new();
             log.finish(&mut end);
-            file.write_all(&end).and_then(|()| file.sync_all()).map_err(failed(&output, "cannot write it"))?;
+            file.write_all(&end)
+                .and_then(|()| file.sync_all())
+                .map_err(failed(&output, "cannot write it"))?;
             let folder = working.working_path();
             write_whole(&folder.join(export.metadata_path()), &export.metadata(1))?;
-            write_whole(&folder.join(export.overall_path()), &export.overall(progress.entities, record_bytes))?;
+            write_whole(
+                &folder.join(export.overall_path()),
+                &export.overall(progress.entities, record_bytes),
+            )?;
             // The folder must not survive a power cut that the names in it did not.
-            output.ancestors().skip(1).take_while(|inner| inner.starts_with(folder)).for_each(sync_folder);
-            working.publish(begun_before).map_err(unpublished(&around))?;
-            around.ancestors().skip(1).take_while(|folder| folder.starts_with(&root)).for_each(sync_folder);
+            output
+                .ancestors()
+                .skip(1)
+                .take_while(|inner| inner.starts_with(folder))
+                .for_each(sync_folder);
+            working
+                .publish(begun_before)
+                .map_err(unpublished(&around))?;
+            around
+                .ancestors()
+                .skip(1)
+                .take_while(|folder| folder.starts_with(&root))
+                .for_each(sync_folder);
             Ok(progress)
         }))
     }
@@ -156,8 +209,17 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), TargetError> {
 /// What lies in a folder; nothing where there is none.
 fn children(folder: &Path) -> Result<Vec<PathBuf>, TargetError> {
     match fs::read_dir(folder) {
-        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => Ok(Vec::new()),
-        entries => entries.and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect()).map_err(failed(folder, "cannot list it")),
+        Err(error)
+            if matches!(
+                error.kind(),
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(Vec::new())
+        }
+        entries => entries
+            .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
+            .map_err(failed(folder, "cannot list it")),
     }
 }
 
@@ -167,7 +229,10 @@ fn count_below(around: &Path) -> Result<u64, TargetError> {
     for namespace in children(around)? {
         for kind in children(&namespace)? {
             for output in children(&kind)? {
-                if output.file_name().is_some_and(|name| name.to_string_lossy().starts_with("output-")) {
+                if output
+                    .file_name()
+                    .is_some_and(|name| name.to_string_lossy().starts_with("output-"))
+                {
                     records += count_records(&output)?;
                 }
             }
@@ -182,17 +247,32 @@ fn count_records(path: &Path) -> Result<u64, TargetError> {
     let (mut records, mut offset) = (0, 0);
     loop {
         let mut piece = Vec::new();
-        Read::by_ref(&mut file).take(PIECE_LEN_BYTES as u64).read_to_end(&mut piece).map_err(failed(path, "cannot read it"))?;
+        Read::by_ref(&mut file)
+            .take(PIECE_LEN_BYTES as u64)
+            .read_to_end(&mut piece)
+            .map_err(failed(path, "cannot read it"))?;
         let last = piece.len() < PIECE_LEN_BYTES;
-        let wrong = |found: String| TargetError::Nonsense { call: path.display().to_string(), expected: "a log of entities", found };
+        let wrong = |found: String| TargetError::Nonsense {
+            call: path.display().to_string(),
+            expected: "a log of entities",
+            found,
+        };
         let ends = log::read_piece(&piece, offset, |_| {
             records += 1;
             Ok::<_, LogError>(())
         });
         let ends = ends.map_err(|error| wrong(error.to_string()))?;
-        records += u64::from(stitch.push(ends).map_err(|error| wrong(error.to_string()))?.is_some());
+        records += u64::from(
+            stitch
+                .push(ends)
+                .map_err(|error| wrong(error.to_string()))?
+                .is_some(),
+        );
         if last {
-            return stitch.finish().map(|()| records).map_err(|error| wrong(error.to_string()));
+            return stitch
+                .finish()
+                .map(|()| records)
+                .map_err(|error| wrong(error.to_string()));
         }
         offset += piece.len() as u64;
     }

@@ -41,7 +41,11 @@ impl Target for DryRun {
         self.0.settle()
     }
 
-    fn open<'a>(&'a self, _: &'a StepInfo, _: Progress) -> BoxFuture<'a, Result<Box<dyn StepSink>, TargetError>> {
+    fn open<'a>(
+        &'a self,
+        _: &'a StepInfo,
+        _: Progress,
+    ) -> BoxFuture<'a, Result<Box<dyn StepSink>, TargetError>> {
         Box::pin(async { Ok(Box::new(Nowhere(Progress::default())) as Box<dyn StepSink>) })
     }
 

@@ -1,10 +1,12 @@
 //! The keys of a step, or a part of them: what stays when all else of a kind is deleted.
 //!
-//! Holds hashes, so that a part of any size can be chosen to fit in memory. Knows nothing of who reads or deletes.
+//! Holds hashes, so that a part of any size can be chosen to fit in memory. Knows nothing of who
+//! reads or deletes.
 
 use std::collections::HashSet;
 
-/// Hashes of keys ([`super::key_hash`]), of one part of all: those whose remainder by the number of parts is the part's own.
+/// Hashes of keys ([`super::key_hash`]), of one part of all: those whose remainder by the number of
+/// parts is the part's own.
 #[derive(Debug, Clone)]
 pub struct KeySet {
     part: u64,
@@ -15,7 +17,11 @@ pub struct KeySet {
 impl KeySet {
     /// An empty set for part number `part` of `parts`, which counts as 1 where it is 0.
     pub fn new(part: u64, parts: u64) -> Self {
-        KeySet { part, parts: parts.max(1), hashes: HashSet::new() }
+        KeySet {
+            part,
+            parts: parts.max(1),
+            hashes: HashSet::new(),
+        }
     }
 
     /// Whether the set is about that key at all.
@@ -50,7 +56,11 @@ mod tests {
             })
             .collect();
         for hash in 0..700 {
-            assert_eq!(parts.iter().all(|set| set.keeps(hash)), hash % 7 == 0, "{hash}");
+            assert_eq!(
+                parts.iter().all(|set| set.keeps(hash)),
+                hash % 7 == 0,
+                "{hash}"
+            );
         }
     }
 }

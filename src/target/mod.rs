@@ -1,4 +1,5 @@
-//! Targets: who carries a step out. A Datastore emulator by commits, a folder of managed exports, a folder to read, a dry run.
+//! Targets: who carries a step out. A Datastore emulator by commits, a folder of managed exports, a
+//! folder to read, a dry run.
 //!
 //! Knows entities on their way out. Must not know plans, journals or archives.
 
@@ -53,12 +54,20 @@ pub struct Progress {
 impl Progress {
     /// With so many more entities of the piece that has begun.
     fn and(self, entities: u64) -> Self {
-        Progress { records: self.records + entities, entities: self.entities + entities, ..self }
+        Progress {
+            records: self.records + entities,
+            entities: self.entities + entities,
+            ..self
+        }
     }
 
     /// With the piece that has begun at its end.
     fn at_piece_end(self) -> Self {
-        Progress { pieces: self.pieces + 1, records: 0, ..self }
+        Progress {
+            pieces: self.pieces + 1,
+            records: 0,
+            ..self
+        }
     }
 }
 
@@ -128,7 +137,9 @@ pub enum TargetError {
         until: Timestamp,
     },
     /// An entity that the target cannot hold.
-    #[error("entity {number} of kind {kind}: {part}: expected at most {limit} bytes, found {bytes}")]
+    #[error(
+        "entity {number} of kind {kind}: {part}: expected at most {limit} bytes, found {bytes}"
+    )]
     TooLarge {
         /// Its kind.
         kind: Kind,
@@ -180,7 +191,8 @@ pub enum TargetError {
     Worker(#[from] crate::workers::WorkerLost),
 }
 
-/// How long an emulator is tried, unless the user says otherwise: where it was just started, its Java takes some seconds.
+/// How long an emulator is tried, unless the user says otherwise: where it was just started, its
+/// Java takes some seconds.
 pub const EMULATOR_RETRY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Entities that are looked up at once.
@@ -200,18 +212,21 @@ pub trait Target: fmt::Debug + Send + Sync {
     /// How many entities of that kind and namespace the target holds now.
     fn count<'a>(&'a self, pair: &'a Pair) -> BoxFuture<'a, Result<u64, TargetError>>;
 
-    /// Refuses a step that no earlier run has begun where its names are taken, whatever they hold, or cannot be.
+    /// Refuses a step that no earlier run has begun where its names are taken, whatever they hold,
+    /// or cannot be.
     fn check_names<'a>(&'a self, step: &'a StepInfo) -> BoxFuture<'a, Result<(), TargetError>> {
         let _ = step;
         Box::pin(async { Ok(()) })
     }
 
-    /// Whether entities can be looked up by their keys: that is always right, where a count may be late.
+    /// Whether entities can be looked up by their keys: that is always right, where a count may be
+    /// late.
     fn is_looked_up(&self) -> bool {
         false
     }
 
-    /// How many of these entities, encoded for this target, are there under their keys. At most [`LOOKUP_MAX`] entities are asked for at once.
+    /// How many of these entities, encoded for this target, are there under their keys. At most
+    /// [`LOOKUP_MAX`] entities are asked for at once.
     ///
     /// The default knows none: see [`Target::is_looked_up`].
     fn look_up(&self, entities: Encoded) -> BoxFuture<'_, Result<u64, TargetError>> {
@@ -224,9 +239,14 @@ pub trait Target: fmt::Debug + Send + Sync {
         Box::pin(async { Ok(()) })
     }
 
-    /// Sees to it that the target hands the ids of these entities, encoded for it, to no new ones: they came there in another way than by
+    /// Sees to it that the target hands the ids of these entities, encoded for it, to no new ones:
+    /// they came there in another way than by
     /// [`Target::open`].
-    fn reserve_ids<'a>(&'a self, pair: &'a Pair, entities: Encoded) -> BoxFuture<'a, Result<(), TargetError>> {
+    fn reserve_ids<'a>(
+        &'a self,
+        pair: &'a Pair,
+        entities: Encoded,
+    ) -> BoxFuture<'a, Result<(), TargetError>> {
         let _ = (pair, entities);
         Box::pin(async { Ok(()) })
     }
@@ -236,33 +256,55 @@ pub trait Target: fmt::Debug + Send + Sync {
         0
     }
 
-    /// Deletes what the target holds of `pair` beside what `keep` holds, as far as `keep` is asked. Gives how many.
+    /// Deletes what the target holds of `pair` beside what `keep` holds, as far as `keep` is asked.
+    /// Gives how many.
     ///
     /// The default refuses: such a target is written whole.
-    fn delete_others<'a>(&'a self, pair: &'a Pair, keep: &'a KeySet) -> BoxFuture<'a, Result<u64, TargetError>> {
+    fn delete_others<'a>(
+        &'a self,
+        pair: &'a Pair,
+        keep: &'a KeySet,
+    ) -> BoxFuture<'a, Result<u64, TargetError>> {
         let _ = keep;
         Box::pin(async move {
-            Err(TargetError::Rejected { call: format!("deleting of {pair}"), found: "a target that deletes nothing".to_owned() })
+            Err(TargetError::Rejected {
+                call: format!("deleting of {pair}"),
+                found: "a target that deletes nothing".to_owned(),
+            })
         })
     }
 
-    /// Sees to it that nobody else restores into the target, as far as the target itself can hold such a mark; `None` where it cannot.
+    /// Sees to it that nobody else restores into the target, as far as the target itself can hold
+    /// such a mark; `None` where it cannot.
     ///
-    /// `holder` is told to whoever comes meanwhile. A mark of that very holder, which a killed run left, is taken over: so the name must not be
-    /// that of a restore that may run beside this one.
-    fn lease<'a>(&'a self, holder: &'a str) -> BoxFuture<'a, Result<Option<Box<dyn Lease>>, TargetError>> {
+    /// `holder` is told to whoever comes meanwhile. A mark of that very holder, which a killed run
+    /// left, is taken over: so the name must not be that of a restore that may run beside this one.
+    fn lease<'a>(
+        &'a self,
+        holder: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Box<dyn Lease>>, TargetError>> {
         let _ = holder;
         Box::pin(async { Ok(None) })
     }
 
-    /// Begins a step, or goes on with it after `done`: the first `done.records` entities of the next piece are not handed over again.
-    fn open<'a>(&'a self, step: &'a StepInfo, done: Progress) -> BoxFuture<'a, Result<Box<dyn StepSink>, TargetError>>;
+    /// Begins a step, or goes on with it after `done`: the first `done.records` entities of the
+    /// next piece are not handed over again.
+    fn open<'a>(
+        &'a self,
+        step: &'a StepInfo,
+        done: Progress,
+    ) -> BoxFuture<'a, Result<Box<dyn StepSink>, TargetError>>;
 
-    /// Which of these entities (REST JSON, as they should be) are not in the target as they should be; `None` where it cannot be asked.
-    fn differing<'a>(&'a self, wanted: Vec<serde_json::Value>) -> BoxFuture<'a, Result<Option<u64>, TargetError>>;
+    /// Which of these entities (REST JSON, as they should be) are not in the target as they should
+    /// be; `None` where it cannot be asked.
+    fn differing<'a>(
+        &'a self,
+        wanted: Vec<serde_json::Value>,
+    ) -> BoxFuture<'a, Result<Option<u64>, TargetError>>;
 }
 
-/// The right to be the only one who restores into a target. It is renewed by itself; dropped without a release, it ends after a while.
+/// The right to be the only one who restores into a target. It is renewed by itself; dropped
+/// without a release, it ends after a while.
 pub trait Lease: fmt::Debug + Send + Sync {
     /// Whether somebody else may hold it by now. Then nothing more may be written.
     fn lost(&self) -> bool;
@@ -273,14 +315,17 @@ pub trait Lease: fmt::Debug + Send + Sync {
 
 /// A step that is being carried out. Dropped before its end, it is cut, and can be gone on with.
 pub trait StepSink: fmt::Debug + Send {
-    /// Takes the next entities, all of one piece. May wait until there is room. Returns how far the step has come for good, which may lie behind
-    /// what was taken, but not by more than a few calls.
+    /// Takes the next entities, all of one piece. May wait until there is room. Returns how far the
+    /// step has come for good, which may lie behind what was taken, but not by more than a few
+    /// calls.
     fn write<'a>(&'a mut self, batch: Encoded) -> BoxFuture<'a, Result<Progress, TargetError>>;
 
-    /// Tells that all entities of a piece were handed over, a piece without any as well. What follows belongs to the next one.
+    /// Tells that all entities of a piece were handed over, a piece without any as well. What
+    /// follows belongs to the next one.
     fn end_piece(&mut self);
 
-    /// Waits for what is under way, where the step is to stop before its end. Returns how far it has come for good.
+    /// Waits for what is under way, where the step is to stop before its end. Returns how far it
+    /// has come for good.
     ///
     /// The default waits for nothing: of a step that begins anew nothing is kept.
     fn settle(&mut self) -> BoxFuture<'_, Result<Progress, TargetError>> {

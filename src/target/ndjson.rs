@@ -1,4 +1,5 @@
-//! `ndjson:PATH`: one file of entities per kind, to read. `PATH/NAMESPACE/KIND.ndjson`, the default namespace as `(default)`.
+//! `ndjson:PATH`: one file of entities per kind, to read. `PATH/NAMESPACE/KIND.ndjson`, the default
+//! namespace as `(default)`.
 //!
 //! A file has its name only when its step is done, and takes no other file's name.
 
@@ -24,7 +25,10 @@ pub struct NdjsonTarget {
 impl NdjsonTarget {
     /// Writes below `root`, which is made when needed.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        NdjsonTarget { root: root.into(), working: WorkingFiles::default() }
+        NdjsonTarget {
+            root: root.into(),
+            working: WorkingFiles::default(),
+        }
     }
 
     fn path(&self, pair: &Pair) -> PathBuf {
@@ -71,13 +75,28 @@ impl Target for NdjsonTarget {
         }))
     }
 
-    fn open<'a>(&'a self, step: &'a StepInfo, _: Progress) -> BoxFuture<'a, Result<Box<dyn StepSink>, TargetError>> {
-        let (path, working, begun_before) = (self.path(&step.pair), self.working.clone(), step.begun_before);
+    fn open<'a>(
+        &'a self,
+        step: &'a StepInfo,
+        _: Progress,
+    ) -> BoxFuture<'a, Result<Box<dyn StepSink>, TargetError>> {
+        let (path, working, begun_before) = (
+            self.path(&step.pair),
+            self.working.clone(),
+            step.begun_before,
+        );
         Box::pin(blocking(move || {
             let folder = folder_of(&path);
             fs::create_dir_all(folder).map_err(failed(folder, "cannot make the folder"))?;
-            let working = working.create(&path).map_err(failed(&path, "cannot create it"))?;
-            Ok(Box::new(NdjsonSink { path, working, begun_before, progress: Progress::default() }) as Box<dyn StepSink>)
+            let working = working
+                .create(&path)
+                .map_err(failed(&path, "cannot create it"))?;
+            Ok(Box::new(NdjsonSink {
+                path,
+                working,
+                begun_before,
+                progress: Progress::default(),
+            }) as Box<dyn StepSink>)
         }))
     }
 
@@ -101,7 +120,8 @@ impl StepSink for NdjsonSink {
         let progress = self.progress;
         let (file, path) = (self.working.file().try_clone(), self.path.clone());
         Box::pin(blocking(move || {
-            file.and_then(|mut file| file.write_all(batch.bytes())).map_err(failed(&path, "cannot write it"))?;
+            file.and_then(|mut file| file.write_all(batch.bytes()))
+                .map_err(failed(&path, "cannot write it"))?;
             Ok(progress)
         }))
     }
@@ -112,9 +132,21 @@ impl StepSink for NdjsonSink {
 
     fn finish(self: Box<Self>) -> BoxFuture<'static, Result<Progress, TargetError>> {
         Box::pin(blocking(move || {
-            let NdjsonSink { path, working, begun_before, progress } = *self;
-            working.file().sync_all().map_err(failed(&path, "cannot write it"))?;
-            let published = if begun_before { working.publish_or_match() } else { working.publish(false) };
+            let NdjsonSink {
+                path,
+                working,
+                begun_before,
+                progress,
+            } = *self;
+            working
+                .file()
+                .sync_all()
+                .map_err(failed(&path, "cannot write it"))?;
+            let published = if begun_before {
+                working.publish_or_match()
+            } else {
+                working.publish(false)
+            };
             published.map_err(unpublished(&path))?;
             sync_folder(folder_of(&path));
             Ok(progress)

@@ -1,4 +1,5 @@
-//! No token, no session address and nothing of a credentials file is printed, whatever happens and however much is asked for.
+//! No token, no session address and nothing of a credentials file is printed, whatever happens and
+//! however much is asked for.
 
 use crate::cloud::shop::{ARCHIVE, SOURCE, Shop, discreet};
 use crate::gcs_server::{Call, Deed};
@@ -9,13 +10,18 @@ const MODES: [&[&str]; 4] = [&[], &["-vv"], &["--json"], &["-vv", "--json"]];
 /// Runs a command of somebody who has credentials.
 fn signed_in(shop: &Shop, args: &[&str]) -> Run {
     let mut command = shop.signed_in(args);
-    command.args(["--retry-timeout", "3s"]).env("RUST_LOG", "trace");
+    command
+        .args(["--retry-timeout", "3s"])
+        .env("RUST_LOG", "trace");
     discreet(sound(Running::start(command).wait(), args))
 }
 
 /// A session of several requests; `little` a single one.
 fn shops() -> [Shop; 2] {
-    [Shop::of_kinds(&[("Note", 5, 100)]), Shop::of_kinds(&[("Image", 9, 1_000_000)])]
+    [
+        Shop::of_kinds(&[("Note", 5, 100)]),
+        Shop::of_kinds(&[("Image", 9, 1_000_000)]),
+    ]
 }
 
 #[test]
@@ -25,7 +31,16 @@ fn good_runs_print_no_secret() {
             shop.clear();
             let run = |args: &[&str]| shop.expect(0, &[args, mode].concat());
             run(&["pack", SOURCE, ARCHIVE]);
-            run(&["pack", SOURCE, ARCHIVE, "--overwrite", "--upload-cutoff", "1", "--upload-chunk-size", "1MiB"]);
+            run(&[
+                "pack",
+                SOURCE,
+                ARCHIVE,
+                "--overwrite",
+                "--upload-cutoff",
+                "1",
+                "--upload-chunk-size",
+                "1MiB",
+            ]);
             run(&["list", ARCHIVE]);
             run(&["verify", ARCHIVE]);
             run(&["plan", ARCHIVE, "--target", "ndjson:out", "-o", "plan.json"]);
@@ -50,14 +65,37 @@ fn failing_runs_print_no_secret() {
         (&much, Call::Put),
     ];
     for (shop, call) in cases {
-        for (deed, mode) in [Deed::Status(503), Deed::Status(401), Deed::Status(403), Deed::CutBefore].into_iter().zip(MODES) {
+        for (deed, mode) in [
+            Deed::Status(503),
+            Deed::Status(401),
+            Deed::Status(403),
+            Deed::CutBefore,
+        ]
+        .into_iter()
+        .zip(MODES)
+        {
             let shop = shop.another();
             shop.server.plan_many(call, 0, usize::MAX, deed);
             // Whoever may not look at the archive's name packs all the same.
-            let code = if (call, deed) == (Call::Stat, Deed::Status(403)) { 0 } else { 6 };
-            shop.expect(code, &[&["pack", SOURCE, ARCHIVE, "--retry-timeout", "1s"], mode].concat());
-            let with_address = shop.server.seen().iter().any(|seen| seen.query.contains("CANARY"));
-            assert_eq!(with_address, call == Call::Put, "the secret is there to be told");
+            let code = if (call, deed) == (Call::Stat, Deed::Status(403)) {
+                0
+            } else {
+                6
+            };
+            shop.expect(
+                code,
+                &[&["pack", SOURCE, ARCHIVE, "--retry-timeout", "1s"], mode].concat(),
+            );
+            let with_address = shop
+                .server
+                .seen()
+                .iter()
+                .any(|seen| seen.query.contains("CANARY"));
+            assert_eq!(
+                with_address,
+                call == Call::Put,
+                "the secret is there to be told"
+            );
         }
     }
 }
@@ -74,11 +112,19 @@ fn credentials_that_are_none_are_told_without_their_content() {
     for (file, mode) in files.into_iter().zip(MODES) {
         shop.desk.write("key.json", file);
         let run = signed_in(&shop, &[&["list", ARCHIVE][..], mode].concat());
-        assert!(run.code == 6 && run.err.contains("expected usable credentials"), "{file}: {}", run.brief());
+        assert!(
+            run.code == 6 && run.err.contains("expected usable credentials"),
+            "{file}: {}",
+            run.brief()
+        );
     }
     std::fs::remove_file(shop.path("key.json")).unwrap();
     let run = signed_in(&shop, &["list", ARCHIVE]);
-    assert!(run.code == 6 && run.err.contains("expected usable credentials"), "{}", run.brief());
+    assert!(
+        run.code == 6 && run.err.contains("expected usable credentials"),
+        "{}",
+        run.brief()
+    );
 }
 
 #[test]
@@ -92,15 +138,24 @@ fn tokens_are_used_and_renewed_and_never_printed() {
             let run = signed_in(&shop, &[&["pack", SOURCE, ARCHIVE], mode].concat());
             assert_eq!(run.code, 0, "{}", run.brief());
             assert_eq!(shop.server.unfired(), []);
-            assert_eq!(shop.server.count(Call::Token), 2, "one, and another one after it was not accepted");
+            assert_eq!(
+                shop.server.count(Call::Token),
+                2,
+                "one, and another one after it was not accepted"
+            );
             let run = signed_in(&shop, &[&["verify", ARCHIVE], mode].concat());
             assert_eq!(run.code, 0, "{}", run.brief());
         }
         shop.assert_packed();
         // Nobody gives a token any more.
         shop.server.forget();
-        shop.server.plan_many(Call::Token, 0, usize::MAX, Deed::Status(400));
+        shop.server
+            .plan_many(Call::Token, 0, usize::MAX, Deed::Status(400));
         let run = signed_in(&shop, &["list", ARCHIVE, "--verbose"]);
-        assert!(run.code == 6 && run.err.contains("expected usable credentials"), "{}", run.brief());
+        assert!(
+            run.code == 6 && run.err.contains("expected usable credentials"),
+            "{}",
+            run.brief()
+        );
     }
 }

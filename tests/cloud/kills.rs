@@ -1,4 +1,5 @@
-//! A pack of several parts is killed at moments over its whole run, and the same command goes on with what is there.
+//! A pack of several parts is killed at moments over its whole run, and the same command goes on
+//! with what is there.
 
 use crate::cloud::shop::{ARCHIVE, SIDECAR, SOURCE, STORED, Shop, discreet, try_all};
 use crate::gcs_server::{Call, Deed};
@@ -11,19 +12,44 @@ struct Moment {
     deed: Deed,
 }
 
-const ARGS: [&str; 8] = ["pack", SOURCE, ARCHIVE, "--upload-cutoff", "1", "--upload-chunk-size", "64KiB", "--no-progress"];
+const ARGS: [&str; 8] = [
+    "pack",
+    SOURCE,
+    ARCHIVE,
+    "--upload-cutoff",
+    "1",
+    "--upload-chunk-size",
+    "64KiB",
+    "--no-progress",
+];
 
-/// Twenty moments: those between the last join and the end, which are few and matter most, and the rest spread over all requests before.
+/// Twenty moments: those between the last join and the end, which are few and matter most, and the
+/// rest spread over all requests before.
 fn moments(shop: &Shop) -> Vec<Moment> {
     let seen = shop.server.seen();
     let moment = |index: usize, deed| {
         let call = seen[index].call;
-        Moment { call, number: seen[..index].iter().filter(|seen| seen.call == call).count(), deed }
+        Moment {
+            call,
+            number: seen[..index]
+                .iter()
+                .filter(|seen| seen.call == call)
+                .count(),
+            deed,
+        }
     };
-    let at = |call: Call, name: &str| seen.iter().position(|seen| seen.call == call && seen.name == name).unwrap();
+    let at = |call: Call, name: &str| {
+        seen.iter()
+            .position(|seen| seen.call == call && seen.name == name)
+            .unwrap()
+    };
     let (joined, sidecar) = (at(Call::Compose, STORED), at(Call::Insert, SIDECAR));
-    let cleaned: Vec<usize> = (joined..sidecar).filter(|index| seen[*index].call == Call::Delete).collect();
-    let read_back = (joined..sidecar).find(|index| seen[*index].call == Call::Read).unwrap();
+    let cleaned: Vec<usize> = (joined..sidecar)
+        .filter(|index| seen[*index].call == Call::Delete)
+        .collect();
+    let read_back = (joined..sidecar)
+        .find(|index| seen[*index].call == Call::Read)
+        .unwrap();
     let mut moments = vec![
         moment(joined, Deed::HoldBefore),
         moment(joined, Deed::HoldAfter),
@@ -35,8 +61,16 @@ fn moments(shop: &Shop) -> Vec<Moment> {
         moment(sidecar, Deed::HoldAfter),
     ];
     let rest = 20 - moments.len();
-    moments
-        .extend((0..rest).map(|number| moment(number * joined / rest, if number % 2 == 0 { Deed::HoldBefore } else { Deed::HoldAfter })));
+    moments.extend((0..rest).map(|number| {
+        moment(
+            number * joined / rest,
+            if number % 2 == 0 {
+                Deed::HoldBefore
+            } else {
+                Deed::HoldAfter
+            },
+        )
+    }));
     moments
 }
 
@@ -50,7 +84,12 @@ fn a_pack_that_is_killed_at_any_moment_goes_on_with_what_is_there() {
     assert!(parts > 32, "a tree of joins of {parts} parts");
     let moments = moments(&shop);
     assert_eq!(moments.len(), 20);
-    try_all(&moments, |moment| killed(&shop.another(), *moment).into_iter().map(|flaw| format!("{moment:?}: {flaw}")).collect());
+    try_all(&moments, |moment| {
+        killed(&shop.another(), *moment)
+            .into_iter()
+            .map(|flaw| format!("{moment:?}: {flaw}"))
+            .collect()
+    });
 }
 
 /// What is wrong after a kill at that moment and a second run.
@@ -58,7 +97,10 @@ fn killed(shop: &Shop, moment: Moment) -> Vec<String> {
     shop.server.plan(moment.call, moment.number, moment.deed);
     let mut running = shop.start(&ARGS);
     if !running.wait_until(|| shop.server.is_holding()) {
-        return vec![format!("ended before its moment: {}", running.wait().brief())];
+        return vec![format!(
+            "ended before its moment: {}",
+            running.wait().brief()
+        )];
     }
     running.kill();
     while !shop.server.is_idle() {
@@ -77,14 +119,29 @@ fn killed(shop: &Shop, moment: Moment) -> Vec<String> {
         flaws.push(format!("the second run: {}", run.brief()));
     }
     flaws.extend(shop.flaws());
-    let uploaded: Vec<String> = shop.server.seen().into_iter().filter(|seen| seen.call == Call::Insert).map(|seen| seen.name).collect();
-    let twice: Vec<&String> = uploaded.iter().filter(|name| there.contains(name)).collect();
+    let uploaded: Vec<String> = shop
+        .server
+        .seen()
+        .into_iter()
+        .filter(|seen| seen.call == Call::Insert)
+        .map(|seen| seen.name)
+        .collect();
+    let twice: Vec<&String> = uploaded
+        .iter()
+        .filter(|name| there.contains(name))
+        .collect();
     if !twice.is_empty() {
-        flaws.push(format!("{} of {} uploads were there already: {twice:?}", twice.len(), uploaded.len()));
+        flaws.push(format!(
+            "{} of {} uploads were there already: {twice:?}",
+            twice.len(),
+            uploaded.len()
+        ));
     }
     let needless = uploaded.iter().filter(|name| *name != SIDECAR).count();
     if had_archive && needless > 0 {
-        flaws.push(format!("{needless} parts of an archive that stands were uploaded"));
+        flaws.push(format!(
+            "{needless} parts of an archive that stands were uploaded"
+        ));
     }
     flaws
 }
@@ -110,19 +167,30 @@ fn a_pack_that_is_interrupted_stops_cleanly_and_goes_on() {
         .collect();
     try_all(&cases, |(shop, args, call, (signal, code))| {
         let shop = shop.another();
-        shop.server.plan(*call, 1.min(usize::from(*args != &session[..])), Deed::HoldBefore);
+        shop.server.plan(
+            *call,
+            1.min(usize::from(*args != &session[..])),
+            Deed::HoldBefore,
+        );
         let mut running = shop.start(args);
         let held = running.wait_until(|| shop.server.is_holding());
         running.signal(signal);
         let run = discreet(running.wait());
         let mut flaws = Vec::new();
         flaws.extend((!held || run.code != *code).then(|| run.brief()));
-        flaws.extend(shop.stored().map(|_| "something stands under the final name".to_owned()));
-        flaws.extend((shop.server.open_sessions() > 0).then(|| "a session is left open".to_owned()));
+        flaws.extend(
+            shop.stored()
+                .map(|_| "something stands under the final name".to_owned()),
+        );
+        flaws
+            .extend((shop.server.open_sessions() > 0).then(|| "a session is left open".to_owned()));
         shop.server.forget();
         let again = shop.run(args);
         flaws.extend((again.code != 0).then(|| format!("the second run: {}", again.brief())));
         flaws.extend(shop.flaws());
-        flaws.into_iter().map(|flaw| format!("{signal} at {call:?} of {args:?}: {flaw}")).collect()
+        flaws
+            .into_iter()
+            .map(|flaw| format!("{signal} at {call:?} of {args:?}: {flaw}"))
+            .collect()
     });
 }

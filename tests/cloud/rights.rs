@@ -1,10 +1,19 @@
-//! Least rights: a pack works with exactly what the documentation lists, and says which one is missing.
+//! Least rights: a pack works with exactly what the documentation lists, and says which one is
+//! missing.
 
 use crate::cloud::shop::{ARCHIVE, SIDECAR, SOURCE, STORED, Shop};
 use crate::gcs_server::{Call, Right};
 
 const PACK: [&str; 3] = ["pack", SOURCE, ARCHIVE];
-const PACK_IN_PARTS: [&str; 7] = ["pack", SOURCE, ARCHIVE, "--upload-cutoff", "1", "--upload-chunk-size", "20KiB"];
+const PACK_IN_PARTS: [&str; 7] = [
+    "pack",
+    SOURCE,
+    ARCHIVE,
+    "--upload-cutoff",
+    "1",
+    "--upload-chunk-size",
+    "20KiB",
+];
 
 const PARTS: &str = "sets/kindpack-parts/";
 
@@ -23,14 +32,31 @@ fn least() -> Rights {
 
 /// As [`least`], and what the service asks for of whoever joins parts and takes them away.
 fn least_with_parts() -> Rights {
-    [least(), ["create", "get", "list", "delete"].map(|word| (word, PARTS)).to_vec()].concat()
+    [
+        least(),
+        ["create", "get", "list", "delete"]
+            .map(|word| (word, PARTS))
+            .to_vec(),
+    ]
+    .concat()
 }
 
 fn allow(shop: &Shop, rights: &[(&str, &str)]) {
     let right = |(word, prefix): &(&str, &str)| {
-        let permissions = ["storage.objects.list", "storage.objects.get", "storage.objects.create", "storage.objects.delete"];
-        let permission = permissions.into_iter().find(|permission| permission.ends_with(word)).unwrap();
-        Right { permission, prefix: (*prefix).to_owned() }
+        let permissions = [
+            "storage.objects.list",
+            "storage.objects.get",
+            "storage.objects.create",
+            "storage.objects.delete",
+        ];
+        let permission = permissions
+            .into_iter()
+            .find(|permission| permission.ends_with(word))
+            .unwrap();
+        Right {
+            permission,
+            prefix: (*prefix).to_owned(),
+        }
     };
     shop.server.allow_only(rights.iter().map(right).collect());
 }
@@ -43,9 +69,13 @@ fn large() -> Shop {
     Shop::of_kinds(&[("Image", 9, 1_000_000)])
 }
 
-/// What is wrong after a pack, where nobody could write the metadata of an object that is there already.
+/// What is wrong after a pack, where nobody could write the metadata of an object that is there
+/// already.
 fn flaws_besides_metadata(shop: &Shop) -> Vec<String> {
-    shop.flaws().into_iter().filter(|flaw| !flaw.contains("metadata")).collect()
+    shop.flaws()
+        .into_iter()
+        .filter(|flaw| !flaw.contains("metadata"))
+        .collect()
 }
 
 #[test]
@@ -77,7 +107,10 @@ fn a_pack_in_parts_itself_needs_no_more_than_to_create_and_delete_them() {
     let shop = small();
     shop.local();
     shop.server.joins_freely();
-    allow(&shop, &[least(), vec![("create", PARTS), ("delete", PARTS)]].concat());
+    allow(
+        &shop,
+        &[least(), vec![("create", PARTS), ("delete", PARTS)]].concat(),
+    );
     shop.expect(0, &PACK_IN_PARTS);
     shop.assert_packed();
     assert!(shop.server.count(Call::Compose) > 1);
@@ -87,12 +120,48 @@ fn a_pack_in_parts_itself_needs_no_more_than_to_create_and_delete_them() {
 fn each_missing_right_is_named_with_its_object() {
     let (small, large) = (small(), large());
     let cases: [(&Shop, &[&str], Rights, Given, &str); 10] = [
-        (&small, &PACK, least(), ("list", "nightly/"), "gs://shop/nightly/: expected the permission storage.objects.list"),
-        (&small, &PACK, least(), ("get", "nightly/"), "metadata: expected the permission storage.objects.get"),
-        (&small, &PACK, least(), ("create", STORED), "gs://vault/sets/set.zip: expected the permission storage.objects.create"),
-        (&large, &PACK, least(), ("create", STORED), "gs://vault/sets/set.zip: expected the permission storage.objects.create"),
-        (&small, &PACK_IN_PARTS, least_with_parts(), ("list", "nightly/"), "expected the permission storage.objects.list"),
-        (&small, &PACK_IN_PARTS, least_with_parts(), ("get", "nightly/"), "expected the permission storage.objects.get"),
+        (
+            &small,
+            &PACK,
+            least(),
+            ("list", "nightly/"),
+            "gs://shop/nightly/: expected the permission storage.objects.list",
+        ),
+        (
+            &small,
+            &PACK,
+            least(),
+            ("get", "nightly/"),
+            "metadata: expected the permission storage.objects.get",
+        ),
+        (
+            &small,
+            &PACK,
+            least(),
+            ("create", STORED),
+            "gs://vault/sets/set.zip: expected the permission storage.objects.create",
+        ),
+        (
+            &large,
+            &PACK,
+            least(),
+            ("create", STORED),
+            "gs://vault/sets/set.zip: expected the permission storage.objects.create",
+        ),
+        (
+            &small,
+            &PACK_IN_PARTS,
+            least_with_parts(),
+            ("list", "nightly/"),
+            "expected the permission storage.objects.list",
+        ),
+        (
+            &small,
+            &PACK_IN_PARTS,
+            least_with_parts(),
+            ("get", "nightly/"),
+            "expected the permission storage.objects.get",
+        ),
         (
             &small,
             &PACK_IN_PARTS,
@@ -100,16 +169,42 @@ fn each_missing_right_is_named_with_its_object() {
             ("create", STORED),
             "gs://vault/sets/set.zip: expected the permission storage.objects.create",
         ),
-        (&small, &PACK_IN_PARTS, least_with_parts(), ("create", PARTS), "gs://vault/sets/kindpack-parts/"),
-        (&small, &PACK_IN_PARTS, least_with_parts(), ("create", PARTS), "expected the permission storage.objects.create"),
-        (&small, &PACK_IN_PARTS, least_with_parts(), ("get", PARTS), "storage.objects.get"),
+        (
+            &small,
+            &PACK_IN_PARTS,
+            least_with_parts(),
+            ("create", PARTS),
+            "gs://vault/sets/kindpack-parts/",
+        ),
+        (
+            &small,
+            &PACK_IN_PARTS,
+            least_with_parts(),
+            ("create", PARTS),
+            "expected the permission storage.objects.create",
+        ),
+        (
+            &small,
+            &PACK_IN_PARTS,
+            least_with_parts(),
+            ("get", PARTS),
+            "storage.objects.get",
+        ),
     ];
     for (shop, args, rights, missing, words) in cases {
         let shop = shop.another();
-        let rights: Rights = rights.into_iter().filter(|right| *right != missing).collect();
+        let rights: Rights = rights
+            .into_iter()
+            .filter(|right| *right != missing)
+            .collect();
         allow(&shop, &rights);
         shop.says(6, args, &[words]);
-        let left: Vec<String> = shop.server.names("vault").into_iter().filter(|name| !name.starts_with(PARTS)).collect();
+        let left: Vec<String> = shop
+            .server
+            .names("vault")
+            .into_iter()
+            .filter(|name| !name.starts_with(PARTS))
+            .collect();
         assert_eq!(left, [""; 0], "without {missing:?}");
         assert_eq!(shop.server.open_sessions(), 0, "without {missing:?}");
     }
@@ -119,7 +214,12 @@ fn each_missing_right_is_named_with_its_object() {
 fn whoever_may_not_list_parts_uploads_them_all_and_whoever_may_not_delete_them_leaves_them() {
     let shop = small();
     shop.local();
-    let without = |word: &str| -> Rights { least_with_parts().into_iter().filter(|right| *right != (word, PARTS)).collect() };
+    let without = |word: &str| -> Rights {
+        least_with_parts()
+            .into_iter()
+            .filter(|right| *right != (word, PARTS))
+            .collect()
+    };
     allow(&shop, &without("list"));
     shop.expect(0, &PACK_IN_PARTS);
     shop.assert_packed();
@@ -139,8 +239,22 @@ fn extract_needs_to_create_and_get_in_its_destination() {
     let args = ["extract", ARCHIVE, "gs://vault/back/"];
     let rights = [("get", STORED), ("get", "back/"), ("create", "back/")];
     for missing in &rights[1..] {
-        allow(&shop, &rights.iter().copied().filter(|right| right != missing).collect::<Rights>());
-        shop.says(6, &args, &["gs://vault/back/", &format!("storage.objects.{}", missing.0)]);
+        allow(
+            &shop,
+            &rights
+                .iter()
+                .copied()
+                .filter(|right| right != missing)
+                .collect::<Rights>(),
+        );
+        shop.says(
+            6,
+            &args,
+            &[
+                "gs://vault/back/",
+                &format!("storage.objects.{}", missing.0),
+            ],
+        );
     }
     allow(&shop, &rights);
     shop.expect(0, &args);
@@ -152,12 +266,25 @@ fn a_viewer_reads_an_archive_and_a_slash_asks_for_its_listing() {
     shop.expect(0, &PACK);
     shop.expect(0, &["pack", SOURCE, "gs://vault/sets/"]);
     allow(&shop, &[("get", "sets/")]);
-    for args in [&["list", ARCHIVE][..], &["verify", ARCHIVE], &["cat", ARCHIVE, "Note"], &["plan", ARCHIVE, "--target", "ndjson:x"]] {
+    for args in [
+        &["list", ARCHIVE][..],
+        &["verify", ARCHIVE],
+        &["cat", ARCHIVE, "Note"],
+        &["plan", ARCHIVE, "--target", "ndjson:x"],
+    ] {
         shop.expect(0, args);
     }
-    shop.says(6, &["list", "gs://vault/sets/"], &["gs://vault/sets/: expected the permission storage.objects.list"]);
+    shop.says(
+        6,
+        &["list", "gs://vault/sets/"],
+        &["gs://vault/sets/: expected the permission storage.objects.list"],
+    );
     allow(&shop, &[("get", "sets/"), ("list", "sets/")]);
     shop.expect(0, &["list", "gs://vault/sets/"]);
     allow(&shop, &[("list", "sets/")]);
-    shop.says(6, &["list", ARCHIVE], &["gs://vault/sets/set.zip: expected the permission storage.objects.get"]);
+    shop.says(
+        6,
+        &["list", ARCHIVE],
+        &["gs://vault/sets/set.zip: expected the permission storage.objects.get"],
+    );
 }

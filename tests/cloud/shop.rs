@@ -1,4 +1,5 @@
-//! A shop with its exports in one bucket and a vault for archives in another, and what a pack into that vault must come to.
+//! A shop with its exports in one bucket and a vault for archives in another, and what a pack into
+//! that vault must come to.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,10 +20,12 @@ pub const ARCHIVE: &str = "gs://vault/sets/set.zip";
 pub const STORED: &str = "sets/set.zip";
 pub const SIDECAR: &str = "sets/set.zip.sha256";
 
-/// What the service answers, and what lies in the credentials file: none of it may be seen in any output.
+/// What the service answers, and what lies in the credentials file: none of it may be seen in any
+/// output.
 const CANARIES: [&str; 3] = ["CANARY", "upload_id", "PRIVATE KEY"];
 
-/// Names the service for whoever has credentials: `STORAGE_EMULATOR_HOST` stands for one that asks for none.
+/// Names the service for whoever has credentials: `STORAGE_EMULATOR_HOST` stands for one that asks
+/// for none.
 const ENDPOINT: &str = "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE";
 
 /// A certificate that signs nothing.
@@ -31,7 +34,8 @@ const NOBODY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cloud/nobody.pe
 /// Packs that run at once: they mostly wait.
 const AT_ONCE: usize = 8;
 
-/// Two buckets and a place to run programs. The place, with the exports as a folder in it, is shared by all shops of one test.
+/// Two buckets and a place to run programs. The place, with the exports as a folder in it, is
+/// shared by all shops of one test.
 pub struct Shop {
     pub server: GcsServer,
     pub desk: Arc<Desk>,
@@ -51,14 +55,24 @@ impl Shop {
         })
     }
 
-    /// A shop with so many entities of each kind, with blobs of so many bytes that no deflater makes shorter.
+    /// A shop with so many entities of each kind, with blobs of so many bytes that no deflater
+    /// makes shorter.
     pub fn of_kinds(kinds: &[(&str, u64, usize)]) -> Self {
         // No level makes noise shorter, and the lowest one finds that out soonest.
         Shop::of_folder(&["--level", "1"], |desk| {
             for (number, (kind, count, blob_len)) in kinds.iter().copied().enumerate() {
-                let records: Vec<Vec<u8>> = data::made("shop", "", kind, count, blob_len).iter().map(Made::record).collect();
+                let records: Vec<Vec<u8>> = data::made("shop", "", kind, count, blob_len)
+                    .iter()
+                    .map(Made::record)
+                    .collect();
                 let started_micros = data::STARTED_MICROS + number as i64 * 60_000_000;
-                data::write_export(&desk.path("exports"), &Pair::new("", kind), started_micros, &records, 1);
+                data::write_export(
+                    &desk.path("exports"),
+                    &Pair::new("", kind),
+                    started_micros,
+                    &records,
+                    1,
+                );
             }
         })
     }
@@ -69,20 +83,37 @@ impl Shop {
         let server = GcsServer::start(&["shop", "vault"]);
         desk.write("key.json", key(&server));
         server.put_folder("shop", "nightly/", &desk.path("exports"));
-        Shop { server, desk: Arc::new(desk), choices, local: Arc::default() }
+        Shop {
+            server,
+            desk: Arc::new(desk),
+            choices,
+            local: Arc::default(),
+        }
     }
 
     /// Another one with the same exports, and nothing in its vault.
     pub fn another(&self) -> Self {
         let server = self.server.with_bucket_of("shop", &["vault"]);
-        Shop { server, desk: self.desk.clone(), choices: self.choices, local: self.local.clone() }
+        Shop {
+            server,
+            desk: self.desk.clone(),
+            choices: self.choices,
+            local: self.local.clone(),
+        }
     }
 
-    /// The program, for which there is no other service than the test server: it trusts nobody's certificates.
+    /// The program, for which there is no other service than the test server: it trusts nobody's
+    /// certificates.
     fn program(&self, args: &[&str]) -> Command {
-        let choices: &[&str] = if args.first() == Some(&"pack") { self.choices } else { &[] };
+        let choices: &[&str] = if args.first() == Some(&"pack") {
+            self.choices
+        } else {
+            &[]
+        };
         let mut command = self.desk.kindpack(&[args, choices].concat());
-        command.env("SSL_CERT_FILE", NOBODY).env_remove("SSL_CERT_DIR");
+        command
+            .env("SSL_CERT_FILE", NOBODY)
+            .env_remove("SSL_CERT_DIR");
         command.env("GOOGLE_APPLICATION_CREDENTIALS", self.desk.path("key.json"));
         command
     }
@@ -113,7 +144,13 @@ impl Shop {
     #[track_caller]
     pub fn expect(&self, code: i32, args: &[&str]) -> Run {
         let run = self.run(args);
-        assert_eq!(run.code, code, "kindpack {}: {}", args.join(" "), run.brief());
+        assert_eq!(
+            run.code,
+            code,
+            "kindpack {}: {}",
+            args.join(" "),
+            run.brief()
+        );
         run
     }
 
@@ -122,7 +159,12 @@ impl Shop {
     pub fn says(&self, code: i32, args: &[&str], words: &[&str]) -> Run {
         let run = self.expect(code, args);
         for word in words {
-            assert!(run.err.contains(word), "kindpack {}: {word:?} in {}", args.join(" "), run.brief());
+            assert!(
+                run.err.contains(word),
+                "kindpack {}: {word:?} in {}",
+                args.join(" "),
+                run.brief()
+            );
         }
         run
     }
@@ -143,7 +185,9 @@ impl Shop {
 
     /// The archive as it is stored.
     pub fn stored(&self) -> Option<Vec<u8>> {
-        self.server.get("vault", STORED).map(|object| object.bytes())
+        self.server
+            .get("vault", STORED)
+            .map(|object| object.bytes())
     }
 
     /// Empties the vault.
@@ -163,7 +207,8 @@ impl Shop {
         counts
     }
 
-    /// What is not as it must be after a pack that ended well: the right bytes, a true sidecar, and nothing else in the vault.
+    /// What is not as it must be after a pack that ended well: the right bytes, a true sidecar, and
+    /// nothing else in the vault.
     pub fn flaws(&self) -> Vec<String> {
         let mut flaws = Vec::new();
         let mut demand = |held: bool, flaw: &str| {
@@ -173,15 +218,41 @@ impl Shop {
         };
         let (local, digest) = self.local_and_digest();
         let object = self.server.get("vault", STORED).unwrap_or_default();
-        demand(object.bytes() == *local, "the stored archive holds other bytes");
-        demand(object.metadata.get("kindpack-sha256") == Some(digest), "the archive's metadata tell another digest");
-        let sidecar = self.server.get("vault", SIDECAR).map(|object| object.bytes()).unwrap_or_default();
+        demand(
+            object.bytes() == *local,
+            "the stored archive holds other bytes",
+        );
+        demand(
+            object.metadata.get("kindpack-sha256") == Some(digest),
+            "the archive's metadata tell another digest",
+        );
+        let sidecar = self
+            .server
+            .get("vault", SIDECAR)
+            .map(|object| object.bytes())
+            .unwrap_or_default();
         let sidecar = String::from_utf8_lossy(&sidecar).into_owned();
-        let lines: Vec<&str> = sidecar.lines().filter(|line| !line.starts_with('#')).collect();
-        demand(lines == [format!("{digest}  set.zip")], &format!("the sidecar says {sidecar:?}"));
+        let lines: Vec<&str> = sidecar
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .collect();
+        demand(
+            lines == [format!("{digest}  set.zip")],
+            &format!("the sidecar says {sidecar:?}"),
+        );
         let names = self.server.names("vault");
-        let others: Vec<&String> = names.iter().filter(|name| *name != STORED && *name != SIDECAR).collect();
-        demand(others.is_empty(), &format!("{} other objects are left in the vault, the first is {:?}", others.len(), others.first()));
+        let others: Vec<&String> = names
+            .iter()
+            .filter(|name| *name != STORED && *name != SIDECAR)
+            .collect();
+        demand(
+            others.is_empty(),
+            &format!(
+                "{} other objects are left in the vault, the first is {:?}",
+                others.len(),
+                others.first()
+            ),
+        );
         flaws
     }
 
@@ -203,7 +274,11 @@ impl Shop {
 
     /// The name of the first object of the shop that ends like this.
     pub fn object(&self, end: &str) -> String {
-        self.server.names("shop").into_iter().find(|name| name.ends_with(end)).unwrap()
+        self.server
+            .names("shop")
+            .into_iter()
+            .find(|name| name.ends_with(end))
+            .unwrap()
     }
 }
 
@@ -221,14 +296,23 @@ fn key(server: &GcsServer) -> String {
 #[track_caller]
 pub fn discreet(run: Run) -> Run {
     for canary in CANARIES {
-        assert!(!run.text().contains(canary) && !run.err.contains(canary), "{canary} in {}\n{}", run.text(), run.err);
+        assert!(
+            !run.text().contains(canary) && !run.err.contains(canary),
+            "{canary} in {}\n{}",
+            run.text(),
+            run.err
+        );
     }
     run
 }
 
 /// The last event of a run with `--json`.
 pub fn last(run: &Run) -> Value {
-    run.text().lines().last().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default()
+    run.text()
+        .lines()
+        .last()
+        .and_then(|line| serde_json::from_str(line).ok())
+        .unwrap_or_default()
 }
 
 /// Tries all cases, several at once; fails with everything that is wrong with any of them.
@@ -246,5 +330,11 @@ pub fn try_all<T: Sync>(cases: &[T], try_one: impl Fn(&T) -> Vec<String> + Sync)
         }
     });
     let found = found.into_inner().unwrap();
-    assert!(found.is_empty(), "{} flaws in {} cases:\n{}", found.len(), cases.len(), found.join("\n"));
+    assert!(
+        found.is_empty(),
+        "{} flaws in {} cases:\n{}",
+        found.len(),
+        cases.len(),
+        found.join("\n")
+    );
 }

@@ -4,7 +4,9 @@ use kindpack::model::Pair;
 use kindpack::target::{KeySet, Target as _, TargetError};
 use serde_json::{Value, json};
 
-use super::shop::{HASTY, PATIENT, PROJECT, discreet, encoded, notes, restore, run, server, target};
+use super::shop::{
+    HASTY, PATIENT, PROJECT, discreet, encoded, notes, restore, run, server, target,
+};
 use crate::datastore_server::{Call, DatastoreServer, Deed};
 
 /// An entity of nobody's, by its path of kinds and names.
@@ -15,21 +17,33 @@ fn entity(database: &str, namespace: &str, path: &[(&str, &str)]) -> Value {
             partition[field] = id.into();
         }
     }
-    let path: Vec<Value> = path.iter().map(|(kind, name)| json!({"kind": kind, "name": name})).collect();
+    let path: Vec<Value> = path
+        .iter()
+        .map(|(kind, name)| json!({"kind": kind, "name": name}))
+        .collect();
     json!({"key": {"partitionId": partition, "path": path}, "properties": {}})
 }
 
-/// What must go: other names, other ids, entities below others. And what must stay, though it is near.
+/// What must go: other names, other ids, entities below others. And what must stay, though it is
+/// near.
 fn fill(server: &DatastoreServer, database: &str) -> usize {
-    let put = |namespace: &str, path: &[(&str, &str)]| server.put(database, &entity(database, namespace, path));
+    let put = |namespace: &str, path: &[(&str, &str)]| {
+        server.put(database, &entity(database, namespace, path))
+    };
     for number in 0..110 {
         put("acme", &[("Note", &format!("other {number}"))]);
-        put("acme", &[("Shelf", "a"), ("Note", &format!("below {number}"))]);
+        put(
+            "acme",
+            &[("Shelf", "a"), ("Note", &format!("below {number}"))],
+        );
     }
     put("", &[("Note", "of the default namespace")]);
     put("beta", &[("Note", "of another namespace")]);
     put("acme", &[("Notes", "of another kind")]);
-    put("acme", &[("Note", "other 1"), ("Page", "below one that goes")]);
+    put(
+        "acme",
+        &[("Note", "other 1"), ("Page", "below one that goes")],
+    );
     220
 }
 
@@ -42,15 +56,25 @@ fn what_the_archive_does_not_hold_goes_and_nothing_else() {
         let entities = notes(90);
         run(async {
             restore(&target, &entities, database, 500).await.unwrap();
-            let hashes: Vec<u64> = encoded(&entities, database).iter().map(|(_, hash)| hash).collect();
+            let hashes: Vec<u64> = encoded(&entities, database)
+                .iter()
+                .map(|(_, hash)| hash)
+                .collect();
             server.plan(Call::RunQuery, 1, Deed::Status(503));
             server.plan(Call::RunQuery, 3, Deed::HalfAnswer);
-            server.plan(Call::Commit, server.count(Call::Commit) + 1, Deed::LoseAnswer);
+            server.plan(
+                Call::Commit,
+                server.count(Call::Commit) + 1,
+                Deed::LoseAnswer,
+            );
             let mut deleted = 0;
             for part in 0..parts {
                 let mut keep = KeySet::new(part, parts);
                 hashes.iter().for_each(|hash| keep.insert(*hash));
-                deleted += target.delete_others(&Pair::new("acme", "Note"), &keep).await.unwrap();
+                deleted += target
+                    .delete_others(&Pair::new("acme", "Note"), &keep)
+                    .await
+                    .unwrap();
             }
             assert_eq!(deleted, others as u64);
         });
@@ -64,8 +88,14 @@ fn nothing_is_deleted_where_the_keys_cannot_be_read() {
     let server = server();
     fill(&server, "");
     server.plan_many(Call::RunQuery, 0, usize::MAX, Deed::Status(503));
-    let error = run(target(&server, "", HASTY).delete_others(&Pair::new("acme", "Note"), &KeySet::new(0, 1))).unwrap_err();
+    let error =
+        run(target(&server, "", HASTY)
+            .delete_others(&Pair::new("acme", "Note"), &KeySet::new(0, 1)))
+        .unwrap_err();
     assert!(matches!(error, TargetError::Service { .. }), "{error:?}");
     discreet(&error);
-    assert_eq!((server.count(Call::Commit), server.entities("").len()), (0, 224));
+    assert_eq!(
+        (server.count(Call::Commit), server.entities("").len()),
+        (0, 224)
+    );
 }

@@ -1,11 +1,14 @@
-//! What goes wrong on the way: what passes is come over, what does not is told, and nothing is lost in either case.
+//! What goes wrong on the way: what passes is come over, what does not is told, and nothing is lost
+//! in either case.
 
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use kindpack::target::{Progress, Target as _, TargetError};
 
-use super::shop::{HASTY, PATIENT, assert_holds, discreet, notes, restore, run, server, step, target, truth};
+use super::shop::{
+    HASTY, PATIENT, assert_holds, discreet, notes, restore, run, server, step, target, truth,
+};
 use crate::datastore_server::{Call, Deed};
 
 #[test]
@@ -27,7 +30,9 @@ fn whatever_passes_is_come_over_and_everything_arrives() {
     ];
     let entities = notes(60);
     let entities = &entities;
-    let cases = [Call::Commit, Call::ReserveIds].into_iter().flat_map(|call| DEEDS.map(|deed| (call, deed)));
+    let cases = [Call::Commit, Call::ReserveIds]
+        .into_iter()
+        .flat_map(|call| DEEDS.map(|deed| (call, deed)));
     let tried = cases.map(|(call, deed)| async move {
         let server = server();
         server.plan(call, 1, deed);
@@ -46,8 +51,15 @@ fn what_the_service_asks_for_is_waited_for() {
         let server = server();
         server.plan(Call::Commit, 0, deed);
         run(restore(&target(&server, "", PATIENT), &notes(5), "", 500)).unwrap();
-        let commits: Vec<_> = server.seen().into_iter().filter(|seen| seen.call == Call::Commit).collect();
-        assert!(commits[1].at - commits[0].at >= Duration::from_secs(1), "{deed:?}");
+        let commits: Vec<_> = server
+            .seen()
+            .into_iter()
+            .filter(|seen| seen.call == Call::Commit)
+            .collect();
+        assert!(
+            commits[1].at - commits[0].at >= Duration::from_secs(1),
+            "{deed:?}"
+        );
     }
 }
 
@@ -58,14 +70,24 @@ fn commits_are_halved_where_others_are_at_the_same_entities_or_the_service_has_t
         let server = server();
         server.plan(Call::Commit, 0, Deed::Status(status));
         run(restore(&target(&server, "", PATIENT), &entities, "", 500)).unwrap();
-        let items: Vec<usize> = server.seen().iter().filter(|seen| seen.call == Call::Commit).map(|seen| seen.items).collect();
+        let items: Vec<usize> = server
+            .seen()
+            .iter()
+            .filter(|seen| seen.call == Call::Commit)
+            .map(|seen| seen.items)
+            .collect();
         assert_eq!(items, [100, 50, 50], "{status}");
     }
     let server = server();
     server.plan_many(Call::Commit, 0, usize::MAX, Deed::Contention(30));
     run(restore(&target(&server, "", PATIENT), &entities, "", 500)).unwrap();
     assert_holds(&server, "", &entities, "contention");
-    let items: Vec<usize> = server.seen().iter().filter(|seen| seen.call == Call::Commit).map(|seen| seen.items).collect();
+    let items: Vec<usize> = server
+        .seen()
+        .iter()
+        .filter(|seen| seen.call == Call::Commit)
+        .map(|seen| seen.items)
+        .collect();
     assert_eq!(items, [100, 50, 25, 25, 50, 25, 25]);
 }
 
@@ -75,27 +97,49 @@ fn a_broken_connection_is_no_reason_to_send_less_at_once() {
     server.plan(Call::Commit, 0, Deed::LoseAnswer);
     server.plan(Call::Commit, 1, Deed::FrontEnd(502));
     run(restore(&target(&server, "", PATIENT), &notes(100), "", 500)).unwrap();
-    let items: Vec<usize> = server.seen().iter().filter(|seen| seen.call == Call::Commit).map(|seen| seen.items).collect();
+    let items: Vec<usize> = server
+        .seen()
+        .iter()
+        .filter(|seen| seen.call == Call::Commit)
+        .map(|seen| seen.items)
+        .collect();
     assert_eq!(items, [100, 100, 100]);
 }
 
 #[test]
 fn a_service_that_does_not_come_back_is_given_up_with_the_call_the_tries_and_the_time() {
     let stall = Deed::Stall(Duration::from_secs(60));
-    let deeds = [Deed::Status(503), Deed::Status(429), Deed::FrontEnd(502), Deed::Cut, stall];
+    let deeds = [
+        Deed::Status(503),
+        Deed::Status(429),
+        Deed::FrontEnd(502),
+        Deed::Cut,
+        stall,
+    ];
     run(join_all(deeds.map(|deed| async move {
         let server = server();
         server.plan_many(Call::Commit, 0, usize::MAX, deed);
-        let error = restore(&target(&server, "", HASTY), &notes(1), "", 500).await.unwrap_err();
-        assert!(matches!(error, TargetError::Service { tries: 6.., .. }), "{deed:?}: {error:?}");
+        let error = restore(&target(&server, "", HASTY), &notes(1), "", 500)
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(error, TargetError::Service { tries: 6.., .. }),
+            "{deed:?}: {error:?}"
+        );
         let words = discreet(&error);
-        assert!(words.starts_with("commit of project shop-test at http://127.0.0.1:"), "{words}");
+        assert!(
+            words.starts_with("commit of project shop-test at http://127.0.0.1:"),
+            "{words}"
+        );
     })));
     // It does not ask to be waited for longer than there is time.
     let server = server();
     server.plan(Call::Commit, 0, Deed::RetryAfter(503, 3_600));
     let error = run(restore(&target(&server, "", PATIENT), &notes(1), "", 500)).unwrap_err();
-    assert!(matches!(error, TargetError::Service { tries: 1, .. }), "{error:?}");
+    assert!(
+        matches!(error, TargetError::Service { tries: 1, .. }),
+        "{error:?}"
+    );
 }
 
 #[test]
@@ -119,10 +163,22 @@ fn a_token_that_is_not_accepted_is_renewed_once() {
 
     let server = super::shop::server();
     server.plan_many(Call::Commit, 0, usize::MAX, Deed::Status(401));
-    let error = run(restore(&target(&server, "", PATIENT), &entities[..1], "", 10)).unwrap_err();
-    assert!(matches!(error, TargetError::Unauthorized { .. }), "{error:?}");
+    let error = run(restore(
+        &target(&server, "", PATIENT),
+        &entities[..1],
+        "",
+        10,
+    ))
+    .unwrap_err();
+    assert!(
+        matches!(error, TargetError::Unauthorized { .. }),
+        "{error:?}"
+    );
     discreet(&error);
-    assert_eq!((server.count(Call::Commit), server.count(Call::Token)), (2, 2));
+    assert_eq!(
+        (server.count(Call::Commit), server.count(Call::Token)),
+        (2, 2)
+    );
 }
 
 #[test]
@@ -137,16 +193,22 @@ fn who_may_not_write_is_told_so_at_once() {
     let server = super::shop::server();
     server.plan_many(Call::ReserveIds, 0, usize::MAX, Deed::Status(403));
     let error = run(restore(&target(&server, "", PATIENT), &notes(1), "", 10)).unwrap_err();
-    assert!(discreet(&error).starts_with("reserveIds of project"), "{error:?}");
+    assert!(
+        discreet(&error).starts_with("reserveIds of project"),
+        "{error:?}"
+    );
 }
 
 #[test]
-fn an_entity_that_is_refused_is_found_and_told_by_kind_and_number_and_its_neighbours_are_restored() {
+fn an_entity_that_is_refused_is_found_and_told_by_kind_and_number_and_its_neighbours_are_restored()
+{
     let server = server();
     server.poison("Note", "777");
     let entities = notes(1_000);
     let error = run(restore(&target(&server, "", PATIENT), &entities, "", 500)).unwrap_err();
-    let TargetError::BadEntity { number: 777, .. } = &error else { panic!("{error:?}") };
+    let TargetError::BadEntity { number: 777, .. } = &error else {
+        panic!("{error:?}")
+    };
     let words = discreet(&error);
     assert_eq!(
         words,
@@ -160,10 +222,19 @@ fn an_entity_that_is_refused_is_found_and_told_by_kind_and_number_and_its_neighb
 #[test]
 fn a_database_that_does_not_exist_is_told_in_the_services_words() {
     let server = server();
-    let error = run(restore(&target(&server, "nosuch", PATIENT), &notes(1), "nosuch", 10)).unwrap_err();
+    let error = run(restore(
+        &target(&server, "nosuch", PATIENT),
+        &notes(1),
+        "nosuch",
+        10,
+    ))
+    .unwrap_err();
     assert!(matches!(error, TargetError::Rejected { .. }), "{error:?}");
     let words = discreet(&error);
-    assert!(words.contains("project shop-test/nosuch") && words.contains("does not exist"), "{words}");
+    assert!(
+        words.contains("project shop-test/nosuch") && words.contains("does not exist"),
+        "{words}"
+    );
 }
 
 #[test]
@@ -173,7 +244,10 @@ fn a_step_that_is_given_up_sends_nothing_more() {
     server.plan_many(Call::Commit, 0, 7, Deed::Stall(Duration::from_secs(60)));
     run(async {
         let target = target(&server, "", PATIENT);
-        let mut sink = target.open(&step("acme", "Note"), Progress::default()).await.unwrap();
+        let mut sink = target
+            .open(&step("acme", "Note"), Progress::default())
+            .await
+            .unwrap();
         for batch in super::shop::encoded(&notes(70), "").split(10, 1 << 20) {
             sink.write(batch).await.unwrap();
         }

@@ -1,4 +1,5 @@
-//! What each call does and answers. Words of refusals are those of Google's emulator where it has them.
+//! What each call does and answers. Words of refusals are those of Google's emulator where it has
+//! them.
 
 use std::collections::BTreeSet;
 
@@ -38,8 +39,12 @@ impl StoredKey {
             Some((element["kind"].as_str()?.to_owned(), id))
         };
         let path: Option<Vec<_>> = key["path"].as_array()?.iter().map(element).collect();
-        let namespace = key["partitionId"]["namespaceId"].as_str().unwrap_or_default().to_owned();
-        path.filter(|path| !path.is_empty()).map(|path| StoredKey { namespace, path })
+        let namespace = key["partitionId"]["namespaceId"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        path.filter(|path| !path.is_empty())
+            .map(|path| StoredKey { namespace, path })
     }
 
     fn last(&self) -> &(String, Name) {
@@ -85,8 +90,14 @@ impl Answer {
 
     /// As what stands before the service answers by itself.
     pub(super) fn front_end(status: u16) -> Self {
-        let body = format!("<!DOCTYPE html><html lang=en><title>Error {status}</title><p>That’s an error.</html>");
-        Answer { status, headers: vec![("content-type", "text/html; charset=UTF-8".to_owned())], body: body.into() }
+        let body = format!(
+            "<!DOCTYPE html><html lang=en><title>Error {status}</title><p>That’s an error.</html>"
+        );
+        Answer {
+            status,
+            headers: vec![("content-type", "text/html; charset=UTF-8".to_owned())],
+            body: body.into(),
+        }
     }
 }
 
@@ -96,14 +107,22 @@ impl Asked {
             return None;
         }
         if path == "/token" {
-            return Some(Asked { call: Call::Token, method: "token".to_owned(), project: String::new(), is_message, body: Value::Null });
+            return Some(Asked {
+                call: Call::Token,
+                method: "token".to_owned(),
+                project: String::new(),
+                is_message,
+                body: Value::Null,
+            });
         }
         let (project, method) = path.strip_prefix("/v1/projects/")?.split_once(':')?;
         let fields = proto::messages(method)?.0;
         let body = if is_message {
             proto::decode(body, fields)
         } else {
-            serde_json::from_slice(body).ok().filter(|body| !proto::is_foreign(body, fields))
+            serde_json::from_slice(body)
+                .ok()
+                .filter(|body| !proto::is_foreign(body, fields))
         };
         Some(Asked {
             call: call_of(method)?,
@@ -123,16 +142,31 @@ impl Asked {
     }
 
     pub(super) fn items(&self) -> usize {
-        self.list(if self.call == Call::Commit { "mutations" } else { "keys" }).len()
+        self.list(if self.call == Call::Commit {
+            "mutations"
+        } else {
+            "keys"
+        })
+        .len()
     }
 
     fn ok(&self, value: &Value) -> Answer {
         let (content_type, body) = if self.is_message {
-            ("application/x-protobuf", proto::encode(value, proto::messages(&self.method).unwrap().1))
+            (
+                "application/x-protobuf",
+                proto::encode(value, proto::messages(&self.method).unwrap().1),
+            )
         } else {
-            ("application/json; charset=UTF-8", format!("{value:#}").into_bytes())
+            (
+                "application/json; charset=UTF-8",
+                format!("{value:#}").into_bytes(),
+            )
         };
-        Answer { status: 200, headers: vec![("content-type", content_type.to_owned())], body }
+        Answer {
+            status: 200,
+            headers: vec![("content-type", content_type.to_owned())],
+            body,
+        }
     }
 
     pub(super) fn refuse(&self, status: u16, message: &str) -> Answer {
@@ -151,33 +185,66 @@ impl Asked {
         self.status(status, number, name, message, None)
     }
 
-    fn status(&self, status: u16, number: u32, name: &str, message: &str, retry_millis: Option<u64>) -> Answer {
+    fn status(
+        &self,
+        status: u16,
+        number: u32,
+        name: &str,
+        message: &str,
+        retry_millis: Option<u64>,
+    ) -> Answer {
         let (content_type, body) = if self.is_message {
-            ("application/x-protobuf", proto::status(number, message, retry_millis))
+            (
+                "application/x-protobuf",
+                proto::status(number, message, retry_millis),
+            )
         } else {
             let mut error = json!({"code": status, "message": message, "status": name});
             if let Some(millis) = retry_millis {
                 let delay = format!("{}.{:03}s", millis / 1_000, millis % 1_000);
                 error["details"] = json!([{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay}]);
             }
-            ("application/json; charset=UTF-8", json!({"error": error}).to_string().into_bytes())
+            (
+                "application/json; charset=UTF-8",
+                json!({"error": error}).to_string().into_bytes(),
+            )
         };
-        Answer { status, headers: vec![("content-type", content_type.to_owned())], body }
+        Answer {
+            status,
+            headers: vec![("content-type", content_type.to_owned())],
+            body,
+        }
     }
 
     /// As the service words it where the fault is its own or the load's.
     pub(super) fn trouble(&self, status: u16, retry_millis: Option<u64>) -> Answer {
         let (number, name, message) = match status {
-            401 => (16, "UNAUTHENTICATED", "Request had invalid authentication credentials."),
-            403 => (7, "PERMISSION_DENIED", "Missing or insufficient permissions."),
+            401 => (
+                16,
+                "UNAUTHENTICATED",
+                "Request had invalid authentication credentials.",
+            ),
+            403 => (
+                7,
+                "PERMISSION_DENIED",
+                "Missing or insufficient permissions.",
+            ),
             409 => (
                 10,
                 "ABORTED",
                 "too much contention on these datastore entities. please try again. entity groups: [(app=s~shop, Note, \"CANARY\")]",
             ),
-            429 => (8, "RESOURCE_EXHAUSTED", "Quota exceeded for quota metric 'Entity Writes'."),
+            429 => (
+                8,
+                "RESOURCE_EXHAUSTED",
+                "Quota exceeded for quota metric 'Entity Writes'.",
+            ),
             500 => (13, "INTERNAL", "An internal error occurred."),
-            504 => (4, "DEADLINE_EXCEEDED", "The datastore operation timed out, or the data was temporarily unavailable."),
+            504 => (
+                4,
+                "DEADLINE_EXCEEDED",
+                "The datastore operation timed out, or the data was temporarily unavailable.",
+            ),
             _ => (14, "UNAVAILABLE", "The service is temporarily unavailable."),
         };
         self.status(status, number, name, message, retry_millis)
@@ -201,14 +268,29 @@ fn bad(message: impl Into<String>) -> Refusal {
     (400, message.into())
 }
 
-pub(super) fn answer(state: &mut State, asked: &Asked, authorization: &str, params: &str) -> Answer {
+pub(super) fn answer(
+    state: &mut State,
+    asked: &Asked,
+    authorization: &str,
+    params: &str,
+) -> Answer {
     if asked.call == Call::Token {
         state.tokens += 1;
-        let (kind, token) = token(state.tokens).split_once(' ').map(|(kind, token)| (kind.to_owned(), token.to_owned())).unwrap();
-        let body = json!({"access_token": token, "expires_in": 3_600, "token_type": kind}).to_string();
-        return Answer { status: 200, headers: vec![("content-type", "application/json".to_owned())], body: body.into() };
+        let (kind, token) = token(state.tokens)
+            .split_once(' ')
+            .map(|(kind, token)| (kind.to_owned(), token.to_owned()))
+            .unwrap();
+        let body =
+            json!({"access_token": token, "expires_in": 3_600, "token_type": kind}).to_string();
+        return Answer {
+            status: 200,
+            headers: vec![("content-type", "application/json".to_owned())],
+            body: body.into(),
+        };
     }
-    if state.revoked.contains(authorization) || !(1..=state.tokens).any(|number| authorization == token(number)) {
+    if state.revoked.contains(authorization)
+        || !(1..=state.tokens).any(|number| authorization == token(number))
+    {
         return asked.trouble(401, None);
     }
     if state.denied {
@@ -229,10 +311,18 @@ fn tried(state: &mut State, asked: &Asked, params: &str) -> Result<Value, Refusa
         return Err(bad("Database ID '(default)' is not allowed."));
     }
     if asked.project != state.project || !state.databases.contains_key(database) {
-        return Err((404, format!("The database {database} does not exist for project {}.", asked.project)));
+        return Err((
+            404,
+            format!(
+                "The database {database} does not exist for project {}.",
+                asked.project
+            ),
+        ));
     }
     // By this header, and not by the body, requests are led to where a named database is.
-    if !database.is_empty() && params != format!("project_id={}&database_id={database}", asked.project) {
+    if !database.is_empty()
+        && params != format!("project_id={}&database_id={database}", asked.project)
+    {
         return Err(bad("Missing or mismatched routing header."));
     }
     match asked.call {
@@ -250,10 +340,16 @@ fn tried(state: &mut State, asked: &Asked, params: &str) -> Result<Value, Refusa
 fn key_of(state: &State, asked: &Asked, key: &Value) -> Result<StoredKey, Refusal> {
     let partition = &key["partitionId"];
     let project = partition["projectId"].as_str().unwrap_or(&asked.project);
-    if project != state.project || partition["databaseId"].as_str().unwrap_or_default() != asked.database() {
-        return Err(bad(format!("mismatched databases within request: s~{} vs. s~{project}", asked.project)));
+    if project != state.project
+        || partition["databaseId"].as_str().unwrap_or_default() != asked.database()
+    {
+        return Err(bad(format!(
+            "mismatched databases within request: s~{} vs. s~{project}",
+            asked.project
+        )));
     }
-    let stored = StoredKey::of(key).ok_or_else(|| bad("The key path element must not be incomplete."))?;
+    let stored =
+        StoredKey::of(key).ok_or_else(|| bad("The key path element must not be incomplete."))?;
     for (kind, name) in &stored.path {
         if kind.starts_with("__") && kind.ends_with("__") {
             return Err(bad(format!("The kind \"{kind}\" is reserved.")));
@@ -262,8 +358,17 @@ fn key_of(state: &State, asked: &Asked, key: &Value) -> Result<StoredKey, Refusa
             return Err(bad("The key path element is longer than 1500 bytes."));
         }
     }
-    if stored.path.iter().rev().skip(1).any(|(_, name)| *name == Name::Incomplete) {
-        return Err(bad(format!("Key path element must not be incomplete: [{}]", stored.words())));
+    if stored
+        .path
+        .iter()
+        .rev()
+        .skip(1)
+        .any(|(_, name)| *name == Name::Incomplete)
+    {
+        return Err(bad(format!(
+            "Key path element must not be incomplete: [{}]",
+            stored.words()
+        )));
     }
     Ok(stored)
 }
@@ -276,19 +381,33 @@ fn check(entity: &Value) -> Result<(), Refusal> {
         if value["excludeFromIndexes"] == true && value.get("arrayValue").is_some() {
             return Err(bad("Exclude from indexes cannot be set on a list value"));
         }
-        let elements = value["arrayValue"]["values"].as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+        let elements = value["arrayValue"]["values"]
+            .as_array()
+            .map_or(std::slice::from_ref(value), Vec::as_slice);
         for value in elements {
             let len = value["stringValue"].as_str().map(str::len);
-            let blob = value["blobValue"].as_str().map(|text| STANDARD.decode(text).unwrap().len());
+            let blob = value["blobValue"]
+                .as_str()
+                .map(|text| STANDARD.decode(text).unwrap().len());
             let len = len.or(blob).unwrap_or_default();
             size += len;
-            let limit = if value["excludeFromIndexes"] == true { 1_048_487 } else { 1_500 };
+            let limit = if value["excludeFromIndexes"] == true {
+                1_048_487
+            } else {
+                1_500
+            };
             if len > limit {
-                return Err(bad(format!("The value of property \"{name}\" is longer than {limit} bytes.")));
+                return Err(bad(format!(
+                    "The value of property \"{name}\" is longer than {limit} bytes."
+                )));
             }
         }
     }
-    if size > 1_048_572 { Err(bad("entity is too big")) } else { Ok(()) }
+    if size > 1_048_572 {
+        Err(bad("entity is too big"))
+    } else {
+        Ok(())
+    }
 }
 
 fn mutation_of(mutation: &Value) -> Result<(&'static str, &Value, &Value), Refusal> {
@@ -297,7 +416,10 @@ fn mutation_of(mutation: &Value) -> Result<(&'static str, &Value, &Value), Refus
             return Ok((deed, entity, &entity["key"]));
         }
     }
-    mutation.get("delete").map(|key| ("delete", key, key)).ok_or_else(|| bad("A mutation must have an operation."))
+    mutation
+        .get("delete")
+        .map(|key| ("delete", key, key))
+        .ok_or_else(|| bad("A mutation must have an operation."))
 }
 
 fn commit(state: &mut State, asked: &Asked) -> Result<Value, Refusal> {
@@ -320,7 +442,10 @@ fn commit(state: &mut State, asked: &Asked) -> Result<Value, Refusal> {
         let exists = state.databases[asked.database()].contains_key(&key);
         match (deed, &name) {
             ("update" | "delete", Name::Incomplete) => {
-                return Err(bad(format!("Key path element must not be incomplete: [{}]", key.words())));
+                return Err(bad(format!(
+                    "Key path element must not be incomplete: [{}]",
+                    key.words()
+                )));
             }
             ("insert", _) if exists => return Err((409, "entity already exists".to_owned())),
             ("update", _) if !exists => return Err((404, "no entity to update".to_owned())),
@@ -332,10 +457,14 @@ fn commit(state: &mut State, asked: &Asked) -> Result<Value, Refusal> {
             Name::Incomplete => continue,
         };
         if state.poisoned.contains(&(kind, name)) {
-            return Err(bad("The value of property \"note\" is not allowed: \"CANARY\"."));
+            return Err(bad(
+                "The value of property \"note\" is not allowed: \"CANARY\".",
+            ));
         }
         if !keys.insert(key) {
-            return Err(bad("A non-transactional commit may not contain multiple mutations affecting the same entity."));
+            return Err(bad(
+                "A non-transactional commit may not contain multiple mutations affecting the same entity.",
+            ));
         }
     }
     let now = time(state);
@@ -343,8 +472,12 @@ fn commit(state: &mut State, asked: &Asked) -> Result<Value, Refusal> {
     for mutation in mutations {
         let (deed, entity, key) = mutation_of(mutation)?;
         let stored_key = key_of(state, asked, key)?;
-        let found = state.databases[asked.database()].get(&stored_key).map(|stored| stored.version);
-        let base = mutation["baseVersion"].as_str().and_then(|version| version.parse::<i64>().ok());
+        let found = state.databases[asked.database()]
+            .get(&stored_key)
+            .map(|stored| stored.version);
+        let base = mutation["baseVersion"]
+            .as_str()
+            .and_then(|version| version.parse::<i64>().ok());
         if let Some(base) = base
             && base != found.unwrap_or_default()
         {
@@ -354,7 +487,11 @@ fn commit(state: &mut State, asked: &Asked) -> Result<Value, Refusal> {
         let mut result = json!({"updateTime": now});
         if deed == "delete" {
             state.version += 1;
-            state.databases.get_mut(asked.database()).unwrap().remove(&stored_key);
+            state
+                .databases
+                .get_mut(asked.database())
+                .unwrap()
+                .remove(&stored_key);
         } else {
             let mut entity = entity.clone();
             if stored_key.last().1 == Name::Incomplete {
@@ -379,17 +516,25 @@ pub(super) fn put(state: &mut State, database: &str, mut entity: Value) {
     let version = state.version;
     entity["key"]["partitionId"]["projectId"] = state.project.as_str().into();
     let key = StoredKey::of(&entity["key"]).unwrap();
-    state.databases.get_mut(database).unwrap().insert(key, Stored { entity, version });
+    state
+        .databases
+        .get_mut(database)
+        .unwrap()
+        .insert(key, Stored { entity, version });
 }
 
-/// Gives a key an id that is not reserved. That it is taken already the service does not see: that is what reserving is for.
+/// Gives a key an id that is not reserved. That it is taken already the service does not see: that
+/// is what reserving is for.
 fn complete(state: &mut State, asked: &Asked, key: &mut Value) {
     loop {
         let id = state.next_id;
         state.next_id += 1;
         let path = key["path"].as_array_mut().unwrap();
         path.last_mut().unwrap()["id"] = id.to_string().into();
-        if !state.reserved.contains(&(asked.database().to_owned(), StoredKey::of(key).unwrap())) {
+        if !state
+            .reserved
+            .contains(&(asked.database().to_owned(), StoredKey::of(key).unwrap()))
+        {
             return;
         }
     }
@@ -410,38 +555,60 @@ fn lookup(state: &State, asked: &Asked) -> Result<Value, Refusal> {
         if number >= PAGE {
             add("deferred", key.clone());
         } else if let Some(found) = state.databases[asked.database()].get(&stored) {
-            add("found", json!({"entity": found.entity, "version": found.version.to_string()}));
+            add(
+                "found",
+                json!({"entity": found.entity, "version": found.version.to_string()}),
+            );
         } else {
-            add("missing", json!({"entity": {"key": key}, "version": state.version.to_string()}));
+            add(
+                "missing",
+                json!({"entity": {"key": key}, "version": state.version.to_string()}),
+            );
         }
     }
     Ok(answer)
 }
 
 /// The entities that a query is about, in order.
-fn matching<'a>(state: &'a State, asked: &Asked, query: &Value) -> Result<Vec<(&'a StoredKey, &'a Stored)>, Refusal> {
+fn matching<'a>(
+    state: &'a State,
+    asked: &Asked,
+    query: &Value,
+) -> Result<Vec<(&'a StoredKey, &'a Stored)>, Refusal> {
     let partition = &asked.body["partitionId"];
-    if partition["projectId"] != asked.project.as_str() || partition["databaseId"].as_str().unwrap_or_default() != asked.database() {
+    if partition["projectId"] != asked.project.as_str()
+        || partition["databaseId"].as_str().unwrap_or_default() != asked.database()
+    {
         return Err(bad("mismatched databases within request"));
     }
     let namespace = partition["namespaceId"].as_str().unwrap_or_default();
-    let kind = query["kind"][0]["name"].as_str().ok_or_else(|| bad("A kind is required here."))?;
-    Ok(state.databases[asked.database()].iter().filter(|(key, _)| key.is_of(namespace, kind)).collect())
+    let kind = query["kind"][0]["name"]
+        .as_str()
+        .ok_or_else(|| bad("A kind is required here."))?;
+    Ok(state.databases[asked.database()]
+        .iter()
+        .filter(|(key, _)| key.is_of(namespace, kind))
+        .collect())
 }
 
 fn query(state: &State, asked: &Asked) -> Result<Value, Refusal> {
     let query = &asked.body["query"];
     let all = matching(state, asked, query)?;
     let keys_only = query["projection"][0]["property"]["name"] == "__key__";
-    let limit = query["limit"].as_u64().map_or(usize::MAX, |limit| limit as usize);
+    let limit = query["limit"]
+        .as_u64()
+        .map_or(usize::MAX, |limit| limit as usize);
     // A cursor is the place behind a key, which need not be there any more.
     let cursor = |key: &StoredKey| STANDARD.encode(serde_json::to_string(key).unwrap());
-    let after = query["startCursor"].as_str().filter(|cursor| !cursor.is_empty());
+    let after = query["startCursor"]
+        .as_str()
+        .filter(|cursor| !cursor.is_empty());
     let skip = match after {
         None => 0,
         Some(after) => {
             let after = STANDARD.decode(after).map_err(|_| bad("Invalid cursor"))?;
-            let after: StoredKey = serde_json::from_slice(&after).map_err(|_| bad("Invalid cursor"))?;
+            let after: StoredKey =
+                serde_json::from_slice(&after).map_err(|_| bad("Invalid cursor"))?;
             all.iter().take_while(|(key, _)| **key <= after).count()
         }
     };
@@ -452,10 +619,17 @@ fn query(state: &State, asked: &Asked) -> Result<Value, Refusal> {
         _ => "NOT_FINISHED",
     };
     let result = |(key, stored): &&(&StoredKey, &Stored)| {
-        let entity = if keys_only { json!({"key": stored.entity["key"]}) } else { stored.entity.clone() };
+        let entity = if keys_only {
+            json!({"key": stored.entity["key"]})
+        } else {
+            stored.entity.clone()
+        };
         json!({"entity": entity, "cursor": cursor(key), "version": stored.version.to_string()})
     };
-    let end = page.last().map_or_else(|| after.unwrap_or("CgA=").to_owned(), |(key, _)| cursor(key));
+    let end = page.last().map_or_else(
+        || after.unwrap_or("CgA=").to_owned(),
+        |(key, _)| cursor(key),
+    );
     let mut batch = json!({
         "entityResultType": if keys_only { "KEY_ONLY" } else { "FULL" }, "endCursor": end, "moreResults": more, "readTime": time(state),
     });
@@ -475,7 +649,9 @@ fn aggregate(state: &State, asked: &Asked) -> Result<Value, Refusal> {
     let alias = aggregation["alias"].as_str().unwrap_or("property_1");
     let properties = json!({alias: {"integerValue": count.to_string()}});
     let results = json!([{"aggregateProperties": properties}]);
-    Ok(json!({"batch": {"aggregationResults": results, "moreResults": "NO_MORE_RESULTS", "readTime": time(state)}}))
+    Ok(
+        json!({"batch": {"aggregationResults": results, "moreResults": "NO_MORE_RESULTS", "readTime": time(state)}}),
+    )
 }
 
 fn reserve(state: &mut State, asked: &Asked) -> Result<Value, Refusal> {
@@ -485,7 +661,12 @@ fn reserve(state: &mut State, asked: &Asked) -> Result<Value, Refusal> {
             Name::Id(_) => drop(state.reserved.insert((asked.database().to_owned(), key))),
             // Names are nobody's to hand out.
             Name::Text(_) => {}
-            Name::Incomplete => return Err(bad(format!("Key path element must not be incomplete: [{}]", key.words()))),
+            Name::Incomplete => {
+                return Err(bad(format!(
+                    "Key path element must not be incomplete: [{}]",
+                    key.words()
+                )));
+            }
         }
     }
     Ok(json!({}))

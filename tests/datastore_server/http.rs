@@ -17,18 +17,30 @@ use super::{Call, Deed, Seen, State};
 /// The service takes requests of 10 MiB.
 const REQUEST_MAX_BYTES: usize = 10 << 20;
 
-pub(super) fn serve(listener: std::net::TcpListener, state: Arc<Mutex<State>>, stopped: tokio::sync::oneshot::Receiver<()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+pub(super) fn serve(
+    listener: std::net::TcpListener,
+    state: Arc<Mutex<State>>,
+    stopped: tokio::sync::oneshot::Receiver<()>,
+) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async move {
         let listener = tokio::net::TcpListener::from_std(listener).unwrap();
         let accepting = async {
             loop {
-                let Ok((socket, _)) = listener.accept().await else { continue };
+                let Ok((socket, _)) = listener.accept().await else {
+                    continue;
+                };
                 socket.set_nodelay(true).ok();
                 let state = state.clone();
                 tokio::spawn(async move {
                     let service = service_fn(move |request| answer(request, state.clone()));
-                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service).await.ok();
+                    hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(socket), service)
+                        .await
+                        .ok();
                 });
             }
         };
@@ -46,13 +58,24 @@ fn cut() -> io::Error {
 }
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    state
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-async fn answer(request: Request<Incoming>, state: Arc<Mutex<State>>) -> Result<Response<Full<Bytes>>, io::Error> {
+async fn answer(
+    request: Request<Incoming>,
+    state: Arc<Mutex<State>>,
+) -> Result<Response<Full<Bytes>>, io::Error> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
-    let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    let header = |name: &str| {
+        head.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+            .to_owned()
+    };
     let is_message = header("content-type") == "application/x-protobuf";
     let Some(asked) = Asked::parse(head.method.as_str(), head.uri.path(), is_message, &body) else {
         return Ok(respond(Answer::front_end(404)));
@@ -77,7 +100,8 @@ async fn answer(request: Request<Incoming>, state: Arc<Mutex<State>>) -> Result<
         });
         let index = state.seen.len() - 1;
         let fault = state.faults.iter().position(|fault| {
-            let planned = fault.call == asked.call && (fault.from..fault.from.saturating_add(fault.times)).contains(&number);
+            let planned = fault.call == asked.call
+                && (fault.from..fault.from.saturating_add(fault.times)).contains(&number);
             planned && !matches!(fault.deed, Deed::Contention(max) if asked.items() <= max)
         });
         if let Some(fault) = fault {
@@ -91,14 +115,24 @@ async fn answer(request: Request<Incoming>, state: Arc<Mutex<State>>) -> Result<
     let done = || {
         let mut state = lock(&state);
         if body.len() > REQUEST_MAX_BYTES {
-            return asked.refuse(400, "Request payload size exceeds the limit: 10485760 bytes.");
+            return asked.refuse(
+                400,
+                "Request payload size exceeds the limit: 10485760 bytes.",
+            );
         }
-        api::answer(&mut state, &asked, &header("authorization"), &header("x-goog-request-params"))
+        api::answer(
+            &mut state,
+            &asked,
+            &header("authorization"),
+            &header("x-goog-request-params"),
+        )
     };
     let answer = match deed {
         None => done(),
         Some(Deed::Status(status)) => asked.trouble(status, None),
-        Some(Deed::RetryAfter(status, seconds)) => asked.trouble(status, None).header("retry-after", seconds.to_string()),
+        Some(Deed::RetryAfter(status, seconds)) => asked
+            .trouble(status, None)
+            .header("retry-after", seconds.to_string()),
         Some(Deed::RetryInfo(status, millis)) => asked.trouble(status, Some(millis)),
         Some(Deed::FrontEnd(status)) => Answer::front_end(status),
         Some(Deed::Contention(_)) => asked.trouble(409, None),

@@ -1,11 +1,19 @@
-//! A stand-in for the real Datastore: its v1 API over HTTP/1.1, in JSON and protobuf, one instance per test, everything in memory.
+//! A stand-in for the real Datastore: its v1 API over HTTP/1.1, in JSON and protobuf, one instance
+//! per test, everything in memory.
 //!
-//! Knows entities, versions and reserved ids as the service documents them, what the service refuses, and a fault plan: which call is to go
-//! wrong, and how. Nobody is served without a token. A planned fault that never came fails its test. Google's own client and Google's
-//! emulator say whether it is true (`datastore_server_fidelity.rs`).
+//! Knows entities, versions and reserved ids as the service documents them, what the service
+//! refuses, and a fault plan: which call is to go wrong, and how. Nobody is served without a token.
+//! A planned fault that never came fails its test. Google's own client and Google's emulator say
+//! whether it is true (`datastore_server_fidelity.rs`).
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test server may fail loudly")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test server may fail loudly"
+)]
 
 mod api;
 mod http;
@@ -132,17 +140,32 @@ impl DatastoreServer {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
-        let databases = databases.iter().map(|database| ((*database).to_owned(), BTreeMap::new())).collect();
-        let state = State { project: project.to_owned(), databases, version: 1_000, next_id: 1, ..State::default() };
+        let databases = databases
+            .iter()
+            .map(|database| ((*database).to_owned(), BTreeMap::new()))
+            .collect();
+        let state = State {
+            project: project.to_owned(),
+            databases,
+            version: 1_000,
+            next_id: 1,
+            ..State::default()
+        };
         let state = Arc::new(Mutex::new(state));
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let shared = state.clone();
         std::thread::spawn(move || http::serve(listener, shared, stopped));
-        DatastoreServer { address, state, stop: Some(stop) }
+        DatastoreServer {
+            address,
+            state,
+            stop: Some(stop),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.state
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Where it is, as `CLOUDSDK_API_ENDPOINT_OVERRIDES_DATASTORE` names it.
@@ -166,14 +189,25 @@ impl DatastoreServer {
     /// Plans a fault for several calls one after the other.
     pub fn plan_many(&self, call: Call, from: usize, times: usize, deed: Deed) {
         let mut state = self.state();
-        state.faults.push(Fault { call, from, times, deed });
+        state.faults.push(Fault {
+            call,
+            from,
+            times,
+            deed,
+        });
         state.fired.push(0);
     }
 
     /// Planned faults that have not come.
     pub fn unfired(&self) -> Vec<Fault> {
         let state = self.state();
-        state.faults.iter().zip(&state.fired).filter(|(_, fired)| **fired == 0).map(|(fault, _)| *fault).collect()
+        state
+            .faults
+            .iter()
+            .zip(&state.fired)
+            .filter(|(_, fired)| **fired == 0)
+            .map(|(fault, _)| *fault)
+            .collect()
     }
 
     /// Every request so far.
@@ -191,9 +225,12 @@ impl DatastoreServer {
         self.state().seen.clear();
     }
 
-    /// From now on an entity of that kind and name (or id) is refused, in whatever commit it stands.
+    /// From now on an entity of that kind and name (or id) is refused, in whatever commit it
+    /// stands.
     pub fn poison(&self, kind: &str, name: &str) {
-        self.state().poisoned.insert((kind.to_owned(), name.to_owned()));
+        self.state()
+            .poisoned
+            .insert((kind.to_owned(), name.to_owned()));
     }
 
     /// From now on the token's owner may do nothing.
@@ -208,13 +245,18 @@ impl DatastoreServer {
 
     /// Entities of one database, as `lookup` gives them, in the order of their keys.
     pub fn entities(&self, database: &str) -> Vec<Value> {
-        self.state().databases[database].values().map(|stored| stored.entity.clone()).collect()
+        self.state().databases[database]
+            .values()
+            .map(|stored| stored.entity.clone())
+            .collect()
     }
 
     /// Those of one kind in one namespace.
     pub fn entities_of(&self, database: &str, namespace: &str, kind: &str) -> Vec<Value> {
         let state = self.state();
-        let ours = state.databases[database].iter().filter(|(key, _)| key.is_of(namespace, kind));
+        let ours = state.databases[database]
+            .iter()
+            .filter(|(key, _)| key.is_of(namespace, kind));
         ours.map(|(_, stored)| stored.entity.clone()).collect()
     }
 
@@ -226,7 +268,11 @@ impl DatastoreServer {
     /// Deletes one behind everybody's back.
     pub fn remove(&self, database: &str, key: &Value) {
         let key = StoredKey::of(key).unwrap();
-        self.state().databases.get_mut(database).unwrap().remove(&key);
+        self.state()
+            .databases
+            .get_mut(database)
+            .unwrap()
+            .remove(&key);
     }
 
     /// How many ids are reserved.

@@ -1,4 +1,5 @@
-//! Messages of Datastore v1 by their numbers, to JSON and back, after the published definition and independent of the code under test.
+//! Messages of Datastore v1 by their numbers, to JSON and back, after the published definition and
+//! independent of the code under test.
 //!
 //! So the server answers both forms with one implementation, which knows JSON only.
 
@@ -41,10 +42,24 @@ const fn many(number: u32, name: &'static str, holds: Type) -> Field {
     Field(number, name, holds, true)
 }
 
-static PARTITION: [Field; 3] = [one(2, "projectId", Type::Text), one(3, "databaseId", Type::Text), one(4, "namespaceId", Type::Text)];
-static ELEMENT: [Field; 3] = [one(1, "kind", Type::Text), one(2, "id", Type::Long), one(3, "name", Type::Text)];
-static KEY: [Field; 2] = [one(1, "partitionId", Type::Message(&PARTITION)), many(2, "path", Type::Message(&ELEMENT))];
-static POINT: [Field; 2] = [one(1, "latitude", Type::Double), one(2, "longitude", Type::Double)];
+static PARTITION: [Field; 3] = [
+    one(2, "projectId", Type::Text),
+    one(3, "databaseId", Type::Text),
+    one(4, "namespaceId", Type::Text),
+];
+static ELEMENT: [Field; 3] = [
+    one(1, "kind", Type::Text),
+    one(2, "id", Type::Long),
+    one(3, "name", Type::Text),
+];
+static KEY: [Field; 2] = [
+    one(1, "partitionId", Type::Message(&PARTITION)),
+    many(2, "path", Type::Message(&ELEMENT)),
+];
+static POINT: [Field; 2] = [
+    one(1, "latitude", Type::Double),
+    one(2, "longitude", Type::Double),
+];
 static ARRAY: [Field; 1] = [many(1, "values", Type::Message(&VALUE))];
 static VALUE: [Field; 13] = [
     one(11, "nullValue", Type::Null),
@@ -61,7 +76,10 @@ static VALUE: [Field; 13] = [
     one(14, "meaning", Type::Int),
     one(19, "excludeFromIndexes", Type::Bool),
 ];
-static ENTITY: [Field; 2] = [one(1, "key", Type::Message(&KEY)), one(3, "properties", Type::MapOf(&VALUE))];
+static ENTITY: [Field; 2] = [
+    one(1, "key", Type::Message(&KEY)),
+    one(3, "properties", Type::MapOf(&VALUE)),
+];
 static MUTATION: [Field; 5] = [
     one(4, "insert", Type::Message(&ENTITY)),
     one(5, "update", Type::Message(&ENTITY)),
@@ -92,34 +110,82 @@ static RESULT: [Field; 4] = [
     one(5, "updateTime", Type::Time),
 ];
 static BATCH: [Field; 5] = [
-    one(1, "entityResultType", Type::Names(&["", "FULL", "PROJECTION", "KEY_ONLY"])),
+    one(
+        1,
+        "entityResultType",
+        Type::Names(&["", "FULL", "PROJECTION", "KEY_ONLY"]),
+    ),
     many(2, "entityResults", Type::Message(&RESULT)),
     one(4, "endCursor", Type::Blob),
-    one(5, "moreResults", Type::Names(&["", "NOT_FINISHED", "MORE_RESULTS_AFTER_LIMIT", "NO_MORE_RESULTS", "MORE_RESULTS_AFTER_CURSOR"])),
+    one(
+        5,
+        "moreResults",
+        Type::Names(&[
+            "",
+            "NOT_FINISHED",
+            "MORE_RESULTS_AFTER_LIMIT",
+            "NO_MORE_RESULTS",
+            "MORE_RESULTS_AFTER_CURSOR",
+        ]),
+    ),
     one(8, "readTime", Type::Time),
 ];
 static COUNT: [Field; 0] = [];
-static AGGREGATION: [Field; 2] = [one(1, "count", Type::Message(&COUNT)), one(7, "alias", Type::Text)];
-static AGGREGATION_QUERY: [Field; 2] = [one(1, "nestedQuery", Type::Message(&QUERY)), many(3, "aggregations", Type::Message(&AGGREGATION))];
+static AGGREGATION: [Field; 2] = [
+    one(1, "count", Type::Message(&COUNT)),
+    one(7, "alias", Type::Text),
+];
+static AGGREGATION_QUERY: [Field; 2] = [
+    one(1, "nestedQuery", Type::Message(&QUERY)),
+    many(3, "aggregations", Type::Message(&AGGREGATION)),
+];
 static AGGREGATION_RESULT: [Field; 1] = [one(2, "aggregateProperties", Type::MapOf(&VALUE))];
 static AGGREGATION_BATCH: [Field; 3] = [
     many(1, "aggregationResults", Type::Message(&AGGREGATION_RESULT)),
-    one(2, "moreResults", Type::Names(&["", "NOT_FINISHED", "MORE_RESULTS_AFTER_LIMIT", "NO_MORE_RESULTS"])),
+    one(
+        2,
+        "moreResults",
+        Type::Names(&[
+            "",
+            "NOT_FINISHED",
+            "MORE_RESULTS_AFTER_LIMIT",
+            "NO_MORE_RESULTS",
+        ]),
+    ),
     one(3, "readTime", Type::Time),
 ];
 static ANY: [Field; 2] = [one(1, "@type", Type::Text), one(2, "value", Type::Blob)];
-static STATUS: [Field; 3] = [one(1, "code", Type::Int), one(2, "message", Type::Text), many(3, "details", Type::Message(&ANY))];
+static STATUS: [Field; 3] = [
+    one(1, "code", Type::Int),
+    one(2, "message", Type::Text),
+    many(3, "details", Type::Message(&ANY)),
+];
 
 static COMMIT: [Field; 4] = [
     one(8, "projectId", Type::Text),
     one(9, "databaseId", Type::Text),
-    one(5, "mode", Type::Names(&["", "TRANSACTIONAL", "NON_TRANSACTIONAL"])),
+    one(
+        5,
+        "mode",
+        Type::Names(&["", "TRANSACTIONAL", "NON_TRANSACTIONAL"]),
+    ),
     many(6, "mutations", Type::Message(&MUTATION)),
 ];
-static COMMIT_ANSWER: [Field; 3] =
-    [many(3, "mutationResults", Type::Message(&MUTATION_RESULT)), one(4, "indexUpdates", Type::Int), one(8, "commitTime", Type::Time)];
-static KEYS: [Field; 3] = [one(8, "projectId", Type::Text), one(9, "databaseId", Type::Text), many(1, "keys", Type::Message(&KEY))];
-static LOOKUP: [Field; 3] = [one(8, "projectId", Type::Text), one(9, "databaseId", Type::Text), many(3, "keys", Type::Message(&KEY))];
+static COMMIT_ANSWER: [Field; 3] = [
+    many(3, "mutationResults", Type::Message(&MUTATION_RESULT)),
+    one(4, "indexUpdates", Type::Int),
+    one(8, "commitTime", Type::Time),
+];
+static KEYS: [Field; 3] = [
+    one(8, "projectId", Type::Text),
+    one(9, "databaseId", Type::Text),
+    many(1, "keys", Type::Message(&KEY)),
+];
+static LOOKUP: [Field; 3] = [
+    one(8, "projectId", Type::Text),
+    one(9, "databaseId", Type::Text),
+    many(3, "keys", Type::Message(&KEY)),
+];
 static LOOKUP_ANSWER: [Field; 4] = [
     many(1, "found", Type::Message(&RESULT)),
     many(2, "missing", Type::Message(&RESULT)),
@@ -168,17 +234,30 @@ pub fn status(code: u32, message: &str, retry_millis: Option<u64>) -> Vec<u8> {
     encode(&value, &STATUS)
 }
 
-/// Whether the JSON of a message has fields that are not in its definition: the service refuses those.
+/// Whether the JSON of a message has fields that are not in its definition: the service refuses
+/// those.
 pub fn is_foreign(value: &Value, fields: &[Field]) -> bool {
-    let Some(object) = value.as_object() else { return true };
+    let Some(object) = value.as_object() else {
+        return true;
+    };
     object.iter().any(|(name, value)| {
-        let Some(Field(_, _, holds, repeated)) = fields.iter().find(|field| field.1 == name) else { return true };
+        let Some(Field(_, _, holds, repeated)) = fields.iter().find(|field| field.1 == name) else {
+            return true;
+        };
         let foreign = |value: &Value| match holds {
             Type::Message(fields) => is_foreign(value, fields),
-            Type::MapOf(fields) => value.as_object().is_none_or(|map| map.values().any(|value| is_foreign(value, fields))),
+            Type::MapOf(fields) => value
+                .as_object()
+                .is_none_or(|map| map.values().any(|value| is_foreign(value, fields))),
             _ => false,
         };
-        if *repeated { value.as_array().is_none_or(|values| values.iter().any(foreign)) } else { foreign(value) }
+        if *repeated {
+            value
+                .as_array()
+                .is_none_or(|values| values.iter().any(foreign))
+        } else {
+            foreign(value)
+        }
     })
 }
 
@@ -206,7 +285,9 @@ pub fn encode(value: &Value, fields: &[Field]) -> Vec<u8> {
     for Field(number, name, holds, repeated) in fields {
         match value.get(name) {
             None => {}
-            Some(Value::Array(values)) if *repeated => values.iter().for_each(|value| put_value(&mut out, *number, holds, value)),
+            Some(Value::Array(values)) if *repeated => values
+                .iter()
+                .for_each(|value| put_value(&mut out, *number, holds, value)),
             Some(value) => put_value(&mut out, *number, holds, value),
         }
     }
@@ -215,22 +296,40 @@ pub fn encode(value: &Value, fields: &[Field]) -> Vec<u8> {
 
 fn put_value(out: &mut Vec<u8>, number: u32, holds: &Type, value: &Value) {
     let text = || value.as_str().unwrap_or_default();
-    let long = || value.as_i64().or_else(|| text().parse().ok()).unwrap_or_default() as u64;
+    let long = || {
+        value
+            .as_i64()
+            .or_else(|| text().parse().ok())
+            .unwrap_or_default() as u64
+    };
     match holds {
         Type::Text => put(out, number, 2, text().as_bytes()),
         Type::Blob => put(out, number, 2, &STANDARD.decode(text()).unwrap()),
         Type::Long | Type::Int => put(out, number, 0, &varint(long())),
-        Type::Bool => put(out, number, 0, &varint(u64::from(value == &Value::Bool(true)))),
+        Type::Bool => put(
+            out,
+            number,
+            0,
+            &varint(u64::from(value == &Value::Bool(true))),
+        ),
         Type::Null => put(out, number, 0, &[0]),
         Type::Double => {
             let double = value.as_f64().unwrap_or_else(|| text().parse().unwrap());
             put(out, number, 1, &double.to_le_bytes());
         }
-        Type::Names(names) => put(out, number, 0, &varint(names.iter().position(|name| *name == text()).unwrap() as u64)),
+        Type::Names(names) => put(
+            out,
+            number,
+            0,
+            &varint(names.iter().position(|name| *name == text()).unwrap() as u64),
+        ),
         Type::Message(fields) => put(out, number, 2, &encode(value, fields)),
         Type::Time => {
             let micros = text().parse::<Timestamp>().unwrap().micros();
-            let (seconds, nanos) = (micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000) * 1_000);
+            let (seconds, nanos) = (
+                micros.div_euclid(1_000_000),
+                micros.rem_euclid(1_000_000) * 1_000,
+            );
             let mut body = Vec::new();
             put(&mut body, 1, 0, &varint(seconds.cast_unsigned()));
             put(&mut body, 2, 0, &varint(nanos.cast_unsigned()));
@@ -292,16 +391,30 @@ pub fn decode(bytes: &[u8], fields: &[Field]) -> Option<Value> {
             5 => (0, bytes.cut(4)?),
             _ => return None,
         };
-        let Some(Field(_, name, holds, repeated)) = fields.iter().find(|field| u64::from(field.0) == tag >> 3) else { continue };
+        let Some(Field(_, name, holds, repeated)) =
+            fields.iter().find(|field| u64::from(field.0) == tag >> 3)
+        else {
+            continue;
+        };
         if let Type::MapOf(of) = holds {
-            let entry = decode(body, &[one(1, "name", Type::Text), one(2, "value", Type::Message(of))])?;
+            let entry = decode(
+                body,
+                &[
+                    one(1, "name", Type::Text),
+                    one(2, "value", Type::Message(of)),
+                ],
+            )?;
             let map = out.entry(*name).or_insert_with(|| json!({}));
-            map[entry["name"].as_str().unwrap_or_default()] = entry.get("value").cloned().unwrap_or_else(|| json!({}));
+            map[entry["name"].as_str().unwrap_or_default()] =
+                entry.get("value").cloned().unwrap_or_else(|| json!({}));
             continue;
         }
         let value = value_of(number, body, holds)?;
         if *repeated {
-            out.entry(*name).or_insert_with(|| json!([])).as_array_mut()?.push(value);
+            out.entry(*name)
+                .or_insert_with(|| json!([]))
+                .as_array_mut()?
+                .push(value);
         } else {
             out.insert((*name).to_owned(), value);
         }
@@ -322,7 +435,11 @@ fn value_of(number: u64, body: &[u8], holds: &Type) -> Option<Value> {
             if double.is_nan() {
                 "NaN".into()
             } else if double.is_infinite() {
-                if double > 0.0 { "Infinity".into() } else { "-Infinity".into() }
+                if double > 0.0 {
+                    "Infinity".into()
+                } else {
+                    "-Infinity".into()
+                }
             } else {
                 double.into()
             }
@@ -330,14 +447,24 @@ fn value_of(number: u64, body: &[u8], holds: &Type) -> Option<Value> {
         Type::Names(names) => (*names.get(usize::try_from(number).ok()?)?).into(),
         Type::Message(fields) => decode(body, fields)?,
         Type::Time => {
-            let parts = decode(body, &[one(1, "seconds", Type::Long), one(2, "nanos", Type::Long)])?;
-            let part = |name: &str| parts[name].as_str().map_or(0, |text| text.parse::<i64>().unwrap());
+            let parts = decode(
+                body,
+                &[one(1, "seconds", Type::Long), one(2, "nanos", Type::Long)],
+            )?;
+            let part = |name: &str| {
+                parts[name]
+                    .as_str()
+                    .map_or(0, |text| text.parse::<i64>().unwrap())
+            };
             let time = Timestamp::from_micros(part("seconds") * 1_000_000 + part("nanos") / 1_000)?;
             time.to_string().into()
         }
         Type::Wrapped => {
             let parts = decode(body, &[one(1, "value", Type::Long)])?;
-            parts["value"].as_str().map_or(0, |text| text.parse::<i64>().unwrap()).into()
+            parts["value"]
+                .as_str()
+                .map_or(0, |text| text.parse::<i64>().unwrap())
+                .into()
         }
         Type::MapOf(_) => return None,
     })

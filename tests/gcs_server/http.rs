@@ -19,18 +19,30 @@ use super::{Call, Deed, Seen, State};
 
 type Body = UnsyncBoxBody<Bytes, io::Error>;
 
-pub(super) fn serve(listener: std::net::TcpListener, state: Arc<Mutex<State>>, stopped: tokio::sync::oneshot::Receiver<()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+pub(super) fn serve(
+    listener: std::net::TcpListener,
+    state: Arc<Mutex<State>>,
+    stopped: tokio::sync::oneshot::Receiver<()>,
+) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async move {
         let listener = tokio::net::TcpListener::from_std(listener).unwrap();
         let accepting = async {
             loop {
-                let Ok((socket, _)) = listener.accept().await else { continue };
+                let Ok((socket, _)) = listener.accept().await else {
+                    continue;
+                };
                 socket.set_nodelay(true).ok();
                 let state = state.clone();
                 tokio::spawn(async move {
                     let service = service_fn(move |request| answer(request, state.clone()));
-                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service).await.ok();
+                    hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(socket), service)
+                        .await
+                        .ok();
                 });
             }
         };
@@ -48,10 +60,13 @@ fn cut() -> io::Error {
 }
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    state
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// A request that is being served, until this is dropped: at its answer, or when its client goes away.
+/// A request that is being served, until this is dropped: at its answer, or when its client goes
+/// away.
 struct Active {
     state: Arc<Mutex<State>>,
     held: bool,
@@ -87,7 +102,10 @@ impl Drop for Active {
     }
 }
 
-async fn answer(request: Request<Incoming>, state: Arc<Mutex<State>>) -> Result<Response<Body>, io::Error> {
+async fn answer(
+    request: Request<Incoming>,
+    state: Arc<Mutex<State>>,
+) -> Result<Response<Body>, io::Error> {
     let mut active = Active::new(state.clone());
     let lock = || lock(&state);
     let (head, mut body) = request.into_parts();
@@ -101,7 +119,10 @@ async fn answer(request: Request<Incoming>, state: Arc<Mutex<State>>) -> Result<
             call: asked.call,
             name: asked.name.clone(),
             query: head.uri.query().unwrap_or_default().to_owned(),
-            range: asked.header("range").or(asked.header("content-range")).map(str::to_owned),
+            range: asked
+                .header("range")
+                .or(asked.header("content-range"))
+                .map(str::to_owned),
             received: 0,
             status: 0,
             sent: 0,
@@ -109,10 +130,10 @@ async fn answer(request: Request<Incoming>, state: Arc<Mutex<State>>) -> Result<
             has_token: asked.header("authorization").is_some(),
         });
         let index = state.seen.len() - 1;
-        let fault = state
-            .faults
-            .iter()
-            .position(|fault| fault.call == asked.call && (fault.from..fault.from.saturating_add(fault.times)).contains(&number));
+        let fault = state.faults.iter().position(|fault| {
+            fault.call == asked.call
+                && (fault.from..fault.from.saturating_add(fault.times)).contains(&number)
+        });
         if let Some(fault) = fault {
             state.fired[fault] += 1;
         }
@@ -151,7 +172,9 @@ async fn answer(request: Request<Incoming>, state: Arc<Mutex<State>>) -> Result<
             return Err(cut());
         }
         Some(Deed::Status(status)) => Answer::trouble(status),
-        Some(Deed::RetryAfter(status, seconds)) => Answer::trouble(status).header("retry-after", seconds),
+        Some(Deed::RetryAfter(status, seconds)) => {
+            Answer::trouble(status).header("retry-after", seconds)
+        }
         Some(Deed::KeepPart(len)) => {
             if matches!(asked.call, Call::Put) {
                 asked.keep_only(len);
@@ -218,7 +241,9 @@ async fn answer(request: Request<Incoming>, state: Arc<Mutex<State>>) -> Result<
             api::answer(&mut lock(), &asked);
             return active.hold().await;
         }
-        Some(Deed::BreakDownload(_) | Deed::StallDownload(..) | Deed::CutBefore) | None => api::answer(&mut lock(), &asked),
+        Some(Deed::BreakDownload(_) | Deed::StallDownload(..) | Deed::CutBefore) | None => {
+            api::answer(&mut lock(), &asked)
+        }
     };
     if let Some(seen) = lock().seen.get_mut(index) {
         seen.status = answer.status;
@@ -251,7 +276,9 @@ fn respond(answer: Answer, deed: Option<Deed>, head_only: bool) -> Response<Body
         _ => (None, Duration::ZERO),
     };
     let body = if head_only {
-        Full::default().map_err(|never: Infallible| match never {}).boxed_unsync()
+        Full::default()
+            .map_err(|never: Infallible| match never {})
+            .boxed_unsync()
     } else if let Some(limit) = limit {
         let bytes: Bytes = answer.body.concat().into();
         let part = bytes.slice(..(limit as usize).min(bytes.len().saturating_sub(1)));
@@ -272,7 +299,10 @@ fn respond(answer: Answer, deed: Option<Deed>, head_only: bool) -> Response<Body
         });
         StreamBody::new(frames).boxed_unsync()
     } else {
-        StreamBody::new(stream::iter(answer.body.into_iter().map(|piece| Ok(Frame::data(piece))))).boxed_unsync()
+        StreamBody::new(stream::iter(
+            answer.body.into_iter().map(|piece| Ok(Frame::data(piece))),
+        ))
+        .boxed_unsync()
     };
     response.body(body).unwrap()
 }

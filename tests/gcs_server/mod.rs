@@ -1,10 +1,18 @@
-//! A stand-in for Cloud Storage: its JSON API over HTTP/1.1, in this process, one instance per test, state in memory.
+//! A stand-in for Cloud Storage: its JSON API over HTTP/1.1, in this process, one instance per
+//! test, state in memory.
 //!
-//! Knows objects, generations and uploads as the service documents them, and a fault plan: which call is to go wrong, and how. Pages are
-//! small, so that paging is always tested. Must not know what the objects are.
+//! Knows objects, generations and uploads as the service documents them, and a fault plan: which
+//! call is to go wrong, and how. Pages are small, so that paging is always tested. Must not know
+//! what the objects are.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test server may fail loudly")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test server may fail loudly"
+)]
 
 mod api;
 mod http;
@@ -91,7 +99,8 @@ pub enum Deed {
     MorePages(&'static str),
     /// A download has the whole object, whatever range was asked for.
     WholeObject,
-    /// An upload session is begun at the address of the server that [`GcsServer::sessions_at`] names.
+    /// An upload session is begun at the address of the server that [`GcsServer::sessions_at`]
+    /// names.
     SessionElsewhere,
     /// The call waits for [`GcsServer::release`]; then it is done as if nothing had been.
     Wait,
@@ -174,7 +183,10 @@ impl Object {
         let mut out = Vec::new();
         for piece in &self.pieces {
             let len = piece.len() as u64;
-            let (from, to) = (start.clamp(offset, offset + len), end.clamp(offset, offset + len));
+            let (from, to) = (
+                start.clamp(offset, offset + len),
+                end.clamp(offset, offset + len),
+            );
             if from < to {
                 out.push(piece.slice((from - offset) as usize..(to - offset) as usize));
             }
@@ -264,17 +276,31 @@ impl GcsServer {
         let listener = std::net::TcpListener::bind(address).unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
-        let buckets = buckets.iter().map(|bucket| ((*bucket).to_owned(), BTreeMap::new())).collect();
-        let state = State { buckets, page: PAGE, base: format!("http://{address}"), ..State::default() };
+        let buckets = buckets
+            .iter()
+            .map(|bucket| ((*bucket).to_owned(), BTreeMap::new()))
+            .collect();
+        let state = State {
+            buckets,
+            page: PAGE,
+            base: format!("http://{address}"),
+            ..State::default()
+        };
         let state = Arc::new(Mutex::new(state));
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let shared = state.clone();
         std::thread::spawn(move || http::serve(listener, shared, stopped));
-        GcsServer { address, state, stop: Some(stop) }
+        GcsServer {
+            address,
+            state,
+            stop: Some(stop),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.state
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// What `STORAGE_EMULATOR_HOST` is to hold.
@@ -287,14 +313,29 @@ impl GcsServer {
         let bytes = bytes.into();
         let mut state = self.state();
         let generation = state.generation();
-        let object = Object { generation, metageneration: 1, ..api::object_of(vec![bytes]) };
-        state.buckets.get_mut(bucket).unwrap().insert(name.to_owned(), object);
+        let object = Object {
+            generation,
+            metageneration: 1,
+            ..api::object_of(vec![bytes])
+        };
+        state
+            .buckets
+            .get_mut(bucket)
+            .unwrap()
+            .insert(name.to_owned(), object);
         generation
     }
 
     /// Changes an object's metadata behind everybody's back.
     pub fn alter(&self, bucket: &str, name: &str, change: impl FnOnce(&mut Object)) {
-        change(self.state().buckets.get_mut(bucket).unwrap().get_mut(name).unwrap());
+        change(
+            self.state()
+                .buckets
+                .get_mut(bucket)
+                .unwrap()
+                .get_mut(name)
+                .unwrap(),
+        );
     }
 
     /// Another server with the same objects in this bucket; it has others of its own.
@@ -309,7 +350,8 @@ impl GcsServer {
             let (from, mut to) = (self.state(), server.state());
             to.next_generation = from.next_generation;
             to.page = from.page;
-            to.buckets.insert(bucket.to_owned(), from.buckets[bucket].clone());
+            to.buckets
+                .insert(bucket.to_owned(), from.buckets[bucket].clone());
         }
         server
     }
@@ -350,14 +392,25 @@ impl GcsServer {
     /// Plans a fault for several calls one after the other.
     pub fn plan_many(&self, call: Call, from: usize, times: usize, deed: Deed) {
         let mut state = self.state();
-        state.faults.push(Fault { call, from, times, deed });
+        state.faults.push(Fault {
+            call,
+            from,
+            times,
+            deed,
+        });
         state.fired.push(0);
     }
 
     /// Faults that never happened: a test that planned them has tested nothing.
     pub fn unfired(&self) -> Vec<Fault> {
         let state = self.state();
-        state.faults.iter().zip(&state.fired).filter(|(_, fired)| **fired == 0).map(|(fault, _)| *fault).collect()
+        state
+            .faults
+            .iter()
+            .zip(&state.fired)
+            .filter(|(_, fired)| **fired == 0)
+            .map(|(fault, _)| *fault)
+            .collect()
     }
 
     /// Requests so far.
@@ -389,7 +442,8 @@ impl GcsServer {
         self.state().rights = Some(rights);
     }
 
-    /// From now on it answers as Google's own test bench does, where that differs from the service: whoever checks a client there must find it good.
+    /// From now on it answers as Google's own test bench does, where that differs from the service:
+    /// whoever checks a client there must find it good.
     pub fn be_the_test_bench(&self) {
         self.state().is_test_bench = true;
     }
@@ -404,7 +458,8 @@ impl GcsServer {
         self.state().joins_freely = true;
     }
 
-    /// From now on buckets keep what is deleted or replaced as noncurrent versions, unless the generation is named.
+    /// From now on buckets keep what is deleted or replaced as noncurrent versions, unless the
+    /// generation is named.
     pub fn keep_versions(&self) {
         self.state().noncurrent = Some(Vec::new());
     }
@@ -451,7 +506,11 @@ impl GcsServer {
 
     /// Sessions that were begun and neither finished nor cancelled.
     pub fn open_sessions(&self) -> usize {
-        self.state().sessions.values().filter(|session| session.finished.is_none()).count()
+        self.state()
+            .sessions
+            .values()
+            .filter(|session| session.finished.is_none())
+            .count()
     }
 }
 

@@ -60,17 +60,42 @@ impl Bench {
 
     /// The `set.zip` of a desk.
     pub fn of_desk(desk: Desk, target: &str) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
         let store = Arc::new(DirStore::new(desk.work()));
         let archive = runtime.block_on(async {
             let object = store.stat("set.zip").await.unwrap();
-            Arc::new(ArchiveFile::open(store.clone(), object, "set.zip".to_owned()).await.unwrap())
+            Arc::new(
+                ArchiveFile::open(store.clone(), object, "set.zip".to_owned())
+                    .await
+                    .unwrap(),
+            )
         });
         let choices = Choices::new(target.parse().unwrap());
-        let archive_ref = ArchiveRef { location: "set.zip".to_owned(), sha256: Sha256([7; 32]), generation: None };
-        let plan = plan(archive.manifest(), &archive_ref, &choices, &Environment::default()).unwrap();
+        let archive_ref = ArchiveRef {
+            location: "set.zip".to_owned(),
+            sha256: Sha256([7; 32]),
+            generation: None,
+        };
+        let plan = plan(
+            archive.manifest(),
+            &archive_ref,
+            &choices,
+            &Environment::default(),
+        )
+        .unwrap();
         let run = Timestamp::from_micros(1_763_805_601_234_567).unwrap();
-        Bench { desk, archive, plan, run, runtime, workers: Workers::new(2, 64 << 20) }
+        Bench {
+            desk,
+            archive,
+            plan,
+            run,
+            runtime,
+            workers: Workers::new(2, 64 << 20),
+        }
     }
 
     pub fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
@@ -79,7 +104,11 @@ impl Bench {
 
     /// The step of that kind, in the default namespace.
     pub fn step(&self, kind: &str) -> &Step {
-        self.plan.steps.iter().find(|step| step.kind.as_str() == kind).unwrap()
+        self.plan
+            .steps
+            .iter()
+            .find(|step| step.kind.as_str() == kind)
+            .unwrap()
     }
 
     /// The first half: up to an operation.
@@ -92,12 +121,24 @@ impl Bench {
         told: &Told,
     ) -> Result<imports::Started, ImportError> {
         let Earlier { begun, operation } = earlier;
-        let job = StepImport { archive: &self.archive, step, plan: self.plan.sha256(), run: self.run, begun_before: begun, operation };
+        let job = StepImport {
+            archive: &self.archive,
+            step,
+            plan: self.plan.sha256(),
+            run: self.run,
+            begun_before: begun,
+            operation,
+        };
         imports::start(&job, importer, staging, &self.workers, told).await
     }
 
     /// A step from begin to end.
-    pub fn import(&self, step: &Step, importer: &Arc<dyn Importer>, staging: &Staging) -> Result<Imported, ImportError> {
+    pub fn import(
+        &self,
+        step: &Step,
+        importer: &Arc<dyn Importer>,
+        staging: &Staging,
+    ) -> Result<Imported, ImportError> {
         self.import_after(step, importer, staging, Earlier::default())
     }
 
@@ -110,7 +151,10 @@ impl Bench {
     ) -> Result<Imported, ImportError> {
         self.block_on(async {
             let told = Told::default();
-            self.start(step, importer, staging, earlier, &told).await?.finish(&told).await
+            self.start(step, importer, staging, earlier, &told)
+                .await?
+                .finish(&told)
+                .await
         })
     }
 }

@@ -1,4 +1,5 @@
-//! Imports into the real emulator: what comes of them is what commits bring, but for what the importer itself rewrites.
+//! Imports into the real emulator: what comes of them is what commits bring, but for what the
+//! importer itself rewrites.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -38,7 +39,9 @@ fn imported(emulator: &Emulator, set: &Set) -> (Bench, String) {
     let importer = importer(emulator, &project);
     let staging = staging(&bench, &importer);
     for step in &bench.plan.steps {
-        let imported = bench.import(step, &importer, &staging).unwrap_or_else(|error| panic!("{}: {error}", set.name));
+        let imported = bench
+            .import(step, &importer, &staging)
+            .unwrap_or_else(|error| panic!("{}: {error}", set.name));
         assert_eq!((imported.entities, imported.left), (step.entities, None));
     }
     let left = fs::read_dir(bench.desk.path("own")).map_or(0, Iterator::count);
@@ -72,63 +75,143 @@ fn as_imported(entities: &[Value], to: &str) -> Vec<Value> {
 
 /// Sets whose exports hold one kind of one namespace each.
 fn fit() -> Vec<Set> {
-    let names = ["managed", "kind_without_entities", "sharded_5003_hits", "gcs_layout", "ends_2_bytes_before_block_border"];
-    let fit: Vec<Set> = sets().into_iter().filter(|set| names.contains(&set.name)).collect();
+    let names = [
+        "managed",
+        "kind_without_entities",
+        "sharded_5003_hits",
+        "gcs_layout",
+        "ends_2_bytes_before_block_border",
+    ];
+    let fit: Vec<Set> = sets()
+        .into_iter()
+        .filter(|set| names.contains(&set.name))
+        .collect();
     assert_eq!(fit.len(), names.len());
     fit
 }
 
 #[test]
 fn commits_and_imports_bring_equal_entities_but_for_what_the_importer_rewrites() {
-    let Some(emulator) = emulator("restores by commit and by import") else { return };
+    let Some(emulator) = emulator("restores by commit and by import") else {
+        return;
+    };
     for set in fit() {
         let (bench, by_import) = imported(emulator, &set);
         let by_commit = emulator.fresh_project();
-        bench.desk.json(0, &["restore", "set.zip", "--target", &emulator.target(&by_commit)]);
+        bench.desk.json(
+            0,
+            &[
+                "restore",
+                "set.zip",
+                "--target",
+                &emulator.target(&by_commit),
+            ],
+        );
         let committed = emulator.everything(&by_commit);
-        assert_same(&moved(&set.truth, set.project, &by_commit, &[]), &committed, false, set.name);
-        assert_same(&as_imported(&set.truth, &by_import), &emulator.everything(&by_import), false, set.name);
+        assert_same(
+            &moved(&set.truth, set.project, &by_commit, &[]),
+            &committed,
+            false,
+            set.name,
+        );
+        assert_same(
+            &as_imported(&set.truth, &by_import),
+            &emulator.everything(&by_import),
+            false,
+            set.name,
+        );
     }
 }
 
 #[test]
 fn what_the_importer_rewrites_otherwise_than_a_commit_is_what_the_documentation_says() {
-    // The test above would pass as well if no fixture had such values; this makes sure that one has.
+    // The test above would pass as well if no fixture had such values; this makes sure that one
+    // has.
     let set = managed();
-    let (by_commit, by_import) = (moved(&set.truth, set.project, "target", &[]), as_imported(&set.truth, "target"));
+    let (by_commit, by_import) = (
+        moved(&set.truth, set.project, "target", &[]),
+        as_imported(&set.truth, "target"),
+    );
     let count = |entities: &[Value], project: &str| {
-        entities.iter().map(|e| e.to_string().matches(&format!("\"projectId\":\"{project}\"")).count()).sum::<usize>()
+        entities
+            .iter()
+            .map(|e| {
+                e.to_string()
+                    .matches(&format!("\"projectId\":\"{project}\""))
+                    .count()
+            })
+            .sum::<usize>()
     };
-    let (old, third) = (count(&by_import, "demo-src"), count(&by_import, "other-project"));
-    assert_eq!((count(&by_commit, "demo-src"), count(&by_commit, "other-project")), (0, 6));
-    assert_eq!((old, third), (36, 3), "references that still name the old project, and those to a third one that do");
+    let (old, third) = (
+        count(&by_import, "demo-src"),
+        count(&by_import, "other-project"),
+    );
+    assert_eq!(
+        (
+            count(&by_commit, "demo-src"),
+            count(&by_commit, "other-project")
+        ),
+        (0, 6)
+    );
+    assert_eq!(
+        (old, third),
+        (36, 3),
+        "references that still name the old project, and those to a third one that do"
+    );
 }
 
 #[test]
 fn a_second_import_of_the_same_step_changes_nothing() {
-    let Some(emulator) = emulator("imports that are made twice") else { return };
-    let set = sets().into_iter().find(|set| set.name == "gcs_layout").unwrap();
+    let Some(emulator) = emulator("imports that are made twice") else {
+        return;
+    };
+    let set = sets()
+        .into_iter()
+        .find(|set| set.name == "gcs_layout")
+        .unwrap();
     let (bench, project) = imported(emulator, &set);
     let importer = importer(emulator, &project);
     let staging = staging(&bench, &importer);
     for step in &bench.plan.steps {
-        let earlier = Earlier { begun: true, operation: None };
-        bench.import_after(step, &importer, &staging, earlier).unwrap();
+        let earlier = Earlier {
+            begun: true,
+            operation: None,
+        };
+        bench
+            .import_after(step, &importer, &staging, earlier)
+            .unwrap();
     }
-    assert_same(&as_imported(&set.truth, &project), &emulator.everything(&project), false, "twice");
+    assert_same(
+        &as_imported(&set.truth, &project),
+        &emulator.everything(&project),
+        false,
+        "twice",
+    );
 }
 
 #[test]
 fn what_no_import_can_do_is_refused_before_anything_is_staged() {
-    let importer: Arc<dyn Importer> = Arc::new(EmulatorImporter::new("127.0.0.1:1", "nobody", Duration::from_secs(2)).unwrap());
+    let importer: Arc<dyn Importer> =
+        Arc::new(EmulatorImporter::new("127.0.0.1:1", "nobody", Duration::from_secs(2)).unwrap());
     let unfit = |bench: &Bench, step: &Step, words: &str| {
-        let error = bench.import(step, &importer, &staging(bench, &importer)).unwrap_err();
-        assert!(matches!(error, ImportError::Unfit { .. }) && error.to_string().contains(words), "{error}");
+        let error = bench
+            .import(step, &importer, &staging(bench, &importer))
+            .unwrap_err();
+        assert!(
+            matches!(error, ImportError::Unfit { .. }) && error.to_string().contains(words),
+            "{error}"
+        );
         assert!(!bench.desk.path("own").exists());
     };
     for (source, words) in [
-        (fixture("managed-variants/all_namespaces_one_kind"), "of this kind and namespace alone"),
-        (fixture("managed-variants/everything_no_filter"), "of this kind and namespace alone"),
+        (
+            fixture("managed-variants/all_namespaces_one_kind"),
+            "of this kind and namespace alone",
+        ),
+        (
+            fixture("managed-variants/everything_no_filter"),
+            "of this kind and namespace alone",
+        ),
         (legacy().source, "expected a managed export"),
     ] {
         let bench = Bench::of_folder(&source, "emulator:nobody@127.0.0.1:1");
@@ -136,24 +219,60 @@ fn what_no_import_can_do_is_refused_before_anything_is_staged() {
             unfit(&bench, step, words);
         }
     }
-    let bench = Bench::of_folder(&fixture("managed-variants/gcs_layout"), "emulator:nobody@127.0.0.1:1");
+    let bench = Bench::of_folder(
+        &fixture("managed-variants/gcs_layout"),
+        "emulator:nobody@127.0.0.1:1",
+    );
     let step = &bench.plan.steps[0];
-    unfit(&bench, &Step { to_namespace: Namespace::new("elsewhere"), ..step.clone() }, "expected a namespace that stays");
-    unfit(&bench, &Step { kind: Kind::new("NoSuchKind"), ..step.clone() }, "expected a kind of the archive");
+    unfit(
+        &bench,
+        &Step {
+            to_namespace: Namespace::new("elsewhere"),
+            ..step.clone()
+        },
+        "expected a namespace that stays",
+    );
+    unfit(
+        &bench,
+        &Step {
+            kind: Kind::new("NoSuchKind"),
+            ..step.clone()
+        },
+        "expected a kind of the archive",
+    );
 }
 
 #[test]
 fn exports_are_staged_where_the_importer_reads() {
     let stores = Stores::new(CloudOptions::default());
     let place = |text: &str| Some(text.parse::<Location>().unwrap());
-    let emulator = |host: &str| Arc::new(EmulatorImporter::new(host, "p", Duration::from_secs(2)).unwrap()) as Arc<dyn Importer>;
-    let service =
-        Arc::new(ServiceImporter::new("p", None, "http://127.0.0.1:1", None, ServiceOptions::default()).unwrap()) as Arc<dyn Importer>;
+    let emulator = |host: &str| {
+        Arc::new(EmulatorImporter::new(host, "p", Duration::from_secs(2)).unwrap())
+            as Arc<dyn Importer>
+    };
+    let service = Arc::new(
+        ServiceImporter::new(
+            "p",
+            None,
+            "http://127.0.0.1:1",
+            None,
+            ServiceOptions::default(),
+        )
+        .unwrap(),
+    ) as Arc<dyn Importer>;
     for (importer, chosen, refused) in [
         (emulator("localhost:1"), None, None),
         (emulator("localhost:1"), place("here"), None),
-        (emulator("localhost:1"), place("gs://bucket/x"), Some("an emulator reads no buckets")),
-        (emulator("emulator:1"), None, Some("that the emulator's machine sees")),
+        (
+            emulator("localhost:1"),
+            place("gs://bucket/x"),
+            Some("an emulator reads no buckets"),
+        ),
+        (
+            emulator("emulator:1"),
+            None,
+            Some("that the emulator's machine sees"),
+        ),
         (emulator("emulator:1"), place("/shared"), None),
         (service.clone(), None, Some("gs://BUCKET/NAME")),
         (service.clone(), place("here"), Some("gs://BUCKET/NAME")),
@@ -162,7 +281,9 @@ fn exports_are_staged_where_the_importer_reads() {
         let chose = Staging::choose(chosen.as_ref(), "own".as_ref(), importer.as_ref(), &stores);
         match (chose, refused) {
             (Ok(_), None) => {}
-            (Err(ImportError::NoPlace { expected, .. }), Some(words)) => assert!(expected.contains(words), "{expected}"),
+            (Err(ImportError::NoPlace { expected, .. }), Some(words)) => {
+                assert!(expected.contains(words), "{expected}")
+            }
             (chose, refused) => panic!("{importer:?} {chosen:?}: {chose:?}, not {refused:?}"),
         }
     }
@@ -178,18 +299,34 @@ fn server(deed: impl Fn(std::net::TcpStream) + Send + 'static) -> String {
 
 #[test]
 fn an_emulator_that_fails_is_told_of_and_leaves_nothing_staged() {
-    let bench = Bench::of_folder(&fixture("managed-variants/gcs_layout"), "emulator:p@127.0.0.1:1");
+    let bench = Bench::of_folder(
+        &fixture("managed-variants/gcs_layout"),
+        "emulator:p@127.0.0.1:1",
+    );
     let fails = |host: &str| {
-        let importer = EmulatorImporter::new(host, "p", Duration::from_secs(2)).unwrap().with_least_time(Duration::from_millis(300));
+        let importer = EmulatorImporter::new(host, "p", Duration::from_secs(2))
+            .unwrap()
+            .with_least_time(Duration::from_millis(300));
         let importer: Arc<dyn Importer> = Arc::new(importer);
-        let error = bench.import(&bench.plan.steps[0], &importer, &staging(&bench, &importer)).unwrap_err();
+        let error = bench
+            .import(&bench.plan.steps[0], &importer, &staging(&bench, &importer))
+            .unwrap_err();
         assert_eq!(files_below(&bench.desk.path("own")).len(), 0, "{error}");
         error
     };
     // A port on which nobody listens.
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let dead = fails(&nobody.to_string());
-    assert!(matches!(dead, ImportError::Target(TargetError::Service { tries: 2.., .. })), "{dead:?}");
+    assert!(
+        matches!(
+            dead,
+            ImportError::Target(TargetError::Service { tries: 2.., .. })
+        ),
+        "{dead:?}"
+    );
 
     // An importer that hangs, as the emulator's does on some logs: asked once, and not for ever.
     let asked = Arc::new(AtomicUsize::new(0));
@@ -199,7 +336,13 @@ fn an_emulator_that_fails_is_told_of_and_leaves_nothing_staged() {
         counter.fetch_add(1, Ordering::SeqCst);
         held.lock().unwrap().push(socket);
     }));
-    assert!(matches!(silent, ImportError::Target(TargetError::Service { tries: 1, .. })), "{silent:?}");
+    assert!(
+        matches!(
+            silent,
+            ImportError::Target(TargetError::Service { tries: 1, .. })
+        ),
+        "{silent:?}"
+    );
     assert_eq!(asked.load(Ordering::SeqCst), 1);
 
     // One in a container, which does not see the folder.
@@ -207,7 +350,10 @@ fn an_emulator_that_fails_is_told_of_and_leaves_nothing_staged() {
         let mut begin = [0; 1];
         socket.read_exact(&mut begin).unwrap();
         let body = r#"{"error": {"code": 400, "message": "Failed to parse overall export metadata file", "status": "INVALID_ARGUMENT"}}"#;
-        let head = format!("HTTP/1.1 400 Bad Request\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+        let head = format!(
+            "HTTP/1.1 400 Bad Request\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            body.len()
+        );
         socket.write_all((head + body).as_bytes()).unwrap();
         socket.shutdown(Shutdown::Write).unwrap();
         // An end with bytes that nobody has read would take the answer along.
@@ -215,15 +361,32 @@ fn an_emulator_that_fails_is_told_of_and_leaves_nothing_staged() {
     }));
     let words = blind.to_string();
     assert!(matches!(blind, ImportError::Unread { .. }), "{blind:?}");
-    assert!(words.contains("Failed to parse overall export metadata file") && words.contains("own/kindpack-"), "{words}");
+    assert!(
+        words.contains("Failed to parse overall export metadata file")
+            && words.contains("own/kindpack-"),
+        "{words}"
+    );
 }
 
 #[test]
 fn nobody_else_reads_what_is_staged_in_a_folder_of_kindpack_s_own() {
-    let bench = Bench::of_folder(&fixture("managed-variants/gcs_layout"), "emulator:p@127.0.0.1:1");
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    let importer: Arc<dyn Importer> = Arc::new(EmulatorImporter::new(&nobody, "p", Duration::from_secs(2)).unwrap());
-    bench.import(&bench.plan.steps[0], &importer, &staging(&bench, &importer)).unwrap_err();
-    let mode = fs::metadata(bench.desk.path("own")).unwrap().permissions().mode();
+    let bench = Bench::of_folder(
+        &fixture("managed-variants/gcs_layout"),
+        "emulator:p@127.0.0.1:1",
+    );
+    let nobody = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .to_string();
+    let importer: Arc<dyn Importer> =
+        Arc::new(EmulatorImporter::new(&nobody, "p", Duration::from_secs(2)).unwrap());
+    bench
+        .import(&bench.plan.steps[0], &importer, &staging(&bench, &importer))
+        .unwrap_err();
+    let mode = fs::metadata(bench.desk.path("own"))
+        .unwrap()
+        .permissions()
+        .mode();
     assert_eq!(mode & 0o777, 0o700);
 }

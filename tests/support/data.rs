@@ -1,4 +1,5 @@
-//! Exports of the tests' own: entities written by hand as protobuf, framed and described by the library.
+//! Exports of the tests' own: entities written by hand as protobuf, framed and described by the
+//! library.
 
 use std::path::Path;
 
@@ -19,7 +20,8 @@ pub struct Made<'a> {
 }
 
 impl Made<'_> {
-    /// `EntityProto`: key 13, an indexed property `n` (14) of the id, an unindexed property `blob` (15), entity group 16.
+    /// `EntityProto`: key 13, an indexed property `n` (14) of the id, an unindexed property `blob`
+    /// (15), entity group 16.
     pub fn record(&self) -> Vec<u8> {
         let mut element = vec![0x0b];
         put(&mut element, 2, self.kind.as_bytes());
@@ -99,21 +101,45 @@ pub fn noise(seed: u64, len: usize) -> Vec<u8> {
 }
 
 /// Entities of one pair, numbered from 1, each with a blob of `blob_len` bytes.
-pub fn made<'a>(project: &'a str, namespace: &'a str, kind: &'a str, count: u64, blob_len: usize) -> Vec<Made<'a>> {
-    (1..=count).map(|id| Made { project, namespace, kind, id, blob: noise(id, blob_len) }).collect()
+pub fn made<'a>(
+    project: &'a str,
+    namespace: &'a str,
+    kind: &'a str,
+    count: u64,
+    blob_len: usize,
+) -> Vec<Made<'a>> {
+    (1..=count)
+        .map(|id| Made {
+            project,
+            namespace,
+            kind,
+            id,
+            blob: noise(id, blob_len),
+        })
+        .collect()
 }
 
 /// When the tests' own exports began: 2013-10-12T06:37:42.287Z.
 pub const STARTED_MICROS: i64 = 1_381_559_862_287_000;
 
-/// Writes a finished managed export of `records` below `folder`, in a folder of its own name, `shards` outputs of about one size each.
-/// Gives the name of that folder.
-pub fn write_export(folder: &Path, pair: &Pair, started_micros: i64, records: &[Vec<u8>], shards: usize) -> String {
+/// Writes a finished managed export of `records` below `folder`, in a folder of its own name,
+/// `shards` outputs of about one size each. Gives the name of that folder.
+pub fn write_export(
+    folder: &Path,
+    pair: &Pair,
+    started_micros: i64,
+    records: &[Vec<u8>],
+    shards: usize,
+) -> String {
     let time = |micros| Some(Timestamp::from_micros(micros).unwrap());
-    let export = ManagedExport::of_pair(pair, time(started_micros), time(started_micros + 5_000_000));
+    let export =
+        ManagedExport::of_pair(pair, time(started_micros), time(started_micros + 5_000_000));
     let around = folder.join(export.name());
     let mut bytes = 0;
-    for (number, records) in records.chunks(records.len().div_ceil(shards).max(1)).enumerate() {
+    for (number, records) in records
+        .chunks(records.len().div_ceil(shards).max(1))
+        .enumerate()
+    {
         let mut log = LogWriter::default();
         let mut out = Vec::new();
         for record in records {
@@ -122,7 +148,13 @@ pub fn write_export(folder: &Path, pair: &Pair, started_micros: i64, records: &[
         bytes += log.finish(&mut out);
         super::write(&around.join(export.output_path(number)), out);
     }
-    super::write(&around.join(export.metadata_path()), export.metadata(shards));
-    super::write(&around.join(export.overall_path()), export.overall(records.len() as u64, bytes));
+    super::write(
+        &around.join(export.metadata_path()),
+        export.metadata(shards),
+    );
+    super::write(
+        &around.join(export.overall_path()),
+        export.overall(records.len() as u64, bytes),
+    );
     export.name()
 }

@@ -56,14 +56,18 @@ pub fn legacy() -> Set {
 
 /// Every set of the fixtures.
 pub fn sets() -> Vec<Set> {
-    let variant = |name: &'static str, chosen_name: &'static str, keep: &dyn Fn(&str, &str) -> bool| Set {
-        name,
-        source: fixture(&format!("managed-variants/{name}")),
-        project: "demo-src",
-        truth: truth("entities.json").into_iter().filter(|entity| keep(namespace_of(entity), kind_of(entity))).collect(),
-        legacy: false,
-        chosen_name,
-    };
+    let variant =
+        |name: &'static str, chosen_name: &'static str, keep: &dyn Fn(&str, &str) -> bool| Set {
+            name,
+            source: fixture(&format!("managed-variants/{name}")),
+            project: "demo-src",
+            truth: truth("entities.json")
+                .into_iter()
+                .filter(|entity| keep(namespace_of(entity), kind_of(entity)))
+                .collect(),
+            legacy: false,
+            chosen_name,
+        };
     let hit = |n: u64| {
         json!({"key": {"partitionId": {"projectId": "demo-shard"}, "path": [{"kind": "Hit", "id": n.to_string()}]},
                "properties": {"n": {"integerValue": n.to_string()}}})
@@ -72,21 +76,48 @@ pub fn sets() -> Vec<Set> {
     vec![
         managed(),
         legacy(),
-        variant("all_namespaces_one_kind", "all_backup_20261122070743.zip", &|_, kind| kind == "Customer"),
-        variant("two_kinds_two_namespaces", "all_backup_20261122070743.zip", &|namespace, kind| {
-            namespace != "beta" && matches!(kind, "Customer" | "Product")
-        }),
-        variant("everything_no_filter", "all_backup_20261122070743.zip", &|_, _| true),
-        variant("one_namespace_all_kinds", "beta_backup_20261122070743.zip", &|namespace, _| namespace == "beta"),
-        Set { project: "", ..variant("kind_without_entities", "default_backup_19800101000000.zip", &|_, _| false) },
+        variant(
+            "all_namespaces_one_kind",
+            "all_backup_20261122070743.zip",
+            &|_, kind| kind == "Customer",
+        ),
+        variant(
+            "two_kinds_two_namespaces",
+            "all_backup_20261122070743.zip",
+            &|namespace, kind| namespace != "beta" && matches!(kind, "Customer" | "Product"),
+        ),
+        variant(
+            "everything_no_filter",
+            "all_backup_20261122070743.zip",
+            &|_, _| true,
+        ),
+        variant(
+            "one_namespace_all_kinds",
+            "beta_backup_20261122070743.zip",
+            &|namespace, _| namespace == "beta",
+        ),
+        Set {
+            project: "",
+            ..variant(
+                "kind_without_entities",
+                "default_backup_19800101000000.zip",
+                &|_, _| false,
+            )
+        },
         Set {
             project: "demo-shard",
             truth: (1..=5003).map(hit).collect(),
-            ..variant("sharded_5003_hits", "default_backup_20261122070743.zip", &|_, _| false)
+            ..variant(
+                "sharded_5003_hits",
+                "default_backup_20261122070743.zip",
+                &|_, _| false,
+            )
         },
-        variant("gcs_layout", "acme_backup_20131012010000.zip", &|namespace, kind| {
-            namespace == "acme" && matches!(kind, "Customer" | "Order")
-        }),
+        variant(
+            "gcs_layout",
+            "acme_backup_20131012010000.zip",
+            &|namespace, kind| namespace == "acme" && matches!(kind, "Customer" | "Order"),
+        ),
         Set {
             truth: truth(&format!("managed-variants/{BORDER}/entities.json")),
             ..variant(BORDER, "default_backup_20131012010000.zip", &|_, _| false)
@@ -97,8 +128,15 @@ pub fn sets() -> Vec<Set> {
 /// Whether a file's name is that of a part of an export.
 pub fn is_export_file(name: &str) -> bool {
     let base = name.rsplit('/').next().unwrap();
-    let is_metadata = [".overall_export_metadata", ".export_metadata", ".backup_info"].iter().any(|end| base.ends_with(end));
-    let number =
-        base.strip_prefix("output-").is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit()));
+    let is_metadata = [
+        ".overall_export_metadata",
+        ".export_metadata",
+        ".backup_info",
+    ]
+    .iter()
+    .any(|end| base.ends_with(end));
+    let number = base.strip_prefix("output-").is_some_and(|digits| {
+        !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit())
+    });
     is_metadata || number || (base.starts_with("datastore_backup_") && base.contains("-output-"))
 }

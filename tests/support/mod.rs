@@ -1,7 +1,14 @@
-//! What the tests share: the program in a clean environment, folders of their own, and what to do where another program is missing.
+//! What the tests share: the program in a clean environment, folders of their own, and what to do
+//! where another program is missing.
 
 #![allow(dead_code, reason = "each test program uses its own part of this")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests may fail loudly")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests may fail loudly"
+)]
 
 pub mod data;
 pub mod emulator;
@@ -76,11 +83,15 @@ pub struct Running {
 
 impl Desk {
     pub fn new() -> Self {
-        let folder = tempfile::Builder::new().prefix("kindpack-test-").tempdir().unwrap();
+        let folder = tempfile::Builder::new()
+            .prefix("kindpack-test-")
+            .tempdir()
+            .unwrap();
         Desk::at(folder.path().to_owned(), Some(folder))
     }
 
-    /// A folder among those that cargo keeps for tests, for what is made once and never dropped. What an earlier run left in it is gone.
+    /// A folder among those that cargo keeps for tests, for what is made once and never dropped.
+    /// What an earlier run left in it is gone.
     pub fn kept(name: &str) -> Self {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         fs::remove_dir_all(&folder).ok();
@@ -90,7 +101,10 @@ impl Desk {
     fn at(folder: PathBuf, gone_when_dropped: Option<TempDir>) -> Self {
         fs::create_dir_all(folder.join("home")).unwrap();
         fs::create_dir_all(folder.join("work")).unwrap();
-        Desk { folder, _gone_when_dropped: gone_when_dropped }
+        Desk {
+            folder,
+            _gone_when_dropped: gone_when_dropped,
+        }
     }
 
     /// The folder in which programs run, so that they can be given relative names.
@@ -128,8 +142,10 @@ impl Desk {
 
     /// What lies directly in a folder, sorted.
     pub fn names_in(&self, folder: &str) -> Vec<String> {
-        let mut names: Vec<String> =
-            fs::read_dir(self.path(folder)).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<String> = fs::read_dir(self.path(folder))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }
@@ -137,15 +153,25 @@ impl Desk {
     /// A program with the environment of nobody in particular.
     pub fn program(&self, program: impl AsRef<std::ffi::OsStr>, args: &[&str]) -> Command {
         let mut command = Command::new(program);
-        command.args(args).current_dir(self.work()).stdin(Stdio::null());
+        command
+            .args(args)
+            .current_dir(self.work())
+            .stdin(Stdio::null());
         for name in FOREIGN {
             command.env_remove(name);
         }
         let home = self.home();
-        for (name, folder) in [("XDG_STATE_HOME", "state"), ("XDG_CACHE_HOME", "cache"), ("XDG_CONFIG_HOME", "config")] {
+        for (name, folder) in [
+            ("XDG_STATE_HOME", "state"),
+            ("XDG_CACHE_HOME", "cache"),
+            ("XDG_CONFIG_HOME", "config"),
+        ] {
             command.env(name, home.join(folder));
         }
-        command.env("HOME", home).env("NO_COLOR", "1").env("LC_ALL", "C.UTF-8");
+        command
+            .env("HOME", home)
+            .env("NO_COLOR", "1")
+            .env("LC_ALL", "C.UTF-8");
         command
     }
 
@@ -163,22 +189,44 @@ impl Desk {
     #[track_caller]
     pub fn expect(&self, code: i32, args: &[&str]) -> Run {
         let run = self.run(args);
-        assert_eq!(run.code, code, "kindpack {}: {}", args.join(" "), run.brief());
+        assert_eq!(
+            run.code,
+            code,
+            "kindpack {}: {}",
+            args.join(" "),
+            run.brief()
+        );
         run
     }
 
-    /// As [`Desk::expect`] with `--json`; the last event must agree with the exit code. Gives that event.
+    /// As [`Desk::expect`] with `--json`; the last event must agree with the exit code. Gives that
+    /// event.
     #[track_caller]
     pub fn json(&self, code: i32, args: &[&str]) -> Value {
         let args: Vec<&str> = args.iter().copied().chain(["--json"]).collect();
         let run = self.expect(code, &args);
         let event = run.last_event();
         if matches!(code, 0 | 8) {
-            assert_eq!(event["event"], "done", "kindpack {}: {event}", args.join(" "));
+            assert_eq!(
+                event["event"],
+                "done",
+                "kindpack {}: {event}",
+                args.join(" ")
+            );
         } else {
-            assert_eq!(event["event"], "failed", "kindpack {}: {event}", args.join(" "));
+            assert_eq!(
+                event["event"],
+                "failed",
+                "kindpack {}: {event}",
+                args.join(" ")
+            );
             assert_eq!(event["code"], code, "kindpack {}: {event}", args.join(" "));
-            assert!(event["error"].as_str().is_some_and(|error| !error.is_empty()), "{event}");
+            assert!(
+                event["error"]
+                    .as_str()
+                    .is_some_and(|error| !error.is_empty()),
+                "{event}"
+            );
         }
         event
     }
@@ -192,7 +240,11 @@ impl Desk {
     /// Makes a plan and gives it.
     #[track_caller]
     pub fn plan(&self, archive: &str, target: &str, name: &str, options: &[&str]) -> Value {
-        let args: Vec<&str> = ["plan", archive, "--target", target, "-o", name].iter().chain(options).copied().collect();
+        let args: Vec<&str> = ["plan", archive, "--target", target, "-o", name]
+            .iter()
+            .chain(options)
+            .copied()
+            .collect();
         self.expect(0, &args);
         self.json_file(name)
     }
@@ -201,9 +253,20 @@ impl Desk {
 /// Fails where a run crashed.
 #[track_caller]
 pub fn sound(run: Run, args: &[&str]) -> Run {
-    let crashed = run.code == 101 || run.err.contains("panicked at") || run.err.contains("stack backtrace");
-    assert!(!crashed, "kindpack {} crashed: {}", args.join(" "), run.brief());
-    assert!(run.code < 128 || matches!(run.code, 130 | 143), "kindpack {} was ended by a signal: {}", args.join(" "), run.brief());
+    let crashed =
+        run.code == 101 || run.err.contains("panicked at") || run.err.contains("stack backtrace");
+    assert!(
+        !crashed,
+        "kindpack {} crashed: {}",
+        args.join(" "),
+        run.brief()
+    );
+    assert!(
+        run.code < 128 || matches!(run.code, 130 | 143),
+        "kindpack {} was ended by a signal: {}",
+        args.join(" "),
+        run.brief()
+    );
     run
 }
 
@@ -216,29 +279,58 @@ impl Run {
     #[track_caller]
     pub fn events(&self) -> Vec<Value> {
         let text = self.text();
-        let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("no event: {line:?}: {error}"));
+        let parse = |line: &str| {
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("no event: {line:?}: {error}"))
+        };
         text.lines().map(parse).collect()
     }
 
     #[track_caller]
     pub fn last_event(&self) -> Value {
         let events = self.events();
-        events.last().unwrap_or_else(|| panic!("no event was printed: {}", self.brief())).clone()
+        events
+            .last()
+            .unwrap_or_else(|| panic!("no event was printed: {}", self.brief()))
+            .clone()
     }
 
     /// Exit code and standard error, for messages.
     pub fn brief(&self) -> String {
         let err: String = self.err.chars().take(2_000).collect();
-        format!("exit {}, standard error: {}", self.code, if err.is_empty() { "(nothing)" } else { err.trim_end() })
+        format!(
+            "exit {}, standard error: {}",
+            self.code,
+            if err.is_empty() {
+                "(nothing)"
+            } else {
+                err.trim_end()
+            }
+        )
     }
 }
 
 impl Running {
     pub fn start(mut command: Command) -> Self {
         let (out, err) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
-        let what = format!("{command:?}").chars().rev().take(300).collect::<String>().chars().rev().collect();
-        let child = command.stdout(out.try_clone().unwrap()).stderr(err.try_clone().unwrap()).spawn().unwrap();
-        Running { child, out, err, what }
+        let what = format!("{command:?}")
+            .chars()
+            .rev()
+            .take(300)
+            .collect::<String>()
+            .chars()
+            .rev()
+            .collect();
+        let child = command
+            .stdout(out.try_clone().unwrap())
+            .stderr(err.try_clone().unwrap())
+            .spawn()
+            .unwrap();
+        Running {
+            child,
+            out,
+            err,
+            what,
+        }
     }
 
     pub fn has_ended(&mut self) -> bool {
@@ -253,7 +345,10 @@ impl Running {
     /// Sends a signal such as `INT`.
     pub fn signal(&self, signal: &str) {
         // The shell's own `kill` is there wherever a shell is.
-        let sent = Command::new("sh").args(["-c", &format!("kill -{signal} {}", self.child.id())]).status().unwrap();
+        let sent = Command::new("sh")
+            .args(["-c", &format!("kill -{signal} {}", self.child.id())])
+            .status()
+            .unwrap();
         assert!(sent.success());
     }
 
@@ -270,13 +365,18 @@ impl Running {
             if self.has_ended() {
                 return false;
             }
-            assert!(begun.elapsed() < TIME_OUT, "{}: what was waited for did not come", self.what);
+            assert!(
+                begun.elapsed() < TIME_OUT,
+                "{}: what was waited for did not come",
+                self.what
+            );
             std::thread::sleep(Duration::from_millis(1));
         }
         !self.has_ended()
     }
 
-    /// Waits until the program has printed `text` on standard output, or has ended; says whether it still runs.
+    /// Waits until the program has printed `text` on standard output, or has ended; says whether it
+    /// still runs.
     pub fn wait_for_output(&mut self, text: &str) -> bool {
         let out = self.out.try_clone().unwrap();
         self.wait_for(out, text)
@@ -319,7 +419,11 @@ impl Running {
             file.read_to_end(&mut bytes).unwrap();
             bytes
         };
-        Run { code: code_of(status), out: read(&self.out), err: String::from_utf8_lossy(&read(&self.err)).into_owned() }
+        Run {
+            code: code_of(status),
+            out: read(&self.out),
+            err: String::from_utf8_lossy(&read(&self.err)).into_owned(),
+        }
     }
 }
 
@@ -333,20 +437,30 @@ impl Drop for Running {
 
 fn code_of(status: ExitStatus) -> i32 {
     use std::os::unix::process::ExitStatusExt as _;
-    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default())
+    status
+        .code()
+        .unwrap_or_else(|| 128 + status.signal().unwrap_or_default())
 }
 
-/// A program on PATH; where it is missing the test is skipped, or fails if `KINDPACK_TESTS_REQUIRE` names `word`.
+/// A program on PATH; where it is missing the test is skipped, or fails if `KINDPACK_TESTS_REQUIRE`
+/// names `word`.
 pub fn outside_program(word: &str, names: &[&str], test: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).flat_map(|folder| names.iter().map(move |name| folder.join(name))).find(|path| path.is_file());
+    let found = std::env::split_paths(&path)
+        .flat_map(|folder| names.iter().map(move |name| folder.join(name)))
+        .find(|path| path.is_file());
     if found.is_none() {
-        skip(word, test, &format!("{} is not installed", names.join(" or ")));
+        skip(
+            word,
+            test,
+            &format!("{} is not installed", names.join(" or ")),
+        );
     }
     found
 }
 
-/// A Python that has a package of Google's, made once below the build folder; where it cannot be had the test is skipped.
+/// A Python that has a package of Google's, made once below the build folder; where it cannot be
+/// had the test is skipped.
 pub fn python_with(package: &str, module: &str, test: &str) -> Option<PathBuf> {
     let made = make_python(package, module);
     made.map_err(|why| skip("google-client", test, &why)).ok()
@@ -355,26 +469,44 @@ pub fn python_with(package: &str, module: &str, test: &str) -> Option<PathBuf> {
 fn make_python(package: &str, module: &str) -> Result<PathBuf, String> {
     let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("python-{module}"));
     let python = home.join("bin/python");
-    let works = || Command::new(&python).args(["-c", &format!("import {module}")]).output().is_ok_and(|output| output.status.success());
+    let works = || {
+        Command::new(&python)
+            .args(["-c", &format!("import {module}")])
+            .output()
+            .is_ok_and(|output| output.status.success())
+    };
     if works() {
         return Ok(python);
     }
     let run = |command: &mut Command| match command.output() {
         Ok(output) if output.status.success() => Ok(()),
-        Ok(output) => Err(String::from_utf8_lossy(&output.stderr).lines().last().unwrap_or_default().to_owned()),
+        Ok(output) => Err(String::from_utf8_lossy(&output.stderr)
+            .lines()
+            .last()
+            .unwrap_or_default()
+            .to_owned()),
         Err(error) => Err(error.to_string()),
     };
     run(Command::new("python3").args(["-m", "venv"]).arg(&home))?;
     run(Command::new(home.join("bin/pip")).args(["install", "--quiet", package]))?;
-    if works() { Ok(python) } else { Err(format!("{module} cannot be imported")) }
+    if works() {
+        Ok(python)
+    } else {
+        Err(format!("{module} cannot be imported"))
+    }
 }
 
 /// Says that a test is left out, or fails where that must not be.
 pub fn skip(word: &str, test: &str, reason: &str) {
     let required = std::env::var("KINDPACK_TESTS_REQUIRE").unwrap_or_default();
-    assert!(!required.split(',').any(|required| required.trim() == word), "{test}: KINDPACK_TESTS_REQUIRE names {word}, but {reason}");
+    assert!(
+        !required.split(',').any(|required| required.trim() == word),
+        "{test}: KINDPACK_TESTS_REQUIRE names {word}, but {reason}"
+    );
     // Not by `eprintln!`, which is kept from whoever runs tests that pass.
-    std::io::stderr().write_all(format!("skipped: {test}, reason {reason}\n").as_bytes()).unwrap();
+    std::io::stderr()
+        .write_all(format!("skipped: {test}, reason {reason}\n").as_bytes())
+        .unwrap();
 }
 
 pub fn write(path: &Path, bytes: impl AsRef<[u8]>) {
@@ -385,7 +517,9 @@ pub fn write(path: &Path, bytes: impl AsRef<[u8]>) {
 /// Every file below a folder, by its name with `/` between the segments.
 pub fn files_below(folder: &Path) -> BTreeMap<String, PathBuf> {
     fn walk(folder: &Path, prefix: &str, found: &mut BTreeMap<String, PathBuf>) {
-        for entry in fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+        for entry in
+            fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+        {
             let entry = entry.unwrap();
             let name = format!("{prefix}{}", entry.file_name().to_str().unwrap());
             if entry.file_type().unwrap().is_dir() {
@@ -409,5 +543,8 @@ pub fn copy_folder(from: &Path, to: &Path) {
 }
 
 pub fn sha256(bytes: &[u8]) -> String {
-    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    sha2::Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }

@@ -24,7 +24,9 @@ pub fn contents(path: &Path) -> Vec<(String, Vec<u8>)> {
 #[track_caller]
 pub fn entry(path: &Path, name: &str) -> Vec<u8> {
     let found = contents(path).into_iter().find(|(found, _)| found == name);
-    found.unwrap_or_else(|| panic!("{name} is not in {}", path.display())).1
+    found
+        .unwrap_or_else(|| panic!("{name} is not in {}", path.display()))
+        .1
 }
 
 #[track_caller]

@@ -1,4 +1,5 @@
-//! A gate before the emulator: it lets requests through, remembers which keys were written, and stops at a moment of the test's choice.
+//! A gate before the emulator: it lets requests through, remembers which keys were written, and
+//! stops at a moment of the test's choice.
 
 use std::collections::HashSet;
 use std::convert::Infallible;
@@ -50,18 +51,30 @@ impl Gate {
         listener.set_nonblocking(true).unwrap();
         let host = listener.local_addr().unwrap().to_string();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let state = Arc::new(State { emulator: emulator.to_owned(), client, seen: Mutex::default() });
+        let state = Arc::new(State {
+            emulator: emulator.to_owned(),
+            client,
+            seen: Mutex::default(),
+        });
         let serving = state.clone();
         std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
             runtime.block_on(async move {
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();
                 loop {
-                    let Ok((socket, _)) = listener.accept().await else { continue };
+                    let Ok((socket, _)) = listener.accept().await else {
+                        continue;
+                    };
                     let state = serving.clone();
                     tokio::spawn(async move {
                         let service = service_fn(move |request| pass(request, state.clone()));
-                        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service).await.ok();
+                        hyper::server::conn::http1::Builder::new()
+                            .serve_connection(TokioIo::new(socket), service)
+                            .await
+                            .ok();
                     });
                 }
             });
@@ -69,7 +82,8 @@ impl Gate {
         Gate { host, state }
     }
 
-    /// A new run begins; the gate stops at its commit number `stop_at`, counted from 1, and lets nothing through from there.
+    /// A new run begins; the gate stops at its commit number `stop_at`, counted from 1, and lets
+    /// nothing through from there.
     pub fn begin_run(&self, stop_at: Option<(usize, Side)>) {
         let mut seen = self.state.seen.lock().unwrap();
         seen.runs.push(Vec::new());
@@ -87,23 +101,39 @@ impl Gate {
         let mut known = HashSet::new();
         let mut repeated = Vec::new();
         for run in &seen.runs {
-            repeated.push(run.iter().filter(|keys| keys.iter().any(|key| known.contains(key))).count());
+            repeated.push(
+                run.iter()
+                    .filter(|keys| keys.iter().any(|key| known.contains(key)))
+                    .count(),
+            );
             known.extend(run.iter().flatten().cloned());
         }
         repeated
     }
 }
 
-async fn pass(request: Request<Incoming>, state: Arc<State>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn pass(
+    request: Request<Incoming>,
+    state: Arc<State>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
-    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let body = body
+        .collect()
+        .await
+        .map(http_body_util::Collected::to_bytes)
+        .unwrap_or_default();
     let is_commit = head.uri.path().ends_with(":commit");
     let mut stops = None;
     let mut holds = false;
     {
         let mut seen = state.seen.lock().unwrap();
         seen.commits += usize::from(is_commit);
-        if is_commit && !seen.has_stopped && seen.stop_at.is_some_and(|(number, _)| number == seen.commits) {
+        if is_commit
+            && !seen.has_stopped
+            && seen
+                .stop_at
+                .is_some_and(|(number, _)| number == seen.commits)
+        {
             stops = seen.stop_at.map(|(_, side)| side);
         }
         // Behind the stop nothing is answered any more.
@@ -126,10 +156,14 @@ async fn pass(request: Request<Incoming>, state: Arc<State>) -> Result<Response<
             forward = forward.header(name, value);
         }
     }
-    let Ok(answer) = forward.send().await else { return Ok(trouble()) };
+    let Ok(answer) = forward.send().await else {
+        return Ok(trouble());
+    };
     let status = answer.status();
     let kind = answer.headers().get("content-type").cloned();
-    let Ok(bytes) = answer.bytes().await else { return Ok(trouble()) };
+    let Ok(bytes) = answer.bytes().await else {
+        return Ok(trouble());
+    };
     if stops == Some(Side::After) {
         tokio::time::sleep(Duration::from_secs(600)).await;
     }
@@ -141,13 +175,20 @@ async fn pass(request: Request<Incoming>, state: Arc<State>) -> Result<Response<
 }
 
 fn trouble() -> Response<Full<Bytes>> {
-    Response::builder().status(503).body(Full::default()).unwrap()
+    Response::builder()
+        .status(503)
+        .body(Full::default())
+        .unwrap()
 }
 
 /// The keys of a `CommitRequest`: mutation 6, upsert 6, key 1.
 fn keys_of(body: &[u8]) -> HashSet<Vec<u8>> {
-    let messages =
-        |bytes: &[u8], wanted: u64| fields(bytes).into_iter().filter(move |(number, _)| *number == wanted).map(|(_, bytes)| bytes);
+    let messages = |bytes: &[u8], wanted: u64| {
+        fields(bytes)
+            .into_iter()
+            .filter(move |(number, _)| *number == wanted)
+            .map(|(_, bytes)| bytes)
+    };
     let mut keys = HashSet::new();
     for mutation in messages(body, 6) {
         for entity in messages(&mutation, 6) {

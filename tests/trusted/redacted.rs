@@ -28,7 +28,9 @@ fn texts(value: &Value, found: &mut BTreeSet<String>) {
         Value::Object(fields) => {
             for (name, value) in fields {
                 match value {
-                    Value::String(text) if matches!(name.as_str(), "stringValue" | "blobValue") => _ = found.insert(text.clone()),
+                    Value::String(text) if matches!(name.as_str(), "stringValue" | "blobValue") => {
+                        _ = found.insert(text.clone())
+                    }
                     value => texts(value, found),
                 }
             }
@@ -39,12 +41,16 @@ fn texts(value: &Value, found: &mut BTreeSet<String>) {
 }
 
 fn is_redacted(kind: &str, property: &str) -> bool {
-    RULES.iter().any(|(_, of, name)| *of == kind && (*name == "*" || *name == property))
+    RULES
+        .iter()
+        .any(|(_, of, name)| *of == kind && (*name == "*" || *name == property))
 }
 
 #[test]
 fn no_original_value_of_a_redacted_property_is_found_anywhere_and_the_others_are_equal() {
-    let Some(emulator) = emulator("redacted restores") else { return };
+    let Some(emulator) = emulator("redacted restores") else {
+        return;
+    };
     let set = managed();
     let desk = Desk::new();
     desk.pack(&set.source);
@@ -53,19 +59,43 @@ fn no_original_value_of_a_redacted_property_is_found_anywhere_and_the_others_are
     let (mut hidden, mut told) = (BTreeSet::new(), BTreeSet::new());
     for entity in &set.truth {
         for (name, value) in entity["properties"].as_object().into_iter().flatten() {
-            texts(value, if is_redacted(kind_of(entity), name) { &mut hidden } else { &mut told });
+            texts(
+                value,
+                if is_redacted(kind_of(entity), name) {
+                    &mut hidden
+                } else {
+                    &mut told
+                },
+            );
         }
     }
     // What also stands in another property may be seen; what is short may be seen by chance.
-    let hidden: Vec<&String> = hidden.iter().filter(|text| text.len() >= 8 && !told.iter().any(|other| other.contains(*text))).collect();
+    let hidden: Vec<&String> = hidden
+        .iter()
+        .filter(|text| text.len() >= 8 && !told.iter().any(|other| other.contains(*text)))
+        .collect();
     assert!(hidden.len() >= 24, "{} values to look for", hidden.len());
 
     let target = emulator.target(&project);
     let mut plan = vec!["plan", "set.zip", "--target", &target, "-o", "plan.json"];
-    RULES.iter().for_each(|(rule, ..)| plan.extend(["--redact", rule]));
+    RULES
+        .iter()
+        .for_each(|(rule, ..)| plan.extend(["--redact", rule]));
     let mut printed = String::new();
-    for args in [&plan[..], &["restore", "plan.json", "--check", "entities", "--report", "report.json", "--report", "report.xml", "--json"]]
-    {
+    for args in [
+        &plan[..],
+        &[
+            "restore",
+            "plan.json",
+            "--check",
+            "entities",
+            "--report",
+            "report.json",
+            "--report",
+            "report.xml",
+            "--json",
+        ],
+    ] {
         let mut command = desk.kindpack(args);
         command.env("KINDPACK_REDACT_KEY", SECRET);
         let run = sound(Running::start(command).wait(), args);
@@ -75,19 +105,43 @@ fn no_original_value_of_a_redacted_property_is_found_anywhere_and_the_others_are
 
     let restored = emulator.everything(&project);
     let mut places = vec![("the output".to_owned(), printed)];
-    places.extend(restored.iter().map(|entity| (entity["key"].to_string(), entity["properties"].to_string())));
-    for (name, path) in files_below(&desk.work()).into_iter().chain(files_below(&desk.home())) {
+    places.extend(
+        restored
+            .iter()
+            .map(|entity| (entity["key"].to_string(), entity["properties"].to_string())),
+    );
+    for (name, path) in files_below(&desk.work())
+        .into_iter()
+        .chain(files_below(&desk.home()))
+    {
         if name != "set.zip" {
-            places.push((name, String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned()));
+            places.push((
+                name,
+                String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned(),
+            ));
         }
     }
     for (place, text) in &places {
         assert!(!text.contains(SECRET), "{place} holds the secret");
-        let found = hidden.iter().filter(|value| text.contains(value.as_str())).count();
-        assert_eq!(found, 0, "{place} holds {found} values that were to be redacted");
+        let found = hidden
+            .iter()
+            .filter(|value| text.contains(value.as_str()))
+            .count();
+        assert_eq!(
+            found, 0,
+            "{place} holds {found} values that were to be redacted"
+        );
     }
-    for name in ["plan.json", "plan.json.journal", "report.json", "report.xml"] {
-        assert!(places.iter().any(|(place, _)| place == name), "{name} was looked at");
+    for name in [
+        "plan.json",
+        "plan.json.journal",
+        "report.json",
+        "report.xml",
+    ] {
+        assert!(
+            places.iter().any(|(place, _)| place == name),
+            "{name} was looked at"
+        );
     }
 
     let without = |entities: &[Value]| -> Vec<Value> {
@@ -100,17 +154,33 @@ fn no_original_value_of_a_redacted_property_is_found_anywhere_and_the_others_are
         }
         entities
     };
-    assert_same(&without(&moved(&set.truth, set.project, &project, &[])), &without(&restored), set.legacy, "what is not redacted");
+    assert_same(
+        &without(&moved(&set.truth, set.project, &project, &[])),
+        &without(&restored),
+        set.legacy,
+        "what is not redacted",
+    );
 }
 
 #[test]
 fn hashed_keys_and_the_references_to_them_still_meet() {
-    let Some(emulator) = emulator("restores with hashed keys") else { return };
+    let Some(emulator) = emulator("restores with hashed keys") else {
+        return;
+    };
     let set = managed();
     let desk = Desk::new();
     desk.pack(&set.source);
     let project = emulator.fresh_project();
-    let args = ["restore", "set.zip", "--target", &emulator.target(&project), "--redact", "Customer.__key__=hash", "--check", "entities"];
+    let args = [
+        "restore",
+        "set.zip",
+        "--target",
+        &emulator.target(&project),
+        "--redact",
+        "Customer.__key__=hash",
+        "--check",
+        "entities",
+    ];
     let mut command = desk.kindpack(&args);
     command.env("KINDPACK_REDACT_KEY", SECRET);
     let run = sound(Running::start(command).wait(), &args);
@@ -123,14 +193,27 @@ fn hashed_keys_and_the_references_to_them_still_meet() {
             own.insert(entity["key"].to_string());
             keys(&entity["properties"], project, &mut referred);
         }
-        let customers = own.iter().filter(|key| key.contains("\"Customer\"")).cloned().collect::<BTreeSet<_>>();
-        (customers, own.intersection(&referred).filter(|key| key.contains("\"Customer\"")).count())
+        let customers = own
+            .iter()
+            .filter(|key| key.contains("\"Customer\""))
+            .cloned()
+            .collect::<BTreeSet<_>>();
+        (
+            customers,
+            own.intersection(&referred)
+                .filter(|key| key.contains("\"Customer\""))
+                .count(),
+        )
     };
     let (before, met_before) = steps(&moved(&set.truth, set.project, &project, &[]), &project);
     let (after, met_after) = steps(&emulator.everything(&project), &project);
     assert!(met_before > 0, "the fixture has references to customers");
     assert_eq!((before.len(), met_before), (after.len(), met_after));
-    assert_eq!(before.intersection(&after).count(), 0, "every key of a customer is another one");
+    assert_eq!(
+        before.intersection(&after).count(),
+        0,
+        "every key of a customer is another one"
+    );
 }
 
 /// The keys that a value refers to, as text.
@@ -153,7 +236,16 @@ fn keys(value: &Value, project: &str, found: &mut BTreeSet<String>) {
 fn rules_that_need_a_key_are_refused_without_one_and_under_another() {
     let desk = Desk::new();
     desk.pack(&managed().source);
-    let plan = ["plan", "set.zip", "--target", "ndjson:out", "-o", "plan.json", "--redact", "Customer.title=hash"];
+    let plan = [
+        "plan",
+        "set.zip",
+        "--target",
+        "ndjson:out",
+        "-o",
+        "plan.json",
+        "--redact",
+        "Customer.title=hash",
+    ];
     let run = desk.expect(2, &plan);
     assert!(run.err.contains("KINDPACK_REDACT_KEY"), "{}", run.err);
     let with_key = |args: &[&str], key: &str| {
@@ -172,11 +264,65 @@ fn rules_that_need_a_key_are_refused_without_one_and_under_another() {
 fn a_misspelt_rule_is_refused_unless_it_may_match_nothing() {
     let desk = Desk::new();
     desk.pack(&managed().source);
-    desk.expect(2, &["plan", "set.zip", "--target", "ndjson:out", "--redact", "Custommer.title=mask"]);
-    desk.expect(2, &["plan", "set.zip", "--target", "ndjson:out", "--redact", "Customer.title=hide"]);
-    let run = desk.expect(2, &["restore", "set.zip", "--target", "ndjson:out", "--redact", "Customer.tittle=mask"]);
-    assert!(run.err.contains("Customer.tittle=mask") && !desk.path("out").exists(), "{}", run.brief());
-    let run = desk.expect(0, &["plan", "set.zip", "--target", "ndjson:out", "-o", "plan.json", "--redact", "?Customer.tittle=mask"]);
-    assert!((run.text() + &run.err).contains("Customer.tittle=mask"), "the rule that matches nothing is named: {}", run.text());
-    assert!(desk.json_file("plan.json")["warnings"].to_string().contains("Customer.tittle=mask"));
+    desk.expect(
+        2,
+        &[
+            "plan",
+            "set.zip",
+            "--target",
+            "ndjson:out",
+            "--redact",
+            "Custommer.title=mask",
+        ],
+    );
+    desk.expect(
+        2,
+        &[
+            "plan",
+            "set.zip",
+            "--target",
+            "ndjson:out",
+            "--redact",
+            "Customer.title=hide",
+        ],
+    );
+    let run = desk.expect(
+        2,
+        &[
+            "restore",
+            "set.zip",
+            "--target",
+            "ndjson:out",
+            "--redact",
+            "Customer.tittle=mask",
+        ],
+    );
+    assert!(
+        run.err.contains("Customer.tittle=mask") && !desk.path("out").exists(),
+        "{}",
+        run.brief()
+    );
+    let run = desk.expect(
+        0,
+        &[
+            "plan",
+            "set.zip",
+            "--target",
+            "ndjson:out",
+            "-o",
+            "plan.json",
+            "--redact",
+            "?Customer.tittle=mask",
+        ],
+    );
+    assert!(
+        (run.text() + &run.err).contains("Customer.tittle=mask"),
+        "the rule that matches nothing is named: {}",
+        run.text()
+    );
+    assert!(
+        desk.json_file("plan.json")["warnings"]
+            .to_string()
+            .contains("Customer.tittle=mask")
+    );
 }

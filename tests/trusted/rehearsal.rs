@@ -33,17 +33,29 @@ fn a_broken_archive_fails_its_rehearsal_with_the_reason() {
         bytes
     };
     // The entries' data fill most of the archive; the manifest and the directory stand at its end.
-    let mut broken: Vec<(String, Vec<u8>)> =
-        (1..8).map(|eighth| (format!("a bit flipped at {eighth}/8"), flipped(len * eighth / 8))).collect();
+    let mut broken: Vec<(String, Vec<u8>)> = (1..8)
+        .map(|eighth| {
+            (
+                format!("a bit flipped at {eighth}/8"),
+                flipped(len * eighth / 8),
+            )
+        })
+        .collect();
     broken.push(("cut in its middle".to_owned(), whole[..len / 2].to_vec()));
     broken.push(("cut by a byte".to_owned(), whole[..len - 1].to_vec()));
     broken.push(("nothing".to_owned(), Vec::new()));
-    broken.push(("something before it".to_owned(), [b"#!/bin/sh\n", &whole[..]].concat()));
+    broken.push((
+        "something before it".to_owned(),
+        [b"#!/bin/sh\n", &whole[..]].concat(),
+    ));
     broken.push(("no zip".to_owned(), b"PK is how zips begin".to_vec()));
     for (what, bytes) in broken {
         desk.write("broken.zip", bytes);
         let event = desk.json(4, &["rehearse", "broken.zip"]);
         let error = event["error"].as_str().unwrap();
-        assert!(error.contains("expected") || error.contains("not a zip"), "{what}: {event}");
+        assert!(
+            error.contains("expected") || error.contains("not a zip"),
+            "{what}: {event}"
+        );
     }
 }

@@ -23,30 +23,62 @@ pub async fn find(context: &Context, what: &str, arg: &ArchiveArg) -> Result<Fou
 }
 
 /// As [`find`], from the parts of the argument.
-pub async fn find_at(context: &Context, what: &str, location: &Location, of: Option<&str>) -> Result<Found, Failure> {
+pub async fn find_at(
+    context: &Context,
+    what: &str,
+    location: &Location,
+    of: Option<&str>,
+) -> Result<Found, Failure> {
     if location.is_folder_name() {
         return newest(context, what, location, of).await;
     }
     if of.is_some() {
-        return Err(Failure::usage(what, format!("--namespace: expected an ARCHIVE that ends in \"/\", found {location}")));
+        return Err(Failure::usage(
+            what,
+            format!("--namespace: expected an ARCHIVE that ends in \"/\", found {location}"),
+        ));
     }
-    let (store, name) = context
-        .stores
-        .object(location)
-        .ok_or_else(|| Failure::usage(what, format!("{location}: expected the name of an archive, found none")))?;
+    let (store, name) = context.stores.object(location).ok_or_else(|| {
+        Failure::usage(
+            what,
+            format!("{location}: expected the name of an archive, found none"),
+        )
+    })?;
     let object = store.stat(&name).await.map_err(|error| {
         let failure = Failure::store(what, &error);
         let is_folder = matches!(location, Location::Local(path) if path.is_dir());
-        if is_folder { failure.hint(format!("{location}/ means the newest archive in that folder")) } else { failure }
+        if is_folder {
+            failure.hint(format!(
+                "{location}/ means the newest archive in that folder"
+            ))
+        } else {
+            failure
+        }
     })?;
-    Ok(Found { store, object, title: location.to_string() })
+    Ok(Found {
+        store,
+        object,
+        title: location.to_string(),
+    })
 }
 
 /// The newest archive of a folder by its name, `{namespace}_backup_{YYYYMMDDHHMMSS}.zip`.
-async fn newest(context: &Context, what: &str, folder: &Location, of: Option<&str>) -> Result<Found, Failure> {
+async fn newest(
+    context: &Context,
+    what: &str,
+    folder: &Location,
+    of: Option<&str>,
+) -> Result<Found, Failure> {
     let (ui, store) = (&context.ui, context.stores.folder(folder));
-    let objects = store.list_folder().await.map_err(|error| Failure::store(what, &error))?;
-    let wanted = |name: &str| NamedFor::read(name).filter(|named| of.is_none_or(|of| named.is_of(of))).map(|named| named.id.to_owned());
+    let objects = store
+        .list_folder()
+        .await
+        .map_err(|error| Failure::store(what, &error))?;
+    let wanted = |name: &str| {
+        NamedFor::read(name)
+            .filter(|named| of.is_none_or(|of| named.is_of(of)))
+            .map(|named| named.id.to_owned())
+    };
     let newest = objects
         .into_iter()
         .filter_map(|object| Some((wanted(&object.name)?, object)))
@@ -54,25 +86,46 @@ async fn newest(context: &Context, what: &str, folder: &Location, of: Option<&st
     let Some((_, object)) = newest else {
         let namespace = of.map_or("NAMESPACE", archives::name_of);
         let error = StoreError::NotFound {
-            name: folder.below(&format!("{namespace}_backup_YYYYMMDDHHMMSS.zip")).to_string(),
+            name: folder
+                .below(&format!("{namespace}_backup_YYYYMMDDHHMMSS.zip"))
+                .to_string(),
             expected: "an archive by that name",
         };
         return Err(Failure::store(what, &error));
     };
     let title = folder.below(&object.name).to_string();
     ui.choice(&title);
-    Ok(Found { store, object, title })
+    Ok(Found {
+        store,
+        object,
+        title,
+    })
 }
 
 /// Finds and opens an archive.
-pub async fn open(context: &Context, what: &str, arg: &ArchiveArg) -> Result<Arc<ArchiveFile>, Failure> {
-    let Found { store, object, title } = find(context, what, arg).await?;
-    ArchiveFile::open(store, object, title).await.map(Arc::new).map_err(|error| Failure::archive(what, &error))
+pub async fn open(
+    context: &Context,
+    what: &str,
+    arg: &ArchiveArg,
+) -> Result<Arc<ArchiveFile>, Failure> {
+    let Found {
+        store,
+        object,
+        title,
+    } = find(context, what, arg).await?;
+    ArchiveFile::open(store, object, title)
+        .await
+        .map(Arc::new)
+        .map_err(|error| Failure::archive(what, &error))
 }
 
 /// A path that is no address of a bucket.
 pub fn no_bucket<'a>(what: &str, path: &'a Path) -> Result<&'a Path, Failure> {
-    if path.to_string_lossy().starts_with("gs://") { Err(Failure::not_yet(what, &path.display().to_string())) } else { Ok(path) }
+    if path.to_string_lossy().starts_with("gs://") {
+        Err(Failure::not_yet(what, &path.display().to_string()))
+    } else {
+        Ok(path)
+    }
 }
 
 /// A path as an absolute one, for documents that are read from elsewhere.

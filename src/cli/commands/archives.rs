@@ -15,13 +15,26 @@ const NAMESPACES_SHOWN: usize = 3;
 
 pub async fn run(context: &Context, dest: &Location, of: Option<&str>) -> Ended {
     let ui = &context.ui;
-    let listed = list(&context.stores.folder(dest), of).await.map_err(|error| Failure::store(WHAT, &error))?;
+    let listed = list(&context.stores.folder(dest), of)
+        .await
+        .map_err(|error| Failure::store(WHAT, &error))?;
     if ui.is_json() {
-        listed.iter().for_each(|listed| ui.json_event(&event(dest, listed)));
+        listed
+            .iter()
+            .for_each(|listed| ui.json_event(&event(dest, listed)));
     } else if listed.is_empty() {
         ui.say(format!("no archive in {dest}"));
     } else {
-        let heads = ["ARCHIVE", "BACKUP", "NAMESPACE", "KINDS", "ENTITIES", "BYTES", "STARTED", "SEALED"];
+        let heads = [
+            "ARCHIVE",
+            "BACKUP",
+            "NAMESPACE",
+            "KINDS",
+            "ENTITIES",
+            "BYTES",
+            "STARTED",
+            "SEALED",
+        ];
         ui.result_lines(ui.table(&heads, &[3, 4, 5], listed.iter().map(row)));
     }
     ui.done(json!({"archives": listed.len()}));
@@ -38,13 +51,23 @@ fn row(listed: &Listed) -> Vec<String> {
         holds.map_or_else(none, |holds| ui::count(holds.kinds)),
         holds.map_or_else(none, |holds| ui::count(holds.entities)),
         ui::bytes(listed.object.len),
-        holds.and_then(|holds| holds.started).map_or_else(none, |started| started.to_string()),
-        if listed.seal == Seal::Whole { "yes".to_owned() } else { format!("no: {}", listed.seal) },
+        holds
+            .and_then(|holds| holds.started)
+            .map_or_else(none, |started| started.to_string()),
+        if listed.seal == Seal::Whole {
+            "yes".to_owned()
+        } else {
+            format!("no: {}", listed.seal)
+        },
     ]
 }
 
 fn namespaces(all: &[Namespace]) -> String {
-    let shown: Vec<String> = all.iter().take(NAMESPACES_SHOWN).map(Namespace::to_string).collect();
+    let shown: Vec<String> = all
+        .iter()
+        .take(NAMESPACES_SHOWN)
+        .map(Namespace::to_string)
+        .collect();
     match all.len().saturating_sub(NAMESPACES_SHOWN) {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),
@@ -52,7 +75,11 @@ fn namespaces(all: &[Namespace]) -> String {
 }
 
 fn event(dest: &Location, listed: &Listed) -> serde_json::Value {
-    let Listed { object, seal, holds } = listed;
+    let Listed {
+        object,
+        seal,
+        holds,
+    } = listed;
     let holds = holds.as_ref();
     let mut event = json!({
         "event": "archive",

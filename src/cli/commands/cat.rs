@@ -21,8 +21,11 @@ pub async fn run(context: &Context, arg: &ArchiveArg, selector: Selector) -> End
     let archive = archive::open(context, WHAT, arg).await?;
     let selectors = [selector];
     let kinds = archive.choose(&selectors).map_err(|selector| {
-        Failure::usage(WHAT, format!("selector {selector}: expected a kind of the archive, found none"))
-            .hint("`kindpack list` shows the kinds")
+        Failure::usage(
+            WHAT,
+            format!("selector {selector}: expected a kind of the archive, found none"),
+        )
+        .hint("`kindpack list` shows the kinds")
     })?;
     let mut count = 0;
     archive.read_ahead(kinds.iter().map(|kind| kind.pair()), &context.workers);
@@ -35,8 +38,11 @@ pub async fn run(context: &Context, arg: &ArchiveArg, selector: Selector) -> End
             let piece = piece.map_err(|error| Failure::archive(WHAT, &error))?;
             count += piece.len();
             let as_events = context.ui.is_json();
-            // Beside the async threads: whoever reads slowly must not keep a signal from being heard.
-            let printed = Workers::aside(move || print(&piece, as_events)).await.map_err(|error| Failure::worker(WHAT, &error))?;
+            // Beside the async threads: whoever reads slowly must not keep a signal from being
+            // heard.
+            let printed = Workers::aside(move || print(&piece, as_events))
+                .await
+                .map_err(|error| Failure::worker(WHAT, &error))?;
             match printed {
                 // Whoever reads has seen enough.
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Code::Done),

@@ -1,4 +1,5 @@
-//! `kindpack completions SHELL` and `kindpack man DIR`: made from the definition of the command line.
+//! `kindpack completions SHELL` and `kindpack man DIR`: made from the definition of the command
+//! line.
 
 use std::fs;
 use std::path::Path;
@@ -20,7 +21,9 @@ pub fn completions(context: &Context, shell: Shell) -> Ended {
     if !context.ui.is_json() {
         ui::print_raw(&script);
     }
-    context.ui.done(json!({"shell": shell.to_string(), "script": script}));
+    context
+        .ui
+        .done(json!({"shell": shell.to_string(), "script": script}));
     Ok(Code::Done)
 }
 
@@ -31,8 +34,12 @@ pub fn man(context: &Context, dir: &Path) -> Ended {
     let command = Cli::command();
     let mut names = Vec::new();
     let pages = std::iter::once(("kindpack".to_owned(), command.clone()));
-    let commands = command.get_subcommands().filter(|command| !command.is_hide_set());
-    for (name, command) in pages.chain(commands.map(|command| (format!("kindpack-{}", command.get_name()), command.clone()))) {
+    let commands = command
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set());
+    for (name, command) in pages.chain(
+        commands.map(|command| (format!("kindpack-{}", command.get_name()), command.clone())),
+    ) {
         let path = dir.join(format!("{name}.1"));
         let mut page = Vec::new();
         // Without a date, so that the same version makes the same pages.

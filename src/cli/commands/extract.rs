@@ -20,7 +20,15 @@ pub async fn run(context: &Context, args: ExtractArgs) -> Ended {
         FormatArg::Managed => Form::Managed,
     };
     let begun = Instant::now();
-    let done = extract(&archive, dest.as_ref(), &args.only, form, &context.workers, ui.as_ref()).await;
+    let done = extract(
+        &archive,
+        dest.as_ref(),
+        &args.only,
+        form,
+        &context.workers,
+        ui.as_ref(),
+    )
+    .await;
     let done = done.map_err(|error| Failure::extract(&error))?;
     ui.end();
     let seconds = begun.elapsed().as_secs_f64();

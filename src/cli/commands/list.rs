@@ -15,7 +15,11 @@ pub async fn run(context: &Context, arg: &ArchiveArg) -> Ended {
     }
     context.ui.result_lines(table(context, manifest));
     let totals = &manifest.totals;
-    let project = if manifest.backup.project.is_empty() { "no project".to_owned() } else { format!("project {}", manifest.backup.project) };
+    let project = if manifest.backup.project.is_empty() {
+        "no project".to_owned()
+    } else {
+        format!("project {}", manifest.backup.project)
+    };
     context.ui.say_apart(format!(
         "backup {} of {project}: {}, {}, {} of {}",
         manifest.backup.id,
@@ -43,7 +47,9 @@ fn table(context: &Context, manifest: &Manifest) -> impl Iterator<Item = ui::Tex
             ExportFormat::ManagedExport => "managed export",
             ExportFormat::LegacyBackup => "legacy backup",
         };
-        let finished = kind.finished.map_or_else(|| "-".to_owned(), |finished| finished.to_string());
+        let finished = kind
+            .finished
+            .map_or_else(|| "-".to_owned(), |finished| finished.to_string());
         vec![
             kind.namespace.to_string(),
             kind.kind.to_string(),
@@ -54,5 +60,17 @@ fn table(context: &Context, manifest: &Manifest) -> impl Iterator<Item = ui::Tex
             finished,
         ]
     });
-    context.ui.table(&["NAMESPACE", "KIND", "ENTITIES", "BYTES", "FILES", "FORMAT", "FINISHED"], &[2, 3, 4], rows)
+    context.ui.table(
+        &[
+            "NAMESPACE",
+            "KIND",
+            "ENTITIES",
+            "BYTES",
+            "FILES",
+            "FORMAT",
+            "FINISHED",
+        ],
+        &[2, 3, 4],
+        rows,
+    )
 }

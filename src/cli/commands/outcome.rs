@@ -50,7 +50,10 @@ pub fn tell(context: &Context, told: &Told<'_>, restored: Restored) -> Ended {
     // Whoever repeats a command wants to see it.
     let ended = ended.map_err(|failure| match failure.code {
         Code::Partly | Code::Interrupted | Code::Terminated if !told.rehearsal => {
-            let hint = failure.hint.clone().unwrap_or_else(|| "the same command goes on".to_owned());
+            let hint = failure
+                .hint
+                .clone()
+                .unwrap_or_else(|| "the same command goes on".to_owned());
             failure.hint(format!("{hint}: {}", same_command(told.piped_plan)))
         }
         _ => failure,
@@ -71,41 +74,85 @@ pub fn tell(context: &Context, told: &Told<'_>, restored: Restored) -> Ended {
     }
 }
 
-/// The command as it was typed, so that it can be typed again. Instead of a plan that came through a pipe it names the one that is kept.
+/// The command as it was typed, so that it can be typed again. Instead of a plan that came through
+/// a pipe it names the one that is kept.
 fn same_command(piped_plan: Option<&Path>) -> String {
     if let Some(plan) = piped_plan {
         return format!("kindpack restore {}", shell(&plan.display().to_string()));
     }
-    let words: Vec<String> = std::env::args_os().skip(1).map(|word| shell(&word.to_string_lossy())).collect();
+    let words: Vec<String> = std::env::args_os()
+        .skip(1)
+        .map(|word| shell(&word.to_string_lossy()))
+        .collect();
     format!("kindpack {}", words.join(" "))
 }
 
-fn finished(context: &Context, told: &Told<'_>, outcome: Outcome, tallies: &[StepTally]) -> Result<(Code, Value), Failure> {
+fn finished(
+    context: &Context,
+    told: &Told<'_>,
+    outcome: Outcome,
+    tallies: &[StepTally],
+) -> Result<(Code, Value), Failure> {
     let ui = &context.ui;
-    let Outcome { steps, entities, left, was_done } = outcome;
+    let Outcome {
+        steps,
+        entities,
+        left,
+        was_done,
+    } = outcome;
     let plan = told.plan;
     let seconds = told.begun.elapsed().as_secs_f64();
-    let what = format!("{} with {}", ui::counted(steps, "step", "steps"), ui::counted(entities, "entity", "entities"));
+    let what = format!(
+        "{} with {}",
+        ui::counted(steps, "step", "steps"),
+        ui::counted(entities, "entity", "entities")
+    );
     if left > 0 {
         let all = steps + left;
         let (why, hint) = if told.options.retry_failed {
-            let why = format!("{steps} of {all} steps are done, and --retry-failed leaves the others alone");
-            (why, format!("without --retry-failed, the same command goes on with {}", ui::counted(left, "step", "steps")))
+            let why = format!(
+                "{steps} of {all} steps are done, and --retry-failed leaves the others alone"
+            );
+            (
+                why,
+                format!(
+                    "without --retry-failed, the same command goes on with {}",
+                    ui::counted(left, "step", "steps")
+                ),
+            )
         } else {
             let why = format!("stopped after {steps} of {all} steps, as --max-steps says");
-            (why, format!("the same command goes on with {}", ui::counted(left, "step", "steps")))
+            (
+                why,
+                format!(
+                    "the same command goes on with {}",
+                    ui::counted(left, "step", "steps")
+                ),
+            )
         };
         return Err(Failure::new(Code::Partly, "restore", why).hint(hint));
     }
     if told.rehearsal {
-        ui.say(format!("Rehearsed {what}: every entity came back as the archive has it ({seconds:.1} s)"));
+        ui.say(format!(
+            "Rehearsed {what}: every entity came back as the archive has it ({seconds:.1} s)"
+        ));
     } else if was_done {
         ui.say(format!("All is done already: {what} in {}.", plan.target));
     } else if told.options.dry_run {
-        ui.say(format!("Would restore {what} into {}; nothing was written.", plan.target));
+        ui.say(format!(
+            "Would restore {what} into {}; nothing was written.",
+            plan.target
+        ));
     } else {
-        ui.say(format!("Restored {what} into {} in {seconds:.1} s", plan.target));
-        if let TargetSpec::Emulator { host: Some(host), project } = &plan.target {
+        ui.say(format!(
+            "Restored {what} into {} in {seconds:.1} s",
+            plan.target
+        ));
+        if let TargetSpec::Emulator {
+            host: Some(host),
+            project,
+        } = &plan.target
+        {
             ui.say(format!("Next: export DATASTORE_EMULATOR_HOST={host} DATASTORE_PROJECT_ID={project}, and start the application"));
         }
     }
@@ -141,12 +188,18 @@ fn table(context: &Context, plan: &Plan, steps: &[StepTally]) -> impl Iterator<I
 }
 
 /// Writes the reports, whatever came of the restore.
-fn report(told: &Told<'_>, steps: &[StepTally], ended: &Result<(Code, Value), Failure>) -> Result<(), Failure> {
+fn report(
+    told: &Told<'_>,
+    steps: &[StepTally],
+    ended: &Result<(Code, Value), Failure>,
+) -> Result<(), Failure> {
     if told.reports.is_empty() {
         return Ok(());
     }
     let took = told.begun.elapsed();
-    let started = i64::try_from(took.as_micros()).ok().and_then(|took| Timestamp::from_micros(now().micros() - took));
+    let started = i64::try_from(took.as_micros())
+        .ok()
+        .and_then(|took| Timestamp::from_micros(now().micros() - took));
     let (code, error) = match ended {
         Ok((code, _)) => (*code, None),
         Err(failure) => (failure.code, Some(failure.sentence())),
@@ -161,14 +214,24 @@ fn report(told: &Told<'_>, steps: &[StepTally], ended: &Result<(Code, Value), Fa
     };
     let report = Report::new(told.plan, steps, frame);
     for path in told.reports {
-        let text = if path.extension().is_some_and(|end| end.eq_ignore_ascii_case("xml")) {
-            report.to_junit().map_err(|error| Failure::own(WHAT, format!("--report {}: {error}", path.display())))?
+        let text = if path
+            .extension()
+            .is_some_and(|end| end.eq_ignore_ascii_case("xml"))
+        {
+            report.to_junit().map_err(|error| {
+                Failure::own(WHAT, format!("--report {}: {error}", path.display()))
+            })?
         } else {
             report.to_json()
         };
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let written = folder.map_or(Ok(()), std::fs::create_dir_all).and_then(|()| write_file(path, text.as_bytes()));
-        written.map_err(|error| Failure::io(WHAT, format!("--report {}", path.display()), &error))?;
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        let written = folder
+            .map_or(Ok(()), std::fs::create_dir_all)
+            .and_then(|()| write_file(path, text.as_bytes()));
+        written
+            .map_err(|error| Failure::io(WHAT, format!("--report {}", path.display()), &error))?;
     }
     Ok(())
 }

@@ -23,12 +23,21 @@ pub async fn run(context: &Context, args: PackArgs) -> Ended {
     let ui = &context.ui;
     refuse_inside(&args.source, &args.archive)?;
     let (folder, dest, name) = if args.archive.is_folder_name() {
-        (args.archive.clone(), context.stores.folder(&args.archive), ArchiveName::Chosen)
+        (
+            args.archive.clone(),
+            context.stores.folder(&args.archive),
+            ArchiveName::Chosen,
+        )
     } else {
-        let (dest, name) = context
-            .stores
-            .object(&args.archive)
-            .ok_or_else(|| Failure::usage(WHAT, format!("{}: expected the name of an archive, found none", args.archive)))?;
+        let (dest, name) = context.stores.object(&args.archive).ok_or_else(|| {
+            Failure::usage(
+                WHAT,
+                format!(
+                    "{}: expected the name of an archive, found none",
+                    args.archive
+                ),
+            )
+        })?;
         (args.archive.folder(), dest, ArchiveName::Given(name))
     };
     let expect = match &args.expect {
@@ -36,7 +45,13 @@ pub async fn run(context: &Context, args: PackArgs) -> Ended {
         None => Vec::new(),
     };
     let options = Options {
-        wanted: Wanted { only: args.only, exclude: args.exclude, expect, latest: args.latest, max_spread: args.max_spread },
+        wanted: Wanted {
+            only: args.only,
+            exclude: args.exclude,
+            expect,
+            latest: args.latest,
+            max_spread: args.max_spread,
+        },
         accept_count: args.accept_count,
         wait: args.wait,
         method: match args.method {
@@ -50,13 +65,37 @@ pub async fn run(context: &Context, args: PackArgs) -> Ended {
     };
     let source = context.stores.folder(&args.source);
     let begun = Instant::now();
-    let packed = pack(&source, &dest, name, &options, &context.workers, ui.as_ref()).await.map_err(|error| {
-        if let PackError::NotWhole { faults, duplicates, missing, stale, .. } = &error {
+    let packed = pack(
+        &source,
+        &dest,
+        name,
+        &options,
+        &context.workers,
+        ui.as_ref(),
+    )
+    .await
+    .map_err(|error| {
+        if let PackError::NotWhole {
+            faults,
+            duplicates,
+            missing,
+            stale,
+            ..
+        } = &error
+        {
             for fault in faults.iter().chain(duplicates) {
-                ui.json_problem(Event::class(fault.fault.class), &fault.export, &fault.fault.to_string());
+                ui.json_problem(
+                    Event::class(fault.fault.class),
+                    &fault.export,
+                    &fault.fault.to_string(),
+                );
             }
             for selector in missing {
-                ui.json_problem("incomplete", &selector.to_string(), "expected a finished export, found none");
+                ui.json_problem(
+                    "incomplete",
+                    &selector.to_string(),
+                    "expected a finished export, found none",
+                );
             }
             for export in stale {
                 ui.json_problem("incomplete", &export.export, &export.to_string());
@@ -64,7 +103,9 @@ pub async fn run(context: &Context, args: PackArgs) -> Ended {
         }
         match error {
             // The store knows the name only; people typed a path.
-            PackError::Taken(name) => Failure::pack(&PackError::Taken(shown(&args.archive, &folder, &name))),
+            PackError::Taken(name) => {
+                Failure::pack(&PackError::Taken(shown(&args.archive, &folder, &name)))
+            }
             error => Failure::pack(&error),
         }
     })?;
@@ -76,12 +117,22 @@ pub async fn run(context: &Context, args: PackArgs) -> Ended {
 
 /// The archive's path: as it was typed, or with the name that was chosen.
 fn shown(typed: &Location, folder: &Location, name: &str) -> String {
-    if typed.is_folder_name() { folder.below(name).to_string() } else { typed.to_string() }
+    if typed.is_folder_name() {
+        folder.below(name).to_string()
+    } else {
+        typed.to_string()
+    }
 }
 
 fn tell(context: &Context, packed: &Packed, path: &str, begun: Instant) {
     let ui = &context.ui;
-    let Packed { kinds, entities, objects, object_bytes, .. } = packed;
+    let Packed {
+        kinds,
+        entities,
+        objects,
+        object_bytes,
+        ..
+    } = packed;
     let what = format!(
         "{} with {} in {} of {}",
         ui::counted(*kinds, "kind", "kinds"),
@@ -90,17 +141,31 @@ fn tell(context: &Context, packed: &Packed, path: &str, begun: Instant) {
         ui::bytes(*object_bytes)
     );
     let Some(sealed) = &packed.sealed else {
-        ui.say(format!("Would pack {what} into {path}; nothing was written."));
+        ui.say(format!(
+            "Would pack {what} into {path}; nothing was written."
+        ));
         if packed.exists {
-            ui.say(format!("{path} is there already. It may be the same: a pack compares every byte."));
+            ui.say(format!(
+                "{path} is there already. It may be the same: a pack compares every byte."
+            ));
         }
         ui.done(json!({"archive": path, "dry_run": true, "kinds": kinds, "entities": entities, "objects": objects, "bytes": object_bytes}));
         return;
     };
-    let (sha256, bytes, seconds) = (sealed.sha256.to_string(), sealed.bytes, begun.elapsed().as_secs_f64());
+    let (sha256, bytes, seconds) = (
+        sealed.sha256.to_string(),
+        sealed.bytes,
+        begun.elapsed().as_secs_f64(),
+    );
     if sealed.was_there {
-        let sidecar = if sealed.sidecar_written { format!("; wrote its sidecar {path}.sha256") } else { String::new() };
-        ui.say(format!("{path} is there already, the same to the byte{sidecar}."));
+        let sidecar = if sealed.sidecar_written {
+            format!("; wrote its sidecar {path}.sha256")
+        } else {
+            String::new()
+        };
+        ui.say(format!(
+            "{path} is there already, the same to the byte{sidecar}."
+        ));
     } else {
         ui.say(format!("Packed {what}"));
         ui.say(format!("  into   {path}, {}", ui::bytes(bytes)));
@@ -111,7 +176,9 @@ fn tell(context: &Context, packed: &Packed, path: &str, begun: Instant) {
         ui.remark(count.to_string());
     }
     let quoted = shell(path);
-    ui.say(format!("Next: kindpack verify {quoted}   or   kindpack restore {quoted} --target emulator:PROJECT"));
+    ui.say(format!(
+        "Next: kindpack verify {quoted}   or   kindpack restore {quoted} --target emulator:PROJECT"
+    ));
     ui.done(json!({
         "archive": path, "sha256": sha256, "bytes": bytes, "kinds": kinds, "entities": entities, "objects": objects,
         "object_bytes": object_bytes, "seconds": seconds, "was_there": sealed.was_there, "accepted_counts": sealed.manifest.accepted_counts(),
@@ -120,7 +187,10 @@ fn tell(context: &Context, packed: &Packed, path: &str, begun: Instant) {
 
 /// A word as a shell takes it.
 pub fn shell(word: &str) -> String {
-    let plain = !word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || matches!(c, '/' | '.' | '-' | '_' | ':' | '@' | '='));
+    let plain = !word.is_empty()
+        && word
+            .chars()
+            .all(|c| c.is_alphanumeric() || matches!(c, '/' | '.' | '-' | '_' | ':' | '@' | '='));
     if plain {
         return word.to_owned();
     }
@@ -140,18 +210,37 @@ pub fn shell(word: &str) -> String {
 fn refuse_inside(source: &Location, archive: &Location) -> Result<(), Failure> {
     let inside = match (source, archive) {
         (Location::Local(source), Location::Local(archive)) => {
-            let parent = archive.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let parent = archive
+                .parent()
+                .filter(|parent| !parent.as_os_str().is_empty())
+                .unwrap_or(Path::new("."));
             let folder = if archive.is_dir() { archive } else { parent };
             matches!((source.canonicalize(), folder.canonicalize()), (Ok(source), Ok(folder)) if folder.starts_with(&source))
         }
-        (Location::Bucket { bucket: from, name: source }, Location::Bucket { bucket: to, name: archive }) => {
-            let folder = if source.is_empty() || source.ends_with('/') { source.clone() } else { format!("{source}/") };
+        (
+            Location::Bucket {
+                bucket: from,
+                name: source,
+            },
+            Location::Bucket {
+                bucket: to,
+                name: archive,
+            },
+        ) => {
+            let folder = if source.is_empty() || source.ends_with('/') {
+                source.clone()
+            } else {
+                format!("{source}/")
+            };
             from == to && archive.starts_with(&folder)
         }
         _ => false,
     };
     if inside {
-        Err(Failure::usage(WHAT, format!("{archive}: expected an ARCHIVE outside SOURCE, found one inside {source}")))
+        Err(Failure::usage(
+            WHAT,
+            format!("{archive}: expected an ARCHIVE outside SOURCE, found one inside {source}"),
+        ))
     } else {
         Ok(())
     }
@@ -166,12 +255,17 @@ async fn read_expected(path: &Path) -> Result<Vec<Selector>, Failure> {
         .map(|(number, line)| (number + 1, line.trim()))
         .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
     let selectors: Result<Vec<Selector>, Failure> = lines
-        .map(|(number, line)| line.parse().map_err(|error| Failure::usage(WHAT, format!("{} line {number}: {error}", path.display()))))
+        .map(|(number, line)| {
+            line.parse().map_err(|error| {
+                Failure::usage(WHAT, format!("{} line {number}: {error}", path.display()))
+            })
+        })
         .collect();
     match selectors {
-        Ok(selectors) if selectors.is_empty() => {
-            Err(Failure::usage(WHAT, format!("{}: expected a selector a line, found none", path.display())))
-        }
+        Ok(selectors) if selectors.is_empty() => Err(Failure::usage(
+            WHAT,
+            format!("{}: expected a selector a line, found none", path.display()),
+        )),
         selectors => selectors,
     }
 }
@@ -182,8 +276,14 @@ mod tests {
 
     #[test]
     fn words_are_quoted_only_where_a_shell_needs_it() {
-        assert_eq!(shell("out/default_backup_20131012063742.zip"), "out/default_backup_20131012063742.zip");
+        assert_eq!(
+            shell("out/default_backup_20131012063742.zip"),
+            "out/default_backup_20131012063742.zip"
+        );
         assert_eq!(shell("my set's.zip"), r"'my set'\''s.zip'");
-        assert_eq!(shell("a\u{1b}[2J'\\\n\u{202e}"), r"$'a\u001b[2J\'\\\u000a\u202e'");
+        assert_eq!(
+            shell("a\u{1b}[2J'\\\n\u{202e}"),
+            r"$'a\u001b[2J\'\\\u000a\u202e'"
+        );
     }
 }

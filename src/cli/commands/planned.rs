@@ -55,7 +55,13 @@ pub async fn planned(context: &Context, args: &RestoreArgs) -> Result<Planned, F
             let archive = open_planned(context, &plan).await?;
             let archive_ref = reference(WHAT, &archive).await?;
             match place {
-                Some(path) => Ok(Planned { plan, archive, archive_ref, path, keeper: Keeper::User }),
+                Some(path) => Ok(Planned {
+                    plan,
+                    archive,
+                    archive_ref,
+                    path,
+                    keeper: Keeper::User,
+                }),
                 None => kept(context, args, plan, archive, archive_ref),
             }
         }
@@ -74,10 +80,17 @@ impl Planned {
             return Ok(());
         }
         if self.keeper == Keeper::New {
-            kept_plans::write(&self.path, &self.plan).await.map_err(|error| Failure::store(WHAT, &error))?;
+            kept_plans::write(&self.path, &self.plan)
+                .await
+                .map_err(|error| Failure::store(WHAT, &error))?;
         }
-        let (path, folder) = (self.path.clone(), self.path.parent().unwrap_or(Path::new(".")).to_owned());
-        Workers::aside(move || kept_plans::remove_old(&folder, &path)).await.map_err(|error| Failure::worker(WHAT, &error))
+        let (path, folder) = (
+            self.path.clone(),
+            self.path.parent().unwrap_or(Path::new(".")).to_owned(),
+        );
+        Workers::aside(move || kept_plans::remove_old(&folder, &path))
+            .await
+            .map_err(|error| Failure::worker(WHAT, &error))
     }
 
     /// Takes away what this run has kept, where nothing was begun. `journal` is still locked.
@@ -98,16 +111,28 @@ pub fn journal_of(plan: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// The plan that the argument is, and its path where a journal may stand beside it; or `None` where the argument is an archive.
+/// The plan that the argument is, and its path where a journal may stand beside it; or `None` where
+/// the argument is an archive.
 async fn read_plan(args: &RestoreArgs) -> Result<Option<(Plan, Option<PathBuf>)>, Failure> {
     // Plans are files of this machine; in a bucket there are archives.
-    let Location::Local(path) = &args.plan_or_archive else { return Ok(None) };
+    let Location::Local(path) = &args.plan_or_archive else {
+        return Ok(None);
+    };
     if args.plan_or_archive.is_folder_name() {
         return Ok(None);
     }
     if path.is_dir() {
-        return Err(Failure::usage(WHAT, format!("{}: expected a plan or an archive, found a folder", path.display()))
-            .hint(format!("{}/ means the newest archive in that folder", path.display())));
+        return Err(Failure::usage(
+            WHAT,
+            format!(
+                "{}: expected a plan or an archive, found a folder",
+                path.display()
+            ),
+        )
+        .hint(format!(
+            "{}/ means the newest archive in that folder",
+            path.display()
+        )));
     }
     let input = InputFile::open(WHAT, path).await?;
     match input.head().trim_ascii_start() {
@@ -115,13 +140,21 @@ async fn read_plan(args: &RestoreArgs) -> Result<Option<(Plan, Option<PathBuf>)>
         [b'P', b'K', ..] => return Ok(None),
         _ if args.choices.target.is_some() => return Ok(None),
         _ => {
-            let why = format!("{}: expected a plan (JSON) or an archive (zip), found neither", path.display());
+            let why = format!(
+                "{}: expected a plan (JSON) or an archive (zip), found neither",
+                path.display()
+            );
             return Err(Failure::usage(WHAT, why));
         }
     }
     if args.choices.any() {
-        let why = format!("{}: expected the plan alone, found choices beside it that only a new plan can take", path.display());
-        return Err(Failure::usage(WHAT, why).hint("kindpack plan ARCHIVE --target TARGET … -o PLAN"));
+        let why = format!(
+            "{}: expected the plan alone, found choices beside it that only a new plan can take",
+            path.display()
+        );
+        return Err(
+            Failure::usage(WHAT, why).hint("kindpack plan ARCHIVE --target TARGET … -o PLAN")
+        );
     }
     let place = input.has_own_name().then(|| path.clone());
     Ok(Some((parse_plan(WHAT, input).await?, place)))
@@ -136,42 +169,101 @@ pub async fn load_plan(what: &str, path: &Path) -> Result<(Plan, Option<PathBuf>
 
 async fn parse_plan(what: &str, input: InputFile) -> Result<Plan, Failure> {
     if !matches!(input.head().trim_ascii_start(), [b'{', ..]) {
-        return Err(Failure::new(Code::Refused, what, format!("{}: this is no plan", input.path().display())));
+        return Err(Failure::new(
+            Code::Refused,
+            what,
+            format!("{}: this is no plan", input.path().display()),
+        ));
     }
     let path = input.path().display().to_string();
     let bytes = input.read(MAX_PLAN_BYTES).await?;
-    let text = String::from_utf8(bytes).map_err(|_| Failure::new(Code::Refused, what, format!("{path}: the plan is not UTF-8")))?;
+    let text = String::from_utf8(bytes).map_err(|_| {
+        Failure::new(
+            Code::Refused,
+            what,
+            format!("{path}: the plan is not UTF-8"),
+        )
+    })?;
     Plan::parse(&text).map_err(|error| Failure::plan(what, &error))
 }
 
 /// The archive of a plan, from where the plan says that it is.
 async fn open_planned(context: &Context, plan: &Plan) -> Result<Arc<ArchiveFile>, Failure> {
-    let location: Location = plan.archive.location.parse().map_err(|error| Failure::location(WHAT, &error))?;
-    let (store, name) = context
-        .stores
-        .object(&location)
-        .ok_or_else(|| Failure::new(Code::Refused, WHAT, format!("plan: expected the archive's location, found {location}")))?;
-    let object =
-        store.stat(&name).await.map_err(|error| Failure::store(WHAT, &error).hint("the plan names its archive by where it was then"))?;
-    ArchiveFile::open(store, object, location.to_string()).await.map(Arc::new).map_err(|error| Failure::archive(WHAT, &error))
+    let location: Location = plan
+        .archive
+        .location
+        .parse()
+        .map_err(|error| Failure::location(WHAT, &error))?;
+    let (store, name) = context.stores.object(&location).ok_or_else(|| {
+        Failure::new(
+            Code::Refused,
+            WHAT,
+            format!("plan: expected the archive's location, found {location}"),
+        )
+    })?;
+    let object = store.stat(&name).await.map_err(|error| {
+        Failure::store(WHAT, &error).hint("the plan names its archive by where it was then")
+    })?;
+    ArchiveFile::open(store, object, location.to_string())
+        .await
+        .map(Arc::new)
+        .map_err(|error| Failure::archive(WHAT, &error))
 }
 
 /// Makes and shows the plan of a restore in one go.
-async fn one_go(context: &Context, args: &RestoreArgs) -> Result<(Plan, Arc<ArchiveFile>), Failure> {
+async fn one_go(
+    context: &Context,
+    args: &RestoreArgs,
+) -> Result<(Plan, Arc<ArchiveFile>), Failure> {
     let choices = choices(WHAT, args.choices.clone()).await?;
-    let Found { store, object, title } = find_at(context, WHAT, &args.plan_or_archive, args.namespace.as_deref()).await?;
-    let archive = ArchiveFile::open(store, object, title).await.map(Arc::new).map_err(|error| Failure::archive(WHAT, &error))?;
+    let Found {
+        store,
+        object,
+        title,
+    } = find_at(
+        context,
+        WHAT,
+        &args.plan_or_archive,
+        args.namespace.as_deref(),
+    )
+    .await?;
+    let archive = ArchiveFile::open(store, object, title)
+        .await
+        .map(Arc::new)
+        .map_err(|error| Failure::archive(WHAT, &error))?;
     let plan = make(context, WHAT, &archive, &choices).await?;
     show(context, &plan);
     Ok((plan, archive))
 }
 
 /// A plan that kindpack keeps: as an earlier run of the same restore has kept it, or as it is now.
-fn kept(context: &Context, args: &RestoreArgs, plan: Plan, archive: Arc<ArchiveFile>, archive_ref: ArchiveRef) -> Result<Planned, Failure> {
-    let folder = if args.dry_run { context.state.find() } else { context.state.open(&context.ui, WHAT)? };
+fn kept(
+    context: &Context,
+    args: &RestoreArgs,
+    plan: Plan,
+    archive: Arc<ArchiveFile>,
+    archive_ref: ArchiveRef,
+) -> Result<Planned, Failure> {
+    let folder = if args.dry_run {
+        context.state.find()
+    } else {
+        context.state.open(&context.ui, WHAT)?
+    };
     let path = kept_plans::path_of(&folder, &plan);
     Ok(match kept_plans::read(&path, &plan) {
-        Some(plan) => Planned { plan, archive, archive_ref, path, keeper: Keeper::Earlier },
-        None => Planned { plan, archive, archive_ref, path, keeper: Keeper::New },
+        Some(plan) => Planned {
+            plan,
+            archive,
+            archive_ref,
+            path,
+            keeper: Keeper::Earlier,
+        },
+        None => Planned {
+            plan,
+            archive,
+            archive_ref,
+            path,
+            keeper: Keeper::New,
+        },
     })
 }

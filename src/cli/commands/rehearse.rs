@@ -32,25 +32,61 @@ pub async fn run(context: &Context, args: RehearseArgs) -> Ended {
         no_bucket(WHAT, path)?;
     }
     let installed = emulator::find().map_err(|error| no_emulator(WHAT, &error))?;
-    let Found { store, object, title } = find(context, WHAT, &args.archive).await?;
-    // A restore reads entities only. Whatever else is wrong with the archive is found by reading all of it.
-    let verified = verify(store.clone(), object.clone(), title.clone(), Depth::Full, &context.workers, ui.as_ref()).await;
+    let Found {
+        store,
+        object,
+        title,
+    } = find(context, WHAT, &args.archive).await?;
+    // A restore reads entities only. Whatever else is wrong with the archive is found by reading
+    // all of it.
+    let verified = verify(
+        store.clone(),
+        object.clone(),
+        title.clone(),
+        Depth::Full,
+        &context.workers,
+        ui.as_ref(),
+    )
+    .await;
     let verified = verified.map_err(|error| Failure::verify(&error))?;
     ui.end();
     if !verified.problems.is_empty() {
-        return Err(Failure { code: Code::Damaged, what: WHAT.to_owned(), why: verified.problems, hint: None });
+        return Err(Failure {
+            code: Code::Damaged,
+            what: WHAT.to_owned(),
+            why: verified.problems,
+            hint: None,
+        });
     }
-    let archive = ArchiveFile::open(store, object, title).await.map(Arc::new).map_err(|error| Failure::archive(WHAT, &error))?;
-    let running = installed.start().await.map_err(|error| no_emulator(WHAT, &error))?;
+    let archive = ArchiveFile::open(store, object, title)
+        .await
+        .map(Arc::new)
+        .map_err(|error| Failure::archive(WHAT, &error))?;
+    let running = installed
+        .start()
+        .await
+        .map_err(|error| no_emulator(WHAT, &error))?;
     let ended = rehearse(context, &args, &archive, running.host()).await;
     running.stop().await;
     ended
 }
 
-async fn rehearse(context: &Context, args: &RehearseArgs, archive: &Arc<ArchiveFile>, host: &str) -> Ended {
+async fn rehearse(
+    context: &Context,
+    args: &RehearseArgs,
+    archive: &Arc<ArchiveFile>,
+    host: &str,
+) -> Ended {
     let source = archive.manifest().backup.project.as_str();
-    let project = if source.is_empty() { NO_PROJECT } else { source };
-    let choices = Choices::new(TargetSpec::Emulator { project: project.to_owned(), host: Some(host.to_owned()) });
+    let project = if source.is_empty() {
+        NO_PROJECT
+    } else {
+        source
+    };
+    let choices = Choices::new(TargetSpec::Emulator {
+        project: project.to_owned(),
+        host: Some(host.to_owned()),
+    });
     let plan = make(context, WHAT, archive, &choices).await?;
     let options = Options {
         keep_going: true,
@@ -76,7 +112,14 @@ async fn rehearse(context: &Context, args: &RehearseArgs, archive: &Arc<ArchiveF
     context.ui.end();
     outcome::tell(
         context,
-        &Told { plan: &plan, options: &options, reports: &args.report, begun, rehearsal: true, piped_plan: None },
+        &Told {
+            plan: &plan,
+            options: &options,
+            reports: &args.report,
+            begun,
+            rehearsal: true,
+            piped_plan: None,
+        },
         restored,
     )
 }

@@ -24,7 +24,9 @@ use kindpack::plan::{OnExisting, Plan, TargetSpec, Via};
 use kindpack::restore::{ByImport, Check, Job, Options, check_journal, restore};
 use kindpack::store::Location;
 use kindpack::target::import::{EmulatorImporter, Importer, ServiceImporter, ServiceOptions};
-use kindpack::target::{CommitTarget, DirTarget, DryRun, EMULATOR_RETRY_TIMEOUT, NdjsonTarget, ServiceTimes, Target};
+use kindpack::target::{
+    CommitTarget, DirTarget, DryRun, EMULATOR_RETRY_TIMEOUT, NdjsonTarget, ServiceTimes, Target,
+};
 use kindpack::workers::Workers;
 
 pub const WHAT: &str = "cannot restore";
@@ -37,7 +39,15 @@ pub async fn run(context: &Context, args: RestoreArgs) -> Ended {
         prepared = prepare(context, &args) => prepared,
         () = stop.cancelled() => Err(context.stop.failure()),
     };
-    let Prepared { planned, target, import, redact_key, mut journal, options, _lease } = prepared?;
+    let Prepared {
+        planned,
+        target,
+        import,
+        redact_key,
+        mut journal,
+        options,
+        _lease,
+    } = prepared?;
     let begun = Instant::now();
     let job = Job {
         plan: &planned.plan,
@@ -88,20 +98,36 @@ async fn prepare(context: &Context, args: &RestoreArgs) -> Result<Prepared, Fail
     }
     let planned = planned(context, args).await?;
     let plan = &planned.plan;
-    if args.check == CheckArg::Entities && matches!(plan.target, TargetSpec::Dir(_) | TargetSpec::Ndjson(_)) {
-        let why = format!("--check entities: expected a target that can be asked for its entities, found {}", plan.target);
+    if args.check == CheckArg::Entities
+        && matches!(plan.target, TargetSpec::Dir(_) | TargetSpec::Ndjson(_))
+    {
+        let why = format!(
+            "--check entities: expected a target that can be asked for its entities, found {}",
+            plan.target
+        );
         return Err(Failure::usage(WHAT, why).hint("--check counts counts what was written"));
     }
-    let journal_path: PathBuf = args.journal.clone().unwrap_or_else(|| journal_of(&planned.path));
+    let journal_path: PathBuf = args
+        .journal
+        .clone()
+        .unwrap_or_else(|| journal_of(&planned.path));
     let plan_name = planned.path.display().to_string();
     let (journal, lease) = if args.dry_run {
         (read_journal(plan, journal_path, args.again).await?, None)
     } else {
         // Refused plans are refused before anybody is asked to confirm them.
-        plan.check_against(planned.archive.manifest(), &planned.archive_ref, &environment())
-            .map_err(|error| Failure::plan(WHAT, &error))?;
+        plan.check_against(
+            planned.archive.manifest(),
+            &planned.archive_ref,
+            &environment(),
+        )
+        .map_err(|error| Failure::plan(WHAT, &error))?;
         if planned.keeper == Keeper::User && !plan.hooks.is_empty() {
-            let has_finished = read_journal(plan, journal_path.clone(), args.again).await?.journal().finished.is_some();
+            let has_finished = read_journal(plan, journal_path.clone(), args.again)
+                .await?
+                .journal()
+                .finished
+                .is_some();
             if !has_finished || args.again || plan.on_existing != OnExisting::Fail {
                 show_hooks(context, plan);
             }
@@ -109,10 +135,17 @@ async fn prepare(context: &Context, args: &RestoreArgs) -> Result<Prepared, Fail
         guard::confirm(context, args.confirm.as_deref(), &plan.target).await?;
         let lease = guard::lease(context, &plan.target, &plan_name)?;
         planned.keep().await?;
-        (open_journal(context, plan, journal_path, args.again).await?, Some(lease))
+        (
+            open_journal(context, plan, journal_path, args.again).await?,
+            Some(lease),
+        )
     };
     let target = target_of(context, &plan.target)?;
-    let target = if args.dry_run { Arc::new(DryRun(target)) } else { target };
+    let target = if args.dry_run {
+        Arc::new(DryRun(target))
+    } else {
+        target
+    };
     let options = Options {
         keep_going: args.keep_going,
         retry_failed: args.retry_failed,
@@ -131,17 +164,39 @@ async fn prepare(context: &Context, args: &RestoreArgs) -> Result<Prepared, Fail
         dry_run: args.dry_run,
         hook_timeout: args.hook_timeout,
         // Nobody else is told of a restore that writes nothing, or into what nobody shares.
-        holder: if !args.dry_run && matches!(plan.target, TargetSpec::Datastore { .. }) { guard::holder(context)? } else { String::new() },
+        holder: if !args.dry_run && matches!(plan.target, TargetSpec::Datastore { .. }) {
+            guard::holder(context)?
+        } else {
+            String::new()
+        },
         plan_name,
         stop: context.stop.token(),
     };
     let import = import_of(context, plan, args.dry_run)?;
-    let redact_key = if plan.redaction.key_id.is_some() { redact_key(WHAT)? } else { None };
-    Ok(Prepared { planned, target, import, redact_key, journal, options, _lease: lease })
+    let redact_key = if plan.redaction.key_id.is_some() {
+        redact_key(WHAT)?
+    } else {
+        None
+    };
+    Ok(Prepared {
+        planned,
+        target,
+        import,
+        redact_key,
+        journal,
+        options,
+        _lease: lease,
+    })
 }
 
-/// Opens the journal of a restore. One of another plan is renamed where its restore has finished, or where the user wants to begin anew.
-async fn open_journal(context: &Context, plan: &Plan, path: PathBuf, again: bool) -> Result<JournalFile, Failure> {
+/// Opens the journal of a restore. One of another plan is renamed where its restore has finished,
+/// or where the user wants to begin anew.
+async fn open_journal(
+    context: &Context,
+    plan: &Plan,
+    path: PathBuf,
+    again: bool,
+) -> Result<JournalFile, Failure> {
     let plan_sha256 = plan.sha256();
     let shown = path.display().to_string();
     let opened = Workers::aside(move || {
@@ -153,9 +208,15 @@ async fn open_journal(context: &Context, plan: &Plan, path: PathBuf, again: bool
         }
         Ok((journal, None))
     });
-    let (journal, aside) = opened.await.map_err(|error| Failure::worker(WHAT, &error))?.map_err(|error| Failure::journal(WHAT, &error))?;
+    let (journal, aside) = opened
+        .await
+        .map_err(|error| Failure::worker(WHAT, &error))?
+        .map_err(|error| Failure::journal(WHAT, &error))?;
     if let Some(aside) = aside {
-        context.ui.warn(format!("{shown} was the journal of another plan; it is now {}", aside.display()));
+        context.ui.warn(format!(
+            "{shown} was the journal of another plan; it is now {}",
+            aside.display()
+        ));
     }
     Ok(journal)
 }
@@ -163,12 +224,22 @@ async fn open_journal(context: &Context, plan: &Plan, path: PathBuf, again: bool
 /// Reads the journal for a dry run, as [`open_journal`] would find it.
 async fn read_journal(plan: &Plan, path: PathBuf, again: bool) -> Result<JournalFile, Failure> {
     let shown = path.display().to_string();
-    let journal = Workers::aside(move || JournalFile::look(&path)).await.map_err(|error| Failure::worker(WHAT, &error))?;
+    let journal = Workers::aside(move || JournalFile::look(&path))
+        .await
+        .map_err(|error| Failure::worker(WHAT, &error))?;
     let journal = journal.map_err(|error| Failure::journal(WHAT, &error))?;
     if journal.is_of_other_plan(plan.sha256()) && (again || journal.finished.is_some()) {
         return Ok(JournalFile::in_memory(Journal::default()));
     }
-    check_journal(&journal, plan).map_err(|source| Failure::journal(WHAT, &JournalFileError::Content { path: shown, source }))?;
+    check_journal(&journal, plan).map_err(|source| {
+        Failure::journal(
+            WHAT,
+            &JournalFileError::Content {
+                path: shown,
+                source,
+            },
+        )
+    })?;
     Ok(JournalFile::in_memory(journal))
 }
 
@@ -178,16 +249,27 @@ pub fn target_of(context: &Context, spec: &TargetSpec) -> Result<Arc<dyn Target>
         TargetSpec::Emulator { project, host } => {
             let host = host.as_deref().unwrap_or_default();
             Arc::new(
-                CommitTarget::emulator(host, project, context.times.retry.unwrap_or(EMULATOR_RETRY_TIMEOUT))
-                    .map_err(|error| Failure::target(WHAT, &error))?,
+                CommitTarget::emulator(
+                    host,
+                    project,
+                    context.times.retry.unwrap_or(EMULATOR_RETRY_TIMEOUT),
+                )
+                .map_err(|error| Failure::target(WHAT, &error))?,
             )
         }
         TargetSpec::Dir(path) => Arc::new(DirTarget::new(path)),
         TargetSpec::Ndjson(path) => Arc::new(NdjsonTarget::new(path)),
         TargetSpec::Datastore { project, database } => {
-            let (database, endpoint) = (database.as_deref().unwrap_or_default(), google::datastore_endpoint());
+            let (database, endpoint) = (
+                database.as_deref().unwrap_or_default(),
+                google::datastore_endpoint(),
+            );
             let retry = context.times.retry.unwrap_or(RETRY_TIMEOUT);
-            let times = ServiceTimes { retry, call: context.times.idle, ..ServiceTimes::default() };
+            let times = ServiceTimes {
+                retry,
+                call: context.times.idle,
+                ..ServiceTimes::default()
+            };
             let target = CommitTarget::service(project, database, credentials(), &endpoint, times);
             Arc::new(target.map_err(|error| Failure::target(WHAT, &error))?)
         }
@@ -208,25 +290,52 @@ fn import_of(context: &Context, plan: &Plan, dry_run: bool) -> Result<Option<ByI
         TargetSpec::Emulator { project, host } => {
             let host = host.as_deref().unwrap_or_default();
             Arc::new(
-                EmulatorImporter::new(host, project, context.times.retry.unwrap_or(EMULATOR_RETRY_TIMEOUT))
-                    .map_err(|error| Failure::target(WHAT, &error))?,
+                EmulatorImporter::new(
+                    host,
+                    project,
+                    context.times.retry.unwrap_or(EMULATOR_RETRY_TIMEOUT),
+                )
+                .map_err(|error| Failure::target(WHAT, &error))?,
             )
         }
         TargetSpec::Datastore { project, database } => {
             let (database, endpoint) = (database.as_deref(), google::datastore_endpoint());
             let retry_timeout = context.times.retry.unwrap_or(RETRY_TIMEOUT);
-            let options = ServiceOptions { retry_timeout, call_time: context.times.idle, ..ServiceOptions::default() };
-            let importer = ServiceImporter::new(project, database, &endpoint, Some(credentials()), options);
+            let options = ServiceOptions {
+                retry_timeout,
+                call_time: context.times.idle,
+                ..ServiceOptions::default()
+            };
+            let importer =
+                ServiceImporter::new(project, database, &endpoint, Some(credentials()), options);
             Arc::new(importer.map_err(|error| Failure::target(WHAT, &error))?)
         }
         // The planner says so first.
         target @ (TargetSpec::Dir(_) | TargetSpec::Ndjson(_)) => {
-            return Err(Failure::usage(WHAT, format!("--via import: expected a Datastore, found {target}")));
+            return Err(Failure::usage(
+                WHAT,
+                format!("--via import: expected a Datastore, found {target}"),
+            ));
         }
     };
-    let chosen: Option<Location> = plan.staging.as_deref().map(str::parse).transpose().map_err(|error| Failure::location(WHAT, &error))?;
-    let own_staging = if dry_run { context.state.find() } else { context.state.open(&context.ui, WHAT)? }.join("staging");
-    let staging = Staging::choose(chosen.as_ref(), &own_staging, importer.as_ref(), &context.stores);
+    let chosen: Option<Location> = plan
+        .staging
+        .as_deref()
+        .map(str::parse)
+        .transpose()
+        .map_err(|error| Failure::location(WHAT, &error))?;
+    let own_staging = if dry_run {
+        context.state.find()
+    } else {
+        context.state.open(&context.ui, WHAT)?
+    }
+    .join("staging");
+    let staging = Staging::choose(
+        chosen.as_ref(),
+        &own_staging,
+        importer.as_ref(),
+        &context.stores,
+    );
     let staging = staging.map_err(|error| Failure::import(WHAT, &error))?;
     Ok(Some(ByImport { importer, staging }))
 }

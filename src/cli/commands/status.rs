@@ -16,7 +16,12 @@ use kindpack::workers::Workers;
 
 const WHAT: &str = "cannot show the status";
 
-pub async fn run(context: &Context, plan_path: &Path, require_complete: bool, journal: Option<PathBuf>) -> Ended {
+pub async fn run(
+    context: &Context,
+    plan_path: &Path,
+    require_complete: bool,
+    journal: Option<PathBuf>,
+) -> Ended {
     let word = |state| match state {
         StepState::Pending => "pending",
         StepState::Running => "running",
@@ -29,15 +34,27 @@ pub async fn run(context: &Context, plan_path: &Path, require_complete: bool, jo
     let path = journal.unwrap_or_else(|| journal_of(&place));
     let read = {
         let path = path.clone();
-        Workers::aside(move || JournalFile::look(&path)).await.map_err(|error| Failure::worker(WHAT, &error))?
+        Workers::aside(move || JournalFile::look(&path))
+            .await
+            .map_err(|error| Failure::worker(WHAT, &error))?
     };
     let mut journal = read.map_err(|error| Failure::journal(WHAT, &error))?;
     if journal.is_of_other_plan(plan.sha256()) && journal.finished.is_some() {
-        context.ui.warn(format!("{} is the journal of another plan, which has finished; this plan has not begun", path.display()));
+        context.ui.warn(format!(
+            "{} is the journal of another plan, which has finished; this plan has not begun",
+            path.display()
+        ));
         journal = Journal::default();
     }
-    check_journal(&journal, &plan)
-        .map_err(|source| Failure::journal(WHAT, &JournalFileError::Content { path: path.display().to_string(), source }))?;
+    check_journal(&journal, &plan).map_err(|source| {
+        Failure::journal(
+            WHAT,
+            &JournalFileError::Content {
+                path: path.display().to_string(),
+                source,
+            },
+        )
+    })?;
 
     let mut left = 0;
     let mut entities = 0;
@@ -60,7 +77,11 @@ pub async fn run(context: &Context, plan_path: &Path, require_complete: bool, jo
             step.to_namespace.to_string(),
             step.kind.to_string(),
             word(status.state).to_owned(),
-            format!("{} of {}", ui::count(status.entities), ui::count(step.entities)),
+            format!(
+                "{} of {}",
+                ui::count(status.entities),
+                ui::count(step.entities)
+            ),
             status.attempts.to_string(),
             status.deleted.map(ui::count).unwrap_or_default(),
             status.started.map(|at| at.to_string()).unwrap_or_default(),
@@ -68,16 +89,35 @@ pub async fn run(context: &Context, plan_path: &Path, require_complete: bool, jo
             status.error.unwrap_or_default(),
         ]
     });
-    let heads = ["STEP", "NAMESPACE", "KIND", "STATE", "ENTITIES", "ATTEMPTS", "DELETED", "STARTED", "FINISHED", "ERROR"];
+    let heads = [
+        "STEP",
+        "NAMESPACE",
+        "KIND",
+        "STATE",
+        "ENTITIES",
+        "ATTEMPTS",
+        "DELETED",
+        "STARTED",
+        "FINISHED",
+        "ERROR",
+    ];
     if !ui.is_json() {
         ui.result_lines(ui.table(&heads, &[0, 4, 5, 6], rows));
     }
     let steps = plan.steps.len() as u64;
     let is_complete = left == 0 && (plan.hooks.after_all.is_none() || journal.hook_finished);
     if require_complete && !is_complete {
-        let found = if left > 0 { format!("{left} left") } else { "that --after-all has not succeeded".to_owned() };
-        let why = format!("{}: expected all {steps} steps done, found {found}", plan_path.display());
-        return Err(Failure::new(Code::Partly, "restore is not complete", why).hint("kindpack restore PLAN goes on"));
+        let found = if left > 0 {
+            format!("{left} left")
+        } else {
+            "that --after-all has not succeeded".to_owned()
+        };
+        let why = format!(
+            "{}: expected all {steps} steps done, found {found}",
+            plan_path.display()
+        );
+        return Err(Failure::new(Code::Partly, "restore is not complete", why)
+            .hint("kindpack restore PLAN goes on"));
     }
     ui.say_apart(format!(
         "{} of {} done, {} restored into {}",

@@ -14,7 +14,11 @@ use kindpack::verify::{Depth, any_zip, verify};
 
 pub async fn run(context: &Context, args: VerifyArgs) -> Ended {
     let ui = &context.ui;
-    let Found { store, object, title } = archive::find(context, "cannot verify", &args.archive).await?;
+    let Found {
+        store,
+        object,
+        title,
+    } = archive::find(context, "cannot verify", &args.archive).await?;
     let bytes = object.len;
     let begun = Instant::now();
     let report = if args.any_zip {
@@ -25,24 +29,52 @@ pub async fn run(context: &Context, args: VerifyArgs) -> Ended {
             (false, true) => Depth::Full,
             (false, false) => Depth::Only(args.only),
         };
-        verify(store, object, title.clone(), depth, &context.workers, ui.as_ref()).await
+        verify(
+            store,
+            object,
+            title.clone(),
+            depth,
+            &context.workers,
+            ui.as_ref(),
+        )
+        .await
     };
     let report = report.map_err(|error| Failure::verify(&error))?;
     ui.end();
     if !report.problems.is_empty() {
-        let hint =
-            report.is_foreign.then(|| format!("`kindpack verify --any-zip {}` checks zips that kindpack did not make", shell(&title)));
-        return Err(Failure { code: Code::Damaged, what: "verify".to_owned(), why: report.problems, hint });
+        let hint = report.is_foreign.then(|| {
+            format!(
+                "`kindpack verify --any-zip {}` checks zips that kindpack did not make",
+                shell(&title)
+            )
+        });
+        return Err(Failure {
+            code: Code::Damaged,
+            what: "verify".to_owned(),
+            why: report.problems,
+            hint,
+        });
     }
-    let seen = if args.quick { "structure and manifest of " } else { "" };
-    let entities = if args.any_zip { String::new() } else { format!(", {}", ui::counted(report.entities, "entity", "entities")) };
+    let seen = if args.quick {
+        "structure and manifest of "
+    } else {
+        ""
+    };
+    let entities = if args.any_zip {
+        String::new()
+    } else {
+        format!(", {}", ui::counted(report.entities, "entity", "entities"))
+    };
     let seconds = begun.elapsed().as_secs_f64();
     ui.say(format!(
         "OK: {title}: {seen}{}{entities}, {} ({seconds:.1} s)",
         ui::counted(report.entries, "entry", "entries"),
         ui::bytes(bytes)
     ));
-    report.accepted_counts.iter().for_each(|count| ui.say(count.to_string()));
+    report
+        .accepted_counts
+        .iter()
+        .for_each(|count| ui.say(count.to_string()));
     ui.done(json!({
         "archive": title, "entries": report.entries, "entities": report.entities, "problems": [], "seconds": seconds,
         "accepted_counts": report.accepted_counts,

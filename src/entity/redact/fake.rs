@@ -1,7 +1,8 @@
 //! Plausible values in the place of real ones, always the same one for the same value and key.
 //!
-//! Knows what meanings, forms of values and names of properties say. Whatever it makes reaches nobody: mails, links, phone numbers and network
-//! addresses are of those that are reserved for examples.
+//! Knows what meanings, forms of values and names of properties say. Whatever it makes reaches
+//! nobody: mails, links, phone numbers and network addresses are of those that are reserved for
+//! examples.
 
 use fake::Fake as _;
 use fake::RngExt as _;
@@ -41,16 +42,34 @@ enum Sort {
 /// What words in a property's name say; the first row that fits counts.
 const NAMES: [(Sort, &[&str]); 12] = [
     (Sort::Mail, &["mail"]),
-    (Sort::FirstName, &["firstname", "first", "givenname", "given", "forename"]),
-    (Sort::LastName, &["lastname", "last", "surname", "familyname", "family"]),
+    (
+        Sort::FirstName,
+        &["firstname", "first", "givenname", "given", "forename"],
+    ),
+    (
+        Sort::LastName,
+        &["lastname", "last", "surname", "familyname", "family"],
+    ),
     (Sort::Phone, &["phone", "mobile", "tel", "fax", "cell"]),
-    (Sort::Company, &["company", "organisation", "organization", "firm", "employer"]),
+    (
+        Sort::Company,
+        &[
+            "company",
+            "organisation",
+            "organization",
+            "firm",
+            "employer",
+        ],
+    ),
     (Sort::Postcode, &["postcode", "postal", "zip", "plz"]),
     (Sort::City, &["city", "town"]),
     (Sort::Country, &["country"]),
     (Sort::Address, &["street", "address", "addr"]),
     (Sort::Link, &["link", "website", "homepage", "url", "uri"]),
-    (Sort::Login, &["username", "login", "user", "nick", "handle"]),
+    (
+        Sort::Login,
+        &["username", "login", "user", "nick", "handle"],
+    ),
     (Sort::Name, &["name"]),
 ];
 
@@ -89,7 +108,8 @@ fn shows(made: &str, value: &str) -> bool {
     made == value || (value.chars().count() > 2 && made.contains(&value))
 }
 
-/// What a text is: by the meaning that it is stored with, then by its own form, then by the property's name.
+/// What a text is: by the meaning that it is stored with, then by its own form, then by the
+/// property's name.
 fn sort(meaning: u64, name: &str, value: &str) -> Sort {
     // docs/formats.md, section 5.
     match meaning {
@@ -111,7 +131,11 @@ fn sort(meaning: u64, name: &str, value: &str) -> Sort {
         _ => {}
     }
     let names = words_of(name);
-    let fits = |needle: &&'static str| names.iter().any(|word| word == needle || (needle.len() >= COMPOUND_LEN && word.contains(needle)));
+    let fits = |needle: &&'static str| {
+        names
+            .iter()
+            .any(|word| word == needle || (needle.len() >= COMPOUND_LEN && word.contains(needle)))
+    };
     match NAMES.iter().find(|(_, needles)| needles.iter().any(fits)) {
         Some((sort, _)) => *sort,
         None => match form {
@@ -142,8 +166,15 @@ fn made(sort: Sort, value: &str, mut random: ChaCha8Rng) -> String {
     let random = &mut random;
     match sort {
         Sort::Mail => {
-            let count = value.split([',', ';', ' ']).filter(|part| part.contains('@')).count().clamp(1, PROSE_WORDS_MAX);
-            (0..count).map(|_| mail(random)).collect::<Vec<_>>().join(", ")
+            let count = value
+                .split([',', ';', ' '])
+                .filter(|part| part.contains('@'))
+                .count()
+                .clamp(1, PROSE_WORDS_MAX);
+            (0..count)
+                .map(|_| mail(random))
+                .collect::<Vec<_>>()
+                .join(", ")
         }
         Sort::Login => {
             let first: String = FirstName().fake_with_rng(random);
@@ -163,41 +194,68 @@ fn made(sort: Sort, value: &str, mut random: ChaCha8Rng) -> String {
         Sort::Token => format!("{:032x}", random.random::<u128>()),
         Sort::Prose => {
             let words = value.split_whitespace().count().min(PROSE_WORDS_MAX);
-            Words(words..words + 1).fake_with_rng::<Vec<String>, _>(random).join(" ")
+            Words(words..words + 1)
+                .fake_with_rng::<Vec<String>, _>(random)
+                .join(" ")
         }
         Sort::Formed(Form::Date) => date(value, random),
         // Of the ranges for documentation: RFC 5737 and RFC 3849.
-        Sort::Formed(Form::Ip) if value.contains(':') => format!("2001:db8::{:x}", random.random_range(1..0xffff)),
+        Sort::Formed(Form::Ip) if value.contains(':') => {
+            format!("2001:db8::{:x}", random.random_range(1..0xffff))
+        }
         Sort::Formed(Form::Ip) => format!("192.0.2.{}", random.random_range(1..255)),
         Sort::Formed(_) => same_shape(value, random),
     }
 }
 
 fn mail(random: &mut ChaCha8Rng) -> String {
-    let (first, last): (String, String) = (FirstName().fake_with_rng(random), LastName().fake_with_rng(random));
+    let (first, last): (String, String) = (
+        FirstName().fake_with_rng(random),
+        LastName().fake_with_rng(random),
+    );
     // The digits keep the mails of different people different.
-    format!("{}.{}.{:08x}@example.com", plain(&first), plain(&last), random.random::<u32>())
+    format!(
+        "{}.{}.{:08x}@example.com",
+        plain(&first),
+        plain(&last),
+        random.random::<u32>()
+    )
 }
 
 fn phone(random: &mut ChaCha8Rng) -> String {
-    format!("+1-{}-555-01{:02}", random.random_range(200..990), random.random_range(0..100))
+    format!(
+        "+1-{}-555-01{:02}",
+        random.random_range(200..990),
+        random.random_range(0..100)
+    )
 }
 
 /// A link by the same scheme. Of schemes that are not known to name a host, a link by `https`.
 fn link(value: &str, random: &mut ChaCha8Rng) -> String {
-    let scheme = value.split_once(':').map_or("", |(scheme, _)| scheme).to_ascii_lowercase();
+    let scheme = value
+        .split_once(':')
+        .map_or("", |(scheme, _)| scheme)
+        .to_ascii_lowercase();
     match scheme.as_str() {
         "mailto" => format!("mailto:{}", mail(random)),
         "tel" | "sms" | "callto" => format!("{scheme}:{}", phone(random)),
-        "http" | "ftp" | "ftps" | "ws" | "wss" | "gs" | "s3" => format!("{scheme}://example.com/{:08x}", random.random::<u32>()),
-        _ if value.to_ascii_lowercase().starts_with("www.") => format!("www.example.com/{:08x}", random.random::<u32>()),
+        "http" | "ftp" | "ftps" | "ws" | "wss" | "gs" | "s3" => {
+            format!("{scheme}://example.com/{:08x}", random.random::<u32>())
+        }
+        _ if value.to_ascii_lowercase().starts_with("www.") => {
+            format!("www.example.com/{:08x}", random.random::<u32>())
+        }
         _ => format!("https://example.com/{:08x}", random.random::<u32>()),
     }
 }
 
 /// A street with a number; with a place behind it where the value has several parts.
 fn address(value: &str, random: &mut ChaCha8Rng) -> String {
-    let street = format!("{} {}", random.random_range(1..300), StreetName().fake_with_rng::<String, _>(random));
+    let street = format!(
+        "{} {}",
+        random.random_range(1..300),
+        StreetName().fake_with_rng::<String, _>(random)
+    );
     let separator = if value.contains('\n') {
         "\n"
     } else if value.contains(',') {
@@ -205,7 +263,10 @@ fn address(value: &str, random: &mut ChaCha8Rng) -> String {
     } else {
         return street;
     };
-    let (zip, city): (String, String) = (ZipCode().fake_with_rng(random), CityName().fake_with_rng(random));
+    let (zip, city): (String, String) = (
+        ZipCode().fake_with_rng(random),
+        CityName().fake_with_rng(random),
+    );
     format!("{street}{separator}{zip} {city}")
 }
 
@@ -215,7 +276,11 @@ fn date(value: &str, random: &mut ChaCha8Rng) -> String {
     let mut small = || format!("{:02}", random.random_range(1..13));
     let mut made = String::new();
     let mut parts = 0;
-    for run in value.chars().collect::<Vec<_>>().chunk_by(|a, b| a.is_ascii_digit() == b.is_ascii_digit()) {
+    for run in value
+        .chars()
+        .collect::<Vec<_>>()
+        .chunk_by(|a, b| a.is_ascii_digit() == b.is_ascii_digit())
+    {
         let is_number = run.first().is_some_and(char::is_ascii_digit);
         match (is_number, run.len(), parts) {
             (false, ..) => made.extend(run),
@@ -232,7 +297,9 @@ fn date(value: &str, random: &mut ChaCha8Rng) -> String {
 fn same_shape(value: &str, random: &mut ChaCha8Rng) -> String {
     let is_hex = form(value) == Some(Form::Uuid);
     let mut other = |c: char| match c {
-        _ if is_hex && c.is_ascii_hexdigit() => char::from_digit(random.random_range(0..16), 16).unwrap_or('0'),
+        _ if is_hex && c.is_ascii_hexdigit() => {
+            char::from_digit(random.random_range(0..16), 16).unwrap_or('0')
+        }
         '0'..='9' => char::from(b'0' + random.random_range(0..10)),
         'A'..='Z' => char::from(b'A' + random.random_range(0..26)),
         c if c.is_alphanumeric() => char::from(b'a' + random.random_range(0..26)),
@@ -242,7 +309,10 @@ fn same_shape(value: &str, random: &mut ChaCha8Rng) -> String {
 }
 
 fn plain(name: &str) -> String {
-    name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
+    name.chars()
+        .filter(char::is_ascii_alphanumeric)
+        .map(|c| c.to_ascii_lowercase())
+        .collect()
 }
 
 #[cfg(test)]
@@ -254,7 +324,14 @@ mod tests {
     use crate::entity::testing::property;
 
     fn faked(key: &RedactKey, meaning: u64, name: &str, value: &str) -> String {
-        text(key, &Property { meaning, ..property(name, Value::Null) }, value)
+        text(
+            key,
+            &Property {
+                meaning,
+                ..property(name, Value::Null)
+            },
+            value,
+        )
     }
 
     #[test]
@@ -282,10 +359,19 @@ mod tests {
             (17, "name", "AMIfv95", Sort::Token),
             (0, "name", "https://shop.example/anna", Sort::Link),
             (0, "company", "+49 89 1234567", Sort::Phone),
-            (0, "name", "1600 Amphitheatre Parkway, Mountain View, CA", Sort::Address),
+            (
+                0,
+                "name",
+                "1600 Amphitheatre Parkway, Mountain View, CA",
+                Sort::Address,
+            ),
             (0, "name", "2013-10-12", Sort::Formed(Form::Date)),
         ] {
-            assert_eq!(sort(meaning, name, value), expected, "{meaning} {name} {value}");
+            assert_eq!(
+                sort(meaning, name, value),
+                expected,
+                "{meaning} {name} {value}"
+            );
         }
     }
 
@@ -306,13 +392,26 @@ mod tests {
         ] {
             assert!(of(value).starts_with(begin), "{value}: {}", of(value));
         }
-        assert_eq!(of("a@x.example, b@x.example").matches("@example.com").count(), 2);
+        assert_eq!(
+            of("a@x.example, b@x.example")
+                .matches("@example.com")
+                .count(),
+            2
+        );
         assert!(of("1 High Street, London").contains(", "));
         assert!(of("Hauptstraße 12\n80331 München").contains('\n'));
         let date = of("1971-02-30T12:34:56Z");
         assert!(date.ends_with("T00:00:00Z") && date.len() == 20, "{date}");
-        for value in ["0b9fdc9e-9a3c-4b8a-8f5e-2f6f3f0a1b2c", "DE89370400440532013000", "4111 1111 1111 1111"] {
-            let shape = |text: &str| text.chars().map(|c| if c.is_alphanumeric() { 'x' } else { c }).collect::<String>();
+        for value in [
+            "0b9fdc9e-9a3c-4b8a-8f5e-2f6f3f0a1b2c",
+            "DE89370400440532013000",
+            "4111 1111 1111 1111",
+        ] {
+            let shape = |text: &str| {
+                text.chars()
+                    .map(|c| if c.is_alphanumeric() { 'x' } else { c })
+                    .collect::<String>()
+            };
             assert_eq!(shape(&of(value)), shape(value));
             assert_ne!(of(value), value);
         }
@@ -331,7 +430,10 @@ mod tests {
         }
         assert_eq!(faked(&key, 0, "name", ""), "");
         assert_ne!(faked(&key, 0, "mail", "a@x"), faked(&key, 0, "mail", "b@x"));
-        assert_ne!(faked(&key, 0, "mail", "a@x"), faked(&RedactKey::from_secret(b"another"), 0, "mail", "a@x"));
+        assert_ne!(
+            faked(&key, 0, "mail", "a@x"),
+            faked(&RedactKey::from_secret(b"another"), 0, "mail", "a@x")
+        );
         let mail = faked(&key, 0, "mail", "a@x");
         assert!(mail.ends_with("@example.com") && mail.is_ascii(), "{mail}");
         assert!(faked(&key, 0, "phone", "1").contains("-555-01"));

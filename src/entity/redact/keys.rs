@@ -1,4 +1,5 @@
-//! Ids and names in keys, hashed wherever they stand: own keys, ancestors, references, keys of embedded entities.
+//! Ids and names in keys, hashed wherever they stand: own keys, ancestors, references, keys of
+//! embedded entities.
 //!
 //! Knows keys. Which kinds are meant is for `rules`.
 
@@ -8,8 +9,15 @@ use super::rules::Rules;
 use super::secret::RedactKey;
 use crate::entity::proto::{Entity, Id, Key, Value};
 
-/// Hands on the entity with hashed keys. Keys of other projects stay: what they refer to is in no archive of this one.
-pub(super) fn hashed<T>(entity: Entity<'_>, project: &str, rules: &Rules, secret: &RedactKey, then: impl FnOnce(&Entity<'_>) -> T) -> T {
+/// Hands on the entity with hashed keys. Keys of other projects stay: what they refer to is in no
+/// archive of this one.
+pub(super) fn hashed<T>(
+    entity: Entity<'_>,
+    project: &str,
+    rules: &Rules,
+    secret: &RedactKey,
+    then: impl FnOnce(&Entity<'_>) -> T,
+) -> T {
     // New names live as long as the entity that holds them is handed on.
     let mut names: HashMap<String, String> = HashMap::new();
     let mut entity = entity;
@@ -33,10 +41,18 @@ pub(super) fn hashed<T>(entity: Entity<'_>, project: &str, rules: &Rules, secret
     then(&entity)
 }
 
-fn each_element<'a>(key: &mut Key<'a>, project: &str, rules: &Rules, mut on_id: impl FnMut(&mut Id<'a>)) {
+fn each_element<'a>(
+    key: &mut Key<'a>,
+    project: &str,
+    rules: &Rules,
+    mut on_id: impl FnMut(&mut Id<'a>),
+) {
     // Embedded entities may have keys without a project.
     if key.app.is_empty() || key.project() == project {
-        key.path.iter_mut().filter(|element| rules.rewrites_keys_of(element.kind)).for_each(|element| on_id(&mut element.id));
+        key.path
+            .iter_mut()
+            .filter(|element| rules.rewrites_keys_of(element.kind))
+            .for_each(|element| on_id(&mut element.id));
     }
 }
 

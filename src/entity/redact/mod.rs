@@ -1,6 +1,7 @@
 //! What becomes of properties and keys on their way into a test environment: `KIND.path=ACTION`.
 //!
-//! Knows rules, names and values. Must not know who restores what, or where. No value ever stands in an error.
+//! Knows rules, names and values. Must not know who restores what, or where. No value ever stands
+//! in an error.
 
 mod apply;
 mod fake;

@@ -1,6 +1,7 @@
 //! One rule, and how it is spelled.
 //!
-//! Knows the spelling. Where the kind ends and the path begins is not in it: the kinds of the archive tell (`rules`).
+//! Knows the spelling. Where the kind ends and the path begins is not in it: the kinds of the
+//! archive tell (`rules`).
 
 use std::fmt;
 use std::str::FromStr;
@@ -24,8 +25,8 @@ pub enum Action {
 
 /// `KIND.path=ACTION`, as it was given.
 ///
-/// A dot divides, `*` stands for any characters of a name; `\.`, `\*`, `\?` and `\\` are themselves. A `?` before all of it says that the rule
-/// need not match anything.
+/// A dot divides, `*` stands for any characters of a name; `\.`, `\*`, `\?` and `\\` are
+/// themselves. A `?` before all of it says that the rule need not match anything.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Rule {
     /// Whether it may match nothing.
@@ -50,8 +51,13 @@ pub struct RuleError {
     found: String,
 }
 
-const ACTIONS: [(Action, &str); 5] =
-    [(Action::Drop, "drop"), (Action::Null, "null"), (Action::Hash, "hash"), (Action::Mask, "mask"), (Action::Fake, "fake")];
+const ACTIONS: [(Action, &str); 5] = [
+    (Action::Drop, "drop"),
+    (Action::Null, "null"),
+    (Action::Hash, "hash"),
+    (Action::Mask, "mask"),
+    (Action::Fake, "fake"),
+];
 
 impl Action {
     /// Whether what is put in place depends on a key.
@@ -89,10 +95,18 @@ impl FromStr for Rule {
     type Err = RuleError;
 
     fn from_str(text: &str) -> Result<Self, RuleError> {
-        let wrong = |found: &str| RuleError { text: text.to_owned(), found: found.to_owned() };
+        let wrong = |found: &str| RuleError {
+            text: text.to_owned(),
+            found: found.to_owned(),
+        };
         let (left, word) = text.rsplit_once('=').ok_or_else(|| wrong("no '='"))?;
-        let action = ACTIONS.iter().find(|(_, name)| *name == word).ok_or_else(|| wrong(&format!("{word:?}")))?;
-        let (is_optional, left) = left.strip_prefix('?').map_or((false, left), |left| (true, left));
+        let action = ACTIONS
+            .iter()
+            .find(|(_, name)| *name == word)
+            .ok_or_else(|| wrong(&format!("{word:?}")))?;
+        let (is_optional, left) = left
+            .strip_prefix('?')
+            .map_or((false, left), |left| (true, left));
         let (mut glyphs, mut dots) = (Vec::new(), Vec::new());
         let mut chars = left.chars();
         while let Some(c) = chars.next() {
@@ -103,7 +117,11 @@ impl FromStr for Rule {
                 '*' => Glyph::Any,
                 '\\' => match chars.next() {
                     Some(c @ ('.' | '*' | '?' | '\\')) => Glyph::This(c),
-                    other => return Err(wrong(&other.map_or("\\ at the end".to_owned(), |c| format!("\\{c}")))),
+                    other => {
+                        return Err(wrong(
+                            &other.map_or("\\ at the end".to_owned(), |c| format!("\\{c}")),
+                        ));
+                    }
                 },
                 c => Glyph::This(c),
             });
@@ -113,14 +131,23 @@ impl FromStr for Rule {
             (None, _) => Err(wrong("no '.' between kind and property")),
             (Some(0), _) => Err(wrong("no kind")),
             (_, Some(dot)) if *dot == last => Err(wrong("no property")),
-            _ => Ok(Rule { is_optional, left: left.to_owned(), glyphs, dots, action: action.0 }),
+            _ => Ok(Rule {
+                is_optional,
+                left: left.to_owned(),
+                glyphs,
+                dots,
+                action: action.0,
+            }),
         }
     }
 }
 
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let word = ACTIONS.iter().find(|(action, _)| *action == self.action).map_or("", |(_, name)| name);
+        let word = ACTIONS
+            .iter()
+            .find(|(action, _)| *action == self.action)
+            .map_or("", |(_, name)| name);
         let mark = if self.is_optional { "?" } else { "" };
         write!(f, "{mark}{}={word}", self.left)
     }

@@ -27,7 +27,8 @@ pub struct RedactKey {
 }
 
 impl RedactKey {
-    /// The key of a secret. Whoever calls sees to it that there is one: an empty secret hides nothing.
+    /// The key of a secret. Whoever calls sees to it that there is one: an empty secret hides
+    /// nothing.
     pub fn from_secret(secret: &[u8]) -> Self {
         let mut block = [0; BLOCK_LEN];
         let digest;
@@ -38,7 +39,10 @@ impl RedactKey {
             secret
         };
         block.iter_mut().zip(key).for_each(|(to, from)| *to = *from);
-        RedactKey { mac: Hmac::new(&block.into()), is_short: secret.len() < SECRET_MIN_LEN }
+        RedactKey {
+            mac: Hmac::new(&block.into()),
+            is_short: secret.len() < SECRET_MIN_LEN,
+        }
     }
 
     /// Whether the secret is so short that somebody who guesses values can find it too.
@@ -53,7 +57,12 @@ impl RedactKey {
 
     /// HMAC-SHA-256 of a value.
     pub(super) fn mac(&self, value: &[u8]) -> [u8; 32] {
-        self.mac.clone().chain_update(value).finalize().into_bytes().into()
+        self.mac
+            .clone()
+            .chain_update(value)
+            .finalize()
+            .into_bytes()
+            .into()
     }
 
     /// What a text or a blob becomes: 32 hex digits.
@@ -61,10 +70,13 @@ impl RedactKey {
         hex(self.mac(value).get(..16).unwrap_or_default())
     }
 
-    /// What an integer becomes, an id as well: a positive integer, from the hash of its decimal digits.
+    /// What an integer becomes, an id as well: a positive integer, from the hash of its decimal
+    /// digits.
     pub(super) fn integer(&self, value: i64) -> i64 {
         let mac = self.mac(value.to_string().as_bytes());
-        let bits = mac.first_chunk().map_or(0, |first| u64::from_be_bytes(*first));
+        let bits = mac
+            .first_chunk()
+            .map_or(0, |first| u64::from_be_bytes(*first));
         // Datastore has no id 0.
         (bits >> (u64::BITS - ID_BITS)).max(1).cast_signed()
     }
@@ -95,8 +107,16 @@ mod tests {
         // RFC 4231, cases 1, 2 and 6.
         let cases: [(&[u8], &[u8], &str); 3] = [
             (&[0x0b; 20], b"Hi There", "b0344c61d8db38535ca8afceaf0bf12b"),
-            (b"Jefe", b"what do ya want for nothing?", "5bdcc146bf60754e6a042426089575c7"),
-            (&[0xaa; 131], b"Test Using Larger Than Block-Size Key - Hash Key First", "60e431591ee0b67f0d8a26aacbf5b77f"),
+            (
+                b"Jefe",
+                b"what do ya want for nothing?",
+                "5bdcc146bf60754e6a042426089575c7",
+            ),
+            (
+                &[0xaa; 131],
+                b"Test Using Larger Than Block-Size Key - Hash Key First",
+                "60e431591ee0b67f0d8a26aacbf5b77f",
+            ),
         ];
         for (secret, value, expected) in cases {
             assert_eq!(RedactKey::from_secret(secret).text(value), expected);
@@ -113,6 +133,9 @@ mod tests {
         assert_ne!(key.id(), RedactKey::from_secret(b"another").id());
         assert_eq!(key.id().len(), 16);
         assert!(!format!("{key:?}").contains("secret"));
-        assert_eq!([15, 16].map(|len| RedactKey::from_secret(&vec![b'x'; len]).is_short()), [true, false]);
+        assert_eq!(
+            [15, 16].map(|len| RedactKey::from_secret(&vec![b'x'; len]).is_short()),
+            [true, false]
+        );
     }
 }

@@ -12,18 +12,28 @@ fn export(title: &str, namespace: &str, kind: &str, started: Option<Timestamp>) 
     let mut export = Export::new(title, ExportFormat::ManagedExport);
     (export.started, export.finished) = (started, started);
     let [namespace, kind] = [namespace, kind].map(|name| (name != "*").then_some(name));
-    export.groups.push(Group::of(namespace.map(Namespace::new), kind.map(Kind::new)));
+    export.groups.push(Group::of(
+        namespace.map(Namespace::new),
+        kind.map(Kind::new),
+    ));
     export
 }
 
 fn unfinished(export: Export) -> Export {
     let fault = Fault::incomplete(&export.title, "a finish mark", "none");
-    Export { finished: None, faults: vec![fault], ..export }
+    Export {
+        finished: None,
+        faults: vec![fault],
+        ..export
+    }
 }
 
 fn damaged(export: Export) -> Export {
     let fault = Fault::damaged(&export.title, "a length", "another one");
-    Export { faults: vec![fault], ..export }
+    Export {
+        faults: vec![fault],
+        ..export
+    }
 }
 
 fn selectors(texts: &[&str]) -> Vec<Selector> {
@@ -31,21 +41,35 @@ fn selectors(texts: &[&str]) -> Vec<Selector> {
 }
 
 fn latest() -> Wanted {
-    Wanted { latest: true, max_spread: 24 * HOUR, ..Wanted::default() }
+    Wanted {
+        latest: true,
+        max_spread: 24 * HOUR,
+        ..Wanted::default()
+    }
 }
 
 fn verdict(exports: &[Export], wanted: &Wanted) -> Verdict {
-    let discovery = Discovery { exports: exports.to_vec(), foreign: Vec::new() };
+    let discovery = Discovery {
+        exports: exports.to_vec(),
+        foreign: Vec::new(),
+    };
     judge(&discovery, wanted, &Pairs::new()).unwrap()
 }
 
 fn faulty(verdict: &Verdict) -> Vec<&str> {
-    verdict.faults.iter().map(|fault| fault.export.as_str()).collect()
+    verdict
+        .faults
+        .iter()
+        .map(|fault| fault.export.as_str())
+        .collect()
 }
 
 #[test]
 fn latest_refuses_exports_of_another_night() {
-    let exports = [export("1/User", "", "User", hours(0)), export("2/Order", "", "Order", hours(25))];
+    let exports = [
+        export("1/User", "", "User", hours(0)),
+        export("2/Order", "", "Order", hours(25)),
+    ];
     let stale = verdict(&exports, &latest());
     assert_eq!(stale.stale.len(), 1);
     assert_eq!(
@@ -53,27 +77,80 @@ fn latest_refuses_exports_of_another_night() {
         "(default)/User is stale: its newest export, 1/User, started 25h before the newest export of all"
     );
     assert!(stale.may_ripen() && stale.waiting_for() == ["(default)/User"]);
-    assert!(verdict(&exports, &Wanted { exclude: selectors(&["User"]), ..latest() }).is_whole());
-    assert!(verdict(&exports, &Wanted { max_spread: 25 * HOUR, ..latest() }).is_whole());
-    let expected = verdict(&exports, &Wanted { expect: selectors(&["User", "Order"]), ..latest() });
+    assert!(
+        verdict(
+            &exports,
+            &Wanted {
+                exclude: selectors(&["User"]),
+                ..latest()
+            }
+        )
+        .is_whole()
+    );
+    assert!(
+        verdict(
+            &exports,
+            &Wanted {
+                max_spread: 25 * HOUR,
+                ..latest()
+            }
+        )
+        .is_whole()
+    );
+    let expected = verdict(
+        &exports,
+        &Wanted {
+            expect: selectors(&["User", "Order"]),
+            ..latest()
+        },
+    );
     assert!(!expected.is_whole() && expected.missing.is_empty());
 }
 
 #[test]
 fn a_wide_spread_without_latest_is_a_warning() {
-    let exports = [export("1/User", "", "User", hours(0)), export("2/Order", "", "Order", hours(25))];
-    let wide = verdict(&exports, &Wanted { latest: false, ..latest() });
+    let exports = [
+        export("1/User", "", "User", hours(0)),
+        export("2/Order", "", "Order", hours(25)),
+    ];
+    let wide = verdict(
+        &exports,
+        &Wanted {
+            latest: false,
+            ..latest()
+        },
+    );
     assert!(wide.is_whole());
-    assert_eq!(wide.warnings, ["the exports were not made in one night: 1/User started 25h before 2/Order"]);
-    assert_eq!(verdict(&exports[..1], &Wanted { latest: false, ..latest() }).warnings, [""; 0]);
+    assert_eq!(
+        wide.warnings,
+        ["the exports were not made in one night: 1/User started 25h before 2/Order"]
+    );
+    assert_eq!(
+        verdict(
+            &exports[..1],
+            &Wanted {
+                latest: false,
+                ..latest()
+            }
+        )
+        .warnings,
+        [""; 0]
+    );
 }
 
 #[test]
 fn a_superseded_export_is_not_stale() {
-    let exports = [export("1", "", "User", hours(0)), export("2", "", "User", hours(50)), export("3", "", "Order", hours(51))];
+    let exports = [
+        export("1", "", "User", hours(0)),
+        export("2", "", "User", hours(50)),
+        export("3", "", "Order", hours(51)),
+    ];
     let verdict = verdict(&exports, &latest());
     assert!(verdict.is_whole());
-    assert_eq!((verdict.superseded, verdict.exports), (vec!["1".to_owned()], vec![1, 2]));
+    assert_eq!(
+        (verdict.superseded, verdict.exports),
+        (vec!["1".to_owned()], vec![1, 2])
+    );
 }
 
 #[test]
@@ -84,68 +161,158 @@ fn latest_passes_over_older_unfinished_exports_only() {
     let other = unfinished(export("d", "", "Order", hours(0)));
     let passed = verdict(&[older.clone(), finished.clone()], &latest());
     assert!(passed.is_whole() && passed.superseded == ["a"]);
-    assert_eq!(faulty(&verdict(&[finished.clone(), newer], &latest())), ["c"]);
-    assert_eq!(faulty(&verdict(&[finished.clone(), other], &latest())), ["d"]);
+    assert_eq!(
+        faulty(&verdict(&[finished.clone(), newer], &latest())),
+        ["c"]
+    );
+    assert_eq!(
+        faulty(&verdict(&[finished.clone(), other], &latest())),
+        ["d"]
+    );
     // Without --latest nobody has said that the older one does not count.
-    assert_eq!(faulty(&verdict(&[older, finished], &Wanted { latest: false, ..latest() })), ["a"]);
+    assert_eq!(
+        faulty(&verdict(
+            &[older, finished],
+            &Wanted {
+                latest: false,
+                ..latest()
+            }
+        )),
+        ["a"]
+    );
 }
 
 #[test]
 fn dates_in_paths_show_that_an_unfinished_export_is_older() {
     for (left_over, finished, passes) in [
         ("20131011/User", "20131012/User", true),
-        ("nightly/2013-10-11T02:00:00_17/User", "nightly/2013-10-12T02:00:00_5/User", true),
+        (
+            "nightly/2013-10-11T02:00:00_17/User",
+            "nightly/2013-10-12T02:00:00_5/User",
+            true,
+        ),
         ("20131010/User", "User", true),
         ("20131011/User", "User", false),
         ("20131012/User", "20131012/User", false),
         ("20131013/User", "20131012/User", false),
         ("old/User", "new/User", false),
     ] {
-        let exports = [unfinished(export(left_over, "", "User", None)), export(finished, "", "User", hours(2))];
-        assert_eq!(verdict(&exports, &latest()).is_whole(), passes, "{left_over} {finished}");
+        let exports = [
+            unfinished(export(left_over, "", "User", None)),
+            export(finished, "", "User", hours(2)),
+        ];
+        assert_eq!(
+            verdict(&exports, &latest()).is_whole(),
+            passes,
+            "{left_over} {finished}"
+        );
     }
 }
 
 #[test]
 fn exclude_leaves_unfinished_exports_out() {
-    let exports = [export("a", "", "User", hours(0)), unfinished(export("b", "*", "Order", None))];
-    let excluded = |texts: &[&str]| verdict(&exports, &Wanted { exclude: selectors(texts), ..Wanted::default() });
+    let exports = [
+        export("a", "", "User", hours(0)),
+        unfinished(export("b", "*", "Order", None)),
+    ];
+    let excluded = |texts: &[&str]| {
+        verdict(
+            &exports,
+            &Wanted {
+                exclude: selectors(texts),
+                ..Wanted::default()
+            },
+        )
+    };
     assert!(excluded(&["Order"]).is_whole() && excluded(&["*/Order"]).is_whole());
     // Of all namespaces one is excluded: the others are missed.
     assert_eq!(faulty(&excluded(&["acme/Order"])), ["b"]);
     assert_eq!(excluded(&[]).unnamed, [""; 0]);
-    let unknown = Export { groups: Vec::new(), ..exports[1].clone() };
-    assert_eq!(verdict(&[exports[0].clone(), unknown], &latest()).unnamed, ["b"]);
+    let unknown = Export {
+        groups: Vec::new(),
+        ..exports[1].clone()
+    };
+    assert_eq!(
+        verdict(&[exports[0].clone(), unknown], &latest()).unnamed,
+        ["b"]
+    );
 }
 
 #[test]
 fn a_damaged_export_counts_unless_a_newer_one_is_there() {
-    let (good, bad) = (|at| export("good", "", "User", hours(at)), |at| damaged(export("bad", "", "User", hours(at))));
+    let (good, bad) = (
+        |at| export("good", "", "User", hours(at)),
+        |at| damaged(export("bad", "", "User", hours(at))),
+    );
     assert!(verdict(&[bad(0), good(1)], &latest()).is_whole());
     assert_eq!(faulty(&verdict(&[good(0), bad(1)], &latest())), ["bad"]);
 }
 
 #[test]
 fn exports_of_all_namespaces_are_compared_without_their_data() {
-    let newer = verdict(&[export("1", "*", "User", hours(0)), export("2", "*", "User", hours(1))], &latest());
+    let newer = verdict(
+        &[
+            export("1", "*", "User", hours(0)),
+            export("2", "*", "User", hours(1)),
+        ],
+        &latest(),
+    );
     assert!(newer.is_whole() && newer.undecided.is_empty() && newer.superseded == ["1"]);
-    let wider = verdict(&[export("1", "acme", "User", hours(0)), export("2", "*", "*", hours(1))], &latest());
+    let wider = verdict(
+        &[
+            export("1", "acme", "User", hours(0)),
+            export("2", "*", "*", hours(1)),
+        ],
+        &latest(),
+    );
     assert!(wider.is_whole() && wider.undecided.is_empty() && wider.superseded == ["1"]);
     // What else the older one of all namespaces holds only its data can tell.
-    let narrower = verdict(&[export("1", "*", "User", hours(0)), export("2", "acme", "User", hours(1))], &latest());
-    assert_eq!((narrower.superseded.len(), narrower.undecided), (0, BTreeSet::from([0])));
-    let others = verdict(&[export("1", "*", "User", hours(0)), export("2", "*", "Order", hours(1))], &latest());
+    let narrower = verdict(
+        &[
+            export("1", "*", "User", hours(0)),
+            export("2", "acme", "User", hours(1)),
+        ],
+        &latest(),
+    );
+    assert_eq!(
+        (narrower.superseded.len(), narrower.undecided),
+        (0, BTreeSet::from([0]))
+    );
+    let others = verdict(
+        &[
+            export("1", "*", "User", hours(0)),
+            export("2", "*", "Order", hours(1)),
+        ],
+        &latest(),
+    );
     assert_eq!(others.undecided, BTreeSet::new());
 }
 
 #[test]
 fn a_legacy_backup_supersedes_only_what_its_data_hold() {
-    let backup = |title: &str, at| Export { format: ExportFormat::LegacyBackup, ..export(title, "*", "User", hours(at)) };
+    let backup = |title: &str, at| Export {
+        format: ExportFormat::LegacyBackup,
+        ..export(title, "*", "User", hours(at))
+    };
     let open = verdict(&[backup("1", 0), backup("2", 1)], &latest());
-    assert_eq!((open.superseded.len(), open.undecided), (0, BTreeSet::from([0, 1])));
-    let pairs = Pairs::from(["1", "2"].map(|title| (title.to_owned(), BTreeSet::from([Pair::new("acme", "User")]))));
-    let discovery = Discovery { exports: vec![backup("1", 0), backup("2", 1)], foreign: Vec::new() };
-    assert_eq!(judge(&discovery, &latest(), &pairs).unwrap().superseded, ["1"]);
+    assert_eq!(
+        (open.superseded.len(), open.undecided),
+        (0, BTreeSet::from([0, 1]))
+    );
+    let pairs = Pairs::from(["1", "2"].map(|title| {
+        (
+            title.to_owned(),
+            BTreeSet::from([Pair::new("acme", "User")]),
+        )
+    }));
+    let discovery = Discovery {
+        exports: vec![backup("1", 0), backup("2", 1)],
+        foreign: Vec::new(),
+    };
+    assert_eq!(
+        judge(&discovery, &latest(), &pairs).unwrap().superseded,
+        ["1"]
+    );
     assert!(verdict(&[unfinished(backup("1", 0)), backup("2", 1)], &latest()).is_whole());
 }
 
@@ -153,18 +320,45 @@ fn a_legacy_backup_supersedes_only_what_its_data_hold() {
 fn times_that_cannot_be_true_decide_nothing() {
     let early = Timestamp::from_micros(1_639_071_612);
     for other in [early, None] {
-        let verdict = verdict(&[export("1", "", "User", other), export("2", "", "User", hours(1))], &latest());
+        let verdict = verdict(
+            &[
+                export("1", "", "User", other),
+                export("2", "", "User", hours(1)),
+            ],
+            &latest(),
+        );
         assert_eq!((verdict.superseded.len(), verdict.duplicates.len()), (0, 1));
         assert!(verdict.stale.is_empty() && !verdict.may_ripen());
     }
-    let alone = verdict(&[export("1", "", "User", early), export("2", "", "Order", hours(1))], &latest());
-    assert!(alone.is_whole() && alone.warnings.len() == 1, "{:?}", alone.warnings);
+    let alone = verdict(
+        &[
+            export("1", "", "User", early),
+            export("2", "", "Order", hours(1)),
+        ],
+        &latest(),
+    );
+    assert!(
+        alone.is_whole() && alone.warnings.len() == 1,
+        "{:?}",
+        alone.warnings
+    );
 }
 
 #[test]
 fn expected_kinds_are_found_without_data_where_metadata_tells() {
-    let exports = [export("1", "*", "User", hours(0)), export("2", "acme", "Order", hours(0))];
-    let expected = |texts: &[&str]| verdict(&exports, &Wanted { expect: selectors(texts), ..Wanted::default() });
+    let exports = [
+        export("1", "*", "User", hours(0)),
+        export("2", "acme", "Order", hours(0)),
+    ];
+    let expected = |texts: &[&str]| {
+        verdict(
+            &exports,
+            &Wanted {
+                expect: selectors(texts),
+                ..Wanted::default()
+            },
+        )
+    };
     assert!(expected(&["User", "Order", "acme/Order", "Us*", "*/User"]).is_whole());
     let typo = expected(&["Usr", "beta/Order", "Or?"]);
     assert_eq!(typo.missing, selectors(&["Usr", "beta/Order", "Or?"]));
@@ -176,11 +370,29 @@ fn expected_kinds_are_found_without_data_where_metadata_tells() {
 #[test]
 fn an_export_that_is_wanted_in_part_is_refused() {
     let mut export = export("1", "", "User", hours(0));
-    export.groups.push(Group { kind: Some(Kind::new("Order")), ..export.groups[0].clone() });
-    let discovery = Discovery { exports: vec![export], foreign: Vec::new() };
-    let error = judge(&discovery, &Wanted { only: selectors(&["User"]), ..Wanted::default() }, &Pairs::new()).unwrap_err();
+    export.groups.push(Group {
+        kind: Some(Kind::new("Order")),
+        ..export.groups[0].clone()
+    });
+    let discovery = Discovery {
+        exports: vec![export],
+        foreign: Vec::new(),
+    };
+    let error = judge(
+        &discovery,
+        &Wanted {
+            only: selectors(&["User"]),
+            ..Wanted::default()
+        },
+        &Pairs::new(),
+    )
+    .unwrap_err();
     assert!(matches!(error, PackError::Indivisible { .. }), "{error}");
-    assert!(error.to_string().contains("(default)/User") && error.to_string().contains("(default)/Order"), "{error}");
+    assert!(
+        error.to_string().contains("(default)/User")
+            && error.to_string().contains("(default)/Order"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -189,7 +401,10 @@ fn the_date_of_a_path_is_read_as_people_write_it() {
         ("backups/20131012/User", Some("20131012")),
         ("backups/20131012063742/User", Some("20131012063742")),
         ("2017-05-25T23:54:39_76544", Some("20170525235439")),
-        ("x/datastore_backup_User2013_10_12_User-1573A-output-0-attempt-1", Some("20131012")),
+        (
+            "x/datastore_backup_User2013_10_12_User-1573A-output-0-attempt-1",
+            Some("20131012"),
+        ),
         ("2012-01-01/2013-10-12/User", Some("20131012")),
         ("2013-13-12/User", None),
         ("120131012/User", None),

@@ -5,21 +5,37 @@ use super::*;
 #[test]
 fn steps_may_be_removed_and_moved() {
     let whole = planned(&shop(), &to_emulator()).unwrap();
-    assert_eq!(whole.check_against(&shop(), &archive(), &Environment::default()), Ok(whole.clone()));
+    assert_eq!(
+        whole.check_against(&shop(), &archive(), &Environment::default()),
+        Ok(whole.clone())
+    );
     let mut changed = whole.clone();
     changed.steps.reverse();
     let removed = changed.steps.remove(2);
     let read = Plan::parse(&changed.to_json()).unwrap();
-    let elsewhere = ArchiveRef { location: "copy.zip".to_owned(), ..archive() };
-    let to_run = read.check_against(&shop(), &elsewhere, &Environment::default()).unwrap();
+    let elsewhere = ArchiveRef {
+        location: "copy.zip".to_owned(),
+        ..archive()
+    };
+    let to_run = read
+        .check_against(&shop(), &elsewhere, &Environment::default())
+        .unwrap();
     assert_eq!(to_run.steps, changed.steps);
-    assert_eq!(to_run.totals, PlanTotals::of(&changed.steps, &whole.target, whole.via));
-    let left_out: Vec<(&Kind, &str)> = to_run.skipped.iter().map(|s| (&s.kind, s.reason.as_str())).collect();
+    assert_eq!(
+        to_run.totals,
+        PlanTotals::of(&changed.steps, &whole.target, whole.via)
+    );
+    let left_out: Vec<(&Kind, &str)> = to_run
+        .skipped
+        .iter()
+        .map(|s| (&s.kind, s.reason.as_str()))
+        .collect();
     assert_eq!(left_out, [(&removed.kind, "removed from the plan")]);
     assert_ne!(read.sha256(), whole.sha256());
 }
 
-/// Every leaf of the document, changed one at a time; arrays lengthened and objects given a field more.
+/// Every leaf of the document, changed one at a time; arrays lengthened and objects given a field
+/// more.
 fn edits(value: &serde_json::Value, path: &str) -> Vec<(String, serde_json::Value)> {
     use serde_json::{Value, json};
     match value {
@@ -31,7 +47,11 @@ fn edits(value: &serde_json::Value, path: &str) -> Vec<(String, serde_json::Valu
                     map.insert(key.clone(), new);
                     Value::Object(map)
                 };
-                all.extend(edits(inner, &format!("{path}.{key}")).into_iter().map(|(path, new)| (path, put(new))));
+                all.extend(
+                    edits(inner, &format!("{path}.{key}"))
+                        .into_iter()
+                        .map(|(path, new)| (path, put(new))),
+                );
             }
             for key in map.keys() {
                 let mut fewer = map.clone();
@@ -51,15 +71,29 @@ fn edits(value: &serde_json::Value, path: &str) -> Vec<(String, serde_json::Valu
                     list[at] = new;
                     Value::Array(list)
                 };
-                all.extend(edits(inner, &format!("{path}[{at}]")).into_iter().map(|(path, new)| (path, put(new))));
+                all.extend(
+                    edits(inner, &format!("{path}[{at}]"))
+                        .into_iter()
+                        .map(|(path, new)| (path, put(new))),
+                );
             }
-            let more = [list.clone(), vec![list.first().cloned().unwrap_or(json!("Order"))]].concat();
+            let more = [
+                list.clone(),
+                vec![list.first().cloned().unwrap_or(json!("Order"))],
+            ]
+            .concat();
             all.push((format!("{path} longer"), Value::Array(more)));
             all
         }
         Value::String(text) if text.len() == 64 => vec![(path.to_owned(), json!("0".repeat(64)))],
-        Value::String(text) => vec![(path.to_owned(), json!(format!("{text}x"))), (path.to_owned(), json!(7))],
-        Value::Number(number) => vec![(path.to_owned(), json!(number.as_u64().unwrap() + 1)), (path.to_owned(), json!(-1))],
+        Value::String(text) => vec![
+            (path.to_owned(), json!(format!("{text}x"))),
+            (path.to_owned(), json!(7)),
+        ],
+        Value::Number(number) => vec![
+            (path.to_owned(), json!(number.as_u64().unwrap() + 1)),
+            (path.to_owned(), json!(-1)),
+        ],
         Value::Bool(bool) => vec![(path.to_owned(), json!(!bool))],
         Value::Null => vec![],
     }
@@ -76,15 +110,35 @@ fn many_choices() -> [Choices; 2] {
         s.with_dependencies = true;
         s.profile = Some("laptop".to_owned());
         let (last, depends_on) = (selectors(&["Product"]), depends_on(&["Order=Customer"]));
-        s.order_file = Some(OrderFile { file: "order.toml".to_owned(), first: Vec::new(), last, depends_on });
+        s.order_file = Some(OrderFile {
+            file: "order.toml".to_owned(),
+            first: Vec::new(),
+            last,
+            depends_on,
+        });
     });
     by_commit.on_existing = OnExisting::Replace;
     by_commit.sample = Some("5%".parse().unwrap());
-    let rules = ["Customer.email=hash", "?Order.note=drop"].map(|rule| rule.parse().unwrap()).to_vec();
+    let rules = ["Customer.email=hash", "?Order.note=drop"]
+        .map(|rule| rule.parse().unwrap())
+        .to_vec();
     let properties = [vec!["Customer.email".to_owned()], Vec::new()];
-    let matches =
-        rules.iter().cloned().zip(properties).map(|(rule, properties)| RuleMatch { rule, properties, left_out: Vec::new() }).collect();
-    by_commit.redaction = Redaction { rules, key_id: Some("0123456789abcdef".to_owned()), key_is_short: true, matches };
+    let matches = rules
+        .iter()
+        .cloned()
+        .zip(properties)
+        .map(|(rule, properties)| RuleMatch {
+            rule,
+            properties,
+            left_out: Vec::new(),
+        })
+        .collect();
+    by_commit.redaction = Redaction {
+        rules,
+        key_id: Some("0123456789abcdef".to_owned()),
+        key_is_short: true,
+        matches,
+    };
     by_commit.hooks.before_step = Some("date".to_owned());
     by_commit.hooks.after_all = Some("make seed".to_owned());
     let mut by_import = Choices::new("datastore:demo-src/copy".parse().unwrap());
@@ -98,13 +152,16 @@ fn many_choices() -> [Choices; 2] {
 fn every_other_edit_is_refused() {
     for chosen in many_choices() {
         let plan = planned(&shop(), &chosen).unwrap();
-        assert_eq!(plan.check_against(&shop(), &archive(), &Environment::default()), Ok(plan.clone()));
+        assert_eq!(
+            plan.check_against(&shop(), &archive(), &Environment::default()),
+            Ok(plan.clone())
+        );
         let value = serde_json::to_value(&plan).unwrap();
         let all = edits(&value, "");
         assert!(all.len() > 200);
         for (path, edited) in all {
-            let outcome =
-                Plan::parse(&edited.to_string()).and_then(|plan| plan.check_against(&shop(), &archive(), &Environment::default()));
+            let outcome = Plan::parse(&edited.to_string())
+                .and_then(|plan| plan.check_against(&shop(), &archive(), &Environment::default()));
             let error = outcome.expect_err(&path);
             assert_eq!(error.class(), PlanClass::Refused, "{path}: {error}");
         }
@@ -117,7 +174,9 @@ fn an_edit_is_named_with_what_was_expected_and_found() {
         let text = planned(&shop(), &to_emulator()).unwrap().to_json();
         assert!(text.contains(from), "{from}");
         let plan = Plan::parse(&text.replacen(from, to, 1));
-        plan.and_then(|plan| plan.check_against(&shop(), &archive(), &Environment::default())).unwrap_err().to_string()
+        plan.and_then(|plan| plan.check_against(&shop(), &archive(), &Environment::default()))
+            .unwrap_err()
+            .to_string()
     };
     assert_eq!(
         edit("\"entities\": 90,", "\"entities\": 91,"),
@@ -127,18 +186,37 @@ fn an_edit_is_named_with_what_was_expected_and_found() {
         edit("\"kind\": \"Product\"", "\"kind\": \"Product2\""),
         "plan: step 3: expected a kind that the archive holds and the choices take, found (default)/Product2; steps may be removed or moved, nothing else"
     );
-    assert!(edit("emulator:shop-test@", "emulator:shop-prod@").starts_with("plan: seal over all before `steps`: expected "));
-    assert!(edit("kindpack-plan/1", "kindpack-plan/2").starts_with("plan: expected format kindpack-plan/1, found \"kindpack-plan/2\""));
+    assert!(
+        edit("emulator:shop-test@", "emulator:shop-prod@")
+            .starts_with("plan: seal over all before `steps`: expected ")
+    );
+    assert!(
+        edit("kindpack-plan/1", "kindpack-plan/2")
+            .starts_with("plan: expected format kindpack-plan/1, found \"kindpack-plan/2\"")
+    );
     assert!(edit("\"id\": 2", "\"id\": 1").contains("id 1 again"));
 }
 
 #[test]
 fn a_plan_for_another_archive_is_stale_and_guards_hold_again_when_it_runs() {
-    let plan = planned(&shop(), &Choices::new("datastore:shop-test".parse().unwrap())).unwrap();
-    let other = ArchiveRef { sha256: Sha256([1; 32]), ..archive() };
-    assert!(matches!(plan.check_against(&shop(), &other, &Environment::default()), Err(PlanError::Stale { .. })));
+    let plan = planned(
+        &shop(),
+        &Choices::new("datastore:shop-test".parse().unwrap()),
+    )
+    .unwrap();
+    let other = ArchiveRef {
+        sha256: Sha256([1; 32]),
+        ..archive()
+    };
+    assert!(matches!(
+        plan.check_against(&shop(), &other, &Environment::default()),
+        Err(PlanError::Stale { .. })
+    ));
     let emulator = emulator_at(Some("localhost:8081"));
-    assert!(matches!(plan.check_against(&shop(), &archive(), &emulator), Err(PlanError::Doubtful { .. })));
+    assert!(matches!(
+        plan.check_against(&shop(), &archive(), &emulator),
+        Err(PlanError::Doubtful { .. })
+    ));
 }
 
 #[test]
@@ -150,7 +228,13 @@ fn a_plan_of_another_version_is_held_to_what_its_steps_do_not_to_its_words() {
     for (id, step) in (1..).zip(&mut plan.steps) {
         (step.id, step.reason) = (id, "worded otherwise".to_owned());
     }
-    let checked = |plan: &Plan| Plan::parse(&plan.to_json()).unwrap().check_against(&shop(), &archive(), &Environment::default());
+    let checked = |plan: &Plan| {
+        Plan::parse(&plan.to_json()).unwrap().check_against(
+            &shop(),
+            &archive(),
+            &Environment::default(),
+        )
+    };
     assert!(checked(&plan).is_ok());
     plan.steps[0].to_namespace = Namespace::new("acme");
     assert!(matches!(checked(&plan), Err(PlanError::Edited { .. })));
@@ -158,9 +242,20 @@ fn a_plan_of_another_version_is_held_to_what_its_steps_do_not_to_its_words() {
 
 #[test]
 fn what_is_no_plan_is_refused() {
-    for text in ["", "{}", "[]", "null", "{\"format\": 1}", "{\"format\": \"kindpack-plan/1\"}", &"[".repeat(100_000)] {
+    for text in [
+        "",
+        "{}",
+        "[]",
+        "null",
+        "{\"format\": 1}",
+        "{\"format\": \"kindpack-plan/1\"}",
+        &"[".repeat(100_000),
+    ] {
         let error = Plan::parse(text).unwrap_err();
-        assert!(matches!(error, PlanError::NotAPlan { .. }) && error.class() == PlanClass::Refused, "{error}");
+        assert!(
+            matches!(error, PlanError::NotAPlan { .. }) && error.class() == PlanClass::Refused,
+            "{error}"
+        );
     }
 }
 
@@ -168,27 +263,45 @@ fn holds(schema: &str, document: &serde_json::Value) -> bool {
     let schema: serde_json::Value = serde_json::from_str(schema).unwrap();
     assert!(jsonschema::meta::is_valid(&schema));
     let validator = jsonschema::draft202012::new(&schema).unwrap();
-    validator.iter_errors(document).for_each(|error| println!("{}: {error}", error.instance_path()));
+    validator
+        .iter_errors(document)
+        .for_each(|error| println!("{}: {error}", error.instance_path()));
     validator.is_valid(document)
 }
 
 #[test]
 fn plans_hold_to_their_schema_and_edited_ones_mostly_do_not() {
-    let schema = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/schemas/plan.schema.json"));
-    let mut mapped = choices(|s| (s.first, s.depends_on) = (selectors(&["Setting"]), depends_on(&["Order=Setting"])));
+    let schema = include_str!(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/docs/schemas/plan.schema.json"
+    ));
+    let mut mapped = choices(|s| {
+        (s.first, s.depends_on) = (selectors(&["Setting"]), depends_on(&["Order=Setting"]))
+    });
     mapped.map_namespaces = NamespaceMap::join(["(default)=copy".parse().unwrap()]).unwrap();
     let all_skipped = choices(|s| s.exclude = selectors(&["*"]));
-    for choices in [to_emulator(), mapped, all_skipped, Choices::new("datastore:x/y".parse().unwrap())] {
+    for choices in [
+        to_emulator(),
+        mapped,
+        all_skipped,
+        Choices::new("datastore:x/y".parse().unwrap()),
+    ] {
         let plan = serde_json::to_value(planned(&shop(), &choices).unwrap()).unwrap();
         assert!(holds(schema, &plan));
-        for (path, edited) in edits(&plan, "").into_iter().filter(|(path, _)| path.contains(" with") && !path.contains(".maps")) {
+        for (path, edited) in edits(&plan, "")
+            .into_iter()
+            .filter(|(path, _)| path.contains(" with") && !path.contains(".maps"))
+        {
             assert!(!holds(schema, &edited), "{path}");
         }
     }
     for choices in many_choices() {
         let plan = serde_json::to_value(planned(&shop(), &choices).unwrap()).unwrap();
         assert!(holds(schema, &plan));
-        for (path, edited) in edits(&plan, "").into_iter().filter(|(path, _)| path.ends_with(" with more") && !path.contains(".maps")) {
+        for (path, edited) in edits(&plan, "")
+            .into_iter()
+            .filter(|(path, _)| path.ends_with(" with more") && !path.contains(".maps"))
+        {
             assert!(!holds(schema, &edited), "{path}");
         }
     }
@@ -196,22 +309,38 @@ fn plans_hold_to_their_schema_and_edited_ones_mostly_do_not() {
 
 #[test]
 fn manifests_hold_to_their_schema() {
-    let schema = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/schemas/manifest.schema.json"));
+    let schema = include_str!(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/docs/schemas/manifest.schema.json"
+    ));
     let mut manifest = shop();
     assert!(holds(schema, &serde_json::to_value(&manifest).unwrap()));
     manifest.backup.database = "orders".to_owned();
-    manifest.kinds[0].entries =
-        vec![entry("exports/output-0", EntryRole::Output), entry("exports/x.export_metadata", EntryRole::KindMetadata)];
+    manifest.kinds[0].entries = vec![
+        entry("exports/output-0", EntryRole::Output),
+        entry("exports/x.export_metadata", EntryRole::KindMetadata),
+    ];
     manifest.kinds[1].format = ExportFormat::LegacyBackup;
     manifest.kinds[1].started = manifest.backup.started;
-    manifest.empty_exports =
-        vec![crate::model::EmptyExportItem { entries: vec![entry("exports/y.overall_export_metadata", EntryRole::ExportMetadata)] }];
+    manifest.empty_exports = vec![crate::model::EmptyExportItem {
+        entries: vec![entry(
+            "exports/y.overall_export_metadata",
+            EntryRole::ExportMetadata,
+        )],
+    }];
     manifest.companions = vec![entry("companions/a.png", EntryRole::Companion)];
     manifest.companions[0].pieces.clear();
-    manifest.options = PackOptions { method: Method::Store, level: None, piece_bytes: 4 << 20 };
+    manifest.options = PackOptions {
+        method: Method::Store,
+        level: None,
+        piece_bytes: 4 << 20,
+    };
     let value = serde_json::to_value(&manifest).unwrap();
     assert!(holds(schema, &value));
-    for (path, edited) in edits(&value, "").into_iter().filter(|(path, _)| path.ends_with(" with more")) {
+    for (path, edited) in edits(&value, "")
+        .into_iter()
+        .filter(|(path, _)| path.ends_with(" with more"))
+    {
         assert!(!holds(schema, &edited), "{path}");
     }
 }

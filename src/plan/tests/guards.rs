@@ -20,8 +20,14 @@ fn the_source_project_is_no_target_however_it_is_spelled() {
         "datastore:s~example.com:Demo-src",
     ] {
         let error = target(text, None, |_| {}).unwrap_err();
-        assert!(matches!(error, PlanError::SourceProject { .. }) && error.class() == PlanClass::Refused, "{text}: {error}");
-        assert!(target(text, None, |s| s.disaster_recovery = true).is_ok(), "{text}");
+        assert!(
+            matches!(error, PlanError::SourceProject { .. }) && error.class() == PlanClass::Refused,
+            "{text}: {error}"
+        );
+        assert!(
+            target(text, None, |s| s.disaster_recovery = true).is_ok(),
+            "{text}"
+        );
     }
     for text in [
         "datastore:shop-test",
@@ -33,43 +39,92 @@ fn the_source_project_is_no_target_however_it_is_spelled() {
     ] {
         assert!(target(text, None, |_| {}).is_ok(), "{text}");
     }
-    let half = Environment { emulator_host: None, half_set: Some(("DATASTORE_HOST".to_owned(), "http://::1:8432".to_owned())) };
+    let half = Environment {
+        emulator_host: None,
+        half_set: Some(("DATASTORE_HOST".to_owned(), "http://::1:8432".to_owned())),
+    };
     assert!(matches!(
         plan(&shop(), &archive(), &Choices::new("datastore:shop-test".parse().unwrap()), &half),
         Err(PlanError::Doubtful { variable, .. }) if variable == "DATASTORE_HOST"
     ));
     for host in ["localhost:8081", "localhost", ""] {
-        let error = target("datastore:shop-test", Some(host), |s| s.disaster_recovery = true).unwrap_err();
-        assert!(matches!(error, PlanError::Doubtful { .. }) && error.class() == PlanClass::Refused, "{error}");
+        let error = target("datastore:shop-test", Some(host), |s| {
+            s.disaster_recovery = true
+        })
+        .unwrap_err();
+        assert!(
+            matches!(error, PlanError::Doubtful { .. }) && error.class() == PlanClass::Refused,
+            "{error}"
+        );
     }
 }
 
 #[test]
 fn an_emulators_address_comes_from_the_environment_and_into_the_plan() {
     let target = |text: &str, host: Option<&str>| {
-        plan(&shop(), &archive(), &Choices::new(text.parse().unwrap()), &emulator_at(host)).map(|plan| plan.target.to_string())
+        plan(
+            &shop(),
+            &archive(),
+            &Choices::new(text.parse().unwrap()),
+            &emulator_at(host),
+        )
+        .map(|plan| plan.target.to_string())
     };
-    assert_eq!(target("emulator:shop", Some("localhost:8081")).unwrap(), "emulator:shop@localhost:8081");
-    assert_eq!(target("emulator:shop@localhost:9", Some("localhost:8081")).unwrap(), "emulator:shop@localhost:9");
+    assert_eq!(
+        target("emulator:shop", Some("localhost:8081")).unwrap(),
+        "emulator:shop@localhost:8081"
+    );
+    assert_eq!(
+        target("emulator:shop@localhost:9", Some("localhost:8081")).unwrap(),
+        "emulator:shop@localhost:9"
+    );
     assert_eq!(
         target("emulator:shop", None).unwrap_err().to_string(),
         "target emulator:shop: expected emulator:shop@HOST:PORT or DATASTORE_EMULATOR_HOST, found neither"
     );
-    assert_eq!(target("emulator:shop", Some("http://localhost:8081/")).unwrap(), "emulator:shop@localhost:8081");
+    assert_eq!(
+        target("emulator:shop", Some("http://localhost:8081/")).unwrap(),
+        "emulator:shop@localhost:8081"
+    );
     for half in ["", "localhost", ":8081"] {
-        assert_eq!(target("emulator:shop", Some(half)), Err(PlanError::BadEmulatorAddress { found: half.to_owned() }));
+        assert_eq!(
+            target("emulator:shop", Some(half)),
+            Err(PlanError::BadEmulatorAddress {
+                found: half.to_owned()
+            })
+        );
     }
 }
 
 #[test]
 fn googles_own_addresses_are_no_emulator() {
-    for host in ["datastore.googleapis.com:443", "eu-Datastore.GoogleAPIs.com.:443", "googleapis.com:80"] {
+    for host in [
+        "datastore.googleapis.com:443",
+        "eu-Datastore.GoogleAPIs.com.:443",
+        "googleapis.com:80",
+    ] {
         let named = Choices::new(format!("emulator:shop@{host}").parse().unwrap());
         let environment = emulator_at(Some(host));
-        for outcome in [planned(&shop(), &named), plan(&shop(), &archive(), &Choices::new("emulator:shop".parse().unwrap()), &environment)]
-        {
-            assert!(matches!(outcome, Err(PlanError::RealService { .. })), "{host}");
+        for outcome in [
+            planned(&shop(), &named),
+            plan(
+                &shop(),
+                &archive(),
+                &Choices::new("emulator:shop".parse().unwrap()),
+                &environment,
+            ),
+        ] {
+            assert!(
+                matches!(outcome, Err(PlanError::RealService { .. })),
+                "{host}"
+            );
         }
     }
-    assert!(planned(&shop(), &Choices::new("emulator:shop@notgoogleapis.com:1".parse().unwrap())).is_ok());
+    assert!(
+        planned(
+            &shop(),
+            &Choices::new("emulator:shop@notgoogleapis.com:1".parse().unwrap())
+        )
+        .is_ok()
+    );
 }

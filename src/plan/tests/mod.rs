@@ -7,13 +7,28 @@ mod ways;
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::model::{BackupItem, ExportFormat, KindItem, MANIFEST_FORMAT, Method, Namespace, PackOptions, Pair, Selector, ToolItem, Totals};
+use crate::model::{
+    BackupItem, ExportFormat, KindItem, MANIFEST_FORMAT, Method, Namespace, PackOptions, Pair,
+    Selector, ToolItem, Totals,
+};
 use crate::model::{Crc32c, EntryItem, EntryRole};
 
-fn item(namespace: &str, kind: &str, bytes: u64, parents: &[&str], references: &[(&str, &str)]) -> KindItem {
-    let mut reference_pairs: Vec<Pair> = references.iter().map(|(namespace, kind)| Pair::new(*namespace, *kind)).collect();
+fn item(
+    namespace: &str,
+    kind: &str,
+    bytes: u64,
+    parents: &[&str],
+    references: &[(&str, &str)],
+) -> KindItem {
+    let mut reference_pairs: Vec<Pair> = references
+        .iter()
+        .map(|(namespace, kind)| Pair::new(*namespace, *kind))
+        .collect();
     reference_pairs.sort();
-    let mut references: Vec<Kind> = reference_pairs.iter().map(|pair| pair.kind.clone()).collect();
+    let mut references: Vec<Kind> = reference_pairs
+        .iter()
+        .map(|pair| pair.kind.clone())
+        .collect();
     references.sort();
     references.dedup();
     KindItem {
@@ -49,7 +64,10 @@ fn entry(name: &str, role: EntryRole) -> EntryItem {
 fn manifest(kinds: Vec<KindItem>) -> Manifest {
     Manifest {
         format: MANIFEST_FORMAT.to_owned(),
-        tool: ToolItem { name: "kindpack".to_owned(), version: "0.1.0".to_owned() },
+        tool: ToolItem {
+            name: "kindpack".to_owned(),
+            version: "0.1.0".to_owned(),
+        },
         backup: BackupItem {
             id: "20131012063742".to_owned(),
             project: "demo-src".to_owned(),
@@ -57,12 +75,21 @@ fn manifest(kinds: Vec<KindItem>) -> Manifest {
             started: Some("2013-10-12T06:37:42.287Z".parse().unwrap()),
             finished: None,
         },
-        totals: Totals { kinds: kinds.len() as u64, entities: 0, entries: 0, bytes: 0 },
+        totals: Totals {
+            kinds: kinds.len() as u64,
+            entities: 0,
+            entries: 0,
+            bytes: 0,
+        },
         kinds,
         empty_exports: Vec::new(),
         companions: Vec::new(),
         sums: entry("SHA256SUMS", EntryRole::Sums),
-        options: PackOptions { method: Method::Deflate, level: Some(6), piece_bytes: 4 << 20 },
+        options: PackOptions {
+            method: Method::Deflate,
+            level: Some(6),
+            piece_bytes: 4 << 20,
+        },
     }
 }
 
@@ -73,16 +100,32 @@ fn shop() -> Manifest {
         item("", "Customer", 200, &["Account"], &[("", "Product")]),
         item("", "Account", 300, &[], &[]),
         item("", "Session", 50, &[], &[("", "Customer")]),
-        item("", "Order", 500, &["Account", "Customer"], &[("", "Invoice"), ("", "Product")]),
+        item(
+            "",
+            "Order",
+            500,
+            &["Account", "Customer"],
+            &[("", "Invoice"), ("", "Product")],
+        ),
         item("", "Invoice", 400, &[], &[("", "Order")]),
         item("", "OrderLine", 100, &["Order"], &[("", "Product")]),
         item("", "Setting", 10, &[], &[]),
-        item("acme", "Customer", 20, &[], &[("", "Product"), ("gone", "Plan")]),
+        item(
+            "acme",
+            "Customer",
+            20,
+            &[],
+            &[("", "Product"), ("gone", "Plan")],
+        ),
     ])
 }
 
 fn archive() -> ArchiveRef {
-    ArchiveRef { location: "gs://shop-archive/all_backup_20131012063742.zip".to_owned(), sha256: Sha256([0xab; 32]), generation: None }
+    ArchiveRef {
+        location: "gs://shop-archive/all_backup_20131012063742.zip".to_owned(),
+        sha256: Sha256([0xab; 32]),
+        generation: None,
+    }
 }
 
 fn to_emulator() -> Choices {
@@ -96,7 +139,10 @@ fn choices(change: impl FnOnce(&mut Selection)) -> Choices {
 }
 
 fn emulator_at(host: Option<&str>) -> Environment {
-    Environment { emulator_host: host.map(str::to_owned), half_set: None }
+    Environment {
+        emulator_host: host.map(str::to_owned),
+        half_set: None,
+    }
 }
 
 fn planned(manifest: &Manifest, choices: &Choices) -> Result<Plan, PlanError> {
@@ -112,17 +158,34 @@ fn depends_on(texts: &[&str]) -> Vec<DependencyRule> {
 }
 
 fn kinds(plan: &Plan) -> Vec<String> {
-    plan.steps.iter().map(|step| if step.namespace.is_default() { step.kind.to_string() } else { step.pair().to_string() }).collect()
+    plan.steps
+        .iter()
+        .map(|step| {
+            if step.namespace.is_default() {
+                step.kind.to_string()
+            } else {
+                step.pair().to_string()
+            }
+        })
+        .collect()
 }
 
 fn reason(plan: &Plan, pair: &str) -> String {
-    plan.steps.iter().find(|step| step.pair().to_string() == pair).unwrap().reason.clone()
+    plan.steps
+        .iter()
+        .find(|step| step.pair().to_string() == pair)
+        .unwrap()
+        .reason
+        .clone()
 }
 
 #[test]
 fn the_shop_is_ordered_by_need_and_then_by_size_and_each_step_says_why() {
     let plan = planned(&shop(), &choices(|s| s.exclude = selectors(&["Session"]))).unwrap();
-    let steps: Vec<(String, &str)> = kinds(&plan).into_iter().zip(plan.steps.iter().map(|step| step.reason.as_str())).collect();
+    let steps: Vec<(String, &str)> = kinds(&plan)
+        .into_iter()
+        .zip(plan.steps.iter().map(|step| step.reason.as_str()))
+        .collect();
     let expected = [
         ("Setting", "stands alone"),
         ("Account", "parent of Customer and 1 more"),
@@ -133,7 +196,10 @@ fn the_shop_is_ordered_by_need_and_then_by_size_and_each_step_says_why() {
         ("Order", "in a cycle with Invoice"),
         ("OrderLine", "after Product, Order"),
     ];
-    let steps: Vec<(&str, &str)> = steps.iter().map(|(kind, reason)| (kind.as_str(), *reason)).collect();
+    let steps: Vec<(&str, &str)> = steps
+        .iter()
+        .map(|(kind, reason)| (kind.as_str(), *reason))
+        .collect();
     assert_eq!(steps, expected);
     assert_eq!(plan.cycles.len(), 1);
     assert_eq!(plan.skipped[0].reason, "--exclude Session");
@@ -154,22 +220,49 @@ fn the_document_is_the_golden_one() {
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(golden, plan.to_json()).unwrap();
     }
-    assert_eq!(plan.to_json(), std::fs::read_to_string(golden).unwrap(), "UPDATE_GOLDEN=1 writes it anew, if that is meant");
+    assert_eq!(
+        plan.to_json(),
+        std::fs::read_to_string(golden).unwrap(),
+        "UPDATE_GOLDEN=1 writes it anew, if that is meant"
+    );
 }
 
 #[test]
 fn the_users_word_wins_over_the_data() {
     let all = |change: fn(&mut Selection)| planned(&shop(), &choices(change)).unwrap();
-    let plan = all(|s| (s.first, s.last) = (selectors(&["Order", "Customer"]), selectors(&["Product", "S*"])));
-    assert_eq!(kinds(&plan), ["Order", "acme/Customer", "Customer", "OrderLine", "Account", "Invoice", "Product", "Setting", "Session"]);
+    let plan = all(|s| {
+        (s.first, s.last) = (
+            selectors(&["Order", "Customer"]),
+            selectors(&["Product", "S*"]),
+        )
+    });
+    assert_eq!(
+        kinds(&plan),
+        [
+            "Order",
+            "acme/Customer",
+            "Customer",
+            "OrderLine",
+            "Account",
+            "Invoice",
+            "Product",
+            "Setting",
+            "Session"
+        ]
+    );
     assert_eq!(reason(&plan, "(default)/Order"), "--first Order");
     assert_eq!(reason(&plan, "(default)/Session"), "--last S*");
 
     let plan = all(|s| s.depends_on = depends_on(&["Account=OrderLine"]));
-    assert_eq!(reason(&plan, "(default)/Account"), "--depends-on Account=OrderLine");
+    assert_eq!(
+        reason(&plan, "(default)/Account"),
+        "--depends-on Account=OrderLine"
+    );
     let place = |kind: &str| kinds(&plan).iter().position(|k| k == kind).unwrap();
     assert!(
-        place("Account") > place("OrderLine") && place("OrderLine") > place("Order") && place("Order") > place("Customer"),
+        place("Account") > place("OrderLine")
+            && place("OrderLine") > place("Order")
+            && place("Order") > place("Customer"),
         "{:?}",
         kinds(&plan)
     );
@@ -181,7 +274,11 @@ fn the_users_word_wins_over_the_data() {
 
 #[test]
 fn a_word_inside_a_cycle_opens_it() {
-    let plan = planned(&shop(), &choices(|s| s.depends_on = depends_on(&["Invoice=Order"]))).unwrap();
+    let plan = planned(
+        &shop(),
+        &choices(|s| s.depends_on = depends_on(&["Invoice=Order"])),
+    )
+    .unwrap();
     assert!(plan.cycles.is_empty());
     let place = |kind: &str| kinds(&plan).iter().position(|k| k == kind).unwrap();
     assert!(place("Order") < place("Invoice"));
@@ -195,14 +292,28 @@ fn words_that_contradict_one_another_are_named_in_full() {
         "expected an order that can hold, found a circle: (default)/Order before (default)/Setting (--first Order), \
          (default)/Setting before (default)/Order (--depends-on Order=Setting)"
     );
-    let error = fails(|s| s.depends_on = depends_on(&["Order=Setting", "Invoice=Order", "Setting=Invoice"]));
-    let PlanError::Contradiction { circle } = &error else { panic!("{error}") };
+    let error = fails(|s| {
+        s.depends_on = depends_on(&["Order=Setting", "Invoice=Order", "Setting=Invoice"])
+    });
+    let PlanError::Contradiction { circle } = &error else {
+        panic!("{error}")
+    };
     assert_eq!(
         circle.iter().map(|b| b.word.as_str()).collect::<Vec<_>>(),
-        ["--depends-on Setting=Invoice", "--depends-on Order=Setting", "--depends-on Invoice=Order"]
+        [
+            "--depends-on Setting=Invoice",
+            "--depends-on Order=Setting",
+            "--depends-on Invoice=Order"
+        ]
     );
-    assert!(matches!(fails(|s| (s.first, s.last) = (selectors(&["Or*"]), selectors(&["*Line"]))), PlanError::FirstAndLast { .. }));
-    assert!(matches!(fails(|s| s.depends_on = depends_on(&["Order=Or?er"])), PlanError::OrdersNothing { .. }));
+    assert!(matches!(
+        fails(|s| (s.first, s.last) = (selectors(&["Or*"]), selectors(&["*Line"]))),
+        PlanError::FirstAndLast { .. }
+    ));
+    assert!(matches!(
+        fails(|s| s.depends_on = depends_on(&["Order=Or?er"])),
+        PlanError::OrdersNothing { .. }
+    ));
     assert_eq!(error.class(), PlanClass::Usage);
 }
 
@@ -210,32 +321,81 @@ fn words_that_contradict_one_another_are_named_in_full() {
 fn a_misspelt_choice_does_not_pass_in_silence() {
     let fails = |start: &str, change: fn(&mut Selection)| {
         let error = planned(&shop(), &choices(change)).unwrap_err();
-        assert!(error.to_string().starts_with(start) && error.class() == PlanClass::Usage, "{error}");
+        assert!(
+            error.to_string().starts_with(start) && error.class() == PlanClass::Usage,
+            "{error}"
+        );
     };
     fails("--only Ordr: ", |s| s.only = selectors(&["Order", "Ordr"]));
     fails("--exclude Ordr: ", |s| s.exclude = selectors(&["Ordr"]));
     fails("--first Ordr: ", |s| s.first = selectors(&["Ordr"]));
     fails("--last beta/*: ", |s| s.last = selectors(&["beta/*"]));
-    fails("--depends-on Ordr: ", |s| s.depends_on = depends_on(&["Ordr=Order"]));
-    fails("--depends-on Ordr: ", |s| s.depends_on = depends_on(&["Order=Ordr"]));
+    fails("--depends-on Ordr: ", |s| {
+        s.depends_on = depends_on(&["Ordr=Order"])
+    });
+    fails("--depends-on Ordr: ", |s| {
+        s.depends_on = depends_on(&["Order=Ordr"])
+    });
     let mut mapped = to_emulator();
     mapped.map_namespaces = NamespaceMap::join(["acmee=x".parse().unwrap()]).unwrap();
-    assert!(matches!(planned(&shop(), &mapped), Err(PlanError::UnknownNamespace { .. })));
+    assert!(matches!(
+        planned(&shop(), &mapped),
+        Err(PlanError::UnknownNamespace { .. })
+    ));
     mapped.map_namespaces = NamespaceMap::join(["gone=x".parse().unwrap()]).unwrap();
-    assert!(planned(&shop(), &mapped).is_ok(), "references into a namespace move too, even if none of its kinds is here");
-    let skipped_word = choices(|s| (s.exclude, s.first) = (selectors(&["Session"]), selectors(&["Session"])));
-    assert!(planned(&shop(), &skipped_word).is_ok(), "what is skipped is in the archive all the same");
+    assert!(
+        planned(&shop(), &mapped).is_ok(),
+        "references into a namespace move too, even if none of its kinds is here"
+    );
+    let skipped_word =
+        choices(|s| (s.exclude, s.first) = (selectors(&["Session"]), selectors(&["Session"])));
+    assert!(
+        planned(&shop(), &skipped_word).is_ok(),
+        "what is skipped is in the archive all the same"
+    );
 }
 
 #[test]
 fn only_and_skip_choose_and_say_so() {
-    let plan = planned(&shop(), &choices(|s| (s.only, s.exclude) = (selectors(&["Customer", "Order"]), selectors(&["acme/*"])))).unwrap();
+    let plan = planned(
+        &shop(),
+        &choices(|s| {
+            (s.only, s.exclude) = (selectors(&["Customer", "Order"]), selectors(&["acme/*"]))
+        }),
+    )
+    .unwrap();
     assert_eq!(kinds(&plan), ["Customer", "Order"]);
     let whys: Vec<&str> = plan.skipped.iter().map(|s| s.reason.as_str()).collect();
-    assert_eq!(whys, [["not chosen by --only"; 6].as_slice(), &["--exclude acme/*"]].concat());
-    assert_eq!(plan.totals, PlanTotals { steps: 2, entities: 70, bytes: 700, seconds: 1, billed_writes: None });
-    assert!(planned(&shop(), &choices(|s| s.exclude = selectors(&["*"]))).unwrap().steps.is_empty());
-    assert!(planned(&manifest(vec![]), &to_emulator()).unwrap().steps.is_empty());
+    assert_eq!(
+        whys,
+        [
+            ["not chosen by --only"; 6].as_slice(),
+            &["--exclude acme/*"]
+        ]
+        .concat()
+    );
+    assert_eq!(
+        plan.totals,
+        PlanTotals {
+            steps: 2,
+            entities: 70,
+            bytes: 700,
+            seconds: 1,
+            billed_writes: None
+        }
+    );
+    assert!(
+        planned(&shop(), &choices(|s| s.exclude = selectors(&["*"])))
+            .unwrap()
+            .steps
+            .is_empty()
+    );
+    assert!(
+        planned(&manifest(vec![]), &to_emulator())
+            .unwrap()
+            .steps
+            .is_empty()
+    );
 }
 
 #[test]
@@ -250,19 +410,42 @@ fn two_steps_in_one_place_need_merge() {
     assert_eq!(error.class(), PlanClass::Usage);
     choices.on_existing = OnExisting::Merge;
     assert!(planned(&shop(), &choices).is_ok());
-    choices.map_namespaces = NamespaceMap::join(["acme=(default)".parse().unwrap(), "(default)=acme".parse().unwrap()]).unwrap();
+    choices.map_namespaces = NamespaceMap::join([
+        "acme=(default)".parse().unwrap(),
+        "(default)=acme".parse().unwrap(),
+    ])
+    .unwrap();
     choices.on_existing = OnExisting::Fail;
-    assert!(planned(&shop(), &choices).is_ok(), "namespaces may change places");
+    assert!(
+        planned(&shop(), &choices).is_ok(),
+        "namespaces may change places"
+    );
 }
 
 #[test]
 fn a_pair_that_a_manifest_lists_twice_is_refused() {
-    let twice = manifest(vec![item("", "A", 1, &[], &[]), item("", "B", 1, &[], &[]), item("", "A", 2, &[], &[])]);
-    assert_eq!(planned(&twice, &to_emulator()), Err(PlanError::RepeatedKind { pair: Pair::new("", "A") }));
+    let twice = manifest(vec![
+        item("", "A", 1, &[], &[]),
+        item("", "B", 1, &[], &[]),
+        item("", "A", 2, &[], &[]),
+    ]);
+    assert_eq!(
+        planned(&twice, &to_emulator()),
+        Err(PlanError::RepeatedKind {
+            pair: Pair::new("", "A")
+        })
+    );
 }
 
 #[test]
 fn numbers_at_their_largest_neither_panic_nor_wrap() {
-    let vast = manifest(["A", "B"].map(|kind| item("", kind, u64::MAX, &["A", "B"], &[])).to_vec());
-    assert_eq!(planned(&vast, &to_emulator()).unwrap().totals.bytes, u64::MAX);
+    let vast = manifest(
+        ["A", "B"]
+            .map(|kind| item("", kind, u64::MAX, &["A", "B"], &[]))
+            .to_vec(),
+    );
+    assert_eq!(
+        planned(&vast, &to_emulator()).unwrap().totals.bytes,
+        u64::MAX
+    );
 }

@@ -34,9 +34,24 @@ fn data_edges(manifest: &Manifest, pairs: &[Pair], other_namespaces: bool) -> Ve
     let mut edges = Vec::new();
     for item in &manifest.kinds {
         let by = item.pair();
-        let here = item.parents.iter().chain(&item.references).map(|kind| Pair { namespace: by.namespace.clone(), kind: kind.clone() });
-        let elsewhere = item.reference_pairs.iter().filter(|_| other_namespaces).cloned();
-        edges.extend(here.chain(elsewhere).filter(|of| *of != by && pairs.contains(of) && pairs.contains(&by)).map(|of| (of, by.clone())));
+        let here = item
+            .parents
+            .iter()
+            .chain(&item.references)
+            .map(|kind| Pair {
+                namespace: by.namespace.clone(),
+                kind: kind.clone(),
+            });
+        let elsewhere = item
+            .reference_pairs
+            .iter()
+            .filter(|_| other_namespaces)
+            .cloned();
+        edges.extend(
+            here.chain(elsewhere)
+                .filter(|of| *of != by && pairs.contains(of) && pairs.contains(&by))
+                .map(|of| (of, by.clone())),
+        );
     }
     edges
 }
@@ -57,10 +72,22 @@ prop_compose! {
 }
 
 fn any_manifest() -> impl Strategy<Value = Manifest> {
-    let all: Vec<_> = NAMESPACES.iter().flat_map(|n| KINDS.iter().map(move |k| any_item(n, k))).collect();
+    let all: Vec<_> = NAMESPACES
+        .iter()
+        .flat_map(|n| KINDS.iter().map(move |k| any_item(n, k)))
+        .collect();
     (all, prop::collection::vec(prop::bool::weighted(0.8), 12)).prop_map(|(items, keep)| {
-        let kept: Vec<KindItem> = items.into_iter().zip(keep).filter(|(_, keep)| *keep).map(|(item, _)| item).collect();
-        manifest(if kept.is_empty() { vec![item("", "A", 1, &[], &[])] } else { kept })
+        let kept: Vec<KindItem> = items
+            .into_iter()
+            .zip(keep)
+            .filter(|(_, keep)| *keep)
+            .map(|(item, _)| item)
+            .collect();
+        manifest(if kept.is_empty() {
+            vec![item("", "A", 1, &[], &[])]
+        } else {
+            kept
+        })
     })
 }
 

@@ -6,7 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Which steps are over when each may start at the earliest: those that it waits for, through others too.
+/// Which steps are over when each may start at the earliest: those that it waits for, through
+/// others too.
 fn waits_of(plan: &Plan, is_over: impl Fn(usize) -> bool + Copy) -> BTreeMap<String, Vec<String>> {
     let name = |at: usize| plan.steps[at].pair().to_string();
     let waits = plan.waits(&shop()).unwrap();
@@ -24,9 +25,15 @@ fn waits_of(plan: &Plan, is_over: impl Fn(usize) -> bool + Copy) -> BTreeMap<Str
             }
             true
         };
-        (0..plan.steps.len()).filter(|held| *held != wanted && is_awaited(*held)).map(name).collect()
+        (0..plan.steps.len())
+            .filter(|held| *held != wanted && is_awaited(*held))
+            .map(name)
+            .collect()
     };
-    (0..plan.steps.len()).filter(|at| !is_over(*at)).map(|at| (name(at), awaited(at))).collect()
+    (0..plan.steps.len())
+        .filter(|at| !is_over(*at))
+        .map(|at| (name(at), awaited(at)))
+        .collect()
 }
 
 fn waits(plan: &Plan) -> BTreeMap<String, Vec<String>> {
@@ -39,21 +46,38 @@ fn a_step_waits_for_earlier_steps_that_it_needs() {
     let waits = waits(&plan);
     assert_eq!(waits["(default)/Setting"], [""; 0]);
     assert_eq!(waits["acme/Customer"], ["(default)/Product"]);
-    assert!(!waits["(default)/Invoice"].contains(&"(default)/Order".to_owned()), "Order comes later: {waits:?}");
-    assert!(waits["(default)/OrderLine"].contains(&"(default)/Account".to_owned()), "through Order: {waits:?}");
+    assert!(
+        !waits["(default)/Invoice"].contains(&"(default)/Order".to_owned()),
+        "Order comes later: {waits:?}"
+    );
+    assert!(
+        waits["(default)/OrderLine"].contains(&"(default)/Account".to_owned()),
+        "through Order: {waits:?}"
+    );
 }
 
 #[test]
 fn a_step_that_is_over_is_waited_through() {
     let plan = planned(&shop(), &to_emulator()).unwrap();
-    let order = plan.steps.iter().position(|step| step.kind.as_str() == "Order").unwrap();
+    let order = plan
+        .steps
+        .iter()
+        .position(|step| step.kind.as_str() == "Order")
+        .unwrap();
     let waits = waits_of(&plan, |at| at == order);
-    assert!(waits["(default)/OrderLine"].contains(&"(default)/Account".to_owned()), "{waits:?}");
+    assert!(
+        waits["(default)/OrderLine"].contains(&"(default)/Account".to_owned()),
+        "{waits:?}"
+    );
 }
 
 #[test]
 fn words_and_moved_steps_are_waited_for() {
-    let plan = planned(&shop(), &choices(|s| s.depends_on = depends_on(&["Setting=Product"]))).unwrap();
+    let plan = planned(
+        &shop(),
+        &choices(|s| s.depends_on = depends_on(&["Setting=Product"])),
+    )
+    .unwrap();
     assert_eq!(waits(&plan)["(default)/Setting"], ["(default)/Product"]);
     let mut moved = planned(&shop(), &to_emulator()).unwrap();
     let last = moved.steps.pop().unwrap();
@@ -61,17 +85,33 @@ fn words_and_moved_steps_are_waited_for() {
     let waits = waits(&moved);
     let name = last.pair().to_string();
     assert_eq!(waits[&name], [""; 0]);
-    assert!(waits.iter().all(|(of, on)| *of == name || on.contains(&name)), "{waits:?}");
+    assert!(
+        waits
+            .iter()
+            .all(|(of, on)| *of == name || on.contains(&name)),
+        "{waits:?}"
+    );
 }
 
 #[test]
 fn many_kinds_with_many_needs_wait_in_little_memory() {
     let names: Vec<String> = (0..20_000).map(|number| format!("K{number:05}")).collect();
     let before = std::iter::once(None).chain(names.iter().map(Some));
-    let items =
-        names.iter().zip(before).map(|(name, before)| item("", name, 1, &before.map(String::as_str).into_iter().collect::<Vec<_>>(), &[]));
+    let items = names.iter().zip(before).map(|(name, before)| {
+        item(
+            "",
+            name,
+            1,
+            &before.map(String::as_str).into_iter().collect::<Vec<_>>(),
+            &[],
+        )
+    });
     let manifest = manifest(items.collect());
-    let plan = planned(&manifest, &choices(|s| s.depends_on = depends_on(&["K1*=K0*"]))).unwrap();
+    let plan = planned(
+        &manifest,
+        &choices(|s| s.depends_on = depends_on(&["K1*=K0*"])),
+    )
+    .unwrap();
     let waits = plan.waits(&manifest).unwrap();
     assert!(waits.links() < 3 * names.len(), "{}", waits.links());
     let mut turns = waits.begin(|_| false);

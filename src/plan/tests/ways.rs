@@ -1,4 +1,5 @@
-//! Ways into a target: what they can do, what is said of them, and what is refused before anything runs.
+//! Ways into a target: what they can do, what is said of them, and what is refused before anything
+//! runs.
 
 use super::*;
 use crate::model::Sample;
@@ -7,7 +8,11 @@ fn refused(manifest: &Manifest, target: &str, change: impl FnOnce(&mut Choices))
     way(manifest, target, change).unwrap_err()
 }
 
-fn way(manifest: &Manifest, target: &str, change: impl FnOnce(&mut Choices)) -> Result<Plan, PlanError> {
+fn way(
+    manifest: &Manifest,
+    target: &str,
+    change: impl FnOnce(&mut Choices),
+) -> Result<Plan, PlanError> {
     let mut choices = Choices::new(target.parse().unwrap());
     change(&mut choices);
     planned(manifest, &choices)
@@ -28,7 +33,12 @@ fn staged(choices: &mut Choices) {
 fn redaction(rules: &[&str]) -> Redaction {
     let rules: Vec<_> = rules.iter().map(|rule| rule.parse().unwrap()).collect();
     let key_id = Some("0123456789abcdef".to_owned());
-    Redaction { rules, key_id, key_is_short: false, matches: Vec::new() }
+    Redaction {
+        rules,
+        key_id,
+        key_is_short: false,
+        matches: Vec::new(),
+    }
 }
 
 /// Each item with entries of its own.
@@ -38,7 +48,10 @@ fn exported() -> Manifest {
         let folder = format!("exports/{}/{}", item.namespace, item.kind);
         item.entries = vec![
             entry(&format!("{folder}/output-0"), EntryRole::Output),
-            entry(&format!("{folder}/x.export_metadata"), EntryRole::KindMetadata),
+            entry(
+                &format!("{folder}/x.export_metadata"),
+                EntryRole::KindMetadata,
+            ),
         ];
     }
     manifest
@@ -48,25 +61,48 @@ fn exported() -> Manifest {
 fn an_import_takes_exports_as_they_are_and_nothing_else() {
     let shop = exported();
     assert!(way(&shop, EMULATOR, import).is_ok() && way(&shop, SERVICE, staged).is_ok());
-    assert!(way(&shop, EMULATOR, |c| (c.via, c.staging) = (Via::Import, Some("/var/staging".to_owned()))).is_ok());
+    assert!(
+        way(&shop, EMULATOR, |c| (c.via, c.staging) =
+            (Via::Import, Some("/var/staging".to_owned())))
+        .is_ok()
+    );
     for (target, change) in [
         ("dir:out", import as fn(&mut Choices)),
         ("ndjson:out", import),
-        (EMULATOR, |c| (c.via, c.redaction) = (Via::Import, redaction(&["Customer.email=mask"]))),
-        (EMULATOR, |c| (c.via, c.sample) = (Via::Import, Some(Sample::Limit(3)))),
-        (EMULATOR, |c| (c.via, c.map_namespaces) = (Via::Import, NamespaceMap::join(["acme=x".parse().unwrap()]).unwrap())),
+        (EMULATOR, |c| {
+            (c.via, c.redaction) = (Via::Import, redaction(&["Customer.email=mask"]))
+        }),
+        (EMULATOR, |c| {
+            (c.via, c.sample) = (Via::Import, Some(Sample::Limit(3)))
+        }),
+        (EMULATOR, |c| {
+            (c.via, c.map_namespaces) = (
+                Via::Import,
+                NamespaceMap::join(["acme=x".parse().unwrap()]).unwrap(),
+            )
+        }),
     ] {
         let error = refused(&shop, target, change);
-        assert!(matches!(error, PlanError::NoImport { .. }) && error.class() == PlanClass::Usage, "{target}: {error}");
+        assert!(
+            matches!(error, PlanError::NoImport { .. }) && error.class() == PlanClass::Usage,
+            "{target}: {error}"
+        );
     }
     for (target, change) in [
         (SERVICE, import as fn(&mut Choices)),
-        (SERVICE, |c| (c.via, c.staging) = (Via::Import, Some("/var/staging".to_owned()))),
+        (SERVICE, |c| {
+            (c.via, c.staging) = (Via::Import, Some("/var/staging".to_owned()))
+        }),
         (EMULATOR, staged),
-        (SERVICE, |c| c.staging = Some("gs://bucket/staging".to_owned())),
+        (SERVICE, |c| {
+            c.staging = Some("gs://bucket/staging".to_owned())
+        }),
     ] {
         let error = refused(&shop, target, change);
-        assert!(matches!(error, PlanError::Staging { .. }) && error.class() == PlanClass::Usage, "{target}: {error}");
+        assert!(
+            matches!(error, PlanError::Staging { .. }) && error.class() == PlanClass::Usage,
+            "{target}: {error}"
+        );
     }
 }
 
@@ -74,7 +110,10 @@ fn an_import_takes_exports_as_they_are_and_nothing_else() {
 fn an_export_that_an_import_would_not_take_alone_is_named() {
     type Change = fn(&mut Manifest);
     let cases: [(Change, &str); 3] = [
-        (|m| m.kinds[1].format = ExportFormat::LegacyBackup, "(default)/Customer, which is a backup of the old Datastore Admin"),
+        (
+            |m| m.kinds[1].format = ExportFormat::LegacyBackup,
+            "(default)/Customer, which is a backup of the old Datastore Admin",
+        ),
         (
             |m| {
                 let shared = m.kinds[0].entries[0].clone();
@@ -93,8 +132,12 @@ fn an_export_that_an_import_would_not_take_alone_is_named() {
         let error = refused(&manifest, EMULATOR, import).to_string();
         assert!(error.ends_with(found), "{error}");
         assert!(way(&manifest, EMULATOR, |_| {}).is_ok(), "commits take it");
-        let elsewhere = |c: &mut Choices| (c.via, c.selection.only) = (Via::Import, selectors(&["Setting"]));
-        assert!(way(&manifest, EMULATOR, elsewhere).is_ok(), "it is not asked for");
+        let elsewhere =
+            |c: &mut Choices| (c.via, c.selection.only) = (Via::Import, selectors(&["Setting"]));
+        assert!(
+            way(&manifest, EMULATOR, elsewhere).is_ok(),
+            "it is not asked for"
+        );
     }
 }
 
@@ -103,7 +146,11 @@ fn a_target_that_is_written_whole_neither_merges_nor_deletes() {
     for target in ["dir:out", "ndjson:out"] {
         for policy in [OnExisting::Merge, OnExisting::Replace] {
             let error = refused(&shop(), target, |c| c.on_existing = policy);
-            assert!(matches!(error, PlanError::WrittenWhole { .. }) && error.class() == PlanClass::Usage, "{error}");
+            assert!(
+                matches!(error, PlanError::WrittenWhole { .. })
+                    && error.class() == PlanClass::Usage,
+                "{error}"
+            );
         }
     }
 }
@@ -113,7 +160,12 @@ fn replacing_steps_say_that_they_delete_and_may_not_share_a_place() {
     let plan = way(&shop(), EMULATOR, |c| c.on_existing = OnExisting::Replace).unwrap();
     assert!(plan.steps.iter().all(|step| step.deletes));
     assert!(plan.to_json().contains("\"deletes\": true"));
-    assert!(!planned(&shop(), &to_emulator()).unwrap().to_json().contains("deletes"));
+    assert!(
+        !planned(&shop(), &to_emulator())
+            .unwrap()
+            .to_json()
+            .contains("deletes")
+    );
     let error = refused(&shop(), EMULATOR, |c| {
         c.on_existing = OnExisting::Replace;
         c.map_namespaces = NamespaceMap::join(["acme=(default)".parse().unwrap()]).unwrap();
@@ -123,10 +175,18 @@ fn replacing_steps_say_that_they_delete_and_may_not_share_a_place() {
 
 #[test]
 fn the_real_service_bills_what_is_written_and_no_other_target_does() {
-    let writes = |target: &str, change: fn(&mut Choices)| way(&shop(), target, change).unwrap().totals.billed_writes;
+    let writes = |target: &str, change: fn(&mut Choices)| {
+        way(&shop(), target, change).unwrap().totals.billed_writes
+    };
     assert_eq!(writes(SERVICE, |_| {}), Some(248));
-    assert_eq!(writes(SERVICE, |c| c.sample = Some(Sample::Limit(10))), Some(68));
-    assert_eq!((writes(EMULATOR, |_| {}), writes("dir:out", |_| {})), (None, None));
+    assert_eq!(
+        writes(SERVICE, |c| c.sample = Some(Sample::Limit(10))),
+        Some(68)
+    );
+    assert_eq!(
+        (writes(EMULATOR, |_| {}), writes("dir:out", |_| {})),
+        (None, None)
+    );
 }
 
 #[test]
@@ -141,17 +201,48 @@ fn what_is_needed_comes_too_and_says_by_whom() {
         )
     };
     let plan = needed(|s| s.only = selectors(&["OrderLine"])).unwrap();
-    assert_eq!(kinds(&plan), ["Account", "Product", "Customer", "Invoice", "Order", "OrderLine"]);
+    assert_eq!(
+        kinds(&plan),
+        [
+            "Account",
+            "Product",
+            "Customer",
+            "Invoice",
+            "Order",
+            "OrderLine"
+        ]
+    );
     assert_eq!(reason(&plan, "(default)/Order"), "needed by OrderLine");
     assert_eq!(reason(&plan, "(default)/Account"), "needed by Order");
     assert_eq!(reason(&plan, "(default)/OrderLine"), "after Product, Order");
-    let plan = needed(|s| (s.only, s.exclude, s.first) = (selectors(&["acme/*"]), selectors(&["Account"]), selectors(&["acme/Customer"])))
-        .unwrap();
+    let plan = needed(|s| {
+        (s.only, s.exclude, s.first) = (
+            selectors(&["acme/*"]),
+            selectors(&["Account"]),
+            selectors(&["acme/Customer"]),
+        )
+    })
+    .unwrap();
     assert_eq!(kinds(&plan), ["acme/Customer", "Product"]);
-    assert_eq!(reason(&plan, "(default)/Product"), "needed by acme/Customer");
-    let plan = needed(|s| (s.only, s.exclude) = (selectors(&["Customer"]), selectors(&["acme/*", "Account"]))).unwrap();
-    assert_eq!(kinds(&plan), ["Product", "Customer"], "who is skipped by name stays out");
-    assert_eq!(plan.warnings, ["keys or references lead to what is left out: (default)/Account (from (default)/Customer)"]);
+    assert_eq!(
+        reason(&plan, "(default)/Product"),
+        "needed by acme/Customer"
+    );
+    let plan = needed(|s| {
+        (s.only, s.exclude) = (selectors(&["Customer"]), selectors(&["acme/*", "Account"]))
+    })
+    .unwrap();
+    assert_eq!(
+        kinds(&plan),
+        ["Product", "Customer"],
+        "who is skipped by name stays out"
+    );
+    assert_eq!(
+        plan.warnings,
+        [
+            "keys or references lead to what is left out: (default)/Account (from (default)/Customer)"
+        ]
+    );
     let error = needed(|_| {}).unwrap_err();
     assert!(matches!(error, PlanError::NothingLeftOut) && error.class() == PlanClass::Usage);
 }
@@ -159,59 +250,124 @@ fn what_is_needed_comes_too_and_says_by_whom() {
 #[test]
 fn an_order_file_joins_what_was_typed_and_both_are_named_where_they_contradict() {
     let file = |first: &[&str], last: &[&str], after: &[&str]| {
-        Some(OrderFile { file: "order.toml".to_owned(), first: selectors(first), last: selectors(last), depends_on: depends_on(after) })
+        Some(OrderFile {
+            file: "order.toml".to_owned(),
+            first: selectors(first),
+            last: selectors(last),
+            depends_on: depends_on(after),
+        })
     };
-    let plan =
-        planned(&shop(), &choices(|s| (s.first, s.order_file) = (selectors(&["Setting"]), file(&["Session"], &["Product"], &[])))).unwrap();
+    let plan = planned(
+        &shop(),
+        &choices(|s| {
+            (s.first, s.order_file) = (
+                selectors(&["Setting"]),
+                file(&["Session"], &["Product"], &[]),
+            )
+        }),
+    )
+    .unwrap();
     assert_eq!(kinds(&plan)[..2], ["Setting", "Session"]);
     assert_eq!(
-        (reason(&plan, "(default)/Session"), reason(&plan, "(default)/Product")),
-        ("order.toml: first Session".to_owned(), "order.toml: last Product".to_owned())
+        (
+            reason(&plan, "(default)/Session"),
+            reason(&plan, "(default)/Product")
+        ),
+        (
+            "order.toml: first Session".to_owned(),
+            "order.toml: last Product".to_owned()
+        )
     );
     let fails = |selection: Selection| {
-        let chosen = Choices { selection, ..to_emulator() };
+        let chosen = Choices {
+            selection,
+            ..to_emulator()
+        };
         planned(&shop(), &chosen).unwrap_err().to_string()
     };
-    let typed = |after: &[&str]| Selection { depends_on: depends_on(after), ..Selection::default() };
+    let typed = |after: &[&str]| Selection {
+        depends_on: depends_on(after),
+        ..Selection::default()
+    };
     assert_eq!(
-        fails(Selection { order_file: file(&[], &[], &["Setting=Session"]), ..typed(&["Session=Setting"]) }),
+        fails(Selection {
+            order_file: file(&[], &[], &["Setting=Session"]),
+            ..typed(&["Session=Setting"])
+        }),
         "expected an order that can hold, found a circle: (default)/Session before (default)/Setting (order.toml: depends_on Setting=Session), \
          (default)/Setting before (default)/Session (--depends-on Session=Setting)"
     );
     assert_eq!(
-        fails(Selection { last: selectors(&["Setting"]), order_file: file(&["Setting"], &[], &[]), ..Selection::default() }),
+        fails(Selection {
+            last: selectors(&["Setting"]),
+            order_file: file(&["Setting"], &[], &[]),
+            ..Selection::default()
+        }),
         "(default)/Setting: expected one place, found order.toml: first Setting and --last Setting"
     );
     assert_eq!(
-        fails(Selection { order_file: file(&["Settings"], &[], &[]), ..Selection::default() }),
+        fails(Selection {
+            order_file: file(&["Settings"], &[], &[]),
+            ..Selection::default()
+        }),
         "order.toml: first Settings: expected a kind of the archive, found none that matches"
     );
     assert!(
-        fails(Selection { order_file: file(&[], &[], &["Order=Order"]), ..Selection::default() })
-            .starts_with("order.toml: depends_on Order=Order: ")
+        fails(Selection {
+            order_file: file(&[], &[], &["Order=Order"]),
+            ..Selection::default()
+        })
+        .starts_with("order.toml: depends_on Order=Order: ")
     );
 }
 
 #[test]
 fn rules_are_held_against_the_kinds_and_need_their_key() {
-    let error = refused(&shop(), EMULATOR, |c| c.redaction = redaction(&["Custmer.email=mask"]));
-    assert!(matches!(error, PlanError::Redact(_)) && error.class() == PlanClass::Usage, "{error}");
-    let keyless = |rule: &str| Redaction { key_id: None, ..redaction(&[rule]) };
-    let error = refused(&shop(), EMULATOR, |c| c.redaction = keyless("Customer.email=hash"));
-    assert!(matches!(error, PlanError::NoRedactKey { .. }) && error.class() == PlanClass::Usage, "{error}");
-    assert!(way(&shop(), EMULATOR, |c| c.redaction = keyless("Customer.email=null")).is_ok());
+    let error = refused(&shop(), EMULATOR, |c| {
+        c.redaction = redaction(&["Custmer.email=mask"])
+    });
+    assert!(
+        matches!(error, PlanError::Redact(_)) && error.class() == PlanClass::Usage,
+        "{error}"
+    );
+    let keyless = |rule: &str| Redaction {
+        key_id: None,
+        ..redaction(&[rule])
+    };
+    let error = refused(&shop(), EMULATOR, |c| {
+        c.redaction = keyless("Customer.email=hash")
+    });
+    assert!(
+        matches!(error, PlanError::NoRedactKey { .. }) && error.class() == PlanClass::Usage,
+        "{error}"
+    );
+    assert!(
+        way(&shop(), EMULATOR, |c| c.redaction =
+            keyless("Customer.email=null"))
+        .is_ok()
+    );
 }
 
 fn found(rule: &str, properties: &[&str], left_out: &[&str]) -> RuleMatch {
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-    RuleMatch { rule: rule.parse().unwrap(), properties: names(properties), left_out: names(left_out) }
+    RuleMatch {
+        rule: rule.parse().unwrap(),
+        properties: names(properties),
+        left_out: names(left_out),
+    }
 }
 
 /// What comes of rules that match so much.
 fn redacted(manifest: &Manifest, matches: Vec<RuleMatch>) -> Result<Plan, PlanError> {
     let rules = matches.iter().map(|found| found.rule.clone()).collect();
-    let redaction = Redaction { rules, matches, ..Redaction::default() };
-    way(manifest, EMULATOR, |c| (c.redaction, c.selection.exclude) = (redaction, selectors(&["acme/*"])))
+    let redaction = Redaction {
+        rules,
+        matches,
+        ..Redaction::default()
+    };
+    way(manifest, EMULATOR, |c| {
+        (c.redaction, c.selection.exclude) = (redaction, selectors(&["acme/*"]))
+    })
 }
 
 #[test]
@@ -219,10 +375,23 @@ fn a_rule_that_matches_nothing_is_an_error() {
     let good = || found("Customer.email=mask", &["Customer.email"], &[]);
     for rule in ["Customer.emial=mask", "*.emial=mask"] {
         let error = redacted(&shop(), vec![good(), found(rule, &[], &[])]).unwrap_err();
-        assert_eq!(error, PlanError::RuleMatchesNothing { rule: rule.to_owned() });
+        assert_eq!(
+            error,
+            PlanError::RuleMatchesNothing {
+                rule: rule.to_owned()
+            }
+        );
         assert_eq!(error.class(), PlanClass::Usage);
     }
-    let plan = redacted(&shop(), vec![good(), found("?Customer.emial=mask", &[], &[]), found("?Custmer.email=mask", &[], &[])]).unwrap();
+    let plan = redacted(
+        &shop(),
+        vec![
+            good(),
+            found("?Customer.emial=mask", &[], &[]),
+            found("?Custmer.email=mask", &[], &[]),
+        ],
+    )
+    .unwrap();
     assert_eq!(
         plan.warnings,
         [
@@ -235,20 +404,48 @@ fn a_rule_that_matches_nothing_is_an_error() {
 
 #[test]
 fn a_rule_for_what_is_left_out_is_a_warning() {
-    let plan = redacted(&shop(), vec![found("*.email=mask", &[], &["Customer.email"])]).unwrap();
-    assert_eq!(plan.warnings, ["--redact *.email=mask matches only what is not restored: Customer.email"]);
+    let plan = redacted(
+        &shop(),
+        vec![found("*.email=mask", &[], &["Customer.email"])],
+    )
+    .unwrap();
+    assert_eq!(
+        plan.warnings,
+        ["--redact *.email=mask matches only what is not restored: Customer.email"]
+    );
     let mut manifest = shop();
-    manifest.kinds.iter_mut().filter(|item| item.kind.as_str() == "Setting").for_each(|item| item.entities = 0);
+    manifest
+        .kinds
+        .iter_mut()
+        .filter(|item| item.kind.as_str() == "Setting")
+        .for_each(|item| item.entities = 0);
     let plan = redacted(&manifest, vec![found("Setting.email=mask", &[], &[])]).unwrap();
-    assert_eq!(plan.warnings, ["--redact Setting.email=mask matches no property of the archive"], "it has no entities");
+    assert_eq!(
+        plan.warnings,
+        ["--redact Setting.email=mask matches no property of the archive"],
+        "it has no entities"
+    );
 }
 
 #[test]
 fn a_short_secret_is_a_warning() {
-    let redaction = Redaction { key_is_short: true, ..redaction(&["Customer.email=hash"]) };
-    let plan = way(&shop(), EMULATOR, |c| (c.redaction, c.selection.exclude) = (redaction, selectors(&["acme/*"]))).unwrap();
-    assert!(plan.warnings[0].starts_with("KINDPACK_REDACT_KEY is short"), "{:?}", plan.warnings);
-    assert_eq!(plan.check_against(&shop(), &archive(), &Environment::default()), Ok(plan));
+    let redaction = Redaction {
+        key_is_short: true,
+        ..redaction(&["Customer.email=hash"])
+    };
+    let plan = way(&shop(), EMULATOR, |c| {
+        (c.redaction, c.selection.exclude) = (redaction, selectors(&["acme/*"]))
+    })
+    .unwrap();
+    assert!(
+        plan.warnings[0].starts_with("KINDPACK_REDACT_KEY is short"),
+        "{:?}",
+        plan.warnings
+    );
+    assert_eq!(
+        plan.check_against(&shop(), &archive(), &Environment::default()),
+        Ok(plan)
+    );
 }
 
 #[test]
@@ -259,14 +456,24 @@ fn a_sample_shows_how_much_it_takes() {
             change(&mut c.selection);
         });
         let steps = plan.unwrap().steps.into_iter();
-        steps.map(|step| (step.pair().to_string(), (step.entities, step.of_entities))).collect::<BTreeMap<_, _>>()
+        steps
+            .map(|step| (step.pair().to_string(), (step.entities, step.of_entities)))
+            .collect::<BTreeMap<_, _>>()
     };
     let limited = sizes("3", |_| {});
-    assert_eq!((limited["(default)/Product"], limited["acme/Customer"]), ((3, Some(90)), (2, Some(2))));
+    assert_eq!(
+        (limited["(default)/Product"], limited["acme/Customer"]),
+        ((3, Some(90)), (2, Some(2)))
+    );
     assert_eq!(sizes("10%", |_| {})["(default)/Product"], (9, Some(90)));
     // What comes along is not sampled: about as much as the chosen ones need.
-    let needed = sizes("3", |s| (s.only, s.with_dependencies) = (selectors(&["OrderLine", "Session"]), true));
-    assert_eq!((needed["(default)/OrderLine"], needed["(default)/Product"]), ((3, Some(10)), (6, Some(90))));
+    let needed = sizes("3", |s| {
+        (s.only, s.with_dependencies) = (selectors(&["OrderLine", "Session"]), true)
+    });
+    assert_eq!(
+        (needed["(default)/OrderLine"], needed["(default)/Product"]),
+        ((3, Some(10)), (6, Some(90)))
+    );
 }
 
 #[test]
@@ -279,18 +486,43 @@ fn samples_and_recoveries_are_warned_of() {
         plan.unwrap().warnings
     };
     assert_eq!(warnings(EMULATOR, |_| {}).len(), 0);
-    assert_eq!(warnings(EMULATOR, |c| c.sample = Some(Sample::Share(50_000))).len(), 1);
-    assert_eq!(warnings(EMULATOR, |c| (c.sample, c.on_existing) = (Some(Sample::Share(50_000)), OnExisting::Replace)).len(), 2);
-    assert_eq!(warnings(EMULATOR, |c| (c.sample, c.selection.with_dependencies) = (Some(Sample::Limit(1)), true)).len(), 0);
-    assert!(warnings("datastore:demo-src", |c| c.selection.disaster_recovery = true)[0].starts_with("--disaster-recovery: "));
+    assert_eq!(
+        warnings(EMULATOR, |c| c.sample = Some(Sample::Share(50_000))).len(),
+        1
+    );
+    assert_eq!(
+        warnings(EMULATOR, |c| (c.sample, c.on_existing) =
+            (Some(Sample::Share(50_000)), OnExisting::Replace))
+        .len(),
+        2
+    );
+    assert_eq!(
+        warnings(EMULATOR, |c| (c.sample, c.selection.with_dependencies) =
+            (Some(Sample::Limit(1)), true))
+        .len(),
+        0
+    );
+    assert!(
+        warnings("datastore:demo-src", |c| c.selection.disaster_recovery =
+            true)[0]
+            .starts_with("--disaster-recovery: ")
+    );
 }
 
 #[test]
 fn a_kind_is_explained_up_to_what_waits_for_nothing() {
-    let told = |change: fn(&mut Selection), selector: &str| explain(&shop(), &choices(change), &selector.parse().unwrap());
+    let told = |change: fn(&mut Selection), selector: &str| {
+        explain(&shop(), &choices(change), &selector.parse().unwrap())
+    };
     let explained = told(|_| {}, "(default)/OrderLine").unwrap();
-    let [one] = explained.as_slice() else { panic!("{explained:?}") };
-    let chain: Vec<String> = one.behind.iter().map(|link| format!("{} {} {}", link.depth, link.kind, link.by)).collect();
+    let [one] = explained.as_slice() else {
+        panic!("{explained:?}")
+    };
+    let chain: Vec<String> = one
+        .behind
+        .iter()
+        .map(|link| format!("{} {} {}", link.depth, link.kind, link.by))
+        .collect();
     assert_eq!(
         chain,
         [
@@ -308,26 +540,63 @@ fn a_kind_is_explained_up_to_what_waits_for_nothing() {
     assert!(one.before.is_empty() && one.cycle.is_empty() && one.words.is_empty());
     let plan = planned(&shop(), &to_emulator()).unwrap();
     for link in &one.behind {
-        let step = plan.steps.iter().find(|step| step.kind == link.kind && step.namespace == link.namespace).unwrap();
+        let step = plan
+            .steps
+            .iter()
+            .find(|step| step.kind == link.kind && step.namespace == link.namespace)
+            .unwrap();
         assert_eq!(step.id, link.step);
     }
 
-    let explained = told(|s| s.depends_on = depends_on(&["Account=OrderLine"]), "Account").unwrap();
+    let explained = told(
+        |s| s.depends_on = depends_on(&["Account=OrderLine"]),
+        "Account",
+    )
+    .unwrap();
     assert_eq!(explained[0].words, ["--depends-on Account=OrderLine"]);
-    assert_eq!((explained[0].behind[0].kind.as_str(), explained[0].behind[0].by.as_str()), ("OrderLine", "--depends-on Account=OrderLine"));
-    assert!(explained[0].before.iter().all(|link| link.void == Some("the user's word is against it")));
+    assert_eq!(
+        (
+            explained[0].behind[0].kind.as_str(),
+            explained[0].behind[0].by.as_str()
+        ),
+        ("OrderLine", "--depends-on Account=OrderLine")
+    );
+    assert!(
+        explained[0]
+            .before
+            .iter()
+            .all(|link| link.void == Some("the user's word is against it"))
+    );
     let explained = told(|s| s.exclude = selectors(&["Session"]), "Session").unwrap();
-    assert_eq!((explained[0].step, explained[0].reason.as_str()), (None, "--exclude Session"));
+    assert_eq!(
+        (explained[0].step, explained[0].reason.as_str()),
+        (None, "--exclude Session")
+    );
     assert_eq!(told(|_| {}, "Customer").unwrap().len(), 2);
-    assert!(matches!(told(|_| {}, "Custmer"), Err(PlanError::NothingChosen { .. })));
+    assert!(matches!(
+        told(|_| {}, "Custmer"),
+        Err(PlanError::NothingChosen { .. })
+    ));
 }
 
 #[test]
 fn a_long_chain_is_explained_without_a_deep_stack() {
     let names: Vec<String> = (0..5_000).map(|number| format!("K{number:05}")).collect();
     let before = std::iter::once(None).chain(names.iter().map(Some));
-    let items =
-        names.iter().zip(before).map(|(name, before)| item("", name, 1, &before.map(String::as_str).into_iter().collect::<Vec<_>>(), &[]));
-    let explained = explain(&manifest(items.collect()), &to_emulator(), &"K04999".parse().unwrap()).unwrap();
+    let items = names.iter().zip(before).map(|(name, before)| {
+        item(
+            "",
+            name,
+            1,
+            &before.map(String::as_str).into_iter().collect::<Vec<_>>(),
+            &[],
+        )
+    });
+    let explained = explain(
+        &manifest(items.collect()),
+        &to_emulator(),
+        &"K04999".parse().unwrap(),
+    )
+    .unwrap();
     assert_eq!(explained[0].behind.len(), 4_999);
 }

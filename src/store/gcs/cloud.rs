@@ -1,6 +1,8 @@
-//! The connection to Cloud Storage: credentials, one HTTP client, single tries of JSON calls, and what their answers mean.
+//! The connection to Cloud Storage: credentials, one HTTP client, single tries of JSON calls, and
+//! what their answers mean.
 //!
-//! Nothing here is tried twice. No token, no session address and no words of the service go into any message.
+//! Nothing here is tried twice. No token, no session address and no words of the service go into
+//! any message.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -85,7 +87,8 @@ impl Default for CloudOptions {
 pub struct Cloud {
     /// Without a slash at its end.
     endpoint: String,
-    /// Where the endpoint was named by a variable that holds no address: that variable, and what it holds.
+    /// Where the endpoint was named by a variable that holds no address: that variable, and what it
+    /// holds.
     bad_address: Option<(&'static str, String)>,
     anonymous: bool,
     options: CloudOptions,
@@ -117,13 +120,16 @@ pub(super) struct Address {
     url: String,
     /// What is there, as people may see it.
     resource: &'static str,
-    /// Whether a token goes there. Whoever has the address of an upload session may write without one.
+    /// Whether a token goes there. Whoever has the address of an upload session may write without
+    /// one.
     has_token: bool,
 }
 
 impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Address").field("resource", &self.resource).finish_non_exhaustive()
+        f.debug_struct("Address")
+            .field("resource", &self.resource)
+            .finish_non_exhaustive()
     }
 }
 
@@ -142,9 +148,14 @@ pub(super) struct Resource {
 }
 
 impl Resource {
-    /// What is zero may be left out, as everywhere in the JSON of protocol buffers: Google's own test bench does so.
+    /// What is zero may be left out, as everywhere in the JSON of protocol buffers: Google's own
+    /// test bench does so.
     pub(super) fn len(&self) -> Option<u64> {
-        if self.size.is_empty() { Some(0) } else { self.size.parse().ok() }
+        if self.size.is_empty() {
+            Some(0)
+        } else {
+            self.size.parse().ok()
+        }
     }
 
     pub(super) fn generation(&self) -> Option<u64> {
@@ -175,7 +186,8 @@ impl Answer {
 
     pub(super) fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Failed> {
         // A cut answer is no answer: the call is made again.
-        serde_json::from_slice(&self.body).map_err(|_| Failed::passing("an answer that is not the expected JSON"))
+        serde_json::from_slice(&self.body)
+            .map_err(|_| Failed::passing("an answer that is not the expected JSON"))
     }
 
     /// What may be shown of a failure.
@@ -185,33 +197,74 @@ impl Answer {
 
     /// What an answer that is no success amounts to, for a call that needs `permission` on `name`.
     pub(super) fn failed(&self, name: &str, permission: &'static str) -> Failed {
-        failed(self.session, self.status, &self.headers, &self.body, name, permission)
+        failed(
+            self.session,
+            self.status,
+            &self.headers,
+            &self.body,
+            name,
+            permission,
+        )
     }
 }
 
 /// What a status amounts to.
-fn failed(session: Instant, status: u16, headers: &http::HeaderMap, body: &[u8], name: &str, permission: &'static str) -> Failed {
+fn failed(
+    session: Instant,
+    status: u16,
+    headers: &http::HeaderMap,
+    body: &[u8],
+    name: &str,
+    permission: &'static str,
+) -> Failed {
     let words = words(body);
     let found = refusal(&format!("HTTP {status}"), &message(body));
     match status {
         401 => Failed::Unauthorized { session },
-        400 | 403 if words.contains("requester pays") => Failed::Finally(StoreError::NoPayer { name: name.to_owned() }),
+        400 | 403 if words.contains("requester pays") => Failed::Finally(StoreError::NoPayer {
+            name: name.to_owned(),
+        }),
         // No permission would help.
         403 if FORBIDDING.iter().any(|phrase| words.contains(phrase)) => {
-            Failed::Finally(StoreError::Rejected { name: name.to_owned(), found })
+            Failed::Finally(StoreError::Rejected {
+                name: name.to_owned(),
+                found,
+            })
         }
-        403 => Failed::Finally(StoreError::Denied { name: name.to_owned(), permission, found }),
-        404 if words.contains("bucket") && words.contains("does not exist") && !words.contains("no such object") => {
-            let bucket = name.strip_prefix("gs://").and_then(|rest| rest.split('/').next()).unwrap_or(name);
-            Failed::Finally(StoreError::NoBucket { bucket: format!("gs://{bucket}") })
+        403 => Failed::Finally(StoreError::Denied {
+            name: name.to_owned(),
+            permission,
+            found,
+        }),
+        404 if words.contains("bucket")
+            && words.contains("does not exist")
+            && !words.contains("no such object") =>
+        {
+            let bucket = name
+                .strip_prefix("gs://")
+                .and_then(|rest| rest.split('/').next())
+                .unwrap_or(name);
+            Failed::Finally(StoreError::NoBucket {
+                bucket: format!("gs://{bucket}"),
+            })
         }
-        404 => Failed::Finally(StoreError::NotFound { name: name.to_owned(), expected: "an object" }),
-        408 | 429 | 500..=599 => Failed::Passing { found, after: google::retry_after(headers) },
-        _ => Failed::Finally(StoreError::Rejected { name: name.to_owned(), found }),
+        404 => Failed::Finally(StoreError::NotFound {
+            name: name.to_owned(),
+            expected: "an object",
+        }),
+        408 | 429 | 500..=599 => Failed::Passing {
+            found,
+            after: google::retry_after(headers),
+        },
+        _ => Failed::Finally(StoreError::Rejected {
+            name: name.to_owned(),
+            found,
+        }),
     }
 }
 
-/// The beginning of an error's body in small letters. It may hold names, addresses and keys of anybody: it is searched and never shown.
+/// The beginning of an error's body in small letters. It may hold names, addresses and keys of
+/// anybody: it is searched and never shown.
 fn words(body: &[u8]) -> String {
     String::from_utf8_lossy(body.get(..WORDS_MAX_BYTES).unwrap_or(body)).to_lowercase()
 }
@@ -219,7 +272,9 @@ fn words(body: &[u8]) -> String {
 /// What the service says in an error's body.
 fn message(body: &[u8]) -> String {
     let value: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-    let message = value.pointer("/error/message").and_then(serde_json::Value::as_str);
+    let message = value
+        .pointer("/error/message")
+        .and_then(serde_json::Value::as_str);
     message.map_or_else(|| String::from_utf8_lossy(body).into_owned(), str::to_owned)
 }
 
@@ -250,7 +305,9 @@ fn method_name(method: &Method) -> &'static str {
 
 /// What is wrong with the address of a service; none where it can be used.
 fn bad_address(variable: &'static str, address: &str) -> Option<(&'static str, String)> {
-    address::base(address).is_none().then(|| (variable, address::without_user(address)))
+    address::base(address)
+        .is_none()
+        .then(|| (variable, address::without_user(address)))
 }
 
 fn broke(error: reqwest::Error) -> Failed {
@@ -258,15 +315,26 @@ fn broke(error: reqwest::Error) -> Failed {
 }
 
 impl Cloud {
-    /// Cloud Storage, or what the variables of every Google client name in its place: `STORAGE_EMULATOR_HOST` a server that wants no
-    /// credentials, `CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE` a private address of the service itself.
+    /// Cloud Storage, or what the variables of every Google client name in its place:
+    /// `STORAGE_EMULATOR_HOST` a server that wants no credentials,
+    /// `CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE` a private address of the service itself.
     pub fn new(options: CloudOptions) -> Self {
-        let said = |variable| Some((variable, std::env::var(variable).ok().filter(|said| !said.trim().is_empty())?));
+        let said = |variable| {
+            Some((
+                variable,
+                std::env::var(variable)
+                    .ok()
+                    .filter(|said| !said.trim().is_empty())?,
+            ))
+        };
         let emulator = said("STORAGE_EMULATOR_HOST");
         let anonymous = emulator.is_some();
         match emulator.or_else(|| said("CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE")) {
             None => Cloud::at(ENDPOINT, false, options),
-            Some((variable, address)) => Cloud { bad_address: bad_address(variable, &address), ..Cloud::at(&address, anonymous, options) },
+            Some((variable, address)) => Cloud {
+                bad_address: bad_address(variable, &address),
+                ..Cloud::at(&address, anonymous, options)
+            },
         }
     }
 
@@ -274,9 +342,20 @@ impl Cloud {
     pub fn at(endpoint: &str, anonymous: bool, options: CloudOptions) -> Self {
         let bad_address = bad_address("endpoint", endpoint);
         // Google's own tools write the path of the JSON API behind it.
-        let endpoint = address::base(endpoint).unwrap_or_default().trim_end_matches("/storage/v1").to_owned();
+        let endpoint = address::base(endpoint)
+            .unwrap_or_default()
+            .trim_end_matches("/storage/v1")
+            .to_owned();
         let (session, partings) = Default::default();
-        Cloud { endpoint, bad_address, anonymous, options, observer: Arc::new(Silent), session, partings }
+        Cloud {
+            endpoint,
+            bad_address,
+            anonymous,
+            options,
+            observer: Arc::new(Silent),
+            session,
+            partings,
+        }
     }
 
     /// The same, with somebody who listens to requests and retries.
@@ -304,32 +383,52 @@ impl Cloud {
         Ok(made)
     }
 
-    /// Forgets the session that was made at `made`: the next call gets a new token. Another one, made since, may be good.
+    /// Forgets the session that was made at `made`: the next call gets a new token. Another one,
+    /// made since, may be good.
     pub(super) async fn renew(&self, made: Instant) {
-        self.session.lock().await.take_if(|session| session.made == made);
+        self.session
+            .lock()
+            .await
+            .take_if(|session| session.made == made);
     }
 
-    /// Does what is to be done about work that was given up, beside everything else; see [`Cloud::settle`].
+    /// Does what is to be done about work that was given up, beside everything else; see
+    /// [`Cloud::settle`].
     pub(super) fn part_with(&self, parting: impl Future<Output = ()> + Send + 'static) {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            self.partings.lock().unwrap_or_else(PoisonError::into_inner).push(runtime.spawn(parting));
+            self.partings
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(runtime.spawn(parting));
         }
     }
 
-    /// Waits a moment for what is still to be said of work that was given up. Whatever is not said then, the service forgets by itself.
+    /// Waits a moment for what is still to be said of work that was given up. Whatever is not said
+    /// then, the service forgets by itself.
     pub(crate) async fn settle(&self) {
-        let partings = std::mem::take(&mut *self.partings.lock().unwrap_or_else(PoisonError::into_inner));
+        let partings =
+            std::mem::take(&mut *self.partings.lock().unwrap_or_else(PoisonError::into_inner));
         let all = futures_util::future::join_all(partings);
         tokio::time::timeout(PARTING_TIME, all).await.ok();
     }
 
     async fn connect(&self) -> Result<Session, Failed> {
         if let Some((variable, found)) = &self.bad_address {
-            return Err(Failed::Finally(StoreError::BadAddress { variable, found: found.clone() }));
+            return Err(Failed::Finally(StoreError::BadAddress {
+                variable,
+                found: found.clone(),
+            }));
         }
-        let unauthorized = |found| Failed::Finally(StoreError::Unauthorized { call: "credentials".to_owned(), found });
+        let unauthorized = |found| {
+            Failed::Finally(StoreError::Unauthorized {
+                call: "credentials".to_owned(),
+                found,
+            })
+        };
         if !self.anonymous && !may_see_tokens(&self.endpoint) {
-            return Err(unauthorized("CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE without TLS"));
+            return Err(unauthorized(
+                "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE without TLS",
+            ));
         }
         let credentials = if self.anonymous {
             credentials::anonymous::Builder::new().build()
@@ -350,34 +449,83 @@ impl Cloud {
             .connect_timeout(self.options.idle_timeout.min(Duration::from_secs(20)))
             // 308 means "go on" here, not "elsewhere".
             .redirect(reqwest::redirect::Policy::none());
-        let http = if self.anonymous { http.no_proxy() } else { http };
-        let http = http.build().map_err(|_| unauthorized("a machine without usable root certificates"))?;
-        Ok(Session { made: Instant::now(), http, credentials, storage })
+        let http = if self.anonymous {
+            http.no_proxy()
+        } else {
+            http
+        };
+        let http = http
+            .build()
+            .map_err(|_| unauthorized("a machine without usable root certificates"))?;
+        Ok(Session {
+            made: Instant::now(),
+            http,
+            credentials,
+            storage,
+        })
     }
 
     /// The address of a call on a bucket: `…/storage/v1/b/BUCKET` and what follows.
-    pub(super) fn address(&self, resource: &'static str, bucket: &str, rest: &str, query: &[(&str, &str)]) -> Address {
-        self.join(resource, &format!("/storage/v1/b/{}{rest}", segment(bucket)), query)
+    pub(super) fn address(
+        &self,
+        resource: &'static str,
+        bucket: &str,
+        rest: &str,
+        query: &[(&str, &str)],
+    ) -> Address {
+        self.join(
+            resource,
+            &format!("/storage/v1/b/{}{rest}", segment(bucket)),
+            query,
+        )
     }
 
     /// The address at which uploads to a bucket begin.
     pub(super) fn upload_address(&self, bucket: &str, query: &[(&str, &str)]) -> Address {
-        self.join("upload", &format!("/upload/storage/v1/b/{}/o", segment(bucket)), query)
+        self.join(
+            "upload",
+            &format!("/upload/storage/v1/b/{}/o", segment(bucket)),
+            query,
+        )
     }
 
-    /// The address of an upload session, as the service gave it. None that has less protection than the endpoint.
+    /// The address of an upload session, as the service gave it. None that has less protection than
+    /// the endpoint.
     pub(super) fn session_address(&self, location: &str) -> Option<Address> {
         let endpoint = Url::parse(&self.endpoint).ok()?;
-        let url = endpoint.join(location).ok().filter(|url| url.scheme() == "https" || endpoint.scheme() == "http")?;
-        Some(Address { url: url.into(), resource: "upload session", has_token: false })
+        let url = endpoint
+            .join(location)
+            .ok()
+            .filter(|url| url.scheme() == "https" || endpoint.scheme() == "http")?;
+        Some(Address {
+            url: url.into(),
+            resource: "upload session",
+            has_token: false,
+        })
     }
 
     fn join(&self, resource: &'static str, path: &str, query: &[(&str, &str)]) -> Address {
-        let payer = self.options.billing_project.as_deref().map(|project| ("userProject", project));
-        let pairs = query.iter().copied().chain(payer).map(|(name, value)| format!("{name}={}", segment(value)));
+        let payer = self
+            .options
+            .billing_project
+            .as_deref()
+            .map(|project| ("userProject", project));
+        let pairs = query
+            .iter()
+            .copied()
+            .chain(payer)
+            .map(|(name, value)| format!("{name}={}", segment(value)));
         let query = pairs.collect::<Vec<_>>().join("&");
-        let url = format!("{}{path}{}{query}", self.endpoint, if query.is_empty() { "" } else { "?" });
-        Address { url, resource, has_token: true }
+        let url = format!(
+            "{}{path}{}{query}",
+            self.endpoint,
+            if query.is_empty() { "" } else { "?" }
+        );
+        Address {
+            url,
+            resource,
+            has_token: true,
+        }
     }
 
     /// Makes a call once. It may last while bytes go up or come down; silence ends it.
@@ -388,7 +536,8 @@ impl Cloud {
         body: Bytes,
         shape: impl FnOnce(RequestBuilder) -> RequestBuilder + Send,
     ) -> Result<Answer, Failed> {
-        self.call_in_pieces(method, address, vec![body], shape).await
+        self.call_in_pieces(method, address, vec![body], shape)
+            .await
     }
 
     /// As `call`, with a body of several pieces that follow each other.
@@ -401,8 +550,15 @@ impl Cloud {
     ) -> Result<Answer, Failed> {
         let (begun, name) = (Instant::now(), method_name(&method));
         let answer = self.answer(method, address, body, shape).await;
-        let outcome = answer.as_ref().map_or(Outcome::Failed, |answer| Outcome::Status(answer.status));
-        self.observer.request(Request { method: name, resource: address.resource, outcome, duration: begun.elapsed() });
+        let outcome = answer
+            .as_ref()
+            .map_or(Outcome::Failed, |answer| Outcome::Status(answer.status));
+        self.observer.request(Request {
+            method: name,
+            resource: address.resource,
+            outcome,
+            duration: begun.elapsed(),
+        });
         answer
     }
 
@@ -417,10 +573,15 @@ impl Cloud {
         let idle = self.options.idle_timeout;
         let mut request = session.http.request(method, &address.url);
         if address.has_token {
-            let headers = google::headers(&session.credentials, idle).await.map_err(|none| match none {
-                NoToken::Passing(found) => Failed::passing(found),
-                NoToken::Finally(found) => Failed::Finally(StoreError::Unauthorized { call: "credentials".to_owned(), found }),
-            })?;
+            let headers = google::headers(&session.credentials, idle)
+                .await
+                .map_err(|none| match none {
+                    NoToken::Passing(found) => Failed::passing(found),
+                    NoToken::Finally(found) => Failed::Finally(StoreError::Unauthorized {
+                        call: "credentials".to_owned(),
+                        found,
+                    }),
+                })?;
             request = request.headers(headers);
         }
         let pulse = Pulse::new();
@@ -444,26 +605,58 @@ impl Cloud {
                 }
                 body.extend_from_slice(&bytes);
             }
-            Ok(Answer { session: session.made, status, headers, body: body.into() })
+            Ok(Answer {
+                session: session.made,
+                status,
+                headers,
+                body: body.into(),
+            })
         };
         let answered = pulse.watch(idle, answered).await;
-        answered.unwrap_or_else(|| Err(Failed::passing(format!("nothing within {} s", idle.as_secs_f64()))))
+        answered.unwrap_or_else(|| {
+            Err(Failed::passing(format!(
+                "nothing within {} s",
+                idle.as_secs_f64()
+            )))
+        })
     }
 }
 
 /// What an error of the storage crate amounts to.
-pub(super) fn crate_error(session: &Session, error: &google_cloud_storage::Error, name: &str, permission: &'static str) -> Failed {
+pub(super) fn crate_error(
+    session: &Session,
+    error: &google_cloud_storage::Error,
+    name: &str,
+    permission: &'static str,
+) -> Failed {
     if let Some(status) = error.http_status_code() {
         let headers = error.http_headers().cloned().unwrap_or_default();
-        return failed(session.made, status, &headers, error.http_payload().map_or(&[], |body| body.as_ref()), name, permission);
+        return failed(
+            session.made,
+            status,
+            &headers,
+            error.http_payload().map_or(&[], |body| body.as_ref()),
+            name,
+            permission,
+        );
     }
     if error.is_authentication() {
-        return Failed::Finally(StoreError::Unauthorized { call: "credentials".to_owned(), found: "some for which no token is given" });
+        return Failed::Finally(StoreError::Unauthorized {
+            call: "credentials".to_owned(),
+            found: "some for which no token is given",
+        });
     }
     if error.is_binding() {
-        return Failed::Finally(StoreError::Rejected { name: name.to_owned(), found: "a name that is none in Cloud Storage".to_owned() });
+        return Failed::Finally(StoreError::Rejected {
+            name: name.to_owned(),
+            found: "a name that is none in Cloud Storage".to_owned(),
+        });
     }
-    Failed::passing(if error.is_timeout() { "no answer in time" } else { "a broken connection" })
+    Failed::passing(if error.is_timeout() {
+        "no answer in time"
+    } else {
+        "a broken connection"
+    })
 }
 
 #[cfg(test)]
@@ -474,14 +667,22 @@ mod tests {
     fn session_addresses_have_tls_where_the_endpoint_has() {
         let session = |endpoint: &str, location: &str| {
             let cloud = Cloud::at(endpoint, false, CloudOptions::default());
-            cloud.session_address(location).map(|address| (address.url, address.has_token))
+            cloud
+                .session_address(location)
+                .map(|address| (address.url, address.has_token))
         };
         let other = "https://storage.example.com/upload?upload_id=1";
         assert_eq!(session(ENDPOINT, other), Some((other.to_owned(), false)));
-        assert_eq!(session(ENDPOINT, "/upload?upload_id=1").map(|(url, _)| url), Some(format!("{ENDPOINT}/upload?upload_id=1")));
-        for location in
-            ["http://storage.googleapis.com/upload?upload_id=1", "http://127.0.0.1/", "ftp://storage.googleapis.com/", "https://"]
-        {
+        assert_eq!(
+            session(ENDPOINT, "/upload?upload_id=1").map(|(url, _)| url),
+            Some(format!("{ENDPOINT}/upload?upload_id=1"))
+        );
+        for location in [
+            "http://storage.googleapis.com/upload?upload_id=1",
+            "http://127.0.0.1/",
+            "ftp://storage.googleapis.com/",
+            "https://",
+        ] {
             assert_eq!(session(ENDPOINT, location), None, "{location}");
         }
         assert!(session("http://127.0.0.1:4443", "http://localhost:4443/upload").is_some());
@@ -491,7 +692,10 @@ mod tests {
     fn refusals_show_known_reasons_and_no_words() {
         let body =
             br#"{"error":{"message":"Object 'secret-name' is subject to the bucket's retention policy until 2030. Key: secret-key"}}"#;
-        assert_eq!(refusal("HTTP 403", &message(body)), "HTTP 403: the bucket's retention policy forbids it");
+        assert_eq!(
+            refusal("HTTP 403", &message(body)),
+            "HTTP 403: the bucket's retention policy forbids it"
+        );
         let unknown = b"ann@example.com is not welcome at https://example.com/?token=abc";
         assert_eq!(refusal("HTTP 403", &message(unknown)), "HTTP 403");
         assert_eq!(refusal("HTTP 400", &message(&[0xff, 0x00])), "HTTP 400");
@@ -502,6 +706,9 @@ mod tests {
         let cloud = Cloud::at("http://ann:secret@127.0.0.1", true, CloudOptions::default());
         let session = cloud.session_address("http://127.0.0.1/?upload_id=secret");
         let shown = format!("{cloud:?} {session:?}");
-        assert!(!shown.contains("secret") && shown.contains("upload session"), "{shown}");
+        assert!(
+            !shown.contains("secret") && shown.contains("upload session"),
+            "{shown}"
+        );
     }
 }

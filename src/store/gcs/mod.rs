@@ -1,8 +1,9 @@
 //! A prefix of a bucket as a store.
 //!
-//! Objects are read by `google-cloud-storage`, pinned to the generation that was listed, with an idle time and a bounded resume of our own;
-//! listing, metadata, joining and deleting are JSON calls; what is written goes up in one create-only request, in one resumable session, or in
-//! parts that are joined. Which of the service's calls are sound, and why these: `docs/cloud-storage.md`.
+//! Objects are read by `google-cloud-storage`, pinned to the generation that was listed, with an
+//! idle time and a bounded resume of our own; listing, metadata, joining and deleting are JSON
+//! calls; what is written goes up in one create-only request, in one resumable session, or in parts
+//! that are joined. Which of the service's calls are sound, and why these: `docs/cloud-storage.md`.
 
 mod cloud;
 mod parts;
@@ -69,18 +70,39 @@ impl<'a> Purpose<'a> {
     /// What is asked of every request that makes an object stand.
     fn query(self, options: &'a CloudOptions) -> Vec<(&'static str, &'a str)> {
         let free = (!self.overwrites()).then_some(("ifGenerationMatch", "0"));
-        free.into_iter().chain(options.kms_key.as_deref().map(|key| ("kmsKeyName", key))).collect()
+        free.into_iter()
+            .chain(options.kms_key.as_deref().map(|key| ("kmsKeyName", key)))
+            .collect()
     }
 
     /// What is said of the object besides its bytes.
-    fn described(self, name: &str, options: &'a CloudOptions, metadata: &'a BTreeMap<String, String>) -> Described<'a> {
-        let (content_type, storage_class) = (upload::content_type(name), options.storage_class.as_deref());
+    fn described(
+        self,
+        name: &str,
+        options: &'a CloudOptions,
+        metadata: &'a BTreeMap<String, String>,
+    ) -> Described<'a> {
+        let (content_type, storage_class) =
+            (upload::content_type(name), options.storage_class.as_deref());
         match self {
-            // The service gives a joined object the class of its parts, which must all have the same one.
-            Purpose::Part => Described { content_type, content_encoding: None, storage_class, metadata, crc32c: None },
+            // The service gives a joined object the class of its parts, which must all have the
+            // same one.
+            Purpose::Part => Described {
+                content_type,
+                content_encoding: None,
+                storage_class,
+                metadata,
+                crc32c: None,
+            },
             Purpose::Final(making) => {
                 let content_encoding = making.content_encoding.as_deref();
-                Described { content_type, content_encoding, storage_class, metadata, crc32c: None }
+                Described {
+                    content_type,
+                    content_encoding,
+                    storage_class,
+                    metadata,
+                    crc32c: None,
+                }
             }
         }
     }
@@ -112,8 +134,16 @@ struct Page {
 impl GcsStore {
     /// What lies below `folder` of a bucket; the whole bucket where it is empty.
     pub fn new(cloud: Arc<Cloud>, bucket: impl Into<String>, folder: &str) -> Self {
-        let slash = if folder.is_empty() || folder.ends_with('/') { "" } else { "/" };
-        GcsStore { cloud, bucket: bucket.into(), prefix: format!("{folder}{slash}") }
+        let slash = if folder.is_empty() || folder.ends_with('/') {
+            ""
+        } else {
+            "/"
+        };
+        GcsStore {
+            cloud,
+            bucket: bucket.into(),
+            prefix: format!("{folder}{slash}"),
+        }
     }
 
     /// The name in the bucket.
@@ -127,11 +157,21 @@ impl GcsStore {
     }
 
     fn object_address(&self, name: &str, query: &[(&str, &str)]) -> Address {
-        self.cloud.address("object", &self.bucket, &format!("/o/{}", segment(&self.full(name))), query)
+        self.cloud.address(
+            "object",
+            &self.bucket,
+            &format!("/o/{}", segment(&self.full(name))),
+            query,
+        )
     }
 
     fn compose_address(&self, name: &str, query: &[(&str, &str)]) -> Address {
-        self.cloud.address("compose", &self.bucket, &format!("/o/{}/compose", segment(&self.full(name))), query)
+        self.cloud.address(
+            "compose",
+            &self.bucket,
+            &format!("/o/{}/compose", segment(&self.full(name))),
+            query,
+        )
     }
 
     /// Refuses a name that no object can have, before anything is sent for it.
@@ -139,27 +179,52 @@ impl GcsStore {
         if self.prefix.len() + name.len() <= NAME_MAX_BYTES {
             return Ok(());
         }
-        Err(StoreError::UnfitName { name: self.shown(name), fault: NameFault::Object { most: NAME_MAX_BYTES } })
+        Err(StoreError::UnfitName {
+            name: self.shown(name),
+            fault: NameFault::Object {
+                most: NAME_MAX_BYTES,
+            },
+        })
     }
 
     fn info(&self, resource: Resource) -> Result<ObjectInfo, Failed> {
         let (Some(len), Some(version)) = (resource.len(), resource.generation()) else {
             return Err(Failed::passing("an object without size or generation"));
         };
-        let name = resource.name.strip_prefix(&self.prefix).unwrap_or(&resource.name).to_owned();
+        let name = resource
+            .name
+            .strip_prefix(&self.prefix)
+            .unwrap_or(&resource.name)
+            .to_owned();
         let crc32c = resource.crc32c();
-        let content_encoding = resource.content_encoding.filter(|encoding| !encoding.is_empty() && encoding != "identity");
-        Ok(ObjectInfo { name, len, version, crc32c, content_encoding, attributes: resource.metadata })
+        let content_encoding = resource
+            .content_encoding
+            .filter(|encoding| !encoding.is_empty() && encoding != "identity");
+        Ok(ObjectInfo {
+            name,
+            len,
+            version,
+            crc32c,
+            content_encoding,
+            attributes: resource.metadata,
+        })
     }
 
     /// One try of a page of a listing.
     async fn page(&self, prefix: &str, token: Option<&str>) -> Result<Page, Failed> {
         let full = self.full(prefix);
         let fields = format!("items({FIELDS}),nextPageToken");
-        let mut query = vec![("prefix", full.as_str()), ("maxResults", "1000"), ("fields", fields.as_str())];
+        let mut query = vec![
+            ("prefix", full.as_str()),
+            ("maxResults", "1000"),
+            ("fields", fields.as_str()),
+        ];
         query.extend(token.map(|token| ("pageToken", token)));
         let address = self.cloud.address("list", &self.bucket, "/o", &query);
-        let answer = self.cloud.call(Method::GET, &address, Bytes::new(), |request| request).await?;
+        let answer = self
+            .cloud
+            .call(Method::GET, &address, Bytes::new(), |request| request)
+            .await?;
         match answer.status {
             200 => answer.json(),
             _ => Err(answer.failed(&self.shown(prefix), "storage.objects.list")),
@@ -175,12 +240,17 @@ impl GcsStore {
             match self.page(prefix, token.as_deref()).await {
                 Ok(page) => {
                     let known = all.len();
-                    all.extend(page.items.into_iter().map(|resource| (resource.name.clone(), resource)));
+                    all.extend(
+                        page.items
+                            .into_iter()
+                            .map(|resource| (resource.name.clone(), resource)),
+                    );
                     token = page.next_page_token.filter(|token| !token.is_empty());
                     if token.is_none() {
                         return Ok(all.into_values().collect());
                     }
-                    // An empty page may stand before others; pages that go on without anything new are no listing.
+                    // An empty page may stand before others; pages that go on without anything new
+                    // are no listing.
                     if all.len() > known {
                         patience.progress();
                     } else {
@@ -192,8 +262,12 @@ impl GcsStore {
         }
     }
 
-    /// What a listing has of some names. `None` where so many others stand between them that to ask for each takes fewer requests.
-    async fn listed(&self, names: &[String]) -> Result<Option<HashMap<String, ObjectInfo>>, StoreError> {
+    /// What a listing has of some names. `None` where so many others stand between them that to ask
+    /// for each takes fewer requests.
+    async fn listed(
+        &self,
+        names: &[String],
+    ) -> Result<Option<HashMap<String, ObjectInfo>>, StoreError> {
         let prefix = common_prefix(names);
         let wanted: HashSet<&str> = names.iter().map(String::as_str).collect();
         let mut patience = Patience::new(&self.cloud, format!("list of {}", self.shown(prefix)));
@@ -202,14 +276,20 @@ impl GcsStore {
         let mut pages_left = names.len() / AT_ONCE;
         while pages_left > 0 {
             let infos = self.page(prefix, token.as_deref()).await.and_then(|page| {
-                let infos: Vec<ObjectInfo> = page.items.into_iter().map(|resource| self.info(resource)).collect::<Result<_, _>>()?;
+                let infos: Vec<ObjectInfo> = page
+                    .items
+                    .into_iter()
+                    .map(|resource| self.info(resource))
+                    .collect::<Result<_, _>>()?;
                 Ok((infos, page.next_page_token))
             });
             match infos {
                 Ok((infos, next)) => {
                     patience.progress();
                     pages_left -= 1;
-                    let infos = infos.into_iter().filter(|info| wanted.contains(info.name.as_str()));
+                    let infos = infos
+                        .into_iter()
+                        .filter(|info| wanted.contains(info.name.as_str()));
                     found.extend(infos.map(|info| (info.name.clone(), info)));
                     token = next.filter(|token| !token.is_empty());
                     if token.is_none() {
@@ -227,8 +307,11 @@ impl GcsStore {
         let address = self.object_address(name, &[("fields", FIELDS)]);
         let mut patience = Patience::new(&self.cloud, format!("look at {shown}"));
         loop {
-            let told =
-                self.cloud.call(Method::GET, &address, Bytes::new(), |request| request).await.and_then(|answer| match answer.status {
+            let told = self
+                .cloud
+                .call(Method::GET, &address, Bytes::new(), |request| request)
+                .await
+                .and_then(|answer| match answer.status {
                     200 => answer.json::<Resource>(),
                     _ => Err(answer.failed(&shown, "storage.objects.get")),
                 });
@@ -240,17 +323,42 @@ impl GcsStore {
     }
 
     /// One try of a read; what came before it failed stays in `out`.
-    async fn read_some(&self, object: &ObjectInfo, offset: u64, len: u64, out: &mut Vec<u8>) -> Result<(), Failed> {
+    async fn read_some(
+        &self,
+        object: &ObjectInfo,
+        offset: u64,
+        len: u64,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Failed> {
         let begun = Instant::now();
         let tried = self.try_read_some(object, offset, len, out).await;
-        let outcome = if tried.is_ok() { Outcome::Done } else { Outcome::Failed };
-        self.cloud.observer().request(Request { method: "GET", resource: "object bytes", outcome, duration: begun.elapsed() });
+        let outcome = if tried.is_ok() {
+            Outcome::Done
+        } else {
+            Outcome::Failed
+        };
+        self.cloud.observer().request(Request {
+            method: "GET",
+            resource: "object bytes",
+            outcome,
+            duration: begun.elapsed(),
+        });
         tried
     }
 
-    async fn try_read_some(&self, object: &ObjectInfo, offset: u64, len: u64, out: &mut Vec<u8>) -> Result<(), Failed> {
+    async fn try_read_some(
+        &self,
+        object: &ObjectInfo,
+        offset: u64,
+        len: u64,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Failed> {
         let shown = self.shown(&object.name);
-        let changed = || Failed::Finally(StoreError::Changed { name: shown.clone() });
+        let changed = || {
+            Failed::Finally(StoreError::Changed {
+                name: shown.clone(),
+            })
+        };
         let idle = self.cloud.options().idle_timeout;
         let silent = |_| Failed::passing(format!("nothing within {} s", idle.as_secs_f64()));
         let session = self.cloud.session().await?;
@@ -269,35 +377,61 @@ impl GcsStore {
         if let Some(payer) = &self.cloud.options().billing_project {
             read = read.with_quota_project(payer.clone());
         }
-        let mut answer = tokio::time::timeout(idle, read.send()).await.map_err(silent)?.map_err(failed)?;
+        let mut answer = tokio::time::timeout(idle, read.send())
+            .await
+            .map_err(silent)?
+            .map_err(failed)?;
         let told = answer.object();
         if told.generation != generation || u64::try_from(told.size).ok() != Some(object.len) {
             return Err(changed());
         }
         let wanted = out.len() as u64 + len;
-        while let Some(bytes) = tokio::time::timeout(idle, answer.next()).await.map_err(silent)? {
+        while let Some(bytes) = tokio::time::timeout(idle, answer.next())
+            .await
+            .map_err(silent)?
+        {
             let bytes = bytes.map_err(failed)?;
             if out.len() as u64 + bytes.len() as u64 > wanted {
-                // Something on the way passes over ranges and gives the object from its first byte. It may have done so before.
+                // Something on the way passes over ranges and gives the object from its first byte.
+                // It may have done so before.
                 out.clear();
                 return Err(Failed::passing("more bytes than were asked for"));
             }
             out.extend_from_slice(&bytes);
         }
-        if (out.len() as u64) < wanted { Err(Failed::passing("fewer bytes than were asked for")) } else { Ok(()) }
+        if (out.len() as u64) < wanted {
+            Err(Failed::passing("fewer bytes than were asked for"))
+        } else {
+            Ok(())
+        }
     }
 
-    /// Deletes an object, or exactly one generation of it, of which a bucket with versioning keeps none then; none there is as good.
+    /// Deletes an object, or exactly one generation of it, of which a bucket with versioning keeps
+    /// none then; none there is as good.
     async fn delete(&self, name: &str, generation: Option<u64>) -> Result<(), StoreError> {
         let shown = self.shown(name);
         let generation = generation.map(|generation| generation.to_string());
-        let query: Vec<_> = generation.as_deref().map(|generation| ("generation", generation)).into_iter().collect();
+        let query: Vec<_> = generation
+            .as_deref()
+            .map(|generation| ("generation", generation))
+            .into_iter()
+            .collect();
         let address = self.object_address(name, &query);
         let mut patience = Patience::new(&self.cloud, format!("delete of {shown}"));
         loop {
-            match self.cloud.call(Method::DELETE, &address, Bytes::new(), |request| request).await {
-                Ok(answer) if answer.is_success() || matches!(answer.status, 404 | 412) => return Ok(()),
-                Ok(answer) => patience.failed(answer.failed(&shown, "storage.objects.delete")).await?,
+            match self
+                .cloud
+                .call(Method::DELETE, &address, Bytes::new(), |request| request)
+                .await
+            {
+                Ok(answer) if answer.is_success() || matches!(answer.status, 404 | 412) => {
+                    return Ok(());
+                }
+                Ok(answer) => {
+                    patience
+                        .failed(answer.failed(&shown, "storage.objects.delete"))
+                        .await?
+                }
                 Err(failed) => patience.failed(failed).await?,
             }
         }
@@ -306,9 +440,15 @@ impl GcsStore {
 
 /// What all names begin with.
 fn common_prefix(names: &[String]) -> &str {
-    let Some((first, others)) = names.split_first() else { return "" };
+    let Some((first, others)) = names.split_first() else {
+        return "";
+    };
     let shared = |other: &String| {
-        first.char_indices().zip(other.chars()).find(|((_, a), b)| a != b).map_or(first.len().min(other.len()), |((at, _), _)| at)
+        first
+            .char_indices()
+            .zip(other.chars())
+            .find(|((_, a), b)| a != b)
+            .map_or(first.len().min(other.len()), |((at, _), _)| at)
     };
     let len = others.iter().map(shared).min().unwrap_or(first.len());
     first.get(..len).unwrap_or_default()
@@ -319,7 +459,10 @@ impl Store for GcsStore {
         Box::pin(async move {
             let resources = self.resources("").await?;
             if resources.is_empty() {
-                return Err(StoreError::NotFound { name: self.shown(""), expected: "objects below this prefix" });
+                return Err(StoreError::NotFound {
+                    name: self.shown(""),
+                    expected: "objects below this prefix",
+                });
             }
             let mut objects = Vec::with_capacity(resources.len());
             for resource in resources {
@@ -340,12 +483,21 @@ impl Store for GcsStore {
     fn stat<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<ObjectInfo, StoreError>> {
         Box::pin(async move {
             self.check_name(name)?;
-            let info = self.resource(name).await.map(|resource| self.info(resource))?;
-            info.map_err(|_| StoreError::Rejected { name: self.shown(name), found: "an object without size or generation".to_owned() })
+            let info = self
+                .resource(name)
+                .await
+                .map(|resource| self.info(resource))?;
+            info.map_err(|_| StoreError::Rejected {
+                name: self.shown(name),
+                found: "an object without size or generation".to_owned(),
+            })
         })
     }
 
-    fn stat_all<'a>(&'a self, names: &'a [String]) -> BoxFuture<'a, Result<Vec<Option<ObjectInfo>>, StoreError>> {
+    fn stat_all<'a>(
+        &'a self,
+        names: &'a [String],
+    ) -> BoxFuture<'a, Result<Vec<Option<ObjectInfo>>, StoreError>> {
         Box::pin(async move {
             let listed = match self.listed(names).await {
                 // Whoever may look at objects need not be allowed to list them.
@@ -359,10 +511,19 @@ impl Store for GcsStore {
         })
     }
 
-    fn read<'a>(&'a self, object: &'a ObjectInfo, offset: u64, len: usize) -> BoxFuture<'a, Result<Bytes, StoreError>> {
+    fn read<'a>(
+        &'a self,
+        object: &'a ObjectInfo,
+        offset: u64,
+        len: usize,
+    ) -> BoxFuture<'a, Result<Bytes, StoreError>> {
         Box::pin(async move {
             let shown = self.shown(&object.name);
-            if object.len.checked_sub(offset).is_none_or(|rest| rest < len as u64) {
+            if object
+                .len
+                .checked_sub(offset)
+                .is_none_or(|rest| rest < len as u64)
+            {
                 return Err(StoreError::Changed { name: shown });
             }
             let mut read_again = false;
@@ -371,7 +532,14 @@ impl Store for GcsStore {
                 let mut out = Buffer::with_room(len);
                 while out.len() < len {
                     let before = out.len();
-                    let tried = self.read_some(object, offset + before as u64, (len - before) as u64, &mut out).await;
+                    let tried = self
+                        .read_some(
+                            object,
+                            offset + before as u64,
+                            (len - before) as u64,
+                            &mut out,
+                        )
+                        .await;
                     if out.len() > before {
                         patience.progress();
                     }
@@ -381,9 +549,18 @@ impl Store for GcsStore {
                 }
                 // Only of a whole object the service's own checksum can be asked.
                 let found = crc32c::crc32c(&out);
-                match object.crc32c.filter(|expected| len as u64 == object.len && *expected != found) {
+                match object
+                    .crc32c
+                    .filter(|expected| len as u64 == object.len && *expected != found)
+                {
                     None => return Ok(out.freeze()),
-                    Some(expected) if read_again => return Err(StoreError::Corrupt { name: shown, expected, found }),
+                    Some(expected) if read_again => {
+                        return Err(StoreError::Corrupt {
+                            name: shown,
+                            expected,
+                            found,
+                        });
+                    }
                     Some(_) => read_again = true,
                 }
             }
@@ -395,16 +572,27 @@ impl Store for GcsStore {
         Box::pin(async { checked })
     }
 
-    fn create<'a>(&'a self, name: &'a str, making: Making) -> BoxFuture<'a, Result<Box<dyn ObjectWriter>, StoreError>> {
+    fn create<'a>(
+        &'a self,
+        name: &'a str,
+        making: Making,
+    ) -> BoxFuture<'a, Result<Box<dyn ObjectWriter>, StoreError>> {
         Box::pin(async move {
             self.check_name(name)?;
             let options = self.cloud.options();
-            let is_large = making.expected_len > options.upload_cutoff_bytes.max(options.upload_chunk_bytes as u64);
+            let is_large = making.expected_len
+                > options
+                    .upload_cutoff_bytes
+                    .max(options.upload_chunk_bytes as u64);
             if is_large && self.check_name(&parts::longest_name(name)).is_ok() {
-                let writer = parts::PartsWriter::begin(self.clone(), name.to_owned(), making).await?;
+                let writer =
+                    parts::PartsWriter::begin(self.clone(), name.to_owned(), making).await?;
                 return Ok(Box::new(writer) as Box<dyn ObjectWriter>);
             }
-            Ok(Box::new(upload::Upload::new(self.clone(), name.to_owned(), making)) as Box<dyn ObjectWriter>)
+            Ok(
+                Box::new(upload::Upload::new(self.clone(), name.to_owned(), making))
+                    as Box<dyn ObjectWriter>,
+            )
         })
     }
 
@@ -437,7 +625,15 @@ mod tests {
 
     #[test]
     fn common_prefix_ends_between_characters() {
-        let prefix = |names: &[&str]| common_prefix(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).to_owned();
+        let prefix = |names: &[&str]| {
+            common_prefix(
+                &names
+                    .iter()
+                    .map(|name| (*name).to_owned())
+                    .collect::<Vec<_>>(),
+            )
+            .to_owned()
+        };
         assert_eq!(prefix(&["a/b/1", "a/b/22", "a/bc"]), "a/b");
         // The letters share their first byte.
         assert_eq!(prefix(&["käse", "köln"]), "k");

@@ -1,7 +1,8 @@
-//! A large object in parts that go up several at a time and are joined under the final name at the end.
+//! A large object in parts that go up several at a time and are joined under the final name at the
+//! end.
 //!
-//! A part is named by the digest of its bytes, so that whoever makes the same archive again finds what is there already. Parts lie in
-//! `kindpack-parts/NAME/` beside the archive.
+//! A part is named by the digest of its bytes, so that whoever makes the same archive again finds
+//! what is there already. Parts lie in `kindpack-parts/NAME/` beside the archive.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,8 +33,8 @@ const JOINED_AT_ONCE: usize = 32;
 /// Parts and joins that are under way at once. Parts are in memory while they are.
 const AT_ONCE: usize = 4;
 
-/// Parts of an archive of which no new one came for so long were left behind: whoever packs makes new ones all the time, and no wait between two
-/// of them is allowed to last so long.
+/// Parts of an archive of which no new one came for so long were left behind: whoever packs makes
+/// new ones all the time, and no wait between two of them is allowed to last so long.
 const ABANDONED_AFTER: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
 
 /// A piece of the object as it lies in the bucket.
@@ -49,11 +50,20 @@ impl Part {
     /// A part that is there.
     fn of(store: &GcsStore, resource: Resource) -> Option<Part> {
         let name = resource.name.strip_prefix(&store.prefix)?.to_owned();
-        Some(Part { name, generation: Some(resource.generation()?), len: resource.len()?, crc32c: resource.crc32c()? })
+        Some(Part {
+            name,
+            generation: Some(resource.generation()?),
+            len: resource.len()?,
+            crc32c: resource.crc32c()?,
+        })
     }
 
     fn sent(&self) -> Sent {
-        Sent { len: self.len, crc32c: self.crc32c, sha256: None }
+        Sent {
+            len: self.len,
+            crc32c: self.crc32c,
+            sha256: None,
+        }
     }
 }
 
@@ -81,15 +91,30 @@ pub(super) struct PartsWriter {
 }
 
 impl PartsWriter {
-    pub(super) async fn begin(store: GcsStore, name: String, making: Making) -> Result<Self, StoreError> {
+    pub(super) async fn begin(
+        store: GcsStore,
+        name: String,
+        making: Making,
+    ) -> Result<Self, StoreError> {
         // Whoever may not list uploads everything.
         let listed = match store.resources(&format!("{FOLDER}{name}/")).await {
             Err(StoreError::Denied { .. }) => Vec::new(),
             listed => listed?,
         };
-        let known = listed.into_iter().filter_map(|resource| Part::of(&store, resource));
+        let known = listed
+            .into_iter()
+            .filter_map(|resource| Part::of(&store, resource));
         let known = known.map(|part| (part.name.clone(), part)).collect();
-        Ok(PartsWriter { store, name, making, known, filling: BytesMut::new(), begun: 0, done: BTreeMap::new(), uploading: JoinSet::new() })
+        Ok(PartsWriter {
+            store,
+            name,
+            making,
+            known,
+            filling: BytesMut::new(),
+            begun: 0,
+            done: BTreeMap::new(),
+            uploading: JoinSet::new(),
+        })
     }
 
     /// Sends what is filled as the next part, once there is room.
@@ -97,10 +122,20 @@ impl PartsWriter {
         while self.uploading.len() >= AT_ONCE {
             self.join_next().await?;
         }
-        let (number, store, folder) = (self.begun, self.store.clone(), format!("{FOLDER}{}/", self.name));
+        let (number, store, folder) = (
+            self.begun,
+            self.store.clone(),
+            format!("{FOLDER}{}/", self.name),
+        );
         self.begun += 1;
         let hashed = bytes.clone();
-        let digest = tokio::task::spawn_blocking(move || (Sha256(sha2::Sha256::digest(&hashed).into()), crc32c::crc32c(&hashed))).await;
+        let digest = tokio::task::spawn_blocking(move || {
+            (
+                Sha256(sha2::Sha256::digest(&hashed).into()),
+                crc32c::crc32c(&hashed),
+            )
+        })
+        .await;
         let (sha256, crc32c) = digest.map_err(|error| StoreError::Io {
             name: self.name.clone(),
             deed: "cannot hash a part",
@@ -108,14 +143,31 @@ impl PartsWriter {
         })?;
         let name = format!("{folder}{sha256}");
         let len = bytes.len() as u64;
-        if let Some(known) = self.known.get(&name).filter(|known| (known.len, known.crc32c) == (len, crc32c)) {
+        if let Some(known) = self
+            .known
+            .get(&name)
+            .filter(|known| (known.len, known.crc32c) == (len, crc32c))
+        {
             self.done.insert(number, known.clone());
             return Ok(());
         }
         self.uploading.spawn(async move {
-            let sent = Sent { len, crc32c, sha256: None };
-            let generation = write_single(&store, &name, bytes, sent, Purpose::Part, &About::default()).await?;
-            Ok((number, Part { name, generation, len, crc32c }))
+            let sent = Sent {
+                len,
+                crc32c,
+                sha256: None,
+            };
+            let generation =
+                write_single(&store, &name, bytes, sent, Purpose::Part, &About::default()).await?;
+            Ok((
+                number,
+                Part {
+                    name,
+                    generation,
+                    len,
+                    crc32c,
+                },
+            ))
         });
         Ok(())
     }
@@ -143,15 +195,25 @@ impl PartsWriter {
         }
         let parts: Vec<Part> = std::mem::take(&mut self.done).into_values().collect();
         let whole = joined(self.name.clone(), &parts);
-        let sent = Sent { sha256: about.sha256, ..whole.sent() };
-        let mut made = parts.iter().map(|part| (part.name.clone(), part.clone())).collect();
+        let sent = Sent {
+            sha256: about.sha256,
+            ..whole.sent()
+        };
+        let mut made = parts
+            .iter()
+            .map(|part| (part.name.clone(), part.clone()))
+            .collect();
         let stored = match self.join_all(&whole, parts, &mut made, sent, &about).await {
             // Another pack of the same set is done by now, and has deleted the parts.
-            Err(lost @ StoreError::Lost { .. }) if !self.making.overwrite => match self.store.resource(&self.name).await {
-                Ok(there) if self.store.holds(&there, sent).await? => Ok(Composed::Found(there)),
-                Ok(_) => Err(taken(self.store.shown(&self.name))),
-                Err(_) => Err(lost),
-            },
+            Err(lost @ StoreError::Lost { .. }) if !self.making.overwrite => {
+                match self.store.resource(&self.name).await {
+                    Ok(there) if self.store.holds(&there, sent).await? => {
+                        Ok(Composed::Found(there))
+                    }
+                    Ok(_) => Err(taken(self.store.shown(&self.name))),
+                    Err(_) => Err(lost),
+                }
+            }
             stored => stored,
         };
         let resource = match stored {
@@ -174,7 +236,8 @@ impl PartsWriter {
         Ok(())
     }
 
-    /// Joins parts to larger ones until one call makes the whole. What may be there of them, whether it succeeds or not, is added to `made`.
+    /// Joins parts to larger ones until one call makes the whole. What may be there of them,
+    /// whether it succeeds or not, is added to `made`.
     async fn join_all(
         &self,
         whole: &Part,
@@ -184,33 +247,65 @@ impl PartsWriter {
         about: &About,
     ) -> Result<Composed, StoreError> {
         while level.len() > JOINED_AT_ONCE {
-            let groups: Vec<(Part, Vec<Part>)> =
-                level.chunks(JOINED_AT_ONCE).map(|group| (self.part_of_group(group), group.to_vec())).collect();
-            made.extend(groups.iter().map(|(part, _)| (part.name.clone(), part.clone())));
-            let mut joins = stream::iter(groups.into_iter().map(|(part, group)| self.join_group(part, group))).buffered(AT_ONCE);
+            let groups: Vec<(Part, Vec<Part>)> = level
+                .chunks(JOINED_AT_ONCE)
+                .map(|group| (self.part_of_group(group), group.to_vec()))
+                .collect();
+            made.extend(
+                groups
+                    .iter()
+                    .map(|(part, _)| (part.name.clone(), part.clone())),
+            );
+            let mut joins = stream::iter(
+                groups
+                    .into_iter()
+                    .map(|(part, group)| self.join_group(part, group)),
+            )
+            .buffered(AT_ONCE);
             level = Vec::new();
             while let Some(part) = joins.try_next().await? {
                 made.insert(part.name.clone(), part.clone());
                 level.push(part);
             }
         }
-        self.compose(whole, &level, sent, Purpose::Final(&self.making), about).await
+        self.compose(whole, &level, sent, Purpose::Final(&self.making), about)
+            .await
     }
 
     /// The part that up to 32 parts are joined to, named by what it holds.
     fn part_of_group(&self, group: &[Part]) -> Part {
-        let names: String = group.iter().map(|part| format!("{}\n", part.name)).collect();
-        joined(format!("{FOLDER}{}/{JOINED}{}", self.name, Sha256(sha2::Sha256::digest(names).into())), group)
+        let names: String = group
+            .iter()
+            .map(|part| format!("{}\n", part.name))
+            .collect();
+        joined(
+            format!(
+                "{FOLDER}{}/{JOINED}{}",
+                self.name,
+                Sha256(sha2::Sha256::digest(names).into())
+            ),
+            group,
+        )
     }
 
     async fn join_group(&self, part: Part, group: Vec<Part>) -> Result<Part, StoreError> {
-        if let Some(known) = self.known.get(&part.name).filter(|known| (known.len, known.crc32c) == (part.len, part.crc32c)) {
+        if let Some(known) = self
+            .known
+            .get(&part.name)
+            .filter(|known| (known.len, known.crc32c) == (part.len, part.crc32c))
+        {
             return Ok(known.clone());
         }
-        let (Composed::Made(resource) | Composed::Found(resource)) =
-            self.compose(&part, &group, part.sent(), Purpose::Part, &About::default()).await?;
-        self.store.confirm(&part.name, &resource, part.sent()).await?;
-        Ok(Part { generation: resource.generation(), ..part })
+        let (Composed::Made(resource) | Composed::Found(resource)) = self
+            .compose(&part, &group, part.sent(), Purpose::Part, &About::default())
+            .await?;
+        self.store
+            .confirm(&part.name, &resource, part.sent())
+            .await?;
+        Ok(Part {
+            generation: resource.generation(),
+            ..part
+        })
     }
 
     async fn compose(
@@ -223,7 +318,9 @@ impl PartsWriter {
     ) -> Result<Composed, StoreError> {
         let shown = self.store.shown(&whole.name);
         let options = self.store.cloud.options();
-        let address = self.store.compose_address(&whole.name, &purpose.query(options));
+        let address = self
+            .store
+            .compose_address(&whole.name, &purpose.query(options));
         let sources: Vec<_> = sources
             .iter()
             .map(|part| match part.generation {
@@ -232,28 +329,48 @@ impl PartsWriter {
             })
             .collect();
         let destination = purpose.described(&whole.name, options, &about.attributes);
-        let body = Bytes::from(json!({"sourceObjects": sources, "destination": destination}).to_string());
-        let mut patience = Patience::new(&self.store.cloud, format!("joining of {} objects to {shown}", sources.len()));
+        let body =
+            Bytes::from(json!({"sourceObjects": sources, "destination": destination}).to_string());
+        let mut patience = Patience::new(
+            &self.store.cloud,
+            format!("joining of {} objects to {shown}", sources.len()),
+        );
         loop {
             let shape = |request: RequestBuilder| request.header(http::header::CONTENT_TYPE, JSON);
-            let failed = match self.store.cloud.call(Method::POST, &address, body.clone(), shape).await {
+            let failed = match self
+                .store
+                .cloud
+                .call(Method::POST, &address, body.clone(), shape)
+                .await
+            {
                 Ok(answer) if answer.status == 200 => match answer.json() {
                     Ok(resource) => return Ok(Composed::Made(resource)),
                     Err(failed) => failed,
                 },
-                // The name is taken; or a part is gone, which another pack of the same set deleted when it was done. What is there may be the
-                // same: by an earlier request whose answer was lost, by an earlier run that was killed, or by the other pack.
+                // The name is taken; or a part is gone, which another pack of the same set deleted
+                // when it was done. What is there may be the same: by an earlier request whose
+                // answer was lost, by an earlier run that was killed, or by the other pack.
                 Ok(answer) if matches!(answer.status, 404 | 412) => {
                     return match self.store.resource(&whole.name).await {
-                        Ok(there) if self.store.holds(&there, sent).await? => Ok(Composed::Found(there)),
-                        Ok(_) | Err(StoreError::Denied { .. }) if !purpose.overwrites() => Err(taken(shown)),
+                        Ok(there) if self.store.holds(&there, sent).await? => {
+                            Ok(Composed::Found(there))
+                        }
+                        Ok(_) | Err(StoreError::Denied { .. }) if !purpose.overwrites() => {
+                            Err(taken(shown))
+                        }
                         Ok(_) | Err(StoreError::Denied { .. } | StoreError::NotFound { .. }) => {
-                            Err(StoreError::Lost { name: shown, found: "that parts of it are gone".to_owned() })
+                            Err(StoreError::Lost {
+                                name: shown,
+                                found: "that parts of it are gone".to_owned(),
+                            })
                         }
                         Err(error) => Err(error),
                     };
                 }
-                Ok(answer) => answer.failed(&shown, "storage.objects.create (and storage.objects.get on its parts)"),
+                Ok(answer) => answer.failed(
+                    &shown,
+                    "storage.objects.create (and storage.objects.get on its parts)",
+                ),
                 Err(failed) => failed,
             };
             patience.failed(failed).await?;
@@ -262,21 +379,34 @@ impl PartsWriter {
 
     /// Holds what is stored against the digest that is published.
     async fn read_back(&self, resource: &Resource, sent: Sent) -> Result<(), StoreError> {
-        let Some(expected) = sent.sha256 else { return Ok(()) };
-        let Some(found) = self.store.wrong_digest(resource, expected).await? else { return Ok(()) };
+        let Some(expected) = sent.sha256 else {
+            return Ok(());
+        };
+        let Some(found) = self.store.wrong_digest(resource, expected).await? else {
+            return Ok(());
+        };
         self.store.delete(&self.name, resource.generation()).await?;
-        Err(StoreError::WrongDigest { name: self.store.shown(&self.name), expected, found })
+        Err(StoreError::WrongDigest {
+            name: self.store.shown(&self.name),
+            expected,
+            found,
+        })
     }
 
-    /// Deletes the parts of an object that is done with, unless they are to stay; says whether all are gone.
+    /// Deletes the parts of an object that is done with, unless they are to stay; says whether all
+    /// are gone.
     async fn delete_made(&self, made: BTreeMap<String, Part>) -> bool {
-        !self.store.cloud.options().keep_parts && delete_all(&self.store, made.into_values().collect()).await
+        !self.store.cloud.options().keep_parts
+            && delete_all(&self.store, made.into_values().collect()).await
     }
 }
 
 /// Deletes parts, and reports those that stay; says whether all are gone.
 async fn delete_all(store: &GcsStore, parts: Vec<Part>) -> bool {
-    let (count, len) = (parts.len() as u64, parts.iter().map(|part| part.len).sum::<u64>());
+    let (count, len) = (
+        parts.len() as u64,
+        parts.iter().map(|part| part.len).sum::<u64>(),
+    );
     let has_failed = AtomicBool::new(false);
     let delete = |part: Part| {
         let has_failed = &has_failed;
@@ -291,7 +421,9 @@ async fn delete_all(store: &GcsStore, parts: Vec<Part>) -> bool {
         }
     };
     let (mut gone, mut gone_bytes, mut reason) = (0, 0, None);
-    let mut deletions = stream::iter(parts).map(delete).buffer_unordered(2 * AT_ONCE);
+    let mut deletions = stream::iter(parts)
+        .map(delete)
+        .buffer_unordered(2 * AT_ONCE);
     while let Some(deleted) = deletions.next().await {
         match deleted {
             Ok(Some(len)) => (gone, gone_bytes) = (gone + 1, gone_bytes + len),
@@ -301,11 +433,17 @@ async fn delete_all(store: &GcsStore, parts: Vec<Part>) -> bool {
     }
     let Some(reason) = reason else { return true };
     let (folder, objects, bytes) = (store.shown(FOLDER), count - gone, len - gone_bytes);
-    store.cloud.observer().event(Event::PartsLeft { folder, objects, bytes, reason });
+    store.cloud.observer().event(Event::PartsLeft {
+        folder,
+        objects,
+        bytes,
+        reason,
+    });
     false
 }
 
-/// Deletes what an earlier pack has left of `name`, which stands by now as `whole`, and what others left behind long ago.
+/// Deletes what an earlier pack has left of `name`, which stands by now as `whole`, and what others
+/// left behind long ago.
 pub(super) async fn delete_abandoned(store: &GcsStore, name: &str, whole: &Resource) {
     let mut folders: BTreeMap<String, Vec<Resource>> = BTreeMap::new();
     for part in store.resources(FOLDER).await.unwrap_or_default() {
@@ -319,12 +457,24 @@ pub(super) async fn delete_abandoned(store: &GcsStore, name: &str, whole: &Resou
     let Some(now) = time(whole) else { return };
     let is_left = |folder: &String, parts: &[Resource]| {
         let newest = parts.iter().map(time).max().flatten();
-        // Under a name that stands nobody but an overwriting pack goes on, and that one has made newer parts.
-        let age = if *folder == own { jiff::SignedDuration::ZERO } else { ABANDONED_AFTER };
+        // Under a name that stands nobody but an overwriting pack goes on, and that one has made
+        // newer parts.
+        let age = if *folder == own {
+            jiff::SignedDuration::ZERO
+        } else {
+            ABANDONED_AFTER
+        };
         newest.is_some_and(|newest| now.duration_since(newest) >= age)
     };
-    let left = folders.into_iter().filter(|(folder, parts)| is_left(folder, parts)).flat_map(|(_, parts)| parts);
-    delete_all(store, left.filter_map(|part| Part::of(store, part)).collect()).await;
+    let left = folders
+        .into_iter()
+        .filter(|(folder, parts)| is_left(folder, parts))
+        .flat_map(|(_, parts)| parts);
+    delete_all(
+        store,
+        left.filter_map(|part| Part::of(store, part)).collect(),
+    )
+    .await;
 }
 
 /// The longest name that a part of an object can get.
@@ -334,9 +484,19 @@ pub(super) fn longest_name(name: &str) -> String {
 
 /// What parts make together.
 fn joined(name: String, parts: &[Part]) -> Part {
-    let crc32c =
-        parts.iter().fold(0, |crc32c, part| crc32c::crc32c_combine(crc32c, part.crc32c, usize::try_from(part.len).unwrap_or(usize::MAX)));
-    Part { name, generation: None, len: parts.iter().map(|part| part.len).sum(), crc32c }
+    let crc32c = parts.iter().fold(0, |crc32c, part| {
+        crc32c::crc32c_combine(
+            crc32c,
+            part.crc32c,
+            usize::try_from(part.len).unwrap_or(usize::MAX),
+        )
+    });
+    Part {
+        name,
+        generation: None,
+        len: parts.iter().map(|part| part.len).sum(),
+        crc32c,
+    }
 }
 
 impl ObjectWriter for PartsWriter {
@@ -345,9 +505,13 @@ impl ObjectWriter for PartsWriter {
             let upload_chunk_bytes = self.store.cloud.options().upload_chunk_bytes;
             let mut rest = bytes;
             while !rest.is_empty() {
-                // All of its room at once: a buffer that grows is copied, and twice as large at the end.
-                self.filling.reserve(upload_chunk_bytes.saturating_sub(self.filling.len()));
-                let room = upload_chunk_bytes.saturating_sub(self.filling.len()).min(rest.len());
+                // All of its room at once: a buffer that grows is copied, and twice as large at the
+                // end.
+                self.filling
+                    .reserve(upload_chunk_bytes.saturating_sub(self.filling.len()));
+                let room = upload_chunk_bytes
+                    .saturating_sub(self.filling.len())
+                    .min(rest.len());
                 self.filling.extend_from_slice(&rest.split_to(room));
                 if self.filling.len() >= upload_chunk_bytes {
                     let part = std::mem::take(&mut self.filling).freeze();

@@ -1,4 +1,5 @@
-//! How long one call is tried: growing pauses with jitter, within a bounded time. Knows what one try came to, not what was asked.
+//! How long one call is tried: growing pauses with jitter, within a bounded time. Knows what one
+//! try came to, not what was asked.
 
 use std::time::Duration;
 
@@ -39,7 +40,10 @@ pub(super) enum Failed {
 
 impl Failed {
     pub(super) fn passing(found: impl Into<String>) -> Self {
-        Failed::Passing { found: found.into(), after: None }
+        Failed::Passing {
+            found: found.into(),
+            after: None,
+        }
     }
 }
 
@@ -58,8 +62,18 @@ pub(super) struct Patience<'a> {
 impl<'a> Patience<'a> {
     /// `call` says in an error what was tried, such as `list of gs://bucket/`.
     pub(super) fn new(cloud: &'a Cloud, call: impl Into<String>) -> Self {
-        let pauses = Pauses::new(FIRST_PAUSE, LONGEST_PAUSE.min(cloud.options().retry_timeout / 4));
-        Patience { cloud, call: call.into(), last_progress: Instant::now(), pauses, tries: 0, renewed: false }
+        let pauses = Pauses::new(
+            FIRST_PAUSE,
+            LONGEST_PAUSE.min(cloud.options().retry_timeout / 4),
+        );
+        Patience {
+            cloud,
+            call: call.into(),
+            last_progress: Instant::now(),
+            pauses,
+            tries: 0,
+            renewed: false,
+        }
     }
 
     /// Whether a try has failed since the last progress.
@@ -75,7 +89,8 @@ impl<'a> Patience<'a> {
         self.renewed = false;
     }
 
-    /// An answer was good and brought nothing: the call goes on while there is time, after a few of them at a slower pace.
+    /// An answer was good and brought nothing: the call goes on while there is time, after a few of
+    /// them at a slower pace.
     ///
     /// # Errors
     /// [`StoreError::Service`] when the time is over.
@@ -106,7 +121,10 @@ impl<'a> Patience<'a> {
                 return Ok(());
             }
             Failed::Unauthorized { .. } => {
-                return Err(StoreError::Unauthorized { call: self.call.clone(), found: "HTTP 401, also with a new token" });
+                return Err(StoreError::Unauthorized {
+                    call: self.call.clone(),
+                    found: "HTTP 401, also with a new token",
+                });
             }
             Failed::Passing { found, after } => (found, after),
         };
@@ -126,16 +144,29 @@ impl<'a> Patience<'a> {
 
     /// How much of the time is left.
     fn left(&self) -> Duration {
-        self.cloud.options().retry_timeout.saturating_sub(self.last_progress.elapsed())
+        self.cloud
+            .options()
+            .retry_timeout
+            .saturating_sub(self.last_progress.elapsed())
     }
 
     fn over(&self, found: String) -> StoreError {
         let seconds = self.last_progress.elapsed().as_secs();
-        StoreError::Service { call: self.call.clone(), tries: self.tries, seconds, found }
+        StoreError::Service {
+            call: self.call.clone(),
+            tries: self.tries,
+            seconds,
+            found,
+        }
     }
 
     fn tell(&self, reason: &str, pause: Duration) {
         let (call, reason) = (self.call.clone(), reason.to_owned());
-        self.cloud.observer().event(Event::Retry { call, attempt: self.tries, reason, pause_seconds: pause.as_secs_f64() });
+        self.cloud.observer().event(Event::Retry {
+            call,
+            attempt: self.tries,
+            reason,
+            pause_seconds: pause.as_secs_f64(),
+        });
     }
 }

@@ -26,7 +26,8 @@ impl Sent {
 }
 
 impl GcsStore {
-    /// Whether the object that has a name holds these bytes. Then an earlier request made it: of this run, or of another one of the same set.
+    /// Whether the object that has a name holds these bytes. Then an earlier request made it: of
+    /// this run, or of another one of the same set.
     pub(super) async fn holds(&self, there: &Resource, sent: Sent) -> Result<bool, StoreError> {
         match sent.sha256 {
             _ if !sent.fits(there) => Ok(false),
@@ -40,25 +41,44 @@ impl GcsStore {
         }
     }
 
-    /// Holds what is stored under `name` against what was sent; an object that differs is deleted again.
-    pub(super) async fn confirm(&self, name: &str, told: &Resource, sent: Sent) -> Result<(), StoreError> {
+    /// Holds what is stored under `name` against what was sent; an object that differs is deleted
+    /// again.
+    pub(super) async fn confirm(
+        &self,
+        name: &str,
+        told: &Resource,
+        sent: Sent,
+    ) -> Result<(), StoreError> {
         if sent.fits(told) {
             return Ok(());
         }
-        // Before it is deleted, the object itself is asked: what answers an upload may be short of words.
+        // Before it is deleted, the object itself is asked: what answers an upload may be short of
+        // words.
         let there = self.resource(name).await?;
         if sent.fits(&there) {
             return Ok(());
         }
         // What somebody else has put there meanwhile is not ours to delete.
-        if told.generation().is_none_or(|generation| there.generation() == Some(generation)) {
+        if told
+            .generation()
+            .is_none_or(|generation| there.generation() == Some(generation))
+        {
             self.delete(name, there.generation()).await?;
         }
-        Err(StoreError::Corrupt { name: self.shown(name), expected: sent.crc32c, found: there.crc32c().unwrap_or_default() })
+        Err(StoreError::Corrupt {
+            name: self.shown(name),
+            expected: sent.crc32c,
+            found: there.crc32c().unwrap_or_default(),
+        })
     }
 
-    /// The SHA-256 of what is stored, where it is another than expected. Whoever may not read it relies on the CRC-32C.
-    pub(super) async fn wrong_digest(&self, resource: &Resource, expected: Sha256) -> Result<Option<Sha256>, StoreError> {
+    /// The SHA-256 of what is stored, where it is another than expected. Whoever may not read it
+    /// relies on the CRC-32C.
+    pub(super) async fn wrong_digest(
+        &self,
+        resource: &Resource,
+        expected: Sha256,
+    ) -> Result<Option<Sha256>, StoreError> {
         let mut found = self.digest_of(resource).await?;
         if found.is_some_and(|found| found != expected) {
             // It may be the reading that went wrong.
@@ -69,7 +89,11 @@ impl GcsStore {
 
     /// SHA-256 of what is stored; none for whoever may not read it.
     async fn digest_of(&self, resource: &Resource) -> Result<Option<Sha256>, StoreError> {
-        let object: ObjectInfo = self.info(resource.clone()).map_err(|_| StoreError::Changed { name: self.shown("") })?;
+        let object: ObjectInfo = self
+            .info(resource.clone())
+            .map_err(|_| StoreError::Changed {
+                name: self.shown(""),
+            })?;
         let (at_once, step) = READ_BACK;
         let reads = (0..object.len.div_ceil(step)).map(|number| {
             let offset = number * step;

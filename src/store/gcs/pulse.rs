@@ -1,6 +1,8 @@
-//! Whether a transfer still moves: the time of its last sign of life, and a wait that ends when there was none for too long.
+//! Whether a transfer still moves: the time of its last sign of life, and a wait that ends when
+//! there was none for too long.
 //!
-//! A transfer may take as long as it needs; only silence ends it. Knows no addresses and no objects.
+//! A transfer may take as long as it needs; only silence ends it. Knows no addresses and no
+//! objects.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -33,10 +35,19 @@ impl Pulse {
     }
 
     /// What the transfer comes to; nothing if it was silent for `idle`.
-    pub(super) async fn watch<T>(&self, idle: Duration, transfer: impl Future<Output = T>) -> Option<T> {
+    pub(super) async fn watch<T>(
+        &self,
+        idle: Duration,
+        transfer: impl Future<Output = T>,
+    ) -> Option<T> {
         let mut transfer = pin!(transfer);
         loop {
-            match tokio::time::timeout(idle.saturating_sub(self.last().elapsed()), transfer.as_mut()).await {
+            match tokio::time::timeout(
+                idle.saturating_sub(self.last().elapsed()),
+                transfer.as_mut(),
+            )
+            .await
+            {
                 Ok(done) => return Some(done),
                 Err(_) if self.last().elapsed() >= idle => return None,
                 Err(_) => {}
@@ -45,7 +56,8 @@ impl Pulse {
     }
 }
 
-/// Bytes on their way up, in pieces that follow each other: each step that is taken is a sign of life.
+/// Bytes on their way up, in pieces that follow each other: each step that is taken is a sign of
+/// life.
 #[derive(Debug)]
 pub(super) struct Steps {
     rest: VecDeque<Bytes>,
@@ -54,7 +66,10 @@ pub(super) struct Steps {
 
 impl Steps {
     pub(super) fn new(pieces: Vec<Bytes>, pulse: Pulse) -> Self {
-        Steps { rest: pieces.into(), pulse }
+        Steps {
+            rest: pieces.into(),
+            pulse,
+        }
     }
 }
 
@@ -77,9 +92,25 @@ mod tests {
 
     #[test]
     fn steps_give_every_byte_of_every_piece_once() {
-        let bytes = Bytes::from((0..STEP_BYTES * 2 + 7).map(|byte| byte as u8).collect::<Vec<_>>());
-        let steps = Steps::new(vec![Bytes::new(), bytes.slice(..5), Bytes::new(), bytes.slice(5..), Bytes::new()], Pulse::new());
-        assert_eq!(steps.map(|step| step.to_vec()).collect::<Vec<_>>().concat(), bytes);
+        let bytes = Bytes::from(
+            (0..STEP_BYTES * 2 + 7)
+                .map(|byte| byte as u8)
+                .collect::<Vec<_>>(),
+        );
+        let steps = Steps::new(
+            vec![
+                Bytes::new(),
+                bytes.slice(..5),
+                Bytes::new(),
+                bytes.slice(5..),
+                Bytes::new(),
+            ],
+            Pulse::new(),
+        );
+        assert_eq!(
+            steps.map(|step| step.to_vec()).collect::<Vec<_>>().concat(),
+            bytes
+        );
         assert_eq!(Steps::new(Vec::new(), Pulse::new()).next(), None);
     }
 
@@ -94,6 +125,9 @@ mod tests {
             }
         };
         assert_eq!(pulse.watch(idle, moving).await, Some(()));
-        assert_eq!(pulse.watch(idle / 10, std::future::pending::<()>()).await, None);
+        assert_eq!(
+            pulse.watch(idle / 10, std::future::pending::<()>()).await,
+            None
+        );
     }
 }

@@ -1,6 +1,8 @@
-//! One object on its way up: in a single request where it is small, else in a resumable session of our own.
+//! One object on its way up: in a single request where it is small, else in a resumable session of
+//! our own.
 //!
-//! Whatever is not confirmed stays in memory, so that a broken connection loses nothing. Nothing stands under the name before the last piece.
+//! Whatever is not confirmed stays in memory, so that a broken connection loses nothing. Nothing
+//! stands under the name before the last piece.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -27,12 +29,14 @@ pub(super) struct Upload {
     session: Option<Address>,
     /// The piece that is on its way, as far as the service has not confirmed it.
     sending: Bytes,
-    /// What comes after it. Never empty between two calls of `write`, so that the last piece is known as such.
+    /// What comes after it. Never empty between two calls of `write`, so that the last piece is
+    /// known as such.
     filling: BytesMut,
     /// How much the service has.
     kept: u64,
     crc32c: u32,
-    /// What was found under the name when the session was to begin: then nothing is sent, and all is only compared with it.
+    /// What was found under the name when the session was to begin: then nothing is sent, and all
+    /// is only compared with it.
     found: Option<Box<Resource>>,
 }
 
@@ -63,7 +67,17 @@ enum Stored {
 impl Upload {
     pub(super) fn new(store: GcsStore, name: String, making: Making) -> Self {
         let (sending, filling) = (Bytes::new(), BytesMut::new());
-        Upload { store, name, making, session: None, sending, filling, kept: 0, crc32c: 0, found: None }
+        Upload {
+            store,
+            name,
+            making,
+            session: None,
+            sending,
+            filling,
+            kept: 0,
+            crc32c: 0,
+            found: None,
+        }
     }
 
     fn len(&self) -> u64 {
@@ -71,11 +85,18 @@ impl Upload {
     }
 
     fn lost(&self, found: impl Into<String>) -> StoreError {
-        StoreError::Lost { name: self.store.shown(&self.name), found: found.into() }
+        StoreError::Lost {
+            name: self.store.shown(&self.name),
+            found: found.into(),
+        }
     }
 
     fn sent(&self, about: &About) -> Sent {
-        Sent { len: self.len(), crc32c: self.crc32c, sha256: about.sha256 }
+        Sent {
+            len: self.len(),
+            crc32c: self.crc32c,
+            sha256: about.sha256,
+        }
     }
 
     /// Sends what is in `sending`, or with `last` all that there is and makes the object stand.
@@ -90,15 +111,23 @@ impl Upload {
                 // A session brings nothing through as long as it takes no bytes.
                 Ok(Step::Begun) => {}
                 Ok(Step::Kept(kept)) => {
-                    let Some(new) = kept.checked_sub(self.kept).filter(|new| *new <= self.sending.len() as u64) else {
-                        return Err(self.lost(format!("{kept} bytes kept where {} were confirmed before", self.kept)));
+                    let Some(new) = kept
+                        .checked_sub(self.kept)
+                        .filter(|new| *new <= self.sending.len() as u64)
+                    else {
+                        return Err(self.lost(format!(
+                            "{kept} bytes kept where {} were confirmed before",
+                            self.kept
+                        )));
                     };
                     self.sending.advance(new as usize);
                     self.kept = kept;
                     if new > 0 {
                         patience.progress();
                     } else if !ask {
-                        patience.failed(Failed::passing("a piece of which nothing was kept")).await?;
+                        patience
+                            .failed(Failed::passing("a piece of which nothing was kept"))
+                            .await?;
                     }
                     ask = false;
                     if last.is_none() && self.sending.is_empty() {
@@ -108,26 +137,38 @@ impl Upload {
                 Ok(Step::Gone) if self.kept == 0 => {
                     self.session = None;
                     ask = false;
-                    patience.failed(Failed::passing("an upload session that was lost")).await?;
+                    patience
+                        .failed(Failed::passing("an upload session that was lost"))
+                        .await?;
                 }
                 // What was confirmed is no longer in memory.
-                Ok(Step::Gone) => return Err(self.lost("a session that the service does not know any more")),
+                Ok(Step::Gone) => {
+                    return Err(self.lost("a session that the service does not know any more"));
+                }
                 Ok(Step::Spoilt(found)) => return Err(self.lost(found)),
                 // No condition was set: it was the checksum that was refused.
                 Ok(Step::Taken) if self.making.overwrite => return Err(self.lost("HTTP 412")),
                 Ok(Step::Taken) => {
                     return match (self.store.resource(&self.name).await, last) {
-                        // An earlier request may have made it: one whose answer was lost, or one of a run that was killed.
-                        (Ok(there), Some(about)) if self.store.holds(&there, self.sent(about)).await? => Ok(Some(Stored::Found)),
+                        // An earlier request may have made it: one whose answer was lost, or one of
+                        // a run that was killed.
+                        (Ok(there), Some(about))
+                            if self.store.holds(&there, self.sent(about)).await? =>
+                        {
+                            Ok(Some(Stored::Found))
+                        }
                         // Only all of its bytes can tell.
                         (Ok(there), None) if self.kept == 0 && there.len() >= Some(self.len()) => {
-                            (self.kept, self.sending, self.filling) = (self.len(), Bytes::new(), BytesMut::new());
+                            (self.kept, self.sending, self.filling) =
+                                (self.len(), Bytes::new(), BytesMut::new());
                             (self.session, self.found) = (None, Some(Box::new(there)));
                             Ok(None)
                         }
                         (Ok(_) | Err(StoreError::Denied { .. }), _) => Err(taken(shown)),
                         // It went meanwhile, or it was the checksum that was refused.
-                        (Err(StoreError::NotFound { .. }), _) => Err(self.lost("HTTP 412 for a name that is free")),
+                        (Err(StoreError::NotFound { .. }), _) => {
+                            Err(self.lost("HTTP 412 for a name that is free"))
+                        }
                         (Err(error), _) => Err(error),
                     };
                 }
@@ -142,9 +183,15 @@ impl Upload {
     /// One request: the begin of the session, the question how much it has, or the next piece.
     async fn step(&mut self, last: bool, ask: bool) -> Result<Step, Failed> {
         let shown = self.store.shown(&self.name);
-        let Some(session) = self.session.clone() else { return self.begin(&shown).await };
+        let Some(session) = self.session.clone() else {
+            return self.begin(&shown).await;
+        };
         if ask {
-            let answer = self.put(&session, "bytes */*".to_owned(), Bytes::new(), |request| request).await?;
+            let answer = self
+                .put(&session, "bytes */*".to_owned(), Bytes::new(), |request| {
+                    request
+                })
+                .await?;
             return understood(&answer, &shown, false);
         }
         if self.sending.is_empty() {
@@ -154,8 +201,16 @@ impl Upload {
         let piece = self.sending.clone();
         let end = self.kept + piece.len() as u64;
         let is_last = last && self.filling.is_empty();
-        let total = if is_last { end.to_string() } else { "*".to_owned() };
-        let range = if piece.is_empty() { format!("bytes */{total}") } else { format!("bytes {}-{}/{total}", self.kept, end - 1) };
+        let total = if is_last {
+            end.to_string()
+        } else {
+            "*".to_owned()
+        };
+        let range = if piece.is_empty() {
+            format!("bytes */{total}")
+        } else {
+            format!("bytes {}-{}/{total}", self.kept, end - 1)
+        };
         // The service holds the whole against its checksum before it makes it stand.
         let hash = is_last.then(|| format!("crc32c={}", spelled(self.crc32c)));
         let shape = |request: RequestBuilder| match hash {
@@ -173,8 +228,12 @@ impl Upload {
         body: Bytes,
         shape: impl FnOnce(RequestBuilder) -> RequestBuilder + Send,
     ) -> Result<Answer, Failed> {
-        let shape = |request: RequestBuilder| shape(request.header(http::header::CONTENT_RANGE, range));
-        self.store.cloud.call(Method::PUT, session, body, shape).await
+        let shape =
+            |request: RequestBuilder| shape(request.header(http::header::CONTENT_RANGE, range));
+        self.store
+            .cloud
+            .call(Method::PUT, session, body, shape)
+            .await
     }
 
     async fn begin(&mut self, shown: &str) -> Result<Step, Failed> {
@@ -186,8 +245,15 @@ impl Upload {
         let told = json!(purpose.described(&self.name, options, &nothing)).to_string();
         let address = self.store.cloud.upload_address(&self.store.bucket, &query);
         let shape = |request: RequestBuilder| request.header(http::header::CONTENT_TYPE, JSON);
-        let answer = self.store.cloud.call(Method::POST, &address, told.into(), shape).await?;
-        let location = answer.headers.get(http::header::LOCATION).and_then(|location| location.to_str().ok());
+        let answer = self
+            .store
+            .cloud
+            .call(Method::POST, &address, told.into(), shape)
+            .await?;
+        let location = answer
+            .headers
+            .get(http::header::LOCATION)
+            .and_then(|location| location.to_str().ok());
         match (answer.status, location) {
             (200 | 201, Some(location)) => match self.store.cloud.session_address(location) {
                 Some(session) => {
@@ -196,7 +262,10 @@ impl Upload {
                 }
                 None => {
                     let found = "an upload session at an address without TLS".to_owned();
-                    Err(Failed::Finally(StoreError::Rejected { name: shown.to_owned(), found }))
+                    Err(Failed::Finally(StoreError::Rejected {
+                        name: shown.to_owned(),
+                        found,
+                    }))
                 }
             },
             (200 | 201, None) => Err(Failed::passing("an upload session without an address")),
@@ -205,19 +274,28 @@ impl Upload {
         }
     }
 
-    /// Writes what the archive should say of itself. The sidecar says it too, so that whoever may only create does without.
+    /// Writes what the archive should say of itself. The sidecar says it too, so that whoever may
+    /// only create does without.
     async fn annotate(&self, resource: &Resource, about: &About) {
         if about.attributes.is_empty() {
             return;
         }
         let shown = self.store.shown(&self.name);
-        let query = [("generation", resource.generation.as_str()), ("ifMetagenerationMatch", resource.metageneration.as_str())];
+        let query = [
+            ("generation", resource.generation.as_str()),
+            ("ifMetagenerationMatch", resource.metageneration.as_str()),
+        ];
         let address = self.store.object_address(&self.name, &query);
         let body = Bytes::from(json!({"metadata": about.attributes}).to_string());
         let mut patience = Patience::new(&self.store.cloud, format!("metadata of {shown}"));
         loop {
             let shape = |request: RequestBuilder| request.header(http::header::CONTENT_TYPE, JSON);
-            let failed = match self.store.cloud.call(Method::PATCH, &address, body.clone(), shape).await {
+            let failed = match self
+                .store
+                .cloud
+                .call(Method::PATCH, &address, body.clone(), shape)
+                .await
+            {
                 Ok(answer) if answer.is_success() || answer.status == 412 => return,
                 Ok(answer) => answer.failed(&shown, "storage.objects.update"),
                 Err(failed) => failed,
@@ -232,7 +310,9 @@ impl Upload {
 /// What the answer to a PUT means.
 fn understood(answer: &Answer, shown: &str, is_last: bool) -> Result<Step, Failed> {
     match answer.status {
-        200 | 201 => answer.json().map(|resource| Step::Finished(Box::new(resource))),
+        200 | 201 => answer
+            .json()
+            .map(|resource| Step::Finished(Box::new(resource))),
         308 => Ok(Step::Kept(kept(answer))),
         404 | 410 => Ok(Step::Gone),
         412 => Ok(Step::Taken),
@@ -242,12 +322,18 @@ fn understood(answer: &Answer, shown: &str, is_last: bool) -> Result<Step, Faile
 }
 
 pub(super) fn taken(name: String) -> StoreError {
-    StoreError::Exists { name, found: "another object there" }
+    StoreError::Exists {
+        name,
+        found: "another object there",
+    }
 }
 
 /// How much an answer of 308 says is kept.
 fn kept(answer: &Answer) -> u64 {
-    let range = answer.headers.get(http::header::RANGE).and_then(|range| range.to_str().ok());
+    let range = answer
+        .headers
+        .get(http::header::RANGE)
+        .and_then(|range| range.to_str().ok());
     let last: Option<u64> = range.and_then(|range| range.rsplit_once('-')?.1.trim().parse().ok());
     last.map_or(0, |last| last.saturating_add(1))
 }
@@ -287,18 +373,24 @@ pub(super) async fn write_single(
                 Err(failed) => failed,
             },
             // No condition was set: it was the checksum that was refused.
-            Ok(answer) if answer.status == 412 && purpose.overwrites() => Failed::passing("HTTP 412"),
+            Ok(answer) if answer.status == 412 && purpose.overwrites() => {
+                Failed::passing("HTTP 412")
+            }
             Ok(answer) if answer.status == 412 => match store.resource(name).await {
                 Ok(there) if store.holds(&there, sent).await? => return Ok(there.generation()),
                 // Whoever may not look at parts knows them by their names.
                 Err(StoreError::Denied { .. }) if purpose.is_part() => return Ok(None),
                 Ok(_) | Err(StoreError::Denied { .. }) => Failed::Finally(taken(shown.clone())),
                 // Nothing has the name: it went meanwhile, or it was the checksum that was refused.
-                Err(StoreError::NotFound { .. }) => Failed::passing("HTTP 412 for a name that is free"),
+                Err(StoreError::NotFound { .. }) => {
+                    Failed::passing("HTTP 412 for a name that is free")
+                }
                 Err(error) => Failed::Finally(error),
             },
             // The bytes were damaged on their way; they are sent again.
-            Ok(answer) if answer.status == 400 && !patience.has_failed() => Failed::passing(answer.refusal()),
+            Ok(answer) if answer.status == 400 && !patience.has_failed() => {
+                Failed::passing(answer.refusal())
+            }
             Ok(answer) => answer.failed(&shown, "storage.objects.create"),
             Err(failed) => failed,
         };
@@ -306,8 +398,8 @@ pub(super) async fn write_single(
     }
 }
 
-/// Sends metadata and bytes in one body of two parts. Each part names its content type: without that of the bytes, which the storage crate leaves
-/// out, Google's own test bench falls over.
+/// Sends metadata and bytes in one body of two parts. Each part names its content type: without
+/// that of the bytes, which the storage crate leaves out, Google's own test bench falls over.
 async fn try_single(
     store: &GcsStore,
     name: &str,
@@ -320,16 +412,33 @@ async fn try_single(
     let full = store.full(name);
     let mut query = vec![("uploadType", "multipart"), ("name", full.as_str())];
     query.extend(purpose.query(options));
-    let told = Described { crc32c: Some(spelled(crc32c)), ..purpose.described(name, options, &about.attributes) };
+    let told = Described {
+        crc32c: Some(spelled(crc32c)),
+        ..purpose.described(name, options, &about.attributes)
+    };
     let (content_type, told) = (told.content_type, json!(told));
     // Nobody can foresee it, so nothing that is packed can hold it.
     let [high, low] = [0, 1].map(|half| RandomState::new().hash_one(half));
     let boundary = format!("kindpack-{high:016x}{low:016x}");
-    let head = format!("--{boundary}\r\ncontent-type: {JSON}\r\n\r\n{told}\r\n--{boundary}\r\ncontent-type: {content_type}\r\n\r\n");
-    let body = vec![head.into(), bytes.clone(), format!("\r\n--{boundary}--\r\n").into()];
+    let head = format!(
+        "--{boundary}\r\ncontent-type: {JSON}\r\n\r\n{told}\r\n--{boundary}\r\ncontent-type: {content_type}\r\n\r\n"
+    );
+    let body = vec![
+        head.into(),
+        bytes.clone(),
+        format!("\r\n--{boundary}--\r\n").into(),
+    ];
     let address = store.cloud.upload_address(&store.bucket, &query);
-    let shape = |request: RequestBuilder| request.header(http::header::CONTENT_TYPE, format!("multipart/related; boundary={boundary}"));
-    store.cloud.call_in_pieces(Method::POST, &address, body, shape).await
+    let shape = |request: RequestBuilder| {
+        request.header(
+            http::header::CONTENT_TYPE,
+            format!("multipart/related; boundary={boundary}"),
+        )
+    };
+    store
+        .cloud
+        .call_in_pieces(Method::POST, &address, body, shape)
+        .await
 }
 
 /// A CRC-32C as the service spells it.
@@ -344,7 +453,11 @@ impl ObjectWriter for Upload {
             if let Some(found) = &self.found {
                 self.kept += bytes.len() as u64;
                 let is_longer = found.len() < Some(self.kept);
-                return if is_longer { Err(taken(self.store.shown(&self.name))) } else { Ok(()) };
+                return if is_longer {
+                    Err(taken(self.store.shown(&self.name)))
+                } else {
+                    Ok(())
+                };
             }
             self.filling.extend_from_slice(&bytes);
             while self.found.is_none() && self.filling.len() > PIECE_BYTES {
@@ -359,12 +472,18 @@ impl ObjectWriter for Upload {
             let sent = self.sent(&about);
             if let Some(found) = self.found.take() {
                 let is_same = self.store.holds(&found, sent).await?;
-                return if is_same { Ok(()) } else { Err(taken(self.store.shown(&self.name))) };
+                return if is_same {
+                    Ok(())
+                } else {
+                    Err(taken(self.store.shown(&self.name)))
+                };
             }
             if self.session.is_none() && self.kept == 0 {
                 let bytes = std::mem::take(&mut self.filling).freeze();
                 let purpose = Purpose::Final(&self.making);
-                return write_single(&self.store, &self.name, bytes, sent, purpose, &about).await.map(|_| ());
+                return write_single(&self.store, &self.name, bytes, sent, purpose, &about)
+                    .await
+                    .map(|_| ());
             }
             let stored = self.advance(Some(&about)).await?;
             self.session = None;
@@ -379,11 +498,16 @@ impl ObjectWriter for Upload {
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        let Some(session) = self.session.take() else { return };
+        let Some(session) = self.session.take() else {
+            return;
+        };
         let cloud = self.store.cloud.clone();
         self.store.cloud.part_with(async move {
             // One try is enough: what is left of a session ends by itself.
-            cloud.call(Method::DELETE, &session, Bytes::new(), |request| request).await.ok();
+            cloud
+                .call(Method::DELETE, &session, Bytes::new(), |request| request)
+                .await
+                .ok();
         });
     }
 }

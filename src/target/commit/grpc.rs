@@ -1,4 +1,5 @@
-//! The calls over gRPC, which the emulator answers itself: what comes over HTTP it sends to its own gRPC side, through one thread.
+//! The calls over gRPC, which the emulator answers itself: what comes over HTTP it sends to its own
+//! gRPC side, through one thread.
 //!
 //! Knows methods and bodies. Must not know what is in them.
 
@@ -51,20 +52,40 @@ impl Grpc {
     ///
     /// # Errors
     /// [`NobodyThere`]: a service that is about to start may speak it.
-    pub(super) async fn connect(base: &str, call_time: Duration, lookup: Bytes) -> Result<Option<Self>, NobodyThere> {
-        let Ok(endpoint) = Endpoint::from_shared(base.to_owned()) else { return Ok(None) };
+    pub(super) async fn connect(
+        base: &str,
+        call_time: Duration,
+        lookup: Bytes,
+    ) -> Result<Option<Self>, NobodyThere> {
+        let Ok(endpoint) = Endpoint::from_shared(base.to_owned()) else {
+            return Ok(None);
+        };
         let endpoint = endpoint.connect_timeout(PROBE_TIMEOUT).timeout(call_time);
-        let grpc = Grpc { channel: endpoint.connect().await.map_err(|_| NobodyThere)? };
+        let grpc = Grpc {
+            channel: endpoint.connect().await.map_err(|_| NobodyThere)?,
+        };
         let answer = tokio::time::timeout(PROBE_TIMEOUT, grpc.call(LOOKUP, lookup)).await;
         Ok(answer.is_ok_and(|answer| answer.is_ok()).then_some(grpc))
     }
 
     /// Makes one call, once.
     pub(super) async fn call(&self, method: &'static str, body: Bytes) -> Result<Bytes, Failed> {
-        let mut client = tonic::client::Grpc::new(self.channel.clone()).max_decoding_message_size(ANSWER_MAX_BYTES);
-        client.ready().await.map_err(|error| Failed::of(&Status::from_error(error.into())))?;
-        let answer = client.unary(Request::new(body), PathAndQuery::from_static(method), AsItIs).await;
-        answer.map(tonic::Response::into_inner).map_err(|status| Failed::of(&status))
+        let mut client = tonic::client::Grpc::new(self.channel.clone())
+            .max_decoding_message_size(ANSWER_MAX_BYTES);
+        client
+            .ready()
+            .await
+            .map_err(|error| Failed::of(&Status::from_error(error.into())))?;
+        let answer = client
+            .unary(
+                Request::new(body),
+                PathAndQuery::from_static(method),
+                AsItIs,
+            )
+            .await;
+        answer
+            .map(tonic::Response::into_inner)
+            .map_err(|status| Failed::of(&status))
     }
 }
 
@@ -78,7 +99,10 @@ impl Failed {
         match cause {
             Some(cause) => Failed::Broken(format!("gRPC {:?}: {cause}", status.code())),
             None if code == Code::Other => Failed::Broken(format!("gRPC {:?}", status.code())),
-            None => Failed::Refused { code, message: status.message().to_owned() },
+            None => Failed::Refused {
+                code,
+                message: status.message().to_owned(),
+            },
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The calls: one try, and tries with growing pauses while that can help, within a bounded time. Over HTTP, and over gRPC where an
-//! emulator is quicker so.
+//! The calls: one try, and tries with growing pauses while that can help, within a bounded time.
+//! Over HTTP, and over gRPC where an emulator is quicker so.
 //!
 //! Knows the addresses and headers of Datastore v1. Must not know what a call is for.
 
@@ -108,10 +108,25 @@ impl Api {
             .timeout(times.call)
             .redirect(reqwest::redirect::Policy::none());
         // What a proxy would do to a target on this machine nobody wants.
-        let client = if credentials.is_none() || google::is_loopback(&base) { client.no_proxy() } else { client };
+        let client = if credentials.is_none() || google::is_loopback(&base) {
+            client.no_proxy()
+        } else {
+            client
+        };
         let client = client.build();
-        let client = client.map_err(|error| TargetError::Rejected { call: "HTTP client".to_owned(), found: error.to_string() })?;
-        Ok(Api { client, base, project, database, credentials, times, grpc: OnceCell::new() })
+        let client = client.map_err(|error| TargetError::Rejected {
+            call: "HTTP client".to_owned(),
+            found: error.to_string(),
+        })?;
+        Ok(Api {
+            client,
+            base,
+            project,
+            database,
+            credentials,
+            times,
+            grpc: OnceCell::new(),
+        })
     }
 
     pub(super) fn project(&self) -> &str {
@@ -124,8 +139,16 @@ impl Api {
 
     /// The partition of a namespace, in JSON.
     pub(super) fn partition(&self, namespace: &str) -> Value {
-        let fields = [("projectId", self.project.as_str()), ("databaseId", self.database.as_str()), ("namespaceId", namespace)];
-        fields.into_iter().filter(|(_, id)| !id.is_empty()).map(|(field, id)| (field.to_owned(), Value::from(id))).collect()
+        let fields = [
+            ("projectId", self.project.as_str()),
+            ("databaseId", self.database.as_str()),
+            ("namespaceId", namespace),
+        ];
+        fields
+            .into_iter()
+            .filter(|(_, id)| !id.is_empty())
+            .map(|(field, id)| (field.to_owned(), Value::from(id)))
+            .collect()
     }
 
     /// The target as people name it.
@@ -134,12 +157,20 @@ impl Api {
         format!("project {}{slash}{}", self.project, self.database)
     }
 
-    /// gRPC, which only an emulator is spoken to in: what comes over HTTP it sends to its own gRPC side, through one thread.
+    /// gRPC, which only an emulator is spoken to in: what comes over HTTP it sends to its own gRPC
+    /// side, through one thread.
     async fn grpc(&self) -> Option<&Grpc> {
         let connect = || async {
             match self.credentials {
                 Some(_) => Ok(None),
-                None => Grpc::connect(&self.base, self.times.call, v1::lookup_of_nothing(&self.project).into()).await,
+                None => {
+                    Grpc::connect(
+                        &self.base,
+                        self.times.call,
+                        v1::lookup_of_nothing(&self.project).into(),
+                    )
+                    .await
+                }
             }
         };
         self.grpc.get_or_try_init(connect).await.ok()?.as_ref()
@@ -153,7 +184,9 @@ impl Api {
         };
         match mutation_results(&answer) {
             Some(results) if results == mutations => Ok(()),
-            Some(results) => Err(Trouble::passing(format!("{results} results of {mutations} mutations"))),
+            Some(results) => Err(Trouble::passing(format!(
+                "{results} results of {mutations} mutations"
+            ))),
             None => Err(Trouble::passing("an answer that is no CommitResponse")),
         }
     }
@@ -166,8 +199,10 @@ impl Api {
                 Some(grpc) => grpc.call(grpc::LOOKUP, body.clone()).await.map_err(of_grpc),
                 None => self.once("lookup", Form::Message, body.clone()).await,
             };
-            let answer = answered
-                .and_then(|answer| LookupAnswer::parse(&answer).ok_or_else(|| Trouble::passing("an answer that is no LookupResponse")));
+            let answer = answered.and_then(|answer| {
+                LookupAnswer::parse(&answer)
+                    .ok_or_else(|| Trouble::passing("an answer that is no LookupResponse"))
+            });
             match answer {
                 Ok(answer) => return Ok(answer),
                 Err(trouble) => patience.failed(trouble).await?,
@@ -178,7 +213,9 @@ impl Api {
     /// Makes a call of App Engine's interface once; [`Trouble::Unknown`] where it is not served.
     pub(super) async fn app_engine(&self, body: Vec<u8>) -> Result<Bytes, Trouble> {
         let grpc = self.grpc().await.ok_or(Trouble::Unknown)?;
-        grpc.call(app_engine::CALL, body.into()).await.map_err(of_grpc)
+        grpc.call(app_engine::CALL, body.into())
+            .await
+            .map_err(of_grpc)
     }
 
     /// Whether gRPC is spoken.
@@ -209,21 +246,36 @@ impl Api {
         if let (false, Some(fields)) = (self.database.is_empty(), body.as_object_mut()) {
             fields.insert("databaseId".to_owned(), self.database.as_str().into());
         }
-        let answer = self.once(method, Form::Json, body.to_string().into()).await?;
+        let answer = self
+            .once(method, Form::Json, body.to_string().into())
+            .await?;
         // A cut answer is no answer.
         serde_json::from_slice(&answer).map_err(|_| Trouble::passing("an answer that is not JSON"))
     }
 
     fn call(&self, method: &str) -> String {
-        format!("{method} of {} at {}", self.name(), without_user(&self.base))
+        format!(
+            "{method} of {} at {}",
+            self.name(),
+            without_user(&self.base)
+        )
     }
 
     async fn token(&self, method: &str) -> Result<Option<Token>, Trouble> {
-        let Some(credentials) = &self.credentials else { return Ok(None) };
-        credentials.token(self.times.call).await.map(Some).map_err(|none| match none {
-            NoToken::Passing(found) => Trouble::passing(found),
-            NoToken::Finally(found) => Trouble::Finally(TargetError::Unauthorized { call: self.call(method), found }),
-        })
+        let Some(credentials) = &self.credentials else {
+            return Ok(None);
+        };
+        credentials
+            .token(self.times.call)
+            .await
+            .map(Some)
+            .map_err(|none| match none {
+                NoToken::Passing(found) => Trouble::passing(found),
+                NoToken::Finally(found) => Trouble::Finally(TargetError::Unauthorized {
+                    call: self.call(method),
+                    found,
+                }),
+            })
     }
 
     async fn once(&self, method: &str, form: Form, body: Bytes) -> Result<Bytes, Trouble> {
@@ -234,18 +286,32 @@ impl Api {
         let token = self.token(method).await?;
         let mut request = self
             .client
-            .post(format!("{}/v1/projects/{}:{method}", self.base, self.project))
+            .post(format!(
+                "{}/v1/projects/{}:{method}",
+                self.base, self.project
+            ))
             .header(http::header::CONTENT_TYPE, content_type)
             .body(body);
         if let Some(token) = &token {
             request = request.headers(token.headers.clone());
             // Without it a request about a named database may be led to the wrong place.
-            let database = if self.database.is_empty() { String::new() } else { format!("&database_id={}", self.database) };
-            request = request.header("x-goog-request-params", format!("project_id={}{database}", self.project));
+            let database = if self.database.is_empty() {
+                String::new()
+            } else {
+                format!("&database_id={}", self.database)
+            };
+            request = request.header(
+                "x-goog-request-params",
+                format!("project_id={}{database}", self.project),
+            );
         }
         let broke = |error: reqwest::Error| {
             let silent = error.is_timeout();
-            Trouble::passing(if silent { format!("no answer within {} s", self.times.call.as_secs()) } else { google::broke(error) })
+            Trouble::passing(if silent {
+                format!("no answer within {} s", self.times.call.as_secs())
+            } else {
+                google::broke(error)
+            })
         };
         let mut answer = request.send().await.map_err(broke)?;
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
@@ -261,7 +327,13 @@ impl Api {
         }
         let trouble = trouble(status, Status::parse(&body), google::retry_after(&headers));
         Err(match (trouble, token) {
-            (Trouble::Refused { code: Code::Unauthenticated, .. }, Some(token)) => Trouble::Unauthorized(token),
+            (
+                Trouble::Refused {
+                    code: Code::Unauthenticated,
+                    ..
+                },
+                Some(token),
+            ) => Trouble::Unauthorized(token),
             (trouble, _) => trouble,
         })
     }
@@ -269,17 +341,36 @@ impl Api {
 
 impl Trouble {
     fn passing(found: impl Into<String>) -> Self {
-        Trouble::Passing { found: found.into(), after: None, crowded: false }
+        Trouble::Passing {
+            found: found.into(),
+            after: None,
+            crowded: false,
+        }
     }
 }
 
 /// What an answer that is no success amounts to.
 fn trouble(http: u16, status: Option<Status>, header: Option<Duration>) -> Trouble {
     let said = status.is_some();
-    let Status { code, message, retry_after } =
-        status.unwrap_or(Status { code: Code::of_http(http), message: String::new(), retry_after: None });
-    let code = if code == Code::Other { Code::of_http(http) } else { code };
-    let status = if said && code != Code::Other { format!("HTTP {http} {code}") } else { format!("HTTP {http}") };
+    let Status {
+        code,
+        message,
+        retry_after,
+    } = status.unwrap_or(Status {
+        code: Code::of_http(http),
+        message: String::new(),
+        retry_after: None,
+    });
+    let code = if code == Code::Other {
+        Code::of_http(http)
+    } else {
+        code
+    };
+    let status = if said && code != Code::Other {
+        format!("HTTP {http} {code}")
+    } else {
+        format!("HTTP {http}")
+    };
     let found = refusal(&status, &message);
     amounts_to(code, found, header.max(retry_after), said)
 }
@@ -299,9 +390,17 @@ fn of_grpc(failed: grpc::Failed) -> Trouble {
 fn amounts_to(code: Code, found: String, after: Option<Duration>, said: bool) -> Trouble {
     match code {
         Code::Aborted | Code::ResourceExhausted | Code::DeadlineExceeded | Code::Unavailable => {
-            Trouble::Passing { found, after, crowded: said }
+            Trouble::Passing {
+                found,
+                after,
+                crowded: said,
+            }
         }
-        Code::Internal => Trouble::Passing { found, after, crowded: false },
+        Code::Internal => Trouble::Passing {
+            found,
+            after,
+            crowded: false,
+        },
         Code::Unimplemented => Trouble::Unknown,
         _ => Trouble::Refused { code, found },
     }
@@ -323,9 +422,21 @@ impl<'a> Patience<'a> {
     pub(super) fn new(api: &'a Api, method: &'a str) -> Self {
         let now = Instant::now();
         // Who waits for an emulator to start wants to go on when it has.
-        let longest = if api.credentials.is_none() { EMULATOR_LONGEST_PAUSE } else { LONGEST_PAUSE };
+        let longest = if api.credentials.is_none() {
+            EMULATOR_LONGEST_PAUSE
+        } else {
+            LONGEST_PAUSE
+        };
         let pauses = Pauses::new(FIRST_PAUSE, longest.min(api.times.retry / 4));
-        Patience { api, method, begun: now, last_progress: now, pauses, tries: 0, renewed: false }
+        Patience {
+            api,
+            method,
+            begun: now,
+            last_progress: now,
+            pauses,
+            tries: 0,
+            renewed: false,
+        }
     }
 
     /// Something came through: the time that is allowed begins anew.
@@ -352,17 +463,35 @@ impl<'a> Patience<'a> {
                 }
                 return Ok(());
             }
-            Trouble::Unauthorized(_) => return Err(TargetError::Unauthorized { call, found: "HTTP 401, also with a new token" }),
-            Trouble::Refused { code: Code::PermissionDenied, found } => return Err(TargetError::Denied { call, found }),
+            Trouble::Unauthorized(_) => {
+                return Err(TargetError::Unauthorized {
+                    call,
+                    found: "HTTP 401, also with a new token",
+                });
+            }
+            Trouble::Refused {
+                code: Code::PermissionDenied,
+                found,
+            } => return Err(TargetError::Denied { call, found }),
             Trouble::Refused { found, .. } => return Err(TargetError::Rejected { call, found }),
-            Trouble::Unknown => return Err(TargetError::Rejected { call, found: "a service without this call".to_owned() }),
+            Trouble::Unknown => {
+                return Err(TargetError::Rejected {
+                    call,
+                    found: "a service without this call".to_owned(),
+                });
+            }
             Trouble::Finally(error) => return Err(error),
         };
         let pause = self.pauses.next(after);
         let over = self.last_progress.elapsed().saturating_add(pause) > self.api.times.retry;
         // What the service asks for may be longer than all the time there is.
         if over && (self.tries >= TRIES_MIN || pause > self.api.times.retry) {
-            return Err(TargetError::Service { call, tries: self.tries, seconds: self.begun.elapsed().as_secs(), found });
+            return Err(TargetError::Service {
+                call,
+                tries: self.tries,
+                seconds: self.begun.elapsed().as_secs(),
+                found,
+            });
         }
         tokio::time::sleep(pause).await;
         Ok(())

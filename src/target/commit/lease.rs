@@ -1,4 +1,5 @@
-//! A mark in the target itself: who restores into it, and until when. Renewed while the restore runs, taken away at its end.
+//! A mark in the target itself: who restores into it, and until when. Renewed while the restore
+//! runs, taken away at its end.
 //!
 //! Knows one entity and its versions. Where it stands, and that it is not restored, `commit` knows.
 
@@ -64,14 +65,30 @@ fn now() -> Timestamp {
 }
 
 /// Takes the mark for `time`, and renews it from then on.
-pub(super) async fn take(api: Arc<Api>, holder: &str, time: Duration) -> Result<Box<dyn Lease>, TargetError> {
+pub(super) async fn take(
+    api: Arc<Api>,
+    holder: &str,
+    time: Duration,
+) -> Result<Box<dyn Lease>, TargetError> {
     let token = format!("{:x}-{:x}", std::process::id(), now().micros());
-    let mark = Arc::new(Mark { api, holder: holder.to_owned(), token, time });
+    let mark = Arc::new(Mark {
+        api,
+        holder: holder.to_owned(),
+        token,
+        time,
+    });
     let begun = Instant::now();
     mark.claim().await?;
-    let held = Arc::new(Held { lost: AtomicBool::new(false), until: Mutex::new(begun + time) });
+    let held = Arc::new(Held {
+        lost: AtomicBool::new(false),
+        until: Mutex::new(begun + time),
+    });
     let renewing = tokio::spawn(renew(mark.clone(), held.clone()));
-    Ok(Box::new(MarkLease { mark, held, renewing }))
+    Ok(Box::new(MarkLease {
+        mark,
+        held,
+        renewing,
+    }))
 }
 
 async fn renew(mark: Arc<Mark>, held: Arc<Held>) {
@@ -79,7 +96,9 @@ async fn renew(mark: Arc<Mark>, held: Arc<Held>) {
         tokio::time::sleep(mark.time / 3).await;
         let begun = Instant::now();
         match tokio::time::timeout_at(held.until(), mark.claim()).await {
-            Ok(Ok(())) => *held.until.lock().unwrap_or_else(PoisonError::into_inner) = begun + mark.time,
+            Ok(Ok(())) => {
+                *held.until.lock().unwrap_or_else(PoisonError::into_inner) = begun + mark.time
+            }
             Ok(Err(TargetError::Leased { .. })) => held.lost.store(true, Ordering::Relaxed),
             // As long as it holds, another try may help.
             Ok(Err(_)) | Err(_) => {}
@@ -125,15 +144,34 @@ impl Mark {
 
     /// The mark as it stands, and the service's own time.
     async fn look(&self) -> Result<(Option<Found>, Timestamp), TargetError> {
-        let Answer::Ok(answer) = self.api.json("lookup", &json!({"keys": [self.key()]})).await? else {
+        let Answer::Ok(answer) = self
+            .api
+            .json("lookup", &json!({"keys": [self.key()]}))
+            .await?
+        else {
             return Err(nonsense("lookup", "an answer", &Value::Null));
         };
-        let time = |value: Option<&Value>| value.and_then(Value::as_str).and_then(|text| text.parse::<jiff::Timestamp>().ok());
+        let time = |value: Option<&Value>| {
+            value
+                .and_then(Value::as_str)
+                .and_then(|text| text.parse::<jiff::Timestamp>().ok())
+        };
         let micros = |time: jiff::Timestamp| Timestamp::from_micros(time.as_microsecond());
-        let now = time(answer.get("readTime")).and_then(micros).unwrap_or_else(now);
-        let Some(found) = answer.pointer("/found/0") else { return Ok((None, now)) };
-        let text = |pointer: &str| found.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let until = time(found.pointer("/entity/properties/expires/timestampValue")).and_then(micros);
+        let now = time(answer.get("readTime"))
+            .and_then(micros)
+            .unwrap_or_else(now);
+        let Some(found) = answer.pointer("/found/0") else {
+            return Ok((None, now));
+        };
+        let text = |pointer: &str| {
+            found
+                .pointer(pointer)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let until =
+            time(found.pointer("/entity/properties/expires/timestampValue")).and_then(micros);
         let found = Found {
             version: text("/version"),
             holder: text("/entity/properties/holder/stringValue"),
@@ -154,16 +192,23 @@ impl Mark {
                 && found.holder != self.holder
                 && found.until > now
             {
-                return Err(TargetError::Leased { target: self.api.name(), holder: found.holder.clone(), until: found.until });
+                return Err(TargetError::Leased {
+                    target: self.api.name(),
+                    holder: found.holder.clone(),
+                    until: found.until,
+                });
             }
-            let until = Timestamp::from_micros(now.micros().saturating_add(self.time.as_micros() as i64)).unwrap_or(Timestamp::MAX);
+            let until =
+                Timestamp::from_micros(now.micros().saturating_add(self.time.as_micros() as i64))
+                    .unwrap_or(Timestamp::MAX);
             let mutation = match found {
                 None => json!({"insert": self.entity(until)}),
                 Some(found) => json!({"update": self.entity(until), "baseVersion": found.version}),
             };
             match self.commit(mutation).await {
                 Ok(true) => return Ok(()),
-                // Somebody was faster; or an earlier try was done and its answer lost, and then the mark is ours.
+                // Somebody was faster; or an earlier try was done and its answer lost, and then the
+                // mark is ours.
                 Ok(false) => {}
                 Err(trouble) => patience.failed(trouble).await?,
             }
@@ -180,8 +225,14 @@ impl Mark {
     async fn commit(&self, mutation: Value) -> Result<bool, Trouble> {
         let body = json!({"mode": "NON_TRANSACTIONAL", "mutations": [mutation]});
         match self.api.json_once("commit", &body).await {
-            Ok(answer) => Ok(answer.pointer("/mutationResults/0/conflictDetected") != Some(&Value::Bool(true))),
-            Err(Trouble::Refused { code: Code::AlreadyExists | Code::NotFound, .. }) => Ok(false),
+            Ok(answer) => {
+                Ok(answer.pointer("/mutationResults/0/conflictDetected")
+                    != Some(&Value::Bool(true)))
+            }
+            Err(Trouble::Refused {
+                code: Code::AlreadyExists | Code::NotFound,
+                ..
+            }) => Ok(false),
             Err(trouble) => Err(trouble),
         }
     }
@@ -201,7 +252,9 @@ impl Mark {
         if let Ok((Some(found), _)) = self.look().await
             && found.token == self.token
         {
-            self.commit(json!({"delete": self.key(), "baseVersion": found.version})).await.ok();
+            self.commit(json!({"delete": self.key(), "baseVersion": found.version}))
+                .await
+                .ok();
         }
     }
 }

@@ -1,4 +1,5 @@
-//! How many writes a second a kind may be given: 500 at first, half as many again every five minutes, as the service asks for.
+//! How many writes a second a kind may be given: 500 at first, half as many again every five
+//! minutes, as the service asks for.
 //!
 //! Pure: the time comes from outside. Must not know what is written.
 
@@ -19,7 +20,8 @@ const RATE_MAX: f64 = 100_000.0;
 /// Time without any write counts as so much: who rests does not warm up.
 const REST_MAX: Duration = Duration::from_secs(10);
 
-/// A bucket of leaves to write, which fills with time. It holds those of one second, and can be in debt to those who wait already.
+/// A bucket of leaves to write, which fills with time. It holds those of one second, and can be in
+/// debt to those who wait already.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Pace {
     /// Time during which there were writes.
@@ -29,7 +31,8 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// Takes leave for so many writes, `now` being the time since any fixed moment. Returns how long to wait before they are sent.
+    /// Takes leave for so many writes, `now` being the time since any fixed moment. Returns how
+    /// long to wait before they are sent.
     pub(super) fn take(&mut self, writes: usize, now: Duration) -> Duration {
         match self.last {
             None => self.leaves = FIRST_RATE,
@@ -86,13 +89,24 @@ mod tests {
         assert_eq!(pace.take(500, Duration::ZERO), Duration::ZERO);
         let after_rest = Duration::from_secs(86_400);
         assert_eq!(pace.take(500, after_rest), Duration::ZERO);
-        assert_eq!(pace.take(500, after_rest), Duration::from_secs(1), "a day of rest is no day of warming up");
-        assert_eq!(pace.take(500, after_rest), Duration::from_secs(2), "who comes later waits longer");
+        assert_eq!(
+            pace.take(500, after_rest),
+            Duration::from_secs(1),
+            "a day of rest is no day of warming up"
+        );
+        assert_eq!(
+            pace.take(500, after_rest),
+            Duration::from_secs(2),
+            "who comes later waits longer"
+        );
     }
 
     #[test]
     fn the_rate_has_a_bound_and_a_clock_that_steps_back_does_no_harm() {
-        let mut pace = Pace { busy: Duration::from_secs(10_000_000), ..Pace::default() };
+        let mut pace = Pace {
+            busy: Duration::from_secs(10_000_000),
+            ..Pace::default()
+        };
         assert_eq!(pace.rate(), RATE_MAX);
         pace.take(1, Duration::from_secs(5));
         assert_eq!(pace.take(1, Duration::from_secs(4)), Duration::ZERO);

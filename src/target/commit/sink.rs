@@ -1,6 +1,8 @@
-//! One step by commits: batches go out side by side, and are told to be safe in the order in which they came.
+//! One step by commits: batches go out side by side, and are told to be safe in the order in which
+//! they came.
 //!
-//! Knows how many may be under way, and that of two writes of one key the last one is to win. Must not know how one is sent.
+//! Knows how many may be under way, and that of two writes of one key the last one is to win. Must
+//! not know how one is sent.
 
 use std::collections::{HashSet, VecDeque};
 use std::ops::Range;
@@ -46,12 +48,20 @@ pub(super) struct CommitSink {
 
 impl CommitSink {
     pub(super) fn new(writer: Arc<Writer>, pair: Pair, deed: Deed, done: Progress) -> Self {
-        CommitSink { writer, pair: Arc::new(pair), deed, flights: VecDeque::new(), done }
+        CommitSink {
+            writer,
+            pair: Arc::new(pair),
+            deed,
+            flights: VecDeque::new(),
+            done,
+        }
     }
 
     /// Waits for the oldest commit.
     async fn land(&mut self) -> Result<(), TargetError> {
-        let Some(flight) = self.flights.front_mut() else { return Ok(()) };
+        let Some(flight) = self.flights.front_mut() else {
+            return Ok(());
+        };
         let landed = (&mut flight.task).await.map_err(WorkerLost)?;
         let then = self.flights.pop_front().map(|flight| flight.then);
         landed?;
@@ -66,7 +76,12 @@ impl CommitSink {
 
     /// Sends a commit as soon as there is room, and nothing under way writes the same key.
     async fn send(&mut self, batch: Batch, keys: HashSet<u64>) -> Result<(), TargetError> {
-        while self.flights.len() >= IN_FLIGHT || self.flights.iter().any(|flight| !flight.keys.is_disjoint(&keys)) {
+        while self.flights.len() >= IN_FLIGHT
+            || self
+                .flights
+                .iter()
+                .any(|flight| !flight.keys.is_disjoint(&keys))
+        {
             self.land().await?;
         }
         let then = self.ahead().and(batch.range.len() as u64);
@@ -94,10 +109,17 @@ impl StepSink for CommitSink {
             }
             let items = Arc::new(batch);
             for (range, keys) in commits(&items, self.writer.request_max_bytes()) {
-                let batch = Batch { pair: self.pair.clone(), deed: self.deed, items: items.clone(), range, before };
+                let batch = Batch {
+                    pair: self.pair.clone(),
+                    deed: self.deed,
+                    items: items.clone(),
+                    range,
+                    before,
+                };
                 self.send(batch, keys).await?;
             }
-            // Whoever writes down what is safe does so before the next call: no more than the window is ever in doubt.
+            // Whoever writes down what is safe does so before the next call: no more than the
+            // window is ever in doubt.
             while self.flights.len() >= IN_FLIGHT {
                 self.land().await?;
             }
@@ -132,7 +154,9 @@ fn commits(items: &Encoded, max_bytes: usize) -> Vec<(Range<usize>, HashSet<u64>
     let (mut start, mut bytes, mut keys) = (0, 0, HashSet::new());
     for (number, (item, key)) in items.iter().enumerate() {
         let len = item.len() + MUTATION_EXTRA_BYTES;
-        if number > start && (keys.len() >= MUTATIONS_MAX || bytes + len > max_bytes || keys.contains(&key)) {
+        if number > start
+            && (keys.len() >= MUTATIONS_MAX || bytes + len > max_bytes || keys.contains(&key))
+        {
             commits.push((start..number, std::mem::take(&mut keys)));
             (start, bytes) = (number, 0);
         }
@@ -155,7 +179,12 @@ mod tests {
         for (len, key) in [(1, 1), (1, 2), (1, 1), (100, 3), (300, 4), (1, 5)] {
             items.push(&vec![b'x'; len], key);
         }
-        let ranges = |items: &Encoded, max| commits(items, max).into_iter().map(|(range, _)| range).collect::<Vec<_>>();
+        let ranges = |items: &Encoded, max| {
+            commits(items, max)
+                .into_iter()
+                .map(|(range, _)| range)
+                .collect::<Vec<_>>()
+        };
         assert_eq!(ranges(&items, 400), [0..2, 2..4, 4..6]);
         assert_eq!(ranges(&items, 100), [0..2, 2..3, 3..4, 4..5, 5..6]);
         let mut many = Encoded::default();

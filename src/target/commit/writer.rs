@@ -1,4 +1,5 @@
-//! One commit until all of it is in the target: paced, tried again, halved where the service has too much of it.
+//! One commit until all of it is in the target: paced, tried again, halved where the service has
+//! too much of it.
 //!
 //! Knows what refusals mean for a batch. Must not know how many are under way.
 
@@ -60,30 +61,57 @@ pub(super) struct Batch {
 impl Batch {
     /// All of some entities.
     pub(super) fn whole(pair: Pair, items: Encoded) -> Self {
-        Batch { pair: Arc::new(pair), deed: Deed::Upsert, range: 0..items.len(), items: Arc::new(items), before: 0 }
+        Batch {
+            pair: Arc::new(pair),
+            deed: Deed::Upsert,
+            range: 0..items.len(),
+            items: Arc::new(items),
+            before: 0,
+        }
     }
 
     fn items(&self) -> impl Iterator<Item = &[u8]> + Clone {
-        self.items.iter().skip(self.range.start).take(self.range.len()).map(|(bytes, _)| bytes)
+        self.items
+            .iter()
+            .skip(self.range.start)
+            .take(self.range.len())
+            .map(|(bytes, _)| bytes)
     }
 
     fn halves(&self) -> Option<(Batch, Batch)> {
         let middle = self.range.start + self.range.len() / 2;
-        let part = |range| Batch { range, ..self.clone() };
-        (self.range.len() > 1).then(|| (part(self.range.start..middle), part(middle..self.range.end)))
+        let part = |range| Batch {
+            range,
+            ..self.clone()
+        };
+        (self.range.len() > 1)
+            .then(|| (part(self.range.start..middle), part(middle..self.range.end)))
     }
 
     /// The same without the meanings of places; none where there are none.
     fn without_place_meanings(&self) -> Option<Batch> {
-        let without: Vec<_> = self.items().map(|item| (v1::without_place_meanings(item), item)).collect();
-        without.iter().any(|(without, _)| without.is_some()).then(|| {
-            let mut items = Encoded::default();
-            for ((without, item), (_, key)) in without.iter().zip(self.items.iter().skip(self.range.start)) {
-                items.push(without.as_deref().unwrap_or(item), key);
-            }
-            let before = self.before + self.range.start as u64;
-            Batch { range: 0..items.len(), items: Arc::new(items), before, ..self.clone() }
-        })
+        let without: Vec<_> = self
+            .items()
+            .map(|item| (v1::without_place_meanings(item), item))
+            .collect();
+        without
+            .iter()
+            .any(|(without, _)| without.is_some())
+            .then(|| {
+                let mut items = Encoded::default();
+                for ((without, item), (_, key)) in
+                    without.iter().zip(self.items.iter().skip(self.range.start))
+                {
+                    items.push(without.as_deref().unwrap_or(item), key);
+                }
+                let before = self.before + self.range.start as u64;
+                Batch {
+                    range: 0..items.len(),
+                    items: Arc::new(items),
+                    before,
+                    ..self.clone()
+                }
+            })
     }
 
     fn request(&self, api: &Api) -> Vec<u8> {
@@ -93,23 +121,48 @@ impl Batch {
 
 impl Writer {
     pub(super) fn new(api: Arc<Api>, is_real: bool) -> Self {
-        let real = is_real.then(|| Real { begun: Instant::now(), paces: Mutex::default() });
-        Writer { api, real, refuses_place_meanings: AtomicBool::new(false), counter: AtomicI64::new(0), unreserved: Mutex::default() }
+        let real = is_real.then(|| Real {
+            begun: Instant::now(),
+            paces: Mutex::default(),
+        });
+        Writer {
+            api,
+            real,
+            refuses_place_meanings: AtomicBool::new(false),
+            counter: AtomicI64::new(0),
+            unreserved: Mutex::default(),
+        }
     }
 
     /// How long a request may be.
     pub(super) fn request_max_bytes(&self) -> usize {
-        if self.real.is_some() { SERVICE_MAX_BYTES } else { EMULATOR_MAX_BYTES }
+        if self.real.is_some() {
+            SERVICE_MAX_BYTES
+        } else {
+            EMULATOR_MAX_BYTES
+        }
     }
 
     /// Refuses what the target cannot hold. `number` is the entity's place in its step.
     pub(super) fn check(&self, pair: &Pair, number: u64, entity: &[u8]) -> Result<(), TargetError> {
-        let too_large = |part: String, bytes, limit| Err(TargetError::TooLarge { kind: pair.kind.clone(), number, part, bytes, limit });
+        let too_large = |part: String, bytes, limit| {
+            Err(TargetError::TooLarge {
+                kind: pair.kind.clone(),
+                number,
+                part,
+                bytes,
+                limit,
+            })
+        };
         if let Some(found) = self.real.as_ref().and_then(|_| oversize(entity)) {
             return too_large(found.part, found.bytes, found.limit);
         }
         let limit = self.request_max_bytes();
-        if entity.len() > limit { too_large("a request of its own".to_owned(), entity.len(), limit) } else { Ok(()) }
+        if entity.len() > limit {
+            too_large("a request of its own".to_owned(), entity.len(), limit)
+        } else {
+            Ok(())
+        }
     }
 
     /// Sends a batch until all of it is there.
@@ -122,7 +175,11 @@ impl Writer {
                 false => batch,
             };
             self.wait_for_leave(&batch).await;
-            let trouble = match self.api.commit(batch.request(&self.api).into(), batch.range.len()).await {
+            let trouble = match self
+                .api
+                .commit(batch.request(&self.api).into(), batch.range.len())
+                .await
+            {
                 Ok(()) => {
                     patience.progress();
                     self.reserve_ids(&batch).await?;
@@ -131,18 +188,28 @@ impl Writer {
                 Err(trouble) => trouble,
             };
             let mut halved = match trouble {
-                Trouble::Refused { code: Code::InvalidArgument, found }
-                    if found.ends_with(MEANING_MISMATCH) && batch.without_place_meanings().is_some() =>
+                Trouble::Refused {
+                    code: Code::InvalidArgument,
+                    found,
+                } if found.ends_with(MEANING_MISMATCH)
+                    && batch.without_place_meanings().is_some() =>
                 {
                     self.refuses_place_meanings.store(true, Ordering::Relaxed);
                     None
                 }
                 // One of them is wrong, or all together are too much.
-                Trouble::Refused { code: Code::InvalidArgument, found } => match batch.halves() {
+                Trouble::Refused {
+                    code: Code::InvalidArgument,
+                    found,
+                } => match batch.halves() {
                     Some(halves) => Some(halves),
                     None => {
                         let number = batch.before + batch.range.start as u64 + 1;
-                        return Err(TargetError::BadEntity { kind: batch.pair.kind.clone(), number, found });
+                        return Err(TargetError::BadEntity {
+                            kind: batch.pair.kind.clone(),
+                            number,
+                            found,
+                        });
                     }
                 },
                 trouble => {
@@ -163,7 +230,10 @@ impl Writer {
         let Some(real) = &self.real else { return };
         let wait = {
             let mut paces = real.paces.lock().unwrap_or_else(PoisonError::into_inner);
-            paces.entry(Pair::clone(&batch.pair)).or_default().take(batch.range.len(), real.begun.elapsed())
+            paces
+                .entry(Pair::clone(&batch.pair))
+                .or_default()
+                .take(batch.range.len(), real.begun.elapsed())
         };
         tokio::time::sleep(wait).await;
     }
@@ -174,27 +244,46 @@ impl Writer {
             return Ok(());
         }
         if self.real.is_none() {
-            let ids = batch.items().filter_map(key_of_message).flat_map(ids_of_key);
-            let Some(counter) = ids.filter_map(app_engine::counter_of).max() else { return Ok(()) };
+            let ids = batch
+                .items()
+                .filter_map(key_of_message)
+                .flat_map(ids_of_key);
+            let Some(counter) = ids.filter_map(app_engine::counter_of).max() else {
+                return Ok(());
+            };
             if counter <= self.counter.load(Ordering::Relaxed) {
                 return Ok(());
             }
             let moved = self.move_counter(counter).await?;
-            // Over HTTP nobody can tell the emulator that heeds the call below from the one that does not.
+            // Over HTTP nobody can tell the emulator that heeds the call below from the one that
+            // does not.
             if moved == Some(false) || moved.is_none() && !self.api.has_grpc().await {
-                self.unreserved.lock().unwrap_or_else(PoisonError::into_inner).insert(Pair::clone(&batch.pair));
+                self.unreserved
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .insert(Pair::clone(&batch.pair));
             }
             if moved.is_some() {
                 return Ok(());
             }
         }
         // Some emulators stumble over ids that nobody can be given.
-        let can_be_given = |key: &&[u8]| self.real.is_some() || ids_of_key(key).all(|id| app_engine::counter_of(id).is_some());
-        let keys: Vec<&[u8]> = batch.items().filter_map(numbered_key).filter(can_be_given).collect();
+        let can_be_given = |key: &&[u8]| {
+            self.real.is_some() || ids_of_key(key).all(|id| app_engine::counter_of(id).is_some())
+        };
+        let keys: Vec<&[u8]> = batch
+            .items()
+            .filter_map(numbered_key)
+            .filter(can_be_given)
+            .collect();
         if keys.is_empty() {
             return Ok(());
         }
-        let request = bytes::Bytes::from(v1::reserve_ids_request(self.api.project(), self.api.database(), keys.into_iter()));
+        let request = bytes::Bytes::from(v1::reserve_ids_request(
+            self.api.project(),
+            self.api.database(),
+            keys.into_iter(),
+        ));
         let mut patience = Patience::new(&self.api, "reserveIds");
         while let Err(trouble) = self.api.message("reserveIds", request.clone()).await {
             // An emulator that cannot do it hands out the ids that it hands out.
@@ -206,11 +295,16 @@ impl Writer {
         Ok(())
     }
 
-    /// Moves the counter of the Datastore emulator past a restored id. Says whether that was done; none where there is no such counter.
+    /// Moves the counter of the Datastore emulator past a restored id. Says whether that was done;
+    /// none where there is no such counter.
     async fn move_counter(&self, counter: i64) -> Result<Option<bool>, TargetError> {
         let mut patience = Patience::new(&self.api, "AllocateIds");
         loop {
-            match self.api.app_engine(app_engine::reserve(self.api.project(), counter)).await {
+            match self
+                .api
+                .app_engine(app_engine::reserve(self.api.project(), counter))
+                .await
+            {
                 Ok(answer) if app_engine::is_reserved(&answer, counter) => {
                     self.counter.fetch_max(counter, Ordering::Relaxed);
                     return Ok(Some(true));
@@ -224,6 +318,9 @@ impl Writer {
 
     /// How many kinds have restored ids that the target may hand out again.
     pub(super) fn unreserved_kinds(&self) -> usize {
-        self.unreserved.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.unreserved
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
     }
 }

@@ -1,6 +1,7 @@
 //! Imports into an emulator: one call that answers when everything is there.
 //!
-//! Knows the emulator's ways (`docs/formats.md` 8 and 9). It has no operations, and one of its faults is never to answer.
+//! Knows the emulator's ways (`docs/formats.md` 8 and 9). It has no operations, and one of its
+//! faults is never to answer.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +15,8 @@ use super::{Begun, Import, Importer, Label, OperationState, Reads};
 use crate::google::Pauses;
 use crate::target::TargetError;
 
-/// An import is given at least so long, unless told otherwise; the emulator may just have been started.
+/// An import is given at least so long, unless told otherwise; the emulator may just have been
+/// started.
 const LEAST_TIME: Duration = Duration::from_secs(120);
 
 /// An emulator reads some 6 MB a second at the least; a loaded machine is given ten times as long.
@@ -35,12 +37,17 @@ pub struct EmulatorImporter {
 }
 
 impl EmulatorImporter {
-    /// The emulator at `host`, such as `127.0.0.1:8081`, and a project in it. One that cannot be reached is tried for `retry_timeout`.
+    /// The emulator at `host`, such as `127.0.0.1:8081`, and a project in it. One that cannot be
+    /// reached is tried for `retry_timeout`.
     ///
     /// # Errors
     /// When no HTTP client can be made.
     pub fn new(host: &str, project: &str, retry_timeout: Duration) -> Result<Self, TargetError> {
-        let reads = if is_here(host) { Reads::FoldersHere } else { Reads::FoldersElsewhere };
+        let reads = if is_here(host) {
+            Reads::FoldersHere
+        } else {
+            Reads::FoldersElsewhere
+        };
         let api = Api::new(format!("http://{host}"), None)?;
         // Several at once gain nothing there, and each holds its whole export in memory.
         Ok(EmulatorImporter {
@@ -60,15 +67,28 @@ impl EmulatorImporter {
     }
 
     fn call(&self) -> Call {
-        Call { title: format!("import of project {} at {}", self.project, self.api.shown_base()), permission: "" }
+        Call {
+            title: format!(
+                "import of project {} at {}",
+                self.project,
+                self.api.shown_base()
+            ),
+            permission: "",
+        }
     }
 }
 
-/// Whether an address is one of this machine by its very name. Whoever connects to no address in particular, such as `0.0.0.0`, stays here.
+/// Whether an address is one of this machine by its very name. Whoever connects to no address in
+/// particular, such as `0.0.0.0`, stays here.
 fn is_here(address: &str) -> bool {
-    let name = address.rsplit_once(':').map_or(address, |(name, _)| name).trim_start_matches('[').trim_end_matches(']');
+    let name = address
+        .rsplit_once(':')
+        .map_or(address, |(name, _)| name)
+        .trim_start_matches('[')
+        .trim_end_matches(']');
     let ip = name.parse::<std::net::IpAddr>();
-    name.eq_ignore_ascii_case("localhost") || ip.is_ok_and(|ip| ip.to_canonical().is_loopback() || ip.is_unspecified())
+    name.eq_ignore_ascii_case("localhost")
+        || ip.is_ok_and(|ip| ip.to_canonical().is_loopback() || ip.is_unspecified())
 }
 
 impl Importer for EmulatorImporter {
@@ -94,21 +114,36 @@ impl Importer for EmulatorImporter {
             loop {
                 tries += 1;
                 let found = match self.api.post(&call, &path, &body, within).await {
-                    Ok(answer) if answer.pointer("/done") == Some(&true.into()) => return Ok(Begun::Done),
+                    Ok(answer) if answer.pointer("/done") == Some(&true.into()) => {
+                        return Ok(Begun::Done);
+                    }
                     Ok(_) => {
                         let found = "one that goes on".to_owned();
-                        return Err(TargetError::Nonsense { call: call.title, expected: "an import that is done", found });
+                        return Err(TargetError::Nonsense {
+                            call: call.title,
+                            expected: "an import that is done",
+                            found,
+                        });
                     }
-                    Err(Failed::Unsupported(_) | Failed::Missing(_)) => return Err(TargetError::NoImport { call: call.title }),
+                    Err(Failed::Unsupported(_) | Failed::Missing(_)) => {
+                        return Err(TargetError::NoImport { call: call.title });
+                    }
                     Err(Failed::Finally(error)) => return Err(error),
-                    Err(Failed::Later { .. }) if begun.elapsed().saturating_add(PAUSE) <= self.retry_timeout => {
+                    Err(Failed::Later { .. })
+                        if begun.elapsed().saturating_add(PAUSE) <= self.retry_timeout =>
+                    {
                         tokio::time::sleep(PAUSE).await;
                         continue;
                     }
                     // It may hang for ever: a second one would only hang as well.
                     Err(Failed::Later { found, .. } | Failed::Lost { found, .. }) => found,
                 };
-                return Err(TargetError::Service { call: call.title, tries, seconds: begun.elapsed().as_secs(), found });
+                return Err(TargetError::Service {
+                    call: call.title,
+                    tries,
+                    seconds: begun.elapsed().as_secs(),
+                    found,
+                });
             }
         })
     }
@@ -147,7 +182,13 @@ mod tests {
         ] {
             assert!(is_here(here), "{here}");
         }
-        for elsewhere in ["emulator:8081", "10.0.0.1:80", "[2001:db8::1]:80", "localhost.example.com:80", "127.0.0.1.nip.io:80"] {
+        for elsewhere in [
+            "emulator:8081",
+            "10.0.0.1:80",
+            "[2001:db8::1]:80",
+            "localhost.example.com:80",
+            "127.0.0.1.nip.io:80",
+        ] {
             assert!(!is_here(elsewhere), "{elsewhere}");
         }
     }
@@ -164,8 +205,15 @@ mod tests {
         });
         let importer = EmulatorImporter::new(&host, "shop", Duration::from_secs(1)).unwrap();
         let label = Label::new(Sha256([0; 32]), 1, Timestamp::from_micros(1).unwrap());
-        let import = Import { label, input_url: "/x/x.overall_export_metadata".to_owned(), bytes: 1 };
-        assert!(matches!(importer.start(&import).await, Err(TargetError::NoImport { .. })));
+        let import = Import {
+            label,
+            input_url: "/x/x.overall_export_metadata".to_owned(),
+            bytes: 1,
+        };
+        assert!(matches!(
+            importer.start(&import).await,
+            Err(TargetError::NoImport { .. })
+        ));
         server.join().unwrap();
     }
 }

@@ -1,4 +1,5 @@
-//! One try of a JSON call, and what its answer means for whoever may try again. Nothing here is tried twice.
+//! One try of a JSON call, and what its answer means for whoever may try again. Nothing here is
+//! tried twice.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,16 +60,29 @@ pub(super) struct Call {
 
 impl Api {
     /// Without credentials, what is asked is asked by nobody.
-    pub(super) fn new(base: String, credentials: Option<Arc<Credentials>>) -> Result<Self, TargetError> {
-        let client =
-            Client::builder().user_agent(USER_AGENT).connect_timeout(Duration::from_secs(20)).redirect(reqwest::redirect::Policy::none());
+    pub(super) fn new(
+        base: String,
+        credentials: Option<Arc<Credentials>>,
+    ) -> Result<Self, TargetError> {
+        let client = Client::builder()
+            .user_agent(USER_AGENT)
+            .connect_timeout(Duration::from_secs(20))
+            .redirect(reqwest::redirect::Policy::none());
         // What a proxy would do to a target on this machine nobody wants.
-        let client = if credentials.is_none() { client.no_proxy() } else { client };
+        let client = if credentials.is_none() {
+            client.no_proxy()
+        } else {
+            client
+        };
         let client = client.build().map_err(|_| TargetError::Rejected {
             call: "HTTP client".to_owned(),
             found: "a machine without usable root certificates".to_owned(),
         })?;
-        Ok(Api { client, base, credentials })
+        Ok(Api {
+            client,
+            base,
+            credentials,
+        })
     }
 
     /// The service's address as it may be shown.
@@ -76,28 +90,63 @@ impl Api {
         without_user(&self.base)
     }
 
-    pub(super) async fn get(&self, call: &Call, path: &str, query: &[(&str, &str)], within: Duration) -> Result<Value, Failed> {
-        let address = Url::parse_with_params(&format!("{}/v1/{path}", self.base), query).map_err(|_| {
-            let found = "an address that is none".to_owned();
-            Failed::Finally(TargetError::Rejected { call: call.title.clone(), found })
-        })?;
-        self.call(call, || self.client.get(address.clone()), within).await
+    pub(super) async fn get(
+        &self,
+        call: &Call,
+        path: &str,
+        query: &[(&str, &str)],
+        within: Duration,
+    ) -> Result<Value, Failed> {
+        let address =
+            Url::parse_with_params(&format!("{}/v1/{path}", self.base), query).map_err(|_| {
+                let found = "an address that is none".to_owned();
+                Failed::Finally(TargetError::Rejected {
+                    call: call.title.clone(),
+                    found,
+                })
+            })?;
+        self.call(call, || self.client.get(address.clone()), within)
+            .await
     }
 
-    pub(super) async fn post(&self, call: &Call, path: &str, body: &Value, within: Duration) -> Result<Value, Failed> {
+    pub(super) async fn post(
+        &self,
+        call: &Call,
+        path: &str,
+        body: &Value,
+        within: Duration,
+    ) -> Result<Value, Failed> {
         let (address, body) = (format!("{}/v1/{path}", self.base), body.to_string());
-        let request = || self.client.post(&address).header("content-type", "application/json").body(body.clone());
+        let request = || {
+            self.client
+                .post(&address)
+                .header("content-type", "application/json")
+                .body(body.clone())
+        };
         self.call(call, request, within).await
     }
 
     /// Makes a call. Where the token is not accepted nothing was done, so that a new one is tried.
-    async fn call(&self, call: &Call, request: impl Fn() -> RequestBuilder, within: Duration) -> Result<Value, Failed> {
-        let Some(credentials) = &self.credentials else { return answer(call, request(), within).await };
+    async fn call(
+        &self,
+        call: &Call,
+        request: impl Fn() -> RequestBuilder,
+        within: Duration,
+    ) -> Result<Value, Failed> {
+        let Some(credentials) = &self.credentials else {
+            return answer(call, request(), within).await;
+        };
         let mut renewed = false;
         loop {
             let token = credentials.token(within).await.map_err(|none| match none {
-                NoToken::Passing(found) => Failed::Later { found: found.to_owned(), after: None },
-                NoToken::Finally(found) => Failed::Finally(TargetError::Unauthorized { call: call.title.clone(), found }),
+                NoToken::Passing(found) => Failed::Later {
+                    found: found.to_owned(),
+                    after: None,
+                },
+                NoToken::Finally(found) => Failed::Finally(TargetError::Unauthorized {
+                    call: call.title.clone(),
+                    found,
+                }),
             })?;
             match answer(call, request().headers(token.headers.clone()), within).await {
                 Err(Failed::Finally(TargetError::Unauthorized { .. })) if !renewed => {
@@ -124,10 +173,17 @@ async fn answer(call: &Call, request: RequestBuilder, within: Duration) -> Resul
         Ok((status, headers, body))
     };
     match tokio::time::timeout(within, answered).await {
-        Err(_) => Err(Failed::Lost { found: format!("no answer within {} s", within.as_secs_f64()), after: None }),
+        Err(_) => Err(Failed::Lost {
+            found: format!("no answer within {} s", within.as_secs_f64()),
+            after: None,
+        }),
         Ok(Err(error)) => Err(broke(error)),
-        Ok(Ok((status @ 200..300, _, body))) => serde_json::from_slice(&body)
-            .map_err(|_| Failed::Lost { found: format!("HTTP {status} with a body that is no JSON"), after: None }),
+        Ok(Ok((status @ 200..300, _, body))) => {
+            serde_json::from_slice(&body).map_err(|_| Failed::Lost {
+                found: format!("HTTP {status} with a body that is no JSON"),
+                after: None,
+            })
+        }
         Ok(Ok((status, headers, body))) => Err(refused(call, status, &headers, &body)),
     }
 }
@@ -135,20 +191,34 @@ async fn answer(call: &Call, request: RequestBuilder, within: Duration) -> Resul
 /// What an answer that is none amounts to.
 fn refused(call: &Call, http: u16, headers: &http::HeaderMap, body: &[u8]) -> Failed {
     let status = Status::parse(body);
-    let code = status.as_ref().map_or_else(|| Code::of_http(http), |status| status.code);
-    let message = status.as_ref().map(|status| status.message.as_str()).unwrap_or_default();
+    let code = status
+        .as_ref()
+        .map_or_else(|| Code::of_http(http), |status| status.code);
+    let message = status
+        .as_ref()
+        .map(|status| status.message.as_str())
+        .unwrap_or_default();
     let found = refusal(&format!("HTTP {http}"), message);
-    let after = google::retry_after(headers).max(status.as_ref().and_then(|status| status.retry_after));
+    let after =
+        google::retry_after(headers).max(status.as_ref().and_then(|status| status.retry_after));
     let Call { title, permission } = call;
     let call = title.clone();
     match code {
-        Code::Unauthenticated => Failed::Finally(TargetError::Unauthorized { call, found: "HTTP 401" }),
+        Code::Unauthenticated => Failed::Finally(TargetError::Unauthorized {
+            call,
+            found: "HTTP 401",
+        }),
         Code::ResourceExhausted | Code::Aborted => Failed::Later { found, after },
-        Code::PermissionDenied => Failed::Finally(TargetError::Denied { call: format!("{call} ({permission})"), found }),
+        Code::PermissionDenied => Failed::Finally(TargetError::Denied {
+            call: format!("{call} ({permission})"),
+            found,
+        }),
         // Only the service itself knows what it has: a front end that lost its way does not.
         Code::NotFound => Failed::Missing(TargetError::Rejected { call, found }),
         Code::Unimplemented => Failed::Unsupported(TargetError::Rejected { call, found }),
-        Code::DeadlineExceeded | Code::Internal | Code::Unavailable => Failed::Lost { found, after },
+        Code::DeadlineExceeded | Code::Internal | Code::Unavailable => {
+            Failed::Lost { found, after }
+        }
         _ if http >= 500 => Failed::Lost { found, after },
         _ => Failed::Finally(TargetError::Rejected { call, found }),
     }
@@ -158,5 +228,9 @@ fn refused(call: &Call, http: u16, headers: &http::HeaderMap, body: &[u8]) -> Fa
 fn broke(error: reqwest::Error) -> Failed {
     let unsent = error.is_connect();
     let found = google::broke(error);
-    if unsent { Failed::Later { found, after: None } } else { Failed::Lost { found, after: None } }
+    if unsent {
+        Failed::Later { found, after: None }
+    } else {
+        Failed::Lost { found, after: None }
+    }
 }

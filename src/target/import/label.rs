@@ -1,6 +1,7 @@
 //! Labels of an import: by what a later run knows the operations of a restore again. Pure.
 //!
-//! Lower-case letters, digits and `_` only: all of Google's services take those, and a filter needs no quotes around such a name.
+//! Lower-case letters, digits and `_` only: all of Google's services take those, and a filter needs
+//! no quotes around such a name.
 
 use std::collections::BTreeMap;
 
@@ -25,18 +26,30 @@ pub struct Label {
 impl Label {
     /// `run` tells restores by the same plan apart: when the journal was opened.
     pub fn new(plan: Sha256, step: u32, run: Timestamp) -> Self {
-        Label { plan: plan_id(plan), step, run: run.micros() }
+        Label {
+            plan: plan_id(plan),
+            step,
+            run: run.micros(),
+        }
     }
 
     /// The labels as they are sent.
     pub fn pairs(&self) -> BTreeMap<&'static str, String> {
-        [(PLAN, self.plan.clone()), (STEP, self.step.to_string()), (RUN, self.run.to_string())].into()
+        [
+            (PLAN, self.plan.clone()),
+            (STEP, self.step.to_string()),
+            (RUN, self.run.to_string()),
+        ]
+        .into()
     }
 
     /// What narrows a listing to the operations of this step, in whatever restore by this plan.
     pub(super) fn filter(&self) -> String {
         let field = "metadata.common.labels";
-        format!("{field}.{PLAN}=\"{}\" AND {field}.{STEP}=\"{}\"", self.plan, self.step)
+        format!(
+            "{field}.{PLAN}=\"{}\" AND {field}.{STEP}=\"{}\"",
+            self.plan, self.step
+        )
     }
 
     /// Whether an operation with these labels is of this step, in whatever restore by this plan.
@@ -60,11 +73,19 @@ mod tests {
     use super::*;
 
     fn label(step: u32, run: i64) -> Label {
-        Label::new(Sha256([0xab; 32]), step, Timestamp::from_micros(run).unwrap())
+        Label::new(
+            Sha256([0xab; 32]),
+            step,
+            Timestamp::from_micros(run).unwrap(),
+        )
     }
 
     fn sent(label: &Label) -> BTreeMap<String, String> {
-        label.pairs().into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+        label
+            .pairs()
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect()
     }
 
     #[test]
@@ -72,7 +93,11 @@ mod tests {
         for (name, value) in sent(&label(u32::MAX, 1_763_805_601_234_567)) {
             for text in [&name, &value] {
                 assert!(!text.is_empty() && text.len() <= 63, "{text}");
-                assert!(text.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_'), "{text}");
+                assert!(
+                    text.bytes()
+                        .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_'),
+                    "{text}"
+                );
             }
             assert!(name.starts_with(|c: char| c.is_ascii_lowercase()), "{name}");
         }

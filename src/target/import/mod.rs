@@ -1,7 +1,7 @@
 //! Google's own import as a way into a target: who starts it, and what becomes of it.
 //!
-//! Knows exports by their addresses and operations by their names. Must not know archives, plans or journals, nor how an export came to lie at
-//! its address.
+//! Knows exports by their addresses and operations by their names. Must not know archives, plans or
+//! journals, nor how an export came to lie at its address.
 
 mod emulator;
 mod http;
@@ -57,7 +57,8 @@ pub enum Reads {
 
 /// Who imports exports into one project.
 ///
-/// An operation goes on when nobody asks for it any more, and is never called back: what it has written by then would stay.
+/// An operation goes on when nobody asks for it any more, and is never called back: what it has
+/// written by then would stay.
 pub trait Importer: fmt::Debug + Send + Sync {
     /// From where it takes exports.
     fn reads(&self) -> Reads;
@@ -74,11 +75,13 @@ pub trait Importer: fmt::Debug + Send + Sync {
     /// [`TargetError::Service`] leaves open whether it goes on; after anything else it does not.
     fn start<'a>(&'a self, import: &'a Import) -> BoxFuture<'a, Result<Begun, TargetError>>;
 
-    /// The operation that a run before this one has started: one that goes on, or else one of the same restore that has succeeded.
+    /// The operation that a run before this one has started: one that goes on, or else one of the
+    /// same restore that has succeeded.
     fn find<'a>(&'a self, label: &'a Label) -> BoxFuture<'a, Result<Option<String>, TargetError>>;
 
     /// Where an operation stands.
-    fn poll<'a>(&'a self, operation: &'a str) -> BoxFuture<'a, Result<OperationState, TargetError>>;
+    fn poll<'a>(&'a self, operation: &'a str)
+    -> BoxFuture<'a, Result<OperationState, TargetError>>;
 
     /// How long to wait between questions after an operation.
     fn pauses(&self) -> Pauses;

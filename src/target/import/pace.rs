@@ -1,4 +1,5 @@
-//! How often something may be started: so many times in any stretch of time, and not while a service asks for quiet. Pure: told what time it is.
+//! How often something may be started: so many times in any stretch of time, and not while a
+//! service asks for quiet. Pure: told what time it is.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -17,17 +18,34 @@ pub(super) struct Pace {
 impl Pace {
     /// At most `most` starts (at least one) within any `within`.
     pub(super) fn new(most: usize, within: Duration) -> Self {
-        Pace { most: most.max(1), within, starts: VecDeque::new(), quiet_until: None }
+        Pace {
+            most: most.max(1),
+            within,
+            starts: VecDeque::new(),
+            quiet_until: None,
+        }
     }
 
-    /// Takes a start at `now`; where it would be one too many, says how long to wait before asking once more.
+    /// Takes a start at `now`; where it would be one too many, says how long to wait before asking
+    /// once more.
     pub(super) fn take(&mut self, now: Instant) -> Option<Duration> {
-        while self.starts.front().is_some_and(|start| now.duration_since(*start) >= self.within) {
+        while self
+            .starts
+            .front()
+            .is_some_and(|start| now.duration_since(*start) >= self.within)
+        {
             self.starts.pop_front();
         }
-        let quiet = self.quiet_until.map(|until| until.saturating_duration_since(now)).filter(|wait| !wait.is_zero());
-        let full = self.starts.front().filter(|_| self.starts.len() >= self.most);
-        let wait = quiet.max(full.map(|first| self.within.saturating_sub(now.duration_since(*first))));
+        let quiet = self
+            .quiet_until
+            .map(|until| until.saturating_duration_since(now))
+            .filter(|wait| !wait.is_zero());
+        let full = self
+            .starts
+            .front()
+            .filter(|_| self.starts.len() >= self.most);
+        let wait =
+            quiet.max(full.map(|first| self.within.saturating_sub(now.duration_since(*first))));
         if wait.is_none() {
             self.starts.push_back(now);
         }
@@ -66,7 +84,10 @@ mod tests {
         for window in starts.windows(16) {
             assert!(window[15] - window[0] >= MINUTE);
         }
-        assert!(starts[99] - starts[0] <= 7 * MINUTE, "and no more is waited than is needed");
+        assert!(
+            starts[99] - starts[0] <= 7 * MINUTE,
+            "and no more is waited than is needed"
+        );
     }
 
     #[test]

@@ -1,6 +1,8 @@
-//! Imports into the real service: long-running operations of Datastore Admin v1, known again by their labels.
+//! Imports into the real service: long-running operations of Datastore Admin v1, known again by
+//! their labels.
 //!
-//! Knows its calls and quotas (`docs/formats.md` 10). Must not know how an export came into its bucket.
+//! Knows its calls and quotas (`docs/formats.md` 10). Must not know how an export came into its
+//! bucket.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,7 +28,8 @@ const PAGE: &str = "100";
 /// How the service is used.
 #[derive(Debug, Clone)]
 pub struct ServiceOptions {
-    /// How many imports are started within [`ServiceOptions::within`]. The service takes 20 a minute, exports included.
+    /// How many imports are started within [`ServiceOptions::within`]. The service takes 20 a
+    /// minute, exports included.
     pub starts: usize,
     /// See [`ServiceOptions::starts`].
     pub within: Duration,
@@ -36,9 +39,11 @@ pub struct ServiceOptions {
     pub call_time: Duration,
     /// How long a call is tried.
     pub retry_timeout: Duration,
-    /// How long an operation is looked for when the answer to its start was lost, before it counts as never started.
+    /// How long an operation is looked for when the answer to its start was lost, before it counts
+    /// as never started.
     pub settle_time: Duration,
-    /// The first pause between tries and between questions after an operation; each is about twice as long as the one before.
+    /// The first pause between tries and between questions after an operation; each is about twice
+    /// as long as the one before.
     pub first_pause: Duration,
     /// No pause is longer, unless the service asks for it.
     pub longest_pause: Duration,
@@ -65,7 +70,8 @@ impl ServiceOptions {
     }
 }
 
-/// The importer of one project of the real service. Its default database only: Datastore Admin v1 knows no other.
+/// The importer of one project of the real service. Its default database only: Datastore Admin v1
+/// knows no other.
 #[derive(Debug)]
 pub struct ServiceImporter {
     api: Api,
@@ -86,7 +92,13 @@ struct Patience<'a> {
 
 impl<'a> Patience<'a> {
     fn new(options: &'a ServiceOptions, call: &'a str) -> Self {
-        Patience { options, call, pauses: options.pauses(), begun: Instant::now(), tries: 0 }
+        Patience {
+            options,
+            call,
+            pauses: options.pauses(),
+            begun: Instant::now(),
+            tries: 0,
+        }
     }
 
     /// Waits until the next try.
@@ -98,7 +110,12 @@ impl<'a> Patience<'a> {
         self.tries += 1;
         if self.begun.elapsed().saturating_add(pause) > self.options.retry_timeout {
             let (call, seconds) = (self.call.to_owned(), self.begun.elapsed().as_secs());
-            return Err(TargetError::Service { call, tries: self.tries, seconds, found });
+            return Err(TargetError::Service {
+                call,
+                tries: self.tries,
+                seconds,
+                found,
+            });
         }
         tokio::time::sleep(pause).await;
         Ok(())
@@ -114,7 +131,8 @@ struct Page {
 }
 
 impl ServiceImporter {
-    /// The project at `endpoint`, such as `https://datastore.googleapis.com`. Without credentials, calls are made by nobody: for test servers.
+    /// The project at `endpoint`, such as `https://datastore.googleapis.com`. Without credentials,
+    /// calls are made by nobody: for test servers.
     ///
     /// # Errors
     /// [`TargetError::Rejected`] for a named database, [`TargetError::Unauthorized`] where a token would go over the net as it is, and when
@@ -128,9 +146,15 @@ impl ServiceImporter {
     ) -> Result<Self, TargetError> {
         if let Some(database) = database {
             let found = format!("database {database}, where imports go into the default one only");
-            return Err(TargetError::Rejected { call: format!("import of project {project}"), found });
+            return Err(TargetError::Rejected {
+                call: format!("import of project {project}"),
+                found,
+            });
         }
-        let endpoint = endpoint.trim_end_matches('/').trim_end_matches("/v1").to_owned();
+        let endpoint = endpoint
+            .trim_end_matches('/')
+            .trim_end_matches("/v1")
+            .to_owned();
         if credentials.is_some() && !may_see_tokens(&endpoint) {
             return Err(TargetError::Unauthorized {
                 call: format!("import at {}", without_user(&endpoint)),
@@ -147,13 +171,24 @@ impl ServiceImporter {
     }
 
     fn call(&self, what: &str, permission: &'static str) -> Call {
-        Call { title: format!("{what} of project {} at {}", self.project, self.api.shown_base()), permission }
+        Call {
+            title: format!(
+                "{what} of project {} at {}",
+                self.project,
+                self.api.shown_base()
+            ),
+            permission,
+        }
     }
 
     /// Waits until one more import may be started.
     async fn paced(&self) {
         loop {
-            let wait = self.pace.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now());
+            let wait = self
+                .pace
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(Instant::now());
             match wait {
                 None => return,
                 Some(wait) => tokio::time::sleep(wait).await,
@@ -162,25 +197,40 @@ impl ServiceImporter {
     }
 
     fn quiet(&self, wait: Duration) {
-        self.pace.lock().unwrap_or_else(PoisonError::into_inner).quiet(Instant::now(), wait);
+        self.pace
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .quiet(Instant::now(), wait);
     }
 
     /// Whether a name is that of an operation of the project; it becomes a part of an address.
     fn is_operation(&self, name: &str) -> bool {
-        let id = name.strip_prefix("projects/").and_then(|rest| rest.strip_prefix(&self.project)?.strip_prefix("/operations/"));
-        id.is_some_and(|id| !id.is_empty() && id.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_=".contains(&c)))
+        let id = name.strip_prefix("projects/").and_then(|rest| {
+            rest.strip_prefix(&self.project)?
+                .strip_prefix("/operations/")
+        });
+        id.is_some_and(|id| {
+            !id.is_empty()
+                && id
+                    .bytes()
+                    .all(|c| c.is_ascii_alphanumeric() || b"-_=".contains(&c))
+        })
     }
 
     /// The imports of a step that the service knows of, in whatever restore by the plan.
     async fn operations(&self, label: &Label) -> Result<Vec<Operation>, TargetError> {
         let filter = label.filter();
         let all = match self.pages(Some(&filter)).await {
-            // A service that does not take the filter is asked without: what is of the step is known by its labels.
+            // A service that does not take the filter is asked without: what is of the step is
+            // known by its labels.
             Err(TargetError::Rejected { .. }) => self.pages(None).await?,
             listed => listed?,
         };
-        let ours =
-            |operation: &Operation| operation.is_import() && label.is_of_step(operation.labels()) && self.is_operation(&operation.name);
+        let ours = |operation: &Operation| {
+            operation.is_import()
+                && label.is_of_step(operation.labels())
+                && self.is_operation(&operation.name)
+        };
         Ok(all.into_iter().filter(ours).collect())
     }
 
@@ -193,9 +243,14 @@ impl ServiceImporter {
             let mut query = vec![("pageSize", PAGE)];
             query.extend(filter.map(|filter| ("filter", filter)));
             query.extend((!token.is_empty()).then_some(("pageToken", token.as_str())));
-            match self.api.get(&call, &path, &query, self.options.call_time).await {
+            match self
+                .api
+                .get(&call, &path, &query, self.options.call_time)
+                .await
+            {
                 Ok(answer) => {
-                    let page: Page = serde_json::from_value(answer).map_err(|_| nonsense(&call.title, "a page of operations"))?;
+                    let page: Page = serde_json::from_value(answer)
+                        .map_err(|_| nonsense(&call.title, "a page of operations"))?;
                     all.extend(page.operations);
                     if page.next_page_token.is_empty() {
                         return Ok(all);
@@ -206,8 +261,12 @@ impl ServiceImporter {
                     token = page.next_page_token;
                     patience = Patience::new(&self.options, &call.title);
                 }
-                Err(Failed::Later { found, after } | Failed::Lost { found, after }) => patience.wait(found, after).await?,
-                Err(Failed::Finally(error) | Failed::Missing(error) | Failed::Unsupported(error)) => return Err(error),
+                Err(Failed::Later { found, after } | Failed::Lost { found, after }) => {
+                    patience.wait(found, after).await?
+                }
+                Err(
+                    Failed::Finally(error) | Failed::Missing(error) | Failed::Unsupported(error),
+                ) => return Err(error),
             }
         }
     }
@@ -215,13 +274,23 @@ impl ServiceImporter {
     async fn begin(&self, import: &Import) -> Result<Begun, TargetError> {
         let call = self.call("import", "datastore.databases.import");
         let path = format!("projects/{}:import", self.project);
-        // Without a filter: what is in the export is all to be imported, and a filter would have to be one that the export was made with.
+        // Without a filter: what is in the export is all to be imported, and a filter would have to
+        // be one that the export was made with.
         let body = json!({"inputUrl": import.input_url, "labels": import.label.pairs()});
-        let before: BTreeSet<String> = self.operations(&import.label).await?.into_iter().map(|operation| operation.name).collect();
+        let before: BTreeSet<String> = self
+            .operations(&import.label)
+            .await?
+            .into_iter()
+            .map(|operation| operation.name)
+            .collect();
         let mut patience = Patience::new(&self.options, &call.title);
         loop {
             self.paced().await;
-            let (found, after) = match self.api.post(&call, &path, &body, self.options.call_time).await {
+            let (found, after) = match self
+                .api
+                .post(&call, &path, &body, self.options.call_time)
+                .await
+            {
                 Ok(answer) => match self.name_of(&answer) {
                     Some(operation) => return Ok(Begun::Operation(operation)),
                     None => ("an answer that names no operation".to_owned(), None),
@@ -233,7 +302,9 @@ impl ServiceImporter {
                     continue;
                 }
                 Err(Failed::Lost { found, after }) => (found, after),
-                Err(Failed::Finally(error) | Failed::Missing(error) | Failed::Unsupported(error)) => return Err(error),
+                Err(
+                    Failed::Finally(error) | Failed::Missing(error) | Failed::Unsupported(error),
+                ) => return Err(error),
             };
             // It may go on all the same: it must not be started twice.
             if let Some(operation) = self.look_for_new(&import.label, &before).await? {
@@ -249,10 +320,19 @@ impl ServiceImporter {
     }
 
     /// The operation of a start whose answer was lost. A listing may show it a little late.
-    async fn look_for_new(&self, label: &Label, before: &BTreeSet<String>) -> Result<Option<String>, TargetError> {
+    async fn look_for_new(
+        &self,
+        label: &Label,
+        before: &BTreeSet<String>,
+    ) -> Result<Option<String>, TargetError> {
         let (begun, mut pauses) = (Instant::now(), self.options.pauses());
         loop {
-            let new = self.operations(label).await?.into_iter().map(|operation| operation.name).find(|name| !before.contains(name));
+            let new = self
+                .operations(label)
+                .await?
+                .into_iter()
+                .map(|operation| operation.name)
+                .find(|name| !before.contains(name));
             let pause = pauses.next(None);
             if new.is_some() || begun.elapsed().saturating_add(pause) > self.options.settle_time {
                 return Ok(new);
@@ -263,7 +343,11 @@ impl ServiceImporter {
 }
 
 fn nonsense(call: &str, expected: &'static str) -> TargetError {
-    TargetError::Nonsense { call: call.to_owned(), expected, found: "an answer of another form".to_owned() }
+    TargetError::Nonsense {
+        call: call.to_owned(),
+        expected,
+        found: "an answer of another form".to_owned(),
+    }
 }
 
 impl Importer for ServiceImporter {
@@ -290,7 +374,9 @@ impl Importer for ServiceImporter {
                 match operation.state() {
                     OperationState::Running(_) => return Ok(Some(operation.name)),
                     // What another restore by this plan had done may be gone from the target since.
-                    OperationState::Succeeded if label.is_of_run(operation.labels()) => succeeded = Some(operation.name),
+                    OperationState::Succeeded if label.is_of_run(operation.labels()) => {
+                        succeeded = Some(operation.name)
+                    }
                     _ => {}
                 }
             }
@@ -298,7 +384,10 @@ impl Importer for ServiceImporter {
         })
     }
 
-    fn poll<'a>(&'a self, operation: &'a str) -> BoxFuture<'a, Result<OperationState, TargetError>> {
+    fn poll<'a>(
+        &'a self,
+        operation: &'a str,
+    ) -> BoxFuture<'a, Result<OperationState, TargetError>> {
         Box::pin(async move {
             if !self.is_operation(operation) {
                 return Ok(OperationState::Unknown);
@@ -306,13 +395,20 @@ impl Importer for ServiceImporter {
             let call = self.call("look at an operation", "datastore.operations.get");
             let mut patience = Patience::new(&self.options, &call.title);
             loop {
-                match self.api.get(&call, operation, &[], self.options.call_time).await {
+                match self
+                    .api
+                    .get(&call, operation, &[], self.options.call_time)
+                    .await
+                {
                     Ok(answer) => {
-                        let operation: Operation = serde_json::from_value(answer).map_err(|_| nonsense(&call.title, "an operation"))?;
+                        let operation: Operation = serde_json::from_value(answer)
+                            .map_err(|_| nonsense(&call.title, "an operation"))?;
                         return Ok(operation.state());
                     }
                     Err(Failed::Missing(_)) => return Ok(OperationState::Unknown),
-                    Err(Failed::Later { found, after } | Failed::Lost { found, after }) => patience.wait(found, after).await?,
+                    Err(Failed::Later { found, after } | Failed::Lost { found, after }) => {
+                        patience.wait(found, after).await?
+                    }
                     Err(Failed::Finally(error) | Failed::Unsupported(error)) => return Err(error),
                 }
             }
@@ -331,16 +427,40 @@ mod tests {
     #[test]
     fn a_named_database_and_a_token_in_the_open_are_refused() {
         let credentials = Some(Arc::new(Credentials::new("scope")));
-        let new = |database, endpoint| ServiceImporter::new("shop", database, endpoint, credentials.clone(), ServiceOptions::default());
+        let new = |database, endpoint| {
+            ServiceImporter::new(
+                "shop",
+                database,
+                endpoint,
+                credentials.clone(),
+                ServiceOptions::default(),
+            )
+        };
         assert!(new(None, "https://datastore.googleapis.com").is_ok());
-        assert!(matches!(new(Some("orders"), "https://datastore.googleapis.com"), Err(TargetError::Rejected { .. })));
-        assert!(matches!(new(None, "http://datastore.googleapis.com"), Err(TargetError::Unauthorized { .. })));
+        assert!(matches!(
+            new(Some("orders"), "https://datastore.googleapis.com"),
+            Err(TargetError::Rejected { .. })
+        ));
+        assert!(matches!(
+            new(None, "http://datastore.googleapis.com"),
+            Err(TargetError::Unauthorized { .. })
+        ));
     }
 
     #[test]
     fn only_names_of_the_project_s_own_operations_become_addresses() {
-        let importer = ServiceImporter::new("shop", None, "http://127.0.0.1:1/v1/", None, ServiceOptions::default()).unwrap();
-        assert!(importer.is_operation("projects/shop/operations/ASA1MTAwNDQxNAgadGx1YWZlZAcSYWx0cm-fdr_5="));
+        let importer = ServiceImporter::new(
+            "shop",
+            None,
+            "http://127.0.0.1:1/v1/",
+            None,
+            ServiceOptions::default(),
+        )
+        .unwrap();
+        assert!(
+            importer
+                .is_operation("projects/shop/operations/ASA1MTAwNDQxNAgadGx1YWZlZAcSYWx0cm-fdr_5=")
+        );
         for name in [
             "",
             "projects/shop/operations/",
