@@ -10,18 +10,23 @@ use std::collections::HashSet;
 use std::fmt;
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read as _};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use tempfile::TempPath;
 
 use crate::model::shortened;
 
 /// How working names end.
 const ENDING: &str = ".partial";
+
+/// How names begin whose inode is not known yet, and the number of random letters after it.
+const RANDOM_PREFIX: &str = ".kindpack-";
+const RANDOM_LENGTH: usize = 16;
 
 /// The part of a working name that names the file: so short that file systems with short names hold
 /// the whole.
@@ -84,6 +89,26 @@ pub struct WorkingFile {
 
 impl WorkingFile {
     fn create(path: &Path) -> io::Result<Self> {
+        let folder = folder_of(path);
+        if let Some(file) = create_unnamed(folder) {
+            file.try_lock().ok();
+            let name = WorkingName::new(path, &file.metadata()?);
+            let working = folder.join(name.to_string());
+            if name_file(&file, &working).is_ok() {
+                return Ok(WorkingFile {
+                    temp: TempPath::try_from_path(working)?,
+                    file,
+                    name,
+                    path: path.to_owned(),
+                });
+            }
+        }
+        Self::create_renamed(path)
+    }
+
+    /// As [`WorkingFile::create`], where files without a name cannot be made. A process that is
+    /// killed between the two names leaves an empty file.
+    fn create_renamed(path: &Path) -> io::Result<Self> {
         let folder = folder_of(path);
         let create = |path: &Path| {
             OpenOptions::new()
@@ -162,6 +187,19 @@ impl WorkingFolder {
     /// # Errors
     /// Those of the file system.
     pub fn create(path: &Path) -> io::Result<Self> {
+        // Another process may remove the folder before it is locked.
+        let mut attempts = 0;
+        loop {
+            match Self::create_once(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && attempts < 3 => {
+                    attempts += 1;
+                }
+                created => return created,
+            }
+        }
+    }
+
+    fn create_once(path: &Path) -> io::Result<Self> {
         let around = folder_of(path);
         let temp = builder()
             .permissions(Permissions::from_mode(0o777))
@@ -296,8 +334,45 @@ impl fmt::Display for WorkingName {
 /// Names that nobody can guess, until the inode is known.
 fn builder() -> tempfile::Builder<'static, 'static> {
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".kindpack-").suffix(ENDING).rand_bytes(16);
     builder
+        .prefix(RANDOM_PREFIX)
+        .suffix(ENDING)
+        .rand_bytes(RANDOM_LENGTH);
+    builder
+}
+
+/// Whether that is the name of a folder whose inode was not known yet.
+fn is_random(name: &str) -> bool {
+    let random = name
+        .strip_prefix(RANDOM_PREFIX)
+        .and_then(|rest| rest.strip_suffix(ENDING));
+    random.is_some_and(|random| {
+        random.len() == RANDOM_LENGTH && random.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    })
+}
+
+/// Makes a file that has no name yet, so that a killed process leaves nothing. Not every file
+/// system can do that.
+#[cfg(target_os = "linux")]
+fn create_unnamed(folder: &Path) -> Option<File> {
+    let opened = rustix::fs::open(
+        folder,
+        OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC,
+        Mode::from_raw_mode(0o666),
+    );
+    opened.ok().map(File::from)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn create_unnamed(_folder: &Path) -> Option<File> {
+    None
+}
+
+/// Gives a file of [`create_unnamed`] a name that is free.
+fn name_file(file: &File, path: &Path) -> io::Result<()> {
+    let open = format!("/proc/self/fd/{}", file.as_raw_fd());
+    rustix::fs::linkat(CWD, open, CWD, path, AtFlags::SYMLINK_FOLLOW)?;
+    Ok(())
 }
 
 /// Removes what killed processes left in a folder, as far as that can be. Gives the names of those
@@ -308,7 +383,12 @@ fn remove_leftovers(folder: &Path) -> Vec<WorkingName> {
         return at_work;
     };
     for entry in entries.flatten() {
-        let Some(name) = entry.file_name().to_str().and_then(WorkingName::parse) else {
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else { continue };
+        if is_random(name) {
+            remove_empty_folder(&entry.path());
+        }
+        let Some(name) = WorkingName::parse(name) else {
             continue;
         };
         let path = entry.path();
@@ -334,6 +414,18 @@ fn remove_leftovers(folder: &Path) -> Vec<WorkingName> {
         }
     }
     at_work
+}
+
+/// Removes a folder that a process made and was killed before it gave it its working name.
+fn remove_empty_folder(path: &Path) {
+    let is_ours = fs::symlink_metadata(path)
+        .is_ok_and(|meta| meta.is_dir() && meta.uid() == rustix::process::geteuid().as_raw());
+    if let Some(folder) = is_ours.then(|| open(path, true)).flatten()
+        && folder.try_lock().is_ok()
+    {
+        // Only what is empty is removed.
+        fs::remove_dir(path).ok();
+    }
 }
 
 /// Opens what is to be locked: some file systems lock only what may be written.
@@ -448,6 +540,41 @@ mod tests {
             .publish(false)
             .unwrap();
         assert_eq!(names(folder.path()), ["x.zip"], "the folder is gone");
+    }
+
+    #[test]
+    fn files_without_inode_names_are_published() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        let working = WorkingFile::create_renamed(&path).unwrap();
+        assert!(is_working(working.temp.as_ref()));
+        working.publish(false).unwrap();
+        assert_eq!(names(folder.path()), ["x"]);
+    }
+
+    #[test]
+    fn unnamed_folders_of_killed_processes_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, file) in [
+            (".kindpack-aaaaaaaaaaaaaaaa.partial", None),
+            (".kindpack-bbbbbbbbbbbbbbbb.partial", Some("mine")),
+            (".kindpack-short.partial", None),
+        ] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+            if let Some(file) = file {
+                fs::write(folder.path().join(name).join(file), "").unwrap();
+            }
+        }
+        fs::write(folder.path().join(".kindpack-cccccccccccccccc.partial"), "").unwrap();
+        drop(WorkingFolder::create(&folder.path().join("x")).unwrap());
+        assert_eq!(
+            names(folder.path()),
+            [
+                ".kindpack-bbbbbbbbbbbbbbbb.partial",
+                ".kindpack-cccccccccccccccc.partial",
+                ".kindpack-short.partial"
+            ]
+        );
     }
 
     #[test]
