@@ -12,7 +12,7 @@ use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
-use super::http::ANSWER_MAX_BYTES;
+use super::http::{ANSWER_MAX_BYTES, no_answer_within};
 use crate::entity::answer::Code;
 
 /// `Commit` of the API that is `v1` over HTTP as well.
@@ -45,6 +45,8 @@ pub(super) struct NobodyThere;
 #[derive(Debug, Clone)]
 pub(super) struct Grpc {
     channel: Channel,
+    /// How long one call may take, answer included.
+    call_time: Duration,
 }
 
 impl Grpc {
@@ -60,16 +62,25 @@ impl Grpc {
         let Ok(endpoint) = Endpoint::from_shared(base.to_owned()) else {
             return Ok(None);
         };
-        let endpoint = endpoint.connect_timeout(PROBE_TIMEOUT).timeout(call_time);
+        let endpoint = endpoint.connect_timeout(PROBE_TIMEOUT);
         let grpc = Grpc {
             channel: endpoint.connect().await.map_err(|_| NobodyThere)?,
+            call_time,
         };
         let answer = tokio::time::timeout(PROBE_TIMEOUT, grpc.call(LOOKUP, lookup)).await;
         Ok(answer.is_ok_and(|answer| answer.is_ok()).then_some(grpc))
     }
 
-    /// Makes one call, once.
+    /// Makes one call, once. Waiting for the connection, for the answer and for its end have one
+    /// limit together: the channel's own limit covers only the beginning of an answer.
     pub(super) async fn call(&self, method: &'static str, body: Bytes) -> Result<Bytes, Failed> {
+        match tokio::time::timeout(self.call_time, self.unary(method, body)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Failed::Broken(no_answer_within(self.call_time))),
+        }
+    }
+
+    async fn unary(&self, method: &'static str, body: Bytes) -> Result<Bytes, Failed> {
         let mut client = tonic::client::Grpc::new(self.channel.clone())
             .max_decoding_message_size(ANSWER_MAX_BYTES);
         client
@@ -141,5 +152,72 @@ impl Decoder for AsItIs {
 
     fn decode(&mut self, message: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
         Ok(Some(message.copy_to_bytes(message.remaining())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http_body_util::StreamBody;
+    use hyper::body::Frame;
+    use hyper::service::service_fn;
+    use hyper::{Request, Response};
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+
+    use super::*;
+
+    /// A service that answers lookups, and begins the answer of a commit where `begins` says so.
+    async fn serve(begins: bool) -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let answer = service_fn(move |request: Request<hyper::body::Incoming>| async move {
+                let is_lookup = request.uri().path() == LOOKUP;
+                if !is_lookup && !begins {
+                    std::future::pending::<()>().await;
+                }
+                let mut trailers = hyper::HeaderMap::new();
+                trailers.insert("grpc-status", "0".parse().unwrap());
+                let frames = [
+                    Frame::data(Bytes::from_static(&[0; 5])),
+                    Frame::trailers(trailers),
+                ];
+                let body =
+                    futures_util::stream::unfold(frames.into_iter(), move |mut left| async move {
+                        if !is_lookup {
+                            std::future::pending::<()>().await;
+                        }
+                        left.next().map(|frame| (Ok::<_, Infallible>(frame), left))
+                    });
+                Ok::<_, Infallible>(
+                    Response::builder()
+                        .header("content-type", "application/grpc")
+                        .body(StreamBody::new(body))
+                        .unwrap(),
+                )
+            });
+            hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                .serve_connection(TokioIo::new(stream), answer)
+                .await
+                .ok();
+        });
+        format!("http://{address}")
+    }
+
+    #[tokio::test]
+    async fn calls_without_an_answer_end() {
+        for begins in [false, true] {
+            let limit = Duration::from_millis(200);
+            let grpc = Grpc::connect(&serve(begins).await, limit, Bytes::new())
+                .await
+                .unwrap()
+                .expect("lookups are answered");
+            match grpc.call(COMMIT, Bytes::new()).await {
+                Err(Failed::Broken(found)) => assert_eq!(found, "no answer within 0.2 s"),
+                other => panic!("begins: {begins}: {other:?}"),
+            }
+        }
     }
 }

@@ -29,8 +29,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// The same for an emulator.
 const EMULATOR_LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// A call is tried at least so often, however slow the tries are.
-const TRIES_MIN: u32 = 6;
+/// A call is tried at least so often: a single try without an answer may take all the time.
+const TRIES_MIN: u32 = 2;
 
 /// No answer of ours is longer: a page of keys is the longest.
 pub(super) const ANSWER_MAX_BYTES: usize = 64 << 20;
@@ -308,7 +308,7 @@ impl Api {
         let broke = |error: reqwest::Error| {
             let silent = error.is_timeout();
             Trouble::passing(if silent {
-                format!("no answer within {} s", self.times.call.as_secs())
+                no_answer_within(self.times.call)
             } else {
                 google::broke(error)
             })
@@ -337,6 +337,11 @@ impl Api {
             (trouble, _) => trouble,
         })
     }
+}
+
+/// What a call without an answer found.
+pub(super) fn no_answer_within(limit: Duration) -> String {
+    format!("no answer within {} s", limit.as_secs_f64())
 }
 
 impl Trouble {
