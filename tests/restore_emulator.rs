@@ -1038,3 +1038,23 @@ fn an_emulator_that_does_not_run_is_given_up_after_a_while() {
         "which call, how often, for how long: {error}"
     );
 }
+
+#[test]
+fn a_restore_stops_although_the_emulator_is_silent() {
+    let Some(emulator) = late_emulator("restores into an emulator that stops answering", "1.0")
+    else {
+        return;
+    };
+    let desk = songs(20_000);
+    let target = format!("emulator:silent@{}", emulator.host);
+    // Before the first commit the emulator is halted: what is sent then is never answered.
+    let halt = format!("kill -STOP {} && touch halted", emulator.id());
+    desk.plan("set.zip", &target, "plan.json", &["--before-step", &halt]);
+    let mut restoring = Running::start(desk.kindpack(&["restore", "plan.json"]));
+    let halted = desk.path("halted");
+    assert!(restoring.wait_until(|| halted.exists()), "the hook runs");
+    restoring.signal("TERM");
+    let run = restoring.wait();
+    assert_eq!(run.code, 143, "{}", run.brief());
+    desk.json(7, &["status", "plan.json", "--require-complete"]);
+}

@@ -43,7 +43,7 @@ impl Run<'_> {
             if expected == 0 {
                 continue;
             }
-            let found = self.target.count(&step.to_pair()).await?;
+            let found = self.ask(self.target.count(&step.to_pair())).await?;
             any |= found > 0;
             if found < expected {
                 short.push((step, expected));
@@ -85,22 +85,27 @@ impl Run<'_> {
         if self.plan.on_existing != OnExisting::Fail {
             return Ok(());
         }
-        self.target.settle().await?;
+        self.ask(self.target.settle()).await?;
         let mut found = Vec::new();
         let mut taken = None;
         for step in &self.plan.steps {
             if self.status(step).await.state != StepState::Pending {
                 continue;
             }
-            let count = match self.target.check_names(&self.info(step, false)).await {
+            let count = match self
+                .ask(self.target.check_names(&self.info(step, false)))
+                .await
+            {
                 // What has the name may hold no entities, or be none that could be counted.
-                Err(error @ TargetError::Taken { .. }) => {
+                Err(RestoreError::Target(error @ TargetError::Taken { .. })) => {
                     taken.get_or_insert(error);
-                    self.target.count(&step.to_pair()).await.unwrap_or_default()
+                    self.ask(self.target.count(&step.to_pair()))
+                        .await
+                        .unwrap_or_default()
                 }
                 checked => {
                     checked?;
-                    match self.target.count(&step.to_pair()).await? {
+                    match self.ask(self.target.count(&step.to_pair())).await? {
                         0 => self.look_up_first(step).await?.unwrap_or_default(),
                         count => count,
                     }
@@ -161,7 +166,7 @@ impl Run<'_> {
         let pair = step.to_pair();
         let mut may_look_up = self.target.is_looked_up();
         let (mut counts, mut standstills) = (1, 0);
-        let mut found = self.target.count(&pair).await?;
+        let mut found = self.ask(self.target.count(&pair)).await?;
         while !is_right(found) {
             if standstills == STANDSTILLS_MAX || counts == COUNTS_MAX {
                 if !std::mem::take(&mut may_look_up) || found >= expected {
@@ -173,7 +178,7 @@ impl Run<'_> {
                 tokio::time::sleep(FIRST_PAUSE * 2_u32.pow(standstills)).await;
             }
             self.go_on().await?;
-            let now = self.target.count(&pair).await?;
+            let now = self.ask(self.target.count(&pair)).await?;
             let is_nearer = now.abs_diff(expected) < found.abs_diff(expected);
             (counts, standstills, found) =
                 (counts + 1, if is_nearer { 0 } else { standstills + 1 }, now);
@@ -199,7 +204,7 @@ impl Run<'_> {
             left -= piece.len();
             // One after the other: an emulator holds each against all writes that wait.
             for batch in piece.split(LOOKUP_MAX, LOOKUP_MAX_BYTES) {
-                self.target.look_up(batch).await?;
+                self.ask(self.target.look_up(batch)).await?;
             }
         }
         Ok(())
@@ -222,7 +227,7 @@ impl Run<'_> {
         pin_mut!(pieces);
         while let Some(piece) = pieces.next().await.transpose()? {
             if let Some(batch) = piece.split(LOOKUP_MAX, LOOKUP_MAX_BYTES).next() {
-                return Ok(Some(self.target.look_up(batch).await?));
+                return Ok(Some(self.ask(self.target.look_up(batch)).await?));
             }
         }
         Ok(Some(0))
@@ -255,7 +260,7 @@ impl Run<'_> {
             };
             let wanted = Workers::aside(parse).await.map_err(TargetError::from)?;
             differing += (entities - wanted.len()) as u64;
-            match self.target.differing(wanted).await? {
+            match self.ask(self.target.differing(wanted)).await? {
                 Some(found) => differing += found,
                 // A target that cannot be asked for its entities.
                 None => return Ok(()),

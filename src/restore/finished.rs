@@ -80,7 +80,7 @@ impl Run<'_> {
         for step in &self.plan.steps {
             self.go_on().await?;
             let expected = self.status(step).await.entities;
-            match self.target.count(&step.to_pair()).await {
+            match self.ask(self.target.count(&step.to_pair())).await {
                 Ok(found) => {
                     is_empty &= found == 0;
                     if found != expected {
@@ -94,7 +94,7 @@ impl Run<'_> {
                         ));
                     }
                 }
-                Err(error @ TargetError::Nonsense { .. }) => {
+                Err(RestoreError::Target(error @ TargetError::Nonsense { .. })) => {
                     is_empty = false;
                     differences.push((
                         step,
@@ -103,7 +103,7 @@ impl Run<'_> {
                         },
                     ));
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(error),
             }
         }
         if !differences.is_empty() && is_empty && self.options.begin_anew {
@@ -114,7 +114,9 @@ impl Run<'_> {
         while let Some((step, Difference::Count { expected, .. })) = differences.first() {
             match self.count(step, *expected).await {
                 Ok(_) => drop(differences.remove(0)),
-                Err(RestoreError::Target(error)) => return Err(error.into()),
+                Err(error @ (RestoreError::Target(_) | RestoreError::Stopped { .. })) => {
+                    return Err(error);
+                }
                 Err(_) => break,
             }
         }

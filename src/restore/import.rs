@@ -96,7 +96,8 @@ impl Run<'_> {
         while let Some(piece) = pieces.next().await.transpose()? {
             self.go_on().await?;
             for batch in piece.split(BATCH_MAX, usize::MAX) {
-                self.target.reserve_ids(&step.to_pair(), batch).await?;
+                self.ask(self.target.reserve_ids(&step.to_pair(), batch))
+                    .await?;
             }
         }
         Ok(())

@@ -42,7 +42,9 @@ impl Run<'_> {
                 self.go_on().await?;
                 piece?.iter().for_each(|(_, key)| keep.insert(key));
             }
-            deleted += self.target.delete_others(&step.to_pair(), &keep).await?;
+            deleted += self
+                .ask(self.target.delete_others(&step.to_pair(), &keep))
+                .await?;
             self.note(step, |tally| tally.deleted = deleted);
         }
         self.append(journal::Event::OthersDeleted {

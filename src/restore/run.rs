@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -19,6 +20,9 @@ use crate::observe::{Event, Observer};
 use crate::plan::{Plan, Step, Waits};
 use crate::target::{Encoder, Encoding, Lease, Target};
 use crate::workers::Workers;
+
+/// How long what was begun may go on after a stop.
+const STOP_GRACE: Duration = Duration::from_secs(10);
 
 /// A plan, bound to its archive and target.
 pub(super) struct Run<'a> {
@@ -109,7 +113,7 @@ impl<'a> Run<'a> {
         }
         self.refuse_what_is_not_empty().await?;
         if !self.options.dry_run {
-            self.lease = self.target.lease(&self.options.holder).await?;
+            self.lease = self.ask(self.target.lease(&self.options.holder)).await?;
             if self.lease.is_some() {
                 // Whoever held it a moment ago may have filled the target meanwhile.
                 self.refuse_what_is_not_empty().await?;
@@ -388,6 +392,26 @@ impl<'a> Run<'a> {
     pub async fn halted(&self) -> RestoreError {
         self.halt.cancelled().await;
         self.stopped().await
+    }
+
+    /// Waits for what the target was asked for. What is not there [`STOP_GRACE`] after a stop is
+    /// given up: a target that does not answer must not keep the restore.
+    pub async fn ask<T, E>(
+        &self,
+        call: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, RestoreError>
+    where
+        RestoreError: From<E>,
+    {
+        let given_up = async {
+            self.halt.cancelled().await;
+            tokio::time::sleep(STOP_GRACE).await;
+        };
+        tokio::select! {
+            biased;
+            answer = call => Ok(answer?),
+            () = given_up => Err(self.stopped().await),
+        }
     }
 
     /// Says no as soon as nothing more may be begun.

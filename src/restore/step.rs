@@ -188,10 +188,8 @@ impl Run<'_> {
         done: Progress,
         begun_before: bool,
     ) -> Result<u64, RestoreError> {
-        let mut sink = self
-            .target
-            .open(&self.info(step, begun_before), done)
-            .await?;
+        let info = self.info(step, begun_before);
+        let mut sink = self.ask(self.target.open(&info, done)).await?;
         let pieces = entities::read(
             self.archive,
             outputs,
@@ -207,19 +205,19 @@ impl Run<'_> {
             piece.drop_first(usize::try_from(std::mem::take(&mut behind)).unwrap_or(usize::MAX));
             for batch in piece.split(BATCH_MAX, BATCH_MAX_BYTES) {
                 if let Err(stop) = self.go_on().await {
-                    let progress = sink.settle().await?;
+                    let progress = self.ask(sink.settle()).await?;
                     self.checkpoint(step, outputs, &mut safe, progress).await?;
                     self.note(step, |tally| tally.restored = safe.entities - done.entities);
                     return Err(stop);
                 }
                 self.observer.advance(batch.len() as u64, 0);
-                let progress = sink.write(batch).await?;
+                let progress = self.ask(sink.write(batch)).await?;
                 self.checkpoint(step, outputs, &mut safe, progress).await?;
                 self.note(step, |tally| tally.restored = safe.entities - done.entities);
             }
             sink.end_piece();
         }
-        let brought = sink.finish().await?.entities;
+        let brought = self.ask(sink.finish()).await?.entities;
         self.note(step, |tally| tally.restored = brought - done.entities);
         Ok(brought)
     }

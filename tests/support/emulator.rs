@@ -242,6 +242,13 @@ pub struct OwnEmulator {
     _folder: tempfile::TempDir,
 }
 
+impl OwnEmulator {
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+}
+
 impl Drop for OwnEmulator {
     fn drop(&mut self) {
         self.child.kill().ok();
