@@ -14,13 +14,13 @@ use std::borrow::Cow;
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use kindpack::archive::{Deflater, Inflater};
-use kindpack::entity::log::{self, LogError, LogWriter};
+use kindpack::archive::deflate::{Deflater, Inflater};
 use kindpack::entity::proto::{self, Entity, Id, Key, PathElement, Property, Value};
 use kindpack::entity::rewrite::Rewrite;
 use kindpack::entity::scan::Scan;
-use kindpack::entity::{json, v1};
-use kindpack::inspect::RecordError;
+use kindpack::entity::{json, message};
+use kindpack::export::inspect::RecordError;
+use kindpack::export::log::{self, LogError, LogWriter};
 use kindpack::model::PIECE_LEN_BYTES;
 
 const WORDS: [&str; 16] = [
@@ -164,7 +164,7 @@ fn floors(criterion: &mut Criterion) {
         bench.iter(|| {
             out.clear();
             each_record(&piece, |record| {
-                v1::write_entity(
+                message::write_entity(
                     &Entity::parse(record).unwrap(),
                     &Rewrite::identity(),
                     &mut out,

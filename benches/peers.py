@@ -487,7 +487,7 @@ class Emulator:
 
     @staticmethod
     def find():
-        """The jar and Java: the places are those of src/emulator.rs."""
+        """The jar and Java: the places are those of src/datastore/emulator.rs."""
         name, candidates = "CloudDatastore.jar", []
         if given := os.environ.get("KINDPACK_DATASTORE_EMULATOR"):
             candidates.append(Path(given) if given.endswith(".jar") else Path(given).resolve().parent / name)

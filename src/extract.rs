@@ -10,16 +10,16 @@ use std::sync::Arc;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use sha2::Digest as _;
 
-use crate::archive_file::{ArchiveError, ArchiveFile, READS_PER_DIGEST, digest_of};
-use crate::lay::{LayError, Laying, Load, Made, Told, lay};
-use crate::managed::ManagedExport;
+use crate::archive::unpack::{LayError, Laying, Load, Made, Told, lay};
+use crate::archive::{ArchiveError, ArchiveFile, READS_PER_DIGEST, digest_of};
+use crate::export::layout::ManagedExport;
 use crate::model::{
     EntryItem, EntryRole, ExportFormat, Kind, KindItem, PIECE_LEN_BYTES, Pair, Selector, Sha256,
     file_name,
 };
-use crate::observe::{Event, Observer};
+use crate::progress::{Event, Observer};
+use crate::runtime::workers::{WorkerLost, Workers};
 use crate::store::{ObjectInfo, Store, StoreError};
-use crate::workers::{WorkerLost, Workers};
 
 /// In which form the entries are laid down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -19,13 +19,12 @@ use std::time::Duration;
 
 use datastore_server::{Call, DatastoreServer};
 use google_cloud_auth::credentials::user_account;
-use kindpack::entity::log::{self, LogError};
 use kindpack::entity::{Entity, Rewrite, ToProject};
+use kindpack::export::log::{self, LogError};
 use kindpack::google::Credentials;
 use kindpack::model::Pair;
-use kindpack::target::{
-    CommitTarget, Encoded, Encoder, Encoding, Progress, ServiceTimes, StepInfo, Target,
-};
+use kindpack::targets::{CommitTarget, Progress, ServiceTimes, StepInfo, Target};
+use kindpack::transform::{Encoded, Encoder, Encoding};
 use serde_json::{Value, json};
 use support::emulator::{Emulator, emulator};
 use support::entities::{assert_same, moved};
@@ -371,7 +370,7 @@ fn restores_into_the_stand_in_and_into_the_emulator_give_equal_entities() {
 }
 
 /// Why no ids are reserved in an emulator: it says that it has done so, and hands them out all the
-/// same. The day on which this fails is the day on which `target/commit/writer.rs` can reserve
+/// same. The day on which this fails is the day on which `targets/datastore/writer.rs` can reserve
 /// there as well.
 #[test]
 fn the_emulator_hands_out_ids_that_are_reserved() {

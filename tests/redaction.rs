@@ -16,15 +16,15 @@ use std::sync::Arc;
 
 use futures_util::TryStreamExt as _;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use kindpack::archive_file::ArchiveFile;
-use kindpack::entity::pick::Picker;
-use kindpack::entity::redact::{RedactKey, Redactor, Rule, Rules};
+use kindpack::archive::{ArchiveFile, entities};
 use kindpack::entity::{Entity, Rewrite};
 use kindpack::model::{EntryItem, Kind, Pair, Sample};
+use kindpack::restore::{dependencies, rule_matches};
+use kindpack::runtime::workers::Workers;
 use kindpack::store::{DirStore, Store};
-use kindpack::target::{Encoder, Encoding};
-use kindpack::workers::Workers;
-use kindpack::{entities, needed, properties};
+use kindpack::transform::redact::{RedactKey, Redactor, Rule, Rules};
+use kindpack::transform::sample::Picker;
+use kindpack::transform::{Encoder, Encoding};
 use serde_json::{Value, json};
 
 use support::Desk;
@@ -347,7 +347,7 @@ async fn rules_that_name_nothing_are_told_by_what_the_others_name() {
         .into_iter()
         .filter(|pair| ["Customer", "Order"].contains(&pair.kind.as_str()))
         .collect();
-    let matches = properties::matches(&packed.archive, &pairs, &resolved, &packed.workers)
+    let matches = rule_matches::matches(&packed.archive, &pairs, &resolved, &packed.workers)
         .await
         .unwrap();
     let found: Vec<(String, Vec<String>)> = matches
@@ -414,7 +414,7 @@ async fn a_sample_brings_what_it_needs_where_that_is_wanted() {
         let sampled: Vec<(Pair, Sample)> =
             pairs.iter().map(|pair| (pair.clone(), sample)).collect();
         let pick = |with_dependencies| {
-            needed::picked(
+            dependencies::picked(
                 &packed.archive,
                 &sampled,
                 with_dependencies,
@@ -467,7 +467,7 @@ async fn a_sample_that_is_gone_on_with_brings_the_same_entities() {
     let packed = packed(desk, "source").await;
     for (sample, with_dependencies) in [("9", false), ("9", true), ("40%", false)] {
         let sample: Sample = sample.parse().unwrap();
-        let pickers = needed::picked(
+        let pickers = dependencies::picked(
             &packed.archive,
             &[(pair.clone(), sample)],
             with_dependencies,

@@ -16,13 +16,13 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use kindpack::entity::log::{self, LogError, LogWriter};
-use kindpack::entity::metadata::{ExportMetadata, OverallMetadata};
+use kindpack::export::log::{self, LogError, LogWriter};
+use kindpack::export::metadata::{ExportMetadata, OverallMetadata};
 use kindpack::model::Pair;
-use kindpack::observe::Silent;
+use kindpack::progress::Silent;
+use kindpack::runtime::workers::Workers;
 use kindpack::store::{DirStore, Store};
 use kindpack::verify::{Depth, verify};
-use kindpack::workers::Workers;
 use serde_json::{Value, json};
 
 use support::data::{Made, STARTED_MICROS, made, write_export};

@@ -15,7 +15,7 @@ mod support;
 use std::fs;
 use std::path::Path;
 
-use kindpack::entity::metadata::{ExportMetadata, OverallMetadata};
+use kindpack::export::metadata::{ExportMetadata, OverallMetadata};
 use kindpack::model::Timestamp;
 use serde_json::Value;
 

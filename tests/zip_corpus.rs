@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use flate2::read::GzDecoder;
-use kindpack::observe::Silent;
+use kindpack::progress::Silent;
 use kindpack::store::{DirStore, Store};
 use kindpack::verify::any_zip;
 

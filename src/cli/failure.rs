@@ -1,24 +1,24 @@
-//! From the errors of the floors below to a sentence, a hint and an exit code. Matched by variant,
+//! From the errors of the library to a sentence, a hint and an exit code. Matched by variant,
 //! never by text.
 
 use std::io;
 use std::process::{ExitCode, ExitStatus};
 
 use super::commands::{KEY_HINT, shell};
-use kindpack::archive_file::ArchiveError;
-use kindpack::entity::redact::RedactError;
+use kindpack::archive::ArchiveError;
 use kindpack::extract::ExtractError;
-use kindpack::imports::ImportError;
-use kindpack::journal::JournalError;
-use kindpack::journal_file::JournalFileError;
-use kindpack::needed::NeededError;
 use kindpack::pack::{ExportFault, PackError};
 use kindpack::plan::{PlanClass, PlanError, TargetSpec};
 use kindpack::restore::RestoreError;
+use kindpack::restore::dependencies::NeededError;
+use kindpack::restore::import::ImportError;
+use kindpack::restore::journal::JournalError;
+use kindpack::restore::journal::file::JournalFileError;
+use kindpack::runtime::workers::WorkerLost;
 use kindpack::store::{LocationError, StoreError};
-use kindpack::target::TargetError;
+use kindpack::targets::TargetError;
+use kindpack::transform::redact::RedactError;
 use kindpack::verify::VerifyError;
-use kindpack::workers::WorkerLost;
 
 /// What helps whoever has no credentials.
 const CREDENTIALS: &str =

@@ -3,11 +3,17 @@
 
 mod args;
 mod commands;
+mod confirm;
 mod failure;
 mod input_file;
-mod state_folder;
-mod stop;
-mod ui;
+mod kept_plans;
+mod load_plan;
+mod output;
+mod plan_options;
+mod plan_view;
+mod restore_summary;
+mod signals;
+mod state_dir;
 
 use std::pin::pin;
 use std::process::ExitCode;
@@ -20,11 +26,11 @@ use clap::error::ErrorKind;
 
 use args::{Cli, Command};
 use failure::{Code, Failure};
+use kindpack::runtime::workers::Workers;
 use kindpack::store::{Cloud, Stores};
-use kindpack::workers::Workers;
-use state_folder::StateFolder;
-use stop::{Signals, Stop};
-use ui::{Text, Ui};
+use output::{Text, Ui};
+use signals::{Signals, Stop};
+use state_dir::StateFolder;
 
 /// What every command gets.
 pub struct Context {
@@ -114,7 +120,7 @@ pub fn run() -> ExitCode {
     // Work that is still under way writes nothing under a final name; it is not waited for.
     runtime.shutdown_background();
     match ended {
-        Ok(_) if ui::output_lost() => ui.fail(&Failure::new(
+        Ok(_) if output::output_lost() => ui.fail(&Failure::new(
             Code::Service,
             "cannot print",
             "standard output: expected it to take all, found it full",
@@ -139,7 +145,7 @@ fn usage(error: &clap::Error) -> ExitCode {
                 "kindpack: command line: {}",
                 text.strip_prefix("error: ").unwrap_or(&text).trim_end()
             );
-            ui::complain(Text::lines(text.lines()));
+            output::complain(Text::lines(text.lines()));
         }
     }
     match error.kind() {
@@ -153,7 +159,7 @@ fn usage(error: &clap::Error) -> ExitCode {
                     .unwrap_or_default()
                     .trim_start_matches("error: ")
                     .to_owned();
-                ui::print_event(
+                output::print_event(
                     &serde_json::json!({"event": "failed", "code": Code::Usage as u8, "error": sentence}),
                 );
             }

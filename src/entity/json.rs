@@ -1,15 +1,15 @@
 //! Entities as the JSON of the Datastore REST API, one line each.
 //!
 //! Knows JSON's spelling of the API's values. Must not know what a stored value becomes there: that
-//! is for `rest`.
+//! is for `api_value`.
 
 use std::io::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::api_value::{ByName, Content, RestValue};
 use super::proto::{Entity, Id, Key};
-use super::rest::{ByName, Content, RestValue};
 use super::rewrite::Rewrite;
 
 /// Appends `entity` to `out` as a REST `Entity` without spaces or line feed, its keys and
@@ -677,7 +677,7 @@ mod tests {
         assert_eq!(to_json(&target, &rewrite), to_json(&target, &identity));
         type Write = fn(&Entity<'_>, &Rewrite, &mut Vec<u8>);
         for write in [
-            crate::entity::v1::write_entity as Write,
+            crate::entity::message::write_entity as Write,
             crate::entity::proto::write_entity,
         ] {
             let written = |entity: &Entity<'_>, rewrite: &Rewrite| {

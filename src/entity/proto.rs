@@ -2,7 +2,7 @@
 //! copying, written back.
 //!
 //! Knows keys, properties and values as they are stored. Must not know what the Datastore API makes
-//! of them: that is for `rest`.
+//! of them: that is for `api_value`.
 
 use std::borrow::Cow;
 
@@ -21,11 +21,11 @@ pub const EMBEDDED_DEPTH_MAX: usize = 32;
 /// which take two bytes each, from filling the memory.
 pub const PARTS_MAX: u32 = 500_000;
 
-/// Meanings that the reader itself needs; `rest` knows the others.
-pub(super) const MEANING_ENTITY: u64 = 19;
-pub(super) const MEANING_EMPTY_LIST: u64 = 24;
+/// Meanings that the reader itself needs; `api_value` knows the others.
+pub(crate) const MEANING_ENTITY: u64 = 19;
+pub(crate) const MEANING_EMPTY_LIST: u64 = 24;
 /// The `meaning_uri` of a value that an old SDK compressed.
-pub(super) const URI_ZLIB: &str = "ZLIB";
+pub(crate) const URI_ZLIB: &str = "ZLIB";
 
 /// A record that is not an `EntityProto`. Says where and why, and never which value stands there.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -233,12 +233,12 @@ impl<'a> Entity<'a> {
     }
 }
 
-pub(super) const ENTITY_KEY: u32 = 13;
-pub(super) const ENTITY_PROPERTY: u32 = 14;
-pub(super) const ENTITY_RAW_PROPERTY: u32 = 15;
+pub(crate) const ENTITY_KEY: u32 = 13;
+pub(crate) const ENTITY_PROPERTY: u32 = 14;
+pub(crate) const ENTITY_RAW_PROPERTY: u32 = 15;
 const ENTITY_GROUP: u32 = 16;
 
-pub(super) fn check_depth(fields: &Fields<'_>, depth: usize) -> Result<(), ProtoError> {
+pub(crate) fn check_depth(fields: &Fields<'_>, depth: usize) -> Result<(), ProtoError> {
     if depth > EMBEDDED_DEPTH_MAX {
         return Err(ProtoError {
             offset: fields.offset(),
@@ -250,7 +250,7 @@ pub(super) fn check_depth(fields: &Fields<'_>, depth: usize) -> Result<(), Proto
 
 /// How many parts an entity may still have.
 #[derive(Debug)]
-pub(super) struct Room(u32);
+pub(crate) struct Room(u32);
 
 impl Room {
     /// Room for a whole entity.
@@ -298,28 +298,28 @@ impl PathElement<'_> {
     }
 }
 
-pub(super) fn project_of(app: &str) -> &str {
+pub(crate) fn project_of(app: &str) -> &str {
     app.split_once('~').map_or(app, |(_, project)| project)
 }
 
 /// The two forms of a key: a message of its own, and a group in a value, with other numbers for the
 /// same things.
 #[derive(Clone, Copy)]
-pub(super) enum KeyForm {
+pub(crate) enum KeyForm {
     Message,
     Group,
 }
 
 /// Where a key belongs.
 #[derive(Default)]
-pub(super) struct Partition<'a> {
+pub(crate) struct Partition<'a> {
     pub app: &'a str,
     pub namespace: &'a str,
     pub database: &'a str,
 }
 
 /// Reads a key, handing out its path element by element.
-pub(super) fn read_key<'a>(
+pub(crate) fn read_key<'a>(
     fields: Fields<'a>,
     form: KeyForm,
     room: &mut Room,
@@ -385,7 +385,7 @@ fn read_element<'a>(
 
 /// A property whose value is found but not yet decoded: what the decoder and the scan have in
 /// common.
-pub(super) struct RawProperty<'a> {
+pub(crate) struct RawProperty<'a> {
     name: &'a str,
     multiple: bool,
     meaning: u64,
@@ -393,7 +393,7 @@ pub(super) struct RawProperty<'a> {
     pub value: RawValue<'a>,
 }
 
-pub(super) enum RawValue<'a> {
+pub(crate) enum RawValue<'a> {
     Null,
     Boolean(bool),
     Integer(i64),
@@ -521,7 +521,7 @@ impl<'a> Property<'a> {
 }
 
 impl<'a> User<'a> {
-    pub(super) fn read(fields: Fields<'a>) -> Result<Self, ProtoError> {
+    pub(crate) fn read(fields: Fields<'a>) -> Result<Self, ProtoError> {
         let mut user = User::default();
         for field in fields {
             let field = field?;
@@ -679,7 +679,7 @@ mod tests {
         to_json,
     };
     use crate::entity::wire::put_bytes;
-    use crate::entity::{json, v1};
+    use crate::entity::{json, message};
 
     #[test]
     fn records_of_the_emulator_come_out_as_they_were() {
@@ -975,7 +975,7 @@ mod tests {
                 let again = record_of(&entity);
                 prop_assert_eq!(to_json(&Entity::parse(&again).unwrap(), &identity), to_json(&entity, &identity));
                 let mut out = Vec::new();
-                v1::write_entity(&entity, &identity, &mut out);
+                message::write_entity(&entity, &identity, &mut out);
                 json::write_entity(&entity, &identity, &mut out);
             }
         }

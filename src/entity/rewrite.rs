@@ -1,7 +1,7 @@
 //! Moving keys: which project, database and namespace an entity's key and its references get in a
 //! target.
 //!
-//! Knows keys and one rule. Must not know how a key is written: that is for `json`, `v1` and
+//! Knows keys and one rule. Must not know how a key is written: that is for `json`, `message` and
 //! `proto`, which ask for every key they write.
 
 use std::collections::BTreeMap;

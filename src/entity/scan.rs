@@ -370,7 +370,8 @@ mod tests {
         any_entity, damaged_record, embedded, key, nested_record, objects, property, record_of,
         records,
     };
-    use crate::entity::{Entity, Key, Property, Value, log};
+    use crate::entity::{Entity, Key, Property, Value};
+    use crate::export::log;
 
     fn scan<'r>(records: impl IntoIterator<Item = &'r Vec<u8>>) -> Scan {
         let mut scan = Scan::new();

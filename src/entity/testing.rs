@@ -1,4 +1,4 @@
-//! What several modules of this floor need in their tests: fixtures, made-up entities, and small
+//! What several modules need in their tests: fixtures, made-up entities, and small
 //! builders.
 
 use std::borrow::Cow;
@@ -44,7 +44,7 @@ pub fn records(folder: &str) -> Vec<Vec<u8>> {
             .is_some_and(|name| name.contains("output-"))
     })
     .iter()
-    .flat_map(|(_, log)| log::read_all(log).unwrap())
+    .flat_map(|(_, log)| crate::export::log::read_all(log).unwrap())
     .collect()
 }
 

@@ -93,7 +93,7 @@ impl fmt::Display for WireType {
 
 /// The fields of one message or group, in order. Ends after the first error.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     rest: &'a [u8],
     /// Where `rest` ends, counted from the start of the outermost message.
     end: usize,
@@ -101,7 +101,7 @@ pub(super) struct Fields<'a> {
 
 /// One field of a message.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Field<'a> {
+pub(crate) struct Field<'a> {
     pub number: u32,
     pub offset: usize,
     value: FieldValue<'a>,
@@ -342,7 +342,7 @@ impl<'a> Field<'a> {
     }
 }
 
-pub(super) fn put_varint(out: &mut Vec<u8>, mut number: u64) {
+pub(crate) fn put_varint(out: &mut Vec<u8>, mut number: u64) {
     while number > 0x7f {
         out.push(number as u8 | 0x80);
         number >>= 7;
@@ -354,28 +354,28 @@ fn put_tag(out: &mut Vec<u8>, field: u32, wire_type: u8) {
     put_varint(out, u64::from(field) << 3 | u64::from(wire_type));
 }
 
-pub(super) fn put_uint(out: &mut Vec<u8>, field: u32, number: u64) {
+pub(crate) fn put_uint(out: &mut Vec<u8>, field: u32, number: u64) {
     put_tag(out, field, 0);
     put_varint(out, number);
 }
 
-pub(super) fn put_int(out: &mut Vec<u8>, field: u32, number: i64) {
+pub(crate) fn put_int(out: &mut Vec<u8>, field: u32, number: i64) {
     put_uint(out, field, number.cast_unsigned());
 }
 
-pub(super) fn put_double(out: &mut Vec<u8>, field: u32, number: f64) {
+pub(crate) fn put_double(out: &mut Vec<u8>, field: u32, number: f64) {
     put_tag(out, field, 1);
     out.extend_from_slice(&number.to_le_bytes());
 }
 
-pub(super) fn put_bytes(out: &mut Vec<u8>, field: u32, bytes: &[u8]) {
+pub(crate) fn put_bytes(out: &mut Vec<u8>, field: u32, bytes: &[u8]) {
     put_tag(out, field, 2);
     put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
 
 /// Appends a text, unless it is empty: then leaving it out means the same.
-pub(super) fn put_unless_empty(out: &mut Vec<u8>, field: u32, text: &str) {
+pub(crate) fn put_unless_empty(out: &mut Vec<u8>, field: u32, text: &str) {
     if !text.is_empty() {
         put_bytes(out, field, text.as_bytes());
     }
@@ -385,7 +385,7 @@ pub(super) fn put_unless_empty(out: &mut Vec<u8>, field: u32, text: &str) {
 ///
 /// The length stands before the body but is known after it: it is written behind and turned to the
 /// front.
-pub(super) fn put_message(out: &mut Vec<u8>, field: u32, body: impl FnOnce(&mut Vec<u8>)) {
+pub(crate) fn put_message(out: &mut Vec<u8>, field: u32, body: impl FnOnce(&mut Vec<u8>)) {
     put_tag(out, field, 2);
     let start = out.len();
     body(out);
@@ -397,7 +397,7 @@ pub(super) fn put_message(out: &mut Vec<u8>, field: u32, body: impl FnOnce(&mut 
     }
 }
 
-pub(super) fn put_group(out: &mut Vec<u8>, field: u32, body: impl FnOnce(&mut Vec<u8>)) {
+pub(crate) fn put_group(out: &mut Vec<u8>, field: u32, body: impl FnOnce(&mut Vec<u8>)) {
     put_tag(out, field, 3);
     body(out);
     put_tag(out, field, 4);

@@ -6,20 +6,20 @@ pub mod address;
 mod digest;
 mod file_name;
 pub(crate) mod glob;
+mod kind;
 mod manifest;
-mod name;
 mod sample;
 mod selector;
 mod time;
 
 pub use digest::{Crc32c, Sha256};
 pub use file_name::{bounded, file_name, folded, pair_names, shortened};
+pub use kind::{DEFAULT_NAMESPACE, Kind, LEASE_KIND, Namespace, Pair};
 pub use manifest::{
     AcceptedCount, BackupItem, EmptyExportItem, EntryItem, EntryRole, ExportFormat, ExportTimes,
     KindItem, MANIFEST_FORMAT, MANIFEST_NAME, Manifest, Method, PIECE_LEN_BYTES, PackOptions,
     SUMS_NAME, ToolItem, Totals,
 };
-pub use name::{DEFAULT_NAMESPACE, Kind, LEASE_KIND, Namespace, Pair};
 pub use sample::{Sample, SampleError};
 pub use selector::{Selector, SelectorError};
 pub use time::{Timestamp, spelled_duration};

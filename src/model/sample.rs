@@ -1,6 +1,6 @@
 //! How much of each kind is restored: a share of its entities, or a number of them.
 //!
-//! Knows the spelling only. Which entities those are is for `entity::pick`.
+//! Knows the spelling only. Which entities those are is for `transform::sample`.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,6 +1,6 @@
 //! The metadata of a SOURCE: read once, however often SOURCE is looked at.
 //!
-//! Knows stores and names. What the metadata means is the business of `set`.
+//! Knows stores and names. What the metadata means is the business of `discover`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,9 +9,9 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::PackError;
-use crate::archive::{SealError, check_name};
-use crate::kept_metadata::KeptMetadata;
-use crate::set::{self, Discovery, Listed};
+use crate::archive::zip::{SealError, check_name};
+use crate::export::discover::{self, Discovery, Listed};
+use crate::export::stored_metadata::KeptMetadata;
 use crate::store::{ObjectInfo, Part, Store};
 
 /// How many objects one call reads.
@@ -45,7 +45,7 @@ impl MetadataCache {
             is_encoded: object.content_encoding.is_some(),
         };
         let listing: Vec<Listed> = objects.values().map(listed).collect();
-        let wanted: BTreeMap<&str, &ObjectInfo> = set::metadata_objects(&listing)
+        let wanted: BTreeMap<&str, &ObjectInfo> = discover::metadata_objects(&listing)
             .filter_map(|listed| objects.get_key_value(&listed.name))
             .map(|(name, object)| (name.as_str(), object))
             .collect();
@@ -97,7 +97,7 @@ impl MetadataCache {
             }
         }
         self.kept = kept;
-        let discovery = set::discover(&listing, &self.kept);
+        let discovery = discover::discover(&listing, &self.kept);
         match self.kept.lacking(&discovery) {
             Some(name) => Err(PackError::MemoryTooSmall {
                 name: name.to_owned(),

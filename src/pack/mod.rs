@@ -4,10 +4,10 @@
 //! workers into the sealing writer, publishes under the final name in one act. Must not know
 //! arguments, progress bars or exit codes.
 
-mod assemble;
-mod gate;
+mod manifest;
 mod metadata;
 mod place;
+mod select;
 mod stream;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,22 +17,23 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-pub use gate::{StaleExport, Wanted};
+pub use select::{StaleExport, Wanted};
 
-use crate::archive::{DataError, SealError};
+use crate::archive::checksums;
+use crate::archive::deflate::DataError;
+use crate::archive::zip::SealError;
+use crate::export::discover::{self, Discovery, Export, Fault, FaultClass};
 use crate::model::{
     EntryRole, Kind, Manifest, Method, Namespace, PIECE_LEN_BYTES, PackOptions, Pair, Selector,
     Sha256, Timestamp,
 };
-use crate::observe::{Event, Observer};
-use crate::set::{self, Discovery, Export, Fault, FaultClass};
+use crate::progress::{Event, Observer};
+use crate::runtime::workers::{WorkerLost, Workers};
 use crate::store::{About, Making, ObjectInfo, Store, StoreError};
-use crate::sums;
-use crate::workers::{WorkerLost, Workers};
-use assemble::assemble;
-use gate::{Pairs, Verdict, known_pairs};
+use manifest::assemble;
 use metadata::MetadataCache;
 use place::Place;
+use select::{Pairs, Verdict, known_pairs};
 use stream::{Digest, Sealing, Source};
 
 /// The attribute of an archive's object that holds its SHA-256.
@@ -483,7 +484,7 @@ async fn seal_set(
     let looked = sealing.entries(sources, observer).await?;
     let mut manifest = assemble(&chosen.exports, looked, sealing.options(), accepted)?;
     let modified = manifest.backup.finished;
-    let sums = Bytes::from(sums::of_objects(&manifest));
+    let sums = Bytes::from(checksums::of_objects(&manifest));
     let mut told = sealing
         .entries(
             vec![Source::memory(
@@ -562,7 +563,7 @@ fn sources_of(
 ) -> Vec<Source> {
     let of_export = |export: &Export| {
         let modified = export.finished.or(export.started);
-        let source = |object: set::ExportObject<'_>| {
+        let source = |object: discover::ExportObject<'_>| {
             let info = objects.get(object.name)?.clone();
             let content = contents.get(object.name).cloned();
             Some(Source::object(
@@ -666,7 +667,7 @@ impl Chooser<'_> {
             .exports
             .iter_mut()
             .for_each(|export| export.accept_counts(&self.options.accept_count));
-        let mut verdict = gate::judge(&discovery, wanted, pairs)?;
+        let mut verdict = select::judge(&discovery, wanted, pairs)?;
         // The data of a set that is known to be incomplete is not read for that.
         while !self.options.dry_run && verdict.is_whole() {
             let open = self.open_exports(&discovery, &verdict, pairs);
@@ -674,7 +675,7 @@ impl Chooser<'_> {
                 break;
             }
             learn_pairs(source, &objects, &open, self.workers, pairs).await?;
-            verdict = gate::judge(&discovery, wanted, pairs)?;
+            verdict = select::judge(&discovery, wanted, pairs)?;
         }
         if !verdict.is_whole() {
             let waiting_for = verdict.waiting_for();

@@ -10,11 +10,10 @@ use bytes::Bytes;
 
 use super::stream::Digest;
 use super::{Chosen, Options, PackError};
-use crate::archive_file::{ArchiveError, ArchiveFile, digest_of};
-use crate::archives::{sidecar_digest, told_digest};
+use crate::archive::catalog::{sidecar_digest, told_digest};
+use crate::archive::{ArchiveError, ArchiveFile, checksums, digest_of};
 use crate::model::{EntryItem, Manifest, Sha256};
 use crate::store::{ObjectInfo, Store, StoreError, write_whole};
-use crate::sums;
 
 /// The folder of an archive's entries that hold the objects of SOURCE.
 const EXPORTS: &str = "exports/";
@@ -183,7 +182,7 @@ impl Place {
     /// Writes the sidecar.
     pub(super) async fn write_sidecar(&self, sha256: Sha256) -> Result<(), PackError> {
         let base = self.name.rsplit('/').next().unwrap_or(&self.name);
-        let line = Bytes::from(sums::line(&sha256, base));
+        let line = Bytes::from(checksums::line(&sha256, base));
         write_whole(self.dest.as_ref(), &sidecar_of(&self.name), line, true)
             .await
             .map_err(PackError::Dest)

@@ -13,15 +13,16 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use sha2::Digest as _;
 
 use super::PackError;
-use crate::archive::{DataError, EntryHead, STREAM_END, Sealer, deflate_piece, deflate_room};
-use crate::buffers::Buffer;
-use crate::inspect::{self, Content, Inspected, Inspection, PieceReport, join_crc32c};
+use crate::archive::deflate::{DataError, STREAM_END, deflate_piece, deflate_room};
+use crate::archive::zip::{EntryHead, Sealer};
+use crate::export::inspect::{self, Content, Inspected, Inspection, PieceReport, join_crc32c};
 use crate::model::{
     Crc32c, EntryItem, EntryRole, Method, PIECE_LEN_BYTES, PackOptions, Pair, Sha256, Timestamp,
 };
-use crate::observe::Observer;
+use crate::progress::Observer;
+use crate::runtime::buffers::Buffer;
+use crate::runtime::workers::{Aside, WorkerLost, Workers};
 use crate::store::{About, ObjectInfo, ObjectWriter, Part, Store, StoreError};
-use crate::workers::{Aside, WorkerLost, Workers};
 
 /// An entry whose kept form is at most this long is held back until it is whole, so that its local
 /// header can carry its lengths. Part of the format: another number gives other bytes.

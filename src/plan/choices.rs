@@ -10,8 +10,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::TargetSpec;
-use crate::entity::redact::Rule;
 use crate::model::{Namespace, Pair, Sample, Selector, SelectorError};
+use crate::transform::redact::Rule;
 
 /// All that the user decides. The planner adds nothing but the emulator's address.
 #[derive(Debug, Clone, PartialEq, Eq)]

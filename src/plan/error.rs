@@ -3,8 +3,8 @@
 //! Knows classes of errors, not exit codes; those belong to the command line.
 
 use super::{OnExisting, TargetSpec};
-use crate::entity::redact::RedactError;
 use crate::model::{Kind, Namespace, Pair, Sha256};
+use crate::transform::redact::RedactError;
 
 /// What the command line makes of a [`PlanError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

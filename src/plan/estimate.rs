@@ -3,7 +3,7 @@
 //!
 //! Knows numbers and kinds of targets. It measures nothing.
 
-use super::arrangement::Arrangement;
+use super::ordering::Arrangement;
 use super::{Choices, TargetSpec, Via};
 use crate::model::Sample;
 

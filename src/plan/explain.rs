@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Serialize;
 
-use super::arrangement::Arrangement;
+use super::ordering::Arrangement;
 use super::reasons::reasons;
 use super::{Choices, Member, PlanError};
 use crate::model::{Kind, Manifest, Namespace, Selector};

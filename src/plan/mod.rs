@@ -3,20 +3,21 @@
 //! Pure: no I/O, no clock, no randomness. It knows what the archive's manifest says of each kind,
 //! and must not know how an archive is read or how a target is reached.
 
-mod arrangement;
 mod choices;
+mod concurrency;
+mod constraints;
+mod dependencies;
 mod document;
 mod error;
 mod estimate;
 mod explain;
+mod graph;
 mod guards;
-mod needs;
-mod order;
+mod ordering;
+pub mod profile;
 mod reasons;
 mod target;
-mod waits;
 mod warnings;
-mod words;
 
 #[cfg(test)]
 mod tests;
@@ -27,17 +28,17 @@ pub use choices::{
     ChoiceError, Choices, DependencyRule, Environment, Hooks, NamespaceMap, OnExisting, OrderFile,
     Redaction, RuleMatch, Selection, Via,
 };
+pub use concurrency::{Turns, Waits};
 pub use document::{ArchiveRef, Member, PLAN_FORMAT, Plan, PlanTotals, Skipped, Step};
 pub use error::{Before, PlanClass, PlanError};
 pub use explain::{Explained, Link, explain};
 pub use target::TargetSpec;
-pub use waits::{Turns, Waits};
 
-use crate::entity::redact::Rules;
 use crate::model::{Kind, Manifest, Sha256};
-use arrangement::{Arrangement, Taken};
+use crate::transform::redact::Rules;
 use estimate::sizes;
 use guards::{check_collisions, check_files, check_imports, check_way, resolve_target};
+use ordering::{Arrangement, Taken};
 use reasons::reasons;
 use warnings::warnings;
 

@@ -2,7 +2,7 @@
 //!
 //! Reads an order that is made already; it decides nothing.
 
-use super::arrangement::{Arrangement, Taken};
+use super::ordering::{Arrangement, Taken};
 use crate::model::Pair;
 
 /// The reason of each step, by its number. The strongest is given alone: the user's word, who

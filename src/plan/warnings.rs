@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use super::arrangement::Arrangement;
+use super::ordering::Arrangement;
 use super::reasons::shortened;
 use super::{Choices, OnExisting, TargetSpec};
 use crate::model::{Kind, Manifest, Namespace, Pair};

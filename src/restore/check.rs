@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, pin_mut};
 
-use super::run::Run;
+use super::scheduler::Run;
 use super::{Check, RestoreError};
-use crate::entities;
-use crate::journal::StepState;
+use crate::archive::entities;
 use crate::model::EntryItem;
 use crate::plan::{OnExisting, Step};
-use crate::target::{Encoding, LOOKUP_MAX, LOOKUP_MAX_BYTES, TargetError};
-use crate::workers::Workers;
+use crate::restore::journal::StepState;
+use crate::runtime::workers::Workers;
+use crate::targets::{LOOKUP_MAX, LOOKUP_MAX_BYTES, TargetError};
+use crate::transform::Encoding;
 
 /// A count that is wrong is asked for again until it has come no nearer this often. An emulator
 /// that is eventually consistent, as `gcloud` starts it, shows a few waiting writes more at each

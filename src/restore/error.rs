@@ -1,15 +1,15 @@
 //! Why a restore stopped.
 
 use super::Difference;
-use crate::archive_file::ArchiveError;
-use crate::entity::redact::RedactError;
-use crate::hooks::HookError;
-use crate::imports::ImportError;
-use crate::journal_file::JournalFileError;
+use crate::archive::ArchiveError;
 use crate::model::Pair;
-use crate::needed::NeededError;
 use crate::plan::{PlanError, TargetSpec};
-use crate::target::TargetError;
+use crate::restore::dependencies::NeededError;
+use crate::restore::hooks::HookError;
+use crate::restore::import::ImportError;
+use crate::restore::journal::file::JournalFileError;
+use crate::targets::TargetError;
+use crate::transform::redact::RedactError;
 
 /// Why a restore stopped.
 #[derive(Debug, thiserror::Error)]

@@ -1,11 +1,11 @@
 //! What an earlier run of the same plan means for this one, and whether a restore that has finished
 //! is still true.
 
-use super::run::Run;
+use super::scheduler::Run;
 use super::{Check, RestoreError};
 use crate::model::Pair;
 use crate::plan::{OnExisting, Step};
-use crate::target::TargetError;
+use crate::targets::TargetError;
 
 /// What this run does after earlier ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

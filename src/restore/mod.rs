@@ -4,14 +4,20 @@
 //! arguments, progress bars or exit codes.
 
 mod check;
+mod delete_stale;
+pub mod dependencies;
 mod error;
 mod finished;
-mod import;
-mod others;
+pub mod hooks;
+pub mod import;
+pub mod journal;
+pub mod lock;
+mod outcome;
 mod position;
-mod run;
+pub mod report;
+pub mod rule_matches;
+mod scheduler;
 mod step;
-mod tally;
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -20,23 +26,22 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::archive_file::ArchiveFile;
-use crate::entity::pick::Picker;
-use crate::entity::redact::{RedactKey, Redactor};
+use crate::archive::ArchiveFile;
 use crate::entity::rewrite::{Rewrite, ToProject};
-use crate::journal::{self, JOURNAL_FORMAT, Journal, JournalError, PlannedStep};
-use crate::journal_file::JournalFile;
 use crate::model::{Pair, Sample};
-use crate::needed;
-use crate::observe::Observer;
 use crate::plan::{ArchiveRef, Environment, Plan, Step, TargetSpec, named_kinds};
-use crate::target::Target;
-use crate::workers::Workers;
+use crate::progress::Observer;
+use crate::runtime::workers::Workers;
+use crate::targets::Target;
+use crate::transform::redact::{RedactKey, Redactor};
+use crate::transform::sample::Picker;
 pub use error::RestoreError;
 pub use finished::Difference;
-pub use import::ByImport;
-use run::Run;
-pub use tally::{StepEnd, StepTally};
+pub use import::step::ByImport;
+use journal::file::JournalFile;
+use journal::{JOURNAL_FORMAT, Journal, JournalError, PlannedStep};
+pub use outcome::{StepEnd, StepTally};
+use scheduler::Run;
 
 /// What is asked of the target after each step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -259,7 +264,7 @@ async fn pickers_of(
         (pair, sample)
     };
     let pairs: Vec<(Pair, Sample)> = plan.steps.iter().map(|step| sampled(step.pair())).collect();
-    Ok(needed::picked(archive, &pairs, plan.choices.with_dependencies, workers).await?)
+    Ok(dependencies::picked(archive, &pairs, plan.choices.with_dependencies, workers).await?)
 }
 
 /// References and keys of the source project follow the entities; those of other projects stay.

@@ -1,8 +1,8 @@
 //! Places in the outputs of a step: the journal's positions, and pieces counted over all outputs.
 
-use crate::journal::Position;
 use crate::model::{EntryItem, PIECE_LEN_BYTES};
-use crate::target::Progress;
+use crate::restore::journal::Position;
+use crate::targets::Progress;
 
 fn piece_count(output: &EntryItem) -> u64 {
     output.bytes.div_ceil(PIECE_LEN_BYTES as u64).max(1)

@@ -6,14 +6,14 @@ use std::time::Instant;
 use futures_util::{StreamExt as _, pin_mut};
 
 use super::position::{position_of, progress_at};
-use super::run::Run;
+use super::scheduler::Run;
 use super::{Check, RestoreError, StepEnd};
-use crate::entities;
-use crate::journal::{self, StepState, StepStatus};
+use crate::archive::entities;
 use crate::model::EntryItem;
-use crate::observe::Event;
 use crate::plan::{OnExisting, Step};
-use crate::target::{Progress, StepInfo};
+use crate::progress::Event;
+use crate::restore::journal::{self, StepState, StepStatus};
+use crate::targets::{Progress, StepInfo};
 
 /// Entities that are handed over at once: what a kill may leave in doubt, once for each connection.
 pub(super) const BATCH_MAX: usize = 500;

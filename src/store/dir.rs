@@ -1,7 +1,7 @@
 //! A folder of this machine as a store.
 //!
 //! A new object is written under a working name and gets its own when it is whole
-//! ([`crate::working_file`]).
+//! ([`crate::runtime::working_file`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use crate::buffers::Buffer;
-use crate::name_limits::{NameFault, NameLimits, file_and_folder};
-use crate::working_file::{WorkingFile, WorkingFiles, folder_of};
+use crate::runtime::buffers::Buffer;
+use crate::runtime::working_file::{WorkingFile, WorkingFiles, folder_of};
+use crate::store::name_limits::{NameFault, NameLimits, file_and_folder};
 
 use super::{
     About, Making, ObjectInfo, ObjectWriter, Part, Store, StoreError, Whole, stat_if_there,

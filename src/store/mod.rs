@@ -5,6 +5,7 @@
 mod dir;
 mod gcs;
 mod location;
+pub mod name_limits;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,7 +19,7 @@ pub use gcs::{Cloud, CloudOptions, GcsStore};
 pub use location::{Location, LocationError, Stores};
 
 use crate::model::{Crc32c, Sha256};
-use crate::name_limits::NameFault;
+use crate::store::name_limits::NameFault;
 
 /// An object as a listing shows it. Reads are pinned to what was listed.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Names that a bucket holds and a file system does not.
 
-use kindpack::entity::log::LogWriter;
-use kindpack::entity::metadata::{
+use kindpack::export::log::LogWriter;
+use kindpack::export::metadata::{
     ExportMetadata, KindFiles, NamespaceSpec, OverallMetadata, Pointer,
 };
 use kindpack::model::{Namespace, Timestamp};

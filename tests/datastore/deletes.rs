@@ -1,7 +1,7 @@
 //! Deleting what the archive does not hold: exactly of one kind and namespace, page by page.
 
 use kindpack::model::Pair;
-use kindpack::target::{KeySet, Target as _, TargetError};
+use kindpack::targets::{KeySet, Target as _, TargetError};
 use serde_json::{Value, json};
 
 use super::shop::{

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use kindpack::model::LEASE_KIND;
-use kindpack::model::Pair;
-use kindpack::target::{
+use kindpack::model::{LEASE_KIND, Pair};
+use kindpack::targets::{
     CommitTarget, KeySet, Lease, Progress, ServiceTimes, Target as _, TargetError,
 };
 use serde_json::{Value, json};

@@ -1,7 +1,7 @@
 //! What is asked of the target: counts, and whether every entity is as it should be.
 
 use kindpack::model::Pair;
-use kindpack::target::Target as _;
+use kindpack::targets::Target as _;
 
 use super::shop::{HASTY, PATIENT, discreet, notes, restore, run, server, target, truth};
 use crate::datastore_server::{Call, Deed};

@@ -7,9 +7,8 @@ use google_cloud_auth::credentials::user_account;
 use kindpack::entity::{Rewrite, ToProject};
 use kindpack::google::Credentials;
 use kindpack::model::Pair;
-use kindpack::target::{
-    CommitTarget, Encoded, Encoder, Encoding, Progress, ServiceTimes, StepInfo, Target, TargetError,
-};
+use kindpack::targets::{CommitTarget, Progress, ServiceTimes, StepInfo, Target, TargetError};
+use kindpack::transform::{Encoded, Encoder, Encoding};
 use serde_json::Value;
 
 use crate::datastore_server::DatastoreServer;

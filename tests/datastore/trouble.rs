@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use kindpack::target::{Progress, Target as _, TargetError};
+use kindpack::targets::{Progress, Target as _, TargetError};
 
 use super::shop::{
     HASTY, PATIENT, assert_holds, discreet, notes, restore, run, server, step, target, truth,

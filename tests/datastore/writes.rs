@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use kindpack::target::{Progress, Target as _, TargetError};
+use kindpack::targets::{Progress, Target as _, TargetError};
 
 use super::shop::{
     PATIENT, PROJECT, SOURCE, assert_holds, discreet, encoded, notes, restore, run, server, step,
@@ -242,7 +242,7 @@ fn writes_of_a_kind_begin_at_500_a_second_and_kinds_have_a_pace_each() {
 #[test]
 fn an_address_without_tls_gets_no_token() {
     let server = server();
-    let error = kindpack::target::CommitTarget::service(
+    let error = kindpack::targets::CommitTarget::service(
         PROJECT,
         "",
         super::shop::credentials(&server),

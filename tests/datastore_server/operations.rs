@@ -21,8 +21,8 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use kindpack::entity::log;
-use kindpack::entity::metadata::{ExportMetadata, OverallMetadata};
+use kindpack::export::log;
+use kindpack::export::metadata::{ExportMetadata, OverallMetadata};
 use serde_json::{Value, json};
 
 use crate::gcs_server::GcsServer;

@@ -2,14 +2,14 @@
 
 use std::sync::{Arc, Mutex};
 
-use kindpack::archive_file::ArchiveFile;
-use kindpack::imports::{self, ImportError, Imported, Staging, StepImport};
+use kindpack::archive::ArchiveFile;
+use kindpack::datastore::admin::Importer;
 use kindpack::model::{Sha256, Timestamp};
-use kindpack::observe::{Event, Observer};
 use kindpack::plan::{ArchiveRef, Choices, Environment, Plan, Step, plan};
+use kindpack::progress::{Event, Observer};
+use kindpack::restore::import::{self, ImportError, Imported, Staging, StepImport};
+use kindpack::runtime::workers::Workers;
 use kindpack::store::{DirStore, Store as _};
-use kindpack::target::import::Importer;
-use kindpack::workers::Workers;
 use tokio::runtime::Runtime;
 
 use crate::support::Desk;
@@ -119,7 +119,7 @@ impl Bench {
         staging: &Staging,
         earlier: Earlier,
         told: &Told,
-    ) -> Result<imports::Started, ImportError> {
+    ) -> Result<import::Started, ImportError> {
         let Earlier { begun, operation } = earlier;
         let job = StepImport {
             archive: &self.archive,
@@ -129,7 +129,7 @@ impl Bench {
             begun_before: begun,
             operation,
         };
-        imports::start(&job, importer, staging, &self.workers, told).await
+        import::start(&job, importer, staging, &self.workers, told).await
     }
 
     /// A step from begin to end.

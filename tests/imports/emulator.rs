@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use kindpack::imports::{ImportError, Staging};
+use kindpack::datastore::admin::{EmulatorImporter, Importer, ServiceImporter, ServiceOptions};
 use kindpack::model::{Kind, Namespace};
 use kindpack::plan::Step;
+use kindpack::restore::import::{ImportError, Staging};
 use kindpack::store::{CloudOptions, Location, Stores};
-use kindpack::target::TargetError;
-use kindpack::target::import::{EmulatorImporter, Importer, ServiceImporter, ServiceOptions};
+use kindpack::targets::TargetError;
 use serde_json::Value;
 
 use crate::imports::bench::{Bench, Earlier};

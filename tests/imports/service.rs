@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use google_cloud_auth::credentials::user_account;
+use kindpack::datastore::admin::{Importer, ServiceImporter, ServiceOptions};
 use kindpack::google::Credentials;
-use kindpack::imports::{ImportError, Staging};
 use kindpack::model::{Pair, Timestamp};
 use kindpack::plan::Step;
+use kindpack::restore::import::{ImportError, Staging};
 use kindpack::store::{Cloud, CloudOptions, Location, StoreError, Stores};
-use kindpack::target::TargetError;
-use kindpack::target::import::{Importer, ServiceImporter, ServiceOptions};
+use kindpack::targets::TargetError;
 use serde_json::json;
 
 use crate::gcs_server::{Call as Gcs, GcsServer, Right};

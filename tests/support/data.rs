@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use base64::Engine as _;
-use kindpack::entity::log::LogWriter;
-use kindpack::managed::ManagedExport;
+use kindpack::export::layout::ManagedExport;
+use kindpack::export::log::LogWriter;
 use kindpack::model::{Pair, Timestamp};
 use serde_json::{Value, json};
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{LazyLock, OnceLock};
 use std::time::Duration;
 
-use kindpack::emulator::{self as installed, Running};
+use kindpack::datastore::emulator::{self as installed, Running};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 

@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use kindpack::entity::log::LogWriter;
-use kindpack::entity::metadata::{NamespaceSpec, OverallMetadata, Pointer};
+use kindpack::export::log::LogWriter;
+use kindpack::export::metadata::{NamespaceSpec, OverallMetadata, Pointer};
 use kindpack::model::Namespace;
 
 use super::data::{STARTED_MICROS, put, varint};

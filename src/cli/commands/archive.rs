@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::cli::Context;
 use crate::cli::args::ArchiveArg;
 use crate::cli::failure::Failure;
-use kindpack::archive_file::ArchiveFile;
-use kindpack::archives::{self, NamedFor};
+use kindpack::archive::ArchiveFile;
+use kindpack::archive::catalog::{self, NamedFor};
 use kindpack::store::{Location, ObjectInfo, Store, StoreError};
 
 /// An archive that was found: its store, its name there, and what to call it.
@@ -84,7 +84,7 @@ async fn newest(
         .filter_map(|object| Some((wanted(&object.name)?, object)))
         .max_by(|a, b| (&a.0, &a.1.name).cmp(&(&b.0, &b.1.name)));
     let Some((_, object)) = newest else {
-        let namespace = of.map_or("NAMESPACE", archives::name_of);
+        let namespace = of.map_or("NAMESPACE", catalog::name_of);
         let error = StoreError::NotFound {
             name: folder
                 .below(&format!("{namespace}_backup_YYYYMMDDHHMMSS.zip"))

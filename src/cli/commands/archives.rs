@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use crate::cli::failure::{Code, Failure};
-use crate::cli::{Context, Ended, ui};
-use kindpack::archives::{Listed, Seal, list};
+use crate::cli::{Context, Ended, output};
+use kindpack::archive::catalog::{Listed, Seal, list};
 use kindpack::model::Namespace;
 use kindpack::store::Location;
 
@@ -48,9 +48,9 @@ fn row(listed: &Listed) -> Vec<String> {
         listed.object.name.clone(),
         holds.map_or_else(none, |holds| holds.id.clone()),
         holds.map_or_else(none, |holds| namespaces(&holds.namespaces)),
-        holds.map_or_else(none, |holds| ui::count(holds.kinds)),
-        holds.map_or_else(none, |holds| ui::count(holds.entities)),
-        ui::bytes(listed.object.len),
+        holds.map_or_else(none, |holds| output::count(holds.kinds)),
+        holds.map_or_else(none, |holds| output::count(holds.entities)),
+        output::bytes(listed.object.len),
         holds
             .and_then(|holds| holds.started)
             .map_or_else(none, |started| started.to_string()),

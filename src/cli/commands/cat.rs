@@ -9,11 +9,11 @@ use super::archive;
 use crate::cli::args::ArchiveArg;
 use crate::cli::failure::{Code, Failure};
 use crate::cli::{Context, Ended};
-use kindpack::entities;
+use kindpack::archive::entities;
 use kindpack::entity::rewrite::Rewrite;
 use kindpack::model::{EntryItem, Selector};
-use kindpack::target::{Encoded, Encoder, Encoding};
-use kindpack::workers::Workers;
+use kindpack::runtime::workers::Workers;
+use kindpack::transform::{Encoded, Encoder, Encoding};
 
 const WHAT: &str = "cannot print entities";
 

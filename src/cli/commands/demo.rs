@@ -13,7 +13,7 @@ use super::pack::shell;
 use super::rehearse::no_emulator;
 use crate::cli::failure::{Code, Failure};
 use crate::cli::{Context, Ended};
-use kindpack::emulator::{self, EmulatorError};
+use kindpack::datastore::emulator::{self, EmulatorError};
 use kindpack::model::address::host_and_port;
 
 const WHAT: &str = "cannot show the demo";

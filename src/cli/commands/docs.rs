@@ -10,8 +10,8 @@ use serde_json::json;
 
 use crate::cli::args::Cli;
 use crate::cli::failure::{Code, Failure};
-use crate::cli::{Context, Ended, ui};
-use kindpack::working_file::write_file;
+use crate::cli::{Context, Ended, output};
+use kindpack::runtime::working_file::write_file;
 
 /// Prints the completion script of a shell.
 pub fn completions(context: &Context, shell: Shell) -> Ended {
@@ -19,7 +19,7 @@ pub fn completions(context: &Context, shell: Shell) -> Ended {
     clap_complete::generate(shell, &mut Cli::command(), "kindpack", &mut script);
     let script = String::from_utf8_lossy(&script);
     if !context.ui.is_json() {
-        ui::print_raw(&script);
+        output::print_raw(&script);
     }
     context
         .ui

@@ -7,9 +7,9 @@ use serde_json::json;
 use super::archive;
 use crate::cli::args::{ExtractArgs, FormatArg};
 use crate::cli::failure::{Code, Failure};
-use crate::cli::{Context, Ended, ui};
+use crate::cli::{Context, Ended, output};
 use kindpack::extract::{Form, extract};
-use kindpack::observe::Observer as _;
+use kindpack::progress::Observer as _;
 
 pub async fn run(context: &Context, args: ExtractArgs) -> Ended {
     let ui = &context.ui;
@@ -34,8 +34,8 @@ pub async fn run(context: &Context, args: ExtractArgs) -> Ended {
     let seconds = begun.elapsed().as_secs_f64();
     ui.say(format!(
         "Extracted {} of {} below {} ({seconds:.1} s)",
-        ui::counted(done.objects, "object", "objects"),
-        ui::bytes(done.bytes),
+        output::counted(done.objects, "object", "objects"),
+        output::bytes(done.bytes),
         args.dest
     ));
     ui.done(json!({"dest": args.dest.to_string(), "objects": done.objects, "bytes": done.bytes, "seconds": seconds}));

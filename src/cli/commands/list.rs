@@ -3,14 +3,14 @@
 use super::archive;
 use crate::cli::args::ArchiveArg;
 use crate::cli::failure::Code;
-use crate::cli::{Context, Ended, ui};
+use crate::cli::{Context, Ended, output};
 use kindpack::model::{ExportFormat, Manifest};
 
 pub async fn run(context: &Context, arg: &ArchiveArg) -> Ended {
     let archive = archive::open(context, "cannot list", arg).await?;
     let manifest = archive.manifest();
     if context.ui.is_json() {
-        ui::print_document(manifest);
+        output::print_document(manifest);
         return Ok(Code::Done);
     }
     context.ui.result_lines(table(context, manifest));
@@ -23,10 +23,10 @@ pub async fn run(context: &Context, arg: &ArchiveArg) -> Ended {
     context.ui.say_apart(format!(
         "backup {} of {project}: {}, {}, {} of {}",
         manifest.backup.id,
-        ui::counted(totals.kinds, "kind", "kinds"),
-        ui::counted(totals.entities, "entity", "entities"),
-        ui::counted(totals.entries, "file", "files"),
-        ui::bytes(totals.bytes)
+        output::counted(totals.kinds, "kind", "kinds"),
+        output::counted(totals.entities, "entity", "entities"),
+        output::counted(totals.entries, "file", "files"),
+        output::bytes(totals.bytes)
     ));
     context.ui.say(manifest.export_times().to_string());
     for count in manifest.accepted_counts() {
@@ -35,13 +35,13 @@ pub async fn run(context: &Context, arg: &ArchiveArg) -> Ended {
     if !manifest.empty_exports.is_empty() {
         context.ui.say(format!(
             "{} without entities, of kinds that are written nowhere",
-            ui::counted(manifest.empty_exports.len() as u64, "export", "exports")
+            output::counted(manifest.empty_exports.len() as u64, "export", "exports")
         ));
     }
     Ok(Code::Done)
 }
 
-fn table(context: &Context, manifest: &Manifest) -> impl Iterator<Item = ui::Text> {
+fn table(context: &Context, manifest: &Manifest) -> impl Iterator<Item = output::Text> {
     let rows = manifest.kinds.iter().map(|kind| {
         let format = match kind.format {
             ExportFormat::ManagedExport => "managed export",
@@ -53,8 +53,8 @@ fn table(context: &Context, manifest: &Manifest) -> impl Iterator<Item = ui::Tex
         vec![
             kind.namespace.to_string(),
             kind.kind.to_string(),
-            ui::count(kind.entities),
-            ui::bytes(kind.bytes),
+            output::count(kind.entities),
+            output::bytes(kind.bytes),
             kind.entries.len().to_string(),
             format.to_owned(),
             finished,

@@ -1,26 +1,20 @@
 //! One module a command: from arguments to the library, and from its answer to what is shown.
 
-mod archive;
+pub mod archive;
 mod archives;
 mod cat;
-mod choices;
 mod demo;
 mod docs;
 mod extract;
-mod guard;
-mod kept_plans;
 mod list;
-mod outcome;
-mod pack;
-mod plan;
-mod plan_table;
-mod planned;
-mod rehearse;
-mod restore;
+pub mod pack;
+pub mod plan;
+pub mod rehearse;
+pub mod restore;
 mod status;
 mod verify;
 
-pub use choices::KEY_HINT;
+pub use crate::cli::plan_options::KEY_HINT;
 pub use pack::shell;
 
 use super::args::Command;

@@ -8,10 +8,10 @@ use serde_json::json;
 use crate::cli::args::{MethodArg, PackArgs};
 use crate::cli::failure::{Code, Failure};
 use crate::cli::input_file::read_input_file;
-use crate::cli::{Context, Ended, ui};
+use crate::cli::{Context, Ended, output};
 use kindpack::model::{Method, Selector};
-use kindpack::observe::{Event, Observer as _};
 use kindpack::pack::{ArchiveName, Options, PackError, Packed, Wanted, pack};
+use kindpack::progress::{Event, Observer as _};
 use kindpack::store::Location;
 
 const WHAT: &str = "cannot pack";
@@ -135,10 +135,10 @@ fn tell(context: &Context, packed: &Packed, path: &str, begun: Instant) {
     } = packed;
     let what = format!(
         "{} with {} in {} of {}",
-        ui::counted(*kinds, "kind", "kinds"),
-        ui::counted(*entities, "entity", "entities"),
-        ui::counted(*objects, "object", "objects"),
-        ui::bytes(*object_bytes)
+        output::counted(*kinds, "kind", "kinds"),
+        output::counted(*entities, "entity", "entities"),
+        output::counted(*objects, "object", "objects"),
+        output::bytes(*object_bytes)
     );
     let Some(sealed) = &packed.sealed else {
         ui.say(format!(
@@ -168,7 +168,7 @@ fn tell(context: &Context, packed: &Packed, path: &str, begun: Instant) {
         ));
     } else {
         ui.say(format!("Packed {what}"));
-        ui.say(format!("  into   {path}, {}", ui::bytes(bytes)));
+        ui.say(format!("  into   {path}, {}", output::bytes(bytes)));
         ui.say(format!("  sha256 {sha256}"));
         ui.say(format!("  in     {seconds:.1} s"));
     }
@@ -194,13 +194,13 @@ pub fn shell(word: &str) -> String {
     if plain {
         return word.to_owned();
     }
-    if !word.chars().any(ui::steers) {
+    if !word.chars().any(output::steers) {
         return format!("'{}'", word.replace('\'', r"'\''"));
     }
     // What no terminal shows as it is, as bash, ksh and zsh read it.
     let escaped = word.chars().map(|c| match c {
         '\'' | '\\' => format!("\\{c}"),
-        c if ui::steers(c) => format!("\\u{:04x}", u32::from(c)),
+        c if output::steers(c) => format!("\\u{:04x}", u32::from(c)),
         c => c.to_string(),
     });
     format!("$'{}'", escaped.collect::<String>())

@@ -7,22 +7,22 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::archive::{self, absolute, no_bucket};
-use super::choices::{choices, environment};
 use super::pack::shell;
-use super::plan_table::{show, show_explained};
 use crate::cli::args::PlanArgs;
 use crate::cli::failure::{Code, Failure};
+use crate::cli::plan_options::{choices, environment};
+use crate::cli::plan_view::{show, show_explained};
 use crate::cli::{Context, Ended};
-use kindpack::archive_file::{ArchiveFile, digest_of};
-use kindpack::archives::{sidecar_digest, told_digest};
-use kindpack::entity::redact::{Rule, Rules};
+use kindpack::archive::catalog::{sidecar_digest, told_digest};
+use kindpack::archive::{ArchiveFile, digest_of};
 use kindpack::model::address::{host_and_port, without_user};
 use kindpack::model::{KindItem, Pair};
 use kindpack::plan::{
     ArchiveRef, Choices, Plan, RuleMatch, Step, TargetSpec, explain, named_kinds, plan,
 };
-use kindpack::properties;
+use kindpack::restore::rule_matches;
 use kindpack::store::{DirStore, Location, write_whole};
+use kindpack::transform::redact::{Rule, Rules};
 
 const WHAT: &str = "cannot plan";
 
@@ -134,12 +134,12 @@ async fn matches(
     pairs: &[Pair],
     rules: &Rules,
 ) -> Result<Vec<(Rule, Vec<String>)>, Failure> {
-    let found = properties::matches(archive, pairs, rules, &context.workers)
+    let found = rule_matches::matches(archive, pairs, rules, &context.workers)
         .await
         .map_err(|error| Failure::archive(what, &error))?;
     Ok(found
         .into_iter()
-        .map(|properties::RuleMatch { rule, properties }| (rule, properties))
+        .map(|rule_matches::RuleMatch { rule, properties }| (rule, properties))
         .collect())
 }
 

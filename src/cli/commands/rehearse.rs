@@ -5,19 +5,19 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::archive::{Found, find, no_bucket};
-use super::choices::environment;
-use super::outcome::{self, Told};
 use super::plan::make;
 use super::restore::target_of;
 use crate::cli::args::RehearseArgs;
 use crate::cli::failure::{Code, Failure};
+use crate::cli::plan_options::environment;
+use crate::cli::restore_summary::{self, Told};
 use crate::cli::{Context, Ended};
-use kindpack::archive_file::ArchiveFile;
-use kindpack::emulator::{self, EmulatorError};
-use kindpack::journal::Journal;
-use kindpack::journal_file::JournalFile;
-use kindpack::observe::Observer as _;
+use kindpack::archive::ArchiveFile;
+use kindpack::datastore::emulator::{self, EmulatorError};
 use kindpack::plan::{Choices, TargetSpec};
+use kindpack::progress::Observer as _;
+use kindpack::restore::journal::Journal;
+use kindpack::restore::journal::file::JournalFile;
 use kindpack::restore::{Check, Job, Options, restore};
 use kindpack::verify::{Depth, verify};
 
@@ -110,7 +110,7 @@ async fn rehearse(
     };
     let restored = restore(job, context.ui.as_ref()).await;
     context.ui.end();
-    outcome::tell(
+    restore_summary::tell(
         context,
         &Told {
             plan: &plan,

@@ -6,28 +6,27 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::archive::no_bucket;
-use super::choices::{environment, redact_key};
-use super::guard;
-use super::outcome::{self, Told};
-use super::plan_table::show_hooks;
-use super::planned::{Keeper, Planned, journal_of, planned};
 use crate::cli::args::{CheckArg, RETRY_TIMEOUT, RestoreArgs};
 use crate::cli::failure::Failure;
-use crate::cli::{Context, Ended};
-use kindpack::entity::redact::RedactKey;
+use crate::cli::load_plan::{Keeper, Planned, journal_of, planned};
+use crate::cli::plan_options::{environment, redact_key};
+use crate::cli::plan_view::show_hooks;
+use crate::cli::restore_summary::{self, Told};
+use crate::cli::{Context, Ended, confirm};
+use kindpack::datastore::admin::{EmulatorImporter, Importer, ServiceImporter, ServiceOptions};
 use kindpack::google::{self, Credentials};
-use kindpack::imports::Staging;
-use kindpack::journal::Journal;
-use kindpack::journal_file::{JournalFile, JournalFileError};
-use kindpack::observe::Observer as _;
 use kindpack::plan::{OnExisting, Plan, TargetSpec, Via};
+use kindpack::progress::Observer as _;
+use kindpack::restore::import::Staging;
+use kindpack::restore::journal::Journal;
+use kindpack::restore::journal::file::{JournalFile, JournalFileError};
 use kindpack::restore::{ByImport, Check, Job, Options, check_journal, restore};
+use kindpack::runtime::workers::Workers;
 use kindpack::store::Location;
-use kindpack::target::import::{EmulatorImporter, Importer, ServiceImporter, ServiceOptions};
-use kindpack::target::{
+use kindpack::targets::{
     CommitTarget, DirTarget, DryRun, EMULATOR_RETRY_TIMEOUT, NdjsonTarget, ServiceTimes, Target,
 };
-use kindpack::workers::Workers;
+use kindpack::transform::redact::RedactKey;
 
 pub const WHAT: &str = "cannot restore";
 
@@ -72,7 +71,7 @@ pub async fn run(context: &Context, args: RestoreArgs) -> Ended {
         rehearsal: false,
         piped_plan: piped_plan(&planned, &args),
     };
-    outcome::tell(context, &told, restored)
+    restore_summary::tell(context, &told, restored)
 }
 
 /// Where a plan is kept that came through a pipe, which cannot be read twice.
@@ -89,7 +88,7 @@ struct Prepared {
     journal: JournalFile,
     options: Options,
     /// Held until the restore has ended.
-    _lease: Option<kindpack::lease::LocalLease>,
+    _lease: Option<kindpack::restore::lock::LocalLease>,
 }
 
 async fn prepare(context: &Context, args: &RestoreArgs) -> Result<Prepared, Failure> {
@@ -132,8 +131,8 @@ async fn prepare(context: &Context, args: &RestoreArgs) -> Result<Prepared, Fail
                 show_hooks(context, plan);
             }
         }
-        guard::confirm(context, args.confirm.as_deref(), &plan.target).await?;
-        let lease = guard::lease(context, &plan.target, &plan_name)?;
+        confirm::confirm(context, args.confirm.as_deref(), &plan.target).await?;
+        let lease = confirm::lease(context, &plan.target, &plan_name)?;
         planned.keep().await?;
         (
             open_journal(context, plan, journal_path, args.again).await?,
@@ -165,7 +164,7 @@ async fn prepare(context: &Context, args: &RestoreArgs) -> Result<Prepared, Fail
         hook_timeout: args.hook_timeout,
         // Nobody else is told of a restore that writes nothing, or into what nobody shares.
         holder: if !args.dry_run && matches!(plan.target, TargetSpec::Datastore { .. }) {
-            guard::holder(context)?
+            confirm::holder(context)?
         } else {
             String::new()
         },

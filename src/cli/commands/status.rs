@@ -4,15 +4,15 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::kept_plans;
-use super::planned::{journal_of, load_plan};
 use crate::cli::failure::{Code, Failure};
-use crate::cli::{Context, Ended, ui};
-use kindpack::journal::{Journal, StepState};
-use kindpack::journal_file::{JournalFile, JournalFileError};
+use crate::cli::kept_plans;
+use crate::cli::load_plan::{journal_of, load_plan};
+use crate::cli::{Context, Ended, output};
 use kindpack::plan::Step;
 use kindpack::restore::check_journal;
-use kindpack::workers::Workers;
+use kindpack::restore::journal::file::{JournalFile, JournalFileError};
+use kindpack::restore::journal::{Journal, StepState};
+use kindpack::runtime::workers::Workers;
 
 const WHAT: &str = "cannot show the status";
 
@@ -79,11 +79,11 @@ pub async fn run(
             word(status.state).to_owned(),
             format!(
                 "{} of {}",
-                ui::count(status.entities),
-                ui::count(step.entities)
+                output::count(status.entities),
+                output::count(step.entities)
             ),
             status.attempts.to_string(),
-            status.deleted.map(ui::count).unwrap_or_default(),
+            status.deleted.map(output::count).unwrap_or_default(),
             status.started.map(|at| at.to_string()).unwrap_or_default(),
             status.finished.map(|at| at.to_string()).unwrap_or_default(),
             status.error.unwrap_or_default(),
@@ -122,8 +122,8 @@ pub async fn run(
     ui.say_apart(format!(
         "{} of {} done, {} restored into {}",
         steps - left,
-        ui::counted(steps, "step", "steps"),
-        ui::counted(entities, "entity", "entities"),
+        output::counted(steps, "step", "steps"),
+        output::counted(entities, "entity", "entities"),
         plan.target
     ));
     ui.done(json!({"steps": steps, "left": left, "entities": entities, "complete": is_complete}));

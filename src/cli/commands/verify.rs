@@ -8,8 +8,8 @@ use super::archive::{self, Found};
 use super::shell;
 use crate::cli::args::VerifyArgs;
 use crate::cli::failure::{Code, Failure};
-use crate::cli::{Context, Ended, ui};
-use kindpack::observe::Observer as _;
+use crate::cli::{Context, Ended, output};
+use kindpack::progress::Observer as _;
 use kindpack::verify::{Depth, any_zip, verify};
 
 pub async fn run(context: &Context, args: VerifyArgs) -> Ended {
@@ -63,13 +63,16 @@ pub async fn run(context: &Context, args: VerifyArgs) -> Ended {
     let entities = if args.any_zip {
         String::new()
     } else {
-        format!(", {}", ui::counted(report.entities, "entity", "entities"))
+        format!(
+            ", {}",
+            output::counted(report.entities, "entity", "entities")
+        )
     };
     let seconds = begun.elapsed().as_secs_f64();
     ui.say(format!(
         "OK: {title}: {seen}{}{entities}, {} ({seconds:.1} s)",
-        ui::counted(report.entries, "entry", "entries"),
-        ui::bytes(bytes)
+        output::counted(report.entries, "entry", "entries"),
+        output::bytes(bytes)
     ));
     report
         .accepted_counts

@@ -1,7 +1,7 @@
+mod concurrency;
 mod edits;
 mod guards;
 mod properties;
-mod waits;
 mod ways;
 
 use std::collections::BTreeMap;

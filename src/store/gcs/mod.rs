@@ -5,11 +5,11 @@
 //! calls; what is written goes up in one create-only request, in one resumable session, or in parts
 //! that are joined. Which of the service's calls are sound, and why these: `docs/cloud-storage.md`.
 
-mod cloud;
-mod parts;
-mod patience;
+mod client;
+mod idle_timeout;
+mod multipart;
 mod proof;
-mod pulse;
+mod retry;
 mod upload;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -22,16 +22,16 @@ use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-pub use cloud::{Cloud, CloudOptions};
+pub use client::{Cloud, CloudOptions};
 
 use super::{AT_ONCE, Making, ObjectInfo, ObjectWriter, Store, StoreError, stat_each};
-use crate::buffers::Buffer;
 use crate::google::USER_AGENT;
-use crate::name_limits::NameFault;
-use crate::observe::{Outcome, Request};
-use cloud::{Address, Answer, Resource, crate_error, segment};
-use patience::{Failed, Patience};
+use crate::progress::{Outcome, Request};
+use crate::runtime::buffers::Buffer;
+use crate::store::name_limits::NameFault;
+use client::{Address, Answer, Resource, crate_error, segment};
 use proof::Sent;
+use retry::{Failed, Patience};
 
 /// The longest name of an object.
 const NAME_MAX_BYTES: usize = 1_024;
@@ -584,9 +584,9 @@ impl Store for GcsStore {
                 > options
                     .upload_cutoff_bytes
                     .max(options.upload_chunk_bytes as u64);
-            if is_large && self.check_name(&parts::longest_name(name)).is_ok() {
+            if is_large && self.check_name(&multipart::longest_name(name)).is_ok() {
                 let writer =
-                    parts::PartsWriter::begin(self.clone(), name.to_owned(), making).await?;
+                    multipart::PartsWriter::begin(self.clone(), name.to_owned(), making).await?;
                 return Ok(Box::new(writer) as Box<dyn ObjectWriter>);
             }
             Ok(
@@ -609,7 +609,7 @@ impl Store for GcsStore {
             if !self.cloud.options().keep_parts
                 && let Ok(whole) = self.resource(&object.name).await
             {
-                parts::delete_abandoned(self, &object.name, &whole).await;
+                multipart::delete_abandoned(self, &object.name, &whole).await;
             }
         })
     }

@@ -1,0 +1,258 @@
+//! The archives of a folder: which there are, what each holds, and whether it is sealed.
+//!
+//! Knows stores, manifests and sidecars. Reads the end of each archive and no entity; must not know
+//! how any of it is shown.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use crate::archive::{ArchiveError, ArchiveFile, checksums};
+use crate::model::{Manifest, Namespace, Sha256, Timestamp};
+use crate::pack::SHA256_ATTRIBUTE;
+use crate::store::{ObjectInfo, Store, StoreError, read_whole};
+
+/// How many archives are opened at once.
+const AT_ONCE: usize = 8;
+
+/// Sidecars longer than this are none.
+const SIDECAR_MAX_BYTES: u64 = 64 << 10;
+
+/// The word for the default namespace in names of archives.
+const DEFAULT_WORD: &str = "default";
+
+/// What the name of an archive says: `{namespace}_backup_{YYYYMMDDHHMMSS}.zip`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedFor<'a> {
+    /// The namespace, `default` for the default one, `all` where there are several.
+    pub namespace: &'a str,
+    /// The start of the newest export.
+    pub id: &'a str,
+}
+
+impl<'a> NamedFor<'a> {
+    /// Reads a name; `None` where it is of another form, or that of something deeper than the
+    /// folder.
+    pub fn read(name: &'a str) -> Option<Self> {
+        let (namespace, id) = in_folder(name)?
+            .strip_suffix(".zip")?
+            .rsplit_once("_backup_")?;
+        let fits = id.len() == 14 && id.bytes().all(|digit| digit.is_ascii_digit());
+        fits.then_some(NamedFor { namespace, id })
+    }
+
+    /// Whether the archive is one of that namespace, as `--namespace` spells it.
+    pub fn is_of(&self, of: &str) -> bool {
+        self.namespace == name_of(of)
+    }
+}
+
+/// How a namespace, as `--namespace` spells it, stands in names of archives.
+pub fn name_of(of: &str) -> &str {
+    if Namespace::from_spelling(of).is_default() {
+        DEFAULT_WORD
+    } else {
+        of
+    }
+}
+
+/// Only what lies in the folder itself: what lies deeper is somebody else's.
+fn in_folder(name: &str) -> Option<&str> {
+    (!name.contains('/')).then_some(name)
+}
+
+/// Whether an archive is sealed: manifest and sidecar there, and made for one another as far as can
+/// be told without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seal {
+    /// It is.
+    Whole,
+    /// The zip is none of kindpack, or not whole.
+    NoArchive,
+    /// There is no sidecar, as after a crash between the two; `pack` makes it good.
+    NoSidecar,
+    /// The sidecar names another archive, or another digest than the store.
+    OtherSidecar,
+}
+
+impl fmt::Display for Seal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Seal::Whole => "sealed",
+            Seal::NoArchive => "not a kindpack archive",
+            Seal::NoSidecar => "no sidecar",
+            Seal::OtherSidecar => "sidecar of another archive",
+        })
+    }
+}
+
+/// One zip of a folder.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// The object.
+    pub object: ObjectInfo,
+    /// Whether it is sealed.
+    pub seal: Seal,
+    /// What its manifest says, where it has one.
+    pub holds: Option<Holds>,
+}
+
+/// What a manifest says of its archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holds {
+    /// The backup's id.
+    pub id: String,
+    /// The project that the backup was made of.
+    pub project: String,
+    /// The namespaces, in order.
+    pub namespaces: Vec<Namespace>,
+    /// Pairs of namespace and kind.
+    pub kinds: u64,
+    /// Entities of all of them.
+    pub entities: u64,
+    /// Start of the first export.
+    pub started: Option<Timestamp>,
+}
+
+impl Holds {
+    fn of(manifest: &Manifest) -> Self {
+        let namespaces: BTreeSet<&Namespace> =
+            manifest.kinds.iter().map(|item| &item.namespace).collect();
+        Holds {
+            id: manifest.backup.id.clone(),
+            project: manifest.backup.project.clone(),
+            namespaces: namespaces.into_iter().cloned().collect(),
+            kinds: manifest.totals.kinds,
+            entities: manifest.totals.entities,
+            started: manifest.backup.started,
+        }
+    }
+}
+
+/// Every zip in a folder, the newest last; those that are no archive of kindpack stand first. `of`
+/// keeps those of one namespace, by their names, or by what they hold where their names say
+/// nothing.
+///
+/// # Errors
+/// When the store fails; a zip that cannot be read as an archive is listed as such.
+pub async fn list(store: &Arc<dyn Store>, of: Option<&str>) -> Result<Vec<Listed>, StoreError> {
+    let objects = store.list_folder().await?;
+    let zips = objects
+        .iter()
+        .filter(|object| in_folder(&object.name).is_some_and(|name| name.ends_with(".zip")));
+    let zips = zips.filter(|object| {
+        of.is_none_or(|of| NamedFor::read(&object.name).is_none_or(|named| named.is_of(of)))
+    });
+    let look = |object: &ObjectInfo| {
+        let sidecar = objects
+            .iter()
+            .find(|other| other.name.strip_suffix(".sha256") == Some(&object.name))
+            .cloned();
+        look(store.clone(), object.clone(), sidecar)
+    };
+    let listed: Vec<Option<Listed>> = stream::iter(zips.map(look))
+        .buffered(AT_ONCE)
+        .try_collect()
+        .await?;
+    let of_namespace = |listed: &Listed| {
+        of.is_none_or(
+            |of| match (NamedFor::read(&listed.object.name), &listed.holds) {
+                (Some(_), _) => true,
+                (None, Some(holds)) => holds.namespaces == [Namespace::from_spelling(of)],
+                (None, None) => false,
+            },
+        )
+    };
+    let mut listed: Vec<Listed> = listed.into_iter().flatten().filter(of_namespace).collect();
+    listed.sort_by(|a, b| {
+        let id = |listed: &Listed| listed.holds.as_ref().map(|holds| holds.id.clone());
+        (id(a), &a.object.name).cmp(&(id(b), &b.object.name))
+    });
+    Ok(listed)
+}
+
+/// Looks into one zip; `None` where it is gone meanwhile.
+async fn look(
+    store: Arc<dyn Store>,
+    object: ObjectInfo,
+    sidecar: Option<ObjectInfo>,
+) -> Result<Option<Listed>, StoreError> {
+    let title = store.shown(&object.name);
+    match ArchiveFile::open(store.clone(), object.clone(), title).await {
+        Ok(archive) => {
+            let seal = match sidecar {
+                None => Seal::NoSidecar,
+                Some(sidecar) => match read_sidecar(store.as_ref(), &object.name, &sidecar).await {
+                    Some(sha256) if told_digest(&object).is_none_or(|told| told == sha256) => {
+                        Seal::Whole
+                    }
+                    _ => Seal::OtherSidecar,
+                },
+            };
+            Ok(Some(Listed {
+                object,
+                seal,
+                holds: Some(Holds::of(archive.manifest())),
+            }))
+        }
+        Err(ArchiveError::Store(StoreError::NotFound { .. } | StoreError::Changed { .. })) => {
+            Ok(None)
+        }
+        Err(ArchiveError::Store(error)) => Err(error),
+        Err(_) => Ok(Some(Listed {
+            object,
+            seal: Seal::NoArchive,
+            holds: None,
+        })),
+    }
+}
+
+/// The digest that an archive's object in a bucket says it has.
+pub fn told_digest(archive: &ObjectInfo) -> Option<Sha256> {
+    archive
+        .attributes
+        .get(SHA256_ATTRIBUTE)
+        .and_then(|digest| digest.parse().ok())
+}
+
+/// What the sidecar of the archive of that name says, if there is one for it.
+pub async fn sidecar_digest(store: &dyn Store, archive: &str) -> Option<Sha256> {
+    let sidecar = store.stat(&format!("{archive}.sha256")).await.ok()?;
+    read_sidecar(store, archive, &sidecar).await
+}
+
+async fn read_sidecar(store: &dyn Store, archive: &str, sidecar: &ObjectInfo) -> Option<Sha256> {
+    if sidecar.len > SIDECAR_MAX_BYTES {
+        return None;
+    }
+    let text = read_whole(store, sidecar).await.ok()?;
+    let (sha256, name) = checksums::parse_first(std::str::from_utf8(&text).ok()?)?;
+    (archive.rsplit('/').next() == Some(&name)).then_some(sha256)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_form_of_a_name_says_namespace_and_time() {
+        let named = NamedFor::read("a_backup_b_backup_20131012063742.zip").unwrap();
+        assert_eq!(
+            (named.namespace, named.id),
+            ("a_backup_b", "20131012063742")
+        );
+        for other in [
+            "x.zip",
+            "acme_backup_2013.zip",
+            "acme_backup_20131012063742",
+            "d/acme_backup_20131012063742.zip",
+            "a_backup_2013101206374x.zip",
+        ] {
+            assert_eq!(NamedFor::read(other), None, "{other}");
+        }
+        let named = NamedFor::read("default_backup_20131012063742.zip").unwrap();
+        assert!(named.is_of("(default)") && !named.is_of("acme"));
+    }
+}

@@ -1,0 +1,361 @@
+//! Entities of one kind, read from an archive piece by piece: looked at or encoded on the workers,
+//! in order.
+//!
+//! Knows archives, logs and who looks at records; must not know who takes what comes of them.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use async_compression::tokio::bufread::GzipDecoder;
+use futures_util::StreamExt as _;
+use futures_util::stream::{self, BoxStream};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _};
+use tokio_util::io::StreamReader;
+
+use crate::archive::{ArchiveError, ArchiveFile, PieceRef, Reading};
+use crate::entity::proto::ProtoError;
+use crate::export::gzip::{GZIP, MAGIC};
+use crate::export::inspect::RecordError;
+use crate::export::log::{self, PieceEnds, Stitch};
+use crate::model::{EntryItem, PIECE_LEN_BYTES};
+use crate::runtime::workers::Workers;
+use crate::transform::{Encoded, Encoder};
+
+/// What is made of the records of a piece, on the workers.
+pub trait Gather: Clone + Send + Sync + 'static {
+    /// What comes of a piece.
+    type Piece: Default + Send + 'static;
+
+    /// Adds a record.
+    ///
+    /// # Errors
+    /// [`ProtoError`] when the record is no entity.
+    fn add(&self, record: &[u8], piece: &mut Self::Piece) -> Result<(), ProtoError>;
+
+    /// Puts what came of later records behind what came of earlier ones.
+    fn append(piece: &mut Self::Piece, later: Self::Piece);
+
+    /// Sees the pieces in their order, when they come from the workers. Says whether any more is
+    /// wanted.
+    fn in_order(&mut self, piece: &mut Self::Piece) -> bool {
+        let _ = piece;
+        true
+    }
+}
+
+impl Gather for Encoder {
+    type Piece = Encoded;
+
+    fn add(&self, record: &[u8], piece: &mut Encoded) -> Result<(), ProtoError> {
+        Encoder::add(self, record, piece)
+    }
+
+    fn append(piece: &mut Encoded, later: Encoded) {
+        piece.append(later);
+    }
+
+    fn in_order(&mut self, piece: &mut Encoded) -> bool {
+        Encoder::in_order(self, piece)
+    }
+}
+
+struct Part<T> {
+    ends: PieceEnds,
+    gathered: T,
+    crc32: crc32fast::Hasher,
+}
+
+/// What is made of the entities of a step that stand in `outputs`, one answer a piece, after the
+/// first `skip` pieces.
+///
+/// A record that spans pieces comes with the piece in which it ends. At the end of each entry its
+/// checksum is held against the directory. Where [`are_in_pieces`] says no, all is read from the
+/// beginning, whatever `skip` is.
+pub fn read<'a, G: Gather>(
+    archive: &'a Arc<ArchiveFile>,
+    outputs: &'a [EntryItem],
+    gather: G,
+    skip: u64,
+    workers: &'a Workers,
+) -> BoxStream<'a, Result<G::Piece, ArchiveError>> {
+    let mut in_order = gather.clone();
+    let pieces = read_all(archive, outputs, gather, skip, workers);
+    let pieces = pieces.scan(true, move |more, piece| {
+        let piece = more.then(|| {
+            piece.map(|mut piece| {
+                *more = in_order.in_order(&mut piece);
+                piece
+            })
+        });
+        std::future::ready(piece)
+    });
+    pieces.boxed()
+}
+
+fn read_all<'a, G: Gather>(
+    archive: &'a Arc<ArchiveFile>,
+    outputs: &'a [EntryItem],
+    gather: G,
+    skip: u64,
+    workers: &'a Workers,
+) -> BoxStream<'a, Result<G::Piece, ArchiveError>> {
+    if !are_in_pieces(outputs) {
+        let each = move |output| read_in_order(archive, output, gather.clone(), workers);
+        return stream::iter(outputs).flat_map(each).boxed();
+    }
+    let for_workers = gather.clone();
+    // The piece before the first one is read again: a record may begin in it.
+    let lead = skip.min(1);
+    let pieces = archive.read(outputs, skip - lead, workers, move |piece, raw| {
+        gather_piece(&for_workers, piece.offset, &raw).into()
+    });
+    let mut joiner = Joiner {
+        archive,
+        outputs,
+        gather,
+        to_pass: lead,
+        begun: false,
+        stitch: Stitch::default(),
+        crc32: None,
+    };
+    pieces
+        .filter_map(move |(piece, part)| std::future::ready(joiner.join(piece, part).transpose()))
+        .boxed()
+}
+
+/// Whether any piece of these outputs can be read by itself. Of what is gzip-encoded none can.
+pub fn are_in_pieces(outputs: &[EntryItem]) -> bool {
+    !outputs.iter().any(is_gzipped)
+}
+
+fn is_gzipped(output: &EntryItem) -> bool {
+    output.content_encoding.as_deref() == Some(GZIP)
+}
+
+/// The entities of one output, read from its beginning to its end.
+fn read_in_order<'a, G: Gather>(
+    archive: &'a Arc<ArchiveFile>,
+    output: &'a EntryItem,
+    gather: G,
+    workers: &'a Workers,
+) -> BoxStream<'a, Result<G::Piece, ArchiveError>> {
+    struct Position<C> {
+        content: Option<C>,
+        offset: u64,
+        stitch: Option<Stitch>,
+    }
+    let fault = |fault: String| ArchiveError::Data {
+        entry: output.name.clone(),
+        fault,
+    };
+    let begun = Position {
+        content: None,
+        offset: 0,
+        stitch: Some(Stitch::default()),
+    };
+    let pieces = stream::try_unfold(begun, move |position| {
+        let gather = gather.clone();
+        async move {
+            let Position {
+                content,
+                offset,
+                stitch: Some(mut stitch),
+            } = position
+            else {
+                return Ok(None);
+            };
+            let (content, part, len) =
+                match next_part(archive, output, content, offset, &gather, workers).await {
+                    // Bytes may have been damaged on their way. What came before was sound.
+                    Err(error) if error.is_damage() && archive.container().store().is_remote() => {
+                        next_part(archive, output, None, offset, &gather, workers).await?
+                    }
+                    part => part?,
+                };
+            let mut gathered = G::Piece::default();
+            if let Some(record) = stitch
+                .push(part.ends)
+                .map_err(|error| fault(error.to_string()))?
+            {
+                gather
+                    .add(&record, &mut gathered)
+                    .map_err(|error| fault(error.to_string()))?;
+            }
+            G::append(&mut gathered, part.gathered);
+            if len < PIECE_LEN_BYTES {
+                stitch.finish().map_err(|error| fault(error.to_string()))?;
+                return Ok(Some((
+                    gathered,
+                    Position {
+                        content: None,
+                        offset,
+                        stitch: None,
+                    },
+                )));
+            }
+            Ok(Some((
+                gathered,
+                Position {
+                    content: Some(content),
+                    offset: offset + len as u64,
+                    stitch: Some(stitch),
+                },
+            )))
+        }
+    });
+    pieces.boxed()
+}
+
+/// What a content is read from.
+type Content<'a> = Pin<Box<dyn AsyncRead + Send + 'a>>;
+
+/// The next piece of a content, how long it is, and what it came from; where there is none yet,
+/// that is opened and passed over up to `offset`.
+async fn next_part<'a, G: Gather>(
+    archive: &'a Arc<ArchiveFile>,
+    output: &'a EntryItem,
+    content: Option<Content<'a>>,
+    offset: u64,
+    gather: &G,
+    workers: &'a Workers,
+) -> Result<(Content<'a>, Part<G::Piece>, usize), ArchiveError> {
+    let fault = |fault: String| ArchiveError::Data {
+        entry: output.name.clone(),
+        fault,
+    };
+    let failed = |error: io::Error| match error.downcast::<ArchiveError>() {
+        Ok(error) => error,
+        Err(error) => fault(format!("expected a sound gzip stream, found {error}")),
+    };
+    let mut content = match content {
+        Some(content) => content,
+        None => {
+            let mut content = content_of(archive, output, workers).await.map_err(failed)?;
+            tokio::io::copy(&mut (&mut content).take(offset), &mut tokio::io::sink())
+                .await
+                .map_err(failed)?;
+            content
+        }
+    };
+    let mut raw = Vec::new();
+    (&mut content)
+        .take(PIECE_LEN_BYTES as u64)
+        .read_to_end(&mut raw)
+        .await
+        .map_err(failed)?;
+    let (len, for_worker) = (raw.len(), gather.clone());
+    let part = workers
+        .run(move || gather_piece(&for_worker, offset, &raw))
+        .await?
+        .map_err(|error| fault(error.to_string()))?;
+    Ok((content, part, len))
+}
+
+/// The content of an output, out of its encoding.
+async fn content_of<'a>(
+    archive: &'a Arc<ArchiveFile>,
+    output: &'a EntryItem,
+    workers: &'a Workers,
+) -> io::Result<Content<'a>> {
+    let stored = archive.read(std::slice::from_ref(output), 0, workers, |_, raw| {
+        Reading::Sound(raw)
+    });
+    let mut stored =
+        StreamReader::new(stored.map(|(_, raw)| raw.map_err(io::Error::other)).boxed());
+    if is_gzipped(output) && stored.fill_buf().await?.starts_with(&MAGIC) {
+        let mut content = GzipDecoder::new(stored);
+        content.multiple_members(true);
+        return Ok(Box::pin(content));
+    }
+    Ok(Box::pin(stored))
+}
+
+fn gather_piece<G: Gather>(
+    gather: &G,
+    offset: u64,
+    raw: &[u8],
+) -> Result<Part<G::Piece>, RecordError> {
+    let mut gathered = G::Piece::default();
+    let ends = log::read_piece(raw, offset, |record| {
+        gather.add(record, &mut gathered).map_err(RecordError::from)
+    })?;
+    let mut crc32 = crc32fast::Hasher::new();
+    crc32.update(raw);
+    Ok(Part {
+        ends,
+        gathered,
+        crc32,
+    })
+}
+
+/// Joins the pieces of the entries, one entry after the other.
+struct Joiner<'a, G> {
+    archive: &'a Arc<ArchiveFile>,
+    outputs: &'a [EntryItem],
+    gather: G,
+    /// Pieces of which only the open end is wanted.
+    to_pass: u64,
+    begun: bool,
+    stitch: Stitch,
+    /// The checksum so far; none where the entry's beginning was not read.
+    crc32: Option<crc32fast::Hasher>,
+}
+
+impl<G: Gather> Joiner<'_, G> {
+    fn join(
+        &mut self,
+        piece: PieceRef,
+        part: Result<Result<Part<G::Piece>, RecordError>, ArchiveError>,
+    ) -> Result<Option<G::Piece>, ArchiveError> {
+        let name = self
+            .outputs
+            .get(piece.entry)
+            .map_or("", |item| item.name.as_str());
+        let fault = |fault: String| ArchiveError::Data {
+            entry: name.to_owned(),
+            fault,
+        };
+        let part = part?.map_err(|error| fault(error.to_string()))?;
+        if piece.offset == 0 {
+            self.stitch = Stitch::default();
+            self.crc32 = Some(crc32fast::Hasher::new());
+        } else if !self.begun {
+            self.stitch = Stitch::resumed(piece.offset);
+        }
+        self.begun = true;
+        let mut gathered = G::Piece::default();
+        if let Some(record) = self
+            .stitch
+            .push(part.ends)
+            .map_err(|error| fault(error.to_string()))?
+        {
+            self.gather
+                .add(&record, &mut gathered)
+                .map_err(|error| fault(error.to_string()))?;
+        }
+        G::append(&mut gathered, part.gathered);
+        if let Some(crc32) = &mut self.crc32 {
+            crc32.combine(&part.crc32);
+        }
+        if piece.last {
+            std::mem::take(&mut self.stitch)
+                .finish()
+                .map_err(|error| fault(error.to_string()))?;
+            let found = self.crc32.take().map(crc32fast::Hasher::finalize);
+            let expected = self.archive.crc32(name);
+            if let (Some(found), Some(expected)) = (found, expected)
+                && found != expected
+            {
+                return Err(fault(format!(
+                    "expected crc32 {expected:08x}, found {found:08x}"
+                )));
+            }
+        }
+        if self.to_pass > 0 {
+            self.to_pass -= 1;
+            return Ok(None);
+        }
+        Ok(Some(gathered))
+    }
+}

@@ -1,0 +1,405 @@
+//! Entries of an archive laid down as objects of a store, each held against its digest before it
+//! gets its name; small ones in batches.
+//!
+//! Knows archives and stores. Must not know which entries are wanted, nor what for.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{StreamExt as _, pin_mut};
+use sha2::Digest as _;
+
+use crate::archive::{ArchiveError, ArchiveFile, Reading};
+use crate::model::{EntryItem, EntryRole, Sha256};
+use crate::runtime::workers::{WorkerLost, Workers};
+use crate::store::{About, Making, ObjectWriter, Store, StoreError, Whole};
+
+/// Objects up to this length are laid down in batches: making them costs less than handing them
+/// over one by one.
+const SMALL_BYTES: usize = 256 << 10;
+
+/// What a batch weighs and holds at the most.
+const BATCH_BYTES: usize = 1 << 20;
+const BATCH_OBJECTS: usize = 64;
+
+/// Batches that are laid down at once in a folder.
+const BATCHES: usize = 3;
+
+/// Batches that are laid down at once in a bucket, where each object is a request.
+const REMOTE_BATCHES: usize = 8;
+
+/// Which part of the memory for buffers may hold objects that are on their way to DEST, each of
+/// them twice.
+const UNDER_WAY_SHARE: u64 = 8;
+
+/// Why not everything was laid down.
+#[derive(Debug, thiserror::Error)]
+pub enum LayError {
+    /// The archive cannot be read, or is damaged.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// The store cannot be written, or a name there is taken.
+    #[error(transparent)]
+    Dest(StoreError),
+    /// A fault of kindpack's own.
+    #[error(transparent)]
+    Worker(#[from] WorkerLost),
+}
+
+/// What is told of the work.
+#[derive(Debug, Clone, Copy)]
+pub enum Told<'a> {
+    /// So many more bytes of entries are read and held against their digests, or written.
+    Bytes(u64),
+    /// An object of that length stands under its name.
+    Object(&'a str, u64),
+}
+
+/// How objects are laid down.
+#[derive(Debug, Clone, Copy)]
+pub struct Laying {
+    /// Whether what has the name is replaced.
+    pub overwrite: bool,
+    /// What is written behind the bytes of an entry.
+    pub ending: fn(&EntryItem) -> Bytes,
+}
+
+impl Laying {
+    /// The bytes of the entries, under free names.
+    pub const AS_THEY_ARE: Laying = Laying {
+        overwrite: false,
+        ending: |_| Bytes::new(),
+    };
+}
+
+/// A small object that is made, not taken from the archive.
+#[derive(Debug, Clone)]
+pub struct Made {
+    /// Its name.
+    pub name: String,
+    /// All of its bytes.
+    pub bytes: Vec<u8>,
+    /// Whether it is a finish mark.
+    pub is_mark: bool,
+}
+
+/// What is to be laid down: entries under the names beside them, and small objects of another
+/// making.
+#[derive(Debug, Default)]
+pub struct Load {
+    /// The entries.
+    pub entries: Vec<(EntryItem, String)>,
+    /// What is made.
+    pub made: Vec<Made>,
+    /// Names that finish marks vouch for, whoever laid them down.
+    pub vouched_for: Vec<String>,
+}
+
+/// Writes all of a load. Finish marks come when everything that they vouch for is there for good.
+///
+/// # Errors
+/// [`LayError`]. Objects that were finished before an error stay; none is half written.
+pub async fn lay(
+    archive: &Arc<ArchiveFile>,
+    dest: &dyn Store,
+    load: Load,
+    laying: Laying,
+    workers: &Workers,
+    told: &mut (dyn FnMut(Told<'_>) + Send),
+) -> Result<(), LayError> {
+    let (marks, entries): (Vec<_>, Vec<_>) = load
+        .entries
+        .into_iter()
+        .partition(|(item, _)| item.role == EntryRole::ExportMetadata);
+    let (made_marks, made): (Vec<Made>, Vec<Made>) =
+        load.made.into_iter().partition(|made| made.is_mark);
+    let is_marked = !(marks.is_empty() && made_marks.is_empty());
+    let is_anything = is_marked || !(entries.is_empty() && made.is_empty());
+    let mut layer = Layer {
+        dest,
+        laying,
+        told,
+        batch: Batch::default(),
+        under_way: FuturesUnordered::new(),
+        under_way_bytes: 0,
+        under_way_max_bytes: workers.memory() / UNDER_WAY_SHARE,
+    };
+    layer.entries(archive, entries, workers).await?;
+    layer.made(made).await?;
+    if is_anything {
+        dest.settle(&load.vouched_for)
+            .await
+            .map_err(LayError::Dest)?;
+    }
+    if is_marked {
+        let names = marks
+            .iter()
+            .map(|(_, name)| name.clone())
+            .chain(made_marks.iter().map(|made| made.name.clone()));
+        let names: Vec<String> = names.collect();
+        layer.entries(archive, marks, workers).await?;
+        layer.made(made_marks).await?;
+        dest.settle(&names).await.map_err(LayError::Dest)?;
+    }
+    Ok(())
+}
+
+/// Small objects that are whole.
+#[derive(Debug, Default)]
+struct Batch {
+    objects: Vec<Whole>,
+    bytes: usize,
+}
+
+/// Names and lengths of objects that were laid down.
+type Laid = Vec<(String, u64)>;
+
+/// Objects on their way to DEST.
+struct Layer<'a> {
+    dest: &'a dyn Store,
+    laying: Laying,
+    told: &'a mut (dyn FnMut(Told<'_>) + Send),
+    batch: Batch,
+    under_way: FuturesUnordered<BoxFuture<'a, Result<Laid, StoreError>>>,
+    /// Bytes of what is under way, and what they should stay below.
+    under_way_bytes: u64,
+    under_way_max_bytes: u64,
+}
+
+impl Layer<'_> {
+    /// Lays entries down under their names, each held against its digest before. What a service
+    /// gave damaged is read from its beginning once more.
+    async fn entries(
+        &mut self,
+        archive: &Arc<ArchiveFile>,
+        entries: Vec<(EntryItem, String)>,
+        workers: &Workers,
+    ) -> Result<(), LayError> {
+        let damaged = self
+            .try_entries(
+                archive,
+                entries,
+                workers,
+                archive.container().store().is_remote(),
+            )
+            .await?;
+        self.try_entries(archive, damaged, workers, false)
+            .await
+            .map(drop)
+    }
+
+    /// Lays entries down. Gives those back that are damaged, where another reading may help: where
+    /// they have several pieces, for a single one is read again at once.
+    async fn try_entries(
+        &mut self,
+        archive: &Arc<ArchiveFile>,
+        entries: Vec<(EntryItem, String)>,
+        workers: &Workers,
+        may_come_again: bool,
+    ) -> Result<Vec<(EntryItem, String)>, LayError> {
+        let (items, names): (Vec<EntryItem>, Vec<String>) = entries.into_iter().unzip();
+        let pieces = archive.read(&items, 0, workers, |piece, raw| {
+            Reading::Sound((
+                piece
+                    .is_whole()
+                    .then(|| Sha256(sha2::Sha256::digest(&raw).into())),
+                raw,
+            ))
+        });
+        pin_mut!(pieces);
+        let mut open: Option<(Box<dyn ObjectWriter>, sha2::Sha256)> = None;
+        let mut damaged = BTreeSet::new();
+        loop {
+            let next = tokio::select! {
+                Some(laid) = self.under_way.next(), if !self.under_way.is_empty() => {
+                    self.tell(laid.map_err(LayError::Dest)?);
+                    continue;
+                }
+                next = pieces.next() => next,
+            };
+            let Some((piece, read)) = next else { break };
+            let (Some(item), Some(name)) = (items.get(piece.entry), names.get(piece.entry)) else {
+                continue;
+            };
+            let (whole, raw) = match read {
+                Err(error) if error.is_damage() && may_come_again && !piece.is_whole() => {
+                    damaged.insert(piece.entry);
+                    open = None;
+                    continue;
+                }
+                read => read?,
+            };
+            if damaged.contains(&piece.entry) {
+                continue;
+            }
+            let ending = (self.laying.ending)(item);
+            let making = Making {
+                overwrite: self.laying.overwrite,
+                expected_len: item.bytes + ending.len() as u64,
+                content_encoding: item.content_encoding.clone(),
+                settled_later: true,
+            };
+            if let Some(found) = whole.filter(|_| raw.len() <= SMALL_BYTES || self.dest.is_remote())
+            {
+                hold_against(item, found)?;
+                (self.told)(Told::Bytes(piece.len as u64));
+                self.add(Whole {
+                    name: name.clone(),
+                    bytes: joined(raw, &ending),
+                    making,
+                })
+                .await?;
+                continue;
+            }
+            let (mut writer, mut sha256) = match open.take() {
+                Some(open) => open,
+                None => {
+                    self.drain().await?;
+                    (
+                        self.dest
+                            .create(name, making)
+                            .await
+                            .map_err(LayError::Dest)?,
+                        sha2::Sha256::new(),
+                    )
+                }
+            };
+            let copy = raw.clone();
+            let hashed = async {
+                if whole.is_some() {
+                    return Ok(sha256);
+                }
+                let hash = move || {
+                    sha256.update(&copy);
+                    sha256
+                };
+                Workers::aside(hash).await
+            };
+            let (hashed, written) = tokio::join!(hashed, writer.write(raw));
+            written.map_err(LayError::Dest)?;
+            (self.told)(Told::Bytes(piece.len as u64));
+            sha256 = hashed?;
+            if !piece.last {
+                open = Some((writer, sha256));
+                continue;
+            }
+            match hold_against(
+                item,
+                whole.unwrap_or_else(|| Sha256(sha256.finalize().into())),
+            ) {
+                Err(_) if may_come_again && !piece.is_whole() => {
+                    damaged.insert(piece.entry);
+                    continue;
+                }
+                held => held?,
+            }
+            if !ending.is_empty() {
+                writer.write(ending).await.map_err(LayError::Dest)?;
+            }
+            writer
+                .publish(About::default())
+                .await
+                .map_err(LayError::Dest)?;
+            self.tell(vec![(name.clone(), item.bytes)]);
+        }
+        self.drain().await?;
+        let entry = |number: usize| Some((items.get(number)?.clone(), names.get(number)?.clone()));
+        Ok(damaged.into_iter().filter_map(entry).collect())
+    }
+
+    async fn made(&mut self, made: Vec<Made>) -> Result<(), LayError> {
+        for Made { name, bytes, .. } in made {
+            let making = Making {
+                overwrite: self.laying.overwrite,
+                expected_len: bytes.len() as u64,
+                content_encoding: None,
+                settled_later: true,
+            };
+            self.add(Whole {
+                name,
+                bytes: bytes.into(),
+                making,
+            })
+            .await?;
+        }
+        self.drain().await
+    }
+
+    async fn add(&mut self, object: Whole) -> Result<(), LayError> {
+        self.batch.bytes += object.bytes.len();
+        self.batch.objects.push(object);
+        if self.batch.bytes >= BATCH_BYTES || self.batch.objects.len() >= BATCH_OBJECTS {
+            self.send().await
+        } else {
+            Ok(())
+        }
+    }
+
+    async fn send(&mut self) -> Result<(), LayError> {
+        let batches = if self.dest.is_remote() {
+            REMOTE_BATCHES
+        } else {
+            BATCHES
+        };
+        let Batch { objects, bytes } = std::mem::take(&mut self.batch);
+        while (self.under_way.len() >= batches
+            || self.under_way_bytes + bytes as u64 > self.under_way_max_bytes)
+            && let Some(laid) = self.under_way.next().await
+        {
+            self.tell(laid.map_err(LayError::Dest)?);
+        }
+        self.under_way_bytes += bytes as u64;
+        let laid: Laid = objects
+            .iter()
+            .map(|object| (object.name.clone(), object.bytes.len() as u64))
+            .collect();
+        let create = self.dest.create_all(objects);
+        self.under_way
+            .push(Box::pin(async move { create.await.map(|()| laid) }));
+        Ok(())
+    }
+
+    /// Waits until all that was added is laid down.
+    async fn drain(&mut self) -> Result<(), LayError> {
+        if !self.batch.objects.is_empty() {
+            self.send().await?;
+        }
+        while let Some(laid) = self.under_way.next().await {
+            self.tell(laid.map_err(LayError::Dest)?);
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, laid: Laid) {
+        self.under_way_bytes = self
+            .under_way_bytes
+            .saturating_sub(laid.iter().map(|(_, bytes)| bytes).sum());
+        laid.iter()
+            .for_each(|(name, bytes)| (self.told)(Told::Object(name, *bytes)));
+    }
+}
+
+fn joined(bytes: Bytes, ending: &Bytes) -> Bytes {
+    if ending.is_empty() {
+        return bytes;
+    }
+    let mut joined = BytesMut::with_capacity(bytes.len() + ending.len());
+    joined.extend_from_slice(&bytes);
+    joined.extend_from_slice(ending);
+    joined.freeze()
+}
+
+fn hold_against(item: &EntryItem, found: Sha256) -> Result<(), LayError> {
+    if found == item.sha256 {
+        return Ok(());
+    }
+    let fault = format!("expected sha256 {}, found {found}", item.sha256);
+    Err(ArchiveError::Data {
+        entry: item.name.clone(),
+        fault,
+    }
+    .into())
+}

@@ -1,0 +1,29 @@
+//! The zip container: a strict reader of its structure, and a writer.
+//!
+//! Knows bytes and numbers only: the caller fetches ranges and hands them in, and takes away what is
+//! written here. It does no I/O.
+//!
+//! Writing: [`Sealer`] gives the bytes around the data, [`Deflater`] the data. Reading:
+//! [`tail_len`], [`locate`], [`parse_directory`], and for each entry [`check_local_header`], its
+//! data by [`Inflater`] where it has pieces, [`check_descriptor`].
+//!
+//! [`Deflater`]: super::deflate::Deflater
+//! [`Inflater`]: super::deflate::Inflater
+
+mod directory;
+mod headers;
+mod name;
+mod record;
+mod rule;
+mod writer;
+
+#[cfg(test)]
+mod testing;
+
+pub use directory::{
+    DirectoryEntry, DirectoryPlace, Limits, LocalHeader, MAX_DIRECTORY_LEN_BYTES, Profile,
+    check_descriptor, check_local_header, locate, parse_directory, tail_len,
+};
+pub use name::check_name;
+pub use rule::{Rule, Violation};
+pub use writer::{EntryHead, SealError, Sealer};

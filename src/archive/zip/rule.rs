@@ -1,0 +1,194 @@
+//! The rules that an archive must keep, by name, and the refusal that says which one was broken.
+//!
+//! Knows no bytes: what breaks a rule is found elsewhere in `archive`.
+
+use std::fmt;
+
+macro_rules! rules {
+    ($($rule:ident $name:literal $sentence:literal)*) => {
+        /// A rule of the container. Names are stable: scripts and tests may rely on them.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Rule {
+            $(#[doc = $sentence] $rule,)*
+        }
+
+        impl Rule {
+            /// Every rule, in the order in which an archive is read.
+            pub const ALL: &[Rule] = &[$(Rule::$rule,)*];
+
+            /// The stable name, in kebab-case.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Rule::$rule => $name,)*
+                }
+            }
+
+            /// What the rule asks for, as a sentence.
+            pub fn sentence(self) -> &'static str {
+                match self {
+                    $(Rule::$rule => $sentence,)*
+                }
+            }
+        }
+    };
+}
+
+rules! {
+    EndRecord "end-record" "An end record ends exactly where the archive ends."
+    OneEndRecord "one-end-record" "Only one end record fits the end of the archive."
+    NoComment "no-comment" "An archive of kindpack has no comment."
+    OneDisk "one-disk" "The archive lies on one disk."
+    Zip64End "zip64-end" "ZIP64 end record and locator stand right before the end record and agree with it."
+    DirectoryPlace "directory-place" "The directory ends where the end records begin."
+    DirectoryLen "directory-len" "The directory is no longer than 1 GiB and long enough for the entries that are promised."
+    DirectoryHeader "directory-header" "The directory is made of whole headers, as many as are promised, and nothing else."
+    NameLen "name-len" "A name has 1 to 65,535 bytes."
+    NameUtf8 "name-utf8" "A name that is said to be UTF-8 is UTF-8."
+    NameControl "name-control" "A name holds no control character."
+    NameRelative "name-relative" "A name is relative."
+    NameSegment "name-segment" "A name holds no segment that is empty, `.` or `..`."
+    NameBackslash "name-backslash" "A name holds no backslash, which some readers take for a separator."
+    NameUnique "name-unique" "No two entries have the same name."
+    OneName "one-name" "An entry has one name: an extra field must not give it another."
+    Flags "flags" "No flag is set but the level, the descriptor and UTF-8: nothing is encrypted or patched."
+    Method "method" "An entry is stored or deflated."
+    DescriptorUse "descriptor-use" "Only a deflated entry has a descriptor: the end of a stored one could not be seen."
+    StoredLen "stored-len" "A stored entry has the same length twice."
+    ExtraField "extra-field" "Extra fields are whole, and none stands twice."
+    Zip64Field "zip64-field" "The ZIP64 field holds exactly the numbers that are left to it."
+    FileType "file-type" "An entry is a regular file or a directory: no link, no device, and its name says which."
+    EmptyDirectory "empty-directory" "The entry of a directory has no content."
+    Limit "limit" "An entry claims no more bytes than the limit allows."
+    AsSealed "as-sealed" "In an archive of kindpack every header is written as kindpack writes it."
+    EntryOrder "entry-order" "In an archive of kindpack the entries lie in the order of the directory."
+    NoGap "no-gap" "Nothing lies before, between or behind the entries."
+    NoOverlap "no-overlap" "No two entries share bytes, and none reaches into the directory."
+    LocalHeader "local-header" "A local header stands where the directory says."
+    LocalName "local-name" "The local header has the name that the directory has."
+    LocalAgrees "local-agrees" "The local header says what the directory says."
+    Descriptor "descriptor" "The descriptor says what the directory says."
+}
+
+/// A broken rule: which one, of which entry, what was expected and what was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The rule.
+    pub rule: Rule,
+    /// The entry that breaks it; `None` where the archive as a whole does.
+    pub entry: Option<String>,
+    /// What the rule asks for here.
+    pub expected: String,
+    /// What stands there.
+    pub found: String,
+}
+
+impl Violation {
+    pub(super) fn archive(
+        rule: Rule,
+        expected: impl fmt::Display,
+        found: impl fmt::Display,
+    ) -> Self {
+        Violation {
+            rule,
+            entry: None,
+            expected: expected.to_string(),
+            found: found.to_string(),
+        }
+    }
+
+    pub(super) fn entry(
+        rule: Rule,
+        entry: &str,
+        expected: impl fmt::Display,
+        found: impl fmt::Display,
+    ) -> Self {
+        Violation {
+            rule,
+            entry: Some(entry.to_owned()),
+            expected: expected.to_string(),
+            found: found.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.entry {
+            Some(name) => write!(f, "entry {}", Shown(name))?,
+            None => f.write_str("archive")?,
+        }
+        write!(
+            f,
+            ": expected {}, found {} [{}]",
+            self.expected,
+            self.found,
+            self.rule.name()
+        )
+    }
+}
+
+impl std::error::Error for Violation {}
+
+/// A name as people may see it: a hostile one must neither steer a terminal nor fill the screen.
+pub(super) struct Shown<'a>(pub(super) &'a str);
+
+const SHOWN_CHARS: usize = 200;
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut chars = self.0.chars();
+        for c in chars.by_ref().take(SHOWN_CHARS) {
+            if c.is_control() {
+                write!(f, "{}", c.escape_default())?
+            } else {
+                write!(f, "{c}")?
+            }
+        }
+        if chars.next().is_some() {
+            f.write_str("…")
+        } else {
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rule_has_a_name_of_its_own_and_a_sentence() {
+        let names: std::collections::HashSet<_> =
+            Rule::ALL.iter().map(|rule| rule.name()).collect();
+        assert_eq!(names.len(), Rule::ALL.len());
+        for rule in Rule::ALL {
+            assert!(
+                rule.name()
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'),
+                "{rule:?}"
+            );
+            assert!(rule.sentence().ends_with('.'), "{rule:?}");
+        }
+    }
+
+    #[test]
+    fn a_violation_names_thing_expectation_finding_and_rule() {
+        let violation = Violation::entry(Rule::Method, "a\u{1b}[2J", "method 0 or 8", "method 12");
+        assert_eq!(
+            violation.to_string(),
+            r"entry a\u{1b}[2J: expected method 0 or 8, found method 12 [method]"
+        );
+        let violation = Violation::archive(Rule::EndRecord, "an end record", "none");
+        assert_eq!(
+            violation.to_string(),
+            "archive: expected an end record, found none [end-record]"
+        );
+        assert!(
+            Violation::entry(Rule::NameLen, &"x".repeat(70_000), "", "")
+                .to_string()
+                .len()
+                < 300
+        );
+    }
+}

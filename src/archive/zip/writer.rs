@@ -1,0 +1,342 @@
+//! The sealing writer: gives the bytes that stand around the data of the entries, and the directory
+//! at the end.
+//!
+//! Knows offsets and lengths; the data go past it, only counted. A pure function of what it is
+//! told: no clock, no place, nothing random. The local part of an entry does not depend on its
+//! offset, so parts that were made apart can be joined.
+
+use std::collections::HashSet;
+
+use super::directory::MAX_DIRECTORY_LEN_BYTES;
+use super::headers::{self, fits_32};
+use super::name::check_name;
+use super::rule::{Rule, Shown, Violation};
+use crate::model::{Method, Timestamp};
+
+/// What is said of an entry before its data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EntryHead<'a> {
+    /// Its name; see [`check_name`].
+    pub name: &'a str,
+    /// How its bytes are kept.
+    pub method: Method,
+    /// Its modification time; `None` becomes 1980-01-01.
+    pub modified: Option<Timestamp>,
+}
+
+/// Why the writer refuses.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SealError {
+    /// The archive would break a rule: a name that may not stand in it, or stands in it already, a
+    /// stored entry with a descriptor …
+    #[error(transparent)]
+    Refused(#[from] Violation),
+    /// An entry was begun or the archive finished before the entry before was ended.
+    #[error("entry {}: expected its end, found another begin or the end of the archive", Shown(.entry))]
+    StillOpen {
+        /// The entry that is open.
+        entry: String,
+    },
+    /// Data or an end where no entry is open.
+    #[error("expected an open entry, found none")]
+    NoneOpen,
+    /// An entry that ends otherwise than its head promised.
+    #[error("entry {}: expected {what} {expected}, found {found}", Shown(.entry))]
+    OtherThanPromised {
+        /// The entry.
+        entry: String,
+        /// Which number differs: `crc32`, `length` or `compressed length`.
+        what: &'static str,
+        /// As promised.
+        expected: u64,
+        /// As it came.
+        found: u64,
+    },
+    /// A number that grew past its field: a streamed entry that was said to be short, or an archive
+    /// past 2^64 bytes.
+    #[error("entry {}: expected {what} below {limit}, found {found}", Shown(.entry))]
+    TooLong {
+        /// The entry.
+        entry: String,
+        /// Which number.
+        what: &'static str,
+        /// The first number that does not fit.
+        limit: u64,
+        /// The number.
+        found: u64,
+    },
+}
+
+/// Writes an archive: for each entry the bytes of `begin_…`, its data (told to
+/// [`data`](Self::data)), the bytes of [`end`](Self::end); then the bytes of
+/// [`finish`](Self::finish).
+#[derive(Debug, Default)]
+pub struct Sealer {
+    offset: u64,
+    /// The directory's bytes so far: far smaller than the entries as values.
+    directory: Vec<u8>,
+    entries: u64,
+    names: HashSet<Box<str>>,
+    open: Option<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    name: Box<str>,
+    method: Method,
+    modified: Option<Timestamp>,
+    header_offset: u64,
+    /// Bytes of data so far.
+    data_len: u64,
+    promise: Promise,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Promise {
+    Known {
+        crc32: u32,
+        len: u64,
+        compressed_len: u64,
+    },
+    Streamed {
+        wide: bool,
+    },
+}
+
+impl Sealer {
+    /// A writer of an empty archive.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many bytes the archive has so far, told data included.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Begins an entry whose checksum and lengths are known, and gives its local header.
+    pub fn begin_known(
+        &mut self,
+        head: EntryHead<'_>,
+        crc32: u32,
+        len: u64,
+        compressed_len: u64,
+    ) -> Result<Vec<u8>, SealError> {
+        if head.method == Method::Store && len != compressed_len {
+            let expected = format_args!("{len} bytes stored");
+            return Err(
+                Violation::entry(Rule::StoredLen, head.name, expected, compressed_len).into(),
+            );
+        }
+        self.begin(
+            head,
+            Promise::Known {
+                crc32,
+                len,
+                compressed_len,
+            },
+        )
+    }
+
+    /// Begins a deflated entry whose checksum and lengths come behind its data, and gives its local
+    /// header.
+    ///
+    /// `len_hint` is its length as far as it is known; from about 4 GiB on the lengths get 64 bits.
+    pub fn begin_streamed(
+        &mut self,
+        head: EntryHead<'_>,
+        len_hint: u64,
+    ) -> Result<Vec<u8>, SealError> {
+        if head.method == Method::Store {
+            return Err(Violation::entry(
+                Rule::DescriptorUse,
+                head.name,
+                "no descriptor behind a stored entry",
+                "one",
+            )
+            .into());
+        }
+        self.begin(
+            head,
+            Promise::Streamed {
+                wide: headers::is_wide(len_hint),
+            },
+        )
+    }
+
+    fn begin(&mut self, head: EntryHead<'_>, promise: Promise) -> Result<Vec<u8>, SealError> {
+        if let Some(open) = &self.open {
+            return Err(SealError::StillOpen {
+                entry: open.name.to_string(),
+            });
+        }
+        check_name(head.name)?;
+        if self.names.contains(head.name) {
+            return Err(
+                Violation::entry(Rule::NameUnique, head.name, "the name once", "it twice").into(),
+            );
+        }
+        let (entry, wide) = match promise {
+            Promise::Known {
+                crc32,
+                len,
+                compressed_len,
+            } => {
+                let entry = head.layout(crc32, compressed_len, len, false);
+                (entry, entry.needs_wide_lengths())
+            }
+            Promise::Streamed { wide } => (head.layout(0, 0, 0, true), wide),
+        };
+        let mut header = Vec::new();
+        headers::write_local(&entry, wide, &mut header);
+        let name: Box<str> = head.name.into();
+        let header_offset = self.offset;
+        self.offset = advanced(self.offset, header.len() as u64, &name)?;
+        self.names.insert(name.clone());
+        self.open = Some(Open {
+            name,
+            method: head.method,
+            modified: head.modified,
+            header_offset,
+            data_len: 0,
+            promise,
+        });
+        Ok(header)
+    }
+
+    /// Tells that `len` bytes of the open entry's data follow.
+    pub fn data(&mut self, len: u64) -> Result<(), SealError> {
+        let open = self.open.as_mut().ok_or(SealError::NoneOpen)?;
+        self.offset = advanced(self.offset, len, &open.name)?;
+        // Never more than the offset, which was checked.
+        open.data_len = open.data_len.saturating_add(len);
+        Ok(())
+    }
+
+    /// Ends the open entry, whose bytes have this checksum and length, and gives its descriptor: no
+    /// bytes where the header says all.
+    ///
+    /// After an error the entry stays open: the archive can no longer be finished.
+    pub fn end(&mut self, crc32: u32, len: u64) -> Result<Vec<u8>, SealError> {
+        let open = self.open.as_ref().ok_or(SealError::NoneOpen)?;
+        let descriptor = open.descriptor(crc32, len)?;
+        let offset = advanced(self.offset, descriptor.len() as u64, &open.name)?;
+        let head = EntryHead {
+            name: &open.name,
+            method: open.method,
+            modified: open.modified,
+        };
+        let entry = head.layout(
+            crc32,
+            open.data_len,
+            len,
+            matches!(open.promise, Promise::Streamed { .. }),
+        );
+        let directory_len = self.directory.len();
+        headers::write_central(&entry, open.header_offset, &mut self.directory);
+        if self.directory.len() as u64 > MAX_DIRECTORY_LEN_BYTES {
+            self.directory.truncate(directory_len);
+            let expected = format_args!("a directory of at most {MAX_DIRECTORY_LEN_BYTES} bytes");
+            return Err(
+                Violation::entry(Rule::DirectoryLen, &open.name, expected, "a longer one").into(),
+            );
+        }
+        self.offset = offset;
+        self.entries += 1;
+        self.open = None;
+        Ok(descriptor)
+    }
+
+    /// Ends the archive and gives its directory and end records.
+    pub fn finish(self) -> Result<Vec<u8>, SealError> {
+        if let Some(open) = self.open {
+            return Err(SealError::StillOpen {
+                entry: open.name.into(),
+            });
+        }
+        let mut out = self.directory;
+        let directory_len = out.len() as u64;
+        headers::write_end(self.offset, directory_len, self.entries, &mut out);
+        Ok(out)
+    }
+}
+
+impl<'a> EntryHead<'a> {
+    fn layout(
+        &self,
+        crc32: u32,
+        compressed_len: u64,
+        len: u64,
+        streamed: bool,
+    ) -> headers::Entry<'a> {
+        headers::Entry {
+            name: self.name,
+            method: self.method,
+            modified: self.modified,
+            crc32,
+            compressed_len,
+            len,
+            streamed,
+        }
+    }
+}
+
+impl Open {
+    /// The descriptor, once the numbers are what was promised.
+    fn descriptor(&self, crc32: u32, len: u64) -> Result<Vec<u8>, SealError> {
+        let entry = || self.name.to_string();
+        match self.promise {
+            Promise::Known {
+                crc32: promised_crc32,
+                len: promised_len,
+                compressed_len,
+            } => {
+                for (what, expected, found) in [
+                    ("crc32", promised_crc32.into(), crc32.into()),
+                    ("length", promised_len, len),
+                    ("compressed length", compressed_len, self.data_len),
+                ] {
+                    if found != expected {
+                        return Err(SealError::OtherThanPromised {
+                            entry: entry(),
+                            what,
+                            expected,
+                            found,
+                        });
+                    }
+                }
+                Ok(Vec::new())
+            }
+            Promise::Streamed { wide } => {
+                for (what, found) in [("length", len), ("compressed length", self.data_len)] {
+                    if !wide && !fits_32(found) {
+                        return Err(SealError::TooLong {
+                            entry: entry(),
+                            what,
+                            limit: u32::MAX.into(),
+                            found,
+                        });
+                    }
+                }
+                Ok(headers::descriptor(crc32, self.data_len, len, wide))
+            }
+        }
+    }
+}
+
+fn advanced(offset: u64, len: u64, entry: &str) -> Result<u64, SealError> {
+    // Room for the directory's own numbers is left at the top.
+    const LIMIT: u64 = 1 << 63;
+    match offset.checked_add(len) {
+        Some(offset) if offset < LIMIT => Ok(offset),
+        _ => Err(SealError::TooLong {
+            entry: entry.to_owned(),
+            what: "an offset",
+            limit: LIMIT,
+            found: offset.saturating_add(len),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

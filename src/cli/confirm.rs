@@ -1,0 +1,172 @@
+//! What stands before a restore writes anything: the project named a second time, and the target
+//! for itself.
+
+use std::fs;
+use std::hash::{BuildHasher as _, RandomState};
+use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
+
+use super::commands::restore::WHAT;
+use crate::cli::Context;
+use crate::cli::failure::{Code, Failure};
+use crate::cli::output::{Text, complain};
+use crate::cli::state_dir::HINT as STATE_HINT;
+use kindpack::model::Timestamp;
+use kindpack::plan::TargetSpec;
+use kindpack::restore::lock::{self, Holder, LeaseError, LocalLease};
+use kindpack::runtime::workers::Workers;
+
+/// A project's id is shorter.
+const MAX_ANSWER_BYTES: u64 = 4 << 10;
+
+/// A real project is named twice: in the plan and by whoever runs it. Another name beside any
+/// target is a mistake.
+pub async fn confirm(
+    context: &Context,
+    confirmed: Option<&str>,
+    target: &TargetSpec,
+) -> Result<(), Failure> {
+    let refused = |expected: &str, found: String| {
+        Failure::new(
+            Code::Refused,
+            WHAT,
+            format!("--confirm: expected {expected} for {target}, found {found}"),
+        )
+    };
+    let project = match target {
+        TargetSpec::Datastore { project, .. } | TargetSpec::Emulator { project, .. } => {
+            Some(project.as_str())
+        }
+        TargetSpec::Dir(_) | TargetSpec::Ndjson(_) => None,
+    };
+    match (confirmed, project) {
+        (Some(confirmed), Some(project)) if confirmed == project => Ok(()),
+        (Some(confirmed), project) => Err(refused(
+            project.unwrap_or("no project"),
+            confirmed.to_owned(),
+        )),
+        (None, Some(project)) if matches!(target, TargetSpec::Datastore { .. }) => {
+            let asked =
+                !context.ui.is_json() && io::stdin().is_terminal() && io::stderr().is_terminal();
+            if !asked {
+                return Err(refused(project, "none".to_owned()).hint(format!(
+                    "--confirm {project}, if that project is really meant"
+                )));
+            }
+            let typed = ask(
+                context,
+                format!("This writes into {target}. Type the project's id to go on: "),
+            )
+            .await?;
+            if typed == project {
+                Ok(())
+            } else {
+                Err(refused(project, "another answer".to_owned()))
+            }
+        }
+        (None, _) => Ok(()),
+    }
+}
+
+/// Asks at the terminal. A signal ends the question.
+async fn ask(context: &Context, question: String) -> Result<String, Failure> {
+    let answering = Workers::aside(move || {
+        let (mut answer, mut err) = (String::new(), io::stderr());
+        let asked = write!(err, "{}", Text::from(question)).and_then(|()| err.flush());
+        let answered = asked.and_then(|()| {
+            io::stdin()
+                .lock()
+                .take(MAX_ANSWER_BYTES)
+                .read_line(&mut answer)
+        });
+        // Whoever cannot be asked has not agreed.
+        if answered.is_ok() {
+            answer.trim_end_matches(['\n', '\r']).to_owned()
+        } else {
+            String::new()
+        }
+    });
+    let stop = context.stop.token();
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => {
+            // The question ends its line.
+            complain("");
+            Err(context.stop.failure())
+        }
+        answer = answering => answer.map_err(|error| Failure::worker(WHAT, &error)),
+    }
+}
+
+/// Takes the target for this restore alone, among all of this user on this machine.
+pub fn lease(context: &Context, target: &TargetSpec, plan: &str) -> Result<LocalLease, Failure> {
+    let holder = Holder {
+        pid: std::process::id(),
+        plan: plan.to_owned(),
+        since: now(),
+    };
+    lock::take(
+        &context.state.open(&context.ui, WHAT)?.join("leases"),
+        target,
+        &holder,
+    )
+    .map_err(|error| match error {
+        LeaseError::Held { .. } => Failure::new(Code::Refused, WHAT, error.to_string())
+            .hint("wait for the other restore, or stop it"),
+        LeaseError::Io { .. } => Failure::usage(WHAT, error.to_string()).hint(STATE_HINT),
+    })
+}
+
+/// What others are told of who restores. It is the same in every run of this user on this machine,
+/// whose own lease keeps two of them apart: so a run takes over the mark that a killed one left in
+/// the target.
+pub fn holder(context: &Context) -> Result<String, Failure> {
+    let path = context
+        .state
+        .open(&context.ui, WHAT)?
+        .join("leases")
+        .join("name");
+    let failed = |error: &io::Error| {
+        Failure::usage(
+            WHAT,
+            format!(
+                "{}: cannot keep this machine's name: {error}",
+                path.display()
+            ),
+        )
+        .hint(STATE_HINT)
+    };
+    let made = format!(
+        "{} ({:016x})",
+        rustix::system::uname().nodename().to_string_lossy(),
+        RandomState::new().hash_one(std::process::id())
+    );
+    let folder = path.parent().unwrap_or(&path);
+    fs::create_dir_all(folder).map_err(|error| failed(&error))?;
+    match fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&path)
+    {
+        Ok(mut file) => file
+            .write_all(made.as_bytes())
+            .map_err(|error| failed(&error))?,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(failed(&error)),
+    }
+    let name = fs::read_to_string(&path).map_err(|error| failed(&error))?;
+    // Who is about to write it has not got far: then the name is of this run alone.
+    Ok(Some(name)
+        .filter(|name| name.ends_with(')'))
+        .unwrap_or(made))
+}
+
+/// The time, for people.
+pub fn now() -> Timestamp {
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_micros())
+        .ok()
+        .and_then(Timestamp::from_micros)
+        .unwrap_or(Timestamp::MAX)
+}

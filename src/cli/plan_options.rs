@@ -1,0 +1,192 @@
+//! The choices of a restore, from the command line, a profile and the files that they name.
+//!
+//! Reads files and the environment; whether the choices fit an archive is the planner's to say.
+
+use std::path::{Path, PathBuf};
+
+use super::commands::archive::absolute;
+use crate::cli::args::PlanChoices;
+use crate::cli::failure::Failure;
+use crate::cli::input_file::read_input_file;
+use kindpack::model::Sample;
+use kindpack::plan::profile::{self, ConfigError, Profile};
+use kindpack::plan::{Choices, Environment, Hooks, NamespaceMap, Redaction, Selection, TargetSpec};
+use kindpack::transform::redact::{RedactKey, Rule};
+
+/// The configuration that is read where none is named.
+const CONFIG: &str = "kindpack.toml";
+
+/// The variable with the secret that hashes and made-up values depend on.
+const REDACT_KEY: &str = "KINDPACK_REDACT_KEY";
+
+/// What else `gcloud beta emulators datastore env-init` sets: a sign that an emulator is meant, be
+/// the main variable lost.
+const HALF_SET: [&str; 2] = ["DATASTORE_EMULATOR_HOST_PATH", "DATASTORE_HOST"];
+
+/// Files of choices longer than this are none.
+const FILE_MAX_BYTES: u64 = 1 << 20;
+
+/// The choices of the arguments, and of the profile that they name, as the planner takes them.
+///
+/// What is typed beats the profile; a list that is typed takes the place of the profile's list of
+/// that name. Only redactions add up, so that one more rule brings nothing back that the profile
+/// takes away; of several rules for one property the last counts, which is the typed one.
+pub async fn choices(what: &str, args: PlanChoices) -> Result<Choices, Failure> {
+    let profile = match &args.profile {
+        Some(name) => {
+            read_profile(
+                what,
+                args.config.as_deref().unwrap_or(Path::new(CONFIG)),
+                name,
+            )
+            .await?
+        }
+        None => Profile::default(),
+    };
+    let Some(target) = args.target.or(profile.target) else {
+        let why = "--target: expected emulator:PROJECT[@HOST:PORT], datastore:PROJECT, dir:PATH or ndjson:PATH, found none";
+        return Err(Failure::usage(what, why)
+            .hint("a target is never guessed; a profile of kindpack.toml may name one"));
+    };
+    let target = match target {
+        TargetSpec::Dir(path) | TargetSpec::Ndjson(path) if path.starts_with("gs://") => {
+            return Err(Failure::not_yet(what, &path));
+        }
+        TargetSpec::Dir(path) => TargetSpec::Dir(absolute(path.as_ref()).display().to_string()),
+        TargetSpec::Ndjson(path) => {
+            TargetSpec::Ndjson(absolute(path.as_ref()).display().to_string())
+        }
+        target => target,
+    };
+    let staging = args.staging.or(profile.staging).map(|staging| {
+        if staging.starts_with("gs://") {
+            staging
+        } else {
+            absolute(staging.as_ref()).display().to_string()
+        }
+    });
+    let maps = typed_or(args.map_namespace, profile.map_namespaces);
+    let order_file = match args.order_file.or(profile.order_file) {
+        Some(path) => Some(
+            profile::order(&read(what, &path).await?, &named(&path))
+                .map_err(|error| wrong(what, &error))?,
+        ),
+        None => None,
+    };
+    let mut rules = profile.redact;
+    if let Some(path) = &profile.redact_file {
+        rules.extend(
+            profile::rules(&read(what, path).await?, &named(path))
+                .map_err(|error| wrong(what, &error))?,
+        );
+    }
+    for given in &args.redact {
+        rules.extend(typed_rules(what, given).await?);
+    }
+    let key = if rules.iter().any(Rule::needs_key) {
+        redact_key(what)?
+    } else {
+        None
+    };
+    let typed_sample = args.sample.or(args.limit.map(Sample::Limit));
+    Ok(Choices {
+        via: args.via.or(profile.via).unwrap_or_default(),
+        on_existing: args.on_existing.or(profile.on_existing).unwrap_or_default(),
+        map_namespaces: NamespaceMap::join(maps)
+            .map_err(|error| Failure::usage(what, error.to_string()))?,
+        selection: Selection {
+            only: typed_or(args.only, profile.only),
+            exclude: typed_or(args.exclude, profile.exclude),
+            first: typed_or(args.first, profile.first),
+            last: typed_or(args.last, profile.last),
+            depends_on: typed_or(args.depends_on, profile.depends_on),
+            order_file,
+            with_dependencies: args.with_dependencies || profile.with_dependencies,
+            profile: args.profile,
+            disaster_recovery: args.disaster_recovery,
+        },
+        staging,
+        redaction: Redaction {
+            rules,
+            key_id: key.as_ref().map(RedactKey::id),
+            key_is_short: key.is_some_and(|key| key.is_short()),
+            matches: Vec::new(),
+        },
+        sample: typed_sample.or(profile.sample),
+        hooks: Hooks {
+            before_step: args.before_step.or(profile.hooks.before_step),
+            after_step: args.after_step.or(profile.hooks.after_step),
+            after_all: args.after_all.or(profile.hooks.after_all),
+        },
+        target,
+    })
+}
+
+/// What the planner is told of the world.
+pub fn environment() -> Environment {
+    let value =
+        |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+    Environment {
+        emulator_host: value("DATASTORE_EMULATOR_HOST"),
+        half_set: HALF_SET
+            .iter()
+            .find_map(|name| Some(((*name).to_owned(), value(name)?))),
+    }
+}
+
+/// The key of the user's secret; none where no secret is set.
+pub fn redact_key(what: &str) -> Result<Option<RedactKey>, Failure> {
+    match std::env::var_os(REDACT_KEY) {
+        None => Ok(None),
+        Some(secret) if secret.is_empty() => Err(Failure::usage(
+            what,
+            format!("{REDACT_KEY}: expected a secret, found nothing"),
+        )
+        .hint(KEY_HINT)),
+        Some(secret) => Ok(Some(RedactKey::from_secret(secret.as_encoded_bytes()))),
+    }
+}
+
+/// How to come by a secret.
+pub const KEY_HINT: &str = "export KINDPACK_REDACT_KEY=\"$(openssl rand -hex 32)\", and keep it: the same secret gives the same hashes";
+
+fn typed_or<T>(typed: Vec<T>, of_profile: Vec<T>) -> Vec<T> {
+    if typed.is_empty() { of_profile } else { typed }
+}
+
+/// The rules of one `--redact`: a rule, `@FILE`, or a file's name where it can be nothing else.
+async fn typed_rules(what: &str, given: &str) -> Result<Vec<Rule>, Failure> {
+    let path = match given.strip_prefix('@') {
+        Some(path) => Some(path),
+        None => (!given.contains('=')
+            && Path::new(given)
+                .metadata()
+                .is_ok_and(|metadata| !metadata.is_dir()))
+        .then_some(given),
+    };
+    match path {
+        Some(path) => profile::rules(&read(what, path.as_ref()).await?, path)
+            .map_err(|error| wrong(what, &error)),
+        None => Ok(vec![given.parse().map_err(
+            |error: <Rule as std::str::FromStr>::Err| Failure::usage(what, error.to_string()),
+        )?]),
+    }
+}
+
+async fn read_profile(what: &str, path: &Path, name: &str) -> Result<Profile, Failure> {
+    let folder = path.parent().map_or_else(PathBuf::new, Path::to_owned);
+    profile::profile(&read(what, path).await?, &named(path), &folder, name)
+        .map_err(|error| wrong(what, &error))
+}
+
+async fn read(what: &str, path: &Path) -> Result<String, Failure> {
+    read_input_file(what, path, FILE_MAX_BYTES).await
+}
+
+fn named(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn wrong(what: &str, error: &ConfigError) -> Failure {
+    Failure::usage(what, error.to_string())
+}

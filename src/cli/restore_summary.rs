@@ -1,0 +1,241 @@
+//! How a restore ended: the table, the last event, the reports, and what to do next.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use super::commands::pack::shell;
+use super::commands::restore::WHAT;
+use super::confirm::now;
+use crate::cli::failure::{Code, Failure};
+use crate::cli::{Context, Ended, output};
+use kindpack::model::Timestamp;
+use kindpack::plan::{OnExisting, Plan, TargetSpec};
+use kindpack::restore::report::{Frame, Report, Totals, word};
+use kindpack::restore::{Options, Outcome, RestoreError, Restored, StepEnd, StepTally};
+use kindpack::runtime::working_file::write_file;
+
+/// What is told of.
+pub struct Told<'a> {
+    pub plan: &'a Plan,
+    pub options: &'a Options,
+    /// Where the report goes: JUnit XML by names that end so, else JSON.
+    pub reports: &'a [PathBuf],
+    pub begun: Instant,
+    /// Whether the target is gone when this is told.
+    pub rehearsal: bool,
+    /// Where a plan is kept that came through a pipe.
+    pub piped_plan: Option<&'a Path>,
+}
+
+/// Tells how a restore ended.
+pub fn tell(context: &Context, told: &Told<'_>, restored: Restored) -> Ended {
+    let Restored { outcome, steps } = restored;
+    let was_done = matches!(outcome, Ok(Outcome { was_done: true, .. }));
+    if steps.iter().any(|step| step.end != StepEnd::Pending) && !was_done {
+        context.ui.say_lines(table(context, told.plan, &steps));
+    }
+    let ended = match outcome {
+        Ok(outcome) => finished(context, told, outcome, &steps),
+        Err(RestoreError::Stopped { done, steps }) => Err(context
+            .stop
+            .failure_of(&format!("stopped cleanly: {done} of {steps} steps are done, and the journal knows how far the next one came"))),
+        Err(RestoreError::SomeFailed { first, .. }) if told.rehearsal => {
+            let why = steps.iter().filter_map(|step| step.error.clone()).collect();
+            Err(Failure { what: super::commands::rehearse::WHAT.to_owned(), why, ..Failure::restore(&first) })
+        }
+        Err(error) => Err(Failure::restore(&error)),
+    };
+    // Whoever repeats a command wants to see it.
+    let ended = ended.map_err(|failure| match failure.code {
+        Code::Partly | Code::Interrupted | Code::Terminated if !told.rehearsal => {
+            let hint = failure
+                .hint
+                .clone()
+                .unwrap_or_else(|| "the same command goes on".to_owned());
+            failure.hint(format!("{hint}: {}", same_command(told.piped_plan)))
+        }
+        _ => failure,
+    });
+    let reported = report(told, &steps, &ended);
+    match (ended, reported) {
+        (Ok((_, event)), Ok(())) => {
+            context.ui.done(event);
+            Ok(Code::Done)
+        }
+        (Ok(_), Err(failure)) => Err(failure),
+        (Err(failure), reported) => {
+            if let Err(unreported) = reported {
+                context.ui.remark(unreported.sentence());
+            }
+            Err(failure)
+        }
+    }
+}
+
+/// The command as it was typed, so that it can be typed again. Instead of a plan that came through
+/// a pipe it names the one that is kept.
+fn same_command(piped_plan: Option<&Path>) -> String {
+    if let Some(plan) = piped_plan {
+        return format!("kindpack restore {}", shell(&plan.display().to_string()));
+    }
+    let words: Vec<String> = std::env::args_os()
+        .skip(1)
+        .map(|word| shell(&word.to_string_lossy()))
+        .collect();
+    format!("kindpack {}", words.join(" "))
+}
+
+fn finished(
+    context: &Context,
+    told: &Told<'_>,
+    outcome: Outcome,
+    tallies: &[StepTally],
+) -> Result<(Code, Value), Failure> {
+    let ui = &context.ui;
+    let Outcome {
+        steps,
+        entities,
+        left,
+        was_done,
+    } = outcome;
+    let plan = told.plan;
+    let seconds = told.begun.elapsed().as_secs_f64();
+    let what = format!(
+        "{} with {}",
+        output::counted(steps, "step", "steps"),
+        output::counted(entities, "entity", "entities")
+    );
+    if left > 0 {
+        let all = steps + left;
+        let (why, hint) = if told.options.retry_failed {
+            let why = format!(
+                "{steps} of {all} steps are done, and --retry-failed leaves the others alone"
+            );
+            (
+                why,
+                format!(
+                    "without --retry-failed, the same command goes on with {}",
+                    output::counted(left, "step", "steps")
+                ),
+            )
+        } else {
+            let why = format!("stopped after {steps} of {all} steps, as --max-steps says");
+            (
+                why,
+                format!(
+                    "the same command goes on with {}",
+                    output::counted(left, "step", "steps")
+                ),
+            )
+        };
+        return Err(Failure::new(Code::Partly, "restore", why).hint(hint));
+    }
+    if told.rehearsal {
+        ui.say(format!(
+            "Rehearsed {what}: every entity came back as the archive has it ({seconds:.1} s)"
+        ));
+    } else if was_done {
+        ui.say(format!("All is done already: {what} in {}.", plan.target));
+    } else if told.options.dry_run {
+        ui.say(format!(
+            "Would restore {what} into {}; nothing was written.",
+            plan.target
+        ));
+    } else {
+        ui.say(format!(
+            "Restored {what} into {} in {seconds:.1} s",
+            plan.target
+        ));
+        if let TargetSpec::Emulator {
+            host: Some(host),
+            project,
+        } = &plan.target
+        {
+            ui.say(format!("Next: export DATASTORE_EMULATOR_HOST={host} DATASTORE_PROJECT_ID={project}, and start the application"));
+        }
+    }
+    let totals = Totals::of(tallies);
+    let event = json!({
+        "steps": steps, "entities": entities, "seconds": seconds, "target": plan.target, "already_done": was_done,
+        "dry_run": told.options.dry_run, "restored": totals.restored, "already_there": totals.already_there, "deleted": totals.deleted,
+        "differing": totals.differing,
+    });
+    Ok((Code::Done, event))
+}
+
+/// What became of each kind.
+fn table(
+    context: &Context,
+    plan: &Plan,
+    steps: &[StepTally],
+) -> impl Iterator<Item = output::Text> {
+    let mut heads = vec!["NAMESPACE", "KIND", "STATE", "RESTORED", "ALREADY THERE"];
+    let deletes = plan.on_existing == OnExisting::Replace;
+    let compares = steps.iter().any(|step| step.differing.is_some());
+    heads.extend(deletes.then_some("DELETED"));
+    heads.extend(compares.then_some("DIFFERING"));
+    let rows = steps.iter().map(move |step| {
+        let mut row = vec![
+            step.to_namespace.to_string(),
+            step.kind.to_string(),
+            word(step.end).to_owned(),
+            output::count(step.restored),
+            output::count(step.already_there),
+        ];
+        row.extend(deletes.then(|| output::count(step.deleted)));
+        row.extend(compares.then(|| step.differing.map(output::count).unwrap_or_default()));
+        row
+    });
+    context.ui.table(&heads, &[3, 4, 5, 6], rows)
+}
+
+/// Writes the reports, whatever came of the restore.
+fn report(
+    told: &Told<'_>,
+    steps: &[StepTally],
+    ended: &Result<(Code, Value), Failure>,
+) -> Result<(), Failure> {
+    if told.reports.is_empty() {
+        return Ok(());
+    }
+    let took = told.begun.elapsed();
+    let started = i64::try_from(took.as_micros())
+        .ok()
+        .and_then(|took| Timestamp::from_micros(now().micros() - took));
+    let (code, error) = match ended {
+        Ok((code, _)) => (*code, None),
+        Err(failure) => (failure.code, Some(failure.sentence())),
+    };
+    let frame = Frame {
+        check: told.options.check,
+        dry_run: told.options.dry_run,
+        started: started.unwrap_or_else(now),
+        took,
+        code: code as u8,
+        error,
+    };
+    let report = Report::new(told.plan, steps, frame);
+    for path in told.reports {
+        let text = if path
+            .extension()
+            .is_some_and(|end| end.eq_ignore_ascii_case("xml"))
+        {
+            report.to_junit().map_err(|error| {
+                Failure::own(WHAT, format!("--report {}: {error}", path.display()))
+            })?
+        } else {
+            report.to_json()
+        };
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        let written = folder
+            .map_or(Ok(()), std::fs::create_dir_all)
+            .and_then(|()| write_file(path, text.as_bytes()));
+        written
+            .map_err(|error| Failure::io(WHAT, format!("--report {}", path.display()), &error))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,219 @@
+//! Imports into an emulator: one call that answers when everything is there.
+//!
+//! Knows the emulator's ways (`docs/formats.md` 8 and 9). It has no operations, and one of its
+//! faults is never to answer.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
+use serde_json::json;
+use tokio::sync::Semaphore;
+
+use super::client::{Api, Call, Failed};
+use super::{Begun, Import, Importer, Label, OperationState, Reads};
+use crate::google::Pauses;
+use crate::targets::TargetError;
+
+/// An import is given at least so long, unless told otherwise; the emulator may just have been
+/// started.
+const LEAST_TIME: Duration = Duration::from_secs(120);
+
+/// An emulator reads some 6 MB a second at the least; a loaded machine is given ten times as long.
+const BYTES_PER_SECOND: u64 = 600_000;
+
+/// The pause between tries of an emulator that cannot be reached.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// The importer of one project in an emulator.
+#[derive(Debug)]
+pub struct EmulatorImporter {
+    api: Api,
+    project: String,
+    reads: Reads,
+    least_time: Duration,
+    retry_timeout: Duration,
+    at_once: Arc<Semaphore>,
+}
+
+impl EmulatorImporter {
+    /// The emulator at `host`, such as `127.0.0.1:8081`, and a project in it. One that cannot be
+    /// reached is tried for `retry_timeout`.
+    ///
+    /// # Errors
+    /// When no HTTP client can be made.
+    pub fn new(host: &str, project: &str, retry_timeout: Duration) -> Result<Self, TargetError> {
+        let reads = if is_here(host) {
+            Reads::FoldersHere
+        } else {
+            Reads::FoldersElsewhere
+        };
+        let api = Api::new(format!("http://{host}"), None)?;
+        // Several at once gain nothing there, and each holds its whole export in memory.
+        Ok(EmulatorImporter {
+            api,
+            project: project.to_owned(),
+            reads,
+            least_time: LEAST_TIME,
+            retry_timeout,
+            at_once: Arc::new(Semaphore::new(1)),
+        })
+    }
+
+    /// An import is given at least so long, and longer the larger it is.
+    #[must_use]
+    pub fn with_least_time(self, least_time: Duration) -> Self {
+        EmulatorImporter { least_time, ..self }
+    }
+
+    fn call(&self) -> Call {
+        Call {
+            title: format!(
+                "import of project {} at {}",
+                self.project,
+                self.api.shown_base()
+            ),
+            permission: "",
+        }
+    }
+}
+
+/// Whether an address is one of this machine by its very name. Whoever connects to no address in
+/// particular, such as `0.0.0.0`, stays here.
+fn is_here(address: &str) -> bool {
+    let name = address
+        .rsplit_once(':')
+        .map_or(address, |(name, _)| name)
+        .trim_start_matches('[')
+        .trim_end_matches(']');
+    let ip = name.parse::<std::net::IpAddr>();
+    name.eq_ignore_ascii_case("localhost")
+        || ip.is_ok_and(|ip| ip.to_canonical().is_loopback() || ip.is_unspecified())
+}
+
+impl Importer for EmulatorImporter {
+    fn reads(&self) -> Reads {
+        self.reads
+    }
+
+    fn reserves_ids(&self) -> bool {
+        false
+    }
+
+    fn at_once(&self) -> &Arc<Semaphore> {
+        &self.at_once
+    }
+
+    fn start<'a>(&'a self, import: &'a Import) -> BoxFuture<'a, Result<Begun, TargetError>> {
+        Box::pin(async move {
+            let (call, begun) = (self.call(), Instant::now());
+            let within = self.least_time + Duration::from_secs(import.bytes / BYTES_PER_SECOND);
+            let path = format!("projects/{}:import", self.project);
+            let body = json!({"inputUrl": import.input_url});
+            let mut tries = 0;
+            loop {
+                tries += 1;
+                let found = match self.api.post(&call, &path, &body, within).await {
+                    Ok(answer) if answer.pointer("/done") == Some(&true.into()) => {
+                        return Ok(Begun::Done);
+                    }
+                    Ok(_) => {
+                        let found = "one that goes on".to_owned();
+                        return Err(TargetError::Nonsense {
+                            call: call.title,
+                            expected: "an import that is done",
+                            found,
+                        });
+                    }
+                    Err(Failed::Unsupported(_) | Failed::Missing(_)) => {
+                        return Err(TargetError::NoImport { call: call.title });
+                    }
+                    Err(Failed::Finally(error)) => return Err(error),
+                    Err(Failed::Later { .. })
+                        if begun.elapsed().saturating_add(PAUSE) <= self.retry_timeout =>
+                    {
+                        tokio::time::sleep(PAUSE).await;
+                        continue;
+                    }
+                    // It may hang for ever: a second one would only hang as well.
+                    Err(Failed::Later { found, .. } | Failed::Lost { found, .. }) => found,
+                };
+                return Err(TargetError::Service {
+                    call: call.title,
+                    tries,
+                    seconds: begun.elapsed().as_secs(),
+                    found,
+                });
+            }
+        })
+    }
+
+    fn find<'a>(&'a self, _: &'a Label) -> BoxFuture<'a, Result<Option<String>, TargetError>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn poll<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<OperationState, TargetError>> {
+        Box::pin(async { Ok(OperationState::Unknown) })
+    }
+
+    fn pauses(&self) -> Pauses {
+        Pauses::new(PAUSE, PAUSE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+
+    use super::*;
+    use crate::model::{Sha256, Timestamp};
+
+    #[test]
+    fn loopback_addresses_are_of_this_machine_and_no_others() {
+        for here in [
+            "localhost:8081",
+            "LOCALHOST:1",
+            "127.0.0.1:8081",
+            "127.8.0.1:1",
+            "[::1]:8081",
+            "[::ffff:127.0.0.1]:80",
+            "0.0.0.0:8081",
+            "[::]:80",
+        ] {
+            assert!(is_here(here), "{here}");
+        }
+        for elsewhere in [
+            "emulator:8081",
+            "10.0.0.1:80",
+            "[2001:db8::1]:80",
+            "localhost.example.com:80",
+            "127.0.0.1.nip.io:80",
+        ] {
+            assert!(!is_here(elsewhere), "{elsewhere}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_emulator_that_answers_404_has_no_import() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let host = listener.local_addr().unwrap().to_string();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 4_096];
+            assert!(stream.read(&mut request).unwrap() > 0);
+            stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 9\r\nconnection: close\r\n\r\nNot Found").unwrap();
+        });
+        let importer = EmulatorImporter::new(&host, "shop", Duration::from_secs(1)).unwrap();
+        let label = Label::new(Sha256([0; 32]), 1, Timestamp::from_micros(1).unwrap());
+        let import = Import {
+            label,
+            input_url: "/x/x.overall_export_metadata".to_owned(),
+            bytes: 1,
+        };
+        assert!(matches!(
+            importer.start(&import).await,
+            Err(TargetError::NoImport { .. })
+        ));
+        server.join().unwrap();
+    }
+}

@@ -1,0 +1,87 @@
+//! Google's own import as a way into a target: who starts it, and what becomes of it.
+//!
+//! Knows exports by their addresses and operations by their names. Must not know archives, plans or
+//! journals, nor how an export came to lie at its address.
+
+mod client;
+mod emulator;
+mod label;
+mod operation;
+mod service;
+
+use std::fmt;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::Semaphore;
+
+pub use emulator::EmulatorImporter;
+pub use label::{Label, plan_id};
+pub use operation::{OperationState, Work};
+pub use service::{ServiceImporter, ServiceOptions};
+
+use crate::google::Pauses;
+use crate::targets::TargetError;
+
+/// An import that is to be started.
+#[derive(Debug, Clone)]
+pub struct Import {
+    /// By which it is found again.
+    pub label: Label,
+    /// The export's finish mark: `gs://BUCKET/…/NAME.overall_export_metadata`, or an absolute path.
+    pub input_url: String,
+    /// Bytes of the export.
+    pub bytes: u64,
+}
+
+/// What came of a start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Begun {
+    /// Everything is in the target.
+    Done,
+    /// An operation goes on with it.
+    Operation(String),
+}
+
+/// From where an importer takes exports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reads {
+    /// From buckets.
+    Buckets,
+    /// From folders of this machine.
+    FoldersHere,
+    /// From folders of another machine.
+    FoldersElsewhere,
+}
+
+/// Who imports exports into one project.
+///
+/// An operation goes on when nobody asks for it any more, and is never called back: what it has
+/// written by then would stay.
+pub trait Importer: fmt::Debug + Send + Sync {
+    /// From where it takes exports.
+    fn reads(&self) -> Reads;
+
+    /// Whether an import keeps its numeric ids from being handed to new entities.
+    fn reserves_ids(&self) -> bool;
+
+    /// A permit of these is held for each import from its start to its end.
+    fn at_once(&self) -> &Arc<Semaphore>;
+
+    /// Starts an import, once, also where the answer to the first try is lost.
+    ///
+    /// # Errors
+    /// [`TargetError::Service`] leaves open whether it goes on; after anything else it does not.
+    fn start<'a>(&'a self, import: &'a Import) -> BoxFuture<'a, Result<Begun, TargetError>>;
+
+    /// The operation that a run before this one has started: one that goes on, or else one of the
+    /// same restore that has succeeded.
+    fn find<'a>(&'a self, label: &'a Label) -> BoxFuture<'a, Result<Option<String>, TargetError>>;
+
+    /// Where an operation stands.
+    fn poll<'a>(&'a self, operation: &'a str)
+    -> BoxFuture<'a, Result<OperationState, TargetError>>;
+
+    /// How long to wait between questions after an operation.
+    fn pauses(&self) -> Pauses;
+}

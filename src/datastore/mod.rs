@@ -1,0 +1,9 @@
+//! A client of Datastore, for the service and for the emulator.
+
+pub mod admin;
+pub mod app_engine;
+pub(crate) mod client;
+pub mod emulator;
+pub(crate) mod grpc;
+pub mod limits;
+pub mod status;

@@ -1,0 +1,656 @@
+//! Managed exports: an `*.overall_export_metadata` names the metadata of each part, which names the
+//! outputs.
+//!
+//! Knows the layout of the emulator and of production (`docs/formats.md` 2). Must not read outputs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::lookup::{self, Match, Wanted};
+use super::{
+    Export, Fault, Group, POSSIBLE, View, base, below, folder, output_number, stays_inside, title,
+};
+use crate::export::metadata::{ExportMetadata, NamespaceSpec, OverallMetadata, Pointer};
+use crate::model::{ExportFormat, Kind, Namespace};
+
+const OVERALL: &str = ".overall_export_metadata";
+const PER_KIND: &str = ".export_metadata";
+
+/// Each record of an output has a header of at least so many bytes, so that files are always longer
+/// than their records.
+const RECORD_HEADER_BYTES: u64 = 7;
+
+pub(super) fn is_metadata(name: &str) -> bool {
+    name.ends_with(OVERALL) || name.ends_with(PER_KIND)
+}
+
+/// Whether the bytes of an object are what its name promises.
+pub(super) fn is_sound(name: &str, bytes: &[u8]) -> bool {
+    if name.ends_with(OVERALL) {
+        OverallMetadata::parse(bytes).is_ok()
+    } else {
+        ExportMetadata::parse(bytes).is_ok()
+    }
+}
+
+/// An export whose finish mark was found.
+struct Draft<'a> {
+    mark: &'a str,
+    /// The folder of the finish mark.
+    around: &'a str,
+    /// How a download tool may have begun the names of the files, and what the export's folder was
+    /// called.
+    flat: Vec<(String, String)>,
+    /// The prefixes alone.
+    prefixes: Vec<String>,
+    export: Export,
+    /// Whether the finish mark cannot be read.
+    is_unread: bool,
+    /// Paths that the metadata give, each with objects that may be meant by it.
+    doubtful: Vec<(String, Vec<&'a str>)>,
+}
+
+/// What one pointer of a finish mark stands for.
+struct Part {
+    draft: usize,
+    pointer: Pointer,
+    /// The object of its metadata, where that was found.
+    metadata: Option<String>,
+    /// The path that the finish mark gives, with `/` between folders.
+    path: String,
+    outputs: Vec<super::Listed>,
+    /// Outputs that are not stored under the names that the metadata give.
+    missing: Vec<String>,
+    /// Whether all that the metadata list is there, once.
+    is_whole: bool,
+}
+
+/// Every export that has its finish mark.
+pub(super) fn discover(view: &mut View<'_>) -> Vec<Export> {
+    let (mut drafts, mut parts) = read_marks(view);
+    find_metadata(view, &mut drafts, &mut parts);
+    // Where it cannot be told what is listed: the metadata that would say it are missing or
+    // damaged, which is reported by itself.
+    let mut unread: BTreeSet<String> = drafts
+        .iter()
+        .filter(|draft| draft.is_unread)
+        .map(|draft| draft.around.to_owned())
+        .collect();
+    for part in &mut parts {
+        read_part(view, &mut drafts, part, &mut unread);
+    }
+    find_outputs(view, &mut drafts, &mut parts);
+    for part in parts {
+        finish_part(&mut drafts, part);
+    }
+    refuse_unlisted(view, &mut drafts, &unread);
+    drafts.into_iter().map(Draft::into_export).collect()
+}
+
+/// Outputs and per-kind metadata that no finish mark stands for, grouped into the folders that the
+/// exports would have. Where the metadata that names the kind is not there yet, the path does.
+pub(super) fn unfinished(view: &mut View<'_>, new: &mut dyn FnMut(&str) -> Export) -> Vec<Export> {
+    let mut folders: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for name in view.unclaimed(|name| is_metadata(name) || is_output(name)) {
+        // EXPORT/NAMESPACE/KIND/output-0
+        folders
+            .entry(folder(folder(folder(name))))
+            .or_default()
+            .push(name);
+    }
+    let mut exports = Vec::new();
+    for (around, names) in folders {
+        let mut export = new(title(around));
+        let found = format!(
+            "{} objects without one, such as {}",
+            names.len(),
+            names.first().copied().unwrap_or_default()
+        );
+        export.faults.push(Fault::incomplete(
+            title(around),
+            format!("a finish mark, *{OVERALL}"),
+            found,
+        ));
+        let mut kinds: BTreeMap<&str, Vec<Kind>> = BTreeMap::new();
+        for name in names {
+            view.claim(name);
+            let known = kinds.entry(folder(name)).or_default();
+            let Ok(Ok(metadata)) = view.bytes(name).map(|bytes| ExportMetadata::parse(&bytes))
+            else {
+                continue;
+            };
+            export.started = export.started.into_iter().chain(metadata.started).min();
+            known.extend(
+                metadata
+                    .kinds
+                    .into_iter()
+                    .filter(|kind| !kind.kind.is_empty())
+                    .map(|kind| Kind::new(kind.kind)),
+            );
+        }
+        for (folder, known) in kinds {
+            let (namespace, kind) = labels(folder);
+            let open = known.is_empty().then_some(kind);
+            export.groups.extend(
+                known
+                    .into_iter()
+                    .map(Some)
+                    .chain(open)
+                    .map(|kind| Group::of(namespace.clone(), kind)),
+            );
+        }
+        exports.push(export);
+    }
+    exports
+}
+
+/// The namespace and the kind that the path of an unfinished export names, unless it says that it
+/// holds all of them, or nothing.
+fn labels(kind_folder: &str) -> (Option<Namespace>, Option<Kind>) {
+    let namespace = match base(folder(kind_folder)) {
+        "default_namespace" => Some(Namespace::default()),
+        label => label.strip_prefix("namespace_").map(Namespace::new),
+    };
+    (
+        namespace,
+        base(kind_folder)
+            .strip_prefix("kind_")
+            .filter(|kind| !kind.is_empty())
+            .map(Kind::new),
+    )
+}
+
+fn is_output(name: &str) -> bool {
+    output_number(base(name)).is_some()
+}
+
+impl<'a> Draft<'a> {
+    fn new(view: &mut View<'a>, mark: &'a str, title: &str) -> Self {
+        let mut export = Export::new(title, ExportFormat::ManagedExport);
+        export.mark = view.claim(mark);
+        let flat = lookup::flat_prefixes(base(mark).strip_suffix(OVERALL).unwrap_or_default());
+        let prefixes = flat.iter().map(|(prefix, _)| prefix.clone()).collect();
+        Draft {
+            mark,
+            around: folder(mark),
+            flat,
+            prefixes,
+            export,
+            is_unread: false,
+            doubtful: Vec::new(),
+        }
+    }
+
+    fn wanted(&self, path: &str) -> Wanted<'_> {
+        Wanted {
+            around: self.around,
+            prefixes: &self.prefixes,
+            path: path.to_owned(),
+        }
+    }
+
+    /// Takes what was found for a path of the metadata; `None` where nothing can be taken.
+    fn take(
+        &mut self,
+        view: &mut View<'a>,
+        path: &str,
+        found: &Match<'a>,
+    ) -> Option<super::Listed> {
+        match found {
+            Match::One(name) => {
+                let listed = view.claim(name)?;
+                self.export
+                    .listed_as
+                    .insert(listed.name.clone(), below(self.around, path));
+                Some(listed)
+            }
+            Match::Doubtful(candidates) => {
+                candidates.iter().for_each(|name| drop(view.claim(name)));
+                self.doubtful.push((path.to_owned(), candidates.clone()));
+                None
+            }
+            Match::Absent => None,
+        }
+    }
+
+    fn into_export(mut self) -> Export {
+        if let Some((path, candidates)) = self.doubtful.first() {
+            // One line for all of them: that they are not there under their names has one cause.
+            let found = format!(
+                "{} files that were probably renamed by a download, an archiver or another file system: {path:?} could be {:?}, and no other file may be meant by that",
+                self.doubtful.len(),
+                candidates.join(" or "),
+            );
+            self.export.faults.push(Fault::incomplete(
+                &self.export.title,
+                "files under the names that the export's metadata give",
+                found,
+            ));
+        }
+        self.restore_flat_folder();
+        self.export
+    }
+
+    /// Where all files of an export were written into one folder, the names that the metadata give
+    /// are below the export's own folder.
+    fn restore_flat_folder(&mut self) {
+        let is_flat = |prefix: &str| {
+            let around = if self.around.is_empty() {
+                String::new()
+            } else {
+                lookup::skeleton(self.around) + "_"
+            };
+            let begin = format!("{around}{prefix}");
+            !self.export.listed_as.is_empty()
+                && self
+                    .export
+                    .listed_as
+                    .keys()
+                    .all(|name| lookup::skeleton(name).starts_with(&begin))
+        };
+        let Some((_, name)) = self.flat.iter().find(|(prefix, _)| is_flat(prefix)) else {
+            return;
+        };
+        let home = below(self.around, name);
+        for listed_as in self.export.listed_as.values_mut() {
+            let path = if self.around.is_empty() {
+                Some(&**listed_as)
+            } else {
+                listed_as.strip_prefix(self.around)
+            };
+            *listed_as = format!(
+                "{home}/{}",
+                path.unwrap_or(listed_as).trim_start_matches('/')
+            );
+        }
+        self.export
+            .listed_as
+            .insert(self.mark.to_owned(), format!("{home}/{name}{OVERALL}"));
+    }
+}
+
+/// Reads every finish mark.
+fn read_marks<'a>(view: &mut View<'a>) -> (Vec<Draft<'a>>, Vec<Part>) {
+    let marks = view.unclaimed(|name| name.ends_with(OVERALL));
+    let mut in_folder: BTreeMap<&str, usize> = BTreeMap::new();
+    for mark in &marks {
+        *in_folder.entry(folder(mark)).or_default() += 1;
+    }
+    let (mut drafts, mut parts) = (Vec::new(), Vec::new());
+    for mark in marks {
+        // Two exports in one folder are told apart by their finish marks.
+        let is_alone = in_folder.get(folder(mark)) == Some(&1);
+        let mut draft = Draft::new(
+            view,
+            mark,
+            if is_alone { title(folder(mark)) } else { mark },
+        );
+        let overall = view.bytes(mark).and_then(|bytes| {
+            OverallMetadata::parse(&bytes).map_err(|error| {
+                Fault::damaged(mark, "the metadata of an export", error.to_string())
+            })
+        });
+        match overall {
+            Err(fault) => {
+                draft.is_unread = true;
+                draft.export.faults.push(fault);
+            }
+            Ok(overall) => {
+                let mut named = BTreeSet::new();
+                for pointer in overall.pointers {
+                    if named.insert(pointer.metadata_file.clone()) {
+                        let path = pointer.metadata_file.clone();
+                        let (outputs, missing) = (Vec::new(), Vec::new());
+                        parts.push(Part {
+                            draft: drafts.len(),
+                            pointer,
+                            metadata: None,
+                            path,
+                            outputs,
+                            missing,
+                            is_whole: false,
+                        });
+                    } else {
+                        draft.export.faults.push(Fault::damaged(
+                            mark,
+                            "each part's metadata named once",
+                            format!("{:?} named twice", pointer.metadata_file),
+                        ));
+                    }
+                }
+            }
+        }
+        drafts.push(draft);
+    }
+    (drafts, parts)
+}
+
+/// Finds the metadata of each part: first what is stored under its name, in all exports, then what
+/// is not.
+fn find_metadata<'a>(view: &mut View<'a>, drafts: &mut [Draft<'a>], parts: &mut [Part]) {
+    let mut missing = Vec::new();
+    for part in parts.iter_mut() {
+        let Some(draft) = drafts.get_mut(part.draft) else {
+            continue;
+        };
+        if !stays_inside(&part.path) {
+            let found = format!("{:?}", part.path);
+            draft.export.faults.push(Fault::damaged(
+                draft.mark,
+                "a path inside the export's folder",
+                found,
+            ));
+            continue;
+        }
+        let name = below(draft.around, &part.path);
+        match view.claim(&name) {
+            Some(_) => part.metadata = Some(name),
+            None => missing.push(part),
+        }
+    }
+    let wanted: Vec<Wanted<'_>> = missing
+        .iter()
+        .filter_map(|part| Some(drafts.get(part.draft)?.wanted(&part.path)))
+        .collect();
+    let matches = lookup::locate(view, &wanted);
+    for (part, found) in missing.into_iter().zip(matches) {
+        let Some(draft) = drafts.get_mut(part.draft) else {
+            continue;
+        };
+        part.metadata = draft
+            .take(view, &part.path, &found)
+            .map(|listed| listed.name);
+        if matches!(found, Match::Absent) {
+            let name = below(draft.around, &part.path);
+            draft.export.faults.push(Fault::incomplete(
+                &name,
+                "the metadata that the finish mark names",
+                "no such object",
+            ));
+        }
+        if part.metadata.is_some() && !part.path.contains('/') {
+            part.path = part.path.replace('\\', "/");
+        }
+    }
+}
+
+/// Reads the metadata of a part, and claims the outputs that are stored under their names.
+fn read_part<'a>(
+    view: &mut View<'a>,
+    drafts: &mut [Draft<'a>],
+    part: &mut Part,
+    unread: &mut BTreeSet<String>,
+) {
+    let Some(draft) = drafts.get_mut(part.draft) else {
+        return;
+    };
+    let export = &mut draft.export;
+    let Some(name) = &part.metadata else {
+        unread.insert(folder(&below(draft.around, &part.path.replace('\\', "/"))).to_owned());
+        return;
+    };
+    if let Some(listed) = view.objects.get(name.as_str()) {
+        export.metadata.insert(name.clone(), listed.len);
+    }
+    let parsed = view.bytes(name).and_then(|bytes| {
+        ExportMetadata::parse(&bytes)
+            .map_err(|error| Fault::damaged(name, "the metadata of a kind", error.to_string()))
+    });
+    let metadata = match parsed {
+        Ok(metadata) => metadata,
+        Err(fault) => {
+            export.faults.push(fault);
+            unread.insert(folder(name).to_owned());
+            return;
+        }
+    };
+    export.started = export.started.into_iter().chain(metadata.started).min();
+    export.finished = export.finished.into_iter().chain(metadata.finished).max();
+    let before = export.faults.len();
+    // Beside the finish mark, outputs of all kinds have the same names.
+    let mut listed_here = BTreeSet::new();
+    let is_without_folders = folder(name) == draft.around && !folder(&part.path).is_empty();
+    let want = part.pointer.kind.as_deref().unwrap_or_default();
+    for kind in &metadata.kinds {
+        if kind.kind != want {
+            let spelled = |kind: &str| {
+                if kind.is_empty() {
+                    "all kinds".to_owned()
+                } else {
+                    format!("kind {kind:?}")
+                }
+            };
+            export.faults.push(Fault::damaged(
+                name,
+                format!("{}, as the finish mark says", spelled(want)),
+                spelled(&kind.kind),
+            ));
+        }
+        for file in &kind.files {
+            if !stays_inside(file) {
+                export.faults.push(Fault::damaged(
+                    name,
+                    "a path inside the export's folder",
+                    format!("{file:?}"),
+                ));
+                continue;
+            }
+            if is_without_folders {
+                part.missing.push(file.clone());
+                continue;
+            }
+            let output = below(folder(name), file);
+            if !listed_here.insert(output.clone()) {
+                export.faults.push(Fault::damaged(
+                    name,
+                    "each output listed once",
+                    format!("{file:?} listed twice"),
+                ));
+                continue;
+            }
+            let is_of_another = view.is_claimed(&output);
+            match view.claim(&output) {
+                Some(_) if is_of_another => {
+                    export.faults.push(Fault::damaged(
+                        &output,
+                        "an output that one export lists",
+                        "one that two list",
+                    ));
+                }
+                None => part.missing.push(file.clone()),
+                Some(listed) => {
+                    // The folder was renamed, and the metadata in it were found all the same.
+                    let listed_as = below(draft.around, &below(folder(&part.path), file));
+                    if listed_as != listed.name {
+                        export.listed_as.insert(listed.name.clone(), listed_as);
+                    }
+                    part.outputs.push(listed);
+                }
+            }
+        }
+    }
+    part.is_whole = export.faults.len() == before;
+}
+
+/// Finds the outputs that are not stored under the names that the metadata give.
+fn find_outputs<'a>(view: &mut View<'a>, drafts: &mut [Draft<'a>], parts: &mut [Part]) {
+    let missing: Vec<(usize, String)> = parts
+        .iter()
+        .enumerate()
+        .flat_map(|(index, part)| {
+            part.missing
+                .iter()
+                .map(move |file| (index, below(folder(&part.path), file)))
+        })
+        .collect();
+    let wanted = missing
+        .iter()
+        .filter_map(|(index, path)| Some(drafts.get(parts.get(*index)?.draft)?.wanted(path)));
+    let matches = lookup::locate(view, &wanted.collect::<Vec<_>>());
+    for ((index, path), found) in missing.into_iter().zip(matches) {
+        let Some(part) = parts.get_mut(index) else {
+            continue;
+        };
+        let Some(draft) = drafts.get_mut(part.draft) else {
+            continue;
+        };
+        match draft.take(view, &path, &found) {
+            Some(listed) => part.outputs.push(listed),
+            None => part.is_whole = false,
+        }
+        if matches!(found, Match::Absent) {
+            let name = below(draft.around, &path);
+            draft.export.faults.push(Fault::incomplete(
+                &name,
+                "an output that the metadata lists",
+                "no such object",
+            ));
+        }
+    }
+}
+
+/// Makes the group of a part, and compares the bytes in it with those that the finish mark counts.
+fn finish_part(drafts: &mut [Draft<'_>], part: Part) {
+    let Some(draft) = drafts.get_mut(part.draft) else {
+        return;
+    };
+    let Part {
+        pointer,
+        metadata,
+        mut outputs,
+        is_whole,
+        ..
+    } = part;
+    let export = &mut draft.export;
+    outputs.sort_by(|a, b| {
+        (output_number(base(&a.name)), &a.name).cmp(&(output_number(base(&b.name)), &b.name))
+    });
+    // Where an output is missing or listed twice, the sum says nothing new; of what is encoded the
+    // length says nothing at all.
+    let is_comparable = is_whole && !outputs.iter().any(|output| output.is_encoded);
+    let group = Group {
+        kind: pointer.kind.map(Kind::new),
+        namespace: match pointer.namespace {
+            NamespaceSpec::All => None,
+            NamespaceSpec::One(namespace) => Some(namespace),
+        },
+        entities: Some(pointer.entities),
+        bytes: is_comparable.then_some(pointer.bytes),
+        metadata,
+        outputs,
+    };
+    if let Some(namespace) = group
+        .namespace
+        .as_ref()
+        .filter(|namespace| !namespace.is_possible())
+    {
+        export.faults.push(Fault::damaged(
+            draft.mark,
+            POSSIBLE,
+            format!("{:?}", namespace.as_str()),
+        ));
+    }
+    export.faults.extend(short_fault(&group));
+    export.groups.push(group);
+}
+
+/// Whether the outputs of a group are shorter than either way of counting allows. What is longer
+/// than the metadata say may be right: the service counts the bytes of records, which are known
+/// when the data are read.
+fn short_fault(group: &Group) -> Option<Fault> {
+    let (bytes, found, name) = (group.bytes?, group.file_bytes(), group.metadata.as_deref()?);
+    let headers = group
+        .entities
+        .unwrap_or_default()
+        .saturating_mul(RECORD_HEADER_BYTES);
+    if found == bytes || found >= bytes.saturating_add(headers) {
+        return None;
+    }
+    let fault = Fault::count(
+        name,
+        group,
+        format!("outputs of {bytes} bytes, as the finish mark says"),
+        format!("{found} bytes"),
+    );
+    Some(Fault {
+        may_ripen: true,
+        ..fault
+    })
+}
+
+/// What lies below an export's folder and is listed nowhere belongs to the nearest export around
+/// it.
+fn refuse_unlisted(view: &mut View<'_>, drafts: &mut [Draft<'_>], unread: &BTreeSet<String>) {
+    // Of two exports in one folder the one that cannot be read may list it.
+    let (read, not_read): (Vec<_>, Vec<_>) = drafts
+        .iter()
+        .enumerate()
+        .partition(|(_, draft)| !draft.is_unread);
+    let folders: BTreeMap<&str, usize> = read
+        .into_iter()
+        .chain(not_read)
+        .map(|(index, draft)| (draft.around, index))
+        .collect();
+    let mut unlisted = Vec::new();
+    for name in view.unclaimed(|name| is_metadata(name) || is_output(name)) {
+        let mut around = folder(name);
+        let home = loop {
+            match folders.get(around) {
+                Some(index) => break Some(*index),
+                None if around.is_empty() => break None,
+                None => around = folder(around),
+            }
+        };
+        // A legacy data object may lie beside managed exports; the legacy half of the house looks
+        // at it.
+        unlisted.extend(
+            home.filter(|_| !name.contains("datastore_backup_"))
+                .map(|home| (name, home)),
+        );
+    }
+    // Flat names of outputs say by their beginning whose they are.
+    let is_flat = |draft: &Draft<'_>| {
+        draft
+            .export
+            .listed_as
+            .keys()
+            .any(|name| folder(name) == draft.around)
+    };
+    let flat: Vec<(String, usize)> = drafts
+        .iter()
+        .enumerate()
+        .filter(|(_, draft)| is_flat(draft))
+        .flat_map(|(index, draft)| {
+            let around = if draft.around.is_empty() {
+                String::new()
+            } else {
+                lookup::skeleton(draft.around) + "_"
+            };
+            draft
+                .prefixes
+                .iter()
+                .map(move |prefix| (format!("{around}{prefix}"), index))
+        })
+        .collect();
+    unlisted.extend(lookup::outputs_with_prefixes(view, &flat));
+    for (name, home) in unlisted {
+        if view.is_claimed(name) {
+            continue;
+        }
+        view.claim(name);
+        let Some(draft) = drafts.get_mut(home) else {
+            continue;
+        };
+        if draft.is_unread || !draft.doubtful.is_empty() || unread.contains(folder(name)) {
+            continue;
+        }
+        let what = if is_metadata(name) {
+            "metadata that the finish mark names"
+        } else {
+            "an output that the export's metadata lists"
+        };
+        draft
+            .export
+            .faults
+            .push(Fault::damaged(name, what, "one that nothing lists"));
+    }
+}

@@ -1,0 +1,67 @@
+//! Which steps the data wants before which: read off the manifest, as numbers of steps.
+//!
+//! Knows parents and references, and nothing of what the user wants.
+
+use std::collections::{HashMap, HashSet};
+
+use super::graph::Link;
+use super::ordering::Taken;
+use crate::model::{Kind, Pair};
+
+/// The data says that the step `by` needs the step `of`.
+pub(super) struct Need {
+    pub of: usize,
+    pub by: usize,
+    /// As an ancestor in its keys; otherwise its properties refer to it.
+    pub parent: bool,
+    /// Both are in one namespace.
+    pub within: bool,
+}
+
+impl Need {
+    pub fn link(&self) -> Link {
+        Link {
+            from: self.of,
+            to: self.by,
+            within: self.within,
+        }
+    }
+}
+
+/// Every need once; who is both parent and referred to counts as a parent.
+pub(super) fn needs(taken: &[Taken]) -> Vec<Need> {
+    let number: HashMap<&Pair, usize> = taken
+        .iter()
+        .enumerate()
+        .map(|(number, taken)| (&taken.pair, number))
+        .collect();
+    let mut needs = Vec::new();
+    for (by, Taken { pair, item }) in taken.iter().enumerate() {
+        let here = |kind: &Kind| Pair {
+            namespace: pair.namespace.clone(),
+            kind: kind.clone(),
+        };
+        let parents = item.parents.iter().map(|kind| (here(kind), true));
+        let references = item
+            .references
+            .iter()
+            .map(here)
+            .chain(item.reference_pairs.iter().cloned())
+            .map(|pair| (pair, false));
+        // Nobody waits for himself.
+        let mut seen = HashSet::from([by]);
+        for (needed, parent) in parents.chain(references) {
+            if let Some(&of) = number.get(&needed)
+                && seen.insert(of)
+            {
+                needs.push(Need {
+                    of,
+                    by,
+                    parent,
+                    within: needed.namespace == pair.namespace,
+                });
+            }
+        }
+    }
+    needs
+}

@@ -1,0 +1,207 @@
+//! Which pairs become steps, and in which order: what making a plan and explaining one have in
+//! common.
+//!
+//! Knows the manifest and the user's selection. It must not know targets, nor how steps are written
+//! down.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+
+use super::constraints::{Words, words};
+use super::dependencies::{Need, needs};
+use super::graph::{Contradiction, Link, arrange};
+use super::{Before, Choices, PlanError, Selection, Skipped};
+use crate::model::{KindItem, Manifest, Pair};
+
+/// An item that becomes a step. Everything below names it by its number, which follows namespace
+/// and kind.
+pub(super) struct Taken<'a> {
+    pub pair: Pair,
+    pub item: &'a KindItem,
+}
+
+/// What is restored, in order.
+pub(super) struct Arrangement<'a> {
+    pub taken: Vec<Taken<'a>>,
+    pub skipped: Vec<Skipped>,
+    /// Who needs a step that nobody chose.
+    pub needed_by: BTreeMap<usize, usize>,
+    pub needs: Vec<Need>,
+    pub words: Words,
+    /// The numbers of the steps, in order; several in one run need one another.
+    pub runs: Vec<Vec<usize>>,
+}
+
+impl<'a> Arrangement<'a> {
+    /// Chooses and orders.
+    pub fn of(manifest: &'a Manifest, choices: &Choices) -> Result<Self, PlanError> {
+        let selection = &choices.selection;
+        let items = sorted_items(manifest)?;
+        check_choices(&items, choices)?;
+        let pulled = pulled_in(&items, selection);
+
+        let mut taken = Vec::new();
+        let mut skipped = Vec::new();
+        for item in items {
+            let pair = item.pair();
+            match reason_to_skip(&pair, selection) {
+                Some(reason) if !pulled.contains_key(&pair) => {
+                    skipped.push(Skipped {
+                        namespace: pair.namespace,
+                        kind: pair.kind,
+                        reason,
+                    });
+                }
+                _ => taken.push(Taken { pair, item }),
+            }
+        }
+        let number: HashMap<&Pair, usize> = taken
+            .iter()
+            .enumerate()
+            .map(|(number, taken)| (&taken.pair, number))
+            .collect();
+        let needed_by = pulled
+            .iter()
+            .filter_map(|(pair, by)| Some((*number.get(pair)?, *number.get(by)?)))
+            .collect();
+
+        let bytes: Vec<u64> = taken.iter().map(|taken| taken.item.bytes).collect();
+        let needs = needs(&taken);
+        let links: Vec<Link> = needs.iter().map(Need::link).collect();
+        let words = words(&taken, selection)?;
+        let runs = arrange(&bytes, &links, &words.wishes).map_err(|Contradiction(circle)| {
+            PlanError::Contradiction {
+                circle: circle
+                    .into_iter()
+                    .filter_map(|(node, wish)| {
+                        Some(Before {
+                            pair: taken.get(node)?.pair.clone(),
+                            word: words.said.get(wish)?.clone(),
+                        })
+                    })
+                    .collect(),
+            }
+        })?;
+        Ok(Arrangement {
+            taken,
+            skipped,
+            needed_by,
+            needs,
+            words,
+            runs,
+        })
+    }
+
+    /// The numbers of the steps as they follow one another, each with its run.
+    pub fn in_order(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.runs
+            .iter()
+            .enumerate()
+            .flat_map(|(run, nodes)| nodes.iter().map(move |&node| (run, node)))
+    }
+}
+
+fn sorted_items(manifest: &Manifest) -> Result<Vec<&KindItem>, PlanError> {
+    let mut items: Vec<&KindItem> = manifest.kinds.iter().collect();
+    items.sort_by(|a, b| (&a.namespace, &a.kind).cmp(&(&b.namespace, &b.kind)));
+    match items
+        .iter()
+        .zip(items.iter().skip(1))
+        .find(|(a, b)| a.namespace == b.namespace && a.kind == b.kind)
+    {
+        Some((item, _)) => Err(PlanError::RepeatedKind { pair: item.pair() }),
+        None => Ok(items),
+    }
+}
+
+/// A misspelt choice must not pass in silence, so each has to match something in the archive, if
+/// only what is skipped.
+fn check_choices(items: &[&KindItem], choices: &Choices) -> Result<(), PlanError> {
+    let selection = &choices.selection;
+    for (option, selector) in selection.selectors() {
+        if !items
+            .iter()
+            .any(|item| selector.matches_names(&item.namespace, &item.kind))
+        {
+            return Err(PlanError::NothingChosen {
+                option,
+                selector: selector.to_string(),
+            });
+        }
+    }
+    for (option, after) in selection.depends_on() {
+        let sides = |item: &KindItem| {
+            [&after.step, &after.needs].map(|side| side.matches_names(&item.namespace, &item.kind))
+        };
+        if items
+            .iter()
+            .map(|item| sides(item))
+            .all(|[step, needs]| step == needs)
+        {
+            return Err(PlanError::OrdersNothing {
+                word: format!("{option} {after}"),
+            });
+        }
+    }
+    for (from, to) in &choices.map_namespaces {
+        let named = |item: &&KindItem| {
+            item.namespace == *from
+                || item
+                    .reference_pairs
+                    .iter()
+                    .any(|pair| pair.namespace == *from)
+        };
+        if !items.iter().any(named) {
+            return Err(PlanError::UnknownNamespace {
+                from: from.clone(),
+                to: to.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Why a pair stays out whatever needs it.
+fn reason_to_refuse(pair: &Pair, selection: &Selection) -> Option<String> {
+    if pair.is_lease() {
+        return Some("the mark of another restore".to_owned());
+    }
+    selection
+        .exclude
+        .iter()
+        .find(|skip| skip.matches(pair))
+        .map(|skip| format!("--exclude {skip}"))
+}
+
+fn reason_to_skip(pair: &Pair, selection: &Selection) -> Option<String> {
+    if let Some(reason) = reason_to_refuse(pair, selection) {
+        return Some(reason);
+    }
+    (!selection.is_chosen(pair)).then(|| "not chosen by --only".to_owned())
+}
+
+/// With `--with-dependencies`: who pulled each pair in that the user has not chosen. What is
+/// skipped by name stays out.
+fn pulled_in(items: &[&KindItem], selection: &Selection) -> HashMap<Pair, Pair> {
+    let mut pulled = HashMap::new();
+    if !selection.with_dependencies {
+        return pulled;
+    }
+    let by_pair: HashMap<Pair, &KindItem> = items.iter().map(|item| (item.pair(), *item)).collect();
+    let chosen = items
+        .iter()
+        .filter(|item| reason_to_skip(&item.pair(), selection).is_none());
+    let mut queue: VecDeque<&KindItem> = chosen.copied().collect();
+    let mut seen: HashSet<Pair> = queue.iter().map(|item| item.pair()).collect();
+    while let Some(item) = queue.pop_front() {
+        for (pair, _) in item.needs() {
+            let Some(needed) = by_pair.get(&pair) else {
+                continue;
+            };
+            if reason_to_refuse(&pair, selection).is_none() && seen.insert(pair.clone()) {
+                pulled.insert(pair, item.pair());
+                queue.push_back(needed);
+            }
+        }
+    }
+    pulled
+}

@@ -1,0 +1,560 @@
+//! `kindpack.toml` with its profiles, order files, and lists of redaction rules: texts that people
+//! keep beside their archives.
+//!
+//! Knows how they are written, and says in which line one is wrong. It reads no file, and whether a
+//! choice fits is the planner's to say.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde::de::{DeserializeOwned, Error as _, IgnoredAny};
+use serde::{Deserialize, Deserializer};
+use toml::Spanned;
+
+use crate::model::{Namespace, Sample, Selector};
+use crate::plan::{DependencyRule, Hooks, NamespaceMap, OnExisting, OrderFile, TargetSpec, Via};
+use crate::transform::redact::Rule;
+
+/// A text that is not what it should be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{file}: line {line}: {found}")]
+pub struct ConfigError {
+    /// The file, as it was named.
+    file: String,
+    /// Counts from 1.
+    line: usize,
+    /// What is wrong, on one line.
+    found: String,
+}
+
+/// The choices of a profile. What is left out is for the command line to say, or for the defaults.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Profile {
+    /// Where the restore goes.
+    pub target: Option<TargetSpec>,
+    /// As `--only`.
+    pub only: Vec<Selector>,
+    /// As `--exclude`.
+    pub exclude: Vec<Selector>,
+    /// As `--first`.
+    pub first: Vec<Selector>,
+    /// As `--last`.
+    pub last: Vec<Selector>,
+    /// As `--depends-on`.
+    pub depends_on: Vec<DependencyRule>,
+    /// As `--map-namespace`.
+    pub map_namespaces: Vec<NamespaceMap>,
+    /// As `--redact` with a rule.
+    pub redact: Vec<Rule>,
+    /// A file of rules.
+    pub redact_file: Option<PathBuf>,
+    /// As `--on-existing`.
+    pub on_existing: Option<OnExisting>,
+    /// As `--via`.
+    pub via: Option<Via>,
+    /// As `--staging`.
+    pub staging: Option<String>,
+    /// As `--sample` or `--limit`.
+    pub sample: Option<Sample>,
+    /// As `--with-dependencies`.
+    pub with_dependencies: bool,
+    /// As `--order-file`.
+    pub order_file: Option<PathBuf>,
+    /// As `--before-step`, `--after-step` and `--after-all`.
+    pub hooks: Hooks,
+}
+
+/// Reads one profile of a configuration. Paths in it, those of targets and of the staging folder
+/// too, lead on from `folder`, where the configuration lies.
+///
+/// # Errors
+/// When any part of the configuration is wrong, or there is no such profile.
+pub fn profile(text: &str, file: &str, folder: &Path, name: &str) -> Result<Profile, ConfigError> {
+    let Config { mut profile } = read(text, file)?;
+    let Some(written) = profile.remove(name) else {
+        let names: Vec<String> = profile
+            .into_keys()
+            .map(|name| format!("profile.{name}"))
+            .collect();
+        let found = if names.is_empty() {
+            "no profile".to_owned()
+        } else {
+            names.join(", ")
+        };
+        return Err(ConfigError {
+            file: file.to_owned(),
+            line: 1,
+            found: format!("expected [profile.{name}], found {found}"),
+        });
+    };
+    written
+        .finish(folder)
+        .map_err(|(at, found)| error_at(text, file, at, found))
+}
+
+/// Reads an order file: `first`, `last` and `after`, each a list of what the option of that name
+/// takes.
+///
+/// # Errors
+/// When anything else stands there.
+pub fn order(text: &str, file: &str) -> Result<OrderFile, ConfigError> {
+    let WrittenOrder {
+        first,
+        last,
+        depends_on,
+    } = read(text, file)?;
+    Ok(OrderFile {
+        file: file.to_owned(),
+        first: plain(first),
+        last: plain(last),
+        depends_on: plain(depends_on),
+    })
+}
+
+/// Reads rules, one a line; lines that are empty or begin with `#` are none.
+///
+/// # Errors
+/// At the first line that is no rule.
+pub fn rules(text: &str, file: &str) -> Result<Vec<Rule>, ConfigError> {
+    let lines = (1..)
+        .zip(text.lines().map(str::trim))
+        .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+    lines
+        .map(|(number, line)| {
+            line.parse()
+                .map_err(|error: <Rule as FromStr>::Err| ConfigError {
+                    file: file.to_owned(),
+                    line: number,
+                    found: error.to_string(),
+                })
+        })
+        .collect()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    #[serde(default)]
+    profile: BTreeMap<String, WrittenProfile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenOrder {
+    #[serde(default)]
+    first: Vec<Spelled<Selector>>,
+    #[serde(default)]
+    last: Vec<Spelled<Selector>>,
+    #[serde(default)]
+    depends_on: Vec<Spelled<DependencyRule>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenProfile {
+    target: Option<Spelled<TargetSpec>>,
+    #[serde(default)]
+    only: Vec<Spelled<Selector>>,
+    #[serde(default)]
+    exclude: Vec<Spelled<Selector>>,
+    #[serde(default)]
+    first: Vec<Spelled<Selector>>,
+    #[serde(default)]
+    last: Vec<Spelled<Selector>>,
+    #[serde(default)]
+    depends_on: Vec<Spelled<DependencyRule>>,
+    #[serde(default)]
+    map_namespaces: BTreeMap<String, Spanned<String>>,
+    #[serde(default)]
+    redact: Vec<Spelled<Rule>>,
+    redact_file: Option<PathBuf>,
+    on_existing: Option<Spelled<OnExisting>>,
+    via: Option<Spelled<Via>>,
+    staging: Option<String>,
+    sample: Option<Spanned<Spelled<Sample>>>,
+    limit: Option<Spanned<u64>>,
+    #[serde(default)]
+    with_dependencies: bool,
+    order_file: Option<PathBuf>,
+    before_step: Option<String>,
+    after_step: Option<String>,
+    after_all: Option<String>,
+    confirm: Option<Spanned<IgnoredAny>>,
+    disaster_recovery: Option<Spanned<IgnoredAny>>,
+}
+
+/// Where in the text something is wrong, and what.
+type Fault = (usize, String);
+
+impl WrittenProfile {
+    fn finish(self, folder: &Path) -> Result<Profile, Fault> {
+        // A declaration that is kept in a file is made by nobody when it counts.
+        for (key, option, found) in [
+            ("confirm", "--confirm PROJECT", &self.confirm),
+            (
+                "disaster_recovery",
+                "--disaster-recovery",
+                &self.disaster_recovery,
+            ),
+        ] {
+            if let Some(found) = found {
+                return Err((
+                    found.span().start,
+                    format!(
+                        "{key}: expected it to be typed as {option} each time, found it in a profile"
+                    ),
+                ));
+            }
+        }
+        let sample = match (self.sample, self.limit) {
+            (Some(_), Some(limit)) => {
+                return Err((
+                    limit.span().start,
+                    "expected sample or limit, found both".to_owned(),
+                ));
+            }
+            (Some(sample), None) => match (sample.span().start, sample.into_inner().0) {
+                (at, Sample::Limit(limit)) => {
+                    return Err((
+                        at,
+                        format!("sample: expected a share such as 5%, found {limit}"),
+                    ));
+                }
+                (_, share) => Some(share),
+            },
+            (None, Some(limit)) if *limit.get_ref() == 0 => {
+                return Err((
+                    limit.span().start,
+                    "limit: expected a number from 1, found 0".to_owned(),
+                ));
+            }
+            (None, limit) => limit.map(|limit| Sample::Limit(limit.into_inner())),
+        };
+        let maps = self.map_namespaces.into_iter().map(|(from, to)| {
+            let map = format!("{}={}", from, to.get_ref())
+                .parse::<NamespaceMap>()
+                .map_err(|error| (to.span().start, error.to_string()))?;
+            // A name that holds `=` would be divided elsewhere than it was written.
+            let as_written = map.from == Namespace::from_spelling(&from);
+            if as_written {
+                Ok(map)
+            } else {
+                Err((
+                    to.span().start,
+                    format!("expected a namespace, found {from:?}"),
+                ))
+            }
+        });
+        let map_namespaces = maps.collect::<Result<_, Fault>>()?;
+        let below = |path: String| folder.join(path).to_string_lossy().into_owned();
+        let in_bucket = |path: &str| path.starts_with("gs://");
+        Ok(Profile {
+            target: self.target.map(|Spelled(target)| match target {
+                TargetSpec::Dir(path) if !in_bucket(&path) => TargetSpec::Dir(below(path)),
+                TargetSpec::Ndjson(path) if !in_bucket(&path) => TargetSpec::Ndjson(below(path)),
+                target => target,
+            }),
+            only: plain(self.only),
+            exclude: plain(self.exclude),
+            first: plain(self.first),
+            last: plain(self.last),
+            depends_on: plain(self.depends_on),
+            map_namespaces,
+            redact: plain(self.redact),
+            redact_file: self.redact_file.map(|path| folder.join(path)),
+            on_existing: self.on_existing.map(|Spelled(policy)| policy),
+            via: self.via.map(|Spelled(via)| via),
+            staging: self.staging.map(|staging| {
+                if in_bucket(&staging) {
+                    staging
+                } else {
+                    below(staging)
+                }
+            }),
+            sample,
+            with_dependencies: self.with_dependencies,
+            order_file: self.order_file.map(|path| folder.join(path)),
+            hooks: Hooks {
+                before_step: self.before_step,
+                after_step: self.after_step,
+                after_all: self.after_all,
+            },
+        })
+    }
+}
+
+/// Something that is read from its spelling.
+struct Spelled<T>(T);
+
+impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Spelled<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map(Spelled)
+            .map_err(D::Error::custom)
+    }
+}
+
+fn plain<T>(spelled: Vec<Spelled<T>>) -> Vec<T> {
+    spelled.into_iter().map(|Spelled(value)| value).collect()
+}
+
+fn read<T: DeserializeOwned>(text: &str, file: &str) -> Result<T, ConfigError> {
+    toml::from_str(text).map_err(|error| {
+        let at = error.span().map_or(0, |span| span.start);
+        error_at(
+            text,
+            file,
+            at,
+            error.message().lines().collect::<Vec<_>>().join(" "),
+        )
+    })
+}
+
+fn error_at(text: &str, file: &str, at: usize, found: String) -> ConfigError {
+    let line = text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1;
+    ConfigError {
+        file: file.to_owned(),
+        line,
+        found,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LAPTOP: &str = r#"
+[profile.laptop]
+target = "emulator:shop"
+only = ["acme/*"]
+exclude = ["Session", "*/AuditLog"]
+first = ["Setting"]
+last = ["Media"]
+depends_on = ["Order=Customer"]
+map_namespaces = { "(default)" = "base", acme = "acme-test" }
+redact = ["Customer.email=mask"]
+redact_file = "redact.txt"
+on_existing = "replace"
+via = "commit"
+staging = "gs://bucket/staging"
+sample = "5%"
+with_dependencies = true
+order_file = "/etc/order.toml"
+before_step = "date"
+after_step = "sync"
+after_all = "make seed"
+
+[profile.files]
+target = "ndjson:out"
+limit = 100
+staging = "staging"
+"#;
+
+    fn named(text: &str, name: &str) -> Result<Profile, String> {
+        profile(text, "kindpack.toml", Path::new("conf"), name).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_profile_holds_what_the_options_of_the_same_names_take() {
+        let laptop = named(LAPTOP, "laptop").unwrap();
+        assert_eq!(laptop.target.unwrap().to_string(), "emulator:shop");
+        assert_eq!(
+            (
+                laptop.exclude.len(),
+                laptop.depends_on.len(),
+                laptop.redact.len()
+            ),
+            (2, 1, 1)
+        );
+        assert_eq!(
+            NamespaceMap::join(laptop.map_namespaces).unwrap()[&Namespace::new("")],
+            Namespace::new("base")
+        );
+        assert_eq!(
+            (laptop.on_existing, laptop.via, laptop.sample),
+            (
+                Some(OnExisting::Replace),
+                Some(Via::Commit),
+                Some(Sample::Share(50_000))
+            )
+        );
+        assert_eq!(laptop.hooks.after_all.as_deref(), Some("make seed"));
+        assert!(laptop.with_dependencies);
+        assert_eq!(named("[profile.empty]", "empty"), Ok(Profile::default()));
+    }
+
+    #[test]
+    fn paths_lead_on_from_where_the_configuration_lies() {
+        let laptop = named(LAPTOP, "laptop").unwrap();
+        assert_eq!(laptop.redact_file.unwrap(), Path::new("conf/redact.txt"));
+        assert_eq!(laptop.order_file.unwrap(), Path::new("/etc/order.toml"));
+        assert_eq!(laptop.staging.unwrap(), "gs://bucket/staging");
+        let files = named(LAPTOP, "files").unwrap();
+        assert_eq!(
+            (
+                files.target.unwrap().to_string().as_str(),
+                files.staging.unwrap().as_str()
+            ),
+            ("ndjson:conf/out", "conf/staging")
+        );
+        assert_eq!(files.sample, Some(Sample::Limit(100)));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_line() {
+        for (text, start, rest) in [
+            (
+                "[profile.laptop]\ntagret = \"dir:x\"",
+                "kindpack.toml: line 2: ",
+                "`tagret`",
+            ),
+            ("[profil.laptop]", "kindpack.toml: line 1: ", "`profil`"),
+            (
+                "[profile.laptop]\n\nonly = [\"a\",\n  \"b/\"]",
+                "kindpack.toml: line 3: ",
+                "selector \"b/\"",
+            ),
+            (
+                "[profile.laptop]\ntarget = \"shop\"",
+                "kindpack.toml: line 2: ",
+                "expected emulator:PROJECT",
+            ),
+            (
+                "[profile.laptop]\ndepends_on = [\"A\"]",
+                "kindpack.toml: line 2: ",
+                "A=B",
+            ),
+            (
+                "[profile.laptop]\non_existing = \"over\"",
+                "kindpack.toml: line 2: ",
+                "expected fail, merge or replace",
+            ),
+            (
+                "[profile.laptop]\nredact = [\"x\"]",
+                "kindpack.toml: line 2: ",
+                "--redact",
+            ),
+            (
+                "[profile.laptop]\nmap_namespaces = { a = \"b c\" }",
+                "kindpack.toml: line 2: ",
+                "namespace map",
+            ),
+            (
+                "[profile.laptop]\nmap_namespaces = { \"a=b\" = \"c\" }",
+                "kindpack.toml: line 2: ",
+                "namespace",
+            ),
+            (
+                "[profile.laptop]\nsample = \"5%\"\nlimit = 3",
+                "kindpack.toml: line 3: ",
+                "found both",
+            ),
+            (
+                "[profile.laptop]\nsample = \"100\"",
+                "kindpack.toml: line 2: ",
+                "a share",
+            ),
+            (
+                "[profile.laptop]\nlimit = 0",
+                "kindpack.toml: line 2: ",
+                "from 1",
+            ),
+            (
+                "[profile.laptop]\nconfirm = \"shop\"",
+                "kindpack.toml: line 2: ",
+                "confirm: expected it to be typed",
+            ),
+            (
+                "[profile.laptop]\ndisaster_recovery = true",
+                "kindpack.toml: line 2: ",
+                "disaster_recovery: expected it to be typed",
+            ),
+            ("[profile.laptop", "kindpack.toml: line 1: ", ""),
+            (
+                "[profile.other]\n[profile.third]",
+                "kindpack.toml: line 1: expected [profile.laptop], found profile.other, profile.third",
+                "",
+            ),
+            (
+                "",
+                "kindpack.toml: line 1: expected [profile.laptop], found no profile",
+                "",
+            ),
+        ] {
+            let error = named(text, "laptop").unwrap_err();
+            assert!(
+                error.starts_with(start) && error.contains(rest) && !error.contains('\n'),
+                "{text:?}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn one_wrong_profile_is_told_whichever_is_meant() {
+        assert!(
+            named("[profile.laptop]\n[profile.other]\nonyl = []", "laptop")
+                .unwrap_err()
+                .contains("`onyl`")
+        );
+    }
+
+    #[test]
+    fn an_order_file_holds_first_last_and_depends_on_and_nothing_else() {
+        let order = |text: &str| order(text, "order.toml").map_err(|error| error.to_string());
+        let read = order("first = [\"A\"]\nlast = [\"B\", \"C\"]\ndepends_on = [\"A=B\"]").unwrap();
+        assert_eq!(
+            (
+                read.file.as_str(),
+                read.first.len(),
+                read.last.len(),
+                read.depends_on.len()
+            ),
+            ("order.toml", 1, 2, 1)
+        );
+        assert!(order("").is_ok());
+        for (wrong, with) in [
+            ("frist = []", "`frist`"),
+            ("\nfirst = \"A\"", "line 2"),
+            ("[depends_on]\nA = [\"B\"]", "line 1"),
+            ("depends_on = [\"A\"]", "A=B"),
+        ] {
+            let error = order(wrong).unwrap_err();
+            assert!(
+                error.starts_with("order.toml: line ") && error.contains(with),
+                "{wrong}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn lists_of_rules_may_hold_comments_and_name_the_line_that_is_none() {
+        assert_eq!(
+            rules(
+                "# mails\nCustomer.email=mask\n\n  *.phone=null  \n",
+                "redact.txt"
+            )
+            .unwrap()
+            .len(),
+            2
+        );
+        assert!(
+            rules("Customer.email=mask\nCustomer\n", "redact.txt")
+                .unwrap_err()
+                .to_string()
+                .starts_with("redact.txt: line 2: ")
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "\\PC{0,80}", lines in proptest::collection::vec("(\\[profile\\.a\\]|[a-z_]{1,9} ?= ?\\PC{0,9})", 0..5)) {
+            _ = named(&text, "a");
+            _ = named(&lines.join("\n"), "a");
+            _ = order(&text, "order.toml");
+            _ = rules(&text, "redact.txt");
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! What the long-running verbs tell while they run: events for machines, progress for people.
+//!
+//! Knows no terminal. The command line prints both; tests listen.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::export::discover::FaultClass;
+use crate::model::{Kind, Namespace};
+
+/// One thing that happened. Printed as one JSON object a line with `--json`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// SOURCE was listed and judged.
+    Set {
+        /// Exports found.
+        exports: u64,
+        /// Exports that are packed.
+        chosen: u64,
+        /// Objects that belong to no export.
+        foreign: u64,
+        /// Exports left out because a newer one of the same kind is packed.
+        superseded: Vec<String>,
+    },
+    /// Something may not be as it should be, and does not keep the command from its work.
+    Warning {
+        /// What.
+        warning: String,
+    },
+    /// Something expected is not finished yet.
+    Waiting {
+        /// Selectors and exports.
+        waiting_for: Vec<String>,
+    },
+    /// A call to a service failed and is made again.
+    Retry {
+        /// The call, such as `list of gs://bucket/`.
+        call: String,
+        /// How many attempts have failed since something came through.
+        attempt: u32,
+        /// What the last one came to.
+        reason: String,
+        /// How long the next one waits.
+        pause_seconds: f64,
+    },
+    /// Parts of an archive in a bucket could not be deleted. They do no harm, but they cost money.
+    PartsLeft {
+        /// The folder that holds them.
+        folder: String,
+        /// How many they are.
+        objects: u64,
+        /// Their length together.
+        bytes: u64,
+        /// Why the first of them could not be deleted.
+        reason: String,
+    },
+    /// Bytes got lost or damaged on their way: all begins anew.
+    Again {
+        /// What happened, as `THING: expected …, found …`.
+        reason: String,
+    },
+    /// Something is wrong.
+    Problem {
+        /// `incomplete` or `damaged`.
+        class: &'static str,
+        /// The export or archive.
+        of: String,
+        /// What exactly, as `THING: expected …, found …`.
+        problem: String,
+    },
+    /// An entry was written by `extract`.
+    Extracted {
+        /// Its name, relative to DEST.
+        name: String,
+        /// Its length.
+        bytes: u64,
+    },
+    /// A restore has begun, or goes on, whose plan the user does not keep.
+    Kept {
+        /// Where the plan is.
+        plan: String,
+        /// Where its journal is.
+        journal: String,
+    },
+    /// A step begins.
+    StepStarted {
+        /// The step's id.
+        step: u32,
+        /// Its namespace in the target.
+        namespace: Namespace,
+        /// Its kind.
+        kind: Kind,
+        /// Entities in it.
+        entities: u64,
+        /// Entities that an earlier run has restored already.
+        resumed: u64,
+    },
+    /// A step is done.
+    StepFinished {
+        /// The step's id.
+        step: u32,
+        /// Its namespace in the target.
+        namespace: Namespace,
+        /// Its kind.
+        kind: Kind,
+        /// Entities restored.
+        entities: u64,
+        /// Entities of that kind that the target counts now, where it was asked.
+        counted: Option<u64>,
+    },
+    /// What was laid down for the import of a step could not be taken away again.
+    Left {
+        /// The step's id.
+        step: u32,
+        /// Why not, and what.
+        reason: String,
+    },
+    /// The target may hand ids of restored entities to new ones, which then take their place.
+    IdsNotReserved {
+        /// How many kinds have such ids.
+        kinds: u64,
+    },
+    /// A step failed.
+    StepFailed {
+        /// The step's id.
+        step: u32,
+        /// Its namespace in the target.
+        namespace: Namespace,
+        /// Its kind.
+        kind: Kind,
+        /// Why.
+        error: String,
+    },
+}
+
+impl Event {
+    /// The word for a class of faults.
+    pub fn class(class: FaultClass) -> &'static str {
+        match class {
+            FaultClass::Incomplete => "incomplete",
+            FaultClass::Damaged => "damaged",
+        }
+    }
+}
+
+/// One request to a service, without anything that must stay secret.
+#[derive(Debug, Clone, Copy)]
+pub struct Request {
+    /// Its method, such as `GET`.
+    pub method: &'static str,
+    /// What it was about, such as `upload session`.
+    pub resource: &'static str,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// How long it took.
+    pub duration: Duration,
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// With an answer of that status.
+    Status(u16),
+    /// With all that was asked for, by a client that does not show the status.
+    Done,
+    /// Without an answer, or without one that a client shows.
+    Failed,
+}
+
+/// Listens to a verb.
+pub trait Observer: Send + Sync {
+    /// Something happened.
+    fn event(&self, event: Event);
+
+    /// A request is over.
+    fn request(&self, _request: Request) {}
+
+    /// A phase begins that goes through `total` units (bytes, or entities for a restore).
+    fn begin(&self, phase: &'static str, total: u64);
+
+    /// The phase went on by `done` units, and brought out `out` bytes.
+    fn advance(&self, done: u64, out: u64);
+
+    /// The phase is over.
+    fn end(&self);
+}
+
+/// Listens to nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct Silent;
+
+impl Observer for Silent {
+    fn event(&self, _: Event) {}
+    fn begin(&self, _: &'static str, _: u64) {}
+    fn advance(&self, _: u64, _: u64) {}
+    fn end(&self) {}
+}

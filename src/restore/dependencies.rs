@@ -1,0 +1,458 @@
+//! Which entities a sample takes: the sampled ones, and where that is wanted all that they need,
+//! their ancestors and what they refer to.
+//!
+//! Knows archives and keys. Goes over the kinds until nothing new is needed, and holds no more than
+//! 16 bytes of a key.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use futures_util::{TryStreamExt as _, pin_mut};
+
+use crate::archive::entities::{self, Gather};
+use crate::archive::{ArchiveError, ArchiveFile};
+use crate::entity::proto::{Entity, Key, PathElement, ProtoError, Value};
+use crate::model::{EntryItem, Pair, Sample};
+use crate::runtime::workers::Workers;
+use crate::transform::sample::{self, Picker};
+
+/// Keys that are held at the most: about two gigabytes of them, with what finds them again.
+const NEEDED_MAX: usize = 64_000_000;
+
+/// Why a sample cannot be drawn.
+#[derive(Debug, thiserror::Error)]
+pub enum NeededError {
+    /// The archive cannot be read.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// The sample needs more than can be held.
+    #[error("the sample needs more than {NEEDED_MAX} other entities")]
+    TooMany,
+}
+
+/// Who chooses the entities of each pair.
+///
+/// `pairs` are the plan's, in its order, each with the sample that is taken of it. With
+/// `with_needed` a chosen entity brings its ancestors and what its properties refer to, as far as
+/// they are of these pairs; those bring theirs. Without it nothing is read.
+///
+/// # Errors
+/// [`NeededError`].
+pub async fn picked(
+    archive: &Arc<ArchiveFile>,
+    pairs: &[(Pair, Sample)],
+    with_needed: bool,
+    workers: &Workers,
+) -> Result<HashMap<Pair, Arc<Picker>>, NeededError> {
+    let numbers: Arc<Numbers> = Arc::new(Numbers::of(pairs.iter().map(|(pair, _)| pair)));
+    let mut search = Search::new(pairs.iter().map(|(_, sample)| *sample));
+    if with_needed {
+        // What is needed stands first in a plan: from its end, most is known by the time a kind is
+        // read.
+        archive.read_ahead(pairs.iter().rev().map(|(pair, _)| pair.clone()), workers);
+    }
+    while let Some(mut pass) = search.pass().filter(|_| with_needed) {
+        let Some((pair, _)) = pairs.get(pass.number) else {
+            continue;
+        };
+        let outputs: Vec<EntryItem> = archive
+            .kind(pair)
+            .map(|kind| kind.outputs().cloned().collect())
+            .unwrap_or_default();
+        let links = Links {
+            numbers: numbers.clone(),
+            pair: pair.clone(),
+        };
+        let pieces = entities::read(archive, &outputs, links, 0, workers);
+        pin_mut!(pieces);
+        while let Some(piece) = pieces.try_next().await? {
+            search.follow(&mut pass, &piece);
+            if search.held > NEEDED_MAX {
+                return Err(NeededError::TooMany);
+            }
+        }
+    }
+    let picker = |needed: Needed| Arc::new(Picker::new(needed.sample, needed.all));
+    Ok(pairs
+        .iter()
+        .map(|(pair, _)| pair.clone())
+        .zip(search.pairs.into_iter().map(picker))
+        .collect())
+}
+
+/// The pairs' numbers, found by the texts of a key.
+#[derive(Debug, Default)]
+struct Numbers {
+    by_namespace: HashMap<String, HashMap<String, usize>>,
+}
+
+impl Numbers {
+    fn of<'a>(pairs: impl Iterator<Item = &'a Pair>) -> Self {
+        let mut numbers = Numbers::default();
+        for (number, pair) in pairs.enumerate() {
+            let kinds = numbers
+                .by_namespace
+                .entry(pair.namespace.as_str().to_owned())
+                .or_default();
+            kinds.insert(pair.kind.as_str().to_owned(), number);
+        }
+        numbers
+    }
+
+    fn get(&self, namespace: &str, kind: &str) -> Option<usize> {
+        self.by_namespace.get(namespace)?.get(kind).copied()
+    }
+}
+
+/// An entity, and which others it needs: the number of their pair, and their keys' digests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Link {
+    key: u128,
+    needs: Vec<(usize, u128)>,
+}
+
+/// Reads links off the entities of one pair.
+#[derive(Debug, Clone)]
+struct Links {
+    numbers: Arc<Numbers>,
+    pair: Pair,
+}
+
+impl Gather for Links {
+    type Piece = Vec<Link>;
+
+    fn add(&self, record: &[u8], piece: &mut Vec<Link>) -> Result<(), ProtoError> {
+        let entity = Entity::parse(record)?;
+        let Some(key) = entity.key.as_ref().filter(|_| entity.is_of(&self.pair)) else {
+            return Ok(());
+        };
+        let mut needs = Vec::new();
+        for len in 1..key.path.len() {
+            self.need(
+                key.namespace,
+                key.path.get(..len).unwrap_or_default(),
+                &mut needs,
+            );
+        }
+        self.references(key, &entity, &mut needs);
+        piece.push(Link {
+            key: sample::digest(key.namespace, &key.path),
+            needs,
+        });
+        Ok(())
+    }
+
+    fn append(piece: &mut Vec<Link>, later: Vec<Link>) {
+        piece.extend(later);
+    }
+}
+
+impl Links {
+    fn need(&self, namespace: &str, path: &[PathElement<'_>], needs: &mut Vec<(usize, u128)>) {
+        if let Some(number) = path
+            .last()
+            .and_then(|last| self.numbers.get(namespace, last.kind))
+        {
+            needs.push((number, sample::digest(namespace, path)));
+        }
+    }
+
+    fn references(&self, own: &Key<'_>, entity: &Entity<'_>, needs: &mut Vec<(usize, u128)>) {
+        for property in &entity.properties {
+            match &property.value {
+                Value::Reference(key)
+                    if key.project() == own.project() && key.database == own.database =>
+                {
+                    self.need(key.namespace, &key.path, needs);
+                }
+                Value::Entity(entity) => self.references(own, entity, needs),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// What is needed of one pair.
+#[derive(Debug)]
+struct Needed {
+    /// What is taken whether it is needed or not.
+    sample: Sample,
+    all: HashSet<u128>,
+    /// Those whose own needs are not known yet.
+    fresh: HashSet<u128>,
+    /// Whether the needs of its sampled entities are known, or there are none.
+    was_read: bool,
+}
+
+/// All that is needed, as far as it is known.
+#[derive(Debug)]
+struct Search {
+    pairs: Vec<Needed>,
+    /// The pairs that are to be read.
+    to_read: BTreeSet<usize>,
+    /// The pair that was read last.
+    last_read: usize,
+    held: usize,
+}
+
+/// One reading of a pair.
+#[derive(Debug)]
+struct Pass {
+    number: usize,
+    is_first: bool,
+    /// What is looked for. What is not met is not in the archive.
+    wanted: HashSet<u128>,
+    /// Entities that were read.
+    place: u64,
+}
+
+impl Search {
+    /// A search that begins with all pairs of which a sample is taken.
+    fn new(samples: impl Iterator<Item = Sample>) -> Self {
+        let needed = |sample| Needed {
+            sample,
+            all: HashSet::new(),
+            fresh: HashSet::new(),
+            was_read: sample == Sample::NONE,
+        };
+        let pairs: Vec<Needed> = samples.map(needed).collect();
+        let to_read = pairs
+            .iter()
+            .enumerate()
+            .filter(|(_, pair)| !pair.was_read)
+            .map(|(number, _)| number)
+            .collect();
+        Search {
+            last_read: pairs.len(),
+            pairs,
+            to_read,
+            held: 0,
+        }
+    }
+
+    /// Begins to read the next pair that brings something new, if there is one.
+    ///
+    /// What is needed comes first in a plan: from its end, most is known by the time a kind is
+    /// read. From the front it begins at the end again.
+    fn pass(&mut self) -> Option<Pass> {
+        let number = *self
+            .to_read
+            .range(..self.last_read)
+            .next_back()
+            .or_else(|| self.to_read.last())?;
+        self.to_read.remove(&number);
+        self.last_read = number;
+        let needed = self.pairs.get_mut(number)?;
+        let is_first = !std::mem::replace(&mut needed.was_read, true);
+        let wanted = std::mem::take(&mut needed.fresh);
+        Some(Pass {
+            number,
+            is_first,
+            wanted,
+            place: 0,
+        })
+    }
+
+    /// Takes what the entities of the next piece need, of those that are taken themselves.
+    fn follow(&mut self, pass: &mut Pass, piece: &[Link]) {
+        let mut by_key = None;
+        for link in piece {
+            let sample = self
+                .pairs
+                .get(pass.number)
+                .map_or(Sample::NONE, |pair| pair.sample);
+            let sampled = match sample {
+                Sample::Limit(limit) => pass.place < limit,
+                Sample::Share(_) => sample::is_sampled(sample, link.key) == Some(true),
+            };
+            pass.place += 1;
+            let is_wanted = pass.wanted.remove(&link.key) | self.take_fresh(pass.number, link.key);
+            if !(is_wanted || (sampled && pass.is_first)) {
+                continue;
+            }
+            // What stands in front of it in its own piece is followed at once, so that a chain
+            // needs no pass for each of its links.
+            let mut to_follow = vec![link];
+            while let Some(link) = to_follow.pop() {
+                for (number, key) in &link.needs {
+                    if self.need(*number, *key) && *number == pass.number {
+                        let by_key = by_key.get_or_insert_with(|| {
+                            piece
+                                .iter()
+                                .map(|link| (link.key, link))
+                                .collect::<HashMap<_, _>>()
+                        });
+                        if let Some(other) = by_key.get(key) {
+                            self.take_fresh(*number, *key);
+                            to_follow.push(other);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Notes that an entity is needed. Says whether that is news.
+    fn need(&mut self, number: usize, key: u128) -> bool {
+        // What the sample takes anyhow is followed when it is read.
+        let Some(needed) = self
+            .pairs
+            .get_mut(number)
+            .filter(|pair| sample::is_sampled(pair.sample, key) != Some(true))
+        else {
+            return false;
+        };
+        let is_news = needed.all.insert(key);
+        if is_news {
+            needed.fresh.insert(key);
+            self.to_read.insert(number);
+            self.held += 1;
+        }
+        is_news
+    }
+
+    /// Whether a key was waiting for its needs to be followed, which whoever asks does.
+    fn take_fresh(&mut self, number: usize, key: u128) -> bool {
+        let Some(needed) = self.pairs.get_mut(number) else {
+            return false;
+        };
+        let was_fresh = needed.fresh.remove(&key);
+        if was_fresh && needed.fresh.is_empty() && needed.was_read {
+            self.to_read.remove(&number);
+        }
+        was_fresh
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Kinds of entities, each with what it needs, by kind and place.
+    type Made = Vec<Vec<Vec<(usize, usize)>>>;
+
+    /// Stands for an entity; its upper half is drawn evenly, as that of a digest.
+    fn digest(kind: usize, place: usize) -> u128 {
+        let mixed = ((kind * 1_000 + place) as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        u128::from(mixed) << 64 | (kind * 1_000 + place) as u128
+    }
+
+    fn links(made: &Made, kind: usize) -> Vec<Link> {
+        let needs = |needs: &Vec<(usize, usize)>| {
+            needs
+                .iter()
+                .map(|(kind, place)| (*kind, digest(*kind, *place)))
+                .collect()
+        };
+        made[kind]
+            .iter()
+            .enumerate()
+            .map(|(place, needed)| Link {
+                key: digest(kind, place),
+                needs: needs(needed),
+            })
+            .collect()
+    }
+
+    /// What a search finds that reads kinds in pieces, and how often it read one.
+    fn searched(made: &Made, samples: &[Sample], piece_len: usize) -> (Vec<HashSet<u128>>, usize) {
+        let mut search = Search::new(samples.iter().copied());
+        let mut passes = 0;
+        while let Some(mut pass) = search.pass() {
+            passes += 1;
+            links(made, pass.number)
+                .chunks(piece_len)
+                .for_each(|piece| search.follow(&mut pass, piece));
+        }
+        assert_eq!(
+            search.held,
+            search
+                .pairs
+                .iter()
+                .map(|needed| needed.all.len())
+                .sum::<usize>()
+        );
+        (
+            search.pairs.into_iter().map(|needed| needed.all).collect(),
+            passes,
+        )
+    }
+
+    fn is_sampled(sample: Sample, kind: usize, place: usize) -> bool {
+        match sample {
+            Sample::Limit(limit) => (place as u64) < limit,
+            Sample::Share(_) => sample::is_sampled(sample, digest(kind, place)) == Some(true),
+        }
+    }
+
+    /// The same by the book: from entity to entity.
+    fn taken(made: &Made, samples: &[Sample]) -> HashSet<(usize, usize)> {
+        let all = made
+            .iter()
+            .enumerate()
+            .flat_map(|(kind, entities)| (0..entities.len()).map(move |place| (kind, place)));
+        let mut to_do: Vec<_> = all
+            .filter(|(kind, place)| is_sampled(samples[*kind], *kind, *place))
+            .collect();
+        let mut taken = HashSet::new();
+        while let Some((kind, place)) = to_do.pop() {
+            if made[kind].get(place).is_some() && taken.insert((kind, place)) {
+                to_do.extend(&made[kind][place]);
+            }
+        }
+        taken
+    }
+
+    #[test]
+    fn a_chain_within_a_kind_needs_no_reading_for_each_of_its_links() {
+        let passes = |needs: &dyn Fn(usize) -> usize| {
+            let made: Made = vec![(0..300).map(|place| vec![(0, needs(place))]).collect()];
+            let (needed, passes) = searched(&made, &[Sample::Limit(1)], 10);
+            assert_eq!(needed[0].len(), 300 - usize::from(needs(299) == 299));
+            passes
+        };
+        assert_eq!(passes(&|place| (place + 1).min(299)), 1);
+        // From the first to the last, and back from there: a reading for each piece.
+        assert!(passes(&|place| if place == 0 { 299 } else { place - 1 }) <= 31);
+    }
+
+    #[test]
+    fn only_kinds_that_something_needs_are_read() {
+        // Each kind needs the next one, and nothing needs the last.
+        let count = 2_000;
+        let mut made: Made = (0..count)
+            .map(|kind| vec![vec![(kind + 1, 0)], vec![]])
+            .collect();
+        made.extend([vec![vec![]], vec![vec![]]]);
+        let mut samples = vec![Sample::NONE; made.len()];
+        samples[0] = Sample::Limit(1);
+        let (needed, passes) = searched(&made, &samples, 10);
+        assert_eq!(passes, count + 1);
+        assert_eq!(
+            needed.iter().map(HashSet::len).sum::<usize>(),
+            count,
+            "one of each kind"
+        );
+        assert_eq!(needed[count + 1].len(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_found_is_all_that_is_needed_and_nothing_else(
+            made in prop::collection::vec(prop::collection::vec(prop::collection::vec((0..4_usize, 0..12_usize), 0..3), 0..10), 4),
+            samples in prop::collection::vec(prop_oneof![(0..4_u64).prop_map(Sample::Limit), (1..1_000_000_u32).prop_map(Sample::Share)], 4),
+            piece_len in 1..12_usize,
+        ) {
+            let (found, _) = searched(&made, &samples, piece_len);
+            let taken = taken(&made, &samples);
+            for (kind, entities) in made.iter().enumerate() {
+                for place in 0..entities.len() {
+                    let is_found = is_sampled(samples[kind], kind, place) || found[kind].contains(&digest(kind, place));
+                    prop_assert_eq!(is_found, taken.contains(&(kind, place)), "{} {}", kind, place);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,369 @@
+//! A step carried out by Google's own import: its export is written unchanged where the importer
+//! reads, imported, and removed again. Only an export with names that cannot be written there gets
+//! other names.
+//!
+//! Knows archives, stores and importers. Must not know journals: [`start`] ends when there is an
+//! operation, so that its name can be written down before [`Started::finish`] asks what becomes of
+//! it. Dropped anywhere, both leave an operation that goes on, and the same call finds it.
+//!
+//! ```text
+//! let started = imports::start(&job, &importer, &staging, workers, observer).await?;
+//! // written to the journal: started.operation()
+//! let imported = started.finish(observer).await?;
+//! ```
+
+mod export;
+mod staging;
+pub(crate) mod step;
+
+use std::sync::Arc;
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::archive::unpack::LayError;
+use crate::archive::{ArchiveError, ArchiveFile};
+use crate::datastore::admin::{Begun, Import, Importer, Label, OperationState, Work};
+use crate::model::{Pair, Sha256, Timestamp};
+use crate::plan::Step;
+use crate::progress::Observer;
+use crate::runtime::workers::{WorkerLost, Workers};
+use crate::store::StoreError;
+use crate::targets::TargetError;
+use export::Export;
+
+pub use staging::Staging;
+
+/// A step that is to be imported.
+#[derive(Debug, Clone)]
+pub struct StepImport<'a> {
+    /// The archive.
+    pub archive: &'a Arc<ArchiveFile>,
+    /// The step.
+    pub step: &'a Step,
+    /// The plan's digest.
+    pub plan: Sha256,
+    /// When the journal of the restore was opened: the same in every run that goes on with it.
+    pub run: Timestamp,
+    /// Whether an earlier run has begun the step. Then an operation may be under way that no
+    /// journal names.
+    pub begun_before: bool,
+    /// The operation that the journal names for the step.
+    pub operation: Option<String>,
+}
+
+/// A step whose import goes on, or is done.
+#[must_use = "what becomes of the import is only known when it is finished"]
+#[derive(Debug)]
+pub struct Started {
+    pair: Pair,
+    entities: u64,
+    importer: Arc<dyn Importer>,
+    staging: Staging,
+    folder: String,
+    operation: Option<String>,
+    taken_up: bool,
+    /// Held until the import is over.
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+/// A step that is imported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Imported {
+    /// Entities of its export.
+    pub entities: u64,
+    /// Why what was staged could not be taken away, where that is so.
+    pub left: Option<String>,
+}
+
+/// Why a step is not imported.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// The archive cannot be read, or is damaged.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// What is staged cannot be written.
+    #[error(transparent)]
+    Staging(#[from] StoreError),
+    /// The importer failed or refused.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// The emulator refused what lies in a folder: it may not see that folder.
+    #[error(
+        "{error}; the export was laid down in {folder}, which the emulator must be able to read"
+    )]
+    Unread {
+        /// What it said.
+        error: TargetError,
+        /// Where the export lay.
+        folder: String,
+    },
+    /// The operation has ended without success.
+    #[error("import {operation}: expected it to succeed, found {found}")]
+    Failed {
+        /// The operation.
+        operation: String,
+        /// Its own words.
+        found: String,
+    },
+    /// No import can do this step.
+    #[error("{pair}: expected {expected} for an import, found {found}")]
+    Unfit {
+        /// The step.
+        pair: Pair,
+        /// What an import can do.
+        expected: &'static str,
+        /// What the step is.
+        found: String,
+    },
+    /// There is no place to stage for this importer.
+    #[error("--staging: expected {expected}, found {found}")]
+    NoPlace {
+        /// What the importer reads from.
+        expected: &'static str,
+        /// What was given.
+        found: String,
+    },
+    /// A fault of kindpack's own.
+    #[error(transparent)]
+    Worker(#[from] WorkerLost),
+}
+
+impl From<LayError> for ImportError {
+    fn from(error: LayError) -> Self {
+        match error {
+            LayError::Archive(error) => ImportError::Archive(error),
+            LayError::Dest(error) => ImportError::Staging(error),
+            LayError::Worker(error) => ImportError::Worker(error),
+        }
+    }
+}
+
+impl ImportError {
+    /// Whether what was staged for a start is of no more use: nothing reads it, and the same again
+    /// would fail again.
+    fn refuses(&self) -> bool {
+        matches!(
+            self,
+            ImportError::Target(TargetError::Rejected { .. } | TargetError::NoImport { .. })
+                | ImportError::Unread { .. }
+                | ImportError::Archive(_)
+        )
+    }
+}
+
+/// Begins the import of a step, or takes up the one that an earlier run has begun. An emulator is
+/// done with it when this ends.
+///
+/// # Errors
+/// [`ImportError`]. What was staged by then stays only where it may still be of use, to the same call or to an operation that may go on.
+pub async fn start(
+    job: &StepImport<'_>,
+    importer: &Arc<dyn Importer>,
+    staging: &Staging,
+    workers: &Workers,
+    observer: &dyn Observer,
+) -> Result<Started, ImportError> {
+    let folder = staging::folder(job.plan, job.step.id);
+    let mut export = Export::of(job.archive, job.step)?;
+    if let Err(StoreError::UnfitName { .. }) = staging.check_names(&folder, &export).await {
+        export = Export::renamed(job.archive, job.step)?;
+    }
+    // The semaphore is never closed.
+    let place = importer.at_once().clone().acquire_owned().await.ok();
+    let label = Label::new(job.plan, job.step.id, job.run);
+    let mut started = Started {
+        pair: job.step.to_pair(),
+        entities: job.step.entities,
+        importer: importer.clone(),
+        staging: staging.clone(),
+        folder,
+        operation: under_way(job, importer.as_ref(), &label).await?,
+        taken_up: false,
+        _place: place,
+    };
+    if started.operation.is_some() {
+        return Ok(Started {
+            taken_up: true,
+            ..started
+        });
+    }
+    match started
+        .begin(job.archive, export, label, workers, observer)
+        .await
+    {
+        Ok(operation) => {
+            started.operation = operation;
+            Ok(started)
+        }
+        Err(error) => {
+            started.tidy(error.refuses()).await;
+            Err(error)
+        }
+    }
+}
+
+/// The operation of an earlier run that goes on or has succeeded.
+async fn under_way(
+    job: &StepImport<'_>,
+    importer: &dyn Importer,
+    label: &Label,
+) -> Result<Option<String>, TargetError> {
+    if let Some(operation) = &job.operation
+        && let OperationState::Running(_) | OperationState::Succeeded =
+            importer.poll(operation).await?
+    {
+        return Ok(Some(operation.clone()));
+    }
+    if job.begun_before {
+        importer.find(label).await
+    } else {
+        Ok(None)
+    }
+}
+
+impl Started {
+    /// The operation that imports the step; an emulator has none.
+    pub fn operation(&self) -> Option<&str> {
+        self.operation.as_deref()
+    }
+
+    /// Whether it is one that an earlier run had started.
+    pub fn is_taken_up(&self) -> bool {
+        self.taken_up
+    }
+
+    async fn begin(
+        &self,
+        archive: &Arc<ArchiveFile>,
+        export: Export,
+        label: Label,
+        workers: &Workers,
+        observer: &dyn Observer,
+    ) -> Result<Option<String>, ImportError> {
+        let bytes = export.entries.iter().map(|(item, _)| item.bytes).sum();
+        self.staging
+            .lay(archive, &self.folder, &export, workers, observer)
+            .await?;
+        let input_url = self
+            .staging
+            .address(&format!("{}/{}", self.folder, export.finish_mark));
+        match self
+            .importer
+            .start(&Import {
+                label,
+                input_url,
+                bytes,
+            })
+            .await
+        {
+            Ok(Begun::Done) => Ok(None),
+            Ok(Begun::Operation(operation)) => Ok(Some(operation)),
+            Err(error @ TargetError::Rejected { .. }) if self.staging.is_local() => {
+                Err(ImportError::Unread {
+                    error,
+                    folder: self.staging.address(&self.folder),
+                })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Waits until the import is over, and takes away what was staged for it.
+    ///
+    /// # Errors
+    /// [`ImportError::Failed`] has the operation's own words. After anything else it may go on, and the same call finds it.
+    pub async fn finish(self, observer: &dyn Observer) -> Result<Imported, ImportError> {
+        let mut shown = 0;
+        let waited = self.wait(observer, &mut shown).await;
+        // After any other failure it may go on, and read.
+        let left = self
+            .tidy(matches!(waited, Ok(()) | Err(ImportError::Failed { .. })))
+            .await;
+        waited?;
+        observer.advance(self.entities.saturating_sub(shown), 0);
+        Ok(Imported {
+            entities: self.entities,
+            left,
+        })
+    }
+
+    async fn wait(&self, observer: &dyn Observer, shown: &mut u64) -> Result<(), ImportError> {
+        let Some(operation) = &self.operation else {
+            return Ok(());
+        };
+        let mut pauses = self.importer.pauses();
+        loop {
+            match self.importer.poll(operation).await? {
+                OperationState::Succeeded => return Ok(()),
+                OperationState::Failed(found) => {
+                    return Err(ImportError::Failed {
+                        operation: operation.clone(),
+                        found,
+                    });
+                }
+                OperationState::Unknown => {
+                    let call = format!("import of {}", self.pair);
+                    return Err(TargetError::Nonsense {
+                        call,
+                        expected: "the operation that was started",
+                        found: "none".to_owned(),
+                    }
+                    .into());
+                }
+                OperationState::Running(work) => {
+                    let now = done_of(self.entities, work);
+                    observer.advance(now.saturating_sub(*shown), 0);
+                    *shown = now.max(*shown);
+                }
+            }
+            tokio::time::sleep(pauses.next(None)).await;
+        }
+    }
+
+    /// Takes away what was staged, where that is over; what lies on this machine always, for it is
+    /// laid down anew in no time.
+    async fn tidy(&self, is_over: bool) -> Option<String> {
+        if !is_over && !self.staging.is_local() {
+            return None;
+        }
+        let removed = self.staging.remove(&self.folder).await;
+        removed.err().map(|error| error.to_string())
+    }
+}
+
+/// Entities that are done, by the service's own estimate; it may exceed itself.
+fn done_of(entities: u64, work: Work) -> u64 {
+    let share = u128::from(entities) * u128::from(work.done.min(work.total))
+        / u128::from(work.total.max(1));
+    u64::try_from(share).unwrap_or(entities)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_of_an_import_never_exceeds_it() {
+        let done = |done, total| done_of(1_000, Work { done, total });
+        assert_eq!(
+            [
+                done(0, 0),
+                done(7, 0),
+                done(0, 10),
+                done(5, 10),
+                done(12, 10)
+            ],
+            [0, 0, 0, 500, 1_000]
+        );
+        assert_eq!(
+            done_of(
+                u64::MAX,
+                Work {
+                    done: u64::MAX,
+                    total: u64::MAX
+                }
+            ),
+            u64::MAX
+        );
+    }
+}

@@ -1,0 +1,263 @@
+//! Where exports are laid down for an importer: below a folder of this machine, or below a prefix
+//! of a bucket.
+//!
+//! Knows places and names there: `kindpack-PLAN/step-ID/NAME/…`. What an earlier run of the same
+//! plan left is used or replaced, and goes with the rest. Must not know what is imported.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::ImportError;
+use super::export::Export;
+use crate::archive::ArchiveFile;
+use crate::archive::unpack::{Laying, Load, Told, lay};
+use crate::datastore::admin::{Importer, Reads, plan_id};
+use crate::export::log::end_padding;
+use crate::model::{EntryItem, EntryRole, Sha256};
+use crate::progress::Observer;
+use crate::runtime::workers::{WorkerLost, Workers};
+use crate::store::{Location, ObjectInfo, Store, StoreError, Stores};
+
+/// Objects that are removed at once.
+const REMOVED_AT_ONCE: usize = 16;
+
+/// A place for exports.
+#[derive(Debug, Clone)]
+pub struct Staging {
+    stores: Stores,
+    place: Location,
+    /// Whether the folder is kindpack's own, and of no concern to other users of this machine.
+    private: bool,
+}
+
+/// The folder of a step, below the place.
+pub(super) fn folder(plan: Sha256, step: u32) -> String {
+    format!("kindpack-{}/step-{step}", plan_id(plan))
+}
+
+impl Staging {
+    /// The place for what `importer` is to read: `chosen` by the user, or `own`, a folder for
+    /// kindpack's own things, where that will do.
+    ///
+    /// # Errors
+    /// [`ImportError::NoPlace`] when the importer could not read there.
+    pub fn choose(
+        chosen: Option<&Location>,
+        own: &Path,
+        importer: &dyn Importer,
+        stores: &Stores,
+    ) -> Result<Self, ImportError> {
+        let no_place = |expected| {
+            let found = chosen.map_or_else(|| "nothing".to_owned(), ToString::to_string);
+            Err(ImportError::NoPlace { expected, found })
+        };
+        let (place, private) = match (importer.reads(), chosen) {
+            (Reads::Buckets, Some(place @ Location::Bucket { .. })) => (place.clone(), false),
+            (Reads::Buckets, _) => {
+                return no_place("gs://BUCKET/NAME, from where the service imports");
+            }
+            (_, Some(Location::Local(path))) => (Location::Local(absolute(path)?), false),
+            (Reads::FoldersHere, None) => (Location::Local(absolute(own)?), true),
+            (Reads::FoldersElsewhere, None) => {
+                return no_place("a folder that the emulator's machine sees under the same path");
+            }
+            (_, Some(Location::Bucket { .. })) => {
+                return no_place("a folder, for an emulator reads no buckets");
+            }
+        };
+        Ok(Staging {
+            stores: stores.clone(),
+            place,
+            private,
+        })
+    }
+
+    pub(super) fn is_local(&self) -> bool {
+        matches!(self.place, Location::Local(_))
+    }
+
+    /// What the importer calls a name below the place.
+    pub(super) fn address(&self, name: &str) -> String {
+        self.place.below(name).to_string()
+    }
+
+    fn store(&self, folder: &str) -> Arc<dyn Store> {
+        self.stores.folder(&self.place.below(folder))
+    }
+
+    /// Refuses an export with names that cannot be below a folder of the place.
+    pub(super) async fn check_names(
+        &self,
+        folder: &str,
+        export: &Export,
+    ) -> Result<(), StoreError> {
+        self.store(folder).check_names(&export.names()).await
+    }
+
+    /// Lays an export down below a folder of the place.
+    pub(super) async fn lay(
+        &self,
+        archive: &Arc<ArchiveFile>,
+        folder: &str,
+        export: &Export,
+        workers: &Workers,
+        observer: &dyn Observer,
+    ) -> Result<(), ImportError> {
+        self.check_names(folder, export).await?;
+        if let Location::Local(place) = &self.place {
+            let (place, private, step) = (place.clone(), self.private, place.join(folder));
+            Workers::aside(move || {
+                if private {
+                    make_private(&place)
+                } else {
+                    Ok(())
+                }
+                .and_then(|()| make_own(&step))
+            })
+            .await??;
+        }
+        let store = self.store(folder);
+        let missing = not_there(store.as_ref(), export.entries.clone()).await?;
+        let laying = Laying {
+            overwrite: true,
+            ending: if self.is_local() {
+                padding
+            } else {
+                |_| Bytes::new()
+            },
+        };
+        let mut told = |told: Told<'_>| {
+            if let Told::Bytes(bytes) = told {
+                observer.advance(0, bytes);
+            }
+        };
+        // What is staged need not outlive a power cut: it would be laid down again.
+        let load = Load {
+            entries: missing,
+            made: export.made.clone(),
+            ..Load::default()
+        };
+        Ok(lay(archive, store.as_ref(), load, laying, workers, &mut told).await?)
+    }
+
+    /// Takes away everything below a folder of the place.
+    pub(super) async fn remove(&self, folder: &str) -> Result<(), StoreError> {
+        if let Location::Local(path) = self.place.below(folder) {
+            let name = path.display().to_string();
+            let lost = move |lost: WorkerLost| {
+                failed(name, "cannot remove it")(std::io::Error::other(lost))
+            };
+            return Workers::aside(move || remove_folder(&path))
+                .await
+                .map_err(lost)?;
+        }
+        let store = self.store(folder);
+        let objects = match store.list().await {
+            Err(StoreError::NotFound { .. }) => return Ok(()),
+            objects => objects?,
+        };
+        stream::iter(&objects)
+            .map(|object| store.remove(object))
+            .buffer_unordered(REMOVED_AT_ONCE)
+            .try_collect()
+            .await
+    }
+}
+
+/// The entries that no earlier run has laid down, as far as the store itself vouches for their
+/// bytes.
+async fn not_there(
+    store: &dyn Store,
+    entries: Vec<(EntryItem, String)>,
+) -> Result<Vec<(EntryItem, String)>, StoreError> {
+    if !store.is_remote() {
+        return Ok(entries);
+    }
+    let names: Vec<String> = entries.iter().map(|(_, name)| name.clone()).collect();
+    let there = store.stat_all(&names).await?;
+    let is_it = |item: &EntryItem, object: &ObjectInfo| {
+        object.len == item.bytes && object.crc32c == Some(item.crc32c.0)
+    };
+    let missing = entries
+        .into_iter()
+        .zip(there)
+        .filter(|((item, _), there)| !there.as_ref().is_some_and(|object| is_it(item, object)));
+    Ok(missing.map(|(entry, _)| entry).collect())
+}
+
+/// What an emulator needs behind a log; see [`end_padding`]. What lies in a bucket stays as it is.
+fn padding(item: &EntryItem) -> Bytes {
+    if item.role == EntryRole::Output {
+        vec![0; end_padding(item.bytes)].into()
+    } else {
+        Bytes::new()
+    }
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, StoreError> {
+    std::path::absolute(path).map_err(failed(
+        path.display().to_string(),
+        "cannot tell where it is",
+    ))
+}
+
+fn failed(name: String, deed: &'static str) -> impl FnOnce(std::io::Error) -> StoreError {
+    move |source| StoreError::Io { name, deed, source }
+}
+
+/// A folder whose data only this user may see: exports hold what people entrusted to somebody.
+fn make_private(folder: &Path) -> Result<(), StoreError> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let made = std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder);
+    made.map_err(failed(
+        folder.display().to_string(),
+        "cannot make the folder",
+    ))
+}
+
+/// The folders of a plan and of a step. They have names that others can guess, and what is below
+/// them is overwritten: so they must be this user's, and no links.
+fn make_own(step: &Path) -> Result<(), StoreError> {
+    let shown = |path: &Path| path.display().to_string();
+    if let Some(place) = step.parent().and_then(Path::parent) {
+        std::fs::create_dir_all(place).map_err(failed(shown(place), "cannot make the folder"))?;
+    }
+    for folder in step.parent().into_iter().chain([step]) {
+        match std::fs::create_dir(folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            made => made.map_err(failed(shown(folder), "cannot make the folder"))?,
+        }
+        let meta = std::fs::symlink_metadata(folder)
+            .map_err(failed(shown(folder), "cannot look at it"))?;
+        if !meta.is_dir() || meta.uid() != rustix::process::geteuid().as_raw() {
+            return Err(StoreError::Exists {
+                name: shown(folder),
+                found: "what another user made",
+            });
+        }
+    }
+    Ok(())
+}
+
+fn remove_folder(folder: &Path) -> Result<(), StoreError> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(failed(folder.display().to_string(), "cannot remove it")(
+                error,
+            ));
+        }
+        _ => {}
+    }
+    // The plan's folder goes with its last step. As long as others are in it, it stays.
+    if let Some(plan) = folder.parent() {
+        std::fs::remove_dir(plan).ok();
+    }
+    Ok(())
+}

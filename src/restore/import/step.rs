@@ -1,0 +1,104 @@
+//! One step by the target's own import.
+//!
+//! Knows what the journal must hold before anything is waited for. How an import is staged and
+//! started is for the module above.
+
+use std::sync::Arc;
+
+use futures_util::{StreamExt as _, pin_mut};
+
+use crate::archive::entities;
+use crate::datastore::admin::Importer;
+use crate::plan::Step;
+use crate::progress::Event;
+use crate::restore::import::{self, Staging, StepImport};
+use crate::restore::scheduler::Run;
+use crate::restore::step::BATCH_MAX;
+use crate::restore::{RestoreError, journal};
+
+/// Who imports, and from where.
+#[derive(Debug, Clone)]
+pub struct ByImport {
+    /// Who starts imports.
+    pub importer: Arc<dyn Importer>,
+    /// Where exports are laid down for it.
+    pub staging: Staging,
+}
+
+impl Run<'_> {
+    /// Imports a step. Gives how many entities its export holds. A stop leaves the operation alone:
+    /// the next run finds it.
+    pub(crate) async fn import(
+        &self,
+        step: &Step,
+        by: &ByImport,
+        begun_before: bool,
+    ) -> Result<u64, RestoreError> {
+        self.go_on().await?;
+        let known = self.status(step).await.operation;
+        let run = self.opened_at().await;
+        let job = StepImport {
+            archive: self.archive,
+            step,
+            plan: self.plan_sha256,
+            run,
+            begun_before,
+            operation: known.clone(),
+        };
+        let started = import::start(
+            &job,
+            &by.importer,
+            &by.staging,
+            &self.workers,
+            self.observer,
+        )
+        .await?;
+        if let Some(operation) = started
+            .operation()
+            .filter(|operation| known.as_deref() != Some(operation))
+        {
+            self.append(journal::Event::OperationStarted {
+                step: step.id,
+                operation: operation.to_owned(),
+            })
+            .await?;
+        }
+        let imported = tokio::select! {
+            biased;
+            stopped = self.halted() => return Err(stopped),
+            imported = started.finish(self.observer) => imported?,
+        };
+        if let Some(reason) = imported.left {
+            self.observer.event(Event::Left {
+                step: step.id,
+                reason,
+            });
+        }
+        self.note(step, |tally| tally.restored = imported.entities);
+        if !by.importer.reserves_ids() {
+            self.reserve_ids(step).await?;
+        }
+        Ok(imported.entities)
+    }
+
+    /// Reads the step's entities once more, and has their ids reserved.
+    async fn reserve_ids(&self, step: &Step) -> Result<(), RestoreError> {
+        let outputs = self.outputs(step);
+        let pieces = entities::read(
+            self.archive,
+            &outputs,
+            self.encoder(self.target.encoding(), step, 0),
+            0,
+            &self.workers,
+        );
+        pin_mut!(pieces);
+        while let Some(piece) = pieces.next().await.transpose()? {
+            self.go_on().await?;
+            for batch in piece.split(BATCH_MAX, usize::MAX) {
+                self.ask(self.target.reserve_ids(&step.to_pair(), batch))
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,460 @@
+//! The journal of a restore on disk: read once, then appended to, each event flushed before the
+//! next act.
+//!
+//! One process at a time writes it. What happened means is told by `journal`; here are only the
+//! file and its lock.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::fs::OFlags;
+
+use crate::model::Timestamp;
+use crate::restore::journal::{self, Event, Impossible, Journal, JournalError, Replay};
+use crate::runtime::workers::{WorkerLost, Workers};
+
+/// Journals longer than this are refused; a line is written for every batch of entities.
+const JOURNAL_MAX_BYTES: u64 = 1 << 30;
+
+/// A longer line is none of a journal; the longest names a million steps.
+const MAX_LINE_BYTES: u64 = 32 << 20;
+
+/// Somebody else may rename or remove a journal just when it is opened, but not this often.
+const MAX_OPEN_ATTEMPTS: u32 = 10;
+
+/// Opening a pipe or a device must not wait for another process; files do not know the flag.
+const OPEN_FLAGS: OFlags = OFlags::NONBLOCK.union(OFlags::NOCTTY);
+
+/// Checkpoints are made to last this often at most. What a power cut takes of them is written into
+/// the target once more.
+const SYNC_PAUSE: Duration = Duration::from_secs(1);
+
+/// A journal that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalFileError {
+    /// The file cannot be read or written.
+    #[error("{path}: {deed}: {source}")]
+    Io {
+        /// The journal's path.
+        path: String,
+        /// What was tried.
+        deed: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A pipe, a device or a folder.
+    #[error("{path}: a journal must be a regular file")]
+    NotAFile {
+        /// The journal's path.
+        path: String,
+    },
+    /// Another restore is writing it.
+    #[error("{path}: expected to be the only restore with this journal, found another one at work")]
+    Busy {
+        /// The journal's path.
+        path: String,
+    },
+    /// What stands in it is no journal of this plan.
+    #[error("{path}: {source}")]
+    Content {
+        /// The journal's path.
+        path: String,
+        /// What is wrong.
+        source: JournalError,
+    },
+    /// A fault of kindpack's own: an event that cannot follow.
+    #[error("journal: {0}")]
+    Impossible(#[from] Impossible),
+    /// A worker was lost.
+    #[error(transparent)]
+    Worker(#[from] WorkerLost),
+}
+
+/// A journal that is open for writing, or one that is kept in memory only, for dry runs.
+#[derive(Debug)]
+pub struct JournalFile {
+    path: PathBuf,
+    file: Option<Arc<File>>,
+    /// Bytes of whole lines in the file.
+    len: u64,
+    journal: Journal,
+    /// Whether the next event takes the place of all that is in the file.
+    restarts: bool,
+    synced: Instant,
+    /// Whether an event could not be written: what would follow it has no meaning without it.
+    lost: bool,
+}
+
+impl JournalFile {
+    /// Reads the journal at `path`, or begins one there, and keeps others from writing it. A torn
+    /// last line is cut off.
+    ///
+    /// # Errors
+    /// [`JournalFileError`].
+    pub fn open(path: &Path) -> Result<Self, JournalFileError> {
+        if let Some(folder) = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+        {
+            fs::create_dir_all(folder).map_err(failed(folder, "cannot make the folder"))?;
+        }
+        let file = open_locked(path, true)?;
+        JournalFile::begin(file, path)
+    }
+
+    /// As [`JournalFile::open`], but makes none.
+    ///
+    /// # Errors
+    /// [`JournalFileError`].
+    pub fn open_existing(path: &Path) -> Result<Option<Self>, JournalFileError> {
+        match open_locked(path, false) {
+            Err(JournalFileError::Io { source, .. })
+                if source.kind() == io::ErrorKind::NotFound =>
+            {
+                Ok(None)
+            }
+            file => JournalFile::begin(file?, path).map(Some),
+        }
+    }
+
+    fn begin(mut file: File, path: &Path) -> Result<Self, JournalFileError> {
+        let journal = read(&mut file, path)?;
+        // What a crash tore is gone before anything is written behind it.
+        file.set_len(journal.valid_len)
+            .map_err(failed(path, "cannot cut the journal's torn end"))?;
+        file.seek(SeekFrom::End(0))
+            .map_err(failed(path, "cannot write the journal"))?;
+        sync_folder(path);
+        let len = journal.valid_len;
+        Ok(JournalFile {
+            file: Some(Arc::new(file)),
+            path: path.to_owned(),
+            len,
+            ..JournalFile::in_memory(journal)
+        })
+    }
+
+    /// A journal that goes on in memory only.
+    pub fn in_memory(journal: Journal) -> Self {
+        JournalFile {
+            path: PathBuf::new(),
+            file: None,
+            len: 0,
+            journal,
+            restarts: false,
+            synced: Instant::now(),
+            lost: false,
+        }
+    }
+
+    /// Reads a journal without writing it; none there is an empty one.
+    ///
+    /// # Errors
+    /// [`JournalFileError`].
+    pub fn look(path: &Path) -> Result<Journal, JournalFileError> {
+        match OpenOptions::new()
+            .read(true)
+            .custom_flags(OPEN_FLAGS.bits().cast_signed())
+            .open(path)
+        {
+            Ok(mut file) => read(&mut file, path),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Journal::default()),
+            Err(source) => Err(failed(path, "cannot open the journal")(source)),
+        }
+    }
+
+    /// Where each step stands.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Where the journal is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What is wrong with the journal's content, as an error that names it.
+    pub fn content_error(&self, source: JournalError) -> JournalFileError {
+        JournalFileError::Content {
+            path: self.path.display().to_string(),
+            source,
+        }
+    }
+
+    /// Begins anew. The file keeps what it says until the next event is written: if the new restore
+    /// is refused, nothing has changed.
+    pub fn restart(&mut self) {
+        self.journal = Journal::default();
+        self.restarts = true;
+    }
+
+    /// Gives the journal another name beside its own, so that a new one may begin there. Gives the
+    /// new name.
+    ///
+    /// # Errors
+    /// [`JournalFileError::Io`].
+    pub fn set_aside(self) -> Result<PathBuf, JournalFileError> {
+        let began = self
+            .journal
+            .opened
+            .as_ref()
+            .map(|opened| opened.at.compact())
+            .unwrap_or_default();
+        let name = |number: u32| {
+            let mut name = self.path.as_os_str().to_owned();
+            name.push(if number == 1 {
+                format!(".{began}")
+            } else {
+                format!(".{began}-{number}")
+            });
+            PathBuf::from(name)
+        };
+        // Who holds the lock of the journal is the only one who makes such names.
+        let free = (1..)
+            .map(name)
+            .find(|name| fs::symlink_metadata(name).is_err())
+            .unwrap_or_default();
+        fs::rename(&self.path, &free).map_err(failed(&self.path, "cannot rename the journal"))?;
+        sync_folder(&self.path);
+        Ok(free)
+    }
+
+    /// Removes the file, where nothing was ever written to it.
+    pub fn remove_if_empty(&self) {
+        if self.file.is_some() && self.len == 0 {
+            fs::remove_file(&self.path).ok();
+        }
+    }
+
+    /// Writes an event down: it is in the file when this returns. It also outlasts a power cut,
+    /// unless it is a checkpoint that follows another one within a second.
+    ///
+    /// # Errors
+    /// [`JournalFileError::Io`], after which nothing more may be written; [`JournalFileError::Impossible`] for an event that cannot follow,
+    /// which is not written.
+    pub async fn append(&mut self, event: Event) -> Result<(), JournalFileError> {
+        if self.lost {
+            let source = io::Error::other("an event before this one could not be written");
+            return Err(failed(&self.path, "cannot write the journal")(source));
+        }
+        let at = now();
+        self.journal.apply(&event, at)?;
+        let Some(file) = self.file.clone() else {
+            return Ok(());
+        };
+        if std::mem::take(&mut self.restarts) {
+            let mut file = file.as_ref();
+            let emptied = file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0)));
+            emptied.map_err(failed(&self.path, "cannot empty the journal"))?;
+            self.len = 0;
+        }
+        let line = journal::encode(&event, at);
+        let lasts =
+            !matches!(event, Event::Checkpoint { .. }) || self.synced.elapsed() >= SYNC_PAUSE;
+        let (path, len) = (self.path.clone(), self.len);
+        self.len += line.len() as u64;
+        let written = Workers::aside(move || {
+            let mut file = file.as_ref();
+            let written = file
+                .write_all(line.as_bytes())
+                .and_then(|()| if lasts { file.sync_data() } else { Ok(()) });
+            written.map_err(|error| {
+                // A line that is half written must not stand before others.
+                file.set_len(len)
+                    .and_then(|()| file.seek(SeekFrom::Start(len)))
+                    .ok();
+                failed(&path, "cannot write the journal")(error)
+            })
+        });
+        // Until it is known to be written, it is not: also where nobody waits for the answer any
+        // more.
+        self.lost = true;
+        written.await??;
+        self.lost = false;
+        if lasts {
+            self.synced = Instant::now();
+        }
+        Ok(())
+    }
+}
+
+/// Opens a journal for writing and keeps others from it.
+fn open_locked(path: &Path, creates: bool) -> Result<File, JournalFileError> {
+    let mut options = OpenOptions::new();
+    options
+        .read(true)
+        .write(true)
+        .create(creates)
+        .truncate(false)
+        .custom_flags(OPEN_FLAGS.bits().cast_signed());
+    for _ in 0..MAX_OPEN_ATTEMPTS {
+        let file = options
+            .open(path)
+            .map_err(failed(path, "cannot open the journal"))?;
+        let opened = file
+            .metadata()
+            .map_err(failed(path, "cannot look at the journal"))?;
+        if !opened.is_file() {
+            return Err(JournalFileError::NotAFile {
+                path: path.display().to_string(),
+            });
+        }
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => break,
+            Err(TryLockError::Error(source)) => {
+                return Err(failed(path, "cannot lock the journal")(source));
+            }
+        }
+        // Who held the lock may have given the file another name since it was opened.
+        if fs::metadata(path)
+            .is_ok_and(|named| (named.dev(), named.ino()) == (opened.dev(), opened.ino()))
+        {
+            return Ok(file);
+        }
+    }
+    Err(JournalFileError::Busy {
+        path: path.display().to_string(),
+    })
+}
+
+fn read(file: &mut File, path: &Path) -> Result<Journal, JournalFileError> {
+    let metadata = file
+        .metadata()
+        .map_err(failed(path, "cannot look at the journal"))?;
+    if !metadata.is_file() {
+        return Err(JournalFileError::NotAFile {
+            path: path.display().to_string(),
+        });
+    }
+    if metadata.len() > JOURNAL_MAX_BYTES {
+        let source = io::Error::other(format!(
+            "expected at most {JOURNAL_MAX_BYTES} bytes, found {}",
+            metadata.len()
+        ));
+        return Err(failed(path, "cannot read the journal")(source));
+    }
+    let content = |source| JournalFileError::Content {
+        path: path.display().to_string(),
+        source,
+    };
+    let mut lines = BufReader::new(file).take(JOURNAL_MAX_BYTES);
+    let (mut replay, mut line, mut number) = (Replay::default(), Vec::new(), 0);
+    loop {
+        line.clear();
+        number += 1;
+        lines
+            .by_ref()
+            .take(MAX_LINE_BYTES + 1)
+            .read_until(b'\n', &mut line)
+            .map_err(failed(path, "cannot read the journal"))?;
+        if line.is_empty() {
+            return Ok(replay.finish());
+        }
+        if line.len() as u64 > MAX_LINE_BYTES {
+            return Err(content(JournalError::TooLong {
+                line: number,
+                max_bytes: MAX_LINE_BYTES,
+            }));
+        }
+        replay.push(&line).map_err(content)?;
+    }
+}
+
+fn failed(path: &Path, deed: &'static str) -> impl FnOnce(io::Error) -> JournalFileError {
+    let path = path.display().to_string();
+    move |source| JournalFileError::Io { path, deed, source }
+}
+
+/// Makes a new name in a folder survive a power cut, as far as the file system can.
+fn sync_folder(path: &Path) {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    File::open(folder).and_then(|folder| folder.sync_all()).ok();
+}
+
+/// The time of an event, for people; nothing is decided by it.
+fn now() -> Timestamp {
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_micros())
+        .ok()
+        .and_then(Timestamp::from_micros)
+        .unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Sha256;
+    use crate::restore::journal::JOURNAL_FORMAT;
+
+    fn opened(target: &str) -> Event {
+        Event::Opened {
+            format: JOURNAL_FORMAT.to_owned(),
+            plan_sha256: Sha256([7; 32]),
+            target: target.to_owned(),
+            steps: Vec::new(),
+            tool: "kindpack".to_owned(),
+        }
+    }
+
+    #[tokio::test]
+    async fn restart_keeps_the_file_until_the_next_event() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let mut journal = JournalFile::open(&path).unwrap();
+        journal
+            .append(opened("dir:a long name of a target"))
+            .await
+            .unwrap();
+        journal
+            .append(Event::Finished {
+                steps: 0,
+                entities: 0,
+            })
+            .await
+            .unwrap();
+        let before = fs::read(&path).unwrap();
+        journal.restart();
+        assert_eq!(journal.journal(), &Journal::default());
+        assert!(fs::read(&path).unwrap() == before);
+        journal.remove_if_empty();
+        journal.append(opened("dir:b")).await.unwrap();
+        drop(journal);
+        let read = JournalFile::look(&path).unwrap();
+        assert_eq!(
+            (read.opened.unwrap().target.as_str(), read.finished),
+            ("dir:b", None)
+        );
+    }
+
+    #[tokio::test]
+    async fn journal_set_aside_takes_no_other_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let mut names = Vec::new();
+        for target in ["dir:a", "dir:b"] {
+            let mut journal = JournalFile::open(&path).unwrap();
+            journal.append(opened(target)).await.unwrap();
+            // Two restores may begin within one second.
+            journal.journal.opened.as_mut().unwrap().at = Timestamp::from_micros(0).unwrap();
+            names.push(journal.set_aside().unwrap());
+            assert!(!path.exists());
+        }
+        let targets = names
+            .iter()
+            .map(|name| JournalFile::look(name).unwrap().opened.unwrap().target);
+        assert_eq!(targets.collect::<Vec<_>>(), ["dir:a", "dir:b"]);
+        assert!(JournalFile::open_existing(&path).unwrap().is_none());
+        JournalFile::open(&path).unwrap().remove_if_empty();
+        assert!(!path.exists());
+    }
+}

@@ -1,0 +1,139 @@
+//! Which properties of an archive redaction rules name: a rule that names none is most likely
+//! misspelt.
+//!
+//! Knows archives and rules, and gives names only. Must not know what the rules do, nor who is
+//! told.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use futures_util::{TryStreamExt as _, pin_mut};
+
+use crate::archive::entities::{self, Gather};
+use crate::archive::{ArchiveError, ArchiveFile};
+use crate::entity::proto::{Entity, ProtoError};
+use crate::model::{EntryItem, Kind, Pair};
+use crate::runtime::workers::Workers;
+use crate::transform::redact::{Rule, Rules};
+
+/// Names that are kept of one rule. There may be as many as entities, where names are made of data.
+const NAMES_MAX: usize = 10_000;
+
+/// What a rule names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleMatch {
+    /// The rule.
+    pub rule: Rule,
+    /// The properties, in order, each spelled as the left side of a rule for it alone; keys as
+    /// `KIND.__key__`. Of very many the first that were found.
+    pub properties: Vec<String>,
+}
+
+/// The properties that each rule names in entities of `pairs`, in the order of the rules.
+///
+/// Reads the entities of kinds that rules name, and no others.
+///
+/// # Errors
+/// [`ArchiveError`] when the archive cannot be read.
+pub async fn matches(
+    archive: &Arc<ArchiveFile>,
+    pairs: &[Pair],
+    rules: &Rules,
+    workers: &Workers,
+) -> Result<Vec<RuleMatch>, ArchiveError> {
+    let rules = Arc::new(rules.clone());
+    let mut found = Found::for_rules(&rules);
+    // The keys of a kind change wherever they occur: in references and as ancestors as well.
+    let needed = pairs
+        .iter()
+        .filter_map(|pair| archive.kind(pair))
+        .flat_map(|item| {
+            let elsewhere = item.reference_pairs.iter().map(|pair| &pair.kind);
+            item.parents.iter().chain(&item.references).chain(elsewhere)
+        });
+    let kinds: BTreeSet<&Kind> = pairs.iter().map(|pair| &pair.kind).chain(needed).collect();
+    rules.each_key(kinds, |rule, name| found.insert(rule, &name));
+    let named = || {
+        pairs
+            .iter()
+            .filter(|pair| rules.names_properties_of(&pair.kind))
+    };
+    archive.read_ahead(named().cloned(), workers);
+    for pair in named() {
+        let outputs: Vec<EntryItem> = archive
+            .kind(pair)
+            .map(|kind| kind.outputs().cloned().collect())
+            .unwrap_or_default();
+        let names = Names {
+            rules: rules.clone(),
+            pair: pair.clone(),
+        };
+        let pieces = entities::read(archive, &outputs, names, 0, workers);
+        pin_mut!(pieces);
+        while let Some(piece) = pieces.try_next().await? {
+            found.append(piece);
+        }
+    }
+    let names = found.0.into_iter().map(|names| names.into_iter().collect());
+    Ok(rules
+        .rules()
+        .iter()
+        .cloned()
+        .zip(names)
+        .map(|(rule, properties)| RuleMatch { rule, properties })
+        .collect())
+}
+
+/// The names that each rule names, by the rules' numbers.
+#[derive(Debug, Default)]
+struct Found(Vec<BTreeSet<String>>);
+
+impl Found {
+    fn for_rules(rules: &Rules) -> Self {
+        Found(vec![BTreeSet::new(); rules.rules().len()])
+    }
+
+    fn insert(&mut self, rule: usize, name: &str) {
+        if self.0.len() <= rule {
+            self.0.resize_with(rule + 1, BTreeSet::new);
+        }
+        if let Some(names) = self.0.get_mut(rule)
+            && names.len() < NAMES_MAX
+            && !names.contains(name)
+        {
+            names.insert(name.to_owned());
+        }
+    }
+
+    fn append(&mut self, other: Found) {
+        for (rule, names) in other.0.into_iter().enumerate() {
+            names.iter().for_each(|name| self.insert(rule, name));
+        }
+    }
+}
+
+/// Looks for names in the entities of one pair.
+#[derive(Debug, Clone)]
+struct Names {
+    rules: Arc<Rules>,
+    pair: Pair,
+}
+
+impl Gather for Names {
+    type Piece = Found;
+
+    fn add(&self, record: &[u8], piece: &mut Found) -> Result<(), ProtoError> {
+        let entity = Entity::parse(record)?;
+        if entity.is_of(&self.pair) {
+            self.rules
+                .each_property(&self.pair.kind, &entity, &mut |rule, name| {
+                    piece.insert(rule, name)
+                });
+        }
+        Ok(())
+    }
+
+    fn append(piece: &mut Found, later: Found) {
+        piece.append(later);
+    }
+}

@@ -1,0 +1,464 @@
+//! All steps of a plan: which one may start, what is asked before the first and done after the
+//! last.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio_util::sync::CancellationToken;
+
+use super::finished::Resumption;
+use super::{Brought, ByImport, Job, Options, Outcome, RestoreError, StepEnd, StepTally};
+use crate::archive::ArchiveFile;
+use crate::model::{EntryItem, Sha256, Timestamp};
+use crate::plan::{Plan, Step, Waits};
+use crate::progress::{Event, Observer};
+use crate::restore::hooks::Hook;
+use crate::restore::journal::file::JournalFile;
+use crate::restore::journal::{self, StepState, StepStatus};
+use crate::runtime::workers::Workers;
+use crate::targets::{Lease, Target};
+use crate::transform::{Encoder, Encoding};
+
+/// How long what was begun may go on after a stop.
+const STOP_GRACE: Duration = Duration::from_secs(10);
+
+/// A plan, bound to its archive and target.
+pub(super) struct Run<'a> {
+    /// The plan as it is to be run.
+    pub plan: Plan,
+    /// The plan as the journal calls it.
+    pub plan_sha256: Sha256,
+    waits: Waits,
+    opened: journal::Event,
+    pub archive: &'a Arc<ArchiveFile>,
+    pub target: Arc<dyn Target>,
+    /// Who imports; without it entities are written by ourselves.
+    pub import: Option<ByImport>,
+    brought: Brought,
+    pub lease: Option<Box<dyn Lease>>,
+    /// Steps that run side by side write it one after the other.
+    pub journal: tokio::sync::Mutex<&'a mut JournalFile>,
+    pub options: &'a Options,
+    /// As many as there are, with a part of the memory for each step that may run at once.
+    pub workers: Workers,
+    pub observer: &'a dyn Observer,
+    /// Stops what runs: with the restore, and when a step fails that ends it.
+    halt: CancellationToken,
+    tallies: Mutex<BTreeMap<u32, StepTally>>,
+}
+
+impl<'a> Run<'a> {
+    pub fn new(
+        plan: Plan,
+        waits: Waits,
+        opened: journal::Event,
+        brought: Brought,
+        job: Job<'a>,
+        observer: &'a dyn Observer,
+    ) -> Self {
+        let Job {
+            archive,
+            target,
+            import,
+            journal,
+            options,
+            workers,
+            ..
+        } = job;
+        let tallies = plan
+            .steps
+            .iter()
+            .map(|step| (step.id, StepTally::planned(step)))
+            .collect();
+        Run {
+            plan_sha256: job.plan.sha256(),
+            plan,
+            waits,
+            opened,
+            archive,
+            target,
+            import,
+            brought,
+            lease: None,
+            journal: tokio::sync::Mutex::new(journal),
+            options,
+            workers: workers.divided(options.parallel),
+            observer,
+            halt: options.stop.child_token(),
+            tallies: Mutex::new(tallies),
+        }
+    }
+
+    /// Runs what is left of the plan.
+    pub async fn all(&mut self) -> Result<Outcome, RestoreError> {
+        self.tell_what_earlier_runs_did();
+        match self.resumption().await? {
+            Resumption::Continue => {}
+            Resumption::Restart => {
+                self.journal.get_mut().restart();
+                self.tell_what_earlier_runs_did();
+            }
+            Resumption::Nothing => {
+                self.tell_place();
+                let journal = self.journal.get_mut().journal();
+                return Ok(Outcome {
+                    steps: journal.done(),
+                    entities: journal.entities(),
+                    left: 0,
+                    was_done: true,
+                });
+            }
+        }
+        self.refuse_what_is_not_empty().await?;
+        if !self.options.dry_run {
+            self.lease = self.ask(self.target.lease(&self.options.holder)).await?;
+            if self.lease.is_some() {
+                // Whoever held it a moment ago may have filled the target meanwhile.
+                self.refuse_what_is_not_empty().await?;
+            }
+        }
+        if self.journal.get_mut().journal().opened.is_none() {
+            self.journal.get_mut().append(self.opened.clone()).await?;
+        }
+        self.tell_place();
+        let waits = std::mem::take(&mut self.waits);
+        let ended = self.steps(waits).await;
+        let kinds = self.target.unreserved_kinds() as u64;
+        if kinds > 0 {
+            self.observer.event(Event::IdsNotReserved { kinds });
+        }
+        ended?;
+        let done = self.journal.get_mut().journal().done();
+        let left = (self.plan.steps.len() as u64).saturating_sub(done);
+        if left == 0 {
+            self.after_all().await?;
+        }
+        let journal = self.journal.get_mut();
+        let outcome = Outcome {
+            steps: done,
+            entities: journal.journal().entities(),
+            left,
+            was_done: false,
+        };
+        if left == 0 {
+            journal
+                .append(journal::Event::Finished {
+                    steps: outcome.steps,
+                    entities: outcome.entities,
+                })
+                .await?;
+        }
+        Ok(outcome)
+    }
+
+    /// Ends the run: what became of each step, in the plan's order.
+    pub fn into_tallies(self) -> Vec<StepTally> {
+        let mut tallies = self
+            .tallies
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        self.plan
+            .steps
+            .iter()
+            .filter_map(|step| tallies.remove(&step.id))
+            .collect()
+    }
+
+    fn tell_place(&mut self) {
+        if self.options.tells_place {
+            let journal = self.journal.get_mut().path().display().to_string();
+            self.observer.event(Event::Kept {
+                plan: self.options.plan_name.clone(),
+                journal,
+            });
+        }
+    }
+
+    fn tell_what_earlier_runs_did(&mut self) {
+        let tallies = self
+            .tallies
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        let journal = self.journal.get_mut().journal();
+        for (id, tally) in tallies {
+            let status = journal.steps.get(id).cloned().unwrap_or_default();
+            tally.already_there = status.entities;
+            tally.deleted = status.deleted.unwrap_or_default();
+            tally.counted = status.counted;
+            tally.error = status.error;
+            tally.end = match status.state {
+                StepState::Pending => StepEnd::Pending,
+                StepState::Running => StepEnd::Running,
+                StepState::Done => StepEnd::Done,
+                StepState::Failed => StepEnd::Failed,
+            };
+        }
+    }
+
+    /// Starts each step when all that it waits for is over, in the plan's order, until none is left
+    /// or one ends all.
+    async fn steps(&self, waits: Waits) -> Result<(), RestoreError> {
+        let mut is_over = Vec::with_capacity(self.plan.steps.len());
+        let mut entities: u64 = 0;
+        for step in &self.plan.steps {
+            let status = self.status(step).await;
+            let is_left = match status.state {
+                StepState::Done => self.owes_hook(&status),
+                StepState::Failed => true,
+                StepState::Pending | StepState::Running => !self.options.retry_failed,
+            };
+            entities = entities.saturating_add(if is_left { step.entities } else { 0 });
+            is_over.push(!is_left);
+        }
+        let left = self
+            .plan
+            .steps
+            .iter()
+            .zip(&is_over)
+            .filter(|(_, is_over)| !**is_over);
+        self.archive
+            .read_ahead(left.map(|(step, _)| step.pair()), &self.workers);
+        let mut turns = waits.begin(|at| is_over.get(at) == Some(&true));
+        self.observer.begin("restoring", entities);
+        let mut startable = self
+            .options
+            .max_steps
+            .map_or(usize::MAX, |most| most as usize);
+        let mut running = FuturesUnordered::new();
+        let mut failed = Vec::new();
+        let mut ending: Option<RestoreError> = None;
+        loop {
+            while running.len() < self.options.parallel.get()
+                && startable > 0
+                && !self.halt.is_cancelled()
+            {
+                let Some((at, step)) = turns
+                    .take()
+                    .and_then(|at| Some((at, self.plan.steps.get(at)?)))
+                else {
+                    break;
+                };
+                startable -= 1;
+                running.push(async move { (at, step, self.one(step).await) });
+            }
+            let Some((at, step, ended)) = running.next().await else {
+                break;
+            };
+            turns.end(at);
+            let Err(error) = ended else { continue };
+            let ends_all = error.ends_all() || !self.options.keep_going;
+            let is_own = !matches!(
+                error,
+                RestoreError::Journal(_)
+                    | RestoreError::LeaseLost { .. }
+                    | RestoreError::Stopped { .. }
+            );
+            let error = if is_own {
+                RestoreError::Step {
+                    pair: step.to_pair(),
+                    error: Box::new(error),
+                }
+            } else {
+                error
+            };
+            if !ends_all {
+                failed.push(error);
+                continue;
+            }
+            self.halt.cancel();
+            // A stop that another step's failure asked for is no reason by itself.
+            if ending
+                .as_ref()
+                .is_none_or(|ending| matches!(ending, RestoreError::Stopped { .. }))
+            {
+                ending = Some(error);
+            }
+        }
+        self.observer.end();
+        match ending {
+            Some(error) => Err(error),
+            None if self.options.stop.is_cancelled() && turns.is_any_left() => {
+                Err(self.stopped().await)
+            }
+            None if failed.is_empty() => Ok(()),
+            None => Err(RestoreError::SomeFailed {
+                failed: failed.len() as u64,
+                first: Box::new(failed.swap_remove(0)),
+            }),
+        }
+    }
+
+    /// Whether the user's command behind a step that is done has not succeeded yet.
+    pub fn owes_hook(&self, status: &StepStatus) -> bool {
+        self.plan.hooks.after_step.is_some() && !status.hook_finished && !self.options.dry_run
+    }
+
+    async fn after_all(&self) -> Result<(), RestoreError> {
+        let Some(command) = self
+            .plan
+            .hooks
+            .after_all
+            .as_deref()
+            .filter(|_| !self.options.dry_run)
+        else {
+            return Ok(());
+        };
+        if self.journal.lock().await.journal().hook_finished {
+            return Ok(());
+        }
+        let entities = self.journal.lock().await.journal().entities();
+        self.hook("--after-all", command, None, entities, "done")
+            .await?;
+        self.append(journal::Event::HookFinished { step: None })
+            .await
+    }
+
+    /// Runs a command of the user's.
+    pub async fn hook(
+        &self,
+        option: &'static str,
+        command: &str,
+        step: Option<&Step>,
+        entities: u64,
+        state: &str,
+    ) -> Result<(), RestoreError> {
+        let of_step = |field: fn(&Step) -> String| step.map(field).unwrap_or_default();
+        let variables = vec![
+            ("KINDPACK_STEP", of_step(|step| step.id.to_string())),
+            ("KINDPACK_KIND", of_step(|step| step.kind.to_string())),
+            (
+                "KINDPACK_NAMESPACE",
+                of_step(|step| step.to_namespace.as_str().to_owned()),
+            ),
+            ("KINDPACK_TARGET", self.plan.target.to_string()),
+            ("KINDPACK_ENTITIES", entities.to_string()),
+            ("KINDPACK_PLAN", self.options.plan_name.clone()),
+            ("KINDPACK_STATE", state.to_owned()),
+        ];
+        Ok(Hook {
+            option,
+            command,
+            variables,
+            limit: self.options.hook_timeout,
+        }
+        .run()
+        .await?)
+    }
+
+    /// Writes an event down.
+    pub async fn append(&self, event: journal::Event) -> Result<(), RestoreError> {
+        Ok(self.journal.lock().await.append(event).await?)
+    }
+
+    /// Where a step stands.
+    pub async fn status(&self, step: &Step) -> StepStatus {
+        self.journal
+            .lock()
+            .await
+            .journal()
+            .steps
+            .get(&step.id)
+            .cloned()
+            .unwrap_or_default()
+    }
+
+    /// Notes something for the report.
+    pub fn note(&self, step: &Step, change: impl FnOnce(&mut StepTally)) {
+        if let Some(tally) = self
+            .tallies
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_mut(&step.id)
+        {
+            change(tally);
+        }
+    }
+
+    /// When the restore was begun, by whichever run.
+    pub async fn opened_at(&self) -> Timestamp {
+        // Before the first step the journal is opened.
+        self.journal
+            .lock()
+            .await
+            .journal()
+            .opened
+            .as_ref()
+            .map_or(Timestamp::MAX, |opened| opened.at)
+    }
+
+    /// Waits until nothing more may be begun.
+    pub async fn halted(&self) -> RestoreError {
+        self.halt.cancelled().await;
+        self.stopped().await
+    }
+
+    /// Waits for what the target was asked for. What is not there [`STOP_GRACE`] after a stop is
+    /// given up: a target that does not answer must not keep the restore.
+    pub async fn ask<T, E>(
+        &self,
+        call: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, RestoreError>
+    where
+        RestoreError: From<E>,
+    {
+        let given_up = async {
+            self.halt.cancelled().await;
+            tokio::time::sleep(STOP_GRACE).await;
+        };
+        tokio::select! {
+            biased;
+            answer = call => Ok(answer?),
+            () = given_up => Err(self.stopped().await),
+        }
+    }
+
+    /// Says no as soon as nothing more may be begun.
+    pub async fn go_on(&self) -> Result<(), RestoreError> {
+        if self.lease.as_ref().is_some_and(|lease| lease.lost()) {
+            return Err(RestoreError::LeaseLost {
+                target: self.plan.target.to_string(),
+            });
+        }
+        if self.halt.is_cancelled() {
+            Err(self.stopped().await)
+        } else {
+            Ok(())
+        }
+    }
+
+    async fn stopped(&self) -> RestoreError {
+        RestoreError::Stopped {
+            done: self.journal.lock().await.journal().done(),
+            steps: self.plan.steps.len() as u64,
+        }
+    }
+
+    /// The entries of the archive that hold a step's entities.
+    pub fn outputs(&self, step: &Step) -> Vec<EntryItem> {
+        self.archive
+            .kind(&step.pair())
+            .map(|kind| kind.outputs().cloned().collect())
+            .unwrap_or_default()
+    }
+
+    /// What turns a step's entities into what they are to be in the target. `before` of them were
+    /// in pieces that are not read.
+    pub fn encoder(&self, encoding: Encoding, step: &Step, before: u64) -> Encoder {
+        let Brought {
+            rewrite,
+            redactor,
+            pickers,
+        } = &self.brought;
+        let mut encoder = Encoder::new(encoding, rewrite.clone(), step.pair());
+        if let Some(redactor) = redactor {
+            encoder = encoder.redacting(redactor.clone());
+        }
+        if let Some(picker) = pickers.get(&step.pair()) {
+            encoder = encoder.picking(picker.clone(), before);
+        }
+        encoder
+    }
+}

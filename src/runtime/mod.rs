@@ -1,0 +1,5 @@
+//! What all long work needs: workers, buffers, and files that appear whole.
+
+pub mod buffers;
+pub mod workers;
+pub mod working_file;

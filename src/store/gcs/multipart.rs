@@ -1,0 +1,528 @@
+//! A large object in parts that go up several at a time and are joined under the final name at the
+//! end.
+//!
+//! A part is named by the digest of its bytes, so that whoever makes the same archive again finds
+//! what is there already. Parts lie in `kindpack-parts/NAME/` beside the archive.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::future::BoxFuture;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use reqwest::{Method, RequestBuilder};
+use serde_json::json;
+use sha2::Digest as _;
+use tokio::task::JoinSet;
+
+use super::upload::{JSON, taken, write_single};
+use super::{GcsStore, Patience, Purpose, Resource, Sent};
+use crate::model::Sha256;
+use crate::progress::Event;
+use crate::store::{About, Making, ObjectWriter, Store as _, StoreError};
+
+/// Where parts lie, beside their archive.
+const FOLDER: &str = "kindpack-parts/";
+
+/// How the name of parts that are joined begins.
+const JOINED: &str = "joined-";
+
+/// What the service joins in one call.
+const JOINED_AT_ONCE: usize = 32;
+
+/// Parts and joins that are under way at once. Parts are in memory while they are.
+const AT_ONCE: usize = 4;
+
+/// Parts of an archive of which no new one came for so long were left behind: whoever packs makes
+/// new ones all the time, and no wait between two of them is allowed to last so long.
+const ABANDONED_AFTER: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
+
+/// A piece of the object as it lies in the bucket.
+#[derive(Debug, Clone)]
+struct Part {
+    name: String,
+    generation: Option<u64>,
+    len: u64,
+    crc32c: u32,
+}
+
+impl Part {
+    /// A part that is there.
+    fn of(store: &GcsStore, resource: Resource) -> Option<Part> {
+        let name = resource.name.strip_prefix(&store.prefix)?.to_owned();
+        Some(Part {
+            name,
+            generation: Some(resource.generation()?),
+            len: resource.len()?,
+            crc32c: resource.crc32c()?,
+        })
+    }
+
+    fn sent(&self) -> Sent {
+        Sent {
+            len: self.len,
+            crc32c: self.crc32c,
+            sha256: None,
+        }
+    }
+}
+
+/// What joining came to.
+enum Composed {
+    /// This call made the object.
+    Made(Resource),
+    /// The name holds the same bytes already.
+    Found(Resource),
+}
+
+/// An object that is being written in parts.
+#[derive(Debug)]
+pub(super) struct PartsWriter {
+    store: GcsStore,
+    name: String,
+    making: Making,
+    /// Parts that were there before us, by name.
+    known: HashMap<String, Part>,
+    /// The next part, as far as it is filled.
+    filling: BytesMut,
+    begun: usize,
+    done: BTreeMap<usize, Part>,
+    uploading: JoinSet<Result<(usize, Part), StoreError>>,
+}
+
+impl PartsWriter {
+    pub(super) async fn begin(
+        store: GcsStore,
+        name: String,
+        making: Making,
+    ) -> Result<Self, StoreError> {
+        // Whoever may not list uploads everything.
+        let listed = match store.resources(&format!("{FOLDER}{name}/")).await {
+            Err(StoreError::Denied { .. }) => Vec::new(),
+            listed => listed?,
+        };
+        let known = listed
+            .into_iter()
+            .filter_map(|resource| Part::of(&store, resource));
+        let known = known.map(|part| (part.name.clone(), part)).collect();
+        Ok(PartsWriter {
+            store,
+            name,
+            making,
+            known,
+            filling: BytesMut::new(),
+            begun: 0,
+            done: BTreeMap::new(),
+            uploading: JoinSet::new(),
+        })
+    }
+
+    /// Sends what is filled as the next part, once there is room.
+    async fn send_part(&mut self, bytes: Bytes) -> Result<(), StoreError> {
+        while self.uploading.len() >= AT_ONCE {
+            self.join_next().await?;
+        }
+        let (number, store, folder) = (
+            self.begun,
+            self.store.clone(),
+            format!("{FOLDER}{}/", self.name),
+        );
+        self.begun += 1;
+        let hashed = bytes.clone();
+        let digest = tokio::task::spawn_blocking(move || {
+            (
+                Sha256(sha2::Sha256::digest(&hashed).into()),
+                crc32c::crc32c(&hashed),
+            )
+        })
+        .await;
+        let (sha256, crc32c) = digest.map_err(|error| StoreError::Io {
+            name: self.name.clone(),
+            deed: "cannot hash a part",
+            source: std::io::Error::other(error),
+        })?;
+        let name = format!("{folder}{sha256}");
+        let len = bytes.len() as u64;
+        if let Some(known) = self
+            .known
+            .get(&name)
+            .filter(|known| (known.len, known.crc32c) == (len, crc32c))
+        {
+            self.done.insert(number, known.clone());
+            return Ok(());
+        }
+        self.uploading.spawn(async move {
+            let sent = Sent {
+                len,
+                crc32c,
+                sha256: None,
+            };
+            let generation =
+                write_single(&store, &name, bytes, sent, Purpose::Part, &About::default()).await?;
+            Ok((
+                number,
+                Part {
+                    name,
+                    generation,
+                    len,
+                    crc32c,
+                },
+            ))
+        });
+        Ok(())
+    }
+
+    async fn join_next(&mut self) -> Result<(), StoreError> {
+        if let Some(joined) = self.uploading.join_next().await {
+            let joined = joined.map_err(|error| StoreError::Io {
+                name: self.name.clone(),
+                deed: "cannot send a part",
+                source: std::io::Error::other(error),
+            })?;
+            let (number, part) = joined?;
+            self.done.insert(number, part);
+        }
+        Ok(())
+    }
+
+    async fn finish(mut self, about: About) -> Result<(), StoreError> {
+        let rest = std::mem::take(&mut self.filling).freeze();
+        if !rest.is_empty() || self.begun == 0 {
+            self.send_part(rest).await?;
+        }
+        while !self.uploading.is_empty() {
+            self.join_next().await?;
+        }
+        let parts: Vec<Part> = std::mem::take(&mut self.done).into_values().collect();
+        let whole = joined(self.name.clone(), &parts);
+        let sent = Sent {
+            sha256: about.sha256,
+            ..whole.sent()
+        };
+        let mut made = parts
+            .iter()
+            .map(|part| (part.name.clone(), part.clone()))
+            .collect();
+        let stored = match self.join_all(&whole, parts, &mut made, sent, &about).await {
+            // Another pack of the same set is done by now, and has deleted the parts.
+            Err(lost @ StoreError::Lost { .. }) if !self.making.overwrite => {
+                match self.store.resource(&self.name).await {
+                    Ok(there) if self.store.holds(&there, sent).await? => {
+                        Ok(Composed::Found(there))
+                    }
+                    Ok(_) => Err(taken(self.store.shown(&self.name))),
+                    Err(_) => Err(lost),
+                }
+            }
+            stored => stored,
+        };
+        let resource = match stored {
+            Ok(Composed::Found(resource)) => resource,
+            Ok(Composed::Made(resource)) => {
+                self.store.confirm(&self.name, &resource, sent).await?;
+                self.read_back(&resource, sent).await?;
+                resource
+            }
+            Err(error @ StoreError::Exists { .. }) => {
+                // Whoever came first is done with its parts, and nobody will ever need these.
+                self.delete_made(made).await;
+                return Err(error);
+            }
+            Err(error) => return Err(error),
+        };
+        if self.delete_made(made).await {
+            delete_abandoned(&self.store, &self.name, &resource).await;
+        }
+        Ok(())
+    }
+
+    /// Joins parts to larger ones until one call makes the whole. What may be there of them,
+    /// whether it succeeds or not, is added to `made`.
+    async fn join_all(
+        &self,
+        whole: &Part,
+        mut level: Vec<Part>,
+        made: &mut BTreeMap<String, Part>,
+        sent: Sent,
+        about: &About,
+    ) -> Result<Composed, StoreError> {
+        while level.len() > JOINED_AT_ONCE {
+            let groups: Vec<(Part, Vec<Part>)> = level
+                .chunks(JOINED_AT_ONCE)
+                .map(|group| (self.part_of_group(group), group.to_vec()))
+                .collect();
+            made.extend(
+                groups
+                    .iter()
+                    .map(|(part, _)| (part.name.clone(), part.clone())),
+            );
+            let mut joins = stream::iter(
+                groups
+                    .into_iter()
+                    .map(|(part, group)| self.join_group(part, group)),
+            )
+            .buffered(AT_ONCE);
+            level = Vec::new();
+            while let Some(part) = joins.try_next().await? {
+                made.insert(part.name.clone(), part.clone());
+                level.push(part);
+            }
+        }
+        self.compose(whole, &level, sent, Purpose::Final(&self.making), about)
+            .await
+    }
+
+    /// The part that up to 32 parts are joined to, named by what it holds.
+    fn part_of_group(&self, group: &[Part]) -> Part {
+        let names: String = group
+            .iter()
+            .map(|part| format!("{}\n", part.name))
+            .collect();
+        joined(
+            format!(
+                "{FOLDER}{}/{JOINED}{}",
+                self.name,
+                Sha256(sha2::Sha256::digest(names).into())
+            ),
+            group,
+        )
+    }
+
+    async fn join_group(&self, part: Part, group: Vec<Part>) -> Result<Part, StoreError> {
+        if let Some(known) = self
+            .known
+            .get(&part.name)
+            .filter(|known| (known.len, known.crc32c) == (part.len, part.crc32c))
+        {
+            return Ok(known.clone());
+        }
+        let (Composed::Made(resource) | Composed::Found(resource)) = self
+            .compose(&part, &group, part.sent(), Purpose::Part, &About::default())
+            .await?;
+        self.store
+            .confirm(&part.name, &resource, part.sent())
+            .await?;
+        Ok(Part {
+            generation: resource.generation(),
+            ..part
+        })
+    }
+
+    async fn compose(
+        &self,
+        whole: &Part,
+        sources: &[Part],
+        sent: Sent,
+        purpose: Purpose<'_>,
+        about: &About,
+    ) -> Result<Composed, StoreError> {
+        let shown = self.store.shown(&whole.name);
+        let options = self.store.cloud.options();
+        let address = self
+            .store
+            .compose_address(&whole.name, &purpose.query(options));
+        let sources: Vec<_> = sources
+            .iter()
+            .map(|part| match part.generation {
+                Some(generation) => json!({"name": self.store.full(&part.name), "generation": generation.to_string()}),
+                None => json!({"name": self.store.full(&part.name)}),
+            })
+            .collect();
+        let destination = purpose.described(&whole.name, options, &about.attributes);
+        let body =
+            Bytes::from(json!({"sourceObjects": sources, "destination": destination}).to_string());
+        let mut patience = Patience::new(
+            &self.store.cloud,
+            format!("joining of {} objects to {shown}", sources.len()),
+        );
+        loop {
+            let shape = |request: RequestBuilder| request.header(http::header::CONTENT_TYPE, JSON);
+            let failed = match self
+                .store
+                .cloud
+                .call(Method::POST, &address, body.clone(), shape)
+                .await
+            {
+                Ok(answer) if answer.status == 200 => match answer.json() {
+                    Ok(resource) => return Ok(Composed::Made(resource)),
+                    Err(failed) => failed,
+                },
+                // The name is taken; or a part is gone, which another pack of the same set deleted
+                // when it was done. What is there may be the same: by an earlier request whose
+                // answer was lost, by an earlier run that was killed, or by the other pack.
+                Ok(answer) if matches!(answer.status, 404 | 412) => {
+                    return match self.store.resource(&whole.name).await {
+                        Ok(there) if self.store.holds(&there, sent).await? => {
+                            Ok(Composed::Found(there))
+                        }
+                        Ok(_) | Err(StoreError::Denied { .. }) if !purpose.overwrites() => {
+                            Err(taken(shown))
+                        }
+                        Ok(_) | Err(StoreError::Denied { .. } | StoreError::NotFound { .. }) => {
+                            Err(StoreError::Lost {
+                                name: shown,
+                                found: "that parts of it are gone".to_owned(),
+                            })
+                        }
+                        Err(error) => Err(error),
+                    };
+                }
+                Ok(answer) => answer.failed(
+                    &shown,
+                    "storage.objects.create (and storage.objects.get on its parts)",
+                ),
+                Err(failed) => failed,
+            };
+            patience.failed(failed).await?;
+        }
+    }
+
+    /// Holds what is stored against the digest that is published.
+    async fn read_back(&self, resource: &Resource, sent: Sent) -> Result<(), StoreError> {
+        let Some(expected) = sent.sha256 else {
+            return Ok(());
+        };
+        let Some(found) = self.store.wrong_digest(resource, expected).await? else {
+            return Ok(());
+        };
+        self.store.delete(&self.name, resource.generation()).await?;
+        Err(StoreError::WrongDigest {
+            name: self.store.shown(&self.name),
+            expected,
+            found,
+        })
+    }
+
+    /// Deletes the parts of an object that is done with, unless they are to stay; says whether all
+    /// are gone.
+    async fn delete_made(&self, made: BTreeMap<String, Part>) -> bool {
+        !self.store.cloud.options().keep_parts
+            && delete_all(&self.store, made.into_values().collect()).await
+    }
+}
+
+/// Deletes parts, and reports those that stay; says whether all are gone.
+async fn delete_all(store: &GcsStore, parts: Vec<Part>) -> bool {
+    let (count, len) = (
+        parts.len() as u64,
+        parts.iter().map(|part| part.len).sum::<u64>(),
+    );
+    let has_failed = AtomicBool::new(false);
+    let delete = |part: Part| {
+        let has_failed = &has_failed;
+        async move {
+            // For each of them a service that deletes nothing would be asked for long.
+            if has_failed.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            let deleted = store.delete(&part.name, part.generation).await;
+            has_failed.fetch_or(deleted.is_err(), Ordering::Relaxed);
+            deleted.map(|()| Some(part.len))
+        }
+    };
+    let (mut gone, mut gone_bytes, mut reason) = (0, 0, None);
+    let mut deletions = stream::iter(parts)
+        .map(delete)
+        .buffer_unordered(2 * AT_ONCE);
+    while let Some(deleted) = deletions.next().await {
+        match deleted {
+            Ok(Some(len)) => (gone, gone_bytes) = (gone + 1, gone_bytes + len),
+            Ok(None) => {}
+            Err(error) => reason = reason.or(Some(error.to_string())),
+        }
+    }
+    let Some(reason) = reason else { return true };
+    let (folder, objects, bytes) = (store.shown(FOLDER), count - gone, len - gone_bytes);
+    store.cloud.observer().event(Event::PartsLeft {
+        folder,
+        objects,
+        bytes,
+        reason,
+    });
+    false
+}
+
+/// Deletes what an earlier pack has left of `name`, which stands by now as `whole`, and what others
+/// left behind long ago.
+pub(super) async fn delete_abandoned(store: &GcsStore, name: &str, whole: &Resource) {
+    let mut folders: BTreeMap<String, Vec<Resource>> = BTreeMap::new();
+    for part in store.resources(FOLDER).await.unwrap_or_default() {
+        // The name of an archive may hold slashes, that of a part does not.
+        if let Some((folder, _)) = part.name.rsplit_once('/') {
+            folders.entry(folder.to_owned()).or_default().push(part);
+        }
+    }
+    let own = store.full(&format!("{FOLDER}{name}"));
+    let time = |resource: &Resource| resource.updated.parse::<jiff::Timestamp>().ok();
+    let Some(now) = time(whole) else { return };
+    let is_left = |folder: &String, parts: &[Resource]| {
+        let newest = parts.iter().map(time).max().flatten();
+        // Under a name that stands nobody but an overwriting pack goes on, and that one has made
+        // newer parts.
+        let age = if *folder == own {
+            jiff::SignedDuration::ZERO
+        } else {
+            ABANDONED_AFTER
+        };
+        newest.is_some_and(|newest| now.duration_since(newest) >= age)
+    };
+    let left = folders
+        .into_iter()
+        .filter(|(folder, parts)| is_left(folder, parts))
+        .flat_map(|(_, parts)| parts);
+    delete_all(
+        store,
+        left.filter_map(|part| Part::of(store, part)).collect(),
+    )
+    .await;
+}
+
+/// The longest name that a part of an object can get.
+pub(super) fn longest_name(name: &str) -> String {
+    format!("{FOLDER}{name}/{JOINED}{}", Sha256([0; 32]))
+}
+
+/// What parts make together.
+fn joined(name: String, parts: &[Part]) -> Part {
+    let crc32c = parts.iter().fold(0, |crc32c, part| {
+        crc32c::crc32c_combine(
+            crc32c,
+            part.crc32c,
+            usize::try_from(part.len).unwrap_or(usize::MAX),
+        )
+    });
+    Part {
+        name,
+        generation: None,
+        len: parts.iter().map(|part| part.len).sum(),
+        crc32c,
+    }
+}
+
+impl ObjectWriter for PartsWriter {
+    fn write<'a>(&'a mut self, bytes: Bytes) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            let upload_chunk_bytes = self.store.cloud.options().upload_chunk_bytes;
+            let mut rest = bytes;
+            while !rest.is_empty() {
+                // All of its room at once: a buffer that grows is copied, and twice as large at the
+                // end.
+                self.filling
+                    .reserve(upload_chunk_bytes.saturating_sub(self.filling.len()));
+                let room = upload_chunk_bytes
+                    .saturating_sub(self.filling.len())
+                    .min(rest.len());
+                self.filling.extend_from_slice(&rest.split_to(room));
+                if self.filling.len() >= upload_chunk_bytes {
+                    let part = std::mem::take(&mut self.filling).freeze();
+                    self.send_part(part).await?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn publish(self: Box<Self>, about: About) -> BoxFuture<'static, Result<(), StoreError>> {
+        Box::pin(self.finish(about))
+    }
+}

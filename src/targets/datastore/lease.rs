@@ -1,0 +1,261 @@
+//! A mark in the target itself: who restores into it, and until when. Renewed while the restore
+//! runs, taken away at its end.
+//!
+//! Knows one entity and its versions. Where it stands, and that it is not restored, the module above
+//! knows.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::nonsense;
+use crate::datastore::client::{Answer, Api, Patience, Trouble};
+use crate::datastore::status::Code;
+use crate::model::{LEASE_KIND, Timestamp};
+use crate::targets::{Lease, TargetError};
+
+/// Its name.
+const NAME: &str = "restore";
+
+/// How often two that want the mark at the same moment may get into each other's way.
+const RACES_MAX: u32 = 8;
+
+/// How long the end of a restore waits for the mark to be taken away. It ends by itself.
+const RELEASE_MAX: Duration = Duration::from_secs(10);
+
+/// One holder's view of the mark.
+#[derive(Debug)]
+struct Mark {
+    api: Arc<Api>,
+    holder: String,
+    /// Tells this process from all others.
+    token: String,
+    time: Duration,
+}
+
+/// The mark as it was found.
+struct Found {
+    version: String,
+    holder: String,
+    token: String,
+    until: Timestamp,
+}
+
+#[derive(Debug)]
+struct Held {
+    lost: AtomicBool,
+    /// Until when nobody else takes it.
+    until: Mutex<Instant>,
+}
+
+#[derive(Debug)]
+pub(super) struct MarkLease {
+    mark: Arc<Mark>,
+    held: Arc<Held>,
+    renewing: JoinHandle<()>,
+}
+
+/// The time by this machine's clock.
+fn now() -> Timestamp {
+    Timestamp::from_micros(jiff::Timestamp::now().as_microsecond()).unwrap_or(Timestamp::MAX)
+}
+
+/// Takes the mark for `time`, and renews it from then on.
+pub(super) async fn take(
+    api: Arc<Api>,
+    holder: &str,
+    time: Duration,
+) -> Result<Box<dyn Lease>, TargetError> {
+    let token = format!("{:x}-{:x}", std::process::id(), now().micros());
+    let mark = Arc::new(Mark {
+        api,
+        holder: holder.to_owned(),
+        token,
+        time,
+    });
+    let begun = Instant::now();
+    mark.claim().await?;
+    let held = Arc::new(Held {
+        lost: AtomicBool::new(false),
+        until: Mutex::new(begun + time),
+    });
+    let renewing = tokio::spawn(renew(mark.clone(), held.clone()));
+    Ok(Box::new(MarkLease {
+        mark,
+        held,
+        renewing,
+    }))
+}
+
+async fn renew(mark: Arc<Mark>, held: Arc<Held>) {
+    while !held.is_over() {
+        tokio::time::sleep(mark.time / 3).await;
+        let begun = Instant::now();
+        match tokio::time::timeout_at(held.until(), mark.claim()).await {
+            Ok(Ok(())) => {
+                *held.until.lock().unwrap_or_else(PoisonError::into_inner) = begun + mark.time
+            }
+            Ok(Err(TargetError::Leased { .. })) => held.lost.store(true, Ordering::Relaxed),
+            // As long as it holds, another try may help.
+            Ok(Err(_)) | Err(_) => {}
+        }
+    }
+    held.lost.store(true, Ordering::Relaxed);
+}
+
+impl Held {
+    fn until(&self) -> Instant {
+        *self.until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_over(&self) -> bool {
+        self.lost.load(Ordering::Relaxed) || Instant::now() >= self.until()
+    }
+}
+
+impl Lease for MarkLease {
+    fn lost(&self) -> bool {
+        self.held.is_over()
+    }
+
+    fn release(self: Box<Self>) -> BoxFuture<'static, ()> {
+        self.renewing.abort();
+        let mark = self.mark.clone();
+        Box::pin(async move {
+            tokio::time::timeout(RELEASE_MAX, mark.remove()).await.ok();
+        })
+    }
+}
+
+impl Drop for MarkLease {
+    fn drop(&mut self) {
+        self.renewing.abort();
+    }
+}
+
+impl Mark {
+    fn key(&self) -> Value {
+        json!({"partitionId": self.api.partition(""), "path": [{"kind": LEASE_KIND, "name": NAME}]})
+    }
+
+    /// The mark as it stands, and the service's own time.
+    async fn look(&self) -> Result<(Option<Found>, Timestamp), TargetError> {
+        let Answer::Ok(answer) = self
+            .api
+            .json("lookup", &json!({"keys": [self.key()]}))
+            .await?
+        else {
+            return Err(nonsense("lookup", "an answer", &Value::Null));
+        };
+        let time = |value: Option<&Value>| {
+            value
+                .and_then(Value::as_str)
+                .and_then(|text| text.parse::<jiff::Timestamp>().ok())
+        };
+        let micros = |time: jiff::Timestamp| Timestamp::from_micros(time.as_microsecond());
+        let now = time(answer.get("readTime"))
+            .and_then(micros)
+            .unwrap_or_else(now);
+        let Some(found) = answer.pointer("/found/0") else {
+            return Ok((None, now));
+        };
+        let text = |pointer: &str| {
+            found
+                .pointer(pointer)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let until =
+            time(found.pointer("/entity/properties/expires/timestampValue")).and_then(micros);
+        let found = Found {
+            version: text("/version"),
+            holder: text("/entity/properties/holder/stringValue"),
+            token: text("/entity/properties/token/stringValue"),
+            // A mark that does not say until when is none that we can judge.
+            until: until.unwrap_or(Timestamp::MAX),
+        };
+        Ok((Some(found), now))
+    }
+
+    /// Makes the mark ours, or ours for longer.
+    async fn claim(&self) -> Result<(), TargetError> {
+        let mut patience = Patience::new(&self.api, "commit");
+        for _ in 0..RACES_MAX {
+            let (found, now) = self.look().await?;
+            if let Some(found) = &found
+                && found.token != self.token
+                && found.holder != self.holder
+                && found.until > now
+            {
+                return Err(TargetError::Leased {
+                    target: self.api.name(),
+                    holder: found.holder.clone(),
+                    until: found.until,
+                });
+            }
+            let until =
+                Timestamp::from_micros(now.micros().saturating_add(self.time.as_micros() as i64))
+                    .unwrap_or(Timestamp::MAX);
+            let mutation = match found {
+                None => json!({"insert": self.entity(until)}),
+                Some(found) => json!({"update": self.entity(until), "baseVersion": found.version}),
+            };
+            match self.commit(mutation).await {
+                Ok(true) => return Ok(()),
+                // Somebody was faster; or an earlier try was done and its answer lost, and then the
+                // mark is ours.
+                Ok(false) => {}
+                Err(trouble) => patience.failed(trouble).await?,
+            }
+        }
+        Err(TargetError::Service {
+            call: format!("lease of {}", self.api.name()),
+            tries: RACES_MAX,
+            seconds: 0,
+            found: "others who want it at the same time".to_owned(),
+        })
+    }
+
+    /// Makes a commit of one mutation once. Whether it was done, and not too late.
+    async fn commit(&self, mutation: Value) -> Result<bool, Trouble> {
+        let body = json!({"mode": "NON_TRANSACTIONAL", "mutations": [mutation]});
+        match self.api.json_once("commit", &body).await {
+            Ok(answer) => {
+                Ok(answer.pointer("/mutationResults/0/conflictDetected")
+                    != Some(&Value::Bool(true)))
+            }
+            Err(Trouble::Refused {
+                code: Code::AlreadyExists | Code::NotFound,
+                ..
+            }) => Ok(false),
+            Err(trouble) => Err(trouble),
+        }
+    }
+
+    fn entity(&self, until: Timestamp) -> Value {
+        let text = |text: &str| json!({"stringValue": text, "excludeFromIndexes": true});
+        json!({"key": self.key(), "properties": {
+            "holder": text(&self.holder),
+            "token": text(&self.token),
+            "tool": text(crate::google::USER_AGENT),
+            "expires": {"timestampValue": until.to_string(), "excludeFromIndexes": true},
+        }})
+    }
+
+    /// Takes the mark away, if it is still ours.
+    async fn remove(&self) {
+        if let Ok((Some(found), _)) = self.look().await
+            && found.token == self.token
+        {
+            self.commit(json!({"delete": self.key(), "baseVersion": found.version}))
+                .await
+                .ok();
+        }
+    }
+}

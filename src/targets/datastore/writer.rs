@@ -1,0 +1,327 @@
+//! One commit until all of it is in the target: paced, tried again, halved where the service has
+//! too much of it.
+//!
+//! Knows what refusals mean for a batch. Must not know how many are under way.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::time::Instant;
+
+use super::ramp::Pace;
+use crate::datastore::app_engine;
+use crate::datastore::client::{Api, Patience, Trouble};
+use crate::datastore::limits::oversize;
+use crate::datastore::status::{Code, ids_of_key, key_of_message, numbered_key};
+use crate::entity::message::{self, Deed};
+use crate::google::refusal::MEANING_MISMATCH;
+use crate::model::Pair;
+use crate::targets::TargetError;
+use crate::transform::Encoded;
+
+/// The emulator takes requests of 4 MiB; the rest is for the request's own fields.
+const EMULATOR_MAX_BYTES: usize = (4 << 20) - (64 << 10);
+
+/// The service takes 10 MiB.
+const SERVICE_MAX_BYTES: usize = 9 << 20;
+
+/// Who sends commits to one database.
+#[derive(Debug)]
+pub(super) struct Writer {
+    api: Arc<Api>,
+    /// None for an emulator, which wants no pace.
+    real: Option<Real>,
+    /// Whether the service was seen to refuse the meaning of places that were stored without one.
+    refuses_place_meanings: AtomicBool,
+    /// How far the counter of an emulator is known to be, from which it takes new ids.
+    counter: AtomicI64,
+    /// Kinds whose restored ids an emulator may hand out again.
+    unreserved: Mutex<HashSet<Pair>>,
+}
+
+/// What the real service asks for.
+#[derive(Debug)]
+struct Real {
+    begun: Instant,
+    paces: Mutex<HashMap<Pair, Pace>>,
+}
+
+/// A part of some encoded entities or keys, to be sent in one commit.
+#[derive(Debug, Clone)]
+pub(super) struct Batch {
+    pub(super) pair: Arc<Pair>,
+    pub(super) deed: Deed,
+    pub(super) items: Arc<Encoded>,
+    pub(super) range: Range<usize>,
+    /// How many entities of the step stand before `items`.
+    pub(super) before: u64,
+}
+
+impl Batch {
+    /// All of some entities.
+    pub(super) fn whole(pair: Pair, items: Encoded) -> Self {
+        Batch {
+            pair: Arc::new(pair),
+            deed: Deed::Upsert,
+            range: 0..items.len(),
+            items: Arc::new(items),
+            before: 0,
+        }
+    }
+
+    fn items(&self) -> impl Iterator<Item = &[u8]> + Clone {
+        self.items
+            .iter()
+            .skip(self.range.start)
+            .take(self.range.len())
+            .map(|(bytes, _)| bytes)
+    }
+
+    fn halves(&self) -> Option<(Batch, Batch)> {
+        let middle = self.range.start + self.range.len() / 2;
+        let part = |range| Batch {
+            range,
+            ..self.clone()
+        };
+        (self.range.len() > 1)
+            .then(|| (part(self.range.start..middle), part(middle..self.range.end)))
+    }
+
+    /// The same without the meanings of places; none where there are none.
+    fn without_place_meanings(&self) -> Option<Batch> {
+        let without: Vec<_> = self
+            .items()
+            .map(|item| (message::without_place_meanings(item), item))
+            .collect();
+        without
+            .iter()
+            .any(|(without, _)| without.is_some())
+            .then(|| {
+                let mut items = Encoded::default();
+                for ((without, item), (_, key)) in
+                    without.iter().zip(self.items.iter().skip(self.range.start))
+                {
+                    items.push(without.as_deref().unwrap_or(item), key);
+                }
+                let before = self.before + self.range.start as u64;
+                Batch {
+                    range: 0..items.len(),
+                    items: Arc::new(items),
+                    before,
+                    ..self.clone()
+                }
+            })
+    }
+
+    fn request(&self, api: &Api) -> Vec<u8> {
+        message::commit_request(api.project(), api.database(), self.deed, self.items())
+    }
+}
+
+impl Writer {
+    pub(super) fn new(api: Arc<Api>, is_real: bool) -> Self {
+        let real = is_real.then(|| Real {
+            begun: Instant::now(),
+            paces: Mutex::default(),
+        });
+        Writer {
+            api,
+            real,
+            refuses_place_meanings: AtomicBool::new(false),
+            counter: AtomicI64::new(0),
+            unreserved: Mutex::default(),
+        }
+    }
+
+    /// How long a request may be.
+    pub(super) fn request_max_bytes(&self) -> usize {
+        if self.real.is_some() {
+            SERVICE_MAX_BYTES
+        } else {
+            EMULATOR_MAX_BYTES
+        }
+    }
+
+    /// Refuses what the target cannot hold. `number` is the entity's place in its step.
+    pub(super) fn check(&self, pair: &Pair, number: u64, entity: &[u8]) -> Result<(), TargetError> {
+        let too_large = |part: String, bytes, limit| {
+            Err(TargetError::TooLarge {
+                kind: pair.kind.clone(),
+                number,
+                part,
+                bytes,
+                limit,
+            })
+        };
+        if let Some(found) = self.real.as_ref().and_then(|_| oversize(entity)) {
+            return too_large(found.part, found.bytes, found.limit);
+        }
+        let limit = self.request_max_bytes();
+        if entity.len() > limit {
+            too_large("a request of its own".to_owned(), entity.len(), limit)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Sends a batch until all of it is there.
+    pub(super) async fn put(self: Arc<Self>, batch: Batch) -> Result<(), TargetError> {
+        let mut left = vec![batch];
+        let mut patience = Patience::new(&self.api, "commit");
+        while let Some(batch) = left.pop() {
+            let batch = match self.refuses_place_meanings.load(Ordering::Relaxed) {
+                true => batch.without_place_meanings().unwrap_or(batch),
+                false => batch,
+            };
+            self.wait_for_leave(&batch).await;
+            let trouble = match self
+                .api
+                .commit(batch.request(&self.api).into(), batch.range.len())
+                .await
+            {
+                Ok(()) => {
+                    patience.progress();
+                    self.reserve_ids(&batch).await?;
+                    continue;
+                }
+                Err(trouble) => trouble,
+            };
+            let mut halved = match trouble {
+                Trouble::Refused {
+                    code: Code::InvalidArgument,
+                    found,
+                } if found.ends_with(MEANING_MISMATCH)
+                    && batch.without_place_meanings().is_some() =>
+                {
+                    self.refuses_place_meanings.store(true, Ordering::Relaxed);
+                    None
+                }
+                // One of them is wrong, or all together are too much.
+                Trouble::Refused {
+                    code: Code::InvalidArgument,
+                    found,
+                } => match batch.halves() {
+                    Some(halves) => Some(halves),
+                    None => {
+                        let number = batch.before + batch.range.start as u64 + 1;
+                        return Err(TargetError::BadEntity {
+                            kind: batch.pair.kind.clone(),
+                            number,
+                            found,
+                        });
+                    }
+                },
+                trouble => {
+                    let crowded = matches!(trouble, Trouble::Passing { crowded: true, .. });
+                    patience.failed(trouble).await?;
+                    batch.halves().filter(|_| crowded)
+                }
+            };
+            match halved.take() {
+                Some((first, second)) => left.extend([second, first]),
+                None => left.push(batch),
+            }
+        }
+        Ok(())
+    }
+
+    async fn wait_for_leave(&self, batch: &Batch) {
+        let Some(real) = &self.real else { return };
+        let wait = {
+            let mut paces = real.paces.lock().unwrap_or_else(PoisonError::into_inner);
+            paces
+                .entry(Pair::clone(&batch.pair))
+                .or_default()
+                .take(batch.range.len(), real.begun.elapsed())
+        };
+        tokio::time::sleep(wait).await;
+    }
+
+    /// Sees to it that the target hands no id out again that stands in a restored key.
+    pub(super) async fn reserve_ids(&self, batch: &Batch) -> Result<(), TargetError> {
+        if batch.deed != Deed::Upsert {
+            return Ok(());
+        }
+        if self.real.is_none() {
+            let ids = batch
+                .items()
+                .filter_map(key_of_message)
+                .flat_map(ids_of_key);
+            let Some(counter) = ids.filter_map(app_engine::counter_of).max() else {
+                return Ok(());
+            };
+            if counter <= self.counter.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            let moved = self.move_counter(counter).await?;
+            // Over HTTP nobody can tell the emulator that heeds the call below from the one that
+            // does not.
+            if moved == Some(false) || moved.is_none() && !self.api.has_grpc().await {
+                self.unreserved
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .insert(Pair::clone(&batch.pair));
+            }
+            if moved.is_some() {
+                return Ok(());
+            }
+        }
+        // Some emulators stumble over ids that nobody can be given.
+        let can_be_given = |key: &&[u8]| {
+            self.real.is_some() || ids_of_key(key).all(|id| app_engine::counter_of(id).is_some())
+        };
+        let keys: Vec<&[u8]> = batch
+            .items()
+            .filter_map(numbered_key)
+            .filter(can_be_given)
+            .collect();
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let request = bytes::Bytes::from(message::reserve_ids_request(
+            self.api.project(),
+            self.api.database(),
+            keys.into_iter(),
+        ));
+        let mut patience = Patience::new(&self.api, "reserveIds");
+        while let Err(trouble) = self.api.message("reserveIds", request.clone()).await {
+            // An emulator that cannot do it hands out the ids that it hands out.
+            if self.real.is_none() {
+                break;
+            }
+            patience.failed(trouble).await?;
+        }
+        Ok(())
+    }
+
+    /// Moves the counter of the Datastore emulator past a restored id. Says whether that was done;
+    /// none where there is no such counter.
+    async fn move_counter(&self, counter: i64) -> Result<Option<bool>, TargetError> {
+        let mut patience = Patience::new(&self.api, "AllocateIds");
+        loop {
+            match self
+                .api
+                .app_engine(app_engine::reserve(self.api.project(), counter))
+                .await
+            {
+                Ok(answer) if app_engine::is_reserved(&answer, counter) => {
+                    self.counter.fetch_max(counter, Ordering::Relaxed);
+                    return Ok(Some(true));
+                }
+                Ok(_) => return Ok(Some(false)),
+                Err(Trouble::Unknown | Trouble::Refused { .. }) => return Ok(None),
+                Err(trouble) => patience.failed(trouble).await?,
+            }
+        }
+    }
+
+    /// How many kinds have restored ids that the target may hand out again.
+    pub(super) fn unreserved_kinds(&self) -> usize {
+        self.unreserved
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
+    }
+}

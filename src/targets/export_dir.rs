@@ -1,0 +1,280 @@
+//! `dir:PATH`: managed exports, one folder for each kind of each namespace, ready for Google's own
+//! import.
+//!
+//! `PATH/NAMESPACE/KIND/NAME/NAME.overall_export_metadata`, NAME being the start of the export. The
+//! folder NAME appears when it is whole, and takes no other one's place.
+
+use std::fs::{self, File};
+use std::io::{Read, Write as _};
+use std::path::{Path, PathBuf};
+
+use futures_util::future::BoxFuture;
+use serde_json::Value;
+
+use super::files::{blocking, check_free, check_names, failed, sync_folder, unpublished};
+use super::{Progress, StepInfo, StepSink, Target, TargetError};
+use crate::export::layout::{ManagedExport, OVERALL_SUFFIX};
+use crate::export::log::{self, LogError, LogWriter, Stitch};
+use crate::model::{PIECE_LEN_BYTES, Pair, pair_names};
+use crate::runtime::working_file::{WorkingFolder, folder_of, is_working};
+use crate::transform::{Encoded, Encoding};
+
+/// Managed exports in a folder.
+#[derive(Debug, Clone)]
+pub struct DirTarget {
+    root: PathBuf,
+}
+
+impl DirTarget {
+    /// Writes below `root`, which is made when needed.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        DirTarget { root: root.into() }
+    }
+
+    fn folder(&self, pair: &Pair) -> PathBuf {
+        let (namespace, kind) = pair_names(pair);
+        self.root.join(namespace).join(kind)
+    }
+}
+
+impl Target for DirTarget {
+    fn encoding(&self) -> Encoding {
+        Encoding::Record
+    }
+
+    fn resumes_within_steps(&self) -> bool {
+        false
+    }
+
+    fn count<'a>(&'a self, pair: &'a Pair) -> BoxFuture<'a, Result<u64, TargetError>> {
+        let folder = self.folder(pair);
+        Box::pin(blocking(move || {
+            let mut entities = 0;
+            for around in children(&folder)?
+                .into_iter()
+                .filter(|around| !is_working(around))
+            {
+                // Without its finish mark it is no export.
+                let finished = children(&around)?
+                    .iter()
+                    .any(|path| path.to_string_lossy().ends_with(OVERALL_SUFFIX));
+                if finished {
+                    entities += count_below(&around)?;
+                }
+            }
+            Ok(entities)
+        }))
+    }
+
+    fn check_names<'a>(&'a self, step: &'a StepInfo) -> BoxFuture<'a, Result<(), TargetError>> {
+        let (folder, root) = (self.folder(&step.pair), self.root.clone());
+        let export = ManagedExport::of_pair(&step.pair, step.started, step.finished);
+        Box::pin(blocking(move || {
+            let around = folder.join(export.name());
+            let files = [
+                export.output_path(0),
+                export.metadata_path(),
+                export.overall_path(),
+            ]
+            .map(|name| around.join(name));
+            check_names(&root, files.iter().map(PathBuf::as_path))?;
+            check_free(&around)
+        }))
+    }
+
+    fn open<'a>(
+        &'a self,
+        step: &'a StepInfo,
+        _: Progress,
+    ) -> BoxFuture<'a, Result<Box<dyn StepSink>, TargetError>> {
+        let folder = self.folder(&step.pair);
+        let export = ManagedExport::of_pair(&step.pair, step.started, step.finished);
+        let (begun_before, root) = (step.begun_before, self.root.clone());
+        Box::pin(blocking(move || {
+            let around = folder.join(export.name());
+            fs::create_dir_all(&folder).map_err(failed(&folder, "cannot make the folder"))?;
+            let working = WorkingFolder::create(&around)
+                .map_err(failed(&around, "cannot make the folder"))?;
+            let output = working.working_path().join(export.output_path(0));
+            let parent = folder_of(&output);
+            fs::create_dir_all(parent).map_err(failed(parent, "cannot make the folder"))?;
+            let file = File::create_new(&output).map_err(failed(&output, "cannot create it"))?;
+            let (log, progress) = (LogWriter::default(), Progress::default());
+            Ok(Box::new(DirSink {
+                root,
+                export,
+                around,
+                working,
+                begun_before,
+                output,
+                file,
+                log,
+                record_bytes: 0,
+                progress,
+            }) as Box<dyn StepSink>)
+        }))
+    }
+
+    fn differing<'a>(&'a self, _: Vec<Value>) -> BoxFuture<'a, Result<Option<u64>, TargetError>> {
+        Box::pin(async { Ok(None) })
+    }
+}
+
+#[derive(Debug)]
+struct DirSink {
+    root: PathBuf,
+    export: ManagedExport,
+    around: PathBuf,
+    working: WorkingFolder,
+    /// Whether an earlier run may have been cut after it gave the folder its name.
+    begun_before: bool,
+    output: PathBuf,
+    file: File,
+    log: LogWriter,
+    /// Bytes of the records so far, without their framing.
+    record_bytes: u64,
+    progress: Progress,
+}
+
+impl StepSink for DirSink {
+    fn write<'a>(&'a mut self, batch: Encoded) -> BoxFuture<'a, Result<Progress, TargetError>> {
+        self.progress = self.progress.and(batch.len() as u64);
+        let mut framed = Vec::with_capacity(batch.bytes().len() + batch.bytes().len() / 50);
+        for (record, _) in batch.iter() {
+            self.log.record(record, &mut framed);
+            self.record_bytes += record.len() as u64;
+        }
+        let progress = self.progress;
+        let (file, output) = (self.file.try_clone(), self.output.clone());
+        Box::pin(blocking(move || {
+            file.and_then(|mut file| file.write_all(&framed))
+                .map_err(failed(&output, "cannot write it"))?;
+            Ok(progress)
+        }))
+    }
+
+    fn end_piece(&mut self) {
+        self.progress = self.progress.at_piece_end();
+    }
+
+    fn finish(self: Box<Self>) -> BoxFuture<'static, Result<Progress, TargetError>> {
+        Box::pin(blocking(move || {
+            let DirSink {
+                root,
+                export,
+                around,
+                working,
+                begun_before,
+                output,
+                mut file,
+                log,
+                record_bytes,
+                progress,
+            } = *self;
+            let mut end = Vec::new();
+            log.finish(&mut end);
+            file.write_all(&end)
+                .and_then(|()| file.sync_all())
+                .map_err(failed(&output, "cannot write it"))?;
+            let folder = working.working_path();
+            write_whole(&folder.join(export.metadata_path()), &export.metadata(1))?;
+            write_whole(
+                &folder.join(export.overall_path()),
+                &export.overall(progress.entities, record_bytes),
+            )?;
+            // The folder must not survive a power cut that the names in it did not.
+            output
+                .ancestors()
+                .skip(1)
+                .take_while(|inner| inner.starts_with(folder))
+                .for_each(sync_folder);
+            working
+                .publish(begun_before)
+                .map_err(unpublished(&around))?;
+            around
+                .ancestors()
+                .skip(1)
+                .take_while(|folder| folder.starts_with(&root))
+                .for_each(sync_folder);
+            Ok(progress)
+        }))
+    }
+}
+
+fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), TargetError> {
+    File::create_new(path)
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .map_err(failed(path, "cannot write it"))
+}
+
+/// What lies in a folder; nothing where there is none.
+fn children(folder: &Path) -> Result<Vec<PathBuf>, TargetError> {
+    match fs::read_dir(folder) {
+        Err(error)
+            if matches!(
+                error.kind(),
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(Vec::new())
+        }
+        entries => entries
+            .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
+            .map_err(failed(folder, "cannot list it")),
+    }
+}
+
+/// Records in the outputs `NAMESPACE/KIND/output-N` of an export.
+fn count_below(around: &Path) -> Result<u64, TargetError> {
+    let mut records = 0;
+    for namespace in children(around)? {
+        for kind in children(&namespace)? {
+            for output in children(&kind)? {
+                if output
+                    .file_name()
+                    .is_some_and(|name| name.to_string_lossy().starts_with("output-"))
+                {
+                    records += count_records(&output)?;
+                }
+            }
+        }
+    }
+    Ok(records)
+}
+
+fn count_records(path: &Path) -> Result<u64, TargetError> {
+    let mut file = File::open(path).map_err(failed(path, "cannot open it"))?;
+    let mut stitch = Stitch::default();
+    let (mut records, mut offset) = (0, 0);
+    loop {
+        let mut piece = Vec::new();
+        Read::by_ref(&mut file)
+            .take(PIECE_LEN_BYTES as u64)
+            .read_to_end(&mut piece)
+            .map_err(failed(path, "cannot read it"))?;
+        let last = piece.len() < PIECE_LEN_BYTES;
+        let wrong = |found: String| TargetError::Nonsense {
+            call: path.display().to_string(),
+            expected: "a log of entities",
+            found,
+        };
+        let ends = log::read_piece(&piece, offset, |_| {
+            records += 1;
+            Ok::<_, LogError>(())
+        });
+        let ends = ends.map_err(|error| wrong(error.to_string()))?;
+        records += u64::from(
+            stitch
+                .push(ends)
+                .map_err(|error| wrong(error.to_string()))?
+                .is_some(),
+        );
+        if last {
+            return stitch
+                .finish()
+                .map(|()| records)
+                .map_err(|error| wrong(error.to_string()));
+        }
+        offset += piece.len() as u64;
+    }
+}

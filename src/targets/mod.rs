@@ -1,0 +1,335 @@
+//! Targets: who carries a step out. A Datastore emulator by commits, a folder of managed exports, a
+//! folder to read, a dry run.
+//!
+//! Knows entities on their way out. Must not know plans, journals or archives.
+
+mod datastore;
+mod dry_run;
+mod export_dir;
+mod files;
+mod key_set;
+mod ndjson;
+
+use std::fmt;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+
+pub use datastore::{CommitTarget, ServiceTimes};
+pub use dry_run::DryRun;
+pub use export_dir::DirTarget;
+pub use key_set::KeySet;
+pub use ndjson::NdjsonTarget;
+
+use crate::model::{Kind, Pair, Timestamp};
+use crate::store::name_limits::NameFault;
+use crate::transform::{Encoded, Encoding};
+
+/// What a target needs to know of a step.
+#[derive(Debug, Clone)]
+pub struct StepInfo {
+    /// Kind and namespace in the target.
+    pub pair: Pair,
+    /// Whether an earlier run has begun the step: what it left half done is the step's own.
+    pub begun_before: bool,
+    /// Start of the step's export.
+    pub started: Option<Timestamp>,
+    /// End of the step's export.
+    pub finished: Option<Timestamp>,
+}
+
+/// How far a step has come: what of its outputs is in the target for good.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Progress {
+    /// Pieces whose entities are all there, counted over all outputs of the step.
+    pub pieces: u64,
+    /// Entities of the next piece that are there as well, from its beginning.
+    pub records: u64,
+    /// Entities in all of these.
+    pub entities: u64,
+}
+
+impl Progress {
+    /// With so many more entities of the piece that has begun.
+    fn and(self, entities: u64) -> Self {
+        Progress {
+            records: self.records + entities,
+            entities: self.entities + entities,
+            ..self
+        }
+    }
+
+    /// With the piece that has begun at its end.
+    fn at_piece_end(self) -> Self {
+        Progress {
+            pieces: self.pieces + 1,
+            records: 0,
+            ..self
+        }
+    }
+}
+
+/// What a target can answer instead of done.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetError {
+    /// A service failed after all retries.
+    #[error("{call}: expected an answer within {tries} tries and {seconds} s, found {found}")]
+    Service {
+        /// Which call.
+        call: String,
+        /// How often it was tried.
+        tries: u32,
+        /// For how long.
+        seconds: u64,
+        /// What came instead.
+        found: String,
+    },
+    /// A service refused an entity or a request.
+    #[error("{call}: expected it to be accepted, found {found}")]
+    Rejected {
+        /// Which call.
+        call: String,
+        /// What the service answered.
+        found: String,
+    },
+    /// An emulator that imports nothing.
+    #[error("{call}: this emulator has no import")]
+    NoImport {
+        /// Which call.
+        call: String,
+    },
+    /// The credentials do not allow a call.
+    #[error("{call}: expected leave to do it, found {found}")]
+    Denied {
+        /// Which call.
+        call: String,
+        /// What the service answered.
+        found: String,
+    },
+    /// There are no credentials, or the service does not take them.
+    #[error("{call}: expected credentials that are accepted, found {found}")]
+    Unauthorized {
+        /// Which call.
+        call: String,
+        /// What there is instead.
+        found: &'static str,
+    },
+    /// A service refused one entity.
+    #[error("entity {number} of kind {kind}: expected it to be accepted, found {found}")]
+    BadEntity {
+        /// Its kind.
+        kind: Kind,
+        /// Its place among the entities of its step.
+        number: u64,
+        /// What the service answered.
+        found: String,
+    },
+    /// Somebody else restores into the same target.
+    #[error("{target}: expected no other restore, found one by {holder} until {until}")]
+    Leased {
+        /// The target.
+        target: String,
+        /// Who.
+        holder: String,
+        /// Until when, unless the other one goes on.
+        until: Timestamp,
+    },
+    /// An entity that the target cannot hold.
+    #[error(
+        "entity {number} of kind {kind}: {part}: expected at most {limit} bytes, found {bytes}"
+    )]
+    TooLarge {
+        /// Its kind.
+        kind: Kind,
+        /// Its place among the entities of its step.
+        number: u64,
+        /// What of it is too large.
+        part: String,
+        /// How long that is.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// Something has the name that the step would write.
+    #[error("{name} exists already, and kindpack does not overwrite it")]
+    Taken {
+        /// The file or folder.
+        name: String,
+    },
+    /// A name that the file system cannot hold.
+    #[error("cannot write {name}: {fault}")]
+    UnfitName {
+        /// The file.
+        name: String,
+        /// Why not.
+        fault: NameFault,
+    },
+    /// The answer of a service makes no sense.
+    #[error("{call}: expected {expected}, found {found}")]
+    Nonsense {
+        /// Which call.
+        call: String,
+        /// What should have come.
+        expected: &'static str,
+        /// What came.
+        found: String,
+    },
+    /// Work on local objects failed.
+    #[error("{name}: {deed}: {source}")]
+    Io {
+        /// The object or folder.
+        name: String,
+        /// What was tried.
+        deed: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A worker was lost.
+    #[error(transparent)]
+    Worker(#[from] crate::runtime::workers::WorkerLost),
+}
+
+/// How long an emulator is tried, unless the user says otherwise: where it was just started, its
+/// Java takes some seconds.
+pub const EMULATOR_RETRY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Entities that are looked up at once.
+pub const LOOKUP_MAX: usize = 300;
+
+/// Bytes of them, unless one is larger: the answer holds them as they are.
+pub const LOOKUP_MAX_BYTES: usize = 1 << 20;
+
+/// Where entities go.
+pub trait Target: fmt::Debug + Send + Sync {
+    /// The form in which the target takes entities.
+    fn encoding(&self) -> Encoding;
+
+    /// Whether a step that was cut goes on where it stood; otherwise it begins anew.
+    fn resumes_within_steps(&self) -> bool;
+
+    /// How many entities of that kind and namespace the target holds now.
+    fn count<'a>(&'a self, pair: &'a Pair) -> BoxFuture<'a, Result<u64, TargetError>>;
+
+    /// Refuses a step that no earlier run has begun where its names are taken, whatever they hold,
+    /// or cannot be.
+    fn check_names<'a>(&'a self, step: &'a StepInfo) -> BoxFuture<'a, Result<(), TargetError>> {
+        let _ = step;
+        Box::pin(async { Ok(()) })
+    }
+
+    /// Whether entities can be looked up by their keys: that is always right, where a count may be
+    /// late.
+    fn is_looked_up(&self) -> bool {
+        false
+    }
+
+    /// How many of these entities, encoded for this target, are there under their keys. At most
+    /// [`LOOKUP_MAX`] entities are asked for at once.
+    ///
+    /// The default knows none: see [`Target::is_looked_up`].
+    fn look_up(&self, entities: Encoded) -> BoxFuture<'_, Result<u64, TargetError>> {
+        let _ = entities;
+        Box::pin(async { Ok(0) })
+    }
+
+    /// Brings the target to count what was written just before, as far as it can be brought to.
+    fn settle(&self) -> BoxFuture<'_, Result<(), TargetError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// Sees to it that the target hands the ids of these entities, encoded for it, to no new ones:
+    /// they came there in another way than by
+    /// [`Target::open`].
+    fn reserve_ids<'a>(
+        &'a self,
+        pair: &'a Pair,
+        entities: Encoded,
+    ) -> BoxFuture<'a, Result<(), TargetError>> {
+        let _ = (pair, entities);
+        Box::pin(async { Ok(()) })
+    }
+
+    /// How many kinds have restored ids that the target may hand to new entities all the same.
+    fn unreserved_kinds(&self) -> usize {
+        0
+    }
+
+    /// Deletes what the target holds of `pair` beside what `keep` holds, as far as `keep` is asked.
+    /// Gives how many.
+    ///
+    /// The default refuses: such a target is written whole.
+    fn delete_others<'a>(
+        &'a self,
+        pair: &'a Pair,
+        keep: &'a KeySet,
+    ) -> BoxFuture<'a, Result<u64, TargetError>> {
+        let _ = keep;
+        Box::pin(async move {
+            Err(TargetError::Rejected {
+                call: format!("deleting of {pair}"),
+                found: "a target that deletes nothing".to_owned(),
+            })
+        })
+    }
+
+    /// Sees to it that nobody else restores into the target, as far as the target itself can hold
+    /// such a mark; `None` where it cannot.
+    ///
+    /// `holder` is told to whoever comes meanwhile. A mark of that very holder, which a killed run
+    /// left, is taken over: so the name must not be that of a restore that may run beside this one.
+    fn lease<'a>(
+        &'a self,
+        holder: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Box<dyn Lease>>, TargetError>> {
+        let _ = holder;
+        Box::pin(async { Ok(None) })
+    }
+
+    /// Begins a step, or goes on with it after `done`: the first `done.records` entities of the
+    /// next piece are not handed over again.
+    fn open<'a>(
+        &'a self,
+        step: &'a StepInfo,
+        done: Progress,
+    ) -> BoxFuture<'a, Result<Box<dyn StepSink>, TargetError>>;
+
+    /// Which of these entities (REST JSON, as they should be) are not in the target as they should
+    /// be; `None` where it cannot be asked.
+    fn differing<'a>(
+        &'a self,
+        wanted: Vec<serde_json::Value>,
+    ) -> BoxFuture<'a, Result<Option<u64>, TargetError>>;
+}
+
+/// The right to be the only one who restores into a target. It is renewed by itself; dropped
+/// without a release, it ends after a while.
+pub trait Lease: fmt::Debug + Send + Sync {
+    /// Whether somebody else may hold it by now. Then nothing more may be written.
+    fn lost(&self) -> bool;
+
+    /// Gives it back.
+    fn release(self: Box<Self>) -> BoxFuture<'static, ()>;
+}
+
+/// A step that is being carried out. Dropped before its end, it is cut, and can be gone on with.
+pub trait StepSink: fmt::Debug + Send {
+    /// Takes the next entities, all of one piece. May wait until there is room. Returns how far the
+    /// step has come for good, which may lie behind what was taken, but not by more than a few
+    /// calls.
+    fn write<'a>(&'a mut self, batch: Encoded) -> BoxFuture<'a, Result<Progress, TargetError>>;
+
+    /// Tells that all entities of a piece were handed over, a piece without any as well. What
+    /// follows belongs to the next one.
+    fn end_piece(&mut self);
+
+    /// Waits for what is under way, where the step is to stop before its end. Returns how far it
+    /// has come for good.
+    ///
+    /// The default waits for nothing: of a step that begins anew nothing is kept.
+    fn settle(&mut self) -> BoxFuture<'_, Result<Progress, TargetError>> {
+        Box::pin(async { Ok(Progress::default()) })
+    }
+
+    /// Ends the step: all that was taken is there for good.
+    fn finish(self: Box<Self>) -> BoxFuture<'static, Result<Progress, TargetError>>;
+}

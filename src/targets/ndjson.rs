@@ -1,0 +1,156 @@
+//! `ndjson:PATH`: one file of entities per kind, to read. `PATH/NAMESPACE/KIND.ndjson`, the default
+//! namespace as `(default)`.
+//!
+//! A file has its name only when its step is done, and takes no other file's name.
+
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::PathBuf;
+
+use futures_util::future::BoxFuture;
+use serde_json::Value;
+
+use super::files::{blocking, check_free, check_names, failed, sync_folder, unpublished};
+use super::{Progress, StepInfo, StepSink, Target, TargetError};
+use crate::model::{Pair, pair_names};
+use crate::runtime::working_file::{WorkingFile, WorkingFiles, folder_of};
+use crate::transform::{Encoded, Encoding};
+
+/// Entities as lines of REST JSON.
+#[derive(Debug, Clone)]
+pub struct NdjsonTarget {
+    root: PathBuf,
+    working: WorkingFiles,
+}
+
+impl NdjsonTarget {
+    /// Writes below `root`, which is made when needed.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        NdjsonTarget {
+            root: root.into(),
+            working: WorkingFiles::default(),
+        }
+    }
+
+    fn path(&self, pair: &Pair) -> PathBuf {
+        let (namespace, kind) = pair_names(pair);
+        self.root.join(namespace).join(format!("{kind}.ndjson"))
+    }
+}
+
+impl Target for NdjsonTarget {
+    fn encoding(&self) -> Encoding {
+        Encoding::JsonLine
+    }
+
+    fn resumes_within_steps(&self) -> bool {
+        false
+    }
+
+    fn count<'a>(&'a self, pair: &'a Pair) -> BoxFuture<'a, Result<u64, TargetError>> {
+        let path = self.path(pair);
+        Box::pin(blocking(move || {
+            let file = match File::open(&path) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+                file => file.map_err(failed(&path, "cannot open it"))?,
+            };
+            let mut reader = BufReader::with_capacity(1 << 20, file);
+            let mut lines = 0;
+            loop {
+                let buffer = reader.fill_buf().map_err(failed(&path, "cannot read it"))?;
+                if buffer.is_empty() {
+                    return Ok(lines);
+                }
+                lines += buffer.iter().filter(|byte| **byte == b'\n').count() as u64;
+                let len = buffer.len();
+                reader.consume(len);
+            }
+        }))
+    }
+
+    fn check_names<'a>(&'a self, step: &'a StepInfo) -> BoxFuture<'a, Result<(), TargetError>> {
+        let (path, root) = (self.path(&step.pair), self.root.clone());
+        Box::pin(blocking(move || {
+            check_names(&root, [path.as_path()])?;
+            check_free(&path)
+        }))
+    }
+
+    fn open<'a>(
+        &'a self,
+        step: &'a StepInfo,
+        _: Progress,
+    ) -> BoxFuture<'a, Result<Box<dyn StepSink>, TargetError>> {
+        let (path, working, begun_before) = (
+            self.path(&step.pair),
+            self.working.clone(),
+            step.begun_before,
+        );
+        Box::pin(blocking(move || {
+            let folder = folder_of(&path);
+            fs::create_dir_all(folder).map_err(failed(folder, "cannot make the folder"))?;
+            let working = working
+                .create(&path)
+                .map_err(failed(&path, "cannot create it"))?;
+            Ok(Box::new(NdjsonSink {
+                path,
+                working,
+                begun_before,
+                progress: Progress::default(),
+            }) as Box<dyn StepSink>)
+        }))
+    }
+
+    fn differing<'a>(&'a self, _: Vec<Value>) -> BoxFuture<'a, Result<Option<u64>, TargetError>> {
+        Box::pin(async { Ok(None) })
+    }
+}
+
+#[derive(Debug)]
+struct NdjsonSink {
+    path: PathBuf,
+    working: WorkingFile,
+    /// Whether an earlier run may have been cut after it gave the file its name.
+    begun_before: bool,
+    progress: Progress,
+}
+
+impl StepSink for NdjsonSink {
+    fn write<'a>(&'a mut self, batch: Encoded) -> BoxFuture<'a, Result<Progress, TargetError>> {
+        self.progress = self.progress.and(batch.len() as u64);
+        let progress = self.progress;
+        let (file, path) = (self.working.file().try_clone(), self.path.clone());
+        Box::pin(blocking(move || {
+            file.and_then(|mut file| file.write_all(batch.bytes()))
+                .map_err(failed(&path, "cannot write it"))?;
+            Ok(progress)
+        }))
+    }
+
+    fn end_piece(&mut self) {
+        self.progress = self.progress.at_piece_end();
+    }
+
+    fn finish(self: Box<Self>) -> BoxFuture<'static, Result<Progress, TargetError>> {
+        Box::pin(blocking(move || {
+            let NdjsonSink {
+                path,
+                working,
+                begun_before,
+                progress,
+            } = *self;
+            working
+                .file()
+                .sync_all()
+                .map_err(failed(&path, "cannot write it"))?;
+            let published = if begun_before {
+                working.publish_or_match()
+            } else {
+                working.publish(false)
+            };
+            published.map_err(unpublished(&path))?;
+            sync_folder(folder_of(&path));
+            Ok(progress)
+        }))
+    }
+}
