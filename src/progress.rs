@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::export::discover::FaultClass;
 use crate::model::{Kind, Namespace};
 
 /// One thing that happened. Printed as one JSON object a line with `--json`.
@@ -133,16 +132,6 @@ pub enum Event {
         /// Why.
         error: String,
     },
-}
-
-impl Event {
-    /// The word for a class of faults.
-    pub fn class(class: FaultClass) -> &'static str {
-        match class {
-            FaultClass::Incomplete => "incomplete",
-            FaultClass::Damaged => "damaged",
-        }
-    }
 }
 
 /// One request to a service, without anything that must stay secret.

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use crate::archive::{ArchiveError, ArchiveFile, checksums};
+use crate::archive::checksums::{self, SHA256_ATTRIBUTE};
+use crate::archive::{ArchiveError, ArchiveFile};
 use crate::model::{Manifest, Namespace, Sha256, Timestamp};
-use crate::pack::SHA256_ATTRIBUTE;
 use crate::store::{ObjectInfo, Store, StoreError, read_whole};
 
 /// How many archives are opened at once.

@@ -2,6 +2,9 @@
 
 use crate::model::{Manifest, Sha256};
 
+/// The attribute of an archive's object that holds its SHA-256.
+pub const SHA256_ATTRIBUTE: &str = "kindpack-sha256";
+
 /// One line: the digest, two spaces, the name. Names with a backslash or a line break are escaped
 /// as `sha256sum` does.
 pub fn line(sha256: &Sha256, name: &str) -> String {

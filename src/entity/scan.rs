@@ -371,7 +371,6 @@ mod tests {
         records,
     };
     use crate::entity::{Entity, Key, Property, Value};
-    use crate::export::log;
 
     fn scan<'r>(records: impl IntoIterator<Item = &'r Vec<u8>>) -> Scan {
         let mut scan = Scan::new();
@@ -578,27 +577,6 @@ mod tests {
                 .rev()
                 .for_each(|piece| merged.merge(scan(piece)));
             assert_eq!(merged.finish(), whole);
-        }
-    }
-
-    #[test]
-    fn an_output_is_scanned_as_it_is_read() {
-        for (_, output) in objects("legacy", |path| path.contains("output-")) {
-            let mut scan = Scan::new();
-            log::read_log(&output, |record| {
-                scan.add(record).map_err(|error| panic!("{error}"))
-            })
-            .map_err(|error: log::LogError| error)
-            .unwrap();
-            let records = log::read_all(&output).unwrap();
-            assert_eq!(
-                scan.finish()
-                    .pairs
-                    .values()
-                    .map(|pair| pair.entities)
-                    .sum::<u64>(),
-                records.len() as u64
-            );
         }
     }
 

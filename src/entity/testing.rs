@@ -44,8 +44,31 @@ pub fn records(folder: &str) -> Vec<Vec<u8>> {
             .is_some_and(|name| name.contains("output-"))
     })
     .iter()
-    .flat_map(|(_, log)| crate::export::log::read_all(log).unwrap())
+    .flat_map(|(_, log)| records_of(log))
     .collect()
+}
+
+/// The records of a sound log. Its checksums are not checked.
+fn records_of(log: &[u8]) -> Vec<Vec<u8>> {
+    const BLOCK_LEN_BYTES: usize = 32 * 1024;
+    const PADDING: u8 = 0;
+    const FULL: u8 = 1;
+    const LAST: u8 = 4;
+    let (mut records, mut record) = (Vec::new(), Vec::new());
+    for block in log.chunks(BLOCK_LEN_BYTES) {
+        let mut rest = block;
+        while let [_, _, _, _, low, high, fragment, after @ ..] = rest
+            && *fragment != PADDING
+        {
+            let (data, next) = after.split_at(usize::from(u16::from_le_bytes([*low, *high])));
+            record.extend_from_slice(data);
+            if [FULL, LAST].contains(fragment) {
+                records.push(std::mem::take(&mut record));
+            }
+            rest = next;
+        }
+    }
+    records
 }
 
 /// An entity as the REST JSON of this crate, read back by another reader.

@@ -298,6 +298,7 @@ pub fn accepts(accepted: &[Selector], scan: &Scanned) -> bool {
 mod tests {
     use super::*;
     use crate::entity::scan::PairScan;
+    use crate::entity::testing::objects;
     use crate::export::discover::Listed;
     use crate::model::{Kind, Namespace, Pair, Selector};
 
@@ -317,6 +318,19 @@ mod tests {
             (100_000, crc32fast::hash(&whole), crc32c::crc32c(&whole))
         );
         assert_eq!(told.sha256.0[..], sha2::Sha256::digest(&whole)[..]);
+    }
+
+    #[test]
+    fn scan_counts_every_record_of_an_output() {
+        for (_, output) in objects("legacy", |path| path.contains("output-")) {
+            let mut scan = Scan::new();
+            log::read_log(&output, |record| {
+                scan.add(record).map_err(RecordError::from)
+            })
+            .unwrap();
+            let records = log::read_all(&output).unwrap();
+            assert_eq!(scan.finish().entities(), records.len() as u64);
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 pub use select::{StaleExport, Wanted};
 
-use crate::archive::checksums;
+use crate::archive::checksums::{self, SHA256_ATTRIBUTE};
 use crate::archive::deflate::DataError;
 use crate::archive::zip::SealError;
 use crate::export::discover::{self, Discovery, Export, Fault, FaultClass};
@@ -35,9 +35,6 @@ use metadata::MetadataCache;
 use place::Place;
 use select::{Pairs, Verdict, known_pairs};
 use stream::{Digest, Sealing, Source};
-
-/// The attribute of an archive's object that holds its SHA-256.
-pub const SHA256_ATTRIBUTE: &str = "kindpack-sha256";
 
 /// How often a pack is begun where bytes get lost or damaged on their way. What did not change is
 /// not sent twice.

@@ -13,8 +13,9 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, pin_mut};
 use sha2::Digest as _;
 
+use crate::archive::checksums::{self, SHA256_ATTRIBUTE};
 use crate::archive::zip::Profile;
-use crate::archive::{ArchiveError, ArchiveFile, Container, Reading, Stored, checksums, digest_of};
+use crate::archive::{ArchiveError, ArchiveFile, Container, Reading, Stored, digest_of};
 use crate::entity::scan::{PairScan, Scanned};
 use crate::export::discover::{self, Discovery, Group, Listed};
 use crate::export::inspect::{self, Content, Inspected, Inspection, PieceReport};
@@ -22,7 +23,6 @@ use crate::export::stored_metadata::KeptMetadata;
 use crate::model::{
     AcceptedCount, EntryItem, EntryRole, Pair, SUMS_NAME, Selector, Sha256, Timestamp,
 };
-use crate::pack::SHA256_ATTRIBUTE;
 use crate::progress::{Event, Observer};
 use crate::runtime::workers::{Aside, WorkerLost, Workers};
 use crate::store::{ObjectInfo, Store, StoreError, read_whole};

@@ -11,7 +11,7 @@ use crate::cli::input_file::read_input_file;
 use crate::cli::{Context, Ended, output};
 use kindpack::model::{Method, Selector};
 use kindpack::pack::{ArchiveName, Options, PackError, Packed, Wanted, pack};
-use kindpack::progress::{Event, Observer as _};
+use kindpack::progress::Observer as _;
 use kindpack::store::Location;
 
 const WHAT: &str = "cannot pack";
@@ -85,7 +85,7 @@ pub async fn run(context: &Context, args: PackArgs) -> Ended {
         {
             for fault in faults.iter().chain(duplicates) {
                 ui.json_problem(
-                    Event::class(fault.fault.class),
+                    fault.fault.class.name(),
                     &fault.export,
                     &fault.fault.to_string(),
                 );

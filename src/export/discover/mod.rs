@@ -43,6 +43,16 @@ pub enum FaultClass {
     Damaged,
 }
 
+impl FaultClass {
+    /// The class as events and JSON name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            FaultClass::Incomplete => "incomplete",
+            FaultClass::Damaged => "damaged",
+        }
+    }
+}
+
 /// One thing that is wrong with an export.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
