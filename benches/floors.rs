@@ -15,9 +15,9 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use kindpack::archive::deflate::{Deflater, Inflater};
-use kindpack::entity::proto::{self, Entity, Id, Key, PathElement, Property, Value};
 use kindpack::entity::rewrite::Rewrite;
 use kindpack::entity::scan::Scan;
+use kindpack::entity::{Entity, Id, Key, PathElement, Property, Value, encode};
 use kindpack::entity::{json, message};
 use kindpack::export::inspect::RecordError;
 use kindpack::export::log::{self, LogError, LogWriter};
@@ -98,7 +98,7 @@ fn piece() -> Vec<u8> {
             ],
         };
         record.clear();
-        proto::write_entity(&entity, &Rewrite::identity(), &mut record);
+        encode::write_entity(&entity, &Rewrite::identity(), &mut record);
         if out.len() + record.len() + 64 > PIECE_LEN_BYTES {
             return out;
         }

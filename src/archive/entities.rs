@@ -14,7 +14,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _};
 use tokio_util::io::StreamReader;
 
 use crate::archive::{ArchiveError, ArchiveFile, PieceRef, Reading};
-use crate::entity::proto::ProtoError;
+use crate::entity::ProtoError;
 use crate::export::gzip::{GZIP, MAGIC};
 use crate::export::inspect::RecordError;
 use crate::export::log::{self, PieceEnds, Stitch};

@@ -8,9 +8,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::entity::message;
-use crate::entity::proto::{Id, Key, PathElement};
 use crate::entity::rewrite::Rewrite;
 use crate::entity::wire::{Field, Fields};
+use crate::entity::{Id, Key, PathElement};
 
 /// No answer makes anybody wait longer.
 const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use super::proto::{Entity, Key, MEANING_EMPTY_LIST, Property, URI_ZLIB, User, Value};
+use super::types::{Entity, Key, MEANING_EMPTY_LIST, Property, URI_ZLIB, User, Value};
 use crate::model::Timestamp;
 
 /// A time; `redact` needs it as well.

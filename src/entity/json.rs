@@ -9,8 +9,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::api_value::{ByName, Content, RestValue};
-use super::proto::{Entity, Id, Key};
 use super::rewrite::Rewrite;
+use super::types::{Entity, Id, Key};
 
 /// Appends `entity` to `out` as a REST `Entity` without spaces or line feed, its keys and
 /// references moved by `rewrite`.
@@ -678,7 +678,7 @@ mod tests {
         type Write = fn(&Entity<'_>, &Rewrite, &mut Vec<u8>);
         for write in [
             crate::entity::message::write_entity as Write,
-            crate::entity::proto::write_entity,
+            crate::entity::encode::write_entity,
         ] {
             let written = |entity: &Entity<'_>, rewrite: &Rewrite| {
                 let mut out = Vec::new();

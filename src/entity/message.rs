@@ -4,8 +4,8 @@
 //! for `api_value`.
 
 use super::api_value::{ByName, Content, MEANING_PLACE, RestValue};
-use super::proto::{Entity, Id, Key};
 use super::rewrite::Rewrite;
+use super::types::{Entity, Id, Key};
 use super::wire::{
     Fields, put_bytes, put_double, put_int, put_message, put_uint, put_unless_empty,
 };

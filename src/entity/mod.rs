@@ -4,16 +4,20 @@
 //! The formats are told in `docs/formats.md`.
 
 pub(crate) mod api_value;
+mod decode;
+pub mod encode;
 pub mod json;
 pub mod message;
-pub mod proto;
 pub mod rewrite;
 pub mod scan;
 #[cfg(test)]
 pub(crate) mod testing;
+mod types;
 pub(crate) mod wire;
 
-pub use proto::{Entity, Id, Key, PathElement, Property, ProtoError, ProtoFault, User, Value};
+pub use decode::{EMBEDDED_DEPTH_MAX, PARTS_MAX, ProtoError, ProtoFault};
 pub use rewrite::{Rewrite, ToProject};
 pub use scan::{PairScan, Scan, Scanned};
+pub use types::{Entity, Id, Key, PathElement, Property, User, Value};
+pub(crate) use types::{MEANING_EMPTY_LIST, MEANING_ENTITY, URI_ZLIB};
 pub use wire::{WireError, WireFault, WireType};

@@ -2,11 +2,11 @@
 //! target.
 //!
 //! Knows keys and one rule. Must not know how a key is written: that is for `json`, `message` and
-//! `proto`, which ask for every key they write.
+//! `encode`, which ask for every key they write.
 
 use std::collections::BTreeMap;
 
-use super::proto::Key;
+use super::types::Key;
 use crate::model::Namespace;
 
 /// Where keys of one project go.

@@ -6,10 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::proto::{
-    ENTITY_KEY, ENTITY_PROPERTY, ENTITY_RAW_PROPERTY, Id, KeyForm, Partition, PathElement,
-    ProtoError, ProtoFault, RawProperty, RawValue, Room, User, check_depth, project_of, read_key,
+use super::decode::{
+    ENTITY_KEY, ENTITY_PROPERTY, ENTITY_RAW_PROPERTY, KeyForm, Partition, ProtoError, ProtoFault,
+    RawProperty, RawValue, Room, check_depth, read_key,
 };
+use super::types::{Id, PathElement, User, project_of};
 use super::wire::Fields;
 use crate::model::{Kind, Pair};
 

@@ -124,7 +124,7 @@ pub fn embedded<'a>(name: &'a str, entity: Entity<'a>) -> Property<'a> {
 /// An entity's record.
 pub fn record_of(entity: &Entity<'_>) -> Vec<u8> {
     let mut out = Vec::new();
-    proto::write_entity(entity, &Rewrite::identity(), &mut out);
+    encode::write_entity(entity, &Rewrite::identity(), &mut out);
     out
 }
 

@@ -7,7 +7,7 @@
 
 use sha2::Digest as _;
 
-use crate::entity::proto::ProtoError;
+use crate::entity::ProtoError;
 use crate::entity::scan::{Scan, Scanned};
 use crate::export::discover::{Fault, Group, POSSIBLE};
 use crate::export::gzip::{self, Gunzip};

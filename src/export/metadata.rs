@@ -5,8 +5,8 @@
 //! there.
 
 use super::log::{LogError, LogWriter, read_all};
-use crate::entity::proto::{Entity, Id, Property, ProtoError, Value};
 use crate::entity::wire::{Field, Fields, WireError, put_bytes, put_int, put_message, put_uint};
+use crate::entity::{Entity, Id, Property, ProtoError, Value};
 use crate::model::{Namespace, Timestamp};
 
 /// The version of the overall export metadata, as it stands in its first record.

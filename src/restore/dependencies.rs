@@ -11,7 +11,7 @@ use futures_util::{TryStreamExt as _, pin_mut};
 
 use crate::archive::entities::{self, Gather};
 use crate::archive::{ArchiveError, ArchiveFile};
-use crate::entity::proto::{Entity, Key, PathElement, ProtoError, Value};
+use crate::entity::{Entity, Key, PathElement, ProtoError, Value};
 use crate::model::{EntryItem, Pair, Sample};
 use crate::runtime::workers::Workers;
 use crate::transform::sample::{self, Picker};

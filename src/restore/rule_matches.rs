@@ -11,7 +11,7 @@ use futures_util::{TryStreamExt as _, pin_mut};
 
 use crate::archive::entities::{self, Gather};
 use crate::archive::{ArchiveError, ArchiveFile};
-use crate::entity::proto::{Entity, ProtoError};
+use crate::entity::{Entity, ProtoError};
 use crate::model::{EntryItem, Kind, Pair};
 use crate::runtime::workers::Workers;
 use crate::transform::redact::{Rule, Rules};

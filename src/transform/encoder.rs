@@ -5,8 +5,8 @@ use std::hash::{DefaultHasher, Hasher as _};
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::entity::proto::{self, Entity, ProtoError};
 use crate::entity::rewrite::Rewrite;
+use crate::entity::{Entity, ProtoError, encode};
 use crate::entity::{json, message};
 use crate::model::Pair;
 use crate::transform::redact::Redactor;
@@ -126,7 +126,7 @@ impl Encoder {
                 json::write_entity(entity, &self.rewrite, &mut out.bytes);
                 out.bytes.push(b'\n');
             }
-            Encoding::Record => proto::write_entity(entity, &self.rewrite, &mut out.bytes),
+            Encoding::Record => encode::write_entity(entity, &self.rewrite, &mut out.bytes),
         }
         out.items.push(Item {
             range: start..out.bytes.len(),

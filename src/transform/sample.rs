@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::entity::proto::{Id, Key, PathElement};
+use crate::entity::{Id, Key, PathElement};
 use crate::model::Sample;
 
 /// What stands for a key: equal for equal keys of an archive, whatever its project is called.

@@ -15,7 +15,7 @@ use fake::rand::rngs::ChaCha8Rng;
 
 use super::form::{Form, form};
 use super::key::RedactKey;
-use crate::entity::proto::Property;
+use crate::entity::Property;
 
 /// What a text is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use super::key::RedactKey;
 use super::rules::Rules;
-use crate::entity::proto::{Entity, Id, Key, Value};
+use crate::entity::{Entity, Id, Key, Value};
 
 /// Hands on the entity with hashed keys. Keys of other projects stay: what they refer to is in no
 /// archive of this one.

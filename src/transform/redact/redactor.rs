@@ -9,7 +9,7 @@ use super::rule::Action;
 use super::rules::{Begun, RedactError, Rules};
 use super::{Rule, fake, keys};
 use crate::entity::api_value::{Content, MEANING_WHEN, rest_value};
-use crate::entity::proto::{Entity, MEANING_EMPTY_LIST, Property, Value};
+use crate::entity::{Entity, MEANING_EMPTY_LIST, Property, Value};
 use crate::model::Kind;
 
 /// Carries rules out.

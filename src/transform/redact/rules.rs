@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::rule::{Action, Rule, spelled};
 use crate::entity::api_value::USER_NAMES;
-use crate::entity::proto::{Entity, MEANING_ENTITY, Property, URI_ZLIB, Value};
+use crate::entity::{Entity, MEANING_ENTITY, Property, URI_ZLIB, Value};
 use crate::model::Kind;
 use crate::model::glob::{self, Glyph};
 

@@ -12,7 +12,7 @@ use serde_json::{Value as Json, json};
 use super::*;
 use crate::entity::testing::{any_entity, embedded, key, property, record_of, to_json};
 use crate::entity::{
-    Entity, Id, Key, PathElement, Property, Rewrite, User, Value, json, message, proto,
+    Entity, Id, Key, PathElement, Property, Rewrite, User, Value, encode, json, message,
 };
 use crate::model::Kind;
 
@@ -653,7 +653,7 @@ fn forms(entity: &Entity<'_>) -> Vec<u8> {
     let mut out = Vec::new();
     json::write_entity(entity, &rewrite, &mut out);
     message::write_entity(entity, &rewrite, &mut out);
-    proto::write_entity(entity, &rewrite, &mut out);
+    encode::write_entity(entity, &rewrite, &mut out);
     out
 }
 

@@ -1,17 +1,13 @@
-//! `EntityProto`, the form of an entity in an export (docs/formats.md, section 5): read without
-//! copying, written back.
-//!
-//! Knows keys, properties and values as they are stored. Must not know what the Datastore API makes
-//! of them: that is for `api_value`.
+//! Decodes `EntityProto`, the form of an entity in an export (docs/formats.md, section 5), without
+//! copying.
 
 use std::borrow::Cow;
 
-use super::rewrite::Rewrite;
-use super::wire::{
-    Fields, WireError, WireFault, put_bytes, put_double, put_group, put_int, put_message, put_uint,
-    put_unless_empty,
+use super::types::{
+    Entity, Id, Key, MEANING_EMPTY_LIST, MEANING_ENTITY, PathElement, Property, URI_ZLIB, User,
+    Value,
 };
-use crate::model::Pair;
+use super::wire::{Fields, WireError, WireFault};
 
 /// Entities inside entities that are read. Datastore itself ends at 20.
 pub const EMBEDDED_DEPTH_MAX: usize = 32;
@@ -20,12 +16,6 @@ pub const EMBEDDED_DEPTH_MAX: usize = 32;
 /// too. An entity of 1 MiB has room for about 120,000: the bound keeps a record of empty ones,
 /// which take two bytes each, from filling the memory.
 pub const PARTS_MAX: u32 = 500_000;
-
-/// Meanings that the reader itself needs; `api_value` knows the others.
-pub(crate) const MEANING_ENTITY: u64 = 19;
-pub(crate) const MEANING_EMPTY_LIST: u64 = 24;
-/// The `meaning_uri` of a value that an old SDK compressed.
-pub(crate) const URI_ZLIB: &str = "ZLIB";
 
 /// A record that is not an `EntityProto`. Says where and why, and never which value stands there.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -71,116 +61,9 @@ impl From<WireError> for ProtoError {
     }
 }
 
-/// An entity: a key and properties.
-///
-/// What is read nests at most [`EMBEDDED_DEPTH_MAX`] levels, on which the writers rely; whoever
-/// adds levels by hand keeps to that. `Debug` shows values, so it is for tests and never for
-/// messages.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Entity<'a> {
-    /// The key. Embedded entities may have one whose app is empty, which counts as none.
-    pub key: Option<Key<'a>>,
-    /// The properties: indexed ones first, each group in stored order. An array is several
-    /// properties with one name.
-    pub properties: Vec<Property<'a>>,
-}
-
-/// A key as it is stored.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Key<'a> {
-    /// The project, with a prefix such as `s~` in exports of the service.
-    pub app: &'a str,
-    /// The namespace; empty for the default one.
-    pub namespace: &'a str,
-    /// The database; empty for the default one.
-    pub database: &'a str,
-    /// From the root to the entity itself.
-    pub path: Vec<PathElement<'a>>,
-}
-
-/// One step of a key's path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PathElement<'a> {
-    /// The kind.
-    pub kind: &'a str,
-    /// The id or name.
-    pub id: Id<'a>,
-}
-
-/// What tells entities of one kind and parent apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Id<'a> {
-    /// Nothing yet: an incomplete key, which only embedded entities may have.
-    None,
-    /// An id; negative ones occur.
-    Number(i64),
-    /// A name.
-    Name(&'a str),
-}
-
-/// One value under a name.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Property<'a> {
-    /// The name.
-    pub name: &'a str,
-    /// Whether the value is in the indexes.
-    pub indexed: bool,
-    /// Whether it is an element of an array, even of an array of one.
-    pub multiple: bool,
-    /// The meaning's number (docs/formats.md, section 5); 0 is none.
-    pub meaning: u64,
-    /// `ZLIB` for a compressed blob, else empty.
-    pub meaning_uri: &'a str,
-    /// The value.
-    pub value: Value<'a>,
-}
-
-/// A stored value.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Value<'a> {
-    /// Null, and the value of an empty array.
-    Null,
-    /// A boolean.
-    Boolean(bool),
-    /// An integer, or microseconds since 1970.
-    Integer(i64),
-    /// A double.
-    Double(f64),
-    /// A reference to another entity.
-    Reference(Key<'a>),
-    /// Text or a blob; the meaning tells.
-    Bytes(Cow<'a, [u8]>),
-    /// An entity in this one.
-    Entity(Box<Entity<'a>>),
-    /// A place on the earth.
-    Point {
-        /// Latitude in degrees.
-        x: f64,
-        /// Longitude in degrees.
-        y: f64,
-    },
-    /// A user of the old users service.
-    User(Box<User<'a>>),
-}
-
-/// A user of the old users service.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct User<'a> {
-    /// The address.
-    pub email: Option<&'a str>,
-    /// Who vouches for the address.
-    pub auth_domain: Option<&'a str>,
-    /// A name to show; the API has no place for it.
-    pub nickname: Option<&'a str>,
-    /// An internal number; the API refuses it.
-    pub gaiaid: Option<i64>,
-    /// The user's id as applications see it.
-    pub obfuscated_gaiaid: Option<&'a str>,
-    /// An `OpenID` identity.
-    pub federated_identity: Option<&'a str>,
-    /// Who vouches for that identity.
-    pub federated_provider: Option<&'a str>,
-}
+pub(crate) const ENTITY_KEY: u32 = 13;
+pub(crate) const ENTITY_PROPERTY: u32 = 14;
+pub(crate) const ENTITY_RAW_PROPERTY: u32 = 15;
 
 impl<'a> Entity<'a> {
     /// Reads one record of an output.
@@ -215,28 +98,7 @@ impl<'a> Entity<'a> {
         entity.properties.sort_by_key(|property| !property.indexed);
         Ok(entity)
     }
-
-    /// Whether the entity is of that kind and namespace.
-    pub fn is_of(&self, pair: &Pair) -> bool {
-        self.key.as_ref().is_some_and(|key| {
-            key.namespace == pair.namespace.as_str()
-                && key
-                    .path
-                    .last()
-                    .is_some_and(|last| last.kind == pair.kind.as_str())
-        })
-    }
-
-    /// The key, unless its app is empty: then the entity is embedded and has none.
-    pub fn own_key(&self) -> Option<&Key<'a>> {
-        self.key.as_ref().filter(|key| !key.app.is_empty())
-    }
 }
-
-pub(crate) const ENTITY_KEY: u32 = 13;
-pub(crate) const ENTITY_PROPERTY: u32 = 14;
-pub(crate) const ENTITY_RAW_PROPERTY: u32 = 15;
-const ENTITY_GROUP: u32 = 16;
 
 pub(crate) fn check_depth(fields: &Fields<'_>, depth: usize) -> Result<(), ProtoError> {
     if depth > EMBEDDED_DEPTH_MAX {
@@ -269,16 +131,6 @@ impl Room {
 }
 
 impl<'a> Key<'a> {
-    /// The project, without a prefix such as `s~`.
-    pub fn project(&self) -> &'a str {
-        project_of(self.app)
-    }
-
-    /// Whether the key addresses one entity: each path element has a kind and an id or name.
-    pub fn is_complete(&self) -> bool {
-        !self.path.is_empty() && self.path.iter().all(PathElement::is_complete)
-    }
-
     fn read(fields: Fields<'a>, form: KeyForm, room: &mut Room) -> Result<Self, ProtoError> {
         let mut path = Vec::new();
         let partition = read_key(fields, form, room, |element| path.push(element))?;
@@ -289,17 +141,6 @@ impl<'a> Key<'a> {
             path,
         })
     }
-}
-
-impl PathElement<'_> {
-    /// Whether it has a kind and an id or name. Datastore has no id 0 and no empty name.
-    pub fn is_complete(&self) -> bool {
-        !self.kind.is_empty() && !matches!(self.id, Id::None | Id::Number(0) | Id::Name(""))
-    }
-}
-
-pub(crate) fn project_of(app: &str) -> &str {
-    app.split_once('~').map_or(app, |(_, project)| project)
 }
 
 /// The two forms of a key: a message of its own, and a group in a value, with other numbers for the
@@ -540,145 +381,18 @@ impl<'a> User<'a> {
     }
 }
 
-/// Appends `entity` to `out` as an `EntityProto`, its keys and references moved by `rewrite`.
-///
-/// Under the identity a record of the emulator comes out as it was, byte for byte. Fields that
-/// [`Entity::parse`] skips are not written. A key that gets another project loses the prefix of its
-/// app, since that of the new project is not known; importers take both forms.
-pub fn write_entity(entity: &Entity<'_>, rewrite: &Rewrite, out: &mut Vec<u8>) {
-    if let Some(key) = &entity.key {
-        put_message(out, ENTITY_KEY, |out| {
-            put_partition(key, rewrite, out, |out| {
-                put_message(out, 14, |out| {
-                    key.path
-                        .iter()
-                        .for_each(|element| put_element(element, out))
-                })
-            });
-        });
-    }
-    for indexed in [true, false] {
-        for property in entity
-            .properties
-            .iter()
-            .filter(|property| property.indexed == indexed)
-        {
-            put_message(
-                out,
-                if indexed {
-                    ENTITY_PROPERTY
-                } else {
-                    ENTITY_RAW_PROPERTY
-                },
-                |out| put_property(property, rewrite, out),
-            );
-        }
-    }
-    // An incomplete root is in no group yet.
-    let root = entity
-        .key
-        .as_ref()
-        .and_then(|key| key.path.first())
-        .filter(|element| element.is_complete());
-    put_message(out, ENTITY_GROUP, |out| {
-        root.into_iter()
-            .for_each(|element| put_element(element, out))
-    });
-}
-
-fn put_partition(
-    key: &Key<'_>,
-    rewrite: &Rewrite,
-    out: &mut Vec<u8>,
-    path: impl FnOnce(&mut Vec<u8>),
-) {
-    let (project, namespace, database) = rewrite.partition(key);
-    put_bytes(
-        out,
-        13,
-        if project == key.project() {
-            key.app
-        } else {
-            project
-        }
-        .as_bytes(),
-    );
-    path(out);
-    put_unless_empty(out, 20, namespace);
-    put_unless_empty(out, 23, database);
-}
-
-fn put_element(element: &PathElement<'_>, out: &mut Vec<u8>) {
-    put_group(out, 1, |out| put_step(element, [2, 3, 4], out));
-}
-
-fn put_step(element: &PathElement<'_>, [kind, id, name]: [u32; 3], out: &mut Vec<u8>) {
-    put_bytes(out, kind, element.kind.as_bytes());
-    match element.id {
-        Id::None => {}
-        Id::Number(number) => put_int(out, id, number),
-        Id::Name(text) => put_bytes(out, name, text.as_bytes()),
-    }
-}
-
-fn put_property(property: &Property<'_>, rewrite: &Rewrite, out: &mut Vec<u8>) {
-    if property.meaning != 0 {
-        put_uint(out, 1, property.meaning);
-    }
-    put_unless_empty(out, 2, property.meaning_uri);
-    put_bytes(out, 3, property.name.as_bytes());
-    put_uint(out, 4, u64::from(property.multiple));
-    put_message(out, 5, |out| match &property.value {
-        Value::Null => {}
-        Value::Boolean(boolean) => put_uint(out, 2, u64::from(*boolean)),
-        Value::Integer(integer) => put_int(out, 1, *integer),
-        Value::Double(double) => put_double(out, 4, *double),
-        Value::Bytes(bytes) => put_bytes(out, 3, bytes),
-        Value::Entity(entity) => put_message(out, 3, |out| write_entity(entity, rewrite, out)),
-        Value::Point { x, y } => put_group(out, 5, |out| {
-            put_double(out, 6, *x);
-            put_double(out, 7, *y);
-        }),
-        Value::Reference(key) => put_group(out, 12, |out| {
-            let path = |out: &mut Vec<u8>| {
-                key.path.iter().for_each(|element| {
-                    put_group(out, 14, |out| put_step(element, [15, 16, 17], out))
-                })
-            };
-            put_partition(key, rewrite, out, path);
-        }),
-        Value::User(user) => put_group(out, 8, |out| put_user(user, out)),
-    });
-}
-
-fn put_user(user: &User<'_>, out: &mut Vec<u8>) {
-    put_text(out, 9, user.email);
-    put_text(out, 10, user.auth_domain);
-    put_text(out, 11, user.nickname);
-    if let Some(gaiaid) = user.gaiaid {
-        put_int(out, 18, gaiaid);
-    }
-    put_text(out, 19, user.obfuscated_gaiaid);
-    put_text(out, 21, user.federated_identity);
-    put_text(out, 22, user.federated_provider);
-}
-
-fn put_text(out: &mut Vec<u8>, field: u32, text: Option<&str>) {
-    if let Some(text) = text {
-        put_bytes(out, field, text.as_bytes());
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::entity::encode::write_entity;
+    use crate::entity::rewrite::Rewrite;
     use crate::entity::testing::{
         any_entity, damaged_record, embedded, key, nested_record, property, record_of, records,
         to_json,
     };
-    use crate::entity::wire::put_bytes;
+    use crate::entity::wire::{put_bytes, put_double, put_group, put_int, put_message, put_uint};
     use crate::entity::{json, message};
 
     #[test]
