@@ -2,13 +2,231 @@
 
 pub mod catalog;
 pub mod checksums;
+mod container;
 pub mod deflate;
+mod digest;
 pub mod entities;
-mod file;
+mod error;
+mod manifest;
+mod pieces;
 pub mod read_ahead;
 pub mod unpack;
 pub mod zip;
 
-pub use file::{
-    ArchiveError, ArchiveFile, Container, PieceRef, READS_PER_DIGEST, Reading, Stored, digest_of,
-};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::Stream;
+
+pub use container::Container;
+pub use digest::{READS_PER_DIGEST, digest_of};
+pub use error::ArchiveError;
+pub use pieces::{PieceRef, Reading, Stored};
+
+use crate::model::{EntryItem, KindItem, MANIFEST_NAME, Manifest, Pair, Selector};
+use crate::runtime::workers::Workers;
+use crate::store::{ObjectInfo, Store};
+use pieces::PieceReader;
+use zip::Profile;
+
+/// An archive of kindpack, opened.
+#[derive(Debug)]
+pub struct ArchiveFile {
+    reader: Arc<PieceReader>,
+    manifest: Manifest,
+    /// The numbers of the manifest's kinds by namespace and kind, in which a pair is found by
+    /// binary search.
+    kinds_in_order: Vec<u32>,
+    /// Entries that the manifest lists more than once: exports of several pairs.
+    shared: HashSet<String>,
+}
+
+impl ArchiveFile {
+    /// Opens an archive: its end, its directory, its manifest, and that the two agree. No other
+    /// entry is read.
+    ///
+    /// # Errors
+    /// [`ArchiveError`], with the rule or the field that is broken.
+    pub async fn open(
+        store: Arc<dyn Store>,
+        object: ObjectInfo,
+        title: String,
+    ) -> Result<Self, ArchiveError> {
+        let opened = ArchiveFile::open_once(store.clone(), object.clone(), title.clone()).await;
+        match opened {
+            Err(error) if error.is_damage() && store.is_remote() => {
+                ArchiveFile::open_once(store, object, title).await
+            }
+            opened => opened,
+        }
+    }
+
+    async fn open_once(
+        store: Arc<dyn Store>,
+        object: ObjectInfo,
+        title: String,
+    ) -> Result<Self, ArchiveError> {
+        let mut container = open_container(store, object, title).await?;
+        let entry = manifest::find(container.title(), container.entries())?;
+        let bytes = container.read_manifest(&entry).await?;
+        let manifest = manifest::parse(container.title(), &bytes)?;
+        drop(bytes);
+        let mut kinds_in_order: Vec<u32> = (0..).take(manifest.kinds.len()).collect();
+        kinds_in_order.sort_by_key(|number| {
+            manifest
+                .kinds
+                .get(*number as usize)
+                .map(|item| (&item.namespace, &item.kind))
+        });
+        let reader = Arc::new(PieceReader::new(container));
+        let shared = manifest::check(&manifest, &reader)?;
+        Ok(ArchiveFile {
+            reader,
+            manifest,
+            kinds_in_order,
+            shared,
+        })
+    }
+
+    /// What the archive holds.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The manifest's item of one pair.
+    pub fn kind(&self, pair: &Pair) -> Option<&KindItem> {
+        let item = |number: &u32| self.manifest.kinds.get(*number as usize);
+        let order = |number: &u32| {
+            item(number)
+                .map(|item| (&item.namespace, &item.kind))
+                .cmp(&Some((&pair.namespace, &pair.kind)))
+        };
+        let found = self.kinds_in_order.binary_search_by(order).ok()?;
+        self.kinds_in_order.get(found).and_then(item)
+    }
+
+    /// Whether the manifest lists an entry more than once.
+    pub fn is_shared(&self, entry: &EntryItem) -> bool {
+        self.shared.contains(&entry.name)
+    }
+
+    /// The archive's container.
+    pub fn container(&self) -> &Container {
+        &self.reader.container
+    }
+
+    /// CRC-32 of an entry, as the directory has it.
+    pub fn crc32(&self, name: &str) -> Option<u32> {
+        self.reader.entry(name).map(|entry| entry.crc32)
+    }
+
+    /// The pairs that some selector chooses; all of them where there is no selector. A selector
+    /// that chooses none is given back.
+    pub fn choose<'a>(&self, selectors: &'a [Selector]) -> Result<Vec<&KindItem>, &'a Selector> {
+        let kinds = &self.manifest.kinds;
+        if let Some(idle) = selectors
+            .iter()
+            .find(|selector| !kinds.iter().any(|kind| selector.matches(&kind.pair())))
+        {
+            return Err(idle);
+        }
+        Ok(kinds
+            .iter()
+            .filter(|kind| {
+                selectors.is_empty()
+                    || selectors
+                        .iter()
+                        .any(|selector| selector.matches(&kind.pair()))
+            })
+            .collect())
+    }
+
+    /// Entries as they follow each other in the archive.
+    pub fn in_order(&self, mut items: Vec<EntryItem>) -> Vec<EntryItem> {
+        items.sort_by_key(|item| {
+            self.reader
+                .entry(&item.name)
+                .map(|entry| entry.header_offset)
+        });
+        items
+    }
+
+    /// Reads entries piece by piece, does `work` with each on a worker, and gives the answers in
+    /// order. The first `skip` pieces are left out.
+    ///
+    /// A piece that is damaged gives an error in its place, and the others still come. Where the
+    /// store fails nothing comes after its error: each of the others would be tried for as long.
+    pub fn read<'a, T: Send + 'static>(
+        &'a self,
+        items: &'a [EntryItem],
+        skip: u64,
+        workers: &'a Workers,
+        work: impl Fn(PieceRef, Bytes) -> Reading<T> + Clone + Send + Sync + 'static,
+    ) -> impl Stream<Item = (PieceRef, Result<T, ArchiveError>)> + 'a {
+        let work = move |piece, raw, _| work(piece, raw);
+        self.read_with(items, skip, workers, work)
+    }
+
+    /// As [`ArchiveFile::read`], and `work` also gets the archive's own bytes of each piece: with
+    /// the header before the first one, and what comes after the last one.
+    pub fn read_with<'a, T: Send + 'static>(
+        &'a self,
+        items: &'a [EntryItem],
+        skip: u64,
+        workers: &'a Workers,
+        work: impl Fn(PieceRef, Bytes, Stored) -> Reading<T> + Clone + Send + Sync + 'static,
+    ) -> impl Stream<Item = (PieceRef, Result<T, ArchiveError>)> + 'a {
+        self.reader.read(items, skip, workers, work)
+    }
+
+    /// Begins to read the outputs of pairs that will be read one after the other: the first bytes
+    /// of each pair, those of several where they follow each other. Of a small pair that is all.
+    /// From this machine nothing is read ahead.
+    pub fn read_ahead(&self, pairs: impl IntoIterator<Item = Pair>, workers: &Workers) {
+        if !self.container().store().is_remote() {
+            return;
+        }
+        let kinds: HashMap<Pair, &KindItem> = self
+            .manifest
+            .kinds
+            .iter()
+            .map(|kind| (kind.pair(), kind))
+            .collect();
+        let outputs = pairs
+            .into_iter()
+            .filter_map(|pair| kinds.get(&pair).map(|kind| kind.outputs()));
+        self.reader.read_ahead(outputs, workers);
+    }
+}
+
+/// Opens the container of an archive.
+async fn open_container(
+    store: Arc<dyn Store>,
+    object: ObjectInfo,
+    title: String,
+) -> Result<Container, ArchiveError> {
+    let opened = Container::open_once(
+        store.clone(),
+        object.clone(),
+        title.clone(),
+        Profile::Sealed,
+    )
+    .await;
+    let Err(error @ ArchiveError::Structure { .. }) = opened else {
+        return opened;
+    };
+    // A zip of somebody else breaks rules that only kindpack's archives keep; that it lacks a
+    // manifest says more.
+    match Container::open_once(store, object, title, Profile::AnyZip).await {
+        Ok(other)
+            if other
+                .entries()
+                .iter()
+                .all(|entry| entry.name != MANIFEST_NAME) =>
+        {
+            Ok(other)
+        }
+        _ => Err(error),
+    }
+}

@@ -1,0 +1,419 @@
+//! The zip of an archive: its tail and directory, and one entry as a stream.
+//!
+//! Every read is strict: local headers and descriptors are held against the directory.
+
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+
+use async_compression::tokio::bufread::DeflateDecoder;
+use bytes::Bytes;
+use futures_util::stream;
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt as _};
+use tokio::sync::OnceCell;
+use tokio_util::io::StreamReader;
+
+use crate::archive::deflate::DataError;
+use crate::archive::error::ArchiveError;
+use crate::archive::zip::{self, DirectoryEntry, DirectoryPlace, Limits, Profile, Rule, Violation};
+use crate::model::{Method, PIECE_LEN_BYTES};
+use crate::store::{ObjectInfo, Store, StoreError};
+
+/// Manifests longer than this are not kept beside what is made of them.
+const MANIFEST_HELD_MAX_BYTES: usize = 8 << 20;
+
+/// What is read first of an archive in a bucket.
+const REMOTE_TAIL_BYTES: u64 = 512 << 10;
+
+/// The container of an archive: its directory, read and found sound.
+#[derive(Debug)]
+pub struct Container {
+    store: Arc<dyn Store>,
+    object: ObjectInfo,
+    title: String,
+    profile: Profile,
+    /// The end of the archive, directory included, as it was read.
+    tail: Bytes,
+    entries: Vec<DirectoryEntry>,
+    /// Whether the end came as it is stored, where that was asked.
+    tail_is_sound: OnceCell<bool>,
+}
+
+impl Container {
+    /// Reads the end of an archive and its directory.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Structure`] names the rule that is broken.
+    pub async fn open(
+        store: Arc<dyn Store>,
+        object: ObjectInfo,
+        title: String,
+        profile: Profile,
+    ) -> Result<Self, ArchiveError> {
+        let opened =
+            Container::open_once(store.clone(), object.clone(), title.clone(), profile).await;
+        match opened {
+            Err(error) if error.is_damage() && store.is_remote() => {
+                Container::open_once(store, object, title, profile).await
+            }
+            opened => opened,
+        }
+    }
+
+    /// Reads the end and the directory once, whatever comes of it.
+    pub(super) async fn open_once(
+        store: Arc<dyn Store>,
+        object: ObjectInfo,
+        title: String,
+        profile: Profile,
+    ) -> Result<Self, ArchiveError> {
+        let (tail, place) = read_tail(store.as_ref(), &object, &title, profile).await?;
+        let Some(directory) = place.in_tail(&tail, object.len) else {
+            return Err(ArchiveError::Store(StoreError::Changed {
+                name: store.shown(&object.name),
+            }));
+        };
+        let entries = zip::parse_directory(directory, &place, profile, &Limits::NONE)
+            .map_err(|violation| refusal(&title, violation))?;
+        Ok(Container {
+            store,
+            object,
+            title,
+            profile,
+            tail,
+            entries,
+            tail_is_sound: OnceCell::new(),
+        })
+    }
+
+    /// The entries, in the directory's order.
+    pub fn entries(&self) -> &[DirectoryEntry] {
+        &self.entries
+    }
+
+    /// What the archive is called in messages.
+    pub fn title(&self) -> &str {
+        &self.title
+    }
+
+    /// The archive as its store lists it.
+    pub fn object(&self) -> &ObjectInfo {
+        &self.object
+    }
+
+    /// The store that holds the archive.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// The archive's last bytes from some offset on, directory included: what a second reader needs
+    /// to see the same entries.
+    pub fn tail(&self) -> (u64, &Bytes) {
+        (self.object.len - self.tail.len() as u64, &self.tail)
+    }
+
+    /// Bytes of the archive, from memory where they belong to its end.
+    async fn fetch(&self, offset: u64, len: usize) -> Result<Bytes, StoreError> {
+        let (start, tail) = self.tail();
+        let held = offset
+            .checked_sub(start)
+            .and_then(|skip| usize::try_from(skip).ok());
+        match held
+            .and_then(|skip| Some(skip..skip.checked_add(len)?))
+            .filter(|range| range.end <= tail.len())
+        {
+            Some(range) => Ok(tail.slice(range)),
+            None => self.store.read(&self.object, offset, len).await,
+        }
+    }
+
+    /// Keeps the archive's end from `offset` on, read at once.
+    async fn hold_from(&mut self, offset: u64) -> Result<(), ArchiveError> {
+        let start = self.tail().0;
+        if let Some(missing) = start.checked_sub(offset).filter(|missing| *missing > 0) {
+            let missing = usize::try_from(missing).expect("a manifest that is kept is short");
+            let before = self.store.read(&self.object, offset, missing).await?;
+            self.tail = [before, std::mem::take(&mut self.tail)].concat().into();
+        }
+        Ok(())
+    }
+
+    /// Reads the end once more, where an entry contradicts the directory: it may be the directory
+    /// that was damaged on its way.
+    pub(super) async fn check_tail(&self) -> Result<(), StoreError> {
+        let (offset, tail) = self.tail();
+        let read =
+            || async { Ok(self.store.read(&self.object, offset, tail.len()).await? == *tail) };
+        if *self.tail_is_sound.get_or_try_init(read).await? {
+            return Ok(());
+        }
+        let (call, found) = (
+            format!("read of {}", self.title),
+            "a directory that was damaged on its way".to_owned(),
+        );
+        Err(StoreError::Service {
+            call,
+            tries: 1,
+            seconds: 0,
+            found,
+        })
+    }
+
+    /// Reads the manifest, which is stored as it is. A short one is kept from then on; a long one
+    /// is in memory only until it is dropped.
+    pub(super) async fn read_manifest(
+        &mut self,
+        entry: &DirectoryEntry,
+    ) -> Result<Bytes, ArchiveError> {
+        let len = usize::try_from(entry.end_offset - entry.header_offset)
+            .expect("a manifest is of bounded length");
+        if len <= MANIFEST_HELD_MAX_BYTES {
+            self.hold_from(entry.header_offset).await?;
+        }
+        let read = self.fetch(entry.header_offset, len).await?;
+        let data = self.stored_data(entry, &read)?;
+        match crc32fast::hash(&data) {
+            found if found != entry.crc32 => Err(ArchiveError::data(
+                &entry.name,
+                DataError::WrongCrc32 {
+                    expected: entry.crc32,
+                    found,
+                },
+            )),
+            _ => Ok(data),
+        }
+    }
+
+    /// The data of an entry that is stored, from all bytes of its extent.
+    fn stored_data(&self, entry: &DirectoryEntry, extent: &Bytes) -> Result<Bytes, ArchiveError> {
+        let local = zip::check_local_header(entry, extent, self.profile)
+            .map_err(|violation| self.broken(violation))?;
+        let begin = usize::try_from(local.data_offset - entry.header_offset)
+            .expect("a header is in memory");
+        let end = usize::try_from(entry.compressed_len)
+            .ok()
+            .and_then(|len| begin.checked_add(len))
+            .filter(|end| *end <= extent.len());
+        let Some(end) = end else {
+            let error = DataError::TooShort {
+                expected: entry.compressed_len,
+                found: extent.len().saturating_sub(begin) as u64,
+            };
+            return Err(ArchiveError::data(&entry.name, error));
+        };
+        zip::check_descriptor(entry, &extent.slice(end..), self.profile)
+            .map_err(|violation| self.broken(violation))?;
+        Ok(extent.slice(begin..end))
+    }
+
+    /// Hands on the archive's bytes from `offset` to its end, a piece at a time.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn read_from(
+        &self,
+        offset: u64,
+        mut take: impl FnMut(Bytes),
+    ) -> Result<(), StoreError> {
+        let mut offset = offset;
+        while offset < self.object.len {
+            let read = self
+                .fetch(
+                    offset,
+                    (self.object.len - offset).min(PIECE_LEN_BYTES as u64) as usize,
+                )
+                .await?;
+            offset += read.len() as u64;
+            take(read);
+        }
+        Ok(())
+    }
+
+    pub(super) fn broken(&self, violation: Violation) -> ArchiveError {
+        ArchiveError::Structure {
+            archive: self.title.clone(),
+            violation,
+        }
+    }
+
+    /// The archive's bytes from `start` to `end`, as a stream that holds one read at a time.
+    fn range(&self, start: u64, end: u64) -> impl AsyncBufRead {
+        let reads = stream::unfold(start, move |offset| async move {
+            let len = end.saturating_sub(offset).min(PIECE_LEN_BYTES as u64);
+            if len == 0 {
+                return None;
+            }
+            let read = self
+                .fetch(offset, len as usize)
+                .await
+                .map_err(io::Error::other);
+            Some((read, offset + len))
+        });
+        StreamReader::new(Box::pin(reads))
+    }
+
+    /// Reads one entry from its first to its last byte as one stream, without pieces, and hands its
+    /// bytes on.
+    ///
+    /// Header, descriptor, both lengths, checksum and the end of the deflate stream are checked; no
+    /// more is inflated than is claimed.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Structure`] and [`ArchiveError::Data`].
+    pub async fn read_entry(
+        &self,
+        entry: &DirectoryEntry,
+        sink: &mut (dyn FnMut(&[u8]) + Send),
+    ) -> Result<(), ArchiveError> {
+        let (start, end) = self.data_range(entry).await?;
+        let data = self.range(start, end);
+        let mut read = EntryCheck {
+            entry,
+            crc32: crc32fast::Hasher::new(),
+            len: 0,
+            sink,
+        };
+        match entry.method {
+            Method::Store => read
+                .copy(pin!(data))
+                .await
+                .map_err(|error| stream_error(entry, error))?,
+            Method::Deflate => read.inflate(Box::pin(data)).await?,
+        }
+        read.finish()
+    }
+
+    /// Where the data of an entry begin and end, its header and descriptor checked.
+    async fn data_range(&self, entry: &DirectoryEntry) -> Result<(u64, u64), ArchiveError> {
+        let header = self
+            .fetch(entry.header_offset, entry.header_max_len() as usize)
+            .await?;
+        let local = zip::check_local_header(entry, &header, self.profile)
+            .map_err(|violation| self.broken(violation))?;
+        let data_end = local.data_offset + entry.compressed_len;
+        let descriptor = self.fetch(data_end, local.descriptor_len as usize).await?;
+        zip::check_descriptor(entry, &descriptor, self.profile)
+            .map_err(|violation| self.broken(violation))?;
+        Ok((local.data_offset, data_end))
+    }
+}
+
+/// Reads an archive's last bytes, the directory included, and where in them the directory is.
+async fn read_tail(
+    store: &dyn Store,
+    object: &ObjectInfo,
+    title: &str,
+    profile: Profile,
+) -> Result<(Bytes, DirectoryPlace), ArchiveError> {
+    let end_len = zip::tail_len(object.len);
+    // A service answers a longer range in the same time: mostly directory and manifest come
+    // along.
+    let tail_len = if store.is_remote() {
+        object.len.min(REMOTE_TAIL_BYTES).max(end_len)
+    } else {
+        end_len
+    };
+    let mut tail = store
+        .read(object, object.len - tail_len, tail_len as usize)
+        .await?;
+    let end = tail.slice(tail.len() - end_len as usize..);
+    let place =
+        zip::locate(&end, object.len, profile).map_err(|violation| refusal(title, violation))?;
+    if place.in_tail(&tail, object.len).is_none() {
+        // The directory is bounded by the rule that located it.
+        tail = store
+            .read(object, place.offset, (object.len - place.offset) as usize)
+            .await?;
+    }
+    Ok((tail, place))
+}
+
+fn refusal(title: &str, violation: Violation) -> ArchiveError {
+    let archive = title.to_owned();
+    match violation.rule {
+        Rule::EndRecord => ArchiveError::NotAZip { archive },
+        _ => ArchiveError::Structure { archive, violation },
+    }
+}
+
+/// An error of a stream that may be the store's, or of the deflated data.
+fn stream_error(entry: &DirectoryEntry, error: io::Error) -> ArchiveError {
+    match error.downcast::<StoreError>() {
+        Ok(error) => ArchiveError::Store(error),
+        Err(error) => ArchiveError::Data {
+            entry: entry.name.clone(),
+            fault: format!("expected a sound deflate stream, found {error}"),
+        },
+    }
+}
+
+/// Hands on the bytes of an entry, and checks their length and checksum.
+struct EntryCheck<'a> {
+    entry: &'a DirectoryEntry,
+    crc32: crc32fast::Hasher,
+    len: u64,
+    sink: &'a mut (dyn FnMut(&[u8]) + Send),
+}
+
+impl EntryCheck<'_> {
+    /// Hands on all bytes of a stream, and stops as soon as there are more than the entry claims.
+    async fn copy(&mut self, mut from: impl AsyncRead + Unpin) -> io::Result<()> {
+        let mut buffer = vec![0; 64 << 10];
+        while self.len <= self.entry.len {
+            let got = from.read(&mut buffer).await?;
+            if got == 0 {
+                break;
+            }
+            self.len += got as u64;
+            let (bytes, _) = buffer.split_at(got);
+            self.crc32.update(bytes);
+            (self.sink)(bytes);
+        }
+        Ok(())
+    }
+
+    /// Inflates a stream, which must end where its bytes do.
+    async fn inflate(&mut self, data: Pin<Box<impl AsyncBufRead>>) -> Result<(), ArchiveError> {
+        let entry = self.entry;
+        let mut inflating = pin!(DeflateDecoder::new(data));
+        self.copy(inflating.as_mut())
+            .await
+            .map_err(|error| stream_error(entry, error))?;
+        let mut rest = [0; 1];
+        let rest_len = inflating
+            .get_mut()
+            .get_mut()
+            .read(&mut rest)
+            .await
+            .map_err(|error| stream_error(entry, error))?;
+        if rest_len == 0 {
+            return Ok(());
+        }
+        Err(ArchiveError::data(
+            &entry.name,
+            DataError::EndsEarly {
+                compressed_len: entry.compressed_len,
+            },
+        ))
+    }
+
+    /// Compares what was read with what the directory says.
+    fn finish(self) -> Result<(), ArchiveError> {
+        let (expected, found) = (self.entry.crc32, self.crc32.finalize());
+        let error = if self.len > self.entry.len {
+            DataError::TooLong {
+                expected: self.entry.len,
+            }
+        } else if self.len < self.entry.len {
+            DataError::TooShort {
+                expected: self.entry.len,
+                found: self.len,
+            }
+        } else if found != expected {
+            DataError::WrongCrc32 { expected, found }
+        } else {
+            return Ok(());
+        };
+        Err(ArchiveError::data(&self.entry.name, error))
+    }
+}

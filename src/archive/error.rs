@@ -1,0 +1,71 @@
+//! Why an archive cannot be read.
+
+use crate::archive::deflate::DataError;
+use crate::archive::zip::Violation;
+use crate::runtime::workers::WorkerLost;
+use crate::store::StoreError;
+
+/// Why an archive cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// No zip ends where the archive ends.
+    #[error("{archive}: not a zip, or cut off at the end")]
+    NotAZip {
+        /// The archive.
+        archive: String,
+    },
+    /// The container breaks a rule.
+    #[error("{archive}: {violation}")]
+    Structure {
+        /// The archive.
+        archive: String,
+        /// The rule and what broke it.
+        violation: Violation,
+    },
+    /// There is no manifest where it must be.
+    #[error("{archive}: expected manifest.json, stored, as the last entry, found {found}")]
+    NoManifest {
+        /// The archive.
+        archive: String,
+        /// What stands there.
+        found: String,
+    },
+    /// The manifest cannot be read.
+    #[error("{archive}: manifest.json: expected {expected}, found {found}")]
+    BadManifest {
+        /// The archive.
+        archive: String,
+        /// What it should hold.
+        expected: String,
+        /// What it holds.
+        found: String,
+    },
+    /// An entry's data are not what they must be.
+    #[error("entry {entry} is damaged: {fault}")]
+    Data {
+        /// The entry.
+        entry: String,
+        /// What is wrong.
+        fault: String,
+    },
+    /// A worker was lost.
+    #[error(transparent)]
+    Worker(#[from] WorkerLost),
+}
+
+impl ArchiveError {
+    pub(super) fn data(entry: &str, error: DataError) -> Self {
+        ArchiveError::Data {
+            entry: entry.to_owned(),
+            fault: error.to_string(),
+        }
+    }
+
+    /// Whether bytes are not what they must be. They may have been damaged on their way.
+    pub fn is_damage(&self) -> bool {
+        !matches!(self, ArchiveError::Store(_) | ArchiveError::Worker(_))
+    }
+}
