@@ -15,7 +15,7 @@ use tokio_util::io::StreamReader;
 
 use crate::archive::deflate::DataError;
 use crate::archive::error::ArchiveError;
-use crate::archive::zip::{self, DirectoryEntry, DirectoryPlace, Limits, Profile, Rule, Violation};
+use crate::archive::zip::{self, DirectoryEntry, DirectoryPlace, Profile, Rule, Violation};
 use crate::model::{Method, PIECE_LEN_BYTES};
 use crate::store::{ObjectInfo, Store, StoreError};
 
@@ -73,7 +73,7 @@ impl Container {
                 name: store.shown(&object.name),
             }));
         };
-        let entries = zip::parse_directory(directory, &place, profile, &Limits::NONE)
+        let entries = zip::parse_directory(directory, &place, profile)
             .map_err(|violation| refusal(&title, violation))?;
         Ok(Container {
             store,

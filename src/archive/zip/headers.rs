@@ -53,7 +53,7 @@ impl Entry<'_> {
 
     /// The length of the name as a header says it; a longer one is refused before it comes here.
     fn name_len(&self) -> u16 {
-        u16::try_from(self.name.len()).unwrap_or(u16::MAX)
+        u16::try_from(self.name.len()).expect("a name is checked before it is written")
     }
 }
 
@@ -85,7 +85,8 @@ pub(super) fn method_number(method: Method) -> u16 {
 
 fn push_extra(out: &mut Vec<u8>, id: u16, data: &[u8]) {
     out.extend_from_slice(&id.to_le_bytes());
-    out.extend_from_slice(&u16::try_from(data.len()).unwrap_or(u16::MAX).to_le_bytes());
+    let len = u16::try_from(data.len()).expect("an extra field has a few numbers");
+    out.extend_from_slice(&len.to_le_bytes());
     out.extend_from_slice(data);
 }
 

@@ -11,7 +11,10 @@
 //! [`Inflater`]: super::deflate::Inflater
 
 mod directory;
+mod end;
+mod extra;
 mod headers;
+mod local;
 mod name;
 mod record;
 mod rule;
@@ -19,11 +22,12 @@ mod writer;
 
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 
-pub use directory::{
-    DirectoryEntry, DirectoryPlace, Limits, LocalHeader, MAX_DIRECTORY_LEN_BYTES, Profile,
-    check_descriptor, check_local_header, locate, parse_directory, tail_len,
-};
+pub use directory::{DirectoryEntry, parse_directory};
+pub use end::{DirectoryPlace, MAX_DIRECTORY_LEN_BYTES, locate, tail_len};
+pub use local::{LocalHeader, check_descriptor, check_local_header};
 pub use name::check_name;
-pub use rule::{Rule, Violation};
+pub use rule::{Profile, Rule, Violation};
 pub use writer::{EntryHead, SealError, Sealer};

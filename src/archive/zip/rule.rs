@@ -58,7 +58,6 @@ rules! {
     Zip64Field "zip64-field" "The ZIP64 field holds exactly the numbers that are left to it."
     FileType "file-type" "An entry is a regular file or a directory: no link, no device, and its name says which."
     EmptyDirectory "empty-directory" "The entry of a directory has no content."
-    Limit "limit" "An entry claims no more bytes than the limit allows."
     AsSealed "as-sealed" "In an archive of kindpack every header is written as kindpack writes it."
     EntryOrder "entry-order" "In an archive of kindpack the entries lie in the order of the directory."
     NoGap "no-gap" "Nothing lies before, between or behind the entries."
@@ -67,6 +66,16 @@ rules! {
     LocalName "local-name" "The local header has the name that the directory has."
     LocalAgrees "local-agrees" "The local header says what the directory says."
     Descriptor "descriptor" "The descriptor says what the directory says."
+}
+
+/// How much is asked of an archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// What [`Sealer`](super::Sealer) writes and nothing else: no comment, no directories, entries
+    /// in order, every header byte for byte.
+    Sealed,
+    /// Any zip that all readers understand alike: stored or deflated entries that fill the archive.
+    AnyZip,
 }
 
 /// A broken rule: which one, of which entry, what was expected and what was found.

@@ -98,12 +98,7 @@ pub(super) fn read_structure(
         tail_len(archive_len),
     );
     let place = locate(tail, archive_len, profile)?;
-    let entries = parse_directory(
-        range(archive, place.offset, place.len),
-        &place,
-        profile,
-        &Limits::NONE,
-    )?;
+    let entries = parse_directory(range(archive, place.offset, place.len), &place, profile)?;
     let mut read = Vec::new();
     for entry in entries {
         let local = check_local_header(

@@ -7,7 +7,7 @@
 
 use std::collections::HashSet;
 
-use super::directory::MAX_DIRECTORY_LEN_BYTES;
+use super::end::MAX_DIRECTORY_LEN_BYTES;
 use super::headers::{self, fits_32};
 use super::name::check_name;
 use super::rule::{Rule, Shown, Violation};

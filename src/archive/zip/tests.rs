@@ -1,6 +1,9 @@
 use proptest::prelude::*;
 
-use super::super::testing::*;
+use super::directory::*;
+use super::end::*;
+use super::record::*;
+use super::testing::*;
 use super::*;
 use crate::archive::deflate::Inflater;
 
@@ -107,7 +110,7 @@ fn another_tail_than_was_asked_for_is_refused() {
     let place = locate(&sealed, len, Profile::Sealed).unwrap();
     let directory = place.in_tail(&sealed, len).unwrap();
     assert_eq!(
-        parse_directory(&directory[1..], &place, Profile::Sealed, &Limits::NONE)
+        parse_directory(&directory[1..], &place, Profile::Sealed)
             .unwrap_err()
             .rule,
         Rule::DirectoryLen
@@ -1065,7 +1068,7 @@ proptest! {
         directory.extend(&extra);
         let place = DirectoryPlace { offset: 1 << 40, len: directory.len() as u64, entries: 1 };
         for profile in [Profile::Sealed, Profile::AnyZip] {
-            if let Ok(entries) = parse_directory(&directory, &place, profile, &Limits::NONE) {
+            if let Ok(entries) = parse_directory(&directory, &place, profile) {
                 let _ = check_local_header(&entries[0], &numbers, profile);
                 let _ = check_descriptor(&entries[0], &numbers[..16], profile);
             }
