@@ -9,6 +9,8 @@
 //! `docs/architecture.md` shows all modules in their layers.
 
 pub mod archive;
+#[doc(hidden)]
+pub mod cli;
 pub mod datastore;
 pub mod entity;
 pub mod export;

@@ -1,7 +1,5 @@
-//! The program: everything is in the library, the command line's wording in `cli`.
-
-mod cli;
+//! The program; `kindpack::cli` is what it does.
 
 fn main() -> std::process::ExitCode {
-    cli::run()
+    kindpack::cli::main()
 }

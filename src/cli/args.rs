@@ -7,9 +7,9 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use kindpack::model::{Sample, Selector};
-use kindpack::plan::{DependencyRule, NamespaceMap, OnExisting, TargetSpec, Via};
-use kindpack::store::{CloudOptions, Location};
+use crate::model::{Sample, Selector};
+use crate::plan::{DependencyRule, NamespaceMap, OnExisting, TargetSpec, Via};
+use crate::store::{CloudOptions, Location};
 
 /// How long a call to a service is tried, unless the user says otherwise. An emulator, which is
 /// near, has a time of its own.

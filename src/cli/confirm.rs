@@ -10,10 +10,10 @@ use crate::cli::Context;
 use crate::cli::failure::{Code, Failure};
 use crate::cli::output::{Text, complain};
 use crate::cli::state_dir::HINT as STATE_HINT;
-use kindpack::model::Timestamp;
-use kindpack::plan::TargetSpec;
-use kindpack::restore::lock::{self, Holder, LeaseError, LocalLease};
-use kindpack::runtime::workers::Workers;
+use crate::model::Timestamp;
+use crate::plan::TargetSpec;
+use crate::restore::lock::{self, Holder, LeaseError, LocalLease};
+use crate::runtime::workers::Workers;
 
 /// A project's id is shorter.
 const MAX_ANSWER_BYTES: u64 = 4 << 10;

@@ -5,20 +5,20 @@ use std::io;
 use std::process::{ExitCode, ExitStatus};
 
 use super::commands::{KEY_HINT, shell};
-use kindpack::archive::ArchiveError;
-use kindpack::extract::ExtractError;
-use kindpack::pack::{ExportFault, PackError};
-use kindpack::plan::{PlanClass, PlanError, TargetSpec};
-use kindpack::restore::RestoreError;
-use kindpack::restore::dependencies::NeededError;
-use kindpack::restore::import::ImportError;
-use kindpack::restore::journal::JournalError;
-use kindpack::restore::journal::file::JournalFileError;
-use kindpack::runtime::workers::WorkerLost;
-use kindpack::store::{LocationError, StoreError};
-use kindpack::targets::TargetError;
-use kindpack::transform::redact::RedactError;
-use kindpack::verify::VerifyError;
+use crate::archive::ArchiveError;
+use crate::extract::ExtractError;
+use crate::pack::{ExportFault, PackError};
+use crate::plan::{PlanClass, PlanError, TargetSpec};
+use crate::restore::RestoreError;
+use crate::restore::dependencies::NeededError;
+use crate::restore::import::ImportError;
+use crate::restore::journal::JournalError;
+use crate::restore::journal::file::JournalFileError;
+use crate::runtime::workers::WorkerLost;
+use crate::store::{LocationError, StoreError};
+use crate::targets::TargetError;
+use crate::transform::redact::RedactError;
+use crate::verify::VerifyError;
 
 /// What helps whoever has no credentials.
 const CREDENTIALS: &str =

@@ -9,7 +9,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
-use kindpack::runtime::workers::Workers;
+use crate::runtime::workers::Workers;
 
 /// Bytes at the beginning that say what a file is.
 const HEAD_BYTES: u64 = 64;

@@ -11,10 +11,10 @@ use std::time::{Duration, SystemTime};
 use sha2::Digest as _;
 
 use crate::cli::load_plan::{MAX_PLAN_BYTES, journal_of};
-use kindpack::model::Sha256;
-use kindpack::plan::Plan;
-use kindpack::restore::journal::file::JournalFile;
-use kindpack::store::{DirStore, StoreError, write_whole};
+use crate::model::Sha256;
+use crate::plan::Plan;
+use crate::restore::journal::file::JournalFile;
+use crate::store::{DirStore, StoreError, write_whole};
 
 /// How long a plan is kept after its restore has finished.
 const MAX_AGE: Duration = Duration::from_secs(30 * 24 * 60 * 60);

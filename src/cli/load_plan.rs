@@ -10,16 +10,16 @@ use super::commands::archive::{Found, find_at};
 use super::commands::plan::{make, reference};
 use super::plan_options::choices;
 use super::plan_view::show;
+use crate::archive::ArchiveFile;
 use crate::cli::Context;
 use crate::cli::args::RestoreArgs;
 use crate::cli::failure::{Code, Failure};
 use crate::cli::input_file::InputFile;
 use crate::cli::kept_plans;
-use kindpack::archive::ArchiveFile;
-use kindpack::plan::{ArchiveRef, Plan};
-use kindpack::restore::journal::file::JournalFile;
-use kindpack::runtime::workers::Workers;
-use kindpack::store::Location;
+use crate::plan::{ArchiveRef, Plan};
+use crate::restore::journal::file::JournalFile;
+use crate::runtime::workers::Workers;
+use crate::store::Location;
 
 const WHAT: &str = super::commands::restore::WHAT;
 

@@ -24,39 +24,39 @@ use std::time::Duration;
 use clap::Parser as _;
 use clap::error::ErrorKind;
 
+use crate::runtime::workers::Workers;
+use crate::store::{Cloud, Stores};
 use args::{Cli, Command};
 use failure::{Code, Failure};
-use kindpack::runtime::workers::Workers;
-use kindpack::store::{Cloud, Stores};
 use output::{Text, Ui};
 use signals::{Signals, Stop};
 use state_dir::StateFolder;
 
 /// What every command gets.
-pub struct Context {
-    pub ui: Arc<Ui>,
-    pub workers: Workers,
-    pub stores: Stores,
-    pub stop: Stop,
-    pub state: StateFolder,
+pub(crate) struct Context {
+    pub(crate) ui: Arc<Ui>,
+    pub(crate) workers: Workers,
+    pub(crate) stores: Stores,
+    pub(crate) stop: Stop,
+    pub(crate) state: StateFolder,
     /// How patient calls of a Datastore are.
-    pub times: Times,
+    pub(crate) times: Times,
 }
 
 /// How patient calls are.
 #[derive(Debug, Clone, Copy)]
-pub struct Times {
+pub(crate) struct Times {
     /// How long one is tried while nothing comes through, where the user says so.
-    pub retry: Option<Duration>,
+    pub(crate) retry: Option<Duration>,
     /// How long one may be silent.
-    pub idle: Duration,
+    pub(crate) idle: Duration,
 }
 
 /// How a command ended well: with 0, or with a code that says more and is no failure.
-pub type Ended = Result<Code, Failure>;
+pub(crate) type Ended = Result<Code, Failure>;
 
 /// Reads the arguments, runs the command, chooses the exit code.
-pub fn run() -> ExitCode {
+pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),

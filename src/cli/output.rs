@@ -18,7 +18,7 @@ use unicode_width::UnicodeWidthStr as _;
 use super::args::Global;
 use super::commands::shell;
 use super::failure::Failure;
-use kindpack::progress::{Event, Observer, Outcome, Request};
+use crate::progress::{Event, Observer, Outcome, Request};
 
 /// How the program talks.
 pub struct Ui {

@@ -8,10 +8,10 @@ use super::commands::archive::absolute;
 use crate::cli::args::PlanChoices;
 use crate::cli::failure::Failure;
 use crate::cli::input_file::read_input_file;
-use kindpack::model::Sample;
-use kindpack::plan::profile::{self, ConfigError, Profile};
-use kindpack::plan::{Choices, Environment, Hooks, NamespaceMap, Redaction, Selection, TargetSpec};
-use kindpack::transform::redact::{RedactKey, Rule};
+use crate::model::Sample;
+use crate::plan::profile::{self, ConfigError, Profile};
+use crate::plan::{Choices, Environment, Hooks, NamespaceMap, Redaction, Selection, TargetSpec};
+use crate::transform::redact::{RedactKey, Rule};
 
 /// The configuration that is read where none is named.
 const CONFIG: &str = "kindpack.toml";

@@ -6,8 +6,8 @@ use serde_json::json;
 
 use crate::cli::Context;
 use crate::cli::output::{self, Text};
-use kindpack::model::Sample;
-use kindpack::plan::{Explained, Hooks, Link, OnExisting, Plan, TargetSpec};
+use crate::model::Sample;
+use crate::plan::{Explained, Hooks, Link, OnExisting, Plan, TargetSpec};
 
 /// How many kinds that are left out for one reason are named; the document names all.
 const LEFT_OUT_SHOWN: usize = 4;

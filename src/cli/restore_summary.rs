@@ -10,11 +10,11 @@ use super::commands::restore::WHAT;
 use super::confirm::now;
 use crate::cli::failure::{Code, Failure};
 use crate::cli::{Context, Ended, output};
-use kindpack::model::Timestamp;
-use kindpack::plan::{OnExisting, Plan, TargetSpec};
-use kindpack::restore::report::{Frame, Report, Totals, word};
-use kindpack::restore::{Options, Outcome, RestoreError, Restored, StepEnd, StepTally};
-use kindpack::runtime::working_file::write_file;
+use crate::model::Timestamp;
+use crate::plan::{OnExisting, Plan, TargetSpec};
+use crate::restore::report::{Frame, Report, Totals, word};
+use crate::restore::{Options, Outcome, RestoreError, Restored, StepEnd, StepTally};
+use crate::runtime::working_file::write_file;
 
 /// What is told of.
 pub struct Told<'a> {

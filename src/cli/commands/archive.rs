@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::archive::ArchiveFile;
+use crate::archive::catalog::{self, NamedFor};
 use crate::cli::Context;
 use crate::cli::args::ArchiveArg;
 use crate::cli::failure::Failure;
-use kindpack::archive::ArchiveFile;
-use kindpack::archive::catalog::{self, NamedFor};
-use kindpack::store::{Location, ObjectInfo, Store, StoreError};
+use crate::store::{Location, ObjectInfo, Store, StoreError};
 
 /// An archive that was found: its store, its name there, and what to call it.
 pub struct Found {

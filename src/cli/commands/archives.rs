@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
+use crate::archive::catalog::{Listed, Seal, list};
 use crate::cli::failure::{Code, Failure};
 use crate::cli::{Context, Ended, output};
-use kindpack::archive::catalog::{Listed, Seal, list};
-use kindpack::model::Namespace;
-use kindpack::store::Location;
+use crate::model::Namespace;
+use crate::store::Location;
 
 const WHAT: &str = "cannot list archives";
 

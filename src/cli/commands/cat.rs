@@ -6,14 +6,14 @@ use futures_util::{StreamExt as _, pin_mut};
 use serde_json::json;
 
 use super::archive;
+use crate::archive::entities;
 use crate::cli::args::ArchiveArg;
 use crate::cli::failure::{Code, Failure};
 use crate::cli::{Context, Ended};
-use kindpack::archive::entities;
-use kindpack::entity::rewrite::Rewrite;
-use kindpack::model::{EntryItem, Selector};
-use kindpack::runtime::workers::Workers;
-use kindpack::transform::{Encoded, Encoder, Encoding};
+use crate::entity::rewrite::Rewrite;
+use crate::model::{EntryItem, Selector};
+use crate::runtime::workers::Workers;
+use crate::transform::{Encoded, Encoder, Encoding};
 
 const WHAT: &str = "cannot print entities";
 

@@ -13,8 +13,8 @@ use super::pack::shell;
 use super::rehearse::no_emulator;
 use crate::cli::failure::{Code, Failure};
 use crate::cli::{Context, Ended};
-use kindpack::datastore::emulator::{self, EmulatorError};
-use kindpack::model::address::host_and_port;
+use crate::datastore::emulator::{self, EmulatorError};
+use crate::model::address::host_and_port;
 
 const WHAT: &str = "cannot show the demo";
 

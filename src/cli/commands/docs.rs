@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::cli::args::Cli;
 use crate::cli::failure::{Code, Failure};
 use crate::cli::{Context, Ended, output};
-use kindpack::runtime::working_file::write_file;
+use crate::runtime::working_file::write_file;
 
 /// Prints the completion script of a shell.
 pub fn completions(context: &Context, shell: Shell) -> Ended {

@@ -8,8 +8,8 @@ use super::archive;
 use crate::cli::args::{ExtractArgs, FormatArg};
 use crate::cli::failure::{Code, Failure};
 use crate::cli::{Context, Ended, output};
-use kindpack::extract::{Form, extract};
-use kindpack::progress::Observer as _;
+use crate::extract::{Form, extract};
+use crate::progress::Observer as _;
 
 pub async fn run(context: &Context, args: ExtractArgs) -> Ended {
     let ui = &context.ui;

@@ -4,7 +4,7 @@ use super::archive;
 use crate::cli::args::ArchiveArg;
 use crate::cli::failure::Code;
 use crate::cli::{Context, Ended, output};
-use kindpack::model::{ExportFormat, Manifest};
+use crate::model::{ExportFormat, Manifest};
 
 pub async fn run(context: &Context, arg: &ArchiveArg) -> Ended {
     let archive = archive::open(context, "cannot list", arg).await?;

@@ -9,10 +9,10 @@ use crate::cli::args::{MethodArg, PackArgs};
 use crate::cli::failure::{Code, Failure};
 use crate::cli::input_file::read_input_file;
 use crate::cli::{Context, Ended, output};
-use kindpack::model::{Method, Selector};
-use kindpack::pack::{ArchiveName, Options, PackError, Packed, Wanted, pack};
-use kindpack::progress::Observer as _;
-use kindpack::store::Location;
+use crate::model::{Method, Selector};
+use crate::pack::{ArchiveName, Options, PackError, Packed, Wanted, pack};
+use crate::progress::Observer as _;
+use crate::store::Location;
 
 const WHAT: &str = "cannot pack";
 

@@ -8,21 +8,21 @@ use serde_json::json;
 
 use super::archive::{self, absolute, no_bucket};
 use super::pack::shell;
+use crate::archive::catalog::{sidecar_digest, told_digest};
+use crate::archive::{ArchiveFile, digest_of};
 use crate::cli::args::PlanArgs;
 use crate::cli::failure::{Code, Failure};
 use crate::cli::plan_options::{choices, environment};
 use crate::cli::plan_view::{show, show_explained};
 use crate::cli::{Context, Ended};
-use kindpack::archive::catalog::{sidecar_digest, told_digest};
-use kindpack::archive::{ArchiveFile, digest_of};
-use kindpack::model::address::{host_and_port, without_user};
-use kindpack::model::{KindItem, Pair};
-use kindpack::plan::{
+use crate::model::address::{host_and_port, without_user};
+use crate::model::{KindItem, Pair};
+use crate::plan::{
     ArchiveRef, Choices, Plan, RuleMatch, Step, TargetSpec, explain, named_kinds, plan,
 };
-use kindpack::restore::rule_matches;
-use kindpack::store::{DirStore, Location, write_whole};
-use kindpack::transform::redact::{Rule, Rules};
+use crate::restore::rule_matches;
+use crate::store::{DirStore, Location, write_whole};
+use crate::transform::redact::{Rule, Rules};
 
 const WHAT: &str = "cannot plan";
 

@@ -7,19 +7,19 @@ use std::time::Instant;
 use super::archive::{Found, find, no_bucket};
 use super::plan::make;
 use super::restore::target_of;
+use crate::archive::ArchiveFile;
 use crate::cli::args::RehearseArgs;
 use crate::cli::failure::{Code, Failure};
 use crate::cli::plan_options::environment;
 use crate::cli::restore_summary::{self, Told};
 use crate::cli::{Context, Ended};
-use kindpack::archive::ArchiveFile;
-use kindpack::datastore::emulator::{self, EmulatorError};
-use kindpack::plan::{Choices, TargetSpec};
-use kindpack::progress::Observer as _;
-use kindpack::restore::journal::Journal;
-use kindpack::restore::journal::file::JournalFile;
-use kindpack::restore::{Check, Job, Options, restore};
-use kindpack::verify::{Depth, verify};
+use crate::datastore::emulator::{self, EmulatorError};
+use crate::plan::{Choices, TargetSpec};
+use crate::progress::Observer as _;
+use crate::restore::journal::Journal;
+use crate::restore::journal::file::JournalFile;
+use crate::restore::{Check, Job, Options, restore};
+use crate::verify::{Depth, verify};
 
 pub const WHAT: &str = "cannot rehearse";
 

@@ -13,20 +13,20 @@ use crate::cli::plan_options::{environment, redact_key};
 use crate::cli::plan_view::show_hooks;
 use crate::cli::restore_summary::{self, Told};
 use crate::cli::{Context, Ended, confirm};
-use kindpack::datastore::admin::{EmulatorImporter, Importer, ServiceImporter, ServiceOptions};
-use kindpack::google::{self, Credentials};
-use kindpack::plan::{OnExisting, Plan, TargetSpec, Via};
-use kindpack::progress::Observer as _;
-use kindpack::restore::import::Staging;
-use kindpack::restore::journal::Journal;
-use kindpack::restore::journal::file::{JournalFile, JournalFileError};
-use kindpack::restore::{ByImport, Check, Job, Options, check_journal, restore};
-use kindpack::runtime::workers::Workers;
-use kindpack::store::Location;
-use kindpack::targets::{
+use crate::datastore::admin::{EmulatorImporter, Importer, ServiceImporter, ServiceOptions};
+use crate::google::{self, Credentials};
+use crate::plan::{OnExisting, Plan, TargetSpec, Via};
+use crate::progress::Observer as _;
+use crate::restore::import::Staging;
+use crate::restore::journal::Journal;
+use crate::restore::journal::file::{JournalFile, JournalFileError};
+use crate::restore::{ByImport, Check, Job, Options, check_journal, restore};
+use crate::runtime::workers::Workers;
+use crate::store::Location;
+use crate::targets::{
     CommitTarget, DirTarget, DryRun, EMULATOR_RETRY_TIMEOUT, NdjsonTarget, ServiceTimes, Target,
 };
-use kindpack::transform::redact::RedactKey;
+use crate::transform::redact::RedactKey;
 
 pub const WHAT: &str = "cannot restore";
 
@@ -88,7 +88,7 @@ struct Prepared {
     journal: JournalFile,
     options: Options,
     /// Held until the restore has ended.
-    _lease: Option<kindpack::restore::lock::LocalLease>,
+    _lease: Option<crate::restore::lock::LocalLease>,
 }
 
 async fn prepare(context: &Context, args: &RestoreArgs) -> Result<Prepared, Failure> {

@@ -8,11 +8,11 @@ use crate::cli::failure::{Code, Failure};
 use crate::cli::kept_plans;
 use crate::cli::load_plan::{journal_of, load_plan};
 use crate::cli::{Context, Ended, output};
-use kindpack::plan::Step;
-use kindpack::restore::check_journal;
-use kindpack::restore::journal::file::{JournalFile, JournalFileError};
-use kindpack::restore::journal::{Journal, StepState};
-use kindpack::runtime::workers::Workers;
+use crate::plan::Step;
+use crate::restore::check_journal;
+use crate::restore::journal::file::{JournalFile, JournalFileError};
+use crate::restore::journal::{Journal, StepState};
+use crate::runtime::workers::Workers;
 
 const WHAT: &str = "cannot show the status";
 

@@ -9,8 +9,8 @@ use super::shell;
 use crate::cli::args::VerifyArgs;
 use crate::cli::failure::{Code, Failure};
 use crate::cli::{Context, Ended, output};
-use kindpack::progress::Observer as _;
-use kindpack::verify::{Depth, any_zip, verify};
+use crate::progress::Observer as _;
+use crate::verify::{Depth, any_zip, verify};
 
 pub async fn run(context: &Context, args: VerifyArgs) -> Ended {
     let ui = &context.ui;
