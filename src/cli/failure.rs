@@ -6,6 +6,7 @@ use std::process::{ExitCode, ExitStatus};
 
 use super::commands::{KEY_HINT, shell};
 use crate::archive::ArchiveError;
+use crate::datastore::error::DatastoreError;
 use crate::extract::ExtractError;
 use crate::pack::{ExportFault, PackError};
 use crate::plan::{PlanClass, PlanError, TargetSpec};
@@ -343,13 +344,10 @@ impl Failure {
 
     pub fn target(what: &str, error: &TargetError) -> Self {
         let code = match error {
-            TargetError::Service { .. }
-            | TargetError::Rejected { .. }
-            | TargetError::NoImport { .. }
-            | TargetError::Denied { .. }
-            | TargetError::Unauthorized { .. }
+            TargetError::Datastore(error) => return Failure::datastore(what, error),
+            TargetError::Refused { .. }
             | TargetError::BadEntity { .. }
-            | TargetError::Nonsense { .. } => Code::Service,
+            | TargetError::Unreadable { .. } => Code::Service,
             TargetError::Io { source, .. } => code_of(source),
             TargetError::TooLarge { .. }
             | TargetError::Taken { .. }
@@ -359,14 +357,6 @@ impl Failure {
         };
         let failure = Failure::new(code, what, error.to_string());
         match error {
-            TargetError::Service { .. } => {
-                failure.hint("is it running? The same command goes on where this one stopped")
-            }
-            TargetError::NoImport { .. } => failure.hint("--via commit can do it"),
-            TargetError::Denied { .. } => {
-                failure.hint("the role roles/datastore.user allows what a restore does")
-            }
-            TargetError::Unauthorized { .. } => failure.hint(CREDENTIALS),
             TargetError::Taken { .. } => failure.hint("move it away, or choose another folder"),
             TargetError::UnfitName { .. } => {
                 failure.hint("choose a folder with a shorter path, or on another file system")
@@ -378,11 +368,26 @@ impl Failure {
         }
     }
 
+    pub fn datastore(what: &str, error: &DatastoreError) -> Self {
+        let failure = Failure::new(Code::Service, what, error.to_string());
+        match error {
+            DatastoreError::Service { .. } => {
+                failure.hint("is it running? The same command goes on where this one stopped")
+            }
+            DatastoreError::NoImport { .. } => failure.hint("--via commit can do it"),
+            DatastoreError::Denied { .. } => {
+                failure.hint("the role roles/datastore.user allows what a restore does")
+            }
+            DatastoreError::Unauthorized { .. } => failure.hint(CREDENTIALS),
+            DatastoreError::Refused { .. } | DatastoreError::UnexpectedResponse { .. } => failure,
+        }
+    }
+
     pub fn import(what: &str, error: &ImportError) -> Self {
         match error {
             ImportError::Archive(error) => Failure::archive(what, error),
             ImportError::Staging(error) => Failure::store(what, error),
-            ImportError::Target(error) => Failure::target(what, error),
+            ImportError::Datastore(error) => Failure::datastore(what, error),
             ImportError::Worker(error) => Failure::worker(what, error),
             ImportError::Unfit { .. } => {
                 Failure::new(Code::Refused, what, error.to_string()).hint("--via commit can do it")

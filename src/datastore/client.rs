@@ -14,12 +14,12 @@ use tokio::time::Instant;
 
 use super::grpc::{self, Grpc};
 use crate::datastore::app_engine;
+use crate::datastore::error::DatastoreError;
 use crate::datastore::status::{Code, LookupAnswer, Status, mutation_results};
 use crate::entity::message;
 use crate::google::refusal::refusal;
 use crate::google::{self, Credentials, NoToken, Pauses, Token};
 use crate::model::address::without_user;
-use crate::targets::TargetError;
 
 /// The first pause between tries.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -92,7 +92,7 @@ pub(crate) enum Trouble {
     /// There is no such call.
     Unknown,
     /// No other try can help.
-    Finally(TargetError),
+    Finally(DatastoreError),
 }
 
 impl Api {
@@ -102,7 +102,7 @@ impl Api {
         database: String,
         credentials: Option<Arc<Credentials>>,
         times: Times,
-    ) -> Result<Self, TargetError> {
+    ) -> Result<Self, DatastoreError> {
         let client = Client::builder()
             .user_agent(google::USER_AGENT)
             .connect_timeout(Duration::from_secs(5))
@@ -115,7 +115,7 @@ impl Api {
             client
         };
         let client = client.build();
-        let client = client.map_err(|error| TargetError::Rejected {
+        let client = client.map_err(|error| DatastoreError::Refused {
             call: "HTTP client".to_owned(),
             found: error.to_string(),
         })?;
@@ -193,7 +193,7 @@ impl Api {
     }
 
     /// Looks keys up until there is an answer.
-    pub(crate) async fn lookup(&self, body: Bytes) -> Result<LookupAnswer, TargetError> {
+    pub(crate) async fn lookup(&self, body: Bytes) -> Result<LookupAnswer, DatastoreError> {
         let mut patience = Patience::new(self, "lookup");
         loop {
             let answered = match self.grpc().await {
@@ -230,7 +230,7 @@ impl Api {
     }
 
     /// Makes a JSON call until it is answered. It may be made twice.
-    pub(crate) async fn json(&self, method: &str, body: &Value) -> Result<Answer, TargetError> {
+    pub(crate) async fn json(&self, method: &str, body: &Value) -> Result<Answer, DatastoreError> {
         let mut patience = Patience::new(self, method);
         loop {
             match self.json_once(method, body).await {
@@ -272,7 +272,7 @@ impl Api {
             .map(Some)
             .map_err(|none| match none {
                 NoToken::Passing(found) => Trouble::passing(found),
-                NoToken::Finally(found) => Trouble::Finally(TargetError::Unauthorized {
+                NoToken::Finally(found) => Trouble::Finally(DatastoreError::Unauthorized {
                     call: self.call(method),
                     found,
                 }),
@@ -457,7 +457,7 @@ impl<'a> Patience<'a> {
     ///
     /// # Errors
     /// What the failure amounts to, where no other try can help or the time is over.
-    pub(crate) async fn failed(&mut self, trouble: Trouble) -> Result<(), TargetError> {
+    pub(crate) async fn failed(&mut self, trouble: Trouble) -> Result<(), DatastoreError> {
         self.tries += 1;
         let call = self.api.call(self.method);
         let (found, after) = match trouble {
@@ -470,7 +470,7 @@ impl<'a> Patience<'a> {
                 return Ok(());
             }
             Trouble::Unauthorized(_) => {
-                return Err(TargetError::Unauthorized {
+                return Err(DatastoreError::Unauthorized {
                     call,
                     found: "HTTP 401, also with a new token",
                 });
@@ -478,10 +478,10 @@ impl<'a> Patience<'a> {
             Trouble::Refused {
                 code: Code::PermissionDenied,
                 found,
-            } => return Err(TargetError::Denied { call, found }),
-            Trouble::Refused { found, .. } => return Err(TargetError::Rejected { call, found }),
+            } => return Err(DatastoreError::Denied { call, found }),
+            Trouble::Refused { found, .. } => return Err(DatastoreError::Refused { call, found }),
             Trouble::Unknown => {
-                return Err(TargetError::Rejected {
+                return Err(DatastoreError::Refused {
                     call,
                     found: "a service without this call".to_owned(),
                 });
@@ -492,7 +492,7 @@ impl<'a> Patience<'a> {
         let over = self.last_progress.elapsed().saturating_add(pause) > self.api.times.retry;
         // What the service asks for may be longer than all the time there is.
         if over && (self.tries >= TRIES_MIN || pause > self.api.times.retry) {
-            return Err(TargetError::Service {
+            return Err(DatastoreError::Service {
                 call,
                 tries: self.tries,
                 seconds: self.begun.elapsed().as_secs(),

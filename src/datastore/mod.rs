@@ -4,6 +4,7 @@ pub mod admin;
 pub mod app_engine;
 pub(crate) mod client;
 pub mod emulator;
+pub mod error;
 pub(crate) mod grpc;
 pub mod limits;
 pub mod status;

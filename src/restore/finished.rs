@@ -5,7 +5,6 @@ use super::scheduler::Run;
 use super::{Check, RestoreError};
 use crate::model::Pair;
 use crate::plan::{OnExisting, Step};
-use crate::targets::TargetError;
 
 /// What this run does after earlier ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +93,7 @@ impl Run<'_> {
                         ));
                     }
                 }
-                Err(RestoreError::Target(error @ TargetError::Nonsense { .. })) => {
+                Err(RestoreError::Target(error)) if error.is_unreadable() => {
                     is_empty = false;
                     differences.push((
                         step,

@@ -253,8 +253,8 @@ fn count_records(path: &Path) -> Result<u64, TargetError> {
             .read_to_end(&mut piece)
             .map_err(failed(path, "cannot read it"))?;
         let last = piece.len() < PIECE_LEN_BYTES;
-        let wrong = |found: String| TargetError::Nonsense {
-            call: path.display().to_string(),
+        let wrong = |found: String| TargetError::Unreadable {
+            name: path.display().to_string(),
             expected: "a log of entities",
             found,
         };

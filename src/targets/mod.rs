@@ -21,6 +21,7 @@ pub use export_dir::DirTarget;
 pub use key_set::KeySet;
 pub use ndjson::NdjsonTarget;
 
+use crate::datastore::error::DatastoreError;
 use crate::model::{Kind, Pair, Timestamp};
 use crate::store::name_limits::NameFault;
 use crate::transform::{Encoded, Encoding};
@@ -72,47 +73,16 @@ impl Progress {
 /// What a target can answer instead of done.
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
-    /// A service failed after all retries.
-    #[error("{call}: expected an answer within {tries} tries and {seconds} s, found {found}")]
-    Service {
-        /// Which call.
-        call: String,
-        /// How often it was tried.
-        tries: u32,
-        /// For how long.
-        seconds: u64,
-        /// What came instead.
-        found: String,
-    },
-    /// A service refused an entity or a request.
+    /// A call of Datastore failed.
+    #[error(transparent)]
+    Datastore(#[from] DatastoreError),
+    /// The target does not do what it is asked for.
     #[error("{call}: expected it to be accepted, found {found}")]
-    Rejected {
-        /// Which call.
+    Refused {
+        /// What was asked for.
         call: String,
-        /// What the service answered.
+        /// Why not.
         found: String,
-    },
-    /// An emulator that imports nothing.
-    #[error("{call}: this emulator has no import")]
-    NoImport {
-        /// Which call.
-        call: String,
-    },
-    /// The credentials do not allow a call.
-    #[error("{call}: expected leave to do it, found {found}")]
-    Denied {
-        /// Which call.
-        call: String,
-        /// What the service answered.
-        found: String,
-    },
-    /// There are no credentials, or the service does not take them.
-    #[error("{call}: expected credentials that are accepted, found {found}")]
-    Unauthorized {
-        /// Which call.
-        call: String,
-        /// What there is instead.
-        found: &'static str,
     },
     /// A service refused one entity.
     #[error("entity {number} of kind {kind}: expected it to be accepted, found {found}")]
@@ -164,14 +134,14 @@ pub enum TargetError {
         /// Why not.
         fault: NameFault,
     },
-    /// The answer of a service makes no sense.
-    #[error("{call}: expected {expected}, found {found}")]
-    Nonsense {
-        /// Which call.
-        call: String,
-        /// What should have come.
+    /// What the target holds cannot be understood.
+    #[error("{name}: expected {expected}, found {found}")]
+    Unreadable {
+        /// The file.
+        name: String,
+        /// What it should be.
         expected: &'static str,
-        /// What came.
+        /// What is wrong with it.
         found: String,
     },
     /// Work on local objects failed.
@@ -187,6 +157,17 @@ pub enum TargetError {
     /// A worker was lost.
     #[error(transparent)]
     Worker(#[from] crate::runtime::workers::WorkerLost),
+}
+
+impl TargetError {
+    /// Whether the target answers, and what it has makes no sense.
+    pub fn is_unreadable(&self) -> bool {
+        matches!(
+            self,
+            TargetError::Unreadable { .. }
+                | TargetError::Datastore(DatastoreError::UnexpectedResponse { .. })
+        )
+    }
 }
 
 /// How long an emulator is tried, unless the user says otherwise: where it was just started, its
@@ -265,7 +246,7 @@ pub trait Target: fmt::Debug + Send + Sync {
     ) -> BoxFuture<'a, Result<u64, TargetError>> {
         let _ = keep;
         Box::pin(async move {
-            Err(TargetError::Rejected {
+            Err(TargetError::Refused {
                 call: format!("deleting of {pair}"),
                 found: "a target that deletes nothing".to_owned(),
             })

@@ -1,5 +1,6 @@
 //! Deleting what the archive does not hold: exactly of one kind and namespace, page by page.
 
+use kindpack::datastore::error::DatastoreError;
 use kindpack::model::Pair;
 use kindpack::targets::{KeySet, Target as _, TargetError};
 use serde_json::{Value, json};
@@ -92,7 +93,13 @@ fn nothing_is_deleted_where_the_keys_cannot_be_read() {
         run(target(&server, "", HASTY)
             .delete_others(&Pair::new("acme", "Note"), &KeySet::new(0, 1)))
         .unwrap_err();
-    assert!(matches!(error, TargetError::Service { .. }), "{error:?}");
+    assert!(
+        matches!(
+            error,
+            TargetError::Datastore(DatastoreError::Service { .. })
+        ),
+        "{error:?}"
+    );
     discreet(&error);
     assert_eq!(
         (server.count(Call::Commit), server.entities("").len()),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kindpack::datastore::error::DatastoreError;
 use kindpack::model::{LEASE_KIND, Pair};
 use kindpack::targets::{
     CommitTarget, KeySet, Lease, Progress, ServiceTimes, Target as _, TargetError,
@@ -258,7 +259,10 @@ fn who_may_not_write_the_mark_gets_no_lease() {
     let server = server();
     server.deny();
     let error = run(take(&target(&server, "", PATIENT), "ann on red")).unwrap_err();
-    assert!(matches!(error, TargetError::Denied { .. }), "{error:?}");
+    assert!(
+        matches!(error, TargetError::Datastore(DatastoreError::Denied { .. })),
+        "{error:?}"
+    );
     discreet(&error);
 }
 
@@ -280,7 +284,7 @@ fn the_mark_is_neither_counted_nor_deleted_nor_restored() {
         let opened = target
             .open(&step("", LEASE_KIND), Progress::default())
             .await;
-        assert!(matches!(opened, Err(TargetError::Rejected { .. })));
+        assert!(matches!(opened, Err(TargetError::Refused { .. })));
         assert_eq!(marks(&server, "").len(), 1);
         lease.release().await;
     });

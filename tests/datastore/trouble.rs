@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use kindpack::datastore::error::DatastoreError;
 use kindpack::targets::{Progress, Target as _, TargetError};
 
 use super::shop::{
@@ -123,7 +124,10 @@ fn a_service_that_does_not_come_back_is_given_up_with_the_call_the_tries_and_the
             .await
             .unwrap_err();
         assert!(
-            matches!(error, TargetError::Service { tries: 6.., .. }),
+            matches!(
+                error,
+                TargetError::Datastore(DatastoreError::Service { tries: 6.., .. })
+            ),
             "{deed:?}: {error:?}"
         );
         let words = discreet(&error);
@@ -137,7 +141,10 @@ fn a_service_that_does_not_come_back_is_given_up_with_the_call_the_tries_and_the
     server.plan(Call::Commit, 0, Deed::RetryAfter(503, 3_600));
     let error = run(restore(&target(&server, "", PATIENT), &notes(1), "", 500)).unwrap_err();
     assert!(
-        matches!(error, TargetError::Service { tries: 1, .. }),
+        matches!(
+            error,
+            TargetError::Datastore(DatastoreError::Service { tries: 1, .. })
+        ),
         "{error:?}"
     );
 }
@@ -171,7 +178,10 @@ fn a_token_that_is_not_accepted_is_renewed_once() {
     ))
     .unwrap_err();
     assert!(
-        matches!(error, TargetError::Unauthorized { .. }),
+        matches!(
+            error,
+            TargetError::Datastore(DatastoreError::Unauthorized { .. })
+        ),
         "{error:?}"
     );
     discreet(&error);
@@ -186,7 +196,10 @@ fn who_may_not_write_is_told_so_at_once() {
     let server = server();
     server.deny();
     let error = run(restore(&target(&server, "", PATIENT), &notes(1), "", 10)).unwrap_err();
-    assert!(matches!(error, TargetError::Denied { .. }), "{error:?}");
+    assert!(
+        matches!(error, TargetError::Datastore(DatastoreError::Denied { .. })),
+        "{error:?}"
+    );
     assert!(discreet(&error).contains("PERMISSION_DENIED: Missing or insufficient permissions"));
     assert_eq!(server.count(Call::Commit), 1);
     // Also who may write, but not reserve ids.
@@ -229,7 +242,13 @@ fn a_database_that_does_not_exist_is_told_in_the_services_words() {
         10,
     ))
     .unwrap_err();
-    assert!(matches!(error, TargetError::Rejected { .. }), "{error:?}");
+    assert!(
+        matches!(
+            error,
+            TargetError::Datastore(DatastoreError::Refused { .. })
+        ),
+        "{error:?}"
+    );
     let words = discreet(&error);
     assert!(
         words.contains("project shop-test/nosuch") && words.contains("does not exist"),

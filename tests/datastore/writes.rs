@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use kindpack::targets::{Progress, Target as _, TargetError};
+use kindpack::datastore::error::DatastoreError;
+use kindpack::targets::{Progress, Target as _};
 
 use super::shop::{
     PATIENT, PROJECT, SOURCE, assert_holds, discreet, encoded, notes, restore, run, server, step,
@@ -249,6 +250,6 @@ fn an_address_without_tls_gets_no_token() {
         "http://datastore.example.com",
         PATIENT,
     );
-    assert!(matches!(error, Err(TargetError::Unauthorized { .. })));
+    assert!(matches!(error, Err(DatastoreError::Unauthorized { .. })));
     assert_eq!(server.seen().len(), 0);
 }

@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kindpack::datastore::admin::{EmulatorImporter, Importer, ServiceImporter, ServiceOptions};
+use kindpack::datastore::error::DatastoreError;
 use kindpack::model::{Kind, Namespace};
 use kindpack::plan::Step;
 use kindpack::restore::import::{ImportError, Staging};
 use kindpack::store::{CloudOptions, Location, Stores};
-use kindpack::targets::TargetError;
 use serde_json::Value;
 
 use crate::imports::bench::{Bench, Earlier};
@@ -323,7 +323,7 @@ fn an_emulator_that_fails_is_told_of_and_leaves_nothing_staged() {
     assert!(
         matches!(
             dead,
-            ImportError::Target(TargetError::Service { tries: 2.., .. })
+            ImportError::Datastore(DatastoreError::Service { tries: 2.., .. })
         ),
         "{dead:?}"
     );
@@ -339,7 +339,7 @@ fn an_emulator_that_fails_is_told_of_and_leaves_nothing_staged() {
     assert!(
         matches!(
             silent,
-            ImportError::Target(TargetError::Service { tries: 1, .. })
+            ImportError::Datastore(DatastoreError::Service { tries: 1, .. })
         ),
         "{silent:?}"
     );

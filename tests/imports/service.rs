@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use google_cloud_auth::credentials::user_account;
 use kindpack::datastore::admin::{Importer, ServiceImporter, ServiceOptions};
+use kindpack::datastore::error::DatastoreError;
 use kindpack::google::Credentials;
 use kindpack::model::{Pair, Timestamp};
 use kindpack::plan::Step;
 use kindpack::restore::import::{ImportError, Staging};
 use kindpack::store::{Cloud, CloudOptions, Location, StoreError, Stores};
-use kindpack::targets::TargetError;
 use serde_json::json;
 
 use crate::gcs_server::{Call as Gcs, GcsServer, Right};
@@ -434,7 +434,10 @@ fn a_front_end_that_knows_of_no_operation_is_not_believed() {
         site.service.plan(Call::Get, number, Deed::FrontEnd(404));
         let error = site.import_after(earlier.clone()).unwrap_err();
         assert!(
-            matches!(error, ImportError::Target(TargetError::Rejected { .. })),
+            matches!(
+                error,
+                ImportError::Datastore(DatastoreError::Refused { .. })
+            ),
             "{error:?}"
         );
         assert_eq!(site.staged().len(), 4, "what goes on is still read");
@@ -474,7 +477,10 @@ fn a_token_that_is_not_accepted_is_renewed_once() {
         } else {
             let error = imported.unwrap_err();
             assert!(
-                matches!(error, ImportError::Target(TargetError::Unauthorized { .. })),
+                matches!(
+                    error,
+                    ImportError::Datastore(DatastoreError::Unauthorized { .. })
+                ),
                 "{error:?}"
             );
             assert!(!format!("{error:?}").contains("CANARY"), "{error:?}");
@@ -492,7 +498,10 @@ fn what_an_earlier_run_has_staged_is_used_and_what_differs_is_replaced() {
     short.options.retry_timeout = Duration::from_millis(50);
     let error = short.import().unwrap_err();
     assert!(
-        matches!(error, ImportError::Target(TargetError::Service { .. })),
+        matches!(
+            error,
+            ImportError::Datastore(DatastoreError::Service { .. })
+        ),
         "{error:?}"
     );
     assert_eq!(short.service.started().len(), 0);
@@ -537,7 +546,7 @@ fn whoever_may_not_is_told_which_permission_is_missing() {
         site.service.deny(permission);
         let error = site.import().unwrap_err();
         assert!(
-            matches!(error, ImportError::Target(TargetError::Denied { .. })),
+            matches!(error, ImportError::Datastore(DatastoreError::Denied { .. })),
             "{error:?}"
         );
         assert!(error.to_string().contains(permission), "{error}");
@@ -550,7 +559,10 @@ fn whoever_may_not_is_told_which_permission_is_missing() {
     site.service.wants_token("some");
     let error = site.import().unwrap_err();
     assert!(
-        matches!(error, ImportError::Target(TargetError::Unauthorized { .. })),
+        matches!(
+            error,
+            ImportError::Datastore(DatastoreError::Unauthorized { .. })
+        ),
         "{error:?}"
     );
     assert_eq!(site.service.started().len(), 0);
@@ -562,7 +574,10 @@ fn what_the_service_refuses_leaves_nothing_staged() {
     site.service.plan(Call::Import, 0, Deed::Status(400));
     let error = site.import().unwrap_err();
     assert!(
-        matches!(error, ImportError::Target(TargetError::Rejected { .. })),
+        matches!(
+            error,
+            ImportError::Datastore(DatastoreError::Refused { .. })
+        ),
         "{error:?}"
     );
     assert!(error.to_string().contains("HTTP 400"), "{error}");

@@ -253,7 +253,7 @@ pub fn target_of(context: &Context, spec: &TargetSpec) -> Result<Arc<dyn Target>
                     project,
                     context.times.retry.unwrap_or(EMULATOR_RETRY_TIMEOUT),
                 )
-                .map_err(|error| Failure::target(WHAT, &error))?,
+                .map_err(|error| Failure::datastore(WHAT, &error))?,
             )
         }
         TargetSpec::Dir(path) => Arc::new(DirTarget::new(path)),
@@ -270,7 +270,7 @@ pub fn target_of(context: &Context, spec: &TargetSpec) -> Result<Arc<dyn Target>
                 ..ServiceTimes::default()
             };
             let target = CommitTarget::service(project, database, credentials(), &endpoint, times);
-            Arc::new(target.map_err(|error| Failure::target(WHAT, &error))?)
+            Arc::new(target.map_err(|error| Failure::datastore(WHAT, &error))?)
         }
     })
 }
@@ -294,7 +294,7 @@ fn import_of(context: &Context, plan: &Plan, dry_run: bool) -> Result<Option<ByI
                     project,
                     context.times.retry.unwrap_or(EMULATOR_RETRY_TIMEOUT),
                 )
-                .map_err(|error| Failure::target(WHAT, &error))?,
+                .map_err(|error| Failure::datastore(WHAT, &error))?,
             )
         }
         TargetSpec::Datastore { project, database } => {
@@ -307,7 +307,7 @@ fn import_of(context: &Context, plan: &Plan, dry_run: bool) -> Result<Option<ByI
             };
             let importer =
                 ServiceImporter::new(project, database, &endpoint, Some(credentials()), options);
-            Arc::new(importer.map_err(|error| Failure::target(WHAT, &error))?)
+            Arc::new(importer.map_err(|error| Failure::datastore(WHAT, &error))?)
         }
         // The planner says so first.
         target @ (TargetSpec::Dir(_) | TargetSpec::Ndjson(_)) => {

@@ -7,11 +7,11 @@ use std::time::Duration;
 use reqwest::{Client, RequestBuilder, Url};
 use serde_json::Value;
 
+use crate::datastore::error::DatastoreError;
 use crate::datastore::status::{Code, Status};
 use crate::google::refusal::refusal;
 use crate::google::{self, Credentials, NoToken, USER_AGENT};
 use crate::model::address::without_user;
-use crate::targets::TargetError;
 
 /// No answer with words in it is longer: a page of a listing is the longest.
 const ANSWER_MAX_BYTES: usize = 64 << 20;
@@ -34,11 +34,11 @@ pub(super) enum Failed {
         after: Option<Duration>,
     },
     /// There is no such thing.
-    Missing(TargetError),
+    Missing(DatastoreError),
     /// Nobody there knows such a call.
-    Unsupported(TargetError),
+    Unsupported(DatastoreError),
     /// No other try can help. It was not done.
-    Finally(TargetError),
+    Finally(DatastoreError),
 }
 
 /// A service at an address, and who is asking.
@@ -63,7 +63,7 @@ impl Api {
     pub(super) fn new(
         base: String,
         credentials: Option<Arc<Credentials>>,
-    ) -> Result<Self, TargetError> {
+    ) -> Result<Self, DatastoreError> {
         let client = Client::builder()
             .user_agent(USER_AGENT)
             .connect_timeout(Duration::from_secs(20))
@@ -74,7 +74,7 @@ impl Api {
         } else {
             client
         };
-        let client = client.build().map_err(|_| TargetError::Rejected {
+        let client = client.build().map_err(|_| DatastoreError::Refused {
             call: "HTTP client".to_owned(),
             found: "a machine without usable root certificates".to_owned(),
         })?;
@@ -100,7 +100,7 @@ impl Api {
         let address =
             Url::parse_with_params(&format!("{}/v1/{path}", self.base), query).map_err(|_| {
                 let found = "an address that is none".to_owned();
-                Failed::Finally(TargetError::Rejected {
+                Failed::Finally(DatastoreError::Refused {
                     call: call.title.clone(),
                     found,
                 })
@@ -143,13 +143,13 @@ impl Api {
                     found: found.to_owned(),
                     after: None,
                 },
-                NoToken::Finally(found) => Failed::Finally(TargetError::Unauthorized {
+                NoToken::Finally(found) => Failed::Finally(DatastoreError::Unauthorized {
                     call: call.title.clone(),
                     found,
                 }),
             })?;
             match answer(call, request().headers(token.headers.clone()), within).await {
-                Err(Failed::Finally(TargetError::Unauthorized { .. })) if !renewed => {
+                Err(Failed::Finally(DatastoreError::Unauthorized { .. })) if !renewed => {
                     renewed = true;
                     credentials.renew(&token).await;
                 }
@@ -204,23 +204,23 @@ fn refused(call: &Call, http: u16, headers: &http::HeaderMap, body: &[u8]) -> Fa
     let Call { title, permission } = call;
     let call = title.clone();
     match code {
-        Code::Unauthenticated => Failed::Finally(TargetError::Unauthorized {
+        Code::Unauthenticated => Failed::Finally(DatastoreError::Unauthorized {
             call,
             found: "HTTP 401",
         }),
         Code::ResourceExhausted | Code::Aborted => Failed::Later { found, after },
-        Code::PermissionDenied => Failed::Finally(TargetError::Denied {
+        Code::PermissionDenied => Failed::Finally(DatastoreError::Denied {
             call: format!("{call} ({permission})"),
             found,
         }),
         // Only the service itself knows what it has: a front end that lost its way does not.
-        Code::NotFound => Failed::Missing(TargetError::Rejected { call, found }),
-        Code::Unimplemented => Failed::Unsupported(TargetError::Rejected { call, found }),
+        Code::NotFound => Failed::Missing(DatastoreError::Refused { call, found }),
+        Code::Unimplemented => Failed::Unsupported(DatastoreError::Refused { call, found }),
         Code::DeadlineExceeded | Code::Internal | Code::Unavailable => {
             Failed::Lost { found, after }
         }
         _ if http >= 500 => Failed::Lost { found, after },
-        _ => Failed::Finally(TargetError::Rejected { call, found }),
+        _ => Failed::Finally(DatastoreError::Refused { call, found }),
     }
 }
 

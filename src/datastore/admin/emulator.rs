@@ -12,8 +12,8 @@ use tokio::sync::Semaphore;
 
 use super::client::{Api, Call, Failed};
 use super::{Begun, Import, Importer, Label, OperationState, Reads};
+use crate::datastore::error::DatastoreError;
 use crate::google::Pauses;
-use crate::targets::TargetError;
 
 /// An import is given at least so long, unless told otherwise; the emulator may just have been
 /// started.
@@ -42,7 +42,7 @@ impl EmulatorImporter {
     ///
     /// # Errors
     /// When no HTTP client can be made.
-    pub fn new(host: &str, project: &str, retry_timeout: Duration) -> Result<Self, TargetError> {
+    pub fn new(host: &str, project: &str, retry_timeout: Duration) -> Result<Self, DatastoreError> {
         let reads = if is_here(host) {
             Reads::FoldersHere
         } else {
@@ -104,7 +104,7 @@ impl Importer for EmulatorImporter {
         &self.at_once
     }
 
-    fn start<'a>(&'a self, import: &'a Import) -> BoxFuture<'a, Result<Begun, TargetError>> {
+    fn start<'a>(&'a self, import: &'a Import) -> BoxFuture<'a, Result<Begun, DatastoreError>> {
         Box::pin(async move {
             let (call, begun) = (self.call(), Instant::now());
             let within = self.least_time + Duration::from_secs(import.bytes / BYTES_PER_SECOND);
@@ -119,14 +119,14 @@ impl Importer for EmulatorImporter {
                     }
                     Ok(_) => {
                         let found = "one that goes on".to_owned();
-                        return Err(TargetError::Nonsense {
+                        return Err(DatastoreError::UnexpectedResponse {
                             call: call.title,
                             expected: "an import that is done",
                             found,
                         });
                     }
                     Err(Failed::Unsupported(_) | Failed::Missing(_)) => {
-                        return Err(TargetError::NoImport { call: call.title });
+                        return Err(DatastoreError::NoImport { call: call.title });
                     }
                     Err(Failed::Finally(error)) => return Err(error),
                     Err(Failed::Later { .. })
@@ -138,7 +138,7 @@ impl Importer for EmulatorImporter {
                     // It may hang for ever: a second one would only hang as well.
                     Err(Failed::Later { found, .. } | Failed::Lost { found, .. }) => found,
                 };
-                return Err(TargetError::Service {
+                return Err(DatastoreError::Service {
                     call: call.title,
                     tries,
                     seconds: begun.elapsed().as_secs(),
@@ -148,11 +148,11 @@ impl Importer for EmulatorImporter {
         })
     }
 
-    fn find<'a>(&'a self, _: &'a Label) -> BoxFuture<'a, Result<Option<String>, TargetError>> {
+    fn find<'a>(&'a self, _: &'a Label) -> BoxFuture<'a, Result<Option<String>, DatastoreError>> {
         Box::pin(async { Ok(None) })
     }
 
-    fn poll<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<OperationState, TargetError>> {
+    fn poll<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<OperationState, DatastoreError>> {
         Box::pin(async { Ok(OperationState::Unknown) })
     }
 
@@ -212,7 +212,7 @@ mod tests {
         };
         assert!(matches!(
             importer.start(&import).await,
-            Err(TargetError::NoImport { .. })
+            Err(DatastoreError::NoImport { .. })
         ));
         server.join().unwrap();
     }

@@ -20,8 +20,8 @@ pub use label::{Label, plan_id};
 pub use operation::{OperationState, Work};
 pub use service::{ServiceImporter, ServiceOptions};
 
+use crate::datastore::error::DatastoreError;
 use crate::google::Pauses;
-use crate::targets::TargetError;
 
 /// An import that is to be started.
 #[derive(Debug, Clone)]
@@ -71,16 +71,21 @@ pub trait Importer: fmt::Debug + Send + Sync {
     /// Starts an import, once, also where the answer to the first try is lost.
     ///
     /// # Errors
-    /// [`TargetError::Service`] leaves open whether it goes on; after anything else it does not.
-    fn start<'a>(&'a self, import: &'a Import) -> BoxFuture<'a, Result<Begun, TargetError>>;
+    /// [`DatastoreError::Service`] leaves open whether it goes on; after anything else it does not.
+    fn start<'a>(&'a self, import: &'a Import) -> BoxFuture<'a, Result<Begun, DatastoreError>>;
 
     /// The operation that a run before this one has started: one that goes on, or else one of the
     /// same restore that has succeeded.
-    fn find<'a>(&'a self, label: &'a Label) -> BoxFuture<'a, Result<Option<String>, TargetError>>;
+    fn find<'a>(
+        &'a self,
+        label: &'a Label,
+    ) -> BoxFuture<'a, Result<Option<String>, DatastoreError>>;
 
     /// Where an operation stands.
-    fn poll<'a>(&'a self, operation: &'a str)
-    -> BoxFuture<'a, Result<OperationState, TargetError>>;
+    fn poll<'a>(
+        &'a self,
+        operation: &'a str,
+    ) -> BoxFuture<'a, Result<OperationState, DatastoreError>>;
 
     /// How long to wait between questions after an operation.
     fn pauses(&self) -> Pauses;

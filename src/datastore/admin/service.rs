@@ -17,10 +17,10 @@ use tokio::time::Instant;
 use super::client::{Api, Call, Failed};
 use super::operation::Operation;
 use super::{Begun, Import, Importer, Label, OperationState, Reads};
+use crate::datastore::error::DatastoreError;
 use crate::google::rate_limit::Pace;
 use crate::google::{Credentials, Pauses, may_see_tokens};
 use crate::model::address::without_user;
-use crate::targets::TargetError;
 
 /// Operations a page of a listing.
 const PAGE: &str = "100";
@@ -104,13 +104,13 @@ impl<'a> Patience<'a> {
     /// Waits until the next try.
     ///
     /// # Errors
-    /// [`TargetError::Service`] when the time is over.
-    async fn wait(&mut self, found: String, after: Option<Duration>) -> Result<(), TargetError> {
+    /// [`DatastoreError::Service`] when the time is over.
+    async fn wait(&mut self, found: String, after: Option<Duration>) -> Result<(), DatastoreError> {
         let pause = self.pauses.next(after);
         self.tries += 1;
         if self.begun.elapsed().saturating_add(pause) > self.options.retry_timeout {
             let (call, seconds) = (self.call.to_owned(), self.begun.elapsed().as_secs());
-            return Err(TargetError::Service {
+            return Err(DatastoreError::Service {
                 call,
                 tries: self.tries,
                 seconds,
@@ -135,7 +135,7 @@ impl ServiceImporter {
     /// calls are made by nobody: for test servers.
     ///
     /// # Errors
-    /// [`TargetError::Rejected`] for a named database, [`TargetError::Unauthorized`] where a token would go over the net as it is, and when
+    /// [`DatastoreError::Refused`] for a named database, [`DatastoreError::Unauthorized`] where a token would go over the net as it is, and when
     /// no HTTP client can be made.
     pub fn new(
         project: &str,
@@ -143,10 +143,10 @@ impl ServiceImporter {
         endpoint: &str,
         credentials: Option<Arc<Credentials>>,
         options: ServiceOptions,
-    ) -> Result<Self, TargetError> {
+    ) -> Result<Self, DatastoreError> {
         if let Some(database) = database {
             let found = format!("database {database}, where imports go into the default one only");
-            return Err(TargetError::Rejected {
+            return Err(DatastoreError::Refused {
                 call: format!("import of project {project}"),
                 found,
             });
@@ -156,7 +156,7 @@ impl ServiceImporter {
             .trim_end_matches("/v1")
             .to_owned();
         if credentials.is_some() && !may_see_tokens(&endpoint) {
-            return Err(TargetError::Unauthorized {
+            return Err(DatastoreError::Unauthorized {
                 call: format!("import at {}", without_user(&endpoint)),
                 found: "an address without TLS",
             });
@@ -218,12 +218,12 @@ impl ServiceImporter {
     }
 
     /// The imports of a step that the service knows of, in whatever restore by the plan.
-    async fn operations(&self, label: &Label) -> Result<Vec<Operation>, TargetError> {
+    async fn operations(&self, label: &Label) -> Result<Vec<Operation>, DatastoreError> {
         let filter = label.filter();
         let all = match self.pages(Some(&filter)).await {
             // A service that does not take the filter is asked without: what is of the step is
             // known by its labels.
-            Err(TargetError::Rejected { .. }) => self.pages(None).await?,
+            Err(DatastoreError::Refused { .. }) => self.pages(None).await?,
             listed => listed?,
         };
         let ours = |operation: &Operation| {
@@ -234,7 +234,7 @@ impl ServiceImporter {
         Ok(all.into_iter().filter(ours).collect())
     }
 
-    async fn pages(&self, filter: Option<&str>) -> Result<Vec<Operation>, TargetError> {
+    async fn pages(&self, filter: Option<&str>) -> Result<Vec<Operation>, DatastoreError> {
         let call = self.call("list of operations", "datastore.operations.list");
         let path = format!("projects/{}/operations", self.project);
         let mut patience = Patience::new(&self.options, &call.title);
@@ -271,7 +271,7 @@ impl ServiceImporter {
         }
     }
 
-    async fn begin(&self, import: &Import) -> Result<Begun, TargetError> {
+    async fn begin(&self, import: &Import) -> Result<Begun, DatastoreError> {
         let call = self.call("import", "datastore.databases.import");
         let path = format!("projects/{}:import", self.project);
         // Without a filter: what is in the export is all to be imported, and a filter would have to
@@ -324,7 +324,7 @@ impl ServiceImporter {
         &self,
         label: &Label,
         before: &BTreeSet<String>,
-    ) -> Result<Option<String>, TargetError> {
+    ) -> Result<Option<String>, DatastoreError> {
         let (begun, mut pauses) = (Instant::now(), self.options.pauses());
         loop {
             let new = self
@@ -342,8 +342,8 @@ impl ServiceImporter {
     }
 }
 
-fn nonsense(call: &str, expected: &'static str) -> TargetError {
-    TargetError::Nonsense {
+fn nonsense(call: &str, expected: &'static str) -> DatastoreError {
+    DatastoreError::UnexpectedResponse {
         call: call.to_owned(),
         expected,
         found: "an answer of another form".to_owned(),
@@ -363,11 +363,14 @@ impl Importer for ServiceImporter {
         &self.at_once
     }
 
-    fn start<'a>(&'a self, import: &'a Import) -> BoxFuture<'a, Result<Begun, TargetError>> {
+    fn start<'a>(&'a self, import: &'a Import) -> BoxFuture<'a, Result<Begun, DatastoreError>> {
         Box::pin(self.begin(import))
     }
 
-    fn find<'a>(&'a self, label: &'a Label) -> BoxFuture<'a, Result<Option<String>, TargetError>> {
+    fn find<'a>(
+        &'a self,
+        label: &'a Label,
+    ) -> BoxFuture<'a, Result<Option<String>, DatastoreError>> {
         Box::pin(async move {
             let mut succeeded = None;
             for operation in self.operations(label).await? {
@@ -387,7 +390,7 @@ impl Importer for ServiceImporter {
     fn poll<'a>(
         &'a self,
         operation: &'a str,
-    ) -> BoxFuture<'a, Result<OperationState, TargetError>> {
+    ) -> BoxFuture<'a, Result<OperationState, DatastoreError>> {
         Box::pin(async move {
             if !self.is_operation(operation) {
                 return Ok(OperationState::Unknown);
@@ -439,11 +442,11 @@ mod tests {
         assert!(new(None, "https://datastore.googleapis.com").is_ok());
         assert!(matches!(
             new(Some("orders"), "https://datastore.googleapis.com"),
-            Err(TargetError::Rejected { .. })
+            Err(DatastoreError::Refused { .. })
         ));
         assert!(matches!(
             new(None, "http://datastore.googleapis.com"),
-            Err(TargetError::Unauthorized { .. })
+            Err(DatastoreError::Unauthorized { .. })
         ));
     }
 

@@ -23,12 +23,12 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::archive::unpack::LayError;
 use crate::archive::{ArchiveError, ArchiveFile};
 use crate::datastore::admin::{Begun, Import, Importer, Label, OperationState, Work};
+use crate::datastore::error::DatastoreError;
 use crate::model::{Pair, Sha256, Timestamp};
 use crate::plan::Step;
 use crate::progress::Observer;
 use crate::runtime::workers::{WorkerLost, Workers};
 use crate::store::StoreError;
-use crate::targets::TargetError;
 use export::Export;
 
 pub use staging::Staging;
@@ -86,14 +86,14 @@ pub enum ImportError {
     Staging(#[from] StoreError),
     /// The importer failed or refused.
     #[error(transparent)]
-    Target(#[from] TargetError),
+    Datastore(#[from] DatastoreError),
     /// The emulator refused what lies in a folder: it may not see that folder.
     #[error(
         "{error}; the export was laid down in {folder}, which the emulator must be able to read"
     )]
     Unread {
         /// What it said.
-        error: TargetError,
+        error: DatastoreError,
         /// Where the export lay.
         folder: String,
     },
@@ -144,8 +144,9 @@ impl ImportError {
     fn refuses(&self) -> bool {
         matches!(
             self,
-            ImportError::Target(TargetError::Rejected { .. } | TargetError::NoImport { .. })
-                | ImportError::Unread { .. }
+            ImportError::Datastore(
+                DatastoreError::Refused { .. } | DatastoreError::NoImport { .. }
+            ) | ImportError::Unread { .. }
                 | ImportError::Archive(_)
         )
     }
@@ -207,7 +208,7 @@ async fn under_way(
     job: &StepImport<'_>,
     importer: &dyn Importer,
     label: &Label,
-) -> Result<Option<String>, TargetError> {
+) -> Result<Option<String>, DatastoreError> {
     if let Some(operation) = &job.operation
         && let OperationState::Running(_) | OperationState::Succeeded =
             importer.poll(operation).await?
@@ -258,7 +259,7 @@ impl Started {
         {
             Ok(Begun::Done) => Ok(None),
             Ok(Begun::Operation(operation)) => Ok(Some(operation)),
-            Err(error @ TargetError::Rejected { .. }) if self.staging.is_local() => {
+            Err(error @ DatastoreError::Refused { .. }) if self.staging.is_local() => {
                 Err(ImportError::Unread {
                     error,
                     folder: self.staging.address(&self.folder),
@@ -303,7 +304,7 @@ impl Started {
                 }
                 OperationState::Unknown => {
                     let call = format!("import of {}", self.pair);
-                    return Err(TargetError::Nonsense {
+                    return Err(DatastoreError::UnexpectedResponse {
                         call,
                         expected: "the operation that was started",
                         found: "none".to_owned(),

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::nonsense;
 use crate::datastore::client::{Answer, Api, Patience, Trouble};
+use crate::datastore::error::DatastoreError;
 use crate::datastore::status::Code;
 use crate::model::{LEASE_KIND, Timestamp};
 use crate::targets::{Lease, TargetError};
@@ -144,7 +145,7 @@ impl Mark {
     }
 
     /// The mark as it stands, and the service's own time.
-    async fn look(&self) -> Result<(Option<Found>, Timestamp), TargetError> {
+    async fn look(&self) -> Result<(Option<Found>, Timestamp), DatastoreError> {
         let Answer::Ok(answer) = self
             .api
             .json("lookup", &json!({"keys": [self.key()]}))
@@ -214,12 +215,13 @@ impl Mark {
                 Err(trouble) => patience.failed(trouble).await?,
             }
         }
-        Err(TargetError::Service {
+        Err(DatastoreError::Service {
             call: format!("lease of {}", self.api.name()),
             tries: RACES_MAX,
             seconds: 0,
             found: "others who want it at the same time".to_owned(),
-        })
+        }
+        .into())
     }
 
     /// Makes a commit of one mutation once. Whether it was done, and not too late.

@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use super::{KeySet, LOOKUP_MAX, Lease, Progress, StepInfo, StepSink, Target, TargetError};
 use crate::datastore::app_engine;
 use crate::datastore::client::{Answer, Api, Times};
+use crate::datastore::error::DatastoreError;
 use crate::datastore::status::{key_of_json, key_of_message};
 use crate::entity::message::{self, Deed};
 use crate::google::{self, Credentials};
@@ -81,7 +82,7 @@ impl CommitTarget {
     ///
     /// # Errors
     /// When no HTTP client can be made.
-    pub fn emulator(host: &str, project: &str, retry: Duration) -> Result<Self, TargetError> {
+    pub fn emulator(host: &str, project: &str, retry: Duration) -> Result<Self, DatastoreError> {
         let times = Times {
             call: EMULATOR_CALL_TIME,
             retry,
@@ -107,9 +108,9 @@ impl CommitTarget {
         credentials: Arc<Credentials>,
         endpoint: &str,
         times: ServiceTimes,
-    ) -> Result<Self, TargetError> {
+    ) -> Result<Self, DatastoreError> {
         if !google::may_see_tokens(endpoint) {
-            return Err(TargetError::Unauthorized {
+            return Err(DatastoreError::Unauthorized {
                 call: "credentials".to_owned(),
                 found: "an address of Datastore without TLS",
             });
@@ -155,7 +156,7 @@ impl CommitTarget {
         &self,
         pair: &Pair,
         cursor: Option<String>,
-    ) -> Result<(Vec<Vec<u8>>, Option<String>), TargetError> {
+    ) -> Result<(Vec<Vec<u8>>, Option<String>), DatastoreError> {
         let mut query = json!({"kind": [{"name": pair.kind}], "projection": [{"property": {"name": "__key__"}}], "limit": PAGE});
         if let (Some(cursor), Some(fields)) = (&cursor, query.as_object_mut()) {
             fields.insert("startCursor".to_owned(), cursor.as_str().into());
@@ -198,7 +199,7 @@ impl CommitTarget {
     }
 
     /// The service's own count; `None` where it cannot count.
-    async fn aggregate(&self, pair: &Pair) -> Result<Option<u64>, TargetError> {
+    async fn aggregate(&self, pair: &Pair) -> Result<Option<u64>, DatastoreError> {
         let body = json!({
             "partitionId": self.partition(pair),
             "aggregationQuery": {"nestedQuery": {"kind": [{"name": pair.kind}]}, "aggregations": [{"alias": "n", "count": {}}]},
@@ -232,7 +233,7 @@ impl CommitTarget {
     }
 
     /// A count by keys, page by page.
-    async fn count_keys(&self, pair: &Pair) -> Result<u64, TargetError> {
+    async fn count_keys(&self, pair: &Pair) -> Result<u64, DatastoreError> {
         let mut count = 0;
         let mut cursor = None;
         loop {
@@ -246,7 +247,7 @@ impl CommitTarget {
     }
 
     /// How many entities there are under these keys, serialized.
-    async fn look_keys_up(&self, keys: &[&[u8]]) -> Result<u64, TargetError> {
+    async fn look_keys_up(&self, keys: &[&[u8]]) -> Result<u64, DatastoreError> {
         let mut found = 0;
         let mut wanted: Vec<Vec<u8>> = keys.iter().map(|key| key.to_vec()).collect();
         // What is deferred is asked for again, each time at least one less.
@@ -272,7 +273,7 @@ impl CommitTarget {
     }
 
     /// Entities by the JSON of their keys; those that are not there are left out.
-    async fn lookup(&self, keys: &[&Value]) -> Result<HashMap<String, Value>, TargetError> {
+    async fn lookup(&self, keys: &[&Value]) -> Result<HashMap<String, Value>, DatastoreError> {
         let mut found = HashMap::new();
         let mut wanted: Vec<Value> = keys.iter().map(|key| (*key).clone()).collect();
         // What is deferred is asked for again, each time at least one less.
@@ -310,14 +311,14 @@ impl CommitTarget {
 
 /// An answer that makes no sense. It may hold keys and values of properties, so nothing of it is
 /// shown.
-fn nonsense(call: &str, expected: &'static str, found: &Value) -> TargetError {
+fn nonsense(call: &str, expected: &'static str, found: &Value) -> DatastoreError {
     let found = if found.is_null() {
         "none"
     } else {
         "an answer of another form"
     }
     .to_owned();
-    TargetError::Nonsense {
+    DatastoreError::UnexpectedResponse {
         call: call.to_owned(),
         expected,
         found,
@@ -350,7 +351,7 @@ impl Target for CommitTarget {
                 }
                 self.passes_over.store(false, Ordering::Relaxed);
             }
-            self.count_keys(pair).await
+            Ok(self.count_keys(pair).await?)
         })
     }
 
@@ -364,7 +365,7 @@ impl Target for CommitTarget {
                 .iter()
                 .filter_map(|(entity, _)| key_of_message(entity))
                 .collect();
-            self.look_keys_up(&keys).await
+            Ok(self.look_keys_up(&keys).await?)
         })
     }
 
@@ -389,7 +390,7 @@ impl Target for CommitTarget {
     ) -> BoxFuture<'a, Result<(), TargetError>> {
         Box::pin(async move {
             let batch = Batch::whole(pair.clone(), entities);
-            self.writer.reserve_ids(&batch).await
+            Ok(self.writer.reserve_ids(&batch).await?)
         })
     }
 
@@ -406,7 +407,7 @@ impl Target for CommitTarget {
             if self.is_lease(&step.pair) {
                 let found =
                     "the kind of kindpack's own mark, which no restore may write".to_owned();
-                return Err(TargetError::Rejected {
+                return Err(TargetError::Refused {
                     call: format!("restoring {}", step.pair),
                     found,
                 });

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::ramp::Pace;
 use crate::datastore::app_engine;
 use crate::datastore::client::{Api, Patience, Trouble};
+use crate::datastore::error::DatastoreError;
 use crate::datastore::limits::oversize;
 use crate::datastore::status::{Code, ids_of_key, key_of_message, numbered_key};
 use crate::entity::message::{self, Deed};
@@ -240,7 +241,7 @@ impl Writer {
     }
 
     /// Sees to it that the target hands no id out again that stands in a restored key.
-    pub(super) async fn reserve_ids(&self, batch: &Batch) -> Result<(), TargetError> {
+    pub(super) async fn reserve_ids(&self, batch: &Batch) -> Result<(), DatastoreError> {
         if batch.deed != Deed::Upsert {
             return Ok(());
         }
@@ -298,7 +299,7 @@ impl Writer {
 
     /// Moves the counter of the Datastore emulator past a restored id. Says whether that was done;
     /// none where there is no such counter.
-    async fn move_counter(&self, counter: i64) -> Result<Option<bool>, TargetError> {
+    async fn move_counter(&self, counter: i64) -> Result<Option<bool>, DatastoreError> {
         let mut patience = Patience::new(&self.api, "AllocateIds");
         loop {
             match self
