@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::ramp::Pace;
@@ -28,10 +29,17 @@ const EMULATOR_MAX_BYTES: usize = (4 << 20) - (64 << 10);
 /// The service takes 10 MiB.
 const SERVICE_MAX_BYTES: usize = 9 << 20;
 
+/// Commits that an emulator gets at once, from all steps. One that stores on disk, as `gcloud`
+/// starts it, stops for ever when four of them come while it saves; more than two make no emulator
+/// faster.
+const EMULATOR_MAX_CONCURRENT: usize = 2;
+
 /// Who sends commits to one database.
 #[derive(Debug)]
 pub(super) struct Writer {
     api: Arc<Api>,
+    /// None for the real service, whose limit is its pace.
+    permits: Option<Semaphore>,
     /// None for an emulator, which wants no pace.
     real: Option<Real>,
     /// Whether the service was seen to refuse the meaning of places that were stored without one.
@@ -129,6 +137,7 @@ impl Writer {
         });
         Writer {
             api,
+            permits: (!is_real).then(|| Semaphore::new(EMULATOR_MAX_CONCURRENT)),
             real,
             refuses_place_meanings: AtomicBool::new(false),
             counter: AtomicI64::new(0),
@@ -169,6 +178,10 @@ impl Writer {
 
     /// Sends a batch until all of it is there.
     pub(super) async fn put(self: Arc<Self>, batch: Batch) -> Result<(), TargetError> {
+        let _permit = match &self.permits {
+            Some(permits) => Some(permits.acquire().await.expect("nobody closes it")),
+            None => None,
+        };
         let mut left = vec![batch];
         let mut patience = Patience::new(&self.api, "commit");
         while let Some(batch) = left.pop() {
