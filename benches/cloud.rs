@@ -14,9 +14,13 @@
     reason = "a benchmark may fail loudly"
 )]
 
-#[path = "../tests/gcs_server/mod.rs"]
-mod gcs_server;
-#[path = "../tests/support/mod.rs"]
+#[allow(
+    dead_code,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a part of what the tests share"
+)]
+#[path = "../tests/it/support/mod.rs"]
 mod support;
 
 use std::path::Path;
@@ -24,9 +28,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, stream};
-use gcs_server::GcsServer;
 use kindpack::model::Pair;
 use support::data;
+use support::gcs_server::GcsServer;
 
 const ARCHIVE: &str = "gs://vault/sets/set.zip";
 

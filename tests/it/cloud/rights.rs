@@ -1,0 +1,290 @@
+//! Least rights: a pack works with exactly what the documentation lists, and says which one is
+//! missing.
+
+use crate::cloud::fixture::{ARCHIVE, SIDECAR, SOURCE, STORED, Shop};
+use crate::support::gcs_server::{Call, Right};
+
+const PACK: [&str; 3] = ["pack", SOURCE, ARCHIVE];
+const PACK_IN_PARTS: [&str; 7] = [
+    "pack",
+    SOURCE,
+    ARCHIVE,
+    "--upload-cutoff",
+    "1",
+    "--upload-chunk-size",
+    "20KiB",
+];
+
+const PARTS: &str = "sets/kindpack-parts/";
+
+/// A permission without what all of them begin with, and the names for which it is given.
+type Given = (&'static str, &'static str);
+type Rights = Vec<Given>;
+
+fn viewer_of_the_source() -> Rights {
+    vec![("list", "nightly/"), ("get", "nightly/")]
+}
+
+/// Viewer of the source, creator of archive and sidecar.
+fn least() -> Rights {
+    [viewer_of_the_source(), vec![("create", STORED)]].concat()
+}
+
+/// As [`least`], and what the service asks for of whoever joins parts and takes them away.
+fn least_with_parts() -> Rights {
+    [
+        least(),
+        ["create", "get", "list", "delete"]
+            .map(|word| (word, PARTS))
+            .to_vec(),
+    ]
+    .concat()
+}
+
+fn allow(shop: &Shop, rights: &[(&str, &str)]) {
+    let right = |(word, prefix): &(&str, &str)| {
+        let permissions = [
+            "storage.objects.list",
+            "storage.objects.get",
+            "storage.objects.create",
+            "storage.objects.delete",
+        ];
+        let permission = permissions
+            .into_iter()
+            .find(|permission| permission.ends_with(word))
+            .unwrap();
+        Right {
+            permission,
+            prefix: (*prefix).to_owned(),
+        }
+    };
+    shop.server.allow_only(rights.iter().map(right).collect());
+}
+
+fn small() -> Shop {
+    Shop::of_kinds(&[("Note", 20, 20_000), ("Image", 20, 20_000)])
+}
+
+fn large() -> Shop {
+    Shop::of_kinds(&[("Image", 9, 1_000_000)])
+}
+
+/// What is wrong after a pack, where nobody could write the metadata of an object that is there
+/// already.
+fn flaws_besides_metadata(shop: &Shop) -> Vec<String> {
+    shop.flaws()
+        .into_iter()
+        .filter(|flaw| !flaw.contains("metadata"))
+        .collect()
+}
+
+#[test]
+fn viewer_of_the_source_and_creator_of_the_archive_are_rights_enough() {
+    for shop in [small(), large()] {
+        shop.local();
+        allow(&shop, &least());
+        shop.expect(0, &PACK);
+        assert_eq!(flaws_besides_metadata(&shop), [""; 0]);
+        assert_eq!(shop.server.open_sessions(), 0);
+        // A taken name is found out by who may not look, too.
+        shop.says(5, &PACK, &["gs://vault/sets/set.zip: expected a free name"]);
+    }
+}
+
+#[test]
+fn a_pack_in_parts_needs_what_joining_needs_and_nothing_else() {
+    let shop = small();
+    shop.local();
+    allow(&shop, &least_with_parts());
+    shop.expect(0, &PACK_IN_PARTS);
+    shop.assert_packed();
+    assert!(shop.server.count(Call::Compose) > 1);
+}
+
+#[test]
+fn a_pack_in_parts_itself_needs_no_more_than_to_create_and_delete_them() {
+    // A service that joins for whoever may create: then nothing of the program's own asks for more.
+    let shop = small();
+    shop.local();
+    shop.server.joins_freely();
+    allow(
+        &shop,
+        &[least(), vec![("create", PARTS), ("delete", PARTS)]].concat(),
+    );
+    shop.expect(0, &PACK_IN_PARTS);
+    shop.assert_packed();
+    assert!(shop.server.count(Call::Compose) > 1);
+}
+
+#[test]
+fn each_missing_right_is_named_with_its_object() {
+    let (small, large) = (small(), large());
+    let cases: [(&Shop, &[&str], Rights, Given, &str); 10] = [
+        (
+            &small,
+            &PACK,
+            least(),
+            ("list", "nightly/"),
+            "gs://shop/nightly/: expected the permission storage.objects.list",
+        ),
+        (
+            &small,
+            &PACK,
+            least(),
+            ("get", "nightly/"),
+            "metadata: expected the permission storage.objects.get",
+        ),
+        (
+            &small,
+            &PACK,
+            least(),
+            ("create", STORED),
+            "gs://vault/sets/set.zip: expected the permission storage.objects.create",
+        ),
+        (
+            &large,
+            &PACK,
+            least(),
+            ("create", STORED),
+            "gs://vault/sets/set.zip: expected the permission storage.objects.create",
+        ),
+        (
+            &small,
+            &PACK_IN_PARTS,
+            least_with_parts(),
+            ("list", "nightly/"),
+            "expected the permission storage.objects.list",
+        ),
+        (
+            &small,
+            &PACK_IN_PARTS,
+            least_with_parts(),
+            ("get", "nightly/"),
+            "expected the permission storage.objects.get",
+        ),
+        (
+            &small,
+            &PACK_IN_PARTS,
+            least_with_parts(),
+            ("create", STORED),
+            "gs://vault/sets/set.zip: expected the permission storage.objects.create",
+        ),
+        (
+            &small,
+            &PACK_IN_PARTS,
+            least_with_parts(),
+            ("create", PARTS),
+            "gs://vault/sets/kindpack-parts/",
+        ),
+        (
+            &small,
+            &PACK_IN_PARTS,
+            least_with_parts(),
+            ("create", PARTS),
+            "expected the permission storage.objects.create",
+        ),
+        (
+            &small,
+            &PACK_IN_PARTS,
+            least_with_parts(),
+            ("get", PARTS),
+            "storage.objects.get",
+        ),
+    ];
+    for (shop, args, rights, missing, words) in cases {
+        let shop = shop.another();
+        let rights: Rights = rights
+            .into_iter()
+            .filter(|right| *right != missing)
+            .collect();
+        allow(&shop, &rights);
+        shop.says(6, args, &[words]);
+        let left: Vec<String> = shop
+            .server
+            .names("vault")
+            .into_iter()
+            .filter(|name| !name.starts_with(PARTS))
+            .collect();
+        assert_eq!(left, [""; 0], "without {missing:?}");
+        assert_eq!(shop.server.open_sessions(), 0, "without {missing:?}");
+    }
+}
+
+#[test]
+fn whoever_may_not_list_parts_uploads_them_all_and_whoever_may_not_delete_them_leaves_them() {
+    let shop = small();
+    shop.local();
+    let without = |word: &str| -> Rights {
+        least_with_parts()
+            .into_iter()
+            .filter(|right| *right != (word, PARTS))
+            .collect()
+    };
+    allow(&shop, &without("list"));
+    shop.expect(0, &PACK_IN_PARTS);
+    shop.assert_packed();
+
+    let shop = shop.another();
+    allow(&shop, &without("delete"));
+    shop.expect(0, &PACK_IN_PARTS);
+    assert!(shop.stored().unwrap() == shop.local());
+    assert!(shop.server.get("vault", SIDECAR).is_some());
+    assert!(shop.server.names("vault").len() > 32);
+}
+
+#[test]
+fn extract_needs_to_create_and_get_in_its_destination() {
+    let shop = small();
+    shop.expect(0, &PACK);
+    let args = ["extract", ARCHIVE, "gs://vault/back/"];
+    let rights = [("get", STORED), ("get", "back/"), ("create", "back/")];
+    for missing in &rights[1..] {
+        allow(
+            &shop,
+            &rights
+                .iter()
+                .copied()
+                .filter(|right| right != missing)
+                .collect::<Rights>(),
+        );
+        shop.says(
+            6,
+            &args,
+            &[
+                "gs://vault/back/",
+                &format!("storage.objects.{}", missing.0),
+            ],
+        );
+    }
+    allow(&shop, &rights);
+    shop.expect(0, &args);
+}
+
+#[test]
+fn a_viewer_reads_an_archive_and_a_slash_asks_for_its_listing() {
+    let shop = small();
+    shop.expect(0, &PACK);
+    shop.expect(0, &["pack", SOURCE, "gs://vault/sets/"]);
+    allow(&shop, &[("get", "sets/")]);
+    for args in [
+        &["list", ARCHIVE][..],
+        &["verify", ARCHIVE],
+        &["cat", ARCHIVE, "Note"],
+        &["plan", ARCHIVE, "--target", "ndjson:x"],
+    ] {
+        shop.expect(0, args);
+    }
+    shop.says(
+        6,
+        &["list", "gs://vault/sets/"],
+        &["gs://vault/sets/: expected the permission storage.objects.list"],
+    );
+    allow(&shop, &[("get", "sets/"), ("list", "sets/")]);
+    shop.expect(0, &["list", "gs://vault/sets/"]);
+    allow(&shop, &[("list", "sets/")]);
+    shop.says(
+        6,
+        &["list", ARCHIVE],
+        &["gs://vault/sets/set.zip: expected the permission storage.objects.get"],
+    );
+}

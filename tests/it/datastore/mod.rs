@@ -1,0 +1,11 @@
+//! The real Datastore by commits, against a stand-in that refuses, loses and counts as the service
+//! does: every branch of the way in.
+
+mod deletes;
+mod fixture;
+mod leases;
+mod program;
+mod reads;
+mod server_fidelity;
+mod trouble;
+mod writes;

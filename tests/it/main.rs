@@ -1,0 +1,26 @@
+//! The program from outside, a module for each command or subject. One crate, so that it links
+//! once.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests may fail loudly"
+)]
+
+mod cloud;
+mod datastore;
+mod demo;
+mod environment;
+mod files_written;
+mod golden_path;
+mod interrupted;
+mod pack;
+mod plan;
+mod redaction;
+mod rejects;
+mod restore;
+mod schemas;
+mod support;
+mod zip;

@@ -1,0 +1,178 @@
+//! The wire: requests in, faults where they are planned, answers out.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+
+use super::api::{self, Answer, Asked};
+use super::{Call, Deed, Seen, State};
+
+/// The service takes requests of 10 MiB.
+const REQUEST_MAX_BYTES: usize = 10 << 20;
+
+pub(super) fn serve(
+    listener: std::net::TcpListener,
+    state: Arc<Mutex<State>>,
+    stopped: tokio::sync::oneshot::Receiver<()>,
+) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async move {
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        let accepting = async {
+            loop {
+                let Ok((socket, _)) = listener.accept().await else {
+                    continue;
+                };
+                socket.set_nodelay(true).ok();
+                let state = state.clone();
+                tokio::spawn(async move {
+                    let service = service_fn(move |request| answer(request, state.clone()));
+                    hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(socket), service)
+                        .await
+                        .ok();
+                });
+            }
+        };
+        tokio::select! {
+            () = accepting => {}
+            _ = stopped => {}
+        }
+    });
+    runtime.shutdown_timeout(Duration::ZERO);
+}
+
+/// An error makes hyper drop the connection without an answer.
+fn cut() -> io::Error {
+    io::Error::other("cut by plan")
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    state: Arc<Mutex<State>>,
+) -> Result<Response<Full<Bytes>>, io::Error> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+    let header = |name: &str| {
+        head.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let is_message = header("content-type") == "application/x-protobuf";
+    let Some(asked) = Asked::parse(head.method.as_str(), head.uri.path(), is_message, &body) else {
+        return Ok(respond(Answer::front_end(404)));
+    };
+    let (index, deed) = {
+        let mut state = lock(&state);
+        let count = state.counts.entry(asked.call).or_default();
+        let number = *count;
+        *count += 1;
+        state.seen.push(Seen {
+            call: asked.call,
+            at: Instant::now(),
+            items: asked.items(),
+            database: asked.database().to_owned(),
+            authorization: header("authorization"),
+            params: header("x-goog-request-params"),
+            agent: header("user-agent"),
+            is_message,
+            bytes: body.len(),
+            status: 0,
+        });
+        let index = state.seen.len() - 1;
+        let fault = state.faults.iter().position(|fault| {
+            let planned = fault.call == asked.call
+                && (fault.from..fault.from.saturating_add(fault.times)).contains(&number);
+            planned && !matches!(fault.deed, Deed::Contention(max) if asked.items() <= max)
+        });
+        if let Some(fault) = fault {
+            state.fired[fault] += 1;
+            if matches!(state.faults[fault].deed, Deed::Status(401)) {
+                state.revoked.insert(header("authorization"));
+            }
+        }
+        (index, fault.map(|fault| state.faults[fault].deed))
+    };
+    let done = || {
+        let mut state = lock(&state);
+        if body.len() > REQUEST_MAX_BYTES {
+            return asked.refuse(
+                400,
+                "Request payload size exceeds the limit: 10485760 bytes.",
+            );
+        }
+        api::answer(
+            &mut state,
+            &asked,
+            &header("authorization"),
+            &header("x-goog-request-params"),
+        )
+    };
+    let answer = match deed {
+        None => done(),
+        Some(Deed::Status(status)) => asked.trouble(status, None),
+        Some(Deed::RetryAfter(status, seconds)) => asked
+            .trouble(status, None)
+            .header("retry-after", seconds.to_string()),
+        Some(Deed::RetryInfo(status, millis)) => asked.trouble(status, Some(millis)),
+        Some(Deed::FrontEnd(status)) => Answer::front_end(status),
+        Some(Deed::Contention(_)) => asked.trouble(409, None),
+        Some(Deed::Cut) => return Err(cut()),
+        Some(Deed::LoseAnswer) => {
+            done();
+            return Err(cut());
+        }
+        Some(Deed::Stall(time)) => {
+            tokio::time::sleep(time).await;
+            return Err(cut());
+        }
+        Some(Deed::HalfAnswer) => {
+            let mut answer = done();
+            answer.body.truncate(answer.body.len() / 2);
+            answer
+        }
+    };
+    if let Some(seen) = lock(&state).seen.get_mut(index) {
+        seen.status = answer.status;
+    }
+    Ok(respond(answer))
+}
+
+fn respond(answer: Answer) -> Response<Full<Bytes>> {
+    let mut response = Response::builder().status(answer.status);
+    for (name, value) in &answer.headers {
+        response = response.header(*name, value);
+    }
+    response.body(Full::new(answer.body.into())).unwrap()
+}
+
+/// [`Call::Token`] and those of the service, by the last word of the address.
+pub(super) fn call_of(method: &str) -> Option<Call> {
+    Some(match method {
+        "commit" => Call::Commit,
+        "lookup" => Call::Lookup,
+        "runQuery" => Call::RunQuery,
+        "runAggregationQuery" => Call::RunAggregationQuery,
+        "reserveIds" => Call::ReserveIds,
+        "allocateIds" => Call::AllocateIds,
+        _ => return None,
+    })
+}
