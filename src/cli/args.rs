@@ -10,10 +10,7 @@ use clap_complete::Shell;
 use crate::model::{Sample, Selector};
 use crate::plan::{DependencyRule, NamespaceMap, OnExisting, TargetSpec, Via};
 use crate::store::{CloudOptions, Location};
-
-/// How long a call to a service is tried, unless the user says otherwise. An emulator, which is
-/// near, has a time of its own.
-pub const RETRY_TIMEOUT: Duration = Duration::from_secs(300);
+use crate::targets::RETRY_TIMEOUT;
 
 /// Packs the per-kind exports of Datastore into one checksummed zip, and restores them kind by
 /// kind.

@@ -5,9 +5,8 @@ use std::fs;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 
-use super::commands::restore::WHAT;
-use crate::cli::Context;
-use crate::cli::failure::{Code, Failure};
+use crate::cli::context::Context;
+use crate::cli::failure::Failure;
 use crate::cli::output::{Text, complain};
 use crate::cli::state_dir::HINT as STATE_HINT;
 use crate::model::Timestamp;
@@ -26,11 +25,9 @@ pub async fn confirm(
     target: &TargetSpec,
 ) -> Result<(), Failure> {
     let refused = |expected: &str, found: String| {
-        Failure::new(
-            Code::Refused,
-            WHAT,
-            format!("--confirm: expected {expected} for {target}, found {found}"),
-        )
+        Failure::refused(format!(
+            "--confirm: expected {expected} for {target}, found {found}"
+        ))
     };
     let project = match target {
         TargetSpec::Datastore { project, .. } | TargetSpec::Emulator { project, .. } => {
@@ -93,7 +90,7 @@ async fn ask(context: &Context, question: String) -> Result<String, Failure> {
             complain("");
             Err(context.stop.failure())
         }
-        answer = answering => answer.map_err(|error| Failure::worker(WHAT, &error)),
+        answer = answering => answer.map_err(Failure::from),
     }
 }
 
@@ -105,14 +102,15 @@ pub fn lease(context: &Context, target: &TargetSpec, plan: &str) -> Result<Local
         since: now(),
     };
     lock::take(
-        &context.state.open(&context.ui, WHAT)?.join("leases"),
+        &context.state.open(&context.ui)?.join("leases"),
         target,
         &holder,
     )
     .map_err(|error| match error {
-        LeaseError::Held { .. } => Failure::new(Code::Refused, WHAT, error.to_string())
-            .hint("wait for the other restore, or stop it"),
-        LeaseError::Io { .. } => Failure::usage(WHAT, error.to_string()).hint(STATE_HINT),
+        LeaseError::Held { .. } => {
+            Failure::refused(error.to_string()).hint("wait for the other restore, or stop it")
+        }
+        LeaseError::Io { .. } => Failure::usage(error.to_string()).hint(STATE_HINT),
     })
 }
 
@@ -120,19 +118,12 @@ pub fn lease(context: &Context, target: &TargetSpec, plan: &str) -> Result<Local
 /// whose own lease keeps two of them apart: so a run takes over the mark that a killed one left in
 /// the target.
 pub fn holder(context: &Context) -> Result<String, Failure> {
-    let path = context
-        .state
-        .open(&context.ui, WHAT)?
-        .join("leases")
-        .join("name");
+    let path = context.state.open(&context.ui)?.join("leases").join("name");
     let failed = |error: &io::Error| {
-        Failure::usage(
-            WHAT,
-            format!(
-                "{}: cannot keep this machine's name: {error}",
-                path.display()
-            ),
-        )
+        Failure::usage(format!(
+            "{}: cannot keep this machine's name: {error}",
+            path.display()
+        ))
         .hint(STATE_HINT)
     };
     let made = format!(

@@ -20,29 +20,23 @@ const DEVICE_FOLDERS: [&str; 2] = ["/dev", "/proc"];
 
 /// A file that is open, and whose beginning is read.
 pub struct InputFile {
-    what: String,
     path: PathBuf,
     file: File,
     head: Vec<u8>,
 }
 
 impl InputFile {
-    /// Opens a file and reads its beginning. `what` is what cannot be done without it.
-    pub async fn open(what: &str, path: &Path) -> Result<Self, Failure> {
-        let (what, path) = (what.to_owned(), path.to_owned());
-        run_blocking(what.clone(), move || {
+    /// Opens a file and reads its beginning.
+    pub async fn open(path: &Path) -> Result<Self, Failure> {
+        let path = path.to_owned();
+        run_blocking(move || {
             let mut head = Vec::new();
             let file = File::open(&path).and_then(|file| {
                 (&file).take(HEAD_BYTES).read_to_end(&mut head)?;
                 Ok(file)
             });
-            let file = file.map_err(|error| Failure::io(&what, path.display(), &error))?;
-            Ok(InputFile {
-                what,
-                path,
-                file,
-                head,
-            })
+            let file = file.map_err(|error| Failure::io(path.display(), &error))?;
+            Ok(InputFile { path, file, head })
         })
         .await
     }
@@ -72,12 +66,11 @@ impl InputFile {
     /// Reads all of it.
     pub async fn read(self, max_bytes: u64) -> Result<Vec<u8>, Failure> {
         let InputFile {
-            what,
             path,
             mut file,
             head,
         } = self;
-        run_blocking(what.clone(), move || {
+        run_blocking(move || {
             let mut bytes = head;
             let rest = max_bytes
                 .saturating_add(1)
@@ -85,15 +78,12 @@ impl InputFile {
             file.by_ref()
                 .take(rest)
                 .read_to_end(&mut bytes)
-                .map_err(|error| Failure::io(&what, path.display(), &error))?;
+                .map_err(|error| Failure::io(path.display(), &error))?;
             if bytes.len() as u64 > max_bytes {
-                return Err(Failure::usage(
-                    &what,
-                    format!(
-                        "{}: the file is longer than {max_bytes} bytes",
-                        path.display()
-                    ),
-                ));
+                return Err(Failure::usage(format!(
+                    "{}: the file is longer than {max_bytes} bytes",
+                    path.display()
+                )));
             }
             Ok(bytes)
         })
@@ -102,29 +92,22 @@ impl InputFile {
 
     /// Reads all of it as text.
     pub async fn read_text(self, max_bytes: u64) -> Result<String, Failure> {
-        let (what, path) = (self.what.clone(), self.path.clone());
+        let path = self.path.clone();
         let bytes = self.read(max_bytes).await?;
-        String::from_utf8(bytes).map_err(|_| {
-            Failure::usage(&what, format!("{}: the file is not UTF-8", path.display()))
-        })
+        String::from_utf8(bytes)
+            .map_err(|_| Failure::usage(format!("{}: the file is not UTF-8", path.display())))
     }
 }
 
 /// Reads a whole file as text.
-pub async fn read_input_file(what: &str, path: &Path, max_bytes: u64) -> Result<String, Failure> {
-    InputFile::open(what, path)
-        .await?
-        .read_text(max_bytes)
-        .await
+pub async fn read_input_file(path: &Path, max_bytes: u64) -> Result<String, Failure> {
+    InputFile::open(path).await?.read_text(max_bytes).await
 }
 
 async fn run_blocking<T: Send + 'static>(
-    what: String,
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
-    Workers::aside(work)
-        .await
-        .map_err(|error| Failure::worker(&what, &error))?
+    Workers::aside(work).await?
 }
 
 #[cfg(test)]
@@ -136,33 +119,23 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("list");
         std::fs::write(&path, "x".repeat(100)).unwrap();
-        assert_eq!(
-            read_input_file("cannot test", &path, 100)
-                .await
-                .unwrap()
-                .len(),
-            100
-        );
+        assert_eq!(read_input_file(&path, 100).await.unwrap().len(), 100);
         assert!(
-            read_input_file("cannot test", &path, 99)
+            read_input_file(&path, 99)
                 .await
                 .unwrap_err()
                 .sentence()
                 .contains("longer than 99 bytes")
         );
         assert!(
-            read_input_file("cannot test", Path::new("/dev/zero"), 1 << 20)
+            read_input_file(Path::new("/dev/zero"), 1 << 20)
                 .await
                 .is_err()
         );
-        assert!(
-            read_input_file("cannot test", folder.path(), 100)
-                .await
-                .is_err()
-        );
+        assert!(read_input_file(folder.path(), 100).await.is_err());
         std::fs::write(&path, [0xff]).unwrap();
         assert!(
-            read_input_file("cannot test", &path, 100)
+            read_input_file(&path, 100)
                 .await
                 .unwrap_err()
                 .sentence()
@@ -173,14 +146,9 @@ mod tests {
     #[tokio::test]
     async fn device_has_no_name_of_its_own() {
         let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(InputFile::open(file.path()).await.unwrap().has_own_name());
         assert!(
-            InputFile::open("cannot test", file.path())
-                .await
-                .unwrap()
-                .has_own_name()
-        );
-        assert!(
-            !InputFile::open("cannot test", Path::new("/dev/null"))
+            !InputFile::open(Path::new("/dev/null"))
                 .await
                 .unwrap()
                 .has_own_name()

@@ -6,29 +6,30 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::commands::archive::{Found, find_at};
-use super::commands::plan::{make, reference};
-use super::plan_options::choices;
-use super::plan_view::show;
 use crate::archive::ArchiveFile;
-use crate::cli::Context;
 use crate::cli::args::RestoreArgs;
-use crate::cli::failure::{Code, Failure};
+use crate::cli::context::Context;
+use crate::cli::failure::Failure;
 use crate::cli::input_file::InputFile;
 use crate::cli::kept_plans;
-use crate::plan::{ArchiveRef, Plan};
+use crate::cli::open_archive::{ArchiveLocation, find_at};
+use crate::cli::plan_options::{choices, environment};
+use crate::cli::plan_view::show;
+use crate::model::address::{host_and_port, without_user};
+use crate::plan::{ArchiveRef, CheckedPlan, Choices, Environment, Plan, TargetSpec};
 use crate::restore::journal::file::JournalFile;
+use crate::restore::prepare::{self, archive_ref};
 use crate::runtime::workers::Workers;
 use crate::store::Location;
-
-const WHAT: &str = super::commands::restore::WHAT;
 
 /// Plans longer than this are refused: they are held in memory. One of a million kinds fits.
 pub const MAX_PLAN_BYTES: u64 = 1 << 30;
 
 /// A plan that is to be run.
-pub struct Planned {
+pub struct LoadedPlan {
     pub plan: Plan,
+    /// The same, where the planner has just made it.
+    pub checked: Option<CheckedPlan>,
     pub archive: Arc<ArchiveFile>,
     /// The archive as it is now.
     pub archive_ref: ArchiveRef,
@@ -49,40 +50,56 @@ pub enum Keeper {
 }
 
 /// The plan that the arguments mean.
-pub async fn planned(context: &Context, args: &RestoreArgs) -> Result<Planned, Failure> {
-    match read_plan(args).await? {
-        Some((plan, place)) => {
-            let archive = open_planned(context, &plan).await?;
-            let archive_ref = reference(WHAT, &archive).await?;
-            match place {
-                Some(path) => Ok(Planned {
-                    plan,
-                    archive,
-                    archive_ref,
-                    path,
-                    keeper: Keeper::User,
-                }),
-                None => kept(context, args, plan, archive, archive_ref),
-            }
-        }
-        None => {
-            let (plan, archive) = one_go(context, args).await?;
-            let archive_ref = plan.archive.clone();
-            kept(context, args, plan, archive, archive_ref)
-        }
-    }
+pub async fn load_or_make_plan(
+    context: &Context,
+    args: &RestoreArgs,
+) -> Result<LoadedPlan, Failure> {
+    let Some((plan, place)) = read_plan(args).await? else {
+        let (plan, archive) = make_and_show(context, args).await?;
+        return kept(context, args, plan, archive);
+    };
+    let archive = open_planned(context, &plan).await?;
+    let archive_ref = archive_ref(&archive)
+        .await
+        .map_err(Failure::from_archive_store)?;
+    let (path, keeper, plan) = match place {
+        Some(path) => (path, Keeper::User, plan),
+        None => find_kept(context, args, plan)?,
+    };
+    Ok(LoadedPlan {
+        plan,
+        checked: None,
+        archive,
+        archive_ref,
+        path,
+        keeper,
+    })
 }
 
-impl Planned {
+impl LoadedPlan {
+    /// Whether kindpack keeps the plan, and not the user.
+    pub fn is_kept(&self) -> bool {
+        self.keeper != Keeper::User
+    }
+
+    /// Proves that the plan may be run.
+    pub fn check(&self) -> Result<CheckedPlan, Failure> {
+        let manifest = self.archive.manifest();
+        Ok(CheckedPlan::check(
+            &self.plan,
+            manifest,
+            &self.archive_ref,
+            &environment(),
+        )?)
+    }
+
     /// Keeps the plan, unless the user does. Old ones go.
     pub async fn keep(&self) -> Result<(), Failure> {
         if self.keeper == Keeper::User {
             return Ok(());
         }
         if self.keeper == Keeper::New {
-            kept_plans::write(&self.path, &self.plan)
-                .await
-                .map_err(|error| Failure::store(WHAT, &error))?;
+            kept_plans::write(&self.path, &self.plan).await?;
         }
         let (path, folder) = (
             self.path.clone(),
@@ -90,7 +107,7 @@ impl Planned {
         );
         Workers::aside(move || kept_plans::remove_old(&folder, &path))
             .await
-            .map_err(|error| Failure::worker(WHAT, &error))
+            .map_err(Failure::from)
     }
 
     /// Takes away what this run has kept, where nothing was begun. `journal` is still locked.
@@ -122,19 +139,16 @@ async fn read_plan(args: &RestoreArgs) -> Result<Option<(Plan, Option<PathBuf>)>
         return Ok(None);
     }
     if path.is_dir() {
-        return Err(Failure::usage(
-            WHAT,
-            format!(
-                "{}: expected a plan or an archive, found a folder",
-                path.display()
-            ),
-        )
+        return Err(Failure::usage(format!(
+            "{}: expected a plan or an archive, found a folder",
+            path.display()
+        ))
         .hint(format!(
             "{}/ means the newest archive in that folder",
             path.display()
         )));
     }
-    let input = InputFile::open(WHAT, path).await?;
+    let input = InputFile::open(path).await?;
     match input.head().trim_ascii_start() {
         [b'{', ..] => {}
         [b'P', b'K', ..] => return Ok(None),
@@ -144,7 +158,7 @@ async fn read_plan(args: &RestoreArgs) -> Result<Option<(Plan, Option<PathBuf>)>
                 "{}: expected a plan (JSON) or an archive (zip), found neither",
                 path.display()
             );
-            return Err(Failure::usage(WHAT, why));
+            return Err(Failure::usage(why));
         }
     }
     if args.choices.any() {
@@ -152,118 +166,134 @@ async fn read_plan(args: &RestoreArgs) -> Result<Option<(Plan, Option<PathBuf>)>
             "{}: expected the plan alone, found choices beside it that only a new plan can take",
             path.display()
         );
-        return Err(
-            Failure::usage(WHAT, why).hint("kindpack plan ARCHIVE --target TARGET … -o PLAN")
-        );
+        return Err(Failure::usage(why).hint("kindpack plan ARCHIVE --target TARGET … -o PLAN"));
     }
     let place = input.has_own_name().then(|| path.clone());
-    Ok(Some((parse_plan(WHAT, input).await?, place)))
+    Ok(Some((parse_plan(input).await?, place)))
 }
 
 /// Reads a plan; also where a journal may stand beside it.
-pub async fn load_plan(what: &str, path: &Path) -> Result<(Plan, Option<PathBuf>), Failure> {
-    let input = InputFile::open(what, path).await?;
+pub async fn load_plan(path: &Path) -> Result<(Plan, Option<PathBuf>), Failure> {
+    let input = InputFile::open(path).await?;
     let place = input.has_own_name().then(|| path.to_owned());
-    Ok((parse_plan(what, input).await?, place))
+    Ok((parse_plan(input).await?, place))
 }
 
-async fn parse_plan(what: &str, input: InputFile) -> Result<Plan, Failure> {
+async fn parse_plan(input: InputFile) -> Result<Plan, Failure> {
     if !matches!(input.head().trim_ascii_start(), [b'{', ..]) {
-        return Err(Failure::new(
-            Code::Refused,
-            what,
-            format!("{}: this is no plan", input.path().display()),
-        ));
+        return Err(Failure::refused(format!(
+            "{}: this is no plan",
+            input.path().display()
+        )));
     }
     let path = input.path().display().to_string();
     let bytes = input.read(MAX_PLAN_BYTES).await?;
-    let text = String::from_utf8(bytes).map_err(|_| {
-        Failure::new(
-            Code::Refused,
-            what,
-            format!("{path}: the plan is not UTF-8"),
-        )
-    })?;
-    Plan::parse(&text).map_err(|error| Failure::plan(what, &error))
+    let text = String::from_utf8(bytes)
+        .map_err(|_| Failure::refused(format!("{path}: the plan is not UTF-8")))?;
+    Plan::parse(&text).map_err(Failure::from)
 }
 
 /// The archive of a plan, from where the plan says that it is.
 async fn open_planned(context: &Context, plan: &Plan) -> Result<Arc<ArchiveFile>, Failure> {
-    let location: Location = plan
-        .archive
-        .location
-        .parse()
-        .map_err(|error| Failure::location(WHAT, &error))?;
+    let location: Location = plan.archive.location.parse()?;
     let (store, name) = context.stores.object(&location).ok_or_else(|| {
-        Failure::new(
-            Code::Refused,
-            WHAT,
-            format!("plan: expected the archive's location, found {location}"),
-        )
+        Failure::refused(format!(
+            "plan: expected the archive's location, found {location}"
+        ))
     })?;
     let object = store.stat(&name).await.map_err(|error| {
-        Failure::store(WHAT, &error).hint("the plan names its archive by where it was then")
+        Failure::from(error).hint("the plan names its archive by where it was then")
     })?;
     ArchiveFile::open(store, object, location.to_string())
         .await
         .map(Arc::new)
-        .map_err(|error| Failure::archive(WHAT, &error))
+        .map_err(Failure::from)
 }
 
 /// Makes and shows the plan of a restore in one go.
-async fn one_go(
+async fn make_and_show(
     context: &Context,
     args: &RestoreArgs,
 ) -> Result<(Plan, Arc<ArchiveFile>), Failure> {
-    let choices = choices(WHAT, args.choices.clone()).await?;
-    let Found {
+    let choices = choices(args.choices.clone()).await?;
+    let ArchiveLocation {
         store,
         object,
         title,
-    } = find_at(
-        context,
-        WHAT,
-        &args.plan_or_archive,
-        args.namespace.as_deref(),
-    )
-    .await?;
-    let archive = ArchiveFile::open(store, object, title)
-        .await
-        .map(Arc::new)
-        .map_err(|error| Failure::archive(WHAT, &error))?;
-    let plan = make(context, WHAT, &archive, &choices).await?;
+    } = find_at(context, &args.plan_or_archive, args.namespace.as_deref()).await?;
+    let archive = Arc::new(ArchiveFile::open(store, object, title).await?);
+    let plan = make_plan(context, &archive, &choices).await?;
     show(context, &plan);
     Ok((plan, archive))
 }
 
-/// A plan that kindpack keeps: as an earlier run of the same restore has kept it, or as it is now.
+/// Makes a plan of an archive.
+pub async fn make_plan(
+    context: &Context,
+    archive: &Arc<ArchiveFile>,
+    choices: &Choices,
+) -> Result<Plan, Failure> {
+    let archive_ref = archive_ref(archive)
+        .await
+        .map_err(Failure::from_archive_store)?;
+    let environment = environment();
+    note_other_emulator(context, &choices.target, &environment);
+    let workers = &context.workers;
+    Ok(prepare::make_plan(archive, &archive_ref, choices, &environment, workers).await?)
+}
+
+/// Notes that the environment names another emulator than the target.
+fn note_other_emulator(context: &Context, target: &TargetSpec, environment: &Environment) {
+    if let (
+        TargetSpec::Emulator {
+            host: Some(host), ..
+        },
+        Some(other),
+    ) = (target, &environment.emulator_host)
+        && host_and_port(other).as_ref() != Some(host)
+    {
+        let other = without_user(other);
+        context.ui.remark(format!(
+            "DATASTORE_EMULATOR_HOST names {other:?}; the target's own address is used"
+        ));
+    }
+}
+
+/// A plan that the planner has just made: as an earlier run of the same restore has kept it, or as
+/// it is now.
 fn kept(
     context: &Context,
     args: &RestoreArgs,
-    plan: Plan,
+    made: Plan,
     archive: Arc<ArchiveFile>,
-    archive_ref: ArchiveRef,
-) -> Result<Planned, Failure> {
+) -> Result<LoadedPlan, Failure> {
+    let archive_ref = made.archive.clone();
+    let (path, keeper, plan) = find_kept(context, args, made)?;
+    let is_new = keeper == Keeper::New;
+    Ok(LoadedPlan {
+        checked: is_new.then(|| CheckedPlan::from_planner(plan.clone())),
+        plan,
+        archive,
+        archive_ref,
+        path,
+        keeper,
+    })
+}
+
+/// Where kindpack keeps a plan, and what an earlier run of the same restore has kept there.
+fn find_kept(
+    context: &Context,
+    args: &RestoreArgs,
+    plan: Plan,
+) -> Result<(PathBuf, Keeper, Plan), Failure> {
     let folder = if args.dry_run {
         context.state.find()
     } else {
-        context.state.open(&context.ui, WHAT)?
+        context.state.open(&context.ui)?
     };
     let path = kept_plans::path_of(&folder, &plan);
     Ok(match kept_plans::read(&path, &plan) {
-        Some(plan) => Planned {
-            plan,
-            archive,
-            archive_ref,
-            path,
-            keeper: Keeper::Earlier,
-        },
-        None => Planned {
-            plan,
-            archive,
-            archive_ref,
-            path,
-            keeper: Keeper::New,
-        },
+        Some(kept) => (path, Keeper::Earlier, kept),
+        None => (path, Keeper::New, plan),
     })
 }

@@ -4,10 +4,13 @@
 mod args;
 mod commands;
 mod confirm;
+mod context;
+mod exit;
 mod failure;
 mod input_file;
 mod kept_plans;
 mod load_plan;
+mod open_archive;
 mod output;
 mod plan_options;
 mod plan_view;
@@ -16,47 +19,25 @@ mod signals;
 mod state_dir;
 
 use std::pin::pin;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use clap::Parser as _;
 use clap::error::ErrorKind;
 
 use crate::runtime::workers::Workers;
 use crate::store::{Cloud, Stores};
+use crate::targets::Timeouts;
 use args::{Cli, Command};
-use failure::{Code, Failure};
+use context::Context;
+use exit::ExitCode;
+use failure::Failure;
 use output::{Text, Ui};
 use signals::{Signals, Stop};
 use state_dir::StateFolder;
 
-/// What every command gets.
-pub(crate) struct Context {
-    pub(crate) ui: Arc<Ui>,
-    pub(crate) workers: Workers,
-    pub(crate) stores: Stores,
-    pub(crate) stop: Stop,
-    pub(crate) state: StateFolder,
-    /// How patient calls of a Datastore are.
-    pub(crate) times: Times,
-}
-
-/// How patient calls are.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Times {
-    /// How long one is tried while nothing comes through, where the user says so.
-    pub(crate) retry: Option<Duration>,
-    /// How long one may be silent.
-    pub(crate) idle: Duration,
-}
-
-/// How a command ended well: with 0, or with a code that says more and is no failure.
-pub(crate) type Ended = Result<Code, Failure>;
-
 /// Reads the arguments, runs the command, chooses the exit code.
-pub fn main() -> ExitCode {
+pub fn main() -> std::process::ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
@@ -75,7 +56,7 @@ pub fn main() -> ExitCode {
         stores: Stores::with(Cloud::new(cli.cloud_options()).observed_by(ui.clone())),
         stop: Stop::default(),
         state: StateFolder::default(),
-        times: Times {
+        timeouts: Timeouts {
             retry: cli.global.retry_timeout,
             idle: cli.global.idle_timeout,
         },
@@ -88,7 +69,7 @@ pub fn main() -> ExitCode {
         .build()
     {
         Ok(runtime) => runtime,
-        Err(error) => return ui.fail(&Failure::own("cannot start", error.to_string())),
+        Err(error) => return ui.fail(&Failure::internal(error.to_string()).prefix("cannot start")),
     };
     // A restore brings what is under way to its end; the others have nothing half written under a
     // final name.
@@ -120,18 +101,20 @@ pub fn main() -> ExitCode {
     // Work that is still under way writes nothing under a final name; it is not waited for.
     runtime.shutdown_background();
     match ended {
-        Ok(_) if output::output_lost() => ui.fail(&Failure::new(
-            Code::Service,
-            "cannot print",
-            "standard output: expected it to take all, found it full",
-        )),
+        Ok(_) if output::output_lost() => ui.fail(
+            &Failure::new(
+                ExitCode::Service,
+                "standard output: expected it to take all, found it full",
+            )
+            .prefix("cannot print"),
+        ),
         Ok(code) => code.into(),
         Err(failure) => ui.fail(&failure),
     }
 }
 
 /// What clap says of wrong arguments, also as an event where events are asked for.
-fn usage(error: &clap::Error) -> ExitCode {
+fn usage(error: &clap::Error) -> std::process::ExitCode {
     // Whoever asked for help may have seen enough of it.
     match error.kind() {
         ErrorKind::DisplayHelp
@@ -149,7 +132,7 @@ fn usage(error: &clap::Error) -> ExitCode {
         }
     }
     match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Code::Done.into(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::Done.into(),
         _ => {
             if std::env::args_os().any(|arg| arg == "--json") {
                 let sentence = error
@@ -160,10 +143,10 @@ fn usage(error: &clap::Error) -> ExitCode {
                     .trim_start_matches("error: ")
                     .to_owned();
                 output::print_event(
-                    &serde_json::json!({"event": "failed", "code": Code::Usage as u8, "error": sentence}),
+                    &serde_json::json!({"event": "failed", "code": ExitCode::Usage as u8, "error": sentence}),
                 );
             }
-            Code::Usage.into()
+            ExitCode::Usage.into()
         }
     }
 }

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::ops::Add;
-use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -16,7 +15,6 @@ use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr as _;
 
 use super::args::Global;
-use super::commands::shell;
 use super::failure::Failure;
 use crate::progress::{Event, Observer, Outcome, Request};
 
@@ -139,7 +137,7 @@ impl Ui {
     }
 
     /// Says why a command failed; gives its exit code.
-    pub fn fail(&self, failure: &Failure) -> ExitCode {
+    pub fn fail(&self, failure: &Failure) -> std::process::ExitCode {
         self.end();
         if self.json {
             print_event(
@@ -147,8 +145,8 @@ impl Ui {
             );
         }
         let name = self.paint_err("1;31", "kindpack:");
-        for why in &failure.why {
-            complain(name.clone() + format!(" {}: {why}", failure.what));
+        for line in failure.lines() {
+            complain(name.clone() + format!(" {line}"));
         }
         if let Some(hint) = &failure.hint {
             complain(self.paint_err("36", "hint:") + format!(" {hint}"));
@@ -240,7 +238,7 @@ impl Observer for Ui {
             Event::Warning { warning } => self.remark(self.paint_err("33", "warning:") + format!(" {warning}")),
             Event::Again { reason } => self.remark(format!("beginning anew: {reason}")),
             Event::Waiting { waiting_for } => self.remark(format!("waiting for {}", waiting_for.join(", "))),
-            Event::Kept { plan, .. } => self.remark(format!("plan and journal are kept as {}", shell(&plan))),
+            Event::Kept { plan, .. } => self.remark(format!("plan and journal are kept as {}", shell_quote(&plan))),
             Event::StepStarted { step, namespace, kind, entities, resumed } => {
                 if self.verbose > 0 {
                     let from = if resumed > 0 { format!(", {resumed} of them by an earlier run") } else { String::new() };
@@ -414,6 +412,27 @@ pub fn steers(c: char) -> bool {
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
+/// A word as a shell takes it.
+pub fn shell_quote(word: &str) -> String {
+    let plain = !word.is_empty()
+        && word
+            .chars()
+            .all(|c| c.is_alphanumeric() || matches!(c, '/' | '.' | '-' | '_' | ':' | '@' | '='));
+    if plain {
+        return word.to_owned();
+    }
+    if !word.chars().any(steers) {
+        return format!("'{}'", word.replace('\'', r"'\''"));
+    }
+    // What no terminal shows as it is, as bash, ksh and zsh read it.
+    let escaped = word.chars().map(|c| match c {
+        '\'' | '\\' => format!("\\{c}"),
+        c if steers(c) => format!("\\u{:04x}", u32::from(c)),
+        c => c.to_string(),
+    });
+    format!("$'{}'", escaped.collect::<String>())
+}
+
 /// One line of a table: cells as wide as their columns, with two blanks between them.
 fn line(columns: &[(usize, bool)], cells: impl Iterator<Item = String>) -> String {
     let mut line = String::new();
@@ -497,6 +516,19 @@ pub fn print_raw(text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_are_quoted_only_where_a_shell_needs_it() {
+        assert_eq!(
+            shell_quote("out/default_backup_20131012063742.zip"),
+            "out/default_backup_20131012063742.zip"
+        );
+        assert_eq!(shell_quote("my set's.zip"), r"'my set'\''s.zip'");
+        assert_eq!(
+            shell_quote("a\u{1b}[2J'\\\n\u{202e}"),
+            r"$'a\u001b[2J\'\\\u000a\u202e'"
+        );
+    }
 
     #[test]
     fn texts_of_others_steer_no_terminal() {

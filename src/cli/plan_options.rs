@@ -4,12 +4,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::commands::archive::absolute;
+use super::open_archive::absolute;
 use crate::cli::args::PlanChoices;
-use crate::cli::failure::Failure;
+use crate::cli::failure::{Failure, KEY_HINT};
 use crate::cli::input_file::read_input_file;
 use crate::model::Sample;
-use crate::plan::profile::{self, ConfigError, Profile};
+use crate::plan::profile::{self, Profile};
 use crate::plan::{Choices, Environment, Hooks, NamespaceMap, Redaction, Selection, TargetSpec};
 use crate::transform::redact::{RedactKey, Rule};
 
@@ -31,26 +31,21 @@ const FILE_MAX_BYTES: u64 = 1 << 20;
 /// What is typed beats the profile; a list that is typed takes the place of the profile's list of
 /// that name. Only redactions add up, so that one more rule brings nothing back that the profile
 /// takes away; of several rules for one property the last counts, which is the typed one.
-pub async fn choices(what: &str, args: PlanChoices) -> Result<Choices, Failure> {
+pub async fn choices(args: PlanChoices) -> Result<Choices, Failure> {
     let profile = match &args.profile {
         Some(name) => {
-            read_profile(
-                what,
-                args.config.as_deref().unwrap_or(Path::new(CONFIG)),
-                name,
-            )
-            .await?
+            read_profile(args.config.as_deref().unwrap_or(Path::new(CONFIG)), name).await?
         }
         None => Profile::default(),
     };
     let Some(target) = args.target.or(profile.target) else {
         let why = "--target: expected emulator:PROJECT[@HOST:PORT], datastore:PROJECT, dir:PATH or ndjson:PATH, found none";
-        return Err(Failure::usage(what, why)
+        return Err(Failure::usage(why)
             .hint("a target is never guessed; a profile of kindpack.toml may name one"));
     };
     let target = match target {
         TargetSpec::Dir(path) | TargetSpec::Ndjson(path) if path.starts_with("gs://") => {
-            return Err(Failure::not_yet(what, &path));
+            return Err(Failure::not_yet(&path));
         }
         TargetSpec::Dir(path) => TargetSpec::Dir(absolute(path.as_ref()).display().to_string()),
         TargetSpec::Ndjson(path) => {
@@ -67,24 +62,18 @@ pub async fn choices(what: &str, args: PlanChoices) -> Result<Choices, Failure> 
     });
     let maps = typed_or(args.map_namespace, profile.map_namespaces);
     let order_file = match args.order_file.or(profile.order_file) {
-        Some(path) => Some(
-            profile::order(&read(what, &path).await?, &named(&path))
-                .map_err(|error| wrong(what, &error))?,
-        ),
+        Some(path) => Some(profile::order(&read(&path).await?, &named(&path))?),
         None => None,
     };
     let mut rules = profile.redact;
     if let Some(path) = &profile.redact_file {
-        rules.extend(
-            profile::rules(&read(what, path).await?, &named(path))
-                .map_err(|error| wrong(what, &error))?,
-        );
+        rules.extend(profile::rules(&read(path).await?, &named(path))?);
     }
     for given in &args.redact {
-        rules.extend(typed_rules(what, given).await?);
+        rules.extend(typed_rules(given).await?);
     }
     let key = if rules.iter().any(Rule::needs_key) {
-        redact_key(what)?
+        redact_key()?
     } else {
         None
     };
@@ -93,7 +82,7 @@ pub async fn choices(what: &str, args: PlanChoices) -> Result<Choices, Failure> 
         via: args.via.or(profile.via).unwrap_or_default(),
         on_existing: args.on_existing.or(profile.on_existing).unwrap_or_default(),
         map_namespaces: NamespaceMap::join(maps)
-            .map_err(|error| Failure::usage(what, error.to_string()))?,
+            .map_err(|error| Failure::usage(error.to_string()))?,
         selection: Selection {
             only: typed_or(args.only, profile.only),
             exclude: typed_or(args.exclude, profile.exclude),
@@ -135,27 +124,23 @@ pub fn environment() -> Environment {
 }
 
 /// The key of the user's secret; none where no secret is set.
-pub fn redact_key(what: &str) -> Result<Option<RedactKey>, Failure> {
+pub fn redact_key() -> Result<Option<RedactKey>, Failure> {
     match std::env::var_os(REDACT_KEY) {
         None => Ok(None),
-        Some(secret) if secret.is_empty() => Err(Failure::usage(
-            what,
-            format!("{REDACT_KEY}: expected a secret, found nothing"),
-        )
+        Some(secret) if secret.is_empty() => Err(Failure::usage(format!(
+            "{REDACT_KEY}: expected a secret, found nothing"
+        ))
         .hint(KEY_HINT)),
         Some(secret) => Ok(Some(RedactKey::from_secret(secret.as_encoded_bytes()))),
     }
 }
-
-/// How to come by a secret.
-pub const KEY_HINT: &str = "export KINDPACK_REDACT_KEY=\"$(openssl rand -hex 32)\", and keep it: the same secret gives the same hashes";
 
 fn typed_or<T>(typed: Vec<T>, of_profile: Vec<T>) -> Vec<T> {
     if typed.is_empty() { of_profile } else { typed }
 }
 
 /// The rules of one `--redact`: a rule, `@FILE`, or a file's name where it can be nothing else.
-async fn typed_rules(what: &str, given: &str) -> Result<Vec<Rule>, Failure> {
+async fn typed_rules(given: &str) -> Result<Vec<Rule>, Failure> {
     let path = match given.strip_prefix('@') {
         Some(path) => Some(path),
         None => (!given.contains('=')
@@ -165,28 +150,22 @@ async fn typed_rules(what: &str, given: &str) -> Result<Vec<Rule>, Failure> {
         .then_some(given),
     };
     match path {
-        Some(path) => profile::rules(&read(what, path.as_ref()).await?, path)
-            .map_err(|error| wrong(what, &error)),
+        Some(path) => profile::rules(&read(path.as_ref()).await?, path).map_err(Failure::from),
         None => Ok(vec![given.parse().map_err(
-            |error: <Rule as std::str::FromStr>::Err| Failure::usage(what, error.to_string()),
+            |error: <Rule as std::str::FromStr>::Err| Failure::usage(error.to_string()),
         )?]),
     }
 }
 
-async fn read_profile(what: &str, path: &Path, name: &str) -> Result<Profile, Failure> {
+async fn read_profile(path: &Path, name: &str) -> Result<Profile, Failure> {
     let folder = path.parent().map_or_else(PathBuf::new, Path::to_owned);
-    profile::profile(&read(what, path).await?, &named(path), &folder, name)
-        .map_err(|error| wrong(what, &error))
+    profile::profile(&read(path).await?, &named(path), &folder, name).map_err(Failure::from)
 }
 
-async fn read(what: &str, path: &Path) -> Result<String, Failure> {
-    read_input_file(what, path, FILE_MAX_BYTES).await
+async fn read(path: &Path) -> Result<String, Failure> {
+    read_input_file(path, FILE_MAX_BYTES).await
 }
 
 fn named(path: &Path) -> String {
     path.display().to_string()
-}
-
-fn wrong(what: &str, error: &ConfigError) -> Failure {
-    Failure::usage(what, error.to_string())
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use crate::cli::Context;
+use crate::cli::context::Context;
 use crate::cli::output::{self, Text};
 use crate::model::Sample;
 use crate::plan::{Explained, Hooks, Link, OnExisting, Plan, TargetSpec};

@@ -5,11 +5,12 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::commands::pack::shell;
-use super::commands::restore::WHAT;
 use super::confirm::now;
-use crate::cli::failure::{Code, Failure};
-use crate::cli::{Context, Ended, output};
+use crate::cli::context::{CommandResult, Context};
+use crate::cli::exit::ExitCode;
+use crate::cli::failure::{CANNOT_RESTORE, Failure};
+use crate::cli::output;
+use crate::cli::output::shell_quote;
 use crate::model::Timestamp;
 use crate::plan::{OnExisting, Plan, TargetSpec};
 use crate::restore::report::{Frame, Report, Totals, word};
@@ -17,7 +18,7 @@ use crate::restore::{Options, Outcome, RestoreError, Restored, StepEnd, StepTall
 use crate::runtime::working_file::write_file;
 
 /// What is told of.
-pub struct Told<'a> {
+pub struct RestoreSummary<'a> {
     pub plan: &'a Plan,
     pub options: &'a Options,
     /// Where the report goes: JUnit XML by names that end so, else JSON.
@@ -30,7 +31,7 @@ pub struct Told<'a> {
 }
 
 /// Tells how a restore ended.
-pub fn tell(context: &Context, told: &Told<'_>, restored: Restored) -> Ended {
+pub fn tell(context: &Context, told: &RestoreSummary<'_>, restored: Restored) -> CommandResult {
     let Restored { outcome, steps } = restored;
     let was_done = matches!(outcome, Ok(Outcome { was_done: true, .. }));
     if steps.iter().any(|step| step.end != StepEnd::Pending) && !was_done {
@@ -43,13 +44,15 @@ pub fn tell(context: &Context, told: &Told<'_>, restored: Restored) -> Ended {
             .failure_of(&format!("stopped cleanly: {done} of {steps} steps are done, and the journal knows how far the next one came"))),
         Err(RestoreError::SomeFailed { first, .. }) if told.rehearsal => {
             let why = steps.iter().filter_map(|step| step.error.clone()).collect();
-            Err(Failure { what: super::commands::rehearse::WHAT.to_owned(), why, ..Failure::restore(&first) })
+            let mut failure = Failure::from(*first).prefix("cannot rehearse");
+            failure.why = why;
+            Err(failure)
         }
-        Err(error) => Err(Failure::restore(&error)),
+        Err(error) => Err(error.into()),
     };
     // Whoever repeats a command wants to see it.
     let ended = ended.map_err(|failure| match failure.code {
-        Code::Partly | Code::Interrupted | Code::Terminated if !told.rehearsal => {
+        ExitCode::Partial | ExitCode::Interrupted | ExitCode::Terminated if !told.rehearsal => {
             let hint = failure
                 .hint
                 .clone()
@@ -58,11 +61,12 @@ pub fn tell(context: &Context, told: &Told<'_>, restored: Restored) -> Ended {
         }
         _ => failure,
     });
-    let reported = report(told, &steps, &ended);
+    let reported =
+        report(told, &steps, &ended).map_err(|failure| failure.or_prefix(CANNOT_RESTORE));
     match (ended, reported) {
         (Ok((_, event)), Ok(())) => {
             context.ui.done(event);
-            Ok(Code::Done)
+            Ok(ExitCode::Done)
         }
         (Ok(_), Err(failure)) => Err(failure),
         (Err(failure), reported) => {
@@ -78,21 +82,24 @@ pub fn tell(context: &Context, told: &Told<'_>, restored: Restored) -> Ended {
 /// a pipe it names the one that is kept.
 fn same_command(piped_plan: Option<&Path>) -> String {
     if let Some(plan) = piped_plan {
-        return format!("kindpack restore {}", shell(&plan.display().to_string()));
+        return format!(
+            "kindpack restore {}",
+            shell_quote(&plan.display().to_string())
+        );
     }
     let words: Vec<String> = std::env::args_os()
         .skip(1)
-        .map(|word| shell(&word.to_string_lossy()))
+        .map(|word| shell_quote(&word.to_string_lossy()))
         .collect();
     format!("kindpack {}", words.join(" "))
 }
 
 fn finished(
     context: &Context,
-    told: &Told<'_>,
+    told: &RestoreSummary<'_>,
     outcome: Outcome,
     tallies: &[StepTally],
-) -> Result<(Code, Value), Failure> {
+) -> Result<(ExitCode, Value), Failure> {
     let ui = &context.ui;
     let Outcome {
         steps,
@@ -130,7 +137,9 @@ fn finished(
                 ),
             )
         };
-        return Err(Failure::new(Code::Partly, "restore", why).hint(hint));
+        return Err(Failure::new(ExitCode::Partial, why)
+            .prefix("restore")
+            .hint(hint));
     }
     if told.rehearsal {
         ui.say(format!(
@@ -162,7 +171,7 @@ fn finished(
         "dry_run": told.options.dry_run, "restored": totals.restored, "already_there": totals.already_there, "deleted": totals.deleted,
         "differing": totals.differing,
     });
-    Ok((Code::Done, event))
+    Ok((ExitCode::Done, event))
 }
 
 /// What became of each kind.
@@ -193,9 +202,9 @@ fn table(
 
 /// Writes the reports, whatever came of the restore.
 fn report(
-    told: &Told<'_>,
+    told: &RestoreSummary<'_>,
     steps: &[StepTally],
-    ended: &Result<(Code, Value), Failure>,
+    ended: &Result<(ExitCode, Value), Failure>,
 ) -> Result<(), Failure> {
     if told.reports.is_empty() {
         return Ok(());
@@ -223,7 +232,7 @@ fn report(
             .is_some_and(|end| end.eq_ignore_ascii_case("xml"))
         {
             report.to_junit().map_err(|error| {
-                Failure::own(WHAT, format!("--report {}: {error}", path.display()))
+                Failure::internal(format!("--report {}: {error}", path.display()))
             })?
         } else {
             report.to_json()
@@ -234,8 +243,7 @@ fn report(
         let written = folder
             .map_or(Ok(()), std::fs::create_dir_all)
             .and_then(|()| write_file(path, text.as_bytes()));
-        written
-            .map_err(|error| Failure::io(WHAT, format!("--report {}", path.display()), &error))?;
+        written.map_err(|error| Failure::io(format!("--report {}", path.display()), &error))?;
     }
     Ok(())
 }

@@ -6,18 +6,19 @@ use std::sync::OnceLock;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::failure::{Code, Failure};
+use super::exit::ExitCode;
+use super::failure::Failure;
 
 /// Whether somebody asked for a stop, and how.
 #[derive(Debug, Default)]
 pub struct Stop {
     token: CancellationToken,
-    code: OnceLock<Code>,
+    code: OnceLock<ExitCode>,
 }
 
 impl Stop {
     /// Asks for a stop.
-    pub fn ask(&self, code: Code) {
+    pub fn ask(&self, code: ExitCode) {
         // The first one counts.
         self.code.get_or_init(|| code);
         self.token.cancel();
@@ -35,13 +36,15 @@ impl Stop {
 
     /// How a command ends that was stopped.
     pub fn failure_of(&self, why: &str) -> Failure {
-        let code = self.code.get().copied().unwrap_or(Code::Interrupted);
-        let what = if code == Code::Terminated {
+        let code = self.code.get().copied().unwrap_or(ExitCode::Interrupted);
+        let prefix = if code == ExitCode::Terminated {
             "terminated"
         } else {
             "interrupted"
         };
-        Failure::new(code, what, why).hint("the same command goes on")
+        Failure::new(code, why)
+            .prefix(prefix)
+            .hint("the same command goes on")
     }
 }
 
@@ -74,11 +77,11 @@ impl Signals {
     }
 
     /// Waits for the next one; gives the exit code that it asks for.
-    pub async fn next(&mut self) -> Code {
+    pub async fn next(&mut self) -> ExitCode {
         tokio::select! {
-            () = heard(&mut self.interrupt) => Code::Interrupted,
-            () = heard(&mut self.terminate) => Code::Terminated,
-            () = heard(&mut self.hang_up) => Code::Terminated,
+            () = heard(&mut self.interrupt) => ExitCode::Interrupted,
+            () = heard(&mut self.terminate) => ExitCode::Terminated,
+            () = heard(&mut self.hang_up) => ExitCode::Terminated,
         }
     }
 }

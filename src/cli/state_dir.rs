@@ -11,7 +11,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use super::failure::{Code, Failure};
+use super::failure::Failure;
 use super::output::Ui;
 
 /// The variable that names the folder.
@@ -27,17 +27,17 @@ pub struct StateFolder(OnceLock<PathBuf>);
 impl StateFolder {
     /// The folder, made where it is missing, and proved to be writable. Where the user's own cannot
     /// be written, it is a private one below the temporary folder, with a warning.
-    pub fn open(&self, ui: &Ui, what: &str) -> Result<PathBuf, Failure> {
+    pub fn open(&self, ui: &Ui) -> Result<PathBuf, Failure> {
         if let Some(path) = self.0.get() {
             return Ok(path.clone());
         }
         let path = match named() {
             Some(path) => {
                 make(&path).map_err(|error| {
-                    Failure::usage(
-                        what,
-                        format!("{VARIABLE}: cannot write to {}: {error}", path.display()),
-                    )
+                    Failure::usage(format!(
+                        "{VARIABLE}: cannot write to {}: {error}",
+                        path.display()
+                    ))
                     .hint(HINT)
                 })?;
                 path
@@ -48,13 +48,11 @@ impl StateFolder {
                         close_to_others(&path);
                         path
                     }
-                    Err(error) => fall_back(
-                        ui,
-                        what,
-                        &format!("cannot write to {} ({error})", path.display()),
-                    )?,
+                    Err(error) => {
+                        fall_back(ui, &format!("cannot write to {} ({error})", path.display()))?
+                    }
                 },
-                None => fall_back(ui, what, "there is no home folder")?,
+                None => fall_back(ui, "there is no home folder")?,
             },
         };
         Ok(self.0.get_or_init(|| path).clone())
@@ -119,7 +117,7 @@ fn is_private(path: &Path) -> bool {
     })
 }
 
-fn fall_back(ui: &Ui, what: &str, reason: &str) -> Result<PathBuf, Failure> {
+fn fall_back(ui: &Ui, reason: &str) -> Result<PathBuf, Failure> {
     let path = temporary();
     let made = match DirBuilder::new().mode(0o700).create(&path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
@@ -128,16 +126,12 @@ fn fall_back(ui: &Ui, what: &str, reason: &str) -> Result<PathBuf, Failure> {
                 "{reason}, and {} is not a private folder of this user",
                 path.display()
             );
-            return Err(Failure::new(Code::Refused, what, why).hint(HINT));
+            return Err(Failure::refused(why).hint(HINT));
         }
         _ => tempfile::tempfile_in(&path).map(drop),
     };
     made.map_err(|error| {
-        Failure::usage(
-            what,
-            format!("{reason}, nor to {}: {error}", path.display()),
-        )
-        .hint(HINT)
+        Failure::usage(format!("{reason}, nor to {}: {error}", path.display())).hint(HINT)
     })?;
     ui.warn(format!(
         "{reason}: plans, journals and locks are kept in {}; an interrupted restore can be resumed on this machine only",

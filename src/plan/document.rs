@@ -240,6 +240,37 @@ impl fmt::Display for PlanTotals {
     }
 }
 
+/// A plan that may be run: it fits its archive and its environment, and people did no more to it
+/// than to remove or move steps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckedPlan(Plan);
+
+impl CheckedPlan {
+    /// What the planner has just made of the archive that is there.
+    pub fn from_planner(plan: Plan) -> Self {
+        CheckedPlan(plan)
+    }
+
+    /// Checks a plan that was read, by [`Plan::check_against`].
+    ///
+    /// # Errors
+    /// As [`Plan::check_against`].
+    pub fn check(
+        plan: &Plan,
+        manifest: &Manifest,
+        archive: &ArchiveRef,
+        environment: &Environment,
+    ) -> Result<Self, PlanError> {
+        plan.check_against(manifest, archive, environment)
+            .map(CheckedPlan)
+    }
+
+    /// The plan as it is to be run.
+    pub fn into_plan(self) -> Plan {
+        self.0
+    }
+}
+
 /// What the seal covers.
 #[derive(Serialize)]
 struct Head<'a> {

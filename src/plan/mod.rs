@@ -29,7 +29,7 @@ pub use choices::{
     Redaction, RuleMatch, Selection, Via,
 };
 pub use concurrency::{Turns, Waits};
-pub use document::{ArchiveRef, Member, PLAN_FORMAT, Plan, PlanTotals, Skipped, Step};
+pub use document::{ArchiveRef, CheckedPlan, Member, PLAN_FORMAT, Plan, PlanTotals, Skipped, Step};
 pub use error::{Before, PlanClass, PlanError};
 pub use explain::{Explained, Link, explain};
 pub use target::TargetSpec;

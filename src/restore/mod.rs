@@ -14,6 +14,7 @@ pub mod journal;
 pub mod lock;
 mod outcome;
 mod position;
+pub mod prepare;
 pub mod report;
 pub mod rule_matches;
 mod scheduler;
@@ -29,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 use crate::archive::ArchiveFile;
 use crate::entity::rewrite::{Rewrite, ToProject};
 use crate::model::{Pair, Sample};
-use crate::plan::{ArchiveRef, Environment, Plan, Step, TargetSpec, named_kinds};
+use crate::plan::{ArchiveRef, CheckedPlan, Environment, Plan, Step, TargetSpec, named_kinds};
 use crate::progress::Observer;
 use crate::runtime::workers::Workers;
 use crate::targets::Target;
@@ -110,6 +111,8 @@ impl Default for Options {
 pub struct Job<'a> {
     /// What is to be done.
     pub plan: &'a Plan,
+    /// The same as it is to be run, where it was checked already.
+    pub checked: Option<CheckedPlan>,
     /// The archive that the plan names.
     pub archive: &'a Arc<ArchiveFile>,
     /// The archive as it is now.
@@ -175,7 +178,11 @@ pub async fn restore(job: Job<'_>, observer: &dyn Observer) -> Restored {
 }
 
 /// Checks all that can be checked before the target is asked anything.
-async fn prepare<'a>(job: Job<'a>, observer: &'a dyn Observer) -> Result<Run<'a>, RestoreError> {
+async fn prepare<'a>(
+    mut job: Job<'a>,
+    observer: &'a dyn Observer,
+) -> Result<Run<'a>, RestoreError> {
+    let checked = job.checked.take();
     let Job {
         plan,
         archive,
@@ -184,7 +191,11 @@ async fn prepare<'a>(job: Job<'a>, observer: &'a dyn Observer) -> Result<Run<'a>
         journal,
         ..
     } = &job;
-    let resolved = plan.check_against(archive.manifest(), archive_ref, environment)?;
+    let checked = checked.map_or_else(
+        || CheckedPlan::check(plan, archive.manifest(), archive_ref, environment),
+        Ok,
+    )?;
+    let resolved = checked.into_plan();
     let waits = resolved.waits(archive.manifest())?;
     let target_name = resolved.target.to_string();
     check_journal(journal.journal(), plan).map_err(|error| journal.content_error(error))?;

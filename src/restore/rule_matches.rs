@@ -13,23 +13,16 @@ use crate::archive::entities::{self, Gather};
 use crate::archive::{ArchiveError, ArchiveFile};
 use crate::entity::{Entity, ProtoError};
 use crate::model::{EntryItem, Kind, Pair};
+use crate::plan::RuleMatch;
 use crate::runtime::workers::Workers;
-use crate::transform::redact::{Rule, Rules};
+use crate::transform::redact::Rules;
 
 /// Names that are kept of one rule. There may be as many as entities, where names are made of data.
 const NAMES_MAX: usize = 10_000;
 
-/// What a rule names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RuleMatch {
-    /// The rule.
-    pub rule: Rule,
-    /// The properties, in order, each spelled as the left side of a rule for it alone; keys as
-    /// `KIND.__key__`. Of very many the first that were found.
-    pub properties: Vec<String>,
-}
-
-/// The properties that each rule names in entities of `pairs`, in the order of the rules.
+/// The properties that each rule names in entities of `pairs`, in the order of the rules: each
+/// property spelled as the left side of a rule for it alone, in order; keys as `KIND.__key__`. Of
+/// very many the first that were found.
 ///
 /// Reads the entities of kinds that rules name, and no others.
 ///
@@ -80,7 +73,11 @@ pub async fn matches(
         .iter()
         .cloned()
         .zip(names)
-        .map(|(rule, properties)| RuleMatch { rule, properties })
+        .map(|(rule, properties)| RuleMatch {
+            rule,
+            properties,
+            left_out: Vec::new(),
+        })
         .collect())
 }
 

@@ -9,6 +9,7 @@ mod export_dir;
 mod files;
 mod key_set;
 mod ndjson;
+mod open;
 
 use std::fmt;
 use std::time::Duration;
@@ -20,6 +21,7 @@ pub use dry_run::DryRun;
 pub use export_dir::DirTarget;
 pub use key_set::KeySet;
 pub use ndjson::NdjsonTarget;
+pub use open::{RETRY_TIMEOUT, Timeouts, open};
 
 use crate::datastore::error::DatastoreError;
 use crate::model::{Kind, Pair, Timestamp};

@@ -3,21 +3,18 @@
 use serde_json::json;
 
 use crate::archive::catalog::{Listed, Seal, list};
-use crate::cli::failure::{Code, Failure};
-use crate::cli::{Context, Ended, output};
+use crate::cli::context::{CommandResult, Context};
+use crate::cli::exit::ExitCode;
+use crate::cli::output;
 use crate::model::Namespace;
 use crate::store::Location;
-
-const WHAT: &str = "cannot list archives";
 
 /// How many namespaces of an archive are named.
 const NAMESPACES_SHOWN: usize = 3;
 
-pub async fn run(context: &Context, dest: &Location, of: Option<&str>) -> Ended {
+pub async fn run(context: &Context, dest: &Location, of: Option<&str>) -> CommandResult {
     let ui = &context.ui;
-    let listed = list(&context.stores.folder(dest), of)
-        .await
-        .map_err(|error| Failure::store(WHAT, &error))?;
+    let listed = list(&context.stores.folder(dest), of).await?;
     if ui.is_json() {
         listed
             .iter()
@@ -38,7 +35,7 @@ pub async fn run(context: &Context, dest: &Location, of: Option<&str>) -> Ended 
         ui.result_lines(ui.table(&heads, &[3, 4, 5], listed.iter().map(row)));
     }
     ui.done(json!({"archives": listed.len()}));
-    Ok(Code::Done)
+    Ok(ExitCode::Done)
 }
 
 fn row(listed: &Listed) -> Vec<String> {

@@ -5,26 +5,24 @@ use std::io::{self, Write as _};
 use futures_util::{StreamExt as _, pin_mut};
 use serde_json::json;
 
-use super::archive;
 use crate::archive::entities;
 use crate::cli::args::ArchiveArg;
-use crate::cli::failure::{Code, Failure};
-use crate::cli::{Context, Ended};
+use crate::cli::context::{CommandResult, Context};
+use crate::cli::exit::ExitCode;
+use crate::cli::failure::Failure;
+use crate::cli::open_archive;
 use crate::entity::rewrite::Rewrite;
 use crate::model::{EntryItem, Selector};
 use crate::runtime::workers::Workers;
 use crate::transform::{Encoded, Encoder, Encoding};
 
-const WHAT: &str = "cannot print entities";
-
-pub async fn run(context: &Context, arg: &ArchiveArg, selector: Selector) -> Ended {
-    let archive = archive::open(context, WHAT, arg).await?;
+pub async fn run(context: &Context, arg: &ArchiveArg, selector: Selector) -> CommandResult {
+    let archive = open_archive::open(context, arg).await?;
     let selectors = [selector];
     let kinds = archive.choose(&selectors).map_err(|selector| {
-        Failure::usage(
-            WHAT,
-            format!("selector {selector}: expected a kind of the archive, found none"),
-        )
+        Failure::usage(format!(
+            "selector {selector}: expected a kind of the archive, found none"
+        ))
         .hint("`kindpack list` shows the kinds")
     })?;
     let mut count = 0;
@@ -35,23 +33,23 @@ pub async fn run(context: &Context, arg: &ArchiveArg, selector: Selector) -> End
         let pieces = entities::read(&archive, &outputs, encoder, 0, &context.workers);
         pin_mut!(pieces);
         while let Some(piece) = pieces.next().await {
-            let piece = piece.map_err(|error| Failure::archive(WHAT, &error))?;
+            let piece = piece?;
             count += piece.len();
             let as_events = context.ui.is_json();
             // Beside the async threads: whoever reads slowly must not keep a signal from being
             // heard.
-            let printed = Workers::aside(move || print(&piece, as_events))
-                .await
-                .map_err(|error| Failure::worker(WHAT, &error))?;
+            let printed = Workers::aside(move || print(&piece, as_events)).await?;
             match printed {
                 // Whoever reads has seen enough.
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Code::Done),
-                printed => printed.map_err(|error| Failure::io(WHAT, "standard output", &error))?,
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                    return Ok(ExitCode::Done);
+                }
+                printed => printed.map_err(|error| Failure::io("standard output", &error))?,
             }
         }
     }
     context.ui.done(json!({"entities": count}));
-    Ok(Code::Done)
+    Ok(ExitCode::Done)
 }
 
 fn print(piece: &Encoded, as_events: bool) -> io::Result<()> {

@@ -9,14 +9,12 @@ use include_dir::{Dir, include_dir};
 use serde_json::json;
 use tokio::process::Command;
 
-use super::pack::shell;
-use super::rehearse::no_emulator;
-use crate::cli::failure::{Code, Failure};
-use crate::cli::{Context, Ended};
+use crate::cli::context::{CommandResult, Context};
+use crate::cli::exit::ExitCode;
+use crate::cli::failure::Failure;
+use crate::cli::output::shell_quote;
 use crate::datastore::emulator::{self, EmulatorError};
 use crate::model::address::host_and_port;
-
-const WHAT: &str = "cannot show the demo";
 
 /// Genuine exports of the Datastore emulator: 9 kinds in 3 namespaces, 258 entities.
 static EXPORTS: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/fixtures/managed");
@@ -28,14 +26,13 @@ struct Demo<'a> {
     program: PathBuf,
 }
 
-pub async fn run(context: &Context) -> Ended {
+pub async fn run(context: &Context) -> CommandResult {
     let folder = tempfile::Builder::new()
         .prefix("kindpack-demo-")
         .tempdir()
-        .map_err(|error| Failure::io(WHAT, "temporary folder", &error))?
+        .map_err(|error| Failure::io("temporary folder", &error))?
         .keep();
-    let program =
-        std::env::current_exe().map_err(|error| Failure::io(WHAT, "own program", &error))?;
+    let program = std::env::current_exe().map_err(|error| Failure::io("own program", &error))?;
     let demo = Demo {
         context,
         folder,
@@ -51,11 +48,11 @@ pub async fn run(context: &Context) -> Ended {
     say("They were made by Google's Datastore emulator. Everything below can be typed again in");
     say(&format!(
         "  cd {}",
-        shell(&demo.folder.display().to_string())
+        shell_quote(&demo.folder.display().to_string())
     ));
     say(&format!(
         "  alias kindpack={}",
-        shell(&demo.program.display().to_string())
+        shell_quote(&demo.program.display().to_string())
     ));
 
     say_apart(
@@ -88,7 +85,7 @@ pub async fn run(context: &Context) -> Ended {
     context
         .ui
         .done(json!({"folder": demo.folder.display().to_string(), "emulator": emulator}));
-    Ok(Code::Done)
+    Ok(ExitCode::Done)
 }
 
 fn lay_out(dir: &Dir<'_>, folder: &Path) -> Result<(), Failure> {
@@ -102,7 +99,7 @@ fn lay_out(dir: &Dir<'_>, folder: &Path) -> Result<(), Failure> {
             .parent()
             .map_or(Ok(()), fs::create_dir_all)
             .and_then(|()| fs::write(&path, file.contents()));
-        written.map_err(|error| Failure::io(WHAT, path.display(), &error))?;
+        written.map_err(|error| Failure::io(path.display(), &error))?;
     }
     dir.dirs().try_for_each(|dir| lay_out(dir, folder))
 }
@@ -110,7 +107,7 @@ fn lay_out(dir: &Dir<'_>, folder: &Path) -> Result<(), Failure> {
 impl Demo<'_> {
     /// Shows a command and runs it.
     async fn kindpack(&self, args: &[&str]) -> Result<(), Failure> {
-        let words: Vec<String> = args.iter().map(|word| shell(word)).collect();
+        let words: Vec<String> = args.iter().map(|word| shell_quote(word)).collect();
         self.context
             .ui
             .say(format!("$ kindpack {}", words.join(" ")));
@@ -133,13 +130,12 @@ impl Demo<'_> {
         let status = command
             .status()
             .await
-            .map_err(|error| Failure::io(WHAT, self.program.display(), &error))?;
+            .map_err(|error| Failure::io(self.program.display(), &error))?;
         if status.success() {
             return Ok(());
         }
         Err(Failure::new(
-            Code::of_process(status),
-            WHAT,
+            ExitCode::of_process(status),
             format!("kindpack {} failed: {status}", words.join(" ")),
         ))
     }
@@ -183,16 +179,13 @@ impl Demo<'_> {
                 say_apart(
                     "6. Into Google's Datastore emulator, which is installed here: one is started for the demo, and every entity is compared.",
                 );
-                let running = installed
-                    .start()
-                    .await
-                    .map_err(|error| no_emulator(WHAT, &error))?;
+                let running = installed.start().await?;
                 self.restore_into(&restore(running.host().to_owned()))
                     .await?;
                 running.stop().await;
                 Ok(true)
             }
-            Err(error @ EmulatorError::NotUsable { .. }) => Err(no_emulator(WHAT, &error)),
+            Err(error @ EmulatorError::NotUsable { .. }) => Err(error.into()),
             Err(error) => {
                 say_apart(&format!(
                     "6. Left out: a restore into Google's Datastore emulator. {error}."

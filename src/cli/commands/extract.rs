@@ -4,17 +4,18 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use super::archive;
 use crate::cli::args::{ExtractArgs, FormatArg};
-use crate::cli::failure::{Code, Failure};
-use crate::cli::{Context, Ended, output};
+use crate::cli::context::{CommandResult, Context};
+use crate::cli::exit::ExitCode;
+use crate::cli::open_archive;
+use crate::cli::output;
 use crate::extract::{Form, extract};
 use crate::progress::Observer as _;
 
-pub async fn run(context: &Context, args: ExtractArgs) -> Ended {
+pub async fn run(context: &Context, args: ExtractArgs) -> CommandResult {
     let ui = &context.ui;
     let dest = context.stores.folder(&args.dest);
-    let archive = archive::open(context, "cannot extract", &args.archive).await?;
+    let archive = open_archive::open(context, &args.archive).await?;
     let form = match args.format {
         FormatArg::Original => Form::Original,
         FormatArg::Managed => Form::Managed,
@@ -29,7 +30,7 @@ pub async fn run(context: &Context, args: ExtractArgs) -> Ended {
         ui.as_ref(),
     )
     .await;
-    let done = done.map_err(|error| Failure::extract(&error))?;
+    let done = done?;
     ui.end();
     let seconds = begun.elapsed().as_secs_f64();
     ui.say(format!(
@@ -39,5 +40,5 @@ pub async fn run(context: &Context, args: ExtractArgs) -> Ended {
         args.dest
     ));
     ui.done(json!({"dest": args.dest.to_string(), "objects": done.objects, "bytes": done.bytes, "seconds": seconds}));
-    Ok(Code::Done)
+    Ok(ExitCode::Done)
 }

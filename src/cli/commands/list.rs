@@ -1,17 +1,18 @@
 //! `kindpack list ARCHIVE`: the kinds, or with `--json` the manifest as it stands in the archive.
 
-use super::archive;
 use crate::cli::args::ArchiveArg;
-use crate::cli::failure::Code;
-use crate::cli::{Context, Ended, output};
+use crate::cli::context::{CommandResult, Context};
+use crate::cli::exit::ExitCode;
+use crate::cli::open_archive;
+use crate::cli::output;
 use crate::model::{ExportFormat, Manifest};
 
-pub async fn run(context: &Context, arg: &ArchiveArg) -> Ended {
-    let archive = archive::open(context, "cannot list", arg).await?;
+pub async fn run(context: &Context, arg: &ArchiveArg) -> CommandResult {
+    let archive = open_archive::open(context, arg).await?;
     let manifest = archive.manifest();
     if context.ui.is_json() {
         output::print_document(manifest);
-        return Ok(Code::Done);
+        return Ok(ExitCode::Done);
     }
     context.ui.result_lines(table(context, manifest));
     let totals = &manifest.totals;
@@ -38,7 +39,7 @@ pub async fn run(context: &Context, arg: &ArchiveArg) -> Ended {
             output::counted(manifest.empty_exports.len() as u64, "export", "exports")
         ));
     }
-    Ok(Code::Done)
+    Ok(ExitCode::Done)
 }
 
 fn table(context: &Context, manifest: &Manifest) -> impl Iterator<Item = output::Text> {

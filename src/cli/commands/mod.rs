@@ -1,32 +1,56 @@
 //! One module a command: from arguments to the library, and from its answer to what is shown.
 
-pub mod archive;
 mod archives;
 mod cat;
+mod completions;
 mod demo;
-mod docs;
 mod extract;
 mod list;
-pub mod pack;
-pub mod plan;
-pub mod rehearse;
-pub mod restore;
+mod man;
+mod pack;
+mod plan;
+mod rehearse;
+mod restore;
 mod status;
 mod verify;
 
-pub use crate::cli::plan_options::KEY_HINT;
-pub use pack::shell;
-
 use super::args::Command;
+use super::context::{CommandResult, Context};
 use super::failure::Failure;
-use super::{Context, Ended};
 
 /// Runs a command.
-pub async fn run(context: &Context, command: Command) -> Ended {
+pub async fn run(context: &Context, command: Command) -> CommandResult {
+    let prefix = failure_prefix(&command);
+    let result = dispatch(context, command).await;
+    result.map_err(|failure| failure.or_prefix(prefix))
+}
+
+/// What a command could not do when it fails.
+fn failure_prefix(command: &Command) -> &'static str {
+    match command {
+        Command::Demo => "cannot show the demo",
+        Command::Backup { .. } => "cannot back up",
+        Command::Pack(_) => "cannot pack",
+        Command::List { .. } => "cannot list",
+        Command::Archives { .. } => "cannot list archives",
+        Command::Verify(_) => "cannot verify",
+        Command::Cat { .. } => "cannot print entities",
+        Command::Extract(_) => "cannot extract",
+        Command::Plan(_) => "cannot plan",
+        Command::Restore(_) => "cannot restore",
+        Command::Rehearse(_) => "cannot rehearse",
+        Command::Status { .. } => "cannot show the status",
+        Command::Completions { .. } => "cannot print completions",
+        Command::Man { .. } => "cannot write manual pages",
+    }
+}
+
+async fn dispatch(context: &Context, command: Command) -> CommandResult {
     match command {
         Command::Demo => demo::run(context).await,
-        Command::Backup { .. } => Err(Failure::not_yet("cannot back up", "backup")
-            .hint("`kindpack pack` packs exports that are there")),
+        Command::Backup { .. } => {
+            Err(Failure::not_yet("backup").hint("`kindpack pack` packs exports that are there"))
+        }
         Command::Pack(args) => pack::run(context, args).await,
         Command::List { archive } => list::run(context, &archive).await,
         Command::Archives {
@@ -44,7 +68,7 @@ pub async fn run(context: &Context, command: Command) -> Ended {
             require_complete,
             journal,
         } => status::run(context, &plan, require_complete, journal).await,
-        Command::Completions { shell } => docs::completions(context, shell),
-        Command::Man { dir } => docs::man(context, &dir),
+        Command::Completions { shell } => completions::run(context, shell),
+        Command::Man { dir } => man::run(context, &dir),
     }
 }

@@ -6,20 +6,20 @@ use std::time::Instant;
 use serde_json::json;
 
 use crate::cli::args::{MethodArg, PackArgs};
-use crate::cli::failure::{Code, Failure};
+use crate::cli::context::{CommandResult, Context};
+use crate::cli::exit::ExitCode;
+use crate::cli::failure::Failure;
 use crate::cli::input_file::read_input_file;
-use crate::cli::{Context, Ended, output};
+use crate::cli::output;
 use crate::model::{Method, Selector};
 use crate::pack::{ArchiveName, Options, PackError, Packed, Wanted, pack};
 use crate::progress::Observer as _;
 use crate::store::Location;
 
-const WHAT: &str = "cannot pack";
-
 /// Longer lists of selectors are refused: a million kinds with long names fit.
 const MAX_EXPECT_BYTES: u64 = 64 << 20;
 
-pub async fn run(context: &Context, args: PackArgs) -> Ended {
+pub async fn run(context: &Context, args: PackArgs) -> CommandResult {
     let ui = &context.ui;
     refuse_inside(&args.source, &args.archive)?;
     let (folder, dest, name) = if args.archive.is_folder_name() {
@@ -30,13 +30,10 @@ pub async fn run(context: &Context, args: PackArgs) -> Ended {
         )
     } else {
         let (dest, name) = context.stores.object(&args.archive).ok_or_else(|| {
-            Failure::usage(
-                WHAT,
-                format!(
-                    "{}: expected the name of an archive, found none",
-                    args.archive
-                ),
-            )
+            Failure::usage(format!(
+                "{}: expected the name of an archive, found none",
+                args.archive
+            ))
         })?;
         (args.archive.folder(), dest, ArchiveName::Given(name))
     };
@@ -103,16 +100,14 @@ pub async fn run(context: &Context, args: PackArgs) -> Ended {
         }
         match error {
             // The store knows the name only; people typed a path.
-            PackError::Taken(name) => {
-                Failure::pack(&PackError::Taken(shown(&args.archive, &folder, &name)))
-            }
-            error => Failure::pack(&error),
+            PackError::Taken(name) => PackError::Taken(shown(&args.archive, &folder, &name)).into(),
+            error => Failure::from(error),
         }
     })?;
     ui.end();
     let path = shown(&args.archive, &folder, &packed.name);
     tell(context, &packed, &path, begun);
-    Ok(Code::Done)
+    Ok(ExitCode::Done)
 }
 
 /// The archive's path: as it was typed, or with the name that was chosen.
@@ -175,7 +170,7 @@ fn tell(context: &Context, packed: &Packed, path: &str, begun: Instant) {
     for count in sealed.manifest.accepted_counts() {
         ui.remark(count.to_string());
     }
-    let quoted = shell(path);
+    let quoted = output::shell_quote(path);
     ui.say(format!(
         "Next: kindpack verify {quoted}   or   kindpack restore {quoted} --target emulator:PROJECT"
     ));
@@ -183,27 +178,6 @@ fn tell(context: &Context, packed: &Packed, path: &str, begun: Instant) {
         "archive": path, "sha256": sha256, "bytes": bytes, "kinds": kinds, "entities": entities, "objects": objects,
         "object_bytes": object_bytes, "seconds": seconds, "was_there": sealed.was_there, "accepted_counts": sealed.manifest.accepted_counts(),
     }));
-}
-
-/// A word as a shell takes it.
-pub fn shell(word: &str) -> String {
-    let plain = !word.is_empty()
-        && word
-            .chars()
-            .all(|c| c.is_alphanumeric() || matches!(c, '/' | '.' | '-' | '_' | ':' | '@' | '='));
-    if plain {
-        return word.to_owned();
-    }
-    if !word.chars().any(output::steers) {
-        return format!("'{}'", word.replace('\'', r"'\''"));
-    }
-    // What no terminal shows as it is, as bash, ksh and zsh read it.
-    let escaped = word.chars().map(|c| match c {
-        '\'' | '\\' => format!("\\{c}"),
-        c if output::steers(c) => format!("\\u{:04x}", u32::from(c)),
-        c => c.to_string(),
-    });
-    format!("$'{}'", escaped.collect::<String>())
 }
 
 /// An archive below SOURCE would be looked at by the next pack.
@@ -237,10 +211,9 @@ fn refuse_inside(source: &Location, archive: &Location) -> Result<(), Failure> {
         _ => false,
     };
     if inside {
-        Err(Failure::usage(
-            WHAT,
-            format!("{archive}: expected an ARCHIVE outside SOURCE, found one inside {source}"),
-        ))
+        Err(Failure::usage(format!(
+            "{archive}: expected an ARCHIVE outside SOURCE, found one inside {source}"
+        )))
     } else {
         Ok(())
     }
@@ -248,7 +221,7 @@ fn refuse_inside(source: &Location, archive: &Location) -> Result<(), Failure> {
 
 /// The selectors of an `--expect` file: one a line, `#` begins a comment line.
 async fn read_expected(path: &Path) -> Result<Vec<Selector>, Failure> {
-    let text = read_input_file(WHAT, path, MAX_EXPECT_BYTES).await?;
+    let text = read_input_file(path, MAX_EXPECT_BYTES).await?;
     let lines = text
         .lines()
         .enumerate()
@@ -257,33 +230,15 @@ async fn read_expected(path: &Path) -> Result<Vec<Selector>, Failure> {
     let selectors: Result<Vec<Selector>, Failure> = lines
         .map(|(number, line)| {
             line.parse().map_err(|error| {
-                Failure::usage(WHAT, format!("{} line {number}: {error}", path.display()))
+                Failure::usage(format!("{} line {number}: {error}", path.display()))
             })
         })
         .collect();
     match selectors {
-        Ok(selectors) if selectors.is_empty() => Err(Failure::usage(
-            WHAT,
-            format!("{}: expected a selector a line, found none", path.display()),
-        )),
+        Ok(selectors) if selectors.is_empty() => Err(Failure::usage(format!(
+            "{}: expected a selector a line, found none",
+            path.display()
+        ))),
         selectors => selectors,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_are_quoted_only_where_a_shell_needs_it() {
-        assert_eq!(
-            shell("out/default_backup_20131012063742.zip"),
-            "out/default_backup_20131012063742.zip"
-        );
-        assert_eq!(shell("my set's.zip"), r"'my set'\''s.zip'");
-        assert_eq!(
-            shell("a\u{1b}[2J'\\\n\u{202e}"),
-            r"$'a\u001b[2J\'\\\u000a\u202e'"
-        );
     }
 }

@@ -5,53 +5,51 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::archive::no_bucket;
-use crate::cli::args::{CheckArg, RETRY_TIMEOUT, RestoreArgs};
+use crate::cli::args::{CheckArg, RestoreArgs};
+use crate::cli::confirm;
+use crate::cli::context::{CommandResult, Context};
 use crate::cli::failure::Failure;
-use crate::cli::load_plan::{Keeper, Planned, journal_of, planned};
+use crate::cli::load_plan::{LoadedPlan, journal_of, load_or_make_plan};
+use crate::cli::open_archive::no_bucket;
 use crate::cli::plan_options::{environment, redact_key};
 use crate::cli::plan_view::show_hooks;
-use crate::cli::restore_summary::{self, Told};
-use crate::cli::{Context, Ended, confirm};
-use crate::datastore::admin::{EmulatorImporter, Importer, ServiceImporter, ServiceOptions};
-use crate::google::{self, Credentials};
-use crate::plan::{OnExisting, Plan, TargetSpec, Via};
+use crate::cli::restore_summary::{self, RestoreSummary};
+use crate::plan::{CheckedPlan, OnExisting, Plan, TargetSpec, Via};
 use crate::progress::Observer as _;
-use crate::restore::import::Staging;
+use crate::restore::import::{Staging, open_importer};
 use crate::restore::journal::Journal;
 use crate::restore::journal::file::{JournalFile, JournalFileError};
+use crate::restore::lock::LocalLease;
 use crate::restore::{ByImport, Check, Job, Options, check_journal, restore};
 use crate::runtime::workers::Workers;
 use crate::store::Location;
-use crate::targets::{
-    CommitTarget, DirTarget, DryRun, EMULATOR_RETRY_TIMEOUT, NdjsonTarget, ServiceTimes, Target,
-};
+use crate::targets::{self, DryRun, Target};
 use crate::transform::redact::RedactKey;
 
-pub const WHAT: &str = "cannot restore";
-
-pub async fn run(context: &Context, args: RestoreArgs) -> Ended {
+pub async fn run(context: &Context, args: RestoreArgs) -> CommandResult {
     let stop = context.stop.token();
     // Until the first step there is nothing to bring to an end.
-    let prepared = tokio::select! {
+    let setup = tokio::select! {
         biased;
-        prepared = prepare(context, &args) => prepared,
+        setup = prepare(context, &args) => setup,
         () = stop.cancelled() => Err(context.stop.failure()),
     };
-    let Prepared {
-        planned,
+    let RestoreSetup {
+        loaded,
+        checked,
         target,
         import,
         redact_key,
         mut journal,
         options,
         _lease,
-    } = prepared?;
+    } = setup?;
     let begun = Instant::now();
     let job = Job {
-        plan: &planned.plan,
-        archive: &planned.archive,
-        archive_ref: &planned.archive_ref,
+        plan: &loaded.plan,
+        checked,
+        archive: &loaded.archive,
+        archive_ref: &loaded.archive_ref,
         environment: &environment(),
         target,
         import,
@@ -62,90 +60,118 @@ pub async fn run(context: &Context, args: RestoreArgs) -> Ended {
     };
     let restored = restore(job, context.ui.as_ref()).await;
     context.ui.end();
-    planned.discard_unused(&journal);
-    let told = Told {
-        plan: &planned.plan,
+    loaded.discard_unused(&journal);
+    let summary = RestoreSummary {
+        plan: &loaded.plan,
         options: &options,
         reports: &args.report,
         begun,
         rehearsal: false,
-        piped_plan: piped_plan(&planned, &args),
+        piped_plan: piped_plan(&loaded, &args),
     };
-    restore_summary::tell(context, &told, restored)
+    restore_summary::tell(context, &summary, restored)
 }
 
 /// Where a plan is kept that came through a pipe, which cannot be read twice.
-fn piped_plan<'a>(planned: &'a Planned, args: &RestoreArgs) -> Option<&'a Path> {
-    (planned.keeper != Keeper::User && !args.choices.any()).then_some(planned.path.as_path())
+fn piped_plan<'a>(loaded: &'a LoadedPlan, args: &RestoreArgs) -> Option<&'a Path> {
+    (loaded.is_kept() && !args.choices.any()).then_some(loaded.path.as_path())
 }
 
 /// All that a restore needs.
-struct Prepared {
-    planned: Planned,
+struct RestoreSetup {
+    loaded: LoadedPlan,
+    checked: Option<CheckedPlan>,
     target: Arc<dyn Target>,
     import: Option<ByImport>,
     redact_key: Option<RedactKey>,
     journal: JournalFile,
     options: Options,
     /// Held until the restore has ended.
-    _lease: Option<crate::restore::lock::LocalLease>,
+    _lease: Option<LocalLease>,
 }
 
-async fn prepare(context: &Context, args: &RestoreArgs) -> Result<Prepared, Failure> {
+async fn prepare(context: &Context, args: &RestoreArgs) -> Result<RestoreSetup, Failure> {
     for path in args.journal.iter().chain(&args.report) {
-        no_bucket(WHAT, path)?;
+        no_bucket(path)?;
     }
-    let planned = planned(context, args).await?;
-    let plan = &planned.plan;
-    if args.check == CheckArg::Entities
-        && matches!(plan.target, TargetSpec::Dir(_) | TargetSpec::Ndjson(_))
-    {
-        let why = format!(
-            "--check entities: expected a target that can be asked for its entities, found {}",
-            plan.target
-        );
-        return Err(Failure::usage(WHAT, why).hint("--check counts counts what was written"));
-    }
+    let mut loaded = load_or_make_plan(context, args).await?;
+    let mut checked = loaded.checked.take();
+    check_entities_can_be_asked_for(args, &loaded.plan.target)?;
     let journal_path: PathBuf = args
         .journal
         .clone()
-        .unwrap_or_else(|| journal_of(&planned.path));
-    let plan_name = planned.path.display().to_string();
+        .unwrap_or_else(|| journal_of(&loaded.path));
     let (journal, lease) = if args.dry_run {
-        (read_journal(plan, journal_path, args.again).await?, None)
+        let journal = read_journal(&loaded.plan, journal_path, args.again).await?;
+        (journal, None)
     } else {
         // Refused plans are refused before anybody is asked to confirm them.
-        plan.check_against(
-            planned.archive.manifest(),
-            &planned.archive_ref,
-            &environment(),
-        )
-        .map_err(|error| Failure::plan(WHAT, &error))?;
-        if planned.keeper == Keeper::User && !plan.hooks.is_empty() {
-            let has_finished = read_journal(plan, journal_path.clone(), args.again)
-                .await?
-                .journal()
-                .finished
-                .is_some();
-            if !has_finished || args.again || plan.on_existing != OnExisting::Fail {
-                show_hooks(context, plan);
-            }
+        if checked.is_none() {
+            checked = Some(loaded.check()?);
         }
-        confirm::confirm(context, args.confirm.as_deref(), &plan.target).await?;
-        let lease = confirm::lease(context, &plan.target, &plan_name)?;
-        planned.keep().await?;
-        (
-            open_journal(context, plan, journal_path, args.again).await?,
-            Some(lease),
-        )
+        show_new_hooks(context, args, &loaded, &journal_path).await?;
+        let target = &loaded.plan.target;
+        confirm::confirm(context, args.confirm.as_deref(), target).await?;
+        let lease = confirm::lease(context, target, &loaded.path.display().to_string())?;
+        loaded.keep().await?;
+        let journal = open_journal(context, &loaded.plan, journal_path, args.again).await?;
+        (journal, Some(lease))
     };
-    let target = target_of(context, &plan.target)?;
-    let target = if args.dry_run {
-        Arc::new(DryRun(target))
-    } else {
-        target
-    };
-    let options = Options {
+    let target = targets::open(&loaded.plan.target, context.timeouts)?;
+    Ok(RestoreSetup {
+        checked,
+        target: if args.dry_run {
+            Arc::new(DryRun(target))
+        } else {
+            target
+        },
+        options: options(context, args, &loaded)?,
+        import: import_options(context, &loaded.plan, args.dry_run)?,
+        redact_key: match loaded.plan.redaction.key_id {
+            Some(_) => redact_key()?,
+            None => None,
+        },
+        journal,
+        loaded,
+        _lease: lease,
+    })
+}
+
+fn check_entities_can_be_asked_for(args: &RestoreArgs, target: &TargetSpec) -> Result<(), Failure> {
+    if args.check == CheckArg::Entities
+        && matches!(target, TargetSpec::Dir(_) | TargetSpec::Ndjson(_))
+    {
+        let why = format!(
+            "--check entities: expected a target that can be asked for its entities, found {target}"
+        );
+        return Err(Failure::usage(why).hint("--check counts counts what was written"));
+    }
+    Ok(())
+}
+
+/// Shows the commands that a plan of the user's runs, unless all of it is done.
+async fn show_new_hooks(
+    context: &Context,
+    args: &RestoreArgs,
+    loaded: &LoadedPlan,
+    journal_path: &Path,
+) -> Result<(), Failure> {
+    let plan = &loaded.plan;
+    if loaded.is_kept() || plan.hooks.is_empty() {
+        return Ok(());
+    }
+    let journal = read_journal(plan, journal_path.to_owned(), args.again).await?;
+    let has_finished = journal.journal().finished.is_some();
+    if !has_finished || args.again || plan.on_existing != OnExisting::Fail {
+        show_hooks(context, plan);
+    }
+    Ok(())
+}
+
+fn options(context: &Context, args: &RestoreArgs, loaded: &LoadedPlan) -> Result<Options, Failure> {
+    // Nobody else is told of a restore that writes nothing, or into what nobody shares.
+    let is_shared = matches!(loaded.plan.target, TargetSpec::Datastore { .. });
+    Ok(Options {
         keep_going: args.keep_going,
         retry_failed: args.retry_failed,
         max_steps: args.max_steps,
@@ -157,34 +183,18 @@ async fn prepare(context: &Context, args: &RestoreArgs) -> Result<Prepared, Fail
             CheckArg::Counts => Check::Counts,
             CheckArg::Entities => Check::Entities,
         },
-        begin_anew: planned.keeper != Keeper::User,
+        begin_anew: loaded.is_kept(),
         again: args.again,
-        tells_place: planned.keeper != Keeper::User && !args.dry_run,
+        tells_place: loaded.is_kept() && !args.dry_run,
         dry_run: args.dry_run,
         hook_timeout: args.hook_timeout,
-        // Nobody else is told of a restore that writes nothing, or into what nobody shares.
-        holder: if !args.dry_run && matches!(plan.target, TargetSpec::Datastore { .. }) {
+        holder: if is_shared && !args.dry_run {
             confirm::holder(context)?
         } else {
             String::new()
         },
-        plan_name,
+        plan_name: loaded.path.display().to_string(),
         stop: context.stop.token(),
-    };
-    let import = import_of(context, plan, args.dry_run)?;
-    let redact_key = if plan.redaction.key_id.is_some() {
-        redact_key(WHAT)?
-    } else {
-        None
-    };
-    Ok(Prepared {
-        planned,
-        target,
-        import,
-        redact_key,
-        journal,
-        options,
-        _lease: lease,
     })
 }
 
@@ -205,12 +215,9 @@ async fn open_journal(
             let aside = journal.set_aside()?;
             return Ok((JournalFile::open(&path)?, Some(aside)));
         }
-        Ok((journal, None))
+        Ok::<_, JournalFileError>((journal, None))
     });
-    let (journal, aside) = opened
-        .await
-        .map_err(|error| Failure::worker(WHAT, &error))?
-        .map_err(|error| Failure::journal(WHAT, &error))?;
+    let (journal, aside) = opened.await??;
     if let Some(aside) = aside {
         context.ui.warn(format!(
             "{shown} was the journal of another plan; it is now {}",
@@ -223,118 +230,44 @@ async fn open_journal(
 /// Reads the journal for a dry run, as [`open_journal`] would find it.
 async fn read_journal(plan: &Plan, path: PathBuf, again: bool) -> Result<JournalFile, Failure> {
     let shown = path.display().to_string();
-    let journal = Workers::aside(move || JournalFile::look(&path))
-        .await
-        .map_err(|error| Failure::worker(WHAT, &error))?;
-    let journal = journal.map_err(|error| Failure::journal(WHAT, &error))?;
+    let journal = Workers::aside(move || JournalFile::look(&path)).await??;
     if journal.is_of_other_plan(plan.sha256()) && (again || journal.finished.is_some()) {
         return Ok(JournalFile::in_memory(Journal::default()));
     }
-    check_journal(&journal, plan).map_err(|source| {
-        Failure::journal(
-            WHAT,
-            &JournalFileError::Content {
-                path: shown,
-                source,
-            },
-        )
+    check_journal(&journal, plan).map_err(|source| JournalFileError::Content {
+        path: shown,
+        source,
     })?;
     Ok(JournalFile::in_memory(journal))
 }
 
-/// What carries the steps out.
-pub fn target_of(context: &Context, spec: &TargetSpec) -> Result<Arc<dyn Target>, Failure> {
-    Ok(match spec {
-        TargetSpec::Emulator { project, host } => {
-            let host = host.as_deref().unwrap_or_default();
-            Arc::new(
-                CommitTarget::emulator(
-                    host,
-                    project,
-                    context.times.retry.unwrap_or(EMULATOR_RETRY_TIMEOUT),
-                )
-                .map_err(|error| Failure::datastore(WHAT, &error))?,
-            )
-        }
-        TargetSpec::Dir(path) => Arc::new(DirTarget::new(path)),
-        TargetSpec::Ndjson(path) => Arc::new(NdjsonTarget::new(path)),
-        TargetSpec::Datastore { project, database } => {
-            let (database, endpoint) = (
-                database.as_deref().unwrap_or_default(),
-                google::datastore_endpoint(),
-            );
-            let retry = context.times.retry.unwrap_or(RETRY_TIMEOUT);
-            let times = ServiceTimes {
-                retry,
-                call: context.times.idle,
-                ..ServiceTimes::default()
-            };
-            let target = CommitTarget::service(project, database, credentials(), &endpoint, times);
-            Arc::new(target.map_err(|error| Failure::datastore(WHAT, &error))?)
-        }
-    })
-}
-
-/// What calls to the real service are made with.
-fn credentials() -> Arc<Credentials> {
-    Arc::new(Credentials::new(google::DATASTORE_SCOPE))
-}
-
 /// What imports the steps of a plan that says so, and where it finds them.
-fn import_of(context: &Context, plan: &Plan, dry_run: bool) -> Result<Option<ByImport>, Failure> {
+fn import_options(
+    context: &Context,
+    plan: &Plan,
+    dry_run: bool,
+) -> Result<Option<ByImport>, Failure> {
     if plan.via != Via::Import {
         return Ok(None);
     }
-    let importer: Arc<dyn Importer> = match &plan.target {
-        TargetSpec::Emulator { project, host } => {
-            let host = host.as_deref().unwrap_or_default();
-            Arc::new(
-                EmulatorImporter::new(
-                    host,
-                    project,
-                    context.times.retry.unwrap_or(EMULATOR_RETRY_TIMEOUT),
-                )
-                .map_err(|error| Failure::datastore(WHAT, &error))?,
-            )
-        }
-        TargetSpec::Datastore { project, database } => {
-            let (database, endpoint) = (database.as_deref(), google::datastore_endpoint());
-            let retry_timeout = context.times.retry.unwrap_or(RETRY_TIMEOUT);
-            let options = ServiceOptions {
-                retry_timeout,
-                call_time: context.times.idle,
-                ..ServiceOptions::default()
-            };
-            let importer =
-                ServiceImporter::new(project, database, &endpoint, Some(credentials()), options);
-            Arc::new(importer.map_err(|error| Failure::datastore(WHAT, &error))?)
-        }
-        // The planner says so first.
-        target @ (TargetSpec::Dir(_) | TargetSpec::Ndjson(_)) => {
-            return Err(Failure::usage(
-                WHAT,
-                format!("--via import: expected a Datastore, found {target}"),
-            ));
-        }
-    };
-    let chosen: Option<Location> = plan
-        .staging
-        .as_deref()
-        .map(str::parse)
-        .transpose()
-        .map_err(|error| Failure::location(WHAT, &error))?;
-    let own_staging = if dry_run {
+    // The planner says so first.
+    let importer = open_importer(&plan.target, context.timeouts)?.ok_or_else(|| {
+        Failure::usage(format!(
+            "--via import: expected a Datastore, found {}",
+            plan.target
+        ))
+    })?;
+    let chosen: Option<Location> = plan.staging.as_deref().map(str::parse).transpose()?;
+    let state = if dry_run {
         context.state.find()
     } else {
-        context.state.open(&context.ui, WHAT)?
-    }
-    .join("staging");
+        context.state.open(&context.ui)?
+    };
     let staging = Staging::choose(
         chosen.as_ref(),
-        &own_staging,
+        &state.join("staging"),
         importer.as_ref(),
         &context.stores,
-    );
-    let staging = staging.map_err(|error| Failure::import(WHAT, &error))?;
+    )?;
     Ok(Some(ByImport { importer, staging }))
 }

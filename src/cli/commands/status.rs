@@ -4,24 +4,24 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::cli::failure::{Code, Failure};
+use crate::cli::context::{CommandResult, Context};
+use crate::cli::exit::ExitCode;
+use crate::cli::failure::Failure;
 use crate::cli::kept_plans;
 use crate::cli::load_plan::{journal_of, load_plan};
-use crate::cli::{Context, Ended, output};
+use crate::cli::output;
 use crate::plan::Step;
 use crate::restore::check_journal;
 use crate::restore::journal::file::{JournalFile, JournalFileError};
 use crate::restore::journal::{Journal, StepState};
 use crate::runtime::workers::Workers;
 
-const WHAT: &str = "cannot show the status";
-
 pub async fn run(
     context: &Context,
     plan_path: &Path,
     require_complete: bool,
     journal: Option<PathBuf>,
-) -> Ended {
+) -> CommandResult {
     let word = |state| match state {
         StepState::Pending => "pending",
         StepState::Running => "running",
@@ -29,16 +29,14 @@ pub async fn run(
         StepState::Failed => "failed",
     };
     let ui = &context.ui;
-    let (plan, place) = load_plan(WHAT, plan_path).await?;
+    let (plan, place) = load_plan(plan_path).await?;
     let place = place.unwrap_or_else(|| kept_plans::path_of(&context.state.find(), &plan));
     let path = journal.unwrap_or_else(|| journal_of(&place));
     let read = {
         let path = path.clone();
-        Workers::aside(move || JournalFile::look(&path))
-            .await
-            .map_err(|error| Failure::worker(WHAT, &error))?
+        Workers::aside(move || JournalFile::look(&path)).await?
     };
-    let mut journal = read.map_err(|error| Failure::journal(WHAT, &error))?;
+    let mut journal = read?;
     if journal.is_of_other_plan(plan.sha256()) && journal.finished.is_some() {
         context.ui.warn(format!(
             "{} is the journal of another plan, which has finished; this plan has not begun",
@@ -46,14 +44,9 @@ pub async fn run(
         ));
         journal = Journal::default();
     }
-    check_journal(&journal, &plan).map_err(|source| {
-        Failure::journal(
-            WHAT,
-            &JournalFileError::Content {
-                path: path.display().to_string(),
-                source,
-            },
-        )
+    check_journal(&journal, &plan).map_err(|source| JournalFileError::Content {
+        path: path.display().to_string(),
+        source,
     })?;
 
     let mut left = 0;
@@ -116,7 +109,8 @@ pub async fn run(
             "{}: expected all {steps} steps done, found {found}",
             plan_path.display()
         );
-        return Err(Failure::new(Code::Partly, "restore is not complete", why)
+        return Err(Failure::new(ExitCode::Partial, why)
+            .prefix("restore is not complete")
             .hint("kindpack restore PLAN goes on"));
     }
     ui.say_apart(format!(
@@ -127,5 +121,5 @@ pub async fn run(
         plan.target
     ));
     ui.done(json!({"steps": steps, "left": left, "entities": entities, "complete": is_complete}));
-    Ok(Code::Done)
+    Ok(ExitCode::Done)
 }

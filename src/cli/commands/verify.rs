@@ -4,21 +4,23 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use super::archive::{self, Found};
-use super::shell;
 use crate::cli::args::VerifyArgs;
-use crate::cli::failure::{Code, Failure};
-use crate::cli::{Context, Ended, output};
+use crate::cli::context::{CommandResult, Context};
+use crate::cli::exit::ExitCode;
+use crate::cli::failure::Failure;
+use crate::cli::open_archive::{self, ArchiveLocation};
+use crate::cli::output;
+use crate::cli::output::shell_quote;
 use crate::progress::Observer as _;
 use crate::verify::{Depth, any_zip, verify};
 
-pub async fn run(context: &Context, args: VerifyArgs) -> Ended {
+pub async fn run(context: &Context, args: VerifyArgs) -> CommandResult {
     let ui = &context.ui;
-    let Found {
+    let ArchiveLocation {
         store,
         object,
         title,
-    } = archive::find(context, "cannot verify", &args.archive).await?;
+    } = open_archive::find(context, &args.archive).await?;
     let bytes = object.len;
     let begun = Instant::now();
     let report = if args.any_zip {
@@ -39,21 +41,18 @@ pub async fn run(context: &Context, args: VerifyArgs) -> Ended {
         )
         .await
     };
-    let report = report.map_err(|error| Failure::verify(&error))?;
+    let report = report?;
     ui.end();
     if !report.problems.is_empty() {
         let hint = report.is_foreign.then(|| {
             format!(
                 "`kindpack verify --any-zip {}` checks zips that kindpack did not make",
-                shell(&title)
+                shell_quote(&title)
             )
         });
-        return Err(Failure {
-            code: Code::Damaged,
-            what: "verify".to_owned(),
-            why: report.problems,
-            hint,
-        });
+        let mut failure = Failure::with_reasons(ExitCode::Damaged, report.problems);
+        failure.hint = hint;
+        return Err(failure.prefix("verify"));
     }
     let seen = if args.quick {
         "structure and manifest of "
@@ -82,5 +81,5 @@ pub async fn run(context: &Context, args: VerifyArgs) -> Ended {
         "archive": title, "entries": report.entries, "entities": report.entities, "problems": [], "seconds": seconds,
         "accepted_counts": report.accepted_counts,
     }));
-    Ok(Code::Done)
+    Ok(ExitCode::Done)
 }

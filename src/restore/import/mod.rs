@@ -13,6 +13,7 @@
 //! ```
 
 mod export;
+mod importer;
 mod staging;
 pub(crate) mod step;
 
@@ -31,6 +32,7 @@ use crate::runtime::workers::{WorkerLost, Workers};
 use crate::store::StoreError;
 use export::Export;
 
+pub use importer::open_importer;
 pub use staging::Staging;
 
 /// A step that is to be imported.

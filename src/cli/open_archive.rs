@@ -5,47 +5,44 @@ use std::sync::Arc;
 
 use crate::archive::ArchiveFile;
 use crate::archive::catalog::{self, NamedFor};
-use crate::cli::Context;
 use crate::cli::args::ArchiveArg;
+use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::store::{Location, ObjectInfo, Store, StoreError};
 
 /// An archive that was found: its store, its name there, and what to call it.
-pub struct Found {
+pub struct ArchiveLocation {
     pub store: Arc<dyn Store>,
     pub object: ObjectInfo,
     pub title: String,
 }
 
 /// Finds the archive that an argument means; one that ends in `/` is the newest there.
-pub async fn find(context: &Context, what: &str, arg: &ArchiveArg) -> Result<Found, Failure> {
-    find_at(context, what, &arg.archive, arg.namespace.as_deref()).await
+pub async fn find(context: &Context, arg: &ArchiveArg) -> Result<ArchiveLocation, Failure> {
+    find_at(context, &arg.archive, arg.namespace.as_deref()).await
 }
 
 /// As [`find`], from the parts of the argument.
 pub async fn find_at(
     context: &Context,
-    what: &str,
     location: &Location,
     of: Option<&str>,
-) -> Result<Found, Failure> {
+) -> Result<ArchiveLocation, Failure> {
     if location.is_folder_name() {
-        return newest(context, what, location, of).await;
+        return newest(context, location, of).await;
     }
     if of.is_some() {
-        return Err(Failure::usage(
-            what,
-            format!("--namespace: expected an ARCHIVE that ends in \"/\", found {location}"),
-        ));
+        return Err(Failure::usage(format!(
+            "--namespace: expected an ARCHIVE that ends in \"/\", found {location}"
+        )));
     }
     let (store, name) = context.stores.object(location).ok_or_else(|| {
-        Failure::usage(
-            what,
-            format!("{location}: expected the name of an archive, found none"),
-        )
+        Failure::usage(format!(
+            "{location}: expected the name of an archive, found none"
+        ))
     })?;
     let object = store.stat(&name).await.map_err(|error| {
-        let failure = Failure::store(what, &error);
+        let failure = Failure::from(error);
         let is_folder = matches!(location, Location::Local(path) if path.is_dir());
         if is_folder {
             failure.hint(format!(
@@ -55,7 +52,7 @@ pub async fn find_at(
             failure
         }
     })?;
-    Ok(Found {
+    Ok(ArchiveLocation {
         store,
         object,
         title: location.to_string(),
@@ -65,15 +62,11 @@ pub async fn find_at(
 /// The newest archive of a folder by its name, `{namespace}_backup_{YYYYMMDDHHMMSS}.zip`.
 async fn newest(
     context: &Context,
-    what: &str,
     folder: &Location,
     of: Option<&str>,
-) -> Result<Found, Failure> {
+) -> Result<ArchiveLocation, Failure> {
     let (ui, store) = (&context.ui, context.stores.folder(folder));
-    let objects = store
-        .list_folder()
-        .await
-        .map_err(|error| Failure::store(what, &error))?;
+    let objects = store.list_folder().await?;
     let wanted = |name: &str| {
         NamedFor::read(name)
             .filter(|named| of.is_none_or(|of| named.is_of(of)))
@@ -91,11 +84,11 @@ async fn newest(
                 .to_string(),
             expected: "an archive by that name",
         };
-        return Err(Failure::store(what, &error));
+        return Err(Failure::from(error));
     };
     let title = folder.below(&object.name).to_string();
     ui.choice(&title);
-    Ok(Found {
+    Ok(ArchiveLocation {
         store,
         object,
         title,
@@ -103,26 +96,22 @@ async fn newest(
 }
 
 /// Finds and opens an archive.
-pub async fn open(
-    context: &Context,
-    what: &str,
-    arg: &ArchiveArg,
-) -> Result<Arc<ArchiveFile>, Failure> {
-    let Found {
+pub async fn open(context: &Context, arg: &ArchiveArg) -> Result<Arc<ArchiveFile>, Failure> {
+    let ArchiveLocation {
         store,
         object,
         title,
-    } = find(context, what, arg).await?;
+    } = find(context, arg).await?;
     ArchiveFile::open(store, object, title)
         .await
         .map(Arc::new)
-        .map_err(|error| Failure::archive(what, &error))
+        .map_err(Failure::from)
 }
 
 /// A path that is no address of a bucket.
-pub fn no_bucket<'a>(what: &str, path: &'a Path) -> Result<&'a Path, Failure> {
+pub fn no_bucket<'a>(path: &'a Path) -> Result<&'a Path, Failure> {
     if path.to_string_lossy().starts_with("gs://") {
-        Err(Failure::not_yet(what, &path.display().to_string()))
+        Err(Failure::not_yet(&path.display().to_string()))
     } else {
         Ok(path)
     }

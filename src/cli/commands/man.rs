@@ -1,36 +1,20 @@
-//! `kindpack completions SHELL` and `kindpack man DIR`: made from the definition of the command
-//! line.
+//! `kindpack man DIR`: made from the definition of the command line.
 
 use std::fs;
 use std::path::Path;
 
 use clap::CommandFactory as _;
-use clap_complete::Shell;
 use serde_json::json;
 
 use crate::cli::args::Cli;
-use crate::cli::failure::{Code, Failure};
-use crate::cli::{Context, Ended, output};
+use crate::cli::context::{CommandResult, Context};
+use crate::cli::exit::ExitCode;
+use crate::cli::failure::Failure;
 use crate::runtime::working_file::write_file;
 
-/// Prints the completion script of a shell.
-pub fn completions(context: &Context, shell: Shell) -> Ended {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "kindpack", &mut script);
-    let script = String::from_utf8_lossy(&script);
-    if !context.ui.is_json() {
-        output::print_raw(&script);
-    }
-    context
-        .ui
-        .done(json!({"shell": shell.to_string(), "script": script}));
-    Ok(Code::Done)
-}
-
 /// Writes a page for the program and one for each command.
-pub fn man(context: &Context, dir: &Path) -> Ended {
-    const WHAT: &str = "cannot write manual pages";
-    fs::create_dir_all(dir).map_err(|error| Failure::io(WHAT, dir.display(), &error))?;
+pub fn run(context: &Context, dir: &Path) -> CommandResult {
+    fs::create_dir_all(dir).map_err(|error| Failure::io(dir.display(), &error))?;
     let command = Cli::command();
     let mut names = Vec::new();
     let pages = std::iter::once(("kindpack".to_owned(), command.clone()));
@@ -46,8 +30,8 @@ pub fn man(context: &Context, dir: &Path) -> Ended {
         clap_mangen::Man::new(command.name(name.clone()))
             .date("")
             .render(&mut page)
-            .map_err(|error| Failure::io(WHAT, path.display(), &error))?;
-        write_file(&path, &page).map_err(|error| Failure::io(WHAT, path.display(), &error))?;
+            .map_err(|error| Failure::io(path.display(), &error))?;
+        write_file(&path, &page).map_err(|error| Failure::io(path.display(), &error))?;
         names.push(path.display().to_string());
     }
     context.ui.say(format!(
@@ -57,5 +41,5 @@ pub fn man(context: &Context, dir: &Path) -> Ended {
         names.first().map_or("", String::as_str)
     ));
     context.ui.done(json!({"pages": names}));
-    Ok(Code::Done)
+    Ok(ExitCode::Done)
 }

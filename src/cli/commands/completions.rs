@@ -1,0 +1,24 @@
+//! `kindpack completions SHELL`: made from the definition of the command line.
+
+use clap::CommandFactory as _;
+use clap_complete::Shell;
+use serde_json::json;
+
+use crate::cli::args::Cli;
+use crate::cli::context::{CommandResult, Context};
+use crate::cli::exit::ExitCode;
+use crate::cli::output;
+
+/// Prints the completion script of a shell.
+pub fn run(context: &Context, shell: Shell) -> CommandResult {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "kindpack", &mut script);
+    let script = String::from_utf8_lossy(&script);
+    if !context.ui.is_json() {
+        output::print_raw(&script);
+    }
+    context
+        .ui
+        .done(json!({"shell": shell.to_string(), "script": script}));
+    Ok(ExitCode::Done)
+}

@@ -1,0 +1,26 @@
+//! What every command gets, and what each gives back.
+
+use std::sync::Arc;
+
+use super::exit::ExitCode;
+use super::failure::Failure;
+use super::output::Ui;
+use super::signals::Stop;
+use super::state_dir::StateFolder;
+use crate::runtime::workers::Workers;
+use crate::store::Stores;
+use crate::targets::Timeouts;
+
+/// What every command gets.
+pub struct Context {
+    pub ui: Arc<Ui>,
+    pub workers: Workers,
+    pub stores: Stores,
+    pub stop: Stop,
+    pub state: StateFolder,
+    /// How patient calls of a Datastore are.
+    pub timeouts: Timeouts,
+}
+
+/// How a command ended well: with 0, or with a code that says more and is no failure.
+pub type CommandResult = Result<ExitCode, Failure>;

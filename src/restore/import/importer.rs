@@ -1,0 +1,41 @@
+//! From a target's spelling to who imports there.
+
+use std::sync::Arc;
+
+use crate::datastore::admin::{EmulatorImporter, Importer, ServiceImporter, ServiceOptions};
+use crate::datastore::error::DatastoreError;
+use crate::google::{self, Credentials};
+use crate::plan::TargetSpec;
+use crate::targets::Timeouts;
+
+/// Opens the importer of a target, without a call to it; none where the target has no import.
+///
+/// # Errors
+/// When the address is none that may be called.
+pub fn open_importer(
+    target: &TargetSpec,
+    timeouts: Timeouts,
+) -> Result<Option<Arc<dyn Importer>>, DatastoreError> {
+    Ok(match target {
+        TargetSpec::Emulator { project, host } => {
+            let host = host.as_deref().unwrap_or_default();
+            let retry = timeouts.emulator_retry();
+            Some(Arc::new(EmulatorImporter::new(host, project, retry)?))
+        }
+        TargetSpec::Datastore { project, database } => {
+            let options = ServiceOptions {
+                retry_timeout: timeouts.service_retry(),
+                call_time: timeouts.idle,
+                ..ServiceOptions::default()
+            };
+            Some(Arc::new(ServiceImporter::new(
+                project,
+                database.as_deref(),
+                &google::datastore_endpoint(),
+                Some(Arc::new(Credentials::new(google::DATASTORE_SCOPE))),
+                options,
+            )?))
+        }
+        TargetSpec::Dir(_) | TargetSpec::Ndjson(_) => None,
+    })
+}

@@ -1,0 +1,67 @@
+//! From a target's spelling to the target.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{
+    CommitTarget, DirTarget, EMULATOR_RETRY_TIMEOUT, NdjsonTarget, ServiceTimes, Target,
+    TargetError,
+};
+use crate::google::{self, Credentials};
+use crate::plan::TargetSpec;
+
+/// How long a call to a service is tried, unless the user says otherwise. An emulator, which is
+/// near, has a time of its own.
+pub const RETRY_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// How patient calls of a Datastore are.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// How long one is tried while nothing comes through, where the user says so.
+    pub retry: Option<Duration>,
+    /// How long one may be silent.
+    pub idle: Duration,
+}
+
+impl Timeouts {
+    /// How long a call to an emulator is tried.
+    pub fn emulator_retry(&self) -> Duration {
+        self.retry.unwrap_or(EMULATOR_RETRY_TIMEOUT)
+    }
+
+    /// How long a call to the service is tried.
+    pub fn service_retry(&self) -> Duration {
+        self.retry.unwrap_or(RETRY_TIMEOUT)
+    }
+}
+
+/// Opens a target, without a call to it. An emulator is spelled with its address.
+///
+/// # Errors
+/// When the address is none that may be called.
+pub fn open(spec: &TargetSpec, timeouts: Timeouts) -> Result<Arc<dyn Target>, TargetError> {
+    Ok(match spec {
+        TargetSpec::Emulator { project, host } => {
+            let host = host.as_deref().unwrap_or_default();
+            let retry = timeouts.emulator_retry();
+            Arc::new(CommitTarget::emulator(host, project, retry)?)
+        }
+        TargetSpec::Dir(path) => Arc::new(DirTarget::new(path)),
+        TargetSpec::Ndjson(path) => Arc::new(NdjsonTarget::new(path)),
+        TargetSpec::Datastore { project, database } => {
+            let times = ServiceTimes {
+                retry: timeouts.service_retry(),
+                call: timeouts.idle,
+                ..ServiceTimes::default()
+            };
+            let credentials = Arc::new(Credentials::new(google::DATASTORE_SCOPE));
+            Arc::new(CommitTarget::service(
+                project,
+                database.as_deref().unwrap_or_default(),
+                credentials,
+                &google::datastore_endpoint(),
+                times,
+            )?)
+        }
+    })
+}
