@@ -5,24 +5,18 @@
 //! is refused. Pages are small, so that paging is always tested.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
-use std::io;
-use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
+use hyper::Request;
 use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
 use kindpack::export::log;
 use kindpack::export::metadata::{ExportMetadata, OverallMetadata};
 use serde_json::{Value, json};
 
+use super::fault_plan::{Fault, FaultPlan};
 use super::gcs_server::GcsServer;
+use super::http_server::{self, HttpServer, cut};
 
 /// Operations a page, whatever is asked for.
 const PAGE: usize = 2;
@@ -73,15 +67,6 @@ pub enum End {
     Never,
 }
 
-/// Calls of some numbers, counted from 0, go wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Fault {
-    call: Call,
-    numbers: Range<usize>,
-    deed: Deed,
-    fired: bool,
-}
-
 /// An import that was started.
 #[derive(Debug, Clone)]
 pub struct Operation {
@@ -104,8 +89,7 @@ struct State {
     operations: Vec<Operation>,
     /// Of the next imports: how often they are asked for, and their end.
     course: (usize, End),
-    faults: Vec<Fault>,
-    counts: BTreeMap<Call, usize>,
+    faults: FaultPlan<Call, Deed>,
     token: Option<String>,
     denied: Option<&'static str>,
     takes_filters: bool,
@@ -119,8 +103,7 @@ pub type Reply = Option<(u16, Vec<(&'static str, String)>, Value)>;
 #[derive(Debug)]
 pub struct Operations {
     state: Arc<Mutex<State>>,
-    address: Option<SocketAddr>,
-    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    http: Option<HttpServer>,
 }
 
 fn error(status: u16, message: &str) -> (u16, Vec<(&'static str, String)>, Value) {
@@ -149,8 +132,7 @@ impl Operations {
             gcs,
             operations: Vec::new(),
             course: (2, End::Succeeds),
-            faults: Vec::new(),
-            counts: BTreeMap::new(),
+            faults: FaultPlan::default(),
             token: None,
             denied: None,
             takes_filters: true,
@@ -158,21 +140,16 @@ impl Operations {
         };
         Operations {
             state: Arc::new(Mutex::new(state)),
-            address: None,
-            stop: None,
+            http: None,
         }
     }
 
     /// As [`Operations::new`], on a port of its own.
     pub fn start(project: &str, gcs: Arc<GcsServer>) -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let address = listener.local_addr().unwrap();
-        let (stop, stopped) = tokio::sync::oneshot::channel();
         let mut operations = Operations::new(project, gcs);
-        (operations.address, operations.stop) = (Some(address), Some(stop));
         let state = operations.state.clone();
-        std::thread::spawn(move || serve(listener, state, stopped));
+        let answer = move |request| respond(request, state.clone());
+        operations.http = Some(HttpServer::serve(HttpServer::bind("127.0.0.1:0"), answer));
         operations
     }
 
@@ -182,10 +159,8 @@ impl Operations {
 
     /// What `CLOUDSDK_API_ENDPOINT_OVERRIDES_DATASTORE` is to hold.
     pub fn url(&self) -> String {
-        format!(
-            "http://{}",
-            self.address.expect("operations that serve on their own")
-        )
+        let http = self.http.as_ref();
+        http.expect("operations that serve on their own").url()
     }
 
     /// Plans a fault: the call of that number, counted from 0, goes wrong.
@@ -195,22 +170,13 @@ impl Operations {
 
     /// Plans a fault for several calls.
     pub fn plan_many(&self, call: Call, numbers: Range<usize>, deed: Deed) {
-        self.state().faults.push(Fault {
-            call,
-            numbers,
-            deed,
-            fired: false,
-        });
+        let times = numbers.end - numbers.start;
+        self.state().faults.add(call, numbers.start, times, deed);
     }
 
     /// Faults that never happened: a test that planned them has tested nothing.
-    pub fn unfired(&self) -> Vec<(Call, Deed)> {
-        self.state()
-            .faults
-            .iter()
-            .filter(|fault| !fault.fired)
-            .map(|fault| (fault.call, fault.deed))
-            .collect()
+    pub fn unfired(&self) -> Vec<Fault<Call, Deed>> {
+        self.state().faults.unfired()
     }
 
     /// The imports from now on are asked for so often before they end, and end so.
@@ -252,18 +218,12 @@ impl Operations {
 
     /// How many requests of a sort there were.
     pub fn count(&self, call: Call) -> usize {
-        self.state().counts.get(&call).copied().unwrap_or_default()
+        self.state().faults.count(call)
     }
 
     /// How many imports went on at once, at the most.
     pub fn most_at_once(&self) -> usize {
         self.state().most_at_once
-    }
-}
-
-impl Drop for Operations {
-    fn drop(&mut self) {
-        self.stop.take().map(|stop| stop.send(()));
     }
 }
 
@@ -288,19 +248,8 @@ impl State {
             ("GET", name) if name.starts_with("/operations/") => Call::Get,
             _ => return None,
         };
-        let count = self.counts.entry(call).or_default();
-        let number = *count;
-        *count += 1;
-        let fault = self
-            .faults
-            .iter_mut()
-            .find(|fault| fault.call == call && fault.numbers.contains(&number));
-        let deed = fault.map(|fault| {
-            fault.fired = true;
-            fault.deed
-        });
-        let reply = self.reply(call, &below, query, authority, body, deed);
-        Some(reply)
+        let deed = self.faults.next(call);
+        Some(self.reply(call, &below, query, authority, body, deed))
     }
 
     fn reply(
@@ -578,47 +527,9 @@ fn told(operation: &Operation) -> Value {
     told
 }
 
-fn serve(
-    listener: std::net::TcpListener,
-    state: Arc<Mutex<State>>,
-    stopped: tokio::sync::oneshot::Receiver<()>,
-) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async move {
-        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-        let accepting = async {
-            loop {
-                let Ok((socket, _)) = listener.accept().await else {
-                    continue;
-                };
-                let state = state.clone();
-                tokio::spawn(async move {
-                    let service = service_fn(move |request| respond(request, state.clone()));
-                    hyper::server::conn::http1::Builder::new()
-                        .serve_connection(TokioIo::new(socket), service)
-                        .await
-                        .ok();
-                });
-            }
-        };
-        tokio::select! {
-            () = accepting => {}
-            _ = stopped => {}
-        }
-    });
-    runtime.shutdown_timeout(Duration::ZERO);
-}
-
-/// An error makes hyper drop the connection without an answer.
-async fn respond(
-    request: Request<Incoming>,
-    state: Arc<Mutex<State>>,
-) -> Result<Response<http_body_util::combinators::BoxBody<Bytes, Infallible>>, io::Error> {
+async fn respond(request: Request<Incoming>, state: Arc<Mutex<State>>) -> http_server::Answer {
     let (head, body) = request.into_parts();
-    let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+    let body = http_server::read_body(body).await?;
     let authority = head
         .headers
         .get("authorization")
@@ -636,14 +547,7 @@ async fn respond(
         &body,
     );
     let reply = reply.unwrap_or_else(|| Some(error(404, "Not found.")));
-    let (status, headers, body) = reply.ok_or_else(|| io::Error::other("cut by plan"))?;
-    let mut response = Response::builder()
-        .status(status)
-        .header("content-type", "application/json; charset=UTF-8");
-    for (name, value) in headers {
-        response = response.header(name, value);
-    }
-    Ok(response
-        .body(Full::new(Bytes::from(body.to_string())).boxed())
-        .unwrap())
+    let (status, mut headers, body) = reply.ok_or_else(cut)?;
+    headers.push(("content-type", "application/json; charset=UTF-8".to_owned()));
+    Ok(http_server::respond(status, headers, body.to_string()))
 }

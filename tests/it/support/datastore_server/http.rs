@@ -2,60 +2,17 @@
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
 
+use super::super::http_server::{self, Body, cut};
 use super::api::{self, Answer, Asked};
 use super::{Call, Deed, Seen, State};
 
 /// The service takes requests of 10 MiB.
 const REQUEST_MAX_BYTES: usize = 10 << 20;
-
-pub(super) fn serve(
-    listener: std::net::TcpListener,
-    state: Arc<Mutex<State>>,
-    stopped: tokio::sync::oneshot::Receiver<()>,
-) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async move {
-        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-        let accepting = async {
-            loop {
-                let Ok((socket, _)) = listener.accept().await else {
-                    continue;
-                };
-                socket.set_nodelay(true).ok();
-                let state = state.clone();
-                tokio::spawn(async move {
-                    let service = service_fn(move |request| answer(request, state.clone()));
-                    hyper::server::conn::http1::Builder::new()
-                        .serve_connection(TokioIo::new(socket), service)
-                        .await
-                        .ok();
-                });
-            }
-        };
-        tokio::select! {
-            () = accepting => {}
-            _ = stopped => {}
-        }
-    });
-    runtime.shutdown_timeout(Duration::ZERO);
-}
-
-/// An error makes hyper drop the connection without an answer.
-fn cut() -> io::Error {
-    io::Error::other("cut by plan")
-}
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state
@@ -63,12 +20,12 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
         .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-async fn answer(
+pub(super) async fn answer(
     request: Request<Incoming>,
     state: Arc<Mutex<State>>,
-) -> Result<Response<Full<Bytes>>, io::Error> {
+) -> Result<Response<Body>, io::Error> {
     let (head, body) = request.into_parts();
-    let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+    let body = http_server::read_body(body).await?;
     let header = |name: &str| {
         head.headers
             .get(name)
@@ -82,9 +39,6 @@ async fn answer(
     };
     let (index, deed) = {
         let mut state = lock(&state);
-        let count = state.counts.entry(asked.call).or_default();
-        let number = *count;
-        *count += 1;
         state.seen.push(Seen {
             call: asked.call,
             at: Instant::now(),
@@ -98,18 +52,14 @@ async fn answer(
             status: 0,
         });
         let index = state.seen.len() - 1;
-        let fault = state.faults.iter().position(|fault| {
-            let planned = fault.call == asked.call
-                && (fault.from..fault.from.saturating_add(fault.times)).contains(&number);
-            planned && !matches!(fault.deed, Deed::Contention(max) if asked.items() <= max)
-        });
-        if let Some(fault) = fault {
-            state.fired[fault] += 1;
-            if matches!(state.faults[fault].deed, Deed::Status(401)) {
-                state.revoked.insert(header("authorization"));
-            }
+        let deed = state.faults.next_if(
+            asked.call,
+            |deed| !matches!(deed, Deed::Contention(max) if asked.items() <= max),
+        );
+        if deed == Some(Deed::Status(401)) {
+            state.revoked.insert(header("authorization"));
         }
-        (index, fault.map(|fault| state.faults[fault].deed))
+        (index, deed)
     };
     let done = || {
         let mut state = lock(&state);
@@ -156,12 +106,8 @@ async fn answer(
     Ok(respond(answer))
 }
 
-fn respond(answer: Answer) -> Response<Full<Bytes>> {
-    let mut response = Response::builder().status(answer.status);
-    for (name, value) in &answer.headers {
-        response = response.header(*name, value);
-    }
-    response.body(Full::new(answer.body.into())).unwrap()
+fn respond(answer: Answer) -> Response<Body> {
+    http_server::respond(answer.status, answer.headers, answer.body)
 }
 
 /// [`Call::Token`] and those of the service, by the last word of the address.

@@ -11,11 +11,13 @@ mod http;
 mod proto;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+
+use super::fault_plan::{Fault, FaultPlan};
+use super::http_server::HttpServer;
 
 pub use api::StoredKey;
 
@@ -58,16 +60,6 @@ pub enum Deed {
     Contention(usize),
 }
 
-/// A planned fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fault {
-    pub call: Call,
-    /// The first one that goes wrong, counted from 0 for each call.
-    pub from: usize,
-    pub times: usize,
-    pub deed: Deed,
-}
-
 /// One request as it was seen.
 #[derive(Debug, Clone)]
 pub struct Seen {
@@ -102,9 +94,7 @@ struct State {
     version: i64,
     reserved: BTreeSet<(String, StoredKey)>,
     next_id: i64,
-    faults: Vec<Fault>,
-    fired: Vec<usize>,
-    counts: BTreeMap<Call, usize>,
+    faults: FaultPlan<Call, Deed>,
     seen: Vec<Seen>,
     tokens: usize,
     /// Tokens that were answered with 401: they are not good any more.
@@ -119,17 +109,13 @@ struct State {
 /// A running server. It ends when it is dropped; what was planned must have come by then.
 #[derive(Debug)]
 pub struct DatastoreServer {
-    address: SocketAddr,
     state: Arc<Mutex<State>>,
-    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    http: HttpServer,
 }
 
 impl DatastoreServer {
     /// Starts a server with one project and these databases; the default one is empty.
     pub fn start(project: &str, databases: &[&str]) -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let address = listener.local_addr().unwrap();
         let databases = databases
             .iter()
             .map(|database| ((*database).to_owned(), BTreeMap::new()))
@@ -142,14 +128,11 @@ impl DatastoreServer {
             ..State::default()
         };
         let state = Arc::new(Mutex::new(state));
-        let (stop, stopped) = tokio::sync::oneshot::channel();
         let shared = state.clone();
-        std::thread::spawn(move || http::serve(listener, shared, stopped));
-        DatastoreServer {
-            address,
-            state,
-            stop: Some(stop),
-        }
+        let http = HttpServer::serve(HttpServer::bind("127.0.0.1:0"), move |request| {
+            http::answer(request, shared.clone())
+        });
+        DatastoreServer { state, http }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -160,7 +143,7 @@ impl DatastoreServer {
 
     /// Where it is, as `CLOUDSDK_API_ENDPOINT_OVERRIDES_DATASTORE` names it.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        self.http.url()
     }
 
     /// A file of credentials whose tokens come from this server.
@@ -178,26 +161,12 @@ impl DatastoreServer {
 
     /// Plans a fault for several calls one after the other.
     pub fn plan_many(&self, call: Call, from: usize, times: usize, deed: Deed) {
-        let mut state = self.state();
-        state.faults.push(Fault {
-            call,
-            from,
-            times,
-            deed,
-        });
-        state.fired.push(0);
+        self.state().faults.add(call, from, times, deed);
     }
 
     /// Planned faults that have not come.
-    pub fn unfired(&self) -> Vec<Fault> {
-        let state = self.state();
-        state
-            .faults
-            .iter()
-            .zip(&state.fired)
-            .filter(|(_, fired)| **fired == 0)
-            .map(|(fault, _)| *fault)
-            .collect()
+    pub fn unfired(&self) -> Vec<Fault<Call, Deed>> {
+        self.state().faults.unfired()
     }
 
     /// Every request so far.
@@ -268,7 +237,6 @@ impl DatastoreServer {
 
 impl Drop for DatastoreServer {
     fn drop(&mut self) {
-        self.stop.take().map(|stop| stop.send(()));
         if !std::thread::panicking() {
             assert_eq!(self.unfired(), [], "planned faults that never came");
         }

@@ -1,63 +1,18 @@
 //! The wire: requests in, faults where they are planned, answers out.
 
-use std::convert::Infallible;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt as _, Full, StreamBody};
+use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Frame, Incoming};
-use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
 
+use super::super::http_server::{self, Body, cut};
 use super::api::{self, Answer, Asked};
 use super::{Call, Deed, Seen, State};
-
-type Body = UnsyncBoxBody<Bytes, io::Error>;
-
-pub(super) fn serve(
-    listener: std::net::TcpListener,
-    state: Arc<Mutex<State>>,
-    stopped: tokio::sync::oneshot::Receiver<()>,
-) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async move {
-        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-        let accepting = async {
-            loop {
-                let Ok((socket, _)) = listener.accept().await else {
-                    continue;
-                };
-                socket.set_nodelay(true).ok();
-                let state = state.clone();
-                tokio::spawn(async move {
-                    let service = service_fn(move |request| answer(request, state.clone()));
-                    hyper::server::conn::http1::Builder::new()
-                        .serve_connection(TokioIo::new(socket), service)
-                        .await
-                        .ok();
-                });
-            }
-        };
-        tokio::select! {
-            () = accepting => {}
-            _ = stopped => {}
-        }
-    });
-    runtime.shutdown_timeout(Duration::ZERO);
-}
-
-/// An error makes hyper drop the connection without an answer.
-fn cut() -> io::Error {
-    io::Error::other("cut by plan")
-}
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state
@@ -102,7 +57,7 @@ impl Drop for Active {
     }
 }
 
-async fn answer(
+pub(super) async fn answer(
     request: Request<Incoming>,
     state: Arc<Mutex<State>>,
 ) -> Result<Response<Body>, io::Error> {
@@ -112,9 +67,6 @@ async fn answer(
     let mut asked = Asked::new(&head);
     let (index, deed) = {
         let mut state = lock();
-        let count = state.counts.entry(asked.call).or_default();
-        let number = *count;
-        *count += 1;
         state.seen.push(Seen {
             call: asked.call,
             name: asked.name.clone(),
@@ -126,14 +78,7 @@ async fn answer(
             has_token: asked.header("authorization").is_some(),
         });
         let index = state.seen.len() - 1;
-        let fault = state.faults.iter().position(|fault| {
-            fault.call == asked.call
-                && (fault.from..fault.from.saturating_add(fault.times)).contains(&number)
-        });
-        if let Some(fault) = fault {
-            state.fired[fault] += 1;
-        }
-        (index, fault.map(|fault| state.faults[fault].deed))
+        (index, state.faults.next(asked.call))
     };
     if deed == Some(Deed::CutBefore) {
         return Err(cut());
@@ -272,9 +217,7 @@ fn respond(answer: Answer, deed: Option<Deed>, head_only: bool) -> Response<Body
         _ => (None, Duration::ZERO),
     };
     let body = if head_only {
-        Full::default()
-            .map_err(|never: Infallible| match never {})
-            .boxed_unsync()
+        http_server::full(Bytes::new())
     } else if let Some(limit) = limit {
         let bytes: Bytes = answer.body.concat().into();
         let part = bytes.slice(..(limit as usize).min(bytes.len().saturating_sub(1)));

@@ -9,11 +9,13 @@ mod api;
 mod http;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
+
+use super::fault_plan::{Fault, FaultPlan};
+use super::http_server::HttpServer;
 
 /// Objects a page, unless the client asks for fewer.
 const PAGE: usize = 3;
@@ -103,19 +105,6 @@ pub enum Deed {
 
 /// What [`Deed::Replace`] puts there.
 pub const REPLACED: &[u8] = b"of another one";
-
-/// A planned fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fault {
-    /// Which call.
-    pub call: Call,
-    /// The first one that goes wrong, counted from 0 for each call.
-    pub from: usize,
-    /// How many go wrong.
-    pub times: usize,
-    /// How.
-    pub deed: Deed,
-}
 
 /// One request as it was seen.
 #[derive(Debug, Clone)]
@@ -212,9 +201,7 @@ struct State {
     sessions: BTreeMap<String, Session>,
     next_generation: i64,
     page: usize,
-    faults: Vec<Fault>,
-    fired: Vec<usize>,
-    counts: BTreeMap<Call, usize>,
+    faults: FaultPlan<Call, Deed>,
     seen: Vec<Seen>,
     /// Everything, where there is no list.
     rights: Option<Vec<Right>>,
@@ -249,9 +236,8 @@ impl State {
 /// A running server. It ends when it is dropped.
 #[derive(Debug)]
 pub struct GcsServer {
-    address: SocketAddr,
     state: Arc<Mutex<State>>,
-    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    http: HttpServer,
 }
 
 impl GcsServer {
@@ -262,8 +248,7 @@ impl GcsServer {
 
     /// As [`GcsServer::start`], at an address such as one where nothing has listened so far.
     pub fn start_at(address: &str, buckets: &[&str]) -> Self {
-        let listener = std::net::TcpListener::bind(address).unwrap();
-        listener.set_nonblocking(true).unwrap();
+        let listener = HttpServer::bind(address);
         let address = listener.local_addr().unwrap();
         let buckets = buckets
             .iter()
@@ -276,14 +261,11 @@ impl GcsServer {
             ..State::default()
         };
         let state = Arc::new(Mutex::new(state));
-        let (stop, stopped) = tokio::sync::oneshot::channel();
         let shared = state.clone();
-        std::thread::spawn(move || http::serve(listener, shared, stopped));
-        GcsServer {
-            address,
-            state,
-            stop: Some(stop),
-        }
+        let http = HttpServer::serve(listener, move |request| {
+            http::answer(request, shared.clone())
+        });
+        GcsServer { state, http }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -294,7 +276,7 @@ impl GcsServer {
 
     /// What `STORAGE_EMULATOR_HOST` is to hold.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        self.http.url()
     }
 
     /// Puts an object there, as if it had been uploaded.
@@ -380,26 +362,12 @@ impl GcsServer {
 
     /// Plans a fault for several calls one after the other.
     pub fn plan_many(&self, call: Call, from: usize, times: usize, deed: Deed) {
-        let mut state = self.state();
-        state.faults.push(Fault {
-            call,
-            from,
-            times,
-            deed,
-        });
-        state.fired.push(0);
+        self.state().faults.add(call, from, times, deed);
     }
 
     /// Faults that never happened: a test that planned them has tested nothing.
-    pub fn unfired(&self) -> Vec<Fault> {
-        let state = self.state();
-        state
-            .faults
-            .iter()
-            .zip(&state.fired)
-            .filter(|(_, fired)| **fired == 0)
-            .map(|(fault, _)| *fault)
-            .collect()
+    pub fn unfired(&self) -> Vec<Fault<Call, Deed>> {
+        self.state().faults.unfired()
     }
 
     /// Requests so far.
@@ -409,15 +377,13 @@ impl GcsServer {
 
     /// How many requests of a sort there were.
     pub fn count(&self, call: Call) -> usize {
-        self.state().counts.get(&call).copied().unwrap_or_default()
+        self.state().faults.count(call)
     }
 
     /// Forgets faults, counts and requests; objects stay.
     pub fn forget(&self) {
         let mut state = self.state();
-        state.faults.clear();
-        state.fired.clear();
-        state.counts.clear();
+        state.faults = FaultPlan::default();
         state.seen.clear();
     }
 
@@ -501,11 +467,5 @@ impl GcsServer {
             .values()
             .filter(|session| session.finished.is_none())
             .count()
-    }
-}
-
-impl Drop for GcsServer {
-    fn drop(&mut self) {
-        self.stop.take().map(|stop| stop.send(()));
     }
 }
