@@ -149,17 +149,28 @@ impl Default for Inspection {
 }
 
 impl Inspection {
-    /// Takes the next bytes into what can only be made in order: one digest, and the log of what is
-    /// gzip-encoded.
+    /// Adds the next piece: its bytes, and what was found in them.
     #[must_use]
-    pub fn hashed(mut self, raw: &[u8], content: Content) -> Self {
+    pub fn update(mut self, raw: &[u8], content: Content, piece: PieceReport) -> Self {
         self.sha256.update(raw);
+        self.update_without_digest(raw, content, piece)
+    }
+
+    /// As [`Inspection::update`], where only the records are wanted and not the SHA-256.
+    #[must_use]
+    pub fn update_without_digest(
+        mut self,
+        raw: &[u8],
+        content: Content,
+        piece: PieceReport,
+    ) -> Self {
         if content == Content::GzippedEntities {
             let (mut gunzip, mut seen) = self.gunzip.take().unwrap_or_default();
             let read = gunzip.push(raw, &mut |piece| self.look(piece, &mut seen));
             self.gzip_fault(read);
             self.gunzip = Some((gunzip, seen));
         }
+        self.join(piece);
         self
     }
 
@@ -179,8 +190,7 @@ impl Inspection {
         }
     }
 
-    /// Joins the report of the next piece. Its bytes are given to [`Inspection::hashed`] besides.
-    pub fn join(&mut self, piece: PieceReport) {
+    fn join(&mut self, piece: PieceReport) {
         if self.len == 0 {
             self.crc32 = piece.crc32;
         } else {
@@ -308,8 +318,8 @@ mod tests {
         let mut inspection = Inspection::default();
         let mut offset = 0;
         for part in whole.chunks(32_768) {
-            inspection.join(piece(part, offset as u64, Content::Opaque));
-            inspection = inspection.hashed(part, Content::Opaque);
+            let report = piece(part, offset as u64, Content::Opaque);
+            inspection = inspection.update(part, Content::Opaque, report);
             offset += part.len();
         }
         let told = inspection.finish();

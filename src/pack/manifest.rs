@@ -1,198 +1,317 @@
-//! From what the entries told to the manifest, or to all that is wrong with the set. Pure.
+//! From what the entries hold to the manifest, or to all that is wrong with the set. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{ExportFault, PackError, backup_id, select};
+use super::error::{ExportFault, PackError};
+use super::pipeline::InspectedEntry;
+use super::select;
 use crate::entity::scan::Scanned;
-use crate::export::discover::Export;
+use crate::export::discover::{Export, Group};
 use crate::export::inspect;
 use crate::model::{
     BackupItem, Crc32c, EmptyExportItem, EntryItem, EntryRole, KindItem, MANIFEST_FORMAT, Manifest,
-    PackOptions, Pair, SUMS_NAME, Selector, Sha256, ToolItem, Totals,
+    PackOptions, Pair, SUMS_NAME, Selector, Sha256, Timestamp, ToolItem, Totals,
 };
-use crate::pack::stream::Looked;
 
-/// Holds every entry against what its export says, and makes the manifest of the set. (`sums` is
-/// filled in when that entry is sealed.)
+/// Compares every entry with what its export says, and makes the manifest of the set. (`sums` is
+/// filled in when that entry is written.)
 ///
 /// `accepted` chooses the pairs of which the entities may be more or fewer than the metadata count.
 pub(super) fn assemble(
     exports: &[Export],
-    looked: Vec<Looked>,
+    entries: Vec<InspectedEntry>,
     options: &PackOptions,
     accepted: &[Selector],
 ) -> Result<Manifest, PackError> {
-    let mut looked: BTreeMap<String, Looked> = looked
+    let mut entries: BTreeMap<String, InspectedEntry> = entries
         .into_iter()
-        .map(|looked| (looked.name.clone(), looked))
+        .map(|entry| (entry.name.clone(), entry))
         .collect();
-    let (mut faults, mut duplicates) = (Vec::new(), Vec::new());
-    let mut kinds: BTreeMap<Pair, (KindItem, &str)> = BTreeMap::new();
-    let mut empty_exports = Vec::new();
-    let mut origins = BTreeSet::new();
-    let mut totals = Totals {
-        kinds: 0,
-        entities: 0,
-        entries: 0,
-        bytes: 0,
-    };
+    let mut collector = KindCollector::new(accepted);
     for export in exports {
-        let objects: Vec<(usize, Looked)> = export
+        collector.add_export(&ExportEntries::take(export, &mut entries));
+    }
+    collector.finish(exports, options)
+}
+
+/// The entries of one export, each with the group that lists it; those that belong to the export as
+/// a whole have none.
+struct ExportEntries<'a> {
+    export: &'a Export,
+    entries: Vec<(Option<usize>, InspectedEntry)>,
+}
+
+impl<'a> ExportEntries<'a> {
+    fn take(export: &'a Export, entries: &mut BTreeMap<String, InspectedEntry>) -> Self {
+        let entries = export
             .objects()
             .into_iter()
             .filter_map(|object| {
-                Some((
-                    object.group.unwrap_or(usize::MAX),
-                    looked.remove(&format!("exports/{}", object.name))?,
-                ))
+                let entry = entries.remove(&format!("exports/{}", object.name))?;
+                Some((object.group, entry))
             })
             .collect();
-        totals.entries += objects.len() as u64;
-        totals.bytes += objects
+        ExportEntries { export, entries }
+    }
+
+    /// All of them as the manifest lists them.
+    fn all_items(&self) -> Vec<EntryItem> {
+        self.entries
             .iter()
-            .map(|(_, looked)| looked.inspected.len)
-            .sum::<u64>();
-        let items = |group: Option<usize>| -> Vec<EntryItem> {
-            objects
+            .map(|(_, entry)| self.item(entry))
+            .collect()
+    }
+
+    /// Those of one group and of the export as a whole.
+    fn items_of(&self, group: usize) -> Vec<EntryItem> {
+        self.entries
+            .iter()
+            .filter(|(of, _)| of.is_none_or(|of| of == group))
+            .map(|(_, entry)| self.item(entry))
+            .collect()
+    }
+
+    fn item(&self, entry: &InspectedEntry) -> EntryItem {
+        let listed_as = entry
+            .name
+            .strip_prefix("exports/")
+            .and_then(|name| self.export.listed_as.get(name));
+        EntryItem {
+            listed_as: listed_as.map(|name| format!("exports/{name}")),
+            ..entry.item()
+        }
+    }
+
+    fn outputs_of(&self, group: usize) -> impl Iterator<Item = &InspectedEntry> {
+        self.entries
+            .iter()
+            .filter(move |(of, entry)| *of == Some(group) && entry.role == EntryRole::Output)
+            .map(|(_, entry)| entry)
+    }
+}
+
+/// Collects the kinds of all exports, and what is wrong with them.
+struct KindCollector<'a> {
+    accepted: &'a [Selector],
+    faults: Vec<ExportFault>,
+    duplicates: Vec<ExportFault>,
+    /// Each pair, with the export that holds it.
+    kinds: BTreeMap<Pair, (KindItem, String)>,
+    empty_exports: Vec<EmptyExportItem>,
+    origins: BTreeSet<(String, String)>,
+    totals: Totals,
+}
+
+impl<'a> KindCollector<'a> {
+    fn new(accepted: &'a [Selector]) -> Self {
+        KindCollector {
+            accepted,
+            faults: Vec::new(),
+            duplicates: Vec::new(),
+            kinds: BTreeMap::new(),
+            empty_exports: Vec::new(),
+            origins: BTreeSet::new(),
+            totals: Totals {
+                kinds: 0,
+                entities: 0,
+                entries: 0,
+                bytes: 0,
+            },
+        }
+    }
+
+    fn add_export(&mut self, entries: &ExportEntries<'_>) {
+        let bytes = entries.entries.iter().map(|(_, entry)| entry.inspected.len);
+        self.totals.entries += entries.entries.len() as u64;
+        self.totals.bytes += bytes.sum::<u64>();
+        let mut kinds = BTreeMap::new();
+        for (index, group) in entries.export.groups.iter().enumerate() {
+            self.add_group(entries, index, group, &mut kinds);
+        }
+        if kinds.is_empty() {
+            self.empty_exports.push(EmptyExportItem {
+                entries: entries.all_items(),
+            });
+        }
+        let title = &entries.export.title;
+        for (pair, item) in kinds {
+            if let Some((_, other)) = self.kinds.insert(pair.clone(), (item, title.clone())) {
+                self.duplicates
+                    .push(select::duplicate(&pair, &other, title));
+            }
+        }
+    }
+
+    /// Adds what a group of an export holds to the export's kinds.
+    fn add_group(
+        &mut self,
+        entries: &ExportEntries<'_>,
+        index: usize,
+        group: &Group,
+        kinds: &mut BTreeMap<Pair, KindItem>,
+    ) {
+        let scan = self.check_group(entries, index, group);
+        let announced = scan.announced;
+        let scan = scan.found;
+        self.origins.extend(scan.origins.iter().cloned());
+        for pair in pairs_of(group, &scan) {
+            let item = kinds
+                .entry(pair.clone())
+                .or_insert_with(|| new_item(&pair, entries.export));
+            add(item, &scan, &pair);
+            if let Some(announced) = announced {
+                let sum = item.announced_entities.map_or(0, |before| before);
+                item.announced_entities = Some(sum + announced);
+            }
+            let known: BTreeSet<String> = item
+                .entries
                 .iter()
-                .filter(|(of, _)| group.is_none_or(|group| *of == group || *of == usize::MAX))
-                .map(|(_, looked)| {
-                    let listed_as = looked
-                        .name
-                        .strip_prefix("exports/")
-                        .and_then(|name| export.listed_as.get(name));
-                    EntryItem {
-                        listed_as: listed_as.map(|name| format!("exports/{name}")),
-                        ..looked.item()
-                    }
-                })
-                .collect()
-        };
+                .map(|entry| entry.name.clone())
+                .collect();
+            let new = entries
+                .items_of(index)
+                .into_iter()
+                .filter(|entry| !known.contains(&entry.name));
+            item.entries.extend(new);
+        }
+    }
+
+    /// Checks the outputs of a group: readable, of its kind and namespace, as many entities as its
+    /// metadata count.
+    fn check_group(
+        &mut self,
+        entries: &ExportEntries<'_>,
+        index: usize,
+        group: &Group,
+    ) -> GroupScan {
+        let title = &entries.export.title;
         let fault = |fault| ExportFault {
-            export: export.title.clone(),
+            export: title.clone(),
             fault,
         };
+        let mut scan = Scanned::default();
+        let mut is_readable = true;
+        for output in entries.outputs_of(index) {
+            let name = output.name.strip_prefix("exports/").unwrap_or(&output.name);
+            let faults = inspect::output_faults(name, &output.inspected, group);
+            self.faults.extend(faults.into_iter().map(fault));
+            is_readable &= output.inspected.fault.is_none();
+            scan.merge(&output.inspected.scan);
+        }
+        // Of a log that cannot be read to its end the count says nothing new.
+        let metadata = group.metadata.as_deref().unwrap_or(title);
+        let sum_fault = is_readable
+            .then(|| inspect::sum_fault(metadata, group, &scan))
+            .flatten();
+        let is_accepted = sum_fault
+            .as_ref()
+            .is_some_and(|fault| fault.count_of.is_some())
+            && inspect::accepts(self.accepted, &scan);
+        self.faults
+            .extend(sum_fault.filter(|_| !is_accepted).map(fault));
+        GroupScan {
+            found: scan,
+            announced: group.entities.filter(|_| is_accepted),
+        }
+    }
 
-        let mut found: BTreeMap<Pair, KindItem> = BTreeMap::new();
-        for (index, group) in export.groups.iter().enumerate() {
-            let mut scan = Scanned::default();
-            let mut readable = true;
-            for (_, output) in objects
-                .iter()
-                .filter(|(of, looked)| *of == index && looked.role == EntryRole::Output)
-            {
-                let name = output.name.strip_prefix("exports/").unwrap_or(&output.name);
-                faults.extend(
-                    inspect::output_faults(name, &output.inspected, group)
-                        .into_iter()
-                        .map(fault),
-                );
-                readable &= output.inspected.fault.is_none();
-                scan.merge(&output.inspected.scan);
-            }
-            // Of a log that cannot be read to its end the count says nothing new.
-            let mark = group.metadata.as_deref().unwrap_or(&export.title);
-            let sum_fault = readable
-                .then(|| inspect::sum_fault(mark, group, &scan))
-                .flatten();
-            let is_accepted = sum_fault
-                .as_ref()
-                .is_some_and(|fault| fault.count_of.is_some())
-                && inspect::accepts(accepted, &scan);
-            let announced = group.entities.filter(|_| is_accepted);
-            faults.extend(sum_fault.filter(|_| !is_accepted).map(fault));
-            origins.extend(scan.origins.iter().cloned());
-            let nothing = scan.pairs.is_empty().then(|| {
-                group.kind.clone().map(|kind| Pair {
-                    namespace: group.namespace.clone().unwrap_or_default(),
-                    kind,
-                })
-            });
-            for pair in scan.pairs.keys().cloned().chain(nothing.flatten()) {
-                let item = found
-                    .entry(pair.clone())
-                    .or_insert_with(|| new_item(&pair, export));
-                add(item, &scan, &pair);
-                item.announced_entities = announced
-                    .map(|announced| item.announced_entities.unwrap_or_default() + announced)
-                    .or(item.announced_entities);
-                let known: BTreeSet<String> = item
-                    .entries
-                    .iter()
-                    .map(|entry| entry.name.clone())
-                    .collect();
-                item.entries.extend(
-                    items(Some(index))
-                        .into_iter()
-                        .filter(|entry| !known.contains(&entry.name)),
-                );
-            }
-        }
-        if found.is_empty() {
-            empty_exports.push(EmptyExportItem {
-                entries: items(None),
+    /// The manifest, unless anything is wrong.
+    fn finish(mut self, exports: &[Export], options: &PackOptions) -> Result<Manifest, PackError> {
+        if !self.faults.is_empty() || !self.duplicates.is_empty() {
+            return Err(PackError::NotWhole {
+                faults: self.faults,
+                unnamed: Vec::new(),
+                duplicates: self.duplicates,
+                missing: Vec::new(),
+                stale: Vec::new(),
+                is_latest: false,
             });
         }
-        for (pair, item) in found {
-            if let Some((_, other)) = kinds.insert(pair.clone(), (item, &export.title)) {
-                duplicates.push(select::duplicate(&pair, other, &export.title));
-            }
-        }
+        let kinds: Vec<KindItem> = self.kinds.into_values().map(|(item, _)| item).collect();
+        self.totals.kinds = kinds.len() as u64;
+        self.totals.entities = kinds.iter().map(|kind| kind.entities).sum();
+        Ok(Manifest {
+            format: MANIFEST_FORMAT.to_owned(),
+            tool: ToolItem {
+                name: env!("CARGO_PKG_NAME").to_owned(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+            },
+            backup: backup(exports, self.origins)?,
+            kinds,
+            empty_exports: self.empty_exports,
+            companions: Vec::new(),
+            sums: unwritten_sums(),
+            options: options.clone(),
+            totals: self.totals,
+        })
     }
-    if !faults.is_empty() || !duplicates.is_empty() {
-        return Err(PackError::NotWhole {
-            faults,
-            unnamed: Vec::new(),
-            duplicates,
-            missing: Vec::new(),
-            stale: Vec::new(),
-            is_latest: false,
-        });
+}
+
+/// What the outputs of a group hold.
+struct GroupScan {
+    found: Scanned,
+    /// The count of the metadata, where it is wrong and accepted.
+    announced: Option<u64>,
+}
+
+/// The pairs of a group; where nothing was exported, the one that its metadata name.
+fn pairs_of(group: &Group, scan: &Scanned) -> Vec<Pair> {
+    if !scan.pairs.is_empty() {
+        return scan.pairs.keys().cloned().collect();
     }
+    let named = group.kind.clone().map(|kind| Pair {
+        // Of which namespace it is, nothing says: the default one stands for it.
+        namespace: group.namespace.clone().unwrap_or_default(),
+        kind,
+    });
+    named.into_iter().collect()
+}
+
+/// The backup as a whole.
+fn backup(
+    exports: &[Export],
+    mut origins: BTreeSet<(String, String)>,
+) -> Result<BackupItem, PackError> {
     if origins.len() > 1 {
-        let spelled = origins.into_iter().map(|(project, database)| {
+        let names = origins.into_iter().map(|(project, database)| {
             if database.is_empty() {
                 project
             } else {
                 format!("{project}/{database}")
             }
         });
-        return Err(PackError::SeveralOrigins(spelled.collect()));
+        return Err(PackError::SeveralOrigins(names.collect()));
     }
+    // A set without entities is of no project.
     let (project, database) = origins.pop_first().unwrap_or_default();
-    let kinds: Vec<KindItem> = kinds.into_values().map(|(item, _)| item).collect();
-    totals.kinds = kinds.len() as u64;
-    totals.entities = kinds.iter().map(|kind| kind.entities).sum();
-    Ok(Manifest {
-        format: MANIFEST_FORMAT.to_owned(),
-        tool: ToolItem {
-            name: env!("CARGO_PKG_NAME").to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        },
-        backup: BackupItem {
-            id: backup_id(exports.iter().filter_map(|export| export.started).max()),
-            project,
-            database,
-            started: exports.iter().filter_map(|export| export.started).min(),
-            finished: exports.iter().filter_map(|export| export.finished).max(),
-        },
-        kinds,
-        empty_exports,
-        companions: Vec::new(),
-        sums: EntryItem {
-            name: SUMS_NAME.to_owned(),
-            role: EntryRole::Sums,
-            listed_as: None,
-            content_encoding: None,
-            bytes: 0,
-            sha256: Sha256([0; 32]),
-            crc32c: Crc32c(0),
-            packed_crc32c: None,
-            pieces: Vec::new(),
-        },
-        options: options.clone(),
-        totals,
+    let starts = || exports.iter().filter_map(|export| export.started);
+    Ok(BackupItem {
+        id: backup_id(starts().max()),
+        project,
+        database,
+        started: starts().min(),
+        finished: exports.iter().filter_map(|export| export.finished).max(),
     })
+}
+
+/// The id of a backup: when its newest export began.
+pub(super) fn backup_id(newest_start: Option<Timestamp>) -> String {
+    newest_start.map_or_else(|| "19800101000000".to_owned(), Timestamp::compact)
+}
+
+/// `SHA256SUMS` before it is written.
+fn unwritten_sums() -> EntryItem {
+    EntryItem {
+        name: SUMS_NAME.to_owned(),
+        role: EntryRole::Sums,
+        listed_as: None,
+        content_encoding: None,
+        bytes: 0,
+        sha256: Sha256([0; 32]),
+        crc32c: Crc32c(0),
+        packed_crc32c: None,
+        pieces: Vec::new(),
+    }
 }
 
 fn new_item(pair: &Pair, export: &Export) -> KindItem {
@@ -212,22 +331,22 @@ fn new_item(pair: &Pair, export: &Export) -> KindItem {
     }
 }
 
-/// Adds what one group's outputs told about a pair.
+/// Adds what the outputs of one group hold of a pair.
 fn add(item: &mut KindItem, scan: &Scanned, pair: &Pair) {
-    let Some(told) = scan.pairs.get(pair) else {
+    let Some(found) = scan.pairs.get(pair) else {
         return;
     };
-    item.entities += told.entities;
-    item.bytes += told.bytes;
+    item.entities += found.entities;
+    item.bytes += found.bytes;
     let parents: BTreeSet<_> = item
         .parents
         .drain(..)
-        .chain(told.parents.iter().cloned())
+        .chain(found.parents.iter().cloned())
         .collect();
     let pairs: BTreeSet<_> = item
         .reference_pairs
         .drain(..)
-        .chain(told.references.iter().cloned())
+        .chain(found.references.iter().cloned())
         .collect();
     let references: BTreeSet<_> = pairs.iter().map(|pair| pair.kind.clone()).collect();
     item.parents = parents.into_iter().collect();

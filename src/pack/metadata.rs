@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::PackError;
+use super::error::PackError;
 use crate::archive::zip::{SealError, check_name};
 use crate::export::discover::{self, Discovery, Listed};
 use crate::export::stored_metadata::KeptMetadata;
@@ -54,48 +54,12 @@ impl MetadataCache {
         for name in wanted.keys() {
             check_name(&format!("exports/{name}")).map_err(SealError::from)?;
         }
-        let version = |object: &ObjectInfo| (object.version, object.len);
-        self.versions.retain(|name, known| {
-            wanted
-                .get(name.as_str())
-                .is_some_and(|object| version(object) == *known)
-        });
         let mut kept = KeptMetadata::new(
             wanted.iter().map(|(name, object)| (*name, object.len)),
             memory,
         );
-        self.versions.retain(|name, _| {
-            match self.kept.remove(name).filter(|_| kept.is_wanted(name)) {
-                Some(bytes) => {
-                    kept.insert(
-                        name,
-                        bytes,
-                        wanted
-                            .get(name.as_str())
-                            .and_then(|object| object.content_encoding.as_deref()),
-                    );
-                    true
-                }
-                None => false,
-            }
-        });
-        let is_new = |object: &&&ObjectInfo| {
-            kept.is_wanted(&object.name) && !self.versions.contains_key(&object.name)
-        };
-        let new: Vec<ObjectInfo> = wanted.values().filter(is_new).copied().cloned().collect();
-        let calls: Vec<Vec<ObjectInfo>> = new.chunks(READ_TOGETHER).map(<[_]>::to_vec).collect();
-        let mut read = stream::iter(
-            calls
-                .into_iter()
-                .map(|objects| read_together(source, objects)),
-        )
-        .buffered(CALLS_AT_ONCE);
-        while let Some(contents) = read.try_next().await? {
-            for (object, content) in contents {
-                self.versions.insert(object.name.clone(), version(&object));
-                kept.insert(&object.name, content, object.content_encoding.as_deref());
-            }
-        }
+        self.keep_unchanged(&wanted, &mut kept);
+        self.read_new(source, &wanted, &mut kept).await?;
         self.kept = kept;
         let discovery = discover::discover(&listing, &self.kept);
         match self.kept.lacking(&discovery) {
@@ -104,6 +68,48 @@ impl MetadataCache {
             }),
             None => Ok(discovery),
         }
+    }
+
+    /// Moves what was read before and has not changed.
+    fn keep_unchanged(&mut self, wanted: &BTreeMap<&str, &ObjectInfo>, kept: &mut KeptMetadata) {
+        self.versions.retain(|name, known| {
+            let Some(object) = wanted.get(name.as_str()) else {
+                return false;
+            };
+            if version(object) != *known || !kept.is_wanted(name) {
+                return false;
+            }
+            let Some(bytes) = self.kept.remove(name) else {
+                return false;
+            };
+            kept.insert(name, bytes, object.content_encoding.as_deref());
+            true
+        });
+    }
+
+    /// Reads what is new or has changed.
+    async fn read_new(
+        &mut self,
+        source: &Arc<dyn Store>,
+        wanted: &BTreeMap<&str, &ObjectInfo>,
+        kept: &mut KeptMetadata,
+    ) -> Result<(), PackError> {
+        let is_new = |object: &&&ObjectInfo| {
+            kept.is_wanted(&object.name) && !self.versions.contains_key(&object.name)
+        };
+        let new: Vec<ObjectInfo> = wanted.values().filter(is_new).copied().cloned().collect();
+        let calls: Vec<Vec<ObjectInfo>> = new.chunks(READ_TOGETHER).map(<[_]>::to_vec).collect();
+        let reads = calls
+            .into_iter()
+            .map(|objects| read_together(source, objects));
+        let mut reads = stream::iter(reads).buffered(CALLS_AT_ONCE);
+        while let Some(contents) = reads.try_next().await? {
+            for (object, content) in contents {
+                self.versions.insert(object.name.clone(), version(&object));
+                kept.insert(&object.name, content, object.content_encoding.as_deref());
+            }
+        }
+        Ok(())
     }
 
     /// The bytes of metadata as they are stored, as far as they are kept.
@@ -127,13 +133,19 @@ impl MetadataCache {
     }
 }
 
+/// What changes when an object does.
+fn version(object: &ObjectInfo) -> (u64, u64) {
+    (object.version, object.len)
+}
+
 async fn read_together(
     source: &Arc<dyn Store>,
     objects: Vec<ObjectInfo>,
 ) -> Result<Vec<(ObjectInfo, Vec<u8>)>, PackError> {
     let whole = |object: &ObjectInfo| Part {
         offset: 0,
-        len: usize::try_from(object.len).unwrap_or(usize::MAX),
+        len: usize::try_from(object.len)
+            .expect("metadata is read whole only if it fits into memory"),
         object: object.clone(),
     };
     let parts: Vec<Part> = objects.iter().map(whole).collect();

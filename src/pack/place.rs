@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::stream::Digest;
-use super::{Chosen, Options, PackError};
+use super::error::PackError;
+use super::options::PackRequest;
+use super::output::Digest;
 use crate::archive::catalog::{sidecar_digest, told_digest};
 use crate::archive::{ArchiveError, ArchiveFile, checksums, digest_of};
+use crate::export::discover::Export;
 use crate::model::{EntryItem, Manifest, Sha256};
 use crate::store::{ObjectInfo, Store, StoreError, write_whole};
 
@@ -39,7 +41,7 @@ impl Place {
     pub(super) async fn find(
         dest: &Arc<dyn Store>,
         name: String,
-        options: &Options,
+        options: &PackRequest,
     ) -> Result<Self, PackError> {
         let is_overwritten = options.overwrite;
         let sidecar_name = sidecar_of(&name);
@@ -102,7 +104,11 @@ impl Place {
 
     /// Refuses the name where the archive there cannot be the one that would be made, as far as
     /// names, lengths and checksums tell.
-    pub(super) fn refuse_other(&self, chosen: &Chosen) -> Result<(), PackError> {
+    pub(super) fn refuse_other(
+        &self,
+        exports: &[Export],
+        objects: &BTreeMap<String, ObjectInfo>,
+    ) -> Result<(), PackError> {
         let Some(manifest) = &self.manifest else {
             return Ok(());
         };
@@ -113,11 +119,9 @@ impl Place {
             .collect();
         let mut count = 0;
         let mut is_same = true;
-        for object in chosen.exports.iter().flat_map(|export| export.objects()) {
+        for object in exports.iter().flat_map(|export| export.objects()) {
             count += 1;
-            let known = by_name
-                .get(object.name)
-                .zip(chosen.objects.get(object.name));
+            let known = by_name.get(object.name).zip(objects.get(object.name));
             is_same &= known.is_some_and(|(item, object)| is_of(item, object));
         }
         if is_same && count == items.len() {

@@ -1,14 +1,14 @@
-//! The gate before packing: which exports are taken, and whether each is finished, whole, wanted
-//! and of the same night as the others.
+//! Selects exports: which are taken, and whether each is finished, whole, wanted and of the same
+//! night as the others.
 //!
-//! Decides over a discovery, selectors and the pairs that undeclared exports turned out to hold.
-//! Reads nothing itself.
+//! Decides by a discovery, selectors and the pairs that undeclared exports turned out to hold. Reads
+//! nothing itself.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
-use std::time::Duration;
 
-use super::{ExportFault, PackError};
+use super::error::{ExportFault, PackError, StaleExport};
+use super::options::Wanted;
 use crate::export::discover::{Discovery, Export, Fault, Group};
 use crate::model::{ExportFormat, Kind, Namespace, Pair, Selector, Timestamp, spelled_duration};
 
@@ -16,22 +16,6 @@ use crate::model::{ExportFormat, Kind, Namespace, Pair, Selector, Timestamp, spe
 const KINDS_NAMED: usize = 3;
 
 const DAY_MICROS: i64 = 24 * 60 * 60 * 1_000_000;
-
-/// Which exports of a SOURCE are wanted.
-#[derive(Debug, Clone, Default)]
-pub struct Wanted {
-    /// Only these, unless empty.
-    pub only: Vec<Selector>,
-    /// Not these.
-    pub exclude: Vec<Selector>,
-    /// Each of these must be there and finished.
-    pub expect: Vec<Selector>,
-    /// Of two exports of one pair the newest is taken.
-    pub latest: bool,
-    /// How much later than another export one may start: with `latest` an older one is stale, else
-    /// a wider spread is worth a warning.
-    pub max_spread: Duration,
-}
 
 /// One kind in one namespace; `None` stands for all of them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -245,31 +229,7 @@ impl<'a> Candidate<'a> {
 /// When an export began and ended.
 type Age = (Timestamp, Option<Timestamp>);
 
-/// An export that is older than the others allow.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StaleExport {
-    /// Its kinds, for people.
-    pub kinds: String,
-    /// Its title.
-    pub export: String,
-    /// Its start.
-    pub started: Timestamp,
-    /// The start of the newest export of all.
-    pub newest: Timestamp,
-}
-
-impl fmt::Display for StaleExport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let older = spelled_duration(self.newest.since(self.started));
-        write!(
-            f,
-            "{} is stale: its newest export, {}, started {older} before the newest export of all",
-            self.kinds, self.export
-        )
-    }
-}
-
-/// What the gate lets through, or what keeps it shut.
+/// What is selected, and what is wrong with it.
 #[derive(Debug, Default)]
 pub struct Verdict {
     /// The exports to pack, in order, by their index in the discovery.
@@ -341,10 +301,11 @@ impl Verdict {
     }
 }
 
-/// Judges a discovery.
+/// Selects the exports of a discovery.
 ///
 /// # Errors
-/// [`PackError::Indivisible`] where an export holds wanted and unwanted pairs, [`PackError::NoExport`] where there is nothing at all.
+/// [`PackError::Indivisible`] where an export holds wanted and unwanted pairs,
+/// [`PackError::NoExport`] where there is nothing at all.
 pub fn judge(discovery: &Discovery, wanted: &Wanted, pairs: &Pairs) -> Result<Verdict, PackError> {
     let mut verdict = Verdict::default();
     let mut candidates: Vec<Candidate<'_>> = discovery
@@ -354,14 +315,42 @@ pub fn judge(discovery: &Discovery, wanted: &Wanted, pairs: &Pairs) -> Result<Ve
         .map(|(index, export)| Candidate::new(index, export, pairs))
         .collect();
     let is_any = !candidates.is_empty();
-    if let Some(idle) = wanted.only.iter().find(|selector| {
-        is_any
-            && !candidates
-                .iter()
-                .any(|candidate| candidate.may_hold(selector))
-    }) {
+    let is_idle = |selector: &&Selector| {
+        !candidates
+            .iter()
+            .any(|candidate| candidate.may_hold(selector))
+    };
+    if let Some(idle) = wanted.only.iter().find(is_idle).filter(|_| is_any) {
         return Err(PackError::ChoosesNothing(idle.clone()));
     }
+    retain_wanted(&mut candidates, wanted, &mut verdict)?;
+    if wanted.latest {
+        retain_newest(&mut candidates, discovery, &mut verdict);
+    }
+    for candidate in &candidates {
+        record_problems(candidate, &mut verdict);
+    }
+    candidates.retain(|candidate| candidate.is_complete);
+    if candidates.is_empty() && verdict.faults.is_empty() && wanted.expect.is_empty() {
+        return Err(if is_any {
+            PackError::NothingChosen
+        } else {
+            PackError::NoExport
+        });
+    }
+    verdict.duplicates = duplicates(&candidates, wanted.latest);
+    expect(&candidates, &wanted.expect, &mut verdict);
+    judge_spread(&candidates, wanted, &mut verdict);
+    verdict.exports = candidates.iter().map(|candidate| candidate.index).collect();
+    Ok(verdict)
+}
+
+/// Keeps the candidates of which something is wanted.
+fn retain_wanted(
+    candidates: &mut Vec<Candidate<'_>>,
+    wanted: &Wanted,
+    verdict: &mut Verdict,
+) -> Result<(), PackError> {
     let mut divided = None;
     candidates.retain(|candidate| match wanted.choice(&candidate.scopes) {
         Choice::Left => false,
@@ -380,50 +369,42 @@ pub fn judge(discovery: &Discovery, wanted: &Wanted, pairs: &Pairs) -> Result<Ve
         }
         Choice::Taken | Choice::Divided { .. } | Choice::Unknown => true,
     });
-    if let Some(divided) = divided {
-        return Err(divided);
-    }
-    if wanted.latest {
-        let superseded = superseded(&candidates);
-        candidates.retain(|candidate| !superseded.contains(&candidate.index));
-        let titles = superseded
-            .iter()
-            .filter_map(|index| discovery.exports.get(*index))
-            .map(|export| export.title.clone());
-        verdict.superseded = titles.collect::<BTreeSet<_>>().into_iter().collect();
-        verdict
-            .undecided
-            .retain(|index| !superseded.contains(index));
-        verdict.undecided.extend(overlapping(&candidates));
-    }
-    for candidate in &candidates {
-        fault_all(&mut verdict.faults, candidate.export);
-        let is_named = !candidate.scopes.is_empty()
-            && candidate.scopes.iter().all(|scope| scope.kind.is_some());
-        verdict
-            .unnamed
-            .extend((!candidate.is_complete && !is_named).then(|| candidate.export.title.clone()));
-    }
-    candidates.retain(|candidate| candidate.is_complete);
-    if candidates.is_empty() && verdict.faults.is_empty() && wanted.expect.is_empty() {
-        return Err(if is_any {
-            PackError::NothingChosen
-        } else {
-            PackError::NoExport
-        });
-    }
-    verdict.duplicates = duplicates(&candidates, wanted.latest);
-    expect(&candidates, &wanted.expect, &mut verdict);
-    judge_spread(&candidates, wanted, &mut verdict);
-    verdict.exports = candidates.iter().map(|candidate| candidate.index).collect();
-    Ok(verdict)
+    divided.map_or(Ok(()), Err)
 }
 
-fn fault_all(faults: &mut Vec<ExportFault>, export: &Export) {
-    faults.extend(export.faults.iter().map(|fault| ExportFault {
-        export: export.title.clone(),
-        fault: fault.clone(),
-    }));
+/// Keeps the candidates that newer ones do not supersede.
+fn retain_newest(
+    candidates: &mut Vec<Candidate<'_>>,
+    discovery: &Discovery,
+    verdict: &mut Verdict,
+) {
+    let superseded = superseded(candidates);
+    candidates.retain(|candidate| !superseded.contains(&candidate.index));
+    let titles = superseded
+        .iter()
+        .filter_map(|index| discovery.exports.get(*index))
+        .map(|export| export.title.clone());
+    verdict.superseded = titles.collect::<BTreeSet<_>>().into_iter().collect();
+    verdict
+        .undecided
+        .retain(|index| !superseded.contains(index));
+    verdict.undecided.extend(overlapping(candidates));
+}
+
+/// Records what is wrong with a candidate.
+fn record_problems(candidate: &Candidate<'_>, verdict: &mut Verdict) {
+    let export = candidate.export;
+    verdict
+        .faults
+        .extend(export.faults.iter().map(|fault| ExportFault {
+            export: export.title.clone(),
+            fault: fault.clone(),
+        }));
+    let is_named =
+        !candidate.scopes.is_empty() && candidate.scopes.iter().all(|scope| scope.kind.is_some());
+    if !candidate.is_complete && !is_named {
+        verdict.unnamed.push(export.title.clone());
+    }
 }
 
 /// The exports of which newer, finished ones hold everything, by index. An export steps back only
@@ -483,10 +464,7 @@ fn overlapping(candidates: &[Candidate<'_>]) -> BTreeSet<usize> {
             *holders.entry(kind).or_default() += 1;
         }
     }
-    let (all, of_all_kinds) = (
-        complete().count(),
-        holders.get(&None).copied().unwrap_or_default(),
-    );
+    let (all, of_all_kinds) = (complete().count(), holders.get(&None).copied().unwrap_or(0));
     let meets_another = |scope: &Scope| match &scope.kind {
         Some(kind) => {
             holders.get(&Some(kind)).is_some_and(|holders| *holders > 1) || of_all_kinds > 0
@@ -555,7 +533,7 @@ pub(super) fn duplicate(pair: &Pair, one: &str, other: &str) -> ExportFault {
     }
 }
 
-/// Holds what is there against what is expected.
+/// Checks that what is expected is there.
 fn expect(candidates: &[Candidate<'_>], expected: &[Selector], verdict: &mut Verdict) {
     if expected.is_empty() {
         return;

@@ -306,8 +306,7 @@ impl Pass<'_> {
                 let report = inspect::piece(&raw, piece.offset, content);
                 let is_faulty = report.is_faulty();
                 let looked = if piece.is_whole() {
-                    let mut whole = Inspection::default().hashed(&raw, content);
-                    whole.join(report);
+                    let whole = Inspection::default().update(&raw, content, report);
                     Looked::Whole(Box::new(whole), raw)
                 } else {
                     Looked::Part(Box::new(report), raw, content)
@@ -350,11 +349,8 @@ impl Pass<'_> {
                 }
                 Ok(Looked::Part(part, raw, content)) => {
                     keep(&raw, &mut bytes);
-                    let look = move |inspection: Inspection| {
-                        let mut inspection = inspection.hashed(&raw, content);
-                        inspection.join(*part);
-                        inspection
-                    };
+                    let look =
+                        move |inspection: Inspection| inspection.update(&raw, content, *part);
                     inspection.then(look).await?;
                 }
                 Err(error) => {

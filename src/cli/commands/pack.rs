@@ -12,7 +12,7 @@ use crate::cli::failure::Failure;
 use crate::cli::input_file::read_input_file;
 use crate::cli::output;
 use crate::model::{Method, Selector};
-use crate::pack::{ArchiveName, Options, PackError, Packed, Wanted, pack};
+use crate::pack::{ArchiveName, PackError, PackRequest, Packed, Wanted, pack};
 use crate::progress::Observer as _;
 use crate::store::Location;
 
@@ -41,7 +41,7 @@ pub async fn run(context: &Context, args: PackArgs) -> CommandResult {
         Some(path) => read_expected(path).await?,
         None => Vec::new(),
     };
-    let options = Options {
+    let options = PackRequest {
         wanted: Wanted {
             only: args.only,
             exclude: args.exclude,

@@ -1,0 +1,142 @@
+//! Why a set was not packed.
+
+use std::fmt;
+
+use crate::archive::deflate::DataError;
+use crate::archive::zip::SealError;
+use crate::export::discover::{Fault, FaultClass};
+use crate::model::{Selector, Timestamp, spelled_duration};
+use crate::runtime::workers::WorkerLost;
+use crate::store::StoreError;
+
+/// A fault with the export that it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExportFault {
+    /// The export's title.
+    pub export: String,
+    /// What is wrong.
+    pub fault: Fault,
+}
+
+/// An export that is older than the others allow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StaleExport {
+    /// Its kinds, for people.
+    pub kinds: String,
+    /// Its title.
+    pub export: String,
+    /// Its start.
+    pub started: Timestamp,
+    /// The start of the newest export of all.
+    pub newest: Timestamp,
+}
+
+impl fmt::Display for StaleExport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let older = spelled_duration(self.newest.since(self.started));
+        write!(
+            f,
+            "{} is stale: its newest export, {}, started {older} before the newest export of all",
+            self.kinds, self.export
+        )
+    }
+}
+
+/// Why a set was not packed.
+#[derive(Debug, thiserror::Error)]
+pub enum PackError {
+    /// Something of the set is missing, unfinished or damaged. All of it is told.
+    #[error("the set is not whole")]
+    NotWhole {
+        /// All faults of single exports.
+        faults: Vec<ExportFault>,
+        /// Unfinished exports of unknown kinds, by title: no selector can exclude them.
+        unnamed: Vec<String>,
+        /// Pairs that were exported twice.
+        duplicates: Vec<ExportFault>,
+        /// Expected selectors that nothing answers.
+        missing: Vec<Selector>,
+        /// Exports that are too old for the others.
+        stale: Vec<StaleExport>,
+        /// Whether the latest of several exports was asked for.
+        is_latest: bool,
+    },
+    /// SOURCE is there, without a single export.
+    #[error("expected at least one export, found none")]
+    NoExport,
+    /// There are exports, but the selectors leave none.
+    #[error("expected selectors that leave at least one export, found that they leave none")]
+    NothingChosen,
+    /// An export cannot be divided.
+    #[error(
+        "{export}: expected an export of which all or nothing is chosen, found that it holds {wanted} and {unwanted} together"
+    )]
+    Indivisible {
+        /// The export's title.
+        export: String,
+        /// What of it is chosen.
+        wanted: String,
+        /// What of it is not.
+        unwanted: String,
+    },
+    /// The exports come from several projects or databases.
+    #[error("expected exports of one project and database, found {}", .0.join(", "))]
+    SeveralOrigins(Vec<String>),
+    /// The name of the archive is taken.
+    #[error("{0}: expected a free name, found another object there")]
+    Taken(String),
+    /// An object changed while it was packed.
+    #[error("{0}")]
+    SourceChanged(StoreError),
+    /// SOURCE cannot be read.
+    #[error(transparent)]
+    Source(StoreError),
+    /// ARCHIVE cannot be written.
+    #[error(transparent)]
+    Dest(StoreError),
+    /// The container cannot hold it.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// A fault was found and not told: a fault of kindpack's own.
+    #[error("expected every entry sealed, found that some were only looked at")]
+    Torso,
+    /// The metadata of the exports does not fit into memory.
+    #[error("{name}: the metadata of all exports needs more memory than --memory allows")]
+    MemoryTooSmall {
+        /// The metadata object that does not fit.
+        name: String,
+    },
+    /// A selector chooses nothing that is there.
+    #[error("selector {0}: expected a kind below SOURCE, found none")]
+    ChoosesNothing(Selector),
+    /// A piece cannot be deflated: a fault of kindpack's own.
+    #[error("cannot deflate a piece: {0}")]
+    Deflate(DataError),
+    /// A fault of kindpack's own.
+    #[error(transparent)]
+    Worker(#[from] WorkerLost),
+}
+
+impl PackError {
+    pub(super) fn source(error: StoreError) -> Self {
+        match error {
+            StoreError::Changed { .. } => PackError::SourceChanged(error),
+            error => PackError::Source(error),
+        }
+    }
+
+    /// What was listed and is gone has changed.
+    pub(super) fn reading(error: StoreError) -> Self {
+        match error {
+            StoreError::NotFound { name, .. } => {
+                PackError::SourceChanged(StoreError::Changed { name })
+            }
+            error => PackError::source(error),
+        }
+    }
+
+    /// Whether anything is damaged, and not only missing.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, PackError::NotWhole { faults, .. } if faults.iter().any(|fault| fault.fault.class == FaultClass::Damaged))
+    }
+}

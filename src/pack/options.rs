@@ -1,0 +1,64 @@
+//! What is packed, how, and under which name.
+
+use std::time::Duration;
+
+use crate::model::{Method, PIECE_LEN_BYTES, PackOptions, Selector};
+
+/// How a set is packed.
+#[derive(Debug, Clone)]
+pub struct PackRequest {
+    /// Which exports are wanted.
+    pub wanted: Wanted,
+    /// Pairs of which the entities may be more or fewer than the metadata count.
+    pub accept_count: Vec<Selector>,
+    /// How long to wait for what is expected; zero looks once.
+    pub wait: Duration,
+    /// Whether entries are deflated or stored.
+    pub method: Method,
+    /// Deflate level, 1 to 9.
+    pub level: u32,
+    /// Whether an archive of that name may be replaced.
+    pub overwrite: bool,
+    /// Whether to stop before any data is read.
+    pub dry_run: bool,
+    /// Whether the data of an incomplete set in a bucket is read all the same, so that all of its
+    /// faults are found.
+    pub all_faults: bool,
+}
+
+impl PackRequest {
+    /// As the manifest records them.
+    pub(super) fn recorded(&self) -> PackOptions {
+        let level = (self.method == Method::Deflate).then_some(self.level);
+        PackOptions {
+            method: self.method,
+            level,
+            piece_bytes: PIECE_LEN_BYTES as u64,
+        }
+    }
+}
+
+/// The name that the archive gets.
+#[derive(Debug, Clone)]
+pub enum ArchiveName {
+    /// This one.
+    Given(String),
+    /// `{namespace}_backup_{YYYYMMDDHHMMSS}.zip`.
+    Chosen,
+}
+
+/// Which exports of a SOURCE are wanted.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// Only these, unless empty.
+    pub only: Vec<Selector>,
+    /// Not these.
+    pub exclude: Vec<Selector>,
+    /// Each of these must be there and finished.
+    pub expect: Vec<Selector>,
+    /// Of two exports of one pair the newest is taken.
+    pub latest: bool,
+    /// How much later than another export one may start: with `latest` an older one is stale, else
+    /// a wider spread is worth a warning.
+    pub max_spread: Duration,
+}
