@@ -1,0 +1,153 @@
+//! Whole terminal outputs: tables, explanations, errors with their hints, and every `--help`.
+//!
+//! `INSTA_UPDATE=always cargo test --test it snapshots` accepts what is printed now.
+
+use std::fs;
+use std::path::Path;
+
+use insta::assert_snapshot;
+
+use crate::support::fixtures::{fixture, legacy, managed};
+use crate::support::{Desk, copy_folder};
+
+/// Folders with exports of every fixture, and an archive of two of them.
+fn scene() -> Desk {
+    let desk = Desk::new();
+    copy_folder(Path::new(&managed().source), &desk.path("exports"));
+    copy_folder(Path::new(&legacy().source), &desk.path("legacy"));
+    desk.expect(0, &["pack", "exports", "set.zip"]);
+    desk.expect(0, &["pack", "legacy", "legacy.zip"]);
+    desk
+}
+
+/// Runs a command line and gives all that a terminal shows, without what differs between runs.
+fn shown(desk: &Desk, line: &str) -> String {
+    let args: Vec<&str> = line.split(' ').collect();
+    let run = desk.run(&args);
+    let printed = format!(
+        "$ kindpack {line}\n{}{}[exit {}]\n",
+        run.text(),
+        run.err,
+        run.code
+    );
+    let work = desk.work();
+    let printed = printed.replace(work.to_str().unwrap(), "[folder]");
+    without_seconds(&printed)
+}
+
+/// Replaces every `0.3 s` by `[time]`.
+pub fn without_seconds(text: &str) -> String {
+    let mut parts = text.split(" s").peekable();
+    let mut out = String::new();
+    while let Some(part) = parts.next() {
+        let number = part.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
+        let is_time = number.len() < part.len() && part[number.len()..].contains('.');
+        if parts.peek().is_none() {
+            out.push_str(part);
+        } else if is_time {
+            out.push_str(number);
+            out.push_str("[time]");
+        } else {
+            out.push_str(part);
+            out.push_str(" s");
+        }
+    }
+    out
+}
+
+#[test]
+fn seconds_are_left_out_of_snapshots() {
+    let text = "in     0.0 s\n3 steps (12.5 s), 2 s";
+    assert_eq!(
+        without_seconds(text),
+        "in     [time]\n3 steps ([time]), 2 s"
+    );
+}
+
+#[test]
+fn tables_are_printed_as_before() {
+    let desk = scene();
+    for (name, line) in [
+        ("pack", "pack exports again.zip"),
+        ("pack_dry_run", "pack exports dry.zip --dry-run"),
+        ("list", "list set.zip"),
+        ("list_legacy", "list legacy.zip"),
+        ("verify", "verify set.zip"),
+        ("verify_quick", "verify set.zip --quick"),
+        ("plan", "plan set.zip --target ndjson:out -o plan.json"),
+        (
+            "plan_left_out",
+            "plan set.zip --target ndjson:out --only acme/* --exclude Review",
+        ),
+        (
+            "plan_explain",
+            "plan set.zip --target ndjson:out --explain acme/Order",
+        ),
+        ("status", "status plan.json"),
+        ("restore", "restore plan.json"),
+        ("extract", "extract set.zip copy --only acme/Order"),
+    ] {
+        assert_snapshot!(name, shown(&desk, line));
+    }
+}
+
+#[test]
+fn errors_are_printed_with_their_hints() {
+    let desk = scene();
+    let bytes = desk.read("set.zip");
+    desk.write("cut.zip", &bytes[..bytes.len() / 2]);
+    let mut flipped = bytes.clone();
+    flipped[4_000] ^= 1;
+    desk.write("flipped.zip", flipped);
+    copy_folder(
+        Path::new(&fixture("managed/acme/Order")),
+        &desk.path("unfinished"),
+    );
+    let files = crate::support::files_below(&desk.path("unfinished"));
+    let output = files.iter().find(|(name, _)| name.ends_with("/output-0"));
+    fs::remove_file(output.unwrap().1).unwrap();
+    for (name, line) in [
+        ("no_source", "pack nowhere new.zip"),
+        ("missing_output", "pack unfinished new.zip"),
+        ("name_taken", "pack legacy set.zip"),
+        ("nothing_selected", "pack exports new.zip --only Nothing"),
+        ("no_archive", "verify missing.zip"),
+        ("cut_archive", "verify cut.zip"),
+        ("damaged_archive", "verify flipped.zip"),
+        ("unknown_kind", "cat set.zip Nothing"),
+        ("unknown_target", "plan set.zip --target nowhere:out"),
+        ("no_target", "plan set.zip"),
+        ("same_project", "plan set.zip --target datastore:demo-src"),
+        ("no_plan", "restore missing.json"),
+        ("no_such_command", "paack exports"),
+        ("backup", "backup"),
+    ] {
+        assert_snapshot!(format!("error_{name}"), shown(&desk, line));
+    }
+}
+
+#[test]
+fn help_of_every_command_is_complete() {
+    let desk = Desk::new();
+    assert_snapshot!("help", shown(&desk, "--help"));
+    for command in [
+        "demo",
+        "pack",
+        "list",
+        "archives",
+        "verify",
+        "cat",
+        "extract",
+        "plan",
+        "restore",
+        "rehearse",
+        "status",
+        "completions",
+        "man",
+    ] {
+        assert_snapshot!(
+            format!("help_{command}"),
+            shown(&desk, &format!("{command} --help"))
+        );
+    }
+}
