@@ -12,7 +12,7 @@ use kindpack::model::Pair;
 use kindpack::progress::Silent;
 use kindpack::runtime::workers::Workers;
 use kindpack::store::{DirStore, Store};
-use kindpack::verify::{Depth, verify};
+use kindpack::verify::{VerifyScope, verify};
 use serde_json::{Value, json};
 
 use crate::support::data::{Made, STARTED_MICROS, made, write_export};
@@ -1416,7 +1416,7 @@ async fn no_byte_of_an_archive_can_change_unnoticed() {
             store.clone(),
             object,
             "damaged.zip".to_owned(),
-            Depth::Full,
+            VerifyScope::Full,
             &workers,
             &Silent,
         )

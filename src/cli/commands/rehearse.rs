@@ -20,7 +20,7 @@ use crate::restore::journal::Journal;
 use crate::restore::journal::file::JournalFile;
 use crate::restore::{Check, Job, Options, restore};
 use crate::targets;
-use crate::verify::{Depth, verify};
+use crate::verify::{VerifyScope, verify};
 
 /// The project of a rehearsal whose archive names none, as it holds no entity.
 const NO_PROJECT: &str = "rehearsal";
@@ -42,7 +42,7 @@ pub async fn run(context: &Context, args: RehearseArgs) -> CommandResult {
         store.clone(),
         object.clone(),
         title.clone(),
-        Depth::Full,
+        VerifyScope::Full,
         &context.workers,
         ui.as_ref(),
     )

@@ -12,7 +12,7 @@ use crate::cli::open_archive::{self, ArchiveLocation};
 use crate::cli::output;
 use crate::cli::output::shell_quote;
 use crate::progress::Observer as _;
-use crate::verify::{Depth, any_zip, verify};
+use crate::verify::{VerifyScope, any_zip, verify};
 
 pub async fn run(context: &Context, args: VerifyArgs) -> CommandResult {
     let ui = &context.ui;
@@ -27,9 +27,9 @@ pub async fn run(context: &Context, args: VerifyArgs) -> CommandResult {
         any_zip(store, object, title.clone(), ui.as_ref()).await
     } else {
         let depth = match (args.quick, args.only.is_empty()) {
-            (true, _) => Depth::Quick,
-            (false, true) => Depth::Full,
-            (false, false) => Depth::Only(args.only),
+            (true, _) => VerifyScope::Quick,
+            (false, true) => VerifyScope::Full,
+            (false, false) => VerifyScope::Only(args.only),
         };
         verify(
             store,

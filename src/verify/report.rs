@@ -1,0 +1,31 @@
+//! What a verification found.
+
+use crate::model::AcceptedCount;
+use crate::progress::{Event, Observer};
+
+/// What a verification found.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Entries read (quick: seen).
+    pub entries: u64,
+    /// Entities counted (quick: by the manifest).
+    pub entities: u64,
+    /// All that is wrong, one sentence each.
+    pub problems: Vec<String>,
+    /// What contradicts the exports' metadata and was accepted when the archive was packed.
+    pub accepted_counts: Vec<AcceptedCount>,
+    /// Whether this is a zip that kindpack did not make.
+    pub is_foreign: bool,
+}
+
+impl Report {
+    /// Adds a problem, and reports it at once.
+    pub(super) fn add_problem(&mut self, observer: &dyn Observer, archive: &str, problem: String) {
+        observer.event(Event::Problem {
+            class: "damaged",
+            of: archive.to_owned(),
+            problem: problem.clone(),
+        });
+        self.problems.push(problem);
+    }
+}
