@@ -104,18 +104,7 @@ pub async fn extract(
         .choose(only)
         .map_err(|selector| ExtractError::ChoosesNothing(selector.clone()))?;
     refuse_to_divide(archive, &kinds, form)?;
-    let mut layout = Layout::default();
-    match form {
-        Form::Original => layout.original(kinds.into_iter()),
-        Form::Managed => {
-            let renamed = renamed(dest, &kinds).await?;
-            let (renamed, others): (Vec<_>, Vec<_>) = kinds
-                .into_iter()
-                .partition(|kind| renamed.contains(&kind.pair()));
-            layout.original(others.into_iter());
-            layout.managed(&renamed);
-        }
-    }
+    let mut layout = layout_of(dest, kinds, form).await?;
     if only.is_empty() {
         let manifest = archive.manifest();
         let rest = manifest
@@ -162,6 +151,27 @@ pub async fn extract(
     lay(archive, dest, load, Laying::AS_THEY_ARE, workers, &mut told).await?;
     observer.end();
     Ok(done)
+}
+
+/// The entries of kinds under the names that they get.
+async fn layout_of(
+    dest: &dyn Store,
+    kinds: Vec<&KindItem>,
+    form: Form,
+) -> Result<Layout, ExtractError> {
+    let mut layout = Layout::default();
+    match form {
+        Form::Original => layout.original(kinds.into_iter()),
+        Form::Managed => {
+            let renamed = renamed(dest, &kinds).await?;
+            let (renamed, others): (Vec<_>, Vec<_>) = kinds
+                .into_iter()
+                .partition(|kind| renamed.contains(&kind.pair()));
+            layout.original(others.into_iter());
+            layout.managed(&renamed);
+        }
+    }
+    Ok(layout)
 }
 
 /// An export of which a part is missing is none.

@@ -140,71 +140,78 @@ fn read_in_order<'a, G: Gather>(
     gather: G,
     workers: &'a Workers,
 ) -> BoxStream<'a, Result<G::Piece, ArchiveError>> {
-    struct Position<C> {
-        content: Option<C>,
-        offset: u64,
-        stitch: Option<Stitch>,
-    }
+    let start = Position {
+        content: None,
+        offset: 0,
+        stitch: Stitch::default(),
+    };
+    let pieces = stream::try_unfold(Some(start), move |position| {
+        let gather = gather.clone();
+        async move {
+            match position {
+                Some(position) => {
+                    let next = next_piece(archive, output, position, &gather, workers);
+                    next.await.map(Some)
+                }
+                None => Ok(None),
+            }
+        }
+    });
+    pieces.boxed()
+}
+
+/// How far an output is read that can only be read in order.
+struct Position<'a> {
+    content: Option<Content<'a>>,
+    offset: u64,
+    stitch: Stitch,
+}
+
+/// What comes of the next piece, and the position after it; none after the last one.
+async fn next_piece<'a, G: Gather>(
+    archive: &'a Arc<ArchiveFile>,
+    output: &'a EntryItem,
+    position: Position<'a>,
+    gather: &G,
+    workers: &'a Workers,
+) -> Result<(G::Piece, Option<Position<'a>>), ArchiveError> {
     let fault = |fault: String| ArchiveError::Data {
         entry: output.name.clone(),
         fault,
     };
-    let begun = Position {
-        content: None,
-        offset: 0,
-        stitch: Some(Stitch::default()),
+    let Position {
+        content,
+        offset,
+        mut stitch,
+    } = position;
+    let (content, part, len) =
+        match next_part(archive, output, content, offset, gather, workers).await {
+            // Bytes may have been damaged on their way. What came before was sound.
+            Err(error) if error.is_damage() && archive.container().store().is_remote() => {
+                next_part(archive, output, None, offset, gather, workers).await?
+            }
+            part => part?,
+        };
+    let mut gathered = G::Piece::default();
+    if let Some(record) = stitch
+        .push(part.ends)
+        .map_err(|error| fault(error.to_string()))?
+    {
+        gather
+            .add(&record, &mut gathered)
+            .map_err(|error| fault(error.to_string()))?;
+    }
+    G::append(&mut gathered, part.gathered);
+    if len < PIECE_LEN_BYTES {
+        stitch.finish().map_err(|error| fault(error.to_string()))?;
+        return Ok((gathered, None));
+    }
+    let next = Position {
+        content: Some(content),
+        offset: offset + len as u64,
+        stitch,
     };
-    let pieces = stream::try_unfold(begun, move |position| {
-        let gather = gather.clone();
-        async move {
-            let Position {
-                content,
-                offset,
-                stitch: Some(mut stitch),
-            } = position
-            else {
-                return Ok(None);
-            };
-            let (content, part, len) =
-                match next_part(archive, output, content, offset, &gather, workers).await {
-                    // Bytes may have been damaged on their way. What came before was sound.
-                    Err(error) if error.is_damage() && archive.container().store().is_remote() => {
-                        next_part(archive, output, None, offset, &gather, workers).await?
-                    }
-                    part => part?,
-                };
-            let mut gathered = G::Piece::default();
-            if let Some(record) = stitch
-                .push(part.ends)
-                .map_err(|error| fault(error.to_string()))?
-            {
-                gather
-                    .add(&record, &mut gathered)
-                    .map_err(|error| fault(error.to_string()))?;
-            }
-            G::append(&mut gathered, part.gathered);
-            if len < PIECE_LEN_BYTES {
-                stitch.finish().map_err(|error| fault(error.to_string()))?;
-                return Ok(Some((
-                    gathered,
-                    Position {
-                        content: None,
-                        offset,
-                        stitch: None,
-                    },
-                )));
-            }
-            Ok(Some((
-                gathered,
-                Position {
-                    content: Some(content),
-                    offset: offset + len as u64,
-                    stitch: Some(stitch),
-                },
-            )))
-        }
-    });
-    pieces.boxed()
+    Ok((gathered, Some(next)))
 }
 
 /// What a content is read from.

@@ -138,7 +138,7 @@ impl ReadAhead {
             let (store, object, range_len) = (
                 self.store.clone(),
                 self.object.clone(),
-                usize::try_from(len(&range)).unwrap_or(usize::MAX),
+                usize::try_from(len(&range)).expect("what is read ahead is bounded by the memory"),
             );
             let start = range.start;
             let reading = tokio::spawn(async move { store.read(&object, start, range_len).await });

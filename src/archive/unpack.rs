@@ -12,7 +12,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt as _, pin_mut};
 use sha2::Digest as _;
 
-use crate::archive::{ArchiveError, ArchiveFile, Reading};
+use crate::archive::{ArchiveError, ArchiveFile, PieceRef, Reading};
 use crate::model::{EntryItem, EntryRole, Sha256};
 use crate::runtime::workers::{WorkerLost, Workers};
 use crate::store::{About, Making, ObjectWriter, Store, StoreError, Whole};
@@ -157,6 +157,9 @@ struct Batch {
 /// Names and lengths of objects that were laid down.
 type Laid = Vec<(String, u64)>;
 
+/// A large object that is being written, and the digest of what it has so far.
+type OpenObject = (Box<dyn ObjectWriter>, sha2::Sha256);
+
 /// Objects on their way to DEST.
 struct Layer<'a> {
     dest: &'a dyn Store,
@@ -210,7 +213,7 @@ impl Layer<'_> {
             ))
         });
         pin_mut!(pieces);
-        let mut open: Option<(Box<dyn ObjectWriter>, sha2::Sha256)> = None;
+        let mut open = None;
         let mut damaged = BTreeSet::new();
         loop {
             let next = tokio::select! {
@@ -224,8 +227,9 @@ impl Layer<'_> {
             let (Some(item), Some(name)) = (items.get(piece.entry), names.get(piece.entry)) else {
                 continue;
             };
+            let may_come_again = may_come_again && !piece.is_whole();
             let (whole, raw) = match read {
-                Err(error) if error.is_damage() && may_come_again && !piece.is_whole() => {
+                Err(error) if error.is_damage() && may_come_again => {
                     damaged.insert(piece.entry);
                     open = None;
                     continue;
@@ -235,79 +239,98 @@ impl Layer<'_> {
             if damaged.contains(&piece.entry) {
                 continue;
             }
-            let ending = (self.laying.ending)(item);
-            let making = Making {
-                overwrite: self.laying.overwrite,
-                expected_len: item.bytes + ending.len() as u64,
-                content_encoding: item.content_encoding.clone(),
-                settled_later: true,
-            };
-            if let Some(found) = whole.filter(|_| raw.len() <= SMALL_BYTES || self.dest.is_remote())
+            let small = whole.filter(|_| raw.len() <= SMALL_BYTES || self.dest.is_remote());
+            if let Some(sha256) = small {
+                self.add_small(item, name, raw, sha256).await?;
+            } else if !self
+                .write_piece(&mut open, (item, name), (piece, whole, raw), may_come_again)
+                .await?
             {
-                hold_against(item, found)?;
-                (self.told)(Told::Bytes(piece.len as u64));
-                self.add(Whole {
-                    name: name.clone(),
-                    bytes: joined(raw, &ending),
-                    making,
-                })
-                .await?;
-                continue;
+                damaged.insert(piece.entry);
             }
-            let (mut writer, mut sha256) = match open.take() {
-                Some(open) => open,
-                None => {
-                    self.drain().await?;
-                    (
-                        self.dest
-                            .create(name, making)
-                            .await
-                            .map_err(LayError::Dest)?,
-                        sha2::Sha256::new(),
-                    )
-                }
-            };
-            let copy = raw.clone();
-            let hashed = async {
-                if whole.is_some() {
-                    return Ok(sha256);
-                }
-                let hash = move || {
-                    sha256.update(&copy);
-                    sha256
-                };
-                Workers::aside(hash).await
-            };
-            let (hashed, written) = tokio::join!(hashed, writer.write(raw));
-            written.map_err(LayError::Dest)?;
-            (self.told)(Told::Bytes(piece.len as u64));
-            sha256 = hashed?;
-            if !piece.last {
-                open = Some((writer, sha256));
-                continue;
-            }
-            match hold_against(
-                item,
-                whole.unwrap_or_else(|| Sha256(sha256.finalize().into())),
-            ) {
-                Err(_) if may_come_again && !piece.is_whole() => {
-                    damaged.insert(piece.entry);
-                    continue;
-                }
-                held => held?,
-            }
-            if !ending.is_empty() {
-                writer.write(ending).await.map_err(LayError::Dest)?;
-            }
-            writer
-                .publish(About::default())
-                .await
-                .map_err(LayError::Dest)?;
-            self.tell(vec![(name.clone(), item.bytes)]);
         }
         self.drain().await?;
         let entry = |number: usize| Some((items.get(number)?.clone(), names.get(number)?.clone()));
         Ok(damaged.into_iter().filter_map(entry).collect())
+    }
+
+    /// How an entry is made as an object, `ending_len` bytes of its own after it.
+    fn making(&self, item: &EntryItem, ending_len: usize) -> Making {
+        Making {
+            overwrite: self.laying.overwrite,
+            expected_len: item.bytes + ending_len as u64,
+            content_encoding: item.content_encoding.clone(),
+            settled_later: true,
+        }
+    }
+
+    /// Adds an entry that is whole to the batch.
+    async fn add_small(
+        &mut self,
+        item: &EntryItem,
+        name: &str,
+        raw: Bytes,
+        sha256: Sha256,
+    ) -> Result<(), LayError> {
+        hold_against(item, sha256)?;
+        (self.told)(Told::Bytes(raw.len() as u64));
+        let ending = (self.laying.ending)(item);
+        self.add(Whole {
+            name: name.to_owned(),
+            making: self.making(item, ending.len()),
+            bytes: joined(raw, &ending),
+        })
+        .await
+    }
+
+    /// Writes the next piece of a large entry; `whole` is the digest of one that has no other
+    /// piece. Says no where the entry turned out to be damaged and may be read again.
+    async fn write_piece(
+        &mut self,
+        open: &mut Option<OpenObject>,
+        (item, name): (&EntryItem, &str),
+        (piece, whole, raw): (PieceRef, Option<Sha256>, Bytes),
+        may_come_again: bool,
+    ) -> Result<bool, LayError> {
+        let ending = (self.laying.ending)(item);
+        let (mut writer, sha256) = match open.take() {
+            Some(open) => open,
+            None => {
+                self.drain().await?;
+                let making = self.making(item, ending.len());
+                let writer = self.dest.create(name, making).await;
+                (writer.map_err(LayError::Dest)?, sha2::Sha256::new())
+            }
+        };
+        let copy = raw.clone();
+        let hashed = async {
+            if whole.is_some() {
+                return Ok(sha256);
+            }
+            Workers::aside(move || sha256.chain_update(&copy)).await
+        };
+        let (hashed, written) = tokio::join!(hashed, writer.write(raw));
+        written.map_err(LayError::Dest)?;
+        (self.told)(Told::Bytes(piece.len as u64));
+        let sha256 = hashed?;
+        if !piece.last {
+            *open = Some((writer, sha256));
+            return Ok(true);
+        }
+        let found = whole.unwrap_or_else(|| Sha256(sha256.finalize().into()));
+        match hold_against(item, found) {
+            Err(_) if may_come_again => return Ok(false),
+            held => held?,
+        }
+        if !ending.is_empty() {
+            writer.write(ending).await.map_err(LayError::Dest)?;
+        }
+        writer
+            .publish(About::default())
+            .await
+            .map_err(LayError::Dest)?;
+        self.tell(vec![(name.to_owned(), item.bytes)]);
+        Ok(true)
     }
 
     async fn made(&mut self, made: Vec<Made>) -> Result<(), LayError> {

@@ -97,7 +97,7 @@ pub fn join_crc32c(before: u32, following: u32, len: u64) -> u32 {
         crc32c::crc32c_combine(
             before,
             following,
-            usize::try_from(len).unwrap_or(usize::MAX),
+            usize::try_from(len).expect("a piece is in memory"),
         )
     }
 }

@@ -149,12 +149,6 @@ fn read_fragments<E: From<LogError>>(
     record_max_bytes: usize,
     mut on_record: impl FnMut(&[u8]) -> Result<(), E>,
 ) -> Result<PieceEnds, E> {
-    enum At {
-        Start,
-        Earlier,
-        Between,
-        Open(u64),
-    }
     let mut ends = PieceEnds {
         offset,
         len_bytes: piece.len() as u64,
@@ -162,87 +156,82 @@ fn read_fragments<E: From<LogError>>(
         head: Head::Absent,
         tail: None,
     };
-    let mut buffer = Vec::new();
+    let mut record = Vec::new();
     let mut at = At::Start;
-    for fragment in (Fragments {
+    let fragments = Fragments {
         piece,
         position: 0,
         offset,
-    }) {
+    };
+    for fragment in fragments {
         let fragment = fragment?;
         ends.first_fragment.get_or_insert(fragment.offset);
-        at = match (at, fragment.part) {
-            (At::Start | At::Between, Part::Full) => {
-                on_record(fragment.data)?;
-                At::Between
+        if fragment.part == Part::First {
+            record.clear();
+        }
+        let next = at.after(&fragment)?;
+        if fragment.part == Part::Full {
+            on_record(fragment.data)?;
+        } else {
+            append(
+                &mut record,
+                fragment.data,
+                record_max_bytes,
+                fragment.offset,
+            )?;
+        }
+        if fragment.part == Part::Last {
+            match at {
+                At::Open(_) => on_record(&record)?,
+                _ => ends.head = Head::Closes(std::mem::take(&mut record)),
             }
-            (At::Start | At::Between, Part::First) => {
-                buffer.clear();
-                append(
-                    &mut buffer,
-                    fragment.data,
-                    record_max_bytes,
-                    fragment.offset,
-                )?;
-                At::Open(fragment.offset)
-            }
-            (At::Start | At::Earlier, Part::Middle) => {
-                append(
-                    &mut buffer,
-                    fragment.data,
-                    record_max_bytes,
-                    fragment.offset,
-                )?;
-                At::Earlier
-            }
-            (At::Start | At::Earlier, Part::Last) => {
-                append(
-                    &mut buffer,
-                    fragment.data,
-                    record_max_bytes,
-                    fragment.offset,
-                )?;
-                ends.head = Head::Closes(std::mem::take(&mut buffer));
-                At::Between
-            }
-            (At::Open(start), Part::Middle) => {
-                append(
-                    &mut buffer,
-                    fragment.data,
-                    record_max_bytes,
-                    fragment.offset,
-                )?;
-                At::Open(start)
-            }
-            (At::Open(_), Part::Last) => {
-                append(
-                    &mut buffer,
-                    fragment.data,
-                    record_max_bytes,
-                    fragment.offset,
-                )?;
-                on_record(&buffer)?;
-                At::Between
-            }
-            (At::Between, Part::Middle | Part::Last) => {
-                return Err(out_of_order(OPENING, fragment.part.name(), fragment.offset).into());
-            }
-            (At::Earlier | At::Open(_), Part::Full | Part::First) => {
-                return Err(out_of_order(FOLLOWING, fragment.part.name(), fragment.offset).into());
-            }
-        };
+        }
+        at = next;
     }
     match at {
-        At::Start | At::Earlier => ends.head = Head::Through(buffer),
+        At::Start | At::Earlier => ends.head = Head::Through(record),
         At::Between => {}
         At::Open(offset) => {
             ends.tail = Some(OpenRecord {
                 offset,
-                bytes: buffer,
+                bytes: record,
             })
         }
     }
     Ok(ends)
+}
+
+/// Where the reading of a piece is.
+#[derive(Clone, Copy)]
+enum At {
+    /// Before its first fragment.
+    Start,
+    /// In a record that began in an earlier piece.
+    Earlier,
+    /// Between two records.
+    Between,
+    /// In a record that began here.
+    Open(u64),
+}
+
+impl At {
+    /// Where the reading is after a fragment, which must be of a type that may come here.
+    fn after(self, fragment: &Fragment<'_>) -> Result<At, LogError> {
+        let (part, offset) = (fragment.part, fragment.offset);
+        match (self, part) {
+            (At::Start | At::Between, Part::Full) => Ok(At::Between),
+            (At::Start | At::Between, Part::First) => Ok(At::Open(offset)),
+            (At::Start | At::Earlier, Part::Middle) => Ok(At::Earlier),
+            (At::Open(start), Part::Middle) => Ok(At::Open(start)),
+            (At::Start | At::Earlier | At::Open(_), Part::Last) => Ok(At::Between),
+            (At::Between, Part::Middle | Part::Last) => {
+                Err(out_of_order(OPENING, part.name(), offset))
+            }
+            (At::Earlier | At::Open(_), Part::Full | Part::First) => {
+                Err(out_of_order(FOLLOWING, part.name(), offset))
+            }
+        }
+    }
 }
 
 /// Reads a whole log in one go, such as one of metadata. Its records may be as long as the log:
@@ -365,7 +354,7 @@ fn out_of_order(expected: &'static str, found: &'static str, offset: u64) -> Log
 }
 
 /// Which part of a record a fragment is.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
     Full,
     First,

@@ -139,7 +139,7 @@ pub(super) fn write_local(entry: &Entry<'_>, wide: bool, out: &mut Vec<u8>) {
             low_or_sentinel(len)
         },
         name_len: entry.name_len(),
-        extra_len: u16::try_from(extra.len()).unwrap_or(u16::MAX),
+        extra_len: u16::try_from(extra.len()).expect("an extra field has a few numbers"),
     };
     record.write(out);
     out.extend_from_slice(entry.name.as_bytes());
@@ -173,7 +173,7 @@ pub(super) fn write_central(entry: &Entry<'_>, header_offset: u64, out: &mut Vec
         compressed_len: low_or_sentinel(entry.compressed_len),
         len: low_or_sentinel(entry.len),
         name_len: entry.name_len(),
-        extra_len: u16::try_from(extra.len()).unwrap_or(u16::MAX),
+        extra_len: u16::try_from(extra.len()).expect("an extra field has a few numbers"),
         comment_len: 0,
         disk: 0,
         internal_attributes: 0,

@@ -24,40 +24,60 @@ pub(super) fn is_sound(bytes: &[u8]) -> bool {
 
 /// Every legacy backup, finished or not.
 pub(super) fn discover(view: &mut View<'_>) -> Vec<Export> {
-    // A kind may hold `/`: then its metadata lie a folder deeper and look like a backup's own.
-    // Backups that lie higher claim theirs first.
+    let mut unread = Unread::default();
+    let mut exports = read_backups(view, &mut unread);
+    exports.extend(unfinished_backups(view, &unread));
+    refuse_unlisted(view, &unread, &mut exports);
+    exports
+}
+
+/// Keys and folders of backups that cannot be read: what belongs to them cannot be told, and is no
+/// fault of its own.
+#[derive(Default)]
+struct Unread<'a> {
+    keys: BTreeSet<&'a str>,
+    folders: BTreeSet<&'a str>,
+}
+
+/// The backups that have information of their own.
+fn read_backups<'a>(view: &mut View<'a>, unread: &mut Unread<'a>) -> Vec<Export> {
+    // A kind may hold `/`: then its metadata are a folder deeper and look like a backup's own.
+    // Backups that are higher claim theirs first.
     let mut marks = view.unclaimed(|name| key_of(name).is_some());
     marks.sort_by_key(|name| name.matches('/').count());
     let mut exports = Vec::new();
-    // Keys and folders of backups that cannot be read: what belongs to them cannot be told, and is
-    // no fault of its own.
-    let (mut unread_keys, mut unread_folders) = (BTreeSet::new(), BTreeSet::new());
     for mark in marks {
-        if !view.is_claimed(mark) {
-            let mut export = Export::new(mark, ExportFormat::LegacyBackup);
-            export.mark = view.claim(mark);
-            match view
-                .bytes(mark)
-                .and_then(|bytes| read_information(mark, &bytes))
-            {
-                Ok(backup) => read_backup(view, mark, backup, &mut export),
-                Err(fault) => {
-                    export.faults.push(fault);
-                    unread_keys.extend(mark.strip_suffix(INFO));
-                    unread_folders.insert(folder(mark));
-                }
-            }
-            exports.push(export);
+        if view.is_claimed(mark) {
+            continue;
         }
+        let mut export = Export::new(mark, ExportFormat::LegacyBackup);
+        export.mark = view.claim(mark);
+        match view
+            .bytes(mark)
+            .and_then(|bytes| read_information(mark, &bytes))
+        {
+            Ok(backup) => read_backup(view, mark, backup, &mut export),
+            Err(fault) => {
+                export.faults.push(fault);
+                unread.keys.extend(mark.strip_suffix(INFO));
+                unread.folders.insert(folder(mark));
+            }
+        }
+        exports.push(export);
     }
+    exports
+}
 
+/// The backups of which only the information of kinds is there.
+fn unfinished_backups(view: &mut View<'_>, unread: &Unread<'_>) -> Vec<Export> {
+    let mut exports = Vec::new();
     for name in view.unclaimed(is_metadata) {
         view.claim(name);
         // KEY.KIND.backup_info; no key holds a dot.
         let key = base(name)
             .split_once('.')
             .map(|(key, _)| below(folder(name), key));
-        if key.is_some_and(|key| unread_keys.contains(key.as_str())) {
+        if key.is_some_and(|key| unread.keys.contains(key.as_str())) {
             continue;
         }
         let mut export = Export::new(name, ExportFormat::LegacyBackup);
@@ -78,59 +98,55 @@ pub(super) fn discover(view: &mut View<'_>) -> Vec<Export> {
         ));
         exports.push(export);
     }
+    exports
+}
 
-    let listed: BTreeSet<(String, u64)> = exports
-        .iter()
-        .flat_map(|export| &export.groups)
-        .flat_map(|group| &group.outputs)
-        .filter_map(|output| shard(&output.name))
-        .collect();
+/// Refuses data objects that no backup lists.
+fn refuse_unlisted(view: &mut View<'_>, unread: &Unread<'_>, exports: &mut Vec<Export>) {
+    let shards = |export: &Export| -> Vec<(String, u64)> {
+        let outputs = export.groups.iter().flat_map(|group| &group.outputs);
+        outputs.filter_map(|output| shard(&output.name)).collect()
+    };
+    let listed: BTreeSet<(String, u64)> = exports.iter().flat_map(shards).collect();
     for name in view.unclaimed(is_data) {
         let Some((run, number)) = shard(name) else {
             continue;
         };
         // The same shard in another attempt is what a failed try left behind; the backup lists the
         // try that counts.
-        let retried = listed.contains(&(run.clone(), number));
-        let home = exports.iter_mut().find(|export| {
-            export
-                .groups
-                .iter()
-                .flat_map(|group| &group.outputs)
-                .filter_map(|output| shard(&output.name))
-                .any(|(other, _)| other == run)
-        });
-        if retried && name.contains("-output-") {
+        if listed.contains(&(run.clone(), number)) && name.contains("-output-") {
             continue;
         }
         view.claim(name);
-        // A data object is beside its backup's information, or two folders below.
-        if home.is_none()
-            && [folder(name), folder(folder(folder(name)))]
-                .iter()
-                .any(|folder| unread_folders.contains(folder))
-        {
-            continue;
-        }
-        match home {
-            Some(export) => export.faults.push(Fault::damaged(
+        let home = exports
+            .iter_mut()
+            .find(|export| shards(export).iter().any(|(other, _)| *other == run));
+        if let Some(export) = home {
+            export.faults.push(Fault::damaged(
                 name,
                 "a data object that the backup lists",
                 "one that nothing lists",
-            )),
-            None => {
-                let mut export = Export::new(name, ExportFormat::LegacyBackup);
-                export.groups.extend(named_kind(name).map(open_group));
-                export.faults.push(Fault::incomplete(
-                    name,
-                    format!("a finished backup that lists it, <KEY>{INFO}"),
-                    "none",
-                ));
-                exports.push(export);
-            }
+            ));
+            continue;
+        }
+        // A data object is beside its backup's information, or two folders below.
+        let around = [folder(name), folder(folder(folder(name)))];
+        if !around.iter().any(|folder| unread.folders.contains(folder)) {
+            exports.push(unlisted(name));
         }
     }
-    exports
+}
+
+/// The backup of a data object that none lists.
+fn unlisted(name: &str) -> Export {
+    let mut export = Export::new(name, ExportFormat::LegacyBackup);
+    export.groups.extend(named_kind(name).map(open_group));
+    export.faults.push(Fault::incomplete(
+        name,
+        format!("a finished backup that lists it, <KEY>{INFO}"),
+        "none",
+    ));
+    export
 }
 
 /// The KEY of a backup's own `<KEY>.backup_info`; `None` for the per-kind ones.

@@ -409,66 +409,78 @@ fn read_part<'a>(
     // Beside the finish mark, outputs of all kinds have the same names.
     let mut listed_here = BTreeSet::new();
     let is_without_folders = folder(name) == draft.around && !folder(&part.path).is_empty();
-    let want = part.pointer.kind.as_deref().unwrap_or_default();
+    // A pointer without a kind stands for all kinds.
+    let want = part.pointer.kind.clone().unwrap_or_default();
+    let name = name.clone();
     for kind in &metadata.kinds {
         if kind.kind != want {
-            let spelled = |kind: &str| {
-                if kind.is_empty() {
-                    "all kinds".to_owned()
-                } else {
-                    format!("kind {kind:?}")
-                }
-            };
-            export.faults.push(Fault::damaged(
-                name,
-                format!("{}, as the finish mark says", spelled(want)),
-                spelled(&kind.kind),
-            ));
+            let expected = format!("{}, as the finish mark says", kind_or_all(&want));
+            let fault = Fault::damaged(&name, expected, kind_or_all(&kind.kind));
+            export.faults.push(fault);
         }
         for file in &kind.files {
             if !stays_inside(file) {
                 export.faults.push(Fault::damaged(
-                    name,
+                    &name,
                     "a path inside the export's folder",
                     format!("{file:?}"),
                 ));
-                continue;
-            }
-            if is_without_folders {
+            } else if is_without_folders {
                 part.missing.push(file.clone());
-                continue;
-            }
-            let output = below(folder(name), file);
-            if !listed_here.insert(output.clone()) {
+            } else if !listed_here.insert(file) {
                 export.faults.push(Fault::damaged(
-                    name,
+                    &name,
                     "each output listed once",
                     format!("{file:?} listed twice"),
                 ));
-                continue;
-            }
-            let is_of_another = view.is_claimed(&output);
-            match view.claim(&output) {
-                Some(_) if is_of_another => {
-                    export.faults.push(Fault::damaged(
-                        &output,
-                        "an output that one export lists",
-                        "one that two list",
-                    ));
-                }
-                None => part.missing.push(file.clone()),
-                Some(listed) => {
-                    // The folder was renamed, and the metadata in it were found all the same.
-                    let listed_as = below(draft.around, &below(folder(&part.path), file));
-                    if listed_as != listed.name {
-                        export.listed_as.insert(listed.name.clone(), listed_as);
-                    }
-                    part.outputs.push(listed);
-                }
+            } else {
+                claim_output(view, draft.around, export, part, file);
             }
         }
     }
     part.is_whole = export.faults.len() == before;
+}
+
+fn kind_or_all(kind: &str) -> String {
+    if kind.is_empty() {
+        "all kinds".to_owned()
+    } else {
+        format!("kind {kind:?}")
+    }
+}
+
+/// Claims an output of a part by the name that its metadata give.
+fn claim_output(
+    view: &mut View<'_>,
+    around: &str,
+    export: &mut Export,
+    part: &mut Part,
+    file: &str,
+) {
+    let metadata = part
+        .metadata
+        .as_deref()
+        .expect("the part was read from its metadata");
+    let output = below(folder(metadata), file);
+    let is_of_another = view.is_claimed(&output);
+    match view.claim(&output) {
+        Some(_) if is_of_another => {
+            export.faults.push(Fault::damaged(
+                &output,
+                "an output that one export lists",
+                "one that two list",
+            ));
+        }
+        None => part.missing.push(file.to_owned()),
+        Some(listed) => {
+            // The folder was renamed, and the metadata in it were found all the same.
+            let listed_as = below(around, &below(folder(&part.path), file));
+            if listed_as != listed.name {
+                export.listed_as.insert(listed.name.clone(), listed_as);
+            }
+            part.outputs.push(listed);
+        }
+    }
 }
 
 /// Finds the outputs that are not stored under the names that the metadata give.
@@ -607,31 +619,7 @@ fn refuse_unlisted(view: &mut View<'_>, drafts: &mut [Draft<'_>], unread: &BTree
                 .map(|home| (name, home)),
         );
     }
-    // Flat names of outputs say by their beginning whose they are.
-    let is_flat = |draft: &Draft<'_>| {
-        draft
-            .export
-            .listed_as
-            .keys()
-            .any(|name| folder(name) == draft.around)
-    };
-    let flat: Vec<(String, usize)> = drafts
-        .iter()
-        .enumerate()
-        .filter(|(_, draft)| is_flat(draft))
-        .flat_map(|(index, draft)| {
-            let around = if draft.around.is_empty() {
-                String::new()
-            } else {
-                lookup::skeleton(draft.around) + "_"
-            };
-            draft
-                .prefixes
-                .iter()
-                .map(move |prefix| (format!("{around}{prefix}"), index))
-        })
-        .collect();
-    unlisted.extend(lookup::outputs_with_prefixes(view, &flat));
+    unlisted.extend(lookup::outputs_with_prefixes(view, &flat_prefixes(drafts)));
     for (name, home) in unlisted {
         if view.is_claimed(name) {
             continue;
@@ -653,4 +641,31 @@ fn refuse_unlisted(view: &mut View<'_>, drafts: &mut [Draft<'_>], unread: &BTree
             .faults
             .push(Fault::damaged(name, what, "one that nothing lists"));
     }
+}
+
+/// The beginnings of flat names of outputs, which say whose they are.
+fn flat_prefixes(drafts: &[Draft<'_>]) -> Vec<(String, usize)> {
+    let is_flat = |draft: &Draft<'_>| {
+        draft
+            .export
+            .listed_as
+            .keys()
+            .any(|name| folder(name) == draft.around)
+    };
+    drafts
+        .iter()
+        .enumerate()
+        .filter(|(_, draft)| is_flat(draft))
+        .flat_map(|(index, draft)| {
+            let around = if draft.around.is_empty() {
+                String::new()
+            } else {
+                lookup::skeleton(draft.around) + "_"
+            };
+            draft
+                .prefixes
+                .iter()
+                .map(move |prefix| (format!("{around}{prefix}"), index))
+        })
+        .collect()
 }

@@ -76,6 +76,11 @@ pub(super) struct Begun {
     at: usize,
 }
 
+/// What comes before and after a dot of a rule.
+fn divide(rule: &Rule, dot: usize) -> Option<(&[Glyph], &[Glyph])> {
+    Some((rule.glyphs().get(..dot)?, rule.glyphs().get(dot + 1..)?))
+}
+
 impl Rules {
     /// Finds out where in each rule the kind ends.
     ///
@@ -95,81 +100,87 @@ impl Rules {
             ..Rules::default()
         };
         for (number, rule) in rules.iter().enumerate() {
-            let text = || rule.to_string();
-            let divided =
-                |dot: usize| Some((rule.glyphs().get(..dot)?, rule.glyphs().get(dot + 1..)?));
-            if let Some((kind, _)) = rule
-                .dots()
-                .last()
-                .and_then(|dot| divided(*dot))
-                .filter(|(_, last)| is_key(last))
-            {
-                if rule.action() != Action::Hash {
-                    return Err(RedactError::KeyAction { rule: text() });
-                }
-                if !kinds.iter().any(|name| glob::matches(kind, name)) {
-                    if rule.is_optional() {
-                        continue;
-                    }
-                    let elsewhere = rule
-                        .dots()
-                        .iter()
-                        .filter_map(|dot| divided(*dot))
-                        .any(|(kind, _)| kinds.iter().any(|name| glob::matches(kind, name)));
-                    return Err(if elsewhere {
-                        RedactError::KeyPlace { rule: text() }
-                    } else {
-                        RedactError::NoKind { rule: text() }
-                    });
-                }
-                resolved.keys.push((number, kind.to_vec()));
-                continue;
-            }
-            let mut left = kinds.clone();
-            let mut found = false;
-            for dot in rule.dots().iter().rev() {
-                let Some((kind, path)) = divided(*dot) else {
-                    continue;
-                };
-                let taken: Vec<&str> = left
-                    .iter()
-                    .copied()
-                    .filter(|name| glob::matches(kind, name))
-                    .collect();
-                if taken.is_empty() {
-                    continue;
-                }
-                found = true;
-                left.retain(|name| !taken.contains(name));
-                let dots = rule
-                    .dots()
-                    .iter()
-                    .filter_map(|other| other.checked_sub(dot + 1));
-                let path = Path {
-                    rule: number,
-                    glyphs: path.to_vec(),
-                    ends: dots.chain([path.len()]).collect(),
-                };
-                resolved.paths.push(path);
-                let path = resolved.paths.len() - 1;
-                taken.into_iter().for_each(|name| {
-                    resolved
-                        .by_kind
-                        .entry(name.to_owned())
-                        .or_default()
-                        .push(path)
+            let last = rule.dots().last().and_then(|dot| divide(rule, *dot));
+            let is_resolved = match last.filter(|(_, last)| is_key(last)) {
+                Some((kind, _)) => resolved.add_key(number, rule, kind, &kinds)?,
+                None => resolved.add_paths(number, rule, &kinds),
+            };
+            if !is_resolved && !rule.is_optional() {
+                return Err(RedactError::NoKind {
+                    rule: rule.to_string(),
                 });
-                // A kind that is named in full is the one that was meant; with wildcards each kind
-                // takes the longest that it fits.
-                if !kind.contains(&Glyph::Any) {
-                    break;
-                }
-            }
-            if !found && !rule.is_optional() {
-                return Err(RedactError::NoKind { rule: text() });
             }
         }
         Ok(resolved)
+    }
+
+    /// Adds a rule for the keys of kinds; says no where the archive has no such kind.
+    fn add_key(
+        &mut self,
+        number: usize,
+        rule: &Rule,
+        kind: &[Glyph],
+        kinds: &BTreeSet<&str>,
+    ) -> Result<bool, RedactError> {
+        let rule_text = || rule.to_string();
+        if rule.action() != Action::Hash {
+            return Err(RedactError::KeyAction { rule: rule_text() });
+        }
+        let is_kind = |kind: &[Glyph]| kinds.iter().any(|name| glob::matches(kind, name));
+        if is_kind(kind) {
+            self.keys.push((number, kind.to_vec()));
+            return Ok(true);
+        }
+        let is_elsewhere = rule
+            .dots()
+            .iter()
+            .filter_map(|dot| divide(rule, *dot))
+            .any(|(kind, _)| is_kind(kind));
+        if is_elsewhere && !rule.is_optional() {
+            return Err(RedactError::KeyPlace { rule: rule_text() });
+        }
+        Ok(false)
+    }
+
+    /// Adds the paths of a rule for properties, one for each place where its kind may end; says no
+    /// where the archive has no such kind.
+    fn add_paths(&mut self, number: usize, rule: &Rule, kinds: &BTreeSet<&str>) -> bool {
+        let mut left = kinds.clone();
+        let mut is_resolved = false;
+        for dot in rule.dots().iter().rev() {
+            let Some((kind, path)) = divide(rule, *dot) else {
+                continue;
+            };
+            let matching: Vec<&str> = left
+                .iter()
+                .copied()
+                .filter(|name| glob::matches(kind, name))
+                .collect();
+            if matching.is_empty() {
+                continue;
+            }
+            is_resolved = true;
+            left.retain(|name| !matching.contains(name));
+            let dots = rule
+                .dots()
+                .iter()
+                .filter_map(|other| other.checked_sub(dot + 1));
+            let index = self.paths.len();
+            self.paths.push(Path {
+                rule: number,
+                glyphs: path.to_vec(),
+                ends: dots.chain([path.len()]).collect(),
+            });
+            for name in matching {
+                self.by_kind.entry(name.to_owned()).or_default().push(index);
+            }
+            // A kind that is named in full is the one that was meant; with wildcards each kind
+            // takes the longest that it fits.
+            if !kind.contains(&Glyph::Any) {
+                break;
+            }
+        }
+        is_resolved
     }
 
     /// The rules, in the order in which they were given.
