@@ -7,8 +7,9 @@ use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
-use crate::cli::output::{Text, complain};
+use crate::cli::output::complain;
 use crate::cli::state_dir::HINT as STATE_HINT;
+use crate::cli::text::Text;
 use crate::model::Timestamp;
 use crate::plan::TargetSpec;
 use crate::restore::lock::{self, Holder, LeaseError, LocalLease};

@@ -4,7 +4,7 @@
 use std::io;
 
 use super::exit::ExitCode;
-use super::output::shell_quote;
+use super::text::shell_quote;
 use crate::archive::ArchiveError;
 use crate::datastore::emulator::EmulatorError;
 use crate::datastore::error::DatastoreError;

@@ -10,17 +10,26 @@ use std::time::{Duration, SystemTime};
 
 use sha2::Digest as _;
 
-use crate::cli::load_plan::{MAX_PLAN_BYTES, journal_of};
 use crate::model::Sha256;
 use crate::plan::Plan;
 use crate::restore::journal::file::JournalFile;
 use crate::store::{DirStore, StoreError, write_whole};
+
+/// Plans longer than this are refused: they are held in memory. One of a million kinds fits.
+pub const MAX_PLAN_BYTES: u64 = 1 << 30;
 
 /// How long a plan is kept after its restore has finished.
 const MAX_AGE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Hex digits of a plan's name.
 const KEY_DIGITS: usize = 32;
+
+/// Where the journal of a plan is kept.
+pub fn journal_of(plan: &Path) -> PathBuf {
+    let mut name = plan.as_os_str().to_owned();
+    name.push(".journal");
+    PathBuf::from(name)
+}
 
 /// Where a plan is kept, below the state folder.
 pub fn path_of(folder: &Path, plan: &Plan) -> PathBuf {

@@ -11,7 +11,7 @@ use crate::cli::args::RestoreArgs;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::input_file::InputFile;
-use crate::cli::kept_plans;
+use crate::cli::kept_plans::{self, MAX_PLAN_BYTES};
 use crate::cli::open_archive::{ArchiveLocation, find_at};
 use crate::cli::plan_options::{choices, environment};
 use crate::cli::plan_view::show;
@@ -21,9 +21,6 @@ use crate::restore::journal::file::JournalFile;
 use crate::restore::prepare::{self, archive_ref};
 use crate::runtime::workers::Workers;
 use crate::store::Location;
-
-/// Plans longer than this are refused: they are held in memory. One of a million kinds fits.
-pub const MAX_PLAN_BYTES: u64 = 1 << 30;
 
 /// A plan that is to be run.
 pub struct LoadedPlan {
@@ -119,13 +116,6 @@ impl LoadedPlan {
             journal.remove_if_empty();
         }
     }
-}
-
-/// Where the journal of a plan is kept.
-pub fn journal_of(plan: &Path) -> PathBuf {
-    let mut name = plan.as_os_str().to_owned();
-    name.push(".journal");
-    PathBuf::from(name)
 }
 
 /// The plan that the argument is, and its path where a journal may stand beside it; or `None` where

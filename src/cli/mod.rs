@@ -17,6 +17,7 @@ mod plan_view;
 mod restore_summary;
 mod signals;
 mod state_dir;
+mod text;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -32,9 +33,10 @@ use args::{Cli, Command};
 use context::Context;
 use exit::ExitCode;
 use failure::Failure;
-use output::{Text, Ui};
+use output::Ui;
 use signals::{Signals, Stop};
 use state_dir::StateFolder;
+use text::Text;
 
 /// Reads the arguments, runs the command, chooses the exit code.
 pub fn main() -> std::process::ExitCode {

@@ -1,8 +1,6 @@
 //! What people and machines see: tables, progress bars and sentences, or one JSON event a line.
 
-use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::ops::Add;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -16,6 +14,7 @@ use unicode_width::UnicodeWidthStr as _;
 
 use super::args::Global;
 use super::failure::Failure;
+use super::text::{Text, harmless, shell_quote};
 use crate::progress::{Event, Observer, Outcome, Request};
 
 /// How the program talks.
@@ -60,7 +59,7 @@ impl Ui {
     /// Prints a line of the result on standard output, for people.
     pub fn say(&self, line: impl Into<Text>) {
         if !self.json && !self.quiet {
-            print(&line.into().0);
+            print(line.into().as_str());
         }
     }
 
@@ -331,108 +330,6 @@ pub fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(number), if number == 1 { one } else { many })
 }
 
-/// Text for a terminal. All that is printed for people is one: what others wrote becomes harmless
-/// on the way into it, so it steers no terminal and begins no line. Only styles and line feeds of
-/// our own stay as they are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Text(String);
-
-impl Text {
-    /// Texts, one a line.
-    pub fn lines(lines: impl IntoIterator<Item = impl Into<Text>>) -> Self {
-        Text(
-            lines
-                .into_iter()
-                .map(|line| line.into().0)
-                .collect::<Vec<_>>()
-                .join("\n"),
-        )
-    }
-
-    fn painted(in_colour: bool, style: &str, text: &str) -> Self {
-        let text = harmless(text);
-        Text(if in_colour {
-            format!("\x1b[{style}m{text}\x1b[0m")
-        } else {
-            text
-        })
-    }
-}
-
-impl fmt::Display for Text {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl From<&str> for Text {
-    fn from(text: &str) -> Self {
-        Text(harmless(text))
-    }
-}
-
-impl From<&String> for Text {
-    fn from(text: &String) -> Self {
-        text.as_str().into()
-    }
-}
-
-impl From<String> for Text {
-    fn from(text: String) -> Self {
-        text.as_str().into()
-    }
-}
-
-impl<T: Into<Text>> Add<T> for Text {
-    type Output = Text;
-
-    fn add(mut self, other: T) -> Text {
-        self.0.push_str(&other.into().0);
-        self
-    }
-}
-
-/// Text with all escaped that steers a terminal or turns the order of letters around.
-fn harmless(text: &str) -> String {
-    let mut harmless = String::with_capacity(text.len());
-    for c in text.chars() {
-        if steers(c) {
-            harmless.extend(c.escape_default())
-        } else {
-            harmless.push(c)
-        }
-    }
-    harmless
-}
-
-/// Whether a terminal would take a character for more than a letter: control characters, line
-/// separators, marks of the direction.
-pub fn steers(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-/// A word as a shell takes it.
-pub fn shell_quote(word: &str) -> String {
-    let plain = !word.is_empty()
-        && word
-            .chars()
-            .all(|c| c.is_alphanumeric() || matches!(c, '/' | '.' | '-' | '_' | ':' | '@' | '='));
-    if plain {
-        return word.to_owned();
-    }
-    if !word.chars().any(steers) {
-        return format!("'{}'", word.replace('\'', r"'\''"));
-    }
-    // What no terminal shows as it is, as bash, ksh and zsh read it.
-    let escaped = word.chars().map(|c| match c {
-        '\'' | '\\' => format!("\\{c}"),
-        c if steers(c) => format!("\\u{:04x}", u32::from(c)),
-        c => c.to_string(),
-    });
-    format!("$'{}'", escaped.collect::<String>())
-}
-
 /// One line of a table: cells as wide as their columns, with two blanks between them.
 fn line(columns: &[(usize, bool)], cells: impl Iterator<Item = String>) -> String {
     let mut line = String::new();
@@ -497,7 +394,7 @@ fn print_with(write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) {
 
 /// Prints to standard error, as far as that can be.
 pub fn complain(line: impl Into<Text>) {
-    writeln!(io::stderr(), "{}", line.into().0).ok();
+    writeln!(io::stderr(), "{}", line.into()).ok();
 }
 
 /// Prints a document as indented JSON.
@@ -511,41 +408,4 @@ pub fn print_document(document: &impl Serialize) {
 /// Prints a text as it is, which is for programs to read.
 pub fn print_raw(text: &str) {
     print(text);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_are_quoted_only_where_a_shell_needs_it() {
-        assert_eq!(
-            shell_quote("out/default_backup_20131012063742.zip"),
-            "out/default_backup_20131012063742.zip"
-        );
-        assert_eq!(shell_quote("my set's.zip"), r"'my set'\''s.zip'");
-        assert_eq!(
-            shell_quote("a\u{1b}[2J'\\\n\u{202e}"),
-            r"$'a\u001b[2J\'\\\u000a\u202e'"
-        );
-    }
-
-    #[test]
-    fn texts_of_others_steer_no_terminal() {
-        let hostile = "a\u{1b}[2J\u{9b}2J\u{7}\r\nb\u{202e}c\u{2028}\u{2066}\u{200f}";
-        let escaped = r"a\u{1b}[2J\u{9b}2J\u{7}\r\nb\u{202e}c\u{2028}\u{2066}\u{200f}";
-        assert_eq!(Text::from(hostile), Text(escaped.to_owned()));
-        assert_eq!(
-            Text::painted(true, "1", hostile),
-            Text(format!("\x1b[1m{escaped}\x1b[0m"))
-        );
-        assert_eq!(
-            Text::lines([hostile, "c"]) + hostile,
-            Text(format!("{escaped}\nc{escaped}"))
-        );
-        assert_eq!(
-            Text::from("Größe 価格表 \u{200d}"),
-            Text("Größe 価格表 \u{200d}".to_owned())
-        );
-    }
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use crate::cli::context::Context;
-use crate::cli::output::{self, Text};
+use crate::cli::output;
+use crate::cli::text::Text;
 use crate::model::Sample;
 use crate::plan::{Explained, Hooks, Link, OnExisting, Plan, TargetSpec};
 

@@ -10,7 +10,7 @@ use crate::cli::context::{CommandResult, Context};
 use crate::cli::exit::ExitCode;
 use crate::cli::failure::{CANNOT_RESTORE, Failure};
 use crate::cli::output;
-use crate::cli::output::shell_quote;
+use crate::cli::text::{Text, shell_quote};
 use crate::model::Timestamp;
 use crate::plan::{OnExisting, Plan, TargetSpec};
 use crate::restore::report::{Frame, Report, Totals, word};
@@ -175,11 +175,7 @@ fn finished(
 }
 
 /// What became of each kind.
-fn table(
-    context: &Context,
-    plan: &Plan,
-    steps: &[StepTally],
-) -> impl Iterator<Item = output::Text> {
+fn table(context: &Context, plan: &Plan, steps: &[StepTally]) -> impl Iterator<Item = Text> {
     let mut heads = vec!["NAMESPACE", "KIND", "STATE", "RESTORED", "ALREADY THERE"];
     let deletes = plan.on_existing == OnExisting::Replace;
     let compares = steps.iter().any(|step| step.differing.is_some());

@@ -12,7 +12,7 @@ use tokio::process::Command;
 use crate::cli::context::{CommandResult, Context};
 use crate::cli::exit::ExitCode;
 use crate::cli::failure::Failure;
-use crate::cli::output::shell_quote;
+use crate::cli::text::shell_quote;
 use crate::datastore::emulator::{self, EmulatorError};
 use crate::model::address::host_and_port;
 

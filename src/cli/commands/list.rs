@@ -5,6 +5,7 @@ use crate::cli::context::{CommandResult, Context};
 use crate::cli::exit::ExitCode;
 use crate::cli::open_archive;
 use crate::cli::output;
+use crate::cli::text::Text;
 use crate::model::{ExportFormat, Manifest};
 
 pub async fn run(context: &Context, arg: &ArchiveArg) -> CommandResult {
@@ -42,7 +43,7 @@ pub async fn run(context: &Context, arg: &ArchiveArg) -> CommandResult {
     Ok(ExitCode::Done)
 }
 
-fn table(context: &Context, manifest: &Manifest) -> impl Iterator<Item = output::Text> {
+fn table(context: &Context, manifest: &Manifest) -> impl Iterator<Item = Text> {
     let rows = manifest.kinds.iter().map(|kind| {
         let format = match kind.format {
             ExportFormat::ManagedExport => "managed export",

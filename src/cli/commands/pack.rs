@@ -11,6 +11,7 @@ use crate::cli::exit::ExitCode;
 use crate::cli::failure::Failure;
 use crate::cli::input_file::read_input_file;
 use crate::cli::output;
+use crate::cli::text::shell_quote;
 use crate::model::{Method, Selector};
 use crate::pack::{ArchiveName, PackError, PackRequest, Packed, Wanted, pack};
 use crate::progress::Observer as _;
@@ -170,7 +171,7 @@ fn tell(context: &Context, packed: &Packed, path: &str, begun: Instant) {
     for count in sealed.manifest.accepted_counts() {
         ui.remark(count.to_string());
     }
-    let quoted = output::shell_quote(path);
+    let quoted = shell_quote(path);
     ui.say(format!(
         "Next: kindpack verify {quoted}   or   kindpack restore {quoted} --target emulator:PROJECT"
     ));

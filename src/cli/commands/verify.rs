@@ -10,7 +10,7 @@ use crate::cli::exit::ExitCode;
 use crate::cli::failure::Failure;
 use crate::cli::open_archive::{self, ArchiveLocation};
 use crate::cli::output;
-use crate::cli::output::shell_quote;
+use crate::cli::text::shell_quote;
 use crate::progress::Observer as _;
 use crate::verify::{VerifyScope, any_zip, verify};
 

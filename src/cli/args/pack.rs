@@ -1,0 +1,77 @@
+//! `kindpack pack`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::values::{duration, size};
+use crate::model::Selector;
+use crate::store::Location;
+
+#[derive(Debug, Args)]
+pub struct PackArgs {
+    /// The folder that the exports lie below, at any depth
+    pub source: Location,
+    /// The archive to make; ending in `/`, its name is chosen
+    pub archive: Location,
+    /// A list of selectors, one a line: each must be there and finished
+    #[arg(long, value_name = "FILE")]
+    pub expect: Option<PathBuf>,
+    /// Wait that long for what is unfinished or missing, such as 2h or 90s
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration, hide_default_value = true)]
+    pub wait: Duration,
+    /// Pack only these kinds (repeatable)
+    #[arg(long, value_name = "SELECTOR")]
+    pub only: Vec<Selector>,
+    /// Do not pack these kinds (repeatable)
+    #[arg(long, value_name = "SELECTOR")]
+    pub exclude: Vec<Selector>,
+    /// Of two exports of one kind and namespace, take the newest
+    #[arg(long)]
+    pub latest: bool,
+    /// How far apart the exports may have started: with --latest an older one is refused, else
+    /// there is a warning
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration)]
+    pub max_spread: Duration,
+    /// Pack these kinds even if their files hold more or fewer entities than the export's metadata
+    /// count (repeatable)
+    #[arg(long, value_name = "SELECTOR")]
+    pub accept_count: Vec<Selector>,
+    /// How entries are kept
+    #[arg(long, value_enum, default_value = "deflate")]
+    pub method: MethodArg,
+    /// Deflate level: 1 is fast, 9 is small
+    #[arg(long, value_name = "N", default_value = "6", value_parser = clap::value_parser!(u32).range(1..=9))]
+    pub level: u32,
+    /// Replace an archive of that name
+    #[arg(long)]
+    pub overwrite: bool,
+    /// Judge the set by its metadata, write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Read the data of an incomplete set in a bucket all the same, to report every fault
+    #[arg(long, conflicts_with = "dry_run")]
+    pub all_faults: bool,
+    /// The storage class of an archive in a bucket (default: the bucket's own)
+    #[arg(long, value_name = "CLASS")]
+    pub storage_class: Option<String>,
+    /// The Cloud KMS key that an archive in a bucket is encrypted with (default: the bucket's own)
+    #[arg(long, value_name = "KEY")]
+    pub kms_key: Option<String>,
+    /// Leave the parts of an archive in a bucket there when it is finished
+    #[arg(long)]
+    pub keep_parts: bool,
+    /// Archives in a bucket that may grow longer than this go up in parts
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = size)]
+    pub upload_cutoff: u64,
+    /// How long such a part is; five of them are in memory at once
+    #[arg(long, value_name = "SIZE", default_value = "8MiB", value_parser = size)]
+    pub upload_chunk_size: u64,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum MethodArg {
+    Deflate,
+    Store,
+}
