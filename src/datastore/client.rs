@@ -1,5 +1,5 @@
-//! The calls: one try, and tries with growing pauses while that can help, within a bounded time.
-//! Over HTTP, and over gRPC where an emulator is quicker so.
+//! The calls of Datastore v1: one attempt, and attempts with growing delays while that can help,
+//! within a bounded time. Over HTTP, and over gRPC where an emulator is quicker so.
 //!
 //! Knows the addresses and headers of Datastore v1. Must not know what a call is for.
 
@@ -7,55 +7,55 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::Client;
+use http::HeaderValue;
+use reqwest::Method;
 use serde_json::Value;
 use tokio::sync::OnceCell;
-use tokio::time::Instant;
 
+use super::app_engine;
+use super::connection::{Connection, Refusal, Request, RequestError};
+use super::error::DatastoreError;
 use super::grpc::{self, Grpc};
-use crate::datastore::app_engine;
-use crate::datastore::error::DatastoreError;
-use crate::datastore::status::{Code, LookupAnswer, Status, mutation_results};
+use super::status::{Code, LookupAnswer, mutation_results};
 use crate::entity::message;
+use crate::google::http::{NoResponse, no_answer_within};
 use crate::google::refusal::refusal;
-use crate::google::{self, Credentials, NoToken, Pauses, Token};
-use crate::model::address::without_user;
+use crate::google::retry::{self, FailedAttempt, LastAttempt, RetryLoop, RetryPolicy};
+use crate::google::{Credentials, TokenError, TokenSource};
+use crate::progress::Observer;
 
-/// The first pause between tries.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// The first delay between attempts.
+const FIRST_DELAY: Duration = Duration::from_millis(200);
 
-/// No pause is longer, unless the service asks for it.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// No delay is longer, unless the service asks for it.
+const MAX_DELAY: Duration = Duration::from_secs(30);
 
 /// The same for an emulator.
-const EMULATOR_LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const EMULATOR_MAX_DELAY: Duration = Duration::from_secs(1);
 
-/// A call is tried at least so often: a single try without an answer may take all the time.
-const TRIES_MIN: u32 = 2;
+/// A call is tried at least so often: a single attempt without an answer may take all the time.
+const MIN_ATTEMPTS: u32 = 2;
 
-/// No answer of ours is longer: a page of keys is the longest.
-pub(crate) const ANSWER_MAX_BYTES: usize = 64 << 20;
+/// No connection takes longer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long things may last.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Times {
+pub(crate) struct Timeouts {
     /// One call, answer included.
     pub(crate) call: Duration,
-    /// All tries of a call together, as long as nothing comes through.
+    /// All attempts of a call together, as long as nothing comes through.
     pub(crate) retry: Duration,
 }
 
 /// A database of a Datastore service.
-#[derive(Debug)]
-pub(crate) struct Api {
-    client: Client,
-    base: String,
+#[derive(Debug, Clone)]
+pub(crate) struct DatastoreClient {
+    connection: Connection,
     project: String,
     /// Empty for the default one.
     database: String,
-    /// None for an emulator.
-    credentials: Option<Arc<Credentials>>,
-    times: Times,
+    timeouts: Timeouts,
     /// None where gRPC is not spoken, or not wanted; found out when it is first asked for.
     grpc: OnceCell<Option<Grpc>>,
 }
@@ -74,60 +74,71 @@ pub(crate) enum Answer {
     Unavailable,
 }
 
-/// What one try came to, where it came to nothing.
+/// What one attempt came to, where it came to nothing.
 #[derive(Debug)]
-pub(crate) enum Trouble {
-    /// Another try may help.
-    Passing {
+pub(crate) enum AttemptError {
+    /// Another attempt may help.
+    Transient {
         found: String,
         /// How long the service asks to wait.
-        after: Option<Duration>,
+        retry_after: Option<Duration>,
         /// Whether the service itself said so: then less at once may help, too.
-        crowded: bool,
+        overloaded: bool,
     },
     /// The token was not accepted: a new one may be.
-    Unauthorized(Token),
+    Unauthorized { source: Option<TokenSource> },
+    /// No token can be had.
+    NoCredentials { found: &'static str },
     /// The service does not want it.
     Refused { code: Code, found: String },
     /// There is no such call.
-    Unknown,
-    /// No other try can help.
-    Finally(DatastoreError),
+    UnknownMethod,
 }
 
-impl Api {
+impl DatastoreClient {
     pub(crate) fn new(
         base: String,
         project: String,
         database: String,
         credentials: Option<Arc<Credentials>>,
-        times: Times,
+        timeouts: Timeouts,
     ) -> Result<Self, DatastoreError> {
-        let client = Client::builder()
-            .user_agent(google::USER_AGENT)
-            .connect_timeout(Duration::from_secs(5))
-            .timeout(times.call)
-            .redirect(reqwest::redirect::Policy::none());
-        // What a proxy would do to a target on this machine nobody wants.
-        let client = if credentials.is_none() || google::is_loopback(&base) {
-            client.no_proxy()
-        } else {
-            client
-        };
-        let client = client.build();
-        let client = client.map_err(|error| DatastoreError::Refused {
-            call: "HTTP client".to_owned(),
-            found: error.to_string(),
-        })?;
-        Ok(Api {
-            client,
-            base,
+        Ok(DatastoreClient {
+            connection: Connection::new(base, credentials, CONNECT_TIMEOUT)?,
             project,
             database,
-            credentials,
-            times,
+            timeouts,
             grpc: OnceCell::new(),
         })
+    }
+
+    /// The same, with somebody who is told of each request.
+    pub(crate) fn observed_by(&self, observer: Arc<dyn Observer>) -> Self {
+        DatastoreClient {
+            connection: self.connection.observed_by(observer),
+            grpc: OnceCell::new(),
+            ..self.clone()
+        }
+    }
+
+    /// The attempts of one call.
+    pub(crate) fn retry_loop(&self, method: &str) -> RetryLoop<'_> {
+        // Who waits for an emulator to start wants to go on when it has.
+        let max_delay = if self.connection.credentials().is_none() {
+            EMULATOR_MAX_DELAY
+        } else {
+            MAX_DELAY
+        };
+        let timeout = self.timeouts.retry;
+        let policy = RetryPolicy {
+            first_delay: FIRST_DELAY,
+            max_delay: max_delay.min(timeout / 4),
+            timeout,
+            last_attempt: LastAttempt::BeforeTimeout {
+                min_attempts: MIN_ATTEMPTS,
+            },
+        };
+        RetryLoop::new(self.call(method), policy, self.connection.credentials())
     }
 
     pub(crate) fn project(&self) -> &str {
@@ -162,13 +173,14 @@ impl Api {
     /// side, through one thread.
     async fn grpc(&self) -> Option<&Grpc> {
         let connect = || async {
-            match self.credentials {
+            match self.connection.credentials() {
                 Some(_) => Ok(None),
                 None => {
                     Grpc::connect(
-                        &self.base,
-                        self.times.call,
+                        self.connection.base(),
+                        self.timeouts.call,
                         message::lookup_of_nothing(&self.project).into(),
+                        self.connection.observer().clone(),
                     )
                     .await
                 }
@@ -178,45 +190,53 @@ impl Api {
     }
 
     /// Sends a commit of so many mutations once.
-    pub(crate) async fn commit(&self, body: Bytes, mutations: usize) -> Result<(), Trouble> {
+    pub(crate) async fn commit(&self, body: Bytes, mutations: usize) -> Result<(), AttemptError> {
         let answer = match self.grpc().await {
-            Some(grpc) => grpc.call(grpc::COMMIT, body).await.map_err(of_grpc)?,
+            Some(grpc) => grpc
+                .call(grpc::COMMIT, body)
+                .await
+                .map_err(AttemptError::from_grpc)?,
             None => self.once("commit", Form::Message, body).await?,
         };
         match mutation_results(&answer) {
             Some(results) if results == mutations => Ok(()),
-            Some(results) => Err(Trouble::passing(format!(
+            Some(results) => Err(AttemptError::transient(format!(
                 "{results} results of {mutations} mutations"
             ))),
-            None => Err(Trouble::passing("an answer that is no CommitResponse")),
+            None => Err(AttemptError::transient(
+                "an answer that is no CommitResponse",
+            )),
         }
     }
 
     /// Looks keys up until there is an answer.
     pub(crate) async fn lookup(&self, body: Bytes) -> Result<LookupAnswer, DatastoreError> {
-        let mut patience = Patience::new(self, "lookup");
+        let mut retry = self.retry_loop("lookup");
         loop {
             let answered = match self.grpc().await {
-                Some(grpc) => grpc.call(grpc::LOOKUP, body.clone()).await.map_err(of_grpc),
+                Some(grpc) => grpc
+                    .call(grpc::LOOKUP, body.clone())
+                    .await
+                    .map_err(AttemptError::from_grpc),
                 None => self.once("lookup", Form::Message, body.clone()).await,
             };
             let answer = answered.and_then(|answer| {
                 LookupAnswer::parse(&answer)
-                    .ok_or_else(|| Trouble::passing("an answer that is no LookupResponse"))
+                    .ok_or_else(|| AttemptError::transient("an answer that is no LookupResponse"))
             });
             match answer {
                 Ok(answer) => return Ok(answer),
-                Err(trouble) => patience.failed(trouble).await?,
+                Err(error) => retry.failed(error).await?,
             }
         }
     }
 
-    /// Makes a call of App Engine's interface once; [`Trouble::Unknown`] where it is not served.
-    pub(crate) async fn app_engine(&self, body: Vec<u8>) -> Result<Bytes, Trouble> {
-        let grpc = self.grpc().await.ok_or(Trouble::Unknown)?;
+    /// Makes a call of App Engine's interface once; [`AttemptError::UnknownMethod`] where it is not served.
+    pub(crate) async fn app_engine(&self, body: Vec<u8>) -> Result<Bytes, AttemptError> {
+        let grpc = self.grpc().await.ok_or(AttemptError::UnknownMethod)?;
         grpc.call(app_engine::CALL, body.into())
             .await
-            .map_err(of_grpc)
+            .map_err(AttemptError::from_grpc)
     }
 
     /// Whether gRPC is spoken.
@@ -225,24 +245,36 @@ impl Api {
     }
 
     /// Makes a call in protobuf once. Its answer is not looked at.
-    pub(crate) async fn message(&self, method: &str, body: Bytes) -> Result<(), Trouble> {
+    pub(crate) async fn message(
+        &self,
+        method: &'static str,
+        body: Bytes,
+    ) -> Result<(), AttemptError> {
         self.once(method, Form::Message, body).await.map(drop)
     }
 
     /// Makes a JSON call until it is answered. It may be made twice.
-    pub(crate) async fn json(&self, method: &str, body: &Value) -> Result<Answer, DatastoreError> {
-        let mut patience = Patience::new(self, method);
+    pub(crate) async fn json(
+        &self,
+        method: &'static str,
+        body: &Value,
+    ) -> Result<Answer, DatastoreError> {
+        let mut retry = self.retry_loop(method);
         loop {
             match self.json_once(method, body).await {
                 Ok(value) => return Ok(Answer::Ok(value)),
-                Err(Trouble::Unknown) => return Ok(Answer::Unavailable),
-                Err(trouble) => patience.failed(trouble).await?,
+                Err(AttemptError::UnknownMethod) => return Ok(Answer::Unavailable),
+                Err(error) => retry.failed(error).await?,
             }
         }
     }
 
     /// Makes a JSON call once.
-    pub(crate) async fn json_once(&self, method: &str, body: &Value) -> Result<Value, Trouble> {
+    pub(crate) async fn json_once(
+        &self,
+        method: &'static str,
+        body: &Value,
+    ) -> Result<Value, AttemptError> {
         let mut body = body.clone();
         if let (false, Some(fields)) = (self.database.is_empty(), body.as_object_mut()) {
             fields.insert("databaseId".to_owned(), self.database.as_str().into());
@@ -251,255 +283,147 @@ impl Api {
             .once(method, Form::Json, body.to_string().into())
             .await?;
         // A cut answer is no answer.
-        serde_json::from_slice(&answer).map_err(|_| Trouble::passing("an answer that is not JSON"))
+        serde_json::from_slice(&answer)
+            .map_err(|_| AttemptError::transient("an answer that is not JSON"))
     }
 
     fn call(&self, method: &str) -> String {
         format!(
             "{method} of {} at {}",
             self.name(),
-            without_user(&self.base)
+            self.connection.display_base()
         )
     }
 
-    async fn token(&self, method: &str) -> Result<Option<Token>, Trouble> {
-        let Some(credentials) = &self.credentials else {
-            return Ok(None);
-        };
-        credentials
-            .token(self.times.call)
-            .await
-            .map(Some)
-            .map_err(|none| match none {
-                NoToken::Passing(found) => Trouble::passing(found),
-                NoToken::Finally(found) => Trouble::Finally(DatastoreError::Unauthorized {
-                    call: self.call(method),
-                    found,
-                }),
-            })
-    }
-
-    async fn once(&self, method: &str, form: Form, body: Bytes) -> Result<Bytes, Trouble> {
+    async fn once(
+        &self,
+        method: &'static str,
+        form: Form,
+        body: Bytes,
+    ) -> Result<Bytes, AttemptError> {
         let content_type = match form {
             Form::Json => "application/json",
             Form::Message => "application/x-protobuf",
         };
-        let token = self.token(method).await?;
-        let mut request = self
-            .client
-            .post(format!(
-                "{}/v1/projects/{}:{method}",
-                self.base, self.project
-            ))
-            .header(http::header::CONTENT_TYPE, content_type)
-            .body(body);
-        if let Some(token) = &token {
-            request = request.headers(token.headers.clone());
-            // Without it a request about a named database may be led to the wrong place.
-            let database = if self.database.is_empty() {
-                String::new()
-            } else {
-                format!("&database_id={}", self.database)
-            };
-            request = request.header(
-                "x-goog-request-params",
-                format!("project_id={}{database}", self.project),
-            );
-        }
-        let broke = |error: reqwest::Error| {
-            let silent = error.is_timeout();
-            Trouble::passing(if silent {
-                no_answer_within(self.times.call)
-            } else {
-                google::broke(error)
-            })
-        };
-        let mut answer = request.send().await.map_err(broke)?;
-        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-        let mut body = Vec::new();
-        while let Some(bytes) = answer.chunk().await.map_err(broke)? {
-            if body.len() + bytes.len() > ANSWER_MAX_BYTES {
-                return Err(Trouble::passing("an answer without an end"));
-            }
-            body.extend_from_slice(&bytes);
-        }
-        if (200..300).contains(&status) {
-            return Ok(body.into());
-        }
-        let trouble = trouble(status, Status::parse(&body), google::retry_after(&headers));
-        Err(match (trouble, token) {
-            (
-                Trouble::Refused {
-                    code: Code::Unauthenticated,
-                    ..
-                },
-                Some(token),
-            ) => Trouble::Unauthorized(token),
-            (trouble, _) => trouble,
-        })
-    }
-}
-
-/// What a call without an answer found.
-pub(super) fn no_answer_within(limit: Duration) -> String {
-    format!("no answer within {} s", limit.as_secs_f64())
-}
-
-impl Trouble {
-    fn passing(found: impl Into<String>) -> Self {
-        Trouble::Passing {
-            found: found.into(),
-            after: None,
-            crowded: false,
-        }
-    }
-}
-
-/// What an answer that is no success amounts to.
-fn trouble(http: u16, status: Option<Status>, header: Option<Duration>) -> Trouble {
-    let said = status.is_some();
-    let Status {
-        code,
-        message,
-        retry_after,
-    } = status.unwrap_or(Status {
-        code: Code::of_http(http),
-        message: String::new(),
-        retry_after: None,
-    });
-    let code = if code == Code::Other {
-        Code::of_http(http)
-    } else {
-        code
-    };
-    let status = if said && code != Code::Other {
-        format!("HTTP {http} {code}")
-    } else {
-        format!("HTTP {http}")
-    };
-    let found = refusal(&status, &message);
-    amounts_to(code, found, header.max(retry_after), said)
-}
-
-/// The same for an answer over gRPC.
-fn of_grpc(failed: grpc::Failed) -> Trouble {
-    match failed {
-        grpc::Failed::Broken(found) => Trouble::passing(found),
-        grpc::Failed::Refused { code, message } => {
-            let found = refusal(&format!("gRPC {code}"), &message);
-            amounts_to(code, found, None, true)
-        }
-    }
-}
-
-/// `said`: by the service itself, and not by something before it.
-fn amounts_to(code: Code, found: String, after: Option<Duration>, said: bool) -> Trouble {
-    match code {
-        Code::Aborted | Code::ResourceExhausted | Code::DeadlineExceeded | Code::Unavailable => {
-            Trouble::Passing {
-                found,
-                after,
-                crowded: said,
-            }
-        }
-        Code::Internal => Trouble::Passing {
-            found,
-            after,
-            crowded: false,
-        },
-        Code::Unimplemented => Trouble::Unknown,
-        _ => Trouble::Refused { code, found },
-    }
-}
-
-/// One call and its tries.
-#[derive(Debug)]
-pub(crate) struct Patience<'a> {
-    api: &'a Api,
-    method: &'a str,
-    begun: Instant,
-    last_progress: Instant,
-    pauses: Pauses,
-    tries: u32,
-    renewed: bool,
-}
-
-impl<'a> Patience<'a> {
-    pub(crate) fn new(api: &'a Api, method: &'a str) -> Self {
-        let now = Instant::now();
-        // Who waits for an emulator to start wants to go on when it has.
-        let longest = if api.credentials.is_none() {
-            EMULATOR_LONGEST_PAUSE
+        // Without it a request about a named database may be led to the wrong place.
+        let database = if self.database.is_empty() {
+            String::new()
         } else {
-            LONGEST_PAUSE
+            format!("&database_id={}", self.database)
         };
-        let pauses = Pauses::new(FIRST_PAUSE, longest.min(api.times.retry / 4));
-        Patience {
-            api,
-            method,
-            begun: now,
-            last_progress: now,
-            pauses,
-            tries: 0,
-            renewed: false,
+        let routing = format!("project_id={}{database}", self.project);
+        let request = Request {
+            method: Method::POST,
+            path: &format!("/v1/projects/{}:{method}", self.project),
+            resource: method,
+            body: Some((content_type, body)),
+            routing: HeaderValue::from_str(&routing).ok(),
+            timeout: self.timeouts.call,
+        };
+        self.connection
+            .send(request)
+            .await
+            .map_err(|error| AttemptError::from_request(error, self.timeouts.call))
+    }
+}
+
+impl AttemptError {
+    fn transient(found: impl Into<String>) -> Self {
+        AttemptError::Transient {
+            found: found.into(),
+            retry_after: None,
+            overloaded: false,
         }
     }
 
-    /// Something came through: the time that is allowed begins anew.
-    pub(crate) fn progress(&mut self) {
-        self.last_progress = Instant::now();
-        self.pauses.reset();
-        self.tries = 0;
-        self.renewed = false;
+    fn from_request(error: RequestError, timeout: Duration) -> Self {
+        match error {
+            RequestError::NoToken(TokenError::Transient(found)) => AttemptError::transient(found),
+            RequestError::NoToken(TokenError::Permanent(found)) => {
+                AttemptError::NoCredentials { found }
+            }
+            RequestError::NoResponse(NoResponse {
+                is_timeout: true, ..
+            }) => AttemptError::transient(no_answer_within(timeout)),
+            RequestError::NoResponse(none) => AttemptError::transient(none.found),
+            RequestError::Refused(Refusal {
+                code: Code::Unauthenticated,
+                source: Some(source),
+                ..
+            }) => AttemptError::Unauthorized {
+                source: Some(source),
+            },
+            RequestError::Refused(refused) => {
+                let Refusal { http, code, .. } = refused;
+                let status = if refused.is_of_service && code != Code::Other {
+                    format!("HTTP {http} {code}")
+                } else {
+                    format!("HTTP {http}")
+                };
+                let found = refusal(&status, &refused.message);
+                AttemptError::from_code(code, found, refused.retry_after, refused.is_of_service)
+            }
+        }
     }
 
-    /// Waits until the next try.
-    ///
-    /// # Errors
-    /// What the failure amounts to, where no other try can help or the time is over.
-    pub(crate) async fn failed(&mut self, trouble: Trouble) -> Result<(), DatastoreError> {
-        self.tries += 1;
-        let call = self.api.call(self.method);
-        let (found, after) = match trouble {
-            Trouble::Passing { found, after, .. } => (found, after),
-            Trouble::Unauthorized(token) if !self.renewed => {
-                self.renewed = true;
-                if let Some(credentials) = &self.api.credentials {
-                    credentials.renew(&token).await;
-                }
-                return Ok(());
+    fn from_grpc(error: grpc::CallError) -> Self {
+        match error {
+            grpc::CallError::Broken(found) => AttemptError::transient(found),
+            grpc::CallError::Refused { code, message } => {
+                let found = refusal(&format!("gRPC {code}"), &message);
+                AttemptError::from_code(code, found, None, true)
             }
-            Trouble::Unauthorized(_) => {
-                return Err(DatastoreError::Unauthorized {
-                    call,
-                    found: "HTTP 401, also with a new token",
-                });
+        }
+    }
+
+    fn from_code(
+        code: Code,
+        found: String,
+        retry_after: Option<Duration>,
+        is_of_service: bool,
+    ) -> Self {
+        match code {
+            Code::Aborted
+            | Code::ResourceExhausted
+            | Code::DeadlineExceeded
+            | Code::Unavailable => AttemptError::Transient {
+                found,
+                retry_after,
+                overloaded: is_of_service,
+            },
+            Code::Internal => AttemptError::Transient {
+                found,
+                retry_after,
+                overloaded: false,
+            },
+            Code::Unimplemented => AttemptError::UnknownMethod,
+            _ => AttemptError::Refused { code, found },
+        }
+    }
+}
+
+impl FailedAttempt for AttemptError {
+    type Error = DatastoreError;
+
+    fn classify(self, call: &str) -> retry::AttemptError<DatastoreError> {
+        let call = call.to_owned();
+        retry::AttemptError::Permanent(match self {
+            AttemptError::Transient {
+                found, retry_after, ..
+            } => return retry::AttemptError::Transient { found, retry_after },
+            AttemptError::Unauthorized { source } => {
+                return retry::AttemptError::Unauthorized { source };
             }
-            Trouble::Refused {
+            AttemptError::NoCredentials { found } => DatastoreError::Unauthorized { call, found },
+            AttemptError::Refused {
                 code: Code::PermissionDenied,
                 found,
-            } => return Err(DatastoreError::Denied { call, found }),
-            Trouble::Refused { found, .. } => return Err(DatastoreError::Refused { call, found }),
-            Trouble::Unknown => {
-                return Err(DatastoreError::Refused {
-                    call,
-                    found: "a service without this call".to_owned(),
-                });
-            }
-            Trouble::Finally(error) => return Err(error),
-        };
-        let pause = self.pauses.next(after);
-        let over = self.last_progress.elapsed().saturating_add(pause) > self.api.times.retry;
-        // What the service asks for may be longer than all the time there is.
-        if over && (self.tries >= TRIES_MIN || pause > self.api.times.retry) {
-            return Err(DatastoreError::Service {
+            } => DatastoreError::Denied { call, found },
+            AttemptError::Refused { found, .. } => DatastoreError::Refused { call, found },
+            AttemptError::UnknownMethod => DatastoreError::Refused {
                 call,
-                tries: self.tries,
-                seconds: self.begun.elapsed().as_secs(),
-                found,
-            });
-        }
-        tokio::time::sleep(pause).await;
-        Ok(())
+                found: "a service without this call".to_owned(),
+            },
+        })
     }
 }

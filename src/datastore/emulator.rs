@@ -11,11 +11,19 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use http::HeaderMap;
+use reqwest::Method;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::google::http::{HttpClient, HttpRequest, TimeLimit};
+use crate::progress::Silent;
+
 /// An emulator takes about two seconds to start; a loaded machine is given more.
 const START_MAX: Duration = Duration::from_secs(60);
+
+/// One question whether it answers.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The variable that names an emulator.
 const VARIABLE: &str = "KINDPACK_DATASTORE_EMULATOR";
@@ -194,11 +202,17 @@ impl Installed {
             .map_err(|error| failed(error.to_string()))?;
         let keeper = keep(&child).map_err(|error| failed(error.to_string()))?;
         let host = format!("127.0.0.1:{port}");
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .timeout(Duration::from_secs(2))
-            .build()
+        let client = HttpClient::new(PROBE_TIMEOUT, false, Arc::new(Silent))
             .map_err(|error| failed(error.to_string()))?;
+        let address = format!("http://{host}/");
+        let probe = || HttpRequest {
+            method: Method::GET,
+            url: &address,
+            resource: "emulator",
+            headers: HeaderMap::new(),
+            body: Vec::new(),
+            limit: TimeLimit::Total(PROBE_TIMEOUT),
+        };
         let begun = Instant::now();
         while begun.elapsed() < START_MAX {
             // On a port that is taken it ends at once, and somebody else answers.
@@ -208,8 +222,10 @@ impl Installed {
                     printed: printed.at_end().await,
                 });
             }
-            if let Ok(answer) = client.get(format!("http://{host}/")).send().await
-                && answer.status().is_success()
+            if client
+                .send(probe())
+                .await
+                .is_ok_and(|answer| answer.is_success())
             {
                 return Ok(Running {
                     child,

@@ -4,7 +4,9 @@
 //! Knows methods and bodies. Must not know what is in them.
 
 use std::error::Error;
-use std::time::Duration;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, BufMut as _, Bytes};
 use http::uri::PathAndQuery;
@@ -12,8 +14,9 @@ use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
-use super::client::{ANSWER_MAX_BYTES, no_answer_within};
 use super::status::Code;
+use crate::google::http::{MAX_RESPONSE_BYTES, no_answer_within};
+use crate::progress::{self, Observer, Outcome};
 
 /// `Commit` of the API that is `v1` over HTTP as well.
 pub(crate) const COMMIT: &str = "/google.datastore.v1.Datastore/Commit";
@@ -26,7 +29,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a call came to nothing.
 #[derive(Debug)]
-pub(crate) enum Failed {
+pub(crate) enum CallError {
     /// The connection broke, or somebody between gave up.
     Broken(String),
     /// The service does not want it.
@@ -42,11 +45,18 @@ pub(crate) enum Failed {
 pub(crate) struct NobodyThere;
 
 /// A service that speaks gRPC.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Grpc {
     channel: Channel,
     /// How long one call may take, answer included.
-    call_time: Duration,
+    call_timeout: Duration,
+    observer: Arc<dyn Observer>,
+}
+
+impl fmt::Debug for Grpc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Grpc").finish_non_exhaustive()
+    }
 }
 
 impl Grpc {
@@ -56,8 +66,9 @@ impl Grpc {
     /// [`NobodyThere`]: a service that is about to start may speak it.
     pub(crate) async fn connect(
         base: &str,
-        call_time: Duration,
+        call_timeout: Duration,
         lookup: Bytes,
+        observer: Arc<dyn Observer>,
     ) -> Result<Option<Self>, NobodyThere> {
         let Ok(endpoint) = Endpoint::from_shared(base.to_owned()) else {
             return Ok(None);
@@ -65,7 +76,8 @@ impl Grpc {
         let endpoint = endpoint.connect_timeout(PROBE_TIMEOUT);
         let grpc = Grpc {
             channel: endpoint.connect().await.map_err(|_| NobodyThere)?,
-            call_time,
+            call_timeout,
+            observer,
         };
         let answer = tokio::time::timeout(PROBE_TIMEOUT, grpc.call(LOOKUP, lookup)).await;
         Ok(answer.is_ok_and(|answer| answer.is_ok()).then_some(grpc))
@@ -73,44 +85,56 @@ impl Grpc {
 
     /// Makes one call, once. Waiting for the connection, for the answer and for its end have one
     /// limit together: the channel's own limit covers only the beginning of an answer.
-    pub(crate) async fn call(&self, method: &'static str, body: Bytes) -> Result<Bytes, Failed> {
-        match tokio::time::timeout(self.call_time, self.unary(method, body)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(Failed::Broken(no_answer_within(self.call_time))),
-        }
+    pub(crate) async fn call(&self, method: &'static str, body: Bytes) -> Result<Bytes, CallError> {
+        let start = Instant::now();
+        let unary = tokio::time::timeout(self.call_timeout, self.unary(method, body));
+        let answer = unary
+            .await
+            .unwrap_or_else(|_| Err(CallError::Broken(no_answer_within(self.call_timeout))));
+        self.observer.request(progress::Request {
+            method: "gRPC",
+            resource: method.rsplit('/').next().unwrap_or(method),
+            outcome: if answer.is_ok() {
+                Outcome::Done
+            } else {
+                Outcome::Failed
+            },
+            duration: start.elapsed(),
+        });
+        answer
     }
 
-    async fn unary(&self, method: &'static str, body: Bytes) -> Result<Bytes, Failed> {
+    async fn unary(&self, method: &'static str, body: Bytes) -> Result<Bytes, CallError> {
         let mut client = tonic::client::Grpc::new(self.channel.clone())
-            .max_decoding_message_size(ANSWER_MAX_BYTES);
+            .max_decoding_message_size(MAX_RESPONSE_BYTES);
         client
             .ready()
             .await
-            .map_err(|error| Failed::of(&Status::from_error(error.into())))?;
+            .map_err(|error| CallError::from_status(&Status::from_error(error.into())))?;
         let answer = client
             .unary(
                 Request::new(body),
                 PathAndQuery::from_static(method),
-                AsItIs,
+                RawCodec,
             )
             .await;
         answer
             .map(tonic::Response::into_inner)
-            .map_err(|status| Failed::of(&status))
+            .map_err(|status| CallError::from_status(&status))
     }
 }
 
-impl Failed {
-    fn of(status: &Status) -> Self {
+impl CallError {
+    fn from_status(status: &Status) -> Self {
         let mut cause = status.source();
         while let Some(inner) = cause.and_then(Error::source) {
             cause = Some(inner);
         }
         let code = Code::of_number(i32::from(status.code()).unsigned_abs().into());
         match cause {
-            Some(cause) => Failed::Broken(format!("gRPC {:?}: {cause}", status.code())),
-            None if code == Code::Other => Failed::Broken(format!("gRPC {:?}", status.code())),
-            None => Failed::Refused {
+            Some(cause) => CallError::Broken(format!("gRPC {:?}: {cause}", status.code())),
+            None if code == Code::Other => CallError::Broken(format!("gRPC {:?}", status.code())),
+            None => CallError::Refused {
                 code,
                 message: status.message().to_owned(),
             },
@@ -119,24 +143,24 @@ impl Failed {
 }
 
 /// Messages that were encoded before, and are decoded later.
-struct AsItIs;
+struct RawCodec;
 
-impl Codec for AsItIs {
+impl Codec for RawCodec {
     type Encode = Bytes;
     type Decode = Bytes;
-    type Encoder = AsItIs;
-    type Decoder = AsItIs;
+    type Encoder = RawCodec;
+    type Decoder = RawCodec;
 
-    fn encoder(&mut self) -> AsItIs {
-        AsItIs
+    fn encoder(&mut self) -> RawCodec {
+        RawCodec
     }
 
-    fn decoder(&mut self) -> AsItIs {
-        AsItIs
+    fn decoder(&mut self) -> RawCodec {
+        RawCodec
     }
 }
 
-impl Encoder for AsItIs {
+impl Encoder for RawCodec {
     type Item = Bytes;
     type Error = Status;
 
@@ -146,7 +170,7 @@ impl Encoder for AsItIs {
     }
 }
 
-impl Decoder for AsItIs {
+impl Decoder for RawCodec {
     type Item = Bytes;
     type Error = Status;
 
@@ -166,6 +190,7 @@ mod tests {
     use hyper_util::rt::{TokioExecutor, TokioIo};
 
     use super::*;
+    use crate::progress::Silent;
 
     /// A service that answers lookups, and begins the answer of a commit where `begins` says so.
     async fn serve(begins: bool) -> String {
@@ -210,12 +235,12 @@ mod tests {
     async fn calls_without_an_answer_end() {
         for begins in [false, true] {
             let limit = Duration::from_millis(200);
-            let grpc = Grpc::connect(&serve(begins).await, limit, Bytes::new())
+            let grpc = Grpc::connect(&serve(begins).await, limit, Bytes::new(), Arc::new(Silent))
                 .await
                 .unwrap()
                 .expect("lookups are answered");
             match grpc.call(COMMIT, Bytes::new()).await {
-                Err(Failed::Broken(found)) => assert_eq!(found, "no answer within 0.2 s"),
+                Err(CallError::Broken(found)) => assert_eq!(found, "no answer within 0.2 s"),
                 other => panic!("begins: {begins}: {other:?}"),
             }
         }

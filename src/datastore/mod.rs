@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod app_engine;
 pub(crate) mod client;
+mod connection;
 pub mod emulator;
 pub mod error;
 pub(crate) mod grpc;

@@ -3,7 +3,7 @@
 //!
 //! Knows the words only: nothing is looked up.
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// The scheme of a service that is given without one.
 const HTTP: &str = "http://";
@@ -53,6 +53,15 @@ pub fn without_user(address: &str) -> String {
         Some((_, place)) => format!("{scheme}…@{place}"),
         None => address.to_owned(),
     }
+}
+
+/// Whether a host, an IPv6 address with or without brackets, is this machine by its very name.
+/// Whoever connects to no address in particular, such as `0.0.0.0`, stays here.
+pub fn is_this_machine(host: &str) -> bool {
+    let name = host.trim_start_matches('[').trim_end_matches(']');
+    let ip = name.parse::<IpAddr>();
+    name.eq_ignore_ascii_case("localhost")
+        || ip.is_ok_and(|ip| ip.to_canonical().is_loopback() || ip.is_unspecified())
 }
 
 fn strip_scheme<'a>(text: &'a str, scheme: &str) -> Option<&'a str> {
@@ -185,5 +194,30 @@ mod tests {
         );
         assert_eq!(without_user("user:secret@host:1"), "…@host:1");
         assert_eq!(without_user("http://host:1/x"), "http://host:1/x");
+    }
+
+    #[test]
+    fn loopback_hosts_are_this_machine_and_no_others() {
+        for here in [
+            "localhost",
+            "LOCALHOST",
+            "127.0.0.1",
+            "127.8.0.1",
+            "[::1]",
+            "[::ffff:127.0.0.1]",
+            "0.0.0.0",
+            "[::]",
+        ] {
+            assert!(is_this_machine(here), "{here}");
+        }
+        for elsewhere in [
+            "emulator",
+            "10.0.0.1",
+            "[2001:db8::1]",
+            "localhost.example.com",
+            "127.0.0.1.nip.io",
+        ] {
+            assert!(!is_this_machine(elsewhere), "{elsewhere}");
+        }
     }
 }

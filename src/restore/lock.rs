@@ -7,12 +7,12 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
+use crate::model::address::is_this_machine;
 use crate::model::{Sha256, Timestamp};
 use crate::plan::TargetSpec;
 
@@ -143,10 +143,7 @@ fn place_of_host(address: &str) -> String {
         .trim_start_matches('[')
         .trim_end_matches(']')
         .trim_end_matches('.');
-    let is_here = match name.parse::<IpAddr>() {
-        Ok(ip) => ip.is_loopback() || ip.is_unspecified(),
-        Err(_) => name == "localhost" || name.ends_with(".localhost"),
-    };
+    let is_here = is_this_machine(name) || name.ends_with(".localhost");
     if is_here {
         format!("here:{port}")
     } else {

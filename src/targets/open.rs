@@ -9,6 +9,7 @@ use super::{
 };
 use crate::google::{self, Credentials};
 use crate::plan::TargetSpec;
+use crate::progress::Observer;
 
 /// How long a call to a service is tried, unless the user says otherwise. An emulator, which is
 /// near, has a time of its own.
@@ -35,16 +36,21 @@ impl Timeouts {
     }
 }
 
-/// Opens a target, without a call to it. An emulator is spelled with its address.
+/// Opens a target, without a call to it. An emulator is spelled with its address. `observer` hears
+/// of the calls.
 ///
 /// # Errors
 /// When the address is none that may be called.
-pub fn open(spec: &TargetSpec, timeouts: Timeouts) -> Result<Arc<dyn Target>, TargetError> {
+pub fn open(
+    spec: &TargetSpec,
+    timeouts: Timeouts,
+    observer: Arc<dyn Observer>,
+) -> Result<Arc<dyn Target>, TargetError> {
     Ok(match spec {
         TargetSpec::Emulator { project, host } => {
             let host = host.as_deref().unwrap_or_default();
             let retry = timeouts.emulator_retry();
-            Arc::new(CommitTarget::emulator(host, project, retry)?)
+            Arc::new(CommitTarget::emulator(host, project, retry)?.observed_by(observer))
         }
         TargetSpec::Dir(path) => Arc::new(DirTarget::new(path)),
         TargetSpec::Ndjson(path) => Arc::new(NdjsonTarget::new(path)),
@@ -55,13 +61,14 @@ pub fn open(spec: &TargetSpec, timeouts: Timeouts) -> Result<Arc<dyn Target>, Ta
                 ..ServiceTimes::default()
             };
             let credentials = Arc::new(Credentials::new(google::DATASTORE_SCOPE));
-            Arc::new(CommitTarget::service(
+            let target = CommitTarget::service(
                 project,
                 database.as_deref().unwrap_or_default(),
                 credentials,
                 &google::datastore_endpoint(),
                 times,
-            )?)
+            )?;
+            Arc::new(target.observed_by(observer))
         }
     })
 }

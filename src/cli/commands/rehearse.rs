@@ -90,7 +90,7 @@ async fn rehearse(
         archive,
         archive_ref: &plan.archive,
         environment: &environment(),
-        target: targets::open(&plan.target, context.timeouts)?,
+        target: targets::open(&plan.target, context.timeouts, context.ui.clone())?,
         import: None,
         redact_key: None,
         journal: &mut JournalFile::in_memory(Journal::default()),

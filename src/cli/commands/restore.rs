@@ -118,7 +118,7 @@ async fn prepare(context: &Context, args: &RestoreArgs) -> Result<RestoreSetup, 
         let journal = open_journal(context, &loaded.plan, journal_path, args.again).await?;
         (journal, Some(lease))
     };
-    let target = targets::open(&loaded.plan.target, context.timeouts)?;
+    let target = targets::open(&loaded.plan.target, context.timeouts, context.ui.clone())?;
     Ok(RestoreSetup {
         checked,
         target: if args.dry_run {
@@ -252,12 +252,13 @@ fn import_options(
         return Ok(None);
     }
     // The planner says so first.
-    let importer = open_importer(&plan.target, context.timeouts)?.ok_or_else(|| {
-        Failure::usage(format!(
-            "--via import: expected a Datastore, found {}",
-            plan.target
-        ))
-    })?;
+    let importer =
+        open_importer(&plan.target, context.timeouts, context.ui.clone())?.ok_or_else(|| {
+            Failure::usage(format!(
+                "--via import: expected a Datastore, found {}",
+                plan.target
+            ))
+        })?;
     let chosen: Option<Location> = plan.staging.as_deref().map(str::parse).transpose()?;
     let state = if dry_run {
         context.state.find()

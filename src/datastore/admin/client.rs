@@ -1,52 +1,55 @@
-//! One try of a JSON call, and what its answer means for whoever may try again. Nothing here is
-//! tried twice.
+//! One attempt of a call of Datastore Admin v1, and what its answer means for whoever may try
+//! again. Nothing here is tried twice.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::{Client, RequestBuilder, Url};
+use reqwest::{Method, Url};
 use serde_json::Value;
 
+use crate::datastore::connection::{Connection, Refusal, Request, RequestError};
 use crate::datastore::error::DatastoreError;
-use crate::datastore::status::{Code, Status};
+use crate::datastore::status::Code;
+use crate::google::http::{NoResponse, no_answer_within};
 use crate::google::refusal::refusal;
-use crate::google::{self, Credentials, NoToken, USER_AGENT};
-use crate::model::address::without_user;
+use crate::google::retry::{self, FailedAttempt, RetryLoop, RetryPolicy};
+use crate::google::{Credentials, TokenError, TokenSource};
+use crate::progress::Observer;
 
-/// No answer with words in it is longer: a page of a listing is the longest.
-const ANSWER_MAX_BYTES: usize = 64 << 20;
+/// No connection takes longer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What one try came to, where it did not come to an answer.
+/// What one attempt came to, where it did not come to an answer.
 #[derive(Debug)]
-pub(super) enum Failed {
+pub(super) enum AttemptError {
     /// The service has not done it, and asks to come back later.
-    Later {
+    NotDone {
         /// What it said.
         found: String,
         /// After how long.
-        after: Option<Duration>,
+        retry_after: Option<Duration>,
     },
     /// Nobody knows whether it was done.
-    Lost {
+    MaybeDone {
         /// What happened.
         found: String,
         /// After how long the service asks to come back.
-        after: Option<Duration>,
+        retry_after: Option<Duration>,
     },
+    /// The token was not accepted: it was not done, and a new one may be.
+    Unauthorized { source: Option<TokenSource> },
     /// There is no such thing.
     Missing(DatastoreError),
     /// Nobody there knows such a call.
     Unsupported(DatastoreError),
-    /// No other try can help. It was not done.
-    Finally(DatastoreError),
+    /// No other attempt can help. It was not done.
+    Permanent(DatastoreError),
 }
 
-/// A service at an address, and who is asking.
-#[derive(Debug)]
-pub(super) struct Api {
-    client: Client,
-    base: String,
-    credentials: Option<Arc<Credentials>>,
+/// The Admin API of a service, and who is asking.
+#[derive(Debug, Clone)]
+pub(super) struct AdminClient {
+    connection: Connection,
 }
 
 /// A call as messages name it.
@@ -54,40 +57,38 @@ pub(super) struct Api {
 pub(super) struct Call {
     /// What is asked of whom.
     pub(super) title: String,
+    /// What it is about, for whoever watches requests.
+    pub(super) resource: &'static str,
     /// What whoever asks must be allowed.
     pub(super) permission: &'static str,
 }
 
-impl Api {
+impl AdminClient {
     /// Without credentials, what is asked is asked by nobody.
     pub(super) fn new(
         base: String,
         credentials: Option<Arc<Credentials>>,
     ) -> Result<Self, DatastoreError> {
-        let client = Client::builder()
-            .user_agent(USER_AGENT)
-            .connect_timeout(Duration::from_secs(20))
-            .redirect(reqwest::redirect::Policy::none());
-        // What a proxy would do to a target on this machine nobody wants.
-        let client = if credentials.is_none() {
-            client.no_proxy()
-        } else {
-            client
-        };
-        let client = client.build().map_err(|_| DatastoreError::Refused {
-            call: "HTTP client".to_owned(),
-            found: "a machine without usable root certificates".to_owned(),
-        })?;
-        Ok(Api {
-            client,
-            base,
-            credentials,
+        Ok(AdminClient {
+            connection: Connection::new(base, credentials, CONNECT_TIMEOUT)?,
         })
     }
 
+    /// The same, with somebody who is told of each request.
+    pub(super) fn observed_by(&self, observer: Arc<dyn Observer>) -> Self {
+        AdminClient {
+            connection: self.connection.observed_by(observer),
+        }
+    }
+
     /// The service's address as it may be shown.
-    pub(super) fn shown_base(&self) -> String {
-        without_user(&self.base)
+    pub(super) fn display_base(&self) -> String {
+        self.connection.display_base()
+    }
+
+    /// The attempts of a call.
+    pub(super) fn retry_loop(&self, call: &Call, policy: RetryPolicy) -> RetryLoop<'_> {
+        RetryLoop::new(&call.title, policy, self.connection.credentials())
     }
 
     pub(super) async fn get(
@@ -95,18 +96,26 @@ impl Api {
         call: &Call,
         path: &str,
         query: &[(&str, &str)],
-        within: Duration,
-    ) -> Result<Value, Failed> {
-        let address =
-            Url::parse_with_params(&format!("{}/v1/{path}", self.base), query).map_err(|_| {
-                let found = "an address that is none".to_owned();
-                Failed::Finally(DatastoreError::Refused {
-                    call: call.title.clone(),
-                    found,
-                })
-            })?;
-        self.call(call, || self.client.get(address.clone()), within)
-            .await
+        timeout: Duration,
+    ) -> Result<Value, AttemptError> {
+        let base = self.connection.base();
+        let address = Url::parse_with_params(&format!("{base}/v1/{path}"), query);
+        let address = address.map_err(|_| {
+            AttemptError::Permanent(DatastoreError::Refused {
+                call: call.title.clone(),
+                found: "an address that is none".to_owned(),
+            })
+        })?;
+        let query = address.query().map(|query| format!("?{query}"));
+        let request = Request {
+            method: Method::GET,
+            path: &format!("/v1/{path}{}", query.as_deref().unwrap_or_default()),
+            resource: call.resource,
+            body: None,
+            routing: None,
+            timeout,
+        };
+        self.send(call, request).await
     }
 
     pub(super) async fn post(
@@ -114,123 +123,112 @@ impl Api {
         call: &Call,
         path: &str,
         body: &Value,
-        within: Duration,
-    ) -> Result<Value, Failed> {
-        let (address, body) = (format!("{}/v1/{path}", self.base), body.to_string());
-        let request = || {
-            self.client
-                .post(&address)
-                .header("content-type", "application/json")
-                .body(body.clone())
+        timeout: Duration,
+    ) -> Result<Value, AttemptError> {
+        let request = Request {
+            method: Method::POST,
+            path: &format!("/v1/{path}"),
+            resource: call.resource,
+            body: Some(("application/json", body.to_string().into())),
+            routing: None,
+            timeout,
         };
-        self.call(call, request, within).await
+        self.send(call, request).await
     }
 
-    /// Makes a call. Where the token is not accepted nothing was done, so that a new one is tried.
-    async fn call(
-        &self,
-        call: &Call,
-        request: impl Fn() -> RequestBuilder,
-        within: Duration,
-    ) -> Result<Value, Failed> {
-        let Some(credentials) = &self.credentials else {
-            return answer(call, request(), within).await;
-        };
-        let mut renewed = false;
-        loop {
-            let token = credentials.token(within).await.map_err(|none| match none {
-                NoToken::Passing(found) => Failed::Later {
-                    found: found.to_owned(),
-                    after: None,
-                },
-                NoToken::Finally(found) => Failed::Finally(DatastoreError::Unauthorized {
+    async fn send(&self, call: &Call, request: Request<'_>) -> Result<Value, AttemptError> {
+        let timeout = request.timeout;
+        let body = self.connection.send(request).await;
+        let body = body.map_err(|error| AttemptError::from_request(call, error, timeout))?;
+        serde_json::from_slice(&body).map_err(|_| AttemptError::MaybeDone {
+            found: "HTTP 200 with a body that is no JSON".to_owned(),
+            retry_after: None,
+        })
+    }
+}
+
+impl AttemptError {
+    fn from_request(call: &Call, error: RequestError, timeout: Duration) -> Self {
+        match error {
+            RequestError::NoToken(TokenError::Transient(found)) => AttemptError::NotDone {
+                found: found.to_owned(),
+                retry_after: None,
+            },
+            RequestError::NoToken(TokenError::Permanent(found)) => {
+                AttemptError::Permanent(DatastoreError::Unauthorized {
                     call: call.title.clone(),
                     found,
-                }),
-            })?;
-            match answer(call, request().headers(token.headers.clone()), within).await {
-                Err(Failed::Finally(DatastoreError::Unauthorized { .. })) if !renewed => {
-                    renewed = true;
-                    credentials.renew(&token).await;
-                }
-                answered => return answered,
+                })
             }
+            RequestError::NoResponse(NoResponse {
+                may_have_arrived: false,
+                found,
+                ..
+            }) => AttemptError::NotDone {
+                found,
+                retry_after: None,
+            },
+            RequestError::NoResponse(NoResponse {
+                is_timeout, found, ..
+            }) => AttemptError::MaybeDone {
+                found: if is_timeout {
+                    no_answer_within(timeout)
+                } else {
+                    found
+                },
+                retry_after: None,
+            },
+            RequestError::Refused(refused) => AttemptError::from_refusal(call, refused),
         }
     }
-}
 
-async fn answer(call: &Call, request: RequestBuilder, within: Duration) -> Result<Value, Failed> {
-    let answered = async {
-        let mut answer = request.send().await?;
-        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-        let mut body = Vec::new();
-        while let Some(bytes) = answer.chunk().await? {
-            body.extend_from_slice(&bytes);
-            if body.len() > ANSWER_MAX_BYTES {
-                break;
+    fn from_refusal(call: &Call, refused: Refusal) -> Self {
+        let Refusal {
+            http,
+            code,
+            retry_after,
+            source,
+            ..
+        } = refused;
+        let found = refusal(&format!("HTTP {http}"), &refused.message);
+        let Call {
+            title, permission, ..
+        } = call;
+        let call = title.clone();
+        match code {
+            Code::Unauthenticated => AttemptError::Unauthorized { source },
+            Code::ResourceExhausted | Code::Aborted => AttemptError::NotDone { found, retry_after },
+            Code::PermissionDenied => AttemptError::Permanent(DatastoreError::Denied {
+                call: format!("{call} ({permission})"),
+                found,
+            }),
+            // Only the service itself knows what it has: a front end that lost its way does not.
+            Code::NotFound => AttemptError::Missing(DatastoreError::Refused { call, found }),
+            Code::Unimplemented => {
+                AttemptError::Unsupported(DatastoreError::Refused { call, found })
             }
+            Code::DeadlineExceeded | Code::Internal | Code::Unavailable => {
+                AttemptError::MaybeDone { found, retry_after }
+            }
+            _ if http >= 500 => AttemptError::MaybeDone { found, retry_after },
+            _ => AttemptError::Permanent(DatastoreError::Refused { call, found }),
         }
-        Ok((status, headers, body))
-    };
-    match tokio::time::timeout(within, answered).await {
-        Err(_) => Err(Failed::Lost {
-            found: format!("no answer within {} s", within.as_secs_f64()),
-            after: None,
-        }),
-        Ok(Err(error)) => Err(broke(error)),
-        Ok(Ok((status @ 200..300, _, body))) => {
-            serde_json::from_slice(&body).map_err(|_| Failed::Lost {
-                found: format!("HTTP {status} with a body that is no JSON"),
-                after: None,
-            })
-        }
-        Ok(Ok((status, headers, body))) => Err(refused(call, status, &headers, &body)),
     }
 }
 
-/// What an answer that is none amounts to.
-fn refused(call: &Call, http: u16, headers: &http::HeaderMap, body: &[u8]) -> Failed {
-    let status = Status::parse(body);
-    let code = status
-        .as_ref()
-        .map_or_else(|| Code::of_http(http), |status| status.code);
-    let message = status
-        .as_ref()
-        .map(|status| status.message.as_str())
-        .unwrap_or_default();
-    let found = refusal(&format!("HTTP {http}"), message);
-    let after =
-        google::retry_after(headers).max(status.as_ref().and_then(|status| status.retry_after));
-    let Call { title, permission } = call;
-    let call = title.clone();
-    match code {
-        Code::Unauthenticated => Failed::Finally(DatastoreError::Unauthorized {
-            call,
-            found: "HTTP 401",
-        }),
-        Code::ResourceExhausted | Code::Aborted => Failed::Later { found, after },
-        Code::PermissionDenied => Failed::Finally(DatastoreError::Denied {
-            call: format!("{call} ({permission})"),
-            found,
-        }),
-        // Only the service itself knows what it has: a front end that lost its way does not.
-        Code::NotFound => Failed::Missing(DatastoreError::Refused { call, found }),
-        Code::Unimplemented => Failed::Unsupported(DatastoreError::Refused { call, found }),
-        Code::DeadlineExceeded | Code::Internal | Code::Unavailable => {
-            Failed::Lost { found, after }
-        }
-        _ if http >= 500 => Failed::Lost { found, after },
-        _ => Failed::Finally(DatastoreError::Refused { call, found }),
-    }
-}
+impl FailedAttempt for AttemptError {
+    type Error = DatastoreError;
 
-/// Why there is no answer, without any address.
-fn broke(error: reqwest::Error) -> Failed {
-    let unsent = error.is_connect();
-    let found = google::broke(error);
-    if unsent {
-        Failed::Later { found, after: None }
-    } else {
-        Failed::Lost { found, after: None }
+    fn classify(self, _: &str) -> retry::AttemptError<DatastoreError> {
+        match self {
+            AttemptError::NotDone { found, retry_after }
+            | AttemptError::MaybeDone { found, retry_after } => {
+                retry::AttemptError::Transient { found, retry_after }
+            }
+            AttemptError::Unauthorized { source } => retry::AttemptError::Unauthorized { source },
+            AttemptError::Missing(error)
+            | AttemptError::Unsupported(error)
+            | AttemptError::Permanent(error) => retry::AttemptError::Permanent(error),
+        }
     }
 }

@@ -4,16 +4,18 @@
 //! faults is never to answer.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use serde_json::json;
 use tokio::sync::Semaphore;
 
-use super::client::{Api, Call, Failed};
+use super::client::{AdminClient, AttemptError, Call};
 use super::{Begun, Import, Importer, Label, OperationState, Reads};
 use crate::datastore::error::DatastoreError;
-use crate::google::Pauses;
+use crate::google::retry::{Backoff, LastAttempt, RetryPolicy};
+use crate::model::address::is_this_machine;
+use crate::progress::Observer;
 
 /// An import is given at least so long, unless told otherwise; the emulator may just have been
 /// started.
@@ -28,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// The importer of one project in an emulator.
 #[derive(Debug)]
 pub struct EmulatorImporter {
-    api: Api,
+    client: AdminClient,
     project: String,
     reads: Reads,
     least_time: Duration,
@@ -43,15 +45,16 @@ impl EmulatorImporter {
     /// # Errors
     /// When no HTTP client can be made.
     pub fn new(host: &str, project: &str, retry_timeout: Duration) -> Result<Self, DatastoreError> {
-        let reads = if is_here(host) {
+        let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+        let reads = if is_this_machine(name) {
             Reads::FoldersHere
         } else {
             Reads::FoldersElsewhere
         };
-        let api = Api::new(format!("http://{host}"), None)?;
+        let client = AdminClient::new(format!("http://{host}"), None)?;
         // Several at once gain nothing there, and each holds its whole export in memory.
         Ok(EmulatorImporter {
-            api,
+            client,
             project: project.to_owned(),
             reads,
             least_time: LEAST_TIME,
@@ -66,29 +69,35 @@ impl EmulatorImporter {
         EmulatorImporter { least_time, ..self }
     }
 
+    /// The same, with somebody who is told of each request.
+    #[must_use]
+    pub fn observed_by(self, observer: Arc<dyn Observer>) -> Self {
+        EmulatorImporter {
+            client: self.client.observed_by(observer),
+            ..self
+        }
+    }
+
+    fn retry_policy(&self) -> RetryPolicy {
+        RetryPolicy {
+            first_delay: PAUSE,
+            max_delay: PAUSE,
+            timeout: self.retry_timeout,
+            last_attempt: LastAttempt::BeforeTimeout { min_attempts: 1 },
+        }
+    }
+
     fn call(&self) -> Call {
         Call {
+            resource: "import",
             title: format!(
                 "import of project {} at {}",
                 self.project,
-                self.api.shown_base()
+                self.client.display_base()
             ),
             permission: "",
         }
     }
-}
-
-/// Whether an address is one of this machine by its very name. Whoever connects to no address in
-/// particular, such as `0.0.0.0`, stays here.
-fn is_here(address: &str) -> bool {
-    let name = address
-        .rsplit_once(':')
-        .map_or(address, |(name, _)| name)
-        .trim_start_matches('[')
-        .trim_end_matches(']');
-    let ip = name.parse::<std::net::IpAddr>();
-    name.eq_ignore_ascii_case("localhost")
-        || ip.is_ok_and(|ip| ip.to_canonical().is_loopback() || ip.is_unspecified())
 }
 
 impl Importer for EmulatorImporter {
@@ -106,14 +115,13 @@ impl Importer for EmulatorImporter {
 
     fn start<'a>(&'a self, import: &'a Import) -> BoxFuture<'a, Result<Begun, DatastoreError>> {
         Box::pin(async move {
-            let (call, begun) = (self.call(), Instant::now());
-            let within = self.least_time + Duration::from_secs(import.bytes / BYTES_PER_SECOND);
+            let call = self.call();
+            let timeout = self.least_time + Duration::from_secs(import.bytes / BYTES_PER_SECOND);
             let path = format!("projects/{}:import", self.project);
             let body = json!({"inputUrl": import.input_url});
-            let mut tries = 0;
+            let mut retry = self.client.retry_loop(&call, self.retry_policy());
             loop {
-                tries += 1;
-                let found = match self.api.post(&call, &path, &body, within).await {
+                match self.client.post(&call, &path, &body, timeout).await {
                     Ok(answer) if answer.pointer("/done") == Some(&true.into()) => {
                         return Ok(Begun::Done);
                     }
@@ -125,25 +133,15 @@ impl Importer for EmulatorImporter {
                             found,
                         });
                     }
-                    Err(Failed::Unsupported(_) | Failed::Missing(_)) => {
+                    Err(AttemptError::Unsupported(_) | AttemptError::Missing(_)) => {
                         return Err(DatastoreError::NoImport { call: call.title });
                     }
-                    Err(Failed::Finally(error)) => return Err(error),
-                    Err(Failed::Later { .. })
-                        if begun.elapsed().saturating_add(PAUSE) <= self.retry_timeout =>
-                    {
-                        tokio::time::sleep(PAUSE).await;
-                        continue;
-                    }
                     // It may hang for ever: a second one would only hang as well.
-                    Err(Failed::Later { found, .. } | Failed::Lost { found, .. }) => found,
-                };
-                return Err(DatastoreError::Service {
-                    call: call.title,
-                    tries,
-                    seconds: begun.elapsed().as_secs(),
-                    found,
-                });
+                    Err(AttemptError::MaybeDone { found, .. }) => {
+                        return Err(retry.give_up(found));
+                    }
+                    Err(error) => retry.failed(error).await?,
+                }
             }
         })
     }
@@ -156,8 +154,8 @@ impl Importer for EmulatorImporter {
         Box::pin(async { Ok(OperationState::Unknown) })
     }
 
-    fn pauses(&self) -> Pauses {
-        Pauses::new(PAUSE, PAUSE)
+    fn pauses(&self) -> Backoff {
+        Backoff::new(PAUSE, PAUSE)
     }
 }
 
@@ -167,31 +165,6 @@ mod tests {
 
     use super::*;
     use crate::model::{Sha256, Timestamp};
-
-    #[test]
-    fn loopback_addresses_are_of_this_machine_and_no_others() {
-        for here in [
-            "localhost:8081",
-            "LOCALHOST:1",
-            "127.0.0.1:8081",
-            "127.8.0.1:1",
-            "[::1]:8081",
-            "[::ffff:127.0.0.1]:80",
-            "0.0.0.0:8081",
-            "[::]:80",
-        ] {
-            assert!(is_here(here), "{here}");
-        }
-        for elsewhere in [
-            "emulator:8081",
-            "10.0.0.1:80",
-            "[2001:db8::1]:80",
-            "localhost.example.com:80",
-            "127.0.0.1.nip.io:80",
-        ] {
-            assert!(!is_here(elsewhere), "{elsewhere}");
-        }
-    }
 
     #[tokio::test]
     async fn an_emulator_that_answers_404_has_no_import() {

@@ -21,7 +21,7 @@ pub use operation::{OperationState, Work};
 pub use service::{ServiceImporter, ServiceOptions};
 
 use crate::datastore::error::DatastoreError;
-use crate::google::Pauses;
+use crate::google::retry::Backoff;
 
 /// An import that is to be started.
 #[derive(Debug, Clone)]
@@ -88,5 +88,5 @@ pub trait Importer: fmt::Debug + Send + Sync {
     ) -> BoxFuture<'a, Result<OperationState, DatastoreError>>;
 
     /// How long to wait between questions after an operation.
-    fn pauses(&self) -> Pauses;
+    fn pauses(&self) -> Backoff;
 }

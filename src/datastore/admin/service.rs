@@ -14,13 +14,15 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::client::{Api, Call, Failed};
+use super::client::{AdminClient, AttemptError, Call};
 use super::operation::Operation;
 use super::{Begun, Import, Importer, Label, OperationState, Reads};
 use crate::datastore::error::DatastoreError;
 use crate::google::rate_limit::Pace;
-use crate::google::{Credentials, Pauses, may_see_tokens};
+use crate::google::retry::{Backoff, LastAttempt, RetryPolicy};
+use crate::google::{Credentials, may_see_tokens};
 use crate::model::address::without_user;
+use crate::progress::Observer;
 
 /// Operations a page of a listing.
 const PAGE: &str = "100";
@@ -65,8 +67,17 @@ impl Default for ServiceOptions {
 }
 
 impl ServiceOptions {
-    fn pauses(&self) -> Pauses {
-        Pauses::new(self.first_pause, self.longest_pause)
+    fn pauses(&self) -> Backoff {
+        Backoff::new(self.first_pause, self.longest_pause)
+    }
+
+    fn retry_policy(&self) -> RetryPolicy {
+        RetryPolicy {
+            first_delay: self.first_pause,
+            max_delay: self.longest_pause,
+            timeout: self.retry_timeout,
+            last_attempt: LastAttempt::BeforeTimeout { min_attempts: 1 },
+        }
     }
 }
 
@@ -74,52 +85,11 @@ impl ServiceOptions {
 /// knows no other.
 #[derive(Debug)]
 pub struct ServiceImporter {
-    api: Api,
+    client: AdminClient,
     project: String,
     options: ServiceOptions,
     at_once: Arc<Semaphore>,
     pace: Mutex<Pace>,
-}
-
-/// The tries of one call.
-struct Patience<'a> {
-    options: &'a ServiceOptions,
-    call: &'a str,
-    pauses: Pauses,
-    begun: Instant,
-    tries: u32,
-}
-
-impl<'a> Patience<'a> {
-    fn new(options: &'a ServiceOptions, call: &'a str) -> Self {
-        Patience {
-            options,
-            call,
-            pauses: options.pauses(),
-            begun: Instant::now(),
-            tries: 0,
-        }
-    }
-
-    /// Waits until the next try.
-    ///
-    /// # Errors
-    /// [`DatastoreError::Service`] when the time is over.
-    async fn wait(&mut self, found: String, after: Option<Duration>) -> Result<(), DatastoreError> {
-        let pause = self.pauses.next(after);
-        self.tries += 1;
-        if self.begun.elapsed().saturating_add(pause) > self.options.retry_timeout {
-            let (call, seconds) = (self.call.to_owned(), self.begun.elapsed().as_secs());
-            return Err(DatastoreError::Service {
-                call,
-                tries: self.tries,
-                seconds,
-                found,
-            });
-        }
-        tokio::time::sleep(pause).await;
-        Ok(())
-    }
 }
 
 /// A page of a listing.
@@ -162,7 +132,7 @@ impl ServiceImporter {
             });
         }
         Ok(ServiceImporter {
-            api: Api::new(endpoint, credentials)?,
+            client: AdminClient::new(endpoint, credentials)?,
             project: project.to_owned(),
             at_once: Arc::new(Semaphore::new(options.at_once.max(1))),
             pace: Mutex::new(Pace::new(options.starts, options.within)),
@@ -170,12 +140,22 @@ impl ServiceImporter {
         })
     }
 
-    fn call(&self, what: &str, permission: &'static str) -> Call {
+    /// The same, with somebody who is told of each request.
+    #[must_use]
+    pub fn observed_by(self, observer: Arc<dyn Observer>) -> Self {
+        ServiceImporter {
+            client: self.client.observed_by(observer),
+            ..self
+        }
+    }
+
+    fn call(&self, what: &'static str, permission: &'static str) -> Call {
         Call {
+            resource: what,
             title: format!(
                 "{what} of project {} at {}",
                 self.project,
-                self.api.shown_base()
+                self.client.display_base()
             ),
             permission,
         }
@@ -237,14 +217,14 @@ impl ServiceImporter {
     async fn pages(&self, filter: Option<&str>) -> Result<Vec<Operation>, DatastoreError> {
         let call = self.call("list of operations", "datastore.operations.list");
         let path = format!("projects/{}/operations", self.project);
-        let mut patience = Patience::new(&self.options, &call.title);
+        let mut retry = self.client.retry_loop(&call, self.options.retry_policy());
         let (mut all, mut token) = (Vec::new(), String::new());
         loop {
             let mut query = vec![("pageSize", PAGE)];
             query.extend(filter.map(|filter| ("filter", filter)));
             query.extend((!token.is_empty()).then_some(("pageToken", token.as_str())));
             match self
-                .api
+                .client
                 .get(&call, &path, &query, self.options.call_time)
                 .await
             {
@@ -259,14 +239,9 @@ impl ServiceImporter {
                         return Err(nonsense(&call.title, "the next page"));
                     }
                     token = page.next_page_token;
-                    patience = Patience::new(&self.options, &call.title);
+                    retry = self.client.retry_loop(&call, self.options.retry_policy());
                 }
-                Err(Failed::Later { found, after } | Failed::Lost { found, after }) => {
-                    patience.wait(found, after).await?
-                }
-                Err(
-                    Failed::Finally(error) | Failed::Missing(error) | Failed::Unsupported(error),
-                ) => return Err(error),
+                Err(error) => retry.failed(error).await?,
             }
         }
     }
@@ -283,34 +258,34 @@ impl ServiceImporter {
             .into_iter()
             .map(|operation| operation.name)
             .collect();
-        let mut patience = Patience::new(&self.options, &call.title);
+        let mut retry = self.client.retry_loop(&call, self.options.retry_policy());
         loop {
             self.paced().await;
-            let (found, after) = match self
-                .api
+            let error = match self
+                .client
                 .post(&call, &path, &body, self.options.call_time)
                 .await
             {
                 Ok(answer) => match self.name_of(&answer) {
                     Some(operation) => return Ok(Begun::Operation(operation)),
-                    None => ("an answer that names no operation".to_owned(), None),
+                    None => AttemptError::MaybeDone {
+                        found: "an answer that names no operation".to_owned(),
+                        retry_after: None,
+                    },
                 },
-                Err(Failed::Later { found, after }) => {
-                    // No other step need try meanwhile.
-                    self.quiet(after.unwrap_or(self.options.first_pause));
-                    patience.wait(found, after).await?;
-                    continue;
-                }
-                Err(Failed::Lost { found, after }) => (found, after),
-                Err(
-                    Failed::Finally(error) | Failed::Missing(error) | Failed::Unsupported(error),
-                ) => return Err(error),
+                Err(error) => error,
             };
+            if let AttemptError::NotDone { retry_after, .. } = &error {
+                // No other step need try meanwhile.
+                self.quiet(retry_after.unwrap_or(self.options.first_pause));
+            }
             // It may go on all the same: it must not be started twice.
-            if let Some(operation) = self.look_for_new(&import.label, &before).await? {
+            if let AttemptError::MaybeDone { .. } = &error
+                && let Some(operation) = self.look_for_new(&import.label, &before).await?
+            {
                 return Ok(Begun::Operation(operation));
             }
-            patience.wait(found, after).await?;
+            retry.failed(error).await?;
         }
     }
 
@@ -333,7 +308,7 @@ impl ServiceImporter {
                 .into_iter()
                 .map(|operation| operation.name)
                 .find(|name| !before.contains(name));
-            let pause = pauses.next(None);
+            let pause = pauses.next_delay(None);
             if new.is_some() || begun.elapsed().saturating_add(pause) > self.options.settle_time {
                 return Ok(new);
             }
@@ -396,10 +371,10 @@ impl Importer for ServiceImporter {
                 return Ok(OperationState::Unknown);
             }
             let call = self.call("look at an operation", "datastore.operations.get");
-            let mut patience = Patience::new(&self.options, &call.title);
+            let mut retry = self.client.retry_loop(&call, self.options.retry_policy());
             loop {
                 match self
-                    .api
+                    .client
                     .get(&call, operation, &[], self.options.call_time)
                     .await
                 {
@@ -408,17 +383,14 @@ impl Importer for ServiceImporter {
                             .map_err(|_| nonsense(&call.title, "an operation"))?;
                         return Ok(operation.state());
                     }
-                    Err(Failed::Missing(_)) => return Ok(OperationState::Unknown),
-                    Err(Failed::Later { found, after } | Failed::Lost { found, after }) => {
-                        patience.wait(found, after).await?
-                    }
-                    Err(Failed::Finally(error) | Failed::Unsupported(error)) => return Err(error),
+                    Err(AttemptError::Missing(_)) => return Ok(OperationState::Unknown),
+                    Err(error) => retry.failed(error).await?,
                 }
             }
         })
     }
 
-    fn pauses(&self) -> Pauses {
+    fn pauses(&self) -> Backoff {
         self.options.pauses()
     }
 }

@@ -6,21 +6,25 @@ use crate::datastore::admin::{EmulatorImporter, Importer, ServiceImporter, Servi
 use crate::datastore::error::DatastoreError;
 use crate::google::{self, Credentials};
 use crate::plan::TargetSpec;
+use crate::progress::Observer;
 use crate::targets::Timeouts;
 
 /// Opens the importer of a target, without a call to it; none where the target has no import.
+/// `observer` hears of the calls.
 ///
 /// # Errors
 /// When the address is none that may be called.
 pub fn open_importer(
     target: &TargetSpec,
     timeouts: Timeouts,
+    observer: Arc<dyn Observer>,
 ) -> Result<Option<Arc<dyn Importer>>, DatastoreError> {
     Ok(match target {
         TargetSpec::Emulator { project, host } => {
             let host = host.as_deref().unwrap_or_default();
             let retry = timeouts.emulator_retry();
-            Some(Arc::new(EmulatorImporter::new(host, project, retry)?))
+            let importer = EmulatorImporter::new(host, project, retry)?;
+            Some(Arc::new(importer.observed_by(observer)))
         }
         TargetSpec::Datastore { project, database } => {
             let options = ServiceOptions {
@@ -28,13 +32,14 @@ pub fn open_importer(
                 call_time: timeouts.idle,
                 ..ServiceOptions::default()
             };
-            Some(Arc::new(ServiceImporter::new(
+            let importer = ServiceImporter::new(
                 project,
                 database.as_deref(),
                 &google::datastore_endpoint(),
                 Some(Arc::new(Credentials::new(google::DATASTORE_SCOPE))),
                 options,
-            )?))
+            )?;
+            Some(Arc::new(importer.observed_by(observer)))
         }
         TargetSpec::Dir(_) | TargetSpec::Ndjson(_) => None,
     })

@@ -319,7 +319,7 @@ impl Started {
                     *shown = now.max(*shown);
                 }
             }
-            tokio::time::sleep(pauses.next(None)).await;
+            tokio::time::sleep(pauses.next_delay(None)).await;
         }
     }
 

@@ -4,7 +4,6 @@
 //! Nothing here is tried twice. No token, no session address and no words of the service go into
 //! any message.
 
-use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, PoisonError};
@@ -13,36 +12,49 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use futures_util::{StreamExt as _, stream};
-use google_cloud_auth::credentials::{self, Credentials};
 use google_cloud_gax::retry_policy::NeverRetry;
 use google_cloud_storage::client::Storage;
 use google_cloud_storage::read_resume_policy::NeverResume;
-use reqwest::{Client, Method, RequestBuilder, Response, Url};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
+use reqwest::{Method, Url};
 use serde::Deserialize;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
-use super::idle_timeout::{Pulse, Steps};
-use super::retry::Failed;
+use crate::google::http::{
+    HttpClient, HttpRequest, HttpResponse, NoResponse, TimeLimit, retry_after,
+};
 use crate::google::refusal::refusal;
-use crate::google::{self, NoToken, USER_AGENT, may_see_tokens};
+use crate::google::retry::{self, CallError, Elapsed, LastAttempt, RetryLoop, RetryPolicy};
+use crate::google::{Credentials, TokenError, TokenSource, may_see_tokens};
 use crate::model::address;
-use crate::progress::{Observer, Outcome, Request, Silent};
+use crate::progress::{Observer, Silent};
 use crate::store::StoreError;
 
 /// Where the service is, unless `STORAGE_EMULATOR_HOST` says otherwise.
 const ENDPOINT: &str = "https://storage.googleapis.com";
 
-/// No answer with words in it is longer: a page of a listing is the longest.
-const ANSWER_MAX_BYTES: usize = 64 << 20;
+/// What a token of ours is for.
+const SCOPE: &str = "https://www.googleapis.com/auth/devstorage.full_control";
+
+/// The first delay between attempts; each one is twice as long as the one before.
+const FIRST_DELAY: Duration = Duration::from_millis(250);
+
+/// No delay is longer, unless the service asks for it.
+const MAX_DELAY: Duration = Duration::from_secs(30);
+
+/// The content type of all that is said to the service.
+pub(super) const JSON: &str = "application/json";
 
 /// What of an error's body is searched for known reasons.
 const WORDS_MAX_BYTES: usize = 4096;
 
 /// Phrases of refusals that are not about permissions.
 const FORBIDDING: [&str; 3] = ["retention policy", "-based hold", "temporary hold"];
+
+/// No connection takes longer.
+const MAX_CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How long a process that ends waits for what it has to say to the service.
 const PARTING_TIME: Duration = Duration::from_secs(3);
@@ -93,18 +105,56 @@ pub struct Cloud {
     anonymous: bool,
     options: CloudOptions,
     observer: Arc<dyn Observer>,
-    session: Mutex<Option<Arc<Session>>>,
+    credentials: Credentials,
+    /// Made at the first call.
+    http: OnceCell<HttpClient>,
+    /// For reads, with the credentials that it was made with.
+    storage: Mutex<Option<(TokenSource, Storage)>>,
     /// What is still to be said to the service of work that was given up.
     partings: std::sync::Mutex<Vec<JoinHandle<()>>>,
 }
 
-/// Credentials and what uses them; replaced as a whole when a token is not accepted.
-pub(super) struct Session {
-    made: Instant,
-    http: Client,
-    credentials: Credentials,
-    /// For reads.
-    pub(super) storage: Storage,
+/// A failed attempt of a call.
+pub(super) type AttemptError = retry::AttemptError<StoreError>;
+
+impl CallError for StoreError {
+    fn exhausted(call: &str, attempts: u32, elapsed: Elapsed, found: String) -> Self {
+        StoreError::Service {
+            call: call.to_owned(),
+            tries: attempts,
+            seconds: elapsed.since_progress.as_secs(),
+            found,
+        }
+    }
+
+    fn unauthorized(call: &str, _: bool) -> Self {
+        StoreError::Unauthorized {
+            call: call.to_owned(),
+            found: "HTTP 401, also with a new token",
+        }
+    }
+}
+
+impl From<NoResponse> for AttemptError {
+    fn from(error: NoResponse) -> Self {
+        AttemptError::transient(error.found)
+    }
+}
+
+impl From<TokenError> for AttemptError {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::Transient(found) => AttemptError::transient(found),
+            TokenError::Permanent(found) => AttemptError::Permanent(unauthorized(found)),
+        }
+    }
+}
+
+fn unauthorized(found: &'static str) -> StoreError {
+    StoreError::Unauthorized {
+        call: "credentials".to_owned(),
+        found,
+    }
 }
 
 impl fmt::Debug for Cloud {
@@ -169,25 +219,34 @@ impl Resource {
     }
 }
 
-/// A status and the whole body of an answer.
+/// An answer of the service.
 #[derive(Debug)]
 pub(super) struct Answer {
-    /// When the session that it was asked in was made.
-    session: Instant,
+    /// What gave the token of the request, where it had one.
+    source: Option<TokenSource>,
     pub(super) status: u16,
-    pub(super) headers: http::HeaderMap,
+    pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
 }
 
 impl Answer {
+    fn new(source: Option<TokenSource>, response: HttpResponse) -> Self {
+        Answer {
+            source,
+            status: response.status,
+            headers: response.headers,
+            body: response.body,
+        }
+    }
+
     pub(super) fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
 
-    pub(super) fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Failed> {
+    pub(super) fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, AttemptError> {
         // A cut answer is no answer: the call is made again.
         serde_json::from_slice(&self.body)
-            .map_err(|_| Failed::passing("an answer that is not the expected JSON"))
+            .map_err(|_| AttemptError::transient("an answer that is not the expected JSON"))
     }
 
     /// What may be shown of a failure.
@@ -196,9 +255,9 @@ impl Answer {
     }
 
     /// What an answer that is no success amounts to, for a call that needs `permission` on `name`.
-    pub(super) fn failed(&self, name: &str, permission: &'static str) -> Failed {
+    pub(super) fn failed(&self, name: &str, permission: &'static str) -> AttemptError {
         failed(
-            self.session,
+            self.source,
             self.status,
             &self.headers,
             &self.body,
@@ -210,28 +269,30 @@ impl Answer {
 
 /// What a status amounts to.
 fn failed(
-    session: Instant,
+    source: Option<TokenSource>,
     status: u16,
-    headers: &http::HeaderMap,
+    headers: &HeaderMap,
     body: &[u8],
     name: &str,
     permission: &'static str,
-) -> Failed {
+) -> AttemptError {
     let words = words(body);
     let found = refusal(&format!("HTTP {status}"), &message(body));
     match status {
-        401 => Failed::Unauthorized { session },
-        400 | 403 if words.contains("requester pays") => Failed::Finally(StoreError::NoPayer {
-            name: name.to_owned(),
-        }),
+        401 => AttemptError::Unauthorized { source },
+        400 | 403 if words.contains("requester pays") => {
+            AttemptError::Permanent(StoreError::NoPayer {
+                name: name.to_owned(),
+            })
+        }
         // No permission would help.
         403 if FORBIDDING.iter().any(|phrase| words.contains(phrase)) => {
-            Failed::Finally(StoreError::Rejected {
+            AttemptError::Permanent(StoreError::Rejected {
                 name: name.to_owned(),
                 found,
             })
         }
-        403 => Failed::Finally(StoreError::Denied {
+        403 => AttemptError::Permanent(StoreError::Denied {
             name: name.to_owned(),
             permission,
             found,
@@ -244,19 +305,19 @@ fn failed(
                 .strip_prefix("gs://")
                 .and_then(|rest| rest.split('/').next())
                 .unwrap_or(name);
-            Failed::Finally(StoreError::NoBucket {
+            AttemptError::Permanent(StoreError::NoBucket {
                 bucket: format!("gs://{bucket}"),
             })
         }
-        404 => Failed::Finally(StoreError::NotFound {
+        404 => AttemptError::Permanent(StoreError::NotFound {
             name: name.to_owned(),
             expected: "an object",
         }),
-        408 | 429 | 500..=599 => Failed::Passing {
+        408 | 429 | 500..=599 => AttemptError::Transient {
             found,
-            after: google::retry_after(headers),
+            retry_after: retry_after(headers),
         },
-        _ => Failed::Finally(StoreError::Rejected {
+        _ => AttemptError::Permanent(StoreError::Rejected {
             name: name.to_owned(),
             found,
         }),
@@ -278,29 +339,16 @@ fn message(body: &[u8]) -> String {
     message.map_or_else(|| String::from_utf8_lossy(body).into_owned(), str::to_owned)
 }
 
-/// A name as one segment of a path.
-pub(super) fn segment(name: &str) -> String {
-    let mut out = String::with_capacity(name.len() + 8);
-    for byte in name.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(byte as char);
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
-}
+/// What stands as it is in a segment of a path or in a query.
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
-/// The name of a method that is called here.
-fn method_name(method: &Method) -> &'static str {
-    match *method {
-        Method::GET => "GET",
-        Method::PUT => "PUT",
-        Method::POST => "POST",
-        Method::PATCH => "PATCH",
-        Method::DELETE => "DELETE",
-        _ => "other",
-    }
+/// A name as one segment of a path.
+pub(super) fn segment(name: &str) -> PercentEncode<'_> {
+    utf8_percent_encode(name, UNRESERVED)
 }
 
 /// What is wrong with the address of a service; none where it can be used.
@@ -308,10 +356,6 @@ fn bad_address(variable: &'static str, address: &str) -> Option<(&'static str, S
     address::base(address)
         .is_none()
         .then(|| (variable, address::without_user(address)))
-}
-
-fn broke(error: reqwest::Error) -> Failed {
-    Failed::passing(google::broke(error))
 }
 
 impl Cloud {
@@ -346,15 +390,21 @@ impl Cloud {
             .unwrap_or_default()
             .trim_end_matches("/storage/v1")
             .to_owned();
-        let (session, partings) = Default::default();
+        let credentials = if anonymous {
+            Credentials::anonymous()
+        } else {
+            Credentials::new(SCOPE)
+        };
         Cloud {
             endpoint,
             bad_address,
             anonymous,
             options,
             observer: Arc::new(Silent),
-            session,
-            partings,
+            credentials,
+            http: OnceCell::new(),
+            storage: Mutex::default(),
+            partings: std::sync::Mutex::default(),
         }
     }
 
@@ -372,24 +422,16 @@ impl Cloud {
         &self.options
     }
 
-    /// The session, made at the first call.
-    pub(super) async fn session(&self) -> Result<Arc<Session>, Failed> {
-        let mut session = self.session.lock().await;
-        if let Some(session) = session.as_ref() {
-            return Ok(session.clone());
-        }
-        let made = Arc::new(self.connect().await?);
-        *session = Some(made.clone());
-        Ok(made)
-    }
-
-    /// Forgets the session that was made at `made`: the next call gets a new token. Another one,
-    /// made since, may be good.
-    pub(super) async fn renew(&self, made: Instant) {
-        self.session
-            .lock()
-            .await
-            .take_if(|session| session.made == made);
+    /// The attempts of one call, which `call` names in an error, such as `list of gs://bucket/`.
+    pub(super) fn retry_loop(&self, call: impl Into<String>) -> RetryLoop<'_> {
+        let timeout = self.options.retry_timeout;
+        let policy = RetryPolicy {
+            first_delay: FIRST_DELAY,
+            max_delay: MAX_DELAY.min(timeout / 4),
+            timeout,
+            last_attempt: LastAttempt::AtTimeout,
+        };
+        RetryLoop::new(call, policy, Some(&self.credentials)).observed_by(self.observer())
     }
 
     /// Does what is to be done about work that was given up, beside everything else; see
@@ -412,57 +454,53 @@ impl Cloud {
         tokio::time::timeout(PARTING_TIME, all).await.ok();
     }
 
-    async fn connect(&self) -> Result<Session, Failed> {
+    /// Refuses an endpoint to which nothing may be sent.
+    fn check_endpoint(&self) -> Result<(), StoreError> {
         if let Some((variable, found)) = &self.bad_address {
-            return Err(Failed::Finally(StoreError::BadAddress {
+            return Err(StoreError::BadAddress {
                 variable,
                 found: found.clone(),
-            }));
+            });
         }
-        let unauthorized = |found| {
-            Failed::Finally(StoreError::Unauthorized {
-                call: "credentials".to_owned(),
-                found,
-            })
-        };
         if !self.anonymous && !may_see_tokens(&self.endpoint) {
             return Err(unauthorized(
                 "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE without TLS",
             ));
         }
-        let credentials = if self.anonymous {
-            credentials::anonymous::Builder::new().build()
-        } else {
-            let scope = "https://www.googleapis.com/auth/devstorage.full_control";
-            google::find_credentials(scope).map_err(unauthorized)?
+        Ok(())
+    }
+
+    /// The client of the JSON API, made at the first call.
+    async fn http(&self) -> Result<&HttpClient, AttemptError> {
+        let connect = || async {
+            self.check_endpoint().map_err(AttemptError::Permanent)?;
+            let connect_timeout = self.options.idle_timeout.min(MAX_CONNECT_TIMEOUT);
+            HttpClient::new(connect_timeout, !self.anonymous, self.observer.clone()).map_err(|_| {
+                AttemptError::Permanent(unauthorized("a machine without usable root certificates"))
+            })
         };
-        let storage = Storage::builder()
+        self.http.get_or_try_init(connect).await
+    }
+
+    /// The client that reads objects, and what its credentials are known by.
+    pub(super) async fn storage(&self) -> Result<(TokenSource, Storage), AttemptError> {
+        self.check_endpoint().map_err(AttemptError::Permanent)?;
+        let (source, credentials) = self.credentials.current().await?;
+        let mut storage = self.storage.lock().await;
+        if let Some(storage) = storage.as_ref().filter(|storage| storage.0 == source) {
+            return Ok(storage.clone());
+        }
+        let client = Storage::builder()
             .with_endpoint(self.endpoint.clone())
-            .with_credentials(credentials.clone())
+            .with_credentials(credentials)
             .with_retry_policy(NeverRetry)
             .with_read_resume_policy(NeverResume)
             .build()
             .await
-            .map_err(|_| unauthorized("some that the storage client does not take"))?;
-        let http = Client::builder()
-            .user_agent(USER_AGENT)
-            .connect_timeout(self.options.idle_timeout.min(Duration::from_secs(20)))
-            // 308 means "go on" here, not "elsewhere".
-            .redirect(reqwest::redirect::Policy::none());
-        let http = if self.anonymous {
-            http.no_proxy()
-        } else {
-            http
-        };
-        let http = http
-            .build()
-            .map_err(|_| unauthorized("a machine without usable root certificates"))?;
-        Ok(Session {
-            made: Instant::now(),
-            http,
-            credentials,
-            storage,
-        })
+            .map_err(|_| {
+                AttemptError::Permanent(unauthorized("some that the storage client does not take"))
+            })?;
+        Ok(storage.insert((source, client)).clone())
     }
 
     /// The address of a call on a bucket: `…/storage/v1/b/BUCKET` and what follows.
@@ -534,105 +572,57 @@ impl Cloud {
         method: Method,
         address: &Address,
         body: Bytes,
-        shape: impl FnOnce(RequestBuilder) -> RequestBuilder + Send,
-    ) -> Result<Answer, Failed> {
-        self.call_in_pieces(method, address, vec![body], shape)
+        headers: HeaderMap,
+    ) -> Result<Answer, AttemptError> {
+        self.call_with_pieces(method, address, vec![body], headers)
             .await
     }
 
     /// As `call`, with a body of several pieces that follow each other.
-    pub(super) async fn call_in_pieces(
+    pub(super) async fn call_with_pieces(
         &self,
         method: Method,
         address: &Address,
         body: Vec<Bytes>,
-        shape: impl FnOnce(RequestBuilder) -> RequestBuilder + Send,
-    ) -> Result<Answer, Failed> {
-        let (begun, name) = (Instant::now(), method_name(&method));
-        let answer = self.answer(method, address, body, shape).await;
-        let outcome = answer
-            .as_ref()
-            .map_or(Outcome::Failed, |answer| Outcome::Status(answer.status));
-        self.observer.request(Request {
-            method: name,
-            resource: address.resource,
-            outcome,
-            duration: begun.elapsed(),
-        });
-        answer
-    }
-
-    async fn answer(
-        &self,
-        method: Method,
-        address: &Address,
-        body: Vec<Bytes>,
-        shape: impl FnOnce(RequestBuilder) -> RequestBuilder + Send,
-    ) -> Result<Answer, Failed> {
-        let session = self.session().await?;
-        let idle = self.options.idle_timeout;
-        let mut request = session.http.request(method, &address.url);
-        if address.has_token {
-            let headers = google::headers(&session.credentials, idle)
-                .await
-                .map_err(|none| match none {
-                    NoToken::Passing(found) => Failed::passing(found),
-                    NoToken::Finally(found) => Failed::Finally(StoreError::Unauthorized {
-                        call: "credentials".to_owned(),
-                        found,
-                    }),
-                })?;
-            request = request.headers(headers);
-        }
-        let pulse = Pulse::new();
-        let len: usize = body.iter().map(Bytes::len).sum();
-        let request = shape(request).header(http::header::CONTENT_LENGTH, len);
-        let request = if len == 0 {
-            request
+        headers: HeaderMap,
+    ) -> Result<Answer, AttemptError> {
+        let http = self.http().await?;
+        let idle_timeout = self.options.idle_timeout;
+        let (source, mut all_headers) = if address.has_token {
+            let token = self.credentials.token(idle_timeout).await?;
+            (Some(token.source), token.headers)
         } else {
-            let steps = stream::iter(Steps::new(body, pulse.clone())).map(Ok::<_, Infallible>);
-            request.body(reqwest::Body::wrap_stream(steps))
+            (None, HeaderMap::new())
         };
-        let request = request.build().map_err(broke)?;
-        let answered = async {
-            let mut answer: Response = session.http.execute(request).await.map_err(broke)?;
-            let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-            let mut body = Vec::new();
-            while let Some(bytes) = answer.chunk().await.map_err(broke)? {
-                pulse.beat();
-                if body.len() + bytes.len() > ANSWER_MAX_BYTES {
-                    return Err(Failed::passing("an answer without an end"));
-                }
-                body.extend_from_slice(&bytes);
-            }
-            Ok(Answer {
-                session: session.made,
-                status,
-                headers,
-                body: body.into(),
-            })
+        all_headers.extend(headers);
+        let request = HttpRequest {
+            method,
+            url: &address.url,
+            resource: address.resource,
+            headers: all_headers,
+            body,
+            limit: TimeLimit::Idle(idle_timeout),
         };
-        let answered = pulse.watch(idle, answered).await;
-        answered.unwrap_or_else(|| {
-            Err(Failed::passing(format!(
-                "nothing within {} s",
-                idle.as_secs_f64()
-            )))
-        })
+        Ok(Answer::new(source, http.send(request).await?))
     }
+}
+
+/// The header of a body in JSON.
+pub(super) fn json_header() -> HeaderMap {
+    HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(JSON))])
 }
 
 /// What an error of the storage crate amounts to.
 pub(super) fn crate_error(
-    session: &Session,
+    source: TokenSource,
     error: &google_cloud_storage::Error,
     name: &str,
     permission: &'static str,
-) -> Failed {
+) -> AttemptError {
     if let Some(status) = error.http_status_code() {
         let headers = error.http_headers().cloned().unwrap_or_default();
         return failed(
-            session.made,
+            Some(source),
             status,
             &headers,
             error.http_payload().map_or(&[], |body| body.as_ref()),
@@ -641,18 +631,18 @@ pub(super) fn crate_error(
         );
     }
     if error.is_authentication() {
-        return Failed::Finally(StoreError::Unauthorized {
+        return AttemptError::Permanent(StoreError::Unauthorized {
             call: "credentials".to_owned(),
             found: "some for which no token is given",
         });
     }
     if error.is_binding() {
-        return Failed::Finally(StoreError::Rejected {
+        return AttemptError::Permanent(StoreError::Rejected {
             name: name.to_owned(),
             found: "a name that is none in Cloud Storage".to_owned(),
         });
     }
-    Failed::passing(if error.is_timeout() {
+    AttemptError::transient(if error.is_timeout() {
         "no answer in time"
     } else {
         "a broken connection"

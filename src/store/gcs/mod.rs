@@ -6,10 +6,8 @@
 //! that are joined. Which of the service's calls are sound, and why these: `docs/cloud-storage.md`.
 
 mod client;
-mod idle_timeout;
 mod multipart;
 mod proof;
-mod retry;
 mod upload;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -18,6 +16,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use google_cloud_storage::model_ext::ReadRange;
+use http::HeaderMap;
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -29,9 +28,8 @@ use crate::google::USER_AGENT;
 use crate::progress::{Outcome, Request};
 use crate::runtime::buffers::Buffer;
 use crate::store::name_limits::NameFault;
-use client::{Address, Answer, Resource, crate_error, segment};
+use client::{Address, Answer, AttemptError, Resource, crate_error, segment};
 use proof::Sent;
-use retry::{Failed, Patience};
 
 /// The longest name of an object.
 const NAME_MAX_BYTES: usize = 1_024;
@@ -187,9 +185,11 @@ impl GcsStore {
         })
     }
 
-    fn info(&self, resource: Resource) -> Result<ObjectInfo, Failed> {
+    fn info(&self, resource: Resource) -> Result<ObjectInfo, AttemptError> {
         let (Some(len), Some(version)) = (resource.len(), resource.generation()) else {
-            return Err(Failed::passing("an object without size or generation"));
+            return Err(AttemptError::transient(
+                "an object without size or generation",
+            ));
         };
         let name = resource
             .name
@@ -211,7 +211,7 @@ impl GcsStore {
     }
 
     /// One try of a page of a listing.
-    async fn page(&self, prefix: &str, token: Option<&str>) -> Result<Page, Failed> {
+    async fn page(&self, prefix: &str, token: Option<&str>) -> Result<Page, AttemptError> {
         let full = self.full(prefix);
         let fields = format!("items({FIELDS}),nextPageToken");
         let mut query = vec![
@@ -223,7 +223,7 @@ impl GcsStore {
         let address = self.cloud.address("list", &self.bucket, "/o", &query);
         let answer = self
             .cloud
-            .call(Method::GET, &address, Bytes::new(), |request| request)
+            .call(Method::GET, &address, Bytes::new(), HeaderMap::new())
             .await?;
         match answer.status {
             200 => answer.json(),
@@ -233,7 +233,9 @@ impl GcsStore {
 
     /// Every object whose name begins with `prefix` below this store's own, ordered by name.
     async fn resources(&self, prefix: &str) -> Result<Vec<Resource>, StoreError> {
-        let mut patience = Patience::new(&self.cloud, format!("list of {}", self.shown(prefix)));
+        let mut retry = self
+            .cloud
+            .retry_loop(format!("list of {}", self.shown(prefix)));
         let mut all = BTreeMap::new();
         let mut token: Option<String> = None;
         loop {
@@ -252,12 +254,12 @@ impl GcsStore {
                     // An empty page may stand before others; pages that go on without anything new
                     // are no listing.
                     if all.len() > known {
-                        patience.progress();
+                        retry.progress();
                     } else {
-                        patience.no_progress("pages without a new object").await?;
+                        retry.no_progress("pages without a new object").await?;
                     }
                 }
-                Err(failed) => patience.failed(failed).await?,
+                Err(failed) => retry.failed(failed).await?,
             }
         }
     }
@@ -270,7 +272,9 @@ impl GcsStore {
     ) -> Result<Option<HashMap<String, ObjectInfo>>, StoreError> {
         let prefix = common_prefix(names);
         let wanted: HashSet<&str> = names.iter().map(String::as_str).collect();
-        let mut patience = Patience::new(&self.cloud, format!("list of {}", self.shown(prefix)));
+        let mut retry = self
+            .cloud
+            .retry_loop(format!("list of {}", self.shown(prefix)));
         let mut found = HashMap::new();
         let mut token: Option<String> = None;
         let mut pages_left = names.len() / AT_ONCE;
@@ -285,7 +289,7 @@ impl GcsStore {
             });
             match infos {
                 Ok((infos, next)) => {
-                    patience.progress();
+                    retry.progress();
                     pages_left -= 1;
                     let infos = infos
                         .into_iter()
@@ -296,7 +300,7 @@ impl GcsStore {
                         return Ok(Some(found));
                     }
                 }
-                Err(failed) => patience.failed(failed).await?,
+                Err(failed) => retry.failed(failed).await?,
             }
         }
         Ok(None)
@@ -305,11 +309,11 @@ impl GcsStore {
     async fn resource(&self, name: &str) -> Result<Resource, StoreError> {
         let shown = self.shown(name);
         let address = self.object_address(name, &[("fields", FIELDS)]);
-        let mut patience = Patience::new(&self.cloud, format!("look at {shown}"));
+        let mut retry = self.cloud.retry_loop(format!("look at {shown}"));
         loop {
             let told = self
                 .cloud
-                .call(Method::GET, &address, Bytes::new(), |request| request)
+                .call(Method::GET, &address, Bytes::new(), HeaderMap::new())
                 .await
                 .and_then(|answer| match answer.status {
                     200 => answer.json::<Resource>(),
@@ -317,7 +321,7 @@ impl GcsStore {
                 });
             match told {
                 Ok(resource) => return Ok(resource),
-                Err(failed) => patience.failed(failed).await?,
+                Err(failed) => retry.failed(failed).await?,
             }
         }
     }
@@ -329,7 +333,7 @@ impl GcsStore {
         offset: u64,
         len: u64,
         out: &mut Vec<u8>,
-    ) -> Result<(), Failed> {
+    ) -> Result<(), AttemptError> {
         let begun = Instant::now();
         let tried = self.try_read_some(object, offset, len, out).await;
         let outcome = if tried.is_ok() {
@@ -352,24 +356,24 @@ impl GcsStore {
         offset: u64,
         len: u64,
         out: &mut Vec<u8>,
-    ) -> Result<(), Failed> {
+    ) -> Result<(), AttemptError> {
         let shown = self.shown(&object.name);
         let changed = || {
-            Failed::Finally(StoreError::Changed {
+            AttemptError::Permanent(StoreError::Changed {
                 name: shown.clone(),
             })
         };
         let idle = self.cloud.options().idle_timeout;
-        let silent = |_| Failed::passing(format!("nothing within {} s", idle.as_secs_f64()));
-        let session = self.cloud.session().await?;
+        let silent =
+            |_| AttemptError::transient(format!("nothing within {} s", idle.as_secs_f64()));
+        let (source, storage) = self.cloud.storage().await?;
         let failed = |error: google_cloud_storage::Error| match error.http_status_code() {
             // The generation that was listed is no longer there.
             Some(404 | 412 | 416) => changed(),
-            _ => crate_error(&session, &error, &shown, "storage.objects.get"),
+            _ => crate_error(source, &error, &shown, "storage.objects.get"),
         };
         let generation = i64::try_from(object.version).map_err(|_| changed())?;
-        let mut read = session
-            .storage
+        let mut read = storage
             .read_object(self.bucket_resource(), self.full(&object.name))
             .set_generation(generation)
             .set_read_range(ReadRange::segment(offset, len))
@@ -395,12 +399,12 @@ impl GcsStore {
                 // Something on the way passes over ranges and gives the object from its first byte.
                 // It may have done so before.
                 out.clear();
-                return Err(Failed::passing("more bytes than were asked for"));
+                return Err(AttemptError::transient("more bytes than were asked for"));
             }
             out.extend_from_slice(&bytes);
         }
         if (out.len() as u64) < wanted {
-            Err(Failed::passing("fewer bytes than were asked for"))
+            Err(AttemptError::transient("fewer bytes than were asked for"))
         } else {
             Ok(())
         }
@@ -417,22 +421,22 @@ impl GcsStore {
             .into_iter()
             .collect();
         let address = self.object_address(name, &query);
-        let mut patience = Patience::new(&self.cloud, format!("delete of {shown}"));
+        let mut retry = self.cloud.retry_loop(format!("delete of {shown}"));
         loop {
             match self
                 .cloud
-                .call(Method::DELETE, &address, Bytes::new(), |request| request)
+                .call(Method::DELETE, &address, Bytes::new(), HeaderMap::new())
                 .await
             {
                 Ok(answer) if answer.is_success() || matches!(answer.status, 404 | 412) => {
                     return Ok(());
                 }
                 Ok(answer) => {
-                    patience
+                    retry
                         .failed(answer.failed(&shown, "storage.objects.delete"))
                         .await?
                 }
-                Err(failed) => patience.failed(failed).await?,
+                Err(failed) => retry.failed(failed).await?,
             }
         }
     }
@@ -528,7 +532,7 @@ impl Store for GcsStore {
             }
             let mut read_again = false;
             loop {
-                let mut patience = Patience::new(&self.cloud, format!("read of {shown}"));
+                let mut retry = self.cloud.retry_loop(format!("read of {shown}"));
                 let mut out = Buffer::with_room(len);
                 while out.len() < len {
                     let before = out.len();
@@ -541,10 +545,10 @@ impl Store for GcsStore {
                         )
                         .await;
                     if out.len() > before {
-                        patience.progress();
+                        retry.progress();
                     }
                     if let Err(failed) = tried {
-                        patience.failed(failed).await?;
+                        retry.failed(failed).await?;
                     }
                 }
                 // Only of a whole object the service's own checksum can be asked.

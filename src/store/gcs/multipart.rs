@@ -10,13 +10,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use reqwest::{Method, RequestBuilder};
+use reqwest::Method;
 use serde_json::json;
 use sha2::Digest as _;
 use tokio::task::JoinSet;
 
-use super::upload::{JSON, taken, write_single};
-use super::{GcsStore, Patience, Purpose, Resource, Sent};
+use super::client::json_header;
+use super::upload::{taken, write_single};
+use super::{GcsStore, Purpose, Resource, Sent};
 use crate::model::Sha256;
 use crate::progress::Event;
 use crate::store::{About, Making, ObjectWriter, Store as _, StoreError};
@@ -331,16 +332,15 @@ impl PartsWriter {
         let destination = purpose.described(&whole.name, options, &about.attributes);
         let body =
             Bytes::from(json!({"sourceObjects": sources, "destination": destination}).to_string());
-        let mut patience = Patience::new(
-            &self.store.cloud,
-            format!("joining of {} objects to {shown}", sources.len()),
-        );
+        let mut retry = self
+            .store
+            .cloud
+            .retry_loop(format!("joining of {} objects to {shown}", sources.len()));
         loop {
-            let shape = |request: RequestBuilder| request.header(http::header::CONTENT_TYPE, JSON);
             let failed = match self
                 .store
                 .cloud
-                .call(Method::POST, &address, body.clone(), shape)
+                .call(Method::POST, &address, body.clone(), json_header())
                 .await
             {
                 Ok(answer) if answer.status == 200 => match answer.json() {
@@ -373,7 +373,7 @@ impl PartsWriter {
                 ),
                 Err(failed) => failed,
             };
-            patience.failed(failed).await?;
+            retry.failed(failed).await?;
         }
     }
 

@@ -11,14 +11,20 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Buf as _, Bytes, BytesMut};
 use futures_util::future::BoxFuture;
-use reqwest::{Method, RequestBuilder};
+use http::HeaderMap;
+use http::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RANGE};
+use reqwest::Method;
 use serde_json::json;
 
-use super::{Address, Answer, Described, Failed, GcsStore, Patience, Purpose, Resource, Sent};
+use super::client::{JSON, json_header};
+use super::{Address, Answer, AttemptError, Described, GcsStore, Purpose, Resource, Sent};
 use crate::store::{About, Making, ObjectWriter, Store as _, StoreError};
 
 /// What is sent in one request of a session: a multiple of the 256 KiB that the service asks for.
 const PIECE_BYTES: usize = 8 << 20;
+
+/// The checksum of what is sent.
+const GOOG_HASH: HeaderName = HeaderName::from_static("x-goog-hash");
 
 /// An object that is being written.
 #[derive(Debug)]
@@ -103,7 +109,7 @@ impl Upload {
     async fn advance(&mut self, last: Option<&About>) -> Result<Option<Stored>, StoreError> {
         let cloud = self.store.cloud.clone();
         let shown = self.store.shown(&self.name);
-        let mut patience = Patience::new(&cloud, format!("upload of {shown}"));
+        let mut retry = cloud.retry_loop(format!("upload of {shown}"));
         let mut ask = false;
         loop {
             match self.step(last.is_some(), ask).await {
@@ -123,10 +129,10 @@ impl Upload {
                     self.sending.advance(new as usize);
                     self.kept = kept;
                     if new > 0 {
-                        patience.progress();
+                        retry.progress();
                     } else if !ask {
-                        patience
-                            .failed(Failed::passing("a piece of which nothing was kept"))
+                        retry
+                            .failed(AttemptError::transient("a piece of which nothing was kept"))
                             .await?;
                     }
                     ask = false;
@@ -137,8 +143,8 @@ impl Upload {
                 Ok(Step::Gone) if self.kept == 0 => {
                     self.session = None;
                     ask = false;
-                    patience
-                        .failed(Failed::passing("an upload session that was lost"))
+                    retry
+                        .failed(AttemptError::transient("an upload session that was lost"))
                         .await?;
                 }
                 // What was confirmed is no longer in memory.
@@ -173,7 +179,7 @@ impl Upload {
                     };
                 }
                 Err(failed) => {
-                    patience.failed(failed).await?;
+                    retry.failed(failed).await?;
                     ask = self.session.is_some();
                 }
             }
@@ -181,16 +187,14 @@ impl Upload {
     }
 
     /// One request: the begin of the session, the question how much it has, or the next piece.
-    async fn step(&mut self, last: bool, ask: bool) -> Result<Step, Failed> {
+    async fn step(&mut self, last: bool, ask: bool) -> Result<Step, AttemptError> {
         let shown = self.store.shown(&self.name);
         let Some(session) = self.session.clone() else {
             return self.begin(&shown).await;
         };
         if ask {
             let answer = self
-                .put(&session, "bytes */*".to_owned(), Bytes::new(), |request| {
-                    request
-                })
+                .put(&session, "bytes */*", Bytes::new(), HeaderMap::new())
                 .await?;
             return understood(&answer, &shown, false);
         }
@@ -213,30 +217,29 @@ impl Upload {
         };
         // The service holds the whole against its checksum before it makes it stand.
         let hash = is_last.then(|| format!("crc32c={}", spelled(self.crc32c)));
-        let shape = |request: RequestBuilder| match hash {
-            Some(hash) => request.header("x-goog-hash", hash),
-            None => request,
-        };
-        let answer = self.put(&session, range, piece, shape).await?;
+        let headers = hash
+            .map(|hash| (GOOG_HASH, header_value(&hash)))
+            .into_iter()
+            .collect();
+        let answer = self.put(&session, &range, piece, headers).await?;
         understood(&answer, &shown, is_last)
     }
 
     async fn put(
         &self,
         session: &Address,
-        range: String,
+        range: &str,
         body: Bytes,
-        shape: impl FnOnce(RequestBuilder) -> RequestBuilder + Send,
-    ) -> Result<Answer, Failed> {
-        let shape =
-            |request: RequestBuilder| shape(request.header(http::header::CONTENT_RANGE, range));
+        mut headers: HeaderMap,
+    ) -> Result<Answer, AttemptError> {
+        headers.insert(CONTENT_RANGE, header_value(range));
         self.store
             .cloud
-            .call(Method::PUT, session, body, shape)
+            .call(Method::PUT, session, body, headers)
             .await
     }
 
-    async fn begin(&mut self, shown: &str) -> Result<Step, Failed> {
+    async fn begin(&mut self, shown: &str) -> Result<Step, AttemptError> {
         let options = self.store.cloud.options();
         let full = self.store.full(&self.name);
         let mut query = vec![("uploadType", "resumable"), ("name", full.as_str())];
@@ -244,15 +247,14 @@ impl Upload {
         query.extend(purpose.query(options));
         let told = json!(purpose.described(&self.name, options, &nothing)).to_string();
         let address = self.store.cloud.upload_address(&self.store.bucket, &query);
-        let shape = |request: RequestBuilder| request.header(http::header::CONTENT_TYPE, JSON);
         let answer = self
             .store
             .cloud
-            .call(Method::POST, &address, told.into(), shape)
+            .call(Method::POST, &address, told.into(), json_header())
             .await?;
         let location = answer
             .headers
-            .get(http::header::LOCATION)
+            .get(LOCATION)
             .and_then(|location| location.to_str().ok());
         match (answer.status, location) {
             (200 | 201, Some(location)) => match self.store.cloud.session_address(location) {
@@ -262,13 +264,15 @@ impl Upload {
                 }
                 None => {
                     let found = "an upload session at an address without TLS".to_owned();
-                    Err(Failed::Finally(StoreError::Rejected {
+                    Err(AttemptError::Permanent(StoreError::Rejected {
                         name: shown.to_owned(),
                         found,
                     }))
                 }
             },
-            (200 | 201, None) => Err(Failed::passing("an upload session without an address")),
+            (200 | 201, None) => Err(AttemptError::transient(
+                "an upload session without an address",
+            )),
             (412, _) => Ok(Step::Taken),
             _ => Err(answer.failed(shown, "storage.objects.create")),
         }
@@ -287,20 +291,19 @@ impl Upload {
         ];
         let address = self.store.object_address(&self.name, &query);
         let body = Bytes::from(json!({"metadata": about.attributes}).to_string());
-        let mut patience = Patience::new(&self.store.cloud, format!("metadata of {shown}"));
+        let mut retry = self.store.cloud.retry_loop(format!("metadata of {shown}"));
         loop {
-            let shape = |request: RequestBuilder| request.header(http::header::CONTENT_TYPE, JSON);
             let failed = match self
                 .store
                 .cloud
-                .call(Method::PATCH, &address, body.clone(), shape)
+                .call(Method::PATCH, &address, body.clone(), json_header())
                 .await
             {
                 Ok(answer) if answer.is_success() || answer.status == 412 => return,
                 Ok(answer) => answer.failed(&shown, "storage.objects.update"),
                 Err(failed) => failed,
             };
-            if patience.failed(failed).await.is_err() {
+            if retry.failed(failed).await.is_err() {
                 return;
             }
         }
@@ -308,7 +311,7 @@ impl Upload {
 }
 
 /// What the answer to a PUT means.
-fn understood(answer: &Answer, shown: &str, is_last: bool) -> Result<Step, Failed> {
+fn understood(answer: &Answer, shown: &str, is_last: bool) -> Result<Step, AttemptError> {
     match answer.status {
         200 | 201 => answer
             .json()
@@ -332,14 +335,16 @@ pub(super) fn taken(name: String) -> StoreError {
 fn kept(answer: &Answer) -> u64 {
     let range = answer
         .headers
-        .get(http::header::RANGE)
+        .get(RANGE)
         .and_then(|range| range.to_str().ok());
     let last: Option<u64> = range.and_then(|range| range.rsplit_once('-')?.1.trim().parse().ok());
     last.map_or(0, |last| last.saturating_add(1))
 }
 
-/// The content type of all that is said to the service.
-pub(super) const JSON: &str = "application/json";
+/// What we write of ourselves: numbers, base64 and fixed words.
+fn header_value(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).expect("numbers, base64 and fixed words are ASCII")
+}
 
 pub(super) fn content_type(name: &str) -> &'static str {
     match name.rsplit_once('.') {
@@ -362,7 +367,7 @@ pub(super) async fn write_single(
     about: &About,
 ) -> Result<Option<u64>, StoreError> {
     let shown = store.shown(name);
-    let mut patience = Patience::new(&store.cloud, format!("upload of {shown}"));
+    let mut retry = store.cloud.retry_loop(format!("upload of {shown}"));
     loop {
         let failed = match try_single(store, name, &bytes, sent.crc32c, purpose, about).await {
             Ok(answer) if answer.is_success() => match answer.json::<Resource>() {
@@ -374,27 +379,29 @@ pub(super) async fn write_single(
             },
             // No condition was set: it was the checksum that was refused.
             Ok(answer) if answer.status == 412 && purpose.overwrites() => {
-                Failed::passing("HTTP 412")
+                AttemptError::transient("HTTP 412")
             }
             Ok(answer) if answer.status == 412 => match store.resource(name).await {
                 Ok(there) if store.holds(&there, sent).await? => return Ok(there.generation()),
                 // Whoever may not look at parts knows them by their names.
                 Err(StoreError::Denied { .. }) if purpose.is_part() => return Ok(None),
-                Ok(_) | Err(StoreError::Denied { .. }) => Failed::Finally(taken(shown.clone())),
+                Ok(_) | Err(StoreError::Denied { .. }) => {
+                    AttemptError::Permanent(taken(shown.clone()))
+                }
                 // Nothing has the name: it went meanwhile, or it was the checksum that was refused.
                 Err(StoreError::NotFound { .. }) => {
-                    Failed::passing("HTTP 412 for a name that is free")
+                    AttemptError::transient("HTTP 412 for a name that is free")
                 }
-                Err(error) => Failed::Finally(error),
+                Err(error) => AttemptError::Permanent(error),
             },
             // The bytes were damaged on their way; they are sent again.
-            Ok(answer) if answer.status == 400 && !patience.has_failed() => {
-                Failed::passing(answer.refusal())
+            Ok(answer) if answer.status == 400 && !retry.has_failed() => {
+                AttemptError::transient(answer.refusal())
             }
             Ok(answer) => answer.failed(&shown, "storage.objects.create"),
             Err(failed) => failed,
         };
-        patience.failed(failed).await?;
+        retry.failed(failed).await?;
     }
 }
 
@@ -407,7 +414,7 @@ async fn try_single(
     crc32c: u32,
     purpose: Purpose<'_>,
     about: &About,
-) -> Result<Answer, Failed> {
+) -> Result<Answer, AttemptError> {
     let options = store.cloud.options();
     let full = store.full(name);
     let mut query = vec![("uploadType", "multipart"), ("name", full.as_str())];
@@ -429,15 +436,11 @@ async fn try_single(
         format!("\r\n--{boundary}--\r\n").into(),
     ];
     let address = store.cloud.upload_address(&store.bucket, &query);
-    let shape = |request: RequestBuilder| {
-        request.header(
-            http::header::CONTENT_TYPE,
-            format!("multipart/related; boundary={boundary}"),
-        )
-    };
+    let related = format!("multipart/related; boundary={boundary}");
+    let headers = HeaderMap::from_iter([(CONTENT_TYPE, header_value(&related))]);
     store
         .cloud
-        .call_in_pieces(Method::POST, &address, body, shape)
+        .call_with_pieces(Method::POST, &address, body, headers)
         .await
 }
 
@@ -505,7 +508,7 @@ impl Drop for Upload {
         self.store.cloud.part_with(async move {
             // One try is enough: what is left of a session ends by itself.
             cloud
-                .call(Method::DELETE, &session, Bytes::new(), |request| request)
+                .call(Method::DELETE, &session, Bytes::new(), HeaderMap::new())
                 .await
                 .ok();
         });

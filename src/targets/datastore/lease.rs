@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::nonsense;
-use crate::datastore::client::{Answer, Api, Patience, Trouble};
+use crate::datastore::client::{Answer, AttemptError, DatastoreClient};
 use crate::datastore::error::DatastoreError;
 use crate::datastore::status::Code;
 use crate::model::{LEASE_KIND, Timestamp};
@@ -32,7 +32,7 @@ const RELEASE_MAX: Duration = Duration::from_secs(10);
 /// One holder's view of the mark.
 #[derive(Debug)]
 struct Mark {
-    api: Arc<Api>,
+    api: Arc<DatastoreClient>,
     holder: String,
     /// Tells this process from all others.
     token: String,
@@ -68,7 +68,7 @@ fn now() -> Timestamp {
 
 /// Takes the mark for `time`, and renews it from then on.
 pub(super) async fn take(
-    api: Arc<Api>,
+    api: Arc<DatastoreClient>,
     holder: &str,
     time: Duration,
 ) -> Result<Box<dyn Lease>, TargetError> {
@@ -186,7 +186,7 @@ impl Mark {
 
     /// Makes the mark ours, or ours for longer.
     async fn claim(&self) -> Result<(), TargetError> {
-        let mut patience = Patience::new(&self.api, "commit");
+        let mut retry = self.api.retry_loop("commit");
         for _ in 0..RACES_MAX {
             let (found, now) = self.look().await?;
             if let Some(found) = &found
@@ -212,7 +212,7 @@ impl Mark {
                 // Somebody was faster; or an earlier try was done and its answer lost, and then the
                 // mark is ours.
                 Ok(false) => {}
-                Err(trouble) => patience.failed(trouble).await?,
+                Err(error) => retry.failed(error).await?,
             }
         }
         Err(DatastoreError::Service {
@@ -225,18 +225,18 @@ impl Mark {
     }
 
     /// Makes a commit of one mutation once. Whether it was done, and not too late.
-    async fn commit(&self, mutation: Value) -> Result<bool, Trouble> {
+    async fn commit(&self, mutation: Value) -> Result<bool, AttemptError> {
         let body = json!({"mode": "NON_TRANSACTIONAL", "mutations": [mutation]});
         match self.api.json_once("commit", &body).await {
             Ok(answer) => {
                 Ok(answer.pointer("/mutationResults/0/conflictDetected")
                     != Some(&Value::Bool(true)))
             }
-            Err(Trouble::Refused {
+            Err(AttemptError::Refused {
                 code: Code::AlreadyExists | Code::NotFound,
                 ..
             }) => Ok(false),
-            Err(trouble) => Err(trouble),
+            Err(error) => Err(error),
         }
     }
 

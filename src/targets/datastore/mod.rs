@@ -19,12 +19,13 @@ use serde_json::{Value, json};
 
 use super::{KeySet, LOOKUP_MAX, Lease, Progress, StepInfo, StepSink, Target, TargetError};
 use crate::datastore::app_engine;
-use crate::datastore::client::{Answer, Api, Times};
+use crate::datastore::client::{Answer, DatastoreClient, Timeouts};
 use crate::datastore::error::DatastoreError;
 use crate::datastore::status::{key_of_json, key_of_message};
 use crate::entity::message::{self, Deed};
 use crate::google::{self, Credentials};
 use crate::model::{LEASE_KIND, Pair};
+use crate::progress::Observer;
 use crate::transform::{Encoded, Encoding, key_hash};
 use sink::{CommitSink, MUTATIONS_MAX};
 use writer::{Batch, Writer};
@@ -66,7 +67,7 @@ impl Default for ServiceTimes {
 /// A Datastore that takes commits: an emulator, or a database of the real service.
 #[derive(Debug, Clone)]
 pub struct CommitTarget {
-    api: Arc<Api>,
+    api: Arc<DatastoreClient>,
     writer: Arc<Writer>,
     /// Whether the service counts by itself; found out at the first count.
     aggregates: Arc<AtomicBool>,
@@ -83,11 +84,11 @@ impl CommitTarget {
     /// # Errors
     /// When no HTTP client can be made.
     pub fn emulator(host: &str, project: &str, retry: Duration) -> Result<Self, DatastoreError> {
-        let times = Times {
+        let times = Timeouts {
             call: EMULATOR_CALL_TIME,
             retry,
         };
-        let api = Api::new(
+        let api = DatastoreClient::new(
             format!("http://{host}"),
             project.to_owned(),
             String::new(),
@@ -115,11 +116,11 @@ impl CommitTarget {
                 found: "an address of Datastore without TLS",
             });
         }
-        let api_times = Times {
+        let api_times = Timeouts {
             call: times.call,
             retry: times.retry,
         };
-        let api = Api::new(
+        let api = DatastoreClient::new(
             endpoint.trim_end_matches('/').to_owned(),
             project.to_owned(),
             database.to_owned(),
@@ -129,7 +130,7 @@ impl CommitTarget {
         Ok(Self::of(api, Some(times.lease)))
     }
 
-    fn of(api: Api, lease_time: Option<Duration>) -> Self {
+    fn of(api: DatastoreClient, lease_time: Option<Duration>) -> Self {
         let api = Arc::new(api);
         let writer = Arc::new(Writer::new(api.clone(), lease_time.is_some()));
         CommitTarget {
@@ -139,6 +140,12 @@ impl CommitTarget {
             passes_over: Arc::new(AtomicBool::new(true)),
             lease_time,
         }
+    }
+
+    /// The same, with somebody who is told of each request.
+    #[must_use]
+    pub fn observed_by(self, observer: Arc<dyn Observer>) -> Self {
+        Self::of(self.api.observed_by(observer), self.lease_time)
     }
 
     fn partition(&self, pair: &Pair) -> Value {

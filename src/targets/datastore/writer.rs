@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::ramp::Pace;
 use crate::datastore::app_engine;
-use crate::datastore::client::{Api, Patience, Trouble};
+use crate::datastore::client::{AttemptError, DatastoreClient};
 use crate::datastore::error::DatastoreError;
 use crate::datastore::limits::oversize;
 use crate::datastore::status::{Code, ids_of_key, key_of_message, numbered_key};
@@ -37,7 +37,7 @@ const EMULATOR_MAX_CONCURRENT: usize = 2;
 /// Who sends commits to one database.
 #[derive(Debug)]
 pub(super) struct Writer {
-    api: Arc<Api>,
+    api: Arc<DatastoreClient>,
     /// None for the real service, whose limit is its pace.
     permits: Option<Semaphore>,
     /// None for an emulator, which wants no pace.
@@ -124,13 +124,13 @@ impl Batch {
             })
     }
 
-    fn request(&self, api: &Api) -> Vec<u8> {
+    fn request(&self, api: &DatastoreClient) -> Vec<u8> {
         message::commit_request(api.project(), api.database(), self.deed, self.items())
     }
 }
 
 impl Writer {
-    pub(super) fn new(api: Arc<Api>, is_real: bool) -> Self {
+    pub(super) fn new(api: Arc<DatastoreClient>, is_real: bool) -> Self {
         let real = is_real.then(|| Real {
             begun: Instant::now(),
             paces: Mutex::default(),
@@ -183,27 +183,27 @@ impl Writer {
             None => None,
         };
         let mut left = vec![batch];
-        let mut patience = Patience::new(&self.api, "commit");
+        let mut retry = self.api.retry_loop("commit");
         while let Some(batch) = left.pop() {
             let batch = match self.refuses_place_meanings.load(Ordering::Relaxed) {
                 true => batch.without_place_meanings().unwrap_or(batch),
                 false => batch,
             };
             self.wait_for_leave(&batch).await;
-            let trouble = match self
+            let error = match self
                 .api
                 .commit(batch.request(&self.api).into(), batch.range.len())
                 .await
             {
                 Ok(()) => {
-                    patience.progress();
+                    retry.progress();
                     self.reserve_ids(&batch).await?;
                     continue;
                 }
-                Err(trouble) => trouble,
+                Err(error) => error,
             };
-            let mut halved = match trouble {
-                Trouble::Refused {
+            let mut halved = match error {
+                AttemptError::Refused {
                     code: Code::InvalidArgument,
                     found,
                 } if found.ends_with(MEANING_MISMATCH)
@@ -213,7 +213,7 @@ impl Writer {
                     None
                 }
                 // One of them is wrong, or all together are too much.
-                Trouble::Refused {
+                AttemptError::Refused {
                     code: Code::InvalidArgument,
                     found,
                 } => match batch.halves() {
@@ -227,10 +227,16 @@ impl Writer {
                         });
                     }
                 },
-                trouble => {
-                    let crowded = matches!(trouble, Trouble::Passing { crowded: true, .. });
-                    patience.failed(trouble).await?;
-                    batch.halves().filter(|_| crowded)
+                error => {
+                    let overloaded = matches!(
+                        error,
+                        AttemptError::Transient {
+                            overloaded: true,
+                            ..
+                        }
+                    );
+                    retry.failed(error).await?;
+                    batch.halves().filter(|_| overloaded)
                 }
             };
             match halved.take() {
@@ -299,13 +305,13 @@ impl Writer {
             self.api.database(),
             keys.into_iter(),
         ));
-        let mut patience = Patience::new(&self.api, "reserveIds");
-        while let Err(trouble) = self.api.message("reserveIds", request.clone()).await {
+        let mut retry = self.api.retry_loop("reserveIds");
+        while let Err(error) = self.api.message("reserveIds", request.clone()).await {
             // An emulator that cannot do it hands out the ids that it hands out.
             if self.real.is_none() {
                 break;
             }
-            patience.failed(trouble).await?;
+            retry.failed(error).await?;
         }
         Ok(())
     }
@@ -313,7 +319,7 @@ impl Writer {
     /// Moves the counter of the Datastore emulator past a restored id. Says whether that was done;
     /// none where there is no such counter.
     async fn move_counter(&self, counter: i64) -> Result<Option<bool>, DatastoreError> {
-        let mut patience = Patience::new(&self.api, "AllocateIds");
+        let mut retry = self.api.retry_loop("AllocateIds");
         loop {
             match self
                 .api
@@ -325,8 +331,8 @@ impl Writer {
                     return Ok(Some(true));
                 }
                 Ok(_) => return Ok(Some(false)),
-                Err(Trouble::Unknown | Trouble::Refused { .. }) => return Ok(None),
-                Err(trouble) => patience.failed(trouble).await?,
+                Err(AttemptError::UnknownMethod | AttemptError::Refused { .. }) => return Ok(None),
+                Err(error) => retry.failed(error).await?,
             }
         }
     }

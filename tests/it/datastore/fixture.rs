@@ -49,7 +49,7 @@ pub fn server() -> DatastoreServer {
 /// Credentials whose tokens come from the server.
 pub fn credentials(server: &DatastoreServer) -> Arc<Credentials> {
     let key = server.credentials();
-    Arc::new(Credentials::made_by(move || {
+    Arc::new(Credentials::with_factory(move || {
         user_account::Builder::new(key.clone())
             .build()
             .map_err(|_| "none")

@@ -157,3 +157,20 @@ fn who_may_not_write_is_told_which_role_is_missing() {
     let run = expect(6, &desk, &server, &restore(&[]));
     assert!(run.err.contains("roles/datastore"), "{}", run.err);
 }
+
+#[test]
+fn verbose_twice_prints_each_datastore_request() {
+    let (server, set) = (server(), managed());
+    let desk = desk(&server, &set);
+    let run = expect(0, &desk, &server, &restore(&["-vv"]));
+    let requests: Vec<&str> = run
+        .err
+        .lines()
+        .filter(|line| line.starts_with("POST "))
+        .collect();
+    for method in ["commit", "lookup", "runAggregationQuery", "reserveIds"] {
+        let start = format!("POST {method}: 200 in ");
+        let is_printed = requests.iter().any(|line| line.starts_with(&start));
+        assert!(is_printed, "{method}: {}", run.err);
+    }
+}

@@ -334,7 +334,7 @@ fn restores_into_the_stand_in_and_into_the_emulator_give_equal_entities() {
         let project = emulator.fresh_project();
         let server = DatastoreServer::start(&project, &[""]);
         let key = server.credentials();
-        let credentials = Credentials::made_by(move || {
+        let credentials = Credentials::with_factory(move || {
             user_account::Builder::new(key.clone())
                 .build()
                 .map_err(|_| "none")

@@ -455,7 +455,7 @@ fn a_token_that_is_not_accepted_is_renewed_once() {
             "type": "authorized_user", "client_id": "CANARY-CLIENT", "client_secret": "CANARY-SECRET", "refresh_token": "CANARY-REFRESH",
             "token_uri": format!("{}/token", site.gcs.url()),
         });
-        let credentials = Credentials::made_by(move || {
+        let credentials = Credentials::with_factory(move || {
             user_account::Builder::new(key.clone())
                 .build()
                 .map_err(|_| "none")

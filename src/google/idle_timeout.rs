@@ -14,19 +14,19 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 /// What is handed to a connection at once. Short, so that a slow connection shows that it is alive.
-const STEP_BYTES: usize = 64 << 10;
+const CHUNK_BYTES: usize = 64 << 10;
 
 /// The last sign of life of one transfer.
 #[derive(Debug, Clone)]
-pub(super) struct Pulse(Arc<Mutex<Instant>>);
+pub struct IdleTimer(Arc<Mutex<Instant>>);
 
-impl Pulse {
-    pub(super) fn new() -> Self {
-        Pulse(Arc::new(Mutex::new(Instant::now())))
+impl IdleTimer {
+    pub fn new() -> Self {
+        IdleTimer(Arc::new(Mutex::new(Instant::now())))
     }
 
     /// Something moved.
-    pub(super) fn beat(&self) {
+    pub fn reset(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
@@ -35,11 +35,7 @@ impl Pulse {
     }
 
     /// What the transfer comes to; nothing if it was silent for `idle`.
-    pub(super) async fn watch<T>(
-        &self,
-        idle: Duration,
-        transfer: impl Future<Output = T>,
-    ) -> Option<T> {
+    pub async fn watch<T>(&self, idle: Duration, transfer: impl Future<Output = T>) -> Option<T> {
         let mut transfer = pin!(transfer);
         loop {
             match tokio::time::timeout(
@@ -56,33 +52,33 @@ impl Pulse {
     }
 }
 
-/// Bytes on their way up, in pieces that follow each other: each step that is taken is a sign of
+/// Bytes on their way up, in pieces that follow each other: each chunk that is taken is a sign of
 /// life.
 #[derive(Debug)]
-pub(super) struct Steps {
+pub struct ChunkedBody {
     rest: VecDeque<Bytes>,
-    pulse: Pulse,
+    timer: IdleTimer,
 }
 
-impl Steps {
-    pub(super) fn new(pieces: Vec<Bytes>, pulse: Pulse) -> Self {
-        Steps {
+impl ChunkedBody {
+    pub fn new(pieces: Vec<Bytes>, timer: IdleTimer) -> Self {
+        ChunkedBody {
             rest: pieces.into(),
-            pulse,
+            timer,
         }
     }
 }
 
-impl Iterator for Steps {
+impl Iterator for ChunkedBody {
     type Item = Bytes;
 
     fn next(&mut self) -> Option<Bytes> {
-        self.pulse.beat();
+        self.timer.reset();
         while self.rest.front().is_some_and(Bytes::is_empty) {
             self.rest.pop_front();
         }
         let first = self.rest.front_mut()?;
-        Some(first.split_to(STEP_BYTES.min(first.len())))
+        Some(first.split_to(CHUNK_BYTES.min(first.len())))
     }
 }
 
@@ -91,13 +87,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn steps_give_every_byte_of_every_piece_once() {
+    fn chunks_give_every_byte_once() {
         let bytes = Bytes::from(
-            (0..STEP_BYTES * 2 + 7)
+            (0..CHUNK_BYTES * 2 + 7)
                 .map(|byte| byte as u8)
                 .collect::<Vec<_>>(),
         );
-        let steps = Steps::new(
+        let chunks = ChunkedBody::new(
             vec![
                 Bytes::new(),
                 bytes.slice(..5),
@@ -105,28 +101,31 @@ mod tests {
                 bytes.slice(5..),
                 Bytes::new(),
             ],
-            Pulse::new(),
+            IdleTimer::new(),
         );
         assert_eq!(
-            steps.map(|step| step.to_vec()).collect::<Vec<_>>().concat(),
+            chunks
+                .map(|chunk| chunk.to_vec())
+                .collect::<Vec<_>>()
+                .concat(),
             bytes
         );
-        assert_eq!(Steps::new(Vec::new(), Pulse::new()).next(), None);
+        assert_eq!(ChunkedBody::new(Vec::new(), IdleTimer::new()).next(), None);
     }
 
     #[tokio::test]
     async fn a_transfer_that_moves_may_last_and_a_silent_one_is_ended() {
         let idle = Duration::from_secs(1);
-        let pulse = Pulse::new();
+        let timer = IdleTimer::new();
         let moving = async {
             for _ in 0..6 {
                 tokio::time::sleep(idle / 4).await;
-                pulse.beat();
+                timer.reset();
             }
         };
-        assert_eq!(pulse.watch(idle, moving).await, Some(()));
+        assert_eq!(timer.watch(idle, moving).await, Some(()));
         assert_eq!(
-            pulse.watch(idle / 10, std::future::pending::<()>()).await,
+            timer.watch(idle / 10, std::future::pending::<()>()).await,
             None
         );
     }

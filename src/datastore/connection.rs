@@ -1,0 +1,228 @@
+//! Single requests to a Datastore over HTTP, and what the answers say. What that means for a call is
+//! for the clients to know.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use reqwest::Method;
+
+use super::error::DatastoreError;
+use super::status::{Code, Status};
+use crate::google::http::{
+    HttpClient, HttpRequest, NoResponse, TimeLimit, is_loopback, retry_after,
+};
+use crate::google::retry::{CallError, Elapsed};
+use crate::google::{Credentials, TokenError, TokenSource};
+use crate::model::address::without_user;
+use crate::progress::{Observer, Silent};
+
+/// A service at an address, and who is asking.
+#[derive(Debug, Clone)]
+pub(crate) struct Connection {
+    http: HttpClient,
+    base: String,
+    /// None for an emulator: requests are made by nobody.
+    credentials: Option<Arc<Credentials>>,
+}
+
+/// A request of one of the clients.
+#[derive(Debug)]
+pub(crate) struct Request<'a> {
+    pub(crate) method: Method,
+    /// What follows the address of the service.
+    pub(crate) path: &'a str,
+    /// What is there, as people may see it.
+    pub(crate) resource: &'static str,
+    /// The form of the body, and the body.
+    pub(crate) body: Option<(&'static str, Bytes)>,
+    /// Headers that go along with a token only.
+    pub(crate) routing: Option<HeaderValue>,
+    /// How long it may take, answer included.
+    pub(crate) timeout: Duration,
+}
+
+/// Why a request was not answered with a success.
+#[derive(Debug)]
+pub(crate) enum RequestError {
+    /// There is no token.
+    NoToken(TokenError),
+    /// There is no answer.
+    NoResponse(NoResponse),
+    /// The answer is a refusal.
+    Refused(Refusal),
+}
+
+/// An answer that is no success.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) http: u16,
+    pub(crate) code: Code,
+    /// In the service's own words, which may quote keys and values.
+    pub(crate) message: String,
+    /// When the service asks to come back.
+    pub(crate) retry_after: Option<Duration>,
+    /// Whether the service itself said so, and not something before it.
+    pub(crate) is_of_service: bool,
+    /// What gave the token of the request, where it had one.
+    pub(crate) source: Option<TokenSource>,
+}
+
+impl CallError for DatastoreError {
+    fn exhausted(call: &str, attempts: u32, elapsed: Elapsed, found: String) -> Self {
+        DatastoreError::Service {
+            call: call.to_owned(),
+            tries: attempts,
+            seconds: elapsed.since_start.as_secs(),
+            found,
+        }
+    }
+
+    fn unauthorized(call: &str, is_renewed: bool) -> Self {
+        let found = if is_renewed {
+            "HTTP 401, also with a new token"
+        } else {
+            "HTTP 401"
+        };
+        DatastoreError::Unauthorized {
+            call: call.to_owned(),
+            found,
+        }
+    }
+}
+
+impl Connection {
+    /// A service at `base`, without a slash at its end.
+    ///
+    /// # Errors
+    /// When no HTTP client can be made.
+    pub(crate) fn new(
+        base: String,
+        credentials: Option<Arc<Credentials>>,
+        connect_timeout: Duration,
+    ) -> Result<Self, DatastoreError> {
+        // What a proxy would do to a target on this machine nobody wants.
+        let use_proxy = credentials.is_some() && !is_loopback(&base);
+        let http = HttpClient::new(connect_timeout, use_proxy, Arc::new(Silent));
+        let http = http.map_err(|_| DatastoreError::Refused {
+            call: "HTTP client".to_owned(),
+            found: "a machine without usable root certificates".to_owned(),
+        })?;
+        Ok(Connection {
+            http,
+            base,
+            credentials,
+        })
+    }
+
+    /// The same, with somebody who is told of each request.
+    pub(crate) fn observed_by(&self, observer: Arc<dyn Observer>) -> Self {
+        Connection {
+            http: self.http.observed_by(observer),
+            ..self.clone()
+        }
+    }
+
+    pub(crate) fn observer(&self) -> &Arc<dyn Observer> {
+        self.http.observer()
+    }
+
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// The service's address as it may be shown.
+    pub(crate) fn display_base(&self) -> String {
+        without_user(&self.base)
+    }
+
+    /// None for an emulator.
+    pub(crate) fn credentials(&self) -> Option<&Credentials> {
+        self.credentials.as_deref()
+    }
+
+    /// Makes a request once, and gives the body of a success.
+    pub(crate) async fn send(&self, request: Request<'_>) -> Result<Bytes, RequestError> {
+        let token = match self.credentials() {
+            Some(credentials) => Some(
+                credentials
+                    .token(request.timeout)
+                    .await
+                    .map_err(RequestError::NoToken)?,
+            ),
+            None => None,
+        };
+        let source = token.as_ref().map(|token| token.source);
+        let mut headers = HeaderMap::new();
+        if let Some(token) = token {
+            headers.extend(token.headers);
+            headers.extend(request.routing.map(|routing| {
+                (
+                    http::HeaderName::from_static("x-goog-request-params"),
+                    routing,
+                )
+            }));
+        }
+        let mut body = Vec::new();
+        if let Some((content_type, bytes)) = request.body {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+            body.push(bytes);
+        }
+        let response = self
+            .http
+            .send(HttpRequest {
+                method: request.method,
+                url: &format!("{}{}", self.base, request.path),
+                resource: request.resource,
+                headers,
+                body,
+                limit: TimeLimit::Total(request.timeout),
+            })
+            .await
+            .map_err(RequestError::NoResponse)?;
+        if response.is_success() {
+            return Ok(response.body);
+        }
+        let header = retry_after(&response.headers);
+        Err(RequestError::Refused(Refusal::new(
+            response.status,
+            Status::parse(&response.body),
+            header,
+            source,
+        )))
+    }
+}
+
+impl Refusal {
+    fn new(
+        http: u16,
+        status: Option<Status>,
+        header: Option<Duration>,
+        source: Option<TokenSource>,
+    ) -> Self {
+        let is_of_service = status.is_some();
+        let Status {
+            code,
+            message,
+            retry_after,
+        } = status.unwrap_or(Status {
+            code: Code::Other,
+            message: String::new(),
+            retry_after: None,
+        });
+        Refusal {
+            http,
+            code: if code == Code::Other {
+                Code::of_http(http)
+            } else {
+                code
+            },
+            message,
+            retry_after: header.max(retry_after),
+            is_of_service,
+            source,
+        }
+    }
+}

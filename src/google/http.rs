@@ -1,0 +1,340 @@
+//! One attempt of a call over HTTP: sent, limited in time, its answer bounded. Nothing here is
+//! tried twice, and no address stands in any message.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream;
+use http::HeaderMap;
+use reqwest::{Client, Method, Request, Url};
+use tokio::time::Instant;
+
+use super::USER_AGENT;
+use super::idle_timeout::{ChunkedBody, IdleTimer};
+use crate::model::address::is_this_machine;
+use crate::progress::{self, Observer, Outcome};
+
+/// No answer with words in it is longer: a page of a listing is the longest.
+pub const MAX_RESPONSE_BYTES: usize = 64 << 20;
+
+/// What `Retry-After` asks for is never longer: nobody waits that long, and sums of longer times
+/// would not be times any more.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// Sends requests, and reports each to an observer.
+#[derive(Clone)]
+pub struct HttpClient {
+    client: Client,
+    observer: Arc<dyn Observer>,
+}
+
+/// How long one attempt may take.
+#[derive(Debug, Clone, Copy)]
+pub enum TimeLimit {
+    /// All of it, answer included.
+    Total(Duration),
+    /// As long as it needs; so long a silence ends it.
+    Idle(Duration),
+}
+
+/// What is to be sent.
+#[derive(Debug)]
+pub struct HttpRequest<'a> {
+    /// The method.
+    pub method: Method,
+    /// Where to.
+    pub url: &'a str,
+    /// What is there, as people may see it.
+    pub resource: &'static str,
+    /// Headers besides those that every request has.
+    pub headers: HeaderMap,
+    /// Pieces that follow each other.
+    pub body: Vec<Bytes>,
+    /// How long it may take.
+    pub limit: TimeLimit,
+}
+
+/// A status and the whole body of an answer.
+#[derive(Debug)]
+pub struct HttpResponse {
+    /// The status.
+    pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl HttpResponse {
+    /// Whether the status says that it was done.
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub struct NoResponse {
+    /// What happened.
+    pub found: String,
+    /// Whether the request may have arrived.
+    pub may_have_arrived: bool,
+    /// Whether it took too long.
+    pub is_timeout: bool,
+}
+
+impl fmt::Debug for HttpClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpClient").finish_non_exhaustive()
+    }
+}
+
+impl HttpClient {
+    /// A client that gives a connection `connect_timeout` to be made, and follows no redirect.
+    ///
+    /// # Errors
+    /// Where the machine has no usable root certificates.
+    pub fn new(
+        connect_timeout: Duration,
+        use_proxy: bool,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Self, reqwest::Error> {
+        let client = Client::builder()
+            .user_agent(USER_AGENT)
+            .connect_timeout(connect_timeout)
+            // 308 means "go on" in Cloud Storage, not "elsewhere".
+            .redirect(reqwest::redirect::Policy::none());
+        let client = if use_proxy { client } else { client.no_proxy() };
+        Ok(HttpClient {
+            client: client.build()?,
+            observer,
+        })
+    }
+
+    /// The same, with somebody who is told of each request.
+    #[must_use]
+    pub fn observed_by(&self, observer: Arc<dyn Observer>) -> Self {
+        HttpClient {
+            client: self.client.clone(),
+            observer,
+        }
+    }
+
+    /// Who is told of each request.
+    pub fn observer(&self) -> &Arc<dyn Observer> {
+        &self.observer
+    }
+
+    /// Sends a request once.
+    ///
+    /// # Errors
+    /// [`NoResponse`]: no answer, or none that is whole.
+    pub async fn send(&self, request: HttpRequest<'_>) -> Result<HttpResponse, NoResponse> {
+        let (start, method, resource) = (
+            Instant::now(),
+            method_name(&request.method),
+            request.resource,
+        );
+        let response = self.attempt(request).await;
+        let outcome = response
+            .as_ref()
+            .map_or(Outcome::Failed, |response| Outcome::Status(response.status));
+        self.observer.request(progress::Request {
+            method,
+            resource,
+            outcome,
+            duration: start.elapsed(),
+        });
+        response
+    }
+
+    async fn attempt(&self, request: HttpRequest<'_>) -> Result<HttpResponse, NoResponse> {
+        let HttpRequest {
+            method,
+            url,
+            headers,
+            body,
+            limit,
+            ..
+        } = request;
+        let request = self.client.request(method, url).headers(headers);
+        match limit {
+            TimeLimit::Total(timeout) => {
+                let request = match body.into_iter().next() {
+                    Some(body) => request.body(body),
+                    None => request,
+                };
+                let request = request.build().map_err(connection_error)?;
+                let exchange = self.exchange(request, || {});
+                tokio::time::timeout(timeout, exchange)
+                    .await
+                    .unwrap_or_else(|_| Err(NoResponse::timeout(no_answer_within(timeout))))
+            }
+            TimeLimit::Idle(timeout) => {
+                let timer = IdleTimer::new();
+                let len: usize = body.iter().map(Bytes::len).sum();
+                let request = request.header(http::header::CONTENT_LENGTH, len);
+                let request = if len == 0 {
+                    request
+                } else {
+                    let chunks = ChunkedBody::new(body, timer.clone()).map(Ok::<_, Infallible>);
+                    request.body(reqwest::Body::wrap_stream(stream::iter(chunks)))
+                };
+                let request = request.build().map_err(connection_error)?;
+                let exchange = self.exchange(request, || timer.reset());
+                let silence = format!("nothing within {} s", timeout.as_secs_f64());
+                timer
+                    .watch(timeout, exchange)
+                    .await
+                    .unwrap_or_else(|| Err(NoResponse::timeout(silence)))
+            }
+        }
+    }
+
+    async fn exchange(
+        &self,
+        request: Request,
+        on_chunk: impl Fn(),
+    ) -> Result<HttpResponse, NoResponse> {
+        let mut response = self
+            .client
+            .execute(request)
+            .await
+            .map_err(connection_error)?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(connection_error)? {
+            on_chunk();
+            if body.len() + chunk.len() > MAX_RESPONSE_BYTES {
+                return Err(NoResponse {
+                    found: "an answer without an end".to_owned(),
+                    may_have_arrived: true,
+                    is_timeout: false,
+                });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(HttpResponse {
+            status,
+            headers,
+            body: body.into(),
+        })
+    }
+}
+
+impl NoResponse {
+    fn timeout(found: String) -> Self {
+        NoResponse {
+            found,
+            may_have_arrived: true,
+            is_timeout: true,
+        }
+    }
+}
+
+/// What a call without an answer found.
+pub fn no_answer_within(limit: Duration) -> String {
+    format!("no answer within {} s", limit.as_secs_f64())
+}
+
+/// Why a connection broke, without any address.
+fn connection_error(error: reqwest::Error) -> NoResponse {
+    let (may_have_arrived, is_timeout) = (!error.is_connect(), error.is_timeout());
+    let error = error.without_url();
+    let mut cause: &dyn std::error::Error = &error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    NoResponse {
+        found: format!("a broken connection: {cause}"),
+        may_have_arrived,
+        is_timeout,
+    }
+}
+
+/// The name of a method that is called here.
+fn method_name(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::PUT => "PUT",
+        Method::POST => "POST",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        _ => "other",
+    }
+}
+
+/// Whether an address is one of this very machine, without TLS.
+pub fn is_loopback(address: &str) -> bool {
+    Url::parse(address).is_ok_and(|address| {
+        address.scheme() == "http" && address.host_str().is_some_and(is_this_machine)
+    })
+}
+
+/// How long `Retry-After` asks to wait, a day at the most: a number of seconds, or the time of day
+/// at which to come back.
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers
+        .get(http::header::RETRY_AFTER)?
+        .to_str()
+        .ok()?
+        .trim();
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // A number that is too large for any type asks for more than the most.
+        return Some(
+            text.parse()
+                .map_or(RETRY_AFTER_MAX, Duration::from_secs)
+                .min(RETRY_AFTER_MAX),
+        );
+    }
+    let until = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
+    // What has passed asks for no wait.
+    let asked: Duration = jiff::Timestamp::now()
+        .duration_until(until)
+        .try_into()
+        .unwrap_or_default();
+    Some(asked.min(RETRY_AFTER_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_read_as_seconds_and_date() {
+        let asked = |text: &str| {
+            retry_after(&HeaderMap::from_iter([(
+                http::header::RETRY_AFTER,
+                text.parse().unwrap(),
+            )]))
+        };
+        assert_eq!(asked("7"), Some(Duration::from_secs(7)));
+        assert_eq!(asked("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
+        let soon = jiff::fmt::rfc2822::to_string(
+            &(jiff::Timestamp::now() + Duration::from_secs(90)).to_zoned(jiff::tz::TimeZone::UTC),
+        );
+        assert!(asked(&soon.unwrap()).is_some_and(|after| after > Duration::from_secs(30)));
+        assert_eq!(asked("soon"), None);
+        for too_long in [
+            "18446744073709551615",
+            "99999999999999999999999",
+            "Thu, 31 Dec 9998 23:59:59 GMT",
+        ] {
+            assert_eq!(asked(too_long), Some(RETRY_AFTER_MAX), "{too_long}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn loopback_addresses_are_known_without_tls_only() {
+        for here in ["http://[::1]:8081", "http://[::1]", "http://127.0.0.1/v1"] {
+            assert!(is_loopback(here), "{here}");
+        }
+        for elsewhere in ["https://[::1]", "http://[2001:db8::1]:80", "[::1]:80"] {
+            assert!(!is_loopback(elsewhere), "{elsewhere}");
+        }
+    }
+}
