@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 use syn::visit::{self, Visit};
 
 /// The folders of `src/`, from the bottom to the top. A folder imports from lower layers only.
-const LAYERS: [&[&str]; 7] = [
+const LAYERS: [&[&str]; 8] = [
     &["model"],
-    &["google", "runtime", "progress"],
+    &["runtime", "progress"],
+    &["google"],
     &["entity"],
     &["transform", "export", "datastore", "store"],
     &["plan", "archive", "targets"],
@@ -22,11 +23,8 @@ const LAYERS: [&[&str]; 7] = [
 
 /// Imports that break the rules for now: which file, and what it imports. One that is mended must
 /// leave this list.
-const EXCEPTIONS: [(&str, &str); 13] = [
-    ("cli/output.rs", "cli/failure.rs"),
+const EXCEPTIONS: [(&str, &str); 9] = [
     ("targets/open.rs", "plan/target.rs"),
-    ("cli/load_plan.rs", "cli/kept_plans.rs"),
-    ("datastore/grpc.rs", "datastore/client.rs"),
     ("plan/constraints.rs", "plan/ordering.rs"),
     ("plan/dependencies.rs", "plan/ordering.rs"),
     ("plan/estimate.rs", "plan/ordering.rs"),
@@ -35,7 +33,6 @@ const EXCEPTIONS: [(&str, &str); 13] = [
     ("restore/finished.rs", "restore/scheduler.rs"),
     ("restore/import/step.rs", "restore/scheduler.rs"),
     ("restore/step.rs", "restore/scheduler.rs"),
-    ("store/gcs/retry.rs", "store/gcs/client.rs"),
 ];
 
 /// Files whose imports have no layer: the faces of the two crates.
