@@ -126,7 +126,7 @@ fn a_service_that_does_not_come_back_is_given_up_with_the_call_the_tries_and_the
         assert!(
             matches!(
                 error,
-                TargetError::Datastore(DatastoreError::Service { tries: 4.., .. })
+                TargetError::Datastore(DatastoreError::Service { tries: 2.., .. })
             ),
             "{deed:?}: {error:?}"
         );
