@@ -18,7 +18,7 @@ use crate::model::{
     file_name,
 };
 use crate::progress::{Event, Observer};
-use crate::runtime::workers::{WorkerLost, Workers};
+use crate::runtime::workers::{WorkerPanicked, Workers};
 use crate::store::{ObjectInfo, Store, StoreError};
 
 /// In which form the entries are laid down.
@@ -67,7 +67,7 @@ pub enum ExtractError {
     SameName(String),
     /// A fault of kindpack's own.
     #[error(transparent)]
-    Worker(#[from] WorkerLost),
+    Worker(#[from] WorkerPanicked),
 }
 
 impl From<LayError> for ExtractError {

@@ -2,7 +2,7 @@
 
 use crate::archive::deflate::DataError;
 use crate::archive::zip::Violation;
-use crate::runtime::workers::WorkerLost;
+use crate::runtime::workers::WorkerPanicked;
 use crate::store::StoreError;
 
 /// Why an archive cannot be read.
@@ -53,7 +53,7 @@ pub enum ArchiveError {
     },
     /// A worker was lost.
     #[error(transparent)]
-    Worker(#[from] WorkerLost),
+    Worker(#[from] WorkerPanicked),
 }
 
 impl ArchiveError {

@@ -18,7 +18,7 @@ use crate::archive::zip::{self, DirectoryEntry, Profile};
 use crate::export::inspect::join_crc32c;
 use crate::model::{Crc32c, EntryItem, Method, PIECE_LEN_BYTES};
 use crate::runtime::buffers::Buffer;
-use crate::runtime::workers::{WorkerLost, Workers};
+use crate::runtime::workers::{WorkerPanicked, Workers};
 use crate::store::StoreError;
 
 /// What a piece in flight may weigh: inflated, deflated, and what is made of it.
@@ -207,7 +207,7 @@ impl PieceReader {
             async move {
                 let lost = |lost| {
                     first
-                        .map(|piece| (piece, Err(ArchiveError::Worker(WorkerLost(lost)))))
+                        .map(|piece| (piece, Err(ArchiveError::Worker(WorkerPanicked(lost)))))
                         .into_iter()
                         .collect()
                 };

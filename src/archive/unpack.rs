@@ -14,8 +14,8 @@ use sha2::Digest as _;
 
 use crate::archive::{ArchiveError, ArchiveFile, PieceRef, Reading};
 use crate::model::{EntryItem, EntryRole, Sha256};
-use crate::runtime::workers::{WorkerLost, Workers};
-use crate::store::{About, Making, ObjectWriter, Store, StoreError, Whole};
+use crate::runtime::workers::{WorkerPanicked, Workers};
+use crate::store::{ObjectMetadata, ObjectWriter, Store, StoreError, Whole, WriteOptions};
 
 /// Objects up to this length are laid down in batches: making them costs less than handing them
 /// over one by one.
@@ -46,7 +46,7 @@ pub enum LayError {
     Dest(StoreError),
     /// A fault of kindpack's own.
     #[error(transparent)]
-    Worker(#[from] WorkerLost),
+    Worker(#[from] WorkerPanicked),
 }
 
 /// What is told of the work.
@@ -255,8 +255,8 @@ impl Layer<'_> {
     }
 
     /// How an entry is made as an object, `ending_len` bytes of its own after it.
-    fn making(&self, item: &EntryItem, ending_len: usize) -> Making {
-        Making {
+    fn making(&self, item: &EntryItem, ending_len: usize) -> WriteOptions {
+        WriteOptions {
             overwrite: self.laying.overwrite,
             expected_len: item.bytes + ending_len as u64,
             content_encoding: item.content_encoding.clone(),
@@ -326,7 +326,7 @@ impl Layer<'_> {
             writer.write(ending).await.map_err(LayError::Dest)?;
         }
         writer
-            .publish(About::default())
+            .publish(ObjectMetadata::default())
             .await
             .map_err(LayError::Dest)?;
         self.tell(vec![(name.to_owned(), item.bytes)]);
@@ -335,7 +335,7 @@ impl Layer<'_> {
 
     async fn made(&mut self, made: Vec<Made>) -> Result<(), LayError> {
         for Made { name, bytes, .. } in made {
-            let making = Making {
+            let making = WriteOptions {
                 overwrite: self.laying.overwrite,
                 expected_len: bytes.len() as u64,
                 content_encoding: None,

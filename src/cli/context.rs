@@ -8,14 +8,14 @@ use super::output::Ui;
 use super::signals::Stop;
 use super::state_dir::StateFolder;
 use crate::runtime::workers::Workers;
-use crate::store::Stores;
+use crate::store::StoreRegistry;
 use crate::targets::Timeouts;
 
 /// What every command gets.
 pub struct Context {
     pub ui: Arc<Ui>,
     pub workers: Workers,
-    pub stores: Stores,
+    pub stores: StoreRegistry,
     pub stop: Stop,
     pub state: StateFolder,
     /// How patient calls of a Datastore are.

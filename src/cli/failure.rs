@@ -19,7 +19,7 @@ use crate::restore::import::ImportError;
 use crate::restore::journal::JournalError;
 use crate::restore::journal::file::JournalFileError;
 use crate::restore::prepare::PrepareError;
-use crate::runtime::workers::WorkerLost;
+use crate::runtime::workers::WorkerPanicked;
 use crate::store::{LocationError, StoreError};
 use crate::targets::TargetError;
 use crate::transform::redact::RedactError;
@@ -199,8 +199,8 @@ macro_rules! usage_from {
 
 usage_from!(LocationError, ConfigError, ChoiceError);
 
-impl From<WorkerLost> for Failure {
-    fn from(error: WorkerLost) -> Self {
+impl From<WorkerPanicked> for Failure {
+    fn from(error: WorkerPanicked) -> Self {
         Failure::internal(error.to_string())
     }
 }

@@ -6,7 +6,7 @@ use crate::archive::deflate::DataError;
 use crate::archive::zip::SealError;
 use crate::export::discover::{Fault, FaultClass};
 use crate::model::{Selector, Timestamp, spelled_duration};
-use crate::runtime::workers::WorkerLost;
+use crate::runtime::workers::WorkerPanicked;
 use crate::store::StoreError;
 
 /// A fault with the export that it belongs to.
@@ -114,7 +114,7 @@ pub enum PackError {
     Deflate(DataError),
     /// A fault of kindpack's own.
     #[error(transparent)]
-    Worker(#[from] WorkerLost),
+    Worker(#[from] WorkerPanicked),
 }
 
 impl PackError {

@@ -29,7 +29,7 @@ use crate::model::{
 };
 use crate::progress::{Event, Observer};
 use crate::runtime::workers::Workers;
-use crate::store::{About, Making, ObjectInfo, Store, StoreError};
+use crate::store::{ObjectInfo, ObjectMetadata, Store, StoreError, WriteOptions};
 use manifest::assemble;
 use output::Digest;
 use pipeline::ArchiveWriter;
@@ -216,10 +216,10 @@ impl PackJob<'_> {
 
     /// Makes the archive stand under its name.
     async fn make(&self) -> Result<Sealed, PackError> {
-        let making = Making {
+        let making = WriteOptions {
             overwrite: self.options.overwrite,
             expected_len: expected_len(self.set),
-            ..Making::default()
+            ..WriteOptions::default()
         };
         let writer = self
             .dest
@@ -321,7 +321,7 @@ struct ManifestRange {
 }
 
 /// What the archive's object says of itself, where its store can say it.
-fn about(manifest: &Manifest, sha256: Sha256, range: ManifestRange) -> About {
+fn about(manifest: &Manifest, sha256: Sha256, range: ManifestRange) -> ObjectMetadata {
     let attributes = [
         (SHA256_ATTRIBUTE, sha256.to_string()),
         ("kindpack-backup-id", manifest.backup.id.clone()),
@@ -330,7 +330,7 @@ fn about(manifest: &Manifest, sha256: Sha256, range: ManifestRange) -> About {
             format!("{}+{}", range.offset, range.len),
         ),
     ];
-    About {
+    ObjectMetadata {
         sha256: Some(sha256),
         attributes: attributes
             .map(|(name, value)| (name.to_owned(), value))

@@ -7,7 +7,7 @@ use sha2::Digest as _;
 use super::error::PackError;
 use crate::model::Sha256;
 use crate::runtime::workers::Aside;
-use crate::store::{About, ObjectWriter, StoreError};
+use crate::store::{ObjectMetadata, ObjectWriter, StoreError};
 
 /// What tells an archive's bytes from all others.
 #[derive(Debug, Clone, Copy)]
@@ -114,7 +114,7 @@ impl ObjectWriter for NullWriter {
         Box::pin(async { Ok(()) })
     }
 
-    fn publish(self: Box<Self>, _: About) -> BoxFuture<'static, Result<(), StoreError>> {
+    fn publish(self: Box<Self>, _: ObjectMetadata) -> BoxFuture<'static, Result<(), StoreError>> {
         Box::pin(async { Ok(()) })
     }
 }

@@ -18,7 +18,7 @@ use crate::export::inspect::{self, Inspected, Inspection, PieceReport, join_crc3
 use crate::model::{Crc32c, EntryItem, EntryRole, Method, PIECE_LEN_BYTES, PackOptions};
 use crate::progress::Observer;
 use crate::runtime::buffers::Buffer;
-use crate::runtime::workers::{Aside, WorkerLost, Workers};
+use crate::runtime::workers::{Aside, WorkerPanicked, Workers};
 use crate::store::{ObjectWriter, Part, Store, StoreError};
 
 /// What a piece in flight may weigh: itself and its deflated form, which can be a little longer.
@@ -229,7 +229,7 @@ impl ArchiveWriter {
         .buffered(window)
         .map(|batch| {
             batch
-                .map_err(WorkerLost)?
+                .map_err(WorkerPanicked)?
                 .map(|batch| stream::iter(batch).map(Ok::<_, PackError>))
         })
         .try_flatten()

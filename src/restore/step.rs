@@ -13,7 +13,7 @@ use crate::model::EntryItem;
 use crate::plan::{OnExisting, Step};
 use crate::progress::Event;
 use crate::restore::journal::{self, StepState, StepStatus};
-use crate::targets::{Progress, StepInfo};
+use crate::targets::{Progress, StepContext};
 
 /// Entities that are handed over at once: what a kill may leave in doubt, once for each connection.
 pub(super) const BATCH_MAX: usize = 500;
@@ -223,13 +223,13 @@ impl Run<'_> {
     }
 
     /// What the target needs to know of a step.
-    pub(super) fn info(&self, step: &Step, begun_before: bool) -> StepInfo {
+    pub(super) fn info(&self, step: &Step, begun_before: bool) -> StepContext {
         let item = self.archive.kind(&step.pair());
         let (started, finished) = (
             item.and_then(|item| item.started),
             item.and_then(|item| item.finished),
         );
-        StepInfo {
+        StepContext {
             pair: step.to_pair(),
             begun_before,
             started,

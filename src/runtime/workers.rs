@@ -19,7 +19,7 @@ pub struct Workers {
 /// A worker ended without an answer: a fault of kindpack's own.
 #[derive(Debug, thiserror::Error)]
 #[error("a worker ended without an answer: {0}")]
-pub struct WorkerLost(#[source] pub tokio::task::JoinError);
+pub struct WorkerPanicked(#[source] pub tokio::task::JoinError);
 
 impl Workers {
     /// Workers for `jobs` things at once (at least one); their buffers together should stay below
@@ -57,11 +57,11 @@ impl Workers {
     /// Runs `work` on a worker and waits for its answer.
     ///
     /// # Errors
-    /// [`WorkerLost`] when the work panicked.
+    /// [`WorkerPanicked`] when the work panicked.
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, WorkerLost> {
+    ) -> Result<T, WorkerPanicked> {
         // The semaphore is never closed.
         let permit = self.permits.clone().acquire_owned().await.ok();
         tokio::task::spawn_blocking(move || {
@@ -70,19 +70,19 @@ impl Workers {
             answer
         })
         .await
-        .map_err(WorkerLost)
+        .map_err(WorkerPanicked)
     }
 
     /// Begins short work that everything else waits for, such as hashing in order, beside the
     /// workers and not behind their queue. Who needs the answer may wait for it later.
     ///
     /// # Errors
-    /// [`WorkerLost`] when the work panicked.
+    /// [`WorkerPanicked`] when the work panicked.
     pub fn aside<T: Send + 'static>(
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> impl Future<Output = Result<T, WorkerLost>> + Send {
+    ) -> impl Future<Output = Result<T, WorkerPanicked>> + Send {
         let working = tokio::task::spawn_blocking(work);
-        async { working.await.map_err(WorkerLost) }
+        async { working.await.map_err(WorkerPanicked) }
     }
 }
 
@@ -91,7 +91,7 @@ pub enum Aside<T> {
     /// Nothing is done with it.
     Idle(T),
     /// What comes of it.
-    Busy(BoxFuture<'static, Result<T, WorkerLost>>),
+    Busy(BoxFuture<'static, Result<T, WorkerPanicked>>),
 }
 
 impl<T: Default> Default for Aside<T> {
@@ -104,11 +104,11 @@ impl<T: Default + Send + 'static> Aside<T> {
     /// Begins `work` when what was begun before is done, and does not wait for it.
     ///
     /// # Errors
-    /// [`WorkerLost`] when earlier work panicked.
+    /// [`WorkerPanicked`] when earlier work panicked.
     pub async fn then(
         &mut self,
         work: impl FnOnce(T) -> T + Send + 'static,
-    ) -> Result<(), WorkerLost> {
+    ) -> Result<(), WorkerPanicked> {
         let value = self.take().await?;
         *self = Aside::Busy(Box::pin(Workers::aside(move || work(value))));
         Ok(())
@@ -117,8 +117,8 @@ impl<T: Default + Send + 'static> Aside<T> {
     /// The value, when all that was begun is done; a new one takes its place.
     ///
     /// # Errors
-    /// [`WorkerLost`] when the work panicked.
-    pub async fn take(&mut self) -> Result<T, WorkerLost> {
+    /// [`WorkerPanicked`] when the work panicked.
+    pub async fn take(&mut self) -> Result<T, WorkerPanicked> {
         match std::mem::take(self) {
             Aside::Idle(value) => Ok(value),
             Aside::Busy(working) => working.await,

@@ -17,7 +17,8 @@ use crate::runtime::working_file::{WorkingFile, WorkingFiles, folder_of};
 use crate::store::name_limits::{NameFault, NameLimits, file_and_folder};
 
 use super::{
-    About, Making, ObjectInfo, ObjectWriter, Part, Store, StoreError, Whole, stat_if_there,
+    ObjectInfo, ObjectMetadata, ObjectWriter, Part, Store, StoreError, Whole, WriteOptions,
+    stat_if_there,
 };
 
 /// Folders deeper than this are refused; no real export comes near.
@@ -185,7 +186,7 @@ impl Store for DirStore {
     fn create<'a>(
         &'a self,
         name: &'a str,
-        making: Making,
+        making: WriteOptions,
     ) -> BoxFuture<'a, Result<Box<dyn ObjectWriter>, StoreError>> {
         let (path, working) = (self.path(name), self.working.clone());
         blocking(move || {
@@ -195,7 +196,7 @@ impl Store for DirStore {
     }
 
     fn create_all<'a>(&'a self, objects: Vec<Whole>) -> BoxFuture<'a, Result<(), StoreError>> {
-        let objects: Vec<(PathBuf, Bytes, Making)> = objects
+        let objects: Vec<(PathBuf, Bytes, WriteOptions)> = objects
             .into_iter()
             .map(|whole| (self.path(&whole.name), whole.bytes, whole.making))
             .collect();
@@ -462,11 +463,15 @@ fn sync_folder(folder: &Path) {
 struct DirWriter {
     working: WorkingFile,
     path: PathBuf,
-    making: Making,
+    making: WriteOptions,
 }
 
 impl DirWriter {
-    fn begin(working: &WorkingFiles, path: PathBuf, making: Making) -> Result<Self, StoreError> {
+    fn begin(
+        working: &WorkingFiles,
+        path: PathBuf,
+        making: WriteOptions,
+    ) -> Result<Self, StoreError> {
         let working = working
             .create(&path)
             .map_err(|source| match source.kind() {
@@ -535,7 +540,7 @@ impl ObjectWriter for DirWriter {
         })
     }
 
-    fn publish(self: Box<Self>, _: About) -> BoxFuture<'static, Result<(), StoreError>> {
+    fn publish(self: Box<Self>, _: ObjectMetadata) -> BoxFuture<'static, Result<(), StoreError>> {
         blocking(move || self.end())
     }
 }

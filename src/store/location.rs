@@ -95,19 +95,19 @@ impl Location {
 
 /// From a location to the store that is there. Buckets share one connection.
 #[derive(Debug, Clone)]
-pub struct Stores {
+pub struct StoreRegistry {
     cloud: Arc<Cloud>,
 }
 
-impl Stores {
+impl StoreRegistry {
     /// Stores of this machine, and of Cloud Storage as the options say.
     pub fn new(options: CloudOptions) -> Self {
-        Stores::with(Cloud::new(options))
+        StoreRegistry::with(Cloud::new(options))
     }
 
     /// Stores of this machine, and of that Cloud Storage.
     pub fn with(cloud: Cloud) -> Self {
-        Stores {
+        StoreRegistry {
             cloud: Arc::new(cloud),
         }
     }

@@ -16,7 +16,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 pub use dir::DirStore;
 pub use gcs::{Cloud, CloudOptions, GcsStore};
-pub use location::{Location, LocationError, Stores};
+pub use location::{Location, LocationError, StoreRegistry};
 
 use crate::model::{Crc32c, Sha256};
 use crate::store::name_limits::NameFault;
@@ -36,13 +36,13 @@ pub struct ObjectInfo {
     /// are stored.
     pub content_encoding: Option<String>,
     /// What was said of it when it was written, where the store keeps such; see
-    /// [`About::attributes`].
+    /// [`ObjectMetadata::attributes`].
     pub attributes: BTreeMap<String, String>,
 }
 
 /// How an object is to be made.
 #[derive(Debug, Clone, Default)]
-pub struct Making {
+pub struct WriteOptions {
     /// Whether an object of that name is replaced.
     pub overwrite: bool,
     /// How long it may become, in bytes, as far as that is known; shapes how it is sent, not what.
@@ -61,7 +61,7 @@ pub struct Whole {
     /// All of its bytes.
     pub bytes: Bytes,
     /// How it is to be made.
-    pub making: Making,
+    pub making: WriteOptions,
 }
 
 /// A part of an object that is to be read.
@@ -77,7 +77,7 @@ pub struct Part {
 
 /// What is known of an object when it is whole.
 #[derive(Debug, Clone, Default)]
-pub struct About {
+pub struct ObjectMetadata {
     /// SHA-256 of what was written: a store that joins parts holds what it made against it.
     pub sha256: Option<Sha256>,
     /// What a bucket says of the object besides its bytes.
@@ -302,7 +302,7 @@ pub trait Store: fmt::Debug + Send + Sync {
     fn create<'a>(
         &'a self,
         name: &'a str,
-        making: Making,
+        making: WriteOptions,
     ) -> BoxFuture<'a, Result<Box<dyn ObjectWriter>, StoreError>>;
 
     /// What there is of these names, in their order. One by one it would take longer to ask than to
@@ -344,7 +344,7 @@ pub trait Store: fmt::Debug + Send + Sync {
                            }: Whole| async move {
             let mut writer = self.create(&name, making).await?;
             writer.write(bytes).await?;
-            writer.publish(About::default()).await
+            writer.publish(ObjectMetadata::default()).await
         };
         Box::pin(
             stream::iter(objects)
@@ -354,7 +354,7 @@ pub trait Store: fmt::Debug + Send + Sync {
         )
     }
 
-    /// Makes objects that were made with [`Making::settled_later`] survive a power cut, their names
+    /// Makes objects that were made with [`WriteOptions::settled_later`] survive a power cut, their names
     /// included.
     ///
     /// # Errors
@@ -388,11 +388,14 @@ pub trait ObjectWriter: fmt::Debug + Send {
     fn write<'a>(&'a mut self, bytes: Bytes) -> BoxFuture<'a, Result<(), StoreError>>;
 
     /// Puts the whole object under its name in one act; an object that is there stays unless
-    /// [`Making::overwrite`].
+    /// [`WriteOptions::overwrite`].
     ///
     /// # Errors
     /// [`StoreError::Exists`] when the name is taken.
-    fn publish(self: Box<Self>, about: About) -> BoxFuture<'static, Result<(), StoreError>>;
+    fn publish(
+        self: Box<Self>,
+        about: ObjectMetadata,
+    ) -> BoxFuture<'static, Result<(), StoreError>>;
 }
 
 /// Asks for each name by itself.
@@ -437,14 +440,14 @@ pub async fn write_whole(
     bytes: Bytes,
     overwrite: bool,
 ) -> Result<(), StoreError> {
-    let making = Making {
+    let making = WriteOptions {
         overwrite,
         expected_len: bytes.len() as u64,
-        ..Making::default()
+        ..WriteOptions::default()
     };
     let mut writer = store.create(name, making).await?;
     writer.write(bytes).await?;
-    writer.publish(About::default()).await
+    writer.publish(ObjectMetadata::default()).await
 }
 
 #[cfg(test)]

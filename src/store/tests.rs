@@ -14,7 +14,10 @@ async fn names(store: &DirStore) -> Vec<String> {
 async fn nothing_stands_under_the_name_before_it_is_published() {
     let folder = tempfile::tempdir().unwrap();
     let store = DirStore::new(folder.path());
-    let mut writer = store.create("a/b.zip", Making::default()).await.unwrap();
+    let mut writer = store
+        .create("a/b.zip", WriteOptions::default())
+        .await
+        .unwrap();
     writer.write(Bytes::from_static(b"half")).await.unwrap();
     assert!(matches!(
         store.stat("a/b.zip").await,
@@ -65,11 +68,15 @@ async fn of_two_writers_of_one_name_the_last_is_refused() {
     let store = DirStore::new(folder.path());
     std::fs::write(folder.path().join(".x.partial"), "of somebody else").unwrap();
     let [first, second] = [
-        store.create("x", Making::default()).await,
-        store.create("x", Making::default()).await,
+        store.create("x", WriteOptions::default()).await,
+        store.create("x", WriteOptions::default()).await,
     ];
-    first.unwrap().publish(About::default()).await.unwrap();
-    let refused = second.unwrap().publish(About::default()).await;
+    first
+        .unwrap()
+        .publish(ObjectMetadata::default())
+        .await
+        .unwrap();
+    let refused = second.unwrap().publish(ObjectMetadata::default()).await;
     assert!(
         matches!(refused, Err(StoreError::Exists { .. })),
         "{refused:?}"
@@ -191,9 +198,9 @@ fn locations_say_what_was_expected() {
 }
 
 fn small(name: String, bytes: &'static [u8]) -> Whole {
-    let making = Making {
+    let making = WriteOptions {
         settled_later: true,
-        ..Making::default()
+        ..WriteOptions::default()
     };
     Whole {
         name,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 
-use super::{Progress, StepInfo, StepSink, Target, TargetError};
+use super::{Progress, StepContext, StepWriter, Target, TargetError};
 use crate::model::Pair;
 use crate::transform::{Encoded, Encoding};
 
@@ -26,7 +26,7 @@ impl Target for DryRun {
         self.0.count(pair)
     }
 
-    fn check_names<'a>(&'a self, step: &'a StepInfo) -> BoxFuture<'a, Result<(), TargetError>> {
+    fn check_names<'a>(&'a self, step: &'a StepContext) -> BoxFuture<'a, Result<(), TargetError>> {
         self.0.check_names(step)
     }
 
@@ -44,10 +44,10 @@ impl Target for DryRun {
 
     fn open<'a>(
         &'a self,
-        _: &'a StepInfo,
+        _: &'a StepContext,
         _: Progress,
-    ) -> BoxFuture<'a, Result<Box<dyn StepSink>, TargetError>> {
-        Box::pin(async { Ok(Box::new(Nowhere(Progress::default())) as Box<dyn StepSink>) })
+    ) -> BoxFuture<'a, Result<Box<dyn StepWriter>, TargetError>> {
+        Box::pin(async { Ok(Box::new(Nowhere(Progress::default())) as Box<dyn StepWriter>) })
     }
 
     fn differing<'a>(&'a self, _: Vec<Value>) -> BoxFuture<'a, Result<Option<u64>, TargetError>> {
@@ -58,7 +58,7 @@ impl Target for DryRun {
 #[derive(Debug)]
 struct Nowhere(Progress);
 
-impl StepSink for Nowhere {
+impl StepWriter for Nowhere {
     fn write<'a>(&'a mut self, batch: Encoded) -> BoxFuture<'a, Result<Progress, TargetError>> {
         self.0 = self.0.and(batch.len() as u64);
         Box::pin(async move { Ok(self.0) })

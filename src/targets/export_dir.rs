@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 
 use super::files::{blocking, check_free, check_names, failed, sync_folder, unpublished};
-use super::{Progress, StepInfo, StepSink, Target, TargetError};
+use super::{Progress, StepContext, StepWriter, Target, TargetError};
 use crate::export::layout::{ManagedExport, OVERALL_SUFFIX};
 use crate::export::log::{self, LogError, LogWriter, Stitch};
 use crate::model::{PIECE_LEN_BYTES, Pair, pair_names};
@@ -66,7 +66,7 @@ impl Target for DirTarget {
         }))
     }
 
-    fn check_names<'a>(&'a self, step: &'a StepInfo) -> BoxFuture<'a, Result<(), TargetError>> {
+    fn check_names<'a>(&'a self, step: &'a StepContext) -> BoxFuture<'a, Result<(), TargetError>> {
         let (folder, root) = (self.folder(&step.pair), self.root.clone());
         let export = ManagedExport::of_pair(&step.pair, step.started, step.finished);
         Box::pin(blocking(move || {
@@ -84,9 +84,9 @@ impl Target for DirTarget {
 
     fn open<'a>(
         &'a self,
-        step: &'a StepInfo,
+        step: &'a StepContext,
         _: Progress,
-    ) -> BoxFuture<'a, Result<Box<dyn StepSink>, TargetError>> {
+    ) -> BoxFuture<'a, Result<Box<dyn StepWriter>, TargetError>> {
         let folder = self.folder(&step.pair);
         let export = ManagedExport::of_pair(&step.pair, step.started, step.finished);
         let (begun_before, root) = (step.begun_before, self.root.clone());
@@ -111,7 +111,7 @@ impl Target for DirTarget {
                 log,
                 record_bytes: 0,
                 progress,
-            }) as Box<dyn StepSink>)
+            }) as Box<dyn StepWriter>)
         }))
     }
 
@@ -136,7 +136,7 @@ struct DirSink {
     progress: Progress,
 }
 
-impl StepSink for DirSink {
+impl StepWriter for DirSink {
     fn write<'a>(&'a mut self, batch: Encoded) -> BoxFuture<'a, Result<Progress, TargetError>> {
         self.progress = self.progress.and(batch.len() as u64);
         let mut framed = Vec::with_capacity(batch.bytes().len() + batch.bytes().len() / 50);

@@ -30,7 +30,7 @@ use crate::transform::{Encoded, Encoding};
 
 /// What a target needs to know of a step.
 #[derive(Debug, Clone)]
-pub struct StepInfo {
+pub struct StepContext {
     /// Kind and namespace in the target.
     pub pair: Pair,
     /// Whether an earlier run has begun the step: what it left half done is the step's own.
@@ -158,7 +158,7 @@ pub enum TargetError {
     },
     /// A worker was lost.
     #[error(transparent)]
-    Worker(#[from] crate::runtime::workers::WorkerLost),
+    Worker(#[from] crate::runtime::workers::WorkerPanicked),
 }
 
 impl TargetError {
@@ -195,7 +195,7 @@ pub trait Target: fmt::Debug + Send + Sync {
 
     /// Refuses a step that no earlier run has begun where its names are taken, whatever they hold,
     /// or cannot be.
-    fn check_names<'a>(&'a self, step: &'a StepInfo) -> BoxFuture<'a, Result<(), TargetError>> {
+    fn check_names<'a>(&'a self, step: &'a StepContext) -> BoxFuture<'a, Result<(), TargetError>> {
         let _ = step;
         Box::pin(async { Ok(()) })
     }
@@ -272,9 +272,9 @@ pub trait Target: fmt::Debug + Send + Sync {
     /// next piece are not handed over again.
     fn open<'a>(
         &'a self,
-        step: &'a StepInfo,
+        step: &'a StepContext,
         done: Progress,
-    ) -> BoxFuture<'a, Result<Box<dyn StepSink>, TargetError>>;
+    ) -> BoxFuture<'a, Result<Box<dyn StepWriter>, TargetError>>;
 
     /// Which of these entities (REST JSON, as they should be) are not in the target as they should
     /// be; `None` where it cannot be asked.
@@ -295,7 +295,7 @@ pub trait Lease: fmt::Debug + Send + Sync {
 }
 
 /// A step that is being carried out. Dropped before its end, it is cut, and can be gone on with.
-pub trait StepSink: fmt::Debug + Send {
+pub trait StepWriter: fmt::Debug + Send {
     /// Takes the next entities, all of one piece. May wait until there is room. Returns how far the
     /// step has come for good, which may lie behind what was taken, but not by more than a few
     /// calls.

@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 
 use super::files::{blocking, check_free, check_names, failed, sync_folder, unpublished};
-use super::{Progress, StepInfo, StepSink, Target, TargetError};
+use super::{Progress, StepContext, StepWriter, Target, TargetError};
 use crate::model::{Pair, pair_names};
 use crate::runtime::working_file::{WorkingFile, WorkingFiles, folder_of};
 use crate::transform::{Encoded, Encoding};
@@ -68,7 +68,7 @@ impl Target for NdjsonTarget {
         }))
     }
 
-    fn check_names<'a>(&'a self, step: &'a StepInfo) -> BoxFuture<'a, Result<(), TargetError>> {
+    fn check_names<'a>(&'a self, step: &'a StepContext) -> BoxFuture<'a, Result<(), TargetError>> {
         let (path, root) = (self.path(&step.pair), self.root.clone());
         Box::pin(blocking(move || {
             check_names(&root, [path.as_path()])?;
@@ -78,9 +78,9 @@ impl Target for NdjsonTarget {
 
     fn open<'a>(
         &'a self,
-        step: &'a StepInfo,
+        step: &'a StepContext,
         _: Progress,
-    ) -> BoxFuture<'a, Result<Box<dyn StepSink>, TargetError>> {
+    ) -> BoxFuture<'a, Result<Box<dyn StepWriter>, TargetError>> {
         let (path, working, begun_before) = (
             self.path(&step.pair),
             self.working.clone(),
@@ -97,7 +97,7 @@ impl Target for NdjsonTarget {
                 working,
                 begun_before,
                 progress: Progress::default(),
-            }) as Box<dyn StepSink>)
+            }) as Box<dyn StepWriter>)
         }))
     }
 
@@ -115,7 +115,7 @@ struct NdjsonSink {
     progress: Progress,
 }
 
-impl StepSink for NdjsonSink {
+impl StepWriter for NdjsonSink {
     fn write<'a>(&'a mut self, batch: Encoded) -> BoxFuture<'a, Result<Progress, TargetError>> {
         self.progress = self.progress.and(batch.len() as u64);
         let progress = self.progress;

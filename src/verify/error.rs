@@ -2,7 +2,7 @@
 
 use crate::archive::ArchiveError;
 use crate::model::Selector;
-use crate::runtime::workers::WorkerLost;
+use crate::runtime::workers::WorkerPanicked;
 use crate::store::StoreError;
 
 /// Why an archive could not be verified at all.
@@ -22,7 +22,7 @@ pub enum VerifyError {
     ChoosesNothing(Selector),
     /// A fault of kindpack's own.
     #[error(transparent)]
-    Worker(#[from] WorkerLost),
+    Worker(#[from] WorkerPanicked),
 }
 
 impl VerifyError {

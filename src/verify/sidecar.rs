@@ -7,7 +7,7 @@ use crate::archive::checksums::{self, SHA256_ATTRIBUTE};
 use crate::archive::{ArchiveFile, Container, Stored, digest_of};
 use crate::export::discover::METADATA_MAX_BYTES;
 use crate::model::Sha256;
-use crate::runtime::workers::{Aside, WorkerLost};
+use crate::runtime::workers::{Aside, WorkerPanicked};
 use crate::store::{Store, StoreError, read_whole};
 
 /// SHA-256 of the whole archive, made while its entries are read in order.
@@ -23,7 +23,7 @@ pub(super) struct ArchiveDigest {
 const HASHED_AT_ONCE_BYTES: usize = 64 << 10;
 
 impl ArchiveDigest {
-    pub(super) async fn push(&mut self, stored: Option<Stored>) -> Result<(), WorkerLost> {
+    pub(super) async fn push(&mut self, stored: Option<Stored>) -> Result<(), WorkerPanicked> {
         let Some(stored) =
             stored.filter(|stored| stored.offset == self.next_offset && !self.has_gap)
         else {

@@ -28,7 +28,7 @@ use crate::datastore::error::DatastoreError;
 use crate::model::{Pair, Sha256, Timestamp};
 use crate::plan::Step;
 use crate::progress::Observer;
-use crate::runtime::workers::{WorkerLost, Workers};
+use crate::runtime::workers::{WorkerPanicked, Workers};
 use crate::store::StoreError;
 use export::Export;
 
@@ -127,7 +127,7 @@ pub enum ImportError {
     },
     /// A fault of kindpack's own.
     #[error(transparent)]
-    Worker(#[from] WorkerLost),
+    Worker(#[from] WorkerPanicked),
 }
 
 impl From<LayError> for ImportError {

@@ -19,8 +19,8 @@ use crate::datastore::admin::{Importer, Reads, plan_id};
 use crate::export::log::end_padding;
 use crate::model::{EntryItem, EntryRole, Sha256};
 use crate::progress::Observer;
-use crate::runtime::workers::{WorkerLost, Workers};
-use crate::store::{Location, ObjectInfo, Store, StoreError, Stores};
+use crate::runtime::workers::{WorkerPanicked, Workers};
+use crate::store::{Location, ObjectInfo, Store, StoreError, StoreRegistry};
 
 /// Objects that are removed at once.
 const REMOVED_AT_ONCE: usize = 16;
@@ -28,7 +28,7 @@ const REMOVED_AT_ONCE: usize = 16;
 /// A place for exports.
 #[derive(Debug, Clone)]
 pub struct Staging {
-    stores: Stores,
+    stores: StoreRegistry,
     place: Location,
     /// Whether the folder is kindpack's own, and of no concern to other users of this machine.
     private: bool,
@@ -49,7 +49,7 @@ impl Staging {
         chosen: Option<&Location>,
         own: &Path,
         importer: &dyn Importer,
-        stores: &Stores,
+        stores: &StoreRegistry,
     ) -> Result<Self, ImportError> {
         let no_place = |expected| {
             let found = chosen.map_or_else(|| "nothing".to_owned(), ToString::to_string);
@@ -148,7 +148,7 @@ impl Staging {
     pub(super) async fn remove(&self, folder: &str) -> Result<(), StoreError> {
         if let Location::Local(path) = self.place.below(folder) {
             let name = path.display().to_string();
-            let lost = move |lost: WorkerLost| {
+            let lost = move |lost: WorkerPanicked| {
                 failed(name, "cannot remove it")(std::io::Error::other(lost))
             };
             return Workers::aside(move || remove_folder(&path))

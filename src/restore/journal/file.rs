@@ -15,7 +15,7 @@ use rustix::fs::OFlags;
 
 use crate::model::Timestamp;
 use crate::restore::journal::{self, Event, Impossible, Journal, JournalError, Replay};
-use crate::runtime::workers::{WorkerLost, Workers};
+use crate::runtime::workers::{WorkerPanicked, Workers};
 
 /// Journals longer than this are refused; a line is written for every batch of entities.
 const JOURNAL_MAX_BYTES: u64 = 1 << 30;
@@ -71,7 +71,7 @@ pub enum JournalFileError {
     Impossible(#[from] Impossible),
     /// A worker was lost.
     #[error(transparent)]
-    Worker(#[from] WorkerLost),
+    Worker(#[from] WorkerPanicked),
 }
 
 /// A journal that is open for writing, or one that is kept in memory only, for dry runs.

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 pub use client::{Cloud, CloudOptions};
 
-use super::{AT_ONCE, Making, ObjectInfo, ObjectWriter, Store, StoreError, stat_each};
+use super::{AT_ONCE, ObjectInfo, ObjectWriter, Store, StoreError, WriteOptions, stat_each};
 use crate::google::USER_AGENT;
 use crate::progress::{Outcome, Request};
 use crate::runtime::buffers::Buffer;
@@ -48,21 +48,21 @@ pub struct GcsStore {
 
 /// What an object is written for.
 #[derive(Debug, Clone, Copy)]
-enum Purpose<'a> {
+enum UploadKind<'a> {
     /// To stand under its own name.
-    Final(&'a Making),
+    Final(&'a WriteOptions),
     /// To be a part, named by what it holds: whatever is there is as good.
     Part,
 }
 
-impl<'a> Purpose<'a> {
+impl<'a> UploadKind<'a> {
     fn is_part(self) -> bool {
-        matches!(self, Purpose::Part)
+        matches!(self, UploadKind::Part)
     }
 
     /// Whether it may take the place of another.
     fn overwrites(self) -> bool {
-        matches!(self, Purpose::Final(making) if making.overwrite)
+        matches!(self, UploadKind::Final(making) if making.overwrite)
     }
 
     /// What is asked of every request that makes an object stand.
@@ -79,22 +79,22 @@ impl<'a> Purpose<'a> {
         name: &str,
         options: &'a CloudOptions,
         metadata: &'a BTreeMap<String, String>,
-    ) -> Described<'a> {
+    ) -> ObjectResourceBody<'a> {
         let (content_type, storage_class) =
             (upload::content_type(name), options.storage_class.as_deref());
         match self {
             // The service gives a joined object the class of its parts, which must all have the
             // same one.
-            Purpose::Part => Described {
+            UploadKind::Part => ObjectResourceBody {
                 content_type,
                 content_encoding: None,
                 storage_class,
                 metadata,
                 crc32c: None,
             },
-            Purpose::Final(making) => {
+            UploadKind::Final(making) => {
                 let content_encoding = making.content_encoding.as_deref();
-                Described {
+                ObjectResourceBody {
                     content_type,
                     content_encoding,
                     storage_class,
@@ -109,7 +109,7 @@ impl<'a> Purpose<'a> {
 /// What is said of a new object besides its bytes.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Described<'a> {
+struct ObjectResourceBody<'a> {
     content_type: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     content_encoding: Option<&'a str>,
@@ -579,7 +579,7 @@ impl Store for GcsStore {
     fn create<'a>(
         &'a self,
         name: &'a str,
-        making: Making,
+        making: WriteOptions,
     ) -> BoxFuture<'a, Result<Box<dyn ObjectWriter>, StoreError>> {
         Box::pin(async move {
             self.check_name(name)?;
@@ -590,7 +590,8 @@ impl Store for GcsStore {
                     .max(options.upload_chunk_bytes as u64);
             if is_large && self.check_name(&multipart::longest_name(name)).is_ok() {
                 let writer =
-                    multipart::PartsWriter::begin(self.clone(), name.to_owned(), making).await?;
+                    multipart::MultipartWriter::begin(self.clone(), name.to_owned(), making)
+                        .await?;
                 return Ok(Box::new(writer) as Box<dyn ObjectWriter>);
             }
             Ok(

@@ -17,10 +17,10 @@ use tokio::task::JoinSet;
 
 use super::client::json_header;
 use super::upload::{taken, write_single};
-use super::{GcsStore, Purpose, Resource, Sent};
+use super::{GcsStore, Resource, Sent, UploadKind};
 use crate::model::Sha256;
 use crate::progress::Event;
-use crate::store::{About, Making, ObjectWriter, Store as _, StoreError};
+use crate::store::{ObjectMetadata, ObjectWriter, Store as _, StoreError, WriteOptions};
 
 /// Where parts lie, beside their archive.
 const FOLDER: &str = "kindpack-parts/";
@@ -78,10 +78,10 @@ enum Composed {
 
 /// An object that is being written in parts.
 #[derive(Debug)]
-pub(super) struct PartsWriter {
+pub(super) struct MultipartWriter {
     store: GcsStore,
     name: String,
-    making: Making,
+    making: WriteOptions,
     /// Parts that were there before us, by name.
     known: HashMap<String, Part>,
     /// The next part, as far as it is filled.
@@ -91,11 +91,11 @@ pub(super) struct PartsWriter {
     uploading: JoinSet<Result<(usize, Part), StoreError>>,
 }
 
-impl PartsWriter {
+impl MultipartWriter {
     pub(super) async fn begin(
         store: GcsStore,
         name: String,
-        making: Making,
+        making: WriteOptions,
     ) -> Result<Self, StoreError> {
         // Whoever may not list uploads everything.
         let listed = match store.resources(&format!("{FOLDER}{name}/")).await {
@@ -106,7 +106,7 @@ impl PartsWriter {
             .into_iter()
             .filter_map(|resource| Part::of(&store, resource));
         let known = known.map(|part| (part.name.clone(), part)).collect();
-        Ok(PartsWriter {
+        Ok(MultipartWriter {
             store,
             name,
             making,
@@ -158,8 +158,15 @@ impl PartsWriter {
                 crc32c,
                 sha256: None,
             };
-            let generation =
-                write_single(&store, &name, bytes, sent, Purpose::Part, &About::default()).await?;
+            let generation = write_single(
+                &store,
+                &name,
+                bytes,
+                sent,
+                UploadKind::Part,
+                &ObjectMetadata::default(),
+            )
+            .await?;
             Ok((
                 number,
                 Part {
@@ -186,7 +193,7 @@ impl PartsWriter {
         Ok(())
     }
 
-    async fn finish(mut self, about: About) -> Result<(), StoreError> {
+    async fn finish(mut self, about: ObjectMetadata) -> Result<(), StoreError> {
         let rest = std::mem::take(&mut self.filling).freeze();
         if !rest.is_empty() || self.begun == 0 {
             self.send_part(rest).await?;
@@ -245,7 +252,7 @@ impl PartsWriter {
         mut level: Vec<Part>,
         made: &mut BTreeMap<String, Part>,
         sent: Sent,
-        about: &About,
+        about: &ObjectMetadata,
     ) -> Result<Composed, StoreError> {
         while level.len() > JOINED_AT_ONCE {
             let groups: Vec<(Part, Vec<Part>)> = level
@@ -269,7 +276,7 @@ impl PartsWriter {
                 level.push(part);
             }
         }
-        self.compose(whole, &level, sent, Purpose::Final(&self.making), about)
+        self.compose(whole, &level, sent, UploadKind::Final(&self.making), about)
             .await
     }
 
@@ -298,7 +305,13 @@ impl PartsWriter {
             return Ok(known.clone());
         }
         let (Composed::Made(resource) | Composed::Found(resource)) = self
-            .compose(&part, &group, part.sent(), Purpose::Part, &About::default())
+            .compose(
+                &part,
+                &group,
+                part.sent(),
+                UploadKind::Part,
+                &ObjectMetadata::default(),
+            )
             .await?;
         self.store
             .confirm(&part.name, &resource, part.sent())
@@ -314,8 +327,8 @@ impl PartsWriter {
         whole: &Part,
         sources: &[Part],
         sent: Sent,
-        purpose: Purpose<'_>,
-        about: &About,
+        purpose: UploadKind<'_>,
+        about: &ObjectMetadata,
     ) -> Result<Composed, StoreError> {
         let shown = self.store.shown(&whole.name);
         let options = self.store.cloud.options();
@@ -499,7 +512,7 @@ fn joined(name: String, parts: &[Part]) -> Part {
     }
 }
 
-impl ObjectWriter for PartsWriter {
+impl ObjectWriter for MultipartWriter {
     fn write<'a>(&'a mut self, bytes: Bytes) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             let upload_chunk_bytes = self.store.cloud.options().upload_chunk_bytes;
@@ -522,7 +535,10 @@ impl ObjectWriter for PartsWriter {
         })
     }
 
-    fn publish(self: Box<Self>, about: About) -> BoxFuture<'static, Result<(), StoreError>> {
+    fn publish(
+        self: Box<Self>,
+        about: ObjectMetadata,
+    ) -> BoxFuture<'static, Result<(), StoreError>> {
         Box::pin(self.finish(about))
     }
 }

@@ -17,8 +17,10 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::client::{JSON, json_header};
-use super::{Address, Answer, AttemptError, Described, GcsStore, Purpose, Resource, Sent};
-use crate::store::{About, Making, ObjectWriter, Store as _, StoreError};
+use super::{
+    Address, Answer, AttemptError, GcsStore, ObjectResourceBody, Resource, Sent, UploadKind,
+};
+use crate::store::{ObjectMetadata, ObjectWriter, Store as _, StoreError, WriteOptions};
 
 /// What is sent in one request of a session: a multiple of the 256 KiB that the service asks for.
 const PIECE_BYTES: usize = 8 << 20;
@@ -31,7 +33,7 @@ const GOOG_HASH: HeaderName = HeaderName::from_static("x-goog-hash");
 pub(super) struct Upload {
     store: GcsStore,
     name: String,
-    making: Making,
+    making: WriteOptions,
     session: Option<Address>,
     /// The piece that is on its way, as far as the service has not confirmed it.
     sending: Bytes,
@@ -71,7 +73,7 @@ enum Stored {
 }
 
 impl Upload {
-    pub(super) fn new(store: GcsStore, name: String, making: Making) -> Self {
+    pub(super) fn new(store: GcsStore, name: String, making: WriteOptions) -> Self {
         let (sending, filling) = (Bytes::new(), BytesMut::new());
         Upload {
             store,
@@ -97,7 +99,7 @@ impl Upload {
         }
     }
 
-    fn sent(&self, about: &About) -> Sent {
+    fn sent(&self, about: &ObjectMetadata) -> Sent {
         Sent {
             len: self.len(),
             crc32c: self.crc32c,
@@ -106,7 +108,10 @@ impl Upload {
     }
 
     /// Sends what is in `sending`, or with `last` all that there is and makes the object stand.
-    async fn advance(&mut self, last: Option<&About>) -> Result<Option<Stored>, StoreError> {
+    async fn advance(
+        &mut self,
+        last: Option<&ObjectMetadata>,
+    ) -> Result<Option<Stored>, StoreError> {
         let cloud = self.store.cloud.clone();
         let shown = self.store.shown(&self.name);
         let mut retry = cloud.retry_loop(format!("upload of {shown}"));
@@ -243,7 +248,7 @@ impl Upload {
         let options = self.store.cloud.options();
         let full = self.store.full(&self.name);
         let mut query = vec![("uploadType", "resumable"), ("name", full.as_str())];
-        let (purpose, nothing) = (Purpose::Final(&self.making), BTreeMap::new());
+        let (purpose, nothing) = (UploadKind::Final(&self.making), BTreeMap::new());
         query.extend(purpose.query(options));
         let told = json!(purpose.described(&self.name, options, &nothing)).to_string();
         let address = self.store.cloud.upload_address(&self.store.bucket, &query);
@@ -280,7 +285,7 @@ impl Upload {
 
     /// Writes what the archive should say of itself. The sidecar says it too, so that whoever may
     /// only create does without.
-    async fn annotate(&self, resource: &Resource, about: &About) {
+    async fn annotate(&self, resource: &Resource, about: &ObjectMetadata) {
         if about.attributes.is_empty() {
             return;
         }
@@ -363,8 +368,8 @@ pub(super) async fn write_single(
     name: &str,
     bytes: Bytes,
     sent: Sent,
-    purpose: Purpose<'_>,
-    about: &About,
+    purpose: UploadKind<'_>,
+    about: &ObjectMetadata,
 ) -> Result<Option<u64>, StoreError> {
     let shown = store.shown(name);
     let mut retry = store.cloud.retry_loop(format!("upload of {shown}"));
@@ -412,14 +417,14 @@ async fn try_single(
     name: &str,
     bytes: &Bytes,
     crc32c: u32,
-    purpose: Purpose<'_>,
-    about: &About,
+    purpose: UploadKind<'_>,
+    about: &ObjectMetadata,
 ) -> Result<Answer, AttemptError> {
     let options = store.cloud.options();
     let full = store.full(name);
     let mut query = vec![("uploadType", "multipart"), ("name", full.as_str())];
     query.extend(purpose.query(options));
-    let told = Described {
+    let told = ObjectResourceBody {
         crc32c: Some(spelled(crc32c)),
         ..purpose.described(name, options, &about.attributes)
     };
@@ -470,7 +475,10 @@ impl ObjectWriter for Upload {
         })
     }
 
-    fn publish(mut self: Box<Self>, about: About) -> BoxFuture<'static, Result<(), StoreError>> {
+    fn publish(
+        mut self: Box<Self>,
+        about: ObjectMetadata,
+    ) -> BoxFuture<'static, Result<(), StoreError>> {
         Box::pin(async move {
             let sent = self.sent(&about);
             if let Some(found) = self.found.take() {
@@ -483,7 +491,7 @@ impl ObjectWriter for Upload {
             }
             if self.session.is_none() && self.kept == 0 {
                 let bytes = std::mem::take(&mut self.filling).freeze();
-                let purpose = Purpose::Final(&self.making);
+                let purpose = UploadKind::Final(&self.making);
                 return write_single(&self.store, &self.name, bytes, sent, purpose, &about)
                     .await
                     .map(|_| ());

@@ -17,7 +17,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 
-use super::{KeySet, LOOKUP_MAX, Lease, Progress, StepInfo, StepSink, Target, TargetError};
+use super::{KeySet, LOOKUP_MAX, Lease, Progress, StepContext, StepWriter, Target, TargetError};
 use crate::datastore::app_engine;
 use crate::datastore::client::{Answer, DatastoreClient, Timeouts};
 use crate::datastore::error::DatastoreError;
@@ -407,9 +407,9 @@ impl Target for CommitTarget {
 
     fn open<'a>(
         &'a self,
-        step: &'a StepInfo,
+        step: &'a StepContext,
         done: Progress,
-    ) -> BoxFuture<'a, Result<Box<dyn StepSink>, TargetError>> {
+    ) -> BoxFuture<'a, Result<Box<dyn StepWriter>, TargetError>> {
         Box::pin(async move {
             if self.is_lease(&step.pair) {
                 let found =
@@ -420,7 +420,7 @@ impl Target for CommitTarget {
                 });
             }
             let sink = CommitSink::new(self.writer.clone(), step.pair.clone(), Deed::Upsert, done);
-            Ok(Box::new(sink) as Box<dyn StepSink>)
+            Ok(Box::new(sink) as Box<dyn StepWriter>)
         })
     }
 

@@ -14,8 +14,8 @@ use tokio::task::JoinHandle;
 use super::writer::{Batch, Writer};
 use crate::entity::message::Deed;
 use crate::model::Pair;
-use crate::runtime::workers::WorkerLost;
-use crate::targets::{Progress, StepSink, TargetError};
+use crate::runtime::workers::WorkerPanicked;
+use crate::targets::{Progress, StepWriter, TargetError};
 use crate::transform::Encoded;
 
 /// The service's limit, which the emulator does not enforce.
@@ -29,7 +29,7 @@ const MUTATION_EXTRA_BYTES: usize = 12;
 
 /// A commit that is under way.
 #[derive(Debug)]
-struct Flight {
+struct InFlightCommit {
     task: JoinHandle<Result<(), TargetError>>,
     /// How far the step has come when this and all before it are done.
     then: Progress,
@@ -43,7 +43,7 @@ pub(super) struct CommitSink {
     writer: Arc<Writer>,
     pair: Arc<Pair>,
     deed: Deed,
-    flights: VecDeque<Flight>,
+    flights: VecDeque<InFlightCommit>,
     done: Progress,
 }
 
@@ -63,7 +63,7 @@ impl CommitSink {
         let Some(flight) = self.flights.front_mut() else {
             return Ok(());
         };
-        let landed = (&mut flight.task).await.map_err(WorkerLost)?;
+        let landed = (&mut flight.task).await.map_err(WorkerPanicked)?;
         let then = self.flights.pop_front().map(|flight| flight.then);
         landed?;
         self.done = then.unwrap_or(self.done);
@@ -87,7 +87,7 @@ impl CommitSink {
         }
         let then = self.ahead().and(batch.range.len() as u64);
         let task = tokio::spawn(self.writer.clone().put(batch));
-        self.flights.push_back(Flight { task, then, keys });
+        self.flights.push_back(InFlightCommit { task, then, keys });
         Ok(())
     }
 }
@@ -99,7 +99,7 @@ impl Drop for CommitSink {
     }
 }
 
-impl StepSink for CommitSink {
+impl StepWriter for CommitSink {
     fn write<'a>(&'a mut self, batch: Encoded) -> BoxFuture<'a, Result<Progress, TargetError>> {
         Box::pin(async move {
             let before = self.ahead().entities;

@@ -7,7 +7,7 @@ use google_cloud_auth::credentials::user_account;
 use kindpack::entity::{Rewrite, ToProject};
 use kindpack::google::Credentials;
 use kindpack::model::Pair;
-use kindpack::targets::{CommitTarget, Progress, ServiceTimes, StepInfo, Target, TargetError};
+use kindpack::targets::{CommitTarget, Progress, ServiceTimes, StepContext, Target, TargetError};
 use kindpack::transform::{Encoded, Encoder, Encoding};
 use serde_json::Value;
 
@@ -91,8 +91,8 @@ pub fn notes(count: u64) -> Vec<Made<'static>> {
     made(SOURCE, "acme", "Note", count, 10)
 }
 
-pub fn step(namespace: &str, kind: &str) -> StepInfo {
-    StepInfo {
+pub fn step(namespace: &str, kind: &str) -> StepContext {
+    StepContext {
         pair: Pair::new(namespace, kind),
         begun_before: false,
         started: None,

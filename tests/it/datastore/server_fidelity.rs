@@ -16,7 +16,7 @@ use kindpack::entity::{Entity, Rewrite, ToProject};
 use kindpack::export::log::{self, LogError};
 use kindpack::google::Credentials;
 use kindpack::model::Pair;
-use kindpack::targets::{CommitTarget, Progress, ServiceTimes, StepInfo, Target};
+use kindpack::targets::{CommitTarget, Progress, ServiceTimes, StepContext, Target};
 use kindpack::transform::{Encoded, Encoder, Encoding};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -312,7 +312,7 @@ fn entities_of(set: &Set, project: &str) -> Vec<(Pair, Encoded)> {
 /// Restores a set into a target.
 async fn restore(target: &dyn Target, set: &Set, project: &str) {
     for (pair, encoded) in entities_of(set, project) {
-        let step = StepInfo {
+        let step = StepContext {
             pair,
             begun_before: false,
             started: None,

@@ -14,7 +14,7 @@ use kindpack::datastore::error::DatastoreError;
 use kindpack::model::{Kind, Namespace};
 use kindpack::plan::Step;
 use kindpack::restore::import::{ImportError, Staging};
-use kindpack::store::{CloudOptions, Location, Stores};
+use kindpack::store::{CloudOptions, Location, StoreRegistry};
 use serde_json::Value;
 
 use crate::restore::import::fixture::{Bench, Earlier};
@@ -28,7 +28,7 @@ fn importer(emulator: &Emulator, project: &str) -> Arc<dyn Importer> {
 }
 
 fn staging(bench: &Bench, importer: &Arc<dyn Importer>) -> Staging {
-    let stores = Stores::new(CloudOptions::default());
+    let stores = StoreRegistry::new(CloudOptions::default());
     Staging::choose(None, &bench.desk.path("own"), importer.as_ref(), &stores).unwrap()
 }
 
@@ -244,7 +244,7 @@ fn what_no_import_can_do_is_refused_before_anything_is_staged() {
 
 #[test]
 fn exports_are_staged_where_the_importer_reads() {
-    let stores = Stores::new(CloudOptions::default());
+    let stores = StoreRegistry::new(CloudOptions::default());
     let place = |text: &str| Some(text.parse::<Location>().unwrap());
     let emulator = |host: &str| {
         Arc::new(EmulatorImporter::new(host, "p", Duration::from_secs(2)).unwrap())

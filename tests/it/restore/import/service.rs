@@ -11,7 +11,7 @@ use kindpack::google::Credentials;
 use kindpack::model::{Pair, Timestamp};
 use kindpack::plan::Step;
 use kindpack::restore::import::{ImportError, Staging};
-use kindpack::store::{Cloud, CloudOptions, Location, StoreError, Stores};
+use kindpack::store::{Cloud, CloudOptions, Location, StoreError, StoreRegistry};
 use serde_json::json;
 
 use crate::restore::import::fixture::{Bench, Earlier, Told};
@@ -88,7 +88,7 @@ impl Site {
             retry_timeout: Duration::from_millis(200),
             ..CloudOptions::default()
         };
-        let stores = Stores::with(Cloud::at(&self.gcs.url(), true, options));
+        let stores = StoreRegistry::with(Cloud::at(&self.gcs.url(), true, options));
         let place: Location = format!("gs://{BUCKET}/restores").parse().unwrap();
         Staging::choose(Some(&place), "unused".as_ref(), importer.as_ref(), &stores).unwrap()
     }
