@@ -50,7 +50,8 @@ pub fn read(path: &Path, plan: &Plan) -> Option<Plan> {
 /// Keeps a plan.
 pub async fn write(path: &Path, plan: &Plan) -> Result<(), StoreError> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = path.file_name().expect("path_of gives the plan a name");
+    let name = name.to_string_lossy();
     write_whole(
         &DirStore::new(folder),
         &name,

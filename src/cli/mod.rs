@@ -30,7 +30,7 @@ use crate::runtime::workers::Workers;
 use crate::store::{Cloud, StoreRegistry};
 use crate::targets::Timeouts;
 use args::{Cli, Command};
-use context::Context;
+use context::{CommandResult, Context};
 use exit::ExitCode;
 use failure::Failure;
 use output::Ui;
@@ -73,32 +73,7 @@ pub fn main() -> std::process::ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return ui.fail(&Failure::internal(error.to_string()).prefix("cannot start")),
     };
-    // A restore brings what is under way to its end; the others have nothing half written under a
-    // final name.
-    let stops_by_itself = matches!(cli.command, Command::Restore(_));
-    let ended = runtime.block_on(async {
-        let mut signals = Signals::new();
-        let mut command = pin!(commands::run(&context, cli.command));
-        let code = tokio::select! {
-            biased;
-            code = signals.next() => code,
-            ended = &mut command => return ended,
-        };
-        context.stop.ask(code);
-        if !stops_by_itself {
-            return Err(context.stop.failure());
-        }
-        // What waits for an answer at the terminal, or reads its arguments, ends at once.
-        if let Poll::Ready(ended) = futures_util::poll!(&mut command) {
-            return ended;
-        }
-        ui.remark("stopping when what is under way is done; once more stops at once");
-        tokio::select! {
-            biased;
-            _ = signals.next() => Err(context.stop.failure_of("stopped at once: the journal knows what is safe, and a batch may be written twice")),
-            ended = &mut command => ended,
-        }
-    });
+    let ended = runtime.block_on(run_until_stopped(&context, cli.command));
     runtime.block_on(context.stores.settle());
     // Work that is still under way writes nothing under a final name; it is not waited for.
     runtime.shutdown_background();
@@ -112,6 +87,37 @@ pub fn main() -> std::process::ExitCode {
         ),
         Ok(code) => code.into(),
         Err(failure) => ui.fail(&failure),
+    }
+}
+
+/// Runs a command, until it ends or a signal ends it.
+async fn run_until_stopped(context: &Context, command: Command) -> CommandResult {
+    // A restore brings what is under way to its end; the others have nothing half written under a
+    // final name.
+    let stops_by_itself = matches!(command, Command::Restore(_));
+
+    let mut signals = Signals::new();
+    let mut command = pin!(commands::run(context, command));
+    let code = tokio::select! {
+        biased;
+        code = signals.next() => code,
+        ended = &mut command => return ended,
+    };
+    context.stop.ask(code);
+    if !stops_by_itself {
+        return Err(context.stop.failure());
+    }
+    // What waits for an answer at the terminal, or reads its arguments, ends at once.
+    if let Poll::Ready(ended) = futures_util::poll!(&mut command) {
+        return ended;
+    }
+    context
+        .ui
+        .remark("stopping when what is under way is done; once more stops at once");
+    tokio::select! {
+        biased;
+        _ = signals.next() => Err(context.stop.failure_of("stopped at once: the journal knows what is safe, and a batch may be written twice")),
+        ended = &mut command => ended,
     }
 }
 

@@ -43,16 +43,7 @@ pub async fn choices(args: PlanChoices) -> Result<Choices, Failure> {
         return Err(Failure::usage(why)
             .hint("a target is never guessed; a profile of kindpack.toml may name one"));
     };
-    let target = match target {
-        TargetSpec::Dir(path) | TargetSpec::Ndjson(path) if path.starts_with("gs://") => {
-            return Err(Failure::not_yet(&path));
-        }
-        TargetSpec::Dir(path) => TargetSpec::Dir(absolute(path.as_ref()).display().to_string()),
-        TargetSpec::Ndjson(path) => {
-            TargetSpec::Ndjson(absolute(path.as_ref()).display().to_string())
-        }
-        target => target,
-    };
+    let target = with_absolute_path(target)?;
     let staging = args.staging.or(profile.staging).map(|staging| {
         if staging.starts_with("gs://") {
             staging
@@ -65,13 +56,7 @@ pub async fn choices(args: PlanChoices) -> Result<Choices, Failure> {
         Some(path) => Some(profile::order(&read(&path).await?, &named(&path))?),
         None => None,
     };
-    let mut rules = profile.redact;
-    if let Some(path) = &profile.redact_file {
-        rules.extend(profile::rules(&read(path).await?, &named(path))?);
-    }
-    for given in &args.redact {
-        rules.extend(typed_rules(given).await?);
-    }
+    let rules = all_rules(profile.redact, profile.redact_file.as_deref(), &args.redact).await?;
     let key = if rules.iter().any(Rule::needs_key) {
         redact_key()?
     } else {
@@ -109,6 +94,35 @@ pub async fn choices(args: PlanChoices) -> Result<Choices, Failure> {
         },
         target,
     })
+}
+
+/// A target whose path means the same wherever the plan is read.
+fn with_absolute_path(target: TargetSpec) -> Result<TargetSpec, Failure> {
+    Ok(match target {
+        TargetSpec::Dir(path) | TargetSpec::Ndjson(path) if path.starts_with("gs://") => {
+            return Err(Failure::not_yet(&path));
+        }
+        TargetSpec::Dir(path) => TargetSpec::Dir(absolute(path.as_ref()).display().to_string()),
+        TargetSpec::Ndjson(path) => {
+            TargetSpec::Ndjson(absolute(path.as_ref()).display().to_string())
+        }
+        target => target,
+    })
+}
+
+/// The rules of the profile, then those of its file, then the typed ones.
+async fn all_rules(
+    mut rules: Vec<Rule>,
+    file: Option<&Path>,
+    typed: &[String],
+) -> Result<Vec<Rule>, Failure> {
+    if let Some(path) = file {
+        rules.extend(profile::rules(&read(path).await?, &named(path))?);
+    }
+    for given in typed {
+        rules.extend(typed_rules(given).await?);
+    }
+    Ok(rules)
 }
 
 /// What the planner is told of the world.

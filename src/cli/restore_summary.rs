@@ -13,8 +13,9 @@ use crate::cli::output;
 use crate::cli::text::{Text, shell_quote};
 use crate::model::Timestamp;
 use crate::plan::{OnExisting, Plan, TargetSpec};
-use crate::restore::report::{Frame, Report, Totals, word};
-use crate::restore::{Options, Outcome, RestoreError, Restored, StepEnd, StepTally};
+use crate::restore::journal::StepState;
+use crate::restore::report::{Frame, Report, Totals};
+use crate::restore::{Options, Outcome, RestoreError, Restored, StepTally};
 use crate::runtime::working_file::write_file;
 
 /// What is told of.
@@ -34,7 +35,7 @@ pub struct RestoreSummary<'a> {
 pub fn tell(context: &Context, told: &RestoreSummary<'_>, restored: Restored) -> CommandResult {
     let Restored { outcome, steps } = restored;
     let was_done = matches!(outcome, Ok(Outcome { was_done: true, .. }));
-    if steps.iter().any(|step| step.end != StepEnd::Pending) && !was_done {
+    if steps.iter().any(|step| step.end != StepState::Pending) && !was_done {
         context.ui.say_lines(table(context, told.plan, &steps));
     }
     let ended = match outcome {
@@ -115,31 +116,7 @@ fn finished(
         output::counted(entities, "entity", "entities")
     );
     if left > 0 {
-        let all = steps + left;
-        let (why, hint) = if told.options.retry_failed {
-            let why = format!(
-                "{steps} of {all} steps are done, and --retry-failed leaves the others alone"
-            );
-            (
-                why,
-                format!(
-                    "without --retry-failed, the same command goes on with {}",
-                    output::counted(left, "step", "steps")
-                ),
-            )
-        } else {
-            let why = format!("stopped after {steps} of {all} steps, as --max-steps says");
-            (
-                why,
-                format!(
-                    "the same command goes on with {}",
-                    output::counted(left, "step", "steps")
-                ),
-            )
-        };
-        return Err(Failure::new(ExitCode::Partial, why)
-            .prefix("restore")
-            .hint(hint));
+        return Err(stopped_early(told.options, steps, left));
     }
     if told.rehearsal {
         ui.say(format!(
@@ -157,13 +134,7 @@ fn finished(
             "Restored {what} into {} in {seconds:.1} s",
             plan.target
         ));
-        if let TargetSpec::Emulator {
-            host: Some(host),
-            project,
-        } = &plan.target
-        {
-            ui.say(format!("Next: export DATASTORE_EMULATOR_HOST={host} DATASTORE_PROJECT_ID={project}, and start the application"));
-        }
+        show_next_step(context, plan);
     }
     let totals = Totals::of(tallies);
     let event = json!({
@@ -172,6 +143,37 @@ fn finished(
         "differing": totals.differing,
     });
     Ok((ExitCode::Done, event))
+}
+
+/// A restore that left steps out, as it was asked to.
+fn stopped_early(options: &Options, steps: u64, left: u64) -> Failure {
+    let all = steps + left;
+    let rest = output::counted(left, "step", "steps");
+    let (why, hint) = if options.retry_failed {
+        (
+            format!("{steps} of {all} steps are done, and --retry-failed leaves the others alone"),
+            format!("without --retry-failed, the same command goes on with {rest}"),
+        )
+    } else {
+        (
+            format!("stopped after {steps} of {all} steps, as --max-steps says"),
+            format!("the same command goes on with {rest}"),
+        )
+    };
+    Failure::new(ExitCode::Partial, why)
+        .prefix("restore")
+        .hint(hint)
+}
+
+/// How an application finds the emulator that was restored into.
+fn show_next_step(context: &Context, plan: &Plan) {
+    if let TargetSpec::Emulator {
+        host: Some(host),
+        project,
+    } = &plan.target
+    {
+        context.ui.say(format!("Next: export DATASTORE_EMULATOR_HOST={host} DATASTORE_PROJECT_ID={project}, and start the application"));
+    }
 }
 
 /// What became of each kind.
@@ -185,7 +187,7 @@ fn table(context: &Context, plan: &Plan, steps: &[StepTally]) -> impl Iterator<I
         let mut row = vec![
             step.to_namespace.to_string(),
             step.kind.to_string(),
-            word(step.end).to_owned(),
+            step.end.to_string(),
             output::count(step.restored),
             output::count(step.already_there),
         ];

@@ -363,8 +363,8 @@ impl Manifest {
 
     /// The manifest as it stands in the archive: indented JSON that ends with a line feed.
     pub fn to_json(&self) -> String {
-        // Serializing these types cannot fail: no map has keys that are not text.
-        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
+        let mut text = serde_json::to_string_pretty(self)
+            .expect("a manifest has no map whose keys are not texts");
         text.push('\n');
         text
     }

@@ -141,6 +141,31 @@ impl Step {
     }
 }
 
+impl Step {
+    /// Holds a step against what the planner makes of its kind.
+    fn check_against(&self, planned: &Step, same_tool: bool) -> Result<(), PlanError> {
+        let field = |field: &str| format!("{}: {field}", name(self));
+        same(
+            field("to_namespace"),
+            &planned.to_namespace,
+            &self.to_namespace,
+        )?;
+        same(field("entities"), &planned.entities, &self.entities)?;
+        same(
+            field("of_entities"),
+            &shown(planned.of_entities),
+            &shown(self.of_entities),
+        )?;
+        same(field("bytes"), &planned.bytes, &self.bytes)?;
+        same(field("deletes"), &planned.deletes, &self.deletes)?;
+        if same_tool {
+            same(field("id"), &planned.id, &self.id)?;
+            same(field("reason"), &planned.reason, &self.reason)?;
+        }
+        Ok(())
+    }
+}
+
 /// A pair that the plan leaves out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -271,6 +296,9 @@ impl CheckedPlan {
     }
 }
 
+/// Why a plan can be written as JSON, into memory or a digest.
+const SERIALIZES: &str = "the keys of every map are texts, and neither memory nor a digest fails";
+
 /// What the seal covers.
 #[derive(Serialize)]
 struct Head<'a> {
@@ -299,8 +327,7 @@ struct Format {
 impl Plan {
     /// The plan as indented JSON that ends with a line feed.
     pub fn to_json(&self) -> String {
-        // Serializing these types cannot fail: no map has keys that are not text.
-        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
+        let mut text = serde_json::to_string_pretty(self).expect(SERIALIZES);
         text.push('\n');
         text
     }
@@ -350,8 +377,8 @@ impl Plan {
     /// indented does not matter.
     pub fn sha256(&self) -> Sha256 {
         let mut digest = sha2::Sha256::new();
-        // Writing into a digest cannot fail, nor can serializing these types.
-        serde_json::to_writer_pretty(io::BufWriter::new(Digesting(&mut digest)), self).ok();
+        serde_json::to_writer_pretty(io::BufWriter::new(Digesting(&mut digest)), self)
+            .expect(SERIALIZES);
         digest.update(b"\n");
         Sha256(digest.finalize().into())
     }
@@ -378,25 +405,14 @@ impl Plan {
                 found: archive.sha256,
             });
         }
-        let choices = Choices {
-            target: self.target.clone(),
-            via: self.via,
-            on_existing: self.on_existing,
-            map_namespaces: self.maps.clone(),
-            selection: self.choices.clone(),
-            staging: self.staging.clone(),
-            redaction: self.redaction.clone(),
-            sample: self.sample,
-            hooks: self.hooks.clone(),
-        };
-        let whole = plan(manifest, &self.archive, &choices, environment).map_err(|error| {
-            match error.class() {
-                PlanClass::Usage => edited("choices", "choices that fit the archive", error),
-                PlanClass::Refused => error,
-            }
-        })?;
+        let whole =
+            plan(manifest, &self.archive, &self.all_choices(), environment).map_err(|error| {
+                match error.class() {
+                    PlanClass::Usage => edited("choices", "choices that fit the archive", error),
+                    PlanClass::Refused => error,
+                }
+            })?;
         let same_tool = self.tool == whole.tool;
-
         let mut planned: HashMap<Pair, &Step> =
             whole.steps.iter().map(|step| (step.pair(), step)).collect();
         for step in &self.steps {
@@ -407,65 +423,58 @@ impl Plan {
                     step.pair(),
                 ));
             };
-            same(
-                format!("{}: to_namespace", name(step)),
-                &planned.to_namespace,
-                &step.to_namespace,
-            )?;
-            same(
-                format!("{}: entities", name(step)),
-                &planned.entities,
-                &step.entities,
-            )?;
-            same(
-                format!("{}: of_entities", name(step)),
-                &shown(planned.of_entities),
-                &shown(step.of_entities),
-            )?;
-            same(
-                format!("{}: bytes", name(step)),
-                &planned.bytes,
-                &step.bytes,
-            )?;
-            same(
-                format!("{}: deletes", name(step)),
-                &planned.deletes,
-                &step.deletes,
-            )?;
-            if same_tool {
-                same(format!("{}: id", name(step)), &planned.id, &step.id)?;
-                same(
-                    format!("{}: reason", name(step)),
-                    &planned.reason,
-                    &step.reason,
-                )?;
-            }
+            step.check_against(planned, same_tool)?;
         }
+        self.check_rest(&whole, same_tool)?;
+        let removed = whole
+            .steps
+            .iter()
+            .filter(|step| planned.contains_key(&step.pair()));
+        Ok(self.without(removed))
+    }
+
+    /// The choices that the plan was made by.
+    fn all_choices(&self) -> Choices {
+        Choices {
+            target: self.target.clone(),
+            via: self.via,
+            on_existing: self.on_existing,
+            map_namespaces: self.maps.clone(),
+            selection: self.choices.clone(),
+            staging: self.staging.clone(),
+            redaction: self.redaction.clone(),
+            sample: self.sample,
+            hooks: self.hooks.clone(),
+        }
+    }
+
+    /// Holds all but the steps against the plan that the planner makes.
+    fn check_rest(&self, whole: &Plan, same_tool: bool) -> Result<(), PlanError> {
         same("project", &whole.project, &self.project)?;
         same_list(
             "skipped",
             whole.skipped.iter().map(Skipped::pair),
             self.skipped.iter().map(Skipped::pair),
         )?;
-        if same_tool {
-            same_list(
-                "skipped: reason",
-                whole.skipped.iter().map(|s| &s.reason),
-                self.skipped.iter().map(|s| &s.reason),
-            )?;
-            same_list(
-                "cycles",
-                whole.cycles.iter().map(|c| cycle(c)),
-                self.cycles.iter().map(|c| cycle(c)),
-            )?;
-            same_list("warnings", whole.warnings.iter(), self.warnings.iter())?;
-            same("totals", &whole.totals, &self.totals)?;
+        if !same_tool {
+            return Ok(());
         }
+        same_list(
+            "skipped: reason",
+            whole.skipped.iter().map(|s| &s.reason),
+            self.skipped.iter().map(|s| &s.reason),
+        )?;
+        same_list(
+            "cycles",
+            whole.cycles.iter().map(|c| cycle(c)),
+            self.cycles.iter().map(|c| cycle(c)),
+        )?;
+        same_list("warnings", whole.warnings.iter(), self.warnings.iter())?;
+        same("totals", &whole.totals, &self.totals)
+    }
 
-        let removed = whole
-            .steps
-            .iter()
-            .filter(|step| planned.contains_key(&step.pair()));
+    /// The plan with the totals of its steps, and the removed ones under `skipped`.
+    fn without<'a>(&self, removed: impl Iterator<Item = &'a Step>) -> Plan {
         let removed = removed.map(|step| Skipped {
             namespace: step.namespace.clone(),
             kind: step.kind.clone(),
@@ -473,12 +482,11 @@ impl Plan {
         });
         let mut skipped: Vec<Skipped> = self.skipped.iter().cloned().chain(removed).collect();
         skipped.sort_by_key(Skipped::pair);
-        let totals = PlanTotals::of(&self.steps, &self.target, self.via);
-        Ok(Plan {
+        Plan {
             skipped,
-            totals,
+            totals: PlanTotals::of(&self.steps, &self.target, self.via),
             ..self.clone()
-        })
+        }
     }
 
     /// What `seal` must be.
@@ -499,7 +507,7 @@ impl Plan {
             sample: self.sample,
             hooks: &self.hooks,
         };
-        sha256(&serde_json::to_vec(&head).unwrap_or_default())
+        sha256(&serde_json::to_vec(&head).expect(SERIALIZES))
     }
 }
 

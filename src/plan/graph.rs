@@ -101,9 +101,12 @@ fn drop_denied(links: &[Link], user: &Graph, wished: &[(usize, usize)]) -> Vec<L
         let reached = same_end
             .iter()
             .find(|link| suspect(link))
-            .map(|link| user.reached_from(link.to))
-            .unwrap_or_default();
-        left.extend(same_end.iter().filter(|link| !at(&reached, link.from)));
+            .map(|link| user.reached_from(link.to));
+        let is_reached = |link: &&Link| {
+            let reached = reached.as_ref();
+            reached.is_some_and(|reached| at(reached, link.from))
+        };
+        left.extend(same_end.iter().filter(|link| !is_reached(link)));
     }
 
     // Then those that other links and a wish turn round together. Where a wish holds a node back,
@@ -275,14 +278,15 @@ impl Graph {
     }
 }
 
-fn at<T: Copy + Default>(list: &[T], index: usize) -> T {
-    list.get(index).copied().unwrap_or_default()
+/// Why lists have an item for each node.
+const IS_NODE: &str = "links join nodes of the graph, and each list has an item for every node";
+
+fn at<T: Copy>(list: &[T], index: usize) -> T {
+    *list.get(index).expect(IS_NODE)
 }
 
 fn set<T>(list: &mut [T], index: usize, value: T) {
-    if let Some(slot) = list.get_mut(index) {
-        *slot = value;
-    }
+    *list.get_mut(index).expect(IS_NODE) = value;
 }
 
 /// Marks a node; whether it was unmarked so far.

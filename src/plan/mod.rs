@@ -73,30 +73,7 @@ pub fn plan(
         check_imports(manifest, &items)?;
     }
 
-    let reasons = reasons(&arrangement);
-    let sizes = sizes(&arrangement, choices);
-    let steps: Vec<Step> = (1..)
-        .zip(arrangement.in_order())
-        .filter_map(|(id, (_, node))| {
-            let Taken { pair, item } = arrangement.taken.get(node)?;
-            let size = sizes.get(node)?;
-            Some(Step {
-                id,
-                namespace: pair.namespace.clone(),
-                kind: pair.kind.clone(),
-                to_namespace: choices
-                    .map_namespaces
-                    .get(&pair.namespace)
-                    .unwrap_or(&pair.namespace)
-                    .clone(),
-                entities: size.entities,
-                of_entities: choices.sample.map(|_| item.entities),
-                bytes: size.bytes,
-                deletes: choices.on_existing == OnExisting::Replace,
-                reason: reasons.get(node)?.clone(),
-            })
-        })
-        .collect();
+    let steps = steps(&arrangement, choices);
     if choices.on_existing != OnExisting::Merge {
         check_collisions(&steps)?;
     }
@@ -134,6 +111,30 @@ pub fn plan(
     };
     plan.seal = plan.head_digest();
     Ok(plan)
+}
+
+/// The steps, in order, each with its reason and what it brings.
+fn steps(arrangement: &Arrangement<'_>, choices: &Choices) -> Vec<Step> {
+    let reasons = reasons(arrangement);
+    let sizes = sizes(arrangement, choices);
+    let maps = &choices.map_namespaces;
+    let step = |(id, (_, node)): (u32, (usize, usize))| {
+        let Taken { pair, item } = arrangement.taken.get(node)?;
+        let size = sizes.get(node)?;
+        let to_namespace = maps.get(&pair.namespace).unwrap_or(&pair.namespace);
+        Some(Step {
+            id,
+            namespace: pair.namespace.clone(),
+            kind: pair.kind.clone(),
+            to_namespace: to_namespace.clone(),
+            entities: size.entities,
+            of_entities: choices.sample.map(|_| item.entities),
+            bytes: size.bytes,
+            deletes: choices.on_existing == OnExisting::Replace,
+            reason: reasons.get(node)?.clone(),
+        })
+    };
+    (1..).zip(arrangement.in_order()).filter_map(step).collect()
 }
 
 /// A hash without its key is none. A misspelt rule, be it the kind or the property, would let

@@ -190,64 +190,17 @@ type Fault = (usize, String);
 
 impl WrittenProfile {
     fn finish(self, folder: &Path) -> Result<Profile, Fault> {
-        // A declaration that is kept in a file is made by nobody when it counts.
-        for (key, option, found) in [
-            ("confirm", "--confirm PROJECT", &self.confirm),
-            (
-                "disaster_recovery",
-                "--disaster-recovery",
-                &self.disaster_recovery,
-            ),
-        ] {
-            if let Some(found) = found {
-                return Err((
-                    found.span().start,
-                    format!(
-                        "{key}: expected it to be typed as {option} each time, found it in a profile"
-                    ),
-                ));
-            }
-        }
-        let sample = match (self.sample, self.limit) {
-            (Some(_), Some(limit)) => {
-                return Err((
-                    limit.span().start,
-                    "expected sample or limit, found both".to_owned(),
-                ));
-            }
-            (Some(sample), None) => match (sample.span().start, sample.into_inner().0) {
-                (at, Sample::Limit(limit)) => {
-                    return Err((
-                        at,
-                        format!("sample: expected a share such as 5%, found {limit}"),
-                    ));
-                }
-                (_, share) => Some(share),
-            },
-            (None, Some(limit)) if *limit.get_ref() == 0 => {
-                return Err((
-                    limit.span().start,
-                    "limit: expected a number from 1, found 0".to_owned(),
-                ));
-            }
-            (None, limit) => limit.map(|limit| Sample::Limit(limit.into_inner())),
-        };
-        let maps = self.map_namespaces.into_iter().map(|(from, to)| {
-            let map = format!("{}={}", from, to.get_ref())
-                .parse::<NamespaceMap>()
-                .map_err(|error| (to.span().start, error.to_string()))?;
-            // A name that holds `=` would be divided elsewhere than it was written.
-            let as_written = map.from == Namespace::from_spelling(&from);
-            if as_written {
-                Ok(map)
-            } else {
-                Err((
-                    to.span().start,
-                    format!("expected a namespace, found {from:?}"),
-                ))
-            }
-        });
-        let map_namespaces = maps.collect::<Result<_, Fault>>()?;
+        check_typed_each_time("confirm", "--confirm PROJECT", self.confirm.as_ref())?;
+        check_typed_each_time(
+            "disaster_recovery",
+            "--disaster-recovery",
+            self.disaster_recovery.as_ref(),
+        )?;
+        let sample = sample(self.sample, self.limit)?;
+        let maps = self.map_namespaces.into_iter();
+        let map_namespaces = maps
+            .map(|(from, to)| namespace_map(&from, &to))
+            .collect::<Result<_, Fault>>()?;
         let below = |path: String| folder.join(path).to_string_lossy().into_owned();
         let in_bucket = |path: &str| path.starts_with("gs://");
         Ok(Profile {
@@ -282,6 +235,61 @@ impl WrittenProfile {
                 after_all: self.after_all,
             },
         })
+    }
+}
+
+/// A declaration that is kept in a file is made by nobody when it counts.
+fn check_typed_each_time(
+    key: &str,
+    option: &str,
+    found: Option<&Spanned<IgnoredAny>>,
+) -> Result<(), Fault> {
+    match found {
+        None => Ok(()),
+        Some(found) => Err((
+            found.span().start,
+            format!("{key}: expected it to be typed as {option} each time, found it in a profile"),
+        )),
+    }
+}
+
+/// A share or a limit, each by its own key.
+fn sample(
+    share: Option<Spanned<Spelled<Sample>>>,
+    limit: Option<Spanned<u64>>,
+) -> Result<Option<Sample>, Fault> {
+    match (share, limit) {
+        (Some(_), Some(limit)) => Err((
+            limit.span().start,
+            "expected sample or limit, found both".to_owned(),
+        )),
+        (Some(share), None) => match (share.span().start, share.into_inner().0) {
+            (at, Sample::Limit(limit)) => Err((
+                at,
+                format!("sample: expected a share such as 5%, found {limit}"),
+            )),
+            (_, share) => Ok(Some(share)),
+        },
+        (None, Some(limit)) if *limit.get_ref() == 0 => Err((
+            limit.span().start,
+            "limit: expected a number from 1, found 0".to_owned(),
+        )),
+        (None, limit) => Ok(limit.map(|limit| Sample::Limit(limit.into_inner()))),
+    }
+}
+
+fn namespace_map(from: &str, to: &Spanned<String>) -> Result<NamespaceMap, Fault> {
+    let map = format!("{}={}", from, to.get_ref())
+        .parse::<NamespaceMap>()
+        .map_err(|error| (to.span().start, error.to_string()))?;
+    // A name that holds `=` would be divided elsewhere than it was written.
+    if map.from == Namespace::from_spelling(from) {
+        Ok(map)
+    } else {
+        Err((
+            to.span().start,
+            format!("expected a namespace, found {from:?}"),
+        ))
     }
 }
 

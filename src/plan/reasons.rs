@@ -8,22 +8,23 @@ use crate::model::Pair;
 /// The reason of each step, by its number. The strongest is given alone: the user's word, who
 /// brought a step that nobody chose, a cycle, who needs the step, whom it needs.
 pub(super) fn reasons(arrangement: &Arrangement<'_>) -> Vec<String> {
-    let Arrangement {
-        taken,
-        needed_by,
-        needs,
-        words,
-        runs,
-        ..
-    } = arrangement;
-    let mut around: Vec<Around> = taken.iter().map(|_| Around::default()).collect();
+    let around = neighbours(arrangement);
+    let nodes = 0..arrangement.taken.len();
+    nodes
+        .map(|node| reason(arrangement, &around, node))
+        .collect()
+}
+
+/// What is around each step in the finished order.
+fn neighbours(arrangement: &Arrangement<'_>) -> Vec<Around> {
+    let mut around: Vec<Around> = vec![Around::default(); arrangement.taken.len()];
     for (at, (run, node)) in arrangement.in_order().enumerate() {
         if let Some(around) = around.get_mut(node) {
             (around.run, around.at) = (run, at);
         }
     }
     let run_of = |around: &[Around], node: usize| around.get(node).map(|around| around.run);
-    for need in needs {
+    for need in &arrangement.needs {
         // Inside a cycle, and against the user's word, a need does not hold and so is no reason.
         if run_of(&around, need.of) < run_of(&around, need.by) {
             if let Some(needed) = around.get_mut(need.of) {
@@ -38,66 +39,64 @@ pub(super) fn reasons(arrangement: &Arrangement<'_>) -> Vec<String> {
             }
         }
     }
+    around
+}
 
-    let name = |node: usize, seen_from: &Pair| match taken.get(node) {
+/// The name of a kind, with its namespace where that is another than the reader's.
+fn name(arrangement: &Arrangement<'_>, node: usize, seen_from: &Pair) -> String {
+    match arrangement.taken.get(node) {
         Some(Taken { pair, .. }) if pair.namespace == seen_from.namespace => pair.kind.to_string(),
-        other => other
-            .map(|taken| taken.pair.to_string())
-            .unwrap_or_default(),
+        Some(Taken { pair, .. }) => pair.to_string(),
+        None => String::new(),
+    }
+}
+
+fn reason(arrangement: &Arrangement<'_>, all: &[Around], node: usize) -> String {
+    let (Some(Taken { pair, .. }), Some(around)) = (arrangement.taken.get(node), all.get(node))
+    else {
+        return String::new();
     };
-    let list = |nodes: &[usize], most: usize, seen_from: &Pair| {
+    let name = |node: usize| name(arrangement, node, pair);
+    let list = |nodes: &[usize], most: usize| {
         let mut nodes = nodes.to_vec();
-        nodes.sort_by_key(|&node| around.get(node).map(|around| around.at));
-        shortened(
-            nodes.iter().map(|&node| name(node, seen_from)),
-            nodes.len(),
-            most,
-        )
+        nodes.sort_by_key(|&node| all.get(node).map(|around| around.at));
+        shortened(nodes.iter().map(|&node| name(node)), nodes.len(), most)
     };
-    let reason = |(node, (Taken { pair, .. }, around)): (usize, (&Taken, &Around))| {
-        let run = runs.get(around.run).map_or(&[][..], Vec::as_slice);
-        let mut early = Vec::new();
-        for (how, nodes) in [
-            ("parent of", &around.parent_of),
-            ("referenced by", &around.referenced_by),
-        ] {
-            if !nodes.is_empty() {
-                early.push(format!("{how} {}", list(nodes, 1, pair)));
-            }
-        }
-        match (
-            words.placed.get(&node),
-            run.len().saturating_sub(1),
-            words.awaited.get(&node),
-        ) {
-            (Some(word), ..) => word.clone(),
-            _ if needed_by.contains_key(&node) => {
-                format!(
-                    "needed by {}",
-                    needed_by
-                        .get(&node)
-                        .map(|&by| name(by, pair))
-                        .unwrap_or_default()
-                )
-            }
-            (_, others @ 1.., _) => {
-                let names = run
-                    .iter()
-                    .filter(|&&other| other != node)
-                    .map(|&other| name(other, pair));
-                format!("in a cycle with {}", shortened(names, others, 3))
-            }
-            _ if !early.is_empty() => early.join(", "),
-            (_, _, Some(word)) => word.clone(),
-            _ if !around.needs.is_empty() => format!("after {}", list(&around.needs, 3, pair)),
-            _ => "stands alone".to_owned(),
-        }
-    };
-    taken.iter().zip(&around).enumerate().map(reason).collect()
+    if let Some(word) = arrangement.words.placed.get(&node) {
+        return word.clone();
+    }
+    if let Some(&by) = arrangement.needed_by.get(&node) {
+        return format!("needed by {}", name(by));
+    }
+    let run = arrangement
+        .runs
+        .get(around.run)
+        .map_or(&[][..], Vec::as_slice);
+    if let others @ 1.. = run.len().saturating_sub(1) {
+        let names = run.iter().filter(|&&other| other != node);
+        let names = names.map(|&other| name(other));
+        return format!("in a cycle with {}", shortened(names, others, 3));
+    }
+    let early: Vec<String> = [
+        ("parent of", &around.parent_of),
+        ("referenced by", &around.referenced_by),
+    ]
+    .into_iter()
+    .filter(|(_, nodes)| !nodes.is_empty())
+    .map(|(how, nodes)| format!("{how} {}", list(nodes, 1)))
+    .collect();
+    if !early.is_empty() {
+        return early.join(", ");
+    }
+    match arrangement.words.awaited.get(&node) {
+        Some(word) => word.clone(),
+        None if !around.needs.is_empty() => format!("after {}", list(&around.needs, 3)),
+        None => "stands alone".to_owned(),
+    }
 }
 
 /// What is around a step in the finished order.
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Around {
     run: usize,
     at: usize,

@@ -103,8 +103,7 @@ pub fn take(folder: &Path, target: &TargetSpec, holder: &Holder) -> Result<Local
             return Err(failed("cannot lock the target's lease")(source));
         }
     }
-    // Serializing numbers and texts cannot fail.
-    let text = serde_json::to_string(holder).unwrap_or_default();
+    let text = serde_json::to_string(holder).expect("texts and numbers can be written as JSON");
     let written = file
         .set_len(0)
         .and_then(|()| file.rewind())

@@ -41,7 +41,7 @@ pub use finished::Difference;
 pub use import::step::ByImport;
 use journal::file::JournalFile;
 use journal::{JOURNAL_FORMAT, Journal, JournalError, PlannedStep};
-pub use outcome::{StepEnd, StepTally};
+pub use outcome::StepTally;
 use scheduler::Run;
 
 /// What is asked of the target after each step.

@@ -2,19 +2,7 @@
 
 use crate::model::{Kind, Namespace};
 use crate::plan::Step;
-
-/// Where a step stands when a restore has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StepEnd {
-    /// It was not begun.
-    Pending,
-    /// It was begun, and goes on where it stands.
-    Running,
-    /// All of it is in the target.
-    Done,
-    /// It failed.
-    Failed,
-}
+use crate::restore::journal::StepState;
 
 /// What became of one step.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,7 +16,7 @@ pub struct StepTally {
     /// Its namespace in the target.
     pub to_namespace: Namespace,
     /// Where it stands.
-    pub end: StepEnd,
+    pub end: StepState,
     /// Entities of the kind in the archive.
     pub planned: u64,
     /// Entities that this run has written.
@@ -55,7 +43,7 @@ impl StepTally {
             namespace: step.namespace.clone(),
             kind: step.kind.clone(),
             to_namespace: step.to_namespace.clone(),
-            end: StepEnd::Pending,
+            end: StepState::Pending,
             planned: step.entities,
             restored: 0,
             already_there: 0,

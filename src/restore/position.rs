@@ -35,7 +35,7 @@ pub(super) fn position_of(outputs: &[EntryItem], progress: Progress) -> Position
     }
     Position {
         entry,
-        piece: u32::try_from(pieces).unwrap_or(u32::MAX),
+        piece: u32::try_from(pieces).expect("pieces of an output are numbered by u32"),
         records: progress.records,
     }
 }

@@ -12,7 +12,8 @@ use serde::Serialize;
 
 use crate::model::{Kind, Namespace, Sha256, Timestamp};
 use crate::plan::{ArchiveRef, OnExisting, Plan, Via};
-use crate::restore::{Check, StepEnd, StepTally};
+use crate::restore::journal::StepState;
+use crate::restore::{Check, StepTally};
 
 /// The value of `format` in every report of this version.
 pub const REPORT_FORMAT: &str = "kindpack-report/1";
@@ -77,7 +78,7 @@ impl Totals {
         let sum = |of: fn(&StepTally) -> u64| steps.iter().map(of).fold(0, u64::saturating_add);
         Totals {
             kinds: steps.len() as u64,
-            done: sum(|step| u64::from(step.end == StepEnd::Done)),
+            done: sum(|step| u64::from(step.end == StepState::Done)),
             restored: sum(|step| step.restored),
             already_there: sum(|step| step.already_there),
             deleted: sum(|step| step.deleted),
@@ -95,7 +96,7 @@ struct KindReport {
     namespace: Namespace,
     kind: Kind,
     to_namespace: Namespace,
-    state: &'static str,
+    state: StepState,
     planned: u64,
     restored: u64,
     already_there: u64,
@@ -106,16 +107,6 @@ struct KindReport {
     error: Option<String>,
 }
 
-/// The word for where a step stands.
-pub fn word(end: StepEnd) -> &'static str {
-    match end {
-        StepEnd::Pending => "pending",
-        StepEnd::Running => "running",
-        StepEnd::Done => "done",
-        StepEnd::Failed => "failed",
-    }
-}
-
 impl Report {
     /// The report of one run of a plan.
     pub fn new(plan: &Plan, steps: &[StepTally], frame: Frame) -> Self {
@@ -124,7 +115,7 @@ impl Report {
             namespace: step.namespace.clone(),
             kind: step.kind.clone(),
             to_namespace: step.to_namespace.clone(),
-            state: word(step.end),
+            state: step.end,
             planned: step.planned,
             restored: step.restored,
             already_there: step.already_there,
@@ -159,8 +150,8 @@ impl Report {
 
     /// The report as indented JSON that ends with a line feed.
     pub fn to_json(&self) -> String {
-        // Serializing these types cannot fail: no map has keys that are not text.
-        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
+        let mut text =
+            serde_json::to_string_pretty(self).expect("texts and numbers can be written as JSON");
         text.push('\n');
         text
     }
@@ -175,14 +166,14 @@ impl Report {
         suite.set_time(took);
         for kind in &self.kinds {
             let mut status = match kind.state {
-                "done" => TestCaseStatus::success(),
-                "failed" => TestCaseStatus::non_success(NonSuccessKind::Failure),
-                _ => TestCaseStatus::skipped(),
+                StepState::Done => TestCaseStatus::success(),
+                StepState::Failed => TestCaseStatus::non_success(NonSuccessKind::Failure),
+                StepState::Pending | StepState::Running => TestCaseStatus::skipped(),
             };
             if let Some(error) = &kind.error {
                 status.set_message(error.as_str());
-            } else if kind.state != "done" {
-                status.set_message(kind.state);
+            } else if kind.state != StepState::Done {
+                status.set_message(<&str>::from(kind.state));
             }
             let mut case = TestCase::new(format!("{}/{}", kind.to_namespace, kind.kind), status);
             case.set_classname("kindpack.restore")

@@ -10,7 +10,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio_util::sync::CancellationToken;
 
 use super::finished::Resumption;
-use super::{Brought, ByImport, Job, Options, Outcome, RestoreError, StepEnd, StepTally};
+use super::{Brought, ByImport, Job, Options, Outcome, RestoreError, StepTally};
 use crate::archive::ArchiveFile;
 use crate::model::{EntryItem, Sha256, Timestamp};
 use crate::plan::{Plan, Step, Waits};
@@ -189,18 +189,54 @@ impl<'a> Run<'a> {
             tally.deleted = status.deleted.unwrap_or_default();
             tally.counted = status.counted;
             tally.error = status.error;
-            tally.end = match status.state {
-                StepState::Pending => StepEnd::Pending,
-                StepState::Running => StepEnd::Running,
-                StepState::Done => StepEnd::Done,
-                StepState::Failed => StepEnd::Failed,
-            };
+            tally.end = status.state;
         }
     }
 
     /// Starts each step when all that it waits for is over, in the plan's order, until none is left
     /// or one ends all.
     async fn steps(&self, waits: Waits) -> Result<(), RestoreError> {
+        let is_over = self.prepare_steps().await;
+        let mut turns = waits.begin(|at| is_over.get(at) == Some(&true));
+        let mut startable = self
+            .options
+            .max_steps
+            .map_or(usize::MAX, |most| most as usize);
+        let mut running = FuturesUnordered::new();
+        let mut failures = StepFailures::default();
+        loop {
+            while running.len() < self.options.parallel.get()
+                && startable > 0
+                && !self.halt.is_cancelled()
+            {
+                let Some((at, step)) = turns
+                    .take()
+                    .and_then(|at| Some((at, self.plan.steps.get(at)?)))
+                else {
+                    break;
+                };
+                startable -= 1;
+                running.push(async move { (at, step, self.one(step).await) });
+            }
+            let Some((at, step, ended)) = running.next().await else {
+                break;
+            };
+            turns.end(at);
+            if let Err(error) = ended
+                && failures.add(step, error, self.options.keep_going)
+            {
+                self.halt.cancel();
+            }
+        }
+        self.observer.end();
+        if failures.ending.is_none() && self.options.stop.is_cancelled() && turns.is_any_left() {
+            return Err(self.stopped().await);
+        }
+        failures.into_result()
+    }
+
+    /// Which steps are over, by their places; begins to read what the others need.
+    async fn prepare_steps(&self) -> Vec<bool> {
         let mut is_over = Vec::with_capacity(self.plan.steps.len());
         let mut entities: u64 = 0;
         for step in &self.plan.steps {
@@ -221,74 +257,8 @@ impl<'a> Run<'a> {
             .filter(|(_, is_over)| !**is_over);
         self.archive
             .read_ahead(left.map(|(step, _)| step.pair()), &self.workers);
-        let mut turns = waits.begin(|at| is_over.get(at) == Some(&true));
         self.observer.begin("restoring", entities);
-        let mut startable = self
-            .options
-            .max_steps
-            .map_or(usize::MAX, |most| most as usize);
-        let mut running = FuturesUnordered::new();
-        let mut failed = Vec::new();
-        let mut ending: Option<RestoreError> = None;
-        loop {
-            while running.len() < self.options.parallel.get()
-                && startable > 0
-                && !self.halt.is_cancelled()
-            {
-                let Some((at, step)) = turns
-                    .take()
-                    .and_then(|at| Some((at, self.plan.steps.get(at)?)))
-                else {
-                    break;
-                };
-                startable -= 1;
-                running.push(async move { (at, step, self.one(step).await) });
-            }
-            let Some((at, step, ended)) = running.next().await else {
-                break;
-            };
-            turns.end(at);
-            let Err(error) = ended else { continue };
-            let ends_all = error.ends_all() || !self.options.keep_going;
-            let is_own = !matches!(
-                error,
-                RestoreError::Journal(_)
-                    | RestoreError::LeaseLost { .. }
-                    | RestoreError::Stopped { .. }
-            );
-            let error = if is_own {
-                RestoreError::Step {
-                    pair: step.to_pair(),
-                    error: Box::new(error),
-                }
-            } else {
-                error
-            };
-            if !ends_all {
-                failed.push(error);
-                continue;
-            }
-            self.halt.cancel();
-            // A stop that another step's failure asked for is no reason by itself.
-            if ending
-                .as_ref()
-                .is_none_or(|ending| matches!(ending, RestoreError::Stopped { .. }))
-            {
-                ending = Some(error);
-            }
-        }
-        self.observer.end();
-        match ending {
-            Some(error) => Err(error),
-            None if self.options.stop.is_cancelled() && turns.is_any_left() => {
-                Err(self.stopped().await)
-            }
-            None if failed.is_empty() => Ok(()),
-            None => Err(RestoreError::SomeFailed {
-                failed: failed.len() as u64,
-                first: Box::new(failed.swap_remove(0)),
-            }),
-        }
+        is_over
     }
 
     /// Whether the user's command behind a step that is done has not succeeded yet.
@@ -310,7 +280,7 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         let entities = self.journal.lock().await.journal().entities();
-        self.hook("--after-all", command, None, entities, "done")
+        self.hook("--after-all", command, None, entities, StepState::Done)
             .await?;
         self.append(journal::Event::HookFinished { step: None })
             .await
@@ -323,7 +293,7 @@ impl<'a> Run<'a> {
         command: &str,
         step: Option<&Step>,
         entities: u64,
-        state: &str,
+        state: StepState,
     ) -> Result<(), RestoreError> {
         let of_step = |field: fn(&Step) -> String| step.map(field).unwrap_or_default();
         let variables = vec![
@@ -336,7 +306,7 @@ impl<'a> Run<'a> {
             ("KINDPACK_TARGET", self.plan.target.to_string()),
             ("KINDPACK_ENTITIES", entities.to_string()),
             ("KINDPACK_PLAN", self.options.plan_name.clone()),
-            ("KINDPACK_STATE", state.to_owned()),
+            ("KINDPACK_STATE", state.to_string()),
         ];
         Ok(Hook {
             option,
@@ -460,5 +430,53 @@ impl<'a> Run<'a> {
             encoder = encoder.picking(picker.clone(), before);
         }
         encoder
+    }
+}
+
+/// What failed of the steps that ran.
+#[derive(Default)]
+struct StepFailures {
+    /// Failures after which the other steps went on.
+    failed: Vec<RestoreError>,
+    /// The failure that ended all.
+    ending: Option<RestoreError>,
+}
+
+impl StepFailures {
+    /// Takes in the failure of a step. Gives whether it ends the restore.
+    fn add(&mut self, step: &Step, error: RestoreError, keep_going: bool) -> bool {
+        let ends_all = error.ends_all() || !keep_going;
+        let is_own = !matches!(
+            error,
+            RestoreError::Journal(_)
+                | RestoreError::LeaseLost { .. }
+                | RestoreError::Stopped { .. }
+        );
+        let error = if is_own {
+            RestoreError::Step {
+                pair: step.to_pair(),
+                error: Box::new(error),
+            }
+        } else {
+            error
+        };
+        if !ends_all {
+            self.failed.push(error);
+        } else if matches!(self.ending, None | Some(RestoreError::Stopped { .. })) {
+            // A stop that another step's failure asked for is no reason by itself.
+            self.ending = Some(error);
+        }
+        ends_all
+    }
+
+    fn into_result(mut self) -> Result<(), RestoreError> {
+        match self.ending {
+            Some(error) => Err(error),
+            None if self.failed.is_empty() => Ok(()),
+            None => Err(RestoreError::SomeFailed {
+                failed: self.failed.len() as u64,
+                first: Box::new(self.failed.swap_remove(0)),
+            }),
+        }
     }
 }

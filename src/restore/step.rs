@@ -7,7 +7,7 @@ use futures_util::{StreamExt as _, pin_mut};
 
 use super::position::{position_of, progress_at};
 use super::scheduler::Run;
-use super::{Check, RestoreError, StepEnd};
+use super::{Check, RestoreError};
 use crate::archive::entities;
 use crate::model::EntryItem;
 use crate::plan::{OnExisting, Step};
@@ -41,13 +41,14 @@ impl Run<'_> {
                 .as_deref()
                 .filter(|_| !self.options.dry_run)
             {
-                let state = match status.state {
-                    StepState::Running => "running",
-                    StepState::Failed => "failed",
-                    StepState::Pending | StepState::Done => "pending",
-                };
-                self.hook("--before-step", command, Some(step), step.entities, state)
-                    .await?;
+                self.hook(
+                    "--before-step",
+                    command,
+                    Some(step),
+                    step.entities,
+                    status.state,
+                )
+                .await?;
             }
             self.journaled(step, &status).await?;
         }
@@ -59,8 +60,14 @@ impl Run<'_> {
             .as_deref()
             .filter(|_| self.owes_hook(&status))
         {
-            self.hook("--after-step", command, Some(step), status.entities, "done")
-                .await?;
+            self.hook(
+                "--after-step",
+                command,
+                Some(step),
+                status.entities,
+                status.state,
+            )
+            .await?;
             self.append(journal::Event::HookFinished {
                 step: Some(step.id),
             })
@@ -95,7 +102,7 @@ impl Run<'_> {
         });
         self.observer.advance(done.entities, 0);
         self.note(step, |tally| {
-            tally.end = StepEnd::Running;
+            tally.end = StepState::Running;
             tally.error = None;
             tally.already_there = done.entities;
         });
@@ -109,7 +116,7 @@ impl Run<'_> {
                 })
                 .await?;
                 self.note(step, |tally| {
-                    (tally.end, tally.counted) = (StepEnd::Done, counted)
+                    (tally.end, tally.counted) = (StepState::Done, counted)
                 });
                 self.observer.event(Event::StepFinished {
                     step: step.id,
@@ -124,24 +131,30 @@ impl Run<'_> {
             // more can be told.
             Err(error) if error.ends_all() => Err(error),
             Err(error) => {
-                let sentence = error.to_string();
-                self.note(step, |tally| {
-                    (tally.end, tally.error) = (StepEnd::Failed, Some(sentence.clone()))
-                });
-                self.append(journal::Event::StepFailed {
-                    step: step.id,
-                    error: sentence.clone(),
-                })
-                .await?;
-                self.observer.event(Event::StepFailed {
-                    step: step.id,
-                    namespace,
-                    kind,
-                    error: sentence,
-                });
+                self.fail(step, &error).await?;
                 Err(error)
             }
         }
+    }
+
+    /// Writes down that a step failed.
+    async fn fail(&self, step: &Step, error: &RestoreError) -> Result<(), RestoreError> {
+        let error = error.to_string();
+        self.note(step, |tally| {
+            (tally.end, tally.error) = (StepState::Failed, Some(error.clone()))
+        });
+        self.append(journal::Event::StepFailed {
+            step: step.id,
+            error: error.clone(),
+        })
+        .await?;
+        self.observer.event(Event::StepFailed {
+            step: step.id,
+            namespace: step.to_namespace.clone(),
+            kind: step.kind.clone(),
+            error,
+        });
+        Ok(())
     }
 
     /// Carries one step out. Gives the entities that it brought, over all runs, and what the target

@@ -1,6 +1,7 @@
 //! `kindpack pack SOURCE ARCHIVE`.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::json;
@@ -15,7 +16,7 @@ use crate::cli::text::shell_quote;
 use crate::model::{Method, Selector};
 use crate::pack::{ArchiveName, PackError, PackRequest, Packed, Wanted, pack};
 use crate::progress::Observer as _;
-use crate::store::Location;
+use crate::store::{Location, Store};
 
 /// Longer lists of selectors are refused: a million kinds with long names fit.
 const MAX_EXPECT_BYTES: u64 = 64 << 20;
@@ -23,26 +24,57 @@ const MAX_EXPECT_BYTES: u64 = 64 << 20;
 pub async fn run(context: &Context, args: PackArgs) -> CommandResult {
     let ui = &context.ui;
     refuse_inside(&args.source, &args.archive)?;
-    let (folder, dest, name) = if args.archive.is_folder_name() {
-        (
-            args.archive.clone(),
-            context.stores.folder(&args.archive),
-            ArchiveName::Chosen,
-        )
-    } else {
-        let (dest, name) = context.stores.object(&args.archive).ok_or_else(|| {
-            Failure::usage(format!(
-                "{}: expected the name of an archive, found none",
-                args.archive
-            ))
-        })?;
-        (args.archive.folder(), dest, ArchiveName::Given(name))
-    };
+    let (folder, dest, name) = destination(context, &args.archive)?;
     let expect = match &args.expect {
         Some(path) => read_expected(path).await?,
         None => Vec::new(),
     };
-    let options = PackRequest {
+    let (source, typed) = (args.source.clone(), args.archive.clone());
+    let options = options(args, expect);
+    let source = context.stores.folder(&source);
+    let begun = Instant::now();
+    let packed = pack(
+        &source,
+        &dest,
+        name,
+        &options,
+        &context.workers,
+        ui.as_ref(),
+    )
+    .await
+    .map_err(|error| {
+        report_problems(context, &error);
+        match error {
+            // The store knows the name only; people typed a path.
+            PackError::Taken(name) => PackError::Taken(shown(&typed, &folder, &name)).into(),
+            error => Failure::from(error),
+        }
+    })?;
+    ui.end();
+    let path = shown(&typed, &folder, &packed.name);
+    tell(context, &packed, &path, begun);
+    Ok(ExitCode::Done)
+}
+
+/// Where the archive is to be made: the folder, its store, and the name there.
+fn destination(
+    context: &Context,
+    archive: &Location,
+) -> Result<(Location, Arc<dyn Store>, ArchiveName), Failure> {
+    if archive.is_folder_name() {
+        let store = context.stores.folder(archive);
+        return Ok((archive.clone(), store, ArchiveName::Chosen));
+    }
+    let (store, name) = context.stores.object(archive).ok_or_else(|| {
+        Failure::usage(format!(
+            "{archive}: expected the name of an archive, found none"
+        ))
+    })?;
+    Ok((archive.folder(), store, ArchiveName::Given(name)))
+}
+
+fn options(args: PackArgs, expect: Vec<Selector>) -> PackRequest {
+    PackRequest {
         wanted: Wanted {
             only: args.only,
             exclude: args.exclude,
@@ -60,55 +92,39 @@ pub async fn run(context: &Context, args: PackArgs) -> CommandResult {
         overwrite: args.overwrite,
         dry_run: args.dry_run,
         all_faults: args.all_faults,
+    }
+}
+
+/// Reports what is wrong with a set as one event each.
+fn report_problems(context: &Context, error: &PackError) {
+    let PackError::NotWhole {
+        faults,
+        duplicates,
+        missing,
+        stale,
+        ..
+    } = error
+    else {
+        return;
     };
-    let source = context.stores.folder(&args.source);
-    let begun = Instant::now();
-    let packed = pack(
-        &source,
-        &dest,
-        name,
-        &options,
-        &context.workers,
-        ui.as_ref(),
-    )
-    .await
-    .map_err(|error| {
-        if let PackError::NotWhole {
-            faults,
-            duplicates,
-            missing,
-            stale,
-            ..
-        } = &error
-        {
-            for fault in faults.iter().chain(duplicates) {
-                ui.json_problem(
-                    fault.fault.class.name(),
-                    &fault.export,
-                    &fault.fault.to_string(),
-                );
-            }
-            for selector in missing {
-                ui.json_problem(
-                    "incomplete",
-                    &selector.to_string(),
-                    "expected a finished export, found none",
-                );
-            }
-            for export in stale {
-                ui.json_problem("incomplete", &export.export, &export.to_string());
-            }
-        }
-        match error {
-            // The store knows the name only; people typed a path.
-            PackError::Taken(name) => PackError::Taken(shown(&args.archive, &folder, &name)).into(),
-            error => Failure::from(error),
-        }
-    })?;
-    ui.end();
-    let path = shown(&args.archive, &folder, &packed.name);
-    tell(context, &packed, &path, begun);
-    Ok(ExitCode::Done)
+    let ui = &context.ui;
+    for fault in faults.iter().chain(duplicates) {
+        ui.json_problem(
+            fault.fault.class.name(),
+            &fault.export,
+            &fault.fault.to_string(),
+        );
+    }
+    for selector in missing {
+        ui.json_problem(
+            "incomplete",
+            &selector.to_string(),
+            "expected a finished export, found none",
+        );
+    }
+    for export in stale {
+        ui.json_problem("incomplete", &export.export, &export.to_string());
+    }
 }
 
 /// The archive's path: as it was typed, or with the name that was chosen.

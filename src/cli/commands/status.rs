@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cli::context::{CommandResult, Context};
 use crate::cli::exit::ExitCode;
@@ -10,10 +10,10 @@ use crate::cli::failure::Failure;
 use crate::cli::kept_plans::{self, journal_of};
 use crate::cli::load_plan::load_plan;
 use crate::cli::output;
-use crate::plan::Step;
+use crate::plan::{Plan, Step};
 use crate::restore::check_journal;
 use crate::restore::journal::file::{JournalFile, JournalFileError};
-use crate::restore::journal::{Journal, StepState};
+use crate::restore::journal::{Journal, StepState, StepStatus};
 use crate::runtime::workers::Workers;
 
 pub async fn run(
@@ -22,80 +22,23 @@ pub async fn run(
     require_complete: bool,
     journal: Option<PathBuf>,
 ) -> CommandResult {
-    let word = |state| match state {
-        StepState::Pending => "pending",
-        StepState::Running => "running",
-        StepState::Done => "done",
-        StepState::Failed => "failed",
-    };
     let ui = &context.ui;
     let (plan, place) = load_plan(plan_path).await?;
     let place = place.unwrap_or_else(|| kept_plans::path_of(&context.state.find(), &plan));
-    let path = journal.unwrap_or_else(|| journal_of(&place));
-    let read = {
-        let path = path.clone();
-        Workers::aside(move || JournalFile::look(&path)).await?
-    };
-    let mut journal = read?;
-    if journal.is_of_other_plan(plan.sha256()) && journal.finished.is_some() {
-        context.ui.warn(format!(
-            "{} is the journal of another plan, which has finished; this plan has not begun",
-            path.display()
-        ));
-        journal = Journal::default();
-    }
-    check_journal(&journal, &plan).map_err(|source| JournalFileError::Content {
-        path: path.display().to_string(),
-        source,
-    })?;
+    let journal_path = journal.unwrap_or_else(|| journal_of(&place));
+    let journal = read_journal(context, &plan, &journal_path).await?;
 
     let mut left = 0;
     let mut entities = 0;
-    let status_of = |step: &Step| journal.steps.get(&step.id).cloned().unwrap_or_default();
     for step in &plan.steps {
-        let status = status_of(step);
+        let status = status_of(&journal, step);
         let owes_hook = plan.hooks.after_step.is_some() && !status.hook_finished;
         left += u64::from(status.state != StepState::Done || owes_hook);
         entities += status.entities;
-        ui.json_event(&json!({
-            "event": "step", "step": step.id, "namespace": step.to_namespace, "kind": step.kind, "state": word(status.state),
-            "entities": status.entities, "of": step.entities, "attempts": status.attempts, "error": status.error,
-            "deleted": status.deleted, "started": status.started, "finished": status.finished,
-        }));
+        ui.json_event(&step_event(step, &status));
     }
-    let rows = plan.steps.iter().map(|step| {
-        let status = status_of(step);
-        vec![
-            step.id.to_string(),
-            step.to_namespace.to_string(),
-            step.kind.to_string(),
-            word(status.state).to_owned(),
-            format!(
-                "{} of {}",
-                output::count(status.entities),
-                output::count(step.entities)
-            ),
-            status.attempts.to_string(),
-            status.deleted.map(output::count).unwrap_or_default(),
-            status.started.map(|at| at.to_string()).unwrap_or_default(),
-            status.finished.map(|at| at.to_string()).unwrap_or_default(),
-            status.error.unwrap_or_default(),
-        ]
-    });
-    let heads = [
-        "STEP",
-        "NAMESPACE",
-        "KIND",
-        "STATE",
-        "ENTITIES",
-        "ATTEMPTS",
-        "DELETED",
-        "STARTED",
-        "FINISHED",
-        "ERROR",
-    ];
     if !ui.is_json() {
-        ui.result_lines(ui.table(&heads, &[0, 4, 5, 6], rows));
+        show_steps(context, &plan, &journal);
     }
     let steps = plan.steps.len() as u64;
     let is_complete = left == 0 && (plan.hooks.after_all.is_none() || journal.hook_finished);
@@ -122,4 +65,70 @@ pub async fn run(
     ));
     ui.done(json!({"steps": steps, "left": left, "entities": entities, "complete": is_complete}));
     Ok(ExitCode::Done)
+}
+
+/// Reads the journal of a plan. That of another plan counts as none when its restore has finished.
+async fn read_journal(context: &Context, plan: &Plan, path: &Path) -> Result<Journal, Failure> {
+    let name = path.display().to_string();
+    let path = path.to_owned();
+    let journal = Workers::aside(move || JournalFile::look(&path)).await??;
+    if journal.is_of_other_plan(plan.sha256()) && journal.finished.is_some() {
+        context.ui.warn(format!(
+            "{name} is the journal of another plan, which has finished; this plan has not begun"
+        ));
+        return Ok(Journal::default());
+    }
+    check_journal(&journal, plan)
+        .map_err(|source| JournalFileError::Content { path: name, source })?;
+    Ok(journal)
+}
+
+/// Where a step stands. One that the journal does not name has not begun.
+fn status_of(journal: &Journal, step: &Step) -> StepStatus {
+    journal.steps.get(&step.id).cloned().unwrap_or_default()
+}
+
+fn step_event(step: &Step, status: &StepStatus) -> Value {
+    json!({
+        "event": "step", "step": step.id, "namespace": step.to_namespace, "kind": step.kind, "state": status.state,
+        "entities": status.entities, "of": step.entities, "attempts": status.attempts, "error": status.error,
+        "deleted": status.deleted, "started": status.started, "finished": status.finished,
+    })
+}
+
+fn show_steps(context: &Context, plan: &Plan, journal: &Journal) {
+    let optional = |text: Option<String>| text.unwrap_or_default();
+    let rows = plan.steps.iter().map(|step| {
+        let status = status_of(journal, step);
+        vec![
+            step.id.to_string(),
+            step.to_namespace.to_string(),
+            step.kind.to_string(),
+            status.state.to_string(),
+            format!(
+                "{} of {}",
+                output::count(status.entities),
+                output::count(step.entities)
+            ),
+            status.attempts.to_string(),
+            optional(status.deleted.map(output::count)),
+            optional(status.started.map(|at| at.to_string())),
+            optional(status.finished.map(|at| at.to_string())),
+            optional(status.error),
+        ]
+    });
+    let heads = [
+        "STEP",
+        "NAMESPACE",
+        "KIND",
+        "STATE",
+        "ENTITIES",
+        "ATTEMPTS",
+        "DELETED",
+        "STARTED",
+        "FINISHED",
+        "ERROR",
+    ];
+    let ui = &context.ui;
+    ui.result_lines(ui.table(&heads, &[0, 4, 5, 6], rows));
 }

@@ -18,9 +18,9 @@ const CRC_DIGITS: usize = 8;
 
 /// Writes an event as one line, its line feed included.
 pub fn encode(event: &Event, at: Timestamp) -> String {
-    // Serializing an event cannot fail: no map has keys that are not text.
-    let object = serde_json::to_string(&Body { at, event }).unwrap_or_default();
-    let rest = object.strip_prefix('{').unwrap_or_default();
+    let object = serde_json::to_string(&Body { at, event })
+        .expect("an event has no map whose keys are not texts");
+    let rest = object.strip_prefix('{').expect("an event is an object");
     format!(
         "{CRC_FIELD}{}\",{rest}\n",
         Crc32c(crc32c::crc32c(rest.as_bytes()))

@@ -4,11 +4,25 @@
 
 use std::collections::BTreeMap;
 
+use serde_with::SerializeDisplay;
+
 use super::{Event, JOURNAL_FORMAT, JournalError, Position};
 use crate::model::{Pair, Sha256, Timestamp};
 
 /// Where a step stands.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    strum::Display,
+    strum::IntoStaticStr,
+    SerializeDisplay,
+)]
+#[strum(serialize_all = "lowercase")]
 pub enum StepState {
     /// Never started.
     #[default]
@@ -138,6 +152,13 @@ pub struct Impossible {
     pub found: String,
 }
 
+/// What must hold for an event, and what holds.
+type Mismatch = (String, String);
+
+fn impossible(expected: &str, found: &str) -> Mismatch {
+    (expected.to_owned(), found.to_owned())
+}
+
 impl Journal {
     /// Takes in one event, as it is written. Leaves everything as it is when the event cannot
     /// happen now.
@@ -145,88 +166,15 @@ impl Journal {
     /// Whoever runs a restore applies each event before it is appended, so that what would be an
     /// impossible journal is never written.
     pub fn apply(&mut self, event: &Event, at: Timestamp) -> Result<(), Impossible> {
-        let impossible = |expected: String, found: String| Impossible {
-            event: event.name(),
-            expected,
-            found,
-        };
-        if self.finished.is_some() {
-            return Err(impossible(
-                "nothing more".to_owned(),
-                "an event after the end".to_owned(),
-            ));
-        }
-        match (event, self.opened.is_some()) {
-            (Event::Opened { .. }, true) => {
-                Err(impossible("one beginning".to_owned(), "another".to_owned()))
+        let changed = match (event, self.opened.is_some()) {
+            _ if self.finished.is_some() => {
+                Err(impossible("nothing more", "an event after the end"))
             }
-            (Event::Opened { format, .. }, false) if format != JOURNAL_FORMAT => Err(impossible(
-                format!("format {JOURNAL_FORMAT}"),
-                format!("{format:?}"),
-            )),
-            (
-                Event::Opened {
-                    plan_sha256,
-                    target,
-                    steps,
-                    tool,
-                    ..
-                },
-                false,
-            ) => {
-                let pending: BTreeMap<u32, StepStatus> = steps
-                    .iter()
-                    .map(|&step| (step, StepStatus::default()))
-                    .collect();
-                if pending.len() != steps.len() {
-                    return Err(impossible(
-                        "an id of its own for each step".to_owned(),
-                        "one that stands twice".to_owned(),
-                    ));
-                }
-                self.steps = pending;
-                let (plan_sha256, target, steps, tool) =
-                    (*plan_sha256, target.clone(), steps.clone(), tool.clone());
-                self.opened = Some(Opened {
-                    at,
-                    plan_sha256,
-                    target,
-                    steps,
-                    tool,
-                });
-                Ok(())
-            }
-            (_, false) => Err(impossible(
-                "the event opened first".to_owned(),
-                "no event".to_owned(),
-            )),
-            (&Event::Finished { steps, entities }, true) => {
-                let sums = (self.done(), self.entities());
-                if !self.is_complete() || (steps, entities) != sums {
-                    let expected =
-                        format!("{} steps done and {entities} entities", self.steps.len());
-                    return Err(impossible(
-                        expected,
-                        format!("{} steps done and {} entities", sums.0, sums.1),
-                    ));
-                }
-                self.finished = Some(Finished {
-                    at,
-                    steps,
-                    entities,
-                });
-                Ok(())
-            }
-            (Event::HookFinished { step: None }, true) => {
-                if !self.is_complete() || self.hook_finished {
-                    return Err(impossible(
-                        "every step done, and no such command before".to_owned(),
-                        format!("{} done", self.done()),
-                    ));
-                }
-                self.hook_finished = true;
-                Ok(())
-            }
+            (Event::Opened { .. }, true) => Err(impossible("one beginning", "another")),
+            (Event::Opened { .. }, false) => self.open(event, at),
+            (_, false) => Err(impossible("the event opened first", "no event")),
+            (&Event::Finished { steps, entities }, true) => self.finish(steps, entities, at),
+            (Event::HookFinished { step: None }, true) => self.finish_hook(),
             (
                 Event::StepStarted { step, .. }
                 | Event::Checkpoint { step, .. }
@@ -236,19 +184,85 @@ impl Journal {
                 | Event::StepFailed { step, .. }
                 | Event::HookFinished { step: Some(step) },
                 true,
-            ) => {
-                let Some(status) = self.steps.get_mut(step) else {
-                    return Err(impossible(
-                        "a step of the plan".to_owned(),
-                        format!("step {step}"),
-                    ));
-                };
-                *status = status.after(event, at).map_err(|(expected, found)| {
-                    impossible(expected, format!("step {step} {found}"))
-                })?;
-                Ok(())
-            }
+            ) => self.apply_to_step(*step, event, at),
+        };
+        changed.map_err(|(expected, found)| Impossible {
+            event: event.name(),
+            expected,
+            found,
+        })
+    }
+
+    fn open(&mut self, event: &Event, at: Timestamp) -> Result<(), Mismatch> {
+        let Event::Opened {
+            format,
+            plan_sha256,
+            target,
+            steps,
+            tool,
+        } = event
+        else {
+            return Err(impossible("the event opened", "another"));
+        };
+        if format != JOURNAL_FORMAT {
+            return Err((format!("format {JOURNAL_FORMAT}"), format!("{format:?}")));
         }
+        let pending: BTreeMap<u32, StepStatus> = steps
+            .iter()
+            .map(|&step| (step, StepStatus::default()))
+            .collect();
+        if pending.len() != steps.len() {
+            return Err(impossible(
+                "an id of its own for each step",
+                "one that stands twice",
+            ));
+        }
+        self.steps = pending;
+        self.opened = Some(Opened {
+            at,
+            plan_sha256: *plan_sha256,
+            target: target.clone(),
+            steps: steps.clone(),
+            tool: tool.clone(),
+        });
+        Ok(())
+    }
+
+    fn finish(&mut self, steps: u64, entities: u64, at: Timestamp) -> Result<(), Mismatch> {
+        let sums = (self.done(), self.entities());
+        if !self.is_complete() || (steps, entities) != sums {
+            return Err((
+                format!("{} steps done and {entities} entities", self.steps.len()),
+                format!("{} steps done and {} entities", sums.0, sums.1),
+            ));
+        }
+        self.finished = Some(Finished {
+            at,
+            steps,
+            entities,
+        });
+        Ok(())
+    }
+
+    fn finish_hook(&mut self) -> Result<(), Mismatch> {
+        if !self.is_complete() || self.hook_finished {
+            return Err((
+                "every step done, and no such command before".to_owned(),
+                format!("{} done", self.done()),
+            ));
+        }
+        self.hook_finished = true;
+        Ok(())
+    }
+
+    fn apply_to_step(&mut self, step: u32, event: &Event, at: Timestamp) -> Result<(), Mismatch> {
+        let Some(status) = self.steps.get_mut(&step) else {
+            return Err(("a step of the plan".to_owned(), format!("step {step}")));
+        };
+        *status = status
+            .after(event, at)
+            .map_err(|(expected, found)| (expected, format!("step {step} {found}")))?;
+        Ok(())
     }
 
     /// Refuses the journal of another plan or target. A journal that has not begun is for any.
@@ -347,17 +361,14 @@ impl Journal {
 
 impl StepStatus {
     /// The status that an event leads to, or what would have to hold for it and what holds.
-    fn after(&self, event: &Event, at: Timestamp) -> Result<StepStatus, (String, String)> {
+    fn after(&self, event: &Event, at: Timestamp) -> Result<StepStatus, Mismatch> {
         let state = self.state.after(event).ok_or_else(|| {
             let expected = if matches!(event, Event::StepStarted { .. }) {
                 "a step that is not done"
             } else {
                 "a running step"
             };
-            (
-                expected.to_owned(),
-                format!("{:?}", self.state).to_lowercase(),
-            )
+            (expected.to_owned(), self.state.to_string())
         })?;
         let mut next = StepStatus {
             state,
@@ -375,14 +386,8 @@ impl StepStatus {
                     namespace: namespace.clone(),
                     kind: kind.clone(),
                 };
-                if let Some(known) = self.pair.as_ref().filter(|known| **known != pair) {
-                    return Err((known.to_string(), format!("as {pair}")));
-                }
-                let count = self.attempts.saturating_add(1);
-                if *attempt != count {
-                    return Err((format!("attempt {count}"), format!("at attempt {attempt}")));
-                }
-                (next.pair, next.attempts) = (Some(pair), count);
+                self.check_start(&pair, *attempt)?;
+                (next.pair, next.attempts) = (Some(pair), *attempt);
                 next.started = self.started.or(Some(at));
             }
             Event::Checkpoint {
@@ -410,9 +415,9 @@ impl StepStatus {
             Event::StepFailed { error, .. } => next.error = Some(error.clone()),
             Event::OperationStarted { operation, .. } => next.operation = Some(operation.clone()),
             Event::OthersDeleted { deleted, .. } => {
-                if self.deleted.is_some_and(|before| *deleted < before) {
+                if let Some(before) = self.deleted.filter(|before| deleted < before) {
                     return Err((
-                        format!("at least {} deleted", self.deleted.unwrap_or_default()),
+                        format!("at least {before} deleted"),
                         format!("with {deleted}"),
                     ));
                 }
@@ -428,5 +433,17 @@ impl StepStatus {
             Event::Opened { .. } | Event::Finished { .. } => {}
         }
         Ok(next)
+    }
+
+    /// Whether the step may start as this pair, for this attempt.
+    fn check_start(&self, pair: &Pair, attempt: u32) -> Result<(), Mismatch> {
+        if let Some(known) = self.pair.as_ref().filter(|known| *known != pair) {
+            return Err((known.to_string(), format!("as {pair}")));
+        }
+        let count = self.attempts.saturating_add(1);
+        if attempt != count {
+            return Err((format!("attempt {count}"), format!("at attempt {attempt}")));
+        }
+        Ok(())
     }
 }
