@@ -1,0 +1,40 @@
+# The everyday commands. `just` alone lists them.
+
+_default:
+    @just --list
+
+# Everything that must pass before a change lands
+ci:
+    .ci/run
+
+# Format the code
+fmt:
+    cargo fmt
+
+# Lints, as strict as .ci/run
+lint:
+    cargo clippy --locked --all-targets -- -D warnings
+
+# The documentation, without warnings
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --lib
+
+# All tests, or those that match a filter
+test *filter:
+    cargo test {{filter}}
+
+# The integration tests of a command or subject, such as `just it pack::`
+it filter="":
+    cargo test --test it {{filter}}
+
+# Accept the terminal output as it is now
+snapshots:
+    INSTA_UPDATE=always cargo test --test it snapshots
+
+# Licences, advisories and sources of the dependencies
+deny:
+    cargo deny check
+
+# A benchmark: floors or cloud
+bench name="floors":
+    cargo bench --bench {{name}}
