@@ -6,6 +6,61 @@
 //! kinds in order for one target; [`restore`] carries the plan out step by step, with a journal,
 //! into one of the [`targets`].
 //!
+//! Pack a folder, verify the archive, and plan a restore of it:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//!
+//! use kindpack::archive::ArchiveFile;
+//! use kindpack::model::Method;
+//! use kindpack::pack::{ArchiveName, PackRequest, Wanted, pack};
+//! use kindpack::plan::{ArchiveRef, Choices, Environment, plan};
+//! use kindpack::progress::Silent;
+//! use kindpack::runtime::workers::Workers;
+//! use kindpack::store::{DirStore, Store};
+//! use kindpack::verify::{VerifyScope, verify};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let exports = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/managed");
+//! # let backups = folder.path();
+//! let source: Arc<dyn Store> = Arc::new(DirStore::new(exports));
+//! let dest: Arc<dyn Store> = Arc::new(DirStore::new(backups));
+//! let workers = Workers::new(2, 256 << 20);
+//!
+//! let name = ArchiveName::Given("backup.zip".to_owned());
+//! let request = PackRequest {
+//!     wanted: Wanted::default(),
+//!     accept_count: Vec::new(),
+//!     wait: Duration::ZERO,
+//!     method: Method::Deflate,
+//!     level: 6,
+//!     overwrite: false,
+//!     dry_run: false,
+//!     all_faults: false,
+//! };
+//! let packed = pack(&source, &dest, name, &request, &workers, &Silent).await?;
+//! assert_eq!(packed.entities, 258);
+//!
+//! let object = dest.stat("backup.zip").await?;
+//! let title = "backup.zip".to_owned();
+//! let everything = VerifyScope::Full;
+//! let report =
+//!     verify(dest.clone(), object.clone(), title.clone(), everything, &workers, &Silent).await?;
+//! assert!(report.problems.is_empty());
+//!
+//! let archive = ArchiveFile::open(dest, object, title.clone()).await?;
+//! let sha256 = packed.sealed.ok_or("nothing was written")?.sha256;
+//! let archive_ref = ArchiveRef { location: title, sha256, generation: None };
+//! let choices = Choices::new("ndjson:restored".parse()?);
+//! let plan = plan(archive.manifest(), &archive_ref, &choices, &Environment::default())?;
+//! assert_eq!(plan.steps.len(), 27);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! `docs/architecture.md` shows all modules in their layers.
 
 pub mod archive;
