@@ -122,11 +122,16 @@ fn every_fixture_is_found_whole_and_nothing_of_it_is_passed_over() {
             [] as [&Fault; 0],
             "{folder}"
         );
+        // Zips of other tools are kept there as well.
+        let unrelated: Vec<&String> = found
+            .foreign
+            .iter()
+            .filter(|name| !name.starts_with("zip/"))
+            .collect();
         assert_eq!(
-            (found.exports.len(), found.foreign.len()),
+            (found.exports.len(), unrelated.len()),
             (exports, foreign),
-            "{folder}: {:?}",
-            found.foreign
+            "{folder}: {unrelated:?}"
         );
     }
 }
