@@ -4,7 +4,7 @@
 //! Knows the three ways in which data objects were named (`docs/formats.md` 7), and that backups
 //! get moved to other folders.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Export, Fault, Group, View, base, below, folder, output_number, title};
 use crate::export::metadata::{ExportMetadata, LegacyBackup};
@@ -103,11 +103,16 @@ fn unfinished_backups(view: &mut View<'_>, unread: &Unread<'_>) -> Vec<Export> {
 
 /// Refuses data objects that no backup lists.
 fn refuse_unlisted(view: &mut View<'_>, unread: &Unread<'_>, exports: &mut Vec<Export>) {
-    let shards = |export: &Export| -> Vec<(String, u64)> {
+    let mut listed = BTreeSet::new();
+    // Each run, and the first backup that lists an output of it.
+    let mut homes = BTreeMap::new();
+    for (at, export) in exports.iter().enumerate() {
         let outputs = export.groups.iter().flat_map(|group| &group.outputs);
-        outputs.filter_map(|output| shard(&output.name)).collect()
-    };
-    let listed: BTreeSet<(String, u64)> = exports.iter().flat_map(shards).collect();
+        for (run, number) in outputs.filter_map(|output| shard(&output.name)) {
+            homes.entry(run.clone()).or_insert(at);
+            listed.insert((run, number));
+        }
+    }
     for name in view.unclaimed(is_data) {
         let Some((run, number)) = shard(name) else {
             continue;
@@ -118,9 +123,7 @@ fn refuse_unlisted(view: &mut View<'_>, unread: &Unread<'_>, exports: &mut Vec<E
             continue;
         }
         view.claim(name);
-        let home = exports
-            .iter_mut()
-            .find(|export| shards(export).iter().any(|(other, _)| *other == run));
+        let home = homes.get(&run).and_then(|at| exports.get_mut(*at));
         if let Some(export) = home {
             export.faults.push(Fault::damaged(
                 name,
