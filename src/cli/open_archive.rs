@@ -109,7 +109,7 @@ pub async fn open(context: &Context, arg: &ArchiveArg) -> Result<Arc<ArchiveFile
 }
 
 /// A path that is no address of a bucket.
-pub fn no_bucket<'a>(path: &'a Path) -> Result<&'a Path, Failure> {
+pub fn no_bucket(path: &Path) -> Result<&Path, Failure> {
     if path.to_string_lossy().starts_with("gs://") {
         Err(Failure::not_yet(&path.display().to_string()))
     } else {
