@@ -28,7 +28,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, stream};
-use kindpack::model::Pair;
+use kindpack::model::KindRef;
 use support::data;
 use support::gcs_server::GcsServer;
 
@@ -150,7 +150,7 @@ fn put_export(
     let started = data::STARTED_MICROS + i64::try_from(number).unwrap() * 1_000_000;
     data::write_export(
         &folder.join("exports"),
-        &Pair::new("", kind.as_str()),
+        &KindRef::new("", kind.as_str()),
         started,
         &records,
         1,

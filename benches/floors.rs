@@ -15,7 +15,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use kindpack::archive::deflate::{Deflater, Inflater};
-use kindpack::entity::rewrite::Rewrite;
+use kindpack::entity::rewrite::KeyMapping;
 use kindpack::entity::scan::Scan;
 use kindpack::entity::{Entity, Id, Key, PathElement, Property, Value, encode};
 use kindpack::entity::{json, message};
@@ -98,7 +98,7 @@ fn piece() -> Vec<u8> {
             ],
         };
         record.clear();
-        encode::write_entity(&entity, &Rewrite::identity(), &mut record);
+        encode::write_entity(&entity, &KeyMapping::identity(), &mut record);
         if out.len() + record.len() + 64 > PIECE_LEN_BYTES {
             return out;
         }
@@ -153,7 +153,7 @@ fn floors(criterion: &mut Criterion) {
             each_record(&piece, |record| {
                 json::write_entity(
                     &Entity::parse(record).unwrap(),
-                    &Rewrite::identity(),
+                    &KeyMapping::identity(),
                     &mut out,
                 )
             });
@@ -166,7 +166,7 @@ fn floors(criterion: &mut Criterion) {
             each_record(&piece, |record| {
                 message::write_entity(
                     &Entity::parse(record).unwrap(),
-                    &Rewrite::identity(),
+                    &KeyMapping::identity(),
                     &mut out,
                 )
             });

@@ -7,7 +7,7 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use kindpack::archive::ArchiveFile;
+use kindpack::archive::Archive;
 use kindpack::extract::{Form, extract};
 use kindpack::progress::Silent;
 use kindpack::runtime::workers::Workers;
@@ -21,7 +21,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     let store: Arc<dyn Store> = Arc::new(DirStore::new(folder));
     let object = store.stat(name).await?;
-    let archive = Arc::new(ArchiveFile::open(store, object, name.clone()).await?);
+    let archive = Arc::new(Archive::open(store, object, name.clone()).await?);
     for kind in &archive.manifest().kinds {
         println!(
             "{}/{}: {} entities",

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use sha2::Digest as _;
 
-use crate::archive::unpack::{LayError, Laying, Load, Made, Told, lay};
-use crate::archive::{ArchiveError, ArchiveFile, READS_PER_DIGEST, digest_of};
+use crate::archive::unpack::{Load, Made, Told, UnpackError, UnpackOptions, lay};
+use crate::archive::{Archive, ArchiveError, READS_PER_DIGEST, digest_of};
 use crate::export::layout::ManagedExport;
 use crate::model::{
-    EntryItem, EntryRole, ExportFormat, Kind, KindItem, PIECE_LEN_BYTES, Pair, Selector, Sha256,
+    EntryInfo, EntryRole, ExportFormat, Kind, KindInfo, KindRef, PIECE_LEN_BYTES, Selector, Sha256,
     file_name,
 };
 use crate::progress::{Event, Observer};
@@ -60,7 +60,7 @@ pub enum ExtractError {
         /// The entry that both need.
         entry: String,
         /// A pair that was not chosen.
-        other: Pair,
+        other: KindRef,
     },
     /// Two objects would get the same name.
     #[error("{0}: expected a name for each object, found two objects that would get this one")]
@@ -70,12 +70,12 @@ pub enum ExtractError {
     Worker(#[from] WorkerPanicked),
 }
 
-impl From<LayError> for ExtractError {
-    fn from(error: LayError) -> Self {
+impl From<UnpackError> for ExtractError {
+    fn from(error: UnpackError) -> Self {
         match error {
-            LayError::Archive(error) => ExtractError::Archive(error),
-            LayError::Dest(error) => ExtractError::Dest(error),
-            LayError::Worker(error) => ExtractError::Worker(error),
+            UnpackError::Archive(error) => ExtractError::Archive(error),
+            UnpackError::Dest(error) => ExtractError::Dest(error),
+            UnpackError::Worker(error) => ExtractError::Worker(error),
         }
     }
 }
@@ -84,7 +84,7 @@ impl From<LayError> for ExtractError {
 /// finish marks last.
 #[derive(Debug, Default)]
 struct Layout {
-    entries: Vec<(EntryItem, String)>,
+    entries: Vec<(EntryInfo, String)>,
     made: Vec<Made>,
 }
 
@@ -93,7 +93,7 @@ struct Layout {
 /// # Errors
 /// [`ExtractError`]. Objects that were finished before an error stay; none is half written.
 pub async fn extract(
-    archive: &Arc<ArchiveFile>,
+    archive: &Arc<Archive>,
     dest: &dyn Store,
     only: &[Selector],
     form: Form,
@@ -148,7 +148,15 @@ pub async fn extract(
         made: layout.made,
         vouched_for,
     };
-    lay(archive, dest, load, Laying::AS_THEY_ARE, workers, &mut told).await?;
+    lay(
+        archive,
+        dest,
+        load,
+        UnpackOptions::AS_THEY_ARE,
+        workers,
+        &mut told,
+    )
+    .await?;
     observer.end();
     Ok(done)
 }
@@ -156,7 +164,7 @@ pub async fn extract(
 /// The entries of kinds under the names that they get.
 async fn layout_of(
     dest: &dyn Store,
-    kinds: Vec<&KindItem>,
+    kinds: Vec<&KindInfo>,
     form: Form,
 ) -> Result<Layout, ExtractError> {
     let mut layout = Layout::default();
@@ -176,12 +184,12 @@ async fn layout_of(
 
 /// An export of which a part is missing is none.
 fn refuse_to_divide(
-    archive: &ArchiveFile,
-    chosen: &[&KindItem],
+    archive: &Archive,
+    chosen: &[&KindInfo],
     form: Form,
 ) -> Result<(), ExtractError> {
-    let pairs: BTreeSet<Pair> = chosen.iter().map(|kind| kind.pair()).collect();
-    let needed = |kind: &KindItem, item: &EntryItem| {
+    let pairs: BTreeSet<KindRef> = chosen.iter().map(|kind| kind.pair()).collect();
+    let needed = |kind: &KindInfo, item: &EntryInfo| {
         // A legacy backup is laid down kind by kind: only its data cannot be divided.
         form == Form::Original
             || kind.format == ExportFormat::ManagedExport
@@ -215,8 +223,8 @@ fn refuse_to_divide(
 /// The kinds that are written under names of kindpack's own: those of legacy backups, and those of
 /// exports with a name that DEST cannot hold or that is not the one that the metadata give:
 /// Google's import would not find such an object.
-async fn renamed(dest: &dyn Store, kinds: &[&KindItem]) -> Result<HashSet<Pair>, ExtractError> {
-    let mut renamed: HashSet<Pair> = HashSet::new();
+async fn renamed(dest: &dyn Store, kinds: &[&KindInfo]) -> Result<HashSet<KindRef>, ExtractError> {
+    let mut renamed: HashSet<KindRef> = HashSet::new();
     let mut marks: HashSet<&str> = HashSet::new();
     for kind in kinds {
         if kind.format == ExportFormat::LegacyBackup {
@@ -289,7 +297,7 @@ impl Expected {
 }
 
 impl Layout {
-    fn original<'a>(&mut self, kinds: impl Iterator<Item = &'a KindItem>) {
+    fn original<'a>(&mut self, kinds: impl Iterator<Item = &'a KindInfo>) {
         let mut seen = BTreeSet::new();
         for item in kinds.flat_map(|kind| &kind.entries) {
             if seen.insert(&item.name) {
@@ -301,10 +309,10 @@ impl Layout {
 
     /// Kinds as managed exports of kindpack's own: the outputs are taken as they are, two small
     /// metadata objects are written beside them.
-    fn managed(&mut self, kinds: &[&KindItem]) {
+    fn managed(&mut self, kinds: &[&KindInfo]) {
         // Outputs may mix kinds and namespaces: those that share outputs are one export. What has
         // no outputs shares none.
-        let mut exports: BTreeMap<(Option<&Kind>, Vec<&str>), Vec<&KindItem>> = BTreeMap::new();
+        let mut exports: BTreeMap<(Option<&Kind>, Vec<&str>), Vec<&KindInfo>> = BTreeMap::new();
         for kind in kinds {
             let outputs: Vec<&str> = kind.outputs().map(|output| output.name.as_str()).collect();
             exports
@@ -314,9 +322,9 @@ impl Layout {
         }
         for items in exports.into_values() {
             let Some(first) = items.first() else { continue };
-            let pairs: Vec<Pair> = items.iter().map(|item| item.pair()).collect();
+            let pairs: Vec<KindRef> = items.iter().map(|item| item.pair()).collect();
             let export = ManagedExport::of_pairs(&pairs, first.started, first.finished);
-            let is_one = |same: fn(&Pair, &Pair) -> bool| {
+            let is_one = |same: fn(&KindRef, &KindRef) -> bool| {
                 pairs
                     .windows(2)
                     .all(|two| matches!(two, [a, b] if same(a, b)))
@@ -334,7 +342,7 @@ impl Layout {
                 "all_kinds".to_owned()
             };
             let around = format!("{place}/{kind}/{}", export.name());
-            let outputs: Vec<&EntryItem> = first.outputs().collect();
+            let outputs: Vec<&EntryInfo> = first.outputs().collect();
             for (number, output) in outputs.iter().enumerate() {
                 self.entries.push((
                     (*output).clone(),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::archive::checksums::{self, SHA256_ATTRIBUTE};
-use crate::archive::{ArchiveError, ArchiveFile};
+use crate::archive::{Archive, ArchiveError};
 use crate::model::{Manifest, Namespace, Sha256, Timestamp};
 use crate::store::{ObjectInfo, Store, StoreError, read_whole};
 
@@ -180,7 +180,7 @@ async fn look(
     sidecar: Option<ObjectInfo>,
 ) -> Result<Option<Listed>, StoreError> {
     let title = store.shown(&object.name);
-    match ArchiveFile::open(store.clone(), object.clone(), title).await {
+    match Archive::open(store.clone(), object.clone(), title).await {
         Ok(archive) => {
             let seal = match sidecar {
                 None => Seal::NoSidecar,

@@ -13,12 +13,12 @@ use futures_util::stream::{self, BoxStream};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _};
 use tokio_util::io::StreamReader;
 
-use crate::archive::{ArchiveError, ArchiveFile, PieceRef, Reading};
+use crate::archive::{Archive, ArchiveError, PieceRef, Reading};
 use crate::entity::ProtoError;
 use crate::export::gzip::{GZIP, MAGIC};
 use crate::export::inspect::RecordError;
-use crate::export::log::{self, PieceEnds, Stitch};
-use crate::model::{EntryItem, PIECE_LEN_BYTES};
+use crate::export::log::{self, PieceBoundary, RecordJoiner};
+use crate::model::{EntryInfo, PIECE_LEN_BYTES};
 use crate::runtime::workers::Workers;
 use crate::transform::{Encoded, Encoder};
 
@@ -61,7 +61,7 @@ impl Gather for Encoder {
 }
 
 struct Part<T> {
-    ends: PieceEnds,
+    ends: PieceBoundary,
     gathered: T,
     crc32: crc32fast::Hasher,
 }
@@ -73,8 +73,8 @@ struct Part<T> {
 /// checksum is held against the directory. Where [`are_in_pieces`] says no, all is read from the
 /// beginning, whatever `skip` is.
 pub fn read<'a, G: Gather>(
-    archive: &'a Arc<ArchiveFile>,
-    outputs: &'a [EntryItem],
+    archive: &'a Arc<Archive>,
+    outputs: &'a [EntryInfo],
     gather: G,
     skip: u64,
     workers: &'a Workers,
@@ -94,8 +94,8 @@ pub fn read<'a, G: Gather>(
 }
 
 fn read_all<'a, G: Gather>(
-    archive: &'a Arc<ArchiveFile>,
-    outputs: &'a [EntryItem],
+    archive: &'a Arc<Archive>,
+    outputs: &'a [EntryInfo],
     gather: G,
     skip: u64,
     workers: &'a Workers,
@@ -116,7 +116,7 @@ fn read_all<'a, G: Gather>(
         gather,
         to_pass: lead,
         begun: false,
-        stitch: Stitch::default(),
+        stitch: RecordJoiner::default(),
         crc32: None,
     };
     pieces
@@ -125,25 +125,25 @@ fn read_all<'a, G: Gather>(
 }
 
 /// Whether any piece of these outputs can be read by itself. Of what is gzip-encoded none can.
-pub fn are_in_pieces(outputs: &[EntryItem]) -> bool {
+pub fn are_in_pieces(outputs: &[EntryInfo]) -> bool {
     !outputs.iter().any(is_gzipped)
 }
 
-fn is_gzipped(output: &EntryItem) -> bool {
+fn is_gzipped(output: &EntryInfo) -> bool {
     output.content_encoding.as_deref() == Some(GZIP)
 }
 
 /// The entities of one output, read from its beginning to its end.
 fn read_in_order<'a, G: Gather>(
-    archive: &'a Arc<ArchiveFile>,
-    output: &'a EntryItem,
+    archive: &'a Arc<Archive>,
+    output: &'a EntryInfo,
     gather: G,
     workers: &'a Workers,
 ) -> BoxStream<'a, Result<G::Piece, ArchiveError>> {
     let start = Position {
         content: None,
         offset: 0,
-        stitch: Stitch::default(),
+        stitch: RecordJoiner::default(),
     };
     let pieces = stream::try_unfold(Some(start), move |position| {
         let gather = gather.clone();
@@ -164,13 +164,13 @@ fn read_in_order<'a, G: Gather>(
 struct Position<'a> {
     content: Option<Content<'a>>,
     offset: u64,
-    stitch: Stitch,
+    stitch: RecordJoiner,
 }
 
 /// What comes of the next piece, and the position after it; none after the last one.
 async fn next_piece<'a, G: Gather>(
-    archive: &'a Arc<ArchiveFile>,
-    output: &'a EntryItem,
+    archive: &'a Arc<Archive>,
+    output: &'a EntryInfo,
     position: Position<'a>,
     gather: &G,
     workers: &'a Workers,
@@ -220,8 +220,8 @@ type Content<'a> = Pin<Box<dyn AsyncRead + Send + 'a>>;
 /// The next piece of a content, how long it is, and what it came from; where there is none yet,
 /// that is opened and passed over up to `offset`.
 async fn next_part<'a, G: Gather>(
-    archive: &'a Arc<ArchiveFile>,
-    output: &'a EntryItem,
+    archive: &'a Arc<Archive>,
+    output: &'a EntryInfo,
     content: Option<Content<'a>>,
     offset: u64,
     gather: &G,
@@ -261,8 +261,8 @@ async fn next_part<'a, G: Gather>(
 
 /// The content of an output, out of its encoding.
 async fn content_of<'a>(
-    archive: &'a Arc<ArchiveFile>,
-    output: &'a EntryItem,
+    archive: &'a Arc<Archive>,
+    output: &'a EntryInfo,
     workers: &'a Workers,
 ) -> io::Result<Content<'a>> {
     let stored = archive.read(std::slice::from_ref(output), 0, workers, |_, raw| {
@@ -298,13 +298,13 @@ fn gather_piece<G: Gather>(
 
 /// Joins the pieces of the entries, one entry after the other.
 struct Joiner<'a, G> {
-    archive: &'a Arc<ArchiveFile>,
-    outputs: &'a [EntryItem],
+    archive: &'a Arc<Archive>,
+    outputs: &'a [EntryInfo],
     gather: G,
     /// Pieces of which only the open end is wanted.
     to_pass: u64,
     begun: bool,
-    stitch: Stitch,
+    stitch: RecordJoiner,
     /// The checksum so far; none where the entry's beginning was not read.
     crc32: Option<crc32fast::Hasher>,
 }
@@ -325,10 +325,10 @@ impl<G: Gather> Joiner<'_, G> {
         };
         let part = part?.map_err(|error| fault(error.to_string()))?;
         if piece.offset == 0 {
-            self.stitch = Stitch::default();
+            self.stitch = RecordJoiner::default();
             self.crc32 = Some(crc32fast::Hasher::new());
         } else if !self.begun {
-            self.stitch = Stitch::resumed(piece.offset);
+            self.stitch = RecordJoiner::resumed(piece.offset);
         }
         self.begun = true;
         let mut gathered = G::Piece::default();

@@ -7,7 +7,7 @@ use crate::archive::error::ArchiveError;
 use crate::archive::pieces::PieceReader;
 use crate::archive::zip::DirectoryEntry;
 use crate::model::{
-    EntryItem, MANIFEST_FORMAT, MANIFEST_NAME, Manifest, Method, PIECE_LEN_BYTES, SUMS_NAME,
+    EntryInfo, MANIFEST_FORMAT, MANIFEST_NAME, Manifest, Method, PIECE_LEN_BYTES, SUMS_NAME,
 };
 
 /// Manifests longer than this are refused: they are held in memory.
@@ -73,7 +73,7 @@ pub(super) fn check(
     reader: &PieceReader,
 ) -> Result<HashSet<String>, ArchiveError> {
     let archive = reader.container.title();
-    let mut listed: HashMap<&str, &EntryItem> = HashMap::new();
+    let mut listed: HashMap<&str, &EntryInfo> = HashMap::new();
     let mut shared = HashSet::new();
     for item in all_items(manifest) {
         if let Some(other) = listed.insert(&item.name, item) {
@@ -116,7 +116,7 @@ pub(super) fn check(
     Ok(shared)
 }
 
-fn all_items(manifest: &Manifest) -> impl Iterator<Item = &EntryItem> {
+fn all_items(manifest: &Manifest) -> impl Iterator<Item = &EntryInfo> {
     let of_kinds = manifest.kinds.iter().flat_map(|kind| &kind.entries);
     let of_empty_exports = manifest
         .empty_exports
@@ -129,7 +129,7 @@ fn all_items(manifest: &Manifest) -> impl Iterator<Item = &EntryItem> {
 }
 
 /// Checks that the lengths and pieces of an item fit its entry.
-fn check_item(archive: &str, item: &EntryItem, entry: &DirectoryEntry) -> Result<(), ArchiveError> {
+fn check_item(archive: &str, item: &EntryInfo, entry: &DirectoryEntry) -> Result<(), ArchiveError> {
     let (pieces, compressed) = match entry.method {
         Method::Store => (0, item.bytes),
         Method::Deflate => (

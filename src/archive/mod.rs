@@ -24,7 +24,7 @@ pub use digest::{READS_PER_DIGEST, digest_of};
 pub use error::ArchiveError;
 pub use pieces::{PieceRef, Reading, Stored};
 
-use crate::model::{EntryItem, KindItem, MANIFEST_NAME, Manifest, Pair, Selector};
+use crate::model::{EntryInfo, KindInfo, KindRef, MANIFEST_NAME, Manifest, Selector};
 use crate::runtime::workers::Workers;
 use crate::store::{ObjectInfo, Store};
 use pieces::PieceReader;
@@ -32,7 +32,7 @@ use zip::Profile;
 
 /// An archive of kindpack, opened.
 #[derive(Debug)]
-pub struct ArchiveFile {
+pub struct Archive {
     reader: Arc<PieceReader>,
     manifest: Manifest,
     /// The numbers of the manifest's kinds by namespace and kind, in which a pair is found by
@@ -42,7 +42,7 @@ pub struct ArchiveFile {
     shared: HashSet<String>,
 }
 
-impl ArchiveFile {
+impl Archive {
     /// Opens an archive: its end, its directory, its manifest, and that the two agree. No other
     /// entry is read.
     ///
@@ -53,10 +53,10 @@ impl ArchiveFile {
         object: ObjectInfo,
         title: String,
     ) -> Result<Self, ArchiveError> {
-        let opened = ArchiveFile::open_once(store.clone(), object.clone(), title.clone()).await;
+        let opened = Archive::open_once(store.clone(), object.clone(), title.clone()).await;
         match opened {
             Err(error) if error.is_damage() && store.is_remote() => {
-                ArchiveFile::open_once(store, object, title).await
+                Archive::open_once(store, object, title).await
             }
             opened => opened,
         }
@@ -81,7 +81,7 @@ impl ArchiveFile {
         });
         let reader = Arc::new(PieceReader::new(container));
         let shared = manifest::check(&manifest, &reader)?;
-        Ok(ArchiveFile {
+        Ok(Archive {
             reader,
             manifest,
             kinds_in_order,
@@ -95,7 +95,7 @@ impl ArchiveFile {
     }
 
     /// The manifest's item of one pair.
-    pub fn kind(&self, pair: &Pair) -> Option<&KindItem> {
+    pub fn kind(&self, pair: &KindRef) -> Option<&KindInfo> {
         let item = |number: &u32| self.manifest.kinds.get(*number as usize);
         let order = |number: &u32| {
             item(number)
@@ -107,7 +107,7 @@ impl ArchiveFile {
     }
 
     /// Whether the manifest lists an entry more than once.
-    pub fn is_shared(&self, entry: &EntryItem) -> bool {
+    pub fn is_shared(&self, entry: &EntryInfo) -> bool {
         self.shared.contains(&entry.name)
     }
 
@@ -123,7 +123,7 @@ impl ArchiveFile {
 
     /// The pairs that some selector chooses; all of them where there is no selector. A selector
     /// that chooses none is given back.
-    pub fn choose<'a>(&self, selectors: &'a [Selector]) -> Result<Vec<&KindItem>, &'a Selector> {
+    pub fn choose<'a>(&self, selectors: &'a [Selector]) -> Result<Vec<&KindInfo>, &'a Selector> {
         let kinds = &self.manifest.kinds;
         if let Some(idle) = selectors
             .iter()
@@ -143,7 +143,7 @@ impl ArchiveFile {
     }
 
     /// Entries as they follow each other in the archive.
-    pub fn in_order(&self, mut items: Vec<EntryItem>) -> Vec<EntryItem> {
+    pub fn in_order(&self, mut items: Vec<EntryInfo>) -> Vec<EntryInfo> {
         items.sort_by_key(|item| {
             self.reader
                 .entry(&item.name)
@@ -159,7 +159,7 @@ impl ArchiveFile {
     /// store fails nothing comes after its error: each of the others would be tried for as long.
     pub fn read<'a, T: Send + 'static>(
         &'a self,
-        items: &'a [EntryItem],
+        items: &'a [EntryInfo],
         skip: u64,
         workers: &'a Workers,
         work: impl Fn(PieceRef, Bytes) -> Reading<T> + Clone + Send + Sync + 'static,
@@ -168,11 +168,11 @@ impl ArchiveFile {
         self.read_with(items, skip, workers, work)
     }
 
-    /// As [`ArchiveFile::read`], and `work` also gets the archive's own bytes of each piece: with
+    /// As [`Archive::read`], and `work` also gets the archive's own bytes of each piece: with
     /// the header before the first one, and what comes after the last one.
     pub fn read_with<'a, T: Send + 'static>(
         &'a self,
-        items: &'a [EntryItem],
+        items: &'a [EntryInfo],
         skip: u64,
         workers: &'a Workers,
         work: impl Fn(PieceRef, Bytes, Stored) -> Reading<T> + Clone + Send + Sync + 'static,
@@ -183,11 +183,11 @@ impl ArchiveFile {
     /// Begins to read the outputs of pairs that will be read one after the other: the first bytes
     /// of each pair, those of several where they follow each other. Of a small pair that is all.
     /// From this machine nothing is read ahead.
-    pub fn read_ahead(&self, pairs: impl IntoIterator<Item = Pair>, workers: &Workers) {
+    pub fn read_ahead(&self, pairs: impl IntoIterator<Item = KindRef>, workers: &Workers) {
         if !self.container().store().is_remote() {
             return;
         }
-        let kinds: HashMap<Pair, &KindItem> = self
+        let kinds: HashMap<KindRef, &KindInfo> = self
             .manifest
             .kinds
             .iter()

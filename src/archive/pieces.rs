@@ -16,7 +16,7 @@ use crate::archive::error::ArchiveError;
 use crate::archive::read_ahead::ReadAhead;
 use crate::archive::zip::{self, DirectoryEntry, Profile};
 use crate::export::inspect::join_crc32c;
-use crate::model::{Crc32c, EntryItem, Method, PIECE_LEN_BYTES};
+use crate::model::{Crc32c, EntryInfo, Method, PIECE_LEN_BYTES};
 use crate::runtime::buffers::Buffer;
 use crate::runtime::workers::{WorkerPanicked, Workers};
 use crate::store::StoreError;
@@ -140,7 +140,7 @@ impl PieceReader {
             .expect("a piece is of an entry in this directory")
     }
 
-    fn pieces(&self, index: usize, item: &EntryItem) -> Vec<PieceRef> {
+    fn pieces(&self, index: usize, item: &EntryInfo) -> Vec<PieceRef> {
         let Some(&directory_index) = self.by_name.get(&item.name) else {
             return Vec::new();
         };
@@ -181,7 +181,7 @@ impl PieceReader {
 
     fn pieces_of<'a>(
         &'a self,
-        items: impl IntoIterator<Item = &'a EntryItem> + 'a,
+        items: impl IntoIterator<Item = &'a EntryInfo> + 'a,
     ) -> impl Iterator<Item = PieceRef> + 'a {
         items
             .into_iter()
@@ -192,7 +192,7 @@ impl PieceReader {
     /// As `Archive::read_with`.
     pub(super) fn read<'a, T: Send + 'static>(
         self: &'a Arc<Self>,
-        items: &'a [EntryItem],
+        items: &'a [EntryInfo],
         skip: u64,
         workers: &'a Workers,
         work: impl Fn(PieceRef, Bytes, Stored) -> Reading<T> + Clone + Send + Sync + 'static,
@@ -233,7 +233,7 @@ impl PieceReader {
 
     /// Begins to read the first bytes of each group of entries, those of several groups where they
     /// follow each other. From this machine nothing is read ahead.
-    pub(super) fn read_ahead<'a, G: IntoIterator<Item = &'a EntryItem> + 'a>(
+    pub(super) fn read_ahead<'a, G: IntoIterator<Item = &'a EntryInfo> + 'a>(
         &'a self,
         groups: impl IntoIterator<Item = G>,
         workers: &Workers,
@@ -587,7 +587,7 @@ struct Packed {
 }
 
 impl Packed {
-    fn join(&mut self, item: &EntryItem, piece: PieceRef, crc32c: u32) -> Result<(), ArchiveError> {
+    fn join(&mut self, item: &EntryInfo, piece: PieceRef, crc32c: u32) -> Result<(), ArchiveError> {
         if piece.offset == 0 {
             *self = Packed::default();
         } else if piece.offset != self.next_offset {

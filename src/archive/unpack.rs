@@ -12,8 +12,8 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt as _, pin_mut};
 use sha2::Digest as _;
 
-use crate::archive::{ArchiveError, ArchiveFile, PieceRef, Reading};
-use crate::model::{EntryItem, EntryRole, Sha256};
+use crate::archive::{Archive, ArchiveError, PieceRef, Reading};
+use crate::model::{EntryInfo, EntryRole, Sha256};
 use crate::runtime::workers::{WorkerPanicked, Workers};
 use crate::store::{ObjectMetadata, ObjectWriter, Store, StoreError, Whole, WriteOptions};
 
@@ -37,7 +37,7 @@ const UNDER_WAY_SHARE: u64 = 8;
 
 /// Why not everything was laid down.
 #[derive(Debug, thiserror::Error)]
-pub enum LayError {
+pub enum UnpackError {
     /// The archive cannot be read, or is damaged.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
@@ -60,16 +60,16 @@ pub enum Told<'a> {
 
 /// How objects are laid down.
 #[derive(Debug, Clone, Copy)]
-pub struct Laying {
+pub struct UnpackOptions {
     /// Whether what has the name is replaced.
     pub overwrite: bool,
     /// What is written behind the bytes of an entry.
-    pub ending: fn(&EntryItem) -> Bytes,
+    pub ending: fn(&EntryInfo) -> Bytes,
 }
 
-impl Laying {
+impl UnpackOptions {
     /// The bytes of the entries, under free names.
-    pub const AS_THEY_ARE: Laying = Laying {
+    pub const AS_THEY_ARE: UnpackOptions = UnpackOptions {
         overwrite: false,
         ending: |_| Bytes::new(),
     };
@@ -91,7 +91,7 @@ pub struct Made {
 #[derive(Debug, Default)]
 pub struct Load {
     /// The entries.
-    pub entries: Vec<(EntryItem, String)>,
+    pub entries: Vec<(EntryInfo, String)>,
     /// What is made.
     pub made: Vec<Made>,
     /// Names that finish marks vouch for, whoever laid them down.
@@ -101,15 +101,15 @@ pub struct Load {
 /// Writes all of a load. Finish marks come when everything that they vouch for is there for good.
 ///
 /// # Errors
-/// [`LayError`]. Objects that were finished before an error stay; none is half written.
+/// [`UnpackError`]. Objects that were finished before an error stay; none is half written.
 pub async fn lay(
-    archive: &Arc<ArchiveFile>,
+    archive: &Arc<Archive>,
     dest: &dyn Store,
     load: Load,
-    laying: Laying,
+    laying: UnpackOptions,
     workers: &Workers,
     told: &mut (dyn FnMut(Told<'_>) + Send),
-) -> Result<(), LayError> {
+) -> Result<(), UnpackError> {
     let (marks, entries): (Vec<_>, Vec<_>) = load
         .entries
         .into_iter()
@@ -118,7 +118,7 @@ pub async fn lay(
         load.made.into_iter().partition(|made| made.is_mark);
     let is_marked = !(marks.is_empty() && made_marks.is_empty());
     let is_anything = is_marked || !(entries.is_empty() && made.is_empty());
-    let mut layer = Layer {
+    let mut layer = Unpacker {
         dest,
         laying,
         told,
@@ -132,7 +132,7 @@ pub async fn lay(
     if is_anything {
         dest.settle(&load.vouched_for)
             .await
-            .map_err(LayError::Dest)?;
+            .map_err(UnpackError::Dest)?;
     }
     if is_marked {
         let names = marks
@@ -142,7 +142,7 @@ pub async fn lay(
         let names: Vec<String> = names.collect();
         layer.entries(archive, marks, workers).await?;
         layer.made(made_marks).await?;
-        dest.settle(&names).await.map_err(LayError::Dest)?;
+        dest.settle(&names).await.map_err(UnpackError::Dest)?;
     }
     Ok(())
 }
@@ -155,32 +155,32 @@ struct Batch {
 }
 
 /// Names and lengths of objects that were laid down.
-type Laid = Vec<(String, u64)>;
+type WrittenObject = Vec<(String, u64)>;
 
 /// A large object that is being written, and the digest of what it has so far.
 type OpenObject = (Box<dyn ObjectWriter>, sha2::Sha256);
 
 /// Objects on their way to DEST.
-struct Layer<'a> {
+struct Unpacker<'a> {
     dest: &'a dyn Store,
-    laying: Laying,
+    laying: UnpackOptions,
     told: &'a mut (dyn FnMut(Told<'_>) + Send),
     batch: Batch,
-    under_way: FuturesUnordered<BoxFuture<'a, Result<Laid, StoreError>>>,
+    under_way: FuturesUnordered<BoxFuture<'a, Result<WrittenObject, StoreError>>>,
     /// Bytes of what is under way, and what they should stay below.
     under_way_bytes: u64,
     under_way_max_bytes: u64,
 }
 
-impl Layer<'_> {
+impl Unpacker<'_> {
     /// Lays entries down under their names, each held against its digest before. What a service
     /// gave damaged is read from its beginning once more.
     async fn entries(
         &mut self,
-        archive: &Arc<ArchiveFile>,
-        entries: Vec<(EntryItem, String)>,
+        archive: &Arc<Archive>,
+        entries: Vec<(EntryInfo, String)>,
         workers: &Workers,
-    ) -> Result<(), LayError> {
+    ) -> Result<(), UnpackError> {
         let damaged = self
             .try_entries(
                 archive,
@@ -198,12 +198,12 @@ impl Layer<'_> {
     /// they have several pieces, for a single one is read again at once.
     async fn try_entries(
         &mut self,
-        archive: &Arc<ArchiveFile>,
-        entries: Vec<(EntryItem, String)>,
+        archive: &Arc<Archive>,
+        entries: Vec<(EntryInfo, String)>,
         workers: &Workers,
         may_come_again: bool,
-    ) -> Result<Vec<(EntryItem, String)>, LayError> {
-        let (items, names): (Vec<EntryItem>, Vec<String>) = entries.into_iter().unzip();
+    ) -> Result<Vec<(EntryInfo, String)>, UnpackError> {
+        let (items, names): (Vec<EntryInfo>, Vec<String>) = entries.into_iter().unzip();
         let pieces = archive.read(&items, 0, workers, |piece, raw| {
             Reading::Sound((
                 piece
@@ -218,7 +218,7 @@ impl Layer<'_> {
         loop {
             let next = tokio::select! {
                 Some(laid) = self.under_way.next(), if !self.under_way.is_empty() => {
-                    self.tell(laid.map_err(LayError::Dest)?);
+                    self.tell(laid.map_err(UnpackError::Dest)?);
                     continue;
                 }
                 next = pieces.next() => next,
@@ -255,7 +255,7 @@ impl Layer<'_> {
     }
 
     /// How an entry is made as an object, `ending_len` bytes of its own after it.
-    fn making(&self, item: &EntryItem, ending_len: usize) -> WriteOptions {
+    fn making(&self, item: &EntryInfo, ending_len: usize) -> WriteOptions {
         WriteOptions {
             overwrite: self.laying.overwrite,
             expected_len: item.bytes + ending_len as u64,
@@ -267,11 +267,11 @@ impl Layer<'_> {
     /// Adds an entry that is whole to the batch.
     async fn add_small(
         &mut self,
-        item: &EntryItem,
+        item: &EntryInfo,
         name: &str,
         raw: Bytes,
         sha256: Sha256,
-    ) -> Result<(), LayError> {
+    ) -> Result<(), UnpackError> {
         hold_against(item, sha256)?;
         (self.told)(Told::Bytes(raw.len() as u64));
         let ending = (self.laying.ending)(item);
@@ -288,10 +288,10 @@ impl Layer<'_> {
     async fn write_piece(
         &mut self,
         open: &mut Option<OpenObject>,
-        (item, name): (&EntryItem, &str),
+        (item, name): (&EntryInfo, &str),
         (piece, whole, raw): (PieceRef, Option<Sha256>, Bytes),
         may_come_again: bool,
-    ) -> Result<bool, LayError> {
+    ) -> Result<bool, UnpackError> {
         let ending = (self.laying.ending)(item);
         let (mut writer, sha256) = match open.take() {
             Some(open) => open,
@@ -299,7 +299,7 @@ impl Layer<'_> {
                 self.drain().await?;
                 let making = self.making(item, ending.len());
                 let writer = self.dest.create(name, making).await;
-                (writer.map_err(LayError::Dest)?, sha2::Sha256::new())
+                (writer.map_err(UnpackError::Dest)?, sha2::Sha256::new())
             }
         };
         let copy = raw.clone();
@@ -310,7 +310,7 @@ impl Layer<'_> {
             Workers::aside(move || sha256.chain_update(&copy)).await
         };
         let (hashed, written) = tokio::join!(hashed, writer.write(raw));
-        written.map_err(LayError::Dest)?;
+        written.map_err(UnpackError::Dest)?;
         (self.told)(Told::Bytes(piece.len as u64));
         let sha256 = hashed?;
         if !piece.last {
@@ -323,17 +323,17 @@ impl Layer<'_> {
             held => held?,
         }
         if !ending.is_empty() {
-            writer.write(ending).await.map_err(LayError::Dest)?;
+            writer.write(ending).await.map_err(UnpackError::Dest)?;
         }
         writer
             .publish(ObjectMetadata::default())
             .await
-            .map_err(LayError::Dest)?;
+            .map_err(UnpackError::Dest)?;
         self.tell(vec![(name.to_owned(), item.bytes)]);
         Ok(true)
     }
 
-    async fn made(&mut self, made: Vec<Made>) -> Result<(), LayError> {
+    async fn made(&mut self, made: Vec<Made>) -> Result<(), UnpackError> {
         for Made { name, bytes, .. } in made {
             let making = WriteOptions {
                 overwrite: self.laying.overwrite,
@@ -351,7 +351,7 @@ impl Layer<'_> {
         self.drain().await
     }
 
-    async fn add(&mut self, object: Whole) -> Result<(), LayError> {
+    async fn add(&mut self, object: Whole) -> Result<(), UnpackError> {
         self.batch.bytes += object.bytes.len();
         self.batch.objects.push(object);
         if self.batch.bytes >= BATCH_BYTES || self.batch.objects.len() >= BATCH_OBJECTS {
@@ -361,7 +361,7 @@ impl Layer<'_> {
         }
     }
 
-    async fn send(&mut self) -> Result<(), LayError> {
+    async fn send(&mut self) -> Result<(), UnpackError> {
         let batches = if self.dest.is_remote() {
             REMOTE_BATCHES
         } else {
@@ -372,10 +372,10 @@ impl Layer<'_> {
             || self.under_way_bytes + bytes as u64 > self.under_way_max_bytes)
             && let Some(laid) = self.under_way.next().await
         {
-            self.tell(laid.map_err(LayError::Dest)?);
+            self.tell(laid.map_err(UnpackError::Dest)?);
         }
         self.under_way_bytes += bytes as u64;
-        let laid: Laid = objects
+        let laid: WrittenObject = objects
             .iter()
             .map(|object| (object.name.clone(), object.bytes.len() as u64))
             .collect();
@@ -386,17 +386,17 @@ impl Layer<'_> {
     }
 
     /// Waits until all that was added is laid down.
-    async fn drain(&mut self) -> Result<(), LayError> {
+    async fn drain(&mut self) -> Result<(), UnpackError> {
         if !self.batch.objects.is_empty() {
             self.send().await?;
         }
         while let Some(laid) = self.under_way.next().await {
-            self.tell(laid.map_err(LayError::Dest)?);
+            self.tell(laid.map_err(UnpackError::Dest)?);
         }
         Ok(())
     }
 
-    fn tell(&mut self, laid: Laid) {
+    fn tell(&mut self, laid: WrittenObject) {
         self.under_way_bytes = self
             .under_way_bytes
             .saturating_sub(laid.iter().map(|(_, bytes)| bytes).sum());
@@ -415,7 +415,7 @@ fn joined(bytes: Bytes, ending: &Bytes) -> Bytes {
     joined.freeze()
 }
 
-fn hold_against(item: &EntryItem, found: Sha256) -> Result<(), LayError> {
+fn hold_against(item: &EntryInfo, found: Sha256) -> Result<(), UnpackError> {
     if found == item.sha256 {
         return Ok(());
     }

@@ -12,7 +12,7 @@ use crate::cli::state_dir::HINT as STATE_HINT;
 use crate::cli::text::Text;
 use crate::model::Timestamp;
 use crate::plan::TargetSpec;
-use crate::restore::lock::{self, Holder, LeaseError, LocalLease};
+use crate::restore::lock::{self, LeaseError, LockOwner, TargetLock};
 use crate::runtime::workers::Workers;
 
 /// A project's id is shorter.
@@ -96,8 +96,8 @@ async fn ask(context: &Context, question: String) -> Result<String, Failure> {
 }
 
 /// Takes the target for this restore alone, among all of this user on this machine.
-pub fn lease(context: &Context, target: &TargetSpec, plan: &str) -> Result<LocalLease, Failure> {
-    let holder = Holder {
+pub fn lease(context: &Context, target: &TargetSpec, plan: &str) -> Result<TargetLock, Failure> {
+    let holder = LockOwner {
         pid: std::process::id(),
         plan: plan.to_owned(),
         since: now(),

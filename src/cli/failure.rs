@@ -9,12 +9,12 @@ use crate::archive::ArchiveError;
 use crate::datastore::emulator::EmulatorError;
 use crate::datastore::error::DatastoreError;
 use crate::extract::ExtractError;
-use crate::model::{Pair, Selector};
+use crate::model::{KindRef, Selector};
 use crate::pack::{ExportFault, PackError};
 use crate::plan::profile::ConfigError;
 use crate::plan::{ChoiceError, PlanClass, PlanError, TargetSpec};
 use crate::restore::RestoreError;
-use crate::restore::dependencies::NeededError;
+use crate::restore::dependencies::DependencyError;
 use crate::restore::import::ImportError;
 use crate::restore::journal::JournalError;
 use crate::restore::journal::file::JournalFileError;
@@ -532,7 +532,7 @@ impl From<RestoreError> for Failure {
             RestoreError::Target(error) => error.into(),
             RestoreError::Import(error) => error.into(),
             RestoreError::Step { pair, error } => step_failed(&pair, *error),
-            RestoreError::Needed(NeededError::Archive(error)) => error.into(),
+            RestoreError::Needed(DependencyError::Archive(error)) => error.into(),
             RestoreError::Stopped { .. } => {
                 Failure::new(ExitCode::Interrupted, text).prefix("interrupted")
             }
@@ -546,7 +546,7 @@ impl From<RestoreError> for Failure {
 }
 
 /// A step's failure names its kind.
-fn step_failed(pair: &Pair, error: RestoreError) -> Failure {
+fn step_failed(pair: &KindRef, error: RestoreError) -> Failure {
     // Counts and comparisons name it themselves.
     let is_named = matches!(
         error,
@@ -598,7 +598,7 @@ fn restore_hint(error: &RestoreError) -> Option<&'static str> {
         RestoreError::RedactKey { .. } => {
             "set the secret of that time, or make a new plan: hashes by two secrets do not join"
         }
-        RestoreError::Needed(NeededError::TooMany) => {
+        RestoreError::Needed(DependencyError::TooMany) => {
             "a smaller sample, or one without --with-dependencies"
         }
         RestoreError::Hook(_) => {

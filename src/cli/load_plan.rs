@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::archive::ArchiveFile;
+use crate::archive::Archive;
 use crate::cli::args::RestoreArgs;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
@@ -27,7 +27,7 @@ pub struct LoadedPlan {
     pub plan: Plan,
     /// The same, where the planner has just made it.
     pub checked: Option<CheckedPlan>,
-    pub archive: Arc<ArchiveFile>,
+    pub archive: Arc<Archive>,
     /// The archive as it is now.
     pub archive_ref: ArchiveRef,
     /// Where the plan is, or will be kept.
@@ -184,7 +184,7 @@ async fn parse_plan(input: InputFile) -> Result<Plan, Failure> {
 }
 
 /// The archive of a plan, from where the plan says that it is.
-async fn open_planned(context: &Context, plan: &Plan) -> Result<Arc<ArchiveFile>, Failure> {
+async fn open_planned(context: &Context, plan: &Plan) -> Result<Arc<Archive>, Failure> {
     let location: Location = plan.archive.location.parse()?;
     let (store, name) = context.stores.object(&location).ok_or_else(|| {
         Failure::refused(format!(
@@ -194,7 +194,7 @@ async fn open_planned(context: &Context, plan: &Plan) -> Result<Arc<ArchiveFile>
     let object = store.stat(&name).await.map_err(|error| {
         Failure::from(error).hint("the plan names its archive by where it was then")
     })?;
-    ArchiveFile::open(store, object, location.to_string())
+    Archive::open(store, object, location.to_string())
         .await
         .map(Arc::new)
         .map_err(Failure::from)
@@ -204,14 +204,14 @@ async fn open_planned(context: &Context, plan: &Plan) -> Result<Arc<ArchiveFile>
 async fn make_and_show(
     context: &Context,
     args: &RestoreArgs,
-) -> Result<(Plan, Arc<ArchiveFile>), Failure> {
+) -> Result<(Plan, Arc<Archive>), Failure> {
     let choices = choices(args.choices.clone()).await?;
     let ArchiveLocation {
         store,
         object,
         title,
     } = find_at(context, &args.plan_or_archive, args.namespace.as_deref()).await?;
-    let archive = Arc::new(ArchiveFile::open(store, object, title).await?);
+    let archive = Arc::new(Archive::open(store, object, title).await?);
     let plan = make_plan(context, &archive, &choices).await?;
     show(context, &plan);
     Ok((plan, archive))
@@ -220,7 +220,7 @@ async fn make_and_show(
 /// Makes a plan of an archive.
 pub async fn make_plan(
     context: &Context,
-    archive: &Arc<ArchiveFile>,
+    archive: &Arc<Archive>,
     choices: &Choices,
 ) -> Result<Plan, Failure> {
     let archive_ref = archive_ref(archive)
@@ -255,7 +255,7 @@ fn kept(
     context: &Context,
     args: &RestoreArgs,
     made: Plan,
-    archive: Arc<ArchiveFile>,
+    archive: Arc<Archive>,
 ) -> Result<LoadedPlan, Failure> {
     let archive_ref = made.archive.clone();
     let (path, keeper, plan) = find_kept(context, args, made)?;

@@ -27,7 +27,7 @@ use clap::Parser as _;
 use clap::error::ErrorKind;
 
 use crate::runtime::workers::Workers;
-use crate::store::{Cloud, StoreRegistry};
+use crate::store::{GcsClient, StoreRegistry};
 use crate::targets::Timeouts;
 use args::{Cli, Command};
 use context::{CommandResult, Context};
@@ -55,7 +55,7 @@ pub fn main() -> std::process::ExitCode {
     let context = Context {
         ui: ui.clone(),
         workers: Workers::new(jobs, cli.global.memory),
-        stores: StoreRegistry::with(Cloud::new(cli.cloud_options()).observed_by(ui.clone())),
+        stores: StoreRegistry::with(GcsClient::new(cli.cloud_options()).observed_by(ui.clone())),
         stop: Stop::default(),
         state: StateFolder::default(),
         timeouts: Timeouts {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::archive::ArchiveFile;
+use crate::archive::Archive;
 use crate::archive::catalog::{self, NamedFor};
 use crate::cli::args::ArchiveArg;
 use crate::cli::context::Context;
@@ -96,13 +96,13 @@ async fn newest(
 }
 
 /// Finds and opens an archive.
-pub async fn open(context: &Context, arg: &ArchiveArg) -> Result<Arc<ArchiveFile>, Failure> {
+pub async fn open(context: &Context, arg: &ArchiveArg) -> Result<Arc<Archive>, Failure> {
     let ArchiveLocation {
         store,
         object,
         title,
     } = find(context, arg).await?;
-    ArchiveFile::open(store, object, title)
+    Archive::open(store, object, title)
         .await
         .map(Arc::new)
         .map_err(Failure::from)

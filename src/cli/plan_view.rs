@@ -8,7 +8,7 @@ use crate::cli::context::Context;
 use crate::cli::output;
 use crate::cli::text::Text;
 use crate::model::Sample;
-use crate::plan::{Explained, Hooks, Link, OnExisting, Plan, TargetSpec};
+use crate::plan::{Explanation, Hooks, Link, OnExisting, Plan, TargetSpec};
 
 /// How many kinds that are left out for one reason are named; the document names all.
 const LEFT_OUT_SHOWN: usize = 4;
@@ -243,7 +243,7 @@ fn show_warnings(context: &Context, plan: &Plan) {
 }
 
 /// Shows why kinds stand where they stand.
-pub fn show_explained(context: &Context, explained: &[Explained]) {
+pub fn show_explained(context: &Context, explained: &[Explanation]) {
     let ui = &context.ui;
     for (number, one) in explained.iter().enumerate() {
         if number > 0 {

@@ -15,7 +15,7 @@ use crate::model::Timestamp;
 use crate::plan::{OnExisting, Plan, TargetSpec};
 use crate::restore::journal::StepState;
 use crate::restore::report::{Frame, Report, Totals};
-use crate::restore::{Options, Outcome, RestoreError, Restored, StepTally};
+use crate::restore::{Options, Outcome, RestoreError, RestoreResult, StepOutcome};
 use crate::runtime::working_file::write_file;
 
 /// What is told of.
@@ -32,8 +32,12 @@ pub struct RestoreSummary<'a> {
 }
 
 /// Tells how a restore ended.
-pub fn tell(context: &Context, told: &RestoreSummary<'_>, restored: Restored) -> CommandResult {
-    let Restored { outcome, steps } = restored;
+pub fn tell(
+    context: &Context,
+    told: &RestoreSummary<'_>,
+    restored: RestoreResult,
+) -> CommandResult {
+    let RestoreResult { outcome, steps } = restored;
     let was_done = matches!(outcome, Ok(Outcome { was_done: true, .. }));
     if steps.iter().any(|step| step.end != StepState::Pending) && !was_done {
         context.ui.say_lines(table(context, told.plan, &steps));
@@ -99,7 +103,7 @@ fn finished(
     context: &Context,
     told: &RestoreSummary<'_>,
     outcome: Outcome,
-    tallies: &[StepTally],
+    tallies: &[StepOutcome],
 ) -> Result<(ExitCode, Value), Failure> {
     let ui = &context.ui;
     let Outcome {
@@ -177,7 +181,7 @@ fn show_next_step(context: &Context, plan: &Plan) {
 }
 
 /// What became of each kind.
-fn table(context: &Context, plan: &Plan, steps: &[StepTally]) -> impl Iterator<Item = Text> {
+fn table(context: &Context, plan: &Plan, steps: &[StepOutcome]) -> impl Iterator<Item = Text> {
     let mut heads = vec!["NAMESPACE", "KIND", "STATE", "RESTORED", "ALREADY THERE"];
     let deletes = plan.on_existing == OnExisting::Replace;
     let compares = steps.iter().any(|step| step.differing.is_some());
@@ -201,7 +205,7 @@ fn table(context: &Context, plan: &Plan, steps: &[StepTally]) -> impl Iterator<I
 /// Writes the reports, whatever came of the restore.
 fn report(
     told: &RestoreSummary<'_>,
-    steps: &[StepTally],
+    steps: &[StepOutcome],
     ended: &Result<(ExitCode, Value), Failure>,
 ) -> Result<(), Failure> {
     if told.reports.is_empty() {

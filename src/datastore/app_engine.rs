@@ -10,7 +10,7 @@
 //! restored. `reserveIds` of Datastore v1 leaves it as it is; the call here moves it.
 
 use crate::entity::wire::{Fields, put_bytes, put_int, put_message, put_uint};
-use crate::model::Pair;
+use crate::model::KindRef;
 
 /// How the interface is called.
 pub const CALL: &str = "/apphosting.tools.devappserver2.CallHandler/HandleCall";
@@ -83,7 +83,7 @@ pub enum Next {
 
 impl Count {
     /// Begins to count what `project` holds of a pair; gives the request that is to be sent.
-    pub fn begin(project: &str, pair: &Pair) -> (Self, Vec<u8>) {
+    pub fn begin(project: &str, pair: &KindRef) -> (Self, Vec<u8>) {
         let mut query = Vec::new();
         put_bytes(&mut query, 1, project.as_bytes());
         put_bytes(&mut query, 3, pair.kind.as_str().as_bytes());
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn what_was_passed_over_is_the_count() {
-        let (mut count, first) = Count::begin("p", &Pair::new("acme", "Song"));
+        let (mut count, first) = Count::begin("p", &KindRef::new("acme", "Song"));
         assert!(first.windows(8).any(|part| part == b"RunQuery"));
         assert!(
             matches!(count.take(&answer(300, true)), Some(Next::Ask(next)) if next.windows(6).any(|part| part == b"cursor"))
@@ -220,12 +220,12 @@ mod tests {
             b"\xff\xff\xff",
             &answer(0, true),
         ] {
-            let (mut count, _) = Count::begin("p", &Pair::new("", "Song"));
+            let (mut count, _) = Count::begin("p", &KindRef::new("", "Song"));
             assert_eq!(count.take(nonsense), None, "{nonsense:?}");
         }
         assert!(answer(300, true).len() > 4, "and a torn one is none either");
         for cut in 0..answer(300, true).len() {
-            let (mut count, _) = Count::begin("p", &Pair::new("", "Song"));
+            let (mut count, _) = Count::begin("p", &KindRef::new("", "Song"));
             assert_eq!(count.take(&answer(300, true)[..cut]), None, "{cut}");
         }
     }

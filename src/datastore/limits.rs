@@ -115,7 +115,7 @@ fn value(value: &Field<'_>, whole: &mut usize) -> Result<Option<(usize, usize)>,
 mod tests {
     use super::*;
     use crate::entity::testing::{key, property};
-    use crate::entity::{Entity, Id, Property, Rewrite, Value, message};
+    use crate::entity::{Entity, Id, KeyMapping, Property, Value, message};
 
     fn of(properties: Vec<Property<'_>>) -> Option<Oversize> {
         let mut message = Vec::new();
@@ -124,7 +124,7 @@ mod tests {
                 key: Some(key("p", "", "K", Id::Number(1))),
                 properties,
             },
-            &Rewrite::identity(),
+            &KeyMapping::identity(),
             &mut message,
         );
         oversize(&message)

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::entity::message;
-use crate::entity::rewrite::Rewrite;
+use crate::entity::rewrite::KeyMapping;
 use crate::entity::wire::{Field, Fields};
 use crate::entity::{Id, Key, PathElement};
 
@@ -255,7 +255,7 @@ pub fn key_of_json(key: &Value) -> Option<Vec<u8>> {
         database: partition("databaseId"),
         path,
     };
-    Some(message::key_message(&key, &Rewrite::identity()))
+    Some(message::key_message(&key, &KeyMapping::identity()))
 }
 
 /// What a `google.datastore.v1.LookupResponse` says.
@@ -439,7 +439,7 @@ mod tests {
 
     #[test]
     fn a_key_in_json_has_the_bytes_of_the_same_key_in_an_entity() {
-        let rewrite = Rewrite::identity();
+        let rewrite = KeyMapping::identity();
         let mut numbered = 0;
         for record in ["managed", "legacy"].into_iter().flat_map(records) {
             let entity = Entity::parse(&record).unwrap();

@@ -22,7 +22,7 @@ pub(crate) const MEANING_PLACE: u64 = 23;
 
 /// A value as the API has it.
 #[derive(Debug, PartialEq)]
-pub(crate) struct RestValue<'e> {
+pub(crate) struct ApiValue<'e> {
     pub value: Content<'e>,
     /// The meaning to send; 0 is none.
     pub meaning: u64,
@@ -45,10 +45,10 @@ pub(crate) enum Content<'e> {
 }
 
 /// Maps one stored value.
-pub(crate) fn rest_value<'e>(property: &'e Property<'_>) -> RestValue<'e> {
+pub(crate) fn rest_value<'e>(property: &'e Property<'_>) -> ApiValue<'e> {
     // An array itself is never excluded from indexes, its elements are.
     if property.meaning == MEANING_EMPTY_LIST {
-        return RestValue {
+        return ApiValue {
             value: Content::EmptyArray,
             meaning: 0,
             exclude_from_indexes: false,
@@ -75,7 +75,7 @@ pub(crate) fn rest_value<'e>(property: &'e Property<'_>) -> RestValue<'e> {
         ),
         Value::User(user) => (Content::Entity(Cow::Owned(user_entity(user))), MEANING_USER),
     };
-    RestValue {
+    ApiValue {
         value,
         meaning,
         exclude_from_indexes: !property.indexed,
@@ -154,22 +154,22 @@ fn user_entity<'e>(user: &User<'e>) -> Entity<'e> {
 
 /// The values of each name, names in the order of their first appearance: what the API calls
 /// properties.
-pub(crate) struct ByName<'e> {
+pub(crate) struct GroupedProperties<'e> {
     sorted: Vec<(usize, &'e Property<'e>)>,
 }
 
-impl<'e> ByName<'e> {
+impl<'e> GroupedProperties<'e> {
     pub fn of(entity: &'e Entity<'e>) -> Self {
         let mut sorted: Vec<_> = entity.properties.iter().enumerate().collect();
         sorted.sort_by_key(|(_, property)| property.name);
-        ByName { sorted }
+        GroupedProperties { sorted }
     }
 
-    pub fn groups(&self) -> Vec<Named<'_, 'e>> {
+    pub fn groups(&self) -> Vec<PropertyGroup<'_, 'e>> {
         let mut groups: Vec<_> = self
             .sorted
             .chunk_by(|(_, a), (_, b)| a.name == b.name)
-            .filter_map(Named::of)
+            .filter_map(PropertyGroup::of)
             .collect();
         groups.sort_by_key(|group| group.first);
         groups
@@ -177,7 +177,7 @@ impl<'e> ByName<'e> {
 }
 
 /// All values of one name.
-pub(crate) struct Named<'s, 'e> {
+pub(crate) struct PropertyGroup<'s, 'e> {
     first: usize,
     pub name: &'e str,
     /// Whether they make an array, if only of one.
@@ -185,10 +185,10 @@ pub(crate) struct Named<'s, 'e> {
     members: &'s [(usize, &'e Property<'e>)],
 }
 
-impl<'s, 'e> Named<'s, 'e> {
+impl<'s, 'e> PropertyGroup<'s, 'e> {
     fn of(members: &'s [(usize, &'e Property<'e>)]) -> Option<Self> {
         let (first, property) = members.first()?;
-        Some(Named {
+        Some(PropertyGroup {
             first: *first,
             name: property.name,
             is_array: members.len() > 1 || property.multiple,
@@ -196,7 +196,7 @@ impl<'s, 'e> Named<'s, 'e> {
         })
     }
 
-    pub fn values(&self) -> impl Iterator<Item = RestValue<'e>> {
+    pub fn values(&self) -> impl Iterator<Item = ApiValue<'e>> {
         self.members
             .iter()
             .map(|(_, property)| rest_value(property))

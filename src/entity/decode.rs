@@ -387,7 +387,7 @@ mod tests {
 
     use super::*;
     use crate::entity::encode::write_entity;
-    use crate::entity::rewrite::Rewrite;
+    use crate::entity::rewrite::KeyMapping;
     use crate::entity::testing::{
         any_entity, damaged_record, embedded, key, nested_record, property, record_of, records,
         to_json,
@@ -642,7 +642,7 @@ mod tests {
 
     #[test]
     fn a_key_keeps_the_form_of_its_app_unless_its_project_changes() {
-        use crate::entity::ToProject;
+        use crate::entity::DestinationProject;
         let entity = Entity {
             key: Some(key("s~src", "", "K", Id::Number(1))),
             properties: vec![embedded(
@@ -653,14 +653,14 @@ mod tests {
                 },
             )],
         };
-        let to = |project: &str| Rewrite {
+        let to = |project: &str| KeyMapping {
             from_project: "src".to_owned(),
             from_database: String::new(),
-            to: Some(ToProject {
+            to: Some(DestinationProject {
                 project: project.to_owned(),
                 database: String::new(),
             }),
-            ..Rewrite::default()
+            ..KeyMapping::default()
         };
         let app_in = |project| {
             let mut out = Vec::new();
@@ -685,7 +685,7 @@ mod tests {
         #[test]
         fn what_is_read_from_damaged_bytes_can_be_written_in_every_form(record in damaged_record()) {
             if let Ok(entity) = Entity::parse(&record) {
-                let identity = Rewrite::identity();
+                let identity = KeyMapping::identity();
                 let again = record_of(&entity);
                 prop_assert_eq!(to_json(&Entity::parse(&again).unwrap(), &identity), to_json(&entity, &identity));
                 let mut out = Vec::new();

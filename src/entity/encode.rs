@@ -1,7 +1,7 @@
 //! Encodes an entity as an `EntityProto` (docs/formats.md, section 5).
 
 use super::decode::{ENTITY_KEY, ENTITY_PROPERTY, ENTITY_RAW_PROPERTY};
-use super::rewrite::Rewrite;
+use super::rewrite::KeyMapping;
 use super::types::{Entity, Id, Key, PathElement, Property, User, Value};
 use super::wire::{
     put_bytes, put_double, put_group, put_int, put_message, put_uint, put_unless_empty,
@@ -14,7 +14,7 @@ const ENTITY_GROUP: u32 = 16;
 /// Under the identity a record of the emulator comes out as it was, byte for byte. Fields that
 /// [`Entity::parse`] skips are not written. A key that gets another project loses the prefix of its
 /// app, since that of the new project is not known; importers take both forms.
-pub fn write_entity(entity: &Entity<'_>, rewrite: &Rewrite, out: &mut Vec<u8>) {
+pub fn write_entity(entity: &Entity<'_>, rewrite: &KeyMapping, out: &mut Vec<u8>) {
     if let Some(key) = &entity.key {
         put_message(out, ENTITY_KEY, |out| {
             put_partition(key, rewrite, out, |out| {
@@ -57,7 +57,7 @@ pub fn write_entity(entity: &Entity<'_>, rewrite: &Rewrite, out: &mut Vec<u8>) {
 
 fn put_partition(
     key: &Key<'_>,
-    rewrite: &Rewrite,
+    rewrite: &KeyMapping,
     out: &mut Vec<u8>,
     path: impl FnOnce(&mut Vec<u8>),
 ) {
@@ -90,7 +90,7 @@ fn put_step(element: &PathElement<'_>, [kind, id, name]: [u32; 3], out: &mut Vec
     }
 }
 
-fn put_property(property: &Property<'_>, rewrite: &Rewrite, out: &mut Vec<u8>) {
+fn put_property(property: &Property<'_>, rewrite: &KeyMapping, out: &mut Vec<u8>) {
     if property.meaning != 0 {
         put_uint(out, 1, property.meaning);
     }

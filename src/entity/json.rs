@@ -8,15 +8,15 @@ use std::io::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::api_value::{ByName, Content, RestValue};
-use super::rewrite::Rewrite;
+use super::api_value::{ApiValue, Content, GroupedProperties};
+use super::rewrite::KeyMapping;
 use super::types::{Entity, Id, Key};
 
 /// Appends `entity` to `out` as a REST `Entity` without spaces or line feed, its keys and
 /// references moved by `rewrite`.
 ///
 /// Properties stand in the order of their first appearance.
-pub fn write_entity(entity: &Entity<'_>, rewrite: &Rewrite, out: &mut Vec<u8>) {
+pub fn write_entity(entity: &Entity<'_>, rewrite: &KeyMapping, out: &mut Vec<u8>) {
     let mut members = Members::open(out);
     if let Some(key) = entity.own_key() {
         write_key(key, rewrite, members.name("key"));
@@ -24,7 +24,7 @@ pub fn write_entity(entity: &Entity<'_>, rewrite: &Rewrite, out: &mut Vec<u8>) {
     if !entity.properties.is_empty() {
         let out = members.name("properties");
         let mut properties = Members::open(out);
-        for group in ByName::of(entity).groups() {
+        for group in GroupedProperties::of(entity).groups() {
             let out = properties.name(group.name);
             if group.is_array {
                 out.extend_from_slice(b"{\"arrayValue\":{\"values\":");
@@ -43,7 +43,7 @@ pub fn write_entity(entity: &Entity<'_>, rewrite: &Rewrite, out: &mut Vec<u8>) {
     members.close();
 }
 
-fn write_key(key: &Key<'_>, rewrite: &Rewrite, out: &mut Vec<u8>) {
+fn write_key(key: &Key<'_>, rewrite: &KeyMapping, out: &mut Vec<u8>) {
     let (project, namespace, database) = rewrite.partition(key);
     out.extend_from_slice(b"{\"partitionId\":");
     let mut members = Members::open(out);
@@ -68,7 +68,7 @@ fn write_key(key: &Key<'_>, rewrite: &Rewrite, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-fn write_value(value: &RestValue<'_>, rewrite: &Rewrite, out: &mut Vec<u8>) {
+fn write_value(value: &ApiValue<'_>, rewrite: &KeyMapping, out: &mut Vec<u8>) {
     let mut members = Members::open(out);
     match &value.value {
         Content::Null => members.name("nullValue").extend_from_slice(b"null"),
@@ -221,7 +221,7 @@ mod tests {
     use crate::entity::testing::{
         embedded, fixture, key, numbers_by_value, property, records, to_json,
     };
-    use crate::entity::{PathElement, Property, ToProject, User, Value};
+    use crate::entity::{DestinationProject, PathElement, Property, User, Value};
     use crate::model::Namespace;
 
     fn truth(name: &str) -> BTreeMap<String, Json> {
@@ -234,7 +234,7 @@ mod tests {
         by_key(
             records(folder)
                 .iter()
-                .map(|record| to_json(&Entity::parse(record).unwrap(), &Rewrite::identity()))
+                .map(|record| to_json(&Entity::parse(record).unwrap(), &KeyMapping::identity()))
                 .collect(),
         )
     }
@@ -517,7 +517,7 @@ mod tests {
                     }],
                 };
                 assert_eq!(
-                    to_json(&entity, &Rewrite::identity()),
+                    to_json(&entity, &KeyMapping::identity()),
                     json!({"properties": {"p": expected}}),
                     "meaning {meaning}, indexed {indexed}"
                 );
@@ -535,7 +535,7 @@ mod tests {
                         key: None,
                         properties: vec![zlib]
                     },
-                    &Rewrite::identity()
+                    &KeyMapping::identity()
                 ),
                 json!({"properties": {"p": {"blobValue": "dA==", "meaning": 22}}})
             );
@@ -563,7 +563,7 @@ mod tests {
                 key: None,
                 properties,
             },
-            &Rewrite::identity(),
+            &KeyMapping::identity(),
             &mut out,
         );
         let expected = concat!(
@@ -599,7 +599,7 @@ mod tests {
             properties: Vec::new(),
         };
         let mut out = Vec::new();
-        write_entity(&entity, &Rewrite::identity(), &mut out);
+        write_entity(&entity, &KeyMapping::identity(), &mut out);
         let expected = r#"{"key":{"partitionId":{"projectId":"p","namespaceId":"n","databaseId":"d"},"path":[{"kind":"A","name":"\n\"x\""},{"kind":"B","id":"7"},{"kind":"C"}]}}"#;
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
@@ -661,10 +661,10 @@ mod tests {
                 properties,
             }
         }
-        let rewrite = Rewrite {
+        let rewrite = KeyMapping {
             from_project: "src".to_owned(),
             from_database: String::new(),
-            to: Some(ToProject {
+            to: Some(DestinationProject {
                 project: "dst".to_owned(),
                 database: String::new(),
             }),
@@ -672,15 +672,15 @@ mod tests {
         };
         let moved = entity_in("s~src", "acme");
         let target = entity_in("dst", "beta");
-        let identity = Rewrite::identity();
+        let identity = KeyMapping::identity();
         assert_eq!(to_json(&moved, &rewrite), to_json(&target, &identity));
         assert_eq!(to_json(&target, &rewrite), to_json(&target, &identity));
-        type Write = fn(&Entity<'_>, &Rewrite, &mut Vec<u8>);
+        type Write = fn(&Entity<'_>, &KeyMapping, &mut Vec<u8>);
         for write in [
             crate::entity::message::write_entity as Write,
             crate::entity::encode::write_entity,
         ] {
-            let written = |entity: &Entity<'_>, rewrite: &Rewrite| {
+            let written = |entity: &Entity<'_>, rewrite: &KeyMapping| {
                 let mut out = Vec::new();
                 write(entity, rewrite, &mut out);
                 out

@@ -3,8 +3,8 @@
 //! Knows the numbers of that API's fields. Must not know what a stored value becomes there: that is
 //! for `api_value`.
 
-use super::api_value::{ByName, Content, MEANING_PLACE, RestValue};
-use super::rewrite::Rewrite;
+use super::api_value::{ApiValue, Content, GroupedProperties, MEANING_PLACE};
+use super::rewrite::KeyMapping;
 use super::types::{Entity, Id, Key};
 use super::wire::{
     Fields, put_bytes, put_double, put_int, put_message, put_uint, put_unless_empty,
@@ -24,11 +24,11 @@ const NON_TRANSACTIONAL: u64 = 2;
 
 /// Appends `entity` to `out` as a `google.datastore.v1.Entity`, its keys and references moved by
 /// `rewrite`.
-pub fn write_entity(entity: &Entity<'_>, rewrite: &Rewrite, out: &mut Vec<u8>) {
+pub fn write_entity(entity: &Entity<'_>, rewrite: &KeyMapping, out: &mut Vec<u8>) {
     if let Some(key) = entity.own_key() {
         put_message(out, 1, |out| put_key(key, rewrite, out));
     }
-    for group in ByName::of(entity).groups() {
+    for group in GroupedProperties::of(entity).groups() {
         put_message(out, 3, |out| {
             put_bytes(out, 1, group.name.as_bytes());
             put_message(out, 2, |out| {
@@ -52,7 +52,7 @@ pub fn write_entity(entity: &Entity<'_>, rewrite: &Rewrite, out: &mut Vec<u8>) {
 /// without one.
 ///
 /// Two entities of one target have the same key if and only if these bytes are the same.
-pub fn key_of(entity: &Entity<'_>, rewrite: &Rewrite) -> Vec<u8> {
+pub fn key_of(entity: &Entity<'_>, rewrite: &KeyMapping) -> Vec<u8> {
     entity
         .own_key()
         .map(|key| key_message(key, rewrite))
@@ -60,7 +60,7 @@ pub fn key_of(entity: &Entity<'_>, rewrite: &Rewrite) -> Vec<u8> {
 }
 
 /// Returns a key as a `google.datastore.v1.Key`, moved by `rewrite`.
-pub fn key_message(key: &Key<'_>, rewrite: &Rewrite) -> Vec<u8> {
+pub fn key_message(key: &Key<'_>, rewrite: &KeyMapping) -> Vec<u8> {
     let mut out = Vec::new();
     put_key(key, rewrite, &mut out);
     out
@@ -187,7 +187,7 @@ pub fn reserve_ids_request<'a>(
     out
 }
 
-fn put_key(key: &Key<'_>, rewrite: &Rewrite, out: &mut Vec<u8>) {
+fn put_key(key: &Key<'_>, rewrite: &KeyMapping, out: &mut Vec<u8>) {
     let (project, namespace, database) = rewrite.partition(key);
     put_message(out, 1, |out| {
         put_unless_empty(out, 2, project);
@@ -207,7 +207,7 @@ fn put_key(key: &Key<'_>, rewrite: &Rewrite, out: &mut Vec<u8>) {
 }
 
 /// Zeros and empty texts are written too: which field of the value is set is what tells its type.
-fn put_value(value: &RestValue<'_>, rewrite: &Rewrite, out: &mut Vec<u8>) {
+fn put_value(value: &ApiValue<'_>, rewrite: &KeyMapping, out: &mut Vec<u8>) {
     match &value.value {
         Content::Null => put_uint(out, 11, 0),
         Content::Boolean(boolean) => put_uint(out, 1, u64::from(*boolean)),
@@ -252,7 +252,7 @@ mod tests {
 
     use super::*;
     use crate::entity::testing::{any_entity, key, numbers_by_value, property, records, to_json};
-    use crate::entity::{Property, ToProject, User, Value};
+    use crate::entity::{DestinationProject, Property, User, Value};
     use crate::model::Timestamp;
 
     /// A second opinion: fields of a message by the book, independent of the code under test.
@@ -398,7 +398,7 @@ mod tests {
         value
     }
 
-    fn written(entity: &Entity<'_>, rewrite: &Rewrite) -> Vec<u8> {
+    fn written(entity: &Entity<'_>, rewrite: &KeyMapping) -> Vec<u8> {
         let mut out = Vec::new();
         write_entity(entity, rewrite, &mut out);
         out
@@ -406,7 +406,7 @@ mod tests {
 
     #[test]
     fn both_forms_of_every_fixture_say_the_same() {
-        let identity = Rewrite::identity();
+        let identity = KeyMapping::identity();
         for record in ["managed", "legacy"].into_iter().flat_map(records) {
             let entity = Entity::parse(&record).unwrap();
             assert_eq!(
@@ -424,7 +424,7 @@ mod tests {
                     key: None,
                     properties: vec![property("p", value)],
                 },
-                &Rewrite::identity(),
+                &KeyMapping::identity(),
             )
         };
         let table: [(Value<'_>, &[u8]); 8] = [
@@ -528,7 +528,7 @@ mod tests {
                 property("user", Value::User(user.clone())),
             ],
         };
-        let identity = Rewrite::identity();
+        let identity = KeyMapping::identity();
         let (bare, full) = (written(&whole(0), &identity), written(&whole(9), &identity));
         assert_ne!(bare, full);
         assert_eq!(without_place_meanings(&bare), Some(full.clone()));
@@ -542,10 +542,10 @@ mod tests {
             key: Some(key(app, namespace, "K", id)),
             properties: Vec::new(),
         };
-        let merging = Rewrite {
+        let merging = KeyMapping {
             from_project: "src".to_owned(),
             from_database: String::new(),
-            to: Some(ToProject {
+            to: Some(DestinationProject {
                 project: "dst".to_owned(),
                 database: "db".to_owned(),
             }),
@@ -581,7 +581,7 @@ mod tests {
 
         #[test]
         fn both_forms_of_any_entity_say_the_same(entity in any_entity(), project in "[a-z]{1,5}") {
-            let rewrite = Rewrite { from_project: "src".to_owned(), from_database: String::new(), to: Some(ToProject { project, database: "db".to_owned() }), ..Rewrite::default() };
+            let rewrite = KeyMapping { from_project: "src".to_owned(), from_database: String::new(), to: Some(DestinationProject { project, database: "db".to_owned() }), ..KeyMapping::default() };
             prop_assert_eq!(numbers_by_value(entity_json(&written(&entity, &rewrite))), numbers_by_value(to_json(&entity, &rewrite)));
         }
     }

@@ -16,8 +16,8 @@ mod types;
 pub(crate) mod wire;
 
 pub use decode::{EMBEDDED_DEPTH_MAX, PARTS_MAX, ProtoError, ProtoFault};
-pub use rewrite::{Rewrite, ToProject};
-pub use scan::{PairScan, Scan, Scanned};
+pub use rewrite::{DestinationProject, KeyMapping};
+pub use scan::{KindStats, Scan, ScanResult};
 pub use types::{Entity, Id, Key, PathElement, Property, User, Value};
 pub(crate) use types::{MEANING_EMPTY_LIST, MEANING_ENTITY, URI_ZLIB};
 pub use wire::{WireError, WireFault, WireType};

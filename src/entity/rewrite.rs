@@ -11,35 +11,35 @@ use crate::model::Namespace;
 
 /// Where keys of one project go.
 ///
-/// Only keys and references of [`Rewrite::from_project`] move; those of a third project stay as
+/// Only keys and references of [`KeyMapping::from_project`] move; those of a third project stay as
 /// they are. The same holds everywhere: in the entity's own key, in references indexed or not, in
 /// arrays, in embedded entities at any depth and in the keys of those.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Rewrite {
+pub struct KeyMapping {
     /// The project whose keys move, without a leading `s~`.
     pub from_project: String,
     /// The database whose keys move with them; empty for the default one. References to another
     /// database of the project follow the project only.
     pub from_database: String,
     /// Where they move to; none leaves project and database as they are.
-    pub to: Option<ToProject>,
+    pub to: Option<DestinationProject>,
     /// Namespaces that get another name. Those that are not named stay.
     pub namespaces: BTreeMap<Namespace, Namespace>,
 }
 
 /// A project and database that keys move to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ToProject {
+pub struct DestinationProject {
     /// The project, without a prefix such as `s~`.
     pub project: String,
     /// The database; empty for the default one.
     pub database: String,
 }
 
-impl Rewrite {
+impl KeyMapping {
     /// The rewrite that changes nothing.
     pub fn identity() -> Self {
-        Rewrite::default()
+        KeyMapping::default()
     }
 
     /// Whether no key changes, whatever it is.
@@ -92,11 +92,11 @@ mod tests {
         }
     }
 
-    fn rewrite(to: Option<(&str, &str)>, namespaces: &[(&str, &str)]) -> Rewrite {
-        Rewrite {
+    fn rewrite(to: Option<(&str, &str)>, namespaces: &[(&str, &str)]) -> KeyMapping {
+        KeyMapping {
             from_project: "src".to_owned(),
             from_database: String::new(),
-            to: to.map(|(project, database)| ToProject {
+            to: to.map(|(project, database)| DestinationProject {
                 project: project.to_owned(),
                 database: database.to_owned(),
             }),
@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn namespaces_move_without_a_project_and_leave_the_database() {
         let moving = rewrite(None, &[("acme", "")]);
-        let moving = Rewrite {
+        let moving = KeyMapping {
             from_database: "db".to_owned(),
             ..moving
         };
@@ -148,13 +148,13 @@ mod tests {
 
     #[test]
     fn the_identity_moves_no_key_not_even_one_without_app() {
-        assert!(Rewrite::identity().is_identity() && rewrite(None, &[("a", "a")]).is_identity());
+        assert!(KeyMapping::identity().is_identity() && rewrite(None, &[("a", "a")]).is_identity());
         assert!(!rewrite(Some(("src", "")), &[]).is_identity());
         assert_eq!(
-            Rewrite::identity().partition(&key("", "a", "b")),
+            KeyMapping::identity().partition(&key("", "a", "b")),
             ("", "a", "b")
         );
-        let of_no_project = Rewrite {
+        let of_no_project = KeyMapping {
             from_project: String::new(),
             ..rewrite(Some(("dst", "db")), &[("a", "c")])
         };

@@ -12,11 +12,11 @@ use super::decode::{
 };
 use super::types::{Id, PathElement, User, project_of};
 use super::wire::Fields;
-use crate::model::{Kind, Pair};
+use crate::model::{Kind, KindRef};
 
 /// What the records of one pair add up to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PairScan {
+pub struct KindStats {
     /// How many records there are.
     pub entities: u64,
     /// Bytes of the records, without framing.
@@ -25,12 +25,12 @@ pub struct PairScan {
     pub parents: BTreeSet<Kind>,
     /// What the properties refer to in the entities' own project, indexed or not, in embedded
     /// entities at any depth too. The keys of embedded entities are no references.
-    pub references: BTreeSet<Pair>,
+    pub references: BTreeSet<KindRef>,
 }
 
-impl PairScan {
+impl KindStats {
     /// Adds what another scan found of the same pair.
-    pub fn merge(&mut self, other: &PairScan) {
+    pub fn merge(&mut self, other: &KindStats) {
         self.entities += other.entities;
         self.bytes += other.bytes;
         self.parents.extend(other.parents.iter().cloned());
@@ -40,14 +40,14 @@ impl PairScan {
 
 /// What a finished scan found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Scanned {
+pub struct ScanResult {
     /// Each pair that an entity was of.
-    pub pairs: BTreeMap<Pair, PairScan>,
+    pub pairs: BTreeMap<KindRef, KindStats>,
     /// The projects, without a prefix such as `s~`, and databases of the entities' keys.
     pub origins: BTreeSet<(String, String)>,
 }
 
-impl Scanned {
+impl ScanResult {
     /// Entities of all pairs.
     pub fn entities(&self) -> u64 {
         self.pairs.values().map(|pair| pair.entities).sum()
@@ -59,7 +59,7 @@ impl Scanned {
     }
 
     /// Adds what another scan found.
-    pub fn merge(&mut self, other: &Scanned) {
+    pub fn merge(&mut self, other: &ScanResult) {
         for (pair, found) in &other.pairs {
             self.pairs.entry(pair.clone()).or_default().merge(found);
         }
@@ -70,8 +70,8 @@ impl Scanned {
 /// A scan under way. Scans of several pieces may run at once and be merged in any order.
 #[derive(Debug, Default)]
 pub struct Scan {
-    /// By namespace, then kind: texts, so that a record is found in it without making a [`Pair`].
-    pairs: BTreeMap<String, BTreeMap<String, Tally>>,
+    /// By namespace, then kind: texts, so that a record is found in it without making a [`KindRef`].
+    pairs: BTreeMap<String, BTreeMap<String, KindCounter>>,
     /// The pair of the last record, which is mostly that of the next: it is not in `pairs`
     /// meanwhile.
     current: Option<Box<Current>>,
@@ -82,11 +82,11 @@ pub struct Scan {
 struct Current {
     namespace: String,
     kind: String,
-    tally: Tally,
+    tally: KindCounter,
 }
 
 #[derive(Debug, Default)]
-struct Tally {
+struct KindCounter {
     entities: u64,
     bytes: u64,
     parents: BTreeSet<String>,
@@ -122,7 +122,7 @@ impl Scan {
         })
     }
 
-    fn tally(&mut self, namespace: &str, kind: &str) -> &mut Tally {
+    fn tally(&mut self, namespace: &str, kind: &str) -> &mut KindCounter {
         let is_current = self
             .current
             .as_ref()
@@ -174,20 +174,20 @@ impl Scan {
     }
 
     /// Ends the scan.
-    pub fn finish(mut self) -> Scanned {
+    pub fn finish(mut self) -> ScanResult {
         self.put_back();
         let pairs = self.pairs.into_iter().flat_map(|(namespace, kinds)| {
             kinds.into_iter().map(move |(kind, tally)| {
-                let pair = Pair::new(namespace.clone(), kind);
+                let pair = KindRef::new(namespace.clone(), kind);
                 let references = tally
                     .references
                     .into_iter()
-                    .map(|(namespace, kind)| Pair::new(namespace, kind))
+                    .map(|(namespace, kind)| KindRef::new(namespace, kind))
                     .collect();
                 let parents = tally.parents.into_iter().map(Kind::new).collect();
                 (
                     pair,
-                    PairScan {
+                    KindStats {
                         entities: tally.entities,
                         bytes: tally.bytes,
                         parents,
@@ -196,7 +196,7 @@ impl Scan {
                 )
             })
         });
-        Scanned {
+        ScanResult {
             pairs: pairs.collect(),
             origins: self.origins.into_iter().collect(),
         }
@@ -382,12 +382,12 @@ mod tests {
     }
 
     /// What the full decoder says of a record: slow, plain, and by another way.
-    fn by_the_full_decoder(record: &[u8]) -> Option<Scanned> {
-        fn references(entity: &Entity<'_>, project: &str, found: &mut BTreeSet<Pair>) {
+    fn by_the_full_decoder(record: &[u8]) -> Option<ScanResult> {
+        fn references(entity: &Entity<'_>, project: &str, found: &mut BTreeSet<KindRef>) {
             for property in &entity.properties {
                 match &property.value {
                     Value::Reference(key) if key.project() == project => {
-                        found.insert(Pair::new(
+                        found.insert(KindRef::new(
                             key.namespace,
                             key.path.last().map_or("", |element| element.kind),
                         ));
@@ -400,18 +400,18 @@ mod tests {
         let entity = Entity::parse(record).ok()?;
         let key = entity.own_key().filter(|key| key.is_complete())?;
         let (last, ancestors) = key.path.split_last()?;
-        let mut pair = PairScan {
+        let mut pair = KindStats {
             entities: 1,
             bytes: record.len() as u64,
-            ..PairScan::default()
+            ..KindStats::default()
         };
         pair.parents = ancestors
             .iter()
             .map(|element| Kind::new(element.kind))
             .collect();
         references(&entity, key.project(), &mut pair.references);
-        let pairs = [(Pair::new(key.namespace, last.kind), pair)].into();
-        Some(Scanned {
+        let pairs = [(KindRef::new(key.namespace, last.kind), pair)].into();
+        Some(ScanResult {
             pairs,
             origins: [(key.project().to_owned(), key.database.to_owned())].into(),
         })
@@ -431,7 +431,7 @@ mod tests {
         let exports = summary["exports"].as_array().unwrap();
         assert_eq!(found.pairs.len(), exports.len());
         for export in exports {
-            let pair = Pair::new(
+            let pair = KindRef::new(
                 export["namespace"].as_str().unwrap(),
                 export["kind"].as_str().unwrap(),
             );
@@ -484,15 +484,15 @@ mod tests {
         };
         let record = record_of(&entity);
         let found = scan([&record, &record]).finish();
-        let pair = PairScan {
+        let pair = KindStats {
             entities: 2,
             bytes: 2 * record.len() as u64,
             parents: ["Mid", "Root"].map(Kind::new).into(),
             references: [("", "A"), ("other", "Deep"), ("ns", "B")]
-                .map(|(namespace, kind)| Pair::new(namespace, kind))
+                .map(|(namespace, kind)| KindRef::new(namespace, kind))
                 .into(),
         };
-        assert_eq!(found.pairs, [(Pair::new("ns", "Own"), pair)].into());
+        assert_eq!(found.pairs, [(KindRef::new("ns", "Own"), pair)].into());
         assert_eq!(found.origins, [("src".to_owned(), "db".to_owned())].into());
     }
 
@@ -564,7 +564,7 @@ mod tests {
         record.extend(nested_record(10_000));
         let mut scan = Scan::new();
         assert_eq!(scan.add(&record).unwrap_err().reason, ProtoFault::TooDeep);
-        assert_eq!(scan.finish().pairs[&Pair::new("", "K")].entities, 1);
+        assert_eq!(scan.finish().pairs[&KindRef::new("", "K")].entities, 1);
     }
 
     #[test]

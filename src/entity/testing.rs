@@ -72,7 +72,7 @@ fn records_of(log: &[u8]) -> Vec<Vec<u8>> {
 }
 
 /// An entity as the REST JSON of this crate, read back by another reader.
-pub fn to_json(entity: &Entity<'_>, rewrite: &Rewrite) -> Json {
+pub fn to_json(entity: &Entity<'_>, rewrite: &KeyMapping) -> Json {
     let mut out = Vec::new();
     json::write_entity(entity, rewrite, &mut out);
     serde_json::from_slice(&out).unwrap()
@@ -124,7 +124,7 @@ pub fn embedded<'a>(name: &'a str, entity: Entity<'a>) -> Property<'a> {
 /// An entity's record.
 pub fn record_of(entity: &Entity<'_>) -> Vec<u8> {
     let mut out = Vec::new();
-    encode::write_entity(entity, &Rewrite::identity(), &mut out);
+    encode::write_entity(entity, &KeyMapping::identity(), &mut out);
     out
 }
 

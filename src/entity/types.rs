@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::model::Pair;
+use crate::model::KindRef;
 
 /// Meanings that decoding itself needs; `api_value` knows the others.
 pub(crate) const MEANING_ENTITY: u64 = 19;
@@ -123,7 +123,7 @@ pub struct User<'a> {
 
 impl<'a> Entity<'a> {
     /// Whether the entity is of that kind and namespace.
-    pub fn is_of(&self, pair: &Pair) -> bool {
+    pub fn is_of(&self, pair: &KindRef) -> bool {
         self.key.as_ref().is_some_and(|key| {
             key.namespace == pair.namespace.as_str()
                 && key

@@ -8,10 +8,10 @@
 use sha2::Digest as _;
 
 use crate::entity::ProtoError;
-use crate::entity::scan::{Scan, Scanned};
+use crate::entity::scan::{Scan, ScanResult};
 use crate::export::discover::{Fault, Group, POSSIBLE};
 use crate::export::gzip::{self, Gunzip};
-use crate::export::log::{self, LogError, PieceEnds, Stitch};
+use crate::export::log::{self, LogError, PieceBoundary, RecordJoiner};
 use crate::model::{Crc32c, EntryRole, Selector, Sha256};
 
 /// What an object is made of.
@@ -41,11 +41,11 @@ pub enum RecordError {
 
 /// What one piece told.
 #[derive(Debug)]
-pub struct PieceReport {
+pub struct PieceSummary {
     len: u64,
     crc32: crc32fast::Hasher,
     crc32c: u32,
-    log: Option<Result<(PieceEnds, Scan), RecordError>>,
+    log: Option<Result<(PieceBoundary, Scan), RecordError>>,
 }
 
 impl Content {
@@ -59,7 +59,7 @@ impl Content {
     }
 }
 
-impl PieceReport {
+impl PieceSummary {
     /// Whether the piece is no part of a log of entities, though it should be.
     pub fn is_faulty(&self) -> bool {
         matches!(self.log, Some(Err(_)))
@@ -67,11 +67,11 @@ impl PieceReport {
 }
 
 /// Looks at one piece by itself. `offset` is where it begins in its object.
-pub fn piece(raw: &[u8], offset: u64, content: Content) -> PieceReport {
+pub fn piece(raw: &[u8], offset: u64, content: Content) -> PieceSummary {
     let mut crc32 = crc32fast::Hasher::new();
     crc32.update(raw);
     let log = (content == Content::Entities).then(|| read_log(raw, offset));
-    PieceReport {
+    PieceSummary {
         len: raw.len() as u64,
         crc32,
         crc32c: crc32c::crc32c(raw),
@@ -79,7 +79,7 @@ pub fn piece(raw: &[u8], offset: u64, content: Content) -> PieceReport {
     }
 }
 
-fn read_log(raw: &[u8], offset: u64) -> Result<(PieceEnds, Scan), RecordError> {
+fn read_log(raw: &[u8], offset: u64) -> Result<(PieceBoundary, Scan), RecordError> {
     let mut scan = Scan::default();
     let ends = log::read_piece(raw, offset, |record| {
         scan.add(record).map_err(RecordError::from)
@@ -104,12 +104,12 @@ pub fn join_crc32c(before: u32, following: u32, len: u64) -> u32 {
 
 /// An object of which some pieces have been seen, in order.
 #[derive(Debug)]
-pub struct Inspection {
+pub struct Inspector {
     sha256: sha2::Sha256,
     crc32: crc32fast::Hasher,
     crc32c: u32,
     len: u64,
-    stitch: Stitch,
+    stitch: RecordJoiner,
     scan: Scan,
     fault: Option<RecordError>,
     /// What is gzip-encoded, and how much of its content was seen.
@@ -118,7 +118,7 @@ pub struct Inspection {
 
 /// What a whole object told.
 #[derive(Debug)]
-pub struct Inspected {
+pub struct ObjectDigest {
     /// Its length in bytes.
     pub len: u64,
     /// Its SHA-256.
@@ -128,19 +128,19 @@ pub struct Inspected {
     /// Its CRC-32C.
     pub crc32c: Crc32c,
     /// The entities in it; none for opaque objects.
-    pub scan: Scanned,
+    pub scan: ScanResult,
     /// The first thing that is wrong with it as a log of entities.
     pub fault: Option<RecordError>,
 }
 
-impl Default for Inspection {
+impl Default for Inspector {
     fn default() -> Self {
-        Inspection {
+        Inspector {
             sha256: sha2::Sha256::new(),
             crc32: crc32fast::Hasher::new(),
             crc32c: 0,
             len: 0,
-            stitch: Stitch::default(),
+            stitch: RecordJoiner::default(),
             scan: Scan::default(),
             fault: None,
             gunzip: None,
@@ -148,21 +148,21 @@ impl Default for Inspection {
     }
 }
 
-impl Inspection {
+impl Inspector {
     /// Adds the next piece: its bytes, and what was found in them.
     #[must_use]
-    pub fn update(mut self, raw: &[u8], content: Content, piece: PieceReport) -> Self {
+    pub fn update(mut self, raw: &[u8], content: Content, piece: PieceSummary) -> Self {
         self.sha256.update(raw);
         self.update_without_digest(raw, content, piece)
     }
 
-    /// As [`Inspection::update`], where only the records are wanted and not the SHA-256.
+    /// As [`Inspector::update`], where only the records are wanted and not the SHA-256.
     #[must_use]
     pub fn update_without_digest(
         mut self,
         raw: &[u8],
         content: Content,
-        piece: PieceReport,
+        piece: PieceSummary,
     ) -> Self {
         if content == Content::GzippedEntities {
             let (mut gunzip, mut seen) = self.gunzip.take().unwrap_or_default();
@@ -190,7 +190,7 @@ impl Inspection {
         }
     }
 
-    fn join(&mut self, piece: PieceReport) {
+    fn join(&mut self, piece: PieceSummary) {
         if self.len == 0 {
             self.crc32 = piece.crc32;
         } else {
@@ -204,7 +204,7 @@ impl Inspection {
         }
     }
 
-    fn join_log(&mut self, ends: PieceEnds, scan: Scan) -> Result<(), RecordError> {
+    fn join_log(&mut self, ends: PieceBoundary, scan: Scan) -> Result<(), RecordError> {
         if let Some(record) = self.stitch.push(ends)? {
             self.scan.add(&record)?;
         }
@@ -213,7 +213,7 @@ impl Inspection {
     }
 
     /// All that the object told.
-    pub fn finish(mut self) -> Inspected {
+    pub fn finish(mut self) -> ObjectDigest {
         if let Some((gunzip, mut seen)) = self.gunzip.take() {
             let read = gunzip.finish(&mut |piece| self.look(piece, &mut seen));
             self.gzip_fault(read);
@@ -221,7 +221,7 @@ impl Inspection {
         let fault = self
             .fault
             .or_else(|| self.stitch.finish().err().map(RecordError::from));
-        Inspected {
+        ObjectDigest {
             len: self.len,
             sha256: Sha256(self.sha256.finalize().into()),
             crc32: self.crc32.finalize(),
@@ -234,7 +234,7 @@ impl Inspection {
 
 /// Holds what an output told against the group that lists it: readable, and of no other kind or
 /// namespace.
-pub fn output_faults(name: &str, inspected: &Inspected, group: &Group) -> Vec<Fault> {
+pub fn output_faults(name: &str, inspected: &ObjectDigest, group: &Group) -> Vec<Fault> {
     let mut faults: Vec<Fault> = inspected
         .fault
         .iter()
@@ -266,7 +266,7 @@ pub fn output_faults(name: &str, inspected: &Inspected, group: &Group) -> Vec<Fa
 
 /// Compares what the outputs of a group hold with the counts in its metadata: entities, and bytes
 /// by either way of counting.
-pub fn sum_fault(name: &str, group: &Group, found: &Scanned) -> Option<Fault> {
+pub fn sum_fault(name: &str, group: &Group, found: &ScanResult) -> Option<Fault> {
     let entities = found.entities();
     if let Some(expected) = group.entities.filter(|expected| *expected != entities) {
         let expected = format!(
@@ -298,7 +298,7 @@ pub fn sum_fault(name: &str, group: &Group, found: &Scanned) -> Option<Fault> {
 
 /// Whether all pairs of a group are accepted with a wrong count: nobody can tell which of them
 /// lacks entities.
-pub fn accepts(accepted: &[Selector], scan: &Scanned) -> bool {
+pub fn accepts(accepted: &[Selector], scan: &ScanResult) -> bool {
     scan.pairs
         .keys()
         .all(|pair| accepted.iter().any(|selector| selector.matches(pair)))
@@ -307,15 +307,15 @@ pub fn accepts(accepted: &[Selector], scan: &Scanned) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entity::scan::PairScan;
+    use crate::entity::scan::KindStats;
     use crate::entity::testing::objects;
     use crate::export::discover::Listed;
-    use crate::model::{Kind, Namespace, Pair, Selector};
+    use crate::model::{Kind, KindRef, Namespace, Selector};
 
     #[test]
     fn digests_of_pieces_join_to_the_digests_of_the_whole() {
         let whole: Vec<u8> = (0..100_000u32).map(|i| (i * 7 % 251) as u8).collect();
-        let mut inspection = Inspection::default();
+        let mut inspection = Inspector::default();
         let mut offset = 0;
         for part in whole.chunks(32_768) {
             let report = piece(part, offset as u64, Content::Opaque);
@@ -357,17 +357,17 @@ mod tests {
                 is_encoded: false,
             }],
         };
-        let scanned = |entities, bytes| Scanned {
+        let scanned = |entities, bytes| ScanResult {
             pairs: [(
-                Pair::new("", "User"),
-                PairScan {
+                KindRef::new("", "User"),
+                KindStats {
                     entities,
                     bytes,
-                    ..PairScan::default()
+                    ..KindStats::default()
                 },
             )]
             .into(),
-            ..Scanned::default()
+            ..ScanResult::default()
         };
         for (bytes, is_right) in [
             (None, true),
@@ -390,10 +390,10 @@ mod tests {
         );
         assert_eq!(
             sum_fault("m", &group, &scanned(1, 45)).unwrap().count_of,
-            Some(Box::new(Selector::from(&Pair::new("", "User"))))
+            Some(Box::new(Selector::from(&KindRef::new("", "User"))))
         );
         assert_eq!(
-            sum_fault("m", &group, &Scanned::default())
+            sum_fault("m", &group, &ScanResult::default())
                 .unwrap()
                 .count_of,
             None

@@ -5,7 +5,7 @@
 //! could not hold them: the importer takes paths from the metadata and kinds from the keys.
 
 use crate::export::metadata::{ExportMetadata, KindFiles, NamespaceSpec, OverallMetadata, Pointer};
-use crate::model::{Kind, Pair, Timestamp, bounded, file_name};
+use crate::model::{Kind, KindRef, Timestamp, bounded, file_name};
 
 /// How the finish mark's name ends.
 pub const OVERALL_SUFFIX: &str = ".overall_export_metadata";
@@ -21,7 +21,11 @@ pub struct ManagedExport {
 
 impl ManagedExport {
     /// The export of one pair.
-    pub fn of_pair(pair: &Pair, started: Option<Timestamp>, finished: Option<Timestamp>) -> Self {
+    pub fn of_pair(
+        pair: &KindRef,
+        started: Option<Timestamp>,
+        finished: Option<Timestamp>,
+    ) -> Self {
         ManagedExport {
             kind: Some(pair.kind.clone()),
             namespace: NamespaceSpec::One(pair.namespace.clone()),
@@ -32,7 +36,7 @@ impl ManagedExport {
 
     /// The export of outputs that may mix several kinds and namespaces.
     pub fn of_pairs(
-        pairs: &[Pair],
+        pairs: &[KindRef],
         started: Option<Timestamp>,
         finished: Option<Timestamp>,
     ) -> Self {
@@ -160,7 +164,7 @@ mod tests {
     #[test]
     fn names_are_those_of_the_emulator() {
         let export = ManagedExport::of_pair(
-            &Pair::new("acme", "User"),
+            &KindRef::new("acme", "User"),
             Timestamp::from_micros(1_381_559_862_287_654),
             None,
         );
@@ -174,7 +178,7 @@ mod tests {
         );
         assert_eq!(export.output_path(10), "namespace_acme/kind_User/output-10");
         let slashed = ManagedExport::of_pairs(
-            &[Pair::new("", "a/../b"), Pair::new("acme", "a/../b")],
+            &[KindRef::new("", "a/../b"), KindRef::new("acme", "a/../b")],
             None,
             None,
         );
@@ -187,7 +191,7 @@ mod tests {
     #[test]
     fn outputs_of_several_kinds_are_an_export_of_all_kinds() {
         let export = ManagedExport::of_pairs(
-            &[Pair::new("acme", "Order"), Pair::new("acme", "User")],
+            &[KindRef::new("acme", "Order"), KindRef::new("acme", "User")],
             None,
             None,
         );

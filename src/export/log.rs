@@ -2,7 +2,7 @@
 //! (docs/formats.md, section 3).
 //!
 //! Knows blocks, fragments and their checksums. Must not know what a record holds. A log is read in
-//! pieces that know nothing of each other, so that all cores can read one output; a [`Stitch`]
+//! pieces that know nothing of each other, so that all cores can read one output; a [`RecordJoiner`]
 //! joins them.
 
 use crate::model::Crc32c;
@@ -114,9 +114,9 @@ pub struct OpenRecord {
     pub bytes: Vec<u8>,
 }
 
-/// What is left open at both ends of a piece; for a [`Stitch`].
+/// What is left open at both ends of a piece; for a [`RecordJoiner`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PieceEnds {
+pub struct PieceBoundary {
     /// Where the piece begins, in bytes from the log's start.
     pub offset: u64,
     /// Bytes in the piece.
@@ -133,13 +133,13 @@ pub struct PieceEnds {
 /// and ends within it.
 ///
 /// Checks every fragment's checksum. Pieces may be read in any order, or at once; their ends go to
-/// a [`Stitch`] in order. Every piece but the last must be whole blocks, which the stitch checks.
+/// a [`RecordJoiner`] in order. Every piece but the last must be whole blocks, which the stitch checks.
 /// The first error ends the reading, the caller's own included.
 pub fn read_piece<E: From<LogError>>(
     piece: &[u8],
     offset: u64,
     on_record: impl FnMut(&[u8]) -> Result<(), E>,
-) -> Result<PieceEnds, E> {
+) -> Result<PieceBoundary, E> {
     read_fragments(piece, offset, RECORD_MAX_BYTES, on_record)
 }
 
@@ -148,8 +148,8 @@ fn read_fragments<E: From<LogError>>(
     offset: u64,
     record_max_bytes: usize,
     mut on_record: impl FnMut(&[u8]) -> Result<(), E>,
-) -> Result<PieceEnds, E> {
-    let mut ends = PieceEnds {
+) -> Result<PieceBoundary, E> {
+    let mut ends = PieceBoundary {
         offset,
         len_bytes: piece.len() as u64,
         first_fragment: None,
@@ -241,7 +241,7 @@ pub fn read_log<E: From<LogError>>(
     on_record: impl FnMut(&[u8]) -> Result<(), E>,
 ) -> Result<(), E> {
     let ends = read_fragments(log, 0, usize::MAX, on_record)?;
-    let mut stitch = Stitch::new();
+    let mut stitch = RecordJoiner::new();
     // Nothing stands before the first piece, so no record can end in its head.
     stitch.push(ends)?;
     Ok(stitch.finish()?)
@@ -260,23 +260,23 @@ pub fn read_all(log: &[u8]) -> Result<Vec<Vec<u8>>, LogError> {
 /// Joins the ends of pieces, which come in order, and so proves the order of fragments over the
 /// whole log.
 #[derive(Debug, Default)]
-pub struct Stitch {
+pub struct RecordJoiner {
     end: u64,
     open: Option<OpenRecord>,
     /// What was open before the first piece is not known.
     resumed: bool,
 }
 
-impl Stitch {
+impl RecordJoiner {
     /// A stitch that waits for the log's first piece.
     pub fn new() -> Self {
-        Stitch::default()
+        RecordJoiner::default()
     }
 
     /// A stitch that begins within the log, at the piece at `offset`: the end of a record that
     /// began before it is passed over.
     pub fn resumed(offset: u64) -> Self {
-        Stitch {
+        RecordJoiner {
             end: offset,
             open: None,
             resumed: offset > 0,
@@ -285,7 +285,7 @@ impl Stitch {
 
     /// Takes the ends of the next piece. Returns the record that began earlier and ended in it, if
     /// there is one: in the log's order it stands before the piece's own records.
-    pub fn push(&mut self, mut ends: PieceEnds) -> Result<Option<Vec<u8>>, LogError> {
+    pub fn push(&mut self, mut ends: PieceBoundary) -> Result<Option<Vec<u8>>, LogError> {
         if ends.offset != self.end || !self.end.is_multiple_of(BLOCK_LEN_BYTES as u64) {
             return Err(LogError {
                 offset: ends.offset,
@@ -616,7 +616,7 @@ mod tests {
 
     fn read_in_pieces(log: &[u8], piece_len: usize) -> Result<Vec<Vec<u8>>, LogError> {
         let mut all = Vec::new();
-        let mut stitch = Stitch::new();
+        let mut stitch = RecordJoiner::new();
         for (index, piece) in log.chunks(piece_len).enumerate() {
             let mut own = Vec::new();
             let ends = read_piece(piece, (index * piece_len) as u64, |record| {
@@ -850,7 +850,7 @@ mod tests {
         let ends = |from: usize, to: usize| {
             read_piece::<LogError>(&log[from..to], from as u64, |_| Ok(())).unwrap()
         };
-        let mut stitch = Stitch::new();
+        let mut stitch = RecordJoiner::new();
         stitch.push(ends(0, BLOCK)).unwrap();
         assert_eq!(
             stitch.push(ends(2 * BLOCK, 3 * BLOCK)),
@@ -862,7 +862,7 @@ mod tests {
             })
         );
         // A piece that is not whole blocks can only be the last: here it ends with a whole record.
-        let mut stitch = Stitch::new();
+        let mut stitch = RecordJoiner::new();
         stitch.push(ends(0, 17)).unwrap();
         let next = read_piece::<LogError>(&fragment(1, b"x"), 17, |_| Ok(())).unwrap();
         assert_eq!(
@@ -880,7 +880,7 @@ mod tests {
             (fragment(1, b"new"), "a FULL or FIRST"),
             (fragment(2, b"new"), "a FULL or FIRST"),
         ] {
-            let mut stitch = Stitch::new();
+            let mut stitch = RecordJoiner::new();
             stitch.push(ends(&log[..BLOCK], 0)).unwrap();
             let reason = LogFault::FragmentOrder {
                 expected: "a MIDDLE or LAST",
@@ -895,7 +895,7 @@ mod tests {
             );
         }
         // A piece of padding may stand in between.
-        let mut stitch = Stitch::new();
+        let mut stitch = RecordJoiner::new();
         let pieces = [&log[..BLOCK], &[0; BLOCK], &fragment(4, b"end")];
         let found: Vec<_> = pieces
             .iter()

@@ -8,7 +8,7 @@ pub mod log;
 pub mod metadata;
 pub mod stored_metadata;
 
-pub use log::{LogError, LogFault, LogWriter, PieceEnds, Stitch};
+pub use log::{LogError, LogFault, LogWriter, PieceBoundary, RecordJoiner};
 pub use metadata::{
     ExportMetadata, KindFiles, LegacyBackup, MetadataError, NamespaceSpec, OverallMetadata,
     Pointer, shard_number,

@@ -3,7 +3,7 @@
 use icu_normalizer::DecomposingNormalizerBorrowed;
 use sha2::Digest as _;
 
-use super::{Pair, Sha256};
+use super::{KindRef, Sha256};
 
 /// The longest name that common file systems take, less what an ending may add.
 const NAME_MAX_BYTES: usize = 200;
@@ -55,7 +55,7 @@ pub fn shortened(name: String, most: usize) -> String {
 }
 
 /// The folder and the file of a pair; the default namespace is `(default)`.
-pub fn pair_names(pair: &Pair) -> (String, String) {
+pub fn pair_names(pair: &KindRef) -> (String, String) {
     let namespace = if pair.namespace.is_default() {
         pair.namespace.to_string()
     } else {

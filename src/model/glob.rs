@@ -5,7 +5,7 @@
 
 /// One character of a pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Glyph {
+pub enum PatternToken {
     /// Any characters, or none.
     Any,
     /// One character.
@@ -16,8 +16,8 @@ pub enum Glyph {
 
 /// Whether all of `text` is what `pattern` says.
 ///
-/// Linear in text × pattern: on a mismatch only the latest [`Glyph::Any`] takes one character more.
-pub fn matches(pattern: &[Glyph], text: &str) -> bool {
+/// Linear in text × pattern: on a mismatch only the latest [`PatternToken::Any`] takes one character more.
+pub fn matches(pattern: &[PatternToken], text: &str) -> bool {
     let (mut rest, mut pattern) = (text.chars(), pattern);
     // Where to go on when nothing else fits: behind the latest `Any`, with one character more taken
     // by it.
@@ -25,12 +25,12 @@ pub fn matches(pattern: &[Glyph], text: &str) -> bool {
     loop {
         let mut ahead = rest.clone();
         match (pattern.split_first(), ahead.next()) {
-            (Some((Glyph::Any, behind)), _) => {
+            (Some((PatternToken::Any, behind)), _) => {
                 star = Some((behind, rest.clone()));
                 pattern = behind;
             }
-            (Some((Glyph::One, behind)), Some(_)) => (rest, pattern) = (ahead, behind),
-            (Some((Glyph::This(want), behind)), Some(c)) if *want == c => {
+            (Some((PatternToken::One, behind)), Some(_)) => (rest, pattern) = (ahead, behind),
+            (Some((PatternToken::This(want), behind)), Some(c)) if *want == c => {
                 (rest, pattern) = (ahead, behind)
             }
             (None, None) => return true,
@@ -53,24 +53,24 @@ mod tests {
 
     use super::*;
 
-    fn glyphs(text: &str) -> Vec<Glyph> {
+    fn glyphs(text: &str) -> Vec<PatternToken> {
         let glyph = |c| match c {
-            '*' => Glyph::Any,
-            '?' => Glyph::One,
-            c => Glyph::This(c),
+            '*' => PatternToken::Any,
+            '?' => PatternToken::One,
+            c => PatternToken::This(c),
         };
         text.chars().map(glyph).collect()
     }
 
     /// Slow and plain: by trying all.
-    fn by_trying(pattern: &[Glyph], text: &[char]) -> bool {
+    fn by_trying(pattern: &[PatternToken], text: &[char]) -> bool {
         match (pattern.split_first(), text.split_first()) {
             (None, None) => true,
-            (Some((Glyph::Any, behind)), _) => {
+            (Some((PatternToken::Any, behind)), _) => {
                 (0..=text.len()).any(|taken| by_trying(behind, &text[taken..]))
             }
-            (Some((Glyph::One, behind)), Some((_, rest))) => by_trying(behind, rest),
-            (Some((Glyph::This(want), behind)), Some((c, rest))) => {
+            (Some((PatternToken::One, behind)), Some((_, rest))) => by_trying(behind, rest),
+            (Some((PatternToken::This(want), behind)), Some((c, rest))) => {
                 want == c && by_trying(behind, rest)
             }
             _ => false,

@@ -84,7 +84,7 @@ impl fmt::Display for Namespace {
 
 /// One kind in one namespace.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Pair {
+pub struct KindRef {
     /// The namespace; it orders before the kind.
     pub namespace: Namespace,
     /// The kind.
@@ -95,7 +95,7 @@ pub struct Pair {
 /// namespace. No archive's mark is restored.
 pub const LEASE_KIND: &str = "KindpackLease";
 
-impl Pair {
+impl KindRef {
     /// Whether that is where kindpack leaves its own mark.
     pub fn is_lease(&self) -> bool {
         self.namespace.is_default() && self.kind.as_str() == LEASE_KIND
@@ -103,7 +103,7 @@ impl Pair {
 
     /// The pair of `kind` in `namespace` (empty for the default namespace).
     pub fn new(namespace: impl Into<String>, kind: impl Into<String>) -> Self {
-        Pair {
+        KindRef {
             namespace: Namespace::new(namespace),
             kind: Kind::new(kind),
         }
@@ -111,7 +111,7 @@ impl Pair {
 }
 
 /// The pair as a selector that matches it and nothing else, such as `(default)/Customer`.
-impl fmt::Display for Pair {
+impl fmt::Display for KindRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/", self.namespace)?;
         for c in self.kind.as_str().chars() {

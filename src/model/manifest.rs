@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Crc32c, Kind, Namespace, Pair, Sha256, Timestamp, spelled_duration};
+use super::{Crc32c, Kind, KindRef, Namespace, Sha256, Timestamp, spelled_duration};
 
 /// The value of `format` in every manifest of this version.
 pub const MANIFEST_FORMAT: &str = "kindpack/1";
@@ -25,18 +25,18 @@ pub struct Manifest {
     /// Always [`MANIFEST_FORMAT`].
     pub format: String,
     /// Who wrote it.
-    pub tool: ToolItem,
+    pub tool: ToolInfo,
     /// The backup as a whole.
-    pub backup: BackupItem,
+    pub backup: BackupInfo,
     /// One item per (namespace, kind), in that order.
-    pub kinds: Vec<KindItem>,
+    pub kinds: Vec<KindInfo>,
     /// Finished exports that hold no entity; which kind they were of is written nowhere.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub empty_exports: Vec<EmptyExportItem>,
+    pub empty_exports: Vec<EmptyExport>,
     /// Companion objects, such as images.
-    pub companions: Vec<EntryItem>,
+    pub companions: Vec<EntryInfo>,
     /// The entry `SHA256SUMS`.
-    pub sums: EntryItem,
+    pub sums: EntryInfo,
     /// How the archive was made.
     pub options: PackOptions,
     /// Sums over everything.
@@ -45,7 +45,7 @@ pub struct Manifest {
 
 /// The program that wrote the archive.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ToolItem {
+pub struct ToolInfo {
     /// `kindpack`.
     pub name: String,
     /// Its version.
@@ -54,7 +54,7 @@ pub struct ToolItem {
 
 /// The backup as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BackupItem {
+pub struct BackupInfo {
     /// Start of the newest export as `YYYYMMDDHHMMSS`, UTC.
     pub id: String,
     /// The project that the keys name, without a leading `s~`. Empty when the set holds no entity.
@@ -80,7 +80,7 @@ pub enum ExportFormat {
 
 /// One kind in one namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KindItem {
+pub struct KindInfo {
     /// The namespace; empty for the default one.
     pub namespace: Namespace,
     /// The kind.
@@ -104,26 +104,26 @@ pub struct KindItem {
     /// Kinds of this project that its properties refer to, in whatever namespace, sorted.
     pub references: Vec<Kind>,
     /// The same references with their namespaces, sorted.
-    pub reference_pairs: Vec<Pair>,
+    pub reference_pairs: Vec<KindRef>,
     /// The entries of its export: outputs by number, then the metadata. Exports of several pairs
     /// stand under each.
-    pub entries: Vec<EntryItem>,
+    pub entries: Vec<EntryInfo>,
 }
 
-impl KindItem {
+impl KindInfo {
     /// The pair that the item is about.
-    pub fn pair(&self) -> Pair {
-        Pair {
+    pub fn pair(&self) -> KindRef {
+        KindRef {
             namespace: self.namespace.clone(),
             kind: self.kind.clone(),
         }
     }
 
     /// What its entities need, as their keys and properties name it, and whether as a parent.
-    pub fn needs(&self) -> impl Iterator<Item = (Pair, bool)> {
+    pub fn needs(&self) -> impl Iterator<Item = (KindRef, bool)> {
         let parents = self.parents.iter().map(|kind| {
             (
-                Pair {
+                KindRef {
                     namespace: self.namespace.clone(),
                     kind: kind.clone(),
                 },
@@ -138,7 +138,7 @@ impl KindItem {
     }
 
     /// The entries that hold entities, in order.
-    pub fn outputs(&self) -> impl Iterator<Item = &EntryItem> {
+    pub fn outputs(&self) -> impl Iterator<Item = &EntryInfo> {
         self.entries
             .iter()
             .filter(|entry| entry.role == EntryRole::Output)
@@ -155,9 +155,9 @@ impl KindItem {
 
 /// A finished export without entities.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EmptyExportItem {
+pub struct EmptyExport {
     /// Its entries.
-    pub entries: Vec<EntryItem>,
+    pub entries: Vec<EntryInfo>,
 }
 
 /// What an entry is for.
@@ -189,7 +189,7 @@ pub enum Method {
 
 /// One member of the zip.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EntryItem {
+pub struct EntryInfo {
     /// Its name in the zip, such as `exports/…/output-0`.
     pub name: String,
     /// What it is for.
@@ -280,7 +280,7 @@ impl fmt::Display for ExportTimes {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AcceptedCount {
     /// The kinds that the number is about.
-    pub kinds: Vec<Pair>,
+    pub kinds: Vec<KindRef>,
     /// Entities that the metadata announce.
     pub announced_entities: u64,
     /// Entities that there are.
@@ -289,7 +289,7 @@ pub struct AcceptedCount {
 
 impl fmt::Display for AcceptedCount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let named: Vec<String> = self.kinds.iter().take(3).map(Pair::to_string).collect();
+        let named: Vec<String> = self.kinds.iter().take(3).map(KindRef::to_string).collect();
         f.write_str(&named.join(", "))?;
         if self.kinds.len() > named.len() {
             write!(f, " and {} more", self.kinds.len() - named.len())?;
@@ -323,7 +323,7 @@ impl Manifest {
 
     /// Every entry that holds a packed object, each once, in the order of the zip's names as they
     /// are listed here.
-    pub fn objects(&self) -> Vec<&EntryItem> {
+    pub fn objects(&self) -> Vec<&EntryInfo> {
         let mut seen = std::collections::HashSet::new();
         let exports = self
             .kinds

@@ -14,11 +14,11 @@ mod time;
 
 pub use digest::{Crc32c, Sha256};
 pub use file_name::{bounded, file_name, folded, pair_names, shortened};
-pub use kind::{DEFAULT_NAMESPACE, Kind, LEASE_KIND, Namespace, Pair};
+pub use kind::{DEFAULT_NAMESPACE, Kind, KindRef, LEASE_KIND, Namespace};
 pub use manifest::{
-    AcceptedCount, BackupItem, EmptyExportItem, EntryItem, EntryRole, ExportFormat, ExportTimes,
-    KindItem, MANIFEST_FORMAT, MANIFEST_NAME, Manifest, Method, PIECE_LEN_BYTES, PackOptions,
-    SUMS_NAME, ToolItem, Totals,
+    AcceptedCount, BackupInfo, EmptyExport, EntryInfo, EntryRole, ExportFormat, ExportTimes,
+    KindInfo, MANIFEST_FORMAT, MANIFEST_NAME, Manifest, Method, PIECE_LEN_BYTES, PackOptions,
+    SUMS_NAME, ToolInfo, Totals,
 };
 pub use sample::{Sample, SampleError};
 pub use selector::{Selector, SelectorError};

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::glob::{self, Glyph};
-use super::{DEFAULT_NAMESPACE, Kind, Namespace, Pair};
+use super::glob::{self, PatternToken};
+use super::{DEFAULT_NAMESPACE, Kind, KindRef, Namespace};
 
 /// Chooses (namespace, kind) pairs. The first `/` divides, `\` before `*`, `?` or `\` takes the
 /// character as itself.
@@ -44,12 +44,12 @@ impl Selector {
         Selector {
             text: "*".to_owned(),
             namespace: None,
-            kind: Pattern(vec![Glyph::Any]),
+            kind: Pattern(vec![PatternToken::Any]),
         }
     }
 
     /// Whether the selector chooses `pair`.
-    pub fn matches(&self, pair: &Pair) -> bool {
+    pub fn matches(&self, pair: &KindRef) -> bool {
         self.matches_names(&pair.namespace, &pair.kind)
     }
 
@@ -80,17 +80,17 @@ impl Selector {
     /// The only kind that the selector chooses, where it holds no wildcard.
     pub fn exact_kind(&self) -> Option<Kind> {
         let characters = self.kind.0.iter().map(|glyph| match glyph {
-            Glyph::This(c) => Some(*c),
-            Glyph::Any | Glyph::One => None,
+            PatternToken::This(c) => Some(*c),
+            PatternToken::Any | PatternToken::One => None,
         });
         characters.collect::<Option<String>>().map(Kind::new)
     }
 }
 
 /// The selector of one pair.
-impl From<&Pair> for Selector {
-    fn from(pair: &Pair) -> Self {
-        let literal = |text: &str| Pattern(text.chars().map(Glyph::This).collect());
+impl From<&KindRef> for Selector {
+    fn from(pair: &KindRef) -> Self {
+        let literal = |text: &str| Pattern(text.chars().map(PatternToken::This).collect());
         Selector {
             text: pair.to_string(),
             namespace: Some(literal(pair.namespace.as_str())),
@@ -130,7 +130,7 @@ impl fmt::Display for Selector {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Pattern(Vec<Glyph>);
+struct Pattern(Vec<PatternToken>);
 
 impl Pattern {
     fn parse(part: &str, whole: &str) -> Result<Self, SelectorError> {
@@ -138,10 +138,10 @@ impl Pattern {
         let mut chars = part.chars();
         while let Some(c) = chars.next() {
             parts.push(match c {
-                '*' => Glyph::Any,
-                '?' => Glyph::One,
+                '*' => PatternToken::Any,
+                '?' => PatternToken::One,
                 '\\' => match chars.next() {
-                    Some(c @ ('*' | '?' | '\\')) => Glyph::This(c),
+                    Some(c @ ('*' | '?' | '\\')) => PatternToken::This(c),
                     other => {
                         let found = other.map_or("the end".to_owned(), |c| format!("\\{c}"));
                         return Err(SelectorError::BadEscape {
@@ -150,7 +150,7 @@ impl Pattern {
                         });
                     }
                 },
-                c => Glyph::This(c),
+                c => PatternToken::This(c),
             });
         }
         Ok(Pattern(parts))
@@ -164,7 +164,7 @@ impl Pattern {
     fn matches_all_of(&self, text: Option<&str>) -> Option<bool> {
         match text {
             Some(text) => Some(self.matches(text)),
-            None => (self.0 == [Glyph::Any]).then_some(true),
+            None => (self.0 == [PatternToken::Any]).then_some(true),
         }
     }
 }
@@ -177,7 +177,7 @@ mod tests {
         selector
             .parse::<Selector>()
             .unwrap()
-            .matches(&Pair::new(namespace, kind))
+            .matches(&KindRef::new(namespace, kind))
     }
 
     #[test]
@@ -249,11 +249,11 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn the_spelling_of_a_pair_selects_that_pair(namespace in "[0-9A-Za-z._-]{0,9}", kind in "\\PC{1,12}", other in "\\PC{1,12}") {
-            let pair = Pair::new(namespace.clone(), kind.clone());
+            let pair = KindRef::new(namespace.clone(), kind.clone());
             let selector: Selector = pair.to_string().parse().unwrap();
             assert!(selector.matches(&pair));
             assert_eq!(Selector::from(&pair), selector);
-            assert_eq!(selector.matches(&Pair::new(namespace, other.clone())), kind == other);
+            assert_eq!(selector.matches(&KindRef::new(namespace, other.clone())), kind == other);
         }
     }
 }

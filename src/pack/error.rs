@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::archive::deflate::DataError;
-use crate::archive::zip::SealError;
+use crate::archive::zip::ZipWriteError;
 use crate::export::discover::{Fault, FaultClass};
 use crate::model::{Selector, Timestamp, spelled_duration};
 use crate::runtime::workers::WorkerPanicked;
@@ -96,7 +96,7 @@ pub enum PackError {
     Dest(StoreError),
     /// The container cannot hold it.
     #[error(transparent)]
-    Seal(#[from] SealError),
+    Seal(#[from] ZipWriteError),
     /// A fault was found and not told: a fault of kindpack's own.
     #[error("expected every entry sealed, found that some were only looked at")]
     Torso,

@@ -11,8 +11,8 @@ use super::pipeline::PIECE_FOOTPRINT_BYTES;
 use super::select::Pairs;
 use super::source::{PieceBytes, PieceJob, Source, jobs_of};
 use crate::export::discover::Export;
-use crate::export::inspect::{self, Content, Inspection, PieceReport};
-use crate::model::{EntryRole, Method, Pair};
+use crate::export::inspect::{self, Content, Inspector, PieceSummary};
+use crate::model::{EntryRole, KindRef, Method};
 use crate::runtime::workers::Workers;
 use crate::store::{ObjectInfo, Store};
 
@@ -44,7 +44,7 @@ pub(super) async fn read_kinds(
             {
                 // Of which namespace it is, nothing says: the default one stands for it.
                 let namespace = group.namespace.clone().unwrap_or_default();
-                pairs.insert(Pair { namespace, kind });
+                pairs.insert(KindRef { namespace, kind });
             }
         }
         known.insert(export.title.clone(), pairs);
@@ -58,7 +58,7 @@ async fn pairs_of(
     store: &Arc<dyn Store>,
     outputs: Vec<ObjectInfo>,
     workers: &Workers,
-) -> Result<BTreeSet<Pair>, PackError> {
+) -> Result<BTreeSet<KindRef>, PackError> {
     let source = |object| {
         Source::object(
             object,
@@ -80,7 +80,7 @@ async fn pairs_of(
     });
     let mut pieces = stream::iter(pieces).buffered(workers.window(PIECE_FOOTPRINT_BYTES));
     let mut pairs = BTreeSet::new();
-    let mut inspection = Inspection::default();
+    let mut inspection = Inspector::default();
     while let Some((is_last, content, report, raw)) = pieces.try_next().await? {
         let add = move || inspection.update_without_digest(&raw, content, report);
         inspection = if content == Content::GzippedEntities {
@@ -102,7 +102,7 @@ async fn inspect_piece(
     source: &Source,
     job: PieceJob,
     workers: &Workers,
-) -> Result<(PieceReport, Bytes), PackError> {
+) -> Result<(PieceSummary, Bytes), PackError> {
     let content = source.content();
     let inspect_once = || async {
         let raw = match source.piece(&job) {

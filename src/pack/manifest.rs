@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::error::{ExportFault, PackError};
 use super::pipeline::InspectedEntry;
 use super::select;
-use crate::entity::scan::Scanned;
+use crate::entity::scan::ScanResult;
 use crate::export::discover::{Export, Group};
 use crate::export::inspect;
 use crate::model::{
-    BackupItem, Crc32c, EmptyExportItem, EntryItem, EntryRole, KindItem, MANIFEST_FORMAT, Manifest,
-    PackOptions, Pair, SUMS_NAME, Selector, Sha256, Timestamp, ToolItem, Totals,
+    BackupInfo, Crc32c, EmptyExport, EntryInfo, EntryRole, KindInfo, KindRef, MANIFEST_FORMAT,
+    Manifest, PackOptions, SUMS_NAME, Selector, Sha256, Timestamp, ToolInfo, Totals,
 };
 
 /// Compares every entry with what its export says, and makes the manifest of the set. (`sums` is
@@ -55,7 +55,7 @@ impl<'a> ExportEntries<'a> {
     }
 
     /// All of them as the manifest lists them.
-    fn all_items(&self) -> Vec<EntryItem> {
+    fn all_items(&self) -> Vec<EntryInfo> {
         self.entries
             .iter()
             .map(|(_, entry)| self.item(entry))
@@ -63,7 +63,7 @@ impl<'a> ExportEntries<'a> {
     }
 
     /// Those of one group and of the export as a whole.
-    fn items_of(&self, group: usize) -> Vec<EntryItem> {
+    fn items_of(&self, group: usize) -> Vec<EntryInfo> {
         self.entries
             .iter()
             .filter(|(of, _)| of.is_none_or(|of| of == group))
@@ -71,12 +71,12 @@ impl<'a> ExportEntries<'a> {
             .collect()
     }
 
-    fn item(&self, entry: &InspectedEntry) -> EntryItem {
+    fn item(&self, entry: &InspectedEntry) -> EntryInfo {
         let listed_as = entry
             .name
             .strip_prefix("exports/")
             .and_then(|name| self.export.listed_as.get(name));
-        EntryItem {
+        EntryInfo {
             listed_as: listed_as.map(|name| format!("exports/{name}")),
             ..entry.item()
         }
@@ -96,8 +96,8 @@ struct KindCollector<'a> {
     faults: Vec<ExportFault>,
     duplicates: Vec<ExportFault>,
     /// Each pair, with the export that holds it.
-    kinds: BTreeMap<Pair, (KindItem, String)>,
-    empty_exports: Vec<EmptyExportItem>,
+    kinds: BTreeMap<KindRef, (KindInfo, String)>,
+    empty_exports: Vec<EmptyExport>,
     origins: BTreeSet<(String, String)>,
     totals: Totals,
 }
@@ -129,7 +129,7 @@ impl<'a> KindCollector<'a> {
             self.add_group(entries, index, group, &mut kinds);
         }
         if kinds.is_empty() {
-            self.empty_exports.push(EmptyExportItem {
+            self.empty_exports.push(EmptyExport {
                 entries: entries.all_items(),
             });
         }
@@ -148,7 +148,7 @@ impl<'a> KindCollector<'a> {
         entries: &ExportEntries<'_>,
         index: usize,
         group: &Group,
-        kinds: &mut BTreeMap<Pair, KindItem>,
+        kinds: &mut BTreeMap<KindRef, KindInfo>,
     ) {
         let scan = self.check_group(entries, index, group);
         let announced = scan.announced;
@@ -189,7 +189,7 @@ impl<'a> KindCollector<'a> {
             export: title.clone(),
             fault,
         };
-        let mut scan = Scanned::default();
+        let mut scan = ScanResult::default();
         let mut is_readable = true;
         for output in entries.outputs_of(index) {
             let name = output.name.strip_prefix("exports/").unwrap_or(&output.name);
@@ -227,12 +227,12 @@ impl<'a> KindCollector<'a> {
                 is_latest: false,
             });
         }
-        let kinds: Vec<KindItem> = self.kinds.into_values().map(|(item, _)| item).collect();
+        let kinds: Vec<KindInfo> = self.kinds.into_values().map(|(item, _)| item).collect();
         self.totals.kinds = kinds.len() as u64;
         self.totals.entities = kinds.iter().map(|kind| kind.entities).sum();
         Ok(Manifest {
             format: MANIFEST_FORMAT.to_owned(),
-            tool: ToolItem {
+            tool: ToolInfo {
                 name: env!("CARGO_PKG_NAME").to_owned(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
             },
@@ -249,17 +249,17 @@ impl<'a> KindCollector<'a> {
 
 /// What the outputs of a group hold.
 struct GroupScan {
-    found: Scanned,
+    found: ScanResult,
     /// The count of the metadata, where it is wrong and accepted.
     announced: Option<u64>,
 }
 
 /// The pairs of a group; where nothing was exported, the one that its metadata name.
-fn pairs_of(group: &Group, scan: &Scanned) -> Vec<Pair> {
+fn pairs_of(group: &Group, scan: &ScanResult) -> Vec<KindRef> {
     if !scan.pairs.is_empty() {
         return scan.pairs.keys().cloned().collect();
     }
-    let named = group.kind.clone().map(|kind| Pair {
+    let named = group.kind.clone().map(|kind| KindRef {
         // Of which namespace it is, nothing says: the default one stands for it.
         namespace: group.namespace.clone().unwrap_or_default(),
         kind,
@@ -271,7 +271,7 @@ fn pairs_of(group: &Group, scan: &Scanned) -> Vec<Pair> {
 fn backup(
     exports: &[Export],
     mut origins: BTreeSet<(String, String)>,
-) -> Result<BackupItem, PackError> {
+) -> Result<BackupInfo, PackError> {
     if origins.len() > 1 {
         let names = origins.into_iter().map(|(project, database)| {
             if database.is_empty() {
@@ -285,7 +285,7 @@ fn backup(
     // A set without entities is of no project.
     let (project, database) = origins.pop_first().unwrap_or_default();
     let starts = || exports.iter().filter_map(|export| export.started);
-    Ok(BackupItem {
+    Ok(BackupInfo {
         id: backup_id(starts().max()),
         project,
         database,
@@ -300,8 +300,8 @@ pub(super) fn backup_id(newest_start: Option<Timestamp>) -> String {
 }
 
 /// `SHA256SUMS` before it is written.
-fn unwritten_sums() -> EntryItem {
-    EntryItem {
+fn unwritten_sums() -> EntryInfo {
+    EntryInfo {
         name: SUMS_NAME.to_owned(),
         role: EntryRole::Sums,
         listed_as: None,
@@ -314,8 +314,8 @@ fn unwritten_sums() -> EntryItem {
     }
 }
 
-fn new_item(pair: &Pair, export: &Export) -> KindItem {
-    KindItem {
+fn new_item(pair: &KindRef, export: &Export) -> KindInfo {
+    KindInfo {
         namespace: pair.namespace.clone(),
         kind: pair.kind.clone(),
         format: export.format,
@@ -332,7 +332,7 @@ fn new_item(pair: &Pair, export: &Export) -> KindItem {
 }
 
 /// Adds what the outputs of one group hold of a pair.
-fn add(item: &mut KindItem, scan: &Scanned, pair: &Pair) {
+fn add(item: &mut KindInfo, scan: &ScanResult, pair: &KindRef) {
     let Some(found) = scan.pairs.get(pair) else {
         return;
     };

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::error::PackError;
-use crate::archive::zip::{SealError, check_name};
+use crate::archive::zip::{ZipWriteError, check_name};
 use crate::export::discover::{self, Discovery, Listed};
 use crate::export::stored_metadata::KeptMetadata;
 use crate::store::{ObjectInfo, Part, Store};
@@ -52,7 +52,7 @@ impl MetadataCache {
         // Not every service can read what it lists under an odd name; that no zip can carry it is
         // known before.
         for name in wanted.keys() {
-            check_name(&format!("exports/{name}")).map_err(SealError::from)?;
+            check_name(&format!("exports/{name}")).map_err(ZipWriteError::from)?;
         }
         let mut kept = KeptMetadata::new(
             wanted.iter().map(|(name, object)| (*name, object.len)),

@@ -25,7 +25,7 @@ pub use options::{ArchiveName, PackRequest, Wanted};
 
 use crate::archive::checksums::{self, SHA256_ATTRIBUTE};
 use crate::model::{
-    EntryItem, EntryRole, Kind, MANIFEST_NAME, Manifest, Namespace, SUMS_NAME, Selector, Sha256,
+    EntryInfo, EntryRole, Kind, MANIFEST_NAME, Manifest, Namespace, SUMS_NAME, Selector, Sha256,
 };
 use crate::progress::{Event, Observer};
 use crate::runtime::workers::Workers;
@@ -294,7 +294,7 @@ impl PackJob<'_> {
         name: &str,
         bytes: Bytes,
         manifest: &Manifest,
-    ) -> Result<Option<EntryItem>, PackError> {
+    ) -> Result<Option<EntryInfo>, PackError> {
         let modified = manifest.backup.finished;
         let source = Source::memory(bytes, name, EntryRole::Sums, modified);
         let mut entries = archive.entries(vec![source], self.observer).await?;

@@ -6,7 +6,7 @@ use sha2::Digest as _;
 
 use super::error::PackError;
 use crate::model::Sha256;
-use crate::runtime::workers::Aside;
+use crate::runtime::workers::InOrder;
 use crate::store::{ObjectMetadata, ObjectWriter, StoreError};
 
 /// What tells an archive's bytes from all others.
@@ -36,7 +36,7 @@ impl Hashes {
 /// The archive's bytes on their way out, hashed as they go.
 pub(super) struct Output {
     writer: Box<dyn ObjectWriter>,
-    hashes: Aside<Hashes>,
+    hashes: InOrder<Hashes>,
     len: u64,
     /// Headers and small entries: each on its own would take longer to hand over than to hash and
     /// to write.
@@ -53,7 +53,7 @@ impl Output {
     pub(super) fn new(writer: Box<dyn ObjectWriter>) -> Self {
         Output {
             writer,
-            hashes: Aside::default(),
+            hashes: InOrder::default(),
             len: 0,
             gathered: Vec::new(),
         }

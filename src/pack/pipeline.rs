@@ -13,12 +13,12 @@ use super::error::PackError;
 use super::output::{Digest, NullWriter, Output};
 use super::source::{HELD_MAX_BYTES, Pass, PieceBytes, PieceJob, Source, batches, jobs_of};
 use crate::archive::deflate::{DataError, STREAM_END, deflate_piece, deflate_room};
-use crate::archive::zip::Sealer;
-use crate::export::inspect::{self, Inspected, Inspection, PieceReport, join_crc32c};
-use crate::model::{Crc32c, EntryItem, EntryRole, Method, PIECE_LEN_BYTES, PackOptions};
+use crate::archive::zip::ZipWriter;
+use crate::export::inspect::{self, Inspector, ObjectDigest, PieceSummary, join_crc32c};
+use crate::model::{Crc32c, EntryInfo, EntryRole, Method, PIECE_LEN_BYTES, PackOptions};
 use crate::progress::Observer;
 use crate::runtime::buffers::Buffer;
-use crate::runtime::workers::{Aside, WorkerPanicked, Workers};
+use crate::runtime::workers::{InOrder, WorkerPanicked, Workers};
 use crate::store::{ObjectWriter, Part, Store, StoreError};
 
 /// What a piece in flight may weigh: itself and its deflated form, which can be a little longer.
@@ -35,7 +35,7 @@ pub(super) struct InspectedEntry {
     /// How its bytes are encoded, where the store says so.
     pub(super) content_encoding: Option<String>,
     /// What its bytes hold.
-    pub(super) inspected: Inspected,
+    pub(super) inspected: ObjectDigest,
     /// CRC-32C of its data as they were written, if deflated.
     pub(super) packed_crc32c: Option<Crc32c>,
     /// Deflated lengths of its pieces.
@@ -44,8 +44,8 @@ pub(super) struct InspectedEntry {
 
 impl InspectedEntry {
     /// The entry as the manifest lists it.
-    pub(super) fn item(&self) -> EntryItem {
-        EntryItem {
+    pub(super) fn item(&self) -> EntryInfo {
+        EntryInfo {
             name: self.name.clone(),
             role: self.role,
             listed_as: None,
@@ -86,15 +86,15 @@ impl CompressedPiece {
 
 enum PieceResult {
     /// A part of an object; its bytes are still to be hashed in order.
-    Part(PieceReport),
+    Part(PieceSummary),
     /// An object of one piece needs no order.
-    Whole(Box<Inspection>),
+    Whole(Box<Inspector>),
 }
 
 /// The entry that is being written.
 #[derive(Default)]
 struct Entry {
-    inspection: Aside<Inspection>,
+    inspection: InOrder<Inspector>,
     pieces: Vec<u32>,
     packed_crc32c: u32,
     held: Vec<Bytes>,
@@ -102,7 +102,7 @@ struct Entry {
     /// Whether its local header is written.
     is_started: bool,
     /// What the first of two passes found.
-    first_pass: Option<Inspected>,
+    first_pass: Option<ObjectDigest>,
 }
 
 impl Entry {
@@ -118,7 +118,7 @@ impl Entry {
 pub(super) struct ArchiveWriter {
     store: Arc<dyn Store>,
     out: Output,
-    sealer: Sealer,
+    sealer: ZipWriter,
     options: PackOptions,
     workers: Workers,
     /// Set at the first fault: from then on everything is only inspected.
@@ -136,7 +136,7 @@ impl ArchiveWriter {
         ArchiveWriter {
             store,
             out,
-            sealer: Sealer::default(),
+            sealer: ZipWriter::default(),
             options,
             workers,
             broken: Arc::default(),
@@ -316,7 +316,7 @@ impl ArchiveWriter {
         &mut self,
         source: &Source,
         entry: &mut Entry,
-        inspected: &Inspected,
+        inspected: &ObjectDigest,
         compressed_len: u64,
     ) -> Result<(), PackError> {
         let header = self.sealer.begin_known(
@@ -335,7 +335,7 @@ impl ArchiveWriter {
         &mut self,
         source: &Source,
         entry: &mut Entry,
-        inspected: &Inspected,
+        inspected: &ObjectDigest,
     ) -> Result<(), PackError> {
         if source.method == Method::Deflate {
             entry.hold(CompressedPiece::new(Bytes::from_static(&STREAM_END)));
@@ -375,12 +375,12 @@ async fn add_piece(
 ) -> Result<(), PackError> {
     let (job, raw) = (piece.job, piece.raw);
     match piece.result {
-        PieceResult::Whole(whole) => entry.inspection = Aside::Idle(*whole),
+        PieceResult::Whole(whole) => entry.inspection = InOrder::Idle(*whole),
         PieceResult::Part(report) => {
             let content = job.content(source);
             entry
                 .inspection
-                .then(move |inspection: Inspection| inspection.update(&raw, content, report))
+                .then(move |inspection: Inspector| inspection.update(&raw, content, report))
                 .await?;
         }
     }
@@ -498,7 +498,7 @@ fn finish_piece(
     let report = inspect::piece(&raw, job.offset, content);
     let is_faulty = report.is_faulty();
     let result = if job.last && job.offset == 0 {
-        let whole = Inspection::default().update(&raw, content, report);
+        let whole = Inspector::default().update(&raw, content, report);
         PieceResult::Whole(Box::new(whole))
     } else {
         PieceResult::Part(report)

@@ -12,9 +12,9 @@ use super::error::PackError;
 use super::options::PackRequest;
 use super::output::Digest;
 use crate::archive::catalog::{sidecar_digest, told_digest};
-use crate::archive::{ArchiveError, ArchiveFile, checksums, digest_of};
+use crate::archive::{Archive, ArchiveError, checksums, digest_of};
 use crate::export::discover::Export;
-use crate::model::{EntryItem, Manifest, Sha256};
+use crate::model::{EntryInfo, Manifest, Sha256};
 use crate::store::{ObjectInfo, Store, StoreError, write_whole};
 
 /// The folder of an archive's entries that hold the objects of SOURCE.
@@ -56,7 +56,7 @@ impl Place {
         let (object, sidecar) = (allowed(object)?, allowed(sidecar)?);
         let mut manifest = None;
         if let Some(object) = object.as_ref().filter(|_| !is_overwritten) {
-            manifest = match ArchiveFile::open(dest.clone(), object.clone(), name.clone()).await {
+            manifest = match Archive::open(dest.clone(), object.clone(), name.clone()).await {
                 Ok(archive) if archive.manifest().options == options.recorded() => {
                     Some(archive.manifest().clone())
                 }
@@ -88,7 +88,7 @@ impl Place {
         let Some(manifest) = &self.manifest else {
             return Ok(());
         };
-        let is_listed = |item: &&EntryItem| {
+        let is_listed = |item: &&EntryInfo| {
             let object = item
                 .name
                 .strip_prefix(EXPORTS)
@@ -113,7 +113,7 @@ impl Place {
             return Ok(());
         };
         let items = manifest.objects();
-        let by_name: BTreeMap<&str, &EntryItem> = items
+        let by_name: BTreeMap<&str, &EntryInfo> = items
             .iter()
             .filter_map(|item| Some((item.name.strip_prefix(EXPORTS)?, *item)))
             .collect();
@@ -202,6 +202,6 @@ fn sidecar_of(name: &str) -> String {
 }
 
 /// Whether an entry can hold an object, as far as its length and the store's own checksum tell.
-fn is_of(item: &EntryItem, object: &ObjectInfo) -> bool {
+fn is_of(item: &EntryInfo, object: &ObjectInfo) -> bool {
     item.bytes == object.len && object.crc32c.is_none_or(|crc32c| crc32c == item.crc32c.0)
 }

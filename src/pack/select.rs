@@ -10,7 +10,7 @@ use std::fmt;
 use super::error::{ExportFault, PackError, StaleExport};
 use super::options::Wanted;
 use crate::export::discover::{Discovery, Export, Fault, Group};
-use crate::model::{ExportFormat, Kind, Namespace, Pair, Selector, Timestamp, spelled_duration};
+use crate::model::{ExportFormat, Kind, KindRef, Namespace, Selector, Timestamp, spelled_duration};
 
 /// How many kinds of a stale export are named.
 const KINDS_NAMED: usize = 3;
@@ -57,8 +57,8 @@ impl Scope {
     }
 }
 
-impl From<Pair> for Scope {
-    fn from(pair: Pair) -> Self {
+impl From<KindRef> for Scope {
+    fn from(pair: KindRef) -> Self {
         Scope {
             namespace: Some(pair.namespace),
             kind: Some(pair.kind),
@@ -69,7 +69,7 @@ impl From<Pair> for Scope {
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.namespace, &self.kind) {
-            (Some(namespace), Some(kind)) => Pair {
+            (Some(namespace), Some(kind)) => KindRef {
                 namespace: namespace.clone(),
                 kind: kind.clone(),
             }
@@ -143,11 +143,11 @@ enum Choice {
 }
 
 /// The pairs of exports, by title, that were found by reading their data.
-pub type Pairs = BTreeMap<String, BTreeSet<Pair>>;
+pub type Pairs = BTreeMap<String, BTreeSet<KindRef>>;
 
 /// The pairs of an export: declared by its metadata, or found by reading its data; `None` where
 /// only its data can tell.
-pub(super) fn known_pairs(export: &Export, pairs: &Pairs) -> Option<BTreeSet<Pair>> {
+pub(super) fn known_pairs(export: &Export, pairs: &Pairs) -> Option<BTreeSet<KindRef>> {
     pairs
         .get(&export.title)
         .cloned()
@@ -231,7 +231,7 @@ type Age = (Timestamp, Option<Timestamp>);
 
 /// What is selected, and what is wrong with it.
 #[derive(Debug, Default)]
-pub struct Verdict {
+pub struct SelectionResult {
     /// The exports to pack, in order, by their index in the discovery.
     pub exports: Vec<usize>,
     /// All that is wrong with what is wanted.
@@ -253,7 +253,7 @@ pub struct Verdict {
     pub warnings: Vec<String>,
 }
 
-impl Verdict {
+impl SelectionResult {
     /// Whether nothing is wrong, as far as that was decided.
     pub fn is_whole(&self) -> bool {
         self.missing.is_empty()
@@ -282,7 +282,7 @@ impl Verdict {
 
     /// The error that the verdict amounts to.
     pub fn into_error(self, is_latest: bool) -> PackError {
-        let Verdict {
+        let SelectionResult {
             faults,
             unnamed,
             duplicates,
@@ -306,8 +306,12 @@ impl Verdict {
 /// # Errors
 /// [`PackError::Indivisible`] where an export holds wanted and unwanted pairs,
 /// [`PackError::NoExport`] where there is nothing at all.
-pub fn judge(discovery: &Discovery, wanted: &Wanted, pairs: &Pairs) -> Result<Verdict, PackError> {
-    let mut verdict = Verdict::default();
+pub fn judge(
+    discovery: &Discovery,
+    wanted: &Wanted,
+    pairs: &Pairs,
+) -> Result<SelectionResult, PackError> {
+    let mut verdict = SelectionResult::default();
     let mut candidates: Vec<Candidate<'_>> = discovery
         .exports
         .iter()
@@ -349,7 +353,7 @@ pub fn judge(discovery: &Discovery, wanted: &Wanted, pairs: &Pairs) -> Result<Ve
 fn retain_wanted(
     candidates: &mut Vec<Candidate<'_>>,
     wanted: &Wanted,
-    verdict: &mut Verdict,
+    verdict: &mut SelectionResult,
 ) -> Result<(), PackError> {
     let mut divided = None;
     candidates.retain(|candidate| match wanted.choice(&candidate.scopes) {
@@ -376,7 +380,7 @@ fn retain_wanted(
 fn retain_newest(
     candidates: &mut Vec<Candidate<'_>>,
     discovery: &Discovery,
-    verdict: &mut Verdict,
+    verdict: &mut SelectionResult,
 ) {
     let superseded = superseded(candidates);
     candidates.retain(|candidate| !superseded.contains(&candidate.index));
@@ -392,7 +396,7 @@ fn retain_newest(
 }
 
 /// Records what is wrong with a candidate.
-fn record_problems(candidate: &Candidate<'_>, verdict: &mut Verdict) {
+fn record_problems(candidate: &Candidate<'_>, verdict: &mut SelectionResult) {
     let export = candidate.export;
     verdict
         .faults
@@ -484,7 +488,7 @@ fn overlapping(candidates: &[Candidate<'_>]) -> BTreeSet<usize> {
 }
 
 fn duplicates(candidates: &[Candidate<'_>], latest: bool) -> Vec<ExportFault> {
-    let mut holders: HashMap<Pair, &Export> = HashMap::new();
+    let mut holders: HashMap<KindRef, &Export> = HashMap::new();
     let mut duplicates = Vec::new();
     for candidate in candidates.iter().filter(|candidate| !candidate.is_open()) {
         for scope in &candidate.scopes {
@@ -495,7 +499,7 @@ fn duplicates(candidates: &[Candidate<'_>], latest: bool) -> Vec<ExportFault> {
             else {
                 continue;
             };
-            let pair = Pair {
+            let pair = KindRef {
                 namespace: namespace.clone(),
                 kind: kind.clone(),
             };
@@ -522,7 +526,7 @@ fn duplicates(candidates: &[Candidate<'_>], latest: bool) -> Vec<ExportFault> {
 }
 
 /// The fault that one pair was exported twice.
-pub(super) fn duplicate(pair: &Pair, one: &str, other: &str) -> ExportFault {
+pub(super) fn duplicate(pair: &KindRef, one: &str, other: &str) -> ExportFault {
     ExportFault {
         export: other.to_owned(),
         fault: Fault::incomplete(
@@ -534,7 +538,7 @@ pub(super) fn duplicate(pair: &Pair, one: &str, other: &str) -> ExportFault {
 }
 
 /// Checks that what is expected is there.
-fn expect(candidates: &[Candidate<'_>], expected: &[Selector], verdict: &mut Verdict) {
+fn expect(candidates: &[Candidate<'_>], expected: &[Selector], verdict: &mut SelectionResult) {
     if expected.is_empty() {
         return;
     }
@@ -584,7 +588,7 @@ fn expect(candidates: &[Candidate<'_>], expected: &[Selector], verdict: &mut Ver
 
 /// Holds the starts of the exports against one another. An export of which metadata names no kind
 /// has no start either.
-fn judge_spread(candidates: &[Candidate<'_>], wanted: &Wanted, verdict: &mut Verdict) {
+fn judge_spread(candidates: &[Candidate<'_>], wanted: &Wanted, verdict: &mut SelectionResult) {
     let started = || {
         candidates
             .iter()

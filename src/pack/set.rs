@@ -14,7 +14,7 @@ use super::metadata::MetadataCache;
 use super::options::{ArchiveName, PackRequest};
 use super::pipeline::ArchiveWriter;
 use super::place::Place;
-use super::select::{self, Pairs, Verdict, known_pairs};
+use super::select::{self, Pairs, SelectionResult, known_pairs};
 use super::source::sources_of;
 use crate::export::discover::{Discovery, Export};
 use crate::model::{Method, Namespace};
@@ -195,7 +195,7 @@ impl SetFinder<'_> {
         discovery: &Discovery,
         objects: &BTreeMap<String, ObjectInfo>,
         pairs: &mut Pairs,
-    ) -> Result<Verdict, PackError> {
+    ) -> Result<SelectionResult, PackError> {
         let wanted = &self.options.wanted;
         let mut verdict = select::judge(discovery, wanted, pairs)?;
         // The data of a set that is known to be incomplete is not read for that.
@@ -213,7 +213,7 @@ impl SetFinder<'_> {
     /// What an incomplete set comes to: to be waited for, or an error with all that is wrong.
     async fn refuse(
         &self,
-        mut verdict: Verdict,
+        mut verdict: SelectionResult,
         discovery: &Discovery,
         objects: &BTreeMap<String, ObjectInfo>,
         metadata: &mut MetadataCache,
@@ -267,7 +267,7 @@ impl SetFinder<'_> {
     }
 
     /// Reports a complete selection, and gives its exports.
-    fn take_selected(&self, discovery: Discovery, mut verdict: Verdict) -> Vec<Export> {
+    fn take_selected(&self, discovery: Discovery, mut verdict: SelectionResult) -> Vec<Export> {
         if !verdict.undecided.is_empty() {
             let open = verdict
                 .undecided
@@ -298,7 +298,7 @@ impl SetFinder<'_> {
     fn open_exports<'d>(
         &self,
         discovery: &'d Discovery,
-        verdict: &Verdict,
+        verdict: &SelectionResult,
         pairs: &Pairs,
     ) -> Vec<&'d Export> {
         let unnamed = verdict

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::error::PackError;
 use crate::archive::zip::EntryHead;
 use crate::export::discover::{Export, ExportObject};
-use crate::export::inspect::{Content, Inspected};
+use crate::export::inspect::{Content, ObjectDigest};
 use crate::model::{EntryRole, Method, PIECE_LEN_BYTES, Timestamp};
 use crate::store::{ObjectInfo, Part, Store, StoreError};
 
@@ -95,7 +95,7 @@ impl Source {
     /// Holds what was read against the store's own checksum.
     pub(super) fn check_crc32c(
         &self,
-        inspected: &Inspected,
+        inspected: &ObjectDigest,
         store: &dyn Store,
     ) -> Result<(), PackError> {
         let SourceBytes::Object(object, _) = &self.bytes else {

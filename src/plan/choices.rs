@@ -10,7 +10,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::TargetSpec;
-use crate::model::{Namespace, Pair, Sample, Selector, SelectorError};
+use crate::model::{KindRef, Namespace, Sample, Selector, SelectorError};
 use crate::transform::redact::Rule;
 
 /// All that the user decides. The planner adds nothing but the emulator's address.
@@ -19,7 +19,7 @@ pub struct Choices {
     /// Where the restore goes.
     pub target: TargetSpec,
     /// How it gets there.
-    pub via: Via,
+    pub via: WriteMethod,
     /// What the target may hold already.
     pub on_existing: OnExisting,
     /// Entities of the left namespace land in the right one, all at once: a map is not applied to
@@ -27,7 +27,7 @@ pub struct Choices {
     pub map_namespaces: BTreeMap<Namespace, Namespace>,
     /// Which pairs are restored, and in which order.
     pub selection: Selection,
-    /// Where exports are laid down for [`Via::Import`]: `gs://BUCKET/NAME` or a local folder.
+    /// Where exports are laid down for [`WriteMethod::Import`]: `gs://BUCKET/NAME` or a local folder.
     pub staging: Option<String>,
     /// What becomes of properties and keys on their way.
     pub redaction: Redaction,
@@ -98,7 +98,7 @@ impl Choices {
     pub fn new(target: TargetSpec) -> Self {
         Choices {
             target,
-            via: Via::Commit,
+            via: WriteMethod::Commit,
             on_existing: OnExisting::Fail,
             map_namespaces: BTreeMap::new(),
             selection: Selection::default(),
@@ -167,7 +167,7 @@ type Said<'a, T> = (String, &'a T);
 impl Selection {
     /// Whether the user's words take that pair. Others come along only because something needs
     /// them.
-    pub fn is_chosen(&self, pair: &Pair) -> bool {
+    pub fn is_chosen(&self, pair: &KindRef) -> bool {
         self.only.is_empty() || self.only.iter().any(|only| only.matches(pair))
     }
 
@@ -379,7 +379,7 @@ impl FromStr for OnExisting {
 /// How entities get into the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Via {
+pub enum WriteMethod {
     /// Written by kindpack itself, through commits where the target is a Datastore.
     #[default]
     Commit,
@@ -387,22 +387,22 @@ pub enum Via {
     Import,
 }
 
-impl fmt::Display for Via {
+impl fmt::Display for WriteMethod {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Via::Commit => "commit",
-            Via::Import => "import",
+            WriteMethod::Commit => "commit",
+            WriteMethod::Import => "import",
         })
     }
 }
 
-impl FromStr for Via {
+impl FromStr for WriteMethod {
     type Err = ChoiceError;
 
     fn from_str(text: &str) -> Result<Self, ChoiceError> {
         match text {
-            "commit" => Ok(Via::Commit),
-            "import" => Ok(Via::Import),
+            "commit" => Ok(WriteMethod::Commit),
+            "import" => Ok(WriteMethod::Import),
             other => Err(ChoiceError::Spelling {
                 what: "--via",
                 text: text.to_owned(),
@@ -506,15 +506,15 @@ mod texts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Pair;
+    use crate::model::KindRef;
 
     #[test]
     fn the_first_equals_sign_divides_an_order() {
         let after: DependencyRule = "acme/Order=a=b".parse().unwrap();
         assert_eq!(after.to_string(), "acme/Order=a=b");
         assert!(
-            after.step.matches(&Pair::new("acme", "Order"))
-                && after.needs.matches(&Pair::new("", "a=b"))
+            after.step.matches(&KindRef::new("acme", "Order"))
+                && after.needs.matches(&KindRef::new("", "a=b"))
         );
         for wrong in ["", "Order", "=User", "Order=", "Order=acme/", r"\a=b"] {
             assert!(wrong.parse::<DependencyRule>().is_err(), "{wrong}");
@@ -560,7 +560,7 @@ mod tests {
         for policy in [OnExisting::Fail, OnExisting::Merge, OnExisting::Replace] {
             assert_eq!(policy.to_string().parse(), Ok(policy));
         }
-        for via in [Via::Commit, Via::Import] {
+        for via in [WriteMethod::Commit, WriteMethod::Import] {
             assert_eq!(via.to_string().parse(), Ok(via));
         }
         let found = "overwrite".parse::<OnExisting>().unwrap_err().to_string();
@@ -568,6 +568,6 @@ mod tests {
             found,
             r#"--on-existing "overwrite": expected fail, merge or replace, found "overwrite""#
         );
-        assert!("copy".parse::<Via>().is_err());
+        assert!("copy".parse::<WriteMethod>().is_err());
     }
 }

@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use super::constraints::words;
 use super::dependencies::needs;
 use super::{Plan, PlanError, Taken};
-use crate::model::{KindItem, Manifest, Pair};
+use crate::model::{KindInfo, KindRef, Manifest};
 
 /// Who waits for whom. Steps go by their places in the plan; no step waits for one that comes
 /// later.
@@ -32,7 +32,7 @@ impl Plan {
     /// # Errors
     /// When the plan contradicts the archive, which `check_against` says first.
     pub fn waits(&self, manifest: &Manifest) -> Result<Waits, PlanError> {
-        let items: HashMap<Pair, &KindItem> = manifest
+        let items: HashMap<KindRef, &KindInfo> = manifest
             .kinds
             .iter()
             .map(|item| (item.pair(), item))

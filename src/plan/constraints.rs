@@ -4,15 +4,15 @@
 
 use std::collections::BTreeMap;
 
-use super::graph::Wish;
+use super::graph::Constraint;
 use super::ordering::Taken;
 use super::{PlanError, Selection};
 use crate::model::Selector;
 
 /// What the user said about order. The numbers in each wish rise.
 #[derive(Default)]
-pub(super) struct Words {
-    pub wishes: Vec<Wish>,
+pub(super) struct Constraints {
+    pub wishes: Vec<Constraint>,
     /// How the user said each wish.
     pub said: Vec<String>,
     /// How many of the first wishes are about groups: all that is first, all else, all that is
@@ -26,15 +26,15 @@ pub(super) struct Words {
 
 /// Reads `first`, `last` and `after`. A step that several selectors of `first` (or `last`) choose
 /// goes by the earliest.
-pub(super) fn words(taken: &[Taken], selection: &Selection) -> Result<Words, PlanError> {
-    let mut words = Words::default();
+pub(super) fn words(taken: &[Taken], selection: &Selection) -> Result<Constraints, PlanError> {
+    let mut words = Constraints::default();
     words.add_groups(taken, selection)?;
     words.groups = words.wishes.len();
     words.add_afters(taken, selection);
     Ok(words)
 }
 
-impl Words {
+impl Constraints {
     /// Each word that says something of a step, once.
     pub fn about(&self, node: usize) -> Vec<String> {
         let wishes = self.wishes.iter().zip(&self.said);
@@ -56,7 +56,7 @@ impl Words {
     }
 
     fn add(&mut self, before: Vec<usize>, after: Vec<usize>, said: String) {
-        self.wishes.push(Wish { before, after });
+        self.wishes.push(Constraint { before, after });
         self.said.push(said);
     }
 

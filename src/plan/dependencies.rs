@@ -6,10 +6,10 @@ use std::collections::{HashMap, HashSet};
 
 use super::graph::Link;
 use super::ordering::Taken;
-use crate::model::{Kind, Pair};
+use crate::model::{Kind, KindRef};
 
 /// The data says that the step `by` needs the step `of`.
-pub(super) struct Need {
+pub(super) struct Dependency {
     pub of: usize,
     pub by: usize,
     /// As an ancestor in its keys; otherwise its properties refer to it.
@@ -18,7 +18,7 @@ pub(super) struct Need {
     pub within: bool,
 }
 
-impl Need {
+impl Dependency {
     pub fn link(&self) -> Link {
         Link {
             from: self.of,
@@ -29,15 +29,15 @@ impl Need {
 }
 
 /// Every need once; who is both parent and referred to counts as a parent.
-pub(super) fn needs(taken: &[Taken]) -> Vec<Need> {
-    let number: HashMap<&Pair, usize> = taken
+pub(super) fn needs(taken: &[Taken]) -> Vec<Dependency> {
+    let number: HashMap<&KindRef, usize> = taken
         .iter()
         .enumerate()
         .map(|(number, taken)| (&taken.pair, number))
         .collect();
     let mut needs = Vec::new();
     for (by, Taken { pair, item }) in taken.iter().enumerate() {
-        let here = |kind: &Kind| Pair {
+        let here = |kind: &Kind| KindRef {
             namespace: pair.namespace.clone(),
             kind: kind.clone(),
         };
@@ -54,7 +54,7 @@ pub(super) fn needs(taken: &[Taken]) -> Vec<Need> {
             if let Some(&of) = number.get(&needed)
                 && seen.insert(of)
             {
-                needs.push(Need {
+                needs.push(Dependency {
                     of,
                     by,
                     parent,

@@ -21,9 +21,9 @@ use sha2::Digest as _;
 
 use super::{
     Choices, Environment, Hooks, OnExisting, PlanClass, PlanError, Redaction, Selection,
-    TargetSpec, Via, estimate, plan,
+    TargetSpec, WriteMethod, estimate, plan,
 };
-use crate::model::{ExportTimes, Kind, Manifest, Namespace, Pair, Sample, Sha256};
+use crate::model::{ExportTimes, Kind, KindRef, Manifest, Namespace, Sample, Sha256};
 
 /// The value of `format` in every plan of this version.
 pub const PLAN_FORMAT: &str = "kindpack-plan/1";
@@ -62,7 +62,7 @@ pub struct Plan {
     /// Where the restore goes; an emulator always with its address.
     pub target: TargetSpec,
     /// How entities get there.
-    pub via: Via,
+    pub via: WriteMethod,
     /// What the target may hold already.
     pub on_existing: OnExisting,
     /// Namespaces that move: from the left to the right.
@@ -125,16 +125,16 @@ pub struct Step {
 
 impl Step {
     /// The pair in the archive.
-    pub fn pair(&self) -> Pair {
-        Pair {
+    pub fn pair(&self) -> KindRef {
+        KindRef {
             namespace: self.namespace.clone(),
             kind: self.kind.clone(),
         }
     }
 
     /// The pair in the target.
-    pub fn to_pair(&self) -> Pair {
-        Pair {
+    pub fn to_pair(&self) -> KindRef {
+        KindRef {
             namespace: self.to_namespace.clone(),
             kind: self.kind.clone(),
         }
@@ -180,8 +180,8 @@ pub struct Skipped {
 
 impl Skipped {
     /// The pair.
-    pub fn pair(&self) -> Pair {
-        Pair {
+    pub fn pair(&self) -> KindRef {
+        KindRef {
             namespace: self.namespace.clone(),
             kind: self.kind.clone(),
         }
@@ -200,7 +200,7 @@ pub struct Member {
 
 impl Member {
     /// The pair as a member.
-    pub fn of(pair: &Pair) -> Self {
+    pub fn of(pair: &KindRef) -> Self {
         Member {
             namespace: pair.namespace.clone(),
             kind: pair.kind.clone(),
@@ -208,8 +208,8 @@ impl Member {
     }
 
     /// The pair.
-    pub fn pair(&self) -> Pair {
-        Pair {
+    pub fn pair(&self) -> KindRef {
+        KindRef {
             namespace: self.namespace.clone(),
             kind: self.kind.clone(),
         }
@@ -236,7 +236,7 @@ pub struct PlanTotals {
 
 impl PlanTotals {
     /// Adds up steps; what would not fit a number stays at its largest.
-    pub(super) fn of(steps: &[Step], target: &TargetSpec, via: Via) -> Self {
+    pub(super) fn of(steps: &[Step], target: &TargetSpec, via: WriteMethod) -> Self {
         let entities = steps
             .iter()
             .fold(0u64, |sum, step| sum.saturating_add(step.entities));
@@ -308,7 +308,7 @@ struct Head<'a> {
     project: &'a str,
     exports: ExportTimes,
     target: &'a TargetSpec,
-    via: Via,
+    via: WriteMethod,
     on_existing: OnExisting,
     maps: &'a BTreeMap<Namespace, Namespace>,
     choices: &'a Selection,
@@ -413,7 +413,7 @@ impl Plan {
                 }
             })?;
         let same_tool = self.tool == whole.tool;
-        let mut planned: HashMap<Pair, &Step> =
+        let mut planned: HashMap<KindRef, &Step> =
             whole.steps.iter().map(|step| (step.pair(), step)).collect();
         for step in &self.steps {
             let Some(planned) = planned.remove(&step.pair()) else {

@@ -3,7 +3,7 @@
 //! Knows classes of errors, not exit codes; those belong to the command line.
 
 use super::{OnExisting, TargetSpec};
-use crate::model::{Kind, Namespace, Pair, Sha256};
+use crate::model::{Kind, KindRef, Namespace, Sha256};
 use crate::transform::redact::RedactError;
 
 /// What the command line makes of a [`PlanError`].
@@ -54,7 +54,7 @@ pub enum PlanError {
     #[error("{pair}: expected one place, found {first} and {last}")]
     FirstAndLast {
         /// The pair.
-        pair: Pair,
+        pair: KindRef,
         /// The word that puts it in front, such as `--first Order`.
         first: String,
         /// The word that puts it at the end.
@@ -134,9 +134,9 @@ pub enum PlanError {
     #[error("cannot write both {first} and {second}: some file systems treat their names as one")]
     SameFile {
         /// One step.
-        first: Pair,
+        first: KindRef,
         /// The other.
-        second: Pair,
+        second: KindRef,
     },
     /// The target is the project that the backup was made of.
     #[error(
@@ -172,7 +172,7 @@ pub enum PlanError {
     #[error("manifest: expected each kind of a namespace once, found {pair} again")]
     RepeatedKind {
         /// The pair.
-        pair: Pair,
+        pair: KindRef,
     },
     /// A text that is no plan.
     #[error("plan: expected a kindpack plan, found {found}")]
@@ -250,7 +250,7 @@ impl PlanError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Before {
     /// What has to stand before the next one of the circle.
-    pub pair: Pair,
+    pub pair: KindRef,
     /// Whose word that is, such as `--depends-on Order=User`.
     pub word: String,
 }

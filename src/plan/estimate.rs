@@ -4,7 +4,7 @@
 //! Knows numbers and kinds of targets. It measures nothing.
 
 use super::ordering::Arrangement;
-use super::{Choices, TargetSpec, Via};
+use super::{Choices, TargetSpec, WriteMethod};
 use crate::model::Sample;
 
 /// What a way into a target takes: a rate of entities, a rate of bytes (the slower one counts), and
@@ -47,12 +47,18 @@ const RAMP_SECONDS: u64 = 300;
 const RAMP_END: u64 = 10_000;
 
 /// How long a restore of so much may take, in seconds.
-pub(super) fn seconds(target: &TargetSpec, via: Via, steps: u64, entities: u64, bytes: u64) -> u64 {
+pub(super) fn seconds(
+    target: &TargetSpec,
+    via: WriteMethod,
+    steps: u64,
+    entities: u64,
+    bytes: u64,
+) -> u64 {
     let pace = match (target, via) {
-        (TargetSpec::Datastore { .. }, Via::Commit) => return ramped(entities),
-        (TargetSpec::Datastore { .. }, Via::Import) => SERVICE_IMPORT,
-        (TargetSpec::Emulator { .. }, Via::Commit) => EMULATOR_COMMIT,
-        (TargetSpec::Emulator { .. }, Via::Import) => EMULATOR_IMPORT,
+        (TargetSpec::Datastore { .. }, WriteMethod::Commit) => return ramped(entities),
+        (TargetSpec::Datastore { .. }, WriteMethod::Import) => SERVICE_IMPORT,
+        (TargetSpec::Emulator { .. }, WriteMethod::Commit) => EMULATOR_COMMIT,
+        (TargetSpec::Emulator { .. }, WriteMethod::Import) => EMULATOR_IMPORT,
         (TargetSpec::Dir(_) | TargetSpec::Ndjson(_), _) => FILES,
     };
     let brought = (entities / pace.entities_per_second).max(bytes / pace.bytes_per_second);
@@ -149,7 +155,7 @@ mod tests {
             "ndjson:out",
         ];
         for target in targets.map(|target| target.parse::<TargetSpec>().unwrap()) {
-            for via in [Via::Commit, Via::Import] {
+            for via in [WriteMethod::Commit, WriteMethod::Import] {
                 assert_eq!(seconds(&target, via, 0, 0, 0), 0);
                 assert!(seconds(&target, via, 1, 1, 1) >= 1);
                 assert!(seconds(&target, via, u64::MAX, u64::MAX, u64::MAX) > 1 << 40);
@@ -157,7 +163,7 @@ mod tests {
         }
         let import = seconds(
             &"datastore:shop-test".parse().unwrap(),
-            Via::Import,
+            WriteMethod::Import,
             60,
             1000,
             1000,

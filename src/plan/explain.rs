@@ -14,7 +14,7 @@ use crate::model::{Kind, Manifest, Namespace, Selector};
 
 /// All about the place of one pair.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Explained {
+pub struct Explanation {
     /// The namespace in the archive.
     pub namespace: Namespace,
     /// The kind.
@@ -63,18 +63,18 @@ pub fn explain(
     manifest: &Manifest,
     choices: &Choices,
     selector: &Selector,
-) -> Result<Vec<Explained>, PlanError> {
+) -> Result<Vec<Explanation>, PlanError> {
     let arrangement = Arrangement::of(manifest, choices)?;
     let reasons = reasons(&arrangement);
-    let ties = Ties::of(&arrangement);
+    let ties = DependencyIndex::of(&arrangement);
     // What a kind comes after is shown once for all kinds that are asked for.
     let mut told = BTreeSet::new();
     let in_order = arrangement
         .in_order()
         .filter_map(|(_, node)| Some((node, arrangement.taken.get(node)?)));
-    let mut explained: Vec<Explained> = in_order
+    let mut explained: Vec<Explanation> = in_order
         .filter(|(_, taken)| selector.matches(&taken.pair))
-        .map(|(node, taken)| Explained {
+        .map(|(node, taken)| Explanation {
             namespace: taken.pair.namespace.clone(),
             kind: taken.pair.kind.clone(),
             step: ties.place.get(&node).map(|place| place.step),
@@ -89,7 +89,7 @@ pub fn explain(
         .skipped
         .iter()
         .filter(|skipped| selector.matches(&skipped.pair()));
-    explained.extend(skipped.map(|skipped| Explained {
+    explained.extend(skipped.map(|skipped| Explanation {
         namespace: skipped.namespace.clone(),
         kind: skipped.kind.clone(),
         step: None,
@@ -116,7 +116,7 @@ struct Place {
 }
 
 /// Who stands behind whom, and why.
-struct Ties<'a> {
+struct DependencyIndex<'a> {
     arrangement: &'a Arrangement<'a>,
     place: HashMap<usize, Place>,
     /// For each step those that its keys and properties need, and how.
@@ -124,13 +124,13 @@ struct Ties<'a> {
     needed_by: HashMap<usize, Vec<(usize, &'static str)>>,
 }
 
-impl<'a> Ties<'a> {
+impl<'a> DependencyIndex<'a> {
     fn of(arrangement: &'a Arrangement<'a>) -> Self {
         let place = (1..)
             .zip(arrangement.in_order())
             .map(|(step, (run, node))| (node, Place { run, step }))
             .collect();
-        let mut ties = Ties {
+        let mut ties = DependencyIndex {
             arrangement,
             place,
             needs: HashMap::new(),

@@ -18,7 +18,7 @@ pub(super) struct Link {
 
 /// The user says that all of `before` stand before all of `after`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Wish {
+pub(super) struct Constraint {
     pub before: Vec<usize>,
     pub after: Vec<usize>,
 }
@@ -36,7 +36,7 @@ pub(super) struct Contradiction(pub Vec<(usize, usize)>);
 pub(super) fn arrange(
     bytes: &[u64],
     links: &[Link],
-    wishes: &[Wish],
+    wishes: &[Constraint],
 ) -> Result<Vec<Vec<usize>>, Contradiction> {
     let nodes = bytes.len() + wishes.len();
     let wished: Vec<(usize, usize)> = (bytes.len()..)
@@ -310,8 +310,8 @@ mod tests {
             .collect()
     }
 
-    fn wish(before: &[usize], after: &[usize]) -> Wish {
-        Wish {
+    fn wish(before: &[usize], after: &[usize]) -> Constraint {
+        Constraint {
             before: before.to_vec(),
             after: after.to_vec(),
         }

@@ -6,9 +6,9 @@
 use std::collections::{HashMap, HashSet};
 
 use super::target::read_address;
-use super::{Choices, Environment, OnExisting, PlanError, Step, TargetSpec, Via};
+use super::{Choices, Environment, OnExisting, PlanError, Step, TargetSpec, WriteMethod};
 use crate::model::address::without_user;
-use crate::model::{EntryItem, ExportFormat, KindItem, Manifest, Pair, folded, pair_names};
+use crate::model::{EntryInfo, ExportFormat, KindInfo, KindRef, Manifest, folded, pair_names};
 
 /// Fills in the emulator's address, and refuses a target that may not be the one that is meant.
 pub(super) fn resolve_target(
@@ -79,7 +79,7 @@ pub(super) fn check_way(choices: &Choices) -> Result<(), PlanError> {
     {
         return Err(PlanError::NothingLeftOut);
     }
-    if choices.via == Via::Commit {
+    if choices.via == WriteMethod::Commit {
         return match &choices.staging {
             Some(staging) => Err(staging_error(
                 "--via import beside it",
@@ -137,8 +137,8 @@ pub(super) fn check_way(choices: &Choices) -> Result<(), PlanError> {
 
 /// Refuses steps whose exports the target's own import would not take as they are, or of which it
 /// would take more than the step.
-pub(super) fn check_imports(manifest: &Manifest, taken: &[&KindItem]) -> Result<(), PlanError> {
-    let mut pairs_of: HashMap<&str, HashSet<Pair>> = HashMap::new();
+pub(super) fn check_imports(manifest: &Manifest, taken: &[&KindInfo]) -> Result<(), PlanError> {
+    let mut pairs_of: HashMap<&str, HashSet<KindRef>> = HashMap::new();
     for item in &manifest.kinds {
         for entry in &item.entries {
             pairs_of.entry(&entry.name).or_default().insert(item.pair());
@@ -152,7 +152,7 @@ pub(super) fn check_imports(manifest: &Manifest, taken: &[&KindItem]) -> Result<
                 format!("{pair}, which is a backup of the old Datastore Admin"),
             ));
         }
-        let others = |entry: &EntryItem| {
+        let others = |entry: &EntryInfo| {
             pairs_of
                 .get(entry.name.as_str())
                 .and_then(|pairs| pairs.iter().filter(|p| **p != pair).min())
@@ -179,7 +179,7 @@ pub(super) fn check_imports(manifest: &Manifest, taken: &[&KindItem]) -> Result<
 
 /// Refuses two steps that end in one place, unless the second may overwrite the first.
 pub(super) fn check_collisions(steps: &[Step]) -> Result<(), PlanError> {
-    let mut landed: HashMap<Pair, &Step> = HashMap::new();
+    let mut landed: HashMap<KindRef, &Step> = HashMap::new();
     for step in steps {
         if let Some(other) = landed.insert(step.to_pair(), step) {
             let [first, second] = [other, step].map(|step| step.namespace.clone());

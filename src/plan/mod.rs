@@ -26,12 +26,12 @@ use std::collections::BTreeSet;
 
 pub use choices::{
     ChoiceError, Choices, DependencyRule, Environment, Hooks, NamespaceMap, OnExisting, OrderFile,
-    Redaction, RuleMatch, Selection, Via,
+    Redaction, RuleMatch, Selection, WriteMethod,
 };
 pub use concurrency::{Turns, Waits};
 pub use document::{ArchiveRef, CheckedPlan, Member, PLAN_FORMAT, Plan, PlanTotals, Skipped, Step};
 pub use error::{Before, PlanClass, PlanError};
-pub use explain::{Explained, Link, explain};
+pub use explain::{Explanation, Link, explain};
 pub use target::TargetSpec;
 
 use crate::model::{Kind, Manifest, Sha256};
@@ -68,7 +68,7 @@ pub fn plan(
     check_way(choices)?;
     check_redaction(manifest, &choices.redaction)?;
     let arrangement = Arrangement::of(manifest, choices)?;
-    if choices.via == Via::Import {
+    if choices.via == WriteMethod::Import {
         let items: Vec<_> = arrangement.taken.iter().map(|taken| taken.item).collect();
         check_imports(manifest, &items)?;
     }

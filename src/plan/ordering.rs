@@ -6,17 +6,17 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
-use super::constraints::{Words, words};
-use super::dependencies::{Need, needs};
+use super::constraints::{Constraints, words};
+use super::dependencies::{Dependency, needs};
 use super::graph::{Contradiction, Link, arrange};
 use super::{Before, Choices, PlanError, Selection, Skipped};
-use crate::model::{KindItem, Manifest, Pair};
+use crate::model::{KindInfo, KindRef, Manifest};
 
 /// An item that becomes a step. Everything below names it by its number, which follows namespace
 /// and kind.
 pub(super) struct Taken<'a> {
-    pub pair: Pair,
-    pub item: &'a KindItem,
+    pub pair: KindRef,
+    pub item: &'a KindInfo,
 }
 
 /// What is restored, in order.
@@ -25,8 +25,8 @@ pub(super) struct Arrangement<'a> {
     pub skipped: Vec<Skipped>,
     /// Who needs a step that nobody chose.
     pub needed_by: BTreeMap<usize, usize>,
-    pub needs: Vec<Need>,
-    pub words: Words,
+    pub needs: Vec<Dependency>,
+    pub words: Constraints,
     /// The numbers of the steps, in order; several in one run need one another.
     pub runs: Vec<Vec<usize>>,
 }
@@ -54,7 +54,7 @@ impl<'a> Arrangement<'a> {
                 _ => taken.push(Taken { pair, item }),
             }
         }
-        let number: HashMap<&Pair, usize> = taken
+        let number: HashMap<&KindRef, usize> = taken
             .iter()
             .enumerate()
             .map(|(number, taken)| (&taken.pair, number))
@@ -66,7 +66,7 @@ impl<'a> Arrangement<'a> {
 
         let bytes: Vec<u64> = taken.iter().map(|taken| taken.item.bytes).collect();
         let needs = needs(&taken);
-        let links: Vec<Link> = needs.iter().map(Need::link).collect();
+        let links: Vec<Link> = needs.iter().map(Dependency::link).collect();
         let words = words(&taken, selection)?;
         let runs = arrange(&bytes, &links, &words.wishes).map_err(|Contradiction(circle)| {
             PlanError::Contradiction {
@@ -100,8 +100,8 @@ impl<'a> Arrangement<'a> {
     }
 }
 
-fn sorted_items(manifest: &Manifest) -> Result<Vec<&KindItem>, PlanError> {
-    let mut items: Vec<&KindItem> = manifest.kinds.iter().collect();
+fn sorted_items(manifest: &Manifest) -> Result<Vec<&KindInfo>, PlanError> {
+    let mut items: Vec<&KindInfo> = manifest.kinds.iter().collect();
     items.sort_by(|a, b| (&a.namespace, &a.kind).cmp(&(&b.namespace, &b.kind)));
     match items
         .iter()
@@ -115,7 +115,7 @@ fn sorted_items(manifest: &Manifest) -> Result<Vec<&KindItem>, PlanError> {
 
 /// A misspelt choice must not pass in silence, so each has to match something in the archive, if
 /// only what is skipped.
-fn check_choices(items: &[&KindItem], choices: &Choices) -> Result<(), PlanError> {
+fn check_choices(items: &[&KindInfo], choices: &Choices) -> Result<(), PlanError> {
     let selection = &choices.selection;
     for (option, selector) in selection.selectors() {
         if !items
@@ -129,7 +129,7 @@ fn check_choices(items: &[&KindItem], choices: &Choices) -> Result<(), PlanError
         }
     }
     for (option, after) in selection.depends_on() {
-        let sides = |item: &KindItem| {
+        let sides = |item: &KindInfo| {
             [&after.step, &after.needs].map(|side| side.matches_names(&item.namespace, &item.kind))
         };
         if items
@@ -143,7 +143,7 @@ fn check_choices(items: &[&KindItem], choices: &Choices) -> Result<(), PlanError
         }
     }
     for (from, to) in &choices.map_namespaces {
-        let named = |item: &&KindItem| {
+        let named = |item: &&KindInfo| {
             item.namespace == *from
                 || item
                     .reference_pairs
@@ -161,7 +161,7 @@ fn check_choices(items: &[&KindItem], choices: &Choices) -> Result<(), PlanError
 }
 
 /// Why a pair stays out whatever needs it.
-fn reason_to_refuse(pair: &Pair, selection: &Selection) -> Option<String> {
+fn reason_to_refuse(pair: &KindRef, selection: &Selection) -> Option<String> {
     if pair.is_lease() {
         return Some("the mark of another restore".to_owned());
     }
@@ -172,7 +172,7 @@ fn reason_to_refuse(pair: &Pair, selection: &Selection) -> Option<String> {
         .map(|skip| format!("--exclude {skip}"))
 }
 
-fn reason_to_skip(pair: &Pair, selection: &Selection) -> Option<String> {
+fn reason_to_skip(pair: &KindRef, selection: &Selection) -> Option<String> {
     if let Some(reason) = reason_to_refuse(pair, selection) {
         return Some(reason);
     }
@@ -181,17 +181,18 @@ fn reason_to_skip(pair: &Pair, selection: &Selection) -> Option<String> {
 
 /// With `--with-dependencies`: who pulled each pair in that the user has not chosen. What is
 /// skipped by name stays out.
-fn pulled_in(items: &[&KindItem], selection: &Selection) -> HashMap<Pair, Pair> {
+fn pulled_in(items: &[&KindInfo], selection: &Selection) -> HashMap<KindRef, KindRef> {
     let mut pulled = HashMap::new();
     if !selection.with_dependencies {
         return pulled;
     }
-    let by_pair: HashMap<Pair, &KindItem> = items.iter().map(|item| (item.pair(), *item)).collect();
+    let by_pair: HashMap<KindRef, &KindInfo> =
+        items.iter().map(|item| (item.pair(), *item)).collect();
     let chosen = items
         .iter()
         .filter(|item| reason_to_skip(&item.pair(), selection).is_none());
-    let mut queue: VecDeque<&KindItem> = chosen.copied().collect();
-    let mut seen: HashSet<Pair> = queue.iter().map(|item| item.pair()).collect();
+    let mut queue: VecDeque<&KindInfo> = chosen.copied().collect();
+    let mut seen: HashSet<KindRef> = queue.iter().map(|item| item.pair()).collect();
     while let Some(item) = queue.pop_front() {
         for (pair, _) in item.needs() {
             let Some(needed) = by_pair.get(&pair) else {

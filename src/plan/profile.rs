@@ -14,7 +14,9 @@ use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 use crate::model::{Namespace, Sample, Selector};
-use crate::plan::{DependencyRule, Hooks, NamespaceMap, OnExisting, OrderFile, TargetSpec, Via};
+use crate::plan::{
+    DependencyRule, Hooks, NamespaceMap, OnExisting, OrderFile, TargetSpec, WriteMethod,
+};
 use crate::transform::redact::Rule;
 
 /// A text that is not what it should be.
@@ -53,7 +55,7 @@ pub struct Profile {
     /// As `--on-existing`.
     pub on_existing: Option<OnExisting>,
     /// As `--via`.
-    pub via: Option<Via>,
+    pub via: Option<WriteMethod>,
     /// As `--staging`.
     pub staging: Option<String>,
     /// As `--sample` or `--limit`.
@@ -171,7 +173,7 @@ struct WrittenProfile {
     redact: Vec<Spelled<Rule>>,
     redact_file: Option<PathBuf>,
     on_existing: Option<Spelled<OnExisting>>,
-    via: Option<Spelled<Via>>,
+    via: Option<Spelled<WriteMethod>>,
     staging: Option<String>,
     sample: Option<Spanned<Spelled<Sample>>>,
     limit: Option<Spanned<u64>>,
@@ -385,7 +387,7 @@ staging = "staging"
             (laptop.on_existing, laptop.via, laptop.sample),
             (
                 Some(OnExisting::Replace),
-                Some(Via::Commit),
+                Some(WriteMethod::Commit),
                 Some(Sample::Share(50_000))
             )
         );

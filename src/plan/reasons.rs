@@ -3,7 +3,7 @@
 //! Reads an order that is made already; it decides nothing.
 
 use super::ordering::{Arrangement, Taken};
-use crate::model::Pair;
+use crate::model::KindRef;
 
 /// The reason of each step, by its number. The strongest is given alone: the user's word, who
 /// brought a step that nobody chose, a cycle, who needs the step, whom it needs.
@@ -16,14 +16,14 @@ pub(super) fn reasons(arrangement: &Arrangement<'_>) -> Vec<String> {
 }
 
 /// What is around each step in the finished order.
-fn neighbours(arrangement: &Arrangement<'_>) -> Vec<Around> {
-    let mut around: Vec<Around> = vec![Around::default(); arrangement.taken.len()];
+fn neighbours(arrangement: &Arrangement<'_>) -> Vec<Neighbours> {
+    let mut around: Vec<Neighbours> = vec![Neighbours::default(); arrangement.taken.len()];
     for (at, (run, node)) in arrangement.in_order().enumerate() {
         if let Some(around) = around.get_mut(node) {
             (around.run, around.at) = (run, at);
         }
     }
-    let run_of = |around: &[Around], node: usize| around.get(node).map(|around| around.run);
+    let run_of = |around: &[Neighbours], node: usize| around.get(node).map(|around| around.run);
     for need in &arrangement.needs {
         // Inside a cycle, and against the user's word, a need does not hold and so is no reason.
         if run_of(&around, need.of) < run_of(&around, need.by) {
@@ -43,7 +43,7 @@ fn neighbours(arrangement: &Arrangement<'_>) -> Vec<Around> {
 }
 
 /// The name of a kind, with its namespace where that is another than the reader's.
-fn name(arrangement: &Arrangement<'_>, node: usize, seen_from: &Pair) -> String {
+fn name(arrangement: &Arrangement<'_>, node: usize, seen_from: &KindRef) -> String {
     match arrangement.taken.get(node) {
         Some(Taken { pair, .. }) if pair.namespace == seen_from.namespace => pair.kind.to_string(),
         Some(Taken { pair, .. }) => pair.to_string(),
@@ -51,7 +51,7 @@ fn name(arrangement: &Arrangement<'_>, node: usize, seen_from: &Pair) -> String 
     }
 }
 
-fn reason(arrangement: &Arrangement<'_>, all: &[Around], node: usize) -> String {
+fn reason(arrangement: &Arrangement<'_>, all: &[Neighbours], node: usize) -> String {
     let (Some(Taken { pair, .. }), Some(around)) = (arrangement.taken.get(node), all.get(node))
     else {
         return String::new();
@@ -97,7 +97,7 @@ fn reason(arrangement: &Arrangement<'_>, all: &[Around], node: usize) -> String 
 
 /// What is around a step in the finished order.
 #[derive(Default, Clone)]
-struct Around {
+struct Neighbours {
     run: usize,
     at: usize,
     parent_of: Vec<usize>,

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use super::ordering::Arrangement;
 use super::reasons::shortened;
 use super::{Choices, OnExisting, TargetSpec};
-use crate::model::{Kind, Manifest, Namespace, Pair};
+use crate::model::{Kind, KindRef, Manifest, Namespace};
 
 /// How many pairs that are missing are named.
 const NAMED: usize = 8;
@@ -27,7 +27,7 @@ pub(super) fn warnings(
                 .to_owned(),
         );
     }
-    let restored: HashSet<&Pair> = arrangement.taken.iter().map(|taken| &taken.pair).collect();
+    let restored: HashSet<&KindRef> = arrangement.taken.iter().map(|taken| &taken.pair).collect();
     let counts = manifest.accepted_counts();
     warnings.extend(
         counts
@@ -71,8 +71,8 @@ pub(super) fn warnings(
 
 /// Pairs that stand as parents or in references of what is restored, and are not restored.
 fn dangling(manifest: &Manifest, arrangement: &Arrangement<'_>) -> impl Iterator<Item = String> {
-    let restored: HashSet<&Pair> = arrangement.taken.iter().map(|taken| &taken.pair).collect();
-    let mut missing: BTreeMap<Pair, BTreeSet<&Pair>> = BTreeMap::new();
+    let restored: HashSet<&KindRef> = arrangement.taken.iter().map(|taken| &taken.pair).collect();
+    let mut missing: BTreeMap<KindRef, BTreeSet<&KindRef>> = BTreeMap::new();
     for taken in &arrangement.taken {
         for (needed, _) in taken
             .item
@@ -90,7 +90,7 @@ fn dangling(manifest: &Manifest, arrangement: &Arrangement<'_>) -> impl Iterator
     let (left_out, absent): (Vec<_>, Vec<_>) = missing
         .into_iter()
         .partition(|(pair, _)| held.contains(&(&pair.namespace, &pair.kind)));
-    let told = |(what, missing): (&str, Vec<(Pair, BTreeSet<&Pair>)>)| {
+    let told = |(what, missing): (&str, Vec<(KindRef, BTreeSet<&KindRef>)>)| {
         let names = missing.iter().map(|(pair, by)| {
             format!(
                 "{pair} (from {})",

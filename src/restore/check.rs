@@ -7,7 +7,7 @@ use futures_util::{StreamExt as _, pin_mut};
 use super::scheduler::Run;
 use super::{Check, RestoreError};
 use crate::archive::entities;
-use crate::model::EntryItem;
+use crate::model::EntryInfo;
 use crate::plan::{OnExisting, Step};
 use crate::restore::journal::StepState;
 use crate::runtime::workers::Workers;
@@ -238,7 +238,7 @@ impl Run<'_> {
     pub(super) async fn compare(
         &self,
         step: &Step,
-        outputs: &[EntryItem],
+        outputs: &[EntryInfo],
     ) -> Result<(), RestoreError> {
         let pieces = entities::read(
             self.archive,

@@ -6,7 +6,7 @@ use futures_util::{StreamExt as _, pin_mut};
 use super::RestoreError;
 use super::scheduler::Run;
 use crate::archive::entities;
-use crate::model::EntryItem;
+use crate::model::EntryInfo;
 use crate::plan::Step;
 use crate::restore::journal;
 use crate::targets::KeySet;
@@ -21,7 +21,7 @@ impl Run<'_> {
     pub(super) async fn delete_others(
         &self,
         step: &Step,
-        outputs: &[EntryItem],
+        outputs: &[EntryInfo],
         entities: u64,
     ) -> Result<(), RestoreError> {
         let parts = (entities.saturating_mul(KEY_BYTES))

@@ -10,18 +10,18 @@ use std::sync::Arc;
 use futures_util::{TryStreamExt as _, pin_mut};
 
 use crate::archive::entities::{self, Gather};
-use crate::archive::{ArchiveError, ArchiveFile};
+use crate::archive::{Archive, ArchiveError};
 use crate::entity::{Entity, Key, PathElement, ProtoError, Value};
-use crate::model::{EntryItem, Pair, Sample};
+use crate::model::{EntryInfo, KindRef, Sample};
 use crate::runtime::workers::Workers;
-use crate::transform::sample::{self, Picker};
+use crate::transform::sample::{self, Sampler};
 
 /// Keys that are held at the most: about two gigabytes of them, with what finds them again.
 const NEEDED_MAX: usize = 64_000_000;
 
 /// Why a sample cannot be drawn.
 #[derive(Debug, thiserror::Error)]
-pub enum NeededError {
+pub enum DependencyError {
     /// The archive cannot be read.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
@@ -37,15 +37,15 @@ pub enum NeededError {
 /// they are of these pairs; those bring theirs. Without it nothing is read.
 ///
 /// # Errors
-/// [`NeededError`].
+/// [`DependencyError`].
 pub async fn picked(
-    archive: &Arc<ArchiveFile>,
-    pairs: &[(Pair, Sample)],
+    archive: &Arc<Archive>,
+    pairs: &[(KindRef, Sample)],
     with_needed: bool,
     workers: &Workers,
-) -> Result<HashMap<Pair, Arc<Picker>>, NeededError> {
-    let numbers: Arc<Numbers> = Arc::new(Numbers::of(pairs.iter().map(|(pair, _)| pair)));
-    let mut search = Search::new(pairs.iter().map(|(_, sample)| *sample));
+) -> Result<HashMap<KindRef, Arc<Sampler>>, DependencyError> {
+    let numbers: Arc<KindIndex> = Arc::new(KindIndex::of(pairs.iter().map(|(pair, _)| pair)));
+    let mut search = DependencySearch::new(pairs.iter().map(|(_, sample)| *sample));
     if with_needed {
         // What is needed stands first in a plan: from its end, most is known by the time a kind is
         // read.
@@ -55,7 +55,7 @@ pub async fn picked(
         let Some((pair, _)) = pairs.get(pass.number) else {
             continue;
         };
-        let outputs: Vec<EntryItem> = archive
+        let outputs: Vec<EntryInfo> = archive
             .kind(pair)
             .map(|kind| kind.outputs().cloned().collect())
             .unwrap_or_default();
@@ -68,11 +68,11 @@ pub async fn picked(
         while let Some(piece) = pieces.try_next().await? {
             search.follow(&mut pass, &piece);
             if search.held > NEEDED_MAX {
-                return Err(NeededError::TooMany);
+                return Err(DependencyError::TooMany);
             }
         }
     }
-    let picker = |needed: Needed| Arc::new(Picker::new(needed.sample, needed.all));
+    let picker = |needed: Needed| Arc::new(Sampler::new(needed.sample, needed.all));
     Ok(pairs
         .iter()
         .map(|(pair, _)| pair.clone())
@@ -82,13 +82,13 @@ pub async fn picked(
 
 /// The pairs' numbers, found by the texts of a key.
 #[derive(Debug, Default)]
-struct Numbers {
+struct KindIndex {
     by_namespace: HashMap<String, HashMap<String, usize>>,
 }
 
-impl Numbers {
-    fn of<'a>(pairs: impl Iterator<Item = &'a Pair>) -> Self {
-        let mut numbers = Numbers::default();
+impl KindIndex {
+    fn of<'a>(pairs: impl Iterator<Item = &'a KindRef>) -> Self {
+        let mut numbers = KindIndex::default();
         for (number, pair) in pairs.enumerate() {
             let kinds = numbers
                 .by_namespace
@@ -114,8 +114,8 @@ struct Link {
 /// Reads links off the entities of one pair.
 #[derive(Debug, Clone)]
 struct Links {
-    numbers: Arc<Numbers>,
-    pair: Pair,
+    numbers: Arc<KindIndex>,
+    pair: KindRef,
 }
 
 impl Gather for Links {
@@ -186,7 +186,7 @@ struct Needed {
 
 /// All that is needed, as far as it is known.
 #[derive(Debug)]
-struct Search {
+struct DependencySearch {
     pairs: Vec<Needed>,
     /// The pairs that are to be read.
     to_read: BTreeSet<usize>,
@@ -206,7 +206,7 @@ struct Pass {
     place: u64,
 }
 
-impl Search {
+impl DependencySearch {
     /// A search that begins with all pairs of which a sample is taken.
     fn new(samples: impl Iterator<Item = Sample>) -> Self {
         let needed = |sample| Needed {
@@ -222,7 +222,7 @@ impl Search {
             .filter(|(_, pair)| !pair.was_read)
             .map(|(number, _)| number)
             .collect();
-        Search {
+        DependencySearch {
             last_read: pairs.len(),
             pairs,
             to_read,
@@ -358,7 +358,7 @@ mod tests {
 
     /// What a search finds that reads kinds in pieces, and how often it read one.
     fn searched(made: &Made, samples: &[Sample], piece_len: usize) -> (Vec<HashSet<u128>>, usize) {
-        let mut search = Search::new(samples.iter().copied());
+        let mut search = DependencySearch::new(samples.iter().copied());
         let mut passes = 0;
         while let Some(mut pass) = search.pass() {
             passes += 1;

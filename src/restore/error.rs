@@ -2,9 +2,9 @@
 
 use super::Difference;
 use crate::archive::ArchiveError;
-use crate::model::Pair;
+use crate::model::KindRef;
 use crate::plan::{PlanError, TargetSpec};
-use crate::restore::dependencies::NeededError;
+use crate::restore::dependencies::DependencyError;
 use crate::restore::hooks::HookError;
 use crate::restore::import::ImportError;
 use crate::restore::journal::file::JournalFileError;
@@ -40,7 +40,7 @@ pub enum RestoreError {
     },
     /// The sample cannot be drawn.
     #[error(transparent)]
-    Needed(#[from] NeededError),
+    Needed(#[from] DependencyError),
     /// A command of the user's failed.
     #[error(transparent)]
     Hook(#[from] HookError),
@@ -48,7 +48,7 @@ pub enum RestoreError {
     #[error("{pair}: {error}")]
     Step {
         /// Which, in the target.
-        pair: Pair,
+        pair: KindRef,
         /// Why.
         error: Box<RestoreError>,
     },
@@ -58,7 +58,7 @@ pub enum RestoreError {
         /// The target.
         target: String,
         /// Which, and how many.
-        found: Vec<(Pair, u64)>,
+        found: Vec<(KindRef, u64)>,
     },
     /// The journal says that steps are done, the target does not hold their entities.
     #[error("target {target}: expected what the journal says is done, found {}", spell(.found))]
@@ -66,7 +66,7 @@ pub enum RestoreError {
         /// The target.
         target: String,
         /// Which, and how many are there.
-        found: Vec<(Pair, u64)>,
+        found: Vec<(KindRef, u64)>,
     },
     /// The restore has finished, and the target has changed since.
     #[error("the restore has finished, but {target} has changed since: {}", shown(.differences))]
@@ -80,7 +80,7 @@ pub enum RestoreError {
     #[error("{pair}: expected {expected} entities {place}, found {found}")]
     WrongCount {
         /// Which.
-        pair: Pair,
+        pair: KindRef,
         /// Entities by the plan.
         expected: u64,
         /// Entities that there are.
@@ -92,7 +92,7 @@ pub enum RestoreError {
     #[error("{pair}: expected {expected} entities in the target, found {found}")]
     TooFew {
         /// Which.
-        pair: Pair,
+        pair: KindRef,
         /// Entities that were brought.
         expected: u64,
         /// Entities that are there.
@@ -104,7 +104,7 @@ pub enum RestoreError {
     )]
     Differing {
         /// Which.
-        pair: Pair,
+        pair: KindRef,
         /// How many.
         differing: u64,
     },
@@ -159,7 +159,7 @@ fn shown(differences: &[Difference]) -> String {
     shown.join("; ")
 }
 
-fn spell(found: &[(Pair, u64)]) -> String {
+fn spell(found: &[(KindRef, u64)]) -> String {
     let mut shown: Vec<String> = found
         .iter()
         .take(SHOWN)

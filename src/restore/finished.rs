@@ -3,7 +3,7 @@
 
 use super::scheduler::Run;
 use super::{Check, RestoreError};
-use crate::model::Pair;
+use crate::model::KindRef;
 use crate::plan::{OnExisting, Step};
 
 /// What this run does after earlier ones.
@@ -24,7 +24,7 @@ pub enum Difference {
     #[error("{pair}: expected {expected} entities, found {found}")]
     Count {
         /// Which kind, in the target.
-        pair: Pair,
+        pair: KindRef,
         /// Entities that were restored.
         expected: u64,
         /// Entities that are there.
@@ -34,7 +34,7 @@ pub enum Difference {
     #[error("{pair}: {differing} entities are missing or differ")]
     Entities {
         /// Which kind, in the target.
-        pair: Pair,
+        pair: KindRef,
         /// How many.
         differing: u64,
     },

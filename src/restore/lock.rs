@@ -21,7 +21,7 @@ const HOLDER_MAX_BYTES: u64 = 64 << 10;
 
 /// Who holds a lease.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Holder {
+pub struct LockOwner {
     /// The process.
     pub pid: u32,
     /// The plan that it runs.
@@ -32,7 +32,7 @@ pub struct Holder {
 
 /// A lease; it ends when this is dropped.
 #[derive(Debug)]
-pub struct LocalLease(#[expect(dead_code, reason = "the lock is held by the open file")] File);
+pub struct TargetLock(#[expect(dead_code, reason = "the lock is held by the open file")] File);
 
 /// Why there is no lease.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +43,7 @@ pub enum LeaseError {
         /// The target.
         target: String,
         /// Who holds it, where the file says so.
-        holder: Option<Holder>,
+        holder: Option<LockOwner>,
     },
     /// The file cannot be used.
     #[error("{path}: {deed}: {source}")]
@@ -57,9 +57,9 @@ pub enum LeaseError {
     },
 }
 
-fn spell(holder: Option<&Holder>) -> String {
+fn spell(holder: Option<&LockOwner>) -> String {
     match holder {
-        Some(Holder { pid, plan, since }) => {
+        Some(LockOwner { pid, plan, since }) => {
             format!("process {pid} at work with {plan} since {since}")
         }
         None => "another process at work".to_owned(),
@@ -70,7 +70,11 @@ fn spell(holder: Option<&Holder>) -> String {
 ///
 /// # Errors
 /// [`LeaseError`].
-pub fn take(folder: &Path, target: &TargetSpec, holder: &Holder) -> Result<LocalLease, LeaseError> {
+pub fn take(
+    folder: &Path,
+    target: &TargetSpec,
+    holder: &LockOwner,
+) -> Result<TargetLock, LeaseError> {
     let name = Sha256(sha2::Sha256::digest(place_of(target)).into()).to_string();
     let path = folder.join(format!(
         "{}.lease",
@@ -109,7 +113,7 @@ pub fn take(folder: &Path, target: &TargetSpec, holder: &Holder) -> Result<Local
         .and_then(|()| file.rewind())
         .and_then(|()| file.write_all(text.as_bytes()));
     written.map_err(failed("cannot write the target's lease"))?;
-    Ok(LocalLease(file))
+    Ok(TargetLock(file))
 }
 
 /// One spelling for each target: names of this machine are one, so are those of a default database,
@@ -169,8 +173,8 @@ fn real_path(path: &Path) -> PathBuf {
 mod tests {
     use super::*;
 
-    fn holder(pid: u32) -> Holder {
-        Holder {
+    fn holder(pid: u32) -> LockOwner {
+        LockOwner {
             pid,
             plan: "plan.json".to_owned(),
             since: Timestamp::from_micros(1_763_805_600_000_000).unwrap(),

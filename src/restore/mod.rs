@@ -27,21 +27,21 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::archive::ArchiveFile;
-use crate::entity::rewrite::{Rewrite, ToProject};
-use crate::model::{Pair, Sample};
+use crate::archive::Archive;
+use crate::entity::rewrite::{DestinationProject, KeyMapping};
+use crate::model::{KindRef, Sample};
 use crate::plan::{ArchiveRef, CheckedPlan, Environment, Plan, Step, TargetSpec, named_kinds};
 use crate::progress::Observer;
 use crate::runtime::workers::Workers;
 use crate::targets::Target;
 use crate::transform::redact::{RedactKey, Redactor};
-use crate::transform::sample::Picker;
+use crate::transform::sample::Sampler;
 pub use error::RestoreError;
 pub use finished::Difference;
-pub use import::step::ByImport;
+pub use import::step::ImportOptions;
 use journal::file::JournalFile;
 use journal::{JOURNAL_FORMAT, Journal, JournalError, PlannedStep};
-pub use outcome::StepTally;
+pub use outcome::StepOutcome;
 use scheduler::Run;
 
 /// What is asked of the target after each step.
@@ -108,13 +108,13 @@ impl Default for Options {
 
 /// All that a restore stands between.
 #[derive(Debug)]
-pub struct Job<'a> {
+pub struct RestoreRequest<'a> {
     /// What is to be done.
     pub plan: &'a Plan,
     /// The same as it is to be run, where it was checked already.
     pub checked: Option<CheckedPlan>,
     /// The archive that the plan names.
-    pub archive: &'a Arc<ArchiveFile>,
+    pub archive: &'a Arc<Archive>,
     /// The archive as it is now.
     pub archive_ref: &'a ArchiveRef,
     /// What the planner is told of the world.
@@ -122,7 +122,7 @@ pub struct Job<'a> {
     /// Where to.
     pub target: Arc<dyn Target>,
     /// Who imports, where the plan says so.
-    pub import: Option<ByImport>,
+    pub import: Option<ImportOptions>,
     /// The key of the user's secret, where the plan needs one.
     pub redact_key: Option<&'a RedactKey>,
     /// What was done so far.
@@ -148,19 +148,19 @@ pub struct Outcome {
 
 /// How a restore ended, and what became of each step.
 #[derive(Debug)]
-pub struct Restored {
+pub struct RestoreResult {
     /// How it ended. After an error the journal says what is done, and the same call goes on from
     /// there.
     pub outcome: Result<Outcome, RestoreError>,
     /// Every step of the plan, in its order.
-    pub steps: Vec<StepTally>,
+    pub steps: Vec<StepOutcome>,
 }
 
 /// Runs exactly what the plan says, or refuses.
-pub async fn restore(job: Job<'_>, observer: &dyn Observer) -> Restored {
-    let planned: Vec<StepTally> = job.plan.steps.iter().map(StepTally::planned).collect();
+pub async fn restore(job: RestoreRequest<'_>, observer: &dyn Observer) -> RestoreResult {
+    let planned: Vec<StepOutcome> = job.plan.steps.iter().map(StepOutcome::planned).collect();
     match prepare(job, observer).await {
-        Err(error) => Restored {
+        Err(error) => RestoreResult {
             outcome: Err(error),
             steps: planned,
         },
@@ -169,7 +169,7 @@ pub async fn restore(job: Job<'_>, observer: &dyn Observer) -> Restored {
             if let Some(lease) = run.lease.take() {
                 lease.release().await;
             }
-            Restored {
+            RestoreResult {
                 outcome,
                 steps: run.into_tallies(),
             }
@@ -179,11 +179,11 @@ pub async fn restore(job: Job<'_>, observer: &dyn Observer) -> Restored {
 
 /// Checks all that can be checked before the target is asked anything.
 async fn prepare<'a>(
-    mut job: Job<'a>,
+    mut job: RestoreRequest<'a>,
     observer: &'a dyn Observer,
 ) -> Result<Run<'a>, RestoreError> {
     let checked = job.checked.take();
-    let Job {
+    let RestoreRequest {
         plan,
         archive,
         archive_ref,
@@ -206,7 +206,7 @@ async fn prepare<'a>(
         steps: resolved.steps.iter().map(|step| step.id).collect(),
         tool: concat!("kindpack ", env!("CARGO_PKG_VERSION")).to_owned(),
     };
-    let brought = Brought {
+    let brought = EntityTransform {
         rewrite: rewrite_of(&resolved, archive),
         redactor: redactor_of(&resolved, archive, job.redact_key)?,
         pickers: pickers_of(&resolved, archive, job.workers).await?,
@@ -227,17 +227,17 @@ pub fn check_journal(journal: &Journal, plan: &Plan) -> Result<(), JournalError>
 }
 
 /// What becomes of entities on their way.
-struct Brought {
-    rewrite: Rewrite,
+struct EntityTransform {
+    rewrite: KeyMapping,
     redactor: Option<Arc<Redactor>>,
-    pickers: HashMap<Pair, Arc<Picker>>,
+    pickers: HashMap<KindRef, Arc<Sampler>>,
 }
 
 /// The plan's rules, with the key that they were made for and no other: hashes of two keys would
 /// not join.
 fn redactor_of(
     plan: &Plan,
-    archive: &ArchiveFile,
+    archive: &Archive,
     key: Option<&RedactKey>,
 ) -> Result<Option<Arc<Redactor>>, RestoreError> {
     let redaction = &plan.redaction;
@@ -260,13 +260,13 @@ fn redactor_of(
 /// Who chooses the entities of each pair, where not all are restored.
 async fn pickers_of(
     plan: &Plan,
-    archive: &Arc<ArchiveFile>,
+    archive: &Arc<Archive>,
     workers: &Workers,
-) -> Result<HashMap<Pair, Arc<Picker>>, RestoreError> {
+) -> Result<HashMap<KindRef, Arc<Sampler>>, RestoreError> {
     let Some(sample) = plan.sample else {
         return Ok(HashMap::new());
     };
-    let sampled = |pair: Pair| {
+    let sampled = |pair: KindRef| {
         let sample = if plan.choices.is_chosen(&pair) {
             sample
         } else {
@@ -274,25 +274,26 @@ async fn pickers_of(
         };
         (pair, sample)
     };
-    let pairs: Vec<(Pair, Sample)> = plan.steps.iter().map(|step| sampled(step.pair())).collect();
+    let pairs: Vec<(KindRef, Sample)> =
+        plan.steps.iter().map(|step| sampled(step.pair())).collect();
     Ok(dependencies::picked(archive, &pairs, plan.choices.with_dependencies, workers).await?)
 }
 
 /// References and keys of the source project follow the entities; those of other projects stay.
-fn rewrite_of(plan: &Plan, archive: &ArchiveFile) -> Rewrite {
+fn rewrite_of(plan: &Plan, archive: &Archive) -> KeyMapping {
     let to = match &plan.target {
-        TargetSpec::Emulator { project, .. } => Some(ToProject {
+        TargetSpec::Emulator { project, .. } => Some(DestinationProject {
             project: project.clone(),
             database: String::new(),
         }),
-        TargetSpec::Datastore { project, database } => Some(ToProject {
+        TargetSpec::Datastore { project, database } => Some(DestinationProject {
             project: project.clone(),
             database: database.clone().unwrap_or_default(),
         }),
         TargetSpec::Dir(_) | TargetSpec::Ndjson(_) => None,
     };
     let backup = &archive.manifest().backup;
-    Rewrite {
+    KeyMapping {
         from_project: backup.project.clone(),
         from_database: backup.database.clone(),
         to,

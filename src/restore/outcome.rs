@@ -6,7 +6,7 @@ use crate::restore::journal::StepState;
 
 /// What became of one step.
 #[derive(Debug, Clone, PartialEq)]
-pub struct StepTally {
+pub struct StepOutcome {
     /// Its id.
     pub step: u32,
     /// Its namespace in the archive.
@@ -35,10 +35,10 @@ pub struct StepTally {
     pub error: Option<String>,
 }
 
-impl StepTally {
+impl StepOutcome {
     /// A step that nothing was done for yet.
     pub(super) fn planned(step: &Step) -> Self {
-        StepTally {
+        StepOutcome {
             step: step.id,
             namespace: step.namespace.clone(),
             kind: step.kind.clone(),

@@ -1,15 +1,15 @@
 //! Places in the outputs of a step: the journal's positions, and pieces counted over all outputs.
 
-use crate::model::{EntryItem, PIECE_LEN_BYTES};
+use crate::model::{EntryInfo, PIECE_LEN_BYTES};
 use crate::restore::journal::Position;
 use crate::targets::Progress;
 
-fn piece_count(output: &EntryItem) -> u64 {
+fn piece_count(output: &EntryInfo) -> u64 {
     output.bytes.div_ceil(PIECE_LEN_BYTES as u64).max(1)
 }
 
 /// How far a step has come that goes on at a position, with so many entities before it.
-pub(super) fn progress_at(outputs: &[EntryItem], position: Position, entities: u64) -> Progress {
+pub(super) fn progress_at(outputs: &[EntryInfo], position: Position, entities: u64) -> Progress {
     let before = outputs
         .iter()
         .take(position.entry as usize)
@@ -23,7 +23,7 @@ pub(super) fn progress_at(outputs: &[EntryItem], position: Position, entities: u
 }
 
 /// The position of a step that has come so far.
-pub(super) fn position_of(outputs: &[EntryItem], progress: Progress) -> Position {
+pub(super) fn position_of(outputs: &[EntryInfo], progress: Progress) -> Position {
     let mut pieces = progress.pieces;
     let mut entry = 0;
     for output in outputs {
@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn positions_and_progress_are_each_others_inverse() {
-        let output = |bytes| EntryItem {
+        let output = |bytes| EntryInfo {
             name: String::new(),
             role: EntryRole::Output,
             listed_as: None,

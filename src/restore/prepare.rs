@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::rule_matches;
 use crate::archive::catalog::{sidecar_digest, told_digest};
-use crate::archive::{ArchiveError, ArchiveFile, digest_of};
-use crate::model::{KindItem, Pair};
+use crate::archive::{Archive, ArchiveError, digest_of};
+use crate::model::{KindInfo, KindRef};
 use crate::plan::{
     ArchiveRef, Choices, Environment, Plan, PlanError, RuleMatch, Step, named_kinds, plan,
 };
@@ -32,7 +32,7 @@ pub enum PrepareError {
 ///
 /// # Errors
 /// When the archive cannot be read.
-pub async fn archive_ref(archive: &ArchiveFile) -> Result<ArchiveRef, StoreError> {
+pub async fn archive_ref(archive: &Archive) -> Result<ArchiveRef, StoreError> {
     let container = archive.container();
     let (store, object) = (container.store(), container.object());
     let title = container.title();
@@ -64,7 +64,7 @@ pub async fn archive_ref(archive: &ArchiveFile) -> Result<ArchiveRef, StoreError
 /// # Errors
 /// [`PrepareError`].
 pub async fn make_plan(
-    archive: &Arc<ArchiveFile>,
+    archive: &Arc<Archive>,
     archive_ref: &ArchiveRef,
     choices: &Choices,
     environment: &Environment,
@@ -75,7 +75,7 @@ pub async fn make_plan(
     if choices.redaction.rules.is_empty() {
         return Ok(first);
     }
-    let steps: Vec<Pair> = first.steps.iter().map(Step::pair).collect();
+    let steps: Vec<KindRef> = first.steps.iter().map(Step::pair).collect();
     drop(first);
     let mut choices = choices.clone();
     choices.redaction.matches =
@@ -91,9 +91,9 @@ pub async fn make_plan(
 /// What each rule matches in the kinds of the steps; where that is nothing and should be something,
 /// also in the kinds that are left out: a rule for what is left out this time is not misspelt.
 async fn rule_matches(
-    archive: &Arc<ArchiveFile>,
+    archive: &Arc<Archive>,
     rules: &[Rule],
-    steps: &[Pair],
+    steps: &[KindRef],
     workers: &Workers,
 ) -> Result<Vec<RuleMatch>, PrepareError> {
     let manifest = archive.manifest();
@@ -105,11 +105,11 @@ async fn rule_matches(
     if idle.is_empty() {
         return Ok(matches);
     }
-    let restored: HashSet<&Pair> = steps.iter().collect();
-    let left_out: Vec<Pair> = manifest
+    let restored: HashSet<&KindRef> = steps.iter().collect();
+    let left_out: Vec<KindRef> = manifest
         .kinds
         .iter()
-        .map(KindItem::pair)
+        .map(KindInfo::pair)
         .filter(|pair| !restored.contains(pair))
         .collect();
     let idle_rules: Vec<Rule> = idle.iter().map(|found| found.rule.clone()).collect();

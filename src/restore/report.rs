@@ -11,9 +11,9 @@ use quick_junit::{
 use serde::Serialize;
 
 use crate::model::{Kind, Namespace, Sha256, Timestamp};
-use crate::plan::{ArchiveRef, OnExisting, Plan, Via};
+use crate::plan::{ArchiveRef, OnExisting, Plan, WriteMethod};
 use crate::restore::journal::StepState;
-use crate::restore::{Check, StepTally};
+use crate::restore::{Check, StepOutcome};
 
 /// The value of `format` in every report of this version.
 pub const REPORT_FORMAT: &str = "kindpack-report/1";
@@ -26,7 +26,7 @@ pub struct Report {
     plan_sha256: Sha256,
     archive: ArchiveRef,
     target: String,
-    via: Via,
+    via: WriteMethod,
     on_existing: OnExisting,
     check: &'static str,
     dry_run: bool,
@@ -74,8 +74,8 @@ pub struct Totals {
 
 impl Totals {
     /// Adds up steps.
-    pub fn of(steps: &[StepTally]) -> Self {
-        let sum = |of: fn(&StepTally) -> u64| steps.iter().map(of).fold(0, u64::saturating_add);
+    pub fn of(steps: &[StepOutcome]) -> Self {
+        let sum = |of: fn(&StepOutcome) -> u64| steps.iter().map(of).fold(0, u64::saturating_add);
         Totals {
             kinds: steps.len() as u64,
             done: sum(|step| u64::from(step.end == StepState::Done)),
@@ -109,7 +109,7 @@ struct KindReport {
 
 impl Report {
     /// The report of one run of a plan.
-    pub fn new(plan: &Plan, steps: &[StepTally], frame: Frame) -> Self {
+    pub fn new(plan: &Plan, steps: &[StepOutcome], frame: Frame) -> Self {
         let kinds = steps.iter().map(|step| KindReport {
             step: step.step,
             namespace: step.namespace.clone(),

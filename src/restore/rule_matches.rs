@@ -10,9 +10,9 @@ use std::sync::Arc;
 use futures_util::{TryStreamExt as _, pin_mut};
 
 use crate::archive::entities::{self, Gather};
-use crate::archive::{ArchiveError, ArchiveFile};
+use crate::archive::{Archive, ArchiveError};
 use crate::entity::{Entity, ProtoError};
-use crate::model::{EntryItem, Kind, Pair};
+use crate::model::{EntryInfo, Kind, KindRef};
 use crate::plan::RuleMatch;
 use crate::runtime::workers::Workers;
 use crate::transform::redact::Rules;
@@ -29,8 +29,8 @@ const NAMES_MAX: usize = 10_000;
 /// # Errors
 /// [`ArchiveError`] when the archive cannot be read.
 pub async fn matches(
-    archive: &Arc<ArchiveFile>,
-    pairs: &[Pair],
+    archive: &Arc<Archive>,
+    pairs: &[KindRef],
     rules: &Rules,
     workers: &Workers,
 ) -> Result<Vec<RuleMatch>, ArchiveError> {
@@ -53,7 +53,7 @@ pub async fn matches(
     };
     archive.read_ahead(named().cloned(), workers);
     for pair in named() {
-        let outputs: Vec<EntryItem> = archive
+        let outputs: Vec<EntryInfo> = archive
             .kind(pair)
             .map(|kind| kind.outputs().cloned().collect())
             .unwrap_or_default();
@@ -113,7 +113,7 @@ impl Found {
 #[derive(Debug, Clone)]
 struct Names {
     rules: Arc<Rules>,
-    pair: Pair,
+    pair: KindRef,
 }
 
 impl Gather for Names {

@@ -10,9 +10,11 @@ use futures_util::stream::FuturesUnordered;
 use tokio_util::sync::CancellationToken;
 
 use super::finished::Resumption;
-use super::{Brought, ByImport, Job, Options, Outcome, RestoreError, StepTally};
-use crate::archive::ArchiveFile;
-use crate::model::{EntryItem, Sha256, Timestamp};
+use super::{
+    EntityTransform, ImportOptions, Options, Outcome, RestoreError, RestoreRequest, StepOutcome,
+};
+use crate::archive::Archive;
+use crate::model::{EntryInfo, Sha256, Timestamp};
 use crate::plan::{Plan, Step, Waits};
 use crate::progress::{Event, Observer};
 use crate::restore::hooks::Hook;
@@ -33,11 +35,11 @@ pub(super) struct Run<'a> {
     pub plan_sha256: Sha256,
     waits: Waits,
     opened: journal::Event,
-    pub archive: &'a Arc<ArchiveFile>,
+    pub archive: &'a Arc<Archive>,
     pub target: Arc<dyn Target>,
     /// Who imports; without it entities are written by ourselves.
-    pub import: Option<ByImport>,
-    brought: Brought,
+    pub import: Option<ImportOptions>,
+    brought: EntityTransform,
     pub lease: Option<Box<dyn Lease>>,
     /// Steps that run side by side write it one after the other.
     pub journal: tokio::sync::Mutex<&'a mut JournalFile>,
@@ -47,7 +49,7 @@ pub(super) struct Run<'a> {
     pub observer: &'a dyn Observer,
     /// Stops what runs: with the restore, and when a step fails that ends it.
     halt: CancellationToken,
-    tallies: Mutex<BTreeMap<u32, StepTally>>,
+    tallies: Mutex<BTreeMap<u32, StepOutcome>>,
 }
 
 impl<'a> Run<'a> {
@@ -55,11 +57,11 @@ impl<'a> Run<'a> {
         plan: Plan,
         waits: Waits,
         opened: journal::Event,
-        brought: Brought,
-        job: Job<'a>,
+        brought: EntityTransform,
+        job: RestoreRequest<'a>,
         observer: &'a dyn Observer,
     ) -> Self {
-        let Job {
+        let RestoreRequest {
             archive,
             target,
             import,
@@ -71,7 +73,7 @@ impl<'a> Run<'a> {
         let tallies = plan
             .steps
             .iter()
-            .map(|step| (step.id, StepTally::planned(step)))
+            .map(|step| (step.id, StepOutcome::planned(step)))
             .collect();
         Run {
             plan_sha256: job.plan.sha256(),
@@ -155,7 +157,7 @@ impl<'a> Run<'a> {
     }
 
     /// Ends the run: what became of each step, in the plan's order.
-    pub fn into_tallies(self) -> Vec<StepTally> {
+    pub fn into_tallies(self) -> Vec<StepOutcome> {
         let mut tallies = self
             .tallies
             .into_inner()
@@ -336,7 +338,7 @@ impl<'a> Run<'a> {
     }
 
     /// Notes something for the report.
-    pub fn note(&self, step: &Step, change: impl FnOnce(&mut StepTally)) {
+    pub fn note(&self, step: &Step, change: impl FnOnce(&mut StepOutcome)) {
         if let Some(tally) = self
             .tallies
             .lock()
@@ -407,7 +409,7 @@ impl<'a> Run<'a> {
     }
 
     /// The entries of the archive that hold a step's entities.
-    pub fn outputs(&self, step: &Step) -> Vec<EntryItem> {
+    pub fn outputs(&self, step: &Step) -> Vec<EntryInfo> {
         self.archive
             .kind(&step.pair())
             .map(|kind| kind.outputs().cloned().collect())
@@ -417,7 +419,7 @@ impl<'a> Run<'a> {
     /// What turns a step's entities into what they are to be in the target. `before` of them were
     /// in pieces that are not read.
     pub fn encoder(&self, encoding: Encoding, step: &Step, before: u64) -> Encoder {
-        let Brought {
+        let EntityTransform {
             rewrite,
             redactor,
             pickers,

@@ -9,7 +9,7 @@ use super::position::{position_of, progress_at};
 use super::scheduler::Run;
 use super::{Check, RestoreError};
 use crate::archive::entities;
-use crate::model::EntryItem;
+use crate::model::EntryInfo;
 use crate::plan::{OnExisting, Step};
 use crate::progress::Event;
 use crate::restore::journal::{self, StepState, StepStatus};
@@ -162,7 +162,7 @@ impl Run<'_> {
     async fn carry_out(
         &self,
         step: &Step,
-        outputs: &[EntryItem],
+        outputs: &[EntryInfo],
         done: Progress,
         begun_before: bool,
     ) -> Result<(u64, Option<u64>), RestoreError> {
@@ -197,7 +197,7 @@ impl Run<'_> {
     async fn bring(
         &self,
         step: &Step,
-        outputs: &[EntryItem],
+        outputs: &[EntryInfo],
         done: Progress,
         begun_before: bool,
     ) -> Result<u64, RestoreError> {
@@ -254,7 +254,7 @@ impl Run<'_> {
     async fn checkpoint(
         &self,
         step: &Step,
-        outputs: &[EntryItem],
+        outputs: &[EntryInfo],
         safe: &mut Progress,
         now: Progress,
     ) -> Result<(), RestoreError> {
@@ -271,7 +271,7 @@ impl Run<'_> {
     }
 
     /// Whether a step of these outputs can go on in its middle.
-    fn resumes_within(&self, outputs: &[EntryItem]) -> bool {
+    fn resumes_within(&self, outputs: &[EntryInfo]) -> bool {
         self.target.resumes_within_steps() && entities::are_in_pieces(outputs)
     }
 }

@@ -87,20 +87,20 @@ impl Workers {
 }
 
 /// A value that is worked on beside everything else, by one thing after the other.
-pub enum Aside<T> {
+pub enum InOrder<T> {
     /// Nothing is done with it.
     Idle(T),
     /// What comes of it.
     Busy(BoxFuture<'static, Result<T, WorkerPanicked>>),
 }
 
-impl<T: Default> Default for Aside<T> {
+impl<T: Default> Default for InOrder<T> {
     fn default() -> Self {
-        Aside::Idle(T::default())
+        InOrder::Idle(T::default())
     }
 }
 
-impl<T: Default + Send + 'static> Aside<T> {
+impl<T: Default + Send + 'static> InOrder<T> {
     /// Begins `work` when what was begun before is done, and does not wait for it.
     ///
     /// # Errors
@@ -110,7 +110,7 @@ impl<T: Default + Send + 'static> Aside<T> {
         work: impl FnOnce(T) -> T + Send + 'static,
     ) -> Result<(), WorkerPanicked> {
         let value = self.take().await?;
-        *self = Aside::Busy(Box::pin(Workers::aside(move || work(value))));
+        *self = InOrder::Busy(Box::pin(Workers::aside(move || work(value))));
         Ok(())
     }
 
@@ -120,8 +120,8 @@ impl<T: Default + Send + 'static> Aside<T> {
     /// [`WorkerPanicked`] when the work panicked.
     pub async fn take(&mut self) -> Result<T, WorkerPanicked> {
         match std::mem::take(self) {
-            Aside::Idle(value) => Ok(value),
-            Aside::Busy(working) => working.await,
+            InOrder::Idle(value) => Ok(value),
+            InOrder::Busy(working) => working.await,
         }
     }
 }
@@ -132,7 +132,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_done_aside_is_done_in_order_and_taken_whole() {
-        let mut numbers = Aside::<Vec<u32>>::default();
+        let mut numbers = InOrder::<Vec<u32>>::default();
         for number in 0..100 {
             let push = move |mut numbers: Vec<u32>| {
                 numbers.push(number);

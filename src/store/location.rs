@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::{Cloud, CloudOptions, DirStore, GcsStore, Store};
+use super::{DirStore, GcsClient, GcsOptions, GcsStore, Store};
 
 /// `gs://BUCKET/NAME…` or a local path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,17 +96,17 @@ impl Location {
 /// From a location to the store that is there. Buckets share one connection.
 #[derive(Debug, Clone)]
 pub struct StoreRegistry {
-    cloud: Arc<Cloud>,
+    cloud: Arc<GcsClient>,
 }
 
 impl StoreRegistry {
     /// Stores of this machine, and of Cloud Storage as the options say.
-    pub fn new(options: CloudOptions) -> Self {
-        StoreRegistry::with(Cloud::new(options))
+    pub fn new(options: GcsOptions) -> Self {
+        StoreRegistry::with(GcsClient::new(options))
     }
 
     /// Stores of this machine, and of that Cloud Storage.
-    pub fn with(cloud: Cloud) -> Self {
+    pub fn with(cloud: GcsClient) -> Self {
         StoreRegistry {
             cloud: Arc::new(cloud),
         }

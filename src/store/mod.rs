@@ -15,7 +15,7 @@ use futures_util::future::BoxFuture;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 pub use dir::DirStore;
-pub use gcs::{Cloud, CloudOptions, GcsStore};
+pub use gcs::{GcsClient, GcsOptions, GcsStore};
 pub use location::{Location, LocationError, StoreRegistry};
 
 use crate::model::{Crc32c, Sha256};

@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 
 use super::{Progress, StepContext, StepWriter, Target, TargetError};
-use crate::model::Pair;
+use crate::model::KindRef;
 use crate::transform::{Encoded, Encoding};
 
 /// Asks the real target what it holds, reads and encodes every entity, writes none.
@@ -22,7 +22,7 @@ impl Target for DryRun {
         false
     }
 
-    fn count<'a>(&'a self, pair: &'a Pair) -> BoxFuture<'a, Result<u64, TargetError>> {
+    fn count<'a>(&'a self, pair: &'a KindRef) -> BoxFuture<'a, Result<u64, TargetError>> {
         self.0.count(pair)
     }
 
@@ -47,7 +47,7 @@ impl Target for DryRun {
         _: &'a StepContext,
         _: Progress,
     ) -> BoxFuture<'a, Result<Box<dyn StepWriter>, TargetError>> {
-        Box::pin(async { Ok(Box::new(Nowhere(Progress::default())) as Box<dyn StepWriter>) })
+        Box::pin(async { Ok(Box::new(NullSink(Progress::default())) as Box<dyn StepWriter>) })
     }
 
     fn differing<'a>(&'a self, _: Vec<Value>) -> BoxFuture<'a, Result<Option<u64>, TargetError>> {
@@ -56,9 +56,9 @@ impl Target for DryRun {
 }
 
 #[derive(Debug)]
-struct Nowhere(Progress);
+struct NullSink(Progress);
 
-impl StepWriter for Nowhere {
+impl StepWriter for NullSink {
     fn write<'a>(&'a mut self, batch: Encoded) -> BoxFuture<'a, Result<Progress, TargetError>> {
         self.0 = self.0.and(batch.len() as u64);
         Box::pin(async move { Ok(self.0) })

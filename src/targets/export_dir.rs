@@ -14,8 +14,8 @@ use serde_json::Value;
 use super::files::{blocking, check_free, check_names, failed, sync_folder, unpublished};
 use super::{Progress, StepContext, StepWriter, Target, TargetError};
 use crate::export::layout::{ManagedExport, OVERALL_SUFFIX};
-use crate::export::log::{self, LogError, LogWriter, Stitch};
-use crate::model::{PIECE_LEN_BYTES, Pair, pair_names};
+use crate::export::log::{self, LogError, LogWriter, RecordJoiner};
+use crate::model::{KindRef, PIECE_LEN_BYTES, pair_names};
 use crate::runtime::working_file::{WorkingFolder, folder_of, is_working};
 use crate::transform::{Encoded, Encoding};
 
@@ -31,7 +31,7 @@ impl DirTarget {
         DirTarget { root: root.into() }
     }
 
-    fn folder(&self, pair: &Pair) -> PathBuf {
+    fn folder(&self, pair: &KindRef) -> PathBuf {
         let (namespace, kind) = pair_names(pair);
         self.root.join(namespace).join(kind)
     }
@@ -46,7 +46,7 @@ impl Target for DirTarget {
         false
     }
 
-    fn count<'a>(&'a self, pair: &'a Pair) -> BoxFuture<'a, Result<u64, TargetError>> {
+    fn count<'a>(&'a self, pair: &'a KindRef) -> BoxFuture<'a, Result<u64, TargetError>> {
         let folder = self.folder(pair);
         Box::pin(blocking(move || {
             let mut entities = 0;
@@ -244,7 +244,7 @@ fn count_below(around: &Path) -> Result<u64, TargetError> {
 
 fn count_records(path: &Path) -> Result<u64, TargetError> {
     let mut file = File::open(path).map_err(failed(path, "cannot open it"))?;
-    let mut stitch = Stitch::default();
+    let mut stitch = RecordJoiner::default();
     let (mut records, mut offset) = (0, 0);
     loop {
         let mut piece = Vec::new();

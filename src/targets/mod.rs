@@ -24,7 +24,7 @@ pub use ndjson::NdjsonTarget;
 pub use open::{RETRY_TIMEOUT, Timeouts, open};
 
 use crate::datastore::error::DatastoreError;
-use crate::model::{Kind, Pair, Timestamp};
+use crate::model::{Kind, KindRef, Timestamp};
 use crate::store::name_limits::NameFault;
 use crate::transform::{Encoded, Encoding};
 
@@ -32,7 +32,7 @@ use crate::transform::{Encoded, Encoding};
 #[derive(Debug, Clone)]
 pub struct StepContext {
     /// Kind and namespace in the target.
-    pub pair: Pair,
+    pub pair: KindRef,
     /// Whether an earlier run has begun the step: what it left half done is the step's own.
     pub begun_before: bool,
     /// Start of the step's export.
@@ -191,7 +191,7 @@ pub trait Target: fmt::Debug + Send + Sync {
     fn resumes_within_steps(&self) -> bool;
 
     /// How many entities of that kind and namespace the target holds now.
-    fn count<'a>(&'a self, pair: &'a Pair) -> BoxFuture<'a, Result<u64, TargetError>>;
+    fn count<'a>(&'a self, pair: &'a KindRef) -> BoxFuture<'a, Result<u64, TargetError>>;
 
     /// Refuses a step that no earlier run has begun where its names are taken, whatever they hold,
     /// or cannot be.
@@ -225,7 +225,7 @@ pub trait Target: fmt::Debug + Send + Sync {
     /// [`Target::open`].
     fn reserve_ids<'a>(
         &'a self,
-        pair: &'a Pair,
+        pair: &'a KindRef,
         entities: Encoded,
     ) -> BoxFuture<'a, Result<(), TargetError>> {
         let _ = (pair, entities);
@@ -243,7 +243,7 @@ pub trait Target: fmt::Debug + Send + Sync {
     /// The default refuses: such a target is written whole.
     fn delete_others<'a>(
         &'a self,
-        pair: &'a Pair,
+        pair: &'a KindRef,
         keep: &'a KeySet,
     ) -> BoxFuture<'a, Result<u64, TargetError>> {
         let _ = keep;

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::files::{blocking, check_free, check_names, failed, sync_folder, unpublished};
 use super::{Progress, StepContext, StepWriter, Target, TargetError};
-use crate::model::{Pair, pair_names};
+use crate::model::{KindRef, pair_names};
 use crate::runtime::working_file::{WorkingFile, WorkingFiles, folder_of};
 use crate::transform::{Encoded, Encoding};
 
@@ -32,7 +32,7 @@ impl NdjsonTarget {
         }
     }
 
-    fn path(&self, pair: &Pair) -> PathBuf {
+    fn path(&self, pair: &KindRef) -> PathBuf {
         let (namespace, kind) = pair_names(pair);
         self.root.join(namespace).join(format!("{kind}.ndjson"))
     }
@@ -47,7 +47,7 @@ impl Target for NdjsonTarget {
         false
     }
 
-    fn count<'a>(&'a self, pair: &'a Pair) -> BoxFuture<'a, Result<u64, TargetError>> {
+    fn count<'a>(&'a self, pair: &'a KindRef) -> BoxFuture<'a, Result<u64, TargetError>> {
         let path = self.path(pair);
         Box::pin(blocking(move || {
             let file = match File::open(&path) {

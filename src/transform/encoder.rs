@@ -5,12 +5,12 @@ use std::hash::{DefaultHasher, Hasher as _};
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::entity::rewrite::Rewrite;
+use crate::entity::rewrite::KeyMapping;
 use crate::entity::{Entity, ProtoError, encode};
 use crate::entity::{json, message};
-use crate::model::Pair;
+use crate::model::KindRef;
 use crate::transform::redact::Redactor;
-use crate::transform::sample::{Picked, Picker};
+use crate::transform::sample::{Decision, Sampler};
 
 /// The form in which a target takes entities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,10 +27,10 @@ pub enum Encoding {
 #[derive(Debug, Clone)]
 pub struct Encoder {
     encoding: Encoding,
-    rewrite: Rewrite,
-    pair: Pair,
+    rewrite: KeyMapping,
+    pair: KindRef,
     redactor: Option<Arc<Redactor>>,
-    picker: Option<Arc<Picker>>,
+    picker: Option<Arc<Sampler>>,
     /// Entities that were taken so far, as far as they are counted: see [`Encoder::in_order`].
     taken: u64,
 }
@@ -61,7 +61,7 @@ pub fn key_hash(key: &[u8]) -> u64 {
 
 impl Encoder {
     /// An encoder of the entities of `pair` (as the archive has it); others are passed over.
-    pub fn new(encoding: Encoding, rewrite: Rewrite, pair: Pair) -> Self {
+    pub fn new(encoding: Encoding, rewrite: KeyMapping, pair: KindRef) -> Self {
         Encoder {
             encoding,
             rewrite,
@@ -80,7 +80,7 @@ impl Encoder {
 
     /// Takes the chosen entities only. `before` says how many of them earlier pieces brought, which
     /// are not read now.
-    pub fn picking(self, picker: Arc<Picker>, before: u64) -> Self {
+    pub fn picking(self, picker: Arc<Sampler>, before: u64) -> Self {
         Encoder {
             picker: Some(picker),
             taken: before,
@@ -99,12 +99,12 @@ impl Encoder {
         }
         let picked = match (&self.picker, &entity.key) {
             (Some(picker), Some(key)) => picker.pick(key),
-            _ => Picked::Yes,
+            _ => Decision::Yes,
         };
-        if picked == Picked::No {
+        if picked == Decision::No {
             return Ok(());
         }
-        let if_first = picked == Picked::IfFirst;
+        let if_first = picked == Decision::IfFirst;
         match &self.redactor {
             Some(redactor) => redactor.redact(entity, &self.rewrite.from_project, |entity| {
                 self.encode(entity, if_first, out)
@@ -333,9 +333,9 @@ mod tests {
 
     /// The ids of the entities that are taken of 20, handed over in pieces of these lengths, and in
     /// which piece no more was wanted.
-    fn taken(picker: Picker, before: u64, lens: &[i64]) -> (Vec<i64>, Option<usize>) {
-        let pair = Pair::new("", "K");
-        let mut encoder = Encoder::new(Encoding::Record, Rewrite::identity(), pair)
+    fn taken(picker: Sampler, before: u64, lens: &[i64]) -> (Vec<i64>, Option<usize>) {
+        let pair = KindRef::new("", "K");
+        let mut encoder = Encoder::new(Encoding::Record, KeyMapping::identity(), pair)
             .picking(Arc::new(picker), before);
         let (mut ids, mut ended, mut next) = (Vec::new(), None, 1 + before as i64);
         for (number, len) in lens.iter().enumerate() {
@@ -370,17 +370,17 @@ mod tests {
     #[test]
     fn the_first_ones_are_taken_however_they_are_cut_into_pieces() {
         for lens in [&[20][..], &[7, 7, 6], &[0, 1, 19], &[5, 15]] {
-            let (ids, ended) = taken(Picker::new(Sample::Limit(5), HashSet::new()), 0, lens);
+            let (ids, ended) = taken(Sampler::new(Sample::Limit(5), HashSet::new()), 0, lens);
             assert_eq!(ids, [1, 2, 3, 4, 5], "{lens:?}");
             assert!(ended.is_some());
         }
         // The first three were brought by an earlier run.
         assert_eq!(
-            taken(Picker::new(Sample::Limit(5), HashSet::new()), 3, &[1, 16]).0,
+            taken(Sampler::new(Sample::Limit(5), HashSet::new()), 3, &[1, 16]).0,
             [4, 5]
         );
         assert_eq!(
-            taken(Picker::new(Sample::Limit(5), HashSet::new()), 5, &[15]),
+            taken(Sampler::new(Sample::Limit(5), HashSet::new()), 5, &[15]),
             (vec![], Some(0))
         );
     }
@@ -392,7 +392,11 @@ mod tests {
                 .key
                 .map_or(0, |key| sample::digest("", &key.path))
         });
-        let (ids, ended) = taken(Picker::new(Sample::Limit(3), needed.into()), 0, &[5, 5, 10]);
+        let (ids, ended) = taken(
+            Sampler::new(Sample::Limit(3), needed.into()),
+            0,
+            &[5, 5, 10],
+        );
         assert_eq!((ids, ended), (vec![1, 2, 3, 9, 17], None));
     }
 
@@ -405,11 +409,11 @@ mod tests {
             Some(&RedactKey::from_secret(b"s")),
         )
         .unwrap();
-        let to = Rewrite {
+        let to = KeyMapping {
             from_project: "src".to_owned(),
-            ..Rewrite::default()
+            ..KeyMapping::default()
         };
-        let encoder = Encoder::new(Encoding::Message, to, Pair::new("", "K"));
+        let encoder = Encoder::new(Encoding::Message, to, KindRef::new("", "K"));
         let hash_of = |encoder: Encoder, id| {
             let mut piece = Encoded::default();
             encoder.add(&record_of(&entity_of(id)), &mut piece).unwrap();

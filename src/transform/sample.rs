@@ -40,14 +40,14 @@ pub fn digest(namespace: &str, path: &[PathElement<'_>]) -> u128 {
 
 /// Chooses entities of one pair.
 #[derive(Debug, Clone)]
-pub struct Picker {
+pub struct Sampler {
     sample: Sample,
     needed: HashSet<u128>,
 }
 
 /// What becomes of an entity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Picked {
+pub enum Decision {
     /// It is restored.
     Yes,
     /// It is not.
@@ -56,10 +56,10 @@ pub enum Picked {
     IfFirst,
 }
 
-impl Picker {
+impl Sampler {
     /// Chooses by a sample, and besides what `needed` holds: [`digest`]s of keys.
     pub fn new(sample: Sample, needed: HashSet<u128>) -> Self {
-        Picker { sample, needed }
+        Sampler { sample, needed }
     }
 
     /// How many of the first entities are restored, whatever else is.
@@ -76,13 +76,13 @@ impl Picker {
     }
 
     /// What becomes of the entity of that key.
-    pub fn pick(&self, key: &Key<'_>) -> Picked {
+    pub fn pick(&self, key: &Key<'_>) -> Decision {
         let digest = digest(key.namespace, &key.path);
         match is_sampled(self.sample, digest) {
-            _ if self.needed.contains(&digest) => Picked::Yes,
-            Some(true) => Picked::Yes,
-            Some(false) => Picked::No,
-            None => Picked::IfFirst,
+            _ if self.needed.contains(&digest) => Decision::Yes,
+            Some(true) => Decision::Yes,
+            Some(false) => Decision::No,
+            None => Decision::IfFirst,
         }
     }
 }
@@ -126,9 +126,9 @@ mod tests {
     #[test]
     fn a_share_takes_about_its_share_and_a_larger_one_takes_those_as_well() {
         let taken = |sample: &str| -> HashSet<i64> {
-            let picker = Picker::new(sample.parse().unwrap(), HashSet::new());
+            let picker = Sampler::new(sample.parse().unwrap(), HashSet::new());
             (1..=10_000)
-                .filter(|id| picker.pick(&key("p", "", "K", Id::Number(*id))) == Picked::Yes)
+                .filter(|id| picker.pick(&key("p", "", "K", Id::Number(*id))) == Decision::Yes)
                 .collect()
         };
         let (five, ten) = (taken("5%"), taken("10%"));
@@ -141,12 +141,12 @@ mod tests {
     fn what_is_needed_is_taken_whatever_the_sample_says() {
         let needed = key("p", "", "K", Id::Number(7));
         let needing =
-            |sample: &str| Picker::new(sample.parse().unwrap(), [digest("", &needed.path)].into());
-        assert_eq!(needing("0.0001%").pick(&needed), Picked::Yes);
-        assert_eq!(needing("1").pick(&needed), Picked::Yes);
+            |sample: &str| Sampler::new(sample.parse().unwrap(), [digest("", &needed.path)].into());
+        assert_eq!(needing("0.0001%").pick(&needed), Decision::Yes);
+        assert_eq!(needing("1").pick(&needed), Decision::Yes);
         assert_eq!(
             needing("1").pick(&key("p", "", "K", Id::Number(8))),
-            Picked::IfFirst
+            Decision::IfFirst
         );
         assert!(!needing("1").ends_at_limit());
     }

@@ -9,23 +9,23 @@ use futures_util::{StreamExt as _, pin_mut};
 use super::error::VerifyError;
 use super::report::Report;
 use super::sidecar::ArchiveDigest;
-use crate::archive::{ArchiveError, ArchiveFile, PieceRef, Reading, Stored};
-use crate::export::inspect::{self, Content, Inspected, Inspection, PieceReport};
+use crate::archive::{Archive, ArchiveError, PieceRef, Reading, Stored};
+use crate::export::inspect::{self, Content, Inspector, ObjectDigest, PieceSummary};
 use crate::export::stored_metadata::KeptMetadata;
-use crate::model::{EntryItem, EntryRole};
+use crate::model::{EntryInfo, EntryRole};
 use crate::progress::Observer;
-use crate::runtime::workers::{Aside, Workers};
+use crate::runtime::workers::{InOrder, Workers};
 
 /// What was read of an entry.
 pub(super) struct EntryReport {
-    pub(super) item: EntryItem,
-    pub(super) inspected: Inspected,
+    pub(super) item: EntryInfo,
+    pub(super) inspected: ObjectDigest,
 }
 
 /// A piece that a worker is done with.
 enum InspectedPiece {
-    Part(Box<PieceReport>, Bytes, Content),
-    Whole(Box<Inspection>, Bytes),
+    Part(Box<PieceSummary>, Bytes, Content),
+    Whole(Box<Inspector>, Bytes),
 }
 
 impl InspectedPiece {
@@ -33,7 +33,7 @@ impl InspectedPiece {
         let report = inspect::piece(&raw, piece.offset, content);
         let is_faulty = report.is_faulty();
         let inspected = if piece.is_whole() {
-            let whole = Inspection::default().update(&raw, content, report);
+            let whole = Inspector::default().update(&raw, content, report);
             InspectedPiece::Whole(Box::new(whole), raw)
         } else {
             InspectedPiece::Part(Box::new(report), raw, content)
@@ -54,7 +54,7 @@ impl InspectedPiece {
 
 /// Reads the entries of an archive.
 pub(super) struct EntryReader<'a> {
-    pub(super) archive: &'a Arc<ArchiveFile>,
+    pub(super) archive: &'a Arc<Archive>,
     pub(super) workers: &'a Workers,
     pub(super) observer: &'a dyn Observer,
     pub(super) report: &'a mut Report,
@@ -65,7 +65,7 @@ pub(super) struct EntryReader<'a> {
 /// What is read of the entry that is being read.
 #[derive(Default)]
 struct OpenEntry {
-    inspection: Aside<Inspection>,
+    inspection: InOrder<Inspector>,
     /// Its bytes, where it is metadata.
     bytes: Vec<u8>,
     /// Why it cannot be read.
@@ -77,7 +77,7 @@ impl EntryReader<'_> {
     /// once more.
     pub(super) async fn read(
         mut self,
-        items: Vec<EntryItem>,
+        items: Vec<EntryInfo>,
         digest: Option<&mut ArchiveDigest>,
     ) -> Result<BTreeMap<String, EntryReport>, VerifyError> {
         let mut reports = BTreeMap::new();
@@ -93,11 +93,11 @@ impl EntryReader<'_> {
     /// have several pieces, for a single one is read again at once.
     async fn read_once(
         &mut self,
-        items: Vec<EntryItem>,
+        items: Vec<EntryInfo>,
         mut digest: Option<&mut ArchiveDigest>,
         may_come_again: bool,
         reports: &mut BTreeMap<String, EntryReport>,
-    ) -> Result<Vec<EntryItem>, VerifyError> {
+    ) -> Result<Vec<EntryInfo>, VerifyError> {
         let contents: Arc<[Content]> = items
             .iter()
             .map(|item| Content::of(item.role, item.content_encoding.as_deref()))
@@ -146,7 +146,7 @@ impl EntryReader<'_> {
     /// Adds a piece to its entry.
     async fn add_piece(
         &self,
-        item: &EntryItem,
+        item: &EntryInfo,
         inspected: Result<InspectedPiece, ArchiveError>,
         entry: &mut OpenEntry,
     ) -> Result<(), VerifyError> {
@@ -156,11 +156,11 @@ impl EntryReader<'_> {
             entry.bytes.extend_from_slice(inspected.raw());
         }
         match inspected {
-            Ok(InspectedPiece::Whole(whole, _)) => entry.inspection = Aside::Idle(*whole),
+            Ok(InspectedPiece::Whole(whole, _)) => entry.inspection = InOrder::Idle(*whole),
             Ok(InspectedPiece::Part(part, raw, content)) => {
                 entry
                     .inspection
-                    .then(move |inspection: Inspection| inspection.update(&raw, content, *part))
+                    .then(move |inspection: Inspector| inspection.update(&raw, content, *part))
                     .await?;
             }
             Err(error) => {
@@ -172,7 +172,7 @@ impl EntryReader<'_> {
     }
 
     /// The name under which an entry's metadata are kept, where they are wanted.
-    fn wanted_as<'i>(&self, item: &'i EntryItem) -> Option<&'i str> {
+    fn wanted_as<'i>(&self, item: &'i EntryInfo) -> Option<&'i str> {
         metadata_name(item)
             .filter(|name| self.kept.as_ref().is_some_and(|kept| kept.is_wanted(name)))
     }
@@ -181,7 +181,7 @@ impl EntryReader<'_> {
     /// and may be read again.
     async fn finish_entry(
         &mut self,
-        item: &EntryItem,
+        item: &EntryInfo,
         mut entry: OpenEntry,
         may_come_again: bool,
         reports: &mut BTreeMap<String, EntryReport>,
@@ -214,14 +214,14 @@ impl EntryReader<'_> {
 }
 
 /// What the set calls an entry that may be metadata.
-fn metadata_name(item: &EntryItem) -> Option<&str> {
+fn metadata_name(item: &EntryInfo) -> Option<&str> {
     item.name
         .strip_prefix("exports/")
         .filter(|_| !matches!(item.role, EntryRole::Output | EntryRole::Sums))
 }
 
 /// Takes the metadata among entries.
-pub(super) fn metadata_of(items: &[EntryItem], memory: u64) -> KeptMetadata {
+pub(super) fn metadata_of(items: &[EntryInfo], memory: u64) -> KeptMetadata {
     KeptMetadata::new(
         items
             .iter()
@@ -231,7 +231,7 @@ pub(super) fn metadata_of(items: &[EntryItem], memory: u64) -> KeptMetadata {
 }
 
 /// Compares an entry's bytes with directory and manifest.
-fn check_entry(archive: &ArchiveFile, item: &EntryItem, inspected: &Inspected) -> Vec<String> {
+fn check_entry(archive: &Archive, item: &EntryInfo, inspected: &ObjectDigest) -> Vec<String> {
     let mut problems = Vec::new();
     let mut differ =
         |what: &str, expected: &dyn std::fmt::Display, found: &dyn std::fmt::Display| {

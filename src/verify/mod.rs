@@ -15,8 +15,8 @@ pub use error::VerifyError;
 pub use report::Report;
 
 use crate::archive::zip::Profile;
-use crate::archive::{ArchiveError, ArchiveFile, Container};
-use crate::model::{EntryItem, Pair, Selector};
+use crate::archive::{Archive, ArchiveError, Container};
+use crate::model::{EntryInfo, KindRef, Selector};
 use crate::progress::Observer;
 use crate::runtime::workers::Workers;
 use crate::store::{ObjectInfo, Store};
@@ -49,7 +49,7 @@ pub async fn verify(
     observer: &dyn Observer,
 ) -> Result<Report, VerifyError> {
     let mut report = Report::default();
-    let archive = match ArchiveFile::open(store, object, title).await {
+    let archive = match Archive::open(store, object, title).await {
         Ok(archive) => Arc::new(archive),
         Err(error) => {
             report.is_foreign = matches!(error, ArchiveError::NoManifest { .. });
@@ -82,7 +82,7 @@ pub async fn verify(
 /// The verification of one archive. Each way adds to the report what it reads, and gives the
 /// problems of the set.
 struct Verification<'a> {
-    archive: &'a Arc<ArchiveFile>,
+    archive: &'a Arc<Archive>,
     workers: &'a Workers,
     observer: &'a dyn Observer,
 }
@@ -136,14 +136,14 @@ impl Verification<'_> {
             .archive
             .choose(selectors)
             .map_err(|selector| VerifyError::ChoosesNothing(selector.clone()))?;
-        let pairs: BTreeSet<Pair> = chosen.iter().map(|kind| kind.pair()).collect();
+        let pairs: BTreeSet<KindRef> = chosen.iter().map(|kind| kind.pair()).collect();
         let names: BTreeSet<&str> = chosen
             .iter()
             .flat_map(|kind| &kind.entries)
             .map(|item| item.name.as_str())
             .collect();
         let objects = self.archive.manifest().objects().into_iter();
-        let items: Vec<EntryItem> = objects
+        let items: Vec<EntryInfo> = objects
             .filter(|item| names.contains(item.name.as_str()))
             .cloned()
             .collect();
@@ -161,7 +161,7 @@ impl Verification<'_> {
         }))
     }
 
-    fn begin(&self, items: &[EntryItem]) {
+    fn begin(&self, items: &[EntryInfo]) {
         let bytes = items.iter().map(|item| item.bytes).sum();
         self.observer.begin("verifying", bytes);
     }

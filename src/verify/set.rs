@@ -6,15 +6,15 @@ use sha2::Digest as _;
 
 use super::entries::EntryReport;
 use super::error::VerifyError;
-use crate::archive::{ArchiveFile, checksums};
-use crate::entity::scan::{PairScan, Scanned};
+use crate::archive::{Archive, checksums};
+use crate::entity::scan::{KindStats, ScanResult};
 use crate::export::discover::{self, Discovery, Group, Listed};
 use crate::export::inspect;
 use crate::export::stored_metadata::KeptMetadata;
-use crate::model::{EntryItem, Pair, SUMS_NAME, Selector, Sha256, Timestamp};
+use crate::model::{EntryInfo, KindRef, SUMS_NAME, Selector, Sha256, Timestamp};
 
 /// Compares the manifest's totals with its items.
-pub(super) fn check_totals(archive: &ArchiveFile) -> Vec<String> {
+pub(super) fn check_totals(archive: &Archive) -> Vec<String> {
     let manifest = archive.manifest();
     let objects = manifest.objects();
     let sums = [
@@ -46,9 +46,9 @@ pub(super) fn check_totals(archive: &ArchiveFile) -> Vec<String> {
 
 /// Compares what the manifest says of each pair with what its outputs hold.
 pub(super) fn check_kinds(
-    archive: &ArchiveFile,
+    archive: &Archive,
     reports: &BTreeMap<String, EntryReport>,
-    of: impl Fn(&Pair) -> bool,
+    of: impl Fn(&KindRef) -> bool,
 ) -> Vec<String> {
     let mut problems = Vec::new();
     for kind in &archive.manifest().kinds {
@@ -61,7 +61,7 @@ pub(super) fn check_kinds(
             // What could not be read was reported already.
             continue;
         }
-        let mut scan = PairScan::default();
+        let mut scan = KindStats::default();
         for output in kind
             .outputs()
             .filter_map(|output| reports.get(&output.name))
@@ -115,7 +115,7 @@ fn join_names<T: std::fmt::Display>(items: impl IntoIterator<Item = T>) -> Strin
 /// Proves the set anew, without the manifest's word: completion markers, listed objects, counts,
 /// kinds and namespaces of the keys.
 pub(super) fn check_set(
-    archive: &ArchiveFile,
+    archive: &Archive,
     reports: &BTreeMap<String, EntryReport>,
     metadata: &KeptMetadata,
 ) -> Result<Vec<String>, VerifyError> {
@@ -186,7 +186,7 @@ fn discover_entries(
     }
 }
 
-fn listed(name: String, item: &EntryItem) -> Listed {
+fn listed(name: String, item: &EntryInfo) -> Listed {
     Listed {
         name,
         len: item.bytes,
@@ -196,7 +196,7 @@ fn listed(name: String, item: &EntryItem) -> Listed {
 
 /// Compares what the manifest says of the backup as a whole with keys and metadata.
 fn check_backup(
-    archive: &ArchiveFile,
+    archive: &Archive,
     discovery: &Discovery,
     reports: &BTreeMap<String, EntryReport>,
 ) -> Vec<String> {
@@ -252,7 +252,7 @@ fn check_backup(
 }
 
 /// Compares the names that the manifest says the metadata give with those that they do give.
-fn check_names(archive: &ArchiveFile, discovery: &Discovery) -> Vec<String> {
+fn check_names(archive: &Archive, discovery: &Discovery) -> Vec<String> {
     let listed_as: BTreeMap<&String, &String> = discovery
         .exports
         .iter()
@@ -280,16 +280,16 @@ fn check_names(archive: &ArchiveFile, discovery: &Discovery) -> Vec<String> {
 struct GroupChecker<'a> {
     reports: &'a BTreeMap<String, EntryReport>,
     accepted: &'a [Selector],
-    pairs: BTreeSet<Pair>,
+    pairs: BTreeSet<KindRef>,
     /// Counts of metadata that are wrong and accepted.
-    announced: BTreeMap<Pair, u64>,
+    announced: BTreeMap<KindRef, u64>,
 }
 
 impl GroupChecker<'_> {
     /// Checks that the outputs of a group hold what its metadata say.
     fn check(&mut self, group: &Group, title: &str) -> Vec<String> {
         let mut problems = Vec::new();
-        let mut scan = Scanned::default();
+        let mut scan = ScanResult::default();
         for output in &group.outputs {
             let Some(report) = self.reports.get(&format!("exports/{}", output.name)) else {
                 continue;
@@ -316,7 +316,7 @@ impl GroupChecker<'_> {
     }
 
     /// Compares the manifest with all that the groups hold.
-    fn check_manifest(mut self, archive: &ArchiveFile) -> Vec<String> {
+    fn check_manifest(mut self, archive: &Archive) -> Vec<String> {
         let mut problems = Vec::new();
         let kinds = &archive.manifest().kinds;
         let display =
@@ -331,7 +331,7 @@ impl GroupChecker<'_> {
                 ));
             }
         }
-        let listed: BTreeSet<Pair> = kinds.iter().map(|kind| kind.pair()).collect();
+        let listed: BTreeSet<KindRef> = kinds.iter().map(|kind| kind.pair()).collect();
         problems.extend(
             self.pairs
                 .difference(&listed)

@@ -4,16 +4,16 @@ use sha2::Digest as _;
 
 use super::error::VerifyError;
 use crate::archive::checksums::{self, SHA256_ATTRIBUTE};
-use crate::archive::{ArchiveFile, Container, Stored, digest_of};
+use crate::archive::{Archive, Container, Stored, digest_of};
 use crate::export::discover::METADATA_MAX_BYTES;
 use crate::model::Sha256;
-use crate::runtime::workers::{Aside, WorkerPanicked};
+use crate::runtime::workers::{InOrder, WorkerPanicked};
 use crate::store::{Store, StoreError, read_whole};
 
 /// SHA-256 of the whole archive, made while its entries are read in order.
 #[derive(Default)]
 pub(super) struct ArchiveDigest {
-    sha256: Aside<sha2::Sha256>,
+    sha256: InOrder<sha2::Sha256>,
     next_offset: u64,
     /// Whether some bytes were not seen.
     has_gap: bool,
@@ -37,7 +37,7 @@ impl ArchiveDigest {
                 .then(move |sha256| sha256.chain_update(&stored.bytes))
                 .await;
         }
-        self.sha256 = Aside::Idle(self.sha256.take().await?.chain_update(&stored.bytes));
+        self.sha256 = InOrder::Idle(self.sha256.take().await?.chain_update(&stored.bytes));
         Ok(())
     }
 
@@ -68,7 +68,7 @@ pub(super) struct ExpectedDigests {
 
 impl ExpectedDigests {
     /// Reads the digest in the object's attributes and the one in the sidecar.
-    pub(super) async fn read(archive: &ArchiveFile) -> Result<Self, StoreError> {
+    pub(super) async fn read(archive: &Archive) -> Result<Self, StoreError> {
         let container = archive.container();
         let mut expected = ExpectedDigests::default();
         if let Some(attribute) = container.object().attributes.get(SHA256_ATTRIBUTE) {
@@ -99,7 +99,7 @@ impl ExpectedDigests {
     /// Compares the whole archive with what is said of it.
     pub(super) async fn check(
         self,
-        archive: &ArchiveFile,
+        archive: &Archive,
         digest: ArchiveDigest,
     ) -> Result<Vec<String>, VerifyError> {
         let ExpectedDigests {

@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::support::{Desk, Run, Running, files_below};
+use crate::support::{Run, Running, TestDir, files_below};
 
 /// Runs the demo with nothing on PATH and its folder below the desk.
-fn demo(desk: &Desk, options: &[&str]) -> Run {
+fn demo(desk: &TestDir, options: &[&str]) -> Run {
     fs::create_dir_all(desk.path("nothing")).unwrap();
     fs::create_dir_all(desk.path("tmp")).unwrap();
     let args: Vec<&str> = ["demo"].iter().chain(options).copied().collect();
@@ -18,7 +18,7 @@ fn demo(desk: &Desk, options: &[&str]) -> Run {
     crate::support::sound(Running::start(command).wait(), &args)
 }
 
-fn folder(desk: &Desk) -> PathBuf {
+fn folder(desk: &TestDir) -> PathBuf {
     let names = desk.names_in("tmp");
     assert_eq!(names.len(), 1, "{names:?}");
     desk.path("tmp").join(&names[0])
@@ -26,7 +26,7 @@ fn folder(desk: &Desk) -> PathBuf {
 
 #[test]
 fn the_demo_shows_the_whole_way_with_nothing_installed() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     let run = demo(&desk, &[]);
     assert_eq!(run.code, 0, "{}", run.brief());
     let said = run.text();
@@ -76,7 +76,7 @@ fn the_demo_shows_the_whole_way_with_nothing_installed() {
 
 #[test]
 fn what_the_demo_shows_can_be_typed_again() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     let said = demo(&desk, &[]).text();
     let folder = folder(&desk);
     let exports = folder.join("exports");
@@ -104,7 +104,7 @@ fn what_the_demo_shows_can_be_typed_again() {
 
 #[test]
 fn the_demo_speaks_json_a_line_an_event() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     let run = demo(&desk, &["--json"]);
     assert_eq!(run.code, 0, "{}", run.brief());
     let last = run.last_event();
@@ -114,7 +114,7 @@ fn the_demo_speaks_json_a_line_an_event() {
     );
     assert_eq!(Path::new(last["folder"].as_str().unwrap()), folder(&desk));
     // The same said quietly.
-    let desk = Desk::new();
+    let desk = TestDir::new();
     let run = demo(&desk, &["--quiet"]);
     assert_eq!(run.code, 0, "{}", run.brief());
 }

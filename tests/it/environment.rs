@@ -8,17 +8,17 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::support::fixtures::legacy;
-use crate::support::{Desk, Run, Running, outside_program, sound};
+use crate::support::{Run, Running, TestDir, outside_program, sound};
 
 /// A desk with an archive and a plan.
-fn desk() -> Desk {
-    let desk = Desk::new();
+fn desk() -> TestDir {
+    let desk = TestDir::new();
     desk.pack(&legacy().source);
     desk.plan("set.zip", "ndjson:out", "plan.json", &[]);
     desk
 }
 
-fn make_pipe(desk: &Desk, name: &str) {
+fn make_pipe(desk: &TestDir, name: &str) {
     assert!(
         Command::new("mkfifo")
             .arg(desk.path(name))
@@ -28,7 +28,7 @@ fn make_pipe(desk: &Desk, name: &str) {
     );
 }
 
-fn run_with(desk: &Desk, environment: &[(&str, &Path)], args: &[&str]) -> Run {
+fn run_with(desk: &TestDir, environment: &[(&str, &Path)], args: &[&str]) -> Run {
     let mut command = desk.kindpack(args);
     command
         .env_remove("XDG_STATE_HOME")
@@ -123,7 +123,7 @@ fn device_without_end_is_refused() {
 
 #[test]
 fn lists_and_rules_may_come_through_pipes() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     let set = legacy();
     desk.pack(&set.source);
     let script = format!(

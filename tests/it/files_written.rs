@@ -6,18 +6,18 @@ use std::os::unix::fs::symlink;
 
 use crate::support::data::{Made, STARTED_MICROS, made, write_export};
 use crate::support::fixtures::managed;
-use crate::support::{Desk, PROGRAM, Running, files_below, sound};
-use kindpack::model::Pair;
+use crate::support::{PROGRAM, Running, TestDir, files_below, sound};
+use kindpack::model::KindRef;
 
-fn packed() -> Desk {
-    let desk = Desk::new();
+fn packed() -> TestDir {
+    let desk = TestDir::new();
     desk.pack(&managed().source);
     desk
 }
 
 /// An archive with kinds of these names, three entities each.
-fn packed_kinds(kinds: &[&str]) -> Desk {
-    let desk = Desk::new();
+fn packed_kinds(kinds: &[&str]) -> TestDir {
+    let desk = TestDir::new();
     for (number, kind) in (0..).zip(kinds) {
         let records: Vec<Vec<u8>> = made("demo-src", "acme", kind, 3, 100)
             .iter()
@@ -25,7 +25,7 @@ fn packed_kinds(kinds: &[&str]) -> Desk {
             .collect();
         write_export(
             &desk.path("source"),
-            &Pair::new("acme", *kind),
+            &KindRef::new("acme", *kind),
             STARTED_MICROS + number * 60_000_000,
             &records,
             1,
@@ -328,14 +328,14 @@ fn is_root() -> bool {
 
 #[test]
 fn a_closed_terminal_ends_a_pack_cleanly() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     let records: Vec<Vec<u8>> = made("demo-src", "acme", "Song", 24, 1_000_000)
         .iter()
         .map(Made::record)
         .collect();
     write_export(
         &desk.path("source"),
-        &Pair::new("acme", "Song"),
+        &KindRef::new("acme", "Song"),
         STARTED_MICROS,
         &records,
         2,
@@ -373,7 +373,7 @@ fn a_closed_terminal_ends_a_pack_cleanly() {
 
 #[test]
 fn the_demo_ends_with_the_code_of_what_failed() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     // The exports fit, their archive does not.
     let mut command = desk.program(
         "sh",

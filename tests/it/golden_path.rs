@@ -12,14 +12,14 @@ use crate::support::entities::{
 };
 use crate::support::fixtures::{Set, fixture, is_export_file, legacy, managed, sets};
 use crate::support::zips::{self, contents};
-use crate::support::{Desk, Running, copy_folder, files_below, outside_program, sha256};
+use crate::support::{Running, TestDir, copy_folder, files_below, outside_program, sha256};
 
 /// A TARGET for plans that are never run: nobody listens there.
 const NOWHERE: &str = "emulator:some-project@127.0.0.1:9";
 
 /// A set, packed as `set.zip` on a desk of its own.
-fn packed(set: &Set) -> Desk {
-    let desk = Desk::new();
+fn packed(set: &Set) -> TestDir {
+    let desk = TestDir::new();
     desk.pack(&set.source);
     desk
 }
@@ -34,7 +34,7 @@ fn len(list: &Value) -> usize {
 #[test]
 fn pack_says_what_it_made_and_leaves_archive_and_sidecar_only() {
     for set in sets() {
-        let desk = Desk::new();
+        let desk = TestDir::new();
         let event = desk.pack(&set.source);
         let archive = desk.read("set.zip");
         assert_eq!(
@@ -69,7 +69,7 @@ fn pack_says_what_it_made_and_leaves_archive_and_sidecar_only() {
 #[test]
 fn a_folder_of_the_archives_name_is_never_replaced() {
     let source = legacy().source;
-    let desk = Desk::new();
+    let desk = TestDir::new();
     desk.write("set.zip/keep", "me");
     for overwrite in [&[][..], &["--overwrite"]] {
         let args: Vec<&str> = ["pack", &source, "set.zip"]
@@ -104,7 +104,7 @@ fn overwrite_replaces_with_the_same_bytes() {
 #[test]
 fn a_dry_run_counts_and_writes_nothing() {
     for set in [managed(), legacy()] {
-        let desk = Desk::new();
+        let desk = TestDir::new();
         let event = desk.json(0, &["pack", &set.source, "set.zip", "--dry-run"]);
         assert_eq!(desk.names_in("."), [""; 0], "{}", set.name);
         if !set.legacy {
@@ -143,7 +143,7 @@ fn the_same_source_gives_the_same_bytes_with_any_number_of_jobs_and_from_any_fol
 #[test]
 fn an_archive_that_ends_in_a_slash_gets_its_name_from_the_set() {
     for set in sets() {
-        let desk = Desk::new();
+        let desk = TestDir::new();
         let event = desk.json(0, &["pack", &set.source, "archives/"]);
         let name = event["archive"]
             .as_str()
@@ -164,7 +164,7 @@ fn an_archive_that_ends_in_a_slash_gets_its_name_from_the_set() {
 
 #[test]
 fn a_folder_that_is_read_as_an_archive_means_the_newest_one_in_it() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     desk.json(0, &["pack", &legacy().source, "archives/"]);
     desk.json(
         0,
@@ -210,7 +210,7 @@ fn a_folder_that_is_read_as_an_archive_means_the_newest_one_in_it() {
 
 #[test]
 fn only_and_exclude_choose_exports_and_expect_asks_for_them() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     let kinds = |archive: &str| -> BTreeSet<String> {
         let manifest = zips::manifest(&desk.path(archive));
         manifest["kinds"]
@@ -267,7 +267,7 @@ fn only_and_exclude_choose_exports_and_expect_asks_for_them() {
 
 #[test]
 fn wait_waits_until_what_is_expected_is_finished() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     let set = fixture("managed-variants/gcs_layout");
     copy_folder(Path::new(&set), &desk.path("exports"));
     let mark = desk.path("exports/backups/20131012/Order/Order.overall_export_metadata");
@@ -644,7 +644,7 @@ fn extract_goes_on_where_an_earlier_run_stopped() {
 
 #[test]
 fn an_export_is_not_divided_when_it_is_extracted() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     desk.pack(&fixture("managed-variants/two_kinds_two_namespaces"));
     desk.json(2, &["extract", "set.zip", "out", "--only", "acme/Customer"]);
     assert!(!desk.path("out").exists());
@@ -652,7 +652,7 @@ fn an_export_is_not_divided_when_it_is_extracted() {
 
 #[test]
 fn an_archive_that_lies_deeper_is_not_the_newest_of_a_folder() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     desk.json(0, &["pack", &legacy().source, "archives/"]);
     desk.json(0, &["pack", &managed().source, "archives/elsewhere/"]);
     let listed = desk.expect(0, &["list", "archives/", "--json"]);

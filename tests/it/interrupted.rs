@@ -6,21 +6,21 @@ use std::io::Read as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use kindpack::model::Pair;
+use kindpack::model::KindRef;
 
 use crate::support::data::{Made, STARTED_MICROS, made, write_export};
 use crate::support::fixtures::{legacy, managed};
-use crate::support::{Desk, Running};
+use crate::support::{Running, TestDir};
 
 /// An export that keeps a pack busy for a good part of a second.
-fn large_export(desk: &Desk) {
+fn large_export(desk: &TestDir) {
     let records: Vec<Vec<u8>> = made("demo-src", "acme", "Song", 24, 1_000_000)
         .iter()
         .map(Made::record)
         .collect();
     write_export(
         &desk.path("source"),
-        &Pair::new("acme", "Song"),
+        &KindRef::new("acme", "Song"),
         STARTED_MICROS,
         &records,
         2,
@@ -33,7 +33,7 @@ fn is_working(name: &str) -> bool {
 }
 
 /// The working file of `out/set.zip` has so many bytes.
-fn written(desk: &Desk) -> u64 {
+fn written(desk: &TestDir) -> u64 {
     let Ok(entries) = fs::read_dir(desk.path("out")) else {
         return 0;
     };
@@ -48,7 +48,7 @@ fn written(desk: &Desk) -> u64 {
 
 #[test]
 fn a_pack_that_is_killed_leaves_no_archive_and_the_next_one_leaves_no_trace_of_it() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     large_export(&desk);
     desk.json(0, &["pack", "source", "whole.zip"]);
     for (bytes, moment) in [
@@ -90,7 +90,7 @@ fn a_pack_that_is_killed_leaves_no_archive_and_the_next_one_leaves_no_trace_of_i
 
 #[test]
 fn a_pack_that_is_interrupted_stops_cleanly() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     large_export(&desk);
     for (signal, code) in [("INT", 130), ("TERM", 143)] {
         let mut packing =
@@ -110,7 +110,7 @@ fn a_pack_that_is_interrupted_stops_cleanly() {
 
 #[test]
 fn of_two_packs_to_one_name_one_wins_and_the_other_is_refused() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     large_export(&desk);
     desk.json(0, &["pack", "source", "whole.zip"]);
     for _ in 0..2 {
@@ -129,7 +129,7 @@ fn of_two_packs_to_one_name_one_wins_and_the_other_is_refused() {
 
 #[test]
 fn an_extract_that_is_killed_leaves_whole_objects_only() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     large_export(&desk);
     desk.json(0, &["pack", "source", "set.zip"]);
     for (bytes, moment) in [(1, 0), (8 << 20, 0), (1, 200)] {
@@ -167,7 +167,7 @@ fn an_extract_that_is_killed_leaves_whole_objects_only() {
 #[test]
 fn a_restore_into_a_folder_that_is_killed_goes_on() {
     for target in ["ndjson:out", "dir:out"] {
-        let desk = Desk::new();
+        let desk = TestDir::new();
         desk.json(0, &["pack", &managed().source, "set.zip"]);
         desk.plan("set.zip", target, "plan.json", &[]);
         let journal = desk.path("plan.json.journal");
@@ -198,7 +198,7 @@ fn a_restore_into_a_folder_that_is_killed_goes_on() {
 
 #[test]
 fn a_torn_end_of_the_journal_is_passed_over() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     desk.json(0, &["pack", &managed().source, "set.zip"]);
     desk.plan("set.zip", "ndjson:out", "plan.json", &[]);
     desk.json(7, &["restore", "plan.json", "--max-steps", "9"]);
@@ -212,14 +212,14 @@ fn a_torn_end_of_the_journal_is_passed_over() {
 
 #[test]
 fn a_reader_that_goes_away_is_no_error() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     let records: Vec<Vec<u8>> = made("demo-src", "acme", "Song", 2_000, 1_000)
         .iter()
         .map(Made::record)
         .collect();
     write_export(
         &desk.path("source"),
-        &Pair::new("acme", "Song"),
+        &KindRef::new("acme", "Song"),
         STARTED_MICROS,
         &records,
         1,
@@ -273,7 +273,7 @@ fn a_full_device_is_told() {
     let Ok(full) = fs::OpenOptions::new().write(true).open("/dev/full") else {
         return crate::support::skip("full", "a full device is told", "there is no /dev/full");
     };
-    let desk = Desk::new();
+    let desk = TestDir::new();
     desk.json(0, &["pack", &legacy().source, "set.zip"]);
     for args in [
         &["cat", "set.zip", "*"][..],

@@ -8,16 +8,16 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 
 use crate::support::fixtures::{legacy, managed};
-use crate::support::{Desk, Run, Running, sound};
+use crate::support::{Run, Running, TestDir, sound};
 
 /// A desk with the managed fixture packed.
-fn desk() -> Desk {
-    let desk = Desk::new();
+fn desk() -> TestDir {
+    let desk = TestDir::new();
     desk.pack(&managed().source);
     desk
 }
 
-fn run_with(desk: &Desk, environment: &[(&str, &str)], args: &[&str]) -> Run {
+fn run_with(desk: &TestDir, environment: &[(&str, &str)], args: &[&str]) -> Run {
     let mut command = desk.kindpack(args);
     command.envs(environment.iter().copied());
     sound(Running::start(command).wait(), args)
@@ -744,7 +744,7 @@ fn words_that_contradict_one_another_are_named_with_their_files() {
 
 #[test]
 fn the_archives_of_a_folder_are_listed_the_newest_last() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     desk.json(0, &["pack", &managed().source, "archives/"]);
     desk.json(0, &["pack", &legacy().source, "archives/"]);
     let names: Vec<String> = desk

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::snapshots::without_seconds;
 use crate::support::emulator::emulator;
 use crate::support::fixtures::managed;
-use crate::support::{Desk, PROGRAM, Running, copy_folder};
+use crate::support::{PROGRAM, Running, TestDir, copy_folder};
 
 /// The emulator of the transcript.
 const HOST: &str = "127.0.0.1:8481";
@@ -34,7 +34,7 @@ fn transcript() -> Vec<(String, String)> {
 
 #[test]
 fn transcript_shows_what_is_printed() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     copy_folder(Path::new(&managed().source), &desk.path("exports"));
     let emulator = emulator("the restore of the README's transcript");
     let (host, project) = match emulator {

@@ -6,18 +6,18 @@ use std::sync::Arc;
 
 use futures_util::TryStreamExt as _;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use kindpack::archive::{ArchiveFile, entities};
-use kindpack::entity::{Entity, Rewrite};
-use kindpack::model::{EntryItem, Kind, Pair, Sample};
+use kindpack::archive::{Archive, entities};
+use kindpack::entity::{Entity, KeyMapping};
+use kindpack::model::{EntryInfo, Kind, KindRef, Sample};
 use kindpack::restore::{dependencies, rule_matches};
 use kindpack::runtime::workers::Workers;
 use kindpack::store::{DirStore, Store};
 use kindpack::transform::redact::{RedactKey, Redactor, Rule, Rules};
-use kindpack::transform::sample::Picker;
+use kindpack::transform::sample::Sampler;
 use kindpack::transform::{Encoder, Encoding};
 use serde_json::{Value, json};
 
-use crate::support::Desk;
+use crate::support::TestDir;
 use crate::support::data::{Made, STARTED_MICROS, made, write_export};
 use crate::support::entities::{assert_same, by_pair, kind_of, pair_of};
 use crate::support::fixtures::{Set, legacy, managed};
@@ -25,17 +25,17 @@ use crate::support::fixtures::{Set, legacy, managed};
 const SECRET: &[u8] = b"the secret of these tests";
 
 struct Packed {
-    archive: Arc<ArchiveFile>,
+    archive: Arc<Archive>,
     workers: Workers,
-    _desk: Desk,
+    _desk: TestDir,
 }
 
-async fn packed(desk: Desk, source: &str) -> Packed {
+async fn packed(desk: TestDir, source: &str) -> Packed {
     desk.pack(source);
     let store: Arc<dyn Store> = Arc::new(DirStore::new(desk.work()));
     let object = store.stat("set.zip").await.unwrap();
     let archive = Arc::new(
-        ArchiveFile::open(store, object, "set.zip".to_owned())
+        Archive::open(store, object, "set.zip".to_owned())
             .await
             .unwrap(),
     );
@@ -47,7 +47,7 @@ async fn packed(desk: Desk, source: &str) -> Packed {
 }
 
 impl Packed {
-    fn pairs(&self) -> Vec<Pair> {
+    fn pairs(&self) -> Vec<KindRef> {
         self.archive
             .manifest()
             .kinds
@@ -60,7 +60,7 @@ impl Packed {
         self.pairs().into_iter().map(|pair| pair.kind).collect()
     }
 
-    fn outputs(&self, pair: &Pair) -> Vec<EntryItem> {
+    fn outputs(&self, pair: &KindRef) -> Vec<EntryInfo> {
         self.archive
             .kind(pair)
             .unwrap()
@@ -69,10 +69,10 @@ impl Packed {
             .collect()
     }
 
-    fn encoder(&self, encoding: Encoding, pair: &Pair) -> Encoder {
-        let rewrite = Rewrite {
+    fn encoder(&self, encoding: Encoding, pair: &KindRef) -> Encoder {
+        let rewrite = KeyMapping {
             from_project: self.archive.manifest().backup.project.clone(),
-            ..Rewrite::default()
+            ..KeyMapping::default()
         };
         Encoder::new(encoding, rewrite, pair.clone())
     }
@@ -85,7 +85,7 @@ impl Packed {
     }
 
     /// The bytes of each entity that comes out of a pair, piece by piece.
-    async fn read(&self, encoder: Encoder, pair: &Pair, skip: u64) -> Vec<Vec<Vec<u8>>> {
+    async fn read(&self, encoder: Encoder, pair: &KindRef, skip: u64) -> Vec<Vec<Vec<u8>>> {
         let outputs = self.outputs(pair);
         let pieces = entities::read(&self.archive, &outputs, encoder, skip, &self.workers);
         let entities =
@@ -113,7 +113,7 @@ impl Packed {
     }
 
     /// The keys of all entities that a sample takes.
-    async fn sampled(&self, pickers: &HashMap<Pair, Arc<Picker>>) -> Vec<Value> {
+    async fn sampled(&self, pickers: &HashMap<KindRef, Arc<Sampler>>) -> Vec<Value> {
         let mut entities = Vec::new();
         for pair in self.pairs() {
             let encoder = self
@@ -173,7 +173,7 @@ fn hash_customers(value: &mut Value) {
 #[tokio::test]
 async fn what_rules_name_is_redacted_everywhere_and_all_else_is_as_it_was() {
     let Set { source, truth, .. } = managed();
-    let packed = packed(Desk::new(), &source).await;
+    let packed = packed(TestDir::new(), &source).await;
     let found = packed
         .redacted(&[
             "*.title=mask",
@@ -238,7 +238,7 @@ async fn of_a_kind_that_is_redacted_no_value_is_left_in_any_form() {
                 .unwrap(),
         )
         .to_owned();
-        let packed = packed(Desk::new(), &source).await;
+        let packed = packed(TestDir::new(), &source).await;
         let mut secrets = BTreeSet::new();
         for entity in truth.iter().filter(|entity| kind_of(entity) == kind) {
             collect_texts(&entity["properties"], &mut secrets);
@@ -291,7 +291,7 @@ fn collect_texts(value: &Value, found: &mut BTreeSet<String>) {
 #[tokio::test]
 async fn exports_and_commits_carry_the_same_redacted_entities() {
     let Set { source, .. } = managed();
-    let packed = packed(Desk::new(), &source).await;
+    let packed = packed(TestDir::new(), &source).await;
     let redactor = packed.redactor(&["*.*=hash", "*.__key__=hash"]);
     for pair in packed.pairs() {
         let encoder = |encoding| packed.encoder(encoding, &pair).redacting(redactor.clone());
@@ -308,7 +308,7 @@ async fn exports_and_commits_carry_the_same_redacted_entities() {
             let mut again = Vec::new();
             kindpack::entity::json::write_entity(
                 &Entity::parse(record).unwrap(),
-                &Rewrite::identity(),
+                &KeyMapping::identity(),
                 &mut again,
             );
             again.push(b'\n');
@@ -323,7 +323,7 @@ async fn exports_and_commits_carry_the_same_redacted_entities() {
 #[tokio::test]
 async fn rules_that_name_nothing_are_told_by_what_the_others_name() {
     let Set { source, .. } = managed();
-    let packed = packed(Desk::new(), &source).await;
+    let packed = packed(TestDir::new(), &source).await;
     let rules = [
         "*.address.str*=mask",
         "Customer.emial=mask",
@@ -332,7 +332,7 @@ async fn rules_that_name_nothing_are_told_by_what_the_others_name() {
     ];
     let rules: Vec<Rule> = rules.iter().map(|rule| rule.parse().unwrap()).collect();
     let resolved = Rules::new(&rules, &packed.kinds()).unwrap();
-    let pairs: Vec<Pair> = packed
+    let pairs: Vec<KindRef> = packed
         .pairs()
         .into_iter()
         .filter(|pair| ["Customer", "Order"].contains(&pair.kind.as_str()))
@@ -393,7 +393,7 @@ fn needs(entity: &Value) -> BTreeSet<String> {
 #[tokio::test]
 async fn a_sample_brings_what_it_needs_where_that_is_wanted() {
     let Set { source, truth, .. } = managed();
-    let packed = packed(Desk::new(), &source).await;
+    let packed = packed(TestDir::new(), &source).await;
     let pairs = packed.pairs();
     let all: BTreeMap<String, &Value> = truth
         .iter()
@@ -401,7 +401,7 @@ async fn a_sample_brings_what_it_needs_where_that_is_wanted() {
         .collect();
     for sample in ["1", "3", "5%", "30%", "100%"] {
         let sample: Sample = sample.parse().unwrap();
-        let sampled: Vec<(Pair, Sample)> =
+        let sampled: Vec<(KindRef, Sample)> =
             pairs.iter().map(|pair| (pair.clone(), sample)).collect();
         let pick = |with_dependencies| {
             dependencies::picked(
@@ -447,12 +447,12 @@ async fn a_sample_brings_what_it_needs_where_that_is_wanted() {
 
 #[tokio::test]
 async fn a_sample_that_is_gone_on_with_brings_the_same_entities() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     let records: Vec<Vec<u8>> = made("demo-src", "acme", "Song", 16, 1_000_000)
         .iter()
         .map(Made::record)
         .collect();
-    let pair = Pair::new("acme", "Song");
+    let pair = KindRef::new("acme", "Song");
     write_export(&desk.path("source"), &pair, STARTED_MICROS, &records, 2);
     let packed = packed(desk, "source").await;
     for (sample, with_dependencies) in [("9", false), ("9", true), ("40%", false)] {

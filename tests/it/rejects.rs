@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use kindpack::export::log::{self, LogError, LogWriter};
 use kindpack::export::metadata::{ExportMetadata, OverallMetadata};
-use kindpack::model::Pair;
+use kindpack::model::KindRef;
 use kindpack::progress::Silent;
 use kindpack::runtime::workers::Workers;
 use kindpack::store::{DirStore, Store};
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::support::data::{Made, STARTED_MICROS, made, write_export};
 use crate::support::fixtures::{fixture, legacy, managed};
-use crate::support::{Desk, copy_folder, files_below, write};
+use crate::support::{TestDir, copy_folder, files_below, write};
 
 // ------------------------------------------------------------------------------------------------------
 // what once went through
@@ -36,13 +36,13 @@ fn records(
 
 #[test]
 fn large_outputs_that_are_stored_are_looked_into_all_the_same() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     let mut outputs = Vec::new();
     for kind in ["Song", "Film"] {
         let folder = desk.work().join("source").join(kind);
         write_export(
             &folder,
-            &Pair::new("", kind),
+            &KindRef::new("", kind),
             STARTED_MICROS,
             &records("", kind, 12, 900_000),
             1,
@@ -67,11 +67,11 @@ fn large_outputs_that_are_stored_are_looked_into_all_the_same() {
 
 #[test]
 fn records_as_large_as_the_emulators_are_packed() {
-    let pair = Pair::new("acme", "Song");
+    let pair = KindRef::new("acme", "Song");
     let mut record = records("acme", "Song", 1, 4_190_000).remove(0);
     // Unindexed, in one array, as the emulator stores them.
     record.extend(b"\x7a\x09\x1a\x01a\x20\x01\x2a\x02\x10\x01".repeat(150_000));
-    let desk = Desk::new();
+    let desk = TestDir::new();
     write_export(&desk.path("source"), &pair, STARTED_MICROS, &[record], 1);
     desk.pack("source");
     let line: Value =
@@ -87,7 +87,7 @@ fn records_as_large_as_the_emulators_are_packed() {
 
 #[test]
 fn records_larger_than_any_entity_are_damage() {
-    let pair = Pair::new("acme", "Song");
+    let pair = KindRef::new("acme", "Song");
     let small = || records("acme", "Song", 1, 10).remove(0);
     let many_properties = [small(), b"\x72\x00".repeat(500_001)].concat();
     let large = records("acme", "Song", 1, (8 << 20) + 1).remove(0);
@@ -95,7 +95,7 @@ fn records_larger_than_any_entity_are_damage() {
         (large, "a record of at most 8388608 bytes"),
         (many_properties, "at most 500000 properties"),
     ] {
-        let desk = Desk::new();
+        let desk = TestDir::new();
         write_export(
             &desk.path("source"),
             &pair,
@@ -111,7 +111,7 @@ fn records_larger_than_any_entity_are_damage() {
 
 #[test]
 fn a_namespace_that_is_a_path_is_damage_and_never_becomes_one() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     for (number, namespace) in ["../../evil", "/evil", "a/b", "line\nbreak"]
         .into_iter()
         .enumerate()
@@ -122,7 +122,7 @@ fn a_namespace_that_is_a_path_is_damage_and_never_becomes_one() {
         let folder = desk.work().join(&source);
         write_export(
             &folder,
-            &Pair::new("fine", "Song"),
+            &KindRef::new("fine", "Song"),
             STARTED_MICROS,
             &records(namespace, "Song", 3, 10),
             1,
@@ -144,11 +144,11 @@ fn a_namespace_that_is_a_path_is_damage_and_never_becomes_one() {
 
 #[test]
 fn of_two_exports_as_old_as_each_other_neither_is_the_newest() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     for (folder, count) in [("source/a", 3), ("source/b", 5)] {
         write_export(
             &desk.work().join(folder),
-            &Pair::new("", "Song"),
+            &KindRef::new("", "Song"),
             STARTED_MICROS,
             &records("", "Song", count, 10),
             1,
@@ -157,7 +157,7 @@ fn of_two_exports_as_old_as_each_other_neither_is_the_newest() {
     desk.json(3, &["pack", "source", "set.zip", "--latest"]);
     write_export(
         &desk.work().join("source/c"),
-        &Pair::new("", "Song"),
+        &KindRef::new("", "Song"),
         STARTED_MICROS + 1_000_000,
         &records("", "Song", 7, 10),
         1,
@@ -170,7 +170,7 @@ fn of_two_exports_as_old_as_each_other_neither_is_the_newest() {
 
 #[test]
 fn a_selector_that_chooses_nothing_packs_nothing() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     desk.json(
         2,
         &[
@@ -200,7 +200,7 @@ fn a_selector_that_chooses_nothing_packs_nothing() {
 
 #[test]
 fn a_file_of_somebody_else_is_no_journal() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     desk.pack(&legacy().source);
     desk.plan("set.zip", "ndjson:out", "plan.json", &[]);
     for theirs in ["my notes", "{\"key\": \"secret\"}\n"] {
@@ -484,7 +484,7 @@ fn managed_cases() -> Vec<Case> {
                 .record();
                 write_export(
                     &root.join("exports"),
-                    &Pair::new("acme", "Song"),
+                    &KindRef::new("acme", "Song"),
                     STARTED_MICROS,
                     &records,
                     1,
@@ -498,7 +498,7 @@ fn managed_cases() -> Vec<Case> {
             |root| {
                 write_export(
                     &root.join("exports"),
-                    &Pair::new("acme", "Song"),
+                    &KindRef::new("acme", "Song"),
                     STARTED_MICROS,
                     &[b"no entity".to_vec()],
                     1,
@@ -779,7 +779,7 @@ fn a_set_that_is_not_whole_is_refused_and_leaves_nothing() {
     let mut wrong = Vec::new();
     for (source, cases) in sets {
         for case in cases {
-            let desk = Desk::new();
+            let desk = TestDir::new();
             copy_folder(Path::new(&source), &desk.path("source"));
             (case.deed)(&desk.path("source"));
             let run = desk.run(&["pack", "source", "out/set.zip"]);
@@ -813,7 +813,7 @@ fn a_set_that_is_not_whole_is_refused_and_leaves_nothing() {
 fn an_undamaged_copy_is_packed() {
     // What the table above damages would be packed without the damage.
     for source in [fixture("managed-variants/gcs_layout"), legacy().source] {
-        let desk = Desk::new();
+        let desk = TestDir::new();
         copy_folder(Path::new(&source), &desk.path("source"));
         desk.pack("source");
     }
@@ -821,7 +821,7 @@ fn an_undamaged_copy_is_packed() {
 
 #[test]
 fn all_faults_of_all_exports_are_told_at_once() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     copy_folder(Path::new(&managed().source), &desk.path("source"));
     let root = desk.path("source");
     let find = |pair: &str, end: &str| {
@@ -879,14 +879,14 @@ fn all_faults_of_all_exports_are_told_at_once() {
 
 #[test]
 fn two_exports_of_one_kind_are_refused_unless_the_newest_is_asked_for() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     let records = |count| {
         made("demo-src", "acme", "Song", count, 10)
             .iter()
             .map(Made::record)
             .collect::<Vec<_>>()
     };
-    let pair = Pair::new("acme", "Song");
+    let pair = KindRef::new("acme", "Song");
     let older = write_export(&desk.path("source"), &pair, STARTED_MICROS, &records(3), 1);
     let newer = write_export(
         &desk.path("source/nested"),
@@ -897,7 +897,7 @@ fn two_exports_of_one_kind_are_refused_unless_the_newest_is_asked_for() {
     );
     write_export(
         &desk.path("source"),
-        &Pair::new("beta", "Song"),
+        &KindRef::new("beta", "Song"),
         STARTED_MICROS + 60_000_000,
         &made("demo-src", "beta", "Song", 2, 9)
             .iter()
@@ -934,21 +934,21 @@ fn two_exports_of_one_kind_are_refused_unless_the_newest_is_asked_for() {
 
 #[test]
 fn another_try_at_a_listed_shard_is_passed_over() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     copy_folder(Path::new(&legacy().source), &desk.path("source"));
     desk.write(
         &format!("source/{}", USER_0.replace("attempt-1", "attempt-2")),
         [1, 2, 3],
     );
     desk.pack("source");
-    let direct = Desk::new();
+    let direct = TestDir::new();
     direct.pack(&legacy().source);
     assert_eq!(desk.read("set.zip"), direct.read("set.zip"));
 }
 
 #[test]
 fn exports_of_several_projects_are_not_packed_together() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     for (project, kind) in [("one", "Song"), ("two", "Album")] {
         let records: Vec<Vec<u8>> = made(project, "", kind, 2, 10)
             .iter()
@@ -956,7 +956,7 @@ fn exports_of_several_projects_are_not_packed_together() {
             .collect();
         write_export(
             &desk.path("source").join(kind),
-            &Pair::new("", kind),
+            &KindRef::new("", kind),
             STARTED_MICROS,
             &records,
             1,
@@ -974,7 +974,7 @@ fn exports_of_several_projects_are_not_packed_together() {
 
 #[test]
 fn names_that_no_archive_can_carry_are_refused() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     copy_folder(
         Path::new(&fixture("managed-variants/gcs_layout")),
         &desk.path("source"),
@@ -990,7 +990,7 @@ fn names_that_no_archive_can_carry_are_refused() {
 
 #[test]
 fn a_source_that_is_not_there_is_2_and_one_without_exports_is_3() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     desk.json(2, &["pack", "nowhere", "set.zip"]);
     desk.write("file", "x");
     desk.json(2, &["pack", "file", "set.zip"]);
@@ -1048,7 +1048,7 @@ fn an_archive_that_is_not_there_is_2_and_one_that_is_none_is_4() {
         writer.finish().unwrap();
     }
     for args in READERS {
-        let desk = Desk::new();
+        let desk = TestDir::new();
         let missing = desk.json(2, args);
         assert!(
             missing["error"].as_str().unwrap().contains("set.zip"),
@@ -1068,14 +1068,14 @@ fn an_archive_that_is_not_there_is_2_and_one_that_is_none_is_4() {
         }
         assert_eq!(desk.names_in("."), ["set.zip"], "{args:?}");
     }
-    let desk = Desk::new();
+    let desk = TestDir::new();
     desk.write("set.zip", &zip);
     desk.json(0, &["verify", "set.zip", "--any-zip"]);
 }
 
 #[test]
 fn a_plan_that_is_not_there_is_2_and_one_that_is_none_is_5() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     desk.json(2, &["restore", "plan.json"]);
     desk.json(2, &["status", "plan.json"]);
     // What does not even look like a plan may be meant as an archive: then the command line is
@@ -1104,7 +1104,7 @@ fn a_plan_that_is_not_there_is_2_and_one_that_is_none_is_5() {
 
 #[test]
 fn a_journal_that_is_none_is_refused_and_left_as_it_is() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     desk.pack(&legacy().source);
     desk.plan("set.zip", "ndjson:out", "plan.json", &[]);
     desk.plan("set.zip", "ndjson:elsewhere", "other.json", &[]);
@@ -1122,7 +1122,7 @@ fn a_journal_that_is_none_is_refused_and_left_as_it_is() {
 
 #[test]
 fn command_lines_that_mean_nothing_are_2_with_a_sentence() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     desk.pack(&legacy().source);
     let lines: [&[&str]; 29] = [
         &[],
@@ -1195,7 +1195,7 @@ fn command_lines_that_mean_nothing_are_2_with_a_sentence() {
 
 #[test]
 fn the_real_service_and_the_source_project_are_guarded() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     desk.pack(&legacy().source);
     desk.json(5, &["plan", "set.zip", "--target", "datastore:myapp"]);
     let mut command = desk.kindpack(&["plan", "set.zip", "--target", "datastore:other", "--json"]);
@@ -1208,7 +1208,7 @@ fn the_real_service_and_the_source_project_are_guarded() {
 
 #[test]
 fn choices_beside_a_plan_are_refused() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     desk.pack(&legacy().source);
     desk.plan("set.zip", "ndjson:out", "plan.json", &[]);
     desk.json(2, &["restore", "plan.json", "--target", "ndjson:out"]);
@@ -1225,7 +1225,7 @@ type Edit = fn(&mut Value);
 
 #[test]
 fn a_plan_may_lose_and_move_steps_and_nothing_else() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     desk.pack(&managed().source);
     let plan = desk.plan("set.zip", "ndjson:out", "plan.json", &[]);
     let edits: [(&str, Edit); 13] = [
@@ -1279,7 +1279,7 @@ fn a_plan_may_lose_and_move_steps_and_nothing_else() {
 
 #[test]
 fn an_archive_that_was_replaced_after_planning_is_refused() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     desk.pack(&legacy().source);
     desk.plan("set.zip", "ndjson:out", "plan.json", &[]);
     desk.json(0, &["pack", &managed().source, "set.zip", "--overwrite"]);
@@ -1298,7 +1298,7 @@ fn an_archive_that_was_replaced_after_planning_is_refused() {
 
 /// Runs every reader on a damaged archive: `verify` says 4, no other one crashes, and what is
 /// extracted is right.
-fn read_damaged(desk: &Desk, whole: &Desk, what: &str) {
+fn read_damaged(desk: &TestDir, whole: &TestDir, what: &str) {
     fs::remove_file(desk.path("set.zip.sha256")).ok();
     desk.json(4, &["verify", "set.zip"]);
     for args in READERS.iter().filter(|args| args[0] != "verify") {
@@ -1328,7 +1328,7 @@ fn read_damaged(desk: &Desk, whole: &Desk, what: &str) {
 
 #[test]
 fn a_flipped_bit_anywhere_in_an_archive_is_found_and_crashes_nothing() {
-    let whole = Desk::new();
+    let whole = TestDir::new();
     whole.pack(&fixture("managed-variants/gcs_layout"));
     whole.json(0, &["extract", "set.zip", "out"]);
     let archive = whole.read("set.zip");
@@ -1343,7 +1343,7 @@ fn a_flipped_bit_anywhere_in_an_archive_is_found_and_crashes_nothing() {
         .map(|part| end * part / 30)
         .chain(near_the_end)
         .chain(begin);
-    let desk = Desk::new();
+    let desk = TestDir::new();
     for place in places {
         let mut damaged = archive.clone();
         damaged[place] ^= 1 << (place % 8);
@@ -1354,12 +1354,12 @@ fn a_flipped_bit_anywhere_in_an_archive_is_found_and_crashes_nothing() {
 
 #[test]
 fn a_cut_or_lengthened_archive_is_found_and_crashes_nothing() {
-    let whole = Desk::new();
+    let whole = TestDir::new();
     whole.pack(&fixture("managed-variants/gcs_layout"));
     whole.json(0, &["extract", "set.zip", "out"]);
     let archive = whole.read("set.zip");
     let len = archive.len();
-    let desk = Desk::new();
+    let desk = TestDir::new();
     for keep in [
         len - 1,
         len - 2,
@@ -1401,7 +1401,7 @@ fn a_cut_or_lengthened_archive_is_found_and_crashes_nothing() {
 
 #[tokio::test]
 async fn no_byte_of_an_archive_can_change_unnoticed() {
-    let whole = Desk::new();
+    let whole = TestDir::new();
     whole.pack(&fixture("managed-variants/kind_without_entities"));
     let archive = whole.read("set.zip");
     let store: Arc<dyn Store> = Arc::new(DirStore::new(whole.work()));
@@ -1435,7 +1435,7 @@ async fn no_byte_of_an_archive_can_change_unnoticed() {
 
 #[test]
 fn an_archive_that_its_sidecar_contradicts_is_found() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     desk.pack(&legacy().source);
     desk.write("set.zip.sha256", format!("{}  set.zip\n", "0".repeat(64)));
     let failed = desk.json(4, &["verify", "set.zip"]);
@@ -1463,7 +1463,7 @@ fn records_are_counted_as_the_library_counts_them() {
 
 #[test]
 fn metadata_beyond_memory_names_the_option() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     let set = managed();
     desk.json(0, &["pack", &set.source, "set.zip"]);
     for args in [

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::support::data::{Made, STARTED_MICROS, made, write_export};
 use crate::support::emulator::emulator;
 use crate::support::fixtures::{fixture, legacy, managed, sets};
-use crate::support::{Desk, Run, Running, copy_folder};
+use crate::support::{Run, Running, TestDir, copy_folder};
 
 const SCHEMAS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/schemas");
 
@@ -99,7 +99,7 @@ fn every_manifest_holds_to_its_schema() {
     let schema = schema("manifest");
     for set in sets() {
         for options in [&[][..], &["--method", "store"]] {
-            let desk = Desk::new();
+            let desk = TestDir::new();
             let args: Vec<&str> = ["pack", &set.source, "set.zip"]
                 .iter()
                 .chain(options)
@@ -121,7 +121,7 @@ fn every_manifest_holds_to_its_schema() {
 
 #[test]
 fn the_manifest_of_the_fixture_is_the_one_that_is_kept() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     desk.pack(&managed().source);
     let mut manifest: Value =
         serde_json::from_slice(&desk.expect(0, &["list", "set.zip", "--json"]).out).unwrap();
@@ -145,7 +145,7 @@ fn the_manifest_of_the_fixture_is_the_one_that_is_kept() {
 #[test]
 fn every_plan_holds_to_its_schema() {
     let schema = schema("plan");
-    let desk = Desk::new();
+    let desk = TestDir::new();
     desk.pack(&managed().source);
     desk.write(
         "order.toml",
@@ -228,7 +228,7 @@ fn every_plan_holds_to_its_schema() {
 }
 
 #[track_caller]
-fn assert_journal_holds(desk: &Desk, name: &str) -> BTreeSet<String> {
+fn assert_journal_holds(desk: &TestDir, name: &str) -> BTreeSet<String> {
     let schema = schema("journal");
     let text = String::from_utf8(desk.read(name)).unwrap();
     let mut seen = BTreeSet::new();
@@ -245,7 +245,7 @@ fn assert_journal_holds(desk: &Desk, name: &str) -> BTreeSet<String> {
 
 /// Plans a restore of which one step cannot succeed: while it runs, a folder takes the name of its
 /// file.
-fn plan_failing_restore(desk: &Desk) {
+fn plan_failing_restore(desk: &TestDir) {
     let take =
         "test $KINDPACK_KIND$KINDPACK_STATE != Orderpending || mkdir -p failing/acme/Order.ndjson";
     let options = [
@@ -260,14 +260,14 @@ fn plan_failing_restore(desk: &Desk) {
 }
 
 /// Runs such a restore. Gives the run.
-fn failing_restore(desk: &Desk) -> Run {
+fn failing_restore(desk: &TestDir) -> Run {
     plan_failing_restore(desk);
     desk.expect(7, &["restore", "failing.json", "--keep-going", "--json"])
 }
 
 #[test]
 fn every_line_of_a_journal_holds_to_its_schema() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     desk.pack(&managed().source);
     failing_restore(&desk);
     assert_eq!(
@@ -297,14 +297,14 @@ fn checkpoints_in_a_journal_hold_to_its_schema() {
     let Some(emulator) = emulator("checkpoints in a journal") else {
         return;
     };
-    let desk = Desk::new();
+    let desk = TestDir::new();
     let records: Vec<Vec<u8>> = made("demo-src", "acme", "Song", 30, 700_000)
         .iter()
         .map(Made::record)
         .collect();
     write_export(
         &desk.path("source"),
-        &kindpack::model::Pair::new("acme", "Song"),
+        &kindpack::model::KindRef::new("acme", "Song"),
         STARTED_MICROS,
         &records,
         1,
@@ -386,7 +386,7 @@ fn check(schema: &Validator, run: &Run, what: &str, seen: &mut BTreeSet<String>)
 #[test]
 fn every_event_of_every_command_holds_to_its_schema() {
     let schema = schema("events");
-    let desk = Desk::new();
+    let desk = TestDir::new();
     let mut seen = BTreeSet::new();
     desk.pack(&managed().source);
     check(
@@ -559,7 +559,7 @@ fn every_event_of_every_command_holds_to_its_schema() {
 #[test]
 fn every_report_holds_to_its_schema() {
     let schema = schema("report");
-    let desk = Desk::new();
+    let desk = TestDir::new();
     desk.pack(&managed().source);
     plan_failing_restore(&desk);
     for (code, options) in [
@@ -595,7 +595,7 @@ fn event_of(branch: &Value) -> String {
 
 #[test]
 fn a_run_that_is_interrupted_ends_with_an_event_that_holds_to_its_schema() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     copy_folder(
         Path::new(&fixture("managed-variants/gcs_layout")),
         &desk.path("source"),
@@ -618,7 +618,7 @@ fn a_run_that_is_interrupted_ends_with_an_event_that_holds_to_its_schema() {
 
 #[test]
 fn the_events_of_the_demo_hold_to_their_schema() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     let mut command = desk.kindpack(&["demo", "--json"]);
     command
         .env("PATH", desk.home())

@@ -8,11 +8,11 @@ use std::path::Path;
 use insta::assert_snapshot;
 
 use crate::support::fixtures::{fixture, legacy, managed};
-use crate::support::{Desk, copy_folder};
+use crate::support::{TestDir, copy_folder};
 
 /// Folders with exports of every fixture, and an archive of two of them.
-fn scene() -> Desk {
-    let desk = Desk::new();
+fn scene() -> TestDir {
+    let desk = TestDir::new();
     copy_folder(Path::new(&managed().source), &desk.path("exports"));
     copy_folder(Path::new(&legacy().source), &desk.path("legacy"));
     desk.expect(0, &["pack", "exports", "set.zip"]);
@@ -21,7 +21,7 @@ fn scene() -> Desk {
 }
 
 /// Runs a command line and gives all that a terminal shows, without what differs between runs.
-fn shown(desk: &Desk, line: &str) -> String {
+fn shown(desk: &TestDir, line: &str) -> String {
     let args: Vec<&str> = line.split(' ').collect();
     let run = desk.run(&args);
     let printed = format!(
@@ -128,7 +128,7 @@ fn errors_are_printed_with_their_hints() {
 
 #[test]
 fn help_of_every_command_is_complete() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     assert_snapshot!("help", shown(&desk, "--help"));
     for command in [
         "demo",

@@ -39,14 +39,14 @@ const LENGTHS_ORDER: [usize; 19] = [
 ];
 
 /// The bits of a stream, from the lowest of each byte on.
-struct Bits<'s> {
+struct BitReader<'s> {
     stream: &'s [u8],
     next: usize,
     held: u64,
     count: u32,
 }
 
-impl Bits<'_> {
+impl BitReader<'_> {
     /// Holds at least 56 bits, or all that there are.
     #[inline(always)]
     fn refill(&mut self) {
@@ -130,7 +130,7 @@ impl Code {
     }
 
     /// Reads a symbol bit by bit.
-    fn read(&self, bits: &mut Bits<'_>) -> Option<u16> {
+    fn read(&self, bits: &mut BitReader<'_>) -> Option<u16> {
         bits.refill();
         let (mut code, mut first, mut place) = (0_usize, 0_usize, 0_usize);
         for (length, count) in (0..).zip(self.counts).skip(1) {
@@ -192,14 +192,14 @@ fn distance_slot(symbol: u16) -> u16 {
 }
 
 /// Walks streams, one after the other, with a table that is made once.
-pub(crate) struct Walker {
+pub(crate) struct BlockWalker {
     /// The slots of literals and lengths, then those of distances.
     slots: Box<[u16; 2 * SLOTS]>,
 }
 
-impl Walker {
+impl BlockWalker {
     pub(crate) fn new() -> Self {
-        Walker {
+        BlockWalker {
             slots: Box::new([0; 2 * SLOTS]),
         }
     }
@@ -207,7 +207,7 @@ impl Walker {
     /// Where the final block of `stream` begins and where the stream ends; none if it is no stream,
     /// or ends in another byte than its last.
     pub(crate) fn walk(&mut self, stream: &[u8]) -> Option<Ends> {
-        let mut bits = Bits {
+        let mut bits = BitReader {
             stream,
             next: 0,
             held: 0,
@@ -253,7 +253,12 @@ impl Walker {
         }
     }
 
-    fn walk_block(&mut self, bits: &mut Bits<'_>, litlens: &[u8], distances: &[u8]) -> Option<()> {
+    fn walk_block(
+        &mut self,
+        bits: &mut BitReader<'_>,
+        litlens: &[u8],
+        distances: &[u8],
+    ) -> Option<()> {
         let (litlen, distance) = (Code::new(litlens)?, Code::new(distances)?);
         let (of_litlens, of_distances) = self.slots.split_at_mut(SLOTS);
         litlen.fill(of_litlens, litlen_slot);
@@ -329,7 +334,7 @@ fn join(litlens: &mut [u16], distances: &[u16]) {
 }
 
 /// The lengths of a block's codes, `count` of them.
-fn read_lengths(bits: &mut Bits<'_>, count: usize) -> Option<[u8; 320]> {
+fn read_lengths(bits: &mut BitReader<'_>, count: usize) -> Option<[u8; 320]> {
     let mut of_lengths = [0; 19];
     let given = bits.take(4)? + 4;
     for place in LENGTHS_ORDER.iter().take(given) {
@@ -363,7 +368,7 @@ mod tests {
     use super::*;
 
     fn walk(stream: &[u8]) -> Option<Ends> {
-        Walker::new().walk(stream)
+        BlockWalker::new().walk(stream)
     }
 
     /// Several flushed parts and an end, as zlib writes them.

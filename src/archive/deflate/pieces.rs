@@ -10,7 +10,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
-use super::block_walker::{Ends, Walker};
+use super::block_walker::{BlockWalker, Ends};
 use crate::model::PIECE_LEN_BYTES;
 
 /// What stands behind the last piece of an entry: an empty final block, which ends the deflate
@@ -167,7 +167,7 @@ pub fn deflate_room(len: usize) -> usize {
 pub struct Deflater {
     level: u32,
     states: Vec<(i32, libdeflater::Compressor)>,
-    walker: Walker,
+    walker: BlockWalker,
 }
 
 impl Deflater {
@@ -176,7 +176,7 @@ impl Deflater {
         Deflater {
             level: level.min(9),
             states: Vec::new(),
-            walker: Walker::new(),
+            walker: BlockWalker::new(),
         }
     }
 
@@ -608,7 +608,7 @@ mod tests {
             let raw: Vec<u8> = noise(len).into_iter().map(|byte| byte & 31).collect();
             let mut room = vec![7; deflate_room(len)];
             let whole = deflater.deflate_whole(0, &raw, &mut room).unwrap();
-            ends[Walker::new().walk(&room[..whole]).unwrap().end % 8] = true;
+            ends[BlockWalker::new().walk(&room[..whole]).unwrap().end % 8] = true;
             let piece = deflater.open_end(whole, &mut room).unwrap();
             assert!(inflated(&room[..piece], len).unwrap() == raw, "{len} bytes");
         }

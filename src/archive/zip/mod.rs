@@ -3,7 +3,7 @@
 //! Knows bytes and numbers only: the caller fetches ranges and hands them in, and takes away what is
 //! written here. It does no I/O.
 //!
-//! Writing: [`Sealer`] gives the bytes around the data, [`Deflater`] the data. Reading:
+//! Writing: [`ZipWriter`] gives the bytes around the data, [`Deflater`] the data. Reading:
 //! [`tail_len`], [`locate`], [`parse_directory`], and for each entry [`check_local_header`], its
 //! data by [`Inflater`] where it has pieces, [`check_descriptor`].
 //!
@@ -30,4 +30,4 @@ pub use end::{DirectoryPlace, MAX_DIRECTORY_LEN_BYTES, locate, tail_len};
 pub use local::{LocalHeader, check_descriptor, check_local_header};
 pub use name::check_name;
 pub use rule::{Profile, Rule, Violation};
-pub use writer::{EntryHead, SealError, Sealer};
+pub use writer::{EntryHead, ZipWriteError, ZipWriter};

@@ -51,7 +51,7 @@ pub(super) fn deflated(raw: &[u8], piece_len: usize) -> (Vec<u8>, Vec<(usize, us
 }
 
 pub(super) fn seal(entries: &[(&str, Form, &[u8])]) -> Sealed {
-    let (mut sealer, mut sealed) = (Sealer::new(), Sealed::default());
+    let (mut sealer, mut sealed) = (ZipWriter::new(), Sealed::default());
     for (name, form, raw) in entries {
         let crc32 = crc32fast::hash(raw);
         let len = raw.len() as u64;

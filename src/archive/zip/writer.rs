@@ -26,7 +26,7 @@ pub struct EntryHead<'a> {
 
 /// Why the writer refuses.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SealError {
+pub enum ZipWriteError {
     /// The archive would break a rule: a name that may not stand in it, or stands in it already, a
     /// stored entry with a descriptor …
     #[error(transparent)]
@@ -71,7 +71,7 @@ pub enum SealError {
 /// [`data`](Self::data)), the bytes of [`end`](Self::end); then the bytes of
 /// [`finish`](Self::finish).
 #[derive(Debug, Default)]
-pub struct Sealer {
+pub struct ZipWriter {
     offset: u64,
     /// The directory's bytes so far: far smaller than the entries as values.
     directory: Vec<u8>,
@@ -103,7 +103,7 @@ enum Promise {
     },
 }
 
-impl Sealer {
+impl ZipWriter {
     /// A writer of an empty archive.
     pub fn new() -> Self {
         Self::default()
@@ -121,7 +121,7 @@ impl Sealer {
         crc32: u32,
         len: u64,
         compressed_len: u64,
-    ) -> Result<Vec<u8>, SealError> {
+    ) -> Result<Vec<u8>, ZipWriteError> {
         if head.method == Method::Store && len != compressed_len {
             let expected = format_args!("{len} bytes stored");
             return Err(
@@ -146,7 +146,7 @@ impl Sealer {
         &mut self,
         head: EntryHead<'_>,
         len_hint: u64,
-    ) -> Result<Vec<u8>, SealError> {
+    ) -> Result<Vec<u8>, ZipWriteError> {
         if head.method == Method::Store {
             return Err(Violation::entry(
                 Rule::DescriptorUse,
@@ -164,9 +164,9 @@ impl Sealer {
         )
     }
 
-    fn begin(&mut self, head: EntryHead<'_>, promise: Promise) -> Result<Vec<u8>, SealError> {
+    fn begin(&mut self, head: EntryHead<'_>, promise: Promise) -> Result<Vec<u8>, ZipWriteError> {
         if let Some(open) = &self.open {
-            return Err(SealError::StillOpen {
+            return Err(ZipWriteError::StillOpen {
                 entry: open.name.to_string(),
             });
         }
@@ -205,8 +205,8 @@ impl Sealer {
     }
 
     /// Tells that `len` bytes of the open entry's data follow.
-    pub fn data(&mut self, len: u64) -> Result<(), SealError> {
-        let open = self.open.as_mut().ok_or(SealError::NoneOpen)?;
+    pub fn data(&mut self, len: u64) -> Result<(), ZipWriteError> {
+        let open = self.open.as_mut().ok_or(ZipWriteError::NoneOpen)?;
         self.offset = advanced(self.offset, len, &open.name)?;
         // Never more than the offset, which was checked.
         open.data_len = open.data_len.saturating_add(len);
@@ -217,8 +217,8 @@ impl Sealer {
     /// bytes where the header says all.
     ///
     /// After an error the entry stays open: the archive can no longer be finished.
-    pub fn end(&mut self, crc32: u32, len: u64) -> Result<Vec<u8>, SealError> {
-        let open = self.open.as_ref().ok_or(SealError::NoneOpen)?;
+    pub fn end(&mut self, crc32: u32, len: u64) -> Result<Vec<u8>, ZipWriteError> {
+        let open = self.open.as_ref().ok_or(ZipWriteError::NoneOpen)?;
         let descriptor = open.descriptor(crc32, len)?;
         let offset = advanced(self.offset, descriptor.len() as u64, &open.name)?;
         let head = EntryHead {
@@ -248,9 +248,9 @@ impl Sealer {
     }
 
     /// Ends the archive and gives its directory and end records.
-    pub fn finish(self) -> Result<Vec<u8>, SealError> {
+    pub fn finish(self) -> Result<Vec<u8>, ZipWriteError> {
         if let Some(open) = self.open {
-            return Err(SealError::StillOpen {
+            return Err(ZipWriteError::StillOpen {
                 entry: open.name.into(),
             });
         }
@@ -283,7 +283,7 @@ impl<'a> EntryHead<'a> {
 
 impl Open {
     /// The descriptor, once the numbers are what was promised.
-    fn descriptor(&self, crc32: u32, len: u64) -> Result<Vec<u8>, SealError> {
+    fn descriptor(&self, crc32: u32, len: u64) -> Result<Vec<u8>, ZipWriteError> {
         let entry = || self.name.to_string();
         match self.promise {
             Promise::Known {
@@ -297,7 +297,7 @@ impl Open {
                     ("compressed length", compressed_len, self.data_len),
                 ] {
                     if found != expected {
-                        return Err(SealError::OtherThanPromised {
+                        return Err(ZipWriteError::OtherThanPromised {
                             entry: entry(),
                             what,
                             expected,
@@ -310,7 +310,7 @@ impl Open {
             Promise::Streamed { wide } => {
                 for (what, found) in [("length", len), ("compressed length", self.data_len)] {
                     if !wide && !fits_32(found) {
-                        return Err(SealError::TooLong {
+                        return Err(ZipWriteError::TooLong {
                             entry: entry(),
                             what,
                             limit: u32::MAX.into(),
@@ -324,12 +324,12 @@ impl Open {
     }
 }
 
-fn advanced(offset: u64, len: u64, entry: &str) -> Result<u64, SealError> {
+fn advanced(offset: u64, len: u64, entry: &str) -> Result<u64, ZipWriteError> {
     // Room for the directory's own numbers is left at the top.
     const LIMIT: u64 = 1 << 63;
     match offset.checked_add(len) {
         Some(offset) if offset < LIMIT => Ok(offset),
-        _ => Err(SealError::TooLong {
+        _ => Err(ZipWriteError::TooLong {
             entry: entry.to_owned(),
             what: "an offset",
             limit: LIMIT,

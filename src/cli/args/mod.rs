@@ -16,7 +16,7 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::model::Selector;
-use crate::store::{CloudOptions, Location};
+use crate::store::{GcsOptions, Location};
 use crate::targets::RETRY_TIMEOUT;
 
 pub use archive::ArchiveArg;
@@ -50,12 +50,12 @@ pub struct Cli {
 
 impl Cli {
     /// How Cloud Storage is used by this command.
-    pub fn cloud_options(&self) -> CloudOptions {
-        let mut options = CloudOptions {
+    pub fn cloud_options(&self) -> GcsOptions {
+        let mut options = GcsOptions {
             billing_project: self.global.billing_project.clone(),
             retry_timeout: self.global.retry_timeout.unwrap_or(RETRY_TIMEOUT),
             idle_timeout: self.global.idle_timeout,
-            ..CloudOptions::default()
+            ..GcsOptions::default()
         };
         if let Command::Pack(pack) = &self.command {
             options.storage_class = pack.storage_class.clone();

@@ -7,7 +7,7 @@ use clap::Args;
 use super::ArchiveArg;
 use super::values::share;
 use crate::model::{Sample, Selector};
-use crate::plan::{DependencyRule, NamespaceMap, OnExisting, TargetSpec, Via};
+use crate::plan::{DependencyRule, NamespaceMap, OnExisting, TargetSpec, WriteMethod};
 
 #[derive(Debug, Args)]
 pub struct PlanArgs {
@@ -62,7 +62,7 @@ pub struct PlanChoices {
     pub on_existing: Option<OnExisting>,
     /// How entities get into the target: `commit` (default), or `import`, the target's own
     #[arg(long, value_name = "HOW")]
-    pub via: Option<Via>,
+    pub via: Option<WriteMethod>,
     /// With --via import: where exports are laid down meanwhile, gs://BUCKET/NAME for datastore:, a
     /// folder for emulator:
     #[arg(long, value_name = "DEST")]

@@ -11,8 +11,8 @@ use crate::cli::context::{CommandResult, Context};
 use crate::cli::exit::ExitCode;
 use crate::cli::failure::Failure;
 use crate::cli::open_archive;
-use crate::entity::rewrite::Rewrite;
-use crate::model::{EntryItem, Selector};
+use crate::entity::rewrite::KeyMapping;
+use crate::model::{EntryInfo, Selector};
 use crate::runtime::workers::Workers;
 use crate::transform::{Encoded, Encoder, Encoding};
 
@@ -28,8 +28,8 @@ pub async fn run(context: &Context, arg: &ArchiveArg, selector: Selector) -> Com
     let mut count = 0;
     archive.read_ahead(kinds.iter().map(|kind| kind.pair()), &context.workers);
     for kind in kinds {
-        let outputs: Vec<EntryItem> = kind.outputs().cloned().collect();
-        let encoder = Encoder::new(Encoding::JsonLine, Rewrite::identity(), kind.pair());
+        let outputs: Vec<EntryInfo> = kind.outputs().cloned().collect();
+        let encoder = Encoder::new(Encoding::JsonLine, KeyMapping::identity(), kind.pair());
         let pieces = entities::read(&archive, &outputs, encoder, 0, &context.workers);
         pin_mut!(pieces);
         while let Some(piece) = pieces.next().await {

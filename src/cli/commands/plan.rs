@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::archive::ArchiveFile;
+use crate::archive::Archive;
 use crate::cli::args::PlanArgs;
 use crate::cli::context::{CommandResult, Context};
 use crate::cli::exit::ExitCode;
@@ -79,7 +79,7 @@ async fn write_plan(plan: &Plan, output: &Path) -> Result<(), Failure> {
 /// Shows why kinds stand where they stand.
 fn explain_kinds(
     context: &Context,
-    archive: &ArchiveFile,
+    archive: &Archive,
     choices: &Choices,
     selector: &Selector,
 ) -> Result<(), Failure> {

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::archive::ArchiveFile;
+use crate::archive::Archive;
 use crate::cli::args::RehearseArgs;
 use crate::cli::context::{CommandResult, Context};
 use crate::cli::exit::ExitCode;
@@ -18,7 +18,7 @@ use crate::plan::{CheckedPlan, Choices, TargetSpec};
 use crate::progress::Observer as _;
 use crate::restore::journal::Journal;
 use crate::restore::journal::file::JournalFile;
-use crate::restore::{Check, Job, Options, restore};
+use crate::restore::{Check, Options, RestoreRequest, restore};
 use crate::targets;
 use crate::verify::{VerifyScope, verify};
 
@@ -52,7 +52,7 @@ pub async fn run(context: &Context, args: RehearseArgs) -> CommandResult {
     if !verified.problems.is_empty() {
         return Err(Failure::with_reasons(ExitCode::Damaged, verified.problems));
     }
-    let archive = Arc::new(ArchiveFile::open(store, object, title).await?);
+    let archive = Arc::new(Archive::open(store, object, title).await?);
     let running = installed.start().await?;
     let ended = rehearse(context, &args, &archive, running.host()).await;
     running.stop().await;
@@ -62,7 +62,7 @@ pub async fn run(context: &Context, args: RehearseArgs) -> CommandResult {
 async fn rehearse(
     context: &Context,
     args: &RehearseArgs,
-    archive: &Arc<ArchiveFile>,
+    archive: &Arc<Archive>,
     host: &str,
 ) -> CommandResult {
     let source = archive.manifest().backup.project.as_str();
@@ -84,7 +84,7 @@ async fn rehearse(
         ..Options::default()
     };
     let begun = Instant::now();
-    let job = Job {
+    let job = RestoreRequest {
         plan: &plan,
         checked: Some(CheckedPlan::from_planner(plan.clone())),
         archive,

@@ -15,13 +15,13 @@ use crate::cli::open_archive::no_bucket;
 use crate::cli::plan_options::{environment, redact_key};
 use crate::cli::plan_view::show_hooks;
 use crate::cli::restore_summary::{self, RestoreSummary};
-use crate::plan::{CheckedPlan, OnExisting, Plan, TargetSpec, Via};
+use crate::plan::{CheckedPlan, OnExisting, Plan, TargetSpec, WriteMethod};
 use crate::progress::Observer as _;
 use crate::restore::import::{Staging, open_importer};
 use crate::restore::journal::Journal;
 use crate::restore::journal::file::{JournalFile, JournalFileError};
-use crate::restore::lock::LocalLease;
-use crate::restore::{ByImport, Check, Job, Options, check_journal, restore};
+use crate::restore::lock::TargetLock;
+use crate::restore::{Check, ImportOptions, Options, RestoreRequest, check_journal, restore};
 use crate::runtime::workers::Workers;
 use crate::store::Location;
 use crate::targets::{self, DryRun, Target};
@@ -46,7 +46,7 @@ pub async fn run(context: &Context, args: RestoreArgs) -> CommandResult {
         _lease,
     } = setup?;
     let begun = Instant::now();
-    let job = Job {
+    let job = RestoreRequest {
         plan: &loaded.plan,
         checked,
         archive: &loaded.archive,
@@ -83,12 +83,12 @@ struct RestoreSetup {
     loaded: LoadedPlan,
     checked: Option<CheckedPlan>,
     target: Arc<dyn Target>,
-    import: Option<ByImport>,
+    import: Option<ImportOptions>,
     redact_key: Option<RedactKey>,
     journal: JournalFile,
     options: Options,
     /// Held until the restore has ended.
-    _lease: Option<LocalLease>,
+    _lease: Option<TargetLock>,
 }
 
 async fn prepare(context: &Context, args: &RestoreArgs) -> Result<RestoreSetup, Failure> {
@@ -247,8 +247,8 @@ fn import_options(
     context: &Context,
     plan: &Plan,
     dry_run: bool,
-) -> Result<Option<ByImport>, Failure> {
-    if plan.via != Via::Import {
+) -> Result<Option<ImportOptions>, Failure> {
+    if plan.via != WriteMethod::Import {
         return Ok(None);
     }
     // The planner says so first.
@@ -271,5 +271,5 @@ fn import_options(
         importer.as_ref(),
         &context.stores,
     )?;
-    Ok(Some(ByImport { importer, staging }))
+    Ok(Some(ImportOptions { importer, staging }))
 }

@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::model::{EntryRole, ExportFormat, Kind, Namespace, Pair, Selector, Timestamp};
+use crate::model::{EntryRole, ExportFormat, Kind, KindRef, Namespace, Selector, Timestamp};
 
 /// Metadata objects larger than this many bytes are refused as damaged; real ones hold a few KiB.
 pub const METADATA_MAX_BYTES: u64 = 64 << 20;
@@ -154,8 +154,8 @@ impl Group {
     }
 
     /// The pair, where the metadata names both halves.
-    pub fn pair(&self) -> Option<Pair> {
-        Some(Pair {
+    pub fn pair(&self) -> Option<KindRef> {
+        Some(KindRef {
             namespace: self.namespace.clone()?,
             kind: self.kind.clone()?,
         })
@@ -175,7 +175,7 @@ impl Group {
     }
 
     /// Whether an entity of `pair` may stand in this group.
-    pub fn admits(&self, pair: &Pair) -> bool {
+    pub fn admits(&self, pair: &KindRef) -> bool {
         self.kind.as_ref().is_none_or(|kind| *kind == pair.kind)
             && self
                 .namespace
@@ -186,7 +186,7 @@ impl Group {
     /// What the group is of, for people: `acme/User`, `kind User of any namespace`, `everything`.
     pub fn title(&self) -> String {
         match (&self.namespace, &self.kind) {
-            (Some(namespace), Some(kind)) => Pair {
+            (Some(namespace), Some(kind)) => KindRef {
                 namespace: namespace.clone(),
                 kind: kind.clone(),
             }
@@ -240,7 +240,7 @@ impl Export {
 
     /// The pairs that the metadata declares, or `None` where some group leaves kind or namespace
     /// open: only its data can tell then.
-    pub fn declared_pairs(&self) -> Option<BTreeSet<Pair>> {
+    pub fn declared_pairs(&self) -> Option<BTreeSet<KindRef>> {
         self.groups.iter().map(Group::pair).collect()
     }
 

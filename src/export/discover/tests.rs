@@ -145,7 +145,7 @@ fn pairs_are_declared_by_metadata_and_left_open_where_it_leaves_them_open() {
         ("acme", "Customer"),
         ("acme", "Product"),
     ]
-    .map(|(namespace, kind)| Pair::new(namespace, kind));
+    .map(|(namespace, kind)| KindRef::new(namespace, kind));
     assert_eq!(
         pairs("managed-variants/two_kinds_two_namespaces"),
         Some(BTreeSet::from(four))

@@ -50,7 +50,7 @@ fn latest() -> Wanted {
     }
 }
 
-fn verdict(exports: &[Export], wanted: &Wanted) -> Verdict {
+fn verdict(exports: &[Export], wanted: &Wanted) -> SelectionResult {
     let discovery = Discovery {
         exports: exports.to_vec(),
         foreign: Vec::new(),
@@ -58,7 +58,7 @@ fn verdict(exports: &[Export], wanted: &Wanted) -> Verdict {
     judge(&discovery, wanted, &Pairs::new()).unwrap()
 }
 
-fn faulty(verdict: &Verdict) -> Vec<&str> {
+fn faulty(verdict: &SelectionResult) -> Vec<&str> {
     verdict
         .faults
         .iter()
@@ -304,7 +304,7 @@ fn a_legacy_backup_supersedes_only_what_its_data_hold() {
     let pairs = Pairs::from(["1", "2"].map(|title| {
         (
             title.to_owned(),
-            BTreeSet::from([Pair::new("acme", "User")]),
+            BTreeSet::from([KindRef::new("acme", "User")]),
         )
     }));
     let discovery = Discovery {

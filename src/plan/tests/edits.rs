@@ -142,7 +142,7 @@ fn many_choices() -> [Choices; 2] {
     by_commit.hooks.before_step = Some("date".to_owned());
     by_commit.hooks.after_all = Some("make seed".to_owned());
     let mut by_import = Choices::new("datastore:demo-src/copy".parse().unwrap());
-    (by_import.via, by_import.on_existing) = (Via::Import, OnExisting::Merge);
+    (by_import.via, by_import.on_existing) = (WriteMethod::Import, OnExisting::Merge);
     by_import.staging = Some("gs://bucket/staging".to_owned());
     by_import.selection.disaster_recovery = true;
     [by_commit, by_import]
@@ -322,7 +322,7 @@ fn manifests_hold_to_their_schema() {
     ];
     manifest.kinds[1].format = ExportFormat::LegacyBackup;
     manifest.kinds[1].started = manifest.backup.started;
-    manifest.empty_exports = vec![crate::model::EmptyExportItem {
+    manifest.empty_exports = vec![crate::model::EmptyExport {
         entries: vec![entry(
             "exports/y.overall_export_metadata",
             EntryRole::ExportMetadata,

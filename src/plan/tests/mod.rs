@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::model::{
-    BackupItem, ExportFormat, KindItem, MANIFEST_FORMAT, Method, Namespace, PackOptions, Pair,
-    Selector, ToolItem, Totals,
+    BackupInfo, ExportFormat, KindInfo, KindRef, MANIFEST_FORMAT, Method, Namespace, PackOptions,
+    Selector, ToolInfo, Totals,
 };
-use crate::model::{Crc32c, EntryItem, EntryRole};
+use crate::model::{Crc32c, EntryInfo, EntryRole};
 
 fn item(
     namespace: &str,
@@ -19,10 +19,10 @@ fn item(
     bytes: u64,
     parents: &[&str],
     references: &[(&str, &str)],
-) -> KindItem {
-    let mut reference_pairs: Vec<Pair> = references
+) -> KindInfo {
+    let mut reference_pairs: Vec<KindRef> = references
         .iter()
-        .map(|(namespace, kind)| Pair::new(*namespace, *kind))
+        .map(|(namespace, kind)| KindRef::new(*namespace, *kind))
         .collect();
     reference_pairs.sort();
     let mut references: Vec<Kind> = reference_pairs
@@ -31,7 +31,7 @@ fn item(
         .collect();
     references.sort();
     references.dedup();
-    KindItem {
+    KindInfo {
         namespace: Namespace::new(namespace),
         kind: Kind::new(kind),
         format: ExportFormat::ManagedExport,
@@ -47,8 +47,8 @@ fn item(
     }
 }
 
-fn entry(name: &str, role: EntryRole) -> EntryItem {
-    EntryItem {
+fn entry(name: &str, role: EntryRole) -> EntryInfo {
+    EntryInfo {
         name: name.to_owned(),
         role,
         listed_as: None,
@@ -61,14 +61,14 @@ fn entry(name: &str, role: EntryRole) -> EntryItem {
     }
 }
 
-fn manifest(kinds: Vec<KindItem>) -> Manifest {
+fn manifest(kinds: Vec<KindInfo>) -> Manifest {
     Manifest {
         format: MANIFEST_FORMAT.to_owned(),
-        tool: ToolItem {
+        tool: ToolInfo {
             name: "kindpack".to_owned(),
             version: "0.1.0".to_owned(),
         },
-        backup: BackupItem {
+        backup: BackupInfo {
             id: "20131012063742".to_owned(),
             project: "demo-src".to_owned(),
             database: String::new(),
@@ -432,7 +432,7 @@ fn a_pair_that_a_manifest_lists_twice_is_refused() {
     assert_eq!(
         planned(&twice, &to_emulator()),
         Err(PlanError::RepeatedKind {
-            pair: Pair::new("", "A")
+            pair: KindRef::new("", "A")
         })
     );
 }

@@ -5,9 +5,9 @@ use proptest::prelude::*;
 use super::*;
 
 /// What is reachable from what, by one step or more.
-type Reach = BTreeMap<(Pair, Pair), bool>;
+type Reach = BTreeMap<(KindRef, KindRef), bool>;
 
-fn closure(pairs: &[Pair], edges: &[(Pair, Pair)]) -> Reach {
+fn closure(pairs: &[KindRef], edges: &[(KindRef, KindRef)]) -> Reach {
     let mut reach: Reach = edges.iter().map(|edge| (edge.clone(), true)).collect();
     for via in pairs {
         for from in pairs {
@@ -21,16 +21,20 @@ fn closure(pairs: &[Pair], edges: &[(Pair, Pair)]) -> Reach {
     reach
 }
 
-fn reaches(reach: &Reach, from: &Pair, to: &Pair) -> bool {
+fn reaches(reach: &Reach, from: &KindRef, to: &KindRef) -> bool {
     reach.contains_key(&(from.clone(), to.clone()))
 }
 
-fn in_one_cycle(reach: &Reach, a: &Pair, b: &Pair) -> bool {
+fn in_one_cycle(reach: &Reach, a: &KindRef, b: &KindRef) -> bool {
     reaches(reach, a, b) && reaches(reach, b, a)
 }
 
 /// What each pair needs among `pairs`, as (needed, by).
-fn data_edges(manifest: &Manifest, pairs: &[Pair], other_namespaces: bool) -> Vec<(Pair, Pair)> {
+fn data_edges(
+    manifest: &Manifest,
+    pairs: &[KindRef],
+    other_namespaces: bool,
+) -> Vec<(KindRef, KindRef)> {
     let mut edges = Vec::new();
     for item in &manifest.kinds {
         let by = item.pair();
@@ -38,7 +42,7 @@ fn data_edges(manifest: &Manifest, pairs: &[Pair], other_namespaces: bool) -> Ve
             .parents
             .iter()
             .chain(&item.references)
-            .map(|kind| Pair {
+            .map(|kind| KindRef {
                 namespace: by.namespace.clone(),
                 kind: kind.clone(),
             });
@@ -64,7 +68,7 @@ prop_compose! {
         bytes in 0u64..4,
         parents in prop::collection::btree_set(0..KINDS.len(), 0..2),
         references in prop::collection::btree_set((0..NAMESPACES.len(), 0..KINDS.len()), 0..3),
-    ) -> KindItem {
+    ) -> KindInfo {
         let parents: Vec<&str> = parents.into_iter().map(|k| KINDS[k]).collect();
         let references: Vec<(&str, &str)> = references.into_iter().map(|(n, k)| (NAMESPACES[n], KINDS[k])).collect();
         item(namespace, kind, bytes, &parents, &references)
@@ -77,7 +81,7 @@ fn any_manifest() -> impl Strategy<Value = Manifest> {
         .flat_map(|n| KINDS.iter().map(move |k| any_item(n, k)))
         .collect();
     (all, prop::collection::vec(prop::bool::weighted(0.8), 12)).prop_map(|(items, keep)| {
-        let kept: Vec<KindItem> = items
+        let kept: Vec<KindInfo> = items
             .into_iter()
             .zip(keep)
             .filter(|(_, keep)| *keep)
@@ -104,14 +108,14 @@ proptest! {
     ) {
         let chosen = choices(|s| s.exclude = skip.iter().map(|&at| any_pair(&manifest, at).parse().unwrap()).collect());
         let plan = planned(&manifest, &chosen).unwrap();
-        let pairs: Vec<Pair> = plan.steps.iter().map(Step::pair).collect();
-        let place: BTreeMap<&Pair, usize> = pairs.iter().zip(0..).collect();
+        let pairs: Vec<KindRef> = plan.steps.iter().map(Step::pair).collect();
+        let place: BTreeMap<&KindRef, usize> = pairs.iter().zip(0..).collect();
 
         // Each pair once, numbered in order.
         prop_assert!(plan.steps.iter().map(|step| step.id).eq(1..=pairs.len() as u32));
-        let mut everything: Vec<Pair> = pairs.iter().cloned().chain(plan.skipped.iter().map(|s| Pair { namespace: s.namespace.clone(), kind: s.kind.clone() })).collect();
+        let mut everything: Vec<KindRef> = pairs.iter().cloned().chain(plan.skipped.iter().map(|s| KindRef { namespace: s.namespace.clone(), kind: s.kind.clone() })).collect();
         everything.sort();
-        let mut expected: Vec<Pair> = manifest.kinds.iter().map(KindItem::pair).collect();
+        let mut expected: Vec<KindRef> = manifest.kinds.iter().map(KindInfo::pair).collect();
         expected.sort();
         prop_assert_eq!(everything, expected);
 
@@ -127,15 +131,15 @@ proptest! {
         // Cycles together and named; whatever could have changed places goes small before big.
         let edges = data_edges(&manifest, &pairs, true);
         let reach = closure(&pairs, &edges);
-        let runs: Vec<&[Pair]> = pairs.chunk_by(|a, b| in_one_cycle(&reach, a, b)).collect();
+        let runs: Vec<&[KindRef]> = pairs.chunk_by(|a, b| in_one_cycle(&reach, a, b)).collect();
         for (at, run) in runs.iter().enumerate() {
             for other in &runs[at + 1..] {
                 prop_assert!(!in_one_cycle(&reach, &run[0], &other[0]), "{} and {} are apart", run[0], other[0]);
             }
         }
-        let named: Vec<Vec<Pair>> = plan.cycles.iter().map(|c| c.iter().map(|m| Pair { namespace: m.namespace.clone(), kind: m.kind.clone() }).collect()).collect();
+        let named: Vec<Vec<KindRef>> = plan.cycles.iter().map(|c| c.iter().map(|m| KindRef { namespace: m.namespace.clone(), kind: m.kind.clone() }).collect()).collect();
         prop_assert_eq!(named, runs.iter().filter(|run| run.len() > 1).map(|run| run.to_vec()).collect::<Vec<_>>());
-        let key = |run: &[Pair]| (run.iter().map(|pair| manifest.kinds.iter().find(|item| item.pair() == *pair).unwrap().bytes).sum::<u64>(), run.iter().min().cloned());
+        let key = |run: &[KindRef]| (run.iter().map(|pair| manifest.kinds.iter().find(|item| item.pair() == *pair).unwrap().bytes).sum::<u64>(), run.iter().min().cloned());
         for two in runs.windows(2) {
             let bound = edges.iter().any(|(of, by)| two[0].contains(of) && two[1].contains(by));
             prop_assert!(bound || key(two[0]) < key(two[1]), "{:?} before {:?}", two[0], two[1]);
@@ -158,14 +162,14 @@ proptest! {
         first in prop::collection::vec(0usize..12, 0..3), last in prop::collection::vec(0usize..12, 0..3),
         after in prop::collection::vec((0usize..12, 0usize..12, any::<bool>()), 0..4),
     ) {
-        let all: Vec<Pair> = manifest.kinds.iter().map(KindItem::pair).collect();
+        let all: Vec<KindRef> = manifest.kinds.iter().map(KindInfo::pair).collect();
         let pick = |list: &[usize]| -> Vec<Selector> { list.iter().map(|&at| any_pair(&manifest, at).parse().unwrap()).collect() };
         let (first, last) = (pick(&first), pick(&last));
         // Some orders speak of a kind in every namespace.
         let side = |at: usize, wide: bool| { let pair = any_pair(&manifest, at); if wide { pair.split_once('/').unwrap().1.to_owned() } else { pair } };
         let after: Vec<DependencyRule> = after.iter().map(|&(a, b, wide)| format!("{}={}", side(a, wide), side(b, false)).parse().unwrap()).collect();
 
-        let group = |pair: &Pair| match (first.iter().position(|s| s.matches(pair)), last.iter().position(|s| s.matches(pair))) {
+        let group = |pair: &KindRef| match (first.iter().position(|s| s.matches(pair)), last.iter().position(|s| s.matches(pair))) {
             (Some(at), _) => at,
             (None, None) => 100,
             (None, Some(at)) => 101 + at,
@@ -184,7 +188,7 @@ proptest! {
         let chosen = choices(|s| (s.first, s.last, s.depends_on) = (first.clone(), last.clone(), after.clone()));
         match planned(&manifest, &chosen) {
             Ok(plan) => {
-                let place: BTreeMap<Pair, usize> = plan.steps.iter().map(Step::pair).zip(0..).collect();
+                let place: BTreeMap<KindRef, usize> = plan.steps.iter().map(Step::pair).zip(0..).collect();
                 for (a, b) in &wished {
                     prop_assert!(place[a] < place[b], "{} before {}", b, a);
                 }
@@ -219,7 +223,7 @@ proptest! {
         let targets = ["emulator:shop-test@localhost:1", "datastore:shop-test", "datastore:demo-src", "dir:out", "ndjson:out"];
         let rules = ["A.x=hash", "*.y.*=null", "Nobody.x=drop", "B.__key__=hash"];
         let mut chosen = Choices::new(targets[target].parse().unwrap());
-        (chosen.on_existing, chosen.via) = ([OnExisting::Fail, OnExisting::Merge, OnExisting::Replace][policy], [Via::Commit, Via::Import][via]);
+        (chosen.on_existing, chosen.via) = ([OnExisting::Fail, OnExisting::Merge, OnExisting::Replace][policy], [WriteMethod::Commit, WriteMethod::Import][via]);
         chosen.staging = staging.map(|at| ["gs://bucket/staging", "/staging"][at].to_owned());
         chosen.sample = sample.map(crate::model::Sample::Limit);
         chosen.redaction.rules = rule.iter().map(|&at| rules[at].parse().unwrap()).collect();
@@ -237,10 +241,10 @@ proptest! {
                 prop_assert_eq!(&read, &plan);
                 prop_assert_eq!(read.check_against(&manifest, &archive(), &Environment::default()).unwrap(), plan.clone());
                 // Nothing that is needed is left out, unless a word says so.
-                let taken: Vec<Pair> = plan.steps.iter().map(Step::pair).collect();
+                let taken: Vec<KindRef> = plan.steps.iter().map(Step::pair).collect();
                 if with_dependencies {
                     for item in manifest.kinds.iter().filter(|item| taken.contains(&item.pair())) {
-                        let parents = item.parents.iter().map(|kind| Pair { namespace: item.namespace.clone(), kind: kind.clone() });
+                        let parents = item.parents.iter().map(|kind| KindRef { namespace: item.namespace.clone(), kind: kind.clone() });
                         for needed in parents.chain(item.reference_pairs.iter().cloned()).filter(|pair| manifest.kinds.iter().any(|item| item.pair() == *pair)) {
                             prop_assert!(taken.contains(&needed), "{} needs {}", item.pair(), needed);
                         }
@@ -249,7 +253,7 @@ proptest! {
                 // The seal covers each choice.
                 let changed = [
                     Plan { on_existing: if policy == 1 { OnExisting::Fail } else { OnExisting::Merge }, ..plan.clone() },
-                    Plan { via: if via == 0 { Via::Import } else { Via::Commit }, ..plan.clone() },
+                    Plan { via: if via == 0 { WriteMethod::Import } else { WriteMethod::Commit }, ..plan.clone() },
                     Plan { staging: Some("gs://elsewhere".to_owned()), ..plan.clone() },
                     Plan { sample: Some(crate::model::Sample::Limit(10)), ..plan.clone() },
                     Plan { redaction: Redaction { rules: vec!["A.z=drop".parse().unwrap()], ..Redaction::default() }, ..plan.clone() },

@@ -22,11 +22,11 @@ const EMULATOR: &str = "emulator:shop-test@localhost:8081";
 const SERVICE: &str = "datastore:shop-test";
 
 fn import(choices: &mut Choices) {
-    choices.via = Via::Import;
+    choices.via = WriteMethod::Import;
 }
 
 fn staged(choices: &mut Choices) {
-    choices.via = Via::Import;
+    choices.via = WriteMethod::Import;
     choices.staging = Some("gs://bucket/staging".to_owned());
 }
 
@@ -63,21 +63,21 @@ fn an_import_takes_exports_as_they_are_and_nothing_else() {
     assert!(way(&shop, EMULATOR, import).is_ok() && way(&shop, SERVICE, staged).is_ok());
     assert!(
         way(&shop, EMULATOR, |c| (c.via, c.staging) =
-            (Via::Import, Some("/var/staging".to_owned())))
+            (WriteMethod::Import, Some("/var/staging".to_owned())))
         .is_ok()
     );
     for (target, change) in [
         ("dir:out", import as fn(&mut Choices)),
         ("ndjson:out", import),
         (EMULATOR, |c| {
-            (c.via, c.redaction) = (Via::Import, redaction(&["Customer.email=mask"]))
+            (c.via, c.redaction) = (WriteMethod::Import, redaction(&["Customer.email=mask"]))
         }),
         (EMULATOR, |c| {
-            (c.via, c.sample) = (Via::Import, Some(Sample::Limit(3)))
+            (c.via, c.sample) = (WriteMethod::Import, Some(Sample::Limit(3)))
         }),
         (EMULATOR, |c| {
             (c.via, c.map_namespaces) = (
-                Via::Import,
+                WriteMethod::Import,
                 NamespaceMap::join(["acme=x".parse().unwrap()]).unwrap(),
             )
         }),
@@ -91,7 +91,7 @@ fn an_import_takes_exports_as_they_are_and_nothing_else() {
     for (target, change) in [
         (SERVICE, import as fn(&mut Choices)),
         (SERVICE, |c| {
-            (c.via, c.staging) = (Via::Import, Some("/var/staging".to_owned()))
+            (c.via, c.staging) = (WriteMethod::Import, Some("/var/staging".to_owned()))
         }),
         (EMULATOR, staged),
         (SERVICE, |c| {
@@ -132,8 +132,9 @@ fn an_export_that_an_import_would_not_take_alone_is_named() {
         let error = refused(&manifest, EMULATOR, import).to_string();
         assert!(error.ends_with(found), "{error}");
         assert!(way(&manifest, EMULATOR, |_| {}).is_ok(), "commits take it");
-        let elsewhere =
-            |c: &mut Choices| (c.via, c.selection.only) = (Via::Import, selectors(&["Setting"]));
+        let elsewhere = |c: &mut Choices| {
+            (c.via, c.selection.only) = (WriteMethod::Import, selectors(&["Setting"]))
+        };
         assert!(
             way(&manifest, EMULATOR, elsewhere).is_ok(),
             "it is not asked for"

@@ -2,17 +2,17 @@
 //! nothing but the manifest.
 
 use super::ImportError;
-use crate::archive::ArchiveFile;
+use crate::archive::Archive;
 use crate::archive::unpack::Made;
 use crate::export::layout::{ManagedExport, OVERALL_SUFFIX};
-use crate::model::{EntryItem, EntryRole, ExportFormat, KindItem};
+use crate::model::{EntryInfo, EntryRole, ExportFormat, KindInfo};
 use crate::plan::Step;
 
 /// The entries of an export.
 #[derive(Debug)]
 pub(super) struct Export {
     /// Each with its name below the folder that bears the export's own name, which it begins with.
-    pub(super) entries: Vec<(EntryItem, String)>,
+    pub(super) entries: Vec<(EntryInfo, String)>,
     /// Objects that are made for it, where it has names of kindpack's own.
     pub(super) made: Vec<Made>,
     /// The name of the finish mark among them.
@@ -22,10 +22,10 @@ pub(super) struct Export {
 impl Export {
     /// The export as it is in the archive; with other names where the metadata give others than its
     /// objects have.
-    pub(super) fn of(archive: &ArchiveFile, step: &Step) -> Result<Self, ImportError> {
+    pub(super) fn of(archive: &Archive, step: &Step) -> Result<Self, ImportError> {
         let (item, mark) = importable(archive, step)?;
         // An emulator reads backslashes between folders as Windows has written them.
-        let is_renamed = |entry: &EntryItem| {
+        let is_renamed = |entry: &EntryInfo| {
             entry
                 .listed_as
                 .as_ref()
@@ -59,14 +59,14 @@ impl Export {
     }
 
     /// The same export with names that every store holds, for which its metadata is written anew.
-    pub(super) fn renamed(archive: &ArchiveFile, step: &Step) -> Result<Self, ImportError> {
+    pub(super) fn renamed(archive: &Archive, step: &Step) -> Result<Self, ImportError> {
         Ok(Export::with_new_names(importable(archive, step)?.0))
     }
 
-    fn with_new_names(item: &KindItem) -> Self {
+    fn with_new_names(item: &KindInfo) -> Self {
         let export = ManagedExport::of_pair(&item.pair(), item.started, item.finished);
         let below = |path: String| format!("{}/{path}", export.name());
-        let outputs: Vec<&EntryItem> = item.outputs().collect();
+        let outputs: Vec<&EntryInfo> = item.outputs().collect();
         let entries = outputs
             .iter()
             .enumerate()
@@ -104,9 +104,9 @@ impl Export {
 
 /// The kind of a step and the finish mark of its export, where an importer can do the step.
 fn importable<'a>(
-    archive: &'a ArchiveFile,
+    archive: &'a Archive,
     step: &Step,
-) -> Result<(&'a KindItem, &'a EntryItem), ImportError> {
+) -> Result<(&'a KindInfo, &'a EntryInfo), ImportError> {
     let pair = step.pair();
     let unfit = |expected, found: String| ImportError::Unfit {
         pair: pair.clone(),
@@ -138,7 +138,7 @@ fn importable<'a>(
             format!("{}, encoded", encoded.name),
         ));
     }
-    let shares = |other: &&KindItem| {
+    let shares = |other: &&KindInfo| {
         other.pair() != pair
             && other
                 .entries

@@ -21,11 +21,11 @@ use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::archive::unpack::LayError;
-use crate::archive::{ArchiveError, ArchiveFile};
+use crate::archive::unpack::UnpackError;
+use crate::archive::{Archive, ArchiveError};
 use crate::datastore::admin::{Begun, Import, Importer, Label, OperationState, Work};
 use crate::datastore::error::DatastoreError;
-use crate::model::{Pair, Sha256, Timestamp};
+use crate::model::{KindRef, Sha256, Timestamp};
 use crate::plan::Step;
 use crate::progress::Observer;
 use crate::runtime::workers::{WorkerPanicked, Workers};
@@ -39,7 +39,7 @@ pub use staging::Staging;
 #[derive(Debug, Clone)]
 pub struct StepImport<'a> {
     /// The archive.
-    pub archive: &'a Arc<ArchiveFile>,
+    pub archive: &'a Arc<Archive>,
     /// The step.
     pub step: &'a Step,
     /// The plan's digest.
@@ -57,7 +57,7 @@ pub struct StepImport<'a> {
 #[must_use = "what becomes of the import is only known when it is finished"]
 #[derive(Debug)]
 pub struct Started {
-    pair: Pair,
+    pair: KindRef,
     entities: u64,
     importer: Arc<dyn Importer>,
     staging: Staging,
@@ -111,7 +111,7 @@ pub enum ImportError {
     #[error("{pair}: expected {expected} for an import, found {found}")]
     Unfit {
         /// The step.
-        pair: Pair,
+        pair: KindRef,
         /// What an import can do.
         expected: &'static str,
         /// What the step is.
@@ -130,12 +130,12 @@ pub enum ImportError {
     Worker(#[from] WorkerPanicked),
 }
 
-impl From<LayError> for ImportError {
-    fn from(error: LayError) -> Self {
+impl From<UnpackError> for ImportError {
+    fn from(error: UnpackError) -> Self {
         match error {
-            LayError::Archive(error) => ImportError::Archive(error),
-            LayError::Dest(error) => ImportError::Staging(error),
-            LayError::Worker(error) => ImportError::Worker(error),
+            UnpackError::Archive(error) => ImportError::Archive(error),
+            UnpackError::Dest(error) => ImportError::Staging(error),
+            UnpackError::Worker(error) => ImportError::Worker(error),
         }
     }
 }
@@ -237,7 +237,7 @@ impl Started {
 
     async fn begin(
         &self,
-        archive: &Arc<ArchiveFile>,
+        archive: &Arc<Archive>,
         export: Export,
         label: Label,
         workers: &Workers,

@@ -13,11 +13,11 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::ImportError;
 use super::export::Export;
-use crate::archive::ArchiveFile;
-use crate::archive::unpack::{Laying, Load, Told, lay};
+use crate::archive::Archive;
+use crate::archive::unpack::{Load, Told, UnpackOptions, lay};
 use crate::datastore::admin::{Importer, Reads, plan_id};
 use crate::export::log::end_padding;
-use crate::model::{EntryItem, EntryRole, Sha256};
+use crate::model::{EntryInfo, EntryRole, Sha256};
 use crate::progress::Observer;
 use crate::runtime::workers::{WorkerPanicked, Workers};
 use crate::store::{Location, ObjectInfo, Store, StoreError, StoreRegistry};
@@ -101,7 +101,7 @@ impl Staging {
     /// Lays an export down below a folder of the place.
     pub(super) async fn lay(
         &self,
-        archive: &Arc<ArchiveFile>,
+        archive: &Arc<Archive>,
         folder: &str,
         export: &Export,
         workers: &Workers,
@@ -122,7 +122,7 @@ impl Staging {
         }
         let store = self.store(folder);
         let missing = not_there(store.as_ref(), export.entries.clone()).await?;
-        let laying = Laying {
+        let laying = UnpackOptions {
             overwrite: true,
             ending: if self.is_local() {
                 padding
@@ -172,14 +172,14 @@ impl Staging {
 /// bytes.
 async fn not_there(
     store: &dyn Store,
-    entries: Vec<(EntryItem, String)>,
-) -> Result<Vec<(EntryItem, String)>, StoreError> {
+    entries: Vec<(EntryInfo, String)>,
+) -> Result<Vec<(EntryInfo, String)>, StoreError> {
     if !store.is_remote() {
         return Ok(entries);
     }
     let names: Vec<String> = entries.iter().map(|(_, name)| name.clone()).collect();
     let there = store.stat_all(&names).await?;
-    let is_it = |item: &EntryItem, object: &ObjectInfo| {
+    let is_it = |item: &EntryInfo, object: &ObjectInfo| {
         object.len == item.bytes && object.crc32c == Some(item.crc32c.0)
     };
     let missing = entries
@@ -190,7 +190,7 @@ async fn not_there(
 }
 
 /// What an emulator needs behind a log; see [`end_padding`]. What lies in a bucket stays as it is.
-fn padding(item: &EntryItem) -> Bytes {
+fn padding(item: &EntryInfo) -> Bytes {
     if item.role == EntryRole::Output {
         vec![0; end_padding(item.bytes)].into()
     } else {

@@ -18,7 +18,7 @@ use crate::restore::{RestoreError, journal};
 
 /// Who imports, and from where.
 #[derive(Debug, Clone)]
-pub struct ByImport {
+pub struct ImportOptions {
     /// Who starts imports.
     pub importer: Arc<dyn Importer>,
     /// Where exports are laid down for it.
@@ -31,7 +31,7 @@ impl Run<'_> {
     pub(crate) async fn import(
         &self,
         step: &Step,
-        by: &ByImport,
+        by: &ImportOptions,
         begun_before: bool,
     ) -> Result<u64, RestoreError> {
         self.go_on().await?;

@@ -22,7 +22,7 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Kind, Namespace, Pair, Sha256, Timestamp};
+use crate::model::{Kind, KindRef, Namespace, Sha256, Timestamp};
 pub use line::{Replay, encode, read};
 pub use state::{Finished, Impossible, Journal, Opened, PlannedStep, StepState, StepStatus};
 
@@ -200,7 +200,7 @@ pub enum JournalError {
         /// Its id.
         step: u32,
         /// What the plan restores by it.
-        pair: Pair,
+        pair: KindRef,
         /// Entities by the plan.
         expected: u64,
         /// Entities by the journal.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde_with::SerializeDisplay;
 
 use super::{Event, JOURNAL_FORMAT, JournalError, Position};
-use crate::model::{Pair, Sha256, Timestamp};
+use crate::model::{KindRef, Sha256, Timestamp};
 
 /// Where a step stands.
 #[derive(
@@ -63,7 +63,7 @@ pub struct StepStatus {
     /// Where it stands.
     pub state: StepState,
     /// What it restores; known once it was started.
-    pub pair: Option<Pair>,
+    pub pair: Option<KindRef>,
     /// Entities in the target at the last checkpoint or at the end.
     pub entities: u64,
     /// The last checkpoint.
@@ -135,7 +135,7 @@ pub struct PlannedStep {
     /// Its id.
     pub id: u32,
     /// What it restores.
-    pub pair: Pair,
+    pub pair: KindRef,
     /// How many entities, where the plan knows it.
     pub entities: Option<u64>,
 }
@@ -382,7 +382,7 @@ impl StepStatus {
                 attempt,
                 ..
             } => {
-                let pair = Pair {
+                let pair = KindRef {
                     namespace: namespace.clone(),
                     kind: kind.clone(),
                 };
@@ -436,7 +436,7 @@ impl StepStatus {
     }
 
     /// Whether the step may start as this pair, for this attempt.
-    fn check_start(&self, pair: &Pair, attempt: u32) -> Result<(), Mismatch> {
+    fn check_start(&self, pair: &KindRef, attempt: u32) -> Result<(), Mismatch> {
         if let Some(known) = self.pair.as_ref().filter(|known| *known != pair) {
             return Err((known.to_string(), format!("as {pair}")));
         }

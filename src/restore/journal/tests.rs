@@ -437,7 +437,7 @@ fn steps_that_contradict_the_plan_are_refused() {
         let entities = [first, Some(1_200), Some(0)];
         let step = |(at, id): (usize, u32)| PlannedStep {
             id,
-            pair: Pair::new("acme", kinds[at]),
+            pair: KindRef::new("acme", kinds[at]),
             entities: entities[at],
         };
         [1, 3, 2]

@@ -61,7 +61,7 @@ const PARTING_TIME: Duration = Duration::from_secs(3);
 
 /// How Cloud Storage is used.
 #[derive(Debug, Clone)]
-pub struct CloudOptions {
+pub struct GcsOptions {
     /// Who pays, for buckets where the requester does.
     pub billing_project: Option<String>,
     /// How long a call may bring nothing before it is tried again.
@@ -80,9 +80,9 @@ pub struct CloudOptions {
     pub keep_parts: bool,
 }
 
-impl Default for CloudOptions {
+impl Default for GcsOptions {
     fn default() -> Self {
-        CloudOptions {
+        GcsOptions {
             billing_project: None,
             idle_timeout: Duration::from_secs(30),
             retry_timeout: Duration::from_secs(300),
@@ -96,14 +96,14 @@ impl Default for CloudOptions {
 }
 
 /// Cloud Storage, as one process uses it. Connects to nothing before it is asked for something.
-pub struct Cloud {
+pub struct GcsClient {
     /// Without a slash at its end.
     endpoint: String,
     /// Where the endpoint was named by a variable that holds no address: that variable, and what it
     /// holds.
     bad_address: Option<(&'static str, String)>,
     anonymous: bool,
-    options: CloudOptions,
+    options: GcsOptions,
     observer: Arc<dyn Observer>,
     credentials: Credentials,
     /// Made at the first call.
@@ -157,7 +157,7 @@ fn unauthorized(found: &'static str) -> StoreError {
     }
 }
 
-impl fmt::Debug for Cloud {
+impl fmt::Debug for GcsClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The endpoint may hold a password.
         f.debug_struct("Cloud").finish_non_exhaustive()
@@ -358,11 +358,11 @@ fn bad_address(variable: &'static str, address: &str) -> Option<(&'static str, S
         .then(|| (variable, address::without_user(address)))
 }
 
-impl Cloud {
+impl GcsClient {
     /// Cloud Storage, or what the variables of every Google client name in its place:
     /// `STORAGE_EMULATOR_HOST` a server that wants no credentials,
     /// `CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE` a private address of the service itself.
-    pub fn new(options: CloudOptions) -> Self {
+    pub fn new(options: GcsOptions) -> Self {
         let said = |variable| {
             Some((
                 variable,
@@ -374,16 +374,16 @@ impl Cloud {
         let emulator = said("STORAGE_EMULATOR_HOST");
         let anonymous = emulator.is_some();
         match emulator.or_else(|| said("CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE")) {
-            None => Cloud::at(ENDPOINT, false, options),
-            Some((variable, address)) => Cloud {
+            None => GcsClient::at(ENDPOINT, false, options),
+            Some((variable, address)) => GcsClient {
                 bad_address: bad_address(variable, &address),
-                ..Cloud::at(&address, anonymous, options)
+                ..GcsClient::at(&address, anonymous, options)
             },
         }
     }
 
     /// A server at an address; one that is `anonymous` wants no credentials.
-    pub fn at(endpoint: &str, anonymous: bool, options: CloudOptions) -> Self {
+    pub fn at(endpoint: &str, anonymous: bool, options: GcsOptions) -> Self {
         let bad_address = bad_address("endpoint", endpoint);
         // Google's own tools write the path of the JSON API behind it.
         let endpoint = address::base(endpoint)
@@ -395,7 +395,7 @@ impl Cloud {
         } else {
             Credentials::new(SCOPE)
         };
-        Cloud {
+        GcsClient {
             endpoint,
             bad_address,
             anonymous,
@@ -411,14 +411,14 @@ impl Cloud {
     /// The same, with somebody who listens to requests and retries.
     #[must_use]
     pub fn observed_by(self, observer: Arc<dyn Observer>) -> Self {
-        Cloud { observer, ..self }
+        GcsClient { observer, ..self }
     }
 
     pub(super) fn observer(&self) -> &dyn Observer {
         self.observer.as_ref()
     }
 
-    pub(super) fn options(&self) -> &CloudOptions {
+    pub(super) fn options(&self) -> &GcsOptions {
         &self.options
     }
 
@@ -435,7 +435,7 @@ impl Cloud {
     }
 
     /// Does what is to be done about work that was given up, beside everything else; see
-    /// [`Cloud::settle`].
+    /// [`GcsClient::settle`].
     pub(super) fn part_with(&self, parting: impl Future<Output = ()> + Send + 'static) {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             self.partings
@@ -656,7 +656,7 @@ mod tests {
     #[test]
     fn session_addresses_have_tls_where_the_endpoint_has() {
         let session = |endpoint: &str, location: &str| {
-            let cloud = Cloud::at(endpoint, false, CloudOptions::default());
+            let cloud = GcsClient::at(endpoint, false, GcsOptions::default());
             cloud
                 .session_address(location)
                 .map(|address| (address.url, address.has_token))
@@ -693,7 +693,7 @@ mod tests {
 
     #[test]
     fn debug_output_shows_no_address() {
-        let cloud = Cloud::at("http://ann:secret@127.0.0.1", true, CloudOptions::default());
+        let cloud = GcsClient::at("http://ann:secret@127.0.0.1", true, GcsOptions::default());
         let session = cloud.session_address("http://127.0.0.1/?upload_id=secret");
         let shown = format!("{cloud:?} {session:?}");
         assert!(

@@ -21,7 +21,7 @@ use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-pub use client::{Cloud, CloudOptions};
+pub use client::{GcsClient, GcsOptions};
 
 use super::{AT_ONCE, ObjectInfo, ObjectWriter, Store, StoreError, WriteOptions, stat_each};
 use crate::google::USER_AGENT;
@@ -40,7 +40,7 @@ const FIELDS: &str = "name,size,generation,metageneration,crc32c,updated,content
 /// Objects below a prefix of a bucket.
 #[derive(Debug, Clone)]
 pub struct GcsStore {
-    cloud: Arc<Cloud>,
+    cloud: Arc<GcsClient>,
     bucket: String,
     /// Empty, or ending in `/`.
     prefix: String,
@@ -66,7 +66,7 @@ impl<'a> UploadKind<'a> {
     }
 
     /// What is asked of every request that makes an object stand.
-    fn query(self, options: &'a CloudOptions) -> Vec<(&'static str, &'a str)> {
+    fn query(self, options: &'a GcsOptions) -> Vec<(&'static str, &'a str)> {
         let free = (!self.overwrites()).then_some(("ifGenerationMatch", "0"));
         free.into_iter()
             .chain(options.kms_key.as_deref().map(|key| ("kmsKeyName", key)))
@@ -77,7 +77,7 @@ impl<'a> UploadKind<'a> {
     fn described(
         self,
         name: &str,
-        options: &'a CloudOptions,
+        options: &'a GcsOptions,
         metadata: &'a BTreeMap<String, String>,
     ) -> ObjectResourceBody<'a> {
         let (content_type, storage_class) =
@@ -131,7 +131,7 @@ struct Page {
 
 impl GcsStore {
     /// What lies below `folder` of a bucket; the whole bucket where it is empty.
-    pub fn new(cloud: Arc<Cloud>, bucket: impl Into<String>, folder: &str) -> Self {
+    pub fn new(cloud: Arc<GcsClient>, bucket: impl Into<String>, folder: &str) -> Self {
         let slash = if folder.is_empty() || folder.ends_with('/') {
             ""
         } else {

@@ -55,7 +55,7 @@ struct Held {
 }
 
 #[derive(Debug)]
-pub(super) struct MarkLease {
+pub(super) struct LeaseGuard {
     mark: Arc<Mark>,
     held: Arc<Held>,
     renewing: JoinHandle<()>,
@@ -86,7 +86,7 @@ pub(super) async fn take(
         until: Mutex::new(begun + time),
     });
     let renewing = tokio::spawn(renew(mark.clone(), held.clone()));
-    Ok(Box::new(MarkLease {
+    Ok(Box::new(LeaseGuard {
         mark,
         held,
         renewing,
@@ -119,7 +119,7 @@ impl Held {
     }
 }
 
-impl Lease for MarkLease {
+impl Lease for LeaseGuard {
     fn lost(&self) -> bool {
         self.held.is_over()
     }
@@ -133,7 +133,7 @@ impl Lease for MarkLease {
     }
 }
 
-impl Drop for MarkLease {
+impl Drop for LeaseGuard {
     fn drop(&mut self) {
         self.renewing.abort();
     }

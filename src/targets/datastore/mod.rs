@@ -24,7 +24,7 @@ use crate::datastore::error::DatastoreError;
 use crate::datastore::status::{key_of_json, key_of_message};
 use crate::entity::message::{self, Deed};
 use crate::google::{self, Credentials};
-use crate::model::{LEASE_KIND, Pair};
+use crate::model::{KindRef, LEASE_KIND};
 use crate::progress::Observer;
 use crate::transform::{Encoded, Encoding, key_hash};
 use sink::{CommitSink, MUTATIONS_MAX};
@@ -148,12 +148,12 @@ impl CommitTarget {
         Self::of(self.api.observed_by(observer), self.lease_time)
     }
 
-    fn partition(&self, pair: &Pair) -> Value {
+    fn partition(&self, pair: &KindRef) -> Value {
         self.api.partition(pair.namespace.as_str())
     }
 
     /// Whether entities of that pair are marks of our own.
-    fn is_lease(&self, pair: &Pair) -> bool {
+    fn is_lease(&self, pair: &KindRef) -> bool {
         self.lease_time.is_some() && pair.is_lease()
     }
 
@@ -161,7 +161,7 @@ impl CommitTarget {
     /// end.
     async fn keys(
         &self,
-        pair: &Pair,
+        pair: &KindRef,
         cursor: Option<String>,
     ) -> Result<(Vec<Vec<u8>>, Option<String>), DatastoreError> {
         let mut query = json!({"kind": [{"name": pair.kind}], "projection": [{"property": {"name": "__key__"}}], "limit": PAGE});
@@ -206,7 +206,7 @@ impl CommitTarget {
     }
 
     /// The service's own count; `None` where it cannot count.
-    async fn aggregate(&self, pair: &Pair) -> Result<Option<u64>, DatastoreError> {
+    async fn aggregate(&self, pair: &KindRef) -> Result<Option<u64>, DatastoreError> {
         let body = json!({
             "partitionId": self.partition(pair),
             "aggregationQuery": {"nestedQuery": {"kind": [{"name": pair.kind}]}, "aggregations": [{"alias": "n", "count": {}}]},
@@ -229,7 +229,7 @@ impl CommitTarget {
     /// A count by App Engine's interface; `None` where that is not served. It asks no more of a
     /// page of keys than their number, and the emulator goes through the kind once and not once a
     /// page.
-    async fn pass_over(&self, pair: &Pair) -> Option<u64> {
+    async fn pass_over(&self, pair: &KindRef) -> Option<u64> {
         let (mut count, mut request) = app_engine::Count::begin(self.api.project(), pair);
         loop {
             match count.take(&self.api.app_engine(request).await.ok()?)? {
@@ -240,7 +240,7 @@ impl CommitTarget {
     }
 
     /// A count by keys, page by page.
-    async fn count_keys(&self, pair: &Pair) -> Result<u64, DatastoreError> {
+    async fn count_keys(&self, pair: &KindRef) -> Result<u64, DatastoreError> {
         let mut count = 0;
         let mut cursor = None;
         loop {
@@ -341,7 +341,7 @@ impl Target for CommitTarget {
         true
     }
 
-    fn count<'a>(&'a self, pair: &'a Pair) -> BoxFuture<'a, Result<u64, TargetError>> {
+    fn count<'a>(&'a self, pair: &'a KindRef) -> BoxFuture<'a, Result<u64, TargetError>> {
         Box::pin(async move {
             if self.is_lease(pair) {
                 return Ok(0);
@@ -384,7 +384,7 @@ impl Target for CommitTarget {
             } else {
                 0
             } {
-                self.keys(&Pair::new("", LEASE_KIND), None).await?;
+                self.keys(&KindRef::new("", LEASE_KIND), None).await?;
             }
             Ok(())
         })
@@ -392,7 +392,7 @@ impl Target for CommitTarget {
 
     fn reserve_ids<'a>(
         &'a self,
-        pair: &'a Pair,
+        pair: &'a KindRef,
         entities: Encoded,
     ) -> BoxFuture<'a, Result<(), TargetError>> {
         Box::pin(async move {
@@ -426,7 +426,7 @@ impl Target for CommitTarget {
 
     fn delete_others<'a>(
         &'a self,
-        pair: &'a Pair,
+        pair: &'a KindRef,
         keep: &'a KeySet,
     ) -> BoxFuture<'a, Result<u64, TargetError>> {
         Box::pin(async move {

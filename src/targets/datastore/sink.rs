@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::writer::{Batch, Writer};
 use crate::entity::message::Deed;
-use crate::model::Pair;
+use crate::model::KindRef;
 use crate::runtime::workers::WorkerPanicked;
 use crate::targets::{Progress, StepWriter, TargetError};
 use crate::transform::Encoded;
@@ -41,14 +41,14 @@ struct InFlightCommit {
 #[derive(Debug)]
 pub(super) struct CommitSink {
     writer: Arc<Writer>,
-    pair: Arc<Pair>,
+    pair: Arc<KindRef>,
     deed: Deed,
     flights: VecDeque<InFlightCommit>,
     done: Progress,
 }
 
 impl CommitSink {
-    pub(super) fn new(writer: Arc<Writer>, pair: Pair, deed: Deed, done: Progress) -> Self {
+    pub(super) fn new(writer: Arc<Writer>, pair: KindRef, deed: Deed, done: Progress) -> Self {
         CommitSink {
             writer,
             pair: Arc::new(pair),

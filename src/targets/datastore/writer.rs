@@ -19,7 +19,7 @@ use crate::datastore::limits::oversize;
 use crate::datastore::status::{Code, ids_of_key, key_of_message, numbered_key};
 use crate::entity::message::{self, Deed};
 use crate::google::refusal::MEANING_MISMATCH;
-use crate::model::Pair;
+use crate::model::KindRef;
 use crate::targets::TargetError;
 use crate::transform::Encoded;
 
@@ -41,26 +41,26 @@ pub(super) struct Writer {
     /// None for the real service, whose limit is its pace.
     permits: Option<Semaphore>,
     /// None for an emulator, which wants no pace.
-    real: Option<Real>,
+    real: Option<ServicePacing>,
     /// Whether the service was seen to refuse the meaning of places that were stored without one.
     refuses_place_meanings: AtomicBool,
     /// How far the counter of an emulator is known to be, from which it takes new ids.
     counter: AtomicI64,
     /// Kinds whose restored ids an emulator may hand out again.
-    unreserved: Mutex<HashSet<Pair>>,
+    unreserved: Mutex<HashSet<KindRef>>,
 }
 
 /// What the real service asks for.
 #[derive(Debug)]
-struct Real {
+struct ServicePacing {
     begun: Instant,
-    paces: Mutex<HashMap<Pair, Pace>>,
+    paces: Mutex<HashMap<KindRef, Pace>>,
 }
 
 /// A part of some encoded entities or keys, to be sent in one commit.
 #[derive(Debug, Clone)]
 pub(super) struct Batch {
-    pub(super) pair: Arc<Pair>,
+    pub(super) pair: Arc<KindRef>,
     pub(super) deed: Deed,
     pub(super) items: Arc<Encoded>,
     pub(super) range: Range<usize>,
@@ -70,7 +70,7 @@ pub(super) struct Batch {
 
 impl Batch {
     /// All of some entities.
-    pub(super) fn whole(pair: Pair, items: Encoded) -> Self {
+    pub(super) fn whole(pair: KindRef, items: Encoded) -> Self {
         Batch {
             pair: Arc::new(pair),
             deed: Deed::Upsert,
@@ -131,7 +131,7 @@ impl Batch {
 
 impl Writer {
     pub(super) fn new(api: Arc<DatastoreClient>, is_real: bool) -> Self {
-        let real = is_real.then(|| Real {
+        let real = is_real.then(|| ServicePacing {
             begun: Instant::now(),
             paces: Mutex::default(),
         });
@@ -155,7 +155,12 @@ impl Writer {
     }
 
     /// Refuses what the target cannot hold. `number` is the entity's place in its step.
-    pub(super) fn check(&self, pair: &Pair, number: u64, entity: &[u8]) -> Result<(), TargetError> {
+    pub(super) fn check(
+        &self,
+        pair: &KindRef,
+        number: u64,
+        entity: &[u8],
+    ) -> Result<(), TargetError> {
         let too_large = |part: String, bytes, limit| {
             Err(TargetError::TooLarge {
                 kind: pair.kind.clone(),
@@ -252,7 +257,7 @@ impl Writer {
         let wait = {
             let mut paces = real.paces.lock().unwrap_or_else(PoisonError::into_inner);
             paces
-                .entry(Pair::clone(&batch.pair))
+                .entry(KindRef::clone(&batch.pair))
                 .or_default()
                 .take(batch.range.len(), real.begun.elapsed())
         };
@@ -282,7 +287,7 @@ impl Writer {
                 self.unreserved
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
-                    .insert(Pair::clone(&batch.pair));
+                    .insert(KindRef::clone(&batch.pair));
             }
             if moved.is_some() {
                 return Ok(());

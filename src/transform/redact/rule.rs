@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::model::glob::Glyph;
+use crate::model::glob::PatternToken;
 
 /// What a rule does to a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -34,7 +34,7 @@ pub struct Rule {
     /// Kind and path, which the kinds of the archive tell apart.
     left: String,
     /// The same, read: a dividing dot is a dot here.
-    glyphs: Vec<Glyph>,
+    glyphs: Vec<PatternToken>,
     /// Where in `glyphs` the dividing dots stand.
     dots: Vec<usize>,
     /// What is done.
@@ -82,7 +82,7 @@ impl Rule {
         self.action.needs_key()
     }
 
-    pub(super) fn glyphs(&self) -> &[Glyph] {
+    pub(super) fn glyphs(&self) -> &[PatternToken] {
         &self.glyphs
     }
 
@@ -114,16 +114,16 @@ impl FromStr for Rule {
                 dots.push(glyphs.len());
             }
             glyphs.push(match c {
-                '*' => Glyph::Any,
+                '*' => PatternToken::Any,
                 '\\' => match chars.next() {
-                    Some(c @ ('.' | '*' | '?' | '\\')) => Glyph::This(c),
+                    Some(c @ ('.' | '*' | '?' | '\\')) => PatternToken::This(c),
                     other => {
                         return Err(wrong(
                             &other.map_or("\\ at the end".to_owned(), |c| format!("\\{c}")),
                         ));
                     }
                 },
-                c => Glyph::This(c),
+                c => PatternToken::This(c),
             });
         }
         let last = glyphs.len().wrapping_sub(1);

@@ -9,7 +9,7 @@ use super::rule::{Action, Rule, spelled};
 use crate::entity::api_value::USER_NAMES;
 use crate::entity::{Entity, MEANING_ENTITY, Property, URI_ZLIB, Value};
 use crate::model::Kind;
-use crate::model::glob::{self, Glyph};
+use crate::model::glob::{self, PatternToken};
 
 /// What stands for an entity's key on the left side of a rule.
 const KEY: &str = "__key__";
@@ -55,7 +55,7 @@ pub struct Rules {
     /// For each kind the numbers of its paths.
     by_kind: HashMap<String, Vec<usize>>,
     /// Which kinds' keys are hashed: the rule's number, and the kind as the rule has it.
-    keys: Vec<(usize, Vec<Glyph>)>,
+    keys: Vec<(usize, Vec<PatternToken>)>,
 }
 
 /// The right part of a left side.
@@ -63,7 +63,7 @@ pub struct Rules {
 struct Path {
     /// The rule's number.
     rule: usize,
-    glyphs: Vec<Glyph>,
+    glyphs: Vec<PatternToken>,
     /// Where in `glyphs` a name may end: at each dividing dot, and at the end.
     ends: Vec<usize>,
 }
@@ -77,7 +77,7 @@ pub(super) struct Begun {
 }
 
 /// What comes before and after a dot of a rule.
-fn divide(rule: &Rule, dot: usize) -> Option<(&[Glyph], &[Glyph])> {
+fn divide(rule: &Rule, dot: usize) -> Option<(&[PatternToken], &[PatternToken])> {
     Some((rule.glyphs().get(..dot)?, rule.glyphs().get(dot + 1..)?))
 }
 
@@ -119,14 +119,14 @@ impl Rules {
         &mut self,
         number: usize,
         rule: &Rule,
-        kind: &[Glyph],
+        kind: &[PatternToken],
         kinds: &BTreeSet<&str>,
     ) -> Result<bool, RedactError> {
         let rule_text = || rule.to_string();
         if rule.action() != Action::Hash {
             return Err(RedactError::KeyAction { rule: rule_text() });
         }
-        let is_kind = |kind: &[Glyph]| kinds.iter().any(|name| glob::matches(kind, name));
+        let is_kind = |kind: &[PatternToken]| kinds.iter().any(|name| glob::matches(kind, name));
         if is_kind(kind) {
             self.keys.push((number, kind.to_vec()));
             return Ok(true);
@@ -176,7 +176,7 @@ impl Rules {
             }
             // A kind that is named in full is the one that was meant; with wildcards each kind
             // takes the longest that it fits.
-            if !kind.contains(&Glyph::Any) {
+            if !kind.contains(&PatternToken::Any) {
                 break;
             }
         }
@@ -346,6 +346,9 @@ impl Rules {
     }
 }
 
-fn is_key(glyphs: &[Glyph]) -> bool {
-    glyphs.iter().copied().eq(KEY.chars().map(Glyph::This))
+fn is_key(glyphs: &[PatternToken]) -> bool {
+    glyphs
+        .iter()
+        .copied()
+        .eq(KEY.chars().map(PatternToken::This))
 }

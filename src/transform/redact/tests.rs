@@ -12,7 +12,7 @@ use serde_json::{Value as Json, json};
 use super::*;
 use crate::entity::testing::{any_entity, embedded, key, property, record_of, to_json};
 use crate::entity::{
-    Entity, Id, Key, PathElement, Property, Rewrite, User, Value, encode, json, message,
+    Entity, Id, Key, KeyMapping, PathElement, Property, User, Value, encode, json, message,
 };
 use crate::model::Kind;
 
@@ -37,7 +37,7 @@ fn redacted(texts: &[&str], properties: Vec<Property<'_>>) -> Json {
     };
     let redactor = redactor(texts, &["Customer", "Order"]).unwrap();
     redactor.redact(entity, "src", |entity| {
-        to_json(entity, &Rewrite::identity())
+        to_json(entity, &KeyMapping::identity())
     })["properties"]
         .take()
 }
@@ -463,7 +463,7 @@ fn hashed_keys_still_meet_their_references() {
     assert!(redactor.rewrites_keys() && redactor.touches(&Kind::new("Order")));
     let json = |entity| {
         redactor.redact(entity, "src", |entity| {
-            to_json(entity, &Rewrite::identity())
+            to_json(entity, &KeyMapping::identity())
         })
     };
     let own = json(Entity {
@@ -550,7 +550,7 @@ fn ids_are_hashed_as_integers_and_names_as_texts_are() {
     };
     let json = |entity| {
         redactor.redact(entity, "src", |entity| {
-            to_json(entity, &Rewrite::identity())
+            to_json(entity, &KeyMapping::identity())
         })
     };
     let customer = json(entity("Customer", Id::Number(-7), Value::Null));
@@ -646,9 +646,9 @@ fn keep_secrets(entity: &mut Entity<'static>) {
 
 /// All three forms, one behind the other.
 fn forms(entity: &Entity<'_>) -> Vec<u8> {
-    let rewrite = Rewrite {
+    let rewrite = KeyMapping {
         from_project: "src".to_owned(),
-        ..Rewrite::default()
+        ..KeyMapping::default()
     };
     let mut out = Vec::new();
     json::write_entity(entity, &rewrite, &mut out);

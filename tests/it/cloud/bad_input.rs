@@ -4,11 +4,11 @@ use std::io::Write as _;
 
 use serde_json::Value;
 
-use crate::cloud::fixture::{ARCHIVE, SOURCE, STORED, Shop, last, try_all};
+use crate::cloud::fixture::{ARCHIVE, BucketFixture, SOURCE, STORED, last, try_all};
 use crate::support::fixtures::managed;
 
-fn small() -> Shop {
-    Shop::of_kinds(&[("Note", 5, 100)])
+fn small() -> BucketFixture {
+    BucketFixture::of_kinds(&[("Note", 5, 100)])
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn bad_places_are_told_in_a_sentence_each() {
 
 #[test]
 fn whoever_asks_a_bucket_whose_requester_pays_must_say_who() {
-    let shop = Shop::of_kinds(&[("Image", 9, 1_000_000)]);
+    let shop = BucketFixture::of_kinds(&[("Image", 9, 1_000_000)]);
     shop.local();
     shop.server.requester_pays();
     let words = [
@@ -151,7 +151,7 @@ fn whoever_asks_a_bucket_whose_requester_pays_must_say_who() {
 }
 
 /// A shop whose exports lie below this folder.
-fn below(folder: &str) -> Shop {
+fn below(folder: &str) -> BucketFixture {
     let shop = small();
     shop.local();
     for name in shop.server.names("shop") {
@@ -190,7 +190,7 @@ fn names_that_no_folder_could_take_are_refused() {
 #[test]
 fn odd_names_are_packed_and_come_back() {
     // A zip's name may have 65,535 bytes, an object's 1,024: nothing is too long.
-    let long = |shop: &Shop| {
+    let long = |shop: &BucketFixture| {
         let longest = shop
             .server
             .names("shop")
@@ -290,7 +290,7 @@ fn a_mark_of_a_folder_is_no_object_of_a_set() {
 
 #[test]
 fn objects_that_are_stored_compressed_are_packed_as_they_are_stored() {
-    let shop = Shop::of_set(&managed());
+    let shop = BucketFixture::of_set(&managed());
     let entities = |archive: &str| shop.expect(0, &["cat", archive, "*"]).out;
     shop.local();
     let expected = entities("local.zip");

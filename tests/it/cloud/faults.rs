@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use crate::cloud::fixture::{ARCHIVE, SIDECAR, SOURCE, STORED, Shop, discreet, last, try_all};
+use crate::cloud::fixture::{
+    ARCHIVE, BucketFixture, SIDECAR, SOURCE, STORED, discreet, last, try_all,
+};
 use crate::support::gcs_server::{Call, Deed, REPLACED};
 use crate::support::sound;
 
@@ -65,7 +67,7 @@ fn deeds(call: Call, is_last: bool) -> Vec<Deed> {
 
 /// Tries every deed at the first, the middle and the last of each sort of call that an undisturbed
 /// pack makes.
-fn every_fault(shop: &Shop, args: &[&str], demanded: &[Call]) {
+fn every_fault(shop: &BucketFixture, args: &[&str], demanded: &[Call]) {
     let counts = undisturbed(shop, args);
     assert!(
         demanded.iter().all(|call| counts.contains_key(call)),
@@ -75,7 +77,7 @@ fn every_fault(shop: &Shop, args: &[&str], demanded: &[Call]) {
 }
 
 /// The calls of a pack to which nothing happens.
-fn undisturbed(shop: &Shop, args: &[&str]) -> BTreeMap<Call, usize> {
+fn undisturbed(shop: &BucketFixture, args: &[&str]) -> BTreeMap<Call, usize> {
     shop.local();
     shop.expect(0, args);
     shop.assert_packed();
@@ -108,7 +110,7 @@ fn cases(counts: BTreeMap<Call, usize>) -> Vec<Case> {
     cases
 }
 
-fn try_cases(shop: &Shop, args: &[&str], cases: &[Case]) {
+fn try_cases(shop: &BucketFixture, args: &[&str], cases: &[Case]) {
     try_all(cases, |case| {
         // Only what waits for the idle time has a short one: on a machine that is busy, nothing
         // else may be taken for silence.
@@ -141,7 +143,7 @@ fn try_cases(shop: &Shop, args: &[&str], cases: &[Case]) {
 }
 
 /// What is wrong with how a pack ended over one fault.
-fn outcome(shop: &Shop, args: &[&str], case: Case) -> Vec<String> {
+fn outcome(shop: &BucketFixture, args: &[&str], case: Case) -> Vec<String> {
     let run = discreet(sound(shop.start(args).wait(), args));
     if !shop.server.unfired().is_empty() {
         return vec!["a fault that never fired tests nothing".to_owned()];
@@ -188,22 +190,22 @@ fn outcome(shop: &Shop, args: &[&str], case: Case) -> Vec<String> {
 }
 
 /// Little, in several pages of a listing and several objects.
-fn little() -> Shop {
-    let shop = Shop::of_kinds(&[("Note", 40, 1_000), ("Image", 3, 20_000)]);
+fn little() -> BucketFixture {
+    let shop = BucketFixture::of_kinds(&[("Note", 40, 1_000), ("Image", 3, 20_000)]);
     shop.server.page(2);
     shop
 }
 
 /// A session of two requests, and an object that is too large to be read as a whole.
-fn much() -> Shop {
-    let shop = Shop::of_kinds(&[("Image", 9, 1_000_000)]);
+fn much() -> BucketFixture {
+    let shop = BucketFixture::of_kinds(&[("Image", 9, 1_000_000)]);
     shop.server.page(1);
     shop
 }
 
 /// As much in parts: more of them than can be joined at once.
-fn many_parts() -> Shop {
-    let shop = Shop::of_kinds(&[("Note", 20, 20_000), ("Image", 20, 20_000)]);
+fn many_parts() -> BucketFixture {
+    let shop = BucketFixture::of_kinds(&[("Note", 20, 20_000), ("Image", 20, 20_000)]);
     shop.server.page(20);
     shop
 }
@@ -247,7 +249,7 @@ fn a_pack_in_one_session_comes_over_every_planned_fault() {
 
 #[test]
 fn a_session_comes_over_every_planned_fault_in_its_middle() {
-    let shop = Shop::of_kinds(&[("Note", 9, 1_000_000), ("Image", 9, 1_000_000)]);
+    let shop = BucketFixture::of_kinds(&[("Note", 9, 1_000_000), ("Image", 9, 1_000_000)]);
     let mut cases = cases(undisturbed(&shop, &PACK));
     cases.retain(|case| case.call == Call::Put && case.number == 1);
     assert!(
@@ -351,7 +353,7 @@ fn a_session_that_is_lost_is_begun_anew() {
 
 #[test]
 fn a_joined_archive_that_is_read_back_wrongly_once_is_read_again() {
-    let shop = Shop::of_kinds(&[("Image", 9, 1_000_000)]);
+    let shop = BucketFixture::of_kinds(&[("Image", 9, 1_000_000)]);
     let args = [
         "pack",
         SOURCE,
@@ -391,7 +393,7 @@ fn an_archive_is_read_over_every_planned_fault() {
     let shop = little();
     shop.expect(0, &PACK);
     shop.expect(0, &["extract", ARCHIVE, "gs://vault/back/"]);
-    let back = |shop: &Shop| -> Vec<_> {
+    let back = |shop: &BucketFixture| -> Vec<_> {
         let names = shop
             .server
             .names("vault")
@@ -470,7 +472,7 @@ fn a_fault_that_never_ends_is_given_up_and_named() {
     let reads = parts.counts()[&Call::Read];
     // Parts are listed before they go up and when they are taken away; the last pages are those of
     // the second listing.
-    let cases: [(&Shop, &[&str], Call, usize, &str); 13] = [
+    let cases: [(&BucketFixture, &[&str], Call, usize, &str); 13] = [
         (&little, &PACK, Call::List, 0, "list of gs://shop/nightly/"),
         (&little, &PACK, Call::List, 2, "list of gs://shop/nightly/"),
         (
@@ -901,7 +903,7 @@ fn damage_that_stays_is_told_and_stops_the_pack() {
 
 #[test]
 fn whoever_comes_second_to_a_name_is_refused_and_leaves_nothing() {
-    let cases: [(Shop, &[&str], Call, usize); 5] = [
+    let cases: [(BucketFixture, &[&str], Call, usize); 5] = [
         (little(), &PACK, Call::Insert, 0),
         (much(), &PACK, Call::Begin, 0),
         (much(), &PACK, Call::Put, 0),
@@ -920,7 +922,7 @@ fn whoever_comes_second_to_a_name_is_refused_and_leaves_nothing() {
 
 #[test]
 fn another_object_is_not_taken_for_what_an_unanswered_try_wrote() {
-    let cases: [(Shop, &[&str], Call, usize); 3] = [
+    let cases: [(BucketFixture, &[&str], Call, usize); 3] = [
         (little(), &PACK, Call::Insert, 0),
         (much(), &PACK, Call::Put, 1),
         (many_parts(), &PACK_IN_PARTS, Call::Compose, 2),
@@ -1033,7 +1035,7 @@ fn a_412_for_nothing_that_is_there_is_refused_or_passes() {
     for shop in [&little, &much, &parts] {
         shop.local();
     }
-    let cases: [(&Shop, &[&str], Call, usize); 4] = [
+    let cases: [(&BucketFixture, &[&str], Call, usize); 4] = [
         (&little, &PACK, Call::Insert, 0),
         (&much, &PACK, Call::Begin, 0),
         (&much, &PACK, Call::Put, 1),

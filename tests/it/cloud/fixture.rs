@@ -7,13 +7,13 @@ use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use kindpack::model::Pair;
+use kindpack::model::KindRef;
 use serde_json::{Value, json};
 
 use crate::support::data::{self, Made};
 use crate::support::fixtures::Set;
 use crate::support::gcs_server::{Call, GcsServer};
-use crate::support::{Desk, Run, Running, copy_folder, sha256, sound};
+use crate::support::{Run, Running, TestDir, copy_folder, sha256, sound};
 
 pub const SOURCE: &str = "gs://shop/nightly/";
 pub const ARCHIVE: &str = "gs://vault/sets/set.zip";
@@ -36,18 +36,18 @@ const AT_ONCE: usize = 8;
 
 /// Two buckets and a place to run programs. The place, with the exports as a folder in it, is
 /// shared by all shops of one test.
-pub struct Shop {
+pub struct BucketFixture {
     pub server: GcsServer,
-    pub desk: Arc<Desk>,
+    pub desk: Arc<TestDir>,
     /// Options of every pack.
     choices: &'static [&'static str],
     local: Arc<OnceLock<(Vec<u8>, String)>>,
 }
 
-impl Shop {
+impl BucketFixture {
     /// A shop whose exports are those of a fixture.
     pub fn of_set(set: &Set) -> Self {
-        Shop::of_folder(&[], |desk| {
+        BucketFixture::of_folder(&[], |desk| {
             copy_folder(set.source.as_ref(), &desk.path("exports"));
             // What the fixtures say of themselves is no part of an export.
             std::fs::remove_file(desk.path("exports/summary.json")).ok();
@@ -59,7 +59,7 @@ impl Shop {
     /// makes shorter.
     pub fn of_kinds(kinds: &[(&str, u64, usize)]) -> Self {
         // No level makes noise shorter, and the lowest one finds that out soonest.
-        Shop::of_folder(&["--level", "1"], |desk| {
+        BucketFixture::of_folder(&["--level", "1"], |desk| {
             for (number, (kind, count, blob_len)) in kinds.iter().copied().enumerate() {
                 let records: Vec<Vec<u8>> = data::made("shop", "", kind, count, blob_len)
                     .iter()
@@ -68,7 +68,7 @@ impl Shop {
                 let started_micros = data::STARTED_MICROS + number as i64 * 60_000_000;
                 data::write_export(
                     &desk.path("exports"),
-                    &Pair::new("", kind),
+                    &KindRef::new("", kind),
                     started_micros,
                     &records,
                     1,
@@ -77,13 +77,13 @@ impl Shop {
         })
     }
 
-    fn of_folder(choices: &'static [&'static str], fill: impl FnOnce(&Desk)) -> Self {
-        let desk = Desk::new();
+    fn of_folder(choices: &'static [&'static str], fill: impl FnOnce(&TestDir)) -> Self {
+        let desk = TestDir::new();
         fill(&desk);
         let server = GcsServer::start(&["shop", "vault"]);
         desk.write("key.json", key(&server));
         server.put_folder("shop", "nightly/", &desk.path("exports"));
-        Shop {
+        BucketFixture {
             server,
             desk: Arc::new(desk),
             choices,
@@ -94,7 +94,7 @@ impl Shop {
     /// Another one with the same exports, and nothing in its vault.
     pub fn another(&self) -> Self {
         let server = self.server.with_bucket_of("shop", &["vault"]);
-        Shop {
+        BucketFixture {
             server,
             desk: self.desk.clone(),
             choices: self.choices,
@@ -124,7 +124,7 @@ impl Shop {
         command
     }
 
-    /// As [`Shop::kindpack`], with the user's credentials.
+    /// As [`BucketFixture::kindpack`], with the user's credentials.
     pub fn signed_in(&self, args: &[&str]) -> Command {
         let mut command = self.program(args);
         command.env(ENDPOINT, self.server.url());
@@ -154,7 +154,7 @@ impl Shop {
         run
     }
 
-    /// As [`Shop::expect`], and demands words on standard error.
+    /// As [`BucketFixture::expect`], and demands words on standard error.
     #[track_caller]
     pub fn says(&self, code: i32, args: &[&str], words: &[&str]) -> Run {
         let run = self.expect(code, args);

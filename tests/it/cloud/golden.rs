@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::cloud::fixture::{ARCHIVE, SIDECAR, SOURCE, STORED, Shop, last};
+use crate::cloud::fixture::{ARCHIVE, BucketFixture, SIDECAR, SOURCE, STORED, last};
 use crate::support::emulator::emulator;
 use crate::support::entities::{assert_same, by_pair, moved, of_lines};
 use crate::support::fixtures::{Set, legacy, managed};
@@ -24,7 +24,7 @@ fn sets() -> [(Set, &'static str); 2] {
 #[test]
 fn a_set_goes_from_bucket_to_bucket_and_is_read_where_it_lies() {
     for (set, selector) in sets() {
-        let shop = Shop::of_set(&set);
+        let shop = BucketFixture::of_set(&set);
         let done = last(&shop.expect(0, &["pack", SOURCE, ARCHIVE, "--json"]));
         shop.assert_packed();
         assert_eq!(
@@ -106,7 +106,7 @@ fn a_set_goes_from_bucket_to_bucket_and_is_read_where_it_lies() {
 #[test]
 fn what_is_extracted_to_a_bucket_or_a_folder_is_what_was_packed() {
     for (set, selector) in sets() {
-        let shop = Shop::of_set(&set);
+        let shop = BucketFixture::of_set(&set);
         shop.expect(0, &["pack", SOURCE, ARCHIVE]);
         let manifest: Value =
             serde_json::from_slice(&shop.expect(0, &["list", ARCHIVE, "--json"]).out).unwrap();
@@ -172,7 +172,7 @@ fn what_is_extracted_to_a_bucket_or_a_folder_is_what_was_packed() {
 
 #[test]
 fn what_was_extracted_to_a_bucket_is_a_source_again() {
-    let shop = Shop::of_set(&legacy());
+    let shop = BucketFixture::of_set(&legacy());
     shop.expect(0, &["pack", SOURCE, ARCHIVE]);
     shop.expect(
         0,
@@ -197,7 +197,7 @@ fn what_was_extracted_to_a_bucket_is_a_source_again() {
 #[test]
 fn a_plan_of_an_archive_in_a_bucket_is_restored_into_files() {
     for (set, selector) in sets() {
-        let shop = Shop::of_set(&set);
+        let shop = BucketFixture::of_set(&set);
         shop.expect(0, &["pack", SOURCE, ARCHIVE]);
         shop.local();
         shop.expect(
@@ -258,7 +258,7 @@ fn an_archive_in_a_bucket_is_restored_into_the_emulator() {
         return;
     };
     for (set, selector) in sets() {
-        let shop = Shop::of_set(&set);
+        let shop = BucketFixture::of_set(&set);
         shop.expect(0, &["pack", SOURCE, ARCHIVE]);
         let project = emulator.fresh_project();
         shop.expect(
@@ -313,7 +313,7 @@ fn an_archive_in_a_bucket_is_restored_into_the_emulator() {
 
 #[test]
 fn a_plan_is_stale_once_its_archive_in_the_bucket_is_another_one() {
-    let shop = Shop::of_set(&managed());
+    let shop = BucketFixture::of_set(&managed());
     shop.expect(0, &["pack", SOURCE, ARCHIVE]);
     shop.expect(
         0,
@@ -330,7 +330,7 @@ fn a_plan_is_stale_once_its_archive_in_the_bucket_is_another_one() {
 #[test]
 fn an_archive_that_ends_in_a_slash_is_named_by_its_set_and_the_newest_is_found_again() {
     let (of_managed, of_legacy) = (managed(), legacy());
-    let shop = Shop::of_set(&of_managed);
+    let shop = BucketFixture::of_set(&of_managed);
     // A bucket alone is a folder, too: no object has its name.
     shop.expect(0, &["pack", SOURCE, "gs://vault", "--dry-run"]);
     assert_eq!(shop.server.names("vault"), [""; 0]);
@@ -415,7 +415,7 @@ fn an_archive_that_ends_in_a_slash_is_named_by_its_set_and_the_newest_is_found_a
 
 #[test]
 fn folders_and_buckets_mix_and_the_bytes_are_the_same() {
-    let shop = Shop::of_set(&legacy());
+    let shop = BucketFixture::of_set(&legacy());
     shop.expect(0, &["pack", "exports", ARCHIVE]);
     shop.assert_packed();
     shop.expect(0, &["pack", SOURCE, "here.zip", "--jobs", "1"]);
@@ -440,7 +440,7 @@ fn folders_and_buckets_mix_and_the_bytes_are_the_same() {
 
 #[test]
 fn a_large_archive_goes_up_in_parts_that_are_joined_and_taken_away() {
-    let shop = Shop::of_set(&managed());
+    let shop = BucketFixture::of_set(&managed());
     let parts = ["--upload-cutoff", "1", "--upload-chunk-size", "1KiB"];
     let count = shop.local().len().div_ceil(1 << 10);
     assert!(
@@ -490,7 +490,7 @@ fn a_large_archive_goes_up_in_parts_that_are_joined_and_taken_away() {
 
 #[test]
 fn parts_of_others_stay_unless_they_were_left_behind_long_ago() {
-    let shop = Shop::of_kinds(&[("Note", 9, 9_000)]);
+    let shop = BucketFixture::of_kinds(&[("Note", 9, 9_000)]);
     // As long as an archive gets new parts, somebody is at work on it, and the old ones may be
     // needed.
     let [young, old, left] = [
@@ -528,8 +528,8 @@ fn parts_of_others_stay_unless_they_were_left_behind_long_ago() {
 #[test]
 fn class_and_key_are_passed_through_whichever_way_an_archive_goes_up() {
     for shop in [
-        Shop::of_kinds(&[("Note", 9, 1_000)]),
-        Shop::of_kinds(&[("Image", 9, 1_000_000)]),
+        BucketFixture::of_kinds(&[("Note", 9, 1_000)]),
+        BucketFixture::of_kinds(&[("Image", 9, 1_000_000)]),
     ] {
         shop.expect(
             0,
@@ -558,7 +558,7 @@ fn class_and_key_are_passed_through_whichever_way_an_archive_goes_up() {
 #[test]
 #[ignore = "packs half a gigabyte twice"]
 fn memory_stays_flat_whatever_the_size() {
-    let shop = Shop::of_kinds(&[
+    let shop = BucketFixture::of_kinds(&[
         ("A", 130, 1_000_000),
         ("B", 130, 1_000_000),
         ("C", 130, 1_000_000),

@@ -1,7 +1,7 @@
 //! A pack of several parts is killed at moments over its whole run, and the same command goes on
 //! with what is there.
 
-use crate::cloud::fixture::{ARCHIVE, SIDECAR, SOURCE, STORED, Shop, discreet, try_all};
+use crate::cloud::fixture::{ARCHIVE, BucketFixture, SIDECAR, SOURCE, STORED, discreet, try_all};
 use crate::support::gcs_server::{Call, Deed};
 
 /// Where a pack is when it is killed: before that call is done, or after it, but before its answer.
@@ -25,7 +25,7 @@ const ARGS: [&str; 8] = [
 
 /// Twenty moments: those between the last join and the end, which are few and matter most, and the
 /// rest spread over all requests before.
-fn moments(shop: &Shop) -> Vec<Moment> {
+fn moments(shop: &BucketFixture) -> Vec<Moment> {
     let seen = shop.server.seen();
     let moment = |index: usize, deed| {
         let call = seen[index].call;
@@ -76,7 +76,7 @@ fn moments(shop: &Shop) -> Vec<Moment> {
 
 #[test]
 fn a_pack_that_is_killed_at_any_moment_goes_on_with_what_is_there() {
-    let shop = Shop::of_kinds(&[("Note", 6, 250_000), ("Image", 6, 250_000)]);
+    let shop = BucketFixture::of_kinds(&[("Note", 6, 250_000), ("Image", 6, 250_000)]);
     shop.server.page(20);
     shop.expect(0, &ARGS);
     shop.assert_packed();
@@ -93,7 +93,7 @@ fn a_pack_that_is_killed_at_any_moment_goes_on_with_what_is_there() {
 }
 
 /// What is wrong after a kill at that moment and a second run.
-fn killed(shop: &Shop, moment: Moment) -> Vec<String> {
+fn killed(shop: &BucketFixture, moment: Moment) -> Vec<String> {
     shop.server.plan(moment.call, moment.number, moment.deed);
     let mut running = shop.start(&ARGS);
     if !running.wait_until(|| shop.server.is_holding()) {
@@ -148,8 +148,8 @@ fn killed(shop: &Shop, moment: Moment) -> Vec<String> {
 
 #[test]
 fn a_pack_that_is_interrupted_stops_cleanly_and_goes_on() {
-    let small = Shop::of_kinds(&[("Note", 6, 250_000), ("Image", 6, 250_000)]);
-    let large = Shop::of_kinds(&[("Image", 9, 1_000_000)]);
+    let small = BucketFixture::of_kinds(&[("Note", 6, 250_000), ("Image", 6, 250_000)]);
+    let large = BucketFixture::of_kinds(&[("Image", 9, 1_000_000)]);
     small.local();
     large.local();
     let session = ["pack", SOURCE, ARCHIVE];

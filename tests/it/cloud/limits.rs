@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::cloud::fixture::{ARCHIVE, SIDECAR, SOURCE, STORED, Shop, discreet, try_all};
+use crate::cloud::fixture::{ARCHIVE, BucketFixture, SIDECAR, SOURCE, STORED, discreet, try_all};
 use crate::support::gcs_server::{Call, Deed, GcsServer, REPLACED, Right};
 use crate::support::{Run, Running, sound};
 
@@ -21,19 +21,19 @@ const PACK_IN_PARTS: [&str; 7] = [
 ];
 
 /// An archive that goes up in one request.
-fn little() -> Shop {
-    Shop::of_kinds(&[("Note", 40, 1_000), ("Image", 3, 20_000)])
+fn little() -> BucketFixture {
+    BucketFixture::of_kinds(&[("Note", 40, 1_000), ("Image", 3, 20_000)])
 }
 
 /// An archive that goes up in a session of two requests, of an object that is read in several
 /// ranges.
-fn much() -> Shop {
-    Shop::of_kinds(&[("Image", 9, 1_000_000)])
+fn much() -> BucketFixture {
+    BucketFixture::of_kinds(&[("Image", 9, 1_000_000)])
 }
 
 /// An archive that goes up in more parts than one call joins.
-fn many_parts() -> Shop {
-    let shop = Shop::of_kinds(&[("Note", 20, 20_000), ("Image", 20, 20_000)]);
+fn many_parts() -> BucketFixture {
+    let shop = BucketFixture::of_kinds(&[("Note", 20, 20_000), ("Image", 20, 20_000)]);
     shop.server.page(20);
     shop
 }
@@ -48,7 +48,7 @@ fn events<'a>(run: &'a [Value], name: &str) -> Vec<&'a Value> {
 
 /// Stops a pack before a call is done, changes something, and lets it go on.
 fn meanwhile(
-    shop: &Shop,
+    shop: &BucketFixture,
     args: &[&str],
     call: Call,
     number: usize,
@@ -65,7 +65,7 @@ fn meanwhile(
     discreet(sound(running.wait(), args))
 }
 
-fn parts_of(shop: &Shop) -> Vec<String> {
+fn parts_of(shop: &BucketFixture) -> Vec<String> {
     shop.server
         .names("vault")
         .into_iter()
@@ -141,7 +141,7 @@ fn outage_among_small_objects_is_waited_for_once() {
         .iter()
         .map(|(kind, count, len)| (kind.as_str(), *count, *len))
         .collect();
-    let shop = Shop::of_kinds(&kinds);
+    let shop = BucketFixture::of_kinds(&kinds);
     shop.server.page(1_000);
     shop.expect(0, &PACK);
     let reads = shop.server.count(Call::Read);
@@ -282,7 +282,7 @@ fn request_that_arrives_twice_is_no_taken_name() {
     for shop in [&little, &much, &parts] {
         shop.local();
     }
-    let cases: [(&Shop, &[&str], Call, usize); 5] = [
+    let cases: [(&BucketFixture, &[&str], Call, usize); 5] = [
         (&little, &PACK, Call::Insert, 0),
         (&much, &PACK, Call::Put, 1),
         (&parts, &PACK_IN_PARTS, Call::Insert, 3),
@@ -305,7 +305,7 @@ fn request_that_arrives_twice_is_no_taken_name() {
 #[test]
 fn archive_of_a_killed_run_that_lands_late_is_recognised() {
     let (little, much, parts) = (little(), much(), many_parts());
-    let cases: [(&Shop, &[&str], Call, usize); 5] = [
+    let cases: [(&BucketFixture, &[&str], Call, usize); 5] = [
         (&little, &PACK, Call::Insert, 0),
         (&much, &PACK, Call::Begin, 0),
         (&much, &PACK, Call::Put, 1),
@@ -461,12 +461,12 @@ fn parts_that_cannot_be_deleted_are_reported() {
         })
         .to_vec()
     };
-    let forbids = |shop: &Shop| shop.server.allow_only(rights());
-    let fails = |shop: &Shop| {
+    let forbids = |shop: &BucketFixture| shop.server.allow_only(rights());
+    let fails = |shop: &BucketFixture| {
         shop.server
             .plan_many(Call::Delete, 3, usize::MAX, Deed::Status(503))
     };
-    for prepare in [&forbids as &dyn Fn(&Shop), &fails] {
+    for prepare in [&forbids as &dyn Fn(&BucketFixture), &fails] {
         let shop = shop.another();
         prepare(&shop);
         let run = shop.expect(
@@ -541,7 +541,7 @@ fn sessions_get_no_token_wherever_they_are() {
     let shop = much();
     let elsewhere = GcsServer::start(&["vault"]);
     shop.server.wants_token();
-    let pack = |shop: &Shop| {
+    let pack = |shop: &BucketFixture| {
         let mut command = shop.signed_in(&PACK);
         command.args(["--retry-timeout", "1s"]);
         discreet(sound(Running::start(command).wait(), &PACK))

@@ -7,13 +7,13 @@ use kindpack::export::metadata::{
 use kindpack::model::{Namespace, Timestamp};
 use serde_json::Value;
 
-use crate::cloud::fixture::{Shop, last};
+use crate::cloud::fixture::{BucketFixture, last};
 use crate::support::data::{Made, STARTED_MICROS, made};
 use crate::support::emulator::emulator;
 
 /// Puts an export of three entities of a kind below a prefix of the shop's bucket, named as the
 /// service names it.
-fn put_export(shop: &Shop, prefix: &str, kind: &str) {
+fn put_export(shop: &BucketFixture, prefix: &str, kind: &str) {
     let mut log = LogWriter::default();
     let mut output = Vec::new();
     made("shop", "", kind, 3, 100)
@@ -65,7 +65,7 @@ fn put_export(shop: &Shop, prefix: &str, kind: &str) {
 #[test]
 fn long_kinds_are_written_with_shortened_names() {
     let kind = format!("Customer_{}", "x".repeat(291));
-    let shop = Shop::of_kinds(&[("Other", 1, 1)]);
+    let shop = BucketFixture::of_kinds(&[("Other", 1, 1)]);
     put_export(&shop, "long/", &kind);
     shop.expect(0, &["pack", "gs://shop/long/", "long.zip"]);
     shop.expect(0, &["verify", "long.zip"]);
@@ -118,7 +118,7 @@ fn long_kinds_are_written_with_shortened_names() {
 
 #[test]
 fn an_object_below_another_one_is_refused() {
-    let shop = Shop::of_kinds(&[("Other", 1, 1)]);
+    let shop = BucketFixture::of_kinds(&[("Other", 1, 1)]);
     put_export(&shop, "long/", "Order");
     put_export(
         &shop,
@@ -136,7 +136,7 @@ fn long_kinds_are_imported() {
         return;
     };
     let kind = format!("Customer_{}", "x".repeat(291));
-    let shop = Shop::of_kinds(&[("Other", 1, 1)]);
+    let shop = BucketFixture::of_kinds(&[("Other", 1, 1)]);
     put_export(&shop, "long/", &kind);
     shop.expect(0, &["pack", "gs://shop/long/", "long.zip"]);
     let target = emulator.target(&emulator.fresh_project());

@@ -3,18 +3,18 @@
 
 use std::collections::BTreeSet;
 
-use crate::cloud::fixture::{ARCHIVE, SOURCE, STORED, Shop, try_all};
+use crate::cloud::fixture::{ARCHIVE, BucketFixture, SOURCE, STORED, try_all};
 use crate::support::gcs_server::{Call, Deed, REPLACED, Right};
 use crate::support::{files_below, sound};
 
 /// Many kinds, one of them large: an archive of some MiB whose directory does not fit into its last
 /// 64 KiB with the manifest.
-fn stocked() -> Shop {
+fn stocked() -> BucketFixture {
     let names: Vec<String> = (0..150).map(|number| format!("Kind{number:03}")).collect();
     let mut kinds: Vec<(&str, u64, usize)> =
         names.iter().map(|name| (name.as_str(), 2, 100)).collect();
     kinds.push(("Image", 6, 1_000_000));
-    let shop = Shop::of_kinds(&kinds);
+    let shop = BucketFixture::of_kinds(&kinds);
     shop.server.page(1_000);
     shop.expect(0, &["pack", SOURCE, ARCHIVE]);
     shop.server.forget();
@@ -120,7 +120,7 @@ fn every_read_of_an_archive_names_one_generation() {
 
 #[test]
 fn an_archive_that_is_replaced_while_it_is_read_is_refused() {
-    let shop = Shop::of_kinds(&[("Image", 9, 1_000_000), ("Note", 5, 1_000)]);
+    let shop = BucketFixture::of_kinds(&[("Image", 9, 1_000_000), ("Note", 5, 1_000)]);
     shop.expect(0, &["pack", SOURCE, ARCHIVE]);
     let archive = shop.server.get("vault", STORED).unwrap().bytes();
     let ready = || {
@@ -139,7 +139,7 @@ fn an_archive_that_is_replaced_while_it_is_read_is_refused() {
         };
         [vec![command.to_owned(), ARCHIVE.to_owned()], more].concat()
     };
-    let run = |shop: &Shop, args: &[String]| {
+    let run = |shop: &BucketFixture, args: &[String]| {
         shop.run(&args.iter().map(String::as_str).collect::<Vec<_>>())
     };
     let mut cases = Vec::new();
@@ -172,7 +172,7 @@ fn an_archive_that_is_replaced_while_it_is_read_is_refused() {
 
 #[test]
 fn an_archive_whose_bytes_come_damaged_is_told_damaged() {
-    let shop = Shop::of_kinds(&[("Image", 9, 1_000_000)]);
+    let shop = BucketFixture::of_kinds(&[("Image", 9, 1_000_000)]);
     shop.expect(0, &["pack", SOURCE, ARCHIVE]);
     let mut bytes = shop.server.get("vault", STORED).unwrap().bytes();
     bytes[4_000_000] ^= 1;
@@ -210,7 +210,7 @@ fn failed_batch_costs_one_budget_not_one_per_piece() {
 
 #[test]
 fn byte_corrupted_on_the_way_is_read_again() {
-    let shop = Shop::of_kinds(&[("Image", 9, 1_000_000), ("Note", 5, 1_000)]);
+    let shop = BucketFixture::of_kinds(&[("Image", 9, 1_000_000), ("Note", 5, 1_000)]);
     shop.expect(0, &["pack", SOURCE, ARCHIVE]);
     let archive = shop.server.get("vault", STORED).unwrap().bytes();
     let names = shop.server.names("shop").len();
@@ -228,7 +228,7 @@ fn byte_corrupted_on_the_way_is_read_again() {
         };
         [vec![command.to_owned(), ARCHIVE.to_owned()], more].concat()
     };
-    let run = |shop: &Shop, args: &[String]| {
+    let run = |shop: &BucketFixture, args: &[String]| {
         shop.run(&args.iter().map(String::as_str).collect::<Vec<_>>())
     };
     let mut cases = Vec::new();
@@ -263,7 +263,7 @@ fn byte_corrupted_on_the_way_is_read_again() {
 
 #[test]
 fn corrupt_byte_of_source_is_read_again_alone() {
-    let shop = Shop::of_kinds(&[("Image", 9, 1_000_000)]);
+    let shop = BucketFixture::of_kinds(&[("Image", 9, 1_000_000)]);
     shop.local();
     let large = shop.object("output-0");
     shop.expect(0, &["pack", SOURCE, ARCHIVE]);
@@ -299,7 +299,7 @@ fn corrupt_byte_of_source_is_read_again_alone() {
 
 #[test]
 fn verify_compares_digest_in_object_metadata() {
-    let shop = Shop::of_kinds(&[("Note", 5, 1_000)]);
+    let shop = BucketFixture::of_kinds(&[("Note", 5, 1_000)]);
     shop.expect(0, &["pack", SOURCE, ARCHIVE]);
     shop.server.remove("vault", &format!("{STORED}.sha256"));
     shop.expect(0, &["verify", ARCHIVE]);

@@ -1,7 +1,7 @@
 //! Least rights: a pack works with exactly what the documentation lists, and says which one is
 //! missing.
 
-use crate::cloud::fixture::{ARCHIVE, SIDECAR, SOURCE, STORED, Shop};
+use crate::cloud::fixture::{ARCHIVE, BucketFixture, SIDECAR, SOURCE, STORED};
 use crate::support::gcs_server::{Call, Right};
 
 const PACK: [&str; 3] = ["pack", SOURCE, ARCHIVE];
@@ -41,7 +41,7 @@ fn least_with_parts() -> Rights {
     .concat()
 }
 
-fn allow(shop: &Shop, rights: &[(&str, &str)]) {
+fn allow(shop: &BucketFixture, rights: &[(&str, &str)]) {
     let right = |(word, prefix): &(&str, &str)| {
         let permissions = [
             "storage.objects.list",
@@ -61,17 +61,17 @@ fn allow(shop: &Shop, rights: &[(&str, &str)]) {
     shop.server.allow_only(rights.iter().map(right).collect());
 }
 
-fn small() -> Shop {
-    Shop::of_kinds(&[("Note", 20, 20_000), ("Image", 20, 20_000)])
+fn small() -> BucketFixture {
+    BucketFixture::of_kinds(&[("Note", 20, 20_000), ("Image", 20, 20_000)])
 }
 
-fn large() -> Shop {
-    Shop::of_kinds(&[("Image", 9, 1_000_000)])
+fn large() -> BucketFixture {
+    BucketFixture::of_kinds(&[("Image", 9, 1_000_000)])
 }
 
 /// What is wrong after a pack, where nobody could write the metadata of an object that is there
 /// already.
-fn flaws_besides_metadata(shop: &Shop) -> Vec<String> {
+fn flaws_besides_metadata(shop: &BucketFixture) -> Vec<String> {
     shop.flaws()
         .into_iter()
         .filter(|flaw| !flaw.contains("metadata"))
@@ -119,7 +119,7 @@ fn a_pack_in_parts_itself_needs_no_more_than_to_create_and_delete_them() {
 #[test]
 fn each_missing_right_is_named_with_its_object() {
     let (small, large) = (small(), large());
-    let cases: [(&Shop, &[&str], Rights, Given, &str); 10] = [
+    let cases: [(&BucketFixture, &[&str], Rights, Given, &str); 10] = [
         (
             &small,
             &PACK,

@@ -1,14 +1,14 @@
 //! No token, no session address and nothing of a credentials file is printed, whatever happens and
 //! however much is asked for.
 
-use crate::cloud::fixture::{ARCHIVE, SOURCE, Shop, discreet};
+use crate::cloud::fixture::{ARCHIVE, BucketFixture, SOURCE, discreet};
 use crate::support::gcs_server::{Call, Deed};
 use crate::support::{Run, Running, sound};
 
 const MODES: [&[&str]; 4] = [&[], &["-vv"], &["--json"], &["-vv", "--json"]];
 
 /// Runs a command of somebody who has credentials.
-fn signed_in(shop: &Shop, args: &[&str]) -> Run {
+fn signed_in(shop: &BucketFixture, args: &[&str]) -> Run {
     let mut command = shop.signed_in(args);
     command
         .args(["--retry-timeout", "3s"])
@@ -17,10 +17,10 @@ fn signed_in(shop: &Shop, args: &[&str]) -> Run {
 }
 
 /// A session of several requests; `little` a single one.
-fn shops() -> [Shop; 2] {
+fn shops() -> [BucketFixture; 2] {
     [
-        Shop::of_kinds(&[("Note", 5, 100)]),
-        Shop::of_kinds(&[("Image", 9, 1_000_000)]),
+        BucketFixture::of_kinds(&[("Note", 5, 100)]),
+        BucketFixture::of_kinds(&[("Image", 9, 1_000_000)]),
     ]
 }
 

@@ -1,18 +1,18 @@
 //! What a pack asks a bucket for, and how often: the archive's name first, metadata once, data only
 //! of a set that can be packed.
 
-use crate::cloud::fixture::{ARCHIVE, SIDECAR, SOURCE, STORED, Shop, discreet};
+use crate::cloud::fixture::{ARCHIVE, BucketFixture, SIDECAR, SOURCE, STORED, discreet};
 use crate::support::gcs_server::{Call, Deed, REPLACED};
 use crate::support::{sha256, sound};
 
 const PACK: [&str; 3] = ["pack", SOURCE, ARCHIVE];
 
-fn shop() -> Shop {
-    Shop::of_kinds(&[("Note", 20, 2_000), ("Image", 20, 2_000)])
+fn shop() -> BucketFixture {
+    BucketFixture::of_kinds(&[("Note", 20, 2_000), ("Image", 20, 2_000)])
 }
 
 /// The names of what was read below SOURCE, each as often as it was.
-fn read_below_source(shop: &Shop) -> Vec<String> {
+fn read_below_source(shop: &BucketFixture) -> Vec<String> {
     shop.server
         .seen()
         .into_iter()

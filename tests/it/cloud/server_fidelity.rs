@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::support::gcs_server::{Call, Deed, GcsServer};
-use crate::support::{Desk, Run, Running, outside_program, python_with};
+use crate::support::{Run, Running, TestDir, outside_program, python_with};
 
 #[test]
 fn googles_python_client_finds_what_it_expects() {
@@ -65,7 +65,7 @@ fn gcloud_finds_what_it_expects() {
         return;
     };
     let server = GcsServer::start(&["shop"]);
-    let desk = Desk::new();
+    let desk = TestDir::new();
     let endpoint = format!("{}/storage/v1/", server.url());
     let run = |args: &[&str]| -> Run {
         let mut command = desk.program(&gcloud, &["storage"]);

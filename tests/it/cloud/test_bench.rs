@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::support::fixtures::fixture;
 use crate::support::gcs_server::{Call, Deed, GcsServer};
-use crate::support::{Desk, Run, Running, files_below, sound};
+use crate::support::{Run, Running, TestDir, files_below, sound};
 
 /// The legacy fixture has outputs without a byte.
 fn bench() -> GcsServer {
@@ -15,7 +15,7 @@ fn bench() -> GcsServer {
     server
 }
 
-fn run(desk: &Desk, server: &GcsServer, args: &[&str]) -> Run {
+fn run(desk: &TestDir, server: &GcsServer, args: &[&str]) -> Run {
     let mut command = desk.kindpack(args);
     command.env("STORAGE_EMULATOR_HOST", server.url()).args([
         "--idle-timeout",
@@ -26,20 +26,20 @@ fn run(desk: &Desk, server: &GcsServer, args: &[&str]) -> Run {
     sound(Running::start(command).wait(), args)
 }
 
-fn ok(desk: &Desk, server: &GcsServer, args: &[&str]) {
+fn ok(desk: &TestDir, server: &GcsServer, args: &[&str]) {
     let ran = run(desk, server, args);
     assert_eq!(ran.code, 0, "kindpack {}: {}", args.join(" "), ran.brief());
 }
 
 /// The archive of the same set, packed on this machine.
-fn local(desk: &Desk) -> Vec<u8> {
+fn local(desk: &TestDir) -> Vec<u8> {
     desk.expect(0, &["pack", &fixture("legacy"), "local.zip", "--overwrite"]);
     desk.read("local.zip")
 }
 
 #[test]
 fn empty_objects_without_a_size_are_packed_read_and_laid_down() {
-    let (desk, server) = (Desk::new(), bench());
+    let (desk, server) = (TestDir::new(), bench());
     ok(
         &desk,
         &server,
@@ -79,7 +79,7 @@ fn empty_objects_without_a_size_are_packed_read_and_laid_down() {
 
 #[test]
 fn a_checksum_that_is_refused_as_a_condition_is_no_name_that_is_taken() {
-    let (desk, server) = (Desk::new(), bench());
+    let (desk, server) = (TestDir::new(), bench());
     // What was damaged on its way goes up again: an archive, then a part of one.
     server.plan(Call::Insert, 0, Deed::CorruptByte(5_000));
     ok(
@@ -131,7 +131,7 @@ fn a_checksum_that_is_refused_as_a_condition_is_no_name_that_is_taken() {
 
 #[test]
 fn its_refusals_are_understood() {
-    let (desk, server) = (Desk::new(), bench());
+    let (desk, server) = (TestDir::new(), bench());
     ok(
         &desk,
         &server,

@@ -1,12 +1,12 @@
 //! The waiting gate on buckets: exports that appear and grow while the program polls.
 
-use crate::cloud::fixture::{ARCHIVE, SOURCE, Shop, discreet, last};
+use crate::cloud::fixture::{ARCHIVE, BucketFixture, SOURCE, discreet, last};
 use crate::support::fixtures::managed;
 use crate::support::gcs_server::Call;
 use crate::support::{Running, sound};
 
 /// Takes objects away that are to come later.
-fn later(shop: &Shop, wanted: impl Fn(&str) -> bool) -> Vec<(String, Vec<u8>)> {
+fn later(shop: &BucketFixture, wanted: impl Fn(&str) -> bool) -> Vec<(String, Vec<u8>)> {
     let names: Vec<String> = shop
         .server
         .names("shop")
@@ -23,7 +23,7 @@ fn later(shop: &Shop, wanted: impl Fn(&str) -> bool) -> Vec<(String, Vec<u8>)> {
 }
 
 /// Puts objects there, those that say that an export is finished last, as the service does.
-fn arrive(shop: &Shop, mut objects: Vec<(String, Vec<u8>)>) {
+fn arrive(shop: &BucketFixture, mut objects: Vec<(String, Vec<u8>)>) {
     objects.sort_by_key(|(name, _)| {
         (
             name.ends_with(".overall_export_metadata"),
@@ -35,7 +35,7 @@ fn arrive(shop: &Shop, mut objects: Vec<(String, Vec<u8>)>) {
     }
 }
 
-fn waiting(shop: &Shop, more: &[&str]) -> Running {
+fn waiting(shop: &BucketFixture, more: &[&str]) -> Running {
     shop.start(
         &[
             &["pack", SOURCE, ARCHIVE, "--wait", "90s", "--json"][..],
@@ -47,7 +47,7 @@ fn waiting(shop: &Shop, more: &[&str]) -> Running {
 
 #[test]
 fn a_pack_waits_for_what_is_expected_and_for_what_is_still_written() {
-    let shop = Shop::of_set(&managed());
+    let shop = BucketFixture::of_set(&managed());
     shop.local();
     shop.desk
         .write("expected", "acme/Order\n# a remark\nbeta/*\n");
@@ -87,7 +87,7 @@ fn a_pack_waits_for_what_is_expected_and_for_what_is_still_written() {
 
 #[test]
 fn a_pack_may_come_before_the_first_export() {
-    let shop = Shop::of_kinds(&[("Note", 5, 100)]);
+    let shop = BucketFixture::of_kinds(&[("Note", 5, 100)]);
     shop.local();
     let all = later(&shop, |_| true);
     shop.desk.write("expected", "Note\n");
@@ -104,7 +104,7 @@ fn a_pack_may_come_before_the_first_export() {
 
 #[test]
 fn when_the_time_is_over_all_that_is_missing_is_listed() {
-    let shop = Shop::of_set(&managed());
+    let shop = BucketFixture::of_set(&managed());
     shop.desk
         .write("expected", "acme/Order\nacme/Nonesuch\nbeta/*\n");
     later(&shop, |name| {

@@ -1,7 +1,7 @@
 //! Deleting what the archive does not hold: exactly of one kind and namespace, page by page.
 
 use kindpack::datastore::error::DatastoreError;
-use kindpack::model::Pair;
+use kindpack::model::KindRef;
 use kindpack::targets::{KeySet, Target as _, TargetError};
 use serde_json::{Value, json};
 
@@ -73,7 +73,7 @@ fn what_the_archive_does_not_hold_goes_and_nothing_else() {
                 let mut keep = KeySet::new(part, parts);
                 hashes.iter().for_each(|hash| keep.insert(*hash));
                 deleted += target
-                    .delete_others(&Pair::new("acme", "Note"), &keep)
+                    .delete_others(&KindRef::new("acme", "Note"), &keep)
                     .await
                     .unwrap();
             }
@@ -91,7 +91,7 @@ fn nothing_is_deleted_where_the_keys_cannot_be_read() {
     server.plan_many(Call::RunQuery, 0, usize::MAX, Deed::Status(503));
     let error =
         run(target(&server, "", HASTY)
-            .delete_others(&Pair::new("acme", "Note"), &KeySet::new(0, 1)))
+            .delete_others(&KindRef::new("acme", "Note"), &KeySet::new(0, 1)))
         .unwrap_err();
     assert!(
         matches!(

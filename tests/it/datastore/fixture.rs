@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use google_cloud_auth::credentials::user_account;
-use kindpack::entity::{Rewrite, ToProject};
+use kindpack::entity::{DestinationProject, KeyMapping};
 use kindpack::google::Credentials;
-use kindpack::model::Pair;
+use kindpack::model::KindRef;
 use kindpack::targets::{CommitTarget, Progress, ServiceTimes, StepContext, Target, TargetError};
 use kindpack::transform::{Encoded, Encoder, Encoding};
 use serde_json::Value;
@@ -66,19 +66,19 @@ pub fn encoded(entities: &[Made<'_>], database: &str) -> Encoded {
     let Some(first) = entities.first() else {
         return out;
     };
-    let rewrite = Rewrite {
+    let rewrite = KeyMapping {
         from_project: SOURCE.to_owned(),
         from_database: String::new(),
-        to: Some(ToProject {
+        to: Some(DestinationProject {
             project: PROJECT.to_owned(),
             database: database.to_owned(),
         }),
-        ..Rewrite::default()
+        ..KeyMapping::default()
     };
     let encoder = Encoder::new(
         Encoding::Message,
         rewrite,
-        Pair::new(first.namespace, first.kind),
+        KindRef::new(first.namespace, first.kind),
     );
     entities
         .iter()
@@ -93,7 +93,7 @@ pub fn notes(count: u64) -> Vec<Made<'static>> {
 
 pub fn step(namespace: &str, kind: &str) -> StepContext {
     StepContext {
-        pair: Pair::new(namespace, kind),
+        pair: KindRef::new(namespace, kind),
         begun_before: false,
         started: None,
         finished: None,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kindpack::datastore::error::DatastoreError;
-use kindpack::model::{LEASE_KIND, Pair};
+use kindpack::model::{KindRef, LEASE_KIND};
 use kindpack::targets::{
     CommitTarget, KeySet, Lease, Progress, ServiceTimes, Target as _, TargetError,
 };
@@ -270,7 +270,7 @@ fn who_may_not_write_the_mark_gets_no_lease() {
 fn the_mark_is_neither_counted_nor_deleted_nor_restored() {
     let server = server();
     let target = target(&server, "", PATIENT);
-    let pair = Pair::new("", LEASE_KIND);
+    let pair = KindRef::new("", LEASE_KIND);
     run(async {
         let lease = take(&target, "ann on red").await.unwrap();
         assert_eq!(target.count(&pair).await.unwrap(), 0);

@@ -9,19 +9,19 @@ use super::fixture::{PROJECT, server};
 use crate::support::datastore_server::{Call, DatastoreServer, Deed};
 use crate::support::entities::{assert_same, kind_of, moved};
 use crate::support::fixtures::{Set, managed};
-use crate::support::{Desk, Run, Running, sound};
+use crate::support::{Run, Running, TestDir, sound};
 
 const TARGET: &str = "datastore:shop-test";
 
 /// A desk with an archive of a fixture, and the credentials of a server.
-fn desk(server: &DatastoreServer, set: &Set) -> Desk {
-    let desk = Desk::new();
+fn desk(server: &DatastoreServer, set: &Set) -> TestDir {
+    let desk = TestDir::new();
     desk.pack(&set.source);
     desk.write("key.json", server.credentials().to_string());
     desk
 }
 
-fn command(desk: &Desk, server: &DatastoreServer, args: &[&str]) -> Command {
+fn command(desk: &TestDir, server: &DatastoreServer, args: &[&str]) -> Command {
     let mut command = desk.kindpack(args);
     command.env("CLOUDSDK_API_ENDPOINT_OVERRIDES_DATASTORE", server.url());
     command.env("GOOGLE_APPLICATION_CREDENTIALS", desk.path("key.json"));
@@ -29,7 +29,7 @@ fn command(desk: &Desk, server: &DatastoreServer, args: &[&str]) -> Command {
 }
 
 #[track_caller]
-fn expect(code: i32, desk: &Desk, server: &DatastoreServer, args: &[&str]) -> Run {
+fn expect(code: i32, desk: &TestDir, server: &DatastoreServer, args: &[&str]) -> Run {
     let run = sound(Running::start(command(desk, server, args)).wait(), args);
     assert_eq!(
         run.code,

@@ -1,6 +1,6 @@
 //! What is asked of the target: counts, and whether every entity is as it should be.
 
-use kindpack::model::Pair;
+use kindpack::model::KindRef;
 use kindpack::targets::Target as _;
 
 use super::fixture::{HASTY, PATIENT, discreet, notes, restore, run, server, target, truth};
@@ -25,12 +25,12 @@ fn the_service_counts_by_itself_also_after_trouble() {
                     deed,
                 );
                 assert_eq!(
-                    target.count(&Pair::new("acme", "Note")).await.unwrap(),
+                    target.count(&KindRef::new("acme", "Note")).await.unwrap(),
                     95,
                     "{deed:?}"
                 );
             }
-            assert_eq!(target.count(&Pair::new("", "Note")).await.unwrap(), 0);
+            assert_eq!(target.count(&KindRef::new("", "Note")).await.unwrap(), 0);
         });
         assert_eq!(server.count(Call::RunQuery), 0);
     }
@@ -40,12 +40,12 @@ fn the_service_counts_by_itself_also_after_trouble() {
 fn a_count_that_is_refused_is_no_empty_target() {
     let server = server();
     server.deny();
-    let error = run(target(&server, "", HASTY).count(&Pair::new("acme", "Note"))).unwrap_err();
+    let error = run(target(&server, "", HASTY).count(&KindRef::new("acme", "Note"))).unwrap_err();
     assert!(
         discreet(&error).starts_with("runAggregationQuery of project"),
         "{error:?}"
     );
-    let missing = run(target(&server, "nosuch", HASTY).count(&Pair::new("acme", "Note")));
+    let missing = run(target(&server, "nosuch", HASTY).count(&KindRef::new("acme", "Note")));
     assert!(missing.is_err());
 }
 

@@ -12,10 +12,10 @@ use crate::support::entities::{assert_same, moved};
 use crate::support::fixtures::{Set, legacy, managed};
 use crate::support::{files_below, python_with};
 use google_cloud_auth::credentials::user_account;
-use kindpack::entity::{Entity, Rewrite, ToProject};
+use kindpack::entity::{DestinationProject, Entity, KeyMapping};
 use kindpack::export::log::{self, LogError};
 use kindpack::google::Credentials;
-use kindpack::model::Pair;
+use kindpack::model::KindRef;
 use kindpack::targets::{CommitTarget, Progress, ServiceTimes, StepContext, Target};
 use kindpack::transform::{Encoded, Encoder, Encoding};
 use serde_json::{Value, json};
@@ -273,17 +273,17 @@ fn the_emulator_answers_the_same_to_the_same_requests() {
 }
 
 /// The entities of an export, ready for a target.
-fn entities_of(set: &Set, project: &str) -> Vec<(Pair, Encoded)> {
-    let to = Some(ToProject {
+fn entities_of(set: &Set, project: &str) -> Vec<(KindRef, Encoded)> {
+    let to = Some(DestinationProject {
         project: project.to_owned(),
         database: String::new(),
     });
-    let rewrite = Rewrite {
+    let rewrite = KeyMapping {
         from_project: set.project.to_owned(),
         to,
-        ..Rewrite::default()
+        ..KeyMapping::default()
     };
-    let mut found: Vec<(Pair, Encoded)> = Vec::new();
+    let mut found: Vec<(KindRef, Encoded)> = Vec::new();
     for (_, path) in files_below(Path::new(&set.source))
         .iter()
         .filter(|(name, _)| name.contains("output-"))
@@ -291,7 +291,7 @@ fn entities_of(set: &Set, project: &str) -> Vec<(Pair, Encoded)> {
         let bytes = std::fs::read(path).unwrap();
         log::read_piece(&bytes, 0, |record| {
             let key = Entity::parse(record).unwrap().key.unwrap();
-            let pair = Pair::new(key.namespace, key.path.last().unwrap().kind);
+            let pair = KindRef::new(key.namespace, key.path.last().unwrap().kind);
             let at = found
                 .iter()
                 .position(|(known, _)| *known == pair)

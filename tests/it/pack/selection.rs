@@ -4,17 +4,17 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use kindpack::model::Pair;
+use kindpack::model::KindRef;
 use serde_json::{Value, json};
 
 use crate::support::data::{Made, STARTED_MICROS, made, write_export};
 use crate::support::fixtures::{fixture, legacy, managed};
-use crate::support::{Desk, copy_folder, files_below, sha256};
+use crate::support::{TestDir, copy_folder, files_below, sha256};
 
 const HOUR_MICROS: i64 = 3_600_000_000;
 
 /// Writes an export of one kind, so many hours after the first night began. Gives its folder.
-fn write_kind(desk: &Desk, folder: &str, kind: &str, hour: i64, count: u64) -> PathBuf {
+fn write_kind(desk: &TestDir, folder: &str, kind: &str, hour: i64, count: u64) -> PathBuf {
     let records: Vec<Vec<u8>> = made("demo-src", "", kind, count, 10)
         .iter()
         .map(Made::record)
@@ -22,7 +22,7 @@ fn write_kind(desk: &Desk, folder: &str, kind: &str, hour: i64, count: u64) -> P
     let folder = desk.path(folder).join(kind);
     let name = write_export(
         &folder,
-        &Pair::new("", kind),
+        &KindRef::new("", kind),
         STARTED_MICROS + hour * HOUR_MICROS,
         &records,
         1,
@@ -42,7 +42,7 @@ fn remove(folder: &Path, end: &str) {
 }
 
 /// The kinds that an archive holds, with their entities.
-fn kinds(desk: &Desk, archive: &str) -> Vec<(String, u64)> {
+fn kinds(desk: &TestDir, archive: &str) -> Vec<(String, u64)> {
     let manifest: Value =
         serde_json::from_slice(&desk.expect(0, &["list", archive, "--json"]).out).unwrap();
     let kinds = manifest["kinds"].as_array().unwrap().iter();
@@ -62,7 +62,7 @@ fn kinds(desk: &Desk, archive: &str) -> Vec<(String, u64)> {
 #[test]
 fn packing_the_same_set_again_succeeds() {
     for archive in ["out/set.zip", "out/"] {
-        let desk = Desk::new();
+        let desk = TestDir::new();
         let first = desk.json(0, &["pack", &legacy().source, archive]);
         let files = || {
             files_below(&desk.path("out"))
@@ -92,7 +92,7 @@ fn packing_the_same_set_again_succeeds() {
 
 #[test]
 fn a_name_with_other_bytes_is_taken() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     desk.pack(&legacy().source);
     let before = (desk.read("set.zip"), desk.read("set.zip.sha256"));
     let variants = fixture("managed-variants/gcs_layout");
@@ -124,7 +124,7 @@ fn a_name_with_other_bytes_is_taken() {
 
 #[test]
 fn equal_lengths_are_not_taken_for_equal_bytes() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     let source = desk.path("source");
     copy_folder(Path::new(&fixture("managed-variants/gcs_layout")), &source);
     desk.pack("source");
@@ -139,7 +139,7 @@ fn equal_lengths_are_not_taken_for_equal_bytes() {
 
 #[test]
 fn a_sidecar_that_is_missing_or_wrong_is_written() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     desk.pack(&legacy().source);
     let (archive, sidecar) = (desk.read("set.zip"), desk.read("set.zip.sha256"));
     fs::remove_file(desk.path("set.zip.sha256")).unwrap();
@@ -170,7 +170,7 @@ fn a_sidecar_that_is_missing_or_wrong_is_written() {
 
 #[test]
 fn a_dry_run_says_that_the_archive_is_there() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     desk.pack(&legacy().source);
     let run = desk.expect(0, &["pack", &legacy().source, "set.zip", "--dry-run"]);
     assert!(
@@ -182,7 +182,7 @@ fn a_dry_run_says_that_the_archive_is_there() {
 
 #[test]
 fn a_failed_overwrite_leaves_archive_and_sidecar() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     desk.pack(&legacy().source);
     let before = (desk.read("set.zip"), desk.read("set.zip.sha256"));
     copy_folder(Path::new(&managed().source), &desk.path("source"));
@@ -202,7 +202,7 @@ fn a_failed_overwrite_leaves_archive_and_sidecar() {
 
 #[test]
 fn yesterdays_kind_is_not_packed_with_tonights() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     write_kind(&desk, "source/1", "User", 0, 3);
     write_kind(&desk, "source/1", "Order", 0, 3);
     write_kind(&desk, "source/2", "Order", 25, 5);
@@ -274,7 +274,7 @@ fn yesterdays_kind_is_not_packed_with_tonights() {
 
 #[test]
 fn a_wide_spread_without_latest_packs_with_a_warning() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     write_kind(&desk, "source/1", "User", 0, 3);
     write_kind(&desk, "source/2", "Order", 25, 5);
     let run = desk.expect(0, &["pack", "source", "set.zip"]);
@@ -296,7 +296,7 @@ fn a_wide_spread_without_latest_packs_with_a_warning() {
 
 #[test]
 fn a_left_over_export_does_not_block_the_next_night() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     let left_over = write_kind(&desk, "source/1", "User", 0, 3);
     write_kind(&desk, "source/2", "User", 24, 5);
     write_kind(&desk, "source/2", "Order", 24, 5);
@@ -320,7 +320,7 @@ fn an_unfinished_export_blocks_its_own_kind_only() {
         &[".overall_export_metadata"][..],
         &[".overall_export_metadata", ".export_metadata"],
     ] {
-        let desk = Desk::new();
+        let desk = TestDir::new();
         write_kind(&desk, "source", "User", 0, 3);
         let tonight = write_kind(&desk, "source", "Order", 1, 5);
         ends.iter().for_each(|end| remove(&tonight, end));
@@ -347,7 +347,7 @@ fn an_unfinished_export_blocks_its_own_kind_only() {
 
 #[test]
 fn tonights_unfinished_export_is_not_replaced_by_yesterdays() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     write_kind(&desk, "source/1", "User", 0, 3);
     let tonight = write_kind(&desk, "source/2", "User", 23, 5);
     remove(&tonight, ".overall_export_metadata");
@@ -357,7 +357,7 @@ fn tonights_unfinished_export_is_not_replaced_by_yesterdays() {
 
 #[test]
 fn an_unfinished_export_without_a_kind_gets_a_hint() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     write_kind(&desk, "source", "User", 0, 3);
     desk.write("source/odd/place/of/output-0", [0; 10]);
     let run = desk.expect(3, &["pack", "source", "set.zip", "--exclude", "Order"]);
@@ -370,7 +370,7 @@ fn an_unfinished_export_without_a_kind_gets_a_hint() {
 
 #[test]
 fn an_unfinished_legacy_backup_names_its_kind() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     write_kind(&desk, "source", "User", 0, 3);
     desk.write(
         "source/datastore_backup_Order2013_10_12_Order-1573A-output-0-attempt-1",
@@ -390,7 +390,7 @@ fn an_unfinished_legacy_backup_names_its_kind() {
 #[test]
 fn a_link_that_cannot_be_followed_is_named() {
     for target in ["/nonexistent/Order", "Order"] {
-        let desk = Desk::new();
+        let desk = TestDir::new();
         write_kind(&desk, "source", "User", 0, 3);
         std::os::unix::fs::symlink(target, desk.path("source/Order")).unwrap();
         let run = desk.expect(2, &["pack", "source", "set.zip"]);
@@ -405,7 +405,7 @@ fn a_link_that_cannot_be_followed_is_named() {
 
 #[test]
 fn a_dangling_link_beside_archives_harms_nobody() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     desk.json(0, &["pack", &legacy().source, "out/"]);
     std::os::unix::fs::symlink("gone.zip", desk.path("out/latest.zip")).unwrap();
     std::os::unix::fs::symlink(".", desk.path("out/self")).unwrap();
@@ -415,7 +415,7 @@ fn a_dangling_link_beside_archives_harms_nobody() {
 
 #[test]
 fn durations_that_no_clock_can_add_are_refused() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     for option in [
         "--wait",
         "--max-spread",

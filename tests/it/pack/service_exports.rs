@@ -13,7 +13,7 @@ use crate::support::data::{Made, made};
 use crate::support::emulator::emulator;
 use crate::support::entities::{assert_same, of_lines};
 use crate::support::service_exports::{BLOCK, FORMS, Form, Part, output, write_export_of};
-use crate::support::{Desk, copy_folder, files_below};
+use crate::support::{TestDir, copy_folder, files_below};
 
 const FOLDER: &str = "source/2024-01-02T03:04:05_67890";
 
@@ -40,7 +40,7 @@ fn truth(of: &[(&'static str, &'static str, u64)]) -> Vec<Value> {
 }
 
 /// The entities that `ndjson:` has written below a folder.
-fn restored(desk: &Desk, folder: &str) -> Vec<Value> {
+fn restored(desk: &TestDir, folder: &str) -> Vec<Value> {
     let files = files_below(&desk.path(folder));
     files
         .values()
@@ -188,7 +188,7 @@ fn every_shape_is_packed_verified_extracted_and_restored() {
     for shape in shapes() {
         for form in FORMS {
             let what = format!("{}, {form:?}", shape.name);
-            let desk = Desk::new();
+            let desk = TestDir::new();
             (shape.write)(form, &desk.path("source"));
             let packed = desk.json(0, &["pack", "source", "set.zip"]);
             desk.json(0, &["verify", "set.zip"]);
@@ -236,7 +236,7 @@ fn every_shape_is_rehearsed_with_each_entity_compared() {
         return;
     }
     for form in [Form::Service, Form::PaddedService] {
-        let desk = Desk::new();
+        let desk = TestDir::new();
         for (number, shape) in shapes()
             .into_iter()
             .enumerate()
@@ -581,7 +581,7 @@ fn every_damage_is_refused_in_each_way_of_counting() {
             deed,
         } in damages()
         {
-            let desk = Desk::new();
+            let desk = TestDir::new();
             damaged(form, &desk.path(FOLDER));
             deed(&desk.path(FOLDER), form);
             let run = desk.run(&["pack", "source", "out/set.zip"]);
@@ -602,7 +602,7 @@ fn every_damage_is_refused_in_each_way_of_counting() {
                 ));
             }
         }
-        let desk = Desk::new();
+        let desk = TestDir::new();
         damaged(form, &desk.path(FOLDER));
         assert_eq!(desk.pack("source")["entities"], 8, "{form:?}");
     }
@@ -613,7 +613,7 @@ fn every_damage_is_refused_in_each_way_of_counting() {
 // accepted counts
 
 /// An export of which the finish mark announces another number of entities and bytes.
-fn miscounted(desk: &Desk, form: Form, entities: u64) {
+fn miscounted(desk: &TestDir, form: Form, entities: u64) {
     damaged(form, &desk.path(FOLDER));
     change_mark(&desk.path(FOLDER), |mark| {
         mark.pointers[0].entities = entities;
@@ -624,7 +624,7 @@ fn miscounted(desk: &Desk, form: Form, entities: u64) {
 #[test]
 fn an_accepted_count_is_packed_and_stays_visible() {
     for form in FORMS {
-        let desk = Desk::new();
+        let desk = TestDir::new();
         miscounted(&desk, form, 9);
         let refused = desk.expect(4, &["pack", "source", "set.zip"]);
         assert!(
@@ -666,7 +666,7 @@ fn an_accepted_count_is_packed_and_stays_visible() {
 
 #[test]
 fn an_accepted_count_of_all_kinds_needs_all_kinds_accepted() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     let mixed = shards("", "Order", &[2])
         .into_iter()
         .chain(shards("acme", "User", &[3]))
@@ -729,14 +729,14 @@ fn nothing_but_a_count_is_accepted() {
             .into_iter()
             .filter(|damage| !COUNTS.contains(&damage.name))
         {
-            let desk = Desk::new();
+            let desk = TestDir::new();
             damaged(form, &desk.path(FOLDER));
             deed(&desk.path(FOLDER), form);
             let run = desk.run(&["pack", "source", "set.zip", "--accept-count", "*"]);
             assert_eq!(run.code, code, "{name}, {form:?}: {}", run.brief());
         }
     }
-    let desk = Desk::new();
+    let desk = TestDir::new();
     write_export_of(
         Form::Service,
         &desk.path(FOLDER),
@@ -752,13 +752,13 @@ fn nothing_but_a_count_is_accepted() {
 
 #[test]
 fn a_count_that_nobody_accepted_does_not_verify() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     miscounted(&desk, Form::Service, 9);
     desk.json(
         0,
         &["pack", "source", "set.zip", "--accept-count", "Invoice"],
     );
-    let other = Desk::new();
+    let other = TestDir::new();
     damaged(Form::Service, &other.path(FOLDER));
     other.json(
         0,
@@ -777,7 +777,7 @@ fn a_start_that_cannot_be_true_makes_no_export_newer() {
         (9_000_000_000_000_000, 9_000_000_001_000_000),
         (1_700_000_000_000_000, 1),
     ] {
-        let desk = Desk::new();
+        let desk = TestDir::new();
         for (folder, count) in [("source/old", 3), ("source/new", 5)] {
             let part = Part {
                 kind: Some("Song"),
@@ -806,7 +806,7 @@ fn a_start_that_cannot_be_true_makes_no_export_newer() {
 
 #[test]
 fn all_kinds_are_no_kind_for_selectors_or_unfinished_exports() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     let mixed = shards("", "Invoice", &[1])
         .into_iter()
         .chain(shards("", "Customer", &[1]))
@@ -830,7 +830,7 @@ fn all_kinds_are_no_kind_for_selectors_or_unfinished_exports() {
 #[test]
 fn exports_from_windows_come_out_as_google_reads_them() {
     for form in FORMS {
-        let desk = Desk::new();
+        let desk = TestDir::new();
         let mixed = shards("", "Invoice", &[1, 1])
             .into_iter()
             .chain(shards("", "Customer", &[2]))
@@ -871,7 +871,7 @@ fn exports_from_windows_come_out_as_google_reads_them() {
             "{overall:?}"
         );
         desk.json(0, &["pack", "managed", "again.zip"]);
-        let original = Desk::new();
+        let original = TestDir::new();
         copy_folder(&desk.path("source"), &original.path("source"));
         desk.json(0, &["extract", "set.zip", "original"]);
         assert_eq!(
@@ -896,7 +896,7 @@ fn renamed_files_are_packed_and_extracted_under_their_own_names() {
         }),
     ];
     for (what, rename) in renames {
-        let desk = Desk::new();
+        let desk = TestDir::new();
         let shards = shards("", "Ask: why", &[1, 2]);
         write_export_of(
             Form::Service,

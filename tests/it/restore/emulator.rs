@@ -10,14 +10,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use kindpack::model::Pair;
+use kindpack::model::KindRef;
 use serde_json::{Value, json};
 
 use crate::support::data::{Made, STARTED_MICROS, made, write_export};
 use crate::support::emulator::{Emulator, emulator, firestore_emulator, late_emulator};
 use crate::support::entities::{assert_same, by_pair, moved};
 use crate::support::fixtures::{Set, fixture, legacy, managed};
-use crate::support::{Desk, Running, files_below};
+use crate::support::{Running, TestDir, files_below};
 
 /// The project holds exactly the set's entities, moved into it.
 #[track_caller]
@@ -46,7 +46,7 @@ fn every_entity_arrives_as_it_was_and_nothing_else() {
         return;
     };
     for set in [managed(), legacy()] {
-        let desk = Desk::new();
+        let desk = TestDir::new();
         desk.pack(&set.source);
         let project = emulator.fresh_project();
         desk.plan("set.zip", &emulator.target(&project), "plan.json", &[]);
@@ -87,7 +87,7 @@ fn references_follow_the_entities_and_those_to_a_third_project_stay() {
     let Some(emulator) = emulator("references to a third project") else {
         return;
     };
-    let desk = Desk::new();
+    let desk = TestDir::new();
     desk.pack(&set.source);
     let project = emulator.fresh_project();
     desk.json(
@@ -118,7 +118,7 @@ fn check_all_compares_every_entity() {
         return;
     };
     for set in [managed(), legacy()] {
-        let desk = Desk::new();
+        let desk = TestDir::new();
         desk.pack(&set.source);
         let target = emulator.target(&emulator.fresh_project());
         desk.json(
@@ -136,7 +136,7 @@ fn a_mapped_namespace_takes_keys_and_references_along() {
         return;
     };
     let set = managed();
-    let desk = Desk::new();
+    let desk = TestDir::new();
     desk.pack(&set.source);
     let project = emulator.fresh_project();
     desk.json(
@@ -167,7 +167,7 @@ fn a_target_that_is_not_empty_is_refused_and_merge_leaves_what_else_is_there() {
         return;
     };
     let set = legacy();
-    let desk = Desk::new();
+    let desk = TestDir::new();
     desk.pack(&set.source);
     let project = emulator.fresh_project();
     let target = emulator.target(&project);
@@ -229,7 +229,7 @@ fn a_dry_run_leaves_the_project_empty() {
     let Some(emulator) = emulator("a restore with --dry-run") else {
         return;
     };
-    let desk = Desk::new();
+    let desk = TestDir::new();
     desk.pack(&managed().source);
     let project = emulator.fresh_project();
     let event = desk.json(
@@ -252,7 +252,7 @@ fn max_steps_stops_in_between_and_the_same_command_goes_on() {
         return;
     };
     let set = managed();
-    let desk = Desk::new();
+    let desk = TestDir::new();
     desk.pack(&set.source);
     let project = emulator.fresh_project();
     let plan = desk.plan("set.zip", &emulator.target(&project), "plan.json", &[]);
@@ -287,7 +287,7 @@ fn steps_of_a_plan_may_be_removed_and_moved() {
     let Some(emulator) = emulator("a restore of an edited plan") else {
         return;
     };
-    let desk = Desk::new();
+    let desk = TestDir::new();
     desk.pack(&managed().source);
     let project = emulator.fresh_project();
     let mut plan = desk.plan(
@@ -323,7 +323,7 @@ fn a_restore_in_one_go_says_where_it_is_kept_and_goes_on_when_typed_again() {
         return;
     };
     let set = managed();
-    let desk = Desk::new();
+    let desk = TestDir::new();
     desk.pack(&set.source);
     let project = emulator.fresh_project();
     let target = emulator.target(&project);
@@ -379,7 +379,7 @@ fn a_target_that_was_emptied_behind_the_journal_is_noticed() {
     let Some(emulator) = emulator("a restore into a target that was emptied") else {
         return;
     };
-    let desk = Desk::new();
+    let desk = TestDir::new();
     desk.pack(&legacy().source);
     let project = emulator.fresh_project();
     desk.plan("set.zip", &emulator.target(&project), "plan.json", &[]);
@@ -418,12 +418,12 @@ fn a_restore_that_is_killed_anywhere_goes_on_and_loses_nothing() {
     let Some(emulator) = emulator("a restore that is killed") else {
         return;
     };
-    let desk = Desk::new();
+    let desk = TestDir::new();
     let entities = several_pieces();
     let records: Vec<Vec<u8>> = entities.iter().map(Made::record).collect();
     write_export(
         &desk.path("source"),
-        &Pair::new("acme", "Song"),
+        &KindRef::new("acme", "Song"),
         STARTED_MICROS,
         &records,
         2,
@@ -434,7 +434,7 @@ fn a_restore_that_is_killed_anywhere_goes_on_and_loses_nothing() {
         .collect();
     write_export(
         &desk.path("source"),
-        &Pair::new("acme", "Album"),
+        &KindRef::new("acme", "Album"),
         STARTED_MICROS + 1_000_000,
         &few,
         1,
@@ -494,14 +494,14 @@ fn a_restore_that_is_interrupted_stops_cleanly_and_goes_on() {
     let Some(emulator) = emulator("a restore that is interrupted") else {
         return;
     };
-    let desk = Desk::new();
+    let desk = TestDir::new();
     let records: Vec<Vec<u8>> = made("demo-src", "acme", "Song", 2_500, 4_000)
         .iter()
         .map(Made::record)
         .collect();
     write_export(
         &desk.path("source"),
-        &Pair::new("acme", "Song"),
+        &KindRef::new("acme", "Song"),
         STARTED_MICROS,
         &records,
         1,
@@ -533,14 +533,14 @@ fn two_restores_with_one_journal_do_not_run_at_once() {
     let Some(emulator) = emulator("two restores at once") else {
         return;
     };
-    let desk = Desk::new();
+    let desk = TestDir::new();
     let records: Vec<Vec<u8>> = made("demo-src", "acme", "Song", 2_500, 4_000)
         .iter()
         .map(Made::record)
         .collect();
     write_export(
         &desk.path("source"),
-        &Pair::new("acme", "Song"),
+        &KindRef::new("acme", "Song"),
         STARTED_MICROS,
         &records,
         1,
@@ -618,7 +618,7 @@ fn googles_own_import_takes_what_dir_writes() {
             .unwrap()
     };
     for set in [managed(), legacy(), border()] {
-        let desk = Desk::new();
+        let desk = TestDir::new();
         desk.pack(&set.source);
         desk.json(0, &["restore", "set.zip", "--target", "dir:out"]);
         assert_imported(emulator, &set, &desk.path("out"));
@@ -630,7 +630,7 @@ fn googles_own_import_takes_legacy_backups_as_managed_exports() {
     let Some(emulator) = emulator("Google's import of extract --format managed") else {
         return;
     };
-    let desk = Desk::new();
+    let desk = TestDir::new();
     desk.pack(&legacy().source);
     desk.json(0, &["extract", "set.zip", "out", "--format", "managed"]);
     assert_imported(emulator, &legacy(), &desk.path("out"));
@@ -645,7 +645,7 @@ fn what_was_extracted_as_it_was_can_be_imported_as_it_was() {
         .into_iter()
         .find(|set| set.name == "gcs_layout")
         .unwrap();
-    let desk = Desk::new();
+    let desk = TestDir::new();
     desk.pack(&fixture("managed-variants/gcs_layout"));
     desk.json(0, &["extract", "set.zip", "out"]);
     assert_imported(emulator, &set, &desk.path("out"));
@@ -699,12 +699,12 @@ fn where_grpc_is_not_spoken_http_brings_and_counts_the_same() {
     let Some(emulator) = emulator("restores over gRPC and over HTTP") else {
         return;
     };
-    let desk = Desk::new();
+    let desk = TestDir::new();
     let entities = made("demo-src", "acme", "Song", 1_234, 50);
     let records: Vec<Vec<u8>> = entities.iter().map(Made::record).collect();
     write_export(
         &desk.path("source"),
-        &Pair::new("acme", "Song"),
+        &KindRef::new("acme", "Song"),
         STARTED_MICROS,
         &records,
         2,
@@ -740,15 +740,15 @@ fn where_grpc_is_not_spoken_http_brings_and_counts_the_same() {
 // how emulators differ
 
 /// An archive of one kind with so many entities, and the desk that it lies on.
-fn songs(count: u64) -> Desk {
-    let desk = Desk::new();
+fn songs(count: u64) -> TestDir {
+    let desk = TestDir::new();
     let records: Vec<Vec<u8>> = made("demo-src", "acme", "Song", count, 50)
         .iter()
         .map(Made::record)
         .collect();
     write_export(
         &desk.path("source"),
-        &Pair::new("acme", "Song"),
+        &KindRef::new("acme", "Song"),
         STARTED_MICROS,
         &records,
         1,
@@ -817,7 +817,7 @@ fn firestore_in_datastore_mode_takes_every_fixture() {
         return;
     };
     for set in [managed(), legacy()] {
-        let desk = Desk::new();
+        let desk = TestDir::new();
         desk.pack(&set.source);
         desk.json(
             0,
@@ -838,7 +838,7 @@ fn new_entities_do_not_get_restored_ids() {
     let Some(emulator) = emulator("ids that are handed out after a restore") else {
         return;
     };
-    let desk = Desk::new();
+    let desk = TestDir::new();
     desk.pack(&managed().source);
     for via in ["commit", "import"] {
         let project = emulator.fresh_project();
@@ -1000,7 +1000,7 @@ fn nothing_of_a_refusal_is_repeated_but_known_phrases() {
 
 #[test]
 fn an_emulator_that_does_not_run_is_given_up_after_a_while() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     desk.pack(&legacy().source);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();

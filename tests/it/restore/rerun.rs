@@ -10,17 +10,17 @@ use serde_json::{Value, json};
 use crate::support::emulator::{Emulator, emulator};
 use crate::support::entities::{assert_same, moved};
 use crate::support::fixtures::managed;
-use crate::support::{Desk, Run, Running, sound};
+use crate::support::{Run, Running, TestDir, sound};
 
 /// A desk with the archive of the managed fixture.
-fn packed() -> Desk {
-    let desk = Desk::new();
+fn packed() -> TestDir {
+    let desk = TestDir::new();
     desk.pack(&managed().source);
     desk
 }
 
 /// The names in the folder where kindpack keeps plans and journals.
-fn kept(desk: &Desk) -> Vec<String> {
+fn kept(desk: &TestDir) -> Vec<String> {
     let Ok(entries) = fs::read_dir(state_folder(desk)) else {
         return Vec::new();
     };
@@ -32,12 +32,12 @@ fn kept(desk: &Desk) -> Vec<String> {
     names
 }
 
-fn state_folder(desk: &Desk) -> PathBuf {
+fn state_folder(desk: &TestDir) -> PathBuf {
     desk.home().join("state/kindpack")
 }
 
 /// Runs `kindpack ARGS` with a plan on standard input that comes through a pipe.
-fn run_piped(desk: &Desk, plan: &str, args: &[&str]) -> Run {
+fn run_piped(desk: &TestDir, plan: &str, args: &[&str]) -> Run {
     let command = format!(
         "cat {plan} | {} {}",
         crate::support::PROGRAM,

@@ -9,17 +9,17 @@ use serde_json::{Value, json};
 use crate::support::emulator::emulator;
 use crate::support::entities::{assert_same, moved};
 use crate::support::fixtures::managed;
-use crate::support::{Desk, Running};
+use crate::support::{Running, TestDir};
 
 /// A desk with the archive of the managed fixture.
-fn packed() -> Desk {
-    let desk = Desk::new();
+fn packed() -> TestDir {
+    let desk = TestDir::new();
     desk.pack(&managed().source);
     desk
 }
 
 /// The journal's events.
-fn journal(desk: &Desk, name: &str) -> Vec<Value> {
+fn journal(desk: &TestDir, name: &str) -> Vec<Value> {
     let text = String::from_utf8(desk.read(name)).unwrap();
     text.lines()
         .map(|line| serde_json::from_str(line).unwrap())
@@ -30,7 +30,7 @@ fn journal(desk: &Desk, name: &str) -> Vec<Value> {
 const WAITING: &str = "touch waiting; while ! test -e go; do sleep 0.02; done";
 
 /// A restore of a plan whose hook waits. It runs.
-fn waiting_in_a_hook(desk: &Desk, options: &[&str]) -> Running {
+fn waiting_in_a_hook(desk: &TestDir, options: &[&str]) -> Running {
     desk.plan(
         "set.zip",
         "ndjson:out",

@@ -6,7 +6,7 @@ use std::path::Path;
 use base64::Engine as _;
 use kindpack::export::layout::ManagedExport;
 use kindpack::export::log::LogWriter;
-use kindpack::model::{Pair, Timestamp};
+use kindpack::model::{KindRef, Timestamp};
 use serde_json::{Value, json};
 
 /// An entity with a number and a blob, its own record and its own truth.
@@ -126,7 +126,7 @@ pub const STARTED_MICROS: i64 = 1_381_559_862_287_000;
 /// `shards` outputs of about one size each. Gives the name of that folder.
 pub fn write_export(
     folder: &Path,
-    pair: &Pair,
+    pair: &KindRef,
     started_micros: i64,
     records: &[Vec<u8>],
     shards: usize,

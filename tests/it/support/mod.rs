@@ -56,7 +56,7 @@ const FOREIGN: [&str; 20] = [
 ];
 
 /// A folder of a test's own, with an empty home beside it. Gone when dropped.
-pub struct Desk {
+pub struct TestDir {
     folder: PathBuf,
     _gone_when_dropped: Option<TempDir>,
 }
@@ -77,13 +77,13 @@ pub struct Running {
     what: String,
 }
 
-impl Desk {
+impl TestDir {
     pub fn new() -> Self {
         let folder = tempfile::Builder::new()
             .prefix("kindpack-test-")
             .tempdir()
             .unwrap();
-        Desk::at(folder.path().to_owned(), Some(folder))
+        TestDir::at(folder.path().to_owned(), Some(folder))
     }
 
     /// A folder among those that cargo keeps for tests, for what is made once and never dropped.
@@ -91,13 +91,13 @@ impl Desk {
     pub fn kept(name: &str) -> Self {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         fs::remove_dir_all(&folder).ok();
-        Desk::at(folder, None)
+        TestDir::at(folder, None)
     }
 
     fn at(folder: PathBuf, gone_when_dropped: Option<TempDir>) -> Self {
         fs::create_dir_all(folder.join("home")).unwrap();
         fs::create_dir_all(folder.join("work")).unwrap();
-        Desk {
+        TestDir {
             folder,
             _gone_when_dropped: gone_when_dropped,
         }
@@ -113,7 +113,7 @@ impl Desk {
         self.folder.join("home")
     }
 
-    /// A path below [`Desk::work`].
+    /// A path below [`TestDir::work`].
     pub fn path(&self, name: &str) -> PathBuf {
         self.work().join(name)
     }
@@ -181,7 +181,7 @@ impl Desk {
         sound(Running::start(self.kindpack(args)).wait(), args)
     }
 
-    /// As [`Desk::run`], and demands an exit code.
+    /// As [`TestDir::run`], and demands an exit code.
     #[track_caller]
     pub fn expect(&self, code: i32, args: &[&str]) -> Run {
         let run = self.run(args);
@@ -195,7 +195,7 @@ impl Desk {
         run
     }
 
-    /// As [`Desk::expect`] with `--json`; the last event must agree with the exit code. Gives that
+    /// As [`TestDir::expect`] with `--json`; the last event must agree with the exit code. Gives that
     /// event.
     #[track_caller]
     pub fn json(&self, code: i32, args: &[&str]) -> Value {

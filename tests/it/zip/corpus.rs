@@ -11,7 +11,7 @@ use kindpack::progress::Silent;
 use kindpack::store::{DirStore, Store};
 use kindpack::verify::any_zip;
 
-use crate::support::Desk;
+use crate::support::TestDir;
 
 const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/zip");
 
@@ -74,7 +74,7 @@ async fn no_seed_of_a_fuzzer_makes_the_reader_crash_or_wait() {
     let file = std::fs::File::open(Path::new(CORPUS).join("zip2-fuzz-read-seeds.tar.gz")).unwrap();
     let mut tar = Vec::new();
     GzDecoder::new(file).read_to_end(&mut tar).unwrap();
-    let desk = Desk::new();
+    let desk = TestDir::new();
     let mut seeds = 0;
     let mut rest = tar.as_slice();
     while let Some((header, behind)) = rest
@@ -96,7 +96,7 @@ async fn no_seed_of_a_fuzzer_makes_the_reader_crash_or_wait() {
 
 #[test]
 fn the_program_says_the_same_as_the_library() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     let of = |wanted: &str| {
         cases()
             .into_iter()

@@ -6,15 +6,15 @@ use std::fs;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use kindpack::model::Pair;
+use kindpack::model::KindRef;
 
 use crate::support::data::{Made, STARTED_MICROS, made, write_export};
 use crate::support::fixtures::{fixture, legacy, managed};
-use crate::support::{Desk, Running, files_below, outside_program, sha256};
+use crate::support::{Running, TestDir, files_below, outside_program, sha256};
 
 /// Archives of every shape, and the SHA-256 of each entry in them as packed.
 struct Archives {
-    desk: Desk,
+    desk: TestDir,
     archives: Vec<(&'static str, BTreeMap<String, String>)>,
     /// What could not be packed.
     failed: Vec<String>,
@@ -22,7 +22,7 @@ struct Archives {
 
 /// Packed once: all tests only read them.
 static ARCHIVES: LazyLock<Archives> = LazyLock::new(|| {
-    let desk = Desk::kept("other-readers");
+    let desk = TestDir::kept("other-readers");
     // 18 MiB that cannot be deflated: more than is held back until its lengths are known, so a data
     // descriptor follows it. A kind that holds what people write in other scripts comes with it.
     let large: Vec<Vec<u8>> = made("demo-src", "", "Большой: kind", 18, 1_000_000)
@@ -31,7 +31,7 @@ static ARCHIVES: LazyLock<Archives> = LazyLock::new(|| {
         .collect();
     write_export(
         &desk.path("large"),
-        &Pair::new("", "Большой: kind"),
+        &KindRef::new("", "Большой: kind"),
         STARTED_MICROS,
         &large,
         1,
@@ -42,7 +42,7 @@ static ARCHIVES: LazyLock<Archives> = LazyLock::new(|| {
         .collect();
     write_export(
         &desk.path("large"),
-        &Pair::new("acme", "Small % kind"),
+        &KindRef::new("acme", "Small % kind"),
         STARTED_MICROS + 1_000_000,
         &small,
         2,

@@ -73,7 +73,7 @@ fn times_come_back_as_far_as_the_format_can_hold_them() {
         (Some("2050-06-01T12:00:01Z"), Some("2050-06-01T12:00:00Z")),
         (Some("9999-01-01T00:00:00Z"), Some("2107-12-31T23:59:58Z")),
     ] {
-        let mut sealer = Sealer::new();
+        let mut sealer = ZipWriter::new();
         let mut archive = sealer
             .begin_known(
                 EntryHead {
@@ -96,13 +96,13 @@ fn times_come_back_as_far_as_the_format_can_hold_them() {
 
 #[test]
 fn an_empty_archive_is_an_end_record() {
-    let archive = Sealer::new().finish().unwrap();
+    let archive = ZipWriter::new().finish().unwrap();
     assert_eq!(archive.len(), 22);
     assert_eq!(read_structure(&archive, Profile::Sealed), Ok(Vec::new()));
 }
 
 fn of_empty_entries(count: u32) -> Vec<u8> {
-    let (mut sealer, mut archive) = (Sealer::new(), Vec::new());
+    let (mut sealer, mut archive) = (ZipWriter::new(), Vec::new());
     for number in 0..count {
         archive.extend(
             sealer
@@ -211,7 +211,7 @@ fn entries_and_offsets_past_four_gib_read_back_here_and_in_another_reader() {
         ("streamed, wide", 6 * GIB, 5 * GIB, true, 24),
         ("streamed, only said to be wide", 5 * GIB, 1, true, 24),
     ];
-    let (mut sealer, mut archive) = (Sealer::new(), Sparse::default());
+    let (mut sealer, mut archive) = (ZipWriter::new(), Sparse::default());
     for (number, (name, len, compressed_len, streamed, _)) in (1_u32..).zip(entries) {
         archive.push(if streamed {
             sealer
@@ -296,7 +296,7 @@ fn the_local_part_of_an_entry_does_not_depend_on_its_place() {
 
 #[test]
 fn a_header_says_nothing_that_its_reader_must_guess() {
-    let mut sealer = Sealer::new();
+    let mut sealer = ZipWriter::new();
     let known = sealer
         .begin_known(head("a", Method::Deflate), 0x0a0b_0c0d, 3, 5)
         .unwrap();
@@ -314,16 +314,16 @@ fn a_header_says_nothing_that_its_reader_must_guess() {
     assert_eq!(streamed[14..26], [0; 12]);
 }
 
-fn rule_of<T>(result: Result<T, SealError>) -> Option<Rule> {
+fn rule_of<T>(result: Result<T, ZipWriteError>) -> Option<Rule> {
     match result {
-        Err(SealError::Refused(violation)) => Some(violation.rule),
+        Err(ZipWriteError::Refused(violation)) => Some(violation.rule),
         _ => None,
     }
 }
 
 #[test]
 fn what_the_reader_would_refuse_is_not_begun() {
-    let mut sealer = Sealer::new();
+    let mut sealer = ZipWriter::new();
     sealer
         .begin_known(head("a", Method::Store), 0, 0, 0)
         .unwrap();
@@ -364,7 +364,7 @@ fn what_the_reader_would_refuse_is_not_begun() {
 #[test]
 fn an_entry_that_breaks_its_promise_is_not_ended() {
     let promised = |data_len, crc32, len| {
-        let mut sealer = Sealer::new();
+        let mut sealer = ZipWriter::new();
         sealer
             .begin_known(head("a", Method::Deflate), 7, 3, 5)
             .unwrap();
@@ -372,7 +372,7 @@ fn an_entry_that_breaks_its_promise_is_not_ended() {
         let error = sealer.end(crc32, len).unwrap_err();
         assert_eq!(
             sealer.finish().unwrap_err(),
-            SealError::StillOpen {
+            ZipWriteError::StillOpen {
                 entry: "a".to_owned()
             }
         );
@@ -389,14 +389,14 @@ fn an_entry_that_breaks_its_promise_is_not_ended() {
 #[test]
 fn a_streamed_entry_that_outgrows_its_narrow_lengths_is_an_error() {
     for (data_len, len) in [(1, u64::from(u32::MAX)), (u64::from(u32::MAX), 1)] {
-        let mut sealer = Sealer::new();
+        let mut sealer = ZipWriter::new();
         sealer
             .begin_streamed(head("a", Method::Deflate), 0)
             .unwrap();
         sealer.data(data_len).unwrap();
         assert!(matches!(
             sealer.end(0, len),
-            Err(SealError::TooLong {
+            Err(ZipWriteError::TooLong {
                 found: 0xffff_ffff,
                 ..
             })
@@ -406,22 +406,25 @@ fn a_streamed_entry_that_outgrows_its_narrow_lengths_is_an_error() {
 
 #[test]
 fn calls_out_of_turn_and_endless_archives_are_errors() {
-    let mut sealer = Sealer::new();
-    assert_eq!(sealer.data(1), Err(SealError::NoneOpen));
-    assert_eq!(sealer.end(0, 0), Err(SealError::NoneOpen));
+    let mut sealer = ZipWriter::new();
+    assert_eq!(sealer.data(1), Err(ZipWriteError::NoneOpen));
+    assert_eq!(sealer.end(0, 0), Err(ZipWriteError::NoneOpen));
     sealer
         .begin_streamed(head("a", Method::Deflate), u64::MAX)
         .unwrap();
     assert_eq!(
         sealer.begin_streamed(head("b", Method::Deflate), 0),
-        Err(SealError::StillOpen {
+        Err(ZipWriteError::StillOpen {
             entry: "a".to_owned()
         })
     );
     sealer.data(u64::MAX / 2 - 100).unwrap();
     assert!(matches!(
         sealer.data(u64::MAX / 2),
-        Err(SealError::TooLong { .. })
+        Err(ZipWriteError::TooLong { .. })
     ));
-    assert!(matches!(sealer.data(100), Err(SealError::TooLong { .. })));
+    assert!(matches!(
+        sealer.data(100),
+        Err(ZipWriteError::TooLong { .. })
+    ));
 }

@@ -14,10 +14,10 @@ use kindpack::datastore::error::DatastoreError;
 use kindpack::model::{Kind, Namespace};
 use kindpack::plan::Step;
 use kindpack::restore::import::{ImportError, Staging};
-use kindpack::store::{CloudOptions, Location, StoreRegistry};
+use kindpack::store::{GcsOptions, Location, StoreRegistry};
 use serde_json::Value;
 
-use crate::restore::import::fixture::{Bench, Earlier};
+use crate::restore::import::fixture::{Earlier, ImportFixture};
 use crate::support::emulator::{Emulator, emulator};
 use crate::support::entities::{assert_same, moved};
 use crate::support::files_below;
@@ -27,15 +27,15 @@ fn importer(emulator: &Emulator, project: &str) -> Arc<dyn Importer> {
     Arc::new(EmulatorImporter::new(&emulator.host, project, Duration::from_secs(2)).unwrap())
 }
 
-fn staging(bench: &Bench, importer: &Arc<dyn Importer>) -> Staging {
-    let stores = StoreRegistry::new(CloudOptions::default());
+fn staging(bench: &ImportFixture, importer: &Arc<dyn Importer>) -> Staging {
+    let stores = StoreRegistry::new(GcsOptions::default());
     Staging::choose(None, &bench.desk.path("own"), importer.as_ref(), &stores).unwrap()
 }
 
 /// Imports all of a set into a fresh project, which is given.
-fn imported(emulator: &Emulator, set: &Set) -> (Bench, String) {
+fn imported(emulator: &Emulator, set: &Set) -> (ImportFixture, String) {
     let project = emulator.fresh_project();
-    let bench = Bench::of_folder(&set.source, &emulator.target(&project));
+    let bench = ImportFixture::of_folder(&set.source, &emulator.target(&project));
     let importer = importer(emulator, &project);
     let staging = staging(&bench, &importer);
     for step in &bench.plan.steps {
@@ -193,7 +193,7 @@ fn a_second_import_of_the_same_step_changes_nothing() {
 fn what_no_import_can_do_is_refused_before_anything_is_staged() {
     let importer: Arc<dyn Importer> =
         Arc::new(EmulatorImporter::new("127.0.0.1:1", "nobody", Duration::from_secs(2)).unwrap());
-    let unfit = |bench: &Bench, step: &Step, words: &str| {
+    let unfit = |bench: &ImportFixture, step: &Step, words: &str| {
         let error = bench
             .import(step, &importer, &staging(bench, &importer))
             .unwrap_err();
@@ -214,12 +214,12 @@ fn what_no_import_can_do_is_refused_before_anything_is_staged() {
         ),
         (legacy().source, "expected a managed export"),
     ] {
-        let bench = Bench::of_folder(&source, "emulator:nobody@127.0.0.1:1");
+        let bench = ImportFixture::of_folder(&source, "emulator:nobody@127.0.0.1:1");
         for step in &bench.plan.steps {
             unfit(&bench, step, words);
         }
     }
-    let bench = Bench::of_folder(
+    let bench = ImportFixture::of_folder(
         &fixture("managed-variants/gcs_layout"),
         "emulator:nobody@127.0.0.1:1",
     );
@@ -244,7 +244,7 @@ fn what_no_import_can_do_is_refused_before_anything_is_staged() {
 
 #[test]
 fn exports_are_staged_where_the_importer_reads() {
-    let stores = StoreRegistry::new(CloudOptions::default());
+    let stores = StoreRegistry::new(GcsOptions::default());
     let place = |text: &str| Some(text.parse::<Location>().unwrap());
     let emulator = |host: &str| {
         Arc::new(EmulatorImporter::new(host, "p", Duration::from_secs(2)).unwrap())
@@ -299,7 +299,7 @@ fn server(deed: impl Fn(std::net::TcpStream) + Send + 'static) -> String {
 
 #[test]
 fn an_emulator_that_fails_is_told_of_and_leaves_nothing_staged() {
-    let bench = Bench::of_folder(
+    let bench = ImportFixture::of_folder(
         &fixture("managed-variants/gcs_layout"),
         "emulator:p@127.0.0.1:1",
     );
@@ -370,7 +370,7 @@ fn an_emulator_that_fails_is_told_of_and_leaves_nothing_staged() {
 
 #[test]
 fn nobody_else_reads_what_is_staged_in_a_folder_of_kindpack_s_own() {
-    let bench = Bench::of_folder(
+    let bench = ImportFixture::of_folder(
         &fixture("managed-variants/gcs_layout"),
         "emulator:p@127.0.0.1:1",
     );

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use kindpack::archive::ArchiveFile;
+use kindpack::archive::Archive;
 use kindpack::datastore::admin::Importer;
 use kindpack::model::{Sha256, Timestamp};
 use kindpack::plan::{ArchiveRef, Choices, Environment, Plan, Step, plan};
@@ -12,12 +12,12 @@ use kindpack::runtime::workers::Workers;
 use kindpack::store::{DirStore, Store as _};
 use tokio::runtime::Runtime;
 
-use crate::support::Desk;
+use crate::support::TestDir;
 
 /// An archive with a plan that restores all of it.
-pub struct Bench {
-    pub desk: Desk,
-    pub archive: Arc<ArchiveFile>,
+pub struct ImportFixture {
+    pub desk: TestDir,
+    pub archive: Arc<Archive>,
     pub plan: Plan,
     /// When the journal was opened.
     pub run: Timestamp,
@@ -50,16 +50,16 @@ pub struct Earlier {
     pub operation: Option<String>,
 }
 
-impl Bench {
+impl ImportFixture {
     /// Packs a folder with the program.
     pub fn of_folder(source: &str, target: &str) -> Self {
-        let desk = Desk::new();
+        let desk = TestDir::new();
         desk.pack(source);
-        Bench::of_desk(desk, target)
+        ImportFixture::of_desk(desk, target)
     }
 
     /// The `set.zip` of a desk.
-    pub fn of_desk(desk: Desk, target: &str) -> Self {
+    pub fn of_desk(desk: TestDir, target: &str) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -69,7 +69,7 @@ impl Bench {
         let archive = runtime.block_on(async {
             let object = store.stat("set.zip").await.unwrap();
             Arc::new(
-                ArchiveFile::open(store.clone(), object, "set.zip".to_owned())
+                Archive::open(store.clone(), object, "set.zip".to_owned())
                     .await
                     .unwrap(),
             )
@@ -88,7 +88,7 @@ impl Bench {
         )
         .unwrap();
         let run = Timestamp::from_micros(1_763_805_601_234_567).unwrap();
-        Bench {
+        ImportFixture {
             desk,
             archive,
             plan,

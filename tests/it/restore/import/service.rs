@@ -8,14 +8,14 @@ use google_cloud_auth::credentials::user_account;
 use kindpack::datastore::admin::{Importer, ServiceImporter, ServiceOptions};
 use kindpack::datastore::error::DatastoreError;
 use kindpack::google::Credentials;
-use kindpack::model::{Pair, Timestamp};
+use kindpack::model::{KindRef, Timestamp};
 use kindpack::plan::Step;
 use kindpack::restore::import::{ImportError, Staging};
-use kindpack::store::{Cloud, CloudOptions, Location, StoreError, StoreRegistry};
+use kindpack::store::{GcsClient, GcsOptions, Location, StoreError, StoreRegistry};
 use serde_json::json;
 
-use crate::restore::import::fixture::{Bench, Earlier, Told};
-use crate::support::Desk;
+use crate::restore::import::fixture::{Earlier, ImportFixture, Told};
+use crate::support::TestDir;
 use crate::support::data::{self, Made};
 use crate::support::gcs_server::{Call as Gcs, GcsServer, Right};
 use crate::support::operations::{Call, Deed, End, Operations};
@@ -24,7 +24,7 @@ const BUCKET: &str = "staging";
 
 /// A project of the service, a bucket to stage in, and an archive with two kinds for it.
 struct Site {
-    bench: Bench,
+    bench: ImportFixture,
     gcs: Arc<GcsServer>,
     service: Operations,
     options: ServiceOptions,
@@ -43,7 +43,7 @@ fn options() -> ServiceOptions {
 
 impl Site {
     fn new() -> Self {
-        let desk = Desk::new();
+        let desk = TestDir::new();
         for (number, kind) in ["Note", "Image"].into_iter().enumerate() {
             let records: Vec<Vec<u8>> = data::made("shop", "", kind, 60, 200)
                 .iter()
@@ -52,7 +52,7 @@ impl Site {
             let started = data::STARTED_MICROS + number as i64 * 60_000_000;
             data::write_export(
                 &desk.path("exports"),
-                &Pair::new("", kind),
+                &KindRef::new("", kind),
                 started,
                 &records,
                 2,
@@ -63,7 +63,7 @@ impl Site {
         gcs.put(BUCKET, "restores/of somebody else", "kept");
         let service = Operations::start("shop-test", gcs.clone());
         Site {
-            bench: Bench::of_desk(desk, "datastore:shop-test"),
+            bench: ImportFixture::of_desk(desk, "datastore:shop-test"),
             gcs,
             service,
             options: options(),
@@ -84,11 +84,11 @@ impl Site {
     }
 
     fn staging(&self, importer: &Arc<dyn Importer>) -> Staging {
-        let options = CloudOptions {
+        let options = GcsOptions {
             retry_timeout: Duration::from_millis(200),
-            ..CloudOptions::default()
+            ..GcsOptions::default()
         };
-        let stores = StoreRegistry::with(Cloud::at(&self.gcs.url(), true, options));
+        let stores = StoreRegistry::with(GcsClient::at(&self.gcs.url(), true, options));
         let place: Location = format!("gs://{BUCKET}/restores").parse().unwrap();
         Staging::choose(Some(&place), "unused".as_ref(), importer.as_ref(), &stores).unwrap()
     }
@@ -674,7 +674,7 @@ fn a_damaged_archive_is_noticed_before_anything_is_imported() {
         options,
     } = site;
     let site = Site {
-        bench: Bench::of_desk(bench.desk, "datastore:shop-test"),
+        bench: ImportFixture::of_desk(bench.desk, "datastore:shop-test"),
         gcs,
         service,
         options,

@@ -23,7 +23,7 @@ pub enum Side {
 }
 
 /// A running gate. It ends with the test program.
-pub struct Gate {
+pub struct FaultProxy {
     pub host: String,
     state: Arc<State>,
 }
@@ -44,9 +44,9 @@ struct Seen {
     has_stopped: bool,
 }
 
-impl Gate {
+impl FaultProxy {
     /// A gate on a port of its own before the emulator at `emulator`.
-    pub fn before(emulator: &str) -> Gate {
+    pub fn before(emulator: &str) -> FaultProxy {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let host = listener.local_addr().unwrap().to_string();
@@ -79,7 +79,7 @@ impl Gate {
                 }
             });
         });
-        Gate { host, state }
+        FaultProxy { host, state }
     }
 
     /// A new run begins; the gate stops at its commit number `stop_at`, counted from 1, and lets

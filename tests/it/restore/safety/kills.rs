@@ -1,13 +1,13 @@
 //! SIGKILL in the middle of a restore, at moments that a seed chooses.
 
-use kindpack::model::Pair;
+use kindpack::model::KindRef;
 use serde_json::Value;
 
-use super::fault_proxy::{Gate, Side};
+use super::fault_proxy::{FaultProxy, Side};
 use crate::support::data::{Made, STARTED_MICROS, made, write_export};
 use crate::support::emulator::emulator;
 use crate::support::entities::{assert_same, moved};
-use crate::support::{Desk, Running};
+use crate::support::{Running, TestDir};
 
 const KILLS: usize = 12;
 
@@ -15,7 +15,7 @@ const KILLS: usize = 12;
 const WORKERS: usize = 8;
 
 /// 20,000 entities of three kinds, in a bit more than 40 commits.
-fn set(desk: &Desk) -> Vec<Value> {
+fn set(desk: &TestDir) -> Vec<Value> {
     let mut truth = Vec::new();
     for (namespace, kind, count) in [
         ("acme", "Song", 12_000),
@@ -26,7 +26,7 @@ fn set(desk: &Desk) -> Vec<Value> {
         let records: Vec<Vec<u8>> = entities.iter().map(Made::record).collect();
         write_export(
             &desk.path("source").join(kind),
-            &Pair::new(namespace, kind),
+            &KindRef::new(namespace, kind),
             STARTED_MICROS,
             &records,
             2,
@@ -42,10 +42,10 @@ fn a_restore_that_is_killed_twelve_times_ends_with_every_entity_once_and_repeats
     let Some(emulator) = emulator("kills of a restore") else {
         return;
     };
-    let desk = Desk::new();
+    let desk = TestDir::new();
     let truth = set(&desk);
     desk.pack("source");
-    let gate = Gate::before(&emulator.host);
+    let gate = FaultProxy::before(&emulator.host);
     let project = emulator.fresh_project();
     desk.plan(
         "set.zip",

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::support::emulator::emulator;
 use crate::support::entities::{assert_same, kind_of, moved};
 use crate::support::fixtures::managed;
-use crate::support::{Desk, Running, files_below, sound};
+use crate::support::{Running, TestDir, files_below, sound};
 
 const SECRET: &str = "a secret for tests";
 
@@ -52,7 +52,7 @@ fn no_original_value_of_a_redacted_property_is_found_anywhere_and_the_others_are
         return;
     };
     let set = managed();
-    let desk = Desk::new();
+    let desk = TestDir::new();
     desk.pack(&set.source);
     let project = emulator.fresh_project();
 
@@ -168,7 +168,7 @@ fn hashed_keys_and_the_references_to_them_still_meet() {
         return;
     };
     let set = managed();
-    let desk = Desk::new();
+    let desk = TestDir::new();
     desk.pack(&set.source);
     let project = emulator.fresh_project();
     let args = [
@@ -234,7 +234,7 @@ fn keys(value: &Value, project: &str, found: &mut BTreeSet<String>) {
 
 #[test]
 fn rules_that_need_a_key_are_refused_without_one_and_under_another() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     desk.pack(&managed().source);
     let plan = [
         "plan",
@@ -262,7 +262,7 @@ fn rules_that_need_a_key_are_refused_without_one_and_under_another() {
 
 #[test]
 fn a_misspelt_rule_is_refused_unless_it_may_match_nothing() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     desk.pack(&managed().source);
     desk.expect(
         2,

@@ -1,6 +1,6 @@
 //! `rehearse`: the proof that a backup restores, and that a broken one does not pass for one.
 
-use crate::support::Desk;
+use crate::support::TestDir;
 use crate::support::emulator::emulator;
 use crate::support::fixtures::sets;
 
@@ -10,7 +10,7 @@ fn every_fixture_can_be_rehearsed() {
         return;
     }
     for set in sets() {
-        let desk = Desk::new();
+        let desk = TestDir::new();
         desk.pack(&set.source);
         let event = desk.json(0, &["rehearse", "set.zip"]);
         assert_eq!(event["entities"], set.truth.len(), "{}", set.name);
@@ -23,7 +23,7 @@ fn a_broken_archive_fails_its_rehearsal_with_the_reason() {
         return;
     }
     let set = crate::support::fixtures::managed();
-    let desk = Desk::new();
+    let desk = TestDir::new();
     desk.pack(&set.source);
     let whole = desk.read("set.zip");
     let len = whole.len();

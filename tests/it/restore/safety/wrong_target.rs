@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::fixtures::managed;
-use crate::support::{Desk, Running, sound};
+use crate::support::{Running, TestDir, sound};
 
 /// Takes whatever connects, remembers how each request begins, and answers that it is the wrong
 /// one.
@@ -72,13 +72,13 @@ fn case(what: &'static str, args: &[&str], env: &[(&'static str, &str)], code: i
 }
 
 /// A plan for an emulator, changed by hand.
-fn edited(desk: &Desk, name: &str, change: impl Fn(&mut Value)) {
+fn edited(desk: &TestDir, name: &str, change: impl Fn(&mut Value)) {
     let mut plan = desk.json_file("plan.json");
     change(&mut plan);
     desk.write(name, serde_json::to_vec_pretty(&plan).unwrap());
 }
 
-fn cases(desk: &Desk, socket: &Socket) -> Vec<Case> {
+fn cases(desk: &TestDir, socket: &Socket) -> Vec<Case> {
     const R: [&str; 3] = ["restore", "set.zip", "--target"];
     let restore =
         |rest: &[&'static str]| -> Vec<&'static str> { R.iter().chain(rest).copied().collect() };
@@ -450,7 +450,7 @@ fn cases(desk: &Desk, socket: &Socket) -> Vec<Case> {
 
 #[test]
 fn whoever_points_at_the_wrong_target_is_refused_and_nothing_is_sent() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     desk.pack(&managed().source);
     let socket = Socket::open();
     desk.plan(
@@ -506,7 +506,7 @@ fn whoever_points_at_the_wrong_target_is_refused_and_nothing_is_sent() {
 
 #[test]
 fn the_socket_that_counts_does_hear_what_is_sent() {
-    let desk = Desk::new();
+    let desk = TestDir::new();
     desk.pack(&managed().source);
     let socket = Socket::open();
     let run = desk.run(&[
