@@ -10,8 +10,7 @@ use crate::cli::failure::Failure;
 use crate::cli::output::complain;
 use crate::cli::state_dir::HINT as STATE_HINT;
 use crate::cli::text::Text;
-use crate::model::Timestamp;
-use crate::plan::TargetSpec;
+use crate::model::{TargetSpec, Timestamp};
 use crate::restore::lock::{self, LeaseError, LockOwner, TargetLock};
 use crate::runtime::workers::Workers;
 

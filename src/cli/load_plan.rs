@@ -2,6 +2,7 @@
 //!
 //! Knows files and archives. What is done with the plan is `restore`'s affair.
 
+use crate::model::TargetSpec;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use crate::cli::open_archive::{ArchiveLocation, find_at};
 use crate::cli::plan_options::{choices, environment};
 use crate::cli::plan_view::show;
 use crate::model::address::{host_and_port, without_user};
-use crate::plan::{ArchiveRef, CheckedPlan, Choices, Environment, Plan, TargetSpec};
+use crate::plan::{ArchiveRef, CheckedPlan, Choices, Environment, Plan};
 use crate::restore::journal::file::JournalFile;
 use crate::restore::prepare::{self, archive_ref};
 use crate::runtime::workers::Workers;

@@ -8,9 +8,9 @@ use super::open_archive::absolute;
 use crate::cli::args::PlanChoices;
 use crate::cli::failure::{Failure, KEY_HINT};
 use crate::cli::input_file::read_input_file;
-use crate::model::Sample;
+use crate::model::{Sample, TargetSpec};
 use crate::plan::profile::{self, Profile};
-use crate::plan::{Choices, Environment, Hooks, NamespaceMap, Redaction, Selection, TargetSpec};
+use crate::plan::{Choices, Environment, Hooks, NamespaceMap, Redaction, Selection};
 use crate::transform::redact::{RedactKey, Rule};
 
 /// The configuration that is read where none is named.

@@ -7,8 +7,8 @@ use serde_json::json;
 use crate::cli::context::Context;
 use crate::cli::output;
 use crate::cli::text::Text;
-use crate::model::Sample;
-use crate::plan::{Explanation, Hooks, Link, OnExisting, Plan, TargetSpec};
+use crate::model::{Sample, TargetSpec};
+use crate::plan::{Explanation, Hooks, Link, OnExisting, Plan};
 
 /// How many kinds that are left out for one reason are named; the document names all.
 const LEFT_OUT_SHOWN: usize = 4;

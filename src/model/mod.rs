@@ -10,6 +10,7 @@ mod kind;
 mod manifest;
 mod sample;
 mod selector;
+mod target_spec;
 mod time;
 
 pub use digest::{Crc32c, Sha256};
@@ -22,4 +23,6 @@ pub use manifest::{
 };
 pub use sample::{Sample, SampleError};
 pub use selector::{Selector, SelectorError};
+pub(crate) use target_spec::read_address;
+pub use target_spec::{TargetSpec, TargetSpecError};
 pub use time::{Timestamp, spelled_duration};

@@ -9,8 +9,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::TargetSpec;
-use crate::model::{KindRef, Namespace, Sample, Selector, SelectorError};
+use crate::model::{KindRef, Namespace, Sample, Selector, SelectorError, TargetSpec};
 use crate::transform::redact::Rule;
 
 /// All that the user decides. The planner adds nothing but the emulator's address.

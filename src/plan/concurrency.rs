@@ -9,7 +9,8 @@ use std::collections::{BTreeSet, BinaryHeap, HashMap};
 
 use super::constraints::words;
 use super::dependencies::needs;
-use super::{Plan, PlanError, Taken};
+use super::selected::SelectedKind;
+use super::{Plan, PlanError};
 use crate::model::{KindInfo, KindRef, Manifest};
 
 /// Who waits for whom. Steps go by their places in the plan; no step waits for one that comes
@@ -37,7 +38,7 @@ impl Plan {
             .iter()
             .map(|item| (item.pair(), item))
             .collect();
-        let taken: Vec<Taken<'_>> = self
+        let taken: Vec<SelectedKind<'_>> = self
             .steps
             .iter()
             .map(|step| {
@@ -47,7 +48,7 @@ impl Plan {
                     expected: "a kind of the archive".to_owned(),
                     found: pair.to_string(),
                 })?;
-                Ok(Taken { pair, item })
+                Ok(SelectedKind { pair, item })
             })
             .collect::<Result<_, PlanError>>()?;
         let mut waits = Waits {

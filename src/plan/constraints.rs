@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::graph::Constraint;
-use super::ordering::Taken;
+use super::selected::SelectedKind;
 use super::{PlanError, Selection};
 use crate::model::Selector;
 
@@ -26,7 +26,10 @@ pub(super) struct Constraints {
 
 /// Reads `first`, `last` and `after`. A step that several selectors of `first` (or `last`) choose
 /// goes by the earliest.
-pub(super) fn words(taken: &[Taken], selection: &Selection) -> Result<Constraints, PlanError> {
+pub(super) fn words(
+    taken: &[SelectedKind],
+    selection: &Selection,
+) -> Result<Constraints, PlanError> {
     let mut words = Constraints::default();
     words.add_groups(taken, selection)?;
     words.groups = words.wishes.len();
@@ -62,12 +65,16 @@ impl Constraints {
 
     /// Makes each group of `first`, what is in no group, and each group of `last` wait for the one
     /// before.
-    fn add_groups(&mut self, taken: &[Taken], selection: &Selection) -> Result<(), PlanError> {
+    fn add_groups(
+        &mut self,
+        taken: &[SelectedKind],
+        selection: &Selection,
+    ) -> Result<(), PlanError> {
         let (firsts, lasts) = (selection.firsts(), selection.lasts());
         let mut front: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         let mut back: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         let mut middle = Vec::new();
-        for (number, Taken { pair, .. }) in taken.iter().enumerate() {
+        for (number, SelectedKind { pair, .. }) in taken.iter().enumerate() {
             let claim = |given: &[(String, &Selector)]| {
                 let at = given
                     .iter()
@@ -118,12 +125,12 @@ impl Constraints {
     }
 
     /// Makes what the left side of `A=B` chooses wait for what the right side chooses.
-    fn add_afters(&mut self, taken: &[Taken], selection: &Selection) {
+    fn add_afters(&mut self, taken: &[SelectedKind], selection: &Selection) {
         for (option, after) in selection.depends_on() {
             let said = format!("{option} {after}");
             let (mut waiting, mut only_waiting, mut only_awaited, mut both) =
                 (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-            for (number, Taken { pair, .. }) in taken.iter().enumerate() {
+            for (number, SelectedKind { pair, .. }) in taken.iter().enumerate() {
                 match (after.step.matches(pair), after.needs.matches(pair)) {
                     (true, true) => both.push(number),
                     (true, false) => only_waiting.push(number),

@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::graph::Link;
-use super::ordering::Taken;
+use super::selected::SelectedKind;
 use crate::model::{Kind, KindRef};
 
 /// The data says that the step `by` needs the step `of`.
@@ -29,14 +29,14 @@ impl Dependency {
 }
 
 /// Every need once; who is both parent and referred to counts as a parent.
-pub(super) fn needs(taken: &[Taken]) -> Vec<Dependency> {
+pub(super) fn needs(taken: &[SelectedKind]) -> Vec<Dependency> {
     let number: HashMap<&KindRef, usize> = taken
         .iter()
         .enumerate()
         .map(|(number, taken)| (&taken.pair, number))
         .collect();
     let mut needs = Vec::new();
-    for (by, Taken { pair, item }) in taken.iter().enumerate() {
+    for (by, SelectedKind { pair, item }) in taken.iter().enumerate() {
         let here = |kind: &Kind| KindRef {
             namespace: pair.namespace.clone(),
             kind: kind.clone(),

@@ -19,11 +19,12 @@ use std::{fmt, io};
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
+use super::selected::Skipped;
 use super::{
     Choices, Environment, Hooks, OnExisting, PlanClass, PlanError, Redaction, Selection,
-    TargetSpec, WriteMethod, estimate, plan,
+    WriteMethod, estimate, plan,
 };
-use crate::model::{ExportTimes, Kind, KindRef, Manifest, Namespace, Sample, Sha256};
+use crate::model::{ExportTimes, Kind, KindRef, Manifest, Namespace, Sample, Sha256, TargetSpec};
 
 /// The value of `format` in every plan of this version.
 pub const PLAN_FORMAT: &str = "kindpack-plan/1";
@@ -163,28 +164,6 @@ impl Step {
             same(field("reason"), &planned.reason, &self.reason)?;
         }
         Ok(())
-    }
-}
-
-/// A pair that the plan leaves out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Skipped {
-    /// The namespace.
-    pub namespace: Namespace,
-    /// The kind.
-    pub kind: Kind,
-    /// Whose word that is.
-    pub reason: String,
-}
-
-impl Skipped {
-    /// The pair.
-    pub fn pair(&self) -> KindRef {
-        KindRef {
-            namespace: self.namespace.clone(),
-            kind: self.kind.clone(),
-        }
     }
 }
 

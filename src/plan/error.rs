@@ -2,8 +2,8 @@
 //!
 //! Knows classes of errors, not exit codes; those belong to the command line.
 
-use super::{OnExisting, TargetSpec};
-use crate::model::{Kind, KindRef, Namespace, Sha256};
+use super::OnExisting;
+use crate::model::{Kind, KindRef, Namespace, Sha256, TargetSpec};
 use crate::transform::redact::RedactError;
 
 /// What the command line makes of a [`PlanError`].

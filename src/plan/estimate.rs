@@ -4,8 +4,8 @@
 //! Knows numbers and kinds of targets. It measures nothing.
 
 use super::ordering::Arrangement;
-use super::{Choices, TargetSpec, WriteMethod};
-use crate::model::Sample;
+use super::{Choices, WriteMethod};
+use crate::model::{Sample, TargetSpec};
 
 /// What a way into a target takes: a rate of entities, a rate of bytes (the slower one counts), and
 /// a time for each step.

@@ -5,10 +5,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::target::read_address;
-use super::{Choices, Environment, OnExisting, PlanError, Step, TargetSpec, WriteMethod};
+use super::{Choices, Environment, OnExisting, PlanError, Step, WriteMethod};
 use crate::model::address::without_user;
-use crate::model::{EntryInfo, ExportFormat, KindInfo, KindRef, Manifest, folded, pair_names};
+use crate::model::read_address;
+use crate::model::{
+    EntryInfo, ExportFormat, KindInfo, KindRef, Manifest, TargetSpec, folded, pair_names,
+};
 
 /// Fills in the emulator's address, and refuses a target that may not be the one that is meant.
 pub(super) fn resolve_target(

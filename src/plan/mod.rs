@@ -16,7 +16,7 @@ mod guards;
 mod ordering;
 pub mod profile;
 mod reasons;
-mod target;
+mod selected;
 mod warnings;
 
 #[cfg(test)]
@@ -29,17 +29,18 @@ pub use choices::{
     Redaction, RuleMatch, Selection, WriteMethod,
 };
 pub use concurrency::{Turns, Waits};
-pub use document::{ArchiveRef, CheckedPlan, Member, PLAN_FORMAT, Plan, PlanTotals, Skipped, Step};
+pub use document::{ArchiveRef, CheckedPlan, Member, PLAN_FORMAT, Plan, PlanTotals, Step};
 pub use error::{Before, PlanClass, PlanError};
 pub use explain::{Explanation, Link, explain};
-pub use target::TargetSpec;
 
 use crate::model::{Kind, Manifest, Sha256};
 use crate::transform::redact::Rules;
 use estimate::sizes;
 use guards::{check_collisions, check_files, check_imports, check_way, resolve_target};
-use ordering::{Arrangement, Taken};
+use ordering::Arrangement;
 use reasons::reasons;
+use selected::SelectedKind;
+pub use selected::Skipped;
 use warnings::warnings;
 
 /// Orders what `choices` take of `manifest` into steps for one target.
@@ -119,7 +120,7 @@ fn steps(arrangement: &Arrangement<'_>, choices: &Choices) -> Vec<Step> {
     let sizes = sizes(arrangement, choices);
     let maps = &choices.map_namespaces;
     let step = |(id, (_, node)): (u32, (usize, usize))| {
-        let Taken { pair, item } = arrangement.taken.get(node)?;
+        let SelectedKind { pair, item } = arrangement.taken.get(node)?;
         let size = sizes.get(node)?;
         let to_namespace = maps.get(&pair.namespace).unwrap_or(&pair.namespace);
         Some(Step {

@@ -9,19 +9,13 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use super::constraints::{Constraints, words};
 use super::dependencies::{Dependency, needs};
 use super::graph::{Contradiction, Link, arrange};
-use super::{Before, Choices, PlanError, Selection, Skipped};
+use super::selected::{SelectedKind, Skipped};
+use super::{Before, Choices, PlanError, Selection};
 use crate::model::{KindInfo, KindRef, Manifest};
-
-/// An item that becomes a step. Everything below names it by its number, which follows namespace
-/// and kind.
-pub(super) struct Taken<'a> {
-    pub pair: KindRef,
-    pub item: &'a KindInfo,
-}
 
 /// What is restored, in order.
 pub(super) struct Arrangement<'a> {
-    pub taken: Vec<Taken<'a>>,
+    pub taken: Vec<SelectedKind<'a>>,
     pub skipped: Vec<Skipped>,
     /// Who needs a step that nobody chose.
     pub needed_by: BTreeMap<usize, usize>,
@@ -51,7 +45,7 @@ impl<'a> Arrangement<'a> {
                         reason,
                     });
                 }
-                _ => taken.push(Taken { pair, item }),
+                _ => taken.push(SelectedKind { pair, item }),
             }
         }
         let number: HashMap<&KindRef, usize> = taken

@@ -13,10 +13,8 @@ use serde::de::{DeserializeOwned, Error as _, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
-use crate::model::{Namespace, Sample, Selector};
-use crate::plan::{
-    DependencyRule, Hooks, NamespaceMap, OnExisting, OrderFile, TargetSpec, WriteMethod,
-};
+use crate::model::{Namespace, Sample, Selector, TargetSpec};
+use crate::plan::{DependencyRule, Hooks, NamespaceMap, OnExisting, OrderFile, WriteMethod};
 use crate::transform::redact::Rule;
 
 /// A text that is not what it should be.

@@ -2,7 +2,8 @@
 //!
 //! Reads an order that is made already; it decides nothing.
 
-use super::ordering::{Arrangement, Taken};
+use super::ordering::Arrangement;
+use super::selected::SelectedKind;
 use crate::model::KindRef;
 
 /// The reason of each step, by its number. The strongest is given alone: the user's word, who
@@ -45,14 +46,17 @@ fn neighbours(arrangement: &Arrangement<'_>) -> Vec<Neighbours> {
 /// The name of a kind, with its namespace where that is another than the reader's.
 fn name(arrangement: &Arrangement<'_>, node: usize, seen_from: &KindRef) -> String {
     match arrangement.taken.get(node) {
-        Some(Taken { pair, .. }) if pair.namespace == seen_from.namespace => pair.kind.to_string(),
-        Some(Taken { pair, .. }) => pair.to_string(),
+        Some(SelectedKind { pair, .. }) if pair.namespace == seen_from.namespace => {
+            pair.kind.to_string()
+        }
+        Some(SelectedKind { pair, .. }) => pair.to_string(),
         None => String::new(),
     }
 }
 
 fn reason(arrangement: &Arrangement<'_>, all: &[Neighbours], node: usize) -> String {
-    let (Some(Taken { pair, .. }), Some(around)) = (arrangement.taken.get(node), all.get(node))
+    let (Some(SelectedKind { pair, .. }), Some(around)) =
+        (arrangement.taken.get(node), all.get(node))
     else {
         return String::new();
     };

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::ordering::Arrangement;
 use super::reasons::shortened;
-use super::{Choices, OnExisting, TargetSpec};
-use crate::model::{Kind, KindRef, Manifest, Namespace};
+use super::{Choices, OnExisting};
+use crate::model::{Kind, KindRef, Manifest, Namespace, TargetSpec};
 
 /// How many pairs that are missing are named.
 const NAMED: usize = 8;

@@ -1,9 +1,9 @@
 //! Why a restore stopped.
 
-use super::Difference;
+use super::difference::Difference;
 use crate::archive::ArchiveError;
-use crate::model::KindRef;
-use crate::plan::{PlanError, TargetSpec};
+use crate::model::{KindRef, TargetSpec};
+use crate::plan::PlanError;
 use crate::restore::dependencies::DependencyError;
 use crate::restore::hooks::HookError;
 use crate::restore::import::ImportError;

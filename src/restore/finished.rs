@@ -1,50 +1,9 @@
 //! What an earlier run of the same plan means for this one, and whether a restore that has finished
 //! is still true.
 
-use super::scheduler::Run;
-use super::{Check, RestoreError};
-use crate::model::KindRef;
+use super::scheduler::{Resumption, Run};
+use super::{Check, Difference, RestoreError};
 use crate::plan::{OnExisting, Step};
-
-/// What this run does after earlier ones.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Resumption {
-    /// It begins, or goes on where the last one stopped.
-    Continue,
-    /// It begins anew, whatever was done.
-    Restart,
-    /// Nothing: all is done, and the target holds it.
-    Nothing,
-}
-
-/// A kind that the target does not hold as the finished restore left it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Difference {
-    /// It has another number of entities.
-    #[error("{pair}: expected {expected} entities, found {found}")]
-    Count {
-        /// Which kind, in the target.
-        pair: KindRef,
-        /// Entities that were restored.
-        expected: u64,
-        /// Entities that are there.
-        found: u64,
-    },
-    /// Some of its entities are not there, or hold something else.
-    #[error("{pair}: {differing} entities are missing or differ")]
-    Entities {
-        /// Which kind, in the target.
-        pair: KindRef,
-        /// How many.
-        differing: u64,
-    },
-    /// What is there cannot be read.
-    #[error("{error}")]
-    Unreadable {
-        /// Why not.
-        error: String,
-    },
-}
 
 impl Run<'_> {
     /// Decides what this run does, by the journal and, where that says that something is done, by

@@ -13,8 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
 use crate::model::address::is_this_machine;
-use crate::model::{Sha256, Timestamp};
-use crate::plan::TargetSpec;
+use crate::model::{Sha256, TargetSpec, Timestamp};
 
 /// Longer files are none of ours.
 const HOLDER_MAX_BYTES: u64 = 64 << 10;

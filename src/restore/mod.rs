@@ -6,6 +6,7 @@
 mod check;
 mod delete_stale;
 pub mod dependencies;
+mod difference;
 mod error;
 mod finished;
 pub mod hooks;
@@ -29,16 +30,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::archive::Archive;
 use crate::entity::rewrite::{DestinationProject, KeyMapping};
-use crate::model::{KindRef, Sample};
-use crate::plan::{ArchiveRef, CheckedPlan, Environment, Plan, Step, TargetSpec, named_kinds};
+use crate::model::{KindRef, Sample, TargetSpec};
+use crate::plan::{ArchiveRef, CheckedPlan, Environment, Plan, Step, named_kinds};
 use crate::progress::Observer;
 use crate::runtime::workers::Workers;
 use crate::targets::Target;
 use crate::transform::redact::{RedactKey, Redactor};
 use crate::transform::sample::Sampler;
+pub use difference::Difference;
 pub use error::RestoreError;
-pub use finished::Difference;
-pub use import::step::ImportOptions;
+pub use import::ImportOptions;
 use journal::file::JournalFile;
 use journal::{JOURNAL_FORMAT, Journal, JournalError, PlannedStep};
 pub use outcome::StepOutcome;

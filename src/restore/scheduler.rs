@@ -9,7 +9,6 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio_util::sync::CancellationToken;
 
-use super::finished::Resumption;
 use super::{
     EntityTransform, ImportOptions, Options, Outcome, RestoreError, RestoreRequest, StepOutcome,
 };
@@ -23,6 +22,17 @@ use crate::restore::journal::{self, StepState, StepStatus};
 use crate::runtime::workers::Workers;
 use crate::targets::{Lease, Target};
 use crate::transform::{Encoder, Encoding};
+
+/// What this run does after earlier ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Resumption {
+    /// It begins, or goes on where the last one stopped.
+    Continue,
+    /// It begins anew, whatever was done.
+    Restart,
+    /// Nothing: all is done, and the target holds it.
+    Nothing,
+}
 
 /// How long what was begun may go on after a stop.
 const STOP_GRACE: Duration = Duration::from_secs(10);

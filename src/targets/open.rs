@@ -1,5 +1,6 @@
 //! From a target's spelling to the target.
 
+use crate::model::TargetSpec;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,6 @@ use super::{
     TargetError,
 };
 use crate::google::{self, Credentials};
-use crate::plan::TargetSpec;
 use crate::progress::Observer;
 
 /// How long a call to a service is tried, unless the user says otherwise. An emulator, which is

@@ -21,20 +21,6 @@ const LAYERS: [&[&str]; 8] = [
     &["cli"],
 ];
 
-/// Imports that break the rules for now: which file, and what it imports. One that is mended must
-/// leave this list.
-const EXCEPTIONS: [(&str, &str); 9] = [
-    ("targets/open.rs", "plan/target.rs"),
-    ("plan/constraints.rs", "plan/ordering.rs"),
-    ("plan/dependencies.rs", "plan/ordering.rs"),
-    ("plan/estimate.rs", "plan/ordering.rs"),
-    ("plan/target.rs", "plan/choices.rs"),
-    ("restore/error.rs", "restore/finished.rs"),
-    ("restore/finished.rs", "restore/scheduler.rs"),
-    ("restore/import/step.rs", "restore/scheduler.rs"),
-    ("restore/step.rs", "restore/scheduler.rs"),
-];
-
 /// Files whose imports have no layer: the faces of the two crates.
 const ROOTS: [&str; 2] = ["lib.rs", "main.rs"];
 
@@ -59,7 +45,7 @@ struct PathCollector {
 
 impl PathCollector {
     /// A path from the root of the crate, where it stays in the crate.
-    fn from_root(&self, path: &[String]) -> Option<ModulePath> {
+    fn resolve(&self, path: &[String]) -> Option<ModulePath> {
         let mut base = match path.first()?.as_str() {
             "crate" => return Some(path[1..].to_vec()),
             "self" | "super" => self.module.clone(),
@@ -109,7 +95,7 @@ impl PathCollector {
         // `pub use child::Name` needs no `self`.
         let path = if is_export && !["crate", "self", "super"].contains(&path[0].as_str()) {
             [self.module.as_slice(), path].concat()
-        } else if let Some(path) = self.from_root(path) {
+        } else if let Some(path) = self.resolve(path) {
             path
         } else {
             return;
@@ -154,7 +140,7 @@ impl<'ast> Visit<'ast> for PathCollector {
             .map(|part| part.ident.to_string())
             .collect();
         if names.len() > 1
-            && let Some(path) = self.from_root(&names)
+            && let Some(path) = self.resolve(&names)
         {
             self.file.paths.push(path);
         }
@@ -300,40 +286,24 @@ fn imports_point_downward_without_circles() {
     let krate = Crate::read();
     assert!(krate.files.len() > 100, "{} files", krate.files.len());
     let name = |module: &ModulePath| krate.names[module].as_str();
-    let is_exception =
-        |from: &ModulePath, to: &ModulePath| EXCEPTIONS.contains(&(name(from), name(to)));
     let is_upward =
         |from: &ModulePath, to: &ModulePath| from[0] != to[0] && layer(to) >= layer(from);
 
-    let mut imports = krate.imports();
-    let all: Vec<(&ModulePath, &ModulePath)> = imports
+    let imports = krate.imports();
+    let all = imports
         .iter()
         .flat_map(|(from, targets)| targets.iter().map(move |to| (*from, *to)))
-        .chain(krate.exports())
-        .collect();
-    for (from, targets) in &mut imports {
-        targets.retain(|to| !is_exception(from, to));
-    }
-
+        .chain(krate.exports());
     let mut wrong = BTreeSet::new();
-    let mut exceptions = BTreeSet::from(EXCEPTIONS);
     for (from, to) in all {
-        let is_import = imports[from].contains(to);
         let reason = if is_upward(from, to) {
             "which is not in a lower layer"
-        } else if (is_import || is_exception(from, to)) && reaches(&imports, to, from) {
+        } else if imports[from].contains(to) && reaches(&imports, to, from) {
             "which needs the importing file itself"
         } else {
             continue;
         };
-        if !exceptions.remove(&(name(from), name(to))) {
-            wrong.insert(format!("{} imports {}, {reason}", name(from), name(to)));
-        }
-    }
-    for (from, to) in exceptions {
-        wrong.insert(format!(
-            "{from} -> {to} is no exception any more: delete it"
-        ));
+        wrong.insert(format!("{} imports {}, {reason}", name(from), name(to)));
     }
     let wrong: Vec<String> = wrong.into_iter().collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -63,7 +63,7 @@ impl DirectoryEntry {
             .min(LONGEST as u64)
     }
 
-    /// Where the data begin in an archive that [`ZipWriter`](super::Sealer) wrote: reading the local
+    /// Where the data begin in an archive that [`ZipWriter`](super::ZipWriter) wrote: reading the local
     /// header must come to the same.
     pub fn sealed_data_offset(&self) -> u64 {
         let descriptor = match self.streamed {

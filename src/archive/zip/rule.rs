@@ -71,7 +71,7 @@ rules! {
 /// How much is asked of an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
-    /// What [`ZipWriter`](super::Sealer) writes and nothing else: no comment, no directories, entries
+    /// What [`ZipWriter`](super::ZipWriter) writes and nothing else: no comment, no directories, entries
     /// in order, every header byte for byte.
     Sealed,
     /// Any zip that all readers understand alike: stored or deflated entries that fill the archive.

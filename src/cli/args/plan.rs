@@ -6,8 +6,8 @@ use clap::Args;
 
 use super::ArchiveArg;
 use super::values::share;
-use crate::model::{Sample, Selector};
-use crate::plan::{DependencyRule, NamespaceMap, OnExisting, TargetSpec, WriteMethod};
+use crate::model::{Sample, Selector, TargetSpec};
+use crate::plan::{DependencyRule, NamespaceMap, OnExisting, WriteMethod};
 
 #[derive(Debug, Args)]
 pub struct PlanArgs {

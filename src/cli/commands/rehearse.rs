@@ -1,5 +1,6 @@
 //! `kindpack rehearse ARCHIVE`: the proof that a backup restores, in an emulator of its own.
 
+use crate::model::TargetSpec;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,7 +15,7 @@ use crate::cli::open_archive::{ArchiveLocation, find, no_bucket};
 use crate::cli::plan_options::environment;
 use crate::cli::restore_summary::{self, RestoreSummary};
 use crate::datastore::emulator;
-use crate::plan::{CheckedPlan, Choices, TargetSpec};
+use crate::plan::{CheckedPlan, Choices};
 use crate::progress::Observer as _;
 use crate::restore::journal::Journal;
 use crate::restore::journal::file::JournalFile;

@@ -1,5 +1,6 @@
 //! `kindpack restore PLAN`, and `kindpack restore ARCHIVE --target TARGET` in one go.
 
+use crate::model::TargetSpec;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use crate::cli::open_archive::no_bucket;
 use crate::cli::plan_options::{environment, redact_key};
 use crate::cli::plan_view::show_hooks;
 use crate::cli::restore_summary::{self, RestoreSummary};
-use crate::plan::{CheckedPlan, OnExisting, Plan, TargetSpec, WriteMethod};
+use crate::plan::{CheckedPlan, OnExisting, Plan, WriteMethod};
 use crate::progress::Observer as _;
 use crate::restore::import::{Staging, open_importer};
 use crate::restore::journal::Journal;

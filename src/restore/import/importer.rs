@@ -1,11 +1,11 @@
 //! From a target's spelling to who imports there.
 
+use crate::model::TargetSpec;
 use std::sync::Arc;
 
 use crate::datastore::admin::{EmulatorImporter, Importer, ServiceImporter, ServiceOptions};
 use crate::datastore::error::DatastoreError;
 use crate::google::{self, Credentials};
-use crate::plan::TargetSpec;
 use crate::progress::Observer;
 use crate::targets::Timeouts;
 

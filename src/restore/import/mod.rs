@@ -32,6 +32,15 @@ use crate::runtime::workers::{WorkerPanicked, Workers};
 use crate::store::StoreError;
 use export::Export;
 
+/// Who imports, and from where.
+#[derive(Debug, Clone)]
+pub struct ImportOptions {
+    /// Who starts imports.
+    pub importer: Arc<dyn Importer>,
+    /// Where exports are laid down for it.
+    pub staging: Staging,
+}
+
 pub use importer::open_importer;
 pub use staging::Staging;
 

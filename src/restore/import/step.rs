@@ -3,27 +3,15 @@
 //! Knows what the journal must hold before anything is waited for. How an import is staged and
 //! started is for the module above.
 
-use std::sync::Arc;
-
 use futures_util::{StreamExt as _, pin_mut};
 
 use crate::archive::entities;
-use crate::datastore::admin::Importer;
 use crate::plan::Step;
 use crate::progress::Event;
-use crate::restore::import::{self, Staging, StepImport};
+use crate::restore::import::{self, ImportOptions, StepImport};
 use crate::restore::scheduler::Run;
 use crate::restore::step::BATCH_MAX;
 use crate::restore::{RestoreError, journal};
-
-/// Who imports, and from where.
-#[derive(Debug, Clone)]
-pub struct ImportOptions {
-    /// Who starts imports.
-    pub importer: Arc<dyn Importer>,
-    /// Where exports are laid down for it.
-    pub staging: Staging,
-}
 
 impl Run<'_> {
     /// Imports a step. Gives how many entities its export holds. A stop leaves the operation alone:

@@ -6,20 +6,19 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde_with::{DeserializeFromStr, SerializeDisplay};
 
-use super::ChoiceError;
-use crate::model::address::{host_and_port, without_user};
+use super::address::{host_and_port, without_user};
 
 /// Where a restore goes.
 ///
 /// ```
-/// use kindpack::plan::TargetSpec;
+/// use kindpack::model::TargetSpec;
 /// let target: TargetSpec = "emulator:shop-test@localhost:8081".parse().unwrap();
 /// assert_eq!(target, TargetSpec::Emulator { project: "shop-test".into(), host: Some("localhost:8081".into()) });
 /// assert_eq!(target.to_string(), "emulator:shop-test@localhost:8081");
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, SerializeDisplay, DeserializeFromStr)]
 pub enum TargetSpec {
     /// A Datastore emulator: `emulator:PROJECT[@HOST:PORT]`.
     Emulator {
@@ -41,19 +40,30 @@ pub enum TargetSpec {
     Ndjson(String),
 }
 
+/// A target that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("target {text:?}: expected {expected}, found {found}")]
+pub struct TargetSpecError {
+    /// All of it, as given, without a password.
+    pub text: String,
+    /// What would have been right.
+    pub expected: &'static str,
+    /// What stands there.
+    pub found: String,
+}
+
 const DEFAULT_DATABASE: &str = "(default)";
 
 impl FromStr for TargetSpec {
-    type Err = ChoiceError;
+    type Err = TargetSpecError;
 
-    fn from_str(text: &str) -> Result<Self, ChoiceError> {
+    fn from_str(text: &str) -> Result<Self, TargetSpecError> {
         // A password in an address is not repeated.
         let shown = || match text.split_once('@') {
             Some((project, host)) => format!("{project}@{}", without_user(host)),
             None => text.to_owned(),
         };
-        let wrong = |(expected, found): Fault| ChoiceError::Spelling {
-            what: "target",
+        let wrong = |(expected, found): Fault| TargetSpecError {
             text: shown(),
             expected,
             found,
@@ -124,20 +134,6 @@ impl fmt::Display for TargetSpec {
     }
 }
 
-impl Serialize for TargetSpec {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for TargetSpec {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(de::Error::custom)
-    }
-}
-
 /// What was expected, and what was found.
 type Fault = (&'static str, String);
 
@@ -198,7 +194,7 @@ fn check_database(database: &str) -> Result<(), Fault> {
 }
 
 /// The one form of an emulator's address.
-pub(super) fn read_address(address: &str) -> Result<String, Fault> {
+pub(crate) fn read_address(address: &str) -> Result<String, Fault> {
     host_and_port(address).ok_or_else(|| ("HOST:PORT", format!("{:?}", without_user(address))))
 }
 
@@ -207,7 +203,8 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<TargetSpec, String> {
-        text.parse().map_err(|error: ChoiceError| error.to_string())
+        text.parse()
+            .map_err(|error: TargetSpecError| error.to_string())
     }
 
     #[test]
