@@ -1,10 +1,10 @@
 //! kindpack gathers the finished per-kind exports of Datastore into one checksummed zip, and
 //! restores them kind by kind.
 //!
-//! [`pack`] finds the exports in a listing and writes them into one [`archive`]; [`verify`] reads an
-//! archive to its last byte, and [`extract`] writes its entries back as objects. [`plan`] puts the
-//! kinds in order for one target; [`restore`] carries the plan out step by step, with a journal,
-//! into one of the [`targets`].
+//! [`mod@pack`] finds the exports in a listing and writes them into one [`archive`];
+//! [`mod@verify`] reads an archive to its last byte, and [`mod@extract`] writes its entries back as
+//! objects. [`mod@plan`] puts the kinds in order for one target; [`mod@restore`] carries the plan
+//! out step by step, with a journal, into one of the [`targets`].
 //!
 //! Pack a folder, verify the archive, and plan a restore of it:
 //!
@@ -12,14 +12,14 @@
 //! use std::sync::Arc;
 //! use std::time::Duration;
 //!
-//! use kindpack::archive::ArchiveFile;
 //! use kindpack::model::Method;
-//! use kindpack::pack::{ArchiveName, PackRequest, Wanted, pack};
-//! use kindpack::plan::{ArchiveRef, Choices, Environment, plan};
+//! use kindpack::pack::{ArchiveName, Wanted};
+//! use kindpack::plan::{ArchiveRef, Choices, Environment};
 //! use kindpack::progress::Silent;
 //! use kindpack::runtime::workers::Workers;
-//! use kindpack::store::{DirStore, Store};
-//! use kindpack::verify::{VerifyScope, verify};
+//! use kindpack::store::DirStore;
+//! use kindpack::verify::VerifyScope;
+//! use kindpack::{Archive, PackRequest, Store, pack, plan, verify};
 //!
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -51,7 +51,7 @@
 //!     verify(dest.clone(), object.clone(), title.clone(), everything, &workers, &Silent).await?;
 //! assert!(report.problems.is_empty());
 //!
-//! let archive = ArchiveFile::open(dest, object, title.clone()).await?;
+//! let archive = Archive::open(dest, object, title.clone()).await?;
 //! let sha256 = packed.sealed.ok_or("nothing was written")?.sha256;
 //! let archive_ref = ArchiveRef { location: title, sha256, generation: None };
 //! let choices = Choices::new("ndjson:restored".parse()?);
@@ -66,10 +66,14 @@
 pub mod archive;
 #[doc(hidden)]
 pub mod cli;
+#[doc(hidden)]
 pub mod datastore;
+#[doc(hidden)]
 pub mod entity;
+#[doc(hidden)]
 pub mod export;
 pub mod extract;
+#[doc(hidden)]
 pub mod google;
 pub mod model;
 pub mod pack;
@@ -79,5 +83,15 @@ pub mod restore;
 pub mod runtime;
 pub mod store;
 pub mod targets;
+#[doc(hidden)]
 pub mod transform;
 pub mod verify;
+
+pub use archive::{Archive, ArchiveError};
+pub use extract::{ExtractError, extract};
+pub use pack::{PackError, PackRequest, pack};
+pub use plan::{Plan, PlanError, plan};
+pub use restore::{RestoreError, RestoreRequest, restore};
+pub use store::{Store, StoreError};
+pub use targets::{Target, TargetError};
+pub use verify::{VerifyError, verify};

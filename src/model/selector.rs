@@ -10,10 +10,10 @@ use super::{DEFAULT_NAMESPACE, Kind, KindRef, Namespace};
 /// character as itself.
 ///
 /// ```
-/// use kindpack::model::{Pair, Selector};
+/// use kindpack::model::{KindRef, Selector};
 /// let selector: Selector = "acme/Order*".parse().unwrap();
-/// assert!(selector.matches(&Pair::new("acme", "OrderLine")));
-/// assert!(!selector.matches(&Pair::new("", "OrderLine")));
+/// assert!(selector.matches(&KindRef::new("acme", "OrderLine")));
+/// assert!(!selector.matches(&KindRef::new("", "OrderLine")));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selector {
