@@ -35,6 +35,6 @@ snapshots:
 deny:
     cargo deny check
 
-# A benchmark: floors or cloud
-bench name="floors":
+# A benchmark: throughput or cloud
+bench name="throughput":
     cargo bench --bench {{name}}

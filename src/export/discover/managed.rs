@@ -612,7 +612,7 @@ fn refuse_unlisted(view: &mut View<'_>, drafts: &mut [Draft<'_>], unread: &BTree
                 None => around = folder(around),
             }
         };
-        // A legacy data object may lie beside managed exports; the legacy half of the house looks
+        // A legacy data object may be beside managed exports; the discovery of legacy backups looks
         // at it.
         unlisted.extend(
             home.filter(|_| !name.contains("datastore_backup_"))

@@ -1,4 +1,4 @@
-//! The floors that touch every byte, one core: how many bytes a second each of them does.
+//! How many bytes a second, on one core, each step does that touches every byte.
 //!
 //! `cargo bench` prints them; `docs/performance.md` says what was found. The data are made here: a
 //! log of entities of about 600 bytes.
@@ -115,7 +115,7 @@ fn each_record(piece: &[u8], mut on_record: impl FnMut(&[u8])) {
     black_box(ends.unwrap());
 }
 
-fn floors(criterion: &mut Criterion) {
+fn throughput(criterion: &mut Criterion) {
     let piece = piece();
     let mut group = criterion.benchmark_group("one core");
     group
@@ -193,5 +193,5 @@ fn floors(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, floors);
+criterion_group!(benches, throughput);
 criterion_main!(benches);
