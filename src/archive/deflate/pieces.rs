@@ -13,7 +13,7 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, 
 use super::block_walker::{BlockWalker, Ends};
 use crate::model::PIECE_LEN_BYTES;
 
-/// What stands behind the last piece of an entry: an empty final block, which ends the deflate
+/// What follows the last piece of an entry: an empty final block, which ends the deflate
 /// stream.
 pub const STREAM_END: [u8; 2] = [3, 0];
 
@@ -240,7 +240,7 @@ impl Deflater {
         let Ends { final_block, end } = self.walker.walk(room.get(..len)?)?;
         *room.get_mut(final_block / 8)? &= !(1 << (final_block % 8));
         // An empty stored block: three bits of 0, 0 up to the next byte, its length and that
-        // inverted. Behind the end there is nothing but 0.
+        // inverted. After the end there are only zeros.
         let border = (end + 3).div_ceil(8);
         room.get_mut(len..border)?.fill(0);
         room.get_mut(border..border + SYNC_BORDER.len())?
@@ -272,7 +272,7 @@ fn deflate_by_zlib(level: u32, raw: &[u8], room: &mut [u8]) -> Result<usize, Dat
     })
 }
 
-/// What is put behind a piece to see that it ends where it must: a final block that nobody can
+/// What is put after a piece to see that it ends where it must: a final block that nobody can
 /// foresee, and what it inflates to.
 ///
 /// The fast inflater does not say how much of its input it used. But whatever stands in a piece,
