@@ -8,8 +8,8 @@ use std::error::Error;
 use std::sync::Arc;
 
 use kindpack::archive::Archive;
-use kindpack::extract::{Form, extract};
-use kindpack::progress::Silent;
+use kindpack::extract::{ExtractFormat, extract};
+use kindpack::progress::NoProgress;
 use kindpack::runtime::workers::Workers;
 use kindpack::store::{DirStore, Store};
 
@@ -32,7 +32,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let only = [selector.parse()?];
     let workers = Workers::new(2, 256 << 20);
     let dest = DirStore::new(dest);
-    let extracted = extract(&archive, &dest, &only, Form::Original, &workers, &Silent).await?;
+    let extracted = extract(
+        &archive,
+        &dest,
+        &only,
+        ExtractFormat::Original,
+        &workers,
+        &NoProgress,
+    )
+    .await?;
     println!("wrote {} objects", extracted.objects);
     Ok(())
 }

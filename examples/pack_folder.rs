@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kindpack::model::Method;
-use kindpack::pack::{ArchiveName, PackRequest, Wanted, pack};
-use kindpack::progress::Silent;
+use kindpack::pack::{ArchiveName, PackRequest, SelectionOptions, pack};
+use kindpack::progress::NoProgress;
 use kindpack::runtime::workers::Workers;
 use kindpack::store::{DirStore, Store};
 use kindpack::verify::{VerifyScope, verify};
@@ -25,7 +25,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let dest: Arc<dyn Store> = Arc::new(DirStore::new(backups));
     let workers = Workers::new(2, 256 << 20);
     let request = PackRequest {
-        wanted: Wanted::default(),
+        wanted: SelectionOptions::default(),
         accept_count: Vec::new(),
         wait: Duration::ZERO,
         method: Method::Deflate,
@@ -34,8 +34,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         dry_run: false,
         all_faults: false,
     };
-    let chosen = ArchiveName::Chosen;
-    let packed = pack(&source, &dest, chosen, &request, &workers, &Silent).await?;
+    let chosen = ArchiveName::Automatic;
+    let packed = pack(&source, &dest, chosen, &request, &workers, &NoProgress).await?;
     println!(
         "{}: {} kinds, {} entities",
         packed.name, packed.kinds, packed.entities
@@ -48,7 +48,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         packed.name,
         VerifyScope::Full,
         &workers,
-        &Silent,
+        &NoProgress,
     )
     .await?;
     for problem in &report.problems {

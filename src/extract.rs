@@ -10,7 +10,9 @@ use std::sync::Arc;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use sha2::Digest as _;
 
-use crate::archive::unpack::{Load, Made, Told, UnpackError, UnpackOptions, lay};
+use crate::archive::unpack::{
+    GeneratedObject, UnpackError, UnpackEvent, UnpackOptions, UnpackPlan, lay,
+};
 use crate::archive::{Archive, ArchiveError, READS_PER_DIGEST, digest_of};
 use crate::export::layout::ManagedExport;
 use crate::model::{
@@ -23,7 +25,7 @@ use crate::store::{ObjectInfo, Store, StoreError};
 
 /// In which form the entries are laid down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub enum ExtractFormat {
     /// As they lay under SOURCE.
     Original,
     /// As managed exports: legacy backups get metadata, and so do exports with changed names or
@@ -33,7 +35,7 @@ pub enum Form {
 
 /// What was extracted.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Extracted {
+pub struct ExtractStats {
     /// Objects written.
     pub objects: u64,
     /// Bytes of those objects.
@@ -51,12 +53,12 @@ pub enum ExtractError {
     Dest(StoreError),
     /// A selector chooses nothing.
     #[error("selector {0}: expected a kind of the archive, found none")]
-    ChoosesNothing(Selector),
+    NoMatch(Selector),
     /// An export holds chosen and unchosen kinds together.
     #[error(
         "{entry}: expected an entry of chosen kinds alone, found that it is part of {other} as well"
     )]
-    Indivisible {
+    CannotSplitExport {
         /// The entry that both need.
         entry: String,
         /// A pair that was not chosen.
@@ -83,9 +85,9 @@ impl From<UnpackError> for ExtractError {
 /// What is written: entries under other names, and small objects that kindpack makes itself, the
 /// finish marks last.
 #[derive(Debug, Default)]
-struct Layout {
+struct ExtractPlan {
     entries: Vec<(EntryInfo, String)>,
-    made: Vec<Made>,
+    made: Vec<GeneratedObject>,
 }
 
 /// Writes the entries of the chosen kinds below the root of `dest`.
@@ -96,14 +98,14 @@ pub async fn extract(
     archive: &Arc<Archive>,
     dest: &dyn Store,
     only: &[Selector],
-    form: Form,
+    form: ExtractFormat,
     workers: &Workers,
     observer: &dyn Observer,
-) -> Result<Extracted, ExtractError> {
+) -> Result<ExtractStats, ExtractError> {
     let kinds = archive
         .choose(only)
-        .map_err(|selector| ExtractError::ChoosesNothing(selector.clone()))?;
-    refuse_to_divide(archive, &kinds, form)?;
+        .map_err(|selector| ExtractError::NoMatch(selector.clone()))?;
+    check_whole_exports(archive, &kinds, form)?;
     let mut layout = layout_of(dest, kinds, form).await?;
     if only.is_empty() {
         let manifest = archive.manifest();
@@ -116,34 +118,34 @@ pub async fn extract(
             .entries
             .extend(rest.map(|item| (item.clone(), original_name(&item.name).to_owned())));
     }
-    layout.refuse_same_names()?;
+    layout.check_unique_names()?;
     dest.check_names(&layout.names().collect::<Vec<_>>())
         .await
         .map_err(ExtractError::Dest)?;
     // A finish mark comes when everything that it stands for is there for good, also what an
     // earlier run laid down.
-    let vouched_for = layout.vouched_for();
-    layout.pass_over_what_is_there(dest, workers).await?;
+    let vouched_for = layout.covered_by_marker();
+    layout.skip_existing(dest, workers).await?;
 
-    observer.begin(
+    observer.start_phase(
         "extracting",
         layout.entries.iter().map(|(item, _)| item.bytes).sum(),
     );
-    let mut done = Extracted::default();
-    let mut told = |told: Told<'_>| match told {
-        Told::Bytes(bytes) => observer.advance(bytes, bytes),
-        Told::Object(name, bytes) => {
+    let mut done = ExtractStats::default();
+    let mut told = |told: UnpackEvent<'_>| match told {
+        UnpackEvent::Bytes(bytes) => observer.advance(bytes, bytes),
+        UnpackEvent::Object(name, bytes) => {
             observer.event(Event::Extracted {
                 name: name.to_owned(),
                 bytes,
             });
-            done = Extracted {
+            done = ExtractStats {
                 objects: done.objects + 1,
                 bytes: done.bytes + bytes,
             };
         }
     };
-    let load = Load {
+    let load = UnpackPlan {
         entries: layout.entries,
         made: layout.made,
         vouched_for,
@@ -157,7 +159,7 @@ pub async fn extract(
         &mut told,
     )
     .await?;
-    observer.end();
+    observer.finish_phase();
     Ok(done)
 }
 
@@ -165,12 +167,12 @@ pub async fn extract(
 async fn layout_of(
     dest: &dyn Store,
     kinds: Vec<&KindInfo>,
-    form: Form,
-) -> Result<Layout, ExtractError> {
-    let mut layout = Layout::default();
+    form: ExtractFormat,
+) -> Result<ExtractPlan, ExtractError> {
+    let mut layout = ExtractPlan::default();
     match form {
-        Form::Original => layout.original(kinds.into_iter()),
-        Form::Managed => {
+        ExtractFormat::Original => layout.original(kinds.into_iter()),
+        ExtractFormat::Managed => {
             let renamed = renamed(dest, &kinds).await?;
             let (renamed, others): (Vec<_>, Vec<_>) = kinds
                 .into_iter()
@@ -183,15 +185,15 @@ async fn layout_of(
 }
 
 /// An export of which a part is missing is none.
-fn refuse_to_divide(
+fn check_whole_exports(
     archive: &Archive,
     chosen: &[&KindInfo],
-    form: Form,
+    form: ExtractFormat,
 ) -> Result<(), ExtractError> {
     let pairs: BTreeSet<KindRef> = chosen.iter().map(|kind| kind.pair()).collect();
     let needed = |kind: &KindInfo, item: &EntryInfo| {
         // A legacy backup is laid down kind by kind: only its data cannot be divided.
-        form == Form::Original
+        form == ExtractFormat::Original
             || kind.format == ExportFormat::ManagedExport
             || item.role == EntryRole::Output
     };
@@ -211,7 +213,7 @@ fn refuse_to_divide(
             .iter()
             .find(|item| needed(kind, item) && entries.contains(item.name.as_str()))
         {
-            return Err(ExtractError::Indivisible {
+            return Err(ExtractError::CannotSplitExport {
                 entry: shared.name.clone(),
                 other: kind.pair(),
             });
@@ -238,14 +240,16 @@ async fn renamed(dest: &dyn Store, kinds: &[&KindInfo]) -> Result<HashSet<KindRe
             .collect();
         match dest.check_names(&names).await {
             Ok(()) if kind.entries.iter().all(|item| item.listed_as.is_none()) => {}
-            Ok(()) | Err(StoreError::UnfitName { .. }) => marks.extend(kind.marks()),
+            Ok(()) | Err(StoreError::UnsupportedName { .. }) => {
+                marks.extend(kind.completion_markers())
+            }
             Err(error) => return Err(ExtractError::Dest(error)),
         }
     }
     // All kinds of an export go with it.
     let exports = kinds
         .iter()
-        .filter(|kind| kind.marks().any(|mark| marks.contains(mark)));
+        .filter(|kind| kind.completion_markers().any(|mark| marks.contains(mark)));
     renamed.extend(exports.map(|kind| kind.pair()));
     Ok(renamed)
 }
@@ -256,13 +260,13 @@ fn original_name(name: &str) -> &str {
 }
 
 /// What an object must be to be the one that is wanted.
-struct Expected {
+struct ExpectedObject {
     len: u64,
     crc32c: u32,
     sha256: Sha256,
 }
 
-impl Expected {
+impl ExpectedObject {
     /// Refuses an object that is there and is another one. It is read only where its store has no
     /// checksum of it.
     async fn check(&self, dest: &dyn Store, there: &ObjectInfo) -> Result<(), ExtractError> {
@@ -277,7 +281,7 @@ impl Expected {
         if is_the_same {
             Ok(())
         } else {
-            Err(ExtractError::Dest(StoreError::Exists {
+            Err(ExtractError::Dest(StoreError::AlreadyExists {
                 name: there.name.clone(),
                 found: "another object there",
             }))
@@ -296,7 +300,7 @@ impl Expected {
     }
 }
 
-impl Layout {
+impl ExtractPlan {
     fn original<'a>(&mut self, kinds: impl Iterator<Item = &'a KindInfo>) {
         let mut seen = BTreeSet::new();
         for item in kinds.flat_map(|kind| &kind.entries) {
@@ -323,7 +327,7 @@ impl Layout {
         for items in exports.into_values() {
             let Some(first) = items.first() else { continue };
             let pairs: Vec<KindRef> = items.iter().map(|item| item.pair()).collect();
-            let export = ManagedExport::of_pairs(&pairs, first.started, first.finished);
+            let export = ManagedExport::from_pairs(&pairs, first.started, first.finished);
             let is_one = |same: fn(&KindRef, &KindRef) -> bool| {
                 pairs
                     .windows(2)
@@ -357,7 +361,7 @@ impl Layout {
                 false,
             );
             let mark = (export.overall_path(), export.overall(entities, bytes), true);
-            let made = |(path, bytes, is_mark)| Made {
+            let made = |(path, bytes, is_mark)| GeneratedObject {
                 name: format!("{around}/{path}"),
                 bytes,
                 is_mark,
@@ -375,23 +379,26 @@ impl Layout {
 
     /// Leaves out what an earlier run has laid down already; anything else under a name that is
     /// needed is refused.
-    async fn pass_over_what_is_there(
+    async fn skip_existing(
         &mut self,
         dest: &dyn Store,
         workers: &Workers,
     ) -> Result<(), ExtractError> {
         let names: Vec<String> = self.names().map(str::to_owned).collect();
         let there = dest.stat_all(&names).await.map_err(ExtractError::Dest)?;
-        let of_entries = self.entries.iter().map(|(item, _)| Expected {
+        let of_entries = self.entries.iter().map(|(item, _)| ExpectedObject {
             len: item.bytes,
             crc32c: item.crc32c.0,
             sha256: item.sha256,
         });
-        let of_made = self.made.iter().map(|Made { bytes, .. }| Expected {
-            len: bytes.len() as u64,
-            crc32c: crc32c::crc32c(bytes),
-            sha256: Sha256(sha2::Sha256::digest(bytes).into()),
-        });
+        let of_made = self
+            .made
+            .iter()
+            .map(|GeneratedObject { bytes, .. }| ExpectedObject {
+                len: bytes.len() as u64,
+                crc32c: crc32c::crc32c(bytes),
+                sha256: Sha256(sha2::Sha256::digest(bytes).into()),
+            });
         let checks = of_entries
             .chain(of_made)
             .zip(&there)
@@ -410,7 +417,7 @@ impl Layout {
     }
 
     /// The names of all that finish marks stand for.
-    fn vouched_for(&self) -> Vec<String> {
+    fn covered_by_marker(&self) -> Vec<String> {
         let entries = self
             .entries
             .iter()
@@ -427,7 +434,7 @@ impl Layout {
             .collect()
     }
 
-    fn refuse_same_names(&self) -> Result<(), ExtractError> {
+    fn check_unique_names(&self) -> Result<(), ExtractError> {
         let mut seen = BTreeSet::new();
         match self.names().find(|name| !seen.insert(*name)) {
             Some(name) => Err(ExtractError::SameName(name.to_owned())),

@@ -13,9 +13,9 @@
 //! use std::time::Duration;
 //!
 //! use kindpack::model::Method;
-//! use kindpack::pack::{ArchiveName, Wanted};
+//! use kindpack::pack::{ArchiveName, SelectionOptions};
 //! use kindpack::plan::{ArchiveRef, Choices, Environment};
-//! use kindpack::progress::Silent;
+//! use kindpack::progress::NoProgress;
 //! use kindpack::runtime::workers::Workers;
 //! use kindpack::store::DirStore;
 //! use kindpack::verify::VerifyScope;
@@ -30,9 +30,9 @@
 //! let dest: Arc<dyn Store> = Arc::new(DirStore::new(backups));
 //! let workers = Workers::new(2, 256 << 20);
 //!
-//! let name = ArchiveName::Given("backup.zip".to_owned());
+//! let name = ArchiveName::Explicit("backup.zip".to_owned());
 //! let request = PackRequest {
-//!     wanted: Wanted::default(),
+//!     wanted: SelectionOptions::default(),
 //!     accept_count: Vec::new(),
 //!     wait: Duration::ZERO,
 //!     method: Method::Deflate,
@@ -41,14 +41,14 @@
 //!     dry_run: false,
 //!     all_faults: false,
 //! };
-//! let packed = pack(&source, &dest, name, &request, &workers, &Silent).await?;
+//! let packed = pack(&source, &dest, name, &request, &workers, &NoProgress).await?;
 //! assert_eq!(packed.entities, 258);
 //!
 //! let object = dest.stat("backup.zip").await?;
 //! let title = "backup.zip".to_owned();
 //! let everything = VerifyScope::Full;
 //! let report =
-//!     verify(dest.clone(), object.clone(), title.clone(), everything, &workers, &Silent).await?;
+//!     verify(dest.clone(), object.clone(), title.clone(), everything, &workers, &NoProgress).await?;
 //! assert!(report.problems.is_empty());
 //!
 //! let archive = Archive::open(dest, object, title.clone()).await?;

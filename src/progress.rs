@@ -13,7 +13,8 @@ use crate::model::{Kind, Namespace};
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
     /// SOURCE was listed and judged.
-    Set {
+    #[serde(rename = "set")]
+    SetFound {
         /// Exports found.
         exports: u64,
         /// Exports that are packed.
@@ -56,7 +57,8 @@ pub enum Event {
         reason: String,
     },
     /// Bytes got lost or damaged on their way: all begins anew.
-    Again {
+    #[serde(rename = "again")]
+    UploadRestarted {
         /// What happened, as `THING: expected …, found …`.
         reason: String,
     },
@@ -77,7 +79,8 @@ pub enum Event {
         bytes: u64,
     },
     /// A restore has begun, or goes on, whose plan the user does not keep.
-    Kept {
+    #[serde(rename = "kept")]
+    CopyKept {
         /// Where the plan is.
         plan: String,
         /// Where its journal is.
@@ -110,7 +113,8 @@ pub enum Event {
         counted: Option<u64>,
     },
     /// What was laid down for the import of a step could not be taken away again.
-    Left {
+    #[serde(rename = "left")]
+    StagingLeft {
         /// The step's id.
         step: u32,
         /// Why not, and what.
@@ -136,20 +140,20 @@ pub enum Event {
 
 /// One request to a service, without anything that must stay secret.
 #[derive(Debug, Clone, Copy)]
-pub struct Request {
+pub struct RequestReport {
     /// Its method, such as `GET`.
     pub method: &'static str,
     /// What it was about, such as `upload session`.
     pub resource: &'static str,
     /// How it ended.
-    pub outcome: Outcome,
+    pub outcome: RequestOutcome,
     /// How long it took.
     pub duration: Duration,
 }
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum RequestOutcome {
     /// With an answer of that status.
     Status(u16),
     /// With all that was asked for, by a client that does not show the status.
@@ -164,25 +168,25 @@ pub trait Observer: Send + Sync {
     fn event(&self, event: Event);
 
     /// A request is over.
-    fn request(&self, _request: Request) {}
+    fn request(&self, _request: RequestReport) {}
 
     /// A phase begins that goes through `total` units (bytes, or entities for a restore).
-    fn begin(&self, phase: &'static str, total: u64);
+    fn start_phase(&self, phase: &'static str, total: u64);
 
     /// The phase went on by `done` units, and brought out `out` bytes.
     fn advance(&self, done: u64, out: u64);
 
     /// The phase is over.
-    fn end(&self);
+    fn finish_phase(&self);
 }
 
 /// Listens to nothing.
 #[derive(Debug, Clone, Copy)]
-pub struct Silent;
+pub struct NoProgress;
 
-impl Observer for Silent {
+impl Observer for NoProgress {
     fn event(&self, _: Event) {}
-    fn begin(&self, _: &'static str, _: u64) {}
+    fn start_phase(&self, _: &'static str, _: u64) {}
     fn advance(&self, _: u64, _: u64) {}
-    fn end(&self) {}
+    fn finish_phase(&self) {}
 }

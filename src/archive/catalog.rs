@@ -12,7 +12,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use crate::archive::checksums::{self, SHA256_ATTRIBUTE};
 use crate::archive::{Archive, ArchiveError};
 use crate::model::{Manifest, Namespace, Sha256, Timestamp};
-use crate::store::{ObjectInfo, Store, StoreError, read_whole};
+use crate::store::{ObjectInfo, Store, StoreError, read_object};
 
 /// How many archives are opened at once.
 const AT_ONCE: usize = 8;
@@ -25,14 +25,14 @@ const DEFAULT_WORD: &str = "default";
 
 /// What the name of an archive says: `{namespace}_backup_{YYYYMMDDHHMMSS}.zip`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NamedFor<'a> {
+pub struct NameParts<'a> {
     /// The namespace, `default` for the default one, `all` where there are several.
     pub namespace: &'a str,
     /// The start of the newest export.
     pub id: &'a str,
 }
 
-impl<'a> NamedFor<'a> {
+impl<'a> NameParts<'a> {
     /// Reads a name; `None` where it is of another form, or that of something deeper than the
     /// folder.
     pub fn read(name: &'a str) -> Option<Self> {
@@ -40,7 +40,7 @@ impl<'a> NamedFor<'a> {
             .strip_suffix(".zip")?
             .rsplit_once("_backup_")?;
         let fits = id.len() == 14 && id.bytes().all(|digit| digit.is_ascii_digit());
-        fits.then_some(NamedFor { namespace, id })
+        fits.then_some(NameParts { namespace, id })
     }
 
     /// Whether the archive is one of that namespace, as `--namespace` spells it.
@@ -51,7 +51,7 @@ impl<'a> NamedFor<'a> {
 
 /// How a namespace, as `--namespace` spells it, stands in names of archives.
 pub fn name_of(of: &str) -> &str {
-    if Namespace::from_spelling(of).is_default() {
+    if Namespace::parse_display(of).is_default() {
         DEFAULT_WORD
     } else {
         of
@@ -66,42 +66,42 @@ fn in_folder(name: &str) -> Option<&str> {
 /// Whether an archive is sealed: manifest and sidecar there, and made for one another as far as can
 /// be told without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Seal {
+pub enum Integrity {
     /// It is.
-    Whole,
+    Complete,
     /// The zip is none of kindpack, or not whole.
-    NoArchive,
+    NotAnArchive,
     /// There is no sidecar, as after a crash between the two; `pack` makes it good.
-    NoSidecar,
+    MissingSidecar,
     /// The sidecar names another archive, or another digest than the store.
-    OtherSidecar,
+    WrongSidecar,
 }
 
-impl fmt::Display for Seal {
+impl fmt::Display for Integrity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Seal::Whole => "sealed",
-            Seal::NoArchive => "not a kindpack archive",
-            Seal::NoSidecar => "no sidecar",
-            Seal::OtherSidecar => "sidecar of another archive",
+            Integrity::Complete => "sealed",
+            Integrity::NotAnArchive => "not a kindpack archive",
+            Integrity::MissingSidecar => "no sidecar",
+            Integrity::WrongSidecar => "sidecar of another archive",
         })
     }
 }
 
 /// One zip of a folder.
 #[derive(Debug, Clone)]
-pub struct Listed {
+pub struct CatalogEntry {
     /// The object.
     pub object: ObjectInfo,
     /// Whether it is sealed.
-    pub seal: Seal,
+    pub seal: Integrity,
     /// What its manifest says, where it has one.
-    pub holds: Option<Holds>,
+    pub holds: Option<ArchiveContents>,
 }
 
 /// What a manifest says of its archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Holds {
+pub struct ArchiveContents {
     /// The backup's id.
     pub id: String,
     /// The project that the backup was made of.
@@ -116,11 +116,11 @@ pub struct Holds {
     pub started: Option<Timestamp>,
 }
 
-impl Holds {
-    fn of(manifest: &Manifest) -> Self {
+impl ArchiveContents {
+    fn from_manifest(manifest: &Manifest) -> Self {
         let namespaces: BTreeSet<&Namespace> =
             manifest.kinds.iter().map(|item| &item.namespace).collect();
-        Holds {
+        ArchiveContents {
             id: manifest.backup.id.clone(),
             project: manifest.backup.project.clone(),
             namespaces: namespaces.into_iter().cloned().collect(),
@@ -137,80 +137,83 @@ impl Holds {
 ///
 /// # Errors
 /// When the store fails; a zip that cannot be read as an archive is listed as such.
-pub async fn list(store: &Arc<dyn Store>, of: Option<&str>) -> Result<Vec<Listed>, StoreError> {
+pub async fn list(
+    store: &Arc<dyn Store>,
+    of: Option<&str>,
+) -> Result<Vec<CatalogEntry>, StoreError> {
     let objects = store.list_folder().await?;
     let zips = objects
         .iter()
         .filter(|object| in_folder(&object.name).is_some_and(|name| name.ends_with(".zip")));
     let zips = zips.filter(|object| {
-        of.is_none_or(|of| NamedFor::read(&object.name).is_none_or(|named| named.is_of(of)))
+        of.is_none_or(|of| NameParts::read(&object.name).is_none_or(|named| named.is_of(of)))
     });
     let look = |object: &ObjectInfo| {
         let sidecar = objects
             .iter()
             .find(|other| other.name.strip_suffix(".sha256") == Some(&object.name))
             .cloned();
-        look(store.clone(), object.clone(), sidecar)
+        inspect(store.clone(), object.clone(), sidecar)
     };
-    let listed: Vec<Option<Listed>> = stream::iter(zips.map(look))
+    let listed: Vec<Option<CatalogEntry>> = stream::iter(zips.map(look))
         .buffered(AT_ONCE)
         .try_collect()
         .await?;
-    let of_namespace = |listed: &Listed| {
+    let of_namespace = |listed: &CatalogEntry| {
         of.is_none_or(
-            |of| match (NamedFor::read(&listed.object.name), &listed.holds) {
+            |of| match (NameParts::read(&listed.object.name), &listed.holds) {
                 (Some(_), _) => true,
-                (None, Some(holds)) => holds.namespaces == [Namespace::from_spelling(of)],
+                (None, Some(holds)) => holds.namespaces == [Namespace::parse_display(of)],
                 (None, None) => false,
             },
         )
     };
-    let mut listed: Vec<Listed> = listed.into_iter().flatten().filter(of_namespace).collect();
+    let mut listed: Vec<CatalogEntry> = listed.into_iter().flatten().filter(of_namespace).collect();
     listed.sort_by(|a, b| {
-        let id = |listed: &Listed| listed.holds.as_ref().map(|holds| holds.id.clone());
+        let id = |listed: &CatalogEntry| listed.holds.as_ref().map(|holds| holds.id.clone());
         (id(a), &a.object.name).cmp(&(id(b), &b.object.name))
     });
     Ok(listed)
 }
 
 /// Looks into one zip; `None` where it is gone meanwhile.
-async fn look(
+async fn inspect(
     store: Arc<dyn Store>,
     object: ObjectInfo,
     sidecar: Option<ObjectInfo>,
-) -> Result<Option<Listed>, StoreError> {
-    let title = store.shown(&object.name);
+) -> Result<Option<CatalogEntry>, StoreError> {
+    let title = store.display_name(&object.name);
     match Archive::open(store.clone(), object.clone(), title).await {
         Ok(archive) => {
             let seal = match sidecar {
-                None => Seal::NoSidecar,
+                None => Integrity::MissingSidecar,
                 Some(sidecar) => match read_sidecar(store.as_ref(), &object.name, &sidecar).await {
-                    Some(sha256) if told_digest(&object).is_none_or(|told| told == sha256) => {
-                        Seal::Whole
+                    Some(sha256) if stored_digest(&object).is_none_or(|told| told == sha256) => {
+                        Integrity::Complete
                     }
-                    _ => Seal::OtherSidecar,
+                    _ => Integrity::WrongSidecar,
                 },
             };
-            Ok(Some(Listed {
+            Ok(Some(CatalogEntry {
                 object,
                 seal,
-                holds: Some(Holds::of(archive.manifest())),
+                holds: Some(ArchiveContents::from_manifest(archive.manifest())),
             }))
         }
         Err(ArchiveError::Store(StoreError::NotFound { .. } | StoreError::Changed { .. })) => {
             Ok(None)
         }
         Err(ArchiveError::Store(error)) => Err(error),
-        Err(_) => Ok(Some(Listed {
+        Err(_) => Ok(Some(CatalogEntry {
             object,
-            seal: Seal::NoArchive,
+            seal: Integrity::NotAnArchive,
             holds: None,
         })),
     }
 }
 
 /// The digest that an archive's object in a bucket says it has.
-pub fn told_digest(archive: &ObjectInfo) -> Option<Sha256> {
+pub fn stored_digest(archive: &ObjectInfo) -> Option<Sha256> {
     archive
         .attributes
         .get(SHA256_ATTRIBUTE)
@@ -227,7 +230,7 @@ async fn read_sidecar(store: &dyn Store, archive: &str, sidecar: &ObjectInfo) ->
     if sidecar.len > SIDECAR_MAX_BYTES {
         return None;
     }
-    let text = read_whole(store, sidecar).await.ok()?;
+    let text = read_object(store, sidecar).await.ok()?;
     let (sha256, name) = checksums::parse_first(std::str::from_utf8(&text).ok()?)?;
     (archive.rsplit('/').next() == Some(&name)).then_some(sha256)
 }
@@ -238,7 +241,7 @@ mod tests {
 
     #[test]
     fn the_form_of_a_name_says_namespace_and_time() {
-        let named = NamedFor::read("a_backup_b_backup_20131012063742.zip").unwrap();
+        let named = NameParts::read("a_backup_b_backup_20131012063742.zip").unwrap();
         assert_eq!(
             (named.namespace, named.id),
             ("a_backup_b", "20131012063742")
@@ -250,9 +253,9 @@ mod tests {
             "d/acme_backup_20131012063742.zip",
             "a_backup_2013101206374x.zip",
         ] {
-            assert_eq!(NamedFor::read(other), None, "{other}");
+            assert_eq!(NameParts::read(other), None, "{other}");
         }
-        let named = NamedFor::read("default_backup_20131012063742.zip").unwrap();
+        let named = NameParts::read("default_backup_20131012063742.zip").unwrap();
         assert!(named.is_of("(default)") && !named.is_of("acme"));
     }
 }

@@ -20,7 +20,7 @@ pub fn line(sha256: &Sha256, name: &str) -> String {
 }
 
 /// The lines of all objects of an archive, in the order of the manifest.
-pub fn of_objects(manifest: &Manifest) -> String {
+pub fn from_entries(manifest: &Manifest) -> String {
     manifest
         .objects()
         .iter()

@@ -15,7 +15,7 @@ use tokio_util::io::StreamReader;
 
 use crate::archive::deflate::DataError;
 use crate::archive::error::ArchiveError;
-use crate::archive::zip::{self, DirectoryEntry, DirectoryPlace, Profile, Rule, Violation};
+use crate::archive::zip::{self, DirectoryEntry, DirectoryPlace, Rule, Strictness, Violation};
 use crate::model::{Method, PIECE_LEN_BYTES};
 use crate::store::{ObjectInfo, Store, StoreError};
 
@@ -31,7 +31,7 @@ pub struct Container {
     store: Arc<dyn Store>,
     object: ObjectInfo,
     title: String,
-    profile: Profile,
+    profile: Strictness,
     /// The end of the archive, directory included, as it was read.
     tail: Bytes,
     entries: Vec<DirectoryEntry>,
@@ -48,7 +48,7 @@ impl Container {
         store: Arc<dyn Store>,
         object: ObjectInfo,
         title: String,
-        profile: Profile,
+        profile: Strictness,
     ) -> Result<Self, ArchiveError> {
         let opened =
             Container::open_once(store.clone(), object.clone(), title.clone(), profile).await;
@@ -65,12 +65,12 @@ impl Container {
         store: Arc<dyn Store>,
         object: ObjectInfo,
         title: String,
-        profile: Profile,
+        profile: Strictness,
     ) -> Result<Self, ArchiveError> {
         let (tail, place) = read_tail(store.as_ref(), &object, &title, profile).await?;
         let Some(directory) = place.in_tail(&tail, object.len) else {
             return Err(ArchiveError::Store(StoreError::Changed {
-                name: store.shown(&object.name),
+                name: store.display_name(&object.name),
             }));
         };
         let entries = zip::parse_directory(directory, &place, profile)
@@ -128,7 +128,7 @@ impl Container {
     }
 
     /// Keeps the archive's end from `offset` on, read at once.
-    async fn hold_from(&mut self, offset: u64) -> Result<(), ArchiveError> {
+    async fn extend_tail(&mut self, offset: u64) -> Result<(), ArchiveError> {
         let start = self.tail().0;
         if let Some(missing) = start.checked_sub(offset).filter(|missing| *missing > 0) {
             let missing = usize::try_from(missing).expect("a manifest that is kept is short");
@@ -168,7 +168,7 @@ impl Container {
         let len = usize::try_from(entry.end_offset - entry.header_offset)
             .expect("a manifest is of bounded length");
         if len <= MANIFEST_HELD_MAX_BYTES {
-            self.hold_from(entry.header_offset).await?;
+            self.extend_tail(entry.header_offset).await?;
         }
         let read = self.fetch(entry.header_offset, len).await?;
         let data = self.stored_data(entry, &read)?;
@@ -303,7 +303,7 @@ async fn read_tail(
     store: &dyn Store,
     object: &ObjectInfo,
     title: &str,
-    profile: Profile,
+    profile: Strictness,
 ) -> Result<(Bytes, DirectoryPlace), ArchiveError> {
     let end_len = zip::tail_len(object.len);
     // A service answers a longer range in the same time: mostly directory and manifest come

@@ -25,7 +25,7 @@ pub async fn digest_of(store: &dyn Store, object: &ObjectInfo) -> Result<Sha256,
     match digests_of(store, object).await? {
         (sha256, found) if found == expected => Ok(sha256),
         (_, found) => Err(StoreError::Corrupt {
-            name: store.shown(&object.name),
+            name: store.display_name(&object.name),
             expected,
             found,
         }),
@@ -45,7 +45,7 @@ async fn digests_of(store: &dyn Store, object: &ObjectInfo) -> Result<(Sha256, u
     });
     let mut reads = stream::iter(reads).buffered(READS_PER_DIGEST as usize);
     while let Some(bytes) = reads.try_next().await? {
-        let hashed = Workers::aside(move || {
+        let hashed = Workers::run_blocking(move || {
             (
                 sha256.chain_update(&bytes),
                 crc32c::crc32c_append(crc32c, &bytes),

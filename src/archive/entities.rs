@@ -13,7 +13,7 @@ use futures_util::stream::{self, BoxStream};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _};
 use tokio_util::io::StreamReader;
 
-use crate::archive::{Archive, ArchiveError, PieceRef, Reading};
+use crate::archive::{Archive, ArchiveError, Piece, PieceReading};
 use crate::entity::ProtoError;
 use crate::export::gzip::{GZIP, MAGIC};
 use crate::export::inspect::RecordError;
@@ -23,7 +23,7 @@ use crate::runtime::workers::Workers;
 use crate::transform::{Encoded, Encoder};
 
 /// What is made of the records of a piece, on the workers.
-pub trait Gather: Clone + Send + Sync + 'static {
+pub trait RecordCollector: Clone + Send + Sync + 'static {
     /// What comes of a piece.
     type Piece: Default + Send + 'static;
 
@@ -31,36 +31,36 @@ pub trait Gather: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`ProtoError`] when the record is no entity.
-    fn add(&self, record: &[u8], piece: &mut Self::Piece) -> Result<(), ProtoError>;
+    fn push(&self, record: &[u8], piece: &mut Self::Piece) -> Result<(), ProtoError>;
 
     /// Puts what came of later records behind what came of earlier ones.
-    fn append(piece: &mut Self::Piece, later: Self::Piece);
+    fn merge(piece: &mut Self::Piece, later: Self::Piece);
 
     /// Sees the pieces in their order, when they come from the workers. Says whether any more is
     /// wanted.
-    fn in_order(&mut self, piece: &mut Self::Piece) -> bool {
+    fn finish_piece(&mut self, piece: &mut Self::Piece) -> bool {
         let _ = piece;
         true
     }
 }
 
-impl Gather for Encoder {
+impl RecordCollector for Encoder {
     type Piece = Encoded;
 
-    fn add(&self, record: &[u8], piece: &mut Encoded) -> Result<(), ProtoError> {
+    fn push(&self, record: &[u8], piece: &mut Encoded) -> Result<(), ProtoError> {
         Encoder::add(self, record, piece)
     }
 
-    fn append(piece: &mut Encoded, later: Encoded) {
+    fn merge(piece: &mut Encoded, later: Encoded) {
         piece.append(later);
     }
 
-    fn in_order(&mut self, piece: &mut Encoded) -> bool {
-        Encoder::in_order(self, piece)
+    fn finish_piece(&mut self, piece: &mut Encoded) -> bool {
+        Encoder::finish_piece(self, piece)
     }
 }
 
-struct Part<T> {
+struct GatheredPiece<T> {
     ends: PieceBoundary,
     gathered: T,
     crc32: crc32fast::Hasher,
@@ -70,9 +70,9 @@ struct Part<T> {
 /// first `skip` pieces.
 ///
 /// A record that spans pieces comes with the piece in which it ends. At the end of each entry its
-/// checksum is held against the directory. Where [`are_in_pieces`] says no, all is read from the
+/// checksum is held against the directory. Where [`has_random_access`] says no, all is read from the
 /// beginning, whatever `skip` is.
-pub fn read<'a, G: Gather>(
+pub fn read<'a, G: RecordCollector>(
     archive: &'a Arc<Archive>,
     outputs: &'a [EntryInfo],
     gather: G,
@@ -84,7 +84,7 @@ pub fn read<'a, G: Gather>(
     let pieces = pieces.scan(true, move |more, piece| {
         let piece = more.then(|| {
             piece.map(|mut piece| {
-                *more = in_order.in_order(&mut piece);
+                *more = in_order.finish_piece(&mut piece);
                 piece
             })
         });
@@ -93,14 +93,14 @@ pub fn read<'a, G: Gather>(
     pieces.boxed()
 }
 
-fn read_all<'a, G: Gather>(
+fn read_all<'a, G: RecordCollector>(
     archive: &'a Arc<Archive>,
     outputs: &'a [EntryInfo],
     gather: G,
     skip: u64,
     workers: &'a Workers,
 ) -> BoxStream<'a, Result<G::Piece, ArchiveError>> {
-    if !are_in_pieces(outputs) {
+    if !has_random_access(outputs) {
         let each = move |output| read_in_order(archive, output, gather.clone(), workers);
         return stream::iter(outputs).flat_map(each).boxed();
     }
@@ -110,7 +110,7 @@ fn read_all<'a, G: Gather>(
     let pieces = archive.read(outputs, skip - lead, workers, move |piece, raw| {
         gather_piece(&for_workers, piece.offset, &raw).into()
     });
-    let mut joiner = Joiner {
+    let mut joiner = PieceJoiner {
         archive,
         outputs,
         gather,
@@ -125,7 +125,7 @@ fn read_all<'a, G: Gather>(
 }
 
 /// Whether any piece of these outputs can be read by itself. Of what is gzip-encoded none can.
-pub fn are_in_pieces(outputs: &[EntryInfo]) -> bool {
+pub fn has_random_access(outputs: &[EntryInfo]) -> bool {
     !outputs.iter().any(is_gzipped)
 }
 
@@ -134,13 +134,13 @@ fn is_gzipped(output: &EntryInfo) -> bool {
 }
 
 /// The entities of one output, read from its beginning to its end.
-fn read_in_order<'a, G: Gather>(
+fn read_in_order<'a, G: RecordCollector>(
     archive: &'a Arc<Archive>,
     output: &'a EntryInfo,
     gather: G,
     workers: &'a Workers,
 ) -> BoxStream<'a, Result<G::Piece, ArchiveError>> {
-    let start = Position {
+    let start = ReadPosition {
         content: None,
         offset: 0,
         stitch: RecordJoiner::default(),
@@ -161,25 +161,25 @@ fn read_in_order<'a, G: Gather>(
 }
 
 /// How far an output is read that can only be read in order.
-struct Position<'a> {
-    content: Option<Content<'a>>,
+struct ReadPosition<'a> {
+    content: Option<ContentReader<'a>>,
     offset: u64,
     stitch: RecordJoiner,
 }
 
 /// What comes of the next piece, and the position after it; none after the last one.
-async fn next_piece<'a, G: Gather>(
+async fn next_piece<'a, G: RecordCollector>(
     archive: &'a Arc<Archive>,
     output: &'a EntryInfo,
-    position: Position<'a>,
+    position: ReadPosition<'a>,
     gather: &G,
     workers: &'a Workers,
-) -> Result<(G::Piece, Option<Position<'a>>), ArchiveError> {
+) -> Result<(G::Piece, Option<ReadPosition<'a>>), ArchiveError> {
     let fault = |fault: String| ArchiveError::Data {
         entry: output.name.clone(),
         fault,
     };
-    let Position {
+    let ReadPosition {
         content,
         offset,
         mut stitch,
@@ -198,15 +198,15 @@ async fn next_piece<'a, G: Gather>(
         .map_err(|error| fault(error.to_string()))?
     {
         gather
-            .add(&record, &mut gathered)
+            .push(&record, &mut gathered)
             .map_err(|error| fault(error.to_string()))?;
     }
-    G::append(&mut gathered, part.gathered);
+    G::merge(&mut gathered, part.gathered);
     if len < PIECE_LEN_BYTES {
         stitch.finish().map_err(|error| fault(error.to_string()))?;
         return Ok((gathered, None));
     }
-    let next = Position {
+    let next = ReadPosition {
         content: Some(content),
         offset: offset + len as u64,
         stitch,
@@ -215,18 +215,18 @@ async fn next_piece<'a, G: Gather>(
 }
 
 /// What a content is read from.
-type Content<'a> = Pin<Box<dyn AsyncRead + Send + 'a>>;
+type ContentReader<'a> = Pin<Box<dyn AsyncRead + Send + 'a>>;
 
 /// The next piece of a content, how long it is, and what it came from; where there is none yet,
 /// that is opened and passed over up to `offset`.
-async fn next_part<'a, G: Gather>(
+async fn next_part<'a, G: RecordCollector>(
     archive: &'a Arc<Archive>,
     output: &'a EntryInfo,
-    content: Option<Content<'a>>,
+    content: Option<ContentReader<'a>>,
     offset: u64,
     gather: &G,
     workers: &'a Workers,
-) -> Result<(Content<'a>, Part<G::Piece>, usize), ArchiveError> {
+) -> Result<(ContentReader<'a>, GatheredPiece<G::Piece>, usize), ArchiveError> {
     let fault = |fault: String| ArchiveError::Data {
         entry: output.name.clone(),
         fault,
@@ -264,9 +264,9 @@ async fn content_of<'a>(
     archive: &'a Arc<Archive>,
     output: &'a EntryInfo,
     workers: &'a Workers,
-) -> io::Result<Content<'a>> {
+) -> io::Result<ContentReader<'a>> {
     let stored = archive.read(std::slice::from_ref(output), 0, workers, |_, raw| {
-        Reading::Sound(raw)
+        PieceReading::Sound(raw)
     });
     let mut stored =
         StreamReader::new(stored.map(|(_, raw)| raw.map_err(io::Error::other)).boxed());
@@ -278,18 +278,20 @@ async fn content_of<'a>(
     Ok(Box::pin(stored))
 }
 
-fn gather_piece<G: Gather>(
+fn gather_piece<G: RecordCollector>(
     gather: &G,
     offset: u64,
     raw: &[u8],
-) -> Result<Part<G::Piece>, RecordError> {
+) -> Result<GatheredPiece<G::Piece>, RecordError> {
     let mut gathered = G::Piece::default();
     let ends = log::read_piece(raw, offset, |record| {
-        gather.add(record, &mut gathered).map_err(RecordError::from)
+        gather
+            .push(record, &mut gathered)
+            .map_err(RecordError::from)
     })?;
     let mut crc32 = crc32fast::Hasher::new();
     crc32.update(raw);
-    Ok(Part {
+    Ok(GatheredPiece {
         ends,
         gathered,
         crc32,
@@ -297,7 +299,7 @@ fn gather_piece<G: Gather>(
 }
 
 /// Joins the pieces of the entries, one entry after the other.
-struct Joiner<'a, G> {
+struct PieceJoiner<'a, G> {
     archive: &'a Arc<Archive>,
     outputs: &'a [EntryInfo],
     gather: G,
@@ -309,11 +311,11 @@ struct Joiner<'a, G> {
     crc32: Option<crc32fast::Hasher>,
 }
 
-impl<G: Gather> Joiner<'_, G> {
+impl<G: RecordCollector> PieceJoiner<'_, G> {
     fn join(
         &mut self,
-        piece: PieceRef,
-        part: Result<Result<Part<G::Piece>, RecordError>, ArchiveError>,
+        piece: Piece,
+        part: Result<Result<GatheredPiece<G::Piece>, RecordError>, ArchiveError>,
     ) -> Result<Option<G::Piece>, ArchiveError> {
         let name = self
             .outputs
@@ -338,10 +340,10 @@ impl<G: Gather> Joiner<'_, G> {
             .map_err(|error| fault(error.to_string()))?
         {
             self.gather
-                .add(&record, &mut gathered)
+                .push(&record, &mut gathered)
                 .map_err(|error| fault(error.to_string()))?;
         }
-        G::append(&mut gathered, part.gathered);
+        G::merge(&mut gathered, part.gathered);
         if let Some(crc32) = &mut self.crc32 {
             crc32.combine(&part.crc32);
         }

@@ -54,11 +54,11 @@ pub(super) fn find(
 /// Parses a manifest, its format first.
 pub(super) fn parse(archive: &str, bytes: &[u8]) -> Result<Manifest, ArchiveError> {
     #[derive(serde::Deserialize)]
-    struct Format {
+    struct FormatField {
         format: String,
     }
     let not_a_manifest = |error: serde_json::Error| bad(archive, "a manifest", error.to_string());
-    let Format { format } = serde_json::from_slice(bytes).map_err(not_a_manifest)?;
+    let FormatField { format } = serde_json::from_slice(bytes).map_err(not_a_manifest)?;
     if format != MANIFEST_FORMAT {
         let expected = format!("format {MANIFEST_FORMAT:?}");
         return Err(bad(archive, expected, format!("{format:?}")));

@@ -22,13 +22,13 @@ use futures_util::Stream;
 pub use container::Container;
 pub use digest::{READS_PER_DIGEST, digest_of};
 pub use error::ArchiveError;
-pub use pieces::{PieceRef, Reading, Stored};
+pub use pieces::{Piece, PieceReading, RawBytes};
 
 use crate::model::{EntryInfo, KindInfo, KindRef, MANIFEST_NAME, Manifest, Selector};
 use crate::runtime::workers::Workers;
 use crate::store::{ObjectInfo, Store};
 use pieces::PieceReader;
-use zip::Profile;
+use zip::Strictness;
 
 /// An archive of kindpack, opened.
 #[derive(Debug)]
@@ -162,8 +162,8 @@ impl Archive {
         items: &'a [EntryInfo],
         skip: u64,
         workers: &'a Workers,
-        work: impl Fn(PieceRef, Bytes) -> Reading<T> + Clone + Send + Sync + 'static,
-    ) -> impl Stream<Item = (PieceRef, Result<T, ArchiveError>)> + 'a {
+        work: impl Fn(Piece, Bytes) -> PieceReading<T> + Clone + Send + Sync + 'static,
+    ) -> impl Stream<Item = (Piece, Result<T, ArchiveError>)> + 'a {
         let work = move |piece, raw, _| work(piece, raw);
         self.read_with(items, skip, workers, work)
     }
@@ -175,8 +175,8 @@ impl Archive {
         items: &'a [EntryInfo],
         skip: u64,
         workers: &'a Workers,
-        work: impl Fn(PieceRef, Bytes, Stored) -> Reading<T> + Clone + Send + Sync + 'static,
-    ) -> impl Stream<Item = (PieceRef, Result<T, ArchiveError>)> + 'a {
+        work: impl Fn(Piece, Bytes, RawBytes) -> PieceReading<T> + Clone + Send + Sync + 'static,
+    ) -> impl Stream<Item = (Piece, Result<T, ArchiveError>)> + 'a {
         self.reader.read(items, skip, workers, work)
     }
 
@@ -210,7 +210,7 @@ async fn open_container(
         store.clone(),
         object.clone(),
         title.clone(),
-        Profile::Sealed,
+        Strictness::OwnFormat,
     )
     .await;
     let Err(error @ ArchiveError::Structure { .. }) = opened else {
@@ -218,7 +218,7 @@ async fn open_container(
     };
     // A zip of somebody else breaks rules that only kindpack's archives keep; that it lacks a
     // manifest says more.
-    match Container::open_once(store, object, title, Profile::AnyZip).await {
+    match Container::open_once(store, object, title, Strictness::AnyZip).await {
         Ok(other)
             if other
                 .entries()

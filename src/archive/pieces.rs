@@ -14,7 +14,7 @@ use crate::archive::container::Container;
 use crate::archive::deflate::{self, DataError, STREAM_END};
 use crate::archive::error::ArchiveError;
 use crate::archive::read_ahead::ReadAhead;
-use crate::archive::zip::{self, DirectoryEntry, Profile};
+use crate::archive::zip::{self, DirectoryEntry, Strictness};
 use crate::export::inspect::join_crc32c;
 use crate::model::{Crc32c, EntryInfo, Method, PIECE_LEN_BYTES};
 use crate::runtime::buffers::Buffer;
@@ -36,7 +36,7 @@ const AHEAD_SHARE: u64 = 8;
 
 /// A piece that is to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PieceRef {
+pub struct Piece {
     /// Which of the entries that were asked for.
     pub entry: usize,
     /// Where the piece begins in its entry, inflated.
@@ -53,7 +53,7 @@ pub struct PieceRef {
     directory_index: usize,
 }
 
-impl PieceRef {
+impl Piece {
     /// Whether it is all of its entry.
     pub fn is_whole(&self) -> bool {
         self.offset == 0 && self.last
@@ -62,42 +62,42 @@ impl PieceRef {
 
 /// What is made of a piece, and whether the piece itself is sound as far as that shows.
 #[derive(Debug)]
-pub enum Reading<T> {
+pub enum PieceReading<T> {
     /// Nothing is wrong with the piece.
     Sound(T),
     /// The piece is not what it must be. From a service it is read once more: it may have been
     /// damaged on its way.
-    Doubtful(T),
+    Suspect(T),
 }
 
-impl<T> Reading<T> {
+impl<T> PieceReading<T> {
     fn is_sound(&self) -> bool {
-        matches!(self, Reading::Sound(_))
+        matches!(self, PieceReading::Sound(_))
     }
 
     fn into_inner(self) -> T {
         match self {
-            Reading::Sound(inner) | Reading::Doubtful(inner) => inner,
+            PieceReading::Sound(inner) | PieceReading::Suspect(inner) => inner,
         }
     }
 }
 
-impl<T, E> From<Result<T, E>> for Reading<Result<T, E>> {
+impl<T, E> From<Result<T, E>> for PieceReading<Result<T, E>> {
     fn from(result: Result<T, E>) -> Self {
         if result.is_ok() {
-            Reading::Sound(result)
+            PieceReading::Sound(result)
         } else {
-            Reading::Doubtful(result)
+            PieceReading::Suspect(result)
         }
     }
 }
 
 /// A piece with what came of it, and the checksum of what it was made of.
-type Answer<T> = (PieceRef, Result<(T, u32), ArchiveError>);
+type PieceResponse<T> = (Piece, Result<(T, u32), ArchiveError>);
 
 /// Bytes of an archive as they lie there.
 #[derive(Debug)]
-pub struct Stored {
+pub struct RawBytes {
     /// Where they begin.
     pub offset: u64,
     /// The bytes.
@@ -133,14 +133,14 @@ impl PieceReader {
         self.container.entries().get(*self.by_name.get(name)?)
     }
 
-    fn entry_of(&self, piece: PieceRef) -> &DirectoryEntry {
+    fn entry_of(&self, piece: Piece) -> &DirectoryEntry {
         self.container
             .entries()
             .get(piece.directory_index)
             .expect("a piece is of an entry in this directory")
     }
 
-    fn pieces(&self, index: usize, item: &EntryInfo) -> Vec<PieceRef> {
+    fn pieces(&self, index: usize, item: &EntryInfo) -> Vec<Piece> {
         let Some(&directory_index) = self.by_name.get(&item.name) else {
             return Vec::new();
         };
@@ -163,7 +163,7 @@ impl PieceReader {
                 };
                 let last = number + 1 == count;
                 let (len, packed_crc32c) = (len as usize, item.packed_crc32c);
-                let piece = PieceRef {
+                let piece = Piece {
                     entry: index,
                     offset,
                     len,
@@ -182,7 +182,7 @@ impl PieceReader {
     fn pieces_of<'a>(
         &'a self,
         items: impl IntoIterator<Item = &'a EntryInfo> + 'a,
-    ) -> impl Iterator<Item = PieceRef> + 'a {
+    ) -> impl Iterator<Item = Piece> + 'a {
         items
             .into_iter()
             .enumerate()
@@ -195,8 +195,8 @@ impl PieceReader {
         items: &'a [EntryInfo],
         skip: u64,
         workers: &'a Workers,
-        work: impl Fn(PieceRef, Bytes, Stored) -> Reading<T> + Clone + Send + Sync + 'static,
-    ) -> impl Stream<Item = (PieceRef, Result<T, ArchiveError>)> + 'a {
+        work: impl Fn(Piece, Bytes, RawBytes) -> PieceReading<T> + Clone + Send + Sync + 'static,
+    ) -> impl Stream<Item = (Piece, Result<T, ArchiveError>)> + 'a {
         let pieces = self.pieces_of(items);
         // No archive has as many pieces as memory has addresses: whoever skips more, skips all.
         let skip = usize::try_from(skip).unwrap_or(usize::MAX);
@@ -214,7 +214,7 @@ impl PieceReader {
                 task.await.unwrap_or_else(lost)
             }
         });
-        let mut packed = Packed::default();
+        let mut packed = PackedChecksum::default();
         stream::iter(jobs)
             .buffered(workers.window(PIECE_FOOTPRINT_BYTES))
             .flat_map(stream::iter)
@@ -257,15 +257,15 @@ impl PieceReader {
                 _ => joined.push(span),
             }
         }
-        self.ahead.begin(joined, workers.memory() / AHEAD_SHARE);
+        self.ahead.start(joined, workers.memory() / AHEAD_SHARE);
     }
 
     /// Pieces as they are read together: those that are small and follow each other, and each
     /// other one alone.
     fn batches<'a>(
         &'a self,
-        pieces: impl Iterator<Item = PieceRef> + 'a,
-    ) -> impl Iterator<Item = Vec<PieceRef>> + 'a {
+        pieces: impl Iterator<Item = Piece> + 'a,
+    ) -> impl Iterator<Item = Vec<Piece>> + 'a {
         let mut pieces = pieces.peekable();
         std::iter::from_fn(move || {
             let first = pieces.next()?;
@@ -290,7 +290,7 @@ impl PieceReader {
 
     /// Where a piece is stored in the archive. The first one brings its entry's header along, the
     /// last one what comes after the data: no byte of the archive is passed over.
-    fn span(&self, piece: PieceRef) -> (u64, u64) {
+    fn span(&self, piece: Piece) -> (u64, u64) {
         let entry = self.entry_of(piece);
         let start = if piece.offset == 0 {
             entry.header_offset
@@ -309,10 +309,10 @@ impl PieceReader {
     /// read once more.
     async fn read_batch<T: Send + 'static>(
         self: Arc<Self>,
-        batch: Vec<PieceRef>,
+        batch: Vec<Piece>,
         workers: &Workers,
-        work: impl Fn(PieceRef, Bytes, Stored) -> Reading<T> + Clone + Send + 'static,
-    ) -> Vec<Answer<T>> {
+        work: impl Fn(Piece, Bytes, RawBytes) -> PieceReading<T> + Clone + Send + 'static,
+    ) -> Vec<PieceResponse<T>> {
         let (Some(first), Some(last)) = (batch.first().copied(), batch.last().copied()) else {
             return Vec::new();
         };
@@ -356,10 +356,10 @@ impl PieceReader {
 
     async fn read_one_by_one<T: Send + 'static>(
         self: Arc<Self>,
-        batch: Vec<PieceRef>,
+        batch: Vec<Piece>,
         workers: &Workers,
-        work: impl Fn(PieceRef, Bytes, Stored) -> Reading<T> + Clone + Send + 'static,
-    ) -> Vec<Answer<T>> {
+        work: impl Fn(Piece, Bytes, RawBytes) -> PieceReading<T> + Clone + Send + 'static,
+    ) -> Vec<PieceResponse<T>> {
         let mut answers = Vec::new();
         for piece in batch {
             answers.extend(
@@ -373,15 +373,15 @@ impl PieceReader {
     /// their answers.
     async fn read_doubtful_again<T: Send + 'static>(
         self: &Arc<Self>,
-        answers: &mut Vec<Answer<Reading<T>>>,
+        answers: &mut Vec<PieceResponse<PieceReading<T>>>,
         (start, len): (u64, usize),
         workers: &Workers,
-        work: impl Fn(PieceRef, Bytes, Stored) -> Reading<T> + Send + 'static,
+        work: impl Fn(Piece, Bytes, RawBytes) -> PieceReading<T> + Send + 'static,
     ) {
         let Some(first) = answers.iter().position(is_doubtful) else {
             return;
         };
-        let doubtful: Vec<PieceRef> = answers
+        let doubtful: Vec<Piece> = answers
             .iter()
             .filter(|answer| is_doubtful(answer))
             .map(|(piece, _)| *piece)
@@ -416,12 +416,12 @@ impl PieceReader {
     /// Works on pieces whose bytes were read from `start` on.
     async fn work_on<T: Send + 'static>(
         self: &Arc<Self>,
-        pieces: Vec<PieceRef>,
+        pieces: Vec<Piece>,
         start: u64,
         read: Bytes,
         workers: &Workers,
-        work: impl Fn(PieceRef, Bytes, Stored) -> Reading<T> + Send + 'static,
-    ) -> Vec<Answer<Reading<T>>> {
+        work: impl Fn(Piece, Bytes, RawBytes) -> PieceReading<T> + Send + 'static,
+    ) -> Vec<PieceResponse<PieceReading<T>>> {
         let (reader, first) = (self.clone(), pieces.first().copied());
         let worked = workers.run(move || {
             pieces
@@ -439,11 +439,11 @@ impl PieceReader {
 
     fn work_on_piece<T>(
         &self,
-        piece: PieceRef,
+        piece: Piece,
         start: u64,
         read: &Bytes,
-        work: impl Fn(PieceRef, Bytes, Stored) -> Reading<T>,
-    ) -> Result<(Reading<T>, u32), ArchiveError> {
+        work: impl Fn(Piece, Bytes, RawBytes) -> PieceReading<T>,
+    ) -> Result<(PieceReading<T>, u32), ArchiveError> {
         let (offset, end) = self.span(piece);
         let within = |place: u64| {
             usize::try_from(place.checked_sub(start)?)
@@ -457,8 +457,10 @@ impl PieceReader {
             .map_or_else(Bytes::new, |(from, to)| read.slice(from..to));
         let (raw, crc32c) = self.unwrap_piece(piece, offset, &bytes)?;
         let is_as_packed = self.is_as_packed(piece, &raw, crc32c);
-        Ok(match work(piece, raw, Stored { offset, bytes }) {
-            Reading::Sound(reading) if !is_as_packed => (Reading::Doubtful(reading), crc32c),
+        Ok(match work(piece, raw, RawBytes { offset, bytes }) {
+            PieceReading::Sound(reading) if !is_as_packed => {
+                (PieceReading::Suspect(reading), crc32c)
+            }
             reading => (reading, crc32c),
         })
     }
@@ -466,7 +468,7 @@ impl PieceReader {
     /// Whether a piece that is all of its entry has the checksum of its entry. Whoever reads the
     /// entry compares the checksums, and reports what differs; this only shows whether it is worth
     /// to read once more.
-    fn is_as_packed(&self, piece: PieceRef, raw: &[u8], crc32c: u32) -> bool {
+    fn is_as_packed(&self, piece: Piece, raw: &[u8], crc32c: u32) -> bool {
         if !piece.is_whole() || !self.container.store().is_remote() {
             return true;
         }
@@ -480,7 +482,7 @@ impl PieceReader {
     /// made of.
     fn unwrap_piece(
         &self,
-        piece: PieceRef,
+        piece: Piece,
         start: u64,
         read: &Bytes,
     ) -> Result<(Bytes, u32), ArchiveError> {
@@ -518,11 +520,11 @@ impl PieceReader {
     /// Checks the local header before the first piece of an entry.
     fn check_header(
         &self,
-        piece: PieceRef,
+        piece: Piece,
         entry: &DirectoryEntry,
         read: &[u8],
     ) -> Result<(), ArchiveError> {
-        let local = zip::check_local_header(entry, read, Profile::Sealed)
+        let local = zip::check_local_header(entry, read, Strictness::OwnFormat)
             .map_err(|violation| self.container.broken(violation))?;
         if local.data_offset == piece.compressed_offset {
             return Ok(());
@@ -552,12 +554,12 @@ impl PieceReader {
                 },
             ));
         };
-        zip::check_descriptor(entry, descriptor, Profile::Sealed)
+        zip::check_descriptor(entry, descriptor, Strictness::OwnFormat)
             .map_err(|violation| self.container.broken(violation))
     }
 }
 
-fn is_doubtful<T>((_, answer): &Answer<Reading<T>>) -> bool {
+fn is_doubtful<T>((_, answer): &PieceResponse<PieceReading<T>>) -> bool {
     match answer {
         Ok((reading, _)) => !reading.is_sound(),
         Err(error) => error.is_damage(),
@@ -565,14 +567,14 @@ fn is_doubtful<T>((_, answer): &Answer<Reading<T>>) -> bool {
 }
 
 /// The bytes of a deflated piece, and the CRC-32C of its data in the zip.
-fn inflate(piece: PieceRef, compressed: &[u8]) -> Result<(Bytes, u32), DataError> {
+fn inflate(piece: Piece, compressed: &[u8]) -> Result<(Bytes, u32), DataError> {
     let crc32c = crc32c::crc32c(compressed);
     let crc32c = if piece.last {
         crc32c::crc32c_append(crc32c, &STREAM_END)
     } else {
         crc32c
     };
-    let mut raw = Buffer::of_len(piece.len + deflate::INFLATE_ROOM_BYTES);
+    let mut raw = Buffer::with_len(piece.len + deflate::INFLATE_ROOM_BYTES);
     deflate::inflate_piece(compressed, piece.len, &mut raw)?;
     raw.truncate(piece.len);
     Ok((raw.freeze(), crc32c))
@@ -580,16 +582,16 @@ fn inflate(piece: PieceRef, compressed: &[u8]) -> Result<(Bytes, u32), DataError
 
 /// The checksum over the pieces of an entry as they lie in the zip, joined in order.
 #[derive(Debug, Default)]
-struct Packed {
+struct PackedChecksum {
     crc32c: u32,
     /// Where the next piece begins if nothing was left out.
     next_offset: u64,
 }
 
-impl Packed {
-    fn join(&mut self, item: &EntryInfo, piece: PieceRef, crc32c: u32) -> Result<(), ArchiveError> {
+impl PackedChecksum {
+    fn join(&mut self, item: &EntryInfo, piece: Piece, crc32c: u32) -> Result<(), ArchiveError> {
         if piece.offset == 0 {
-            *self = Packed::default();
+            *self = PackedChecksum::default();
         } else if piece.offset != self.next_offset {
             // The entry's beginning was not read: there is nothing to compare.
             return Ok(());

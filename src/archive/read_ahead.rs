@@ -24,11 +24,11 @@ const BLOCKS_BEHIND: usize = 4;
 pub struct ReadAhead {
     store: Arc<dyn Store>,
     object: ObjectInfo,
-    plan: Mutex<Plan>,
+    plan: Mutex<ReadQueue>,
 }
 
 #[derive(Debug, Default)]
-struct Plan {
+struct ReadQueue {
     /// What is not begun yet, in the order in which it will be asked for.
     coming: VecDeque<Range<u64>>,
     blocks: VecDeque<Arc<Block>>,
@@ -39,20 +39,20 @@ struct Plan {
 #[derive(Debug)]
 struct Block {
     range: Range<u64>,
-    state: tokio::sync::Mutex<State>,
+    state: tokio::sync::Mutex<BlockState>,
 }
 
 #[derive(Debug)]
-enum State {
+enum BlockState {
     Reading(JoinHandle<Result<Bytes, StoreError>>),
     Read(Bytes),
     /// The error was handed on to whoever asked first.
     Failed,
 }
 
-impl Drop for State {
+impl Drop for BlockState {
     fn drop(&mut self) {
-        if let State::Reading(reading) = self {
+        if let BlockState::Reading(reading) = self {
             reading.abort();
         }
     }
@@ -62,25 +62,25 @@ impl Block {
     /// Bytes of the block, when it is read; `None` where it cannot be had.
     async fn slice(&self, range: Range<usize>) -> Option<Result<Bytes, StoreError>> {
         let mut state = self.state.lock().await;
-        if let State::Reading(reading) = &mut *state {
+        if let BlockState::Reading(reading) = &mut *state {
             match reading.await {
-                Ok(Ok(bytes)) => *state = State::Read(bytes),
+                Ok(Ok(bytes)) => *state = BlockState::Read(bytes),
                 Ok(Err(error)) => {
-                    *state = State::Failed;
+                    *state = BlockState::Failed;
                     return Some(Err(error));
                 }
-                Err(_) => *state = State::Failed,
+                Err(_) => *state = BlockState::Failed,
             }
         }
         match &*state {
-            State::Read(bytes) if range.end <= bytes.len() => Some(Ok(bytes.slice(range))),
+            BlockState::Read(bytes) if range.end <= bytes.len() => Some(Ok(bytes.slice(range))),
             _ => None,
         }
     }
 }
 
 impl ReadAhead {
-    /// Reads nothing before [`ReadAhead::begin`].
+    /// Reads nothing before [`ReadAhead::start`].
     pub fn new(store: Arc<dyn Store>, object: ObjectInfo) -> Self {
         ReadAhead {
             store,
@@ -91,14 +91,14 @@ impl ReadAhead {
 
     /// Begins to read ranges that will be asked for, wholly or in parts, in about this order.
     /// Together the bytes ahead stay below `bytes_max`, unless a single range is longer.
-    pub fn begin(&self, ranges: impl IntoIterator<Item = Range<u64>>, bytes_max: u64) {
+    pub fn start(&self, ranges: impl IntoIterator<Item = Range<u64>>, bytes_max: u64) {
         let mut plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
-        *plan = Plan {
+        *plan = ReadQueue {
             coming: ranges.into_iter().collect(),
             blocks: VecDeque::new(),
             bytes_max,
         };
-        self.go_on(&mut plan, 0);
+        self.read_next(&mut plan, 0);
     }
 
     /// The bytes of a range that is read ahead; `None` where it is not.
@@ -113,7 +113,7 @@ impl ReadAhead {
             let block = plan.blocks.get(number)?.clone();
             let passed = number.saturating_sub(BLOCKS_BEHIND);
             plan.blocks.drain(..passed);
-            self.go_on(&mut plan, number - passed + 1);
+            self.read_next(&mut plan, number - passed + 1);
             block
         };
         let from = usize::try_from(start - block.range.start).ok()?;
@@ -121,7 +121,7 @@ impl ReadAhead {
     }
 
     /// Begins to read as much as may be held beyond the first `behind` blocks.
-    fn go_on(&self, plan: &mut Plan, behind: usize) {
+    fn read_next(&self, plan: &mut ReadQueue, behind: usize) {
         let len = |range: &Range<u64>| range.end - range.start;
         let mut ahead: u64 = plan
             .blocks
@@ -144,7 +144,7 @@ impl ReadAhead {
             let reading = tokio::spawn(async move { store.read(&object, start, range_len).await });
             plan.blocks.push_back(Arc::new(Block {
                 range,
-                state: tokio::sync::Mutex::new(State::Reading(reading)),
+                state: tokio::sync::Mutex::new(BlockState::Reading(reading)),
             }));
         }
     }
@@ -173,7 +173,7 @@ mod tests {
         let bytes: Vec<u8> = (0..10_000u32).map(|i| (i % 251) as u8).collect();
         let (_folder, store, object) = object_of(&bytes).await;
         let ahead = ReadAhead::new(store, object);
-        ahead.begin((0..100).map(|i| i * 100..i * 100 + 100), 1_000_000);
+        ahead.start((0..100).map(|i| i * 100..i * 100 + 100), 1_000_000);
         assert_eq!(held(&ahead), (BLOCKS_AHEAD, 100 - BLOCKS_AHEAD));
         for start in (0..10_000).step_by(50) {
             let taken = ahead.take(start, 50).await.unwrap().unwrap();
@@ -188,9 +188,9 @@ mod tests {
     async fn bytes_ahead_stay_below_their_limit() {
         let (_folder, store, object) = object_of(&[7; 10_000]).await;
         let ahead = ReadAhead::new(store, object);
-        ahead.begin((0..100).map(|i| i * 100..i * 100 + 100), 350);
+        ahead.start((0..100).map(|i| i * 100..i * 100 + 100), 350);
         assert_eq!(held(&ahead).0, 3);
-        ahead.begin((0..10).map(|i| i * 1000..i * 1000 + 1000), 350);
+        ahead.start((0..10).map(|i| i * 1000..i * 1000 + 1000), 350);
         assert_eq!(
             held(&ahead).0,
             1,
@@ -205,7 +205,7 @@ mod tests {
         let (folder, store, object) = object_of(&[7; 100]).await;
         let ahead = ReadAhead::new(store, object);
         std::fs::remove_file(folder.path().join("x")).unwrap();
-        ahead.begin(std::iter::once(0..100), 1_000);
+        ahead.start(std::iter::once(0..100), 1_000);
         assert!(ahead.take(0, 10).await.unwrap().is_err());
         assert!(ahead.take(10, 10).await.is_none());
     }

@@ -12,10 +12,10 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt as _, pin_mut};
 use sha2::Digest as _;
 
-use crate::archive::{Archive, ArchiveError, PieceRef, Reading};
+use crate::archive::{Archive, ArchiveError, Piece, PieceReading};
 use crate::model::{EntryInfo, EntryRole, Sha256};
 use crate::runtime::workers::{WorkerPanicked, Workers};
-use crate::store::{ObjectMetadata, ObjectWriter, Store, StoreError, Whole, WriteOptions};
+use crate::store::{ObjectMetadata, ObjectWriter, SmallObject, Store, StoreError, WriteOptions};
 
 /// Objects up to this length are laid down in batches: making them costs less than handing them
 /// over one by one.
@@ -51,7 +51,7 @@ pub enum UnpackError {
 
 /// What is told of the work.
 #[derive(Debug, Clone, Copy)]
-pub enum Told<'a> {
+pub enum UnpackEvent<'a> {
     /// So many more bytes of entries are read and held against their digests, or written.
     Bytes(u64),
     /// An object of that length stands under its name.
@@ -77,7 +77,7 @@ impl UnpackOptions {
 
 /// A small object that is made, not taken from the archive.
 #[derive(Debug, Clone)]
-pub struct Made {
+pub struct GeneratedObject {
     /// Its name.
     pub name: String,
     /// All of its bytes.
@@ -89,11 +89,11 @@ pub struct Made {
 /// What is to be laid down: entries under the names beside them, and small objects of another
 /// making.
 #[derive(Debug, Default)]
-pub struct Load {
+pub struct UnpackPlan {
     /// The entries.
     pub entries: Vec<(EntryInfo, String)>,
     /// What is made.
-    pub made: Vec<Made>,
+    pub made: Vec<GeneratedObject>,
     /// Names that finish marks vouch for, whoever laid them down.
     pub vouched_for: Vec<String>,
 }
@@ -105,16 +105,16 @@ pub struct Load {
 pub async fn lay(
     archive: &Arc<Archive>,
     dest: &dyn Store,
-    load: Load,
+    load: UnpackPlan,
     laying: UnpackOptions,
     workers: &Workers,
-    told: &mut (dyn FnMut(Told<'_>) + Send),
+    told: &mut (dyn FnMut(UnpackEvent<'_>) + Send),
 ) -> Result<(), UnpackError> {
     let (marks, entries): (Vec<_>, Vec<_>) = load
         .entries
         .into_iter()
         .partition(|(item, _)| item.role == EntryRole::ExportMetadata);
-    let (made_marks, made): (Vec<Made>, Vec<Made>) =
+    let (made_marks, made): (Vec<GeneratedObject>, Vec<GeneratedObject>) =
         load.made.into_iter().partition(|made| made.is_mark);
     let is_marked = !(marks.is_empty() && made_marks.is_empty());
     let is_anything = is_marked || !(entries.is_empty() && made.is_empty());
@@ -122,15 +122,15 @@ pub async fn lay(
         dest,
         laying,
         told,
-        batch: Batch::default(),
+        batch: ObjectBatch::default(),
         under_way: FuturesUnordered::new(),
         under_way_bytes: 0,
         under_way_max_bytes: workers.memory() / UNDER_WAY_SHARE,
     };
     layer.entries(archive, entries, workers).await?;
-    layer.made(made).await?;
+    layer.write_generated(made).await?;
     if is_anything {
-        dest.settle(&load.vouched_for)
+        dest.sync(&load.vouched_for)
             .await
             .map_err(UnpackError::Dest)?;
     }
@@ -141,16 +141,16 @@ pub async fn lay(
             .chain(made_marks.iter().map(|made| made.name.clone()));
         let names: Vec<String> = names.collect();
         layer.entries(archive, marks, workers).await?;
-        layer.made(made_marks).await?;
-        dest.settle(&names).await.map_err(UnpackError::Dest)?;
+        layer.write_generated(made_marks).await?;
+        dest.sync(&names).await.map_err(UnpackError::Dest)?;
     }
     Ok(())
 }
 
 /// Small objects that are whole.
 #[derive(Debug, Default)]
-struct Batch {
-    objects: Vec<Whole>,
+struct ObjectBatch {
+    objects: Vec<SmallObject>,
     bytes: usize,
 }
 
@@ -164,8 +164,8 @@ type OpenObject = (Box<dyn ObjectWriter>, sha2::Sha256);
 struct Unpacker<'a> {
     dest: &'a dyn Store,
     laying: UnpackOptions,
-    told: &'a mut (dyn FnMut(Told<'_>) + Send),
-    batch: Batch,
+    told: &'a mut (dyn FnMut(UnpackEvent<'_>) + Send),
+    batch: ObjectBatch,
     under_way: FuturesUnordered<BoxFuture<'a, Result<WrittenObject, StoreError>>>,
     /// Bytes of what is under way, and what they should stay below.
     under_way_bytes: u64,
@@ -205,7 +205,7 @@ impl Unpacker<'_> {
     ) -> Result<Vec<(EntryInfo, String)>, UnpackError> {
         let (items, names): (Vec<EntryInfo>, Vec<String>) = entries.into_iter().unzip();
         let pieces = archive.read(&items, 0, workers, |piece, raw| {
-            Reading::Sound((
+            PieceReading::Sound((
                 piece
                     .is_whole()
                     .then(|| Sha256(sha2::Sha256::digest(&raw).into())),
@@ -218,7 +218,7 @@ impl Unpacker<'_> {
         loop {
             let next = tokio::select! {
                 Some(laid) = self.under_way.next(), if !self.under_way.is_empty() => {
-                    self.tell(laid.map_err(UnpackError::Dest)?);
+                    self.report(laid.map_err(UnpackError::Dest)?);
                     continue;
                 }
                 next = pieces.next() => next,
@@ -260,7 +260,7 @@ impl Unpacker<'_> {
             overwrite: self.laying.overwrite,
             expected_len: item.bytes + ending_len as u64,
             content_encoding: item.content_encoding.clone(),
-            settled_later: true,
+            sync_later: true,
         }
     }
 
@@ -272,10 +272,10 @@ impl Unpacker<'_> {
         raw: Bytes,
         sha256: Sha256,
     ) -> Result<(), UnpackError> {
-        hold_against(item, sha256)?;
-        (self.told)(Told::Bytes(raw.len() as u64));
+        check_digest(item, sha256)?;
+        (self.told)(UnpackEvent::Bytes(raw.len() as u64));
         let ending = (self.laying.ending)(item);
-        self.add(Whole {
+        self.add(SmallObject {
             name: name.to_owned(),
             making: self.making(item, ending.len()),
             bytes: joined(raw, &ending),
@@ -289,7 +289,7 @@ impl Unpacker<'_> {
         &mut self,
         open: &mut Option<OpenObject>,
         (item, name): (&EntryInfo, &str),
-        (piece, whole, raw): (PieceRef, Option<Sha256>, Bytes),
+        (piece, whole, raw): (Piece, Option<Sha256>, Bytes),
         may_come_again: bool,
     ) -> Result<bool, UnpackError> {
         let ending = (self.laying.ending)(item);
@@ -307,18 +307,18 @@ impl Unpacker<'_> {
             if whole.is_some() {
                 return Ok(sha256);
             }
-            Workers::aside(move || sha256.chain_update(&copy)).await
+            Workers::run_blocking(move || sha256.chain_update(&copy)).await
         };
         let (hashed, written) = tokio::join!(hashed, writer.write(raw));
         written.map_err(UnpackError::Dest)?;
-        (self.told)(Told::Bytes(piece.len as u64));
+        (self.told)(UnpackEvent::Bytes(piece.len as u64));
         let sha256 = hashed?;
         if !piece.last {
             *open = Some((writer, sha256));
             return Ok(true);
         }
         let found = whole.unwrap_or_else(|| Sha256(sha256.finalize().into()));
-        match hold_against(item, found) {
+        match check_digest(item, found) {
             Err(_) if may_come_again => return Ok(false),
             held => held?,
         }
@@ -329,19 +329,19 @@ impl Unpacker<'_> {
             .publish(ObjectMetadata::default())
             .await
             .map_err(UnpackError::Dest)?;
-        self.tell(vec![(name.to_owned(), item.bytes)]);
+        self.report(vec![(name.to_owned(), item.bytes)]);
         Ok(true)
     }
 
-    async fn made(&mut self, made: Vec<Made>) -> Result<(), UnpackError> {
-        for Made { name, bytes, .. } in made {
+    async fn write_generated(&mut self, made: Vec<GeneratedObject>) -> Result<(), UnpackError> {
+        for GeneratedObject { name, bytes, .. } in made {
             let making = WriteOptions {
                 overwrite: self.laying.overwrite,
                 expected_len: bytes.len() as u64,
                 content_encoding: None,
-                settled_later: true,
+                sync_later: true,
             };
-            self.add(Whole {
+            self.add(SmallObject {
                 name,
                 bytes: bytes.into(),
                 making,
@@ -351,7 +351,7 @@ impl Unpacker<'_> {
         self.drain().await
     }
 
-    async fn add(&mut self, object: Whole) -> Result<(), UnpackError> {
+    async fn add(&mut self, object: SmallObject) -> Result<(), UnpackError> {
         self.batch.bytes += object.bytes.len();
         self.batch.objects.push(object);
         if self.batch.bytes >= BATCH_BYTES || self.batch.objects.len() >= BATCH_OBJECTS {
@@ -367,12 +367,12 @@ impl Unpacker<'_> {
         } else {
             BATCHES
         };
-        let Batch { objects, bytes } = std::mem::take(&mut self.batch);
+        let ObjectBatch { objects, bytes } = std::mem::take(&mut self.batch);
         while (self.under_way.len() >= batches
             || self.under_way_bytes + bytes as u64 > self.under_way_max_bytes)
             && let Some(laid) = self.under_way.next().await
         {
-            self.tell(laid.map_err(UnpackError::Dest)?);
+            self.report(laid.map_err(UnpackError::Dest)?);
         }
         self.under_way_bytes += bytes as u64;
         let laid: WrittenObject = objects
@@ -391,17 +391,17 @@ impl Unpacker<'_> {
             self.send().await?;
         }
         while let Some(laid) = self.under_way.next().await {
-            self.tell(laid.map_err(UnpackError::Dest)?);
+            self.report(laid.map_err(UnpackError::Dest)?);
         }
         Ok(())
     }
 
-    fn tell(&mut self, laid: WrittenObject) {
+    fn report(&mut self, laid: WrittenObject) {
         self.under_way_bytes = self
             .under_way_bytes
             .saturating_sub(laid.iter().map(|(_, bytes)| bytes).sum());
         laid.iter()
-            .for_each(|(name, bytes)| (self.told)(Told::Object(name, *bytes)));
+            .for_each(|(name, bytes)| (self.told)(UnpackEvent::Object(name, *bytes)));
     }
 }
 
@@ -415,7 +415,7 @@ fn joined(bytes: Bytes, ending: &Bytes) -> Bytes {
     joined.freeze()
 }
 
-fn hold_against(item: &EntryInfo, found: Sha256) -> Result<(), UnpackError> {
+fn check_digest(item: &EntryInfo, found: Sha256) -> Result<(), UnpackError> {
     if found == item.sha256 {
         return Ok(());
     }

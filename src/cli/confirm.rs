@@ -7,7 +7,7 @@ use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
-use crate::cli::output::complain;
+use crate::cli::output::print_error;
 use crate::cli::state_dir::HINT as STATE_HINT;
 use crate::cli::text::Text;
 use crate::model::{TargetSpec, Timestamp};
@@ -49,7 +49,7 @@ pub async fn confirm(
                     "--confirm {project}, if that project is really meant"
                 )));
             }
-            let typed = ask(
+            let typed = prompt(
                 context,
                 format!("This writes into {target}. Type the project's id to go on: "),
             )
@@ -65,8 +65,8 @@ pub async fn confirm(
 }
 
 /// Asks at the terminal. A signal ends the question.
-async fn ask(context: &Context, question: String) -> Result<String, Failure> {
-    let answering = Workers::aside(move || {
+async fn prompt(context: &Context, question: String) -> Result<String, Failure> {
+    let answering = Workers::run_blocking(move || {
         let (mut answer, mut err) = (String::new(), io::stderr());
         let asked = write!(err, "{}", Text::from(question)).and_then(|()| err.flush());
         let answered = asked.and_then(|()| {
@@ -87,7 +87,7 @@ async fn ask(context: &Context, question: String) -> Result<String, Failure> {
         biased;
         () = stop.cancelled() => {
             // The question ends its line.
-            complain("");
+            print_error("");
             Err(context.stop.failure())
         }
         answer = answering => answer.map_err(Failure::from),
@@ -101,7 +101,7 @@ pub fn lease(context: &Context, target: &TargetSpec, plan: &str) -> Result<Targe
         plan: plan.to_owned(),
         since: now(),
     };
-    lock::take(
+    lock::acquire(
         &context.state.open(&context.ui)?.join("leases"),
         target,
         &holder,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::exit::ExitCode;
 use super::failure::Failure;
 use super::output::Ui;
-use super::signals::Stop;
+use super::signals::StopRequest;
 use super::state_dir::StateFolder;
 use crate::runtime::workers::Workers;
 use crate::store::StoreRegistry;
@@ -16,7 +16,7 @@ pub struct Context {
     pub ui: Arc<Ui>,
     pub workers: Workers,
     pub stores: StoreRegistry,
-    pub stop: Stop,
+    pub stop: StopRequest,
     pub state: StateFolder,
     /// How patient calls of a Datastore are.
     pub timeouts: Timeouts,

@@ -149,32 +149,34 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let code = match &error {
             StoreError::NotFound { .. }
-            | StoreError::NotAnObject { .. }
+            | StoreError::NotAFile { .. }
             | StoreError::NoBucket { .. }
-            | StoreError::NoPayer { .. }
-            | StoreError::UnfitName { .. }
-            | StoreError::BadAddress { .. } => ExitCode::Usage,
-            StoreError::Exists { .. } | StoreError::Busy { .. } => ExitCode::Refused,
+            | StoreError::BillingProjectRequired { .. }
+            | StoreError::UnsupportedName { .. }
+            | StoreError::InvalidAddress { .. } => ExitCode::Usage,
+            StoreError::AlreadyExists { .. } | StoreError::Busy { .. } => ExitCode::Refused,
             StoreError::Io { source, .. } => code_of(source),
             StoreError::Changed { .. } => ExitCode::Incomplete,
-            StoreError::BadName { .. }
+            StoreError::InvalidName { .. }
             | StoreError::Corrupt { .. }
             | StoreError::WrongDigest { .. } => ExitCode::Damaged,
             StoreError::Denied { .. }
             | StoreError::Unauthorized { .. }
             | StoreError::Service { .. }
-            | StoreError::Lost { .. }
-            | StoreError::Rejected { .. } => ExitCode::Service,
+            | StoreError::UploadLost { .. }
+            | StoreError::Refused { .. } => ExitCode::Service,
         };
         let failure = Failure::new(code, error.to_string());
         match error {
             StoreError::Busy { .. } => {
                 failure.hint("wait for the other one, or choose another name")
             }
-            StoreError::UnfitName { .. } => {
+            StoreError::UnsupportedName { .. } => {
                 failure.hint("choose a shorter name; a sidecar needs 7 bytes more than its archive")
             }
-            StoreError::NoPayer { .. } => failure.hint("--billing-project PROJECT names who pays"),
+            StoreError::BillingProjectRequired { .. } => {
+                failure.hint("--billing-project PROJECT names who pays")
+            }
             StoreError::Denied { .. } => {
                 failure.hint("docs/cloud-storage.md lists the roles that each command needs")
             }
@@ -226,18 +228,18 @@ impl From<PackError> for Failure {
     fn from(error: PackError) -> Self {
         let text = error.to_string();
         match error {
-            PackError::NotWhole { .. } => set_not_whole(&error),
+            PackError::IncompleteSet { .. } => set_not_whole(&error),
             PackError::NoExport => Failure::new(ExitCode::Incomplete, format!("SOURCE: {text}")).hint(
                 "SOURCE is a folder with *.overall_export_metadata or *.backup_info in it, at any depth",
             ),
-            PackError::NothingChosen => Failure::usage(format!("--only/--exclude: {text}")),
-            PackError::Indivisible { .. } => {
+            PackError::EmptySelection => Failure::usage(format!("--only/--exclude: {text}")),
+            PackError::CannotSplitExport { .. } => {
                 Failure::usage(text).hint("choose all kinds of that export, or none")
             }
-            PackError::SeveralOrigins(_) => {
+            PackError::MultipleProjects(_) => {
                 Failure::usage(format!("SOURCE: {text}")).hint("pack each project on its own")
             }
-            PackError::Taken(_) => {
+            PackError::AlreadyExists(_) => {
                 Failure::refused(text).hint("choose another name, or replace it with --overwrite")
             }
             PackError::SourceChanged(_) => {
@@ -246,21 +248,21 @@ impl From<PackError> for Failure {
             }
             PackError::Source(error) => error.into(),
             PackError::Dest(error) => match error {
-                StoreError::NotFound { .. } | StoreError::NotAnObject { .. } => {
+                StoreError::NotFound { .. } | StoreError::NotAFile { .. } => {
                     Failure::usage(error.to_string())
                 }
-                StoreError::Exists { .. } => Failure::refused(error.to_string())
+                StoreError::AlreadyExists { .. } => Failure::refused(error.to_string())
                     .hint("choose another name, or --overwrite"),
                 error => error.into(),
             },
-            PackError::Seal(_) => Failure::new(ExitCode::Damaged, text),
+            PackError::Zip(_) => Failure::new(ExitCode::Damaged, text),
             PackError::MemoryTooSmall { .. } => {
                 Failure::usage(text).hint("--memory 1GiB allows more")
             }
-            PackError::ChoosesNothing(_) => {
+            PackError::NoMatch(_) => {
                 Failure::usage(text).hint("the default namespace is written (default)")
             }
-            PackError::Torso | PackError::Deflate(_) => Failure::internal(text),
+            PackError::IncompleteArchive | PackError::Deflate(_) => Failure::internal(text),
             PackError::Worker(error) => error.into(),
         }
     }
@@ -268,7 +270,7 @@ impl From<PackError> for Failure {
 
 /// All that is wrong with a set of exports.
 fn set_not_whole(error: &PackError) -> Failure {
-    let PackError::NotWhole {
+    let PackError::IncompleteSet {
         faults,
         duplicates,
         missing,
@@ -304,7 +306,7 @@ fn set_not_whole(error: &PackError) -> Failure {
 
 /// What may help with a set of exports that is not whole.
 fn hint_for_set(error: &PackError, code: ExitCode) -> Option<String> {
-    let PackError::NotWhole {
+    let PackError::IncompleteSet {
         faults,
         unnamed,
         duplicates,
@@ -356,9 +358,7 @@ impl From<VerifyError> for Failure {
         let text = error.to_string();
         let failure = match error {
             VerifyError::Store(error) => Failure::from_archive_store(error),
-            VerifyError::ChoosesNothing(_) => {
-                Failure::usage(text).hint("`kindpack list` shows the kinds")
-            }
+            VerifyError::NoMatch(_) => Failure::usage(text).hint("`kindpack list` shows the kinds"),
             VerifyError::MemoryTooSmall { .. } => {
                 Failure::usage(text).hint("--memory 1GiB allows more")
             }
@@ -374,17 +374,17 @@ impl From<ExtractError> for Failure {
         let text = error.to_string();
         match error {
             ExtractError::Archive(error) => error.into(),
-            ExtractError::Dest(StoreError::Exists { .. }) => {
+            ExtractError::Dest(StoreError::AlreadyExists { .. }) => {
                 Failure::refused(text).hint("nothing is overwritten: choose an empty DEST")
             }
-            ExtractError::Dest(StoreError::UnfitName { .. }) => Failure::refused(text).hint(
+            ExtractError::Dest(StoreError::UnsupportedName { .. }) => Failure::refused(text).hint(
                 "`kindpack restore ARCHIVE --target dir:PATH` writes the exports with shortened names",
             ),
             ExtractError::Dest(error) => error.into(),
-            ExtractError::ChoosesNothing(_) => {
+            ExtractError::NoMatch(_) => {
                 Failure::usage(text).hint("`kindpack list` shows the kinds")
             }
-            ExtractError::Indivisible { .. } => Failure::usage(text).hint(
+            ExtractError::CannotSplitExport { .. } => Failure::usage(text).hint(
                 "choose all kinds of that export; `kindpack restore --target dir:PATH` divides exports",
             ),
             ExtractError::SameName(_) => Failure::refused(text),
@@ -401,12 +401,12 @@ impl From<PlanError> for Failure {
         };
         let failure = Failure::new(code, error.to_string());
         match error {
-            PlanError::Stale { .. } => {
+            PlanError::ArchiveChanged { .. } => {
                 failure.hint("make a new plan: `kindpack plan ARCHIVE --target TARGET -o PLAN`")
             }
-            PlanError::Edited { .. } => failure
+            PlanError::PlanModified { .. } => failure
                 .hint("steps of a plan may be removed or moved; for anything else make a new one"),
-            PlanError::NothingChosen { .. } | PlanError::Redact(RedactError::NoKind { .. }) => {
+            PlanError::EmptySelection { .. } | PlanError::Redact(RedactError::NoKind { .. }) => {
                 failure.hint("`kindpack list` shows the kinds")
             }
             PlanError::SourceProject { .. } => failure.hint(
@@ -439,23 +439,25 @@ impl From<TargetError> for Failure {
         let code = match &error {
             TargetError::Datastore(_)
             | TargetError::Refused { .. }
-            | TargetError::BadEntity { .. }
+            | TargetError::EntityRejected { .. }
             | TargetError::Unreadable { .. } => ExitCode::Service,
             TargetError::Io { source, .. } => code_of(source),
             TargetError::TooLarge { .. }
-            | TargetError::Taken { .. }
-            | TargetError::UnfitName { .. }
-            | TargetError::Leased { .. } => ExitCode::Refused,
+            | TargetError::AlreadyExists { .. }
+            | TargetError::UnsupportedName { .. }
+            | TargetError::Locked { .. } => ExitCode::Refused,
             TargetError::Worker(_) => ExitCode::Internal,
         };
         let failure = Failure::new(code, error.to_string());
         match error {
             TargetError::Datastore(error) => error.into(),
-            TargetError::Taken { .. } => failure.hint("move it away, or choose another folder"),
-            TargetError::UnfitName { .. } => {
+            TargetError::AlreadyExists { .. } => {
+                failure.hint("move it away, or choose another folder")
+            }
+            TargetError::UnsupportedName { .. } => {
                 failure.hint("choose a folder with a shorter path, or on another file system")
             }
-            TargetError::Leased { .. } => {
+            TargetError::Locked { .. } => {
                 failure.hint("wait for the other one; if it was killed, its mark ends at that time")
             }
             _ => failure,
@@ -488,9 +490,11 @@ impl From<ImportError> for Failure {
             ImportError::Staging(error) => error.into(),
             ImportError::Datastore(error) => error.into(),
             ImportError::Worker(error) => error.into(),
-            ImportError::Unfit { .. } => Failure::refused(text).hint("--via commit can do it"),
-            ImportError::NoPlace { .. } => Failure::usage(text),
-            ImportError::Unread { .. } => {
+            ImportError::NotImportable { .. } => {
+                Failure::refused(text).hint("--via commit can do it")
+            }
+            ImportError::InvalidStaging { .. } => Failure::usage(text),
+            ImportError::EmulatorCannotRead { .. } => {
                 Failure::new(ExitCode::Service, text).hint("--staging names another folder")
             }
             ImportError::Failed { .. } => Failure::new(ExitCode::Service, text),
@@ -504,7 +508,9 @@ impl From<JournalFileError> for Failure {
             JournalFileError::Io { source, .. } => code_of(source),
             JournalFileError::NotAFile { .. } => ExitCode::Usage,
             JournalFileError::Busy { .. } | JournalFileError::Content { .. } => ExitCode::Refused,
-            JournalFileError::Impossible(_) | JournalFileError::Worker(_) => ExitCode::Internal,
+            JournalFileError::InvalidTransition(_) | JournalFileError::Worker(_) => {
+                ExitCode::Internal
+            }
         };
         let failure = Failure::new(code, error.to_string());
         match error {
@@ -532,7 +538,7 @@ impl From<RestoreError> for Failure {
             RestoreError::Target(error) => error.into(),
             RestoreError::Import(error) => error.into(),
             RestoreError::Step { pair, error } => step_failed(&pair, *error),
-            RestoreError::Needed(DependencyError::Archive(error)) => error.into(),
+            RestoreError::Dependencies(DependencyError::Archive(error)) => error.into(),
             RestoreError::Stopped { .. } => {
                 Failure::new(ExitCode::Interrupted, text).prefix("interrupted")
             }
@@ -552,7 +558,7 @@ fn step_failed(pair: &KindRef, error: RestoreError) -> Failure {
         error,
         RestoreError::WrongCount { .. }
             | RestoreError::TooFew { .. }
-            | RestoreError::Differing { .. }
+            | RestoreError::Mismatch { .. }
     );
     let failure = Failure::from(error);
     if is_named {
@@ -564,9 +570,9 @@ fn step_failed(pair: &KindRef, error: RestoreError) -> Failure {
 
 fn restore_code(error: &RestoreError) -> ExitCode {
     match error {
-        RestoreError::WrongCount { .. } | RestoreError::Differing { .. } => ExitCode::Damaged,
+        RestoreError::WrongCount { .. } | RestoreError::Mismatch { .. } => ExitCode::Damaged,
         RestoreError::TooFew { .. }
-        | RestoreError::SomeFailed { .. }
+        | RestoreError::StepsFailed { .. }
         | RestoreError::Hook(_)
         | RestoreError::LeaseLost { .. } => ExitCode::Partial,
         _ => ExitCode::Refused,
@@ -578,10 +584,10 @@ fn restore_hint(error: &RestoreError) -> Option<&'static str> {
         RestoreError::NotEmpty { .. } => {
             "--on-existing merge overwrites the same keys and leaves other entities; or choose an empty target"
         }
-        RestoreError::Forgotten { .. } => {
+        RestoreError::TargetLostData { .. } => {
             "add --again to restore anew, if the target was emptied or started anew"
         }
-        RestoreError::ChangedSince { target, .. } => match target {
+        RestoreError::TargetChanged { target, .. } => match target {
             TargetSpec::Dir(_) | TargetSpec::Ndjson(_) => {
                 "remove what is there and add --again to restore anew"
             }
@@ -592,13 +598,13 @@ fn restore_hint(error: &RestoreError) -> Option<&'static str> {
         RestoreError::TooFew { .. } => {
             "start the emulator with --consistency=1.0, or see what else deletes there; the same command goes on"
         }
-        RestoreError::SomeFailed { .. } => {
+        RestoreError::StepsFailed { .. } => {
             "`kindpack status PLAN` shows what failed; the same command tries it again, with --retry-failed nothing else"
         }
         RestoreError::RedactKey { .. } => {
             "set the secret of that time, or make a new plan: hashes by two secrets do not join"
         }
-        RestoreError::Needed(DependencyError::TooMany) => {
+        RestoreError::Dependencies(DependencyError::TooMany) => {
             "a smaller sample, or one without --with-dependencies"
         }
         RestoreError::Hook(_) => {

@@ -107,7 +107,7 @@ pub async fn read_input_file(path: &Path, max_bytes: u64) -> Result<String, Fail
 async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
-    Workers::aside(work).await?
+    Workers::run_blocking(work).await?
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use sha2::Digest as _;
 use crate::model::Sha256;
 use crate::plan::Plan;
 use crate::restore::journal::file::JournalFile;
-use crate::store::{DirStore, StoreError, write_whole};
+use crate::store::{DirStore, StoreError, write_object};
 
 /// Plans longer than this are refused: they are held in memory. One of a million kinds fits.
 pub const MAX_PLAN_BYTES: u64 = 1 << 30;
@@ -52,7 +52,7 @@ pub async fn write(path: &Path, plan: &Plan) -> Result<(), StoreError> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let name = path.file_name().expect("path_of gives the plan a name");
     let name = name.to_string_lossy();
-    write_whole(
+    write_object(
         &DirStore::new(folder),
         &name,
         plan.to_json().into_bytes().into(),

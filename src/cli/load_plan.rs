@@ -33,12 +33,12 @@ pub struct LoadedPlan {
     pub archive_ref: ArchiveRef,
     /// Where the plan is, or will be kept.
     pub path: PathBuf,
-    pub keeper: Keeper,
+    pub keeper: PlanOrigin,
 }
 
 /// Who keeps a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keeper {
+pub enum PlanOrigin {
     /// The user, in a file.
     User,
     /// kindpack, since an earlier run of the same restore.
@@ -54,14 +54,14 @@ pub async fn load_or_make_plan(
 ) -> Result<LoadedPlan, Failure> {
     let Some((plan, place)) = read_plan(args).await? else {
         let (plan, archive) = make_and_show(context, args).await?;
-        return kept(context, args, plan, archive);
+        return load_kept(context, args, plan, archive);
     };
     let archive = open_planned(context, &plan).await?;
     let archive_ref = archive_ref(&archive)
         .await
         .map_err(Failure::from_archive_store)?;
     let (path, keeper, plan) = match place {
-        Some(path) => (path, Keeper::User, plan),
+        Some(path) => (path, PlanOrigin::User, plan),
         None => find_kept(context, args, plan)?,
     };
     Ok(LoadedPlan {
@@ -77,7 +77,7 @@ pub async fn load_or_make_plan(
 impl LoadedPlan {
     /// Whether kindpack keeps the plan, and not the user.
     pub fn is_kept(&self) -> bool {
-        self.keeper != Keeper::User
+        self.keeper != PlanOrigin::User
     }
 
     /// Proves that the plan may be run.
@@ -93,17 +93,17 @@ impl LoadedPlan {
 
     /// Keeps the plan, unless the user does. Old ones go.
     pub async fn keep(&self) -> Result<(), Failure> {
-        if self.keeper == Keeper::User {
+        if self.keeper == PlanOrigin::User {
             return Ok(());
         }
-        if self.keeper == Keeper::New {
+        if self.keeper == PlanOrigin::New {
             kept_plans::write(&self.path, &self.plan).await?;
         }
         let (path, folder) = (
             self.path.clone(),
             self.path.parent().unwrap_or(Path::new(".")).to_owned(),
         );
-        Workers::aside(move || kept_plans::remove_old(&folder, &path))
+        Workers::run_blocking(move || kept_plans::remove_old(&folder, &path))
             .await
             .map_err(Failure::from)
     }
@@ -111,7 +111,7 @@ impl LoadedPlan {
     /// Takes away what this run has kept, where nothing was begun. `journal` is still locked.
     pub fn discard_unused(&self, journal: &JournalFile) {
         if journal.journal().opened.is_none() {
-            if self.keeper == Keeper::New {
+            if self.keeper == PlanOrigin::New {
                 fs::remove_file(&self.path).ok();
             }
             journal.remove_if_empty();
@@ -244,7 +244,7 @@ fn note_other_emulator(context: &Context, target: &TargetSpec, environment: &Env
         && host_and_port(other).as_ref() != Some(host)
     {
         let other = without_user(other);
-        context.ui.remark(format!(
+        context.ui.note(format!(
             "DATASTORE_EMULATOR_HOST names {other:?}; the target's own address is used"
         ));
     }
@@ -252,7 +252,7 @@ fn note_other_emulator(context: &Context, target: &TargetSpec, environment: &Env
 
 /// A plan that the planner has just made: as an earlier run of the same restore has kept it, or as
 /// it is now.
-fn kept(
+fn load_kept(
     context: &Context,
     args: &RestoreArgs,
     made: Plan,
@@ -260,7 +260,7 @@ fn kept(
 ) -> Result<LoadedPlan, Failure> {
     let archive_ref = made.archive.clone();
     let (path, keeper, plan) = find_kept(context, args, made)?;
-    let is_new = keeper == Keeper::New;
+    let is_new = keeper == PlanOrigin::New;
     Ok(LoadedPlan {
         checked: is_new.then(|| CheckedPlan::from_planner(plan.clone())),
         plan,
@@ -276,7 +276,7 @@ fn find_kept(
     context: &Context,
     args: &RestoreArgs,
     plan: Plan,
-) -> Result<(PathBuf, Keeper, Plan), Failure> {
+) -> Result<(PathBuf, PlanOrigin, Plan), Failure> {
     let folder = if args.dry_run {
         context.state.find()
     } else {
@@ -284,7 +284,7 @@ fn find_kept(
     };
     let path = kept_plans::path_of(&folder, &plan);
     Ok(match kept_plans::read(&path, &plan) {
-        Some(kept) => (path, Keeper::Earlier, kept),
-        None => (path, Keeper::New, plan),
+        Some(kept) => (path, PlanOrigin::Earlier, kept),
+        None => (path, PlanOrigin::New, plan),
     })
 }

@@ -34,7 +34,7 @@ use context::{CommandResult, Context};
 use exit::ExitCode;
 use failure::Failure;
 use output::Ui;
-use signals::{Signals, Stop};
+use signals::{Signals, StopRequest};
 use state_dir::StateFolder;
 use text::Text;
 
@@ -56,7 +56,7 @@ pub fn main() -> std::process::ExitCode {
         ui: ui.clone(),
         workers: Workers::new(jobs, cli.global.memory),
         stores: StoreRegistry::with(GcsClient::new(cli.cloud_options()).observed_by(ui.clone())),
-        stop: Stop::default(),
+        stop: StopRequest::default(),
         state: StateFolder::default(),
         timeouts: Timeouts {
             retry: cli.global.retry_timeout,
@@ -74,7 +74,7 @@ pub fn main() -> std::process::ExitCode {
         Err(error) => return ui.fail(&Failure::internal(error.to_string()).prefix("cannot start")),
     };
     let ended = runtime.block_on(run_until_stopped(&context, cli.command));
-    runtime.block_on(context.stores.settle());
+    runtime.block_on(context.stores.finish_cleanup());
     // Work that is still under way writes nothing under a final name; it is not waited for.
     runtime.shutdown_background();
     match ended {
@@ -103,7 +103,7 @@ async fn run_until_stopped(context: &Context, command: Command) -> CommandResult
         code = signals.next() => code,
         ended = &mut command => return ended,
     };
-    context.stop.ask(code);
+    context.stop.request(code);
     if !stops_by_itself {
         return Err(context.stop.failure());
     }
@@ -113,7 +113,7 @@ async fn run_until_stopped(context: &Context, command: Command) -> CommandResult
     }
     context
         .ui
-        .remark("stopping when what is under way is done; once more stops at once");
+        .note("stopping when what is under way is done; once more stops at once");
     tokio::select! {
         biased;
         _ = signals.next() => Err(context.stop.failure_of("stopped at once: the journal knows what is safe, and a batch may be written twice")),
@@ -136,7 +136,7 @@ fn usage(error: &clap::Error) -> std::process::ExitCode {
                 "kindpack: command line: {}",
                 text.strip_prefix("error: ").unwrap_or(&text).trim_end()
             );
-            output::complain(Text::lines(text.lines()));
+            output::print_error(Text::lines(text.lines()));
         }
     }
     match error.kind() {

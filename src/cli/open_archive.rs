@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::archive::Archive;
-use crate::archive::catalog::{self, NamedFor};
+use crate::archive::catalog::{self, NameParts};
 use crate::cli::args::ArchiveArg;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
@@ -68,7 +68,7 @@ async fn newest(
     let (ui, store) = (&context.ui, context.stores.folder(folder));
     let objects = store.list_folder().await?;
     let wanted = |name: &str| {
-        NamedFor::read(name)
+        NameParts::read(name)
             .filter(|named| of.is_none_or(|of| named.is_of(of)))
             .map(|named| named.id.to_owned())
     };
@@ -87,7 +87,7 @@ async fn newest(
         return Err(Failure::from(error));
     };
     let title = folder.below(&object.name).to_string();
-    ui.choice(&title);
+    ui.chosen(&title);
     Ok(ArchiveLocation {
         store,
         object,

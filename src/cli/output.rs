@@ -14,8 +14,8 @@ use unicode_width::UnicodeWidthStr as _;
 
 use super::args::Global;
 use super::failure::Failure;
-use super::text::{Text, harmless, shell_quote};
-use crate::progress::{Event, Observer, Outcome, Request};
+use super::text::{Text, escape_control, shell_quote};
+use crate::progress::{Event, Observer, RequestOutcome, RequestReport};
 
 /// How the program talks.
 pub struct Ui {
@@ -57,7 +57,7 @@ impl Ui {
     }
 
     /// Prints a line of the result on standard output, for people.
-    pub fn say(&self, line: impl Into<Text>) {
+    pub fn info(&self, line: impl Into<Text>) {
         if !self.json && !self.quiet {
             print(line.into().as_str());
         }
@@ -65,8 +65,8 @@ impl Ui {
 
     /// As [`Ui::say`], with an empty line before it.
     pub fn say_apart(&self, line: impl Into<Text>) {
-        self.say("");
-        self.say(line);
+        self.info("");
+        self.info(line);
     }
 
     /// As [`Ui::say`], many lines one after the other.
@@ -84,7 +84,7 @@ impl Ui {
     }
 
     /// Prints a remark on standard error, for people.
-    pub fn remark(&self, line: impl Into<Text>) {
+    pub fn note(&self, line: impl Into<Text>) {
         if !self.json && !self.quiet {
             self.above_bar(line);
         }
@@ -99,7 +99,7 @@ impl Ui {
 
     /// Tells which archive was chosen. `list --json` prints the manifest and nothing else, so
     /// people's channel is used there.
-    pub fn choice(&self, archive: &str) {
+    pub fn chosen(&self, archive: &str) {
         if self.json && !self.prints_document {
             print_event(&json!({"event": "chosen", "archive": archive}));
         } else if !self.quiet {
@@ -137,7 +137,7 @@ impl Ui {
 
     /// Says why a command failed; gives its exit code.
     pub fn fail(&self, failure: &Failure) -> std::process::ExitCode {
-        self.end();
+        self.finish_phase();
         if self.json {
             print_event(
                 &json!({"event": "failed", "code": failure.code as u8, "error": failure.sentence()}),
@@ -145,10 +145,10 @@ impl Ui {
         }
         let name = self.paint_err("1;31", "kindpack:");
         for line in failure.lines() {
-            complain(name.clone() + format!(" {line}"));
+            print_error(name.clone() + format!(" {line}"));
         }
         if let Some(hint) = &failure.hint {
-            complain(self.paint_err("36", "hint:") + format!(" {hint}"));
+            print_error(self.paint_err("36", "hint:") + format!(" {hint}"));
         }
         failure.code.into()
     }
@@ -159,12 +159,12 @@ impl Ui {
     }
 
     /// Something on standard output that destroys.
-    pub fn alarm(&self, text: &str) -> Text {
+    pub fn danger(&self, text: &str) -> Text {
         Text::painted(self.colour_out, "1;31", text)
     }
 
     /// Something on standard output that may not be meant.
-    pub fn caution(&self, text: &str) -> Text {
+    pub fn warning(&self, text: &str) -> Text {
         Text::painted(self.colour_out, "33", text)
     }
 
@@ -186,7 +186,7 @@ impl Ui {
         let mut widths: Vec<usize> = heads.iter().map(|head| head.width()).collect();
         for row in rows.clone() {
             for (width, cell) in widths.iter_mut().zip(row) {
-                *width = (*width).max(harmless(&cell).width());
+                *width = (*width).max(escape_control(&cell).width());
             }
         }
         let columns: Vec<(usize, bool)> = widths
@@ -197,15 +197,15 @@ impl Ui {
         let heads = line(&columns, heads.iter().map(|head| (*head).to_owned()));
         // Bold only when the columns stand: escape sequences have no width.
         std::iter::once(self.bold(&heads)).chain(
-            rows.map(move |row| line(&columns, row.iter().map(|cell| harmless(cell))).into()),
+            rows.map(move |row| line(&columns, row.iter().map(|cell| escape_control(cell))).into()),
         )
     }
 
     fn above_bar(&self, line: impl Into<Text>) {
         let line = line.into();
         match &*self.bar.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(bar) => bar.suspend(|| complain(line)),
-            None => complain(line),
+            Some(bar) => bar.suspend(|| print_error(line)),
+            None => print_error(line),
         }
     }
 }
@@ -224,30 +224,30 @@ impl Observer for Ui {
             }
             Event::PartsLeft { folder, objects, bytes: len, reason } => {
                 let parts = counted(objects, "part", "parts");
-                self.remark(format!("{folder}: {parts} ({}) could not be deleted: {reason}", bytes(len)));
+                self.note(format!("{folder}: {parts} ({}) could not be deleted: {reason}", bytes(len)));
             }
-            Event::Set { exports, chosen, foreign, superseded } => {
+            Event::SetFound { exports, chosen, foreign, superseded } => {
                 if self.verbose > 0 {
-                    self.remark(format!("{exports} exports found, {chosen} to pack, {foreign} objects that belong to none"));
+                    self.note(format!("{exports} exports found, {chosen} to pack, {foreign} objects that belong to none"));
                 }
                 for title in superseded {
-                    self.remark(format!("left out, a newer one is packed: {title}"));
+                    self.note(format!("left out, a newer one is packed: {title}"));
                 }
             }
-            Event::Warning { warning } => self.remark(self.paint_err("33", "warning:") + format!(" {warning}")),
-            Event::Again { reason } => self.remark(format!("beginning anew: {reason}")),
-            Event::Waiting { waiting_for } => self.remark(format!("waiting for {}", waiting_for.join(", "))),
-            Event::Kept { plan, .. } => self.remark(format!("plan and journal are kept as {}", shell_quote(&plan))),
+            Event::Warning { warning } => self.note(self.paint_err("33", "warning:") + format!(" {warning}")),
+            Event::UploadRestarted { reason } => self.note(format!("beginning anew: {reason}")),
+            Event::Waiting { waiting_for } => self.note(format!("waiting for {}", waiting_for.join(", "))),
+            Event::CopyKept { plan, .. } => self.note(format!("plan and journal are kept as {}", shell_quote(&plan))),
             Event::StepStarted { step, namespace, kind, entities, resumed } => {
                 if self.verbose > 0 {
                     let from = if resumed > 0 { format!(", {resumed} of them by an earlier run") } else { String::new() };
-                    self.remark(format!("step {step}: {namespace}/{kind}, {entities} entities{from}"));
+                    self.note(format!("step {step}: {namespace}/{kind}, {entities} entities{from}"));
                 }
             }
             Event::StepFailed { step, namespace, kind, error } => {
                 self.above_bar(format!("step {step}: {namespace}/{kind} failed: {error}"))
             }
-            Event::Left { step, reason } => self.above_bar(format!("step {step}: left behind: {reason}")),
+            Event::StagingLeft { step, reason } => self.above_bar(format!("step {step}: left behind: {reason}")),
             Event::IdsNotReserved { kinds } => self.above_bar(format!(
                 "{}: the emulator may give new entities the ids of restored ones, and overwrite them; let it be reached over gRPC (HTTP/2)",
                 counted(kinds, "kind", "kinds")
@@ -257,12 +257,12 @@ impl Observer for Ui {
         }
     }
 
-    fn request(&self, request: Request) {
+    fn request(&self, request: RequestReport) {
         if self.verbose > 1 {
             let outcome = match request.outcome {
-                Outcome::Status(status) => status.to_string(),
-                Outcome::Done => "done".to_owned(),
-                Outcome::Failed => "failed".to_owned(),
+                RequestOutcome::Status(status) => status.to_string(),
+                RequestOutcome::Done => "done".to_owned(),
+                RequestOutcome::Failed => "failed".to_owned(),
             };
             self.above_bar(format!(
                 "{} {}: {outcome} in {} ms",
@@ -273,7 +273,7 @@ impl Observer for Ui {
         }
     }
 
-    fn begin(&self, phase: &'static str, total: u64) {
+    fn start_phase(&self, phase: &'static str, total: u64) {
         if !self.bars || total == 0 {
             return;
         }
@@ -298,7 +298,7 @@ impl Observer for Ui {
         }
     }
 
-    fn end(&self) {
+    fn finish_phase(&self) {
         if let Some(bar) = self
             .bar
             .lock()
@@ -393,7 +393,7 @@ fn print_with(write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) {
 }
 
 /// Prints to standard error, as far as that can be.
-pub fn complain(line: impl Into<Text>) {
+pub fn print_error(line: impl Into<Text>) {
     writeln!(io::stderr(), "{}", line.into()).ok();
 }
 

@@ -10,8 +10,8 @@ use crate::cli::failure::{Failure, KEY_HINT};
 use crate::cli::input_file::read_input_file;
 use crate::model::{Sample, TargetSpec};
 use crate::plan::profile::{self, Profile};
-use crate::plan::{Choices, Environment, Hooks, NamespaceMap, Redaction, Selection};
-use crate::transform::redact::{RedactKey, Rule};
+use crate::plan::{Choices, Environment, Hooks, NamespaceMap, PlanSelection, Redaction};
+use crate::transform::redact::{RedactKey, RedactRule};
 
 /// The configuration that is read where none is named.
 const CONFIG: &str = "kindpack.toml";
@@ -57,7 +57,7 @@ pub async fn choices(args: PlanChoices) -> Result<Choices, Failure> {
         None => None,
     };
     let rules = all_rules(profile.redact, profile.redact_file.as_deref(), &args.redact).await?;
-    let key = if rules.iter().any(Rule::needs_key) {
+    let key = if rules.iter().any(RedactRule::needs_key) {
         redact_key()?
     } else {
         None
@@ -68,7 +68,7 @@ pub async fn choices(args: PlanChoices) -> Result<Choices, Failure> {
         on_existing: args.on_existing.or(profile.on_existing).unwrap_or_default(),
         map_namespaces: NamespaceMap::join(maps)
             .map_err(|error| Failure::usage(error.to_string()))?,
-        selection: Selection {
+        selection: PlanSelection {
             only: typed_or(args.only, profile.only),
             exclude: typed_or(args.exclude, profile.exclude),
             first: typed_or(args.first, profile.first),
@@ -112,10 +112,10 @@ fn with_absolute_path(target: TargetSpec) -> Result<TargetSpec, Failure> {
 
 /// The rules of the profile, then those of its file, then the typed ones.
 async fn all_rules(
-    mut rules: Vec<Rule>,
+    mut rules: Vec<RedactRule>,
     file: Option<&Path>,
     typed: &[String],
-) -> Result<Vec<Rule>, Failure> {
+) -> Result<Vec<RedactRule>, Failure> {
     if let Some(path) = file {
         rules.extend(profile::rules(&read(path).await?, &named(path))?);
     }
@@ -154,7 +154,7 @@ fn typed_or<T>(typed: Vec<T>, of_profile: Vec<T>) -> Vec<T> {
 }
 
 /// The rules of one `--redact`: a rule, `@FILE`, or a file's name where it can be nothing else.
-async fn typed_rules(given: &str) -> Result<Vec<Rule>, Failure> {
+async fn typed_rules(given: &str) -> Result<Vec<RedactRule>, Failure> {
     let path = match given.strip_prefix('@') {
         Some(path) => Some(path),
         None => (!given.contains('=')
@@ -166,7 +166,7 @@ async fn typed_rules(given: &str) -> Result<Vec<Rule>, Failure> {
     match path {
         Some(path) => profile::rules(&read(path.as_ref()).await?, path).map_err(Failure::from),
         None => Ok(vec![given.parse().map_err(
-            |error: <Rule as std::str::FromStr>::Err| Failure::usage(error.to_string()),
+            |error: <RedactRule as std::str::FromStr>::Err| Failure::usage(error.to_string()),
         )?]),
     }
 }

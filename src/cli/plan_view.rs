@@ -8,7 +8,7 @@ use crate::cli::context::Context;
 use crate::cli::output;
 use crate::cli::text::Text;
 use crate::model::{Sample, TargetSpec};
-use crate::plan::{Explanation, Hooks, Link, OnExisting, Plan};
+use crate::plan::{ExplainedKind, Explanation, Hooks, OnExisting, Plan};
 
 /// How many kinds that are left out for one reason are named; the document names all.
 const LEFT_OUT_SHOWN: usize = 4;
@@ -71,7 +71,7 @@ fn show_steps(context: &Context, plan: &Plan) {
     let lines = ui.table(&heads, &right, rows).zip(alarms);
     ui.say_lines(lines.map(|(line, alarm)| {
         if alarm {
-            ui.alarm(&line.to_string())
+            ui.danger(&line.to_string())
         } else {
             line
         }
@@ -97,7 +97,7 @@ fn show_left_out(context: &Context, plan: &Plan) {
             .push(skipped.pair().to_string());
     }
     for (reason, kinds) in left_out {
-        context.ui.say(format!(
+        context.ui.info(format!(
             "left out, {reason}: {}",
             shortened(&kinds, LEFT_OUT_SHOWN)
         ));
@@ -107,7 +107,7 @@ fn show_left_out(context: &Context, plan: &Plan) {
             .iter()
             .map(|member| member.pair().to_string())
             .collect();
-        context.ui.say(format!(
+        context.ui.info(format!(
             "in a cycle, so that any order is as good: {}",
             shortened(&members, CYCLE_SHOWN)
         ));
@@ -123,7 +123,7 @@ fn show_terms(context: &Context, plan: &Plan) {
         .iter()
         .filter(|found| !found.properties.is_empty())
     {
-        ui.say(format!(
+        ui.info(format!(
             "redacted by {}: {}",
             found.rule,
             shortened(&found.properties, PROPERTIES_SHOWN)
@@ -133,7 +133,7 @@ fn show_terms(context: &Context, plan: &Plan) {
         plan.redaction
             .rules
             .iter()
-            .for_each(|rule| ui.say(format!("redacted by {rule}")));
+            .for_each(|rule| ui.info(format!("redacted by {rule}")));
     }
     if let Some(sample) = plan.sample {
         let of = if plan.choices.only.is_empty() {
@@ -141,7 +141,7 @@ fn show_terms(context: &Context, plan: &Plan) {
         } else {
             "chosen kind"
         };
-        ui.say(format!(
+        ui.info(format!(
             "a sample of {sample} of each {of}{}",
             if plan.choices.with_dependencies {
                 ", and what it needs"
@@ -151,7 +151,7 @@ fn show_terms(context: &Context, plan: &Plan) {
         ));
     }
     if let Some(staging) = &plan.staging {
-        ui.say(format!("exports are laid down under {staging} meanwhile"));
+        ui.info(format!("exports are laid down under {staging} meanwhile"));
     }
     say_hooks(context, plan);
 }
@@ -178,7 +178,7 @@ fn say_hooks(context: &Context, plan: &Plan) {
     ];
     for (when, command) in hooks {
         if let Some(command) = command {
-            ui.say(format!("run {when}: {}", command));
+            ui.info(format!("run {when}: {}", command));
         }
     }
 }
@@ -203,27 +203,25 @@ fn show_sums(context: &Context, plan: &Plan) {
         plan.via,
         output::duration(totals.seconds),
     ));
-    ui.say(plan.exports.to_string());
+    ui.info(plan.exports.to_string());
     if let Some(writes) = totals.billed_writes {
         let deletions = if plan.on_existing == OnExisting::Replace {
             " and deletions, of which nobody knows how many,"
         } else {
             ""
         };
-        ui.say(format!(
+        ui.info(format!(
             "{} that are billed; index writes{deletions} come on top",
             output::counted(writes, "entity write", "entity writes")
         ));
     }
     if plan.on_existing == OnExisting::Replace && !plan.steps.is_empty() {
-        ui.say(ui.alarm("DELETES what the target holds of these kinds and the archive does not"));
+        ui.info(ui.danger("DELETES what the target holds of these kinds and the archive does not"));
     }
     if matches!(plan.target, TargetSpec::Datastore { .. }) && plan.choices.disaster_recovery {
-        ui.say(
-            ui.alarm(
-                "DISASTER RECOVERY: the target may be the project that the backup was made of",
-            ),
-        );
+        ui.info(ui.danger(
+            "DISASTER RECOVERY: the target may be the project that the backup was made of",
+        ));
     }
 }
 
@@ -231,11 +229,11 @@ fn show_warnings(context: &Context, plan: &Plan) {
     for warning in plan.warnings.iter().take(WARNINGS_SHOWN) {
         context
             .ui
-            .say(context.ui.caution(&format!("warning: {}", warning)));
+            .info(context.ui.warning(&format!("warning: {}", warning)));
     }
     let more = plan.warnings.len().saturating_sub(WARNINGS_SHOWN);
     if more > 0 {
-        context.ui.say(format!(
+        context.ui.info(format!(
             "and {} more, which -o and --json show",
             output::counted(more as u64, "warning", "warnings")
         ));
@@ -247,16 +245,18 @@ pub fn show_explained(context: &Context, explained: &[Explanation]) {
     let ui = &context.ui;
     for (number, one) in explained.iter().enumerate() {
         if number > 0 {
-            ui.say("");
+            ui.info("");
         }
         let pair = format!("{}/{}", one.namespace, one.kind);
         let Some(step) = one.step else {
-            ui.say(ui.bold(&pair) + format!(": left out, {}", one.reason));
+            ui.info(ui.bold(&pair) + format!(": left out, {}", one.reason));
             continue;
         };
-        ui.say(Text::from(format!("step {step}: ")) + ui.bold(&pair) + format!(", {}", one.reason));
+        ui.info(
+            Text::from(format!("step {step}: ")) + ui.bold(&pair) + format!(", {}", one.reason),
+        );
         for word in &one.words {
-            ui.say(format!("  your word: {word}"));
+            ui.info(format!("  your word: {word}"));
         }
         if !one.cycle.is_empty() {
             let others: Vec<String> = one
@@ -264,7 +264,7 @@ pub fn show_explained(context: &Context, explained: &[Explanation]) {
                 .iter()
                 .map(|member| member.pair().to_string())
                 .collect();
-            ui.say(format!("  in a cycle with {}", others.join(", ")));
+            ui.info(format!("  in a cycle with {}", others.join(", ")));
         }
         show_links(
             context,
@@ -276,13 +276,13 @@ pub fn show_explained(context: &Context, explained: &[Explanation]) {
     }
 }
 
-fn show_links(context: &Context, head: &str, nothing: &str, links: &[Link]) {
+fn show_links(context: &Context, head: &str, nothing: &str, links: &[ExplainedKind]) {
     let ui = &context.ui;
     if links.is_empty() {
-        ui.say(format!("  {head} {nothing}"));
+        ui.info(format!("  {head} {nothing}"));
         return;
     }
-    ui.say(format!("  {head}"));
+    ui.info(format!("  {head}"));
     for link in links {
         let indent = "  ".repeat(1 + link.depth as usize);
         let void = link
@@ -294,7 +294,7 @@ fn show_links(context: &Context, head: &str, nothing: &str, links: &[Link]) {
         } else {
             ""
         };
-        ui.say(format!(
+        ui.info(format!(
             "{indent}step {}: {}/{} ({}{void}){told}",
             link.step, link.namespace, link.kind, link.by
         ));

@@ -14,14 +14,14 @@ use crate::cli::text::{Text, shell_quote};
 use crate::model::{TargetSpec, Timestamp};
 use crate::plan::{OnExisting, Plan};
 use crate::restore::journal::StepState;
-use crate::restore::report::{Frame, Report, Totals};
-use crate::restore::{Options, Outcome, RestoreError, RestoreResult, StepOutcome};
+use crate::restore::report::{ReportTotals, RestoreReport, RunInfo};
+use crate::restore::{RestoreError, RestoreOptions, RestoreResult, RestoreStats, StepOutcome};
 use crate::runtime::working_file::write_file;
 
 /// What is told of.
 pub struct RestoreSummary<'a> {
     pub plan: &'a Plan,
-    pub options: &'a Options,
+    pub options: &'a RestoreOptions,
     /// Where the report goes: JUnit XML by names that end so, else JSON.
     pub reports: &'a [PathBuf],
     pub begun: Instant,
@@ -32,13 +32,13 @@ pub struct RestoreSummary<'a> {
 }
 
 /// Tells how a restore ended.
-pub fn tell(
+pub fn print(
     context: &Context,
     told: &RestoreSummary<'_>,
     restored: RestoreResult,
 ) -> CommandResult {
     let RestoreResult { outcome, steps } = restored;
-    let was_done = matches!(outcome, Ok(Outcome { was_done: true, .. }));
+    let was_done = matches!(outcome, Ok(RestoreStats { was_done: true, .. }));
     if steps.iter().any(|step| step.end != StepState::Pending) && !was_done {
         context.ui.say_lines(table(context, told.plan, &steps));
     }
@@ -47,7 +47,7 @@ pub fn tell(
         Err(RestoreError::Stopped { done, steps }) => Err(context
             .stop
             .failure_of(&format!("stopped cleanly: {done} of {steps} steps are done, and the journal knows how far the next one came"))),
-        Err(RestoreError::SomeFailed { first, .. }) if told.rehearsal => {
+        Err(RestoreError::StepsFailed { first, .. }) if told.rehearsal => {
             let why = steps.iter().filter_map(|step| step.error.clone()).collect();
             let mut failure = Failure::from(*first).prefix("cannot rehearse");
             failure.why = why;
@@ -76,7 +76,7 @@ pub fn tell(
         (Ok(_), Err(failure)) => Err(failure),
         (Err(failure), reported) => {
             if let Err(unreported) = reported {
-                context.ui.remark(unreported.sentence());
+                context.ui.note(unreported.sentence());
             }
             Err(failure)
         }
@@ -102,11 +102,11 @@ fn same_command(piped_plan: Option<&Path>) -> String {
 fn finished(
     context: &Context,
     told: &RestoreSummary<'_>,
-    outcome: Outcome,
+    outcome: RestoreStats,
     tallies: &[StepOutcome],
 ) -> Result<(ExitCode, Value), Failure> {
     let ui = &context.ui;
-    let Outcome {
+    let RestoreStats {
         steps,
         entities,
         left,
@@ -123,24 +123,24 @@ fn finished(
         return Err(stopped_early(told.options, steps, left));
     }
     if told.rehearsal {
-        ui.say(format!(
+        ui.info(format!(
             "Rehearsed {what}: every entity came back as the archive has it ({seconds:.1} s)"
         ));
     } else if was_done {
-        ui.say(format!("All is done already: {what} in {}.", plan.target));
+        ui.info(format!("All is done already: {what} in {}.", plan.target));
     } else if told.options.dry_run {
-        ui.say(format!(
+        ui.info(format!(
             "Would restore {what} into {}; nothing was written.",
             plan.target
         ));
     } else {
-        ui.say(format!(
+        ui.info(format!(
             "Restored {what} into {} in {seconds:.1} s",
             plan.target
         ));
         show_next_step(context, plan);
     }
-    let totals = Totals::of(tallies);
+    let totals = ReportTotals::from_outcomes(tallies);
     let event = json!({
         "steps": steps, "entities": entities, "seconds": seconds, "target": plan.target, "already_done": was_done,
         "dry_run": told.options.dry_run, "restored": totals.restored, "already_there": totals.already_there, "deleted": totals.deleted,
@@ -150,7 +150,7 @@ fn finished(
 }
 
 /// A restore that left steps out, as it was asked to.
-fn stopped_early(options: &Options, steps: u64, left: u64) -> Failure {
+fn stopped_early(options: &RestoreOptions, steps: u64, left: u64) -> Failure {
     let all = steps + left;
     let rest = output::counted(left, "step", "steps");
     let (why, hint) = if options.retry_failed {
@@ -176,7 +176,7 @@ fn show_next_step(context: &Context, plan: &Plan) {
         project,
     } = &plan.target
     {
-        context.ui.say(format!("Next: export DATASTORE_EMULATOR_HOST={host} DATASTORE_PROJECT_ID={project}, and start the application"));
+        context.ui.info(format!("Next: export DATASTORE_EMULATOR_HOST={host} DATASTORE_PROJECT_ID={project}, and start the application"));
     }
 }
 
@@ -219,7 +219,7 @@ fn report(
         Ok((code, _)) => (*code, None),
         Err(failure) => (failure.code, Some(failure.sentence())),
     };
-    let frame = Frame {
+    let frame = RunInfo {
         check: told.options.check,
         dry_run: told.options.dry_run,
         started: started.unwrap_or_else(now),
@@ -227,7 +227,7 @@ fn report(
         code: code as u8,
         error,
     };
-    let report = Report::new(told.plan, steps, frame);
+    let report = RestoreReport::new(told.plan, steps, frame);
     for path in told.reports {
         let text = if path
             .extension()

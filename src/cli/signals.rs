@@ -11,14 +11,14 @@ use super::failure::Failure;
 
 /// Whether somebody asked for a stop, and how.
 #[derive(Debug, Default)]
-pub struct Stop {
+pub struct StopRequest {
     token: CancellationToken,
     code: OnceLock<ExitCode>,
 }
 
-impl Stop {
+impl StopRequest {
     /// Asks for a stop.
-    pub fn ask(&self, code: ExitCode) {
+    pub fn request(&self, code: ExitCode) {
         // The first one counts.
         self.code.get_or_init(|| code);
         self.token.cancel();

@@ -26,7 +26,7 @@ impl Text {
     }
 
     pub fn painted(in_colour: bool, style: &str, text: &str) -> Self {
-        let text = harmless(text);
+        let text = escape_control(text);
         Text(if in_colour {
             format!("\x1b[{style}m{text}\x1b[0m")
         } else {
@@ -43,7 +43,7 @@ impl fmt::Display for Text {
 
 impl From<&str> for Text {
     fn from(text: &str) -> Self {
-        Text(harmless(text))
+        Text(escape_control(text))
     }
 }
 
@@ -69,16 +69,16 @@ impl<T: Into<Text>> Add<T> for Text {
 }
 
 /// Text with all escaped that steers a terminal or turns the order of letters around.
-pub fn harmless(text: &str) -> String {
-    let mut harmless = String::with_capacity(text.len());
+pub fn escape_control(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         if steers(c) {
-            harmless.extend(c.escape_default())
+            escaped.extend(c.escape_default())
         } else {
-            harmless.push(c)
+            escaped.push(c)
         }
     }
-    harmless
+    escaped
 }
 
 /// Whether a terminal would take a character for more than a letter: control characters, line

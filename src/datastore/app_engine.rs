@@ -68,22 +68,22 @@ pub fn is_reserved(answer: &[u8], counter: i64) -> bool {
 
 /// A count that is under way.
 #[derive(Debug, Default)]
-pub struct Count {
+pub struct CountCall {
     passed: u64,
 }
 
 /// What comes next.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Next {
+pub enum CountStep {
     /// This request is to be sent.
-    Ask(Vec<u8>),
+    Request(Vec<u8>),
     /// There were so many entities.
     Done(u64),
 }
 
-impl Count {
+impl CountCall {
     /// Begins to count what `project` holds of a pair; gives the request that is to be sent.
-    pub fn begin(project: &str, pair: &KindRef) -> (Self, Vec<u8>) {
+    pub fn start(project: &str, pair: &KindRef) -> (Self, Vec<u8>) {
         let mut query = Vec::new();
         put_bytes(&mut query, 1, project.as_bytes());
         put_bytes(&mut query, 3, pair.kind.as_str().as_bytes());
@@ -92,11 +92,11 @@ impl Count {
         if !pair.namespace.is_default() {
             put_bytes(&mut query, 29, pair.namespace.as_str().as_bytes());
         }
-        (Count::default(), call("RunQuery", &query))
+        (CountCall::default(), call("RunQuery", &query))
     }
 
     /// Takes an answer; none where it makes no sense.
-    pub fn take(&mut self, answer: &[u8]) -> Option<Next> {
+    pub fn receive(&mut self, answer: &[u8]) -> Option<CountStep> {
         let result = Fields::new(answer)
             .filter_map(Result::ok)
             .find(|field| field.number == 1)?
@@ -116,8 +116,8 @@ impl Count {
         }
         self.passed += passed;
         match (more?, cursor) {
-            (false, _) => Some(Next::Done(self.passed)),
-            (true, Some(cursor)) if passed > 0 => Some(Next::Ask(self.next(&cursor))),
+            (false, _) => Some(CountStep::Done(self.passed)),
+            (true, Some(cursor)) if passed > 0 => Some(CountStep::Request(self.next(&cursor))),
             (true, _) => None,
         }
     }
@@ -160,12 +160,15 @@ mod tests {
 
     #[test]
     fn what_was_passed_over_is_the_count() {
-        let (mut count, first) = Count::begin("p", &KindRef::new("acme", "Song"));
+        let (mut count, first) = CountCall::start("p", &KindRef::new("acme", "Song"));
         assert!(first.windows(8).any(|part| part == b"RunQuery"));
         assert!(
-            matches!(count.take(&answer(300, true)), Some(Next::Ask(next)) if next.windows(6).any(|part| part == b"cursor"))
+            matches!(count.receive(&answer(300, true)), Some(CountStep::Request(next)) if next.windows(6).any(|part| part == b"cursor"))
         );
-        assert_eq!(count.take(&answer(17, false)), Some(Next::Done(317)));
+        assert_eq!(
+            count.receive(&answer(17, false)),
+            Some(CountStep::Done(317))
+        );
     }
 
     #[test]
@@ -220,13 +223,13 @@ mod tests {
             b"\xff\xff\xff",
             &answer(0, true),
         ] {
-            let (mut count, _) = Count::begin("p", &KindRef::new("", "Song"));
-            assert_eq!(count.take(nonsense), None, "{nonsense:?}");
+            let (mut count, _) = CountCall::start("p", &KindRef::new("", "Song"));
+            assert_eq!(count.receive(nonsense), None, "{nonsense:?}");
         }
         assert!(answer(300, true).len() > 4, "and a torn one is none either");
         for cut in 0..answer(300, true).len() {
-            let (mut count, _) = Count::begin("p", &KindRef::new("", "Song"));
-            assert_eq!(count.take(&answer(300, true)[..cut]), None, "{cut}");
+            let (mut count, _) = CountCall::start("p", &KindRef::new("", "Song"));
+            assert_eq!(count.receive(&answer(300, true)[..cut]), None, "{cut}");
         }
     }
 }

@@ -13,9 +13,9 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use super::app_engine;
-use super::connection::{Connection, Refusal, Request, RequestError};
+use super::connection::{Connection, RequestError, ServiceRefusal, ServiceRequest};
 use super::error::DatastoreError;
-use super::grpc::{self, Grpc};
+use super::grpc::{self, GrpcClient};
 use super::status::{Code, LookupAnswer, mutation_results};
 use crate::entity::message;
 use crate::google::http::{NoResponse, no_answer_within};
@@ -41,7 +41,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long things may last.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Timeouts {
+pub(crate) struct CallTimeouts {
     /// One call, answer included.
     pub(crate) call: Duration,
     /// All attempts of a call together, as long as nothing comes through.
@@ -55,20 +55,20 @@ pub(crate) struct DatastoreClient {
     project: String,
     /// Empty for the default one.
     database: String,
-    timeouts: Timeouts,
+    timeouts: CallTimeouts,
     /// None where gRPC is not spoken, or not wanted; found out when it is first asked for.
-    grpc: OnceCell<Option<Grpc>>,
+    grpc: OnceCell<Option<GrpcClient>>,
 }
 
 /// The form of a request and of its answer.
 #[derive(Debug, Clone, Copy)]
-enum Form {
+enum BodyFormat {
     Json,
     Message,
 }
 
 /// What a JSON call gave.
-pub(crate) enum Answer {
+pub(crate) enum JsonResponse {
     Ok(Value),
     /// The service does not know this call.
     Unavailable,
@@ -76,7 +76,7 @@ pub(crate) enum Answer {
 
 /// What one attempt came to, where it came to nothing.
 #[derive(Debug)]
-pub(crate) enum AttemptError {
+pub(crate) enum DatastoreAttemptError {
     /// Another attempt may help.
     Transient {
         found: String,
@@ -101,7 +101,7 @@ impl DatastoreClient {
         project: String,
         database: String,
         credentials: Option<Arc<Credentials>>,
-        timeouts: Timeouts,
+        timeouts: CallTimeouts,
     ) -> Result<Self, DatastoreError> {
         Ok(DatastoreClient {
             connection: Connection::new(base, credentials, CONNECT_TIMEOUT)?,
@@ -171,15 +171,15 @@ impl DatastoreClient {
 
     /// gRPC, which only an emulator is spoken to in: what comes over HTTP it sends to its own gRPC
     /// side, through one thread.
-    async fn grpc(&self) -> Option<&Grpc> {
+    async fn grpc(&self) -> Option<&GrpcClient> {
         let connect = || async {
             match self.connection.credentials() {
                 Some(_) => Ok(None),
                 None => {
-                    Grpc::connect(
+                    GrpcClient::connect(
                         self.connection.base(),
                         self.timeouts.call,
-                        message::lookup_of_nothing(&self.project).into(),
+                        message::empty_lookup(&self.project).into(),
                         self.connection.observer().clone(),
                     )
                     .await
@@ -190,20 +190,24 @@ impl DatastoreClient {
     }
 
     /// Sends a commit of so many mutations once.
-    pub(crate) async fn commit(&self, body: Bytes, mutations: usize) -> Result<(), AttemptError> {
+    pub(crate) async fn commit(
+        &self,
+        body: Bytes,
+        mutations: usize,
+    ) -> Result<(), DatastoreAttemptError> {
         let answer = match self.grpc().await {
             Some(grpc) => grpc
                 .call(grpc::COMMIT, body)
                 .await
-                .map_err(AttemptError::from_grpc)?,
-            None => self.once("commit", Form::Message, body).await?,
+                .map_err(DatastoreAttemptError::from_grpc)?,
+            None => self.once("commit", BodyFormat::Message, body).await?,
         };
         match mutation_results(&answer) {
             Some(results) if results == mutations => Ok(()),
-            Some(results) => Err(AttemptError::transient(format!(
+            Some(results) => Err(DatastoreAttemptError::transient(format!(
                 "{results} results of {mutations} mutations"
             ))),
-            None => Err(AttemptError::transient(
+            None => Err(DatastoreAttemptError::transient(
                 "an answer that is no CommitResponse",
             )),
         }
@@ -217,12 +221,13 @@ impl DatastoreClient {
                 Some(grpc) => grpc
                     .call(grpc::LOOKUP, body.clone())
                     .await
-                    .map_err(AttemptError::from_grpc),
-                None => self.once("lookup", Form::Message, body.clone()).await,
+                    .map_err(DatastoreAttemptError::from_grpc),
+                None => self.once("lookup", BodyFormat::Message, body.clone()).await,
             };
             let answer = answered.and_then(|answer| {
-                LookupAnswer::parse(&answer)
-                    .ok_or_else(|| AttemptError::transient("an answer that is no LookupResponse"))
+                LookupAnswer::parse(&answer).ok_or_else(|| {
+                    DatastoreAttemptError::transient("an answer that is no LookupResponse")
+                })
             });
             match answer {
                 Ok(answer) => return Ok(answer),
@@ -231,12 +236,15 @@ impl DatastoreClient {
         }
     }
 
-    /// Makes a call of App Engine's interface once; [`AttemptError::UnknownMethod`] where it is not served.
-    pub(crate) async fn app_engine(&self, body: Vec<u8>) -> Result<Bytes, AttemptError> {
-        let grpc = self.grpc().await.ok_or(AttemptError::UnknownMethod)?;
+    /// Makes a call of App Engine's interface once; [`DatastoreAttemptError::UnknownMethod`] where it is not served.
+    pub(crate) async fn app_engine(&self, body: Vec<u8>) -> Result<Bytes, DatastoreAttemptError> {
+        let grpc = self
+            .grpc()
+            .await
+            .ok_or(DatastoreAttemptError::UnknownMethod)?;
         grpc.call(app_engine::CALL, body.into())
             .await
-            .map_err(AttemptError::from_grpc)
+            .map_err(DatastoreAttemptError::from_grpc)
     }
 
     /// Whether gRPC is spoken.
@@ -249,8 +257,8 @@ impl DatastoreClient {
         &self,
         method: &'static str,
         body: Bytes,
-    ) -> Result<(), AttemptError> {
-        self.once(method, Form::Message, body).await.map(drop)
+    ) -> Result<(), DatastoreAttemptError> {
+        self.once(method, BodyFormat::Message, body).await.map(drop)
     }
 
     /// Makes a JSON call until it is answered. It may be made twice.
@@ -258,12 +266,12 @@ impl DatastoreClient {
         &self,
         method: &'static str,
         body: &Value,
-    ) -> Result<Answer, DatastoreError> {
+    ) -> Result<JsonResponse, DatastoreError> {
         let mut retry = self.retry_loop(method);
         loop {
             match self.json_once(method, body).await {
-                Ok(value) => return Ok(Answer::Ok(value)),
-                Err(AttemptError::UnknownMethod) => return Ok(Answer::Unavailable),
+                Ok(value) => return Ok(JsonResponse::Ok(value)),
+                Err(DatastoreAttemptError::UnknownMethod) => return Ok(JsonResponse::Unavailable),
                 Err(error) => retry.failed(error).await?,
             }
         }
@@ -274,17 +282,17 @@ impl DatastoreClient {
         &self,
         method: &'static str,
         body: &Value,
-    ) -> Result<Value, AttemptError> {
+    ) -> Result<Value, DatastoreAttemptError> {
         let mut body = body.clone();
         if let (false, Some(fields)) = (self.database.is_empty(), body.as_object_mut()) {
             fields.insert("databaseId".to_owned(), self.database.as_str().into());
         }
         let answer = self
-            .once(method, Form::Json, body.to_string().into())
+            .once(method, BodyFormat::Json, body.to_string().into())
             .await?;
         // A cut answer is no answer.
         serde_json::from_slice(&answer)
-            .map_err(|_| AttemptError::transient("an answer that is not JSON"))
+            .map_err(|_| DatastoreAttemptError::transient("an answer that is not JSON"))
     }
 
     fn call(&self, method: &str) -> String {
@@ -298,12 +306,12 @@ impl DatastoreClient {
     async fn once(
         &self,
         method: &'static str,
-        form: Form,
+        form: BodyFormat,
         body: Bytes,
-    ) -> Result<Bytes, AttemptError> {
+    ) -> Result<Bytes, DatastoreAttemptError> {
         let content_type = match form {
-            Form::Json => "application/json",
-            Form::Message => "application/x-protobuf",
+            BodyFormat::Json => "application/json",
+            BodyFormat::Message => "application/x-protobuf",
         };
         // Without it a request about a named database may be led to the wrong place.
         let database = if self.database.is_empty() {
@@ -312,7 +320,7 @@ impl DatastoreClient {
             format!("&database_id={}", self.database)
         };
         let routing = format!("project_id={}{database}", self.project);
-        let request = Request {
+        let request = ServiceRequest {
             method: Method::POST,
             path: &format!("/v1/projects/{}:{method}", self.project),
             resource: method,
@@ -323,13 +331,13 @@ impl DatastoreClient {
         self.connection
             .send(request)
             .await
-            .map_err(|error| AttemptError::from_request(error, self.timeouts.call))
+            .map_err(|error| DatastoreAttemptError::from_request(error, self.timeouts.call))
     }
 }
 
-impl AttemptError {
+impl DatastoreAttemptError {
     fn transient(found: impl Into<String>) -> Self {
-        AttemptError::Transient {
+        DatastoreAttemptError::Transient {
             found: found.into(),
             retry_after: None,
             overloaded: false,
@@ -338,40 +346,47 @@ impl AttemptError {
 
     fn from_request(error: RequestError, timeout: Duration) -> Self {
         match error {
-            RequestError::NoToken(TokenError::Transient(found)) => AttemptError::transient(found),
+            RequestError::NoToken(TokenError::Transient(found)) => {
+                DatastoreAttemptError::transient(found)
+            }
             RequestError::NoToken(TokenError::Permanent(found)) => {
-                AttemptError::NoCredentials { found }
+                DatastoreAttemptError::NoCredentials { found }
             }
             RequestError::NoResponse(NoResponse {
                 is_timeout: true, ..
-            }) => AttemptError::transient(no_answer_within(timeout)),
-            RequestError::NoResponse(none) => AttemptError::transient(none.found),
-            RequestError::Refused(Refusal {
+            }) => DatastoreAttemptError::transient(no_answer_within(timeout)),
+            RequestError::NoResponse(none) => DatastoreAttemptError::transient(none.found),
+            RequestError::Refused(ServiceRefusal {
                 code: Code::Unauthenticated,
                 source: Some(source),
                 ..
-            }) => AttemptError::Unauthorized {
+            }) => DatastoreAttemptError::Unauthorized {
                 source: Some(source),
             },
             RequestError::Refused(refused) => {
-                let Refusal { http, code, .. } = refused;
+                let ServiceRefusal { http, code, .. } = refused;
                 let status = if refused.is_of_service && code != Code::Other {
                     format!("HTTP {http} {code}")
                 } else {
                     format!("HTTP {http}")
                 };
                 let found = refusal(&status, &refused.message);
-                AttemptError::from_code(code, found, refused.retry_after, refused.is_of_service)
+                DatastoreAttemptError::from_code(
+                    code,
+                    found,
+                    refused.retry_after,
+                    refused.is_of_service,
+                )
             }
         }
     }
 
-    fn from_grpc(error: grpc::CallError) -> Self {
+    fn from_grpc(error: grpc::GrpcError) -> Self {
         match error {
-            grpc::CallError::Broken(found) => AttemptError::transient(found),
-            grpc::CallError::Refused { code, message } => {
+            grpc::GrpcError::Broken(found) => DatastoreAttemptError::transient(found),
+            grpc::GrpcError::Refused { code, message } => {
                 let found = refusal(&format!("gRPC {code}"), &message);
-                AttemptError::from_code(code, found, None, true)
+                DatastoreAttemptError::from_code(code, found, None, true)
             }
         }
     }
@@ -386,41 +401,43 @@ impl AttemptError {
             Code::Aborted
             | Code::ResourceExhausted
             | Code::DeadlineExceeded
-            | Code::Unavailable => AttemptError::Transient {
+            | Code::Unavailable => DatastoreAttemptError::Transient {
                 found,
                 retry_after,
                 overloaded: is_of_service,
             },
-            Code::Internal => AttemptError::Transient {
+            Code::Internal => DatastoreAttemptError::Transient {
                 found,
                 retry_after,
                 overloaded: false,
             },
-            Code::Unimplemented => AttemptError::UnknownMethod,
-            _ => AttemptError::Refused { code, found },
+            Code::Unimplemented => DatastoreAttemptError::UnknownMethod,
+            _ => DatastoreAttemptError::Refused { code, found },
         }
     }
 }
 
-impl FailedAttempt for AttemptError {
+impl FailedAttempt for DatastoreAttemptError {
     type Error = DatastoreError;
 
     fn classify(self, call: &str) -> retry::AttemptError<DatastoreError> {
         let call = call.to_owned();
         retry::AttemptError::Permanent(match self {
-            AttemptError::Transient {
+            DatastoreAttemptError::Transient {
                 found, retry_after, ..
             } => return retry::AttemptError::Transient { found, retry_after },
-            AttemptError::Unauthorized { source } => {
+            DatastoreAttemptError::Unauthorized { source } => {
                 return retry::AttemptError::Unauthorized { source };
             }
-            AttemptError::NoCredentials { found } => DatastoreError::Unauthorized { call, found },
-            AttemptError::Refused {
+            DatastoreAttemptError::NoCredentials { found } => {
+                DatastoreError::Unauthorized { call, found }
+            }
+            DatastoreAttemptError::Refused {
                 code: Code::PermissionDenied,
                 found,
             } => DatastoreError::Denied { call, found },
-            AttemptError::Refused { found, .. } => DatastoreError::Refused { call, found },
-            AttemptError::UnknownMethod => DatastoreError::Refused {
+            DatastoreAttemptError::Refused { found, .. } => DatastoreError::Refused { call, found },
+            DatastoreAttemptError::UnknownMethod => DatastoreError::Refused {
                 call,
                 found: "a service without this call".to_owned(),
             },

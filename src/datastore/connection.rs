@@ -17,7 +17,7 @@ use crate::google::http::{
 use crate::google::retry::{CallError, Elapsed};
 use crate::google::{Credentials, TokenError, TokenSource};
 use crate::model::address::without_user;
-use crate::progress::{Observer, Silent};
+use crate::progress::{NoProgress, Observer};
 
 /// A service at an address, and who is asking.
 #[derive(Debug, Clone)]
@@ -30,7 +30,7 @@ pub(crate) struct Connection {
 
 /// A request of one of the clients.
 #[derive(Debug)]
-pub(crate) struct Request<'a> {
+pub(crate) struct ServiceRequest<'a> {
     pub(crate) method: Method,
     /// What follows the address of the service.
     pub(crate) path: &'a str,
@@ -52,12 +52,12 @@ pub(crate) enum RequestError {
     /// There is no answer.
     NoResponse(NoResponse),
     /// The answer is a refusal.
-    Refused(Refusal),
+    Refused(ServiceRefusal),
 }
 
 /// An answer that is no success.
 #[derive(Debug)]
-pub(crate) struct Refusal {
+pub(crate) struct ServiceRefusal {
     pub(crate) http: u16,
     pub(crate) code: Code,
     /// In the service's own words, which may quote keys and values.
@@ -105,7 +105,7 @@ impl Connection {
     ) -> Result<Self, DatastoreError> {
         // What a proxy would do to a target on this machine nobody wants.
         let use_proxy = credentials.is_some() && !is_loopback(&base);
-        let http = HttpClient::new(connect_timeout, use_proxy, Arc::new(Silent));
+        let http = HttpClient::new(connect_timeout, use_proxy, Arc::new(NoProgress));
         let http = http.map_err(|_| DatastoreError::Refused {
             call: "HTTP client".to_owned(),
             found: "a machine without usable root certificates".to_owned(),
@@ -144,7 +144,7 @@ impl Connection {
     }
 
     /// Makes a request once, and gives the body of a success.
-    pub(crate) async fn send(&self, request: Request<'_>) -> Result<Bytes, RequestError> {
+    pub(crate) async fn send(&self, request: ServiceRequest<'_>) -> Result<Bytes, RequestError> {
         let token = match self.credentials() {
             Some(credentials) => Some(
                 credentials
@@ -186,7 +186,7 @@ impl Connection {
             return Ok(response.body);
         }
         let header = retry_after(&response.headers);
-        Err(RequestError::Refused(Refusal::new(
+        Err(RequestError::Refused(ServiceRefusal::new(
             response.status,
             Status::parse(&response.body),
             header,
@@ -195,7 +195,7 @@ impl Connection {
     }
 }
 
-impl Refusal {
+impl ServiceRefusal {
     fn new(
         http: u16,
         status: Option<Status>,
@@ -212,10 +212,10 @@ impl Refusal {
             message: String::new(),
             retry_after: None,
         });
-        Refusal {
+        ServiceRefusal {
             http,
             code: if code == Code::Other {
-                Code::of_http(http)
+                Code::from_http(http)
             } else {
                 code
             },

@@ -17,7 +17,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::google::http::{HttpClient, HttpRequest, TimeLimit};
-use crate::progress::Silent;
+use crate::progress::NoProgress;
 
 /// An emulator takes about two seconds to start; a loaded machine is given more.
 const START_MAX: Duration = Duration::from_secs(60);
@@ -42,14 +42,14 @@ const OUTPUT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// An emulator that is installed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Installed {
+pub struct InstalledEmulator {
     java: PathBuf,
     jar: PathBuf,
 }
 
 /// An emulator that runs, and ends when this is dropped.
 #[derive(Debug)]
-pub struct Running {
+pub struct RunningEmulator {
     child: Child,
     host: String,
     /// Ends the emulator when we are gone, also where we are killed. It is told by the end of its
@@ -93,7 +93,7 @@ pub enum EmulatorError {
 ///
 /// # Errors
 /// [`EmulatorError::Missing`] and [`EmulatorError::NotUsable`].
-pub fn find() -> Result<Installed, EmulatorError> {
+pub fn find() -> Result<InstalledEmulator, EmulatorError> {
     let jar = match env::var_os(VARIABLE).map(PathBuf::from) {
         Some(given) => given_jar(&given)?,
         None => installed_jar().ok_or(EmulatorError::Missing {
@@ -110,7 +110,7 @@ pub fn find() -> Result<Installed, EmulatorError> {
             what: "Java, which runs the Datastore emulator",
             places: "in JAVA_HOME or on PATH",
         })?;
-    Ok(Installed { java, jar })
+    Ok(InstalledEmulator { java, jar })
 }
 
 /// The jar that the user names, by itself or by the script beside it.
@@ -162,12 +162,12 @@ fn on_path(program: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-impl Installed {
+impl InstalledEmulator {
     /// Starts a private one, in memory, on a free port of this machine, and waits until it answers.
     ///
     /// # Errors
     /// [`EmulatorError::NoStart`].
-    pub async fn start(&self) -> Result<Running, EmulatorError> {
+    pub async fn start(&self) -> Result<RunningEmulator, EmulatorError> {
         let failed = |reason: String| EmulatorError::NoStart {
             reason,
             printed: Vec::new(),
@@ -177,7 +177,7 @@ impl Installed {
             .and_then(|socket| socket.local_addr())
             .map_err(|error| failed(error.to_string()))?
             .port();
-        let (output, printed) = Printed::collect().map_err(|error| failed(error.to_string()))?;
+        let (output, printed) = OutputTail::spawn().map_err(|error| failed(error.to_string()))?;
         let errors = output
             .try_clone()
             .map_err(|error| failed(error.to_string()))?;
@@ -202,7 +202,7 @@ impl Installed {
             .map_err(|error| failed(error.to_string()))?;
         let keeper = keep(&child).map_err(|error| failed(error.to_string()))?;
         let host = format!("127.0.0.1:{port}");
-        let client = HttpClient::new(PROBE_TIMEOUT, false, Arc::new(Silent))
+        let client = HttpClient::new(PROBE_TIMEOUT, false, Arc::new(NoProgress))
             .map_err(|error| failed(error.to_string()))?;
         let address = format!("http://{host}/");
         let probe = || HttpRequest {
@@ -227,7 +227,7 @@ impl Installed {
                 .await
                 .is_ok_and(|answer| answer.is_success())
             {
-                return Ok(Running {
+                return Ok(RunningEmulator {
                     child,
                     host,
                     keeper,
@@ -244,14 +244,14 @@ impl Installed {
 }
 
 /// What an emulator prints: the end of it, for as long as it runs.
-struct Printed {
+struct OutputTail {
     end: Arc<Mutex<Vec<u8>>>,
     is_over: tokio::sync::oneshot::Receiver<()>,
 }
 
-impl Printed {
+impl OutputTail {
     /// Begins to collect what is written into the pipe that it gives.
-    fn collect() -> std::io::Result<(std::io::PipeWriter, Self)> {
+    fn spawn() -> std::io::Result<(std::io::PipeWriter, Self)> {
         let (mut reader, writer) = std::io::pipe()?;
         let end = Arc::new(Mutex::new(Vec::new()));
         let (over, is_over) = tokio::sync::oneshot::channel();
@@ -269,7 +269,7 @@ impl Printed {
                 }
                 over.send(()).ok();
             })?;
-        Ok((writer, Printed { end, is_over }))
+        Ok((writer, OutputTail { end, is_over }))
     }
 
     /// The last lines of an emulator that has ended.
@@ -314,7 +314,7 @@ fn keep(emulator: &Child) -> std::io::Result<Child> {
         .spawn()
 }
 
-impl Running {
+impl RunningEmulator {
     /// `HOST:PORT`.
     pub fn host(&self) -> &str {
         &self.host

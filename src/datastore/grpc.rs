@@ -16,7 +16,7 @@ use tonic::{Request, Status};
 
 use super::status::Code;
 use crate::google::http::{MAX_RESPONSE_BYTES, no_answer_within};
-use crate::progress::{self, Observer, Outcome};
+use crate::progress::{self, Observer, RequestOutcome};
 
 /// `Commit` of the API that is `v1` over HTTP as well.
 pub(crate) const COMMIT: &str = "/google.datastore.v1.Datastore/Commit";
@@ -29,7 +29,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a call came to nothing.
 #[derive(Debug)]
-pub(crate) enum CallError {
+pub(crate) enum GrpcError {
     /// The connection broke, or somebody between gave up.
     Broken(String),
     /// The service does not want it.
@@ -42,40 +42,40 @@ pub(crate) enum CallError {
 
 /// No connection can be made.
 #[derive(Debug)]
-pub(crate) struct NobodyThere;
+pub(crate) struct ConnectError;
 
 /// A service that speaks gRPC.
 #[derive(Clone)]
-pub(crate) struct Grpc {
+pub(crate) struct GrpcClient {
     channel: Channel,
     /// How long one call may take, answer included.
     call_timeout: Duration,
     observer: Arc<dyn Observer>,
 }
 
-impl fmt::Debug for Grpc {
+impl fmt::Debug for GrpcClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Grpc").finish_non_exhaustive()
     }
 }
 
-impl Grpc {
+impl GrpcClient {
     /// The service at `base`; none where gRPC is not spoken. `lookup` is a request for no keys.
     ///
     /// # Errors
-    /// [`NobodyThere`]: a service that is about to start may speak it.
+    /// [`ConnectError`]: a service that is about to start may speak it.
     pub(crate) async fn connect(
         base: &str,
         call_timeout: Duration,
         lookup: Bytes,
         observer: Arc<dyn Observer>,
-    ) -> Result<Option<Self>, NobodyThere> {
+    ) -> Result<Option<Self>, ConnectError> {
         let Ok(endpoint) = Endpoint::from_shared(base.to_owned()) else {
             return Ok(None);
         };
         let endpoint = endpoint.connect_timeout(PROBE_TIMEOUT);
-        let grpc = Grpc {
-            channel: endpoint.connect().await.map_err(|_| NobodyThere)?,
+        let grpc = GrpcClient {
+            channel: endpoint.connect().await.map_err(|_| ConnectError)?,
             call_timeout,
             observer,
         };
@@ -85,32 +85,32 @@ impl Grpc {
 
     /// Makes one call, once. Waiting for the connection, for the answer and for its end have one
     /// limit together: the channel's own limit covers only the beginning of an answer.
-    pub(crate) async fn call(&self, method: &'static str, body: Bytes) -> Result<Bytes, CallError> {
+    pub(crate) async fn call(&self, method: &'static str, body: Bytes) -> Result<Bytes, GrpcError> {
         let start = Instant::now();
         let unary = tokio::time::timeout(self.call_timeout, self.unary(method, body));
         let answer = unary
             .await
-            .unwrap_or_else(|_| Err(CallError::Broken(no_answer_within(self.call_timeout))));
-        self.observer.request(progress::Request {
+            .unwrap_or_else(|_| Err(GrpcError::Broken(no_answer_within(self.call_timeout))));
+        self.observer.request(progress::RequestReport {
             method: "gRPC",
             resource: method.rsplit('/').next().unwrap_or(method),
             outcome: if answer.is_ok() {
-                Outcome::Done
+                RequestOutcome::Done
             } else {
-                Outcome::Failed
+                RequestOutcome::Failed
             },
             duration: start.elapsed(),
         });
         answer
     }
 
-    async fn unary(&self, method: &'static str, body: Bytes) -> Result<Bytes, CallError> {
+    async fn unary(&self, method: &'static str, body: Bytes) -> Result<Bytes, GrpcError> {
         let mut client = tonic::client::Grpc::new(self.channel.clone())
             .max_decoding_message_size(MAX_RESPONSE_BYTES);
         client
             .ready()
             .await
-            .map_err(|error| CallError::from_status(&Status::from_error(error.into())))?;
+            .map_err(|error| GrpcError::from_status(&Status::from_error(error.into())))?;
         let answer = client
             .unary(
                 Request::new(body),
@@ -120,21 +120,21 @@ impl Grpc {
             .await;
         answer
             .map(tonic::Response::into_inner)
-            .map_err(|status| CallError::from_status(&status))
+            .map_err(|status| GrpcError::from_status(&status))
     }
 }
 
-impl CallError {
+impl GrpcError {
     fn from_status(status: &Status) -> Self {
         let mut cause = status.source();
         while let Some(inner) = cause.and_then(Error::source) {
             cause = Some(inner);
         }
-        let code = Code::of_number(i32::from(status.code()).unsigned_abs().into());
+        let code = Code::from_number(i32::from(status.code()).unsigned_abs().into());
         match cause {
-            Some(cause) => CallError::Broken(format!("gRPC {:?}: {cause}", status.code())),
-            None if code == Code::Other => CallError::Broken(format!("gRPC {:?}", status.code())),
-            None => CallError::Refused {
+            Some(cause) => GrpcError::Broken(format!("gRPC {:?}: {cause}", status.code())),
+            None if code == Code::Other => GrpcError::Broken(format!("gRPC {:?}", status.code())),
+            None => GrpcError::Refused {
                 code,
                 message: status.message().to_owned(),
             },
@@ -190,7 +190,7 @@ mod tests {
     use hyper_util::rt::{TokioExecutor, TokioIo};
 
     use super::*;
-    use crate::progress::Silent;
+    use crate::progress::NoProgress;
 
     /// A service that answers lookups, and begins the answer of a commit where `begins` says so.
     async fn serve(begins: bool) -> String {
@@ -235,12 +235,17 @@ mod tests {
     async fn calls_without_an_answer_end() {
         for begins in [false, true] {
             let limit = Duration::from_millis(200);
-            let grpc = Grpc::connect(&serve(begins).await, limit, Bytes::new(), Arc::new(Silent))
-                .await
-                .unwrap()
-                .expect("lookups are answered");
+            let grpc = GrpcClient::connect(
+                &serve(begins).await,
+                limit,
+                Bytes::new(),
+                Arc::new(NoProgress),
+            )
+            .await
+            .unwrap()
+            .expect("lookups are answered");
             match grpc.call(COMMIT, Bytes::new()).await {
-                Err(CallError::Broken(found)) => assert_eq!(found, "no answer within 0.2 s"),
+                Err(GrpcError::Broken(found)) => assert_eq!(found, "no answer within 0.2 s"),
                 other => panic!("begins: {begins}: {other:?}"),
             }
         }

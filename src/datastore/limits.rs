@@ -17,7 +17,7 @@ const INDEXED_MAX_BYTES: usize = 1_500;
 
 /// What of an entity is too large.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Oversize {
+pub struct SizeViolation {
     /// Which part, such as `indexed property notes`.
     pub part: String,
     /// How long it is; of an entity, at least.
@@ -31,12 +31,12 @@ pub struct Oversize {
 /// Of the whole entity only names, texts and blobs are counted, so that nothing is refused here
 /// that the service would take. Values inside embedded entities are left to the service: whether
 /// they are indexed depends on more than themselves.
-pub fn oversize(entity: &[u8]) -> Option<Oversize> {
+pub fn find_oversized(entity: &[u8]) -> Option<SizeViolation> {
     let mut whole = 0;
     let found = properties(entity, &mut whole);
     let found = found.unwrap_or_default();
     found.or_else(|| {
-        (whole > ENTITY_MAX_BYTES).then(|| Oversize {
+        (whole > ENTITY_MAX_BYTES).then(|| SizeViolation {
             part: "the entity".to_owned(),
             bytes: whole,
             limit: ENTITY_MAX_BYTES,
@@ -44,7 +44,7 @@ pub fn oversize(entity: &[u8]) -> Option<Oversize> {
     })
 }
 
-fn properties(entity: &[u8], whole: &mut usize) -> Result<Option<Oversize>, WireError> {
+fn properties(entity: &[u8], whole: &mut usize) -> Result<Option<SizeViolation>, WireError> {
     for field in Fields::new(entity) {
         let field = field?;
         if field.number != 3 {
@@ -65,7 +65,7 @@ fn properties(entity: &[u8], whole: &mut usize) -> Result<Option<Oversize>, Wire
                         } else {
                             "property"
                         };
-                        return Ok(Some(Oversize {
+                        return Ok(Some(SizeViolation {
                             part: format!("{word} {name}"),
                             bytes,
                             limit,
@@ -117,7 +117,7 @@ mod tests {
     use crate::entity::testing::{key, property};
     use crate::entity::{Entity, Id, KeyMapping, Property, Value, message};
 
-    fn of(properties: Vec<Property<'_>>) -> Option<Oversize> {
+    fn largest(properties: Vec<Property<'_>>) -> Option<SizeViolation> {
         let mut message = Vec::new();
         message::write_entity(
             &Entity {
@@ -127,7 +127,7 @@ mod tests {
             &KeyMapping::identity(),
             &mut message,
         );
-        oversize(&message)
+        find_oversized(&message)
     }
 
     fn text(name: &'static str, len: usize, indexed: bool) -> Property<'static> {
@@ -143,11 +143,11 @@ mod tests {
             (true, INDEXED_MAX_BYTES, "indexed property a"),
             (false, UNINDEXED_MAX_BYTES, "property a"),
         ] {
-            assert_eq!(of(vec![text("a", limit, indexed)]), None);
-            let found = of(vec![text("b", 1, indexed), text("a", limit + 1, indexed)]);
+            assert_eq!(largest(vec![text("a", limit, indexed)]), None);
+            let found = largest(vec![text("b", 1, indexed), text("a", limit + 1, indexed)]);
             assert_eq!(
                 found,
-                Some(Oversize {
+                Some(SizeViolation {
                     part: part.to_owned(),
                     bytes: limit + 1,
                     limit
@@ -157,21 +157,21 @@ mod tests {
                 multiple: true,
                 ..text("a", len, indexed)
             };
-            assert_eq!(of(vec![element(1), element(limit)]), None);
+            assert_eq!(largest(vec![element(1), element(limit)]), None);
             assert_eq!(
-                of(vec![element(1), element(limit + 1)]).unwrap().bytes,
+                largest(vec![element(1), element(limit + 1)]).unwrap().bytes,
                 limit + 1
             );
         }
         let rest = ENTITY_MAX_BYTES - UNINDEXED_MAX_BYTES - 2;
         assert_eq!(
-            of(vec![
+            largest(vec![
                 text("a", UNINDEXED_MAX_BYTES, false),
                 text("b", rest, false)
             ]),
             None
         );
-        let found = of(vec![
+        let found = largest(vec![
             text("a", UNINDEXED_MAX_BYTES, false),
             text("b", rest + 1, false),
         ])
@@ -184,6 +184,6 @@ mod tests {
 
     #[test]
     fn what_is_no_entity_is_left_to_the_service() {
-        assert_eq!(oversize(b"\x1a\xff"), None);
+        assert_eq!(find_oversized(b"\x1a\xff"), None);
     }
 }

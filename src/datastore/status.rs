@@ -72,14 +72,14 @@ impl fmt::Display for Code {
 
 impl Code {
     /// The code of a number of gRPC.
-    pub fn of_number(number: u64) -> Self {
+    pub fn from_number(number: u64) -> Self {
         CODES
             .iter()
             .find(|(of_code, ..)| *of_code == number)
             .map_or(Code::Other, |(_, _, code)| *code)
     }
 
-    fn of_name(name: &str) -> Self {
+    fn from_name(name: &str) -> Self {
         CODES
             .iter()
             .find(|(_, of_code, _)| *of_code == name)
@@ -88,7 +88,7 @@ impl Code {
 
     /// What a status of HTTP means where nothing else is said. Front ends answer without a word of
     /// the service itself.
-    pub fn of_http(status: u16) -> Self {
+    pub fn from_http(status: u16) -> Self {
         match status {
             400 | 413 => Code::InvalidArgument,
             401 => Code::Unauthenticated,
@@ -120,13 +120,13 @@ impl Status {
     /// Reads the body of an answer that is no success; none where it holds no status.
     pub fn parse(body: &[u8]) -> Option<Self> {
         if matches!(body.trim_ascii_start().first(), Some(b'{' | b'[')) {
-            Self::of_json(body)
+            Self::from_json(body)
         } else {
-            Self::of_message(body)
+            Self::from_message(body)
         }
     }
 
-    fn of_json(body: &[u8]) -> Option<Self> {
+    fn from_json(body: &[u8]) -> Option<Self> {
         let value: Value = serde_json::from_slice(body).ok()?;
         let error = value
             .pointer("/error")
@@ -136,7 +136,7 @@ impl Status {
             .get("code")
             .and_then(Value::as_u64)
             .and_then(|code| u16::try_from(code).ok());
-        let named = Code::of_name(text("status"));
+        let named = Code::from_name(text("status"));
         let details = error
             .get("details")
             .and_then(Value::as_array)
@@ -144,7 +144,7 @@ impl Status {
             .unwrap_or_default();
         Some(Status {
             code: if named == Code::Other {
-                code.map_or(Code::Other, Code::of_http)
+                code.map_or(Code::Other, Code::from_http)
             } else {
                 named
             },
@@ -161,7 +161,7 @@ impl Status {
         })
     }
 
-    fn of_message(body: &[u8]) -> Option<Self> {
+    fn from_message(body: &[u8]) -> Option<Self> {
         let mut status = Status {
             code: Code::Other,
             message: String::new(),
@@ -171,7 +171,7 @@ impl Status {
         for field in Fields::new(body) {
             let field = field.ok()?;
             match field.number {
-                1 => status.code = Code::of_number(field.varint().ok()?),
+                1 => status.code = Code::from_number(field.varint().ok()?),
                 2 => field.text().ok()?.clone_into(&mut status.message),
                 3 => status.retry_after = retry_info(field.bytes().ok()?).or(status.retry_after),
                 _ => continue,

@@ -23,14 +23,14 @@ pub(crate) const MEANING_PLACE: u64 = 23;
 /// A value as the API has it.
 #[derive(Debug, PartialEq)]
 pub(crate) struct ApiValue<'e> {
-    pub value: Content<'e>,
+    pub value: ApiValueKind<'e>,
     /// The meaning to send; 0 is none.
     pub meaning: u64,
     pub exclude_from_indexes: bool,
 }
 
 #[derive(Debug, PartialEq)]
-pub(crate) enum Content<'e> {
+pub(crate) enum ApiValueKind<'e> {
     Null,
     Boolean(bool),
     Integer(i64),
@@ -49,21 +49,21 @@ pub(crate) fn rest_value<'e>(property: &'e Property<'_>) -> ApiValue<'e> {
     // An array itself is never excluded from indexes, its elements are.
     if property.meaning == MEANING_EMPTY_LIST {
         return ApiValue {
-            value: Content::EmptyArray,
+            value: ApiValueKind::EmptyArray,
             meaning: 0,
             exclude_from_indexes: false,
         };
     }
     let (value, meaning) = match &property.value {
-        Value::Null => (Content::Null, 0),
-        Value::Boolean(boolean) => (Content::Boolean(*boolean), 0),
+        Value::Null => (ApiValueKind::Null, 0),
+        Value::Boolean(boolean) => (ApiValueKind::Boolean(*boolean), 0),
         Value::Integer(integer) => integer_value(*integer, property.meaning),
-        Value::Double(double) => (Content::Double(*double), 0),
-        Value::Reference(key) => (Content::Key(key), 0),
+        Value::Double(double) => (ApiValueKind::Double(*double), 0),
+        Value::Reference(key) => (ApiValueKind::Key(key), 0),
         Value::Bytes(bytes) => bytes_value(bytes, property),
-        Value::Entity(entity) => (Content::Entity(Cow::Borrowed(entity)), 0),
+        Value::Entity(entity) => (ApiValueKind::Entity(Cow::Borrowed(entity)), 0),
         Value::Point { x, y } => (
-            Content::Point {
+            ApiValueKind::Point {
                 latitude: *x,
                 longitude: *y,
             },
@@ -73,7 +73,10 @@ pub(crate) fn rest_value<'e>(property: &'e Property<'_>) -> ApiValue<'e> {
                 MEANING_PLACE
             },
         ),
-        Value::User(user) => (Content::Entity(Cow::Owned(user_entity(user))), MEANING_USER),
+        Value::User(user) => (
+            ApiValueKind::Entity(Cow::Owned(user_entity(user))),
+            MEANING_USER,
+        ),
     };
     ApiValue {
         value,
@@ -82,23 +85,23 @@ pub(crate) fn rest_value<'e>(property: &'e Property<'_>) -> ApiValue<'e> {
     }
 }
 
-fn integer_value<'e>(integer: i64, meaning: u64) -> (Content<'e>, u64) {
+fn integer_value<'e>(integer: i64, meaning: u64) -> (ApiValueKind<'e>, u64) {
     match (meaning, Timestamp::from_micros(integer)) {
-        (MEANING_WHEN, Some(time)) => (Content::Timestamp(time), 0),
-        (MEANING_WHEN, None) => (Content::Integer(integer), MEANING_WHEN),
-        (MEANING_RATING, _) => (Content::Integer(integer), MEANING_RATING),
-        (4, _) => (Content::Integer(integer), 29),
-        (5, _) => (Content::Integer(integer), 30),
-        _ => (Content::Integer(integer), 0),
+        (MEANING_WHEN, Some(time)) => (ApiValueKind::Timestamp(time), 0),
+        (MEANING_WHEN, None) => (ApiValueKind::Integer(integer), MEANING_WHEN),
+        (MEANING_RATING, _) => (ApiValueKind::Integer(integer), MEANING_RATING),
+        (4, _) => (ApiValueKind::Integer(integer), 29),
+        (5, _) => (ApiValueKind::Integer(integer), 30),
+        _ => (ApiValueKind::Integer(integer), 0),
     }
 }
 
-fn bytes_value<'e>(bytes: &'e [u8], property: &Property<'_>) -> (Content<'e>, u64) {
+fn bytes_value<'e>(bytes: &'e [u8], property: &Property<'_>) -> (ApiValueKind<'e>, u64) {
     let if_unindexed = |meaning| if property.indexed { 0 } else { meaning };
     match property.meaning {
-        _ if property.meaning_uri == URI_ZLIB => (Content::Blob(bytes), 22),
-        MEANING_BLOB => (Content::Blob(bytes), 0),
-        MEANING_BYTE_STRING => (Content::Blob(bytes), if_unindexed(MEANING_BYTE_STRING)),
+        _ if property.meaning_uri == URI_ZLIB => (ApiValueKind::Blob(bytes), 22),
+        MEANING_BLOB => (ApiValueKind::Blob(bytes), 0),
+        MEANING_BYTE_STRING => (ApiValueKind::Blob(bytes), if_unindexed(MEANING_BYTE_STRING)),
         meaning => match std::str::from_utf8(bytes) {
             Ok(text) => {
                 let meaning = match meaning {
@@ -106,9 +109,9 @@ fn bytes_value<'e>(bytes: &'e [u8], property: &Property<'_>) -> (Content<'e>, u6
                     MEANING_TEXT => if_unindexed(MEANING_TEXT),
                     _ => 0,
                 };
-                (Content::Text(text), meaning)
+                (ApiValueKind::Text(text), meaning)
             }
-            Err(_) => (Content::Blob(bytes), if_unindexed(MEANING_BYTE_STRING)),
+            Err(_) => (ApiValueKind::Blob(bytes), if_unindexed(MEANING_BYTE_STRING)),
         },
     }
 }

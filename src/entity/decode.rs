@@ -72,10 +72,10 @@ impl<'a> Entity<'a> {
     /// in one property the first of boolean, integer, double, reference, bytes, point, user counts,
     /// without its meaning, as in the emulator.
     pub fn parse(record: &'a [u8]) -> Result<Self, ProtoError> {
-        Entity::read(Fields::new(record), 0, &mut Room::new())
+        Entity::read(Fields::new(record), 0, &mut PartBudget::new())
     }
 
-    fn read(fields: Fields<'a>, depth: usize, room: &mut Room) -> Result<Self, ProtoError> {
+    fn read(fields: Fields<'a>, depth: usize, room: &mut PartBudget) -> Result<Self, ProtoError> {
         check_depth(&fields, depth)?;
         let mut entity = Entity::default();
         for field in fields {
@@ -112,12 +112,12 @@ pub(crate) fn check_depth(fields: &Fields<'_>, depth: usize) -> Result<(), Proto
 
 /// How many parts an entity may still have.
 #[derive(Debug)]
-pub(crate) struct Room(u32);
+pub(crate) struct PartBudget(u32);
 
-impl Room {
+impl PartBudget {
     /// Room for a whole entity.
     pub fn new() -> Self {
-        Room(PARTS_MAX)
+        PartBudget(PARTS_MAX)
     }
 
     /// Takes room for the part that begins at `offset`.
@@ -131,7 +131,7 @@ impl Room {
 }
 
 impl<'a> Key<'a> {
-    fn read(fields: Fields<'a>, form: KeyForm, room: &mut Room) -> Result<Self, ProtoError> {
+    fn read(fields: Fields<'a>, form: KeyForm, room: &mut PartBudget) -> Result<Self, ProtoError> {
         let mut path = Vec::new();
         let partition = read_key(fields, form, room, |element| path.push(element))?;
         Ok(Key {
@@ -163,7 +163,7 @@ pub(crate) struct Partition<'a> {
 pub(crate) fn read_key<'a>(
     fields: Fields<'a>,
     form: KeyForm,
-    room: &mut Room,
+    room: &mut PartBudget,
     mut on_element: impl FnMut(PathElement<'a>),
 ) -> Result<Partition<'a>, ProtoError> {
     let mut partition = Partition::default();
@@ -247,7 +247,7 @@ pub(crate) enum RawValue<'a> {
 }
 
 impl<'a> RawProperty<'a> {
-    pub fn read(fields: Fields<'a>, room: &mut Room) -> Result<Self, ProtoError> {
+    pub fn read(fields: Fields<'a>, room: &mut PartBudget) -> Result<Self, ProtoError> {
         room.take(fields.offset())?;
         let mut property = RawProperty {
             name: "",
@@ -326,7 +326,7 @@ impl<'a> Property<'a> {
         fields: Fields<'a>,
         indexed: bool,
         depth: usize,
-        room: &mut Room,
+        room: &mut PartBudget,
     ) -> Result<Self, ProtoError> {
         let RawProperty {
             name,

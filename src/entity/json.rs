@@ -8,7 +8,7 @@ use std::io::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::api_value::{ApiValue, Content, GroupedProperties};
+use super::api_value::{ApiValue, ApiValueKind, GroupedProperties};
 use super::rewrite::KeyMapping;
 use super::types::{Entity, Id, Key};
 
@@ -17,13 +17,13 @@ use super::types::{Entity, Id, Key};
 ///
 /// Properties stand in the order of their first appearance.
 pub fn write_entity(entity: &Entity<'_>, rewrite: &KeyMapping, out: &mut Vec<u8>) {
-    let mut members = Members::open(out);
+    let mut members = MemberWriter::open(out);
     if let Some(key) = entity.own_key() {
         write_key(key, rewrite, members.name("key"));
     }
     if !entity.properties.is_empty() {
         let out = members.name("properties");
-        let mut properties = Members::open(out);
+        let mut properties = MemberWriter::open(out);
         for group in GroupedProperties::of(entity).groups() {
             let out = properties.name(group.name);
             if group.is_array {
@@ -46,7 +46,7 @@ pub fn write_entity(entity: &Entity<'_>, rewrite: &KeyMapping, out: &mut Vec<u8>
 fn write_key(key: &Key<'_>, rewrite: &KeyMapping, out: &mut Vec<u8>) {
     let (project, namespace, database) = rewrite.partition(key);
     out.extend_from_slice(b"{\"partitionId\":");
-    let mut members = Members::open(out);
+    let mut members = MemberWriter::open(out);
     write_text(project, members.name("projectId"));
     for (name, text) in [("namespaceId", namespace), ("databaseId", database)] {
         if !text.is_empty() {
@@ -56,7 +56,7 @@ fn write_key(key: &Key<'_>, rewrite: &KeyMapping, out: &mut Vec<u8>) {
     members.close();
     out.extend_from_slice(b",\"path\":");
     write_list(key.path.iter(), out, |element, out| {
-        let mut members = Members::open(out);
+        let mut members = MemberWriter::open(out);
         write_text(element.kind, members.name("kind"));
         match element.id {
             Id::None => {}
@@ -69,30 +69,30 @@ fn write_key(key: &Key<'_>, rewrite: &KeyMapping, out: &mut Vec<u8>) {
 }
 
 fn write_value(value: &ApiValue<'_>, rewrite: &KeyMapping, out: &mut Vec<u8>) {
-    let mut members = Members::open(out);
+    let mut members = MemberWriter::open(out);
     match &value.value {
-        Content::Null => members.name("nullValue").extend_from_slice(b"null"),
-        Content::Boolean(boolean) => members.name("booleanValue").extend_from_slice(if *boolean {
-            b"true"
-        } else {
-            b"false"
-        }),
-        Content::Integer(integer) => write_number_as_text(*integer, members.name("integerValue")),
-        Content::Double(double) => write_double(*double, members.name("doubleValue")),
-        Content::Timestamp(time) => {
+        ApiValueKind::Null => members.name("nullValue").extend_from_slice(b"null"),
+        ApiValueKind::Boolean(boolean) => members
+            .name("booleanValue")
+            .extend_from_slice(if *boolean { b"true" } else { b"false" }),
+        ApiValueKind::Integer(integer) => {
+            write_number_as_text(*integer, members.name("integerValue"))
+        }
+        ApiValueKind::Double(double) => write_double(*double, members.name("doubleValue")),
+        ApiValueKind::Timestamp(time) => {
             print(members.name("timestampValue"), format_args!("\"{time}\""))
         }
-        Content::Key(key) => write_key(key, rewrite, members.name("keyValue")),
-        Content::Text(text) => write_text(text, members.name("stringValue")),
-        Content::Blob(bytes) => print(
+        ApiValueKind::Key(key) => write_key(key, rewrite, members.name("keyValue")),
+        ApiValueKind::Text(text) => write_text(text, members.name("stringValue")),
+        ApiValueKind::Blob(bytes) => print(
             members.name("blobValue"),
             format_args!("\"{}\"", STANDARD.encode(bytes)),
         ),
-        Content::Point {
+        ApiValueKind::Point {
             latitude,
             longitude,
         } => {
-            let mut members = Members::open(members.name("geoPointValue"));
+            let mut members = MemberWriter::open(members.name("geoPointValue"));
             for (name, degrees) in [("latitude", *latitude), ("longitude", *longitude)] {
                 if degrees != 0.0 {
                     write_double(degrees, members.name(name));
@@ -100,8 +100,8 @@ fn write_value(value: &ApiValue<'_>, rewrite: &KeyMapping, out: &mut Vec<u8>) {
             }
             members.close();
         }
-        Content::Entity(entity) => write_entity(entity, rewrite, members.name("entityValue")),
-        Content::EmptyArray => members.name("arrayValue").extend_from_slice(b"{}"),
+        ApiValueKind::Entity(entity) => write_entity(entity, rewrite, members.name("entityValue")),
+        ApiValueKind::EmptyArray => members.name("arrayValue").extend_from_slice(b"{}"),
     }
     if value.meaning != 0 {
         print(members.name("meaning"), format_args!("{}", value.meaning));
@@ -130,15 +130,15 @@ fn write_list<T>(
 }
 
 /// The members of an object, with commas where they belong.
-struct Members<'o> {
+struct MemberWriter<'o> {
     out: &'o mut Vec<u8>,
     is_first: bool,
 }
 
-impl<'o> Members<'o> {
+impl<'o> MemberWriter<'o> {
     fn open(out: &'o mut Vec<u8>) -> Self {
         out.push(b'{');
-        Members {
+        MemberWriter {
             out,
             is_first: true,
         }

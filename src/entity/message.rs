@@ -3,7 +3,7 @@
 //! Knows the numbers of that API's fields. Must not know what a stored value becomes there: that is
 //! for `api_value`.
 
-use super::api_value::{ApiValue, Content, GroupedProperties, MEANING_PLACE};
+use super::api_value::{ApiValue, ApiValueKind, GroupedProperties, MEANING_PLACE};
 use super::rewrite::KeyMapping;
 use super::types::{Entity, Id, Key};
 use super::wire::{
@@ -12,7 +12,7 @@ use super::wire::{
 
 /// What a commit does with each of its items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Deed {
+pub enum Mutation {
     /// Writes entities, whether they are there or not.
     Upsert,
     /// Deletes what stands under keys, if anything does.
@@ -68,7 +68,7 @@ pub fn key_message(key: &Key<'_>, rewrite: &KeyMapping) -> Vec<u8> {
 
 /// Returns a `google.datastore.v1.LookupRequest` for no keys: whoever answers it speaks the
 /// language.
-pub fn lookup_of_nothing(project: &str) -> Vec<u8> {
+pub fn empty_lookup(project: &str) -> Vec<u8> {
     let mut out = Vec::new();
     put_unless_empty(&mut out, 8, project);
     out
@@ -96,28 +96,28 @@ pub fn lookup_request<'a>(
 /// Firestore in Datastore mode refuses it.
 pub fn without_place_meanings(entity: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(entity.len());
-    copy(entity, Level::Entity, &mut out)
+    copy(entity, MessageLevel::Entity, &mut out)
         .filter(|left_out| *left_out)
         .map(|_| out)
 }
 
 /// The messages that stand around values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Level {
+enum MessageLevel {
     Entity,
     Property,
     Value,
     Array,
 }
 
-impl Level {
+impl MessageLevel {
     /// The message in a field of this one, if there can be places in it.
     fn inner(self, field: u32) -> Option<Self> {
         match (self, field) {
-            (Level::Entity, 3) => Some(Level::Property),
-            (Level::Property, 2) | (Level::Array, 1) => Some(Level::Value),
-            (Level::Value, 6) => Some(Level::Entity),
-            (Level::Value, 9) => Some(Level::Array),
+            (MessageLevel::Entity, 3) => Some(MessageLevel::Property),
+            (MessageLevel::Property, 2) | (MessageLevel::Array, 1) => Some(MessageLevel::Value),
+            (MessageLevel::Value, 6) => Some(MessageLevel::Entity),
+            (MessageLevel::Value, 9) => Some(MessageLevel::Array),
             _ => None,
         }
     }
@@ -125,8 +125,8 @@ impl Level {
 
 /// Copies a message without the meanings of places. Says whether any was left out; none where the
 /// bytes are no message.
-fn copy(message: &[u8], level: Level, out: &mut Vec<u8>) -> Option<bool> {
-    let is_place = level == Level::Value
+fn copy(message: &[u8], level: MessageLevel, out: &mut Vec<u8>) -> Option<bool> {
+    let is_place = level == MessageLevel::Value
         && Fields::new(message)
             .filter_map(Result::ok)
             .any(|field| field.number == 8);
@@ -155,15 +155,15 @@ fn copy(message: &[u8], level: Level, out: &mut Vec<u8>) -> Option<bool> {
 pub fn commit_request<'a>(
     project: &str,
     database: &str,
-    deed: Deed,
+    deed: Mutation,
     items: impl Iterator<Item = &'a [u8]> + Clone,
 ) -> Vec<u8> {
     let len: usize = items.clone().map(|item| item.len() + 16).sum();
     let mut out = Vec::with_capacity(len + project.len() + database.len() + 16);
     put_uint(&mut out, 5, NON_TRANSACTIONAL);
     let deed = match deed {
-        Deed::Upsert => 6,
-        Deed::Delete => 7,
+        Mutation::Upsert => 6,
+        Mutation::Delete => 7,
     };
     for item in items {
         put_message(&mut out, 6, |out| put_bytes(out, deed, item));
@@ -209,21 +209,21 @@ fn put_key(key: &Key<'_>, rewrite: &KeyMapping, out: &mut Vec<u8>) {
 /// Zeros and empty texts are written too: which field of the value is set is what tells its type.
 fn put_value(value: &ApiValue<'_>, rewrite: &KeyMapping, out: &mut Vec<u8>) {
     match &value.value {
-        Content::Null => put_uint(out, 11, 0),
-        Content::Boolean(boolean) => put_uint(out, 1, u64::from(*boolean)),
-        Content::Integer(integer) => put_int(out, 2, *integer),
-        Content::Double(double) => put_double(out, 3, *double),
-        Content::Timestamp(time) => put_message(out, 10, |out| {
+        ApiValueKind::Null => put_uint(out, 11, 0),
+        ApiValueKind::Boolean(boolean) => put_uint(out, 1, u64::from(*boolean)),
+        ApiValueKind::Integer(integer) => put_int(out, 2, *integer),
+        ApiValueKind::Double(double) => put_double(out, 3, *double),
+        ApiValueKind::Timestamp(time) => put_message(out, 10, |out| {
             let nanos = time.micros().rem_euclid(1_000_000) * 1_000;
             [(1, time.seconds()), (2, nanos)]
                 .into_iter()
                 .filter(|(_, number)| *number != 0)
                 .for_each(|(field, number)| put_int(out, field, number));
         }),
-        Content::Key(key) => put_message(out, 5, |out| put_key(key, rewrite, out)),
-        Content::Text(text) => put_bytes(out, 17, text.as_bytes()),
-        Content::Blob(bytes) => put_bytes(out, 18, bytes),
-        Content::Point {
+        ApiValueKind::Key(key) => put_message(out, 5, |out| put_key(key, rewrite, out)),
+        ApiValueKind::Text(text) => put_bytes(out, 17, text.as_bytes()),
+        ApiValueKind::Blob(bytes) => put_bytes(out, 18, bytes),
+        ApiValueKind::Point {
             latitude,
             longitude,
         } => put_message(out, 8, |out| {
@@ -232,8 +232,10 @@ fn put_value(value: &ApiValue<'_>, rewrite: &KeyMapping, out: &mut Vec<u8>) {
                 .filter(|(_, degrees)| *degrees != 0.0)
                 .for_each(|(field, degrees)| put_double(out, field, degrees));
         }),
-        Content::Entity(entity) => put_message(out, 6, |out| write_entity(entity, rewrite, out)),
-        Content::EmptyArray => put_bytes(out, 9, &[]),
+        ApiValueKind::Entity(entity) => {
+            put_message(out, 6, |out| write_entity(entity, rewrite, out))
+        }
+        ApiValueKind::EmptyArray => put_bytes(out, 9, &[]),
     }
     if value.meaning != 0 {
         put_uint(out, 14, value.meaning);
@@ -460,7 +462,7 @@ mod tests {
     #[test]
     fn requests_carry_entities_and_keys_without_a_transaction() {
         let items = || [&b"E"[..], b"E"].into_iter();
-        let request = commit_request("p", "d", Deed::Upsert, items());
+        let request = commit_request("p", "d", Mutation::Upsert, items());
         assert_eq!(
             request,
             [
@@ -470,7 +472,7 @@ mod tests {
             ]
             .concat()
         );
-        let request = commit_request("p", "d", Deed::Delete, items());
+        let request = commit_request("p", "d", Mutation::Delete, items());
         assert_eq!(
             request,
             [
@@ -481,7 +483,7 @@ mod tests {
             .concat()
         );
         assert_eq!(
-            commit_request("p", "", Deed::Upsert, std::iter::empty()),
+            commit_request("p", "", Mutation::Upsert, std::iter::empty()),
             [0x28, 2, 0x42, 1, b'p']
         );
         assert_eq!(

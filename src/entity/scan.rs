@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::decode::{
-    ENTITY_KEY, ENTITY_PROPERTY, ENTITY_RAW_PROPERTY, KeyForm, Partition, ProtoError, ProtoFault,
-    RawProperty, RawValue, Room, check_depth, read_key,
+    ENTITY_KEY, ENTITY_PROPERTY, ENTITY_RAW_PROPERTY, KeyForm, PartBudget, Partition, ProtoError,
+    ProtoFault, RawProperty, RawValue, check_depth, read_key,
 };
 use super::types::{Id, PathElement, User, project_of};
 use super::wire::Fields;
@@ -74,12 +74,12 @@ pub struct Scan {
     pairs: BTreeMap<String, BTreeMap<String, KindCounter>>,
     /// The pair of the last record, which is mostly that of the next: it is not in `pairs`
     /// meanwhile.
-    current: Option<Box<Current>>,
-    origins: Names,
+    current: Option<Box<LastKind>>,
+    origins: StringPairSet,
 }
 
 #[derive(Debug)]
-struct Current {
+struct LastKind {
     namespace: String,
     kind: String,
     tally: KindCounter,
@@ -90,7 +90,7 @@ struct KindCounter {
     entities: u64,
     bytes: u64,
     parents: BTreeSet<String>,
-    references: Names,
+    references: StringPairSet,
 }
 
 impl Scan {
@@ -106,8 +106,8 @@ impl Scan {
     /// problem.
     pub fn add(&mut self, record: &[u8]) -> Result<(), ProtoError> {
         let entity = Fields::new(record);
-        let mut room = Room::new();
-        let key = OwnKey::of(entity, &mut room)?;
+        let mut room = PartBudget::new();
+        let key = RecordKey::parse(entity, &mut room)?;
         self.origins
             .insert(project_of(key.partition.app), key.partition.database);
         let tally = self.tally(key.partition.namespace, key.kind);
@@ -136,7 +136,7 @@ impl Scan {
                 .get_mut(namespace)
                 .and_then(|kinds| kinds.remove(kind))
                 .unwrap_or_default();
-            Box::new(Current {
+            Box::new(LastKind {
                 namespace: namespace.to_owned(),
                 kind: kind.to_owned(),
                 tally,
@@ -147,7 +147,7 @@ impl Scan {
 
     fn put_back(&mut self) {
         if let Some(current) = self.current.take() {
-            let Current {
+            let LastKind {
                 namespace,
                 kind,
                 tally,
@@ -204,15 +204,15 @@ impl Scan {
 }
 
 /// The key of a record, complete and not decoded further than counting needs.
-struct OwnKey<'a> {
+struct RecordKey<'a> {
     fields: Fields<'a>,
     partition: Partition<'a>,
     path_len: usize,
     kind: &'a str,
 }
 
-impl<'a> OwnKey<'a> {
-    fn of(entity: Fields<'a>, room: &mut Room) -> Result<Self, ProtoError> {
+impl<'a> RecordKey<'a> {
+    fn parse(entity: Fields<'a>, room: &mut PartBudget) -> Result<Self, ProtoError> {
         let mut key = None;
         for field in entity {
             let field = field?;
@@ -242,7 +242,7 @@ impl<'a> OwnKey<'a> {
         }
         match fault {
             Some(fault) => Err(incomplete(fault)),
-            None => Ok(OwnKey {
+            None => Ok(RecordKey {
                 fields,
                 partition,
                 path_len,
@@ -254,12 +254,17 @@ impl<'a> OwnKey<'a> {
     fn each_parent(&self, mut on_kind: impl FnMut(&'a str)) -> Result<(), ProtoError> {
         if self.path_len > 1 {
             let mut index = 0;
-            read_key(self.fields, KeyForm::Message, &mut Room::new(), |element| {
-                index += 1;
-                if index < self.path_len {
-                    on_kind(element.kind);
-                }
-            })?;
+            read_key(
+                self.fields,
+                KeyForm::Message,
+                &mut PartBudget::new(),
+                |element| {
+                    index += 1;
+                    if index < self.path_len {
+                        on_kind(element.kind);
+                    }
+                },
+            )?;
         }
         Ok(())
     }
@@ -279,7 +284,7 @@ fn lack(element: &PathElement<'_>) -> Option<&'static str> {
 fn each_reference<'a>(
     entity: Fields<'a>,
     depth: usize,
-    room: &mut Room,
+    room: &mut PartBudget,
     on_reference: &mut impl FnMut(Partition<'a>, &'a str),
 ) -> Result<(), ProtoError> {
     check_depth(&entity, depth)?;
@@ -318,7 +323,7 @@ fn each_reference<'a>(
 
 /// Pairs of texts. What is there already is found without an allocation.
 #[derive(Debug, Default)]
-struct Names {
+struct StringPairSet {
     /// The first few: nearly always all there are, and found by comparing lengths.
     few: Vec<(String, String)>,
     all: BTreeSet<(String, String)>,
@@ -327,7 +332,7 @@ struct Names {
 /// More would be looked through in vain where there are many.
 const FEW: usize = 8;
 
-impl Names {
+impl StringPairSet {
     fn insert(&mut self, outer: &str, inner: &str) {
         if self.few.iter().any(|few| few.1 == inner && few.0 == outer) {
             return;
@@ -340,7 +345,7 @@ impl Names {
         }
     }
 
-    fn merge(&mut self, other: Names) {
+    fn merge(&mut self, other: StringPairSet) {
         other
             .into_iter()
             .for_each(|(outer, inner)| self.insert(&outer, &inner));

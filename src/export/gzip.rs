@@ -23,11 +23,11 @@ const STEP_BYTES: usize = 4 << 10;
 /// A content on its way out of what is stored, in order.
 #[derive(Debug, Default)]
 pub struct Gunzip {
-    state: State,
+    state: GunzipState,
 }
 
 #[derive(Debug, Default)]
-enum State {
+enum GunzipState {
     #[default]
     Begin,
     Plain(Vec<u8>),
@@ -40,18 +40,18 @@ impl Gunzip {
     /// # Errors
     /// What is wrong with the gzip stream.
     pub fn push(&mut self, stored: &[u8], take: &mut dyn FnMut(&[u8])) -> io::Result<()> {
-        if matches!(self.state, State::Begin) && !stored.is_empty() {
+        if matches!(self.state, GunzipState::Begin) && !stored.is_empty() {
             self.state = if stored.starts_with(&MAGIC) {
-                State::Gzip(Box::new(MultiGzDecoder::new(Vec::new())))
+                GunzipState::Gzip(Box::new(MultiGzDecoder::new(Vec::new())))
             } else {
-                State::Plain(Vec::new())
+                GunzipState::Plain(Vec::new())
             };
         }
         for step in stored.chunks(STEP_BYTES) {
             match &mut self.state {
-                State::Begin => {}
-                State::Plain(content) => content.extend_from_slice(step),
-                State::Gzip(decoder) => decoder.write_all(step)?,
+                GunzipState::Begin => {}
+                GunzipState::Plain(content) => content.extend_from_slice(step),
+                GunzipState::Gzip(decoder) => decoder.write_all(step)?,
             }
             hand_on(self.content(), PIECE_LEN_BYTES, take);
         }
@@ -63,7 +63,7 @@ impl Gunzip {
     /// # Errors
     /// As [`Gunzip::push`]; a stream that was cut shows here.
     pub fn finish(mut self, take: &mut dyn FnMut(&[u8])) -> io::Result<()> {
-        if let State::Gzip(decoder) = &mut self.state {
+        if let GunzipState::Gzip(decoder) = &mut self.state {
             decoder.try_finish()?;
         }
         hand_on(self.content(), 1, take);
@@ -72,9 +72,9 @@ impl Gunzip {
 
     fn content(&mut self) -> Option<&mut Vec<u8>> {
         match &mut self.state {
-            State::Begin => None,
-            State::Plain(content) => Some(content),
-            State::Gzip(decoder) => Some(decoder.get_mut()),
+            GunzipState::Begin => None,
+            GunzipState::Plain(content) => Some(content),
+            GunzipState::Gzip(decoder) => Some(decoder.get_mut()),
         }
     }
 }

@@ -9,14 +9,14 @@ use sha2::Digest as _;
 
 use crate::entity::ProtoError;
 use crate::entity::scan::{Scan, ScanResult};
-use crate::export::discover::{Fault, Group, POSSIBLE};
+use crate::export::discover::{ExportPart, Problem, VALID_NAMESPACE};
 use crate::export::gzip::{self, Gunzip};
 use crate::export::log::{self, LogError, PieceBoundary, RecordJoiner};
 use crate::model::{Crc32c, EntryRole, Selector, Sha256};
 
 /// What an object is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Content {
+pub enum ContentKind {
     /// A log of entities.
     Entities,
     /// A log of entities, gzip-encoded: it can only be read in order.
@@ -48,13 +48,13 @@ pub struct PieceSummary {
     log: Option<Result<(PieceBoundary, Scan), RecordError>>,
 }
 
-impl Content {
+impl ContentKind {
     /// What an object holds, by its role and how it is encoded.
-    pub fn of(role: EntryRole, encoding: Option<&str>) -> Content {
+    pub fn from_role(role: EntryRole, encoding: Option<&str>) -> ContentKind {
         match role {
-            EntryRole::Output if encoding == Some(gzip::GZIP) => Content::GzippedEntities,
-            EntryRole::Output => Content::Entities,
-            _ => Content::Opaque,
+            EntryRole::Output if encoding == Some(gzip::GZIP) => ContentKind::GzippedEntities,
+            EntryRole::Output => ContentKind::Entities,
+            _ => ContentKind::Opaque,
         }
     }
 }
@@ -67,10 +67,10 @@ impl PieceSummary {
 }
 
 /// Looks at one piece by itself. `offset` is where it begins in its object.
-pub fn piece(raw: &[u8], offset: u64, content: Content) -> PieceSummary {
+pub fn piece(raw: &[u8], offset: u64, content: ContentKind) -> PieceSummary {
     let mut crc32 = crc32fast::Hasher::new();
     crc32.update(raw);
-    let log = (content == Content::Entities).then(|| read_log(raw, offset));
+    let log = (content == ContentKind::Entities).then(|| read_log(raw, offset));
     PieceSummary {
         len: raw.len() as u64,
         crc32,
@@ -151,7 +151,7 @@ impl Default for Inspector {
 impl Inspector {
     /// Adds the next piece: its bytes, and what was found in them.
     #[must_use]
-    pub fn update(mut self, raw: &[u8], content: Content, piece: PieceSummary) -> Self {
+    pub fn update(mut self, raw: &[u8], content: ContentKind, piece: PieceSummary) -> Self {
         self.sha256.update(raw);
         self.update_without_digest(raw, content, piece)
     }
@@ -161,12 +161,12 @@ impl Inspector {
     pub fn update_without_digest(
         mut self,
         raw: &[u8],
-        content: Content,
+        content: ContentKind,
         piece: PieceSummary,
     ) -> Self {
-        if content == Content::GzippedEntities {
+        if content == ContentKind::GzippedEntities {
             let (mut gunzip, mut seen) = self.gunzip.take().unwrap_or_default();
-            let read = gunzip.push(raw, &mut |piece| self.look(piece, &mut seen));
+            let read = gunzip.push(raw, &mut |piece| self.inspect_bytes(piece, &mut seen));
             self.gzip_fault(read);
             self.gunzip = Some((gunzip, seen));
         }
@@ -175,7 +175,7 @@ impl Inspector {
     }
 
     /// Looks at the next piece of a content that came out of its encoding.
-    fn look(&mut self, content: &[u8], seen: &mut u64) {
+    fn inspect_bytes(&mut self, content: &[u8], seen: &mut u64) {
         if self.fault.is_none() {
             self.fault = read_log(content, *seen)
                 .and_then(|(ends, scan)| self.join_log(ends, scan))
@@ -215,7 +215,7 @@ impl Inspector {
     /// All that the object told.
     pub fn finish(mut self) -> ObjectDigest {
         if let Some((gunzip, mut seen)) = self.gunzip.take() {
-            let read = gunzip.finish(&mut |piece| self.look(piece, &mut seen));
+            let read = gunzip.finish(&mut |piece| self.inspect_bytes(piece, &mut seen));
             self.gzip_fault(read);
         }
         let fault = self
@@ -234,11 +234,11 @@ impl Inspector {
 
 /// Holds what an output told against the group that lists it: readable, and of no other kind or
 /// namespace.
-pub fn output_faults(name: &str, inspected: &ObjectDigest, group: &Group) -> Vec<Fault> {
-    let mut faults: Vec<Fault> = inspected
+pub fn output_faults(name: &str, inspected: &ObjectDigest, group: &ExportPart) -> Vec<Problem> {
+    let mut faults: Vec<Problem> = inspected
         .fault
         .iter()
-        .map(|fault| Fault::damaged(name, "a log of entities", fault.to_string()))
+        .map(|fault| Problem::damaged(name, "a log of entities", fault.to_string()))
         .collect();
     let strange = inspected
         .scan
@@ -246,9 +246,9 @@ pub fn output_faults(name: &str, inspected: &ObjectDigest, group: &Group) -> Vec
         .iter()
         .filter(|(pair, _)| !group.admits(pair));
     faults.extend(strange.map(|(pair, told)| {
-        Fault::damaged(
+        Problem::damaged(
             name,
-            format!("entities of {}", group.title()),
+            format!("entities of {}", group.path()),
             format!("{} of {pair}", told.entities),
         )
     }));
@@ -256,27 +256,30 @@ pub fn output_faults(name: &str, inspected: &ObjectDigest, group: &Group) -> Vec
         .scan
         .pairs
         .keys()
-        .filter(|pair| !pair.namespace.is_possible());
-    faults.extend(
-        impossible
-            .map(|pair| Fault::damaged(name, POSSIBLE, format!("{:?}", pair.namespace.as_str()))),
-    );
+        .filter(|pair| !pair.namespace.is_valid());
+    faults.extend(impossible.map(|pair| {
+        Problem::damaged(
+            name,
+            VALID_NAMESPACE,
+            format!("{:?}", pair.namespace.as_str()),
+        )
+    }));
     faults
 }
 
 /// Compares what the outputs of a group hold with the counts in its metadata: entities, and bytes
 /// by either way of counting.
-pub fn sum_fault(name: &str, group: &Group, found: &ScanResult) -> Option<Fault> {
+pub fn sum_fault(name: &str, group: &ExportPart, found: &ScanResult) -> Option<Problem> {
     let entities = found.entities();
     if let Some(expected) = group.entities.filter(|expected| *expected != entities) {
         let expected = format!(
             "{expected} entities of {}, as the export's own metadata counts",
-            group.title()
+            group.path()
         );
         // Where nothing is left of a kind, more than its count is wrong.
-        let fault = Fault::count(name, group, expected, entities.to_string());
+        let fault = Problem::count(name, group, expected, entities.to_string());
         return Some(if entities == 0 {
-            Fault {
+            Problem {
                 count_of: None,
                 ..fault
             }
@@ -289,7 +292,7 @@ pub fn sum_fault(name: &str, group: &Group, found: &ScanResult) -> Option<Fault>
         .bytes
         .filter(|expected| ![files, records].contains(expected))?;
     let found = format!("{files} bytes, with records of {records} bytes");
-    Some(Fault::damaged(
+    Some(Problem::damaged(
         name,
         format!("outputs of {expected} bytes, as the finish mark says"),
         found,
@@ -309,7 +312,7 @@ mod tests {
     use super::*;
     use crate::entity::scan::KindStats;
     use crate::entity::testing::objects;
-    use crate::export::discover::Listed;
+    use crate::export::discover::ListedObject;
     use crate::model::{Kind, KindRef, Namespace, Selector};
 
     #[test]
@@ -318,8 +321,8 @@ mod tests {
         let mut inspection = Inspector::default();
         let mut offset = 0;
         for part in whole.chunks(32_768) {
-            let report = piece(part, offset as u64, Content::Opaque);
-            inspection = inspection.update(part, Content::Opaque, report);
+            let report = piece(part, offset as u64, ContentKind::Opaque);
+            inspection = inspection.update(part, ContentKind::Opaque, report);
             offset += part.len();
         }
         let told = inspection.finish();
@@ -345,13 +348,13 @@ mod tests {
 
     #[test]
     fn bytes_are_right_by_either_way_of_counting() {
-        let mut group = Group {
+        let mut group = ExportPart {
             kind: Some(Kind::new("User")),
             namespace: Some(Namespace::default()),
             entities: Some(2),
             bytes: None,
             metadata: None,
-            outputs: vec![Listed {
+            outputs: vec![ListedObject {
                 name: "output-0".to_owned(),
                 len: 32_768,
                 is_encoded: false,

@@ -4,8 +4,10 @@
 //! The emulator's own layout (`docs/formats.md` 2), with kinds percent-encoded where a file name
 //! could not hold them: the importer takes paths from the metadata and kinds from the keys.
 
-use crate::export::metadata::{ExportMetadata, KindFiles, NamespaceSpec, OverallMetadata, Pointer};
-use crate::model::{Kind, KindRef, Timestamp, bounded, file_name};
+use crate::export::metadata::{
+    ExportMetadata, KindFiles, NamespaceSpec, OverallMetadata, PartPointer,
+};
+use crate::model::{Kind, KindRef, Timestamp, file_name, truncate_name};
 
 /// How the finish mark's name ends.
 pub const OVERALL_SUFFIX: &str = ".overall_export_metadata";
@@ -21,7 +23,7 @@ pub struct ManagedExport {
 
 impl ManagedExport {
     /// The export of one pair.
-    pub fn of_pair(
+    pub fn from_pair(
         pair: &KindRef,
         started: Option<Timestamp>,
         finished: Option<Timestamp>,
@@ -35,7 +37,7 @@ impl ManagedExport {
     }
 
     /// The export of outputs that may mix several kinds and namespaces.
-    pub fn of_pairs(
+    pub fn from_pairs(
         pairs: &[KindRef],
         started: Option<Timestamp>,
         finished: Option<Timestamp>,
@@ -93,7 +95,7 @@ impl ManagedExport {
     fn kind_label(&self) -> String {
         self.kind.as_ref().map_or_else(
             || "all_kinds".to_owned(),
-            |kind| bounded(format!("kind_{}", file_name(kind.as_str()))),
+            |kind| truncate_name(format!("kind_{}", file_name(kind.as_str()))),
         )
     }
 
@@ -107,7 +109,7 @@ impl ManagedExport {
         let (namespace, kind) = (self.namespace_label(), self.kind_label());
         format!(
             "{namespace}/{kind}/{}.export_metadata",
-            bounded(format!("{namespace}_{kind}"))
+            truncate_name(format!("{namespace}_{kind}"))
         )
     }
 
@@ -143,7 +145,7 @@ impl ManagedExport {
     /// The bytes of the finish mark, for entities with records of so many bytes: the service counts
     /// records, and no emulator compares.
     pub fn overall(&self, entities: u64, record_bytes: u64) -> Vec<u8> {
-        let pointer = Pointer {
+        let pointer = PartPointer {
             kind: self.kind.as_ref().map(|kind| kind.as_str().to_owned()),
             namespace: self.namespace.clone(),
             metadata_file: self.metadata_path(),
@@ -163,7 +165,7 @@ mod tests {
 
     #[test]
     fn names_are_those_of_the_emulator() {
-        let export = ManagedExport::of_pair(
+        let export = ManagedExport::from_pair(
             &KindRef::new("acme", "User"),
             Timestamp::from_micros(1_381_559_862_287_654),
             None,
@@ -177,7 +179,7 @@ mod tests {
             "namespace_acme/kind_User/namespace_acme_kind_User.export_metadata"
         );
         assert_eq!(export.output_path(10), "namespace_acme/kind_User/output-10");
-        let slashed = ManagedExport::of_pairs(
+        let slashed = ManagedExport::from_pairs(
             &[KindRef::new("", "a/../b"), KindRef::new("acme", "a/../b")],
             None,
             None,
@@ -190,7 +192,7 @@ mod tests {
 
     #[test]
     fn outputs_of_several_kinds_are_an_export_of_all_kinds() {
-        let export = ManagedExport::of_pairs(
+        let export = ManagedExport::from_pairs(
             &[KindRef::new("acme", "Order"), KindRef::new("acme", "User")],
             None,
             None,

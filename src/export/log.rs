@@ -95,14 +95,14 @@ const FOLLOWING: &str = "a MIDDLE or LAST";
 
 /// What of a record that began in an earlier piece stands at a piece's start.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Head {
+pub enum PieceHead {
     /// Nothing: the piece begins with a record of its own.
-    Absent,
+    NoRecord,
     /// The record's end.
-    Closes(Vec<u8>),
+    EndsRecord(Vec<u8>),
     /// The record goes through the whole piece, which holds nothing else. Empty for a piece of
     /// padding.
-    Through(Vec<u8>),
+    WholePiece(Vec<u8>),
 }
 
 /// A record that has begun and not ended.
@@ -124,7 +124,7 @@ pub struct PieceBoundary {
     /// Where the piece's first fragment stands; none in a piece of padding.
     pub first_fragment: Option<u64>,
     /// The end of a record that began earlier.
-    pub head: Head,
+    pub head: PieceHead,
     /// The start of a record that ends later.
     pub tail: Option<OpenRecord>,
 }
@@ -153,11 +153,11 @@ fn read_fragments<E: From<LogError>>(
         offset,
         len_bytes: piece.len() as u64,
         first_fragment: None,
-        head: Head::Absent,
+        head: PieceHead::NoRecord,
         tail: None,
     };
     let mut record = Vec::new();
-    let mut at = At::Start;
+    let mut at = ReaderState::Start;
     let fragments = Fragments {
         piece,
         position: 0,
@@ -166,11 +166,11 @@ fn read_fragments<E: From<LogError>>(
     for fragment in fragments {
         let fragment = fragment?;
         ends.first_fragment.get_or_insert(fragment.offset);
-        if fragment.part == Part::First {
+        if fragment.part == FragmentType::First {
             record.clear();
         }
         let next = at.after(&fragment)?;
-        if fragment.part == Part::Full {
+        if fragment.part == FragmentType::Full {
             on_record(fragment.data)?;
         } else {
             append(
@@ -180,18 +180,20 @@ fn read_fragments<E: From<LogError>>(
                 fragment.offset,
             )?;
         }
-        if fragment.part == Part::Last {
+        if fragment.part == FragmentType::Last {
             match at {
-                At::Open(_) => on_record(&record)?,
-                _ => ends.head = Head::Closes(std::mem::take(&mut record)),
+                ReaderState::InRecord(_) => on_record(&record)?,
+                _ => ends.head = PieceHead::EndsRecord(std::mem::take(&mut record)),
             }
         }
         at = next;
     }
     match at {
-        At::Start | At::Earlier => ends.head = Head::Through(record),
-        At::Between => {}
-        At::Open(offset) => {
+        ReaderState::Start | ReaderState::InEarlierRecord => {
+            ends.head = PieceHead::WholePiece(record)
+        }
+        ReaderState::BetweenRecords => {}
+        ReaderState::InRecord(offset) => {
             ends.tail = Some(OpenRecord {
                 offset,
                 bytes: record,
@@ -203,33 +205,45 @@ fn read_fragments<E: From<LogError>>(
 
 /// Where the reading of a piece is.
 #[derive(Clone, Copy)]
-enum At {
+enum ReaderState {
     /// Before its first fragment.
     Start,
     /// In a record that began in an earlier piece.
-    Earlier,
+    InEarlierRecord,
     /// Between two records.
-    Between,
+    BetweenRecords,
     /// In a record that began here.
-    Open(u64),
+    InRecord(u64),
 }
 
-impl At {
+impl ReaderState {
     /// Where the reading is after a fragment, which must be of a type that may come here.
-    fn after(self, fragment: &Fragment<'_>) -> Result<At, LogError> {
+    fn after(self, fragment: &Fragment<'_>) -> Result<ReaderState, LogError> {
         let (part, offset) = (fragment.part, fragment.offset);
         match (self, part) {
-            (At::Start | At::Between, Part::Full) => Ok(At::Between),
-            (At::Start | At::Between, Part::First) => Ok(At::Open(offset)),
-            (At::Start | At::Earlier, Part::Middle) => Ok(At::Earlier),
-            (At::Open(start), Part::Middle) => Ok(At::Open(start)),
-            (At::Start | At::Earlier | At::Open(_), Part::Last) => Ok(At::Between),
-            (At::Between, Part::Middle | Part::Last) => {
+            (ReaderState::Start | ReaderState::BetweenRecords, FragmentType::Full) => {
+                Ok(ReaderState::BetweenRecords)
+            }
+            (ReaderState::Start | ReaderState::BetweenRecords, FragmentType::First) => {
+                Ok(ReaderState::InRecord(offset))
+            }
+            (ReaderState::Start | ReaderState::InEarlierRecord, FragmentType::Middle) => {
+                Ok(ReaderState::InEarlierRecord)
+            }
+            (ReaderState::InRecord(start), FragmentType::Middle) => {
+                Ok(ReaderState::InRecord(start))
+            }
+            (
+                ReaderState::Start | ReaderState::InEarlierRecord | ReaderState::InRecord(_),
+                FragmentType::Last,
+            ) => Ok(ReaderState::BetweenRecords),
+            (ReaderState::BetweenRecords, FragmentType::Middle | FragmentType::Last) => {
                 Err(out_of_order(OPENING, part.name(), offset))
             }
-            (At::Earlier | At::Open(_), Part::Full | Part::First) => {
-                Err(out_of_order(FOLLOWING, part.name(), offset))
-            }
+            (
+                ReaderState::InEarlierRecord | ReaderState::InRecord(_),
+                FragmentType::Full | FragmentType::First,
+            ) => Err(out_of_order(FOLLOWING, part.name(), offset)),
         }
     }
 }
@@ -293,24 +307,24 @@ impl RecordJoiner {
             });
         }
         self.end = self.end.saturating_add(ends.len_bytes);
-        if std::mem::take(&mut self.resumed) && matches!(ends.head, Head::Closes(_)) {
-            ends.head = Head::Absent;
+        if std::mem::take(&mut self.resumed) && matches!(ends.head, PieceHead::EndsRecord(_)) {
+            ends.head = PieceHead::NoRecord;
         }
         let first = ends.first_fragment.unwrap_or(ends.offset);
         match (&mut self.open, &ends.head) {
-            (None, Head::Absent) => {}
-            (None, Head::Through(_)) if ends.first_fragment.is_none() => {}
-            (None, Head::Closes(_) | Head::Through(_)) => {
+            (None, PieceHead::NoRecord) => {}
+            (None, PieceHead::WholePiece(_)) if ends.first_fragment.is_none() => {}
+            (None, PieceHead::EndsRecord(_) | PieceHead::WholePiece(_)) => {
                 return Err(out_of_order(OPENING, FOLLOWING, first));
             }
-            (Some(_), Head::Absent) => return Err(out_of_order(FOLLOWING, OPENING, first)),
-            (Some(open), Head::Closes(bytes) | Head::Through(bytes)) => {
+            (Some(_), PieceHead::NoRecord) => return Err(out_of_order(FOLLOWING, OPENING, first)),
+            (Some(open), PieceHead::EndsRecord(bytes) | PieceHead::WholePiece(bytes)) => {
                 append(&mut open.bytes, bytes, RECORD_MAX_BYTES, first)?
             }
         }
         let completed = match ends.head {
-            Head::Closes(_) => self.open.take().map(|record| record.bytes),
-            Head::Absent | Head::Through(_) => None,
+            PieceHead::EndsRecord(_) => self.open.take().map(|record| record.bytes),
+            PieceHead::NoRecord | PieceHead::WholePiece(_) => None,
         };
         if ends.tail.is_some() {
             self.open = ends.tail;
@@ -355,46 +369,46 @@ fn out_of_order(expected: &'static str, found: &'static str, offset: u64) -> Log
 
 /// Which part of a record a fragment is.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
+enum FragmentType {
     Full,
     First,
     Middle,
     Last,
 }
 
-impl Part {
-    fn of(type_byte: u8) -> Option<Self> {
+impl FragmentType {
+    fn from_byte(type_byte: u8) -> Option<Self> {
         Some(match type_byte {
-            1 => Part::Full,
-            2 => Part::First,
-            3 => Part::Middle,
-            4 => Part::Last,
+            1 => FragmentType::Full,
+            2 => FragmentType::First,
+            3 => FragmentType::Middle,
+            4 => FragmentType::Last,
             _ => return None,
         })
     }
 
     fn type_byte(self) -> u8 {
         match self {
-            Part::Full => 1,
-            Part::First => 2,
-            Part::Middle => 3,
-            Part::Last => 4,
+            FragmentType::Full => 1,
+            FragmentType::First => 2,
+            FragmentType::Middle => 3,
+            FragmentType::Last => 4,
         }
     }
 
     fn name(self) -> &'static str {
         match self {
-            Part::Full => "a FULL",
-            Part::First => "a FIRST",
-            Part::Middle => "a MIDDLE",
-            Part::Last => "a LAST",
+            FragmentType::Full => "a FULL",
+            FragmentType::First => "a FIRST",
+            FragmentType::Middle => "a MIDDLE",
+            FragmentType::Last => "a LAST",
         }
     }
 }
 
 struct Fragment<'a> {
     offset: u64,
-    part: Part,
+    part: FragmentType,
     data: &'a [u8],
 }
 
@@ -467,7 +481,8 @@ impl<'a> Fragments<'a> {
                     found: Crc32c(found),
                 });
             }
-            let part = Part::of(type_byte).ok_or(LogFault::UnknownType { found: type_byte })?;
+            let part = FragmentType::from_byte(type_byte)
+                .ok_or(LogFault::UnknownType { found: type_byte })?;
             let offset = self.offset + self.position as u64;
             self.position += framed;
             return Ok(Some(Fragment { offset, part, data }));
@@ -534,10 +549,10 @@ impl LogWriter {
             let room = left - HEADER_LEN_BYTES;
             let (now, later) = rest.split_at_checked(room).unwrap_or((rest, &[]));
             let part = match (begun, later.is_empty()) {
-                (false, true) => Part::Full,
-                (false, false) => Part::First,
-                (true, false) => Part::Middle,
-                (true, true) => Part::Last,
+                (false, true) => FragmentType::Full,
+                (false, false) => FragmentType::First,
+                (true, false) => FragmentType::Middle,
+                (true, true) => FragmentType::Last,
             };
             self.fragment(part, now, out);
             if later.is_empty() {
@@ -574,7 +589,7 @@ impl LogWriter {
         self.len += zeros as u64;
     }
 
-    fn fragment(&mut self, part: Part, data: &[u8], out: &mut Vec<u8>) {
+    fn fragment(&mut self, part: FragmentType, data: &[u8], out: &mut Vec<u8>) {
         let type_byte = [part.type_byte()];
         let crc = crc32c::crc32c_append(crc32c::crc32c(&type_byte), data);
         out.extend_from_slice(&mask(crc).to_le_bytes());

@@ -225,7 +225,7 @@ pub enum NamespaceSpec {
 
 /// One part of an export: what it covers and where its metadata lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pointer {
+pub struct PartPointer {
     /// The kind; none for all kinds.
     pub kind: Option<String>,
     /// The namespaces.
@@ -243,7 +243,7 @@ pub struct Pointer {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OverallMetadata {
     /// The parts. An export that found no entity has none.
-    pub pointers: Vec<Pointer>,
+    pub pointers: Vec<PartPointer>,
 }
 
 impl OverallMetadata {
@@ -296,7 +296,7 @@ fn check_version(record: Option<&Vec<u8>>, expected: &'static str) -> Result<(),
     }
 }
 
-fn read_pointer(fields: Fields<'_>) -> Result<Pointer, MetadataError> {
+fn read_pointer(fields: Fields<'_>) -> Result<PartPointer, MetadataError> {
     let (mut spec, mut metadata_file, mut entities, mut bytes) = (None, None, 0, 0);
     for field in fields {
         let field = field?;
@@ -314,7 +314,7 @@ fn read_pointer(fields: Fields<'_>) -> Result<Pointer, MetadataError> {
     let metadata_file = metadata_file.ok_or(MetadataError::Missing {
         field: "export_metadata_file",
     })?;
-    Ok(Pointer {
+    Ok(PartPointer {
         kind,
         namespace,
         metadata_file,
@@ -380,7 +380,7 @@ fn read_entity_set(fields: Fields<'_>) -> Result<(Option<String>, NamespaceSpec)
     Ok((kind, namespace))
 }
 
-fn put_pointer(pointer: &Pointer, out: &mut Vec<u8>) {
+fn put_pointer(pointer: &PartPointer, out: &mut Vec<u8>) {
     let (namespace_type, namespace) = match &pointer.namespace {
         NamespaceSpec::All => (ALL_NAMESPACES, ""),
         NamespaceSpec::One(namespace) if namespace.is_default() => (DEFAULT_NAMESPACE, ""),
@@ -643,7 +643,7 @@ mod tests {
             .pointers
         };
         let pointer =
-            |kind: Option<&str>, namespace, metadata_file: &str, entities, bytes| Pointer {
+            |kind: Option<&str>, namespace, metadata_file: &str, entities, bytes| PartPointer {
                 kind: kind.map(str::to_owned),
                 namespace,
                 metadata_file: metadata_file.to_owned(),
@@ -1128,7 +1128,7 @@ mod tests {
             prop_assert_eq!(ExportMetadata::parse(&metadata.encode()), Ok(metadata));
             let pointers = pointers.into_iter().map(|(kind, namespace, metadata_file, entities, bytes)| {
                 let namespace = namespace.map_or(NamespaceSpec::All, |namespace| NamespaceSpec::One(Namespace::new(namespace)));
-                Pointer { kind, namespace, metadata_file, entities, bytes }
+                PartPointer { kind, namespace, metadata_file, entities, bytes }
             });
             let overall = OverallMetadata { pointers: pointers.collect() };
             prop_assert_eq!(OverallMetadata::parse(&overall.encode()), Ok(overall));

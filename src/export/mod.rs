@@ -11,5 +11,5 @@ pub mod stored_metadata;
 pub use log::{LogError, LogFault, LogWriter, PieceBoundary, RecordJoiner};
 pub use metadata::{
     ExportMetadata, KindFiles, LegacyBackup, MetadataError, NamespaceSpec, OverallMetadata,
-    Pointer, shard_number,
+    PartPointer, shard_number,
 };

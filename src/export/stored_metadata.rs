@@ -12,8 +12,8 @@ use crate::export::gzip;
 
 /// Metadata that is kept, as much of it as may be in memory.
 #[derive(Debug, Default)]
-pub struct KeptMetadata {
-    stored: BTreeMap<String, Stored>,
+pub struct MetadataStore {
+    stored: BTreeMap<String, StoredObject>,
     /// What does not fit, the largest first.
     left_out: BTreeSet<String>,
     /// How long what is opened may be.
@@ -23,12 +23,12 @@ pub struct KeptMetadata {
 }
 
 #[derive(Debug)]
-struct Stored {
+struct StoredObject {
     bytes: Vec<u8>,
     encoding: Option<String>,
 }
 
-impl KeptMetadata {
+impl MetadataStore {
     /// Chooses among objects, by name and stored length, what will be kept: the smaller ones first,
     /// for those of real exports are small. Half of the memory is for what is kept, the other half
     /// for the one that is open.
@@ -43,10 +43,10 @@ impl KeptMetadata {
             .filter(|(len, _)| *len > METADATA_MAX_BYTES || !fits(*len))
             .map(|(_, name)| name.to_owned())
             .collect();
-        KeptMetadata {
+        MetadataStore {
             left_out,
             content_max_bytes: METADATA_MAX_BYTES.min(memory / 2),
-            ..KeptMetadata::default()
+            ..MetadataStore::default()
         }
     }
 
@@ -59,7 +59,7 @@ impl KeptMetadata {
     pub fn insert(&mut self, name: &str, bytes: Vec<u8>, encoding: Option<&str>) {
         self.stored.insert(
             name.to_owned(),
-            Stored {
+            StoredObject {
                 bytes,
                 encoding: encoding.map(str::to_owned),
             },
@@ -88,9 +88,9 @@ impl KeptMetadata {
     }
 }
 
-impl MetadataSource for KeptMetadata {
+impl MetadataSource for MetadataStore {
     fn get(&self, name: &str) -> Option<Cow<'_, [u8]>> {
-        let Some(Stored { bytes, encoding }) = self.stored.get(name) else {
+        let Some(StoredObject { bytes, encoding }) = self.stored.get(name) else {
             if self.left_out.contains(name) {
                 self.lacks(name);
             }
@@ -111,13 +111,13 @@ mod tests {
     use std::io::Write as _;
 
     use super::*;
-    use crate::export::discover::{self, FaultClass, Listed};
+    use crate::export::discover::{self, ListedObject, Severity};
     use crate::model::ExportFormat;
 
     /// A set of one export whose completion marker is all that there is.
-    fn discovered(kept: &KeptMetadata, mark: &str, len: u64, is_encoded: bool) -> Discovery {
+    fn discovered(kept: &MetadataStore, mark: &str, len: u64, is_encoded: bool) -> Discovery {
         discover::discover(
-            &[Listed {
+            &[ListedObject {
                 name: mark.to_owned(),
                 len,
                 is_encoded,
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn smaller_objects_are_kept_and_larger_ones_left_out() {
-        let mut kept = KeptMetadata::new(
+        let mut kept = MetadataStore::new(
             [
                 ("large", 60),
                 ("a", 20),
@@ -151,13 +151,13 @@ mod tests {
     #[test]
     fn marker_left_out_is_lacking_not_damaged() {
         let mark = "x.overall_export_metadata";
-        let kept = KeptMetadata::new([(mark, 60)], 100);
+        let kept = MetadataStore::new([(mark, 60)], 100);
         assert_eq!(
             kept.lacking(&discovered(&kept, mark, 60, false)),
             Some(mark)
         );
         // One that fits and is damaged is damaged.
-        let mut kept = KeptMetadata::new([(mark, 40)], 100);
+        let mut kept = MetadataStore::new([(mark, 40)], 100);
         kept.insert(mark, vec![7; 40], None);
         let discovery = discovered(&kept, mark, 40, false);
         assert_eq!(kept.lacking(&discovery), None);
@@ -165,14 +165,14 @@ mod tests {
             export
                 .faults
                 .iter()
-                .any(|fault| fault.class == FaultClass::Damaged)
+                .any(|fault| fault.class == Severity::Damaged)
         }));
     }
 
     #[test]
     fn unfinished_export_needs_no_metadata_that_does_not_fit() {
         let name = "e/ns/kind/x.export_metadata";
-        let kept = KeptMetadata::new([(name, 60)], 100);
+        let kept = MetadataStore::new([(name, 60)], 100);
         let discovery = discovered(&kept, name, 60, false);
         assert_eq!(kept.lacking(&discovery), None);
         assert_eq!(
@@ -190,7 +190,7 @@ mod tests {
         encoder.write_all(&vec![0; 4 << 20]).unwrap();
         let bomb = encoder.finish().unwrap();
         let (mark, len, memory) = ("x.overall_export_metadata", bomb.len() as u64, 1 << 20);
-        let mut kept = KeptMetadata::new([(mark, len), ("small", 10)], memory);
+        let mut kept = MetadataStore::new([(mark, len), ("small", 10)], memory);
         kept.insert(mark, bomb, Some("gzip"));
         kept.insert("small", vec![1; 10], Some("gzip"));
         assert_eq!(

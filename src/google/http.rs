@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::USER_AGENT;
 use super::idle_timeout::{ChunkedBody, IdleTimer};
 use crate::model::address::is_this_machine;
-use crate::progress::{self, Observer, Outcome};
+use crate::progress::{self, Observer, RequestOutcome};
 
 /// No answer with words in it is longer: a page of a listing is the longest.
 pub const MAX_RESPONSE_BYTES: usize = 64 << 20;
@@ -141,8 +141,10 @@ impl HttpClient {
         let response = self.attempt(request).await;
         let outcome = response
             .as_ref()
-            .map_or(Outcome::Failed, |response| Outcome::Status(response.status));
-        self.observer.request(progress::Request {
+            .map_or(RequestOutcome::Failed, |response| {
+                RequestOutcome::Status(response.status)
+            });
+        self.observer.request(progress::RequestReport {
             method,
             resource,
             outcome,

@@ -8,17 +8,17 @@ use tokio::time::Instant;
 
 /// The starts of the last stretch of time.
 #[derive(Debug)]
-pub(crate) struct Pace {
+pub(crate) struct RateLimit {
     most: usize,
     within: Duration,
     starts: VecDeque<Instant>,
     quiet_until: Option<Instant>,
 }
 
-impl Pace {
+impl RateLimit {
     /// At most `most` starts (at least one) within any `within`.
     pub(crate) fn new(most: usize, within: Duration) -> Self {
-        Pace {
+        RateLimit {
             most: most.max(1),
             within,
             starts: VecDeque::new(),
@@ -28,7 +28,7 @@ impl Pace {
 
     /// Takes a start at `now`; where it would be one too many, says how long to wait before asking
     /// once more.
-    pub(crate) fn take(&mut self, now: Instant) -> Option<Duration> {
+    pub(crate) fn acquire(&mut self, now: Instant) -> Option<Duration> {
         while self
             .starts
             .front()
@@ -53,7 +53,7 @@ impl Pace {
     }
 
     /// No start for so long.
-    pub(crate) fn quiet(&mut self, now: Instant, wait: Duration) {
+    pub(crate) fn pause_until(&mut self, now: Instant, wait: Duration) {
         // A moment that no clock reaches is no moment to wait for.
         self.quiet_until = self.quiet_until.max(now.checked_add(wait));
     }
@@ -68,11 +68,11 @@ mod tests {
 
     #[test]
     fn no_stretch_of_a_minute_has_more_starts_than_are_allowed() {
-        let mut pace = Pace::new(15, MINUTE);
+        let mut pace = RateLimit::new(15, MINUTE);
         let mut now = Instant::now();
         let mut starts = Vec::new();
         while starts.len() < 100 {
-            match pace.take(now) {
+            match pace.acquire(now) {
                 None => starts.push(now),
                 Some(wait) => {
                     assert!(!wait.is_zero() && wait <= MINUTE);
@@ -92,21 +92,21 @@ mod tests {
 
     #[test]
     fn while_quiet_is_asked_for_nothing_starts() {
-        let mut pace = Pace::new(15, MINUTE);
+        let mut pace = RateLimit::new(15, MINUTE);
         let now = Instant::now();
-        assert_eq!(pace.take(now), None);
-        pace.quiet(now, 10 * SECOND);
-        pace.quiet(now, 5 * SECOND);
-        assert_eq!(pace.take(now + 4 * SECOND), Some(6 * SECOND));
-        assert_eq!(pace.take(now + 10 * SECOND), None);
+        assert_eq!(pace.acquire(now), None);
+        pace.pause_until(now, 10 * SECOND);
+        pace.pause_until(now, 5 * SECOND);
+        assert_eq!(pace.acquire(now + 4 * SECOND), Some(6 * SECOND));
+        assert_eq!(pace.acquire(now + 10 * SECOND), None);
     }
 
     #[test]
     fn one_start_at_a_time_is_the_least() {
-        let mut pace = Pace::new(0, SECOND);
+        let mut pace = RateLimit::new(0, SECOND);
         let now = Instant::now();
-        assert_eq!(pace.take(now), None);
-        assert_eq!(pace.take(now), Some(SECOND));
-        assert_eq!(pace.take(now + SECOND), None);
+        assert_eq!(pace.acquire(now), None);
+        assert_eq!(pace.acquire(now), Some(SECOND));
+        assert_eq!(pace.acquire(now + SECOND), None);
     }
 }

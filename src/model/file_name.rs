@@ -30,13 +30,13 @@ pub fn file_name(text: &str) -> String {
     match name.as_str() {
         "." => "%2E".to_owned(),
         ".." => "%2E%2E".to_owned(),
-        _ => bounded(name),
+        _ => truncate_name(name),
     }
 }
 
 /// A name that is short enough for common file systems: what is too long ends in a digest of the
 /// whole.
-pub fn bounded(name: String) -> String {
+pub fn truncate_name(name: String) -> String {
     shortened(name, NAME_MAX_BYTES)
 }
 

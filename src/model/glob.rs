@@ -7,16 +7,16 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PatternToken {
     /// Any characters, or none.
-    Any,
+    AnyChars,
     /// One character.
-    One,
+    AnyChar,
     /// This character.
-    This(char),
+    Literal(char),
 }
 
 /// Whether all of `text` is what `pattern` says.
 ///
-/// Linear in text × pattern: on a mismatch only the latest [`PatternToken::Any`] takes one character more.
+/// Linear in text × pattern: on a mismatch only the latest [`PatternToken::AnyChars`] takes one character more.
 pub fn matches(pattern: &[PatternToken], text: &str) -> bool {
     let (mut rest, mut pattern) = (text.chars(), pattern);
     // Where to go on when nothing else fits: behind the latest `Any`, with one character more taken
@@ -25,12 +25,12 @@ pub fn matches(pattern: &[PatternToken], text: &str) -> bool {
     loop {
         let mut ahead = rest.clone();
         match (pattern.split_first(), ahead.next()) {
-            (Some((PatternToken::Any, behind)), _) => {
+            (Some((PatternToken::AnyChars, behind)), _) => {
                 star = Some((behind, rest.clone()));
                 pattern = behind;
             }
-            (Some((PatternToken::One, behind)), Some(_)) => (rest, pattern) = (ahead, behind),
-            (Some((PatternToken::This(want), behind)), Some(c)) if *want == c => {
+            (Some((PatternToken::AnyChar, behind)), Some(_)) => (rest, pattern) = (ahead, behind),
+            (Some((PatternToken::Literal(want), behind)), Some(c)) if *want == c => {
                 (rest, pattern) = (ahead, behind)
             }
             (None, None) => return true,
@@ -55,9 +55,9 @@ mod tests {
 
     fn glyphs(text: &str) -> Vec<PatternToken> {
         let glyph = |c| match c {
-            '*' => PatternToken::Any,
-            '?' => PatternToken::One,
-            c => PatternToken::This(c),
+            '*' => PatternToken::AnyChars,
+            '?' => PatternToken::AnyChar,
+            c => PatternToken::Literal(c),
         };
         text.chars().map(glyph).collect()
     }
@@ -66,11 +66,11 @@ mod tests {
     fn by_trying(pattern: &[PatternToken], text: &[char]) -> bool {
         match (pattern.split_first(), text.split_first()) {
             (None, None) => true,
-            (Some((PatternToken::Any, behind)), _) => {
+            (Some((PatternToken::AnyChars, behind)), _) => {
                 (0..=text.len()).any(|taken| by_trying(behind, &text[taken..]))
             }
-            (Some((PatternToken::One, behind)), Some((_, rest))) => by_trying(behind, rest),
-            (Some((PatternToken::This(want), behind)), Some((c, rest))) => {
+            (Some((PatternToken::AnyChar, behind)), Some((_, rest))) => by_trying(behind, rest),
+            (Some((PatternToken::Literal(want), behind)), Some((c, rest))) => {
                 want == c && by_trying(behind, rest)
             }
             _ => false,

@@ -43,7 +43,7 @@ impl Namespace {
     }
 
     /// Reads a namespace as people write it: `(default)` is the default one.
-    pub fn from_spelling(text: &str) -> Self {
+    pub fn parse_display(text: &str) -> Self {
         Namespace(if text == DEFAULT_NAMESPACE {
             String::new()
         } else {
@@ -58,7 +58,7 @@ impl Namespace {
 
     /// Whether Datastore can have a namespace of that name: up to 100 of letters, digits, `.`, `_`
     /// and `-` (`docs/formats.md` 2).
-    pub fn is_possible(&self) -> bool {
+    pub fn is_valid(&self) -> bool {
         self.0.len() <= 100
             && self
                 .0

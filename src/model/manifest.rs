@@ -145,7 +145,7 @@ impl KindInfo {
     }
 
     /// The names of the finish marks of the export.
-    pub fn marks(&self) -> impl Iterator<Item = &str> {
+    pub fn completion_markers(&self) -> impl Iterator<Item = &str> {
         self.entries
             .iter()
             .filter(|entry| entry.role == EntryRole::ExportMetadata)

@@ -14,7 +14,7 @@ mod target_spec;
 mod time;
 
 pub use digest::{Crc32c, Sha256};
-pub use file_name::{bounded, file_name, folded, pair_names, shortened};
+pub use file_name::{file_name, folded, pair_names, shortened, truncate_name};
 pub use kind::{DEFAULT_NAMESPACE, Kind, KindRef, LEASE_KIND, Namespace};
 pub use manifest::{
     AcceptedCount, BackupInfo, EmptyExport, EntryInfo, EntryRole, ExportFormat, ExportTimes,

@@ -44,7 +44,7 @@ impl Selector {
         Selector {
             text: "*".to_owned(),
             namespace: None,
-            kind: Pattern(vec![PatternToken::Any]),
+            kind: Pattern(vec![PatternToken::AnyChars]),
         }
     }
 
@@ -80,8 +80,8 @@ impl Selector {
     /// The only kind that the selector chooses, where it holds no wildcard.
     pub fn exact_kind(&self) -> Option<Kind> {
         let characters = self.kind.0.iter().map(|glyph| match glyph {
-            PatternToken::This(c) => Some(*c),
-            PatternToken::Any | PatternToken::One => None,
+            PatternToken::Literal(c) => Some(*c),
+            PatternToken::AnyChars | PatternToken::AnyChar => None,
         });
         characters.collect::<Option<String>>().map(Kind::new)
     }
@@ -90,7 +90,7 @@ impl Selector {
 /// The selector of one pair.
 impl From<&KindRef> for Selector {
     fn from(pair: &KindRef) -> Self {
-        let literal = |text: &str| Pattern(text.chars().map(PatternToken::This).collect());
+        let literal = |text: &str| Pattern(text.chars().map(PatternToken::Literal).collect());
         Selector {
             text: pair.to_string(),
             namespace: Some(literal(pair.namespace.as_str())),
@@ -138,10 +138,10 @@ impl Pattern {
         let mut chars = part.chars();
         while let Some(c) = chars.next() {
             parts.push(match c {
-                '*' => PatternToken::Any,
-                '?' => PatternToken::One,
+                '*' => PatternToken::AnyChars,
+                '?' => PatternToken::AnyChar,
                 '\\' => match chars.next() {
-                    Some(c @ ('*' | '?' | '\\')) => PatternToken::This(c),
+                    Some(c @ ('*' | '?' | '\\')) => PatternToken::Literal(c),
                     other => {
                         let found = other.map_or("the end".to_owned(), |c| format!("\\{c}"));
                         return Err(SelectorError::BadEscape {
@@ -150,7 +150,7 @@ impl Pattern {
                         });
                     }
                 },
-                c => PatternToken::This(c),
+                c => PatternToken::Literal(c),
             });
         }
         Ok(Pattern(parts))
@@ -164,7 +164,7 @@ impl Pattern {
     fn matches_all_of(&self, text: Option<&str>) -> Option<bool> {
         match text {
             Some(text) => Some(self.matches(text)),
-            None => (self.0 == [PatternToken::Any]).then_some(true),
+            None => (self.0 == [PatternToken::AnyChars]).then_some(true),
         }
     }
 }

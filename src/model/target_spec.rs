@@ -63,7 +63,7 @@ impl FromStr for TargetSpec {
             Some((project, host)) => format!("{project}@{}", without_user(host)),
             None => text.to_owned(),
         };
-        let wrong = |(expected, found): Fault| TargetSpecError {
+        let wrong = |(expected, found): SpecFault| TargetSpecError {
             text: shown(),
             expected,
             found,
@@ -135,14 +135,14 @@ impl fmt::Display for TargetSpec {
 }
 
 /// What was expected, and what was found.
-type Fault = (&'static str, String);
+type SpecFault = (&'static str, String);
 
 const WORDS: &str =
     "emulator:PROJECT[@HOST:PORT], datastore:PROJECT[/DATABASE], dir:PATH or ndjson:PATH";
 
 /// Keeps out what would end a project's name in a target or in an address. Whether the project
 /// exists is the service's to say.
-fn check_project(project: &str) -> Result<(), Fault> {
+fn check_project(project: &str) -> Result<(), SpecFault> {
     let ends_it = |c: char| {
         matches!(c, '/' | '@' | '?' | '#' | '%' | '\\') || c.is_whitespace() || c.is_control()
     };
@@ -158,7 +158,7 @@ fn check_project(project: &str) -> Result<(), Fault> {
 
 /// What names a project of the real service: nothing that only looks like one of them, and no
 /// number, behind which any project may stand.
-fn check_real_project(project: &str) -> Result<(), Fault> {
+fn check_real_project(project: &str) -> Result<(), SpecFault> {
     const EXPECTED: &str = "a project id such as shop-test or example.com:shop";
     let (domain, id) = project.rsplit_once(':').unwrap_or(("", project));
     let id = id.rsplit('~').next().unwrap_or_default();
@@ -178,7 +178,7 @@ fn check_real_project(project: &str) -> Result<(), Fault> {
     }
 }
 
-fn check_database(database: &str) -> Result<(), Fault> {
+fn check_database(database: &str) -> Result<(), SpecFault> {
     let fits = !database.is_empty()
         && database
             .chars()
@@ -194,7 +194,7 @@ fn check_database(database: &str) -> Result<(), Fault> {
 }
 
 /// The one form of an emulator's address.
-pub(crate) fn read_address(address: &str) -> Result<String, Fault> {
+pub(crate) fn read_address(address: &str) -> Result<String, SpecFault> {
     host_and_port(address).ok_or_else(|| ("HOST:PORT", format!("{:?}", without_user(address))))
 }
 

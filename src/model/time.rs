@@ -58,7 +58,7 @@ impl Timestamp {
     }
 
     /// Fourteen digits, `YYYYMMDDHHMMSS`, UTC: the form that stands in names of archives.
-    pub fn compact(self) -> String {
+    pub fn to_archive_id(self) -> String {
         let t = self.civil();
         format!(
             "{:04}{:02}{:02}{:02}{:02}{:02}",
@@ -146,7 +146,7 @@ mod tests {
         assert_eq!(
             Timestamp::from_micros(1_381_539_723_456_789)
                 .unwrap()
-                .compact(),
+                .to_archive_id(),
             "20131012010203"
         );
     }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::archive::deflate::DataError;
 use crate::archive::zip::ZipWriteError;
-use crate::export::discover::{Fault, FaultClass};
+use crate::export::discover::{Problem, Severity};
 use crate::model::{Selector, Timestamp, spelled_duration};
 use crate::runtime::workers::WorkerPanicked;
 use crate::store::StoreError;
@@ -15,7 +15,7 @@ pub struct ExportFault {
     /// The export's title.
     pub export: String,
     /// What is wrong.
-    pub fault: Fault,
+    pub fault: Problem,
 }
 
 /// An export that is older than the others allow.
@@ -47,7 +47,7 @@ impl fmt::Display for StaleExport {
 pub enum PackError {
     /// Something of the set is missing, unfinished or damaged. All of it is told.
     #[error("the set is not whole")]
-    NotWhole {
+    IncompleteSet {
         /// All faults of single exports.
         faults: Vec<ExportFault>,
         /// Unfinished exports of unknown kinds, by title: no selector can exclude them.
@@ -66,12 +66,12 @@ pub enum PackError {
     NoExport,
     /// There are exports, but the selectors leave none.
     #[error("expected selectors that leave at least one export, found that they leave none")]
-    NothingChosen,
+    EmptySelection,
     /// An export cannot be divided.
     #[error(
         "{export}: expected an export of which all or nothing is chosen, found that it holds {wanted} and {unwanted} together"
     )]
-    Indivisible {
+    CannotSplitExport {
         /// The export's title.
         export: String,
         /// What of it is chosen.
@@ -81,10 +81,10 @@ pub enum PackError {
     },
     /// The exports come from several projects or databases.
     #[error("expected exports of one project and database, found {}", .0.join(", "))]
-    SeveralOrigins(Vec<String>),
+    MultipleProjects(Vec<String>),
     /// The name of the archive is taken.
     #[error("{0}: expected a free name, found another object there")]
-    Taken(String),
+    AlreadyExists(String),
     /// An object changed while it was packed.
     #[error("{0}")]
     SourceChanged(StoreError),
@@ -96,10 +96,10 @@ pub enum PackError {
     Dest(StoreError),
     /// The container cannot hold it.
     #[error(transparent)]
-    Seal(#[from] ZipWriteError),
+    Zip(#[from] ZipWriteError),
     /// A fault was found and not told: a fault of kindpack's own.
     #[error("expected every entry sealed, found that some were only looked at")]
-    Torso,
+    IncompleteArchive,
     /// The metadata of the exports does not fit into memory.
     #[error("{name}: the metadata of all exports needs more memory than --memory allows")]
     MemoryTooSmall {
@@ -108,7 +108,7 @@ pub enum PackError {
     },
     /// A selector chooses nothing that is there.
     #[error("selector {0}: expected a kind below SOURCE, found none")]
-    ChoosesNothing(Selector),
+    NoMatch(Selector),
     /// A piece cannot be deflated: a fault of kindpack's own.
     #[error("cannot deflate a piece: {0}")]
     Deflate(DataError),
@@ -137,6 +137,6 @@ impl PackError {
 
     /// Whether anything is damaged, and not only missing.
     pub fn is_damage(&self) -> bool {
-        matches!(self, PackError::NotWhole { faults, .. } if faults.iter().any(|fault| fault.fault.class == FaultClass::Damaged))
+        matches!(self, PackError::IncompleteSet { faults, .. } if faults.iter().any(|fault| fault.fault.class == Severity::Damaged))
     }
 }

@@ -8,10 +8,10 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::error::PackError;
 use super::pipeline::PIECE_FOOTPRINT_BYTES;
-use super::select::Pairs;
+use super::select::KnownKinds;
 use super::source::{PieceBytes, PieceJob, Source, jobs_of};
 use crate::export::discover::Export;
-use crate::export::inspect::{self, Content, Inspector, PieceSummary};
+use crate::export::inspect::{self, ContentKind, Inspector, PieceSummary};
 use crate::model::{EntryRole, KindRef, Method};
 use crate::runtime::workers::Workers;
 use crate::store::{ObjectInfo, Store};
@@ -22,7 +22,7 @@ pub(super) async fn read_kinds(
     objects: &BTreeMap<String, ObjectInfo>,
     exports: &[&Export],
     workers: &Workers,
-    known: &mut Pairs,
+    known: &mut KnownKinds,
 ) -> Result<(), PackError> {
     for export in exports {
         let outputs = export
@@ -83,8 +83,8 @@ async fn pairs_of(
     let mut inspection = Inspector::default();
     while let Some((is_last, content, report, raw)) = pieces.try_next().await? {
         let add = move || inspection.update_without_digest(&raw, content, report);
-        inspection = if content == Content::GzippedEntities {
-            Workers::aside(add).await?
+        inspection = if content == ContentKind::GzippedEntities {
+            Workers::run_blocking(add).await?
         } else {
             add()
         };

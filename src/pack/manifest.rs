@@ -6,7 +6,7 @@ use super::error::{ExportFault, PackError};
 use super::pipeline::InspectedEntry;
 use super::select;
 use crate::entity::scan::ScanResult;
-use crate::export::discover::{Export, Group};
+use crate::export::discover::{Export, ExportPart};
 use crate::export::inspect;
 use crate::model::{
     BackupInfo, Crc32c, EmptyExport, EntryInfo, EntryRole, KindInfo, KindRef, MANIFEST_FORMAT,
@@ -29,7 +29,7 @@ pub(super) fn assemble(
         .collect();
     let mut collector = KindCollector::new(accepted);
     for export in exports {
-        collector.add_export(&ExportEntries::take(export, &mut entries));
+        collector.add_export(&ExportEntries::from_export(export, &mut entries));
     }
     collector.finish(exports, options)
 }
@@ -42,7 +42,7 @@ struct ExportEntries<'a> {
 }
 
 impl<'a> ExportEntries<'a> {
-    fn take(export: &'a Export, entries: &mut BTreeMap<String, InspectedEntry>) -> Self {
+    fn from_export(export: &'a Export, entries: &mut BTreeMap<String, InspectedEntry>) -> Self {
         let entries = export
             .objects()
             .into_iter()
@@ -147,7 +147,7 @@ impl<'a> KindCollector<'a> {
         &mut self,
         entries: &ExportEntries<'_>,
         index: usize,
-        group: &Group,
+        group: &ExportPart,
         kinds: &mut BTreeMap<KindRef, KindInfo>,
     ) {
         let scan = self.check_group(entries, index, group);
@@ -182,7 +182,7 @@ impl<'a> KindCollector<'a> {
         &mut self,
         entries: &ExportEntries<'_>,
         index: usize,
-        group: &Group,
+        group: &ExportPart,
     ) -> GroupScan {
         let title = &entries.export.title;
         let fault = |fault| ExportFault {
@@ -218,7 +218,7 @@ impl<'a> KindCollector<'a> {
     /// The manifest, unless anything is wrong.
     fn finish(mut self, exports: &[Export], options: &PackOptions) -> Result<Manifest, PackError> {
         if !self.faults.is_empty() || !self.duplicates.is_empty() {
-            return Err(PackError::NotWhole {
+            return Err(PackError::IncompleteSet {
                 faults: self.faults,
                 unnamed: Vec::new(),
                 duplicates: self.duplicates,
@@ -255,7 +255,7 @@ struct GroupScan {
 }
 
 /// The pairs of a group; where nothing was exported, the one that its metadata name.
-fn pairs_of(group: &Group, scan: &ScanResult) -> Vec<KindRef> {
+fn pairs_of(group: &ExportPart, scan: &ScanResult) -> Vec<KindRef> {
     if !scan.pairs.is_empty() {
         return scan.pairs.keys().cloned().collect();
     }
@@ -280,7 +280,7 @@ fn backup(
                 format!("{project}/{database}")
             }
         });
-        return Err(PackError::SeveralOrigins(names.collect()));
+        return Err(PackError::MultipleProjects(names.collect()));
     }
     // A set without entities is of no project.
     let (project, database) = origins.pop_first().unwrap_or_default();
@@ -296,7 +296,7 @@ fn backup(
 
 /// The id of a backup: when its newest export began.
 pub(super) fn backup_id(newest_start: Option<Timestamp>) -> String {
-    newest_start.map_or_else(|| "19800101000000".to_owned(), Timestamp::compact)
+    newest_start.map_or_else(|| "19800101000000".to_owned(), Timestamp::to_archive_id)
 }
 
 /// `SHA256SUMS` before it is written.

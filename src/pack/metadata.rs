@@ -10,9 +10,9 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::error::PackError;
 use crate::archive::zip::{ZipWriteError, check_name};
-use crate::export::discover::{self, Discovery, Listed};
-use crate::export::stored_metadata::KeptMetadata;
-use crate::store::{ObjectInfo, Part, Store};
+use crate::export::discover::{self, Discovery, ListedObject};
+use crate::export::stored_metadata::MetadataStore;
+use crate::store::{ObjectInfo, ReadRange, Store};
 
 /// How many objects one call reads.
 const READ_TOGETHER: usize = 16;
@@ -26,7 +26,7 @@ const KEPT_MAX_BYTES: usize = 16 << 20;
 /// The metadata of a listing, and which version of each object was read.
 #[derive(Debug, Default)]
 pub(super) struct MetadataCache {
-    kept: KeptMetadata,
+    kept: MetadataStore,
     versions: BTreeMap<String, (u64, u64)>,
 }
 
@@ -39,12 +39,12 @@ impl MetadataCache {
         objects: &BTreeMap<String, ObjectInfo>,
         memory: u64,
     ) -> Result<Discovery, PackError> {
-        let listed = |object: &ObjectInfo| Listed {
+        let listed = |object: &ObjectInfo| ListedObject {
             name: object.name.clone(),
             len: object.len,
             is_encoded: object.content_encoding.is_some(),
         };
-        let listing: Vec<Listed> = objects.values().map(listed).collect();
+        let listing: Vec<ListedObject> = objects.values().map(listed).collect();
         let wanted: BTreeMap<&str, &ObjectInfo> = discover::metadata_objects(&listing)
             .filter_map(|listed| objects.get_key_value(&listed.name))
             .map(|(name, object)| (name.as_str(), object))
@@ -54,7 +54,7 @@ impl MetadataCache {
         for name in wanted.keys() {
             check_name(&format!("exports/{name}")).map_err(ZipWriteError::from)?;
         }
-        let mut kept = KeptMetadata::new(
+        let mut kept = MetadataStore::new(
             wanted.iter().map(|(name, object)| (*name, object.len)),
             memory,
         );
@@ -71,7 +71,7 @@ impl MetadataCache {
     }
 
     /// Moves what was read before and has not changed.
-    fn keep_unchanged(&mut self, wanted: &BTreeMap<&str, &ObjectInfo>, kept: &mut KeptMetadata) {
+    fn keep_unchanged(&mut self, wanted: &BTreeMap<&str, &ObjectInfo>, kept: &mut MetadataStore) {
         self.versions.retain(|name, known| {
             let Some(object) = wanted.get(name.as_str()) else {
                 return false;
@@ -92,7 +92,7 @@ impl MetadataCache {
         &mut self,
         source: &Arc<dyn Store>,
         wanted: &BTreeMap<&str, &ObjectInfo>,
-        kept: &mut KeptMetadata,
+        kept: &mut MetadataStore,
     ) -> Result<(), PackError> {
         let is_new = |object: &&&ObjectInfo| {
             kept.is_wanted(&object.name) && !self.versions.contains_key(&object.name)
@@ -142,13 +142,13 @@ async fn read_together(
     source: &Arc<dyn Store>,
     objects: Vec<ObjectInfo>,
 ) -> Result<Vec<(ObjectInfo, Vec<u8>)>, PackError> {
-    let whole = |object: &ObjectInfo| Part {
+    let whole = |object: &ObjectInfo| ReadRange {
         offset: 0,
         len: usize::try_from(object.len)
             .expect("metadata is read whole only if it fits into memory"),
         object: object.clone(),
     };
-    let parts: Vec<Part> = objects.iter().map(whole).collect();
+    let parts: Vec<ReadRange> = objects.iter().map(whole).collect();
     let read = source.read_all(&parts).await.map_err(PackError::reading)?;
     Ok(objects
         .into_iter()

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use error::{ExportFault, PackError, StaleExport};
-pub use options::{ArchiveName, PackRequest, Wanted};
+pub use options::{ArchiveName, PackRequest, SelectionOptions};
 
 use crate::archive::checksums::{self, SHA256_ATTRIBUTE};
 use crate::model::{
@@ -31,20 +31,20 @@ use crate::progress::{Event, Observer};
 use crate::runtime::workers::Workers;
 use crate::store::{ObjectInfo, ObjectMetadata, Store, StoreError, WriteOptions};
 use manifest::assemble;
-use output::Digest;
+use output::OutputDigest;
 use pipeline::ArchiveWriter;
-use place::Place;
+use place::Destination;
 use select::known_pairs;
 use set::{PackSet, SetFinder};
 use source::{Source, sources_of};
 
 /// What was packed.
 #[derive(Debug)]
-pub struct Packed {
+pub struct PackResult {
     /// The archive's name in its store.
     pub name: String,
     /// What was written; none after a dry run.
-    pub sealed: Option<Sealed>,
+    pub sealed: Option<PackedArchive>,
     /// After a dry run: whether an archive of that name exists which may be the same.
     pub exists: bool,
     /// Pairs (after a dry run: as far as the metadata declares them).
@@ -59,7 +59,7 @@ pub struct Packed {
 
 /// What stands under the archive's name.
 #[derive(Debug)]
-pub struct Sealed {
+pub struct PackedArchive {
     /// SHA-256 of the archive.
     pub sha256: Sha256,
     /// Its length in bytes.
@@ -67,7 +67,7 @@ pub struct Sealed {
     /// Its manifest.
     pub manifest: Manifest,
     /// Whether the archive was there already, the same to the byte.
-    pub was_there: bool,
+    pub already_existed: bool,
     /// Whether its sidecar was written.
     pub sidecar_written: bool,
 }
@@ -83,11 +83,11 @@ pub async fn pack(
     options: &PackRequest,
     workers: &Workers,
     observer: &dyn Observer,
-) -> Result<Packed, PackError> {
+) -> Result<PackResult, PackError> {
     // A name that another archive has is found before anything of SOURCE is read.
     let place = match &name {
-        ArchiveName::Given(name) => Some(Place::find(dest, name.clone(), options).await?),
-        ArchiveName::Chosen => None,
+        ArchiveName::Explicit(name) => Some(Destination::find(dest, name.clone(), options).await?),
+        ArchiveName::Automatic => None,
     };
     let finder = SetFinder {
         source,
@@ -106,10 +106,10 @@ pub async fn pack(
             if automatic.is_open && options.dry_run {
                 return Ok(would_pack(&set, automatic.name, false));
             }
-            Place::find(dest, automatic.name, options).await?
+            Destination::find(dest, automatic.name, options).await?
         }
     };
-    place.refuse_other(&set.exports, &set.objects)?;
+    place.check_same_set(&set.exports, &set.objects)?;
     if options.dry_run {
         let exists = place.existing().is_some();
         return Ok(would_pack(&set, place.name, exists));
@@ -124,9 +124,9 @@ pub async fn pack(
         observer,
     };
     let sealed = job.run().await?;
-    observer.end();
+    observer.finish_phase();
     let totals = &sealed.manifest.totals;
-    Ok(Packed {
+    Ok(PackResult {
         name: job.place.name,
         exists: true,
         kinds: totals.kinds,
@@ -138,7 +138,7 @@ pub async fn pack(
 }
 
 /// What a dry run says of a set: as far as its metadata tell.
-fn would_pack(set: &PackSet, name: String, exists: bool) -> Packed {
+fn would_pack(set: &PackSet, name: String, exists: bool) -> PackResult {
     let mut kinds: BTreeSet<(Option<Namespace>, Option<Kind>)> = BTreeSet::new();
     for export in &set.exports {
         match known_pairs(export, &set.pairs) {
@@ -159,7 +159,7 @@ fn would_pack(set: &PackSet, name: String, exists: bool) -> Packed {
     let entities = groups
         .filter_map(|group| group.entities)
         .fold(0, u64::saturating_add);
-    Packed {
+    PackResult {
         name,
         sealed: None,
         exists,
@@ -174,7 +174,7 @@ fn would_pack(set: &PackSet, name: String, exists: bool) -> Packed {
 struct PackJob<'a> {
     source: &'a Arc<dyn Store>,
     dest: &'a Arc<dyn Store>,
-    place: Place,
+    place: Destination,
     set: &'a PackSet,
     options: &'a PackRequest,
     workers: &'a Workers,
@@ -183,31 +183,32 @@ struct PackJob<'a> {
 
 impl PackJob<'_> {
     /// Makes the archive and its sidecar, or finds that they are there.
-    async fn run(&mut self) -> Result<Sealed, PackError> {
-        self.observer.begin("packing", self.set.object_bytes());
+    async fn run(&mut self) -> Result<PackedArchive, PackError> {
+        self.observer
+            .start_phase("packing", self.set.object_bytes());
         let mut sealed = match self.try_once().await {
             // What was lost may have been taken away by another pack of the same set, which is
             // done by now.
-            Err(PackError::Source(error) | PackError::Dest(error)) if error.is_of_the_way() => {
-                self.observer.event(Event::Again {
+            Err(PackError::Source(error) | PackError::Dest(error)) if error.is_transfer_error() => {
+                self.observer.event(Event::UploadRestarted {
                     reason: error.to_string(),
                 });
                 self.observer
-                    .begin("packing again", self.set.object_bytes());
+                    .start_phase("packing again", self.set.object_bytes());
                 let name = self.place.name.clone();
-                self.place = Place::find(self.dest, name, self.options).await?;
+                self.place = Destination::find(self.dest, name, self.options).await?;
                 self.try_once().await?
             }
             sealed => sealed?,
         };
-        if !(sealed.was_there && self.place.has_sidecar(sealed.sha256).await) {
+        if !(sealed.already_existed && self.place.has_sidecar(sealed.sha256).await) {
             self.place.write_sidecar(sealed.sha256).await?;
             sealed.sidecar_written = true;
         }
         Ok(sealed)
     }
 
-    async fn try_once(&self) -> Result<Sealed, PackError> {
+    async fn try_once(&self) -> Result<PackedArchive, PackError> {
         match self.place.existing() {
             Some(existing) => self.match_existing(existing).await,
             None => self.make().await,
@@ -215,7 +216,7 @@ impl PackJob<'_> {
     }
 
     /// Makes the archive stand under its name.
-    async fn make(&self) -> Result<Sealed, PackError> {
+    async fn make(&self) -> Result<PackedArchive, PackError> {
         let making = WriteOptions {
             overwrite: self.options.overwrite,
             expected_len: expected_len(self.set),
@@ -236,18 +237,18 @@ impl PackJob<'_> {
         let (writer, digest) = archive.finish().await?;
         self.place.remove_orphan().await?;
         match writer.publish(about(&manifest, digest.sha256, range)).await {
-            Ok(()) => Ok(Sealed::new(digest, manifest, false)),
+            Ok(()) => Ok(PackedArchive::new(digest, manifest, false)),
             // Another pack was faster, maybe one of the same set.
-            Err(StoreError::Exists { .. }) => {
+            Err(StoreError::AlreadyExists { .. }) => {
                 self.place.recognise(&digest).await?;
-                Ok(Sealed::new(digest, manifest, true))
+                Ok(PackedArchive::new(digest, manifest, true))
             }
             Err(error) => Err(PackError::Dest(error)),
         }
     }
 
     /// Finds that the archive which is there is the one that would be made.
-    async fn match_existing(&self, existing: &ObjectInfo) -> Result<Sealed, PackError> {
+    async fn match_existing(&self, existing: &ObjectInfo) -> Result<PackedArchive, PackError> {
         let mut archive = ArchiveWriter::unwritten(
             self.source.clone(),
             self.options.recorded(),
@@ -256,8 +257,8 @@ impl PackJob<'_> {
         let (manifest, _) = self.write_set(&mut archive).await?;
         let (_, digest) = archive.finish().await?;
         self.place.recognise(&digest).await?;
-        self.dest.tidy(existing).await;
-        Ok(Sealed::new(digest, manifest, true))
+        self.dest.remove_leftovers(existing).await;
+        Ok(PackedArchive::new(digest, manifest, true))
     }
 
     /// Writes objects, `SHA256SUMS` and the manifest, in this order.
@@ -271,7 +272,7 @@ impl PackJob<'_> {
         let entries = archive.entries(sources, self.observer).await?;
         let accepted: &[Selector] = &self.options.accept_count;
         let mut manifest = assemble(&set.exports, entries, archive.options(), accepted)?;
-        let sums = Bytes::from(checksums::of_objects(&manifest));
+        let sums = Bytes::from(checksums::from_entries(&manifest));
         if let Some(sums) = self
             .write_document(archive, SUMS_NAME, sums, &manifest)
             .await?
@@ -302,13 +303,13 @@ impl PackJob<'_> {
     }
 }
 
-impl Sealed {
-    fn new(digest: Digest, manifest: Manifest, was_there: bool) -> Self {
-        Sealed {
+impl PackedArchive {
+    fn new(digest: OutputDigest, manifest: Manifest, was_there: bool) -> Self {
+        PackedArchive {
             sha256: digest.sha256,
             bytes: digest.len,
             manifest,
-            was_there,
+            already_existed: was_there,
             sidecar_written: false,
         }
     }

@@ -8,7 +8,7 @@ use crate::model::{Method, PIECE_LEN_BYTES, PackOptions, Selector};
 #[derive(Debug, Clone)]
 pub struct PackRequest {
     /// Which exports are wanted.
-    pub wanted: Wanted,
+    pub wanted: SelectionOptions,
     /// Pairs of which the entities may be more or fewer than the metadata count.
     pub accept_count: Vec<Selector>,
     /// How long to wait for what is expected; zero looks once.
@@ -42,14 +42,14 @@ impl PackRequest {
 #[derive(Debug, Clone)]
 pub enum ArchiveName {
     /// This one.
-    Given(String),
+    Explicit(String),
     /// `{namespace}_backup_{YYYYMMDDHHMMSS}.zip`.
-    Chosen,
+    Automatic,
 }
 
 /// Which exports of a SOURCE are wanted.
 #[derive(Debug, Clone, Default)]
-pub struct Wanted {
+pub struct SelectionOptions {
     /// Only these, unless empty.
     pub only: Vec<Selector>,
     /// Not these.

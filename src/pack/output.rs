@@ -11,7 +11,7 @@ use crate::store::{ObjectMetadata, ObjectWriter, StoreError};
 
 /// What tells an archive's bytes from all others.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Digest {
+pub(super) struct OutputDigest {
     pub(super) sha256: Sha256,
     pub(super) crc32c: u32,
     pub(super) len: u64,
@@ -34,7 +34,7 @@ impl Hashes {
 }
 
 /// The archive's bytes on their way out, hashed as they go.
-pub(super) struct Output {
+pub(super) struct ArchiveOutput {
     writer: Box<dyn ObjectWriter>,
     hashes: InOrder<Hashes>,
     len: u64,
@@ -49,9 +49,9 @@ const GATHERED_BYTES: usize = 1 << 20;
 /// What is handed on by itself.
 const LARGE_BYTES: usize = 256 << 10;
 
-impl Output {
+impl ArchiveOutput {
     pub(super) fn new(writer: Box<dyn ObjectWriter>) -> Self {
-        Output {
+        ArchiveOutput {
             writer,
             hashes: InOrder::default(),
             len: 0,
@@ -83,12 +83,14 @@ impl Output {
     }
 
     /// The writer, to be published, and the digest of all that was written.
-    pub(super) async fn finish(mut self) -> Result<(Box<dyn ObjectWriter>, Digest), PackError> {
+    pub(super) async fn finish(
+        mut self,
+    ) -> Result<(Box<dyn ObjectWriter>, OutputDigest), PackError> {
         self.flush().await?;
-        let Hashes { sha256, crc32c } = self.hashes.take().await?;
+        let Hashes { sha256, crc32c } = self.hashes.join().await?;
         Ok((
             self.writer,
-            Digest {
+            OutputDigest {
                 sha256: Sha256(sha256.finalize().into()),
                 crc32c,
                 len: self.len,
@@ -99,7 +101,7 @@ impl Output {
     async fn hand_on(&mut self, bytes: Bytes) -> Result<(), PackError> {
         let copy = bytes.clone();
         self.hashes
-            .then(move |hashes| hashes.chain_update(&copy))
+            .enqueue(move |hashes| hashes.chain_update(&copy))
             .await?;
         self.writer.write(bytes).await.map_err(PackError::Dest)
     }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, pin_mut, stream};
 
 use super::error::PackError;
-use super::output::{Digest, NullWriter, Output};
+use super::output::{ArchiveOutput, NullWriter, OutputDigest};
 use super::source::{HELD_MAX_BYTES, Pass, PieceBytes, PieceJob, Source, batches, jobs_of};
 use crate::archive::deflate::{DataError, STREAM_END, deflate_piece, deflate_room};
 use crate::archive::zip::ZipWriter;
@@ -19,7 +19,7 @@ use crate::model::{Crc32c, EntryInfo, EntryRole, Method, PIECE_LEN_BYTES, PackOp
 use crate::progress::Observer;
 use crate::runtime::buffers::Buffer;
 use crate::runtime::workers::{InOrder, WorkerPanicked, Workers};
-use crate::store::{ObjectWriter, Part, Store, StoreError};
+use crate::store::{ObjectWriter, ReadRange, Store, StoreError};
 
 /// What a piece in flight may weigh: itself and its deflated form, which can be a little longer.
 pub(super) const PIECE_FOOTPRINT_BYTES: u64 =
@@ -93,7 +93,7 @@ enum PieceResult {
 
 /// The entry that is being written.
 #[derive(Default)]
-struct Entry {
+struct EntryInProgress {
     inspection: InOrder<Inspector>,
     pieces: Vec<u32>,
     packed_crc32c: u32,
@@ -105,7 +105,7 @@ struct Entry {
     first_pass: Option<ObjectDigest>,
 }
 
-impl Entry {
+impl EntryInProgress {
     fn hold(&mut self, piece: CompressedPiece) {
         self.packed_crc32c =
             join_crc32c(self.packed_crc32c, piece.crc32c, piece.bytes.len() as u64);
@@ -117,7 +117,7 @@ impl Entry {
 /// The archive that is being written.
 pub(super) struct ArchiveWriter {
     store: Arc<dyn Store>,
-    out: Output,
+    out: ArchiveOutput,
     sealer: ZipWriter,
     options: PackOptions,
     workers: Workers,
@@ -132,7 +132,7 @@ impl ArchiveWriter {
         options: PackOptions,
         workers: Workers,
     ) -> Self {
-        let out = Output::new(writer);
+        let out = ArchiveOutput::new(writer);
         ArchiveWriter {
             store,
             out,
@@ -176,7 +176,7 @@ impl ArchiveWriter {
         let pieces = self.finished_pieces(&sources);
         pin_mut!(pieces);
         let mut entries = Vec::with_capacity(sources.len());
-        let mut entry = Entry::default();
+        let mut entry = EntryInProgress::default();
         while let Some(piece) = pieces.try_next().await? {
             let Some(source) = sources.get(piece.job.source) else {
                 continue;
@@ -188,7 +188,7 @@ impl ArchiveWriter {
                 && let Some(inspected) = self.end_pass(source, job.pass, &mut entry).await?
             {
                 entries.push(inspected);
-                entry = Entry::default();
+                entry = EntryInProgress::default();
             }
         }
         Ok(entries)
@@ -236,7 +236,11 @@ impl ArchiveWriter {
     }
 
     /// Writes what is held of an entry that is known to be large, or already started.
-    async fn flush_large(&mut self, source: &Source, entry: &mut Entry) -> Result<(), PackError> {
+    async fn flush_large(
+        &mut self,
+        source: &Source,
+        entry: &mut EntryInProgress,
+    ) -> Result<(), PackError> {
         if self.broken.load(Ordering::Relaxed) {
             // Nothing is written any more; the container may be left in the middle of an entry.
             entry.held.clear();
@@ -253,7 +257,7 @@ impl ArchiveWriter {
         Ok(())
     }
 
-    async fn write_held(&mut self, entry: &mut Entry) -> Result<(), PackError> {
+    async fn write_held(&mut self, entry: &mut EntryInProgress) -> Result<(), PackError> {
         for bytes in std::mem::take(&mut entry.held) {
             self.sealer.data(bytes.len() as u64)?;
             self.out.write(bytes).await?;
@@ -267,9 +271,9 @@ impl ArchiveWriter {
         &mut self,
         source: &Source,
         pass: Pass,
-        entry: &mut Entry,
+        entry: &mut EntryInProgress,
     ) -> Result<Option<InspectedEntry>, PackError> {
-        let mut inspected = entry.inspection.take().await?.finish();
+        let mut inspected = entry.inspection.join().await?.finish();
         source.check_crc32c(&inspected, self.store.as_ref())?;
         if inspected.fault.is_some() {
             self.broken.store(true, Ordering::Relaxed);
@@ -315,7 +319,7 @@ impl ArchiveWriter {
     async fn start_known(
         &mut self,
         source: &Source,
-        entry: &mut Entry,
+        entry: &mut EntryInProgress,
         inspected: &ObjectDigest,
         compressed_len: u64,
     ) -> Result<(), PackError> {
@@ -334,7 +338,7 @@ impl ArchiveWriter {
     async fn end_entry(
         &mut self,
         source: &Source,
-        entry: &mut Entry,
+        entry: &mut EntryInProgress,
         inspected: &ObjectDigest,
     ) -> Result<(), PackError> {
         if source.method == Method::Deflate {
@@ -355,10 +359,12 @@ impl ArchiveWriter {
     }
 
     /// Writes the directory; gives back the writer, to be published, and the digest of the archive.
-    pub(super) async fn finish(mut self) -> Result<(Box<dyn ObjectWriter>, Digest), PackError> {
+    pub(super) async fn finish(
+        mut self,
+    ) -> Result<(Box<dyn ObjectWriter>, OutputDigest), PackError> {
         if self.broken.load(Ordering::Relaxed) {
             // The caller must have reported every fault; an archive with gaps is never made.
-            return Err(PackError::Torso);
+            return Err(PackError::IncompleteArchive);
         }
         let directory = self.sealer.finish()?;
         self.out.write(directory.into()).await?;
@@ -370,17 +376,17 @@ impl ArchiveWriter {
 async fn add_piece(
     source: &Source,
     piece: FinishedPiece,
-    entry: &mut Entry,
+    entry: &mut EntryInProgress,
     observer: &dyn Observer,
 ) -> Result<(), PackError> {
     let (job, raw) = (piece.job, piece.raw);
     match piece.result {
-        PieceResult::Whole(whole) => entry.inspection = InOrder::Idle(*whole),
+        PieceResult::Whole(whole) => entry.inspection = InOrder::Ready(*whole),
         PieceResult::Part(report) => {
             let content = job.content(source);
             entry
                 .inspection
-                .then(move |inspection: Inspector| inspection.update(&raw, content, report))
+                .enqueue(move |inspection: Inspector| inspection.update(&raw, content, report))
                 .await?;
         }
     }
@@ -449,7 +455,7 @@ async fn read(
         .iter()
         .filter_map(|job| Some(sources.get(job.source)?.piece(job)))
         .collect();
-    let wanted: Vec<Part> = pieces
+    let wanted: Vec<ReadRange> = pieces
         .iter()
         .filter_map(|piece| match piece {
             PieceBytes::InStore(part) => Some(part.clone()),
@@ -460,7 +466,7 @@ async fn read(
         [] => Ok(Vec::new()),
         // One read needs no batch.
         [
-            Part {
+            ReadRange {
                 object,
                 offset,
                 len,
@@ -523,7 +529,7 @@ fn finish_piece(
 }
 
 fn deflate(raw: &[u8], level: u32, number: u64) -> Result<Bytes, DataError> {
-    let mut room = Buffer::of_len(deflate_room(raw.len()));
+    let mut room = Buffer::with_len(deflate_room(raw.len()));
     let len = deflate_piece(level, number, raw, &mut room)?;
     room.truncate(len);
     Ok(room.freeze())

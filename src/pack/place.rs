@@ -10,18 +10,18 @@ use bytes::Bytes;
 
 use super::error::PackError;
 use super::options::PackRequest;
-use super::output::Digest;
-use crate::archive::catalog::{sidecar_digest, told_digest};
+use super::output::OutputDigest;
+use crate::archive::catalog::{sidecar_digest, stored_digest};
 use crate::archive::{Archive, ArchiveError, checksums, digest_of};
 use crate::export::discover::Export;
 use crate::model::{EntryInfo, Manifest, Sha256};
-use crate::store::{ObjectInfo, Store, StoreError, write_whole};
+use crate::store::{ObjectInfo, Store, StoreError, write_object};
 
 /// The folder of an archive's entries that hold the objects of SOURCE.
 const EXPORTS: &str = "exports/";
 
 /// The name of an archive to be, and what stands there.
-pub(super) struct Place {
+pub(super) struct Destination {
     dest: Arc<dyn Store>,
     pub(super) name: String,
     is_overwritten: bool,
@@ -33,11 +33,11 @@ pub(super) struct Place {
     sidecar: Option<ObjectInfo>,
 }
 
-impl Place {
+impl Destination {
     /// Looks at what stands under a name.
     ///
     /// # Errors
-    /// [`PackError::Taken`] where it must not be replaced and is no archive, or one that was packed with other options.
+    /// [`PackError::AlreadyExists`] where it must not be replaced and is no archive, or one that was packed with other options.
     pub(super) async fn find(
         dest: &Arc<dyn Store>,
         name: String,
@@ -62,10 +62,10 @@ impl Place {
                 }
                 Err(ArchiveError::Store(error)) => return Err(PackError::Dest(error)),
                 Err(ArchiveError::Worker(error)) => return Err(error.into()),
-                Ok(_) | Err(_) => return Err(PackError::Taken(name)),
+                Ok(_) | Err(_) => return Err(PackError::AlreadyExists(name)),
             };
         }
-        Ok(Place {
+        Ok(Destination {
             dest: dest.clone(),
             name,
             is_overwritten,
@@ -81,7 +81,7 @@ impl Place {
     }
 
     /// Refuses the name where the archive there holds an object that SOURCE does not hold.
-    pub(super) fn refuse_foreign(
+    pub(super) fn check_foreign(
         &self,
         objects: &BTreeMap<String, ObjectInfo>,
     ) -> Result<(), PackError> {
@@ -104,7 +104,7 @@ impl Place {
 
     /// Refuses the name where the archive there cannot be the one that would be made, as far as
     /// names, lengths and checksums tell.
-    pub(super) fn refuse_other(
+    pub(super) fn check_same_set(
         &self,
         exports: &[Export],
         objects: &BTreeMap<String, ObjectInfo>,
@@ -134,8 +134,8 @@ impl Place {
     /// Finds out whether the archive that is there has these bytes.
     ///
     /// # Errors
-    /// [`PackError::Taken`] where it has others, or cannot be looked at.
-    pub(super) async fn recognise(&self, digest: &Digest) -> Result<(), PackError> {
+    /// [`PackError::AlreadyExists`] where it has others, or cannot be looked at.
+    pub(super) async fn recognise(&self, digest: &OutputDigest) -> Result<(), PackError> {
         if self.is_overwritten {
             return Err(self.taken());
         }
@@ -144,7 +144,7 @@ impl Place {
             Err(
                 StoreError::NotFound { .. }
                 | StoreError::Denied { .. }
-                | StoreError::NotAnObject { .. },
+                | StoreError::NotAFile { .. },
             ) => return Err(self.taken()),
             Err(error) => return Err(PackError::Dest(error)),
         };
@@ -153,7 +153,7 @@ impl Place {
         }
         // The service's own checksum is of the bytes that it stores. With it, the digest that
         // stands beside them is enough.
-        let told = object.crc32c.and_then(|_| told_digest(&object));
+        let told = object.crc32c.and_then(|_| stored_digest(&object));
         let stored = match told {
             Some(sha256) => sha256,
             None => digest_of(self.dest.as_ref(), &object)
@@ -187,13 +187,13 @@ impl Place {
     pub(super) async fn write_sidecar(&self, sha256: Sha256) -> Result<(), PackError> {
         let base = self.name.rsplit('/').next().unwrap_or(&self.name);
         let line = Bytes::from(checksums::line(&sha256, base));
-        write_whole(self.dest.as_ref(), &sidecar_of(&self.name), line, true)
+        write_object(self.dest.as_ref(), &sidecar_of(&self.name), line, true)
             .await
             .map_err(PackError::Dest)
     }
 
     fn taken(&self) -> PackError {
-        PackError::Taken(self.name.clone())
+        PackError::AlreadyExists(self.name.clone())
     }
 }
 

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
 use super::error::{ExportFault, PackError, StaleExport};
-use super::options::Wanted;
-use crate::export::discover::{Discovery, Export, Fault, Group};
+use super::options::SelectionOptions;
+use crate::export::discover::{Discovery, Export, ExportPart, Problem};
 use crate::model::{ExportFormat, Kind, KindRef, Namespace, Selector, Timestamp, spelled_duration};
 
 /// How many kinds of a stale export are named.
@@ -19,14 +19,14 @@ const DAY_MICROS: i64 = 24 * 60 * 60 * 1_000_000;
 
 /// One kind in one namespace; `None` stands for all of them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Scope {
+pub struct KindScope {
     namespace: Option<Namespace>,
     kind: Option<Kind>,
 }
 
-impl Scope {
-    fn of_group(group: &Group) -> Self {
-        Scope {
+impl KindScope {
+    fn from_part(group: &ExportPart) -> Self {
+        KindScope {
             namespace: group.namespace.clone(),
             kind: group.kind.clone(),
         }
@@ -38,7 +38,7 @@ impl Scope {
     }
 
     /// The scopes that hold all of this one, itself included.
-    fn covers(&self) -> impl Iterator<Item = Scope> {
+    fn covers(&self) -> impl Iterator<Item = KindScope> {
         let namespaces = [self.namespace.clone(), None];
         let kinds = [self.kind.clone(), None];
         let namespaces = namespaces
@@ -49,7 +49,7 @@ impl Scope {
             .skip(usize::from(self.kind.is_none()))
             .collect();
         namespaces.flat_map(move |namespace| {
-            kinds.clone().into_iter().map(move |kind| Scope {
+            kinds.clone().into_iter().map(move |kind| KindScope {
                 namespace: namespace.clone(),
                 kind,
             })
@@ -57,16 +57,16 @@ impl Scope {
     }
 }
 
-impl From<KindRef> for Scope {
+impl From<KindRef> for KindScope {
     fn from(pair: KindRef) -> Self {
-        Scope {
+        KindScope {
             namespace: Some(pair.namespace),
             kind: Some(pair.kind),
         }
     }
 }
 
-impl fmt::Display for Scope {
+impl fmt::Display for KindScope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.namespace, &self.kind) {
             (Some(namespace), Some(kind)) => KindRef {
@@ -81,9 +81,9 @@ impl fmt::Display for Scope {
     }
 }
 
-impl Wanted {
+impl SelectionOptions {
     /// Whether what a scope holds is wanted; `None` where that differs within the scope.
-    fn takes(&self, scope: &Scope) -> Option<bool> {
+    fn takes(&self, scope: &KindScope) -> Option<bool> {
         let only = if self.only.is_empty() {
             Some(true)
         } else {
@@ -96,7 +96,7 @@ impl Wanted {
         }
     }
 
-    fn choice(&self, scopes: &[Scope]) -> Choice {
+    fn match_selectors(&self, scopes: &[KindScope]) -> SelectorMatch {
         let answers: Vec<Option<bool>> = scopes.iter().map(|scope| self.takes(scope)).collect();
         let first = |wanted| {
             answers
@@ -105,19 +105,19 @@ impl Wanted {
                 .and_then(|index| scopes.get(index))
         };
         match (first(true), first(false)) {
-            _ if answers.contains(&None) => Choice::Unknown,
-            (Some(wanted), Some(unwanted)) => Choice::Divided {
+            _ if answers.contains(&None) => SelectorMatch::Unknown,
+            (Some(wanted), Some(unwanted)) => SelectorMatch::Partial {
                 wanted: wanted.to_string(),
                 unwanted: unwanted.to_string(),
             },
-            (None, Some(_)) => Choice::Left,
-            (_, None) => Choice::Taken,
+            (None, Some(_)) => SelectorMatch::Excluded,
+            (_, None) => SelectorMatch::Selected,
         }
     }
 }
 
 /// Whether one of the selectors chooses a scope.
-fn any(selectors: &[Selector], scope: &Scope) -> Option<bool> {
+fn any(selectors: &[Selector], scope: &KindScope) -> Option<bool> {
     let mut answer = Some(false);
     for selector in selectors {
         match selector.chooses(scope.namespace.as_ref(), scope.kind.as_ref()) {
@@ -130,11 +130,11 @@ fn any(selectors: &[Selector], scope: &Scope) -> Option<bool> {
 }
 
 /// What the selectors say of an export.
-enum Choice {
-    Taken,
-    Left,
+enum SelectorMatch {
+    Selected,
+    Excluded,
     /// Some of it is wanted, some is not.
-    Divided {
+    Partial {
         wanted: String,
         unwanted: String,
     },
@@ -143,11 +143,11 @@ enum Choice {
 }
 
 /// The pairs of exports, by title, that were found by reading their data.
-pub type Pairs = BTreeMap<String, BTreeSet<KindRef>>;
+pub type KnownKinds = BTreeMap<String, BTreeSet<KindRef>>;
 
 /// The pairs of an export: declared by its metadata, or found by reading its data; `None` where
 /// only its data can tell.
-pub(super) fn known_pairs(export: &Export, pairs: &Pairs) -> Option<BTreeSet<KindRef>> {
+pub(super) fn known_pairs(export: &Export, pairs: &KnownKinds) -> Option<BTreeSet<KindRef>> {
     pairs
         .get(&export.title)
         .cloned()
@@ -159,15 +159,15 @@ struct Candidate<'a> {
     index: usize,
     export: &'a Export,
     /// The pairs, where they are known, else what the groups leave open.
-    scopes: Vec<Scope>,
+    scopes: Vec<KindScope>,
     is_complete: bool,
 }
 
 impl<'a> Candidate<'a> {
-    fn new(index: usize, export: &'a Export, pairs: &Pairs) -> Self {
+    fn new(index: usize, export: &'a Export, pairs: &KnownKinds) -> Self {
         let scopes = match known_pairs(export, pairs) {
-            Some(pairs) => pairs.into_iter().map(Scope::from).collect(),
-            None => export.groups.iter().map(Scope::of_group).collect(),
+            Some(pairs) => pairs.into_iter().map(KindScope::from).collect(),
+            None => export.groups.iter().map(KindScope::from_part).collect(),
         };
         Candidate {
             index,
@@ -178,12 +178,12 @@ impl<'a> Candidate<'a> {
     }
 
     /// Start and end, where the start is known.
-    fn age(&self) -> Option<Age> {
+    fn age(&self) -> Option<ExportSpan> {
         Some((self.export.plausible_start()?, self.export.finished))
     }
 
     fn is_open(&self) -> bool {
-        !self.scopes.iter().all(Scope::is_pair)
+        !self.scopes.iter().all(KindScope::is_pair)
     }
 
     /// Its kinds, for people.
@@ -204,7 +204,7 @@ impl<'a> Candidate<'a> {
 
     /// Whether a selector chooses something of the export, as far as that can be told.
     fn may_hold(&self, selector: &Selector) -> bool {
-        let chooses = |scope: &Scope| {
+        let chooses = |scope: &KindScope| {
             selector.chooses(scope.namespace.as_ref(), scope.kind.as_ref()) != Some(false)
         };
         (self.scopes.is_empty() && !self.is_complete) || self.scopes.iter().any(chooses)
@@ -212,22 +212,22 @@ impl<'a> Candidate<'a> {
 
     /// All that the export stands for: of all namespaces it holds also those in which it found
     /// nothing.
-    fn held(&self) -> impl Iterator<Item = Scope> {
+    fn held(&self) -> impl Iterator<Item = KindScope> {
         self.scopes
             .iter()
             .cloned()
-            .chain(self.export.groups.iter().map(Scope::of_group))
+            .chain(self.export.groups.iter().map(KindScope::from_part))
     }
 
     /// Whether the export is known to hold all of a scope that it stands for. A backup of several
     /// namespaces looks like one of all of them.
-    fn surely_holds(&self, scope: &Scope) -> bool {
+    fn surely_holds(&self, scope: &KindScope) -> bool {
         scope.is_pair() || self.export.format == ExportFormat::ManagedExport
     }
 }
 
 /// When an export began and ended.
-type Age = (Timestamp, Option<Timestamp>);
+type ExportSpan = (Timestamp, Option<Timestamp>);
 
 /// What is selected, and what is wrong with it.
 #[derive(Debug, Default)]
@@ -264,7 +264,7 @@ impl SelectionResult {
 
     /// Whether only time can help: nothing damaged, nothing there twice, something unfinished,
     /// missing or stale.
-    pub fn may_ripen(&self) -> bool {
+    pub fn may_resolve(&self) -> bool {
         !self.is_whole()
             && self.duplicates.is_empty()
             && self.faults.iter().all(|fault| fault.fault.may_ripen)
@@ -290,7 +290,7 @@ impl SelectionResult {
             stale,
             ..
         } = self;
-        PackError::NotWhole {
+        PackError::IncompleteSet {
             faults,
             unnamed,
             duplicates,
@@ -304,12 +304,12 @@ impl SelectionResult {
 /// Selects the exports of a discovery.
 ///
 /// # Errors
-/// [`PackError::Indivisible`] where an export holds wanted and unwanted pairs,
+/// [`PackError::CannotSplitExport`] where an export holds wanted and unwanted pairs,
 /// [`PackError::NoExport`] where there is nothing at all.
-pub fn judge(
+pub fn select(
     discovery: &Discovery,
-    wanted: &Wanted,
-    pairs: &Pairs,
+    wanted: &SelectionOptions,
+    pairs: &KnownKinds,
 ) -> Result<SelectionResult, PackError> {
     let mut verdict = SelectionResult::default();
     let mut candidates: Vec<Candidate<'_>> = discovery
@@ -325,7 +325,7 @@ pub fn judge(
             .any(|candidate| candidate.may_hold(selector))
     };
     if let Some(idle) = wanted.only.iter().find(is_idle).filter(|_| is_any) {
-        return Err(PackError::ChoosesNothing(idle.clone()));
+        return Err(PackError::NoMatch(idle.clone()));
     }
     retain_wanted(&mut candidates, wanted, &mut verdict)?;
     if wanted.latest {
@@ -337,14 +337,14 @@ pub fn judge(
     candidates.retain(|candidate| candidate.is_complete);
     if candidates.is_empty() && verdict.faults.is_empty() && wanted.expect.is_empty() {
         return Err(if is_any {
-            PackError::NothingChosen
+            PackError::EmptySelection
         } else {
             PackError::NoExport
         });
     }
     verdict.duplicates = duplicates(&candidates, wanted.latest);
     expect(&candidates, &wanted.expect, &mut verdict);
-    judge_spread(&candidates, wanted, &mut verdict);
+    check_spread(&candidates, wanted, &mut verdict);
     verdict.exports = candidates.iter().map(|candidate| candidate.index).collect();
     Ok(verdict)
 }
@@ -352,27 +352,31 @@ pub fn judge(
 /// Keeps the candidates of which something is wanted.
 fn retain_wanted(
     candidates: &mut Vec<Candidate<'_>>,
-    wanted: &Wanted,
+    wanted: &SelectionOptions,
     verdict: &mut SelectionResult,
 ) -> Result<(), PackError> {
     let mut divided = None;
-    candidates.retain(|candidate| match wanted.choice(&candidate.scopes) {
-        Choice::Left => false,
-        // What is unfinished is not packed; that it holds something wanted is enough to miss it.
-        Choice::Divided { wanted, unwanted } if candidate.is_complete => {
-            divided.get_or_insert(PackError::Indivisible {
-                export: candidate.export.title.clone(),
-                wanted,
-                unwanted,
-            });
-            false
-        }
-        Choice::Unknown if candidate.is_complete => {
-            verdict.undecided.insert(candidate.index);
-            true
-        }
-        Choice::Taken | Choice::Divided { .. } | Choice::Unknown => true,
-    });
+    candidates.retain(
+        |candidate| match wanted.match_selectors(&candidate.scopes) {
+            SelectorMatch::Excluded => false,
+            // What is unfinished is not packed; that it holds something wanted is enough to miss it.
+            SelectorMatch::Partial { wanted, unwanted } if candidate.is_complete => {
+                divided.get_or_insert(PackError::CannotSplitExport {
+                    export: candidate.export.title.clone(),
+                    wanted,
+                    unwanted,
+                });
+                false
+            }
+            SelectorMatch::Unknown if candidate.is_complete => {
+                verdict.undecided.insert(candidate.index);
+                true
+            }
+            SelectorMatch::Selected | SelectorMatch::Partial { .. } | SelectorMatch::Unknown => {
+                true
+            }
+        },
+    );
     divided.map_or(Ok(()), Err)
 }
 
@@ -416,7 +420,7 @@ fn record_problems(candidate: &Candidate<'_>, verdict: &mut SelectionResult) {
 fn superseded(candidates: &[Candidate<'_>]) -> BTreeSet<usize> {
     // Of two that are as old as each other neither is the newest, and one without a start is
     // neither older nor newer than another.
-    let mut newest: HashMap<Scope, (Age, &Candidate<'_>)> = HashMap::new();
+    let mut newest: HashMap<KindScope, (ExportSpan, &Candidate<'_>)> = HashMap::new();
     for candidate in candidates.iter().filter(|candidate| candidate.is_complete) {
         let Some(age) = candidate.age() else { continue };
         for scope in candidate.held() {
@@ -430,17 +434,17 @@ fn superseded(candidates: &[Candidate<'_>]) -> BTreeSet<usize> {
         // Nothing is packed of an unfinished one: a date in its path is enough to see that it is
         // left over.
         let date = path_date(&candidate.export.title).filter(|_| !candidate.is_complete);
-        let is_older = |age: Age, newer: &Candidate<'_>| match (candidate.age(), &date) {
+        let is_older = |age: ExportSpan, newer: &Candidate<'_>| match (candidate.age(), &date) {
             (Some(own), _) => own < age,
             (None, Some(own)) => is_before(own, &newer.export.title, age.0),
             (None, None) => false,
         };
-        let holds = |cover: &Scope| {
+        let holds = |cover: &KindScope| {
             newest.get(cover).is_some_and(|(age, newer)| {
                 is_older(*age, newer) && (!candidate.is_complete || newer.surely_holds(cover))
             })
         };
-        let is_held = |scope: &Scope| scope.covers().any(|cover| holds(&cover));
+        let is_held = |scope: &KindScope| scope.covers().any(|cover| holds(&cover));
         !candidate.scopes.is_empty() && candidate.scopes.iter().all(is_held)
     };
     candidates
@@ -469,7 +473,7 @@ fn overlapping(candidates: &[Candidate<'_>]) -> BTreeSet<usize> {
         }
     }
     let (all, of_all_kinds) = (complete().count(), holders.get(&None).copied().unwrap_or(0));
-    let meets_another = |scope: &Scope| match &scope.kind {
+    let meets_another = |scope: &KindScope| match &scope.kind {
         Some(kind) => {
             holders.get(&Some(kind)).is_some_and(|holders| *holders > 1) || of_all_kinds > 0
         }
@@ -492,7 +496,7 @@ fn duplicates(candidates: &[Candidate<'_>], latest: bool) -> Vec<ExportFault> {
     let mut duplicates = Vec::new();
     for candidate in candidates.iter().filter(|candidate| !candidate.is_open()) {
         for scope in &candidate.scopes {
-            let Scope {
+            let KindScope {
                 namespace: Some(namespace),
                 kind: Some(kind),
             } = scope
@@ -529,7 +533,7 @@ fn duplicates(candidates: &[Candidate<'_>], latest: bool) -> Vec<ExportFault> {
 pub(super) fn duplicate(pair: &KindRef, one: &str, other: &str) -> ExportFault {
     ExportFault {
         export: other.to_owned(),
-        fault: Fault::incomplete(
+        fault: Problem::incomplete(
             other,
             format!("one export of {pair}"),
             format!("another one in {one}"),
@@ -543,7 +547,7 @@ fn expect(candidates: &[Candidate<'_>], expected: &[Selector], verdict: &mut Sel
         return;
     }
     // Whoever expects many kinds names them: those are looked up and not searched for.
-    let mut by_kind: HashMap<&str, Vec<(usize, &Scope)>> = HashMap::new();
+    let mut by_kind: HashMap<&str, Vec<(usize, &KindScope)>> = HashMap::new();
     let mut of_all_kinds = Vec::new();
     let mut all = Vec::new();
     for (candidate, scope) in candidates
@@ -568,9 +572,9 @@ fn expect(candidates: &[Candidate<'_>], expected: &[Selector], verdict: &mut Sel
                 .chain(&of_all_kinds)
                 .collect()
         });
-        let scopes: Vec<&(usize, &Scope)> = named.unwrap_or_else(|| all.iter().collect());
+        let scopes: Vec<&(usize, &KindScope)> = named.unwrap_or_else(|| all.iter().collect());
         let answer =
-            |scope: &Scope| selector.chooses(scope.namespace.as_ref(), scope.kind.as_ref());
+            |scope: &KindScope| selector.chooses(scope.namespace.as_ref(), scope.kind.as_ref());
         if scopes.iter().any(|(_, scope)| answer(scope) == Some(true)) {
             continue;
         }
@@ -588,7 +592,11 @@ fn expect(candidates: &[Candidate<'_>], expected: &[Selector], verdict: &mut Sel
 
 /// Holds the starts of the exports against one another. An export of which metadata names no kind
 /// has no start either.
-fn judge_spread(candidates: &[Candidate<'_>], wanted: &Wanted, verdict: &mut SelectionResult) {
+fn check_spread(
+    candidates: &[Candidate<'_>],
+    wanted: &SelectionOptions,
+    verdict: &mut SelectionResult,
+) {
     let started = || {
         candidates
             .iter()
@@ -641,7 +649,8 @@ fn judge_spread(candidates: &[Candidate<'_>], wanted: &Wanted, verdict: &mut Sel
 fn is_before(date: &str, other: &str, started: Timestamp) -> bool {
     let other = path_date(other).filter(|other| other.len() == date.len());
     let a_day_earlier = || {
-        Timestamp::from_micros(started.micros().saturating_sub(DAY_MICROS)).map(Timestamp::compact)
+        Timestamp::from_micros(started.micros().saturating_sub(DAY_MICROS))
+            .map(Timestamp::to_archive_id)
     };
     other
         .or_else(a_day_earlier)

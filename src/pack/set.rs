@@ -13,8 +13,8 @@ use super::manifest::{assemble, backup_id};
 use super::metadata::MetadataCache;
 use super::options::{ArchiveName, PackRequest};
 use super::pipeline::ArchiveWriter;
-use super::place::Place;
-use super::select::{self, Pairs, SelectionResult, known_pairs};
+use super::place::Destination;
+use super::select::{self, KnownKinds, SelectionResult, known_pairs};
 use super::source::sources_of;
 use crate::export::discover::{Discovery, Export};
 use crate::model::{Method, Namespace};
@@ -28,7 +28,7 @@ pub(super) struct PackSet {
     pub(super) exports: Vec<Export>,
     pub(super) objects: BTreeMap<String, ObjectInfo>,
     pub(super) contents: BTreeMap<String, Bytes>,
-    pub(super) pairs: Pairs,
+    pub(super) pairs: KnownKinds,
 }
 
 impl PackSet {
@@ -91,14 +91,14 @@ pub(super) struct AutomaticName {
 pub(super) struct SetFinder<'a> {
     pub(super) source: &'a Arc<dyn Store>,
     pub(super) name: &'a ArchiveName,
-    pub(super) place: Option<&'a Place>,
+    pub(super) place: Option<&'a Destination>,
     pub(super) options: &'a PackRequest,
     pub(super) workers: &'a Workers,
     pub(super) observer: &'a dyn Observer,
 }
 
 /// What one look at SOURCE came to.
-enum Look {
+enum SetState {
     /// The set is complete.
     Complete(PackSet),
     /// Only time can help.
@@ -116,13 +116,13 @@ impl SetFinder<'_> {
         let mut pause = Duration::from_secs(1);
         let mut reported = Vec::new();
         let mut metadata = MetadataCache::default();
-        let mut pairs = Pairs::new();
+        let mut pairs = KnownKinds::new();
         loop {
             let is_last = left().is_some_and(|left| left.is_zero());
-            let waiting_for = match self.look(&mut metadata, &mut pairs, is_last).await {
-                Ok(Look::Complete(set)) => return Ok(set),
-                Ok(Look::Waiting { error, .. }) if is_last => return Err(error),
-                Ok(Look::Waiting { waiting_for, .. }) => waiting_for,
+            let waiting_for = match self.examine(&mut metadata, &mut pairs, is_last).await {
+                Ok(SetState::Complete(set)) => return Ok(set),
+                Ok(SetState::Waiting { error, .. }) if is_last => return Err(error),
+                Ok(SetState::Waiting { waiting_for, .. }) => waiting_for,
                 // Whoever waits lets others write there.
                 Err(PackError::SourceChanged(error)) if !is_last => vec![error.to_string()],
                 Err(error) => return Err(error),
@@ -139,15 +139,15 @@ impl SetFinder<'_> {
     }
 
     /// Lists SOURCE, reads what is new of its metadata, and selects.
-    async fn look(
+    async fn examine(
         &self,
         metadata: &mut MetadataCache,
-        pairs: &mut Pairs,
+        pairs: &mut KnownKinds,
         is_last: bool,
-    ) -> Result<Look, PackError> {
+    ) -> Result<SetState, PackError> {
         let objects = self.list().await?;
         if let Some(place) = self.place.filter(|_| is_last) {
-            place.refuse_foreign(&objects)?;
+            place.check_foreign(&objects)?;
         }
         let mut discovery = metadata
             .discover(self.source, &objects, self.workers.memory())
@@ -163,7 +163,7 @@ impl SetFinder<'_> {
                 .await;
         }
         let exports = self.take_selected(discovery, verdict);
-        Ok(Look::Complete(PackSet {
+        Ok(SetState::Complete(PackSet {
             exports,
             contents: metadata.contents_of(&objects),
             objects,
@@ -194,10 +194,10 @@ impl SetFinder<'_> {
         &self,
         discovery: &Discovery,
         objects: &BTreeMap<String, ObjectInfo>,
-        pairs: &mut Pairs,
+        pairs: &mut KnownKinds,
     ) -> Result<SelectionResult, PackError> {
         let wanted = &self.options.wanted;
-        let mut verdict = select::judge(discovery, wanted, pairs)?;
+        let mut verdict = select::select(discovery, wanted, pairs)?;
         // The data of a set that is known to be incomplete is not read for that.
         while !self.options.dry_run && verdict.is_whole() {
             let open = self.open_exports(discovery, &verdict, pairs);
@@ -205,7 +205,7 @@ impl SetFinder<'_> {
                 break;
             }
             read_kinds(self.source, objects, &open, self.workers, pairs).await?;
-            verdict = select::judge(discovery, wanted, pairs)?;
+            verdict = select::select(discovery, wanted, pairs)?;
         }
         Ok(verdict)
     }
@@ -218,9 +218,9 @@ impl SetFinder<'_> {
         objects: &BTreeMap<String, ObjectInfo>,
         metadata: &mut MetadataCache,
         is_last: bool,
-    ) -> Result<Look, PackError> {
+    ) -> Result<SetState, PackError> {
         let waiting_for = verdict.waiting_for();
-        let may_ripen = verdict.may_ripen();
+        let may_ripen = verdict.may_resolve();
         let is_asked = self.options.all_faults || !self.source.is_remote();
         if (is_last || !may_ripen) && is_asked && !self.options.dry_run {
             let selected = verdict
@@ -237,7 +237,7 @@ impl SetFinder<'_> {
         }
         let error = verdict.into_error(self.options.wanted.latest);
         if may_ripen {
-            Ok(Look::Waiting { waiting_for, error })
+            Ok(SetState::Waiting { waiting_for, error })
         } else {
             Err(error)
         }
@@ -260,7 +260,7 @@ impl SetFinder<'_> {
         let entries = inspector.entries(sources, self.observer).await?;
         let accepted = &self.options.accept_count;
         match assemble(&exports, entries, inspector.options(), accepted) {
-            Err(PackError::NotWhole { faults, .. }) => Ok(faults),
+            Err(PackError::IncompleteSet { faults, .. }) => Ok(faults),
             // Whatever else there is to say comes when the set is complete.
             _ => Ok(Vec::new()),
         }
@@ -280,10 +280,10 @@ impl SetFinder<'_> {
         for warning in verdict.warnings {
             self.observer.event(Event::Warning { warning });
         }
-        self.observer.event(Event::Set {
+        self.observer.event(Event::SetFound {
             exports: discovery.exports.len() as u64,
             chosen: verdict.exports.len() as u64,
-            foreign: discovery.foreign.len() as u64,
+            foreign: discovery.unrelated.len() as u64,
             superseded: verdict.superseded,
         });
         let mut all: BTreeMap<usize, Export> = discovery.exports.into_iter().enumerate().collect();
@@ -299,12 +299,12 @@ impl SetFinder<'_> {
         &self,
         discovery: &'d Discovery,
         verdict: &SelectionResult,
-        pairs: &Pairs,
+        pairs: &KnownKinds,
     ) -> Vec<&'d Export> {
         let unnamed = verdict
             .exports
             .iter()
-            .filter(|_| matches!(self.name, ArchiveName::Chosen));
+            .filter(|_| matches!(self.name, ArchiveName::Automatic));
         let indices: BTreeSet<usize> = unnamed.chain(&verdict.undecided).copied().collect();
         let exports = indices
             .into_iter()

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use super::error::PackError;
 use crate::archive::zip::EntryHead;
 use crate::export::discover::{Export, ExportObject};
-use crate::export::inspect::{Content, ObjectDigest};
+use crate::export::inspect::{ContentKind, ObjectDigest};
 use crate::model::{EntryRole, Method, PIECE_LEN_BYTES, Timestamp};
-use crate::store::{ObjectInfo, Part, Store, StoreError};
+use crate::store::{ObjectInfo, ReadRange, Store, StoreError};
 
 /// An entry whose kept form is at most this long is held back until it is whole, so that its local
 /// header can carry its lengths. Part of the format: another number gives other bytes.
@@ -81,8 +81,8 @@ impl Source {
         }
     }
 
-    pub(super) fn content(&self) -> Content {
-        Content::of(self.role, self.encoding())
+    pub(super) fn content(&self) -> ContentKind {
+        ContentKind::from_role(self.role, self.encoding())
     }
 
     pub(super) fn encoding(&self) -> Option<&str> {
@@ -104,7 +104,7 @@ impl Source {
         let found = inspected.crc32c.0;
         match object.crc32c.filter(|expected| *expected != found) {
             Some(expected) => Err(PackError::Source(StoreError::Corrupt {
-                name: store.shown(&object.name),
+                name: store.display_name(&object.name),
                 expected,
                 found,
             })),
@@ -115,7 +115,7 @@ impl Source {
     /// Where the bytes of a piece come from.
     pub(super) fn piece(&self, job: &PieceJob) -> PieceBytes {
         match &self.bytes {
-            SourceBytes::Object(object, None) => PieceBytes::InStore(Part {
+            SourceBytes::Object(object, None) => PieceBytes::InStore(ReadRange {
                 object: object.clone(),
                 offset: job.offset,
                 len: job.len,
@@ -142,7 +142,7 @@ impl Source {
 #[derive(Debug)]
 pub(super) enum PieceBytes {
     /// They are to be read.
-    InStore(Part),
+    InStore(ReadRange),
     /// They were read before.
     InMemory(Bytes),
 }
@@ -202,9 +202,9 @@ pub(super) struct PieceJob {
 
 impl PieceJob {
     /// What is looked for in the piece; nothing more where it was inspected before.
-    pub(super) fn content(&self, source: &Source) -> Content {
+    pub(super) fn content(&self, source: &Source) -> ContentKind {
         if self.pass == Pass::CopyOnly {
-            Content::Opaque
+            ContentKind::Opaque
         } else {
             source.content()
         }

@@ -10,7 +10,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::model::{KindRef, Namespace, Sample, Selector, SelectorError, TargetSpec};
-use crate::transform::redact::Rule;
+use crate::transform::redact::RedactRule;
 
 /// All that the user decides. The planner adds nothing but the emulator's address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub struct Choices {
     /// another's result.
     pub map_namespaces: BTreeMap<Namespace, Namespace>,
     /// Which pairs are restored, and in which order.
-    pub selection: Selection,
+    pub selection: PlanSelection,
     /// Where exports are laid down for [`WriteMethod::Import`]: `gs://BUCKET/NAME` or a local folder.
     pub staging: Option<String>,
     /// What becomes of properties and keys on their way.
@@ -42,7 +42,7 @@ pub struct Choices {
 pub struct Redaction {
     /// The rules, in the order in which they were given.
     #[serde(with = "texts")]
-    pub rules: Vec<Rule>,
+    pub rules: Vec<RedactRule>,
     /// Tells keys apart without telling the key: the same one must be there when the plan runs.
     /// None where no rule needs one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -61,7 +61,7 @@ pub struct Redaction {
 pub struct RuleMatch {
     /// The rule.
     #[serde(with = "one_text")]
-    pub rule: Rule,
+    pub rule: RedactRule,
     /// The properties, as `KIND.path`, sorted.
     pub properties: Vec<String>,
     /// Where those are none: the properties that the rule matches in kinds that the plan leaves
@@ -100,7 +100,7 @@ impl Choices {
             via: WriteMethod::Commit,
             on_existing: OnExisting::Fail,
             map_namespaces: BTreeMap::new(),
-            selection: Selection::default(),
+            selection: PlanSelection::default(),
             staging: None,
             redaction: Redaction::default(),
             sample: None,
@@ -112,7 +112,7 @@ impl Choices {
 /// Which pairs are restored, and in which order; recorded in the plan as it was given.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Selection {
+pub struct PlanSelection {
     /// Only pairs that one of these chooses; empty means all.
     #[serde(with = "texts")]
     pub only: Vec<Selector>,
@@ -161,9 +161,9 @@ pub struct OrderFile {
 }
 
 /// A choice with the place where it was made, such as `--first` or `order.toml: first`.
-type Said<'a, T> = (String, &'a T);
+type SourcedChoice<'a, T> = (String, &'a T);
 
-impl Selection {
+impl PlanSelection {
     /// Whether the user's words take that pair. Others come along only because something needs
     /// them.
     pub fn is_chosen(&self, pair: &KindRef) -> bool {
@@ -171,22 +171,22 @@ impl Selection {
     }
 
     /// All that goes first, in order: what was typed, then what the file says.
-    pub(super) fn firsts(&self) -> Vec<Said<'_, Selector>> {
+    pub(super) fn firsts(&self) -> Vec<SourcedChoice<'_, Selector>> {
         self.said("first", &self.first, |order| &order.first)
     }
 
     /// All that goes last.
-    pub(super) fn lasts(&self) -> Vec<Said<'_, Selector>> {
+    pub(super) fn lasts(&self) -> Vec<SourcedChoice<'_, Selector>> {
         self.said("last", &self.last, |order| &order.last)
     }
 
     /// All that waits for something.
-    pub(super) fn depends_on(&self) -> Vec<Said<'_, DependencyRule>> {
+    pub(super) fn depends_on(&self) -> Vec<SourcedChoice<'_, DependencyRule>> {
         self.said("depends_on", &self.depends_on, |order| &order.depends_on)
     }
 
     /// Every selector of the selection.
-    pub(super) fn selectors(&self) -> Vec<Said<'_, Selector>> {
+    pub(super) fn selectors(&self) -> Vec<SourcedChoice<'_, Selector>> {
         let only = self
             .only
             .iter()
@@ -211,7 +211,7 @@ impl Selection {
         name: &str,
         typed: &'a [T],
         of_file: fn(&OrderFile) -> &Vec<T>,
-    ) -> Vec<Said<'a, T>> {
+    ) -> Vec<SourcedChoice<'a, T>> {
         let option = format!("--{}", name.replace('_', "-"));
         let typed = typed.iter().map(move |what| (option.clone(), what));
         let filed = self.order_file.iter().flat_map(|order| {
@@ -310,7 +310,7 @@ impl FromStr for NamespaceMap {
             .split_once('=')
             .ok_or_else(|| wrong("FROM=TO", "no '='".to_owned()))?;
         let side = |side: &str| {
-            let namespace = Namespace::from_spelling(side);
+            let namespace = Namespace::parse_display(side);
             // Datastore's own limits, docs/formats.md 2; an empty side is far more often a slip
             // than the default namespace.
             let fits = side.len() <= 100

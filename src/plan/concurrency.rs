@@ -7,7 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashMap};
 
-use super::constraints::words;
+use super::constraints::from_choices;
 use super::dependencies::needs;
 use super::selected::SelectedKind;
 use super::{Plan, PlanError};
@@ -16,7 +16,7 @@ use crate::model::{KindInfo, KindRef, Manifest};
 /// Who waits for whom. Steps go by their places in the plan; no step waits for one that comes
 /// later.
 #[derive(Debug, Clone, Default)]
-pub struct Waits {
+pub struct WaitGraph {
     steps: usize,
     /// For each node those that wait for it. After the steps come gates: each opens when all that
     /// it waits for is over, and stands for all of that.
@@ -32,7 +32,7 @@ impl Plan {
     ///
     /// # Errors
     /// When the plan contradicts the archive, which `check_against` says first.
-    pub fn waits(&self, manifest: &Manifest) -> Result<Waits, PlanError> {
+    pub fn waits(&self, manifest: &Manifest) -> Result<WaitGraph, PlanError> {
         let items: HashMap<KindRef, &KindInfo> = manifest
             .kinds
             .iter()
@@ -43,24 +43,27 @@ impl Plan {
             .iter()
             .map(|step| {
                 let pair = step.pair();
-                let item = items.get(&pair).copied().ok_or_else(|| PlanError::Edited {
-                    what: format!("step {}", step.id),
-                    expected: "a kind of the archive".to_owned(),
-                    found: pair.to_string(),
-                })?;
+                let item = items
+                    .get(&pair)
+                    .copied()
+                    .ok_or_else(|| PlanError::PlanModified {
+                        what: format!("step {}", step.id),
+                        expected: "a kind of the archive".to_owned(),
+                        found: pair.to_string(),
+                    })?;
                 Ok(SelectedKind { pair, item })
             })
             .collect::<Result<_, PlanError>>()?;
-        let mut waits = Waits {
+        let mut waits = WaitGraph {
             steps: taken.len(),
             waiting: vec![Vec::new(); taken.len()],
         };
         for need in needs(&taken).iter().filter(|need| need.of < need.by) {
             waits.add(need.of, need.by);
         }
-        for wish in words(&taken, &self.choices)?.wishes {
-            let before = wish.before.iter().map(|&step| (step, Side::Before));
-            let after = wish.after.iter().map(|&step| (step, Side::After));
+        for wish in from_choices(&taken, &self.choices)?.wishes {
+            let before = wish.before.iter().map(|&step| (step, WaitSide::Before));
+            let after = wish.after.iter().map(|&step| (step, WaitSide::After));
             waits.add_all(before.chain(after).collect());
         }
         let ids: Vec<u32> = self.steps.iter().map(|step| step.id).collect();
@@ -70,12 +73,12 @@ impl Plan {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Side {
+enum WaitSide {
     Before,
     After,
 }
 
-impl Waits {
+impl WaitGraph {
     fn add(&mut self, before: usize, after: usize) {
         if let (Some(waiting), Ok(after)) = (self.waiting.get_mut(before), u32::try_from(after)) {
             waiting.push(after);
@@ -88,12 +91,12 @@ impl Waits {
     }
 
     /// Makes each step that comes after wait for all earlier steps that come before.
-    fn add_all(&mut self, mut sides: Vec<(usize, Side)>) {
+    fn add_all(&mut self, mut sides: Vec<(usize, WaitSide)>) {
         sides.sort_unstable();
         let mut gate = None;
         let mut not_yet_in_gate = Vec::new();
         for (step, side) in sides {
-            if side == Side::Before {
+            if side == WaitSide::Before {
                 not_yet_in_gate.push(step);
                 continue;
             }
@@ -146,7 +149,7 @@ impl Waits {
 
     /// Begins with the steps that are not over. What is over is waited through: its own needs may
     /// be left.
-    pub fn begin(self, is_over: impl Fn(usize) -> bool) -> Turns {
+    pub fn into_queue(self, is_over: impl Fn(usize) -> bool) -> StepQueue {
         let mut open = vec![0u32; self.waiting.len()];
         for &node in self.waiting.iter().flatten() {
             if let Some(open) = open.get_mut(node as usize) {
@@ -160,7 +163,7 @@ impl Waits {
         let free: Vec<usize> = (0..open.len())
             .filter(|node| open.get(*node) == Some(&0))
             .collect();
-        let mut turns = Turns {
+        let mut turns = StepQueue {
             waiting: self.waiting,
             open,
             passes,
@@ -174,7 +177,7 @@ impl Waits {
 
 /// Whose turn it is: steps that are left, and what each still waits for.
 #[derive(Debug)]
-pub struct Turns {
+pub struct StepQueue {
     waiting: Vec<Vec<u32>>,
     /// How many each node still waits for.
     open: Vec<u32>,
@@ -184,9 +187,9 @@ pub struct Turns {
     left: usize,
 }
 
-impl Turns {
+impl StepQueue {
     /// Takes the first step in the plan's order that waits for nothing any more.
-    pub fn take(&mut self) -> Option<usize> {
+    pub fn next_ready(&mut self) -> Option<usize> {
         let Reverse(step) = self.ready.pop()?;
         self.left -= 1;
         Some(step)
@@ -198,7 +201,7 @@ impl Turns {
     }
 
     /// A step that was taken is over.
-    pub fn end(&mut self, step: usize) {
+    pub fn finish(&mut self, step: usize) {
         let mut ended = vec![step];
         while let Some(node) = ended.pop() {
             for waiting in self
@@ -226,7 +229,7 @@ impl Turns {
     /// A node waits for nothing.
     fn free(&mut self, node: usize) {
         if self.passes.get(node) == Some(&true) {
-            self.end(node)
+            self.finish(node)
         } else {
             self.ready.push(Reverse(node))
         }

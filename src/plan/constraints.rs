@@ -4,15 +4,15 @@
 
 use std::collections::BTreeMap;
 
-use super::graph::Constraint;
+use super::graph::OrderConstraint;
 use super::selected::SelectedKind;
-use super::{PlanError, Selection};
+use super::{PlanError, PlanSelection};
 use crate::model::Selector;
 
 /// What the user said about order. The numbers in each wish rise.
 #[derive(Default)]
 pub(super) struct Constraints {
-    pub wishes: Vec<Constraint>,
+    pub wishes: Vec<OrderConstraint>,
     /// How the user said each wish.
     pub said: Vec<String>,
     /// How many of the first wishes are about groups: all that is first, all else, all that is
@@ -26,9 +26,9 @@ pub(super) struct Constraints {
 
 /// Reads `first`, `last` and `after`. A step that several selectors of `first` (or `last`) choose
 /// goes by the earliest.
-pub(super) fn words(
+pub(super) fn from_choices(
     taken: &[SelectedKind],
-    selection: &Selection,
+    selection: &PlanSelection,
 ) -> Result<Constraints, PlanError> {
     let mut words = Constraints::default();
     words.add_groups(taken, selection)?;
@@ -59,7 +59,7 @@ impl Constraints {
     }
 
     fn add(&mut self, before: Vec<usize>, after: Vec<usize>, said: String) {
-        self.wishes.push(Constraint { before, after });
+        self.wishes.push(OrderConstraint { before, after });
         self.said.push(said);
     }
 
@@ -68,7 +68,7 @@ impl Constraints {
     fn add_groups(
         &mut self,
         taken: &[SelectedKind],
-        selection: &Selection,
+        selection: &PlanSelection,
     ) -> Result<(), PlanError> {
         let (firsts, lasts) = (selection.firsts(), selection.lasts());
         let mut front: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
@@ -125,7 +125,7 @@ impl Constraints {
     }
 
     /// Makes what the left side of `A=B` chooses wait for what the right side chooses.
-    fn add_afters(&mut self, taken: &[SelectedKind], selection: &Selection) {
+    fn add_afters(&mut self, taken: &[SelectedKind], selection: &PlanSelection) {
         for (option, after) in selection.depends_on() {
             let said = format!("{option} {after}");
             let (mut waiting, mut only_waiting, mut only_awaited, mut both) =

@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::graph::Link;
+use super::graph::Edge;
 use super::selected::SelectedKind;
 use crate::model::{Kind, KindRef};
 
@@ -19,8 +19,8 @@ pub(super) struct Dependency {
 }
 
 impl Dependency {
-    pub fn link(&self) -> Link {
-        Link {
+    pub fn link(&self) -> Edge {
+        Edge {
             from: self.of,
             to: self.by,
             within: self.within,

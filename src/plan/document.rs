@@ -19,9 +19,9 @@ use std::{fmt, io};
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
-use super::selected::Skipped;
+use super::selected::SkippedKind;
 use super::{
-    Choices, Environment, Hooks, OnExisting, PlanClass, PlanError, Redaction, Selection,
+    Choices, Environment, Hooks, OnExisting, PlanClass, PlanError, PlanSelection, Redaction,
     WriteMethod, estimate, plan,
 };
 use crate::model::{ExportTimes, Kind, KindRef, Manifest, Namespace, Sample, Sha256, TargetSpec};
@@ -69,7 +69,7 @@ pub struct Plan {
     /// Namespaces that move: from the left to the right.
     pub maps: BTreeMap<Namespace, Namespace>,
     /// The user's choices that led to the steps.
-    pub choices: Selection,
+    pub choices: PlanSelection,
     /// Where exports are laid down for an import.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub staging: Option<String>,
@@ -85,9 +85,9 @@ pub struct Plan {
     /// What to do, in order.
     pub steps: Vec<Step>,
     /// What the archive holds and the plan leaves out, by namespace and kind.
-    pub skipped: Vec<Skipped>,
+    pub skipped: Vec<SkippedKind>,
     /// Kinds that need one another, in the order of their steps.
-    pub cycles: Vec<Vec<Member>>,
+    pub cycles: Vec<Vec<CycleMember>>,
     /// What the plan does not do although somebody may expect it.
     pub warnings: Vec<String>,
     /// Sums over the steps, as planned.
@@ -154,8 +154,8 @@ impl Step {
         same(field("entities"), &planned.entities, &self.entities)?;
         same(
             field("of_entities"),
-            &shown(planned.of_entities),
-            &shown(self.of_entities),
+            &display_count(planned.of_entities),
+            &display_count(self.of_entities),
         )?;
         same(field("bytes"), &planned.bytes, &self.bytes)?;
         same(field("deletes"), &planned.deletes, &self.deletes)?;
@@ -170,17 +170,17 @@ impl Step {
 /// A pair that is part of a cycle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Member {
+pub struct CycleMember {
     /// The namespace.
     pub namespace: Namespace,
     /// The kind.
     pub kind: Kind,
 }
 
-impl Member {
+impl CycleMember {
     /// The pair as a member.
-    pub fn of(pair: &KindRef) -> Self {
-        Member {
+    pub fn from_pair(pair: &KindRef) -> Self {
+        CycleMember {
             namespace: pair.namespace.clone(),
             kind: pair.kind.clone(),
         }
@@ -215,7 +215,7 @@ pub struct PlanTotals {
 
 impl PlanTotals {
     /// Adds up steps; what would not fit a number stays at its largest.
-    pub(super) fn of(steps: &[Step], target: &TargetSpec, via: WriteMethod) -> Self {
+    pub(super) fn from_steps(steps: &[Step], target: &TargetSpec, via: WriteMethod) -> Self {
         let entities = steps
             .iter()
             .fold(0u64, |sum, step| sum.saturating_add(step.entities));
@@ -280,7 +280,7 @@ const SERIALIZES: &str = "the keys of every map are texts, and neither memory no
 
 /// What the seal covers.
 #[derive(Serialize)]
-struct Head<'a> {
+struct PlanHead<'a> {
     format: &'a str,
     tool: &'a str,
     archive: &'a ArchiveRef,
@@ -290,7 +290,7 @@ struct Head<'a> {
     via: WriteMethod,
     on_existing: OnExisting,
     maps: &'a BTreeMap<Namespace, Namespace>,
-    choices: &'a Selection,
+    choices: &'a PlanSelection,
     staging: &'a Option<String>,
     redaction: &'a Redaction,
     sample: Option<Sample>,
@@ -299,7 +299,7 @@ struct Head<'a> {
 
 /// The one field that is read before all others.
 #[derive(Deserialize)]
-struct Format {
+struct FormatField {
     format: String,
 }
 
@@ -318,7 +318,7 @@ impl Plan {
         let not_a_plan = |error: serde_json::Error| PlanError::NotAPlan {
             found: error.to_string(),
         };
-        let Format { format } = serde_json::from_str(text).map_err(not_a_plan)?;
+        let FormatField { format } = serde_json::from_str(text).map_err(not_a_plan)?;
         if format != PLAN_FORMAT {
             return Err(PlanError::UnknownFormat {
                 expected: PLAN_FORMAT,
@@ -356,7 +356,7 @@ impl Plan {
     /// indented does not matter.
     pub fn sha256(&self) -> Sha256 {
         let mut digest = sha2::Sha256::new();
-        serde_json::to_writer_pretty(io::BufWriter::new(Digesting(&mut digest)), self)
+        serde_json::to_writer_pretty(io::BufWriter::new(DigestWriter(&mut digest)), self)
             .expect(SERIALIZES);
         digest.update(b"\n");
         Sha256(digest.finalize().into())
@@ -378,7 +378,7 @@ impl Plan {
         environment: &Environment,
     ) -> Result<Plan, PlanError> {
         if self.archive.sha256 != archive.sha256 {
-            return Err(PlanError::Stale {
+            return Err(PlanError::ArchiveChanged {
                 location: self.archive.location.clone(),
                 expected: self.archive.sha256,
                 found: archive.sha256,
@@ -432,8 +432,8 @@ impl Plan {
         same("project", &whole.project, &self.project)?;
         same_list(
             "skipped",
-            whole.skipped.iter().map(Skipped::pair),
-            self.skipped.iter().map(Skipped::pair),
+            whole.skipped.iter().map(SkippedKind::pair),
+            self.skipped.iter().map(SkippedKind::pair),
         )?;
         if !same_tool {
             return Ok(());
@@ -454,23 +454,23 @@ impl Plan {
 
     /// The plan with the totals of its steps, and the removed ones under `skipped`.
     fn without<'a>(&self, removed: impl Iterator<Item = &'a Step>) -> Plan {
-        let removed = removed.map(|step| Skipped {
+        let removed = removed.map(|step| SkippedKind {
             namespace: step.namespace.clone(),
             kind: step.kind.clone(),
             reason: "removed from the plan".to_owned(),
         });
-        let mut skipped: Vec<Skipped> = self.skipped.iter().cloned().chain(removed).collect();
-        skipped.sort_by_key(Skipped::pair);
+        let mut skipped: Vec<SkippedKind> = self.skipped.iter().cloned().chain(removed).collect();
+        skipped.sort_by_key(SkippedKind::pair);
         Plan {
             skipped,
-            totals: PlanTotals::of(&self.steps, &self.target, self.via),
+            totals: PlanTotals::from_steps(&self.steps, &self.target, self.via),
             ..self.clone()
         }
     }
 
     /// What `seal` must be.
     pub(super) fn head_digest(&self) -> Sha256 {
-        let head = Head {
+        let head = PlanHead {
             format: &self.format,
             tool: &self.tool,
             archive: &self.archive,
@@ -491,9 +491,9 @@ impl Plan {
 }
 
 /// Takes bytes into a digest.
-struct Digesting<'a>(&'a mut sha2::Sha256);
+struct DigestWriter<'a>(&'a mut sha2::Sha256);
 
-impl io::Write for Digesting<'_> {
+impl io::Write for DigestWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.update(bytes);
         Ok(bytes.len())
@@ -516,11 +516,11 @@ fn name(step: &Step) -> String {
     format!("step {} ({})", step.id, step.pair())
 }
 
-fn shown(number: Option<u64>) -> String {
+fn display_count(number: Option<u64>) -> String {
     number.map_or_else(|| "none".to_owned(), |number| number.to_string())
 }
 
-fn cycle(members: &[Member]) -> String {
+fn cycle(members: &[CycleMember]) -> String {
     let pairs: Vec<String> = members
         .iter()
         .map(|member| member.pair().to_string())
@@ -533,7 +533,7 @@ fn edited(
     expected: impl fmt::Display,
     found: impl fmt::Display,
 ) -> PlanError {
-    PlanError::Edited {
+    PlanError::PlanModified {
         what: what.to_string(),
         expected: expected.to_string(),
         found: found.to_string(),

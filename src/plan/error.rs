@@ -20,7 +20,7 @@ pub enum PlanClass {
 pub enum PlanError {
     /// A selector that chooses no pair of the archive.
     #[error("{option} {selector}: expected a kind of the archive, found none that matches")]
-    NothingChosen {
+    EmptySelection {
         /// Where it was given, such as `--only` or `order.toml: first`.
         option: String,
         /// The selector.
@@ -46,7 +46,7 @@ pub enum PlanError {
     },
     /// `DATASTORE_EMULATOR_HOST` is no address.
     #[error("DATASTORE_EMULATOR_HOST: expected HOST:PORT, found {found:?}")]
-    BadEmulatorAddress {
+    InvalidEmulatorAddress {
         /// Its value, without any password.
         found: String,
     },
@@ -62,18 +62,18 @@ pub enum PlanError {
     },
     /// Both sides of `A=B` choose the same pairs.
     #[error("{word}: expected two different choices, found the same kinds on both sides")]
-    OrdersNothing {
+    EmptyConstraint {
         /// The user's word, such as `--depends-on Order=Order`.
         word: String,
     },
     /// There is nothing that could be needed besides.
     #[error("--with-dependencies: expected --only, --sample or --limit beside it, found none")]
-    NothingLeftOut,
+    NothingToAdd,
     /// The target is written whole and can neither merge nor delete.
     #[error(
         "--on-existing {on_existing}: expected a target that can hold something already, found {target}, which is written whole"
     )]
-    WrittenWhole {
+    WriteOnceTarget {
         /// What was asked for.
         on_existing: OnExisting,
         /// The target.
@@ -111,10 +111,10 @@ pub enum PlanError {
     #[error(transparent)]
     Redact(#[from] RedactError),
     /// The user's own words contradict one another.
-    #[error("expected an order that can hold, found a circle: {}", spell(.circle))]
-    Contradiction {
+    #[error("expected an order that can hold, found a circle: {}", join_links(.circle))]
+    ConstraintCycle {
         /// Each must stand before the next, the last before the first.
-        circle: Vec<Before>,
+        circle: Vec<CycleLink>,
     },
     /// Two steps would write the same kind of the same namespace.
     #[error(
@@ -152,7 +152,7 @@ pub enum PlanError {
     #[error(
         "target {target}: expected no {variable} beside it, found {value:?}; which one is meant?"
     )]
-    Doubtful {
+    EmulatorVariableSet {
         /// The target.
         target: TargetSpec,
         /// The variable that speaks of an emulator.
@@ -164,7 +164,7 @@ pub enum PlanError {
     #[error(
         "target {target}: expected the address of an emulator, found that of the real service; say datastore:PROJECT if that is meant"
     )]
-    RealService {
+    EmulatorAddressIsGoogle {
         /// The target, its address filled in.
         target: TargetSpec,
     },
@@ -192,7 +192,7 @@ pub enum PlanError {
     #[error(
         "plan for {location}: expected an archive of sha256 {expected}, found {found}; make a new plan"
     )]
-    Stale {
+    ArchiveChanged {
         /// Where the plan has the archive.
         location: String,
         /// The archive that was planned for.
@@ -204,7 +204,7 @@ pub enum PlanError {
     #[error(
         "plan: {what}: expected {expected}, found {found}; steps may be removed or moved, nothing else"
     )]
-    Edited {
+    PlanModified {
         /// Which part.
         what: String,
         /// What the planner had written, or what must hold there.
@@ -218,44 +218,44 @@ impl PlanError {
     /// Whether the choices are wrong or the act is refused.
     pub fn class(&self) -> PlanClass {
         match self {
-            PlanError::NothingChosen { .. }
+            PlanError::EmptySelection { .. }
             | PlanError::UnknownNamespace { .. }
             | PlanError::NoEmulatorAddress { .. }
-            | PlanError::BadEmulatorAddress { .. }
+            | PlanError::InvalidEmulatorAddress { .. }
             | PlanError::FirstAndLast { .. }
-            | PlanError::OrdersNothing { .. }
-            | PlanError::NothingLeftOut
-            | PlanError::WrittenWhole { .. }
+            | PlanError::EmptyConstraint { .. }
+            | PlanError::NothingToAdd
+            | PlanError::WriteOnceTarget { .. }
             | PlanError::NoImport { .. }
             | PlanError::Staging { .. }
             | PlanError::NoRedactKey { .. }
             | PlanError::RuleMatchesNothing { .. }
             | PlanError::Redact(_)
-            | PlanError::Contradiction { .. }
+            | PlanError::ConstraintCycle { .. }
             | PlanError::Collision { .. } => PlanClass::Usage,
             PlanError::SourceProject { .. }
-            | PlanError::Doubtful { .. }
-            | PlanError::RealService { .. }
+            | PlanError::EmulatorVariableSet { .. }
+            | PlanError::EmulatorAddressIsGoogle { .. }
             | PlanError::RepeatedKind { .. }
             | PlanError::SameFile { .. }
             | PlanError::NotAPlan { .. }
             | PlanError::UnknownFormat { .. }
-            | PlanError::Stale { .. }
-            | PlanError::Edited { .. } => PlanClass::Refused,
+            | PlanError::ArchiveChanged { .. }
+            | PlanError::PlanModified { .. } => PlanClass::Refused,
         }
     }
 }
 
 /// One link of a circle of wishes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Before {
+pub struct CycleLink {
     /// What has to stand before the next one of the circle.
     pub pair: KindRef,
     /// Whose word that is, such as `--depends-on Order=User`.
     pub word: String,
 }
 
-fn spell(links: &[Before]) -> String {
+fn join_links(links: &[CycleLink]) -> String {
     let next = links.iter().cycle().skip(1);
     let texts: Vec<String> = links
         .iter()

@@ -3,38 +3,38 @@
 //!
 //! Knows numbers and kinds of targets. It measures nothing.
 
-use super::ordering::Arrangement;
+use super::ordering::PlanOrder;
 use super::{Choices, WriteMethod};
 use crate::model::{Sample, TargetSpec};
 
 /// What a way into a target takes: a rate of entities, a rate of bytes (the slower one counts), and
 /// a time for each step.
-struct Pace {
+struct ThroughputEstimate {
     entities_per_second: u64,
     bytes_per_second: u64,
     milliseconds_per_step: u64,
 }
 
 /// Protobuf commits from eight connections into the emulator: `docs/performance.md`.
-const EMULATOR_COMMIT: Pace = Pace {
+const EMULATOR_COMMIT: ThroughputEstimate = ThroughputEstimate {
     entities_per_second: 15_000,
     bytes_per_second: 12_000_000,
     milliseconds_per_step: 100,
 };
 /// The emulator's own import: `docs/formats.md` 8.
-const EMULATOR_IMPORT: Pace = Pace {
+const EMULATOR_IMPORT: ThroughputEstimate = ThroughputEstimate {
     entities_per_second: 6_000,
     bytes_per_second: 8_000_000,
     milliseconds_per_step: 200,
 };
 /// An operation of the service takes about a minute however little it has to do.
-const SERVICE_IMPORT: Pace = Pace {
+const SERVICE_IMPORT: ThroughputEstimate = ThroughputEstimate {
     entities_per_second: 5_000,
     bytes_per_second: 10_000_000,
     milliseconds_per_step: 60_000,
 };
 /// Files of this machine, synced when they are whole.
-const FILES: Pace = Pace {
+const FILES: ThroughputEstimate = ThroughputEstimate {
     entities_per_second: 200_000,
     bytes_per_second: 100_000_000,
     milliseconds_per_step: 10,
@@ -81,22 +81,22 @@ fn ramped(mut entities: u64) -> u64 {
 
 /// How much of a step is restored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Size {
+pub(super) struct StepSize {
     pub entities: u64,
     pub bytes: u64,
 }
 
 /// How much of each step is restored, by its number. Of a kind that comes along because others need
 /// it, about as many entities as are chosen of those: each needs one or so.
-pub(super) fn sizes(arrangement: &Arrangement<'_>, choices: &Choices) -> Vec<Size> {
+pub(super) fn sizes(arrangement: &PlanOrder<'_>, choices: &Choices) -> Vec<StepSize> {
     let taken = || arrangement.taken.iter();
-    let whole = |entities, bytes| Size { entities, bytes };
+    let whole = |entities, bytes| StepSize { entities, bytes };
     let Some(sample) = choices.sample else {
         return taken()
             .map(|taken| whole(taken.item.entities, taken.item.bytes))
             .collect();
     };
-    let chosen: Vec<Option<Size>> = taken()
+    let chosen: Vec<Option<StepSize>> = taken()
         .map(|taken| {
             choices
                 .selection
@@ -117,7 +117,7 @@ pub(super) fn sizes(arrangement: &Arrangement<'_>, choices: &Choices) -> Vec<Siz
 }
 
 /// What a sample takes of so many entities: a share is met about, a number exactly.
-fn sampled(sample: Sample, entities: u64, bytes: u64) -> Size {
+fn sampled(sample: Sample, entities: u64, bytes: u64) -> StepSize {
     const WHOLE: u64 = 1_000_000;
     let part = |of: u64, numerator: u64, denominator: u64| {
         let product = u128::from(of) * u128::from(numerator.min(denominator));
@@ -127,7 +127,7 @@ fn sampled(sample: Sample, entities: u64, bytes: u64) -> Size {
         Sample::Share(millionths) => (millionths.into(), WHOLE),
         Sample::Limit(limit) => (limit, entities),
     };
-    Size {
+    StepSize {
         entities: part(entities, numerator, denominator),
         bytes: part(bytes, numerator, denominator),
     }
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn a_sample_is_counted_as_what_it_takes() {
         let of = |sample, entities, bytes| {
-            let Size { entities, bytes } = sampled(sample, entities, bytes);
+            let StepSize { entities, bytes } = sampled(sample, entities, bytes);
             (entities, bytes)
         };
         assert_eq!(of(Sample::Share(50_000), 10, 500), (1, 25));

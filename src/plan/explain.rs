@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Serialize;
 
-use super::ordering::Arrangement;
+use super::ordering::PlanOrder;
 use super::reasons::reasons;
-use super::{Choices, Member, PlanError};
+use super::{Choices, CycleMember, PlanError};
 use crate::model::{Kind, Manifest, Namespace, Selector};
 
 /// All about the place of one pair.
@@ -27,17 +27,17 @@ pub struct Explanation {
     /// The user's words that have a say in it.
     pub words: Vec<String>,
     /// The others of its cycle.
-    pub cycle: Vec<Member>,
+    pub cycle: Vec<CycleMember>,
     /// What it stands behind, each followed by what that stands behind, up to what waits for
     /// nothing.
-    pub behind: Vec<Link>,
+    pub behind: Vec<ExplainedKind>,
     /// What waits for it.
-    pub before: Vec<Link>,
+    pub before: Vec<ExplainedKind>,
 }
 
 /// One pair of a chain, and what ties it to the one that it is told of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Link {
+pub struct ExplainedKind {
     /// How far up the chain; 1 is next to the kind that was asked for.
     pub depth: u32,
     /// The step as planned.
@@ -64,13 +64,13 @@ pub fn explain(
     choices: &Choices,
     selector: &Selector,
 ) -> Result<Vec<Explanation>, PlanError> {
-    let arrangement = Arrangement::of(manifest, choices)?;
+    let arrangement = PlanOrder::new(manifest, choices)?;
     let reasons = reasons(&arrangement);
-    let ties = DependencyIndex::of(&arrangement);
+    let ties = DependencyIndex::from_order(&arrangement);
     // What a kind comes after is shown once for all kinds that are asked for.
     let mut told = BTreeSet::new();
     let in_order = arrangement
-        .in_order()
+        .numbered_runs()
         .filter_map(|(_, node)| Some((node, arrangement.taken.get(node)?)));
     let mut explained: Vec<Explanation> = in_order
         .filter(|(_, taken)| selector.matches(&taken.pair))
@@ -100,7 +100,7 @@ pub fn explain(
         before: Vec::new(),
     }));
     if explained.is_empty() {
-        return Err(PlanError::NothingChosen {
+        return Err(PlanError::EmptySelection {
             option: "--explain".to_owned(),
             selector: selector.to_string(),
         });
@@ -110,25 +110,25 @@ pub fn explain(
 }
 
 #[derive(Clone, Copy)]
-struct Place {
+struct StepPlace {
     run: usize,
     step: u32,
 }
 
 /// Who stands behind whom, and why.
 struct DependencyIndex<'a> {
-    arrangement: &'a Arrangement<'a>,
-    place: HashMap<usize, Place>,
+    arrangement: &'a PlanOrder<'a>,
+    place: HashMap<usize, StepPlace>,
     /// For each step those that its keys and properties need, and how.
     needs: HashMap<usize, Vec<(usize, &'static str)>>,
     needed_by: HashMap<usize, Vec<(usize, &'static str)>>,
 }
 
 impl<'a> DependencyIndex<'a> {
-    fn of(arrangement: &'a Arrangement<'a>) -> Self {
+    fn from_order(arrangement: &'a PlanOrder<'a>) -> Self {
         let place = (1..)
-            .zip(arrangement.in_order())
-            .map(|(step, (run, node))| (node, Place { run, step }))
+            .zip(arrangement.numbered_runs())
+            .map(|(step, (run, node))| (node, StepPlace { run, step }))
             .collect();
         let mut ties = DependencyIndex {
             arrangement,
@@ -182,7 +182,7 @@ impl<'a> DependencyIndex<'a> {
         waiting
     }
 
-    fn cycle(&self, node: usize) -> Vec<Member> {
+    fn cycle(&self, node: usize) -> Vec<CycleMember> {
         let run = self
             .place
             .get(&node)
@@ -192,12 +192,19 @@ impl<'a> DependencyIndex<'a> {
             self.arrangement
                 .taken
                 .get(other)
-                .map(|taken| Member::of(&taken.pair))
+                .map(|taken| CycleMember::from_pair(&taken.pair))
         };
         others.filter_map(member).collect()
     }
 
-    fn link(&self, depth: u32, of: usize, by: usize, how: &str, other: usize) -> Option<Link> {
+    fn link(
+        &self,
+        depth: u32,
+        of: usize,
+        by: usize,
+        how: &str,
+        other: usize,
+    ) -> Option<ExplainedKind> {
         let (first, second) = (self.place.get(&of)?, self.place.get(&by)?);
         let void = match first.run.cmp(&second.run) {
             std::cmp::Ordering::Less => None,
@@ -205,7 +212,7 @@ impl<'a> DependencyIndex<'a> {
             std::cmp::Ordering::Greater => Some("the user's word is against it"),
         };
         let pair = &self.arrangement.taken.get(other)?.pair;
-        Some(Link {
+        Some(ExplainedKind {
             depth,
             step: self.place.get(&other)?.step,
             namespace: pair.namespace.clone(),
@@ -216,9 +223,9 @@ impl<'a> DependencyIndex<'a> {
         })
     }
 
-    fn before(&self, node: usize) -> Vec<Link> {
+    fn before(&self, node: usize) -> Vec<ExplainedKind> {
         let waiting = self.all_before(node);
-        let mut links: Vec<Link> = waiting
+        let mut links: Vec<ExplainedKind> = waiting
             .iter()
             .filter_map(|(&by, how)| self.link(1, node, by, how, by))
             .collect();
@@ -228,7 +235,7 @@ impl<'a> DependencyIndex<'a> {
 
     /// The chain upwards, depth first. What stands behind a pair is told once, and not beyond a tie
     /// that does not hold.
-    fn behind(&self, node: usize, told: &mut BTreeSet<usize>) -> Vec<Link> {
+    fn behind(&self, node: usize, told: &mut BTreeSet<usize>) -> Vec<ExplainedKind> {
         let mut links = Vec::new();
         told.insert(node);
         let mut stack = self.next_above(node, 1);
@@ -252,7 +259,7 @@ impl<'a> DependencyIndex<'a> {
     }
 
     /// What stands directly above, the first step last, as a stack takes it.
-    fn next_above(&self, node: usize, depth: u32) -> Vec<(usize, Link)> {
+    fn next_above(&self, node: usize, depth: u32) -> Vec<(usize, ExplainedKind)> {
         let above = self.all_behind(node);
         let mut links: Vec<_> = above
             .iter()

@@ -8,7 +8,7 @@ use std::collections::{BinaryHeap, VecDeque};
 
 /// The data says that `from` should stand before `to`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Link {
+pub(super) struct Edge {
     pub from: usize,
     pub to: usize,
     /// Both are of one namespace. In a cycle that runs through several namespaces, the links
@@ -18,7 +18,7 @@ pub(super) struct Link {
 
 /// The user says that all of `before` stand before all of `after`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Constraint {
+pub(super) struct OrderConstraint {
     pub before: Vec<usize>,
     pub after: Vec<usize>,
 }
@@ -26,7 +26,7 @@ pub(super) struct Constraint {
 /// Wishes that cannot all hold: each node must stand before the next one, and the last before the
 /// first, by the wish of that number.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Contradiction(pub Vec<(usize, usize)>);
+pub(super) struct CycleEdges(pub Vec<(usize, usize)>);
 
 /// Orders the nodes `0..bytes.len()` into runs; a run of several nodes is a cycle of links.
 ///
@@ -35,9 +35,9 @@ pub(super) struct Contradiction(pub Vec<(usize, usize)>);
 /// graph, so the work stays linear in what was given.
 pub(super) fn arrange(
     bytes: &[u64],
-    links: &[Link],
-    wishes: &[Constraint],
-) -> Result<Vec<Vec<usize>>, Contradiction> {
+    links: &[Edge],
+    wishes: &[OrderConstraint],
+) -> Result<Vec<Vec<usize>>, CycleEdges> {
     let nodes = bytes.len() + wishes.len();
     let wished: Vec<(usize, usize)> = (bytes.len()..)
         .zip(wishes)
@@ -50,7 +50,7 @@ pub(super) fn arrange(
         .collect();
     let user = Graph::new(nodes, wished.iter().copied());
     if let Some(cycle) = user.any_cycle() {
-        return Err(Contradiction(
+        return Err(CycleEdges(
             cycle
                 .chunks(2)
                 .filter_map(|two| Some((*two.first()?, two.get(1)?.checked_sub(bytes.len())?)))
@@ -75,12 +75,12 @@ pub(super) fn arrange(
 }
 
 /// The links that the wishes leave standing. In what remains, no wish is part of a cycle.
-fn drop_denied(links: &[Link], user: &Graph, wished: &[(usize, usize)]) -> Vec<Link> {
+fn drop_denied(links: &[Edge], user: &Graph, wished: &[(usize, usize)]) -> Vec<Edge> {
     if wished.is_empty() {
         return links.to_vec();
     }
     let nodes = user.next.len();
-    let components = |links: &[Link]| {
+    let components = |links: &[Edge]| {
         Graph::new(
             nodes,
             links
@@ -97,12 +97,12 @@ fn drop_denied(links: &[Link], user: &Graph, wished: &[(usize, usize)]) -> Vec<L
     links.sort_by_key(|link| link.to);
     let mut left = Vec::new();
     for same_end in links.chunk_by(|a, b| a.to == b.to) {
-        let suspect = |link: &Link| at(&component, link.from) == at(&component, link.to);
+        let suspect = |link: &Edge| at(&component, link.from) == at(&component, link.to);
         let reached = same_end
             .iter()
             .find(|link| suspect(link))
             .map(|link| user.reached_from(link.to));
-        let is_reached = |link: &&Link| {
+        let is_reached = |link: &&Edge| {
             let reached = reached.as_ref();
             reached.is_some_and(|reached| at(reached, link.from))
         };
@@ -299,10 +299,10 @@ fn first_visit(seen: &mut [bool], node: usize) -> bool {
 mod tests {
     use super::*;
 
-    fn links(pairs: &[(usize, usize)]) -> Vec<Link> {
+    fn links(pairs: &[(usize, usize)]) -> Vec<Edge> {
         pairs
             .iter()
-            .map(|&(from, to)| Link {
+            .map(|&(from, to)| Edge {
                 from,
                 to,
                 within: true,
@@ -310,8 +310,8 @@ mod tests {
             .collect()
     }
 
-    fn wish(before: &[usize], after: &[usize]) -> Constraint {
-        Constraint {
+    fn wish(before: &[usize], after: &[usize]) -> OrderConstraint {
+        OrderConstraint {
             before: before.to_vec(),
             after: after.to_vec(),
         }
@@ -383,7 +383,7 @@ mod tests {
         ];
         assert_eq!(
             arrange(&[1; 5], &[], &wishes),
-            Err(Contradiction(vec![(0, 1), (1, 2), (2, 3)]))
+            Err(CycleEdges(vec![(0, 1), (1, 2), (2, 3)]))
         );
     }
 
@@ -391,7 +391,7 @@ mod tests {
     fn a_long_chain_needs_no_deep_stack() {
         let count = 200_000;
         let chain: Vec<_> = (1..count)
-            .map(|node| Link {
+            .map(|node| Edge {
                 from: node,
                 to: node - 1,
                 within: true,

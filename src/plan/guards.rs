@@ -22,7 +22,7 @@ pub(super) fn resolve_target(
     match &choices.target {
         TargetSpec::Datastore { project, .. } => {
             if let Some((variable, value)) = environment.emulator_variable() {
-                return Err(PlanError::Doubtful {
+                return Err(PlanError::EmulatorVariableSet {
                     target,
                     variable: variable.to_owned(),
                     value: without_user(value),
@@ -42,7 +42,7 @@ pub(super) fn resolve_target(
             let host = match (host, &environment.emulator_host) {
                 (Some(host), _) => host.clone(),
                 (None, Some(host)) => {
-                    read_address(host).map_err(|_| PlanError::BadEmulatorAddress {
+                    read_address(host).map_err(|_| PlanError::InvalidEmulatorAddress {
                         found: without_user(host),
                     })?
                 }
@@ -57,7 +57,7 @@ pub(super) fn resolve_target(
                 host: Some(host.clone()),
             };
             if is_googles(&host) {
-                Err(PlanError::RealService { target })
+                Err(PlanError::EmulatorAddressIsGoogle { target })
             } else {
                 Ok(target)
             }
@@ -70,7 +70,7 @@ pub(super) fn resolve_target(
 pub(super) fn check_way(choices: &Choices) -> Result<(), PlanError> {
     let written_whole = matches!(choices.target, TargetSpec::Dir(_) | TargetSpec::Ndjson(_));
     if written_whole && choices.on_existing != OnExisting::Fail {
-        return Err(PlanError::WrittenWhole {
+        return Err(PlanError::WriteOnceTarget {
             on_existing: choices.on_existing,
             target: choices.target.clone(),
         });
@@ -79,7 +79,7 @@ pub(super) fn check_way(choices: &Choices) -> Result<(), PlanError> {
         && choices.selection.only.is_empty()
         && choices.sample.is_none()
     {
-        return Err(PlanError::NothingLeftOut);
+        return Err(PlanError::NothingToAdd);
     }
     if choices.via == WriteMethod::Commit {
         return match &choices.staging {

@@ -26,21 +26,21 @@ use std::collections::BTreeSet;
 
 pub use choices::{
     ChoiceError, Choices, DependencyRule, Environment, Hooks, NamespaceMap, OnExisting, OrderFile,
-    Redaction, RuleMatch, Selection, WriteMethod,
+    PlanSelection, Redaction, RuleMatch, WriteMethod,
 };
-pub use concurrency::{Turns, Waits};
-pub use document::{ArchiveRef, CheckedPlan, Member, PLAN_FORMAT, Plan, PlanTotals, Step};
-pub use error::{Before, PlanClass, PlanError};
-pub use explain::{Explanation, Link, explain};
+pub use concurrency::{StepQueue, WaitGraph};
+pub use document::{ArchiveRef, CheckedPlan, CycleMember, PLAN_FORMAT, Plan, PlanTotals, Step};
+pub use error::{CycleLink, PlanClass, PlanError};
+pub use explain::{ExplainedKind, Explanation, explain};
 
 use crate::model::{Kind, Manifest, Sha256};
-use crate::transform::redact::Rules;
+use crate::transform::redact::RuleSet;
 use estimate::sizes;
 use guards::{check_collisions, check_files, check_imports, check_way, resolve_target};
-use ordering::Arrangement;
+use ordering::PlanOrder;
 use reasons::reasons;
 use selected::SelectedKind;
-pub use selected::Skipped;
+pub use selected::SkippedKind;
 use warnings::warnings;
 
 /// Orders what `choices` take of `manifest` into steps for one target.
@@ -68,7 +68,7 @@ pub fn plan(
     let target = resolve_target(manifest, choices, environment)?;
     check_way(choices)?;
     check_redaction(manifest, &choices.redaction)?;
-    let arrangement = Arrangement::of(manifest, choices)?;
+    let arrangement = PlanOrder::new(manifest, choices)?;
     if choices.via == WriteMethod::Import {
         let items: Vec<_> = arrangement.taken.iter().map(|taken| taken.item).collect();
         check_imports(manifest, &items)?;
@@ -83,7 +83,7 @@ pub fn plan(
         arrangement
             .taken
             .get(node)
-            .map(|taken| Member::of(&taken.pair))
+            .map(|taken| CycleMember::from_pair(&taken.pair))
     };
     let cycles = arrangement.runs.iter().filter(|run| run.len() > 1);
     let mut plan = Plan {
@@ -104,7 +104,7 @@ pub fn plan(
             .map(|run| run.iter().filter_map(member).collect())
             .collect(),
         warnings: warnings(manifest, &arrangement, choices),
-        totals: PlanTotals::of(&steps, &target, choices.via),
+        totals: PlanTotals::from_steps(&steps, &target, choices.via),
         target,
         steps,
         skipped: arrangement.skipped,
@@ -115,7 +115,7 @@ pub fn plan(
 }
 
 /// The steps, in order, each with its reason and what it brings.
-fn steps(arrangement: &Arrangement<'_>, choices: &Choices) -> Vec<Step> {
+fn steps(arrangement: &PlanOrder<'_>, choices: &Choices) -> Vec<Step> {
     let reasons = reasons(arrangement);
     let sizes = sizes(arrangement, choices);
     let maps = &choices.map_namespaces;
@@ -135,7 +135,10 @@ fn steps(arrangement: &Arrangement<'_>, choices: &Choices) -> Vec<Step> {
             reason: reasons.get(node)?.clone(),
         })
     };
-    (1..).zip(arrangement.in_order()).filter_map(step).collect()
+    (1..)
+        .zip(arrangement.numbered_runs())
+        .filter_map(step)
+        .collect()
 }
 
 /// A hash without its key is none. A misspelt rule, be it the kind or the property, would let
@@ -148,7 +151,7 @@ fn check_redaction(manifest: &Manifest, redaction: &Redaction) -> Result<(), Pla
             rule: rule.to_string(),
         });
     }
-    let rules = Rules::new(&redaction.rules, named_kinds(manifest))?;
+    let rules = RuleSet::new(&redaction.rules, named_kinds(manifest))?;
     for (number, found) in redaction.matches.iter().enumerate() {
         let is_idle = found.properties.is_empty() && found.left_out.is_empty();
         // Of a kind without entities nothing can be let through.

@@ -6,17 +6,17 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
-use super::constraints::{Constraints, words};
+use super::constraints::{Constraints, from_choices};
 use super::dependencies::{Dependency, needs};
-use super::graph::{Contradiction, Link, arrange};
-use super::selected::{SelectedKind, Skipped};
-use super::{Before, Choices, PlanError, Selection};
+use super::graph::{CycleEdges, Edge, arrange};
+use super::selected::{SelectedKind, SkippedKind};
+use super::{Choices, CycleLink, PlanError, PlanSelection};
 use crate::model::{KindInfo, KindRef, Manifest};
 
 /// What is restored, in order.
-pub(super) struct Arrangement<'a> {
+pub(super) struct PlanOrder<'a> {
     pub taken: Vec<SelectedKind<'a>>,
-    pub skipped: Vec<Skipped>,
+    pub skipped: Vec<SkippedKind>,
     /// Who needs a step that nobody chose.
     pub needed_by: BTreeMap<usize, usize>,
     pub needs: Vec<Dependency>,
@@ -25,9 +25,9 @@ pub(super) struct Arrangement<'a> {
     pub runs: Vec<Vec<usize>>,
 }
 
-impl<'a> Arrangement<'a> {
+impl<'a> PlanOrder<'a> {
     /// Chooses and orders.
-    pub fn of(manifest: &'a Manifest, choices: &Choices) -> Result<Self, PlanError> {
+    pub fn new(manifest: &'a Manifest, choices: &Choices) -> Result<Self, PlanError> {
         let selection = &choices.selection;
         let items = sorted_items(manifest)?;
         check_choices(&items, choices)?;
@@ -39,7 +39,7 @@ impl<'a> Arrangement<'a> {
             let pair = item.pair();
             match reason_to_skip(&pair, selection) {
                 Some(reason) if !pulled.contains_key(&pair) => {
-                    skipped.push(Skipped {
+                    skipped.push(SkippedKind {
                         namespace: pair.namespace,
                         kind: pair.kind,
                         reason,
@@ -60,14 +60,14 @@ impl<'a> Arrangement<'a> {
 
         let bytes: Vec<u64> = taken.iter().map(|taken| taken.item.bytes).collect();
         let needs = needs(&taken);
-        let links: Vec<Link> = needs.iter().map(Dependency::link).collect();
-        let words = words(&taken, selection)?;
-        let runs = arrange(&bytes, &links, &words.wishes).map_err(|Contradiction(circle)| {
-            PlanError::Contradiction {
+        let links: Vec<Edge> = needs.iter().map(Dependency::link).collect();
+        let words = from_choices(&taken, selection)?;
+        let runs = arrange(&bytes, &links, &words.wishes).map_err(|CycleEdges(circle)| {
+            PlanError::ConstraintCycle {
                 circle: circle
                     .into_iter()
                     .filter_map(|(node, wish)| {
-                        Some(Before {
+                        Some(CycleLink {
                             pair: taken.get(node)?.pair.clone(),
                             word: words.said.get(wish)?.clone(),
                         })
@@ -75,7 +75,7 @@ impl<'a> Arrangement<'a> {
                     .collect(),
             }
         })?;
-        Ok(Arrangement {
+        Ok(PlanOrder {
             taken,
             skipped,
             needed_by,
@@ -86,7 +86,7 @@ impl<'a> Arrangement<'a> {
     }
 
     /// The numbers of the steps as they follow one another, each with its run.
-    pub fn in_order(&self) -> impl Iterator<Item = (usize, usize)> {
+    pub fn numbered_runs(&self) -> impl Iterator<Item = (usize, usize)> {
         self.runs
             .iter()
             .enumerate()
@@ -116,7 +116,7 @@ fn check_choices(items: &[&KindInfo], choices: &Choices) -> Result<(), PlanError
             .iter()
             .any(|item| selector.matches_names(&item.namespace, &item.kind))
         {
-            return Err(PlanError::NothingChosen {
+            return Err(PlanError::EmptySelection {
                 option,
                 selector: selector.to_string(),
             });
@@ -131,7 +131,7 @@ fn check_choices(items: &[&KindInfo], choices: &Choices) -> Result<(), PlanError
             .map(|item| sides(item))
             .all(|[step, needs]| step == needs)
         {
-            return Err(PlanError::OrdersNothing {
+            return Err(PlanError::EmptyConstraint {
                 word: format!("{option} {after}"),
             });
         }
@@ -155,7 +155,7 @@ fn check_choices(items: &[&KindInfo], choices: &Choices) -> Result<(), PlanError
 }
 
 /// Why a pair stays out whatever needs it.
-fn reason_to_refuse(pair: &KindRef, selection: &Selection) -> Option<String> {
+fn reason_to_refuse(pair: &KindRef, selection: &PlanSelection) -> Option<String> {
     if pair.is_lease() {
         return Some("the mark of another restore".to_owned());
     }
@@ -166,7 +166,7 @@ fn reason_to_refuse(pair: &KindRef, selection: &Selection) -> Option<String> {
         .map(|skip| format!("--exclude {skip}"))
 }
 
-fn reason_to_skip(pair: &KindRef, selection: &Selection) -> Option<String> {
+fn reason_to_skip(pair: &KindRef, selection: &PlanSelection) -> Option<String> {
     if let Some(reason) = reason_to_refuse(pair, selection) {
         return Some(reason);
     }
@@ -175,7 +175,7 @@ fn reason_to_skip(pair: &KindRef, selection: &Selection) -> Option<String> {
 
 /// With `--with-dependencies`: who pulled each pair in that the user has not chosen. What is
 /// skipped by name stays out.
-fn pulled_in(items: &[&KindInfo], selection: &Selection) -> HashMap<KindRef, KindRef> {
+fn pulled_in(items: &[&KindInfo], selection: &PlanSelection) -> HashMap<KindRef, KindRef> {
     let mut pulled = HashMap::new();
     if !selection.with_dependencies {
         return pulled;

@@ -15,7 +15,7 @@ use toml::Spanned;
 
 use crate::model::{Namespace, Sample, Selector, TargetSpec};
 use crate::plan::{DependencyRule, Hooks, NamespaceMap, OnExisting, OrderFile, WriteMethod};
-use crate::transform::redact::Rule;
+use crate::transform::redact::RedactRule;
 
 /// A text that is not what it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,7 +47,7 @@ pub struct Profile {
     /// As `--map-namespace`.
     pub map_namespaces: Vec<NamespaceMap>,
     /// As `--redact` with a rule.
-    pub redact: Vec<Rule>,
+    pub redact: Vec<RedactRule>,
     /// A file of rules.
     pub redact_file: Option<PathBuf>,
     /// As `--on-existing`.
@@ -107,9 +107,9 @@ pub fn order(text: &str, file: &str) -> Result<OrderFile, ConfigError> {
     } = read(text, file)?;
     Ok(OrderFile {
         file: file.to_owned(),
-        first: plain(first),
-        last: plain(last),
-        depends_on: plain(depends_on),
+        first: values(first),
+        last: values(last),
+        depends_on: values(depends_on),
     })
 }
 
@@ -117,14 +117,14 @@ pub fn order(text: &str, file: &str) -> Result<OrderFile, ConfigError> {
 ///
 /// # Errors
 /// At the first line that is no rule.
-pub fn rules(text: &str, file: &str) -> Result<Vec<Rule>, ConfigError> {
+pub fn rules(text: &str, file: &str) -> Result<Vec<RedactRule>, ConfigError> {
     let lines = (1..)
         .zip(text.lines().map(str::trim))
         .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
     lines
         .map(|(number, line)| {
             line.parse()
-                .map_err(|error: <Rule as FromStr>::Err| ConfigError {
+                .map_err(|error: <RedactRule as FromStr>::Err| ConfigError {
                     file: file.to_owned(),
                     line: number,
                     found: error.to_string(),
@@ -144,36 +144,36 @@ struct Config {
 #[serde(deny_unknown_fields)]
 struct WrittenOrder {
     #[serde(default)]
-    first: Vec<Spelled<Selector>>,
+    first: Vec<Parsed<Selector>>,
     #[serde(default)]
-    last: Vec<Spelled<Selector>>,
+    last: Vec<Parsed<Selector>>,
     #[serde(default)]
-    depends_on: Vec<Spelled<DependencyRule>>,
+    depends_on: Vec<Parsed<DependencyRule>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WrittenProfile {
-    target: Option<Spelled<TargetSpec>>,
+    target: Option<Parsed<TargetSpec>>,
     #[serde(default)]
-    only: Vec<Spelled<Selector>>,
+    only: Vec<Parsed<Selector>>,
     #[serde(default)]
-    exclude: Vec<Spelled<Selector>>,
+    exclude: Vec<Parsed<Selector>>,
     #[serde(default)]
-    first: Vec<Spelled<Selector>>,
+    first: Vec<Parsed<Selector>>,
     #[serde(default)]
-    last: Vec<Spelled<Selector>>,
+    last: Vec<Parsed<Selector>>,
     #[serde(default)]
-    depends_on: Vec<Spelled<DependencyRule>>,
+    depends_on: Vec<Parsed<DependencyRule>>,
     #[serde(default)]
     map_namespaces: BTreeMap<String, Spanned<String>>,
     #[serde(default)]
-    redact: Vec<Spelled<Rule>>,
+    redact: Vec<Parsed<RedactRule>>,
     redact_file: Option<PathBuf>,
-    on_existing: Option<Spelled<OnExisting>>,
-    via: Option<Spelled<WriteMethod>>,
+    on_existing: Option<Parsed<OnExisting>>,
+    via: Option<Parsed<WriteMethod>>,
     staging: Option<String>,
-    sample: Option<Spanned<Spelled<Sample>>>,
+    sample: Option<Spanned<Parsed<Sample>>>,
     limit: Option<Spanned<u64>>,
     #[serde(default)]
     with_dependencies: bool,
@@ -186,10 +186,10 @@ struct WrittenProfile {
 }
 
 /// Where in the text something is wrong, and what.
-type Fault = (usize, String);
+type ConfigFault = (usize, String);
 
 impl WrittenProfile {
-    fn finish(self, folder: &Path) -> Result<Profile, Fault> {
+    fn finish(self, folder: &Path) -> Result<Profile, ConfigFault> {
         check_typed_each_time("confirm", "--confirm PROJECT", self.confirm.as_ref())?;
         check_typed_each_time(
             "disaster_recovery",
@@ -200,25 +200,25 @@ impl WrittenProfile {
         let maps = self.map_namespaces.into_iter();
         let map_namespaces = maps
             .map(|(from, to)| namespace_map(&from, &to))
-            .collect::<Result<_, Fault>>()?;
+            .collect::<Result<_, ConfigFault>>()?;
         let below = |path: String| folder.join(path).to_string_lossy().into_owned();
         let in_bucket = |path: &str| path.starts_with("gs://");
         Ok(Profile {
-            target: self.target.map(|Spelled(target)| match target {
+            target: self.target.map(|Parsed(target)| match target {
                 TargetSpec::Dir(path) if !in_bucket(&path) => TargetSpec::Dir(below(path)),
                 TargetSpec::Ndjson(path) if !in_bucket(&path) => TargetSpec::Ndjson(below(path)),
                 target => target,
             }),
-            only: plain(self.only),
-            exclude: plain(self.exclude),
-            first: plain(self.first),
-            last: plain(self.last),
-            depends_on: plain(self.depends_on),
+            only: values(self.only),
+            exclude: values(self.exclude),
+            first: values(self.first),
+            last: values(self.last),
+            depends_on: values(self.depends_on),
             map_namespaces,
-            redact: plain(self.redact),
+            redact: values(self.redact),
             redact_file: self.redact_file.map(|path| folder.join(path)),
-            on_existing: self.on_existing.map(|Spelled(policy)| policy),
-            via: self.via.map(|Spelled(via)| via),
+            on_existing: self.on_existing.map(|Parsed(policy)| policy),
+            via: self.via.map(|Parsed(via)| via),
             staging: self.staging.map(|staging| {
                 if in_bucket(&staging) {
                     staging
@@ -243,7 +243,7 @@ fn check_typed_each_time(
     key: &str,
     option: &str,
     found: Option<&Spanned<IgnoredAny>>,
-) -> Result<(), Fault> {
+) -> Result<(), ConfigFault> {
     match found {
         None => Ok(()),
         Some(found) => Err((
@@ -255,9 +255,9 @@ fn check_typed_each_time(
 
 /// A share or a limit, each by its own key.
 fn sample(
-    share: Option<Spanned<Spelled<Sample>>>,
+    share: Option<Spanned<Parsed<Sample>>>,
     limit: Option<Spanned<u64>>,
-) -> Result<Option<Sample>, Fault> {
+) -> Result<Option<Sample>, ConfigFault> {
     match (share, limit) {
         (Some(_), Some(limit)) => Err((
             limit.span().start,
@@ -278,12 +278,12 @@ fn sample(
     }
 }
 
-fn namespace_map(from: &str, to: &Spanned<String>) -> Result<NamespaceMap, Fault> {
+fn namespace_map(from: &str, to: &Spanned<String>) -> Result<NamespaceMap, ConfigFault> {
     let map = format!("{}={}", from, to.get_ref())
         .parse::<NamespaceMap>()
         .map_err(|error| (to.span().start, error.to_string()))?;
     // A name that holds `=` would be divided elsewhere than it was written.
-    if map.from == Namespace::from_spelling(from) {
+    if map.from == Namespace::parse_display(from) {
         Ok(map)
     } else {
         Err((
@@ -294,19 +294,19 @@ fn namespace_map(from: &str, to: &Spanned<String>) -> Result<NamespaceMap, Fault
 }
 
 /// Something that is read from its spelling.
-struct Spelled<T>(T);
+struct Parsed<T>(T);
 
-impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Spelled<T> {
+impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Parsed<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?
             .parse()
-            .map(Spelled)
+            .map(Parsed)
             .map_err(D::Error::custom)
     }
 }
 
-fn plain<T>(spelled: Vec<Spelled<T>>) -> Vec<T> {
-    spelled.into_iter().map(|Spelled(value)| value).collect()
+fn values<T>(spelled: Vec<Parsed<T>>) -> Vec<T> {
+    spelled.into_iter().map(|Parsed(value)| value).collect()
 }
 
 fn read<T: DeserializeOwned>(text: &str, file: &str) -> Result<T, ConfigError> {

@@ -2,13 +2,13 @@
 //!
 //! Reads an order that is made already; it decides nothing.
 
-use super::ordering::Arrangement;
+use super::ordering::PlanOrder;
 use super::selected::SelectedKind;
 use crate::model::KindRef;
 
 /// The reason of each step, by its number. The strongest is given alone: the user's word, who
 /// brought a step that nobody chose, a cycle, who needs the step, whom it needs.
-pub(super) fn reasons(arrangement: &Arrangement<'_>) -> Vec<String> {
+pub(super) fn reasons(arrangement: &PlanOrder<'_>) -> Vec<String> {
     let around = neighbours(arrangement);
     let nodes = 0..arrangement.taken.len();
     nodes
@@ -17,9 +17,9 @@ pub(super) fn reasons(arrangement: &Arrangement<'_>) -> Vec<String> {
 }
 
 /// What is around each step in the finished order.
-fn neighbours(arrangement: &Arrangement<'_>) -> Vec<Neighbours> {
+fn neighbours(arrangement: &PlanOrder<'_>) -> Vec<Neighbours> {
     let mut around: Vec<Neighbours> = vec![Neighbours::default(); arrangement.taken.len()];
-    for (at, (run, node)) in arrangement.in_order().enumerate() {
+    for (at, (run, node)) in arrangement.numbered_runs().enumerate() {
         if let Some(around) = around.get_mut(node) {
             (around.run, around.at) = (run, at);
         }
@@ -44,7 +44,7 @@ fn neighbours(arrangement: &Arrangement<'_>) -> Vec<Neighbours> {
 }
 
 /// The name of a kind, with its namespace where that is another than the reader's.
-fn name(arrangement: &Arrangement<'_>, node: usize, seen_from: &KindRef) -> String {
+fn name(arrangement: &PlanOrder<'_>, node: usize, seen_from: &KindRef) -> String {
     match arrangement.taken.get(node) {
         Some(SelectedKind { pair, .. }) if pair.namespace == seen_from.namespace => {
             pair.kind.to_string()
@@ -54,7 +54,7 @@ fn name(arrangement: &Arrangement<'_>, node: usize, seen_from: &KindRef) -> Stri
     }
 }
 
-fn reason(arrangement: &Arrangement<'_>, all: &[Neighbours], node: usize) -> String {
+fn reason(arrangement: &PlanOrder<'_>, all: &[Neighbours], node: usize) -> String {
     let (Some(SelectedKind { pair, .. }), Some(around)) =
         (arrangement.taken.get(node), all.get(node))
     else {

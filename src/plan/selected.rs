@@ -14,7 +14,7 @@ pub(super) struct SelectedKind<'a> {
 /// A pair that the plan leaves out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Skipped {
+pub struct SkippedKind {
     /// The namespace.
     pub namespace: Namespace,
     /// The kind.
@@ -23,7 +23,7 @@ pub struct Skipped {
     pub reason: String,
 }
 
-impl Skipped {
+impl SkippedKind {
     /// The pair.
     pub fn pair(&self) -> KindRef {
         KindRef {

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use super::ordering::Arrangement;
+use super::ordering::PlanOrder;
 use super::reasons::shortened;
 use super::{Choices, OnExisting};
 use crate::model::{Kind, KindRef, Manifest, Namespace, TargetSpec};
@@ -16,7 +16,7 @@ const NAMED: usize = 8;
 /// All that is worth a warning, what can do most harm first.
 pub(super) fn warnings(
     manifest: &Manifest,
-    arrangement: &Arrangement<'_>,
+    arrangement: &PlanOrder<'_>,
     choices: &Choices,
 ) -> Vec<String> {
     let mut warnings = Vec::new();
@@ -70,7 +70,7 @@ pub(super) fn warnings(
 }
 
 /// Pairs that stand as parents or in references of what is restored, and are not restored.
-fn dangling(manifest: &Manifest, arrangement: &Arrangement<'_>) -> impl Iterator<Item = String> {
+fn dangling(manifest: &Manifest, arrangement: &PlanOrder<'_>) -> impl Iterator<Item = String> {
     let restored: HashSet<&KindRef> = arrangement.taken.iter().map(|taken| &taken.pair).collect();
     let mut missing: BTreeMap<KindRef, BTreeSet<&KindRef>> = BTreeMap::new();
     for taken in &arrangement.taken {

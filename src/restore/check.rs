@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, pin_mut};
 
-use super::scheduler::Run;
+use super::scheduler::RestoreRun;
 use super::{Check, RestoreError};
 use crate::archive::entities;
 use crate::model::EntryInfo;
@@ -26,11 +26,11 @@ const COUNTS_MAX: u32 = 60;
 /// comes nearer.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
-impl Run<'_> {
+impl RestoreRun<'_> {
     /// Whether the target still holds what the journal says is there. `true` means that it holds
     /// nothing at all, and that the restore is to begin anew: an emulator that keeps everything in
     /// memory was started again.
-    pub(super) async fn ask_about_done(&self) -> Result<bool, RestoreError> {
+    pub(super) async fn verify_finished_steps(&self) -> Result<bool, RestoreError> {
         let mut short = Vec::new();
         let mut any = false;
         for step in &self.plan.steps {
@@ -44,7 +44,9 @@ impl Run<'_> {
             if expected == 0 {
                 continue;
             }
-            let found = self.ask(self.target.count(&step.to_pair())).await?;
+            let found = self
+                .until_cancelled(self.target.count(&step.to_pair()))
+                .await?;
             any |= found > 0;
             if found < expected {
                 short.push((step, expected));
@@ -54,10 +56,10 @@ impl Run<'_> {
         // are not there either.
         if let (false, Some((step, _))) = (any, short.first()) {
             any = self
-                .look_up_first(step)
+                .lookup_first(step)
                 .await?
                 .is_some_and(|found| found > 0);
-            if !any && self.options.begin_anew {
+            if !any && self.options.restart_if_empty {
                 return Ok(true);
             }
         }
@@ -73,7 +75,7 @@ impl Run<'_> {
         if found.is_empty() {
             Ok(false)
         } else {
-            Err(RestoreError::Forgotten {
+            Err(RestoreError::TargetLostData {
                 target: self.plan.target.to_string(),
                 found,
             })
@@ -82,11 +84,11 @@ impl Run<'_> {
 
     /// Asks about the kinds of the plan's steps that no earlier run has begun, and about the names
     /// that they get.
-    pub(super) async fn refuse_what_is_not_empty(&self) -> Result<(), RestoreError> {
+    pub(super) async fn check_target_empty(&self) -> Result<(), RestoreError> {
         if self.plan.on_existing != OnExisting::Fail {
             return Ok(());
         }
-        self.ask(self.target.settle()).await?;
+        self.until_cancelled(self.target.finish_cleanup()).await?;
         let mut found = Vec::new();
         let mut taken = None;
         for step in &self.plan.steps {
@@ -94,20 +96,23 @@ impl Run<'_> {
                 continue;
             }
             let count = match self
-                .ask(self.target.check_names(&self.info(step, false)))
+                .until_cancelled(self.target.check_names(&self.info(step, false)))
                 .await
             {
                 // What has the name may hold no entities, or be none that could be counted.
-                Err(RestoreError::Target(error @ TargetError::Taken { .. })) => {
+                Err(RestoreError::Target(error @ TargetError::AlreadyExists { .. })) => {
                     taken.get_or_insert(error);
-                    self.ask(self.target.count(&step.to_pair()))
+                    self.until_cancelled(self.target.count(&step.to_pair()))
                         .await
                         .unwrap_or_default()
                 }
                 checked => {
                     checked?;
-                    match self.ask(self.target.count(&step.to_pair())).await? {
-                        0 => self.look_up_first(step).await?.unwrap_or_default(),
+                    match self
+                        .until_cancelled(self.target.count(&step.to_pair()))
+                        .await?
+                    {
+                        0 => self.lookup_first(step).await?.unwrap_or_default(),
                         count => count,
                     }
                 }
@@ -167,19 +172,19 @@ impl Run<'_> {
         let pair = step.to_pair();
         let mut may_look_up = self.target.is_looked_up();
         let (mut counts, mut standstills) = (1, 0);
-        let mut found = self.ask(self.target.count(&pair)).await?;
+        let mut found = self.until_cancelled(self.target.count(&pair)).await?;
         while !is_right(found) {
             if standstills == STANDSTILLS_MAX || counts == COUNTS_MAX {
                 if !std::mem::take(&mut may_look_up) || found >= expected {
                     break;
                 }
-                self.look_up(step, expected).await?;
+                self.lookup(step, expected).await?;
                 (counts, standstills) = (0, 0);
             } else {
                 tokio::time::sleep(FIRST_PAUSE * 2_u32.pow(standstills)).await;
             }
-            self.go_on().await?;
-            let now = self.ask(self.target.count(&pair)).await?;
+            self.check_cancelled().await?;
+            let now = self.until_cancelled(self.target.count(&pair)).await?;
             let is_nearer = now.abs_diff(expected) < found.abs_diff(expected);
             (counts, standstills, found) =
                 (counts + 1, if is_nearer { 0 } else { standstills + 1 }, now);
@@ -188,7 +193,7 @@ impl Run<'_> {
     }
 
     /// Looks the first `entities` of a step up by their keys.
-    async fn look_up(&self, step: &Step, entities: u64) -> Result<(), RestoreError> {
+    async fn lookup(&self, step: &Step, entities: u64) -> Result<(), RestoreError> {
         let outputs = self.outputs(step);
         let pieces = entities::read(
             self.archive,
@@ -200,12 +205,12 @@ impl Run<'_> {
         pin_mut!(pieces);
         let mut left = usize::try_from(entities).unwrap_or(usize::MAX);
         while let Some(mut piece) = pieces.next().await.transpose()?.filter(|_| left > 0) {
-            self.go_on().await?;
+            self.check_cancelled().await?;
             piece.truncate(left);
             left -= piece.len();
             // One after the other: an emulator holds each against all writes that wait.
             for batch in piece.split(LOOKUP_MAX, LOOKUP_MAX_BYTES) {
-                self.ask(self.target.look_up(batch)).await?;
+                self.until_cancelled(self.target.lookup(batch)).await?;
             }
         }
         Ok(())
@@ -213,7 +218,7 @@ impl Run<'_> {
 
     /// How many of the first few entities of a step are in the target, by their keys; none where it
     /// cannot be asked.
-    async fn look_up_first(&self, step: &Step) -> Result<Option<u64>, RestoreError> {
+    async fn lookup_first(&self, step: &Step) -> Result<Option<u64>, RestoreError> {
         if !self.target.is_looked_up() {
             return Ok(None);
         }
@@ -228,7 +233,7 @@ impl Run<'_> {
         pin_mut!(pieces);
         while let Some(piece) = pieces.next().await.transpose()? {
             if let Some(batch) = piece.split(LOOKUP_MAX, LOOKUP_MAX_BYTES).next() {
-                return Ok(Some(self.ask(self.target.look_up(batch)).await?));
+                return Ok(Some(self.until_cancelled(self.target.lookup(batch)).await?));
             }
         }
         Ok(Some(0))
@@ -250,7 +255,7 @@ impl Run<'_> {
         pin_mut!(pieces);
         let mut differing = 0;
         while let Some(piece) = pieces.next().await {
-            self.go_on().await?;
+            self.check_cancelled().await?;
             let piece = piece?;
             let entities = piece.len();
             let parse = move || {
@@ -259,9 +264,11 @@ impl Run<'_> {
                     .filter_map(|(line, _)| serde_json::from_slice(line).ok())
                     .collect::<Vec<serde_json::Value>>()
             };
-            let wanted = Workers::aside(parse).await.map_err(TargetError::from)?;
+            let wanted = Workers::run_blocking(parse)
+                .await
+                .map_err(TargetError::from)?;
             differing += (entities - wanted.len()) as u64;
-            match self.ask(self.target.differing(wanted)).await? {
+            match self.until_cancelled(self.target.differing(wanted)).await? {
                 Some(found) => differing += found,
                 // A target that cannot be asked for its entities.
                 None => return Ok(()),
@@ -272,7 +279,7 @@ impl Run<'_> {
         if differing == 0 {
             Ok(())
         } else {
-            Err(RestoreError::Differing {
+            Err(RestoreError::Mismatch {
                 pair: step.to_pair(),
                 differing,
             })

@@ -4,7 +4,7 @@
 use futures_util::{StreamExt as _, pin_mut};
 
 use super::RestoreError;
-use super::scheduler::Run;
+use super::scheduler::RestoreRun;
 use crate::archive::entities;
 use crate::model::EntryInfo;
 use crate::plan::Step;
@@ -15,7 +15,7 @@ use crate::transform::Encoding;
 /// What a key weighs in a set, its table's free places included.
 const KEY_BYTES: u64 = 32;
 
-impl Run<'_> {
+impl RestoreRun<'_> {
     /// Reads the step's keys once more, and deletes the others. Where not all keys fit in memory,
     /// part by part.
     pub(super) async fn delete_others(
@@ -40,15 +40,15 @@ impl Run<'_> {
             );
             pin_mut!(pieces);
             while let Some(piece) = pieces.next().await {
-                self.go_on().await?;
+                self.check_cancelled().await?;
                 piece?.iter().for_each(|(_, key)| keep.insert(key));
             }
             deleted += self
-                .ask(self.target.delete_others(&step.to_pair(), &keep))
+                .until_cancelled(self.target.delete_others(&step.to_pair(), &keep))
                 .await?;
             self.note(step, |tally| tally.deleted = deleted);
         }
-        self.append(journal::Event::OthersDeleted {
+        self.append(journal::JournalEvent::OthersDeleted {
             step: step.id,
             deleted,
         })

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use futures_util::{TryStreamExt as _, pin_mut};
 
-use crate::archive::entities::{self, Gather};
+use crate::archive::entities::{self, RecordCollector};
 use crate::archive::{Archive, ArchiveError};
 use crate::entity::{Entity, Key, PathElement, ProtoError, Value};
 use crate::model::{EntryInfo, KindRef, Sample};
@@ -38,13 +38,14 @@ pub enum DependencyError {
 ///
 /// # Errors
 /// [`DependencyError`].
-pub async fn picked(
+pub async fn samplers(
     archive: &Arc<Archive>,
     pairs: &[(KindRef, Sample)],
     with_needed: bool,
     workers: &Workers,
 ) -> Result<HashMap<KindRef, Arc<Sampler>>, DependencyError> {
-    let numbers: Arc<KindIndex> = Arc::new(KindIndex::of(pairs.iter().map(|(pair, _)| pair)));
+    let numbers: Arc<KindIndex> =
+        Arc::new(KindIndex::from_pairs(pairs.iter().map(|(pair, _)| pair)));
     let mut search = DependencySearch::new(pairs.iter().map(|(_, sample)| *sample));
     if with_needed {
         // What is needed stands first in a plan: from its end, most is known by the time a kind is
@@ -59,7 +60,7 @@ pub async fn picked(
             .kind(pair)
             .map(|kind| kind.outputs().cloned().collect())
             .unwrap_or_default();
-        let links = Links {
+        let links = LinkCollector {
             numbers: numbers.clone(),
             pair: pair.clone(),
         };
@@ -72,7 +73,7 @@ pub async fn picked(
             }
         }
     }
-    let picker = |needed: Needed| Arc::new(Sampler::new(needed.sample, needed.all));
+    let picker = |needed: RequiredEntities| Arc::new(Sampler::new(needed.sample, needed.all));
     Ok(pairs
         .iter()
         .map(|(pair, _)| pair.clone())
@@ -87,7 +88,7 @@ struct KindIndex {
 }
 
 impl KindIndex {
-    fn of<'a>(pairs: impl Iterator<Item = &'a KindRef>) -> Self {
+    fn from_pairs<'a>(pairs: impl Iterator<Item = &'a KindRef>) -> Self {
         let mut numbers = KindIndex::default();
         for (number, pair) in pairs.enumerate() {
             let kinds = numbers
@@ -106,22 +107,22 @@ impl KindIndex {
 
 /// An entity, and which others it needs: the number of their pair, and their keys' digests.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Link {
+struct EntityLinks {
     key: u128,
     needs: Vec<(usize, u128)>,
 }
 
 /// Reads links off the entities of one pair.
 #[derive(Debug, Clone)]
-struct Links {
+struct LinkCollector {
     numbers: Arc<KindIndex>,
     pair: KindRef,
 }
 
-impl Gather for Links {
-    type Piece = Vec<Link>;
+impl RecordCollector for LinkCollector {
+    type Piece = Vec<EntityLinks>;
 
-    fn add(&self, record: &[u8], piece: &mut Vec<Link>) -> Result<(), ProtoError> {
+    fn push(&self, record: &[u8], piece: &mut Vec<EntityLinks>) -> Result<(), ProtoError> {
         let entity = Entity::parse(record)?;
         let Some(key) = entity.key.as_ref().filter(|_| entity.is_of(&self.pair)) else {
             return Ok(());
@@ -135,19 +136,19 @@ impl Gather for Links {
             );
         }
         self.references(key, &entity, &mut needs);
-        piece.push(Link {
+        piece.push(EntityLinks {
             key: sample::digest(key.namespace, &key.path),
             needs,
         });
         Ok(())
     }
 
-    fn append(piece: &mut Vec<Link>, later: Vec<Link>) {
+    fn merge(piece: &mut Vec<EntityLinks>, later: Vec<EntityLinks>) {
         piece.extend(later);
     }
 }
 
-impl Links {
+impl LinkCollector {
     fn need(&self, namespace: &str, path: &[PathElement<'_>], needs: &mut Vec<(usize, u128)>) {
         if let Some(number) = path
             .last()
@@ -174,7 +175,7 @@ impl Links {
 
 /// What is needed of one pair.
 #[derive(Debug)]
-struct Needed {
+struct RequiredEntities {
     /// What is taken whether it is needed or not.
     sample: Sample,
     all: HashSet<u128>,
@@ -187,7 +188,7 @@ struct Needed {
 /// All that is needed, as far as it is known.
 #[derive(Debug)]
 struct DependencySearch {
-    pairs: Vec<Needed>,
+    pairs: Vec<RequiredEntities>,
     /// The pairs that are to be read.
     to_read: BTreeSet<usize>,
     /// The pair that was read last.
@@ -197,7 +198,7 @@ struct DependencySearch {
 
 /// One reading of a pair.
 #[derive(Debug)]
-struct Pass {
+struct KindScan {
     number: usize,
     is_first: bool,
     /// What is looked for. What is not met is not in the archive.
@@ -209,13 +210,13 @@ struct Pass {
 impl DependencySearch {
     /// A search that begins with all pairs of which a sample is taken.
     fn new(samples: impl Iterator<Item = Sample>) -> Self {
-        let needed = |sample| Needed {
+        let needed = |sample| RequiredEntities {
             sample,
             all: HashSet::new(),
             fresh: HashSet::new(),
             was_read: sample == Sample::NONE,
         };
-        let pairs: Vec<Needed> = samples.map(needed).collect();
+        let pairs: Vec<RequiredEntities> = samples.map(needed).collect();
         let to_read = pairs
             .iter()
             .enumerate()
@@ -234,7 +235,7 @@ impl DependencySearch {
     ///
     /// What is needed comes first in a plan: from its end, most is known by the time a kind is
     /// read. From the front it begins at the end again.
-    fn pass(&mut self) -> Option<Pass> {
+    fn pass(&mut self) -> Option<KindScan> {
         let number = *self
             .to_read
             .range(..self.last_read)
@@ -245,7 +246,7 @@ impl DependencySearch {
         let needed = self.pairs.get_mut(number)?;
         let is_first = !std::mem::replace(&mut needed.was_read, true);
         let wanted = std::mem::take(&mut needed.fresh);
-        Some(Pass {
+        Some(KindScan {
             number,
             is_first,
             wanted,
@@ -254,7 +255,7 @@ impl DependencySearch {
     }
 
     /// Takes what the entities of the next piece need, of those that are taken themselves.
-    fn follow(&mut self, pass: &mut Pass, piece: &[Link]) {
+    fn follow(&mut self, pass: &mut KindScan, piece: &[EntityLinks]) {
         let mut by_key = None;
         for link in piece {
             let sample = self
@@ -331,7 +332,7 @@ mod tests {
     use super::*;
 
     /// Kinds of entities, each with what it needs, by kind and place.
-    type Made = Vec<Vec<Vec<(usize, usize)>>>;
+    type EntityNeeds = Vec<Vec<Vec<(usize, usize)>>>;
 
     /// Stands for an entity; its upper half is drawn evenly, as that of a digest.
     fn digest(kind: usize, place: usize) -> u128 {
@@ -339,7 +340,7 @@ mod tests {
         u128::from(mixed) << 64 | (kind * 1_000 + place) as u128
     }
 
-    fn links(made: &Made, kind: usize) -> Vec<Link> {
+    fn links(made: &EntityNeeds, kind: usize) -> Vec<EntityLinks> {
         let needs = |needs: &Vec<(usize, usize)>| {
             needs
                 .iter()
@@ -349,7 +350,7 @@ mod tests {
         made[kind]
             .iter()
             .enumerate()
-            .map(|(place, needed)| Link {
+            .map(|(place, needed)| EntityLinks {
                 key: digest(kind, place),
                 needs: needs(needed),
             })
@@ -357,7 +358,11 @@ mod tests {
     }
 
     /// What a search finds that reads kinds in pieces, and how often it read one.
-    fn searched(made: &Made, samples: &[Sample], piece_len: usize) -> (Vec<HashSet<u128>>, usize) {
+    fn searched(
+        made: &EntityNeeds,
+        samples: &[Sample],
+        piece_len: usize,
+    ) -> (Vec<HashSet<u128>>, usize) {
         let mut search = DependencySearch::new(samples.iter().copied());
         let mut passes = 0;
         while let Some(mut pass) = search.pass() {
@@ -388,7 +393,7 @@ mod tests {
     }
 
     /// The same by the book: from entity to entity.
-    fn taken(made: &Made, samples: &[Sample]) -> HashSet<(usize, usize)> {
+    fn taken(made: &EntityNeeds, samples: &[Sample]) -> HashSet<(usize, usize)> {
         let all = made
             .iter()
             .enumerate()
@@ -408,7 +413,7 @@ mod tests {
     #[test]
     fn a_chain_within_a_kind_needs_no_reading_for_each_of_its_links() {
         let passes = |needs: &dyn Fn(usize) -> usize| {
-            let made: Made = vec![(0..300).map(|place| vec![(0, needs(place))]).collect()];
+            let made: EntityNeeds = vec![(0..300).map(|place| vec![(0, needs(place))]).collect()];
             let (needed, passes) = searched(&made, &[Sample::Limit(1)], 10);
             assert_eq!(needed[0].len(), 300 - usize::from(needs(299) == 299));
             passes
@@ -422,7 +427,7 @@ mod tests {
     fn only_kinds_that_something_needs_are_read() {
         // Each kind needs the next one, and nothing needs the last.
         let count = 2_000;
-        let mut made: Made = (0..count)
+        let mut made: EntityNeeds = (0..count)
             .map(|kind| vec![vec![(kind + 1, 0)], vec![]])
             .collect();
         made.extend([vec![vec![]], vec![vec![]]]);

@@ -40,7 +40,7 @@ pub enum RestoreError {
     },
     /// The sample cannot be drawn.
     #[error(transparent)]
-    Needed(#[from] DependencyError),
+    Dependencies(#[from] DependencyError),
     /// A command of the user's failed.
     #[error(transparent)]
     Hook(#[from] HookError),
@@ -53,7 +53,7 @@ pub enum RestoreError {
         error: Box<RestoreError>,
     },
     /// The target holds entities where it must be empty.
-    #[error("target {target}: expected no entities of the plan's kinds, found {}", spell(.found))]
+    #[error("target {target}: expected no entities of the plan's kinds, found {}", join_counts(.found))]
     NotEmpty {
         /// The target.
         target: String,
@@ -61,16 +61,16 @@ pub enum RestoreError {
         found: Vec<(KindRef, u64)>,
     },
     /// The journal says that steps are done, the target does not hold their entities.
-    #[error("target {target}: expected what the journal says is done, found {}", spell(.found))]
-    Forgotten {
+    #[error("target {target}: expected what the journal says is done, found {}", join_counts(.found))]
+    TargetLostData {
         /// The target.
         target: String,
         /// Which, and how many are there.
         found: Vec<(KindRef, u64)>,
     },
     /// The restore has finished, and the target has changed since.
-    #[error("the restore has finished, but {target} has changed since: {}", shown(.differences))]
-    ChangedSince {
+    #[error("the restore has finished, but {target} has changed since: {}", list_differences(.differences))]
+    TargetChanged {
         /// The target.
         target: TargetSpec,
         /// What is not as it was left.
@@ -102,7 +102,7 @@ pub enum RestoreError {
     #[error(
         "{pair}: expected every entity as the archive has it, found {differing} that differ or are missing"
     )]
-    Differing {
+    Mismatch {
         /// Which.
         pair: KindRef,
         /// How many.
@@ -110,7 +110,7 @@ pub enum RestoreError {
     },
     /// Some steps failed, the others were run.
     #[error("expected every step to succeed, found that {failed} failed")]
-    SomeFailed {
+    StepsFailed {
         /// How many.
         failed: u64,
         /// The one that failed first.
@@ -147,7 +147,7 @@ impl RestoreError {
 /// How many kinds a message names.
 const SHOWN: usize = 5;
 
-fn shown(differences: &[Difference]) -> String {
+fn list_differences(differences: &[Difference]) -> String {
     let mut shown: Vec<String> = differences
         .iter()
         .take(SHOWN)
@@ -159,7 +159,7 @@ fn shown(differences: &[Difference]) -> String {
     shown.join("; ")
 }
 
-fn spell(found: &[(KindRef, u64)]) -> String {
+fn join_counts(found: &[(KindRef, u64)]) -> String {
     let mut shown: Vec<String> = found
         .iter()
         .take(SHOWN)

@@ -1,11 +1,11 @@
 //! What an earlier run of the same plan means for this one, and whether a restore that has finished
 //! is still true.
 
-use super::scheduler::{Resumption, Run};
+use super::scheduler::{RestoreRun, Resumption};
 use super::{Check, Difference, RestoreError};
 use crate::plan::{OnExisting, Step};
 
-impl Run<'_> {
+impl RestoreRun<'_> {
     /// Decides what this run does, by the journal and, where that says that something is done, by
     /// the target.
     pub(super) async fn resumption(&mut self) -> Result<Resumption, RestoreError> {
@@ -18,7 +18,7 @@ impl Run<'_> {
             return Ok(Resumption::Restart);
         }
         if !has_finished {
-            return Ok(if self.ask_about_done().await? {
+            return Ok(if self.verify_finished_steps().await? {
                 Resumption::Restart
             } else {
                 Resumption::Continue
@@ -36,9 +36,12 @@ impl Run<'_> {
         let mut differences = Vec::new();
         let mut is_empty = true;
         for step in &self.plan.steps {
-            self.go_on().await?;
+            self.check_cancelled().await?;
             let expected = self.status(step).await.entities;
-            match self.ask(self.target.count(&step.to_pair())).await {
+            match self
+                .until_cancelled(self.target.count(&step.to_pair()))
+                .await
+            {
                 Ok(found) => {
                     is_empty &= found == 0;
                     if found != expected {
@@ -64,7 +67,7 @@ impl Run<'_> {
                 Err(error) => return Err(error),
             }
         }
-        if !differences.is_empty() && is_empty && self.options.begin_anew {
+        if !differences.is_empty() && is_empty && self.options.restart_if_empty {
             return Ok(Resumption::Restart);
         }
         // A count may be late. Those that are right after a while are none; the first that stays
@@ -82,7 +85,7 @@ impl Run<'_> {
             for step in &self.plan.steps {
                 match self.compare(step, &self.outputs(step)).await {
                     Ok(()) => {}
-                    Err(RestoreError::Differing { pair, differing }) => {
+                    Err(RestoreError::Mismatch { pair, differing }) => {
                         differences.push((step, Difference::Entities { pair, differing }))
                     }
                     Err(error) => return Err(error),
@@ -97,7 +100,7 @@ impl Run<'_> {
             .into_iter()
             .map(|(_, difference)| difference)
             .collect();
-        Err(RestoreError::ChangedSince {
+        Err(RestoreError::TargetChanged {
             target: self.plan.target.clone(),
             differences,
         })

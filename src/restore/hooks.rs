@@ -61,9 +61,9 @@ pub enum HookError {
 }
 
 /// Whatever still runs of a hook ends with this, also when the restore itself is ended at once.
-struct Group(Option<Pid>);
+struct ProcessGroup(Option<Pid>);
 
-impl Drop for Group {
+impl Drop for ProcessGroup {
     fn drop(&mut self) {
         if let Some(group) = self.0.take() {
             kill_process_group(group, Signal::KILL).ok();
@@ -99,7 +99,7 @@ impl Hook<'_> {
             .spawn()
             .map_err(no_shell)?;
         let id = child.id().and_then(|id| i32::try_from(id).ok());
-        let mut group = Group(id.and_then(Pid::from_raw));
+        let mut group = ProcessGroup(id.and_then(Pid::from_raw));
         let ended = timeout(self.limit, child.wait()).await;
         if let Ok(Ok(_)) = &ended {
             // What a hook leaves running in the background is its own affair.

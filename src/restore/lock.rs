@@ -37,7 +37,7 @@ pub struct TargetLock(#[expect(dead_code, reason = "the lock is held by the open
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
     /// Another restore goes into the same target.
-    #[error("{target}: expected no other restore into it, found {}", spell(.holder.as_ref()))]
+    #[error("{target}: expected no other restore into it, found {}", owner_text(.holder.as_ref()))]
     Held {
         /// The target.
         target: String,
@@ -56,7 +56,7 @@ pub enum LeaseError {
     },
 }
 
-fn spell(holder: Option<&LockOwner>) -> String {
+fn owner_text(holder: Option<&LockOwner>) -> String {
     match holder {
         Some(LockOwner { pid, plan, since }) => {
             format!("process {pid} at work with {plan} since {since}")
@@ -69,7 +69,7 @@ fn spell(holder: Option<&LockOwner>) -> String {
 ///
 /// # Errors
 /// [`LeaseError`].
-pub fn take(
+pub fn acquire(
     folder: &Path,
     target: &TargetSpec,
     holder: &LockOwner,
@@ -218,8 +218,8 @@ mod tests {
     fn a_second_one_is_refused_and_told_who_holds_it_until_the_first_ends() {
         let folder = tempfile::tempdir().unwrap();
         let target: TargetSpec = "emulator:shop@localhost:8081".parse().unwrap();
-        let first = take(folder.path(), &target, &holder(7)).unwrap();
-        let error = take(
+        let first = acquire(folder.path(), &target, &holder(7)).unwrap();
+        let error = acquire(
             folder.path(),
             &"emulator:shop@127.0.0.1:8081".parse().unwrap(),
             &holder(8),
@@ -230,13 +230,13 @@ mod tests {
             error,
             "emulator:shop@127.0.0.1:8081: expected no other restore into it, found process 7 at work with plan.json since 2025-11-22T10:00:00Z"
         );
-        take(
+        acquire(
             folder.path(),
             &"emulator:other@localhost:8081".parse().unwrap(),
             &holder(9),
         )
         .unwrap();
         drop(first);
-        take(folder.path(), &target, &holder(8)).unwrap();
+        acquire(folder.path(), &target, &holder(8)).unwrap();
     }
 }

@@ -43,7 +43,7 @@ pub use import::ImportOptions;
 use journal::file::JournalFile;
 use journal::{JOURNAL_FORMAT, Journal, JournalError, PlannedStep};
 pub use outcome::StepOutcome;
-use scheduler::Run;
+use scheduler::RestoreRun;
 
 /// What is asked of the target after each step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +58,7 @@ pub enum Check {
 
 /// How a plan is carried out.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct RestoreOptions {
     /// Whether the other steps are run when one fails.
     pub keep_going: bool,
     /// Whether only steps are run that have failed before.
@@ -70,7 +70,7 @@ pub struct Options {
     /// What is asked of the target after each step.
     pub check: Check,
     /// Whether the restore begins anew where the target is empty again, whatever the journal says.
-    pub begin_anew: bool,
+    pub restart_if_empty: bool,
     /// Whether the restore begins anew in any case.
     pub again: bool,
     /// Whether nothing is written: no hook is run, and the target is not held against others.
@@ -82,26 +82,26 @@ pub struct Options {
     /// Whether somebody wants to know where plan and journal are, once the restore has begun.
     pub tells_place: bool,
     /// What others are told who restores.
-    pub holder: String,
+    pub lock_owner: String,
     /// Asks the restore to stop: what is under way is done, and the journal is written.
     pub stop: CancellationToken,
 }
 
-impl Default for Options {
+impl Default for RestoreOptions {
     fn default() -> Self {
-        Options {
+        RestoreOptions {
             keep_going: false,
             retry_failed: false,
             max_steps: None,
             parallel: NonZeroUsize::MIN,
             check: Check::Counts,
-            begin_anew: false,
+            restart_if_empty: false,
             again: false,
             dry_run: false,
             hook_timeout: Duration::from_secs(600),
             plan_name: String::new(),
             tells_place: false,
-            holder: String::new(),
+            lock_owner: String::new(),
             stop: CancellationToken::new(),
         }
     }
@@ -129,14 +129,14 @@ pub struct RestoreRequest<'a> {
     /// What was done so far.
     pub journal: &'a mut JournalFile,
     /// How.
-    pub options: &'a Options,
+    pub options: &'a RestoreOptions,
     /// Who works.
     pub workers: &'a Workers,
 }
 
 /// How a restore ended well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Outcome {
+pub struct RestoreStats {
     /// Steps that are done, those of earlier runs included.
     pub steps: u64,
     /// Entities restored by them.
@@ -152,7 +152,7 @@ pub struct Outcome {
 pub struct RestoreResult {
     /// How it ended. After an error the journal says what is done, and the same call goes on from
     /// there.
-    pub outcome: Result<Outcome, RestoreError>,
+    pub outcome: Result<RestoreStats, RestoreError>,
     /// Every step of the plan, in its order.
     pub steps: Vec<StepOutcome>,
 }
@@ -166,7 +166,7 @@ pub async fn restore(job: RestoreRequest<'_>, observer: &dyn Observer) -> Restor
             steps: planned,
         },
         Ok(mut run) => {
-            let outcome = run.all().await;
+            let outcome = run.run_all().await;
             if let Some(lease) = run.lease.take() {
                 lease.release().await;
             }
@@ -182,7 +182,7 @@ pub async fn restore(job: RestoreRequest<'_>, observer: &dyn Observer) -> Restor
 async fn prepare<'a>(
     mut job: RestoreRequest<'a>,
     observer: &'a dyn Observer,
-) -> Result<Run<'a>, RestoreError> {
+) -> Result<RestoreRun<'a>, RestoreError> {
     let checked = job.checked.take();
     let RestoreRequest {
         plan,
@@ -200,7 +200,7 @@ async fn prepare<'a>(
     let waits = resolved.waits(archive.manifest())?;
     let target_name = resolved.target.to_string();
     check_journal(journal.journal(), plan).map_err(|error| journal.content_error(error))?;
-    let opened = journal::Event::Opened {
+    let opened = journal::JournalEvent::Opened {
         format: JOURNAL_FORMAT.to_owned(),
         plan_sha256: plan.sha256(),
         target: target_name,
@@ -212,7 +212,9 @@ async fn prepare<'a>(
         redactor: redactor_of(&resolved, archive, job.redact_key)?,
         pickers: pickers_of(&resolved, archive, job.workers).await?,
     };
-    Ok(Run::new(resolved, waits, opened, brought, job, observer))
+    Ok(RestoreRun::new(
+        resolved, waits, opened, brought, job, observer,
+    ))
 }
 
 /// Refuses the journal of another plan, and one that says what cannot be true of this one.
@@ -277,7 +279,7 @@ async fn pickers_of(
     };
     let pairs: Vec<(KindRef, Sample)> =
         plan.steps.iter().map(|step| sampled(step.pair())).collect();
-    Ok(dependencies::picked(archive, &pairs, plan.choices.with_dependencies, workers).await?)
+    Ok(dependencies::samplers(archive, &pairs, plan.choices.with_dependencies, workers).await?)
 }
 
 /// References and keys of the source project follow the entities; those of other projects stay.

@@ -1,21 +1,25 @@
 //! Places in the outputs of a step: the journal's positions, and pieces counted over all outputs.
 
 use crate::model::{EntryInfo, PIECE_LEN_BYTES};
-use crate::restore::journal::Position;
-use crate::targets::Progress;
+use crate::restore::journal::StepPosition;
+use crate::targets::StepProgress;
 
 fn piece_count(output: &EntryInfo) -> u64 {
     output.bytes.div_ceil(PIECE_LEN_BYTES as u64).max(1)
 }
 
 /// How far a step has come that goes on at a position, with so many entities before it.
-pub(super) fn progress_at(outputs: &[EntryInfo], position: Position, entities: u64) -> Progress {
+pub(super) fn progress_at(
+    outputs: &[EntryInfo],
+    position: StepPosition,
+    entities: u64,
+) -> StepProgress {
     let before = outputs
         .iter()
         .take(position.entry as usize)
         .map(piece_count)
         .sum::<u64>();
-    Progress {
+    StepProgress {
         pieces: before + u64::from(position.piece),
         records: position.records,
         entities,
@@ -23,7 +27,7 @@ pub(super) fn progress_at(outputs: &[EntryInfo], position: Position, entities: u
 }
 
 /// The position of a step that has come so far.
-pub(super) fn position_of(outputs: &[EntryInfo], progress: Progress) -> Position {
+pub(super) fn position_of(outputs: &[EntryInfo], progress: StepProgress) -> StepPosition {
     let mut pieces = progress.pieces;
     let mut entry = 0;
     for output in outputs {
@@ -33,7 +37,7 @@ pub(super) fn position_of(outputs: &[EntryInfo], progress: Progress) -> Position
         pieces -= piece_count(output);
         entry += 1;
     }
-    Position {
+    StepPosition {
         entry,
         piece: u32::try_from(pieces).expect("pieces of an output are numbered by u32"),
         records: progress.records,
@@ -66,7 +70,7 @@ mod tests {
             output(2 * piece + 1),
         ];
         for pieces in 0..=8 {
-            let progress = Progress {
+            let progress = StepProgress {
                 pieces,
                 records: 7,
                 entities: 9,
@@ -76,7 +80,7 @@ mod tests {
         }
         let position = position_of(
             &outputs,
-            Progress {
+            StepProgress {
                 pieces: 4,
                 records: 5,
                 entities: 9,
@@ -84,7 +88,7 @@ mod tests {
         );
         assert_eq!(
             position,
-            Position {
+            StepPosition {
                 entry: 2,
                 piece: 0,
                 records: 5

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::rule_matches;
-use crate::archive::catalog::{sidecar_digest, told_digest};
+use crate::archive::catalog::{sidecar_digest, stored_digest};
 use crate::archive::{Archive, ArchiveError, digest_of};
 use crate::model::{KindInfo, KindRef};
 use crate::plan::{
@@ -14,7 +14,7 @@ use crate::plan::{
 };
 use crate::runtime::workers::Workers;
 use crate::store::StoreError;
-use crate::transform::redact::{Rule, Rules};
+use crate::transform::redact::{RedactRule, RuleSet};
 
 /// Why there is no plan for an archive.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +44,7 @@ pub async fn archive_ref(archive: &Archive) -> Result<ArchiveRef, StoreError> {
             generation: None,
         });
     }
-    let named = match told_digest(object) {
+    let named = match stored_digest(object) {
         Some(sha256) => Some(sha256),
         None => sidecar_digest(store.as_ref(), &object.name).await,
     };
@@ -92,13 +92,13 @@ pub async fn make_plan(
 /// also in the kinds that are left out: a rule for what is left out this time is not misspelt.
 async fn rule_matches(
     archive: &Arc<Archive>,
-    rules: &[Rule],
+    rules: &[RedactRule],
     steps: &[KindRef],
     workers: &Workers,
 ) -> Result<Vec<RuleMatch>, PrepareError> {
     let manifest = archive.manifest();
     let resolve =
-        |rules: &[Rule]| Rules::new(rules, named_kinds(manifest)).map_err(PlanError::from);
+        |rules: &[RedactRule]| RuleSet::new(rules, named_kinds(manifest)).map_err(PlanError::from);
     let mut matches = rule_matches::matches(archive, steps, &resolve(rules)?, workers).await?;
     let is_idle = |found: &&mut RuleMatch| found.properties.is_empty() && !found.rule.is_optional();
     let mut idle: Vec<&mut RuleMatch> = matches.iter_mut().filter(is_idle).collect();
@@ -112,7 +112,7 @@ async fn rule_matches(
         .map(KindInfo::pair)
         .filter(|pair| !restored.contains(pair))
         .collect();
-    let idle_rules: Vec<Rule> = idle.iter().map(|found| found.rule.clone()).collect();
+    let idle_rules: Vec<RedactRule> = idle.iter().map(|found| found.rule.clone()).collect();
     let elsewhere =
         rule_matches::matches(archive, &left_out, &resolve(&idle_rules)?, workers).await?;
     for (found, elsewhere) in idle.iter_mut().zip(elsewhere) {

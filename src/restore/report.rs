@@ -20,7 +20,7 @@ pub const REPORT_FORMAT: &str = "kindpack-report/1";
 
 /// How a restore ended.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Report {
+pub struct RestoreReport {
     format: &'static str,
     tool: &'static str,
     plan_sha256: Sha256,
@@ -34,13 +34,13 @@ pub struct Report {
     seconds: f64,
     code: u8,
     error: Option<String>,
-    totals: Totals,
+    totals: ReportTotals,
     kinds: Vec<KindReport>,
 }
 
 /// What a report holds besides the plan and its steps.
 #[derive(Debug, Clone)]
-pub struct Frame {
+pub struct RunInfo {
     /// What was asked of the target.
     pub check: Check,
     /// Whether nothing was written.
@@ -57,7 +57,7 @@ pub struct Frame {
 
 /// Sums over all kinds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Totals {
+pub struct ReportTotals {
     /// Kinds of the plan, each in its namespace.
     pub kinds: u64,
     /// Of these, the ones that are wholly in the target.
@@ -72,11 +72,11 @@ pub struct Totals {
     pub differing: Option<u64>,
 }
 
-impl Totals {
+impl ReportTotals {
     /// Adds up steps.
-    pub fn of(steps: &[StepOutcome]) -> Self {
+    pub fn from_outcomes(steps: &[StepOutcome]) -> Self {
         let sum = |of: fn(&StepOutcome) -> u64| steps.iter().map(of).fold(0, u64::saturating_add);
-        Totals {
+        ReportTotals {
             kinds: steps.len() as u64,
             done: sum(|step| u64::from(step.end == StepState::Done)),
             restored: sum(|step| step.restored),
@@ -107,9 +107,9 @@ struct KindReport {
     error: Option<String>,
 }
 
-impl Report {
+impl RestoreReport {
     /// The report of one run of a plan.
-    pub fn new(plan: &Plan, steps: &[StepOutcome], frame: Frame) -> Self {
+    pub fn new(plan: &Plan, steps: &[StepOutcome], frame: RunInfo) -> Self {
         let kinds = steps.iter().map(|step| KindReport {
             step: step.step,
             namespace: step.namespace.clone(),
@@ -125,7 +125,7 @@ impl Report {
             seconds: step.seconds,
             error: step.error.clone(),
         });
-        Report {
+        RestoreReport {
             format: REPORT_FORMAT,
             tool: concat!("kindpack ", env!("CARGO_PKG_VERSION")),
             plan_sha256: plan.sha256(),
@@ -143,7 +143,7 @@ impl Report {
             seconds: frame.took.as_secs_f64(),
             code: frame.code,
             error: frame.error,
-            totals: Totals::of(steps),
+            totals: ReportTotals::from_outcomes(steps),
             kinds: kinds.collect(),
         }
     }

@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use futures_util::{TryStreamExt as _, pin_mut};
 
-use crate::archive::entities::{self, Gather};
+use crate::archive::entities::{self, RecordCollector};
 use crate::archive::{Archive, ArchiveError};
 use crate::entity::{Entity, ProtoError};
 use crate::model::{EntryInfo, Kind, KindRef};
 use crate::plan::RuleMatch;
 use crate::runtime::workers::Workers;
-use crate::transform::redact::Rules;
+use crate::transform::redact::RuleSet;
 
 /// Names that are kept of one rule. There may be as many as entities, where names are made of data.
 const NAMES_MAX: usize = 10_000;
@@ -31,11 +31,11 @@ const NAMES_MAX: usize = 10_000;
 pub async fn matches(
     archive: &Arc<Archive>,
     pairs: &[KindRef],
-    rules: &Rules,
+    rules: &RuleSet,
     workers: &Workers,
 ) -> Result<Vec<RuleMatch>, ArchiveError> {
     let rules = Arc::new(rules.clone());
-    let mut found = Found::for_rules(&rules);
+    let mut found = MatchedNames::for_rules(&rules);
     // The keys of a kind change wherever they occur: in references and as ancestors as well.
     let needed = pairs
         .iter()
@@ -45,7 +45,7 @@ pub async fn matches(
             item.parents.iter().chain(&item.references).chain(elsewhere)
         });
     let kinds: BTreeSet<&Kind> = pairs.iter().map(|pair| &pair.kind).chain(needed).collect();
-    rules.each_key(kinds, |rule, name| found.insert(rule, &name));
+    rules.for_each_key(kinds, |rule, name| found.insert(rule, &name));
     let named = || {
         pairs
             .iter()
@@ -57,7 +57,7 @@ pub async fn matches(
             .kind(pair)
             .map(|kind| kind.outputs().cloned().collect())
             .unwrap_or_default();
-        let names = Names {
+        let names = NameCollector {
             rules: rules.clone(),
             pair: pair.clone(),
         };
@@ -83,11 +83,11 @@ pub async fn matches(
 
 /// The names that each rule names, by the rules' numbers.
 #[derive(Debug, Default)]
-struct Found(Vec<BTreeSet<String>>);
+struct MatchedNames(Vec<BTreeSet<String>>);
 
-impl Found {
-    fn for_rules(rules: &Rules) -> Self {
-        Found(vec![BTreeSet::new(); rules.rules().len()])
+impl MatchedNames {
+    fn for_rules(rules: &RuleSet) -> Self {
+        MatchedNames(vec![BTreeSet::new(); rules.rules().len()])
     }
 
     fn insert(&mut self, rule: usize, name: &str) {
@@ -102,7 +102,7 @@ impl Found {
         }
     }
 
-    fn append(&mut self, other: Found) {
+    fn append(&mut self, other: MatchedNames) {
         for (rule, names) in other.0.into_iter().enumerate() {
             names.iter().for_each(|name| self.insert(rule, name));
         }
@@ -111,15 +111,15 @@ impl Found {
 
 /// Looks for names in the entities of one pair.
 #[derive(Debug, Clone)]
-struct Names {
-    rules: Arc<Rules>,
+struct NameCollector {
+    rules: Arc<RuleSet>,
     pair: KindRef,
 }
 
-impl Gather for Names {
-    type Piece = Found;
+impl RecordCollector for NameCollector {
+    type Piece = MatchedNames;
 
-    fn add(&self, record: &[u8], piece: &mut Found) -> Result<(), ProtoError> {
+    fn push(&self, record: &[u8], piece: &mut MatchedNames) -> Result<(), ProtoError> {
         let entity = Entity::parse(record)?;
         if entity.is_of(&self.pair) {
             self.rules
@@ -130,7 +130,7 @@ impl Gather for Names {
         Ok(())
     }
 
-    fn append(piece: &mut Found, later: Found) {
+    fn merge(piece: &mut MatchedNames, later: MatchedNames) {
         piece.append(later);
     }
 }

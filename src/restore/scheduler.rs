@@ -10,11 +10,12 @@ use futures_util::stream::FuturesUnordered;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    EntityTransform, ImportOptions, Options, Outcome, RestoreError, RestoreRequest, StepOutcome,
+    EntityTransform, ImportOptions, RestoreError, RestoreOptions, RestoreRequest, RestoreStats,
+    StepOutcome,
 };
 use crate::archive::Archive;
 use crate::model::{EntryInfo, Sha256, Timestamp};
-use crate::plan::{Plan, Step, Waits};
+use crate::plan::{Plan, Step, WaitGraph};
 use crate::progress::{Event, Observer};
 use crate::restore::hooks::Hook;
 use crate::restore::journal::file::JournalFile;
@@ -38,13 +39,13 @@ pub(super) enum Resumption {
 const STOP_GRACE: Duration = Duration::from_secs(10);
 
 /// A plan, bound to its archive and target.
-pub(super) struct Run<'a> {
+pub(super) struct RestoreRun<'a> {
     /// The plan as it is to be run.
     pub plan: Plan,
     /// The plan as the journal calls it.
     pub plan_sha256: Sha256,
-    waits: Waits,
-    opened: journal::Event,
+    waits: WaitGraph,
+    opened: journal::JournalEvent,
     pub archive: &'a Arc<Archive>,
     pub target: Arc<dyn Target>,
     /// Who imports; without it entities are written by ourselves.
@@ -53,7 +54,7 @@ pub(super) struct Run<'a> {
     pub lease: Option<Box<dyn Lease>>,
     /// Steps that run side by side write it one after the other.
     pub journal: tokio::sync::Mutex<&'a mut JournalFile>,
-    pub options: &'a Options,
+    pub options: &'a RestoreOptions,
     /// As many as there are, with a part of the memory for each step that may run at once.
     pub workers: Workers,
     pub observer: &'a dyn Observer,
@@ -62,11 +63,11 @@ pub(super) struct Run<'a> {
     tallies: Mutex<BTreeMap<u32, StepOutcome>>,
 }
 
-impl<'a> Run<'a> {
+impl<'a> RestoreRun<'a> {
     pub fn new(
         plan: Plan,
-        waits: Waits,
-        opened: journal::Event,
+        waits: WaitGraph,
+        opened: journal::JournalEvent,
         brought: EntityTransform,
         job: RestoreRequest<'a>,
         observer: &'a dyn Observer,
@@ -85,7 +86,7 @@ impl<'a> Run<'a> {
             .iter()
             .map(|step| (step.id, StepOutcome::planned(step)))
             .collect();
-        Run {
+        RestoreRun {
             plan_sha256: job.plan.sha256(),
             plan,
             waits,
@@ -97,7 +98,7 @@ impl<'a> Run<'a> {
             lease: None,
             journal: tokio::sync::Mutex::new(journal),
             options,
-            workers: workers.divided(options.parallel),
+            workers: workers.split(options.parallel),
             observer,
             halt: options.stop.child_token(),
             tallies: Mutex::new(tallies),
@@ -105,18 +106,18 @@ impl<'a> Run<'a> {
     }
 
     /// Runs what is left of the plan.
-    pub async fn all(&mut self) -> Result<Outcome, RestoreError> {
-        self.tell_what_earlier_runs_did();
+    pub async fn run_all(&mut self) -> Result<RestoreStats, RestoreError> {
+        self.load_previous_outcomes();
         match self.resumption().await? {
             Resumption::Continue => {}
             Resumption::Restart => {
                 self.journal.get_mut().restart();
-                self.tell_what_earlier_runs_did();
+                self.load_previous_outcomes();
             }
             Resumption::Nothing => {
-                self.tell_place();
+                self.report_progress();
                 let journal = self.journal.get_mut().journal();
-                return Ok(Outcome {
+                return Ok(RestoreStats {
                     steps: journal.done(),
                     entities: journal.entities(),
                     left: 0,
@@ -124,18 +125,20 @@ impl<'a> Run<'a> {
                 });
             }
         }
-        self.refuse_what_is_not_empty().await?;
+        self.check_target_empty().await?;
         if !self.options.dry_run {
-            self.lease = self.ask(self.target.lease(&self.options.holder)).await?;
+            self.lease = self
+                .until_cancelled(self.target.lease(&self.options.lock_owner))
+                .await?;
             if self.lease.is_some() {
                 // Whoever held it a moment ago may have filled the target meanwhile.
-                self.refuse_what_is_not_empty().await?;
+                self.check_target_empty().await?;
             }
         }
         if self.journal.get_mut().journal().opened.is_none() {
             self.journal.get_mut().append(self.opened.clone()).await?;
         }
-        self.tell_place();
+        self.report_progress();
         let waits = std::mem::take(&mut self.waits);
         let ended = self.steps(waits).await;
         let kinds = self.target.unreserved_kinds() as u64;
@@ -149,7 +152,7 @@ impl<'a> Run<'a> {
             self.after_all().await?;
         }
         let journal = self.journal.get_mut();
-        let outcome = Outcome {
+        let outcome = RestoreStats {
             steps: done,
             entities: journal.journal().entities(),
             left,
@@ -157,7 +160,7 @@ impl<'a> Run<'a> {
         };
         if left == 0 {
             journal
-                .append(journal::Event::Finished {
+                .append(journal::JournalEvent::Finished {
                     steps: outcome.steps,
                     entities: outcome.entities,
                 })
@@ -179,17 +182,17 @@ impl<'a> Run<'a> {
             .collect()
     }
 
-    fn tell_place(&mut self) {
+    fn report_progress(&mut self) {
         if self.options.tells_place {
             let journal = self.journal.get_mut().path().display().to_string();
-            self.observer.event(Event::Kept {
+            self.observer.event(Event::CopyKept {
                 plan: self.options.plan_name.clone(),
                 journal,
             });
         }
     }
 
-    fn tell_what_earlier_runs_did(&mut self) {
+    fn load_previous_outcomes(&mut self) {
         let tallies = self
             .tallies
             .get_mut()
@@ -207,9 +210,9 @@ impl<'a> Run<'a> {
 
     /// Starts each step when all that it waits for is over, in the plan's order, until none is left
     /// or one ends all.
-    async fn steps(&self, waits: Waits) -> Result<(), RestoreError> {
+    async fn steps(&self, waits: WaitGraph) -> Result<(), RestoreError> {
         let is_over = self.prepare_steps().await;
-        let mut turns = waits.begin(|at| is_over.get(at) == Some(&true));
+        let mut turns = waits.into_queue(|at| is_over.get(at) == Some(&true));
         let mut startable = self
             .options
             .max_steps
@@ -222,27 +225,27 @@ impl<'a> Run<'a> {
                 && !self.halt.is_cancelled()
             {
                 let Some((at, step)) = turns
-                    .take()
+                    .next_ready()
                     .and_then(|at| Some((at, self.plan.steps.get(at)?)))
                 else {
                     break;
                 };
                 startable -= 1;
-                running.push(async move { (at, step, self.one(step).await) });
+                running.push(async move { (at, step, self.run_step(step).await) });
             }
             let Some((at, step, ended)) = running.next().await else {
                 break;
             };
-            turns.end(at);
+            turns.finish(at);
             if let Err(error) = ended
                 && failures.add(step, error, self.options.keep_going)
             {
                 self.halt.cancel();
             }
         }
-        self.observer.end();
+        self.observer.finish_phase();
         if failures.ending.is_none() && self.options.stop.is_cancelled() && turns.is_any_left() {
-            return Err(self.stopped().await);
+            return Err(self.cancellation_error().await);
         }
         failures.into_result()
     }
@@ -254,7 +257,7 @@ impl<'a> Run<'a> {
         for step in &self.plan.steps {
             let status = self.status(step).await;
             let is_left = match status.state {
-                StepState::Done => self.owes_hook(&status),
+                StepState::Done => self.hook_pending(&status),
                 StepState::Failed => true,
                 StepState::Pending | StepState::Running => !self.options.retry_failed,
             };
@@ -269,12 +272,12 @@ impl<'a> Run<'a> {
             .filter(|(_, is_over)| !**is_over);
         self.archive
             .read_ahead(left.map(|(step, _)| step.pair()), &self.workers);
-        self.observer.begin("restoring", entities);
+        self.observer.start_phase("restoring", entities);
         is_over
     }
 
     /// Whether the user's command behind a step that is done has not succeeded yet.
-    pub fn owes_hook(&self, status: &StepStatus) -> bool {
+    pub fn hook_pending(&self, status: &StepStatus) -> bool {
         self.plan.hooks.after_step.is_some() && !status.hook_finished && !self.options.dry_run
     }
 
@@ -294,7 +297,7 @@ impl<'a> Run<'a> {
         let entities = self.journal.lock().await.journal().entities();
         self.hook("--after-all", command, None, entities, StepState::Done)
             .await?;
-        self.append(journal::Event::HookFinished { step: None })
+        self.append(journal::JournalEvent::HookFinished { step: None })
             .await
     }
 
@@ -331,7 +334,7 @@ impl<'a> Run<'a> {
     }
 
     /// Writes an event down.
-    pub async fn append(&self, event: journal::Event) -> Result<(), RestoreError> {
+    pub async fn append(&self, event: journal::JournalEvent) -> Result<(), RestoreError> {
         Ok(self.journal.lock().await.append(event).await?)
     }
 
@@ -360,7 +363,7 @@ impl<'a> Run<'a> {
     }
 
     /// When the restore was begun, by whichever run.
-    pub async fn opened_at(&self) -> Timestamp {
+    pub async fn started_at(&self) -> Timestamp {
         // Before the first step the journal is opened.
         self.journal
             .lock()
@@ -372,14 +375,14 @@ impl<'a> Run<'a> {
     }
 
     /// Waits until nothing more may be begun.
-    pub async fn halted(&self) -> RestoreError {
+    pub async fn cancelled(&self) -> RestoreError {
         self.halt.cancelled().await;
-        self.stopped().await
+        self.cancellation_error().await
     }
 
     /// Waits for what the target was asked for. What is not there [`STOP_GRACE`] after a stop is
     /// given up: a target that does not answer must not keep the restore.
-    pub async fn ask<T, E>(
+    pub async fn until_cancelled<T, E>(
         &self,
         call: impl Future<Output = Result<T, E>>,
     ) -> Result<T, RestoreError>
@@ -393,25 +396,25 @@ impl<'a> Run<'a> {
         tokio::select! {
             biased;
             answer = call => Ok(answer?),
-            () = given_up => Err(self.stopped().await),
+            () = given_up => Err(self.cancellation_error().await),
         }
     }
 
     /// Says no as soon as nothing more may be begun.
-    pub async fn go_on(&self) -> Result<(), RestoreError> {
+    pub async fn check_cancelled(&self) -> Result<(), RestoreError> {
         if self.lease.as_ref().is_some_and(|lease| lease.lost()) {
             return Err(RestoreError::LeaseLost {
                 target: self.plan.target.to_string(),
             });
         }
         if self.halt.is_cancelled() {
-            Err(self.stopped().await)
+            Err(self.cancellation_error().await)
         } else {
             Ok(())
         }
     }
 
-    async fn stopped(&self) -> RestoreError {
+    async fn cancellation_error(&self) -> RestoreError {
         RestoreError::Stopped {
             done: self.journal.lock().await.journal().done(),
             steps: self.plan.steps.len() as u64,
@@ -485,7 +488,7 @@ impl StepFailures {
         match self.ending {
             Some(error) => Err(error),
             None if self.failed.is_empty() => Ok(()),
-            None => Err(RestoreError::SomeFailed {
+            None => Err(RestoreError::StepsFailed {
                 failed: self.failed.len() as u64,
                 first: Box::new(self.failed.swap_remove(0)),
             }),

@@ -6,14 +6,14 @@ use std::time::Instant;
 use futures_util::{StreamExt as _, pin_mut};
 
 use super::position::{position_of, progress_at};
-use super::scheduler::Run;
+use super::scheduler::RestoreRun;
 use super::{Check, RestoreError};
 use crate::archive::entities;
 use crate::model::EntryInfo;
 use crate::plan::{OnExisting, Step};
 use crate::progress::Event;
 use crate::restore::journal::{self, StepState, StepStatus};
-use crate::targets::{Progress, StepContext};
+use crate::targets::{StepContext, StepProgress};
 
 /// Entities that are handed over at once: what a kill may leave in doubt, once for each connection.
 pub(super) const BATCH_MAX: usize = 500;
@@ -21,17 +21,17 @@ pub(super) const BATCH_MAX: usize = 500;
 /// Bytes of them, unless one is larger: small enough to keep several connections busy.
 const BATCH_MAX_BYTES: usize = 1 << 20;
 
-impl Run<'_> {
+impl RestoreRun<'_> {
     /// Runs a step, or what is left of it.
-    pub(super) async fn one(&self, step: &Step) -> Result<(), RestoreError> {
+    pub(super) async fn run_step(&self, step: &Step) -> Result<(), RestoreError> {
         let begun = Instant::now();
-        let ended = self.with_hooks(step).await;
+        let ended = self.run_with_hooks(step).await;
         self.note(step, |tally| tally.seconds = begun.elapsed().as_secs_f64());
         ended
     }
 
-    async fn with_hooks(&self, step: &Step) -> Result<(), RestoreError> {
-        self.go_on().await?;
+    async fn run_with_hooks(&self, step: &Step) -> Result<(), RestoreError> {
+        self.check_cancelled().await?;
         let status = self.status(step).await;
         if status.state != StepState::Done {
             if let Some(command) = self
@@ -50,7 +50,7 @@ impl Run<'_> {
                 )
                 .await?;
             }
-            self.journaled(step, &status).await?;
+            self.run_journaled(step, &status).await?;
         }
         let status = self.status(step).await;
         if let Some(command) = self
@@ -58,7 +58,7 @@ impl Run<'_> {
             .hooks
             .after_step
             .as_deref()
-            .filter(|_| self.owes_hook(&status))
+            .filter(|_| self.hook_pending(&status))
         {
             self.hook(
                 "--after-step",
@@ -68,7 +68,7 @@ impl Run<'_> {
                 status.state,
             )
             .await?;
-            self.append(journal::Event::HookFinished {
+            self.append(journal::JournalEvent::HookFinished {
                 step: Some(step.id),
             })
             .await?;
@@ -77,15 +77,15 @@ impl Run<'_> {
     }
 
     /// Runs a step between its first and its last event in the journal.
-    async fn journaled(&self, step: &Step, status: &StepStatus) -> Result<(), RestoreError> {
+    async fn run_journaled(&self, step: &Step, status: &StepStatus) -> Result<(), RestoreError> {
         let outputs = self.outputs(step);
         let done = match status.position.filter(|_| self.resumes_within(&outputs)) {
             Some(position) => progress_at(&outputs, position, status.entities),
-            None => Progress::default(),
+            None => StepProgress::default(),
         };
         let attempt = status.attempts + 1;
         let (namespace, kind) = (step.namespace.clone(), step.kind.clone());
-        self.append(journal::Event::StepStarted {
+        self.append(journal::JournalEvent::StepStarted {
             step: step.id,
             namespace,
             kind,
@@ -107,9 +107,9 @@ impl Run<'_> {
             tally.already_there = done.entities;
         });
         let (namespace, kind) = (step.to_namespace.clone(), step.kind.clone());
-        match self.carry_out(step, &outputs, done, attempt > 1).await {
+        match self.execute(step, &outputs, done, attempt > 1).await {
             Ok((entities, counted)) => {
-                self.append(journal::Event::StepFinished {
+                self.append(journal::JournalEvent::StepFinished {
                     step: step.id,
                     entities,
                     counted,
@@ -143,7 +143,7 @@ impl Run<'_> {
         self.note(step, |tally| {
             (tally.end, tally.error) = (StepState::Failed, Some(error.clone()))
         });
-        self.append(journal::Event::StepFailed {
+        self.append(journal::JournalEvent::StepFailed {
             step: step.id,
             error: error.clone(),
         })
@@ -159,16 +159,16 @@ impl Run<'_> {
 
     /// Carries one step out. Gives the entities that it brought, over all runs, and what the target
     /// counts.
-    async fn carry_out(
+    async fn execute(
         &self,
         step: &Step,
         outputs: &[EntryInfo],
-        done: Progress,
+        done: StepProgress,
         begun_before: bool,
     ) -> Result<(u64, Option<u64>), RestoreError> {
         let brought = match &self.import {
             Some(by) if !self.options.dry_run => self.import(step, by, begun_before).await?,
-            _ => self.bring(step, outputs, done, begun_before).await?,
+            _ => self.transfer(step, outputs, done, begun_before).await?,
         };
         // How many a sample takes is not known before.
         if brought != step.entities && self.plan.sample.is_none() {
@@ -194,15 +194,15 @@ impl Run<'_> {
     }
 
     /// Brings the entities behind `done` into the target. Gives how many there are in all.
-    async fn bring(
+    async fn transfer(
         &self,
         step: &Step,
         outputs: &[EntryInfo],
-        done: Progress,
+        done: StepProgress,
         begun_before: bool,
     ) -> Result<u64, RestoreError> {
         let info = self.info(step, begun_before);
-        let mut sink = self.ask(self.target.open(&info, done)).await?;
+        let mut sink = self.until_cancelled(self.target.open(&info, done)).await?;
         let pieces = entities::read(
             self.archive,
             outputs,
@@ -217,20 +217,20 @@ impl Run<'_> {
             let mut piece = piece?;
             piece.drop_first(usize::try_from(std::mem::take(&mut behind)).unwrap_or(usize::MAX));
             for batch in piece.split(BATCH_MAX, BATCH_MAX_BYTES) {
-                if let Err(stop) = self.go_on().await {
-                    let progress = self.ask(sink.settle()).await?;
+                if let Err(stop) = self.check_cancelled().await {
+                    let progress = self.until_cancelled(sink.flush()).await?;
                     self.checkpoint(step, outputs, &mut safe, progress).await?;
                     self.note(step, |tally| tally.restored = safe.entities - done.entities);
                     return Err(stop);
                 }
                 self.observer.advance(batch.len() as u64, 0);
-                let progress = self.ask(sink.write(batch)).await?;
+                let progress = self.until_cancelled(sink.write(batch)).await?;
                 self.checkpoint(step, outputs, &mut safe, progress).await?;
                 self.note(step, |tally| tally.restored = safe.entities - done.entities);
             }
             sink.end_piece();
         }
-        let brought = self.ask(sink.finish()).await?.entities;
+        let brought = self.until_cancelled(sink.finish()).await?.entities;
         self.note(step, |tally| tally.restored = brought - done.entities);
         Ok(brought)
     }
@@ -255,14 +255,14 @@ impl Run<'_> {
         &self,
         step: &Step,
         outputs: &[EntryInfo],
-        safe: &mut Progress,
-        now: Progress,
+        safe: &mut StepProgress,
+        now: StepProgress,
     ) -> Result<(), RestoreError> {
         if now <= *safe || !self.resumes_within(outputs) {
             return Ok(());
         }
         *safe = now;
-        self.append(journal::Event::Checkpoint {
+        self.append(journal::JournalEvent::Checkpoint {
             step: step.id,
             entities: now.entities,
             position: position_of(outputs, now),
@@ -272,6 +272,6 @@ impl Run<'_> {
 
     /// Whether a step of these outputs can go on in its middle.
     fn resumes_within(&self, outputs: &[EntryInfo]) -> bool {
-        self.target.resumes_within_steps() && entities::are_in_pieces(outputs)
+        self.target.resumes_within_steps() && entities::has_random_access(outputs)
     }
 }

@@ -54,12 +54,12 @@ impl Buffer {
     }
 
     /// `len` bytes that will be written over.
-    pub fn of_len(len: usize) -> Room {
+    pub fn with_len(len: usize) -> FixedBuffer {
         let mut bytes = take(len).unwrap_or_else(|| vec![0; len]);
         if bytes.len() < len {
             bytes.resize(len, 0);
         }
-        Room { bytes, len }
+        FixedBuffer { bytes, len }
     }
 
     /// The bytes, to be shared; the buffer goes back when the last share is dropped.
@@ -99,12 +99,12 @@ impl Drop for Buffer {
 ///
 /// It keeps the rest of its buffer as it is: whoever is next needs no zeros then.
 #[derive(Debug)]
-pub struct Room {
+pub struct FixedBuffer {
     bytes: Vec<u8>,
     len: usize,
 }
 
-impl Room {
+impl FixedBuffer {
     /// Leaves nothing but the first `len` bytes.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
@@ -116,7 +116,7 @@ impl Room {
     }
 }
 
-impl Deref for Room {
+impl Deref for FixedBuffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -124,19 +124,19 @@ impl Deref for Room {
     }
 }
 
-impl DerefMut for Room {
+impl DerefMut for FixedBuffer {
     fn deref_mut(&mut self) -> &mut [u8] {
         self.bytes.get_mut(..self.len).unwrap_or_default()
     }
 }
 
-impl AsRef<[u8]> for Room {
+impl AsRef<[u8]> for FixedBuffer {
     fn as_ref(&self) -> &[u8] {
         self
     }
 }
 
-impl Drop for Room {
+impl Drop for FixedBuffer {
     fn drop(&mut self) {
         give_back(&mut self.bytes);
     }
@@ -168,7 +168,7 @@ mod tests {
             BUFFER_BYTES,
             BUFFER_BYTES + 1,
         ] {
-            let mut room = Buffer::of_len(len);
+            let mut room = Buffer::with_len(len);
             assert_eq!(room.len(), len);
             room.fill(7);
             room.truncate(len / 2);

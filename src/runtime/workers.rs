@@ -35,7 +35,7 @@ impl Workers {
 
     /// The same workers for one of `users` that run side by side: together their buffers stay below
     /// the memory of all.
-    pub fn divided(&self, users: NonZeroUsize) -> Self {
+    pub fn split(&self, users: NonZeroUsize) -> Self {
         Workers {
             memory: (self.memory / users.get() as u64).max(1),
             ..self.clone()
@@ -78,7 +78,7 @@ impl Workers {
     ///
     /// # Errors
     /// [`WorkerPanicked`] when the work panicked.
-    pub fn aside<T: Send + 'static>(
+    pub fn run_blocking<T: Send + 'static>(
         work: impl FnOnce() -> T + Send + 'static,
     ) -> impl Future<Output = Result<T, WorkerPanicked>> + Send {
         let working = tokio::task::spawn_blocking(work);
@@ -89,14 +89,14 @@ impl Workers {
 /// A value that is worked on beside everything else, by one thing after the other.
 pub enum InOrder<T> {
     /// Nothing is done with it.
-    Idle(T),
+    Ready(T),
     /// What comes of it.
-    Busy(BoxFuture<'static, Result<T, WorkerPanicked>>),
+    Running(BoxFuture<'static, Result<T, WorkerPanicked>>),
 }
 
 impl<T: Default> Default for InOrder<T> {
     fn default() -> Self {
-        InOrder::Idle(T::default())
+        InOrder::Ready(T::default())
     }
 }
 
@@ -105,12 +105,12 @@ impl<T: Default + Send + 'static> InOrder<T> {
     ///
     /// # Errors
     /// [`WorkerPanicked`] when earlier work panicked.
-    pub async fn then(
+    pub async fn enqueue(
         &mut self,
         work: impl FnOnce(T) -> T + Send + 'static,
     ) -> Result<(), WorkerPanicked> {
-        let value = self.take().await?;
-        *self = InOrder::Busy(Box::pin(Workers::aside(move || work(value))));
+        let value = self.join().await?;
+        *self = InOrder::Running(Box::pin(Workers::run_blocking(move || work(value))));
         Ok(())
     }
 
@@ -118,10 +118,10 @@ impl<T: Default + Send + 'static> InOrder<T> {
     ///
     /// # Errors
     /// [`WorkerPanicked`] when the work panicked.
-    pub async fn take(&mut self) -> Result<T, WorkerPanicked> {
+    pub async fn join(&mut self) -> Result<T, WorkerPanicked> {
         match std::mem::take(self) {
-            InOrder::Idle(value) => Ok(value),
-            InOrder::Busy(working) => working.await,
+            InOrder::Ready(value) => Ok(value),
+            InOrder::Running(working) => working.await,
         }
     }
 }
@@ -138,11 +138,11 @@ mod tests {
                 numbers.push(number);
                 numbers
             };
-            numbers.then(push).await.unwrap();
+            numbers.enqueue(push).await.unwrap();
         }
-        assert_eq!(numbers.take().await.unwrap(), (0..100).collect::<Vec<_>>());
-        assert!(numbers.take().await.unwrap().is_empty());
-        numbers.then(|_| panic!("a fault")).await.unwrap();
-        assert!(numbers.take().await.is_err());
+        assert_eq!(numbers.join().await.unwrap(), (0..100).collect::<Vec<_>>());
+        assert!(numbers.join().await.unwrap().is_empty());
+        numbers.enqueue(|_| panic!("a fault")).await.unwrap();
+        assert!(numbers.join().await.is_err());
     }
 }

@@ -17,8 +17,8 @@ use crate::runtime::working_file::{WorkingFile, WorkingFiles, folder_of};
 use crate::store::name_limits::{NameFault, NameLimits, file_and_folder};
 
 use super::{
-    ObjectInfo, ObjectMetadata, ObjectWriter, Part, Store, StoreError, Whole, WriteOptions,
-    stat_if_there,
+    ObjectInfo, ObjectMetadata, ObjectWriter, ReadRange, SmallObject, Store, StoreError,
+    WriteOptions, stat_if_there,
 };
 
 /// Folders deeper than this are refused; no real export comes near.
@@ -74,7 +74,7 @@ fn failed(name: impl AsRef<Path>, deed: &'static str) -> impl FnOnce(io::Error) 
             name,
             expected: "an object or a folder",
         },
-        io::ErrorKind::NotADirectory => StoreError::NotAnObject {
+        io::ErrorKind::NotADirectory => StoreError::NotAFile {
             name,
             expected: "a path through folders",
             found: "a file in its way",
@@ -117,7 +117,7 @@ impl Store for DirStore {
 
     fn stat<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<ObjectInfo, StoreError>> {
         let (path, name) = (self.path(name), name.to_owned());
-        blocking(move || look_at(&path, name))
+        blocking(move || inspect(&path, name))
     }
 
     fn stat_all<'a>(
@@ -131,7 +131,7 @@ impl Store for DirStore {
         blocking(move || {
             names
                 .into_iter()
-                .map(|(path, name)| stat_if_there(look_at(&path, name)))
+                .map(|(path, name)| stat_if_there(inspect(&path, name)))
                 .collect()
         })
     }
@@ -144,7 +144,7 @@ impl Store for DirStore {
     ) -> BoxFuture<'a, Result<Bytes, StoreError>> {
         let (path, part) = (
             self.path(&object.name),
-            Part {
+            ReadRange {
                 object: object.clone(),
                 offset,
                 len,
@@ -153,8 +153,11 @@ impl Store for DirStore {
         blocking(move || read_part(&path, &part))
     }
 
-    fn read_all<'a>(&'a self, parts: &'a [Part]) -> BoxFuture<'a, Result<Vec<Bytes>, StoreError>> {
-        let paths: Vec<(PathBuf, Part)> = parts
+    fn read_all<'a>(
+        &'a self,
+        parts: &'a [ReadRange],
+    ) -> BoxFuture<'a, Result<Vec<Bytes>, StoreError>> {
+        let paths: Vec<(PathBuf, ReadRange)> = parts
             .iter()
             .map(|part| (self.path(&part.object.name), part.clone()))
             .collect();
@@ -168,8 +171,8 @@ impl Store for DirStore {
 
     fn check_names<'a>(&'a self, names: &'a [&'a str]) -> BoxFuture<'a, Result<(), StoreError>> {
         let limits = NameLimits::at(&self.root);
-        let unfit = |name: &str, fault| StoreError::UnfitName {
-            name: self.shown(name),
+        let unfit = |name: &str, fault| StoreError::UnsupportedName {
+            name: self.display_name(name),
             fault,
         };
         let too_long = names.iter().find_map(|name| {
@@ -191,11 +194,17 @@ impl Store for DirStore {
         let (path, working) = (self.path(name), self.working.clone());
         blocking(move || {
             make_folder(folder_of(&path))?;
-            Ok(Box::new(DirWriter::begin(&working, path, making)?) as Box<dyn ObjectWriter>)
+            Ok(
+                Box::new(DirWriter::create_working_file(&working, path, making)?)
+                    as Box<dyn ObjectWriter>,
+            )
         })
     }
 
-    fn create_all<'a>(&'a self, objects: Vec<Whole>) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn create_all<'a>(
+        &'a self,
+        objects: Vec<SmallObject>,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
         let objects: Vec<(PathBuf, Bytes, WriteOptions)> = objects
             .into_iter()
             .map(|whole| (self.path(&whole.name), whole.bytes, whole.making))
@@ -209,7 +218,7 @@ impl Store for DirStore {
                     make_folder(&folder)?;
                     made.insert(folder);
                 }
-                let writer = DirWriter::begin(&working, path, making)?;
+                let writer = DirWriter::create_working_file(&working, path, making)?;
                 writer.write_all(&bytes)?;
                 writer.end()?;
             }
@@ -217,7 +226,7 @@ impl Store for DirStore {
         })
     }
 
-    fn settle<'a>(&'a self, names: &'a [String]) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn sync<'a>(&'a self, names: &'a [String]) -> BoxFuture<'a, Result<(), StoreError>> {
         let paths: Vec<PathBuf> = names.iter().map(|name| self.path(name)).collect();
         blocking(move || settle(&paths))
     }
@@ -237,7 +246,7 @@ impl Store for DirStore {
         })
     }
 
-    fn shown(&self, name: &str) -> String {
+    fn display_name(&self, name: &str) -> String {
         self.path(name).display().to_string()
     }
 }
@@ -262,7 +271,7 @@ fn entries_of(folder: &Path) -> Result<Vec<fs::DirEntry>, StoreError> {
             name: folder.display().to_string(),
             expected: "a folder",
         },
-        io::ErrorKind::NotADirectory => StoreError::NotAnObject {
+        io::ErrorKind::NotADirectory => StoreError::NotAFile {
             name: folder.display().to_string(),
             expected: "a folder",
             found: "a file",
@@ -287,7 +296,7 @@ fn walk(
     objects: &mut Vec<ObjectInfo>,
 ) -> Result<(), StoreError> {
     if depth > DEPTH_MAX {
-        return Err(StoreError::NotAnObject {
+        return Err(StoreError::NotAFile {
             name: folder.display().to_string(),
             expected: "folders at most 256 deep",
             found: "a deeper one",
@@ -296,7 +305,7 @@ fn walk(
     for entry in entries_of(folder)? {
         let path = entry.path();
         let Ok(base) = entry.file_name().into_string() else {
-            return Err(StoreError::BadName {
+            return Err(StoreError::InvalidName {
                 name: path.display().to_string(),
             });
         };
@@ -314,7 +323,7 @@ fn walk(
         }
         let refused = |found| {
             let name = path.display().to_string();
-            Err(StoreError::NotAnObject {
+            Err(StoreError::NotAFile {
                 name,
                 expected: "files and folders",
                 found,
@@ -350,7 +359,7 @@ fn make_folder(folder: &Path) -> Result<(), StoreError> {
     fs::create_dir_all(folder).map_err(failed(folder, "cannot make the folder"))
 }
 
-fn look_at(path: &Path, name: String) -> Result<ObjectInfo, StoreError> {
+fn inspect(path: &Path, name: String) -> Result<ObjectInfo, StoreError> {
     let meta = fs::metadata(path).map_err(failed(path, "cannot look at it"))?;
     if !meta.is_file() {
         let found = if meta.is_dir() {
@@ -358,7 +367,7 @@ fn look_at(path: &Path, name: String) -> Result<ObjectInfo, StoreError> {
         } else {
             "something else"
         };
-        return Err(StoreError::NotAnObject {
+        return Err(StoreError::NotAFile {
             name: path.display().to_string(),
             expected: "an object",
             found,
@@ -369,11 +378,11 @@ fn look_at(path: &Path, name: String) -> Result<ObjectInfo, StoreError> {
 
 fn read_part(
     path: &Path,
-    Part {
+    ReadRange {
         object,
         offset,
         len,
-    }: &Part,
+    }: &ReadRange,
 ) -> Result<Bytes, StoreError> {
     let file = File::open(path).map_err(failed(path, "cannot open it"))?;
     let meta = file.metadata().map_err(failed(path, "cannot look at it"))?;
@@ -388,7 +397,7 @@ fn read_part(
             name: path.display().to_string(),
         });
     }
-    let mut bytes = Buffer::of_len(*len);
+    let mut bytes = Buffer::with_len(*len);
     file.read_exact_at(&mut bytes, *offset)
         .map_err(|source| match source.kind() {
             io::ErrorKind::UnexpectedEof => StoreError::Changed {
@@ -467,7 +476,7 @@ struct DirWriter {
 }
 
 impl DirWriter {
-    fn begin(
+    fn create_working_file(
         working: &WorkingFiles,
         path: PathBuf,
         making: WriteOptions,
@@ -501,7 +510,7 @@ impl DirWriter {
             path,
             making,
         } = self;
-        if !making.settled_later {
+        if !making.sync_later {
             working
                 .file()
                 .sync_all()
@@ -510,11 +519,11 @@ impl DirWriter {
         working
             .publish(making.overwrite)
             .map_err(|source| match source.kind() {
-                io::ErrorKind::AlreadyExists => StoreError::Exists {
+                io::ErrorKind::AlreadyExists => StoreError::AlreadyExists {
                     name: path.display().to_string(),
                     found: "another object there",
                 },
-                io::ErrorKind::IsADirectory => StoreError::Exists {
+                io::ErrorKind::IsADirectory => StoreError::AlreadyExists {
                     name: path.display().to_string(),
                     found: "a folder there",
                 },
@@ -524,7 +533,7 @@ impl DirWriter {
                     source,
                 },
             })?;
-        if !making.settled_later {
+        if !making.sync_later {
             sync_folder(folder_of(&path));
         }
         Ok(())

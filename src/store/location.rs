@@ -114,8 +114,8 @@ impl StoreRegistry {
 
     /// Waits a moment for what is still to be said to services of work that was given up, such as
     /// upload sessions that are of no use any more.
-    pub async fn settle(&self) {
-        self.cloud.settle().await;
+    pub async fn finish_cleanup(&self) {
+        self.cloud.finish_cleanup().await;
     }
 
     /// What lies below a location.

@@ -49,13 +49,13 @@ pub struct WriteOptions {
     pub expected_len: u64,
     /// How its bytes are encoded, for stores that keep such; see [`ObjectInfo::content_encoding`].
     pub content_encoding: Option<String>,
-    /// Whether it need not survive a power cut before [`Store::settle`] is called for it.
-    pub settled_later: bool,
+    /// Whether it need not survive a power cut before [`Store::sync`] is called for it.
+    pub sync_later: bool,
 }
 
 /// A whole small object that is to be made.
 #[derive(Debug, Clone)]
-pub struct Whole {
+pub struct SmallObject {
     /// Its name.
     pub name: String,
     /// All of its bytes.
@@ -66,7 +66,7 @@ pub struct Whole {
 
 /// A part of an object that is to be read.
 #[derive(Debug, Clone)]
-pub struct Part {
+pub struct ReadRange {
     /// The object as it was listed.
     pub object: ObjectInfo,
     /// Where the part begins.
@@ -103,7 +103,7 @@ pub enum StoreError {
     },
     /// Another object (or a folder) has the name.
     #[error("{name}: expected a free name, found {found}")]
-    Exists {
+    AlreadyExists {
         /// The name that is taken.
         name: String,
         /// What has it.
@@ -117,13 +117,13 @@ pub enum StoreError {
     },
     /// A name that no archive can carry.
     #[error("{name}: expected a name in UTF-8, found other bytes")]
-    BadName {
+    InvalidName {
         /// The name, as far as it can be shown.
         name: String,
     },
     /// A name that the store cannot hold.
     #[error("cannot write {name}: {fault}")]
-    UnfitName {
+    UnsupportedName {
         /// The object.
         name: String,
         /// Why not.
@@ -131,7 +131,7 @@ pub enum StoreError {
     },
     /// Something that is neither a folder nor an object.
     #[error("{name}: expected {expected}, found {found}")]
-    NotAnObject {
+    NotAFile {
         /// Its name.
         name: String,
         /// What it should be.
@@ -165,7 +165,7 @@ pub enum StoreError {
     },
     /// A variable that holds no address of a service.
     #[error("{variable}: expected an address such as http://localhost:9023, found {found:?}")]
-    BadAddress {
+    InvalidAddress {
         /// The variable.
         variable: &'static str,
         /// What it holds, without any password.
@@ -173,7 +173,7 @@ pub enum StoreError {
     },
     /// A bucket whose requester pays, and nobody is named.
     #[error("{name}: expected a project that pays for the requests, found none")]
-    NoPayer {
+    BillingProjectRequired {
         /// The object or prefix.
         name: String,
     },
@@ -191,7 +191,7 @@ pub enum StoreError {
     },
     /// A service that refuses, or says what cannot be.
     #[error("{name}: expected it to be done, found {found}")]
-    Rejected {
+    Refused {
         /// The object or prefix.
         name: String,
         /// What the service says.
@@ -210,7 +210,7 @@ pub enum StoreError {
     /// What was sent is not there any more before it was whole. Another attempt from the beginning
     /// may help.
     #[error("{name}: expected the upload to be kept, found {found}")]
-    Lost {
+    UploadLost {
         /// The object.
         name: String,
         /// What became of it.
@@ -241,10 +241,12 @@ pub enum StoreError {
 impl StoreError {
     /// Whether bytes were lost or damaged on their way, so that another attempt from the beginning
     /// may help.
-    pub fn is_of_the_way(&self) -> bool {
+    pub fn is_transfer_error(&self) -> bool {
         matches!(
             self,
-            StoreError::Corrupt { .. } | StoreError::WrongDigest { .. } | StoreError::Lost { .. }
+            StoreError::Corrupt { .. }
+                | StoreError::WrongDigest { .. }
+                | StoreError::UploadLost { .. }
         )
     }
 }
@@ -292,7 +294,7 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Refuses names that the store cannot hold, before anything is written.
     ///
     /// # Errors
-    /// [`StoreError::UnfitName`], of the first one.
+    /// [`StoreError::UnsupportedName`], of the first one.
     fn check_names<'a>(&'a self, names: &'a [&'a str]) -> BoxFuture<'a, Result<(), StoreError>>;
 
     /// Begins an object. Nothing stands under `name` before [`ObjectWriter::publish`].
@@ -322,8 +324,11 @@ pub trait Store: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// As [`Store::read`].
-    fn read_all<'a>(&'a self, parts: &'a [Part]) -> BoxFuture<'a, Result<Vec<Bytes>, StoreError>> {
-        let read = move |part: &'a Part| self.read(&part.object, part.offset, part.len);
+    fn read_all<'a>(
+        &'a self,
+        parts: &'a [ReadRange],
+    ) -> BoxFuture<'a, Result<Vec<Bytes>, StoreError>> {
+        let read = move |part: &'a ReadRange| self.read(&part.object, part.offset, part.len);
         Box::pin(
             stream::iter(parts)
                 .map(read)
@@ -336,12 +341,15 @@ pub trait Store: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// As [`Store::create`] and [`ObjectWriter::publish`].
-    fn create_all<'a>(&'a self, objects: Vec<Whole>) -> BoxFuture<'a, Result<(), StoreError>> {
-        let create = move |Whole {
+    fn create_all<'a>(
+        &'a self,
+        objects: Vec<SmallObject>,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        let create = move |SmallObject {
                                name,
                                bytes,
                                making,
-                           }: Whole| async move {
+                           }: SmallObject| async move {
             let mut writer = self.create(&name, making).await?;
             writer.write(bytes).await?;
             writer.publish(ObjectMetadata::default()).await
@@ -354,12 +362,12 @@ pub trait Store: fmt::Debug + Send + Sync {
         )
     }
 
-    /// Makes objects that were made with [`WriteOptions::settled_later`] survive a power cut, their names
+    /// Makes objects that were made with [`WriteOptions::sync_later`] survive a power cut, their names
     /// included.
     ///
     /// # Errors
     /// When the store cannot promise it.
-    fn settle<'a>(&'a self, _names: &'a [String]) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn sync<'a>(&'a self, _names: &'a [String]) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async { Ok(()) })
     }
 
@@ -367,11 +375,11 @@ pub trait Store: fmt::Debug + Send + Sync {
     fn remove<'a>(&'a self, object: &'a ObjectInfo) -> BoxFuture<'a, Result<(), StoreError>>;
 
     /// A name as messages show it.
-    fn shown(&self, name: &str) -> String;
+    fn display_name(&self, name: &str) -> String;
 
     /// Takes away whatever earlier attempts at `object` have left besides it, now that it stands.
     /// What cannot be taken away does no harm.
-    fn tidy<'a>(&'a self, _object: &'a ObjectInfo) -> BoxFuture<'a, ()> {
+    fn remove_leftovers<'a>(&'a self, _object: &'a ObjectInfo) -> BoxFuture<'a, ()> {
         Box::pin(async {})
     }
 
@@ -391,7 +399,7 @@ pub trait ObjectWriter: fmt::Debug + Send {
     /// [`WriteOptions::overwrite`].
     ///
     /// # Errors
-    /// [`StoreError::Exists`] when the name is taken.
+    /// [`StoreError::AlreadyExists`] when the name is taken.
     fn publish(
         self: Box<Self>,
         about: ObjectMetadata,
@@ -424,7 +432,7 @@ fn stat_if_there(there: Result<ObjectInfo, StoreError>) -> Result<Option<ObjectI
 ///
 /// # Errors
 /// As [`Store::read`].
-pub async fn read_whole(store: &dyn Store, object: &ObjectInfo) -> Result<Bytes, StoreError> {
+pub async fn read_object(store: &dyn Store, object: &ObjectInfo) -> Result<Bytes, StoreError> {
     store
         .read(object, 0, usize::try_from(object.len).unwrap_or(usize::MAX))
         .await
@@ -434,7 +442,7 @@ pub async fn read_whole(store: &dyn Store, object: &ObjectInfo) -> Result<Bytes,
 ///
 /// # Errors
 /// As [`Store::create`] and [`ObjectWriter::publish`].
-pub async fn write_whole(
+pub async fn write_object(
     store: &dyn Store,
     name: &str,
     bytes: Bytes,

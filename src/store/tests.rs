@@ -26,7 +26,7 @@ async fn nothing_stands_under_the_name_before_it_is_published() {
     drop(writer);
     assert_eq!(names(&store).await, [""; 0]);
 
-    write_whole(&store, "a/b.zip", Bytes::from_static(b"whole"), false)
+    write_object(&store, "a/b.zip", Bytes::from_static(b"whole"), false)
         .await
         .unwrap();
     assert_eq!(names(&store).await, ["a/b.zip"]);
@@ -36,25 +36,25 @@ async fn nothing_stands_under_the_name_before_it_is_published() {
 async fn a_taken_name_stays_as_it_is_unless_overwriting_is_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let store = DirStore::new(folder.path());
-    write_whole(&store, "x", Bytes::from_static(b"first"), false)
+    write_object(&store, "x", Bytes::from_static(b"first"), false)
         .await
         .unwrap();
-    let refused = write_whole(&store, "x", Bytes::from_static(b"second"), false).await;
+    let refused = write_object(&store, "x", Bytes::from_static(b"second"), false).await;
     assert!(
-        matches!(refused, Err(StoreError::Exists { .. })),
+        matches!(refused, Err(StoreError::AlreadyExists { .. })),
         "{refused:?}"
     );
     assert_eq!(
-        read_whole(&store, &store.stat("x").await.unwrap())
+        read_object(&store, &store.stat("x").await.unwrap())
             .await
             .unwrap(),
         "first"
     );
-    write_whole(&store, "x", Bytes::from_static(b"third"), true)
+    write_object(&store, "x", Bytes::from_static(b"third"), true)
         .await
         .unwrap();
     assert_eq!(
-        read_whole(&store, &store.stat("x").await.unwrap())
+        read_object(&store, &store.stat("x").await.unwrap())
             .await
             .unwrap(),
         "third"
@@ -78,7 +78,7 @@ async fn of_two_writers_of_one_name_the_last_is_refused() {
         .unwrap();
     let refused = second.unwrap().publish(ObjectMetadata::default()).await;
     assert!(
-        matches!(refused, Err(StoreError::Exists { .. })),
+        matches!(refused, Err(StoreError::AlreadyExists { .. })),
         "{refused:?}"
     );
     assert_eq!(names(&store).await, [".x.partial", "x"]);
@@ -96,7 +96,7 @@ async fn names_that_a_store_cannot_hold_are_refused() {
     for names in [vec!["a", &long], vec![&longest], vec!["a/b", "a"]] {
         let refused = store.check_names(&names).await;
         assert!(
-            matches!(refused, Err(StoreError::UnfitName { .. })),
+            matches!(refused, Err(StoreError::UnsupportedName { .. })),
             "{refused:?}"
         );
     }
@@ -110,7 +110,7 @@ async fn names_that_a_store_cannot_hold_are_refused() {
 async fn an_object_that_changed_since_the_listing_is_not_read() {
     let folder = tempfile::tempdir().unwrap();
     let store = DirStore::new(folder.path());
-    write_whole(&store, "x", Bytes::from_static(b"first"), false)
+    write_object(&store, "x", Bytes::from_static(b"first"), false)
         .await
         .unwrap();
     let listed = store.stat("x").await.unwrap();
@@ -119,7 +119,7 @@ async fn an_object_that_changed_since_the_listing_is_not_read() {
         store.read(&listed, 3, 3).await,
         Err(StoreError::Changed { .. })
     ));
-    write_whole(&store, "x", Bytes::from_static(b"other"), true)
+    write_object(&store, "x", Bytes::from_static(b"other"), true)
         .await
         .unwrap();
     assert!(matches!(
@@ -197,12 +197,12 @@ fn locations_say_what_was_expected() {
     );
 }
 
-fn small(name: String, bytes: &'static [u8]) -> Whole {
+fn small(name: String, bytes: &'static [u8]) -> SmallObject {
     let making = WriteOptions {
-        settled_later: true,
+        sync_later: true,
         ..WriteOptions::default()
     };
-    Whole {
+    SmallObject {
         name,
         bytes: Bytes::from_static(bytes),
         making,
@@ -226,7 +226,7 @@ async fn many_small_objects_are_made_asked_for_read_and_settled_at_once() {
             )
             .await
             .unwrap();
-        store.settle(&made).await.unwrap();
+        store.sync(&made).await.unwrap();
         let asked: Vec<String> = made
             .iter()
             .cloned()
@@ -243,9 +243,9 @@ async fn many_small_objects_are_made_asked_for_read_and_settled_at_once() {
             there.iter().map(|object| &object.name).collect::<Vec<_>>(),
             made.iter().collect::<Vec<_>>()
         );
-        let parts: Vec<Part> = there
+        let parts: Vec<ReadRange> = there
             .into_iter()
-            .map(|object| Part {
+            .map(|object| ReadRange {
                 object,
                 offset: 1,
                 len: 3,
@@ -261,7 +261,7 @@ async fn many_small_objects_are_made_asked_for_read_and_settled_at_once() {
         );
     }
     assert!(matches!(
-        store.settle(&["nowhere/at all".to_owned()]).await,
+        store.sync(&["nowhere/at all".to_owned()]).await,
         Err(StoreError::NotFound { .. })
     ));
 }
@@ -270,7 +270,7 @@ async fn many_small_objects_are_made_asked_for_read_and_settled_at_once() {
 async fn of_small_objects_made_at_once_none_replaces_another_one() {
     let folder = tempfile::tempdir().unwrap();
     let store = DirStore::new(folder.path());
-    write_whole(&store, "b", Bytes::from_static(b"first"), false)
+    write_object(&store, "b", Bytes::from_static(b"first"), false)
         .await
         .unwrap();
     let wanted = ["a", "b", "c"].map(str::to_owned);
@@ -278,11 +278,11 @@ async fn of_small_objects_made_at_once_none_replaces_another_one() {
         .create_all(wanted.map(|name| small(name, b"second")).into())
         .await;
     assert!(
-        matches!(refused, Err(StoreError::Exists { .. })),
+        matches!(refused, Err(StoreError::AlreadyExists { .. })),
         "{refused:?}"
     );
     assert_eq!(
-        read_whole(&store, &store.stat("b").await.unwrap())
+        read_object(&store, &store.stat("b").await.unwrap())
             .await
             .unwrap(),
         "first"

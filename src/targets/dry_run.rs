@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 
-use super::{Progress, StepContext, StepWriter, Target, TargetError};
+use super::{StepContext, StepProgress, StepWriter, Target, TargetError};
 use crate::model::KindRef;
 use crate::transform::{Encoded, Encoding};
 
@@ -34,20 +34,20 @@ impl Target for DryRun {
         self.0.is_looked_up()
     }
 
-    fn look_up(&self, entities: Encoded) -> BoxFuture<'_, Result<u64, TargetError>> {
-        self.0.look_up(entities)
+    fn lookup(&self, entities: Encoded) -> BoxFuture<'_, Result<u64, TargetError>> {
+        self.0.lookup(entities)
     }
 
-    fn settle(&self) -> BoxFuture<'_, Result<(), TargetError>> {
-        self.0.settle()
+    fn finish_cleanup(&self) -> BoxFuture<'_, Result<(), TargetError>> {
+        self.0.finish_cleanup()
     }
 
     fn open<'a>(
         &'a self,
         _: &'a StepContext,
-        _: Progress,
+        _: StepProgress,
     ) -> BoxFuture<'a, Result<Box<dyn StepWriter>, TargetError>> {
-        Box::pin(async { Ok(Box::new(NullSink(Progress::default())) as Box<dyn StepWriter>) })
+        Box::pin(async { Ok(Box::new(NullSink(StepProgress::default())) as Box<dyn StepWriter>) })
     }
 
     fn differing<'a>(&'a self, _: Vec<Value>) -> BoxFuture<'a, Result<Option<u64>, TargetError>> {
@@ -56,19 +56,19 @@ impl Target for DryRun {
 }
 
 #[derive(Debug)]
-struct NullSink(Progress);
+struct NullSink(StepProgress);
 
 impl StepWriter for NullSink {
-    fn write<'a>(&'a mut self, batch: Encoded) -> BoxFuture<'a, Result<Progress, TargetError>> {
+    fn write<'a>(&'a mut self, batch: Encoded) -> BoxFuture<'a, Result<StepProgress, TargetError>> {
         self.0 = self.0.and(batch.len() as u64);
         Box::pin(async move { Ok(self.0) })
     }
 
     fn end_piece(&mut self) {
-        self.0 = self.0.at_piece_end();
+        self.0 = self.0.plus_piece();
     }
 
-    fn finish(self: Box<Self>) -> BoxFuture<'static, Result<Progress, TargetError>> {
+    fn finish(self: Box<Self>) -> BoxFuture<'static, Result<StepProgress, TargetError>> {
         Box::pin(async move { Ok(self.0) })
     }
 }

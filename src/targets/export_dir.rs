@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 
 use super::files::{blocking, check_free, check_names, failed, sync_folder, unpublished};
-use super::{Progress, StepContext, StepWriter, Target, TargetError};
+use super::{StepContext, StepProgress, StepWriter, Target, TargetError};
 use crate::export::layout::{ManagedExport, OVERALL_SUFFIX};
 use crate::export::log::{self, LogError, LogWriter, RecordJoiner};
 use crate::model::{KindRef, PIECE_LEN_BYTES, pair_names};
@@ -68,7 +68,7 @@ impl Target for DirTarget {
 
     fn check_names<'a>(&'a self, step: &'a StepContext) -> BoxFuture<'a, Result<(), TargetError>> {
         let (folder, root) = (self.folder(&step.pair), self.root.clone());
-        let export = ManagedExport::of_pair(&step.pair, step.started, step.finished);
+        let export = ManagedExport::from_pair(&step.pair, step.started, step.finished);
         Box::pin(blocking(move || {
             let around = folder.join(export.name());
             let files = [
@@ -85,10 +85,10 @@ impl Target for DirTarget {
     fn open<'a>(
         &'a self,
         step: &'a StepContext,
-        _: Progress,
+        _: StepProgress,
     ) -> BoxFuture<'a, Result<Box<dyn StepWriter>, TargetError>> {
         let folder = self.folder(&step.pair);
-        let export = ManagedExport::of_pair(&step.pair, step.started, step.finished);
+        let export = ManagedExport::from_pair(&step.pair, step.started, step.finished);
         let (begun_before, root) = (step.begun_before, self.root.clone());
         Box::pin(blocking(move || {
             let around = folder.join(export.name());
@@ -99,7 +99,7 @@ impl Target for DirTarget {
             let parent = folder_of(&output);
             fs::create_dir_all(parent).map_err(failed(parent, "cannot make the folder"))?;
             let file = File::create_new(&output).map_err(failed(&output, "cannot create it"))?;
-            let (log, progress) = (LogWriter::default(), Progress::default());
+            let (log, progress) = (LogWriter::default(), StepProgress::default());
             Ok(Box::new(DirSink {
                 root,
                 export,
@@ -133,11 +133,11 @@ struct DirSink {
     log: LogWriter,
     /// Bytes of the records so far, without their framing.
     record_bytes: u64,
-    progress: Progress,
+    progress: StepProgress,
 }
 
 impl StepWriter for DirSink {
-    fn write<'a>(&'a mut self, batch: Encoded) -> BoxFuture<'a, Result<Progress, TargetError>> {
+    fn write<'a>(&'a mut self, batch: Encoded) -> BoxFuture<'a, Result<StepProgress, TargetError>> {
         self.progress = self.progress.and(batch.len() as u64);
         let mut framed = Vec::with_capacity(batch.bytes().len() + batch.bytes().len() / 50);
         for (record, _) in batch.iter() {
@@ -154,10 +154,10 @@ impl StepWriter for DirSink {
     }
 
     fn end_piece(&mut self) {
-        self.progress = self.progress.at_piece_end();
+        self.progress = self.progress.plus_piece();
     }
 
-    fn finish(self: Box<Self>) -> BoxFuture<'static, Result<Progress, TargetError>> {
+    fn finish(self: Box<Self>) -> BoxFuture<'static, Result<StepProgress, TargetError>> {
         Box::pin(blocking(move || {
             let DirSink {
                 root,
@@ -177,8 +177,8 @@ impl StepWriter for DirSink {
                 .and_then(|()| file.sync_all())
                 .map_err(failed(&output, "cannot write it"))?;
             let folder = working.working_path();
-            write_whole(&folder.join(export.metadata_path()), &export.metadata(1))?;
-            write_whole(
+            write_file(&folder.join(export.metadata_path()), &export.metadata(1))?;
+            write_file(
                 &folder.join(export.overall_path()),
                 &export.overall(progress.entities, record_bytes),
             )?;
@@ -201,7 +201,7 @@ impl StepWriter for DirSink {
     }
 }
 
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), TargetError> {
+fn write_file(path: &Path, bytes: &[u8]) -> Result<(), TargetError> {
     File::create_new(path)
         .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
         .map_err(failed(path, "cannot write it"))

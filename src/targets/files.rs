@@ -19,7 +19,7 @@ pub(super) fn failed(
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, TargetError> + Send + 'static,
 ) -> Result<T, TargetError> {
-    Workers::aside(work).await?
+    Workers::run_blocking(work).await?
 }
 
 /// Refuses files that the file system of `root` cannot hold.
@@ -29,10 +29,12 @@ pub(super) fn check_names<'a>(
 ) -> Result<(), TargetError> {
     let limits = NameLimits::at(root);
     for path in paths {
-        limits.check(path).map_err(|fault| TargetError::UnfitName {
-            name: path.display().to_string(),
-            fault,
-        })?;
+        limits
+            .check(path)
+            .map_err(|fault| TargetError::UnsupportedName {
+                name: path.display().to_string(),
+                fault,
+            })?;
     }
     Ok(())
 }
@@ -40,7 +42,7 @@ pub(super) fn check_names<'a>(
 /// Refuses what would be overwritten, be it a link to nothing.
 pub(super) fn check_free(path: &Path) -> Result<(), TargetError> {
     match std::fs::symlink_metadata(path) {
-        Ok(_) => Err(TargetError::Taken {
+        Ok(_) => Err(TargetError::AlreadyExists {
             name: path.display().to_string(),
         }),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
@@ -52,7 +54,7 @@ pub(super) fn check_free(path: &Path) -> Result<(), TargetError> {
 pub(super) fn unpublished(path: &Path) -> impl FnOnce(std::io::Error) -> TargetError {
     let path = path.to_owned();
     move |source| match source.kind() {
-        std::io::ErrorKind::AlreadyExists => TargetError::Taken {
+        std::io::ErrorKind::AlreadyExists => TargetError::AlreadyExists {
             name: path.display().to_string(),
         },
         _ => failed(&path, "cannot give it its name")(source),

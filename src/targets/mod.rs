@@ -43,7 +43,7 @@ pub struct StepContext {
 
 /// How far a step has come: what of its outputs is in the target for good.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Progress {
+pub struct StepProgress {
     /// Pieces whose entities are all there, counted over all outputs of the step.
     pub pieces: u64,
     /// Entities of the next piece that are there as well, from its beginning.
@@ -52,10 +52,10 @@ pub struct Progress {
     pub entities: u64,
 }
 
-impl Progress {
+impl StepProgress {
     /// With so many more entities of the piece that has begun.
     fn and(self, entities: u64) -> Self {
-        Progress {
+        StepProgress {
             records: self.records + entities,
             entities: self.entities + entities,
             ..self
@@ -63,8 +63,8 @@ impl Progress {
     }
 
     /// With the piece that has begun at its end.
-    fn at_piece_end(self) -> Self {
-        Progress {
+    fn plus_piece(self) -> Self {
+        StepProgress {
             pieces: self.pieces + 1,
             records: 0,
             ..self
@@ -88,7 +88,7 @@ pub enum TargetError {
     },
     /// A service refused one entity.
     #[error("entity {number} of kind {kind}: expected it to be accepted, found {found}")]
-    BadEntity {
+    EntityRejected {
         /// Its kind.
         kind: Kind,
         /// Its place among the entities of its step.
@@ -98,7 +98,7 @@ pub enum TargetError {
     },
     /// Somebody else restores into the same target.
     #[error("{target}: expected no other restore, found one by {holder} until {until}")]
-    Leased {
+    Locked {
         /// The target.
         target: String,
         /// Who.
@@ -124,13 +124,13 @@ pub enum TargetError {
     },
     /// Something has the name that the step would write.
     #[error("{name} exists already, and kindpack does not overwrite it")]
-    Taken {
+    AlreadyExists {
         /// The file or folder.
         name: String,
     },
     /// A name that the file system cannot hold.
     #[error("cannot write {name}: {fault}")]
-    UnfitName {
+    UnsupportedName {
         /// The file.
         name: String,
         /// Why not.
@@ -210,13 +210,13 @@ pub trait Target: fmt::Debug + Send + Sync {
     /// [`LOOKUP_MAX`] entities are asked for at once.
     ///
     /// The default knows none: see [`Target::is_looked_up`].
-    fn look_up(&self, entities: Encoded) -> BoxFuture<'_, Result<u64, TargetError>> {
+    fn lookup(&self, entities: Encoded) -> BoxFuture<'_, Result<u64, TargetError>> {
         let _ = entities;
         Box::pin(async { Ok(0) })
     }
 
     /// Brings the target to count what was written just before, as far as it can be brought to.
-    fn settle(&self) -> BoxFuture<'_, Result<(), TargetError>> {
+    fn finish_cleanup(&self) -> BoxFuture<'_, Result<(), TargetError>> {
         Box::pin(async { Ok(()) })
     }
 
@@ -273,7 +273,7 @@ pub trait Target: fmt::Debug + Send + Sync {
     fn open<'a>(
         &'a self,
         step: &'a StepContext,
-        done: Progress,
+        done: StepProgress,
     ) -> BoxFuture<'a, Result<Box<dyn StepWriter>, TargetError>>;
 
     /// Which of these entities (REST JSON, as they should be) are not in the target as they should
@@ -299,7 +299,7 @@ pub trait StepWriter: fmt::Debug + Send {
     /// Takes the next entities, all of one piece. May wait until there is room. Returns how far the
     /// step has come for good, which may lie behind what was taken, but not by more than a few
     /// calls.
-    fn write<'a>(&'a mut self, batch: Encoded) -> BoxFuture<'a, Result<Progress, TargetError>>;
+    fn write<'a>(&'a mut self, batch: Encoded) -> BoxFuture<'a, Result<StepProgress, TargetError>>;
 
     /// Tells that all entities of a piece were handed over, a piece without any as well. What
     /// follows belongs to the next one.
@@ -309,10 +309,10 @@ pub trait StepWriter: fmt::Debug + Send {
     /// has come for good.
     ///
     /// The default waits for nothing: of a step that begins anew nothing is kept.
-    fn settle(&mut self) -> BoxFuture<'_, Result<Progress, TargetError>> {
-        Box::pin(async { Ok(Progress::default()) })
+    fn flush(&mut self) -> BoxFuture<'_, Result<StepProgress, TargetError>> {
+        Box::pin(async { Ok(StepProgress::default()) })
     }
 
     /// Ends the step: all that was taken is there for good.
-    fn finish(self: Box<Self>) -> BoxFuture<'static, Result<Progress, TargetError>>;
+    fn finish(self: Box<Self>) -> BoxFuture<'static, Result<StepProgress, TargetError>>;
 }

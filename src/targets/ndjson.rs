@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 
 use super::files::{blocking, check_free, check_names, failed, sync_folder, unpublished};
-use super::{Progress, StepContext, StepWriter, Target, TargetError};
+use super::{StepContext, StepProgress, StepWriter, Target, TargetError};
 use crate::model::{KindRef, pair_names};
 use crate::runtime::working_file::{WorkingFile, WorkingFiles, folder_of};
 use crate::transform::{Encoded, Encoding};
@@ -79,7 +79,7 @@ impl Target for NdjsonTarget {
     fn open<'a>(
         &'a self,
         step: &'a StepContext,
-        _: Progress,
+        _: StepProgress,
     ) -> BoxFuture<'a, Result<Box<dyn StepWriter>, TargetError>> {
         let (path, working, begun_before) = (
             self.path(&step.pair),
@@ -96,7 +96,7 @@ impl Target for NdjsonTarget {
                 path,
                 working,
                 begun_before,
-                progress: Progress::default(),
+                progress: StepProgress::default(),
             }) as Box<dyn StepWriter>)
         }))
     }
@@ -112,11 +112,11 @@ struct NdjsonSink {
     working: WorkingFile,
     /// Whether an earlier run may have been cut after it gave the file its name.
     begun_before: bool,
-    progress: Progress,
+    progress: StepProgress,
 }
 
 impl StepWriter for NdjsonSink {
-    fn write<'a>(&'a mut self, batch: Encoded) -> BoxFuture<'a, Result<Progress, TargetError>> {
+    fn write<'a>(&'a mut self, batch: Encoded) -> BoxFuture<'a, Result<StepProgress, TargetError>> {
         self.progress = self.progress.and(batch.len() as u64);
         let progress = self.progress;
         let (file, path) = (self.working.file().try_clone(), self.path.clone());
@@ -128,10 +128,10 @@ impl StepWriter for NdjsonSink {
     }
 
     fn end_piece(&mut self) {
-        self.progress = self.progress.at_piece_end();
+        self.progress = self.progress.plus_piece();
     }
 
-    fn finish(self: Box<Self>) -> BoxFuture<'static, Result<Progress, TargetError>> {
+    fn finish(self: Box<Self>) -> BoxFuture<'static, Result<StepProgress, TargetError>> {
         Box::pin(blocking(move || {
             let NdjsonSink {
                 path,

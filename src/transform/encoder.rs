@@ -31,7 +31,7 @@ pub struct Encoder {
     pair: KindRef,
     redactor: Option<Arc<Redactor>>,
     picker: Option<Arc<Sampler>>,
-    /// Entities that were taken so far, as far as they are counted: see [`Encoder::in_order`].
+    /// Entities that were taken so far, as far as they are counted: see [`Encoder::finish_piece`].
     taken: u64,
 }
 
@@ -39,11 +39,11 @@ pub struct Encoder {
 #[derive(Debug, Default)]
 pub struct Encoded {
     bytes: Vec<u8>,
-    items: Vec<Item>,
+    items: Vec<EncodedEntity>,
 }
 
 #[derive(Debug)]
-struct Item {
+struct EncodedEntity {
     range: Range<usize>,
     /// A hash of the key, where one request must not hold the same key twice.
     key: u64,
@@ -74,7 +74,7 @@ impl Encoder {
 
     /// Redacts the entities. Where nothing of the pair's kind is redacted it costs nothing.
     pub fn redacting(self, redactor: Arc<Redactor>) -> Self {
-        let redactor = Some(redactor).filter(|redactor| redactor.touches(&self.pair.kind));
+        let redactor = Some(redactor).filter(|redactor| redactor.applies_to(&self.pair.kind));
         Encoder { redactor, ..self }
     }
 
@@ -99,12 +99,12 @@ impl Encoder {
         }
         let picked = match (&self.picker, &entity.key) {
             (Some(picker), Some(key)) => picker.pick(key),
-            _ => Decision::Yes,
+            _ => Decision::Take,
         };
-        if picked == Decision::No {
+        if picked == Decision::Skip {
             return Ok(());
         }
-        let if_first = picked == Decision::IfFirst;
+        let if_first = picked == Decision::TakeIfWithinLimit;
         match &self.redactor {
             Some(redactor) => redactor.redact(entity, &self.rewrite.from_project, |entity| {
                 self.encode(entity, if_first, out)
@@ -128,7 +128,7 @@ impl Encoder {
             }
             Encoding::Record => encode::write_entity(entity, &self.rewrite, &mut out.bytes),
         }
-        out.items.push(Item {
+        out.items.push(EncodedEntity {
             range: start..out.bytes.len(),
             key,
             if_first,
@@ -137,7 +137,7 @@ impl Encoder {
 
     /// Leaves out of a piece what is taken only among the first, and comes later. Pieces must come
     /// in order. Says whether any more can follow.
-    pub fn in_order(&mut self, piece: &mut Encoded) -> bool {
+    pub fn finish_piece(&mut self, piece: &mut Encoded) -> bool {
         let Some((picker, limit)) = self
             .picker
             .as_ref()
@@ -195,7 +195,7 @@ impl Encoded {
             let start = left.bytes.len();
             left.bytes
                 .extend_from_slice(self.bytes.get(item.range.clone()).unwrap_or_default());
-            left.items.push(Item {
+            left.items.push(EncodedEntity {
                 range: start..left.bytes.len(),
                 ..*item
             });
@@ -207,7 +207,7 @@ impl Encoded {
     pub(crate) fn push(&mut self, bytes: &[u8], key: u64) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
-        self.items.push(Item {
+        self.items.push(EncodedEntity {
             range: start..self.bytes.len(),
             key,
             if_first: false,
@@ -240,7 +240,7 @@ impl Encoded {
         let mut rest = self.items.as_slice();
         std::iter::from_fn(move || {
             let mut bytes = 0;
-            let fits = |item: &&Item| {
+            let fits = |item: &&EncodedEntity| {
                 bytes += item.range.len();
                 bytes <= max_bytes
             };
@@ -250,7 +250,7 @@ impl Encoded {
             let (first, last) = (batch.first()?.range.start, batch.last()?.range.end);
             let items = batch
                 .iter()
-                .map(|item| Item {
+                .map(|item| EncodedEntity {
                     range: item.range.start - first..item.range.end - first,
                     ..*item
                 })
@@ -270,10 +270,11 @@ impl Encoded {
         }
         let shift = self.bytes.len();
         self.bytes.extend_from_slice(&other.bytes);
-        self.items.extend(other.items.into_iter().map(|item| Item {
-            range: item.range.start + shift..item.range.end + shift,
-            ..item
-        }));
+        self.items
+            .extend(other.items.into_iter().map(|item| EncodedEntity {
+                range: item.range.start + shift..item.range.end + shift,
+                ..item
+            }));
     }
 }
 
@@ -294,7 +295,7 @@ mod tests {
         for (number, len) in lens.iter().enumerate() {
             let start = encoded.bytes.len();
             encoded.bytes.resize(start + len, number as u8);
-            encoded.items.push(Item {
+            encoded.items.push(EncodedEntity {
                 range: start..start + len,
                 key: number as u64,
                 if_first: number % 2 == 0,
@@ -344,7 +345,7 @@ mod tests {
                 encoder.add(&record_of(&entity_of(id)), &mut piece).unwrap();
             }
             next += len;
-            let more = encoder.in_order(&mut piece);
+            let more = encoder.finish_piece(&mut piece);
             ids.extend(piece.iter().map(|(record, _)| {
                 let Some(Id::Number(id)) =
                     Entity::parse(record).unwrap().key.map(|key| key.path[0].id)

@@ -49,11 +49,11 @@ pub struct Sampler {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
     /// It is restored.
-    Yes,
+    Take,
     /// It is not.
-    No,
+    Skip,
     /// It is restored if it is one of the first.
-    IfFirst,
+    TakeIfWithinLimit,
 }
 
 impl Sampler {
@@ -79,10 +79,10 @@ impl Sampler {
     pub fn pick(&self, key: &Key<'_>) -> Decision {
         let digest = digest(key.namespace, &key.path);
         match is_sampled(self.sample, digest) {
-            _ if self.needed.contains(&digest) => Decision::Yes,
-            Some(true) => Decision::Yes,
-            Some(false) => Decision::No,
-            None => Decision::IfFirst,
+            _ if self.needed.contains(&digest) => Decision::Take,
+            Some(true) => Decision::Take,
+            Some(false) => Decision::Skip,
+            None => Decision::TakeIfWithinLimit,
         }
     }
 }
@@ -128,7 +128,7 @@ mod tests {
         let taken = |sample: &str| -> HashSet<i64> {
             let picker = Sampler::new(sample.parse().unwrap(), HashSet::new());
             (1..=10_000)
-                .filter(|id| picker.pick(&key("p", "", "K", Id::Number(*id))) == Decision::Yes)
+                .filter(|id| picker.pick(&key("p", "", "K", Id::Number(*id))) == Decision::Take)
                 .collect()
         };
         let (five, ten) = (taken("5%"), taken("10%"));
@@ -142,11 +142,11 @@ mod tests {
         let needed = key("p", "", "K", Id::Number(7));
         let needing =
             |sample: &str| Sampler::new(sample.parse().unwrap(), [digest("", &needed.path)].into());
-        assert_eq!(needing("0.0001%").pick(&needed), Decision::Yes);
-        assert_eq!(needing("1").pick(&needed), Decision::Yes);
+        assert_eq!(needing("0.0001%").pick(&needed), Decision::Take);
+        assert_eq!(needing("1").pick(&needed), Decision::Take);
         assert_eq!(
             needing("1").pick(&key("p", "", "K", Id::Number(8))),
-            Decision::IfFirst
+            Decision::TakeIfWithinLimit
         );
         assert!(!needing("1").ends_at_limit());
     }

@@ -7,11 +7,11 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, pin_mut};
 
 use super::error::VerifyError;
-use super::report::Report;
+use super::report::VerifyReport;
 use super::sidecar::ArchiveDigest;
-use crate::archive::{Archive, ArchiveError, PieceRef, Reading, Stored};
-use crate::export::inspect::{self, Content, Inspector, ObjectDigest, PieceSummary};
-use crate::export::stored_metadata::KeptMetadata;
+use crate::archive::{Archive, ArchiveError, Piece, PieceReading, RawBytes};
+use crate::export::inspect::{self, ContentKind, Inspector, ObjectDigest, PieceSummary};
+use crate::export::stored_metadata::MetadataStore;
 use crate::model::{EntryInfo, EntryRole};
 use crate::progress::Observer;
 use crate::runtime::workers::{InOrder, Workers};
@@ -24,12 +24,12 @@ pub(super) struct EntryReport {
 
 /// A piece that a worker is done with.
 enum InspectedPiece {
-    Part(Box<PieceSummary>, Bytes, Content),
+    Part(Box<PieceSummary>, Bytes, ContentKind),
     Whole(Box<Inspector>, Bytes),
 }
 
 impl InspectedPiece {
-    fn new(piece: PieceRef, raw: Bytes, content: Content) -> Reading<Self> {
+    fn new(piece: Piece, raw: Bytes, content: ContentKind) -> PieceReading<Self> {
         let report = inspect::piece(&raw, piece.offset, content);
         let is_faulty = report.is_faulty();
         let inspected = if piece.is_whole() {
@@ -39,9 +39,9 @@ impl InspectedPiece {
             InspectedPiece::Part(Box::new(report), raw, content)
         };
         if is_faulty {
-            Reading::Doubtful(inspected)
+            PieceReading::Suspect(inspected)
         } else {
-            Reading::Sound(inspected)
+            PieceReading::Sound(inspected)
         }
     }
 
@@ -57,14 +57,14 @@ pub(super) struct EntryReader<'a> {
     pub(super) archive: &'a Arc<Archive>,
     pub(super) workers: &'a Workers,
     pub(super) observer: &'a dyn Observer,
-    pub(super) report: &'a mut Report,
+    pub(super) report: &'a mut VerifyReport,
     /// Takes the metadata, where the set is to be proved.
-    pub(super) kept: Option<&'a mut KeptMetadata>,
+    pub(super) kept: Option<&'a mut MetadataStore>,
 }
 
 /// What is read of the entry that is being read.
 #[derive(Default)]
-struct OpenEntry {
+struct EntryCheckState {
     inspection: InOrder<Inspector>,
     /// Its bytes, where it is metadata.
     bytes: Vec<u8>,
@@ -98,21 +98,21 @@ impl EntryReader<'_> {
         may_come_again: bool,
         reports: &mut BTreeMap<String, EntryReport>,
     ) -> Result<Vec<EntryInfo>, VerifyError> {
-        let contents: Arc<[Content]> = items
+        let contents: Arc<[ContentKind]> = items
             .iter()
-            .map(|item| Content::of(item.role, item.content_encoding.as_deref()))
+            .map(|item| ContentKind::from_role(item.role, item.content_encoding.as_deref()))
             .collect();
-        let inspect = move |piece: PieceRef, raw, stored: Stored| {
+        let inspect = move |piece: Piece, raw, stored: RawBytes| {
             let content = contents.get(piece.entry).copied();
             let content = content.expect("a piece is of one of the entries");
             match InspectedPiece::new(piece, raw, content) {
-                Reading::Sound(inspected) => Reading::Sound((inspected, stored)),
-                Reading::Doubtful(inspected) => Reading::Doubtful((inspected, stored)),
+                PieceReading::Sound(inspected) => PieceReading::Sound((inspected, stored)),
+                PieceReading::Suspect(inspected) => PieceReading::Suspect((inspected, stored)),
             }
         };
         let pieces = self.archive.read_with(&items, 0, self.workers, inspect);
         pin_mut!(pieces);
-        let mut entry = OpenEntry::default();
+        let mut entry = EntryCheckState::default();
         let mut damaged = Vec::new();
         while let Some((piece, read)) = pieces.next().await {
             let Some(item) = items.get(piece.entry) else {
@@ -148,7 +148,7 @@ impl EntryReader<'_> {
         &self,
         item: &EntryInfo,
         inspected: Result<InspectedPiece, ArchiveError>,
-        entry: &mut OpenEntry,
+        entry: &mut EntryCheckState,
     ) -> Result<(), VerifyError> {
         if let Ok(inspected) = &inspected
             && self.wanted_as(item).is_some()
@@ -156,11 +156,11 @@ impl EntryReader<'_> {
             entry.bytes.extend_from_slice(inspected.raw());
         }
         match inspected {
-            Ok(InspectedPiece::Whole(whole, _)) => entry.inspection = InOrder::Idle(*whole),
+            Ok(InspectedPiece::Whole(whole, _)) => entry.inspection = InOrder::Ready(*whole),
             Ok(InspectedPiece::Part(part, raw, content)) => {
                 entry
                     .inspection
-                    .then(move |inspection: Inspector| inspection.update(&raw, content, *part))
+                    .enqueue(move |inspection: Inspector| inspection.update(&raw, content, *part))
                     .await?;
             }
             Err(error) => {
@@ -182,11 +182,11 @@ impl EntryReader<'_> {
     async fn finish_entry(
         &mut self,
         item: &EntryInfo,
-        mut entry: OpenEntry,
+        mut entry: EntryCheckState,
         may_come_again: bool,
         reports: &mut BTreeMap<String, EntryReport>,
     ) -> Result<bool, VerifyError> {
-        let inspected = entry.inspection.take().await?.finish();
+        let inspected = entry.inspection.join().await?.finish();
         let is_readable = entry.unreadable.is_none();
         let problems = match entry.unreadable {
             Some(problem) => vec![problem],
@@ -221,8 +221,8 @@ fn metadata_name(item: &EntryInfo) -> Option<&str> {
 }
 
 /// Takes the metadata among entries.
-pub(super) fn metadata_of(items: &[EntryInfo], memory: u64) -> KeptMetadata {
-    KeptMetadata::new(
+pub(super) fn metadata_of(items: &[EntryInfo], memory: u64) -> MetadataStore {
+    MetadataStore::new(
         items
             .iter()
             .filter_map(|item| Some((metadata_name(item)?, item.bytes))),

@@ -19,7 +19,7 @@ pub enum VerifyError {
     },
     /// A selector chooses nothing.
     #[error("selector {0}: expected a kind of the archive, found none")]
-    ChoosesNothing(Selector),
+    NoMatch(Selector),
     /// A fault of kindpack's own.
     #[error(transparent)]
     Worker(#[from] WorkerPanicked),

@@ -12,9 +12,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub use error::VerifyError;
-pub use report::Report;
+pub use report::VerifyReport;
 
-use crate::archive::zip::Profile;
+use crate::archive::zip::Strictness;
 use crate::archive::{Archive, ArchiveError, Container};
 use crate::model::{EntryInfo, KindRef, Selector};
 use crate::progress::Observer;
@@ -47,8 +47,8 @@ pub async fn verify(
     scope: VerifyScope,
     workers: &Workers,
     observer: &dyn Observer,
-) -> Result<Report, VerifyError> {
-    let mut report = Report::default();
+) -> Result<VerifyReport, VerifyError> {
+    let mut report = VerifyReport::default();
     let archive = match Archive::open(store, object, title).await {
         Ok(archive) => Arc::new(archive),
         Err(error) => {
@@ -75,7 +75,7 @@ pub async fn verify(
     for problem in problems {
         report.add_problem(observer, title, problem);
     }
-    observer.end();
+    observer.finish_phase();
     Ok(report)
 }
 
@@ -88,13 +88,13 @@ struct Verification<'a> {
 }
 
 impl Verification<'_> {
-    fn quick(&self, report: &mut Report) -> Vec<String> {
+    fn quick(&self, report: &mut VerifyReport) -> Vec<String> {
         report.entries = self.archive.container().entries().len() as u64;
         report.entities = self.archive.manifest().totals.entities;
         check_totals(self.archive)
     }
 
-    async fn full(&self, report: &mut Report) -> Result<Vec<String>, VerifyError> {
+    async fn full(&self, report: &mut VerifyReport) -> Result<Vec<String>, VerifyError> {
         let archive = self.archive;
         let manifest = archive.manifest();
         let objects = manifest.objects().into_iter().chain([&manifest.sums]);
@@ -130,12 +130,12 @@ impl Verification<'_> {
     async fn only(
         &self,
         selectors: &[Selector],
-        report: &mut Report,
+        report: &mut VerifyReport,
     ) -> Result<Vec<String>, VerifyError> {
         let chosen = self
             .archive
             .choose(selectors)
-            .map_err(|selector| VerifyError::ChoosesNothing(selector.clone()))?;
+            .map_err(|selector| VerifyError::NoMatch(selector.clone()))?;
         let pairs: BTreeSet<KindRef> = chosen.iter().map(|kind| kind.pair()).collect();
         let names: BTreeSet<&str> = chosen
             .iter()
@@ -163,7 +163,7 @@ impl Verification<'_> {
 
     fn begin(&self, items: &[EntryInfo]) {
         let bytes = items.iter().map(|item| item.bytes).sum();
-        self.observer.begin("verifying", bytes);
+        self.observer.start_phase("verifying", bytes);
     }
 }
 
@@ -176,16 +176,16 @@ pub async fn any_zip(
     object: ObjectInfo,
     title: String,
     observer: &dyn Observer,
-) -> Result<Report, VerifyError> {
-    let mut report = Report::default();
-    let container = match Container::open(store, object, title, Profile::AnyZip).await {
+) -> Result<VerifyReport, VerifyError> {
+    let mut report = VerifyReport::default();
+    let container = match Container::open(store, object, title, Strictness::AnyZip).await {
         Ok(container) => container,
         Err(error) => {
             report.add_problem(observer, "", VerifyError::into_problem(error)?);
             return Ok(report);
         }
     };
-    observer.begin(
+    observer.start_phase(
         "verifying",
         container
             .entries()
@@ -205,6 +205,6 @@ pub async fn any_zip(
         }
         observer.advance(entry.compressed_len, 0);
     }
-    observer.end();
+    observer.finish_phase();
     Ok(report)
 }

@@ -5,7 +5,7 @@ use crate::progress::{Event, Observer};
 
 /// What a verification found.
 #[derive(Debug, Default)]
-pub struct Report {
+pub struct VerifyReport {
     /// Entries read (quick: seen).
     pub entries: u64,
     /// Entities counted (quick: by the manifest).
@@ -18,7 +18,7 @@ pub struct Report {
     pub is_foreign: bool,
 }
 
-impl Report {
+impl VerifyReport {
     /// Adds a problem, and reports it at once.
     pub(super) fn add_problem(&mut self, observer: &dyn Observer, archive: &str, problem: String) {
         observer.event(Event::Problem {

@@ -8,9 +8,9 @@ use super::entries::EntryReport;
 use super::error::VerifyError;
 use crate::archive::{Archive, checksums};
 use crate::entity::scan::{KindStats, ScanResult};
-use crate::export::discover::{self, Discovery, Group, Listed};
+use crate::export::discover::{self, Discovery, ExportPart, ListedObject};
 use crate::export::inspect;
-use crate::export::stored_metadata::KeptMetadata;
+use crate::export::stored_metadata::MetadataStore;
 use crate::model::{EntryInfo, KindRef, SUMS_NAME, Selector, Sha256, Timestamp};
 
 /// Compares the manifest's totals with its items.
@@ -117,10 +117,10 @@ fn join_names<T: std::fmt::Display>(items: impl IntoIterator<Item = T>) -> Strin
 pub(super) fn check_set(
     archive: &Archive,
     reports: &BTreeMap<String, EntryReport>,
-    metadata: &KeptMetadata,
+    metadata: &MetadataStore,
 ) -> Result<Vec<String>, VerifyError> {
     let mut problems = Vec::new();
-    let sums = || Sha256(sha2::Sha256::digest(checksums::of_objects(archive.manifest())).into());
+    let sums = || Sha256(sha2::Sha256::digest(checksums::from_entries(archive.manifest())).into());
     if reports
         .get(SUMS_NAME)
         .is_some_and(|report| report.inspected.sha256 != sums())
@@ -139,7 +139,7 @@ pub(super) fn check_set(
         .map(|kind| Selector::from(&kind.pair()))
         .collect();
     let discovery = discover_entries(reports, metadata, &accepted)?;
-    problems.extend(discovery.foreign.iter().map(|name| {
+    problems.extend(discovery.unrelated.iter().map(|name| {
         format!("exports/{name}: expected objects of exports, found one that belongs to none")
     }));
     problems.extend(check_backup(archive, &discovery, reports));
@@ -163,10 +163,10 @@ pub(super) fn check_set(
 /// Discovers the exports among the entries.
 fn discover_entries(
     reports: &BTreeMap<String, EntryReport>,
-    metadata: &KeptMetadata,
+    metadata: &MetadataStore,
     accepted: &[Selector],
 ) -> Result<Discovery, VerifyError> {
-    let listing: Vec<Listed> = reports
+    let listing: Vec<ListedObject> = reports
         .values()
         .filter_map(|report| {
             let name = report.item.name.strip_prefix("exports/")?;
@@ -186,8 +186,8 @@ fn discover_entries(
     }
 }
 
-fn listed(name: String, item: &EntryInfo) -> Listed {
-    Listed {
+fn listed(name: String, item: &EntryInfo) -> ListedObject {
+    ListedObject {
         name,
         len: item.bytes,
         is_encoded: item.content_encoding.is_some(),
@@ -237,7 +237,7 @@ fn check_backup(
             "id",
             starts()
                 .max()
-                .map_or_else(|| backup.id.clone(), Timestamp::compact),
+                .map_or_else(|| backup.id.clone(), Timestamp::to_archive_id),
             backup.id.clone(),
         ),
     ];
@@ -287,7 +287,7 @@ struct GroupChecker<'a> {
 
 impl GroupChecker<'_> {
     /// Checks that the outputs of a group hold what its metadata say.
-    fn check(&mut self, group: &Group, title: &str) -> Vec<String> {
+    fn check(&mut self, group: &ExportPart, title: &str) -> Vec<String> {
         let mut problems = Vec::new();
         let mut scan = ScanResult::default();
         for output in &group.outputs {

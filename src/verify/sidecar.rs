@@ -4,11 +4,11 @@ use sha2::Digest as _;
 
 use super::error::VerifyError;
 use crate::archive::checksums::{self, SHA256_ATTRIBUTE};
-use crate::archive::{Archive, Container, Stored, digest_of};
+use crate::archive::{Archive, Container, RawBytes, digest_of};
 use crate::export::discover::METADATA_MAX_BYTES;
 use crate::model::Sha256;
 use crate::runtime::workers::{InOrder, WorkerPanicked};
-use crate::store::{Store, StoreError, read_whole};
+use crate::store::{Store, StoreError, read_object};
 
 /// SHA-256 of the whole archive, made while its entries are read in order.
 #[derive(Default)]
@@ -23,7 +23,7 @@ pub(super) struct ArchiveDigest {
 const HASHED_AT_ONCE_BYTES: usize = 64 << 10;
 
 impl ArchiveDigest {
-    pub(super) async fn push(&mut self, stored: Option<Stored>) -> Result<(), WorkerPanicked> {
+    pub(super) async fn push(&mut self, stored: Option<RawBytes>) -> Result<(), WorkerPanicked> {
         let Some(stored) =
             stored.filter(|stored| stored.offset == self.next_offset && !self.has_gap)
         else {
@@ -34,10 +34,10 @@ impl ArchiveDigest {
         if stored.bytes.len() > HASHED_AT_ONCE_BYTES {
             return self
                 .sha256
-                .then(move |sha256| sha256.chain_update(&stored.bytes))
+                .enqueue(move |sha256| sha256.chain_update(&stored.bytes))
                 .await;
         }
-        self.sha256 = InOrder::Idle(self.sha256.take().await?.chain_update(&stored.bytes));
+        self.sha256 = InOrder::Ready(self.sha256.join().await?.chain_update(&stored.bytes));
         Ok(())
     }
 
@@ -46,7 +46,7 @@ impl ArchiveDigest {
         mut self,
         container: &Container,
     ) -> Result<Option<Sha256>, VerifyError> {
-        let mut sha256 = self.sha256.take().await?;
+        let mut sha256 = self.sha256.join().await?;
         if self.has_gap {
             return Ok(None);
         }
@@ -153,7 +153,7 @@ async fn read_sidecar(
     if object.len > METADATA_MAX_BYTES {
         return Ok(Some(Err("a large object")));
     }
-    let bytes = read_whole(store, &object).await?;
+    let bytes = read_object(store, &object).await?;
     let first = checksums::parse_first(&String::from_utf8_lossy(&bytes));
     Ok(Some(match first {
         Some((sha256, _)) => Ok(sha256),

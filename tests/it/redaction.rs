@@ -12,7 +12,7 @@ use kindpack::model::{EntryInfo, Kind, KindRef, Sample};
 use kindpack::restore::{dependencies, rule_matches};
 use kindpack::runtime::workers::Workers;
 use kindpack::store::{DirStore, Store};
-use kindpack::transform::redact::{RedactKey, Redactor, Rule, Rules};
+use kindpack::transform::redact::{RedactKey, RedactRule, Redactor, RuleSet};
 use kindpack::transform::sample::Sampler;
 use kindpack::transform::{Encoder, Encoding};
 use serde_json::{Value, json};
@@ -78,7 +78,7 @@ impl Packed {
     }
 
     fn redactor(&self, rules: &[&str]) -> Arc<Redactor> {
-        let rules: Vec<Rule> = rules.iter().map(|rule| rule.parse().unwrap()).collect();
+        let rules: Vec<RedactRule> = rules.iter().map(|rule| rule.parse().unwrap()).collect();
         Arc::new(
             Redactor::new(&rules, &self.kinds(), Some(&RedactKey::from_secret(SECRET))).unwrap(),
         )
@@ -330,8 +330,8 @@ async fn rules_that_name_nothing_are_told_by_what_the_others_name() {
         "Customer.tit*=null",
         "Customer.__key__=hash",
     ];
-    let rules: Vec<Rule> = rules.iter().map(|rule| rule.parse().unwrap()).collect();
-    let resolved = Rules::new(&rules, &packed.kinds()).unwrap();
+    let rules: Vec<RedactRule> = rules.iter().map(|rule| rule.parse().unwrap()).collect();
+    let resolved = RuleSet::new(&rules, &packed.kinds()).unwrap();
     let pairs: Vec<KindRef> = packed
         .pairs()
         .into_iter()
@@ -404,7 +404,7 @@ async fn a_sample_brings_what_it_needs_where_that_is_wanted() {
         let sampled: Vec<(KindRef, Sample)> =
             pairs.iter().map(|pair| (pair.clone(), sample)).collect();
         let pick = |with_dependencies| {
-            dependencies::picked(
+            dependencies::samplers(
                 &packed.archive,
                 &sampled,
                 with_dependencies,
@@ -457,7 +457,7 @@ async fn a_sample_that_is_gone_on_with_brings_the_same_entities() {
     let packed = packed(desk, "source").await;
     for (sample, with_dependencies) in [("9", false), ("9", true), ("40%", false)] {
         let sample: Sample = sample.parse().unwrap();
-        let pickers = dependencies::picked(
+        let pickers = dependencies::samplers(
             &packed.archive,
             &[(pair.clone(), sample)],
             with_dependencies,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use kindpack::export::log::{self, LogError, LogWriter};
 use kindpack::export::metadata::{ExportMetadata, OverallMetadata};
 use kindpack::model::KindRef;
-use kindpack::progress::Silent;
+use kindpack::progress::NoProgress;
 use kindpack::runtime::workers::Workers;
 use kindpack::store::{DirStore, Store};
 use kindpack::verify::{VerifyScope, verify};
@@ -1418,7 +1418,7 @@ async fn no_byte_of_an_archive_can_change_unnoticed() {
             "damaged.zip".to_owned(),
             VerifyScope::Full,
             &workers,
-            &Silent,
+            &NoProgress,
         )
         .await
         .unwrap();

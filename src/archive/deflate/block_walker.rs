@@ -6,7 +6,7 @@
 
 /// Where a stream's final block begins and where the stream ends, in bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Ends {
+pub(crate) struct FinalBlock {
     pub(crate) final_block: usize,
     pub(crate) end: usize,
 }
@@ -94,18 +94,18 @@ impl BitReader<'_> {
 }
 
 /// A canonical Huffman code.
-struct Code {
+struct HuffmanCode {
     /// How many codes of each length there are.
     counts: [u16; CODE_MAX_BITS + 1],
     /// The symbols in the order of their codes.
     symbols: [u16; 288],
 }
 
-impl Code {
+impl HuffmanCode {
     /// The code whose symbols have these lengths; none if they are too many. Codes that no symbol
     /// has are found when they are met.
     fn new(lengths: &[u8]) -> Option<Self> {
-        let mut code = Code {
+        let mut code = HuffmanCode {
             counts: [0; CODE_MAX_BITS + 1],
             symbols: [0; 288],
         };
@@ -206,7 +206,7 @@ impl BlockWalker {
 
     /// Where the final block of `stream` begins and where the stream ends; none if it is no stream,
     /// or ends in another byte than its last.
-    pub(crate) fn walk(&mut self, stream: &[u8]) -> Option<Ends> {
+    pub(crate) fn walk(&mut self, stream: &[u8]) -> Option<FinalBlock> {
         let mut bits = BitReader {
             stream,
             next: 0,
@@ -245,7 +245,7 @@ impl BlockWalker {
             }
             if is_final {
                 let end = bits.position();
-                return (end.div_ceil(8) == stream.len()).then_some(Ends {
+                return (end.div_ceil(8) == stream.len()).then_some(FinalBlock {
                     final_block: begin,
                     end,
                 });
@@ -259,7 +259,7 @@ impl BlockWalker {
         litlens: &[u8],
         distances: &[u8],
     ) -> Option<()> {
-        let (litlen, distance) = (Code::new(litlens)?, Code::new(distances)?);
+        let (litlen, distance) = (HuffmanCode::new(litlens)?, HuffmanCode::new(distances)?);
         let (of_litlens, of_distances) = self.slots.split_at_mut(SLOTS);
         litlen.fill(of_litlens, litlen_slot);
         distance.fill(of_distances, distance_slot);
@@ -340,7 +340,7 @@ fn read_lengths(bits: &mut BitReader<'_>, count: usize) -> Option<[u8; 320]> {
     for place in LENGTHS_ORDER.iter().take(given) {
         *of_lengths.get_mut(*place)? = u8::try_from(bits.take(3)?).ok()?;
     }
-    let code = Code::new(&of_lengths)?;
+    let code = HuffmanCode::new(&of_lengths)?;
     let mut lengths = [0_u8; 320];
     let mut filled = 0;
     while filled < count {
@@ -367,7 +367,7 @@ mod tests {
 
     use super::*;
 
-    fn walk(stream: &[u8]) -> Option<Ends> {
+    fn walk(stream: &[u8]) -> Option<FinalBlock> {
         BlockWalker::new().walk(stream)
     }
 
@@ -391,7 +391,7 @@ mod tests {
         // RFC 1951, 3.2.4: stored blocks; the second one is the final one.
         assert_eq!(
             walk(b"\x00\x01\x00\xfe\xffa\x01\x02\x00\xfd\xffbc"),
-            Some(Ends {
+            Some(FinalBlock {
                 final_block: 48,
                 end: 104
             })
@@ -399,7 +399,7 @@ mod tests {
         // 3.2.6: fixed codes, an empty block of ten bits.
         assert_eq!(
             walk(b"\x03\x00"),
-            Some(Ends {
+            Some(FinalBlock {
                 final_block: 0,
                 end: 10
             })
@@ -407,7 +407,7 @@ mod tests {
         // The same behind a block that is not final.
         assert_eq!(
             walk(b"\x02\x0c\x00"),
-            Some(Ends {
+            Some(FinalBlock {
                 final_block: 10,
                 end: 20
             })
@@ -439,9 +439,13 @@ mod tests {
     #[test]
     fn codes_that_are_too_many_are_refused() {
         assert!(
-            Code::new(&[1, 1]).is_some() && Code::new(&[1]).is_some() && Code::new(&[]).is_some()
+            HuffmanCode::new(&[1, 1]).is_some()
+                && HuffmanCode::new(&[1]).is_some()
+                && HuffmanCode::new(&[]).is_some()
         );
-        assert!(Code::new(&[1, 1, 1]).is_none() && Code::new(&[2, 2, 2, 2, 15]).is_none());
+        assert!(
+            HuffmanCode::new(&[1, 1, 1]).is_none() && HuffmanCode::new(&[2, 2, 2, 2, 15]).is_none()
+        );
     }
 
     fn raw() -> impl Strategy<Value = Vec<u8>> {

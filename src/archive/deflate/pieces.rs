@@ -10,7 +10,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
-use super::block_walker::{BlockWalker, Ends};
+use super::block_walker::{BlockWalker, FinalBlock};
 use crate::model::PIECE_LEN_BYTES;
 
 /// What follows the last piece of an entry: an empty final block, which ends the deflate
@@ -237,7 +237,7 @@ impl Deflater {
 
     /// Lets the stream of `len` bytes go on, and flushes it.
     fn open_end(&mut self, len: usize, room: &mut [u8]) -> Option<usize> {
-        let Ends { final_block, end } = self.walker.walk(room.get(..len)?)?;
+        let FinalBlock { final_block, end } = self.walker.walk(room.get(..len)?)?;
         *room.get_mut(final_block / 8)? &= !(1 << (final_block % 8));
         // An empty stored block: three bits of 0, 0 up to the next byte, its length and that
         // inverted. After the end there are only zeros.
@@ -279,12 +279,12 @@ fn deflate_by_zlib(level: u32, raw: &[u8], room: &mut [u8]) -> Result<usize, Dat
 /// this block comes out of it whole and last only if the inflater reaches it at the border of a
 /// block. Foreseen it must not be: else a piece could end in the middle of a block that takes the
 /// known bytes for its own.
-struct Seal {
+struct Sentinel {
     deflated: Vec<u8>,
     plain: Vec<u8>,
 }
 
-static SEAL: LazyLock<Seal> = LazyLock::new(|| {
+static SENTINEL: LazyLock<Sentinel> = LazyLock::new(|| {
     let random = RandomState::new();
     // Few and uneven symbols, so that the block carries a code of its own.
     let byte = |index: u16| {
@@ -299,7 +299,7 @@ static SEAL: LazyLock<Seal> = LazyLock::new(|| {
     state
         .compress_vec(&plain, &mut deflated, FlushCompress::Finish)
         .ok();
-    Seal { deflated, plain }
+    Sentinel { deflated, plain }
 });
 
 /// Long enough that a code of its own pays.
@@ -399,12 +399,12 @@ impl Inflater {
         }
         self.sealed.clear();
         self.sealed.extend_from_slice(compressed);
-        self.sealed.extend_from_slice(&SEAL.deflated);
+        self.sealed.extend_from_slice(&SENTINEL.deflated);
         let whole = self
             .fast
             .deflate_decompress(&self.sealed, room)
             .is_ok_and(|len| len == room.len());
-        whole && room.get(expected_len..) == Some(&SEAL.plain)
+        whole && room.get(expected_len..) == Some(&SENTINEL.plain)
     }
 
     fn inflate(
@@ -758,7 +758,7 @@ mod tests {
     #[test]
     fn every_piece_of_ours_takes_the_fast_way_and_nothing_that_goes_on_behind_its_end_does() {
         let fast = |piece: &[u8], len: usize| {
-            Inflater::new().inflate_sealed(piece, len, &mut vec![0; len + SEAL.plain.len()])
+            Inflater::new().inflate_sealed(piece, len, &mut vec![0; len + SENTINEL.plain.len()])
         };
         for raw in [&b""[..], b"piece piece piece", &noise(100_000)] {
             for level in 0..=9 {
@@ -773,9 +773,9 @@ mod tests {
         for (last, more) in [
             (0_u8, 4_usize),
             (1, 4),
-            (1, SEAL.deflated.len()),
-            (0, SEAL.deflated.len()),
-            (1, SEAL.deflated.len() - 1),
+            (1, SENTINEL.deflated.len()),
+            (0, SENTINEL.deflated.len()),
+            (1, SENTINEL.deflated.len() - 1),
         ] {
             let data = b"data\x00\x00\xff\xff";
             let len = u16::try_from(data.len() + more).unwrap();

@@ -9,10 +9,10 @@ use super::extra::ExtraFields;
 use super::headers;
 use super::name::{check_foreign_name, check_name, decode};
 use super::record::{
-    CentralRecord, Descriptor, EXTRA_TIME, EXTRA_ZIP64, FLAG_DESCRIPTOR, FLAG_UTF8, LocalRecord,
-    Number, Record, SENTINEL_32, WideDescriptor, take_slice,
+    CentralRecord, Descriptor, EXTRA_TIME, EXTRA_ZIP64, FLAG_DESCRIPTOR, FLAG_UTF8, LittleEndian,
+    LocalRecord, Record, SENTINEL_32, WideDescriptor, take_slice,
 };
-use super::rule::{Profile, Rule, Violation};
+use super::rule::{Rule, Strictness, Violation};
 use crate::model::{Method, Timestamp};
 
 /// Bits 1 and 2 tell the level of deflate, which no reader needs.
@@ -68,7 +68,7 @@ impl DirectoryEntry {
     pub fn sealed_data_offset(&self) -> u64 {
         let descriptor = match self.streamed {
             false => 0,
-            true if headers::is_wide(self.len) => WideDescriptor::LEN,
+            true if headers::needs_zip64(self.len) => WideDescriptor::LEN,
             true => Descriptor::LEN,
         };
         self.end_offset
@@ -80,8 +80,8 @@ impl DirectoryEntry {
         self.raw_name.as_deref().unwrap_or(self.name.as_bytes())
     }
 
-    pub(super) fn layout(&self) -> headers::Entry<'_> {
-        headers::Entry {
+    pub(super) fn layout(&self) -> headers::EntryHeaders<'_> {
+        headers::EntryHeaders {
             name: &self.name,
             method: self.method,
             modified: self.modified,
@@ -109,7 +109,7 @@ impl DirectoryEntry {
 pub fn parse_directory(
     directory: &[u8],
     place: &DirectoryPlace,
-    profile: Profile,
+    profile: Strictness,
 ) -> Result<Vec<DirectoryEntry>, Violation> {
     if directory.len() as u64 != place.len {
         return Err(Violation::archive(
@@ -122,7 +122,7 @@ pub fn parse_directory(
     let mut rest = directory;
     for number in 1..=place.entries {
         let from = rest;
-        let Some(header) = Header::take(&mut rest) else {
+        let Some(header) = DirectoryHeader::take(&mut rest) else {
             let expected = format_args!("header {number} of {} in the directory", place.entries);
             return Err(Violation::archive(
                 Rule::DirectoryHeader,
@@ -131,7 +131,7 @@ pub fn parse_directory(
             ));
         };
         let entry = header.entry(profile)?;
-        if profile == Profile::Sealed {
+        if profile == Strictness::OwnFormat {
             let mut sealed = Vec::new();
             headers::write_central(&entry.layout(), entry.header_offset, &mut sealed);
             if !from.starts_with(&sealed) || from.len() - rest.len() != sealed.len() {
@@ -153,24 +153,24 @@ pub fn parse_directory(
         ));
     }
     check_unique(&entries)?;
-    lay_out(&mut entries, place.offset, profile)?;
+    sort_entries(&mut entries, place.offset, profile)?;
     Ok(entries)
 }
 
 /// A header of the directory, cut at its borders.
-pub(super) struct Header<'a> {
+pub(super) struct DirectoryHeader<'a> {
     pub(super) record: CentralRecord,
     pub(super) name: &'a [u8],
     pub(super) extra: &'a [u8],
 }
 
-impl<'a> Header<'a> {
+impl<'a> DirectoryHeader<'a> {
     pub(super) fn take(bytes: &mut &'a [u8]) -> Option<Self> {
         let record = CentralRecord::take(bytes)?;
         let name = take_slice(bytes, record.name_len.into())?;
         let extra = take_slice(bytes, record.extra_len.into())?;
         take_slice(bytes, record.comment_len.into())?;
-        Some(Header {
+        Some(DirectoryHeader {
             record,
             name,
             extra,
@@ -178,7 +178,7 @@ impl<'a> Header<'a> {
     }
 
     /// The entry that the header describes, its extent still unknown.
-    fn entry(&self, profile: Profile) -> Result<DirectoryEntry, Violation> {
+    fn entry(&self, profile: Strictness) -> Result<DirectoryEntry, Violation> {
         let record = &self.record;
         let name = self.name(profile)?;
         if record.flags & !ALLOWED_FLAGS != 0 {
@@ -212,7 +212,7 @@ impl<'a> Header<'a> {
         Ok(entry)
     }
 
-    fn name(&self, profile: Profile) -> Result<String, Violation> {
+    fn name(&self, profile: Strictness) -> Result<String, Violation> {
         let Some(name) = decode(self.name, self.record.flags & FLAG_UTF8 != 0) else {
             return Err(Violation::entry(
                 Rule::NameUtf8,
@@ -222,8 +222,8 @@ impl<'a> Header<'a> {
             ));
         };
         match profile {
-            Profile::Sealed => check_name(&name)?,
-            Profile::AnyZip => check_foreign_name(&name)?,
+            Strictness::OwnFormat => check_name(&name)?,
+            Strictness::AnyZip => check_foreign_name(&name)?,
         }
         Ok(name)
     }
@@ -365,12 +365,12 @@ fn check_unique(entries: &[DirectoryEntry]) -> Result<(), Violation> {
 }
 
 /// Gives each entry its extent: up to the next entry, or to the directory.
-fn lay_out(
+fn sort_entries(
     entries: &mut [DirectoryEntry],
     directory_offset: u64,
-    profile: Profile,
+    profile: Strictness,
 ) -> Result<(), Violation> {
-    if profile == Profile::Sealed && !entries.is_sorted_by_key(|entry| entry.header_offset) {
+    if profile == Strictness::OwnFormat && !entries.is_sorted_by_key(|entry| entry.header_offset) {
         return Err(Violation::archive(
             Rule::EntryOrder,
             "entries in the order of the directory",

@@ -8,7 +8,7 @@ use super::record::{
     CentralRecord, EndRecord, Record, SENTINEL_16, SENTINEL_32, WIDE_END_LEN_AFTER, WideEndLocator,
     WideEndRecord,
 };
-use super::rule::{Profile, Rule, Violation};
+use super::rule::{Rule, Strictness, Violation};
 
 /// The longest directory that is read or written, 1 GiB: it is held in memory.
 pub const MAX_DIRECTORY_LEN_BYTES: u64 = 1 << 30;
@@ -46,10 +46,10 @@ pub fn tail_len(archive_len: u64) -> u64 {
 pub fn locate(
     tail: &[u8],
     archive_len: u64,
-    profile: Profile,
+    profile: Strictness,
 ) -> Result<DirectoryPlace, Violation> {
     let (before, end) = find_end_record(tail, archive_len)?;
-    if profile == Profile::Sealed && end.comment_len != 0 {
+    if profile == Strictness::OwnFormat && end.comment_len != 0 {
         return Err(Violation::archive(
             Rule::NoComment,
             "no comment",
@@ -62,14 +62,14 @@ pub fn locate(
         .and_then(|(before, bytes)| Some((before, WideEndLocator::take(&mut bytes.as_slice())?)));
     let (place, records_at) = match locator {
         Some((before, locator)) => (
-            wide_place(before, tail_offset, &locator, &end)?,
+            zip64_place(before, tail_offset, &locator, &end)?,
             before.len() - WideEndRecord::LEN,
         ),
         None => (narrow_place(&end)?, before.len()),
     };
     let (directory, records) = tail.split_at(records_at);
     check_bounds(&place, tail_offset.saturating_add(directory.len() as u64))?;
-    if profile == Profile::Sealed {
+    if profile == Strictness::OwnFormat {
         let mut sealed = Vec::new();
         headers::write_end(place.offset, place.len, place.entries, &mut sealed);
         if records != sealed {
@@ -163,7 +163,7 @@ fn narrow_place(end: &EndRecord) -> Result<DirectoryPlace, Violation> {
 }
 
 /// The place as the ZIP64 end record says it, which ends `before` the locator.
-fn wide_place(
+fn zip64_place(
     before: &[u8],
     tail_offset: u64,
     locator: &WideEndLocator,

@@ -1,6 +1,6 @@
 //! The extra field of a header, cut into its parts.
 
-use super::record::{EXTRA_UNICODE_PATH, Number, take_slice};
+use super::record::{EXTRA_UNICODE_PATH, LittleEndian, take_slice};
 use super::rule::{Rule, Violation};
 
 /// The parts of an extra field.

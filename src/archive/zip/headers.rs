@@ -24,7 +24,7 @@ const EXTERNAL_ATTRIBUTES: u32 = 0o100_644 << 16;
 
 /// What the headers of one entry say.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Entry<'a> {
+pub(super) struct EntryHeaders<'a> {
     pub(super) name: &'a str,
     pub(super) method: Method,
     pub(super) modified: Option<Timestamp>,
@@ -35,7 +35,7 @@ pub(super) struct Entry<'a> {
     pub(super) streamed: bool,
 }
 
-impl Entry<'_> {
+impl EntryHeaders<'_> {
     fn flags(&self) -> u16 {
         let utf8 = if self.name.is_ascii() { 0 } else { FLAG_UTF8 };
         if self.streamed {
@@ -62,7 +62,7 @@ impl Entry<'_> {
 const WIDE_HINT: u64 = 0xf000_0000;
 
 /// Whether a streamed entry of that length gets 64-bit lengths.
-pub(super) fn is_wide(len_hint: u64) -> bool {
+pub(super) fn needs_zip64(len_hint: u64) -> bool {
     len_hint >= WIDE_HINT
 }
 
@@ -106,7 +106,7 @@ fn push_time(out: &mut Vec<u8>, modified: Option<Timestamp>) {
 
 /// Appends local header, name and extra field. `wide`: with 64-bit lengths. It does not depend on
 /// where the entry lies.
-pub(super) fn write_local(entry: &Entry<'_>, wide: bool, out: &mut Vec<u8>) {
+pub(super) fn write_local(entry: &EntryHeaders<'_>, wide: bool, out: &mut Vec<u8>) {
     // While lengths are unknown they are zero, in the ZIP64 field too.
     let (crc32, compressed_len, len) = if entry.streamed {
         (0, 0, 0)
@@ -147,7 +147,7 @@ pub(super) fn write_local(entry: &Entry<'_>, wide: bool, out: &mut Vec<u8>) {
 }
 
 /// Appends the directory's header, name and extra field.
-pub(super) fn write_central(entry: &Entry<'_>, header_offset: u64, out: &mut Vec<u8>) {
+pub(super) fn write_central(entry: &EntryHeaders<'_>, header_offset: u64, out: &mut Vec<u8>) {
     let mut wide = Vec::new();
     for number in [entry.len, entry.compressed_len, header_offset] {
         if !fits_32(number) {

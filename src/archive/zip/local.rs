@@ -5,9 +5,10 @@ use super::directory::DirectoryEntry;
 use super::extra::ExtraFields;
 use super::headers;
 use super::record::{
-    Descriptor, EXTRA_ZIP64, LocalRecord, Number, Record, SENTINEL_32, WideDescriptor, take_slice,
+    Descriptor, EXTRA_ZIP64, LittleEndian, LocalRecord, Record, SENTINEL_32, WideDescriptor,
+    take_slice,
 };
-use super::rule::{Profile, Rule, Violation};
+use super::rule::{Rule, Strictness, Violation};
 
 /// What the local header of an entry adds to the directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,12 +27,12 @@ pub struct LocalHeader {
 pub fn check_local_header(
     entry: &DirectoryEntry,
     bytes: &[u8],
-    profile: Profile,
+    profile: Strictness,
 ) -> Result<LocalHeader, Violation> {
     let local = ParsedHeader::parse(entry, bytes)?;
     local.check_values(entry)?;
     let uses_zip64 = local.extra.get(EXTRA_ZIP64).is_some();
-    if profile == Profile::Sealed {
+    if profile == Strictness::OwnFormat {
         let wide = if entry.streamed {
             uses_zip64
         } else {
@@ -135,7 +136,7 @@ impl<'a> ParsedHeader<'a> {
 fn descriptor_len(
     entry: &DirectoryEntry,
     data_offset: u64,
-    profile: Profile,
+    profile: Strictness,
     uses_zip64: bool,
 ) -> Result<u64, Violation> {
     let data_end = data_offset.saturating_add(entry.compressed_len);
@@ -146,9 +147,9 @@ fn descriptor_len(
     } as u64;
     let allowed: &[u64] = match profile {
         _ if !entry.streamed => &[0],
-        Profile::Sealed => &[signed],
+        Strictness::OwnFormat => &[signed],
         // The signature came late to the format: some writers leave it out.
-        Profile::AnyZip => &[signed, signed - 4],
+        Strictness::AnyZip => &[signed, signed - 4],
     };
     let least = allowed.iter().min().expect("some length is allowed");
     match entry.end_offset.checked_sub(data_end) {
@@ -187,12 +188,12 @@ fn local_lengths(local: &LocalRecord, field: Option<&[u8]>) -> Option<(u64, u64)
 pub fn check_descriptor(
     entry: &DirectoryEntry,
     bytes: &[u8],
-    profile: Profile,
+    profile: Strictness,
 ) -> Result<(), Violation> {
     let wide = bytes.len() > Descriptor::LEN;
     let signed = headers::descriptor(entry.crc32, entry.compressed_len, entry.len, wide);
     let fits = if entry.streamed {
-        bytes == signed || (profile == Profile::AnyZip && signed.get(4..) == Some(bytes))
+        bytes == signed || (profile == Strictness::AnyZip && signed.get(4..) == Some(bytes))
     } else {
         bytes.is_empty()
     };

@@ -4,14 +4,14 @@
 //! Knows where each number stands; must not know which numbers are right.
 
 /// A little-endian number at the front of a slice.
-pub(super) trait Number: Sized {
+pub(super) trait LittleEndian: Sized {
     /// Takes the number off the front, or `None` where too few bytes are left.
     fn take(bytes: &mut &[u8]) -> Option<Self>;
 }
 
 macro_rules! number {
     ($($type:ty)*) => {$(
-        impl Number for $type {
+        impl LittleEndian for $type {
             fn take(bytes: &mut &[u8]) -> Option<Self> {
                 let (number, rest) = bytes.split_first_chunk()?;
                 *bytes = rest;
@@ -59,7 +59,7 @@ macro_rules! record {
                 if u32::take(&mut rest)? != $signature {
                     return None;
                 }
-                let record = $name { $($field: Number::take(&mut rest)?,)* };
+                let record = $name { $($field: LittleEndian::take(&mut rest)?,)* };
                 *bytes = rest;
                 Some(record)
             }

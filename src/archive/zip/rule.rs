@@ -70,10 +70,10 @@ rules! {
 
 /// How much is asked of an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Profile {
+pub enum Strictness {
     /// What [`ZipWriter`](super::ZipWriter) writes and nothing else: no comment, no directories, entries
     /// in order, every header byte for byte.
-    Sealed,
+    OwnFormat,
     /// Any zip that all readers understand alike: stored or deflated entries that fill the archive.
     AnyZip,
 }
@@ -123,7 +123,7 @@ impl Violation {
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.entry {
-            Some(name) => write!(f, "entry {}", Shown(name))?,
+            Some(name) => write!(f, "entry {}", DisplayName(name))?,
             None => f.write_str("archive")?,
         }
         write!(
@@ -139,11 +139,11 @@ impl fmt::Display for Violation {
 impl std::error::Error for Violation {}
 
 /// A name as people may see it: a hostile one must neither steer a terminal nor fill the screen.
-pub(super) struct Shown<'a>(pub(super) &'a str);
+pub(super) struct DisplayName<'a>(pub(super) &'a str);
 
 const SHOWN_CHARS: usize = 200;
 
-impl fmt::Display for Shown<'_> {
+impl fmt::Display for DisplayName<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut chars = self.0.chars();
         for c in chars.by_ref().take(SHOWN_CHARS) {

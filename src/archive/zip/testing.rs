@@ -89,7 +89,7 @@ pub(super) fn range(archive: &[u8], offset: u64, len: u64) -> &[u8] {
 /// each entry's data begin.
 pub(super) fn read_structure(
     archive: &[u8],
-    profile: Profile,
+    profile: Strictness,
 ) -> Result<Vec<(DirectoryEntry, u64)>, Violation> {
     let archive_len = archive.len() as u64;
     let tail = range(
@@ -125,7 +125,7 @@ pub(super) fn read_sealed(
 ) -> Result<Vec<(String, Vec<u8>)>, String> {
     let mut read = Vec::new();
     for (entry, data_offset) in
-        read_structure(archive, Profile::Sealed).map_err(|violation| violation.to_string())?
+        read_structure(archive, Strictness::OwnFormat).map_err(|violation| violation.to_string())?
     {
         let mut data = range(archive, data_offset, entry.compressed_len);
         let mut bytes = Vec::new();

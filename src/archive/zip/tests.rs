@@ -30,7 +30,7 @@ fn every_flipped_bit_is_refused_or_gives_the_very_same_bytes() {
     let sealed = small_archive();
     let mut inflater = Inflater::new();
     let whole = read_sealed(&sealed.bytes, &sealed.pieces, &mut inflater).unwrap();
-    let entries = read_structure(&sealed.bytes, Profile::Sealed).unwrap();
+    let entries = read_structure(&sealed.bytes, Strictness::OwnFormat).unwrap();
     let mut archive = sealed.bytes.clone();
     let mut harmless = Vec::new();
     for bit in 0..archive.len() * 8 {
@@ -62,10 +62,10 @@ fn every_flipped_bit_is_refused_or_gives_the_very_same_bytes() {
 fn every_cut_archive_is_refused() {
     let sealed = small_archive();
     for cut in 0..sealed.bytes.len() {
-        let refused = read_structure(&sealed.bytes[..cut], Profile::AnyZip).unwrap_err();
+        let refused = read_structure(&sealed.bytes[..cut], Strictness::AnyZip).unwrap_err();
         assert_eq!(refused.rule, Rule::EndRecord, "cut after {cut}");
         assert!(
-            read_structure(&sealed.bytes[cut + 1..], Profile::AnyZip).is_err(),
+            read_structure(&sealed.bytes[cut + 1..], Strictness::AnyZip).is_err(),
             "without the first {}",
             cut + 1
         );
@@ -75,7 +75,7 @@ fn every_cut_archive_is_refused() {
 #[test]
 fn bytes_before_or_behind_an_archive_are_refused() {
     let sealed = small_archive().bytes;
-    for profile in [Profile::Sealed, Profile::AnyZip] {
+    for profile in [Strictness::OwnFormat, Strictness::AnyZip] {
         for added in [&b"\0"[..], b"#!/bin/sh\n", b"PK\x03\x04"] {
             assert_eq!(
                 read_structure(&[added, &sealed].concat(), profile)
@@ -100,17 +100,21 @@ fn another_tail_than_was_asked_for_is_refused() {
     let sealed = small_archive().bytes;
     let len = sealed.len() as u64;
     assert_eq!(
-        locate(&sealed[1..], len, Profile::Sealed).unwrap_err().rule,
+        locate(&sealed[1..], len, Strictness::OwnFormat)
+            .unwrap_err()
+            .rule,
         Rule::EndRecord
     );
     assert_eq!(
-        locate(&sealed, len + 1, Profile::Sealed).unwrap_err().rule,
+        locate(&sealed, len + 1, Strictness::OwnFormat)
+            .unwrap_err()
+            .rule,
         Rule::EndRecord
     );
-    let place = locate(&sealed, len, Profile::Sealed).unwrap();
+    let place = locate(&sealed, len, Strictness::OwnFormat).unwrap();
     let directory = place.in_tail(&sealed, len).unwrap();
     assert_eq!(
-        parse_directory(&directory[1..], &place, Profile::Sealed)
+        parse_directory(&directory[1..], &place, Strictness::OwnFormat)
             .unwrap_err()
             .rule,
         Rule::DirectoryLen
@@ -140,11 +144,11 @@ struct Raw {
 
 fn raw_entries() -> Vec<Raw> {
     let sealed = small_archive().bytes;
-    let read = read_structure(&sealed, Profile::Sealed).unwrap();
+    let read = read_structure(&sealed, Strictness::OwnFormat).unwrap();
     let mut directory = &sealed[read.last().unwrap().0.end_offset as usize..];
     let mut raws = Vec::new();
     for (entry, data_offset) in read {
-        let header = Header::take(&mut directory).unwrap();
+        let header = DirectoryHeader::take(&mut directory).unwrap();
         let mut rest = &sealed[entry.header_offset as usize..data_offset as usize];
         let local = LocalRecord::take(&mut rest).unwrap();
         let (local_name, local_extra) = rest.split_at(local.name_len.into());
@@ -226,7 +230,7 @@ fn without_end(mut archive: Vec<u8>) -> (Vec<u8>, EndRecord) {
 }
 
 fn rules(archive: &[u8]) -> [Option<Rule>; 2] {
-    [Profile::Sealed, Profile::AnyZip].map(|profile| {
+    [Strictness::OwnFormat, Strictness::AnyZip].map(|profile| {
         read_structure(archive, profile)
             .err()
             .map(|violation| violation.rule)
@@ -755,7 +759,7 @@ fn each_hostile_edit_of_an_entry_breaks_its_rule() {
 
 #[test]
 fn two_entries_must_not_share_their_bytes() {
-    let read = read_structure(&small_archive().bytes, Profile::Sealed).unwrap();
+    let read = read_structure(&small_archive().bytes, Strictness::OwnFormat).unwrap();
     let offset = |place: usize| read[place].0.header_offset as i64;
     let mut raws = raw_entries();
     raws[STREAMED] = Raw {
@@ -895,18 +899,18 @@ fn a_comment_is_for_other_zips_and_must_not_hide_a_second_end() {
 #[test]
 fn entries_in_another_order_than_the_directory_are_for_other_zips() {
     let mut archive = assemble(&raw_entries(), |_| {});
-    let read = read_structure(&archive, Profile::Sealed).unwrap();
+    let read = read_structure(&archive, Strictness::OwnFormat).unwrap();
     let directory_offset = read.last().unwrap().0.end_offset as usize;
     let mut directory = &archive[directory_offset..];
     let first = CentralRecord::LEN
-        + Header::take(&mut directory)
+        + DirectoryHeader::take(&mut directory)
             .map(|header| header.name.len() + header.extra.len())
             .unwrap();
     let end = archive.len() - EndRecord::LEN;
     archive[directory_offset..end].rotate_left(first);
     assert_eq!(rules(&archive), [Some(Rule::EntryOrder), None]);
     assert_eq!(
-        read_structure(&archive, Profile::AnyZip).unwrap()[4].0,
+        read_structure(&archive, Strictness::AnyZip).unwrap()[4].0,
         read[0].0
     );
 }
@@ -1027,7 +1031,7 @@ fn a_directory_past_its_bound_is_refused_before_it_is_fetched() {
     let (offset, len) = (100_000, MAX_DIRECTORY_LEN_BYTES + 1);
     headers::write_end(offset, len, 70_000, &mut tail);
     assert_eq!(
-        locate(&tail, offset + len + 98, Profile::Sealed)
+        locate(&tail, offset + len + 98, Strictness::OwnFormat)
             .unwrap_err()
             .rule,
         Rule::DirectoryLen
@@ -1036,7 +1040,7 @@ fn a_directory_past_its_bound_is_refused_before_it_is_fetched() {
 
 #[test]
 fn the_header_of_an_entry_lies_within_a_bounded_range() {
-    let (mut entry, _) = read_structure(&small_archive().bytes, Profile::Sealed)
+    let (mut entry, _) = read_structure(&small_archive().bytes, Strictness::OwnFormat)
         .unwrap()
         .remove(KNOWN);
     assert!(entry.header_max_len() < 100);
@@ -1067,7 +1071,7 @@ proptest! {
         directory.extend(name.as_bytes());
         directory.extend(&extra);
         let place = DirectoryPlace { offset: 1 << 40, len: directory.len() as u64, entries: 1 };
-        for profile in [Profile::Sealed, Profile::AnyZip] {
+        for profile in [Strictness::OwnFormat, Strictness::AnyZip] {
             if let Ok(entries) = parse_directory(&directory, &place, profile) {
                 let _ = check_local_header(&entries[0], &numbers, profile);
                 let _ = check_descriptor(&entries[0], &numbers[..16], profile);

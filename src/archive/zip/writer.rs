@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use super::end::MAX_DIRECTORY_LEN_BYTES;
 use super::headers::{self, fits_32};
 use super::name::check_name;
-use super::rule::{Rule, Shown, Violation};
+use super::rule::{DisplayName, Rule, Violation};
 use crate::model::{Method, Timestamp};
 
 /// What is said of an entry before its data.
@@ -32,7 +32,7 @@ pub enum ZipWriteError {
     #[error(transparent)]
     Refused(#[from] Violation),
     /// An entry was begun or the archive finished before the entry before was ended.
-    #[error("entry {}: expected its end, found another begin or the end of the archive", Shown(.entry))]
+    #[error("entry {}: expected its end, found another begin or the end of the archive", DisplayName(.entry))]
     StillOpen {
         /// The entry that is open.
         entry: String,
@@ -41,8 +41,8 @@ pub enum ZipWriteError {
     #[error("expected an open entry, found none")]
     NoneOpen,
     /// An entry that ends otherwise than its head promised.
-    #[error("entry {}: expected {what} {expected}, found {found}", Shown(.entry))]
-    OtherThanPromised {
+    #[error("entry {}: expected {what} {expected}, found {found}", DisplayName(.entry))]
+    SizeMismatch {
         /// The entry.
         entry: String,
         /// Which number differs: `crc32`, `length` or `compressed length`.
@@ -54,7 +54,7 @@ pub enum ZipWriteError {
     },
     /// A number that grew past its field: a streamed entry that was said to be short, or an archive
     /// past 2^64 bytes.
-    #[error("entry {}: expected {what} below {limit}, found {found}", Shown(.entry))]
+    #[error("entry {}: expected {what} below {limit}, found {found}", DisplayName(.entry))]
     TooLong {
         /// The entry.
         entry: String,
@@ -77,28 +77,28 @@ pub struct ZipWriter {
     directory: Vec<u8>,
     entries: u64,
     names: HashSet<Box<str>>,
-    open: Option<Open>,
+    open: Option<OpenMember>,
 }
 
 #[derive(Debug)]
-struct Open {
+struct OpenMember {
     name: Box<str>,
     method: Method,
     modified: Option<Timestamp>,
     header_offset: u64,
     /// Bytes of data so far.
     data_len: u64,
-    promise: Promise,
+    promise: Sizes,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Promise {
+enum Sizes {
     Known {
         crc32: u32,
         len: u64,
         compressed_len: u64,
     },
-    Streamed {
+    InDescriptor {
         wide: bool,
     },
 }
@@ -130,7 +130,7 @@ impl ZipWriter {
         }
         self.begin(
             head,
-            Promise::Known {
+            Sizes::Known {
                 crc32,
                 len,
                 compressed_len,
@@ -158,13 +158,13 @@ impl ZipWriter {
         }
         self.begin(
             head,
-            Promise::Streamed {
-                wide: headers::is_wide(len_hint),
+            Sizes::InDescriptor {
+                wide: headers::needs_zip64(len_hint),
             },
         )
     }
 
-    fn begin(&mut self, head: EntryHead<'_>, promise: Promise) -> Result<Vec<u8>, ZipWriteError> {
+    fn begin(&mut self, head: EntryHead<'_>, promise: Sizes) -> Result<Vec<u8>, ZipWriteError> {
         if let Some(open) = &self.open {
             return Err(ZipWriteError::StillOpen {
                 entry: open.name.to_string(),
@@ -177,7 +177,7 @@ impl ZipWriter {
             );
         }
         let (entry, wide) = match promise {
-            Promise::Known {
+            Sizes::Known {
                 crc32,
                 len,
                 compressed_len,
@@ -185,7 +185,7 @@ impl ZipWriter {
                 let entry = head.layout(crc32, compressed_len, len, false);
                 (entry, entry.needs_wide_lengths())
             }
-            Promise::Streamed { wide } => (head.layout(0, 0, 0, true), wide),
+            Sizes::InDescriptor { wide } => (head.layout(0, 0, 0, true), wide),
         };
         let mut header = Vec::new();
         headers::write_local(&entry, wide, &mut header);
@@ -193,7 +193,7 @@ impl ZipWriter {
         let header_offset = self.offset;
         self.offset = advanced(self.offset, header.len() as u64, &name)?;
         self.names.insert(name.clone());
-        self.open = Some(Open {
+        self.open = Some(OpenMember {
             name,
             method: head.method,
             modified: head.modified,
@@ -230,7 +230,7 @@ impl ZipWriter {
             crc32,
             open.data_len,
             len,
-            matches!(open.promise, Promise::Streamed { .. }),
+            matches!(open.promise, Sizes::InDescriptor { .. }),
         );
         let directory_len = self.directory.len();
         headers::write_central(&entry, open.header_offset, &mut self.directory);
@@ -268,8 +268,8 @@ impl<'a> EntryHead<'a> {
         compressed_len: u64,
         len: u64,
         streamed: bool,
-    ) -> headers::Entry<'a> {
-        headers::Entry {
+    ) -> headers::EntryHeaders<'a> {
+        headers::EntryHeaders {
             name: self.name,
             method: self.method,
             modified: self.modified,
@@ -281,12 +281,12 @@ impl<'a> EntryHead<'a> {
     }
 }
 
-impl Open {
+impl OpenMember {
     /// The descriptor, once the numbers are what was promised.
     fn descriptor(&self, crc32: u32, len: u64) -> Result<Vec<u8>, ZipWriteError> {
         let entry = || self.name.to_string();
         match self.promise {
-            Promise::Known {
+            Sizes::Known {
                 crc32: promised_crc32,
                 len: promised_len,
                 compressed_len,
@@ -297,7 +297,7 @@ impl Open {
                     ("compressed length", compressed_len, self.data_len),
                 ] {
                     if found != expected {
-                        return Err(ZipWriteError::OtherThanPromised {
+                        return Err(ZipWriteError::SizeMismatch {
                             entry: entry(),
                             what,
                             expected,
@@ -307,7 +307,7 @@ impl Open {
                 }
                 Ok(Vec::new())
             }
-            Promise::Streamed { wide } => {
+            Sizes::InDescriptor { wide } => {
                 for (what, found) in [("length", len), ("compressed length", self.data_len)] {
                     if !wide && !fits_32(found) {
                         return Err(ZipWriteError::TooLong {

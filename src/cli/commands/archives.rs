@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::archive::catalog::{Listed, Seal, list};
+use crate::archive::catalog::{CatalogEntry, Integrity, list};
 use crate::cli::context::{CommandResult, Context};
 use crate::cli::exit::ExitCode;
 use crate::cli::output;
@@ -20,7 +20,7 @@ pub async fn run(context: &Context, dest: &Location, of: Option<&str>) -> Comman
             .iter()
             .for_each(|listed| ui.json_event(&event(dest, listed)));
     } else if listed.is_empty() {
-        ui.say(format!("no archive in {dest}"));
+        ui.info(format!("no archive in {dest}"));
     } else {
         let heads = [
             "ARCHIVE",
@@ -38,7 +38,7 @@ pub async fn run(context: &Context, dest: &Location, of: Option<&str>) -> Comman
     Ok(ExitCode::Done)
 }
 
-fn row(listed: &Listed) -> Vec<String> {
+fn row(listed: &CatalogEntry) -> Vec<String> {
     let none = || "-".to_owned();
     let holds = listed.holds.as_ref();
     vec![
@@ -51,7 +51,7 @@ fn row(listed: &Listed) -> Vec<String> {
         holds
             .and_then(|holds| holds.started)
             .map_or_else(none, |started| started.to_string()),
-        if listed.seal == Seal::Whole {
+        if listed.seal == Integrity::Complete {
             "yes".to_owned()
         } else {
             format!("no: {}", listed.seal)
@@ -71,8 +71,8 @@ fn namespaces(all: &[Namespace]) -> String {
     }
 }
 
-fn event(dest: &Location, listed: &Listed) -> serde_json::Value {
-    let Listed {
+fn event(dest: &Location, listed: &CatalogEntry) -> serde_json::Value {
+    let CatalogEntry {
         object,
         seal,
         holds,
@@ -82,7 +82,7 @@ fn event(dest: &Location, listed: &Listed) -> serde_json::Value {
         "event": "archive",
         "archive": dest.below(&object.name).to_string(),
         "bytes": object.len,
-        "sealed": *seal == Seal::Whole,
+        "sealed": *seal == Integrity::Complete,
         "id": holds.map(|holds| &holds.id),
         "project": holds.map(|holds| &holds.project),
         "namespaces": holds.map(|holds| &holds.namespaces),
@@ -90,7 +90,10 @@ fn event(dest: &Location, listed: &Listed) -> serde_json::Value {
         "entities": holds.map(|holds| holds.entities),
         "started": holds.and_then(|holds| holds.started),
     });
-    if let Some(fields) = event.as_object_mut().filter(|_| *seal != Seal::Whole) {
+    if let Some(fields) = event
+        .as_object_mut()
+        .filter(|_| *seal != Integrity::Complete)
+    {
         fields.insert("reason".to_owned(), seal.to_string().into());
     }
     event

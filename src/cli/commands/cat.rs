@@ -38,7 +38,7 @@ pub async fn run(context: &Context, arg: &ArchiveArg, selector: Selector) -> Com
             let as_events = context.ui.is_json();
             // Beside the async threads: whoever reads slowly must not keep a signal from being
             // heard.
-            let printed = Workers::aside(move || print(&piece, as_events)).await?;
+            let printed = Workers::run_blocking(move || print(&piece, as_events)).await?;
             match printed {
                 // Whoever reads has seen enough.
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {

@@ -20,7 +20,7 @@ use crate::model::address::host_and_port;
 static EXPORTS: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/fixtures/managed");
 
 /// The demo as it runs: a folder of its own, and how the program is called there.
-struct Demo<'a> {
+struct DemoRun<'a> {
     context: &'a Context,
     folder: PathBuf,
     program: PathBuf,
@@ -33,13 +33,13 @@ pub async fn run(context: &Context) -> CommandResult {
         .map_err(|error| Failure::io("temporary folder", &error))?
         .keep();
     let program = std::env::current_exe().map_err(|error| Failure::io("own program", &error))?;
-    let demo = Demo {
+    let demo = DemoRun {
         context,
         folder,
         program,
     };
-    lay_out(&EXPORTS, &demo.folder.join("exports"))?;
-    let say = |text: &str| context.ui.say(text);
+    write_fixture(&EXPORTS, &demo.folder.join("exports"))?;
+    let say = |text: &str| context.ui.info(text);
     let say_apart = |text: &str| context.ui.say_apart(text);
 
     say(
@@ -88,7 +88,7 @@ pub async fn run(context: &Context) -> CommandResult {
     Ok(ExitCode::Done)
 }
 
-fn lay_out(dir: &Dir<'_>, folder: &Path) -> Result<(), Failure> {
+fn write_fixture(dir: &Dir<'_>, folder: &Path) -> Result<(), Failure> {
     for file in dir.files() {
         // Beside the exports lies a list for tests, which no bucket would hold.
         if file.path() == Path::new("summary.json") {
@@ -101,16 +101,16 @@ fn lay_out(dir: &Dir<'_>, folder: &Path) -> Result<(), Failure> {
             .and_then(|()| fs::write(&path, file.contents()));
         written.map_err(|error| Failure::io(path.display(), &error))?;
     }
-    dir.dirs().try_for_each(|dir| lay_out(dir, folder))
+    dir.dirs().try_for_each(|dir| write_fixture(dir, folder))
 }
 
-impl Demo<'_> {
+impl DemoRun<'_> {
     /// Shows a command and runs it.
     async fn kindpack(&self, args: &[&str]) -> Result<(), Failure> {
         let words: Vec<String> = args.iter().map(|word| shell_quote(word)).collect();
         self.context
             .ui
-            .say(format!("$ kindpack {}", words.join(" ")));
+            .info(format!("$ kindpack {}", words.join(" ")));
         let mut command = Command::new(&self.program);
         command
             .args(args)

@@ -9,7 +9,7 @@ use crate::cli::context::{CommandResult, Context};
 use crate::cli::exit::ExitCode;
 use crate::cli::open_archive;
 use crate::cli::output;
-use crate::extract::{Form, extract};
+use crate::extract::{ExtractFormat, extract};
 use crate::progress::Observer as _;
 
 pub async fn run(context: &Context, args: ExtractArgs) -> CommandResult {
@@ -17,8 +17,8 @@ pub async fn run(context: &Context, args: ExtractArgs) -> CommandResult {
     let dest = context.stores.folder(&args.dest);
     let archive = open_archive::open(context, &args.archive).await?;
     let form = match args.format {
-        FormatArg::Original => Form::Original,
-        FormatArg::Managed => Form::Managed,
+        FormatArg::Original => ExtractFormat::Original,
+        FormatArg::Managed => ExtractFormat::Managed,
     };
     let begun = Instant::now();
     let done = extract(
@@ -31,9 +31,9 @@ pub async fn run(context: &Context, args: ExtractArgs) -> CommandResult {
     )
     .await;
     let done = done?;
-    ui.end();
+    ui.finish_phase();
     let seconds = begun.elapsed().as_secs_f64();
-    ui.say(format!(
+    ui.info(format!(
         "Extracted {} of {} below {} ({seconds:.1} s)",
         output::counted(done.objects, "object", "objects"),
         output::bytes(done.bytes),

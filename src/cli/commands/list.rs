@@ -30,12 +30,12 @@ pub async fn run(context: &Context, arg: &ArchiveArg) -> CommandResult {
         output::counted(totals.entries, "file", "files"),
         output::bytes(totals.bytes)
     ));
-    context.ui.say(manifest.export_times().to_string());
+    context.ui.info(manifest.export_times().to_string());
     for count in manifest.accepted_counts() {
-        context.ui.say(count.to_string());
+        context.ui.info(count.to_string());
     }
     if !manifest.empty_exports.is_empty() {
-        context.ui.say(format!(
+        context.ui.info(format!(
             "{} without entities, of kinds that are written nowhere",
             output::counted(manifest.empty_exports.len() as u64, "export", "exports")
         ));

@@ -34,7 +34,7 @@ pub fn run(context: &Context, dir: &Path) -> CommandResult {
         write_file(&path, &page).map_err(|error| Failure::io(path.display(), &error))?;
         names.push(path.display().to_string());
     }
-    context.ui.say(format!(
+    context.ui.info(format!(
         "Wrote {} pages below {}; read one with: man -l {}",
         names.len(),
         dir.display(),

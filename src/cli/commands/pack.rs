@@ -14,7 +14,7 @@ use crate::cli::input_file::read_input_file;
 use crate::cli::output;
 use crate::cli::text::shell_quote;
 use crate::model::{Method, Selector};
-use crate::pack::{ArchiveName, PackError, PackRequest, Packed, Wanted, pack};
+use crate::pack::{ArchiveName, PackError, PackRequest, PackResult, SelectionOptions, pack};
 use crate::progress::Observer as _;
 use crate::store::{Location, Store};
 
@@ -23,7 +23,7 @@ const MAX_EXPECT_BYTES: u64 = 64 << 20;
 
 pub async fn run(context: &Context, args: PackArgs) -> CommandResult {
     let ui = &context.ui;
-    refuse_inside(&args.source, &args.archive)?;
+    reject_archive_inside_source(&args.source, &args.archive)?;
     let (folder, dest, name) = destination(context, &args.archive)?;
     let expect = match &args.expect {
         Some(path) => read_expected(path).await?,
@@ -46,13 +46,15 @@ pub async fn run(context: &Context, args: PackArgs) -> CommandResult {
         report_problems(context, &error);
         match error {
             // The store knows the name only; people typed a path.
-            PackError::Taken(name) => PackError::Taken(shown(&typed, &folder, &name)).into(),
+            PackError::AlreadyExists(name) => {
+                PackError::AlreadyExists(display_path(&typed, &folder, &name)).into()
+            }
             error => Failure::from(error),
         }
     })?;
-    ui.end();
-    let path = shown(&typed, &folder, &packed.name);
-    tell(context, &packed, &path, begun);
+    ui.finish_phase();
+    let path = display_path(&typed, &folder, &packed.name);
+    print_result(context, &packed, &path, begun);
     Ok(ExitCode::Done)
 }
 
@@ -63,19 +65,19 @@ fn destination(
 ) -> Result<(Location, Arc<dyn Store>, ArchiveName), Failure> {
     if archive.is_folder_name() {
         let store = context.stores.folder(archive);
-        return Ok((archive.clone(), store, ArchiveName::Chosen));
+        return Ok((archive.clone(), store, ArchiveName::Automatic));
     }
     let (store, name) = context.stores.object(archive).ok_or_else(|| {
         Failure::usage(format!(
             "{archive}: expected the name of an archive, found none"
         ))
     })?;
-    Ok((archive.folder(), store, ArchiveName::Given(name)))
+    Ok((archive.folder(), store, ArchiveName::Explicit(name)))
 }
 
 fn options(args: PackArgs, expect: Vec<Selector>) -> PackRequest {
     PackRequest {
-        wanted: Wanted {
+        wanted: SelectionOptions {
             only: args.only,
             exclude: args.exclude,
             expect,
@@ -97,7 +99,7 @@ fn options(args: PackArgs, expect: Vec<Selector>) -> PackRequest {
 
 /// Reports what is wrong with a set as one event each.
 fn report_problems(context: &Context, error: &PackError) {
-    let PackError::NotWhole {
+    let PackError::IncompleteSet {
         faults,
         duplicates,
         missing,
@@ -128,7 +130,7 @@ fn report_problems(context: &Context, error: &PackError) {
 }
 
 /// The archive's path: as it was typed, or with the name that was chosen.
-fn shown(typed: &Location, folder: &Location, name: &str) -> String {
+fn display_path(typed: &Location, folder: &Location, name: &str) -> String {
     if typed.is_folder_name() {
         folder.below(name).to_string()
     } else {
@@ -136,9 +138,9 @@ fn shown(typed: &Location, folder: &Location, name: &str) -> String {
     }
 }
 
-fn tell(context: &Context, packed: &Packed, path: &str, begun: Instant) {
+fn print_result(context: &Context, packed: &PackResult, path: &str, begun: Instant) {
     let ui = &context.ui;
-    let Packed {
+    let PackResult {
         kinds,
         entities,
         objects,
@@ -153,11 +155,11 @@ fn tell(context: &Context, packed: &Packed, path: &str, begun: Instant) {
         output::bytes(*object_bytes)
     );
     let Some(sealed) = &packed.sealed else {
-        ui.say(format!(
+        ui.info(format!(
             "Would pack {what} into {path}; nothing was written."
         ));
         if packed.exists {
-            ui.say(format!(
+            ui.info(format!(
                 "{path} is there already. It may be the same: a pack compares every byte."
             ));
         }
@@ -169,36 +171,36 @@ fn tell(context: &Context, packed: &Packed, path: &str, begun: Instant) {
         sealed.bytes,
         begun.elapsed().as_secs_f64(),
     );
-    if sealed.was_there {
+    if sealed.already_existed {
         let sidecar = if sealed.sidecar_written {
             format!("; wrote its sidecar {path}.sha256")
         } else {
             String::new()
         };
-        ui.say(format!(
+        ui.info(format!(
             "{path} is there already, the same to the byte{sidecar}."
         ));
     } else {
-        ui.say(format!("Packed {what}"));
-        ui.say(format!("  into   {path}, {}", output::bytes(bytes)));
-        ui.say(format!("  sha256 {sha256}"));
-        ui.say(format!("  in     {seconds:.1} s"));
+        ui.info(format!("Packed {what}"));
+        ui.info(format!("  into   {path}, {}", output::bytes(bytes)));
+        ui.info(format!("  sha256 {sha256}"));
+        ui.info(format!("  in     {seconds:.1} s"));
     }
     for count in sealed.manifest.accepted_counts() {
-        ui.remark(count.to_string());
+        ui.note(count.to_string());
     }
     let quoted = shell_quote(path);
-    ui.say(format!(
+    ui.info(format!(
         "Next: kindpack verify {quoted}   or   kindpack restore {quoted} --target emulator:PROJECT"
     ));
     ui.done(json!({
         "archive": path, "sha256": sha256, "bytes": bytes, "kinds": kinds, "entities": entities, "objects": objects,
-        "object_bytes": object_bytes, "seconds": seconds, "was_there": sealed.was_there, "accepted_counts": sealed.manifest.accepted_counts(),
+        "object_bytes": object_bytes, "seconds": seconds, "was_there": sealed.already_existed, "accepted_counts": sealed.manifest.accepted_counts(),
     }));
 }
 
 /// An archive below SOURCE would be looked at by the next pack.
-fn refuse_inside(source: &Location, archive: &Location) -> Result<(), Failure> {
+fn reject_archive_inside_source(source: &Location, archive: &Location) -> Result<(), Failure> {
     let inside = match (source, archive) {
         (Location::Local(source), Location::Local(archive)) => {
             let parent = archive

@@ -17,7 +17,7 @@ use crate::cli::plan_view::{show, show_explained};
 use crate::cli::text::shell_quote;
 use crate::model::Selector;
 use crate::plan::{Choices, Plan, explain};
-use crate::store::{DirStore, Location, write_whole};
+use crate::store::{DirStore, Location, write_object};
 
 /// The event that shows a plan.
 #[derive(Serialize)]
@@ -41,9 +41,9 @@ pub async fn run(context: &Context, args: PlanArgs) -> CommandResult {
     if let Some(output) = &args.output {
         let output = output.display().to_string();
         ui.say_apart(format!("Wrote {output}"));
-        ui.say(format!("Next: kindpack restore {}", shell_quote(&output)));
+        ui.info(format!("Next: kindpack restore {}", shell_quote(&output)));
     } else if args.explain.is_none() {
-        ui.say("Next: -o plan.json keeps this plan; kindpack restore plan.json runs it");
+        ui.info("Next: -o plan.json keeps this plan; kindpack restore plan.json runs it");
     }
     if args.explain.is_none() {
         // Not as a `Value`, which takes many times the memory of the plan.
@@ -72,7 +72,7 @@ async fn write_plan(plan: &Plan, output: &Path) -> Result<(), Failure> {
         ))
     })?;
     let json = plan.to_json().into_bytes().into();
-    write_whole(&DirStore::new(folder), &name, json, true).await?;
+    write_object(&DirStore::new(folder), &name, json, true).await?;
     Ok(())
 }
 

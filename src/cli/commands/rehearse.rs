@@ -19,7 +19,7 @@ use crate::plan::{CheckedPlan, Choices};
 use crate::progress::Observer as _;
 use crate::restore::journal::Journal;
 use crate::restore::journal::file::JournalFile;
-use crate::restore::{Check, Options, RestoreRequest, restore};
+use crate::restore::{Check, RestoreOptions, RestoreRequest, restore};
 use crate::targets;
 use crate::verify::{VerifyScope, verify};
 
@@ -49,7 +49,7 @@ pub async fn run(context: &Context, args: RehearseArgs) -> CommandResult {
     )
     .await;
     let verified = verified?;
-    ui.end();
+    ui.finish_phase();
     if !verified.problems.is_empty() {
         return Err(Failure::with_reasons(ExitCode::Damaged, verified.problems));
     }
@@ -77,12 +77,12 @@ async fn rehearse(
         host: Some(host.to_owned()),
     });
     let plan = make_plan(context, archive, &choices).await?;
-    let options = Options {
+    let options = RestoreOptions {
         keep_going: true,
         parallel: NonZeroUsize::from(args.parallel),
         check: Check::Entities,
         plan_name: "rehearsal".to_owned(),
-        ..Options::default()
+        ..RestoreOptions::default()
     };
     let begun = Instant::now();
     let job = RestoreRequest {
@@ -99,8 +99,8 @@ async fn rehearse(
         workers: &context.workers,
     };
     let restored = restore(job, context.ui.as_ref()).await;
-    context.ui.end();
-    restore_summary::tell(
+    context.ui.finish_phase();
+    restore_summary::print(
         context,
         &RestoreSummary {
             plan: &plan,

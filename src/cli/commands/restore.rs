@@ -22,7 +22,9 @@ use crate::restore::import::{Staging, open_importer};
 use crate::restore::journal::Journal;
 use crate::restore::journal::file::{JournalFile, JournalFileError};
 use crate::restore::lock::TargetLock;
-use crate::restore::{Check, ImportOptions, Options, RestoreRequest, check_journal, restore};
+use crate::restore::{
+    Check, ImportOptions, RestoreOptions, RestoreRequest, check_journal, restore,
+};
 use crate::runtime::workers::Workers;
 use crate::store::Location;
 use crate::targets::{self, DryRun, Target};
@@ -61,7 +63,7 @@ pub async fn run(context: &Context, args: RestoreArgs) -> CommandResult {
         workers: &context.workers,
     };
     let restored = restore(job, context.ui.as_ref()).await;
-    context.ui.end();
+    context.ui.finish_phase();
     loaded.discard_unused(&journal);
     let summary = RestoreSummary {
         plan: &loaded.plan,
@@ -71,7 +73,7 @@ pub async fn run(context: &Context, args: RestoreArgs) -> CommandResult {
         rehearsal: false,
         piped_plan: piped_plan(&loaded, &args),
     };
-    restore_summary::tell(context, &summary, restored)
+    restore_summary::print(context, &summary, restored)
 }
 
 /// Where a plan is kept that came through a pipe, which cannot be read twice.
@@ -87,7 +89,7 @@ struct RestoreSetup {
     import: Option<ImportOptions>,
     redact_key: Option<RedactKey>,
     journal: JournalFile,
-    options: Options,
+    options: RestoreOptions,
     /// Held until the restore has ended.
     _lease: Option<TargetLock>,
 }
@@ -170,10 +172,14 @@ async fn show_new_hooks(
     Ok(())
 }
 
-fn options(context: &Context, args: &RestoreArgs, loaded: &LoadedPlan) -> Result<Options, Failure> {
+fn options(
+    context: &Context,
+    args: &RestoreArgs,
+    loaded: &LoadedPlan,
+) -> Result<RestoreOptions, Failure> {
     // Nobody else is told of a restore that writes nothing, or into what nobody shares.
     let is_shared = matches!(loaded.plan.target, TargetSpec::Datastore { .. });
-    Ok(Options {
+    Ok(RestoreOptions {
         keep_going: args.keep_going,
         retry_failed: args.retry_failed,
         max_steps: args.max_steps,
@@ -185,12 +191,12 @@ fn options(context: &Context, args: &RestoreArgs, loaded: &LoadedPlan) -> Result
             CheckArg::Counts => Check::Counts,
             CheckArg::Entities => Check::Entities,
         },
-        begin_anew: loaded.is_kept(),
+        restart_if_empty: loaded.is_kept(),
         again: args.again,
         tells_place: loaded.is_kept() && !args.dry_run,
         dry_run: args.dry_run,
         hook_timeout: args.hook_timeout,
-        holder: if is_shared && !args.dry_run {
+        lock_owner: if is_shared && !args.dry_run {
             confirm::holder(context)?
         } else {
             String::new()
@@ -210,7 +216,7 @@ async fn open_journal(
 ) -> Result<JournalFile, Failure> {
     let plan_sha256 = plan.sha256();
     let shown = path.display().to_string();
-    let opened = Workers::aside(move || {
+    let opened = Workers::run_blocking(move || {
         let journal = JournalFile::open(&path)?;
         let other = journal.journal();
         if other.is_of_other_plan(plan_sha256) && (again || other.finished.is_some()) {
@@ -232,7 +238,7 @@ async fn open_journal(
 /// Reads the journal for a dry run, as [`open_journal`] would find it.
 async fn read_journal(plan: &Plan, path: PathBuf, again: bool) -> Result<JournalFile, Failure> {
     let shown = path.display().to_string();
-    let journal = Workers::aside(move || JournalFile::look(&path)).await??;
+    let journal = Workers::run_blocking(move || JournalFile::read(&path)).await??;
     if journal.is_of_other_plan(plan.sha256()) && (again || journal.finished.is_some()) {
         return Ok(JournalFile::in_memory(Journal::default()));
     }

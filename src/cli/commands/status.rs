@@ -71,7 +71,7 @@ pub async fn run(
 async fn read_journal(context: &Context, plan: &Plan, path: &Path) -> Result<Journal, Failure> {
     let name = path.display().to_string();
     let path = path.to_owned();
-    let journal = Workers::aside(move || JournalFile::look(&path)).await??;
+    let journal = Workers::run_blocking(move || JournalFile::read(&path)).await??;
     if journal.is_of_other_plan(plan.sha256()) && journal.finished.is_some() {
         context.ui.warn(format!(
             "{name} is the journal of another plan, which has finished; this plan has not begun"

@@ -42,7 +42,7 @@ pub async fn run(context: &Context, args: VerifyArgs) -> CommandResult {
         .await
     };
     let report = report?;
-    ui.end();
+    ui.finish_phase();
     if !report.problems.is_empty() {
         let hint = report.is_foreign.then(|| {
             format!(
@@ -68,7 +68,7 @@ pub async fn run(context: &Context, args: VerifyArgs) -> CommandResult {
         )
     };
     let seconds = begun.elapsed().as_secs_f64();
-    ui.say(format!(
+    ui.info(format!(
         "OK: {title}: {seen}{}{entities}, {} ({seconds:.1} s)",
         output::counted(report.entries, "entry", "entries"),
         output::bytes(bytes)
@@ -76,7 +76,7 @@ pub async fn run(context: &Context, args: VerifyArgs) -> CommandResult {
     report
         .accepted_counts
         .iter()
-        .for_each(|count| ui.say(count.to_string()));
+        .for_each(|count| ui.info(count.to_string()));
     ui.done(json!({
         "archive": title, "entries": report.entries, "entities": report.entities, "problems": [], "seconds": seconds,
         "accepted_counts": report.accepted_counts,

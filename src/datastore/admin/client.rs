@@ -7,7 +7,7 @@ use std::time::Duration;
 use reqwest::{Method, Url};
 use serde_json::Value;
 
-use crate::datastore::connection::{Connection, Refusal, Request, RequestError};
+use crate::datastore::connection::{Connection, RequestError, ServiceRefusal, ServiceRequest};
 use crate::datastore::error::DatastoreError;
 use crate::datastore::status::Code;
 use crate::google::http::{NoResponse, no_answer_within};
@@ -21,7 +21,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What one attempt came to, where it did not come to an answer.
 #[derive(Debug)]
-pub(super) enum AttemptError {
+pub(super) enum AdminAttemptError {
     /// The service has not done it, and asks to come back later.
     NotDone {
         /// What it said.
@@ -97,17 +97,17 @@ impl AdminClient {
         path: &str,
         query: &[(&str, &str)],
         timeout: Duration,
-    ) -> Result<Value, AttemptError> {
+    ) -> Result<Value, AdminAttemptError> {
         let base = self.connection.base();
         let address = Url::parse_with_params(&format!("{base}/v1/{path}"), query);
         let address = address.map_err(|_| {
-            AttemptError::Permanent(DatastoreError::Refused {
+            AdminAttemptError::Permanent(DatastoreError::Refused {
                 call: call.title.clone(),
                 found: "an address that is none".to_owned(),
             })
         })?;
         let query = address.query().map(|query| format!("?{query}"));
-        let request = Request {
+        let request = ServiceRequest {
             method: Method::GET,
             path: &format!("/v1/{path}{}", query.as_deref().unwrap_or_default()),
             resource: call.resource,
@@ -124,8 +124,8 @@ impl AdminClient {
         path: &str,
         body: &Value,
         timeout: Duration,
-    ) -> Result<Value, AttemptError> {
-        let request = Request {
+    ) -> Result<Value, AdminAttemptError> {
+        let request = ServiceRequest {
             method: Method::POST,
             path: &format!("/v1/{path}"),
             resource: call.resource,
@@ -136,26 +136,30 @@ impl AdminClient {
         self.send(call, request).await
     }
 
-    async fn send(&self, call: &Call, request: Request<'_>) -> Result<Value, AttemptError> {
+    async fn send(
+        &self,
+        call: &Call,
+        request: ServiceRequest<'_>,
+    ) -> Result<Value, AdminAttemptError> {
         let timeout = request.timeout;
         let body = self.connection.send(request).await;
-        let body = body.map_err(|error| AttemptError::from_request(call, error, timeout))?;
-        serde_json::from_slice(&body).map_err(|_| AttemptError::MaybeDone {
+        let body = body.map_err(|error| AdminAttemptError::from_request(call, error, timeout))?;
+        serde_json::from_slice(&body).map_err(|_| AdminAttemptError::MaybeDone {
             found: "HTTP 200 with a body that is no JSON".to_owned(),
             retry_after: None,
         })
     }
 }
 
-impl AttemptError {
+impl AdminAttemptError {
     fn from_request(call: &Call, error: RequestError, timeout: Duration) -> Self {
         match error {
-            RequestError::NoToken(TokenError::Transient(found)) => AttemptError::NotDone {
+            RequestError::NoToken(TokenError::Transient(found)) => AdminAttemptError::NotDone {
                 found: found.to_owned(),
                 retry_after: None,
             },
             RequestError::NoToken(TokenError::Permanent(found)) => {
-                AttemptError::Permanent(DatastoreError::Unauthorized {
+                AdminAttemptError::Permanent(DatastoreError::Unauthorized {
                     call: call.title.clone(),
                     found,
                 })
@@ -164,13 +168,13 @@ impl AttemptError {
                 may_have_arrived: false,
                 found,
                 ..
-            }) => AttemptError::NotDone {
+            }) => AdminAttemptError::NotDone {
                 found,
                 retry_after: None,
             },
             RequestError::NoResponse(NoResponse {
                 is_timeout, found, ..
-            }) => AttemptError::MaybeDone {
+            }) => AdminAttemptError::MaybeDone {
                 found: if is_timeout {
                     no_answer_within(timeout)
                 } else {
@@ -178,12 +182,12 @@ impl AttemptError {
                 },
                 retry_after: None,
             },
-            RequestError::Refused(refused) => AttemptError::from_refusal(call, refused),
+            RequestError::Refused(refused) => AdminAttemptError::from_refusal(call, refused),
         }
     }
 
-    fn from_refusal(call: &Call, refused: Refusal) -> Self {
-        let Refusal {
+    fn from_refusal(call: &Call, refused: ServiceRefusal) -> Self {
+        let ServiceRefusal {
             http,
             code,
             retry_after,
@@ -196,39 +200,43 @@ impl AttemptError {
         } = call;
         let call = title.clone();
         match code {
-            Code::Unauthenticated => AttemptError::Unauthorized { source },
-            Code::ResourceExhausted | Code::Aborted => AttemptError::NotDone { found, retry_after },
-            Code::PermissionDenied => AttemptError::Permanent(DatastoreError::Denied {
+            Code::Unauthenticated => AdminAttemptError::Unauthorized { source },
+            Code::ResourceExhausted | Code::Aborted => {
+                AdminAttemptError::NotDone { found, retry_after }
+            }
+            Code::PermissionDenied => AdminAttemptError::Permanent(DatastoreError::Denied {
                 call: format!("{call} ({permission})"),
                 found,
             }),
             // Only the service itself knows what it has: a front end that lost its way does not.
-            Code::NotFound => AttemptError::Missing(DatastoreError::Refused { call, found }),
+            Code::NotFound => AdminAttemptError::Missing(DatastoreError::Refused { call, found }),
             Code::Unimplemented => {
-                AttemptError::Unsupported(DatastoreError::Refused { call, found })
+                AdminAttemptError::Unsupported(DatastoreError::Refused { call, found })
             }
             Code::DeadlineExceeded | Code::Internal | Code::Unavailable => {
-                AttemptError::MaybeDone { found, retry_after }
+                AdminAttemptError::MaybeDone { found, retry_after }
             }
-            _ if http >= 500 => AttemptError::MaybeDone { found, retry_after },
-            _ => AttemptError::Permanent(DatastoreError::Refused { call, found }),
+            _ if http >= 500 => AdminAttemptError::MaybeDone { found, retry_after },
+            _ => AdminAttemptError::Permanent(DatastoreError::Refused { call, found }),
         }
     }
 }
 
-impl FailedAttempt for AttemptError {
+impl FailedAttempt for AdminAttemptError {
     type Error = DatastoreError;
 
     fn classify(self, _: &str) -> retry::AttemptError<DatastoreError> {
         match self {
-            AttemptError::NotDone { found, retry_after }
-            | AttemptError::MaybeDone { found, retry_after } => {
+            AdminAttemptError::NotDone { found, retry_after }
+            | AdminAttemptError::MaybeDone { found, retry_after } => {
                 retry::AttemptError::Transient { found, retry_after }
             }
-            AttemptError::Unauthorized { source } => retry::AttemptError::Unauthorized { source },
-            AttemptError::Missing(error)
-            | AttemptError::Unsupported(error)
-            | AttemptError::Permanent(error) => retry::AttemptError::Permanent(error),
+            AdminAttemptError::Unauthorized { source } => {
+                retry::AttemptError::Unauthorized { source }
+            }
+            AdminAttemptError::Missing(error)
+            | AdminAttemptError::Unsupported(error)
+            | AdminAttemptError::Permanent(error) => retry::AttemptError::Permanent(error),
         }
     }
 }

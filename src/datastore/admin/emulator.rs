@@ -10,8 +10,8 @@ use futures_util::future::BoxFuture;
 use serde_json::json;
 use tokio::sync::Semaphore;
 
-use super::client::{AdminClient, AttemptError, Call};
-use super::{Begun, Import, Importer, Label, OperationState, Reads};
+use super::client::{AdminAttemptError, AdminClient, Call};
+use super::{ImportRequest, ImportSource, Importer, Label, OperationState, StartedImport};
 use crate::datastore::error::DatastoreError;
 use crate::google::retry::{Backoff, LastAttempt, RetryPolicy};
 use crate::model::address::is_this_machine;
@@ -32,7 +32,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub struct EmulatorImporter {
     client: AdminClient,
     project: String,
-    reads: Reads,
+    reads: ImportSource,
     least_time: Duration,
     retry_timeout: Duration,
     at_once: Arc<Semaphore>,
@@ -47,9 +47,9 @@ impl EmulatorImporter {
     pub fn new(host: &str, project: &str, retry_timeout: Duration) -> Result<Self, DatastoreError> {
         let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
         let reads = if is_this_machine(name) {
-            Reads::FoldersHere
+            ImportSource::LocalDir
         } else {
-            Reads::FoldersElsewhere
+            ImportSource::RemoteDir
         };
         let client = AdminClient::new(format!("http://{host}"), None)?;
         // Several at once gain nothing there, and each holds its whole export in memory.
@@ -101,7 +101,7 @@ impl EmulatorImporter {
 }
 
 impl Importer for EmulatorImporter {
-    fn reads(&self) -> Reads {
+    fn reads(&self) -> ImportSource {
         self.reads
     }
 
@@ -109,11 +109,14 @@ impl Importer for EmulatorImporter {
         false
     }
 
-    fn at_once(&self) -> &Arc<Semaphore> {
+    fn concurrency(&self) -> &Arc<Semaphore> {
         &self.at_once
     }
 
-    fn start<'a>(&'a self, import: &'a Import) -> BoxFuture<'a, Result<Begun, DatastoreError>> {
+    fn start<'a>(
+        &'a self,
+        import: &'a ImportRequest,
+    ) -> BoxFuture<'a, Result<StartedImport, DatastoreError>> {
         Box::pin(async move {
             let call = self.call();
             let timeout = self.least_time + Duration::from_secs(import.bytes / BYTES_PER_SECOND);
@@ -123,7 +126,7 @@ impl Importer for EmulatorImporter {
             loop {
                 match self.client.post(&call, &path, &body, timeout).await {
                     Ok(answer) if answer.pointer("/done") == Some(&true.into()) => {
-                        return Ok(Begun::Done);
+                        return Ok(StartedImport::Done);
                     }
                     Ok(_) => {
                         let found = "one that goes on".to_owned();
@@ -133,11 +136,11 @@ impl Importer for EmulatorImporter {
                             found,
                         });
                     }
-                    Err(AttemptError::Unsupported(_) | AttemptError::Missing(_)) => {
+                    Err(AdminAttemptError::Unsupported(_) | AdminAttemptError::Missing(_)) => {
                         return Err(DatastoreError::NoImport { call: call.title });
                     }
                     // It may hang for ever: a second one would only hang as well.
-                    Err(AttemptError::MaybeDone { found, .. }) => {
+                    Err(AdminAttemptError::MaybeDone { found, .. }) => {
                         return Err(retry.give_up(found));
                     }
                     Err(error) => retry.failed(error).await?,
@@ -154,7 +157,7 @@ impl Importer for EmulatorImporter {
         Box::pin(async { Ok(OperationState::Unknown) })
     }
 
-    fn pauses(&self) -> Backoff {
+    fn poll_backoff(&self) -> Backoff {
         Backoff::new(PAUSE, PAUSE)
     }
 }
@@ -178,7 +181,7 @@ mod tests {
         });
         let importer = EmulatorImporter::new(&host, "shop", Duration::from_secs(1)).unwrap();
         let label = Label::new(Sha256([0; 32]), 1, Timestamp::from_micros(1).unwrap());
-        let import = Import {
+        let import = ImportRequest {
             label,
             input_url: "/x/x.overall_export_metadata".to_owned(),
             bytes: 1,

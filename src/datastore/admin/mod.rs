@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 
 pub use emulator::EmulatorImporter;
 pub use label::{Label, plan_id};
-pub use operation::{OperationState, Work};
+pub use operation::{OperationProgress, OperationState};
 pub use service::{ServiceImporter, ServiceOptions};
 
 use crate::datastore::error::DatastoreError;
@@ -25,7 +25,7 @@ use crate::google::retry::Backoff;
 
 /// An import that is to be started.
 #[derive(Debug, Clone)]
-pub struct Import {
+pub struct ImportRequest {
     /// By which it is found again.
     pub label: Label,
     /// The export's finish mark: `gs://BUCKET/…/NAME.overall_export_metadata`, or an absolute path.
@@ -36,7 +36,7 @@ pub struct Import {
 
 /// What came of a start.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Begun {
+pub enum StartedImport {
     /// Everything is in the target.
     Done,
     /// An operation goes on with it.
@@ -45,13 +45,13 @@ pub enum Begun {
 
 /// From where an importer takes exports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reads {
+pub enum ImportSource {
     /// From buckets.
-    Buckets,
+    Bucket,
     /// From folders of this machine.
-    FoldersHere,
+    LocalDir,
     /// From folders of another machine.
-    FoldersElsewhere,
+    RemoteDir,
 }
 
 /// Who imports exports into one project.
@@ -60,19 +60,22 @@ pub enum Reads {
 /// written by then would stay.
 pub trait Importer: fmt::Debug + Send + Sync {
     /// From where it takes exports.
-    fn reads(&self) -> Reads;
+    fn reads(&self) -> ImportSource;
 
     /// Whether an import keeps its numeric ids from being handed to new entities.
     fn reserves_ids(&self) -> bool;
 
     /// A permit of these is held for each import from its start to its end.
-    fn at_once(&self) -> &Arc<Semaphore>;
+    fn concurrency(&self) -> &Arc<Semaphore>;
 
     /// Starts an import, once, also where the answer to the first try is lost.
     ///
     /// # Errors
     /// [`DatastoreError::Service`] leaves open whether it goes on; after anything else it does not.
-    fn start<'a>(&'a self, import: &'a Import) -> BoxFuture<'a, Result<Begun, DatastoreError>>;
+    fn start<'a>(
+        &'a self,
+        import: &'a ImportRequest,
+    ) -> BoxFuture<'a, Result<StartedImport, DatastoreError>>;
 
     /// The operation that a run before this one has started: one that goes on, or else one of the
     /// same restore that has succeeded.
@@ -88,5 +91,5 @@ pub trait Importer: fmt::Debug + Send + Sync {
     ) -> BoxFuture<'a, Result<OperationState, DatastoreError>>;
 
     /// How long to wait between questions after an operation.
-    fn pauses(&self) -> Backoff;
+    fn poll_backoff(&self) -> Backoff;
 }

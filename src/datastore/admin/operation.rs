@@ -9,7 +9,7 @@ use crate::google::refusal::refusal;
 
 /// How much of an import is done, as the service estimates it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Work {
+pub struct OperationProgress {
     /// Entities, or bytes where entities are not told.
     pub done: u64,
     /// Of so many; 0 where nothing is known.
@@ -20,7 +20,7 @@ pub struct Work {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OperationState {
     /// It goes on.
-    Running(Work),
+    Running(OperationProgress),
     /// Everything is in the target.
     Succeeded,
     /// It has ended without; what it had written by then is in the target.
@@ -35,29 +35,29 @@ pub enum OperationState {
 pub(super) struct Operation {
     pub(super) name: String,
     done: bool,
-    error: Option<Status>,
+    error: Option<OperationError>,
     response: Option<serde_json::Value>,
-    metadata: Metadata,
+    metadata: OperationMetadata,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-struct Status {
+struct OperationError {
     code: u64,
     message: String,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Metadata {
-    common: Common,
-    progress_entities: Progress,
-    progress_bytes: Progress,
+struct OperationMetadata {
+    common: CommonMetadata,
+    progress_entities: WorkProgress,
+    progress_bytes: WorkProgress,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Common {
+struct CommonMetadata {
     operation_type: String,
     labels: BTreeMap<String, String>,
     state: String,
@@ -65,7 +65,7 @@ struct Common {
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Progress {
+struct WorkProgress {
     #[serde(deserialize_with = "number")]
     work_completed: u64,
     #[serde(deserialize_with = "number")]
@@ -92,7 +92,7 @@ impl Operation {
     }
 
     pub(super) fn state(&self) -> OperationState {
-        let Metadata {
+        let OperationMetadata {
             common,
             progress_entities,
             progress_bytes,
@@ -103,7 +103,7 @@ impl Operation {
             } else {
                 progress_bytes
             };
-            return OperationState::Running(Work {
+            return OperationState::Running(OperationProgress {
                 done: shown.work_completed,
                 total: shown.work_estimated,
             });
@@ -118,7 +118,7 @@ impl Operation {
                 OperationState::Failed(format!("ended without a result, in state {state:?}"))
             }
             (Some(error), _) => OperationState::Failed(refusal(
-                &Code::of_number(error.code).to_string(),
+                &Code::from_number(error.code).to_string(),
                 &error.message,
             )),
         }
@@ -151,7 +151,7 @@ mod tests {
                 "progressBytes": {"workCompleted": "900", "workEstimated": "4000"}}}));
             assert_eq!(
                 operation.state(),
-                OperationState::Running(Work {
+                OperationState::Running(OperationProgress {
                     done: 12,
                     total: 40
                 }),
@@ -167,17 +167,20 @@ mod tests {
             json!({"metadata": {"progressBytes": {"workCompleted": 900, "workEstimated": "4000"}}});
         assert_eq!(
             read(bytes).state(),
-            OperationState::Running(Work {
+            OperationState::Running(OperationProgress {
                 done: 900,
                 total: 4000
             })
         );
         assert_eq!(
             read(json!({})).state(),
-            OperationState::Running(Work::default())
+            OperationState::Running(OperationProgress::default())
         );
         let odd = json!({"metadata": {"progressEntities": {"workCompleted": "-1", "workEstimated": null}}});
-        assert_eq!(read(odd).state(), OperationState::Running(Work::default()));
+        assert_eq!(
+            read(odd).state(),
+            OperationState::Running(OperationProgress::default())
+        );
     }
 
     #[test]

@@ -14,11 +14,11 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::client::{AdminClient, AttemptError, Call};
+use super::client::{AdminAttemptError, AdminClient, Call};
 use super::operation::Operation;
-use super::{Begun, Import, Importer, Label, OperationState, Reads};
+use super::{ImportRequest, ImportSource, Importer, Label, OperationState, StartedImport};
 use crate::datastore::error::DatastoreError;
-use crate::google::rate_limit::Pace;
+use crate::google::rate_limit::RateLimit;
 use crate::google::retry::{Backoff, LastAttempt, RetryPolicy};
 use crate::google::{Credentials, may_see_tokens};
 use crate::model::address::without_user;
@@ -89,13 +89,13 @@ pub struct ServiceImporter {
     project: String,
     options: ServiceOptions,
     at_once: Arc<Semaphore>,
-    pace: Mutex<Pace>,
+    pace: Mutex<RateLimit>,
 }
 
 /// A page of a listing.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Page {
+struct OperationPage {
     operations: Vec<Operation>,
     next_page_token: String,
 }
@@ -135,7 +135,7 @@ impl ServiceImporter {
             client: AdminClient::new(endpoint, credentials)?,
             project: project.to_owned(),
             at_once: Arc::new(Semaphore::new(options.at_once.max(1))),
-            pace: Mutex::new(Pace::new(options.starts, options.within)),
+            pace: Mutex::new(RateLimit::new(options.starts, options.within)),
             options,
         })
     }
@@ -168,7 +168,7 @@ impl ServiceImporter {
                 .pace
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .take(Instant::now());
+                .acquire(Instant::now());
             match wait {
                 None => return,
                 Some(wait) => tokio::time::sleep(wait).await,
@@ -176,11 +176,11 @@ impl ServiceImporter {
         }
     }
 
-    fn quiet(&self, wait: Duration) {
+    fn pause(&self, wait: Duration) {
         self.pace
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .quiet(Instant::now(), wait);
+            .pause_until(Instant::now(), wait);
     }
 
     /// Whether a name is that of an operation of the project; it becomes a part of an address.
@@ -229,7 +229,7 @@ impl ServiceImporter {
                 .await
             {
                 Ok(answer) => {
-                    let page: Page = serde_json::from_value(answer)
+                    let page: OperationPage = serde_json::from_value(answer)
                         .map_err(|_| nonsense(&call.title, "a page of operations"))?;
                     all.extend(page.operations);
                     if page.next_page_token.is_empty() {
@@ -246,7 +246,7 @@ impl ServiceImporter {
         }
     }
 
-    async fn begin(&self, import: &Import) -> Result<Begun, DatastoreError> {
+    async fn try_start(&self, import: &ImportRequest) -> Result<StartedImport, DatastoreError> {
         let call = self.call("import", "datastore.databases.import");
         let path = format!("projects/{}:import", self.project);
         // Without a filter: what is in the export is all to be imported, and a filter would have to
@@ -267,23 +267,23 @@ impl ServiceImporter {
                 .await
             {
                 Ok(answer) => match self.name_of(&answer) {
-                    Some(operation) => return Ok(Begun::Operation(operation)),
-                    None => AttemptError::MaybeDone {
+                    Some(operation) => return Ok(StartedImport::Operation(operation)),
+                    None => AdminAttemptError::MaybeDone {
                         found: "an answer that names no operation".to_owned(),
                         retry_after: None,
                     },
                 },
                 Err(error) => error,
             };
-            if let AttemptError::NotDone { retry_after, .. } = &error {
+            if let AdminAttemptError::NotDone { retry_after, .. } = &error {
                 // No other step need try meanwhile.
-                self.quiet(retry_after.unwrap_or(self.options.first_pause));
+                self.pause(retry_after.unwrap_or(self.options.first_pause));
             }
             // It may go on all the same: it must not be started twice.
-            if let AttemptError::MaybeDone { .. } = &error
-                && let Some(operation) = self.look_for_new(&import.label, &before).await?
+            if let AdminAttemptError::MaybeDone { .. } = &error
+                && let Some(operation) = self.find_started(&import.label, &before).await?
             {
-                return Ok(Begun::Operation(operation));
+                return Ok(StartedImport::Operation(operation));
             }
             retry.failed(error).await?;
         }
@@ -295,7 +295,7 @@ impl ServiceImporter {
     }
 
     /// The operation of a start whose answer was lost. A listing may show it a little late.
-    async fn look_for_new(
+    async fn find_started(
         &self,
         label: &Label,
         before: &BTreeSet<String>,
@@ -326,20 +326,23 @@ fn nonsense(call: &str, expected: &'static str) -> DatastoreError {
 }
 
 impl Importer for ServiceImporter {
-    fn reads(&self) -> Reads {
-        Reads::Buckets
+    fn reads(&self) -> ImportSource {
+        ImportSource::Bucket
     }
 
     fn reserves_ids(&self) -> bool {
         true
     }
 
-    fn at_once(&self) -> &Arc<Semaphore> {
+    fn concurrency(&self) -> &Arc<Semaphore> {
         &self.at_once
     }
 
-    fn start<'a>(&'a self, import: &'a Import) -> BoxFuture<'a, Result<Begun, DatastoreError>> {
-        Box::pin(self.begin(import))
+    fn start<'a>(
+        &'a self,
+        import: &'a ImportRequest,
+    ) -> BoxFuture<'a, Result<StartedImport, DatastoreError>> {
+        Box::pin(self.try_start(import))
     }
 
     fn find<'a>(
@@ -383,14 +386,14 @@ impl Importer for ServiceImporter {
                             .map_err(|_| nonsense(&call.title, "an operation"))?;
                         return Ok(operation.state());
                     }
-                    Err(AttemptError::Missing(_)) => return Ok(OperationState::Unknown),
+                    Err(AdminAttemptError::Missing(_)) => return Ok(OperationState::Unknown),
                     Err(error) => retry.failed(error).await?,
                 }
             }
         })
     }
 
-    fn pauses(&self) -> Backoff {
+    fn poll_backoff(&self) -> Backoff {
         self.options.pauses()
     }
 }

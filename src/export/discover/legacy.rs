@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Export, Fault, Group, View, base, below, folder, output_number, title};
+use super::{Export, ExportPart, Listing, Problem, base, below, folder, output_number, title};
 use crate::export::metadata::{ExportMetadata, LegacyBackup};
 use crate::model::{ExportFormat, Kind};
 
@@ -23,8 +23,8 @@ pub(super) fn is_sound(bytes: &[u8]) -> bool {
 }
 
 /// Every legacy backup, finished or not.
-pub(super) fn discover(view: &mut View<'_>) -> Vec<Export> {
-    let mut unread = Unread::default();
+pub(super) fn discover(view: &mut Listing<'_>) -> Vec<Export> {
+    let mut unread = UnreadableBackups::default();
     let mut exports = read_backups(view, &mut unread);
     exports.extend(unfinished_backups(view, &unread));
     refuse_unlisted(view, &unread, &mut exports);
@@ -34,13 +34,13 @@ pub(super) fn discover(view: &mut View<'_>) -> Vec<Export> {
 /// Keys and folders of backups that cannot be read: what belongs to them cannot be told, and is no
 /// fault of its own.
 #[derive(Default)]
-struct Unread<'a> {
+struct UnreadableBackups<'a> {
     keys: BTreeSet<&'a str>,
     folders: BTreeSet<&'a str>,
 }
 
 /// The backups that have information of their own.
-fn read_backups<'a>(view: &mut View<'a>, unread: &mut Unread<'a>) -> Vec<Export> {
+fn read_backups<'a>(view: &mut Listing<'a>, unread: &mut UnreadableBackups<'a>) -> Vec<Export> {
     // A kind may hold `/`: then its metadata are a folder deeper and look like a backup's own.
     // Backups that are higher claim theirs first.
     let mut marks = view.unclaimed(|name| key_of(name).is_some());
@@ -69,7 +69,7 @@ fn read_backups<'a>(view: &mut View<'a>, unread: &mut Unread<'a>) -> Vec<Export>
 }
 
 /// The backups of which only the information of kinds is there.
-fn unfinished_backups(view: &mut View<'_>, unread: &Unread<'_>) -> Vec<Export> {
+fn unfinished_backups(view: &mut Listing<'_>, unread: &UnreadableBackups<'_>) -> Vec<Export> {
     let mut exports = Vec::new();
     for name in view.unclaimed(is_metadata) {
         view.claim(name);
@@ -91,7 +91,7 @@ fn unfinished_backups(view: &mut View<'_>, unread: &Unread<'_>) -> Vec<Export> {
                 .groups
                 .extend(metadata.kinds.first().map(|kind| open_group(&kind.kind)));
         }
-        export.faults.push(Fault::incomplete(
+        export.faults.push(Problem::incomplete(
             name,
             format!("the backup's own <KEY>{INFO} beside it"),
             "no such object",
@@ -102,7 +102,11 @@ fn unfinished_backups(view: &mut View<'_>, unread: &Unread<'_>) -> Vec<Export> {
 }
 
 /// Refuses data objects that no backup lists.
-fn refuse_unlisted(view: &mut View<'_>, unread: &Unread<'_>, exports: &mut Vec<Export>) {
+fn refuse_unlisted(
+    view: &mut Listing<'_>,
+    unread: &UnreadableBackups<'_>,
+    exports: &mut Vec<Export>,
+) {
     let mut listed = BTreeSet::new();
     // Each run, and the first backup that lists an output of it.
     let mut homes = BTreeMap::new();
@@ -125,7 +129,7 @@ fn refuse_unlisted(view: &mut View<'_>, unread: &Unread<'_>, exports: &mut Vec<E
         view.claim(name);
         let home = homes.get(&run).and_then(|at| exports.get_mut(*at));
         if let Some(export) = home {
-            export.faults.push(Fault::damaged(
+            export.faults.push(Problem::damaged(
                 name,
                 "a data object that the backup lists",
                 "one that nothing lists",
@@ -144,7 +148,7 @@ fn refuse_unlisted(view: &mut View<'_>, unread: &Unread<'_>, exports: &mut Vec<E
 fn unlisted(name: &str) -> Export {
     let mut export = Export::new(name, ExportFormat::LegacyBackup);
     export.groups.extend(named_kind(name).map(open_group));
-    export.faults.push(Fault::incomplete(
+    export.faults.push(Problem::incomplete(
         name,
         format!("a finished backup that lists it, <KEY>{INFO}"),
         "none",
@@ -204,20 +208,20 @@ fn named_kind(name: &str) -> Option<&str> {
         .filter(|kind| !kind.is_empty() && !kind.starts_with(|c: char| c.is_ascii_digit()))
 }
 
-fn open_group(kind: &str) -> Group {
-    Group::of(None, Some(Kind::new(kind)))
+fn open_group(kind: &str) -> ExportPart {
+    ExportPart::new(None, Some(Kind::new(kind)))
 }
 
-fn read_information(mark: &str, bytes: &[u8]) -> Result<LegacyBackup, Fault> {
+fn read_information(mark: &str, bytes: &[u8]) -> Result<LegacyBackup, Problem> {
     LegacyBackup::parse(bytes)
-        .map_err(|error| Fault::damaged(mark, "the information of a backup", error.to_string()))
+        .map_err(|error| Problem::damaged(mark, "the information of a backup", error.to_string()))
 }
 
-fn read_backup(view: &mut View<'_>, mark: &str, backup: LegacyBackup, export: &mut Export) {
+fn read_backup(view: &mut Listing<'_>, mark: &str, backup: LegacyBackup, export: &mut Export) {
     export.started = backup.started;
     export.finished = backup.finished;
     if backup.finished.is_none() {
-        export.faults.push(Fault::incomplete(
+        export.faults.push(Problem::incomplete(
             mark,
             "a backup with a complete_time",
             "none: it was not finished",
@@ -228,7 +232,7 @@ fn read_backup(view: &mut View<'_>, mark: &str, backup: LegacyBackup, export: &m
         _ => None,
     };
     for part in &backup.kinds {
-        let mut group = Group {
+        let mut group = ExportPart {
             namespace: namespace.clone(),
             ..open_group(&part.kind)
         };
@@ -236,7 +240,7 @@ fn read_backup(view: &mut View<'_>, mark: &str, backup: LegacyBackup, export: &m
             match locate(view, mark, backup.handle.as_deref(), file) {
                 Err(fault) => export.faults.push(fault),
                 Ok(output) if group.outputs.contains(&output) => {
-                    export.faults.push(Fault::damaged(
+                    export.faults.push(Problem::damaged(
                         mark,
                         "each data object listed once",
                         format!("{file:?} listed twice"),
@@ -264,7 +268,7 @@ fn read_backup(view: &mut View<'_>, mark: &str, backup: LegacyBackup, export: &m
 }
 
 /// The per-kind metadata beside the backup, where there is one: it must be of that kind.
-fn read_kind_info(view: &mut View<'_>, name: &str, group: &mut Group, export: &mut Export) {
+fn read_kind_info(view: &mut Listing<'_>, name: &str, group: &mut ExportPart, export: &mut Export) {
     let Some(listed) = view.claim(name) else {
         return;
     };
@@ -272,7 +276,7 @@ fn read_kind_info(view: &mut View<'_>, name: &str, group: &mut Group, export: &m
     export.metadata.insert(listed.name, listed.len);
     match view.bytes(name).map(|bytes| ExportMetadata::parse(&bytes)) {
         Err(fault) => export.faults.push(fault),
-        Ok(Err(error)) => export.faults.push(Fault::damaged(
+        Ok(Err(error)) => export.faults.push(Problem::damaged(
             name,
             "the metadata of a kind",
             error.to_string(),
@@ -283,7 +287,7 @@ fn read_kind_info(view: &mut View<'_>, name: &str, group: &mut Group, export: &m
                 .iter()
                 .filter(|other| Some(other.kind.as_str()) != group.kind.as_ref().map(Kind::as_str))
             {
-                export.faults.push(Fault::damaged(
+                export.faults.push(Problem::damaged(
                     name,
                     format!("kind {:?}", group.kind.as_ref().map_or("", Kind::as_str)),
                     format!("kind {:?}", other.kind),
@@ -297,16 +301,16 @@ fn read_kind_info(view: &mut View<'_>, name: &str, group: &mut Group, export: &m
 /// finish mark as it was then, or else the longest end of its name that lies below the mark's
 /// folder.
 fn locate(
-    view: &mut View<'_>,
+    view: &mut Listing<'_>,
     mark: &str,
     handle: Option<&str>,
     file: &str,
-) -> Result<super::Listed, Fault> {
+) -> Result<super::ListedObject, Problem> {
     let Some(object) = file
         .strip_prefix("/gs/")
         .filter(|object| super::stays_inside(object))
     else {
-        return Err(Fault::damaged(
+        return Err(Problem::damaged(
             mark,
             "data objects listed as /gs/BUCKET/OBJECT",
             format!("{file:?}"),
@@ -336,7 +340,7 @@ fn locate(
         .or_else(|| ends.first().map(|end| below(around, end)))
         .and_then(|name| view.claim(&name));
     found.ok_or_else(|| {
-        Fault::incomplete(
+        Problem::incomplete(
             &below(around, beside.unwrap_or(object)),
             format!("a data object that {} lists", title(base(mark))),
             "no such object",

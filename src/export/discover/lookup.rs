@@ -10,11 +10,11 @@ use std::collections::{BTreeMap, HashMap};
 use icu_normalizer::ComposingNormalizerBorrowed;
 use percent_encoding::percent_decode_str;
 
-use super::{View, base, below, folder, stays_inside};
+use super::{Listing, base, below, folder, stays_inside};
 
 /// An object that metadata name, and that is not stored under that name.
 #[derive(Debug, Clone)]
-pub(super) struct Wanted<'a> {
+pub(super) struct MissingObject<'a> {
     /// The folder of the finish mark.
     pub(super) around: &'a str,
     /// What a tool that writes `_` for `/` has put before the path, by the name of the finish mark.
@@ -23,7 +23,7 @@ pub(super) struct Wanted<'a> {
     pub(super) path: String,
 }
 
-/// What was found for a [`Wanted`] object.
+/// What was found for a [`MissingObject`] object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Match<'a> {
     /// The only object that may be meant.
@@ -36,11 +36,11 @@ pub(super) enum Match<'a> {
 
 /// Finds the objects among those that no export has claimed. Gives a match for each, in their
 /// order.
-pub(super) fn locate<'a>(view: &View<'a>, wanted: &[Wanted<'_>]) -> Vec<Match<'a>> {
+pub(super) fn locate<'a>(view: &Listing<'a>, wanted: &[MissingObject<'_>]) -> Vec<Match<'a>> {
     if wanted.is_empty() {
         return Vec::new();
     }
-    let index = Index::new(view);
+    let index = NameIndex::new(view);
     let mut matches: Vec<Match<'a>> = wanted
         .iter()
         .map(|wanted| index.find(view, wanted))
@@ -64,14 +64,14 @@ pub(super) fn locate<'a>(view: &View<'a>, wanted: &[Wanted<'_>]) -> Vec<Match<'a
 }
 
 /// Unclaimed objects by their [`skeleton`], and by that of the name that they are a copy of.
-struct Index<'a> {
+struct NameIndex<'a> {
     by_skeleton: BTreeMap<String, Vec<&'a str>>,
     by_original: HashMap<String, Vec<&'a str>>,
 }
 
-impl<'a> Index<'a> {
-    fn new(view: &View<'a>) -> Self {
-        let mut index = Index {
+impl<'a> NameIndex<'a> {
+    fn new(view: &Listing<'a>) -> Self {
+        let mut index = NameIndex {
             by_skeleton: BTreeMap::new(),
             by_original: HashMap::new(),
         };
@@ -92,7 +92,7 @@ impl<'a> Index<'a> {
         index
     }
 
-    fn find(&self, view: &View<'a>, wanted: &Wanted<'_>) -> Match<'a> {
+    fn find(&self, view: &Listing<'a>, wanted: &MissingObject<'_>) -> Match<'a> {
         // Emulators on Windows write backslashes between folders.
         if wanted.path.contains('\\') {
             let path = wanted.path.replace('\\', "/");
@@ -134,14 +134,14 @@ impl<'a> Index<'a> {
 
 /// The names below a flat prefix that end like an output, among those that no export has claimed.
 pub(super) fn outputs_with_prefixes<'a>(
-    view: &View<'a>,
+    view: &Listing<'a>,
     prefixes: &[(String, usize)],
 ) -> Vec<(&'a str, usize)> {
     let mut found = Vec::new();
     if prefixes.is_empty() {
         return found;
     }
-    let index = Index::new(view);
+    let index = NameIndex::new(view);
     for (prefix, export) in prefixes {
         let with_prefix = index
             .by_skeleton
@@ -171,13 +171,13 @@ pub(super) fn skeleton(name: &str) -> String {
             skeleton.push('_');
         }
         // Windows drops dots and blanks at the end of a name.
-        skeleton.extend(segment.trim_end_matches(['.', ' ']).chars().map(plain));
+        skeleton.extend(segment.trim_end_matches(['.', ' ']).chars().map(fold));
     }
     skeleton
 }
 
 /// A character as every file system can hold it.
-fn plain(c: char) -> char {
+fn fold(c: char) -> char {
     let code = u32::from(c);
     let ascii = match code {
         // Samba and the Windows Subsystem for Linux move what Windows cannot hold into the private

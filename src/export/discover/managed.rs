@@ -5,11 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::lookup::{self, Match, Wanted};
+use super::lookup::{self, Match, MissingObject};
 use super::{
-    Export, Fault, Group, POSSIBLE, View, base, below, folder, output_number, stays_inside, title,
+    Export, ExportPart, Listing, Problem, VALID_NAMESPACE, base, below, folder, output_number,
+    stays_inside, title,
 };
-use crate::export::metadata::{ExportMetadata, NamespaceSpec, OverallMetadata, Pointer};
+use crate::export::metadata::{ExportMetadata, NamespaceSpec, OverallMetadata, PartPointer};
 use crate::model::{ExportFormat, Kind, Namespace};
 
 const OVERALL: &str = ".overall_export_metadata";
@@ -33,7 +34,7 @@ pub(super) fn is_sound(name: &str, bytes: &[u8]) -> bool {
 }
 
 /// An export whose finish mark was found.
-struct Draft<'a> {
+struct ExportDraft<'a> {
     mark: &'a str,
     /// The folder of the finish mark.
     around: &'a str,
@@ -50,14 +51,14 @@ struct Draft<'a> {
 }
 
 /// What one pointer of a finish mark stands for.
-struct Part {
+struct ReferencedPart {
     draft: usize,
-    pointer: Pointer,
+    pointer: PartPointer,
     /// The object of its metadata, where that was found.
     metadata: Option<String>,
     /// The path that the finish mark gives, with `/` between folders.
     path: String,
-    outputs: Vec<super::Listed>,
+    outputs: Vec<super::ListedObject>,
     /// Outputs that are not stored under the names that the metadata give.
     missing: Vec<String>,
     /// Whether all that the metadata list is there, once.
@@ -65,7 +66,7 @@ struct Part {
 }
 
 /// Every export that has its finish mark.
-pub(super) fn discover(view: &mut View<'_>) -> Vec<Export> {
+pub(super) fn discover(view: &mut Listing<'_>) -> Vec<Export> {
     let (mut drafts, mut parts) = read_marks(view);
     find_metadata(view, &mut drafts, &mut parts);
     // Where it cannot be told what is listed: the metadata that would say it are missing or
@@ -83,12 +84,15 @@ pub(super) fn discover(view: &mut View<'_>) -> Vec<Export> {
         finish_part(&mut drafts, part);
     }
     refuse_unlisted(view, &mut drafts, &unread);
-    drafts.into_iter().map(Draft::into_export).collect()
+    drafts.into_iter().map(ExportDraft::into_export).collect()
 }
 
 /// Outputs and per-kind metadata that no finish mark stands for, grouped into the folders that the
 /// exports would have. Where the metadata that names the kind is not there yet, the path does.
-pub(super) fn unfinished(view: &mut View<'_>, new: &mut dyn FnMut(&str) -> Export) -> Vec<Export> {
+pub(super) fn unfinished(
+    view: &mut Listing<'_>,
+    new: &mut dyn FnMut(&str) -> Export,
+) -> Vec<Export> {
     let mut folders: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for name in view.unclaimed(|name| is_metadata(name) || is_output(name)) {
         // EXPORT/NAMESPACE/KIND/output-0
@@ -105,7 +109,7 @@ pub(super) fn unfinished(view: &mut View<'_>, new: &mut dyn FnMut(&str) -> Expor
             names.len(),
             names.first().copied().unwrap_or_default()
         );
-        export.faults.push(Fault::incomplete(
+        export.faults.push(Problem::incomplete(
             title(around),
             format!("a finish mark, *{OVERALL}"),
             found,
@@ -135,7 +139,7 @@ pub(super) fn unfinished(view: &mut View<'_>, new: &mut dyn FnMut(&str) -> Expor
                     .into_iter()
                     .map(Some)
                     .chain(open)
-                    .map(|kind| Group::of(namespace.clone(), kind)),
+                    .map(|kind| ExportPart::new(namespace.clone(), kind)),
             );
         }
         exports.push(export);
@@ -163,13 +167,13 @@ fn is_output(name: &str) -> bool {
     output_number(base(name)).is_some()
 }
 
-impl<'a> Draft<'a> {
-    fn new(view: &mut View<'a>, mark: &'a str, title: &str) -> Self {
+impl<'a> ExportDraft<'a> {
+    fn new(view: &mut Listing<'a>, mark: &'a str, title: &str) -> Self {
         let mut export = Export::new(title, ExportFormat::ManagedExport);
         export.mark = view.claim(mark);
         let flat = lookup::flat_prefixes(base(mark).strip_suffix(OVERALL).unwrap_or_default());
         let prefixes = flat.iter().map(|(prefix, _)| prefix.clone()).collect();
-        Draft {
+        ExportDraft {
             mark,
             around: folder(mark),
             flat,
@@ -180,8 +184,8 @@ impl<'a> Draft<'a> {
         }
     }
 
-    fn wanted(&self, path: &str) -> Wanted<'_> {
-        Wanted {
+    fn wanted(&self, path: &str) -> MissingObject<'_> {
+        MissingObject {
             around: self.around,
             prefixes: &self.prefixes,
             path: path.to_owned(),
@@ -191,10 +195,10 @@ impl<'a> Draft<'a> {
     /// Takes what was found for a path of the metadata; `None` where nothing can be taken.
     fn take(
         &mut self,
-        view: &mut View<'a>,
+        view: &mut Listing<'a>,
         path: &str,
         found: &Match<'a>,
-    ) -> Option<super::Listed> {
+    ) -> Option<super::ListedObject> {
         match found {
             Match::One(name) => {
                 let listed = view.claim(name)?;
@@ -220,7 +224,7 @@ impl<'a> Draft<'a> {
                 self.doubtful.len(),
                 candidates.join(" or "),
             );
-            self.export.faults.push(Fault::incomplete(
+            self.export.faults.push(Problem::incomplete(
                 &self.export.title,
                 "files under the names that the export's metadata give",
                 found,
@@ -269,7 +273,7 @@ impl<'a> Draft<'a> {
 }
 
 /// Reads every finish mark.
-fn read_marks<'a>(view: &mut View<'a>) -> (Vec<Draft<'a>>, Vec<Part>) {
+fn read_marks<'a>(view: &mut Listing<'a>) -> (Vec<ExportDraft<'a>>, Vec<ReferencedPart>) {
     let marks = view.unclaimed(|name| name.ends_with(OVERALL));
     let mut in_folder: BTreeMap<&str, usize> = BTreeMap::new();
     for mark in &marks {
@@ -279,14 +283,14 @@ fn read_marks<'a>(view: &mut View<'a>) -> (Vec<Draft<'a>>, Vec<Part>) {
     for mark in marks {
         // Two exports in one folder are told apart by their finish marks.
         let is_alone = in_folder.get(folder(mark)) == Some(&1);
-        let mut draft = Draft::new(
+        let mut draft = ExportDraft::new(
             view,
             mark,
             if is_alone { title(folder(mark)) } else { mark },
         );
         let overall = view.bytes(mark).and_then(|bytes| {
             OverallMetadata::parse(&bytes).map_err(|error| {
-                Fault::damaged(mark, "the metadata of an export", error.to_string())
+                Problem::damaged(mark, "the metadata of an export", error.to_string())
             })
         });
         match overall {
@@ -300,7 +304,7 @@ fn read_marks<'a>(view: &mut View<'a>) -> (Vec<Draft<'a>>, Vec<Part>) {
                     if named.insert(pointer.metadata_file.clone()) {
                         let path = pointer.metadata_file.clone();
                         let (outputs, missing) = (Vec::new(), Vec::new());
-                        parts.push(Part {
+                        parts.push(ReferencedPart {
                             draft: drafts.len(),
                             pointer,
                             metadata: None,
@@ -310,7 +314,7 @@ fn read_marks<'a>(view: &mut View<'a>) -> (Vec<Draft<'a>>, Vec<Part>) {
                             is_whole: false,
                         });
                     } else {
-                        draft.export.faults.push(Fault::damaged(
+                        draft.export.faults.push(Problem::damaged(
                             mark,
                             "each part's metadata named once",
                             format!("{:?} named twice", pointer.metadata_file),
@@ -326,7 +330,11 @@ fn read_marks<'a>(view: &mut View<'a>) -> (Vec<Draft<'a>>, Vec<Part>) {
 
 /// Finds the metadata of each part: first what is stored under its name, in all exports, then what
 /// is not.
-fn find_metadata<'a>(view: &mut View<'a>, drafts: &mut [Draft<'a>], parts: &mut [Part]) {
+fn find_metadata<'a>(
+    view: &mut Listing<'a>,
+    drafts: &mut [ExportDraft<'a>],
+    parts: &mut [ReferencedPart],
+) {
     let mut missing = Vec::new();
     for part in parts.iter_mut() {
         let Some(draft) = drafts.get_mut(part.draft) else {
@@ -334,7 +342,7 @@ fn find_metadata<'a>(view: &mut View<'a>, drafts: &mut [Draft<'a>], parts: &mut 
         };
         if !stays_inside(&part.path) {
             let found = format!("{:?}", part.path);
-            draft.export.faults.push(Fault::damaged(
+            draft.export.faults.push(Problem::damaged(
                 draft.mark,
                 "a path inside the export's folder",
                 found,
@@ -347,7 +355,7 @@ fn find_metadata<'a>(view: &mut View<'a>, drafts: &mut [Draft<'a>], parts: &mut 
             None => missing.push(part),
         }
     }
-    let wanted: Vec<Wanted<'_>> = missing
+    let wanted: Vec<MissingObject<'_>> = missing
         .iter()
         .filter_map(|part| Some(drafts.get(part.draft)?.wanted(&part.path)))
         .collect();
@@ -361,7 +369,7 @@ fn find_metadata<'a>(view: &mut View<'a>, drafts: &mut [Draft<'a>], parts: &mut 
             .map(|listed| listed.name);
         if matches!(found, Match::Absent) {
             let name = below(draft.around, &part.path);
-            draft.export.faults.push(Fault::incomplete(
+            draft.export.faults.push(Problem::incomplete(
                 &name,
                 "the metadata that the finish mark names",
                 "no such object",
@@ -375,9 +383,9 @@ fn find_metadata<'a>(view: &mut View<'a>, drafts: &mut [Draft<'a>], parts: &mut 
 
 /// Reads the metadata of a part, and claims the outputs that are stored under their names.
 fn read_part<'a>(
-    view: &mut View<'a>,
-    drafts: &mut [Draft<'a>],
-    part: &mut Part,
+    view: &mut Listing<'a>,
+    drafts: &mut [ExportDraft<'a>],
+    part: &mut ReferencedPart,
     unread: &mut BTreeSet<String>,
 ) {
     let Some(draft) = drafts.get_mut(part.draft) else {
@@ -393,7 +401,7 @@ fn read_part<'a>(
     }
     let parsed = view.bytes(name).and_then(|bytes| {
         ExportMetadata::parse(&bytes)
-            .map_err(|error| Fault::damaged(name, "the metadata of a kind", error.to_string()))
+            .map_err(|error| Problem::damaged(name, "the metadata of a kind", error.to_string()))
     });
     let metadata = match parsed {
         Ok(metadata) => metadata,
@@ -415,12 +423,12 @@ fn read_part<'a>(
     for kind in &metadata.kinds {
         if kind.kind != want {
             let expected = format!("{}, as the finish mark says", kind_or_all(&want));
-            let fault = Fault::damaged(&name, expected, kind_or_all(&kind.kind));
+            let fault = Problem::damaged(&name, expected, kind_or_all(&kind.kind));
             export.faults.push(fault);
         }
         for file in &kind.files {
             if !stays_inside(file) {
-                export.faults.push(Fault::damaged(
+                export.faults.push(Problem::damaged(
                     &name,
                     "a path inside the export's folder",
                     format!("{file:?}"),
@@ -428,7 +436,7 @@ fn read_part<'a>(
             } else if is_without_folders {
                 part.missing.push(file.clone());
             } else if !listed_here.insert(file) {
-                export.faults.push(Fault::damaged(
+                export.faults.push(Problem::damaged(
                     &name,
                     "each output listed once",
                     format!("{file:?} listed twice"),
@@ -451,10 +459,10 @@ fn kind_or_all(kind: &str) -> String {
 
 /// Claims an output of a part by the name that its metadata give.
 fn claim_output(
-    view: &mut View<'_>,
+    view: &mut Listing<'_>,
     around: &str,
     export: &mut Export,
-    part: &mut Part,
+    part: &mut ReferencedPart,
     file: &str,
 ) {
     let metadata = part
@@ -465,7 +473,7 @@ fn claim_output(
     let is_of_another = view.is_claimed(&output);
     match view.claim(&output) {
         Some(_) if is_of_another => {
-            export.faults.push(Fault::damaged(
+            export.faults.push(Problem::damaged(
                 &output,
                 "an output that one export lists",
                 "one that two list",
@@ -484,7 +492,11 @@ fn claim_output(
 }
 
 /// Finds the outputs that are not stored under the names that the metadata give.
-fn find_outputs<'a>(view: &mut View<'a>, drafts: &mut [Draft<'a>], parts: &mut [Part]) {
+fn find_outputs<'a>(
+    view: &mut Listing<'a>,
+    drafts: &mut [ExportDraft<'a>],
+    parts: &mut [ReferencedPart],
+) {
     let missing: Vec<(usize, String)> = parts
         .iter()
         .enumerate()
@@ -511,7 +523,7 @@ fn find_outputs<'a>(view: &mut View<'a>, drafts: &mut [Draft<'a>], parts: &mut [
         }
         if matches!(found, Match::Absent) {
             let name = below(draft.around, &path);
-            draft.export.faults.push(Fault::incomplete(
+            draft.export.faults.push(Problem::incomplete(
                 &name,
                 "an output that the metadata lists",
                 "no such object",
@@ -521,11 +533,11 @@ fn find_outputs<'a>(view: &mut View<'a>, drafts: &mut [Draft<'a>], parts: &mut [
 }
 
 /// Makes the group of a part, and compares the bytes in it with those that the finish mark counts.
-fn finish_part(drafts: &mut [Draft<'_>], part: Part) {
+fn finish_part(drafts: &mut [ExportDraft<'_>], part: ReferencedPart) {
     let Some(draft) = drafts.get_mut(part.draft) else {
         return;
     };
-    let Part {
+    let ReferencedPart {
         pointer,
         metadata,
         mut outputs,
@@ -539,7 +551,7 @@ fn finish_part(drafts: &mut [Draft<'_>], part: Part) {
     // Where an output is missing or listed twice, the sum says nothing new; of what is encoded the
     // length says nothing at all.
     let is_comparable = is_whole && !outputs.iter().any(|output| output.is_encoded);
-    let group = Group {
+    let group = ExportPart {
         kind: pointer.kind.map(Kind::new),
         namespace: match pointer.namespace {
             NamespaceSpec::All => None,
@@ -553,11 +565,11 @@ fn finish_part(drafts: &mut [Draft<'_>], part: Part) {
     if let Some(namespace) = group
         .namespace
         .as_ref()
-        .filter(|namespace| !namespace.is_possible())
+        .filter(|namespace| !namespace.is_valid())
     {
-        export.faults.push(Fault::damaged(
+        export.faults.push(Problem::damaged(
             draft.mark,
-            POSSIBLE,
+            VALID_NAMESPACE,
             format!("{:?}", namespace.as_str()),
         ));
     }
@@ -568,7 +580,7 @@ fn finish_part(drafts: &mut [Draft<'_>], part: Part) {
 /// Whether the outputs of a group are shorter than either way of counting allows. What is longer
 /// than the metadata say may be right: the service counts the bytes of records, which are known
 /// when the data are read.
-fn short_fault(group: &Group) -> Option<Fault> {
+fn short_fault(group: &ExportPart) -> Option<Problem> {
     let (bytes, found, name) = (group.bytes?, group.file_bytes(), group.metadata.as_deref()?);
     let headers = group
         .entities
@@ -577,13 +589,13 @@ fn short_fault(group: &Group) -> Option<Fault> {
     if found == bytes || found >= bytes.saturating_add(headers) {
         return None;
     }
-    let fault = Fault::count(
+    let fault = Problem::count(
         name,
         group,
         format!("outputs of {bytes} bytes, as the finish mark says"),
         format!("{found} bytes"),
     );
-    Some(Fault {
+    Some(Problem {
         may_ripen: true,
         ..fault
     })
@@ -591,7 +603,11 @@ fn short_fault(group: &Group) -> Option<Fault> {
 
 /// What lies below an export's folder and is listed nowhere belongs to the nearest export around
 /// it.
-fn refuse_unlisted(view: &mut View<'_>, drafts: &mut [Draft<'_>], unread: &BTreeSet<String>) {
+fn refuse_unlisted(
+    view: &mut Listing<'_>,
+    drafts: &mut [ExportDraft<'_>],
+    unread: &BTreeSet<String>,
+) {
     // Of two exports in one folder the one that cannot be read may list it.
     let (read, not_read): (Vec<_>, Vec<_>) = drafts
         .iter()
@@ -639,13 +655,13 @@ fn refuse_unlisted(view: &mut View<'_>, drafts: &mut [Draft<'_>], unread: &BTree
         draft
             .export
             .faults
-            .push(Fault::damaged(name, what, "one that nothing lists"));
+            .push(Problem::damaged(name, what, "one that nothing lists"));
     }
 }
 
 /// The beginnings of flat names of outputs, which say whose they are.
-fn flat_prefixes(drafts: &[Draft<'_>]) -> Vec<(String, usize)> {
-    let is_flat = |draft: &Draft<'_>| {
+fn flat_prefixes(drafts: &[ExportDraft<'_>]) -> Vec<(String, usize)> {
+    let is_flat = |draft: &ExportDraft<'_>| {
         draft
             .export
             .listed_as

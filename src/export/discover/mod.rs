@@ -20,11 +20,11 @@ use crate::model::{EntryRole, ExportFormat, Kind, KindRef, Namespace, Selector, 
 pub const METADATA_MAX_BYTES: u64 = 64 << 20;
 
 /// What is expected of every namespace.
-pub const POSSIBLE: &str = "a namespace of up to 100 of A-Z a-z 0-9 . _ -";
+pub const VALID_NAMESPACE: &str = "a namespace of up to 100 of A-Z a-z 0-9 . _ -";
 
 /// An object of a listing: its name below the root of the listing, and its length.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
+pub struct ListedObject {
     /// Name with `/` between its segments.
     pub name: String,
     /// Length in bytes, as it is stored.
@@ -36,28 +36,28 @@ pub struct Listed {
 
 /// Whether a thing is not there (yet), or there and wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum FaultClass {
+pub enum Severity {
     /// No finish mark, or a listed object is missing.
     Incomplete,
     /// What is there is not what it must be.
     Damaged,
 }
 
-impl FaultClass {
+impl Severity {
     /// The class as events and JSON name it.
     pub fn name(self) -> &'static str {
         match self {
-            FaultClass::Incomplete => "incomplete",
-            FaultClass::Damaged => "damaged",
+            Severity::Incomplete => "incomplete",
+            Severity::Damaged => "damaged",
         }
     }
 }
 
 /// One thing that is wrong with an export.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
+pub struct Problem {
     /// Incomplete or damaged.
-    pub class: FaultClass,
+    pub class: Severity,
     /// The object at fault, or the export's folder.
     pub object: String,
     /// What should have been found.
@@ -72,11 +72,11 @@ pub struct Fault {
     pub count_of: Option<Box<Selector>>,
 }
 
-impl Fault {
+impl Problem {
     /// A fault of something that is not there (yet).
     pub fn incomplete(object: &str, expected: impl Into<String>, found: impl Into<String>) -> Self {
-        Fault {
-            class: FaultClass::Incomplete,
+        Problem {
+            class: Severity::Incomplete,
             object: object.to_owned(),
             expected: expected.into(),
             found: found.into(),
@@ -88,20 +88,20 @@ impl Fault {
     /// A fault of a count in the metadata that contradicts the data.
     pub fn count(
         object: &str,
-        group: &Group,
+        group: &ExportPart,
         expected: impl Into<String>,
         found: impl Into<String>,
     ) -> Self {
-        Fault {
+        Problem {
             count_of: Some(Box::new(group.selector())),
-            ..Fault::damaged(object, expected, found)
+            ..Problem::damaged(object, expected, found)
         }
     }
 
     /// A fault of something that is there and wrong.
     pub fn damaged(object: &str, expected: impl Into<String>, found: impl Into<String>) -> Self {
-        Fault {
-            class: FaultClass::Damaged,
+        Problem {
+            class: Severity::Damaged,
             object: object.to_owned(),
             expected: expected.into(),
             found: found.into(),
@@ -111,7 +111,7 @@ impl Fault {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -124,7 +124,7 @@ impl fmt::Display for Fault {
 /// A part of an export with metadata of its own: one kind in one namespace, or everything that one
 /// metadata object stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Group {
+pub struct ExportPart {
     /// The kind, unless the group holds all kinds.
     pub kind: Option<Kind>,
     /// The namespace, unless the metadata leaves it open.
@@ -137,13 +137,13 @@ pub struct Group {
     /// The metadata object of the group.
     pub metadata: Option<String>,
     /// The objects that hold entities, by number.
-    pub outputs: Vec<Listed>,
+    pub outputs: Vec<ListedObject>,
 }
 
-impl Group {
+impl ExportPart {
     /// A group of which nothing is known but what it stands for.
-    pub(crate) fn of(namespace: Option<Namespace>, kind: Option<Kind>) -> Self {
-        Group {
+    pub(crate) fn new(namespace: Option<Namespace>, kind: Option<Kind>) -> Self {
+        ExportPart {
             kind,
             namespace,
             entities: None,
@@ -184,7 +184,7 @@ impl Group {
     }
 
     /// What the group is of, for people: `acme/User`, `kind User of any namespace`, `everything`.
-    pub fn title(&self) -> String {
+    pub fn path(&self) -> String {
         match (&self.namespace, &self.kind) {
             (Some(namespace), Some(kind)) => KindRef {
                 namespace: namespace.clone(),
@@ -210,17 +210,17 @@ pub struct Export {
     /// Its end.
     pub finished: Option<Timestamp>,
     /// The finish mark, where there is one.
-    pub mark: Option<Listed>,
+    pub mark: Option<ListedObject>,
     /// Lengths of the metadata objects of the groups, by name.
     pub metadata: BTreeMap<String, u64>,
     /// Its parts, ordered by namespace and kind.
-    pub groups: Vec<Group>,
+    pub groups: Vec<ExportPart>,
     /// Objects that are stored under other names than the metadata give them, each with the name
     /// that the metadata give.
     pub listed_as: BTreeMap<String, String>,
     /// All that is wrong with it; none for an export that is whole, as far as metadata and names
     /// can tell.
-    pub faults: Vec<Fault>,
+    pub faults: Vec<Problem>,
 }
 
 impl Export {
@@ -241,7 +241,7 @@ impl Export {
     /// The pairs that the metadata declares, or `None` where some group leaves kind or namespace
     /// open: only its data can tell then.
     pub fn declared_pairs(&self) -> Option<BTreeSet<KindRef>> {
-        self.groups.iter().map(Group::pair).collect()
+        self.groups.iter().map(ExportPart::pair).collect()
     }
 
     /// When the export began, if that can be true: a plausible time, and not after the export's
@@ -258,7 +258,7 @@ impl Export {
         if accepted.is_empty() {
             return;
         }
-        let is_accepted = |group: &Group| {
+        let is_accepted = |group: &ExportPart| {
             group
                 .pair()
                 .is_none_or(|pair| accepted.iter().any(|selector| selector.matches(&pair)))
@@ -277,7 +277,7 @@ impl Export {
     pub fn is_complete(&self) -> bool {
         self.faults
             .iter()
-            .all(|fault| fault.class != FaultClass::Incomplete)
+            .all(|fault| fault.class != Severity::Incomplete)
     }
 
     /// Every object of the export with its role and its group: each group's outputs by number and
@@ -348,11 +348,11 @@ pub struct Discovery {
     /// Exports, finished or not, ordered by namespace, kind and folder.
     pub exports: Vec<Export>,
     /// Objects that belong to no export, such as notes or images.
-    pub foreign: Vec<String>,
+    pub unrelated: Vec<String>,
 }
 
 /// The objects of a listing whose bytes [`discover`] wants to see.
-pub fn metadata_objects(listing: &[Listed]) -> impl Iterator<Item = &Listed> {
+pub fn metadata_objects(listing: &[ListedObject]) -> impl Iterator<Item = &ListedObject> {
     listing.iter().filter(|object| {
         object.len <= METADATA_MAX_BYTES
             && (managed::is_metadata(&object.name) || legacy::is_metadata(&object.name))
@@ -375,8 +375,8 @@ impl MetadataSource for BTreeMap<String, Vec<u8>> {
 ///
 /// `metadata` holds the bytes of the [`metadata_objects`]; of those that it wants to see, each is
 /// asked for when it is looked into.
-pub fn discover(listing: &[Listed], metadata: &dyn MetadataSource) -> Discovery {
-    let mut view = View::new(listing, metadata);
+pub fn discover(listing: &[ListedObject], metadata: &dyn MetadataSource) -> Discovery {
+    let mut view = Listing::new(listing, metadata);
     let mut exports = managed::discover(&mut view);
     exports.extend(legacy::discover(&mut view));
     exports.extend(managed::unfinished(&mut view, &mut |folder| {
@@ -394,13 +394,16 @@ pub fn discover(listing: &[Listed], metadata: &dyn MetadataSource) -> Discovery 
         .filter(|name| !view.claimed.contains(*name))
         .map(|name| (*name).to_owned())
         .collect();
-    Discovery { exports, foreign }
+    Discovery {
+        exports,
+        unrelated: foreign,
+    }
 }
 
 /// The listing while it is being divided: what each object weighs, and which ones some export has
 /// claimed.
-struct View<'a> {
-    objects: BTreeMap<&'a str, &'a Listed>,
+struct Listing<'a> {
+    objects: BTreeMap<&'a str, &'a ListedObject>,
     metadata: &'a dyn MetadataSource,
     claimed: BTreeSet<&'a str>,
     /// What is called like metadata and is none: copies, and what a Mac leaves beside files. An
@@ -408,13 +411,13 @@ struct View<'a> {
     set_aside: BTreeSet<&'a str>,
 }
 
-impl<'a> View<'a> {
-    fn new(listing: &'a [Listed], metadata: &'a dyn MetadataSource) -> Self {
+impl<'a> Listing<'a> {
+    fn new(listing: &'a [ListedObject], metadata: &'a dyn MetadataSource) -> Self {
         let objects = listing
             .iter()
             .map(|object| (object.name.as_str(), object))
             .collect();
-        let mut view = View {
+        let mut view = Listing {
             objects,
             metadata,
             claimed: BTreeSet::new(),
@@ -454,7 +457,7 @@ impl<'a> View<'a> {
     }
 
     /// Claims an object for an export; `None` where it is not in the listing.
-    fn claim(&mut self, name: &str) -> Option<Listed> {
+    fn claim(&mut self, name: &str) -> Option<ListedObject> {
         let (name, listed) = self.objects.get_key_value(name)?;
         self.claimed.insert(name);
         Some((*listed).clone())
@@ -466,9 +469,9 @@ impl<'a> View<'a> {
     }
 
     /// The bytes of a metadata object, or the fault that it cannot be read.
-    fn bytes(&self, name: &str) -> Result<Cow<'a, [u8]>, Fault> {
+    fn bytes(&self, name: &str) -> Result<Cow<'a, [u8]>, Problem> {
         self.metadata.get(name).ok_or_else(|| {
-            Fault::damaged(
+            Problem::damaged(
                 name,
                 format!("metadata of at most {METADATA_MAX_BYTES} bytes"),
                 format!(

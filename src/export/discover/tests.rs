@@ -2,7 +2,9 @@ use std::fs;
 use std::path::Path;
 
 use super::*;
-use crate::export::metadata::{ExportMetadata, KindFiles, NamespaceSpec, OverallMetadata, Pointer};
+use crate::export::metadata::{
+    ExportMetadata, KindFiles, NamespaceSpec, OverallMetadata, PartPointer,
+};
 
 /// A listing that can be spoilt: names with their bytes.
 type Objects = BTreeMap<String, Vec<u8>>;
@@ -31,9 +33,9 @@ fn fixture(folder: &str) -> Objects {
 }
 
 fn look(objects: &Objects) -> Discovery {
-    let listing: Vec<Listed> = objects
+    let listing: Vec<ListedObject> = objects
         .iter()
-        .map(|(name, bytes)| Listed {
+        .map(|(name, bytes)| ListedObject {
             name: name.clone(),
             len: bytes.len() as u64,
             is_encoded: false,
@@ -45,7 +47,7 @@ fn look(objects: &Objects) -> Discovery {
     discover(&listing, &metadata)
 }
 
-fn faults(objects: &Objects) -> Vec<(FaultClass, String)> {
+fn faults(objects: &Objects) -> Vec<(Severity, String)> {
     look(objects)
         .exports
         .into_iter()
@@ -61,7 +63,7 @@ fn small() -> Objects {
 
 fn export_of(files: &[&str], entities: u64, bytes: u64) -> Objects {
     let metadata_file = "default_namespace/kind_User/default_namespace_kind_User.export_metadata";
-    let pointer = Pointer {
+    let pointer = PartPointer {
         kind: Some("User".into()),
         namespace: NamespaceSpec::One(Namespace::default()),
         metadata_file: metadata_file.into(),
@@ -119,12 +121,12 @@ fn every_fixture_is_found_whole_and_nothing_of_it_is_passed_over() {
                 .iter()
                 .flat_map(|export| &export.faults)
                 .collect::<Vec<_>>(),
-            [] as [&Fault; 0],
+            [] as [&Problem; 0],
             "{folder}"
         );
         // Zips of other tools are kept there as well.
         let unrelated: Vec<&String> = found
-            .foreign
+            .unrelated
             .iter()
             .filter(|name| !name.starts_with("zip/"))
             .collect();
@@ -179,28 +181,28 @@ fn each_deed_is_told_with_its_object_and_its_class() {
     const METADATA: &str =
         "a/x/default_namespace/kind_User/default_namespace_kind_User.export_metadata";
     const MARK: &str = "a/x/x.overall_export_metadata";
-    let deeds: [(&str, FaultClass, &str, Deed); 8] = [
+    let deeds: [(&str, Severity, &str, Deed); 8] = [
         (
             "the finish mark is not there yet",
-            FaultClass::Incomplete,
+            Severity::Incomplete,
             "a/x: expected a finish mark",
             |objects| drop(objects.remove(MARK)),
         ),
         (
             "a listed output is missing",
-            FaultClass::Incomplete,
+            Severity::Incomplete,
             OUTPUT,
             |objects| drop(objects.remove(OUTPUT)),
         ),
         (
             "the metadata of a kind is missing",
-            FaultClass::Incomplete,
+            Severity::Incomplete,
             METADATA,
             |objects| drop(objects.remove(METADATA)),
         ),
         (
             "an output is not listed",
-            FaultClass::Damaged,
+            Severity::Damaged,
             "kind_User/output-2: ",
             |objects| {
                 objects.insert(
@@ -211,23 +213,23 @@ fn each_deed_is_told_with_its_object_and_its_class() {
         ),
         (
             "an output has another length",
-            FaultClass::Damaged,
+            Severity::Damaged,
             "outputs of 10 bytes",
             |objects| objects.get_mut(OUTPUT).unwrap().push(0),
         ),
         (
             "the finish mark is cut",
-            FaultClass::Damaged,
+            Severity::Damaged,
             MARK,
             |objects| objects.get_mut(MARK).unwrap().truncate(40),
         ),
         (
             "the metadata is something else",
-            FaultClass::Damaged,
+            Severity::Damaged,
             METADATA,
             |objects| *objects.get_mut(METADATA).unwrap() = b"no".to_vec(),
         ),
-        ("an unknown version", FaultClass::Damaged, MARK, |objects| {
+        ("an unknown version", Severity::Damaged, MARK, |objects| {
             let mut out = Vec::new();
             let mut log = crate::export::LogWriter::new();
             log.record(b"4", &mut out);
@@ -254,10 +256,8 @@ fn a_path_that_leaves_its_folder_is_damage() {
     for path in ["../output-0", "/etc/passwd", "a//b", "./output-0"] {
         let found = faults(&export_of(&[path], 0, 0));
         assert!(
-            found
-                .iter()
-                .any(|(class, text)| *class == FaultClass::Damaged
-                    && text.contains("inside the export's folder")),
+            found.iter().any(|(class, text)| *class == Severity::Damaged
+                && text.contains("inside the export's folder")),
             "{path}: {found:?}"
         );
     }
@@ -317,7 +317,7 @@ fn a_legacy_backup_without_a_shard_or_with_one_too_many_is_told() {
     assert!(
         faults(&missing)
             .iter()
-            .any(|(class, text)| *class == FaultClass::Incomplete && text.starts_with(&shard))
+            .any(|(class, text)| *class == Severity::Incomplete && text.starts_with(&shard))
     );
 
     let mut unlisted = whole.clone();
@@ -325,7 +325,7 @@ fn a_legacy_backup_without_a_shard_or_with_one_too_many_is_told() {
     assert!(
         faults(&unlisted)
             .iter()
-            .any(|(class, text)| *class == FaultClass::Damaged && text.contains("-output-7-"))
+            .any(|(class, text)| *class == Severity::Damaged && text.contains("-output-7-"))
     );
 
     let mut retried = whole.clone();
@@ -341,18 +341,18 @@ fn a_legacy_backup_without_a_shard_or_with_one_too_many_is_told() {
     assert!(
         faults(&begun)
             .iter()
-            .all(|(class, _)| *class == FaultClass::Incomplete)
+            .all(|(class, _)| *class == Severity::Incomplete)
     );
-    assert_eq!(look(&begun).foreign, [] as [String; 0]);
+    assert_eq!(look(&begun).unrelated, [] as [String; 0]);
 }
 
 #[test]
 fn metadata_past_the_limit_is_refused_unread() {
     let mut objects = small();
     let mark = "a/x/x.overall_export_metadata";
-    let listing: Vec<Listed> = objects
+    let listing: Vec<ListedObject> = objects
         .iter()
-        .map(|(name, bytes)| Listed {
+        .map(|(name, bytes)| ListedObject {
             name: name.clone(),
             len: if name == mark {
                 METADATA_MAX_BYTES + 1
@@ -369,7 +369,7 @@ fn metadata_past_the_limit_is_refused_unread() {
         found.exports[0]
             .faults
             .iter()
-            .any(|fault| fault.object == mark && fault.class == FaultClass::Damaged)
+            .any(|fault| fault.object == mark && fault.class == Severity::Damaged)
     );
 }
 
@@ -399,7 +399,7 @@ fn kind_export(folder: &str, kind: &str) -> Objects {
     let name = base(folder);
     let labels = format!("default_namespace/kind_{kind}");
     let metadata_file = format!("{labels}/default_namespace_kind_{kind}.export_metadata");
-    let pointer = Pointer {
+    let pointer = PartPointer {
         kind: Some(kind.into()),
         namespace: NamespaceSpec::One(Namespace::default()),
         metadata_file: metadata_file.clone(),
@@ -436,7 +436,7 @@ fn kind_export(folder: &str, kind: &str) -> Objects {
 fn assert_whole(objects: &Objects, kinds: &[&str], foreign: usize, what: &str) {
     let found = look(objects);
     assert_eq!(faults(objects), [], "{what}");
-    let groups: Vec<&Group> = found
+    let groups: Vec<&ExportPart> = found
         .exports
         .iter()
         .flat_map(|export| &export.groups)
@@ -457,7 +457,12 @@ fn assert_whole(objects: &Objects, kinds: &[&str], foreign: usize, what: &str) {
             .collect();
         assert_eq!(outputs, [[0; 5], [1; 5]], "{what}");
     }
-    assert_eq!(found.foreign.len(), foreign, "{what}: {:?}", found.foreign);
+    assert_eq!(
+        found.unrelated.len(),
+        foreign,
+        "{what}: {:?}",
+        found.unrelated
+    );
 }
 
 const STAMP: &str = "set/2024-01-02T03:04:05_678";
@@ -521,7 +526,7 @@ fn two_exports_written_flat_are_told_apart_by_their_prefix() {
     assert!(
         faults(&unlisted)
             .iter()
-            .any(|(class, text)| *class == FaultClass::Damaged && text.contains("output-2"))
+            .any(|(class, text)| *class == Severity::Damaged && text.contains("output-2"))
     );
 }
 
@@ -532,7 +537,7 @@ fn an_export_of_windows_is_read_by_its_backslashes() {
         path.replace('/', "\\")
     });
     assert_eq!(faults(&objects), []);
-    assert_eq!(look(&objects).foreign, [] as [String; 0]);
+    assert_eq!(look(&objects).unrelated, [] as [String; 0]);
     // A kind may hold a backslash: the name as it is written goes first.
     let objects = kind_export("a/x", "a\\b");
     assert_whole(&objects, &["a\\b"], 0, "a kind with a backslash");
@@ -582,7 +587,7 @@ fn what_systems_leave_beside_files_belongs_to_no_export() {
     }
     assert_eq!(faults(&objects), []);
     assert_eq!(
-        (look(&objects).exports.len(), look(&objects).foreign.len()),
+        (look(&objects).exports.len(), look(&objects).unrelated.len()),
         (whole, 2 * names.len() + 4)
     );
     // An export that is really called so is one.
@@ -613,7 +618,7 @@ fn a_copy_of_a_file_does_not_make_an_export_doubtful() {
     objects.insert(format!("{output} (2)"), vec![0; 5]);
     let found = faults(&objects);
     assert!(
-        matches!(&found[..], [(FaultClass::Incomplete, text)] if text.contains("probably renamed")),
+        matches!(&found[..], [(Severity::Incomplete, text)] if text.contains("probably renamed")),
         "{found:?}"
     );
 }
@@ -625,7 +630,7 @@ fn dropped_folders_of_two_kinds_are_one_doubtful_line() {
         .chain(kind_export("set/x", "Order"))
         .collect();
     let mut objects = objects;
-    let pointers: Vec<Pointer> = ["User", "Order"]
+    let pointers: Vec<PartPointer> = ["User", "Order"]
         .iter()
         .flat_map(|kind| {
             OverallMetadata::parse(&kind_export("set/x", kind)["set/x/x.overall_export_metadata"])
@@ -640,7 +645,7 @@ fn dropped_folders_of_two_kinds_are_one_doubtful_line() {
     assert_whole(&objects, &["Order", "User"], 0, "in folders");
     let found = faults(&renamed(&objects, |name| base(name).to_owned()));
     assert!(
-        matches!(&found[..], [(FaultClass::Incomplete, text)] if text.contains("probably renamed")),
+        matches!(&found[..], [(Severity::Incomplete, text)] if text.contains("probably renamed")),
         "{found:?}"
     );
 }
@@ -682,7 +687,7 @@ fn outputs_longer_than_counted_may_be_right_and_shorter_ones_may_grow() {
     assert_eq!(bytes_of(32_763), []);
     for short in [0, 4, 39] {
         assert!(
-            matches!(&bytes_of(short)[..], [fault] if fault.may_ripen && fault.class == FaultClass::Damaged),
+            matches!(&bytes_of(short)[..], [fault] if fault.may_ripen && fault.class == Severity::Damaged),
             "{short}"
         );
     }
@@ -714,7 +719,7 @@ proptest::proptest! {
     ) {
         let objects: Objects = names.into_iter().map(|name| (name, bytes.clone())).collect();
         let found = look(&objects);
-        let mut told: BTreeSet<String> = found.foreign.iter().cloned().collect();
+        let mut told: BTreeSet<String> = found.unrelated.iter().cloned().collect();
         for export in &found.exports {
             told.extend(export.objects().iter().map(|object| object.name.to_owned()));
             // An export of which nothing can be packed must say why.

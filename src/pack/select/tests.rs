@@ -14,7 +14,7 @@ fn export(title: &str, namespace: &str, kind: &str, started: Option<Timestamp>) 
     let mut export = Export::new(title, ExportFormat::ManagedExport);
     (export.started, export.finished) = (started, started);
     let [namespace, kind] = [namespace, kind].map(|name| (name != "*").then_some(name));
-    export.groups.push(Group::of(
+    export.groups.push(ExportPart::new(
         namespace.map(Namespace::new),
         kind.map(Kind::new),
     ));
@@ -22,7 +22,7 @@ fn export(title: &str, namespace: &str, kind: &str, started: Option<Timestamp>) 
 }
 
 fn unfinished(export: Export) -> Export {
-    let fault = Fault::incomplete(&export.title, "a finish mark", "none");
+    let fault = Problem::incomplete(&export.title, "a finish mark", "none");
     Export {
         finished: None,
         faults: vec![fault],
@@ -31,7 +31,7 @@ fn unfinished(export: Export) -> Export {
 }
 
 fn damaged(export: Export) -> Export {
-    let fault = Fault::damaged(&export.title, "a length", "another one");
+    let fault = Problem::damaged(&export.title, "a length", "another one");
     Export {
         faults: vec![fault],
         ..export
@@ -42,20 +42,20 @@ fn selectors(texts: &[&str]) -> Vec<Selector> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
-fn latest() -> Wanted {
-    Wanted {
+fn latest() -> SelectionOptions {
+    SelectionOptions {
         latest: true,
         max_spread: 24 * HOUR,
-        ..Wanted::default()
+        ..SelectionOptions::default()
     }
 }
 
-fn verdict(exports: &[Export], wanted: &Wanted) -> SelectionResult {
+fn verdict(exports: &[Export], wanted: &SelectionOptions) -> SelectionResult {
     let discovery = Discovery {
         exports: exports.to_vec(),
-        foreign: Vec::new(),
+        unrelated: Vec::new(),
     };
-    judge(&discovery, wanted, &Pairs::new()).unwrap()
+    select(&discovery, wanted, &KnownKinds::new()).unwrap()
 }
 
 fn faulty(verdict: &SelectionResult) -> Vec<&str> {
@@ -78,11 +78,11 @@ fn latest_refuses_exports_of_another_night() {
         stale.stale[0].to_string(),
         "(default)/User is stale: its newest export, 1/User, started 25h before the newest export of all"
     );
-    assert!(stale.may_ripen() && stale.waiting_for() == ["(default)/User"]);
+    assert!(stale.may_resolve() && stale.waiting_for() == ["(default)/User"]);
     assert!(
         verdict(
             &exports,
-            &Wanted {
+            &SelectionOptions {
                 exclude: selectors(&["User"]),
                 ..latest()
             }
@@ -92,7 +92,7 @@ fn latest_refuses_exports_of_another_night() {
     assert!(
         verdict(
             &exports,
-            &Wanted {
+            &SelectionOptions {
                 max_spread: 25 * HOUR,
                 ..latest()
             }
@@ -101,7 +101,7 @@ fn latest_refuses_exports_of_another_night() {
     );
     let expected = verdict(
         &exports,
-        &Wanted {
+        &SelectionOptions {
             expect: selectors(&["User", "Order"]),
             ..latest()
         },
@@ -117,7 +117,7 @@ fn a_wide_spread_without_latest_is_a_warning() {
     ];
     let wide = verdict(
         &exports,
-        &Wanted {
+        &SelectionOptions {
             latest: false,
             ..latest()
         },
@@ -130,7 +130,7 @@ fn a_wide_spread_without_latest_is_a_warning() {
     assert_eq!(
         verdict(
             &exports[..1],
-            &Wanted {
+            &SelectionOptions {
                 latest: false,
                 ..latest()
             }
@@ -175,7 +175,7 @@ fn latest_passes_over_older_unfinished_exports_only() {
     assert_eq!(
         faulty(&verdict(
             &[older, finished],
-            &Wanted {
+            &SelectionOptions {
                 latest: false,
                 ..latest()
             }
@@ -220,9 +220,9 @@ fn exclude_leaves_unfinished_exports_out() {
     let excluded = |texts: &[&str]| {
         verdict(
             &exports,
-            &Wanted {
+            &SelectionOptions {
                 exclude: selectors(texts),
-                ..Wanted::default()
+                ..SelectionOptions::default()
             },
         )
     };
@@ -301,7 +301,7 @@ fn a_legacy_backup_supersedes_only_what_its_data_hold() {
         (open.superseded.len(), open.undecided),
         (0, BTreeSet::from([0, 1]))
     );
-    let pairs = Pairs::from(["1", "2"].map(|title| {
+    let pairs = KnownKinds::from(["1", "2"].map(|title| {
         (
             title.to_owned(),
             BTreeSet::from([KindRef::new("acme", "User")]),
@@ -309,10 +309,10 @@ fn a_legacy_backup_supersedes_only_what_its_data_hold() {
     }));
     let discovery = Discovery {
         exports: vec![backup("1", 0), backup("2", 1)],
-        foreign: Vec::new(),
+        unrelated: Vec::new(),
     };
     assert_eq!(
-        judge(&discovery, &latest(), &pairs).unwrap().superseded,
+        select(&discovery, &latest(), &pairs).unwrap().superseded,
         ["1"]
     );
     assert!(verdict(&[unfinished(backup("1", 0)), backup("2", 1)], &latest()).is_whole());
@@ -330,7 +330,7 @@ fn times_that_cannot_be_true_decide_nothing() {
             &latest(),
         );
         assert_eq!((verdict.superseded.len(), verdict.duplicates.len()), (0, 1));
-        assert!(verdict.stale.is_empty() && !verdict.may_ripen());
+        assert!(verdict.stale.is_empty() && !verdict.may_resolve());
     }
     let alone = verdict(
         &[
@@ -355,9 +355,9 @@ fn expected_kinds_are_found_without_data_where_metadata_tells() {
     let expected = |texts: &[&str]| {
         verdict(
             &exports,
-            &Wanted {
+            &SelectionOptions {
                 expect: selectors(texts),
-                ..Wanted::default()
+                ..SelectionOptions::default()
             },
         )
     };
@@ -372,24 +372,27 @@ fn expected_kinds_are_found_without_data_where_metadata_tells() {
 #[test]
 fn an_export_that_is_wanted_in_part_is_refused() {
     let mut export = export("1", "", "User", hours(0));
-    export.groups.push(Group {
+    export.groups.push(ExportPart {
         kind: Some(Kind::new("Order")),
         ..export.groups[0].clone()
     });
     let discovery = Discovery {
         exports: vec![export],
-        foreign: Vec::new(),
+        unrelated: Vec::new(),
     };
-    let error = judge(
+    let error = select(
         &discovery,
-        &Wanted {
+        &SelectionOptions {
             only: selectors(&["User"]),
-            ..Wanted::default()
+            ..SelectionOptions::default()
         },
-        &Pairs::new(),
+        &KnownKinds::new(),
     )
     .unwrap_err();
-    assert!(matches!(error, PackError::Indivisible { .. }), "{error}");
+    assert!(
+        matches!(error, PackError::CannotSplitExport { .. }),
+        "{error}"
+    );
     assert!(
         error.to_string().contains("(default)/User")
             && error.to_string().contains("(default)/Order"),

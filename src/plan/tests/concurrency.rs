@@ -14,13 +14,13 @@ fn waits_of(plan: &Plan, is_over: impl Fn(usize) -> bool + Copy) -> BTreeMap<Str
     let awaited = |wanted: usize| {
         // A step is awaited if the wanted one cannot start while only that one has not ended.
         let is_awaited = |held: usize| {
-            let mut turns = waits.clone().begin(is_over);
-            while let Some(at) = turns.take() {
+            let mut turns = waits.clone().into_queue(is_over);
+            while let Some(at) = turns.next_ready() {
                 if at == wanted {
                     return false;
                 }
                 if at != held {
-                    turns.end(at);
+                    turns.finish(at);
                 }
             }
             true
@@ -114,11 +114,11 @@ fn many_kinds_with_many_needs_wait_in_little_memory() {
     .unwrap();
     let waits = plan.waits(&manifest).unwrap();
     assert!(waits.links() < 3 * names.len(), "{}", waits.links());
-    let mut turns = waits.begin(|_| false);
+    let mut turns = waits.into_queue(|_| false);
     for at in 0..names.len() {
-        assert_eq!(turns.take(), Some(at));
-        assert_eq!(turns.take(), None);
-        turns.end(at);
+        assert_eq!(turns.next_ready(), Some(at));
+        assert_eq!(turns.next_ready(), None);
+        turns.finish(at);
     }
     assert!(!turns.is_any_left());
 }
@@ -149,10 +149,10 @@ proptest! {
         for (at, step) in plan.steps.iter().enumerate() {
             must.extend((0..at).filter(|earlier| plan.steps[*earlier].id > step.id).map(|earlier| (earlier, at)));
         }
-        let mut turns = plan.waits(&manifest).unwrap().begin(|at| over.contains(&at));
+        let mut turns = plan.waits(&manifest).unwrap().into_queue(|at| over.contains(&at));
         let (mut running, mut ended, mut started) = (Vec::new(), over.clone(), BTreeSet::new());
         for choice in order.iter().cycle() {
-            while let Some(at) = turns.take() {
+            while let Some(at) = turns.next_ready() {
                 prop_assert!(started.insert(at) && !over.contains(&at));
                 prop_assert!(must.iter().all(|(before, after)| *after != at || before >= after || ended.contains(before)), "{at}");
                 running.push(at);
@@ -161,7 +161,7 @@ proptest! {
                 break;
             }
             let at = running.remove(choice % running.len());
-            turns.end(at);
+            turns.finish(at);
             ended.insert(at);
         }
         prop_assert!(!turns.is_any_left());

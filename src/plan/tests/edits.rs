@@ -23,7 +23,7 @@ fn steps_may_be_removed_and_moved() {
     assert_eq!(to_run.steps, changed.steps);
     assert_eq!(
         to_run.totals,
-        PlanTotals::of(&changed.steps, &whole.target, whole.via)
+        PlanTotals::from_steps(&changed.steps, &whole.target, whole.via)
     );
     let left_out: Vec<(&Kind, &str)> = to_run
         .skipped
@@ -210,12 +210,12 @@ fn a_plan_for_another_archive_is_stale_and_guards_hold_again_when_it_runs() {
     };
     assert!(matches!(
         plan.check_against(&shop(), &other, &Environment::default()),
-        Err(PlanError::Stale { .. })
+        Err(PlanError::ArchiveChanged { .. })
     ));
     let emulator = emulator_at(Some("localhost:8081"));
     assert!(matches!(
         plan.check_against(&shop(), &archive(), &emulator),
-        Err(PlanError::Doubtful { .. })
+        Err(PlanError::EmulatorVariableSet { .. })
     ));
 }
 
@@ -237,7 +237,10 @@ fn a_plan_of_another_version_is_held_to_what_its_steps_do_not_to_its_words() {
     };
     assert!(checked(&plan).is_ok());
     plan.steps[0].to_namespace = Namespace::new("acme");
-    assert!(matches!(checked(&plan), Err(PlanError::Edited { .. })));
+    assert!(matches!(
+        checked(&plan),
+        Err(PlanError::PlanModified { .. })
+    ));
 }
 
 #[test]

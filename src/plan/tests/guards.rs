@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn the_source_project_is_no_target_however_it_is_spelled() {
-    let target = |text: &str, host: Option<&str>, change: fn(&mut Selection)| {
+    let target = |text: &str, host: Option<&str>, change: fn(&mut PlanSelection)| {
         let mut choices = Choices::new(text.parse().unwrap());
         change(&mut choices.selection);
         plan(&shop(), &archive(), &choices, &emulator_at(host))
@@ -45,7 +45,7 @@ fn the_source_project_is_no_target_however_it_is_spelled() {
     };
     assert!(matches!(
         plan(&shop(), &archive(), &Choices::new("datastore:shop-test".parse().unwrap()), &half),
-        Err(PlanError::Doubtful { variable, .. }) if variable == "DATASTORE_HOST"
+        Err(PlanError::EmulatorVariableSet { variable, .. }) if variable == "DATASTORE_HOST"
     ));
     for host in ["localhost:8081", "localhost", ""] {
         let error = target("datastore:shop-test", Some(host), |s| {
@@ -53,7 +53,8 @@ fn the_source_project_is_no_target_however_it_is_spelled() {
         })
         .unwrap_err();
         assert!(
-            matches!(error, PlanError::Doubtful { .. }) && error.class() == PlanClass::Refused,
+            matches!(error, PlanError::EmulatorVariableSet { .. })
+                && error.class() == PlanClass::Refused,
             "{error}"
         );
     }
@@ -89,7 +90,7 @@ fn an_emulators_address_comes_from_the_environment_and_into_the_plan() {
     for half in ["", "localhost", ":8081"] {
         assert_eq!(
             target("emulator:shop", Some(half)),
-            Err(PlanError::BadEmulatorAddress {
+            Err(PlanError::InvalidEmulatorAddress {
                 found: half.to_owned()
             })
         );
@@ -115,7 +116,7 @@ fn googles_own_addresses_are_no_emulator() {
             ),
         ] {
             assert!(
-                matches!(outcome, Err(PlanError::RealService { .. })),
+                matches!(outcome, Err(PlanError::EmulatorAddressIsGoogle { .. })),
                 "{host}"
             );
         }

@@ -132,7 +132,7 @@ fn to_emulator() -> Choices {
     Choices::new("emulator:shop-test@localhost:8081".parse().unwrap())
 }
 
-fn choices(change: impl FnOnce(&mut Selection)) -> Choices {
+fn choices(change: impl FnOnce(&mut PlanSelection)) -> Choices {
     let mut choices = to_emulator();
     change(&mut choices.selection);
     choices
@@ -229,7 +229,7 @@ fn the_document_is_the_golden_one() {
 
 #[test]
 fn the_users_word_wins_over_the_data() {
-    let all = |change: fn(&mut Selection)| planned(&shop(), &choices(change)).unwrap();
+    let all = |change: fn(&mut PlanSelection)| planned(&shop(), &choices(change)).unwrap();
     let plan = all(|s| {
         (s.first, s.last) = (
             selectors(&["Order", "Customer"]),
@@ -286,7 +286,7 @@ fn a_word_inside_a_cycle_opens_it() {
 
 #[test]
 fn words_that_contradict_one_another_are_named_in_full() {
-    let fails = |change: fn(&mut Selection)| planned(&shop(), &choices(change)).unwrap_err();
+    let fails = |change: fn(&mut PlanSelection)| planned(&shop(), &choices(change)).unwrap_err();
     assert_eq!(
         fails(|s| (s.first, s.depends_on) = (selectors(&["Order"]), depends_on(&["Order=Setting"]))).to_string(),
         "expected an order that can hold, found a circle: (default)/Order before (default)/Setting (--first Order), \
@@ -295,7 +295,7 @@ fn words_that_contradict_one_another_are_named_in_full() {
     let error = fails(|s| {
         s.depends_on = depends_on(&["Order=Setting", "Invoice=Order", "Setting=Invoice"])
     });
-    let PlanError::Contradiction { circle } = &error else {
+    let PlanError::ConstraintCycle { circle } = &error else {
         panic!("{error}")
     };
     assert_eq!(
@@ -312,14 +312,14 @@ fn words_that_contradict_one_another_are_named_in_full() {
     ));
     assert!(matches!(
         fails(|s| s.depends_on = depends_on(&["Order=Or?er"])),
-        PlanError::OrdersNothing { .. }
+        PlanError::EmptyConstraint { .. }
     ));
     assert_eq!(error.class(), PlanClass::Usage);
 }
 
 #[test]
 fn a_misspelt_choice_does_not_pass_in_silence() {
-    let fails = |start: &str, change: fn(&mut Selection)| {
+    let fails = |start: &str, change: fn(&mut PlanSelection)| {
         let error = planned(&shop(), &choices(change)).unwrap_err();
         assert!(
             error.to_string().starts_with(start) && error.class() == PlanClass::Usage,

@@ -198,7 +198,7 @@ proptest! {
                     prop_assert!(place[of] < place[by] || in_one_cycle(&reach, of, by), "{} before {}", by, of);
                 }
             }
-            Err(PlanError::Contradiction { circle }) => {
+            Err(PlanError::ConstraintCycle { circle }) => {
                 prop_assert!(all.iter().any(|pair| reaches(&user, pair, pair)));
                 for (link, next) in circle.iter().zip(circle.iter().cycle().skip(1)) {
                     prop_assert!(reaches(&user, &link.pair, &next.pair) && !link.word.is_empty());
@@ -207,7 +207,7 @@ proptest! {
             Err(PlanError::FirstAndLast { pair, .. }) => {
                 prop_assert!(first.iter().any(|s| s.matches(&pair)) && last.iter().any(|s| s.matches(&pair)));
             }
-            Err(PlanError::OrdersNothing { .. }) => {
+            Err(PlanError::EmptyConstraint { .. }) => {
                 prop_assert!(after.iter().any(|after| all.iter().all(|pair| after.step.matches(pair) == after.needs.matches(pair))));
             }
             Err(other) => prop_assert!(false, "{}", other),
@@ -262,7 +262,7 @@ proptest! {
                 ];
                 for changed in changed {
                     let refused = Plan::parse(&changed.to_json());
-                    prop_assert!(matches!(refused, Err(PlanError::Edited { .. })), "read");
+                    prop_assert!(matches!(refused, Err(PlanError::PlanModified { .. })), "read");
                 }
             }
         }

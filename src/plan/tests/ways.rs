@@ -148,7 +148,7 @@ fn a_target_that_is_written_whole_neither_merges_nor_deletes() {
         for policy in [OnExisting::Merge, OnExisting::Replace] {
             let error = refused(&shop(), target, |c| c.on_existing = policy);
             assert!(
-                matches!(error, PlanError::WrittenWhole { .. })
+                matches!(error, PlanError::WriteOnceTarget { .. })
                     && error.class() == PlanClass::Usage,
                 "{error}"
             );
@@ -192,7 +192,7 @@ fn the_real_service_bills_what_is_written_and_no_other_target_does() {
 
 #[test]
 fn what_is_needed_comes_too_and_says_by_whom() {
-    let needed = |change: fn(&mut Selection)| {
+    let needed = |change: fn(&mut PlanSelection)| {
         planned(
             &shop(),
             &choices(|s| {
@@ -245,7 +245,7 @@ fn what_is_needed_comes_too_and_says_by_whom() {
         ]
     );
     let error = needed(|_| {}).unwrap_err();
-    assert!(matches!(error, PlanError::NothingLeftOut) && error.class() == PlanClass::Usage);
+    assert!(matches!(error, PlanError::NothingToAdd) && error.class() == PlanClass::Usage);
 }
 
 #[test]
@@ -279,19 +279,19 @@ fn an_order_file_joins_what_was_typed_and_both_are_named_where_they_contradict()
             "order.toml: last Product".to_owned()
         )
     );
-    let fails = |selection: Selection| {
+    let fails = |selection: PlanSelection| {
         let chosen = Choices {
             selection,
             ..to_emulator()
         };
         planned(&shop(), &chosen).unwrap_err().to_string()
     };
-    let typed = |after: &[&str]| Selection {
+    let typed = |after: &[&str]| PlanSelection {
         depends_on: depends_on(after),
-        ..Selection::default()
+        ..PlanSelection::default()
     };
     assert_eq!(
-        fails(Selection {
+        fails(PlanSelection {
             order_file: file(&[], &[], &["Setting=Session"]),
             ..typed(&["Session=Setting"])
         }),
@@ -299,24 +299,24 @@ fn an_order_file_joins_what_was_typed_and_both_are_named_where_they_contradict()
          (default)/Setting before (default)/Session (--depends-on Session=Setting)"
     );
     assert_eq!(
-        fails(Selection {
+        fails(PlanSelection {
             last: selectors(&["Setting"]),
             order_file: file(&["Setting"], &[], &[]),
-            ..Selection::default()
+            ..PlanSelection::default()
         }),
         "(default)/Setting: expected one place, found order.toml: first Setting and --last Setting"
     );
     assert_eq!(
-        fails(Selection {
+        fails(PlanSelection {
             order_file: file(&["Settings"], &[], &[]),
-            ..Selection::default()
+            ..PlanSelection::default()
         }),
         "order.toml: first Settings: expected a kind of the archive, found none that matches"
     );
     assert!(
-        fails(Selection {
+        fails(PlanSelection {
             order_file: file(&[], &[], &["Order=Order"]),
-            ..Selection::default()
+            ..PlanSelection::default()
         })
         .starts_with("order.toml: depends_on Order=Order: ")
     );
@@ -451,7 +451,7 @@ fn a_short_secret_is_a_warning() {
 
 #[test]
 fn a_sample_shows_how_much_it_takes() {
-    let sizes = |sample: &str, change: fn(&mut Selection)| {
+    let sizes = |sample: &str, change: fn(&mut PlanSelection)| {
         let plan = way(&shop(), EMULATOR, |c| {
             c.sample = Some(sample.parse().unwrap());
             change(&mut c.selection);
@@ -512,7 +512,7 @@ fn samples_and_recoveries_are_warned_of() {
 
 #[test]
 fn a_kind_is_explained_up_to_what_waits_for_nothing() {
-    let told = |change: fn(&mut Selection), selector: &str| {
+    let told = |change: fn(&mut PlanSelection), selector: &str| {
         explain(&shop(), &choices(change), &selector.parse().unwrap())
     };
     let explained = told(|_| {}, "(default)/OrderLine").unwrap();
@@ -576,7 +576,7 @@ fn a_kind_is_explained_up_to_what_waits_for_nothing() {
     assert_eq!(told(|_| {}, "Customer").unwrap().len(), 2);
     assert!(matches!(
         told(|_| {}, "Custmer"),
-        Err(PlanError::NothingChosen { .. })
+        Err(PlanError::EmptySelection { .. })
     ));
 }
 

@@ -3,26 +3,26 @@
 
 use super::ImportError;
 use crate::archive::Archive;
-use crate::archive::unpack::Made;
+use crate::archive::unpack::GeneratedObject;
 use crate::export::layout::{ManagedExport, OVERALL_SUFFIX};
 use crate::model::{EntryInfo, EntryRole, ExportFormat, KindInfo};
 use crate::plan::Step;
 
 /// The entries of an export.
 #[derive(Debug)]
-pub(super) struct Export {
+pub(super) struct StagedExport {
     /// Each with its name below the folder that bears the export's own name, which it begins with.
     pub(super) entries: Vec<(EntryInfo, String)>,
     /// Objects that are made for it, where it has names of kindpack's own.
-    pub(super) made: Vec<Made>,
+    pub(super) made: Vec<GeneratedObject>,
     /// The name of the finish mark among them.
     pub(super) finish_mark: String,
 }
 
-impl Export {
+impl StagedExport {
     /// The export as it is in the archive; with other names where the metadata give others than its
     /// objects have.
-    pub(super) fn of(archive: &Archive, step: &Step) -> Result<Self, ImportError> {
+    pub(super) fn from_step(archive: &Archive, step: &Step) -> Result<Self, ImportError> {
         let (item, mark) = importable(archive, step)?;
         // An emulator reads backslashes between folders as Windows has written them.
         let is_renamed = |entry: &EntryInfo| {
@@ -32,7 +32,7 @@ impl Export {
                 .is_some_and(|listed| listed.replace('\\', "/") != entry.name)
         };
         if item.entries.iter().any(is_renamed) {
-            return Ok(Export::with_new_names(item));
+            return Ok(StagedExport::with_new_names(item));
         }
         let (folder, base) = mark.name.rsplit_once('/').unwrap_or(("", &mark.name));
         // The service wants the folder to be called like the finish mark, whatever it was called in
@@ -43,7 +43,7 @@ impl Export {
                 .name
                 .strip_prefix(folder)
                 .and_then(|rest| rest.strip_prefix('/'));
-            let below = below.ok_or_else(|| ImportError::Unfit {
+            let below = below.ok_or_else(|| ImportError::NotImportable {
                 pair: step.pair(),
                 expected: "an export in one folder",
                 found: format!("{} outside of it", entry.name),
@@ -51,7 +51,7 @@ impl Export {
             Ok((entry.clone(), format!("{name}/{below}")))
         });
         let entries = entries.collect::<Result<_, ImportError>>()?;
-        Ok(Export {
+        Ok(StagedExport {
             entries,
             made: Vec::new(),
             finish_mark: format!("{name}/{base}"),
@@ -60,11 +60,11 @@ impl Export {
 
     /// The same export with names that every store holds, for which its metadata is written anew.
     pub(super) fn renamed(archive: &Archive, step: &Step) -> Result<Self, ImportError> {
-        Ok(Export::with_new_names(importable(archive, step)?.0))
+        Ok(StagedExport::with_new_names(importable(archive, step)?.0))
     }
 
     fn with_new_names(item: &KindInfo) -> Self {
-        let export = ManagedExport::of_pair(&item.pair(), item.started, item.finished);
+        let export = ManagedExport::from_pair(&item.pair(), item.started, item.finished);
         let below = |path: String| format!("{}/{path}", export.name());
         let outputs: Vec<&EntryInfo> = item.outputs().collect();
         let entries = outputs
@@ -74,18 +74,18 @@ impl Export {
             .collect();
         let finish_mark = below(export.overall_path());
         let made = vec![
-            Made {
+            GeneratedObject {
                 name: below(export.metadata_path()),
                 bytes: export.metadata(outputs.len()),
                 is_mark: false,
             },
-            Made {
+            GeneratedObject {
                 name: finish_mark.clone(),
                 bytes: export.overall(item.entities, item.bytes),
                 is_mark: true,
             },
         ];
-        Export {
+        StagedExport {
             entries,
             made,
             finish_mark,
@@ -108,7 +108,7 @@ fn importable<'a>(
     step: &Step,
 ) -> Result<(&'a KindInfo, &'a EntryInfo), ImportError> {
     let pair = step.pair();
-    let unfit = |expected, found: String| ImportError::Unfit {
+    let unfit = |expected, found: String| ImportError::NotImportable {
         pair: pair.clone(),
         expected,
         found,

@@ -3,7 +3,7 @@
 //! other names.
 //!
 //! Knows archives, stores and importers. Must not know journals: [`start`] ends when there is an
-//! operation, so that its name can be written down before [`Started::finish`] asks what becomes of
+//! operation, so that its name can be written down before [`RunningImport::finish`] asks what becomes of
 //! it. Dropped anywhere, both leave an operation that goes on, and the same call finds it.
 //!
 //! ```text
@@ -23,14 +23,16 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::archive::unpack::UnpackError;
 use crate::archive::{Archive, ArchiveError};
-use crate::datastore::admin::{Begun, Import, Importer, Label, OperationState, Work};
+use crate::datastore::admin::{
+    ImportRequest, Importer, Label, OperationProgress, OperationState, StartedImport,
+};
 use crate::datastore::error::DatastoreError;
 use crate::model::{KindRef, Sha256, Timestamp};
 use crate::plan::Step;
 use crate::progress::Observer;
 use crate::runtime::workers::{WorkerPanicked, Workers};
 use crate::store::StoreError;
-use export::Export;
+use export::StagedExport;
 
 /// Who imports, and from where.
 #[derive(Debug, Clone)]
@@ -65,7 +67,7 @@ pub struct StepImport<'a> {
 /// A step whose import goes on, or is done.
 #[must_use = "what becomes of the import is only known when it is finished"]
 #[derive(Debug)]
-pub struct Started {
+pub struct RunningImport {
     pair: KindRef,
     entities: u64,
     importer: Arc<dyn Importer>,
@@ -79,7 +81,7 @@ pub struct Started {
 
 /// A step that is imported.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Imported {
+pub struct ImportResult {
     /// Entities of its export.
     pub entities: u64,
     /// Why what was staged could not be taken away, where that is so.
@@ -102,7 +104,7 @@ pub enum ImportError {
     #[error(
         "{error}; the export was laid down in {folder}, which the emulator must be able to read"
     )]
-    Unread {
+    EmulatorCannotRead {
         /// What it said.
         error: DatastoreError,
         /// Where the export lay.
@@ -118,7 +120,7 @@ pub enum ImportError {
     },
     /// No import can do this step.
     #[error("{pair}: expected {expected} for an import, found {found}")]
-    Unfit {
+    NotImportable {
         /// The step.
         pair: KindRef,
         /// What an import can do.
@@ -128,7 +130,7 @@ pub enum ImportError {
     },
     /// There is no place to stage for this importer.
     #[error("--staging: expected {expected}, found {found}")]
-    NoPlace {
+    InvalidStaging {
         /// What the importer reads from.
         expected: &'static str,
         /// What was given.
@@ -157,7 +159,7 @@ impl ImportError {
             self,
             ImportError::Datastore(
                 DatastoreError::Refused { .. } | DatastoreError::NoImport { .. }
-            ) | ImportError::Unread { .. }
+            ) | ImportError::EmulatorCannotRead { .. }
                 | ImportError::Archive(_)
         )
     }
@@ -174,16 +176,16 @@ pub async fn start(
     staging: &Staging,
     workers: &Workers,
     observer: &dyn Observer,
-) -> Result<Started, ImportError> {
+) -> Result<RunningImport, ImportError> {
     let folder = staging::folder(job.plan, job.step.id);
-    let mut export = Export::of(job.archive, job.step)?;
-    if let Err(StoreError::UnfitName { .. }) = staging.check_names(&folder, &export).await {
-        export = Export::renamed(job.archive, job.step)?;
+    let mut export = StagedExport::from_step(job.archive, job.step)?;
+    if let Err(StoreError::UnsupportedName { .. }) = staging.check_names(&folder, &export).await {
+        export = StagedExport::renamed(job.archive, job.step)?;
     }
     // The semaphore is never closed.
-    let place = importer.at_once().clone().acquire_owned().await.ok();
+    let place = importer.concurrency().clone().acquire_owned().await.ok();
     let label = Label::new(job.plan, job.step.id, job.run);
-    let mut started = Started {
+    let mut started = RunningImport {
         pair: job.step.to_pair(),
         entities: job.step.entities,
         importer: importer.clone(),
@@ -194,13 +196,13 @@ pub async fn start(
         _place: place,
     };
     if started.operation.is_some() {
-        return Ok(Started {
+        return Ok(RunningImport {
             taken_up: true,
             ..started
         });
     }
     match started
-        .begin(job.archive, export, label, workers, observer)
+        .start(job.archive, export, label, workers, observer)
         .await
     {
         Ok(operation) => {
@@ -208,7 +210,7 @@ pub async fn start(
             Ok(started)
         }
         Err(error) => {
-            started.tidy(error.refuses()).await;
+            started.remove_staging(error.refuses()).await;
             Err(error)
         }
     }
@@ -233,7 +235,7 @@ async fn under_way(
     }
 }
 
-impl Started {
+impl RunningImport {
     /// The operation that imports the step; an emulator has none.
     pub fn operation(&self) -> Option<&str> {
         self.operation.as_deref()
@@ -244,10 +246,10 @@ impl Started {
         self.taken_up
     }
 
-    async fn begin(
+    async fn start(
         &self,
         archive: &Arc<Archive>,
-        export: Export,
+        export: StagedExport,
         label: Label,
         workers: &Workers,
         observer: &dyn Observer,
@@ -261,17 +263,17 @@ impl Started {
             .address(&format!("{}/{}", self.folder, export.finish_mark));
         match self
             .importer
-            .start(&Import {
+            .start(&ImportRequest {
                 label,
                 input_url,
                 bytes,
             })
             .await
         {
-            Ok(Begun::Done) => Ok(None),
-            Ok(Begun::Operation(operation)) => Ok(Some(operation)),
+            Ok(StartedImport::Done) => Ok(None),
+            Ok(StartedImport::Operation(operation)) => Ok(Some(operation)),
             Err(error @ DatastoreError::Refused { .. }) if self.staging.is_local() => {
-                Err(ImportError::Unread {
+                Err(ImportError::EmulatorCannotRead {
                     error,
                     folder: self.staging.address(&self.folder),
                 })
@@ -284,16 +286,16 @@ impl Started {
     ///
     /// # Errors
     /// [`ImportError::Failed`] has the operation's own words. After anything else it may go on, and the same call finds it.
-    pub async fn finish(self, observer: &dyn Observer) -> Result<Imported, ImportError> {
+    pub async fn finish(self, observer: &dyn Observer) -> Result<ImportResult, ImportError> {
         let mut shown = 0;
         let waited = self.wait(observer, &mut shown).await;
         // After any other failure it may go on, and read.
         let left = self
-            .tidy(matches!(waited, Ok(()) | Err(ImportError::Failed { .. })))
+            .remove_staging(matches!(waited, Ok(()) | Err(ImportError::Failed { .. })))
             .await;
         waited?;
         observer.advance(self.entities.saturating_sub(shown), 0);
-        Ok(Imported {
+        Ok(ImportResult {
             entities: self.entities,
             left,
         })
@@ -303,7 +305,7 @@ impl Started {
         let Some(operation) = &self.operation else {
             return Ok(());
         };
-        let mut pauses = self.importer.pauses();
+        let mut pauses = self.importer.poll_backoff();
         loop {
             match self.importer.poll(operation).await? {
                 OperationState::Succeeded => return Ok(()),
@@ -334,7 +336,7 @@ impl Started {
 
     /// Takes away what was staged, where that is over; what lies on this machine always, for it is
     /// laid down anew in no time.
-    async fn tidy(&self, is_over: bool) -> Option<String> {
+    async fn remove_staging(&self, is_over: bool) -> Option<String> {
         if !is_over && !self.staging.is_local() {
             return None;
         }
@@ -344,7 +346,7 @@ impl Started {
 }
 
 /// Entities that are done, by the service's own estimate; it may exceed itself.
-fn done_of(entities: u64, work: Work) -> u64 {
+fn done_of(entities: u64, work: OperationProgress) -> u64 {
     let share = u128::from(entities) * u128::from(work.done.min(work.total))
         / u128::from(work.total.max(1));
     u64::try_from(share).unwrap_or(entities)
@@ -356,7 +358,7 @@ mod tests {
 
     #[test]
     fn what_is_shown_of_an_import_never_exceeds_it() {
-        let done = |done, total| done_of(1_000, Work { done, total });
+        let done = |done, total| done_of(1_000, OperationProgress { done, total });
         assert_eq!(
             [
                 done(0, 0),
@@ -370,7 +372,7 @@ mod tests {
         assert_eq!(
             done_of(
                 u64::MAX,
-                Work {
+                OperationProgress {
                     done: u64::MAX,
                     total: u64::MAX
                 }

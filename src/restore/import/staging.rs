@@ -12,10 +12,10 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::ImportError;
-use super::export::Export;
+use super::export::StagedExport;
 use crate::archive::Archive;
-use crate::archive::unpack::{Load, Told, UnpackOptions, lay};
-use crate::datastore::admin::{Importer, Reads, plan_id};
+use crate::archive::unpack::{UnpackEvent, UnpackOptions, UnpackPlan, lay};
+use crate::datastore::admin::{ImportSource, Importer, plan_id};
 use crate::export::log::end_padding;
 use crate::model::{EntryInfo, EntryRole, Sha256};
 use crate::progress::Observer;
@@ -44,7 +44,7 @@ impl Staging {
     /// kindpack's own things, where that will do.
     ///
     /// # Errors
-    /// [`ImportError::NoPlace`] when the importer could not read there.
+    /// [`ImportError::InvalidStaging`] when the importer could not read there.
     pub fn choose(
         chosen: Option<&Location>,
         own: &Path,
@@ -53,16 +53,16 @@ impl Staging {
     ) -> Result<Self, ImportError> {
         let no_place = |expected| {
             let found = chosen.map_or_else(|| "nothing".to_owned(), ToString::to_string);
-            Err(ImportError::NoPlace { expected, found })
+            Err(ImportError::InvalidStaging { expected, found })
         };
         let (place, private) = match (importer.reads(), chosen) {
-            (Reads::Buckets, Some(place @ Location::Bucket { .. })) => (place.clone(), false),
-            (Reads::Buckets, _) => {
+            (ImportSource::Bucket, Some(place @ Location::Bucket { .. })) => (place.clone(), false),
+            (ImportSource::Bucket, _) => {
                 return no_place("gs://BUCKET/NAME, from where the service imports");
             }
             (_, Some(Location::Local(path))) => (Location::Local(absolute(path)?), false),
-            (Reads::FoldersHere, None) => (Location::Local(absolute(own)?), true),
-            (Reads::FoldersElsewhere, None) => {
+            (ImportSource::LocalDir, None) => (Location::Local(absolute(own)?), true),
+            (ImportSource::RemoteDir, None) => {
                 return no_place("a folder that the emulator's machine sees under the same path");
             }
             (_, Some(Location::Bucket { .. })) => {
@@ -93,7 +93,7 @@ impl Staging {
     pub(super) async fn check_names(
         &self,
         folder: &str,
-        export: &Export,
+        export: &StagedExport,
     ) -> Result<(), StoreError> {
         self.store(folder).check_names(&export.names()).await
     }
@@ -103,14 +103,14 @@ impl Staging {
         &self,
         archive: &Arc<Archive>,
         folder: &str,
-        export: &Export,
+        export: &StagedExport,
         workers: &Workers,
         observer: &dyn Observer,
     ) -> Result<(), ImportError> {
         self.check_names(folder, export).await?;
         if let Location::Local(place) = &self.place {
             let (place, private, step) = (place.clone(), self.private, place.join(folder));
-            Workers::aside(move || {
+            Workers::run_blocking(move || {
                 if private {
                     make_private(&place)
                 } else {
@@ -130,16 +130,16 @@ impl Staging {
                 |_| Bytes::new()
             },
         };
-        let mut told = |told: Told<'_>| {
-            if let Told::Bytes(bytes) = told {
+        let mut told = |told: UnpackEvent<'_>| {
+            if let UnpackEvent::Bytes(bytes) = told {
                 observer.advance(0, bytes);
             }
         };
         // What is staged need not outlive a power cut: it would be laid down again.
-        let load = Load {
+        let load = UnpackPlan {
             entries: missing,
             made: export.made.clone(),
-            ..Load::default()
+            ..UnpackPlan::default()
         };
         Ok(lay(archive, store.as_ref(), load, laying, workers, &mut told).await?)
     }
@@ -151,7 +151,7 @@ impl Staging {
             let lost = move |lost: WorkerPanicked| {
                 failed(name, "cannot remove it")(std::io::Error::other(lost))
             };
-            return Workers::aside(move || remove_folder(&path))
+            return Workers::run_blocking(move || remove_folder(&path))
                 .await
                 .map_err(lost)?;
         }
@@ -237,7 +237,7 @@ fn make_own(step: &Path) -> Result<(), StoreError> {
         let meta = std::fs::symlink_metadata(folder)
             .map_err(failed(shown(folder), "cannot look at it"))?;
         if !meta.is_dir() || meta.uid() != rustix::process::geteuid().as_raw() {
-            return Err(StoreError::Exists {
+            return Err(StoreError::AlreadyExists {
                 name: shown(folder),
                 found: "what another user made",
             });

@@ -9,11 +9,11 @@ use crate::archive::entities;
 use crate::plan::Step;
 use crate::progress::Event;
 use crate::restore::import::{self, ImportOptions, StepImport};
-use crate::restore::scheduler::Run;
+use crate::restore::scheduler::RestoreRun;
 use crate::restore::step::BATCH_MAX;
 use crate::restore::{RestoreError, journal};
 
-impl Run<'_> {
+impl RestoreRun<'_> {
     /// Imports a step. Gives how many entities its export holds. A stop leaves the operation alone:
     /// the next run finds it.
     pub(crate) async fn import(
@@ -22,9 +22,9 @@ impl Run<'_> {
         by: &ImportOptions,
         begun_before: bool,
     ) -> Result<u64, RestoreError> {
-        self.go_on().await?;
+        self.check_cancelled().await?;
         let known = self.status(step).await.operation;
-        let run = self.opened_at().await;
+        let run = self.started_at().await;
         let job = StepImport {
             archive: self.archive,
             step,
@@ -45,7 +45,7 @@ impl Run<'_> {
             .operation()
             .filter(|operation| known.as_deref() != Some(operation))
         {
-            self.append(journal::Event::OperationStarted {
+            self.append(journal::JournalEvent::OperationStarted {
                 step: step.id,
                 operation: operation.to_owned(),
             })
@@ -53,11 +53,11 @@ impl Run<'_> {
         }
         let imported = tokio::select! {
             biased;
-            stopped = self.halted() => return Err(stopped),
+            stopped = self.cancelled() => return Err(stopped),
             imported = started.finish(self.observer) => imported?,
         };
         if let Some(reason) = imported.left {
-            self.observer.event(Event::Left {
+            self.observer.event(Event::StagingLeft {
                 step: step.id,
                 reason,
             });
@@ -81,9 +81,9 @@ impl Run<'_> {
         );
         pin_mut!(pieces);
         while let Some(piece) = pieces.next().await.transpose()? {
-            self.go_on().await?;
+            self.check_cancelled().await?;
             for batch in piece.split(BATCH_MAX, usize::MAX) {
-                self.ask(self.target.reserve_ids(&step.to_pair(), batch))
+                self.until_cancelled(self.target.reserve_ids(&step.to_pair(), batch))
                     .await?;
             }
         }

@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 use rustix::fs::OFlags;
 
 use crate::model::Timestamp;
-use crate::restore::journal::{self, Event, Impossible, Journal, JournalError, Replay};
+use crate::restore::journal::{
+    self, InvalidTransition, Journal, JournalError, JournalEvent, JournalReplay,
+};
 use crate::runtime::workers::{WorkerPanicked, Workers};
 
 /// Journals longer than this are refused; a line is written for every batch of entities.
@@ -68,7 +70,7 @@ pub enum JournalFileError {
     },
     /// A fault of kindpack's own: an event that cannot follow.
     #[error("journal: {0}")]
-    Impossible(#[from] Impossible),
+    InvalidTransition(#[from] InvalidTransition),
     /// A worker was lost.
     #[error(transparent)]
     Worker(#[from] WorkerPanicked),
@@ -103,7 +105,7 @@ impl JournalFile {
             fs::create_dir_all(folder).map_err(failed(folder, "cannot make the folder"))?;
         }
         let file = open_locked(path, true)?;
-        JournalFile::begin(file, path)
+        JournalFile::from_locked(file, path)
     }
 
     /// As [`JournalFile::open`], but makes none.
@@ -117,11 +119,11 @@ impl JournalFile {
             {
                 Ok(None)
             }
-            file => JournalFile::begin(file?, path).map(Some),
+            file => JournalFile::from_locked(file?, path).map(Some),
         }
     }
 
-    fn begin(mut file: File, path: &Path) -> Result<Self, JournalFileError> {
+    fn from_locked(mut file: File, path: &Path) -> Result<Self, JournalFileError> {
         let journal = read(&mut file, path)?;
         // What a crash tore is gone before anything is written behind it.
         file.set_len(journal.valid_len)
@@ -155,7 +157,7 @@ impl JournalFile {
     ///
     /// # Errors
     /// [`JournalFileError`].
-    pub fn look(path: &Path) -> Result<Journal, JournalFileError> {
+    pub fn read(path: &Path) -> Result<Journal, JournalFileError> {
         match OpenOptions::new()
             .read(true)
             .custom_flags(OPEN_FLAGS.bits().cast_signed())
@@ -202,7 +204,7 @@ impl JournalFile {
             .journal
             .opened
             .as_ref()
-            .map(|opened| opened.at.compact())
+            .map(|opened| opened.at.to_archive_id())
             .unwrap_or_default();
         let name = |number: u32| {
             let mut name = self.path.as_os_str().to_owned();
@@ -234,9 +236,9 @@ impl JournalFile {
     /// unless it is a checkpoint that follows another one within a second.
     ///
     /// # Errors
-    /// [`JournalFileError::Io`], after which nothing more may be written; [`JournalFileError::Impossible`] for an event that cannot follow,
+    /// [`JournalFileError::Io`], after which nothing more may be written; [`JournalFileError::InvalidTransition`] for an event that cannot follow,
     /// which is not written.
-    pub async fn append(&mut self, event: Event) -> Result<(), JournalFileError> {
+    pub async fn append(&mut self, event: JournalEvent) -> Result<(), JournalFileError> {
         if self.lost {
             let source = io::Error::other("an event before this one could not be written");
             return Err(failed(&self.path, "cannot write the journal")(source));
@@ -253,11 +255,11 @@ impl JournalFile {
             self.len = 0;
         }
         let line = journal::encode(&event, at);
-        let lasts =
-            !matches!(event, Event::Checkpoint { .. }) || self.synced.elapsed() >= SYNC_PAUSE;
+        let lasts = !matches!(event, JournalEvent::Checkpoint { .. })
+            || self.synced.elapsed() >= SYNC_PAUSE;
         let (path, len) = (self.path.clone(), self.len);
         self.len += line.len() as u64;
-        let written = Workers::aside(move || {
+        let written = Workers::run_blocking(move || {
             let mut file = file.as_ref();
             let written = file
                 .write_all(line.as_bytes())
@@ -343,7 +345,7 @@ fn read(file: &mut File, path: &Path) -> Result<Journal, JournalFileError> {
         source,
     };
     let mut lines = BufReader::new(file).take(JOURNAL_MAX_BYTES);
-    let (mut replay, mut line, mut number) = (Replay::default(), Vec::new(), 0);
+    let (mut replay, mut line, mut number) = (JournalReplay::default(), Vec::new(), 0);
     loop {
         line.clear();
         number += 1;
@@ -396,8 +398,8 @@ mod tests {
     use crate::model::Sha256;
     use crate::restore::journal::JOURNAL_FORMAT;
 
-    fn opened(target: &str) -> Event {
-        Event::Opened {
+    fn opened(target: &str) -> JournalEvent {
+        JournalEvent::Opened {
             format: JOURNAL_FORMAT.to_owned(),
             plan_sha256: Sha256([7; 32]),
             target: target.to_owned(),
@@ -416,7 +418,7 @@ mod tests {
             .await
             .unwrap();
         journal
-            .append(Event::Finished {
+            .append(JournalEvent::Finished {
                 steps: 0,
                 entities: 0,
             })
@@ -429,7 +431,7 @@ mod tests {
         journal.remove_if_empty();
         journal.append(opened("dir:b")).await.unwrap();
         drop(journal);
-        let read = JournalFile::look(&path).unwrap();
+        let read = JournalFile::read(&path).unwrap();
         assert_eq!(
             (read.opened.unwrap().target.as_str(), read.finished),
             ("dir:b", None)
@@ -451,7 +453,7 @@ mod tests {
         }
         let targets = names
             .iter()
-            .map(|name| JournalFile::look(name).unwrap().opened.unwrap().target);
+            .map(|name| JournalFile::read(name).unwrap().opened.unwrap().target);
         assert_eq!(targets.collect::<Vec<_>>(), ["dir:a", "dir:b"]);
         assert!(JournalFile::open_existing(&path).unwrap().is_none());
         JournalFile::open(&path).unwrap().remove_if_empty();

@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Event, Journal, JournalError};
+use super::{Journal, JournalError, JournalEvent};
 use crate::model::{Crc32c, Timestamp};
 
 /// All of a line but its checksum.
 #[derive(Serialize, Deserialize)]
-struct Body<E> {
+struct LineBody<E> {
     at: Timestamp,
     #[serde(flatten)]
     event: E,
@@ -17,8 +17,8 @@ const CRC_FIELD: &str = "{\"crc\":\"";
 const CRC_DIGITS: usize = 8;
 
 /// Writes an event as one line, its line feed included.
-pub fn encode(event: &Event, at: Timestamp) -> String {
-    let object = serde_json::to_string(&Body { at, event })
+pub fn encode(event: &JournalEvent, at: Timestamp) -> String {
+    let object = serde_json::to_string(&LineBody { at, event })
         .expect("an event has no map whose keys are not texts");
     let rest = object.strip_prefix('{').expect("an event is an object");
     format!(
@@ -30,9 +30,9 @@ pub fn encode(event: &Event, at: Timestamp) -> String {
 /// Reads a journal: replays its events, one line after the other.
 ///
 /// # Errors
-/// As [`Replay::push`].
+/// As [`JournalReplay::push`].
 pub fn read(text: &[u8]) -> Result<Journal, JournalError> {
-    let mut replay = Replay::default();
+    let mut replay = JournalReplay::default();
     text.split_inclusive(|byte| *byte == b'\n')
         .try_for_each(|line| replay.push(line))?;
     Ok(replay.finish())
@@ -43,7 +43,7 @@ pub fn read(text: &[u8]) -> Result<Journal, JournalError> {
 /// A torn last line is dropped and told of in [`Journal::torn`]; who writes on cuts the journal to
 /// [`Journal::valid_len`] bytes first. No bytes at all are the journal of a restore that has not begun.
 #[derive(Debug, Default)]
-pub struct Replay {
+pub struct JournalReplay {
     journal: Journal,
     /// Lines so far.
     lines: u64,
@@ -51,7 +51,7 @@ pub struct Replay {
     torn: Option<JournalError>,
 }
 
-impl Replay {
+impl JournalReplay {
     /// Takes the next line, its line feed included; only the last one may be without.
     ///
     /// # Errors
@@ -86,13 +86,13 @@ impl Replay {
                 return Ok(());
             }
         };
-        let Body { at, event } = parse(body).map_err(|error| JournalError::NotAnEvent {
+        let LineBody { at, event } = parse(body).map_err(|error| JournalError::NotAnEvent {
             line: number,
             found: error.to_string(),
         })?;
         self.journal
             .apply(&event, at)
-            .map_err(|source| JournalError::Impossible {
+            .map_err(|source| JournalError::InvalidTransition {
                 line: number,
                 source,
             })?;
@@ -146,6 +146,6 @@ fn checked(line: &[u8]) -> Result<&[u8], (String, String)> {
     }
 }
 
-fn parse(rest: &[u8]) -> Result<Body<Event>, serde_json::Error> {
+fn parse(rest: &[u8]) -> Result<LineBody<JournalEvent>, serde_json::Error> {
     serde_json::from_slice(&[b"{", rest].concat())
 }

@@ -23,8 +23,10 @@ mod tests;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Kind, KindRef, Namespace, Sha256, Timestamp};
-pub use line::{Replay, encode, read};
-pub use state::{Finished, Impossible, Journal, Opened, PlannedStep, StepState, StepStatus};
+pub use line::{JournalReplay, encode, read};
+pub use state::{
+    InvalidTransition, Journal, JournalFinished, JournalOpened, PlannedStep, StepState, StepStatus,
+};
 
 /// The value of `format` in every journal of this version.
 pub const JOURNAL_FORMAT: &str = "kindpack-journal/1";
@@ -32,7 +34,7 @@ pub const JOURNAL_FORMAT: &str = "kindpack-journal/1";
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Event {
+pub enum JournalEvent {
     /// The restore begins. Always the first event, and once only: a restore that goes on writes on.
     Opened {
         /// Always [`JOURNAL_FORMAT`].
@@ -64,7 +66,7 @@ pub enum Event {
         /// Entities of this step that are in the target, over all attempts.
         entities: u64,
         /// Where to go on.
-        position: Position,
+        position: StepPosition,
     },
     /// A step is done.
     StepFinished {
@@ -112,19 +114,19 @@ pub enum Event {
     },
 }
 
-impl Event {
+impl JournalEvent {
     /// The event's name in the journal.
     pub fn name(&self) -> &'static str {
         match self {
-            Event::Opened { .. } => "opened",
-            Event::StepStarted { .. } => "step-started",
-            Event::Checkpoint { .. } => "checkpoint",
-            Event::StepFinished { .. } => "step-finished",
-            Event::StepFailed { .. } => "step-failed",
-            Event::OperationStarted { .. } => "operation-started",
-            Event::OthersDeleted { .. } => "others-deleted",
-            Event::HookFinished { .. } => "hook-finished",
-            Event::Finished { .. } => "finished",
+            JournalEvent::Opened { .. } => "opened",
+            JournalEvent::StepStarted { .. } => "step-started",
+            JournalEvent::Checkpoint { .. } => "checkpoint",
+            JournalEvent::StepFinished { .. } => "step-finished",
+            JournalEvent::StepFailed { .. } => "step-failed",
+            JournalEvent::OperationStarted { .. } => "operation-started",
+            JournalEvent::OthersDeleted { .. } => "others-deleted",
+            JournalEvent::HookFinished { .. } => "hook-finished",
+            JournalEvent::Finished { .. } => "finished",
         }
     }
 }
@@ -132,7 +134,7 @@ impl Event {
 /// Where in a step's export to go on. Positions order as the data lies.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Position {
+pub struct StepPosition {
     /// The entry: its number among the outputs of the step's export, from 0.
     pub entry: u32,
     /// The piece of the entry from which to read, from 0.
@@ -164,11 +166,11 @@ pub enum JournalError {
     },
     /// An event that cannot have happened where it stands.
     #[error("line {line}: {source}")]
-    Impossible {
+    InvalidTransition {
         /// Its number, from 1.
         line: u64,
         /// Why not.
-        source: Impossible,
+        source: InvalidTransition,
     },
     /// A line that is longer than any that kindpack writes.
     #[error("line {line} is longer than {max_bytes} bytes")]

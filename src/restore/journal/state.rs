@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_with::SerializeDisplay;
 
-use super::{Event, JOURNAL_FORMAT, JournalError, Position};
+use super::{JOURNAL_FORMAT, JournalError, JournalEvent, StepPosition};
 use crate::model::{KindRef, Sha256, Timestamp};
 
 /// Where a step stands.
@@ -38,20 +38,20 @@ pub enum StepState {
 
 impl StepState {
     /// The state that an event leads to, or `None` where the event cannot happen.
-    fn after(self, event: &Event) -> Option<StepState> {
+    fn after(self, event: &JournalEvent) -> Option<StepState> {
         match (self, event) {
-            (StepState::Done, Event::HookFinished { .. }) => Some(StepState::Done),
+            (StepState::Done, JournalEvent::HookFinished { .. }) => Some(StepState::Done),
             (StepState::Done, _) => None,
             // Also after a crash: how far it came is unknown.
-            (_, Event::StepStarted { .. }) => Some(StepState::Running),
+            (_, JournalEvent::StepStarted { .. }) => Some(StepState::Running),
             (
                 StepState::Running,
-                Event::Checkpoint { .. }
-                | Event::OperationStarted { .. }
-                | Event::OthersDeleted { .. },
+                JournalEvent::Checkpoint { .. }
+                | JournalEvent::OperationStarted { .. }
+                | JournalEvent::OthersDeleted { .. },
             ) => Some(StepState::Running),
-            (StepState::Running, Event::StepFinished { .. }) => Some(StepState::Done),
-            (StepState::Running, Event::StepFailed { .. }) => Some(StepState::Failed),
+            (StepState::Running, JournalEvent::StepFinished { .. }) => Some(StepState::Done),
+            (StepState::Running, JournalEvent::StepFailed { .. }) => Some(StepState::Failed),
             (StepState::Pending | StepState::Failed | StepState::Running, _) => None,
         }
     }
@@ -67,7 +67,7 @@ pub struct StepStatus {
     /// Entities in the target at the last checkpoint or at the end.
     pub entities: u64,
     /// The last checkpoint.
-    pub position: Option<Position>,
+    pub position: Option<StepPosition>,
     /// How often it was started.
     pub attempts: u32,
     /// What a count of the target said at the end.
@@ -88,7 +88,7 @@ pub struct StepStatus {
 
 /// The journal's first event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Opened {
+pub struct JournalOpened {
     /// When.
     pub at: Timestamp,
     /// The plan that is carried out.
@@ -103,7 +103,7 @@ pub struct Opened {
 
 /// The journal's last event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finished {
+pub struct JournalFinished {
     /// When.
     pub at: Timestamp,
     /// How many steps.
@@ -116,13 +116,13 @@ pub struct Finished {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Journal {
     /// The first event; `None` where nothing was written yet.
-    pub opened: Option<Opened>,
+    pub opened: Option<JournalOpened>,
     /// Every step of the plan by its id.
     pub steps: BTreeMap<u32, StepStatus>,
     /// Whether the user's command behind all steps has succeeded.
     pub hook_finished: bool,
     /// The last event, once all is done.
-    pub finished: Option<Finished>,
+    pub finished: Option<JournalFinished>,
     /// Whether a torn last line was dropped.
     pub torn: bool,
     /// Bytes of the lines that count.
@@ -143,7 +143,7 @@ pub struct PlannedStep {
 /// An event that cannot have happened where it stands.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("event {event}: expected {expected}, found {found}")]
-pub struct Impossible {
+pub struct InvalidTransition {
     /// The event's name.
     pub event: &'static str,
     /// What must hold there.
@@ -165,36 +165,36 @@ impl Journal {
     ///
     /// Whoever runs a restore applies each event before it is appended, so that what would be an
     /// impossible journal is never written.
-    pub fn apply(&mut self, event: &Event, at: Timestamp) -> Result<(), Impossible> {
+    pub fn apply(&mut self, event: &JournalEvent, at: Timestamp) -> Result<(), InvalidTransition> {
         let changed = match (event, self.opened.is_some()) {
             _ if self.finished.is_some() => {
                 Err(impossible("nothing more", "an event after the end"))
             }
-            (Event::Opened { .. }, true) => Err(impossible("one beginning", "another")),
-            (Event::Opened { .. }, false) => self.open(event, at),
+            (JournalEvent::Opened { .. }, true) => Err(impossible("one beginning", "another")),
+            (JournalEvent::Opened { .. }, false) => self.open(event, at),
             (_, false) => Err(impossible("the event opened first", "no event")),
-            (&Event::Finished { steps, entities }, true) => self.finish(steps, entities, at),
-            (Event::HookFinished { step: None }, true) => self.finish_hook(),
+            (&JournalEvent::Finished { steps, entities }, true) => self.finish(steps, entities, at),
+            (JournalEvent::HookFinished { step: None }, true) => self.finish_hook(),
             (
-                Event::StepStarted { step, .. }
-                | Event::Checkpoint { step, .. }
-                | Event::OperationStarted { step, .. }
-                | Event::OthersDeleted { step, .. }
-                | Event::StepFinished { step, .. }
-                | Event::StepFailed { step, .. }
-                | Event::HookFinished { step: Some(step) },
+                JournalEvent::StepStarted { step, .. }
+                | JournalEvent::Checkpoint { step, .. }
+                | JournalEvent::OperationStarted { step, .. }
+                | JournalEvent::OthersDeleted { step, .. }
+                | JournalEvent::StepFinished { step, .. }
+                | JournalEvent::StepFailed { step, .. }
+                | JournalEvent::HookFinished { step: Some(step) },
                 true,
             ) => self.apply_to_step(*step, event, at),
         };
-        changed.map_err(|(expected, found)| Impossible {
+        changed.map_err(|(expected, found)| InvalidTransition {
             event: event.name(),
             expected,
             found,
         })
     }
 
-    fn open(&mut self, event: &Event, at: Timestamp) -> Result<(), Mismatch> {
-        let Event::Opened {
+    fn open(&mut self, event: &JournalEvent, at: Timestamp) -> Result<(), Mismatch> {
+        let JournalEvent::Opened {
             format,
             plan_sha256,
             target,
@@ -218,7 +218,7 @@ impl Journal {
             ));
         }
         self.steps = pending;
-        self.opened = Some(Opened {
+        self.opened = Some(JournalOpened {
             at,
             plan_sha256: *plan_sha256,
             target: target.clone(),
@@ -236,7 +236,7 @@ impl Journal {
                 format!("{} steps done and {} entities", sums.0, sums.1),
             ));
         }
-        self.finished = Some(Finished {
+        self.finished = Some(JournalFinished {
             at,
             steps,
             entities,
@@ -255,7 +255,12 @@ impl Journal {
         Ok(())
     }
 
-    fn apply_to_step(&mut self, step: u32, event: &Event, at: Timestamp) -> Result<(), Mismatch> {
+    fn apply_to_step(
+        &mut self,
+        step: u32,
+        event: &JournalEvent,
+        at: Timestamp,
+    ) -> Result<(), Mismatch> {
         let Some(status) = self.steps.get_mut(&step) else {
             return Err(("a step of the plan".to_owned(), format!("step {step}")));
         };
@@ -361,9 +366,9 @@ impl Journal {
 
 impl StepStatus {
     /// The status that an event leads to, or what would have to hold for it and what holds.
-    fn after(&self, event: &Event, at: Timestamp) -> Result<StepStatus, Mismatch> {
+    fn after(&self, event: &JournalEvent, at: Timestamp) -> Result<StepStatus, Mismatch> {
         let state = self.state.after(event).ok_or_else(|| {
-            let expected = if matches!(event, Event::StepStarted { .. }) {
+            let expected = if matches!(event, JournalEvent::StepStarted { .. }) {
                 "a step that is not done"
             } else {
                 "a running step"
@@ -376,7 +381,7 @@ impl StepStatus {
             ..self.clone()
         };
         match event {
-            Event::StepStarted {
+            JournalEvent::StepStarted {
                 namespace,
                 kind,
                 attempt,
@@ -390,7 +395,7 @@ impl StepStatus {
                 (next.pair, next.attempts) = (Some(pair), *attempt);
                 next.started = self.started.or(Some(at));
             }
-            Event::Checkpoint {
+            JournalEvent::Checkpoint {
                 entities, position, ..
             } => {
                 if *entities < self.entities || self.position.is_some_and(|last| *position < last) {
@@ -401,7 +406,7 @@ impl StepStatus {
                 }
                 (next.entities, next.position) = (*entities, Some(*position));
             }
-            Event::StepFinished {
+            JournalEvent::StepFinished {
                 entities, counted, ..
             } => {
                 if *entities < self.entities {
@@ -412,9 +417,11 @@ impl StepStatus {
                 }
                 (next.entities, next.counted, next.finished) = (*entities, *counted, Some(at));
             }
-            Event::StepFailed { error, .. } => next.error = Some(error.clone()),
-            Event::OperationStarted { operation, .. } => next.operation = Some(operation.clone()),
-            Event::OthersDeleted { deleted, .. } => {
+            JournalEvent::StepFailed { error, .. } => next.error = Some(error.clone()),
+            JournalEvent::OperationStarted { operation, .. } => {
+                next.operation = Some(operation.clone())
+            }
+            JournalEvent::OthersDeleted { deleted, .. } => {
                 if let Some(before) = self.deleted.filter(|before| deleted < before) {
                     return Err((
                         format!("at least {before} deleted"),
@@ -423,14 +430,14 @@ impl StepStatus {
                 }
                 next.deleted = Some(*deleted);
             }
-            Event::HookFinished { .. } if self.hook_finished => {
+            JournalEvent::HookFinished { .. } if self.hook_finished => {
                 return Err((
                     "one end of its command".to_owned(),
                     "with another".to_owned(),
                 ));
             }
-            Event::HookFinished { .. } => next.hook_finished = true,
-            Event::Opened { .. } | Event::Finished { .. } => {}
+            JournalEvent::HookFinished { .. } => next.hook_finished = true,
+            JournalEvent::Opened { .. } | JournalEvent::Finished { .. } => {}
         }
         Ok(next)
     }

@@ -13,8 +13,8 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_micros(1_763_805_600_000_000 + second * 1_000_000).unwrap()
 }
 
-fn opened() -> Event {
-    Event::Opened {
+fn opened() -> JournalEvent {
+    JournalEvent::Opened {
         format: JOURNAL_FORMAT.to_owned(),
         plan_sha256: Sha256([0xab; 32]),
         target: "emulator:shop-test@localhost:8081".to_owned(),
@@ -23,12 +23,12 @@ fn opened() -> Event {
     }
 }
 
-fn started(step: u32, attempt: u32) -> Event {
+fn started(step: u32, attempt: u32) -> JournalEvent {
     let kind = STEPS
         .iter()
         .find(|(id, ..)| *id == step)
         .map_or("Nobody", |(_, kind, _)| kind);
-    Event::StepStarted {
+    JournalEvent::StepStarted {
         step,
         namespace: Namespace::new("acme"),
         kind: Kind::new(kind),
@@ -36,11 +36,11 @@ fn started(step: u32, attempt: u32) -> Event {
     }
 }
 
-fn checkpoint(step: u32, entities: u64, piece: u32) -> Event {
-    Event::Checkpoint {
+fn checkpoint(step: u32, entities: u64, piece: u32) -> JournalEvent {
+    JournalEvent::Checkpoint {
         step,
         entities,
-        position: Position {
+        position: StepPosition {
             entry: 0,
             piece,
             records: entities % 100,
@@ -48,23 +48,23 @@ fn checkpoint(step: u32, entities: u64, piece: u32) -> Event {
     }
 }
 
-fn finished_step(step: u32, entities: u64) -> Event {
-    Event::StepFinished {
+fn finished_step(step: u32, entities: u64) -> JournalEvent {
+    JournalEvent::StepFinished {
         step,
         entities,
         counted: Some(entities),
     }
 }
 
-fn failed(step: u32) -> Event {
-    Event::StepFailed {
+fn failed(step: u32) -> JournalEvent {
+    JournalEvent::StepFailed {
         step,
         error: "the target took no more".to_owned(),
     }
 }
 
 /// A restore that was killed once, failed once, and came to its end.
-fn whole() -> Vec<Event> {
+fn whole() -> Vec<JournalEvent> {
     vec![
         opened(),
         started(1, 1),
@@ -80,14 +80,14 @@ fn whole() -> Vec<Event> {
         started(3, 2),
         checkpoint(3, 1_100, 1),
         finished_step(3, 1_200),
-        Event::Finished {
+        JournalEvent::Finished {
             steps: 3,
             entities: 2_100,
         },
     ]
 }
 
-fn lines(events: &[Event]) -> String {
+fn lines(events: &[JournalEvent]) -> String {
     (0..)
         .zip(events)
         .map(|(second, event)| encode(event, at(second)))
@@ -99,7 +99,7 @@ fn lines(events: &[Event]) -> String {
 fn resume(bytes: &[u8]) -> Vec<u8> {
     let mut journal = read(bytes).unwrap();
     let mut text = bytes[..journal.valid_len as usize].to_vec();
-    let mut write = |journal: &mut Journal, event: Event| {
+    let mut write = |journal: &mut Journal, event: JournalEvent| {
         journal.apply(&event, at(1_000)).unwrap();
         text.extend(encode(&event, at(1_000)).bytes());
     };
@@ -112,7 +112,7 @@ fn resume(bytes: &[u8]) -> Vec<u8> {
             write(&mut journal, started(id, status.attempts + 1));
             write(
                 &mut journal,
-                Event::Checkpoint {
+                JournalEvent::Checkpoint {
                     step: id,
                     entities: status.entities,
                     position: status.position.unwrap_or_default(),
@@ -124,7 +124,7 @@ fn resume(bytes: &[u8]) -> Vec<u8> {
     if journal.finished.is_none() {
         write(
             &mut journal,
-            Event::Finished {
+            JournalEvent::Finished {
                 steps: 3,
                 entities: 2_100,
             },
@@ -228,7 +228,7 @@ fn a_damaged_line_before_the_last_is_named_by_its_number() {
         .collect();
     assert!(matches!(
         read(without.as_bytes()),
-        Err(JournalError::Impossible { line: 2, .. })
+        Err(JournalError::InvalidTransition { line: 2, .. })
     ));
     assert!(matches!(
         read(format!("\n{text}").as_bytes()),
@@ -287,11 +287,11 @@ fn what_cannot_have_happened_is_refused_and_changes_nothing() {
         checkpoint(1, 500, 1),
         finished_step(1, 900),
     ];
-    let cases: Vec<(&[Event], Event)> = vec![
+    let cases: Vec<(&[JournalEvent], JournalEvent)> = vec![
         (&[], started(1, 1)),
         (
             &[],
-            Event::Finished {
+            JournalEvent::Finished {
                 steps: 0,
                 entities: 0,
             },
@@ -306,7 +306,7 @@ fn what_cannot_have_happened_is_refused_and_changes_nothing() {
         (&done[..2], started(1, 1)),
         (
             &done[..2],
-            Event::StepStarted {
+            JournalEvent::StepStarted {
                 step: 1,
                 namespace: Namespace::new(""),
                 kind: Kind::new("Product"),
@@ -322,14 +322,14 @@ fn what_cannot_have_happened_is_refused_and_changes_nothing() {
         (&done, failed(1)),
         (
             &done,
-            Event::Finished {
+            JournalEvent::Finished {
                 steps: 3,
                 entities: 900,
             },
         ),
         (
             &done,
-            Event::Finished {
+            JournalEvent::Finished {
                 steps: 1,
                 entities: 900,
             },
@@ -349,7 +349,7 @@ fn what_cannot_have_happened_is_refused_and_changes_nothing() {
         over.apply(&started(1, 3), at(9)).is_err()
             && over
                 .apply(
-                    &Event::Finished {
+                    &JournalEvent::Finished {
                         steps: 3,
                         entities: 2_100
                     },
@@ -357,7 +357,7 @@ fn what_cannot_have_happened_is_refused_and_changes_nothing() {
                 )
                 .is_err()
     );
-    let twice = Event::Opened {
+    let twice = JournalEvent::Opened {
         format: JOURNAL_FORMAT.to_owned(),
         plan_sha256: Sha256([0; 32]),
         target: String::new(),
@@ -384,7 +384,7 @@ fn a_cut_step_is_running_and_knows_its_last_checkpoint() {
     );
     assert_eq!(
         cut.position,
-        Some(Position {
+        Some(StepPosition {
             entry: 0,
             piece: 1,
             records: 0
@@ -484,7 +484,7 @@ fn steps_that_contradict_the_plan_are_refused() {
 
 #[test]
 fn a_restore_without_steps_begins_and_ends() {
-    let Event::Opened {
+    let JournalEvent::Opened {
         format,
         plan_sha256,
         target,
@@ -495,14 +495,14 @@ fn a_restore_without_steps_begins_and_ends() {
         unreachable!()
     };
     let events = [
-        Event::Opened {
+        JournalEvent::Opened {
             format,
             plan_sha256,
             target,
             tool,
             steps: vec![],
         },
-        Event::Finished {
+        JournalEvent::Finished {
             steps: 0,
             entities: 0,
         },
@@ -519,7 +519,7 @@ fn lines_hold_to_their_schema() {
     let schema: serde_json::Value = serde_json::from_str(schema).unwrap();
     assert!(jsonschema::meta::is_valid(&schema));
     let validator = jsonschema::draft202012::new(&schema).unwrap();
-    let uncounted = Event::StepFinished {
+    let uncounted = JournalEvent::StepFinished {
         step: 1,
         entities: 9,
         counted: None,
@@ -538,8 +538,8 @@ proptest! {
     #[test]
     fn any_event_comes_back_as_it_was_written(kind in "\\PC{0,20}|[\\x00-\\x20]{0,5}", error in ".{0,20}", entities: u64, micros in 0i64..4_000_000_000_000_000) {
         let time = Timestamp::from_micros(micros).unwrap();
-        let started = Event::StepStarted { step: 1, namespace: Namespace::new(""), kind: Kind::new(kind.clone()), attempt: 1 };
-        let text = [opened(), started, checkpoint(1, entities, 9), Event::StepFailed { step: 1, error: error.clone() }].map(|event| encode(&event, time)).concat();
+        let started = JournalEvent::StepStarted { step: 1, namespace: Namespace::new(""), kind: Kind::new(kind.clone()), attempt: 1 };
+        let text = [opened(), started, checkpoint(1, entities, 9), JournalEvent::StepFailed { step: 1, error: error.clone() }].map(|event| encode(&event, time)).concat();
         prop_assert_eq!(text.matches('\n').count(), 4);
         let journal = read(text.as_bytes()).unwrap();
         prop_assert_eq!(journal.opened.unwrap().at, time);

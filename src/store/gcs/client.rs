@@ -29,7 +29,7 @@ use crate::google::refusal::refusal;
 use crate::google::retry::{self, CallError, Elapsed, LastAttempt, RetryLoop, RetryPolicy};
 use crate::google::{Credentials, TokenError, TokenSource, may_see_tokens};
 use crate::model::address;
-use crate::progress::{Observer, Silent};
+use crate::progress::{NoProgress, Observer};
 use crate::store::StoreError;
 
 /// Where the service is, unless `STORAGE_EMULATOR_HOST` says otherwise.
@@ -115,7 +115,7 @@ pub struct GcsClient {
 }
 
 /// A failed attempt of a call.
-pub(super) type AttemptError = retry::AttemptError<StoreError>;
+pub(super) type GcsAttemptError = retry::AttemptError<StoreError>;
 
 impl CallError for StoreError {
     fn exhausted(call: &str, attempts: u32, elapsed: Elapsed, found: String) -> Self {
@@ -135,17 +135,17 @@ impl CallError for StoreError {
     }
 }
 
-impl From<NoResponse> for AttemptError {
+impl From<NoResponse> for GcsAttemptError {
     fn from(error: NoResponse) -> Self {
-        AttemptError::transient(error.found)
+        GcsAttemptError::transient(error.found)
     }
 }
 
-impl From<TokenError> for AttemptError {
+impl From<TokenError> for GcsAttemptError {
     fn from(error: TokenError) -> Self {
         match error {
-            TokenError::Transient(found) => AttemptError::transient(found),
-            TokenError::Permanent(found) => AttemptError::Permanent(unauthorized(found)),
+            TokenError::Transient(found) => GcsAttemptError::transient(found),
+            TokenError::Permanent(found) => GcsAttemptError::Permanent(unauthorized(found)),
         }
     }
 }
@@ -166,7 +166,7 @@ impl fmt::Debug for GcsClient {
 
 /// Where a request goes.
 #[derive(Clone)]
-pub(super) struct Address {
+pub(super) struct RequestUrl {
     url: String,
     /// What is there, as people may see it.
     resource: &'static str,
@@ -175,7 +175,7 @@ pub(super) struct Address {
     has_token: bool,
 }
 
-impl fmt::Debug for Address {
+impl fmt::Debug for RequestUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Address")
             .field("resource", &self.resource)
@@ -186,7 +186,7 @@ impl fmt::Debug for Address {
 /// What the service says of an object. Numbers come as text.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Resource {
+pub(super) struct ObjectResource {
     pub(super) name: String,
     pub(super) size: String,
     pub(super) generation: String,
@@ -197,7 +197,7 @@ pub(super) struct Resource {
     pub(super) metadata: std::collections::BTreeMap<String, String>,
 }
 
-impl Resource {
+impl ObjectResource {
     /// What is zero may be left out, as everywhere in the JSON of protocol buffers: Google's own
     /// test bench does so.
     pub(super) fn len(&self) -> Option<u64> {
@@ -221,7 +221,7 @@ impl Resource {
 
 /// An answer of the service.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct Response {
     /// What gave the token of the request, where it had one.
     source: Option<TokenSource>,
     pub(super) status: u16,
@@ -229,9 +229,9 @@ pub(super) struct Answer {
     pub(super) body: Bytes,
 }
 
-impl Answer {
+impl Response {
     fn new(source: Option<TokenSource>, response: HttpResponse) -> Self {
-        Answer {
+        Response {
             source,
             status: response.status,
             headers: response.headers,
@@ -243,10 +243,10 @@ impl Answer {
         (200..300).contains(&self.status)
     }
 
-    pub(super) fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, AttemptError> {
+    pub(super) fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, GcsAttemptError> {
         // A cut answer is no answer: the call is made again.
         serde_json::from_slice(&self.body)
-            .map_err(|_| AttemptError::transient("an answer that is not the expected JSON"))
+            .map_err(|_| GcsAttemptError::transient("an answer that is not the expected JSON"))
     }
 
     /// What may be shown of a failure.
@@ -255,7 +255,7 @@ impl Answer {
     }
 
     /// What an answer that is no success amounts to, for a call that needs `permission` on `name`.
-    pub(super) fn failed(&self, name: &str, permission: &'static str) -> AttemptError {
+    pub(super) fn failed(&self, name: &str, permission: &'static str) -> GcsAttemptError {
         failed(
             self.source,
             self.status,
@@ -275,24 +275,24 @@ fn failed(
     body: &[u8],
     name: &str,
     permission: &'static str,
-) -> AttemptError {
-    let words = words(body);
+) -> GcsAttemptError {
+    let words = error_message(body);
     let found = refusal(&format!("HTTP {status}"), &message(body));
     match status {
-        401 => AttemptError::Unauthorized { source },
+        401 => GcsAttemptError::Unauthorized { source },
         400 | 403 if words.contains("requester pays") => {
-            AttemptError::Permanent(StoreError::NoPayer {
+            GcsAttemptError::Permanent(StoreError::BillingProjectRequired {
                 name: name.to_owned(),
             })
         }
         // No permission would help.
         403 if FORBIDDING.iter().any(|phrase| words.contains(phrase)) => {
-            AttemptError::Permanent(StoreError::Rejected {
+            GcsAttemptError::Permanent(StoreError::Refused {
                 name: name.to_owned(),
                 found,
             })
         }
-        403 => AttemptError::Permanent(StoreError::Denied {
+        403 => GcsAttemptError::Permanent(StoreError::Denied {
             name: name.to_owned(),
             permission,
             found,
@@ -305,19 +305,19 @@ fn failed(
                 .strip_prefix("gs://")
                 .and_then(|rest| rest.split('/').next())
                 .unwrap_or(name);
-            AttemptError::Permanent(StoreError::NoBucket {
+            GcsAttemptError::Permanent(StoreError::NoBucket {
                 bucket: format!("gs://{bucket}"),
             })
         }
-        404 => AttemptError::Permanent(StoreError::NotFound {
+        404 => GcsAttemptError::Permanent(StoreError::NotFound {
             name: name.to_owned(),
             expected: "an object",
         }),
-        408 | 429 | 500..=599 => AttemptError::Transient {
+        408 | 429 | 500..=599 => GcsAttemptError::Transient {
             found,
             retry_after: retry_after(headers),
         },
-        _ => AttemptError::Permanent(StoreError::Rejected {
+        _ => GcsAttemptError::Permanent(StoreError::Refused {
             name: name.to_owned(),
             found,
         }),
@@ -326,7 +326,7 @@ fn failed(
 
 /// The beginning of an error's body in small letters. It may hold names, addresses and keys of
 /// anybody: it is searched and never shown.
-fn words(body: &[u8]) -> String {
+fn error_message(body: &[u8]) -> String {
     String::from_utf8_lossy(body.get(..WORDS_MAX_BYTES).unwrap_or(body)).to_lowercase()
 }
 
@@ -400,7 +400,7 @@ impl GcsClient {
             bad_address,
             anonymous,
             options,
-            observer: Arc::new(Silent),
+            observer: Arc::new(NoProgress),
             credentials,
             http: OnceCell::new(),
             storage: Mutex::default(),
@@ -435,8 +435,8 @@ impl GcsClient {
     }
 
     /// Does what is to be done about work that was given up, beside everything else; see
-    /// [`GcsClient::settle`].
-    pub(super) fn part_with(&self, parting: impl Future<Output = ()> + Send + 'static) {
+    /// [`GcsClient::finish_cleanup`].
+    pub(super) fn defer_cleanup(&self, parting: impl Future<Output = ()> + Send + 'static) {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             self.partings
                 .lock()
@@ -447,7 +447,7 @@ impl GcsClient {
 
     /// Waits a moment for what is still to be said of work that was given up. Whatever is not said
     /// then, the service forgets by itself.
-    pub(crate) async fn settle(&self) {
+    pub(crate) async fn finish_cleanup(&self) {
         let partings =
             std::mem::take(&mut *self.partings.lock().unwrap_or_else(PoisonError::into_inner));
         let all = futures_util::future::join_all(partings);
@@ -457,7 +457,7 @@ impl GcsClient {
     /// Refuses an endpoint to which nothing may be sent.
     fn check_endpoint(&self) -> Result<(), StoreError> {
         if let Some((variable, found)) = &self.bad_address {
-            return Err(StoreError::BadAddress {
+            return Err(StoreError::InvalidAddress {
                 variable,
                 found: found.clone(),
             });
@@ -471,20 +471,22 @@ impl GcsClient {
     }
 
     /// The client of the JSON API, made at the first call.
-    async fn http(&self) -> Result<&HttpClient, AttemptError> {
+    async fn http(&self) -> Result<&HttpClient, GcsAttemptError> {
         let connect = || async {
-            self.check_endpoint().map_err(AttemptError::Permanent)?;
+            self.check_endpoint().map_err(GcsAttemptError::Permanent)?;
             let connect_timeout = self.options.idle_timeout.min(MAX_CONNECT_TIMEOUT);
             HttpClient::new(connect_timeout, !self.anonymous, self.observer.clone()).map_err(|_| {
-                AttemptError::Permanent(unauthorized("a machine without usable root certificates"))
+                GcsAttemptError::Permanent(unauthorized(
+                    "a machine without usable root certificates",
+                ))
             })
         };
         self.http.get_or_try_init(connect).await
     }
 
     /// The client that reads objects, and what its credentials are known by.
-    pub(super) async fn storage(&self) -> Result<(TokenSource, Storage), AttemptError> {
-        self.check_endpoint().map_err(AttemptError::Permanent)?;
+    pub(super) async fn storage(&self) -> Result<(TokenSource, Storage), GcsAttemptError> {
+        self.check_endpoint().map_err(GcsAttemptError::Permanent)?;
         let (source, credentials) = self.credentials.current().await?;
         let mut storage = self.storage.lock().await;
         if let Some(storage) = storage.as_ref().filter(|storage| storage.0 == source) {
@@ -498,7 +500,9 @@ impl GcsClient {
             .build()
             .await
             .map_err(|_| {
-                AttemptError::Permanent(unauthorized("some that the storage client does not take"))
+                GcsAttemptError::Permanent(unauthorized(
+                    "some that the storage client does not take",
+                ))
             })?;
         Ok(storage.insert((source, client)).clone())
     }
@@ -510,7 +514,7 @@ impl GcsClient {
         bucket: &str,
         rest: &str,
         query: &[(&str, &str)],
-    ) -> Address {
+    ) -> RequestUrl {
         self.join(
             resource,
             &format!("/storage/v1/b/{}{rest}", segment(bucket)),
@@ -519,7 +523,7 @@ impl GcsClient {
     }
 
     /// The address at which uploads to a bucket begin.
-    pub(super) fn upload_address(&self, bucket: &str, query: &[(&str, &str)]) -> Address {
+    pub(super) fn upload_address(&self, bucket: &str, query: &[(&str, &str)]) -> RequestUrl {
         self.join(
             "upload",
             &format!("/upload/storage/v1/b/{}/o", segment(bucket)),
@@ -529,20 +533,20 @@ impl GcsClient {
 
     /// The address of an upload session, as the service gave it. None that has less protection than
     /// the endpoint.
-    pub(super) fn session_address(&self, location: &str) -> Option<Address> {
+    pub(super) fn session_address(&self, location: &str) -> Option<RequestUrl> {
         let endpoint = Url::parse(&self.endpoint).ok()?;
         let url = endpoint
             .join(location)
             .ok()
             .filter(|url| url.scheme() == "https" || endpoint.scheme() == "http")?;
-        Some(Address {
+        Some(RequestUrl {
             url: url.into(),
             resource: "upload session",
             has_token: false,
         })
     }
 
-    fn join(&self, resource: &'static str, path: &str, query: &[(&str, &str)]) -> Address {
+    fn join(&self, resource: &'static str, path: &str, query: &[(&str, &str)]) -> RequestUrl {
         let payer = self
             .options
             .billing_project
@@ -559,7 +563,7 @@ impl GcsClient {
             self.endpoint,
             if query.is_empty() { "" } else { "?" }
         );
-        Address {
+        RequestUrl {
             url,
             resource,
             has_token: true,
@@ -570,10 +574,10 @@ impl GcsClient {
     pub(super) async fn call(
         &self,
         method: Method,
-        address: &Address,
+        address: &RequestUrl,
         body: Bytes,
         headers: HeaderMap,
-    ) -> Result<Answer, AttemptError> {
+    ) -> Result<Response, GcsAttemptError> {
         self.call_with_pieces(method, address, vec![body], headers)
             .await
     }
@@ -582,10 +586,10 @@ impl GcsClient {
     pub(super) async fn call_with_pieces(
         &self,
         method: Method,
-        address: &Address,
+        address: &RequestUrl,
         body: Vec<Bytes>,
         headers: HeaderMap,
-    ) -> Result<Answer, AttemptError> {
+    ) -> Result<Response, GcsAttemptError> {
         let http = self.http().await?;
         let idle_timeout = self.options.idle_timeout;
         let (source, mut all_headers) = if address.has_token {
@@ -603,7 +607,7 @@ impl GcsClient {
             body,
             limit: TimeLimit::Idle(idle_timeout),
         };
-        Ok(Answer::new(source, http.send(request).await?))
+        Ok(Response::new(source, http.send(request).await?))
     }
 }
 
@@ -618,7 +622,7 @@ pub(super) fn crate_error(
     error: &google_cloud_storage::Error,
     name: &str,
     permission: &'static str,
-) -> AttemptError {
+) -> GcsAttemptError {
     if let Some(status) = error.http_status_code() {
         let headers = error.http_headers().cloned().unwrap_or_default();
         return failed(
@@ -631,18 +635,18 @@ pub(super) fn crate_error(
         );
     }
     if error.is_authentication() {
-        return AttemptError::Permanent(StoreError::Unauthorized {
+        return GcsAttemptError::Permanent(StoreError::Unauthorized {
             call: "credentials".to_owned(),
             found: "some for which no token is given",
         });
     }
     if error.is_binding() {
-        return AttemptError::Permanent(StoreError::Rejected {
+        return GcsAttemptError::Permanent(StoreError::Refused {
             name: name.to_owned(),
             found: "a name that is none in Cloud Storage".to_owned(),
         });
     }
-    AttemptError::transient(if error.is_timeout() {
+    GcsAttemptError::transient(if error.is_timeout() {
         "no answer in time"
     } else {
         "a broken connection"

@@ -25,11 +25,11 @@ pub use client::{GcsClient, GcsOptions};
 
 use super::{AT_ONCE, ObjectInfo, ObjectWriter, Store, StoreError, WriteOptions, stat_each};
 use crate::google::USER_AGENT;
-use crate::progress::{Outcome, Request};
+use crate::progress::{RequestOutcome, RequestReport};
 use crate::runtime::buffers::Buffer;
 use crate::store::name_limits::NameFault;
-use client::{Address, Answer, AttemptError, Resource, crate_error, segment};
-use proof::Sent;
+use client::{GcsAttemptError, ObjectResource, RequestUrl, Response, crate_error, segment};
+use proof::SentBytes;
 
 /// The longest name of an object.
 const NAME_MAX_BYTES: usize = 1_024;
@@ -124,8 +124,8 @@ struct ObjectResourceBody<'a> {
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
-struct Page {
-    items: Vec<Resource>,
+struct ListPage {
+    items: Vec<ObjectResource>,
     next_page_token: Option<String>,
 }
 
@@ -154,7 +154,7 @@ impl GcsStore {
         format!("projects/_/buckets/{}", self.bucket)
     }
 
-    fn object_address(&self, name: &str, query: &[(&str, &str)]) -> Address {
+    fn object_address(&self, name: &str, query: &[(&str, &str)]) -> RequestUrl {
         self.cloud.address(
             "object",
             &self.bucket,
@@ -163,7 +163,7 @@ impl GcsStore {
         )
     }
 
-    fn compose_address(&self, name: &str, query: &[(&str, &str)]) -> Address {
+    fn compose_address(&self, name: &str, query: &[(&str, &str)]) -> RequestUrl {
         self.cloud.address(
             "compose",
             &self.bucket,
@@ -177,17 +177,17 @@ impl GcsStore {
         if self.prefix.len() + name.len() <= NAME_MAX_BYTES {
             return Ok(());
         }
-        Err(StoreError::UnfitName {
-            name: self.shown(name),
+        Err(StoreError::UnsupportedName {
+            name: self.display_name(name),
             fault: NameFault::Object {
                 most: NAME_MAX_BYTES,
             },
         })
     }
 
-    fn info(&self, resource: Resource) -> Result<ObjectInfo, AttemptError> {
+    fn info(&self, resource: ObjectResource) -> Result<ObjectInfo, GcsAttemptError> {
         let (Some(len), Some(version)) = (resource.len(), resource.generation()) else {
-            return Err(AttemptError::transient(
+            return Err(GcsAttemptError::transient(
                 "an object without size or generation",
             ));
         };
@@ -211,7 +211,7 @@ impl GcsStore {
     }
 
     /// One try of a page of a listing.
-    async fn page(&self, prefix: &str, token: Option<&str>) -> Result<Page, AttemptError> {
+    async fn page(&self, prefix: &str, token: Option<&str>) -> Result<ListPage, GcsAttemptError> {
         let full = self.full(prefix);
         let fields = format!("items({FIELDS}),nextPageToken");
         let mut query = vec![
@@ -227,15 +227,15 @@ impl GcsStore {
             .await?;
         match answer.status {
             200 => answer.json(),
-            _ => Err(answer.failed(&self.shown(prefix), "storage.objects.list")),
+            _ => Err(answer.failed(&self.display_name(prefix), "storage.objects.list")),
         }
     }
 
     /// Every object whose name begins with `prefix` below this store's own, ordered by name.
-    async fn resources(&self, prefix: &str) -> Result<Vec<Resource>, StoreError> {
+    async fn resources(&self, prefix: &str) -> Result<Vec<ObjectResource>, StoreError> {
         let mut retry = self
             .cloud
-            .retry_loop(format!("list of {}", self.shown(prefix)));
+            .retry_loop(format!("list of {}", self.display_name(prefix)));
         let mut all = BTreeMap::new();
         let mut token: Option<String> = None;
         loop {
@@ -274,7 +274,7 @@ impl GcsStore {
         let wanted: HashSet<&str> = names.iter().map(String::as_str).collect();
         let mut retry = self
             .cloud
-            .retry_loop(format!("list of {}", self.shown(prefix)));
+            .retry_loop(format!("list of {}", self.display_name(prefix)));
         let mut found = HashMap::new();
         let mut token: Option<String> = None;
         let mut pages_left = names.len() / AT_ONCE;
@@ -306,8 +306,8 @@ impl GcsStore {
         Ok(None)
     }
 
-    async fn resource(&self, name: &str) -> Result<Resource, StoreError> {
-        let shown = self.shown(name);
+    async fn resource(&self, name: &str) -> Result<ObjectResource, StoreError> {
+        let shown = self.display_name(name);
         let address = self.object_address(name, &[("fields", FIELDS)]);
         let mut retry = self.cloud.retry_loop(format!("look at {shown}"));
         loop {
@@ -316,7 +316,7 @@ impl GcsStore {
                 .call(Method::GET, &address, Bytes::new(), HeaderMap::new())
                 .await
                 .and_then(|answer| match answer.status {
-                    200 => answer.json::<Resource>(),
+                    200 => answer.json::<ObjectResource>(),
                     _ => Err(answer.failed(&shown, "storage.objects.get")),
                 });
             match told {
@@ -333,15 +333,15 @@ impl GcsStore {
         offset: u64,
         len: u64,
         out: &mut Vec<u8>,
-    ) -> Result<(), AttemptError> {
+    ) -> Result<(), GcsAttemptError> {
         let begun = Instant::now();
         let tried = self.try_read_some(object, offset, len, out).await;
         let outcome = if tried.is_ok() {
-            Outcome::Done
+            RequestOutcome::Done
         } else {
-            Outcome::Failed
+            RequestOutcome::Failed
         };
-        self.cloud.observer().request(Request {
+        self.cloud.observer().request(RequestReport {
             method: "GET",
             resource: "object bytes",
             outcome,
@@ -356,16 +356,16 @@ impl GcsStore {
         offset: u64,
         len: u64,
         out: &mut Vec<u8>,
-    ) -> Result<(), AttemptError> {
-        let shown = self.shown(&object.name);
+    ) -> Result<(), GcsAttemptError> {
+        let shown = self.display_name(&object.name);
         let changed = || {
-            AttemptError::Permanent(StoreError::Changed {
+            GcsAttemptError::Permanent(StoreError::Changed {
                 name: shown.clone(),
             })
         };
         let idle = self.cloud.options().idle_timeout;
         let silent =
-            |_| AttemptError::transient(format!("nothing within {} s", idle.as_secs_f64()));
+            |_| GcsAttemptError::transient(format!("nothing within {} s", idle.as_secs_f64()));
         let (source, storage) = self.cloud.storage().await?;
         let failed = |error: google_cloud_storage::Error| match error.http_status_code() {
             // The generation that was listed is no longer there.
@@ -399,12 +399,14 @@ impl GcsStore {
                 // Something on the way passes over ranges and gives the object from its first byte.
                 // It may have done so before.
                 out.clear();
-                return Err(AttemptError::transient("more bytes than were asked for"));
+                return Err(GcsAttemptError::transient("more bytes than were asked for"));
             }
             out.extend_from_slice(&bytes);
         }
         if (out.len() as u64) < wanted {
-            Err(AttemptError::transient("fewer bytes than were asked for"))
+            Err(GcsAttemptError::transient(
+                "fewer bytes than were asked for",
+            ))
         } else {
             Ok(())
         }
@@ -413,7 +415,7 @@ impl GcsStore {
     /// Deletes an object, or exactly one generation of it, of which a bucket with versioning keeps
     /// none then; none there is as good.
     async fn delete(&self, name: &str, generation: Option<u64>) -> Result<(), StoreError> {
-        let shown = self.shown(name);
+        let shown = self.display_name(name);
         let generation = generation.map(|generation| generation.to_string());
         let query: Vec<_> = generation
             .as_deref()
@@ -464,7 +466,7 @@ impl Store for GcsStore {
             let resources = self.resources("").await?;
             if resources.is_empty() {
                 return Err(StoreError::NotFound {
-                    name: self.shown(""),
+                    name: self.display_name(""),
                     expected: "objects below this prefix",
                 });
             }
@@ -475,8 +477,8 @@ impl Store for GcsStore {
                     continue;
                 }
                 let info = self.info(resource);
-                objects.push(info.map_err(|_| StoreError::Rejected {
-                    name: self.shown(""),
+                objects.push(info.map_err(|_| StoreError::Refused {
+                    name: self.display_name(""),
                     found: "an object without size or generation".to_owned(),
                 })?);
             }
@@ -491,8 +493,8 @@ impl Store for GcsStore {
                 .resource(name)
                 .await
                 .map(|resource| self.info(resource))?;
-            info.map_err(|_| StoreError::Rejected {
-                name: self.shown(name),
+            info.map_err(|_| StoreError::Refused {
+                name: self.display_name(name),
                 found: "an object without size or generation".to_owned(),
             })
         })
@@ -522,7 +524,7 @@ impl Store for GcsStore {
         len: usize,
     ) -> BoxFuture<'a, Result<Bytes, StoreError>> {
         Box::pin(async move {
-            let shown = self.shown(&object.name);
+            let shown = self.display_name(&object.name);
             if object
                 .len
                 .checked_sub(offset)
@@ -594,10 +596,11 @@ impl Store for GcsStore {
                         .await?;
                 return Ok(Box::new(writer) as Box<dyn ObjectWriter>);
             }
-            Ok(
-                Box::new(upload::Upload::new(self.clone(), name.to_owned(), making))
-                    as Box<dyn ObjectWriter>,
-            )
+            Ok(Box::new(upload::ResumableUpload::new(
+                self.clone(),
+                name.to_owned(),
+                making,
+            )) as Box<dyn ObjectWriter>)
         })
     }
 
@@ -605,11 +608,11 @@ impl Store for GcsStore {
         Box::pin(self.delete(&object.name, Some(object.version)))
     }
 
-    fn shown(&self, name: &str) -> String {
+    fn display_name(&self, name: &str) -> String {
         format!("gs://{}/{}{name}", self.bucket, self.prefix)
     }
 
-    fn tidy<'a>(&'a self, object: &'a ObjectInfo) -> BoxFuture<'a, ()> {
+    fn remove_leftovers<'a>(&'a self, object: &'a ObjectInfo) -> BoxFuture<'a, ()> {
         Box::pin(async move {
             if !self.cloud.options().keep_parts
                 && let Ok(whole) = self.resource(&object.name).await

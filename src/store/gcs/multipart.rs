@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 use super::client::json_header;
 use super::upload::{taken, write_single};
-use super::{GcsStore, Resource, Sent, UploadKind};
+use super::{GcsStore, ObjectResource, SentBytes, UploadKind};
 use crate::model::Sha256;
 use crate::progress::Event;
 use crate::store::{ObjectMetadata, ObjectWriter, Store as _, StoreError, WriteOptions};
@@ -40,18 +40,18 @@ const ABANDONED_AFTER: jiff::SignedDuration = jiff::SignedDuration::from_hours(2
 
 /// A piece of the object as it lies in the bucket.
 #[derive(Debug, Clone)]
-struct Part {
+struct UploadedPart {
     name: String,
     generation: Option<u64>,
     len: u64,
     crc32c: u32,
 }
 
-impl Part {
+impl UploadedPart {
     /// A part that is there.
-    fn of(store: &GcsStore, resource: Resource) -> Option<Part> {
+    fn of(store: &GcsStore, resource: ObjectResource) -> Option<UploadedPart> {
         let name = resource.name.strip_prefix(&store.prefix)?.to_owned();
-        Some(Part {
+        Some(UploadedPart {
             name,
             generation: Some(resource.generation()?),
             len: resource.len()?,
@@ -59,8 +59,8 @@ impl Part {
         })
     }
 
-    fn sent(&self) -> Sent {
-        Sent {
+    fn sent(&self) -> SentBytes {
+        SentBytes {
             len: self.len,
             crc32c: self.crc32c,
             sha256: None,
@@ -69,11 +69,11 @@ impl Part {
 }
 
 /// What joining came to.
-enum Composed {
+enum ComposeOutcome {
     /// This call made the object.
-    Made(Resource),
+    Created(ObjectResource),
     /// The name holds the same bytes already.
-    Found(Resource),
+    AlreadyThere(ObjectResource),
 }
 
 /// An object that is being written in parts.
@@ -83,12 +83,12 @@ pub(super) struct MultipartWriter {
     name: String,
     making: WriteOptions,
     /// Parts that were there before us, by name.
-    known: HashMap<String, Part>,
+    known: HashMap<String, UploadedPart>,
     /// The next part, as far as it is filled.
     filling: BytesMut,
     begun: usize,
-    done: BTreeMap<usize, Part>,
-    uploading: JoinSet<Result<(usize, Part), StoreError>>,
+    done: BTreeMap<usize, UploadedPart>,
+    uploading: JoinSet<Result<(usize, UploadedPart), StoreError>>,
 }
 
 impl MultipartWriter {
@@ -104,7 +104,7 @@ impl MultipartWriter {
         };
         let known = listed
             .into_iter()
-            .filter_map(|resource| Part::of(&store, resource));
+            .filter_map(|resource| UploadedPart::of(&store, resource));
         let known = known.map(|part| (part.name.clone(), part)).collect();
         Ok(MultipartWriter {
             store,
@@ -153,7 +153,7 @@ impl MultipartWriter {
             return Ok(());
         }
         self.uploading.spawn(async move {
-            let sent = Sent {
+            let sent = SentBytes {
                 len,
                 crc32c,
                 sha256: None,
@@ -169,7 +169,7 @@ impl MultipartWriter {
             .await?;
             Ok((
                 number,
-                Part {
+                UploadedPart {
                     name,
                     generation,
                     len,
@@ -201,9 +201,9 @@ impl MultipartWriter {
         while !self.uploading.is_empty() {
             self.join_next().await?;
         }
-        let parts: Vec<Part> = std::mem::take(&mut self.done).into_values().collect();
+        let parts: Vec<UploadedPart> = std::mem::take(&mut self.done).into_values().collect();
         let whole = joined(self.name.clone(), &parts);
-        let sent = Sent {
+        let sent = SentBytes {
             sha256: about.sha256,
             ..whole.sent()
         };
@@ -213,25 +213,25 @@ impl MultipartWriter {
             .collect();
         let stored = match self.join_all(&whole, parts, &mut made, sent, &about).await {
             // Another pack of the same set is done by now, and has deleted the parts.
-            Err(lost @ StoreError::Lost { .. }) if !self.making.overwrite => {
+            Err(lost @ StoreError::UploadLost { .. }) if !self.making.overwrite => {
                 match self.store.resource(&self.name).await {
                     Ok(there) if self.store.holds(&there, sent).await? => {
-                        Ok(Composed::Found(there))
+                        Ok(ComposeOutcome::AlreadyThere(there))
                     }
-                    Ok(_) => Err(taken(self.store.shown(&self.name))),
+                    Ok(_) => Err(taken(self.store.display_name(&self.name))),
                     Err(_) => Err(lost),
                 }
             }
             stored => stored,
         };
         let resource = match stored {
-            Ok(Composed::Found(resource)) => resource,
-            Ok(Composed::Made(resource)) => {
+            Ok(ComposeOutcome::AlreadyThere(resource)) => resource,
+            Ok(ComposeOutcome::Created(resource)) => {
                 self.store.confirm(&self.name, &resource, sent).await?;
                 self.read_back(&resource, sent).await?;
                 resource
             }
-            Err(error @ StoreError::Exists { .. }) => {
+            Err(error @ StoreError::AlreadyExists { .. }) => {
                 // Whoever came first is done with its parts, and nobody will ever need these.
                 self.delete_made(made).await;
                 return Err(error);
@@ -248,14 +248,14 @@ impl MultipartWriter {
     /// whether it succeeds or not, is added to `made`.
     async fn join_all(
         &self,
-        whole: &Part,
-        mut level: Vec<Part>,
-        made: &mut BTreeMap<String, Part>,
-        sent: Sent,
+        whole: &UploadedPart,
+        mut level: Vec<UploadedPart>,
+        made: &mut BTreeMap<String, UploadedPart>,
+        sent: SentBytes,
         about: &ObjectMetadata,
-    ) -> Result<Composed, StoreError> {
+    ) -> Result<ComposeOutcome, StoreError> {
         while level.len() > JOINED_AT_ONCE {
-            let groups: Vec<(Part, Vec<Part>)> = level
+            let groups: Vec<(UploadedPart, Vec<UploadedPart>)> = level
                 .chunks(JOINED_AT_ONCE)
                 .map(|group| (self.part_of_group(group), group.to_vec()))
                 .collect();
@@ -281,7 +281,7 @@ impl MultipartWriter {
     }
 
     /// The part that up to 32 parts are joined to, named by what it holds.
-    fn part_of_group(&self, group: &[Part]) -> Part {
+    fn part_of_group(&self, group: &[UploadedPart]) -> UploadedPart {
         let names: String = group
             .iter()
             .map(|part| format!("{}\n", part.name))
@@ -296,7 +296,11 @@ impl MultipartWriter {
         )
     }
 
-    async fn join_group(&self, part: Part, group: Vec<Part>) -> Result<Part, StoreError> {
+    async fn join_group(
+        &self,
+        part: UploadedPart,
+        group: Vec<UploadedPart>,
+    ) -> Result<UploadedPart, StoreError> {
         if let Some(known) = self
             .known
             .get(&part.name)
@@ -304,7 +308,7 @@ impl MultipartWriter {
         {
             return Ok(known.clone());
         }
-        let (Composed::Made(resource) | Composed::Found(resource)) = self
+        let (ComposeOutcome::Created(resource) | ComposeOutcome::AlreadyThere(resource)) = self
             .compose(
                 &part,
                 &group,
@@ -316,7 +320,7 @@ impl MultipartWriter {
         self.store
             .confirm(&part.name, &resource, part.sent())
             .await?;
-        Ok(Part {
+        Ok(UploadedPart {
             generation: resource.generation(),
             ..part
         })
@@ -324,13 +328,13 @@ impl MultipartWriter {
 
     async fn compose(
         &self,
-        whole: &Part,
-        sources: &[Part],
-        sent: Sent,
+        whole: &UploadedPart,
+        sources: &[UploadedPart],
+        sent: SentBytes,
         purpose: UploadKind<'_>,
         about: &ObjectMetadata,
-    ) -> Result<Composed, StoreError> {
-        let shown = self.store.shown(&whole.name);
+    ) -> Result<ComposeOutcome, StoreError> {
+        let shown = self.store.display_name(&whole.name);
         let options = self.store.cloud.options();
         let address = self
             .store
@@ -357,7 +361,7 @@ impl MultipartWriter {
                 .await
             {
                 Ok(answer) if answer.status == 200 => match answer.json() {
-                    Ok(resource) => return Ok(Composed::Made(resource)),
+                    Ok(resource) => return Ok(ComposeOutcome::Created(resource)),
                     Err(failed) => failed,
                 },
                 // The name is taken; or a part is gone, which another pack of the same set deleted
@@ -366,13 +370,13 @@ impl MultipartWriter {
                 Ok(answer) if matches!(answer.status, 404 | 412) => {
                     return match self.store.resource(&whole.name).await {
                         Ok(there) if self.store.holds(&there, sent).await? => {
-                            Ok(Composed::Found(there))
+                            Ok(ComposeOutcome::AlreadyThere(there))
                         }
                         Ok(_) | Err(StoreError::Denied { .. }) if !purpose.overwrites() => {
                             Err(taken(shown))
                         }
                         Ok(_) | Err(StoreError::Denied { .. } | StoreError::NotFound { .. }) => {
-                            Err(StoreError::Lost {
+                            Err(StoreError::UploadLost {
                                 name: shown,
                                 found: "that parts of it are gone".to_owned(),
                             })
@@ -391,7 +395,11 @@ impl MultipartWriter {
     }
 
     /// Holds what is stored against the digest that is published.
-    async fn read_back(&self, resource: &Resource, sent: Sent) -> Result<(), StoreError> {
+    async fn read_back(
+        &self,
+        resource: &ObjectResource,
+        sent: SentBytes,
+    ) -> Result<(), StoreError> {
         let Some(expected) = sent.sha256 else {
             return Ok(());
         };
@@ -400,7 +408,7 @@ impl MultipartWriter {
         };
         self.store.delete(&self.name, resource.generation()).await?;
         Err(StoreError::WrongDigest {
-            name: self.store.shown(&self.name),
+            name: self.store.display_name(&self.name),
             expected,
             found,
         })
@@ -408,20 +416,20 @@ impl MultipartWriter {
 
     /// Deletes the parts of an object that is done with, unless they are to stay; says whether all
     /// are gone.
-    async fn delete_made(&self, made: BTreeMap<String, Part>) -> bool {
+    async fn delete_made(&self, made: BTreeMap<String, UploadedPart>) -> bool {
         !self.store.cloud.options().keep_parts
             && delete_all(&self.store, made.into_values().collect()).await
     }
 }
 
 /// Deletes parts, and reports those that stay; says whether all are gone.
-async fn delete_all(store: &GcsStore, parts: Vec<Part>) -> bool {
+async fn delete_all(store: &GcsStore, parts: Vec<UploadedPart>) -> bool {
     let (count, len) = (
         parts.len() as u64,
         parts.iter().map(|part| part.len).sum::<u64>(),
     );
     let has_failed = AtomicBool::new(false);
-    let delete = |part: Part| {
+    let delete = |part: UploadedPart| {
         let has_failed = &has_failed;
         async move {
             // For each of them a service that deletes nothing would be asked for long.
@@ -445,7 +453,7 @@ async fn delete_all(store: &GcsStore, parts: Vec<Part>) -> bool {
         }
     }
     let Some(reason) = reason else { return true };
-    let (folder, objects, bytes) = (store.shown(FOLDER), count - gone, len - gone_bytes);
+    let (folder, objects, bytes) = (store.display_name(FOLDER), count - gone, len - gone_bytes);
     store.cloud.observer().event(Event::PartsLeft {
         folder,
         objects,
@@ -457,8 +465,8 @@ async fn delete_all(store: &GcsStore, parts: Vec<Part>) -> bool {
 
 /// Deletes what an earlier pack has left of `name`, which stands by now as `whole`, and what others
 /// left behind long ago.
-pub(super) async fn delete_abandoned(store: &GcsStore, name: &str, whole: &Resource) {
-    let mut folders: BTreeMap<String, Vec<Resource>> = BTreeMap::new();
+pub(super) async fn delete_abandoned(store: &GcsStore, name: &str, whole: &ObjectResource) {
+    let mut folders: BTreeMap<String, Vec<ObjectResource>> = BTreeMap::new();
     for part in store.resources(FOLDER).await.unwrap_or_default() {
         // The name of an archive may hold slashes, that of a part does not.
         if let Some((folder, _)) = part.name.rsplit_once('/') {
@@ -466,9 +474,9 @@ pub(super) async fn delete_abandoned(store: &GcsStore, name: &str, whole: &Resou
         }
     }
     let own = store.full(&format!("{FOLDER}{name}"));
-    let time = |resource: &Resource| resource.updated.parse::<jiff::Timestamp>().ok();
+    let time = |resource: &ObjectResource| resource.updated.parse::<jiff::Timestamp>().ok();
     let Some(now) = time(whole) else { return };
-    let is_left = |folder: &String, parts: &[Resource]| {
+    let is_left = |folder: &String, parts: &[ObjectResource]| {
         let newest = parts.iter().map(time).max().flatten();
         // Under a name that stands nobody but an overwriting pack goes on, and that one has made
         // newer parts.
@@ -485,7 +493,8 @@ pub(super) async fn delete_abandoned(store: &GcsStore, name: &str, whole: &Resou
         .flat_map(|(_, parts)| parts);
     delete_all(
         store,
-        left.filter_map(|part| Part::of(store, part)).collect(),
+        left.filter_map(|part| UploadedPart::of(store, part))
+            .collect(),
     )
     .await;
 }
@@ -496,7 +505,7 @@ pub(super) fn longest_name(name: &str) -> String {
 }
 
 /// What parts make together.
-fn joined(name: String, parts: &[Part]) -> Part {
+fn joined(name: String, parts: &[UploadedPart]) -> UploadedPart {
     let crc32c = parts.iter().fold(0, |crc32c, part| {
         crc32c::crc32c_combine(
             crc32c,
@@ -504,7 +513,7 @@ fn joined(name: String, parts: &[Part]) -> Part {
             usize::try_from(part.len).unwrap_or(usize::MAX),
         )
     });
-    Part {
+    UploadedPart {
         name,
         generation: None,
         len: parts.iter().map(|part| part.len).sum(),

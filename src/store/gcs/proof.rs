@@ -3,7 +3,7 @@
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use sha2::Digest as _;
 
-use super::{GcsStore, Resource};
+use super::{GcsStore, ObjectResource};
 use crate::model::Sha256;
 use crate::store::{ObjectInfo, Store as _, StoreError};
 
@@ -12,15 +12,15 @@ const READ_BACK: (usize, u64) = (4, 4 << 20);
 
 /// The bytes of an object, as their sender knows them.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Sent {
+pub(super) struct SentBytes {
     pub(super) len: u64,
     pub(super) crc32c: u32,
     pub(super) sha256: Option<Sha256>,
 }
 
-impl Sent {
+impl SentBytes {
     /// Whether length and CRC-32C are those that the service has.
-    fn fits(&self, resource: &Resource) -> bool {
+    fn fits(&self, resource: &ObjectResource) -> bool {
         resource.len() == Some(self.len) && resource.crc32c() == Some(self.crc32c)
     }
 }
@@ -28,7 +28,11 @@ impl Sent {
 impl GcsStore {
     /// Whether the object that has a name holds these bytes. Then an earlier request made it: of
     /// this run, or of another one of the same set.
-    pub(super) async fn holds(&self, there: &Resource, sent: Sent) -> Result<bool, StoreError> {
+    pub(super) async fn holds(
+        &self,
+        there: &ObjectResource,
+        sent: SentBytes,
+    ) -> Result<bool, StoreError> {
         match sent.sha256 {
             _ if !sent.fits(there) => Ok(false),
             None => Ok(true),
@@ -46,8 +50,8 @@ impl GcsStore {
     pub(super) async fn confirm(
         &self,
         name: &str,
-        told: &Resource,
-        sent: Sent,
+        told: &ObjectResource,
+        sent: SentBytes,
     ) -> Result<(), StoreError> {
         if sent.fits(told) {
             return Ok(());
@@ -66,7 +70,7 @@ impl GcsStore {
             self.delete(name, there.generation()).await?;
         }
         Err(StoreError::Corrupt {
-            name: self.shown(name),
+            name: self.display_name(name),
             expected: sent.crc32c,
             found: there.crc32c().unwrap_or_default(),
         })
@@ -76,7 +80,7 @@ impl GcsStore {
     /// relies on the CRC-32C.
     pub(super) async fn wrong_digest(
         &self,
-        resource: &Resource,
+        resource: &ObjectResource,
         expected: Sha256,
     ) -> Result<Option<Sha256>, StoreError> {
         let mut found = self.digest_of(resource).await?;
@@ -88,11 +92,11 @@ impl GcsStore {
     }
 
     /// SHA-256 of what is stored; none for whoever may not read it.
-    async fn digest_of(&self, resource: &Resource) -> Result<Option<Sha256>, StoreError> {
+    async fn digest_of(&self, resource: &ObjectResource) -> Result<Option<Sha256>, StoreError> {
         let object: ObjectInfo = self
             .info(resource.clone())
             .map_err(|_| StoreError::Changed {
-                name: self.shown(""),
+                name: self.display_name(""),
             })?;
         let (at_once, step) = READ_BACK;
         let reads = (0..object.len.div_ceil(step)).map(|number| {

@@ -18,7 +18,8 @@ use serde_json::json;
 
 use super::client::{JSON, json_header};
 use super::{
-    Address, Answer, AttemptError, GcsStore, ObjectResourceBody, Resource, Sent, UploadKind,
+    GcsAttemptError, GcsStore, ObjectResource, ObjectResourceBody, RequestUrl, Response, SentBytes,
+    UploadKind,
 };
 use crate::store::{ObjectMetadata, ObjectWriter, Store as _, StoreError, WriteOptions};
 
@@ -30,11 +31,11 @@ const GOOG_HASH: HeaderName = HeaderName::from_static("x-goog-hash");
 
 /// An object that is being written.
 #[derive(Debug)]
-pub(super) struct Upload {
+pub(super) struct ResumableUpload {
     store: GcsStore,
     name: String,
     making: WriteOptions,
-    session: Option<Address>,
+    session: Option<RequestUrl>,
     /// The piece that is on its way, as far as the service has not confirmed it.
     sending: Bytes,
     /// What comes after it. Never empty between two calls of `write`, so that the last piece is
@@ -45,37 +46,37 @@ pub(super) struct Upload {
     crc32c: u32,
     /// What was found under the name when the session was to begin: then nothing is sent, and all
     /// is only compared with it.
-    found: Option<Box<Resource>>,
+    found: Option<Box<ObjectResource>>,
 }
 
 /// What one request of a session came to.
-enum Step {
+enum SessionReply {
     /// There is a session, with nothing in it.
-    Begun,
+    Started,
     /// The service has that many bytes.
-    Kept(u64),
+    Persisted(u64),
     /// The object is there.
-    Finished(Box<Resource>),
+    Complete(Box<ObjectResource>),
     /// The session is not known any more.
-    Gone,
+    SessionGone,
     /// Another object has the name.
-    Taken,
+    NameTaken,
     /// The service will not make it stand: the bytes that it has are not those that were sent.
-    Spoilt(String),
+    Corrupted(String),
 }
 
 /// What the last request of a session came to.
-enum Stored {
+enum UploadOutcome {
     /// It made the object.
-    Made(Box<Resource>),
+    Created(Box<ObjectResource>),
     /// The name holds the same bytes already.
-    Found,
+    AlreadyThere,
 }
 
-impl Upload {
+impl ResumableUpload {
     pub(super) fn new(store: GcsStore, name: String, making: WriteOptions) -> Self {
         let (sending, filling) = (Bytes::new(), BytesMut::new());
-        Upload {
+        ResumableUpload {
             store,
             name,
             making,
@@ -93,14 +94,14 @@ impl Upload {
     }
 
     fn lost(&self, found: impl Into<String>) -> StoreError {
-        StoreError::Lost {
-            name: self.store.shown(&self.name),
+        StoreError::UploadLost {
+            name: self.store.display_name(&self.name),
             found: found.into(),
         }
     }
 
-    fn sent(&self, about: &ObjectMetadata) -> Sent {
-        Sent {
+    fn sent(&self, about: &ObjectMetadata) -> SentBytes {
+        SentBytes {
             len: self.len(),
             crc32c: self.crc32c,
             sha256: about.sha256,
@@ -111,17 +112,19 @@ impl Upload {
     async fn advance(
         &mut self,
         last: Option<&ObjectMetadata>,
-    ) -> Result<Option<Stored>, StoreError> {
+    ) -> Result<Option<UploadOutcome>, StoreError> {
         let cloud = self.store.cloud.clone();
-        let shown = self.store.shown(&self.name);
+        let shown = self.store.display_name(&self.name);
         let mut retry = cloud.retry_loop(format!("upload of {shown}"));
         let mut ask = false;
         loop {
             match self.step(last.is_some(), ask).await {
-                Ok(Step::Finished(resource)) => return Ok(Some(Stored::Made(resource))),
+                Ok(SessionReply::Complete(resource)) => {
+                    return Ok(Some(UploadOutcome::Created(resource)));
+                }
                 // A session brings nothing through as long as it takes no bytes.
-                Ok(Step::Begun) => {}
-                Ok(Step::Kept(kept)) => {
+                Ok(SessionReply::Started) => {}
+                Ok(SessionReply::Persisted(kept)) => {
                     let Some(new) = kept
                         .checked_sub(self.kept)
                         .filter(|new| *new <= self.sending.len() as u64)
@@ -137,7 +140,9 @@ impl Upload {
                         retry.progress();
                     } else if !ask {
                         retry
-                            .failed(AttemptError::transient("a piece of which nothing was kept"))
+                            .failed(GcsAttemptError::transient(
+                                "a piece of which nothing was kept",
+                            ))
                             .await?;
                     }
                     ask = false;
@@ -145,28 +150,32 @@ impl Upload {
                         return Ok(None);
                     }
                 }
-                Ok(Step::Gone) if self.kept == 0 => {
+                Ok(SessionReply::SessionGone) if self.kept == 0 => {
                     self.session = None;
                     ask = false;
                     retry
-                        .failed(AttemptError::transient("an upload session that was lost"))
+                        .failed(GcsAttemptError::transient(
+                            "an upload session that was lost",
+                        ))
                         .await?;
                 }
                 // What was confirmed is no longer in memory.
-                Ok(Step::Gone) => {
+                Ok(SessionReply::SessionGone) => {
                     return Err(self.lost("a session that the service does not know any more"));
                 }
-                Ok(Step::Spoilt(found)) => return Err(self.lost(found)),
+                Ok(SessionReply::Corrupted(found)) => return Err(self.lost(found)),
                 // No condition was set: it was the checksum that was refused.
-                Ok(Step::Taken) if self.making.overwrite => return Err(self.lost("HTTP 412")),
-                Ok(Step::Taken) => {
+                Ok(SessionReply::NameTaken) if self.making.overwrite => {
+                    return Err(self.lost("HTTP 412"));
+                }
+                Ok(SessionReply::NameTaken) => {
                     return match (self.store.resource(&self.name).await, last) {
                         // An earlier request may have made it: one whose answer was lost, or one of
                         // a run that was killed.
                         (Ok(there), Some(about))
                             if self.store.holds(&there, self.sent(about)).await? =>
                         {
-                            Ok(Some(Stored::Found))
+                            Ok(Some(UploadOutcome::AlreadyThere))
                         }
                         // Only all of its bytes can tell.
                         (Ok(there), None) if self.kept == 0 && there.len() >= Some(self.len()) => {
@@ -192,14 +201,14 @@ impl Upload {
     }
 
     /// One request: the begin of the session, the question how much it has, or the next piece.
-    async fn step(&mut self, last: bool, ask: bool) -> Result<Step, AttemptError> {
-        let shown = self.store.shown(&self.name);
+    async fn step(&mut self, last: bool, ask: bool) -> Result<SessionReply, GcsAttemptError> {
+        let shown = self.store.display_name(&self.name);
         let Some(session) = self.session.clone() else {
-            return self.begin(&shown).await;
+            return self.start(&shown).await;
         };
         if ask {
             let answer = self
-                .put(&session, "bytes */*", Bytes::new(), HeaderMap::new())
+                .send(&session, "bytes */*", Bytes::new(), HeaderMap::new())
                 .await?;
             return understood(&answer, &shown, false);
         }
@@ -221,22 +230,22 @@ impl Upload {
             format!("bytes {}-{}/{total}", self.kept, end - 1)
         };
         // The service holds the whole against its checksum before it makes it stand.
-        let hash = is_last.then(|| format!("crc32c={}", spelled(self.crc32c)));
+        let hash = is_last.then(|| format!("crc32c={}", to_base64(self.crc32c)));
         let headers = hash
             .map(|hash| (GOOG_HASH, header_value(&hash)))
             .into_iter()
             .collect();
-        let answer = self.put(&session, &range, piece, headers).await?;
+        let answer = self.send(&session, &range, piece, headers).await?;
         understood(&answer, &shown, is_last)
     }
 
-    async fn put(
+    async fn send(
         &self,
-        session: &Address,
+        session: &RequestUrl,
         range: &str,
         body: Bytes,
         mut headers: HeaderMap,
-    ) -> Result<Answer, AttemptError> {
+    ) -> Result<Response, GcsAttemptError> {
         headers.insert(CONTENT_RANGE, header_value(range));
         self.store
             .cloud
@@ -244,7 +253,7 @@ impl Upload {
             .await
     }
 
-    async fn begin(&mut self, shown: &str) -> Result<Step, AttemptError> {
+    async fn start(&mut self, shown: &str) -> Result<SessionReply, GcsAttemptError> {
         let options = self.store.cloud.options();
         let full = self.store.full(&self.name);
         let mut query = vec![("uploadType", "resumable"), ("name", full.as_str())];
@@ -265,31 +274,31 @@ impl Upload {
             (200 | 201, Some(location)) => match self.store.cloud.session_address(location) {
                 Some(session) => {
                     self.session = Some(session);
-                    Ok(Step::Begun)
+                    Ok(SessionReply::Started)
                 }
                 None => {
                     let found = "an upload session at an address without TLS".to_owned();
-                    Err(AttemptError::Permanent(StoreError::Rejected {
+                    Err(GcsAttemptError::Permanent(StoreError::Refused {
                         name: shown.to_owned(),
                         found,
                     }))
                 }
             },
-            (200 | 201, None) => Err(AttemptError::transient(
+            (200 | 201, None) => Err(GcsAttemptError::transient(
                 "an upload session without an address",
             )),
-            (412, _) => Ok(Step::Taken),
+            (412, _) => Ok(SessionReply::NameTaken),
             _ => Err(answer.failed(shown, "storage.objects.create")),
         }
     }
 
     /// Writes what the archive should say of itself. The sidecar says it too, so that whoever may
     /// only create does without.
-    async fn annotate(&self, resource: &Resource, about: &ObjectMetadata) {
+    async fn annotate(&self, resource: &ObjectResource, about: &ObjectMetadata) {
         if about.attributes.is_empty() {
             return;
         }
-        let shown = self.store.shown(&self.name);
+        let shown = self.store.display_name(&self.name);
         let query = [
             ("generation", resource.generation.as_str()),
             ("ifMetagenerationMatch", resource.metageneration.as_str()),
@@ -316,28 +325,32 @@ impl Upload {
 }
 
 /// What the answer to a PUT means.
-fn understood(answer: &Answer, shown: &str, is_last: bool) -> Result<Step, AttemptError> {
+fn understood(
+    answer: &Response,
+    shown: &str,
+    is_last: bool,
+) -> Result<SessionReply, GcsAttemptError> {
     match answer.status {
         200 | 201 => answer
             .json()
-            .map(|resource| Step::Finished(Box::new(resource))),
-        308 => Ok(Step::Kept(kept(answer))),
-        404 | 410 => Ok(Step::Gone),
-        412 => Ok(Step::Taken),
-        400 if is_last => Ok(Step::Spoilt(answer.refusal())),
+            .map(|resource| SessionReply::Complete(Box::new(resource))),
+        308 => Ok(SessionReply::Persisted(persisted_len(answer))),
+        404 | 410 => Ok(SessionReply::SessionGone),
+        412 => Ok(SessionReply::NameTaken),
+        400 if is_last => Ok(SessionReply::Corrupted(answer.refusal())),
         _ => Err(answer.failed(shown, "storage.objects.create")),
     }
 }
 
 pub(super) fn taken(name: String) -> StoreError {
-    StoreError::Exists {
+    StoreError::AlreadyExists {
         name,
         found: "another object there",
     }
 }
 
 /// How much an answer of 308 says is kept.
-fn kept(answer: &Answer) -> u64 {
+fn persisted_len(answer: &Response) -> u64 {
     let range = answer
         .headers
         .get(RANGE)
@@ -367,15 +380,15 @@ pub(super) async fn write_single(
     store: &GcsStore,
     name: &str,
     bytes: Bytes,
-    sent: Sent,
+    sent: SentBytes,
     purpose: UploadKind<'_>,
     about: &ObjectMetadata,
 ) -> Result<Option<u64>, StoreError> {
-    let shown = store.shown(name);
+    let shown = store.display_name(name);
     let mut retry = store.cloud.retry_loop(format!("upload of {shown}"));
     loop {
         let failed = match try_single(store, name, &bytes, sent.crc32c, purpose, about).await {
-            Ok(answer) if answer.is_success() => match answer.json::<Resource>() {
+            Ok(answer) if answer.is_success() => match answer.json::<ObjectResource>() {
                 Ok(resource) => {
                     store.confirm(name, &resource, sent).await?;
                     return Ok(resource.generation());
@@ -384,24 +397,24 @@ pub(super) async fn write_single(
             },
             // No condition was set: it was the checksum that was refused.
             Ok(answer) if answer.status == 412 && purpose.overwrites() => {
-                AttemptError::transient("HTTP 412")
+                GcsAttemptError::transient("HTTP 412")
             }
             Ok(answer) if answer.status == 412 => match store.resource(name).await {
                 Ok(there) if store.holds(&there, sent).await? => return Ok(there.generation()),
                 // Whoever may not look at parts knows them by their names.
                 Err(StoreError::Denied { .. }) if purpose.is_part() => return Ok(None),
                 Ok(_) | Err(StoreError::Denied { .. }) => {
-                    AttemptError::Permanent(taken(shown.clone()))
+                    GcsAttemptError::Permanent(taken(shown.clone()))
                 }
                 // Nothing has the name: it went meanwhile, or it was the checksum that was refused.
                 Err(StoreError::NotFound { .. }) => {
-                    AttemptError::transient("HTTP 412 for a name that is free")
+                    GcsAttemptError::transient("HTTP 412 for a name that is free")
                 }
-                Err(error) => AttemptError::Permanent(error),
+                Err(error) => GcsAttemptError::Permanent(error),
             },
             // The bytes were damaged on their way; they are sent again.
             Ok(answer) if answer.status == 400 && !retry.has_failed() => {
-                AttemptError::transient(answer.refusal())
+                GcsAttemptError::transient(answer.refusal())
             }
             Ok(answer) => answer.failed(&shown, "storage.objects.create"),
             Err(failed) => failed,
@@ -419,13 +432,13 @@ async fn try_single(
     crc32c: u32,
     purpose: UploadKind<'_>,
     about: &ObjectMetadata,
-) -> Result<Answer, AttemptError> {
+) -> Result<Response, GcsAttemptError> {
     let options = store.cloud.options();
     let full = store.full(name);
     let mut query = vec![("uploadType", "multipart"), ("name", full.as_str())];
     query.extend(purpose.query(options));
     let told = ObjectResourceBody {
-        crc32c: Some(spelled(crc32c)),
+        crc32c: Some(to_base64(crc32c)),
         ..purpose.described(name, options, &about.attributes)
     };
     let (content_type, told) = (told.content_type, json!(told));
@@ -450,11 +463,11 @@ async fn try_single(
 }
 
 /// A CRC-32C as the service spells it.
-fn spelled(crc32c: u32) -> String {
+fn to_base64(crc32c: u32) -> String {
     STANDARD.encode(crc32c.to_be_bytes())
 }
 
-impl ObjectWriter for Upload {
+impl ObjectWriter for ResumableUpload {
     fn write<'a>(&'a mut self, bytes: Bytes) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             self.crc32c = crc32c::crc32c_append(self.crc32c, &bytes);
@@ -462,7 +475,7 @@ impl ObjectWriter for Upload {
                 self.kept += bytes.len() as u64;
                 let is_longer = found.len() < Some(self.kept);
                 return if is_longer {
-                    Err(taken(self.store.shown(&self.name)))
+                    Err(taken(self.store.display_name(&self.name)))
                 } else {
                     Ok(())
                 };
@@ -486,7 +499,7 @@ impl ObjectWriter for Upload {
                 return if is_same {
                     Ok(())
                 } else {
-                    Err(taken(self.store.shown(&self.name)))
+                    Err(taken(self.store.display_name(&self.name)))
                 };
             }
             if self.session.is_none() && self.kept == 0 {
@@ -498,7 +511,7 @@ impl ObjectWriter for Upload {
             }
             let stored = self.advance(Some(&about)).await?;
             self.session = None;
-            if let Some(Stored::Made(resource)) = stored {
+            if let Some(UploadOutcome::Created(resource)) = stored {
                 self.store.confirm(&self.name, &resource, sent).await?;
                 self.annotate(&resource, &about).await;
             }
@@ -507,13 +520,13 @@ impl ObjectWriter for Upload {
     }
 }
 
-impl Drop for Upload {
+impl Drop for ResumableUpload {
     fn drop(&mut self) {
         let Some(session) = self.session.take() else {
             return;
         };
         let cloud = self.store.cloud.clone();
-        self.store.cloud.part_with(async move {
+        self.store.cloud.defer_cleanup(async move {
             // One try is enough: what is left of a session ends by itself.
             cloud
                 .call(Method::DELETE, &session, Bytes::new(), HeaderMap::new())

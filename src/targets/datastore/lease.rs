@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::nonsense;
-use crate::datastore::client::{Answer, AttemptError, DatastoreClient};
+use crate::datastore::client::{DatastoreAttemptError, DatastoreClient, JsonResponse};
 use crate::datastore::error::DatastoreError;
 use crate::datastore::status::Code;
 use crate::model::{LEASE_KIND, Timestamp};
@@ -31,7 +31,7 @@ const RELEASE_MAX: Duration = Duration::from_secs(10);
 
 /// One holder's view of the mark.
 #[derive(Debug)]
-struct Mark {
+struct LeaseEntity {
     api: Arc<DatastoreClient>,
     holder: String,
     /// Tells this process from all others.
@@ -40,7 +40,7 @@ struct Mark {
 }
 
 /// The mark as it was found.
-struct Found {
+struct StoredLease {
     version: String,
     holder: String,
     token: String,
@@ -48,7 +48,7 @@ struct Found {
 }
 
 #[derive(Debug)]
-struct Held {
+struct LeaseState {
     lost: AtomicBool,
     /// Until when nobody else takes it.
     until: Mutex<Instant>,
@@ -56,8 +56,8 @@ struct Held {
 
 #[derive(Debug)]
 pub(super) struct LeaseGuard {
-    mark: Arc<Mark>,
-    held: Arc<Held>,
+    mark: Arc<LeaseEntity>,
+    held: Arc<LeaseState>,
     renewing: JoinHandle<()>,
 }
 
@@ -73,7 +73,7 @@ pub(super) async fn take(
     time: Duration,
 ) -> Result<Box<dyn Lease>, TargetError> {
     let token = format!("{:x}-{:x}", std::process::id(), now().micros());
-    let mark = Arc::new(Mark {
+    let mark = Arc::new(LeaseEntity {
         api,
         holder: holder.to_owned(),
         token,
@@ -81,7 +81,7 @@ pub(super) async fn take(
     });
     let begun = Instant::now();
     mark.claim().await?;
-    let held = Arc::new(Held {
+    let held = Arc::new(LeaseState {
         lost: AtomicBool::new(false),
         until: Mutex::new(begun + time),
     });
@@ -93,7 +93,7 @@ pub(super) async fn take(
     }))
 }
 
-async fn renew(mark: Arc<Mark>, held: Arc<Held>) {
+async fn renew(mark: Arc<LeaseEntity>, held: Arc<LeaseState>) {
     while !held.is_over() {
         tokio::time::sleep(mark.time / 3).await;
         let begun = Instant::now();
@@ -101,7 +101,7 @@ async fn renew(mark: Arc<Mark>, held: Arc<Held>) {
             Ok(Ok(())) => {
                 *held.until.lock().unwrap_or_else(PoisonError::into_inner) = begun + mark.time
             }
-            Ok(Err(TargetError::Leased { .. })) => held.lost.store(true, Ordering::Relaxed),
+            Ok(Err(TargetError::Locked { .. })) => held.lost.store(true, Ordering::Relaxed),
             // As long as it holds, another try may help.
             Ok(Err(_)) | Err(_) => {}
         }
@@ -109,7 +109,7 @@ async fn renew(mark: Arc<Mark>, held: Arc<Held>) {
     held.lost.store(true, Ordering::Relaxed);
 }
 
-impl Held {
+impl LeaseState {
     fn until(&self) -> Instant {
         *self.until.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -139,14 +139,14 @@ impl Drop for LeaseGuard {
     }
 }
 
-impl Mark {
+impl LeaseEntity {
     fn key(&self) -> Value {
         json!({"partitionId": self.api.partition(""), "path": [{"kind": LEASE_KIND, "name": NAME}]})
     }
 
     /// The mark as it stands, and the service's own time.
-    async fn look(&self) -> Result<(Option<Found>, Timestamp), DatastoreError> {
-        let Answer::Ok(answer) = self
+    async fn read(&self) -> Result<(Option<StoredLease>, Timestamp), DatastoreError> {
+        let JsonResponse::Ok(answer) = self
             .api
             .json("lookup", &json!({"keys": [self.key()]}))
             .await?
@@ -174,7 +174,7 @@ impl Mark {
         };
         let until =
             time(found.pointer("/entity/properties/expires/timestampValue")).and_then(micros);
-        let found = Found {
+        let found = StoredLease {
             version: text("/version"),
             holder: text("/entity/properties/holder/stringValue"),
             token: text("/entity/properties/token/stringValue"),
@@ -188,13 +188,13 @@ impl Mark {
     async fn claim(&self) -> Result<(), TargetError> {
         let mut retry = self.api.retry_loop("commit");
         for _ in 0..RACES_MAX {
-            let (found, now) = self.look().await?;
+            let (found, now) = self.read().await?;
             if let Some(found) = &found
                 && found.token != self.token
                 && found.holder != self.holder
                 && found.until > now
             {
-                return Err(TargetError::Leased {
+                return Err(TargetError::Locked {
                     target: self.api.name(),
                     holder: found.holder.clone(),
                     until: found.until,
@@ -225,14 +225,14 @@ impl Mark {
     }
 
     /// Makes a commit of one mutation once. Whether it was done, and not too late.
-    async fn commit(&self, mutation: Value) -> Result<bool, AttemptError> {
+    async fn commit(&self, mutation: Value) -> Result<bool, DatastoreAttemptError> {
         let body = json!({"mode": "NON_TRANSACTIONAL", "mutations": [mutation]});
         match self.api.json_once("commit", &body).await {
             Ok(answer) => {
                 Ok(answer.pointer("/mutationResults/0/conflictDetected")
                     != Some(&Value::Bool(true)))
             }
-            Err(AttemptError::Refused {
+            Err(DatastoreAttemptError::Refused {
                 code: Code::AlreadyExists | Code::NotFound,
                 ..
             }) => Ok(false),
@@ -252,7 +252,7 @@ impl Mark {
 
     /// Takes the mark away, if it is still ours.
     async fn remove(&self) {
-        if let Ok((Some(found), _)) = self.look().await
+        if let Ok((Some(found), _)) = self.read().await
             && found.token == self.token
         {
             self.commit(json!({"delete": self.key(), "baseVersion": found.version}))

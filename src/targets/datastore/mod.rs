@@ -17,12 +17,14 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 
-use super::{KeySet, LOOKUP_MAX, Lease, Progress, StepContext, StepWriter, Target, TargetError};
+use super::{
+    KeySet, LOOKUP_MAX, Lease, StepContext, StepProgress, StepWriter, Target, TargetError,
+};
 use crate::datastore::app_engine;
-use crate::datastore::client::{Answer, DatastoreClient, Timeouts};
+use crate::datastore::client::{CallTimeouts, DatastoreClient, JsonResponse};
 use crate::datastore::error::DatastoreError;
 use crate::datastore::status::{key_of_json, key_of_message};
-use crate::entity::message::{self, Deed};
+use crate::entity::message::{self, Mutation};
 use crate::google::{self, Credentials};
 use crate::model::{KindRef, LEASE_KIND};
 use crate::progress::Observer;
@@ -84,7 +86,7 @@ impl CommitTarget {
     /// # Errors
     /// When no HTTP client can be made.
     pub fn emulator(host: &str, project: &str, retry: Duration) -> Result<Self, DatastoreError> {
-        let times = Timeouts {
+        let times = CallTimeouts {
             call: EMULATOR_CALL_TIME,
             retry,
         };
@@ -116,7 +118,7 @@ impl CommitTarget {
                 found: "an address of Datastore without TLS",
             });
         }
-        let api_times = Timeouts {
+        let api_times = CallTimeouts {
             call: times.call,
             retry: times.retry,
         };
@@ -168,7 +170,7 @@ impl CommitTarget {
         if let (Some(cursor), Some(fields)) = (&cursor, query.as_object_mut()) {
             fields.insert("startCursor".to_owned(), cursor.as_str().into());
         }
-        let Answer::Ok(answer) = self
+        let JsonResponse::Ok(answer) = self
             .api
             .json(
                 "runQuery",
@@ -212,8 +214,8 @@ impl CommitTarget {
             "aggregationQuery": {"nestedQuery": {"kind": [{"name": pair.kind}]}, "aggregations": [{"alias": "n", "count": {}}]},
         });
         match self.api.json("runAggregationQuery", &body).await? {
-            Answer::Unavailable => Ok(None),
-            Answer::Ok(answer) => {
+            JsonResponse::Unavailable => Ok(None),
+            JsonResponse::Ok(answer) => {
                 let count = answer
                     .pointer("/batch/aggregationResults/0/aggregateProperties/n/integerValue")
                     .and_then(Value::as_str);
@@ -229,12 +231,12 @@ impl CommitTarget {
     /// A count by App Engine's interface; `None` where that is not served. It asks no more of a
     /// page of keys than their number, and the emulator goes through the kind once and not once a
     /// page.
-    async fn pass_over(&self, pair: &KindRef) -> Option<u64> {
-        let (mut count, mut request) = app_engine::Count::begin(self.api.project(), pair);
+    async fn count_by_app_engine(&self, pair: &KindRef) -> Option<u64> {
+        let (mut count, mut request) = app_engine::CountCall::start(self.api.project(), pair);
         loop {
-            match count.take(&self.api.app_engine(request).await.ok()?)? {
-                app_engine::Next::Ask(next) => request = next,
-                app_engine::Next::Done(count) => return Some(count),
+            match count.receive(&self.api.app_engine(request).await.ok()?)? {
+                app_engine::CountStep::Request(next) => request = next,
+                app_engine::CountStep::Done(count) => return Some(count),
             }
         }
     }
@@ -254,7 +256,7 @@ impl CommitTarget {
     }
 
     /// How many entities there are under these keys, serialized.
-    async fn look_keys_up(&self, keys: &[&[u8]]) -> Result<u64, DatastoreError> {
+    async fn lookup_keys(&self, keys: &[&[u8]]) -> Result<u64, DatastoreError> {
         let mut found = 0;
         let mut wanted: Vec<Vec<u8>> = keys.iter().map(|key| key.to_vec()).collect();
         // What is deferred is asked for again, each time at least one less.
@@ -285,7 +287,8 @@ impl CommitTarget {
         let mut wanted: Vec<Value> = keys.iter().map(|key| (*key).clone()).collect();
         // What is deferred is asked for again, each time at least one less.
         while !wanted.is_empty() {
-            let Answer::Ok(mut answer) = self.api.json("lookup", &json!({"keys": wanted})).await?
+            let JsonResponse::Ok(mut answer) =
+                self.api.json("lookup", &json!({"keys": wanted})).await?
             else {
                 return Err(nonsense("lookup", "an answer", &Value::Null));
             };
@@ -353,7 +356,7 @@ impl Target for CommitTarget {
                 self.aggregates.store(false, Ordering::Relaxed);
             }
             if self.passes_over.load(Ordering::Relaxed) {
-                if let Some(count) = self.pass_over(pair).await {
+                if let Some(count) = self.count_by_app_engine(pair).await {
                     return Ok(count);
                 }
                 self.passes_over.store(false, Ordering::Relaxed);
@@ -366,17 +369,17 @@ impl Target for CommitTarget {
         true
     }
 
-    fn look_up(&self, entities: Encoded) -> BoxFuture<'_, Result<u64, TargetError>> {
+    fn lookup(&self, entities: Encoded) -> BoxFuture<'_, Result<u64, TargetError>> {
         Box::pin(async move {
             let keys: Vec<&[u8]> = entities
                 .iter()
                 .filter_map(|(entity, _)| key_of_message(entity))
                 .collect();
-            Ok(self.look_keys_up(&keys).await?)
+            Ok(self.lookup_keys(&keys).await?)
         })
     }
 
-    fn settle(&self) -> BoxFuture<'_, Result<(), TargetError>> {
+    fn finish_cleanup(&self) -> BoxFuture<'_, Result<(), TargetError>> {
         Box::pin(async move {
             // Each query gives every waiting write of an emulator's project a chance.
             for _ in 0..if self.lease_time.is_none() {
@@ -408,7 +411,7 @@ impl Target for CommitTarget {
     fn open<'a>(
         &'a self,
         step: &'a StepContext,
-        done: Progress,
+        done: StepProgress,
     ) -> BoxFuture<'a, Result<Box<dyn StepWriter>, TargetError>> {
         Box::pin(async move {
             if self.is_lease(&step.pair) {
@@ -419,7 +422,12 @@ impl Target for CommitTarget {
                     found,
                 });
             }
-            let sink = CommitSink::new(self.writer.clone(), step.pair.clone(), Deed::Upsert, done);
+            let sink = CommitSink::new(
+                self.writer.clone(),
+                step.pair.clone(),
+                Mutation::Upsert,
+                done,
+            );
             Ok(Box::new(sink) as Box<dyn StepWriter>)
         })
     }
@@ -436,8 +444,8 @@ impl Target for CommitTarget {
             let mut sink = Box::new(CommitSink::new(
                 self.writer.clone(),
                 pair.clone(),
-                Deed::Delete,
-                Progress::default(),
+                Mutation::Delete,
+                StepProgress::default(),
             ));
             let mut cursor = None;
             loop {
@@ -454,10 +462,10 @@ impl Target for CommitTarget {
                 }
                 if self.lease_time.is_none() {
                     // An emulator may go on to count what is deleted, until it is looked up.
-                    sink.settle().await?;
+                    sink.flush().await?;
                     let deleted: Vec<&[u8]> = others.iter().map(|(key, _)| key).collect();
                     for keys in deleted.chunks(LOOKUP_MAX) {
-                        self.look_keys_up(keys).await?;
+                        self.lookup_keys(keys).await?;
                     }
                 }
                 if next.is_none() {

@@ -23,17 +23,17 @@ const REST_MAX: Duration = Duration::from_secs(10);
 /// A bucket of leaves to write, which fills with time. It holds those of one second, and can be in
 /// debt to those who wait already.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Pace {
+pub(super) struct WriteRamp {
     /// Time during which there were writes.
     busy: Duration,
     last: Option<Duration>,
     leaves: f64,
 }
 
-impl Pace {
+impl WriteRamp {
     /// Takes leave for so many writes, `now` being the time since any fixed moment. Returns how
     /// long to wait before they are sent.
-    pub(super) fn take(&mut self, writes: usize, now: Duration) -> Duration {
+    pub(super) fn acquire(&mut self, writes: usize, now: Duration) -> Duration {
         match self.last {
             None => self.leaves = FIRST_RATE,
             Some(last) => {
@@ -58,10 +58,10 @@ mod tests {
     use super::*;
 
     /// How many writes somebody gets through who always has more, until that time.
-    fn written(pace: &mut Pace, from: Duration, until: Duration) -> usize {
+    fn written(pace: &mut WriteRamp, from: Duration, until: Duration) -> usize {
         let (mut now, mut written) = (from, 0);
         loop {
-            now += pace.take(500, now);
+            now += pace.acquire(500, now);
             if now >= until {
                 return written;
             }
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn it_begins_with_500_a_second_and_grows_by_half_every_five_minutes() {
-        let mut pace = Pace::default();
+        let mut pace = WriteRamp::default();
         let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
         let mut rates = Vec::new();
         for quarter in 0..4 {
@@ -85,17 +85,17 @@ mod tests {
 
     #[test]
     fn never_more_than_one_second_ahead_however_long_it_rested() {
-        let mut pace = Pace::default();
-        assert_eq!(pace.take(500, Duration::ZERO), Duration::ZERO);
+        let mut pace = WriteRamp::default();
+        assert_eq!(pace.acquire(500, Duration::ZERO), Duration::ZERO);
         let after_rest = Duration::from_secs(86_400);
-        assert_eq!(pace.take(500, after_rest), Duration::ZERO);
+        assert_eq!(pace.acquire(500, after_rest), Duration::ZERO);
         assert_eq!(
-            pace.take(500, after_rest),
+            pace.acquire(500, after_rest),
             Duration::from_secs(1),
             "a day of rest is no day of warming up"
         );
         assert_eq!(
-            pace.take(500, after_rest),
+            pace.acquire(500, after_rest),
             Duration::from_secs(2),
             "who comes later waits longer"
         );
@@ -103,12 +103,12 @@ mod tests {
 
     #[test]
     fn the_rate_has_a_bound_and_a_clock_that_steps_back_does_no_harm() {
-        let mut pace = Pace {
+        let mut pace = WriteRamp {
             busy: Duration::from_secs(10_000_000),
-            ..Pace::default()
+            ..WriteRamp::default()
         };
         assert_eq!(pace.rate(), RATE_MAX);
-        pace.take(1, Duration::from_secs(5));
-        assert_eq!(pace.take(1, Duration::from_secs(4)), Duration::ZERO);
+        pace.acquire(1, Duration::from_secs(5));
+        assert_eq!(pace.acquire(1, Duration::from_secs(4)), Duration::ZERO);
     }
 }

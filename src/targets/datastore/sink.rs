@@ -12,10 +12,10 @@ use futures_util::future::BoxFuture;
 use tokio::task::JoinHandle;
 
 use super::writer::{Batch, Writer};
-use crate::entity::message::Deed;
+use crate::entity::message::Mutation;
 use crate::model::KindRef;
 use crate::runtime::workers::WorkerPanicked;
-use crate::targets::{Progress, StepWriter, TargetError};
+use crate::targets::{StepProgress, StepWriter, TargetError};
 use crate::transform::Encoded;
 
 /// The service's limit, which the emulator does not enforce.
@@ -32,7 +32,7 @@ const MUTATION_EXTRA_BYTES: usize = 12;
 struct InFlightCommit {
     task: JoinHandle<Result<(), TargetError>>,
     /// How far the step has come when this and all before it are done.
-    then: Progress,
+    then: StepProgress,
     /// What it writes, by the hashes of the keys.
     keys: HashSet<u64>,
 }
@@ -42,13 +42,18 @@ struct InFlightCommit {
 pub(super) struct CommitSink {
     writer: Arc<Writer>,
     pair: Arc<KindRef>,
-    deed: Deed,
+    deed: Mutation,
     flights: VecDeque<InFlightCommit>,
-    done: Progress,
+    done: StepProgress,
 }
 
 impl CommitSink {
-    pub(super) fn new(writer: Arc<Writer>, pair: KindRef, deed: Deed, done: Progress) -> Self {
+    pub(super) fn new(
+        writer: Arc<Writer>,
+        pair: KindRef,
+        deed: Mutation,
+        done: StepProgress,
+    ) -> Self {
         CommitSink {
             writer,
             pair: Arc::new(pair),
@@ -59,7 +64,7 @@ impl CommitSink {
     }
 
     /// Waits for the oldest commit.
-    async fn land(&mut self) -> Result<(), TargetError> {
+    async fn await_oldest(&mut self) -> Result<(), TargetError> {
         let Some(flight) = self.flights.front_mut() else {
             return Ok(());
         };
@@ -71,7 +76,7 @@ impl CommitSink {
     }
 
     /// How far the step will have come when all that is under way is done.
-    fn ahead(&self) -> Progress {
+    fn progress_if_all_succeed(&self) -> StepProgress {
         self.flights.back().map_or(self.done, |flight| flight.then)
     }
 
@@ -83,10 +88,10 @@ impl CommitSink {
                 .iter()
                 .any(|flight| !flight.keys.is_disjoint(&keys))
         {
-            self.land().await?;
+            self.await_oldest().await?;
         }
-        let then = self.ahead().and(batch.range.len() as u64);
-        let task = tokio::spawn(self.writer.clone().put(batch));
+        let then = self.progress_if_all_succeed().and(batch.range.len() as u64);
+        let task = tokio::spawn(self.writer.clone().send(batch));
         self.flights.push_back(InFlightCommit { task, then, keys });
         Ok(())
     }
@@ -100,10 +105,10 @@ impl Drop for CommitSink {
 }
 
 impl StepWriter for CommitSink {
-    fn write<'a>(&'a mut self, batch: Encoded) -> BoxFuture<'a, Result<Progress, TargetError>> {
+    fn write<'a>(&'a mut self, batch: Encoded) -> BoxFuture<'a, Result<StepProgress, TargetError>> {
         Box::pin(async move {
-            let before = self.ahead().entities;
-            if self.deed == Deed::Upsert {
+            let before = self.progress_if_all_succeed().entities;
+            if self.deed == Mutation::Upsert {
                 for (number, (entity, _)) in (before + 1..).zip(batch.iter()) {
                     self.writer.check(&self.pair, number, entity)?;
                 }
@@ -122,7 +127,7 @@ impl StepWriter for CommitSink {
             // Whoever writes down what is safe does so before the next call: no more than the
             // window is ever in doubt.
             while self.flights.len() >= IN_FLIGHT {
-                self.land().await?;
+                self.await_oldest().await?;
             }
             Ok(self.done)
         })
@@ -130,22 +135,22 @@ impl StepWriter for CommitSink {
 
     fn end_piece(&mut self) {
         match self.flights.back_mut() {
-            Some(flight) => flight.then = flight.then.at_piece_end(),
-            None => self.done = self.done.at_piece_end(),
+            Some(flight) => flight.then = flight.then.plus_piece(),
+            None => self.done = self.done.plus_piece(),
         }
     }
 
-    fn settle(&mut self) -> BoxFuture<'_, Result<Progress, TargetError>> {
+    fn flush(&mut self) -> BoxFuture<'_, Result<StepProgress, TargetError>> {
         Box::pin(async move {
             while !self.flights.is_empty() {
-                self.land().await?;
+                self.await_oldest().await?;
             }
             Ok(self.done)
         })
     }
 
-    fn finish(mut self: Box<Self>) -> BoxFuture<'static, Result<Progress, TargetError>> {
-        Box::pin(async move { self.settle().await })
+    fn finish(mut self: Box<Self>) -> BoxFuture<'static, Result<StepProgress, TargetError>> {
+        Box::pin(async move { self.flush().await })
     }
 }
 

@@ -11,13 +11,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::ramp::Pace;
+use super::ramp::WriteRamp;
 use crate::datastore::app_engine;
-use crate::datastore::client::{AttemptError, DatastoreClient};
+use crate::datastore::client::{DatastoreAttemptError, DatastoreClient};
 use crate::datastore::error::DatastoreError;
-use crate::datastore::limits::oversize;
+use crate::datastore::limits::find_oversized;
 use crate::datastore::status::{Code, ids_of_key, key_of_message, numbered_key};
-use crate::entity::message::{self, Deed};
+use crate::entity::message::{self, Mutation};
 use crate::google::refusal::MEANING_MISMATCH;
 use crate::model::KindRef;
 use crate::targets::TargetError;
@@ -54,14 +54,14 @@ pub(super) struct Writer {
 #[derive(Debug)]
 struct ServicePacing {
     begun: Instant,
-    paces: Mutex<HashMap<KindRef, Pace>>,
+    paces: Mutex<HashMap<KindRef, WriteRamp>>,
 }
 
 /// A part of some encoded entities or keys, to be sent in one commit.
 #[derive(Debug, Clone)]
 pub(super) struct Batch {
     pub(super) pair: Arc<KindRef>,
-    pub(super) deed: Deed,
+    pub(super) deed: Mutation,
     pub(super) items: Arc<Encoded>,
     pub(super) range: Range<usize>,
     /// How many entities of the step stand before `items`.
@@ -73,7 +73,7 @@ impl Batch {
     pub(super) fn whole(pair: KindRef, items: Encoded) -> Self {
         Batch {
             pair: Arc::new(pair),
-            deed: Deed::Upsert,
+            deed: Mutation::Upsert,
             range: 0..items.len(),
             items: Arc::new(items),
             before: 0,
@@ -88,7 +88,7 @@ impl Batch {
             .map(|(bytes, _)| bytes)
     }
 
-    fn halves(&self) -> Option<(Batch, Batch)> {
+    fn split_in_half(&self) -> Option<(Batch, Batch)> {
         let middle = self.range.start + self.range.len() / 2;
         let part = |range| Batch {
             range,
@@ -170,7 +170,7 @@ impl Writer {
                 limit,
             })
         };
-        if let Some(found) = self.real.as_ref().and_then(|_| oversize(entity)) {
+        if let Some(found) = self.real.as_ref().and_then(|_| find_oversized(entity)) {
             return too_large(found.part, found.bytes, found.limit);
         }
         let limit = self.request_max_bytes();
@@ -182,7 +182,7 @@ impl Writer {
     }
 
     /// Sends a batch until all of it is there.
-    pub(super) async fn put(self: Arc<Self>, batch: Batch) -> Result<(), TargetError> {
+    pub(super) async fn send(self: Arc<Self>, batch: Batch) -> Result<(), TargetError> {
         let _permit = match &self.permits {
             Some(permits) => Some(permits.acquire().await.expect("nobody closes it")),
             None => None,
@@ -194,7 +194,7 @@ impl Writer {
                 true => batch.without_place_meanings().unwrap_or(batch),
                 false => batch,
             };
-            self.wait_for_leave(&batch).await;
+            self.acquire(&batch).await;
             let error = match self
                 .api
                 .commit(batch.request(&self.api).into(), batch.range.len())
@@ -208,7 +208,7 @@ impl Writer {
                 Err(error) => error,
             };
             let mut halved = match error {
-                AttemptError::Refused {
+                DatastoreAttemptError::Refused {
                     code: Code::InvalidArgument,
                     found,
                 } if found.ends_with(MEANING_MISMATCH)
@@ -218,14 +218,14 @@ impl Writer {
                     None
                 }
                 // One of them is wrong, or all together are too much.
-                AttemptError::Refused {
+                DatastoreAttemptError::Refused {
                     code: Code::InvalidArgument,
                     found,
-                } => match batch.halves() {
+                } => match batch.split_in_half() {
                     Some(halves) => Some(halves),
                     None => {
                         let number = batch.before + batch.range.start as u64 + 1;
-                        return Err(TargetError::BadEntity {
+                        return Err(TargetError::EntityRejected {
                             kind: batch.pair.kind.clone(),
                             number,
                             found,
@@ -235,13 +235,13 @@ impl Writer {
                 error => {
                     let overloaded = matches!(
                         error,
-                        AttemptError::Transient {
+                        DatastoreAttemptError::Transient {
                             overloaded: true,
                             ..
                         }
                     );
                     retry.failed(error).await?;
-                    batch.halves().filter(|_| overloaded)
+                    batch.split_in_half().filter(|_| overloaded)
                 }
             };
             match halved.take() {
@@ -252,21 +252,21 @@ impl Writer {
         Ok(())
     }
 
-    async fn wait_for_leave(&self, batch: &Batch) {
+    async fn acquire(&self, batch: &Batch) {
         let Some(real) = &self.real else { return };
         let wait = {
             let mut paces = real.paces.lock().unwrap_or_else(PoisonError::into_inner);
             paces
                 .entry(KindRef::clone(&batch.pair))
                 .or_default()
-                .take(batch.range.len(), real.begun.elapsed())
+                .acquire(batch.range.len(), real.begun.elapsed())
         };
         tokio::time::sleep(wait).await;
     }
 
     /// Sees to it that the target hands no id out again that stands in a restored key.
     pub(super) async fn reserve_ids(&self, batch: &Batch) -> Result<(), DatastoreError> {
-        if batch.deed != Deed::Upsert {
+        if batch.deed != Mutation::Upsert {
             return Ok(());
         }
         if self.real.is_none() {
@@ -336,7 +336,9 @@ impl Writer {
                     return Ok(Some(true));
                 }
                 Ok(_) => return Ok(Some(false)),
-                Err(AttemptError::UnknownMethod | AttemptError::Refused { .. }) => return Ok(None),
+                Err(
+                    DatastoreAttemptError::UnknownMethod | DatastoreAttemptError::Refused { .. },
+                ) => return Ok(None),
                 Err(error) => retry.failed(error).await?,
             }
         }

@@ -13,15 +13,15 @@ use fake::faker::name::en::{FirstName, LastName, Name};
 use fake::rand::SeedableRng as _;
 use fake::rand::rngs::ChaCha8Rng;
 
-use super::form::{Form, form};
+use super::form::{TextForm, form};
 use super::key::RedactKey;
 use crate::entity::Property;
 
 /// What a text is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sort {
+enum FakeKind {
     /// Of the form that its characters have.
-    Formed(Form),
+    Formed(TextForm),
     Mail,
     FirstName,
     LastName,
@@ -40,19 +40,19 @@ enum Sort {
 }
 
 /// What words in a property's name say; the first row that fits counts.
-const NAMES: [(Sort, &[&str]); 12] = [
-    (Sort::Mail, &["mail"]),
+const NAMES: [(FakeKind, &[&str]); 12] = [
+    (FakeKind::Mail, &["mail"]),
     (
-        Sort::FirstName,
+        FakeKind::FirstName,
         &["firstname", "first", "givenname", "given", "forename"],
     ),
     (
-        Sort::LastName,
+        FakeKind::LastName,
         &["lastname", "last", "surname", "familyname", "family"],
     ),
-    (Sort::Phone, &["phone", "mobile", "tel", "fax", "cell"]),
+    (FakeKind::Phone, &["phone", "mobile", "tel", "fax", "cell"]),
     (
-        Sort::Company,
+        FakeKind::Company,
         &[
             "company",
             "organisation",
@@ -61,16 +61,19 @@ const NAMES: [(Sort, &[&str]); 12] = [
             "employer",
         ],
     ),
-    (Sort::Postcode, &["postcode", "postal", "zip", "plz"]),
-    (Sort::City, &["city", "town"]),
-    (Sort::Country, &["country"]),
-    (Sort::Address, &["street", "address", "addr"]),
-    (Sort::Link, &["link", "website", "homepage", "url", "uri"]),
+    (FakeKind::Postcode, &["postcode", "postal", "zip", "plz"]),
+    (FakeKind::City, &["city", "town"]),
+    (FakeKind::Country, &["country"]),
+    (FakeKind::Address, &["street", "address", "addr"]),
     (
-        Sort::Login,
+        FakeKind::Link,
+        &["link", "website", "homepage", "url", "uri"],
+    ),
+    (
+        FakeKind::Login,
         &["username", "login", "user", "nick", "handle"],
     ),
-    (Sort::Name, &["name"]),
+    (FakeKind::Name, &["name"]),
 ];
 
 /// A word of a name that is at least as long counts as part of a longer one, too.
@@ -90,10 +93,10 @@ pub(super) fn text(key: &RedactKey, property: &Property<'_>, value: &str) -> Str
     if value.is_empty() {
         return String::new();
     }
-    let sort = sort(property.meaning, property.name, value);
+    let sort = classify(property.meaning, property.name, value);
     let mut seed = key.mac(value.as_bytes());
     for _ in 0..TRIES {
-        let made = made(sort, value, ChaCha8Rng::from_seed(seed));
+        let made = generate(sort, value, ChaCha8Rng::from_seed(seed));
         if !shows(&made, value) {
             return made;
         }
@@ -110,24 +113,24 @@ fn shows(made: &str, value: &str) -> bool {
 
 /// What a text is: by the meaning that it is stored with, then by its own form, then by the
 /// property's name.
-fn sort(meaning: u64, name: &str, value: &str) -> Sort {
+fn classify(meaning: u64, name: &str, value: &str) -> FakeKind {
     // docs/formats.md, section 5.
     match meaning {
-        2 => return Sort::Link,
-        8 => return Sort::Mail,
-        10 => return Sort::Login,
-        11 => return Sort::Phone,
-        12 => return Sort::Address,
-        17 => return Sort::Token,
+        2 => return FakeKind::Link,
+        8 => return FakeKind::Mail,
+        10 => return FakeKind::Login,
+        11 => return FakeKind::Phone,
+        12 => return FakeKind::Address,
+        17 => return FakeKind::Token,
         _ => {}
     }
     let form = form(value);
     match form {
-        Some(Form::Mail) => return Sort::Mail,
-        Some(Form::Link) => return Sort::Link,
-        Some(Form::Phone) => return Sort::Phone,
-        Some(Form::Address) => return Sort::Address,
-        Some(form) if form != Form::Code => return Sort::Formed(form),
+        Some(TextForm::Mail) => return FakeKind::Mail,
+        Some(TextForm::Link) => return FakeKind::Link,
+        Some(TextForm::Phone) => return FakeKind::Phone,
+        Some(TextForm::Address) => return FakeKind::Address,
+        Some(form) if form != TextForm::Code => return FakeKind::Formed(form),
         _ => {}
     }
     let names = words_of(name);
@@ -139,9 +142,9 @@ fn sort(meaning: u64, name: &str, value: &str) -> Sort {
     match NAMES.iter().find(|(_, needles)| needles.iter().any(fits)) {
         Some((sort, _)) => *sort,
         None => match form {
-            Some(form) => Sort::Formed(form),
-            None if value.split_whitespace().count() >= PROSE_WORDS => Sort::Prose,
-            None => Sort::Name,
+            Some(form) => FakeKind::Formed(form),
+            None if value.split_whitespace().count() >= PROSE_WORDS => FakeKind::Prose,
+            None => FakeKind::Name,
         },
     }
 }
@@ -162,10 +165,10 @@ fn words_of(name: &str) -> Vec<String> {
     words
 }
 
-fn made(sort: Sort, value: &str, mut random: ChaCha8Rng) -> String {
+fn generate(sort: FakeKind, value: &str, mut random: ChaCha8Rng) -> String {
     let random = &mut random;
     match sort {
-        Sort::Mail => {
+        FakeKind::Mail => {
             let count = value
                 .split([',', ';', ' '])
                 .filter(|part| part.contains('@'))
@@ -176,35 +179,39 @@ fn made(sort: Sort, value: &str, mut random: ChaCha8Rng) -> String {
                 .collect::<Vec<_>>()
                 .join(", ")
         }
-        Sort::Login => {
+        FakeKind::Login => {
             let first: String = FirstName().fake_with_rng(random);
             let sign = if value.starts_with('@') { "@" } else { "" };
-            format!("{sign}{}.{:08x}", plain(&first), random.random::<u32>())
+            format!(
+                "{sign}{}.{:08x}",
+                ascii_lower(&first),
+                random.random::<u32>()
+            )
         }
-        Sort::Phone => phone(random),
-        Sort::Link => link(value, random),
-        Sort::Address => address(value, random),
-        Sort::FirstName => FirstName().fake_with_rng(random),
-        Sort::LastName => LastName().fake_with_rng(random),
-        Sort::City => CityName().fake_with_rng(random),
-        Sort::Postcode => ZipCode().fake_with_rng(random),
-        Sort::Country => CountryName().fake_with_rng(random),
-        Sort::Company => CompanyName().fake_with_rng(random),
-        Sort::Name => Name().fake_with_rng(random),
-        Sort::Token => format!("{:032x}", random.random::<u128>()),
-        Sort::Prose => {
+        FakeKind::Phone => phone(random),
+        FakeKind::Link => link(value, random),
+        FakeKind::Address => address(value, random),
+        FakeKind::FirstName => FirstName().fake_with_rng(random),
+        FakeKind::LastName => LastName().fake_with_rng(random),
+        FakeKind::City => CityName().fake_with_rng(random),
+        FakeKind::Postcode => ZipCode().fake_with_rng(random),
+        FakeKind::Country => CountryName().fake_with_rng(random),
+        FakeKind::Company => CompanyName().fake_with_rng(random),
+        FakeKind::Name => Name().fake_with_rng(random),
+        FakeKind::Token => format!("{:032x}", random.random::<u128>()),
+        FakeKind::Prose => {
             let words = value.split_whitespace().count().min(PROSE_WORDS_MAX);
             Words(words..words + 1)
                 .fake_with_rng::<Vec<String>, _>(random)
                 .join(" ")
         }
-        Sort::Formed(Form::Date) => date(value, random),
+        FakeKind::Formed(TextForm::Date) => date(value, random),
         // Of the ranges for documentation: RFC 5737 and RFC 3849.
-        Sort::Formed(Form::Ip) if value.contains(':') => {
+        FakeKind::Formed(TextForm::Ip) if value.contains(':') => {
             format!("2001:db8::{:x}", random.random_range(1..0xffff))
         }
-        Sort::Formed(Form::Ip) => format!("192.0.2.{}", random.random_range(1..255)),
-        Sort::Formed(_) => same_shape(value, random),
+        FakeKind::Formed(TextForm::Ip) => format!("192.0.2.{}", random.random_range(1..255)),
+        FakeKind::Formed(_) => same_shape(value, random),
     }
 }
 
@@ -216,8 +223,8 @@ fn mail(random: &mut ChaCha8Rng) -> String {
     // The digits keep the mails of different people different.
     format!(
         "{}.{}.{:08x}@example.com",
-        plain(&first),
-        plain(&last),
+        ascii_lower(&first),
+        ascii_lower(&last),
         random.random::<u32>()
     )
 }
@@ -295,7 +302,7 @@ fn date(value: &str, random: &mut ChaCha8Rng) -> String {
 
 /// Other letters and digits in the same places.
 fn same_shape(value: &str, random: &mut ChaCha8Rng) -> String {
-    let is_hex = form(value) == Some(Form::Uuid);
+    let is_hex = form(value) == Some(TextForm::Uuid);
     let mut other = |c: char| match c {
         _ if is_hex && c.is_ascii_hexdigit() => {
             char::from_digit(random.random_range(0..16), 16).unwrap_or('0')
@@ -308,7 +315,7 @@ fn same_shape(value: &str, random: &mut ChaCha8Rng) -> String {
     value.chars().map(&mut other).collect()
 }
 
-fn plain(name: &str) -> String {
+fn ascii_lower(name: &str) -> String {
     name.chars()
         .filter(char::is_ascii_alphanumeric)
         .map(|c| c.to_ascii_lowercase())
@@ -337,38 +344,38 @@ mod tests {
     #[test]
     fn meaning_form_and_name_say_what_is_made() {
         for (meaning, name, value, expected) in [
-            (0, "anything", "anna@shop.example", Sort::Mail),
-            (0, "eMail", "unknown", Sort::Mail),
-            (0, "billingFirstName", "Anna", Sort::FirstName),
-            (0, "last_name", "Berg", Sort::LastName),
-            (0, "customer.surname", "Berg", Sort::LastName),
-            (0, "tel", "0123 456", Sort::Phone),
-            (0, "hotel", "Ritz", Sort::Name),
-            (0, "homeAddress", "1 Way", Sort::Address),
-            (0, "zip", "12345", Sort::Postcode),
-            (0, "zip", "12345-6789", Sort::Postcode),
-            (0, "userName", "anna7", Sort::Login),
-            (0, "note", "one two three four five", Sort::Prose),
-            (0, "note", "one two", Sort::Name),
-            (0, "note", "AB-1234", Sort::Formed(Form::Code)),
+            (0, "anything", "anna@shop.example", FakeKind::Mail),
+            (0, "eMail", "unknown", FakeKind::Mail),
+            (0, "billingFirstName", "Anna", FakeKind::FirstName),
+            (0, "last_name", "Berg", FakeKind::LastName),
+            (0, "customer.surname", "Berg", FakeKind::LastName),
+            (0, "tel", "0123 456", FakeKind::Phone),
+            (0, "hotel", "Ritz", FakeKind::Name),
+            (0, "homeAddress", "1 Way", FakeKind::Address),
+            (0, "zip", "12345", FakeKind::Postcode),
+            (0, "zip", "12345-6789", FakeKind::Postcode),
+            (0, "userName", "anna7", FakeKind::Login),
+            (0, "note", "one two three four five", FakeKind::Prose),
+            (0, "note", "one two", FakeKind::Name),
+            (0, "note", "AB-1234", FakeKind::Formed(TextForm::Code)),
             // The stored meaning beats the form, and the form the name.
-            (2, "name", "not a link", Sort::Link),
-            (8, "name", "not a mail", Sort::Mail),
-            (11, "name", "12", Sort::Phone),
-            (12, "mail", "anna@shop.example", Sort::Address),
-            (17, "name", "AMIfv95", Sort::Token),
-            (0, "name", "https://shop.example/anna", Sort::Link),
-            (0, "company", "+49 89 1234567", Sort::Phone),
+            (2, "name", "not a link", FakeKind::Link),
+            (8, "name", "not a mail", FakeKind::Mail),
+            (11, "name", "12", FakeKind::Phone),
+            (12, "mail", "anna@shop.example", FakeKind::Address),
+            (17, "name", "AMIfv95", FakeKind::Token),
+            (0, "name", "https://shop.example/anna", FakeKind::Link),
+            (0, "company", "+49 89 1234567", FakeKind::Phone),
             (
                 0,
                 "name",
                 "1600 Amphitheatre Parkway, Mountain View, CA",
-                Sort::Address,
+                FakeKind::Address,
             ),
-            (0, "name", "2013-10-12", Sort::Formed(Form::Date)),
+            (0, "name", "2013-10-12", FakeKind::Formed(TextForm::Date)),
         ] {
             assert_eq!(
-                sort(meaning, name, value),
+                classify(meaning, name, value),
                 expected,
                 "{meaning} {name} {value}"
             );

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 /// What a text looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum TextForm {
     /// One mail address, or several.
     Mail,
     /// An address with a scheme, or one that begins with `www.`.
@@ -70,35 +70,35 @@ const BARE_PHONE_DIGITS: usize = 10;
 const ADDRESS_WORDS: usize = 14;
 
 /// The form of a text; none where it is words like any others.
-pub(super) fn form(text: &str) -> Option<Form> {
+pub(super) fn form(text: &str) -> Option<TextForm> {
     let text = text.trim();
     let words = text.split_whitespace().count();
     if words == 1 && is_link(text) {
-        return Some(Form::Link);
+        return Some(TextForm::Link);
     }
     if is_mail(text) {
-        return Some(Form::Mail);
+        return Some(TextForm::Mail);
     }
     if text.parse::<IpAddr>().is_ok() {
-        return Some(Form::Ip);
+        return Some(TextForm::Ip);
     }
     if is_uuid(text) {
-        return Some(Form::Uuid);
+        return Some(TextForm::Uuid);
     }
     if is_date(text) {
-        return Some(Form::Date);
+        return Some(TextForm::Date);
     }
     if is_phone(text) {
-        return Some(Form::Phone);
+        return Some(TextForm::Phone);
     }
     if is_address(text, words) {
-        return Some(Form::Address);
+        return Some(TextForm::Address);
     }
     let has_digit = text.chars().any(|c| c.is_ascii_digit());
     let is_number = text
         .chars()
         .all(|c| c.is_ascii_digit() || matches!(c, ' ' | '-' | '.' | '/'));
-    (has_digit && (words == 1 || is_number)).then_some(Form::Code)
+    (has_digit && (words == 1 || is_number)).then_some(TextForm::Code)
 }
 
 fn is_link(text: &str) -> bool {
@@ -221,7 +221,7 @@ mod tests {
     fn texts_have_the_form_that_people_see() {
         for (expected, texts) in [
             (
-                Some(Form::Link),
+                Some(TextForm::Link),
                 &[
                     "https://a.example/x?y=1#z",
                     "HTTP://A.EXAMPLE",
@@ -233,7 +233,7 @@ mod tests {
                 ][..],
             ),
             (
-                Some(Form::Mail),
+                Some(TextForm::Mail),
                 &[
                     "a@b.example",
                     "x@y",
@@ -243,7 +243,7 @@ mod tests {
                 ],
             ),
             (
-                Some(Form::Phone),
+                Some(TextForm::Phone),
                 &[
                     "+49 89 1234567",
                     "+49891234567",
@@ -254,7 +254,7 @@ mod tests {
                 ],
             ),
             (
-                Some(Form::Address),
+                Some(TextForm::Address),
                 &[
                     "1 High Street",
                     "Hauptstraße 12",
@@ -264,7 +264,7 @@ mod tests {
                 ],
             ),
             (
-                Some(Form::Date),
+                Some(TextForm::Date),
                 &[
                     "2013-10-12",
                     "12.10.2013",
@@ -273,10 +273,13 @@ mod tests {
                     "2013-10-12 10:00",
                 ],
             ),
-            (Some(Form::Ip), &["10.0.0.1", "::1", "2001:db8::7"]),
-            (Some(Form::Uuid), &["0b9fdc9e-9a3c-4b8a-8f5e-2f6f3f0a1b2c"]),
+            (Some(TextForm::Ip), &["10.0.0.1", "::1", "2001:db8::7"]),
             (
-                Some(Form::Code),
+                Some(TextForm::Uuid),
+                &["0b9fdc9e-9a3c-4b8a-8f5e-2f6f3f0a1b2c"],
+            ),
+            (
+                Some(TextForm::Code),
                 &[
                     "12345",
                     "12345-6789",

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use super::key::RedactKey;
-use super::rules::Rules;
+use super::rules::RuleSet;
 use crate::entity::{Entity, Id, Key, Value};
 
 /// Hands on the entity with hashed keys. Keys of other projects stay: what they refer to is in no
@@ -14,14 +14,14 @@ use crate::entity::{Entity, Id, Key, Value};
 pub(super) fn hashed<T>(
     entity: Entity<'_>,
     project: &str,
-    rules: &Rules,
+    rules: &RuleSet,
     secret: &RedactKey,
     then: impl FnOnce(&Entity<'_>) -> T,
 ) -> T {
     // New names live as long as the entity that holds them is handed on.
     let mut names: HashMap<String, String> = HashMap::new();
     let mut entity = entity;
-    each_key(&mut entity, &mut |key| {
+    for_each_key(&mut entity, &mut |key| {
         each_element(key, project, rules, |id| match id {
             Id::Name(name) if !name.is_empty() && !names.contains_key(*name) => {
                 names.insert((*name).to_owned(), secret.text(name.as_bytes()));
@@ -30,7 +30,7 @@ pub(super) fn hashed<T>(
         });
     });
     let mut entity: Entity<'_> = entity;
-    each_key(&mut entity, &mut |key| {
+    for_each_key(&mut entity, &mut |key| {
         each_element(key, project, rules, |id| match id {
             Id::Name(name) => *name = names.get(*name).map_or("", String::as_str),
             Id::Number(number) if *number != 0 => *number = secret.integer(*number),
@@ -44,7 +44,7 @@ pub(super) fn hashed<T>(
 fn each_element<'a>(
     key: &mut Key<'a>,
     project: &str,
-    rules: &Rules,
+    rules: &RuleSet,
     mut on_id: impl FnMut(&mut Id<'a>),
 ) {
     // Embedded entities may have keys without a project.
@@ -56,12 +56,12 @@ fn each_element<'a>(
     }
 }
 
-fn each_key<'a>(entity: &mut Entity<'a>, on_key: &mut dyn FnMut(&mut Key<'a>)) {
+fn for_each_key<'a>(entity: &mut Entity<'a>, on_key: &mut dyn FnMut(&mut Key<'a>)) {
     entity.key.iter_mut().for_each(&mut *on_key);
     for property in &mut entity.properties {
         match &mut property.value {
             Value::Reference(key) => on_key(key),
-            Value::Entity(entity) => each_key(entity, on_key),
+            Value::Entity(entity) => for_each_key(entity, on_key),
             _ => {}
         }
     }

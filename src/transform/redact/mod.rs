@@ -15,5 +15,5 @@ mod tests;
 
 pub use key::RedactKey;
 pub use redactor::Redactor;
-pub use rule::{Action, Rule, RuleError};
-pub use rules::{RedactError, Rules};
+pub use rule::{Action, RedactRule, RuleError};
+pub use rules::{RedactError, RuleSet};

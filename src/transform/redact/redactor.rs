@@ -6,31 +6,31 @@ use std::borrow::Cow;
 
 use super::key::RedactKey;
 use super::rule::Action;
-use super::rules::{Begun, RedactError, Rules};
-use super::{Rule, fake, keys};
-use crate::entity::api_value::{Content, MEANING_WHEN, rest_value};
+use super::rules::{PartialMatch, RedactError, RuleSet};
+use super::{RedactRule, fake, keys};
+use crate::entity::api_value::{ApiValueKind, MEANING_WHEN, rest_value};
 use crate::entity::{Entity, MEANING_EMPTY_LIST, Property, Value};
 use crate::model::Kind;
 
 /// Carries rules out.
 #[derive(Debug, Clone)]
 pub struct Redactor {
-    rules: Rules,
+    rules: RuleSet,
     /// There where a rule needs it.
     key: Option<RedactKey>,
 }
 
 impl Redactor {
-    /// A redactor for an archive of these kinds: see [`Rules::new`].
+    /// A redactor for an archive of these kinds: see [`RuleSet::new`].
     ///
     /// # Errors
     /// [`RedactError`], also where a rule needs a key and there is none.
     pub fn new<'k>(
-        rules: &[Rule],
+        rules: &[RedactRule],
         kinds: impl IntoIterator<Item = &'k Kind>,
         key: Option<&RedactKey>,
     ) -> Result<Self, RedactError> {
-        let resolved = Rules::new(rules, kinds)?;
+        let resolved = RuleSet::new(rules, kinds)?;
         match rules.iter().find(|rule| rule.needs_key()) {
             Some(rule) if key.is_none() => Err(RedactError::NoKey {
                 rule: rule.to_string(),
@@ -43,8 +43,8 @@ impl Redactor {
     }
 
     /// Whether anything may change in entities of that kind: a property, or a key in it.
-    pub fn touches(&self, kind: &Kind) -> bool {
-        self.rules.touches(kind)
+    pub fn applies_to(&self, kind: &Kind) -> bool {
+        self.rules.applies_to(kind)
     }
 
     /// Whether any key changes.
@@ -65,7 +65,7 @@ impl Redactor {
             .as_ref()
             .and_then(|key| key.path.last())
             .map_or("", |last| last.kind);
-        let begun = self.rules.begun(kind);
+        let begun = self.rules.partial_matches(kind);
         if !begun.is_empty() {
             self.properties(&mut entity, &begun);
         }
@@ -77,7 +77,7 @@ impl Redactor {
         }
     }
 
-    fn properties(&self, entity: &mut Entity<'_>, begun: &[Begun]) {
+    fn properties(&self, entity: &mut Entity<'_>, begun: &[PartialMatch]) {
         entity.properties.retain_mut(|property| {
             // Of several rules the last one counts.
             let mut last = None;
@@ -94,9 +94,9 @@ impl Redactor {
                     }
                     let mut is_named = false;
                     self.rules
-                        .each_within(&within, property, |_| is_named = true);
+                        .for_each_within(&within, property, |_| is_named = true);
                     if is_named {
-                        put(property, Value::Null, 0);
+                        set_value(property, Value::Null, 0);
                     }
                 }
             }
@@ -114,7 +114,7 @@ impl Redactor {
                 .replacement(property, action)
                 .unwrap_or((Value::Null, 0)),
         };
-        put(property, value, meaning);
+        set_value(property, value, meaning);
     }
 
     /// The value that is put, and its meaning; null where there is none.
@@ -129,18 +129,18 @@ impl Redactor {
         let key = self.key.as_ref();
         let text = |text: String| Value::Bytes(Cow::Owned(text.into_bytes()));
         match (action, rest_value(property).value) {
-            (Action::Mask, Content::Text(old)) => {
+            (Action::Mask, ApiValueKind::Text(old)) => {
                 Some((text("*".repeat(old.chars().count())), property.meaning))
             }
-            (Action::Fake, Content::Text(old)) => {
+            (Action::Fake, ApiValueKind::Text(old)) => {
                 Some((text(fake::text(key?, property, old)), property.meaning))
             }
-            (Action::Hash, Content::Text(old)) => {
+            (Action::Hash, ApiValueKind::Text(old)) => {
                 Some((text(key?.text(old.as_bytes())), property.meaning))
             }
-            (Action::Hash, Content::Blob(old)) => Some((text(key?.text(old)), 0)),
+            (Action::Hash, ApiValueKind::Blob(old)) => Some((text(key?.text(old)), 0)),
             // A time that is out of a time's range is one all the same.
-            (Action::Hash, Content::Integer(old)) if property.meaning != MEANING_WHEN => {
+            (Action::Hash, ApiValueKind::Integer(old)) if property.meaning != MEANING_WHEN => {
                 Some((Value::Integer(key?.integer(old)), 0))
             }
             _ => None,
@@ -148,7 +148,7 @@ impl Redactor {
     }
 }
 
-fn put<'a>(property: &mut Property<'a>, value: Value<'a>, meaning: u64) {
+fn set_value<'a>(property: &mut Property<'a>, value: Value<'a>, meaning: u64) {
     property.value = value;
     property.meaning = meaning;
     property.meaning_uri = "";

@@ -28,7 +28,7 @@ pub enum Action {
 /// A dot divides, `*` stands for any characters of a name; `\.`, `\*`, `\?` and `\\` are
 /// themselves. A `?` before all of it says that the rule need not match anything.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Rule {
+pub struct RedactRule {
     /// Whether it may match nothing.
     is_optional: bool,
     /// Kind and path, which the kinds of the archive tell apart.
@@ -66,7 +66,7 @@ impl Action {
     }
 }
 
-impl Rule {
+impl RedactRule {
     /// Whether the user says that the rule may match nothing.
     pub fn is_optional(&self) -> bool {
         self.is_optional
@@ -91,7 +91,7 @@ impl Rule {
     }
 }
 
-impl FromStr for Rule {
+impl FromStr for RedactRule {
     type Err = RuleError;
 
     fn from_str(text: &str) -> Result<Self, RuleError> {
@@ -114,16 +114,16 @@ impl FromStr for Rule {
                 dots.push(glyphs.len());
             }
             glyphs.push(match c {
-                '*' => PatternToken::Any,
+                '*' => PatternToken::AnyChars,
                 '\\' => match chars.next() {
-                    Some(c @ ('.' | '*' | '?' | '\\')) => PatternToken::This(c),
+                    Some(c @ ('.' | '*' | '?' | '\\')) => PatternToken::Literal(c),
                     other => {
                         return Err(wrong(
                             &other.map_or("\\ at the end".to_owned(), |c| format!("\\{c}")),
                         ));
                     }
                 },
-                c => PatternToken::This(c),
+                c => PatternToken::Literal(c),
             });
         }
         let last = glyphs.len().wrapping_sub(1);
@@ -131,7 +131,7 @@ impl FromStr for Rule {
             (None, _) => Err(wrong("no '.' between kind and property")),
             (Some(0), _) => Err(wrong("no kind")),
             (_, Some(dot)) if *dot == last => Err(wrong("no property")),
-            _ => Ok(Rule {
+            _ => Ok(RedactRule {
                 is_optional,
                 left: left.to_owned(),
                 glyphs,
@@ -142,7 +142,7 @@ impl FromStr for Rule {
     }
 }
 
-impl fmt::Display for Rule {
+impl fmt::Display for RedactRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = ACTIONS
             .iter()
@@ -154,7 +154,7 @@ impl fmt::Display for Rule {
 }
 
 /// A name as a rule has it, so that it stands for itself and nothing else.
-pub(super) fn spelled(name: &str) -> String {
+pub(super) fn escape_name(name: &str) -> String {
     let mut spelled = String::with_capacity(name.len());
     for c in name.chars() {
         if matches!(c, '.' | '*' | '?' | '\\') {

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::rule::{Action, Rule, spelled};
+use super::rule::{Action, RedactRule, escape_name};
 use crate::entity::api_value::USER_NAMES;
 use crate::entity::{Entity, MEANING_ENTITY, Property, URI_ZLIB, Value};
 use crate::model::Kind;
@@ -49,9 +49,9 @@ pub enum RedactError {
 
 /// Rules, resolved for the kinds of an archive.
 #[derive(Debug, Clone, Default)]
-pub struct Rules {
-    rules: Vec<Rule>,
-    paths: Vec<Path>,
+pub struct RuleSet {
+    rules: Vec<RedactRule>,
+    paths: Vec<RulePath>,
     /// For each kind the numbers of its paths.
     by_kind: HashMap<String, Vec<usize>>,
     /// Which kinds' keys are hashed: the rule's number, and the kind as the rule has it.
@@ -60,7 +60,7 @@ pub struct Rules {
 
 /// The right part of a left side.
 #[derive(Debug, Clone)]
-struct Path {
+struct RulePath {
     /// The rule's number.
     rule: usize,
     glyphs: Vec<PatternToken>,
@@ -70,18 +70,18 @@ struct Path {
 
 /// A path of which the first names were found.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Begun {
+pub(super) struct PartialMatch {
     path: usize,
     /// Where the next name begins.
     at: usize,
 }
 
 /// What comes before and after a dot of a rule.
-fn divide(rule: &Rule, dot: usize) -> Option<(&[PatternToken], &[PatternToken])> {
+fn divide(rule: &RedactRule, dot: usize) -> Option<(&[PatternToken], &[PatternToken])> {
     Some((rule.glyphs().get(..dot)?, rule.glyphs().get(dot + 1..)?))
 }
 
-impl Rules {
+impl RuleSet {
     /// Finds out where in each rule the kind ends.
     ///
     /// `kinds` are those of the archive; those that stand only in keys and references belong to
@@ -90,14 +90,14 @@ impl Rules {
     /// # Errors
     /// [`RedactError`] names the rule that cannot be followed.
     pub fn new<'k>(
-        rules: &[Rule],
+        rules: &[RedactRule],
         kinds: impl IntoIterator<Item = &'k Kind>,
     ) -> Result<Self, RedactError> {
         // The same kind stands in several namespaces.
         let kinds: BTreeSet<&str> = kinds.into_iter().map(Kind::as_str).collect();
-        let mut resolved = Rules {
+        let mut resolved = RuleSet {
             rules: rules.to_vec(),
-            ..Rules::default()
+            ..RuleSet::default()
         };
         for (number, rule) in rules.iter().enumerate() {
             let last = rule.dots().last().and_then(|dot| divide(rule, *dot));
@@ -118,7 +118,7 @@ impl Rules {
     fn add_key(
         &mut self,
         number: usize,
-        rule: &Rule,
+        rule: &RedactRule,
         kind: &[PatternToken],
         kinds: &BTreeSet<&str>,
     ) -> Result<bool, RedactError> {
@@ -144,7 +144,7 @@ impl Rules {
 
     /// Adds the paths of a rule for properties, one for each place where its kind may end; says no
     /// where the archive has no such kind.
-    fn add_paths(&mut self, number: usize, rule: &Rule, kinds: &BTreeSet<&str>) -> bool {
+    fn add_paths(&mut self, number: usize, rule: &RedactRule, kinds: &BTreeSet<&str>) -> bool {
         let mut left = kinds.clone();
         let mut is_resolved = false;
         for dot in rule.dots().iter().rev() {
@@ -166,7 +166,7 @@ impl Rules {
                 .iter()
                 .filter_map(|other| other.checked_sub(dot + 1));
             let index = self.paths.len();
-            self.paths.push(Path {
+            self.paths.push(RulePath {
                 rule: number,
                 glyphs: path.to_vec(),
                 ends: dots.chain([path.len()]).collect(),
@@ -176,7 +176,7 @@ impl Rules {
             }
             // A kind that is named in full is the one that was meant; with wildcards each kind
             // takes the longest that it fits.
-            if !kind.contains(&PatternToken::Any) {
+            if !kind.contains(&PatternToken::AnyChars) {
                 break;
             }
         }
@@ -184,12 +184,12 @@ impl Rules {
     }
 
     /// The rules, in the order in which they were given.
-    pub fn rules(&self) -> &[Rule] {
+    pub fn rules(&self) -> &[RedactRule] {
         &self.rules
     }
 
     /// Whether anything may change in entities of that kind: a property, or a key in it.
-    pub fn touches(&self, kind: &Kind) -> bool {
+    pub fn applies_to(&self, kind: &Kind) -> bool {
         self.rewrites_keys() || self.names_properties_of(kind)
     }
 
@@ -220,7 +220,7 @@ impl Rules {
 
     /// The rules that hash keys of some of `kinds`, and how such a rule is spelled for each of
     /// them.
-    pub fn each_key<'k>(
+    pub fn for_each_key<'k>(
         &self,
         kinds: impl IntoIterator<Item = &'k Kind>,
         mut on_match: impl FnMut(usize, String),
@@ -231,7 +231,7 @@ impl Rules {
                 .iter()
                 .filter(|(_, pattern)| glob::matches(pattern, kind.as_str()))
             {
-                on_match(*rule, format!("{}.{KEY}", spelled(kind.as_str())));
+                on_match(*rule, format!("{}.{KEY}", escape_name(kind.as_str())));
             }
         }
     }
@@ -244,13 +244,18 @@ impl Rules {
         entity: &Entity<'_>,
         on_match: &mut dyn FnMut(usize, &str),
     ) {
-        let mut path = spelled(kind.as_str());
-        self.walk(&self.begun(kind.as_str()), entity, &mut path, on_match);
+        let mut path = escape_name(kind.as_str());
+        self.walk(
+            &self.partial_matches(kind.as_str()),
+            entity,
+            &mut path,
+            on_match,
+        );
     }
 
     fn walk(
         &self,
-        begun: &[Begun],
+        begun: &[PartialMatch],
         entity: &Entity<'_>,
         path: &mut String,
         on_match: &mut dyn FnMut(usize, &str),
@@ -258,12 +263,12 @@ impl Rules {
         for property in &entity.properties {
             let end = path.len();
             path.push('.');
-            path.push_str(&spelled(property.name));
+            path.push_str(&escape_name(property.name));
             let within = self.advance(begun, property.name, |rule| on_match(rule, path));
             if !within.is_empty() {
                 match &property.value {
                     Value::Entity(entity) => self.walk(&within, entity, path, on_match),
-                    _ => self.each_within(&within, property, |rule| on_match(rule, path)),
+                    _ => self.for_each_within(&within, property, |rule| on_match(rule, path)),
                 }
             }
             path.truncate(end);
@@ -271,16 +276,16 @@ impl Rules {
     }
 
     pub(super) fn action(&self, rule: usize) -> Option<Action> {
-        self.rules.get(rule).map(Rule::action)
+        self.rules.get(rule).map(RedactRule::action)
     }
 
     /// The paths of a kind, none of their names found yet.
-    pub(super) fn begun(&self, kind: &str) -> Vec<Begun> {
+    pub(super) fn partial_matches(&self, kind: &str) -> Vec<PartialMatch> {
         self.by_kind
             .get(kind)
             .into_iter()
             .flatten()
-            .map(|path| Begun { path: *path, at: 0 })
+            .map(|path| PartialMatch { path: *path, at: 0 })
             .collect()
     }
 
@@ -290,12 +295,12 @@ impl Rules {
     /// is called `a.b`.
     pub(super) fn advance(
         &self,
-        begun: &[Begun],
+        begun: &[PartialMatch],
         name: &str,
         mut on_end: impl FnMut(usize),
-    ) -> Vec<Begun> {
+    ) -> Vec<PartialMatch> {
         let mut within = Vec::new();
-        for Begun { path: number, at } in begun {
+        for PartialMatch { path: number, at } in begun {
             let Some(path) = self.paths.get(*number) else {
                 continue;
             };
@@ -310,7 +315,7 @@ impl Rules {
                 if *end == path.glyphs.len() {
                     on_end(path.rule);
                 } else {
-                    within.push(Begun {
+                    within.push(PartialMatch {
                         path: *number,
                         at: end + 1,
                     });
@@ -322,9 +327,9 @@ impl Rules {
 
     /// Tells the rules that name a part of a value which is redacted as a whole: a user, and an
     /// entity that is compressed.
-    pub(super) fn each_within(
+    pub(super) fn for_each_within(
         &self,
-        begun: &[Begun],
+        begun: &[PartialMatch],
         property: &Property<'_>,
         mut on_end: impl FnMut(usize),
     ) {
@@ -350,5 +355,5 @@ fn is_key(glyphs: &[PatternToken]) -> bool {
     glyphs
         .iter()
         .copied()
-        .eq(KEY.chars().map(PatternToken::This))
+        .eq(KEY.chars().map(PatternToken::Literal))
 }

@@ -20,7 +20,7 @@ fn secret() -> RedactKey {
     RedactKey::from_secret(b"of the tests")
 }
 
-fn rules(texts: &[&str]) -> Vec<Rule> {
+fn rules(texts: &[&str]) -> Vec<RedactRule> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
@@ -71,7 +71,7 @@ fn a_rule_says_kind_path_and_action() {
         "K.a=b=fake",
         "K.__key__=hash",
     ] {
-        assert_eq!(good.parse::<Rule>().unwrap().to_string(), good);
+        assert_eq!(good.parse::<RedactRule>().unwrap().to_string(), good);
     }
     for (wrong, found) in [
         ("Customer.mail", "no '='"),
@@ -83,7 +83,7 @@ fn a_rule_says_kind_path_and_action() {
         (r"K.\a=hash", r"\a"),
         ("K.a\\=hash", "\\ at the end"),
     ] {
-        let error = wrong.parse::<Rule>().unwrap_err().to_string();
+        let error = wrong.parse::<RedactRule>().unwrap_err().to_string();
         assert_eq!(
             error,
             format!(
@@ -91,11 +91,15 @@ fn a_rule_says_kind_path_and_action() {
             )
         );
     }
-    assert!(rules(&["K.a=hash", "K.a=fake"]).iter().all(Rule::needs_key));
+    assert!(
+        rules(&["K.a=hash", "K.a=fake"])
+            .iter()
+            .all(RedactRule::needs_key)
+    );
     assert!(
         !rules(&["K.a=drop", "K.a=null", "K.a=mask"])
             .iter()
-            .any(Rule::needs_key)
+            .any(RedactRule::needs_key)
     );
 }
 
@@ -103,7 +107,7 @@ fn a_rule_says_kind_path_and_action() {
 fn the_longest_kind_of_the_archive_divides() {
     let named = |rule: &str, kinds: &[&str], kind: &str, name: &str| -> bool {
         let kinds: Vec<Kind> = kinds.iter().map(|kind| Kind::new(*kind)).collect();
-        let rules = Rules::new(&rules(&[rule]), &kinds).unwrap();
+        let rules = RuleSet::new(&rules(&[rule]), &kinds).unwrap();
         let entity = with(vec![
             property(name, Value::Null),
             embedded("in", with(vec![property(name, Value::Null)])),
@@ -460,7 +464,7 @@ fn hashed_keys_still_meet_their_references() {
         path,
     };
     let redactor = redactor(&["Customer.__key__=hash"], &["Customer", "Order"]).unwrap();
-    assert!(redactor.rewrites_keys() && redactor.touches(&Kind::new("Order")));
+    assert!(redactor.rewrites_keys() && redactor.applies_to(&Kind::new("Order")));
     let json = |entity| {
         redactor.redact(entity, "src", |entity| {
             to_json(entity, &KeyMapping::identity())
@@ -578,7 +582,7 @@ fn ids_are_hashed_as_integers_and_names_as_texts_are() {
 #[test]
 fn the_names_that_rules_name_can_be_used_as_rules() {
     let kind = Kind::new("a.b");
-    let rules = Rules::new(
+    let rules = RuleSet::new(
         &rules(&[
             "*.*=null",
             r"*.e.x\*y=null",
@@ -599,7 +603,7 @@ fn the_names_that_rules_name_can_be_used_as_rules() {
     rules.each_property(&kind, &entity, &mut |rule, name| {
         found.insert((rule, name.to_owned()));
     });
-    rules.each_key([&kind], |rule, name| {
+    rules.for_each_key([&kind], |rule, name| {
         found.insert((rule, name));
     });
     let expected = [
@@ -753,7 +757,7 @@ proptest! {
     #[test]
     fn no_text_makes_the_reader_of_rules_panic(left in "[a-c.*\\\\=]{0,9}", action in prop::sample::select(&ACTIONS[..]), entity in any_entity()) {
         let text = format!("{left}={action}");
-        if let Ok(rule) = text.parse::<Rule>() {
+        if let Ok(rule) = text.parse::<RedactRule>() {
             prop_assert_eq!(rule.to_string(), text);
             if let Ok(redactor) = Redactor::new(&[rule], &[Kind::new("a"), Kind::new("a.b"), Kind::new("Customer")], Some(&secret())) {
                 redactor.redact(customer(entity), "src", forms);

@@ -2,7 +2,7 @@
 
 use kindpack::export::log::LogWriter;
 use kindpack::export::metadata::{
-    ExportMetadata, KindFiles, NamespaceSpec, OverallMetadata, Pointer,
+    ExportMetadata, KindFiles, NamespaceSpec, OverallMetadata, PartPointer,
 };
 use kindpack::model::{Namespace, Timestamp};
 use serde_json::Value;
@@ -38,7 +38,7 @@ fn put_export(shop: &BucketFixture, prefix: &str, kind: &str) {
         kinds,
     };
     let namespace = NamespaceSpec::One(Namespace::new(""));
-    let pointer = Pointer {
+    let pointer = PartPointer {
         kind: Some(kind.to_owned()),
         namespace,
         metadata_file: metadata_file.clone(),

@@ -7,7 +7,9 @@ use google_cloud_auth::credentials::user_account;
 use kindpack::entity::{DestinationProject, KeyMapping};
 use kindpack::google::Credentials;
 use kindpack::model::KindRef;
-use kindpack::targets::{CommitTarget, Progress, ServiceTimes, StepContext, Target, TargetError};
+use kindpack::targets::{
+    CommitTarget, ServiceTimes, StepContext, StepProgress, Target, TargetError,
+};
 use kindpack::transform::{Encoded, Encoder, Encoding};
 use serde_json::Value;
 
@@ -106,10 +108,10 @@ pub async fn restore(
     entities: &[Made<'_>],
     database: &str,
     batch: usize,
-) -> Result<Progress, TargetError> {
+) -> Result<StepProgress, TargetError> {
     let first = &entities[0];
     let mut sink = target
-        .open(&step(first.namespace, first.kind), Progress::default())
+        .open(&step(first.namespace, first.kind), StepProgress::default())
         .await?;
     for batch in encoded(entities, database).split(batch, 1 << 20) {
         sink.write(batch).await?;

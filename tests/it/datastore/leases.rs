@@ -5,7 +5,7 @@ use std::time::Duration;
 use kindpack::datastore::error::DatastoreError;
 use kindpack::model::{KindRef, LEASE_KIND};
 use kindpack::targets::{
-    CommitTarget, KeySet, Lease, Progress, ServiceTimes, Target as _, TargetError,
+    CommitTarget, KeySet, Lease, ServiceTimes, StepProgress, Target as _, TargetError,
 };
 use serde_json::{Value, json};
 
@@ -73,7 +73,7 @@ fn a_second_restore_is_refused_and_told_who_holds_the_target_until_when() {
                 "{properties}"
             );
             let error = take(&second, "bob on blue").await.unwrap_err();
-            let TargetError::Leased { holder, until, .. } = &error else {
+            let TargetError::Locked { holder, until, .. } = &error else {
                 panic!("{error:?}")
             };
             assert_eq!(
@@ -132,7 +132,7 @@ fn the_services_clock_decides_and_not_ours() {
     run(async {
         assert!(matches!(
             take(&target, "bob on blue").await,
-            Err(TargetError::Leased { .. })
+            Err(TargetError::Locked { .. })
         ));
         server.set_ahead(Duration::from_secs(2 * 86_400));
         let lease = take(&target, "bob on blue").await.unwrap();
@@ -217,7 +217,7 @@ fn whatever_is_lost_while_it_is_taken_it_is_held_by_one() {
             assert!(
                 matches!(
                     take(&target(&server, "", PATIENT), "bob").await,
-                    Err(TargetError::Leased { .. })
+                    Err(TargetError::Locked { .. })
                 ),
                 "{call:?} {deed:?}"
             );
@@ -282,7 +282,7 @@ fn the_mark_is_neither_counted_nor_deleted_nor_restored() {
             0
         );
         let opened = target
-            .open(&step("", LEASE_KIND), Progress::default())
+            .open(&step("", LEASE_KIND), StepProgress::default())
             .await;
         assert!(matches!(opened, Err(TargetError::Refused { .. })));
         assert_eq!(marks(&server, "").len(), 1);

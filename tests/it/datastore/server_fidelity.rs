@@ -16,7 +16,7 @@ use kindpack::entity::{DestinationProject, Entity, KeyMapping};
 use kindpack::export::log::{self, LogError};
 use kindpack::google::Credentials;
 use kindpack::model::KindRef;
-use kindpack::targets::{CommitTarget, Progress, ServiceTimes, StepContext, Target};
+use kindpack::targets::{CommitTarget, ServiceTimes, StepContext, StepProgress, Target};
 use kindpack::transform::{Encoded, Encoder, Encoding};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -318,7 +318,7 @@ async fn restore(target: &dyn Target, set: &Set, project: &str) {
             started: None,
             finished: None,
         };
-        let mut sink = target.open(&step, Progress::default()).await.unwrap();
+        let mut sink = target.open(&step, StepProgress::default()).await.unwrap();
         sink.write(encoded).await.unwrap();
         sink.end_piece();
         sink.finish().await.unwrap();

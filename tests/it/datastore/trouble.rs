@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use kindpack::datastore::error::DatastoreError;
-use kindpack::targets::{Progress, Target as _, TargetError};
+use kindpack::targets::{StepProgress, Target as _, TargetError};
 
 use super::fixture::{
     HASTY, PATIENT, assert_holds, discreet, notes, restore, run, server, step, target, truth,
@@ -219,7 +219,7 @@ fn an_entity_that_is_refused_is_found_and_told_by_kind_and_number_and_its_neighb
     server.poison("Note", "777");
     let entities = notes(1_000);
     let error = run(restore(&target(&server, "", PATIENT), &entities, "", 500)).unwrap_err();
-    let TargetError::BadEntity { number: 777, .. } = &error else {
+    let TargetError::EntityRejected { number: 777, .. } = &error else {
         panic!("{error:?}")
     };
     let words = discreet(&error);
@@ -264,7 +264,7 @@ fn a_step_that_is_given_up_sends_nothing_more() {
     run(async {
         let target = target(&server, "", PATIENT);
         let mut sink = target
-            .open(&step("acme", "Note"), Progress::default())
+            .open(&step("acme", "Note"), StepProgress::default())
             .await
             .unwrap();
         for batch in super::fixture::encoded(&notes(70), "").split(10, 1 << 20) {

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use kindpack::datastore::error::DatastoreError;
-use kindpack::targets::{Progress, Target as _};
+use kindpack::targets::{StepProgress, Target as _};
 
 use super::fixture::{
     PATIENT, PROJECT, SOURCE, assert_holds, discreet, encoded, notes, restore, run, server, step,
@@ -26,7 +26,7 @@ fn everything_arrives_in_the_default_and_in_a_named_database_and_its_ids_are_res
         .unwrap();
         assert_eq!(
             done,
-            Progress {
+            StepProgress {
                 pieces: 1,
                 records: 0,
                 entities: 700
@@ -74,7 +74,7 @@ fn a_batch_over_the_limits_is_divided() {
         let target = target(&server, "", PATIENT);
         restore(&target, &many, "", 5_000).await.unwrap();
         let mut sink = target
-            .open(&step("acme", "Image"), Progress::default())
+            .open(&step("acme", "Image"), StepProgress::default())
             .await
             .unwrap();
         sink.write(encoded(&large, "")).await.unwrap();
@@ -123,10 +123,10 @@ fn progress_is_told_in_order_and_never_lies_further_behind_than_the_window() {
     run(async {
         let target = target(&server, "", PATIENT);
         let mut sink = target
-            .open(&step("acme", "Note"), Progress::default())
+            .open(&step("acme", "Note"), StepProgress::default())
             .await
             .unwrap();
-        let (mut handed, mut last) = (0, Progress::default());
+        let (mut handed, mut last) = (0, StepProgress::default());
         for (number, batch) in encoded(&entities, "").split(10, 1 << 20).enumerate() {
             handed += batch.len() as u64;
             let safe = sink.write(batch).await.unwrap();
@@ -146,7 +146,7 @@ fn progress_is_told_in_order_and_never_lies_further_behind_than_the_window() {
         sink.end_piece();
         assert_eq!(
             sink.finish().await.unwrap(),
-            Progress {
+            StepProgress {
                 pieces: 2,
                 records: 0,
                 entities: 400
@@ -162,7 +162,7 @@ fn a_step_goes_on_within_a_piece_and_an_empty_piece_counts() {
     let entities = notes(30);
     run(async {
         let target = target(&server, "", PATIENT);
-        let begun = Progress {
+        let begun = StepProgress {
             pieces: 4,
             records: 10,
             entities: 4_010,
@@ -175,7 +175,7 @@ fn a_step_goes_on_within_a_piece_and_an_empty_piece_counts() {
         sink.end_piece();
         assert_eq!(
             sink.finish().await.unwrap(),
-            Progress {
+            StepProgress {
                 pieces: 6,
                 records: 0,
                 entities: 4_030

@@ -133,7 +133,7 @@ pub fn write_export(
 ) -> String {
     let time = |micros| Some(Timestamp::from_micros(micros).unwrap());
     let export =
-        ManagedExport::of_pair(pair, time(started_micros), time(started_micros + 5_000_000));
+        ManagedExport::from_pair(pair, time(started_micros), time(started_micros + 5_000_000));
     let around = folder.join(export.name());
     let mut bytes = 0;
     for (number, records) in records

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{LazyLock, OnceLock};
 use std::time::Duration;
 
-use kindpack::datastore::emulator::{self as installed, Running};
+use kindpack::datastore::emulator::{self as installed, RunningEmulator};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
@@ -26,7 +26,7 @@ pub struct Emulator {
     pub host: String,
     client: reqwest::Client,
     /// Kept, and not only asked for its address: dropped, the emulator ends.
-    _running: Option<(Running, Child)>,
+    _running: Option<(RunningEmulator, Child)>,
 }
 
 /// The emulator; where there is none the test is skipped.

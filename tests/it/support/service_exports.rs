@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use kindpack::export::log::LogWriter;
-use kindpack::export::metadata::{NamespaceSpec, OverallMetadata, Pointer};
+use kindpack::export::metadata::{NamespaceSpec, OverallMetadata, PartPointer};
 use kindpack::model::Namespace;
 
 use super::data::{STARTED_MICROS, put, varint};
@@ -82,7 +82,7 @@ pub fn write_export_of(form: Form, folder: &Path, parts: &[Part<'_>]) {
         }
         let metadata_file = format!("{below}/{namespace}_{kind}.export_metadata");
         super::write(&folder.join(&metadata_file), metadata(form, name, part));
-        pointers.push(Pointer {
+        pointers.push(PartPointer {
             kind: part.kind.map(str::to_owned),
             namespace: part.namespace.map_or(NamespaceSpec::All, |namespace| {
                 NamespaceSpec::One(Namespace::new(namespace))

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use flate2::read::GzDecoder;
-use kindpack::progress::Silent;
+use kindpack::progress::NoProgress;
 use kindpack::store::{DirStore, Store};
 use kindpack::verify::any_zip;
 
@@ -37,7 +37,7 @@ fn cases() -> Vec<(String, String)> {
 async fn problems(folder: &Path, name: &str) -> Vec<String> {
     let store: Arc<dyn Store> = Arc::new(DirStore::new(folder));
     let object = store.stat(name).await.unwrap();
-    any_zip(store, object, name.to_owned(), &Silent)
+    any_zip(store, object, name.to_owned(), &NoProgress)
         .await
         .unwrap()
         .problems

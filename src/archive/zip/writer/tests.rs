@@ -88,7 +88,7 @@ fn times_come_back_as_far_as_the_format_can_hold_them() {
             .unwrap();
         archive.extend(sealer.end(0, 0).unwrap());
         archive.extend(sealer.finish().unwrap());
-        let read = read_structure(&archive, Profile::Sealed).unwrap();
+        let read = read_structure(&archive, Strictness::OwnFormat).unwrap();
         assert_eq!(read[0].0.modified, back.map(time), "{modified:?}");
         zip::ZipArchive::new(Cursor::new(&archive)).unwrap();
     }
@@ -98,7 +98,10 @@ fn times_come_back_as_far_as_the_format_can_hold_them() {
 fn an_empty_archive_is_an_end_record() {
     let archive = ZipWriter::new().finish().unwrap();
     assert_eq!(archive.len(), 22);
-    assert_eq!(read_structure(&archive, Profile::Sealed), Ok(Vec::new()));
+    assert_eq!(
+        read_structure(&archive, Strictness::OwnFormat),
+        Ok(Vec::new())
+    );
 }
 
 fn of_empty_entries(count: u32) -> Vec<u8> {
@@ -121,7 +124,7 @@ fn the_count_needs_zip64_from_its_sentinel_on() {
         let archive = of_empty_entries(count);
         let len = archive.len() as u64;
         let tail = range(&archive, len - tail_len(len), tail_len(len));
-        let place = locate(tail, len, Profile::Sealed).unwrap();
+        let place = locate(tail, len, Strictness::OwnFormat).unwrap();
         assert_eq!(
             (place.entries, len - place.offset - place.len),
             (count.into(), end_len)
@@ -133,7 +136,7 @@ fn the_count_needs_zip64_from_its_sentinel_on() {
 #[test]
 fn seventy_thousand_entries_read_back_here_and_in_another_reader() {
     let archive = of_empty_entries(70_000);
-    let read = read_structure(&archive, Profile::Sealed).unwrap();
+    let read = read_structure(&archive, Strictness::OwnFormat).unwrap();
     assert_eq!(read.len(), 70_000);
     assert!(
         read.iter()
@@ -231,9 +234,9 @@ fn entries_and_offsets_past_four_gib_read_back_here_and_in_another_reader() {
     archive.push(sealer.finish().unwrap());
 
     let tail = archive.range(archive.len - tail_len(archive.len), tail_len(archive.len));
-    let place = locate(&tail, archive.len, Profile::Sealed).unwrap();
+    let place = locate(&tail, archive.len, Strictness::OwnFormat).unwrap();
     let directory = place.in_tail(&tail, archive.len).unwrap();
-    let read = parse_directory(directory, &place, Profile::Sealed).unwrap();
+    let read = parse_directory(directory, &place, Strictness::OwnFormat).unwrap();
     assert_eq!(read.len(), entries.len());
     for ((name, len, compressed_len, streamed, descriptor_len), entry) in entries.iter().zip(&read)
     {
@@ -252,14 +255,14 @@ fn entries_and_offsets_past_four_gib_read_back_here_and_in_another_reader() {
             (*name, len, *compressed_len, *streamed)
         );
         let header = archive.range(entry.header_offset, entry.header_max_len());
-        let local = check_local_header(entry, &header, Profile::Sealed).unwrap();
+        let local = check_local_header(entry, &header, Strictness::OwnFormat).unwrap();
         assert_eq!(local.descriptor_len, *descriptor_len, "{name}");
         let descriptor = archive.range(
             local.data_offset + entry.compressed_len,
             local.descriptor_len,
         );
-        check_descriptor(entry, &descriptor, Profile::Sealed).unwrap();
-        check_local_header(entry, &header, Profile::AnyZip).unwrap();
+        check_descriptor(entry, &descriptor, Strictness::OwnFormat).unwrap();
+        check_local_header(entry, &header, Strictness::AnyZip).unwrap();
     }
 
     let mut other = zip::ZipArchive::new(archive).unwrap();
@@ -285,7 +288,7 @@ fn the_local_part_of_an_entry_does_not_depend_on_its_place() {
     let entry: (&str, Form, &[u8]) = ("exports/b", Form::Streamed, b"bytes bytes bytes");
     let alone = seal(&[entry]).bytes;
     let behind = seal(&[("exports/a", Form::Known, b"something before it"), entry]).bytes;
-    let read = read_structure(&behind, Profile::Sealed).unwrap();
+    let read = read_structure(&behind, Strictness::OwnFormat).unwrap();
     let (second, _) = &read[1];
     let len = second.end_offset - second.header_offset;
     assert_eq!(

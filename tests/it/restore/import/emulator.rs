@@ -198,7 +198,7 @@ fn what_no_import_can_do_is_refused_before_anything_is_staged() {
             .import(step, &importer, &staging(bench, &importer))
             .unwrap_err();
         assert!(
-            matches!(error, ImportError::Unfit { .. }) && error.to_string().contains(words),
+            matches!(error, ImportError::NotImportable { .. }) && error.to_string().contains(words),
             "{error}"
         );
         assert!(!bench.desk.path("own").exists());
@@ -281,7 +281,7 @@ fn exports_are_staged_where_the_importer_reads() {
         let chose = Staging::choose(chosen.as_ref(), "own".as_ref(), importer.as_ref(), &stores);
         match (chose, refused) {
             (Ok(_), None) => {}
-            (Err(ImportError::NoPlace { expected, .. }), Some(words)) => {
+            (Err(ImportError::InvalidStaging { expected, .. }), Some(words)) => {
                 assert!(expected.contains(words), "{expected}")
             }
             (chose, refused) => panic!("{importer:?} {chosen:?}: {chose:?}, not {refused:?}"),
@@ -360,7 +360,10 @@ fn an_emulator_that_fails_is_told_of_and_leaves_nothing_staged() {
         std::io::copy(&mut socket, &mut std::io::sink()).ok();
     }));
     let words = blind.to_string();
-    assert!(matches!(blind, ImportError::Unread { .. }), "{blind:?}");
+    assert!(
+        matches!(blind, ImportError::EmulatorCannotRead { .. }),
+        "{blind:?}"
+    );
     assert!(
         words.contains("Failed to parse overall export metadata file")
             && words.contains("own/kindpack-"),

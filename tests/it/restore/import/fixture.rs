@@ -7,7 +7,7 @@ use kindpack::datastore::admin::Importer;
 use kindpack::model::{Sha256, Timestamp};
 use kindpack::plan::{ArchiveRef, Choices, Environment, Plan, Step, plan};
 use kindpack::progress::{Event, Observer};
-use kindpack::restore::import::{self, ImportError, Imported, Staging, StepImport};
+use kindpack::restore::import::{self, ImportError, ImportResult, Staging, StepImport};
 use kindpack::runtime::workers::Workers;
 use kindpack::store::{DirStore, Store as _};
 use tokio::runtime::Runtime;
@@ -34,13 +34,13 @@ pub struct Told {
 
 impl Observer for Told {
     fn event(&self, _: Event) {}
-    fn begin(&self, _: &'static str, _: u64) {}
+    fn start_phase(&self, _: &'static str, _: u64) {}
     fn advance(&self, done: u64, _: u64) {
         if done > 0 {
             self.entities.lock().unwrap().push(done);
         }
     }
-    fn end(&self) {}
+    fn finish_phase(&self) {}
 }
 
 /// What an earlier run has left.
@@ -119,7 +119,7 @@ impl ImportFixture {
         staging: &Staging,
         earlier: Earlier,
         told: &Told,
-    ) -> Result<import::Started, ImportError> {
+    ) -> Result<import::RunningImport, ImportError> {
         let Earlier { begun, operation } = earlier;
         let job = StepImport {
             archive: &self.archive,
@@ -138,7 +138,7 @@ impl ImportFixture {
         step: &Step,
         importer: &Arc<dyn Importer>,
         staging: &Staging,
-    ) -> Result<Imported, ImportError> {
+    ) -> Result<ImportResult, ImportError> {
         self.import_after(step, importer, staging, Earlier::default())
     }
 
@@ -148,7 +148,7 @@ impl ImportFixture {
         importer: &Arc<dyn Importer>,
         staging: &Staging,
         earlier: Earlier,
-    ) -> Result<Imported, ImportError> {
+    ) -> Result<ImportResult, ImportError> {
         self.block_on(async {
             let told = Told::default();
             self.start(step, importer, staging, earlier, &told)
