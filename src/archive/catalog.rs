@@ -240,7 +240,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_form_of_a_name_says_namespace_and_time() {
+    fn archive_name_gives_namespace_and_time() {
         let named = NameParts::read("a_backup_b_backup_20131012063742.zip").unwrap();
         assert_eq!(
             (named.namespace, named.id),

@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn ranges_are_given_in_parts_and_blocks_stay_bounded() {
+    async fn ranges_come_in_parts_from_bounded_blocks() {
         let bytes: Vec<u8> = (0..10_000u32).map(|i| (i % 251) as u8).collect();
         let (_folder, store, object) = object_of(&bytes).await;
         let ahead = ReadAhead::new(store, object);

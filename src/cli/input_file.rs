@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn file_within_limit_is_read_and_longer_one_refused() {
+    async fn file_over_limit_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("list");
         std::fs::write(&path, "x".repeat(100)).unwrap();

@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_quoted_only_where_a_shell_needs_it() {
+    fn words_are_quoted_only_when_needed() {
         assert_eq!(
             shell_quote("out/default_backup_20131012063742.zip"),
             "out/default_backup_20131012063742.zip"

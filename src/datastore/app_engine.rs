@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn the_counter_is_found_for_both_kinds_of_ids() {
+    fn counter_is_found_for_both_id_types() {
         // As Google's emulator and the service hand them out: the first six scattered ones.
         let scattered = [
             5_629_499_534_213_120,
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_reserved_only_where_the_answer_says_so() {
+    fn ids_are_reserved_only_when_confirmed() {
         let answer = |end: i64| {
             let (mut result, mut answer) = (Vec::new(), Vec::new());
             put_int(&mut result, 1, 7);

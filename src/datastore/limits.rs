@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_entity_is_left_to_the_service() {
+    fn invalid_entity_is_left_to_the_service() {
         assert_eq!(find_oversized(b"\x1a\xff"), None);
     }
 }

@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn no_answer_asks_for_a_longer_wait_than_a_day() {
+    fn no_requested_wait_exceeds_a_day() {
         let asked = |delay: &[u8]| {
             let info = [&[0x0a, delay.len() as u8], delay].concat();
             let any = [
@@ -438,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_in_json_has_the_bytes_of_the_same_key_in_an_entity() {
+    fn json_key_equals_entity_key_bytes() {
         let rewrite = KeyMapping::identity();
         let mut numbered = 0;
         for record in ["managed", "legacy"].into_iter().flat_map(records) {

@@ -396,7 +396,7 @@ mod tests {
     use crate::entity::{json, message};
 
     #[test]
-    fn records_of_the_emulator_come_out_as_they_were() {
+    fn emulator_records_decode_unchanged() {
         let records = records("managed");
         assert_eq!(records.len(), 258);
         for record in records {
@@ -447,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn unindexed_values_come_after_indexed_ones_whatever_their_order_was() {
+    fn unindexed_values_follow_indexed_ones() {
         let mut record = Vec::new();
         for (field, name) in [(15, "b"), (14, "a"), (15, "d"), (14, "c")] {
             put_message(&mut record, field, |out| put_bytes(out, 3, name.as_bytes()));
@@ -465,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_values_the_first_by_rank_counts_without_a_meaning() {
+    fn first_value_without_meaning_wins() {
         let of = |meaning, fill: &dyn Fn(&mut Vec<u8>)| {
             let mut record = Vec::new();
             put_message(&mut record, 14, |out| {
@@ -514,7 +514,7 @@ mod tests {
     }
 
     #[test]
-    fn a_compressed_value_is_bytes_even_under_the_meaning_of_an_entity() {
+    fn compressed_value_is_always_bytes() {
         let compressed = Property {
             meaning: MEANING_ENTITY,
             meaning_uri: URI_ZLIB,
@@ -536,7 +536,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_complete_when_every_element_names_one_entity() {
+    fn complete_key_names_one_entity_per_element() {
         let path = |elements: &[(&'static str, Id<'static>)]| Key {
             path: elements
                 .iter()
@@ -578,7 +578,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_tells_the_place_in_the_record_and_no_value() {
+    fn error_gives_position_but_no_value() {
         let mut record = record_of(&Entity {
             key: None,
             properties: vec![property("secret", Value::Bytes(b"hidden"[..].into()))],
@@ -606,7 +606,7 @@ mod tests {
     }
 
     #[test]
-    fn entities_in_entities_are_read_to_the_bound_and_refused_beyond() {
+    fn nested_entities_are_bounded() {
         assert!(Entity::parse(&nested_record(EMBEDDED_DEPTH_MAX)).is_ok());
         for levels in [EMBEDDED_DEPTH_MAX + 1, 10_000] {
             assert_eq!(
@@ -641,7 +641,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_keeps_the_form_of_its_app_unless_its_project_changes() {
+    fn key_keeps_its_app_unless_project_changes() {
         use crate::entity::DestinationProject;
         let entity = Entity {
             key: Some(key("s~src", "", "K", Id::Number(1))),
@@ -683,7 +683,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_read_from_damaged_bytes_can_be_written_in_every_form(record in damaged_record()) {
+        fn damaged_input_still_encodes_in_every_form(record in damaged_record()) {
             if let Ok(entity) = Entity::parse(&record) {
                 let identity = KeyMapping::identity();
                 let again = record_of(&entity);

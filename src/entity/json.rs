@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn all_entities_of_the_emulator_become_what_it_answers() {
+    fn emulator_entities_match_its_answers() {
         let expected = truth("entities.json");
         assert_eq!(expected.len(), 258);
         assert_same(&decoded("managed"), &expected);
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn every_variant_of_an_export_holds_the_same_entities() {
+    fn export_variants_hold_equal_entities() {
         let all = truth("entities.json");
         let of = |is_wanted: &dyn Fn(&str, &str) -> bool| -> BTreeMap<String, Json> {
             let wanted = |entity: &Json| {
@@ -543,7 +543,7 @@ mod tests {
     }
 
     #[test]
-    fn one_name_twice_or_one_element_makes_an_array_at_the_place_of_the_first() {
+    fn repeated_name_becomes_array_at_first_place() {
         let unindexed = |name, n| Property {
             indexed: false,
             ..property(name, Value::Integer(n))
@@ -617,7 +617,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rewrite_reaches_every_key_and_leaves_a_third_project() {
+    fn rewrite_reaches_every_key_of_the_project() {
         fn entity_in<'a>(project: &'a str, namespace: &'a str) -> Entity<'a> {
             let reference = |name, indexed| Property {
                 indexed,

@@ -419,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn the_main_types_have_the_bytes_of_the_public_definition() {
+    fn messages_match_the_public_definition() {
         let bytes_of = |value| {
             written(
                 &Entity {
@@ -493,7 +493,7 @@ mod tests {
     }
 
     #[test]
-    fn places_lose_their_meaning_at_any_depth_and_nothing_else() {
+    fn meanings_of_geo_points_are_removed() {
         let place = |meaning| Property {
             meaning,
             ..property("place", Value::Point { x: 1.0, y: 2.0 })
@@ -539,7 +539,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_told_apart_as_the_target_will_tell_them() {
+    fn keys_are_distinguished_as_in_the_target() {
         let entity = |app, namespace, id| Entity {
             key: Some(key(app, namespace, "K", id)),
             properties: Vec::new(),

@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn namespaces_move_without_a_project_and_leave_the_database() {
+    fn namespace_mapping_keeps_project_and_database() {
         let moving = rewrite(None, &[("acme", "")]);
         let moving = KeyMapping {
             from_database: "db".to_owned(),
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn the_identity_moves_no_key_not_even_one_without_app() {
+    fn identity_mapping_changes_no_key() {
         assert!(KeyMapping::identity().is_identity() && rewrite(None, &[("a", "a")]).is_identity());
         assert!(!rewrite(Some(("src", "")), &[]).is_identity());
         assert_eq!(

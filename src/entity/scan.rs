@@ -449,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn parents_and_references_are_found_at_any_depth_but_not_keys_of_embedded_entities() {
+    fn scan_finds_nested_parents_and_references() {
         let reference = |app, namespace, kind, indexed| Property {
             indexed,
             ..property(
@@ -502,7 +502,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entity_without_a_complete_key_is_refused_with_what_it_lacks() {
+    fn incomplete_key_is_refused_with_reason() {
         let of = |key| {
             Scan::new()
                 .add(&record_of(&Entity {
@@ -541,7 +541,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_key_of_an_embedded_entity_is_seen() {
+    fn damaged_embedded_key_is_detected() {
         let inner = Entity {
             key: Some(key("p", "", "spoilt", Id::Name("n"))),
             properties: Vec::new(),
@@ -561,7 +561,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_is_counted_once_its_key_is_read() {
+    fn record_counts_once_its_key_is_read() {
         let mut record = record_of(&Entity {
             key: Some(key("p", "", "K", Id::Number(1))),
             properties: Vec::new(),
@@ -573,7 +573,7 @@ mod tests {
     }
 
     #[test]
-    fn scans_of_pieces_merge_to_the_scan_of_the_whole() {
+    fn scans_of_pieces_merge() {
         let records = records("managed");
         let whole = scan(&records).finish();
         for size in [1, 7, 100] {
@@ -590,7 +590,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
-        fn the_scan_of_any_entity_is_what_the_full_decoder_says(entity in any_entity(), own in "[a-zA-Z]{1,3}") {
+        fn scan_agrees_with_the_decoder(entity in any_entity(), own in "[a-zA-Z]{1,3}") {
             let mut entity = entity;
             entity.key = Some(key("s~src", "ns", &own, Id::Number(1)));
             let record = record_of(&entity);
@@ -598,7 +598,7 @@ mod tests {
         }
 
         #[test]
-        fn the_scan_refuses_what_the_full_decoder_refuses_and_nothing_else(record in damaged_record()) {
+        fn scan_refuses_what_the_decoder_refuses(record in damaged_record()) {
             let mut scan = Scan::new();
             let found = scan.add(&record).is_ok().then(|| scan.finish());
             prop_assert_eq!(found, by_the_full_decoder(&record));

@@ -414,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_message_is_told_with_its_place() {
+    fn invalid_message_is_refused_with_position() {
         let sound = [0x08, 0x01];
         let table: [(&[u8], WireFault); 11] = [
             (&[0x08], WireFault::Truncated),
@@ -463,7 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_end_where_they_began_and_no_deeper_than_the_bound() {
+    fn groups_are_balanced_and_depth_is_bounded() {
         // Group 1 { group 1 { 2: 5 }, 3: "" } and a field after it.
         let bytes = [0x0b, 0x0b, 0x10, 0x05, 0x0c, 0x1a, 0x00, 0x0c, 0x08, 0x07];
         let fields: Vec<_> = Fields::new(&bytes).map(Result::unwrap).collect();
@@ -483,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn a_known_field_of_another_type_is_an_error() {
+    fn known_field_of_wrong_type_is_refused() {
         let field = Fields::new(&[0x08, 0x01]).next().unwrap().unwrap();
         assert!(field.bytes().is_err() && field.group().is_err() && field.double().is_err());
         assert_eq!(

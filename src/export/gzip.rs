@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn the_content_comes_in_whole_pieces_however_it_is_stored() {
+    fn content_comes_in_whole_pieces() {
         let content: Vec<u8> = (0..PIECE_LEN_BYTES + 100_000)
             .map(|i| (i % 251) as u8)
             .collect();
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_is_cut_or_damaged_is_told_and_a_bomb_is_not_held() {
+    fn damaged_stream_is_reported_and_bomb_bounded() {
         let stored = gzip(&vec![7; 100_000]);
         assert!(read(&stored[..stored.len() - 1], 64).is_err());
         let mut damaged = stored.clone();

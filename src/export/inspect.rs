@@ -316,7 +316,7 @@ mod tests {
     use crate::model::{Kind, KindRef, Namespace, Selector};
 
     #[test]
-    fn digests_of_pieces_join_to_the_digests_of_the_whole() {
+    fn digests_of_pieces_join() {
         let whole: Vec<u8> = (0..100_000u32).map(|i| (i * 7 % 251) as u8).collect();
         let mut inspection = Inspector::default();
         let mut offset = 0;

@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn outputs_of_several_kinds_are_an_export_of_all_kinds() {
+    fn outputs_of_several_kinds_export_all_kinds() {
         let export = ManagedExport::from_pairs(
             &[KindRef::new("acme", "Order"), KindRef::new("acme", "User")],
             None,

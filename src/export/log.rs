@@ -646,7 +646,7 @@ mod tests {
     }
 
     #[test]
-    fn the_log_of_an_empty_export_is_written_as_the_emulator_does() {
+    fn empty_log_matches_the_emulator() {
         let log = log_of(&[b"3".to_vec(), vec![]]);
         assert_eq!(
             log,
@@ -658,7 +658,7 @@ mod tests {
     }
 
     #[test]
-    fn logs_of_the_emulator_come_out_as_they_were() {
+    fn emulator_logs_read_back() {
         for (name, log) in objects("managed", |path| {
             path.ends_with("output-0") || path.ends_with(".overall_export_metadata")
         }) {
@@ -667,7 +667,7 @@ mod tests {
     }
 
     #[test]
-    fn records_that_end_anywhere_near_a_block_border_are_read_back() {
+    fn records_near_block_borders_read_back() {
         for len in BLOCK - 30..BLOCK + 30 {
             let records = vec![vec![1; len], vec![], vec![2; 3 * BLOCK], vec![3; 5]];
             assert_eq!(read_all(&log_of(&records)), Ok(records), "{len}");
@@ -675,7 +675,7 @@ mod tests {
     }
 
     #[test]
-    fn with_seven_bytes_left_a_fragment_without_data_ends_the_block() {
+    fn empty_fragment_ends_a_block() {
         let records = vec![vec![1; BLOCK - 14], vec![2; 3]];
         let log = log_of(&records);
         assert_eq!(&log[BLOCK - 3..BLOCK], [0, 0, 2], "length 0, FIRST");
@@ -683,7 +683,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_is_padded_only_where_the_importer_would_loop() {
+    fn end_is_padded_only_for_importer_bug() {
         for left in 0..20 {
             let (mut log, mut out) = (LogWriter::new(), Vec::new());
             log.record(&vec![1; BLOCK - 7 - left], &mut out);
@@ -726,7 +726,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_log_is_an_error_or_a_clean_prefix() {
+    fn cut_log_fails_or_gives_clean_prefix() {
         let records = vec![vec![1; 100], vec![], vec![2; BLOCK + 300], vec![3; 40]];
         let log = log_of(&records);
         let mut borders = 0;
@@ -843,7 +843,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_of_more_than_the_limit_is_refused_in_one_piece_and_in_many() {
+    fn oversized_record_is_refused_in_any_pieces() {
         let fits = log_of(&[vec![1; RECORD_MAX_BYTES]]);
         let over = log_of(&[vec![1; RECORD_MAX_BYTES + 1]]);
         for piece_len in [fits.len() + BLOCK, 64 * BLOCK] {
@@ -860,7 +860,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_that_do_not_go_on_where_the_last_one_ended_are_refused() {
+    fn disconnected_pieces_are_refused() {
         let log = log_of(&[vec![1; 10], vec![2; 3 * BLOCK]]);
         let ends = |from: usize, to: usize| {
             read_piece::<LogError>(&log[from..to], from as u64, |_| Ok(())).unwrap()
@@ -887,7 +887,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_left_open_by_one_piece_must_go_on_in_the_next() {
+    fn open_record_must_continue() {
         let log = log_of(&[vec![2; 3 * BLOCK]]);
         let ends =
             |piece: &[u8], at: usize| read_piece::<LogError>(piece, at as u64, |_| Ok(())).unwrap();
@@ -945,7 +945,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(48))]
 
         #[test]
-        fn pieces_of_any_size_hold_the_same_records_as_the_whole(
+        fn pieces_of_any_size_hold_same_records(
             records in prop::collection::vec((prop_oneof![0..50_usize, 0..100_000_usize], any::<u8>(), prop::bool::weighted(0.3)), 0..12),
             piece_blocks in 1..5_usize,
         ) {
@@ -964,7 +964,7 @@ mod tests {
         }
 
         #[test]
-        fn a_damaged_log_gives_the_same_verdict_in_pieces_and_never_other_records(at in any::<prop::sample::Index>(), len in 1..40_usize, byte in any::<u8>()) {
+        fn damaged_log_fails_alike_in_pieces(at in any::<prop::sample::Index>(), len in 1..40_usize, byte in any::<u8>()) {
             let records = vec![vec![1; 70_000], vec![2; 10], vec![3; 50_000]];
             let mut log = log_of(&records);
             let at = at.index(log.len());

@@ -610,7 +610,7 @@ mod tests {
     }
 
     #[test]
-    fn metadata_of_the_emulator_comes_out_as_it_was() {
+    fn emulator_metadata_reads_back() {
         for folder in ["managed", "managed-variants"] {
             for (name, bytes) in objects(folder, |path| path.ends_with(".export_metadata")) {
                 let metadata = ExportMetadata::parse(&bytes).unwrap();
@@ -696,7 +696,7 @@ mod tests {
     }
 
     #[test]
-    fn every_legacy_backup_names_its_project_times_and_objects() {
+    fn legacy_backup_names_project_times_and_objects() {
         let backups = objects("legacy", |path| {
             path.ends_with(".backup_info")
                 && path
@@ -778,7 +778,7 @@ mod tests {
     }
 
     #[test]
-    fn a_legacy_backup_that_never_ended_keeps_the_kinds_it_was_to_hold() {
+    fn unfinished_legacy_backup_keeps_planned_kinds() {
         let kinds = ["User", "Photo"].map(|kind| Property {
             multiple: true,
             ..text("kinds", kind)
@@ -830,7 +830,7 @@ mod tests {
     }
 
     #[test]
-    fn damaged_legacy_metadata_is_told_by_record_and_property() {
+    fn damaged_legacy_metadata_names_record_and_property() {
         let parse = |properties| LegacyBackup::parse(&legacy_log(properties, &[]));
         let wrong = |property, expected| {
             Err(MetadataError::OtherValue {
@@ -887,7 +887,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_that_are_not_known_are_an_error_of_their_own() {
+    fn unknown_versions_are_a_separate_error() {
         let unknown = |expected, found: &str| MetadataError::UnknownVersion {
             expected,
             found: found.to_owned(),
@@ -907,7 +907,7 @@ mod tests {
     }
 
     #[test]
-    fn an_overall_file_of_other_than_two_records_is_refused() {
+    fn overall_file_needs_exactly_two_records() {
         let table: [(&[&[u8]], _); 3] =
             [(&[], "2 or more"), (&[b"3"], "2"), (&[b"3", b"", b""], "2")];
         for (records, expected) in table {
@@ -931,7 +931,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pointer_that_lacks_something_or_counts_below_zero_is_refused() {
+    fn incomplete_pointer_is_refused() {
         let spec = |kind_type, namespace_type| {
             message(|out| {
                 put_uint(out, 1, kind_type);
@@ -1041,7 +1041,7 @@ mod tests {
     }
 
     #[test]
-    fn export_metadata_that_is_cut_or_followed_by_other_bytes_is_refused() {
+    fn cut_or_padded_metadata_is_refused() {
         assert_eq!(
             ExportMetadata::parse(b""),
             Err(MetadataError::Missing {

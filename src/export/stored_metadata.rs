@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn smaller_objects_are_kept_and_larger_ones_left_out() {
+    fn small_objects_are_kept_large_ones_skipped() {
         let mut kept = MetadataStore::new(
             [
                 ("large", 60),
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn unfinished_export_needs_no_metadata_that_does_not_fit() {
+    fn unfinished_export_needs_no_large_metadata() {
         let name = "e/ns/kind/x.export_metadata";
         let kept = MetadataStore::new([(name, 60)], 100);
         let discovery = discovered(&kept, name, 60, false);
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn gzip_bomb_is_opened_only_when_asked_for_and_bounded() {
+    fn gzip_bomb_opens_only_on_demand() {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
         encoder.write_all(&vec![0; 4 << 20]).unwrap();
         let bomb = encoder.finish().unwrap();

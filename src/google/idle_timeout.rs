@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_transfer_that_moves_may_last_and_a_silent_one_is_ended() {
+    async fn silent_transfer_ends_and_moving_one_continues() {
         let idle = Duration::from_secs(1);
         let timer = IdleTimer::new();
         let moving = async {

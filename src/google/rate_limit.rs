@@ -67,7 +67,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn no_stretch_of_a_minute_has_more_starts_than_are_allowed() {
+    fn no_minute_exceeds_the_start_limit() {
         let mut pace = RateLimit::new(15, MINUTE);
         let mut now = Instant::now();
         let mut starts = Vec::new();

@@ -174,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_shows_its_status_and_known_phrase_only() {
+    fn refusal_shows_status_and_known_phrase_only() {
         for (words, shown) in [
             (
                 "Key path element must not be incomplete: [Customer: SECRET, K: ]",

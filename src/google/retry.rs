@@ -312,7 +312,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn delays_grow_to_a_bound_and_are_as_asked() {
+    fn delays_grow_to_a_bound() {
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(4));
         for most in [1, 2, 4, 4, 4] {
             let delay = backoff.next_delay(None).as_secs_f64();

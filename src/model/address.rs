@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn the_base_of_a_service_is_read_in_every_form() {
+    fn service_address_is_read_in_every_form() {
         for (text, expected) in [
             ("localhost:9023", "http://localhost:9023"),
             (" http://localhost:9023/ ", "http://localhost:9023"),

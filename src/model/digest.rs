@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn digests_read_back_what_they_print_and_nothing_else() {
+    fn digests_parse_only_what_they_print() {
         let sha = Sha256(std::array::from_fn(|i| i as u8 * 7));
         assert_eq!(sha.to_string().parse(), Ok(sha));
         assert_eq!("0000abcd".parse(), Ok(Crc32c(0xabcd)));

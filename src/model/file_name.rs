@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_gets_a_file_name_of_its_own() {
+    fn every_kind_has_a_unique_file_name() {
         assert_eq!(file_name("a/b%c\\d\n\u{9b}"), "a%2Fb%25c%5Cd%0A%C2%9B");
         assert_eq!(file_name("Größe 価格表: *"), "Größe 価格表: *");
         assert_eq!(
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn no_kind_has_the_name_of_a_shortened_one() {
+    fn no_kind_has_a_shortened_name() {
         for kind in [
             "x".repeat(201),
             "é".repeat(750),
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_a_file_system_takes_for_one_fold_alike() {
+    fn equivalent_file_names_fold_alike() {
         for (one, other) in [
             ("User", "uSER"),
             ("caf\u{e9}", "CAFE\u{301}"),

@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shares_and_limits_read_back_what_they_print_and_nothing_else_is_one() {
+    fn samples_parse_only_what_they_print() {
         for (text, sample) in [
             ("5%", Sample::Share(50_000)),
             ("0.5%", Sample::Share(5_000)),

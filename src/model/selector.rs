@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_slash_divides_so_a_kind_may_hold_slashes() {
+    fn first_slash_divides_namespace_and_kind() {
         assert!(chooses("acme/a/b", "acme", "a/b"));
         assert!(!chooses("a/b", "", "a/b"));
         assert!(chooses("(default)/a/b", "", "a/b"));
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_selector_is_refused_with_what_was_found() {
+    fn invalid_selector_is_refused_with_reason() {
         assert_eq!(
             "".parse::<Selector>().unwrap_err(),
             SelectorError::NoKind(String::new())

@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_of_a_target_reads_back_what_it_prints() {
+    fn every_target_form_round_trips() {
         for text in [
             "emulator:shop-test",
             "emulator:shop-test@localhost:8081",
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_target_is_refused_with_what_was_expected_and_found() {
+    fn invalid_target_is_refused_with_reason() {
         for (text, expected, found) in [
             ("", "emulator:PROJECT", "no colon"),
             ("shop", "emulator:PROJECT", "no colon"),
@@ -292,7 +292,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn any_text_is_read_or_refused_and_what_is_read_comes_back(text in "(emulator|datastore|dir|ndjson)?:?\\PC{0,20}") {
+        fn any_text_parses_or_is_refused(text in "(emulator|datastore|dir|ndjson)?:?\\PC{0,20}") {
             if let Ok(target) = text.parse::<TargetSpec>() {
                 assert_eq!(target.to_string().parse(), Ok(target));
             }

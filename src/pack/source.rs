@@ -263,7 +263,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn small_pieces_are_batched_in_order_and_large_ones_stand_alone() {
+    fn small_pieces_are_batched_in_order() {
         let lens = [1_000, 0, BATCH_BYTES - 1_000, 1, PIECE_LEN_BYTES, 5, 5];
         let jobs = lens
             .iter()

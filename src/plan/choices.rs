@@ -521,7 +521,7 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_map_names_the_default_namespace_in_brackets() {
+    fn namespace_map_writes_default_in_brackets() {
         let map: NamespaceMap = "(default)=acme".parse().unwrap();
         assert_eq!((map.from.as_str(), map.to.as_str()), ("", "acme"));
         for wrong in [
@@ -555,7 +555,7 @@ mod tests {
     }
 
     #[test]
-    fn ways_read_back_what_they_print_and_others_are_refused_by_name() {
+    fn write_methods_parse_only_what_they_print() {
         for policy in [OnExisting::Fail, OnExisting::Merge, OnExisting::Replace] {
             assert_eq!(policy.to_string().parse(), Ok(policy));
         }

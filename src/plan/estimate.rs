@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn each_way_takes_its_own_time_and_no_number_is_too_large() {
+    fn each_write_method_has_its_own_estimate() {
         let targets = [
             "datastore:shop-test",
             "emulator:shop-test@localhost:1",

@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_free_goes_small_before_big_and_ties_by_number() {
+    fn free_nodes_go_small_before_big() {
         assert_eq!(
             arrange(&[3, 1, 2, 1], &[], &[]),
             Ok(vec![vec![1], vec![3], vec![2], vec![0]])
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cycle_stands_together_and_weighs_what_its_nodes_weigh() {
+    fn cycle_stands_together_with_its_total_size() {
         assert_eq!(
             arrange(&[5, 4, 8, 1], &links(&[(0, 1), (1, 0), (3, 0)]), &[]),
             Ok(vec![vec![3], vec![2], vec![1, 0]])
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn in_a_cycle_across_namespaces_the_order_within_each_namespace_holds() {
+    fn namespace_order_holds_within_wide_cycles() {
         let mut round = links(&[(0, 1), (1, 2), (2, 0)]);
         round[1].within = false;
         round[2].within = false;
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wish_turns_a_link_round_and_touches_no_other() {
+    fn constraint_reverses_only_its_own_edge() {
         let chain = links(&[(0, 1), (1, 2), (2, 3)]);
         assert_eq!(
             arrange(&[9, 8, 7, 1], &chain, &[wish(&[2], &[0, 1, 3])]),
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wish_against_a_chain_of_links_cuts_it_where_the_held_back_node_stands() {
+    fn constraint_cuts_chain_at_held_back_node() {
         let chain = links(&[(0, 1), (1, 2), (2, 3)]);
         assert_eq!(
             arrange(&[1, 1, 1, 1], &chain, &[wish(&[3], &[0])]),

@@ -366,7 +366,7 @@ staging = "staging"
     }
 
     #[test]
-    fn a_profile_holds_what_the_options_of_the_same_names_take() {
+    fn profile_takes_the_same_options() {
         let laptop = named(LAPTOP, "laptop").unwrap();
         assert_eq!(laptop.target.unwrap().to_string(), "emulator:shop");
         assert_eq!(
@@ -510,7 +510,7 @@ staging = "staging"
     }
 
     #[test]
-    fn an_order_file_holds_first_last_and_depends_on_and_nothing_else() {
+    fn order_file_holds_only_its_three_lists() {
         let order = |text: &str| order(text, "order.toml").map_err(|error| error.to_string());
         let read = order("first = [\"A\"]\nlast = [\"B\", \"C\"]\ndepends_on = [\"A=B\"]").unwrap();
         assert_eq!(
@@ -538,7 +538,7 @@ staging = "staging"
     }
 
     #[test]
-    fn lists_of_rules_may_hold_comments_and_name_the_line_that_is_none() {
+    fn rule_list_errors_name_the_line() {
         assert_eq!(
             rules(
                 "# mails\nCustomer.email=mask\n\n  *.phone=null  \n",

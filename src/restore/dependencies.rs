@@ -411,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_within_a_kind_needs_no_reading_for_each_of_its_links() {
+    fn chain_within_a_kind_is_read_once() {
         let passes = |needs: &dyn Fn(usize) -> usize| {
             let made: EntityNeeds = vec![(0..300).map(|place| vec![(0, needs(place))]).collect()];
             let (needed, passes) = searched(&made, &[Sample::Limit(1)], 10);
@@ -445,7 +445,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_found_is_all_that_is_needed_and_nothing_else(
+        fn search_finds_exactly_what_is_required(
             made in prop::collection::vec(prop::collection::vec(prop::collection::vec((0..4_usize, 0..12_usize), 0..3), 0..10), 4),
             samples in prop::collection::vec(prop_oneof![(0..4_u64).prop_map(Sample::Limit), (1..1_000_000_u32).prop_map(Sample::Share)], 4),
             piece_len in 1..12_usize,

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_hook_sees_its_variables_and_its_exit_code_counts() {
+    async fn hook_gets_variables_and_exit_code_counts() {
         let long = Duration::from_secs(60);
         hook(
             "test \"$KINDPACK_STEP\" = 7 && test -z \"$KINDPACK_REDACT_KEY\"",
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_hook_that_takes_too_long_is_killed_with_all_that_it_started() {
+    async fn slow_hook_is_killed_with_its_children() {
         let folder = tempfile::tempdir().unwrap();
         let mark = folder.path().join("mark");
         let command = format!(

@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn one_target_by_two_names_is_one_and_others_are_others() {
+    fn aliases_of_a_target_share_one_lock() {
         let place = |text: &str| place_of(&text.parse().unwrap());
         for (one, other) in [
             (
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_one_is_refused_and_told_who_holds_it_until_the_first_ends() {
+    fn second_owner_is_refused_until_release() {
         let folder = tempfile::tempdir().unwrap();
         let target: TargetSpec = "emulator:shop@localhost:8081".parse().unwrap();
         let first = acquire(folder.path(), &target, &holder(7)).unwrap();

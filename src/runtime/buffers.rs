@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_room_is_as_long_as_was_asked_for_whatever_its_buffer_was_before() {
+    fn fixed_buffer_has_the_requested_length() {
         for len in [
             0,
             10,

@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_is_done_aside_is_done_in_order_and_taken_whole() {
+    async fn enqueued_work_runs_in_order() {
         let mut numbers = InOrder::<Vec<u32>>::default();
         for number in 0..100 {
             let push = move |mut numbers: Vec<u32>| {

@@ -652,7 +652,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_the_name_stays_unless_it_is_to_be_replaced() {
+    fn existing_name_stays_unless_overwritten() {
         let folder = tempfile::tempdir().unwrap();
         let [path, victim] = ["x", "victim"].map(|name| folder.path().join(name));
         fs::write(&victim, "mine").unwrap();

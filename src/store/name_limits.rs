@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_of_a_file_and_a_folder_is_found() {
+    fn name_of_file_and_folder_is_found() {
         assert_eq!(
             file_and_folder(&["a/b/c", "a-b", "a/b", "a.b/c", "a!"]),
             Some("a/b")

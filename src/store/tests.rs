@@ -11,7 +11,7 @@ async fn names(store: &DirStore) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn nothing_stands_under_the_name_before_it_is_published() {
+async fn name_is_free_until_published() {
     let folder = tempfile::tempdir().unwrap();
     let store = DirStore::new(folder.path());
     let mut writer = store
@@ -33,7 +33,7 @@ async fn nothing_stands_under_the_name_before_it_is_published() {
 }
 
 #[tokio::test]
-async fn a_taken_name_stays_as_it_is_unless_overwriting_is_asked_for() {
+async fn taken_name_stays_unless_overwritten() {
     let folder = tempfile::tempdir().unwrap();
     let store = DirStore::new(folder.path());
     write_object(&store, "x", Bytes::from_static(b"first"), false)
@@ -63,7 +63,7 @@ async fn a_taken_name_stays_as_it_is_unless_overwriting_is_asked_for() {
 }
 
 #[tokio::test]
-async fn of_two_writers_of_one_name_the_last_is_refused() {
+async fn second_writer_of_a_name_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let store = DirStore::new(folder.path());
     std::fs::write(folder.path().join(".x.partial"), "of somebody else").unwrap();
@@ -107,7 +107,7 @@ async fn names_that_a_store_cannot_hold_are_refused() {
 }
 
 #[tokio::test]
-async fn an_object_that_changed_since_the_listing_is_not_read() {
+async fn changed_object_is_not_read() {
     let folder = tempfile::tempdir().unwrap();
     let store = DirStore::new(folder.path());
     write_object(&store, "x", Bytes::from_static(b"first"), false)
@@ -129,7 +129,7 @@ async fn an_object_that_changed_since_the_listing_is_not_read() {
 }
 
 #[tokio::test]
-async fn a_link_to_a_folder_is_refused_rather_than_silently_left_out() {
+async fn link_to_a_folder_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("real")).unwrap();
     std::os::unix::fs::symlink("real", folder.path().join("link")).unwrap();
@@ -210,7 +210,7 @@ fn small(name: String, bytes: &'static [u8]) -> SmallObject {
 }
 
 #[tokio::test]
-async fn many_small_objects_are_made_asked_for_read_and_settled_at_once() {
+async fn many_small_objects_are_handled_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let store = DirStore::new(folder.path());
     // Few are settled one by one, many at once.
@@ -267,7 +267,7 @@ async fn many_small_objects_are_made_asked_for_read_and_settled_at_once() {
 }
 
 #[tokio::test]
-async fn of_small_objects_made_at_once_none_replaces_another_one() {
+async fn small_objects_never_replace_each_other() {
     let folder = tempfile::tempdir().unwrap();
     let store = DirStore::new(folder.path());
     write_object(&store, "b", Bytes::from_static(b"first"), false)

@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_parts_together_keep_what_was_put_in_and_nothing_else() {
+    fn key_set_parts_keep_exactly_their_keys() {
         let parts: Vec<KeySet> = (0..3)
             .map(|part| {
                 let mut set = KeySet::new(part, 3);

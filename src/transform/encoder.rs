@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn a_piece_is_cut_into_batches_that_hold_all_of_it_in_order() {
+    fn piece_splits_into_complete_ordered_batches() {
         let mut whole = encoded(&[3, 3, 3, 9, 0, 1, 1, 1, 1]);
         whole.drop_first(1);
         let batches: Vec<Encoded> = whole.split(3, 6).collect();
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_ones_are_taken_however_they_are_cut_into_pieces() {
+    fn limit_takes_first_entities_across_pieces() {
         for lens in [&[20][..], &[7, 7, 6], &[0, 1, 19], &[5, 15]] {
             let (ids, ended) = taken(Sampler::new(Sample::Limit(5), HashSet::new()), 0, lens);
             assert_eq!(ids, [1, 2, 3, 4, 5], "{lens:?}");
@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_needed_is_taken_behind_the_first_ones_too() {
+    fn required_entities_pass_the_limit() {
         let needed = [2, 9, 17].map(|id| {
             entity_of(id)
                 .key

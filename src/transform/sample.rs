@@ -104,7 +104,7 @@ mod tests {
     use crate::entity::testing::key;
 
     #[test]
-    fn keys_are_told_apart_and_the_project_does_not_matter() {
+    fn keys_differ_regardless_of_project() {
         let of = |key: Key<'_>| digest(key.namespace, &key.path);
         let keys = [
             key("p", "", "K", Id::Number(1)),
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_share_takes_about_its_share_and_a_larger_one_takes_those_as_well() {
+    fn larger_share_includes_the_smaller_one() {
         let taken = |sample: &str| -> HashSet<i64> {
             let picker = Sampler::new(sample.parse().unwrap(), HashSet::new());
             (1..=10_000)
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_needed_is_taken_whatever_the_sample_says() {
+    fn required_entities_bypass_the_sample() {
         let needed = key("p", "", "K", Id::Number(7));
         let needing =
             |sample: &str| Sampler::new(sample.parse().unwrap(), [digest("", &needed.path)].into());

@@ -25,7 +25,7 @@ fn folder(desk: &TestDir) -> PathBuf {
 }
 
 #[test]
-fn the_demo_shows_the_whole_way_with_nothing_installed() {
+fn demo_runs_without_anything_installed() {
     let desk = TestDir::new();
     let run = demo(&desk, &[]);
     assert_eq!(run.code, 0, "{}", run.brief());

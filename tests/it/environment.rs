@@ -41,7 +41,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
-fn signal_ends_a_read_of_a_pipe_without_writer() {
+fn signal_ends_read_of_silent_pipe() {
     let desk = desk();
     make_pipe(&desk, "pipe");
     let target = ["plan", "set.zip", "--target", "ndjson:other"];
@@ -145,7 +145,7 @@ fn lists_and_rules_may_come_through_pipes() {
 }
 
 #[test]
-fn journal_that_is_no_file_is_refused_at_once() {
+fn journal_that_is_no_file_is_refused() {
     let desk = desk();
     make_pipe(&desk, "plan.json.journal");
     for args in [
@@ -313,7 +313,7 @@ fn named_emulator_that_is_none_is_an_error() {
 }
 
 #[test]
-fn emulator_that_does_not_start_shows_what_it_printed() {
+fn failing_emulator_shows_its_output() {
     let desk = desk();
     desk.write("emulator.jar", "");
     desk.write(

@@ -207,7 +207,7 @@ fn a_file_made_during_a_step_stays() {
 }
 
 #[test]
-fn a_step_that_was_written_and_not_noted_goes_on() {
+fn unrecorded_step_is_resumed() {
     for target in ["ndjson:out", "dir:out"] {
         let desk = packed();
         desk.plan("set.zip", target, "plan.json", &["--only", "acme/Order"]);
@@ -256,7 +256,7 @@ fn kinds_that_would_share_a_file_are_refused() {
 }
 
 #[test]
-fn a_limit_of_file_sizes_is_an_error_that_leaves_nothing() {
+fn file_size_limit_leaves_nothing() {
     let desk = packed();
     let source = managed().source;
     for args in [
@@ -372,7 +372,7 @@ fn a_closed_terminal_ends_a_pack_cleanly() {
 }
 
 #[test]
-fn the_demo_ends_with_the_code_of_what_failed() {
+fn demo_exits_with_code_of_failed_command() {
     let desk = TestDir::new();
     // The exports fit, their archive does not.
     let mut command = desk.program(

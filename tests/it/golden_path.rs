@@ -32,7 +32,7 @@ fn len(list: &Value) -> usize {
 // pack
 
 #[test]
-fn pack_says_what_it_made_and_leaves_archive_and_sidecar_only() {
+fn pack_leaves_only_archive_and_sidecar() {
     for set in sets() {
         let desk = TestDir::new();
         let event = desk.pack(&set.source);
@@ -67,7 +67,7 @@ fn pack_says_what_it_made_and_leaves_archive_and_sidecar_only() {
 }
 
 #[test]
-fn a_folder_of_the_archives_name_is_never_replaced() {
+fn folder_with_archive_name_is_never_replaced() {
     let source = legacy().source;
     let desk = TestDir::new();
     desk.write("set.zip/keep", "me");
@@ -120,7 +120,7 @@ fn a_dry_run_counts_and_writes_nothing() {
 }
 
 #[test]
-fn the_same_source_gives_the_same_bytes_with_any_number_of_jobs_and_from_any_folder() {
+fn equal_sources_give_equal_bytes() {
     for set in sets() {
         let desk = packed(&set);
         let expected = sha256(&desk.read("set.zip"));
@@ -141,7 +141,7 @@ fn the_same_source_gives_the_same_bytes_with_any_number_of_jobs_and_from_any_fol
 }
 
 #[test]
-fn an_archive_that_ends_in_a_slash_gets_its_name_from_the_set() {
+fn archive_folder_names_the_archive() {
     for set in sets() {
         let desk = TestDir::new();
         let event = desk.json(0, &["pack", &set.source, "archives/"]);
@@ -163,7 +163,7 @@ fn an_archive_that_ends_in_a_slash_gets_its_name_from_the_set() {
 }
 
 #[test]
-fn a_folder_that_is_read_as_an_archive_means_the_newest_one_in_it() {
+fn folder_as_archive_means_the_newest() {
     let desk = TestDir::new();
     desk.json(0, &["pack", &legacy().source, "archives/"]);
     desk.json(
@@ -209,7 +209,7 @@ fn a_folder_that_is_read_as_an_archive_means_the_newest_one_in_it() {
 }
 
 #[test]
-fn only_and_exclude_choose_exports_and_expect_asks_for_them() {
+fn only_exclude_and_expect_select_exports() {
     let desk = TestDir::new();
     let kinds = |archive: &str| -> BTreeSet<String> {
         let manifest = zips::manifest(&desk.path(archive));
@@ -291,7 +291,7 @@ fn wait_waits_until_what_is_expected_is_finished() {
 // archive
 
 #[test]
-fn the_archive_holds_every_export_file_as_it_was_and_the_manifest_is_last() {
+fn archive_holds_every_file_and_manifest_last() {
     for set in sets() {
         let desk = packed(&set);
         let source: BTreeMap<String, Vec<u8>> = files_below(Path::new(&set.source))
@@ -316,7 +316,7 @@ fn the_archive_holds_every_export_file_as_it_was_and_the_manifest_is_last() {
 }
 
 #[test]
-fn list_prints_the_manifest_that_is_in_the_archive() {
+fn list_prints_the_stored_manifest() {
     for set in sets() {
         let desk = packed(&set);
         let listed = desk.expect(0, &["list", "set.zip", "--json"]);
@@ -584,7 +584,7 @@ fn cat_prints_the_entities_of_every_kind() {
 }
 
 #[test]
-fn extract_gives_back_the_files_as_they_lay_under_source() {
+fn extract_restores_source_files() {
     for set in sets() {
         let desk = packed(&set);
         let event = desk.json(0, &["extract", "set.zip", "out"]);
@@ -643,7 +643,7 @@ fn extract_goes_on_where_an_earlier_run_stopped() {
 }
 
 #[test]
-fn an_export_is_not_divided_when_it_is_extracted() {
+fn extract_never_divides_an_export() {
     let desk = TestDir::new();
     desk.pack(&fixture("managed-variants/two_kinds_two_namespaces"));
     desk.json(2, &["extract", "set.zip", "out", "--only", "acme/Customer"]);
@@ -651,7 +651,7 @@ fn an_export_is_not_divided_when_it_is_extracted() {
 }
 
 #[test]
-fn an_archive_that_lies_deeper_is_not_the_newest_of_a_folder() {
+fn newest_archive_ignores_subfolders() {
     let desk = TestDir::new();
     desk.json(0, &["pack", &legacy().source, "archives/"]);
     desk.json(0, &["pack", &managed().source, "archives/elsewhere/"]);
@@ -690,7 +690,7 @@ fn extract_takes_only_the_chosen_kinds() {
 }
 
 #[test]
-fn extract_as_managed_turns_legacy_backups_into_exports_with_the_same_entities() {
+fn managed_extract_converts_legacy_backups() {
     for set in [legacy(), managed()] {
         let desk = packed(&set);
         desk.json(0, &["extract", "set.zip", "out", "--format", "managed"]);
@@ -828,7 +828,7 @@ fn namespaces_are_mapped_in_files_too() {
 }
 
 #[test]
-fn a_target_that_is_not_empty_is_refused_and_stays_as_it_was() {
+fn nonempty_target_is_refused_and_unchanged() {
     for target in ["ndjson:out", "dir:out"] {
         let desk = packed(&legacy());
         desk.json(0, &["restore", "set.zip", "--target", target]);
@@ -865,7 +865,7 @@ fn a_target_that_is_not_empty_is_refused_and_stays_as_it_was() {
 }
 
 #[test]
-fn a_restore_goes_on_after_max_steps_and_then_says_that_all_is_done() {
+fn restore_resumes_after_max_steps() {
     let set = managed();
     let desk = packed(&set);
     desk.plan("set.zip", "ndjson:out", "plan.json", &[]);
@@ -1157,7 +1157,7 @@ fn the_users_word_on_the_order_wins() {
 }
 
 #[test]
-fn plan_says_with_its_exit_code_whether_there_is_anything_to_do() {
+fn plan_exit_code_says_whether_steps_remain() {
     let desk = packed(&legacy());
     desk.json(
         8,

@@ -47,7 +47,7 @@ fn written(desk: &TestDir) -> u64 {
 }
 
 #[test]
-fn a_pack_that_is_killed_leaves_no_archive_and_the_next_one_leaves_no_trace_of_it() {
+fn killed_pack_leaves_no_archive_or_trace() {
     let desk = TestDir::new();
     large_export(&desk);
     desk.json(0, &["pack", "source", "whole.zip"]);
@@ -109,7 +109,7 @@ fn a_pack_that_is_interrupted_stops_cleanly() {
 }
 
 #[test]
-fn of_two_packs_to_one_name_one_wins_and_the_other_is_refused() {
+fn one_of_two_packs_wins() {
     let desk = TestDir::new();
     large_export(&desk);
     desk.json(0, &["pack", "source", "whole.zip"]);
@@ -128,7 +128,7 @@ fn of_two_packs_to_one_name_one_wins_and_the_other_is_refused() {
 }
 
 #[test]
-fn an_extract_that_is_killed_leaves_whole_objects_only() {
+fn killed_extract_leaves_whole_objects_only() {
     let desk = TestDir::new();
     large_export(&desk);
     desk.json(0, &["pack", "source", "set.zip"]);
@@ -165,7 +165,7 @@ fn an_extract_that_is_killed_leaves_whole_objects_only() {
 }
 
 #[test]
-fn a_restore_into_a_folder_that_is_killed_goes_on() {
+fn killed_restore_into_folder_resumes() {
     for target in ["ndjson:out", "dir:out"] {
         let desk = TestDir::new();
         desk.json(0, &["pack", &managed().source, "set.zip"]);
@@ -197,7 +197,7 @@ fn a_restore_into_a_folder_that_is_killed_goes_on() {
 }
 
 #[test]
-fn a_torn_end_of_the_journal_is_passed_over() {
+fn torn_journal_tail_is_ignored() {
     let desk = TestDir::new();
     desk.json(0, &["pack", &managed().source, "set.zip"]);
     desk.plan("set.zip", "ndjson:out", "plan.json", &[]);

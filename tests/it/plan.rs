@@ -65,7 +65,7 @@ impl Doorbell {
 }
 
 #[test]
-fn a_target_that_nobody_meant_is_refused_and_nobody_is_called() {
+fn unintended_target_is_refused_without_calls() {
     let desk = desk();
     let bell = Doorbell::new();
     let plan = desk.plan(
@@ -355,7 +355,7 @@ fn a_target_that_nobody_meant_is_refused_and_nobody_is_called() {
 }
 
 #[test]
-fn a_profile_gives_what_was_not_typed_and_what_was_typed_beats_it() {
+fn command_line_overrides_profile() {
     let desk = desk();
     desk.write("conf/order.toml", "first = [\"Media\"]\n");
     desk.write(
@@ -464,7 +464,7 @@ fn a_profile_gives_what_was_not_typed_and_what_was_typed_beats_it() {
 }
 
 #[test]
-fn rules_say_what_they_match_and_misspelt_ones_fail() {
+fn rules_report_matches_and_typos_fail() {
     let desk = desk();
     let plan = desk.plan(
         "set.zip",
@@ -577,7 +577,7 @@ fn rules_say_what_they_match_and_misspelt_ones_fail() {
 }
 
 #[test]
-fn a_limit_takes_chosen_kinds_and_what_they_need() {
+fn limit_takes_kinds_and_dependencies() {
     let desk = desk();
     let options = [
         "--only",
@@ -628,7 +628,7 @@ fn a_limit_takes_chosen_kinds_and_what_they_need() {
 }
 
 #[test]
-fn the_table_says_what_the_restore_does_and_colours_are_not_needed() {
+fn table_explains_restore_without_colours() {
     let desk = desk();
     let text = |args: &[&str]| {
         desk.expect(0, &[&["plan", "set.zip"], args].concat())
@@ -713,7 +713,7 @@ fn the_table_says_what_the_restore_does_and_colours_are_not_needed() {
 }
 
 #[test]
-fn words_that_contradict_one_another_are_named_with_their_files() {
+fn contradictions_name_options_and_files() {
     let desk = desk();
     desk.write("order.toml", "depends_on = [\"Media=Session\"]\n");
     let args = [
@@ -743,7 +743,7 @@ fn words_that_contradict_one_another_are_named_with_their_files() {
 }
 
 #[test]
-fn the_archives_of_a_folder_are_listed_the_newest_last() {
+fn archives_are_listed_newest_last() {
     let desk = TestDir::new();
     desk.json(0, &["pack", &managed().source, "archives/"]);
     desk.json(0, &["pack", &legacy().source, "archives/"]);

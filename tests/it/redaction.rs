@@ -171,7 +171,7 @@ fn hash_customers(value: &mut Value) {
 }
 
 #[tokio::test]
-async fn what_rules_name_is_redacted_everywhere_and_all_else_is_as_it_was() {
+async fn rules_redact_everywhere_and_nothing_else() {
     let Set { source, truth, .. } = managed();
     let packed = packed(TestDir::new(), &source).await;
     let found = packed
@@ -225,7 +225,7 @@ async fn what_rules_name_is_redacted_everywhere_and_all_else_is_as_it_was() {
 }
 
 #[tokio::test]
-async fn of_a_kind_that_is_redacted_no_value_is_left_in_any_form() {
+async fn redacted_kind_leaves_no_value() {
     for Set { source, truth, .. } in [managed(), legacy()] {
         let kind = kind_of(
             truth
@@ -321,7 +321,7 @@ async fn exports_and_commits_carry_the_same_redacted_entities() {
 }
 
 #[tokio::test]
-async fn rules_that_name_nothing_are_told_by_what_the_others_name() {
+async fn unmatched_rules_suggest_existing_names() {
     let Set { source, .. } = managed();
     let packed = packed(TestDir::new(), &source).await;
     let rules = [
@@ -391,7 +391,7 @@ fn needs(entity: &Value) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn a_sample_brings_what_it_needs_where_that_is_wanted() {
+async fn sample_brings_dependencies_on_request() {
     let Set { source, truth, .. } = managed();
     let packed = packed(TestDir::new(), &source).await;
     let pairs = packed.pairs();
@@ -446,7 +446,7 @@ async fn a_sample_brings_what_it_needs_where_that_is_wanted() {
 }
 
 #[tokio::test]
-async fn a_sample_that_is_gone_on_with_brings_the_same_entities() {
+async fn resumed_sample_brings_equal_entities() {
     let desk = TestDir::new();
     let records: Vec<Vec<u8>> = made("demo-src", "acme", "Song", 16, 1_000_000)
         .iter()

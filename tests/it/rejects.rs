@@ -35,7 +35,7 @@ fn records(
 }
 
 #[test]
-fn large_outputs_that_are_stored_are_looked_into_all_the_same() {
+fn large_stored_outputs_are_inspected() {
     let desk = TestDir::new();
     let mut outputs = Vec::new();
     for kind in ["Song", "Film"] {
@@ -110,7 +110,7 @@ fn records_larger_than_any_entity_are_damage() {
 }
 
 #[test]
-fn a_namespace_that_is_a_path_is_damage_and_never_becomes_one() {
+fn namespace_path_is_damage() {
     let desk = TestDir::new();
     for (number, namespace) in ["../../evil", "/evil", "a/b", "line\nbreak"]
         .into_iter()
@@ -143,7 +143,7 @@ fn a_namespace_that_is_a_path_is_damage_and_never_becomes_one() {
 }
 
 #[test]
-fn of_two_exports_as_old_as_each_other_neither_is_the_newest() {
+fn exports_of_equal_age_are_ambiguous() {
     let desk = TestDir::new();
     for (folder, count) in [("source/a", 3), ("source/b", 5)] {
         write_export(
@@ -771,7 +771,7 @@ fn nulled(mut field: Vec<u8>) -> Vec<u8> {
 }
 
 #[test]
-fn a_set_that_is_not_whole_is_refused_and_leaves_nothing() {
+fn incomplete_set_is_refused_without_traces() {
     let sets = [
         (fixture("managed-variants/gcs_layout"), managed_cases()),
         (legacy().source, legacy_cases()),
@@ -820,7 +820,7 @@ fn an_undamaged_copy_is_packed() {
 }
 
 #[test]
-fn all_faults_of_all_exports_are_told_at_once() {
+fn all_problems_are_reported_at_once() {
     let desk = TestDir::new();
     copy_folder(Path::new(&managed().source), &desk.path("source"));
     let root = desk.path("source");
@@ -878,7 +878,7 @@ fn all_faults_of_all_exports_are_told_at_once() {
 }
 
 #[test]
-fn two_exports_of_one_kind_are_refused_unless_the_newest_is_asked_for() {
+fn duplicate_exports_need_latest() {
     let desk = TestDir::new();
     let records = |count| {
         made("demo-src", "acme", "Song", count, 10)
@@ -933,7 +933,7 @@ fn two_exports_of_one_kind_are_refused_unless_the_newest_is_asked_for() {
 }
 
 #[test]
-fn another_try_at_a_listed_shard_is_passed_over() {
+fn retried_shard_is_ignored() {
     let desk = TestDir::new();
     copy_folder(Path::new(&legacy().source), &desk.path("source"));
     desk.write(
@@ -989,7 +989,7 @@ fn names_that_no_archive_can_carry_are_refused() {
 // the command line
 
 #[test]
-fn a_source_that_is_not_there_is_2_and_one_without_exports_is_3() {
+fn missing_source_is_2_empty_is_3() {
     let desk = TestDir::new();
     desk.json(2, &["pack", "nowhere", "set.zip"]);
     desk.write("file", "x");
@@ -1036,7 +1036,7 @@ const READERS: [&[&str]; 7] = [
 ];
 
 #[test]
-fn an_archive_that_is_not_there_is_2_and_one_that_is_none_is_4() {
+fn missing_archive_is_2_invalid_is_4() {
     let mut zip = Vec::new();
     {
         use std::io::Write as _;
@@ -1074,7 +1074,7 @@ fn an_archive_that_is_not_there_is_2_and_one_that_is_none_is_4() {
 }
 
 #[test]
-fn a_plan_that_is_not_there_is_2_and_one_that_is_none_is_5() {
+fn missing_plan_is_2_invalid_is_5() {
     let desk = TestDir::new();
     desk.json(2, &["restore", "plan.json"]);
     desk.json(2, &["status", "plan.json"]);
@@ -1103,7 +1103,7 @@ fn a_plan_that_is_not_there_is_2_and_one_that_is_none_is_5() {
 }
 
 #[test]
-fn a_journal_that_is_none_is_refused_and_left_as_it_is() {
+fn invalid_journal_is_refused_and_kept() {
     let desk = TestDir::new();
     desk.pack(&legacy().source);
     desk.plan("set.zip", "ndjson:out", "plan.json", &[]);
@@ -1121,7 +1121,7 @@ fn a_journal_that_is_none_is_refused_and_left_as_it_is() {
 }
 
 #[test]
-fn command_lines_that_mean_nothing_are_2_with_a_sentence() {
+fn meaningless_command_lines_are_2() {
     let desk = TestDir::new();
     desk.pack(&legacy().source);
     let lines: [&[&str]; 29] = [
@@ -1194,7 +1194,7 @@ fn command_lines_that_mean_nothing_are_2_with_a_sentence() {
 }
 
 #[test]
-fn the_real_service_and_the_source_project_are_guarded() {
+fn real_service_and_source_project_are_guarded() {
     let desk = TestDir::new();
     desk.pack(&legacy().source);
     desk.json(5, &["plan", "set.zip", "--target", "datastore:myapp"]);
@@ -1224,7 +1224,7 @@ fn choices_beside_a_plan_are_refused() {
 type Edit = fn(&mut Value);
 
 #[test]
-fn a_plan_may_lose_and_move_steps_and_nothing_else() {
+fn plan_steps_may_only_move_or_go() {
     let desk = TestDir::new();
     desk.pack(&managed().source);
     let plan = desk.plan("set.zip", "ndjson:out", "plan.json", &[]);
@@ -1278,7 +1278,7 @@ fn a_plan_may_lose_and_move_steps_and_nothing_else() {
 }
 
 #[test]
-fn an_archive_that_was_replaced_after_planning_is_refused() {
+fn replaced_archive_is_refused_after_planning() {
     let desk = TestDir::new();
     desk.pack(&legacy().source);
     desk.plan("set.zip", "ndjson:out", "plan.json", &[]);
@@ -1327,7 +1327,7 @@ fn read_damaged(desk: &TestDir, whole: &TestDir, what: &str) {
 }
 
 #[test]
-fn a_flipped_bit_anywhere_in_an_archive_is_found_and_crashes_nothing() {
+fn any_flipped_bit_is_found() {
     let whole = TestDir::new();
     whole.pack(&fixture("managed-variants/gcs_layout"));
     whole.json(0, &["extract", "set.zip", "out"]);
@@ -1353,7 +1353,7 @@ fn a_flipped_bit_anywhere_in_an_archive_is_found_and_crashes_nothing() {
 }
 
 #[test]
-fn a_cut_or_lengthened_archive_is_found_and_crashes_nothing() {
+fn cut_or_extended_archive_is_found() {
     let whole = TestDir::new();
     whole.pack(&fixture("managed-variants/gcs_layout"));
     whole.json(0, &["extract", "set.zip", "out"]);

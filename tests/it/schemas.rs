@@ -120,7 +120,7 @@ fn every_manifest_holds_to_its_schema() {
 }
 
 #[test]
-fn the_manifest_of_the_fixture_is_the_one_that_is_kept() {
+fn fixture_manifest_equals_golden_file() {
     let desk = TestDir::new();
     desk.pack(&managed().source);
     let mut manifest: Value =
@@ -266,7 +266,7 @@ fn failing_restore(desk: &TestDir) -> Run {
 }
 
 #[test]
-fn every_line_of_a_journal_holds_to_its_schema() {
+fn journal_lines_match_schema() {
     let desk = TestDir::new();
     desk.pack(&managed().source);
     failing_restore(&desk);
@@ -384,7 +384,7 @@ fn check(schema: &Validator, run: &Run, what: &str, seen: &mut BTreeSet<String>)
 }
 
 #[test]
-fn every_event_of_every_command_holds_to_its_schema() {
+fn events_of_all_commands_match_schema() {
     let schema = schema("events");
     let desk = TestDir::new();
     let mut seen = BTreeSet::new();
@@ -594,7 +594,7 @@ fn event_of(branch: &Value) -> String {
 }
 
 #[test]
-fn a_run_that_is_interrupted_ends_with_an_event_that_holds_to_its_schema() {
+fn interrupted_run_ends_with_valid_event() {
     let desk = TestDir::new();
     copy_folder(
         Path::new(&fixture("managed-variants/gcs_layout")),
@@ -617,7 +617,7 @@ fn a_run_that_is_interrupted_ends_with_an_event_that_holds_to_its_schema() {
 }
 
 #[test]
-fn the_events_of_the_demo_hold_to_their_schema() {
+fn demo_events_match_schema() {
     let desk = TestDir::new();
     let mut command = desk.kindpack(&["demo", "--json"]);
     command

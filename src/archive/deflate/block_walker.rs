@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn the_final_block_and_the_end_are_found_in_each_kind_of_block() {
+    fn final_block_is_found_in_every_block_type() {
         // RFC 1951, 3.2.4: stored blocks; the second one is the final one.
         assert_eq!(
             walk(b"\x00\x01\x00\xfe\xffa\x01\x02\x00\xfd\xffbc"),
@@ -476,7 +476,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(32))]
 
         #[test]
-        fn streams_of_another_deflater_are_followed_to_their_end(parts in prop::collection::vec(raw(), 0..4), level in 0..=9_u32) {
+        fn streams_of_other_deflaters_are_walked(parts in prop::collection::vec(raw(), 0..4), level in 0..=9_u32) {
             let mut stream = stream(level, &parts);
             let ends = walk(&stream).unwrap();
             prop_assert_eq!(ends.end.div_ceil(8), stream.len());
@@ -490,7 +490,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_the_walk_crash_or_go_on_for_ever(
+        fn no_input_crashes_or_hangs_the_walker(
             bytes in prop::collection::vec(any::<u8>(), 0..300), head in 0..8_u8, at in any::<prop::sample::Index>(), byte in any::<u8>()
         ) {
             let begun: Vec<u8> = bytes.iter().enumerate().map(|(place, byte)| if place == 0 { byte & !7 | head } else { *byte }).collect();

@@ -531,7 +531,7 @@ mod tests {
     }
 
     #[test]
-    fn a_piece_depends_on_its_bytes_its_number_and_the_level_only() {
+    fn piece_depends_on_bytes_number_and_level() {
         let raw = noise(200_000);
         for (level, number) in (0..=9).flat_map(|level| [(level, 0), (level, 1)]) {
             let mut fresh = Vec::new();
@@ -556,7 +556,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_of_any_length_come_back_at_any_level() {
+    fn pieces_of_any_length_and_level_round_trip() {
         let raws = [noise(200_000), b"entities of a kind, ".repeat(10_000)];
         for level in 0..=9 {
             let (mut deflater, mut inflater) = (Deflater::new(level), Inflater::new());
@@ -601,7 +601,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_goes_on_behind_its_end_whatever_bit_that_is_at() {
+    fn stream_continues_after_any_end_bit() {
         let mut ends = [false; 8];
         let mut deflater = Deflater::new(6);
         for len in 0..400 {
@@ -616,7 +616,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_piece_comes_back_and_a_longer_one_is_refused() {
+    fn longest_piece_round_trips_and_longer_is_refused() {
         let raw = vec![b'x'; PIECE_LEN_BYTES];
         let piece = deflated(1, &raw);
         assert!(inflated(&piece, PIECE_LEN_BYTES).unwrap() == raw);
@@ -637,7 +637,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bomb_is_left_at_the_first_byte_too_many() {
+    fn bomb_stops_at_first_excess_byte() {
         let bomb = deflated(9, &vec![0; PIECE_LEN_BYTES]);
         let mut out = Vec::new();
         assert_eq!(
@@ -648,7 +648,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_piece_is_refused_with_what_it_is_instead() {
+    fn invalid_pieces_are_refused_with_reason() {
         use FlushCompress::{Finish, None as NoFlush, Partial, Sync};
         let piece = deflated(6, b"piece piece piece");
         let mut with_end = piece.clone();
@@ -756,7 +756,7 @@ mod tests {
     }
 
     #[test]
-    fn every_piece_of_ours_takes_the_fast_way_and_nothing_that_goes_on_behind_its_end_does() {
+    fn own_pieces_take_the_fast_path() {
         let fast = |piece: &[u8], len: usize| {
             Inflater::new().inflate_sealed(piece, len, &mut vec![0; len + SENTINEL.plain.len()])
         };
@@ -840,7 +840,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(24))]
 
         #[test]
-        fn long_pieces_take_the_fast_way_there_and_back_and_plain_zlib_reads_them(raw in long(), level in 0..=9_u32, number in 0..9_u64) {
+        fn long_pieces_take_the_fast_path(raw in long(), level in 0..=9_u32, number in 0..9_u64) {
             let (mut deflater, mut room) = (Deflater::new(level), vec![0; deflate_room(raw.len())]);
             let whole = deflater.deflate_whole(number, &raw, &mut room).unwrap();
             let len = deflater.open_end(whole, &mut room).expect("it can be followed");
@@ -856,7 +856,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
-        fn pieces_come_back_one_by_one_and_as_one_plain_stream(raw in raw(), level in 0..=9_u32, piece_len in 1..1_000_usize) {
+        fn pieces_inflate_singly_and_as_one_stream(raw in raw(), level in 0..=9_u32, piece_len in 1..1_000_usize) {
             let (mut deflater, mut inflater) = (Deflater::new(level), Inflater::new());
             let (mut stream, mut back) = (Vec::new(), Vec::new());
             for (number, part) in (0..).zip(raw.chunks(piece_len)) {
@@ -879,7 +879,7 @@ mod tests {
         }
 
         #[test]
-        fn a_damaged_piece_is_refused_or_gives_as_many_bytes(raw in raw(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        fn damaged_piece_is_refused_or_keeps_its_length(raw in raw(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
             let mut piece = deflated(6, &raw);
             let at = at.index(piece.len());
             piece[at] = byte;

@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_lead_elsewhere_or_nowhere_are_refused_by_rule() {
+    fn unsafe_names_are_refused_by_rule() {
         let long = "n".repeat(65_536);
         for (name, rule) in [
             ("", "name-len"),
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_other_zips_may_mark_a_directory_but_not_a_drive() {
+    fn foreign_zips_may_have_directories_not_drives() {
         assert_eq!(check_foreign_name("a/b/"), Ok(()));
         for (name, rule) in [
             ("a//", "name-segment"),
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn old_names_read_as_code_page_437_and_false_utf8_not_at_all() {
+    fn old_names_are_code_page_437() {
         assert_eq!(HIGH_CP437.chars().count(), 128);
         assert_eq!(decode(b"caf\x82", false).unwrap(), "café");
         assert_eq!(decode(b"\xff\x80", false).unwrap(), "\u{a0}Ç");

@@ -188,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_records_have_the_lengths_that_the_format_gives_them() {
+    fn records_have_the_specified_lengths() {
         assert_eq!(
             (LocalRecord::LEN, CentralRecord::LEN, EndRecord::LEN),
             (30, 46, 22)
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_is_taken_whole_or_not_at_all() {
+    fn record_parses_whole_or_not_at_all() {
         let mut bytes = Vec::new();
         Descriptor {
             crc32: 1,

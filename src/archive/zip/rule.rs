@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_rule_has_a_name_of_its_own_and_a_sentence() {
+    fn every_rule_has_unique_name_and_sentence() {
         let names: std::collections::HashSet<_> =
             Rule::ALL.iter().map(|rule| rule.name()).collect();
         assert_eq!(names.len(), Rule::ALL.len());

@@ -26,7 +26,7 @@ fn small_archive() -> Sealed {
 }
 
 #[test]
-fn every_flipped_bit_is_refused_or_gives_the_very_same_bytes() {
+fn flipped_bits_are_refused_or_harmless() {
     let sealed = small_archive();
     let mut inflater = Inflater::new();
     let whole = read_sealed(&sealed.bytes, &sealed.pieces, &mut inflater).unwrap();
@@ -264,7 +264,7 @@ macro_rules! both {
 }
 
 #[test]
-fn each_hostile_edit_of_an_entry_breaks_its_rule() {
+fn hostile_entry_edits_break_their_rules() {
     use Rule::*;
     // What, which entry, how, the rule for archives of kindpack, the rule for any zip.
     let deeds: &[(&str, usize, EditEntry, Rule, Option<Rule>)] = &[
@@ -771,7 +771,7 @@ fn two_entries_must_not_share_their_bytes() {
 }
 
 #[test]
-fn backslashes_and_drives_are_for_archives_of_kindpack_only() {
+fn own_archives_refuse_backslashes_and_drives() {
     for (name, rule) in [
         (r"exports/a\b", Rule::NameBackslash),
         ("C:", Rule::NameRelative),
@@ -783,7 +783,7 @@ fn backslashes_and_drives_are_for_archives_of_kindpack_only() {
 }
 
 #[test]
-fn each_hostile_edit_of_the_end_breaks_its_rule() {
+fn hostile_end_edits_break_their_rules() {
     use Rule::*;
     let deeds: &[(&str, EditEnd, Rule)] = &[
         ("another disk", |end| end.disk = 1, OneDisk),
@@ -869,7 +869,7 @@ fn each_hostile_edit_of_the_end_breaks_its_rule() {
 }
 
 #[test]
-fn a_comment_is_for_other_zips_and_must_not_hide_a_second_end() {
+fn comment_cannot_hide_a_second_end() {
     let commented = |comment: &[u8]| {
         let mut archive = assemble(&raw_entries(), |end| end.comment_len = comment.len() as u16);
         archive.extend_from_slice(comment);
@@ -897,7 +897,7 @@ fn a_comment_is_for_other_zips_and_must_not_hide_a_second_end() {
 }
 
 #[test]
-fn entries_in_another_order_than_the_directory_are_for_other_zips() {
+fn foreign_zips_may_reorder_entries() {
     let mut archive = assemble(&raw_entries(), |_| {});
     let read = read_structure(&archive, Strictness::OwnFormat).unwrap();
     let directory_offset = read.last().unwrap().0.end_offset as usize;
@@ -916,7 +916,7 @@ fn entries_in_another_order_than_the_directory_are_for_other_zips() {
 }
 
 #[test]
-fn each_hostile_edit_of_the_zip64_end_breaks_its_rule() {
+fn hostile_zip64_end_edits_break_their_rules() {
     use Rule::*;
     let deeds: &[(&str, EditWideEnd, Option<Rule>)] = &[
         ("nothing", |_, _, _| {}, None),
@@ -1026,7 +1026,7 @@ fn each_hostile_edit_of_the_zip64_end_breaks_its_rule() {
 }
 
 #[test]
-fn a_directory_past_its_bound_is_refused_before_it_is_fetched() {
+fn oversized_directory_is_refused_before_fetching() {
     let mut tail = vec![0; 65_633 - 98];
     let (offset, len) = (100_000, MAX_DIRECTORY_LEN_BYTES + 1);
     headers::write_end(offset, len, 70_000, &mut tail);
@@ -1039,7 +1039,7 @@ fn a_directory_past_its_bound_is_refused_before_it_is_fetched() {
 }
 
 #[test]
-fn the_header_of_an_entry_lies_within_a_bounded_range() {
+fn entry_header_range_is_bounded() {
     let (mut entry, _) = read_structure(&small_archive().bytes, Strictness::OwnFormat)
         .unwrap()
         .remove(KNOWN);
@@ -1080,7 +1080,7 @@ proptest! {
     }
 
     #[test]
-    fn an_archive_that_was_tampered_with_is_refused_or_the_same(edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4)) {
+    fn tampered_archive_is_refused_or_identical(edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4)) {
         let sealed = small_archive();
         let mut archive = sealed.bytes.clone();
         for (at, byte) in edits {

@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_are_of_the_form_that_all_services_take() {
+    fn labels_fit_every_service() {
         for (name, value) in sent(&label(u32::MAX, 1_763_805_601_234_567)) {
             for text in [&name, &value] {
                 assert!(!text.is_empty() && text.len() <= 63, "{text}");
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_is_known_in_every_restore_by_the_plan_and_a_restore_by_its_begin() {
+    fn label_identifies_step_plan_and_restore() {
         let mine = label(3, 1);
         assert!(mine.is_of_step(&sent(&mine)) && mine.is_of_run(&sent(&mine)));
         let another_day = sent(&label(3, 2));

@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn an_operation_goes_on_until_it_is_done_whatever_its_state_is_called() {
+    fn unfinished_operation_is_running_in_any_state() {
         for state in [
             "STATE_UNSPECIFIED",
             "INITIALIZING",
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn where_no_entities_are_told_bytes_are_and_where_nothing_is_nothing() {
+    fn progress_prefers_entities_over_bytes() {
         let bytes =
             json!({"metadata": {"progressBytes": {"workCompleted": 900, "workEstimated": "4000"}}});
         assert_eq!(

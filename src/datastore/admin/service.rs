@@ -403,7 +403,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_named_database_and_a_token_in_the_open_are_refused() {
+    fn named_database_and_plain_token_are_refused() {
         let credentials = Some(Arc::new(Credentials::new("scope")));
         let new = |database, endpoint| {
             ServiceImporter::new(
@@ -426,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn only_names_of_the_project_s_own_operations_become_addresses() {
+    fn foreign_operation_names_are_refused() {
         let importer = ServiceImporter::new(
             "shop",
             None,

@@ -100,7 +100,7 @@ fn export_of(files: &[&str], entities: u64, bytes: u64) -> Objects {
 }
 
 #[test]
-fn every_fixture_is_found_whole_and_nothing_of_it_is_passed_over() {
+fn every_fixture_is_found_complete() {
     for (folder, exports, foreign) in [
         ("managed", 27, 1),
         ("legacy", 4, 1),
@@ -139,7 +139,7 @@ fn every_fixture_is_found_whole_and_nothing_of_it_is_passed_over() {
 }
 
 #[test]
-fn pairs_are_declared_by_metadata_and_left_open_where_it_leaves_them_open() {
+fn kinds_come_from_metadata_or_stay_open() {
     let pairs = |folder: &str| look(&fixture(folder)).exports[0].declared_pairs();
     let four = [
         ("", "Customer"),
@@ -161,7 +161,7 @@ fn pairs_are_declared_by_metadata_and_left_open_where_it_leaves_them_open() {
 }
 
 #[test]
-fn outputs_stand_by_number_and_the_finish_mark_comes_last() {
+fn outputs_are_numbered_and_marker_comes_last() {
     let objects = export_of(&["output-10", "output-9", "output-0"], 5, 15);
     let export = &look(&objects).exports[0];
     let names: Vec<&str> = export
@@ -175,7 +175,7 @@ fn outputs_stand_by_number_and_the_finish_mark_comes_last() {
 }
 
 #[test]
-fn each_deed_is_told_with_its_object_and_its_class() {
+fn each_damage_names_object_and_severity() {
     type Deed = fn(&mut Objects);
     const OUTPUT: &str = "a/x/default_namespace/kind_User/output-1";
     const METADATA: &str =
@@ -264,7 +264,7 @@ fn a_path_that_leaves_its_folder_is_damage() {
 }
 
 #[test]
-fn the_kind_of_an_unfinished_export_is_told_where_its_metadata_is_there() {
+fn unfinished_export_names_its_kind() {
     let mut objects = small();
     objects.remove("a/x/x.overall_export_metadata");
     let export = &look(&objects).exports[0];
@@ -280,7 +280,7 @@ fn the_kind_of_an_unfinished_export_is_told_where_its_metadata_is_there() {
 }
 
 #[test]
-fn a_legacy_backup_is_found_wherever_it_was_moved() {
+fn moved_legacy_backup_is_found() {
     for place in ["", "elsewhere/deep"] {
         let objects: Objects = fixture("legacy/myapp-backups")
             .into_iter()
@@ -304,7 +304,7 @@ fn a_legacy_backup_is_found_wherever_it_was_moved() {
 }
 
 #[test]
-fn a_legacy_backup_without_a_shard_or_with_one_too_many_is_told() {
+fn legacy_backup_with_wrong_shards_is_reported() {
     let whole = fixture("legacy/myapp-backups");
     let shard = whole
         .keys()
@@ -498,7 +498,7 @@ fn names_changed_by_a_tool_are_found_again() {
 }
 
 #[test]
-fn two_exports_written_flat_are_told_apart_by_their_prefix() {
+fn flat_exports_are_separated_by_prefix() {
     let objects: Objects = kind_export("set/User", "User")
         .into_iter()
         .chain(kind_export("set/Order", "Order"))
@@ -531,7 +531,7 @@ fn two_exports_written_flat_are_told_apart_by_their_prefix() {
 }
 
 #[test]
-fn an_export_of_windows_is_read_by_its_backslashes() {
+fn windows_export_is_read_by_backslashes() {
     let mut objects = small();
     change_paths(&mut objects, "a/x/x.overall_export_metadata", |path| {
         path.replace('/', "\\")
@@ -556,7 +556,7 @@ fn an_export_of_windows_is_read_by_its_backslashes() {
 }
 
 #[test]
-fn what_systems_leave_beside_files_belongs_to_no_export() {
+fn system_files_belong_to_no_export() {
     let mac = b"\0\x05\x16\x07\0\x02\0\0Mac OS X        ".to_vec();
     let mut objects: Objects = small()
         .into_iter()
@@ -600,7 +600,7 @@ fn what_systems_leave_beside_files_belongs_to_no_export() {
 }
 
 #[test]
-fn a_copy_of_a_file_does_not_make_an_export_doubtful() {
+fn copied_file_does_not_make_export_ambiguous() {
     let mut objects = small();
     for name in objects.keys().cloned().collect::<Vec<_>>() {
         let bytes = objects[&name].clone();
@@ -624,7 +624,7 @@ fn a_copy_of_a_file_does_not_make_an_export_doubtful() {
 }
 
 #[test]
-fn dropped_folders_of_two_kinds_are_one_doubtful_line() {
+fn merged_folders_of_two_kinds_are_one_line() {
     let objects: Objects = kind_export("set/x", "User")
         .into_iter()
         .chain(kind_export("set/x", "Order"))
@@ -651,7 +651,7 @@ fn dropped_folders_of_two_kinds_are_one_doubtful_line() {
 }
 
 #[test]
-fn a_finish_mark_that_cannot_be_read_is_the_only_fault() {
+fn unreadable_marker_is_the_only_problem() {
     for spoil in [
         Vec::clear as fn(&mut Vec<u8>),
         |bytes| bytes.truncate(40),
@@ -672,7 +672,7 @@ fn a_finish_mark_that_cannot_be_read_is_the_only_fault() {
 }
 
 #[test]
-fn outputs_longer_than_counted_may_be_right_and_shorter_ones_may_grow() {
+fn long_outputs_may_be_right_short_ones_grow() {
     // Five entities of ten bytes have five headers of seven.
     let bytes_of = |len: usize| {
         let mut objects = small();
@@ -713,7 +713,7 @@ fn accepted_counts_leave_every_other_fault() {
 
 proptest::proptest! {
     #[test]
-    fn every_object_of_any_listing_belongs_to_an_export_or_is_foreign(
+    fn every_object_belongs_somewhere_or_is_unrelated(
         names in proptest::collection::btree_set("(a|b|x)(/(a|kind_X|output-1|datastore_backup_A_B-1-output-0-attempt-1|k.backup_info|k.K.backup_info|x.overall_export_metadata|m.export_metadata)){0,4}", 0..12),
         bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..40),
     ) {

@@ -185,7 +185,7 @@ fn latest_passes_over_older_unfinished_exports_only() {
 }
 
 #[test]
-fn dates_in_paths_show_that_an_unfinished_export_is_older() {
+fn path_date_shows_unfinished_export_is_older() {
     for (left_over, finished, passes) in [
         ("20131011/User", "20131012/User", true),
         (
@@ -241,7 +241,7 @@ fn exclude_leaves_unfinished_exports_out() {
 }
 
 #[test]
-fn a_damaged_export_counts_unless_a_newer_one_is_there() {
+fn damaged_export_counts_unless_newer_exists() {
     let (good, bad) = (
         |at| export("good", "", "User", hours(at)),
         |at| damaged(export("bad", "", "User", hours(at))),
@@ -251,7 +251,7 @@ fn a_damaged_export_counts_unless_a_newer_one_is_there() {
 }
 
 #[test]
-fn exports_of_all_namespaces_are_compared_without_their_data() {
+fn all_namespace_exports_compare_without_data() {
     let newer = verdict(
         &[
             export("1", "*", "User", hours(0)),
@@ -291,7 +291,7 @@ fn exports_of_all_namespaces_are_compared_without_their_data() {
 }
 
 #[test]
-fn a_legacy_backup_supersedes_only_what_its_data_hold() {
+fn legacy_backup_supersedes_only_its_own_kinds() {
     let backup = |title: &str, at| Export {
         format: ExportFormat::LegacyBackup,
         ..export(title, "*", "User", hours(at))
@@ -347,7 +347,7 @@ fn times_that_cannot_be_true_decide_nothing() {
 }
 
 #[test]
-fn expected_kinds_are_found_without_data_where_metadata_tells() {
+fn expected_kinds_are_found_by_metadata() {
     let exports = [
         export("1", "*", "User", hours(0)),
         export("2", "acme", "Order", hours(0)),
@@ -370,7 +370,7 @@ fn expected_kinds_are_found_without_data_where_metadata_tells() {
 }
 
 #[test]
-fn an_export_that_is_wanted_in_part_is_refused() {
+fn partially_selected_export_is_refused() {
     let mut export = export("1", "", "User", hours(0));
     export.groups.push(ExportPart {
         kind: Some(Kind::new("Order")),
@@ -401,7 +401,7 @@ fn an_export_that_is_wanted_in_part_is_refused() {
 }
 
 #[test]
-fn the_date_of_a_path_is_read_as_people_write_it() {
+fn path_date_is_read_in_common_forms() {
     for (path, date) in [
         ("backups/20131012/User", Some("20131012")),
         ("backups/20131012063742/User", Some("20131012063742")),

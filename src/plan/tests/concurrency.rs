@@ -41,7 +41,7 @@ fn waits(plan: &Plan) -> BTreeMap<String, Vec<String>> {
 }
 
 #[test]
-fn a_step_waits_for_earlier_steps_that_it_needs() {
+fn step_waits_for_its_dependencies() {
     let plan = planned(&shop(), &to_emulator()).unwrap();
     let waits = waits(&plan);
     assert_eq!(waits["(default)/Setting"], [""; 0]);
@@ -94,7 +94,7 @@ fn words_and_moved_steps_are_waited_for() {
 }
 
 #[test]
-fn many_kinds_with_many_needs_wait_in_little_memory() {
+fn many_dependencies_need_little_memory() {
     let names: Vec<String> = (0..20_000).map(|number| format!("K{number:05}")).collect();
     let before = std::iter::once(None).chain(names.iter().map(Some));
     let items = names.iter().zip(before).map(|(name, before)| {
@@ -125,7 +125,7 @@ fn many_kinds_with_many_needs_wait_in_little_memory() {
 
 proptest! {
     #[test]
-    fn every_step_runs_once_and_after_what_it_waits_for(
+    fn every_step_runs_once_after_dependencies(
         needs in prop::collection::vec((0..12_usize, 0..12_usize), 0..30), moved in prop::collection::vec((0..12_usize, 0..12_usize), 0..4),
         words in prop::collection::vec((0..12_usize, 0..12_usize), 0..3), over in prop::collection::vec(0..12_usize, 0..4),
         order in prop::collection::vec(0..64_usize, 12),

@@ -169,7 +169,7 @@ fn every_other_edit_is_refused() {
 }
 
 #[test]
-fn an_edit_is_named_with_what_was_expected_and_found() {
+fn edited_plan_names_expected_and_found() {
     let edit = |from: &str, to: &str| {
         let text = planned(&shop(), &to_emulator()).unwrap().to_json();
         assert!(text.contains(from), "{from}");
@@ -198,7 +198,7 @@ fn an_edit_is_named_with_what_was_expected_and_found() {
 }
 
 #[test]
-fn a_plan_for_another_archive_is_stale_and_guards_hold_again_when_it_runs() {
+fn stale_plan_is_refused_and_guards_rerun() {
     let plan = planned(
         &shop(),
         &Choices::new("datastore:shop-test".parse().unwrap()),
@@ -220,7 +220,7 @@ fn a_plan_for_another_archive_is_stale_and_guards_hold_again_when_it_runs() {
 }
 
 #[test]
-fn a_plan_of_another_version_is_held_to_what_its_steps_do_not_to_its_words() {
+fn plan_of_other_version_is_checked_by_steps() {
     let mut plan = planned(&shop(), &to_emulator()).unwrap();
     plan.tool = "kindpack 0.0.9".to_owned();
     plan.seal = plan.head_digest();
@@ -273,7 +273,7 @@ fn holds(schema: &str, document: &serde_json::Value) -> bool {
 }
 
 #[test]
-fn plans_hold_to_their_schema_and_edited_ones_mostly_do_not() {
+fn plans_match_schema_and_most_edits_fail() {
     let schema = include_str!(concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/docs/schemas/plan.schema.json"

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn the_source_project_is_no_target_however_it_is_spelled() {
+fn source_project_in_any_spelling_is_refused() {
     let target = |text: &str, host: Option<&str>, change: fn(&mut PlanSelection)| {
         let mut choices = Choices::new(text.parse().unwrap());
         change(&mut choices.selection);
@@ -61,7 +61,7 @@ fn the_source_project_is_no_target_however_it_is_spelled() {
 }
 
 #[test]
-fn an_emulators_address_comes_from_the_environment_and_into_the_plan() {
+fn emulator_address_comes_from_the_environment() {
     let target = |text: &str, host: Option<&str>| {
         plan(
             &shop(),

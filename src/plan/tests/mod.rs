@@ -180,7 +180,7 @@ fn reason(plan: &Plan, pair: &str) -> String {
 }
 
 #[test]
-fn the_shop_is_ordered_by_need_and_then_by_size_and_each_step_says_why() {
+fn shop_is_ordered_by_dependency_and_size() {
     let plan = planned(&shop(), &choices(|s| s.exclude = selectors(&["Session"]))).unwrap();
     let steps: Vec<(String, &str)> = kinds(&plan)
         .into_iter()
@@ -285,7 +285,7 @@ fn a_word_inside_a_cycle_opens_it() {
 }
 
 #[test]
-fn words_that_contradict_one_another_are_named_in_full() {
+fn contradicting_constraints_are_named_in_full() {
     let fails = |change: fn(&mut PlanSelection)| planned(&shop(), &choices(change)).unwrap_err();
     assert_eq!(
         fails(|s| (s.first, s.depends_on) = (selectors(&["Order"]), depends_on(&["Order=Setting"]))).to_string(),
@@ -423,7 +423,7 @@ fn two_steps_in_one_place_need_merge() {
 }
 
 #[test]
-fn a_pair_that_a_manifest_lists_twice_is_refused() {
+fn repeated_manifest_pair_is_refused() {
     let twice = manifest(vec![
         item("", "A", 1, &[], &[]),
         item("", "B", 1, &[], &[]),

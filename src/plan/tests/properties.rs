@@ -103,7 +103,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn without_words_every_need_outside_a_cycle_is_met_and_cycles_stand_together(
+    fn unconstrained_plan_meets_dependencies_outside_cycles(
         manifest in any_manifest(), skip in prop::option::weighted(0.3, 0usize..12), turn in 0usize..12,
     ) {
         let chosen = choices(|s| s.exclude = skip.iter().map(|&at| any_pair(&manifest, at).parse().unwrap()).collect());
@@ -157,7 +157,7 @@ proptest! {
     }
 
     #[test]
-    fn first_last_and_after_hold_wherever_they_can_and_the_rest_of_the_data_with_them(
+    fn constraints_hold_and_other_dependencies_too(
         manifest in any_manifest(),
         first in prop::collection::vec(0usize..12, 0..3), last in prop::collection::vec(0usize..12, 0..3),
         after in prop::collection::vec((0usize..12, 0usize..12, any::<bool>()), 0..4),
@@ -215,7 +215,7 @@ proptest! {
     }
 
     #[test]
-    fn any_choices_give_a_plan_that_reads_back_and_holds_or_a_refusal_that_says_why(
+    fn any_choices_plan_or_refuse_with_reason(
         manifest in any_manifest(), only in prop::collection::vec(0usize..12, 0..3), with_dependencies in any::<bool>(),
         (target, policy, via) in (0..5usize, 0..3usize, 0..2usize), staging in prop::option::of(0..2usize), sample in prop::option::of(1u64..9),
         rule in prop::option::of(0..4usize), key in any::<bool>(), hook in prop::option::of("\\PC{0,9}"), recovery in any::<bool>(),

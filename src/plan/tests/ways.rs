@@ -58,7 +58,7 @@ fn exported() -> Manifest {
 }
 
 #[test]
-fn an_import_takes_exports_as_they_are_and_nothing_else() {
+fn import_takes_only_unchanged_exports() {
     let shop = exported();
     assert!(way(&shop, EMULATOR, import).is_ok() && way(&shop, SERVICE, staged).is_ok());
     assert!(
@@ -107,7 +107,7 @@ fn an_import_takes_exports_as_they_are_and_nothing_else() {
 }
 
 #[test]
-fn an_export_that_an_import_would_not_take_alone_is_named() {
+fn unimportable_export_is_named() {
     type Change = fn(&mut Manifest);
     let cases: [(Change, &str); 3] = [
         (
@@ -143,7 +143,7 @@ fn an_export_that_an_import_would_not_take_alone_is_named() {
 }
 
 #[test]
-fn a_target_that_is_written_whole_neither_merges_nor_deletes() {
+fn write_once_target_neither_merges_nor_deletes() {
     for target in ["dir:out", "ndjson:out"] {
         for policy in [OnExisting::Merge, OnExisting::Replace] {
             let error = refused(&shop(), target, |c| c.on_existing = policy);
@@ -157,7 +157,7 @@ fn a_target_that_is_written_whole_neither_merges_nor_deletes() {
 }
 
 #[test]
-fn replacing_steps_say_that_they_delete_and_may_not_share_a_place() {
+fn replacing_steps_announce_deletes_and_stay_apart() {
     let plan = way(&shop(), EMULATOR, |c| c.on_existing = OnExisting::Replace).unwrap();
     assert!(plan.steps.iter().all(|step| step.deletes));
     assert!(plan.to_json().contains("\"deletes\": true"));
@@ -175,7 +175,7 @@ fn replacing_steps_say_that_they_delete_and_may_not_share_a_place() {
 }
 
 #[test]
-fn the_real_service_bills_what_is_written_and_no_other_target_does() {
+fn only_the_real_service_bills_writes() {
     let writes = |target: &str, change: fn(&mut Choices)| {
         way(&shop(), target, change).unwrap().totals.billed_writes
     };
@@ -191,7 +191,7 @@ fn the_real_service_bills_what_is_written_and_no_other_target_does() {
 }
 
 #[test]
-fn what_is_needed_comes_too_and_says_by_whom() {
+fn dependencies_come_along_with_reason() {
     let needed = |change: fn(&mut PlanSelection)| {
         planned(
             &shop(),
@@ -249,7 +249,7 @@ fn what_is_needed_comes_too_and_says_by_whom() {
 }
 
 #[test]
-fn an_order_file_joins_what_was_typed_and_both_are_named_where_they_contradict() {
+fn order_file_and_options_join() {
     let file = |first: &[&str], last: &[&str], after: &[&str]| {
         Some(OrderFile {
             file: "order.toml".to_owned(),
@@ -323,7 +323,7 @@ fn an_order_file_joins_what_was_typed_and_both_are_named_where_they_contradict()
 }
 
 #[test]
-fn rules_are_held_against_the_kinds_and_need_their_key() {
+fn rules_are_checked_and_need_a_key() {
     let error = refused(&shop(), EMULATOR, |c| {
         c.redaction = redaction(&["Custmer.email=mask"])
     });
@@ -404,7 +404,7 @@ fn a_rule_that_matches_nothing_is_an_error() {
 }
 
 #[test]
-fn a_rule_for_what_is_left_out_is_a_warning() {
+fn rule_for_skipped_kind_is_a_warning() {
     let plan = redacted(
         &shop(),
         vec![found("*.email=mask", &[], &["Customer.email"])],
@@ -511,7 +511,7 @@ fn samples_and_recoveries_are_warned_of() {
 }
 
 #[test]
-fn a_kind_is_explained_up_to_what_waits_for_nothing() {
+fn kind_is_explained_up_to_its_roots() {
     let told = |change: fn(&mut PlanSelection), selector: &str| {
         explain(&shop(), &choices(change), &selector.parse().unwrap())
     };
@@ -581,7 +581,7 @@ fn a_kind_is_explained_up_to_what_waits_for_nothing() {
 }
 
 #[test]
-fn a_long_chain_is_explained_without_a_deep_stack() {
+fn long_chain_is_explained_without_recursion() {
     let names: Vec<String> = (0..5_000).map(|number| format!("K{number:05}")).collect();
     let before = std::iter::once(None).chain(names.iter().map(Some));
     let items = names.iter().zip(before).map(|(name, before)| {

@@ -357,7 +357,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_shown_of_an_import_never_exceeds_it() {
+    fn import_progress_never_exceeds_total() {
         let done = |done, total| done_of(1_000, OperationProgress { done, total });
         assert_eq!(
             [

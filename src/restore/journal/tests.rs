@@ -134,7 +134,7 @@ fn resume(bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_restore_cut_after_any_event_or_any_byte_resumes_and_loses_no_step() {
+fn cut_restore_resumes_and_loses_no_step() {
     let events = whole();
     let text = lines(&events);
     let ends: Vec<usize> = text
@@ -179,7 +179,7 @@ fn a_restore_cut_after_any_event_or_any_byte_resumes_and_loses_no_step() {
 }
 
 #[test]
-fn a_changed_byte_is_an_error_or_a_torn_tail_and_never_another_meaning() {
+fn changed_byte_fails_or_tears_the_tail() {
     let text = lines(&whole());
     for at in 0..text.len() {
         for with in [
@@ -211,7 +211,7 @@ fn a_changed_byte_is_an_error_or_a_torn_tail_and_never_another_meaning() {
 }
 
 #[test]
-fn a_damaged_line_before_the_last_is_named_by_its_number() {
+fn damaged_line_is_named_by_number() {
     let text = lines(&whole());
     let broken = text.replacen("\"entities\":500", "\"entities\":501", 1);
     let error = read(broken.as_bytes()).unwrap_err();
@@ -241,7 +241,7 @@ fn a_damaged_line_before_the_last_is_named_by_its_number() {
 }
 
 #[test]
-fn a_line_can_be_read_by_any_json_tool() {
+fn journal_line_is_plain_json() {
     let line = encode(&started(1, 1), at(1));
     assert_eq!(
         line,
@@ -258,7 +258,7 @@ fn line(rest: &str) -> String {
 }
 
 #[test]
-fn a_whole_line_that_is_no_event_of_this_version_is_an_error_even_at_the_end() {
+fn unknown_event_at_the_end_is_refused() {
     let start = lines(&[opened()]);
     for rest in [
         "",
@@ -280,7 +280,7 @@ fn a_whole_line_that_is_no_event_of_this_version_is_an_error_even_at_the_end() {
 }
 
 #[test]
-fn what_cannot_have_happened_is_refused_and_changes_nothing() {
+fn impossible_event_is_refused_and_changes_nothing() {
     let done = [
         opened(),
         started(1, 1),
@@ -375,7 +375,7 @@ fn what_cannot_have_happened_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn a_cut_step_is_running_and_knows_its_last_checkpoint() {
+fn cut_step_is_running_from_its_checkpoint() {
     let journal = read(lines(&whole()[..10]).as_bytes()).unwrap();
     let cut = &journal.steps[&3];
     assert_eq!(
@@ -399,7 +399,7 @@ fn a_cut_step_is_running_and_knows_its_last_checkpoint() {
 }
 
 #[test]
-fn a_journal_serves_its_own_plan_and_target_only() {
+fn journal_serves_its_own_plan_only() {
     let journal = read(lines(&whole()[..4]).as_bytes()).unwrap();
     let target = "emulator:shop-test@localhost:8081";
     assert_eq!(journal.check(Sha256([0xab; 32]), target), Ok(()));
@@ -415,7 +415,7 @@ fn a_journal_serves_its_own_plan_and_target_only() {
 }
 
 #[test]
-fn journal_of_another_plan_says_how_far_it_came() {
+fn foreign_journal_says_how_far_it_came() {
     let journal = read(lines(&whole()[..8]).as_bytes()).unwrap();
     assert!(
         journal.is_of_other_plan(Sha256([0; 32])) && !journal.is_of_other_plan(Sha256([0xab; 32]))

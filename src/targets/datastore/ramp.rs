@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn it_begins_with_500_a_second_and_grows_by_half_every_five_minutes() {
+    fn ramp_starts_at_500_and_grows() {
         let mut pace = WriteRamp::default();
         let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
         let mut rates = Vec::new();
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn never_more_than_one_second_ahead_however_long_it_rested() {
+    fn ramp_allows_at_most_one_second_ahead() {
         let mut pace = WriteRamp::default();
         assert_eq!(pace.acquire(500, Duration::ZERO), Duration::ZERO);
         let after_rest = Duration::from_secs(86_400);
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_has_a_bound_and_a_clock_that_steps_back_does_no_harm() {
+    fn ramp_is_bounded_and_survives_clock_steps() {
         let mut pace = WriteRamp {
             busy: Duration::from_secs(10_000_000),
             ..WriteRamp::default()

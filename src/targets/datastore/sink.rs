@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_batch_is_divided_by_number_by_length_and_where_a_key_comes_again() {
+    fn batch_splits_by_count_length_and_key() {
         let mut items = Encoded::default();
         for (len, key) in [(1, 1), (1, 2), (1, 1), (100, 3), (300, 4), (1, 5)] {
             items.push(&vec![b'x'; len], key);

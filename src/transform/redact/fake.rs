@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn a_made_up_text_is_of_the_same_form() {
+    fn fake_text_keeps_its_form() {
         let key = RedactKey::from_secret(b"secret");
         let of = |value| faked(&key, 0, "p", value);
         for (value, begin) in [
@@ -425,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_made_is_stable_and_never_the_value_itself() {
+    fn fake_value_is_stable_and_never_original() {
         let key = RedactKey::from_secret(b"secret");
         for (row, _) in NAMES {
             for value in ["Anna", "James", "a", "x@y", "Germany", "Smith"] {
@@ -448,7 +448,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_of_any_meaning_panics_or_shows_itself(meaning in 0..26_u64, name in "[a-zA-Z_.]{0,12}", value in "\\PC{0,40}|[0-9+()./: @-]{0,30}") {
+        fn fakes_never_panic_or_leak(meaning in 0..26_u64, name in "[a-zA-Z_.]{0,12}", value in "\\PC{0,40}|[0-9+()./: @-]{0,30}") {
             let key = RedactKey::from_secret(b"secret");
             let made = faked(&key, meaning, &name, &value);
             prop_assert_eq!(made.is_empty(), value.is_empty());

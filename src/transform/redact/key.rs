@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn integers_become_positive_ones_and_a_key_is_told_by_its_id_only() {
+    fn integers_hash_to_positive_integers() {
         let key = RedactKey::from_secret(b"a secret of a test");
         for integer in [i64::MIN, -1, 0, 1, i64::MAX] {
             assert!((1..1 << ID_BITS).contains(&key.integer(integer)));

@@ -133,7 +133,7 @@ fn the_longest_kind_of_the_archive_divides() {
 }
 
 #[test]
-fn rules_that_cannot_be_followed_are_refused_by_name() {
+fn impossible_rules_are_refused_by_name() {
     let refused = |rule: &str| redactor(&[rule], &["Customer", "Order"]).unwrap_err();
     assert!(
         matches!(refused("Custommer.mail=null"), RedactError::NoKind { rule } if rule == "Custommer.mail=null")
@@ -158,7 +158,7 @@ fn rules_that_cannot_be_followed_are_refused_by_name() {
 }
 
 #[test]
-fn each_action_makes_of_each_type_what_it_says() {
+fn each_action_handles_each_type() {
     let hashed = |value: &[u8]| json!({"stringValue": secret().text(value)});
     let integer = secret().integer(42).to_string();
     let null = || json!({"nullValue": null});
@@ -288,7 +288,7 @@ fn each_action_makes_of_each_type_what_it_says() {
 }
 
 #[test]
-fn paths_reach_into_arrays_embedded_entities_and_flattened_names() {
+fn paths_reach_arrays_and_embedded_entities() {
     let element = |value| Property {
         multiple: true,
         ..property("tags", value)
@@ -373,7 +373,7 @@ fn paths_reach_into_arrays_embedded_entities_and_flattened_names() {
 }
 
 #[test]
-fn of_several_rules_the_last_one_counts_and_a_whole_before_its_parts() {
+fn last_matching_rule_wins() {
     let of = |rules: &[&str]| {
         redacted(
             rules,
@@ -402,7 +402,7 @@ fn of_several_rules_the_last_one_counts_and_a_whole_before_its_parts() {
 }
 
 #[test]
-fn what_cannot_be_opened_is_null_as_a_whole_where_a_part_of_it_is_named() {
+fn unopenable_value_is_null_as_a_whole() {
     let user = || {
         property(
             "owner",
@@ -542,7 +542,7 @@ fn hashed_keys_still_meet_their_references() {
 }
 
 #[test]
-fn ids_are_hashed_as_integers_and_names_as_texts_are() {
+fn ids_hash_to_integers_and_names_to_text() {
     let redactor = redactor(
         &["*.__key__=hash", "Order.customer=hash"],
         &["Customer", "Order"],
@@ -580,7 +580,7 @@ fn ids_are_hashed_as_integers_and_names_as_texts_are() {
 }
 
 #[test]
-fn the_names_that_rules_name_can_be_used_as_rules() {
+fn listed_names_work_as_rules() {
     let kind = Kind::new("a.b");
     let rules = RuleSet::new(
         &rules(&[
@@ -708,7 +708,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
-    fn of_a_property_that_is_redacted_nothing_is_left_in_any_form(entity in any_entity(), action in prop::sample::select(&ACTIONS[..])) {
+    fn redacted_property_leaves_no_trace(entity in any_entity(), action in prop::sample::select(&ACTIONS[..])) {
         let mut entity = customer(entity);
         keep_secrets(&mut entity);
         let redactor = redactor(&[&format!("Customer.*={action}")], &["Customer"]).unwrap();
@@ -717,7 +717,7 @@ proptest! {
     }
 
     #[test]
-    fn of_a_name_in_a_key_nothing_is_left_in_any_form(entity in any_entity()) {
+    fn redacted_key_name_leaves_no_trace(entity in any_entity()) {
         let mut entity = customer(entity);
         keep_secrets(&mut entity);
         fn only_keys(entity: &mut Entity<'_>) {
@@ -737,7 +737,7 @@ proptest! {
     }
 
     #[test]
-    fn a_path_changes_what_it_names_and_nothing_else(
+    fn path_changes_only_what_it_names(
         entity in any_entity(),
         path in prop::collection::vec(prop::sample::select(vec!["a", "b", "tags", "*", "Größe"]), 1..4),
     ) {
@@ -748,7 +748,7 @@ proptest! {
     }
 
     #[test]
-    fn hashes_masks_and_made_up_values_are_the_same_each_time(entity in any_entity(), action in prop::sample::select(&ACTIONS[..])) {
+    fn redaction_is_deterministic(entity in any_entity(), action in prop::sample::select(&ACTIONS[..])) {
         let entity = customer(entity);
         let of = || redactor(&[&format!("*.*={action}"), "*.__key__=hash"], &["Customer"]).unwrap().redact(entity.clone(), "src", forms);
         prop_assert_eq!(of(), of());

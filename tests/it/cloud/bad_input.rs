@@ -110,7 +110,7 @@ fn bad_places_are_told_in_a_sentence_each() {
 }
 
 #[test]
-fn whoever_asks_a_bucket_whose_requester_pays_must_say_who() {
+fn requester_pays_bucket_needs_a_billing_project() {
     let shop = BucketFixture::of_kinds(&[("Image", 9, 1_000_000)]);
     shop.local();
     shop.server.requester_pays();
@@ -278,7 +278,7 @@ fn an_archive_may_have_an_odd_name_too() {
 }
 
 #[test]
-fn a_mark_of_a_folder_is_no_object_of_a_set() {
+fn folder_marker_is_no_object() {
     let shop = small();
     shop.local();
     for name in ["nightly/", "nightly/deeper/"] {
@@ -289,7 +289,7 @@ fn a_mark_of_a_folder_is_no_object_of_a_set() {
 }
 
 #[test]
-fn objects_that_are_stored_compressed_are_packed_as_they_are_stored() {
+fn compressed_objects_are_packed_as_stored() {
     let shop = BucketFixture::of_set(&managed());
     let entities = |archive: &str| shop.expect(0, &["cat", archive, "*"]).out;
     shop.local();

@@ -225,7 +225,7 @@ const PACK_IN_PARTS: [&str; 7] = [
 // once, at every call
 
 #[test]
-fn a_pack_in_one_request_comes_over_every_planned_fault() {
+fn single_request_upload_survives_every_fault() {
     every_fault(
         &little(),
         &PACK,
@@ -234,7 +234,7 @@ fn a_pack_in_one_request_comes_over_every_planned_fault() {
 }
 
 #[test]
-fn a_pack_in_one_session_comes_over_every_planned_fault() {
+fn session_upload_survives_every_fault() {
     let calls = [
         Call::List,
         Call::Stat,
@@ -248,7 +248,7 @@ fn a_pack_in_one_session_comes_over_every_planned_fault() {
 }
 
 #[test]
-fn a_session_comes_over_every_planned_fault_in_its_middle() {
+fn session_survives_every_fault_midway() {
     let shop = BucketFixture::of_kinds(&[("Note", 9, 1_000_000), ("Image", 9, 1_000_000)]);
     let mut cases = cases(undisturbed(&shop, &PACK));
     cases.retain(|case| case.call == Call::Put && case.number == 1);
@@ -260,7 +260,7 @@ fn a_session_comes_over_every_planned_fault_in_its_middle() {
 }
 
 #[test]
-fn a_pack_in_parts_comes_over_every_planned_fault() {
+fn multipart_upload_survives_every_fault() {
     every_fault(
         &many_parts(),
         &PACK_IN_PARTS,
@@ -276,7 +276,7 @@ fn a_pack_in_parts_comes_over_every_planned_fault() {
 }
 
 #[test]
-fn a_session_comes_over_faults_while_it_is_asked_what_it_has() {
+fn session_survives_faults_during_status_queries() {
     let shop = much();
     shop.local();
     let deeds = [
@@ -352,7 +352,7 @@ fn a_session_that_is_lost_is_begun_anew() {
 }
 
 #[test]
-fn a_joined_archive_that_is_read_back_wrongly_once_is_read_again() {
+fn wrong_read_back_is_repeated_once() {
     let shop = BucketFixture::of_kinds(&[("Image", 9, 1_000_000)]);
     let args = [
         "pack",
@@ -463,7 +463,7 @@ fn an_archive_is_read_over_every_planned_fault() {
 // what does not pass
 
 #[test]
-fn a_fault_that_never_ends_is_given_up_and_named() {
+fn permanent_fault_gives_up_and_is_named() {
     let (little, much, parts) = (little(), much(), many_parts());
     for shop in [&little, &much, &parts] {
         shop.local();
@@ -596,7 +596,7 @@ fn a_fault_that_never_ends_is_given_up_and_named() {
 }
 
 #[test]
-fn what_only_adorns_or_cleans_up_does_not_stop_a_pack() {
+fn optional_calls_never_stop_a_pack() {
     // Metadata of a session's object, and the end of the parts of an archive that stands.
     for (shop, args, call, number) in [
         (much(), &PACK[..], Call::Patch, 0),
@@ -612,7 +612,7 @@ fn what_only_adorns_or_cleans_up_does_not_stop_a_pack() {
 }
 
 #[test]
-fn a_service_that_takes_nothing_away_is_not_asked_for_every_part() {
+fn refused_deletes_are_not_repeated_per_part() {
     // Else the patience for each of thousands of parts would add up to days.
     let shop = many_parts();
     shop.local();
@@ -637,7 +637,7 @@ fn a_service_that_takes_nothing_away_is_not_asked_for_every_part() {
 }
 
 #[test]
-fn a_sidecar_that_cannot_be_written_is_made_good_by_the_next_run() {
+fn missing_sidecar_is_written_by_next_run() {
     let shop = little();
     shop.local();
     shop.server
@@ -672,7 +672,7 @@ fn a_sidecar_without_its_archive_never_lies() {
 }
 
 #[test]
-fn the_time_that_the_service_asks_for_is_given() {
+fn requested_retry_delay_is_granted() {
     let shop = little();
     shop.server.plan(Call::List, 0, Deed::RetryAfter(429, 2));
     let begun = Instant::now();
@@ -692,7 +692,7 @@ fn the_time_that_the_service_asks_for_is_given() {
 }
 
 #[test]
-fn a_token_that_is_not_accepted_is_renewed_once() {
+fn gcs_token_refused_once_is_renewed() {
     let shapes = [
         (
             little(),
@@ -766,7 +766,7 @@ fn a_token_that_is_not_accepted_is_renewed_once() {
 }
 
 #[test]
-fn what_is_forbidden_or_unknown_is_told_at_once() {
+fn forbidden_or_unknown_is_reported_at_once() {
     let shop = little();
     let cases = [
         (
@@ -827,7 +827,7 @@ fn what_is_forbidden_or_unknown_is_told_at_once() {
 // others are at work there
 
 #[test]
-fn an_object_that_changes_after_it_was_listed_stops_the_pack() {
+fn object_changed_after_listing_stops_pack() {
     for (shop, deeds) in [
         (little(), vec![Deed::Replace, Deed::Vanish]),
         (much(), vec![Deed::Replace]),
@@ -867,7 +867,7 @@ fn an_object_that_changes_after_it_was_listed_stops_the_pack() {
 }
 
 #[test]
-fn damage_that_stays_is_told_and_stops_the_pack() {
+fn permanent_damage_is_reported_and_stops_pack() {
     let (little, much) = (little(), much());
     let ends = ["output-0", ".overall_export_metadata"];
     let cases: Vec<_> = [&little, &much]
@@ -902,7 +902,7 @@ fn damage_that_stays_is_told_and_stops_the_pack() {
 }
 
 #[test]
-fn whoever_comes_second_to_a_name_is_refused_and_leaves_nothing() {
+fn second_writer_is_refused_without_traces() {
     let cases: [(BucketFixture, &[&str], Call, usize); 5] = [
         (little(), &PACK, Call::Insert, 0),
         (much(), &PACK, Call::Begin, 0),
@@ -921,7 +921,7 @@ fn whoever_comes_second_to_a_name_is_refused_and_leaves_nothing() {
 }
 
 #[test]
-fn another_object_is_not_taken_for_what_an_unanswered_try_wrote() {
+fn foreign_object_is_not_mistaken_for_ours() {
     let cases: [(BucketFixture, &[&str], Call, usize); 3] = [
         (little(), &PACK, Call::Insert, 0),
         (much(), &PACK, Call::Put, 1),
@@ -938,7 +938,7 @@ fn another_object_is_not_taken_for_what_an_unanswered_try_wrote() {
 }
 
 #[test]
-fn of_two_packs_of_one_set_at_once_one_makes_the_archive() {
+fn one_of_two_equal_packs_publishes() {
     let shop = many_parts();
     shop.local();
     // What comes first is left to chance, so there are several rounds.
@@ -966,7 +966,7 @@ fn of_two_packs_of_one_set_at_once_one_makes_the_archive() {
 }
 
 #[test]
-fn whoever_comes_second_leaves_the_sidecar_of_the_first_one() {
+fn second_packer_keeps_the_first_sidecar() {
     for (shop, args) in [
         (little(), &PACK[..]),
         (much(), &PACK),
@@ -996,7 +996,7 @@ fn whoever_comes_second_leaves_the_sidecar_of_the_first_one() {
 }
 
 #[test]
-fn whoever_comes_second_finds_the_name_taken_although_its_parts_are_gone() {
+fn second_packer_finds_name_taken_without_parts() {
     let shop = many_parts();
     shop.local();
     let cases = [
@@ -1029,7 +1029,7 @@ fn whoever_comes_second_finds_the_name_taken_although_its_parts_are_gone() {
 }
 
 #[test]
-fn a_412_for_nothing_that_is_there_is_refused_or_passes() {
+fn unexplained_412_is_refused_or_passes() {
     // Somebody made an object and took it away again: nobody knows what it was.
     let (little, much, parts) = (little(), much(), many_parts());
     for shop in [&little, &much, &parts] {

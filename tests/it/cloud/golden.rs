@@ -22,7 +22,7 @@ fn sets() -> [(Set, &'static str); 2] {
 }
 
 #[test]
-fn a_set_goes_from_bucket_to_bucket_and_is_read_where_it_lies() {
+fn set_goes_from_bucket_to_bucket() {
     for (set, selector) in sets() {
         let shop = BucketFixture::of_set(&set);
         let done = last(&shop.expect(0, &["pack", SOURCE, ARCHIVE, "--json"]));
@@ -104,7 +104,7 @@ fn a_set_goes_from_bucket_to_bucket_and_is_read_where_it_lies() {
 }
 
 #[test]
-fn what_is_extracted_to_a_bucket_or_a_folder_is_what_was_packed() {
+fn extracted_objects_equal_packed_ones() {
     for (set, selector) in sets() {
         let shop = BucketFixture::of_set(&set);
         shop.expect(0, &["pack", SOURCE, ARCHIVE]);
@@ -171,7 +171,7 @@ fn what_is_extracted_to_a_bucket_or_a_folder_is_what_was_packed() {
 }
 
 #[test]
-fn what_was_extracted_to_a_bucket_is_a_source_again() {
+fn extracted_bucket_is_a_source_again() {
     let shop = BucketFixture::of_set(&legacy());
     shop.expect(0, &["pack", SOURCE, ARCHIVE]);
     shop.expect(
@@ -195,7 +195,7 @@ fn what_was_extracted_to_a_bucket_is_a_source_again() {
 }
 
 #[test]
-fn a_plan_of_an_archive_in_a_bucket_is_restored_into_files() {
+fn bucket_archive_restores_into_files() {
     for (set, selector) in sets() {
         let shop = BucketFixture::of_set(&set);
         shop.expect(0, &["pack", SOURCE, ARCHIVE]);
@@ -253,7 +253,7 @@ fn a_plan_of_an_archive_in_a_bucket_is_restored_into_files() {
 }
 
 #[test]
-fn an_archive_in_a_bucket_is_restored_into_the_emulator() {
+fn bucket_archive_restores_into_the_emulator() {
     let Some(emulator) = emulator("restores from a bucket") else {
         return;
     };
@@ -312,7 +312,7 @@ fn an_archive_in_a_bucket_is_restored_into_the_emulator() {
 }
 
 #[test]
-fn a_plan_is_stale_once_its_archive_in_the_bucket_is_another_one() {
+fn plan_is_stale_when_archive_is_replaced() {
     let shop = BucketFixture::of_set(&managed());
     shop.expect(0, &["pack", SOURCE, ARCHIVE]);
     shop.expect(
@@ -328,7 +328,7 @@ fn a_plan_is_stale_once_its_archive_in_the_bucket_is_another_one() {
 }
 
 #[test]
-fn an_archive_that_ends_in_a_slash_is_named_by_its_set_and_the_newest_is_found_again() {
+fn archive_folder_names_and_finds_newest() {
     let (of_managed, of_legacy) = (managed(), legacy());
     let shop = BucketFixture::of_set(&of_managed);
     // A bucket alone is a folder, too: no object has its name.
@@ -414,7 +414,7 @@ fn an_archive_that_ends_in_a_slash_is_named_by_its_set_and_the_newest_is_found_a
 }
 
 #[test]
-fn folders_and_buckets_mix_and_the_bytes_are_the_same() {
+fn folders_and_buckets_give_equal_bytes() {
     let shop = BucketFixture::of_set(&legacy());
     shop.expect(0, &["pack", "exports", ARCHIVE]);
     shop.assert_packed();
@@ -439,7 +439,7 @@ fn folders_and_buckets_mix_and_the_bytes_are_the_same() {
 }
 
 #[test]
-fn a_large_archive_goes_up_in_parts_that_are_joined_and_taken_away() {
+fn large_archive_is_composed_of_parts() {
     let shop = BucketFixture::of_set(&managed());
     let parts = ["--upload-cutoff", "1", "--upload-chunk-size", "1KiB"];
     let count = shop.local().len().div_ceil(1 << 10);
@@ -489,7 +489,7 @@ fn a_large_archive_goes_up_in_parts_that_are_joined_and_taken_away() {
 }
 
 #[test]
-fn parts_of_others_stay_unless_they_were_left_behind_long_ago() {
+fn foreign_parts_stay_unless_abandoned() {
     let shop = BucketFixture::of_kinds(&[("Note", 9, 9_000)]);
     // As long as an archive gets new parts, somebody is at work on it, and the old ones may be
     // needed.
@@ -526,7 +526,7 @@ fn parts_of_others_stay_unless_they_were_left_behind_long_ago() {
 }
 
 #[test]
-fn class_and_key_are_passed_through_whichever_way_an_archive_goes_up() {
+fn storage_class_and_key_are_passed_on() {
     for shop in [
         BucketFixture::of_kinds(&[("Note", 9, 1_000)]),
         BucketFixture::of_kinds(&[("Image", 9, 1_000_000)]),

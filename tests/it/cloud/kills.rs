@@ -75,7 +75,7 @@ fn moments(shop: &BucketFixture) -> Vec<Moment> {
 }
 
 #[test]
-fn a_pack_that_is_killed_at_any_moment_goes_on_with_what_is_there() {
+fn killed_pack_resumes_at_any_moment() {
     let shop = BucketFixture::of_kinds(&[("Note", 6, 250_000), ("Image", 6, 250_000)]);
     shop.server.page(20);
     shop.expect(0, &ARGS);
@@ -147,7 +147,7 @@ fn killed(shop: &BucketFixture, moment: Moment) -> Vec<String> {
 }
 
 #[test]
-fn a_pack_that_is_interrupted_stops_cleanly_and_goes_on() {
+fn interrupted_pack_stops_cleanly_and_resumes() {
     let small = BucketFixture::of_kinds(&[("Note", 6, 250_000), ("Image", 6, 250_000)]);
     let large = BucketFixture::of_kinds(&[("Image", 9, 1_000_000)]);
     small.local();

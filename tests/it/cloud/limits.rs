@@ -77,7 +77,7 @@ fn parts_of(shop: &BucketFixture) -> Vec<String> {
 // waits without an end
 
 #[test]
-fn sessions_lost_at_every_first_piece_are_given_up() {
+fn session_lost_at_every_piece_gives_up() {
     let shop = much();
     for status in [404, 410] {
         let shop = shop.another();
@@ -189,7 +189,7 @@ fn retry_after_without_measure_ends_in_a_sentence() {
 }
 
 #[test]
-fn refused_connections_are_tried_until_the_service_is_there() {
+fn refused_connections_are_retried_until_answered() {
     let shop = little();
     shop.local();
     // No other test listens at this address.
@@ -303,7 +303,7 @@ fn request_that_arrives_twice_is_no_taken_name() {
 }
 
 #[test]
-fn archive_of_a_killed_run_that_lands_late_is_recognised() {
+fn late_archive_of_killed_run_is_recognised() {
     let (little, much, parts) = (little(), much(), many_parts());
     let cases: [(&BucketFixture, &[&str], Call, usize); 5] = [
         (&little, &PACK, Call::Insert, 0),
@@ -367,7 +367,7 @@ fn loser_of_a_name_deletes_its_parts() {
 }
 
 #[test]
-fn loser_whose_parts_are_gone_recognises_the_same_archive() {
+fn second_packer_recognises_archive_without_parts() {
     let shop = many_parts();
     shop.local();
     for number in 0..3 {
@@ -381,7 +381,7 @@ fn loser_whose_parts_are_gone_recognises_the_same_archive() {
 }
 
 #[test]
-fn corrupt_piece_refused_with_412_begins_the_pack_anew() {
+fn corrupt_piece_restarts_the_pack() {
     let shop = much();
     let local = shop.local();
     for (number, overwrite) in [(0, false), (1, false), (1, true)] {
@@ -423,7 +423,7 @@ fn stored_pack_begins_anew_after_a_corrupt_byte() {
 }
 
 #[test]
-fn whole_object_in_answer_to_a_range_is_noticed_at_once() {
+fn whole_object_for_a_range_is_detected() {
     let shop = much();
     shop.local();
     shop.expect(0, &PACK);
@@ -575,7 +575,7 @@ fn sessions_get_no_token_wherever_they_are() {
 }
 
 #[test]
-fn archive_name_too_long_for_its_sidecar_is_refused_first() {
+fn name_too_long_for_sidecar_is_refused() {
     let shop = little();
     for len in [1_018, 1_024, 1_025] {
         let archive = format!("gs://vault/{}", "x".repeat(len));

@@ -22,7 +22,7 @@ fn stocked() -> BucketFixture {
 }
 
 #[test]
-fn an_archive_is_opened_with_few_requests_and_reads_only_what_is_asked_for() {
+fn archive_opens_with_few_requests() {
     let shop = stocked();
     let len = shop.server.get("vault", STORED).unwrap().len();
     assert!(len > 6_000_000, "{len}");
@@ -119,7 +119,7 @@ fn every_read_of_an_archive_names_one_generation() {
 }
 
 #[test]
-fn an_archive_that_is_replaced_while_it_is_read_is_refused() {
+fn archive_replaced_while_reading_is_refused() {
     let shop = BucketFixture::of_kinds(&[("Image", 9, 1_000_000), ("Note", 5, 1_000)]);
     shop.expect(0, &["pack", SOURCE, ARCHIVE]);
     let archive = shop.server.get("vault", STORED).unwrap().bytes();
@@ -171,7 +171,7 @@ fn an_archive_that_is_replaced_while_it_is_read_is_refused() {
 }
 
 #[test]
-fn an_archive_whose_bytes_come_damaged_is_told_damaged() {
+fn damaged_download_is_reported_as_damage() {
     let shop = BucketFixture::of_kinds(&[("Image", 9, 1_000_000)]);
     shop.expect(0, &["pack", SOURCE, ARCHIVE]);
     let mut bytes = shop.server.get("vault", STORED).unwrap().bytes();
@@ -183,7 +183,7 @@ fn an_archive_whose_bytes_come_damaged_is_told_damaged() {
 }
 
 #[test]
-fn failed_batch_costs_one_budget_not_one_per_piece() {
+fn failed_batch_costs_one_retry_budget() {
     let shop = stocked();
     // A refusal ends it at once, an outage when the time is over.
     for (status, most) in [(403, 12), (503, 60)] {

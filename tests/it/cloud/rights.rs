@@ -79,7 +79,7 @@ fn flaws_besides_metadata(shop: &BucketFixture) -> Vec<String> {
 }
 
 #[test]
-fn viewer_of_the_source_and_creator_of_the_archive_are_rights_enough() {
+fn viewer_and_creator_roles_are_enough() {
     for shop in [small(), large()] {
         shop.local();
         allow(&shop, &least());
@@ -92,7 +92,7 @@ fn viewer_of_the_source_and_creator_of_the_archive_are_rights_enough() {
 }
 
 #[test]
-fn a_pack_in_parts_needs_what_joining_needs_and_nothing_else() {
+fn multipart_pack_needs_only_compose_rights() {
     let shop = small();
     shop.local();
     allow(&shop, &least_with_parts());
@@ -102,7 +102,7 @@ fn a_pack_in_parts_needs_what_joining_needs_and_nothing_else() {
 }
 
 #[test]
-fn a_pack_in_parts_itself_needs_no_more_than_to_create_and_delete_them() {
+fn multipart_pack_needs_create_and_delete_only() {
     // A service that joins for whoever may create: then nothing of the program's own asks for more.
     let shop = small();
     shop.local();
@@ -211,7 +211,7 @@ fn each_missing_right_is_named_with_its_object() {
 }
 
 #[test]
-fn whoever_may_not_list_parts_uploads_them_all_and_whoever_may_not_delete_them_leaves_them() {
+fn missing_list_or_delete_right_is_tolerated() {
     let shop = small();
     shop.local();
     let without = |word: &str| -> Rights {
@@ -233,7 +233,7 @@ fn whoever_may_not_list_parts_uploads_them_all_and_whoever_may_not_delete_them_l
 }
 
 #[test]
-fn extract_needs_to_create_and_get_in_its_destination() {
+fn extract_needs_create_and_get() {
     let shop = small();
     shop.expect(0, &PACK);
     let args = ["extract", ARCHIVE, "gs://vault/back/"];
@@ -261,7 +261,7 @@ fn extract_needs_to_create_and_get_in_its_destination() {
 }
 
 #[test]
-fn a_viewer_reads_an_archive_and_a_slash_asks_for_its_listing() {
+fn viewer_reads_archives_and_listing_needs_list() {
     let shop = small();
     shop.expect(0, &PACK);
     shop.expect(0, &["pack", SOURCE, "gs://vault/sets/"]);

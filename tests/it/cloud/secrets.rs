@@ -101,7 +101,7 @@ fn failing_runs_print_no_secret() {
 }
 
 #[test]
-fn credentials_that_are_none_are_told_without_their_content() {
+fn invalid_credentials_are_reported_without_content() {
     let [shop, _] = shops();
     let files = [
         "CANARY, which is no JSON",

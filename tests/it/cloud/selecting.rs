@@ -26,7 +26,7 @@ fn is_output(name: &str) -> bool {
 }
 
 #[test]
-fn a_set_that_lacks_a_kind_is_not_downloaded() {
+fn incomplete_set_is_not_downloaded() {
     let shop = shop();
     shop.desk.write("expected", "Note\nImgae\n");
     let args = ["pack", SOURCE, ARCHIVE, "--expect", "expected"];
@@ -74,7 +74,7 @@ fn all_objects_are_read_once() {
 }
 
 #[test]
-fn a_taken_name_is_found_before_anything_is_read() {
+fn taken_name_is_found_before_reading() {
     let shop = shop();
     shop.server.put("vault", STORED, "no archive");
     shop.says(5, &PACK, &["gs://vault/sets/set.zip: expected a free name"]);
@@ -132,7 +132,7 @@ fn a_taken_name_is_found_before_anything_is_read() {
 }
 
 #[test]
-fn packing_the_same_set_again_succeeds_and_writes_nothing() {
+fn repeated_pack_succeeds_and_writes_nothing() {
     let shop = shop();
     shop.expect(0, &PACK);
     shop.server.forget();
@@ -228,7 +228,7 @@ fn waiting_reads_each_metadata_object_once() {
 }
 
 #[test]
-fn metadata_that_changes_while_it_is_waited_for_is_read_again() {
+fn metadata_changed_while_waiting_is_reread() {
     let shop = shop();
     shop.local();
     shop.server.plan(Call::Read, 0, Deed::Replace);

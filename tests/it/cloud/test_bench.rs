@@ -38,7 +38,7 @@ fn local(desk: &TestDir) -> Vec<u8> {
 }
 
 #[test]
-fn empty_objects_without_a_size_are_packed_read_and_laid_down() {
+fn empty_objects_without_size_are_handled() {
     let (desk, server) = (TestDir::new(), bench());
     ok(
         &desk,
@@ -78,7 +78,7 @@ fn empty_objects_without_a_size_are_packed_read_and_laid_down() {
 }
 
 #[test]
-fn a_checksum_that_is_refused_as_a_condition_is_no_name_that_is_taken() {
+fn checksum_412_is_no_taken_name() {
     let (desk, server) = (TestDir::new(), bench());
     // What was damaged on its way goes up again: an archive, then a part of one.
     server.plan(Call::Insert, 0, Deed::CorruptByte(5_000));

@@ -46,7 +46,7 @@ fn waiting(shop: &BucketFixture, more: &[&str]) -> Running {
 }
 
 #[test]
-fn a_pack_waits_for_what_is_expected_and_for_what_is_still_written() {
+fn pack_waits_for_expected_and_growing_exports() {
     let shop = BucketFixture::of_set(&managed());
     shop.local();
     shop.desk
@@ -103,7 +103,7 @@ fn a_pack_may_come_before_the_first_export() {
 }
 
 #[test]
-fn when_the_time_is_over_all_that_is_missing_is_listed() {
+fn wait_timeout_lists_everything_missing() {
     let shop = BucketFixture::of_set(&managed());
     shop.desk
         .write("expected", "acme/Order\nacme/Nonesuch\nbeta/*\n");

@@ -49,7 +49,7 @@ fn fill(server: &DatastoreServer, database: &str) -> usize {
 }
 
 #[test]
-fn what_the_archive_does_not_hold_goes_and_nothing_else() {
+fn replace_deletes_only_stale_entities() {
     for (database, parts) in [("", 1), ("archive", 3)] {
         let server = server();
         let target = target(&server, database, PATIENT);
@@ -85,7 +85,7 @@ fn what_the_archive_does_not_hold_goes_and_nothing_else() {
 }
 
 #[test]
-fn nothing_is_deleted_where_the_keys_cannot_be_read() {
+fn unreadable_keys_delete_nothing() {
     let server = server();
     fill(&server, "");
     server.plan_many(Call::RunQuery, 0, usize::MAX, Deed::Status(503));

@@ -53,7 +53,7 @@ fn put_mark(server: &DatastoreServer, holder: &str, until: &str) {
 }
 
 #[test]
-fn a_second_restore_is_refused_and_told_who_holds_the_target_until_when() {
+fn second_restore_learns_owner_and_expiry() {
     for database in ["", "archive"] {
         let server = server();
         let (first, second) = (
@@ -102,7 +102,7 @@ fn a_second_restore_is_refused_and_told_who_holds_the_target_until_when() {
 }
 
 #[test]
-fn a_mark_that_has_run_out_is_taken_over_and_one_of_the_same_restore_at_once() {
+fn expired_or_own_lease_is_taken_over() {
     let server = server();
     put_mark(&server, "ann on red", "2013-10-12T06:37:42Z");
     run(async {
@@ -148,7 +148,7 @@ fn the_services_clock_decides_and_not_ours() {
 }
 
 #[test]
-fn a_lease_is_renewed_as_long_as_it_is_held_and_lost_when_somebody_else_has_it() {
+fn lease_is_renewed_until_another_takes_it() {
     let server = server();
     let target = target(&server, "", SHORT);
     run(async {
@@ -174,7 +174,7 @@ fn a_lease_is_renewed_as_long_as_it_is_held_and_lost_when_somebody_else_has_it()
 }
 
 #[test]
-fn a_lease_that_cannot_be_renewed_is_lost_when_it_has_run_out() {
+fn unrenewable_lease_is_lost_at_expiry() {
     let server = server();
     let target = target(
         &server,
@@ -198,7 +198,7 @@ fn a_lease_that_cannot_be_renewed_is_lost_when_it_has_run_out() {
 }
 
 #[test]
-fn whatever_is_lost_while_it_is_taken_it_is_held_by_one() {
+fn lost_answers_leave_one_lease_owner() {
     for (call, deed) in [
         (Call::Commit, Deed::LoseAnswer),
         (Call::Commit, Deed::Cut),
@@ -228,7 +228,7 @@ fn whatever_is_lost_while_it_is_taken_it_is_held_by_one() {
 }
 
 #[test]
-fn of_many_who_want_it_at_once_one_gets_it() {
+fn one_of_many_gets_the_lease() {
     let server = server();
     run(async {
         let targets: Vec<CommitTarget> = (0..6).map(|_| target(&server, "", PATIENT)).collect();
@@ -255,7 +255,7 @@ fn of_many_who_want_it_at_once_one_gets_it() {
 }
 
 #[test]
-fn who_may_not_write_the_mark_gets_no_lease() {
+fn lease_needs_write_permission() {
     let server = server();
     server.deny();
     let error = run(take(&target(&server, "", PATIENT), "ann on red")).unwrap_err();
@@ -267,7 +267,7 @@ fn who_may_not_write_the_mark_gets_no_lease() {
 }
 
 #[test]
-fn the_mark_is_neither_counted_nor_deleted_nor_restored() {
+fn lease_entity_is_never_counted_or_deleted() {
     let server = server();
     let target = target(&server, "", PATIENT);
     let pair = KindRef::new("", LEASE_KIND);

@@ -73,7 +73,7 @@ fn restore<'a>(rest: &[&'a str]) -> Vec<&'a str> {
 }
 
 #[test]
-fn a_confirmed_restore_brings_every_entity_and_leaves_nothing_of_its_own() {
+fn confirmed_restore_writes_all_and_cleans_up() {
     let (server, set) = (server(), managed());
     let desk = desk(&server, &set);
     expect(
@@ -123,7 +123,7 @@ fn set_aside(server: &DatastoreServer, kind: &str) -> Value {
 }
 
 #[test]
-fn a_restore_that_was_killed_goes_on_at_once_and_nobody_else_may_come_meanwhile() {
+fn killed_restore_resumes_and_stays_locked() {
     let (server, set) = (server(), managed());
     let desk = desk(&server, &set);
     server.plan(Call::Commit, 9, Deed::Stall(Duration::from_secs(600)));
@@ -150,7 +150,7 @@ fn a_restore_that_was_killed_goes_on_at_once_and_nobody_else_may_come_meanwhile(
 }
 
 #[test]
-fn who_may_not_write_is_told_which_role_is_missing() {
+fn missing_write_role_is_named() {
     let (server, set) = (server(), managed());
     let desk = desk(&server, &set);
     server.deny();

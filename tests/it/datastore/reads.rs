@@ -37,7 +37,7 @@ fn the_service_counts_by_itself_also_after_trouble() {
 }
 
 #[test]
-fn a_count_that_is_refused_is_no_empty_target() {
+fn refused_count_is_no_empty_target() {
     let server = server();
     server.deny();
     let error = run(target(&server, "", HASTY).count(&KindRef::new("acme", "Note"))).unwrap_err();
@@ -50,7 +50,7 @@ fn a_count_that_is_refused_is_no_empty_target() {
 }
 
 #[test]
-fn every_entity_is_compared_also_those_that_the_service_defers() {
+fn every_entity_is_compared_including_deferred() {
     let server = server();
     let target = target(&server, "", PATIENT);
     let entities = notes(130);

@@ -118,7 +118,7 @@ fn call(
 }
 
 #[test]
-fn the_emulator_answers_the_same_to_the_same_requests() {
+fn emulator_answers_equal_the_stand_in() {
     let Some(emulator) = emulator("the emulator beside the stand-in") else {
         return;
     };
@@ -326,7 +326,7 @@ async fn restore(target: &dyn Target, set: &Set, project: &str) {
 }
 
 #[test]
-fn restores_into_the_stand_in_and_into_the_emulator_give_equal_entities() {
+fn stand_in_and_emulator_hold_equal_entities() {
     let Some(emulator) = emulator("restores into the emulator and the stand-in") else {
         return;
     };

@@ -65,7 +65,7 @@ fn what_the_service_asks_for_is_waited_for() {
 }
 
 #[test]
-fn commits_are_halved_where_others_are_at_the_same_entities_or_the_service_has_too_much() {
+fn contended_or_overloaded_commits_are_halved() {
     let entities = notes(100);
     for status in [429, 503, 504] {
         let server = server();
@@ -93,7 +93,7 @@ fn commits_are_halved_where_others_are_at_the_same_entities_or_the_service_has_t
 }
 
 #[test]
-fn a_broken_connection_is_no_reason_to_send_less_at_once() {
+fn broken_connection_does_not_halve_commits() {
     let server = server();
     server.plan(Call::Commit, 0, Deed::LoseAnswer);
     server.plan(Call::Commit, 1, Deed::FrontEnd(502));
@@ -108,7 +108,7 @@ fn a_broken_connection_is_no_reason_to_send_less_at_once() {
 }
 
 #[test]
-fn a_service_that_does_not_come_back_is_given_up_with_the_call_the_tries_and_the_time() {
+fn dead_service_gives_up_with_details() {
     let stall = Deed::Stall(Duration::from_secs(60));
     let deeds = [
         Deed::Status(503),
@@ -150,7 +150,7 @@ fn a_service_that_does_not_come_back_is_given_up_with_the_call_the_tries_and_the
 }
 
 #[test]
-fn a_commit_is_done_when_each_mutation_is_answered() {
+fn commit_needs_an_answer_per_mutation() {
     let server = server();
     server.plan(Call::Commit, 0, Deed::HalfAnswer);
     let entities = notes(100);
@@ -160,7 +160,7 @@ fn a_commit_is_done_when_each_mutation_is_answered() {
 }
 
 #[test]
-fn a_token_that_is_not_accepted_is_renewed_once() {
+fn datastore_token_refused_once_is_renewed() {
     let server = server();
     server.plan(Call::Commit, 0, Deed::Status(401));
     let entities = notes(100);
@@ -192,7 +192,7 @@ fn a_token_that_is_not_accepted_is_renewed_once() {
 }
 
 #[test]
-fn who_may_not_write_is_told_so_at_once() {
+fn missing_write_permission_fails_at_once() {
     let server = server();
     server.deny();
     let error = run(restore(&target(&server, "", PATIENT), &notes(1), "", 10)).unwrap_err();
@@ -213,8 +213,7 @@ fn who_may_not_write_is_told_so_at_once() {
 }
 
 #[test]
-fn an_entity_that_is_refused_is_found_and_told_by_kind_and_number_and_its_neighbours_are_restored()
-{
+fn rejected_entity_is_named_and_others_restored() {
     let server = server();
     server.poison("Note", "777");
     let entities = notes(1_000);
@@ -233,7 +232,7 @@ fn an_entity_that_is_refused_is_found_and_told_by_kind_and_number_and_its_neighb
 }
 
 #[test]
-fn a_database_that_does_not_exist_is_told_in_the_services_words() {
+fn missing_database_is_reported_as_service_says() {
     let server = server();
     let error = run(restore(
         &target(&server, "nosuch", PATIENT),
@@ -257,7 +256,7 @@ fn a_database_that_does_not_exist_is_told_in_the_services_words() {
 }
 
 #[test]
-fn a_step_that_is_given_up_sends_nothing_more() {
+fn abandoned_step_sends_nothing_more() {
     let server = server();
     // One more, and the sink would wait for the first.
     server.plan_many(Call::Commit, 0, 7, Deed::Stall(Duration::from_secs(60)));

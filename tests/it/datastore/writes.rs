@@ -13,7 +13,7 @@ use crate::support::data::{Made, made};
 use crate::support::datastore_server::{Call, Deed};
 
 #[test]
-fn everything_arrives_in_the_default_and_in_a_named_database_and_its_ids_are_reserved() {
+fn default_and_named_databases_receive_everything() {
     for database in ["", "archive"] {
         let server = server();
         let entities = notes(700);
@@ -97,7 +97,7 @@ fn a_batch_over_the_limits_is_divided() {
 }
 
 #[test]
-fn what_the_service_cannot_hold_is_told_by_kind_and_number_before_anything_is_sent() {
+fn oversized_entities_are_named_before_sending() {
     let server = server();
     let mut entities = notes(3);
     entities[1].blob = vec![b'x'; 1_048_488];
@@ -110,7 +110,7 @@ fn what_the_service_cannot_hold_is_told_by_kind_and_number_before_anything_is_se
 }
 
 #[test]
-fn progress_is_told_in_order_and_never_lies_further_behind_than_the_window() {
+fn progress_is_ordered_and_within_the_window() {
     const WINDOW: u64 = 8;
     let server = server();
     // The first commit is slow: all that comes later must wait for it.
@@ -157,7 +157,7 @@ fn progress_is_told_in_order_and_never_lies_further_behind_than_the_window() {
 }
 
 #[test]
-fn a_step_goes_on_within_a_piece_and_an_empty_piece_counts() {
+fn step_resumes_within_a_piece() {
     let server = server();
     let entities = notes(30);
     run(async {
@@ -189,7 +189,7 @@ fn a_step_goes_on_within_a_piece_and_an_empty_piece_counts() {
 }
 
 #[test]
-fn of_two_entities_with_one_key_the_last_one_wins_wherever_they_stand() {
+fn last_entity_of_equal_keys_wins() {
     let server = server();
     let entities = notes(60);
     let again = |id: u64, word: &[u8]| Made {
@@ -214,7 +214,7 @@ fn of_two_entities_with_one_key_the_last_one_wins_wherever_they_stand() {
 }
 
 #[test]
-fn writes_of_a_kind_begin_at_500_a_second_and_kinds_have_a_pace_each() {
+fn each_kind_ramps_from_500_writes() {
     let server = server();
     let begun = Instant::now();
     run(async {

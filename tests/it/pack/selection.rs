@@ -138,7 +138,7 @@ fn equal_lengths_are_not_taken_for_equal_bytes() {
 }
 
 #[test]
-fn a_sidecar_that_is_missing_or_wrong_is_written() {
+fn missing_or_wrong_sidecar_is_written() {
     let desk = TestDir::new();
     desk.pack(&legacy().source);
     let (archive, sidecar) = (desk.read("set.zip"), desk.read("set.zip.sha256"));
@@ -169,7 +169,7 @@ fn a_sidecar_that_is_missing_or_wrong_is_written() {
 }
 
 #[test]
-fn a_dry_run_says_that_the_archive_is_there() {
+fn dry_run_reports_existing_archive() {
     let desk = TestDir::new();
     desk.pack(&legacy().source);
     let run = desk.expect(0, &["pack", &legacy().source, "set.zip", "--dry-run"]);
@@ -273,7 +273,7 @@ fn yesterdays_kind_is_not_packed_with_tonights() {
 }
 
 #[test]
-fn a_wide_spread_without_latest_packs_with_a_warning() {
+fn wide_spread_without_latest_warns() {
     let desk = TestDir::new();
     write_kind(&desk, "source/1", "User", 0, 3);
     write_kind(&desk, "source/2", "Order", 25, 5);
@@ -295,7 +295,7 @@ fn a_wide_spread_without_latest_packs_with_a_warning() {
 }
 
 #[test]
-fn a_left_over_export_does_not_block_the_next_night() {
+fn leftover_export_does_not_block_next_night() {
     let desk = TestDir::new();
     let left_over = write_kind(&desk, "source/1", "User", 0, 3);
     write_kind(&desk, "source/2", "User", 24, 5);
@@ -356,7 +356,7 @@ fn tonights_unfinished_export_is_not_replaced_by_yesterdays() {
 }
 
 #[test]
-fn an_unfinished_export_without_a_kind_gets_a_hint() {
+fn unfinished_export_without_kind_gives_hint() {
     let desk = TestDir::new();
     write_kind(&desk, "source", "User", 0, 3);
     desk.write("source/odd/place/of/output-0", [0; 10]);

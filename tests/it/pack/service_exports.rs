@@ -571,7 +571,7 @@ fn rewrite(root: &Path, form: Form, records: &[Vec<u8>]) {
 }
 
 #[test]
-fn every_damage_is_refused_in_each_way_of_counting() {
+fn every_damage_is_refused_in_both_countings() {
     let mut wrong = Vec::new();
     for form in FORMS {
         for Damage {
@@ -665,7 +665,7 @@ fn an_accepted_count_is_packed_and_stays_visible() {
 }
 
 #[test]
-fn an_accepted_count_of_all_kinds_needs_all_kinds_accepted() {
+fn accepting_all_kinds_count_needs_all_kinds() {
     let desk = TestDir::new();
     let mixed = shards("", "Order", &[2])
         .into_iter()
@@ -770,7 +770,7 @@ fn a_count_that_nobody_accepted_does_not_verify() {
 }
 
 #[test]
-fn a_start_that_cannot_be_true_makes_no_export_newer() {
+fn impossible_start_makes_no_export_newer() {
     // Seconds where microseconds belong; the year 2255; after its end.
     for (started, finished) in [
         (1_639_071_612, 1_639_071_839),
@@ -805,7 +805,7 @@ fn a_start_that_cannot_be_true_makes_no_export_newer() {
 // selectors and names
 
 #[test]
-fn all_kinds_are_no_kind_for_selectors_or_unfinished_exports() {
+fn all_kinds_marker_is_no_kind() {
     let desk = TestDir::new();
     let mixed = shards("", "Invoice", &[1])
         .into_iter()
@@ -828,7 +828,7 @@ fn all_kinds_are_no_kind_for_selectors_or_unfinished_exports() {
 }
 
 #[test]
-fn exports_from_windows_come_out_as_google_reads_them() {
+fn windows_exports_are_read_as_google_does() {
     for form in FORMS {
         let desk = TestDir::new();
         let mixed = shards("", "Invoice", &[1, 1])
@@ -882,7 +882,7 @@ fn exports_from_windows_come_out_as_google_reads_them() {
 }
 
 #[test]
-fn renamed_files_are_packed_and_extracted_under_their_own_names() {
+fn renamed_files_keep_their_own_names() {
     type Rename = fn(&str) -> String;
     let renames: [(&str, Rename); 3] = [
         ("characters that Windows cannot hold", |name| {

@@ -41,7 +41,7 @@ fn own(project: &str, namespace: &str, kind: &str) -> Value {
 }
 
 #[test]
-fn every_entity_arrives_as_it_was_and_nothing_else() {
+fn emulator_receives_exactly_the_entities() {
     let Some(emulator) = emulator("restores of the fixtures") else {
         return;
     };
@@ -71,7 +71,7 @@ fn every_entity_arrives_as_it_was_and_nothing_else() {
 }
 
 #[test]
-fn references_follow_the_entities_and_those_to_a_third_project_stay() {
+fn references_follow_entities_except_third_projects() {
     // The comparison above would say so too, if the fixture had such references; this makes sure
     // that it does.
     let set = managed();
@@ -162,7 +162,7 @@ fn a_mapped_namespace_takes_keys_and_references_along() {
 }
 
 #[test]
-fn a_target_that_is_not_empty_is_refused_and_merge_leaves_what_else_is_there() {
+fn nonempty_target_is_refused_and_merge_keeps_rest() {
     let Some(emulator) = emulator("restores with --on-existing fail and merge") else {
         return;
     };
@@ -247,7 +247,7 @@ fn a_dry_run_leaves_the_project_empty() {
 }
 
 #[test]
-fn max_steps_stops_in_between_and_the_same_command_goes_on() {
+fn same_command_resumes_after_max_steps() {
     let Some(emulator) = emulator("a restore with --max-steps") else {
         return;
     };
@@ -283,7 +283,7 @@ fn max_steps_stops_in_between_and_the_same_command_goes_on() {
 }
 
 #[test]
-fn steps_of_a_plan_may_be_removed_and_moved() {
+fn plan_steps_may_be_removed_and_moved() {
     let Some(emulator) = emulator("a restore of an edited plan") else {
         return;
     };
@@ -318,7 +318,7 @@ fn steps_of_a_plan_may_be_removed_and_moved() {
 }
 
 #[test]
-fn a_restore_in_one_go_says_where_it_is_kept_and_goes_on_when_typed_again() {
+fn one_step_restore_resumes_when_retyped() {
     let Some(emulator) = emulator("a restore in one go") else {
         return;
     };
@@ -375,7 +375,7 @@ fn a_restore_in_one_go_says_where_it_is_kept_and_goes_on_when_typed_again() {
 }
 
 #[test]
-fn a_target_that_was_emptied_behind_the_journal_is_noticed() {
+fn emptied_target_is_noticed() {
     let Some(emulator) = emulator("a restore into a target that was emptied") else {
         return;
     };
@@ -414,7 +414,7 @@ fn several_pieces() -> Vec<Made<'static>> {
 }
 
 #[test]
-fn a_restore_that_is_killed_anywhere_goes_on_and_loses_nothing() {
+fn killed_restore_resumes_without_loss() {
     let Some(emulator) = emulator("a restore that is killed") else {
         return;
     };
@@ -490,7 +490,7 @@ fn a_restore_that_is_killed_anywhere_goes_on_and_loses_nothing() {
 }
 
 #[test]
-fn a_restore_that_is_interrupted_stops_cleanly_and_goes_on() {
+fn interrupted_restore_stops_cleanly_and_resumes() {
     let Some(emulator) = emulator("a restore that is interrupted") else {
         return;
     };
@@ -529,7 +529,7 @@ fn a_restore_that_is_interrupted_stops_cleanly_and_goes_on() {
 }
 
 #[test]
-fn two_restores_with_one_journal_do_not_run_at_once() {
+fn one_journal_serves_one_restore() {
     let Some(emulator) = emulator("two restores at once") else {
         return;
     };
@@ -626,7 +626,7 @@ fn googles_own_import_takes_what_dir_writes() {
 }
 
 #[test]
-fn googles_own_import_takes_legacy_backups_as_managed_exports() {
+fn google_import_takes_converted_legacy_backups() {
     let Some(emulator) = emulator("Google's import of extract --format managed") else {
         return;
     };
@@ -637,7 +637,7 @@ fn googles_own_import_takes_legacy_backups_as_managed_exports() {
 }
 
 #[test]
-fn what_was_extracted_as_it_was_can_be_imported_as_it_was() {
+fn google_import_takes_original_extracts() {
     let Some(emulator) = emulator("Google's import of extract") else {
         return;
     };
@@ -695,7 +695,7 @@ fn way(host: &str, http2: bool) -> (String, Arc<AtomicBool>) {
 }
 
 #[test]
-fn where_grpc_is_not_spoken_http_brings_and_counts_the_same() {
+fn http_replaces_missing_grpc() {
     let Some(emulator) = emulator("restores over gRPC and over HTTP") else {
         return;
     };
@@ -909,7 +909,7 @@ fn canned(status: &str, content_type: &str, body: &[u8]) -> String {
 }
 
 #[test]
-fn no_answer_crashes_a_restore_or_counts_as_done() {
+fn no_answer_crashes_or_counts_as_done() {
     let desk = songs(3);
     let delay = b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x10\xff\xff\xff\xff\x0f";
     let info = [&[0x0a, delay.len() as u8][..], delay].concat();
@@ -948,7 +948,7 @@ fn no_answer_crashes_a_restore_or_counts_as_done() {
 }
 
 #[test]
-fn nothing_of_a_refusal_is_repeated_but_known_phrases() {
+fn refusals_repeat_only_known_phrases() {
     let desk = songs(3);
     for (message, shown) in [
         (
@@ -999,7 +999,7 @@ fn nothing_of_a_refusal_is_repeated_but_known_phrases() {
 // no emulator at all
 
 #[test]
-fn an_emulator_that_does_not_run_is_given_up_after_a_while() {
+fn silent_emulator_is_given_up() {
     let desk = TestDir::new();
     desk.pack(&legacy().source);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

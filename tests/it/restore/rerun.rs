@@ -147,7 +147,7 @@ fn unfinished_replace_goes_on_where_it_stopped() {
 }
 
 #[test]
-fn finished_fail_is_done_only_while_target_holds_it() {
+fn finished_restore_asks_the_target() {
     let Some(emulator) = emulator("a finished restore whose target changes") else {
         return;
     };
@@ -222,7 +222,7 @@ fn finished_fail_is_done_only_while_target_holds_it() {
 }
 
 #[test]
-fn files_that_are_gone_are_noticed_after_the_end() {
+fn missing_files_are_noticed_afterwards() {
     for target in ["ndjson:out", "dir:out"] {
         let desk = packed();
         desk.plan("set.zip", target, "plan.json", &["--only", "acme/*"]);
@@ -256,7 +256,7 @@ fn files_that_are_gone_are_noticed_after_the_end() {
 }
 
 #[test]
-fn one_go_restore_begins_anew_in_an_emptied_target() {
+fn emptied_target_restarts_one_step_restore() {
     let desk = packed();
     let args = [
         "restore",
@@ -520,7 +520,7 @@ fn journal_that_skips_a_kind_is_refused() {
 }
 
 #[test]
-fn hooks_of_a_plan_are_shown_before_they_run() {
+fn plan_hooks_are_shown_before_running() {
     let desk = packed();
     desk.plan(
         "set.zip",

@@ -53,7 +53,7 @@ fn waiting_in_a_hook(desk: &TestDir, options: &[&str]) -> Running {
 }
 
 #[test]
-fn steps_run_side_by_side_and_wait_for_what_they_must() {
+fn independent_steps_run_in_parallel() {
     let Some(emulator) = emulator("steps side by side") else {
         return;
     };
@@ -113,7 +113,7 @@ fn steps_run_side_by_side_and_wait_for_what_they_must() {
 }
 
 #[test]
-fn hooks_see_the_step_and_a_failing_one_stops_and_runs_again() {
+fn failing_hook_stops_and_reruns() {
     let desk = packed();
     let after = "echo \"$KINDPACK_STEP $KINDPACK_NAMESPACE $KINDPACK_KIND $KINDPACK_ENTITIES $KINDPACK_STATE\" >> after; \
                  echo noise; test \"$KINDPACK_KIND\" != Order || test -e may";
@@ -288,7 +288,7 @@ fn a_report_says_what_became_of_each_kind() {
 }
 
 #[test]
-fn a_first_signal_lets_what_is_under_way_end_and_a_second_one_does_not() {
+fn first_signal_finishes_batches_second_stops() {
     for (signal, code) in [("INT", 130), ("TERM", 143)] {
         let desk = packed();
         let mut restoring = waiting_in_a_hook(&desk, &["--report", "report.json"]);
@@ -324,7 +324,7 @@ fn a_first_signal_lets_what_is_under_way_end_and_a_second_one_does_not() {
 }
 
 #[test]
-fn a_second_restore_into_the_same_target_is_refused() {
+fn second_restore_into_target_is_refused() {
     let desk = packed();
     let first = waiting_in_a_hook(&desk, &[]);
     let error = desk.json(
@@ -372,7 +372,7 @@ fn a_second_restore_into_the_same_target_is_refused() {
 }
 
 #[test]
-fn a_project_that_was_not_confirmed_is_not_written() {
+fn unconfirmed_project_is_not_written() {
     let desk = packed();
     for options in [
         &["--target", "datastore:shop-test"][..],
@@ -411,7 +411,7 @@ fn a_project_that_was_not_confirmed_is_not_written() {
 }
 
 #[test]
-fn a_replaced_kind_holds_what_the_archive_holds_and_others_are_left_alone() {
+fn replaced_kind_matches_archive_exactly() {
     let Some(emulator) = emulator("restores with --on-existing replace") else {
         return;
     };
@@ -452,7 +452,7 @@ fn a_replaced_kind_holds_what_the_archive_holds_and_others_are_left_alone() {
 }
 
 #[test]
-fn imports_and_commits_restore_the_same_number_of_entities() {
+fn imports_and_commits_restore_equal_counts() {
     let Some(emulator) = emulator("restores with --via import") else {
         return;
     };
@@ -479,7 +479,7 @@ fn imports_and_commits_restore_the_same_number_of_entities() {
 }
 
 #[test]
-fn another_secret_than_the_plans_is_refused_and_neither_is_told() {
+fn other_secret_is_refused_without_showing_it() {
     let desk = packed();
     let with = |secret: &str, args: &[&str]| {
         let mut command = desk.kindpack(args);
@@ -519,7 +519,7 @@ fn another_secret_than_the_plans_is_refused_and_neither_is_told() {
 }
 
 #[test]
-fn a_rehearsal_restores_everything_somewhere_private_and_leaves_nothing_running() {
+fn rehearsal_is_private_and_leaves_nothing() {
     let Some(_) = emulator("rehearsals") else {
         return;
     };
@@ -550,7 +550,7 @@ fn a_rehearsal_restores_everything_somewhere_private_and_leaves_nothing_running(
 }
 
 #[test]
-fn a_rehearsal_without_an_emulator_says_what_was_looked_for() {
+fn rehearsal_without_emulator_says_what_was_sought() {
     let desk = packed();
     let mut command = desk.kindpack(&["rehearse", "set.zip"]);
     command.env("PATH", desk.home()).env_remove("JAVA_HOME");

@@ -44,7 +44,7 @@ async fn problems(folder: &Path, name: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_all_readers_understand_alike_is_accepted_and_the_rest_refused() {
+async fn corpus_is_accepted_or_refused_as_labelled() {
     let mut wrong = Vec::new();
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for (file, expected) in cases()
@@ -70,7 +70,7 @@ async fn what_all_readers_understand_alike_is_accepted_and_the_rest_refused() {
 }
 
 #[tokio::test]
-async fn no_seed_of_a_fuzzer_makes_the_reader_crash_or_wait() {
+async fn fuzzer_inputs_neither_crash_nor_hang() {
     let file = std::fs::File::open(Path::new(CORPUS).join("zip2-fuzz-read-seeds.tar.gz")).unwrap();
     let mut tar = Vec::new();
     GzDecoder::new(file).read_to_end(&mut tar).unwrap();

@@ -209,7 +209,7 @@ fn bsdtar_finds_the_same_bytes() {
 }
 
 #[test]
-fn seven_zip_finds_no_fault_and_the_same_bytes() {
+fn seven_zip_reads_the_same_bytes() {
     let Some(program) = outside_program("7zz", &["7zz", "7z", "7za"], "archives read by 7-Zip")
     else {
         return;
@@ -326,7 +326,7 @@ fn both_of_javas_readers_find_the_same_bytes() {
 }
 
 #[test]
-fn an_entry_of_unknown_length_carries_a_descriptor_and_a_stored_one_never() {
+fn streamed_entries_have_descriptors_stored_ones_not() {
     // Without this the two large archives would prove nothing to the readers above.
     let flags = |name: &str| -> BTreeMap<String, u16> {
         let bytes = ARCHIVES.desk.read(name);

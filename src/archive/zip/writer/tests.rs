@@ -8,7 +8,7 @@ use crate::archive::deflate::Inflater;
 const GIB: u64 = 1 << 30;
 
 #[test]
-fn what_is_sealed_reads_back_here_and_in_another_reader() {
+fn written_archive_reads_back_in_both_readers() {
     let long_name = format!("exports/{}", "n".repeat(65_527));
     let long_bytes: Vec<u8> = (0..50_000_u32)
         .flat_map(|i| (i * i).to_le_bytes())
@@ -64,7 +64,7 @@ fn what_is_sealed_reads_back_here_and_in_another_reader() {
 }
 
 #[test]
-fn times_come_back_as_far_as_the_format_can_hold_them() {
+fn times_round_trip_within_format_limits() {
     for (modified, back) in [
         (None, None),
         (Some("2013-10-12T06:37:43.5Z"), Some("2013-10-12T06:37:43Z")),
@@ -134,7 +134,7 @@ fn the_count_needs_zip64_from_its_sentinel_on() {
 }
 
 #[test]
-fn seventy_thousand_entries_read_back_here_and_in_another_reader() {
+fn seventy_thousand_entries_read_back() {
     let archive = of_empty_entries(70_000);
     let read = read_structure(&archive, Strictness::OwnFormat).unwrap();
     assert_eq!(read.len(), 70_000);
@@ -203,7 +203,7 @@ impl Seek for Sparse {
 }
 
 #[test]
-fn entries_and_offsets_past_four_gib_read_back_here_and_in_another_reader() {
+fn entries_past_four_gib_read_back() {
     const NARROW: u64 = u32::MAX as u64 - 1;
     // Name, length, compressed length, streamed, length of the descriptor.
     let entries = [
@@ -284,7 +284,7 @@ fn entries_and_offsets_past_four_gib_read_back_here_and_in_another_reader() {
 }
 
 #[test]
-fn the_local_part_of_an_entry_does_not_depend_on_its_place() {
+fn local_part_is_independent_of_position() {
     let entry: (&str, Form, &[u8]) = ("exports/b", Form::Streamed, b"bytes bytes bytes");
     let alone = seal(&[entry]).bytes;
     let behind = seal(&[("exports/a", Form::Known, b"something before it"), entry]).bytes;
@@ -298,7 +298,7 @@ fn the_local_part_of_an_entry_does_not_depend_on_its_place() {
 }
 
 #[test]
-fn a_header_says_nothing_that_its_reader_must_guess() {
+fn headers_leave_nothing_to_guess() {
     let mut sealer = ZipWriter::new();
     let known = sealer
         .begin_known(head("a", Method::Deflate), 0x0a0b_0c0d, 3, 5)
@@ -365,7 +365,7 @@ fn what_the_reader_would_refuse_is_not_begun() {
 }
 
 #[test]
-fn an_entry_that_breaks_its_promise_is_not_ended() {
+fn entry_with_wrong_size_is_refused() {
     let promised = |data_len, crc32, len| {
         let mut sealer = ZipWriter::new();
         sealer
@@ -390,7 +390,7 @@ fn an_entry_that_breaks_its_promise_is_not_ended() {
 }
 
 #[test]
-fn a_streamed_entry_that_outgrows_its_narrow_lengths_is_an_error() {
+fn streamed_entry_beyond_32_bits_is_refused() {
     for (data_len, len) in [(1, u64::from(u32::MAX)), (u64::from(u32::MAX), 1)] {
         let mut sealer = ZipWriter::new();
         sealer
@@ -408,7 +408,7 @@ fn a_streamed_entry_that_outgrows_its_narrow_lengths_is_an_error() {
 }
 
 #[test]
-fn calls_out_of_turn_and_endless_archives_are_errors() {
+fn misordered_calls_and_endless_archives_fail() {
     let mut sealer = ZipWriter::new();
     assert_eq!(sealer.data(1), Err(ZipWriteError::NoneOpen));
     assert_eq!(sealer.end(0, 0), Err(ZipWriteError::NoneOpen));

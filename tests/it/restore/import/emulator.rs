@@ -91,7 +91,7 @@ fn fit() -> Vec<Set> {
 }
 
 #[test]
-fn commits_and_imports_bring_equal_entities_but_for_what_the_importer_rewrites() {
+fn commits_and_imports_give_equal_entities() {
     let Some(emulator) = emulator("restores by commit and by import") else {
         return;
     };
@@ -124,7 +124,7 @@ fn commits_and_imports_bring_equal_entities_but_for_what_the_importer_rewrites()
 }
 
 #[test]
-fn what_the_importer_rewrites_otherwise_than_a_commit_is_what_the_documentation_says() {
+fn importer_rewrites_are_as_documented() {
     // The test above would pass as well if no fixture had such values; this makes sure that one
     // has.
     let set = managed();
@@ -161,7 +161,7 @@ fn what_the_importer_rewrites_otherwise_than_a_commit_is_what_the_documentation_
 }
 
 #[test]
-fn a_second_import_of_the_same_step_changes_nothing() {
+fn repeated_import_changes_nothing() {
     let Some(emulator) = emulator("imports that are made twice") else {
         return;
     };
@@ -190,7 +190,7 @@ fn a_second_import_of_the_same_step_changes_nothing() {
 }
 
 #[test]
-fn what_no_import_can_do_is_refused_before_anything_is_staged() {
+fn impossible_import_is_refused_before_staging() {
     let importer: Arc<dyn Importer> =
         Arc::new(EmulatorImporter::new("127.0.0.1:1", "nobody", Duration::from_secs(2)).unwrap());
     let unfit = |bench: &ImportFixture, step: &Step, words: &str| {
@@ -298,7 +298,7 @@ fn server(deed: impl Fn(std::net::TcpStream) + Send + 'static) -> String {
 }
 
 #[test]
-fn an_emulator_that_fails_is_told_of_and_leaves_nothing_staged() {
+fn failed_import_leaves_nothing_staged() {
     let bench = ImportFixture::of_folder(
         &fixture("managed-variants/gcs_layout"),
         "emulator:p@127.0.0.1:1",
@@ -372,7 +372,7 @@ fn an_emulator_that_fails_is_told_of_and_leaves_nothing_staged() {
 }
 
 #[test]
-fn nobody_else_reads_what_is_staged_in_a_folder_of_kindpack_s_own() {
+fn staged_files_are_private() {
     let bench = ImportFixture::of_folder(
         &fixture("managed-variants/gcs_layout"),
         "emulator:p@127.0.0.1:1",

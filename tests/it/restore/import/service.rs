@@ -160,7 +160,7 @@ impl Site {
 }
 
 #[test]
-fn a_step_is_staged_unchanged_and_taken_away_when_it_is_imported() {
+fn step_is_staged_unchanged_and_removed() {
     let site = Site::new();
     site.service.course(3, End::Succeeds);
     let importer = site.importer();
@@ -228,7 +228,7 @@ fn a_step_is_staged_unchanged_and_taken_away_when_it_is_imported() {
 }
 
 #[test]
-fn an_import_whose_answer_is_lost_is_not_started_twice() {
+fn import_with_lost_answer_starts_once() {
     for deed in [
         Deed::LoseAnswer,
         Deed::AnswerStatus(500),
@@ -252,7 +252,7 @@ fn an_import_whose_answer_is_lost_is_not_started_twice() {
 }
 
 #[test]
-fn an_operation_of_another_restore_by_the_plan_is_not_taken_for_the_one_whose_answer_is_lost() {
+fn operation_of_another_restore_is_not_adopted() {
     let mut site = Site::new();
     site.import().unwrap();
     site.bench.run = Timestamp::from_micros(1_763_900_000_000_000).unwrap();
@@ -297,7 +297,7 @@ fn questions_that_fail_are_asked_again() {
 }
 
 #[test]
-fn an_operation_that_fails_says_so_in_its_own_words_but_for_what_it_quotes() {
+fn failed_operation_is_reported_without_quotes() {
     let words = "The value of property \"mail\" is longer than 1500 bytes: \"ann@example.com\".";
     for (end, told) in [
         (End::Fails(words), "of property \"mail\" is longer"),
@@ -326,7 +326,7 @@ fn an_operation_that_fails_says_so_in_its_own_words_but_for_what_it_quotes() {
 }
 
 #[test]
-fn a_run_that_was_cut_is_gone_on_with_and_nothing_is_started_twice() {
+fn cut_run_resumes_without_second_start() {
     for (named, ended) in [(false, false), (true, false), (false, true), (true, true)] {
         let site = Site::new();
         site.service
@@ -343,7 +343,7 @@ fn a_run_that_was_cut_is_gone_on_with_and_nothing_is_started_twice() {
 }
 
 #[test]
-fn an_operation_is_found_among_many_also_where_no_filter_is_taken() {
+fn operation_is_found_without_filter() {
     for takes_filters in [true, false] {
         let site = Site::new();
         let importer = site.importer();
@@ -369,7 +369,7 @@ fn an_operation_is_found_among_many_also_where_no_filter_is_taken() {
 }
 
 #[test]
-fn what_another_restore_by_the_same_plan_had_done_counts_for_nothing_but_what_goes_on_does() {
+fn only_running_foreign_operations_count() {
     for (end, times) in [(End::Succeeds, 2), (End::Never, 1)] {
         let mut site = Site::new();
         site.service.course(0, end);
@@ -405,7 +405,7 @@ fn what_another_restore_by_the_same_plan_had_done_counts_for_nothing_but_what_go
 }
 
 #[test]
-fn an_operation_that_the_service_does_not_know_any_more_is_started_anew() {
+fn forgotten_operation_is_started_again() {
     for name in [
         "projects/shop-test/operations/gone",
         "projects/another/operations/ASA0-_x",
@@ -422,7 +422,7 @@ fn an_operation_that_the_service_does_not_know_any_more_is_started_anew() {
 }
 
 #[test]
-fn a_front_end_that_knows_of_no_operation_is_not_believed() {
+fn front_end_404_is_not_believed() {
     let site = Site::new();
     site.service.course(3, End::Succeeds);
     let operation = Some(site.cut());
@@ -447,7 +447,7 @@ fn a_front_end_that_knows_of_no_operation_is_not_believed() {
 }
 
 #[test]
-fn a_token_that_is_not_accepted_is_renewed_once() {
+fn admin_token_refused_once_is_renewed() {
     for (wanted, renewed) in [("CANARY-TOKEN-2", true), ("CANARY-TOKEN-9", false)] {
         let site = Site::new();
         site.service.wants_token(wanted);
@@ -490,7 +490,7 @@ fn a_token_that_is_not_accepted_is_renewed_once() {
 }
 
 #[test]
-fn what_an_earlier_run_has_staged_is_used_and_what_differs_is_replaced() {
+fn earlier_staging_is_reused_or_replaced() {
     let site = Site::new();
     site.service
         .plan_many(Call::Import, 0..1_000_000, Deed::Status(503));
@@ -536,7 +536,7 @@ fn what_an_earlier_run_has_staged_is_used_and_what_differs_is_replaced() {
 }
 
 #[test]
-fn whoever_may_not_is_told_which_permission_is_missing() {
+fn missing_import_permission_is_named() {
     for permission in [
         "datastore.databases.import",
         "datastore.operations.list",
@@ -585,7 +585,7 @@ fn what_the_service_refuses_leaves_nothing_staged() {
 }
 
 #[test]
-fn no_more_imports_go_on_at_once_than_are_allowed() {
+fn concurrent_imports_stay_within_limit() {
     let mut site = Site::new();
     site.options.at_once = 1;
     site.service.course(5, End::Succeeds);
@@ -614,7 +614,7 @@ fn no_more_imports_go_on_at_once_than_are_allowed() {
 }
 
 #[test]
-fn without_rights_on_the_bucket_nothing_is_imported_and_what_cannot_be_removed_is_told() {
+fn missing_bucket_rights_stop_the_import() {
     let right = |permission: &'static str| Right {
         permission,
         prefix: "restores/".to_owned(),
@@ -649,7 +649,7 @@ fn without_rights_on_the_bucket_nothing_is_imported_and_what_cannot_be_removed_i
 }
 
 #[test]
-fn a_damaged_archive_is_noticed_before_anything_is_imported() {
+fn damaged_archive_is_noticed_before_import() {
     let site = Site::new();
     let mut bytes = site.bench.desk.read("set.zip");
     let at = bytes

@@ -37,8 +37,7 @@ fn set(desk: &TestDir) -> Vec<Value> {
 }
 
 #[test]
-fn a_restore_that_is_killed_twelve_times_ends_with_every_entity_once_and_repeats_a_batch_a_worker_at_most()
- {
+fn twelve_kills_lose_and_duplicate_nothing() {
     let Some(emulator) = emulator("kills of a restore") else {
         return;
     };

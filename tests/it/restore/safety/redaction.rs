@@ -47,7 +47,7 @@ fn is_redacted(kind: &str, property: &str) -> bool {
 }
 
 #[test]
-fn no_original_value_of_a_redacted_property_is_found_anywhere_and_the_others_are_equal() {
+fn redacted_values_appear_nowhere() {
     let Some(emulator) = emulator("redacted restores") else {
         return;
     };
@@ -163,7 +163,7 @@ fn no_original_value_of_a_redacted_property_is_found_anywhere_and_the_others_are
 }
 
 #[test]
-fn hashed_keys_and_the_references_to_them_still_meet() {
+fn hashed_keys_and_references_still_match() {
     let Some(emulator) = emulator("restores with hashed keys") else {
         return;
     };
@@ -233,7 +233,7 @@ fn keys(value: &Value, project: &str, found: &mut BTreeSet<String>) {
 }
 
 #[test]
-fn rules_that_need_a_key_are_refused_without_one_and_under_another() {
+fn keyed_rules_need_the_same_key() {
     let desk = TestDir::new();
     desk.pack(&managed().source);
     let plan = [
@@ -261,7 +261,7 @@ fn rules_that_need_a_key_are_refused_without_one_and_under_another() {
 }
 
 #[test]
-fn a_misspelt_rule_is_refused_unless_it_may_match_nothing() {
+fn unmatched_rule_is_refused_unless_optional() {
     let desk = TestDir::new();
     desk.pack(&managed().source);
     desk.expect(

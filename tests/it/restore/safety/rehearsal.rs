@@ -18,7 +18,7 @@ fn every_fixture_can_be_rehearsed() {
 }
 
 #[test]
-fn a_broken_archive_fails_its_rehearsal_with_the_reason() {
+fn broken_archive_fails_rehearsal_with_reason() {
     if emulator("rehearsals of broken archives").is_none() {
         return;
     }

@@ -449,7 +449,7 @@ fn cases(desk: &TestDir, socket: &Socket) -> Vec<Case> {
 }
 
 #[test]
-fn whoever_points_at_the_wrong_target_is_refused_and_nothing_is_sent() {
+fn wrong_target_is_refused_and_nothing_sent() {
     let desk = TestDir::new();
     desk.pack(&managed().source);
     let socket = Socket::open();
@@ -505,7 +505,7 @@ fn whoever_points_at_the_wrong_target_is_refused_and_nothing_is_sent() {
 }
 
 #[test]
-fn the_socket_that_counts_does_hear_what_is_sent() {
+fn counting_socket_hears_requests() {
     let desk = TestDir::new();
     desk.pack(&managed().source);
     let socket = Socket::open();
