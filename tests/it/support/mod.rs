@@ -378,7 +378,7 @@ impl Running {
         self.wait_for(out, text)
     }
 
-    /// As [`RunningEmulator::wait_for_output`], on standard error.
+    /// As [`Running::wait_for_output`], on standard error.
     pub fn wait_for_error(&mut self, text: &str) -> bool {
         let err = self.err.try_clone().unwrap();
         self.wait_for(err, text)
