@@ -1,7 +1,7 @@
 //! The archive's bytes on their way out, hashed as they go.
 
+use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use sha2::Digest as _;
 
 use super::error::PackError;
@@ -111,12 +111,13 @@ impl ArchiveOutput {
 #[derive(Debug)]
 pub(super) struct NullWriter;
 
+#[async_trait]
 impl ObjectWriter for NullWriter {
-    fn write<'a>(&'a mut self, _: Bytes) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async { Ok(()) })
+    async fn write(&mut self, _: Bytes) -> Result<(), StoreError> {
+        Ok(())
     }
 
-    fn publish(self: Box<Self>, _: ObjectMetadata) -> BoxFuture<'static, Result<(), StoreError>> {
-        Box::pin(async { Ok(()) })
+    async fn publish(self: Box<Self>, _: ObjectMetadata) -> Result<(), StoreError> {
+        Ok(())
     }
 }

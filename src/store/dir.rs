@@ -9,8 +9,8 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
+use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 
 use crate::runtime::buffers::Buffer;
 use crate::runtime::working_file::{WorkingFile, WorkingFiles, folder_of};
@@ -52,18 +52,16 @@ impl DirStore {
 }
 
 /// Runs file work off the async threads.
-fn blocking<T: Send + 'static>(
+async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> BoxFuture<'static, Result<T, StoreError>> {
-    Box::pin(async move {
-        match tokio::task::spawn_blocking(work).await {
-            Ok(result) => result,
-            Err(error) => Err(StoreError::Io {
-                name: "file work".to_owned(),
-                deed: "cannot run",
-                source: io::Error::other(error),
-            }),
-        }
+) -> Result<T, StoreError> {
+    let result = tokio::task::spawn_blocking(work).await;
+    result.unwrap_or_else(|error| {
+        Err(StoreError::Io {
+            name: "file work".to_owned(),
+            deed: "cannot run",
+            source: io::Error::other(error),
+        })
     })
 }
 
@@ -83,8 +81,9 @@ fn failed(name: impl AsRef<Path>, deed: &'static str) -> impl FnOnce(io::Error) 
     }
 }
 
+#[async_trait]
 impl Store for DirStore {
-    fn list(&self) -> BoxFuture<'_, Result<Vec<ObjectInfo>, StoreError>> {
+    async fn list(&self) -> Result<Vec<ObjectInfo>, StoreError> {
         let root = self.root.clone();
         blocking(move || {
             let mut objects = Vec::new();
@@ -92,9 +91,10 @@ impl Store for DirStore {
             objects.sort_by(|a, b| a.name.cmp(&b.name));
             Ok(objects)
         })
+        .await
     }
 
-    fn list_folder(&self) -> BoxFuture<'_, Result<Vec<ObjectInfo>, StoreError>> {
+    async fn list_folder(&self) -> Result<Vec<ObjectInfo>, StoreError> {
         let root = self.root.clone();
         blocking(move || {
             // Links that lead nowhere or to folders are no archives: nothing is lost without them.
@@ -113,17 +113,15 @@ impl Store for DirStore {
             objects.sort_by(|a, b| a.name.cmp(&b.name));
             Ok(objects)
         })
+        .await
     }
 
-    fn stat<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<ObjectInfo, StoreError>> {
+    async fn stat(&self, name: &str) -> Result<ObjectInfo, StoreError> {
         let (path, name) = (self.path(name), name.to_owned());
-        blocking(move || inspect(&path, name))
+        blocking(move || inspect(&path, name)).await
     }
 
-    fn stat_all<'a>(
-        &'a self,
-        names: &'a [String],
-    ) -> BoxFuture<'a, Result<Vec<Option<ObjectInfo>>, StoreError>> {
+    async fn stat_all(&self, names: &[String]) -> Result<Vec<Option<ObjectInfo>>, StoreError> {
         let names: Vec<(PathBuf, String)> = names
             .iter()
             .map(|name| (self.path(name), name.clone()))
@@ -134,14 +132,15 @@ impl Store for DirStore {
                 .map(|(path, name)| stat_if_there(inspect(&path, name)))
                 .collect()
         })
+        .await
     }
 
-    fn read<'a>(
-        &'a self,
-        object: &'a ObjectInfo,
+    async fn read(
+        &self,
+        object: &ObjectInfo,
         offset: u64,
         len: usize,
-    ) -> BoxFuture<'a, Result<Bytes, StoreError>> {
+    ) -> Result<Bytes, StoreError> {
         let (path, part) = (
             self.path(&object.name),
             ReadRange {
@@ -150,13 +149,10 @@ impl Store for DirStore {
                 len,
             },
         );
-        blocking(move || read_part(&path, &part))
+        blocking(move || read_part(&path, &part)).await
     }
 
-    fn read_all<'a>(
-        &'a self,
-        parts: &'a [ReadRange],
-    ) -> BoxFuture<'a, Result<Vec<Bytes>, StoreError>> {
+    async fn read_all(&self, parts: &[ReadRange]) -> Result<Vec<Bytes>, StoreError> {
         let paths: Vec<(PathBuf, ReadRange)> = parts
             .iter()
             .map(|part| (self.path(&part.object.name), part.clone()))
@@ -167,9 +163,10 @@ impl Store for DirStore {
                 .map(|(path, part)| read_part(path, part))
                 .collect()
         })
+        .await
     }
 
-    fn check_names<'a>(&'a self, names: &'a [&'a str]) -> BoxFuture<'a, Result<(), StoreError>> {
+    async fn check_names(&self, names: &[&str]) -> Result<(), StoreError> {
         let limits = NameLimits::at(&self.root);
         let unfit = |name: &str, fault| StoreError::UnsupportedName {
             name: self.display_name(name),
@@ -183,14 +180,14 @@ impl Store for DirStore {
         });
         let found = too_long
             .or_else(|| file_and_folder(names).map(|name| unfit(name, NameFault::FileAndFolder)));
-        Box::pin(async { found.map_or(Ok(()), Err) })
+        found.map_or(Ok(()), Err)
     }
 
-    fn create<'a>(
-        &'a self,
-        name: &'a str,
+    async fn create(
+        &self,
+        name: &str,
         making: WriteOptions,
-    ) -> BoxFuture<'a, Result<Box<dyn ObjectWriter>, StoreError>> {
+    ) -> Result<Box<dyn ObjectWriter>, StoreError> {
         let (path, working) = (self.path(name), self.working.clone());
         blocking(move || {
             make_folder(folder_of(&path))?;
@@ -199,12 +196,10 @@ impl Store for DirStore {
                     as Box<dyn ObjectWriter>,
             )
         })
+        .await
     }
 
-    fn create_all<'a>(
-        &'a self,
-        objects: Vec<SmallObject>,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
+    async fn create_all(&self, objects: Vec<SmallObject>) -> Result<(), StoreError> {
         let objects: Vec<(PathBuf, Bytes, WriteOptions)> = objects
             .into_iter()
             .map(|whole| (self.path(&whole.name), whole.bytes, whole.making))
@@ -224,14 +219,15 @@ impl Store for DirStore {
             }
             Ok(())
         })
+        .await
     }
 
-    fn sync<'a>(&'a self, names: &'a [String]) -> BoxFuture<'a, Result<(), StoreError>> {
+    async fn sync(&self, names: &[String]) -> Result<(), StoreError> {
         let paths: Vec<PathBuf> = names.iter().map(|name| self.path(name)).collect();
-        blocking(move || settle(&paths))
+        blocking(move || settle(&paths)).await
     }
 
-    fn remove<'a>(&'a self, object: &'a ObjectInfo) -> BoxFuture<'a, Result<(), StoreError>> {
+    async fn remove(&self, object: &ObjectInfo) -> Result<(), StoreError> {
         let (path, version_then) = (self.path(&object.name), object.version);
         blocking(move || {
             if fs::metadata(&path).is_ok_and(|meta| version(&meta) != version_then) {
@@ -244,6 +240,7 @@ impl Store for DirStore {
                 _ => Ok(()),
             }
         })
+        .await
     }
 
     fn display_name(&self, name: &str) -> String {
@@ -540,16 +537,18 @@ impl DirWriter {
     }
 }
 
+#[async_trait]
 impl ObjectWriter for DirWriter {
-    fn write<'a>(&'a mut self, bytes: Bytes) -> BoxFuture<'a, Result<(), StoreError>> {
+    async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError> {
         let (file, path) = (self.working.file().try_clone(), self.path.clone());
         blocking(move || {
             file.and_then(|mut file| file.write_all(&bytes))
                 .map_err(failed(path, "cannot write it"))
         })
+        .await
     }
 
-    fn publish(self: Box<Self>, _: ObjectMetadata) -> BoxFuture<'static, Result<(), StoreError>> {
-        blocking(move || self.end())
+    async fn publish(self: Box<Self>, _: ObjectMetadata) -> Result<(), StoreError> {
+        blocking(move || self.end()).await
     }
 }

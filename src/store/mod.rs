@@ -10,8 +10,8 @@ pub mod name_limits;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 pub use dir::DirStore;
@@ -255,68 +255,60 @@ impl StoreError {
 const AT_ONCE: usize = 16;
 
 /// Where objects come from and go to.
+#[async_trait]
 pub trait Store: fmt::Debug + Send + Sync {
     /// Every object of the store, ordered by name.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when there is no such folder.
-    fn list(&self) -> BoxFuture<'_, Result<Vec<ObjectInfo>, StoreError>>;
+    async fn list(&self) -> Result<Vec<ObjectInfo>, StoreError>;
 
     /// The objects of the store itself, without those in folders below it, ordered by name.
     ///
     /// # Errors
     /// As [`Store::list`].
-    fn list_folder(&self) -> BoxFuture<'_, Result<Vec<ObjectInfo>, StoreError>> {
-        Box::pin(async {
-            let mut objects = self.list().await?;
-            objects.retain(|object| !object.name.contains('/'));
-            Ok(objects)
-        })
+    async fn list_folder(&self) -> Result<Vec<ObjectInfo>, StoreError> {
+        let mut objects = self.list().await?;
+        objects.retain(|object| !object.name.contains('/'));
+        Ok(objects)
     }
 
     /// The object of that name.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when there is none.
-    fn stat<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<ObjectInfo, StoreError>>;
+    async fn stat(&self, name: &str) -> Result<ObjectInfo, StoreError>;
 
     /// Exactly `len` bytes of the object from `offset`, of the version that was listed.
     ///
     /// # Errors
     /// [`StoreError::Changed`] when the object is no longer that one.
-    fn read<'a>(
-        &'a self,
-        object: &'a ObjectInfo,
-        offset: u64,
-        len: usize,
-    ) -> BoxFuture<'a, Result<Bytes, StoreError>>;
+    async fn read(&self, object: &ObjectInfo, offset: u64, len: usize)
+    -> Result<Bytes, StoreError>;
 
     /// Refuses names that the store cannot hold, before anything is written.
     ///
     /// # Errors
     /// [`StoreError::UnsupportedName`], of the first one.
-    fn check_names<'a>(&'a self, names: &'a [&'a str]) -> BoxFuture<'a, Result<(), StoreError>>;
+    async fn check_names(&self, names: &[&str]) -> Result<(), StoreError>;
 
     /// Begins an object. Nothing stands under `name` before [`ObjectWriter::publish`].
     ///
     /// # Errors
     /// [`StoreError::Busy`] while another writer is at work under the same name.
-    fn create<'a>(
-        &'a self,
-        name: &'a str,
+    async fn create(
+        &self,
+        name: &str,
         making: WriteOptions,
-    ) -> BoxFuture<'a, Result<Box<dyn ObjectWriter>, StoreError>>;
+    ) -> Result<Box<dyn ObjectWriter>, StoreError>;
 
     /// What there is of these names, in their order. One by one it would take longer to ask than to
     /// answer.
     ///
     /// # Errors
     /// As [`Store::stat`], but for names that are free.
-    fn stat_all<'a>(
-        &'a self,
-        names: &'a [String],
-    ) -> BoxFuture<'a, Result<Vec<Option<ObjectInfo>>, StoreError>> {
-        stat_each(self, names)
+    async fn stat_all(&self, names: &[String]) -> Result<Vec<Option<ObjectInfo>>, StoreError> {
+        stat_each(self, names).await
     }
 
     /// Reads parts of many objects, in their order. At the first fault no other is begun: in an
@@ -324,42 +316,24 @@ pub trait Store: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// As [`Store::read`].
-    fn read_all<'a>(
-        &'a self,
-        parts: &'a [ReadRange],
-    ) -> BoxFuture<'a, Result<Vec<Bytes>, StoreError>> {
-        let read = move |part: &'a ReadRange| self.read(&part.object, part.offset, part.len);
-        Box::pin(
-            stream::iter(parts)
-                .map(read)
-                .buffered(AT_ONCE)
-                .try_collect(),
-        )
+    async fn read_all(&self, parts: &[ReadRange]) -> Result<Vec<Bytes>, StoreError> {
+        let reads = parts
+            .iter()
+            .map(|part| self.read(&part.object, part.offset, part.len));
+        let reads = stream::iter(reads).buffered(AT_ONCE).boxed();
+        reads.try_collect().await
     }
 
     /// Makes small objects, each in one act. At the first fault no other is begun.
     ///
     /// # Errors
     /// As [`Store::create`] and [`ObjectWriter::publish`].
-    fn create_all<'a>(
-        &'a self,
-        objects: Vec<SmallObject>,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        let create = move |SmallObject {
-                               name,
-                               bytes,
-                               making,
-                           }: SmallObject| async move {
-            let mut writer = self.create(&name, making).await?;
-            writer.write(bytes).await?;
-            writer.publish(ObjectMetadata::default()).await
-        };
-        Box::pin(
-            stream::iter(objects)
-                .map(create)
-                .buffer_unordered(AT_ONCE)
-                .try_collect(),
-        )
+    async fn create_all(&self, objects: Vec<SmallObject>) -> Result<(), StoreError> {
+        let creations = objects.into_iter().map(|object| create_small(self, object));
+        stream::iter(creations)
+            .buffer_unordered(AT_ONCE)
+            .try_collect()
+            .await
     }
 
     /// Makes objects that were made with [`WriteOptions::sync_later`] survive a power cut, their names
@@ -367,21 +341,19 @@ pub trait Store: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// When the store cannot promise it.
-    fn sync<'a>(&'a self, _names: &'a [String]) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async { Ok(()) })
+    async fn sync(&self, _names: &[String]) -> Result<(), StoreError> {
+        Ok(())
     }
 
     /// Takes away an object as it was listed; none there, or another one by now, is as good.
-    fn remove<'a>(&'a self, object: &'a ObjectInfo) -> BoxFuture<'a, Result<(), StoreError>>;
+    async fn remove(&self, object: &ObjectInfo) -> Result<(), StoreError>;
 
     /// A name as messages show it.
     fn display_name(&self, name: &str) -> String;
 
     /// Takes away whatever earlier attempts at `object` have left besides it, now that it stands.
     /// What cannot be taken away does no harm.
-    fn remove_leftovers<'a>(&'a self, _object: &'a ObjectInfo) -> BoxFuture<'a, ()> {
-        Box::pin(async {})
-    }
+    async fn remove_leftovers(&self, _object: &ObjectInfo) {}
 
     /// Whether reading everything costs money and time, so that what the store says of an object is
     /// asked first.
@@ -391,33 +363,29 @@ pub trait Store: fmt::Debug + Send + Sync {
 }
 
 /// An object that is being written. Dropped before it is published, it leaves nothing.
+#[async_trait]
 pub trait ObjectWriter: fmt::Debug + Send {
     /// Appends bytes.
-    fn write<'a>(&'a mut self, bytes: Bytes) -> BoxFuture<'a, Result<(), StoreError>>;
+    async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError>;
 
     /// Puts the whole object under its name in one act; an object that is there stays unless
     /// [`WriteOptions::overwrite`].
     ///
     /// # Errors
     /// [`StoreError::AlreadyExists`] when the name is taken.
-    fn publish(
-        self: Box<Self>,
-        about: ObjectMetadata,
-    ) -> BoxFuture<'static, Result<(), StoreError>>;
+    async fn publish(self: Box<Self>, about: ObjectMetadata) -> Result<(), StoreError>;
 }
 
 /// Asks for each name by itself.
-fn stat_each<'a, S: Store + ?Sized>(
-    store: &'a S,
-    names: &'a [String],
-) -> BoxFuture<'a, Result<Vec<Option<ObjectInfo>>, StoreError>> {
-    let there = move |name: &'a String| async move { stat_if_there(store.stat(name).await) };
-    Box::pin(
-        stream::iter(names)
-            .map(there)
-            .buffered(AT_ONCE)
-            .try_collect(),
-    )
+async fn stat_each<S: Store + ?Sized>(
+    store: &S,
+    names: &[String],
+) -> Result<Vec<Option<ObjectInfo>>, StoreError> {
+    let lookups = names
+        .iter()
+        .map(|name| async move { stat_if_there(store.stat(name).await) });
+    let lookups = stream::iter(lookups).buffered(AT_ONCE).boxed();
+    lookups.try_collect().await
 }
 
 /// An object, or that there is none.
@@ -426,6 +394,20 @@ fn stat_if_there(there: Result<ObjectInfo, StoreError>) -> Result<Option<ObjectI
         Err(StoreError::NotFound { .. }) => Ok(None),
         there => there.map(Some),
     }
+}
+
+/// Makes one of [`Store::create_all`].
+async fn create_small<S: Store + ?Sized>(
+    store: &S,
+    SmallObject {
+        name,
+        bytes,
+        making,
+    }: SmallObject,
+) -> Result<(), StoreError> {
+    let mut writer = store.create(&name, making).await?;
+    writer.write(bytes).await?;
+    writer.publish(ObjectMetadata::default()).await
 }
 
 /// Reads a whole small object.

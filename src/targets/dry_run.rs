@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
+use async_trait::async_trait;
 use serde_json::Value;
 
 use super::{StepContext, StepProgress, StepWriter, Target, TargetError};
@@ -13,6 +13,7 @@ use crate::transform::{Encoded, Encoding};
 #[derive(Debug, Clone)]
 pub struct DryRun(pub Arc<dyn Target>);
 
+#[async_trait]
 impl Target for DryRun {
     fn encoding(&self) -> Encoding {
         self.0.encoding()
@@ -22,53 +23,54 @@ impl Target for DryRun {
         false
     }
 
-    fn count<'a>(&'a self, pair: &'a KindRef) -> BoxFuture<'a, Result<u64, TargetError>> {
-        self.0.count(pair)
+    async fn count(&self, pair: &KindRef) -> Result<u64, TargetError> {
+        self.0.count(pair).await
     }
 
-    fn check_names<'a>(&'a self, step: &'a StepContext) -> BoxFuture<'a, Result<(), TargetError>> {
-        self.0.check_names(step)
+    async fn check_names(&self, step: &StepContext) -> Result<(), TargetError> {
+        self.0.check_names(step).await
     }
 
     fn is_looked_up(&self) -> bool {
         self.0.is_looked_up()
     }
 
-    fn lookup(&self, entities: Encoded) -> BoxFuture<'_, Result<u64, TargetError>> {
-        self.0.lookup(entities)
+    async fn lookup(&self, entities: Encoded) -> Result<u64, TargetError> {
+        self.0.lookup(entities).await
     }
 
-    fn finish_cleanup(&self) -> BoxFuture<'_, Result<(), TargetError>> {
-        self.0.finish_cleanup()
+    async fn finish_cleanup(&self) -> Result<(), TargetError> {
+        self.0.finish_cleanup().await
     }
 
-    fn open<'a>(
-        &'a self,
-        _: &'a StepContext,
+    async fn open(
+        &self,
+        _: &StepContext,
         _: StepProgress,
-    ) -> BoxFuture<'a, Result<Box<dyn StepWriter>, TargetError>> {
-        Box::pin(async { Ok(Box::new(NullSink(StepProgress::default())) as Box<dyn StepWriter>) })
+    ) -> Result<Box<dyn StepWriter>, TargetError> {
+        Ok(Box::new(NullSink(StepProgress::default())) as Box<dyn StepWriter>)
     }
 
-    fn differing<'a>(&'a self, _: Vec<Value>) -> BoxFuture<'a, Result<Option<u64>, TargetError>> {
-        Box::pin(async { Ok(None) })
+    async fn differing(&self, _: Vec<Value>) -> Result<Option<u64>, TargetError> {
+        Ok(None)
     }
 }
 
 #[derive(Debug)]
 struct NullSink(StepProgress);
 
+#[async_trait]
 impl StepWriter for NullSink {
-    fn write<'a>(&'a mut self, batch: Encoded) -> BoxFuture<'a, Result<StepProgress, TargetError>> {
+    async fn write(&mut self, batch: Encoded) -> Result<StepProgress, TargetError> {
         self.0 = self.0.and(batch.len() as u64);
-        Box::pin(async move { Ok(self.0) })
+        Ok(self.0)
     }
 
     fn end_piece(&mut self) {
         self.0 = self.0.plus_piece();
     }
 
-    fn finish(self: Box<Self>) -> BoxFuture<'static, Result<StepProgress, TargetError>> {
-        Box::pin(async move { Ok(self.0) })
+    async fn finish(self: Box<Self>) -> Result<StepProgress, TargetError> {
+        Ok(self.0)
     }
 }

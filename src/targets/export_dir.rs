@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
 
-use futures_util::future::BoxFuture;
+use async_trait::async_trait;
 use serde_json::Value;
 
 use super::files::{blocking, check_free, check_names, failed, sync_folder, unpublished};
@@ -37,6 +37,7 @@ impl DirTarget {
     }
 }
 
+#[async_trait]
 impl Target for DirTarget {
     fn encoding(&self) -> Encoding {
         Encoding::Record
@@ -46,9 +47,9 @@ impl Target for DirTarget {
         false
     }
 
-    fn count<'a>(&'a self, pair: &'a KindRef) -> BoxFuture<'a, Result<u64, TargetError>> {
+    async fn count(&self, pair: &KindRef) -> Result<u64, TargetError> {
         let folder = self.folder(pair);
-        Box::pin(blocking(move || {
+        blocking(move || {
             let mut entities = 0;
             for around in children(&folder)?
                 .into_iter()
@@ -63,13 +64,14 @@ impl Target for DirTarget {
                 }
             }
             Ok(entities)
-        }))
+        })
+        .await
     }
 
-    fn check_names<'a>(&'a self, step: &'a StepContext) -> BoxFuture<'a, Result<(), TargetError>> {
+    async fn check_names(&self, step: &StepContext) -> Result<(), TargetError> {
         let (folder, root) = (self.folder(&step.pair), self.root.clone());
         let export = ManagedExport::from_pair(&step.pair, step.started, step.finished);
-        Box::pin(blocking(move || {
+        blocking(move || {
             let around = folder.join(export.name());
             let files = [
                 export.output_path(0),
@@ -79,18 +81,19 @@ impl Target for DirTarget {
             .map(|name| around.join(name));
             check_names(&root, files.iter().map(PathBuf::as_path))?;
             check_free(&around)
-        }))
+        })
+        .await
     }
 
-    fn open<'a>(
-        &'a self,
-        step: &'a StepContext,
+    async fn open(
+        &self,
+        step: &StepContext,
         _: StepProgress,
-    ) -> BoxFuture<'a, Result<Box<dyn StepWriter>, TargetError>> {
+    ) -> Result<Box<dyn StepWriter>, TargetError> {
         let folder = self.folder(&step.pair);
         let export = ManagedExport::from_pair(&step.pair, step.started, step.finished);
         let (begun_before, root) = (step.begun_before, self.root.clone());
-        Box::pin(blocking(move || {
+        blocking(move || {
             let around = folder.join(export.name());
             fs::create_dir_all(&folder).map_err(failed(&folder, "cannot make the folder"))?;
             let working = WorkingFolder::create(&around)
@@ -112,11 +115,12 @@ impl Target for DirTarget {
                 record_bytes: 0,
                 progress,
             }) as Box<dyn StepWriter>)
-        }))
+        })
+        .await
     }
 
-    fn differing<'a>(&'a self, _: Vec<Value>) -> BoxFuture<'a, Result<Option<u64>, TargetError>> {
-        Box::pin(async { Ok(None) })
+    async fn differing(&self, _: Vec<Value>) -> Result<Option<u64>, TargetError> {
+        Ok(None)
     }
 }
 
@@ -136,8 +140,9 @@ struct DirSink {
     progress: StepProgress,
 }
 
+#[async_trait]
 impl StepWriter for DirSink {
-    fn write<'a>(&'a mut self, batch: Encoded) -> BoxFuture<'a, Result<StepProgress, TargetError>> {
+    async fn write(&mut self, batch: Encoded) -> Result<StepProgress, TargetError> {
         self.progress = self.progress.and(batch.len() as u64);
         let mut framed = Vec::with_capacity(batch.bytes().len() + batch.bytes().len() / 50);
         for (record, _) in batch.iter() {
@@ -146,19 +151,20 @@ impl StepWriter for DirSink {
         }
         let progress = self.progress;
         let (file, output) = (self.file.try_clone(), self.output.clone());
-        Box::pin(blocking(move || {
+        blocking(move || {
             file.and_then(|mut file| file.write_all(&framed))
                 .map_err(failed(&output, "cannot write it"))?;
             Ok(progress)
-        }))
+        })
+        .await
     }
 
     fn end_piece(&mut self) {
         self.progress = self.progress.plus_piece();
     }
 
-    fn finish(self: Box<Self>) -> BoxFuture<'static, Result<StepProgress, TargetError>> {
-        Box::pin(blocking(move || {
+    async fn finish(self: Box<Self>) -> Result<StepProgress, TargetError> {
+        blocking(move || {
             let DirSink {
                 root,
                 export,
@@ -197,7 +203,8 @@ impl StepWriter for DirSink {
                 .take_while(|folder| folder.starts_with(&root))
                 .for_each(sync_folder);
             Ok(progress)
-        }))
+        })
+        .await
     }
 }
 

@@ -14,7 +14,7 @@ mod open;
 use std::fmt;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use async_trait::async_trait;
 
 pub use datastore::{CommitTarget, ServiceTimes};
 pub use dry_run::DryRun;
@@ -183,6 +183,7 @@ pub const LOOKUP_MAX: usize = 300;
 pub const LOOKUP_MAX_BYTES: usize = 1 << 20;
 
 /// Where entities go.
+#[async_trait]
 pub trait Target: fmt::Debug + Send + Sync {
     /// The form in which the target takes entities.
     fn encoding(&self) -> Encoding;
@@ -191,13 +192,13 @@ pub trait Target: fmt::Debug + Send + Sync {
     fn resumes_within_steps(&self) -> bool;
 
     /// How many entities of that kind and namespace the target holds now.
-    fn count<'a>(&'a self, pair: &'a KindRef) -> BoxFuture<'a, Result<u64, TargetError>>;
+    async fn count(&self, pair: &KindRef) -> Result<u64, TargetError>;
 
     /// Refuses a step that no earlier run has begun where its names are taken, whatever they hold,
     /// or cannot be.
-    fn check_names<'a>(&'a self, step: &'a StepContext) -> BoxFuture<'a, Result<(), TargetError>> {
+    async fn check_names(&self, step: &StepContext) -> Result<(), TargetError> {
         let _ = step;
-        Box::pin(async { Ok(()) })
+        Ok(())
     }
 
     /// Whether entities can be looked up by their keys: that is always right, where a count may be
@@ -210,26 +211,22 @@ pub trait Target: fmt::Debug + Send + Sync {
     /// [`LOOKUP_MAX`] entities are asked for at once.
     ///
     /// The default knows none: see [`Target::is_looked_up`].
-    fn lookup(&self, entities: Encoded) -> BoxFuture<'_, Result<u64, TargetError>> {
+    async fn lookup(&self, entities: Encoded) -> Result<u64, TargetError> {
         let _ = entities;
-        Box::pin(async { Ok(0) })
+        Ok(0)
     }
 
     /// Brings the target to count what was written just before, as far as it can be brought to.
-    fn finish_cleanup(&self) -> BoxFuture<'_, Result<(), TargetError>> {
-        Box::pin(async { Ok(()) })
+    async fn finish_cleanup(&self) -> Result<(), TargetError> {
+        Ok(())
     }
 
     /// Sees to it that the target hands the ids of these entities, encoded for it, to no new ones:
     /// they came there in another way than by
     /// [`Target::open`].
-    fn reserve_ids<'a>(
-        &'a self,
-        pair: &'a KindRef,
-        entities: Encoded,
-    ) -> BoxFuture<'a, Result<(), TargetError>> {
+    async fn reserve_ids(&self, pair: &KindRef, entities: Encoded) -> Result<(), TargetError> {
         let _ = (pair, entities);
-        Box::pin(async { Ok(()) })
+        Ok(())
     }
 
     /// How many kinds have restored ids that the target may hand to new entities all the same.
@@ -241,17 +238,11 @@ pub trait Target: fmt::Debug + Send + Sync {
     /// Gives how many.
     ///
     /// The default refuses: such a target is written whole.
-    fn delete_others<'a>(
-        &'a self,
-        pair: &'a KindRef,
-        keep: &'a KeySet,
-    ) -> BoxFuture<'a, Result<u64, TargetError>> {
+    async fn delete_others(&self, pair: &KindRef, keep: &KeySet) -> Result<u64, TargetError> {
         let _ = keep;
-        Box::pin(async move {
-            Err(TargetError::Refused {
-                call: format!("deleting of {pair}"),
-                found: "a target that deletes nothing".to_owned(),
-            })
+        Err(TargetError::Refused {
+            call: format!("deleting of {pair}"),
+            found: "a target that deletes nothing".to_owned(),
         })
     }
 
@@ -260,46 +251,42 @@ pub trait Target: fmt::Debug + Send + Sync {
     ///
     /// `holder` is told to whoever comes meanwhile. A mark of that very holder, which a killed run
     /// left, is taken over: so the name must not be that of a restore that may run beside this one.
-    fn lease<'a>(
-        &'a self,
-        holder: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Box<dyn Lease>>, TargetError>> {
+    async fn lease(&self, holder: &str) -> Result<Option<Box<dyn Lease>>, TargetError> {
         let _ = holder;
-        Box::pin(async { Ok(None) })
+        Ok(None)
     }
 
     /// Begins a step, or goes on with it after `done`: the first `done.records` entities of the
     /// next piece are not handed over again.
-    fn open<'a>(
-        &'a self,
-        step: &'a StepContext,
+    async fn open(
+        &self,
+        step: &StepContext,
         done: StepProgress,
-    ) -> BoxFuture<'a, Result<Box<dyn StepWriter>, TargetError>>;
+    ) -> Result<Box<dyn StepWriter>, TargetError>;
 
     /// Which of these entities (REST JSON, as they should be) are not in the target as they should
     /// be; `None` where it cannot be asked.
-    fn differing<'a>(
-        &'a self,
-        wanted: Vec<serde_json::Value>,
-    ) -> BoxFuture<'a, Result<Option<u64>, TargetError>>;
+    async fn differing(&self, wanted: Vec<serde_json::Value>) -> Result<Option<u64>, TargetError>;
 }
 
 /// The right to be the only one who restores into a target. It is renewed by itself; dropped
 /// without a release, it ends after a while.
+#[async_trait]
 pub trait Lease: fmt::Debug + Send + Sync {
     /// Whether somebody else may hold it by now. Then nothing more may be written.
     fn lost(&self) -> bool;
 
     /// Gives it back.
-    fn release(self: Box<Self>) -> BoxFuture<'static, ()>;
+    async fn release(self: Box<Self>);
 }
 
 /// A step that is being carried out. Dropped before its end, it is cut, and can be gone on with.
+#[async_trait]
 pub trait StepWriter: fmt::Debug + Send {
     /// Takes the next entities, all of one piece. May wait until there is room. Returns how far the
     /// step has come for good, which may lie behind what was taken, but not by more than a few
     /// calls.
-    fn write<'a>(&'a mut self, batch: Encoded) -> BoxFuture<'a, Result<StepProgress, TargetError>>;
+    async fn write(&mut self, batch: Encoded) -> Result<StepProgress, TargetError>;
 
     /// Tells that all entities of a piece were handed over, a piece without any as well. What
     /// follows belongs to the next one.
@@ -309,10 +296,10 @@ pub trait StepWriter: fmt::Debug + Send {
     /// has come for good.
     ///
     /// The default waits for nothing: of a step that begins anew nothing is kept.
-    fn flush(&mut self) -> BoxFuture<'_, Result<StepProgress, TargetError>> {
-        Box::pin(async { Ok(StepProgress::default()) })
+    async fn flush(&mut self) -> Result<StepProgress, TargetError> {
+        Ok(StepProgress::default())
     }
 
     /// Ends the step: all that was taken is there for good.
-    fn finish(self: Box<Self>) -> BoxFuture<'static, Result<StepProgress, TargetError>>;
+    async fn finish(self: Box<Self>) -> Result<StepProgress, TargetError>;
 }

@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
 
-use futures_util::future::BoxFuture;
+use async_trait::async_trait;
 use serde_json::Value;
 
 use super::files::{blocking, check_free, check_names, failed, sync_folder, unpublished};
@@ -38,6 +38,7 @@ impl NdjsonTarget {
     }
 }
 
+#[async_trait]
 impl Target for NdjsonTarget {
     fn encoding(&self) -> Encoding {
         Encoding::JsonLine
@@ -47,9 +48,9 @@ impl Target for NdjsonTarget {
         false
     }
 
-    fn count<'a>(&'a self, pair: &'a KindRef) -> BoxFuture<'a, Result<u64, TargetError>> {
+    async fn count(&self, pair: &KindRef) -> Result<u64, TargetError> {
         let path = self.path(pair);
-        Box::pin(blocking(move || {
+        blocking(move || {
             let file = match File::open(&path) {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
                 file => file.map_err(failed(&path, "cannot open it"))?,
@@ -65,28 +66,30 @@ impl Target for NdjsonTarget {
                 let len = buffer.len();
                 reader.consume(len);
             }
-        }))
+        })
+        .await
     }
 
-    fn check_names<'a>(&'a self, step: &'a StepContext) -> BoxFuture<'a, Result<(), TargetError>> {
+    async fn check_names(&self, step: &StepContext) -> Result<(), TargetError> {
         let (path, root) = (self.path(&step.pair), self.root.clone());
-        Box::pin(blocking(move || {
+        blocking(move || {
             check_names(&root, [path.as_path()])?;
             check_free(&path)
-        }))
+        })
+        .await
     }
 
-    fn open<'a>(
-        &'a self,
-        step: &'a StepContext,
+    async fn open(
+        &self,
+        step: &StepContext,
         _: StepProgress,
-    ) -> BoxFuture<'a, Result<Box<dyn StepWriter>, TargetError>> {
+    ) -> Result<Box<dyn StepWriter>, TargetError> {
         let (path, working, begun_before) = (
             self.path(&step.pair),
             self.working.clone(),
             step.begun_before,
         );
-        Box::pin(blocking(move || {
+        blocking(move || {
             let folder = folder_of(&path);
             fs::create_dir_all(folder).map_err(failed(folder, "cannot make the folder"))?;
             let working = working
@@ -98,11 +101,12 @@ impl Target for NdjsonTarget {
                 begun_before,
                 progress: StepProgress::default(),
             }) as Box<dyn StepWriter>)
-        }))
+        })
+        .await
     }
 
-    fn differing<'a>(&'a self, _: Vec<Value>) -> BoxFuture<'a, Result<Option<u64>, TargetError>> {
-        Box::pin(async { Ok(None) })
+    async fn differing(&self, _: Vec<Value>) -> Result<Option<u64>, TargetError> {
+        Ok(None)
     }
 }
 
@@ -115,24 +119,26 @@ struct NdjsonSink {
     progress: StepProgress,
 }
 
+#[async_trait]
 impl StepWriter for NdjsonSink {
-    fn write<'a>(&'a mut self, batch: Encoded) -> BoxFuture<'a, Result<StepProgress, TargetError>> {
+    async fn write(&mut self, batch: Encoded) -> Result<StepProgress, TargetError> {
         self.progress = self.progress.and(batch.len() as u64);
         let progress = self.progress;
         let (file, path) = (self.working.file().try_clone(), self.path.clone());
-        Box::pin(blocking(move || {
+        blocking(move || {
             file.and_then(|mut file| file.write_all(batch.bytes()))
                 .map_err(failed(&path, "cannot write it"))?;
             Ok(progress)
-        }))
+        })
+        .await
     }
 
     fn end_piece(&mut self) {
         self.progress = self.progress.plus_piece();
     }
 
-    fn finish(self: Box<Self>) -> BoxFuture<'static, Result<StepProgress, TargetError>> {
-        Box::pin(blocking(move || {
+    async fn finish(self: Box<Self>) -> Result<StepProgress, TargetError> {
+        blocking(move || {
             let NdjsonSink {
                 path,
                 working,
@@ -151,6 +157,7 @@ impl StepWriter for NdjsonSink {
             published.map_err(unpublished(&path))?;
             sync_folder(folder_of(&path));
             Ok(progress)
-        }))
+        })
+        .await
     }
 }

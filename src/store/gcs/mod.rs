@@ -13,8 +13,8 @@ mod upload;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use google_cloud_storage::model_ext::ReadRange;
 use http::HeaderMap;
 use reqwest::Method;
@@ -460,166 +460,150 @@ fn common_prefix(names: &[String]) -> &str {
     first.get(..len).unwrap_or_default()
 }
 
+#[async_trait]
 impl Store for GcsStore {
-    fn list(&self) -> BoxFuture<'_, Result<Vec<ObjectInfo>, StoreError>> {
-        Box::pin(async move {
-            let resources = self.resources("").await?;
-            if resources.is_empty() {
-                return Err(StoreError::NotFound {
-                    name: self.display_name(""),
-                    expected: "objects below this prefix",
-                });
+    async fn list(&self) -> Result<Vec<ObjectInfo>, StoreError> {
+        let resources = self.resources("").await?;
+        if resources.is_empty() {
+            return Err(StoreError::NotFound {
+                name: self.display_name(""),
+                expected: "objects below this prefix",
+            });
+        }
+        let mut objects = Vec::with_capacity(resources.len());
+        for resource in resources {
+            // Consoles mark a folder by an empty object whose name ends in a slash.
+            if resource.name.ends_with('/') && resource.len() == Some(0) {
+                continue;
             }
-            let mut objects = Vec::with_capacity(resources.len());
-            for resource in resources {
-                // Consoles mark a folder by an empty object whose name ends in a slash.
-                if resource.name.ends_with('/') && resource.len() == Some(0) {
-                    continue;
-                }
-                let info = self.info(resource);
-                objects.push(info.map_err(|_| StoreError::Refused {
-                    name: self.display_name(""),
-                    found: "an object without size or generation".to_owned(),
-                })?);
-            }
-            Ok(objects)
-        })
-    }
-
-    fn stat<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<ObjectInfo, StoreError>> {
-        Box::pin(async move {
-            self.check_name(name)?;
-            let info = self
-                .resource(name)
-                .await
-                .map(|resource| self.info(resource))?;
-            info.map_err(|_| StoreError::Refused {
-                name: self.display_name(name),
+            let info = self.info(resource);
+            objects.push(info.map_err(|_| StoreError::Refused {
+                name: self.display_name(""),
                 found: "an object without size or generation".to_owned(),
-            })
+            })?);
+        }
+        Ok(objects)
+    }
+
+    async fn stat(&self, name: &str) -> Result<ObjectInfo, StoreError> {
+        self.check_name(name)?;
+        let info = self
+            .resource(name)
+            .await
+            .map(|resource| self.info(resource))?;
+        info.map_err(|_| StoreError::Refused {
+            name: self.display_name(name),
+            found: "an object without size or generation".to_owned(),
         })
     }
 
-    fn stat_all<'a>(
-        &'a self,
-        names: &'a [String],
-    ) -> BoxFuture<'a, Result<Vec<Option<ObjectInfo>>, StoreError>> {
-        Box::pin(async move {
-            let listed = match self.listed(names).await {
-                // Whoever may look at objects need not be allowed to list them.
-                Err(StoreError::Denied { .. }) => None,
-                listed => listed?,
-            };
-            match listed {
-                Some(mut listed) => Ok(names.iter().map(|name| listed.remove(name)).collect()),
-                None => stat_each(self, names).await,
-            }
-        })
+    async fn stat_all(&self, names: &[String]) -> Result<Vec<Option<ObjectInfo>>, StoreError> {
+        let listed = match self.listed(names).await {
+            // Whoever may look at objects need not be allowed to list them.
+            Err(StoreError::Denied { .. }) => None,
+            listed => listed?,
+        };
+        match listed {
+            Some(mut listed) => Ok(names.iter().map(|name| listed.remove(name)).collect()),
+            None => stat_each(self, names).await,
+        }
     }
 
-    fn read<'a>(
-        &'a self,
-        object: &'a ObjectInfo,
+    async fn read(
+        &self,
+        object: &ObjectInfo,
         offset: u64,
         len: usize,
-    ) -> BoxFuture<'a, Result<Bytes, StoreError>> {
-        Box::pin(async move {
-            let shown = self.display_name(&object.name);
-            if object
-                .len
-                .checked_sub(offset)
-                .is_none_or(|rest| rest < len as u64)
+    ) -> Result<Bytes, StoreError> {
+        let shown = self.display_name(&object.name);
+        if object
+            .len
+            .checked_sub(offset)
+            .is_none_or(|rest| rest < len as u64)
+        {
+            return Err(StoreError::Changed { name: shown });
+        }
+        let mut read_again = false;
+        loop {
+            let mut retry = self.cloud.retry_loop(format!("read of {shown}"));
+            let mut out = Buffer::with_room(len);
+            while out.len() < len {
+                let before = out.len();
+                let tried = self
+                    .read_some(
+                        object,
+                        offset + before as u64,
+                        (len - before) as u64,
+                        &mut out,
+                    )
+                    .await;
+                if out.len() > before {
+                    retry.progress();
+                }
+                if let Err(failed) = tried {
+                    retry.failed(failed).await?;
+                }
+            }
+            // Only of a whole object the service's own checksum can be asked.
+            let found = crc32c::crc32c(&out);
+            match object
+                .crc32c
+                .filter(|expected| len as u64 == object.len && *expected != found)
             {
-                return Err(StoreError::Changed { name: shown });
-            }
-            let mut read_again = false;
-            loop {
-                let mut retry = self.cloud.retry_loop(format!("read of {shown}"));
-                let mut out = Buffer::with_room(len);
-                while out.len() < len {
-                    let before = out.len();
-                    let tried = self
-                        .read_some(
-                            object,
-                            offset + before as u64,
-                            (len - before) as u64,
-                            &mut out,
-                        )
-                        .await;
-                    if out.len() > before {
-                        retry.progress();
-                    }
-                    if let Err(failed) = tried {
-                        retry.failed(failed).await?;
-                    }
+                None => return Ok(out.freeze()),
+                Some(expected) if read_again => {
+                    return Err(StoreError::Corrupt {
+                        name: shown,
+                        expected,
+                        found,
+                    });
                 }
-                // Only of a whole object the service's own checksum can be asked.
-                let found = crc32c::crc32c(&out);
-                match object
-                    .crc32c
-                    .filter(|expected| len as u64 == object.len && *expected != found)
-                {
-                    None => return Ok(out.freeze()),
-                    Some(expected) if read_again => {
-                        return Err(StoreError::Corrupt {
-                            name: shown,
-                            expected,
-                            found,
-                        });
-                    }
-                    Some(_) => read_again = true,
-                }
+                Some(_) => read_again = true,
             }
-        })
+        }
     }
 
-    fn check_names<'a>(&'a self, names: &'a [&'a str]) -> BoxFuture<'a, Result<(), StoreError>> {
-        let checked = names.iter().try_for_each(|name| self.check_name(name));
-        Box::pin(async { checked })
+    async fn check_names(&self, names: &[&str]) -> Result<(), StoreError> {
+        names.iter().try_for_each(|name| self.check_name(name))
     }
 
-    fn create<'a>(
-        &'a self,
-        name: &'a str,
+    async fn create(
+        &self,
+        name: &str,
         making: WriteOptions,
-    ) -> BoxFuture<'a, Result<Box<dyn ObjectWriter>, StoreError>> {
-        Box::pin(async move {
-            self.check_name(name)?;
-            let options = self.cloud.options();
-            let is_large = making.expected_len
-                > options
-                    .upload_cutoff_bytes
-                    .max(options.upload_chunk_bytes as u64);
-            if is_large && self.check_name(&multipart::longest_name(name)).is_ok() {
-                let writer =
-                    multipart::MultipartWriter::begin(self.clone(), name.to_owned(), making)
-                        .await?;
-                return Ok(Box::new(writer) as Box<dyn ObjectWriter>);
-            }
-            Ok(Box::new(upload::ResumableUpload::new(
-                self.clone(),
-                name.to_owned(),
-                making,
-            )) as Box<dyn ObjectWriter>)
-        })
+    ) -> Result<Box<dyn ObjectWriter>, StoreError> {
+        self.check_name(name)?;
+        let options = self.cloud.options();
+        let is_large = making.expected_len
+            > options
+                .upload_cutoff_bytes
+                .max(options.upload_chunk_bytes as u64);
+        if is_large && self.check_name(&multipart::longest_name(name)).is_ok() {
+            let writer =
+                multipart::MultipartWriter::begin(self.clone(), name.to_owned(), making).await?;
+            return Ok(Box::new(writer) as Box<dyn ObjectWriter>);
+        }
+        Ok(Box::new(upload::ResumableUpload::new(
+            self.clone(),
+            name.to_owned(),
+            making,
+        )) as Box<dyn ObjectWriter>)
     }
 
-    fn remove<'a>(&'a self, object: &'a ObjectInfo) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(self.delete(&object.name, Some(object.version)))
+    async fn remove(&self, object: &ObjectInfo) -> Result<(), StoreError> {
+        self.delete(&object.name, Some(object.version)).await
     }
 
     fn display_name(&self, name: &str) -> String {
         format!("gs://{}/{}{name}", self.bucket, self.prefix)
     }
 
-    fn remove_leftovers<'a>(&'a self, object: &'a ObjectInfo) -> BoxFuture<'a, ()> {
-        Box::pin(async move {
-            if !self.cloud.options().keep_parts
-                && let Ok(whole) = self.resource(&object.name).await
-            {
-                multipart::delete_abandoned(self, &object.name, &whole).await;
-            }
-        })
+    async fn remove_leftovers(&self, object: &ObjectInfo) {
+        if !self.cloud.options().keep_parts
+            && let Ok(whole) = self.resource(&object.name).await
+        {
+            multipart::delete_abandoned(self, &object.name, &whole).await;
+        }
     }
 
     fn is_remote(&self) -> bool {

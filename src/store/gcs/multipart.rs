@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use futures_util::future::BoxFuture;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use reqwest::Method;
 use serde_json::json;
@@ -521,33 +521,29 @@ fn joined(name: String, parts: &[UploadedPart]) -> UploadedPart {
     }
 }
 
+#[async_trait]
 impl ObjectWriter for MultipartWriter {
-    fn write<'a>(&'a mut self, bytes: Bytes) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move {
-            let upload_chunk_bytes = self.store.cloud.options().upload_chunk_bytes;
-            let mut rest = bytes;
-            while !rest.is_empty() {
-                // All of its room at once: a buffer that grows is copied, and twice as large at the
-                // end.
-                self.filling
-                    .reserve(upload_chunk_bytes.saturating_sub(self.filling.len()));
-                let room = upload_chunk_bytes
-                    .saturating_sub(self.filling.len())
-                    .min(rest.len());
-                self.filling.extend_from_slice(&rest.split_to(room));
-                if self.filling.len() >= upload_chunk_bytes {
-                    let part = std::mem::take(&mut self.filling).freeze();
-                    self.send_part(part).await?;
-                }
+    async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError> {
+        let upload_chunk_bytes = self.store.cloud.options().upload_chunk_bytes;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            // All of its room at once: a buffer that grows is copied, and twice as large at the
+            // end.
+            self.filling
+                .reserve(upload_chunk_bytes.saturating_sub(self.filling.len()));
+            let room = upload_chunk_bytes
+                .saturating_sub(self.filling.len())
+                .min(rest.len());
+            self.filling.extend_from_slice(&rest.split_to(room));
+            if self.filling.len() >= upload_chunk_bytes {
+                let part = std::mem::take(&mut self.filling).freeze();
+                self.send_part(part).await?;
             }
-            Ok(())
-        })
+        }
+        Ok(())
     }
 
-    fn publish(
-        self: Box<Self>,
-        about: ObjectMetadata,
-    ) -> BoxFuture<'static, Result<(), StoreError>> {
-        Box::pin(self.finish(about))
+    async fn publish(self: Box<Self>, about: ObjectMetadata) -> Result<(), StoreError> {
+        self.finish(about).await
     }
 }

@@ -7,10 +7,10 @@
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, RandomState};
 
+use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Buf as _, Bytes, BytesMut};
-use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use http::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RANGE};
 use reqwest::Method;
@@ -467,56 +467,50 @@ fn to_base64(crc32c: u32) -> String {
     STANDARD.encode(crc32c.to_be_bytes())
 }
 
+#[async_trait]
 impl ObjectWriter for ResumableUpload {
-    fn write<'a>(&'a mut self, bytes: Bytes) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move {
-            self.crc32c = crc32c::crc32c_append(self.crc32c, &bytes);
-            if let Some(found) = &self.found {
-                self.kept += bytes.len() as u64;
-                let is_longer = found.len() < Some(self.kept);
-                return if is_longer {
-                    Err(taken(self.store.display_name(&self.name)))
-                } else {
-                    Ok(())
-                };
-            }
-            self.filling.extend_from_slice(&bytes);
-            while self.found.is_none() && self.filling.len() > PIECE_BYTES {
-                self.advance(None).await?;
-            }
-            Ok(())
-        })
+    async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError> {
+        self.crc32c = crc32c::crc32c_append(self.crc32c, &bytes);
+        if let Some(found) = &self.found {
+            self.kept += bytes.len() as u64;
+            let is_longer = found.len() < Some(self.kept);
+            return if is_longer {
+                Err(taken(self.store.display_name(&self.name)))
+            } else {
+                Ok(())
+            };
+        }
+        self.filling.extend_from_slice(&bytes);
+        while self.found.is_none() && self.filling.len() > PIECE_BYTES {
+            self.advance(None).await?;
+        }
+        Ok(())
     }
 
-    fn publish(
-        mut self: Box<Self>,
-        about: ObjectMetadata,
-    ) -> BoxFuture<'static, Result<(), StoreError>> {
-        Box::pin(async move {
-            let sent = self.sent(&about);
-            if let Some(found) = self.found.take() {
-                let is_same = self.store.holds(&found, sent).await?;
-                return if is_same {
-                    Ok(())
-                } else {
-                    Err(taken(self.store.display_name(&self.name)))
-                };
-            }
-            if self.session.is_none() && self.kept == 0 {
-                let bytes = std::mem::take(&mut self.filling).freeze();
-                let purpose = UploadKind::Final(&self.making);
-                return write_single(&self.store, &self.name, bytes, sent, purpose, &about)
-                    .await
-                    .map(|_| ());
-            }
-            let stored = self.advance(Some(&about)).await?;
-            self.session = None;
-            if let Some(UploadOutcome::Created(resource)) = stored {
-                self.store.confirm(&self.name, &resource, sent).await?;
-                self.annotate(&resource, &about).await;
-            }
-            Ok(())
-        })
+    async fn publish(mut self: Box<Self>, about: ObjectMetadata) -> Result<(), StoreError> {
+        let sent = self.sent(&about);
+        if let Some(found) = self.found.take() {
+            let is_same = self.store.holds(&found, sent).await?;
+            return if is_same {
+                Ok(())
+            } else {
+                Err(taken(self.store.display_name(&self.name)))
+            };
+        }
+        if self.session.is_none() && self.kept == 0 {
+            let bytes = std::mem::take(&mut self.filling).freeze();
+            let purpose = UploadKind::Final(&self.making);
+            return write_single(&self.store, &self.name, bytes, sent, purpose, &about)
+                .await
+                .map(|_| ());
+        }
+        let stored = self.advance(Some(&about)).await?;
+        self.session = None;
+        if let Some(UploadOutcome::Created(resource)) = stored {
+            self.store.confirm(&self.name, &resource, sent).await?;
+            self.annotate(&resource, &about).await;
+        }
+        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use async_trait::async_trait;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -119,17 +119,16 @@ impl LeaseState {
     }
 }
 
+#[async_trait]
 impl Lease for LeaseGuard {
     fn lost(&self) -> bool {
         self.held.is_over()
     }
 
-    fn release(self: Box<Self>) -> BoxFuture<'static, ()> {
+    async fn release(self: Box<Self>) {
         self.renewing.abort();
         let mark = self.mark.clone();
-        Box::pin(async move {
-            tokio::time::timeout(RELEASE_MAX, mark.remove()).await.ok();
-        })
+        tokio::time::timeout(RELEASE_MAX, mark.remove()).await.ok();
     }
 }
 

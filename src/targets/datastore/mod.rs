@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use super::{
@@ -335,6 +335,7 @@ fn nonsense(call: &str, expected: &'static str, found: &Value) -> DatastoreError
     }
 }
 
+#[async_trait]
 impl Target for CommitTarget {
     fn encoding(&self) -> Encoding {
         Encoding::Message
@@ -344,172 +345,141 @@ impl Target for CommitTarget {
         true
     }
 
-    fn count<'a>(&'a self, pair: &'a KindRef) -> BoxFuture<'a, Result<u64, TargetError>> {
-        Box::pin(async move {
-            if self.is_lease(pair) {
-                return Ok(0);
+    async fn count(&self, pair: &KindRef) -> Result<u64, TargetError> {
+        if self.is_lease(pair) {
+            return Ok(0);
+        }
+        if self.aggregates.load(Ordering::Relaxed) {
+            if let Some(count) = self.aggregate(pair).await? {
+                return Ok(count);
             }
-            if self.aggregates.load(Ordering::Relaxed) {
-                if let Some(count) = self.aggregate(pair).await? {
-                    return Ok(count);
-                }
-                self.aggregates.store(false, Ordering::Relaxed);
+            self.aggregates.store(false, Ordering::Relaxed);
+        }
+        if self.passes_over.load(Ordering::Relaxed) {
+            if let Some(count) = self.count_by_app_engine(pair).await {
+                return Ok(count);
             }
-            if self.passes_over.load(Ordering::Relaxed) {
-                if let Some(count) = self.count_by_app_engine(pair).await {
-                    return Ok(count);
-                }
-                self.passes_over.store(false, Ordering::Relaxed);
-            }
-            Ok(self.count_keys(pair).await?)
-        })
+            self.passes_over.store(false, Ordering::Relaxed);
+        }
+        Ok(self.count_keys(pair).await?)
     }
 
     fn is_looked_up(&self) -> bool {
         true
     }
 
-    fn lookup(&self, entities: Encoded) -> BoxFuture<'_, Result<u64, TargetError>> {
-        Box::pin(async move {
-            let keys: Vec<&[u8]> = entities
-                .iter()
-                .filter_map(|(entity, _)| key_of_message(entity))
-                .collect();
-            Ok(self.lookup_keys(&keys).await?)
-        })
+    async fn lookup(&self, entities: Encoded) -> Result<u64, TargetError> {
+        let keys: Vec<&[u8]> = entities
+            .iter()
+            .filter_map(|(entity, _)| key_of_message(entity))
+            .collect();
+        Ok(self.lookup_keys(&keys).await?)
     }
 
-    fn finish_cleanup(&self) -> BoxFuture<'_, Result<(), TargetError>> {
-        Box::pin(async move {
-            // Each query gives every waiting write of an emulator's project a chance.
-            for _ in 0..if self.lease_time.is_none() {
-                SETTLING_QUERIES
-            } else {
-                0
-            } {
-                self.keys(&KindRef::new("", LEASE_KIND), None).await?;
-            }
-            Ok(())
-        })
+    async fn finish_cleanup(&self) -> Result<(), TargetError> {
+        // Each query gives every waiting write of an emulator's project a chance.
+        for _ in 0..if self.lease_time.is_none() {
+            SETTLING_QUERIES
+        } else {
+            0
+        } {
+            self.keys(&KindRef::new("", LEASE_KIND), None).await?;
+        }
+        Ok(())
     }
 
-    fn reserve_ids<'a>(
-        &'a self,
-        pair: &'a KindRef,
-        entities: Encoded,
-    ) -> BoxFuture<'a, Result<(), TargetError>> {
-        Box::pin(async move {
-            let batch = Batch::whole(pair.clone(), entities);
-            Ok(self.writer.reserve_ids(&batch).await?)
-        })
+    async fn reserve_ids(&self, pair: &KindRef, entities: Encoded) -> Result<(), TargetError> {
+        let batch = Batch::whole(pair.clone(), entities);
+        Ok(self.writer.reserve_ids(&batch).await?)
     }
 
     fn unreserved_kinds(&self) -> usize {
         self.writer.unreserved_kinds()
     }
 
-    fn open<'a>(
-        &'a self,
-        step: &'a StepContext,
+    async fn open(
+        &self,
+        step: &StepContext,
         done: StepProgress,
-    ) -> BoxFuture<'a, Result<Box<dyn StepWriter>, TargetError>> {
-        Box::pin(async move {
-            if self.is_lease(&step.pair) {
-                let found =
-                    "the kind of kindpack's own mark, which no restore may write".to_owned();
-                return Err(TargetError::Refused {
-                    call: format!("restoring {}", step.pair),
-                    found,
-                });
-            }
-            let sink = CommitSink::new(
-                self.writer.clone(),
-                step.pair.clone(),
-                Mutation::Upsert,
-                done,
-            );
-            Ok(Box::new(sink) as Box<dyn StepWriter>)
-        })
+    ) -> Result<Box<dyn StepWriter>, TargetError> {
+        if self.is_lease(&step.pair) {
+            let found = "the kind of kindpack's own mark, which no restore may write".to_owned();
+            return Err(TargetError::Refused {
+                call: format!("restoring {}", step.pair),
+                found,
+            });
+        }
+        let sink = CommitSink::new(
+            self.writer.clone(),
+            step.pair.clone(),
+            Mutation::Upsert,
+            done,
+        );
+        Ok(Box::new(sink) as Box<dyn StepWriter>)
     }
 
-    fn delete_others<'a>(
-        &'a self,
-        pair: &'a KindRef,
-        keep: &'a KeySet,
-    ) -> BoxFuture<'a, Result<u64, TargetError>> {
-        Box::pin(async move {
-            if self.is_lease(pair) {
-                return Ok(0);
+    async fn delete_others(&self, pair: &KindRef, keep: &KeySet) -> Result<u64, TargetError> {
+        if self.is_lease(pair) {
+            return Ok(0);
+        }
+        let mut sink = Box::new(CommitSink::new(
+            self.writer.clone(),
+            pair.clone(),
+            Mutation::Delete,
+            StepProgress::default(),
+        ));
+        let mut cursor = None;
+        loop {
+            let (keys, next) = self.keys(pair, cursor).await?;
+            let mut others = Encoded::default();
+            for key in keys {
+                let hash = key_hash(&key);
+                if !keep.keeps(hash) {
+                    others.push(&key, hash);
+                }
             }
-            let mut sink = Box::new(CommitSink::new(
-                self.writer.clone(),
-                pair.clone(),
-                Mutation::Delete,
-                StepProgress::default(),
-            ));
-            let mut cursor = None;
-            loop {
-                let (keys, next) = self.keys(pair, cursor).await?;
-                let mut others = Encoded::default();
-                for key in keys {
-                    let hash = key_hash(&key);
-                    if !keep.keeps(hash) {
-                        others.push(&key, hash);
-                    }
-                }
-                for batch in others.split(MUTATIONS_MAX, DELETED_MAX_BYTES) {
-                    sink.write(batch).await?;
-                }
-                if self.lease_time.is_none() {
-                    // An emulator may go on to count what is deleted, until it is looked up.
-                    sink.flush().await?;
-                    let deleted: Vec<&[u8]> = others.iter().map(|(key, _)| key).collect();
-                    for keys in deleted.chunks(LOOKUP_MAX) {
-                        self.lookup_keys(keys).await?;
-                    }
-                }
-                if next.is_none() {
-                    return Ok(sink.finish().await?.entities);
-                }
-                cursor = next;
+            for batch in others.split(MUTATIONS_MAX, DELETED_MAX_BYTES) {
+                sink.write(batch).await?;
             }
-        })
+            if self.lease_time.is_none() {
+                // An emulator may go on to count what is deleted, until it is looked up.
+                sink.flush().await?;
+                let deleted: Vec<&[u8]> = others.iter().map(|(key, _)| key).collect();
+                for keys in deleted.chunks(LOOKUP_MAX) {
+                    self.lookup_keys(keys).await?;
+                }
+            }
+            if next.is_none() {
+                return Ok(sink.finish().await?.entities);
+            }
+            cursor = next;
+        }
     }
 
-    fn lease<'a>(
-        &'a self,
-        holder: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Box<dyn Lease>>, TargetError>> {
-        Box::pin(async move {
-            match self.lease_time {
-                Some(time) => lease::take(self.api.clone(), holder, time).await.map(Some),
-                None => Ok(None),
-            }
-        })
+    async fn lease(&self, holder: &str) -> Result<Option<Box<dyn Lease>>, TargetError> {
+        match self.lease_time {
+            Some(time) => lease::take(self.api.clone(), holder, time).await.map(Some),
+            None => Ok(None),
+        }
     }
 
-    fn differing<'a>(
-        &'a self,
-        wanted: Vec<Value>,
-    ) -> BoxFuture<'a, Result<Option<u64>, TargetError>> {
-        Box::pin(async move {
-            let mut differing = 0;
-            for wanted in wanted.chunks(LOOKUP_MAX) {
-                let keys: Vec<&Value> = wanted
-                    .iter()
-                    .filter_map(|entity| entity.get("key"))
-                    .collect();
-                let found = self.lookup(&keys).await?;
-                let same = |entity: &&Value| {
-                    let key = entity.get("key").map(Value::to_string).unwrap_or_default();
-                    found
-                        .get(&key)
-                        .is_some_and(|found| same_entity(entity, found))
-                };
-                differing += (wanted.len() - wanted.iter().filter(same).count()) as u64;
-            }
-            Ok(Some(differing))
-        })
+    async fn differing(&self, wanted: Vec<Value>) -> Result<Option<u64>, TargetError> {
+        let mut differing = 0;
+        for wanted in wanted.chunks(LOOKUP_MAX) {
+            let keys: Vec<&Value> = wanted
+                .iter()
+                .filter_map(|entity| entity.get("key"))
+                .collect();
+            let found = self.lookup(&keys).await?;
+            let same = |entity: &&Value| {
+                let key = entity.get("key").map(Value::to_string).unwrap_or_default();
+                found
+                    .get(&key)
+                    .is_some_and(|found| same_entity(entity, found))
+            };
+            differing += (wanted.len() - wanted.iter().filter(same).count()) as u64;
+        }
+        Ok(Some(differing))
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::{HashSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
+use async_trait::async_trait;
 use tokio::task::JoinHandle;
 
 use super::writer::{Batch, Writer};
@@ -104,33 +104,32 @@ impl Drop for CommitSink {
     }
 }
 
+#[async_trait]
 impl StepWriter for CommitSink {
-    fn write<'a>(&'a mut self, batch: Encoded) -> BoxFuture<'a, Result<StepProgress, TargetError>> {
-        Box::pin(async move {
-            let before = self.progress_if_all_succeed().entities;
-            if self.deed == Mutation::Upsert {
-                for (number, (entity, _)) in (before + 1..).zip(batch.iter()) {
-                    self.writer.check(&self.pair, number, entity)?;
-                }
+    async fn write(&mut self, batch: Encoded) -> Result<StepProgress, TargetError> {
+        let before = self.progress_if_all_succeed().entities;
+        if self.deed == Mutation::Upsert {
+            for (number, (entity, _)) in (before + 1..).zip(batch.iter()) {
+                self.writer.check(&self.pair, number, entity)?;
             }
-            let items = Arc::new(batch);
-            for (range, keys) in commits(&items, self.writer.request_max_bytes()) {
-                let batch = Batch {
-                    pair: self.pair.clone(),
-                    deed: self.deed,
-                    items: items.clone(),
-                    range,
-                    before,
-                };
-                self.send(batch, keys).await?;
-            }
-            // Whoever writes down what is safe does so before the next call: no more than the
-            // window is ever in doubt.
-            while self.flights.len() >= IN_FLIGHT {
-                self.await_oldest().await?;
-            }
-            Ok(self.done)
-        })
+        }
+        let items = Arc::new(batch);
+        for (range, keys) in commits(&items, self.writer.request_max_bytes()) {
+            let batch = Batch {
+                pair: self.pair.clone(),
+                deed: self.deed,
+                items: items.clone(),
+                range,
+                before,
+            };
+            self.send(batch, keys).await?;
+        }
+        // Whoever writes down what is safe does so before the next call: no more than the
+        // window is ever in doubt.
+        while self.flights.len() >= IN_FLIGHT {
+            self.await_oldest().await?;
+        }
+        Ok(self.done)
     }
 
     fn end_piece(&mut self) {
@@ -140,17 +139,15 @@ impl StepWriter for CommitSink {
         }
     }
 
-    fn flush(&mut self) -> BoxFuture<'_, Result<StepProgress, TargetError>> {
-        Box::pin(async move {
-            while !self.flights.is_empty() {
-                self.await_oldest().await?;
-            }
-            Ok(self.done)
-        })
+    async fn flush(&mut self) -> Result<StepProgress, TargetError> {
+        while !self.flights.is_empty() {
+            self.await_oldest().await?;
+        }
+        Ok(self.done)
     }
 
-    fn finish(mut self: Box<Self>) -> BoxFuture<'static, Result<StepProgress, TargetError>> {
-        Box::pin(async move { self.flush().await })
+    async fn finish(mut self: Box<Self>) -> Result<StepProgress, TargetError> {
+        self.flush().await
     }
 }
 
