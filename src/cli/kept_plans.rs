@@ -110,9 +110,9 @@ fn is_kept_plan(path: &Path) -> bool {
 /// archive is and who made the plan.
 fn key_of(plan: &Plan) -> String {
     let mut plan = plan.clone();
-    plan.archive.location.clear();
-    plan.archive.generation = None;
-    plan.tool.clear();
+    plan.head.archive.location.clear();
+    plan.head.archive.generation = None;
+    plan.head.tool.clear();
     plan.seal = Sha256([0; 32]);
     let digest = Sha256(sha2::Sha256::digest(plan.to_json()).into()).to_string();
     digest.chars().take(KEY_DIGITS).collect()

@@ -186,7 +186,7 @@ async fn parse_plan(input: InputFile) -> Result<Plan, Failure> {
 
 /// The archive of a plan, from where the plan says that it is.
 async fn open_planned(context: &Context, plan: &Plan) -> Result<Arc<Archive>, Failure> {
-    let location: Location = plan.archive.location.parse()?;
+    let location: Location = plan.head.archive.location.parse()?;
     let (store, name) = context.stores.object(&location).ok_or_else(|| {
         Failure::refused(format!(
             "plan: expected the archive's location, found {location}"
@@ -258,7 +258,7 @@ fn load_kept(
     made: Plan,
     archive: Arc<Archive>,
 ) -> Result<LoadedPlan, Failure> {
-    let archive_ref = made.archive.clone();
+    let archive_ref = made.head.archive.clone();
     let (path, keeper, plan) = find_kept(context, args, made)?;
     let is_new = keeper == PlanOrigin::New;
     Ok(LoadedPlan {

@@ -81,9 +81,9 @@ fn show_steps(context: &Context, plan: &Plan) {
 /// Whether the plan knows how many entities it restores: a share is met about, and how many others
 /// are needed only the data say.
 fn is_exact(plan: &Plan) -> bool {
-    match plan.sample {
+    match plan.head.choices.sample {
         None => true,
-        Some(Sample::Limit(_)) => !plan.choices.with_dependencies,
+        Some(Sample::Limit(_)) => !plan.head.choices.selection.with_dependencies,
         Some(Sample::Share(_)) => false,
     }
 }
@@ -118,6 +118,8 @@ fn show_left_out(context: &Context, plan: &Plan) {
 fn show_terms(context: &Context, plan: &Plan) {
     let ui = &context.ui;
     for found in plan
+        .head
+        .choices
         .redaction
         .matches
         .iter()
@@ -129,28 +131,30 @@ fn show_terms(context: &Context, plan: &Plan) {
             shortened(&found.properties, PROPERTIES_SHOWN)
         ));
     }
-    if plan.redaction.matches.is_empty() {
-        plan.redaction
+    if plan.head.choices.redaction.matches.is_empty() {
+        plan.head
+            .choices
+            .redaction
             .rules
             .iter()
             .for_each(|rule| ui.info(format!("redacted by {rule}")));
     }
-    if let Some(sample) = plan.sample {
-        let of = if plan.choices.only.is_empty() {
+    if let Some(sample) = plan.head.choices.sample {
+        let of = if plan.head.choices.selection.only.is_empty() {
             "kind"
         } else {
             "chosen kind"
         };
         ui.info(format!(
             "a sample of {sample} of each {of}{}",
-            if plan.choices.with_dependencies {
+            if plan.head.choices.selection.with_dependencies {
                 ", and what it needs"
             } else {
                 ""
             }
         ));
     }
-    if let Some(staging) = &plan.staging {
+    if let Some(staging) = &plan.head.choices.staging {
         ui.info(format!("exports are laid down under {staging} meanwhile"));
     }
     say_hooks(context, plan);
@@ -159,12 +163,12 @@ fn show_terms(context: &Context, plan: &Plan) {
 /// Shows the commands that a plan of the user's runs, before it does.
 pub fn show_hooks(context: &Context, plan: &Plan) {
     say_hooks(context, plan);
-    if !plan.hooks.is_empty() {
+    if !plan.head.choices.hooks.is_empty() {
         let Hooks {
             before_step,
             after_step,
             after_all,
-        } = &plan.hooks;
+        } = &plan.head.choices.hooks;
         context.ui.json_event(&json!({"event": "hooks", "before_step": before_step, "after_step": after_step, "after_all": after_all}));
     }
 }
@@ -172,9 +176,9 @@ pub fn show_hooks(context: &Context, plan: &Plan) {
 fn say_hooks(context: &Context, plan: &Plan) {
     let ui = &context.ui;
     let hooks = [
-        ("before each step", &plan.hooks.before_step),
-        ("behind each step", &plan.hooks.after_step),
-        ("at the end", &plan.hooks.after_all),
+        ("before each step", &plan.head.choices.hooks.before_step),
+        ("behind each step", &plan.head.choices.hooks.after_step),
+        ("at the end", &plan.head.choices.hooks.after_all),
     ];
     for (when, command) in hooks {
         if let Some(command) = command {
@@ -187,7 +191,9 @@ fn show_sums(context: &Context, plan: &Plan) {
     let ui = &context.ui;
     let totals = &plan.totals;
     let profile = plan
+        .head
         .choices
+        .selection
         .profile
         .as_ref()
         .map(|name| format!(", profile {name}"))
@@ -198,14 +204,14 @@ fn show_sums(context: &Context, plan: &Plan) {
         if is_exact(plan) { "" } else { "about " },
         output::counted(totals.entities, "entity", "entities"),
         output::bytes(totals.bytes),
-        plan.target,
-        plan.on_existing,
-        plan.via,
+        plan.head.choices.target,
+        plan.head.choices.on_existing,
+        plan.head.choices.via,
         output::duration(totals.seconds),
     ));
-    ui.info(plan.exports.to_string());
+    ui.info(plan.head.exports.to_string());
     if let Some(writes) = totals.billed_writes {
-        let deletions = if plan.on_existing == OnExisting::Replace {
+        let deletions = if plan.head.choices.on_existing == OnExisting::Replace {
             " and deletions, of which nobody knows how many,"
         } else {
             ""
@@ -215,10 +221,12 @@ fn show_sums(context: &Context, plan: &Plan) {
             output::counted(writes, "entity write", "entity writes")
         ));
     }
-    if plan.on_existing == OnExisting::Replace && !plan.steps.is_empty() {
+    if plan.head.choices.on_existing == OnExisting::Replace && !plan.steps.is_empty() {
         ui.info(ui.danger("DELETES what the target holds of these kinds and the archive does not"));
     }
-    if matches!(plan.target, TargetSpec::Datastore { .. }) && plan.choices.disaster_recovery {
+    if matches!(plan.head.choices.target, TargetSpec::Datastore { .. })
+        && plan.head.choices.selection.disaster_recovery
+    {
         ui.info(ui.danger(
             "DISASTER RECOVERY: the target may be the project that the backup was made of",
         ));

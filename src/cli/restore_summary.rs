@@ -127,22 +127,25 @@ fn finished(
             "Rehearsed {what}: every entity came back as the archive has it ({seconds:.1} s)"
         ));
     } else if was_done {
-        ui.info(format!("All is done already: {what} in {}.", plan.target));
+        ui.info(format!(
+            "All is done already: {what} in {}.",
+            plan.head.choices.target
+        ));
     } else if told.options.dry_run {
         ui.info(format!(
             "Would restore {what} into {}; nothing was written.",
-            plan.target
+            plan.head.choices.target
         ));
     } else {
         ui.info(format!(
             "Restored {what} into {} in {seconds:.1} s",
-            plan.target
+            plan.head.choices.target
         ));
         show_next_step(context, plan);
     }
     let totals = ReportTotals::from_outcomes(tallies);
     let event = json!({
-        "steps": steps, "entities": entities, "seconds": seconds, "target": plan.target, "already_done": was_done,
+        "steps": steps, "entities": entities, "seconds": seconds, "target": plan.head.choices.target, "already_done": was_done,
         "dry_run": told.options.dry_run, "restored": totals.restored, "already_there": totals.already_there, "deleted": totals.deleted,
         "differing": totals.differing,
     });
@@ -174,7 +177,7 @@ fn show_next_step(context: &Context, plan: &Plan) {
     if let TargetSpec::Emulator {
         host: Some(host),
         project,
-    } = &plan.target
+    } = &plan.head.choices.target
     {
         context.ui.info(format!("Next: export DATASTORE_EMULATOR_HOST={host} DATASTORE_PROJECT_ID={project}, and start the application"));
     }
@@ -183,7 +186,7 @@ fn show_next_step(context: &Context, plan: &Plan) {
 /// What became of each kind.
 fn table(context: &Context, plan: &Plan, steps: &[StepOutcome]) -> impl Iterator<Item = Text> {
     let mut heads = vec!["NAMESPACE", "KIND", "STATE", "RESTORED", "ALREADY THERE"];
-    let deletes = plan.on_existing == OnExisting::Replace;
+    let deletes = plan.head.choices.on_existing == OnExisting::Replace;
     let compares = steps.iter().any(|step| step.differing.is_some());
     heads.extend(deletes.then_some("DELETED"));
     heads.extend(compares.then_some("DIFFERING"));

@@ -12,8 +12,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use crate::model::{KindRef, Namespace, Sample, Selector, SelectorError, TargetSpec};
 use crate::transform::redact::RedactRule;
 
-/// All that the user decides. The planner adds nothing but the emulator's address.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// All that the user decides. The planner adds nothing but the emulator's address. As JSON it is
+/// part of what a plan's seal covers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Choices {
     /// Where the restore goes.
     pub target: TargetSpec,
@@ -23,8 +24,10 @@ pub struct Choices {
     pub on_existing: OnExisting,
     /// Entities of the left namespace land in the right one, all at once: a map is not applied to
     /// another's result.
+    #[serde(rename = "maps")]
     pub map_namespaces: BTreeMap<Namespace, Namespace>,
     /// Which pairs are restored, and in which order.
+    #[serde(rename = "choices")]
     pub selection: PlanSelection,
     /// Where exports are laid down for [`WriteMethod::Import`]: `gs://BUCKET/NAME` or a local folder.
     pub staging: Option<String>,

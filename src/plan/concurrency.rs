@@ -61,7 +61,7 @@ impl Plan {
         for need in needs(&taken).iter().filter(|need| need.of < need.by) {
             waits.add(need.of, need.by);
         }
-        for wish in from_choices(&taken, &self.choices)?.wishes {
+        for wish in from_choices(&taken, &self.head.choices.selection)?.wishes {
             let before = wish.before.iter().map(|&step| (step, WaitSide::Before));
             let after = wish.after.iter().map(|&step| (step, WaitSide::After));
             waits.add_all(before.chain(after).collect());

@@ -13,18 +13,15 @@
 //!  "warnings": [], "totals": {"steps": 1, "entities": 9, "bytes": 2345, "seconds": 1}, "seal": "…"}
 //! ```
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::{fmt, io};
 
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
 use super::selected::SkippedKind;
-use super::{
-    Choices, Environment, Hooks, OnExisting, PlanClass, PlanError, PlanSelection, Redaction,
-    WriteMethod, estimate, plan,
-};
-use crate::model::{ExportTimes, Kind, KindRef, Manifest, Namespace, Sample, Sha256, TargetSpec};
+use super::{Choices, Environment, PlanClass, PlanError, WriteMethod, estimate, plan};
+use crate::model::{ExportTimes, Kind, KindRef, Manifest, Namespace, Sha256, TargetSpec};
 
 /// The value of `format` in every plan of this version.
 pub const PLAN_FORMAT: &str = "kindpack-plan/1";
@@ -46,10 +43,10 @@ pub struct ArchiveRef {
     pub generation: Option<String>,
 }
 
-/// An archive put in order for one target.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Plan {
+/// What a plan was made of: all that its seal covers. As JSON, nothing is left out: the seal is a
+/// digest of that.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PlanHead {
     /// Always [`PLAN_FORMAT`].
     pub format: String,
     /// The program and version that made the plan.
@@ -60,28 +57,25 @@ pub struct Plan {
     pub project: String,
     /// When the exports of the archive were made.
     pub exports: ExportTimes,
-    /// Where the restore goes; an emulator always with its address.
-    pub target: TargetSpec,
-    /// How entities get there.
-    pub via: WriteMethod,
-    /// What the target may hold already.
-    pub on_existing: OnExisting,
-    /// Namespaces that move: from the left to the right.
-    pub maps: BTreeMap<Namespace, Namespace>,
-    /// The user's choices that led to the steps.
-    pub choices: PlanSelection,
-    /// Where exports are laid down for an import.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub staging: Option<String>,
-    /// What becomes of properties and keys on their way.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub redaction: Redaction,
-    /// Which entities of each pair are restored; all without it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sample: Option<Sample>,
-    /// Commands that are run between the steps.
-    #[serde(default, skip_serializing_if = "Hooks::is_empty")]
-    pub hooks: Hooks,
+    /// The user's choices; an emulator always with its address.
+    #[serde(flatten)]
+    pub choices: Choices,
+}
+
+impl PlanHead {
+    /// What the plan's `seal` must be: it shows that neither target nor choices were changed by
+    /// hand.
+    pub(super) fn digest(&self) -> Sha256 {
+        let json = serde_json::to_vec(self).expect(SERIALIZES);
+        Sha256(sha2::Sha256::digest(json).into())
+    }
+}
+
+/// An archive put in order for one target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// What it was made of.
+    pub head: PlanHead,
     /// What to do, in order.
     pub steps: Vec<Step>,
     /// What the archive holds and the plan leaves out, by namespace and kind.
@@ -92,8 +86,7 @@ pub struct Plan {
     pub warnings: Vec<String>,
     /// Sums over the steps, as planned.
     pub totals: PlanTotals,
-    /// SHA-256 over all that stands before `steps`, as compact JSON: it shows that neither target
-    /// nor choices were changed by hand.
+    /// SHA-256 over the head as compact JSON.
     pub seal: Sha256,
 }
 
@@ -278,25 +271,6 @@ impl CheckedPlan {
 /// Why a plan can be written as JSON, into memory or a digest.
 const SERIALIZES: &str = "the keys of every map are texts, and neither memory nor a digest fails";
 
-/// What the seal covers.
-#[derive(Serialize)]
-struct PlanHead<'a> {
-    format: &'a str,
-    tool: &'a str,
-    archive: &'a ArchiveRef,
-    project: &'a str,
-    exports: ExportTimes,
-    target: &'a TargetSpec,
-    via: WriteMethod,
-    on_existing: OnExisting,
-    maps: &'a BTreeMap<Namespace, Namespace>,
-    choices: &'a PlanSelection,
-    staging: &'a Option<String>,
-    redaction: &'a Redaction,
-    sample: Option<Sample>,
-    hooks: &'a Hooks,
-}
-
 /// The one field that is read before all others.
 #[derive(Deserialize)]
 struct FormatField {
@@ -346,7 +320,7 @@ impl Plan {
         }
         same(
             "seal over all before `steps`",
-            &plan.head_digest(),
+            &plan.head.digest(),
             &plan.seal,
         )?;
         Ok(plan)
@@ -377,21 +351,24 @@ impl Plan {
         archive: &ArchiveRef,
         environment: &Environment,
     ) -> Result<Plan, PlanError> {
-        if self.archive.sha256 != archive.sha256 {
+        if self.head.archive.sha256 != archive.sha256 {
             return Err(PlanError::ArchiveChanged {
-                location: self.archive.location.clone(),
-                expected: self.archive.sha256,
+                location: self.head.archive.location.clone(),
+                expected: self.head.archive.sha256,
                 found: archive.sha256,
             });
         }
-        let whole =
-            plan(manifest, &self.archive, &self.all_choices(), environment).map_err(|error| {
-                match error.class() {
-                    PlanClass::Usage => edited("choices", "choices that fit the archive", error),
-                    PlanClass::Refused => error,
-                }
-            })?;
-        let same_tool = self.tool == whole.tool;
+        let whole = plan(
+            manifest,
+            &self.head.archive,
+            &self.head.choices,
+            environment,
+        )
+        .map_err(|error| match error.class() {
+            PlanClass::Usage => edited("choices", "choices that fit the archive", error),
+            PlanClass::Refused => error,
+        })?;
+        let same_tool = self.head.tool == whole.head.tool;
         let mut planned: HashMap<KindRef, &Step> =
             whole.steps.iter().map(|step| (step.pair(), step)).collect();
         for step in &self.steps {
@@ -412,24 +389,9 @@ impl Plan {
         Ok(self.without(removed))
     }
 
-    /// The choices that the plan was made by.
-    fn all_choices(&self) -> Choices {
-        Choices {
-            target: self.target.clone(),
-            via: self.via,
-            on_existing: self.on_existing,
-            map_namespaces: self.maps.clone(),
-            selection: self.choices.clone(),
-            staging: self.staging.clone(),
-            redaction: self.redaction.clone(),
-            sample: self.sample,
-            hooks: self.hooks.clone(),
-        }
-    }
-
     /// Holds all but the steps against the plan that the planner makes.
     fn check_rest(&self, whole: &Plan, same_tool: bool) -> Result<(), PlanError> {
-        same("project", &whole.project, &self.project)?;
+        same("project", &whole.head.project, &self.head.project)?;
         same_list(
             "skipped",
             whole.skipped.iter().map(SkippedKind::pair),
@@ -463,30 +425,13 @@ impl Plan {
         skipped.sort_by_key(SkippedKind::pair);
         Plan {
             skipped,
-            totals: PlanTotals::from_steps(&self.steps, &self.target, self.via),
+            totals: PlanTotals::from_steps(
+                &self.steps,
+                &self.head.choices.target,
+                self.head.choices.via,
+            ),
             ..self.clone()
         }
-    }
-
-    /// What `seal` must be.
-    pub(super) fn head_digest(&self) -> Sha256 {
-        let head = PlanHead {
-            format: &self.format,
-            tool: &self.tool,
-            archive: &self.archive,
-            project: &self.project,
-            exports: self.exports,
-            target: &self.target,
-            via: self.via,
-            on_existing: self.on_existing,
-            maps: &self.maps,
-            choices: &self.choices,
-            staging: &self.staging,
-            redaction: &self.redaction,
-            sample: self.sample,
-            hooks: &self.hooks,
-        };
-        sha256(&serde_json::to_vec(&head).expect(SERIALIZES))
     }
 }
 
@@ -502,14 +447,6 @@ impl io::Write for DigestWriter<'_> {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
-}
-
-fn sha256(bytes: &[u8]) -> Sha256 {
-    Sha256(sha2::Sha256::digest(bytes).into())
 }
 
 fn name(step: &Step) -> String {

@@ -11,6 +11,7 @@ mod document;
 mod error;
 mod estimate;
 mod explain;
+mod fields;
 mod graph;
 mod guards;
 mod ordering;
@@ -29,11 +30,13 @@ pub use choices::{
     PlanSelection, Redaction, RuleMatch, WriteMethod,
 };
 pub use concurrency::{StepQueue, WaitGraph};
-pub use document::{ArchiveRef, CheckedPlan, CycleMember, PLAN_FORMAT, Plan, PlanTotals, Step};
+pub use document::{
+    ArchiveRef, CheckedPlan, CycleMember, PLAN_FORMAT, Plan, PlanHead, PlanTotals, Step,
+};
 pub use error::{CycleLink, PlanClass, PlanError};
 pub use explain::{ExplainedKind, Explanation, explain};
 
-use crate::model::{Kind, Manifest, Sha256};
+use crate::model::{Kind, Manifest};
 use crate::transform::redact::RuleSet;
 use estimate::sizes;
 use guards::{check_collisions, check_files, check_imports, check_way, resolve_target};
@@ -86,32 +89,28 @@ pub fn plan(
             .map(|taken| CycleMember::from_pair(&taken.pair))
     };
     let cycles = arrangement.runs.iter().filter(|run| run.len() > 1);
-    let mut plan = Plan {
+    let head = PlanHead {
         format: PLAN_FORMAT.to_owned(),
         tool: document::TOOL.to_owned(),
         archive: archive.clone(),
         project: manifest.backup.project.clone(),
         exports: manifest.export_times(),
-        via: choices.via,
-        on_existing: choices.on_existing,
-        maps: choices.map_namespaces.clone(),
-        choices: choices.selection.clone(),
-        staging: choices.staging.clone(),
-        redaction: choices.redaction.clone(),
-        sample: choices.sample,
-        hooks: choices.hooks.clone(),
+        choices: Choices {
+            target,
+            ..choices.clone()
+        },
+    };
+    Ok(Plan {
         cycles: cycles
             .map(|run| run.iter().filter_map(member).collect())
             .collect(),
         warnings: warnings(manifest, &arrangement, choices),
-        totals: PlanTotals::from_steps(&steps, &target, choices.via),
-        target,
+        totals: PlanTotals::from_steps(&steps, &head.choices.target, choices.via),
         steps,
         skipped: arrangement.skipped,
-        seal: Sha256([0; 32]),
-    };
-    plan.seal = plan.head_digest();
-    Ok(plan)
+        seal: head.digest(),
+        head,
+    })
 }
 
 /// The steps, in order, each with its reason and what it brings.

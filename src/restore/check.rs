@@ -76,7 +76,7 @@ impl RestoreRun<'_> {
             Ok(false)
         } else {
             Err(RestoreError::TargetLostData {
-                target: self.plan.target.to_string(),
+                target: self.plan.head.choices.target.to_string(),
                 found,
             })
         }
@@ -85,7 +85,7 @@ impl RestoreRun<'_> {
     /// Asks about the kinds of the plan's steps that no earlier run has begun, and about the names
     /// that they get.
     pub(super) async fn check_target_empty(&self) -> Result<(), RestoreError> {
-        if self.plan.on_existing != OnExisting::Fail {
+        if self.plan.head.choices.on_existing != OnExisting::Fail {
             return Ok(());
         }
         self.until_cancelled(self.target.finish_cleanup()).await?;
@@ -123,7 +123,7 @@ impl RestoreRun<'_> {
         }
         if !found.is_empty() {
             return Err(RestoreError::NotEmpty {
-                target: self.plan.target.to_string(),
+                target: self.plan.head.choices.target.to_string(),
                 found,
             });
         }
@@ -133,7 +133,7 @@ impl RestoreRun<'_> {
     /// Counts what the target holds of a step's kind: as many as were brought, or at least as many
     /// where others may stand beside them.
     pub(super) async fn count(&self, step: &Step, brought: u64) -> Result<u64, RestoreError> {
-        let merges = self.plan.on_existing == OnExisting::Merge;
+        let merges = self.plan.head.choices.on_existing == OnExisting::Merge;
         let is_right = |found| {
             if merges {
                 found >= brought

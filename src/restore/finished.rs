@@ -25,7 +25,7 @@ impl RestoreRun<'_> {
             });
         }
         // Of a finished restore nothing has failed.
-        if self.plan.on_existing != OnExisting::Fail && !self.options.retry_failed {
+        if self.plan.head.choices.on_existing != OnExisting::Fail && !self.options.retry_failed {
             return Ok(Resumption::Restart);
         }
         self.verify_finished().await
@@ -101,7 +101,7 @@ impl RestoreRun<'_> {
             .map(|(_, difference)| difference)
             .collect();
         Err(RestoreError::TargetChanged {
-            target: self.plan.target.clone(),
+            target: self.plan.head.choices.target.clone(),
             differences,
         })
     }

@@ -198,7 +198,7 @@ async fn prepare<'a>(
     )?;
     let resolved = checked.into_plan();
     let waits = resolved.waits(archive.manifest())?;
-    let target_name = resolved.target.to_string();
+    let target_name = resolved.head.choices.target.to_string();
     check_journal(journal.journal(), plan).map_err(|error| journal.content_error(error))?;
     let opened = journal::JournalEvent::Opened {
         format: JOURNAL_FORMAT.to_owned(),
@@ -219,8 +219,8 @@ async fn prepare<'a>(
 
 /// Refuses the journal of another plan, and one that says what cannot be true of this one.
 pub fn check_journal(journal: &Journal, plan: &Plan) -> Result<(), JournalError> {
-    journal.check(plan.sha256(), &plan.target.to_string())?;
-    let exact = |step: &Step| plan.sample.is_none().then_some(step.entities);
+    journal.check(plan.sha256(), &plan.head.choices.target.to_string())?;
+    let exact = |step: &Step| plan.head.choices.sample.is_none().then_some(step.entities);
     let planned = plan.steps.iter().map(|step| PlannedStep {
         id: step.id,
         pair: step.pair(),
@@ -243,7 +243,7 @@ fn redactor_of(
     archive: &Archive,
     key: Option<&RedactKey>,
 ) -> Result<Option<Arc<Redactor>>, RestoreError> {
-    let redaction = &plan.redaction;
+    let redaction = &plan.head.choices.redaction;
     if redaction.rules.is_empty() {
         return Ok(None);
     }
@@ -266,11 +266,11 @@ async fn pickers_of(
     archive: &Arc<Archive>,
     workers: &Workers,
 ) -> Result<HashMap<KindRef, Arc<Sampler>>, RestoreError> {
-    let Some(sample) = plan.sample else {
+    let Some(sample) = plan.head.choices.sample else {
         return Ok(HashMap::new());
     };
     let sampled = |pair: KindRef| {
-        let sample = if plan.choices.is_chosen(&pair) {
+        let sample = if plan.head.choices.selection.is_chosen(&pair) {
             sample
         } else {
             Sample::NONE
@@ -279,12 +279,18 @@ async fn pickers_of(
     };
     let pairs: Vec<(KindRef, Sample)> =
         plan.steps.iter().map(|step| sampled(step.pair())).collect();
-    Ok(dependencies::samplers(archive, &pairs, plan.choices.with_dependencies, workers).await?)
+    Ok(dependencies::samplers(
+        archive,
+        &pairs,
+        plan.head.choices.selection.with_dependencies,
+        workers,
+    )
+    .await?)
 }
 
 /// References and keys of the source project follow the entities; those of other projects stay.
 fn rewrite_of(plan: &Plan, archive: &Archive) -> KeyMapping {
-    let to = match &plan.target {
+    let to = match &plan.head.choices.target {
         TargetSpec::Emulator { project, .. } => Some(DestinationProject {
             project: project.clone(),
             database: String::new(),
@@ -300,6 +306,6 @@ fn rewrite_of(plan: &Plan, archive: &Archive) -> KeyMapping {
         from_project: backup.project.clone(),
         from_database: backup.database.clone(),
         to,
-        namespaces: plan.maps.clone(),
+        namespaces: plan.head.choices.map_namespaces.clone(),
     }
 }

@@ -278,12 +278,16 @@ impl<'a> RestoreRun<'a> {
 
     /// Whether the user's command behind a step that is done has not succeeded yet.
     pub fn hook_pending(&self, status: &StepStatus) -> bool {
-        self.plan.hooks.after_step.is_some() && !status.hook_finished && !self.options.dry_run
+        self.plan.head.choices.hooks.after_step.is_some()
+            && !status.hook_finished
+            && !self.options.dry_run
     }
 
     async fn after_all(&self) -> Result<(), RestoreError> {
         let Some(command) = self
             .plan
+            .head
+            .choices
             .hooks
             .after_all
             .as_deref()
@@ -318,7 +322,7 @@ impl<'a> RestoreRun<'a> {
                 "KINDPACK_NAMESPACE",
                 of_step(|step| step.to_namespace.as_str().to_owned()),
             ),
-            ("KINDPACK_TARGET", self.plan.target.to_string()),
+            ("KINDPACK_TARGET", self.plan.head.choices.target.to_string()),
             ("KINDPACK_ENTITIES", entities.to_string()),
             ("KINDPACK_PLAN", self.options.plan_name.clone()),
             ("KINDPACK_STATE", state.to_string()),
@@ -404,7 +408,7 @@ impl<'a> RestoreRun<'a> {
     pub async fn check_cancelled(&self) -> Result<(), RestoreError> {
         if self.lease.as_ref().is_some_and(|lease| lease.lost()) {
             return Err(RestoreError::LeaseLost {
-                target: self.plan.target.to_string(),
+                target: self.plan.head.choices.target.to_string(),
             });
         }
         if self.halt.is_cancelled() {

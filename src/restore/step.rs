@@ -36,6 +36,8 @@ impl RestoreRun<'_> {
         if status.state != StepState::Done {
             if let Some(command) = self
                 .plan
+                .head
+                .choices
                 .hooks
                 .before_step
                 .as_deref()
@@ -55,6 +57,8 @@ impl RestoreRun<'_> {
         let status = self.status(step).await;
         if let Some(command) = self
             .plan
+            .head
+            .choices
             .hooks
             .after_step
             .as_deref()
@@ -171,7 +175,7 @@ impl RestoreRun<'_> {
             _ => self.transfer(step, outputs, done, begun_before).await?,
         };
         // How many a sample takes is not known before.
-        if brought != step.entities && self.plan.sample.is_none() {
+        if brought != step.entities && self.plan.head.choices.sample.is_none() {
             return Err(RestoreError::WrongCount {
                 pair: step.pair(),
                 expected: step.entities,
@@ -179,7 +183,7 @@ impl RestoreRun<'_> {
                 place: "in the archive",
             });
         }
-        if self.plan.on_existing == OnExisting::Replace && !self.options.dry_run {
+        if self.plan.head.choices.on_existing == OnExisting::Replace && !self.options.dry_run {
             self.delete_others(step, outputs, brought).await?;
         }
         // What was looked up entity by entity, an emulator counts as well.

@@ -100,7 +100,7 @@ async fn prepare(context: &Context, args: &RestoreArgs) -> Result<RestoreSetup, 
     }
     let mut loaded = load_or_make_plan(context, args).await?;
     let mut checked = loaded.checked.take();
-    check_entities_can_be_asked_for(args, &loaded.plan.target)?;
+    check_entities_can_be_asked_for(args, &loaded.plan.head.choices.target)?;
     let journal_path: PathBuf = args
         .journal
         .clone()
@@ -114,14 +114,18 @@ async fn prepare(context: &Context, args: &RestoreArgs) -> Result<RestoreSetup, 
             checked = Some(loaded.check()?);
         }
         show_new_hooks(context, args, &loaded, &journal_path).await?;
-        let target = &loaded.plan.target;
+        let target = &loaded.plan.head.choices.target;
         confirm::confirm(context, args.confirm.as_deref(), target).await?;
         let lease = confirm::lease(context, target, &loaded.path.display().to_string())?;
         loaded.keep().await?;
         let journal = open_journal(context, &loaded.plan, journal_path, args.again).await?;
         (journal, Some(lease))
     };
-    let target = targets::open(&loaded.plan.target, context.timeouts, context.ui.clone())?;
+    let target = targets::open(
+        &loaded.plan.head.choices.target,
+        context.timeouts,
+        context.ui.clone(),
+    )?;
     Ok(RestoreSetup {
         checked,
         target: if args.dry_run {
@@ -131,7 +135,7 @@ async fn prepare(context: &Context, args: &RestoreArgs) -> Result<RestoreSetup, 
         },
         options: options(context, args, &loaded)?,
         import: import_options(context, &loaded.plan, args.dry_run)?,
-        redact_key: match loaded.plan.redaction.key_id {
+        redact_key: match loaded.plan.head.choices.redaction.key_id {
             Some(_) => redact_key()?,
             None => None,
         },
@@ -161,12 +165,12 @@ async fn show_new_hooks(
     journal_path: &Path,
 ) -> Result<(), Failure> {
     let plan = &loaded.plan;
-    if loaded.is_kept() || plan.hooks.is_empty() {
+    if loaded.is_kept() || plan.head.choices.hooks.is_empty() {
         return Ok(());
     }
     let journal = read_journal(plan, journal_path.to_owned(), args.again).await?;
     let has_finished = journal.journal().finished.is_some();
-    if !has_finished || args.again || plan.on_existing != OnExisting::Fail {
+    if !has_finished || args.again || plan.head.choices.on_existing != OnExisting::Fail {
         show_hooks(context, plan);
     }
     Ok(())
@@ -178,7 +182,10 @@ fn options(
     loaded: &LoadedPlan,
 ) -> Result<RestoreOptions, Failure> {
     // Nobody else is told of a restore that writes nothing, or into what nobody shares.
-    let is_shared = matches!(loaded.plan.target, TargetSpec::Datastore { .. });
+    let is_shared = matches!(
+        loaded.plan.head.choices.target,
+        TargetSpec::Datastore { .. }
+    );
     Ok(RestoreOptions {
         keep_going: args.keep_going,
         retry_failed: args.retry_failed,
@@ -255,18 +262,28 @@ fn import_options(
     plan: &Plan,
     dry_run: bool,
 ) -> Result<Option<ImportOptions>, Failure> {
-    if plan.via != WriteMethod::Import {
+    if plan.head.choices.via != WriteMethod::Import {
         return Ok(None);
     }
     // The planner says so first.
-    let importer =
-        open_importer(&plan.target, context.timeouts, context.ui.clone())?.ok_or_else(|| {
-            Failure::usage(format!(
-                "--via import: expected a Datastore, found {}",
-                plan.target
-            ))
-        })?;
-    let chosen: Option<Location> = plan.staging.as_deref().map(str::parse).transpose()?;
+    let importer = open_importer(
+        &plan.head.choices.target,
+        context.timeouts,
+        context.ui.clone(),
+    )?
+    .ok_or_else(|| {
+        Failure::usage(format!(
+            "--via import: expected a Datastore, found {}",
+            plan.head.choices.target
+        ))
+    })?;
+    let chosen: Option<Location> = plan
+        .head
+        .choices
+        .staging
+        .as_deref()
+        .map(str::parse)
+        .transpose()?;
     let state = if dry_run {
         context.state.find()
     } else {

@@ -32,7 +32,7 @@ pub async fn run(
     let mut entities = 0;
     for step in &plan.steps {
         let status = status_of(&journal, step);
-        let owes_hook = plan.hooks.after_step.is_some() && !status.hook_finished;
+        let owes_hook = plan.head.choices.hooks.after_step.is_some() && !status.hook_finished;
         left += u64::from(status.state != StepState::Done || owes_hook);
         entities += status.entities;
         ui.json_event(&step_event(step, &status));
@@ -41,7 +41,8 @@ pub async fn run(
         show_steps(context, &plan, &journal);
     }
     let steps = plan.steps.len() as u64;
-    let is_complete = left == 0 && (plan.hooks.after_all.is_none() || journal.hook_finished);
+    let is_complete =
+        left == 0 && (plan.head.choices.hooks.after_all.is_none() || journal.hook_finished);
     if require_complete && !is_complete {
         let found = if left > 0 {
             format!("{left} left")
@@ -61,7 +62,7 @@ pub async fn run(
         steps - left,
         output::counted(steps, "step", "steps"),
         output::counted(entities, "entity", "entities"),
-        plan.target
+        plan.head.choices.target
     ));
     ui.done(json!({"steps": steps, "left": left, "entities": entities, "complete": is_complete}));
     Ok(ExitCode::Done)

@@ -23,7 +23,11 @@ fn steps_may_be_removed_and_moved() {
     assert_eq!(to_run.steps, changed.steps);
     assert_eq!(
         to_run.totals,
-        PlanTotals::from_steps(&changed.steps, &whole.target, whole.via)
+        PlanTotals::from_steps(
+            &changed.steps,
+            &whole.head.choices.target,
+            whole.head.choices.via
+        )
     );
     let left_out: Vec<(&Kind, &str)> = to_run
         .skipped
@@ -222,8 +226,8 @@ fn stale_plan_is_refused_and_guards_rerun() {
 #[test]
 fn plan_of_other_version_is_checked_by_steps() {
     let mut plan = planned(&shop(), &to_emulator()).unwrap();
-    plan.tool = "kindpack 0.0.9".to_owned();
-    plan.seal = plan.head_digest();
+    plan.head.tool = "kindpack 0.0.9".to_owned();
+    plan.seal = plan.head.digest();
     plan.steps.reverse();
     for (id, step) in (1..).zip(&mut plan.steps) {
         (step.id, step.reason) = (id, "worded otherwise".to_owned());

@@ -69,7 +69,7 @@ fn emulator_address_comes_from_the_environment() {
             &Choices::new(text.parse().unwrap()),
             &emulator_at(host),
         )
-        .map(|plan| plan.target.to_string())
+        .map(|plan| plan.head.choices.target.to_string())
     };
     assert_eq!(
         target("emulator:shop", Some("localhost:8081")).unwrap(),

@@ -11,7 +11,7 @@ use crate::model::{
     BackupInfo, ExportFormat, KindInfo, KindRef, MANIFEST_FORMAT, Method, Namespace, PackOptions,
     Selector, ToolInfo, Totals,
 };
-use crate::model::{Crc32c, EntryInfo, EntryRole};
+use crate::model::{Crc32c, EntryInfo, EntryRole, Sha256};
 
 fn item(
     namespace: &str,
@@ -214,8 +214,8 @@ fn the_document_is_the_golden_one() {
     });
     choices.map_namespaces = NamespaceMap::join(["acme=acme-test".parse().unwrap()]).unwrap();
     let mut plan = planned(&shop(), &choices).unwrap();
-    plan.tool = "kindpack 0.1.0".to_owned();
-    plan.seal = plan.head_digest();
+    plan.head.tool = "kindpack 0.1.0".to_owned();
+    plan.seal = plan.head.digest();
     let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/plan.json");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(golden, plan.to_json()).unwrap();

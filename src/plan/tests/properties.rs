@@ -251,16 +251,18 @@ proptest! {
                     }
                 }
                 // The seal covers each choice.
-                let changed = [
-                    Plan { on_existing: if policy == 1 { OnExisting::Fail } else { OnExisting::Merge }, ..plan.clone() },
-                    Plan { via: if via == 0 { WriteMethod::Import } else { WriteMethod::Commit }, ..plan.clone() },
-                    Plan { staging: Some("gs://elsewhere".to_owned()), ..plan.clone() },
-                    Plan { sample: Some(crate::model::Sample::Limit(10)), ..plan.clone() },
-                    Plan { redaction: Redaction { rules: vec!["A.z=drop".parse().unwrap()], ..Redaction::default() }, ..plan.clone() },
-                    Plan { hooks: Hooks { after_all: Some("evil".to_owned()), ..Hooks::default() }, ..plan.clone() },
-                    Plan { archive: ArchiveRef { generation: Some("7".to_owned()), ..plan.archive.clone() }, ..plan.clone() },
+                let changes: [&dyn Fn(&mut PlanHead); 7] = [
+                    &|head| head.choices.on_existing = if policy == 1 { OnExisting::Fail } else { OnExisting::Merge },
+                    &|head| head.choices.via = if via == 0 { WriteMethod::Import } else { WriteMethod::Commit },
+                    &|head| head.choices.staging = Some("gs://elsewhere".to_owned()),
+                    &|head| head.choices.sample = Some(crate::model::Sample::Limit(10)),
+                    &|head| head.choices.redaction = Redaction { rules: vec!["A.z=drop".parse().unwrap()], ..Redaction::default() },
+                    &|head| head.choices.hooks = Hooks { after_all: Some("evil".to_owned()), ..Hooks::default() },
+                    &|head| head.archive.generation = Some("7".to_owned()),
                 ];
-                for changed in changed {
+                for change in changes {
+                    let mut changed = plan.clone();
+                    change(&mut changed.head);
                     let refused = Plan::parse(&changed.to_json());
                     prop_assert!(matches!(refused, Err(PlanError::PlanModified { .. })), "read");
                 }
