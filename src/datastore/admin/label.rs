@@ -1,4 +1,5 @@
-//! Labels of an import: by what a later run knows the operations of a restore again. Pure.
+//! Labels of imports and exports: by what a later run knows the operations of a restore or of a
+//! backup again. Pure.
 //!
 //! Lower-case letters, digits and `_` only: all of Google's services take those, and a filter needs
 //! no quotes around such a name.
@@ -11,6 +12,11 @@ use crate::model::{Sha256, Timestamp};
 const PLAN: &str = "kindpack_plan";
 const STEP: &str = "kindpack_step";
 const RUN: &str = "kindpack_run";
+const BACKUP: &str = "kindpack_backup";
+const EXPORT: &str = "kindpack_export";
+
+/// Where an operation of Datastore Admin has its labels.
+const LABELS: &str = "metadata.common.labels";
 
 /// Hex digits of the plan's digest that are enough to tell plans apart.
 const PLAN_DIGITS: usize = 16;
@@ -45,9 +51,8 @@ impl Label {
 
     /// What narrows a listing to the operations of this step, in whatever restore by this plan.
     pub(super) fn filter(&self) -> String {
-        let field = "metadata.common.labels";
         format!(
-            "{field}.{PLAN}=\"{}\" AND {field}.{STEP}=\"{}\"",
+            "{LABELS}.{PLAN}=\"{}\" AND {LABELS}.{STEP}=\"{}\"",
             self.plan, self.step
         )
     }
@@ -60,6 +65,33 @@ impl Label {
     /// Whether an operation of this step is of this very restore.
     pub(super) fn is_of_run(&self, labels: &BTreeMap<String, String>) -> bool {
         labels.get(RUN) == Some(&self.run.to_string())
+    }
+}
+
+/// An export of a backup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExportLabel {
+    backup: String,
+    export: u32,
+}
+
+impl ExportLabel {
+    /// The backup's id, such as `20251122063742`, and the number of the export in it.
+    pub fn new(backup: &str, export: u32) -> Self {
+        let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+        ExportLabel {
+            backup: backup.to_ascii_lowercase().chars().map(plain).collect(),
+            export,
+        }
+    }
+
+    /// The labels as they are sent.
+    pub fn pairs(&self) -> BTreeMap<&'static str, String> {
+        [
+            (BACKUP, self.backup.clone()),
+            (EXPORT, self.export.to_string()),
+        ]
+        .into()
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod client;
 mod emulator;
+mod export;
 mod label;
 mod operation;
 mod service;
@@ -16,8 +17,11 @@ use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 
 pub use emulator::EmulatorImporter;
-pub use label::{Label, plan_id};
-pub use operation::{OperationProgress, OperationState};
+pub use export::{
+    ExportError, ExportErrorClass, ExportRequest, Exporter, FoundOperation, StartedExport,
+};
+pub use label::{ExportLabel, Label, plan_id};
+pub use operation::{OperationFailure, OperationProgress, OperationState};
 pub use service::{ServiceImporter, ServiceOptions};
 
 use crate::datastore::error::DatastoreError;
@@ -43,7 +47,7 @@ pub enum StartedImport {
     Operation(String),
 }
 
-/// From where an importer takes exports.
+/// Where exports are read and written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ImportSource {
     /// From buckets.

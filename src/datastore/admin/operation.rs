@@ -1,6 +1,7 @@
 //! A long-running operation as the service tells of it (`google.longrunning.Operation`). Pure.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Deserializer};
 
@@ -23,10 +24,23 @@ pub enum OperationState {
     Running(OperationProgress),
     /// Everything is in the target.
     Succeeded,
-    /// It has ended without; what it had written by then is in the target.
-    Failed(String),
+    /// It has ended without success; what it had written by then stays.
+    Failed(OperationFailure),
     /// The service knows of no such operation.
     Unknown,
+}
+
+/// Why an operation has ended without success.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OperationFailure {
+    /// The service's code.
+    pub code: Code,
+    /// The code and those of the service's words that hold nobody's data, in one line.
+    pub message: String,
+    /// Whether the same request may succeed if it is started again.
+    pub is_transient: bool,
+    /// What to do about it: a sentence that begins with a verb.
+    pub advice: Option<String>,
 }
 
 /// What is read of an operation; everything else is passed over.
@@ -109,20 +123,82 @@ impl Operation {
             });
         }
         match (&self.error, common.state.as_str()) {
-            (_, "CANCELLED") => OperationState::Failed("cancelled".to_owned()),
-            (None, "FAILED") => OperationState::Failed("failed without words".to_owned()),
+            (_, "CANCELLED") => OperationFailure::new("cancelled").into(),
+            (None, "FAILED") => OperationFailure::new("failed without words").into(),
             (None, _) if self.response.is_some() || common.state == "SUCCESSFUL" => {
                 OperationState::Succeeded
             }
             (None, state) => {
-                OperationState::Failed(format!("ended without a result, in state {state:?}"))
+                OperationFailure::new(format!("ended without a result, in state {state:?}")).into()
             }
-            (Some(error), _) => OperationState::Failed(refusal(
-                &Code::from_number(error.code).to_string(),
-                &error.message,
-            )),
+            (Some(error), _) => OperationFailure::from_status(error).into(),
         }
     }
+}
+
+impl OperationFailure {
+    /// A failure that the service gives no code for.
+    fn new(message: impl Into<String>) -> Self {
+        OperationFailure {
+            code: Code::Other,
+            message: message.into(),
+            is_transient: false,
+            advice: None,
+        }
+    }
+
+    fn from_status(status: &OperationError) -> Self {
+        let code = Code::from_number(status.code);
+        OperationFailure {
+            code,
+            is_transient: is_transient(code, &status.message),
+            ..OperationFailure::new(refusal(&code.to_string(), &status.message))
+        }
+    }
+}
+
+impl From<OperationFailure> for OperationState {
+    fn from(failure: OperationFailure) -> Self {
+        OperationState::Failed(failure)
+    }
+}
+
+impl fmt::Display for OperationFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// Errors of App Engine's old interface that pass: a time that is over (105, 7) and a transaction
+/// that was in another one's way (6).
+const PASSING: [&str; 3] = [
+    "ApplicationError: 105",
+    "ApplicationError: 7",
+    "ApplicationError: 6",
+];
+
+/// Whether what a service says may be different at the next attempt.
+pub(super) fn is_transient(code: Code, words: &str) -> bool {
+    let passes = matches!(
+        code,
+        Code::Aborted
+            | Code::Unavailable
+            | Code::Internal
+            | Code::DeadlineExceeded
+            | Code::ResourceExhausted
+    );
+    passes
+        || PASSING
+            .iter()
+            .any(|error| is_application_error(words, error))
+}
+
+/// Whether words hold an error with this very number.
+fn is_application_error(words: &str, error: &str) -> bool {
+    words
+        .match_indices(error)
+        .filter_map(|(at, found)| words.get(at + found.len()..))
+        .any(|rest| !rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 #[cfg(test)]
@@ -200,7 +276,7 @@ mod tests {
         );
         assert_eq!(
             done(json!({"metadata": {"common": {"state": "CANCELLED"}}})),
-            OperationState::Failed("cancelled".to_owned())
+            OperationFailure::new("cancelled").into()
         );
         for failed in [
             json!({}),
@@ -214,9 +290,24 @@ mod tests {
             );
         }
         let error = json!({"error": {"code": 3, "message": "Failed parse entity file: \"ann@example.com\""}});
-        assert_eq!(
+        assert!(matches!(
             done(error),
-            OperationState::Failed("INVALID_ARGUMENT: Failed parse entity file".to_owned())
-        );
+            OperationState::Failed(failure) if failure.code == Code::InvalidArgument
+                && failure.message == "INVALID_ARGUMENT: Failed parse entity file"
+        ));
+    }
+
+    #[test]
+    fn old_application_errors_pass_by_their_very_number() {
+        for (words, passes) in [
+            ("API error 105 (ApplicationError: 105 )", true),
+            ("ApplicationError: 7", true),
+            ("(ApplicationError: 6 busy)", true),
+            ("ApplicationError: 60 and ApplicationError: 71", false),
+            ("", false),
+        ] {
+            assert_eq!(is_transient(Code::Other, words), passes, "{words}");
+        }
+        assert!(is_transient(Code::Aborted, "") && !is_transient(Code::PermissionDenied, ""));
     }
 }

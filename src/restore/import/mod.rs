@@ -309,10 +309,10 @@ impl RunningImport {
         loop {
             match self.importer.poll(operation).await? {
                 OperationState::Succeeded => return Ok(()),
-                OperationState::Failed(found) => {
+                OperationState::Failed(failure) => {
                     return Err(ImportError::Failed {
                         operation: operation.clone(),
-                        found,
+                        found: failure.message,
                     });
                 }
                 OperationState::Unknown => {
