@@ -30,6 +30,8 @@ pub enum Code {
     PermissionDenied,
     /// Too much, for now.
     ResourceExhausted,
+    /// The state of what it is about does not allow it.
+    FailedPrecondition,
     /// Somebody else was at it at the same time.
     Aborted,
     /// There is no such call.
@@ -45,13 +47,14 @@ pub enum Code {
 }
 
 /// Their numbers in gRPC and their names, which JSON answers give.
-const CODES: [(u64, &str, Code); 11] = [
+const CODES: [(u64, &str, Code); 12] = [
     (3, "INVALID_ARGUMENT", Code::InvalidArgument),
     (4, "DEADLINE_EXCEEDED", Code::DeadlineExceeded),
     (5, "NOT_FOUND", Code::NotFound),
     (6, "ALREADY_EXISTS", Code::AlreadyExists),
     (7, "PERMISSION_DENIED", Code::PermissionDenied),
     (8, "RESOURCE_EXHAUSTED", Code::ResourceExhausted),
+    (9, "FAILED_PRECONDITION", Code::FailedPrecondition),
     (10, "ABORTED", Code::Aborted),
     (12, "UNIMPLEMENTED", Code::Unimplemented),
     (13, "INTERNAL", Code::Internal),

@@ -21,14 +21,26 @@ const DATASTORE: &str = "https://datastore.googleapis.com";
 /// What a restore asks for.
 pub const DATASTORE_SCOPE: &str = "https://www.googleapis.com/auth/datastore";
 
+/// The address of Firestore, whose Admin API serves databases of Datastore as well.
+const FIRESTORE: &str = "https://firestore.googleapis.com";
+
 /// Where Datastore is, unless `CLOUDSDK_API_ENDPOINT_OVERRIDES_DATASTORE` names a private address
 /// of it.
 pub fn datastore_endpoint() -> String {
-    let private = std::env::var("CLOUDSDK_API_ENDPOINT_OVERRIDES_DATASTORE")
-        .ok()
-        .filter(|said| !said.is_empty());
+    endpoint("CLOUDSDK_API_ENDPOINT_OVERRIDES_DATASTORE", DATASTORE)
+}
+
+/// Where Firestore is, unless `CLOUDSDK_API_ENDPOINT_OVERRIDES_FIRESTORE` names a private address
+/// of it.
+pub fn firestore_endpoint() -> String {
+    endpoint("CLOUDSDK_API_ENDPOINT_OVERRIDES_FIRESTORE", FIRESTORE)
+}
+
+/// The address that a variable of gcloud's names, or else the public one.
+fn endpoint(variable: &str, public: &str) -> String {
+    let private = std::env::var(variable).ok().filter(|said| !said.is_empty());
     private
-        .unwrap_or_else(|| DATASTORE.to_owned())
+        .unwrap_or_else(|| public.to_owned())
         .trim_end_matches('/')
         .to_owned()
 }

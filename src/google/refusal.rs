@@ -9,7 +9,7 @@ use std::borrow::Cow;
 pub const MEANING_MISMATCH: &str = "the meaning of a value does not match its type";
 
 /// Sentences of Datastore, of its emulators and of Cloud Storage that are shown as they are.
-const PHRASES: [&str; 48] = [
+const PHRASES: [&str; 56] = [
     // Datastore: entities and keys.
     "Key path element must not be incomplete",
     "Key path element must not be complete",
@@ -45,6 +45,14 @@ const PHRASES: [&str; 48] = [
     "The requested kinds/namespaces are not available",
     "Checksum doesn't validate",
     "Invalid record",
+    "Failed to export entities",
+    "The transaction could not be committed",
+    "The requested snapshot version is too old",
+    "Google Cloud Storage file does not exist",
+    "please check billing account associated",
+    "The caller does not have permission",
+    "Permission 'storage.buckets.get' denied",
+    "Permission 'storage.objects.create' denied",
     // Cloud Storage.
     "Bucket is a requester pays bucket but no user project provided",
     "The specified bucket does not exist",
@@ -67,7 +75,7 @@ const PHRASES: [&str; 48] = [
 
 /// Ends of sentences that begin with what may be somebody's data, and what is shown for them. The
 /// longer before the shorter one in it.
-const ENDS: [(&str, &str); 20] = [
+const ENDS: [(&str, &str); 22] = [
     (
         "is longer than 1500 bytes",
         "an indexed value is longer than 1500 bytes",
@@ -121,6 +129,11 @@ const ENDS: [(&str, &str); 20] = [
         "the project has no billing account",
     ),
     (
+        "access to the Google Cloud Storage",
+        "the service agent has no access to the bucket",
+    ),
+    ("already exists", "something of that name already exists"),
+    (
         "does not exist",
         "something named in the request does not exist",
     ),
@@ -128,8 +141,8 @@ const ENDS: [(&str, &str); 20] = [
 
 /// What is shown of a service's words; none where no phrase in them is known.
 fn known_phrase(words: &str) -> Option<Cow<'static, str>> {
-    if let Some(property) = too_long_property(words) {
-        return Some(Cow::Owned(property));
+    if let Some(made) = too_long_property(words).or_else(|| bucket_location(words)) {
+        return Some(Cow::Owned(made));
     }
     let words = words.to_ascii_lowercase();
     let holds = |phrase: &&str| words.contains(&phrase.to_ascii_lowercase());
@@ -158,6 +171,25 @@ fn too_long_property(words: &str) -> Option<String> {
     Some(format!(
         "the value of property {name:?} is longer than {limit} bytes"
     ))
+}
+
+/// The sentence about a bucket of another location than the database's, without the bucket's name.
+fn bucket_location(words: &str) -> Option<String> {
+    let is_location = |text: &str| {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        !text.is_empty() && text.len() <= 40 && text.chars().all(is_plain)
+    };
+    let (_, rest) = words.split_once(" is in location ")?;
+    let (bucket, rest) = rest.split_once(". ")?;
+    let wanted =
+        rest.strip_prefix("This database can only operate on buckets spanning location ")?;
+    let wanted: Vec<&str> = wanted.trim_end_matches('.').split(" or ").collect();
+    let is_sound =
+        is_location(bucket) && wanted.len() <= 8 && wanted.iter().copied().all(is_location);
+    is_sound.then(|| {
+        let wanted = wanted.join(" or ");
+        format!("the bucket is in location {bucket}, the database needs {wanted}")
+    })
 }
 
 /// A refusal as far as it may be shown: the protocol's status, such as `HTTP 400`, and the known
@@ -200,6 +232,14 @@ mod tests {
             (
                 "MISSING OR INSUFFICIENT PERMISSIONS.",
                 "HTTP 400: Missing or insufficient permissions",
+            ),
+            (
+                "Bucket SECRET is in location us. This database can only operate on buckets spanning location asia or asia-northeast3.",
+                "HTTP 400: the bucket is in location us, the database needs asia or asia-northeast3",
+            ),
+            (
+                "Bucket b is in location SECRET/x. This database can only operate on buckets spanning location asia.",
+                "HTTP 400",
             ),
             ("<html>SECRET</html>", "HTTP 400"),
             ("", "HTTP 400"),

@@ -1,4 +1,4 @@
-//! One attempt of a call of Datastore Admin v1, and what its answer means for whoever may try
+//! One attempt of a call of Datastore Admin or Firestore Admin, and what its answer means for whoever may try
 //! again. Nothing here is tried twice.
 
 use std::sync::Arc;
@@ -7,6 +7,8 @@ use std::time::Duration;
 use reqwest::{Method, Url};
 use serde_json::Value;
 
+use super::advice::advice;
+use super::operation::is_transient;
 use crate::datastore::connection::{Connection, RequestError, ServiceRefusal, ServiceRequest};
 use crate::datastore::error::DatastoreError;
 use crate::datastore::status::Code;
@@ -19,31 +21,44 @@ use crate::progress::Observer;
 /// No connection takes longer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What one attempt came to, where it did not come to an answer.
-#[derive(Debug)]
-pub(super) enum AdminAttemptError {
-    /// The service has not done it, and asks to come back later.
-    NotDone {
-        /// What it said.
-        found: String,
-        /// After how long.
-        retry_after: Option<Duration>,
-    },
+/// What a failed attempt means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The service has not done it. Another attempt may help.
+    NotDone,
     /// Nobody knows whether it was done.
-    MaybeDone {
-        /// What happened.
-        found: String,
-        /// After how long the service asks to come back.
-        retry_after: Option<Duration>,
-    },
+    MaybeDone,
     /// The token was not accepted: it was not done, and a new one may be.
-    Unauthorized { source: Option<TokenSource> },
+    Unauthorized,
+    /// No token can be had.
+    NoToken(&'static str),
     /// There is no such thing.
-    Missing(DatastoreError),
+    Missing,
     /// Nobody there knows such a call.
-    Unsupported(DatastoreError),
+    Unsupported,
+    /// The caller lacks a permission.
+    Denied,
     /// No other attempt can help. It was not done.
-    Permanent(DatastoreError),
+    Permanent,
+}
+
+/// Why one attempt came to no answer.
+#[derive(Debug)]
+pub(super) struct AdminAttemptError {
+    /// What that means for another attempt.
+    pub(super) outcome: Outcome,
+    /// The service's code; the nearest one where no answer came.
+    pub(super) code: Code,
+    /// What happened, with nobody's data in it.
+    pub(super) found: String,
+    /// After how long the service asks to come back.
+    pub(super) retry_after: Option<Duration>,
+    /// What to do about it.
+    pub(super) advice: Option<&'static str>,
+    /// What the caller lacks, where it is denied.
+    pub(super) permission: &'static str,
+    /// What gave the token, where one was sent.
+    source: Option<TokenSource>,
 }
 
 /// The Admin API of a service, and who is asking.
@@ -101,10 +116,8 @@ impl AdminClient {
         let base = self.connection.base();
         let address = Url::parse_with_params(&format!("{base}/v1/{path}"), query);
         let address = address.map_err(|_| {
-            AdminAttemptError::Permanent(DatastoreError::Refused {
-                call: call.title.clone(),
-                found: "an address that is none".to_owned(),
-            })
+            let found = "an address that is none";
+            AdminAttemptError::new(Outcome::Permanent, Code::InvalidArgument, found)
         })?;
         let query = address.query().map(|query| format!("?{query}"));
         let request = ServiceRequest {
@@ -144,80 +157,110 @@ impl AdminClient {
         let timeout = request.timeout;
         let body = self.connection.send(request).await;
         let body = body.map_err(|error| AdminAttemptError::from_request(call, error, timeout))?;
-        serde_json::from_slice(&body).map_err(|_| AdminAttemptError::MaybeDone {
-            found: "HTTP 200 with a body that is no JSON".to_owned(),
-            retry_after: None,
-        })
+        serde_json::from_slice(&body)
+            .map_err(|_| AdminAttemptError::maybe_done("HTTP 200 with a body that is no JSON"))
     }
 }
 
 impl AdminAttemptError {
+    pub(super) fn new(outcome: Outcome, code: Code, found: impl Into<String>) -> Self {
+        AdminAttemptError {
+            outcome,
+            code,
+            found: found.into(),
+            retry_after: None,
+            advice: None,
+            permission: "",
+            source: None,
+        }
+    }
+
+    /// The answer of a success does not say what was done.
+    pub(super) fn maybe_done(found: &str) -> Self {
+        AdminAttemptError::new(Outcome::MaybeDone, Code::Other, found)
+    }
+
+    /// The same, where no other attempt can help but what is advised.
+    pub(super) fn permanent(self, advice: &'static str) -> Self {
+        AdminAttemptError {
+            outcome: Outcome::Permanent,
+            advice: Some(advice),
+            ..self
+        }
+    }
+
     fn from_request(call: &Call, error: RequestError, timeout: Duration) -> Self {
         match error {
-            RequestError::NoToken(TokenError::Transient(found)) => AdminAttemptError::NotDone {
-                found: found.to_owned(),
-                retry_after: None,
-            },
-            RequestError::NoToken(TokenError::Permanent(found)) => {
-                AdminAttemptError::Permanent(DatastoreError::Unauthorized {
-                    call: call.title.clone(),
-                    found,
-                })
+            RequestError::NoToken(TokenError::Transient(found)) => {
+                AdminAttemptError::new(Outcome::NotDone, Code::Unavailable, found)
             }
-            RequestError::NoResponse(NoResponse {
-                may_have_arrived: false,
-                found,
-                ..
-            }) => AdminAttemptError::NotDone {
-                found,
-                retry_after: None,
-            },
-            RequestError::NoResponse(NoResponse {
-                is_timeout, found, ..
-            }) => AdminAttemptError::MaybeDone {
-                found: if is_timeout {
-                    no_answer_within(timeout)
-                } else {
-                    found
-                },
-                retry_after: None,
-            },
+            RequestError::NoToken(TokenError::Permanent(found)) => {
+                AdminAttemptError::new(Outcome::NoToken(found), Code::Unauthenticated, found)
+            }
+            RequestError::NoResponse(none) => AdminAttemptError::from_silence(none, timeout),
             RequestError::Refused(refused) => AdminAttemptError::from_refusal(call, refused),
         }
     }
 
-    fn from_refusal(call: &Call, refused: ServiceRefusal) -> Self {
-        let ServiceRefusal {
-            http,
-            code,
-            retry_after,
-            source,
+    fn from_silence(none: NoResponse, timeout: Duration) -> Self {
+        let NoResponse {
+            may_have_arrived,
+            is_timeout,
+            found,
             ..
-        } = refused;
-        let found = refusal(&format!("HTTP {http}"), &refused.message);
-        let Call {
-            title, permission, ..
-        } = call;
-        let call = title.clone();
-        match code {
-            Code::Unauthenticated => AdminAttemptError::Unauthorized { source },
-            Code::ResourceExhausted | Code::Aborted => {
-                AdminAttemptError::NotDone { found, retry_after }
-            }
-            Code::PermissionDenied => AdminAttemptError::Permanent(DatastoreError::Denied {
-                call: format!("{call} ({permission})"),
+        } = none;
+        if !may_have_arrived {
+            AdminAttemptError::new(Outcome::NotDone, Code::Unavailable, found)
+        } else if is_timeout {
+            let found = no_answer_within(timeout);
+            AdminAttemptError::new(Outcome::MaybeDone, Code::DeadlineExceeded, found)
+        } else {
+            AdminAttemptError::new(Outcome::MaybeDone, Code::Unavailable, found)
+        }
+    }
+
+    fn from_refusal(call: &Call, refused: ServiceRefusal) -> Self {
+        let status = format!("HTTP {}", refused.http);
+        AdminAttemptError {
+            retry_after: refused.retry_after,
+            advice: advice(refused.code, &refused.message),
+            permission: call.permission,
+            source: refused.source,
+            ..AdminAttemptError::new(
+                Outcome::from_refusal(&refused),
+                refused.code,
+                refusal(&status, &refused.message),
+            )
+        }
+    }
+
+    /// What is said of `call` where no other attempt is made.
+    pub(super) fn into_error(self, call: &str) -> DatastoreError {
+        let (call, found) = (call.to_owned(), self.found);
+        match self.outcome {
+            Outcome::NoToken(found) => DatastoreError::Unauthorized { call, found },
+            Outcome::Denied => DatastoreError::Denied {
+                call: format!("{call} ({})", self.permission),
                 found,
-            }),
+            },
+            _ => DatastoreError::Refused { call, found },
+        }
+    }
+}
+
+impl Outcome {
+    fn from_refusal(refused: &ServiceRefusal) -> Self {
+        match refused.code {
+            Code::Unauthenticated => Outcome::Unauthorized,
+            Code::ResourceExhausted | Code::Aborted => Outcome::NotDone,
+            Code::PermissionDenied => Outcome::Denied,
             // Only the service itself knows what it has: a front end that lost its way does not.
-            Code::NotFound => AdminAttemptError::Missing(DatastoreError::Refused { call, found }),
-            Code::Unimplemented => {
-                AdminAttemptError::Unsupported(DatastoreError::Refused { call, found })
+            Code::NotFound => Outcome::Missing,
+            Code::Unimplemented => Outcome::Unsupported,
+            code if refused.http >= 500 || is_transient(code, &refused.message) => {
+                Outcome::MaybeDone
             }
-            Code::DeadlineExceeded | Code::Internal | Code::Unavailable => {
-                AdminAttemptError::MaybeDone { found, retry_after }
-            }
-            _ if http >= 500 => AdminAttemptError::MaybeDone { found, retry_after },
-            _ => AdminAttemptError::Permanent(DatastoreError::Refused { call, found }),
+            _ => Outcome::Permanent,
         }
     }
 }
@@ -225,18 +268,16 @@ impl AdminAttemptError {
 impl FailedAttempt for AdminAttemptError {
     type Error = DatastoreError;
 
-    fn classify(self, _: &str) -> retry::AttemptError<DatastoreError> {
-        match self {
-            AdminAttemptError::NotDone { found, retry_after }
-            | AdminAttemptError::MaybeDone { found, retry_after } => {
-                retry::AttemptError::Transient { found, retry_after }
-            }
-            AdminAttemptError::Unauthorized { source } => {
-                retry::AttemptError::Unauthorized { source }
-            }
-            AdminAttemptError::Missing(error)
-            | AdminAttemptError::Unsupported(error)
-            | AdminAttemptError::Permanent(error) => retry::AttemptError::Permanent(error),
+    fn classify(self, call: &str) -> retry::AttemptError<DatastoreError> {
+        match self.outcome {
+            Outcome::NotDone | Outcome::MaybeDone => retry::AttemptError::Transient {
+                found: self.found,
+                retry_after: self.retry_after,
+            },
+            Outcome::Unauthorized => retry::AttemptError::Unauthorized {
+                source: self.source,
+            },
+            _ => retry::AttemptError::Permanent(self.into_error(call)),
         }
     }
 }

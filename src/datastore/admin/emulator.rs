@@ -10,8 +10,8 @@ use futures_util::future::BoxFuture;
 use serde_json::json;
 use tokio::sync::Semaphore;
 
-use super::client::{AdminAttemptError, AdminClient, Call};
-use super::{ImportRequest, ImportSource, Importer, Label, OperationState, StartedImport};
+use super::client::{AdminClient, Call, Outcome};
+use super::{ImportRequest, ImportSource, Importer, OperationState, StartedImport};
 use crate::datastore::error::DatastoreError;
 use crate::google::retry::{Backoff, LastAttempt, RetryPolicy};
 use crate::model::address::is_this_machine;
@@ -109,6 +109,10 @@ impl Importer for EmulatorImporter {
         false
     }
 
+    fn matches_by_folder(&self) -> bool {
+        false
+    }
+
     fn concurrency(&self) -> &Arc<Semaphore> {
         &self.at_once
     }
@@ -136,12 +140,14 @@ impl Importer for EmulatorImporter {
                             found,
                         });
                     }
-                    Err(AdminAttemptError::Unsupported(_) | AdminAttemptError::Missing(_)) => {
+                    Err(error)
+                        if matches!(error.outcome, Outcome::Unsupported | Outcome::Missing) =>
+                    {
                         return Err(DatastoreError::NoImport { call: call.title });
                     }
                     // It may hang for ever: a second one would only hang as well.
-                    Err(AdminAttemptError::MaybeDone { found, .. }) => {
-                        return Err(retry.give_up(found));
+                    Err(error) if error.outcome == Outcome::MaybeDone => {
+                        return Err(retry.give_up(error.found));
                     }
                     Err(error) => retry.failed(error).await?,
                 }
@@ -149,7 +155,10 @@ impl Importer for EmulatorImporter {
         })
     }
 
-    fn find<'a>(&'a self, _: &'a Label) -> BoxFuture<'a, Result<Option<String>, DatastoreError>> {
+    fn find<'a>(
+        &'a self,
+        _: &'a ImportRequest,
+    ) -> BoxFuture<'a, Result<Option<String>, DatastoreError>> {
         Box::pin(async { Ok(None) })
     }
 
@@ -167,6 +176,7 @@ mod tests {
     use std::io::{Read as _, Write as _};
 
     use super::*;
+    use crate::datastore::admin::Label;
     use crate::model::{Sha256, Timestamp};
 
     #[tokio::test]

@@ -93,6 +93,21 @@ impl ExportLabel {
         ]
         .into()
     }
+
+    /// What narrows a listing to the operations of this export.
+    pub(super) fn filter(&self) -> String {
+        format!(
+            "{LABELS}.{BACKUP}=\"{}\" AND {LABELS}.{EXPORT}=\"{}\"",
+            self.backup, self.export
+        )
+    }
+
+    /// Whether an operation with these labels is one of this export.
+    pub(super) fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.pairs()
+            .iter()
+            .all(|(name, value)| labels.get(*name) == Some(value))
+    }
 }
 
 /// A plan in a few hex digits, for names and labels.

@@ -1,13 +1,19 @@
-//! Google's own import as a way into a target: who starts it, and what becomes of it.
+//! Google's own exports and imports: who starts them, and what becomes of them.
 //!
 //! Knows exports by their addresses and operations by their names. Must not know archives, plans or
 //! journals, nor how an export came to lie at its address.
 
+mod advice;
+mod api;
 mod client;
 mod emulator;
+mod emulator_export;
 mod export;
+mod exporter;
 mod label;
 mod operation;
+mod operations;
+mod options;
 mod service;
 
 use std::fmt;
@@ -17,12 +23,15 @@ use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 
 pub use emulator::EmulatorImporter;
+pub use emulator_export::EmulatorExporter;
 pub use export::{
     ExportError, ExportErrorClass, ExportRequest, Exporter, FoundOperation, StartedExport,
 };
+pub use exporter::ServiceExporter;
 pub use label::{ExportLabel, Label, plan_id};
 pub use operation::{OperationFailure, OperationProgress, OperationState};
-pub use service::{ServiceImporter, ServiceOptions};
+pub use options::ServiceOptions;
+pub use service::ServiceImporter;
 
 use crate::datastore::error::DatastoreError;
 use crate::google::retry::Backoff;
@@ -69,6 +78,10 @@ pub trait Importer: fmt::Debug + Send + Sync {
     /// Whether an import keeps its numeric ids from being handed to new entities.
     fn reserves_ids(&self) -> bool;
 
+    /// Whether it knows an operation again by the folder that it reads. Then each restore imports
+    /// from a folder of its own.
+    fn matches_by_folder(&self) -> bool;
+
     /// A permit of these is held for each import from its start to its end.
     fn concurrency(&self) -> &Arc<Semaphore>;
 
@@ -85,7 +98,7 @@ pub trait Importer: fmt::Debug + Send + Sync {
     /// same restore that has succeeded.
     fn find<'a>(
         &'a self,
-        label: &'a Label,
+        import: &'a ImportRequest,
     ) -> BoxFuture<'a, Result<Option<String>, DatastoreError>>;
 
     /// Where an operation stands.

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer};
 
+use super::advice::advice;
 use crate::datastore::status::Code;
 use crate::google::refusal::refusal;
 
@@ -61,12 +62,22 @@ struct OperationError {
     message: String,
 }
 
+/// As Datastore Admin gives it (`common`, entities, URLs) or Firestore Admin (all on one level,
+/// documents, URIs).
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct OperationMetadata {
+    #[serde(rename = "@type")]
+    message: String,
     common: CommonMetadata,
+    operation_state: String,
+    #[serde(alias = "progressDocuments")]
     progress_entities: WorkProgress,
     progress_bytes: WorkProgress,
+    #[serde(alias = "inputUri", alias = "inputUriPrefix")]
+    input_url: String,
+    #[serde(alias = "outputUriPrefix")]
+    output_url_prefix: String,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -80,10 +91,15 @@ struct CommonMetadata {
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct WorkProgress {
-    #[serde(deserialize_with = "number")]
+    #[serde(deserialize_with = "number", alias = "completedWork")]
     work_completed: u64,
-    #[serde(deserialize_with = "number")]
+    #[serde(deserialize_with = "number", alias = "estimatedWork")]
     work_estimated: u64,
+}
+
+/// Whether two addresses name one folder.
+fn is_same_place(one: &str, other: &str) -> bool {
+    one.trim_end_matches('/') == other.trim_end_matches('/')
 }
 
 /// 64-bit numbers come as text. What is only shown is no reason to fail.
@@ -102,15 +118,43 @@ impl Operation {
 
     /// Whether it is an import; the service lists exports and changes of indexes as well.
     pub(super) fn is_import(&self) -> bool {
-        self.metadata.common.operation_type == "IMPORT_ENTITIES"
+        let OperationMetadata {
+            common, message, ..
+        } = &self.metadata;
+        common.operation_type == "IMPORT_ENTITIES" || message.ends_with(".ImportDocumentsMetadata")
+    }
+
+    /// Whether it is an export.
+    pub(super) fn is_export(&self) -> bool {
+        let OperationMetadata {
+            common, message, ..
+        } = &self.metadata;
+        common.operation_type == "EXPORT_ENTITIES" || message.ends_with(".ExportDocumentsMetadata")
+    }
+
+    /// Whether it reads its import there.
+    pub(super) fn reads_from(&self, address: &str) -> bool {
+        is_same_place(&self.metadata.input_url, address)
+    }
+
+    /// Whether it writes its export there.
+    pub(super) fn writes_to(&self, address: &str) -> bool {
+        is_same_place(&self.metadata.output_url_prefix, address)
     }
 
     pub(super) fn state(&self) -> OperationState {
         let OperationMetadata {
             common,
+            operation_state,
             progress_entities,
             progress_bytes,
+            ..
         } = &self.metadata;
+        let state = if common.state.is_empty() {
+            operation_state
+        } else {
+            &common.state
+        };
         if !self.done {
             let shown = if progress_entities.work_completed > 0 {
                 progress_entities
@@ -122,10 +166,10 @@ impl Operation {
                 total: shown.work_estimated,
             });
         }
-        match (&self.error, common.state.as_str()) {
+        match (&self.error, state.as_str()) {
             (_, "CANCELLED") => OperationFailure::new("cancelled").into(),
             (None, "FAILED") => OperationFailure::new("failed without words").into(),
-            (None, _) if self.response.is_some() || common.state == "SUCCESSFUL" => {
+            (None, _) if self.response.is_some() || state == "SUCCESSFUL" => {
                 OperationState::Succeeded
             }
             (None, state) => {
@@ -152,6 +196,7 @@ impl OperationFailure {
         OperationFailure {
             code,
             is_transient: is_transient(code, &status.message),
+            advice: advice(code, &status.message).map(str::to_owned),
             ..OperationFailure::new(refusal(&code.to_string(), &status.message))
         }
     }
@@ -260,6 +305,32 @@ mod tests {
     }
 
     #[test]
+    fn firestore_metadata_is_read_the_same() {
+        let metadata = json!({
+            "@type": "type.googleapis.com/google.firestore.admin.v1.ExportDocumentsMetadata",
+            "startTime": "2025-11-22T10:00:01Z", "operationState": "PROCESSING",
+            "progressDocuments": {"estimatedWork": "40", "completedWork": "12"},
+            "collectionIds": ["User"], "namespaceIds": [""], "outputUriPrefix": "gs://b/x/User"});
+        let mut operation = read(json!({"name": "o", "metadata": metadata}));
+        assert!(operation.is_export() && !operation.is_import());
+        assert!(operation.writes_to("gs://b/x/User/") && !operation.writes_to("gs://b/x/User~2"));
+        assert_eq!(
+            operation.state(),
+            OperationState::Running(OperationProgress {
+                done: 12,
+                total: 40
+            })
+        );
+        operation.done = true;
+        operation.metadata.operation_state = "SUCCESSFUL".to_owned();
+        assert_eq!(operation.state(), OperationState::Succeeded);
+        let import = json!({"metadata": {
+            "@type": "type.googleapis.com/google.firestore.admin.v1.ImportDocumentsMetadata",
+            "inputUriPrefix": "gs://b/x/User"}});
+        assert!(read(import.clone()).is_import() && read(import).reads_from("gs://b/x/User"));
+    }
+
+    #[test]
     fn success_is_believed_only_where_it_is_said() {
         let done = |rest: Value| {
             let mut value = json!({"name": "o", "done": true});
@@ -298,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn old_application_errors_pass_by_their_very_number() {
+    fn old_application_errors_are_transient() {
         for (words, passes) in [
             ("API error 105 (ApplicationError: 105 )", true),
             ("ApplicationError: 7", true),

@@ -11,7 +11,7 @@ use crate::plan::Step;
 /// The entries of an export.
 #[derive(Debug)]
 pub(super) struct StagedExport {
-    /// Each with its name below the folder that bears the export's own name, which it begins with.
+    /// Each with its name, in the folder that bears the export's own name.
     pub(super) entries: Vec<(EntryInfo, String)>,
     /// Objects that are made for it, where it has names of kindpack's own.
     pub(super) made: Vec<GeneratedObject>,
@@ -89,6 +89,21 @@ impl StagedExport {
             entries,
             made,
             finish_mark,
+        }
+    }
+
+    /// The same export in a folder of that name.
+    pub(super) fn below(self, folder: &str) -> Self {
+        let below = |name: String| format!("{folder}/{name}");
+        let entries = self.entries.into_iter();
+        let made = self.made.into_iter().map(|made| GeneratedObject {
+            name: below(made.name),
+            ..made
+        });
+        StagedExport {
+            entries: entries.map(|(entry, name)| (entry, below(name))).collect(),
+            made: made.collect(),
+            finish_mark: below(self.finish_mark),
         }
     }
 

@@ -32,10 +32,14 @@ pub fn open_importer(
                 call_time: timeouts.idle,
                 ..ServiceOptions::default()
             };
+            let endpoint = match database {
+                None => google::datastore_endpoint(),
+                Some(_) => google::firestore_endpoint(),
+            };
             let importer = ServiceImporter::new(
                 project,
                 database.as_deref(),
-                &google::datastore_endpoint(),
+                &endpoint,
                 Some(Arc::new(Credentials::new(google::DATASTORE_SCOPE))),
                 options,
             )?;

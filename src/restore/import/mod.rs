@@ -182,16 +182,23 @@ pub async fn start(
     if let Err(StoreError::UnsupportedName { .. }) = staging.check_names(&folder, &export).await {
         export = StagedExport::renamed(job.archive, job.step)?;
     }
+    if importer.matches_by_folder() {
+        export = export.below(&format!("run-{}", job.run.micros()));
+    }
     // The semaphore is never closed.
     let place = importer.concurrency().clone().acquire_owned().await.ok();
-    let label = Label::new(job.plan, job.step.id, job.run);
+    let import = ImportRequest {
+        label: Label::new(job.plan, job.step.id, job.run),
+        input_url: staging.address(&format!("{folder}/{}", export.finish_mark)),
+        bytes: export.entries.iter().map(|(item, _)| item.bytes).sum(),
+    };
     let mut started = RunningImport {
         pair: job.step.to_pair(),
         entities: job.step.entities,
         importer: importer.clone(),
         staging: staging.clone(),
         folder,
-        operation: under_way(job, importer.as_ref(), &label).await?,
+        operation: under_way(job, importer.as_ref(), &import).await?,
         taken_up: false,
         _place: place,
     };
@@ -202,7 +209,7 @@ pub async fn start(
         });
     }
     match started
-        .start(job.archive, export, label, workers, observer)
+        .start(job.archive, &export, &import, workers, observer)
         .await
     {
         Ok(operation) => {
@@ -220,7 +227,7 @@ pub async fn start(
 async fn under_way(
     job: &StepImport<'_>,
     importer: &dyn Importer,
-    label: &Label,
+    import: &ImportRequest,
 ) -> Result<Option<String>, DatastoreError> {
     if let Some(operation) = &job.operation
         && let OperationState::Running(_) | OperationState::Succeeded =
@@ -229,7 +236,7 @@ async fn under_way(
         return Ok(Some(operation.clone()));
     }
     if job.begun_before {
-        importer.find(label).await
+        importer.find(import).await
     } else {
         Ok(None)
     }
@@ -249,27 +256,15 @@ impl RunningImport {
     async fn start(
         &self,
         archive: &Arc<Archive>,
-        export: StagedExport,
-        label: Label,
+        export: &StagedExport,
+        import: &ImportRequest,
         workers: &Workers,
         observer: &dyn Observer,
     ) -> Result<Option<String>, ImportError> {
-        let bytes = export.entries.iter().map(|(item, _)| item.bytes).sum();
         self.staging
-            .lay(archive, &self.folder, &export, workers, observer)
+            .lay(archive, &self.folder, export, workers, observer)
             .await?;
-        let input_url = self
-            .staging
-            .address(&format!("{}/{}", self.folder, export.finish_mark));
-        match self
-            .importer
-            .start(&ImportRequest {
-                label,
-                input_url,
-                bytes,
-            })
-            .await
-        {
+        match self.importer.start(import).await {
             Ok(StartedImport::Done) => Ok(None),
             Ok(StartedImport::Operation(operation)) => Ok(Some(operation)),
             Err(error @ DatastoreError::Refused { .. }) if self.staging.is_local() => {

@@ -32,8 +32,9 @@ pub const PROGRAM: &str = env!("CARGO_BIN_EXE_kindpack");
 const TIME_OUT: Duration = Duration::from_secs(120);
 
 /// What would make the outcome depend on who runs the tests, and where.
-const FOREIGN: [&str; 20] = [
+const FOREIGN: [&str; 21] = [
     "CLOUDSDK_API_ENDPOINT_OVERRIDES_DATASTORE",
+    "CLOUDSDK_API_ENDPOINT_OVERRIDES_FIRESTORE",
     "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE",
     "DATASTORE_EMULATOR_HOST",
     "DATASTORE_EMULATOR_HOST_PATH",
