@@ -64,6 +64,7 @@
 //! `docs/architecture.md` shows all modules in their layers.
 
 pub mod archive;
+pub mod backup;
 #[doc(hidden)]
 pub mod cli;
 #[doc(hidden)]

@@ -25,4 +25,4 @@ pub use sample::{Sample, SampleError};
 pub use selector::{Selector, SelectorError};
 pub(crate) use target_spec::read_address;
 pub use target_spec::{TargetSpec, TargetSpecError};
-pub use time::{Timestamp, spelled_duration};
+pub use time::{TimeError, Timestamp, spelled_duration};

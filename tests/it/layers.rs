@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use syn::visit::{self, Visit};
 
 /// The folders of `src/`, from the bottom to the top. A folder imports from lower layers only.
-const LAYERS: [&[&str]; 8] = [
+const LAYERS: [&[&str]; 9] = [
     &["model"],
     &["runtime", "progress"],
     &["google"],
@@ -18,6 +18,7 @@ const LAYERS: [&[&str]; 8] = [
     &["transform", "export", "datastore", "store"],
     &["plan", "archive", "targets"],
     &["pack", "verify", "extract", "restore"],
+    &["backup"],
     &["cli"],
 ];
 
