@@ -1,5 +1,10 @@
-//! How often something may be started: so many times in any stretch of time, and not while a
-//! service asks for quiet. Pure: told what time it is.
+//! How often a service may be asked to start something: so many times in any stretch of time, and
+//! not while it asks for a pause. Pure: the caller says what time it is.
+//!
+//! A service counts the starts of the last minute. A token bucket, such as `governor` has, allows
+//! up to its size and its rate together in one stretch, so it holds such a limit only where it is
+//! smaller than the limit, and then it slows what the service would take. The user's own rate is a
+//! token bucket: `backup/queue.rs`.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -29,6 +34,15 @@ impl RateLimit {
     /// Takes a start at `now`; where it would be one too many, says how long to wait before asking
     /// once more.
     pub(crate) fn acquire(&mut self, now: Instant) -> Option<Duration> {
+        let wait = self.wait(now);
+        if wait.is_none() {
+            self.starts.push_back(now);
+        }
+        wait
+    }
+
+    /// How long to wait before a start; `None` where one may be taken.
+    pub(crate) fn wait(&mut self, now: Instant) -> Option<Duration> {
         while self
             .starts
             .front()
@@ -44,12 +58,7 @@ impl RateLimit {
             .starts
             .front()
             .filter(|_| self.starts.len() >= self.most);
-        let wait =
-            quiet.max(full.map(|first| self.within.saturating_sub(now.duration_since(*first))));
-        if wait.is_none() {
-            self.starts.push_back(now);
-        }
-        wait
+        quiet.max(full.map(|first| self.within.saturating_sub(now.duration_since(*first))))
     }
 
     /// No start for so long.
