@@ -80,6 +80,7 @@ pub mod model;
 pub mod pack;
 pub mod plan;
 pub mod progress;
+pub mod prune;
 pub mod restore;
 pub mod runtime;
 pub mod store;

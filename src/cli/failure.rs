@@ -13,6 +13,7 @@ use crate::model::{KindRef, Selector, TargetSpec};
 use crate::pack::{ExportFault, PackError};
 use crate::plan::profile::ConfigError;
 use crate::plan::{ChoiceError, PlanClass, PlanError};
+use crate::prune::PruneError;
 use crate::restore::RestoreError;
 use crate::restore::dependencies::DependencyError;
 use crate::restore::import::ImportError;
@@ -164,6 +165,7 @@ impl From<StoreError> for Failure {
             | StoreError::Unauthorized { .. }
             | StoreError::Service { .. }
             | StoreError::UploadLost { .. }
+            | StoreError::Held { .. }
             | StoreError::Refused { .. } => ExitCode::Service,
         };
         let failure = Failure::new(code, error.to_string());
@@ -421,6 +423,17 @@ impl From<PlanError> for Failure {
                 "leave one out with --exclude '{second}', and restore it into another folder"
             )),
             _ => failure,
+        }
+    }
+}
+
+impl From<PruneError> for Failure {
+    fn from(error: PruneError) -> Self {
+        match error {
+            PruneError::Store(error) => error.into(),
+            PruneError::Verify(error) => error.into(),
+            PruneError::Damaged(problems) => Failure::with_reasons(ExitCode::Damaged, problems)
+                .hint("nothing was removed; move the damaged archive away, and prune again"),
         }
     }
 }

@@ -243,6 +243,19 @@ impl Store for DirStore {
         .await
     }
 
+    async fn delete_unchanged(&self, object: &ObjectInfo) -> Result<(), StoreError> {
+        let (path, listed_version) = (self.path(&object.name), object.version);
+        blocking(move || {
+            let meta = fs::metadata(&path).map_err(failed(&path, "cannot look at it"))?;
+            if version(&meta) != listed_version {
+                let name = path.display().to_string();
+                return Err(StoreError::Changed { name });
+            }
+            fs::remove_file(&path).map_err(failed(&path, "cannot remove it"))
+        })
+        .await
+    }
+
     fn display_name(&self, name: &str) -> String {
         self.path(name).display().to_string()
     }

@@ -197,6 +197,14 @@ pub enum StoreError {
         /// What the service says.
         found: String,
     },
+    /// A retention policy or a hold keeps the object as it is.
+    #[error("{name} is kept: {found}")]
+    Held {
+        /// The object.
+        name: String,
+        /// What the service says.
+        found: String,
+    },
     /// The bytes are not those of which the store has the checksum.
     #[error("{name} is damaged: expected crc32c {}, found {}", Crc32c(*.expected), Crc32c(*.found))]
     Corrupt {
@@ -347,6 +355,14 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// Takes away an object as it was listed; none there, or another one by now, is as good.
     async fn remove(&self, object: &ObjectInfo) -> Result<(), StoreError>;
+
+    /// Deletes an object that is still as it was listed. Where a bucket keeps versions it becomes a
+    /// noncurrent one, unlike with [`Store::remove`].
+    ///
+    /// # Errors
+    /// [`StoreError::Changed`] when another object has the name by now, [`StoreError::NotFound`]
+    /// when none has, [`StoreError::Held`] when the service must keep it.
+    async fn delete_unchanged(&self, object: &ObjectInfo) -> Result<(), StoreError>;
 
     /// A name as messages show it.
     fn display_name(&self, name: &str) -> String;

@@ -166,6 +166,22 @@ async fn link_to_a_folder_is_refused() {
     ));
 }
 
+#[tokio::test]
+async fn only_an_unchanged_file_is_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = DirStore::new(folder.path());
+    let write = |text: &'static str| write_object(&store, "a", Bytes::from(text), true);
+    write("first").await.unwrap();
+    let first = store.stat("a").await.unwrap();
+    write("second").await.unwrap();
+    let deleted = store.delete_unchanged(&first).await;
+    assert!(matches!(deleted, Err(StoreError::Changed { .. })));
+    let second = store.stat("a").await.unwrap();
+    store.delete_unchanged(&second).await.unwrap();
+    let deleted = store.delete_unchanged(&second).await;
+    assert!(matches!(deleted, Err(StoreError::NotFound { .. })));
+}
+
 #[test]
 fn locations_say_what_was_expected() {
     assert_eq!(

@@ -18,7 +18,7 @@ const LAYERS: [&[&str]; 9] = [
     &["transform", "export", "datastore", "store"],
     &["plan", "archive", "targets"],
     &["pack", "verify", "extract", "restore"],
-    &["backup"],
+    &["backup", "prune"],
     &["cli"],
 ];
 

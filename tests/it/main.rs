@@ -19,6 +19,7 @@ mod interrupted;
 mod layers;
 mod pack;
 mod plan;
+mod prune;
 mod readme;
 mod redaction;
 mod rejects;

@@ -458,6 +458,7 @@ fn events_of_all_commands_match_schema() {
         ],
     );
     run(0, &["archives", "."]);
+    run(0, &["prune", "archives", "--keep-last", "1"]);
     run(0, &["status", "plan.json"]);
     run(0, &["restore", "plan.json", "--dry-run"]);
     run(7, &["restore", "plan.json", "--max-steps", "2"]);
@@ -511,6 +512,7 @@ fn events_of_all_commands_match_schema() {
         "kept",
         "plan",
         "problem",
+        "prune",
         "set",
         "step",
         "step-failed",

@@ -5,6 +5,7 @@ mod extract;
 mod global;
 mod pack;
 mod plan;
+mod prune;
 mod rehearse;
 mod restore;
 mod values;
@@ -24,6 +25,7 @@ pub use extract::{ExtractArgs, FormatArg};
 pub use global::Global;
 pub use pack::{MethodArg, PackArgs};
 pub use plan::{PlanArgs, PlanChoices};
+pub use prune::PruneArgs;
 pub use rehearse::RehearseArgs;
 pub use restore::{CheckArg, RestoreArgs};
 pub use verify::VerifyArgs;
@@ -95,6 +97,8 @@ pub enum Command {
         #[arg(long, value_name = "NAMESPACE")]
         namespace: Option<String>,
     },
+    /// Remove old archives by a keep policy
+    Prune(PruneArgs),
     /// Read every byte of an archive and say all that is wrong
     Verify(VerifyArgs),
     /// Print entities, one REST JSON a line

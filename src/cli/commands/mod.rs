@@ -9,6 +9,7 @@ mod list;
 mod man;
 mod pack;
 mod plan;
+mod prune;
 mod rehearse;
 mod restore;
 mod status;
@@ -33,6 +34,7 @@ fn failure_prefix(command: &Command) -> &'static str {
         Command::Pack(_) => "cannot pack",
         Command::List { .. } => "cannot list",
         Command::Archives { .. } => "cannot list archives",
+        Command::Prune(_) => "cannot prune",
         Command::Verify(_) => "cannot verify",
         Command::Cat { .. } => "cannot print entities",
         Command::Extract(_) => "cannot extract",
@@ -57,6 +59,7 @@ async fn dispatch(context: &Context, command: Command) -> CommandResult {
             location,
             namespace,
         } => archives::run(context, &location, namespace.as_deref()).await,
+        Command::Prune(args) => prune::run(context, args).await,
         Command::Verify(args) => verify::run(context, args).await,
         Command::Cat { archive, selector } => cat::run(context, &archive, selector).await,
         Command::Extract(args) => extract::run(context, args).await,

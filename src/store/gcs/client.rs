@@ -286,8 +286,8 @@ fn failed(
             })
         }
         // No permission would help.
-        403 if FORBIDDING.iter().any(|phrase| words.contains(phrase)) => {
-            GcsAttemptError::Permanent(StoreError::Refused {
+        403 | 412 if FORBIDDING.iter().any(|phrase| words.contains(phrase)) => {
+            GcsAttemptError::Permanent(StoreError::Held {
                 name: name.to_owned(),
                 found,
             })

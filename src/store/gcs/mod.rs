@@ -444,6 +444,38 @@ impl GcsStore {
     }
 }
 
+impl GcsStore {
+    /// Deletes an object if its current generation is the listed one.
+    async fn delete_current(&self, object: &ObjectInfo) -> Result<(), StoreError> {
+        let shown = self.display_name(&object.name);
+        let generation = object.version.to_string();
+        let address =
+            self.object_address(&object.name, &[("ifGenerationMatch", generation.as_str())]);
+        let mut retry = self.cloud.retry_loop(format!("delete of {shown}"));
+        loop {
+            let answer = self
+                .cloud
+                .call(Method::DELETE, &address, Bytes::new(), HeaderMap::new())
+                .await;
+            let failed = match answer {
+                Ok(answer) if answer.is_success() => return Ok(()),
+                // An earlier attempt did it, and its answer was lost.
+                Ok(answer) if answer.status == 404 && retry.has_failed() => return Ok(()),
+                Ok(answer) => match answer.failed(&shown, "storage.objects.delete") {
+                    GcsAttemptError::Permanent(StoreError::Refused { name, .. })
+                        if answer.status == 412 =>
+                    {
+                        GcsAttemptError::Permanent(StoreError::Changed { name })
+                    }
+                    failed => failed,
+                },
+                Err(failed) => failed,
+            };
+            retry.failed(failed).await?;
+        }
+    }
+}
+
 /// What all names begin with.
 fn common_prefix(names: &[String]) -> &str {
     let Some((first, others)) = names.split_first() else {
@@ -592,6 +624,10 @@ impl Store for GcsStore {
 
     async fn remove(&self, object: &ObjectInfo) -> Result<(), StoreError> {
         self.delete(&object.name, Some(object.version)).await
+    }
+
+    async fn delete_unchanged(&self, object: &ObjectInfo) -> Result<(), StoreError> {
+        self.delete_current(object).await
     }
 
     fn display_name(&self, name: &str) -> String {

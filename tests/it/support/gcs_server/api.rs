@@ -558,6 +558,15 @@ fn done(state: &mut State, asked: &Asked) -> Result<Answer, Answer> {
             may(state, "storage.objects.delete", &asked.name)?;
             let object = find(state, asked)?;
             asked.conditions().check(Some(object))?;
+            if object.is_held {
+                return Err(Answer::error(
+                    403,
+                    &format!(
+                        "Object '{}/{}' is under active Temporary hold and cannot be deleted, overwritten or archived until hold is removed.",
+                        asked.bucket, asked.name
+                    ),
+                ));
+            }
             state
                 .buckets
                 .get_mut(&asked.bucket)

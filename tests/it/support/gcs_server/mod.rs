@@ -142,6 +142,8 @@ pub struct Object {
     pub storage_class: Option<String>,
     pub kms_key: Option<String>,
     pub metadata: BTreeMap<String, String>,
+    /// Whether a hold keeps it.
+    pub is_held: bool,
     /// When it was written, where that is to be another time than the server's one.
     pub updated: Option<&'static str>,
 }

@@ -1,0 +1,120 @@
+//! `kindpack prune DEST`: which archives stay and which go, and why; then the latter go.
+
+use serde_json::{Value, json};
+
+use crate::cli::args::PruneArgs;
+use crate::cli::context::{CommandResult, Context};
+use crate::cli::exit::ExitCode;
+use crate::cli::output::{self, Ui};
+use crate::prune::{Decision, PrunePlan, PruneResult, PrunedArchive};
+use crate::store::Location;
+
+pub async fn run(context: &Context, args: PruneArgs) -> CommandResult {
+    let ui = &context.ui;
+    let store = context.stores.folder(&args.dest);
+    let plan = PrunePlan::new(&store, &args.policy(), args.namespace.as_deref()).await?;
+    show_plan(ui, &args.dest, &plan);
+    let (kept, left) = (count(&plan, is_kept), count(&plan, is_left));
+    let (removals, bytes) = (plan.removals() as u64, plan.removed_bytes());
+    let verified = plan.verify_kept(&context.workers, ui.as_ref()).await?;
+    let result = if args.dry_run {
+        ui.say_apart(format!("Would remove {}", sizes(removals, bytes)));
+        PruneResult::default()
+    } else {
+        let result = verified.remove(ui.as_ref()).await?;
+        say_result(ui, &result);
+        result
+    };
+    ui.done(json!({
+        "kept": kept, "left": left, "removed": result.removed.len(), "bytes": result.removed_bytes,
+        "held": result.held.len(), "dry_run": args.dry_run,
+    }));
+    Ok(ExitCode::Done)
+}
+
+fn say_result(ui: &Ui, result: &PruneResult) {
+    let removed = sizes(result.removed.len() as u64, result.removed_bytes);
+    ui.say_apart(format!("Removed {removed}"));
+    if !result.held.is_empty() {
+        let held = output::counted(result.held.len() as u64, "archive", "archives");
+        ui.info(format!("{held} could not be removed; see the warnings"));
+    }
+}
+
+fn sizes(archives: u64, bytes: u64) -> String {
+    let archives = output::counted(archives, "archive", "archives");
+    format!("{archives} ({})", output::bytes(bytes))
+}
+
+fn is_kept(archive: &PrunedArchive) -> bool {
+    matches!(archive.decision, Decision::Keep(_))
+}
+
+fn is_left(archive: &PrunedArchive) -> bool {
+    matches!(archive.decision, Decision::Leave(_))
+}
+
+fn count(plan: &PrunePlan, is_one: fn(&PrunedArchive) -> bool) -> usize {
+    plan.archives.iter().filter(|one| is_one(one)).count()
+}
+
+fn show_plan(ui: &Ui, dest: &Location, plan: &PrunePlan) {
+    if ui.is_json() {
+        let events = plan.archives.iter().map(|archive| event(dest, archive));
+        events.for_each(|event| ui.json_event(&event));
+    } else if plan.archives.is_empty() {
+        ui.info(format!("no archive in {dest}"));
+    } else {
+        let heads = [
+            "ARCHIVE",
+            "BACKUP",
+            "NAMESPACE",
+            "BYTES",
+            "DECISION",
+            "REASON",
+        ];
+        ui.result_lines(ui.table(&heads, &[3], plan.archives.iter().map(row)));
+    }
+}
+
+fn row(archive: &PrunedArchive) -> Vec<String> {
+    let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+    vec![
+        archive.object.name.clone(),
+        or_none(&archive.id),
+        or_none(&archive.label),
+        output::bytes(archive.object.len),
+        word(&archive.decision).to_owned(),
+        reasons(&archive.decision).join(", "),
+    ]
+}
+
+/// What becomes of an archive, in a word.
+fn word(decision: &Decision) -> &'static str {
+    match decision {
+        Decision::Keep(_) => "keep",
+        Decision::Remove => "remove",
+        Decision::Leave(_) => "leave",
+    }
+}
+
+fn reasons(decision: &Decision) -> Vec<String> {
+    match decision {
+        Decision::Keep(reasons) => reasons.iter().map(ToString::to_string).collect(),
+        Decision::Remove => vec!["no rule keeps it".to_owned()],
+        Decision::Leave(reason) => vec![reason.to_string()],
+    }
+}
+
+fn event(dest: &Location, archive: &PrunedArchive) -> Value {
+    json!({
+        "event": "prune",
+        "archive": dest.below(&archive.object.name).to_string(),
+        "bytes": archive.object.len,
+        "id": archive.id,
+        "project": archive.project,
+        "namespace": archive.label,
+        "decision": word(&archive.decision),
+        "reasons": reasons(&archive.decision),
+    })
+}
