@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use kindpack::archive::deflate::{Deflater, Inflater};
+use kindpack::archive::deflate::{Deflater, INFLATE_ROOM_BYTES, Inflater, deflate_room};
 use kindpack::entity::rewrite::KeyMapping;
 use kindpack::entity::scan::Scan;
 use kindpack::entity::{Entity, Id, Key, PathElement, Property, Value, encode};
@@ -55,7 +55,7 @@ fn property<'a>(name: &'a str, indexed: bool, value: Value<'a>) -> Property<'a> 
 
 /// A log as long as a piece, with entities that look like those of a shop.
 fn piece() -> Vec<u8> {
-    let (mut out, mut writer, mut record) = (Vec::new(), LogWriter::new(), Vec::new());
+    let (mut out, mut writer, mut record) = (Vec::new(), LogWriter::default(), Vec::new());
     let mut seed = 7_u64;
     let mut next = move || {
         seed = seed
@@ -131,7 +131,7 @@ fn throughput(criterion: &mut Criterion) {
     });
     group.bench_function("scan: keys and references", |bench| {
         bench.iter(|| {
-            let mut scan = Scan::new();
+            let mut scan = Scan::default();
             log::read_piece(&piece, 0, |record| {
                 scan.add(record).map_err(RecordError::from)
             })
@@ -173,21 +173,23 @@ fn throughput(criterion: &mut Criterion) {
             black_box(out.len())
         });
     });
-    let mut deflated = Vec::new();
+    let mut room = vec![0; deflate_room(piece.len())];
+    let mut len = 0;
     for level in [1, 3, 6, 9] {
         let mut deflater = Deflater::new(level);
         group.bench_function(format!("deflate a piece, level {level}"), |bench| {
             bench.iter(|| {
-                deflated.clear();
-                deflater.piece(0, &piece, &mut deflated).unwrap();
+                len = deflater.piece_into(0, &piece, &mut room).unwrap();
             });
         });
     }
-    let mut inflater = Inflater::new();
+    let mut inflater = Inflater::default();
+    let mut out = vec![0; piece.len() + INFLATE_ROOM_BYTES];
     group.bench_function("inflate a piece", |bench| {
         bench.iter(|| {
-            out.clear();
-            inflater.piece(&deflated, piece.len(), &mut out).unwrap();
+            inflater
+                .piece_into(&room[..len], piece.len(), &mut out)
+                .unwrap();
         });
     });
     group.finish();

@@ -94,11 +94,6 @@ struct KindCounter {
 }
 
 impl Scan {
-    /// A scan that has seen nothing.
-    pub fn new() -> Self {
-        Scan::default()
-    }
-
     /// Adds one record.
     ///
     /// Fails where [`super::Entity::parse`] does, and on an entity without a complete key. A record
@@ -379,7 +374,7 @@ mod tests {
     use crate::entity::{Entity, Key, Property, Value};
 
     fn scan<'r>(records: impl IntoIterator<Item = &'r Vec<u8>>) -> Scan {
-        let mut scan = Scan::new();
+        let mut scan = Scan::default();
         records
             .into_iter()
             .for_each(|record| scan.add(record).unwrap());
@@ -504,7 +499,7 @@ mod tests {
     #[test]
     fn incomplete_key_is_refused_with_reason() {
         let of = |key| {
-            Scan::new()
+            Scan::default()
                 .add(&record_of(&Entity {
                     key,
                     properties: Vec::new(),
@@ -537,7 +532,10 @@ mod tests {
             of(Some(key("p", "", "K", Id::Number(0)))),
             lacking("one with an id of 0 or an empty name")
         );
-        assert_eq!(Scan::new().add(&[]).unwrap_err().reason, lacking("none"));
+        assert_eq!(
+            Scan::default().add(&[]).unwrap_err().reason,
+            lacking("none")
+        );
     }
 
     #[test]
@@ -551,13 +549,13 @@ mod tests {
             properties: vec![embedded("e", inner)],
         };
         let mut record = record_of(&outer);
-        assert_eq!(Scan::new().add(&record), Ok(()));
+        assert_eq!(Scan::default().add(&record), Ok(()));
         let at = record
             .windows(6)
             .position(|window| window == b"spoilt")
             .unwrap();
         record[at] = 0xff;
-        assert!(Scan::new().add(&record).is_err() && Entity::parse(&record).is_err());
+        assert!(Scan::default().add(&record).is_err() && Entity::parse(&record).is_err());
     }
 
     #[test]
@@ -567,7 +565,7 @@ mod tests {
             properties: Vec::new(),
         });
         record.extend(nested_record(10_000));
-        let mut scan = Scan::new();
+        let mut scan = Scan::default();
         assert_eq!(scan.add(&record).unwrap_err().reason, ProtoFault::TooDeep);
         assert_eq!(scan.finish().pairs[&KindRef::new("", "K")].entities, 1);
     }
@@ -577,7 +575,7 @@ mod tests {
         let records = records("managed");
         let whole = scan(&records).finish();
         for size in [1, 7, 100] {
-            let mut merged = Scan::new();
+            let mut merged = Scan::default();
             records
                 .chunks(size)
                 .rev()
@@ -599,14 +597,14 @@ mod tests {
 
         #[test]
         fn scan_refuses_what_the_decoder_refuses(record in damaged_record()) {
-            let mut scan = Scan::new();
+            let mut scan = Scan::default();
             let found = scan.add(&record).is_ok().then(|| scan.finish());
             prop_assert_eq!(found, by_the_full_decoder(&record));
         }
 
         #[test]
         fn no_bytes_make_the_scan_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Scan::new().add(&bytes);
+            let _ = Scan::default().add(&bytes);
         }
     }
 }

@@ -336,7 +336,7 @@ mod tests {
     #[test]
     fn scan_counts_every_record_of_an_output() {
         for (_, output) in objects("legacy", |path| path.contains("output-")) {
-            let mut scan = Scan::new();
+            let mut scan = Scan::default();
             log::read_log(&output, |record| {
                 scan.add(record).map_err(RecordError::from)
             })

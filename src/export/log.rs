@@ -255,7 +255,7 @@ pub fn read_log<E: From<LogError>>(
     on_record: impl FnMut(&[u8]) -> Result<(), E>,
 ) -> Result<(), E> {
     let ends = read_fragments(log, 0, usize::MAX, on_record)?;
-    let mut stitch = RecordJoiner::new();
+    let mut stitch = RecordJoiner::default();
     // Nothing stands before the first piece, so no record can end in its head.
     stitch.push(ends)?;
     Ok(stitch.finish()?)
@@ -282,11 +282,6 @@ pub struct RecordJoiner {
 }
 
 impl RecordJoiner {
-    /// A stitch that waits for the log's first piece.
-    pub fn new() -> Self {
-        RecordJoiner::default()
-    }
-
     /// A stitch that begins within the log, at the piece at `offset`: the end of a record that
     /// began before it is passed over.
     pub fn resumed(offset: u64) -> Self {
@@ -529,11 +524,6 @@ pub struct LogWriter {
 }
 
 impl LogWriter {
-    /// A writer at the start of a log.
-    pub fn new() -> Self {
-        LogWriter::default()
-    }
-
     /// Appends one record to `out`.
     pub fn record(&mut self, data: &[u8], out: &mut Vec<u8>) {
         let mut rest = data;
@@ -611,7 +601,7 @@ mod tests {
     const BLOCK: usize = BLOCK_LEN_BYTES;
 
     fn log_of(records: &[Vec<u8>]) -> Vec<u8> {
-        let (mut log, mut out) = (LogWriter::new(), Vec::new());
+        let (mut log, mut out) = (LogWriter::default(), Vec::new());
         records
             .iter()
             .for_each(|record| log.record(record, &mut out));
@@ -631,7 +621,7 @@ mod tests {
 
     fn read_in_pieces(log: &[u8], piece_len: usize) -> Result<Vec<Vec<u8>>, LogError> {
         let mut all = Vec::new();
-        let mut stitch = RecordJoiner::new();
+        let mut stitch = RecordJoiner::default();
         for (index, piece) in log.chunks(piece_len).enumerate() {
             let mut own = Vec::new();
             let ends = read_piece(piece, (index * piece_len) as u64, |record| {
@@ -685,7 +675,7 @@ mod tests {
     #[test]
     fn end_is_padded_only_for_importer_bug() {
         for left in 0..20 {
-            let (mut log, mut out) = (LogWriter::new(), Vec::new());
+            let (mut log, mut out) = (LogWriter::default(), Vec::new());
             log.record(&vec![1; BLOCK - 7 - left], &mut out);
             log.finish(&mut out);
             assert_eq!(
@@ -696,7 +686,7 @@ mod tests {
             assert_eq!(read_all(&out).unwrap().len(), 1);
         }
         let mut out = Vec::new();
-        LogWriter::new().finish(&mut out);
+        LogWriter::default().finish(&mut out);
         assert!(out.is_empty());
     }
 
@@ -865,7 +855,7 @@ mod tests {
         let ends = |from: usize, to: usize| {
             read_piece::<LogError>(&log[from..to], from as u64, |_| Ok(())).unwrap()
         };
-        let mut stitch = RecordJoiner::new();
+        let mut stitch = RecordJoiner::default();
         stitch.push(ends(0, BLOCK)).unwrap();
         assert_eq!(
             stitch.push(ends(2 * BLOCK, 3 * BLOCK)),
@@ -877,7 +867,7 @@ mod tests {
             })
         );
         // A piece that is not whole blocks can only be the last: here it ends with a whole record.
-        let mut stitch = RecordJoiner::new();
+        let mut stitch = RecordJoiner::default();
         stitch.push(ends(0, 17)).unwrap();
         let next = read_piece::<LogError>(&fragment(1, b"x"), 17, |_| Ok(())).unwrap();
         assert_eq!(
@@ -895,7 +885,7 @@ mod tests {
             (fragment(1, b"new"), "a FULL or FIRST"),
             (fragment(2, b"new"), "a FULL or FIRST"),
         ] {
-            let mut stitch = RecordJoiner::new();
+            let mut stitch = RecordJoiner::default();
             stitch.push(ends(&log[..BLOCK], 0)).unwrap();
             let reason = LogFault::FragmentOrder {
                 expected: "a MIDDLE or LAST",
@@ -910,7 +900,7 @@ mod tests {
             );
         }
         // A piece of padding may stand in between.
-        let mut stitch = RecordJoiner::new();
+        let mut stitch = RecordJoiner::default();
         let pieces = [&log[..BLOCK], &[0; BLOCK], &fragment(4, b"end")];
         let found: Vec<_> = pieces
             .iter()
@@ -949,7 +939,7 @@ mod tests {
             records in prop::collection::vec((prop_oneof![0..50_usize, 0..100_000_usize], any::<u8>(), prop::bool::weighted(0.3)), 0..12),
             piece_blocks in 1..5_usize,
         ) {
-            let (mut log, mut out) = (LogWriter::new(), Vec::new());
+            let (mut log, mut out) = (LogWriter::default(), Vec::new());
             let mut expected = Vec::new();
             for (len, byte, then_pad) in records {
                 let record: Vec<u8> = (0..len).map(|i| (i % 251) as u8 ^ byte).collect();

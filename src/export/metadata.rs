@@ -274,7 +274,7 @@ impl OverallMetadata {
             put_message(&mut message, 1, |out| put_pointer(pointer, out));
         }
         let mut out = Vec::new();
-        let mut log = LogWriter::new();
+        let mut log = LogWriter::default();
         log.record(OVERALL_VERSION.as_bytes(), &mut out);
         log.record(&message, &mut out);
         log.finish(&mut out);
@@ -596,7 +596,7 @@ mod tests {
     use crate::export::LogFault;
 
     fn log_of(records: &[&[u8]]) -> Vec<u8> {
-        let (mut log, mut out) = (LogWriter::new(), Vec::new());
+        let (mut log, mut out) = (LogWriter::default(), Vec::new());
         records
             .iter()
             .for_each(|record| log.record(record, &mut out));

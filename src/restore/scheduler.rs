@@ -51,7 +51,7 @@ pub(super) struct RestoreRun<'a> {
     /// Who imports; without it entities are written by ourselves.
     pub import: Option<ImportOptions>,
     brought: EntityTransform,
-    pub lease: Option<Box<dyn Lease>>,
+    pub lease: Option<Lease>,
     /// Steps that run side by side write it one after the other.
     pub journal: tokio::sync::Mutex<&'a mut JournalFile>,
     pub options: &'a RestoreOptions,
@@ -406,7 +406,7 @@ impl<'a> RestoreRun<'a> {
 
     /// Says no as soon as nothing more may be begun.
     pub async fn check_cancelled(&self) -> Result<(), RestoreError> {
-        if self.lease.as_ref().is_some_and(|lease| lease.lost()) {
+        if self.lease.as_ref().is_some_and(Lease::is_lost) {
             return Err(RestoreError::LeaseLost {
                 target: self.plan.head.choices.target.to_string(),
             });

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-pub use datastore::{CommitTarget, ServiceTimes};
+pub use datastore::{CommitTarget, Lease, ServiceTimes};
 pub use dry_run::DryRun;
 pub use export_dir::DirTarget;
 pub use key_set::KeySet;
@@ -251,7 +251,7 @@ pub trait Target: fmt::Debug + Send + Sync {
     ///
     /// `holder` is told to whoever comes meanwhile. A mark of that very holder, which a killed run
     /// left, is taken over: so the name must not be that of a restore that may run beside this one.
-    async fn lease(&self, holder: &str) -> Result<Option<Box<dyn Lease>>, TargetError> {
+    async fn lease(&self, holder: &str) -> Result<Option<Lease>, TargetError> {
         let _ = holder;
         Ok(None)
     }
@@ -267,17 +267,6 @@ pub trait Target: fmt::Debug + Send + Sync {
     /// Which of these entities (REST JSON, as they should be) are not in the target as they should
     /// be; `None` where it cannot be asked.
     async fn differing(&self, wanted: Vec<serde_json::Value>) -> Result<Option<u64>, TargetError>;
-}
-
-/// The right to be the only one who restores into a target. It is renewed by itself; dropped
-/// without a release, it ends after a while.
-#[async_trait]
-pub trait Lease: fmt::Debug + Send + Sync {
-    /// Whether somebody else may hold it by now. Then nothing more may be written.
-    fn lost(&self) -> bool;
-
-    /// Gives it back.
-    async fn release(self: Box<Self>);
 }
 
 /// A step that is being carried out. Dropped before its end, it is cut, and can be gone on with.

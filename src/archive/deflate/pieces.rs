@@ -180,20 +180,11 @@ impl Deflater {
         }
     }
 
-    /// Appends `raw` to `out`, deflated on its own and closed with a sync flush. On an error `out`
-    /// is as it was.
+    /// Deflates `raw` on its own into a `room` of [`deflate_room`], closed with a sync flush. Gives
+    /// the deflated length.
     ///
     /// `number` is that of the piece in its entry. The bytes depend on it, on `raw` and on the
-    /// level only: not on earlier pieces, nor on the room in `out`.
-    pub fn piece(&mut self, number: u64, raw: &[u8], out: &mut Vec<u8>) -> Result<(), DataError> {
-        let start = out.len();
-        out.resize(start + deflate_room(raw.len()), 0);
-        let result = self.piece_into(number, raw, out.get_mut(start..).unwrap_or_default());
-        out.truncate(start + result.as_ref().copied().unwrap_or_default());
-        result.map(|_| ())
-    }
-
-    /// As [`Deflater::piece`], into a `room` of [`deflate_room`]. Gives the deflated length.
+    /// level only: not on earlier pieces, nor on the size of `room`.
     pub fn piece_into(
         &mut self,
         number: u64,
@@ -320,54 +311,20 @@ pub struct Inflater {
 
 impl Default for Inflater {
     fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Inflater {
-    /// An inflater for pieces.
-    pub fn new() -> Self {
         Inflater {
             fast: libdeflater::Decompressor::new(),
             state: Decompress::new(false),
             sealed: Vec::new(),
         }
     }
+}
 
-    /// Appends the `expected_len` bytes of the piece `compressed` to `out`. On an error `out` is as
-    /// it was.
+impl Inflater {
+    /// Inflates the piece `compressed` of `expected_len` bytes into `room` for it and
+    /// [`INFLATE_ROOM_BYTES`] more. What stands after the piece then is of no use.
     ///
     /// The piece must stand on its own: refer to nothing before it, use all its bytes and end with
     /// a sync flush, not with a final block.
-    pub fn piece(
-        &mut self,
-        compressed: &[u8],
-        expected_len: usize,
-        out: &mut Vec<u8>,
-    ) -> Result<(), DataError> {
-        if expected_len > PIECE_LEN_BYTES {
-            return Err(DataError::LongPiece {
-                max: PIECE_LEN_BYTES,
-                found: expected_len,
-            });
-        }
-        let start = out.len();
-        out.resize(start + expected_len + INFLATE_ROOM_BYTES, 0);
-        let result = self.piece_into(
-            compressed,
-            expected_len,
-            out.get_mut(start..).unwrap_or_default(),
-        );
-        out.truncate(if result.is_ok() {
-            start + expected_len
-        } else {
-            start
-        });
-        result
-    }
-
-    /// As [`Inflater::piece`], into `room` for the piece and [`INFLATE_ROOM_BYTES`] more. What lies
-    /// behind the piece then is of no use.
     pub fn piece_into(
         &mut self,
         compressed: &[u8],
@@ -444,7 +401,7 @@ impl Inflater {
 
 thread_local! {
     /// The state of a worker. Pieces of small entries take less time than making a state does.
-    static INFLATER: RefCell<Inflater> = RefCell::new(Inflater::new());
+    static INFLATER: RefCell<Inflater> = RefCell::new(Inflater::default());
 }
 
 /// States that no worker has at the moment, all of one level: they are large, and there are more
@@ -483,6 +440,46 @@ pub fn inflate_piece(
     INFLATER.with_borrow_mut(|inflater| inflater.piece_into(compressed, expected_len, room))
 }
 
+/// Pieces one after the other in one buffer, as tests look at them.
+#[cfg(test)]
+mod appending {
+    use super::{DataError, Deflater, INFLATE_ROOM_BYTES, Inflater, deflate_room};
+    use crate::model::PIECE_LEN_BYTES;
+
+    impl Deflater {
+        /// As [`Deflater::piece_into`], but appends to `out`. On an error `out` is as it was.
+        pub fn append(
+            &mut self,
+            number: u64,
+            raw: &[u8],
+            out: &mut Vec<u8>,
+        ) -> Result<(), DataError> {
+            let start = out.len();
+            out.resize(start + deflate_room(raw.len()), 0);
+            let result = self.piece_into(number, raw, &mut out[start..]);
+            out.truncate(start + *result.as_ref().unwrap_or(&0));
+            result.map(drop)
+        }
+    }
+
+    impl Inflater {
+        /// As [`Inflater::piece_into`], but appends to `out`. On an error `out` is as it was.
+        pub fn append(
+            &mut self,
+            compressed: &[u8],
+            expected_len: usize,
+            out: &mut Vec<u8>,
+        ) -> Result<(), DataError> {
+            let start = out.len();
+            let room = expected_len.min(PIECE_LEN_BYTES) + INFLATE_ROOM_BYTES;
+            out.resize(start + room, 0);
+            let result = self.piece_into(compressed, expected_len, &mut out[start..]);
+            out.truncate(start + result.as_ref().map_or(0, |()| expected_len));
+            result
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Read;
@@ -494,13 +491,13 @@ mod tests {
 
     fn deflated(level: u32, raw: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
-        Deflater::new(level).piece(0, raw, &mut out).unwrap();
+        Deflater::new(level).append(0, raw, &mut out).unwrap();
         out
     }
 
     fn inflated(piece: &[u8], expected_len: usize) -> Result<Vec<u8>, DataError> {
         let mut out = b"before".to_vec();
-        let result = Inflater::new().piece(piece, expected_len, &mut out);
+        let result = Inflater::default().append(piece, expected_len, &mut out);
         assert!(out.starts_with(b"before"));
         assert_eq!(
             out.len(),
@@ -536,11 +533,11 @@ mod tests {
         for (level, number) in (0..=9).flat_map(|level| [(level, 0), (level, 1)]) {
             let mut fresh = Vec::new();
             Deflater::new(level)
-                .piece(number, &raw, &mut fresh)
+                .append(number, &raw, &mut fresh)
                 .unwrap();
             let mut deflater = Deflater::new(level);
             deflater
-                .piece(
+                .append(
                     number,
                     b"another piece before it, another piece before it",
                     &mut Vec::new(),
@@ -559,7 +556,7 @@ mod tests {
     fn pieces_of_any_length_and_level_round_trip() {
         let raws = [noise(200_000), b"entities of a kind, ".repeat(10_000)];
         for level in 0..=9 {
-            let (mut deflater, mut inflater) = (Deflater::new(level), Inflater::new());
+            let (mut deflater, mut inflater) = (Deflater::new(level), Inflater::default());
             let (mut piece, mut back) = (Vec::new(), Vec::new());
             // Around where libdeflate begins to deflate, and where a stored block is full.
             for (len, raw) in (0..80)
@@ -569,8 +566,8 @@ mod tests {
             {
                 piece.clear();
                 back.clear();
-                deflater.piece(1, &raw[..len], &mut piece).unwrap();
-                inflater.piece(&piece, len, &mut back).unwrap();
+                deflater.append(1, &raw[..len], &mut piece).unwrap();
+                inflater.append(&piece, len, &mut back).unwrap();
                 assert!(back == raw[..len], "level {level}, {len} bytes");
             }
         }
@@ -641,7 +638,7 @@ mod tests {
         let bomb = deflated(9, &vec![0; PIECE_LEN_BYTES]);
         let mut out = Vec::new();
         assert_eq!(
-            Inflater::new().piece(&bomb, 10, &mut out),
+            Inflater::default().append(&bomb, 10, &mut out),
             Err(DataError::TooLong { expected: 10 })
         );
         assert!(out.is_empty() && out.capacity() < 1000);
@@ -758,7 +755,7 @@ mod tests {
     #[test]
     fn own_pieces_take_the_fast_path() {
         let fast = |piece: &[u8], len: usize| {
-            Inflater::new().inflate_sealed(piece, len, &mut vec![0; len + SENTINEL.plain.len()])
+            Inflater::default().inflate_sealed(piece, len, &mut vec![0; len + SENTINEL.plain.len()])
         };
         for raw in [&b""[..], b"piece piece piece", &noise(100_000)] {
             for level in 0..=9 {
@@ -793,13 +790,13 @@ mod tests {
     #[test]
     fn an_inflater_forgets_a_refused_piece() {
         let piece = deflated(6, b"piece piece piece");
-        let (mut inflater, mut out) = (Inflater::new(), Vec::new());
+        let (mut inflater, mut out) = (Inflater::default(), Vec::new());
         for cut in 0..piece.len() {
             assert!(
-                inflater.piece(&piece[..cut], 17, &mut out).is_err(),
+                inflater.append(&piece[..cut], 17, &mut out).is_err(),
                 "cut after {cut}"
             );
-            inflater.piece(&piece, 17, &mut out).unwrap();
+            inflater.append(&piece, 17, &mut out).unwrap();
         }
         assert_eq!(out, b"piece piece piece".repeat(piece.len()));
     }
@@ -845,7 +842,7 @@ mod tests {
             let whole = deflater.deflate_whole(number, &raw, &mut room).unwrap();
             let len = deflater.open_end(whole, &mut room).expect("it can be followed");
             let piece = &room[..len];
-            prop_assert!(Inflater::new().inflate_sealed(piece, raw.len(), &mut vec![0; raw.len() + INFLATE_ROOM_BYTES]));
+            prop_assert!(Inflater::default().inflate_sealed(piece, raw.len(), &mut vec![0; raw.len() + INFLATE_ROOM_BYTES]));
             let mut plain = Vec::new();
             DeflateDecoder::new([piece, piece, &STREAM_END].concat().as_slice()).read_to_end(&mut plain).unwrap();
             prop_assert!(plain == raw.repeat(2));
@@ -857,12 +854,12 @@ mod tests {
 
         #[test]
         fn pieces_inflate_singly_and_as_one_stream(raw in raw(), level in 0..=9_u32, piece_len in 1..1_000_usize) {
-            let (mut deflater, mut inflater) = (Deflater::new(level), Inflater::new());
+            let (mut deflater, mut inflater) = (Deflater::new(level), Inflater::default());
             let (mut stream, mut back) = (Vec::new(), Vec::new());
             for (number, part) in (0..).zip(raw.chunks(piece_len)) {
                 let start = stream.len();
-                deflater.piece(number, part, &mut stream).unwrap();
-                inflater.piece(&stream[start..], part.len(), &mut back).unwrap();
+                deflater.append(number, part, &mut stream).unwrap();
+                inflater.append(&stream[start..], part.len(), &mut back).unwrap();
             }
             prop_assert_eq!(&back, &raw);
             stream.extend(STREAM_END);

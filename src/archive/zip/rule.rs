@@ -14,19 +14,13 @@ macro_rules! rules {
 
         impl Rule {
             /// Every rule, in the order in which an archive is read.
-            pub const ALL: &[Rule] = &[$(Rule::$rule,)*];
+            #[cfg(test)]
+            const ALL: &[Rule] = &[$(Rule::$rule,)*];
 
             /// The stable name, in kebab-case.
             pub fn name(self) -> &'static str {
                 match self {
                     $(Rule::$rule => $name,)*
-                }
-            }
-
-            /// What the rule asks for, as a sentence.
-            pub fn sentence(self) -> &'static str {
-                match self {
-                    $(Rule::$rule => $sentence,)*
                 }
             }
         }
@@ -166,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_rule_has_unique_name_and_sentence() {
+    fn every_rule_has_a_name_of_its_own() {
         let names: std::collections::HashSet<_> =
             Rule::ALL.iter().map(|rule| rule.name()).collect();
         assert_eq!(names.len(), Rule::ALL.len());
@@ -177,7 +171,6 @@ mod tests {
                     .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'),
                 "{rule:?}"
             );
-            assert!(rule.sentence().ends_with('.'), "{rule:?}");
         }
     }
 

@@ -43,7 +43,7 @@ pub(super) fn deflated(raw: &[u8], piece_len: usize) -> (Vec<u8>, Vec<(usize, us
     let (mut deflater, mut data, mut pieces) = (Deflater::new(6), Vec::new(), Vec::new());
     for (number, piece) in (0..).zip(raw.chunks(piece_len)) {
         let before = data.len();
-        deflater.piece(number, piece, &mut data).unwrap();
+        deflater.append(number, piece, &mut data).unwrap();
         pieces.push((data.len() - before, piece.len()));
     }
     data.extend_from_slice(&STREAM_END);
@@ -51,7 +51,7 @@ pub(super) fn deflated(raw: &[u8], piece_len: usize) -> (Vec<u8>, Vec<(usize, us
 }
 
 pub(super) fn seal(entries: &[(&str, Form, &[u8])]) -> Sealed {
-    let (mut sealer, mut sealed) = (ZipWriter::new(), Sealed::default());
+    let (mut sealer, mut sealed) = (ZipWriter::default(), Sealed::default());
     for (name, form, raw) in entries {
         let crc32 = crc32fast::hash(raw);
         let len = raw.len() as u64;
@@ -140,7 +140,7 @@ pub(super) fn read_sealed(
                     .split_at_checked(*compressed_len)
                     .ok_or("an entry shorter than its pieces")?;
                 inflater
-                    .piece(piece, *len, &mut bytes)
+                    .append(piece, *len, &mut bytes)
                     .map_err(|error| error.to_string())?;
                 data = rest;
             }

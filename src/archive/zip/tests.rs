@@ -28,7 +28,7 @@ fn small_archive() -> Sealed {
 #[test]
 fn flipped_bits_are_refused_or_harmless() {
     let sealed = small_archive();
-    let mut inflater = Inflater::new();
+    let mut inflater = Inflater::default();
     let whole = read_sealed(&sealed.bytes, &sealed.pieces, &mut inflater).unwrap();
     let entries = read_structure(&sealed.bytes, Strictness::OwnFormat).unwrap();
     let mut archive = sealed.bytes.clone();
@@ -1088,7 +1088,7 @@ proptest! {
             archive[at] = byte;
         }
         let _ = rules(&archive);
-        let mut inflater = Inflater::new();
+        let mut inflater = Inflater::default();
         if let Ok(read) = read_sealed(&archive, &sealed.pieces, &mut inflater) {
             prop_assert_eq!(read, read_sealed(&sealed.bytes, &sealed.pieces, &mut inflater).unwrap());
         }

@@ -104,11 +104,6 @@ enum Sizes {
 }
 
 impl ZipWriter {
-    /// A writer of an empty archive.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// How many bytes the archive has so far, told data included.
     pub fn offset(&self) -> u64 {
         self.offset

@@ -231,7 +231,7 @@ fn each_damage_names_object_and_severity() {
         ),
         ("an unknown version", Severity::Damaged, MARK, |objects| {
             let mut out = Vec::new();
-            let mut log = crate::export::LogWriter::new();
+            let mut log = crate::export::LogWriter::default();
             log.record(b"4", &mut out);
             log.record(b"", &mut out);
             *objects.get_mut(MARK).unwrap() = out;

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -18,7 +17,7 @@ use crate::datastore::client::{DatastoreAttemptError, DatastoreClient, JsonRespo
 use crate::datastore::error::DatastoreError;
 use crate::datastore::status::Code;
 use crate::model::{LEASE_KIND, Timestamp};
-use crate::targets::{Lease, TargetError};
+use crate::targets::TargetError;
 
 /// Its name.
 const NAME: &str = "restore";
@@ -54,8 +53,10 @@ struct LeaseState {
     until: Mutex<Instant>,
 }
 
+/// The right to be the only one who restores into a target. It is renewed by itself; dropped
+/// without a release, it ends after a while.
 #[derive(Debug)]
-pub(super) struct LeaseGuard {
+pub struct Lease {
     mark: Arc<LeaseEntity>,
     held: Arc<LeaseState>,
     renewing: JoinHandle<()>,
@@ -71,7 +72,7 @@ pub(super) async fn take(
     api: Arc<DatastoreClient>,
     holder: &str,
     time: Duration,
-) -> Result<Box<dyn Lease>, TargetError> {
+) -> Result<Lease, TargetError> {
     let token = format!("{:x}-{:x}", std::process::id(), now().micros());
     let mark = Arc::new(LeaseEntity {
         api,
@@ -86,11 +87,11 @@ pub(super) async fn take(
         until: Mutex::new(begun + time),
     });
     let renewing = tokio::spawn(renew(mark.clone(), held.clone()));
-    Ok(Box::new(LeaseGuard {
+    Ok(Lease {
         mark,
         held,
         renewing,
-    }))
+    })
 }
 
 async fn renew(mark: Arc<LeaseEntity>, held: Arc<LeaseState>) {
@@ -119,20 +120,22 @@ impl LeaseState {
     }
 }
 
-#[async_trait]
-impl Lease for LeaseGuard {
-    fn lost(&self) -> bool {
+impl Lease {
+    /// Whether somebody else may hold it by now. Then nothing more may be written.
+    pub fn is_lost(&self) -> bool {
         self.held.is_over()
     }
 
-    async fn release(self: Box<Self>) {
+    /// Gives it back.
+    pub async fn release(self) {
         self.renewing.abort();
-        let mark = self.mark.clone();
-        tokio::time::timeout(RELEASE_MAX, mark.remove()).await.ok();
+        tokio::time::timeout(RELEASE_MAX, self.mark.remove())
+            .await
+            .ok();
     }
 }
 
-impl Drop for LeaseGuard {
+impl Drop for Lease {
     fn drop(&mut self) {
         self.renewing.abort();
     }

@@ -17,9 +17,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use super::{
-    KeySet, LOOKUP_MAX, Lease, StepContext, StepProgress, StepWriter, Target, TargetError,
-};
+use super::{KeySet, LOOKUP_MAX, StepContext, StepProgress, StepWriter, Target, TargetError};
 use crate::datastore::app_engine;
 use crate::datastore::client::{CallTimeouts, DatastoreClient, JsonResponse};
 use crate::datastore::error::DatastoreError;
@@ -29,6 +27,7 @@ use crate::google::{self, Credentials};
 use crate::model::{KindRef, LEASE_KIND};
 use crate::progress::Observer;
 use crate::transform::{Encoded, Encoding, key_hash};
+pub use lease::Lease;
 use sink::{CommitSink, MUTATIONS_MAX};
 use writer::{Batch, Writer};
 
@@ -456,7 +455,7 @@ impl Target for CommitTarget {
         }
     }
 
-    async fn lease(&self, holder: &str) -> Result<Option<Box<dyn Lease>>, TargetError> {
+    async fn lease(&self, holder: &str) -> Result<Option<Lease>, TargetError> {
         match self.lease_time {
             Some(time) => lease::take(self.api.clone(), holder, time).await.map(Some),
             None => Ok(None),

@@ -22,7 +22,7 @@ fn marks(server: &DatastoreServer, database: &str) -> Vec<Value> {
     server.entities_of(database, "", LEASE_KIND)
 }
 
-async fn take(target: &CommitTarget, holder: &str) -> Result<Box<dyn Lease>, TargetError> {
+async fn take(target: &CommitTarget, holder: &str) -> Result<Lease, TargetError> {
     target.lease(holder).await.map(Option::unwrap)
 }
 
@@ -62,7 +62,7 @@ fn second_restore_learns_owner_and_expiry() {
         );
         run(async {
             let lease = take(&first, "ann on red").await.unwrap();
-            assert!(!lease.lost());
+            assert!(!lease.is_lost());
             let properties = marks(&server, database)[0]["properties"].clone();
             assert!(
                 properties
@@ -161,9 +161,9 @@ fn lease_is_renewed_until_another_takes_it() {
             Deed::Status(503),
         );
         wait_until(|| server.count(Call::Commit) >= begun + 2).await;
-        assert!(!lease.lost());
+        assert!(!lease.is_lost());
         put_mark(&server, "bob on blue", "2999-01-01T00:00:00Z");
-        wait_until(|| lease.lost()).await;
+        wait_until(|| lease.is_lost()).await;
         lease.release().await;
         assert_eq!(
             marks(&server, "")[0]["properties"]["holder"]["stringValue"],
@@ -193,7 +193,7 @@ fn unrenewable_lease_is_lost_at_expiry() {
             Deed::Status(503),
         );
         wait_until(|| server.unfired().is_empty()).await;
-        wait_until(|| lease.lost()).await;
+        wait_until(|| lease.is_lost()).await;
     });
 }
 

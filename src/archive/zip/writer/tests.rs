@@ -30,7 +30,7 @@ fn written_archive_reads_back_in_both_readers() {
     ];
     let sealed = seal(&entries);
 
-    let read = read_sealed(&sealed.bytes, &sealed.pieces, &mut Inflater::new()).unwrap();
+    let read = read_sealed(&sealed.bytes, &sealed.pieces, &mut Inflater::default()).unwrap();
     assert_eq!(read.len(), entries.len());
     for ((name, _, bytes), (read_name, read_bytes)) in entries.iter().zip(&read) {
         assert!(name == read_name && bytes == read_bytes, "{name:.40}");
@@ -73,7 +73,7 @@ fn times_round_trip_within_format_limits() {
         (Some("2050-06-01T12:00:01Z"), Some("2050-06-01T12:00:00Z")),
         (Some("9999-01-01T00:00:00Z"), Some("2107-12-31T23:59:58Z")),
     ] {
-        let mut sealer = ZipWriter::new();
+        let mut sealer = ZipWriter::default();
         let mut archive = sealer
             .begin_known(
                 EntryHead {
@@ -96,7 +96,7 @@ fn times_round_trip_within_format_limits() {
 
 #[test]
 fn an_empty_archive_is_an_end_record() {
-    let archive = ZipWriter::new().finish().unwrap();
+    let archive = ZipWriter::default().finish().unwrap();
     assert_eq!(archive.len(), 22);
     assert_eq!(
         read_structure(&archive, Strictness::OwnFormat),
@@ -105,7 +105,7 @@ fn an_empty_archive_is_an_end_record() {
 }
 
 fn of_empty_entries(count: u32) -> Vec<u8> {
-    let (mut sealer, mut archive) = (ZipWriter::new(), Vec::new());
+    let (mut sealer, mut archive) = (ZipWriter::default(), Vec::new());
     for number in 0..count {
         archive.extend(
             sealer
@@ -214,7 +214,7 @@ fn entries_past_four_gib_read_back() {
         ("streamed, wide", 6 * GIB, 5 * GIB, true, 24),
         ("streamed, only said to be wide", 5 * GIB, 1, true, 24),
     ];
-    let (mut sealer, mut archive) = (ZipWriter::new(), Sparse::default());
+    let (mut sealer, mut archive) = (ZipWriter::default(), Sparse::default());
     for (number, (name, len, compressed_len, streamed, _)) in (1_u32..).zip(entries) {
         archive.push(if streamed {
             sealer
@@ -299,7 +299,7 @@ fn local_part_is_independent_of_position() {
 
 #[test]
 fn headers_leave_nothing_to_guess() {
-    let mut sealer = ZipWriter::new();
+    let mut sealer = ZipWriter::default();
     let known = sealer
         .begin_known(head("a", Method::Deflate), 0x0a0b_0c0d, 3, 5)
         .unwrap();
@@ -326,7 +326,7 @@ fn rule_of<T>(result: Result<T, ZipWriteError>) -> Option<Rule> {
 
 #[test]
 fn what_the_reader_would_refuse_is_not_begun() {
-    let mut sealer = ZipWriter::new();
+    let mut sealer = ZipWriter::default();
     sealer
         .begin_known(head("a", Method::Store), 0, 0, 0)
         .unwrap();
@@ -367,7 +367,7 @@ fn what_the_reader_would_refuse_is_not_begun() {
 #[test]
 fn entry_with_wrong_size_is_refused() {
     let promised = |data_len, crc32, len| {
-        let mut sealer = ZipWriter::new();
+        let mut sealer = ZipWriter::default();
         sealer
             .begin_known(head("a", Method::Deflate), 7, 3, 5)
             .unwrap();
@@ -392,7 +392,7 @@ fn entry_with_wrong_size_is_refused() {
 #[test]
 fn streamed_entry_beyond_32_bits_is_refused() {
     for (data_len, len) in [(1, u64::from(u32::MAX)), (u64::from(u32::MAX), 1)] {
-        let mut sealer = ZipWriter::new();
+        let mut sealer = ZipWriter::default();
         sealer
             .begin_streamed(head("a", Method::Deflate), 0)
             .unwrap();
@@ -409,7 +409,7 @@ fn streamed_entry_beyond_32_bits_is_refused() {
 
 #[test]
 fn misordered_calls_and_endless_archives_fail() {
-    let mut sealer = ZipWriter::new();
+    let mut sealer = ZipWriter::default();
     assert_eq!(sealer.data(1), Err(ZipWriteError::NoneOpen));
     assert_eq!(sealer.end(0, 0), Err(ZipWriteError::NoneOpen));
     sealer
