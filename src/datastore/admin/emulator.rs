@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 
 use super::client::{AdminClient, Call, Outcome};
-use super::{ImportRequest, ImportSource, Importer, OperationState, StartedImport};
+use super::{ExportStorage, ImportRequest, Importer, OperationState, StartedImport};
 use crate::datastore::error::DatastoreError;
 use crate::google::retry::{Backoff, LastAttempt, RetryPolicy};
 use crate::model::address::is_this_machine;
@@ -32,7 +32,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub struct EmulatorImporter {
     client: AdminClient,
     project: String,
-    reads: ImportSource,
+    reads: ExportStorage,
     least_time: Duration,
     retry_timeout: Duration,
     at_once: Arc<Semaphore>,
@@ -47,9 +47,9 @@ impl EmulatorImporter {
     pub fn new(host: &str, project: &str, retry_timeout: Duration) -> Result<Self, DatastoreError> {
         let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
         let reads = if is_this_machine(name) {
-            ImportSource::LocalDir
+            ExportStorage::LocalDir
         } else {
-            ImportSource::RemoteDir
+            ExportStorage::RemoteDir
         };
         let client = AdminClient::new(format!("http://{host}"), None)?;
         // Several at once gain nothing there, and each holds its whole export in memory.
@@ -101,7 +101,7 @@ impl EmulatorImporter {
 }
 
 impl Importer for EmulatorImporter {
-    fn reads(&self) -> ImportSource {
+    fn reads(&self) -> ExportStorage {
         self.reads
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::json;
 
-use super::ImportSource;
+use super::ExportStorage;
 use super::client::{AdminAttemptError, AdminClient, Call, Outcome};
 use super::export::{ExportError, ExportRequest, Exporter, FoundOperation, StartedExport};
 use super::operation::OperationState;
@@ -34,7 +34,7 @@ const NO_EXPORT: &str = "Use Google's Datastore emulator: this one has no export
 pub struct EmulatorExporter {
     client: AdminClient,
     project: String,
-    destination: ImportSource,
+    destination: ExportStorage,
     timeout: Duration,
 }
 
@@ -46,9 +46,9 @@ impl EmulatorExporter {
     pub fn new(host: &str, project: &str) -> Result<Self, DatastoreError> {
         let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
         let destination = if is_this_machine(name) {
-            ImportSource::LocalDir
+            ExportStorage::LocalDir
         } else {
-            ImportSource::RemoteDir
+            ExportStorage::RemoteDir
         };
         Ok(EmulatorExporter {
             client: AdminClient::new(format!("http://{host}"), None)?,
@@ -114,7 +114,7 @@ fn judge(request: &ExportRequest, error: AdminAttemptError) -> AdminAttemptError
 
 #[async_trait]
 impl Exporter for EmulatorExporter {
-    fn destination(&self) -> ImportSource {
+    fn destination(&self) -> ExportStorage {
         self.destination
     }
 

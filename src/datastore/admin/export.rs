@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::ImportSource;
+use super::ExportStorage;
 use super::label::ExportLabel;
 use super::operation::OperationState;
 use crate::datastore::error::DatastoreError;
@@ -90,7 +90,7 @@ pub struct ExportError {
 #[async_trait]
 pub trait Exporter: fmt::Debug + Send + Sync {
     /// Where it writes exports.
-    fn destination(&self) -> ImportSource;
+    fn destination(&self) -> ExportStorage;
 
     /// Whether an export can show an earlier instant.
     fn supports_snapshot(&self) -> bool;

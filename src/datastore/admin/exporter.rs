@@ -9,7 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::Value;
 
-use super::ImportSource;
+use super::ExportStorage;
 use super::api::AdminApi;
 use super::client::{AdminAttemptError, Call, Outcome};
 use super::export::{
@@ -108,8 +108,8 @@ impl ServiceExporter {
 
 #[async_trait]
 impl Exporter for ServiceExporter {
-    fn destination(&self) -> ImportSource {
-        ImportSource::Bucket
+    fn destination(&self) -> ExportStorage {
+        ExportStorage::Bucket
     }
 
     fn supports_snapshot(&self) -> bool {

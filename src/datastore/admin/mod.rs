@@ -58,7 +58,7 @@ pub enum StartedImport {
 
 /// Where exports are read and written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ImportSource {
+pub enum ExportStorage {
     /// From buckets.
     Bucket,
     /// From folders of this machine.
@@ -73,7 +73,7 @@ pub enum ImportSource {
 /// written by then would stay.
 pub trait Importer: fmt::Debug + Send + Sync {
     /// From where it takes exports.
-    fn reads(&self) -> ImportSource;
+    fn reads(&self) -> ExportStorage;
 
     /// Whether an import keeps its numeric ids from being handed to new entities.
     fn reserves_ids(&self) -> bool;

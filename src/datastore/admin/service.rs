@@ -16,7 +16,7 @@ use super::client::{AdminAttemptError, Outcome};
 use super::operation::Operation;
 use super::operations::Operations;
 use super::options::ServiceOptions;
-use super::{ImportRequest, ImportSource, Importer, OperationState, StartedImport};
+use super::{ExportStorage, ImportRequest, Importer, OperationState, StartedImport};
 use crate::datastore::error::DatastoreError;
 use crate::google::Credentials;
 use crate::google::rate_limit::RateLimit;
@@ -186,8 +186,8 @@ impl ServiceImporter {
 }
 
 impl Importer for ServiceImporter {
-    fn reads(&self) -> ImportSource {
-        ImportSource::Bucket
+    fn reads(&self) -> ExportStorage {
+        ExportStorage::Bucket
     }
 
     fn reserves_ids(&self) -> bool {

@@ -15,7 +15,7 @@ use super::ImportError;
 use super::export::StagedExport;
 use crate::archive::Archive;
 use crate::archive::unpack::{UnpackEvent, UnpackOptions, UnpackPlan, lay};
-use crate::datastore::admin::{ImportSource, Importer, plan_id};
+use crate::datastore::admin::{ExportStorage, Importer, plan_id};
 use crate::export::log::end_padding;
 use crate::model::{EntryInfo, EntryRole, Sha256};
 use crate::progress::Observer;
@@ -56,13 +56,15 @@ impl Staging {
             Err(ImportError::InvalidStaging { expected, found })
         };
         let (place, private) = match (importer.reads(), chosen) {
-            (ImportSource::Bucket, Some(place @ Location::Bucket { .. })) => (place.clone(), false),
-            (ImportSource::Bucket, _) => {
+            (ExportStorage::Bucket, Some(place @ Location::Bucket { .. })) => {
+                (place.clone(), false)
+            }
+            (ExportStorage::Bucket, _) => {
                 return no_place("gs://BUCKET/NAME, from where the service imports");
             }
             (_, Some(Location::Local(path))) => (Location::Local(absolute(path)?), false),
-            (ImportSource::LocalDir, None) => (Location::Local(absolute(own)?), true),
-            (ImportSource::RemoteDir, None) => {
+            (ExportStorage::LocalDir, None) => (Location::Local(absolute(own)?), true),
+            (ExportStorage::RemoteDir, None) => {
                 return no_place("a folder that the emulator's machine sees under the same path");
             }
             (_, Some(Location::Bucket { .. })) => {
