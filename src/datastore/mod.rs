@@ -7,5 +7,7 @@ mod connection;
 pub mod emulator;
 pub mod error;
 pub(crate) mod grpc;
+pub mod kinds;
 pub mod limits;
+mod query;
 pub mod status;

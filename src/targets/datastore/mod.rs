@@ -31,9 +31,6 @@ pub use lease::Lease;
 use sink::{CommitSink, MUTATIONS_MAX};
 use writer::{Batch, Writer};
 
-/// Keys asked for in one page of a count.
-const PAGE: u64 = 1_000;
-
 /// How often an emulator is asked before what was written just before is believed to be counted: of
 /// ten waiting writes, `gcloud`'s emulator applies nine at each query.
 const SETTLING_QUERIES: u32 = 4;
@@ -165,45 +162,18 @@ impl CommitTarget {
         pair: &KindRef,
         cursor: Option<String>,
     ) -> Result<(Vec<Vec<u8>>, Option<String>), DatastoreError> {
-        let mut query = json!({"kind": [{"name": pair.kind}], "projection": [{"property": {"name": "__key__"}}], "limit": PAGE});
-        if let (Some(cursor), Some(fields)) = (&cursor, query.as_object_mut()) {
-            fields.insert("startCursor".to_owned(), cursor.as_str().into());
-        }
-        let JsonResponse::Ok(answer) = self
+        let (namespace, kind) = (pair.namespace.as_str(), pair.kind.as_str());
+        let page = self
             .api
-            .json(
-                "runQuery",
-                &json!({"partitionId": self.partition(pair), "query": query}),
-            )
-            .await?
-        else {
-            return Err(nonsense("runQuery", "an answer", &Value::Null));
-        };
-        let results = answer
-            .pointer("/batch/entityResults")
-            .and_then(Value::as_array)
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        let keys: Option<Vec<Vec<u8>>> = results
+            .query_page(namespace, kind, true, cursor.as_deref())
+            .await?;
+        let keys: Option<Vec<Vec<u8>>> = page
+            .entities
             .iter()
-            .map(|result| key_of_json(result.pointer("/entity/key")?))
+            .map(|entity| key_of_json(entity.get("key")?))
             .collect();
         let keys = keys.ok_or_else(|| nonsense("runQuery", "keys", &Value::Null))?;
-        // `moreResults` says that there are more even on the last page.
-        if keys.is_empty()
-            || answer.pointer("/batch/moreResults").and_then(Value::as_str)
-                == Some("NO_MORE_RESULTS")
-        {
-            return Ok((keys, None));
-        }
-        let next = answer
-            .pointer("/batch/endCursor")
-            .and_then(Value::as_str)
-            .map(str::to_owned);
-        if next.is_none() || next == cursor {
-            return Err(nonsense("runQuery", "a cursor that goes on", &Value::Null));
-        }
-        Ok((keys, next))
+        Ok((keys, page.cursor))
     }
 
     /// The service's own count; `None` where it cannot count.

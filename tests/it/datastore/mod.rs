@@ -3,6 +3,7 @@
 
 mod deletes;
 mod fixture;
+mod kinds;
 mod leases;
 mod program;
 mod reads;

@@ -1,7 +1,7 @@
 //! What each call does and answers. Words of refusals are those of Google's emulator where it has
 //! them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -591,9 +591,54 @@ fn matching<'a>(
         .collect())
 }
 
+/// The namespaces of a database, or the kinds of a namespace; none for a query of entities.
+fn metadata_rows(
+    state: &State,
+    asked: &Asked,
+    query: &Value,
+) -> Option<BTreeMap<StoredKey, Stored>> {
+    let namespace = asked.body["partitionId"]["namespaceId"]
+        .as_str()
+        .unwrap_or_default();
+    let keys = state.databases.get(asked.database())?.keys();
+    let kind = query["kind"][0]["name"].as_str()?;
+    let names: BTreeSet<Name> = match kind {
+        // The default one has a number.
+        "__namespace__" => keys
+            .map(|key| match key.namespace.as_str() {
+                "" => Name::Id(1),
+                name => Name::Text(name.to_owned()),
+            })
+            .collect(),
+        "__kind__" => keys
+            .filter(|key| key.namespace == namespace)
+            .map(|key| Name::Text(key.last().0.clone()))
+            .collect(),
+        _ => return None,
+    };
+    let row = |name: Name| {
+        let path = match &name {
+            Name::Id(id) => json!([{"kind": kind, "id": id.to_string()}]),
+            Name::Text(text) => json!([{"kind": kind, "name": text}]),
+            Name::Incomplete => unreachable!(),
+        };
+        let key = json!({"partitionId": asked.body["partitionId"], "path": path});
+        let stored = Stored {
+            entity: json!({"key": key}),
+            version: 1,
+        };
+        let namespace = namespace.to_owned();
+        let path = vec![(kind.to_owned(), name)];
+        (StoredKey { namespace, path }, stored)
+    };
+    Some(names.into_iter().map(row).collect())
+}
+
 fn query(state: &State, asked: &Asked) -> Result<Value, Refusal> {
     let query = &asked.body["query"];
     let all = matching(state, asked, query)?;
+    let metadata = metadata_rows(state, asked, query);
+    let all = metadata.as_ref().map_or(all, |rows| rows.iter().collect());
     let keys_only = query["projection"][0]["property"]["name"] == "__key__";
     let limit = query["limit"]
         .as_u64()
