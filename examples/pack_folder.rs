@@ -6,10 +6,8 @@
 
 use std::error::Error;
 use std::sync::Arc;
-use std::time::Duration;
 
-use kindpack::model::Method;
-use kindpack::pack::{ArchiveName, PackRequest, SelectionOptions, pack};
+use kindpack::pack::{ArchiveName, PackRequest, pack};
 use kindpack::progress::NoProgress;
 use kindpack::runtime::workers::Workers;
 use kindpack::store::{DirStore, Store};
@@ -24,16 +22,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let source: Arc<dyn Store> = Arc::new(DirStore::new(exports));
     let dest: Arc<dyn Store> = Arc::new(DirStore::new(backups));
     let workers = Workers::new(2, 256 << 20);
-    let request = PackRequest {
-        wanted: SelectionOptions::default(),
-        accept_count: Vec::new(),
-        wait: Duration::ZERO,
-        method: Method::Deflate,
-        level: 6,
-        overwrite: false,
-        dry_run: false,
-        all_faults: false,
-    };
+    let request = PackRequest::default();
     let chosen = ArchiveName::Automatic;
     let packed = pack(&source, &dest, chosen, &request, &workers, &NoProgress).await?;
     println!(

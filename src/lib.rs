@@ -10,10 +10,8 @@
 //!
 //! ```
 //! use std::sync::Arc;
-//! use std::time::Duration;
 //!
-//! use kindpack::model::Method;
-//! use kindpack::pack::{ArchiveName, SelectionOptions};
+//! use kindpack::pack::ArchiveName;
 //! use kindpack::plan::{ArchiveRef, Choices, Environment};
 //! use kindpack::progress::NoProgress;
 //! use kindpack::runtime::workers::Workers;
@@ -31,16 +29,7 @@
 //! let workers = Workers::new(2, 256 << 20);
 //!
 //! let name = ArchiveName::Explicit("backup.zip".to_owned());
-//! let request = PackRequest {
-//!     wanted: SelectionOptions::default(),
-//!     accept_count: Vec::new(),
-//!     wait: Duration::ZERO,
-//!     method: Method::Deflate,
-//!     level: 6,
-//!     overwrite: false,
-//!     dry_run: false,
-//!     all_faults: false,
-//! };
+//! let request = PackRequest::default();
 //! let packed = pack(&source, &dest, name, &request, &workers, &NoProgress).await?;
 //! assert_eq!(packed.entities, 258);
 //!

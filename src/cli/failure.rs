@@ -264,7 +264,7 @@ impl From<PackError> for Failure {
             PackError::NoMatch(_) => {
                 Failure::usage(text).hint("the default namespace is written (default)")
             }
-            PackError::IncompleteArchive | PackError::Deflate(_) => Failure::internal(text),
+            PackError::IncompleteArchive | PackError::Deflate(_) | PackError::NotMissing(_) => Failure::internal(text),
             PackError::Worker(error) => error.into(),
         }
     }

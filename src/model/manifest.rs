@@ -33,6 +33,9 @@ pub struct Manifest {
     /// Finished exports that hold no entity; which kind they were of is written nowhere.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub empty_exports: Vec<EmptyExport>,
+    /// Kinds that the backup lacks, by namespace and kind.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<MissingKind>,
     /// Companion objects, such as images.
     pub companions: Vec<EntryInfo>,
     /// The entry `SHA256SUMS`.
@@ -66,6 +69,41 @@ pub struct BackupInfo {
     pub started: Option<Timestamp>,
     /// End of the last export.
     pub finished: Option<Timestamp>,
+    /// The instant that all exports show, where they were asked for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot_time: Option<Timestamp>,
+}
+
+/// A kind that the backup should hold and lacks: its export failed, and the user allowed that.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MissingKind {
+    /// The namespace; empty for the default one.
+    pub namespace: Namespace,
+    /// The kind.
+    pub kind: Kind,
+    /// Why its export failed, in one sentence.
+    pub reason: String,
+}
+
+impl MissingKind {
+    /// The pair that is missing.
+    pub fn pair(&self) -> KindRef {
+        KindRef {
+            namespace: self.namespace.clone(),
+            kind: self.kind.clone(),
+        }
+    }
+}
+
+impl fmt::Display for MissingKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} is missing from this backup: {}",
+            self.pair(),
+            self.reason
+        )
+    }
 }
 
 /// How an export was made.
@@ -257,6 +295,9 @@ pub struct ExportTimes {
     pub finished: Option<Timestamp>,
     /// From the start of the first one to that of the newest, in seconds.
     pub spread_seconds: u64,
+    /// The instant that all of them show, where they were asked for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot_time: Option<Timestamp>,
 }
 
 impl fmt::Display for ExportTimes {
@@ -265,14 +306,21 @@ impl fmt::Display for ExportTimes {
             return f.write_str("exports of unknown times");
         };
         write!(f, "exports started at {started}")?;
-        if self.spread_seconds > 0 {
-            write!(
-                f,
-                ", the last of them {} later",
-                spelled_duration(Duration::from_secs(self.spread_seconds))
-            )?;
+        match self.snapshot_time {
+            Some(instant) => write!(f, ", and all of them show the data of {instant}")?,
+            None => self.fmt_spread(f)?,
         }
         write!(f, "; all were finished at {finished}")
+    }
+}
+
+impl ExportTimes {
+    fn fmt_spread(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.spread_seconds == 0 {
+            return Ok(());
+        }
+        let spread = spelled_duration(Duration::from_secs(self.spread_seconds));
+        write!(f, ", the last of them {spread} later")
     }
 }
 
@@ -318,6 +366,7 @@ impl Manifest {
             started: self.backup.started,
             finished: self.backup.finished,
             spread_seconds: spread.unwrap_or_default(),
+            snapshot_time: self.backup.snapshot_time,
         }
     }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::archive::deflate::DataError;
 use crate::archive::zip::ZipWriteError;
 use crate::export::discover::{Problem, Severity};
-use crate::model::{Selector, Timestamp, spelled_duration};
+use crate::model::{KindRef, Selector, Timestamp, spelled_duration};
 use crate::runtime::workers::WorkerPanicked;
 use crate::store::StoreError;
 
@@ -109,6 +109,9 @@ pub enum PackError {
     /// A selector chooses nothing that is there.
     #[error("selector {0}: expected a kind below SOURCE, found none")]
     NoMatch(Selector),
+    /// A kind that the caller says is missing, and that the set holds: a fault of the caller.
+    #[error("{0} is in the set, although it was named as missing")]
+    NotMissing(KindRef),
     /// A piece cannot be deflated: a fault of kindpack's own.
     #[error("cannot deflate a piece: {0}")]
     Deflate(DataError),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::{ExportFault, PackError};
+use super::options::PackRequest;
 use super::pipeline::InspectedEntry;
 use super::select;
 use crate::entity::scan::ScanResult;
@@ -10,28 +11,28 @@ use crate::export::discover::{Export, ExportPart};
 use crate::export::inspect;
 use crate::model::{
     BackupInfo, Crc32c, EmptyExport, EntryInfo, EntryRole, KindInfo, KindRef, MANIFEST_FORMAT,
-    Manifest, PackOptions, SUMS_NAME, Selector, Sha256, Timestamp, ToolInfo, Totals,
+    Manifest, MissingKind, SUMS_NAME, Selector, Sha256, Timestamp, ToolInfo, Totals,
 };
 
 /// Compares every entry with what its export says, and makes the manifest of the set. (`sums` is
 /// filled in when that entry is written.)
 ///
-/// `accepted` chooses the pairs of which the entities may be more or fewer than the metadata count.
+/// The request says what the set lacks, and of which pairs the entities may be more or fewer than
+/// the metadata count.
 pub(super) fn assemble(
     exports: &[Export],
     entries: Vec<InspectedEntry>,
-    options: &PackOptions,
-    accepted: &[Selector],
+    request: &PackRequest,
 ) -> Result<Manifest, PackError> {
     let mut entries: BTreeMap<String, InspectedEntry> = entries
         .into_iter()
         .map(|entry| (entry.name.clone(), entry))
         .collect();
-    let mut collector = KindCollector::new(accepted);
+    let mut collector = KindCollector::new(&request.accept_count);
     for export in exports {
         collector.add_export(&ExportEntries::from_export(export, &mut entries));
     }
-    collector.finish(exports, options)
+    collector.finish(exports, request)
 }
 
 /// The entries of one export, each with the group that lists it; those that belong to the export as
@@ -216,17 +217,9 @@ impl<'a> KindCollector<'a> {
     }
 
     /// The manifest, unless anything is wrong.
-    fn finish(mut self, exports: &[Export], options: &PackOptions) -> Result<Manifest, PackError> {
-        if !self.faults.is_empty() || !self.duplicates.is_empty() {
-            return Err(PackError::IncompleteSet {
-                faults: self.faults,
-                unnamed: Vec::new(),
-                duplicates: self.duplicates,
-                missing: Vec::new(),
-                stale: Vec::new(),
-                is_latest: false,
-            });
-        }
+    fn finish(mut self, exports: &[Export], request: &PackRequest) -> Result<Manifest, PackError> {
+        self.refuse_faults()?;
+        let missing = self.missing_of(request)?;
         let kinds: Vec<KindInfo> = self.kinds.into_values().map(|(item, _)| item).collect();
         self.totals.kinds = kinds.len() as u64;
         self.totals.entities = kinds.iter().map(|kind| kind.entities).sum();
@@ -236,14 +229,43 @@ impl<'a> KindCollector<'a> {
                 name: env!("CARGO_PKG_NAME").to_owned(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
             },
-            backup: backup(exports, self.origins)?,
+            backup: backup(exports, self.origins, request.snapshot_time)?,
             kinds,
             empty_exports: self.empty_exports,
+            missing,
             companions: Vec::new(),
             sums: unwritten_sums(),
-            options: options.clone(),
+            options: request.recorded(),
             totals: self.totals,
         })
+    }
+
+    fn refuse_faults(&mut self) -> Result<(), PackError> {
+        if self.faults.is_empty() && self.duplicates.is_empty() {
+            return Ok(());
+        }
+        Err(PackError::IncompleteSet {
+            faults: std::mem::take(&mut self.faults),
+            unnamed: Vec::new(),
+            duplicates: std::mem::take(&mut self.duplicates),
+            missing: Vec::new(),
+            stale: Vec::new(),
+            is_latest: false,
+        })
+    }
+
+    /// The kinds that the set lacks, in order. One of which there is an export is not missing.
+    fn missing_of(&self, request: &PackRequest) -> Result<Vec<MissingKind>, PackError> {
+        let mut missing = request.missing.clone();
+        missing.sort_by_key(MissingKind::pair);
+        missing.dedup_by_key(|kind| kind.pair());
+        match missing
+            .iter()
+            .find(|kind| self.kinds.contains_key(&kind.pair()))
+        {
+            Some(kind) => Err(PackError::NotMissing(kind.pair())),
+            None => Ok(missing),
+        }
     }
 }
 
@@ -271,6 +293,7 @@ fn pairs_of(group: &ExportPart, scan: &ScanResult) -> Vec<KindRef> {
 fn backup(
     exports: &[Export],
     mut origins: BTreeSet<(String, String)>,
+    snapshot_time: Option<Timestamp>,
 ) -> Result<BackupInfo, PackError> {
     if origins.len() > 1 {
         let names = origins.into_iter().map(|(project, database)| {
@@ -291,6 +314,7 @@ fn backup(
         database,
         started: starts().min(),
         finished: exports.iter().filter_map(|export| export.finished).max(),
+        snapshot_time,
     })
 }
 

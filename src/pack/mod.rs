@@ -25,7 +25,7 @@ pub use options::{ArchiveName, PackRequest, SelectionOptions};
 
 use crate::archive::checksums::{self, SHA256_ATTRIBUTE};
 use crate::model::{
-    EntryInfo, EntryRole, Kind, MANIFEST_NAME, Manifest, Namespace, SUMS_NAME, Selector, Sha256,
+    EntryInfo, EntryRole, Kind, MANIFEST_NAME, Manifest, Namespace, SUMS_NAME, Sha256,
 };
 use crate::progress::{Event, Observer};
 use crate::runtime::workers::Workers;
@@ -267,11 +267,10 @@ impl PackJob<'_> {
         archive: &mut ArchiveWriter,
     ) -> Result<(Manifest, ManifestRange), PackError> {
         let set = self.set;
-        let method = archive.options().method;
+        let method = self.options.method;
         let sources = sources_of(&set.exports, &set.objects, &set.contents, method);
         let entries = archive.entries(sources, self.observer).await?;
-        let accepted: &[Selector] = &self.options.accept_count;
-        let mut manifest = assemble(&set.exports, entries, archive.options(), accepted)?;
+        let mut manifest = assemble(&set.exports, entries, self.options)?;
         let sums = Bytes::from(checksums::from_entries(&manifest));
         if let Some(sums) = self
             .write_document(archive, SUMS_NAME, sums, &manifest)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::{Method, PIECE_LEN_BYTES, PackOptions, Selector};
+use crate::model::{Method, MissingKind, PIECE_LEN_BYTES, PackOptions, Selector, Timestamp};
 
 /// How a set is packed.
 #[derive(Debug, Clone)]
@@ -24,6 +24,28 @@ pub struct PackRequest {
     /// Whether the data of an incomplete set in a bucket is read all the same, so that all of its
     /// faults are found.
     pub all_faults: bool,
+    /// Kinds that the backup lacks; the manifest lists them.
+    pub missing: Vec<MissingKind>,
+    /// The instant that all exports show, where they were asked for one.
+    pub snapshot_time: Option<Timestamp>,
+}
+
+/// Everything that is there, deflated, under a free name.
+impl Default for PackRequest {
+    fn default() -> Self {
+        PackRequest {
+            wanted: SelectionOptions::default(),
+            accept_count: Vec::new(),
+            wait: Duration::ZERO,
+            method: Method::Deflate,
+            level: 6,
+            overwrite: false,
+            dry_run: false,
+            all_faults: false,
+            missing: Vec::new(),
+            snapshot_time: None,
+        }
+    }
 }
 
 impl PackRequest {
@@ -48,7 +70,7 @@ pub enum ArchiveName {
 }
 
 /// Which exports of a SOURCE are wanted.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct SelectionOptions {
     /// Only these, unless empty.
     pub only: Vec<Selector>,
@@ -61,4 +83,17 @@ pub struct SelectionOptions {
     /// How much later than another export one may start: with `latest` an older one is stale, else
     /// a wider spread is worth a warning.
     pub max_spread: Duration,
+}
+
+/// Everything, of one night.
+impl Default for SelectionOptions {
+    fn default() -> Self {
+        SelectionOptions {
+            only: Vec::new(),
+            exclude: Vec::new(),
+            expect: Vec::new(),
+            latest: false,
+            max_spread: Duration::from_secs(24 * 60 * 60),
+        }
+    }
 }

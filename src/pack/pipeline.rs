@@ -161,11 +161,6 @@ impl ArchiveWriter {
         writer
     }
 
-    /// The choices that shape the bytes.
-    pub(super) fn options(&self) -> &PackOptions {
-        &self.options
-    }
-
     /// Writes entries in order, and gives what each of them is.
     pub(super) async fn entries(
         &mut self,

@@ -258,8 +258,7 @@ impl SetFinder<'_> {
         let sources = sources_of(&exports, objects, contents, Method::Deflate);
         let mut inspector = ArchiveWriter::inspect_only(self.source.clone(), self.workers.clone());
         let entries = inspector.entries(sources, self.observer).await?;
-        let accepted = &self.options.accept_count;
-        match assemble(&exports, entries, inspector.options(), accepted) {
+        match assemble(&exports, entries, self.options) {
             Err(PackError::IncompleteSet { faults, .. }) => Ok(faults),
             // Whatever else there is to say comes when the set is complete.
             _ => Ok(Vec::new()),

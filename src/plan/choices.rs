@@ -173,6 +173,11 @@ impl PlanSelection {
         self.only.is_empty() || self.only.iter().any(|only| only.matches(pair))
     }
 
+    /// Whether the user's words take that pair and do not exclude it.
+    pub fn takes(&self, pair: &KindRef) -> bool {
+        self.is_chosen(pair) && !self.exclude.iter().any(|exclude| exclude.matches(pair))
+    }
+
     /// All that goes first, in order: what was typed, then what the file says.
     pub(super) fn firsts(&self) -> Vec<SourcedChoice<'_, Selector>> {
         self.said("first", &self.first, |order| &order.first)

@@ -44,6 +44,7 @@ use ordering::PlanOrder;
 use reasons::reasons;
 use selected::SelectedKind;
 pub use selected::SkippedKind;
+pub use warnings::missing_kinds;
 use warnings::warnings;
 
 /// Orders what `choices` take of `manifest` into steps for one target.

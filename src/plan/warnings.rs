@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::ordering::PlanOrder;
 use super::reasons::shortened;
-use super::{Choices, OnExisting};
-use crate::model::{Kind, KindRef, Manifest, Namespace, TargetSpec};
+use super::{Choices, OnExisting, PlanSelection};
+use crate::model::{Kind, KindRef, Manifest, MissingKind, Namespace, TargetSpec};
 
 /// How many pairs that are missing are named.
 const NAMED: usize = 8;
@@ -27,6 +27,7 @@ pub(super) fn warnings(
                 .to_owned(),
         );
     }
+    warnings.extend(missing_kinds(manifest, &choices.selection).map(ToString::to_string));
     let restored: HashSet<&KindRef> = arrangement.taken.iter().map(|taken| &taken.pair).collect();
     let counts = manifest.accepted_counts();
     warnings.extend(
@@ -67,6 +68,15 @@ pub(super) fn warnings(
     }
     warnings.extend(dangling(manifest, arrangement));
     warnings
+}
+
+/// Kinds that the backup lacks and the user's words would take.
+pub fn missing_kinds<'a>(
+    manifest: &'a Manifest,
+    selection: &'a PlanSelection,
+) -> impl Iterator<Item = &'a MissingKind> {
+    let is_taken = |missing: &&MissingKind| selection.takes(&missing.pair());
+    manifest.missing.iter().filter(is_taken)
 }
 
 /// Pairs that stand as parents or in references of what is restored, and are not restored.

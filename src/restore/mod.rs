@@ -31,8 +31,8 @@ use tokio_util::sync::CancellationToken;
 use crate::archive::Archive;
 use crate::entity::rewrite::{DestinationProject, KeyMapping};
 use crate::model::{KindRef, Sample, TargetSpec};
-use crate::plan::{ArchiveRef, CheckedPlan, Environment, Plan, Step, named_kinds};
-use crate::progress::Observer;
+use crate::plan::{ArchiveRef, CheckedPlan, Environment, Plan, Step, missing_kinds, named_kinds};
+use crate::progress::{Event, Observer};
 use crate::runtime::workers::Workers;
 use crate::targets::Target;
 use crate::transform::redact::{RedactKey, Redactor};
@@ -197,6 +197,10 @@ async fn prepare<'a>(
         Ok,
     )?;
     let resolved = checked.into_plan();
+    for missing in missing_kinds(archive.manifest(), &resolved.head.choices.selection) {
+        let warning = missing.to_string();
+        observer.event(Event::Warning { warning });
+    }
     let waits = resolved.waits(archive.manifest())?;
     let target_name = resolved.head.choices.target.to_string();
     check_journal(journal.journal(), plan).map_err(|error| journal.content_error(error))?;

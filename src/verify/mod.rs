@@ -22,7 +22,7 @@ use crate::runtime::workers::Workers;
 use crate::store::{ObjectInfo, Store};
 use entries::{EntryReader, metadata_of};
 use second_reader::check_second_reader;
-use set::{check_kinds, check_set, check_totals};
+use set::{check_kinds, check_missing, check_set, check_totals};
 use sidecar::{ArchiveDigest, ExpectedDigests};
 
 /// How much is read.
@@ -61,7 +61,10 @@ pub async fn verify(
     if let Some(problem) = check_second_reader(archive.container()) {
         report.add_problem(observer, title, problem);
     }
-    report.accepted_counts = archive.manifest().accepted_counts();
+    let manifest = archive.manifest();
+    report.accepted_counts = manifest.accepted_counts();
+    report.missing.clone_from(&manifest.missing);
+    report.snapshot_time = manifest.backup.snapshot_time;
     let verification = Verification {
         archive: &archive,
         workers,
@@ -91,7 +94,9 @@ impl Verification<'_> {
     fn quick(&self, report: &mut VerifyReport) -> Vec<String> {
         report.entries = self.archive.container().entries().len() as u64;
         report.entities = self.archive.manifest().totals.entities;
-        check_totals(self.archive)
+        let mut problems = check_totals(self.archive);
+        problems.extend(check_missing(self.archive));
+        problems
     }
 
     async fn full(&self, report: &mut VerifyReport) -> Result<Vec<String>, VerifyError> {
@@ -117,6 +122,7 @@ impl Verification<'_> {
         // The manifest was read when the archive was opened.
         report.entries += 1;
         let mut problems = check_totals(archive);
+        problems.extend(check_missing(archive));
         problems.extend(check_kinds(archive, &reports, |_| true));
         match check_set(archive, &reports, &kept) {
             // What is known to be damaged is damaged, whatever else cannot be checked.

@@ -1,6 +1,6 @@
 //! What a verification found.
 
-use crate::model::AcceptedCount;
+use crate::model::{AcceptedCount, MissingKind, Timestamp};
 use crate::progress::{Event, Observer};
 
 /// What a verification found.
@@ -14,6 +14,10 @@ pub struct VerifyReport {
     pub problems: Vec<String>,
     /// What contradicts the exports' metadata and was accepted when the archive was packed.
     pub accepted_counts: Vec<AcceptedCount>,
+    /// Kinds that the backup lacks.
+    pub missing: Vec<MissingKind>,
+    /// The instant that all exports show, where they were asked for one.
+    pub snapshot_time: Option<Timestamp>,
     /// Whether this is a zip that kindpack did not make.
     pub is_foreign: bool,
 }

@@ -11,7 +11,7 @@ use crate::entity::scan::{KindStats, ScanResult};
 use crate::export::discover::{self, Discovery, ExportPart, ListedObject};
 use crate::export::inspect;
 use crate::export::stored_metadata::MetadataStore;
-use crate::model::{EntryInfo, KindRef, SUMS_NAME, Selector, Sha256, Timestamp};
+use crate::model::{EntryInfo, KindRef, MissingKind, SUMS_NAME, Selector, Sha256, Timestamp};
 
 /// Compares the manifest's totals with its items.
 pub(super) fn check_totals(archive: &Archive) -> Vec<String> {
@@ -42,6 +42,13 @@ pub(super) fn check_totals(archive: &Archive) -> Vec<String> {
             format!("manifest.json: totals.{what}: expected {sum}, found {total}")
         })
         .collect()
+}
+
+/// Finds kinds that the manifest lists as missing and as there.
+pub(super) fn check_missing(archive: &Archive) -> impl Iterator<Item = String> {
+    let missing = archive.manifest().missing.iter().map(MissingKind::pair);
+    let there = missing.filter(|pair| archive.kind(pair).is_some());
+    there.map(|pair| format!("manifest.json: {pair} is listed as missing and is there"))
 }
 
 /// Compares what the manifest says of each pair with what its outputs hold.

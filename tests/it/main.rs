@@ -17,6 +17,7 @@ mod files_written;
 mod golden_path;
 mod interrupted;
 mod layers;
+mod missing_kinds;
 mod pack;
 mod plan;
 mod prune;

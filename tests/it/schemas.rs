@@ -24,7 +24,7 @@ fn schema_text(name: &str) -> Value {
     .unwrap()
 }
 
-fn schema(name: &str) -> Validator {
+pub fn schema(name: &str) -> Validator {
     let registry = Registry::new()
         .add(format!("{BASE}plan.schema.json"), schema_text("plan"))
         .unwrap()
@@ -40,7 +40,7 @@ fn schema(name: &str) -> Validator {
 }
 
 #[track_caller]
-fn assert_holds(schema: &Validator, document: &Value, what: &str) {
+pub fn assert_holds(schema: &Validator, document: &Value, what: &str) {
     let errors: Vec<String> = schema
         .iter_errors(document)
         .map(|error| format!("{}: {error:.300}", error.instance_path()))

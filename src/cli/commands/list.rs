@@ -34,6 +34,9 @@ pub async fn run(context: &Context, arg: &ArchiveArg) -> CommandResult {
     for count in manifest.accepted_counts() {
         context.ui.info(count.to_string());
     }
+    for missing in &manifest.missing {
+        context.ui.info(context.ui.warning(&missing.to_string()));
+    }
     if !manifest.empty_exports.is_empty() {
         context.ui.info(format!(
             "{} without entities, of kinds that are written nowhere",

@@ -94,6 +94,7 @@ fn options(args: PackArgs, expect: Vec<Selector>) -> PackRequest {
         overwrite: args.overwrite,
         dry_run: args.dry_run,
         all_faults: args.all_faults,
+        ..PackRequest::default()
     }
 }
 

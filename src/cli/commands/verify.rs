@@ -9,10 +9,10 @@ use crate::cli::context::{CommandResult, Context};
 use crate::cli::exit::ExitCode;
 use crate::cli::failure::Failure;
 use crate::cli::open_archive::{self, ArchiveLocation};
-use crate::cli::output;
+use crate::cli::output::{self, Ui};
 use crate::cli::text::shell_quote;
 use crate::progress::Observer as _;
-use crate::verify::{VerifyScope, any_zip, verify};
+use crate::verify::{VerifyReport, VerifyScope, any_zip, verify};
 
 pub async fn run(context: &Context, args: VerifyArgs) -> CommandResult {
     let ui = &context.ui;
@@ -73,13 +73,23 @@ pub async fn run(context: &Context, args: VerifyArgs) -> CommandResult {
         output::counted(report.entries, "entry", "entries"),
         output::bytes(bytes)
     ));
-    report
-        .accepted_counts
-        .iter()
-        .for_each(|count| ui.info(count.to_string()));
+    show_set(ui, &report);
     ui.done(json!({
         "archive": title, "entries": report.entries, "entities": report.entities, "problems": [], "seconds": seconds,
-        "accepted_counts": report.accepted_counts,
+        "accepted_counts": report.accepted_counts, "missing": report.missing, "snapshot_time": report.snapshot_time,
     }));
     Ok(ExitCode::Done)
+}
+
+/// Says what a good archive does not show by being good.
+fn show_set(ui: &Ui, report: &VerifyReport) {
+    if let Some(instant) = report.snapshot_time {
+        ui.info(format!("all exports show the data of {instant}"));
+    }
+    for count in &report.accepted_counts {
+        ui.info(count.to_string());
+    }
+    for missing in &report.missing {
+        ui.info(ui.warning(&missing.to_string()));
+    }
 }

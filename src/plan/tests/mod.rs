@@ -74,6 +74,7 @@ fn manifest(kinds: Vec<KindInfo>) -> Manifest {
             database: String::new(),
             started: Some("2013-10-12T06:37:42.287Z".parse().unwrap()),
             finished: None,
+            snapshot_time: None,
         },
         totals: Totals {
             kinds: kinds.len() as u64,
@@ -83,6 +84,7 @@ fn manifest(kinds: Vec<KindInfo>) -> Manifest {
         },
         kinds,
         empty_exports: Vec::new(),
+        missing: Vec::new(),
         companions: Vec::new(),
         sums: entry("SHA256SUMS", EntryRole::Sums),
         options: PackOptions {
