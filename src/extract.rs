@@ -16,8 +16,8 @@ use crate::archive::unpack::{
 use crate::archive::{Archive, ArchiveError, READS_PER_DIGEST, digest_of};
 use crate::export::layout::ManagedExport;
 use crate::model::{
-    EntryInfo, EntryRole, ExportFormat, Kind, KindInfo, KindRef, PIECE_LEN_BYTES, Selector, Sha256,
-    file_name,
+    COMPANIONS_FOLDER, EntryInfo, EntryRole, ExportFormat, Kind, KindInfo, KindRef, Manifest,
+    PIECE_LEN_BYTES, Selector, Sha256, file_name,
 };
 use crate::progress::{Event, Observer};
 use crate::runtime::workers::{WorkerPanicked, Workers};
@@ -67,6 +67,9 @@ pub enum ExtractError {
     /// Two objects would get the same name.
     #[error("{0}: expected a name for each object, found two objects that would get this one")]
     SameName(String),
+    /// An object of an export would be written among the companions.
+    #[error("{0} is an object of an export and would be written among the companions")]
+    AmongCompanions(String),
     /// A fault of kindpack's own.
     #[error(transparent)]
     Worker(#[from] WorkerPanicked),
@@ -108,15 +111,7 @@ pub async fn extract(
     check_whole_exports(archive, &kinds, form)?;
     let mut layout = layout_of(dest, kinds, form).await?;
     if only.is_empty() {
-        let manifest = archive.manifest();
-        let rest = manifest
-            .empty_exports
-            .iter()
-            .flat_map(|export| &export.entries)
-            .chain(&manifest.companions);
-        layout
-            .entries
-            .extend(rest.map(|item| (item.clone(), original_name(&item.name).to_owned())));
+        layout.add_rest(archive.manifest())?;
     }
     layout.check_unique_names()?;
     dest.check_names(&layout.names().collect::<Vec<_>>())
@@ -254,7 +249,7 @@ async fn renamed(dest: &dyn Store, kinds: &[&KindInfo]) -> Result<HashSet<KindRe
     Ok(renamed)
 }
 
-/// The name of an entry below SOURCE: without `exports/`; companions keep their folder.
+/// The name of an entry below SOURCE: without `exports/`.
 fn original_name(name: &str) -> &str {
     name.strip_prefix("exports/").unwrap_or(name)
 }
@@ -368,6 +363,24 @@ impl ExtractPlan {
             };
             self.made.extend([metadata, mark].map(made));
         }
+    }
+
+    /// Adds what is of no kind: exports without entities, and companions.
+    fn add_rest(&mut self, manifest: &Manifest) -> Result<(), ExtractError> {
+        let empty = manifest.empty_exports.iter();
+        let empty = empty.flat_map(|export| &export.entries);
+        self.entries
+            .extend(empty.map(|item| (item.clone(), original_name(&item.name).to_owned())));
+        let is_among_companions = |name: &&str| name.starts_with(COMPANIONS_FOLDER);
+        if let Some(name) = self.names().find(is_among_companions)
+            && !manifest.companions.is_empty()
+        {
+            return Err(ExtractError::AmongCompanions(name.to_owned()));
+        }
+        let companions = manifest.companions.iter();
+        self.entries
+            .extend(companions.map(|item| (item.clone(), item.name.clone())));
+        Ok(())
     }
 
     fn names(&self) -> impl Iterator<Item = &str> {

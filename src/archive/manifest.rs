@@ -7,7 +7,8 @@ use crate::archive::error::ArchiveError;
 use crate::archive::pieces::PieceReader;
 use crate::archive::zip::DirectoryEntry;
 use crate::model::{
-    EntryInfo, MANIFEST_FORMAT, MANIFEST_NAME, Manifest, Method, PIECE_LEN_BYTES, SUMS_NAME,
+    COMPANIONS_FOLDER, EntryInfo, EntryRole, MANIFEST_FORMAT, MANIFEST_NAME, Manifest, Method,
+    PIECE_LEN_BYTES, SUMS_NAME,
 };
 
 /// Manifests longer than this are refused: they are held in memory.
@@ -73,6 +74,7 @@ pub(super) fn check(
     reader: &PieceReader,
 ) -> Result<HashSet<String>, ArchiveError> {
     let archive = reader.container.title();
+    check_roles(archive, manifest)?;
     let mut listed: HashMap<&str, &EntryInfo> = HashMap::new();
     let mut shared = HashSet::new();
     for item in all_items(manifest) {
@@ -114,6 +116,30 @@ pub(super) fn check(
         ));
     }
     Ok(shared)
+}
+
+/// Checks that companions are in their folder, and nothing else is.
+fn check_roles(archive: &str, manifest: &Manifest) -> Result<(), ArchiveError> {
+    let of_kinds = manifest.kinds.iter().flat_map(|kind| &kind.entries);
+    let empty = manifest.empty_exports.iter();
+    let mut of_exports = of_kinds.chain(empty.flat_map(|export| &export.entries));
+    let is_companion = |item: &&EntryInfo| item.name.starts_with(COMPANIONS_FOLDER);
+    if let Some(item) = of_exports.find(is_companion) {
+        let found = format!("{:?}", item.name);
+        return Err(bad(
+            archive,
+            "entries of exports outside companions/",
+            found,
+        ));
+    }
+    let is_stray = |item: &&EntryInfo| !is_companion(item) || item.role != EntryRole::Companion;
+    match manifest.companions.iter().find(is_stray) {
+        Some(item) => {
+            let expected = format!("companions below {COMPANIONS_FOLDER}");
+            Err(bad(archive, expected, format!("{:?}", item.name)))
+        }
+        None => Ok(()),
+    }
 }
 
 fn all_items(manifest: &Manifest) -> impl Iterator<Item = &EntryInfo> {

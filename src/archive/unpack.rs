@@ -260,6 +260,7 @@ impl Unpacker<'_> {
             overwrite: self.laying.overwrite,
             expected_len: item.bytes + ending_len as u64,
             content_encoding: item.content_encoding.clone(),
+            content_type: item.content_type.clone(),
             sync_later: true,
         }
     }
@@ -338,8 +339,8 @@ impl Unpacker<'_> {
             let making = WriteOptions {
                 overwrite: self.laying.overwrite,
                 expected_len: bytes.len() as u64,
-                content_encoding: None,
                 sync_later: true,
+                ..WriteOptions::default()
             };
             self.add(SmallObject {
                 name,

@@ -264,6 +264,8 @@ impl From<PackError> for Failure {
             PackError::NoMatch(_) => {
                 Failure::usage(text).hint("the default namespace is written (default)")
             }
+            PackError::SameCompanion(_) => Failure::usage(text)
+                .hint("name the folder that holds both, so that their names differ"),
             PackError::IncompleteArchive | PackError::Deflate(_) | PackError::NotMissing(_) => Failure::internal(text),
             PackError::Worker(error) => error.into(),
         }
@@ -390,6 +392,9 @@ impl From<ExtractError> for Failure {
                 "choose all kinds of that export; `kindpack restore --target dir:PATH` divides exports",
             ),
             ExtractError::SameName(_) => Failure::refused(text),
+            ExtractError::AmongCompanions(_) => Failure::refused(text).hint(
+                "--only '*' writes the exports alone, `kindpack restore --companions DEST` the companions",
+            ),
             ExtractError::Worker(error) => error.into(),
         }
     }

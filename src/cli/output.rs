@@ -325,6 +325,14 @@ pub fn duration(seconds: u64) -> String {
     HumanDuration(Duration::from_secs(seconds)).to_string()
 }
 
+/// What is told of companions after other objects; nothing where there are none.
+pub fn and_companions(companions: u64) -> String {
+    match companions {
+        0 => String::new(),
+        some => format!(", {} among them", counted(some, "companion", "companions")),
+    }
+}
+
 /// A number with its noun, such as `1 kind` or `27 kinds`.
 pub fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(number), if number == 1 { one } else { many })

@@ -15,6 +15,10 @@ pub const MANIFEST_FORMAT: &str = "kindpack/1";
 pub const MANIFEST_NAME: &str = "manifest.json";
 /// The name of the entry that `sha256sum -c` reads.
 pub const SUMS_NAME: &str = "SHA256SUMS";
+/// The folder of the entries that hold the objects of SOURCE.
+pub const EXPORTS_FOLDER: &str = "exports/";
+/// The folder of the entries that hold companions.
+pub const COMPANIONS_FOLDER: &str = "companions/";
 /// Entries are cut into pieces of this many bytes before they are deflated; a multiple of the log's
 /// block.
 pub const PIECE_LEN_BYTES: usize = 4 << 20;
@@ -240,6 +244,9 @@ pub struct EntryInfo {
     /// packed as they were stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_encoding: Option<String>,
+    /// What its bytes are, such as `image/png`, where it is a companion and its store said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
     /// Its length, inflated.
     pub bytes: u64,
     /// SHA-256 of its bytes, inflated.

@@ -17,9 +17,9 @@ pub use digest::{Crc32c, Sha256};
 pub use file_name::{file_name, folded, pair_names, shortened, truncate_name};
 pub use kind::{DEFAULT_NAMESPACE, Kind, KindRef, LEASE_KIND, Namespace};
 pub use manifest::{
-    AcceptedCount, BackupInfo, EmptyExport, EntryInfo, EntryRole, ExportFormat, ExportTimes,
-    KindInfo, MANIFEST_FORMAT, MANIFEST_NAME, Manifest, Method, MissingKind, PIECE_LEN_BYTES,
-    PackOptions, SUMS_NAME, ToolInfo, Totals,
+    AcceptedCount, BackupInfo, COMPANIONS_FOLDER, EXPORTS_FOLDER, EmptyExport, EntryInfo,
+    EntryRole, ExportFormat, ExportTimes, KindInfo, MANIFEST_FORMAT, MANIFEST_NAME, Manifest,
+    Method, MissingKind, PIECE_LEN_BYTES, PackOptions, SUMS_NAME, ToolInfo, Totals,
 };
 pub use sample::{Sample, SampleError};
 pub use selector::{Selector, SelectorError};

@@ -109,6 +109,9 @@ pub enum PackError {
     /// A selector chooses nothing that is there.
     #[error("selector {0}: expected a kind below SOURCE, found none")]
     NoMatch(Selector),
+    /// Two sources of companions hold an object of one name.
+    #[error("two --with sources hold an object named {0}")]
+    SameCompanion(String),
     /// A kind that the caller says is missing, and that the set holds: a fault of the caller.
     #[error("{0} is in the set, although it was named as missing")]
     NotMissing(KindRef),

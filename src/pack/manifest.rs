@@ -330,6 +330,7 @@ fn unwritten_sums() -> EntryInfo {
         role: EntryRole::Sums,
         listed_as: None,
         content_encoding: None,
+        content_type: None,
         bytes: 0,
         sha256: Sha256([0; 32]),
         crc32c: Crc32c(0),

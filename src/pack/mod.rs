@@ -3,6 +3,7 @@
 //! The archive's name is asked for, SOURCE is listed and selected, every object goes through the
 //! workers into the archive, which gets its name in one act.
 
+mod companions;
 mod error;
 mod kinds;
 mod manifest;
@@ -30,9 +31,10 @@ use crate::model::{
 use crate::progress::{Event, Observer};
 use crate::runtime::workers::Workers;
 use crate::store::{ObjectInfo, ObjectMetadata, Store, StoreError, WriteOptions};
+use companions::Companions;
 use manifest::assemble;
 use output::OutputDigest;
-use pipeline::ArchiveWriter;
+use pipeline::{ArchiveWriter, InspectedEntry};
 use place::Destination;
 use select::known_pairs;
 use set::{PackSet, SetFinder};
@@ -51,10 +53,12 @@ pub struct PackResult {
     pub kinds: u64,
     /// Entities (after a dry run: as far as the metadata counts them).
     pub entities: u64,
-    /// Objects packed.
+    /// Objects packed, companions included.
     pub objects: u64,
     /// Bytes of those objects.
     pub object_bytes: u64,
+    /// How many of those objects are companions.
+    pub companions: u64,
 }
 
 /// What stands under the archive's name.
@@ -97,7 +101,13 @@ pub async fn pack(
         workers,
         observer,
     };
-    let set = finder.find().await?;
+    // A folder of companions that is not there is found before anything is waited for.
+    let mut companions = Companions::list(&options.companions).await?;
+    let mut set = finder.find().await?;
+    if !options.wait.is_zero() {
+        companions = Companions::list(&options.companions).await?;
+    }
+    set.companions = companions;
     let place = match place {
         Some(place) => place,
         None => {
@@ -109,7 +119,7 @@ pub async fn pack(
             Destination::find(dest, automatic.name, options).await?
         }
     };
-    place.check_same_set(&set.exports, &set.objects)?;
+    place.check_same_set(&set.entries())?;
     if options.dry_run {
         let exists = place.existing().is_some();
         return Ok(would_pack(&set, place.name, exists));
@@ -133,6 +143,7 @@ pub async fn pack(
         entities: totals.entities,
         objects: totals.entries,
         object_bytes: totals.bytes,
+        companions: set.companions.count(),
         sealed: Some(sealed),
     })
 }
@@ -167,6 +178,7 @@ fn would_pack(set: &PackSet, name: String, exists: bool) -> PackResult {
         entities,
         objects: set.object_count(),
         object_bytes: set.object_bytes(),
+        companions: set.companions.count(),
     }
 }
 
@@ -271,6 +283,7 @@ impl PackJob<'_> {
         let sources = sources_of(&set.exports, &set.objects, &set.contents, method);
         let entries = archive.entries(sources, self.observer).await?;
         let mut manifest = assemble(&set.exports, entries, self.options)?;
+        self.write_companions(archive, &mut manifest).await?;
         let sums = Bytes::from(checksums::from_entries(&manifest));
         if let Some(sums) = self
             .write_document(archive, SUMS_NAME, sums, &manifest)
@@ -285,6 +298,25 @@ impl PackJob<'_> {
         // The manifest is stored, and nothing comes after the data of an entry that is.
         let offset = archive.offset() - len;
         Ok((manifest, ManifestRange { offset, len }))
+    }
+
+    /// Writes the companions after the exports, of which nothing is wrong by now.
+    async fn write_companions(
+        &self,
+        archive: &mut ArchiveWriter,
+        manifest: &mut Manifest,
+    ) -> Result<(), PackError> {
+        let (modified, method) = (self.set.finished(), self.options.method);
+        for folder in &self.set.companions.folders {
+            archive.read_from(&folder.store);
+            let sources = folder.sources(modified, method);
+            let entries = archive.entries(sources, self.observer).await?;
+            let items = entries.iter().map(InspectedEntry::item);
+            manifest.companions.extend(items);
+        }
+        manifest.totals.entries += self.set.companions.count();
+        manifest.totals.bytes += self.set.companions.bytes();
+        Ok(())
     }
 
     /// Writes an entry that is made, not read.

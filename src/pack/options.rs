@@ -1,8 +1,10 @@
 //! What is packed, how, and under which name.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{Method, MissingKind, PIECE_LEN_BYTES, PackOptions, Selector, Timestamp};
+use crate::store::Store;
 
 /// How a set is packed.
 #[derive(Debug, Clone)]
@@ -28,6 +30,8 @@ pub struct PackRequest {
     pub missing: Vec<MissingKind>,
     /// The instant that all exports show, where they were asked for one.
     pub snapshot_time: Option<Timestamp>,
+    /// Where the companions are: each object there is packed under its name below its store.
+    pub companions: Vec<Arc<dyn Store>>,
 }
 
 /// Everything that is there, deflated, under a free name.
@@ -44,6 +48,7 @@ impl Default for PackRequest {
             all_faults: false,
             missing: Vec::new(),
             snapshot_time: None,
+            companions: Vec::new(),
         }
     }
 }

@@ -34,6 +34,8 @@ pub(super) struct InspectedEntry {
     pub(super) role: EntryRole,
     /// How its bytes are encoded, where the store says so.
     pub(super) content_encoding: Option<String>,
+    /// What its bytes are, where it is a companion and its store says so.
+    pub(super) content_type: Option<String>,
     /// What its bytes hold.
     pub(super) inspected: ObjectDigest,
     /// CRC-32C of its data as they were written, if deflated.
@@ -50,6 +52,7 @@ impl InspectedEntry {
             role: self.role,
             listed_as: None,
             content_encoding: self.content_encoding.clone(),
+            content_type: self.content_type.clone(),
             bytes: self.inspected.len,
             sha256: self.inspected.sha256,
             crc32c: self.inspected.crc32c,
@@ -159,6 +162,11 @@ impl ArchiveWriter {
         let writer = ArchiveWriter::unwritten(store, options, workers);
         writer.broken.store(true, Ordering::Relaxed);
         writer
+    }
+
+    /// Goes on with objects of another store.
+    pub(super) fn read_from(&mut self, store: &Arc<dyn Store>) {
+        self.store = store.clone();
     }
 
     /// Writes entries in order, and gives what each of them is.
@@ -304,6 +312,7 @@ impl ArchiveWriter {
             name: source.name.clone(),
             role: source.role,
             content_encoding: source.encoding().map(str::to_owned),
+            content_type: source.content_type().map(str::to_owned),
             inspected,
             packed_crc32c,
             pieces: std::mem::take(&mut entry.pieces),

@@ -13,12 +13,8 @@ use super::options::PackRequest;
 use super::output::OutputDigest;
 use crate::archive::catalog::{sidecar_digest, stored_digest};
 use crate::archive::{Archive, ArchiveError, checksums, digest_of};
-use crate::export::discover::Export;
-use crate::model::{EntryInfo, Manifest, Sha256};
+use crate::model::{EXPORTS_FOLDER, EntryInfo, EntryRole, Manifest, Sha256};
 use crate::store::{ObjectInfo, Store, StoreError, write_object};
-
-/// The folder of an archive's entries that hold the objects of SOURCE.
-const EXPORTS: &str = "exports/";
 
 /// The name of an archive to be, and what stands there.
 pub(super) struct Destination {
@@ -91,9 +87,9 @@ impl Destination {
         let is_listed = |item: &&EntryInfo| {
             let object = item
                 .name
-                .strip_prefix(EXPORTS)
+                .strip_prefix(EXPORTS_FOLDER)
                 .and_then(|name| objects.get(name));
-            object.is_some_and(|object| is_of(item, object))
+            item.role == EntryRole::Companion || object.is_some_and(|object| is_of(item, object))
         };
         if manifest.objects().iter().all(is_listed) {
             Ok(())
@@ -103,28 +99,21 @@ impl Destination {
     }
 
     /// Refuses the name where the archive there cannot be the one that would be made, as far as
-    /// names, lengths and checksums tell.
-    pub(super) fn check_same_set(
-        &self,
-        exports: &[Export],
-        objects: &BTreeMap<String, ObjectInfo>,
-    ) -> Result<(), PackError> {
+    /// names, lengths and checksums tell. `wanted` is each entry to be, with its object.
+    pub(super) fn check_same_set(&self, wanted: &[(String, &ObjectInfo)]) -> Result<(), PackError> {
         let Some(manifest) = &self.manifest else {
             return Ok(());
         };
         let items = manifest.objects();
         let by_name: BTreeMap<&str, &EntryInfo> = items
             .iter()
-            .filter_map(|item| Some((item.name.strip_prefix(EXPORTS)?, *item)))
+            .map(|item| (item.name.as_str(), *item))
             .collect();
-        let mut count = 0;
-        let mut is_same = true;
-        for object in exports.iter().flat_map(|export| export.objects()) {
-            count += 1;
-            let known = by_name.get(object.name).zip(objects.get(object.name));
-            is_same &= known.is_some_and(|(item, object)| is_of(item, object));
-        }
-        if is_same && count == items.len() {
+        let is_there = |(name, object): &(String, &ObjectInfo)| {
+            let item = by_name.get(name.as_str());
+            item.is_some_and(|item| is_of(item, object))
+        };
+        if wanted.len() == items.len() && wanted.iter().all(is_there) {
             Ok(())
         } else {
             Err(self.taken())

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::companions::{Companions, entry_name};
 use super::error::{ExportFault, PackError};
 use super::kinds::read_kinds;
 use super::manifest::{assemble, backup_id};
@@ -17,7 +18,7 @@ use super::place::Destination;
 use super::select::{self, KnownKinds, SelectionResult, known_pairs};
 use super::source::sources_of;
 use crate::export::discover::{Discovery, Export};
-use crate::model::{Method, Namespace};
+use crate::model::{EXPORTS_FOLDER, Method, Namespace, Timestamp};
 use crate::progress::{Event, Observer};
 use crate::runtime::workers::Workers;
 use crate::store::{ObjectInfo, Store, StoreError};
@@ -29,6 +30,8 @@ pub(super) struct PackSet {
     pub(super) objects: BTreeMap<String, ObjectInfo>,
     pub(super) contents: BTreeMap<String, Bytes>,
     pub(super) pairs: KnownKinds,
+    /// What is packed beside the exports.
+    pub(super) companions: Companions,
 }
 
 impl PackSet {
@@ -38,13 +41,36 @@ impl PackSet {
             .exports
             .iter()
             .map(|export| export.objects().len() as u64);
-        objects.sum()
+        objects.sum::<u64>() + self.companions.count()
     }
 
     /// Bytes of its objects.
     pub(super) fn object_bytes(&self) -> u64 {
         let objects = self.exports.iter().flat_map(Export::objects);
-        objects.map(|object| object.len).sum()
+        objects
+            .map(|object| object.len)
+            .fold(self.companions.bytes(), u64::saturating_add)
+    }
+
+    /// The name of each entry to be, with its object.
+    pub(super) fn entries(&self) -> Vec<(String, &ObjectInfo)> {
+        let exports = self.exports.iter().flat_map(Export::objects);
+        let exports = exports.filter_map(|listed| {
+            let object = self.objects.get(listed.name)?;
+            Some((format!("{EXPORTS_FOLDER}{}", listed.name), object))
+        });
+        let companions = self.companions.objects();
+        exports
+            .chain(companions.map(|object| (entry_name(object), object)))
+            .collect()
+    }
+
+    /// When its last export ended.
+    pub(super) fn finished(&self) -> Option<Timestamp> {
+        self.exports
+            .iter()
+            .filter_map(|export| export.finished)
+            .max()
     }
 
     /// `{namespace}_backup_{YYYYMMDDHHMMSS}.zip`, as the set itself says.
@@ -168,6 +194,7 @@ impl SetFinder<'_> {
             contents: metadata.contents_of(&objects),
             objects,
             pairs: std::mem::take(pairs),
+            companions: Companions::default(),
         }))
     }
 

@@ -92,6 +92,17 @@ impl Source {
         }
     }
 
+    /// What its bytes are, where it is a companion and its store says so. Of exports it says
+    /// nothing, and would make the same set other bytes in a bucket than in a folder.
+    pub(super) fn content_type(&self) -> Option<&str> {
+        match &self.bytes {
+            SourceBytes::Object(object, _) if self.role == EntryRole::Companion => {
+                object.content_type.as_deref()
+            }
+            _ => None,
+        }
+    }
+
     /// Holds what was read against the store's own checksum.
     pub(super) fn check_crc32c(
         &self,

@@ -56,6 +56,7 @@ mod tests {
             role: EntryRole::Output,
             listed_as: None,
             content_encoding: None,
+            content_type: None,
             bytes,
             sha256: Sha256([0; 32]),
             crc32c: Crc32c(0),

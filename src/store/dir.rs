@@ -263,14 +263,14 @@ impl Store for DirStore {
 
 /// A file as a listing shows it. Folders keep nothing of a file besides its bytes.
 fn info(name: String, meta: &fs::Metadata) -> ObjectInfo {
-    let (crc32c, content_encoding, attributes) = (None, None, BTreeMap::new());
     ObjectInfo {
         name,
         len: meta.len(),
         version: version(meta),
-        crc32c,
-        content_encoding,
-        attributes,
+        crc32c: None,
+        content_encoding: None,
+        content_type: None,
+        attributes: BTreeMap::new(),
     }
 }
 

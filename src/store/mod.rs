@@ -35,6 +35,8 @@ pub struct ObjectInfo {
     /// How its bytes are encoded, such as `gzip`, where the store says so. Reads give them as they
     /// are stored.
     pub content_encoding: Option<String>,
+    /// What its bytes are, such as `image/png`, where the store says so.
+    pub content_type: Option<String>,
     /// What was said of it when it was written, where the store keeps such; see
     /// [`ObjectMetadata::attributes`].
     pub attributes: BTreeMap<String, String>,
@@ -49,6 +51,8 @@ pub struct WriteOptions {
     pub expected_len: u64,
     /// How its bytes are encoded, for stores that keep such; see [`ObjectInfo::content_encoding`].
     pub content_encoding: Option<String>,
+    /// What its bytes are, for stores that keep such; without it the store guesses by the name.
+    pub content_type: Option<String>,
     /// Whether it need not survive a power cut before [`Store::sync`] is called for it.
     pub sync_later: bool,
 }

@@ -93,6 +93,7 @@ struct Verification<'a> {
 impl Verification<'_> {
     fn quick(&self, report: &mut VerifyReport) -> Vec<String> {
         report.entries = self.archive.container().entries().len() as u64;
+        report.companions = self.archive.manifest().companions.len() as u64;
         report.entities = self.archive.manifest().totals.entities;
         let mut problems = check_totals(self.archive);
         problems.extend(check_missing(self.archive));
@@ -102,6 +103,7 @@ impl Verification<'_> {
     async fn full(&self, report: &mut VerifyReport) -> Result<Vec<String>, VerifyError> {
         let archive = self.archive;
         let manifest = archive.manifest();
+        report.companions = manifest.companions.len() as u64;
         let objects = manifest.objects().into_iter().chain([&manifest.sums]);
         let items = archive.in_order(objects.cloned().collect());
         self.begin(&items);

@@ -10,6 +10,8 @@ pub struct VerifyReport {
     pub entries: u64,
     /// Entities counted (quick: by the manifest).
     pub entities: u64,
+    /// How many of those entries are companions.
+    pub companions: u64,
     /// All that is wrong, one sentence each.
     pub problems: Vec<String>,
     /// What contradicts the exports' metadata and was accepted when the archive was packed.

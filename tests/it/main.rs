@@ -10,6 +10,7 @@
 )]
 
 mod cloud;
+mod companions;
 mod datastore;
 mod demo;
 mod environment;

@@ -38,6 +38,9 @@ pub struct PackArgs {
     /// count (repeatable)
     #[arg(long, value_name = "SELECTOR")]
     pub accept_count: Vec<Selector>,
+    /// Pack every object below this folder beside the exports, such as images (repeatable)
+    #[arg(long, value_name = "SOURCE")]
+    pub with: Vec<Location>,
     /// How entries are kept
     #[arg(long, value_enum, default_value = "deflate")]
     pub method: MethodArg,

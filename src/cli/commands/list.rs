@@ -23,12 +23,13 @@ pub async fn run(context: &Context, arg: &ArchiveArg) -> CommandResult {
         format!("project {}", manifest.backup.project)
     };
     context.ui.say_apart(format!(
-        "backup {} of {project}: {}, {}, {} of {}",
+        "backup {} of {project}: {}, {}, {} of {}{}",
         manifest.backup.id,
         output::counted(totals.kinds, "kind", "kinds"),
         output::counted(totals.entities, "entity", "entities"),
         output::counted(totals.entries, "file", "files"),
-        output::bytes(totals.bytes)
+        output::bytes(totals.bytes),
+        output::and_companions(manifest.companions.len() as u64)
     ));
     context.ui.info(manifest.export_times().to_string());
     for count in manifest.accepted_counts() {

@@ -1,6 +1,6 @@
 //! `kindpack pack SOURCE ARCHIVE`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -23,14 +23,19 @@ const MAX_EXPECT_BYTES: u64 = 64 << 20;
 
 pub async fn run(context: &Context, args: PackArgs) -> CommandResult {
     let ui = &context.ui;
-    reject_archive_inside_source(&args.source, &args.archive)?;
+    check_overlaps(&args)?;
     let (folder, dest, name) = destination(context, &args.archive)?;
     let expect = match &args.expect {
         Some(path) => read_expected(path).await?,
         None => Vec::new(),
     };
     let (source, typed) = (args.source.clone(), args.archive.clone());
-    let options = options(args, expect);
+    let companions = args.with.iter();
+    let companions = companions.map(|with| context.stores.folder(with));
+    let options = PackRequest {
+        companions: companions.collect(),
+        ..options(args, expect)
+    };
     let source = context.stores.folder(&source);
     let begun = Instant::now();
     let packed = pack(
@@ -146,14 +151,16 @@ fn print_result(context: &Context, packed: &PackResult, path: &str, begun: Insta
         entities,
         objects,
         object_bytes,
+        companions,
         ..
     } = packed;
     let what = format!(
-        "{} with {} in {} of {}",
+        "{} with {} in {} of {}{}",
         output::counted(*kinds, "kind", "kinds"),
         output::counted(*entities, "entity", "entities"),
         output::counted(*objects, "object", "objects"),
-        output::bytes(*object_bytes)
+        output::bytes(*object_bytes),
+        output::and_companions(*companions)
     );
     let Some(sealed) = &packed.sealed else {
         ui.info(format!(
@@ -164,7 +171,7 @@ fn print_result(context: &Context, packed: &PackResult, path: &str, begun: Insta
                 "{path} is there already. It may be the same: a pack compares every byte."
             ));
         }
-        ui.done(json!({"archive": path, "dry_run": true, "kinds": kinds, "entities": entities, "objects": objects, "bytes": object_bytes}));
+        ui.done(json!({"archive": path, "dry_run": true, "kinds": kinds, "entities": entities, "objects": objects, "bytes": object_bytes, "companions": companions}));
         return;
     };
     let (sha256, bytes, seconds) = (
@@ -196,46 +203,84 @@ fn print_result(context: &Context, packed: &PackResult, path: &str, begun: Insta
     ));
     ui.done(json!({
         "archive": path, "sha256": sha256, "bytes": bytes, "kinds": kinds, "entities": entities, "objects": objects,
-        "object_bytes": object_bytes, "seconds": seconds, "was_there": sealed.already_existed, "accepted_counts": sealed.manifest.accepted_counts(),
+        "companions": companions, "object_bytes": object_bytes, "seconds": seconds, "was_there": sealed.already_existed, "accepted_counts": sealed.manifest.accepted_counts(),
     }));
 }
 
-/// An archive below SOURCE would be looked at by the next pack.
-fn reject_archive_inside_source(source: &Location, archive: &Location) -> Result<(), Failure> {
-    let inside = match (source, archive) {
-        (Location::Local(source), Location::Local(archive)) => {
-            let parent = archive
-                .parent()
-                .filter(|parent| !parent.as_os_str().is_empty())
-                .unwrap_or(Path::new("."));
-            let folder = if archive.is_dir() { archive } else { parent };
-            matches!((source.canonicalize(), folder.canonicalize()), (Ok(source), Ok(folder)) if folder.starts_with(&source))
+/// Refuses an archive that the next pack would look at or pack, and sources that share objects.
+fn check_overlaps(args: &PackArgs) -> Result<(), Failure> {
+    reject_archive_inside("SOURCE", &args.source, &args.archive)?;
+    let mut sources = vec![("SOURCE", &args.source)];
+    for with in &args.with {
+        reject_archive_inside("--with", with, &args.archive)?;
+        for (name, other) in &sources {
+            if is_inside(other, with) || is_inside(with, other) {
+                let why =
+                    format!("--with {with}: one of it and {name} {other} is inside the other");
+                return Err(Failure::usage(why).hint("give folders that share no object"));
+            }
+        }
+        sources.push(("--with", with));
+    }
+    Ok(())
+}
+
+fn reject_archive_inside(name: &str, source: &Location, archive: &Location) -> Result<(), Failure> {
+    if !is_inside(source, &folder_of(archive)) {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "{archive}: expected an ARCHIVE outside {name}, found one inside {source}"
+    )))
+}
+
+/// The folder that an archive is made in.
+fn folder_of(archive: &Location) -> Location {
+    match archive {
+        Location::Local(path) if path.is_dir() => archive.clone(),
+        Location::Bucket { .. } if archive.is_folder_name() => archive.clone(),
+        _ => archive.folder(),
+    }
+}
+
+/// Whether a folder is another one or below it.
+fn is_inside(outer: &Location, inner: &Location) -> bool {
+    match (outer, inner) {
+        (Location::Local(outer), Location::Local(inner)) => {
+            let outer = outer.canonicalize();
+            outer.is_ok_and(|outer| {
+                existing_folder(inner).is_some_and(|inner| inner.starts_with(outer))
+            })
         }
         (
+            Location::Bucket { bucket, name },
             Location::Bucket {
-                bucket: from,
-                name: source,
+                bucket: other,
+                name: inner,
             },
-            Location::Bucket {
-                bucket: to,
-                name: archive,
-            },
-        ) => {
-            let folder = if source.is_empty() || source.ends_with('/') {
-                source.clone()
-            } else {
-                format!("{source}/")
-            };
-            from == to && archive.starts_with(&folder)
-        }
+        ) => bucket == other && as_folder(inner).starts_with(&as_folder(name)),
         _ => false,
+    }
+}
+
+/// A path, or as much of it as is there.
+fn existing_folder(path: &Path) -> Option<PathBuf> {
+    let named = |path: &Path| {
+        if path.as_os_str().is_empty() {
+            Path::new(".").canonicalize()
+        } else {
+            path.canonicalize()
+        }
     };
-    if inside {
-        Err(Failure::usage(format!(
-            "{archive}: expected an ARCHIVE outside SOURCE, found one inside {source}"
-        )))
+    path.ancestors().find_map(|path| named(path).ok())
+}
+
+/// The name of a folder in a bucket: empty, or ending in `/`.
+fn as_folder(name: &str) -> String {
+    if name.is_empty() || name.ends_with('/') {
+        name.to_owned()
     } else {
-        Ok(())
+        format!("{name}/")
     }
 }
 

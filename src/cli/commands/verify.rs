@@ -69,13 +69,14 @@ pub async fn run(context: &Context, args: VerifyArgs) -> CommandResult {
     };
     let seconds = begun.elapsed().as_secs_f64();
     ui.info(format!(
-        "OK: {title}: {seen}{}{entities}, {} ({seconds:.1} s)",
+        "OK: {title}: {seen}{}{}{entities}, {} ({seconds:.1} s)",
         output::counted(report.entries, "entry", "entries"),
+        output::and_companions(report.companions),
         output::bytes(bytes)
     ));
     show_set(ui, &report);
     ui.done(json!({
-        "archive": title, "entries": report.entries, "entities": report.entities, "problems": [], "seconds": seconds,
+        "archive": title, "entries": report.entries, "entities": report.entities, "companions": report.companions, "problems": [], "seconds": seconds,
         "accepted_counts": report.accepted_counts, "missing": report.missing, "snapshot_time": report.snapshot_time,
     }));
     Ok(ExitCode::Done)

@@ -53,6 +53,7 @@ fn entry(name: &str, role: EntryRole) -> EntryInfo {
         role,
         listed_as: None,
         content_encoding: None,
+        content_type: None,
         bytes: 5,
         sha256: Sha256([7; 32]),
         crc32c: Crc32c(7),

@@ -194,6 +194,7 @@ pub(super) struct ObjectResource {
     pub(super) crc32c: String,
     pub(super) updated: String,
     pub(super) content_encoding: Option<String>,
+    pub(super) content_type: Option<String>,
     pub(super) metadata: std::collections::BTreeMap<String, String>,
 }
 

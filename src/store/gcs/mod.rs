@@ -35,7 +35,8 @@ use proof::SentBytes;
 const NAME_MAX_BYTES: usize = 1_024;
 
 /// What is asked of every object.
-const FIELDS: &str = "name,size,generation,metageneration,crc32c,updated,contentEncoding,metadata";
+const FIELDS: &str =
+    "name,size,generation,metageneration,crc32c,updated,contentEncoding,contentType,metadata";
 
 /// Objects below a prefix of a bucket.
 #[derive(Debug, Clone)]
@@ -95,7 +96,7 @@ impl<'a> UploadKind<'a> {
             UploadKind::Final(making) => {
                 let content_encoding = making.content_encoding.as_deref();
                 ObjectResourceBody {
-                    content_type,
+                    content_type: making.content_type.as_deref().unwrap_or(content_type),
                     content_encoding,
                     storage_class,
                     metadata,
@@ -110,7 +111,7 @@ impl<'a> UploadKind<'a> {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ObjectResourceBody<'a> {
-    content_type: &'static str,
+    content_type: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     content_encoding: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -206,6 +207,7 @@ impl GcsStore {
             version,
             crc32c,
             content_encoding,
+            content_type: resource.content_type.filter(|kind| !kind.is_empty()),
             attributes: resource.metadata,
         })
     }

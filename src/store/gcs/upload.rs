@@ -364,6 +364,18 @@ fn header_value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).expect("numbers, base64 and fixed words are ASCII")
 }
 
+/// A content type as a header can carry it. What the service stores is said in JSON, beside it.
+fn header_text(content_type: &str) -> &str {
+    let is_plain = content_type
+        .bytes()
+        .all(|byte| byte == b' ' || byte.is_ascii_graphic());
+    if is_plain {
+        content_type
+    } else {
+        "application/octet-stream"
+    }
+}
+
 pub(super) fn content_type(name: &str) -> &'static str {
     match name.rsplit_once('.') {
         Some((_, "zip")) => "application/zip",
@@ -441,7 +453,7 @@ async fn try_single(
         crc32c: Some(to_base64(crc32c)),
         ..purpose.described(name, options, &about.attributes)
     };
-    let (content_type, told) = (told.content_type, json!(told));
+    let (content_type, told) = (header_text(told.content_type), json!(told));
     // Nobody can foresee it, so nothing that is packed can hold it.
     let [high, low] = [0, 1].map(|half| RandomState::new().hash_one(half));
     let boundary = format!("kindpack-{high:016x}{low:016x}");

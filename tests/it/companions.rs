@@ -1,0 +1,315 @@
+//! Companions: objects that are packed beside the exports, and come back with them.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use serde_json::Value;
+
+use crate::schemas::{assert_holds, schema};
+use crate::support::fixtures::fixture;
+use crate::support::gcs_server::{Call, Deed, GcsServer};
+use crate::support::{TestDir, copy_folder, files_below, outside_program, zips};
+
+/// An exports folder of a few kinds.
+const EXPORTS: &str = "managed-variants/one_namespace_all_kinds";
+
+/// More than two pieces.
+const LARGE_BYTES: usize = 9_000_000;
+
+/// Bytes that nothing deflates, the same each time.
+fn noise(len: usize) -> Vec<u8> {
+    let mut state = 1u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+/// Objects with the names that companions have, and their bytes.
+fn objects() -> BTreeMap<&'static str, Vec<u8>> {
+    BTreeMap::from([
+        ("shop/a b.png", b"\x89PNG with a space".to_vec()),
+        ("shop/100%.jpg", b"a per cent".to_vec()),
+        ("画像/写真 1.png", "写真".as_bytes().to_vec()),
+        ("empty.bin", Vec::new()),
+        ("large.bin", noise(LARGE_BYTES)),
+    ])
+}
+
+/// A desk with `exports` and `images`.
+fn desk() -> TestDir {
+    let desk = TestDir::new();
+    copy_folder(fixture(EXPORTS).as_ref(), &desk.path("exports"));
+    for (name, bytes) in objects() {
+        desk.write(&format!("images/{name}"), bytes);
+    }
+    desk
+}
+
+/// The same with `set.zip`, which holds both.
+fn packed() -> TestDir {
+    let desk = desk();
+    let args = ["pack", "exports", "set.zip", "--with", "images"];
+    let done = desk.json(0, &args);
+    assert_holds(&schema("events"), &done, "pack --with");
+    assert_eq!(done["companions"], 5);
+    desk
+}
+
+/// The bytes of all files below a folder, by name.
+fn bytes_below(desk: &TestDir, folder: &str) -> BTreeMap<String, Vec<u8>> {
+    files_below(&desk.path(folder))
+        .into_iter()
+        .map(|(name, path)| (name, fs::read(path).unwrap()))
+        .collect()
+}
+
+#[track_caller]
+fn assert_are_objects(found: &BTreeMap<String, Vec<u8>>) {
+    let objects = objects();
+    assert!(found.keys().eq(objects.keys()), "{:?}", found.keys());
+    for (name, bytes) in &objects {
+        assert!(found[*name] == *bytes, "{name}");
+    }
+}
+
+fn companions_of(manifest: &Value) -> &Vec<Value> {
+    manifest["companions"].as_array().unwrap()
+}
+
+#[test]
+fn companions_are_packed_listed_and_verified() {
+    let desk = packed();
+    let manifest = zips::manifest(&desk.path("set.zip"));
+    assert_holds(&schema("manifest"), &manifest, "companions");
+    let entries = zips::contents(&desk.path("set.zip")).into_iter();
+    let found = entries
+        .filter_map(|(name, bytes)| Some((name.strip_prefix("companions/")?.to_owned(), bytes)));
+    assert_are_objects(&found.collect());
+    for companion in companions_of(&manifest) {
+        assert_eq!(companion["role"], "companion");
+        assert!(companion.get("content_type").is_none(), "{companion}");
+    }
+    let listed = desk.expect(0, &["list", "set.zip"]).text();
+    assert!(listed.contains("5 companions among them"), "{listed}");
+    let verified = desk.json(0, &["verify", "set.zip"]);
+    assert_holds(&schema("events"), &verified, "verify");
+    assert_eq!(verified["companions"], 5);
+    let objects = manifest["totals"]["entries"].as_u64().unwrap();
+    assert_eq!(verified["entries"], objects + 2);
+    let quick = desk.expect(0, &["verify", "set.zip", "--quick"]).text();
+    assert!(quick.contains("5 companions"), "{quick}");
+}
+
+#[test]
+fn one_flipped_byte_of_a_companion_is_damage() {
+    let desk = packed();
+    let mut bytes = desk.read("set.zip");
+    let tail = &noise(LARGE_BYTES)[LARGE_BYTES - 64..];
+    let at = bytes.windows(64).rposition(|window| window == tail);
+    bytes[at.expect("noise is stored as it is")] ^= 1;
+    desk.write("set.zip", bytes);
+    let run = desk.expect(4, &["verify", "set.zip"]);
+    assert!(run.err.contains("companions/large.bin"), "{}", run.err);
+    let run = desk.expect(4, &["extract", "set.zip", "out"]);
+    assert!(run.err.contains("companions/large.bin"), "{}", run.err);
+    assert!(!desk.path("out/companions/large.bin").exists());
+}
+
+#[test]
+fn the_same_companions_give_the_same_bytes() {
+    let desk = packed();
+    desk.write("logos/logo.svg", "<svg/>");
+    let pack = |name: &str, options: &[&str]| {
+        let args = [&["pack", "exports", name], options].concat();
+        desk.expect(0, &args);
+        desk.read(name)
+    };
+    let one = pack("1.zip", &["--with", "images", "--jobs", "1"]);
+    let four = pack("4.zip", &["--with", "images/", "--jobs", "4"]);
+    assert!(one == four && one == desk.read("set.zip"));
+    let there = pack("x.zip", &["--with", "images", "--with", "logos"]);
+    let back = pack("y.zip", &["--with", "logos", "--with", "images"]);
+    assert!(there == back && there != one);
+    pack("stored.zip", &["--with", "images", "--method", "store"]);
+    desk.expect(0, &["verify", "stored.zip"]);
+}
+
+#[test]
+fn packing_again_compares_the_companions_too() {
+    let desk = packed();
+    let args = ["pack", "exports", "set.zip", "--with", "images"];
+    assert_eq!(desk.json(0, &args)["was_there"], true);
+    desk.expect(5, &["pack", "exports", "set.zip"]);
+    desk.write("images/empty.bin", "full");
+    desk.expect(5, &args);
+    desk.json(0, &["pack", "exports", "plain.zip"]);
+    desk.expect(5, &["pack", "exports", "plain.zip", "--with", "images"]);
+}
+
+#[test]
+fn companions_are_extracted_beside_the_exports() {
+    let desk = packed();
+    desk.json(0, &["extract", "set.zip", "out"]);
+    let (companions, exports): (BTreeMap<_, _>, BTreeMap<_, _>) = bytes_below(&desk, "out")
+        .into_iter()
+        .partition(|(name, _)| name.starts_with("companions/"));
+    assert_eq!(exports, bytes_below(&desk, "exports"));
+    let strip = |(name, bytes): (String, Vec<u8>)| {
+        let name = name.strip_prefix("companions/").unwrap().to_owned();
+        (name, bytes)
+    };
+    assert_are_objects(&companions.into_iter().map(strip).collect());
+    // Again: everything is there already.
+    assert_eq!(desk.json(0, &["extract", "set.zip", "out"])["objects"], 0);
+    desk.json(0, &["extract", "set.zip", "kinds", "--only", "*"]);
+    assert!(!desk.path("kinds/companions").exists());
+}
+
+#[test]
+fn exports_are_not_extracted_among_the_companions() {
+    let desk = desk();
+    fs::rename(desk.path("exports"), desk.path("inner")).unwrap();
+    copy_folder(&desk.path("inner"), &desk.path("exports/companions"));
+    desk.json(0, &["pack", "exports", "set.zip", "--with", "images"]);
+    desk.expect(0, &["verify", "set.zip"]);
+    let run = desk.expect(5, &["extract", "set.zip", "out"]);
+    assert!(run.err.contains("companions/"), "{}", run.err);
+    assert!(run.err.contains("--only"), "{}", run.err);
+    assert!(!desk.path("out").exists());
+    desk.json(0, &["extract", "set.zip", "out", "--only", "*"]);
+}
+
+#[test]
+fn unzip_and_sha256sum_read_the_companions() {
+    const TEST: &str = "sha256sum -c of companions after unzip";
+    let found = |name| outside_program(name, &[name], TEST);
+    let (Some(unzip), Some(sha256sum)) = (found("unzip"), found("sha256sum")) else {
+        return;
+    };
+    let desk = packed();
+    let mut unzip = desk.program(unzip, &["-q", "set.zip", "-d", "unzipped"]);
+    assert!(unzip.status().unwrap().success());
+    assert_are_objects(&bytes_below(&desk, "unzipped/companions"));
+    let mut check = desk.program(sha256sum, &["--quiet", "--strict", "-c", "SHA256SUMS"]);
+    let checked = check.current_dir(desk.path("unzipped")).status().unwrap();
+    assert!(checked.success());
+    let sums = String::from_utf8(desk.read("unzipped/SHA256SUMS")).unwrap();
+    assert_eq!(sums.matches("  companions/").count(), 5);
+}
+
+#[test]
+fn sources_that_share_objects_are_refused() {
+    let desk = desk();
+    desk.write("exports/images/a.png", "a");
+    desk.write("other/empty.bin", "another");
+    for (words, options) in [
+        ("exports", &["--with", "exports/images"][..]),
+        ("exports", &["--with", "exports"]),
+        ("inside", &["--with", "."]),
+        ("inside", &["--with", "images", "--with", "images/shop"]),
+        ("empty.bin", &["--with", "images", "--with", "other"]),
+        ("nowhere", &["--with", "nowhere"]),
+        ("gs://b/x", &["--with", "gs://b/x", "--with", "gs://b/x/y/"]),
+    ] {
+        let args = [&["pack", "exports", "set.zip"], options].concat();
+        let run = desk.expect(2, &args);
+        assert!(run.err.contains(words), "{options:?}: {}", run.err);
+    }
+    let inside = ["pack", "exports", "images/new/set.zip", "--with", "images"];
+    desk.expect(2, &inside);
+    assert!(!desk.path("set.zip").exists());
+}
+
+#[test]
+fn companions_that_no_archive_can_name_are_refused() {
+    let desk = desk();
+    desk.write("images/two\nlines.png", "x");
+    let args = ["pack", "exports", "set.zip", "--with", "images"];
+    let run = desk.expect(4, &args);
+    assert!(run.err.contains("control character"), "{}", run.err);
+    assert!(!desk.path("set.zip").exists());
+}
+
+#[test]
+fn a_dry_run_counts_companions() {
+    let desk = desk();
+    let args = ["pack", "exports", "set.zip", "--with", "images"];
+    let done = desk.json(0, &[&args[..], &["--dry-run"]].concat());
+    assert_holds(&schema("events"), &done, "pack --dry-run");
+    assert_eq!(done["companions"], 5);
+    assert!(done["bytes"].as_u64().unwrap() > LARGE_BYTES as u64);
+    assert!(!desk.path("set.zip").exists());
+}
+
+/// A bucket `shop` with `exports/` and `images/`.
+fn bucket(desk: &TestDir) -> GcsServer {
+    let server = GcsServer::start(&["shop", "vault"]);
+    server.put_folder("shop", "exports/", &desk.path("exports"));
+    server.put_folder("shop", "images/", &desk.path("images"));
+    server
+}
+
+fn with_bucket(desk: &TestDir, server: &GcsServer, args: &[&str]) -> crate::support::Run {
+    let mut command = desk.kindpack(args);
+    command.env("STORAGE_EMULATOR_HOST", server.url());
+    crate::support::Running::start(command).wait()
+}
+
+const PACK: [&str; 5] = [
+    "pack",
+    "gs://shop/exports/",
+    "gs://vault/set.zip",
+    "--with",
+    "gs://shop/images/",
+];
+
+#[test]
+fn companions_of_a_bucket_keep_their_content_type() {
+    let desk = desk();
+    let server = bucket(&desk);
+    server.put("shop", "images/", Vec::new());
+    server.alter("shop", "images/shop/a b.png", |object| {
+        object.content_type = Some("image/png".to_owned());
+    });
+    let run = with_bucket(&desk, &server, &PACK);
+    assert_eq!(run.code, 0, "{}", run.brief());
+    desk.write("set.zip", server.get("vault", "set.zip").unwrap().bytes());
+    let manifest = zips::manifest(&desk.path("set.zip"));
+    assert_holds(&schema("manifest"), &manifest, "companions of a bucket");
+    let types: BTreeMap<&str, &Value> = companions_of(&manifest)
+        .iter()
+        .map(|companion| {
+            (
+                companion["name"].as_str().unwrap(),
+                &companion["content_type"],
+            )
+        })
+        .collect();
+    assert_eq!(types.len(), 5);
+    assert_eq!(types["companions/shop/a b.png"], "image/png");
+    let exports = manifest["kinds"][0]["entries"].as_array().unwrap();
+    assert!(exports.iter().all(|entry| entry["content_type"].is_null()));
+}
+
+#[test]
+fn a_companion_that_changes_meanwhile_is_refused() {
+    let desk = desk();
+    let server = bucket(&desk);
+    assert_eq!(with_bucket(&desk, &server, &PACK).code, 0);
+    let reads = server
+        .seen()
+        .into_iter()
+        .filter(|seen| seen.call == Call::Read);
+    let names: Vec<String> = reads.map(|seen| seen.name).collect();
+    let number = names.iter().position(|name| name.ends_with("large.bin"));
+    server.remove("vault", "set.zip");
+    server.remove("vault", "set.zip.sha256");
+    server.forget();
+    server.plan(Call::Read, number.unwrap(), Deed::Replace);
+    let run = with_bucket(&desk, &server, &PACK);
+    assert_eq!(run.code, 3, "{}", run.brief());
+    assert!(run.err.contains("source changed"), "{}", run.err);
+    assert_eq!(server.names("vault"), [""; 0]);
+}
