@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde_with::{DeserializeFromStr, SerializeDisplay};
+
 use super::glob::{self, PatternToken};
 use super::{DEFAULT_NAMESPACE, Kind, KindRef, Namespace};
 
@@ -15,7 +17,7 @@ use super::{DEFAULT_NAMESPACE, Kind, KindRef, Namespace};
 /// assert!(selector.matches(&KindRef::new("acme", "OrderLine")));
 /// assert!(!selector.matches(&KindRef::new("", "OrderLine")));
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, SerializeDisplay, DeserializeFromStr)]
 pub struct Selector {
     text: String,
     namespace: Option<Pattern>,

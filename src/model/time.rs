@@ -7,14 +7,15 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use jiff::civil::{DateTime, date};
 
-use super::digest::as_text;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde_with::{DeserializeFromStr, SerializeDisplay};
 
 const EPOCH: DateTime = date(1970, 1, 1).at(0, 0, 0, 0);
 
 /// Microseconds since 1970-01-01T00:00:00Z, spelled as RFC 3339 with `Z` and 0, 3 or 6 digits of
 /// fraction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, SerializeDisplay, DeserializeFromStr,
+)]
 pub struct Timestamp(i64);
 
 impl Timestamp {
@@ -121,8 +122,6 @@ impl FromStr for Timestamp {
         Timestamp::from_micros(micros).ok_or_else(wrong)
     }
 }
-
-as_text!(Timestamp);
 
 #[cfg(test)]
 mod tests {

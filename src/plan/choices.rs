@@ -3,11 +3,14 @@
 //! Knows how each choice is spelled, not what an archive holds: whether a choice fits is the
 //! planner's to say.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Serialize};
+use serde_with::{DeserializeFromStr, SerializeDisplay};
+use strum::VariantNames;
 
 use crate::model::{KindRef, Namespace, Sample, Selector, SelectorError, TargetSpec};
 use crate::transform::redact::RedactRule;
@@ -44,7 +47,6 @@ pub struct Choices {
 #[serde(deny_unknown_fields)]
 pub struct Redaction {
     /// The rules, in the order in which they were given.
-    #[serde(with = "texts")]
     pub rules: Vec<RedactRule>,
     /// Tells keys apart without telling the key: the same one must be there when the plan runs.
     /// None where no rule needs one.
@@ -63,7 +65,6 @@ pub struct Redaction {
 #[serde(deny_unknown_fields)]
 pub struct RuleMatch {
     /// The rule.
-    #[serde(with = "one_text")]
     pub rule: RedactRule,
     /// The properties, as `KIND.path`, sorted.
     pub properties: Vec<String>,
@@ -117,19 +118,14 @@ impl Choices {
 #[serde(deny_unknown_fields)]
 pub struct PlanSelection {
     /// Only pairs that one of these chooses; empty means all.
-    #[serde(with = "texts")]
     pub only: Vec<Selector>,
     /// Not the pairs that one of these chooses.
-    #[serde(with = "texts")]
     pub exclude: Vec<Selector>,
     /// These before all others, in this order.
-    #[serde(with = "texts")]
     pub first: Vec<Selector>,
     /// These behind all others, in this order.
-    #[serde(with = "texts")]
     pub last: Vec<Selector>,
     /// One choice of pairs behind another.
-    #[serde(with = "texts")]
     pub depends_on: Vec<DependencyRule>,
     /// What a file says of the order, besides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -153,13 +149,10 @@ pub struct OrderFile {
     /// The file, as it was named.
     pub file: String,
     /// These before all others, in this order.
-    #[serde(with = "texts")]
     pub first: Vec<Selector>,
     /// These behind all others, in this order.
-    #[serde(with = "texts")]
     pub last: Vec<Selector>,
     /// One choice of pairs behind another.
-    #[serde(with = "texts")]
     pub depends_on: Vec<DependencyRule>,
 }
 
@@ -234,7 +227,7 @@ impl PlanSelection {
 /// `A=B`: what `A` chooses waits until all that `B` chooses is done.
 ///
 /// The first `=` divides. A kind on the left that holds `=` is written with `?` in its place.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, SerializeDisplay, DeserializeFromStr)]
 pub struct DependencyRule {
     /// What waits.
     pub step: Selector,
@@ -250,7 +243,7 @@ impl FromStr for DependencyRule {
             return Err(ChoiceError::Spelling {
                 what: "order",
                 text: text.to_owned(),
-                expected: "A=B (A once B is done)",
+                expected: "A=B (A once B is done)".into(),
                 found: "no '='".to_owned(),
             });
         };
@@ -295,7 +288,7 @@ impl NamespaceMap {
                 return Err(ChoiceError::Spelling {
                     what: "namespace map",
                     text,
-                    expected: "one place for a namespace",
+                    expected: "one place for a namespace".into(),
                     found: format!("also {other}"),
                 });
             }
@@ -308,10 +301,10 @@ impl FromStr for NamespaceMap {
     type Err = ChoiceError;
 
     fn from_str(text: &str) -> Result<Self, ChoiceError> {
-        let wrong = |expected, found| ChoiceError::Spelling {
+        let wrong = |expected: &'static str, found| ChoiceError::Spelling {
             what: "namespace map",
             text: text.to_owned(),
-            expected,
+            expected: expected.into(),
             found,
         };
         let (from, to) = text
@@ -343,8 +336,23 @@ impl FromStr for NamespaceMap {
 }
 
 /// What the target may hold of a step's pair before the step runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Default,
+    Serialize,
+    Deserialize,
+    strum::Display,
+    strum::EnumString,
+    strum::VariantNames,
+)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
+#[strum(parse_err_ty = ChoiceError, parse_err_fn = OnExisting::unknown)]
 pub enum OnExisting {
     /// Nothing.
     #[default]
@@ -355,37 +363,30 @@ pub enum OnExisting {
     Replace,
 }
 
-impl fmt::Display for OnExisting {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            OnExisting::Fail => "fail",
-            OnExisting::Merge => "merge",
-            OnExisting::Replace => "replace",
-        })
-    }
-}
-
-impl FromStr for OnExisting {
-    type Err = ChoiceError;
-
-    fn from_str(text: &str) -> Result<Self, ChoiceError> {
-        match text {
-            "fail" => Ok(OnExisting::Fail),
-            "merge" => Ok(OnExisting::Merge),
-            "replace" => Ok(OnExisting::Replace),
-            other => Err(ChoiceError::Spelling {
-                what: "--on-existing",
-                text: text.to_owned(),
-                expected: "fail, merge or replace",
-                found: format!("{other:?}"),
-            }),
-        }
+impl OnExisting {
+    fn unknown(word: &str) -> ChoiceError {
+        ChoiceError::unknown_word("--on-existing", word, Self::VARIANTS)
     }
 }
 
 /// How entities get into the target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Default,
+    Serialize,
+    Deserialize,
+    strum::Display,
+    strum::EnumString,
+    strum::VariantNames,
+)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
+#[strum(parse_err_ty = ChoiceError, parse_err_fn = WriteMethod::unknown)]
 pub enum WriteMethod {
     /// Written by kindpack itself, through commits where the target is a Datastore.
     #[default]
@@ -394,29 +395,9 @@ pub enum WriteMethod {
     Import,
 }
 
-impl fmt::Display for WriteMethod {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            WriteMethod::Commit => "commit",
-            WriteMethod::Import => "import",
-        })
-    }
-}
-
-impl FromStr for WriteMethod {
-    type Err = ChoiceError;
-
-    fn from_str(text: &str) -> Result<Self, ChoiceError> {
-        match text {
-            "commit" => Ok(WriteMethod::Commit),
-            "import" => Ok(WriteMethod::Import),
-            other => Err(ChoiceError::Spelling {
-                what: "--via",
-                text: text.to_owned(),
-                expected: "commit or import",
-                found: format!("{other:?}"),
-            }),
-        }
+impl WriteMethod {
+    fn unknown(word: &str) -> ChoiceError {
+        ChoiceError::unknown_word("--via", word, Self::VARIANTS)
     }
 }
 
@@ -455,7 +436,7 @@ pub enum ChoiceError {
         /// All of it, as given.
         text: String,
         /// What would have been right.
-        expected: &'static str,
+        expected: Cow<'static, str>,
         /// What stands there.
         found: String,
     },
@@ -469,44 +450,26 @@ pub enum ChoiceError {
     },
 }
 
-/// One spelled thing, in JSON as its spelling.
-mod one_text {
-    use super::*;
-
-    pub fn serialize<T: fmt::Display, S: Serializer>(
-        item: &T,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(item)
-    }
-
-    pub fn deserialize<'de, T: FromStr<Err: fmt::Display>, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<T, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(de::Error::custom)
+impl ChoiceError {
+    /// A word that is none of those that there are.
+    fn unknown_word(what: &'static str, word: &str, words: &[&str]) -> Self {
+        ChoiceError::Spelling {
+            what,
+            text: word.to_owned(),
+            expected: either(words).into(),
+            found: format!("{word:?}"),
+        }
     }
 }
 
-/// Lists of spelled things, in JSON as lists of their spellings.
-mod texts {
-    use super::*;
-
-    pub fn serialize<T: fmt::Display, S: Serializer>(
-        items: &[T],
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(items.iter().map(T::to_string))
-    }
-
-    pub fn deserialize<'de, T: FromStr<Err: fmt::Display>, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Vec<T>, D::Error> {
-        Vec::<String>::deserialize(deserializer)?
-            .iter()
-            .map(|text| text.parse().map_err(de::Error::custom))
-            .collect()
+/// `a, b or c`.
+fn either(words: &[&str]) -> String {
+    match words.split_last() {
+        Some((last, [first @ .., before])) => {
+            let early: String = first.iter().map(|word| format!("{word}, ")).collect();
+            format!("{early}{before} or {last}")
+        }
+        _ => words.concat(),
     }
 }
 

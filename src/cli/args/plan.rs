@@ -8,6 +8,7 @@ use super::ArchiveArg;
 use super::values::share;
 use crate::model::{Sample, Selector, TargetSpec};
 use crate::plan::{DependencyRule, NamespaceMap, OnExisting, WriteMethod};
+use crate::transform::redact::Action;
 
 #[derive(Debug, Args)]
 pub struct PlanArgs {
@@ -67,9 +68,7 @@ pub struct PlanChoices {
     /// folder for emulator:
     #[arg(long, value_name = "DEST")]
     pub staging: Option<String>,
-    /// KIND.property=drop|null|hash|mask|fake, `*` in both places, `?` before it if it may match
-    /// nothing; or @FILE with a rule a line (repeatable)
-    #[arg(long, value_name = "RULE")]
+    #[arg(long, value_name = "RULE", help = redact_help())]
     pub redact: Vec<String>,
     /// Restore a share of each kind's entities, such as 5%
     #[arg(long, value_name = "SHARE", value_parser = share, conflicts_with = "limit")]
@@ -103,4 +102,13 @@ impl PlanChoices {
     pub fn any(&self) -> bool {
         *self != PlanChoices::default()
     }
+}
+
+/// The help of `--redact`, with the word of each action.
+fn redact_help() -> String {
+    format!(
+        "KIND.property={}, `*` in both places, `?` before it if it may match nothing; \
+         or @FILE with a rule a line (repeatable)",
+        Action::words()
+    )
 }

@@ -6,10 +6,16 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde_with::{DeserializeFromStr, SerializeDisplay};
+use strum::VariantNames;
+
 use crate::model::glob::PatternToken;
 
 /// What a rule does to a value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, strum::Display, strum::EnumString, strum::VariantNames,
+)]
+#[strum(serialize_all = "lowercase")]
 pub enum Action {
     /// Takes the property away.
     Drop,
@@ -27,7 +33,7 @@ pub enum Action {
 ///
 /// A dot divides, `*` stands for any characters of a name; `\.`, `\*`, `\?` and `\\` are
 /// themselves. A `?` before all of it says that the rule need not match anything.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, SerializeDisplay, DeserializeFromStr)]
 pub struct RedactRule {
     /// Whether it may match nothing.
     is_optional: bool,
@@ -43,7 +49,10 @@ pub struct RedactRule {
 
 /// A text that is no rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("--redact {text:?}: expected KIND.property=drop|null|hash|mask|fake, found {found}")]
+#[error(
+    "--redact {text:?}: expected KIND.property={}, found {found}",
+    Action::words()
+)]
 pub struct RuleError {
     /// All of it.
     text: String,
@@ -51,15 +60,12 @@ pub struct RuleError {
     found: String,
 }
 
-const ACTIONS: [(Action, &str); 5] = [
-    (Action::Drop, "drop"),
-    (Action::Null, "null"),
-    (Action::Hash, "hash"),
-    (Action::Mask, "mask"),
-    (Action::Fake, "fake"),
-];
-
 impl Action {
+    /// The words of all actions, divided by `|`.
+    pub fn words() -> String {
+        Action::VARIANTS.join("|")
+    }
+
     /// Whether what is put in place depends on a key.
     pub fn needs_key(self) -> bool {
         matches!(self, Action::Hash | Action::Fake)
@@ -95,61 +101,70 @@ impl FromStr for RedactRule {
     type Err = RuleError;
 
     fn from_str(text: &str) -> Result<Self, RuleError> {
-        let wrong = |found: &str| RuleError {
+        parse(text).map_err(|found| RuleError {
             text: text.to_owned(),
-            found: found.to_owned(),
-        };
-        let (left, word) = text.rsplit_once('=').ok_or_else(|| wrong("no '='"))?;
-        let action = ACTIONS
-            .iter()
-            .find(|(_, name)| *name == word)
-            .ok_or_else(|| wrong(&format!("{word:?}")))?;
-        let (is_optional, left) = left
-            .strip_prefix('?')
-            .map_or((false, left), |left| (true, left));
-        let (mut glyphs, mut dots) = (Vec::new(), Vec::new());
-        let mut chars = left.chars();
-        while let Some(c) = chars.next() {
-            if c == '.' {
-                dots.push(glyphs.len());
-            }
-            glyphs.push(match c {
-                '*' => PatternToken::AnyChars,
-                '\\' => match chars.next() {
-                    Some(c @ ('.' | '*' | '?' | '\\')) => PatternToken::Literal(c),
-                    other => {
-                        return Err(wrong(
-                            &other.map_or("\\ at the end".to_owned(), |c| format!("\\{c}")),
-                        ));
-                    }
-                },
-                c => PatternToken::Literal(c),
-            });
+            found,
+        })
+    }
+}
+
+/// A rule, or what is wrong with it.
+fn parse(text: &str) -> Result<RedactRule, String> {
+    let (left, word) = text.rsplit_once('=').ok_or("no '='")?;
+    let action = word.parse().map_err(|_| format!("{word:?}"))?;
+    let optional = left.strip_prefix('?');
+    let left = optional.unwrap_or(left);
+    let (glyphs, dots) = read_path(left)?;
+    Ok(RedactRule {
+        is_optional: optional.is_some(),
+        left: left.to_owned(),
+        glyphs,
+        dots,
+        action,
+    })
+}
+
+/// Kind and path, and where the dividing dots stand.
+fn read_path(left: &str) -> Result<(Vec<PatternToken>, Vec<usize>), String> {
+    let (mut glyphs, mut dots) = (Vec::new(), Vec::new());
+    let mut chars = left.chars();
+    while let Some(c) = chars.next() {
+        if c == '.' {
+            dots.push(glyphs.len());
         }
-        let last = glyphs.len().wrapping_sub(1);
-        match (dots.first(), dots.last()) {
-            (None, _) => Err(wrong("no '.' between kind and property")),
-            (Some(0), _) => Err(wrong("no kind")),
-            (_, Some(dot)) if *dot == last => Err(wrong("no property")),
-            _ => Ok(RedactRule {
-                is_optional,
-                left: left.to_owned(),
-                glyphs,
-                dots,
-                action: action.0,
-            }),
-        }
+        glyphs.push(match c {
+            '*' => PatternToken::AnyChars,
+            '\\' => PatternToken::Literal(escaped(chars.next())?),
+            c => PatternToken::Literal(c),
+        });
+    }
+    check_dots(&dots, glyphs.len())?;
+    Ok((glyphs, dots))
+}
+
+/// The character that a backslash before it makes stand for itself.
+fn escaped(next: Option<char>) -> Result<char, String> {
+    match next {
+        Some(c @ ('.' | '*' | '?' | '\\')) => Ok(c),
+        Some(c) => Err(format!("\\{c}")),
+        None => Err("\\ at the end".to_owned()),
+    }
+}
+
+/// Something has to stand before the first dot, and after the last one.
+fn check_dots(dots: &[usize], len: usize) -> Result<(), &'static str> {
+    match (dots.first(), dots.last()) {
+        (None, _) => Err("no '.' between kind and property"),
+        (Some(0), _) => Err("no kind"),
+        (_, Some(dot)) if dot + 1 == len => Err("no property"),
+        _ => Ok(()),
     }
 }
 
 impl fmt::Display for RedactRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let word = ACTIONS
-            .iter()
-            .find(|(action, _)| *action == self.action)
-            .map_or("", |(_, name)| name);
         let mark = if self.is_optional { "?" } else { "" };
-        write!(f, "{mark}{}={word}", self.left)
+        write!(f, "{mark}{}={}", self.left, self.action)
     }
 }
 
