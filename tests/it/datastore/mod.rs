@@ -2,6 +2,7 @@
 //! does: every branch of the way in.
 
 mod deletes;
+mod exports;
 mod fixture;
 mod kinds;
 mod leases;

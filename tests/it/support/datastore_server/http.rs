@@ -8,6 +8,7 @@ use hyper::body::Incoming;
 use hyper::{Request, Response};
 
 use super::super::http_server::{self, Body, cut};
+use super::super::operations;
 use super::api::{self, Answer, Asked};
 use super::{Call, Deed, Seen, State};
 
@@ -34,6 +35,14 @@ pub(super) async fn answer(
             .to_owned()
     };
     let is_message = header("content-type") == "application/x-protobuf";
+    let operations = lock(&state).operations.clone();
+    let path = head.uri.path_and_query().map_or("", |path| path.as_str());
+    let reply = operations.and_then(|operations| {
+        operations.answer(head.method.as_str(), path, &header("authorization"), &body)
+    });
+    if let Some(reply) = reply {
+        return operations::respond_to(reply);
+    }
     let Some(asked) = Asked::parse(head.method.as_str(), head.uri.path(), is_message, &body) else {
         return Ok(respond(Answer::front_end(404)));
     };

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use super::fault_plan::{Fault, FaultPlan};
 use super::http_server::HttpServer;
+use super::operations::Operations;
 
 pub use api::StoredKey;
 
@@ -104,6 +105,8 @@ struct State {
     denied: bool,
     /// How far the service's clock is ahead.
     ahead: Duration,
+    /// What answers exports, imports and questions about operations.
+    operations: Option<Arc<Operations>>,
 }
 
 /// A running server. It ends when it is dropped; what was planned must have come by then.
@@ -152,6 +155,11 @@ impl DatastoreServer {
             "type": "authorized_user", "client_id": "CANARY-CLIENT", "client_secret": "CANARY-SECRET",
             "refresh_token": "CANARY-REFRESH", "token_uri": format!("{}/token", self.url()),
         })
+    }
+
+    /// From now on these operations are answered, too, by both of Google's APIs.
+    pub fn serve_operations(&self, operations: Arc<Operations>) {
+        self.state().operations = Some(operations);
     }
 
     /// Plans a fault: the call of that number, counted from 0, goes wrong once.

@@ -347,6 +347,11 @@ impl GcsServer {
         self.state().buckets.get(bucket)?.get(name).cloned()
     }
 
+    /// Whether there is such a bucket.
+    pub fn has_bucket(&self, bucket: &str) -> bool {
+        self.state().buckets.contains_key(bucket)
+    }
+
     /// The names in a bucket.
     pub fn names(&self, bucket: &str) -> Vec<String> {
         self.state().buckets[bucket].keys().cloned().collect()
