@@ -9,7 +9,8 @@
 //! New ids come from one counter for all projects and kinds, which knows nothing of ids that were
 //! restored. `reserveIds` of Datastore v1 leaves it as it is; the call here moves it.
 
-use crate::entity::wire::{Fields, put_bytes, put_int, put_message, put_uint};
+use prost::Message;
+
 use crate::model::KindRef;
 
 /// How the interface is called.
@@ -41,29 +42,23 @@ pub fn counter_of(id: i64) -> Option<i64> {
 
 /// Returns a request to hand out no id up to that place of the counter.
 pub fn reserve(project: &str, counter: i64) -> Vec<u8> {
-    let mut request = Vec::new();
     // Any key will do: the counter is one for all.
-    put_message(&mut request, 1, |out| {
-        put_bytes(out, 13, project.as_bytes());
-        put_bytes(out, 14, b"\x0b\x12\x01K\x0c");
-    });
-    put_int(&mut request, 3, counter);
+    let model_key = Reference {
+        app: project.to_owned(),
+        path: b"\x0b\x12\x01K\x0c".to_vec(),
+    };
+    let request = AllocateIdsRequest {
+        model_key: Some(model_key),
+        max: counter,
+    };
     call("AllocateIds", &request)
 }
 
 /// Whether an answer says that ids up to that place of the counter are taken.
 pub fn is_reserved(answer: &[u8], counter: i64) -> bool {
-    let result = Fields::new(answer)
-        .filter_map(Result::ok)
-        .find(|field| field.number == 1)
-        .and_then(|field| field.bytes().ok());
-    let end = result.and_then(|result| {
-        result
-            .filter_map(Result::ok)
-            .find(|field| field.number == 2)
-    });
-    end.and_then(|end| end.varint().ok())
-        .is_some_and(|end| end.cast_signed() >= counter)
+    response::<AllocateIdsResponse>(answer)
+        .and_then(|response| response.end)
+        .is_some_and(|end| end >= counter)
 }
 
 /// A count that is under way.
@@ -84,69 +79,143 @@ pub enum CountStep {
 impl CountCall {
     /// Begins to count what `project` holds of a pair; gives the request that is to be sent.
     pub fn start(project: &str, pair: &KindRef) -> (Self, Vec<u8>) {
-        let mut query = Vec::new();
-        put_bytes(&mut query, 1, project.as_bytes());
-        put_bytes(&mut query, 3, pair.kind.as_str().as_bytes());
-        put_uint(&mut query, 12, ALL);
-        put_uint(&mut query, 21, 1);
-        if !pair.namespace.is_default() {
-            put_bytes(&mut query, 29, pair.namespace.as_str().as_bytes());
-        }
+        let namespace = Some(pair.namespace.as_str().to_owned());
+        let query = Query {
+            app: project.to_owned(),
+            kind: pair.kind.as_str().to_owned(),
+            offset: ALL,
+            keys_only: true,
+            name_space: namespace.filter(|_| !pair.namespace.is_default()),
+        };
         (CountCall::default(), call("RunQuery", &query))
     }
 
     /// Takes an answer; none where it makes no sense.
     pub fn receive(&mut self, answer: &[u8]) -> Option<CountStep> {
-        let result = Fields::new(answer)
-            .filter_map(Result::ok)
-            .find(|field| field.number == 1)?
-            .bytes()
-            .ok()?;
-        let (mut passed, mut more, mut cursor) = (0, None, None);
-        for field in result {
-            let field = field.ok()?;
-            match field.number {
-                1 => cursor = Some(field.bytes().ok()?.bytes().to_vec()),
-                // Nothing is to be given before everything was passed over.
-                2 => return None,
-                3 => more = Some(field.varint().ok()? != 0),
-                7 => passed = field.varint().ok()?,
-                _ => {}
-            }
+        let result: QueryResult = response(answer)?;
+        // Nothing is to be given before everything was passed over.
+        if !result.results.is_empty() {
+            return None;
         }
-        self.passed += passed;
-        match (more?, cursor) {
+        self.passed += result.skipped_results;
+        match (result.more_results?, result.cursor) {
             (false, _) => Some(CountStep::Done(self.passed)),
-            (true, Some(cursor)) if passed > 0 => Some(CountStep::Request(self.next(&cursor))),
+            (true, Some(cursor)) if result.skipped_results > 0 => {
+                Some(CountStep::Request(self.next(cursor)))
+            }
             (true, _) => None,
         }
     }
 
-    fn next(&self, cursor: &[u8]) -> Vec<u8> {
-        let mut next = Vec::new();
-        put_bytes(&mut next, 1, cursor);
-        // The emulator holds it against what it has still to pass over.
-        put_uint(&mut next, 4, ALL.saturating_sub(self.passed));
-        call("Next", &next)
+    fn next(&self, cursor: Vec<u8>) -> Vec<u8> {
+        // The emulator holds the number against what it has still to pass over.
+        let offset = ALL.saturating_sub(self.passed);
+        call("Next", &NextRequest { cursor, offset })
     }
 }
 
-fn call(method: &str, request: &[u8]) -> Vec<u8> {
-    let mut call = Vec::new();
-    for (field, bytes) in [
-        (2, "datastore_v3".as_bytes()),
-        (3, method.as_bytes()),
-        (4, request),
-        (5, b"count"),
-    ] {
-        put_bytes(&mut call, field, bytes);
-    }
-    call
+fn call(method: &str, request: &impl Message) -> Vec<u8> {
+    let call = ApiRequest {
+        service_name: "datastore_v3".to_owned(),
+        method: method.to_owned(),
+        request: request.encode_to_vec(),
+        request_id: "count".to_owned(),
+    };
+    call.encode_to_vec()
+}
+
+/// What an answer carries; none where it carries nothing, or something else.
+fn response<M: Message + Default>(answer: &[u8]) -> Option<M> {
+    let response = ApiResponse::decode(answer).ok()?.response?;
+    M::decode(&response[..]).ok()
+}
+
+/// `remote_api.Request`.
+#[derive(prost::Message)]
+struct ApiRequest {
+    #[prost(string, required, tag = "2")]
+    service_name: String,
+    #[prost(string, required, tag = "3")]
+    method: String,
+    #[prost(bytes = "vec", required, tag = "4")]
+    request: Vec<u8>,
+    #[prost(string, required, tag = "5")]
+    request_id: String,
+}
+
+/// `remote_api.Response`.
+#[derive(prost::Message)]
+struct ApiResponse {
+    #[prost(bytes = "vec", optional, tag = "1")]
+    response: Option<Vec<u8>>,
+}
+
+/// `datastore_v3.Query`.
+#[derive(prost::Message)]
+struct Query {
+    #[prost(string, required, tag = "1")]
+    app: String,
+    #[prost(string, required, tag = "3")]
+    kind: String,
+    #[prost(uint64, required, tag = "12")]
+    offset: u64,
+    #[prost(bool, required, tag = "21")]
+    keys_only: bool,
+    #[prost(string, optional, tag = "29")]
+    name_space: Option<String>,
+}
+
+/// `datastore_v3.NextRequest`; the cursor is as it was given.
+#[derive(prost::Message)]
+struct NextRequest {
+    #[prost(bytes = "vec", required, tag = "1")]
+    cursor: Vec<u8>,
+    #[prost(uint64, required, tag = "4")]
+    offset: u64,
+}
+
+/// `datastore_v3.QueryResult`.
+#[derive(prost::Message)]
+struct QueryResult {
+    #[prost(bytes = "vec", optional, tag = "1")]
+    cursor: Option<Vec<u8>>,
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    results: Vec<Vec<u8>>,
+    #[prost(bool, optional, tag = "3")]
+    more_results: Option<bool>,
+    #[prost(uint64, tag = "7")]
+    skipped_results: u64,
+}
+
+/// `storage_onestore_v3.Reference`; the path is as it stands on the wire.
+#[derive(prost::Message)]
+struct Reference {
+    #[prost(string, required, tag = "13")]
+    app: String,
+    #[prost(bytes = "vec", required, tag = "14")]
+    path: Vec<u8>,
+}
+
+/// `datastore_v3.AllocateIdsRequest`.
+#[derive(prost::Message)]
+struct AllocateIdsRequest {
+    #[prost(message, optional, tag = "1")]
+    model_key: Option<Reference>,
+    #[prost(int64, required, tag = "3")]
+    max: i64,
+}
+
+/// `datastore_v3.AllocateIdsResponse`.
+#[derive(prost::Message)]
+struct AllocateIdsResponse {
+    #[prost(int64, optional, tag = "2")]
+    end: Option<i64>,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::entity::wire::{put_bytes, put_int, put_uint};
 
     /// An answer that passed over so many, with a cursor if there are more.
     fn answer(passed: u64, more: bool) -> Vec<u8> {

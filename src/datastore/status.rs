@@ -5,6 +5,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use prost::Message as _;
 use serde_json::Value;
 
 use crate::entity::message;
@@ -134,55 +135,84 @@ impl Status {
         let error = value
             .pointer("/error")
             .or_else(|| value.pointer("/0/error"))?;
-        let text = |field: &str| error.get(field).and_then(Value::as_str).unwrap_or_default();
-        let code = error
-            .get("code")
-            .and_then(Value::as_u64)
-            .and_then(|code| u16::try_from(code).ok());
-        let named = Code::from_name(text("status"));
-        let details = error
-            .get("details")
-            .and_then(Value::as_array)
-            .map(Vec::as_slice)
-            .unwrap_or_default();
+        let details = error.get("details").and_then(Value::as_array);
+        let message = error.get("message").and_then(Value::as_str);
         Some(Status {
-            code: if named == Code::Other {
-                code.map_or(Code::Other, Code::from_http)
-            } else {
-                named
-            },
-            message: text("message").to_owned(),
-            retry_after: details.iter().find_map(|detail| {
-                let seconds: f64 = detail
-                    .get("retryDelay")?
-                    .as_str()?
-                    .strip_suffix('s')?
-                    .parse()
-                    .ok()?;
-                Duration::try_from_secs_f64(seconds.min(WAIT_MAX.as_secs_f64())).ok()
-            }),
+            code: code_of_json(error),
+            message: message.unwrap_or_default().to_owned(),
+            retry_after: details.into_iter().flatten().find_map(retry_delay_of_json),
         })
     }
 
     fn from_message(body: &[u8]) -> Option<Self> {
-        let mut status = Status {
-            code: Code::Other,
-            message: String::new(),
-            retry_after: None,
-        };
-        let mut any = false;
-        for field in Fields::new(body) {
-            let field = field.ok()?;
-            match field.number {
-                1 => status.code = Code::from_number(field.varint().ok()?),
-                2 => field.text().ok()?.clone_into(&mut status.message),
-                3 => status.retry_after = retry_info(field.bytes().ok()?).or(status.retry_after),
-                _ => continue,
-            }
-            any = true;
+        let StatusMessage {
+            code,
+            message,
+            details,
+        } = StatusMessage::decode(body).ok()?;
+        if code.is_none() && message.is_none() && details.is_empty() {
+            return None;
         }
-        any.then_some(status)
+        Some(Status {
+            code: code.map_or(Code::Other, Code::from_number),
+            message: message.unwrap_or_default(),
+            retry_after: details.iter().rev().find_map(|any| retry_delay(any)),
+        })
     }
+}
+
+/// By name, or by the status of HTTP where the name says nothing.
+fn code_of_json(error: &Value) -> Code {
+    let name = error.get("status").and_then(Value::as_str);
+    let number = error.get("code").and_then(Value::as_u64);
+    let http = number.and_then(|number| u16::try_from(number).ok());
+    match name.map_or(Code::Other, Code::from_name) {
+        Code::Other => http.map_or(Code::Other, Code::from_http),
+        named => named,
+    }
+}
+
+fn retry_delay_of_json(detail: &Value) -> Option<Duration> {
+    let delay = detail.get("retryDelay")?.as_str()?;
+    let seconds: f64 = delay.strip_suffix('s')?.parse().ok()?;
+    Duration::try_from_secs_f64(seconds.min(WAIT_MAX.as_secs_f64())).ok()
+}
+
+/// `google.rpc.Status`. Numbers are as wide as the wire has them, so that none is cut to one that
+/// means something; details are read one by one, so that one of them spoils no other.
+#[derive(prost::Message)]
+struct StatusMessage {
+    #[prost(uint64, optional, tag = "1")]
+    code: Option<u64>,
+    #[prost(string, optional, tag = "2")]
+    message: Option<String>,
+    #[prost(bytes = "vec", repeated, tag = "3")]
+    details: Vec<Vec<u8>>,
+}
+
+/// `google.protobuf.Any`.
+#[derive(prost::Message)]
+struct AnyMessage {
+    #[prost(string, tag = "1")]
+    type_url: String,
+    #[prost(bytes = "vec", tag = "2")]
+    value: Vec<u8>,
+}
+
+/// `google.rpc.RetryInfo`.
+#[derive(prost::Message)]
+struct RetryInfo {
+    #[prost(message, optional, tag = "1")]
+    retry_delay: Option<DurationMessage>,
+}
+
+/// `google.protobuf.Duration`.
+#[derive(prost::Message)]
+struct DurationMessage {
+    #[prost(int64, tag = "1")]
+    seconds: i64,
+    #[prost(int64, tag = "2")]
+    nanos: i64,
 }
 
 fn field(message: Fields<'_>, number: u32) -> Option<Field<'_>> {
@@ -191,27 +221,16 @@ fn field(message: Fields<'_>, number: u32) -> Option<Field<'_>> {
         .find(|field| field.number == number)
 }
 
-/// The delay in a `google.protobuf.Any`, where it is a `google.rpc.RetryInfo`.
-fn retry_info(any: Fields<'_>) -> Option<Duration> {
-    if !field(any, 1)?
-        .text()
-        .ok()?
-        .ends_with("google.rpc.RetryInfo")
-    {
+/// The delay in a `google.protobuf.Any`, where it is a `google.rpc.RetryInfo`. A negative one is
+/// none.
+fn retry_delay(any: &[u8]) -> Option<Duration> {
+    let any = AnyMessage::decode(any).ok()?;
+    if !any.type_url.ends_with("google.rpc.RetryInfo") {
         return None;
     }
-    let info = field(any, 2)?.bytes().ok()?;
-    let delay = field(info, 1)?.bytes().ok()?;
-    let number = |number| {
-        field(delay, number)
-            .and_then(|field| field.varint().ok())
-            .unwrap_or_default()
-    };
-    // Both are signed: a negative delay is none.
-    let (seconds, nanos) = (
-        u64::try_from(number(1).cast_signed()).ok()?,
-        u32::try_from(number(2)).ok()?,
-    );
+    let delay = RetryInfo::decode(&any.value[..]).ok()?.retry_delay?;
+    let seconds = u64::try_from(delay.seconds).ok()?;
+    let nanos = u32::try_from(delay.nanos).ok()?;
     Some(Duration::from_secs(seconds.min(WAIT_MAX.as_secs())) + Duration::from_nanos(nanos.into()))
 }
 
@@ -237,21 +256,8 @@ pub fn key_of_json(key: &Value) -> Option<Vec<u8>> {
             .and_then(Value::as_str)
             .unwrap_or_default()
     };
-    let mut path = Vec::new();
-    for element in key.get("path")?.as_array()? {
-        let id = match (element.get("id"), element.get("name")) {
-            (Some(id), _) => Id::Number(
-                id.as_str()
-                    .and_then(|id| id.parse().ok())
-                    .or_else(|| id.as_i64())?,
-            ),
-            (None, name) => Id::Name(name?.as_str()?),
-        };
-        path.push(PathElement {
-            kind: element.get("kind")?.as_str()?,
-            id,
-        });
-    }
+    let elements = key.get("path")?.as_array()?;
+    let path = elements.iter().map(path_element).collect::<Option<_>>()?;
     let key = Key {
         app: partition("projectId"),
         namespace: partition("namespaceId"),
@@ -259,6 +265,18 @@ pub fn key_of_json(key: &Value) -> Option<Vec<u8>> {
         path,
     };
     Some(message::key_message(&key, &KeyMapping::identity()))
+}
+
+fn path_element(element: &Value) -> Option<PathElement<'_>> {
+    let id = match (element.get("id"), element.get("name")) {
+        (Some(id), _) => {
+            let spelled = id.as_str().and_then(|id| id.parse().ok());
+            Id::Number(spelled.or_else(|| id.as_i64())?)
+        }
+        (None, name) => Id::Name(name?.as_str()?),
+    };
+    let kind = element.get("kind")?.as_str()?;
+    Some(PathElement { kind, id })
 }
 
 /// What a `google.datastore.v1.LookupResponse` says.

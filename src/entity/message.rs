@@ -3,6 +3,8 @@
 //! Knows the numbers of that API's fields. Must not know what a stored value becomes there: that is
 //! for `api_value`.
 
+use prost::Message as _;
+
 use super::api_value::{ApiValue, ApiValueKind, GroupedProperties, MEANING_PLACE};
 use super::rewrite::KeyMapping;
 use super::types::{Entity, Id, Key};
@@ -66,12 +68,34 @@ pub fn key_message(key: &Key<'_>, rewrite: &KeyMapping) -> Vec<u8> {
     out
 }
 
+/// `google.datastore.v1.LookupRequest`, keys serialized.
+#[derive(prost::Message)]
+struct LookupRequest {
+    #[prost(bytes = "vec", repeated, tag = "3")]
+    keys: Vec<Vec<u8>>,
+    #[prost(message, optional, tag = "5")]
+    property_mask: Option<PropertyMask>,
+    #[prost(string, tag = "8")]
+    project_id: String,
+    #[prost(string, tag = "9")]
+    database_id: String,
+}
+
+/// `google.datastore.v1.PropertyMask`.
+#[derive(prost::Message)]
+struct PropertyMask {
+    #[prost(string, repeated, tag = "1")]
+    paths: Vec<String>,
+}
+
 /// Returns a `google.datastore.v1.LookupRequest` for no keys: whoever answers it speaks the
 /// language.
 pub fn empty_lookup(project: &str) -> Vec<u8> {
-    let mut out = Vec::new();
-    put_unless_empty(&mut out, 8, project);
-    out
+    let request = LookupRequest {
+        project_id: project.to_owned(),
+        ..LookupRequest::default()
+    };
+    request.encode_to_vec()
 }
 
 /// Returns a `google.datastore.v1.LookupRequest` for serialized keys, of which no more than the
@@ -81,12 +105,15 @@ pub fn lookup_request<'a>(
     database: &str,
     keys: impl Iterator<Item = &'a [u8]>,
 ) -> Vec<u8> {
-    let mut out = Vec::new();
-    keys.for_each(|key| put_bytes(&mut out, 3, key));
-    put_message(&mut out, 5, |out| put_bytes(out, 1, b"__key__"));
-    put_unless_empty(&mut out, 8, project);
-    put_unless_empty(&mut out, 9, database);
-    out
+    let request = LookupRequest {
+        keys: keys.map(<[u8]>::to_vec).collect(),
+        property_mask: Some(PropertyMask {
+            paths: vec!["__key__".to_owned()],
+        }),
+        project_id: project.to_owned(),
+        database_id: database.to_owned(),
+    };
+    request.encode_to_vec()
 }
 
 /// Returns a serialized `google.datastore.v1.Entity` without the meaning 23 of its places, at any
@@ -173,6 +200,17 @@ pub fn commit_request<'a>(
     out
 }
 
+/// `google.datastore.v1.ReserveIdsRequest`, keys serialized.
+#[derive(prost::Message)]
+struct ReserveIdsRequest {
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    keys: Vec<Vec<u8>>,
+    #[prost(string, tag = "8")]
+    project_id: String,
+    #[prost(string, tag = "9")]
+    database_id: String,
+}
+
 /// Returns a `google.datastore.v1.ReserveIdsRequest` for serialized keys. `database` is empty for
 /// the default one.
 pub fn reserve_ids_request<'a>(
@@ -180,11 +218,12 @@ pub fn reserve_ids_request<'a>(
     database: &str,
     keys: impl Iterator<Item = &'a [u8]>,
 ) -> Vec<u8> {
-    let mut out = Vec::new();
-    keys.for_each(|key| put_bytes(&mut out, 1, key));
-    put_unless_empty(&mut out, 8, project);
-    put_unless_empty(&mut out, 9, database);
-    out
+    let request = ReserveIdsRequest {
+        keys: keys.map(<[u8]>::to_vec).collect(),
+        project_id: project.to_owned(),
+        database_id: database.to_owned(),
+    };
+    request.encode_to_vec()
 }
 
 fn put_key(key: &Key<'_>, rewrite: &KeyMapping, out: &mut Vec<u8>) {
