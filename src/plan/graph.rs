@@ -4,7 +4,11 @@
 //! Knows numbers and bytes. It must not know kinds, namespaces or how a wish was spelled.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BinaryHeap, HashSet, VecDeque};
+
+use petgraph::algo::kosaraju_scc;
+use petgraph::graph::{DefaultIx, DiGraph, NodeIndex};
+use petgraph::visit::{Dfs, VisitMap, Visitable};
 
 /// The data says that `from` should stand before `to`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,6 +18,17 @@ pub(super) struct Edge {
     /// Both are of one namespace. In a cycle that runs through several namespaces, the links
     /// between them give way.
     pub within: bool,
+}
+
+impl Edge {
+    fn pair(&self) -> (usize, usize) {
+        (self.from, self.to)
+    }
+
+    /// Whether both ends have the same number, such as that of their component.
+    fn is_inside(&self, numbers: &[usize]) -> bool {
+        at(numbers, self.from) == at(numbers, self.to)
+    }
 }
 
 /// The user says that all of `before` stand before all of `after`.
@@ -39,32 +54,19 @@ pub(super) fn arrange(
     wishes: &[OrderConstraint],
 ) -> Result<Vec<Vec<usize>>, CycleEdges> {
     let nodes = bytes.len() + wishes.len();
-    let wished: Vec<(usize, usize)> = (bytes.len()..)
-        .zip(wishes)
-        .flat_map(|(node, wish)| {
-            wish.before
-                .iter()
-                .map(move |&before| (before, node))
-                .chain(wish.after.iter().map(move |&after| (node, after)))
-        })
-        .collect();
+    let wished = wished_pairs(bytes.len(), wishes);
     let user = Graph::new(nodes, wished.iter().copied());
     if let Some(cycle) = user.any_cycle() {
-        return Err(CycleEdges(
-            cycle
-                .chunks(2)
-                .filter_map(|two| Some((*two.first()?, two.get(1)?.checked_sub(bytes.len())?)))
-                .collect(),
-        ));
+        return Err(contradiction(&cycle, bytes.len()));
     }
     let links = drop_denied(links, &user, &wished);
 
-    let all = links.iter().map(|link| (link.from, link.to)).chain(wished);
+    let all = links.iter().map(Edge::pair).chain(wished);
     let outer = Graph::new(nodes, all).ranks(bytes);
     let inside = links
         .iter()
-        .filter(|link| link.within && at(&outer, link.from) == at(&outer, link.to));
-    let inner = Graph::new(nodes, inside.map(|link| (link.from, link.to))).ranks(bytes);
+        .filter(|link| link.within && link.is_inside(&outer));
+    let inner = Graph::new(nodes, inside.map(Edge::pair)).ranks(bytes);
 
     let mut order: Vec<usize> = (0..bytes.len()).collect();
     order.sort_by_key(|&node| (at(&outer, node), at(&inner, node), at(bytes, node), node));
@@ -74,128 +76,117 @@ pub(super) fn arrange(
         .collect())
 }
 
+/// The wishes as edges, each by a node of its own after the first `nodes`.
+fn wished_pairs(nodes: usize, wishes: &[OrderConstraint]) -> Vec<(usize, usize)> {
+    let mut pairs = Vec::new();
+    for (node, wish) in (nodes..).zip(wishes) {
+        pairs.extend(wish.before.iter().map(|&before| (before, node)));
+        pairs.extend(wish.after.iter().map(|&after| (node, after)));
+    }
+    pairs
+}
+
+/// A cycle of wishes, in which each second node is a wish.
+fn contradiction(cycle: &[usize], nodes: usize) -> CycleEdges {
+    let pairs = cycle.chunks(2).filter_map(|two| match two {
+        [node, wish] => Some((*node, wish.checked_sub(nodes)?)),
+        _ => None,
+    });
+    CycleEdges(pairs.collect())
+}
+
 /// The links that the wishes leave standing. In what remains, no wish is part of a cycle.
 fn drop_denied(links: &[Edge], user: &Graph, wished: &[(usize, usize)]) -> Vec<Edge> {
     if wished.is_empty() {
         return links.to_vec();
     }
-    let nodes = user.next.len();
-    let components = |links: &[Edge]| {
-        Graph::new(
-            nodes,
-            links
-                .iter()
-                .map(|link| (link.from, link.to))
-                .chain(wished.iter().copied()),
-        )
-        .components()
-    };
+    let left = drop_reversed(links, user, &components(links, wished, user.len()));
+    drop_held_back(&left, wished, &components(&left, wished, user.len()))
+}
 
-    // First the links that the wishes alone turn round.
-    let component = components(links);
+fn components(links: &[Edge], wished: &[(usize, usize)], nodes: usize) -> Vec<usize> {
+    let all = links.iter().map(Edge::pair).chain(wished.iter().copied());
+    Graph::new(nodes, all).components()
+}
+
+/// First the links go that the wishes alone turn round.
+fn drop_reversed(links: &[Edge], user: &Graph, component: &[usize]) -> Vec<Edge> {
     let mut links = links.to_vec();
     links.sort_by_key(|link| link.to);
     let mut left = Vec::new();
     for same_end in links.chunk_by(|a, b| a.to == b.to) {
-        let suspect = |link: &Edge| at(&component, link.from) == at(&component, link.to);
-        let reached = same_end
-            .iter()
-            .find(|link| suspect(link))
-            .map(|link| user.reached_from(link.to));
-        let is_reached = |link: &&Edge| {
+        let suspect = same_end.iter().find(|link| link.is_inside(component));
+        let reached = suspect.map(|link| user.reached_from(link.to));
+        let is_reached = |link: &Edge| {
             let reached = reached.as_ref();
-            reached.is_some_and(|reached| at(reached, link.from))
+            reached
+                .is_some_and(|reached| reached.is_visited(&NodeIndex::<DefaultIx>::new(link.from)))
         };
         left.extend(same_end.iter().filter(|link| !is_reached(link)));
     }
-
-    // Then those that other links and a wish turn round together. Where a wish holds a node back,
-    // its links onward in that cycle go: any cycle with a wish has a wish followed by a link, so
-    // none is left.
-    let component = components(&left);
-    let mut held_back = vec![false; nodes];
-    for &(from, to) in wished {
-        if at(&component, from) == at(&component, to) {
-            first_visit(&mut held_back, to);
-        }
-    }
-    left.retain(|link| {
-        !(at(&held_back, link.from) && at(&component, link.from) == at(&component, link.to))
-    });
     left
 }
 
-struct Graph {
-    next: Vec<Vec<usize>>,
+/// Then those go that other links and a wish turn round together. Where a wish holds a node back,
+/// its links onward in that cycle go: any cycle with a wish has a wish followed by a link, so none
+/// is left.
+fn drop_held_back(links: &[Edge], wished: &[(usize, usize)], component: &[usize]) -> Vec<Edge> {
+    let is_inside = |from, to| at(component, from) == at(component, to);
+    let held_back: HashSet<usize> = wished
+        .iter()
+        .filter(|&&(from, to)| is_inside(from, to))
+        .map(|&(_, to)| to)
+        .collect();
+    let left = links
+        .iter()
+        .filter(|link| !(held_back.contains(&link.from) && link.is_inside(component)));
+    left.copied().collect()
 }
 
+/// Numbered nodes, and edges between them in the order in which they were given.
+struct Graph(DiGraph<(), ()>);
+
 impl Graph {
-    fn new(nodes: usize, edges: impl IntoIterator<Item = (usize, usize)>) -> Self {
-        let mut next = vec![Vec::new(); nodes];
-        for (from, to) in edges {
-            if let Some(list) = next.get_mut(from) {
-                list.push(to);
-            }
+    fn new(
+        nodes: usize,
+        edges: impl IntoIterator<Item = (usize, usize), IntoIter: DoubleEndedIterator>,
+    ) -> Self {
+        let mut graph = DiGraph::with_capacity(nodes, 0);
+        (0..nodes).for_each(|_| _ = graph.add_node(()));
+        // What was added last is met first.
+        for (from, to) in edges.into_iter().rev() {
+            graph.add_edge(NodeIndex::new(from), NodeIndex::new(to), ());
         }
-        Graph { next }
+        Graph(graph)
     }
 
-    fn next(&self, node: usize) -> &[usize] {
-        self.next.get(node).map_or(&[], Vec::as_slice)
+    fn len(&self) -> usize {
+        self.0.node_count()
     }
 
-    fn edges(&self) -> impl Iterator<Item = (usize, usize)> {
-        self.next
-            .iter()
-            .enumerate()
-            .flat_map(|(from, next)| next.iter().map(move |&to| (from, to)))
+    fn next(&self, node: usize) -> impl Iterator<Item = usize> {
+        self.0.neighbors(NodeIndex::new(node)).map(NodeIndex::index)
+    }
+
+    fn edges(&self) -> impl DoubleEndedIterator<Item = (usize, usize)> {
+        let edges = self.0.raw_edges().iter().rev();
+        edges.map(|edge| (edge.source().index(), edge.target().index()))
     }
 
     /// Marks the nodes that can be reached from `start`, itself included.
-    fn reached_from(&self, start: usize) -> Vec<bool> {
-        let mut seen = vec![false; self.next.len()];
-        let mut stack = vec![start];
-        while let Some(node) = stack.pop() {
-            if first_visit(&mut seen, node) {
-                stack.extend(self.next(node));
-            }
-        }
-        seen
+    fn reached_from(&self, start: usize) -> <DiGraph<(), ()> as Visitable>::Map {
+        let mut search = Dfs::new(&self.0, NodeIndex::new(start));
+        while search.next(&self.0).is_some() {}
+        search.discovered
     }
 
-    /// Each node's strongly connected component, by the number of one of its nodes (Kosaraju, with
-    /// stacks of its own).
+    /// Each node's strongly connected component, by the number of its first node.
     fn components(&self) -> Vec<usize> {
-        let nodes = self.next.len();
-        let mut seen = vec![false; nodes];
-        let mut finished = Vec::new();
-        for root in 0..nodes {
-            let mut path = if first_visit(&mut seen, root) {
-                vec![(root, 0)]
-            } else {
-                Vec::new()
-            };
-            while let Some((node, child)) = path.pop() {
-                let Some(&next) = self.next(node).get(child) else {
-                    finished.push(node);
-                    continue;
-                };
-                path.push((node, child + 1));
-                if first_visit(&mut seen, next) {
-                    path.push((next, 0));
-                }
-            }
-        }
-        let back = Graph::new(nodes, self.edges().map(|(from, to)| (to, from)));
-        let mut seen = vec![false; nodes];
-        let mut component = vec![0; nodes];
-        for &root in finished.iter().rev() {
-            let mut stack = vec![root];
-            while let Some(node) = stack.pop() {
-                if first_visit(&mut seen, node) {
-                    set(&mut component, node, root);
-                    stack.extend(back.next(node));
-                }
+        let mut component = vec![0; self.len()];
+        for members in kosaraju_scc(&self.0) {
+            let first = members.iter().min().map_or(0, |node| node.index());
+            for node in members {
+                set(&mut component, node.index(), first);
             }
         }
         component
@@ -204,22 +195,15 @@ impl Graph {
     /// A shortest cycle through the smallest node that is in one. Leads with that node and does not
     /// repeat it.
     fn any_cycle(&self) -> Option<Vec<usize>> {
-        let component = self.components();
-        let mut sizes = vec![0usize; component.len()];
-        for &number in &component {
-            let size = at(&sizes, number);
-            set(&mut sizes, number, size + 1);
-        }
-        let start = (0..component.len()).find(|&node| at(&sizes, at(&component, node)) > 1)?;
-        let mut came_from = vec![None; component.len()];
+        let cycles = kosaraju_scc(&self.0).into_iter();
+        let cycles = cycles.filter(|members| members.len() > 1);
+        let start = cycles.flatten().min()?.index();
+        let mut came_from = vec![None; self.len()];
         let mut queue = VecDeque::from([start]);
         while let Some(node) = queue.pop_front() {
-            for &next in self.next(node) {
+            for next in self.next(node) {
                 if next == start {
-                    let mut cycle: Vec<usize> =
-                        std::iter::successors(Some(node), |&node| at(&came_from, node)).collect();
-                    cycle.reverse();
-                    return Some(cycle);
+                    return Some(path_to(node, &came_from));
                 }
                 if at(&came_from, next).is_none() {
                     set(&mut came_from, next, Some(node));
@@ -234,48 +218,63 @@ impl Graph {
     /// where those leave it free.
     fn ranks(&self, bytes: &[u64]) -> Vec<usize> {
         let component = self.components();
-        let nodes = component.len();
-        // A wish weighs nothing (`None`), so it never holds a node back behind one that is ready.
-        let mut weight: Vec<Option<u64>> = vec![None; nodes];
-        let mut least: Vec<Option<usize>> = vec![None; nodes];
-        for (node, &number) in component.iter().enumerate() {
-            if let Some(&own) = bytes.get(node) {
-                let sum = at(&weight, number).unwrap_or(0).saturating_add(own);
-                set(&mut weight, number, Some(sum));
-            }
-            let lowest = at(&least, number).unwrap_or(node);
-            set(&mut least, number, Some(lowest));
-        }
-        let among = self
+        let weights = weights(&component, bytes);
+        let among: Vec<_> = self
             .edges()
             .map(|(from, to)| (at(&component, from), at(&component, to)))
-            .filter(|(from, to)| from != to);
-        let condensed = Graph::new(nodes, among);
-        let mut waits_for = vec![0usize; nodes];
-        for (_, to) in condensed.edges() {
+            .filter(|(from, to)| from != to)
+            .collect();
+        let place = Graph::new(self.len(), among).places(&weights);
+        component.iter().map(|&number| at(&place, number)).collect()
+    }
+
+    /// The place of each node of a graph without cycles. Of the nodes that wait for none, the
+    /// lightest goes first, and of equals the one with the smallest number.
+    fn places(&self, weights: &[Option<u64>]) -> Vec<usize> {
+        let mut waits_for = vec![0usize; self.len()];
+        for (_, to) in self.edges() {
             let count = at(&waits_for, to);
             set(&mut waits_for, to, count + 1);
         }
-        let key = |number: usize| Reverse((at(&weight, number), at(&least, number), number));
-        let mut ready: BinaryHeap<_> = (0..nodes)
-            .filter(|&node| at(&component, node) == node && at(&waits_for, node) == 0)
+        let key = |node: usize| Reverse((at(weights, node), node));
+        let mut ready: BinaryHeap<_> = (0..self.len())
+            .filter(|&node| at(&waits_for, node) == 0)
             .map(key)
             .collect();
-        let mut place = vec![0; nodes];
+        let mut place = vec![0; self.len()];
         let mut next_place = 0;
-        while let Some(Reverse((_, _, number))) = ready.pop() {
-            set(&mut place, number, next_place);
+        while let Some(Reverse((_, node))) = ready.pop() {
+            set(&mut place, node, next_place);
             next_place += 1;
-            for &next in condensed.next(number) {
-                let count = at(&waits_for, next).saturating_sub(1);
+            for next in self.next(node) {
+                let count = at(&waits_for, next) - 1;
                 set(&mut waits_for, next, count);
                 if count == 0 {
                     ready.push(key(next));
                 }
             }
         }
-        component.iter().map(|&number| at(&place, number)).collect()
+        place
     }
+}
+
+/// The nodes that lead to `node`, itself at the end.
+fn path_to(node: usize, came_from: &[Option<usize>]) -> Vec<usize> {
+    let mut path: Vec<usize> =
+        std::iter::successors(Some(node), |&node| at(came_from, node)).collect();
+    path.reverse();
+    path
+}
+
+/// The bytes of each component together. A wish weighs nothing (`None`), so it never holds a node
+/// back after one that is ready.
+fn weights(component: &[usize], bytes: &[u64]) -> Vec<Option<u64>> {
+    let mut weights: Vec<Option<u64>> = vec![None; component.len()];
+    for (&number, &own) in component.iter().zip(bytes) {
+        let sum = at(&weights, number).map_or(own, |sum: u64| sum.saturating_add(own));
+        set(&mut weights, number, Some(sum));
+    }
+    weights
 }
 
 /// Why lists have an item for each node.
@@ -287,12 +286,6 @@ fn at<T: Copy>(list: &[T], index: usize) -> T {
 
 fn set<T>(list: &mut [T], index: usize, value: T) {
     *list.get_mut(index).expect(IS_NODE) = value;
-}
-
-/// Marks a node; whether it was unmarked so far.
-fn first_visit(seen: &mut [bool], node: usize) -> bool {
-    seen.get_mut(node)
-        .is_some_and(|seen| !std::mem::replace(seen, true))
 }
 
 #[cfg(test)]
