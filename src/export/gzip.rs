@@ -84,7 +84,7 @@ fn hand_on(content: Option<&mut Vec<u8>>, least: usize, take: &mut dyn FnMut(&[u
     let Some(content) = content else { return };
     while content.len() >= least {
         let len = content.len().min(PIECE_LEN_BYTES);
-        take(content.get(..len).unwrap_or_default());
+        take(content.split_at(len).0);
         content.drain(..len);
     }
 }
@@ -104,7 +104,7 @@ pub fn content_of<'a>(stored: &'a [u8], encoding: Option<&str>, max: u64) -> Cow
     };
     let mut take = |piece: &[u8]| {
         let len = piece.len().min(room(&content));
-        content.extend_from_slice(piece.get(..len).unwrap_or_default());
+        content.extend_from_slice(piece.split_at(len).0);
     };
     let read = gunzip
         .push(stored, &mut take)

@@ -49,7 +49,7 @@ pub fn shortened(name: String, most: usize) -> String {
     let cut = name.floor_char_boundary(most + 4 - DIGEST_BYTES);
     format!(
         "{}~{}",
-        name.get(..cut).unwrap_or_default(),
+        name.split_at(cut).0,
         Sha256(sha2::Sha256::digest(&name).into())
     )
 }

@@ -72,6 +72,9 @@ impl Plan {
     }
 }
 
+/// Why lists have an item for each node.
+const IS_NODE: &str = "steps and gates wait for one another only, and each list has them all";
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum WaitSide {
     Before,
@@ -204,31 +207,30 @@ impl StepQueue {
     pub fn finish(&mut self, step: usize) {
         let mut ended = vec![step];
         while let Some(node) = ended.pop() {
-            for waiting in self
-                .waiting
-                .get_mut(node)
-                .map(std::mem::take)
-                .unwrap_or_default()
-            {
-                let node = waiting as usize;
-                let Some(open) = self.open.get_mut(node) else {
+            let waiting = self.waiting.get_mut(node).expect(IS_NODE);
+            for next in std::mem::take(waiting) {
+                let next = next as usize;
+                let open = self.open.get_mut(next).expect(IS_NODE);
+                *open -= 1;
+                if *open > 0 {
                     continue;
-                };
-                *open = open.saturating_sub(1);
-                if *open == 0 {
-                    if self.passes.get(node) == Some(&true) {
-                        ended.push(node);
-                    } else {
-                        self.ready.push(Reverse(node));
-                    }
+                }
+                if self.is_passed(next) {
+                    ended.push(next);
+                } else {
+                    self.ready.push(Reverse(next));
                 }
             }
         }
     }
 
+    fn is_passed(&self, node: usize) -> bool {
+        self.passes.get(node) == Some(&true)
+    }
+
     /// A node waits for nothing.
     fn free(&mut self, node: usize) {
-        if self.passes.get(node) == Some(&true) {
+        if self.is_passed(node) {
             self.finish(node)
         } else {
             self.ready.push(Reverse(node))

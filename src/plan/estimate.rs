@@ -121,7 +121,8 @@ fn sampled(sample: Sample, entities: u64, bytes: u64) -> StepSize {
     const WHOLE: u64 = 1_000_000;
     let part = |of: u64, numerator: u64, denominator: u64| {
         let product = u128::from(of) * u128::from(numerator.min(denominator));
-        u64::try_from(product.div_ceil(u128::from(denominator.max(1)))).unwrap_or(u64::MAX)
+        u64::try_from(product.div_ceil(u128::from(denominator.max(1))))
+            .expect("a part is no larger than the whole")
     };
     let (numerator, denominator) = match sample {
         Sample::Share(millionths) => (millionths.into(), WHOLE),

@@ -9,8 +9,12 @@ use serde::Serialize;
 
 use super::ordering::PlanOrder;
 use super::reasons::reasons;
+use super::selected::{SelectedKind, SkippedKind};
 use super::{Choices, CycleMember, PlanError};
 use crate::model::{Kind, Manifest, Namespace, Selector};
+
+/// Why lists over the steps have an item for a node of the order.
+const IS_STEP: &str = "the order numbers the steps, and each has a reason";
 
 /// All about the place of one pair.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -69,36 +73,17 @@ pub fn explain(
     let ties = DependencyIndex::from_order(&arrangement);
     // What a kind comes after is shown once for all kinds that are asked for.
     let mut told = BTreeSet::new();
-    let in_order = arrangement
-        .numbered_runs()
-        .filter_map(|(_, node)| Some((node, arrangement.taken.get(node)?)));
-    let mut explained: Vec<Explanation> = in_order
-        .filter(|(_, taken)| selector.matches(&taken.pair))
-        .map(|(node, taken)| Explanation {
-            namespace: taken.pair.namespace.clone(),
-            kind: taken.pair.kind.clone(),
-            step: ties.place.get(&node).map(|place| place.step),
-            reason: reasons.get(node).cloned().unwrap_or_default(),
-            words: arrangement.words.about(node),
-            cycle: ties.cycle(node),
-            behind: ties.behind(node, &mut told),
-            before: ties.before(node),
-        })
+    let nodes = arrangement.numbered_runs().map(|(_, node)| node);
+    let mut explained: Vec<Explanation> = nodes
+        .filter(|&node| selector.matches(&ties.taken(node).pair))
+        .map(|node| ties.explain(node, &reasons, &mut told))
         .collect();
-    let skipped = arrangement
-        .skipped
-        .iter()
-        .filter(|skipped| selector.matches(&skipped.pair()));
-    explained.extend(skipped.map(|skipped| Explanation {
-        namespace: skipped.namespace.clone(),
-        kind: skipped.kind.clone(),
-        step: None,
-        reason: skipped.reason.clone(),
-        words: Vec::new(),
-        cycle: Vec::new(),
-        behind: Vec::new(),
-        before: Vec::new(),
-    }));
+    let skipped = arrangement.skipped.iter();
+    explained.extend(
+        skipped
+            .filter(|skipped| selector.matches(&skipped.pair()))
+            .map(Explanation::from_skipped),
+    );
     if explained.is_empty() {
         return Err(PlanError::EmptySelection {
             option: "--explain".to_owned(),
@@ -107,6 +92,21 @@ pub fn explain(
     }
     explained.sort_by_key(|one| one.step.map_or(u32::MAX, |step| step));
     Ok(explained)
+}
+
+impl Explanation {
+    fn from_skipped(skipped: &SkippedKind) -> Self {
+        Explanation {
+            namespace: skipped.namespace.clone(),
+            kind: skipped.kind.clone(),
+            step: None,
+            reason: skipped.reason.clone(),
+            words: Vec::new(),
+            cycle: Vec::new(),
+            behind: Vec::new(),
+            before: Vec::new(),
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -145,6 +145,24 @@ impl<'a> DependencyIndex<'a> {
                 .push((need.by, how));
         }
         ties
+    }
+
+    fn taken(&self, node: usize) -> &SelectedKind<'a> {
+        self.arrangement.taken.get(node).expect(IS_STEP)
+    }
+
+    fn explain(&self, node: usize, reasons: &[String], told: &mut BTreeSet<usize>) -> Explanation {
+        let pair = &self.taken(node).pair;
+        Explanation {
+            namespace: pair.namespace.clone(),
+            kind: pair.kind.clone(),
+            step: self.place.get(&node).map(|place| place.step),
+            reason: reasons.get(node).expect(IS_STEP).clone(),
+            words: self.arrangement.words.about(node),
+            cycle: self.cycle(node),
+            behind: self.behind(node, told),
+            before: self.before(node),
+        }
     }
 
     /// What a step should stand behind. It may be tied to another in several ways; the user's word

@@ -170,9 +170,14 @@ impl Encoded {
 
     /// Each entity's bytes, with the hash of its key.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], u64)> + Clone {
-        self.items
-            .iter()
-            .filter_map(|item| Some((self.bytes.get(item.range.clone())?, item.key)))
+        self.items.iter().map(|item| (self.entity(item), item.key))
+    }
+
+    fn entity(&self, item: &EncodedEntity) -> &[u8] {
+        let range = item.range.clone();
+        self.bytes
+            .get(range)
+            .expect("the range was written into these bytes")
     }
 
     /// All bytes, one entity behind the other.
@@ -193,8 +198,7 @@ impl Encoded {
             .filter(|(place, item)| *place < entities || !item.if_first)
         {
             let start = left.bytes.len();
-            left.bytes
-                .extend_from_slice(self.bytes.get(item.range.clone()).unwrap_or_default());
+            left.bytes.extend_from_slice(self.entity(item));
             left.items.push(EncodedEntity {
                 range: start..left.bytes.len(),
                 ..*item

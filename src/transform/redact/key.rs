@@ -52,7 +52,7 @@ impl RedactKey {
 
     /// 16 hex digits that tell keys apart and do not tell the key.
     pub fn id(&self) -> String {
-        hex(self.mac(ID_TEXT).get(..8).unwrap_or_default())
+        hex(self.mac(ID_TEXT).split_at(8).0)
     }
 
     /// HMAC-SHA-256 of a value.
@@ -67,16 +67,15 @@ impl RedactKey {
 
     /// What a text or a blob becomes: 32 hex digits.
     pub(super) fn text(&self, value: &[u8]) -> String {
-        hex(self.mac(value).get(..16).unwrap_or_default())
+        hex(self.mac(value).split_at(16).0)
     }
 
     /// What an integer becomes, an id as well: a positive integer, from the hash of its decimal
     /// digits.
     pub(super) fn integer(&self, value: i64) -> i64 {
         let mac = self.mac(value.to_string().as_bytes());
-        let bits = mac
-            .first_chunk()
-            .map_or(0, |first| u64::from_be_bytes(*first));
+        let first = mac.first_chunk().expect("32 bytes begin with 8");
+        let bits = u64::from_be_bytes(*first);
         // Datastore has no id 0.
         (bits >> (u64::BITS - ID_BITS)).max(1).cast_signed()
     }
