@@ -24,11 +24,6 @@ pub async fn confirm(
     confirmed: Option<&str>,
     target: &TargetSpec,
 ) -> Result<(), Failure> {
-    let refused = |expected: &str, found: String| {
-        Failure::refused(format!(
-            "--confirm: expected {expected} for {target}, found {found}"
-        ))
-    };
     let project = match target {
         TargetSpec::Datastore { project, .. } | TargetSpec::Emulator { project, .. } => {
             Some(project.as_str())
@@ -37,30 +32,35 @@ pub async fn confirm(
     };
     match (confirmed, project) {
         (Some(confirmed), Some(project)) if confirmed == project => Ok(()),
-        (Some(confirmed), project) => Err(refused(
-            project.unwrap_or("no project"),
-            confirmed.to_owned(),
-        )),
+        (Some(confirmed), project) => {
+            Err(refused(target, project.unwrap_or("no project"), confirmed))
+        }
         (None, Some(project)) if matches!(target, TargetSpec::Datastore { .. }) => {
-            let asked =
-                !context.ui.is_json() && io::stdin().is_terminal() && io::stderr().is_terminal();
-            if !asked {
-                return Err(refused(project, "none".to_owned()).hint(format!(
-                    "--confirm {project}, if that project is really meant"
-                )));
-            }
-            let typed = prompt(
-                context,
-                format!("This writes into {target}. Type the project's id to go on: "),
-            )
-            .await?;
-            if typed == project {
-                Ok(())
-            } else {
-                Err(refused(project, "another answer".to_owned()))
-            }
+            ask(context, target, project).await
         }
         (None, _) => Ok(()),
+    }
+}
+
+fn refused(target: &TargetSpec, expected: &str, found: &str) -> Failure {
+    Failure::refused(format!(
+        "--confirm: expected {expected} for {target}, found {found}"
+    ))
+}
+
+/// Has the project typed at the terminal, where there is one.
+async fn ask(context: &Context, target: &TargetSpec, project: &str) -> Result<(), Failure> {
+    let is_at_terminal = io::stdin().is_terminal() && io::stderr().is_terminal();
+    if context.ui.is_json() || !is_at_terminal {
+        return Err(refused(target, project, "none").hint(format!(
+            "--confirm {project}, if that project is really meant"
+        )));
+    }
+    let question = format!("This writes into {target}. Type the project's id to go on: ");
+    if prompt(context, question).await? == project {
+        Ok(())
+    } else {
+        Err(refused(target, project, "another answer"))
     }
 }
 

@@ -130,14 +130,7 @@ async fn read_plan(args: &RestoreArgs) -> Result<Option<(Plan, Option<PathBuf>)>
         return Ok(None);
     }
     if path.is_dir() {
-        return Err(Failure::usage(format!(
-            "{}: expected a plan or an archive, found a folder",
-            path.display()
-        ))
-        .hint(format!(
-            "{}/ means the newest archive in that folder",
-            path.display()
-        )));
+        return Err(folder_given(path));
     }
     let input = InputFile::open(path).await?;
     match input.head().trim_ascii_start() {
@@ -145,22 +138,25 @@ async fn read_plan(args: &RestoreArgs) -> Result<Option<(Plan, Option<PathBuf>)>
         [b'P', b'K', ..] => return Ok(None),
         _ if args.choices.target.is_some() => return Ok(None),
         _ => {
-            let why = format!(
-                "{}: expected a plan (JSON) or an archive (zip), found neither",
-                path.display()
-            );
-            return Err(Failure::usage(why));
+            let why = "expected a plan (JSON) or an archive (zip), found neither";
+            return Err(Failure::usage(format!("{}: {why}", path.display())));
         }
     }
     if args.choices.any() {
-        let why = format!(
-            "{}: expected the plan alone, found choices beside it that only a new plan can take",
-            path.display()
-        );
-        return Err(Failure::usage(why).hint("kindpack plan ARCHIVE --target TARGET … -o PLAN"));
+        let why = "expected the plan alone, found choices beside it that only a new plan can take";
+        return Err(Failure::usage(format!("{}: {why}", path.display()))
+            .hint("kindpack plan ARCHIVE --target TARGET … -o PLAN"));
     }
     let place = input.has_own_name().then(|| path.clone());
     Ok(Some((parse_plan(input).await?, place)))
+}
+
+fn folder_given(path: &Path) -> Failure {
+    let path = path.display();
+    Failure::usage(format!(
+        "{path}: expected a plan or an archive, found a folder"
+    ))
+    .hint(format!("{path}/ means the newest archive in that folder"))
 }
 
 /// Reads a plan; also where a journal may stand beside it.

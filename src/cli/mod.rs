@@ -78,16 +78,15 @@ pub fn main() -> std::process::ExitCode {
     // Work that is still under way writes nothing under a final name; it is not waited for.
     runtime.shutdown_background();
     match ended {
-        Ok(_) if output::output_lost() => ui.fail(
-            &Failure::new(
-                ExitCode::Service,
-                "standard output: expected it to take all, found it full",
-            )
-            .prefix("cannot print"),
-        ),
+        Ok(_) if output::output_lost() => ui.fail(&output_full()),
         Ok(code) => code.into(),
         Err(failure) => ui.fail(&failure),
     }
+}
+
+fn output_full() -> Failure {
+    let why = "standard output: expected it to take all, found it full";
+    Failure::new(ExitCode::Service, why).prefix("cannot print")
 }
 
 /// Runs a command, until it ends or a signal ends it.
@@ -123,38 +122,29 @@ async fn run_until_stopped(context: &Context, command: Command) -> CommandResult
 
 /// What clap says of wrong arguments, also as an event where events are asked for.
 fn usage(error: &clap::Error) -> std::process::ExitCode {
-    // Whoever asked for help may have seen enough of it.
+    use ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
     match error.kind() {
-        ErrorKind::DisplayHelp
-        | ErrorKind::DisplayVersion
-        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+        // Whoever asked for help may have seen enough of it.
+        DisplayHelp | DisplayVersion => {
             error.print().ok();
+            return ExitCode::Done.into();
         }
-        _ => {
-            let text = error.render().to_string();
-            let text = format!(
-                "kindpack: command line: {}",
-                text.strip_prefix("error: ").unwrap_or(&text).trim_end()
-            );
-            output::print_error(Text::lines(text.lines()));
-        }
+        DisplayHelpOnMissingArgumentOrSubcommand => drop(error.print()),
+        _ => print_usage(error),
     }
-    match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::Done.into(),
-        _ => {
-            if std::env::args_os().any(|arg| arg == "--json") {
-                let sentence = error
-                    .to_string()
-                    .lines()
-                    .next()
-                    .unwrap_or_default()
-                    .trim_start_matches("error: ")
-                    .to_owned();
-                output::print_event(
-                    &serde_json::json!({"event": "failed", "code": ExitCode::Usage as u8, "error": sentence}),
-                );
-            }
-            ExitCode::Usage.into()
-        }
+    if std::env::args_os().any(|arg| arg == "--json") {
+        let text = error.to_string();
+        let sentence = text.lines().next().unwrap_or(&text);
+        output::print_event(&serde_json::json!({
+            "event": "failed", "code": ExitCode::Usage as u8, "error": sentence.trim_start_matches("error: "),
+        }));
     }
+    ExitCode::Usage.into()
+}
+
+fn print_usage(error: &clap::Error) {
+    let text = error.render().to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
+    let text = format!("kindpack: command line: {text}");
+    output::print_error(Text::lines(text.lines()));
 }

@@ -44,28 +44,10 @@ pub fn print(
     }
     let ended = match outcome {
         Ok(outcome) => finished(context, told, outcome, &steps),
-        Err(RestoreError::Stopped { done, steps }) => Err(context
-            .stop
-            .failure_of(&format!("stopped cleanly: {done} of {steps} steps are done, and the journal knows how far the next one came"))),
-        Err(RestoreError::StepsFailed { first, .. }) if told.rehearsal => {
-            let why = steps.iter().filter_map(|step| step.error.clone()).collect();
-            let mut failure = Failure::from(*first).prefix("cannot rehearse");
-            failure.why = why;
-            Err(failure)
-        }
-        Err(error) => Err(error.into()),
+        Err(error) => Err(failed(context, told, error, &steps)),
     };
     // Whoever repeats a command wants to see it.
-    let ended = ended.map_err(|failure| match failure.code {
-        ExitCode::Partial | ExitCode::Interrupted | ExitCode::Terminated if !told.rehearsal => {
-            let hint = failure
-                .hint
-                .clone()
-                .unwrap_or_else(|| "the same command goes on".to_owned());
-            failure.hint(format!("{hint}: {}", same_command(told.piped_plan)))
-        }
-        _ => failure,
-    });
+    let ended = ended.map_err(|failure| with_command(told, failure));
     let reported =
         report(told, &steps, &ended).map_err(|failure| failure.or_prefix(CANNOT_RESTORE));
     match (ended, reported) {
@@ -80,6 +62,37 @@ pub fn print(
             }
             Err(failure)
         }
+    }
+}
+
+fn failed(
+    context: &Context,
+    told: &RestoreSummary<'_>,
+    error: RestoreError,
+    steps: &[StepOutcome],
+) -> Failure {
+    match error {
+        RestoreError::Stopped { done, steps } => context
+            .stop
+            .failure_of(&format!("stopped cleanly: {done} of {steps} steps are done, and the journal knows how far the next one came")),
+        RestoreError::StepsFailed { first, .. } if told.rehearsal => {
+            let mut failure = Failure::from(*first).prefix("cannot rehearse");
+            failure.why = steps.iter().filter_map(|step| step.error.clone()).collect();
+            failure
+        }
+        error => error.into(),
+    }
+}
+
+/// With the command that goes on, where one does.
+fn with_command(told: &RestoreSummary<'_>, failure: Failure) -> Failure {
+    match failure.code {
+        ExitCode::Partial | ExitCode::Interrupted | ExitCode::Terminated if !told.rehearsal => {
+            let hint = failure.hint.clone();
+            let hint = hint.unwrap_or_else(|| "the same command goes on".to_owned());
+            failure.hint(format!("{hint}: {}", same_command(told.piped_plan)))
+        }
+        _ => failure,
     }
 }
 
@@ -105,51 +118,54 @@ fn finished(
     outcome: RestoreStats,
     tallies: &[StepOutcome],
 ) -> Result<(ExitCode, Value), Failure> {
-    let ui = &context.ui;
     let RestoreStats {
         steps,
         entities,
         left,
         was_done,
     } = outcome;
-    let plan = told.plan;
+    if left > 0 {
+        return Err(stopped_early(told.options, steps, left));
+    }
     let seconds = told.begun.elapsed().as_secs_f64();
     let what = format!(
         "{} with {}",
         output::counted(steps, "step", "steps"),
         output::counted(entities, "entity", "entities")
     );
-    if left > 0 {
-        return Err(stopped_early(told.options, steps, left));
-    }
+    show_end(context, told, was_done, &what, seconds);
+    let totals = ReportTotals::from_outcomes(tallies);
+    let event = json!({
+        "steps": steps, "entities": entities, "seconds": seconds, "target": told.plan.head.choices.target, "already_done": was_done,
+        "dry_run": told.options.dry_run, "restored": totals.restored, "already_there": totals.already_there, "deleted": totals.deleted,
+        "differing": totals.differing,
+    });
+    Ok((ExitCode::Done, event))
+}
+
+fn show_end(
+    context: &Context,
+    told: &RestoreSummary<'_>,
+    was_done: bool,
+    what: &str,
+    seconds: f64,
+) {
+    let ui = &context.ui;
+    let target = &told.plan.head.choices.target;
     if told.rehearsal {
         ui.info(format!(
             "Rehearsed {what}: every entity came back as the archive has it ({seconds:.1} s)"
         ));
     } else if was_done {
-        ui.info(format!(
-            "All is done already: {what} in {}.",
-            plan.head.choices.target
-        ));
+        ui.info(format!("All is done already: {what} in {target}."));
     } else if told.options.dry_run {
         ui.info(format!(
-            "Would restore {what} into {}; nothing was written.",
-            plan.head.choices.target
+            "Would restore {what} into {target}; nothing was written."
         ));
     } else {
-        ui.info(format!(
-            "Restored {what} into {} in {seconds:.1} s",
-            plan.head.choices.target
-        ));
-        show_next_step(context, plan);
+        ui.info(format!("Restored {what} into {target} in {seconds:.1} s"));
+        show_next_step(context, told.plan);
     }
-    let totals = ReportTotals::from_outcomes(tallies);
-    let event = json!({
-        "steps": steps, "entities": entities, "seconds": seconds, "target": plan.head.choices.target, "already_done": was_done,
-        "dry_run": told.options.dry_run, "restored": totals.restored, "already_there": totals.already_there, "deleted": totals.deleted,
-        "differing": totals.differing,
-    });
-    Ok((ExitCode::Done, event))
 }
 
 /// A restore that left steps out, as it was asked to.
@@ -232,23 +248,26 @@ fn report(
     };
     let report = RestoreReport::new(told.plan, steps, frame);
     for path in told.reports {
-        let text = if path
-            .extension()
-            .is_some_and(|end| end.eq_ignore_ascii_case("xml"))
-        {
-            report.to_junit().map_err(|error| {
-                Failure::internal(format!("--report {}: {error}", path.display()))
-            })?
-        } else {
-            report.to_json()
-        };
-        let folder = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty());
-        let written = folder
-            .map_or(Ok(()), std::fs::create_dir_all)
-            .and_then(|()| write_file(path, text.as_bytes()));
-        written.map_err(|error| Failure::io(format!("--report {}", path.display()), &error))?;
+        write_report(&report, path)?;
     }
     Ok(())
+}
+
+/// Writes a report as JUnit XML where the name says so, else as JSON.
+fn write_report(report: &RestoreReport, path: &Path) -> Result<(), Failure> {
+    let end = path.extension();
+    let text = if end.is_some_and(|end| end.eq_ignore_ascii_case("xml")) {
+        report
+            .to_junit()
+            .map_err(|error| Failure::internal(format!("--report {}: {error}", path.display())))?
+    } else {
+        report.to_json()
+    };
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    folder
+        .map_or(Ok(()), std::fs::create_dir_all)
+        .and_then(|()| write_file(path, text.as_bytes()))
+        .map_err(|error| Failure::io(format!("--report {}", path.display()), &error))
 }

@@ -149,13 +149,7 @@ fn read_fragments<E: From<LogError>>(
     record_max_bytes: usize,
     mut on_record: impl FnMut(&[u8]) -> Result<(), E>,
 ) -> Result<PieceBoundary, E> {
-    let mut ends = PieceBoundary {
-        offset,
-        len_bytes: piece.len() as u64,
-        first_fragment: None,
-        head: PieceHead::NoRecord,
-        tail: None,
-    };
+    let mut ends = PieceBoundary::new(piece, offset);
     let mut record = Vec::new();
     let mut at = ReaderState::Start;
     let fragments = Fragments {
@@ -188,19 +182,32 @@ fn read_fragments<E: From<LogError>>(
         }
         at = next;
     }
-    match at {
-        ReaderState::Start | ReaderState::InEarlierRecord => {
-            ends.head = PieceHead::WholePiece(record)
-        }
-        ReaderState::BetweenRecords => {}
-        ReaderState::InRecord(offset) => {
-            ends.tail = Some(OpenRecord {
-                offset,
-                bytes: record,
-            })
+    Ok(ends.with_open(at, record))
+}
+
+impl PieceBoundary {
+    /// A piece of which nothing has been read.
+    fn new(piece: &[u8], offset: u64) -> Self {
+        PieceBoundary {
+            offset,
+            len_bytes: piece.len() as u64,
+            first_fragment: None,
+            head: PieceHead::NoRecord,
+            tail: None,
         }
     }
-    Ok(ends)
+
+    /// With what is read of a record where the piece ends.
+    fn with_open(mut self, at: ReaderState, bytes: Vec<u8>) -> Self {
+        match at {
+            ReaderState::Start | ReaderState::InEarlierRecord => {
+                self.head = PieceHead::WholePiece(bytes);
+            }
+            ReaderState::BetweenRecords => {}
+            ReaderState::InRecord(offset) => self.tail = Some(OpenRecord { offset, bytes }),
+        }
+        self
+    }
 }
 
 /// Where the reading of a piece is.

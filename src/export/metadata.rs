@@ -1,12 +1,15 @@
 //! The metadata of exports: protobuf `Backup`, the overall export metadata, and the records of a
 //! legacy backup (docs/formats.md, sections 4 and 7).
 //!
+//! The reader is our own rather than a derived one: a fault in metadata is named with its byte and
+//! field, which `prost` does not keep.
+//!
 //! Knows what these say. Must not know where the objects lie that they name, nor whether those are
 //! there.
 
 use super::log::{LogError, LogWriter, read_all};
 use crate::entity::wire::{Field, Fields, WireError, put_bytes, put_int, put_message, put_uint};
-use crate::entity::{Entity, Id, Property, ProtoError, Value};
+use crate::entity::{Entity, Id, PathElement, Property, ProtoError, Value};
 use crate::model::{Namespace, Timestamp};
 
 /// The version of the overall export metadata, as it stands in its first record.
@@ -346,38 +349,47 @@ fn read_entity_set(fields: Fields<'_>) -> Result<(Option<String>, NamespaceSpec)
             _ => {}
         }
     }
-    let kind = match kind_type.ok_or(MetadataError::Missing { field: "kind_type" })? {
-        ONE_KIND if kind.as_deref() == Some(ALL_KINDS_NAME) => None,
-        ONE_KIND => Some(
-            kind.filter(|kind| !kind.is_empty())
-                .ok_or(MetadataError::Missing { field: "kind" })?,
-        ),
-        ALL_KINDS => None,
-        found => {
-            return Err(MetadataError::UnknownChoice {
-                field: "kind_type",
-                expected: "1 or 2",
-                found,
-            });
-        }
-    };
-    let namespace = match namespace_type.ok_or(MetadataError::Missing {
+    let kind_type = kind_type.ok_or(MetadataError::Missing { field: "kind_type" })?;
+    let kind = kind_spec(kind_type, kind)?;
+    let namespace_type = namespace_type.ok_or(MetadataError::Missing {
         field: "namespace_type",
-    })? {
-        DEFAULT_NAMESPACE => NamespaceSpec::One(Namespace::default()),
-        ONE_NAMESPACE => NamespaceSpec::One(Namespace::new(
-            namespace.ok_or(MetadataError::Missing { field: "namespace" })?,
-        )),
-        ALL_NAMESPACES => NamespaceSpec::All,
-        found => {
-            return Err(MetadataError::UnknownChoice {
-                field: "namespace_type",
-                expected: "1, 2 or 3",
-                found,
-            });
-        }
-    };
-    Ok((kind, namespace))
+    })?;
+    Ok((kind, namespace_spec(namespace_type, namespace)?))
+}
+
+/// The one kind; none for all kinds.
+fn kind_spec(kind_type: u64, kind: Option<String>) -> Result<Option<String>, MetadataError> {
+    match kind_type {
+        ONE_KIND if kind.as_deref() == Some(ALL_KINDS_NAME) => Ok(None),
+        ONE_KIND => kind
+            .filter(|kind| !kind.is_empty())
+            .ok_or(MetadataError::Missing { field: "kind" })
+            .map(Some),
+        ALL_KINDS => Ok(None),
+        found => Err(MetadataError::UnknownChoice {
+            field: "kind_type",
+            expected: "1 or 2",
+            found,
+        }),
+    }
+}
+
+fn namespace_spec(
+    namespace_type: u64,
+    namespace: Option<String>,
+) -> Result<NamespaceSpec, MetadataError> {
+    match namespace_type {
+        DEFAULT_NAMESPACE => Ok(NamespaceSpec::One(Namespace::default())),
+        ONE_NAMESPACE => namespace
+            .ok_or(MetadataError::Missing { field: "namespace" })
+            .map(|namespace| NamespaceSpec::One(Namespace::new(namespace))),
+        ALL_NAMESPACES => Ok(NamespaceSpec::All),
+        found => Err(MetadataError::UnknownChoice {
+            field: "namespace_type",
+            expected: "1, 2 or 3",
+            found,
+        }),
+    }
 }
 
 fn put_pointer(pointer: &PartPointer, out: &mut Vec<u8>) {
@@ -441,57 +453,52 @@ impl LegacyBackup {
             found: records.len(),
         })?;
         let info = LegacyEntity::parse(record, bytes, LEGACY_BACKUP_KIND)?;
-        let mut backup = LegacyBackup {
-            project: info
-                .entity
-                .own_key()
-                .map(|key| key.project().to_owned())
-                .unwrap_or_default(),
-            name: info
-                .texts("name")?
-                .into_iter()
-                .next()
-                .ok_or(MetadataError::Missing { field: "name" })?,
-            handle: info.texts("gs_handle")?.into_iter().next(),
-            started: info.time("start_time")?,
-            finished: info.time("complete_time")?,
-            namespaces: Some(
-                info.texts("namespaces")?
-                    .into_iter()
-                    .map(Namespace::new)
-                    .collect(),
-            )
-            .filter(|list: &Vec<_>| !list.is_empty()),
-            kinds: Vec::new(),
-        };
+        let mut backup = Self::from_info(&info)?;
         for (record, bytes) in entities {
             let list = LegacyEntity::parse(record, bytes, LEGACY_FILES_KIND)?;
-            let mut files = list.texts("files")?;
-            files.sort_by(|a, b| {
-                (shard_number(a).unwrap_or(u64::MAX), a)
-                    .cmp(&(shard_number(b).unwrap_or(u64::MAX), b))
-            });
-            backup.kinds.push(KindFiles {
-                kind: list.key_name()?,
-                files,
-            });
+            backup.kinds.push(list.kind_files()?);
         }
-        for kind in info.texts("kinds")? {
-            if backup.kinds.iter().all(|known| known.kind != kind) {
-                backup.kinds.push(KindFiles {
-                    kind,
-                    files: Vec::new(),
-                });
+        backup.add_missing_kinds(info.texts("kinds")?);
+        Ok(backup)
+    }
+
+    /// What the first entity says, without any kinds.
+    fn from_info(info: &LegacyEntity<'_>) -> Result<Self, MetadataError> {
+        let first = |name| info.texts(name).map(|texts| texts.into_iter().next());
+        let name = first("name")?.ok_or(MetadataError::Missing { field: "name" })?;
+        let handle = first("gs_handle")?;
+        let started = info.time("start_time")?;
+        let finished = info.time("complete_time")?;
+        let namespaces = info.texts("namespaces")?;
+        let namespaces: Vec<_> = namespaces.into_iter().map(Namespace::new).collect();
+        Ok(LegacyBackup {
+            project: info.project.to_owned(),
+            name,
+            handle,
+            started,
+            finished,
+            namespaces: (!namespaces.is_empty()).then_some(namespaces),
+            kinds: Vec::new(),
+        })
+    }
+
+    fn add_missing_kinds(&mut self, kinds: Vec<String>) {
+        for kind in kinds {
+            if self.kinds.iter().all(|known| known.kind != kind) {
+                let files = Vec::new();
+                self.kinds.push(KindFiles { kind, files });
             }
         }
-        Ok(backup)
     }
 }
 
 /// One entity of a legacy backup's metadata.
 struct LegacyEntity<'a> {
     record: usize,
-    entity: Entity<'a>,
+    project: &'a str,
+    /// The end of its key.
+    last: PathElement<'a>,
+    properties: Vec<Property<'a>>,
 }
 
 impl<'a> LegacyEntity<'a> {
@@ -500,30 +507,37 @@ impl<'a> LegacyEntity<'a> {
         bytes: &'a [u8],
         expected: &'static str,
     ) -> Result<Self, MetadataError> {
-        let entity =
+        let Entity { key, properties } =
             Entity::parse(bytes).map_err(|source| MetadataError::Entity { record, source })?;
-        let kind = entity
-            .own_key()
-            .and_then(|key| key.path.last())
-            .map_or("", |element| element.kind);
-        if kind != expected {
-            return Err(MetadataError::OtherEntity {
+        let key = key.filter(|key| !key.app.is_empty());
+        match key.and_then(|mut key| Some((key.project(), key.path.pop()?))) {
+            Some((project, last)) if last.kind == expected => Ok(LegacyEntity {
+                record,
+                project,
+                last,
+                properties,
+            }),
+            other => Err(MetadataError::OtherEntity {
                 record,
                 expected,
-                found: kind.to_owned(),
-            });
+                found: other.map_or("", |(_, last)| last.kind).to_owned(),
+            }),
         }
-        Ok(LegacyEntity { record, entity })
     }
 
-    fn key_name(&self) -> Result<String, MetadataError> {
-        match self
-            .entity
-            .own_key()
-            .and_then(|key| key.path.last())
-            .map(|element| element.id)
-        {
-            Some(Id::Name(name)) => Ok(name.to_owned()),
+    /// The kind that the entity is named after, and its objects by shard number; those without a
+    /// number come last.
+    fn kind_files(&self) -> Result<KindFiles, MetadataError> {
+        let mut files = self.texts("files")?;
+        files.sort_by_cached_key(|file| {
+            let number = shard_number(file);
+            (number.is_none(), number, file.clone())
+        });
+        match self.last.id {
+            Id::Name(kind) => Ok(KindFiles {
+                kind: kind.to_owned(),
+                files,
+            }),
             _ => Err(MetadataError::Missing {
                 field: "a key name",
             }),
@@ -532,8 +546,7 @@ impl<'a> LegacyEntity<'a> {
 
     /// The values of one property; null is no value.
     fn values(&self, name: &'static str) -> impl Iterator<Item = &Property<'a>> {
-        self.entity
-            .properties
+        self.properties
             .iter()
             .filter(move |property| property.name == name && property.value != Value::Null)
     }

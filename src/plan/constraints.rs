@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::graph::OrderConstraint;
 use super::selected::SelectedKind;
 use super::{PlanError, PlanSelection};
-use crate::model::Selector;
+use crate::model::{KindRef, Selector};
 
 /// What the user said about order. The numbers in each wish rise.
 #[derive(Default)]
@@ -35,6 +35,21 @@ pub(super) fn from_choices(
     words.groups = words.wishes.len();
     words.add_afters(taken, selection);
     Ok(words)
+}
+
+/// Where a group stands.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum GroupSide {
+    First,
+    Middle,
+    Last,
+}
+
+/// The earliest selector that chooses a pair: its place, and how the user said it.
+fn claim(given: &[(String, &Selector)], pair: &KindRef) -> Option<(usize, String)> {
+    let mut given = given.iter().enumerate();
+    let (at, (option, selector)) = given.find(|(_, (_, selector))| selector.matches(pair))?;
+    Some((at, format!("{option} {selector}")))
 }
 
 impl Constraints {
@@ -70,58 +85,49 @@ impl Constraints {
         taken: &[SelectedKind],
         selection: &PlanSelection,
     ) -> Result<(), PlanError> {
-        let (firsts, lasts) = (selection.firsts(), selection.lasts());
-        let mut front: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        let mut back: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        let mut middle = Vec::new();
-        for (number, SelectedKind { pair, .. }) in taken.iter().enumerate() {
-            let claim = |given: &[(String, &Selector)]| {
-                let at = given
-                    .iter()
-                    .position(|(_, selector)| selector.matches(pair))?;
-                given
-                    .get(at)
-                    .map(|(option, selector)| (at, format!("{option} {selector}")))
-            };
-            match (claim(&firsts), claim(&lasts)) {
-                (None, None) => middle.push(number),
-                (Some((at, word)), None) => {
-                    self.placed.insert(number, word);
-                    front.entry(at).or_default().push(number);
-                }
-                (None, Some((at, word))) => {
-                    self.placed.insert(number, word);
-                    back.entry(at).or_default().push(number);
-                }
-                (Some((_, first)), Some((_, last))) => {
-                    return Err(PlanError::FirstAndLast {
-                        pair: pair.clone(),
-                        first,
-                        last,
-                    });
-                }
-            }
-        }
-        let groups: Vec<Vec<usize>> = front
-            .into_values()
-            .chain([middle])
-            .chain(back.into_values())
-            .filter(|group| !group.is_empty())
-            .collect();
+        let groups = self.groups_of(taken, selection)?;
         for (group, next) in groups.iter().zip(groups.iter().skip(1)) {
-            let word_of = |group: &[usize]| {
-                group
-                    .first()
-                    .and_then(|number| self.placed.get(number))
-                    .cloned()
-            };
-            let said: Vec<String> = [word_of(group), word_of(next)]
+            let words = [group, next]
                 .into_iter()
-                .flatten()
-                .collect();
+                .filter_map(|group| self.word_of(group));
+            let said: Vec<String> = words.collect();
             self.add(group.clone(), next.clone(), said.join(" "));
         }
         Ok(())
+    }
+
+    /// The numbers that go together, in order; says of each by which word.
+    fn groups_of(
+        &mut self,
+        taken: &[SelectedKind],
+        selection: &PlanSelection,
+    ) -> Result<Vec<Vec<usize>>, PlanError> {
+        let (firsts, lasts) = (selection.firsts(), selection.lasts());
+        let mut groups: BTreeMap<(GroupSide, usize), Vec<usize>> = BTreeMap::new();
+        for (number, SelectedKind { pair, .. }) in taken.iter().enumerate() {
+            let group = match (claim(&firsts, pair), claim(&lasts, pair)) {
+                (None, None) => (GroupSide::Middle, 0),
+                (Some((at, word)), None) => {
+                    self.placed.insert(number, word);
+                    (GroupSide::First, at)
+                }
+                (None, Some((at, word))) => {
+                    self.placed.insert(number, word);
+                    (GroupSide::Last, at)
+                }
+                (Some((_, first)), Some((_, last))) => {
+                    let pair = pair.clone();
+                    return Err(PlanError::FirstAndLast { pair, first, last });
+                }
+            };
+            groups.entry(group).or_default().push(number);
+        }
+        Ok(groups.into_values().collect())
+    }
+
+    /// The word that gives a group its place.
+    fn word_of(&self, group: &[usize]) -> Option<String> {
+        self.placed.get(group.first()?).cloned()
     }
 
     /// Makes what the left side of `A=B` chooses wait for what the right side chooses.

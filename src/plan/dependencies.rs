@@ -28,29 +28,20 @@ impl Dependency {
     }
 }
 
+/// The number of each pair.
+pub(super) fn numbers<'a>(taken: &'a [SelectedKind<'_>]) -> HashMap<&'a KindRef, usize> {
+    let pairs = taken.iter().map(|taken| &taken.pair);
+    pairs.zip(0..).collect()
+}
+
 /// Every need once; who is both parent and referred to counts as a parent.
 pub(super) fn needs(taken: &[SelectedKind]) -> Vec<Dependency> {
-    let number: HashMap<&KindRef, usize> = taken
-        .iter()
-        .enumerate()
-        .map(|(number, taken)| (&taken.pair, number))
-        .collect();
+    let number = numbers(taken);
     let mut needs = Vec::new();
-    for (by, SelectedKind { pair, item }) in taken.iter().enumerate() {
-        let here = |kind: &Kind| KindRef {
-            namespace: pair.namespace.clone(),
-            kind: kind.clone(),
-        };
-        let parents = item.parents.iter().map(|kind| (here(kind), true));
-        let references = item
-            .references
-            .iter()
-            .map(here)
-            .chain(item.reference_pairs.iter().cloned())
-            .map(|pair| (pair, false));
+    for (by, selected) in taken.iter().enumerate() {
         // Nobody waits for himself.
         let mut seen = HashSet::from([by]);
-        for (needed, parent) in parents.chain(references) {
+        for (needed, parent) in needed_pairs(selected) {
             if let Some(&of) = number.get(&needed)
                 && seen.insert(of)
             {
@@ -58,10 +49,24 @@ pub(super) fn needs(taken: &[SelectedKind]) -> Vec<Dependency> {
                     of,
                     by,
                     parent,
-                    within: needed.namespace == pair.namespace,
+                    within: needed.namespace == selected.pair.namespace,
                 });
             }
         }
     }
     needs
+}
+
+/// What the keys and properties of a kind name, and whether as a parent.
+fn needed_pairs(
+    SelectedKind { pair, item }: &SelectedKind<'_>,
+) -> impl Iterator<Item = (KindRef, bool)> {
+    let here = |kind: &Kind| KindRef {
+        namespace: pair.namespace.clone(),
+        kind: kind.clone(),
+    };
+    let parents = item.parents.iter().map(move |kind| (here(kind), true));
+    let kinds = item.references.iter().map(here);
+    let references = kinds.chain(item.reference_pairs.iter().cloned());
+    parents.chain(references.map(|pair| (pair, false)))
 }

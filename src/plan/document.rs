@@ -27,7 +27,7 @@ use crate::model::{ExportTimes, Kind, KindRef, Manifest, Namespace, Sha256, Targ
 pub const PLAN_FORMAT: &str = "kindpack-plan/1";
 
 /// What wrote the plan, as plans name it.
-pub(super) const TOOL: &str = concat!("kindpack ", env!("CARGO_PKG_VERSION"));
+const TOOL: &str = concat!("kindpack ", env!("CARGO_PKG_VERSION"));
 
 /// Which archive a plan is for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +63,26 @@ pub struct PlanHead {
 }
 
 impl PlanHead {
+    /// The head of a plan by these choices, for the target that they lead to.
+    pub(super) fn new(
+        manifest: &Manifest,
+        archive: &ArchiveRef,
+        target: TargetSpec,
+        choices: &Choices,
+    ) -> Self {
+        PlanHead {
+            format: PLAN_FORMAT.to_owned(),
+            tool: TOOL.to_owned(),
+            archive: archive.clone(),
+            project: manifest.backup.project.clone(),
+            exports: manifest.export_times(),
+            choices: Choices {
+                target,
+                ..choices.clone()
+            },
+        }
+    }
+
     /// What the plan's `seal` must be: it shows that neither target nor choices were changed by
     /// hand.
     pub(super) fn digest(&self) -> Sha256 {
@@ -300,30 +320,28 @@ impl Plan {
             });
         }
         let plan: Plan = serde_json::from_str(text).map_err(not_a_plan)?;
-        let mut ids = HashSet::new();
-        let mut pairs = HashSet::new();
-        for step in &plan.steps {
-            if step.id == 0 || !ids.insert(step.id) {
-                return Err(edited(
-                    name(step),
-                    "an id of its own, from 1",
-                    format!("id {} again", step.id),
-                ));
-            }
-            if !pairs.insert(step.pair()) {
-                return Err(edited(
-                    name(step),
-                    "each kind of a namespace once",
-                    "it again",
-                ));
-            }
-        }
+        plan.check_steps_once()?;
         same(
             "seal over all before `steps`",
             &plan.head.digest(),
             &plan.seal,
         )?;
         Ok(plan)
+    }
+
+    fn check_steps_once(&self) -> Result<(), PlanError> {
+        let (mut ids, mut pairs) = (HashSet::new(), HashSet::new());
+        for step in &self.steps {
+            if step.id == 0 || !ids.insert(step.id) {
+                let found = format!("id {} again", step.id);
+                return Err(edited(name(step), "an id of its own, from 1", found));
+            }
+            if !pairs.insert(step.pair()) {
+                let expected = "each kind of a namespace once";
+                return Err(edited(name(step), expected, "it again"));
+            }
+        }
+        Ok(())
     }
 
     /// What a journal calls this plan by: the SHA-256 of [`Plan::to_json`]. How the document was
@@ -351,42 +369,57 @@ impl Plan {
         archive: &ArchiveRef,
         environment: &Environment,
     ) -> Result<Plan, PlanError> {
-        if self.head.archive.sha256 != archive.sha256 {
+        let whole = self.plan_again(manifest, archive, environment)?;
+        let same_tool = self.head.tool == whole.head.tool;
+        let removed = self.check_steps(&whole, same_tool)?;
+        self.check_rest(&whole, same_tool)?;
+        Ok(self.without(removed.into_iter()))
+    }
+
+    /// What the planner makes of the same archive and choices.
+    fn plan_again(
+        &self,
+        manifest: &Manifest,
+        archive: &ArchiveRef,
+        environment: &Environment,
+    ) -> Result<Plan, PlanError> {
+        let PlanHead {
+            archive: planned,
+            choices,
+            ..
+        } = &self.head;
+        if planned.sha256 != archive.sha256 {
             return Err(PlanError::ArchiveChanged {
-                location: self.head.archive.location.clone(),
-                expected: self.head.archive.sha256,
+                location: planned.location.clone(),
+                expected: planned.sha256,
                 found: archive.sha256,
             });
         }
-        let whole = plan(
-            manifest,
-            &self.head.archive,
-            &self.head.choices,
-            environment,
-        )
-        .map_err(|error| match error.class() {
+        plan(manifest, planned, choices, environment).map_err(|error| match error.class() {
             PlanClass::Usage => edited("choices", "choices that fit the archive", error),
             PlanClass::Refused => error,
-        })?;
-        let same_tool = self.head.tool == whole.head.tool;
+        })
+    }
+
+    /// Holds each step against the planned one; gives the steps that were removed.
+    fn check_steps<'a>(
+        &self,
+        whole: &'a Plan,
+        same_tool: bool,
+    ) -> Result<Vec<&'a Step>, PlanError> {
         let mut planned: HashMap<KindRef, &Step> =
             whole.steps.iter().map(|step| (step.pair(), step)).collect();
         for step in &self.steps {
-            let Some(planned) = planned.remove(&step.pair()) else {
-                return Err(edited(
-                    format!("step {}", step.id),
-                    "a kind that the archive holds and the choices take",
-                    step.pair(),
-                ));
-            };
+            let expected = "a kind that the archive holds and the choices take";
+            let planned = planned
+                .remove(&step.pair())
+                .ok_or_else(|| edited(format!("step {}", step.id), expected, step.pair()))?;
             step.check_against(planned, same_tool)?;
         }
-        self.check_rest(&whole, same_tool)?;
-        let removed = whole
-            .steps
-            .iter()
-            .filter(|step| planned.contains_key(&step.pair()));
-        Ok(self.without(removed))
+        let removed = whole.steps.iter();
+        Ok(removed
+            .filter(|step| planned.contains_key(&step.pair()))
+            .collect())
     }
 
     /// Holds all but the steps against the plan that the planner makes.

@@ -18,120 +18,135 @@ pub(super) fn resolve_target(
     choices: &Choices,
     environment: &Environment,
 ) -> Result<TargetSpec, PlanError> {
-    let target = choices.target.clone();
     match &choices.target {
         TargetSpec::Datastore { project, .. } => {
-            if let Some((variable, value)) = environment.emulator_variable() {
-                return Err(PlanError::EmulatorVariableSet {
-                    target,
-                    variable: variable.to_owned(),
-                    value: without_user(value),
-                });
-            }
-            let source = &manifest.backup.project;
-            if bare_project(project) == bare_project(source) && !choices.selection.disaster_recovery
-            {
-                return Err(PlanError::SourceProject {
-                    target,
-                    project: source.clone(),
-                });
-            }
-            Ok(target)
+            check_service(project, manifest, choices, environment)?;
+            Ok(choices.target.clone())
         }
         TargetSpec::Emulator { project, host } => {
-            let host = match (host, &environment.emulator_host) {
-                (Some(host), _) => host.clone(),
-                (None, Some(host)) => {
-                    read_address(host).map_err(|_| PlanError::InvalidEmulatorAddress {
-                        found: without_user(host),
-                    })?
-                }
-                (None, None) => {
-                    return Err(PlanError::NoEmulatorAddress {
-                        project: project.clone(),
-                    });
-                }
-            };
-            let target = TargetSpec::Emulator {
-                project: project.clone(),
-                host: Some(host.clone()),
-            };
-            if is_googles(&host) {
-                Err(PlanError::EmulatorAddressIsGoogle { target })
-            } else {
-                Ok(target)
-            }
+            resolve_emulator(project, host.as_ref(), environment)
         }
-        TargetSpec::Dir(_) | TargetSpec::Ndjson(_) => Ok(target),
+        TargetSpec::Dir(_) | TargetSpec::Ndjson(_) => Ok(choices.target.clone()),
     }
+}
+
+/// Refuses the real service where an emulator is meant, and the project of the backup itself.
+fn check_service(
+    project: &str,
+    manifest: &Manifest,
+    choices: &Choices,
+    environment: &Environment,
+) -> Result<(), PlanError> {
+    let target = choices.target.clone();
+    if let Some((variable, value)) = environment.emulator_variable() {
+        return Err(PlanError::EmulatorVariableSet {
+            target,
+            variable: variable.to_owned(),
+            value: without_user(value),
+        });
+    }
+    let source = &manifest.backup.project;
+    let is_source = bare_project(project) == bare_project(source);
+    if is_source && !choices.selection.disaster_recovery {
+        let project = source.clone();
+        return Err(PlanError::SourceProject { target, project });
+    }
+    Ok(())
+}
+
+/// The emulator with its address: its own, or the one of the environment.
+fn resolve_emulator(
+    project: &str,
+    host: Option<&String>,
+    environment: &Environment,
+) -> Result<TargetSpec, PlanError> {
+    let host = match (host, &environment.emulator_host) {
+        (Some(host), _) => host.clone(),
+        (None, Some(host)) => {
+            read_address(host).map_err(|_| PlanError::InvalidEmulatorAddress {
+                found: without_user(host),
+            })?
+        }
+        (None, None) => {
+            let project = project.to_owned();
+            return Err(PlanError::NoEmulatorAddress { project });
+        }
+    };
+    let is_google = is_googles(&host);
+    let target = TargetSpec::Emulator {
+        project: project.to_owned(),
+        host: Some(host),
+    };
+    if is_google {
+        return Err(PlanError::EmulatorAddressIsGoogle { target });
+    }
+    Ok(target)
 }
 
 /// Refuses ways that the target, or the import, cannot go whatever the archive holds.
 pub(super) fn check_way(choices: &Choices) -> Result<(), PlanError> {
-    let written_whole = matches!(choices.target, TargetSpec::Dir(_) | TargetSpec::Ndjson(_));
-    if written_whole && choices.on_existing != OnExisting::Fail {
+    let is_written_once = matches!(choices.target, TargetSpec::Dir(_) | TargetSpec::Ndjson(_));
+    if is_written_once && choices.on_existing != OnExisting::Fail {
         return Err(PlanError::WriteOnceTarget {
             on_existing: choices.on_existing,
             target: choices.target.clone(),
         });
     }
-    if choices.selection.with_dependencies
-        && choices.selection.only.is_empty()
-        && choices.sample.is_none()
-    {
+    let selection = &choices.selection;
+    if selection.with_dependencies && selection.only.is_empty() && choices.sample.is_none() {
         return Err(PlanError::NothingToAdd);
     }
-    if choices.via == WriteMethod::Commit {
-        return match &choices.staging {
-            Some(staging) => Err(staging_error(
-                "--via import beside it",
-                format!("--staging {staging} alone"),
-            )),
-            None => Ok(()),
-        };
-    }
-    let in_bucket = choices
-        .staging
-        .as_ref()
-        .map(|staging| staging.starts_with("gs://"));
-    match (&choices.target, in_bucket) {
-        (TargetSpec::Dir(_) | TargetSpec::Ndjson(_), _) => {
-            return Err(no_import(
-                "a target with an import of its own",
-                choices.target.to_string(),
-            ));
-        }
-        (TargetSpec::Datastore { .. }, Some(true))
-        | (TargetSpec::Emulator { .. }, None | Some(false)) => {}
-        (TargetSpec::Datastore { .. }, found) => {
-            let found = match (found, &choices.staging) {
-                (Some(_), Some(staging)) => format!("{staging:?}"),
-                _ => "none".to_owned(),
-            };
-            return Err(staging_error(
-                "gs://BUCKET/NAME, from which the service imports",
-                found,
-            ));
-        }
-        (TargetSpec::Emulator { .. }, Some(true)) => {
-            return Err(staging_error(
-                "a folder of this machine, as an emulator reads no bucket",
-                "a bucket".to_owned(),
-            ));
+    match choices.via {
+        WriteMethod::Commit => check_no_staging(choices.staging.as_deref()),
+        WriteMethod::Import => {
+            check_staging(&choices.target, choices.staging.as_deref())?;
+            check_unchanged(choices)
         }
     }
-    let by_itself = [
+}
+
+fn check_no_staging(staging: Option<&str>) -> Result<(), PlanError> {
+    match staging {
+        Some(staging) => Err(staging_error(
+            "--via import beside it",
+            format!("--staging {staging} alone"),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Refuses a staging place that the target's own import cannot read.
+fn check_staging(target: &TargetSpec, staging: Option<&str>) -> Result<(), PlanError> {
+    let is_in_bucket = staging.is_some_and(|staging| staging.starts_with("gs://"));
+    match target {
+        TargetSpec::Dir(_) | TargetSpec::Ndjson(_) => Err(no_import(
+            "a target with an import of its own",
+            target.to_string(),
+        )),
+        TargetSpec::Datastore { .. } if !is_in_bucket => Err(staging_error(
+            "gs://BUCKET/NAME, from which the service imports",
+            staging.map_or("none".to_owned(), |staging| format!("{staging:?}")),
+        )),
+        TargetSpec::Emulator { .. } if is_in_bucket => Err(staging_error(
+            "a folder of this machine, as an emulator reads no bucket",
+            "a bucket".to_owned(),
+        )),
+        TargetSpec::Datastore { .. } | TargetSpec::Emulator { .. } => Ok(()),
+    }
+}
+
+/// Refuses whatever changes entities: an import takes exports as they are.
+fn check_unchanged(choices: &Choices) -> Result<(), PlanError> {
+    let mut maps = choices.map_namespaces.iter();
+    let changes = [
         (!choices.redaction.rules.is_empty(), "--redact"),
         (choices.sample.is_some(), "a sample"),
-        (
-            choices.map_namespaces.iter().any(|(from, to)| from != to),
-            "--map-namespace",
-        ),
+        (maps.any(|(from, to)| from != to), "--map-namespace"),
     ];
-    match by_itself.iter().find(|(asked, _)| *asked) {
-        Some((_, asked)) => Err(no_import(
+    match changes.iter().find(|(is_asked_for, _)| *is_asked_for) {
+        Some((_, what)) => Err(no_import(
             "exports that go in as they are",
-            (*asked).to_owned(),
+            (*what).to_owned(),
         )),
         None => Ok(()),
     }
@@ -146,37 +161,40 @@ pub(super) fn check_imports(manifest: &Manifest, taken: &[&KindInfo]) -> Result<
             pairs_of.entry(&entry.name).or_default().insert(item.pair());
         }
     }
-    for item in taken {
-        let pair = item.pair();
-        if item.format == ExportFormat::LegacyBackup {
-            return Err(no_import(
-                "managed exports",
-                format!("{pair}, which is a backup of the old Datastore Admin"),
-            ));
-        }
-        let others = |entry: &EntryInfo| {
-            pairs_of
-                .get(entry.name.as_str())
-                .and_then(|pairs| pairs.iter().filter(|p| **p != pair).min())
-        };
-        if let Some(other) = item.entries.iter().find_map(others) {
-            return Err(no_import(
-                "an export for each kind of a namespace",
-                format!("one that holds {pair} and {other}"),
-            ));
-        }
-        if let Some(entry) = item
-            .entries
-            .iter()
-            .find(|entry| entry.content_encoding.is_some())
-        {
-            return Err(no_import(
-                "exports that are not encoded",
-                format!("{} of {pair}, which is", entry.name),
-            ));
-        }
+    taken
+        .iter()
+        .try_for_each(|item| check_import(item, &pairs_of))
+}
+
+fn check_import(
+    item: &KindInfo,
+    pairs_of: &HashMap<&str, HashSet<KindRef>>,
+) -> Result<(), PlanError> {
+    let pair = item.pair();
+    if item.format == ExportFormat::LegacyBackup {
+        return Err(no_import(
+            "managed exports",
+            format!("{pair}, which is a backup of the old Datastore Admin"),
+        ));
     }
-    Ok(())
+    let other_pair = |entry: &EntryInfo| {
+        let pairs = pairs_of.get(entry.name.as_str())?;
+        pairs.iter().filter(|other| **other != pair).min()
+    };
+    if let Some(other) = item.entries.iter().find_map(other_pair) {
+        return Err(no_import(
+            "an export for each kind of a namespace",
+            format!("one that holds {pair} and {other}"),
+        ));
+    }
+    let mut entries = item.entries.iter();
+    match entries.find(|entry| entry.content_encoding.is_some()) {
+        Some(entry) => Err(no_import(
+            "exports that are not encoded",
+            format!("{} of {pair}, which is", entry.name),
+        )),
+        None => Ok(()),
+    }
 }
 
 /// Refuses two steps that end in one place, unless the second may overwrite the first.
@@ -241,11 +259,7 @@ fn is_googles(address: &str) -> bool {
 /// takes any case, and who types `example.com:shop` beside `shop` has most likely the same one in
 /// mind.
 fn bare_project(project: &str) -> String {
-    let project = project.rsplit('~').next().unwrap_or_default();
-    project
-        .rsplit(':')
-        .next()
-        .unwrap_or_default()
-        .trim_matches(['.', '/', ' '])
-        .to_lowercase()
+    let id = project.rsplit_once('~').map_or(project, |(_, id)| id);
+    let id = id.rsplit_once(':').map_or(id, |(_, id)| id);
+    id.trim_matches(['.', '/', ' ']).to_lowercase()
 }

@@ -77,34 +77,15 @@ pub fn plan(
         let items: Vec<_> = arrangement.taken.iter().map(|taken| taken.item).collect();
         check_imports(manifest, &items)?;
     }
-
     let steps = steps(&arrangement, choices);
     if choices.on_existing != OnExisting::Merge {
         check_collisions(&steps)?;
     }
     check_files(&target, &steps)?;
-    let member = |&node: &usize| {
-        arrangement
-            .taken
-            .get(node)
-            .map(|taken| CycleMember::from_pair(&taken.pair))
-    };
-    let cycles = arrangement.runs.iter().filter(|run| run.len() > 1);
-    let head = PlanHead {
-        format: PLAN_FORMAT.to_owned(),
-        tool: document::TOOL.to_owned(),
-        archive: archive.clone(),
-        project: manifest.backup.project.clone(),
-        exports: manifest.export_times(),
-        choices: Choices {
-            target,
-            ..choices.clone()
-        },
-    };
+
+    let head = PlanHead::new(manifest, archive, target, choices);
     Ok(Plan {
-        cycles: cycles
-            .map(|run| run.iter().filter_map(member).collect())
-            .collect(),
+        cycles: cycles(&arrangement),
         warnings: warnings(manifest, &arrangement, choices),
         totals: PlanTotals::from_steps(&steps, &head.choices.target, choices.via),
         steps,
@@ -112,6 +93,18 @@ pub fn plan(
         seal: head.digest(),
         head,
     })
+}
+
+/// The runs of kinds that need one another.
+fn cycles(arrangement: &PlanOrder<'_>) -> Vec<Vec<CycleMember>> {
+    let member = |&node: &usize| {
+        let taken = arrangement.taken.get(node)?;
+        Some(CycleMember::from_pair(&taken.pair))
+    };
+    let cycles = arrangement.runs.iter().filter(|run| run.len() > 1);
+    cycles
+        .map(|run| run.iter().filter_map(member).collect())
+        .collect()
 }
 
 /// The steps, in order, each with its reason and what it brings.
@@ -144,32 +137,31 @@ fn steps(arrangement: &PlanOrder<'_>, choices: &Choices) -> Vec<Step> {
 /// A hash without its key is none. A misspelt rule, be it the kind or the property, would let
 /// through what it is to hide.
 fn check_redaction(manifest: &Manifest, redaction: &Redaction) -> Result<(), PlanError> {
-    if let Some(rule) = redaction.rules.iter().find(|rule| rule.needs_key())
-        && redaction.key_id.is_none()
+    let mut rules = redaction.rules.iter();
+    if redaction.key_id.is_none()
+        && let Some(rule) = rules.find(|rule| rule.needs_key())
     {
-        return Err(PlanError::NoRedactKey {
-            rule: rule.to_string(),
-        });
+        let rule = rule.to_string();
+        return Err(PlanError::NoRedactKey { rule });
     }
     let rules = RuleSet::new(&redaction.rules, named_kinds(manifest))?;
     for (number, found) in redaction.matches.iter().enumerate() {
         let is_idle = found.properties.is_empty() && found.left_out.is_empty();
-        // Of a kind without entities nothing can be let through.
-        let is_empty = || {
-            let mut named = manifest
-                .kinds
-                .iter()
-                .filter(|item| rules.names_kind(number, &item.kind))
-                .peekable();
-            named.peek().is_some() && named.all(|item| item.entities == 0)
-        };
-        if is_idle && !found.rule.is_optional() && !is_empty() {
-            return Err(PlanError::RuleMatchesNothing {
-                rule: found.rule.to_string(),
-            });
+        if is_idle && !found.rule.is_optional() && !names_empty_kinds(manifest, &rules, number) {
+            let rule = found.rule.to_string();
+            return Err(PlanError::RuleMatchesNothing { rule });
         }
     }
     Ok(())
+}
+
+/// Whether a rule names kinds, but only such without entities: of those nothing can be let through.
+fn names_empty_kinds(manifest: &Manifest, rules: &RuleSet, number: usize) -> bool {
+    let kinds = manifest.kinds.iter();
+    let mut named = kinds
+        .filter(|item| rules.names_kind(number, &item.kind))
+        .peekable();
+    named.peek().is_some() && named.all(|item| item.entities == 0)
 }
 
 /// Every kind that rules may name: those that the archive holds, and those that stand in its keys

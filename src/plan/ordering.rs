@@ -7,11 +7,11 @@
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use super::constraints::{Constraints, from_choices};
-use super::dependencies::{Dependency, needs};
+use super::dependencies::{Dependency, needs, numbers};
 use super::graph::{CycleEdges, Edge, arrange};
 use super::selected::{SelectedKind, SkippedKind};
 use super::{Choices, CycleLink, PlanError, PlanSelection};
-use crate::model::{KindInfo, KindRef, Manifest};
+use crate::model::{KindInfo, KindRef, Manifest, Selector};
 
 /// What is restored, in order.
 pub(super) struct PlanOrder<'a> {
@@ -32,49 +32,15 @@ impl<'a> PlanOrder<'a> {
         let items = sorted_items(manifest)?;
         check_choices(&items, choices)?;
         let pulled = pulled_in(&items, selection);
-
-        let mut taken = Vec::new();
-        let mut skipped = Vec::new();
-        for item in items {
-            let pair = item.pair();
-            match reason_to_skip(&pair, selection) {
-                Some(reason) if !pulled.contains_key(&pair) => {
-                    skipped.push(SkippedKind {
-                        namespace: pair.namespace,
-                        kind: pair.kind,
-                        reason,
-                    });
-                }
-                _ => taken.push(SelectedKind { pair, item }),
-            }
-        }
-        let number: HashMap<&KindRef, usize> = taken
-            .iter()
-            .enumerate()
-            .map(|(number, taken)| (&taken.pair, number))
-            .collect();
-        let needed_by = pulled
-            .iter()
-            .filter_map(|(pair, by)| Some((*number.get(pair)?, *number.get(by)?)))
-            .collect();
+        let (taken, skipped) = divide(items, &pulled, selection);
+        let needed_by = needed_by(&taken, &pulled);
 
         let bytes: Vec<u64> = taken.iter().map(|taken| taken.item.bytes).collect();
         let needs = needs(&taken);
         let links: Vec<Edge> = needs.iter().map(Dependency::link).collect();
         let words = from_choices(&taken, selection)?;
-        let runs = arrange(&bytes, &links, &words.wishes).map_err(|CycleEdges(circle)| {
-            PlanError::ConstraintCycle {
-                circle: circle
-                    .into_iter()
-                    .filter_map(|(node, wish)| {
-                        Some(CycleLink {
-                            pair: taken.get(node)?.pair.clone(),
-                            word: words.said.get(wish)?.clone(),
-                        })
-                    })
-                    .collect(),
-            }
-        })?;
+        let runs = arrange(&bytes, &links, &words.wishes)
+            .map_err(|cycle| constraint_cycle(cycle, &taken, &words))?;
         Ok(PlanOrder {
             taken,
             skipped,
@@ -94,14 +60,60 @@ impl<'a> PlanOrder<'a> {
     }
 }
 
+/// What becomes a step, and what is left out.
+fn divide<'a>(
+    items: Vec<&'a KindInfo>,
+    pulled: &HashMap<KindRef, KindRef>,
+    selection: &PlanSelection,
+) -> (Vec<SelectedKind<'a>>, Vec<SkippedKind>) {
+    let (mut taken, mut skipped) = (Vec::new(), Vec::new());
+    for item in items {
+        let pair = item.pair();
+        match reason_to_skip(&pair, selection) {
+            Some(reason) if !pulled.contains_key(&pair) => skipped.push(SkippedKind {
+                namespace: pair.namespace,
+                kind: pair.kind,
+                reason,
+            }),
+            _ => taken.push(SelectedKind { pair, item }),
+        }
+    }
+    (taken, skipped)
+}
+
+fn needed_by(
+    taken: &[SelectedKind<'_>],
+    pulled: &HashMap<KindRef, KindRef>,
+) -> BTreeMap<usize, usize> {
+    let number = numbers(taken);
+    pulled
+        .iter()
+        .filter_map(|(pair, by)| Some((*number.get(pair)?, *number.get(by)?)))
+        .collect()
+}
+
+/// The wishes of a cycle, in the user's words.
+fn constraint_cycle(
+    CycleEdges(circle): CycleEdges,
+    taken: &[SelectedKind<'_>],
+    words: &Constraints,
+) -> PlanError {
+    let link = |(node, wish): (usize, usize)| {
+        Some(CycleLink {
+            pair: taken.get(node)?.pair.clone(),
+            word: words.said.get(wish)?.clone(),
+        })
+    };
+    PlanError::ConstraintCycle {
+        circle: circle.into_iter().filter_map(link).collect(),
+    }
+}
+
 fn sorted_items(manifest: &Manifest) -> Result<Vec<&KindInfo>, PlanError> {
     let mut items: Vec<&KindInfo> = manifest.kinds.iter().collect();
     items.sort_by(|a, b| (&a.namespace, &a.kind).cmp(&(&b.namespace, &b.kind)));
-    match items
-        .iter()
-        .zip(items.iter().skip(1))
-        .find(|(a, b)| a.namespace == b.namespace && a.kind == b.kind)
-    {
+    let mut neighbours = items.iter().zip(items.iter().skip(1));
+    match neighbours.find(|(a, b)| a.namespace == b.namespace && a.kind == b.kind) {
         Some((item, _)) => Err(PlanError::RepeatedKind { pair: item.pair() }),
         None => Ok(items),
     }
@@ -110,41 +122,46 @@ fn sorted_items(manifest: &Manifest) -> Result<Vec<&KindInfo>, PlanError> {
 /// A misspelt choice must not pass in silence, so each has to match something in the archive, if
 /// only what is skipped.
 fn check_choices(items: &[&KindInfo], choices: &Choices) -> Result<(), PlanError> {
-    let selection = &choices.selection;
+    check_selectors(items, &choices.selection)?;
+    check_constraints(items, &choices.selection)?;
+    check_maps(items, choices)
+}
+
+fn check_selectors(items: &[&KindInfo], selection: &PlanSelection) -> Result<(), PlanError> {
     for (option, selector) in selection.selectors() {
-        if !items
-            .iter()
-            .any(|item| selector.matches_names(&item.namespace, &item.kind))
-        {
+        let is_chosen = |item: &&KindInfo| selector.matches_names(&item.namespace, &item.kind);
+        if !items.iter().any(is_chosen) {
             return Err(PlanError::EmptySelection {
                 option,
                 selector: selector.to_string(),
             });
         }
     }
+    Ok(())
+}
+
+fn check_constraints(items: &[&KindInfo], selection: &PlanSelection) -> Result<(), PlanError> {
     for (option, after) in selection.depends_on() {
-        let sides = |item: &KindInfo| {
-            [&after.step, &after.needs].map(|side| side.matches_names(&item.namespace, &item.kind))
+        let is_on_both_sides_or_none = |item: &&KindInfo| {
+            let matches = |side: &Selector| side.matches_names(&item.namespace, &item.kind);
+            matches(&after.step) == matches(&after.needs)
         };
-        if items
-            .iter()
-            .map(|item| sides(item))
-            .all(|[step, needs]| step == needs)
-        {
+        if items.iter().all(is_on_both_sides_or_none) {
             return Err(PlanError::EmptyConstraint {
                 word: format!("{option} {after}"),
             });
         }
     }
+    Ok(())
+}
+
+fn check_maps(items: &[&KindInfo], choices: &Choices) -> Result<(), PlanError> {
     for (from, to) in &choices.map_namespaces {
-        let named = |item: &&KindInfo| {
-            item.namespace == *from
-                || item
-                    .reference_pairs
-                    .iter()
-                    .any(|pair| pair.namespace == *from)
+        let is_named = |item: &&KindInfo| {
+            let mut references = item.reference_pairs.iter();
+            item.namespace == *from || references.any(|pair| pair.namespace == *from)
         };
-        if !items.iter().any(named) {
+        if !items.iter().any(is_named) {
             return Err(PlanError::UnknownNamespace {
                 from: from.clone(),
                 to: to.clone(),

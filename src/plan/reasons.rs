@@ -72,25 +72,23 @@ fn reason(arrangement: &PlanOrder<'_>, all: &[Neighbours], node: usize) -> Strin
     if let Some(&by) = arrangement.needed_by.get(&node) {
         return format!("needed by {}", name(by));
     }
-    let run = arrangement
-        .runs
-        .get(around.run)
-        .map_or(&[][..], Vec::as_slice);
-    if let others @ 1.. = run.len().saturating_sub(1) {
-        let names = run.iter().filter(|&&other| other != node);
-        let names = names.map(|&other| name(other));
-        return format!("in a cycle with {}", shortened(names, others, 3));
+    let run = arrangement.runs.get(around.run);
+    let others = run.into_iter().flatten().filter(|&&other| other != node);
+    let others: Vec<usize> = others.copied().collect();
+    if !others.is_empty() {
+        let names = others.iter().map(|&other| name(other));
+        return format!("in a cycle with {}", shortened(names, others.len(), 3));
     }
-    let early: Vec<String> = [
+    let needed = [
         ("parent of", &around.parent_of),
         ("referenced by", &around.referenced_by),
-    ]
-    .into_iter()
-    .filter(|(_, nodes)| !nodes.is_empty())
-    .map(|(how, nodes)| format!("{how} {}", list(nodes, 1)))
-    .collect();
-    if !early.is_empty() {
-        return early.join(", ");
+    ];
+    let needed = needed.into_iter().filter(|(_, nodes)| !nodes.is_empty());
+    let needed: Vec<String> = needed
+        .map(|(how, nodes)| format!("{how} {}", list(nodes, 1)))
+        .collect();
+    if !needed.is_empty() {
+        return needed.join(", ");
     }
     match arrangement.words.awaited.get(&node) {
         Some(word) => word.clone(),

@@ -66,16 +66,7 @@ async fn rehearse(
     archive: &Arc<Archive>,
     host: &str,
 ) -> CommandResult {
-    let source = archive.manifest().backup.project.as_str();
-    let project = if source.is_empty() {
-        NO_PROJECT
-    } else {
-        source
-    };
-    let choices = Choices::new(TargetSpec::Emulator {
-        project: project.to_owned(),
-        host: Some(host.to_owned()),
-    });
+    let choices = Choices::new(emulator_target(archive, host));
     let plan = make_plan(context, archive, &choices).await?;
     let options = RestoreOptions {
         keep_going: true,
@@ -116,4 +107,14 @@ async fn rehearse(
         },
         restored,
     )
+}
+
+/// The project of the archive in the emulator at `host`.
+fn emulator_target(archive: &Archive, host: &str) -> TargetSpec {
+    let source = archive.manifest().backup.project.as_str();
+    let project = Some(source).filter(|source| !source.is_empty());
+    TargetSpec::Emulator {
+        project: project.unwrap_or(NO_PROJECT).to_owned(),
+        host: Some(host.to_owned()),
+    }
 }

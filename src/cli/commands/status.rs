@@ -28,8 +28,7 @@ pub async fn run(
     let journal_path = journal.unwrap_or_else(|| journal_of(&place));
     let journal = read_journal(context, &plan, &journal_path).await?;
 
-    let mut left = 0;
-    let mut entities = 0;
+    let (mut left, mut entities) = (0, 0);
     for step in &plan.steps {
         let status = status_of(&journal, step);
         let owes_hook = plan.head.choices.hooks.after_step.is_some() && !status.hook_finished;
@@ -41,21 +40,10 @@ pub async fn run(
         show_steps(context, &plan, &journal);
     }
     let steps = plan.steps.len() as u64;
-    let is_complete =
-        left == 0 && (plan.head.choices.hooks.after_all.is_none() || journal.hook_finished);
+    let has_last_hook = plan.head.choices.hooks.after_all.is_some();
+    let is_complete = left == 0 && (!has_last_hook || journal.hook_finished);
     if require_complete && !is_complete {
-        let found = if left > 0 {
-            format!("{left} left")
-        } else {
-            "that --after-all has not succeeded".to_owned()
-        };
-        let why = format!(
-            "{}: expected all {steps} steps done, found {found}",
-            plan_path.display()
-        );
-        return Err(Failure::new(ExitCode::Partial, why)
-            .prefix("restore is not complete")
-            .hint("kindpack restore PLAN goes on"));
+        return Err(incomplete(plan_path, steps, left));
     }
     ui.say_apart(format!(
         "{} of {} done, {} restored into {}",
@@ -66,6 +54,21 @@ pub async fn run(
     ));
     ui.done(json!({"steps": steps, "left": left, "entities": entities, "complete": is_complete}));
     Ok(ExitCode::Done)
+}
+
+fn incomplete(plan_path: &Path, steps: u64, left: u64) -> Failure {
+    let found = if left > 0 {
+        format!("{left} left")
+    } else {
+        "that --after-all has not succeeded".to_owned()
+    };
+    let why = format!(
+        "{}: expected all {steps} steps done, found {found}",
+        plan_path.display()
+    );
+    Failure::new(ExitCode::Partial, why)
+        .prefix("restore is not complete")
+        .hint("kindpack restore PLAN goes on")
 }
 
 /// Reads the journal of a plan. That of another plan counts as none when its restore has finished.

@@ -39,6 +39,15 @@ struct UnreadableBackups<'a> {
     folders: BTreeSet<&'a str>,
 }
 
+impl UnreadableBackups<'_> {
+    /// Whether one of them may list a data object: that is beside its backup's information, or two
+    /// folders below.
+    fn may_list(&self, name: &str) -> bool {
+        let around = [folder(name), folder(folder(folder(name)))];
+        around.iter().any(|folder| self.folders.contains(folder))
+    }
+}
+
 /// The backups that have information of their own.
 fn read_backups<'a>(view: &mut Listing<'a>, unread: &mut UnreadableBackups<'a>) -> Vec<Export> {
     // A kind may hold `/`: then its metadata are a folder deeper and look like a backup's own.
@@ -121,25 +130,20 @@ fn refuse_unlisted(
         let Some((run, number)) = shard(name) else {
             continue;
         };
-        // The same shard in another attempt is what a failed try left behind; the backup lists the
-        // try that counts.
+        // The same shard in another attempt is what a failed try left; the backup lists the try
+        // that counts.
         if listed.contains(&(run.clone(), number)) && name.contains("-output-") {
             continue;
         }
         view.claim(name);
-        let home = homes.get(&run).and_then(|at| exports.get_mut(*at));
-        if let Some(export) = home {
-            export.faults.push(Problem::damaged(
+        match homes.get(&run).and_then(|at| exports.get_mut(*at)) {
+            Some(export) => export.faults.push(Problem::damaged(
                 name,
                 "a data object that the backup lists",
                 "one that nothing lists",
-            ));
-            continue;
-        }
-        // A data object is beside its backup's information, or two folders below.
-        let around = [folder(name), folder(folder(folder(name)))];
-        if !around.iter().any(|folder| unread.folders.contains(folder)) {
-            exports.push(unlisted(name));
+            )),
+            None if unread.may_list(name) => {}
+            None => exports.push(unlisted(name)),
         }
     }
 }
@@ -236,35 +240,41 @@ fn read_backup(view: &mut Listing<'_>, mark: &str, backup: LegacyBackup, export:
             namespace: namespace.clone(),
             ..open_group(&part.kind)
         };
+        let handle = backup.handle.as_deref();
         for file in &part.files {
-            match locate(view, mark, backup.handle.as_deref(), file) {
-                Err(fault) => export.faults.push(fault),
-                Ok(output) if group.outputs.contains(&output) => {
-                    export.faults.push(Problem::damaged(
-                        mark,
-                        "each data object listed once",
-                        format!("{file:?} listed twice"),
-                    ));
-                }
+            let output = locate(view, mark, handle, file);
+            match output.and_then(|output| listed_once(output, &group, mark, file)) {
                 Ok(output) => group.outputs.push(output),
+                Err(fault) => export.faults.push(fault),
             }
         }
-        group.outputs.sort_by_key(|output| {
-            (
-                shard(&output.name).map(|(_, number)| number),
-                output.name.clone(),
-            )
+        group.outputs.sort_by_cached_key(|output| {
+            let number = shard(&output.name).map(|(_, number)| number);
+            (number, output.name.clone())
         });
         if let Some(key) = mark.strip_suffix(INFO) {
-            read_kind_info(
-                view,
-                &format!("{key}.{}{INFO}", part.kind),
-                &mut group,
-                export,
-            );
+            let name = format!("{key}.{}{INFO}", part.kind);
+            read_kind_info(view, &name, &mut group, export);
         }
         export.groups.push(group);
     }
+}
+
+fn listed_once(
+    output: super::ListedObject,
+    group: &ExportPart,
+    mark: &str,
+    file: &str,
+) -> Result<super::ListedObject, Problem> {
+    if group.outputs.contains(&output) {
+        let found = format!("{file:?} listed twice");
+        return Err(Problem::damaged(
+            mark,
+            "each data object listed once",
+            found,
+        ));
+    }
+    Ok(output)
 }
 
 /// The per-kind metadata beside the backup, where there is one: it must be of that kind.
@@ -297,6 +307,20 @@ fn read_kind_info(view: &mut Listing<'_>, name: &str, group: &mut ExportPart, ex
     }
 }
 
+/// The names by which a data object may be found below the folder of its backup, the best first.
+fn ends_of<'a>(object: &'a str, beside: Option<&'a str>) -> Vec<&'a str> {
+    let mut ends = vec![beside.unwrap_or(object)];
+    let mut end = object;
+    while let Some((_, shorter)) = end.split_once('/') {
+        // `output-0` alone says nothing: every run has one.
+        if output_number(shorter).is_none() {
+            ends.push(shorter);
+        }
+        end = shorter;
+    }
+    ends
+}
+
 /// Where a data object that the backup lists as `/gs/BUCKET/OBJECT` lies now: as far from the
 /// finish mark as it was then, or else the longest end of its name that lies below the mark's
 /// folder.
@@ -323,15 +347,7 @@ fn locate(
     let beside = was
         .and_then(|was| object.strip_prefix(was))
         .and_then(|rest| rest.strip_prefix('/'));
-    let mut ends = vec![beside.unwrap_or(object)];
-    let mut end = object;
-    while let Some((_, shorter)) = end.split_once('/') {
-        // `output-0` alone says nothing: every run has one.
-        if output_number(shorter).is_none() {
-            ends.push(shorter);
-        }
-        end = shorter;
-    }
+    let ends = ends_of(object, beside);
     let free = ends
         .iter()
         .map(|end| below(around, end))

@@ -13,6 +13,7 @@ use super::{
 use crate::export::metadata::{ExportMetadata, NamespaceSpec, OverallMetadata, PartPointer};
 use crate::model::{ExportFormat, Kind, Namespace};
 
+const INSIDE: &str = "a path inside the export's folder";
 const OVERALL: &str = ".overall_export_metadata";
 const PER_KIND: &str = ".export_metadata";
 
@@ -65,6 +66,20 @@ struct ReferencedPart {
     is_whole: bool,
 }
 
+impl ReferencedPart {
+    fn new(draft: usize, pointer: PartPointer) -> Self {
+        ReferencedPart {
+            draft,
+            path: pointer.metadata_file.clone(),
+            pointer,
+            metadata: None,
+            outputs: Vec::new(),
+            missing: Vec::new(),
+            is_whole: false,
+        }
+    }
+}
+
 /// Every export that has its finish mark.
 pub(super) fn discover(view: &mut Listing<'_>) -> Vec<Export> {
     let (mut drafts, mut parts) = read_marks(view);
@@ -107,44 +122,40 @@ pub(super) fn unfinished(
         let found = format!(
             "{} objects without one, such as {}",
             names.len(),
-            names.first().copied().unwrap_or_default()
+            names.first().expect("each folder is that of a name")
         );
         export.faults.push(Problem::incomplete(
             title(around),
             format!("a finish mark, *{OVERALL}"),
             found,
         ));
-        let mut kinds: BTreeMap<&str, Vec<Kind>> = BTreeMap::new();
-        for name in names {
-            view.claim(name);
-            let known = kinds.entry(folder(name)).or_default();
-            let Ok(Ok(metadata)) = view.bytes(name).map(|bytes| ExportMetadata::parse(&bytes))
-            else {
-                continue;
-            };
-            export.started = export.started.into_iter().chain(metadata.started).min();
-            known.extend(
-                metadata
-                    .kinds
-                    .into_iter()
-                    .filter(|kind| !kind.kind.is_empty())
-                    .map(|kind| Kind::new(kind.kind)),
-            );
-        }
-        for (folder, known) in kinds {
-            let (namespace, kind) = labels(folder);
-            let open = known.is_empty().then_some(kind);
-            export.groups.extend(
-                known
-                    .into_iter()
-                    .map(Some)
-                    .chain(open)
-                    .map(|kind| ExportPart::new(namespace.clone(), kind)),
-            );
-        }
+        add_unfinished(view, &mut export, &names);
         exports.push(export);
     }
     exports
+}
+
+/// Adds what the objects of an unfinished export say of its kinds.
+fn add_unfinished<'a>(view: &mut Listing<'a>, export: &mut Export, names: &[&'a str]) {
+    let mut kinds: BTreeMap<&str, Vec<Kind>> = BTreeMap::new();
+    for name in names {
+        view.claim(name);
+        let known = kinds.entry(folder(name)).or_default();
+        let Ok(Ok(metadata)) = view.bytes(name).map(|bytes| ExportMetadata::parse(&bytes)) else {
+            continue;
+        };
+        export.started = export.started.into_iter().chain(metadata.started).min();
+        let named = metadata.kinds.into_iter().map(|kind| kind.kind);
+        known.extend(named.filter(|kind| !kind.is_empty()).map(Kind::new));
+    }
+    for (folder, known) in kinds {
+        let (namespace, kind) = labels(folder);
+        let open = known.is_empty().then_some(kind);
+        let kinds = known.into_iter().map(Some).chain(open);
+        export
+            .groups
+            .extend(kinds.map(|kind| ExportPart::new(namespace.clone(), kind)));
+    }
 }
 
 /// The namespace and the kind that the path of an unfinished export names, unless it says that it
@@ -171,7 +182,8 @@ impl<'a> ExportDraft<'a> {
     fn new(view: &mut Listing<'a>, mark: &'a str, title: &str) -> Self {
         let mut export = Export::new(title, ExportFormat::ManagedExport);
         export.mark = view.claim(mark);
-        let flat = lookup::flat_prefixes(base(mark).strip_suffix(OVERALL).unwrap_or_default());
+        let name = base(mark).strip_suffix(OVERALL);
+        let flat = lookup::flat_prefixes(name.expect("a mark is found by the end of its name"));
         let prefixes = flat.iter().map(|(prefix, _)| prefix.clone()).collect();
         ExportDraft {
             mark,
@@ -182,6 +194,24 @@ impl<'a> ExportDraft<'a> {
             is_unread: false,
             doubtful: Vec::new(),
         }
+    }
+
+    /// The parts that the finish mark names, each once. `number` is the draft's own.
+    fn parts(&mut self, number: usize, pointers: Vec<PartPointer>) -> Vec<ReferencedPart> {
+        let mut named = BTreeSet::new();
+        let mut parts = Vec::new();
+        for pointer in pointers {
+            if named.insert(pointer.metadata_file.clone()) {
+                parts.push(ReferencedPart::new(number, pointer));
+            } else {
+                self.export.faults.push(Problem::damaged(
+                    self.mark,
+                    "each part's metadata named once",
+                    format!("{:?} named twice", pointer.metadata_file),
+                ));
+            }
+        }
+        parts
     }
 
     fn wanted(&self, path: &str) -> MissingObject<'_> {
@@ -214,6 +244,20 @@ impl<'a> ExportDraft<'a> {
             }
             Match::Absent => None,
         }
+    }
+
+    /// Refuses an object that the metadata do not list, where they can be read.
+    fn refuse(&mut self, name: &str, unread: &BTreeSet<String>) {
+        if self.is_unread || !self.doubtful.is_empty() || unread.contains(folder(name)) {
+            return;
+        }
+        let expected = if is_metadata(name) {
+            "metadata that the finish mark names"
+        } else {
+            "an output that the export's metadata lists"
+        };
+        let fault = Problem::damaged(name, expected, "one that nothing lists");
+        self.export.faults.push(fault);
     }
 
     fn into_export(mut self) -> Export {
@@ -294,33 +338,10 @@ fn read_marks<'a>(view: &mut Listing<'a>) -> (Vec<ExportDraft<'a>>, Vec<Referenc
             })
         });
         match overall {
+            Ok(overall) => parts.extend(draft.parts(drafts.len(), overall.pointers)),
             Err(fault) => {
                 draft.is_unread = true;
                 draft.export.faults.push(fault);
-            }
-            Ok(overall) => {
-                let mut named = BTreeSet::new();
-                for pointer in overall.pointers {
-                    if named.insert(pointer.metadata_file.clone()) {
-                        let path = pointer.metadata_file.clone();
-                        let (outputs, missing) = (Vec::new(), Vec::new());
-                        parts.push(ReferencedPart {
-                            draft: drafts.len(),
-                            pointer,
-                            metadata: None,
-                            path,
-                            outputs,
-                            missing,
-                            is_whole: false,
-                        });
-                    } else {
-                        draft.export.faults.push(Problem::damaged(
-                            mark,
-                            "each part's metadata named once",
-                            format!("{:?} named twice", pointer.metadata_file),
-                        ));
-                    }
-                }
             }
         }
         drafts.push(draft);
@@ -342,11 +363,8 @@ fn find_metadata<'a>(
         };
         if !stays_inside(&part.path) {
             let found = format!("{:?}", part.path);
-            draft.export.faults.push(Problem::damaged(
-                draft.mark,
-                "a path inside the export's folder",
-                found,
-            ));
+            let fault = Problem::damaged(draft.mark, INSIDE, found);
+            draft.export.faults.push(fault);
             continue;
         }
         let name = below(draft.around, &part.path);
@@ -361,23 +379,30 @@ fn find_metadata<'a>(
         .collect();
     let matches = lookup::locate(view, &wanted);
     for (part, found) in missing.into_iter().zip(matches) {
-        let Some(draft) = drafts.get_mut(part.draft) else {
-            continue;
-        };
-        part.metadata = draft
-            .take(view, &part.path, &found)
-            .map(|listed| listed.name);
-        if matches!(found, Match::Absent) {
-            let name = below(draft.around, &part.path);
-            draft.export.faults.push(Problem::incomplete(
-                &name,
-                "the metadata that the finish mark names",
-                "no such object",
-            ));
+        if let Some(draft) = drafts.get_mut(part.draft) {
+            take_metadata(view, draft, part, &found);
         }
-        if part.metadata.is_some() && !part.path.contains('/') {
-            part.path = part.path.replace('\\', "/");
-        }
+    }
+}
+
+/// Takes what was found in place of the metadata of a part.
+fn take_metadata<'a>(
+    view: &mut Listing<'a>,
+    draft: &mut ExportDraft<'a>,
+    part: &mut ReferencedPart,
+    found: &Match<'a>,
+) {
+    let listed = draft.take(view, &part.path, found);
+    part.metadata = listed.map(|listed| listed.name);
+    if matches!(found, Match::Absent) {
+        draft.export.faults.push(Problem::incomplete(
+            &below(draft.around, &part.path),
+            "the metadata that the finish mark names",
+            "no such object",
+        ));
+    }
+    if part.metadata.is_some() && !part.path.contains('/') {
+        part.path = part.path.replace('\\', "/");
     }
 }
 
@@ -399,11 +424,7 @@ fn read_part<'a>(
     if let Some(listed) = view.objects.get(name.as_str()) {
         export.metadata.insert(name.clone(), listed.len);
     }
-    let parsed = view.bytes(name).and_then(|bytes| {
-        ExportMetadata::parse(&bytes)
-            .map_err(|error| Problem::damaged(name, "the metadata of a kind", error.to_string()))
-    });
-    let metadata = match parsed {
+    let metadata = match parse_metadata(view, name) {
         Ok(metadata) => metadata,
         Err(fault) => {
             export.faults.push(fault);
@@ -414,12 +435,32 @@ fn read_part<'a>(
     export.started = export.started.into_iter().chain(metadata.started).min();
     export.finished = export.finished.into_iter().chain(metadata.finished).max();
     let before = export.faults.len();
-    // Beside the finish mark, outputs of all kinds have the same names.
-    let mut listed_here = BTreeSet::new();
-    let is_without_folders = folder(name) == draft.around && !folder(&part.path).is_empty();
+    claim_outputs(view, draft, part, &metadata);
+    part.is_whole = draft.export.faults.len() == before;
+}
+
+fn parse_metadata(view: &Listing<'_>, name: &str) -> Result<ExportMetadata, Problem> {
+    let bytes = view.bytes(name)?;
+    ExportMetadata::parse(&bytes)
+        .map_err(|error| Problem::damaged(name, "the metadata of a kind", error.to_string()))
+}
+
+const HAS_METADATA: &str = "the part was read from its metadata";
+
+/// Claims what the metadata of a part list.
+fn claim_outputs<'a>(
+    view: &mut Listing<'a>,
+    draft: &mut ExportDraft<'a>,
+    part: &mut ReferencedPart,
+    metadata: &ExportMetadata,
+) {
+    let name = part.metadata.clone().expect(HAS_METADATA);
+    let export = &mut draft.export;
     // A pointer without a kind stands for all kinds.
     let want = part.pointer.kind.clone().unwrap_or_default();
-    let name = name.clone();
+    // Beside the finish mark, outputs of all kinds have the same names.
+    let is_without_folders = folder(&name) == draft.around && !folder(&part.path).is_empty();
+    let mut listed = BTreeSet::new();
     for kind in &metadata.kinds {
         if kind.kind != want {
             let expected = format!("{}, as the finish mark says", kind_or_all(&want));
@@ -428,25 +469,19 @@ fn read_part<'a>(
         }
         for file in &kind.files {
             if !stays_inside(file) {
-                export.faults.push(Problem::damaged(
-                    &name,
-                    "a path inside the export's folder",
-                    format!("{file:?}"),
-                ));
+                let fault = Problem::damaged(&name, INSIDE, format!("{file:?}"));
+                export.faults.push(fault);
             } else if is_without_folders {
                 part.missing.push(file.clone());
-            } else if !listed_here.insert(file) {
-                export.faults.push(Problem::damaged(
-                    &name,
-                    "each output listed once",
-                    format!("{file:?} listed twice"),
-                ));
-            } else {
+            } else if listed.insert(file) {
                 claim_output(view, draft.around, export, part, file);
+            } else {
+                let found = format!("{file:?} listed twice");
+                let fault = Problem::damaged(&name, "each output listed once", found);
+                export.faults.push(fault);
             }
         }
     }
-    part.is_whole = export.faults.len() == before;
 }
 
 fn kind_or_all(kind: &str) -> String {
@@ -465,10 +500,7 @@ fn claim_output(
     part: &mut ReferencedPart,
     file: &str,
 ) {
-    let metadata = part
-        .metadata
-        .as_deref()
-        .expect("the part was read from its metadata");
+    let metadata = part.metadata.as_deref().expect(HAS_METADATA);
     let output = below(folder(metadata), file);
     let is_of_another = view.is_claimed(&output);
     match view.claim(&output) {
@@ -562,16 +594,11 @@ fn finish_part(drafts: &mut [ExportDraft<'_>], part: ReferencedPart) {
         metadata,
         outputs,
     };
-    if let Some(namespace) = group
-        .namespace
-        .as_ref()
-        .filter(|namespace| !namespace.is_valid())
-    {
-        export.faults.push(Problem::damaged(
-            draft.mark,
-            VALID_NAMESPACE,
-            format!("{:?}", namespace.as_str()),
-        ));
+    let namespace = group.namespace.as_ref();
+    if let Some(namespace) = namespace.filter(|namespace| !namespace.is_valid()) {
+        let found = format!("{:?}", namespace.as_str());
+        let fault = Problem::damaged(draft.mark, VALID_NAMESPACE, found);
+        export.faults.push(fault);
     }
     export.faults.extend(short_fault(&group));
     export.groups.push(group);
@@ -582,10 +609,7 @@ fn finish_part(drafts: &mut [ExportDraft<'_>], part: ReferencedPart) {
 /// when the data are read.
 fn short_fault(group: &ExportPart) -> Option<Problem> {
     let (bytes, found, name) = (group.bytes?, group.file_bytes(), group.metadata.as_deref()?);
-    let headers = group
-        .entities
-        .unwrap_or_default()
-        .saturating_mul(RECORD_HEADER_BYTES);
+    let headers = group.entities?.saturating_mul(RECORD_HEADER_BYTES);
     if found == bytes || found >= bytes.saturating_add(headers) {
         return None;
     }
@@ -608,32 +632,13 @@ fn refuse_unlisted(
     drafts: &mut [ExportDraft<'_>],
     unread: &BTreeSet<String>,
 ) {
-    // Of two exports in one folder the one that cannot be read may list it.
-    let (read, not_read): (Vec<_>, Vec<_>) = drafts
-        .iter()
-        .enumerate()
-        .partition(|(_, draft)| !draft.is_unread);
-    let folders: BTreeMap<&str, usize> = read
-        .into_iter()
-        .chain(not_read)
-        .map(|(index, draft)| (draft.around, index))
-        .collect();
+    let folders = folders_of(drafts);
     let mut unlisted = Vec::new();
     for name in view.unclaimed(|name| is_metadata(name) || is_output(name)) {
-        let mut around = folder(name);
-        let home = loop {
-            match folders.get(around) {
-                Some(index) => break Some(*index),
-                None if around.is_empty() => break None,
-                None => around = folder(around),
-            }
-        };
         // A legacy data object may be beside managed exports; the discovery of legacy backups looks
         // at it.
-        unlisted.extend(
-            home.filter(|_| !name.contains("datastore_backup_"))
-                .map(|home| (name, home)),
-        );
+        let home = nearest(&folders, name).filter(|_| !name.contains("datastore_backup_"));
+        unlisted.extend(home.map(|home| (name, home)));
     }
     unlisted.extend(lookup::outputs_with_prefixes(view, &flat_prefixes(drafts)));
     for (name, home) in unlisted {
@@ -641,21 +646,34 @@ fn refuse_unlisted(
             continue;
         }
         view.claim(name);
-        let Some(draft) = drafts.get_mut(home) else {
-            continue;
-        };
-        if draft.is_unread || !draft.doubtful.is_empty() || unread.contains(folder(name)) {
-            continue;
+        if let Some(draft) = drafts.get_mut(home) {
+            draft.refuse(name, unread);
         }
-        let what = if is_metadata(name) {
-            "metadata that the finish mark names"
-        } else {
-            "an output that the export's metadata lists"
-        };
-        draft
-            .export
-            .faults
-            .push(Problem::damaged(name, what, "one that nothing lists"));
+    }
+}
+
+/// The exports by their folders. Of two in one folder the one that cannot be read counts: it may
+/// list what is there.
+fn folders_of<'a>(drafts: &[ExportDraft<'a>]) -> BTreeMap<&'a str, usize> {
+    let (read, not_read): (Vec<_>, Vec<_>) = drafts
+        .iter()
+        .enumerate()
+        .partition(|(_, draft)| !draft.is_unread);
+    read.into_iter()
+        .chain(not_read)
+        .map(|(index, draft)| (draft.around, index))
+        .collect()
+}
+
+/// The export in the nearest folder around an object.
+fn nearest(folders: &BTreeMap<&str, usize>, name: &str) -> Option<usize> {
+    let mut around = folder(name);
+    loop {
+        match folders.get(around) {
+            Some(index) => return Some(*index),
+            None if around.is_empty() => return None,
+            None => around = folder(around),
+        }
     }
 }
 
