@@ -7,21 +7,21 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use sha2::Digest as _;
 
+use crate::archive::existing::{ExpectedObject, free_names};
 use crate::archive::unpack::{
     GeneratedObject, UnpackError, UnpackEvent, UnpackOptions, UnpackPlan, lay,
 };
-use crate::archive::{Archive, ArchiveError, READS_PER_DIGEST, digest_of};
+use crate::archive::{Archive, ArchiveError};
 use crate::export::layout::ManagedExport;
 use crate::model::{
     COMPANIONS_FOLDER, EntryInfo, EntryRole, ExportFormat, Kind, KindInfo, KindRef, Manifest,
-    PIECE_LEN_BYTES, Selector, Sha256, file_name,
+    Selector, Sha256, file_name,
 };
 use crate::progress::{Event, Observer};
 use crate::runtime::workers::{WorkerPanicked, Workers};
-use crate::store::{ObjectInfo, Store, StoreError};
+use crate::store::{Store, StoreError};
 
 /// In which form the entries are laid down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -254,47 +254,6 @@ fn original_name(name: &str) -> &str {
     name.strip_prefix("exports/").unwrap_or(name)
 }
 
-/// What an object must be to be the one that is wanted.
-struct ExpectedObject {
-    len: u64,
-    crc32c: u32,
-    sha256: Sha256,
-}
-
-impl ExpectedObject {
-    /// Refuses an object that is there and is another one. It is read only where its store has no
-    /// checksum of it.
-    async fn check(&self, dest: &dyn Store, there: &ObjectInfo) -> Result<(), ExtractError> {
-        let is_the_same = match there.crc32c {
-            _ if there.len != self.len => false,
-            Some(crc32c) => crc32c == self.crc32c,
-            None => self
-                .is_content_of(dest, there)
-                .await
-                .map_err(ExtractError::Dest)?,
-        };
-        if is_the_same {
-            Ok(())
-        } else {
-            Err(ExtractError::Dest(StoreError::AlreadyExists {
-                name: there.name.clone(),
-                found: "another object there",
-            }))
-        }
-    }
-
-    async fn is_content_of(
-        &self,
-        dest: &dyn Store,
-        there: &ObjectInfo,
-    ) -> Result<bool, StoreError> {
-        // Without a checksum of the store only another reading shows whether it was damaged on its
-        // way.
-        Ok(digest_of(dest, there).await? == self.sha256
-            || (dest.is_remote() && digest_of(dest, there).await? == self.sha256))
-    }
-}
-
 impl ExtractPlan {
     fn original<'a>(&mut self, kinds: impl Iterator<Item = &'a KindInfo>) {
         let mut seen = BTreeSet::new();
@@ -398,12 +357,10 @@ impl ExtractPlan {
         workers: &Workers,
     ) -> Result<(), ExtractError> {
         let names: Vec<String> = self.names().map(str::to_owned).collect();
-        let there = dest.stat_all(&names).await.map_err(ExtractError::Dest)?;
-        let of_entries = self.entries.iter().map(|(item, _)| ExpectedObject {
-            len: item.bytes,
-            crc32c: item.crc32c.0,
-            sha256: item.sha256,
-        });
+        let of_entries = self
+            .entries
+            .iter()
+            .map(|(item, _)| ExpectedObject::from(item));
         let of_made = self
             .made
             .iter()
@@ -412,18 +369,9 @@ impl ExtractPlan {
                 crc32c: crc32c::crc32c(bytes),
                 sha256: Sha256(sha2::Sha256::digest(bytes).into()),
             });
-        let checks = of_entries
-            .chain(of_made)
-            .zip(&there)
-            .filter_map(|(expected, there)| Some((expected, there.as_ref()?)));
-        let checks =
-            checks.map(|(expected, there)| async move { expected.check(dest, there).await });
-        let at_once = workers.window(READS_PER_DIGEST * PIECE_LEN_BYTES as u64);
-        stream::iter(checks)
-            .buffered(at_once)
-            .try_collect::<()>()
-            .await?;
-        let mut is_missing = there.iter().map(Option::is_none);
+        let is_free = free_names(dest, &names, of_entries.chain(of_made), workers).await;
+        let is_free = is_free.map_err(ExtractError::Dest)?;
+        let mut is_missing = is_free.into_iter();
         self.entries.retain(|_| is_missing.next() == Some(true));
         self.made.retain(|_| is_missing.next() == Some(true));
         Ok(())

@@ -7,6 +7,7 @@ pub mod deflate;
 mod digest;
 pub mod entities;
 mod error;
+pub mod existing;
 mod manifest;
 mod pieces;
 pub mod read_ahead;

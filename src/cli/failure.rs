@@ -6,6 +6,7 @@ use std::io;
 use super::exit::ExitCode;
 use super::text::shell_quote;
 use crate::archive::ArchiveError;
+use crate::archive::unpack::UnpackError;
 use crate::datastore::emulator::EmulatorError;
 use crate::datastore::error::DatastoreError;
 use crate::extract::ExtractError;
@@ -555,6 +556,7 @@ impl From<RestoreError> for Failure {
             RestoreError::Archive(error) => error.into(),
             RestoreError::Target(error) => error.into(),
             RestoreError::Import(error) => error.into(),
+            RestoreError::Companions(error) => companions_failed(error),
             RestoreError::Step { pair, error } => step_failed(&pair, *error),
             RestoreError::Dependencies(DependencyError::Archive(error)) => error.into(),
             RestoreError::Stopped { .. } => {
@@ -567,6 +569,20 @@ impl From<RestoreError> for Failure {
         };
         failure.or_prefix(CANNOT_RESTORE)
     }
+}
+
+/// What keeps companions from being copied after a restore.
+fn companions_failed(error: UnpackError) -> Failure {
+    let text = error.to_string();
+    let failure = match error {
+        UnpackError::Archive(error) => error.into(),
+        UnpackError::Dest(StoreError::AlreadyExists { .. }) => Failure::refused(text)
+            .hint("nothing is overwritten: choose another folder for --companions"),
+        UnpackError::Dest(StoreError::UnsupportedName { .. }) => Failure::refused(text),
+        UnpackError::Dest(error) => error.into(),
+        UnpackError::Worker(error) => error.into(),
+    };
+    failure.prefix("cannot copy companions")
 }
 
 /// A step's failure names its kind.

@@ -15,7 +15,9 @@ use crate::model::{TargetSpec, Timestamp};
 use crate::plan::{OnExisting, Plan};
 use crate::restore::journal::StepState;
 use crate::restore::report::{ReportTotals, RestoreReport, RunInfo};
-use crate::restore::{RestoreError, RestoreOptions, RestoreResult, RestoreStats, StepOutcome};
+use crate::restore::{
+    CompanionStats, RestoreError, RestoreOptions, RestoreResult, RestoreStats, StepOutcome,
+};
 use crate::runtime::working_file::write_file;
 
 /// What is told of.
@@ -123,6 +125,7 @@ fn finished(
         entities,
         left,
         was_done,
+        companions,
     } = outcome;
     if left > 0 {
         return Err(stopped_early(told.options, steps, left));
@@ -134,11 +137,12 @@ fn finished(
         output::counted(entities, "entity", "entities")
     );
     show_end(context, told, was_done, &what, seconds);
+    show_companions(context, told, companions);
     let totals = ReportTotals::from_outcomes(tallies);
     let event = json!({
         "steps": steps, "entities": entities, "seconds": seconds, "target": told.plan.head.choices.target, "already_done": was_done,
         "dry_run": told.options.dry_run, "restored": totals.restored, "already_there": totals.already_there, "deleted": totals.deleted,
-        "differing": totals.differing,
+        "differing": totals.differing, "companions_copied": companions.copied, "companions_already_there": companions.already_there,
     });
     Ok((ExitCode::Done, event))
 }
@@ -166,6 +170,29 @@ fn show_end(
         ui.info(format!("Restored {what} into {target} in {seconds:.1} s"));
         show_next_step(context, told.plan);
     }
+}
+
+/// What became of the companions; nothing where there are none or none were wanted.
+fn show_companions(context: &Context, told: &RestoreSummary<'_>, companions: CompanionStats) {
+    let CompanionStats {
+        copied,
+        already_there,
+        bytes,
+    } = companions;
+    if copied + already_there == 0 {
+        return;
+    }
+    let deed = if told.options.dry_run {
+        "Would copy"
+    } else {
+        "Copied"
+    };
+    context.ui.info(format!(
+        "{deed} {} of {}; {} there already.",
+        output::counted(copied, "companion", "companions"),
+        output::bytes(bytes),
+        output::count(already_there)
+    ));
 }
 
 /// A restore that left steps out, as it was asked to.

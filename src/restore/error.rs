@@ -2,6 +2,7 @@
 
 use super::difference::Difference;
 use crate::archive::ArchiveError;
+use crate::archive::unpack::UnpackError;
 use crate::model::{KindRef, TargetSpec};
 use crate::plan::PlanError;
 use crate::restore::dependencies::DependencyError;
@@ -29,6 +30,9 @@ pub enum RestoreError {
     /// An import failed.
     #[error(transparent)]
     Import(#[from] ImportError),
+    /// The companions cannot be copied.
+    #[error(transparent)]
+    Companions(#[from] UnpackError),
     /// The plan's rules cannot be followed.
     #[error(transparent)]
     Redact(#[from] RedactError),

@@ -4,6 +4,7 @@
 //! arguments, progress bars or exit codes.
 
 mod check;
+mod companions;
 mod delete_stale;
 pub mod dependencies;
 mod difference;
@@ -34,6 +35,7 @@ use crate::model::{KindRef, Sample, TargetSpec};
 use crate::plan::{ArchiveRef, CheckedPlan, Environment, Plan, Step, missing_kinds, named_kinds};
 use crate::progress::{Event, Observer};
 use crate::runtime::workers::Workers;
+use crate::store::Store;
 use crate::targets::Target;
 use crate::transform::redact::{RedactKey, Redactor};
 use crate::transform::sample::Sampler;
@@ -42,7 +44,7 @@ pub use error::RestoreError;
 pub use import::ImportOptions;
 use journal::file::JournalFile;
 use journal::{JOURNAL_FORMAT, Journal, JournalError, PlannedStep};
-pub use outcome::StepOutcome;
+pub use outcome::{CompanionStats, StepOutcome};
 use scheduler::RestoreRun;
 
 /// What is asked of the target after each step.
@@ -124,6 +126,8 @@ pub struct RestoreRequest<'a> {
     pub target: Arc<dyn Target>,
     /// Who imports, where the plan says so.
     pub import: Option<ImportOptions>,
+    /// Where the companions are copied after the last step, where that is wanted.
+    pub companions: Option<Arc<dyn Store>>,
     /// The key of the user's secret, where the plan needs one.
     pub redact_key: Option<&'a RedactKey>,
     /// What was done so far.
@@ -145,6 +149,8 @@ pub struct RestoreStats {
     pub left: u64,
     /// Whether there was nothing to do.
     pub was_done: bool,
+    /// What became of the companions.
+    pub companions: CompanionStats,
 }
 
 /// How a restore ended, and what became of each step.

@@ -1,4 +1,4 @@
-//! What became of each step, for the report at the end.
+//! What became of each step and of the companions, for the report at the end.
 
 use crate::model::{Kind, Namespace};
 use crate::plan::Step;
@@ -54,4 +54,15 @@ impl StepOutcome {
             error: None,
         }
     }
+}
+
+/// What became of the companions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CompanionStats {
+    /// Objects that this run has copied; in a dry run those that it would copy.
+    pub copied: u64,
+    /// Objects that were there already, the same to the byte.
+    pub already_there: u64,
+    /// Bytes of the objects copied.
+    pub bytes: u64,
 }

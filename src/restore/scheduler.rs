@@ -10,8 +10,8 @@ use futures_util::stream::FuturesUnordered;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    EntityTransform, ImportOptions, RestoreError, RestoreOptions, RestoreRequest, RestoreStats,
-    StepOutcome,
+    CompanionStats, EntityTransform, ImportOptions, RestoreError, RestoreOptions, RestoreRequest,
+    RestoreStats, StepOutcome,
 };
 use crate::archive::Archive;
 use crate::model::{EntryInfo, Sha256, Timestamp};
@@ -21,6 +21,7 @@ use crate::restore::hooks::Hook;
 use crate::restore::journal::file::JournalFile;
 use crate::restore::journal::{self, StepState, StepStatus};
 use crate::runtime::workers::Workers;
+use crate::store::Store;
 use crate::targets::{Lease, Target};
 use crate::transform::{Encoder, Encoding};
 
@@ -50,6 +51,8 @@ pub(super) struct RestoreRun<'a> {
     pub target: Arc<dyn Target>,
     /// Who imports; without it entities are written by ourselves.
     pub import: Option<ImportOptions>,
+    /// Where the companions are copied after the last step.
+    pub companions: Option<Arc<dyn Store>>,
     brought: EntityTransform,
     pub lease: Option<Lease>,
     /// Steps that run side by side write it one after the other.
@@ -76,6 +79,7 @@ impl<'a> RestoreRun<'a> {
             archive,
             target,
             import,
+            companions,
             journal,
             options,
             workers,
@@ -94,6 +98,7 @@ impl<'a> RestoreRun<'a> {
             archive,
             target,
             import,
+            companions,
             brought,
             lease: None,
             journal: tokio::sync::Mutex::new(journal),
@@ -107,6 +112,7 @@ impl<'a> RestoreRun<'a> {
 
     /// Runs what is left of the plan.
     pub async fn run_all(&mut self) -> Result<RestoreStats, RestoreError> {
+        self.check_companion_names().await?;
         self.load_previous_outcomes();
         match self.resumption().await? {
             Resumption::Continue => {}
@@ -116,12 +122,14 @@ impl<'a> RestoreRun<'a> {
             }
             Resumption::Nothing => {
                 self.report_progress();
+                let companions = self.copy_companions().await?;
                 let journal = self.journal.get_mut().journal();
                 return Ok(RestoreStats {
                     steps: journal.done(),
                     entities: journal.entities(),
                     left: 0,
                     was_done: true,
+                    companions,
                 });
             }
         }
@@ -148,7 +156,9 @@ impl<'a> RestoreRun<'a> {
         ended?;
         let done = self.journal.get_mut().journal().done();
         let left = (self.plan.steps.len() as u64).saturating_sub(done);
+        let mut companions = CompanionStats::default();
         if left == 0 {
+            companions = self.copy_companions().await?;
             self.after_all().await?;
         }
         let journal = self.journal.get_mut();
@@ -157,6 +167,7 @@ impl<'a> RestoreRun<'a> {
             entities: journal.journal().entities(),
             left,
             was_done: false,
+            companions,
         };
         if left == 0 {
             journal

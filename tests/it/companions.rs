@@ -313,3 +313,128 @@ fn a_companion_that_changes_meanwhile_is_refused() {
     assert!(run.err.contains("source changed"), "{}", run.err);
     assert_eq!(server.names("vault"), [""; 0]);
 }
+
+// ------------------------------------------------------------------------------------------------------
+// restored
+
+const RESTORE: [&str; 6] = [
+    "restore",
+    "set.zip",
+    "--target",
+    "ndjson:out",
+    "--companions",
+    "copied",
+];
+
+#[test]
+fn companions_are_copied_after_the_last_step() {
+    let desk = packed();
+    let stopped = [&RESTORE[..], &["--max-steps", "1"]].concat();
+    desk.expect(7, &stopped);
+    assert!(!desk.path("copied").exists());
+    let done = desk.json(0, &RESTORE);
+    assert_holds(&schema("events"), &done, "restore --companions");
+    assert_eq!(done["companions_copied"], 5);
+    assert_are_objects(&bytes_below(&desk, "copied"));
+    // Again: the steps are done, and so are the companions.
+    fs::remove_file(desk.path("copied/empty.bin")).unwrap();
+    let done = desk.json(0, &RESTORE);
+    assert_eq!(done["companions_copied"], 1);
+    assert_eq!(done["companions_already_there"], 4);
+    assert_are_objects(&bytes_below(&desk, "copied"));
+}
+
+#[test]
+fn the_journal_says_that_companions_are_copied() {
+    let desk = packed();
+    desk.plan("set.zip", "ndjson:out", "plan.json", &[]);
+    let restore = ["restore", "plan.json", "--companions", "copied"];
+    desk.expect(0, &restore);
+    let journal = String::from_utf8(desk.read("plan.json.journal")).unwrap();
+    let lines: Vec<Value> = journal
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let copied = &lines[lines.len() - 2];
+    assert_eq!(copied["event"], "companions-copied");
+    assert_eq!(copied["objects"], 5);
+    assert_holds(&schema("journal"), copied, "companions-copied");
+}
+
+#[test]
+fn a_dry_run_of_a_restore_counts_companions() {
+    let desk = packed();
+    let done = desk.json(0, &[&RESTORE[..], &["--dry-run"]].concat());
+    assert_eq!(done["companions_copied"], 5);
+    assert!(!desk.path("copied").exists());
+}
+
+#[test]
+fn another_object_at_the_name_of_a_companion_stays() {
+    let desk = packed();
+    desk.write("copied/shop/a b.png", "another");
+    let run = desk.expect(5, &RESTORE);
+    assert!(run.err.contains("shop/a b.png"), "{}", run.err);
+    assert_eq!(desk.read("copied/shop/a b.png"), b"another");
+    fs::remove_file(desk.path("copied/shop/a b.png")).unwrap();
+    desk.expect(0, &RESTORE);
+    assert_are_objects(&bytes_below(&desk, "copied"));
+}
+
+/// An archive on this machine that was packed from a bucket, and an empty bucket `site`.
+fn packed_from_bucket() -> (TestDir, GcsServer) {
+    let desk = desk();
+    let server = GcsServer::start(&["shop", "vault", "site"]);
+    server.put_folder("shop", "images/", &desk.path("images"));
+    server.alter("shop", "images/large.bin", |object| {
+        object.content_type = Some("video/mp4".to_owned());
+    });
+    let args = ["pack", "exports", "set.zip", "--with", "gs://shop/images"];
+    let run = with_bucket(&desk, &server, &args);
+    assert_eq!(run.code, 0, "{}", run.brief());
+    server.forget();
+    (desk, server)
+}
+
+const RESTORE_TO_BUCKET: [&str; 6] = [
+    "restore",
+    "set.zip",
+    "--target",
+    "ndjson:out",
+    "--companions",
+    "gs://site/images",
+];
+
+#[track_caller]
+fn assert_copied(server: &GcsServer) {
+    let names = server.names("site");
+    let bytes = |name: &String| server.get("site", name).unwrap().bytes();
+    let short = |name: &String| name.strip_prefix("images/").unwrap().to_owned();
+    let found = names.iter().map(|name| (short(name), bytes(name)));
+    assert_are_objects(&found.collect());
+    let large = server.get("site", "images/large.bin").unwrap();
+    assert_eq!(large.content_type.as_deref(), Some("video/mp4"));
+}
+
+#[test]
+fn companions_are_copied_to_a_bucket_with_their_type() {
+    let (desk, server) = packed_from_bucket();
+    let run = with_bucket(&desk, &server, &RESTORE_TO_BUCKET);
+    assert_eq!(run.code, 0, "{}", run.brief());
+    assert_copied(&server);
+}
+
+#[test]
+fn a_killed_copy_of_companions_goes_on() {
+    let (desk, server) = packed_from_bucket();
+    server.plan(Call::Insert, 1, Deed::HoldBefore);
+    let mut command = desk.kindpack(&RESTORE_TO_BUCKET);
+    command.env("STORAGE_EMULATOR_HOST", server.url());
+    let mut running = crate::support::Running::start(command);
+    assert!(running.wait_until(|| server.is_holding()));
+    running.kill();
+    assert!(server.names("site").len() < 5);
+    let run = with_bucket(&desk, &server, &RESTORE_TO_BUCKET);
+    assert_eq!(run.code, 0, "{}", run.brief());
+    assert_copied(&server);
+}

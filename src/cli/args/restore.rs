@@ -50,6 +50,10 @@ pub struct RestoreArgs {
     /// in .xml, else JSON (repeatable)
     #[arg(long, value_name = "FILE")]
     pub report: Vec<PathBuf>,
+    /// Copy the companions of the archive to this folder when all steps are done; nothing there is
+    /// overwritten
+    #[arg(long, value_name = "DEST")]
+    pub companions: Option<Location>,
     /// Where the journal is kept
     #[arg(long, value_name = "DEST")]
     pub journal: Option<PathBuf>,

@@ -87,6 +87,7 @@ async fn rehearse(
             context.timeouts,
             context.ui.clone(),
         )?,
+        companions: None,
         import: None,
         redact_key: None,
         journal: &mut JournalFile::in_memory(Journal::default()),

@@ -26,7 +26,7 @@ use crate::restore::{
     Check, ImportOptions, RestoreOptions, RestoreRequest, check_journal, restore,
 };
 use crate::runtime::workers::Workers;
-use crate::store::Location;
+use crate::store::{Location, Store};
 use crate::targets::{self, DryRun, Target};
 use crate::transform::redact::RedactKey;
 
@@ -57,6 +57,7 @@ pub async fn run(context: &Context, args: RestoreArgs) -> CommandResult {
         environment: &environment(),
         target,
         import,
+        companions: companions(context, &args),
         redact_key: redact_key.as_ref(),
         journal: &mut journal,
         options: &options,
@@ -74,6 +75,12 @@ pub async fn run(context: &Context, args: RestoreArgs) -> CommandResult {
         piped_plan: piped_plan(&loaded, &args),
     };
     restore_summary::print(context, &summary, restored)
+}
+
+/// Where the companions are copied.
+fn companions(context: &Context, args: &RestoreArgs) -> Option<Arc<dyn Store>> {
+    let dest = args.companions.as_ref();
+    dest.map(|dest| context.stores.folder(dest))
 }
 
 /// Where a plan is kept that came through a pipe, which cannot be read twice.

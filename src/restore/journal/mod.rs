@@ -105,6 +105,13 @@ pub enum JournalEvent {
         /// The step that it followed; none for the one that follows all.
         step: Option<u32>,
     },
+    /// All steps are done and the companions are copied.
+    CompanionsCopied {
+        /// How many there are, those of earlier runs included.
+        objects: u64,
+        /// Their bytes.
+        bytes: u64,
+    },
     /// All steps are done. Always the last event.
     Finished {
         /// How many steps.
@@ -126,6 +133,7 @@ impl JournalEvent {
             JournalEvent::OperationStarted { .. } => "operation-started",
             JournalEvent::OthersDeleted { .. } => "others-deleted",
             JournalEvent::HookFinished { .. } => "hook-finished",
+            JournalEvent::CompanionsCopied { .. } => "companions-copied",
             JournalEvent::Finished { .. } => "finished",
         }
     }

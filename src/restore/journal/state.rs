@@ -175,6 +175,7 @@ impl Journal {
             (_, false) => Err(impossible("the event opened first", "no event")),
             (&JournalEvent::Finished { steps, entities }, true) => self.finish(steps, entities, at),
             (JournalEvent::HookFinished { step: None }, true) => self.finish_hook(),
+            (JournalEvent::CompanionsCopied { .. }, true) => self.check_complete(),
             (
                 JournalEvent::StepStarted { step, .. }
                 | JournalEvent::Checkpoint { step, .. }
@@ -242,6 +243,16 @@ impl Journal {
             entities,
         });
         Ok(())
+    }
+
+    /// Companions come after all steps; a run that was killed after them copies what is missing
+    /// again.
+    fn check_complete(&self) -> Result<(), Mismatch> {
+        if self.is_complete() {
+            return Ok(());
+        }
+        let found = format!("{} of {} done", self.done(), self.steps.len());
+        Err(("every step done".to_owned(), found))
     }
 
     fn finish_hook(&mut self) -> Result<(), Mismatch> {
@@ -437,7 +448,9 @@ impl StepStatus {
                 ));
             }
             JournalEvent::HookFinished { .. } => next.hook_finished = true,
-            JournalEvent::Opened { .. } | JournalEvent::Finished { .. } => {}
+            JournalEvent::Opened { .. }
+            | JournalEvent::CompanionsCopied { .. }
+            | JournalEvent::Finished { .. } => {}
         }
         Ok(next)
     }
