@@ -270,6 +270,9 @@ impl<'a> RetryLoop<'a> {
 }
 
 /// Delays between attempts: each about twice as long as the one before.
+///
+/// Not the one of google-cloud-gax, whose jitter takes any time from nothing on, nor the one of
+/// backon, whose jitter goes beyond the longest delay: here each is between a half and the whole.
 #[derive(Debug, Clone)]
 pub struct Backoff {
     first: Duration,
@@ -298,7 +301,7 @@ impl Backoff {
         let random = self.random.hash_one(self.number) % 1024;
         let delay = (self.next.min(self.max) / 2).mul_f64(1.0 + random as f64 / 1024.0);
         self.next = (self.next * 2).min(self.max);
-        delay.max(asked.unwrap_or_default())
+        asked.map_or(delay, |asked| delay.max(asked))
     }
 
     /// Something came through: the delays begin anew.
