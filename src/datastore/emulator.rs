@@ -263,7 +263,11 @@ impl OutputTail {
                 let mut chunk = [0; 1 << 10];
                 while let Ok(len @ 1..) = reader.read(&mut chunk) {
                     let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-                    kept.extend_from_slice(chunk.get(..len).unwrap_or_default());
+                    kept.extend_from_slice(
+                        chunk
+                            .get(..len)
+                            .expect("a read fills no more than the chunk"),
+                    );
                     let surplus = kept.len().saturating_sub(MAX_PRINTED_BYTES);
                     kept.drain(..surplus);
                 }
@@ -298,7 +302,11 @@ impl OutputTail {
 /// A process that kills the emulator as soon as our end of its standard input is closed, however we
 /// end.
 fn keep(emulator: &Child) -> std::io::Result<Child> {
-    let id = emulator.id().unwrap_or_default().to_string();
+    // The number 0 would name ourselves.
+    let id = emulator
+        .id()
+        .ok_or_else(|| std::io::Error::other("it ended at once"))?
+        .to_string();
     Command::new("sh")
         .args([
             "-c",

@@ -33,8 +33,8 @@ pub struct SizeViolation {
 /// they are indexed depends on more than themselves.
 pub fn find_oversized(entity: &[u8]) -> Option<SizeViolation> {
     let mut whole = 0;
-    let found = properties(entity, &mut whole);
-    let found = found.unwrap_or_default();
+    // What is no entity is left to the service.
+    let found = properties(entity, &mut whole).unwrap_or(None);
     found.or_else(|| {
         (whole > ENTITY_MAX_BYTES).then(|| SizeViolation {
             part: "the entity".to_owned(),

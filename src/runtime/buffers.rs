@@ -116,17 +116,20 @@ impl FixedBuffer {
     }
 }
 
+/// Why all that is shown of a buffer is there.
+const SHORTER: &str = "a buffer is never shorter than what is shown of it";
+
 impl Deref for FixedBuffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default()
+        self.bytes.get(..self.len).expect(SHORTER)
     }
 }
 
 impl DerefMut for FixedBuffer {
     fn deref_mut(&mut self) -> &mut [u8] {
-        self.bytes.get_mut(..self.len).unwrap_or_default()
+        self.bytes.get_mut(..self.len).expect(SHORTER)
     }
 }
 

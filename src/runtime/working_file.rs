@@ -284,12 +284,14 @@ impl WorkingName {
                 .into_owned(),
             LABEL_MAX_BYTES,
         );
+        // A clock before 1970 orders nothing, and does no harm.
         let since = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
         WorkingName {
             label,
-            begun: u64::try_from(since.as_millis()).unwrap_or(u64::MAX) & 0xffff_ffff_ffff,
+            // As many digits as a working name has room for.
+            begun: since.as_millis() as u64 & 0xffff_ffff_ffff,
             inode: meta.ino(),
         }
     }

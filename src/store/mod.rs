@@ -435,9 +435,12 @@ async fn create_small<S: Store + ?Sized>(
 /// # Errors
 /// As [`Store::read`].
 pub async fn read_object(store: &dyn Store, object: &ObjectInfo) -> Result<Bytes, StoreError> {
-    store
-        .read(object, 0, usize::try_from(object.len).unwrap_or(usize::MAX))
-        .await
+    let len = usize::try_from(object.len).map_err(|_| StoreError::NotAFile {
+        name: store.display_name(&object.name),
+        expected: "an object that fits into memory",
+        found: "a longer one",
+    })?;
+    store.read(object, 0, len).await
 }
 
 /// Writes a whole small object.

@@ -333,10 +333,10 @@ fn error_message(body: &[u8]) -> String {
 
 /// What the service says in an error's body.
 fn message(body: &[u8]) -> String {
-    let value: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-    let message = value
-        .pointer("/error/message")
-        .and_then(serde_json::Value::as_str);
+    let json: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+    let message = json
+        .as_ref()
+        .and_then(|json| json.pointer("/error/message")?.as_str());
     message.map_or_else(|| String::from_utf8_lossy(body).into_owned(), str::to_owned)
 }
 
@@ -386,7 +386,8 @@ impl GcsClient {
     /// A server at an address; one that is `anonymous` wants no credentials.
     pub fn at(endpoint: &str, anonymous: bool, options: GcsOptions) -> Self {
         let bad_address = bad_address("endpoint", endpoint);
-        // Google's own tools write the path of the JSON API behind it.
+        // Google's own tools write the path of the JSON API behind it. What is no address is refused
+        // at the first call.
         let endpoint = address::base(endpoint)
             .unwrap_or_default()
             .trim_end_matches("/storage/v1")

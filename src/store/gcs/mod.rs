@@ -491,7 +491,9 @@ fn common_prefix(names: &[String]) -> &str {
             .map_or(first.len().min(other.len()), |((at, _), _)| at)
     };
     let len = others.iter().map(shared).min().unwrap_or(first.len());
-    first.get(..len).unwrap_or_default()
+    first
+        .get(..len)
+        .expect("a difference begins with a character")
 }
 
 #[async_trait]

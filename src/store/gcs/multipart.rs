@@ -467,6 +467,7 @@ async fn delete_all(store: &GcsStore, parts: Vec<UploadedPart>) -> bool {
 /// left behind long ago.
 pub(super) async fn delete_abandoned(store: &GcsStore, name: &str, whole: &ObjectResource) {
     let mut folders: BTreeMap<String, Vec<ObjectResource>> = BTreeMap::new();
+    // Whoever may not list leaves them.
     for part in store.resources(FOLDER).await.unwrap_or_default() {
         // The name of an archive may hold slashes, that of a part does not.
         if let Some((folder, _)) = part.name.rsplit_once('/') {
@@ -510,7 +511,7 @@ fn joined(name: String, parts: &[UploadedPart]) -> UploadedPart {
         crc32c::crc32c_combine(
             crc32c,
             part.crc32c,
-            usize::try_from(part.len).unwrap_or(usize::MAX),
+            usize::try_from(part.len).expect("a part was in memory"),
         )
     });
     UploadedPart {

@@ -69,10 +69,17 @@ impl GcsStore {
         {
             self.delete(name, there.generation()).await?;
         }
-        Err(StoreError::Corrupt {
-            name: self.display_name(name),
-            expected: sent.crc32c,
-            found: there.crc32c().unwrap_or_default(),
+        let name = self.display_name(name);
+        Err(match there.crc32c() {
+            Some(found) => StoreError::Corrupt {
+                name,
+                expected: sent.crc32c,
+                found,
+            },
+            None => StoreError::UploadLost {
+                name,
+                found: "an object without a checksum".to_owned(),
+            },
         })
     }
 

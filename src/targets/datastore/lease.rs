@@ -64,7 +64,8 @@ pub struct Lease {
 
 /// The time by this machine's clock.
 fn now() -> Timestamp {
-    Timestamp::from_micros(jiff::Timestamp::now().as_microsecond()).unwrap_or(Timestamp::MAX)
+    Timestamp::from_micros(jiff::Timestamp::now().as_microsecond())
+        .expect("no system counts time from before the year 1, and jiff ends with 9999")
 }
 
 /// Takes the mark for `time`, and renews it from then on.
@@ -167,6 +168,7 @@ impl LeaseEntity {
         let Some(found) = answer.pointer("/found/0") else {
             return Ok((None, now));
         };
+        // JSON of protocol buffers leaves empty texts out.
         let text = |pointer: &str| {
             found
                 .pointer(pointer)

@@ -269,10 +269,10 @@ impl CommitTarget {
                 let Some(entity) = result.get_mut("entity").map(Value::take) else {
                     continue;
                 };
-                found.insert(
-                    entity.get("key").map(Value::to_string).unwrap_or_default(),
-                    entity,
-                );
+                let key = entity
+                    .get("key")
+                    .ok_or_else(|| nonsense("lookup", "a key of each entity", &entity))?;
+                found.insert(key.to_string(), entity);
             }
             let deferred = take("deferred");
             if deferred.len() >= wanted.len() {
@@ -441,9 +441,8 @@ impl Target for CommitTarget {
                 .collect();
             let found = self.lookup(&keys).await?;
             let same = |entity: &&Value| {
-                let key = entity.get("key").map(Value::to_string).unwrap_or_default();
-                found
-                    .get(&key)
+                let key = entity.get("key").map(Value::to_string);
+                key.and_then(|key| found.get(&key))
                     .is_some_and(|found| same_entity(entity, found))
             };
             differing += (wanted.len() - wanted.iter().filter(same).count()) as u64;
