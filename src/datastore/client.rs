@@ -336,6 +336,17 @@ impl DatastoreClient {
 }
 
 impl DatastoreAttemptError {
+    /// Whether the service itself says that it has too much to do.
+    pub(crate) fn is_overloaded(&self) -> bool {
+        matches!(
+            self,
+            DatastoreAttemptError::Transient {
+                overloaded: true,
+                ..
+            }
+        )
+    }
+
     fn transient(found: impl Into<String>) -> Self {
         DatastoreAttemptError::Transient {
             found: found.into(),
@@ -363,22 +374,19 @@ impl DatastoreAttemptError {
             }) => DatastoreAttemptError::Unauthorized {
                 source: Some(source),
             },
-            RequestError::Refused(refused) => {
-                let ServiceRefusal { http, code, .. } = refused;
-                let status = if refused.is_of_service && code != Code::Other {
-                    format!("HTTP {http} {code}")
-                } else {
-                    format!("HTTP {http}")
-                };
-                let found = refusal(&status, &refused.message);
-                DatastoreAttemptError::from_code(
-                    code,
-                    found,
-                    refused.retry_after,
-                    refused.is_of_service,
-                )
-            }
+            RequestError::Refused(refused) => DatastoreAttemptError::from_refusal(&refused),
         }
+    }
+
+    fn from_refusal(refused: &ServiceRefusal) -> Self {
+        let ServiceRefusal { http, code, .. } = refused;
+        let status = if refused.is_of_service && *code != Code::Other {
+            format!("HTTP {http} {code}")
+        } else {
+            format!("HTTP {http}")
+        };
+        let found = refusal(&status, &refused.message);
+        DatastoreAttemptError::from_code(*code, found, refused.retry_after, refused.is_of_service)
     }
 
     fn from_grpc(error: grpc::GrpcError) -> Self {

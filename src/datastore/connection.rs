@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http::header::{CONTENT_TYPE, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use reqwest::Method;
 
 use super::error::DatastoreError;
@@ -18,6 +18,9 @@ use crate::google::retry::{CallError, Elapsed};
 use crate::google::{Credentials, TokenError, TokenSource};
 use crate::model::address::without_user;
 use crate::progress::{NoProgress, Observer};
+
+/// Where a request about a project is led to.
+const ROUTING: HeaderName = HeaderName::from_static("x-goog-request-params");
 
 /// A service at an address, and who is asking.
 #[derive(Debug, Clone)]
@@ -143,28 +146,25 @@ impl Connection {
         self.credentials.as_deref()
     }
 
+    /// The headers that say who asks, and what gave the token in them. None go to an emulator.
+    async fn authorize(
+        &self,
+        routing: Option<HeaderValue>,
+        timeout: Duration,
+    ) -> Result<(Option<TokenSource>, HeaderMap), RequestError> {
+        let Some(credentials) = self.credentials() else {
+            return Ok((None, HeaderMap::new()));
+        };
+        let token = credentials.token(timeout).await;
+        let token = token.map_err(RequestError::NoToken)?;
+        let mut headers = token.headers;
+        headers.extend(routing.map(|routing| (ROUTING, routing)));
+        Ok((Some(token.source), headers))
+    }
+
     /// Makes a request once, and gives the body of a success.
     pub(crate) async fn send(&self, request: ServiceRequest<'_>) -> Result<Bytes, RequestError> {
-        let token = match self.credentials() {
-            Some(credentials) => Some(
-                credentials
-                    .token(request.timeout)
-                    .await
-                    .map_err(RequestError::NoToken)?,
-            ),
-            None => None,
-        };
-        let source = token.as_ref().map(|token| token.source);
-        let mut headers = HeaderMap::new();
-        if let Some(token) = token {
-            headers.extend(token.headers);
-            headers.extend(request.routing.map(|routing| {
-                (
-                    http::HeaderName::from_static("x-goog-request-params"),
-                    routing,
-                )
-            }));
-        }
+        let (source, mut headers) = self.authorize(request.routing, request.timeout).await?;
         let mut body = Vec::new();
         if let Some((content_type, bytes)) = request.body {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

@@ -25,6 +25,9 @@ const START_MAX: Duration = Duration::from_secs(60);
 /// One question whether it answers.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The time between two such questions.
+const PROBE_INTERVAL: Duration = Duration::from_millis(100);
+
 /// The variable that names an emulator.
 const VARIABLE: &str = "KINDPACK_DATASTORE_EMULATOR";
 
@@ -168,20 +171,19 @@ impl InstalledEmulator {
     /// # Errors
     /// [`EmulatorError::NoStart`].
     pub async fn start(&self) -> Result<RunningEmulator, EmulatorError> {
-        let failed = |reason: String| EmulatorError::NoStart {
-            reason,
-            printed: Vec::new(),
+        let port = free_port().map_err(no_start)?;
+        let (output, printed) = OutputTail::spawn().map_err(no_start)?;
+        let child = self.spawn(port, output).map_err(no_start)?;
+        let running = RunningEmulator {
+            keeper: keep(&child).map_err(no_start)?,
+            child,
+            host: format!("127.0.0.1:{port}"),
         };
-        // With port 0 it binds some port and does not say which.
-        let port = TcpListener::bind("127.0.0.1:0")
-            .and_then(|socket| socket.local_addr())
-            .map_err(|error| failed(error.to_string()))?
-            .port();
-        let (output, printed) = OutputTail::spawn().map_err(|error| failed(error.to_string()))?;
-        let errors = output
-            .try_clone()
-            .map_err(|error| failed(error.to_string()))?;
-        let mut child = Command::new(&self.java)
+        running.when_ready(printed).await
+    }
+
+    fn spawn(&self, port: u16, output: std::io::PipeWriter) -> std::io::Result<Child> {
+        Command::new(&self.java)
             .arg("-cp")
             .arg(&self.jar)
             .args([
@@ -192,54 +194,26 @@ impl InstalledEmulator {
             ])
             .arg(format!("--port={port}"))
             .stdin(Stdio::null())
-            .stdout(output)
-            .stderr(errors)
+            .stdout(output.try_clone()?)
+            .stderr(output)
             // Ctrl-C at the terminal is for us: who uses the emulator comes to an end before it
             // does.
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
-            .map_err(|error| failed(error.to_string()))?;
-        let keeper = keep(&child).map_err(|error| failed(error.to_string()))?;
-        let host = format!("127.0.0.1:{port}");
-        let client = HttpClient::new(PROBE_TIMEOUT, false, Arc::new(NoProgress))
-            .map_err(|error| failed(error.to_string()))?;
-        let address = format!("http://{host}/");
-        let probe = || HttpRequest {
-            method: Method::GET,
-            url: &address,
-            resource: "emulator",
-            headers: HeaderMap::new(),
-            body: Vec::new(),
-            limit: TimeLimit::Total(PROBE_TIMEOUT),
-        };
-        let begun = Instant::now();
-        while begun.elapsed() < START_MAX {
-            // On a port that is taken it ends at once, and somebody else answers.
-            if let Ok(Some(status)) = child.try_wait() {
-                return Err(EmulatorError::NoStart {
-                    reason: format!("it ended ({status})"),
-                    printed: printed.at_end().await,
-                });
-            }
-            if client
-                .send(probe())
-                .await
-                .is_ok_and(|answer| answer.is_success())
-            {
-                return Ok(RunningEmulator {
-                    child,
-                    host,
-                    keeper,
-                });
-            }
-            sleep(Duration::from_millis(100)).await;
-        }
-        let reason = format!("it did not answer within {} s", START_MAX.as_secs());
-        Err(EmulatorError::NoStart {
-            reason,
-            printed: printed.lines(),
-        })
+    }
+}
+
+/// A port of this machine that is free now. With port 0 the emulator binds some port and does not
+/// say which.
+fn free_port() -> std::io::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+fn no_start(reason: impl ToString) -> EmulatorError {
+    EmulatorError::NoStart {
+        reason: reason.to_string(),
+        printed: Vec::new(),
     }
 }
 
@@ -322,7 +296,59 @@ fn keep(emulator: &Child) -> std::io::Result<Child> {
         .spawn()
 }
 
+/// Asks whether an emulator answers.
+struct ReadinessProbe {
+    client: HttpClient,
+    address: String,
+}
+
+impl ReadinessProbe {
+    fn new(host: &str) -> Result<Self, EmulatorError> {
+        let client = HttpClient::new(PROBE_TIMEOUT, false, Arc::new(NoProgress));
+        Ok(ReadinessProbe {
+            client: client.map_err(no_start)?,
+            address: format!("http://{host}/"),
+        })
+    }
+
+    async fn is_answered(&self) -> bool {
+        let request = HttpRequest {
+            method: Method::GET,
+            url: &self.address,
+            resource: "emulator",
+            headers: HeaderMap::new(),
+            body: Vec::new(),
+            limit: TimeLimit::Total(PROBE_TIMEOUT),
+        };
+        let answer = self.client.send(request).await;
+        answer.is_ok_and(|answer| answer.is_success())
+    }
+}
+
 impl RunningEmulator {
+    /// Waits until it answers.
+    async fn when_ready(mut self, printed: OutputTail) -> Result<Self, EmulatorError> {
+        let probe = ReadinessProbe::new(&self.host)?;
+        let begun = Instant::now();
+        while begun.elapsed() < START_MAX {
+            // On a port that is taken it ends at once, and somebody else answers.
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Err(EmulatorError::NoStart {
+                    reason: format!("it ended ({status})"),
+                    printed: printed.at_end().await,
+                });
+            }
+            if probe.is_answered().await {
+                return Ok(self);
+            }
+            sleep(PROBE_INTERVAL).await;
+        }
+        Err(EmulatorError::NoStart {
+            reason: format!("it did not answer within {} s", START_MAX.as_secs()),
+            printed: printed.lines(),
+        })
+    }
+
     /// `HOST:PORT`.
     pub fn host(&self) -> &str {
         &self.host

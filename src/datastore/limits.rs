@@ -50,33 +50,46 @@ fn properties(entity: &[u8], whole: &mut usize) -> Result<Option<SizeViolation>,
         if field.number != 3 {
             continue;
         }
-        let mut name = "";
-        for field in field.bytes()? {
-            let field = field?;
-            match field.number {
-                1 => {
-                    name = field.text()?;
-                    *whole += name.len();
-                }
-                2 => {
-                    if let Some((bytes, limit)) = value(&field, whole)? {
-                        let word = if limit == INDEXED_MAX_BYTES {
-                            "indexed property"
-                        } else {
-                            "property"
-                        };
-                        return Ok(Some(SizeViolation {
-                            part: format!("{word} {name}"),
-                            bytes,
-                            limit,
-                        }));
-                    }
-                }
-                _ => {}
-            }
+        if let Some(found) = property(field.bytes()?, whole)? {
+            return Ok(Some(found));
         }
     }
     Ok(None)
+}
+
+fn property(entry: Fields<'_>, whole: &mut usize) -> Result<Option<SizeViolation>, WireError> {
+    let mut name = "";
+    for field in entry {
+        let field = field?;
+        match field.number {
+            1 => {
+                name = field.text()?;
+                *whole += name.len();
+            }
+            2 => {
+                if let Some((bytes, limit)) = value(&field, whole)? {
+                    return Ok(Some(SizeViolation::of_property(name, bytes, limit)));
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(None)
+}
+
+impl SizeViolation {
+    fn of_property(name: &str, bytes: usize, limit: usize) -> Self {
+        let word = if limit == INDEXED_MAX_BYTES {
+            "indexed property"
+        } else {
+            "property"
+        };
+        SizeViolation {
+            part: format!("{word} {name}"),
+            bytes,
+            limit,
+        }
+    }
 }
 
 /// The length and limit of a value, or of an element of an array, that is too long.

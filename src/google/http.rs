@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream;
 use http::HeaderMap;
-use reqwest::{Client, Method, Request, Url};
+use reqwest::{Client, Method, Request, RequestBuilder, Url};
 use tokio::time::Instant;
 
 use super::USER_AGENT;
@@ -164,36 +164,50 @@ impl HttpClient {
         } = request;
         let request = self.client.request(method, url).headers(headers);
         match limit {
-            TimeLimit::Total(timeout) => {
-                let request = match body.into_iter().next() {
-                    Some(body) => request.body(body),
-                    None => request,
-                };
-                let request = request.build().map_err(connection_error)?;
-                let exchange = self.exchange(request, || {});
-                tokio::time::timeout(timeout, exchange)
-                    .await
-                    .unwrap_or_else(|_| Err(NoResponse::timeout(no_answer_within(timeout))))
-            }
-            TimeLimit::Idle(timeout) => {
-                let timer = IdleTimer::new();
-                let len: usize = body.iter().map(Bytes::len).sum();
-                let request = request.header(http::header::CONTENT_LENGTH, len);
-                let request = if len == 0 {
-                    request
-                } else {
-                    let chunks = ChunkedBody::new(body, timer.clone()).map(Ok::<_, Infallible>);
-                    request.body(reqwest::Body::wrap_stream(stream::iter(chunks)))
-                };
-                let request = request.build().map_err(connection_error)?;
-                let exchange = self.exchange(request, || timer.reset());
-                let silence = format!("nothing within {} s", timeout.as_secs_f64());
-                timer
-                    .watch(timeout, exchange)
-                    .await
-                    .unwrap_or_else(|| Err(NoResponse::timeout(silence)))
-            }
+            TimeLimit::Total(timeout) => self.attempt_within(timeout, request, body).await,
+            TimeLimit::Idle(timeout) => self.attempt_while_moving(timeout, request, body).await,
         }
+    }
+
+    async fn attempt_within(
+        &self,
+        timeout: Duration,
+        request: RequestBuilder,
+        body: Vec<Bytes>,
+    ) -> Result<HttpResponse, NoResponse> {
+        let request = match body.into_iter().next() {
+            Some(body) => request.body(body),
+            None => request,
+        };
+        let request = request.build().map_err(connection_error)?;
+        let exchange = self.exchange(request, || {});
+        tokio::time::timeout(timeout, exchange)
+            .await
+            .unwrap_or_else(|_| Err(NoResponse::timeout(no_answer_within(timeout))))
+    }
+
+    async fn attempt_while_moving(
+        &self,
+        idle: Duration,
+        request: RequestBuilder,
+        body: Vec<Bytes>,
+    ) -> Result<HttpResponse, NoResponse> {
+        let timer = IdleTimer::new();
+        let len: usize = body.iter().map(Bytes::len).sum();
+        let request = request.header(http::header::CONTENT_LENGTH, len);
+        let request = if len == 0 {
+            request
+        } else {
+            let chunks = ChunkedBody::new(body, timer.clone()).map(Ok::<_, Infallible>);
+            request.body(reqwest::Body::wrap_stream(stream::iter(chunks)))
+        };
+        let request = request.build().map_err(connection_error)?;
+        let exchange = self.exchange(request, || timer.reset());
+        let silence = format!("nothing within {} s", idle.as_secs_f64());
+        timer
+            .watch(idle, exchange)
+            .await
+            .unwrap_or_else(|| Err(NoResponse::timeout(silence)))
     }
 
     async fn exchange(

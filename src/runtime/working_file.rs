@@ -384,38 +384,40 @@ fn remove_leftovers(folder: &Path) -> Vec<WorkingName> {
     let Ok(entries) = fs::read_dir(folder) else {
         return at_work;
     };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let Some(name) = name.to_str() else { continue };
-        if is_random(name) {
-            remove_empty_folder(&entry.path());
-        }
-        let Some(name) = WorkingName::parse(name) else {
-            continue;
-        };
-        let path = entry.path();
-        let Some(file) = fs::symlink_metadata(&path)
-            .ok()
-            .filter(|meta| name.is_of(meta))
-            .and_then(|meta| open(&path, meta.is_dir()))
-        else {
-            continue;
-        };
-        match file.try_lock() {
-            // Its writer may have published it meanwhile.
-            Ok(()) if is_working(&path) => {
-                let removed = if file.metadata().is_ok_and(|meta| meta.is_dir()) {
-                    fs::remove_dir_all(&path)
-                } else {
-                    fs::remove_file(&path)
-                };
-                removed.ok();
-            }
-            Err(TryLockError::WouldBlock) => at_work.push(name),
-            Ok(()) | Err(TryLockError::Error(_)) => {}
-        }
-    }
+    at_work.extend(
+        entries
+            .flatten()
+            .filter_map(|entry| remove_leftover(&entry)),
+    );
     at_work
+}
+
+/// Removes what is left of a killed process. Gives its name where its writer goes on.
+fn remove_leftover(entry: &fs::DirEntry) -> Option<WorkingName> {
+    let (path, name) = (entry.path(), entry.file_name());
+    let name = name.to_str()?;
+    if is_random(name) {
+        remove_empty_folder(&path);
+    }
+    let name = WorkingName::parse(name)?;
+    let meta = fs::symlink_metadata(&path).ok();
+    let meta = meta.filter(|meta| name.is_of(meta))?;
+    let file = open(&path, meta.is_dir())?;
+    match file.try_lock() {
+        // Its writer may have published it meanwhile.
+        Ok(()) if is_working(&path) => {
+            let is_folder = file.metadata().is_ok_and(|meta| meta.is_dir());
+            let removed = if is_folder {
+                fs::remove_dir_all(&path)
+            } else {
+                fs::remove_file(&path)
+            };
+            removed.ok();
+            None
+        }
+        Err(TryLockError::WouldBlock) => Some(name),
+        Ok(()) | Err(TryLockError::Error(_)) => None,
+    }
 }
 
 /// Removes a folder that a process made and was killed before it gave it its working name.

@@ -306,55 +306,59 @@ fn walk(
     objects: &mut Vec<ObjectInfo>,
 ) -> Result<(), StoreError> {
     if depth > DEPTH_MAX {
-        return Err(StoreError::NotAFile {
-            name: folder.display().to_string(),
-            expected: "folders at most 256 deep",
-            found: "a deeper one",
-        });
+        let expected = "folders at most 256 deep";
+        return Err(not_a_file(folder, expected, "a deeper one"));
     }
     for entry in entries_of(folder)? {
         let path = entry.path();
-        let Ok(base) = entry.file_name().into_string() else {
-            return Err(StoreError::InvalidName {
-                name: path.display().to_string(),
-            });
-        };
-        let name = if prefix.is_empty() {
-            base
-        } else {
-            format!("{prefix}/{base}")
-        };
+        let name = name_below(prefix, &entry)?;
         let kind = entry
             .file_type()
             .map_err(failed(&path, "cannot look at it"))?;
         if kind.is_dir() {
             walk(&path, &name, depth + 1, objects)?;
-            continue;
-        }
-        let refused = |found| {
-            let name = path.display().to_string();
-            Err(StoreError::NotAFile {
-                name,
-                expected: "files and folders",
-                found,
-            })
-        };
-        let meta = match fs::metadata(&path) {
-            Err(_) if fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_symlink()) => {
-                return refused("a link that cannot be followed");
-            }
-            // Removed meanwhile.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            meta => meta.map_err(failed(&path, "cannot look at it"))?,
-        };
-        if meta.is_dir() {
-            return refused("a link to a folder");
-        }
-        if meta.is_file() {
-            objects.push(info(name, &meta));
+        } else {
+            objects.extend(file_at(&path)?.map(|meta| info(name, &meta)));
         }
     }
     Ok(())
+}
+
+/// The object's name of an entry of the folder `prefix`.
+fn name_below(prefix: &str, entry: &fs::DirEntry) -> Result<String, StoreError> {
+    let base = entry
+        .file_name()
+        .into_string()
+        .map_err(|_| StoreError::InvalidName {
+            name: entry.path().display().to_string(),
+        })?;
+    if prefix.is_empty() {
+        return Ok(base);
+    }
+    Ok(format!("{prefix}/{base}"))
+}
+
+/// The file at a path, where a link may lead to it; none where it was removed meanwhile, and for
+/// devices and pipes.
+fn file_at(path: &Path) -> Result<Option<fs::Metadata>, StoreError> {
+    let refused = |found| Err(not_a_file(path, "files and folders", found));
+    match fs::metadata(path) {
+        Err(_) if fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink()) => {
+            refused("a link that cannot be followed")
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed(path, "cannot look at it")(error)),
+        Ok(meta) if meta.is_dir() => refused("a link to a folder"),
+        Ok(meta) => Ok(Some(meta).filter(fs::Metadata::is_file)),
+    }
+}
+
+fn not_a_file(path: &Path, expected: &'static str, found: &'static str) -> StoreError {
+    StoreError::NotAFile {
+        name: path.display().to_string(),
+        expected,
+        found,
+    }
 }
 
 /// Changes with every write and every replacement of the file.
@@ -377,42 +381,24 @@ fn inspect(path: &Path, name: String) -> Result<ObjectInfo, StoreError> {
         } else {
             "something else"
         };
-        return Err(StoreError::NotAFile {
-            name: path.display().to_string(),
-            expected: "an object",
-            found,
-        });
+        return Err(not_a_file(path, "an object", found));
     }
     Ok(info(name, &meta))
 }
 
-fn read_part(
-    path: &Path,
-    ReadRange {
-        object,
-        offset,
-        len,
-    }: &ReadRange,
-) -> Result<Bytes, StoreError> {
+fn read_part(path: &Path, part: &ReadRange) -> Result<Bytes, StoreError> {
+    let changed = || StoreError::Changed {
+        name: path.display().to_string(),
+    };
     let file = File::open(path).map_err(failed(path, "cannot open it"))?;
     let meta = file.metadata().map_err(failed(path, "cannot look at it"))?;
-    if meta.len() != object.len
-        || version(&meta) != object.version
-        || object
-            .len
-            .checked_sub(*offset)
-            .is_none_or(|rest| rest < *len as u64)
-    {
-        return Err(StoreError::Changed {
-            name: path.display().to_string(),
-        });
+    if !is_as_listed(&meta, part) {
+        return Err(changed());
     }
-    let mut bytes = Buffer::with_len(*len);
-    file.read_exact_at(&mut bytes, *offset)
+    let mut bytes = Buffer::with_len(part.len);
+    file.read_exact_at(&mut bytes, part.offset)
         .map_err(|source| match source.kind() {
-            io::ErrorKind::UnexpectedEof => StoreError::Changed {
-                name: path.display().to_string(),
-            },
+            io::ErrorKind::UnexpectedEof => changed(),
             _ => StoreError::Io {
                 name: path.display().to_string(),
                 deed: "cannot read it",
@@ -420,6 +406,19 @@ fn read_part(
             },
         })?;
     Ok(bytes.freeze())
+}
+
+/// Whether a file is the one that was listed, and has that part.
+fn is_as_listed(meta: &fs::Metadata, part: &ReadRange) -> bool {
+    let ReadRange {
+        object,
+        offset,
+        len,
+    } = part;
+    let left = object.len.checked_sub(*offset);
+    meta.len() == object.len
+        && version(meta) == object.version
+        && left.is_some_and(|left| left >= *len as u64)
 }
 
 /// More files than these are not synced one by one: each costs the file system about as much as all
@@ -432,21 +431,7 @@ fn settle(paths: &[PathBuf]) -> Result<(), StoreError> {
     let folders: BTreeSet<&Path> = paths.iter().map(|path| folder_of(path)).collect();
     #[cfg(target_os = "linux")]
     if paths.len() > SYNCED_BY_ONE_MAX {
-        // Other file systems may be mounted below the root.
-        let mut synced = BTreeSet::new();
-        for folder in folders {
-            let opened = File::open(folder).map_err(failed(folder, "cannot open the folder"))?;
-            if synced.insert(
-                opened
-                    .metadata()
-                    .map_err(failed(folder, "cannot look at it"))?
-                    .dev(),
-            ) {
-                rustix::fs::syncfs(&opened)
-                    .map_err(|error| failed(folder, "cannot write it to its disk")(error.into()))?;
-            }
-        }
-        return Ok(());
+        return sync_file_systems(&folders);
     }
     for path in paths {
         File::open(path)
@@ -454,21 +439,39 @@ fn settle(paths: &[PathBuf]) -> Result<(), StoreError> {
             .map_err(failed(path, "cannot write it to its disk"))?;
     }
     // The folders may be new themselves, up to any height.
-    let above = |folder| {
-        Path::ancestors(folder).map(|folder| {
-            if folder.as_os_str().is_empty() {
-                Path::new(".")
-            } else {
-                folder
-            }
-        })
-    };
-    folders
+    let with_parents: BTreeSet<&Path> = folders
         .into_iter()
-        .flat_map(above)
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .for_each(sync_folder);
+        .flat_map(Path::ancestors)
+        .map(or_working_folder)
+        .collect();
+    with_parents.into_iter().for_each(sync_folder);
+    Ok(())
+}
+
+/// The path to open a folder by.
+fn or_working_folder(folder: &Path) -> &Path {
+    if folder.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        folder
+    }
+}
+
+/// Makes all that is in the file systems of these folders survive a power cut. Other file systems
+/// may be mounted below the root.
+#[cfg(target_os = "linux")]
+fn sync_file_systems(folders: &BTreeSet<&Path>) -> Result<(), StoreError> {
+    let mut synced = BTreeSet::new();
+    for folder in folders {
+        let opened = File::open(folder).map_err(failed(folder, "cannot open the folder"))?;
+        let meta = opened
+            .metadata()
+            .map_err(failed(folder, "cannot look at it"))?;
+        if synced.insert(meta.dev()) {
+            rustix::fs::syncfs(&opened)
+                .map_err(|error| failed(folder, "cannot write it to its disk")(error.into()))?;
+        }
+    }
     Ok(())
 }
 
@@ -476,6 +479,26 @@ fn settle(paths: &[PathBuf]) -> Result<(), StoreError> {
 /// can.
 fn sync_folder(folder: &Path) {
     File::open(folder).and_then(|folder| folder.sync_all()).ok();
+}
+
+/// Why a file did not get its name.
+fn unpublished(path: &Path, source: io::Error) -> StoreError {
+    let name = path.display().to_string();
+    match source.kind() {
+        io::ErrorKind::AlreadyExists => StoreError::AlreadyExists {
+            name,
+            found: "another object there",
+        },
+        io::ErrorKind::IsADirectory => StoreError::AlreadyExists {
+            name,
+            found: "a folder there",
+        },
+        _ => StoreError::Io {
+            name,
+            deed: "cannot publish it",
+            source,
+        },
+    }
 }
 
 #[derive(Debug)]
@@ -528,21 +551,7 @@ impl DirWriter {
         }
         working
             .publish(making.overwrite)
-            .map_err(|source| match source.kind() {
-                io::ErrorKind::AlreadyExists => StoreError::AlreadyExists {
-                    name: path.display().to_string(),
-                    found: "another object there",
-                },
-                io::ErrorKind::IsADirectory => StoreError::AlreadyExists {
-                    name: path.display().to_string(),
-                    found: "a folder there",
-                },
-                _ => StoreError::Io {
-                    name: path.display().to_string(),
-                    deed: "cannot publish it",
-                    source,
-                },
-            })?;
+            .map_err(|error| unpublished(&path, error))?;
         if !making.sync_later {
             sync_folder(folder_of(&path));
         }

@@ -164,48 +164,46 @@ impl StepWriter for DirSink {
     }
 
     async fn finish(self: Box<Self>) -> Result<StepProgress, TargetError> {
-        blocking(move || {
-            let DirSink {
-                root,
-                export,
-                around,
-                working,
-                begun_before,
-                output,
-                mut file,
-                log,
-                record_bytes,
-                progress,
-            } = *self;
-            let mut end = Vec::new();
-            log.finish(&mut end);
-            file.write_all(&end)
-                .and_then(|()| file.sync_all())
-                .map_err(failed(&output, "cannot write it"))?;
-            let folder = working.working_path();
-            write_file(&folder.join(export.metadata_path()), &export.metadata(1))?;
-            write_file(
-                &folder.join(export.overall_path()),
-                &export.overall(progress.entities, record_bytes),
-            )?;
-            // The folder must not survive a power cut that the names in it did not.
-            output
-                .ancestors()
-                .skip(1)
-                .take_while(|inner| inner.starts_with(folder))
-                .for_each(sync_folder);
-            working
-                .publish(begun_before)
-                .map_err(unpublished(&around))?;
-            around
-                .ancestors()
-                .skip(1)
-                .take_while(|folder| folder.starts_with(&root))
-                .for_each(sync_folder);
-            Ok(progress)
-        })
-        .await
+        blocking(move || self.end()).await
     }
+}
+
+impl DirSink {
+    /// Ends the log, adds the metadata, and gives the folder its name.
+    fn end(mut self) -> Result<StepProgress, TargetError> {
+        self.end_log()?;
+        let folder = self.working.working_path();
+        let metadata = folder.join(self.export.metadata_path());
+        write_file(&metadata, &self.export.metadata(1))?;
+        let overall = self
+            .export
+            .overall(self.progress.entities, self.record_bytes);
+        write_file(&folder.join(self.export.overall_path()), &overall)?;
+        // The folder must not survive a power cut that the names in it did not.
+        sync_parents(&self.output, folder);
+        self.working
+            .publish(self.begun_before)
+            .map_err(unpublished(&self.around))?;
+        sync_parents(&self.around, &self.root);
+        Ok(self.progress)
+    }
+
+    fn end_log(&mut self) -> Result<(), TargetError> {
+        let mut end = Vec::new();
+        std::mem::take(&mut self.log).finish(&mut end);
+        self.file
+            .write_all(&end)
+            .and_then(|()| self.file.sync_all())
+            .map_err(failed(&self.output, "cannot write it"))
+    }
+}
+
+/// Makes the names on the way from `root` to a path survive a power cut.
+fn sync_parents(path: &Path, root: &Path) {
+    path.ancestors()
+        .skip(1)
+        .take_while(|folder| folder.starts_with(root))
+        .for_each(sync_folder);
 }
 
 fn write_file(path: &Path, bytes: &[u8]) -> Result<(), TargetError> {
@@ -250,38 +248,49 @@ fn count_below(around: &Path) -> Result<u64, TargetError> {
 }
 
 fn count_records(path: &Path) -> Result<u64, TargetError> {
+    let wrong = |found: String| TargetError::Unreadable {
+        name: path.display().to_string(),
+        expected: "a log of entities",
+        found,
+    };
     let mut file = File::open(path).map_err(failed(path, "cannot open it"))?;
-    let mut stitch = RecordJoiner::default();
-    let (mut records, mut offset) = (0, 0);
+    let mut counter = RecordCounter::default();
     loop {
         let mut piece = Vec::new();
         Read::by_ref(&mut file)
             .take(PIECE_LEN_BYTES as u64)
             .read_to_end(&mut piece)
             .map_err(failed(path, "cannot read it"))?;
-        let last = piece.len() < PIECE_LEN_BYTES;
-        let wrong = |found: String| TargetError::Unreadable {
-            name: path.display().to_string(),
-            expected: "a log of entities",
-            found,
-        };
-        let ends = log::read_piece(&piece, offset, |_| {
-            records += 1;
-            Ok::<_, LogError>(())
-        });
-        let ends = ends.map_err(|error| wrong(error.to_string()))?;
-        records += u64::from(
-            stitch
-                .push(ends)
-                .map_err(|error| wrong(error.to_string()))?
-                .is_some(),
-        );
-        if last {
-            return stitch
-                .finish()
-                .map(|()| records)
-                .map_err(|error| wrong(error.to_string()));
+        counter
+            .push(&piece)
+            .map_err(|error| wrong(error.to_string()))?;
+        if piece.len() < PIECE_LEN_BYTES {
+            return counter.finish().map_err(|error| wrong(error.to_string()));
         }
-        offset += piece.len() as u64;
+    }
+}
+
+/// Counts the records of a log that comes in pieces.
+#[derive(Default)]
+struct RecordCounter {
+    records: u64,
+    offset: u64,
+    joiner: RecordJoiner,
+}
+
+impl RecordCounter {
+    fn push(&mut self, piece: &[u8]) -> Result<(), LogError> {
+        let ends = log::read_piece(piece, self.offset, |_| {
+            self.records += 1;
+            Ok::<_, LogError>(())
+        })?;
+        self.records += u64::from(self.joiner.push(ends)?.is_some());
+        self.offset += piece.len() as u64;
+        Ok(())
+    }
+
+    fn finish(self) -> Result<u64, LogError> {
+        self.joiner.finish()?;
+        Ok(self.records)
     }
 }

@@ -12,10 +12,12 @@ mod upload;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use google_cloud_storage::model_ext::ReadRange;
+use google_cloud_storage::read_object::ReadObjectResponse;
 use http::HeaderMap;
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
@@ -24,7 +26,7 @@ use tokio::time::Instant;
 pub use client::{GcsClient, GcsOptions};
 
 use super::{AT_ONCE, ObjectInfo, ObjectWriter, Store, StoreError, WriteOptions, stat_each};
-use crate::google::USER_AGENT;
+use crate::google::{TokenSource, USER_AGENT};
 use crate::progress::{RequestOutcome, RequestReport};
 use crate::runtime::buffers::Buffer;
 use crate::store::name_limits::NameFault;
@@ -81,28 +83,23 @@ impl<'a> UploadKind<'a> {
         options: &'a GcsOptions,
         metadata: &'a BTreeMap<String, String>,
     ) -> ObjectResourceBody<'a> {
-        let (content_type, storage_class) =
-            (upload::content_type(name), options.storage_class.as_deref());
-        match self {
+        ObjectResourceBody {
+            content_type: match self {
+                UploadKind::Final(WriteOptions {
+                    content_type: Some(content_type),
+                    ..
+                }) => content_type,
+                _ => upload::content_type(name),
+            },
+            content_encoding: match self {
+                UploadKind::Part => None,
+                UploadKind::Final(making) => making.content_encoding.as_deref(),
+            },
             // The service gives a joined object the class of its parts, which must all have the
             // same one.
-            UploadKind::Part => ObjectResourceBody {
-                content_type,
-                content_encoding: None,
-                storage_class,
-                metadata,
-                crc32c: None,
-            },
-            UploadKind::Final(making) => {
-                let content_encoding = making.content_encoding.as_deref();
-                ObjectResourceBody {
-                    content_type: making.content_type.as_deref().unwrap_or(content_type),
-                    content_encoding,
-                    storage_class,
-                    metadata,
-                    crc32c: None,
-                }
-            }
+            storage_class: options.storage_class.as_deref(),
+            metadata,
+            crc32c: None,
         }
     }
 }
@@ -328,6 +325,30 @@ impl GcsStore {
         }
     }
 
+    /// Reads a range, in as many attempts as it takes.
+    async fn read_once(
+        &self,
+        object: &ObjectInfo,
+        offset: u64,
+        len: usize,
+    ) -> Result<Bytes, StoreError> {
+        let shown = self.display_name(&object.name);
+        let mut retry = self.cloud.retry_loop(format!("read of {shown}"));
+        let mut out = Buffer::with_room(len);
+        while out.len() < len {
+            let before = out.len();
+            let (start, left) = (offset + before as u64, (len - before) as u64);
+            let tried = self.read_some(object, start, left, &mut out).await;
+            if out.len() > before {
+                retry.progress();
+            }
+            if let Err(failed) = tried {
+                retry.failed(failed).await?;
+            }
+        }
+        Ok(out.freeze())
+    }
+
     /// One try of a read; what came before it failed stays in `out`.
     async fn read_some(
         &self,
@@ -359,59 +380,19 @@ impl GcsStore {
         len: u64,
         out: &mut Vec<u8>,
     ) -> Result<(), GcsAttemptError> {
-        let shown = self.display_name(&object.name);
-        let changed = || {
-            GcsAttemptError::Permanent(StoreError::Changed {
-                name: shown.clone(),
-            })
-        };
-        let idle = self.cloud.options().idle_timeout;
-        let silent =
-            |_| GcsAttemptError::transient(format!("nothing within {} s", idle.as_secs_f64()));
         let (source, storage) = self.cloud.storage().await?;
-        let failed = |error: google_cloud_storage::Error| match error.http_status_code() {
-            // The generation that was listed is no longer there.
-            Some(404 | 412 | 416) => changed(),
-            _ => crate_error(source, &error, &shown, "storage.objects.get"),
-        };
-        let generation = i64::try_from(object.version).map_err(|_| changed())?;
+        let attempt = ReadAttempt::new(self, object, source)?;
         let mut read = storage
             .read_object(self.bucket_resource(), self.full(&object.name))
-            .set_generation(generation)
+            .set_generation(attempt.generation)
             .set_read_range(ReadRange::segment(offset, len))
             .with_user_agent(USER_AGENT);
         if let Some(payer) = &self.cloud.options().billing_project {
             read = read.with_quota_project(payer.clone());
         }
-        let mut answer = tokio::time::timeout(idle, read.send())
-            .await
-            .map_err(silent)?
-            .map_err(failed)?;
-        let told = answer.object();
-        if told.generation != generation || u64::try_from(told.size).ok() != Some(object.len) {
-            return Err(changed());
-        }
-        let wanted = out.len() as u64 + len;
-        while let Some(bytes) = tokio::time::timeout(idle, answer.next())
-            .await
-            .map_err(silent)?
-        {
-            let bytes = bytes.map_err(failed)?;
-            if out.len() as u64 + bytes.len() as u64 > wanted {
-                // Something on the way passes over ranges and gives the object from its first byte.
-                // It may have done so before.
-                out.clear();
-                return Err(GcsAttemptError::transient("more bytes than were asked for"));
-            }
-            out.extend_from_slice(&bytes);
-        }
-        if (out.len() as u64) < wanted {
-            Err(GcsAttemptError::transient(
-                "fewer bytes than were asked for",
-            ))
-        } else {
-            Ok(())
-        }
+        let answer = attempt.within_idle_time(read.send()).await?;
+        let answer = answer.map_err(|error| attempt.failed(&error))?;
+        attempt.receive(answer, out, out.len() as u64 + len).await
     }
 
     /// Deletes an object, or exactly one generation of it, of which a bucket with versioning keeps
@@ -475,6 +456,90 @@ impl GcsStore {
             };
             retry.failed(failed).await?;
         }
+    }
+}
+
+/// One try of a read, of the generation that was listed.
+struct ReadAttempt<'a> {
+    object: &'a ObjectInfo,
+    shown: String,
+    generation: i64,
+    source: TokenSource,
+    idle: Duration,
+}
+
+impl<'a> ReadAttempt<'a> {
+    fn new(
+        store: &GcsStore,
+        object: &'a ObjectInfo,
+        source: TokenSource,
+    ) -> Result<Self, GcsAttemptError> {
+        let shown = store.display_name(&object.name);
+        let generation = i64::try_from(object.version).map_err(|_| {
+            GcsAttemptError::Permanent(StoreError::Changed {
+                name: shown.clone(),
+            })
+        })?;
+        Ok(ReadAttempt {
+            object,
+            shown,
+            generation,
+            source,
+            idle: store.cloud.options().idle_timeout,
+        })
+    }
+
+    fn changed(&self) -> GcsAttemptError {
+        GcsAttemptError::Permanent(StoreError::Changed {
+            name: self.shown.clone(),
+        })
+    }
+
+    fn failed(&self, error: &google_cloud_storage::Error) -> GcsAttemptError {
+        match error.http_status_code() {
+            // The generation that was listed is no longer there.
+            Some(404 | 412 | 416) => self.changed(),
+            _ => crate_error(self.source, error, &self.shown, "storage.objects.get"),
+        }
+    }
+
+    /// What comes before the service is silent for too long.
+    async fn within_idle_time<T>(
+        &self,
+        work: impl Future<Output = T>,
+    ) -> Result<T, GcsAttemptError> {
+        tokio::time::timeout(self.idle, work).await.map_err(|_| {
+            GcsAttemptError::transient(format!("nothing within {} s", self.idle.as_secs_f64()))
+        })
+    }
+
+    /// Appends the answer to `out`, which holds `wanted` bytes then.
+    async fn receive(
+        &self,
+        mut answer: ReadObjectResponse,
+        out: &mut Vec<u8>,
+        wanted: u64,
+    ) -> Result<(), GcsAttemptError> {
+        let told = answer.object();
+        let is_same_len = u64::try_from(told.size).ok() == Some(self.object.len);
+        if told.generation != self.generation || !is_same_len {
+            return Err(self.changed());
+        }
+        while let Some(bytes) = self.within_idle_time(answer.next()).await? {
+            let bytes = bytes.map_err(|error| self.failed(&error))?;
+            if out.len() as u64 + bytes.len() as u64 > wanted {
+                // Something on the way passes over ranges and gives the object from its first byte.
+                // It may have done so before.
+                out.clear();
+                return Err(GcsAttemptError::transient("more bytes than were asked for"));
+            }
+            out.extend_from_slice(&bytes);
+        }
+        if (out.len() as u64) < wanted {
+            let found = "fewer bytes than were asked for";
+            return Err(GcsAttemptError::transient(found));
+        }
+        Ok(())
     }
 }
 
@@ -561,32 +626,15 @@ impl Store for GcsStore {
         }
         let mut read_again = false;
         loop {
-            let mut retry = self.cloud.retry_loop(format!("read of {shown}"));
-            let mut out = Buffer::with_room(len);
-            while out.len() < len {
-                let before = out.len();
-                let tried = self
-                    .read_some(
-                        object,
-                        offset + before as u64,
-                        (len - before) as u64,
-                        &mut out,
-                    )
-                    .await;
-                if out.len() > before {
-                    retry.progress();
-                }
-                if let Err(failed) = tried {
-                    retry.failed(failed).await?;
-                }
-            }
+            let bytes = self.read_once(object, offset, len).await?;
             // Only of a whole object the service's own checksum can be asked.
-            let found = crc32c::crc32c(&out);
+            let is_whole = len as u64 == object.len;
+            let found = crc32c::crc32c(&bytes);
             match object
                 .crc32c
-                .filter(|expected| len as u64 == object.len && *expected != found)
+                .filter(|expected| is_whole && *expected != found)
             {
-                None => return Ok(out.freeze()),
+                None => return Ok(bytes),
                 Some(expected) if read_again => {
                     return Err(StoreError::Corrupt {
                         name: shown,

@@ -13,7 +13,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use reqwest::Method;
 use serde_json::json;
 use sha2::Digest as _;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use super::client::json_header;
 use super::upload::{taken, write_single};
@@ -123,85 +123,62 @@ impl MultipartWriter {
         while self.uploading.len() >= AT_ONCE {
             self.join_next().await?;
         }
-        let (number, store, folder) = (
-            self.begun,
-            self.store.clone(),
-            format!("{FOLDER}{}/", self.name),
-        );
+        let number = self.begun;
         self.begun += 1;
-        let hashed = bytes.clone();
-        let digest = tokio::task::spawn_blocking(move || {
-            (
-                Sha256(sha2::Sha256::digest(&hashed).into()),
-                crc32c::crc32c(&hashed),
-            )
-        })
-        .await;
-        let (sha256, crc32c) = digest.map_err(|error| StoreError::Io {
-            name: self.name.clone(),
-            deed: "cannot hash a part",
-            source: std::io::Error::other(error),
-        })?;
-        let name = format!("{folder}{sha256}");
-        let len = bytes.len() as u64;
-        if let Some(known) = self
-            .known
-            .get(&name)
-            .filter(|known| (known.len, known.crc32c) == (len, crc32c))
-        {
-            self.done.insert(number, known.clone());
+        let part = self.describe_part(&bytes).await?;
+        if let Some(known) = self.same_part(&part) {
+            self.done.insert(number, known);
             return Ok(());
         }
-        self.uploading.spawn(async move {
-            let sent = SentBytes {
-                len,
-                crc32c,
-                sha256: None,
-            };
-            let generation = write_single(
-                &store,
-                &name,
-                bytes,
-                sent,
-                UploadKind::Part,
-                &ObjectMetadata::default(),
-            )
-            .await?;
-            Ok((
-                number,
-                UploadedPart {
-                    name,
-                    generation,
-                    len,
-                    crc32c,
-                },
-            ))
-        });
+        let store = self.store.clone();
+        self.uploading
+            .spawn(async move { Ok((number, upload_part(&store, part, bytes).await?)) });
         Ok(())
+    }
+
+    /// The part that holds these bytes, named by their digest.
+    async fn describe_part(&self, bytes: &Bytes) -> Result<UploadedPart, StoreError> {
+        let hashed = bytes.clone();
+        let digests = tokio::task::spawn_blocking(move || {
+            let sha256 = Sha256(sha2::Sha256::digest(&hashed).into());
+            (sha256, crc32c::crc32c(&hashed))
+        });
+        let digests = digests.await;
+        let (sha256, crc32c) =
+            digests.map_err(|error| self.lost_task("cannot hash a part", error))?;
+        Ok(UploadedPart {
+            name: format!("{FOLDER}{}/{sha256}", self.name),
+            generation: None,
+            len: bytes.len() as u64,
+            crc32c,
+        })
+    }
+
+    /// A part of the same name and bytes that was there before us.
+    fn same_part(&self, part: &UploadedPart) -> Option<UploadedPart> {
+        let known = self.known.get(&part.name)?;
+        ((known.len, known.crc32c) == (part.len, part.crc32c)).then(|| known.clone())
+    }
+
+    fn lost_task(&self, deed: &'static str, error: JoinError) -> StoreError {
+        StoreError::Io {
+            name: self.name.clone(),
+            deed,
+            source: std::io::Error::other(error),
+        }
     }
 
     async fn join_next(&mut self) -> Result<(), StoreError> {
         if let Some(joined) = self.uploading.join_next().await {
-            let joined = joined.map_err(|error| StoreError::Io {
-                name: self.name.clone(),
-                deed: "cannot send a part",
-                source: std::io::Error::other(error),
-            })?;
-            let (number, part) = joined?;
+            let (number, part) =
+                joined.map_err(|error| self.lost_task("cannot send a part", error))??;
             self.done.insert(number, part);
         }
         Ok(())
     }
 
     async fn finish(mut self, about: ObjectMetadata) -> Result<(), StoreError> {
-        let rest = std::mem::take(&mut self.filling).freeze();
-        if !rest.is_empty() || self.begun == 0 {
-            self.send_part(rest).await?;
-        }
-        while !self.uploading.is_empty() {
-            self.join_next().await?;
-        }
-        let parts: Vec<UploadedPart> = std::mem::take(&mut self.done).into_values().collect();
+        let parts = self.finish_parts().await?;
         let whole = joined(self.name.clone(), &parts);
         let sent = SentBytes {
             sha256: about.sha256,
@@ -212,36 +189,63 @@ impl MultipartWriter {
             .map(|part| (part.name.clone(), part.clone()))
             .collect();
         let stored = match self.join_all(&whole, parts, &mut made, sent, &about).await {
-            // Another pack of the same set is done by now, and has deleted the parts.
             Err(lost @ StoreError::UploadLost { .. }) if !self.making.overwrite => {
-                match self.store.resource(&self.name).await {
-                    Ok(there) if self.store.holds(&there, sent).await? => {
-                        Ok(ComposeOutcome::AlreadyThere(there))
-                    }
-                    Ok(_) => Err(taken(self.store.display_name(&self.name))),
-                    Err(_) => Err(lost),
-                }
+                self.find_other_pack(sent, lost).await
             }
             stored => stored,
         };
-        let resource = match stored {
-            Ok(ComposeOutcome::AlreadyThere(resource)) => resource,
-            Ok(ComposeOutcome::Created(resource)) => {
-                self.store.confirm(&self.name, &resource, sent).await?;
-                self.read_back(&resource, sent).await?;
-                resource
-            }
-            Err(error @ StoreError::AlreadyExists { .. }) => {
-                // Whoever came first is done with its parts, and nobody will ever need these.
-                self.delete_made(made).await;
-                return Err(error);
-            }
-            Err(error) => return Err(error),
-        };
+        if let Err(StoreError::AlreadyExists { .. }) = &stored {
+            // Whoever came first is done with its parts, and nobody will ever need these.
+            self.delete_made(std::mem::take(&mut made)).await;
+        }
+        let resource = self.prove(stored?, sent).await?;
         if self.delete_made(made).await {
             delete_abandoned(&self.store, &self.name, &resource).await;
         }
         Ok(())
+    }
+
+    /// Sends the rest, and waits for all parts.
+    async fn finish_parts(&mut self) -> Result<Vec<UploadedPart>, StoreError> {
+        let rest = std::mem::take(&mut self.filling).freeze();
+        if !rest.is_empty() || self.begun == 0 {
+            self.send_part(rest).await?;
+        }
+        while !self.uploading.is_empty() {
+            self.join_next().await?;
+        }
+        Ok(std::mem::take(&mut self.done).into_values().collect())
+    }
+
+    /// Another pack of the same set may be done by now, and has deleted the parts.
+    async fn find_other_pack(
+        &self,
+        sent: SentBytes,
+        lost: StoreError,
+    ) -> Result<ComposeOutcome, StoreError> {
+        match self.store.resource(&self.name).await {
+            Ok(there) if self.store.holds(&there, sent).await? => {
+                Ok(ComposeOutcome::AlreadyThere(there))
+            }
+            Ok(_) => Err(taken(self.store.display_name(&self.name))),
+            Err(_) => Err(lost),
+        }
+    }
+
+    /// Holds what this call made against what was sent.
+    async fn prove(
+        &self,
+        stored: ComposeOutcome,
+        sent: SentBytes,
+    ) -> Result<ObjectResource, StoreError> {
+        match stored {
+            ComposeOutcome::AlreadyThere(resource) => Ok(resource),
+            ComposeOutcome::Created(resource) => {
+                self.store.confirm(&self.name, &resource, sent).await?;
+                self.read_back(&resource, sent).await?;
+                Ok(resource)
+            }
+        }
     }
 
     /// Joins parts to larger ones until one call makes the whole. What may be there of them,
@@ -301,12 +305,8 @@ impl MultipartWriter {
         part: UploadedPart,
         group: Vec<UploadedPart>,
     ) -> Result<UploadedPart, StoreError> {
-        if let Some(known) = self
-            .known
-            .get(&part.name)
-            .filter(|known| (known.len, known.crc32c) == (part.len, part.crc32c))
-        {
-            return Ok(known.clone());
+        if let Some(known) = self.same_part(&part) {
+            return Ok(known);
         }
         let (ComposeOutcome::Created(resource) | ComposeOutcome::AlreadyThere(resource)) = self
             .compose(
@@ -335,54 +335,21 @@ impl MultipartWriter {
         about: &ObjectMetadata,
     ) -> Result<ComposeOutcome, StoreError> {
         let shown = self.store.display_name(&whole.name);
-        let options = self.store.cloud.options();
-        let address = self
-            .store
-            .compose_address(&whole.name, &purpose.query(options));
-        let sources: Vec<_> = sources
-            .iter()
-            .map(|part| match part.generation {
-                Some(generation) => json!({"name": self.store.full(&part.name), "generation": generation.to_string()}),
-                None => json!({"name": self.store.full(&part.name)}),
-            })
-            .collect();
-        let destination = purpose.described(&whole.name, options, &about.attributes);
-        let body =
-            Bytes::from(json!({"sourceObjects": sources, "destination": destination}).to_string());
-        let mut retry = self
-            .store
-            .cloud
-            .retry_loop(format!("joining of {} objects to {shown}", sources.len()));
+        let cloud = &self.store.cloud;
+        let query = purpose.query(cloud.options());
+        let address = self.store.compose_address(&whole.name, &query);
+        let body = self.compose_body(whole, sources, purpose, about);
+        let count = sources.len();
+        let mut retry = cloud.retry_loop(format!("joining of {count} objects to {shown}"));
         loop {
-            let failed = match self
-                .store
-                .cloud
-                .call(Method::POST, &address, body.clone(), json_header())
-                .await
-            {
+            let answer = cloud.call(Method::POST, &address, body.clone(), json_header());
+            let failed = match answer.await {
                 Ok(answer) if answer.status == 200 => match answer.json() {
                     Ok(resource) => return Ok(ComposeOutcome::Created(resource)),
                     Err(failed) => failed,
                 },
-                // The name is taken; or a part is gone, which another pack of the same set deleted
-                // when it was done. What is there may be the same: by an earlier request whose
-                // answer was lost, by an earlier run that was killed, or by the other pack.
                 Ok(answer) if matches!(answer.status, 404 | 412) => {
-                    return match self.store.resource(&whole.name).await {
-                        Ok(there) if self.store.holds(&there, sent).await? => {
-                            Ok(ComposeOutcome::AlreadyThere(there))
-                        }
-                        Ok(_) | Err(StoreError::Denied { .. }) if !purpose.overwrites() => {
-                            Err(taken(shown))
-                        }
-                        Ok(_) | Err(StoreError::Denied { .. } | StoreError::NotFound { .. }) => {
-                            Err(StoreError::UploadLost {
-                                name: shown,
-                                found: "that parts of it are gone".to_owned(),
-                            })
-                        }
-                        Err(error) => Err(error),
-                    };
+                    return self.resolve_taken(whole, sent, purpose).await;
                 }
                 Ok(answer) => answer.failed(
                     &shown,
@@ -391,6 +358,50 @@ impl MultipartWriter {
                 Err(failed) => failed,
             };
             retry.failed(failed).await?;
+        }
+    }
+
+    fn compose_body(
+        &self,
+        whole: &UploadedPart,
+        sources: &[UploadedPart],
+        purpose: UploadKind<'_>,
+        about: &ObjectMetadata,
+    ) -> Bytes {
+        let sources: Vec<_> = sources
+            .iter()
+            .map(|part| match part.generation {
+                Some(generation) => json!({"name": self.store.full(&part.name), "generation": generation.to_string()}),
+                None => json!({"name": self.store.full(&part.name)}),
+            })
+            .collect();
+        let options = self.store.cloud.options();
+        let destination = purpose.described(&whole.name, options, &about.attributes);
+        Bytes::from(json!({"sourceObjects": sources, "destination": destination}).to_string())
+    }
+
+    /// Finds out what it means that the name is taken, or that a part is gone, which another pack
+    /// of the same set deleted when it was done. What is there may be the same: by an earlier
+    /// request whose answer was lost, by an earlier run that was killed, or by the other pack.
+    async fn resolve_taken(
+        &self,
+        whole: &UploadedPart,
+        sent: SentBytes,
+        purpose: UploadKind<'_>,
+    ) -> Result<ComposeOutcome, StoreError> {
+        let name = self.store.display_name(&whole.name);
+        match self.store.resource(&whole.name).await {
+            Ok(there) if self.store.holds(&there, sent).await? => {
+                Ok(ComposeOutcome::AlreadyThere(there))
+            }
+            Ok(_) | Err(StoreError::Denied { .. }) if !purpose.overwrites() => Err(taken(name)),
+            Ok(_) | Err(StoreError::Denied { .. } | StoreError::NotFound { .. }) => {
+                Err(StoreError::UploadLost {
+                    name,
+                    found: "that parts of it are gone".to_owned(),
+                })
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -420,6 +431,17 @@ impl MultipartWriter {
         !self.store.cloud.options().keep_parts
             && delete_all(&self.store, made.into_values().collect()).await
     }
+}
+
+/// Sends a part, which whoever made the same archive may have sent before.
+async fn upload_part(
+    store: &GcsStore,
+    part: UploadedPart,
+    bytes: Bytes,
+) -> Result<UploadedPart, StoreError> {
+    let (sent, about) = (part.sent(), ObjectMetadata::default());
+    let generation = write_single(store, &part.name, bytes, sent, UploadKind::Part, &about).await?;
+    Ok(UploadedPart { generation, ..part })
 }
 
 /// Deletes parts, and reports those that stay; says whether all are gone.

@@ -21,6 +21,7 @@ use super::{
     GcsAttemptError, GcsStore, ObjectResource, ObjectResourceBody, RequestUrl, Response, SentBytes,
     UploadKind,
 };
+use crate::google::retry::RetryLoop;
 use crate::store::{ObjectMetadata, ObjectWriter, Store as _, StoreError, WriteOptions};
 
 /// What is sent in one request of a session: a multiple of the 256 KiB that the service asks for.
@@ -108,6 +109,10 @@ impl ResumableUpload {
         }
     }
 
+    fn taken(&self) -> StoreError {
+        taken(self.store.display_name(&self.name))
+    }
+
     /// Sends what is in `sending`, or with `last` all that there is and makes the object stand.
     async fn advance(
         &mut self,
@@ -125,79 +130,106 @@ impl ResumableUpload {
                 // A session brings nothing through as long as it takes no bytes.
                 Ok(SessionReply::Started) => {}
                 Ok(SessionReply::Persisted(kept)) => {
-                    let Some(new) = kept
-                        .checked_sub(self.kept)
-                        .filter(|new| *new <= self.sending.len() as u64)
-                    else {
-                        return Err(self.lost(format!(
-                            "{kept} bytes kept where {} were confirmed before",
-                            self.kept
-                        )));
-                    };
-                    self.sending.advance(new as usize);
-                    self.kept = kept;
-                    if new > 0 {
-                        retry.progress();
-                    } else if !ask {
-                        retry
-                            .failed(GcsAttemptError::transient(
-                                "a piece of which nothing was kept",
-                            ))
-                            .await?;
-                    }
-                    ask = false;
+                    self.record_persisted(kept, ask, &mut retry).await?;
                     if last.is_none() && self.sending.is_empty() {
                         return Ok(None);
                     }
-                }
-                Ok(SessionReply::SessionGone) if self.kept == 0 => {
-                    self.session = None;
                     ask = false;
-                    retry
-                        .failed(GcsAttemptError::transient(
-                            "an upload session that was lost",
-                        ))
-                        .await?;
                 }
-                // What was confirmed is no longer in memory.
                 Ok(SessionReply::SessionGone) => {
-                    return Err(self.lost("a session that the service does not know any more"));
+                    self.give_session_up(&mut retry).await?;
+                    ask = false;
                 }
                 Ok(SessionReply::Corrupted(found)) => return Err(self.lost(found)),
-                // No condition was set: it was the checksum that was refused.
-                Ok(SessionReply::NameTaken) if self.making.overwrite => {
-                    return Err(self.lost("HTTP 412"));
-                }
-                Ok(SessionReply::NameTaken) => {
-                    return match (self.store.resource(&self.name).await, last) {
-                        // An earlier request may have made it: one whose answer was lost, or one of
-                        // a run that was killed.
-                        (Ok(there), Some(about))
-                            if self.store.holds(&there, self.sent(about)).await? =>
-                        {
-                            Ok(Some(UploadOutcome::AlreadyThere))
-                        }
-                        // Only all of its bytes can tell.
-                        (Ok(there), None) if self.kept == 0 && there.len() >= Some(self.len()) => {
-                            (self.kept, self.sending, self.filling) =
-                                (self.len(), Bytes::new(), BytesMut::new());
-                            (self.session, self.found) = (None, Some(Box::new(there)));
-                            Ok(None)
-                        }
-                        (Ok(_) | Err(StoreError::Denied { .. }), _) => Err(taken(shown)),
-                        // It went meanwhile, or it was the checksum that was refused.
-                        (Err(StoreError::NotFound { .. }), _) => {
-                            Err(self.lost("HTTP 412 for a name that is free"))
-                        }
-                        (Err(error), _) => Err(error),
-                    };
-                }
+                Ok(SessionReply::NameTaken) => return self.resolve_taken(last).await,
                 Err(failed) => {
                     retry.failed(failed).await?;
                     ask = self.session.is_some();
                 }
             }
         }
+    }
+
+    /// Lets go of what the service has by now. If that is nothing new, another attempt follows.
+    async fn record_persisted(
+        &mut self,
+        kept: u64,
+        was_asked: bool,
+        retry: &mut RetryLoop<'_>,
+    ) -> Result<(), StoreError> {
+        let new = self.newly_persisted(kept)?;
+        self.sending.advance(new);
+        self.kept = kept;
+        if new > 0 {
+            retry.progress();
+        } else if !was_asked {
+            let found = "a piece of which nothing was kept";
+            retry.failed(GcsAttemptError::transient(found)).await?;
+        }
+        Ok(())
+    }
+
+    /// How many bytes of the piece that is on its way have arrived.
+    fn newly_persisted(&self, kept: u64) -> Result<usize, StoreError> {
+        let new = kept
+            .checked_sub(self.kept)
+            .filter(|new| *new <= self.sending.len() as u64);
+        new.map(|new| new as usize).ok_or_else(|| {
+            let confirmed = self.kept;
+            self.lost(format!(
+                "{kept} bytes kept where {confirmed} were confirmed before"
+            ))
+        })
+    }
+
+    /// Lets another session begin, unless something was confirmed: that is no longer in memory.
+    async fn give_session_up(&mut self, retry: &mut RetryLoop<'_>) -> Result<(), StoreError> {
+        if self.kept > 0 {
+            return Err(self.lost("a session that the service does not know any more"));
+        }
+        self.session = None;
+        let found = "an upload session that was lost";
+        retry.failed(GcsAttemptError::transient(found)).await
+    }
+
+    /// Finds out what it means that the name is taken.
+    async fn resolve_taken(
+        &mut self,
+        last: Option<&ObjectMetadata>,
+    ) -> Result<Option<UploadOutcome>, StoreError> {
+        if self.making.overwrite {
+            // No condition was set: it was the checksum that was refused.
+            return Err(self.lost("HTTP 412"));
+        }
+        let there = match self.store.resource(&self.name).await {
+            Ok(there) => there,
+            Err(StoreError::Denied { .. }) => return Err(self.taken()),
+            // It went meanwhile, or it was the checksum that was refused.
+            Err(StoreError::NotFound { .. }) => {
+                return Err(self.lost("HTTP 412 for a name that is free"));
+            }
+            Err(error) => return Err(error),
+        };
+        match last {
+            // An earlier request may have made it: one whose answer was lost, or one of a run that
+            // was killed.
+            Some(about) if self.store.holds(&there, self.sent(about)).await? => {
+                Ok(Some(UploadOutcome::AlreadyThere))
+            }
+            // Only all of its bytes can tell.
+            None if self.kept == 0 && there.len() >= Some(self.len()) => {
+                self.compare_only(there);
+                Ok(None)
+            }
+            _ => Err(self.taken()),
+        }
+    }
+
+    /// Sends nothing more: from now on all is compared with what is there.
+    fn compare_only(&mut self, there: ObjectResource) {
+        self.kept = self.len();
+        (self.sending, self.filling) = (Bytes::new(), BytesMut::new());
+        (self.session, self.found) = (None, Some(Box::new(there)));
     }
 
     /// One request: the begin of the session, the question how much it has, or the next piece.
@@ -207,36 +239,35 @@ impl ResumableUpload {
             return self.start(&shown).await;
         };
         if ask {
-            let answer = self
-                .send(&session, "bytes */*", Bytes::new(), HeaderMap::new())
-                .await?;
-            return understood(&answer, &shown, false);
+            let nothing = Bytes::new();
+            let answer = self.send(&session, "bytes */*", nothing, HeaderMap::new());
+            return understood(&answer.await?, &shown, false);
         }
+        let piece = self.next_piece();
+        let is_last = last && self.filling.is_empty();
+        let range = content_range(self.kept, piece.len(), is_last);
+        let headers = if is_last {
+            self.checksum_header()
+        } else {
+            HeaderMap::new()
+        };
+        let answer = self.send(&session, &range, piece, headers).await?;
+        understood(&answer, &shown, is_last)
+    }
+
+    /// The piece that is on its way, or the one after it.
+    fn next_piece(&mut self) -> Bytes {
         if self.sending.is_empty() {
             let len = PIECE_BYTES.min(self.filling.len());
             self.sending = self.filling.split_to(len).freeze();
         }
-        let piece = self.sending.clone();
-        let end = self.kept + piece.len() as u64;
-        let is_last = last && self.filling.is_empty();
-        let total = if is_last {
-            end.to_string()
-        } else {
-            "*".to_owned()
-        };
-        let range = if piece.is_empty() {
-            format!("bytes */{total}")
-        } else {
-            format!("bytes {}-{}/{total}", self.kept, end - 1)
-        };
-        // The service holds the whole against its checksum before it makes it stand.
-        let hash = is_last.then(|| format!("crc32c={}", to_base64(self.crc32c)));
-        let headers = hash
-            .map(|hash| (GOOG_HASH, header_value(&hash)))
-            .into_iter()
-            .collect();
-        let answer = self.send(&session, &range, piece, headers).await?;
-        understood(&answer, &shown, is_last)
+        self.sending.clone()
+    }
+
+    /// The service holds the whole against its checksum before it makes it stand.
+    fn checksum_header(&self) -> HeaderMap {
+        let checksum = format!("crc32c={}", to_base64(self.crc32c));
+        HeaderMap::from_iter([(GOOG_HASH, header_value(&checksum))])
     }
 
     async fn send(
@@ -254,42 +285,46 @@ impl ResumableUpload {
     }
 
     async fn start(&mut self, shown: &str) -> Result<SessionReply, GcsAttemptError> {
-        let options = self.store.cloud.options();
+        let answer = self.request_session().await?;
+        match answer.status {
+            200 | 201 => {
+                self.session = Some(self.session_address(&answer, shown)?);
+                Ok(SessionReply::Started)
+            }
+            412 => Ok(SessionReply::NameTaken),
+            _ => Err(answer.failed(shown, "storage.objects.create")),
+        }
+    }
+
+    async fn request_session(&self) -> Result<Response, GcsAttemptError> {
+        let cloud = &self.store.cloud;
         let full = self.store.full(&self.name);
         let mut query = vec![("uploadType", "resumable"), ("name", full.as_str())];
         let (purpose, nothing) = (UploadKind::Final(&self.making), BTreeMap::new());
-        query.extend(purpose.query(options));
-        let told = json!(purpose.described(&self.name, options, &nothing)).to_string();
-        let address = self.store.cloud.upload_address(&self.store.bucket, &query);
-        let answer = self
-            .store
-            .cloud
+        query.extend(purpose.query(cloud.options()));
+        let told = json!(purpose.described(&self.name, cloud.options(), &nothing)).to_string();
+        let address = cloud.upload_address(&self.store.bucket, &query);
+        cloud
             .call(Method::POST, &address, told.into(), json_header())
-            .await?;
-        let location = answer
-            .headers
-            .get(LOCATION)
-            .and_then(|location| location.to_str().ok());
-        match (answer.status, location) {
-            (200 | 201, Some(location)) => match self.store.cloud.session_address(location) {
-                Some(session) => {
-                    self.session = Some(session);
-                    Ok(SessionReply::Started)
-                }
-                None => {
-                    let found = "an upload session at an address without TLS".to_owned();
-                    Err(GcsAttemptError::Permanent(StoreError::Refused {
-                        name: shown.to_owned(),
-                        found,
-                    }))
-                }
-            },
-            (200 | 201, None) => Err(GcsAttemptError::transient(
-                "an upload session without an address",
-            )),
-            (412, _) => Ok(SessionReply::NameTaken),
-            _ => Err(answer.failed(shown, "storage.objects.create")),
-        }
+            .await
+    }
+
+    /// Where the session is that the service has begun.
+    fn session_address(
+        &self,
+        answer: &Response,
+        shown: &str,
+    ) -> Result<RequestUrl, GcsAttemptError> {
+        let location = answer.headers.get(LOCATION);
+        let location = location
+            .and_then(|location| location.to_str().ok())
+            .ok_or_else(|| GcsAttemptError::transient("an upload session without an address"))?;
+        self.store.cloud.session_address(location).ok_or_else(|| {
+            GcsAttemptError::Permanent(StoreError::Refused {
+                name: shown.to_owned(),
+                found: "an upload session at an address without TLS".to_owned(),
+            })
+        })
     }
 
     /// Writes what the archive should say of itself. The sidecar says it too, so that whoever may
@@ -321,6 +356,21 @@ impl ResumableUpload {
                 return;
             }
         }
+    }
+}
+
+/// Which bytes a request brings; of how many in all, where they are the last ones.
+fn content_range(start: u64, len: usize, is_last: bool) -> String {
+    let end = start + len as u64;
+    let total = if is_last {
+        end.to_string()
+    } else {
+        "*".to_owned()
+    };
+    if len == 0 {
+        format!("bytes */{total}")
+    } else {
+        format!("bytes {start}-{}/{total}", end - 1)
     }
 }
 
@@ -411,19 +461,12 @@ pub(super) async fn write_single(
             Ok(answer) if answer.status == 412 && purpose.overwrites() => {
                 GcsAttemptError::transient("HTTP 412")
             }
-            Ok(answer) if answer.status == 412 => match store.resource(name).await {
-                Ok(there) if store.holds(&there, sent).await? => return Ok(there.generation()),
-                // Whoever may not look at parts knows them by their names.
-                Err(StoreError::Denied { .. }) if purpose.is_part() => return Ok(None),
-                Ok(_) | Err(StoreError::Denied { .. }) => {
-                    GcsAttemptError::Permanent(taken(shown.clone()))
+            Ok(answer) if answer.status == 412 => {
+                match resolve_single_taken(store, name, sent, purpose).await {
+                    Ok(generation) => return Ok(generation),
+                    Err(failed) => failed,
                 }
-                // Nothing has the name: it went meanwhile, or it was the checksum that was refused.
-                Err(StoreError::NotFound { .. }) => {
-                    GcsAttemptError::transient("HTTP 412 for a name that is free")
-                }
-                Err(error) => GcsAttemptError::Permanent(error),
-            },
+            }
             // The bytes were damaged on their way; they are sent again.
             Ok(answer) if answer.status == 400 && !retry.has_failed() => {
                 GcsAttemptError::transient(answer.refusal())
@@ -432,6 +475,32 @@ pub(super) async fn write_single(
             Err(failed) => failed,
         };
         retry.failed(failed).await?;
+    }
+}
+
+/// The generation of the object that has the name, as far as it is known, where that one is as
+/// good.
+async fn resolve_single_taken(
+    store: &GcsStore,
+    name: &str,
+    sent: SentBytes,
+    purpose: UploadKind<'_>,
+) -> Result<Option<u64>, GcsAttemptError> {
+    let holds = async |there| store.holds(there, sent).await;
+    match store.resource(name).await {
+        Ok(there) if holds(&there).await.map_err(GcsAttemptError::Permanent)? => {
+            Ok(there.generation())
+        }
+        // Whoever may not look at parts knows them by their names.
+        Err(StoreError::Denied { .. }) if purpose.is_part() => Ok(None),
+        Ok(_) | Err(StoreError::Denied { .. }) => {
+            Err(GcsAttemptError::Permanent(taken(store.display_name(name))))
+        }
+        // Nothing has the name: it went meanwhile, or it was the checksum that was refused.
+        Err(StoreError::NotFound { .. }) => Err(GcsAttemptError::transient(
+            "HTTP 412 for a name that is free",
+        )),
+        Err(error) => Err(GcsAttemptError::Permanent(error)),
     }
 }
 
@@ -453,18 +522,8 @@ async fn try_single(
         crc32c: Some(to_base64(crc32c)),
         ..purpose.described(name, options, &about.attributes)
     };
-    let (content_type, told) = (header_text(told.content_type), json!(told));
-    // Nobody can foresee it, so nothing that is packed can hold it.
-    let [high, low] = [0, 1].map(|half| RandomState::new().hash_one(half));
-    let boundary = format!("kindpack-{high:016x}{low:016x}");
-    let head = format!(
-        "--{boundary}\r\ncontent-type: {JSON}\r\n\r\n{told}\r\n--{boundary}\r\ncontent-type: {content_type}\r\n\r\n"
-    );
-    let body = vec![
-        head.into(),
-        bytes.clone(),
-        format!("\r\n--{boundary}--\r\n").into(),
-    ];
+    let boundary = new_boundary();
+    let body = related_body(&boundary, &told, bytes);
     let address = store.cloud.upload_address(&store.bucket, &query);
     let related = format!("multipart/related; boundary={boundary}");
     let headers = HeaderMap::from_iter([(CONTENT_TYPE, header_value(&related))]);
@@ -472,6 +531,22 @@ async fn try_single(
         .cloud
         .call_with_pieces(Method::POST, &address, body, headers)
         .await
+}
+
+/// Nobody can foresee it, so nothing that is packed can hold it.
+fn new_boundary() -> String {
+    let [high, low] = [0, 1].map(|half| RandomState::new().hash_one(half));
+    format!("kindpack-{high:016x}{low:016x}")
+}
+
+/// The body of an upload in one request.
+fn related_body(boundary: &str, told: &ObjectResourceBody<'_>, bytes: &Bytes) -> Vec<Bytes> {
+    let (content_type, told) = (header_text(told.content_type), json!(told));
+    let head = format!(
+        "--{boundary}\r\ncontent-type: {JSON}\r\n\r\n{told}\r\n--{boundary}\r\ncontent-type: {content_type}\r\n\r\n"
+    );
+    let end = format!("\r\n--{boundary}--\r\n");
+    vec![head.into(), bytes.clone(), end.into()]
 }
 
 /// A CRC-32C as the service spells it.
@@ -486,11 +561,7 @@ impl ObjectWriter for ResumableUpload {
         if let Some(found) = &self.found {
             self.kept += bytes.len() as u64;
             let is_longer = found.len() < Some(self.kept);
-            return if is_longer {
-                Err(taken(self.store.display_name(&self.name)))
-            } else {
-                Ok(())
-            };
+            return if is_longer { Err(self.taken()) } else { Ok(()) };
         }
         self.filling.extend_from_slice(&bytes);
         while self.found.is_none() && self.filling.len() > PIECE_BYTES {
@@ -503,11 +574,7 @@ impl ObjectWriter for ResumableUpload {
         let sent = self.sent(&about);
         if let Some(found) = self.found.take() {
             let is_same = self.store.holds(&found, sent).await?;
-            return if is_same {
-                Ok(())
-            } else {
-                Err(taken(self.store.display_name(&self.name)))
-            };
+            return if is_same { Ok(()) } else { Err(self.taken()) };
         }
         if self.session.is_none() && self.kept == 0 {
             let bytes = std::mem::take(&mut self.filling).freeze();

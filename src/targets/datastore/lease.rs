@@ -142,6 +142,30 @@ impl Drop for Lease {
     }
 }
 
+/// A time in JSON.
+fn time_of(value: Option<&Value>) -> Option<Timestamp> {
+    let time: jiff::Timestamp = value?.as_str()?.parse().ok()?;
+    Timestamp::from_micros(time.as_microsecond())
+}
+
+impl StoredLease {
+    fn parse(found: &Value) -> Self {
+        // JSON of protocol buffers leaves empty texts out.
+        let text = |pointer: &str| {
+            let text = found.pointer(pointer).and_then(Value::as_str);
+            text.unwrap_or("").to_owned()
+        };
+        let until = time_of(found.pointer("/entity/properties/expires/timestampValue"));
+        StoredLease {
+            version: text("/version"),
+            holder: text("/entity/properties/holder/stringValue"),
+            token: text("/entity/properties/token/stringValue"),
+            // A mark that does not say until when is none that we can judge.
+            until: until.unwrap_or(Timestamp::MAX),
+        }
+    }
+}
+
 impl LeaseEntity {
     fn key(&self) -> Value {
         json!({"partitionId": self.api.partition(""), "path": [{"kind": LEASE_KIND, "name": NAME}]})
@@ -156,36 +180,22 @@ impl LeaseEntity {
         else {
             return Err(nonsense("lookup", "an answer", &Value::Null));
         };
-        let time = |value: Option<&Value>| {
-            value
-                .and_then(Value::as_str)
-                .and_then(|text| text.parse::<jiff::Timestamp>().ok())
-        };
-        let micros = |time: jiff::Timestamp| Timestamp::from_micros(time.as_microsecond());
-        let now = time(answer.get("readTime"))
-            .and_then(micros)
-            .unwrap_or_else(now);
-        let Some(found) = answer.pointer("/found/0") else {
-            return Ok((None, now));
-        };
-        // JSON of protocol buffers leaves empty texts out.
-        let text = |pointer: &str| {
-            found
-                .pointer(pointer)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned()
-        };
-        let until =
-            time(found.pointer("/entity/properties/expires/timestampValue")).and_then(micros);
-        let found = StoredLease {
-            version: text("/version"),
-            holder: text("/entity/properties/holder/stringValue"),
-            token: text("/entity/properties/token/stringValue"),
-            // A mark that does not say until when is none that we can judge.
-            until: until.unwrap_or(Timestamp::MAX),
-        };
-        Ok((Some(found), now))
+        let now = time_of(answer.get("readTime")).unwrap_or_else(now);
+        let found = answer.pointer("/found/0").map(StoredLease::parse);
+        Ok((found, now))
+    }
+
+    /// Refuses a mark that is somebody else's, and holds.
+    fn check_free(&self, found: &StoredLease, now: Timestamp) -> Result<(), TargetError> {
+        let is_ours = found.token == self.token || found.holder == self.holder;
+        if is_ours || found.until <= now {
+            return Ok(());
+        }
+        Err(TargetError::Locked {
+            target: self.api.name(),
+            holder: found.holder.clone(),
+            until: found.until,
+        })
     }
 
     /// Makes the mark ours, or ours for longer.
@@ -193,16 +203,8 @@ impl LeaseEntity {
         let mut retry = self.api.retry_loop("commit");
         for _ in 0..RACES_MAX {
             let (found, now) = self.read().await?;
-            if let Some(found) = &found
-                && found.token != self.token
-                && found.holder != self.holder
-                && found.until > now
-            {
-                return Err(TargetError::Locked {
-                    target: self.api.name(),
-                    holder: found.holder.clone(),
-                    until: found.until,
-                });
+            if let Some(found) = &found {
+                self.check_free(found, now)?;
             }
             let until =
                 Timestamp::from_micros(now.micros().saturating_add(self.time.as_micros() as i64))

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{KeySet, LOOKUP_MAX, StepContext, StepProgress, StepWriter, Target, TargetError};
 use crate::datastore::app_engine;
@@ -256,36 +256,66 @@ impl CommitTarget {
         let mut wanted: Vec<Value> = keys.iter().map(|key| (*key).clone()).collect();
         // What is deferred is asked for again, each time at least one less.
         while !wanted.is_empty() {
-            let JsonResponse::Ok(mut answer) =
-                self.api.json("lookup", &json!({"keys": wanted})).await?
-            else {
+            let body = json!({"keys": wanted});
+            let JsonResponse::Ok(mut answer) = self.api.json("lookup", &body).await? else {
                 return Err(nonsense("lookup", "an answer", &Value::Null));
             };
-            let mut take = |field: &str| match answer.get_mut(field).map(Value::take) {
-                Some(Value::Array(items)) => items,
-                _ => Vec::new(),
-            };
-            for mut result in take("found") {
-                let Some(entity) = result.get_mut("entity").map(Value::take) else {
-                    continue;
-                };
-                let key = entity
-                    .get("key")
-                    .ok_or_else(|| nonsense("lookup", "a key of each entity", &entity))?;
-                found.insert(key.to_string(), entity);
+            for mut result in take_array(&mut answer, "found") {
+                if let Some(entity) = result.get_mut("entity").map(Value::take) {
+                    let key = key_text(&entity)
+                        .ok_or_else(|| nonsense("lookup", "a key of each entity", &entity))?;
+                    found.insert(key, entity);
+                }
             }
-            let deferred = take("deferred");
+            let deferred = take_array(&mut answer, "deferred");
             if deferred.len() >= wanted.len() {
-                return Err(nonsense(
-                    "lookup",
-                    "fewer deferred keys than asked for",
-                    &Value::Null,
-                ));
+                let expected = "fewer deferred keys than asked for";
+                return Err(nonsense("lookup", expected, &Value::Null));
             }
             wanted = deferred;
         }
         Ok(found)
     }
+
+    /// Waits until what an emulator was told to delete is deleted: it may go on to count it until
+    /// it is looked up.
+    async fn settle_deletions(
+        &self,
+        sink: &mut CommitSink,
+        deleted: &Encoded,
+    ) -> Result<(), TargetError> {
+        sink.flush().await?;
+        let deleted: Vec<&[u8]> = deleted.iter().map(|(key, _)| key).collect();
+        for keys in deleted.chunks(LOOKUP_MAX) {
+            self.lookup_keys(keys).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The list in a field of an answer; JSON of protocol buffers leaves empty ones out.
+fn take_array(answer: &mut Value, field: &str) -> Vec<Value> {
+    match answer.get_mut(field).map(Value::take) {
+        Some(Value::Array(items)) => items,
+        _ => Vec::new(),
+    }
+}
+
+/// What two entities of one key have in common.
+fn key_text(entity: &Value) -> Option<String> {
+    entity.get("key").map(Value::to_string)
+}
+
+/// The keys that are not to stay.
+fn keys_to_delete(keys: Vec<Vec<u8>>, keep: &KeySet) -> Encoded {
+    let mut others = Encoded::default();
+    for key in keys {
+        let hash = key_hash(&key);
+        if !keep.keeps(hash) {
+            others.push(&key, hash);
+        }
+    }
+    others
 }
 
 /// An answer that makes no sense. It may hold keys and values of properties, so nothing of it is
@@ -347,11 +377,9 @@ impl Target for CommitTarget {
 
     async fn finish_cleanup(&self) -> Result<(), TargetError> {
         // Each query gives every waiting write of an emulator's project a chance.
-        for _ in 0..if self.lease_time.is_none() {
-            SETTLING_QUERIES
-        } else {
-            0
-        } {
+        let is_emulator = self.lease_time.is_none();
+        let queries = if is_emulator { SETTLING_QUERIES } else { 0 };
+        for _ in 0..queries {
             self.keys(&KindRef::new("", LEASE_KIND), None).await?;
         }
         Ok(())
@@ -400,23 +428,12 @@ impl Target for CommitTarget {
         let mut cursor = None;
         loop {
             let (keys, next) = self.keys(pair, cursor).await?;
-            let mut others = Encoded::default();
-            for key in keys {
-                let hash = key_hash(&key);
-                if !keep.keeps(hash) {
-                    others.push(&key, hash);
-                }
-            }
+            let others = keys_to_delete(keys, keep);
             for batch in others.split(MUTATIONS_MAX, DELETED_MAX_BYTES) {
                 sink.write(batch).await?;
             }
             if self.lease_time.is_none() {
-                // An emulator may go on to count what is deleted, until it is looked up.
-                sink.flush().await?;
-                let deleted: Vec<&[u8]> = others.iter().map(|(key, _)| key).collect();
-                for keys in deleted.chunks(LOOKUP_MAX) {
-                    self.lookup_keys(keys).await?;
-                }
+                self.settle_deletions(&mut sink, &others).await?;
             }
             if next.is_none() {
                 return Ok(sink.finish().await?.entities);
@@ -441,8 +458,8 @@ impl Target for CommitTarget {
                 .collect();
             let found = self.lookup(&keys).await?;
             let same = |entity: &&Value| {
-                let key = entity.get("key").map(Value::to_string);
-                key.and_then(|key| found.get(&key))
+                key_text(entity)
+                    .and_then(|key| found.get(&key))
                     .is_some_and(|found| same_entity(entity, found))
             };
             differing += (wanted.len() - wanted.iter().filter(same).count()) as u64;
@@ -455,34 +472,36 @@ impl Target for CommitTarget {
 /// the emulator (`docs/formats.md` 6).
 fn same_entity(wanted: &Value, found: &Value) -> bool {
     match (wanted, found) {
-        (Value::Object(wanted), Value::Object(found)) => {
-            // Firestore in Datastore mode stores a place without the meaning that says nothing.
-            let is_left_out = |name: &str| {
-                name == "meaning"
-                    && wanted.contains_key("geoPointValue")
-                    && !found.contains_key(name)
-            };
-            let kept = || wanted.iter().filter(|(name, _)| !is_left_out(name));
-            kept().count() == found.len()
-                && kept().all(|(name, wanted_value)| {
-                    let is_user = name == "entityValue"
-                        && wanted.get("meaning") == Some(&USER_MEANING.into());
-                    let same = |found: &Value| {
-                        if is_user {
-                            same_user(wanted_value, found)
-                        } else {
-                            same_entity(wanted_value, found)
-                        }
-                    };
-                    found.get(name).is_some_and(same)
-                })
-        }
+        (Value::Object(wanted), Value::Object(found)) => same_object(wanted, found),
         (Value::Array(wanted), Value::Array(found)) => {
             wanted.len() == found.len() && wanted.iter().zip(found).all(|(a, b)| same_entity(a, b))
         }
         (Value::Number(wanted), Value::Number(found)) => wanted.as_f64() == found.as_f64(),
         _ => wanted == found,
     }
+}
+
+fn same_object(wanted: &Map<String, Value>, found: &Map<String, Value>) -> bool {
+    // Firestore in Datastore mode stores a place without the meaning that says nothing.
+    let is_left_out = |name: &str| {
+        name == "meaning" && wanted.contains_key("geoPointValue") && !found.contains_key(name)
+    };
+    let kept = || wanted.iter().filter(|(name, _)| !is_left_out(name));
+    let is_user =
+        |name: &str| name == "entityValue" && wanted.get("meaning") == Some(&USER_MEANING.into());
+    let same = |name: &str, wanted: &Value, found: &Value| {
+        if is_user(name) {
+            same_user(wanted, found)
+        } else {
+            same_entity(wanted, found)
+        }
+    };
+    kept().count() == found.len()
+        && kept().all(|(name, wanted)| {
+            found
+                .get(name)
+                .is_some_and(|found| same(name, wanted, found))
+        })
 }
 
 fn same_user(wanted: &Value, found: &Value) -> bool {

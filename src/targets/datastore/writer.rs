@@ -19,6 +19,7 @@ use crate::datastore::limits::find_oversized;
 use crate::datastore::status::{Code, ids_of_key, key_of_message, numbered_key};
 use crate::entity::message::{self, Mutation};
 use crate::google::refusal::MEANING_MISMATCH;
+use crate::google::retry::RetryLoop;
 use crate::model::KindRef;
 use crate::targets::TargetError;
 use crate::transform::Encoded;
@@ -88,14 +89,24 @@ impl Batch {
             .map(|(bytes, _)| bytes)
     }
 
-    fn split_in_half(&self) -> Option<(Batch, Batch)> {
-        let middle = self.range.start + self.range.len() / 2;
+    /// Its halves, the second one first; none where it has one item.
+    fn split_in_half(&self) -> Option<[Batch; 2]> {
+        let Range { start, end } = self.range;
+        let middle = start + self.range.len() / 2;
         let part = |range| Batch {
             range,
             ..self.clone()
         };
-        (self.range.len() > 1)
-            .then(|| (part(self.range.start..middle), part(middle..self.range.end)))
+        (self.range.len() > 1).then(|| [part(middle..end), part(start..middle)])
+    }
+
+    /// That its only entity was refused.
+    fn rejected(&self, found: String) -> TargetError {
+        TargetError::EntityRejected {
+            kind: self.pair.kind.clone(),
+            number: self.before + self.range.start as u64 + 1,
+            found,
+        }
     }
 
     /// The same without the meanings of places; none where there are none.
@@ -190,66 +201,68 @@ impl Writer {
         let mut left = vec![batch];
         let mut retry = self.api.retry_loop("commit");
         while let Some(batch) = left.pop() {
-            let batch = match self.refuses_place_meanings.load(Ordering::Relaxed) {
-                true => batch.without_place_meanings().unwrap_or(batch),
-                false => batch,
-            };
-            self.acquire(&batch).await;
-            let error = match self
-                .api
-                .commit(batch.request(&self.api).into(), batch.range.len())
-                .await
-            {
+            let batch = self.without_refused_meanings(batch);
+            match self.commit(&batch).await {
                 Ok(()) => {
                     retry.progress();
                     self.reserve_ids(&batch).await?;
-                    continue;
                 }
-                Err(error) => error,
-            };
-            let mut halved = match error {
-                DatastoreAttemptError::Refused {
-                    code: Code::InvalidArgument,
-                    found,
-                } if found.ends_with(MEANING_MISMATCH)
-                    && batch.without_place_meanings().is_some() =>
-                {
-                    self.refuses_place_meanings.store(true, Ordering::Relaxed);
-                    None
-                }
-                // One of them is wrong, or all together are too much.
-                DatastoreAttemptError::Refused {
-                    code: Code::InvalidArgument,
-                    found,
-                } => match batch.split_in_half() {
-                    Some(halves) => Some(halves),
-                    None => {
-                        let number = batch.before + batch.range.start as u64 + 1;
-                        return Err(TargetError::EntityRejected {
-                            kind: batch.pair.kind.clone(),
-                            number,
-                            found,
-                        });
-                    }
-                },
-                error => {
-                    let overloaded = matches!(
-                        error,
-                        DatastoreAttemptError::Transient {
-                            overloaded: true,
-                            ..
-                        }
-                    );
-                    retry.failed(error).await?;
-                    batch.split_in_half().filter(|_| overloaded)
-                }
-            };
-            match halved.take() {
-                Some((first, second)) => left.extend([second, first]),
-                None => left.push(batch),
+                Err(error) => left.extend(self.retried(batch, error, &mut retry).await?),
             }
         }
         Ok(())
+    }
+
+    fn without_refused_meanings(&self, batch: Batch) -> Batch {
+        if self.refuses_place_meanings.load(Ordering::Relaxed) {
+            batch.without_place_meanings().unwrap_or(batch)
+        } else {
+            batch
+        }
+    }
+
+    async fn commit(&self, batch: &Batch) -> Result<(), DatastoreAttemptError> {
+        self.acquire(batch).await;
+        let request = batch.request(&self.api).into();
+        self.api.commit(request, batch.range.len()).await
+    }
+
+    /// What is to be sent of a batch that was not taken, the last first: all of it, or its halves.
+    async fn retried(
+        &self,
+        batch: Batch,
+        error: DatastoreAttemptError,
+        retry: &mut RetryLoop<'_>,
+    ) -> Result<Vec<Batch>, TargetError> {
+        let halves = match error {
+            DatastoreAttemptError::Refused {
+                code: Code::InvalidArgument,
+                found,
+            } => self.halves_of_refused(&batch, found)?,
+            error => {
+                let is_overloaded = error.is_overloaded();
+                retry.failed(error).await?;
+                batch.split_in_half().filter(|_| is_overloaded)
+            }
+        };
+        Ok(halves.map_or_else(|| vec![batch], Vec::from))
+    }
+
+    /// The halves of a batch that was refused as it is; none where it is sent again in another way.
+    fn halves_of_refused(
+        &self,
+        batch: &Batch,
+        found: String,
+    ) -> Result<Option<[Batch; 2]>, TargetError> {
+        if found.ends_with(MEANING_MISMATCH) && batch.without_place_meanings().is_some() {
+            self.refuses_place_meanings.store(true, Ordering::Relaxed);
+            return Ok(None);
+        }
+        // One of them is wrong, or all together are too much.
+        match batch.split_in_half() {
+            None => Err(batch.rejected(found)),
+            halves => Ok(halves),
+        }
     }
 
     async fn acquire(&self, batch: &Batch) {
@@ -269,29 +282,8 @@ impl Writer {
         if batch.deed != Mutation::Upsert {
             return Ok(());
         }
-        if self.real.is_none() {
-            let ids = batch
-                .items()
-                .filter_map(key_of_message)
-                .flat_map(ids_of_key);
-            let Some(counter) = ids.filter_map(app_engine::counter_of).max() else {
-                return Ok(());
-            };
-            if counter <= self.counter.load(Ordering::Relaxed) {
-                return Ok(());
-            }
-            let moved = self.move_counter(counter).await?;
-            // Over HTTP nobody can tell the emulator that heeds the call below from the one that
-            // does not.
-            if moved == Some(false) || moved.is_none() && !self.api.has_grpc().await {
-                self.unreserved
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .insert(KindRef::clone(&batch.pair));
-            }
-            if moved.is_some() {
-                return Ok(());
-            }
+        if self.real.is_none() && self.reserve_by_counter(batch).await? {
+            return Ok(());
         }
         // Some emulators stumble over ids that nobody can be given.
         let can_be_given = |key: &&[u8]| {
@@ -319,6 +311,31 @@ impl Writer {
             retry.failed(error).await?;
         }
         Ok(())
+    }
+
+    /// Moves the counter of an emulator past the ids of a batch; says whether nothing else is to be
+    /// done for them.
+    async fn reserve_by_counter(&self, batch: &Batch) -> Result<bool, DatastoreError> {
+        let ids = batch
+            .items()
+            .filter_map(key_of_message)
+            .flat_map(ids_of_key);
+        let counter = ids.filter_map(app_engine::counter_of).max();
+        let known = self.counter.load(Ordering::Relaxed);
+        let Some(counter) = counter.filter(|counter| *counter > known) else {
+            return Ok(true);
+        };
+        let moved = self.move_counter(counter).await?;
+        // Over HTTP nobody can tell the emulator that heeds `reserveIds` from the one that does
+        // not.
+        if moved == Some(false) || moved.is_none() && !self.api.has_grpc().await {
+            let mut unreserved = self
+                .unreserved
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            unreserved.insert(KindRef::clone(&batch.pair));
+        }
+        Ok(moved.is_some())
     }
 
     /// Moves the counter of the Datastore emulator past a restored id. Says whether that was done;
