@@ -517,6 +517,9 @@ impl From<ImportError> for Failure {
                 Failure::new(ExitCode::Service, text).hint("--staging names another folder")
             }
             ImportError::Failed { .. } => Failure::new(ExitCode::Service, text),
+            ImportError::OperationTimeout { .. } => Failure::new(ExitCode::Partial, text).hint(
+                "run the same command again: it goes on with this operation; --operation-timeout sets how long",
+            ),
         }
     }
 }

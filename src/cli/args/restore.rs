@@ -46,6 +46,10 @@ pub struct RestoreArgs {
     /// How long a command of the plan's (--before-step, --after-step, --after-all) may take
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
     pub hook_timeout: Duration,
+    /// With --via import: how long to wait for one import operation. It goes on in the service, and
+    /// the same command waits for it again
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration)]
+    pub operation_timeout: Duration,
     /// Write what became of each kind to a file, also when it fails: JUnit XML for names that end
     /// in .xml, else JSON (repeatable)
     #[arg(long, value_name = "FILE")]

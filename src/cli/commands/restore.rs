@@ -141,7 +141,7 @@ async fn prepare(context: &Context, args: &RestoreArgs) -> Result<RestoreSetup, 
             target
         },
         options: options(context, args, &loaded)?,
-        import: import_options(context, &loaded.plan, args.dry_run)?,
+        import: import_options(context, &loaded.plan, args)?,
         redact_key: match loaded.plan.head.choices.redaction.key_id {
             Some(_) => redact_key()?,
             None => None,
@@ -267,7 +267,7 @@ async fn read_journal(plan: &Plan, path: PathBuf, again: bool) -> Result<Journal
 fn import_options(
     context: &Context,
     plan: &Plan,
-    dry_run: bool,
+    args: &RestoreArgs,
 ) -> Result<Option<ImportOptions>, Failure> {
     if plan.head.choices.via != WriteMethod::Import {
         return Ok(None);
@@ -291,7 +291,7 @@ fn import_options(
         .as_deref()
         .map(str::parse)
         .transpose()?;
-    let state = if dry_run {
+    let state = if args.dry_run {
         context.state.find()
     } else {
         context.state.open(&context.ui)?
@@ -302,5 +302,9 @@ fn import_options(
         importer.as_ref(),
         &context.stores,
     )?;
-    Ok(Some(ImportOptions { importer, staging }))
+    Ok(Some(ImportOptions {
+        importer,
+        staging,
+        operation_timeout: args.operation_timeout,
+    }))
 }

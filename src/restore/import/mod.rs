@@ -9,7 +9,7 @@
 //! ```text
 //! let started = imports::start(&job, &importer, &staging, workers, observer).await?;
 //! // written to the journal: started.operation()
-//! let imported = started.finish(observer).await?;
+//! let imported = started.finish(timeout, observer).await?;
 //! ```
 
 mod export;
@@ -18,8 +18,10 @@ mod staging;
 pub(crate) mod step;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 use crate::archive::unpack::UnpackError;
 use crate::archive::{Archive, ArchiveError};
@@ -27,7 +29,7 @@ use crate::datastore::admin::{
     ImportRequest, Importer, Label, OperationProgress, OperationState, StartedImport,
 };
 use crate::datastore::error::DatastoreError;
-use crate::model::{KindRef, Sha256, Timestamp};
+use crate::model::{KindRef, Sha256, Timestamp, spelled_duration};
 use crate::plan::Step;
 use crate::progress::Observer;
 use crate::runtime::workers::{WorkerPanicked, Workers};
@@ -41,6 +43,8 @@ pub struct ImportOptions {
     pub importer: Arc<dyn Importer>,
     /// Where exports are laid down for it.
     pub staging: Staging,
+    /// How long an operation is waited for.
+    pub operation_timeout: Duration,
 }
 
 pub use importer::open_importer;
@@ -117,6 +121,14 @@ pub enum ImportError {
         operation: String,
         /// Its own words.
         found: String,
+    },
+    /// The operation goes on for longer than it is waited for.
+    #[error("import {operation}: still running after {}", spelled_duration(*.timeout))]
+    OperationTimeout {
+        /// The operation.
+        operation: String,
+        /// How long it was waited for.
+        timeout: Duration,
     },
     /// No import can do this step.
     #[error("{pair}: expected {expected} for an import, found {found}")]
@@ -280,10 +292,17 @@ impl RunningImport {
     /// Waits until the import is over, and takes away what was staged for it.
     ///
     /// # Errors
-    /// [`ImportError::Failed`] has the operation's own words. After anything else it may go on, and the same call finds it.
-    pub async fn finish(self, observer: &dyn Observer) -> Result<ImportResult, ImportError> {
+    /// [`ImportError::OperationTimeout`] after `timeout`. [`ImportError::Failed`] has the operation's own words. After anything else it may go on, and the same call finds it.
+    pub async fn finish(
+        self,
+        timeout: Duration,
+        observer: &dyn Observer,
+    ) -> Result<ImportResult, ImportError> {
         let mut shown = 0;
-        let waited = self.wait(observer, &mut shown).await;
+        let waited = match &self.operation {
+            Some(operation) => self.wait(operation, timeout, observer, &mut shown).await,
+            None => Ok(()),
+        };
         // After any other failure it may go on, and read.
         let left = self
             .remove_staging(matches!(waited, Ok(()) | Err(ImportError::Failed { .. })))
@@ -296,36 +315,52 @@ impl RunningImport {
         })
     }
 
-    async fn wait(&self, observer: &dyn Observer, shown: &mut u64) -> Result<(), ImportError> {
-        let Some(operation) = &self.operation else {
-            return Ok(());
-        };
-        let mut pauses = self.importer.poll_backoff();
+    /// Waits until an operation has succeeded. `shown` is how many entities the observer knows of.
+    async fn wait(
+        &self,
+        operation: &str,
+        timeout: Duration,
+        observer: &dyn Observer,
+        shown: &mut u64,
+    ) -> Result<(), ImportError> {
+        let (started, mut delays) = (Instant::now(), self.importer.poll_backoff());
         loop {
-            match self.importer.poll(operation).await? {
-                OperationState::Succeeded => return Ok(()),
-                OperationState::Failed(failure) => {
-                    return Err(ImportError::Failed {
-                        operation: operation.clone(),
-                        found: failure.message,
-                    });
-                }
-                OperationState::Unknown => {
-                    let call = format!("import of {}", self.pair);
-                    return Err(DatastoreError::UnexpectedResponse {
-                        call,
-                        expected: "the operation that was started",
-                        found: "none".to_owned(),
-                    }
-                    .into());
-                }
-                OperationState::Running(work) => {
-                    let now = done_of(self.entities, work);
-                    observer.advance(now.saturating_sub(*shown), 0);
-                    *shown = now.max(*shown);
-                }
+            let state = self.importer.poll(operation).await?;
+            let Some(progress) = self.progress_of(operation, state)? else {
+                return Ok(());
+            };
+            let now = done_of(self.entities, progress);
+            observer.advance(now.saturating_sub(*shown), 0);
+            *shown = now.max(*shown);
+            let left = timeout.saturating_sub(started.elapsed());
+            if left.is_zero() {
+                let operation = operation.to_owned();
+                return Err(ImportError::OperationTimeout { operation, timeout });
             }
-            tokio::time::sleep(pauses.next_delay(None)).await;
+            tokio::time::sleep(delays.next_delay(None).min(left)).await;
+        }
+    }
+
+    /// How far an operation is; none where it has succeeded.
+    fn progress_of(
+        &self,
+        operation: &str,
+        state: OperationState,
+    ) -> Result<Option<OperationProgress>, ImportError> {
+        match state {
+            OperationState::Succeeded => Ok(None),
+            OperationState::Running(progress) => Ok(Some(progress)),
+            OperationState::Failed(failure) => Err(ImportError::Failed {
+                operation: operation.to_owned(),
+                found: failure.message,
+            }),
+            OperationState::Unknown => {
+                Err(ImportError::Datastore(DatastoreError::UnexpectedResponse {
+                    call: format!("import of {}", self.pair),
+                    expected: "the operation that was started",
+                    found: "none".to_owned(),
+                }))
+            }
         }
     }
 

@@ -54,7 +54,7 @@ impl RestoreRun<'_> {
         let imported = tokio::select! {
             biased;
             stopped = self.cancelled() => return Err(stopped),
-            imported = started.finish(self.observer) => imported?,
+            imported = started.finish(by.operation_timeout, self.observer) => imported?,
         };
         if let Some(reason) = imported.left {
             self.observer.event(Event::StagingLeft {

@@ -1,6 +1,7 @@
 //! What the tests share: an archive, a plan for it, and its steps by import through the library.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use kindpack::archive::Archive;
 use kindpack::datastore::admin::Importer;
@@ -13,6 +14,9 @@ use kindpack::store::{DirStore, Store as _};
 use tokio::runtime::Runtime;
 
 use crate::support::TestDir;
+
+/// How long an operation is waited for: longer than any test lasts.
+pub const PATIENCE: Duration = Duration::from_secs(600);
 
 /// An archive with a plan that restores all of it.
 pub struct ImportFixture {
@@ -153,7 +157,7 @@ impl ImportFixture {
             let told = Told::default();
             self.start(step, importer, staging, earlier, &told)
                 .await?
-                .finish(&told)
+                .finish(PATIENCE, &told)
                 .await
         })
     }

@@ -14,11 +14,11 @@ use kindpack::restore::import::{ImportError, Staging};
 use kindpack::store::{GcsClient, GcsOptions, Location, StoreError, StoreRegistry};
 use serde_json::json;
 
-use crate::restore::import::fixture::{Earlier, ImportFixture, Told};
+use crate::restore::import::fixture::{Earlier, ImportFixture, PATIENCE, Told};
 use crate::support::TestDir;
 use crate::support::data::{self, Made};
 use crate::support::gcs_server::{Call as Gcs, GcsServer, Right};
-use crate::support::operations::{Call, Deed, End, Operations};
+use crate::support::operations::{Api, Call, Deed, End, Operations};
 
 const BUCKET: &str = "staging";
 
@@ -28,6 +28,8 @@ struct Site {
     gcs: Arc<GcsServer>,
     service: Operations,
     options: ServiceOptions,
+    /// None for the default one.
+    database: Option<&'static str>,
 }
 
 fn options() -> ServiceOptions {
@@ -67,6 +69,15 @@ impl Site {
             gcs,
             service,
             options: options(),
+            database: None,
+        }
+    }
+
+    /// The same for a named database.
+    fn with_database() -> Self {
+        Site {
+            database: Some("orders"),
+            ..Site::new()
         }
     }
 
@@ -74,7 +85,7 @@ impl Site {
         Arc::new(
             ServiceImporter::new(
                 "shop-test",
-                None,
+                self.database,
                 &self.service.url(),
                 None,
                 self.options.clone(),
@@ -219,7 +230,7 @@ fn step_is_staged_unchanged_and_removed() {
             expected.keys()
         );
 
-        started.finish(&told).await.unwrap();
+        started.finish(PATIENCE, &told).await.unwrap();
     });
     site.assert_imported(1, "once");
     let told = told.entities.into_inner().unwrap();
@@ -605,7 +616,7 @@ fn concurrent_imports_stay_within_limit() {
                 )
                 .await
                 .unwrap();
-            started.finish(&told).await.unwrap()
+            started.finish(PATIENCE, &told).await.unwrap()
         };
         tokio::join!(run("Note"), run("Image"));
     });
@@ -672,12 +683,14 @@ fn damaged_archive_is_noticed_before_import() {
         gcs,
         service,
         options,
+        database,
     } = site;
     let site = Site {
         bench: ImportFixture::of_desk(bench.desk, "datastore:shop-test"),
         gcs,
         service,
         options,
+        database,
     };
     let importer = site.importer();
     let staging = site.staging(&importer);
@@ -693,4 +706,83 @@ fn damaged_archive_is_noticed_before_import() {
         "{errors:?}"
     );
     site.assert_imported(1, "only the sound one");
+}
+
+#[test]
+fn named_database_imports_by_firestore_admin() {
+    let site = Site::with_database();
+    site.import().unwrap();
+    let operation = &site.service.started()[0];
+    assert_eq!(
+        (operation.api, operation.database.as_str()),
+        (Api::FirestoreAdmin, "orders")
+    );
+    assert!(
+        operation
+            .name
+            .starts_with("projects/shop-test/databases/orders/operations/")
+    );
+    assert!(
+        operation.input_url.contains("/run-1763805601234567/"),
+        "{}",
+        operation.input_url
+    );
+    site.assert_imported(1, "by Firestore Admin");
+}
+
+#[test]
+fn named_database_import_is_found_by_its_folder() {
+    // A lost answer, and a run that was cut before the journal named the operation.
+    let site = Site::with_database();
+    site.service.plan(Call::Import, 0, Deed::LoseAnswer);
+    site.import().unwrap();
+    site.assert_imported(1, "lost answer");
+    let site = Site::with_database();
+    site.service.course(5, End::Succeeds);
+    site.cut();
+    let earlier = Earlier {
+        begun: true,
+        operation: None,
+    };
+    site.import_after(earlier.clone()).unwrap();
+    site.assert_imported(1, "cut");
+    // Another restore by the same plan imports anew.
+    let mut site = Site::with_database();
+    site.import().unwrap();
+    site.bench.run = Timestamp::from_micros(1_763_900_000_000_000).unwrap();
+    site.import_after(earlier).unwrap();
+    site.assert_imported(2, "another restore");
+}
+
+#[test]
+fn operation_is_not_waited_for_forever() {
+    let site = Site::new();
+    site.service.course(0, End::Never);
+    let importer = site.importer();
+    let staging = site.staging(&importer);
+    let error = site.bench.block_on(async {
+        let told = Told::default();
+        let started = site
+            .bench
+            .start(site.step(), &importer, &staging, Earlier::default(), &told)
+            .await
+            .unwrap();
+        started.finish(Duration::from_millis(30), &told).await
+    });
+    let error = error.unwrap_err();
+    assert!(
+        matches!(error, ImportError::OperationTimeout { .. }),
+        "{error:?}"
+    );
+    assert!(error.to_string().contains("operations/ASA0-_x"), "{error}");
+    assert_eq!(site.staged().len(), 4, "what goes on is still read");
+    // The same call goes on with it.
+    site.service.end_all();
+    let operation = Some(site.service.started()[0].name.clone());
+    let earlier = Earlier {
+        begun: true,
+        operation,
+    };
+    site.import_after(earlier).unwrap();
+    site.assert_imported(1, "gone on with");
 }
