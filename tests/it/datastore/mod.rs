@@ -1,6 +1,7 @@
 //! The real Datastore by commits, against a stand-in that refuses, loses and counts as the service
 //! does: every branch of the way in.
 
+mod admin_fidelity;
 mod deletes;
 mod exports;
 mod fixture;

@@ -456,15 +456,16 @@ pub fn outside_program(word: &str, names: &[&str], test: &str) -> Option<PathBuf
     found
 }
 
-/// A Python that has a package of Google's, made once below the build folder; where it cannot be
-/// had the test is skipped.
-pub fn python_with(package: &str, module: &str, test: &str) -> Option<PathBuf> {
-    let made = make_python(package, module);
+/// A Python that has packages of Google's, parted by spaces, made once below the build folder; where
+/// it cannot be had the test is skipped.
+pub fn python_with(packages: &str, module: &str, test: &str) -> Option<PathBuf> {
+    let made = make_python(packages, module);
     made.map_err(|why| skip("google-client", test, &why)).ok()
 }
 
-fn make_python(package: &str, module: &str) -> Result<PathBuf, String> {
-    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("python-{module}"));
+fn make_python(packages: &str, module: &str) -> Result<PathBuf, String> {
+    let home = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .join(format!("python-{}", module.replace(", ", "+")));
     let python = home.join("bin/python");
     let works = || {
         Command::new(&python)
@@ -485,7 +486,9 @@ fn make_python(package: &str, module: &str) -> Result<PathBuf, String> {
         Err(error) => Err(error.to_string()),
     };
     run(Command::new("python3").args(["-m", "venv"]).arg(&home))?;
-    run(Command::new(home.join("bin/pip")).args(["install", "--quiet", package]))?;
+    run(Command::new(home.join("bin/pip"))
+        .args(["install", "--quiet"])
+        .args(packages.split(' ')))?;
     if works() {
         Ok(python)
     } else {
