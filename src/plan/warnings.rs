@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::ordering::PlanOrder;
 use super::reasons::shortened;
-use super::{Choices, OnExisting, PlanSelection};
+use super::{Choices, OnExisting, PlanSelection, Redaction, RuleMatch};
 use crate::model::{Kind, KindRef, Manifest, MissingKind, Namespace, TargetSpec};
 
 /// How many pairs that are missing are named.
@@ -20,52 +20,17 @@ pub(super) fn warnings(
     choices: &Choices,
 ) -> Vec<String> {
     let mut warnings = Vec::new();
-    if choices.selection.disaster_recovery && matches!(choices.target, TargetSpec::Datastore { .. })
-    {
+    let is_service = matches!(choices.target, TargetSpec::Datastore { .. });
+    if choices.selection.disaster_recovery && is_service {
         warnings.push(
             "--disaster-recovery: the target may be the project that the backup was made of"
                 .to_owned(),
         );
     }
     warnings.extend(missing_kinds(manifest, &choices.selection).map(ToString::to_string));
-    let restored: HashSet<&KindRef> = arrangement.taken.iter().map(|taken| &taken.pair).collect();
-    let counts = manifest.accepted_counts();
-    warnings.extend(
-        counts
-            .iter()
-            .filter(|count| count.kinds.iter().any(|pair| restored.contains(pair)))
-            .map(ToString::to_string),
-    );
-    for found in choices
-        .redaction
-        .matches
-        .iter()
-        .filter(|found| found.properties.is_empty())
-    {
-        warnings.push(match found.left_out.as_slice() {
-            [] => format!("--redact {} matches no property of the archive", found.rule),
-            left_out => {
-                let names = shortened(left_out.iter().cloned(), left_out.len(), 1);
-                format!(
-                    "--redact {} matches only what is not restored: {names}",
-                    found.rule
-                )
-            }
-        });
-    }
-    if choices.redaction.key_is_short {
-        warnings.push("KINDPACK_REDACT_KEY is short: whoever sees the restored data can find it, and values with it, by trying".to_owned());
-    }
-    if let Some(sample) = choices.sample {
-        if choices.on_existing == OnExisting::Replace {
-            warnings.push(format!("--on-existing replace: what the sample of {sample} leaves out is deleted from the target"));
-        }
-        if !choices.selection.with_dependencies {
-            warnings.push(format!(
-                "a sample of {sample}: entities may have parents and references that are not restored; --with-dependencies brings those too"
-            ));
-        }
-    }
+    warnings.extend(wrong_counts(manifest, arrangement));
+    warnings.extend(redaction_warnings(&choices.redaction));
+    warnings.extend(sample_warnings(choices));
     warnings.extend(dangling(manifest, arrangement));
     warnings
 }
@@ -79,42 +44,84 @@ pub fn missing_kinds<'a>(
     manifest.missing.iter().filter(is_taken)
 }
 
+/// Counts of what is restored that were wrong when it was packed.
+fn wrong_counts(manifest: &Manifest, arrangement: &PlanOrder<'_>) -> Vec<String> {
+    let restored: HashSet<&KindRef> = arrangement.taken.iter().map(|taken| &taken.pair).collect();
+    let counts = manifest.accepted_counts();
+    let restored = counts
+        .iter()
+        .filter(|count| count.kinds.iter().any(|pair| restored.contains(pair)));
+    restored.map(ToString::to_string).collect()
+}
+
+fn redaction_warnings(redaction: &Redaction) -> Vec<String> {
+    let matches = redaction.matches.iter();
+    let idle = matches.filter(|found| found.properties.is_empty());
+    let mut warnings: Vec<String> = idle.map(idle_rule).collect();
+    if redaction.key_is_short {
+        warnings.push("KINDPACK_REDACT_KEY is short: whoever sees the restored data can find it, and values with it, by trying".to_owned());
+    }
+    warnings
+}
+
+fn idle_rule(RuleMatch { rule, left_out, .. }: &RuleMatch) -> String {
+    if left_out.is_empty() {
+        return format!("--redact {rule} matches no property of the archive");
+    }
+    let names = shortened(left_out.iter().cloned(), left_out.len(), 1);
+    format!("--redact {rule} matches only what is not restored: {names}")
+}
+
+fn sample_warnings(choices: &Choices) -> Vec<String> {
+    let Some(sample) = choices.sample else {
+        return Vec::new();
+    };
+    let mut warnings = Vec::new();
+    if choices.on_existing == OnExisting::Replace {
+        warnings.push(format!("--on-existing replace: what the sample of {sample} leaves out is deleted from the target"));
+    }
+    if !choices.selection.with_dependencies {
+        warnings.push(format!(
+            "a sample of {sample}: entities may have parents and references that are not restored; --with-dependencies brings those too"
+        ));
+    }
+    warnings
+}
+
+/// A pair that is not restored, and the pairs that name it.
+type Unrestored<'a> = (KindRef, BTreeSet<&'a KindRef>);
+
 /// Pairs that stand as parents or in references of what is restored, and are not restored.
 fn dangling(manifest: &Manifest, arrangement: &PlanOrder<'_>) -> impl Iterator<Item = String> {
+    let kinds = manifest.kinds.iter();
+    let held: HashSet<(&Namespace, &Kind)> =
+        kinds.map(|item| (&item.namespace, &item.kind)).collect();
+    let (left_out, absent): (Vec<_>, Vec<_>) = unrestored(arrangement)
+        .into_iter()
+        .partition(|(pair, _)| held.contains(&(&pair.namespace, &pair.kind)));
+    [("left out", left_out), ("not in the archive", absent)]
+        .into_iter()
+        .filter(|(_, missing)| !missing.is_empty())
+        .map(|(what, missing)| dangling_warning(what, &missing))
+}
+
+fn unrestored<'a>(arrangement: &'a PlanOrder<'_>) -> BTreeMap<KindRef, BTreeSet<&'a KindRef>> {
     let restored: HashSet<&KindRef> = arrangement.taken.iter().map(|taken| &taken.pair).collect();
     let mut missing: BTreeMap<KindRef, BTreeSet<&KindRef>> = BTreeMap::new();
     for taken in &arrangement.taken {
-        for (needed, _) in taken
-            .item
-            .needs()
-            .filter(|(needed, _)| !restored.contains(needed))
-        {
+        let needed = taken.item.needs().map(|(needed, _)| needed);
+        for needed in needed.filter(|needed| !restored.contains(needed)) {
             missing.entry(needed).or_default().insert(&taken.pair);
         }
     }
-    let held: HashSet<(&Namespace, &Kind)> = manifest
-        .kinds
-        .iter()
-        .map(|item| (&item.namespace, &item.kind))
-        .collect();
-    let (left_out, absent): (Vec<_>, Vec<_>) = missing
-        .into_iter()
-        .partition(|(pair, _)| held.contains(&(&pair.namespace, &pair.kind)));
-    let told = |(what, missing): (&str, Vec<(KindRef, BTreeSet<&KindRef>)>)| {
-        let names = missing.iter().map(|(pair, by)| {
-            format!(
-                "{pair} (from {})",
-                shortened(by.iter().map(|pair| pair.to_string()), by.len(), 1)
-            )
-        });
-        (!missing.is_empty()).then(|| {
-            format!(
-                "keys or references lead to what is {what}: {}",
-                shortened(names, missing.len(), NAMED)
-            )
-        })
-    };
-    [("left out", left_out), ("not in the archive", absent)]
-        .into_iter()
-        .filter_map(told)
+    missing
+}
+
+fn dangling_warning(what: &str, missing: &[Unrestored<'_>]) -> String {
+    let names = missing.iter().map(|(pair, by)| {
+        let by = shortened(by.iter().map(|pair| pair.to_string()), by.len(), 1);
+        format!("{pair} (from {by})")
+    });
+    let names = shortened(names, missing.len(), NAMED);
+    format!("keys or references lead to what is {what}: {names}")
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -14,7 +14,9 @@ use crate::cli::input_file::read_input_file;
 use crate::cli::output;
 use crate::cli::text::shell_quote;
 use crate::model::{Method, Selector};
-use crate::pack::{ArchiveName, PackError, PackRequest, PackResult, SelectionOptions, pack};
+use crate::pack::{
+    ArchiveName, PackError, PackRequest, PackResult, PackedArchive, SelectionOptions, pack,
+};
 use crate::progress::Observer as _;
 use crate::store::{Location, Store};
 
@@ -145,56 +147,70 @@ fn display_path(typed: &Location, folder: &Location, name: &str) -> String {
 }
 
 fn print_result(context: &Context, packed: &PackResult, path: &str, begun: Instant) {
-    let ui = &context.ui;
-    let PackResult {
-        kinds,
-        entities,
-        objects,
-        object_bytes,
-        companions,
-        ..
-    } = packed;
     let what = format!(
         "{} with {} in {} of {}{}",
-        output::counted(*kinds, "kind", "kinds"),
-        output::counted(*entities, "entity", "entities"),
-        output::counted(*objects, "object", "objects"),
-        output::bytes(*object_bytes),
-        output::and_companions(*companions)
+        output::counted(packed.kinds, "kind", "kinds"),
+        output::counted(packed.entities, "entity", "entities"),
+        output::counted(packed.objects, "object", "objects"),
+        output::bytes(packed.object_bytes),
+        output::and_companions(packed.companions)
     );
-    let Some(sealed) = &packed.sealed else {
-        ui.info(format!(
-            "Would pack {what} into {path}; nothing was written."
-        ));
-        if packed.exists {
-            ui.info(format!(
-                "{path} is there already. It may be the same: a pack compares every byte."
-            ));
+    match &packed.sealed {
+        None => print_dry_run(context, packed, path, &what),
+        Some(sealed) if sealed.already_existed => {
+            print_existing(context, sealed, path);
+            print_archive(context, packed, sealed, path, begun.elapsed());
         }
-        ui.done(json!({"archive": path, "dry_run": true, "kinds": kinds, "entities": entities, "objects": objects, "bytes": object_bytes, "companions": companions}));
-        return;
-    };
-    let (sha256, bytes, seconds) = (
-        sealed.sha256.to_string(),
-        sealed.bytes,
-        begun.elapsed().as_secs_f64(),
-    );
-    if sealed.already_existed {
-        let sidecar = if sealed.sidecar_written {
-            format!("; wrote its sidecar {path}.sha256")
-        } else {
-            String::new()
-        };
-        ui.info(format!(
-            "{path} is there already, the same to the byte{sidecar}."
-        ));
-    } else {
-        ui.info(format!("Packed {what}"));
-        ui.info(format!("  into   {path}, {}", output::bytes(bytes)));
-        ui.info(format!("  sha256 {sha256}"));
-        ui.info(format!("  in     {seconds:.1} s"));
+        Some(sealed) => {
+            let took = begun.elapsed();
+            let ui = &context.ui;
+            ui.info(format!("Packed {what}"));
+            ui.info(format!("  into   {path}, {}", output::bytes(sealed.bytes)));
+            ui.info(format!("  sha256 {}", sealed.sha256));
+            ui.info(format!("  in     {:.1} s", took.as_secs_f64()));
+            print_archive(context, packed, sealed, path, took);
+        }
     }
-    for count in sealed.manifest.accepted_counts() {
+}
+
+fn print_dry_run(context: &Context, packed: &PackResult, path: &str, what: &str) {
+    let ui = &context.ui;
+    ui.info(format!(
+        "Would pack {what} into {path}; nothing was written."
+    ));
+    if packed.exists {
+        ui.info(format!(
+            "{path} is there already. It may be the same: a pack compares every byte."
+        ));
+    }
+    ui.done(json!({
+        "archive": path, "dry_run": true, "kinds": packed.kinds, "entities": packed.entities, "objects": packed.objects,
+        "bytes": packed.object_bytes, "companions": packed.companions,
+    }));
+}
+
+fn print_existing(context: &Context, sealed: &PackedArchive, path: &str) {
+    let sidecar = if sealed.sidecar_written {
+        format!("; wrote its sidecar {path}.sha256")
+    } else {
+        String::new()
+    };
+    context.ui.info(format!(
+        "{path} is there already, the same to the byte{sidecar}."
+    ));
+}
+
+/// What is said of an archive, be it new or there already.
+fn print_archive(
+    context: &Context,
+    packed: &PackResult,
+    sealed: &PackedArchive,
+    path: &str,
+    took: Duration,
+) {
+    let ui = &context.ui;
+    let accepted_counts = sealed.manifest.accepted_counts();
+    for count in &accepted_counts {
         ui.note(count.to_string());
     }
     let quoted = shell_quote(path);
@@ -202,8 +218,9 @@ fn print_result(context: &Context, packed: &PackResult, path: &str, begun: Insta
         "Next: kindpack verify {quoted}   or   kindpack restore {quoted} --target emulator:PROJECT"
     ));
     ui.done(json!({
-        "archive": path, "sha256": sha256, "bytes": bytes, "kinds": kinds, "entities": entities, "objects": objects,
-        "companions": companions, "object_bytes": object_bytes, "seconds": seconds, "was_there": sealed.already_existed, "accepted_counts": sealed.manifest.accepted_counts(),
+        "archive": path, "sha256": sealed.sha256, "bytes": sealed.bytes, "kinds": packed.kinds, "entities": packed.entities,
+        "objects": packed.objects, "companions": packed.companions, "object_bytes": packed.object_bytes, "seconds": took.as_secs_f64(),
+        "was_there": sealed.already_existed, "accepted_counts": accepted_counts,
     }));
 }
 

@@ -15,71 +15,83 @@ use crate::progress::Observer as _;
 use crate::verify::{VerifyReport, VerifyScope, any_zip, verify};
 
 pub async fn run(context: &Context, args: VerifyArgs) -> CommandResult {
-    let ui = &context.ui;
+    let location = open_archive::find(context, &args.archive).await?;
+    let (title, bytes) = (location.title.clone(), location.object.len);
+    let begun = Instant::now();
+    let report = read_all(context, &args, location).await?;
+    context.ui.finish_phase();
+    if !report.problems.is_empty() {
+        return Err(damaged(report, &title));
+    }
+    print_result(context, &args, &report, (&title, bytes), begun);
+    Ok(ExitCode::Done)
+}
+
+async fn read_all(
+    context: &Context,
+    args: &VerifyArgs,
+    location: ArchiveLocation,
+) -> Result<VerifyReport, Failure> {
+    let ui = context.ui.as_ref();
     let ArchiveLocation {
         store,
         object,
         title,
-    } = open_archive::find(context, &args.archive).await?;
-    let bytes = object.len;
-    let begun = Instant::now();
-    let report = if args.any_zip {
-        any_zip(store, object, title.clone(), ui.as_ref()).await
-    } else {
-        let depth = match (args.quick, args.only.is_empty()) {
-            (true, _) => VerifyScope::Quick,
-            (false, true) => VerifyScope::Full,
-            (false, false) => VerifyScope::Only(args.only),
-        };
-        verify(
-            store,
-            object,
-            title.clone(),
-            depth,
-            &context.workers,
-            ui.as_ref(),
-        )
-        .await
-    };
-    let report = report?;
-    ui.finish_phase();
-    if !report.problems.is_empty() {
-        let hint = report.is_foreign.then(|| {
-            format!(
-                "`kindpack verify --any-zip {}` checks zips that kindpack did not make",
-                shell_quote(&title)
-            )
-        });
-        let mut failure = Failure::with_reasons(ExitCode::Damaged, report.problems);
-        failure.hint = hint;
-        return Err(failure.prefix("verify"));
+    } = location;
+    if args.any_zip {
+        return Ok(any_zip(store, object, title, ui).await?);
     }
-    let seen = if args.quick {
-        "structure and manifest of "
-    } else {
-        ""
+    let scope = match (args.quick, args.only.is_empty()) {
+        (true, _) => VerifyScope::Quick,
+        (false, true) => VerifyScope::Full,
+        (false, false) => VerifyScope::Only(args.only.clone()),
     };
-    let entities = if args.any_zip {
-        String::new()
-    } else {
+    Ok(verify(store, object, title, scope, &context.workers, ui).await?)
+}
+
+fn damaged(report: VerifyReport, title: &str) -> Failure {
+    let mut failure = Failure::with_reasons(ExitCode::Damaged, report.problems);
+    failure.hint = report.is_foreign.then(|| {
         format!(
-            ", {}",
-            output::counted(report.entities, "entity", "entities")
+            "`kindpack verify --any-zip {}` checks zips that kindpack did not make",
+            shell_quote(title)
         )
-    };
+    });
+    failure.prefix("verify")
+}
+
+fn print_result(
+    context: &Context,
+    args: &VerifyArgs,
+    report: &VerifyReport,
+    (title, bytes): (&str, u64),
+    begun: Instant,
+) {
+    let ui = &context.ui;
     let seconds = begun.elapsed().as_secs_f64();
     ui.info(format!(
-        "OK: {title}: {seen}{}{}{entities}, {} ({seconds:.1} s)",
-        output::counted(report.entries, "entry", "entries"),
-        output::and_companions(report.companions),
+        "OK: {title}: {}, {} ({seconds:.1} s)",
+        seen(args, report),
         output::bytes(bytes)
     ));
-    show_set(ui, &report);
+    show_set(ui, report);
     ui.done(json!({
         "archive": title, "entries": report.entries, "entities": report.entities, "companions": report.companions, "problems": [], "seconds": seconds,
         "accepted_counts": report.accepted_counts, "missing": report.missing, "snapshot_time": report.snapshot_time,
     }));
-    Ok(ExitCode::Done)
+}
+
+/// What was read.
+fn seen(args: &VerifyArgs, report: &VerifyReport) -> String {
+    let entries = output::counted(report.entries, "entry", "entries");
+    let entries = entries + &output::and_companions(report.companions);
+    let entities = output::counted(report.entities, "entity", "entities");
+    match (args.any_zip, args.quick) {
+        (true, false) => entries,
+        (true, true) => format!("structure and manifest of {entries}"),
+        (false, true) => format!("structure and manifest of {entries}, {entities}"),
+        (false, false) => format!("{entries}, {entities}"),
+    }
 }
 
 /// Says what a good archive does not show by being good.
