@@ -24,20 +24,12 @@ pub async fn confirm(
     confirmed: Option<&str>,
     target: &TargetSpec,
 ) -> Result<(), Failure> {
-    let project = match target {
-        TargetSpec::Datastore { project, .. } | TargetSpec::Emulator { project, .. } => {
-            Some(project.as_str())
-        }
-        TargetSpec::Dir(_) | TargetSpec::Ndjson(_) => None,
-    };
-    match (confirmed, project) {
+    match (confirmed, target.project()) {
         (Some(confirmed), Some(project)) if confirmed == project => Ok(()),
         (Some(confirmed), project) => {
             Err(refused(target, project.unwrap_or("no project"), confirmed))
         }
-        (None, Some(project)) if matches!(target, TargetSpec::Datastore { .. }) => {
-            ask(context, target, project).await
-        }
+        (None, Some(project)) if target.is_real_service() => ask(context, target, project).await,
         (None, _) => Ok(()),
     }
 }

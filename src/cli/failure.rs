@@ -10,7 +10,7 @@ use crate::archive::unpack::UnpackError;
 use crate::datastore::emulator::EmulatorError;
 use crate::datastore::error::DatastoreError;
 use crate::extract::ExtractError;
-use crate::model::{KindRef, Selector, TargetSpec};
+use crate::model::{KindRef, Selector};
 use crate::pack::{ExportFault, PackError};
 use crate::plan::profile::ConfigError;
 use crate::plan::{ChoiceError, PlanClass, PlanError};
@@ -624,14 +624,12 @@ fn restore_hint(error: &RestoreError) -> Option<&'static str> {
         RestoreError::TargetLostData { .. } => {
             "add --again to restore anew, if the target was emptied or started anew"
         }
-        RestoreError::TargetChanged { target, .. } => match target {
-            TargetSpec::Dir(_) | TargetSpec::Ndjson(_) => {
-                "remove what is there and add --again to restore anew"
-            }
-            TargetSpec::Emulator { .. } | TargetSpec::Datastore { .. } => {
-                "restore with --on-existing replace to overwrite what has changed, or empty the target and add --again"
-            }
-        },
+        RestoreError::TargetChanged { target, .. } if target.path().is_some() => {
+            "remove what is there and add --again to restore anew"
+        }
+        RestoreError::TargetChanged { .. } => {
+            "restore with --on-existing replace to overwrite what has changed, or empty the target and add --again"
+        }
         RestoreError::TooFew { .. } => {
             "start the emulator with --consistency=1.0, or see what else deletes there; the same command goes on"
         }

@@ -231,13 +231,8 @@ pub async fn make_plan(
 
 /// Notes that the environment names another emulator than the target.
 fn note_other_emulator(context: &Context, target: &TargetSpec, environment: &Environment) {
-    if let (
-        TargetSpec::Emulator {
-            host: Some(host), ..
-        },
-        Some(other),
-    ) = (target, &environment.emulator_host)
-        && host_and_port(other).as_ref() != Some(host)
+    if let (Some(host), Some(other)) = (target.emulator_host(), &environment.emulator_host)
+        && host_and_port(other).as_deref() != Some(host)
     {
         let other = without_user(other);
         context.ui.note(format!(

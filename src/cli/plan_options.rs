@@ -98,16 +98,14 @@ pub async fn choices(args: PlanChoices) -> Result<Choices, Failure> {
 
 /// A target whose path means the same wherever the plan is read.
 fn with_absolute_path(target: TargetSpec) -> Result<TargetSpec, Failure> {
-    Ok(match target {
-        TargetSpec::Dir(path) | TargetSpec::Ndjson(path) if path.starts_with("gs://") => {
-            return Err(Failure::not_yet(&path));
+    match target.path() {
+        Some(path) if path.starts_with("gs://") => Err(Failure::not_yet(path)),
+        Some(path) => {
+            let path = absolute(path.as_ref()).display().to_string();
+            Ok(target.with_path(path))
         }
-        TargetSpec::Dir(path) => TargetSpec::Dir(absolute(path.as_ref()).display().to_string()),
-        TargetSpec::Ndjson(path) => {
-            TargetSpec::Ndjson(absolute(path.as_ref()).display().to_string())
-        }
-        target => target,
-    })
+        None => Ok(target),
+    }
 }
 
 /// The rules of the profile, then those of its file, then the typed ones.

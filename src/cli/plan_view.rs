@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::cli::context::Context;
 use crate::cli::output;
 use crate::cli::text::Text;
-use crate::model::{Sample, TargetSpec};
+use crate::model::Sample;
 use crate::plan::{ExplainedKind, Explanation, Hooks, OnExisting, Plan};
 
 /// How many kinds that are left out for one reason are named; the document names all.
@@ -224,9 +224,8 @@ fn show_sums(context: &Context, plan: &Plan) {
     if plan.head.choices.on_existing == OnExisting::Replace && !plan.steps.is_empty() {
         ui.info(ui.danger("DELETES what the target holds of these kinds and the archive does not"));
     }
-    if matches!(plan.head.choices.target, TargetSpec::Datastore { .. })
-        && plan.head.choices.selection.disaster_recovery
-    {
+    let choices = &plan.head.choices;
+    if choices.target.is_real_service() && choices.selection.disaster_recovery {
         ui.info(ui.danger(
             "DISASTER RECOVERY: the target may be the project that the backup was made of",
         ));

@@ -11,7 +11,7 @@ use crate::cli::exit::ExitCode;
 use crate::cli::failure::{CANNOT_RESTORE, Failure};
 use crate::cli::output;
 use crate::cli::text::{Text, shell_quote};
-use crate::model::{TargetSpec, Timestamp};
+use crate::model::Timestamp;
 use crate::plan::{OnExisting, Plan};
 use crate::restore::journal::StepState;
 use crate::restore::report::{ReportTotals, RestoreReport, RunInfo};
@@ -217,11 +217,8 @@ fn stopped_early(options: &RestoreOptions, steps: u64, left: u64) -> Failure {
 
 /// How an application finds the emulator that was restored into.
 fn show_next_step(context: &Context, plan: &Plan) {
-    if let TargetSpec::Emulator {
-        host: Some(host),
-        project,
-    } = &plan.head.choices.target
-    {
+    let target = &plan.head.choices.target;
+    if let (Some(host), Some(project)) = (target.emulator_host(), target.project()) {
         context.ui.info(format!("Next: export DATASTORE_EMULATOR_HOST={host} DATASTORE_PROJECT_ID={project}, and start the application"));
     }
 }

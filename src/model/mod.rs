@@ -24,5 +24,5 @@ pub use manifest::{
 pub use sample::{Sample, SampleError};
 pub use selector::{Selector, SelectorError};
 pub(crate) use target_spec::read_address;
-pub use target_spec::{TargetSpec, TargetSpecError};
+pub use target_spec::{TargetPlace, TargetSpec, TargetSpecError};
 pub use time::{TimeError, Timestamp, spelled_duration};

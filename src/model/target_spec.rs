@@ -54,58 +54,155 @@ pub struct TargetSpecError {
 
 const DEFAULT_DATABASE: &str = "(default)";
 
+/// What stands at a target. What a plan or a restore may do depends on this alone, not on how the
+/// target is spelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TargetPlace<'a> {
+    /// A database of the real service.
+    Service {
+        /// The project.
+        project: &'a str,
+        /// Empty for the default one.
+        database: &'a str,
+    },
+    /// A project in an emulator.
+    Emulator {
+        /// The project.
+        project: &'a str,
+        /// `HOST:PORT`, once it is known.
+        host: Option<&'a str>,
+    },
+    /// Files of this machine, each written whole, once.
+    Folder {
+        /// The folder.
+        path: &'a str,
+    },
+}
+
+impl TargetSpec {
+    /// What stands there.
+    pub fn place(&self) -> TargetPlace<'_> {
+        match self {
+            TargetSpec::Emulator { project, host } => TargetPlace::Emulator {
+                project,
+                host: host.as_deref(),
+            },
+            TargetSpec::Datastore { project, database } => TargetPlace::Service {
+                project,
+                database: database.as_deref().unwrap_or(""),
+            },
+            TargetSpec::Dir(path) | TargetSpec::Ndjson(path) => TargetPlace::Folder { path },
+        }
+    }
+
+    /// Whether entities get into a database that others may use.
+    pub fn is_real_service(&self) -> bool {
+        matches!(self.place(), TargetPlace::Service { .. })
+    }
+
+    /// The project that entities get into; a folder has none.
+    pub fn project(&self) -> Option<&str> {
+        match self.place() {
+            TargetPlace::Service { project, .. } | TargetPlace::Emulator { project, .. } => {
+                Some(project)
+            }
+            TargetPlace::Folder { .. } => None,
+        }
+    }
+
+    /// The address of an emulator, once it is known.
+    pub fn emulator_host(&self) -> Option<&str> {
+        match self.place() {
+            TargetPlace::Emulator { host, .. } => host,
+            _ => None,
+        }
+    }
+
+    /// The folder that files are written into; a Datastore has none.
+    pub fn path(&self) -> Option<&str> {
+        match self.place() {
+            TargetPlace::Folder { path } => Some(path),
+            _ => None,
+        }
+    }
+
+    /// The same form of target in another folder; a Datastore stays as it is.
+    #[must_use]
+    pub fn with_path(self, path: String) -> Self {
+        match self {
+            TargetSpec::Dir(_) => TargetSpec::Dir(path),
+            TargetSpec::Ndjson(_) => TargetSpec::Ndjson(path),
+            datastore => datastore,
+        }
+    }
+}
+
 impl FromStr for TargetSpec {
     type Err = TargetSpecError;
 
     fn from_str(text: &str) -> Result<Self, TargetSpecError> {
-        // A password in an address is not repeated.
-        let shown = || match text.split_once('@') {
-            Some((project, host)) => format!("{project}@{}", without_user(host)),
-            None => text.to_owned(),
-        };
-        let wrong = |(expected, found): SpecFault| TargetSpecError {
-            text: shown(),
+        parse(text).map_err(|(expected, found)| TargetSpecError {
+            text: without_password(text),
             expected,
             found,
-        };
-        let (word, rest) = text
-            .split_once(':')
-            .ok_or_else(|| wrong((WORDS, "no colon".to_owned())))?;
-        match word {
-            "emulator" => {
-                let (project, host) = match rest.split_once('@') {
-                    Some((project, host)) => (project, Some(host)),
-                    None => (rest, None),
-                };
-                check_project(project).map_err(wrong)?;
-                let host = host.map(read_address).transpose().map_err(wrong)?;
-                Ok(TargetSpec::Emulator {
-                    project: project.to_owned(),
-                    host,
-                })
-            }
-            "datastore" => {
-                let (project, database) = match rest.split_once('/') {
-                    Some((project, database)) => (project, Some(database)),
-                    None => (rest, None),
-                };
-                let database = database.filter(|database| *database != DEFAULT_DATABASE);
-                check_project(project)
-                    .and_then(|()| check_real_project(project))
-                    .and(database.map_or(Ok(()), check_database))
-                    .map_err(wrong)?;
-                Ok(TargetSpec::Datastore {
-                    project: project.to_owned(),
-                    database: database.map(str::to_owned),
-                })
-            }
-            "dir" | "ndjson" if rest.is_empty() => {
-                Err(wrong(("a path behind the colon", "nothing".to_owned())))
-            }
-            "dir" => Ok(TargetSpec::Dir(rest.to_owned())),
-            "ndjson" => Ok(TargetSpec::Ndjson(rest.to_owned())),
-            other => Err(wrong((WORDS, format!("{other:?}")))),
-        }
+        })
+    }
+}
+
+/// A target as it may be shown: a password in an address is not repeated.
+fn without_password(text: &str) -> String {
+    match text.split_once('@') {
+        Some((project, host)) => format!("{project}@{}", without_user(host)),
+        None => text.to_owned(),
+    }
+}
+
+fn parse(text: &str) -> Result<TargetSpec, SpecFault> {
+    let (word, rest) = text
+        .split_once(':')
+        .ok_or_else(|| (WORDS, "no colon".to_owned()))?;
+    match word {
+        "emulator" => parse_emulator(rest),
+        "datastore" => parse_service(rest),
+        "dir" => parse_path(rest).map(TargetSpec::Dir),
+        "ndjson" => parse_path(rest).map(TargetSpec::Ndjson),
+        other => Err((WORDS, format!("{other:?}"))),
+    }
+}
+
+fn parse_emulator(text: &str) -> Result<TargetSpec, SpecFault> {
+    let (project, host) = split_optional(text, '@');
+    check_project(project)?;
+    Ok(TargetSpec::Emulator {
+        project: project.to_owned(),
+        host: host.map(read_address).transpose()?,
+    })
+}
+
+fn parse_service(text: &str) -> Result<TargetSpec, SpecFault> {
+    let (project, database) = split_optional(text, '/');
+    let database = database.filter(|database| *database != DEFAULT_DATABASE);
+    check_project(project)?;
+    check_real_project(project)?;
+    database.map_or(Ok(()), check_database)?;
+    Ok(TargetSpec::Datastore {
+        project: project.to_owned(),
+        database: database.map(str::to_owned),
+    })
+}
+
+fn parse_path(text: &str) -> Result<String, SpecFault> {
+    if text.is_empty() {
+        return Err(("a path behind the colon", "nothing".to_owned()));
+    }
+    Ok(text.to_owned())
+}
+
+/// The text before a separator, and the one after it where there is one.
+fn split_optional(text: &str, separator: char) -> (&str, Option<&str>) {
+    match text.split_once(separator) {
+        Some((first, second)) => (first, Some(second)),
+        None => (text, None),
     }
 }
 
@@ -161,7 +258,7 @@ fn check_project(project: &str) -> Result<(), SpecFault> {
 fn check_real_project(project: &str) -> Result<(), SpecFault> {
     const EXPECTED: &str = "a project id such as shop-test or example.com:shop";
     let (domain, id) = project.rsplit_once(':').unwrap_or(("", project));
-    let id = id.rsplit('~').next().unwrap_or_default();
+    let id = id.rsplit_once('~').map_or(id, |(_, id)| id);
     let fits = |text: &str, also: &str| {
         text.chars()
             .all(|c| c.is_ascii_alphanumeric() || also.contains(c))
@@ -270,6 +367,23 @@ mod tests {
                 error.contains(expected) && error.contains(found),
                 "{text:?}: {error}"
             );
+        }
+    }
+
+    #[test]
+    fn a_target_answers_where_entities_get_to() {
+        let emulator: TargetSpec = "emulator:shop@localhost:8081".parse().unwrap();
+        assert_eq!(emulator.project(), Some("shop"));
+        assert_eq!(emulator.emulator_host(), Some("localhost:8081"));
+        assert!(!emulator.is_real_service() && emulator.path().is_none());
+        let service: TargetSpec = "datastore:shop/orders".parse().unwrap();
+        assert!(service.is_real_service() && service.emulator_host().is_none());
+        assert_eq!(service.clone().with_path("out".to_owned()), service);
+        for text in ["dir:in", "ndjson:in"] {
+            let folder: TargetSpec = text.parse().unwrap();
+            assert_eq!((folder.path(), folder.project()), (Some("in"), None));
+            let moved = folder.with_path("out".to_owned());
+            assert_eq!(moved.to_string(), text.replace("in", "out"));
         }
     }
 

@@ -240,7 +240,7 @@ impl PlanTotals {
             entities,
             bytes,
             seconds: estimate::seconds(target, via, steps.len() as u64, entities, bytes),
-            billed_writes: matches!(target, TargetSpec::Datastore { .. }).then_some(entities),
+            billed_writes: target.is_real_service().then_some(entities),
         }
     }
 }

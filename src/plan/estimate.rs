@@ -5,7 +5,7 @@
 
 use super::ordering::PlanOrder;
 use super::{Choices, WriteMethod};
-use crate::model::{Sample, TargetSpec};
+use crate::model::{Sample, TargetPlace, TargetSpec};
 
 /// What a way into a target takes: a rate of entities, a rate of bytes (the slower one counts), and
 /// a time for each step.
@@ -54,12 +54,12 @@ pub(super) fn seconds(
     entities: u64,
     bytes: u64,
 ) -> u64 {
-    let pace = match (target, via) {
-        (TargetSpec::Datastore { .. }, WriteMethod::Commit) => return ramped(entities),
-        (TargetSpec::Datastore { .. }, WriteMethod::Import) => SERVICE_IMPORT,
-        (TargetSpec::Emulator { .. }, WriteMethod::Commit) => EMULATOR_COMMIT,
-        (TargetSpec::Emulator { .. }, WriteMethod::Import) => EMULATOR_IMPORT,
-        (TargetSpec::Dir(_) | TargetSpec::Ndjson(_), _) => FILES,
+    let pace = match (target.place(), via) {
+        (TargetPlace::Service { .. }, WriteMethod::Commit) => return ramped(entities),
+        (TargetPlace::Service { .. }, WriteMethod::Import) => SERVICE_IMPORT,
+        (TargetPlace::Emulator { .. }, WriteMethod::Commit) => EMULATOR_COMMIT,
+        (TargetPlace::Emulator { .. }, WriteMethod::Import) => EMULATOR_IMPORT,
+        (TargetPlace::Folder { .. }, _) => FILES,
     };
     let brought = (entities / pace.entities_per_second).max(bytes / pace.bytes_per_second);
     brought.saturating_add(

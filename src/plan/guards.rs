@@ -9,7 +9,8 @@ use super::{Choices, Environment, OnExisting, PlanError, Step, WriteMethod};
 use crate::model::address::without_user;
 use crate::model::read_address;
 use crate::model::{
-    EntryInfo, ExportFormat, KindInfo, KindRef, Manifest, TargetSpec, folded, pair_names,
+    EntryInfo, ExportFormat, KindInfo, KindRef, Manifest, TargetPlace, TargetSpec, folded,
+    pair_names,
 };
 
 /// Fills in the emulator's address, and refuses a target that may not be the one that is meant.
@@ -18,15 +19,13 @@ pub(super) fn resolve_target(
     choices: &Choices,
     environment: &Environment,
 ) -> Result<TargetSpec, PlanError> {
-    match &choices.target {
-        TargetSpec::Datastore { project, .. } => {
+    match choices.target.place() {
+        TargetPlace::Service { project, .. } => {
             check_service(project, manifest, choices, environment)?;
             Ok(choices.target.clone())
         }
-        TargetSpec::Emulator { project, host } => {
-            resolve_emulator(project, host.as_ref(), environment)
-        }
-        TargetSpec::Dir(_) | TargetSpec::Ndjson(_) => Ok(choices.target.clone()),
+        TargetPlace::Emulator { project, host } => resolve_emulator(project, host, environment),
+        TargetPlace::Folder { .. } => Ok(choices.target.clone()),
     }
 }
 
@@ -57,11 +56,11 @@ fn check_service(
 /// The emulator with its address: its own, or the one of the environment.
 fn resolve_emulator(
     project: &str,
-    host: Option<&String>,
+    host: Option<&str>,
     environment: &Environment,
 ) -> Result<TargetSpec, PlanError> {
     let host = match (host, &environment.emulator_host) {
-        (Some(host), _) => host.clone(),
+        (Some(host), _) => host.to_owned(),
         (None, Some(host)) => {
             read_address(host).map_err(|_| PlanError::InvalidEmulatorAddress {
                 found: without_user(host),
@@ -85,7 +84,7 @@ fn resolve_emulator(
 
 /// Refuses ways that the target, or the import, cannot go whatever the archive holds.
 pub(super) fn check_way(choices: &Choices) -> Result<(), PlanError> {
-    let is_written_once = matches!(choices.target, TargetSpec::Dir(_) | TargetSpec::Ndjson(_));
+    let is_written_once = choices.target.path().is_some();
     if is_written_once && choices.on_existing != OnExisting::Fail {
         return Err(PlanError::WriteOnceTarget {
             on_existing: choices.on_existing,
@@ -118,20 +117,20 @@ fn check_no_staging(staging: Option<&str>) -> Result<(), PlanError> {
 /// Refuses a staging place that the target's own import cannot read.
 fn check_staging(target: &TargetSpec, staging: Option<&str>) -> Result<(), PlanError> {
     let is_in_bucket = staging.is_some_and(|staging| staging.starts_with("gs://"));
-    match target {
-        TargetSpec::Dir(_) | TargetSpec::Ndjson(_) => Err(no_import(
+    match target.place() {
+        TargetPlace::Folder { .. } => Err(no_import(
             "a target with an import of its own",
             target.to_string(),
         )),
-        TargetSpec::Datastore { .. } if !is_in_bucket => Err(staging_error(
+        TargetPlace::Service { .. } if !is_in_bucket => Err(staging_error(
             "gs://BUCKET/NAME, from which the service imports",
             staging.map_or("none".to_owned(), |staging| format!("{staging:?}")),
         )),
-        TargetSpec::Emulator { .. } if is_in_bucket => Err(staging_error(
+        TargetPlace::Emulator { .. } if is_in_bucket => Err(staging_error(
             "a folder of this machine, as an emulator reads no bucket",
             "a bucket".to_owned(),
         )),
-        TargetSpec::Datastore { .. } | TargetSpec::Emulator { .. } => Ok(()),
+        TargetPlace::Service { .. } | TargetPlace::Emulator { .. } => Ok(()),
     }
 }
 
@@ -217,7 +216,7 @@ pub(super) fn check_collisions(steps: &[Step]) -> Result<(), PlanError> {
 /// Refuses two steps that end in one file, where the target is a folder: it may be moved to a file
 /// system that ignores case.
 pub(super) fn check_files(target: &TargetSpec, steps: &[Step]) -> Result<(), PlanError> {
-    if !matches!(target, TargetSpec::Dir(_) | TargetSpec::Ndjson(_)) {
+    if target.path().is_none() {
         return Ok(());
     }
     let mut written: HashMap<(String, String), &Step> = HashMap::new();

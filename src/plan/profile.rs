@@ -204,10 +204,12 @@ impl WrittenProfile {
         let below = |path: String| folder.join(path).to_string_lossy().into_owned();
         let in_bucket = |path: &str| path.starts_with("gs://");
         Ok(Profile {
-            target: self.target.map(|Parsed(target)| match target {
-                TargetSpec::Dir(path) if !in_bucket(&path) => TargetSpec::Dir(below(path)),
-                TargetSpec::Ndjson(path) if !in_bucket(&path) => TargetSpec::Ndjson(below(path)),
-                target => target,
+            target: self.target.map(|Parsed(target)| match target.path() {
+                Some(path) if !in_bucket(path) => {
+                    let path = below(path.to_owned());
+                    target.with_path(path)
+                }
+                _ => target,
             }),
             only: values(self.only),
             exclude: values(self.exclude),

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use super::ordering::PlanOrder;
 use super::reasons::shortened;
 use super::{Choices, OnExisting, PlanSelection, Redaction, RuleMatch};
-use crate::model::{Kind, KindRef, Manifest, MissingKind, Namespace, TargetSpec};
+use crate::model::{Kind, KindRef, Manifest, MissingKind, Namespace};
 
 /// How many pairs that are missing are named.
 const NAMED: usize = 8;
@@ -20,8 +20,7 @@ pub(super) fn warnings(
     choices: &Choices,
 ) -> Vec<String> {
     let mut warnings = Vec::new();
-    let is_service = matches!(choices.target, TargetSpec::Datastore { .. });
-    if choices.selection.disaster_recovery && is_service {
+    if choices.selection.disaster_recovery && choices.target.is_real_service() {
         warnings.push(
             "--disaster-recovery: the target may be the project that the backup was made of"
                 .to_owned(),

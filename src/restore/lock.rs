@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
 use crate::model::address::is_this_machine;
-use crate::model::{Sha256, TargetSpec, Timestamp};
+use crate::model::{Sha256, TargetPlace, TargetSpec, Timestamp};
 
 /// Longer files are none of ours.
 const HOLDER_MAX_BYTES: u64 = 64 << 10;
@@ -118,19 +118,19 @@ pub fn acquire(
 /// One spelling for each target: names of this machine are one, so are those of a default database,
 /// and paths are absolute.
 fn place_of(target: &TargetSpec) -> String {
-    match target {
-        TargetSpec::Emulator { project, host } => format!(
-            "emulator:{project}@{}",
-            place_of_host(host.as_deref().unwrap_or_default())
-        ),
-        TargetSpec::Datastore { project, database } => {
-            format!(
-                "datastore:{}/{}",
-                project.to_lowercase(),
-                database.as_deref().unwrap_or("(default)")
-            )
+    match target.place() {
+        TargetPlace::Emulator { project, host } => {
+            format!("emulator:{project}@{}", place_of_host(host.unwrap_or("")))
         }
-        TargetSpec::Dir(path) | TargetSpec::Ndjson(path) => {
+        TargetPlace::Service { project, database } => {
+            let database = if database.is_empty() {
+                "(default)"
+            } else {
+                database
+            };
+            format!("datastore:{}/{database}", project.to_lowercase())
+        }
+        TargetPlace::Folder { path } => {
             format!("path:{}", real_path(Path::new(path)).display())
         }
     }

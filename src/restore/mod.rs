@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::archive::Archive;
 use crate::entity::rewrite::{DestinationProject, KeyMapping};
-use crate::model::{KindRef, Sample, TargetSpec};
+use crate::model::{KindRef, Sample, TargetPlace};
 use crate::plan::{ArchiveRef, CheckedPlan, Environment, Plan, Step, missing_kinds, named_kinds};
 use crate::progress::{Event, Observer};
 use crate::runtime::workers::Workers;
@@ -300,16 +300,14 @@ async fn pickers_of(
 
 /// References and keys of the source project follow the entities; those of other projects stay.
 fn rewrite_of(plan: &Plan, archive: &Archive) -> KeyMapping {
-    let to = match &plan.head.choices.target {
-        TargetSpec::Emulator { project, .. } => Some(DestinationProject {
-            project: project.clone(),
-            database: String::new(),
-        }),
-        TargetSpec::Datastore { project, database } => Some(DestinationProject {
-            project: project.clone(),
-            database: database.clone().unwrap_or_default(),
-        }),
-        TargetSpec::Dir(_) | TargetSpec::Ndjson(_) => None,
+    let destination = |project: &str, database: &str| DestinationProject {
+        project: project.to_owned(),
+        database: database.to_owned(),
+    };
+    let to = match plan.head.choices.target.place() {
+        TargetPlace::Emulator { project, .. } => Some(destination(project, "")),
+        TargetPlace::Service { project, database } => Some(destination(project, database)),
+        TargetPlace::Folder { .. } => None,
     };
     let backup = &archive.manifest().backup;
     KeyMapping {

@@ -48,27 +48,44 @@ pub fn open(
 ) -> Result<Arc<dyn Target>, TargetError> {
     Ok(match spec {
         TargetSpec::Emulator { project, host } => {
-            let host = host.as_deref().unwrap_or_default();
+            let host = host.as_deref().ok_or_else(|| no_address(project))?;
             let retry = timeouts.emulator_retry();
             Arc::new(CommitTarget::emulator(host, project, retry)?.observed_by(observer))
         }
         TargetSpec::Dir(path) => Arc::new(DirTarget::new(path)),
         TargetSpec::Ndjson(path) => Arc::new(NdjsonTarget::new(path)),
         TargetSpec::Datastore { project, database } => {
-            let times = ServiceTimes {
-                retry: timeouts.service_retry(),
-                call: timeouts.idle,
-                ..ServiceTimes::default()
-            };
-            let credentials = Arc::new(Credentials::new(google::DATASTORE_SCOPE));
-            let target = CommitTarget::service(
-                project,
-                database.as_deref().unwrap_or_default(),
-                credentials,
-                &google::datastore_endpoint(),
-                times,
-            )?;
-            Arc::new(target.observed_by(observer))
+            let database = database.as_deref().unwrap_or("");
+            Arc::new(open_service(project, database, timeouts)?.observed_by(observer))
         }
     })
+}
+
+fn open_service(
+    project: &str,
+    database: &str,
+    timeouts: Timeouts,
+) -> Result<CommitTarget, TargetError> {
+    let times = ServiceTimes {
+        retry: timeouts.service_retry(),
+        call: timeouts.idle,
+        ..ServiceTimes::default()
+    };
+    let credentials = Arc::new(Credentials::new(google::DATASTORE_SCOPE));
+    let endpoint = google::datastore_endpoint();
+    Ok(CommitTarget::service(
+        project,
+        database,
+        credentials,
+        &endpoint,
+        times,
+    )?)
+}
+
+/// The planner fills the address in; a plan of another origin may lack it.
+fn no_address(project: &str) -> TargetError {
+    TargetError::Refused {
+        call: format!("emulator:{project}"),
+        found: "a target without an address".to_owned(),
+    }
 }

@@ -153,9 +153,7 @@ async fn prepare(context: &Context, args: &RestoreArgs) -> Result<RestoreSetup, 
 }
 
 fn check_entities_can_be_asked_for(args: &RestoreArgs, target: &TargetSpec) -> Result<(), Failure> {
-    if args.check == CheckArg::Entities
-        && matches!(target, TargetSpec::Dir(_) | TargetSpec::Ndjson(_))
-    {
+    if args.check == CheckArg::Entities && target.path().is_some() {
         let why = format!(
             "--check entities: expected a target that can be asked for its entities, found {target}"
         );
@@ -189,10 +187,7 @@ fn options(
     loaded: &LoadedPlan,
 ) -> Result<RestoreOptions, Failure> {
     // Nobody else is told of a restore that writes nothing, or into what nobody shares.
-    let is_shared = matches!(
-        loaded.plan.head.choices.target,
-        TargetSpec::Datastore { .. }
-    );
+    let is_shared = loaded.plan.head.choices.target.is_real_service();
     Ok(RestoreOptions {
         keep_going: args.keep_going,
         retry_failed: args.retry_failed,

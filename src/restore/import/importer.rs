@@ -1,6 +1,6 @@
 //! From a target's spelling to who imports there.
 
-use crate::model::TargetSpec;
+use crate::model::{TargetPlace, TargetSpec};
 use std::sync::Arc;
 
 use crate::datastore::admin::{EmulatorImporter, Importer, ServiceImporter, ServiceOptions};
@@ -19,32 +19,33 @@ pub fn open_importer(
     timeouts: Timeouts,
     observer: Arc<dyn Observer>,
 ) -> Result<Option<Arc<dyn Importer>>, DatastoreError> {
-    Ok(match target {
-        TargetSpec::Emulator { project, host } => {
-            let host = host.as_deref().unwrap_or_default();
+    Ok(match target.place() {
+        TargetPlace::Emulator { project, host } => {
+            let host = host.unwrap_or("");
             let retry = timeouts.emulator_retry();
             let importer = EmulatorImporter::new(host, project, retry)?;
             Some(Arc::new(importer.observed_by(observer)))
         }
-        TargetSpec::Datastore { project, database } => {
+        TargetPlace::Service { project, database } => {
             let options = ServiceOptions {
                 retry_timeout: timeouts.service_retry(),
                 call_time: timeouts.idle,
                 ..ServiceOptions::default()
             };
+            let database = Some(database).filter(|database| !database.is_empty());
             let endpoint = match database {
                 None => google::datastore_endpoint(),
                 Some(_) => google::firestore_endpoint(),
             };
             let importer = ServiceImporter::new(
                 project,
-                database.as_deref(),
+                database,
                 &endpoint,
                 Some(Arc::new(Credentials::new(google::DATASTORE_SCOPE))),
                 options,
             )?;
             Some(Arc::new(importer.observed_by(observer)))
         }
-        TargetSpec::Dir(_) | TargetSpec::Ndjson(_) => None,
+        TargetPlace::Folder { .. } => None,
     })
 }
