@@ -189,19 +189,29 @@ impl DatastoreClient {
         self.grpc.get_or_try_init(connect).await.ok()?.as_ref()
     }
 
+    /// Makes a call in protobuf once, in whichever protocol is the quicker.
+    async fn message_call(
+        &self,
+        method: &'static str,
+        grpc_path: &'static str,
+        body: Bytes,
+    ) -> Result<Bytes, DatastoreAttemptError> {
+        match self.grpc().await {
+            Some(grpc) => {
+                let answer = grpc.call(grpc_path, body).await;
+                answer.map_err(DatastoreAttemptError::from_grpc)
+            }
+            None => self.once(method, BodyFormat::Message, body).await,
+        }
+    }
+
     /// Sends a commit of so many mutations once.
     pub(crate) async fn commit(
         &self,
         body: Bytes,
         mutations: usize,
     ) -> Result<(), DatastoreAttemptError> {
-        let answer = match self.grpc().await {
-            Some(grpc) => grpc
-                .call(grpc::COMMIT, body)
-                .await
-                .map_err(DatastoreAttemptError::from_grpc)?,
-            None => self.once("commit", BodyFormat::Message, body).await?,
-        };
+        let answer = self.message_call("commit", grpc::COMMIT, body).await?;
         match mutation_results(&answer) {
             Some(results) if results == mutations => Ok(()),
             Some(results) => Err(DatastoreAttemptError::transient(format!(
@@ -217,13 +227,9 @@ impl DatastoreClient {
     pub(crate) async fn lookup(&self, body: Bytes) -> Result<LookupAnswer, DatastoreError> {
         let mut retry = self.retry_loop("lookup");
         loop {
-            let answered = match self.grpc().await {
-                Some(grpc) => grpc
-                    .call(grpc::LOOKUP, body.clone())
-                    .await
-                    .map_err(DatastoreAttemptError::from_grpc),
-                None => self.once("lookup", BodyFormat::Message, body.clone()).await,
-            };
+            let answered = self
+                .message_call("lookup", grpc::LOOKUP, body.clone())
+                .await;
             let answer = answered.and_then(|answer| {
                 LookupAnswer::parse(&answer).ok_or_else(|| {
                     DatastoreAttemptError::transient("an answer that is no LookupResponse")
@@ -303,6 +309,15 @@ impl DatastoreClient {
         )
     }
 
+    /// Without it a request about a named database may be led to the wrong place.
+    fn routing(&self) -> Option<HeaderValue> {
+        let mut routing = format!("project_id={}", self.project);
+        if !self.database.is_empty() {
+            routing += &format!("&database_id={}", self.database);
+        }
+        HeaderValue::from_str(&routing).ok()
+    }
+
     async fn once(
         &self,
         method: &'static str,
@@ -313,19 +328,12 @@ impl DatastoreClient {
             BodyFormat::Json => "application/json",
             BodyFormat::Message => "application/x-protobuf",
         };
-        // Without it a request about a named database may be led to the wrong place.
-        let database = if self.database.is_empty() {
-            String::new()
-        } else {
-            format!("&database_id={}", self.database)
-        };
-        let routing = format!("project_id={}{database}", self.project);
         let request = ServiceRequest {
             method: Method::POST,
             path: &format!("/v1/projects/{}:{method}", self.project),
             resource: method,
             body: Some((content_type, body)),
-            routing: HeaderValue::from_str(&routing).ok(),
+            routing: self.routing(),
             timeout: self.timeouts.call,
         };
         self.connection
@@ -338,13 +346,7 @@ impl DatastoreClient {
 impl DatastoreAttemptError {
     /// Whether the service itself says that it has too much to do.
     pub(crate) fn is_overloaded(&self) -> bool {
-        matches!(
-            self,
-            DatastoreAttemptError::Transient {
-                overloaded: true,
-                ..
-            }
-        )
+        matches!(self, Self::Transient { overloaded, .. } if *overloaded)
     }
 
     fn transient(found: impl Into<String>) -> Self {

@@ -104,16 +104,17 @@ pub fn find() -> Result<InstalledEmulator, EmulatorError> {
             places: "by KINDPACK_DATASTORE_EMULATOR, as cloud_datastore_emulator on PATH, or in gcloud's folder",
         })?,
     };
-    let home = env::var_os("JAVA_HOME")
-        .map(|home| Path::new(&home).join("bin/java"))
-        .filter(|java| java.is_file());
-    let java = home
-        .or_else(|| on_path("java"))
-        .ok_or(EmulatorError::Missing {
-            what: "Java, which runs the Datastore emulator",
-            places: "in JAVA_HOME or on PATH",
-        })?;
+    let java = installed_java().ok_or(EmulatorError::Missing {
+        what: "Java, which runs the Datastore emulator",
+        places: "in JAVA_HOME or on PATH",
+    })?;
     Ok(InstalledEmulator { java, jar })
+}
+
+fn installed_java() -> Option<PathBuf> {
+    let home = env::var_os("JAVA_HOME").map(|home| Path::new(&home).join("bin/java"));
+    home.filter(|java| java.is_file())
+        .or_else(|| on_path("java"))
 }
 
 /// The jar that the user names, by itself or by the script beside it.
@@ -138,20 +139,16 @@ fn given_jar(given: &Path) -> Result<PathBuf, EmulatorError> {
 
 /// The jar of an emulator that is installed where Google's tools put it.
 fn installed_jar() -> Option<PathBuf> {
-    let sdk = || {
-        let gcloud = on_path("gcloud")?.canonicalize().ok()?;
-        Some(
-            gcloud
-                .parent()?
-                .parent()?
-                .join("platform/cloud-datastore-emulator")
-                .join(JAR),
-        )
-        .filter(|jar| jar.is_file())
-    };
     on_path("cloud_datastore_emulator")
         .and_then(|script| jar_beside(&script))
-        .or_else(sdk)
+        .or_else(jar_of_sdk)
+}
+
+fn jar_of_sdk() -> Option<PathBuf> {
+    let gcloud = on_path("gcloud")?.canonicalize().ok()?;
+    let sdk = gcloud.parent()?.parent()?;
+    let jar = sdk.join("platform/cloud-datastore-emulator").join(JAR);
+    jar.is_file().then_some(jar)
 }
 
 fn jar_beside(script: &Path) -> Option<PathBuf> {

@@ -298,21 +298,21 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
         .to_str()
         .ok()?
         .trim();
-    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let asked = if is_number {
         // A number that is too large for any type asks for more than the most.
-        return Some(
-            text.parse()
-                .map_or(RETRY_AFTER_MAX, Duration::from_secs)
-                .min(RETRY_AFTER_MAX),
-        );
-    }
-    let until = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
-    // What has passed asks for no wait.
-    let asked: Duration = jiff::Timestamp::now()
-        .duration_until(until)
-        .try_into()
-        .unwrap_or_default();
+        text.parse().map_or(RETRY_AFTER_MAX, Duration::from_secs)
+    } else {
+        time_until(text)?
+    };
     Some(asked.min(RETRY_AFTER_MAX))
+}
+
+/// How long it is until a date; what has passed asks for no wait.
+fn time_until(date: &str) -> Option<Duration> {
+    let until = jiff::fmt::rfc2822::parse(date).ok()?.timestamp();
+    let left = jiff::Timestamp::now().duration_until(until);
+    Some(left.try_into().unwrap_or(Duration::ZERO))
 }
 
 #[cfg(test)]

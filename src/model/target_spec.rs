@@ -209,25 +209,25 @@ fn split_optional(text: &str, separator: char) -> (&str, Option<&str>) {
 impl fmt::Display for TargetSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            TargetSpec::Emulator {
-                project,
-                host: None,
-            } => write!(f, "emulator:{project}"),
-            TargetSpec::Emulator {
-                project,
-                host: Some(host),
-            } => write!(f, "emulator:{project}@{host}"),
-            TargetSpec::Datastore {
-                project,
-                database: None,
-            } => write!(f, "datastore:{project}"),
-            TargetSpec::Datastore {
-                project,
-                database: Some(database),
-            } => write!(f, "datastore:{project}/{database}"),
+            TargetSpec::Emulator { project, host } => {
+                write!(f, "emulator:{project}")?;
+                write_optional(f, '@', host.as_deref())
+            }
+            TargetSpec::Datastore { project, database } => {
+                write!(f, "datastore:{project}")?;
+                write_optional(f, '/', database.as_deref())
+            }
             TargetSpec::Dir(path) => write!(f, "dir:{path}"),
             TargetSpec::Ndjson(path) => write!(f, "ndjson:{path}"),
         }
+    }
+}
+
+/// What [`split_optional`] takes off.
+fn write_optional(f: &mut fmt::Formatter<'_>, separator: char, text: Option<&str>) -> fmt::Result {
+    match text {
+        Some(text) => write!(f, "{separator}{text}"),
+        None => Ok(()),
     }
 }
 

@@ -50,20 +50,9 @@ impl Target for DirTarget {
     async fn count(&self, pair: &KindRef) -> Result<u64, TargetError> {
         let folder = self.folder(pair);
         blocking(move || {
-            let mut entities = 0;
-            for around in children(&folder)?
-                .into_iter()
-                .filter(|around| !is_working(around))
-            {
-                // Without its finish mark it is no export.
-                let finished = children(&around)?
-                    .iter()
-                    .any(|path| path.to_string_lossy().ends_with(OVERALL_SUFFIX));
-                if finished {
-                    entities += count_below(&around)?;
-                }
-            }
-            Ok(entities)
+            let mut exports = children(&folder)?;
+            exports.retain(|around| !is_working(around));
+            exports.iter().map(|around| count_finished(around)).sum()
         })
         .await
     }
@@ -94,27 +83,8 @@ impl Target for DirTarget {
         let export = ManagedExport::from_pair(&step.pair, step.started, step.finished);
         let (begun_before, root) = (step.begun_before, self.root.clone());
         blocking(move || {
-            let around = folder.join(export.name());
-            fs::create_dir_all(&folder).map_err(failed(&folder, "cannot make the folder"))?;
-            let working = WorkingFolder::create(&around)
-                .map_err(failed(&around, "cannot make the folder"))?;
-            let output = working.working_path().join(export.output_path(0));
-            let parent = folder_of(&output);
-            fs::create_dir_all(parent).map_err(failed(parent, "cannot make the folder"))?;
-            let file = File::create_new(&output).map_err(failed(&output, "cannot create it"))?;
-            let (log, progress) = (LogWriter::default(), StepProgress::default());
-            Ok(Box::new(DirSink {
-                root,
-                export,
-                around,
-                working,
-                begun_before,
-                output,
-                file,
-                log,
-                record_bytes: 0,
-                progress,
-            }) as Box<dyn StepWriter>)
+            let sink = DirSink::create(root, &folder, export, begun_before)?;
+            Ok(Box::new(sink) as Box<dyn StepWriter>)
         })
         .await
     }
@@ -169,6 +139,33 @@ impl StepWriter for DirSink {
 }
 
 impl DirSink {
+    fn create(
+        root: PathBuf,
+        folder: &Path,
+        export: ManagedExport,
+        begun_before: bool,
+    ) -> Result<Self, TargetError> {
+        let around = folder.join(export.name());
+        make_folder(folder)?;
+        let working =
+            WorkingFolder::create(&around).map_err(failed(&around, "cannot make the folder"))?;
+        let output = working.working_path().join(export.output_path(0));
+        make_folder(folder_of(&output))?;
+        let file = File::create_new(&output).map_err(failed(&output, "cannot create it"))?;
+        Ok(DirSink {
+            root,
+            export,
+            around,
+            working,
+            begun_before,
+            output,
+            file,
+            log: LogWriter::default(),
+            record_bytes: 0,
+            progress: StepProgress::default(),
+        })
+    }
+
     /// Ends the log, adds the metadata, and gives the folder its name.
     fn end(mut self) -> Result<StepProgress, TargetError> {
         self.end_log()?;
@@ -206,6 +203,10 @@ fn sync_parents(path: &Path, root: &Path) {
         .for_each(sync_folder);
 }
 
+fn make_folder(folder: &Path) -> Result<(), TargetError> {
+    fs::create_dir_all(folder).map_err(failed(folder, "cannot make the folder"))
+}
+
 fn write_file(path: &Path, bytes: &[u8]) -> Result<(), TargetError> {
     File::create_new(path)
         .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
@@ -226,6 +227,16 @@ fn children(folder: &Path) -> Result<Vec<PathBuf>, TargetError> {
         entries => entries
             .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
             .map_err(failed(folder, "cannot list it")),
+    }
+}
+
+/// Records of an export; none where its finish mark is missing.
+fn count_finished(around: &Path) -> Result<u64, TargetError> {
+    let is_mark = |path: &PathBuf| path.to_string_lossy().ends_with(OVERALL_SUFFIX);
+    if children(around)?.iter().any(is_mark) {
+        count_below(around)
+    } else {
+        Ok(0)
     }
 }
 

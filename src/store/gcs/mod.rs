@@ -152,22 +152,19 @@ impl GcsStore {
         format!("projects/_/buckets/{}", self.bucket)
     }
 
+    /// What names an object in an address.
+    fn object_path(&self, name: &str) -> String {
+        format!("/o/{}", segment(&self.full(name)))
+    }
+
     fn object_address(&self, name: &str, query: &[(&str, &str)]) -> RequestUrl {
-        self.cloud.address(
-            "object",
-            &self.bucket,
-            &format!("/o/{}", segment(&self.full(name))),
-            query,
-        )
+        let path = self.object_path(name);
+        self.cloud.address("object", &self.bucket, &path, query)
     }
 
     fn compose_address(&self, name: &str, query: &[(&str, &str)]) -> RequestUrl {
-        self.cloud.address(
-            "compose",
-            &self.bucket,
-            &format!("/o/{}/compose", segment(&self.full(name))),
-            query,
-        )
+        let path = format!("{}/compose", self.object_path(name));
+        self.cloud.address("compose", &self.bucket, &path, query)
     }
 
     /// Refuses a name that no object can have, before anything is sent for it.
@@ -209,6 +206,14 @@ impl GcsStore {
         })
     }
 
+    /// As `info`, for what is not asked again; `name` is what was asked for.
+    fn listed_info(&self, name: &str, resource: ObjectResource) -> Result<ObjectInfo, StoreError> {
+        self.info(resource).map_err(|_| StoreError::Refused {
+            name: self.display_name(name),
+            found: "an object without size or generation".to_owned(),
+        })
+    }
+
     /// One try of a page of a listing.
     async fn page(&self, prefix: &str, token: Option<&str>) -> Result<ListPage, GcsAttemptError> {
         let full = self.full(prefix);
@@ -228,6 +233,17 @@ impl GcsStore {
             200 => answer.json(),
             _ => Err(answer.failed(&self.display_name(prefix), "storage.objects.list")),
         }
+    }
+
+    /// The objects of a page, and the token of the next one.
+    async fn info_page(
+        &self,
+        prefix: &str,
+        token: Option<&str>,
+    ) -> Result<(Vec<ObjectInfo>, Option<String>), GcsAttemptError> {
+        let page = self.page(prefix, token).await?;
+        let infos = page.items.into_iter().map(|resource| self.info(resource));
+        Ok((infos.collect::<Result<_, _>>()?, page.next_page_token))
     }
 
     /// Every object whose name begins with `prefix` below this store's own, ordered by name.
@@ -278,15 +294,7 @@ impl GcsStore {
         let mut token: Option<String> = None;
         let mut pages_left = names.len() / AT_ONCE;
         while pages_left > 0 {
-            let infos = self.page(prefix, token.as_deref()).await.and_then(|page| {
-                let infos: Vec<ObjectInfo> = page
-                    .items
-                    .into_iter()
-                    .map(|resource| self.info(resource))
-                    .collect::<Result<_, _>>()?;
-                Ok((infos, page.next_page_token))
-            });
-            match infos {
+            match self.info_page(prefix, token.as_deref()).await {
                 Ok((infos, next)) => {
                     retry.progress();
                     pages_left -= 1;
@@ -459,6 +467,11 @@ impl GcsStore {
     }
 }
 
+/// Whether it is an empty object whose name ends in a slash: so consoles mark a folder.
+fn is_folder_mark(resource: &ObjectResource) -> bool {
+    resource.name.ends_with('/') && resource.len() == Some(0)
+}
+
 /// One try of a read, of the generation that was listed.
 struct ReadAttempt<'a> {
     object: &'a ObjectInfo,
@@ -571,31 +584,16 @@ impl Store for GcsStore {
                 expected: "objects below this prefix",
             });
         }
-        let mut objects = Vec::with_capacity(resources.len());
-        for resource in resources {
-            // Consoles mark a folder by an empty object whose name ends in a slash.
-            if resource.name.ends_with('/') && resource.len() == Some(0) {
-                continue;
-            }
-            let info = self.info(resource);
-            objects.push(info.map_err(|_| StoreError::Refused {
-                name: self.display_name(""),
-                found: "an object without size or generation".to_owned(),
-            })?);
-        }
-        Ok(objects)
+        resources
+            .into_iter()
+            .filter(|resource| !is_folder_mark(resource))
+            .map(|resource| self.listed_info("", resource))
+            .collect()
     }
 
     async fn stat(&self, name: &str) -> Result<ObjectInfo, StoreError> {
         self.check_name(name)?;
-        let info = self
-            .resource(name)
-            .await
-            .map(|resource| self.info(resource))?;
-        info.map_err(|_| StoreError::Refused {
-            name: self.display_name(name),
-            found: "an object without size or generation".to_owned(),
-        })
+        self.listed_info(name, self.resource(name).await?)
     }
 
     async fn stat_all(&self, names: &[String]) -> Result<Vec<Option<ObjectInfo>>, StoreError> {

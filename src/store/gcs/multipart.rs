@@ -475,11 +475,10 @@ async fn delete_all(store: &GcsStore, parts: Vec<UploadedPart>) -> bool {
         }
     }
     let Some(reason) = reason else { return true };
-    let (folder, objects, bytes) = (store.display_name(FOLDER), count - gone, len - gone_bytes);
     store.cloud.observer().event(Event::PartsLeft {
-        folder,
-        objects,
-        bytes,
+        folder: store.display_name(FOLDER),
+        objects: count - gone,
+        bytes: len - gone_bytes,
         reason,
     });
     false
@@ -497,10 +496,8 @@ pub(super) async fn delete_abandoned(store: &GcsStore, name: &str, whole: &Objec
         }
     }
     let own = store.full(&format!("{FOLDER}{name}"));
-    let time = |resource: &ObjectResource| resource.updated.parse::<jiff::Timestamp>().ok();
-    let Some(now) = time(whole) else { return };
+    let Some(now) = time_of(whole) else { return };
     let is_left = |folder: &String, parts: &[ObjectResource]| {
-        let newest = parts.iter().map(time).max().flatten();
         // Under a name that stands nobody but an overwriting pack goes on, and that one has made
         // newer parts.
         let age = if *folder == own {
@@ -508,18 +505,20 @@ pub(super) async fn delete_abandoned(store: &GcsStore, name: &str, whole: &Objec
         } else {
             ABANDONED_AFTER
         };
+        let newest = parts.iter().map(time_of).max().flatten();
         newest.is_some_and(|newest| now.duration_since(newest) >= age)
     };
     let left = folders
         .into_iter()
         .filter(|(folder, parts)| is_left(folder, parts))
-        .flat_map(|(_, parts)| parts);
-    delete_all(
-        store,
-        left.filter_map(|part| UploadedPart::of(store, part))
-            .collect(),
-    )
-    .await;
+        .flat_map(|(_, parts)| parts)
+        .filter_map(|part| UploadedPart::of(store, part));
+    delete_all(store, left.collect()).await;
+}
+
+/// When an object was changed last.
+fn time_of(resource: &ObjectResource) -> Option<jiff::Timestamp> {
+    resource.updated.parse().ok()
 }
 
 /// The longest name that a part of an object can get.

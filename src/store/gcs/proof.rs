@@ -69,8 +69,13 @@ impl GcsStore {
         {
             self.delete(name, there.generation()).await?;
         }
+        Err(self.differs(name, sent, &there))
+    }
+
+    /// That what is stored is not what was sent.
+    fn differs(&self, name: &str, sent: SentBytes, there: &ObjectResource) -> StoreError {
         let name = self.display_name(name);
-        Err(match there.crc32c() {
+        match there.crc32c() {
             Some(found) => StoreError::Corrupt {
                 name,
                 expected: sent.crc32c,
@@ -80,7 +85,7 @@ impl GcsStore {
                 name,
                 found: "an object without a checksum".to_owned(),
             },
-        })
+        }
     }
 
     /// The SHA-256 of what is stored, where it is another than expected. Whoever may not read it

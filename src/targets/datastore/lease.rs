@@ -185,6 +185,12 @@ impl LeaseEntity {
         Ok((found, now))
     }
 
+    /// Until when a mark of ours holds that is made now.
+    fn until(&self, now: Timestamp) -> Timestamp {
+        let micros = now.micros().saturating_add(self.time.as_micros() as i64);
+        Timestamp::from_micros(micros).unwrap_or(Timestamp::MAX)
+    }
+
     /// Refuses a mark that is somebody else's, and holds.
     fn check_free(&self, found: &StoredLease, now: Timestamp) -> Result<(), TargetError> {
         let is_ours = found.token == self.token || found.holder == self.holder;
@@ -206,9 +212,7 @@ impl LeaseEntity {
             if let Some(found) = &found {
                 self.check_free(found, now)?;
             }
-            let until =
-                Timestamp::from_micros(now.micros().saturating_add(self.time.as_micros() as i64))
-                    .unwrap_or(Timestamp::MAX);
+            let until = self.until(now);
             let mutation = match found {
                 None => json!({"insert": self.entity(until)}),
                 Some(found) => json!({"update": self.entity(until), "baseVersion": found.version}),
@@ -221,13 +225,16 @@ impl LeaseEntity {
                 Err(error) => retry.failed(error).await?,
             }
         }
-        Err(DatastoreError::Service {
+        Err(self.too_many_races().into())
+    }
+
+    fn too_many_races(&self) -> DatastoreError {
+        DatastoreError::Service {
             call: format!("lease of {}", self.api.name()),
             tries: RACES_MAX,
             seconds: 0,
             found: "others who want it at the same time".to_owned(),
         }
-        .into())
     }
 
     /// Makes a commit of one mutation once. Whether it was done, and not too late.

@@ -93,11 +93,14 @@ impl Batch {
     fn split_in_half(&self) -> Option<[Batch; 2]> {
         let Range { start, end } = self.range;
         let middle = start + self.range.len() / 2;
-        let part = |range| Batch {
+        (self.range.len() > 1).then(|| [self.part(middle..end), self.part(start..middle)])
+    }
+
+    fn part(&self, range: Range<usize>) -> Batch {
+        Batch {
             range,
             ..self.clone()
-        };
-        (self.range.len() > 1).then(|| [part(middle..end), part(start..middle)])
+        }
     }
 
     /// That its only entity was refused.
@@ -285,15 +288,7 @@ impl Writer {
         if self.real.is_none() && self.reserve_by_counter(batch).await? {
             return Ok(());
         }
-        // Some emulators stumble over ids that nobody can be given.
-        let can_be_given = |key: &&[u8]| {
-            self.real.is_some() || ids_of_key(key).all(|id| app_engine::counter_of(id).is_some())
-        };
-        let keys: Vec<&[u8]> = batch
-            .items()
-            .filter_map(numbered_key)
-            .filter(can_be_given)
-            .collect();
+        let keys = self.keys_to_reserve(batch);
         if keys.is_empty() {
             return Ok(());
         }
@@ -311,6 +306,18 @@ impl Writer {
             retry.failed(error).await?;
         }
         Ok(())
+    }
+
+    /// The keys of a batch that hold ids. Some emulators stumble over ids that nobody can be given.
+    fn keys_to_reserve<'a>(&self, batch: &'a Batch) -> Vec<&'a [u8]> {
+        let can_be_given = |key: &&[u8]| {
+            self.real.is_some() || ids_of_key(key).all(|id| app_engine::counter_of(id).is_some())
+        };
+        batch
+            .items()
+            .filter_map(numbered_key)
+            .filter(can_be_given)
+            .collect()
     }
 
     /// Moves the counter of an emulator past the ids of a batch; says whether nothing else is to be
