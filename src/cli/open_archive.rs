@@ -8,7 +8,7 @@ use crate::archive::catalog::{self, NameParts};
 use crate::cli::args::ArchiveArg;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
-use crate::store::{Location, ObjectInfo, Store, StoreError};
+use crate::store::{Location, ObjectInfo, Store, StoreError, is_bucket_address};
 
 /// An archive that was found: its store, its name there, and what to call it.
 pub struct ArchiveLocation {
@@ -110,7 +110,7 @@ pub async fn open(context: &Context, arg: &ArchiveArg) -> Result<Arc<Archive>, F
 
 /// A path that is no address of a bucket.
 pub fn no_bucket(path: &Path) -> Result<&Path, Failure> {
-    if path.to_string_lossy().starts_with("gs://") {
+    if is_bucket_address(&path.to_string_lossy()) {
         Err(Failure::not_yet(&path.display().to_string()))
     } else {
         Ok(path)

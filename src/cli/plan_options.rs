@@ -11,6 +11,7 @@ use crate::cli::input_file::read_input_file;
 use crate::model::{Sample, TargetSpec};
 use crate::plan::profile::{self, Profile};
 use crate::plan::{Choices, Environment, Hooks, NamespaceMap, PlanSelection, Redaction};
+use crate::store::is_bucket_address;
 use crate::transform::redact::{RedactKey, RedactRule};
 
 /// The configuration that is read where none is named.
@@ -45,7 +46,7 @@ pub async fn choices(args: PlanChoices) -> Result<Choices, Failure> {
     };
     let target = with_absolute_path(target)?;
     let staging = args.staging.or(profile.staging).map(|staging| {
-        if staging.starts_with("gs://") {
+        if is_bucket_address(&staging) {
             staging
         } else {
             absolute(staging.as_ref()).display().to_string()
@@ -99,7 +100,7 @@ pub async fn choices(args: PlanChoices) -> Result<Choices, Failure> {
 /// A target whose path means the same wherever the plan is read.
 fn with_absolute_path(target: TargetSpec) -> Result<TargetSpec, Failure> {
     match target.path() {
-        Some(path) if path.starts_with("gs://") => Err(Failure::not_yet(path)),
+        Some(path) if is_bucket_address(path) => Err(Failure::not_yet(path)),
         Some(path) => {
             let path = absolute(path.as_ref()).display().to_string();
             Ok(target.with_path(path))

@@ -12,6 +12,7 @@ use crate::model::{
     EntryInfo, ExportFormat, KindInfo, KindRef, Manifest, TargetPlace, TargetSpec, folded,
     pair_names,
 };
+use crate::store::is_bucket_address;
 
 /// Fills in the emulator's address, and refuses a target that may not be the one that is meant.
 pub(super) fn resolve_target(
@@ -116,7 +117,7 @@ fn check_no_staging(staging: Option<&str>) -> Result<(), PlanError> {
 
 /// Refuses a staging place that the target's own import cannot read.
 fn check_staging(target: &TargetSpec, staging: Option<&str>) -> Result<(), PlanError> {
-    let is_in_bucket = staging.is_some_and(|staging| staging.starts_with("gs://"));
+    let is_in_bucket = staging.is_some_and(|staging| is_bucket_address(staging));
     match target.place() {
         TargetPlace::Folder { .. } => Err(no_import(
             "a target with an import of its own",

@@ -15,6 +15,7 @@ use toml::Spanned;
 
 use crate::model::{Namespace, Sample, Selector, TargetSpec};
 use crate::plan::{DependencyRule, Hooks, NamespaceMap, OnExisting, OrderFile, WriteMethod};
+use crate::store::is_bucket_address;
 use crate::transform::redact::RedactRule;
 
 /// A text that is not what it should be.
@@ -202,10 +203,9 @@ impl WrittenProfile {
             .map(|(from, to)| namespace_map(&from, &to))
             .collect::<Result<_, ConfigFault>>()?;
         let below = |path: String| folder.join(path).to_string_lossy().into_owned();
-        let in_bucket = |path: &str| path.starts_with("gs://");
         Ok(Profile {
             target: self.target.map(|Parsed(target)| match target.path() {
-                Some(path) if !in_bucket(path) => {
+                Some(path) if !is_bucket_address(path) => {
                     let path = below(path.to_owned());
                     target.with_path(path)
                 }
@@ -222,7 +222,7 @@ impl WrittenProfile {
             on_existing: self.on_existing.map(|Parsed(policy)| policy),
             via: self.via.map(|Parsed(via)| via),
             staging: self.staging.map(|staging| {
-                if in_bucket(&staging) {
+                if is_bucket_address(&staging) {
                     staging
                 } else {
                     below(staging)

@@ -256,6 +256,10 @@ impl Store for DirStore {
         .await
     }
 
+    fn is_remote(&self) -> bool {
+        false
+    }
+
     fn display_name(&self, name: &str) -> String {
         self.path(name).display().to_string()
     }

@@ -151,6 +151,14 @@ impl StoreRegistry {
     }
 }
 
+/// What an address of Cloud Storage begins with.
+const GCS_SCHEME: &str = "gs://";
+
+/// Whether a text is the address of a bucket, and no path.
+pub fn is_bucket_address(text: &str) -> bool {
+    text.starts_with(GCS_SCHEME)
+}
+
 impl FromStr for Location {
     type Err = LocationError;
 
@@ -158,7 +166,7 @@ impl FromStr for Location {
         if text.is_empty() {
             return Err(LocationError::Empty);
         }
-        if let Some(rest) = text.strip_prefix("gs://") {
+        if let Some(rest) = text.strip_prefix(GCS_SCHEME) {
             let (bucket, name) = rest.split_once('/').unwrap_or((rest, ""));
             if bucket.is_empty() {
                 return Err(LocationError::NoBucket(text.to_owned()));

@@ -16,7 +16,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 pub use dir::DirStore;
 pub use gcs::{GcsClient, GcsOptions, GcsStore};
-pub use location::{Location, LocationError, StoreRegistry};
+pub use location::{Location, LocationError, StoreRegistry, is_bucket_address};
 
 use crate::model::{Crc32c, Sha256};
 use crate::store::name_limits::NameFault;
@@ -377,9 +377,7 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// Whether reading everything costs money and time, so that what the store says of an object is
     /// asked first.
-    fn is_remote(&self) -> bool {
-        false
-    }
+    fn is_remote(&self) -> bool;
 }
 
 /// An object that is being written. Dropped before it is published, it leaves nothing.

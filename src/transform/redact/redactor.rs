@@ -143,7 +143,7 @@ impl Redactor {
             (Action::Hash, ApiValueKind::Integer(old)) if property.meaning != MEANING_WHEN => {
                 Some((Value::Integer(key?.integer(old)), 0))
             }
-            _ => None,
+            (Action::Drop | Action::Null | Action::Mask | Action::Fake | Action::Hash, _) => None,
         }
     }
 }
