@@ -1,6 +1,7 @@
 //! kindpack gathers the finished per-kind exports of Datastore into one checksummed zip, and
 //! restores them kind by kind.
 //!
+//! [`mod@backup`] exports every kind of a Datastore and makes an archive of the exports.
 //! [`mod@pack`] finds the exports in a listing and writes them into one [`archive`];
 //! [`mod@verify`] reads an archive to its last byte, and [`mod@extract`] writes its entries back as
 //! objects. [`mod@plan`] puts the kinds in order for one target; [`mod@restore`] carries the plan
@@ -79,6 +80,7 @@ pub mod transform;
 pub mod verify;
 
 pub use archive::{Archive, ArchiveError};
+pub use backup::{BackupError, BackupRequest, backup};
 pub use extract::{ExtractError, extract};
 pub use pack::{PackError, PackRequest, pack};
 pub use plan::{Plan, PlanError, plan};

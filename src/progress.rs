@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::model::{Kind, Namespace};
+use crate::model::{Kind, Namespace, Timestamp};
 
 /// One thing that happened. Printed as one JSON object a line with `--json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -61,6 +61,49 @@ pub enum Event {
     UploadRestarted {
         /// What happened, as `THING: expected …, found …`.
         reason: String,
+    },
+    /// A backup has begun, or goes on.
+    BackupStarted {
+        /// Its id, which names the folder of its exports.
+        backup: String,
+        /// Kinds that are exported.
+        kinds: u64,
+        /// Kinds that an earlier process has exported already.
+        finished: u64,
+        /// The instant that all exports show.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        snapshot_time: Option<Timestamp>,
+    },
+    /// The export of a kind is about to be started, or goes on.
+    ExportStarted {
+        /// Its namespace.
+        namespace: Namespace,
+        /// The kind.
+        kind: Kind,
+        /// Counts from 1.
+        attempt: u32,
+    },
+    /// The export of a kind is written.
+    ExportFinished {
+        /// Its namespace.
+        namespace: Namespace,
+        /// The kind.
+        kind: Kind,
+        /// How long the last attempt took.
+        seconds: f64,
+        /// How often it was tried.
+        attempts: u32,
+    },
+    /// The export of a kind has failed for good.
+    ExportFailed {
+        /// Its namespace.
+        namespace: Namespace,
+        /// The kind.
+        kind: Kind,
+        /// Why.
+        error: String,
+        /// What may help.
+        advice: Option<String>,
     },
     /// Something is wrong.
     Problem {

@@ -1,16 +1,30 @@
 //! The whole night job: every kind of a Datastore exported on its own, packed into one archive and
 //! verified.
 
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the run that starts exports comes next")
-)]
+mod error;
+mod estimate;
+mod export;
+mod exports;
+mod journal;
+mod kinds;
+mod lock;
 mod queue;
 mod queue_file;
 mod request;
+mod run;
+mod source;
+#[cfg(test)]
+mod testing;
 
+pub use error::BackupError;
+pub use estimate::{BackupEstimate, KindEstimate, estimate};
+pub(crate) use journal::now;
+pub use journal::{BackupJournalError, ImpossibleEvent};
+pub use kinds::KindSource;
 pub use queue_file::{QueueFileError, QueueFileRef, QueueSettings};
 pub use request::{
     BackupRequest, BackupResult, BackupSource, BackupSourceError, ExportedKind, FailedKind,
     KindSelection, QueueOptions, Rate, RateError, SnapshotTime, SnapshotTimeError,
 };
+pub use run::{BackupServices, CompletedBackup, backup};
+pub use source::{OpenSource, open_source};

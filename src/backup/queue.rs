@@ -19,7 +19,7 @@ use super::request::QueueOptions;
 use crate::google::rate_limit::RateLimit;
 
 /// How many exports and imports of one project the service starts in any minute.
-const SERVICE_STARTS: usize = 20;
+pub(super) const SERVICE_STARTS: usize = 20;
 
 /// The time in which [`SERVICE_STARTS`] are counted.
 pub(super) const SERVICE_WINDOW: Duration = Duration::from_secs(60);
@@ -97,13 +97,23 @@ impl StartQueue {
 
     /// Waits until an export may be started. The permit is held until the export has ended.
     pub(super) async fn admit(&self) -> SemaphorePermit<'_> {
-        let permit = self.running.acquire().await;
-        let permit = permit.expect("nobody closes the semaphore");
+        let permit = self.admit_running().await;
         let _turn = self.turn.lock().await;
         while let Some(wait) = self.take_start() {
             tokio::time::sleep(wait).await;
         }
         permit
+    }
+
+    /// Waits for the place of an export that is running already.
+    pub(super) async fn admit_running(&self) -> SemaphorePermit<'_> {
+        let permit = self.running.acquire().await;
+        permit.expect("nobody closes the semaphore")
+    }
+
+    /// The place of an export that is running already, where one is free.
+    pub(super) fn try_admit_running(&self) -> Option<SemaphorePermit<'_>> {
+        self.running.try_acquire().ok()
     }
 
     /// Takes a start; where there is none yet, says how long to wait.

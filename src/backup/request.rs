@@ -118,11 +118,16 @@ impl KindSelection {
     /// Whether a kind is backed up.
     pub fn chooses(&self, pair: &KindRef) -> bool {
         let is_any = |selectors: &[Selector]| selectors.iter().any(|one| one.matches(pair));
-        !pair.kind.as_str().starts_with('_')
+        is_data(pair)
             && (self.namespaces.is_empty() || self.namespaces.contains(&pair.namespace))
             && (self.only.is_empty() || is_any(&self.only))
             && !is_any(&self.exclude)
     }
+}
+
+/// Whether a kind is data: not one of the Datastore's own, nor the mark of a restore at work.
+pub(super) fn is_data(pair: &KindRef) -> bool {
+    !pair.kind.as_str().starts_with('_') && !pair.is_lease()
 }
 
 /// How exports are paced and retried: the three numbers of an App Engine queue, and the attempts.
@@ -264,7 +269,7 @@ impl fmt::Display for Rate {
 /// The instant that all exports of a run show: `now` or a whole minute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, SerializeDisplay, DeserializeFromStr)]
 pub enum SnapshotTime {
-    /// The last whole minute before the run.
+    /// The last whole minute that is over for certain.
     Now,
     /// A whole minute in the past.
     At(Timestamp),
@@ -283,13 +288,17 @@ pub enum SnapshotTimeError {
 
 const MINUTE_MICROS: i64 = 60_000_000;
 
+/// A clock may be so much ahead of the service's, which refuses an instant of the future.
+const CLOCK_SKEW_MICROS: i64 = 15_000_000;
+
 impl SnapshotTime {
     /// The instant for a run that starts at `now`.
     pub fn instant(self, now: Timestamp) -> Timestamp {
         match self {
             SnapshotTime::At(time) => time,
             SnapshotTime::Now => {
-                let minute = now.micros() - now.micros().rem_euclid(MINUTE_MICROS);
+                let past = now.micros().saturating_sub(CLOCK_SKEW_MICROS);
+                let minute = past.saturating_sub(past.rem_euclid(MINUTE_MICROS));
                 Timestamp::from_micros(minute).unwrap_or(now)
             }
         }
@@ -412,6 +421,8 @@ mod tests {
         let now: Timestamp = "2026-01-31T02:15:59.999999Z".parse().unwrap();
         let minute: Timestamp = "2026-01-31T02:15:00Z".parse().unwrap();
         assert_eq!(SnapshotTime::Now.instant(now), minute);
+        let early: Timestamp = "2026-01-31T02:16:14.999999Z".parse().unwrap();
+        assert_eq!(SnapshotTime::Now.instant(early), minute);
         assert_eq!("now".parse(), Ok(SnapshotTime::Now));
         assert_eq!("2026-01-31T02:15:00Z".parse(), Ok(SnapshotTime::At(minute)));
         for text in ["", "Now", "2026-01-31T02:15:01Z", "2026-01-31"] {

@@ -244,6 +244,21 @@ impl Observer for Ui {
                     self.note(format!("step {step}: {namespace}/{kind}, {entities} entities{from}"));
                 }
             }
+            Event::BackupStarted { backup, kinds, finished, snapshot_time } => {
+                let kinds = counted(kinds, "kind", "kinds");
+                let done = if finished > 0 { format!(", {finished} of them exported before") } else { String::new() };
+                let shown = snapshot_time.map(|time| format!("; all show the data of {time}")).unwrap_or_default();
+                self.note(format!("backup {backup}: {kinds}{done}{shown}"));
+            }
+            Event::ExportStarted { namespace, kind, attempt } => {
+                if self.verbose > 0 {
+                    self.note(format!("exporting {namespace}/{kind}, attempt {attempt}"));
+                }
+            }
+            Event::ExportFailed { namespace, kind, error, advice } => {
+                let advice = advice.map(|advice| format!(" {advice}")).unwrap_or_default();
+                self.above_bar(format!("the export of {namespace}/{kind} failed: {error}.{advice}"));
+            }
             Event::StepFailed { step, namespace, kind, error } => {
                 self.above_bar(format!("step {step}: {namespace}/{kind} failed: {error}"))
             }
@@ -253,7 +268,7 @@ impl Observer for Ui {
                 counted(kinds, "kind", "kinds")
             )),
             // The failure at the end, or the table, tells these.
-            Event::Problem { .. } | Event::Extracted { .. } | Event::StepFinished { .. } => {}
+            Event::Problem { .. } | Event::Extracted { .. } | Event::StepFinished { .. } | Event::ExportFinished { .. } => {}
         }
     }
 
@@ -277,10 +292,14 @@ impl Observer for Ui {
         if !self.bars || total == 0 {
             return;
         }
-        let template = if phase == "restoring" {
-            "{msg:>10} {bar:30} {human_pos}/{human_len} entities  {per_sec}  {eta} left"
-        } else {
-            "{msg:>10} {bar:30} {bytes}/{total_bytes}  {binary_bytes_per_sec}  {eta} left{prefix}"
+        let template = match phase {
+            "restoring" => {
+                "{msg:>10} {bar:30} {human_pos}/{human_len} entities  {per_sec}  {eta} left"
+            }
+            "exporting" => "{msg:>10} {bar:30} {human_pos}/{human_len} kinds  {elapsed}",
+            _ => {
+                "{msg:>10} {bar:30} {bytes}/{total_bytes}  {binary_bytes_per_sec}  {eta} left{prefix}"
+            }
         };
         let style =
             ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());

@@ -20,38 +20,38 @@ pub(super) fn resolve_target(
     choices: &Choices,
     environment: &Environment,
 ) -> Result<TargetSpec, PlanError> {
-    match choices.target.place() {
-        TargetPlace::Service { project, .. } => {
-            check_service(project, manifest, choices, environment)?;
-            Ok(choices.target.clone())
-        }
-        TargetPlace::Emulator { project, host } => resolve_emulator(project, host, environment),
-        TargetPlace::Folder { .. } => Ok(choices.target.clone()),
-    }
-}
-
-/// Refuses the real service where an emulator is meant, and the project of the backup itself.
-fn check_service(
-    project: &str,
-    manifest: &Manifest,
-    choices: &Choices,
-    environment: &Environment,
-) -> Result<(), PlanError> {
-    let target = choices.target.clone();
-    if let Some((variable, value)) = environment.emulator_variable() {
-        return Err(PlanError::EmulatorVariableSet {
-            target,
-            variable: variable.to_owned(),
-            value: without_user(value),
-        });
-    }
+    let target = resolve_address(&choices.target, environment)?;
     let source = &manifest.backup.project;
-    let is_source = bare_project(project) == bare_project(source);
-    if is_source && !choices.selection.disaster_recovery {
+    if let TargetPlace::Service { project, .. } = target.place()
+        && bare_project(project) == bare_project(source)
+        && !choices.selection.disaster_recovery
+    {
         let project = source.clone();
         return Err(PlanError::SourceProject { target, project });
     }
-    Ok(())
+    Ok(target)
+}
+
+/// Fills in the emulator's address, and refuses an address that may not be the one that is meant.
+///
+/// # Errors
+/// [`PlanError`] where the environment names another Datastore, or no emulator.
+pub fn resolve_address(
+    target: &TargetSpec,
+    environment: &Environment,
+) -> Result<TargetSpec, PlanError> {
+    match target.place() {
+        TargetPlace::Service { .. } => match environment.emulator_variable() {
+            Some((variable, value)) => Err(PlanError::EmulatorVariableSet {
+                target: target.clone(),
+                variable: variable.to_owned(),
+                value: without_user(value),
+            }),
+            None => Ok(target.clone()),
+        },
+        TargetPlace::Emulator { project, host } => resolve_emulator(project, host, environment),
+        TargetPlace::Folder { .. } => Ok(target.clone()),
+    }
 }
 
 /// The emulator with its address: its own, or the one of the environment.

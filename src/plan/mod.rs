@@ -39,6 +39,7 @@ pub use explain::{ExplainedKind, Explanation, explain};
 use crate::model::{Kind, Manifest};
 use crate::transform::redact::RuleSet;
 use estimate::sizes;
+pub use guards::resolve_address;
 use guards::{check_collisions, check_files, check_imports, check_way, resolve_target};
 use ordering::PlanOrder;
 use reasons::reasons;
