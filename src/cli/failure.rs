@@ -7,6 +7,7 @@ use super::exit::ExitCode;
 use super::text::shell_quote;
 use crate::archive::ArchiveError;
 use crate::archive::unpack::UnpackError;
+use crate::backup::{BackupError, BackupJournalError};
 use crate::datastore::emulator::EmulatorError;
 use crate::datastore::error::DatastoreError;
 use crate::extract::ExtractError;
@@ -429,6 +430,62 @@ impl From<PlanError> for Failure {
                 "leave one out with --exclude '{second}', and restore it into another folder"
             )),
             _ => failure,
+        }
+    }
+}
+
+impl From<BackupJournalError> for Failure {
+    fn from(error: BackupJournalError) -> Self {
+        let text = error.to_string();
+        match error {
+            BackupJournalError::Store(error) => error.into(),
+            BackupJournalError::Impossible(_) => Failure::internal(text),
+            BackupJournalError::Busy(_) => Failure::refused(text)
+                .hint("wait for the other process, or start another backup with --new"),
+            BackupJournalError::Malformed { .. }
+            | BackupJournalError::Contradiction { .. }
+            | BackupJournalError::Gap(_) => {
+                Failure::refused(text).hint("start another backup with --new")
+            }
+        }
+    }
+}
+
+impl From<BackupError> for Failure {
+    fn from(error: BackupError) -> Self {
+        let text = error.to_string();
+        let service = |text: &str| Failure::new(ExitCode::Service, text);
+        match error {
+            BackupError::Source(error) => (*error).into(),
+            BackupError::Journal(error) => error.into(),
+            BackupError::Datastore(DatastoreError::Denied { .. }) => service(&text).hint(
+                "grant the roles roles/datastore.viewer and roles/datastore.importExportAdmin",
+            ),
+            BackupError::Datastore(error) => error.into(),
+            BackupError::Exports(error) => error.into(),
+            BackupError::Pack(error) => (*error).into(),
+            BackupError::Verify(error) => error.into(),
+            BackupError::Damaged { problems, .. } => {
+                Failure::with_reasons(ExitCode::Damaged, problems)
+            }
+            BackupError::NoSnapshots(_) => service(&text).hint("leave out --snapshot-time"),
+            BackupError::SnapshotRefused { advice, .. } => Failure {
+                hint: advice,
+                ..service(&text)
+            },
+            BackupError::NoKinds(_) => Failure::new(ExitCode::Incomplete, text).hint(
+                "check the name of the project; kinds whose names start with _ are never backed up",
+            ),
+            BackupError::NoNamespace(_) => {
+                Failure::usage(text).hint("the default namespace is written (default)")
+            }
+            BackupError::ChoosesNothing(_) | BackupError::NothingSelected => {
+                Failure::usage(text).hint("`kindpack backup --dry-run` shows the kinds")
+            }
+            BackupError::Location { .. } => Failure::usage(text),
+            BackupError::Busy(_) => Failure::refused(text)
+                .hint("wait for the other process, or start another backup with --new"),
+            BackupError::Lock { source, .. } => Failure::new(code_of(&source), text),
         }
     }
 }

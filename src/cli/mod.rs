@@ -12,6 +12,7 @@ mod kept_plans;
 mod load_plan;
 mod open_archive;
 mod output;
+mod packing;
 mod plan_options;
 mod plan_view;
 mod restore_summary;

@@ -9,6 +9,7 @@
     reason = "tests may fail loudly"
 )]
 
+mod backup;
 mod cloud;
 mod companions;
 mod datastore;

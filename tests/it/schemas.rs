@@ -83,7 +83,14 @@ fn with_one_field_more(document: &Value) -> Vec<Value> {
 
 #[test]
 fn the_schemas_are_schemas() {
-    for name in ["manifest", "plan", "journal", "events", "report"] {
+    for name in [
+        "manifest",
+        "plan",
+        "journal",
+        "backup-journal",
+        "events",
+        "report",
+    ] {
         let text = schema_text(name);
         assert!(jsonschema::meta::is_valid(&text), "{name}");
         assert_eq!(

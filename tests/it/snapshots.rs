@@ -133,6 +133,7 @@ fn help_of_every_command_is_complete() {
     assert_snapshot!("help", shown(&desk, "--help"));
     for command in [
         "demo",
+        "backup",
         "pack",
         "list",
         "archives",

@@ -1,6 +1,7 @@
 //! The arguments: names and forms are fixed by the contract in `docs/cli.md`, wording is free.
 
 mod archive;
+mod backup;
 mod extract;
 mod global;
 mod pack;
@@ -21,9 +22,10 @@ use crate::store::{GcsOptions, Location};
 use crate::targets::RETRY_TIMEOUT;
 
 pub use archive::ArchiveArg;
+pub use backup::BackupArgs;
 pub use extract::{ExtractArgs, FormatArg};
 pub use global::Global;
-pub use pack::{MethodArg, PackArgs};
+pub use pack::{ArchiveOptions, MethodArg, PackArgs};
 pub use plan::{PlanArgs, PlanChoices};
 pub use prune::PruneArgs;
 pub use rehearse::RehearseArgs;
@@ -59,13 +61,10 @@ impl Cli {
             idle_timeout: self.global.idle_timeout,
             ..GcsOptions::default()
         };
-        if let Command::Pack(pack) = &self.command {
-            options.storage_class = pack.storage_class.clone();
-            options.kms_key = pack.kms_key.clone();
-            options.keep_parts = pack.keep_parts;
-            options.upload_cutoff_bytes = pack.upload_cutoff;
-            options.upload_chunk_bytes =
-                usize::try_from(pack.upload_chunk_size).unwrap_or(usize::MAX);
+        match &self.command {
+            Command::Pack(pack) => pack.shape.set_upload(&mut options),
+            Command::Backup(backup) => backup.shape.set_upload(&mut options),
+            _ => {}
         }
         options
     }
@@ -75,13 +74,8 @@ impl Cli {
 pub enum Command {
     /// Show the whole way on a bundled backup, with nothing installed
     Demo,
-    /// Export each kind, then pack (not in this version)
-    #[command(hide = true)]
-    Backup {
-        /// What to back up
-        #[arg(long, value_name = "FILE")]
-        config: Option<PathBuf>,
-    },
+    /// Export each kind of a Datastore on its own, and pack the exports into one verified archive
+    Backup(Box<BackupArgs>),
     /// Gather the finished per-kind exports below SOURCE into one zip
     Pack(PackArgs),
     /// Show what an archive holds

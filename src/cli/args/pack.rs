@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::values::{duration, size};
 use crate::model::Selector;
-use crate::store::Location;
+use crate::store::{GcsOptions, Location};
 
 #[derive(Debug, Args)]
 pub struct PackArgs {
@@ -30,6 +30,19 @@ pub struct PackArgs {
     /// Of two exports of one kind and namespace, take the newest
     #[arg(long)]
     pub latest: bool,
+    /// Judge the set by its metadata, write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Read the data of an incomplete set in a bucket all the same, to report every fault
+    #[arg(long, conflicts_with = "dry_run")]
+    pub all_faults: bool,
+    #[command(flatten)]
+    pub shape: ArchiveOptions,
+}
+
+/// What shapes an archive, whoever makes it.
+#[derive(Debug, Args)]
+pub struct ArchiveOptions {
     /// How far apart the exports may have started: with --latest an older one is refused, else
     /// there is a warning
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration)]
@@ -50,12 +63,6 @@ pub struct PackArgs {
     /// Replace an archive of that name
     #[arg(long)]
     pub overwrite: bool,
-    /// Judge the set by its metadata, write nothing
-    #[arg(long)]
-    pub dry_run: bool,
-    /// Read the data of an incomplete set in a bucket all the same, to report every fault
-    #[arg(long, conflicts_with = "dry_run")]
-    pub all_faults: bool,
     /// The storage class of an archive in a bucket (default: the bucket's own)
     #[arg(long, value_name = "CLASS")]
     pub storage_class: Option<String>,
@@ -71,6 +78,17 @@ pub struct PackArgs {
     /// How long such a part is; five of them are in memory at once
     #[arg(long, value_name = "SIZE", default_value = "8MiB", value_parser = size)]
     pub upload_chunk_size: u64,
+}
+
+impl ArchiveOptions {
+    /// How an archive in a bucket is written.
+    pub fn set_upload(&self, options: &mut GcsOptions) {
+        options.storage_class = self.storage_class.clone();
+        options.kms_key = self.kms_key.clone();
+        options.keep_parts = self.keep_parts;
+        options.upload_cutoff_bytes = self.upload_cutoff;
+        options.upload_chunk_bytes = usize::try_from(self.upload_chunk_size).unwrap_or(usize::MAX);
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

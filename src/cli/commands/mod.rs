@@ -1,6 +1,7 @@
 //! One module a command: from arguments to the library, and from its answer to what is shown.
 
 mod archives;
+mod backup;
 mod cat;
 mod completions;
 mod demo;
@@ -17,7 +18,6 @@ mod verify;
 
 use super::args::Command;
 use super::context::{CommandResult, Context};
-use super::failure::Failure;
 
 /// Runs a command.
 pub async fn run(context: &Context, command: Command) -> CommandResult {
@@ -30,7 +30,7 @@ pub async fn run(context: &Context, command: Command) -> CommandResult {
 fn failure_prefix(command: &Command) -> &'static str {
     match command {
         Command::Demo => "cannot show the demo",
-        Command::Backup { .. } => "cannot back up",
+        Command::Backup(_) => "cannot back up",
         Command::Pack(_) => "cannot pack",
         Command::List { .. } => "cannot list",
         Command::Archives { .. } => "cannot list archives",
@@ -50,9 +50,7 @@ fn failure_prefix(command: &Command) -> &'static str {
 async fn dispatch(context: &Context, command: Command) -> CommandResult {
     match command {
         Command::Demo => demo::run(context).await,
-        Command::Backup { .. } => {
-            Err(Failure::not_yet("backup").hint("`kindpack pack` packs exports that are there"))
-        }
+        Command::Backup(args) => backup::run(context, *args).await,
         Command::Pack(args) => pack::run(context, args).await,
         Command::List { archive } => list::run(context, &archive).await,
         Command::Archives {

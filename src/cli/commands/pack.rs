@@ -1,19 +1,20 @@
 //! `kindpack pack SOURCE ARCHIVE`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::cli::args::{MethodArg, PackArgs};
+use crate::cli::args::PackArgs;
 use crate::cli::context::{CommandResult, Context};
 use crate::cli::exit::ExitCode;
 use crate::cli::failure::Failure;
 use crate::cli::input_file::read_input_file;
 use crate::cli::output;
+use crate::cli::packing::{check_companions, pack_request, reject_archive_inside, report_problems};
 use crate::cli::text::shell_quote;
-use crate::model::{Method, Selector};
+use crate::model::Selector;
 use crate::pack::{
     ArchiveName, PackError, PackRequest, PackResult, PackedArchive, SelectionOptions, pack,
 };
@@ -25,19 +26,15 @@ const MAX_EXPECT_BYTES: u64 = 64 << 20;
 
 pub async fn run(context: &Context, args: PackArgs) -> CommandResult {
     let ui = &context.ui;
-    check_overlaps(&args)?;
+    reject_archive_inside("SOURCE", &args.source, &args.archive)?;
+    check_companions(("SOURCE", &args.source), &args.shape.with, &args.archive)?;
     let (folder, dest, name) = destination(context, &args.archive)?;
     let expect = match &args.expect {
         Some(path) => read_expected(path).await?,
         None => Vec::new(),
     };
     let (source, typed) = (args.source.clone(), args.archive.clone());
-    let companions = args.with.iter();
-    let companions = companions.map(|with| context.stores.folder(with));
-    let options = PackRequest {
-        companions: companions.collect(),
-        ..options(args, expect)
-    };
+    let options = options(context, args, expect);
     let source = context.stores.folder(&source);
     let begun = Instant::now();
     let packed = pack(
@@ -82,58 +79,20 @@ fn destination(
     Ok((archive.folder(), store, ArchiveName::Explicit(name)))
 }
 
-fn options(args: PackArgs, expect: Vec<Selector>) -> PackRequest {
+fn options(context: &Context, args: PackArgs, expect: Vec<Selector>) -> PackRequest {
+    let shaped = pack_request(context, &args.shape);
     PackRequest {
         wanted: SelectionOptions {
             only: args.only,
             exclude: args.exclude,
             expect,
             latest: args.latest,
-            max_spread: args.max_spread,
+            ..shaped.wanted
         },
-        accept_count: args.accept_count,
         wait: args.wait,
-        method: match args.method {
-            MethodArg::Deflate => Method::Deflate,
-            MethodArg::Store => Method::Store,
-        },
-        level: args.level,
-        overwrite: args.overwrite,
         dry_run: args.dry_run,
         all_faults: args.all_faults,
-        ..PackRequest::default()
-    }
-}
-
-/// Reports what is wrong with a set as one event each.
-fn report_problems(context: &Context, error: &PackError) {
-    let PackError::IncompleteSet {
-        faults,
-        duplicates,
-        missing,
-        stale,
-        ..
-    } = error
-    else {
-        return;
-    };
-    let ui = &context.ui;
-    for fault in faults.iter().chain(duplicates) {
-        ui.json_problem(
-            fault.fault.class.name(),
-            &fault.export,
-            &fault.fault.to_string(),
-        );
-    }
-    for selector in missing {
-        ui.json_problem(
-            "incomplete",
-            &selector.to_string(),
-            "expected a finished export, found none",
-        );
-    }
-    for export in stale {
-        ui.json_problem("incomplete", &export.export, &export.to_string());
+        ..shaped
     }
 }
 
@@ -222,83 +181,6 @@ fn print_archive(
         "objects": packed.objects, "companions": packed.companions, "object_bytes": packed.object_bytes, "seconds": took.as_secs_f64(),
         "was_there": sealed.already_existed, "accepted_counts": accepted_counts,
     }));
-}
-
-/// Refuses an archive that the next pack would look at or pack, and sources that share objects.
-fn check_overlaps(args: &PackArgs) -> Result<(), Failure> {
-    reject_archive_inside("SOURCE", &args.source, &args.archive)?;
-    let mut sources = vec![("SOURCE", &args.source)];
-    for with in &args.with {
-        reject_archive_inside("--with", with, &args.archive)?;
-        for (name, other) in &sources {
-            if is_inside(other, with) || is_inside(with, other) {
-                let why =
-                    format!("--with {with}: one of it and {name} {other} is inside the other");
-                return Err(Failure::usage(why).hint("give folders that share no object"));
-            }
-        }
-        sources.push(("--with", with));
-    }
-    Ok(())
-}
-
-fn reject_archive_inside(name: &str, source: &Location, archive: &Location) -> Result<(), Failure> {
-    if !is_inside(source, &folder_of(archive)) {
-        return Ok(());
-    }
-    Err(Failure::usage(format!(
-        "{archive}: expected an ARCHIVE outside {name}, found one inside {source}"
-    )))
-}
-
-/// The folder that an archive is made in.
-fn folder_of(archive: &Location) -> Location {
-    match archive {
-        Location::Local(path) if path.is_dir() => archive.clone(),
-        Location::Bucket { .. } if archive.is_folder_name() => archive.clone(),
-        _ => archive.folder(),
-    }
-}
-
-/// Whether a folder is another one or below it.
-fn is_inside(outer: &Location, inner: &Location) -> bool {
-    match (outer, inner) {
-        (Location::Local(outer), Location::Local(inner)) => {
-            let outer = outer.canonicalize();
-            outer.is_ok_and(|outer| {
-                existing_folder(inner).is_some_and(|inner| inner.starts_with(outer))
-            })
-        }
-        (
-            Location::Bucket { bucket, name },
-            Location::Bucket {
-                bucket: other,
-                name: inner,
-            },
-        ) => bucket == other && as_folder(inner).starts_with(&as_folder(name)),
-        _ => false,
-    }
-}
-
-/// A path, or as much of it as is there.
-fn existing_folder(path: &Path) -> Option<PathBuf> {
-    let named = |path: &Path| {
-        if path.as_os_str().is_empty() {
-            Path::new(".").canonicalize()
-        } else {
-            path.canonicalize()
-        }
-    };
-    path.ancestors().find_map(|path| named(path).ok())
-}
-
-/// The name of a folder in a bucket: empty, or ending in `/`.
-fn as_folder(name: &str) -> String {
-    if name.is_empty() || name.ends_with('/') {
-        name.to_owned()
-    } else {
-        format!("{name}/")
-    }
 }
 
 /// The selectors of an `--expect` file: one a line, `#` begins a comment line.

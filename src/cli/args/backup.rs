@@ -1,0 +1,62 @@
+//! `kindpack backup`.
+
+use std::num::NonZeroU32;
+
+use clap::Args;
+
+use super::ArchiveOptions;
+use crate::backup::{BackupSource, QueueFileRef, Rate, SnapshotTime};
+use crate::model::Selector;
+use crate::store::Location;
+
+#[derive(Debug, Args)]
+pub struct BackupArgs {
+    /// The Datastore: datastore:PROJECT[/DATABASE] or emulator:PROJECT[@HOST:PORT]
+    #[arg(requires = "archive")]
+    pub from: Option<BackupSource>,
+    /// The folder of the exports: gs://BUCKET/NAME, for an emulator a local path
+    pub exports: Option<Location>,
+    /// The archive to make; ending in `/`, its name is chosen
+    pub archive: Option<Location>,
+    /// Back up only this namespace; `(default)` is the default one (repeatable)
+    #[arg(long, value_name = "NAMESPACE")]
+    pub namespace: Vec<String>,
+    /// Back up only these kinds (repeatable)
+    #[arg(long, value_name = "SELECTOR")]
+    pub only: Vec<Selector>,
+    /// Do not back up these kinds (repeatable)
+    #[arg(long, value_name = "SELECTOR")]
+    pub exclude: Vec<Selector>,
+    /// Take the numbers of the queue from an App Engine queue.yaml
+    #[arg(long, value_name = "FILE[:NAME]")]
+    pub queue: Option<QueueFileRef>,
+    /// Start exports at this rate on average [default: 10/s]
+    #[arg(long, value_name = "RATE")]
+    pub rate: Option<Rate>,
+    /// Start up to N exports at once after a pause [default: 1]
+    #[arg(long, value_name = "N")]
+    pub bucket_size: Option<NonZeroU32>,
+    /// Run up to N exports at once [default: 1]
+    #[arg(long, value_name = "N")]
+    pub max_concurrent: Option<NonZeroU32>,
+    /// Try the export of a kind up to N times [default: 10]
+    #[arg(long, value_name = "N")]
+    pub max_attempts: Option<NonZeroU32>,
+    /// Export the data of one instant: `now`, or a whole minute such as 2026-01-31T02:15:00Z
+    #[arg(long, value_name = "TIME")]
+    pub snapshot_time: Option<SnapshotTime>,
+    /// Make the archive even if the export of these kinds fails (repeatable)
+    #[arg(long, value_name = "SELECTOR")]
+    pub allow_missing: Vec<Selector>,
+    /// Delete the exports once the archive has been verified in full
+    #[arg(long)]
+    pub delete_exports: bool,
+    /// Start another backup, even if one is unfinished
+    #[arg(long)]
+    pub new: bool,
+    /// Show what would be exported and what it costs; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub shape: ArchiveOptions,
+}

@@ -1,0 +1,259 @@
+//! `kindpack backup FROM EXPORTS ARCHIVE`.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use crate::backup::{
+    BackupError, BackupEstimate, BackupRequest, BackupResult, BackupServices, FailedKind,
+    KindEstimate, KindSelection, OpenSource, QueueOptions, QueueSettings, backup, estimate,
+    open_source,
+};
+use crate::cli::args::BackupArgs;
+use crate::cli::context::{CommandResult, Context};
+use crate::cli::exit::ExitCode;
+use crate::cli::failure::Failure;
+use crate::cli::input_file::read_input_file;
+use crate::cli::output;
+use crate::cli::packing::{check_companions, pack_request, report_problems};
+use crate::cli::plan_options::environment;
+use crate::cli::text::shell_quote;
+use crate::model::{KindRef, Namespace, spelled_duration};
+use crate::progress::Observer as _;
+
+/// Longer files are no `queue.yaml`.
+const MAX_QUEUE_BYTES: u64 = 1 << 20;
+
+pub async fn run(context: &Context, args: BackupArgs) -> CommandResult {
+    let is_dry_run = args.dry_run;
+    let request = request(context, args).await?;
+    let source = open_source(&request, context.timeouts, context.ui.clone())
+        .map_err(|error| Failure::from(BackupError::from(error)))?;
+    if is_dry_run {
+        let has_quota = source.exporter.has_quota();
+        let estimate = estimate(&source.kinds, &request, has_quota).await?;
+        print_estimate(context, &estimate);
+        return Ok(ExitCode::Done);
+    }
+    let result = back_up(context, &request, &source).await?;
+    print_result(context, &request, &result)
+}
+
+/// The backup that the arguments describe.
+async fn request(context: &Context, args: BackupArgs) -> Result<BackupRequest, Failure> {
+    let (Some(from), Some(exports), Some(archive)) = (&args.from, &args.exports, &args.archive)
+    else {
+        return Err(Failure::usage("FROM, EXPORTS and ARCHIVE are missing")
+            .hint("name a Datastore, a folder for its exports and an archive: kindpack backup datastore:PROJECT gs://BUCKET/exports/ gs://BUCKET/archives/"));
+    };
+    check_companions(("EXPORTS", exports), &args.shape.with, archive)?;
+    let namespaces = args.namespace.iter();
+    Ok(BackupRequest {
+        source: from.clone().resolve(&environment())?,
+        exports: exports.clone(),
+        archive: archive.clone(),
+        kinds: KindSelection {
+            namespaces: namespaces.map(|it| Namespace::parse_display(it)).collect(),
+            only: args.only.clone(),
+            exclude: args.exclude.clone(),
+        },
+        queue: queue(&args).await?,
+        snapshot_time: args.snapshot_time,
+        allow_missing: args.allow_missing.clone(),
+        delete_exports: args.delete_exports,
+        starts_anew: args.new,
+        pack: pack_request(context, &args.shape),
+    })
+}
+
+/// The queue: what is typed, else what a file says, else the defaults.
+async fn queue(args: &BackupArgs) -> Result<QueueOptions, Failure> {
+    let mut options = QueueOptions::default();
+    if let Some(file) = &args.queue {
+        let text = read_input_file(&file.path, MAX_QUEUE_BYTES).await?;
+        let settings = QueueSettings::read(&text, file.name.as_deref());
+        let settings = settings.map_err(|error| {
+            Failure::usage(format!("{}: {error}", file.path.display()))
+                .hint("name one of its queues: --queue FILE:NAME")
+        })?;
+        options = settings.over(options);
+    }
+    Ok(QueueOptions {
+        rate: args.rate.unwrap_or(options.rate),
+        bucket_size: args.bucket_size.unwrap_or(options.bucket_size),
+        max_concurrent: args.max_concurrent.unwrap_or(options.max_concurrent),
+        max_attempts: args.max_attempts.unwrap_or(options.max_attempts),
+        ..options
+    })
+}
+
+async fn back_up(
+    context: &Context,
+    request: &BackupRequest,
+    source: &OpenSource,
+) -> Result<BackupResult, Failure> {
+    let services = BackupServices {
+        exporter: source.exporter.as_ref(),
+        kinds: &source.kinds,
+        stores: &context.stores,
+        workers: &context.workers,
+        locks: &locks(context)?,
+        observer: context.ui.as_ref(),
+    };
+    let completed = backup(services, request).await.map_err(|error| {
+        if let BackupError::Pack(error) = &error {
+            report_problems(context, error);
+        }
+        Failure::from(error)
+    })?;
+    context.ui.finish_phase();
+    Ok(completed.close().await?)
+}
+
+/// The folder of this user's locks.
+fn locks(context: &Context) -> Result<PathBuf, Failure> {
+    Ok(context.state.open(&context.ui)?.join("backups"))
+}
+
+fn print_result(
+    context: &Context,
+    request: &BackupRequest,
+    result: &BackupResult,
+) -> CommandResult {
+    let Some(archive) = &result.archive else {
+        return Err(partial(result));
+    };
+    let ui = &context.ui;
+    let entities = result.kinds.iter().filter_map(|kind| kind.entities).sum();
+    let held = |entities: Option<u64>| entities.is_some_and(|count| count > 0);
+    let kinds = result
+        .kinds
+        .iter()
+        .filter(|kind| held(kind.entities))
+        .count() as u64;
+    let bytes = result.bytes.unwrap_or_default();
+    let seconds = result.finished.since(result.started).as_secs();
+    for kind in &result.failed {
+        ui.warn(format!("{} is missing: {}", pair(kind), kind.error));
+    }
+    ui.info(format!(
+        "Backed up {} with {}",
+        output::counted(kinds, "kind", "kinds"),
+        output::counted(entities, "entity", "entities")
+    ));
+    ui.info(format!("  into    {archive}, {}", output::bytes(bytes)));
+    if let Some(sha256) = result.sha256 {
+        ui.info(format!("  sha256  {sha256}"));
+    }
+    let exports = request.exports.below(&format!("{}/", result.id));
+    let fate = if request.delete_exports {
+        "deleted"
+    } else {
+        "kept"
+    };
+    ui.info(format!("  exports {exports}, {fate}"));
+    ui.info(format!("  in      {seconds} s"));
+    let quoted = shell_quote(archive);
+    ui.info(format!(
+        "Next: kindpack verify {quoted}   or   kindpack restore {quoted} --target emulator:PROJECT"
+    ));
+    ui.done(json!({
+        "backup": result.id, "archive": archive, "sha256": result.sha256, "bytes": bytes, "kinds": kinds,
+        "entities": entities, "missing": result.missing, "snapshot_time": result.snapshot_time,
+        "started": result.started, "finished": result.finished, "seconds": seconds,
+    }));
+    Ok(ExitCode::Done)
+}
+
+/// How a backup ends that lacks kinds which may not be missing.
+fn partial(result: &BackupResult) -> Failure {
+    let why = result.failed.iter().map(|kind| {
+        let advice = kind.advice.iter().map(|advice| format!(" ({advice})"));
+        format!(
+            "{}: {}{}",
+            pair(kind),
+            kind.error,
+            advice.collect::<String>()
+        )
+    });
+    let allowed = result
+        .failed
+        .iter()
+        .map(|kind| format!("--allow-missing {}", shell_quote(&pair(kind).to_string())));
+    let allowed = allowed.collect::<Vec<_>>().join(" ");
+    Failure::with_reasons(ExitCode::Partial, why.collect()).hint(format!(
+        "the same command tries what failed again; {allowed} makes the archive without it"
+    ))
+}
+
+fn pair(kind: &FailedKind) -> KindRef {
+    KindRef {
+        namespace: kind.namespace.clone(),
+        kind: kind.kind.clone(),
+    }
+}
+
+/// A table for people, an event a kind for machines.
+fn print_estimate(context: &Context, estimate: &BackupEstimate) {
+    let ui = &context.ui;
+    for kind in &estimate.kinds {
+        ui.json_event(&json!({
+            "event": "kind", "namespace": kind.namespace, "kind": kind.kind, "entities": kind.entities, "bytes": kind.bytes,
+            "share": kind.share,
+        }));
+    }
+    let heads = ["namespace", "kind", "entities", "bytes", "share"];
+    let rows = estimate.kinds.iter().map(estimate_row);
+    ui.say_lines(ui.table(&heads, &[2, 3, 4], rows));
+    for line in estimate_lines(estimate) {
+        ui.info(line);
+    }
+    ui.done(json!({
+        "dry_run": true, "kinds": estimate.kinds.len(), "billed_reads": estimate.billed_reads, "bytes": estimate.bytes,
+        "uncounted_kinds": estimate.uncounted_kinds, "requests": estimate.requests, "queue_seconds": estimate.queue_seconds,
+        "statistics_time": estimate.statistics_time,
+    }));
+}
+
+fn estimate_row(kind: &KindEstimate) -> Vec<String> {
+    let unknown = || "-".to_owned();
+    vec![
+        kind.namespace.to_string(),
+        kind.kind.to_string(),
+        kind.entities.map_or_else(unknown, output::count),
+        kind.bytes.map_or_else(unknown, output::bytes),
+        kind.share
+            .map_or_else(unknown, |share| format!("{:.1} %", 100.0 * share)),
+    ]
+}
+
+/// What the table comes to.
+fn estimate_lines(estimate: &BackupEstimate) -> Vec<String> {
+    let kinds = output::counted(estimate.kinds.len() as u64, "kind", "kinds");
+    let requests = output::counted(estimate.requests, "export request", "export requests");
+    let minutes = estimate.queue_seconds.div_ceil(60);
+    let minutes = output::counted(minutes, "minute", "minutes");
+    let mut lines = vec![
+        String::new(),
+        format!("{kinds}, {requests}; the queue needs at least {minutes} to start them"),
+    ];
+    let Some(time) = estimate.statistics_time else {
+        lines.push(
+            "There are no statistics: entities, bytes and billed reads are unknown.".to_owned(),
+        );
+        return lines;
+    };
+    let reads = output::counted(estimate.billed_reads, "billed read", "billed reads");
+    let age = spelled_duration(crate::backup::now().since(time));
+    lines.push(format!(
+        "{reads}, {}, by statistics of {time} ({age} old)",
+        output::bytes(estimate.bytes)
+    ));
+    if estimate.uncounted_kinds > 0 {
+        let uncounted = output::counted(estimate.uncounted_kinds, "kind", "kinds");
+        lines.push(format!(
+            "{uncounted} without statistics are not in these sums"
+        ));
+    }
+    lines
+}

@@ -1,0 +1,149 @@
+//! What the commands that make archives have in common: the options, the checks of places, and how
+//! an incomplete set is reported.
+
+use std::path::{Path, PathBuf};
+
+use super::args::{ArchiveOptions, MethodArg};
+use super::context::Context;
+use super::failure::Failure;
+use crate::model::Method;
+use crate::pack::{PackError, PackRequest, SelectionOptions};
+use crate::store::Location;
+
+/// How an archive of that shape is made of everything that is there.
+pub fn pack_request(context: &Context, shape: &ArchiveOptions) -> PackRequest {
+    let companions = shape.with.iter().map(|with| context.stores.folder(with));
+    PackRequest {
+        wanted: SelectionOptions {
+            max_spread: shape.max_spread,
+            ..SelectionOptions::default()
+        },
+        accept_count: shape.accept_count.clone(),
+        companions: companions.collect(),
+        method: match shape.method {
+            MethodArg::Deflate => Method::Deflate,
+            MethodArg::Store => Method::Store,
+        },
+        level: shape.level,
+        overwrite: shape.overwrite,
+        ..PackRequest::default()
+    }
+}
+
+/// Reports what is wrong with a set as one event each.
+pub fn report_problems(context: &Context, error: &PackError) {
+    let PackError::IncompleteSet {
+        faults,
+        duplicates,
+        missing,
+        stale,
+        ..
+    } = error
+    else {
+        return;
+    };
+    let ui = &context.ui;
+    for fault in faults.iter().chain(duplicates) {
+        ui.json_problem(
+            fault.fault.class.name(),
+            &fault.export,
+            &fault.fault.to_string(),
+        );
+    }
+    for selector in missing {
+        ui.json_problem(
+            "incomplete",
+            &selector.to_string(),
+            "expected a finished export, found none",
+        );
+    }
+    for export in stale {
+        ui.json_problem("incomplete", &export.export, &export.to_string());
+    }
+}
+
+/// Refuses companions that hold the archive, or that share objects with the exports or with one
+/// another. The exports have a name and a place.
+pub fn check_companions(
+    exports: (&'static str, &Location),
+    companions: &[Location],
+    archive: &Location,
+) -> Result<(), Failure> {
+    let mut sources = vec![exports];
+    for with in companions {
+        reject_archive_inside("--with", with, archive)?;
+        for (name, other) in &sources {
+            if is_inside(other, with) || is_inside(with, other) {
+                let why =
+                    format!("--with {with}: one of it and {name} {other} is inside the other");
+                return Err(Failure::usage(why).hint("give folders that share no object"));
+            }
+        }
+        sources.push(("--with", with));
+    }
+    Ok(())
+}
+
+/// Refuses an archive that the next pack would look at or pack.
+pub fn reject_archive_inside(
+    name: &str,
+    source: &Location,
+    archive: &Location,
+) -> Result<(), Failure> {
+    if !is_inside(source, &folder_of(archive)) {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "{archive}: expected an ARCHIVE outside {name}, found one inside {source}"
+    )))
+}
+
+/// The folder that an archive is made in.
+fn folder_of(archive: &Location) -> Location {
+    match archive {
+        Location::Local(path) if path.is_dir() => archive.clone(),
+        Location::Bucket { .. } if archive.is_folder_name() => archive.clone(),
+        _ => archive.folder(),
+    }
+}
+
+/// Whether a folder is another one or below it.
+fn is_inside(outer: &Location, inner: &Location) -> bool {
+    match (outer, inner) {
+        (Location::Local(outer), Location::Local(inner)) => {
+            let outer = outer.canonicalize();
+            outer.is_ok_and(|outer| {
+                existing_folder(inner).is_some_and(|inner| inner.starts_with(outer))
+            })
+        }
+        (
+            Location::Bucket { bucket, name },
+            Location::Bucket {
+                bucket: other,
+                name: inner,
+            },
+        ) => bucket == other && as_folder(inner).starts_with(&as_folder(name)),
+        _ => false,
+    }
+}
+
+/// A path, or as much of it as is there.
+fn existing_folder(path: &Path) -> Option<PathBuf> {
+    let named = |path: &Path| {
+        if path.as_os_str().is_empty() {
+            Path::new(".").canonicalize()
+        } else {
+            path.canonicalize()
+        }
+    };
+    path.ancestors().find_map(|path| named(path).ok())
+}
+
+/// The name of a folder in a bucket: empty, or ending in `/`.
+fn as_folder(name: &str) -> String {
+    if name.is_empty() || name.ends_with('/') {
+        name.to_owned()
+    } else {
+        format!("{name}/")
+    }
+}

@@ -1,0 +1,5 @@
+//! `kindpack backup`, from a list of kinds to a verified archive.
+
+mod emulator;
+mod options;
+mod proxy;
