@@ -43,8 +43,8 @@ pub struct PackArgs {
 /// What shapes an archive, whoever makes it.
 #[derive(Debug, Args)]
 pub struct ArchiveOptions {
-    /// How far apart the exports may have started: with --latest an older one is refused, else
-    /// there is a warning
+    /// How far apart the exports may start: with `pack --latest` an older one is refused, else
+    /// there is a warning; an older unfinished backup is not resumed
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration)]
     pub max_spread: Duration,
     /// Pack these kinds even if their files hold more or fewer entities than the export's metadata

@@ -3,3 +3,4 @@
 mod emulator;
 mod options;
 mod proxy;
+mod service;

@@ -1,0 +1,220 @@
+//! Backups of the real service: long-running operations, refusals, and kills at every numbered
+//! point of the journal.
+
+use std::process::Command;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::support::data::{Made, made};
+use crate::support::datastore_server::DatastoreServer;
+use crate::support::gcs_server::{Call as Gcs, Deed as GcsDeed, GcsServer};
+use crate::support::operations::{Api, Call, Deed, End, Operations};
+use crate::support::{Run, Running, TestDir, sound};
+
+const PROJECT: &str = "shop";
+const ARGS: [&str; 5] = [
+    "backup",
+    "datastore:shop",
+    "gs://exports/nightly/",
+    "gs://vault/archives/",
+    "--queue",
+];
+const KINDS: [(&str, &str); 2] = [("", "User"), ("acme", "Order")];
+
+/// A project with two kinds, a bucket to export into, and one for archives.
+struct Site {
+    desk: TestDir,
+    gcs: Arc<GcsServer>,
+    datastore: DatastoreServer,
+    operations: Arc<Operations>,
+}
+
+impl Site {
+    fn new() -> Self {
+        let gcs = Arc::new(GcsServer::start(&["exports", "vault"]));
+        let datastore = DatastoreServer::start(PROJECT, &["", "orders"]);
+        let operations = Arc::new(Operations::new(PROJECT, gcs.clone()));
+        operations.course(0, End::Succeeds);
+        datastore.serve_operations(operations.clone());
+        for (database, (namespace, kind)) in ["", "orders"]
+            .into_iter()
+            .flat_map(|it| KINDS.map(|pair| (it, pair)))
+        {
+            let entities = made(PROJECT, namespace, kind, 3, 10);
+            for entity in &entities {
+                let mut json = entity.json();
+                if !database.is_empty() {
+                    json["key"]["partitionId"]["databaseId"] = database.into();
+                }
+                datastore.put(database, &json);
+            }
+            let records = entities.iter().map(Made::record).collect();
+            operations.put(database, namespace, kind, records);
+        }
+        let desk = TestDir::new();
+        desk.write("key.json", datastore.credentials().to_string());
+        desk.write(
+            "queue.yaml",
+            "queue: [{name: q, rate: 100/s, retry_parameters: {task_retry_limit: 4, min_backoff_seconds: 0.01, max_backoff_seconds: 0.05}}]",
+        );
+        Site {
+            desk,
+            gcs,
+            datastore,
+            operations,
+        }
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.desk.kindpack(args);
+        command
+            .env("GOOGLE_APPLICATION_CREDENTIALS", self.desk.path("key.json"))
+            .env(
+                "CLOUDSDK_API_ENDPOINT_OVERRIDES_DATASTORE",
+                self.datastore.url(),
+            )
+            .env(
+                "CLOUDSDK_API_ENDPOINT_OVERRIDES_FIRESTORE",
+                self.datastore.url(),
+            )
+            .env("STORAGE_EMULATOR_HOST", self.gcs.url());
+        command
+    }
+
+    fn run(&self, options: &[&str]) -> Run {
+        let args = [&ARGS[..], &["queue.yaml", "--json"], options].concat();
+        sound(Running::start(self.command(&args)).wait(), &args)
+    }
+
+    #[track_caller]
+    fn expect(&self, code: i32, options: &[&str]) -> Value {
+        let run = self.run(options);
+        assert_eq!(run.code, code, "{options:?}: {}", run.brief());
+        run.last_event()
+    }
+
+    /// How often each kind was started.
+    fn starts(&self) -> [usize; 2] {
+        let started = self.operations.started();
+        KINDS.map(|(_, kind)| {
+            let is_of = |kinds: &[String]| kinds == [kind];
+            started
+                .iter()
+                .filter(|one| is_of(&one.filter.kinds))
+                .count()
+        })
+    }
+
+    fn archives(&self) -> Vec<String> {
+        let mut names = self.gcs.names("vault");
+        names.retain(|name| name.ends_with(".zip"));
+        names
+    }
+}
+
+#[test]
+fn service_is_backed_up_by_operations() {
+    let site = Site::new();
+    site.operations.course(1, End::Succeeds);
+    let done = site.expect(0, &[]);
+    assert_eq!((&done["kinds"], &done["entities"]), (&json!(2), &json!(6)));
+    assert_eq!((site.starts(), site.archives().len()), ([1, 1], 1));
+    let first = &site.operations.started()[0];
+    assert_eq!(first.api, Api::DatastoreAdmin);
+    assert_eq!(first.filter.kinds.len() * first.filter.namespaces.len(), 1);
+    assert_eq!(site.operations.most_at_once(), 1);
+}
+
+#[test]
+fn one_instant_is_exported_by_firestore_admin() {
+    let site = Site::new();
+    let done = site.expect(0, &["--snapshot-time", "now", "--delete-exports"]);
+    let instant = done["snapshot_time"].as_str().unwrap();
+    assert!(instant.ends_with(":00Z"), "{instant}");
+    for operation in site.operations.started() {
+        assert_eq!(operation.api, Api::FirestoreAdmin);
+        assert_eq!(operation.filter.snapshot_time.as_deref(), Some(instant));
+    }
+    let left = site.gcs.names("exports");
+    assert!(left.iter().all(|name| name.ends_with(".json")), "{left:?}");
+}
+
+#[test]
+fn transient_errors_are_tried_again() {
+    // After other errors an operation is looked for a minute before it counts as never started.
+    for deed in [Deed::Status(409), Deed::Status(429), Deed::LoseAnswer] {
+        let site = Site::new();
+        site.operations.plan(Call::Export, 0, deed);
+        site.expect(0, &[]);
+        assert_eq!(site.starts(), [1, 1], "{deed:?}");
+        assert!(site.operations.unfired().is_empty(), "{deed:?}");
+    }
+}
+
+#[test]
+fn refused_exports_are_named_with_advice() {
+    let site = Site::new();
+    site.operations.deny("datastore.databases.export");
+    let run = site.run(&[]);
+    assert_eq!(run.code, 7, "{}", run.brief());
+    assert!(
+        run.err.contains("PERMISSION_DENIED") || run.err.contains("permission"),
+        "{}",
+        run.err
+    );
+    assert!(
+        run.err.contains("(default)/User") && run.err.contains("acme/Order"),
+        "{}",
+        run.err
+    );
+    assert!(site.archives().is_empty());
+}
+
+#[test]
+fn killed_backup_goes_on_at_every_segment() {
+    let whole = Site::new();
+    whole.expect(0, &[]);
+    let points = whole.gcs.count(Gcs::Insert);
+    assert!(points >= 13, "{points}");
+    for (number, deed) in
+        (0..points).flat_map(|number| [(number, GcsDeed::HoldBefore), (number, GcsDeed::HoldAfter)])
+    {
+        let site = Site::new();
+        site.gcs.plan(Gcs::Insert, number, deed);
+        let mut running = Running::start(site.command(&[&ARGS[..], &["queue.yaml"]].concat()));
+        assert!(
+            running.wait_until(|| site.gcs.is_holding()),
+            "{number} {deed:?}"
+        );
+        running.kill();
+        site.gcs.forget();
+        let run = site.run(&[]);
+        assert_eq!(run.code, 0, "{number} {deed:?}: {}", run.brief());
+        let (starts, archives) = (site.starts(), site.archives());
+        // After the last segment the backup is over, and the command starts another one, which
+        // makes the same archive.
+        let is_over = number + 1 == points && deed == GcsDeed::HoldAfter;
+        let expected = [1 + usize::from(is_over); 2];
+        assert_eq!(starts, expected, "{number} {deed:?}");
+        assert_eq!(archives.len(), 1, "{number} {deed:?}: {archives:?}");
+    }
+}
+
+#[test]
+fn failed_operations_leave_no_archive() {
+    let site = Site::new();
+    site.operations.course(1, End::Fails("The bucket is gone."));
+    let failed = site.expect(7, &[]);
+    assert!(
+        failed["error"]
+            .as_str()
+            .unwrap()
+            .contains("INVALID_ARGUMENT"),
+        "{failed}"
+    );
+    assert!(site.archives().is_empty());
+    site.operations.course(0, End::Succeeds);
+    site.expect(0, &[]);
+    assert_eq!((site.starts(), site.archives().len()), ([2, 2], 1));
+}
