@@ -127,7 +127,7 @@ impl ExportStatus {
 
 /// The archive of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::backup) struct PackedArchive {
+pub(in crate::backup) struct RunArchive {
     /// Where it is.
     pub archive: String,
     /// Its SHA-256.
@@ -148,7 +148,7 @@ pub(in crate::backup) struct RunState {
     /// The exports; none where the kinds are not known yet.
     pub exports: Option<Vec<ExportStatus>>,
     /// The archive, once it is written.
-    pub packed: Option<PackedArchive>,
+    pub packed: Option<RunArchive>,
     /// Whether the archive was verified, and whether that was in full.
     pub verified: Option<bool>,
     /// Whether the exports are deleted.
@@ -259,7 +259,7 @@ impl RunState {
         }
         let archive = archive.to_owned();
         (self.packed, self.verified) = (
-            Some(PackedArchive {
+            Some(RunArchive {
                 archive,
                 sha256,
                 bytes,
