@@ -67,6 +67,7 @@ pub mod extract;
 #[doc(hidden)]
 pub mod google;
 pub mod model;
+pub mod notify;
 pub mod pack;
 pub mod plan;
 pub mod progress;

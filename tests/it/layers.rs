@@ -15,7 +15,7 @@ const LAYERS: [&[&str]; 9] = [
     &["runtime", "progress"],
     &["google"],
     &["entity"],
-    &["transform", "export", "datastore", "store"],
+    &["transform", "export", "datastore", "store", "notify"],
     &["plan", "archive", "targets"],
     &["pack", "verify", "extract", "restore"],
     &["backup", "prune"],

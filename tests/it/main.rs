@@ -20,6 +20,7 @@ mod golden_path;
 mod interrupted;
 mod layers;
 mod missing_kinds;
+mod notify;
 mod pack;
 mod plan;
 mod prune;

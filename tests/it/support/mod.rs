@@ -9,6 +9,7 @@ pub mod fault_plan;
 pub mod fixtures;
 pub mod gcs_server;
 pub mod http_server;
+pub mod mail_server;
 pub mod operations;
 pub mod service_exports;
 pub mod zips;
