@@ -57,6 +57,7 @@ pub mod archive;
 pub mod backup;
 #[doc(hidden)]
 pub mod cli;
+pub mod config;
 #[doc(hidden)]
 pub mod datastore;
 #[doc(hidden)]

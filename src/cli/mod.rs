@@ -1,6 +1,7 @@
 //! The command line: arguments in; tables, progress, events, hints and exit codes out. The only
 //! place that prints.
 
+mod app_config;
 mod args;
 mod commands;
 mod confirm;

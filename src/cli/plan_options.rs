@@ -8,6 +8,7 @@ use super::open_archive::absolute;
 use crate::cli::args::PlanChoices;
 use crate::cli::failure::{Failure, KEY_HINT};
 use crate::cli::input_file::read_input_file;
+use crate::config::Config;
 use crate::model::{Sample, TargetSpec};
 use crate::plan::profile::{self, Profile};
 use crate::plan::{Choices, Environment, Hooks, NamespaceMap, PlanSelection, Redaction};
@@ -172,7 +173,8 @@ async fn typed_rules(given: &str) -> Result<Vec<RedactRule>, Failure> {
 
 async fn read_profile(path: &Path, name: &str) -> Result<Profile, Failure> {
     let folder = path.parent().map_or_else(PathBuf::new, Path::to_owned);
-    profile::profile(&read(path).await?, &named(path), &folder, name).map_err(Failure::from)
+    let mut config = Config::read(&read(path).await?, &named(path), &folder)?;
+    Ok(config.take_profile(name)?)
 }
 
 async fn read(path: &Path) -> Result<String, Failure> {

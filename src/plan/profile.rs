@@ -1,5 +1,5 @@
-//! `kindpack.toml` with its profiles, order files, and lists of redaction rules: texts that people
-//! keep beside their archives.
+//! Profiles of `kindpack.toml`, order files, and lists of redaction rules: texts that people keep
+//! beside their archives.
 //!
 //! Knows how they are written, and says in which line one is wrong. It reads no file, and whether a
 //! choice fits is the planner's to say.
@@ -67,34 +67,6 @@ pub struct Profile {
     pub hooks: Hooks,
 }
 
-/// Reads one profile of a configuration. Paths in it, those of targets and of the staging folder
-/// too, lead on from `folder`, where the configuration lies.
-///
-/// # Errors
-/// When any part of the configuration is wrong, or there is no such profile.
-pub fn profile(text: &str, file: &str, folder: &Path, name: &str) -> Result<Profile, ConfigError> {
-    let Config { mut profile } = read(text, file)?;
-    let Some(written) = profile.remove(name) else {
-        let names: Vec<String> = profile
-            .into_keys()
-            .map(|name| format!("profile.{name}"))
-            .collect();
-        let found = if names.is_empty() {
-            "no profile".to_owned()
-        } else {
-            names.join(", ")
-        };
-        return Err(ConfigError {
-            file: file.to_owned(),
-            line: 1,
-            found: format!("expected [profile.{name}], found {found}"),
-        });
-    };
-    written
-        .finish(folder)
-        .map_err(|(at, found)| error_at(text, file, at, found))
-}
-
 /// Reads an order file: `first`, `last` and `after`, each a list of what the option of that name
 /// takes.
 ///
@@ -136,13 +108,6 @@ pub fn rules(text: &str, file: &str) -> Result<Vec<RedactRule>, ConfigError> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Config {
-    #[serde(default)]
-    profile: BTreeMap<String, WrittenProfile>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct WrittenOrder {
     #[serde(default)]
     first: Vec<Parsed<Selector>>,
@@ -152,9 +117,10 @@ struct WrittenOrder {
     depends_on: Vec<Parsed<DependencyRule>>,
 }
 
-#[derive(Deserialize)]
+/// A `[profile.NAME]` as it is written.
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WrittenProfile {
+pub struct WrittenProfile {
     target: Option<Parsed<TargetSpec>>,
     #[serde(default)]
     only: Vec<Parsed<Selector>>,
@@ -187,10 +153,15 @@ struct WrittenProfile {
 }
 
 /// Where in the text something is wrong, and what.
-type ConfigFault = (usize, String);
+pub type ConfigFault = (usize, String);
 
 impl WrittenProfile {
-    fn finish(self, folder: &Path) -> Result<Profile, ConfigFault> {
+    /// The profile. Paths in it, those of targets and of the staging folder too, lead on from
+    /// `folder`, where the configuration is.
+    ///
+    /// # Errors
+    /// Where choices contradict one another.
+    pub fn finish(self, folder: &Path) -> Result<Profile, ConfigFault> {
         check_typed_each_time("confirm", "--confirm PROJECT", self.confirm.as_ref())?;
         check_typed_each_time(
             "disaster_recovery",
@@ -296,7 +267,8 @@ fn namespace_map(from: &str, to: &Spanned<String>) -> Result<NamespaceMap, Confi
 }
 
 /// Something that is read from its spelling.
-struct Parsed<T>(T);
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parsed<T>(pub T);
 
 impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Parsed<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -307,209 +279,60 @@ impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Parsed<T> {
     }
 }
 
-fn values<T>(spelled: Vec<Parsed<T>>) -> Vec<T> {
+/// What was read from its spelling.
+pub fn values<T>(spelled: Vec<Parsed<T>>) -> Vec<T> {
     spelled.into_iter().map(|Parsed(value)| value).collect()
 }
 
-fn read<T: DeserializeOwned>(text: &str, file: &str) -> Result<T, ConfigError> {
+/// Reads a text that has exactly the keys of `T`.
+///
+/// # Errors
+/// With the line of what is wrong, and the nearest known name of an unknown key.
+pub fn read<T: DeserializeOwned>(text: &str, file: &str) -> Result<T, ConfigError> {
     toml::from_str(text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);
-        error_at(
-            text,
-            file,
-            at,
-            error.message().lines().collect::<Vec<_>>().join(" "),
-        )
+        let message = error.message().lines().collect::<Vec<_>>().join(" ");
+        ConfigError::at(text, file, (at, with_nearest_name(message)))
     })
 }
 
-fn error_at(text: &str, file: &str, at: usize, found: String) -> ConfigError {
-    let line = text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1;
-    ConfigError {
-        file: file.to_owned(),
-        line,
-        found,
+impl ConfigError {
+    /// An error at a place in a text.
+    pub fn at(text: &str, file: &str, (at, found): ConfigFault) -> Self {
+        let before = text.bytes().take(at);
+        ConfigError {
+            file: file.to_owned(),
+            line: before.filter(|byte| *byte == b'\n').count() + 1,
+            found,
+        }
+    }
+}
+
+/// No two names that differ more are taken for one another.
+const MIN_SIMILARITY: f64 = 0.7;
+
+/// What serde says of an unknown name, with the known one that comes next to it.
+fn with_nearest_name(message: String) -> String {
+    let mut names = message.split('`').skip(1).step_by(2);
+    let Some(unknown) = names.next().filter(|_| message.starts_with("unknown ")) else {
+        return message;
+    };
+    let similarity = |name: &&str| strsim::jaro_winkler(unknown, name);
+    let nearest = names
+        .filter(|name| similarity(name) > MIN_SIMILARITY)
+        .max_by(|a, b| similarity(a).total_cmp(&similarity(b)));
+    match nearest {
+        Some(nearest) if message.starts_with("unknown field") => {
+            format!("unknown key `{unknown}`; did you mean `{nearest}`?")
+        }
+        Some(nearest) => format!("unknown value `{unknown}`; did you mean `{nearest}`?"),
+        None => message.replacen("unknown field", "unknown key", 1),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const LAPTOP: &str = r#"
-[profile.laptop]
-target = "emulator:shop"
-only = ["acme/*"]
-exclude = ["Session", "*/AuditLog"]
-first = ["Setting"]
-last = ["Media"]
-depends_on = ["Order=Customer"]
-map_namespaces = { "(default)" = "base", acme = "acme-test" }
-redact = ["Customer.email=mask"]
-redact_file = "redact.txt"
-on_existing = "replace"
-via = "commit"
-staging = "gs://bucket/staging"
-sample = "5%"
-with_dependencies = true
-order_file = "/etc/order.toml"
-before_step = "date"
-after_step = "sync"
-after_all = "make seed"
-
-[profile.files]
-target = "ndjson:out"
-limit = 100
-staging = "staging"
-"#;
-
-    fn named(text: &str, name: &str) -> Result<Profile, String> {
-        profile(text, "kindpack.toml", Path::new("conf"), name).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn profile_takes_the_same_options() {
-        let laptop = named(LAPTOP, "laptop").unwrap();
-        assert_eq!(laptop.target.unwrap().to_string(), "emulator:shop");
-        assert_eq!(
-            (
-                laptop.exclude.len(),
-                laptop.depends_on.len(),
-                laptop.redact.len()
-            ),
-            (2, 1, 1)
-        );
-        assert_eq!(
-            NamespaceMap::join(laptop.map_namespaces).unwrap()[&Namespace::new("")],
-            Namespace::new("base")
-        );
-        assert_eq!(
-            (laptop.on_existing, laptop.via, laptop.sample),
-            (
-                Some(OnExisting::Replace),
-                Some(WriteMethod::Commit),
-                Some(Sample::Share(50_000))
-            )
-        );
-        assert_eq!(laptop.hooks.after_all.as_deref(), Some("make seed"));
-        assert!(laptop.with_dependencies);
-        assert_eq!(named("[profile.empty]", "empty"), Ok(Profile::default()));
-    }
-
-    #[test]
-    fn paths_lead_on_from_where_the_configuration_lies() {
-        let laptop = named(LAPTOP, "laptop").unwrap();
-        assert_eq!(laptop.redact_file.unwrap(), Path::new("conf/redact.txt"));
-        assert_eq!(laptop.order_file.unwrap(), Path::new("/etc/order.toml"));
-        assert_eq!(laptop.staging.unwrap(), "gs://bucket/staging");
-        let files = named(LAPTOP, "files").unwrap();
-        assert_eq!(
-            (
-                files.target.unwrap().to_string().as_str(),
-                files.staging.unwrap().as_str()
-            ),
-            ("ndjson:conf/out", "conf/staging")
-        );
-        assert_eq!(files.sample, Some(Sample::Limit(100)));
-    }
-
-    #[test]
-    fn what_is_wrong_is_named_with_its_line() {
-        for (text, start, rest) in [
-            (
-                "[profile.laptop]\ntagret = \"dir:x\"",
-                "kindpack.toml: line 2: ",
-                "`tagret`",
-            ),
-            ("[profil.laptop]", "kindpack.toml: line 1: ", "`profil`"),
-            (
-                "[profile.laptop]\n\nonly = [\"a\",\n  \"b/\"]",
-                "kindpack.toml: line 3: ",
-                "selector \"b/\"",
-            ),
-            (
-                "[profile.laptop]\ntarget = \"shop\"",
-                "kindpack.toml: line 2: ",
-                "expected emulator:PROJECT",
-            ),
-            (
-                "[profile.laptop]\ndepends_on = [\"A\"]",
-                "kindpack.toml: line 2: ",
-                "A=B",
-            ),
-            (
-                "[profile.laptop]\non_existing = \"over\"",
-                "kindpack.toml: line 2: ",
-                "expected fail, merge or replace",
-            ),
-            (
-                "[profile.laptop]\nredact = [\"x\"]",
-                "kindpack.toml: line 2: ",
-                "--redact",
-            ),
-            (
-                "[profile.laptop]\nmap_namespaces = { a = \"b c\" }",
-                "kindpack.toml: line 2: ",
-                "namespace map",
-            ),
-            (
-                "[profile.laptop]\nmap_namespaces = { \"a=b\" = \"c\" }",
-                "kindpack.toml: line 2: ",
-                "namespace",
-            ),
-            (
-                "[profile.laptop]\nsample = \"5%\"\nlimit = 3",
-                "kindpack.toml: line 3: ",
-                "found both",
-            ),
-            (
-                "[profile.laptop]\nsample = \"100\"",
-                "kindpack.toml: line 2: ",
-                "a share",
-            ),
-            (
-                "[profile.laptop]\nlimit = 0",
-                "kindpack.toml: line 2: ",
-                "from 1",
-            ),
-            (
-                "[profile.laptop]\nconfirm = \"shop\"",
-                "kindpack.toml: line 2: ",
-                "confirm: expected it to be typed",
-            ),
-            (
-                "[profile.laptop]\ndisaster_recovery = true",
-                "kindpack.toml: line 2: ",
-                "disaster_recovery: expected it to be typed",
-            ),
-            ("[profile.laptop", "kindpack.toml: line 1: ", ""),
-            (
-                "[profile.other]\n[profile.third]",
-                "kindpack.toml: line 1: expected [profile.laptop], found profile.other, profile.third",
-                "",
-            ),
-            (
-                "",
-                "kindpack.toml: line 1: expected [profile.laptop], found no profile",
-                "",
-            ),
-        ] {
-            let error = named(text, "laptop").unwrap_err();
-            assert!(
-                error.starts_with(start) && error.contains(rest) && !error.contains('\n'),
-                "{text:?}: {error}"
-            );
-        }
-    }
-
-    #[test]
-    fn one_wrong_profile_is_told_whichever_is_meant() {
-        assert!(
-            named("[profile.laptop]\n[profile.other]\nonyl = []", "laptop")
-                .unwrap_err()
-                .contains("`onyl`")
-        );
-    }
 
     #[test]
     fn order_file_holds_only_its_three_lists() {
@@ -560,9 +383,7 @@ staging = "staging"
 
     proptest::proptest! {
         #[test]
-        fn any_text_is_read_or_refused(text in "\\PC{0,80}", lines in proptest::collection::vec("(\\[profile\\.a\\]|[a-z_]{1,9} ?= ?\\PC{0,9})", 0..5)) {
-            _ = named(&text, "a");
-            _ = named(&lines.join("\n"), "a");
+        fn any_text_is_read_or_refused(text in "\\PC{0,80}") {
             _ = order(&text, "order.toml");
             _ = rules(&text, "redact.txt");
         }

@@ -60,6 +60,11 @@ impl KeepPolicy {
         KeepRule::iter().all(|rule| self.limit(rule).is_none())
     }
 
+    /// The rules that keep something, with their numbers.
+    pub fn rules(&self) -> impl Iterator<Item = (KeepRule, NonZeroU32)> {
+        KeepRule::iter().filter_map(|rule| Some((rule, self.limit(rule)?)))
+    }
+
     fn limit(&self, rule: KeepRule) -> Option<NonZeroU32> {
         match rule {
             KeepRule::Last => self.last,

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use syn::visit::{self, Visit};
 
 /// The folders of `src/`, from the bottom to the top. A folder imports from lower layers only.
-const LAYERS: [&[&str]; 9] = [
+const LAYERS: [&[&str]; 10] = [
     &["model"],
     &["runtime", "progress"],
     &["google"],
@@ -19,6 +19,7 @@ const LAYERS: [&[&str]; 9] = [
     &["plan", "archive", "targets"],
     &["pack", "verify", "extract", "restore"],
     &["backup", "prune"],
+    &["config"],
     &["cli"],
 ];
 

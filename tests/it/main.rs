@@ -12,6 +12,7 @@
 mod backup;
 mod cloud;
 mod companions;
+mod config;
 mod datastore;
 mod demo;
 mod environment;

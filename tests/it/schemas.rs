@@ -84,6 +84,7 @@ fn with_one_field_more(document: &Value) -> Vec<Value> {
 #[test]
 fn the_schemas_are_schemas() {
     for name in [
+        "config",
         "manifest",
         "plan",
         "journal",
@@ -466,6 +467,11 @@ fn events_of_all_commands_match_schema() {
     );
     run(0, &["archives", "."]);
     run(0, &["prune", "archives", "--keep-last", "1"]);
+    desk.write(
+        "shop.toml",
+        "[app.shop]\nfrom = \"datastore:shop\"\nexports = \"e\"\narchive = \"a/\"\nkeep = { last = 1 }",
+    );
+    run(0, &["config", "check", "--config", "shop.toml"]);
     run(0, &["status", "plan.json"]);
     run(0, &["restore", "plan.json", "--dry-run"]);
     run(7, &["restore", "plan.json", "--max-steps", "2"]);
@@ -508,6 +514,7 @@ fn events_of_all_commands_match_schema() {
     run(4, &["cat", "damaged.zip", "*"]);
 
     let names = [
+        "app",
         "archive",
         "chosen",
         "done",

@@ -145,6 +145,7 @@ fn help_of_every_command_is_complete() {
         "restore",
         "rehearse",
         "status",
+        "config",
         "completions",
         "man",
     ] {

@@ -2,6 +2,7 @@
 
 mod archive;
 mod backup;
+mod config;
 mod extract;
 mod global;
 mod pack;
@@ -23,6 +24,7 @@ use crate::targets::RETRY_TIMEOUT;
 
 pub use archive::ArchiveArg;
 pub use backup::BackupArgs;
+pub use config::{ConfigCheckArgs, ConfigCommand};
 pub use extract::{ExtractArgs, FormatArg};
 pub use global::Global;
 pub use pack::{ArchiveOptions, MethodArg, PackArgs};
@@ -121,6 +123,9 @@ pub enum Command {
         #[arg(long, value_name = "DEST")]
         journal: Option<PathBuf>,
     },
+    /// Check the configuration of backups and restores
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Print a completion script
     Completions { shell: Shell },
     /// Write manual pages into a folder

@@ -4,6 +4,7 @@ mod archives;
 mod backup;
 mod cat;
 mod completions;
+mod config;
 mod demo;
 mod extract;
 mod list;
@@ -42,6 +43,7 @@ fn failure_prefix(command: &Command) -> &'static str {
         Command::Restore(_) => "cannot restore",
         Command::Rehearse(_) => "cannot rehearse",
         Command::Status { .. } => "cannot show the status",
+        Command::Config(_) => "cannot check the configuration",
         Command::Completions { .. } => "cannot print completions",
         Command::Man { .. } => "cannot write manual pages",
     }
@@ -69,6 +71,7 @@ async fn dispatch(context: &Context, command: Command) -> CommandResult {
             require_complete,
             journal,
         } => status::run(context, &plan, require_complete, journal).await,
+        Command::Config(command) => config::run(context, command).await,
         Command::Completions { shell } => completions::run(context, shell),
         Command::Man { dir } => man::run(context, &dir),
     }

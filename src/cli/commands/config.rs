@@ -1,0 +1,180 @@
+//! `kindpack config check`: what the configuration would run.
+
+use serde_json::{Value, json};
+
+use crate::backup::{BackupRequest, QueueOptions};
+use crate::cli::app_config::{read_config, with_queue_file};
+use crate::cli::args::{ConfigCheckArgs, ConfigCommand};
+use crate::cli::context::{CommandResult, Context};
+use crate::cli::exit::ExitCode;
+use crate::cli::failure::Failure;
+use crate::cli::output;
+use crate::config::AppConfig;
+use crate::notify::{NotifyOptions, SecretSource};
+use crate::prune::{KeepPolicy, KeepRule};
+use crate::store::{Location, StoreError};
+
+pub async fn run(context: &Context, command: ConfigCommand) -> CommandResult {
+    let ConfigCommand::Check(args) = command;
+    check(context, args).await
+}
+
+async fn check(context: &Context, args: ConfigCheckArgs) -> CommandResult {
+    let ui = &context.ui;
+    let config = read_config(&args.config).await?;
+    let profiles: Vec<&str> = config.profile_names().collect();
+    for app in config.apps.values() {
+        let app = with_queue_file(app.clone()).await?;
+        if ui.is_json() {
+            ui.json_event(&event(&app));
+        } else {
+            show(context, &app);
+        }
+        missing_secrets(&app)
+            .iter()
+            .for_each(|secret| ui.warn(format!("{}: cannot read {secret}", app.name)));
+        if args.online {
+            check_online(context, &app).await?;
+        }
+    }
+    if !profiles.is_empty() {
+        ui.info(format!("profiles: {}", profiles.join(", ")));
+    }
+    let apps = output::counted(config.apps.len() as u64, "application", "applications");
+    ui.info(format!("OK: {}: {apps}", args.config.display()));
+    ui.done(json!({"apps": config.apps.len(), "profiles": profiles, "online": args.online}));
+    Ok(ExitCode::Done)
+}
+
+/// Lists the places of an application; one that is not there yet is made by the first backup.
+async fn check_online(context: &Context, app: &AppConfig) -> Result<(), Failure> {
+    let places = [&app.backup.exports, &app.backup.archive.folder()];
+    for place in places {
+        let listed = context.stores.folder(place).list_folder().await;
+        match listed {
+            Ok(_) | Err(StoreError::NotFound { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+fn show(context: &Context, app: &AppConfig) {
+    let ui = &context.ui;
+    ui.info(ui.bold(&app.name));
+    for (name, value) in facts(app) {
+        ui.info(format!("  {name:<9} {value}"));
+    }
+}
+
+/// What an application's backup is, in the words of the configuration.
+fn facts(app: &AppConfig) -> Vec<(&'static str, String)> {
+    let BackupRequest {
+        source,
+        exports,
+        archive,
+        kinds,
+        queue,
+        snapshot_time,
+        ..
+    } = &app.backup;
+    let all_or = |names: Vec<String>| {
+        if names.is_empty() {
+            "all".to_owned()
+        } else {
+            names.join(", ")
+        }
+    };
+    let optional = [
+        ("exclude", join(&kinds.exclude)),
+        ("snapshot", snapshot_time.map(|time| time.to_string())),
+        ("with", join(&app.companions)),
+        ("keep", app.keep.as_ref().map(keep_words)),
+        ("notify", app.notify.as_ref().map(notify_words)),
+    ];
+    let needed = [
+        ("from", source.to_string()),
+        ("exports", exports.to_string()),
+        ("archive", archive.to_string()),
+        ("namespaces", all_or(strings(&kinds.namespaces))),
+        ("only", all_or(strings(&kinds.only))),
+        ("queue", queue_words(queue)),
+    ];
+    let optional = optional
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)));
+    needed.into_iter().chain(optional).collect()
+}
+
+fn strings<T: ToString>(items: &[T]) -> Vec<String> {
+    items.iter().map(T::to_string).collect()
+}
+
+fn join<T: ToString>(items: &[T]) -> Option<String> {
+    (!items.is_empty()).then(|| strings(items).join(", "))
+}
+
+fn queue_words(queue: &QueueOptions) -> String {
+    format!(
+        "{}, bucket size {}, {} at once, {} attempts",
+        queue.rate, queue.bucket_size, queue.max_concurrent, queue.max_attempts
+    )
+}
+
+fn keep_words(policy: &KeepPolicy) -> String {
+    let rules = policy.rules();
+    let words = rules.map(|(rule, number)| format!("{number} {}", word(rule)));
+    words.collect::<Vec<_>>().join(", ")
+}
+
+fn word(rule: KeepRule) -> &'static str {
+    rule.into()
+}
+
+fn notify_words(options: &NotifyOptions) -> String {
+    let mail = options.mail.as_ref().map(|mail| {
+        let to: Vec<String> = mail.to.iter().map(|to| to.email.to_string()).collect();
+        format!("mail to {} through {}", to.join(", "), mail.host)
+    });
+    let webhook = options.webhook.as_ref();
+    let webhook = webhook.map(|webhook| format!("webhook in {}", webhook.url));
+    let ways: Vec<String> = mail.into_iter().chain(webhook).collect();
+    let when: &str = options.on.into();
+    format!("{when}: {}", ways.join("; "))
+}
+
+/// The secrets that cannot be read here and now.
+fn missing_secrets(app: &AppConfig) -> Vec<&SecretSource> {
+    let notify = app.notify.as_ref();
+    let mail = notify.and_then(|notify| notify.mail.as_ref()?.login.as_ref());
+    let password = mail.map(|(_, password)| password);
+    let url = notify.and_then(|notify| Some(&notify.webhook.as_ref()?.url));
+    let secrets = password.into_iter().chain(url);
+    secrets.filter(|secret| secret.read().is_err()).collect()
+}
+
+fn event(app: &AppConfig) -> Value {
+    let backup = &app.backup;
+    json!({
+        "event": "app",
+        "app": app.name,
+        "from": backup.source.to_string(),
+        "exports": backup.exports.to_string(),
+        "archive": backup.archive.to_string(),
+        "namespaces": backup.kinds.namespaces,
+        "only": strings(&backup.kinds.only),
+        "exclude": strings(&backup.kinds.exclude),
+        "queue": {
+            "rate": backup.queue.rate,
+            "bucket_size": backup.queue.bucket_size,
+            "max_concurrent": backup.queue.max_concurrent,
+            "max_attempts": backup.queue.max_attempts,
+        },
+        "snapshot": backup.snapshot_time,
+        "allow_missing": strings(&backup.allow_missing),
+        "delete_exports": backup.delete_exports,
+        "with": app.companions.iter().map(Location::to_string).collect::<Vec<_>>(),
+        "keep": app.keep.as_ref().map(keep_words),
+        "notify": app.notify.as_ref().map(notify_words),
+    })
+}

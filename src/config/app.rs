@@ -1,0 +1,273 @@
+//! `[app.NAME]`: the backup of one application, with what follows it.
+
+use std::num::NonZeroU32;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde::de::Error as _;
+use toml::Spanned;
+
+use super::notify::WrittenNotify;
+use crate::backup::{
+    BackupRequest, BackupSource, KindSelection, QueueFileRef, QueueOptions, Rate, SnapshotTime,
+};
+use crate::model::{Method, Namespace, Selector};
+use crate::notify::NotifyOptions;
+use crate::pack::PackRequest;
+use crate::plan::profile::{ConfigFault, Parsed, values};
+use crate::prune::KeepPolicy;
+use crate::store::Location;
+
+/// The backup of an application.
+#[derive(Debug, Clone)]
+pub struct AppConfig {
+    /// Its name.
+    pub name: String,
+    /// What is backed up, and how.
+    pub backup: BackupRequest,
+    /// A `queue.yaml` that paces the exports instead of [`BackupRequest::queue`].
+    pub queue_file: Option<QueueFileRef>,
+    /// Where the archive's companions are.
+    pub companions: Vec<Location>,
+    /// Which archives are kept after a good backup; all of them without a policy.
+    pub keep: Option<KeepPolicy>,
+    /// Who is notified.
+    pub notify: Option<NotifyOptions>,
+}
+
+/// A table as it is written. What is left out is taken from `[defaults]`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenApp {
+    from: Option<Parsed<BackupSource>>,
+    exports: Option<Parsed<Location>>,
+    archive: Option<Parsed<Location>>,
+    namespaces: Option<Vec<String>>,
+    only: Option<Vec<Parsed<Selector>>>,
+    exclude: Option<Vec<Parsed<Selector>>>,
+    queue: Option<WrittenQueue>,
+    snapshot: Option<Parsed<SnapshotTime>>,
+    allow_missing: Option<Vec<Parsed<Selector>>>,
+    delete_exports: Option<bool>,
+    pack: Option<WrittenPack>,
+    keep: Option<Spanned<WrittenKeep>>,
+    notify: Option<Spanned<WrittenNotify>>,
+}
+
+/// The numbers of a queue, or a `queue.yaml`.
+#[derive(Debug, Clone)]
+enum WrittenQueue {
+    File(QueueFileRef),
+    Numbers(QueueNumbers),
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct QueueNumbers {
+    rate: Option<Parsed<Rate>>,
+    bucket_size: Option<NonZeroU32>,
+    max_concurrent: Option<NonZeroU32>,
+    max_attempts: Option<NonZeroU32>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenPack {
+    method: Option<Method>,
+    level: Option<Spanned<u32>>,
+    #[serde(default)]
+    accept_count: Vec<Parsed<Selector>>,
+    #[serde(default)]
+    with: Vec<Parsed<Location>>,
+    #[serde(default)]
+    overwrite: bool,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenKeep {
+    last: Option<NonZeroU32>,
+    daily: Option<NonZeroU32>,
+    weekly: Option<NonZeroU32>,
+    monthly: Option<NonZeroU32>,
+    yearly: Option<NonZeroU32>,
+}
+
+impl<'de> Deserialize<'de> for WrittenQueue {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(QueueVisitor)
+    }
+}
+
+struct QueueVisitor;
+
+impl<'de> serde::de::Visitor<'de> for QueueVisitor {
+    type Value = WrittenQueue;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FILE[:NAME] of a queue.yaml, or a table")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<WrittenQueue, E> {
+        text.parse().map(WrittenQueue::File).map_err(E::custom)
+    }
+
+    fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<WrittenQueue, A::Error> {
+        let table = serde::de::value::MapAccessDeserializer::new(map);
+        QueueNumbers::deserialize(table)
+            .map(WrittenQueue::Numbers)
+            .map_err(A::Error::custom)
+    }
+}
+
+impl WrittenApp {
+    /// The table with what it leaves out taken from the defaults.
+    pub(super) fn or(self, defaults: &WrittenApp) -> Self {
+        let defaults = defaults.clone();
+        WrittenApp {
+            from: self.from.or(defaults.from),
+            exports: self.exports.or(defaults.exports),
+            archive: self.archive.or(defaults.archive),
+            namespaces: self.namespaces.or(defaults.namespaces),
+            only: self.only.or(defaults.only),
+            exclude: self.exclude.or(defaults.exclude),
+            queue: self.queue.or(defaults.queue),
+            snapshot: self.snapshot.or(defaults.snapshot),
+            allow_missing: self.allow_missing.or(defaults.allow_missing),
+            delete_exports: self.delete_exports.or(defaults.delete_exports),
+            pack: self.pack.or(defaults.pack),
+            keep: self.keep.or(defaults.keep),
+            notify: self.notify.or(defaults.notify),
+        }
+    }
+
+    /// The backup. `place` is where the table begins.
+    pub(super) fn finish(
+        self,
+        name: &str,
+        place: usize,
+        folder: &Path,
+    ) -> Result<AppConfig, ConfigFault> {
+        let needed = |key: &str| (place, format!("[app.{name}]: the key `{key}` is missing"));
+        let Parsed(source) = self.from.ok_or_else(|| needed("from"))?;
+        let Parsed(exports) = self.exports.ok_or_else(|| needed("exports"))?;
+        let Parsed(archive) = self.archive.ok_or_else(|| needed("archive"))?;
+        let (queue, queue_file) = self.queue.unwrap_or_default().finish(folder);
+        let (pack, companions) = self.pack.unwrap_or_default().finish(folder)?;
+        let namespaces = self.namespaces.unwrap_or_default();
+        let kinds = KindSelection {
+            namespaces: namespaces
+                .iter()
+                .map(|name| Namespace::parse_display(name))
+                .collect(),
+            only: values(self.only.unwrap_or_default()),
+            exclude: values(self.exclude.unwrap_or_default()),
+        };
+        let backup = BackupRequest {
+            source,
+            exports: in_folder(exports, folder),
+            archive: in_folder(archive, folder),
+            kinds,
+            queue,
+            snapshot_time: self.snapshot.map(|Parsed(time)| time),
+            allow_missing: values(self.allow_missing.unwrap_or_default()),
+            delete_exports: self.delete_exports.unwrap_or_default(),
+            starts_anew: false,
+            pack,
+        };
+        Ok(AppConfig {
+            name: name.to_owned(),
+            backup,
+            queue_file,
+            companions,
+            keep: self.keep.map(policy).transpose()?,
+            notify: self
+                .notify
+                .map(|notify| notify_options(notify, folder))
+                .transpose()?,
+        })
+    }
+}
+
+impl Default for WrittenQueue {
+    fn default() -> Self {
+        WrittenQueue::Numbers(QueueNumbers::default())
+    }
+}
+
+impl WrittenQueue {
+    fn finish(self, folder: &Path) -> (QueueOptions, Option<QueueFileRef>) {
+        let usual = QueueOptions::default();
+        match self {
+            WrittenQueue::File(file) => {
+                let path = folder.join(file.path);
+                (usual, Some(QueueFileRef { path, ..file }))
+            }
+            WrittenQueue::Numbers(numbers) => {
+                let options = QueueOptions {
+                    rate: numbers.rate.map_or(usual.rate, |Parsed(rate)| rate),
+                    bucket_size: numbers.bucket_size.unwrap_or(usual.bucket_size),
+                    max_concurrent: numbers.max_concurrent.unwrap_or(usual.max_concurrent),
+                    max_attempts: numbers.max_attempts.unwrap_or(usual.max_attempts),
+                    ..usual
+                };
+                (options, None)
+            }
+        }
+    }
+}
+
+impl WrittenPack {
+    fn finish(self, folder: &Path) -> Result<(PackRequest, Vec<Location>), ConfigFault> {
+        let usual = PackRequest::default();
+        let level = match self.level {
+            Some(level) if !(1..=9).contains(level.get_ref()) => {
+                let fault = format!("level: {} is not a number from 1 to 9", level.get_ref());
+                return Err((level.span().start, fault));
+            }
+            level => level.map_or(usual.level, Spanned::into_inner),
+        };
+        let request = PackRequest {
+            method: self.method.unwrap_or(usual.method),
+            level,
+            accept_count: values(self.accept_count),
+            overwrite: self.overwrite,
+            ..usual
+        };
+        let companions = values(self.with).into_iter();
+        let companions = companions.map(|with| in_folder(with, folder)).collect();
+        Ok((request, companions))
+    }
+}
+
+fn policy(keep: Spanned<WrittenKeep>) -> Result<KeepPolicy, ConfigFault> {
+    let place = keep.span().start;
+    let keep = keep.into_inner();
+    let policy = KeepPolicy {
+        last: keep.last,
+        daily: keep.daily,
+        weekly: keep.weekly,
+        monthly: keep.monthly,
+        yearly: keep.yearly,
+    };
+    if policy.is_empty() {
+        return Err((place, "keep: at least one number is needed".to_owned()));
+    }
+    Ok(policy)
+}
+
+fn notify_options(
+    notify: Spanned<WrittenNotify>,
+    folder: &Path,
+) -> Result<NotifyOptions, ConfigFault> {
+    let place = notify.span().start;
+    notify.into_inner().finish(place, folder)
+}
+
+/// A location that leads on from a folder where it is a relative path.
+fn in_folder(location: Location, folder: &Path) -> Location {
+    match location {
+        Location::Local(path) => Location::Local(folder.join(path)),
+        location => location,
+    }
+}
