@@ -15,6 +15,7 @@ mod companions;
 mod config;
 mod datastore;
 mod demo;
+mod deploy;
 mod environment;
 mod files_written;
 mod golden_path;
