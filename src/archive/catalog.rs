@@ -106,6 +106,8 @@ pub struct ArchiveContents {
     pub id: String,
     /// The project that the backup was made of.
     pub project: String,
+    /// Its database; empty for the default one.
+    pub database: String,
     /// The namespaces, in order.
     pub namespaces: Vec<Namespace>,
     /// Pairs of namespace and kind.
@@ -123,6 +125,7 @@ impl ArchiveContents {
         ArchiveContents {
             id: manifest.backup.id.clone(),
             project: manifest.backup.project.clone(),
+            database: manifest.backup.database.clone(),
             namespaces: namespaces.into_iter().cloned().collect(),
             kinds: manifest.totals.kinds,
             entities: manifest.totals.entities,

@@ -86,6 +86,18 @@ impl FromStr for BackupSource {
     }
 }
 
+impl BackupSource {
+    /// The project and the name of the database; the default one has none.
+    pub fn database(&self) -> (&str, &str) {
+        match self {
+            BackupSource::Datastore { project, database } => {
+                (project, database.as_deref().unwrap_or_default())
+            }
+            BackupSource::Emulator { project, .. } => (project, ""),
+        }
+    }
+}
+
 impl From<BackupSource> for TargetSpec {
     fn from(source: BackupSource) -> Self {
         match source {

@@ -7,6 +7,9 @@ use super::input_file::read_input_file;
 use crate::backup::QueueSettings;
 use crate::config::{AppConfig, Config};
 
+/// The configuration that is read where none is named.
+pub const CONFIG_FILE: &str = "kindpack.toml";
+
 /// Configurations and queues longer than this are none.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 

@@ -129,6 +129,12 @@ impl Failure {
         self
     }
 
+    /// Adds a hint, unless there is one.
+    pub fn or_hint(mut self, hint: &str) -> Self {
+        self.hint.get_or_insert_with(|| hint.to_owned());
+        self
+    }
+
     /// Says what could not be done, unless the failure says it already.
     pub fn or_prefix(mut self, prefix: &str) -> Self {
         self.prefix.get_or_insert_with(|| prefix.to_owned());

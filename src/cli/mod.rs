@@ -1,8 +1,11 @@
 //! The command line: arguments in; tables, progress, events, hints and exit codes out. The only
 //! place that prints.
 
+mod app_backup;
 mod app_config;
 mod args;
+mod backup_report;
+mod backup_run;
 mod commands;
 mod confirm;
 mod context;

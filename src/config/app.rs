@@ -35,6 +35,18 @@ pub struct AppConfig {
     pub notify: Option<NotifyOptions>,
 }
 
+impl AppConfig {
+    /// The folder of the archive, in which older ones are pruned.
+    pub fn archive_folder(&self) -> Location {
+        let archive = &self.backup.archive;
+        if archive.is_folder_name() {
+            archive.clone()
+        } else {
+            archive.folder()
+        }
+    }
+}
+
 /// A table as it is written. What is left out is taken from `[defaults]`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]

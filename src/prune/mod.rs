@@ -75,6 +75,8 @@ pub struct PrunedArchive {
     pub id: Option<String>,
     /// The project of the backup, as far as it is known.
     pub project: Option<String>,
+    /// Its database, as far as it is known; empty for the default one.
+    pub database: Option<String>,
     /// The namespace that it is of, as names of archives have it.
     pub label: Option<String>,
     /// What becomes of it.
@@ -130,6 +132,7 @@ struct Candidate {
 struct Group {
     /// The project; empty where the archive cannot be read.
     project: String,
+    database: String,
     label: String,
 }
 
@@ -159,6 +162,16 @@ impl PrunePlan {
             store: store.clone(),
             archives: decide(candidates, policy),
         })
+    }
+
+    /// Forgets the archives of other databases, so that they are left alone. The default database
+    /// has no name.
+    pub fn retain_database(&mut self, project: &str, database: &str) {
+        let is_one =
+            |found: &Option<String>, wanted| found.as_deref().is_none_or(|found| found == wanted);
+        self.archives.retain(|archive| {
+            is_one(&archive.project, project) && is_one(&archive.database, database)
+        });
     }
 
     /// How many archives go.
@@ -307,6 +320,7 @@ impl Group {
         let label = named.map(|named| named.namespace).or_else(held)?;
         Some(Group {
             project: holds.map_or_else(String::new, |holds| holds.project.clone()),
+            database: holds.map_or_else(String::new, |holds| holds.database.clone()),
             label: label.to_owned(),
         })
     }
@@ -327,13 +341,15 @@ async fn is_damaged(store: &dyn Store, object: &ObjectInfo) -> Result<bool, Stor
 /// Puts archives that cannot be read, and so name no project, among those of the same label.
 fn group_damaged(candidates: &mut [Candidate]) {
     let readable = candidates.iter().filter(|one| one.holds.is_some());
-    let projects: BTreeMap<String, String> = readable
+    let groups: BTreeMap<String, Group> = readable
         .filter_map(|one| one.group.clone())
-        .map(|group| (group.label, group.project))
+        .map(|group| (group.label.clone(), group))
         .collect();
     let damaged = candidates.iter_mut().filter(|one| one.holds.is_none());
     for group in damaged.filter_map(|one| one.group.as_mut()) {
-        group.project = projects.get(&group.label).cloned().unwrap_or_default();
+        if let Some(readable) = groups.get(&group.label) {
+            *group = readable.clone();
+        }
     }
 }
 
@@ -389,6 +405,7 @@ fn decided(candidate: Candidate, reasons: Vec<KeepReason>) -> (Option<DateTime>,
     let archive = PrunedArchive {
         object,
         id: id.or_else(|| holds.as_ref().map(|holds| holds.id.clone())),
+        database: holds.as_ref().map(|holds| holds.database.clone()),
         project: holds.map(|holds| holds.project),
         label: group.map(|group| group.label),
         decision,

@@ -182,7 +182,7 @@ fn mail_refused_for_now_is_sent_again() {
 }
 
 /// A webhook, and what was posted to it.
-struct Hook {
+pub struct Hook {
     server: HttpServer,
     posts: Arc<Mutex<Vec<(String, Value)>>>,
     folder: tempfile::TempDir,
@@ -190,7 +190,7 @@ struct Hook {
 
 impl Hook {
     /// A webhook that answers with these statuses, then with 200.
-    fn start(statuses: &[u16]) -> Self {
+    pub fn start(statuses: &[u16]) -> Self {
         let posts: Arc<Mutex<Vec<(String, Value)>>> = Arc::default();
         let (kept, statuses) = (posts.clone(), statuses.to_vec());
         let server = HttpServer::serve(HttpServer::bind("127.0.0.1:0"), move |request| {
@@ -213,9 +213,14 @@ impl Hook {
         }
     }
 
+    /// The URL of the webhook.
+    pub fn url(&self) -> String {
+        format!("{}{HOOK}", self.server.url())
+    }
+
     fn options(&self, on: NotifyWhen) -> NotifyOptions {
         let path: PathBuf = self.folder.path().join("url");
-        std::fs::write(&path, format!("{}{HOOK}\n", self.server.url())).unwrap();
+        std::fs::write(&path, format!("{}\n", self.url())).unwrap();
         let webhook = WebhookOptions {
             url: SecretSource::File(path),
         };
@@ -226,7 +231,8 @@ impl Hook {
         }
     }
 
-    fn posts(&self) -> Vec<(String, Value)> {
+    /// What was posted: the path and the body.
+    pub fn posts(&self) -> Vec<(String, Value)> {
         self.posts.lock().unwrap().clone()
     }
 }

@@ -1,6 +1,7 @@
 //! `kindpack backup`.
 
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 
 use clap::Args;
 
@@ -18,38 +19,45 @@ pub struct BackupArgs {
     pub exports: Option<Location>,
     /// The archive to make; ending in `/`, its name is chosen
     pub archive: Option<Location>,
+    /// Back up the applications of this configuration, where FROM is not given [default:
+    /// kindpack.toml]
+    #[arg(long, value_name = "FILE", conflicts_with = "from")]
+    pub config: Option<PathBuf>,
+    /// Back up only this application of the configuration (repeatable)
+    #[arg(long, value_name = "NAME", conflicts_with = "from")]
+    pub app: Vec<String>,
     /// Back up only this namespace; `(default)` is the default one (repeatable)
-    #[arg(long, value_name = "NAMESPACE")]
+    #[arg(long, value_name = "NAMESPACE", requires = "from")]
     pub namespace: Vec<String>,
     /// Back up only these kinds (repeatable)
-    #[arg(long, value_name = "SELECTOR")]
+    #[arg(long, value_name = "SELECTOR", requires = "from")]
     pub only: Vec<Selector>,
     /// Do not back up these kinds (repeatable)
-    #[arg(long, value_name = "SELECTOR")]
+    #[arg(long, value_name = "SELECTOR", requires = "from")]
     pub exclude: Vec<Selector>,
     /// Take the numbers of the queue from an App Engine queue.yaml
-    #[arg(long, value_name = "FILE[:NAME]")]
+    #[arg(long, value_name = "FILE[:NAME]", requires = "from")]
     pub queue: Option<QueueFileRef>,
     /// Start exports at this rate on average [default: 10/s]
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", requires = "from")]
     pub rate: Option<Rate>,
     /// Start up to N exports at once after a pause [default: 1]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", requires = "from")]
     pub bucket_size: Option<NonZeroU32>,
     /// Run up to N exports at once [default: 1]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", requires = "from")]
     pub max_concurrent: Option<NonZeroU32>,
     /// Try the export of a kind up to N times [default: 10]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", requires = "from")]
     pub max_attempts: Option<NonZeroU32>,
     /// Export the data of one instant: `now`, or a whole minute such as 2026-01-31T02:15:00Z
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", requires = "from")]
     pub snapshot_time: Option<SnapshotTime>,
     /// Make the archive even if the export of these kinds fails (repeatable)
-    #[arg(long, value_name = "SELECTOR")]
+    #[arg(long, value_name = "SELECTOR", requires = "from")]
     pub allow_missing: Vec<Selector>,
     /// Delete the exports once the archive has been verified in full
-    #[arg(long)]
+    #[arg(long, requires = "from")]
     pub delete_exports: bool,
     /// Start another backup, even if one is unfinished
     #[arg(long)]

@@ -1,42 +1,120 @@
 //! `kindpack backup FROM EXPORTS ARCHIVE`.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use serde_json::json;
 
 use crate::backup::{
-    BackupError, BackupEstimate, BackupRequest, BackupResult, BackupServices, FailedKind,
-    KindEstimate, KindSelection, OpenSource, QueueOptions, QueueSettings, backup, estimate,
-    open_source,
+    BackupEstimate, BackupRequest, BackupResult, FailedKind, KindEstimate, KindSelection,
+    QueueOptions, QueueSettings, estimate,
 };
+use crate::cli::app_backup;
+use crate::cli::app_config::{CONFIG_FILE, read_config};
 use crate::cli::args::BackupArgs;
+use crate::cli::backup_run::{open, start};
 use crate::cli::context::{CommandResult, Context};
 use crate::cli::exit::ExitCode;
 use crate::cli::failure::Failure;
 use crate::cli::input_file::read_input_file;
 use crate::cli::output;
-use crate::cli::packing::{check_companions, pack_request, report_problems};
+use crate::cli::packing::{check_companions, pack_request};
 use crate::cli::plan_options::environment;
 use crate::cli::text::shell_quote;
+use crate::config::AppConfig;
 use crate::model::{KindRef, Namespace, spelled_duration};
-use crate::progress::Observer as _;
 
 /// Longer files are no `queue.yaml`.
 const MAX_QUEUE_BYTES: u64 = 1 << 20;
 
 pub async fn run(context: &Context, args: BackupArgs) -> CommandResult {
+    if args.from.is_none() {
+        return run_apps(context, &args).await;
+    }
     let is_dry_run = args.dry_run;
     let request = request(context, args).await?;
-    let source = open_source(&request, context.timeouts, context.ui.clone())
-        .map_err(|error| Failure::from(BackupError::from(error)))?;
+    let source = open(context, &request)?;
     if is_dry_run {
         let has_quota = source.exporter.has_quota();
         let estimate = estimate(&source.kinds, &request, has_quota).await?;
-        print_estimate(context, &estimate);
+        print_estimate(context, &estimate, true);
         return Ok(ExitCode::Done);
     }
-    let result = back_up(context, &request, &source).await?;
+    let completed = start(context, &request, &source).await?;
+    let result = completed.close().await?;
     print_result(context, &request, &result)
+}
+
+/// The backups that the configuration describes, one after the other. One that fails does not stop
+/// the next.
+async fn run_apps(context: &Context, args: &BackupArgs) -> CommandResult {
+    let path = args.config.as_deref().unwrap_or(Path::new(CONFIG_FILE));
+    let config = read_config(path).await.map_err(|failure| {
+        failure.or_hint("name a Datastore, a folder for its exports and an archive: kindpack backup datastore:PROJECT gs://BUCKET/exports/ gs://BUCKET/archives/; or describe them in kindpack.toml")
+    })?;
+    let apps = config.choose_apps(&args.app)?;
+    let mut failures = Vec::new();
+    for app in &apps {
+        if let Err(failure) = run_app(context, app, args, apps.len() == 1).await {
+            failures.push((app.name.as_str(), failure));
+        }
+    }
+    match failures.len() {
+        0 if apps.len() == 1 => Ok(ExitCode::Done),
+        0 => {
+            context.ui.done(json!({"apps": apps.len()}));
+            Ok(ExitCode::Done)
+        }
+        _ => Err(join_failures(failures)),
+    }
+}
+
+/// One backup of the configuration. The only one prints the last event.
+async fn run_app(
+    context: &Context,
+    app: &AppConfig,
+    args: &BackupArgs,
+    is_only: bool,
+) -> Result<(), Failure> {
+    let ui = &context.ui;
+    let mut app = app_backup::prepare(context, app).await?;
+    app.backup.starts_anew = args.new;
+    ui.info(ui.bold(&app.name));
+    let result = if args.dry_run {
+        let source = open(context, &app.backup)?;
+        let has_quota = source.exporter.has_quota();
+        let estimate = estimate(&source.kinds, &app.backup, has_quota).await?;
+        print_estimate(context, &estimate, is_only);
+        return Ok(());
+    } else {
+        app_backup::back_up(context, &app).await?
+    };
+    if is_only {
+        return print_result(context, &app.backup, &result).map(drop);
+    }
+    let Some(archive) = &result.archive else {
+        return Err(partial(&result));
+    };
+    ui.info(format!("  into    {archive}"));
+    ui.json_event(&json!({
+        "event": "backup", "app": app.name, "backup": result.id, "archive": archive, "sha256": result.sha256,
+        "kinds": result.kinds.len(), "missing": result.missing,
+    }));
+    Ok(())
+}
+
+/// All failures as one, with the highest of their codes.
+fn join_failures(failures: Vec<(&str, Failure)>) -> Failure {
+    let worst = failures.iter().map(|(_, failure)| failure.code);
+    let code = worst.max_by_key(|code| *code as u8);
+    let hint = failures
+        .iter()
+        .find_map(|(_, failure)| failure.hint.clone());
+    let why = failures
+        .iter()
+        .flat_map(|(name, failure)| failure.why.iter().map(move |why| format!("{name}: {why}")));
+    let mut joined = Failure::with_reasons(code.unwrap_or(ExitCode::Internal), why.collect());
+    joined.hint = hint;
+    joined
 }
 
 /// The backup that the arguments describe.
@@ -85,34 +163,6 @@ async fn queue(args: &BackupArgs) -> Result<QueueOptions, Failure> {
         max_attempts: args.max_attempts.unwrap_or(options.max_attempts),
         ..options
     })
-}
-
-async fn back_up(
-    context: &Context,
-    request: &BackupRequest,
-    source: &OpenSource,
-) -> Result<BackupResult, Failure> {
-    let services = BackupServices {
-        exporter: source.exporter.as_ref(),
-        kinds: &source.kinds,
-        stores: &context.stores,
-        workers: &context.workers,
-        locks: &locks(context)?,
-        observer: context.ui.as_ref(),
-    };
-    let completed = backup(services, request).await.map_err(|error| {
-        if let BackupError::Pack(error) = &error {
-            report_problems(context, error);
-        }
-        Failure::from(error)
-    })?;
-    context.ui.finish_phase();
-    Ok(completed.close().await?)
-}
-
-/// The folder of this user's locks.
-fn locks(context: &Context) -> Result<PathBuf, Failure> {
-    Ok(context.state.open(&context.ui)?.join("backups"))
 }
 
 fn print_result(
@@ -194,7 +244,7 @@ fn pair(kind: &FailedKind) -> KindRef {
 }
 
 /// A table for people, an event a kind for machines.
-fn print_estimate(context: &Context, estimate: &BackupEstimate) {
+fn print_estimate(context: &Context, estimate: &BackupEstimate, is_last: bool) {
     let ui = &context.ui;
     for kind in &estimate.kinds {
         ui.json_event(&json!({
@@ -207,6 +257,9 @@ fn print_estimate(context: &Context, estimate: &BackupEstimate) {
     ui.say_lines(ui.table(&heads, &[2, 3, 4], rows));
     for line in estimate_lines(estimate) {
         ui.info(line);
+    }
+    if !is_last {
+        return;
     }
     ui.done(json!({
         "dry_run": true, "kinds": estimate.kinds.len(), "billed_reads": estimate.billed_reads, "bytes": estimate.bytes,

@@ -48,7 +48,7 @@ async fn check(context: &Context, args: ConfigCheckArgs) -> CommandResult {
 
 /// Lists the places of an application; one that is not there yet is made by the first backup.
 async fn check_online(context: &Context, app: &AppConfig) -> Result<(), Failure> {
-    let places = [&app.backup.exports, &app.backup.archive.folder()];
+    let places = [&app.backup.exports, &app.archive_folder()];
     for place in places {
         let listed = context.stores.folder(place).list_folder().await;
         match listed {

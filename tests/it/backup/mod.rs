@@ -1,5 +1,6 @@
 //! `kindpack backup`, from a list of kinds to a verified archive.
 
+mod apps;
 mod emulator;
 mod options;
 mod proxy;

@@ -1,0 +1,130 @@
+//! The backup of an application of the configuration: what follows it is pruning and telling.
+
+use std::sync::Arc;
+
+use super::app_config::with_queue_file;
+use super::backup_report::{report_failure, report_result};
+use super::backup_run::{open, start};
+use super::context::Context;
+use super::failure::Failure;
+use super::packing::check_companions;
+use crate::backup::{BackupResult, CompletedBackup};
+use crate::cli::plan_options::environment;
+use crate::config::AppConfig;
+use crate::notify::{BackupReport, Notification, notify};
+use crate::progress::{Event, Observer};
+use crate::prune::{KeepPolicy, PrunePlan, PruneResult};
+
+/// The application with all that its backup needs: the numbers of its queue, the address of its
+/// emulator, the stores of its companions.
+pub async fn prepare(context: &Context, app: &AppConfig) -> Result<AppConfig, Failure> {
+    let mut app = with_queue_file(app.clone()).await?;
+    let backup = &mut app.backup;
+    check_companions(
+        ("exports", &backup.exports),
+        &app.companions,
+        &backup.archive,
+    )?;
+    backup.source = backup.source.clone().resolve(&environment())?;
+    let companions = app
+        .companions
+        .iter()
+        .map(|with| context.stores.folder(with));
+    backup.pack.companions = companions.collect();
+    Ok(app)
+}
+
+/// Backs up an application, prunes its archives after a good backup, and notifies.
+///
+/// # Errors
+/// When there is no archive, or the archives cannot be pruned. It has been notified about by then.
+pub async fn back_up(context: &Context, app: &AppConfig) -> Result<BackupResult, Failure> {
+    let source = open(context, &app.backup);
+    let completed = match source {
+        Ok(source) => start(context, &app.backup, &source).await,
+        Err(failure) => Err(failure),
+    };
+    let mut completed = match completed {
+        Ok(completed) => completed,
+        Err(failure) => {
+            tell(context, app, report_failure(app, &failure), None).await;
+            return Err(failure);
+        }
+    };
+    let pruned = prune_after(context, app, completed.result()).await;
+    if !completed.is_notified() {
+        tell_result(context, app, &completed, pruned.as_ref()).await;
+        completed.record_notified().await?;
+    }
+    let result = completed.close().await?;
+    pruned.map(|_| result)
+}
+
+/// Prunes the archives of the application's project, where the backup is good.
+async fn prune_after(
+    context: &Context,
+    app: &AppConfig,
+    result: &BackupResult,
+) -> Result<PruneResult, Failure> {
+    match &app.keep {
+        Some(policy) if result.archive.is_some() && result.failed.is_empty() => {
+            let pruned = prune(context, app, policy).await;
+            pruned.map_err(|failure| failure.prefix("cannot prune"))
+        }
+        _ => Ok(PruneResult::default()),
+    }
+}
+
+async fn prune(
+    context: &Context,
+    app: &AppConfig,
+    policy: &KeepPolicy,
+) -> Result<PruneResult, Failure> {
+    let observer: &dyn Observer = context.ui.as_ref();
+    let folder = context.stores.folder(&app.archive_folder());
+    let mut plan = PrunePlan::new(&folder, policy, None).await?;
+    let (project, database) = app.backup.source.database();
+    plan.retain_database(project, database);
+    let verified = plan.verify_kept(&context.workers, observer).await?;
+    Ok(verified.remove(observer).await?)
+}
+
+async fn tell_result(
+    context: &Context,
+    app: &AppConfig,
+    completed: &CompletedBackup,
+    pruned: Result<&PruneResult, &Failure>,
+) {
+    let mut report = report_result(app, completed.result());
+    match pruned {
+        Ok(pruned) => {
+            let removed = pruned.removed.iter().map(|name| format!("removed {name}"));
+            let held = pruned.held.iter().map(|(_, reason)| reason.clone());
+            report.remarks.extend(removed.chain(held));
+        }
+        Err(failure) => report.remarks.push(failure.sentence()),
+    }
+    let previous = completed
+        .previous()
+        .map(|previous| report_result(app, previous));
+    tell(context, app, report, previous).await;
+}
+
+/// Sends the application's notifications; one that cannot be sent is a warning.
+async fn tell(
+    context: &Context,
+    app: &AppConfig,
+    report: BackupReport,
+    previous: Option<BackupReport>,
+) {
+    let Some(options) = &app.notify else {
+        return;
+    };
+    let observer: Arc<dyn Observer> = context.ui.clone();
+    let notification = Notification { report, previous };
+    for error in notify(options, &notification, &observer).await {
+        observer.event(Event::Warning {
+            warning: error.to_string(),
+        });
+    }
+}

@@ -1,0 +1,46 @@
+//! A backup as a command runs it: with its locks, and with every problem as an event.
+
+use std::path::PathBuf;
+
+use super::context::Context;
+use super::failure::Failure;
+use super::packing::report_problems;
+use crate::backup::{
+    BackupError, BackupRequest, BackupServices, CompletedBackup, OpenSource, backup, open_source,
+};
+use crate::progress::Observer as _;
+
+/// Opens the Datastore that is backed up.
+pub fn open(context: &Context, request: &BackupRequest) -> Result<OpenSource, Failure> {
+    open_source(request, context.timeouts, context.ui.clone())
+        .map_err(|error| Failure::from(BackupError::from(error)))
+}
+
+/// Backs up. The run is still to be closed.
+pub async fn start(
+    context: &Context,
+    request: &BackupRequest,
+    source: &OpenSource,
+) -> Result<CompletedBackup, Failure> {
+    let services = BackupServices {
+        exporter: source.exporter.as_ref(),
+        kinds: &source.kinds,
+        stores: &context.stores,
+        workers: &context.workers,
+        locks: &locks(context)?,
+        observer: context.ui.as_ref(),
+    };
+    let completed = backup(services, request).await.map_err(|error| {
+        if let BackupError::Pack(error) = &error {
+            report_problems(context, error);
+        }
+        Failure::from(error)
+    })?;
+    context.ui.finish_phase();
+    Ok(completed)
+}
+
+/// The folder of this user's locks.
+fn locks(context: &Context) -> Result<PathBuf, Failure> {
+    Ok(context.state.open(&context.ui)?.join("backups"))
+}
