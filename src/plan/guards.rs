@@ -117,7 +117,7 @@ fn check_no_staging(staging: Option<&str>) -> Result<(), PlanError> {
 
 /// Refuses a staging place that the target's own import cannot read.
 fn check_staging(target: &TargetSpec, staging: Option<&str>) -> Result<(), PlanError> {
-    let is_in_bucket = staging.is_some_and(|staging| is_bucket_address(staging));
+    let is_in_bucket = staging.is_some_and(is_bucket_address);
     match target.place() {
         TargetPlace::Folder { .. } => Err(no_import(
             "a target with an import of its own",
