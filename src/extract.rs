@@ -105,57 +105,64 @@ pub async fn extract(
     workers: &Workers,
     observer: &dyn Observer,
 ) -> Result<ExtractStats, ExtractError> {
+    let mut plan = plan_of(archive, dest, only, form).await?;
+    plan.check_names(dest).await?;
+    // A finish mark comes when everything that it stands for is there for good, also what an
+    // earlier run laid down.
+    let vouched_for = plan.covered_by_marker();
+    plan.skip_existing(dest, workers).await?;
+    observer.start_phase("extracting", plan.entry_bytes());
+    let mut tally = ExtractTally::new(observer);
+    let mut count = |event: UnpackEvent<'_>| tally.count(event);
+    let load = plan.into_load(vouched_for);
+    let laying = UnpackOptions::AS_THEY_ARE;
+    lay(archive, dest, load, laying, workers, &mut count).await?;
+    observer.finish_phase();
+    Ok(tally.done)
+}
+
+/// Reports what is laid down, and counts it.
+struct ExtractTally<'a> {
+    observer: &'a dyn Observer,
+    done: ExtractStats,
+}
+
+impl<'a> ExtractTally<'a> {
+    fn new(observer: &'a dyn Observer) -> Self {
+        let done = ExtractStats::default();
+        ExtractTally { observer, done }
+    }
+
+    fn count(&mut self, event: UnpackEvent<'_>) {
+        match event {
+            UnpackEvent::Bytes(bytes) => self.observer.advance(bytes, bytes),
+            UnpackEvent::Object(name, bytes) => self.count_object(name.to_owned(), bytes),
+        }
+    }
+
+    fn count_object(&mut self, name: String, bytes: u64) {
+        self.observer.event(Event::Extracted { name, bytes });
+        self.done.objects += 1;
+        self.done.bytes += bytes;
+    }
+}
+
+/// What is written for the chosen kinds, and what is of no kind where all are chosen.
+async fn plan_of(
+    archive: &Archive,
+    dest: &dyn Store,
+    only: &[Selector],
+    form: ExtractFormat,
+) -> Result<ExtractPlan, ExtractError> {
     let kinds = archive
         .choose(only)
         .map_err(|selector| ExtractError::NoMatch(selector.clone()))?;
     check_whole_exports(archive, &kinds, form)?;
-    let mut layout = layout_of(dest, kinds, form).await?;
+    let mut plan = layout_of(dest, kinds, form).await?;
     if only.is_empty() {
-        layout.add_rest(archive.manifest())?;
+        plan.add_rest(archive.manifest())?;
     }
-    layout.check_unique_names()?;
-    dest.check_names(&layout.names().collect::<Vec<_>>())
-        .await
-        .map_err(ExtractError::Dest)?;
-    // A finish mark comes when everything that it stands for is there for good, also what an
-    // earlier run laid down.
-    let vouched_for = layout.covered_by_marker();
-    layout.skip_existing(dest, workers).await?;
-
-    observer.start_phase(
-        "extracting",
-        layout.entries.iter().map(|(item, _)| item.bytes).sum(),
-    );
-    let mut done = ExtractStats::default();
-    let mut told = |told: UnpackEvent<'_>| match told {
-        UnpackEvent::Bytes(bytes) => observer.advance(bytes, bytes),
-        UnpackEvent::Object(name, bytes) => {
-            observer.event(Event::Extracted {
-                name: name.to_owned(),
-                bytes,
-            });
-            done = ExtractStats {
-                objects: done.objects + 1,
-                bytes: done.bytes + bytes,
-            };
-        }
-    };
-    let load = UnpackPlan {
-        entries: layout.entries,
-        made: layout.made,
-        vouched_for,
-    };
-    lay(
-        archive,
-        dest,
-        load,
-        UnpackOptions::AS_THEY_ARE,
-        workers,
-        &mut told,
-    )
-    .await?;
-    observer.finish_phase();
-    Ok(done)
+    Ok(plan)
 }
 
 /// The entries of kinds under the names that they get.
@@ -164,18 +171,16 @@ async fn layout_of(
     kinds: Vec<&KindInfo>,
     form: ExtractFormat,
 ) -> Result<ExtractPlan, ExtractError> {
+    let renamed = match form {
+        ExtractFormat::Original => HashSet::new(),
+        ExtractFormat::Managed => renamed(dest, &kinds).await?,
+    };
+    let (renamed, others): (Vec<_>, Vec<_>) = kinds
+        .into_iter()
+        .partition(|kind| renamed.contains(&kind.pair()));
     let mut layout = ExtractPlan::default();
-    match form {
-        ExtractFormat::Original => layout.original(kinds.into_iter()),
-        ExtractFormat::Managed => {
-            let renamed = renamed(dest, &kinds).await?;
-            let (renamed, others): (Vec<_>, Vec<_>) = kinds
-                .into_iter()
-                .partition(|kind| renamed.contains(&kind.pair()));
-            layout.original(others.into_iter());
-            layout.managed(&renamed);
-        }
-    }
+    layout.original(others.into_iter());
+    layout.managed(&renamed);
     Ok(layout)
 }
 
@@ -186,35 +191,37 @@ fn check_whole_exports(
     form: ExtractFormat,
 ) -> Result<(), ExtractError> {
     let pairs: BTreeSet<KindRef> = chosen.iter().map(|kind| kind.pair()).collect();
-    let needed = |kind: &KindInfo, item: &EntryInfo| {
-        // A legacy backup is laid down kind by kind: only its data cannot be divided.
-        form == ExtractFormat::Original
-            || kind.format == ExportFormat::ManagedExport
-            || item.role == EntryRole::Output
-    };
-    let entries: BTreeSet<&str> = chosen
-        .iter()
-        .flat_map(|kind| kind.entries.iter().filter(|item| needed(kind, item)))
-        .map(|item| item.name.as_str())
-        .collect();
-    for kind in archive
-        .manifest()
-        .kinds
-        .iter()
-        .filter(|kind| !pairs.contains(&kind.pair()))
-    {
-        if let Some(shared) = kind
-            .entries
-            .iter()
-            .find(|item| needed(kind, item) && entries.contains(item.name.as_str()))
-        {
-            return Err(ExtractError::CannotSplitExport {
-                entry: shared.name.clone(),
-                other: kind.pair(),
-            });
-        }
+    let needed = chosen.iter().flat_map(|kind| indivisible(kind, form));
+    let needed: BTreeSet<&str> = needed.map(|item| item.name.as_str()).collect();
+    let is_other = |kind: &&KindInfo| !pairs.contains(&kind.pair());
+    let others = archive.manifest().kinds.iter().filter(is_other);
+    others
+        .map(|other| check_shares_nothing(other, &needed, form))
+        .collect()
+}
+
+/// Checks that an unchosen kind needs no entry that a chosen one needs.
+fn check_shares_nothing(
+    other: &KindInfo,
+    needed: &BTreeSet<&str>,
+    form: ExtractFormat,
+) -> Result<(), ExtractError> {
+    let is_shared = |item: &&EntryInfo| needed.contains(item.name.as_str());
+    match indivisible(other, form).find(is_shared) {
+        Some(shared) => Err(ExtractError::CannotSplitExport {
+            entry: shared.name.clone(),
+            other: other.pair(),
+        }),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// The entries of a kind that cannot be divided among exports.
+fn indivisible(kind: &KindInfo, form: ExtractFormat) -> impl Iterator<Item = &EntryInfo> {
+    // A legacy backup is laid down kind by kind: only its data cannot be divided.
+    let is_whole = form == ExtractFormat::Original || kind.format == ExportFormat::ManagedExport;
+    let entries = kind.entries.iter();
+    entries.filter(move |item| is_whole || item.role == EntryRole::Output)
 }
 
 /// The kinds that are written under names of kindpack's own: those of legacy backups, and those of
@@ -226,19 +233,8 @@ async fn renamed(dest: &dyn Store, kinds: &[&KindInfo]) -> Result<HashSet<KindRe
     for kind in kinds {
         if kind.format == ExportFormat::LegacyBackup {
             renamed.insert(kind.pair());
-            continue;
-        }
-        let names: Vec<&str> = kind
-            .entries
-            .iter()
-            .map(|item| original_name(&item.name))
-            .collect();
-        match dest.check_names(&names).await {
-            Ok(()) if kind.entries.iter().all(|item| item.listed_as.is_none()) => {}
-            Ok(()) | Err(StoreError::UnsupportedName { .. }) => {
-                marks.extend(kind.completion_markers())
-            }
-            Err(error) => return Err(ExtractError::Dest(error)),
+        } else if !keeps_names(dest, kind).await? {
+            marks.extend(kind.completion_markers());
         }
     }
     // All kinds of an export go with it.
@@ -249,78 +245,144 @@ async fn renamed(dest: &dyn Store, kinds: &[&KindInfo]) -> Result<HashSet<KindRe
     Ok(renamed)
 }
 
+/// Whether the entries of a kind keep their names, and these are the ones that the metadata give.
+async fn keeps_names(dest: &dyn Store, kind: &KindInfo) -> Result<bool, ExtractError> {
+    let entries = kind.entries.iter();
+    let names: Vec<&str> = entries.map(|item| original_name(&item.name)).collect();
+    match dest.check_names(&names).await {
+        Ok(()) => Ok(kind.entries.iter().all(|item| item.listed_as.is_none())),
+        Err(StoreError::UnsupportedName { .. }) => Ok(false),
+        Err(error) => Err(ExtractError::Dest(error)),
+    }
+}
+
 /// The name of an entry below SOURCE: without `exports/`.
 fn original_name(name: &str) -> &str {
     name.strip_prefix("exports/").unwrap_or(name)
 }
 
+fn with_original_name(item: &EntryInfo) -> (EntryInfo, String) {
+    (item.clone(), original_name(&item.name).to_owned())
+}
+
+fn expected_of(made: &GeneratedObject) -> ExpectedObject {
+    ExpectedObject {
+        len: made.bytes.len() as u64,
+        crc32c: crc32c::crc32c(&made.bytes),
+        sha256: Sha256(sha2::Sha256::digest(&made.bytes).into()),
+    }
+}
+
+/// The outputs of kinds by name, with the kind where there are none: what has no outputs shares
+/// none.
+type OutputsKey<'a> = (Option<&'a Kind>, Vec<&'a str>);
+
+/// Kinds by their outputs. Outputs may mix kinds and namespaces: those that share outputs are one
+/// export.
+fn by_outputs<'a>(kinds: &[&'a KindInfo]) -> BTreeMap<OutputsKey<'a>, Vec<&'a KindInfo>> {
+    let mut exports: BTreeMap<OutputsKey<'a>, Vec<&'a KindInfo>> = BTreeMap::new();
+    for kind in kinds {
+        exports.entry(outputs_key(kind)).or_default().push(kind);
+    }
+    exports
+}
+
+fn outputs_key(kind: &KindInfo) -> OutputsKey<'_> {
+    let outputs: Vec<&str> = kind.outputs().map(|output| output.name.as_str()).collect();
+    (outputs.is_empty().then_some(&kind.kind), outputs)
+}
+
+/// A managed export of kindpack's own: the outputs are taken as they are, two small metadata objects
+/// are written beside them.
+struct NewExport<'a> {
+    export: ManagedExport,
+    /// The folder around it.
+    folder: String,
+    kinds: &'a [&'a KindInfo],
+    outputs: Vec<&'a EntryInfo>,
+}
+
+impl<'a> NewExport<'a> {
+    /// The export of kinds that share outputs; none of no kind.
+    fn from_kinds(kinds: &'a [&'a KindInfo]) -> Option<Self> {
+        let first = kinds.first()?;
+        let pairs: Vec<KindRef> = kinds.iter().map(|kind| kind.pair()).collect();
+        let export = ManagedExport::from_pairs(&pairs, first.started, first.finished);
+        Some(NewExport {
+            folder: format!("{}/{}", folder_of(&pairs, first), export.name()),
+            export,
+            kinds,
+            outputs: first.outputs().collect(),
+        })
+    }
+
+    /// The outputs, each with its new name.
+    fn outputs(&self) -> impl Iterator<Item = (EntryInfo, String)> {
+        let outputs = self.outputs.iter().enumerate();
+        outputs.map(|(number, output)| {
+            let name = self.name_of(self.export.output_path(number));
+            ((*output).clone(), name)
+        })
+    }
+
+    fn metadata(&self) -> GeneratedObject {
+        GeneratedObject {
+            name: self.name_of(self.export.metadata_path()),
+            bytes: self.export.metadata(self.outputs.len()),
+            is_mark: false,
+        }
+    }
+
+    fn mark(&self) -> GeneratedObject {
+        let entities = self.kinds.iter().map(|kind| kind.entities).sum();
+        let bytes = self.kinds.iter().map(|kind| kind.bytes).sum();
+        GeneratedObject {
+            name: self.name_of(self.export.overall_path()),
+            bytes: self.export.overall(entities, bytes),
+            is_mark: true,
+        }
+    }
+
+    fn name_of(&self, path: impl std::fmt::Display) -> String {
+        format!("{}/{path}", self.folder)
+    }
+}
+
+/// The folders that say which namespace and kind an export is of.
+fn folder_of(pairs: &[KindRef], first: &KindInfo) -> String {
+    let namespace = match is_one(pairs, |a, b| a.namespace == b.namespace) {
+        true if first.namespace.is_default() => "default".to_owned(),
+        true => file_name(first.namespace.as_str()),
+        false => "all".to_owned(),
+    };
+    let kind = match is_one(pairs, |a, b| a.kind == b.kind) {
+        true => file_name(first.kind.as_str()),
+        false => "all_kinds".to_owned(),
+    };
+    format!("{namespace}/{kind}")
+}
+
+fn is_one(pairs: &[KindRef], same: fn(&KindRef, &KindRef) -> bool) -> bool {
+    let mut neighbours = pairs.windows(2);
+    neighbours.all(|two| matches!(two, [a, b] if same(a, b)))
+}
+
 impl ExtractPlan {
     fn original<'a>(&mut self, kinds: impl Iterator<Item = &'a KindInfo>) {
         let mut seen = BTreeSet::new();
-        for item in kinds.flat_map(|kind| &kind.entries) {
-            if seen.insert(&item.name) {
-                self.entries
-                    .push((item.clone(), original_name(&item.name).to_owned()));
-            }
-        }
+        let entries = kinds.flat_map(|kind| &kind.entries);
+        let entries = entries.filter(|item| seen.insert(&item.name));
+        self.entries.extend(entries.map(with_original_name));
     }
 
     /// Kinds as managed exports of kindpack's own: the outputs are taken as they are, two small
     /// metadata objects are written beside them.
     fn managed(&mut self, kinds: &[&KindInfo]) {
-        // Outputs may mix kinds and namespaces: those that share outputs are one export. What has
-        // no outputs shares none.
-        let mut exports: BTreeMap<(Option<&Kind>, Vec<&str>), Vec<&KindInfo>> = BTreeMap::new();
-        for kind in kinds {
-            let outputs: Vec<&str> = kind.outputs().map(|output| output.name.as_str()).collect();
-            exports
-                .entry((outputs.is_empty().then_some(&kind.kind), outputs))
-                .or_default()
-                .push(kind);
-        }
-        for items in exports.into_values() {
-            let Some(first) = items.first() else { continue };
-            let pairs: Vec<KindRef> = items.iter().map(|item| item.pair()).collect();
-            let export = ManagedExport::from_pairs(&pairs, first.started, first.finished);
-            let is_one = |same: fn(&KindRef, &KindRef) -> bool| {
-                pairs
-                    .windows(2)
-                    .all(|two| matches!(two, [a, b] if same(a, b)))
-            };
-            let place = if !is_one(|a, b| a.namespace == b.namespace) {
-                "all".to_owned()
-            } else if first.namespace.is_default() {
-                "default".to_owned()
-            } else {
-                file_name(first.namespace.as_str())
-            };
-            let kind = if is_one(|a, b| a.kind == b.kind) {
-                file_name(first.kind.as_str())
-            } else {
-                "all_kinds".to_owned()
-            };
-            let around = format!("{place}/{kind}/{}", export.name());
-            let outputs: Vec<&EntryInfo> = first.outputs().collect();
-            for (number, output) in outputs.iter().enumerate() {
-                self.entries.push((
-                    (*output).clone(),
-                    format!("{around}/{}", export.output_path(number)),
-                ));
+        for kinds in by_outputs(kinds).into_values() {
+            if let Some(export) = NewExport::from_kinds(&kinds) {
+                self.entries.extend(export.outputs());
+                self.made.extend([export.metadata(), export.mark()]);
             }
-            let entities = items.iter().map(|item| item.entities).sum();
-            let bytes = items.iter().map(|item| item.bytes).sum();
-            let metadata = (
-                export.metadata_path(),
-                export.metadata(outputs.len()),
-                false,
-            );
-            let mark = (export.overall_path(), export.overall(entities, bytes), true);
-            let made = |(path, bytes, is_mark)| GeneratedObject {
-                name: format!("{around}/{path}"),
-                bytes,
-                is_mark,
-            };
-            self.made.extend([metadata, mark].map(made));
         }
     }
 
@@ -328,13 +390,9 @@ impl ExtractPlan {
     fn add_rest(&mut self, manifest: &Manifest) -> Result<(), ExtractError> {
         let empty = manifest.empty_exports.iter();
         let empty = empty.flat_map(|export| &export.entries);
-        self.entries
-            .extend(empty.map(|item| (item.clone(), original_name(&item.name).to_owned())));
-        let is_among_companions = |name: &&str| name.starts_with(COMPANIONS_FOLDER);
-        if let Some(name) = self.names().find(is_among_companions)
-            && !manifest.companions.is_empty()
-        {
-            return Err(ExtractError::AmongCompanions(name.to_owned()));
+        self.entries.extend(empty.map(with_original_name));
+        if !manifest.companions.is_empty() {
+            self.check_outside_companions()?;
         }
         let companions = manifest.companions.iter();
         self.entries
@@ -342,11 +400,37 @@ impl ExtractPlan {
         Ok(())
     }
 
+    fn check_outside_companions(&self) -> Result<(), ExtractError> {
+        let is_among_companions = |name: &&str| name.starts_with(COMPANIONS_FOLDER);
+        match self.names().find(is_among_companions) {
+            Some(name) => Err(ExtractError::AmongCompanions(name.to_owned())),
+            None => Ok(()),
+        }
+    }
+
+    fn entry_bytes(&self) -> u64 {
+        self.entries.iter().map(|(item, _)| item.bytes).sum()
+    }
+
+    /// Checks that each object gets a name of its own, and one that `dest` can hold.
+    async fn check_names(&self, dest: &dyn Store) -> Result<(), ExtractError> {
+        self.check_unique_names()?;
+        let names: Vec<&str> = self.names().collect();
+        let checked = dest.check_names(&names).await;
+        checked.map_err(ExtractError::Dest)
+    }
+
+    fn into_load(self, vouched_for: Vec<String>) -> UnpackPlan {
+        UnpackPlan {
+            entries: self.entries,
+            made: self.made,
+            vouched_for,
+        }
+    }
+
     fn names(&self) -> impl Iterator<Item = &str> {
-        self.entries
-            .iter()
-            .map(|(_, name)| name.as_str())
-            .chain(self.made.iter().map(|made| made.name.as_str()))
+        let entries = self.entries.iter().map(|(_, name)| name.as_str());
+        entries.chain(self.made.iter().map(|made| made.name.as_str()))
     }
 
     /// Leaves out what an earlier run has laid down already; anything else under a name that is
@@ -357,19 +441,7 @@ impl ExtractPlan {
         workers: &Workers,
     ) -> Result<(), ExtractError> {
         let names: Vec<String> = self.names().map(str::to_owned).collect();
-        let of_entries = self
-            .entries
-            .iter()
-            .map(|(item, _)| ExpectedObject::from(item));
-        let of_made = self
-            .made
-            .iter()
-            .map(|GeneratedObject { bytes, .. }| ExpectedObject {
-                len: bytes.len() as u64,
-                crc32c: crc32c::crc32c(bytes),
-                sha256: Sha256(sha2::Sha256::digest(bytes).into()),
-            });
-        let is_free = free_names(dest, &names, of_entries.chain(of_made), workers).await;
+        let is_free = free_names(dest, &names, self.expected_objects(), workers).await;
         let is_free = is_free.map_err(ExtractError::Dest)?;
         let mut is_missing = is_free.into_iter();
         self.entries.retain(|_| is_missing.next() == Some(true));
@@ -377,22 +449,19 @@ impl ExtractPlan {
         Ok(())
     }
 
+    fn expected_objects(&self) -> impl Iterator<Item = ExpectedObject> {
+        let of_entries = self.entries.iter();
+        let of_entries = of_entries.map(|(item, _)| ExpectedObject::from(item));
+        of_entries.chain(self.made.iter().map(expected_of))
+    }
+
     /// The names of all that finish marks stand for.
     fn covered_by_marker(&self) -> Vec<String> {
-        let entries = self
-            .entries
-            .iter()
-            .filter(|(item, _)| item.role != EntryRole::ExportMetadata)
-            .map(|(_, name)| name);
-        entries
-            .chain(
-                self.made
-                    .iter()
-                    .filter(|made| !made.is_mark)
-                    .map(|made| &made.name),
-            )
-            .cloned()
-            .collect()
+        let is_data = |item: &EntryInfo| item.role != EntryRole::ExportMetadata;
+        let entries = self.entries.iter().filter(|(item, _)| is_data(item));
+        let made = self.made.iter().filter(|made| !made.is_mark);
+        let names = entries.map(|(_, name)| name);
+        names.chain(made.map(|made| &made.name)).cloned().collect()
     }
 
     fn check_unique_names(&self) -> Result<(), ExtractError> {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use futures_util::{StreamExt as _, pin_mut};
+use futures_util::{Stream, StreamExt as _, pin_mut};
 use sha2::Digest as _;
 
 use crate::archive::{Archive, ArchiveError, Piece, PieceReading};
@@ -110,41 +110,109 @@ pub async fn lay(
     workers: &Workers,
     told: &mut (dyn FnMut(UnpackEvent<'_>) + Send),
 ) -> Result<(), UnpackError> {
-    let (marks, entries): (Vec<_>, Vec<_>) = load
-        .entries
-        .into_iter()
-        .partition(|(item, _)| item.role == EntryRole::ExportMetadata);
-    let (made_marks, made): (Vec<GeneratedObject>, Vec<GeneratedObject>) =
-        load.made.into_iter().partition(|made| made.is_mark);
-    let is_marked = !(marks.is_empty() && made_marks.is_empty());
-    let is_anything = is_marked || !(entries.is_empty() && made.is_empty());
-    let mut layer = Unpacker {
-        dest,
-        laying,
-        told,
-        batch: ObjectBatch::default(),
-        under_way: FuturesUnordered::new(),
-        under_way_bytes: 0,
-        under_way_max_bytes: workers.memory() / UNDER_WAY_SHARE,
-    };
-    layer.entries(archive, entries, workers).await?;
-    layer.write_generated(made).await?;
-    if is_anything {
-        dest.sync(&load.vouched_for)
-            .await
-            .map_err(UnpackError::Dest)?;
+    let vouched_for = load.vouched_for;
+    let (data, marks) = UnpackStep::split(load.entries, load.made);
+    let mut layer = Unpacker::new(dest, laying, workers, told);
+    let (has_data, has_marks) = (!data.is_empty(), !marks.is_empty());
+    layer.step(archive, data, workers).await?;
+    if has_data || has_marks {
+        layer.sync(&vouched_for).await?;
     }
-    if is_marked {
-        let names = marks
-            .iter()
-            .map(|(_, name)| name.clone())
-            .chain(made_marks.iter().map(|made| made.name.clone()));
-        let names: Vec<String> = names.collect();
-        layer.entries(archive, marks, workers).await?;
-        layer.write_generated(made_marks).await?;
-        dest.sync(&names).await.map_err(UnpackError::Dest)?;
+    if has_marks {
+        let names = marks.names();
+        layer.step(archive, marks, workers).await?;
+        layer.sync(&names).await?;
     }
     Ok(())
+}
+
+/// Entries and objects that are laid down before anything that comes after them.
+struct UnpackStep {
+    entries: Vec<(EntryInfo, String)>,
+    made: Vec<GeneratedObject>,
+}
+
+impl UnpackStep {
+    /// The data, and the finish marks that come after them.
+    fn split(entries: Vec<(EntryInfo, String)>, made: Vec<GeneratedObject>) -> (Self, Self) {
+        let is_mark = |item: &EntryInfo| item.role == EntryRole::ExportMetadata;
+        let (marks, data) = entries.into_iter().partition(|(item, _)| is_mark(item));
+        let (made_marks, made) = made.into_iter().partition(|made| made.is_mark);
+        (
+            UnpackStep::new(data, made),
+            UnpackStep::new(marks, made_marks),
+        )
+    }
+
+    fn new(entries: Vec<(EntryInfo, String)>, made: Vec<GeneratedObject>) -> Self {
+        UnpackStep { entries, made }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.made.is_empty()
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = self.entries.iter().map(|(_, name)| name);
+        let made = self.made.iter().map(|made| &made.name);
+        entries.chain(made).cloned().collect()
+    }
+}
+
+/// The digest of a piece that is all of its entry, and its bytes.
+type PieceWithDigest = (Option<Sha256>, Bytes);
+
+fn digest_whole(piece: Piece, raw: Bytes) -> PieceReading<PieceWithDigest> {
+    let digest = || Sha256(sha2::Sha256::digest(&raw).into());
+    let whole = piece.is_whole().then(digest);
+    PieceReading::Sound((whole, raw))
+}
+
+/// An entry, and the name that it gets.
+type NamedEntry<'a> = (&'a EntryInfo, &'a str);
+
+/// One reading of entries, and what it found of them.
+struct UnpackPass<'a> {
+    items: &'a [EntryInfo],
+    names: &'a [String],
+    /// Whether what is damaged may be read again.
+    may_come_again: bool,
+    damaged: BTreeSet<usize>,
+    open: Option<OpenObject>,
+}
+
+impl<'a> UnpackPass<'a> {
+    fn new(items: &'a [EntryInfo], names: &'a [String], may_come_again: bool) -> Self {
+        UnpackPass {
+            items,
+            names,
+            may_come_again,
+            damaged: BTreeSet::new(),
+            open: None,
+        }
+    }
+
+    fn entry(&self, number: usize) -> Option<NamedEntry<'a>> {
+        Some((self.items.get(number)?, self.names.get(number)?))
+    }
+
+    /// Whether another reading of the piece's entry may help; a single piece was read again at once.
+    fn may_read_again(&self, piece: Piece) -> bool {
+        self.may_come_again && !piece.is_whole()
+    }
+
+    fn mark_damaged(&mut self, piece: Piece) {
+        self.damaged.insert(piece.entry);
+        self.open = None;
+    }
+
+    fn into_damaged(self) -> Vec<(EntryInfo, String)> {
+        let damaged = self.damaged.iter();
+        let entries = damaged.filter_map(|number| self.entry(*number));
+        entries
+            .map(|(item, name)| (item.clone(), name.to_owned()))
+            .collect()
+    }
 }
 
 /// Small objects that are whole.
@@ -157,8 +225,80 @@ struct ObjectBatch {
 /// Names and lengths of objects that were laid down.
 type WrittenObject = Vec<(String, u64)>;
 
-/// A large object that is being written, and the digest of what it has so far.
-type OpenObject = (Box<dyn ObjectWriter>, sha2::Sha256);
+impl ObjectBatch {
+    fn push(&mut self, object: SmallObject) {
+        self.bytes += object.bytes.len();
+        self.objects.push(object);
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes >= BATCH_BYTES || self.objects.len() >= BATCH_OBJECTS
+    }
+
+    /// What is reported of them once they are laid down.
+    fn written(&self) -> WrittenObject {
+        let objects = self.objects.iter();
+        objects
+            .map(|object| (object.name.clone(), object.bytes.len() as u64))
+            .collect()
+    }
+}
+
+/// A large object that is being written, and the digest of its bytes.
+struct OpenObject {
+    writer: Box<dyn ObjectWriter>,
+    sha256: sha2::Sha256,
+    /// The digest of all of it, where that was made before it is written.
+    whole: Option<Sha256>,
+}
+
+impl OpenObject {
+    fn new(writer: Box<dyn ObjectWriter>) -> Self {
+        OpenObject {
+            writer,
+            sha256: sha2::Sha256::new(),
+            whole: None,
+        }
+    }
+
+    async fn write_piece(&mut self, raw: Bytes, whole: Option<Sha256>) -> Result<(), UnpackError> {
+        self.whole = whole;
+        match whole {
+            Some(_) => self.write(raw).await,
+            None => self.write_hashed(raw).await,
+        }
+    }
+
+    /// Writes bytes and adds them to the digest, side by side.
+    async fn write_hashed(&mut self, raw: Bytes) -> Result<(), UnpackError> {
+        let (sha256, copy) = (std::mem::take(&mut self.sha256), raw.clone());
+        let hashed = Workers::run_blocking(move || sha256.chain_update(&copy));
+        let (hashed, written) = tokio::join!(hashed, self.writer.write(raw));
+        written.map_err(UnpackError::Dest)?;
+        self.sha256 = hashed?;
+        Ok(())
+    }
+
+    async fn write(&mut self, bytes: Bytes) -> Result<(), UnpackError> {
+        let written = self.writer.write(bytes).await;
+        written.map_err(UnpackError::Dest)
+    }
+
+    fn take_digest(&mut self) -> Sha256 {
+        let sha256 = std::mem::take(&mut self.sha256);
+        self.whole
+            .unwrap_or_else(|| Sha256(sha256.finalize().into()))
+    }
+
+    /// Writes what comes after the entry's bytes, and gives the object its name.
+    async fn publish(mut self, ending: Bytes) -> Result<(), UnpackError> {
+        if !ending.is_empty() {
+            self.write(ending).await?;
+        }
+        let published = self.writer.publish(ObjectMetadata::default()).await;
+        published.map_err(UnpackError::Dest)
+    }
+}
 
 /// Objects on their way to DEST.
 struct Unpacker<'a> {
@@ -172,7 +312,39 @@ struct Unpacker<'a> {
     under_way_max_bytes: u64,
 }
 
-impl Unpacker<'_> {
+impl<'a> Unpacker<'a> {
+    fn new(
+        dest: &'a dyn Store,
+        laying: UnpackOptions,
+        workers: &Workers,
+        told: &'a mut (dyn FnMut(UnpackEvent<'_>) + Send),
+    ) -> Self {
+        Unpacker {
+            dest,
+            laying,
+            told,
+            batch: ObjectBatch::default(),
+            under_way: FuturesUnordered::new(),
+            under_way_bytes: 0,
+            under_way_max_bytes: workers.memory() / UNDER_WAY_SHARE,
+        }
+    }
+
+    async fn step(
+        &mut self,
+        archive: &Arc<Archive>,
+        step: UnpackStep,
+        workers: &Workers,
+    ) -> Result<(), UnpackError> {
+        self.entries(archive, step.entries, workers).await?;
+        self.write_generated(step.made).await
+    }
+
+    async fn sync(&self, names: &[String]) -> Result<(), UnpackError> {
+        let synced = self.dest.sync(names).await;
+        synced.map_err(UnpackError::Dest)
+    }
+
     /// Lays entries down under their names, each held against its digest before. What a service
     /// gave damaged is read from its beginning once more.
     async fn entries(
@@ -181,17 +353,11 @@ impl Unpacker<'_> {
         entries: Vec<(EntryInfo, String)>,
         workers: &Workers,
     ) -> Result<(), UnpackError> {
-        let damaged = self
-            .try_entries(
-                archive,
-                entries,
-                workers,
-                archive.container().store().is_remote(),
-            )
-            .await?;
-        self.try_entries(archive, damaged, workers, false)
-            .await
-            .map(drop)
+        let is_remote = archive.container().store().is_remote();
+        let first = self.try_entries(archive, entries, workers, is_remote);
+        let damaged = first.await?;
+        let second = self.try_entries(archive, damaged, workers, false);
+        second.await.map(drop)
     }
 
     /// Lays entries down. Gives those back that are damaged, where another reading may help: where
@@ -204,54 +370,63 @@ impl Unpacker<'_> {
         may_come_again: bool,
     ) -> Result<Vec<(EntryInfo, String)>, UnpackError> {
         let (items, names): (Vec<EntryInfo>, Vec<String>) = entries.into_iter().unzip();
-        let pieces = archive.read(&items, 0, workers, |piece, raw| {
-            PieceReading::Sound((
-                piece
-                    .is_whole()
-                    .then(|| Sha256(sha2::Sha256::digest(&raw).into())),
-                raw,
-            ))
-        });
+        let pieces = archive.read(&items, 0, workers, digest_whole);
         pin_mut!(pieces);
-        let mut open = None;
-        let mut damaged = BTreeSet::new();
-        loop {
-            let next = tokio::select! {
-                Some(laid) = self.under_way.next(), if !self.under_way.is_empty() => {
-                    self.report(laid.map_err(UnpackError::Dest)?);
-                    continue;
-                }
-                next = pieces.next() => next,
-            };
-            let Some((piece, read)) = next else { break };
-            let (Some(item), Some(name)) = (items.get(piece.entry), names.get(piece.entry)) else {
-                continue;
-            };
-            let may_come_again = may_come_again && !piece.is_whole();
-            let (whole, raw) = match read {
-                Err(error) if error.is_damage() && may_come_again => {
-                    damaged.insert(piece.entry);
-                    open = None;
-                    continue;
-                }
-                read => read?,
-            };
-            if damaged.contains(&piece.entry) {
-                continue;
-            }
-            let small = whole.filter(|_| raw.len() <= SMALL_BYTES || self.dest.is_remote());
-            if let Some(sha256) = small {
-                self.add_small(item, name, raw, sha256).await?;
-            } else if !self
-                .write_piece(&mut open, (item, name), (piece, whole, raw), may_come_again)
-                .await?
-            {
-                damaged.insert(piece.entry);
-            }
+        let mut pass = UnpackPass::new(&items, &names, may_come_again);
+        while let Some((piece, read)) = self.next_of(&mut pieces).await? {
+            self.take_piece(&mut pass, piece, read).await?;
         }
         self.drain().await?;
-        let entry = |number: usize| Some((items.get(number)?.clone(), names.get(number)?.clone()));
-        Ok(damaged.into_iter().filter_map(entry).collect())
+        Ok(pass.into_damaged())
+    }
+
+    /// The next of `pieces`. Reports what is laid down while it is waited for.
+    async fn next_of<T>(
+        &mut self,
+        pieces: &mut (impl Stream<Item = T> + Unpin),
+    ) -> Result<Option<T>, UnpackError> {
+        loop {
+            tokio::select! {
+                Some(laid) = self.under_way.next(), if !self.under_way.is_empty() => {
+                    self.report(laid.map_err(UnpackError::Dest)?);
+                }
+                next = pieces.next() => return Ok(next),
+            }
+        }
+    }
+
+    /// Lays down what was read of an entry, unless the entry is damaged.
+    async fn take_piece(
+        &mut self,
+        pass: &mut UnpackPass<'_>,
+        piece: Piece,
+        read: Result<PieceWithDigest, ArchiveError>,
+    ) -> Result<(), UnpackError> {
+        match read {
+            Err(error) if error.is_damage() && pass.may_read_again(piece) => {
+                pass.mark_damaged(piece);
+            }
+            Err(error) => return Err(error.into()),
+            Ok(_) if pass.damaged.contains(&piece.entry) => {}
+            Ok(read) => self.add_piece(pass, piece, read).await?,
+        }
+        Ok(())
+    }
+
+    async fn add_piece(
+        &mut self,
+        pass: &mut UnpackPass<'_>,
+        piece: Piece,
+        (whole, raw): PieceWithDigest,
+    ) -> Result<(), UnpackError> {
+        let Some(entry) = pass.entry(piece.entry) else {
+            return Ok(());
+        };
+        let is_small = raw.len() <= SMALL_BYTES || self.dest.is_remote();
+        match whole.filter(|_| is_small) {
+            Some(sha256) => self.add_small(entry, raw, sha256).await,
+            None => self.write_piece(pass, entry, piece, (whole, raw)).await,
+        }
     }
 
     /// How an entry is made as an object, `ending_len` bytes of its own after it.
@@ -268,8 +443,7 @@ impl Unpacker<'_> {
     /// Adds an entry that is whole to the batch.
     async fn add_small(
         &mut self,
-        item: &EntryInfo,
-        name: &str,
+        (item, name): NamedEntry<'_>,
         raw: Bytes,
         sha256: Sha256,
     ) -> Result<(), UnpackError> {
@@ -285,105 +459,114 @@ impl Unpacker<'_> {
     }
 
     /// Writes the next piece of a large entry; `whole` is the digest of one that has no other
-    /// piece. Says no where the entry turned out to be damaged and may be read again.
+    /// piece.
     async fn write_piece(
         &mut self,
-        open: &mut Option<OpenObject>,
-        (item, name): (&EntryInfo, &str),
-        (piece, whole, raw): (Piece, Option<Sha256>, Bytes),
-        may_come_again: bool,
-    ) -> Result<bool, UnpackError> {
-        let ending = (self.laying.ending)(item);
-        let (mut writer, sha256) = match open.take() {
+        pass: &mut UnpackPass<'_>,
+        entry: NamedEntry<'_>,
+        piece: Piece,
+        (whole, raw): PieceWithDigest,
+    ) -> Result<(), UnpackError> {
+        let mut object = match pass.open.take() {
             Some(open) => open,
-            None => {
-                self.drain().await?;
-                let making = self.making(item, ending.len());
-                let writer = self.dest.create(name, making).await;
-                (writer.map_err(UnpackError::Dest)?, sha2::Sha256::new())
-            }
+            None => self.begin(entry).await?,
         };
-        let copy = raw.clone();
-        let hashed = async {
-            if whole.is_some() {
-                return Ok(sha256);
-            }
-            Workers::run_blocking(move || sha256.chain_update(&copy)).await
-        };
-        let (hashed, written) = tokio::join!(hashed, writer.write(raw));
-        written.map_err(UnpackError::Dest)?;
+        object.write_piece(raw, whole).await?;
         (self.told)(UnpackEvent::Bytes(piece.len as u64));
-        let sha256 = hashed?;
-        if !piece.last {
-            *open = Some((writer, sha256));
-            return Ok(true);
+        if piece.last {
+            return self.end_object(pass, entry, piece, object).await;
         }
-        let found = whole.unwrap_or_else(|| Sha256(sha256.finalize().into()));
-        match check_digest(item, found) {
-            Err(_) if may_come_again => return Ok(false),
+        pass.open = Some(object);
+        Ok(())
+    }
+
+    /// Begins a large object once all that came before it is laid down.
+    async fn begin(&mut self, (item, name): NamedEntry<'_>) -> Result<OpenObject, UnpackError> {
+        self.drain().await?;
+        let ending = (self.laying.ending)(item);
+        let making = self.making(item, ending.len());
+        let writer = self.dest.create(name, making).await;
+        Ok(OpenObject::new(writer.map_err(UnpackError::Dest)?))
+    }
+
+    /// Gives a large object its name, unless its entry is damaged.
+    async fn end_object(
+        &mut self,
+        pass: &mut UnpackPass<'_>,
+        (item, name): NamedEntry<'_>,
+        piece: Piece,
+        mut object: OpenObject,
+    ) -> Result<(), UnpackError> {
+        match check_digest(item, object.take_digest()) {
+            Err(_) if pass.may_read_again(piece) => {
+                pass.mark_damaged(piece);
+                return Ok(());
+            }
             held => held?,
         }
-        if !ending.is_empty() {
-            writer.write(ending).await.map_err(UnpackError::Dest)?;
-        }
-        writer
-            .publish(ObjectMetadata::default())
-            .await
-            .map_err(UnpackError::Dest)?;
+        object.publish((self.laying.ending)(item)).await?;
         self.report(vec![(name.to_owned(), item.bytes)]);
-        Ok(true)
+        Ok(())
     }
 
     async fn write_generated(&mut self, made: Vec<GeneratedObject>) -> Result<(), UnpackError> {
-        for GeneratedObject { name, bytes, .. } in made {
-            let making = WriteOptions {
-                overwrite: self.laying.overwrite,
-                expected_len: bytes.len() as u64,
-                sync_later: true,
-                ..WriteOptions::default()
-            };
-            self.add(SmallObject {
-                name,
-                bytes: bytes.into(),
-                making,
-            })
-            .await?;
+        for made in made {
+            let object = self.small_object(made);
+            self.add(object).await?;
         }
         self.drain().await
     }
 
-    async fn add(&mut self, object: SmallObject) -> Result<(), UnpackError> {
-        self.batch.bytes += object.bytes.len();
-        self.batch.objects.push(object);
-        if self.batch.bytes >= BATCH_BYTES || self.batch.objects.len() >= BATCH_OBJECTS {
-            self.send().await
-        } else {
-            Ok(())
+    fn small_object(&self, made: GeneratedObject) -> SmallObject {
+        let making = WriteOptions {
+            overwrite: self.laying.overwrite,
+            expected_len: made.bytes.len() as u64,
+            sync_later: true,
+            ..WriteOptions::default()
+        };
+        let (name, bytes) = (made.name, made.bytes.into());
+        SmallObject {
+            name,
+            bytes,
+            making,
         }
     }
 
+    async fn add(&mut self, object: SmallObject) -> Result<(), UnpackError> {
+        self.batch.push(object);
+        if self.batch.is_full() {
+            return self.send().await;
+        }
+        Ok(())
+    }
+
     async fn send(&mut self) -> Result<(), UnpackError> {
-        let batches = if self.dest.is_remote() {
-            REMOTE_BATCHES
-        } else {
-            BATCHES
-        };
-        let ObjectBatch { objects, bytes } = std::mem::take(&mut self.batch);
-        while (self.under_way.len() >= batches
-            || self.under_way_bytes + bytes as u64 > self.under_way_max_bytes)
+        let batch = std::mem::take(&mut self.batch);
+        self.make_room(batch.bytes as u64).await?;
+        self.under_way_bytes += batch.bytes as u64;
+        let laid = batch.written();
+        let create = self.dest.create_all(batch.objects);
+        self.under_way
+            .push(Box::pin(async move { create.await.map(|()| laid) }));
+        Ok(())
+    }
+
+    /// Waits until another batch of that many bytes may be under way.
+    async fn make_room(&mut self, bytes: u64) -> Result<(), UnpackError> {
+        while !self.has_room(bytes)
             && let Some(laid) = self.under_way.next().await
         {
             self.report(laid.map_err(UnpackError::Dest)?);
         }
-        self.under_way_bytes += bytes as u64;
-        let laid: WrittenObject = objects
-            .iter()
-            .map(|object| (object.name.clone(), object.bytes.len() as u64))
-            .collect();
-        let create = self.dest.create_all(objects);
-        self.under_way
-            .push(Box::pin(async move { create.await.map(|()| laid) }));
         Ok(())
+    }
+
+    fn has_room(&self, bytes: u64) -> bool {
+        let batches = match self.dest.is_remote() {
+            true => REMOTE_BATCHES,
+            false => BATCHES,
+        };
+        self.under_way.len() < batches && self.under_way_bytes + bytes <= self.under_way_max_bytes
     }
 
     /// Waits until all that was added is laid down.
@@ -398,9 +581,8 @@ impl Unpacker<'_> {
     }
 
     fn report(&mut self, laid: WrittenObject) {
-        self.under_way_bytes = self
-            .under_way_bytes
-            .saturating_sub(laid.iter().map(|(_, bytes)| bytes).sum());
+        let bytes = laid.iter().map(|(_, bytes)| bytes).sum();
+        self.under_way_bytes = self.under_way_bytes.saturating_sub(bytes);
         laid.iter()
             .for_each(|(name, bytes)| (self.told)(UnpackEvent::Object(name, *bytes)));
     }
@@ -416,14 +598,11 @@ fn joined(bytes: Bytes, ending: &Bytes) -> Bytes {
     joined.freeze()
 }
 
-fn check_digest(item: &EntryInfo, found: Sha256) -> Result<(), UnpackError> {
+fn check_digest(item: &EntryInfo, found: Sha256) -> Result<(), ArchiveError> {
     if found == item.sha256 {
         return Ok(());
     }
     let fault = format!("expected sha256 {}, found {found}", item.sha256);
-    Err(ArchiveError::Data {
-        entry: item.name.clone(),
-        fault,
-    }
-    .into())
+    let entry = item.name.clone();
+    Err(ArchiveError::Data { entry, fault })
 }

@@ -7,7 +7,7 @@ use super::options::PackRequest;
 use super::pipeline::InspectedEntry;
 use super::select;
 use crate::entity::scan::ScanResult;
-use crate::export::discover::{Export, ExportPart};
+use crate::export::discover::{Export, ExportPart, Problem};
 use crate::export::inspect;
 use crate::model::{
     BackupInfo, Crc32c, EmptyExport, EntryInfo, EntryRole, KindInfo, KindRef, MANIFEST_FORMAT,
@@ -122,24 +122,32 @@ impl<'a> KindCollector<'a> {
     }
 
     fn add_export(&mut self, entries: &ExportEntries<'_>) {
-        let bytes = entries.entries.iter().map(|(_, entry)| entry.inspected.len);
-        self.totals.entries += entries.entries.len() as u64;
-        self.totals.bytes += bytes.sum::<u64>();
+        self.count(entries);
         let mut kinds = BTreeMap::new();
         for (index, group) in entries.export.groups.iter().enumerate() {
             self.add_group(entries, index, group, &mut kinds);
         }
         if kinds.is_empty() {
-            self.empty_exports.push(EmptyExport {
-                entries: entries.all_items(),
-            });
+            let entries = entries.all_items();
+            self.empty_exports.push(EmptyExport { entries });
         }
-        let title = &entries.export.title;
         for (pair, item) in kinds {
-            if let Some((_, other)) = self.kinds.insert(pair.clone(), (item, title.clone())) {
-                self.duplicates
-                    .push(select::duplicate(&pair, &other, title));
-            }
+            self.add_kind(pair, item, &entries.export.title);
+        }
+    }
+
+    fn count(&mut self, entries: &ExportEntries<'_>) {
+        let bytes = entries.entries.iter().map(|(_, entry)| entry.inspected.len);
+        self.totals.entries += entries.entries.len() as u64;
+        self.totals.bytes += bytes.sum::<u64>();
+    }
+
+    /// Adds a pair of an export; one that another export holds already is a fault.
+    fn add_kind(&mut self, pair: KindRef, item: KindInfo, title: &str) {
+        let before = self.kinds.insert(pair.clone(), (item, title.to_owned()));
+        if let Some((_, other)) = before {
+            let duplicate = select::duplicate(&pair, &other, title);
+            self.duplicates.push(duplicate);
         }
     }
 
@@ -152,28 +160,13 @@ impl<'a> KindCollector<'a> {
         kinds: &mut BTreeMap<KindRef, KindInfo>,
     ) {
         let scan = self.check_group(entries, index, group);
-        let announced = scan.announced;
-        let scan = scan.found;
-        self.origins.extend(scan.origins.iter().cloned());
-        for pair in pairs_of(group, &scan) {
-            let item = kinds
-                .entry(pair.clone())
-                .or_insert_with(|| new_item(&pair, entries.export));
-            add(item, &scan, &pair);
-            if let Some(announced) = announced {
-                let sum = item.announced_entities.map_or(0, |before| before);
-                item.announced_entities = Some(sum + announced);
-            }
-            let known: BTreeSet<String> = item
-                .entries
-                .iter()
-                .map(|entry| entry.name.clone())
-                .collect();
-            let new = entries
-                .items_of(index)
-                .into_iter()
-                .filter(|entry| !known.contains(&entry.name));
-            item.entries.extend(new);
+        self.origins.extend(scan.found.origins.iter().cloned());
+        for pair in pairs_of(group, &scan.found) {
+            let item = kinds.entry(pair.clone());
+            let item = item.or_insert_with(|| new_item(&pair, entries.export));
+            add(item, &scan.found, &pair);
+            add_announced(item, scan.announced);
+            add_entries(item, entries.items_of(index));
         }
     }
 
@@ -186,34 +179,44 @@ impl<'a> KindCollector<'a> {
         group: &ExportPart,
     ) -> GroupScan {
         let title = &entries.export.title;
-        let fault = |fault| ExportFault {
-            export: title.clone(),
-            fault,
-        };
-        let mut scan = ScanResult::default();
-        let mut is_readable = true;
+        let (mut scan, mut is_readable) = (ScanResult::default(), true);
         for output in entries.outputs_of(index) {
-            let name = output.name.strip_prefix("exports/").unwrap_or(&output.name);
-            let faults = inspect::output_faults(name, &output.inspected, group);
-            self.faults.extend(faults.into_iter().map(fault));
+            self.check_output(output, group, title);
             is_readable &= output.inspected.fault.is_none();
             scan.merge(&output.inspected.scan);
         }
         // Of a log that cannot be read to its end the count says nothing new.
-        let metadata = group.metadata.as_deref().unwrap_or(title);
-        let sum_fault = is_readable
-            .then(|| inspect::sum_fault(metadata, group, &scan))
-            .flatten();
-        let is_accepted = sum_fault
-            .as_ref()
-            .is_some_and(|fault| fault.count_of.is_some())
-            && inspect::accepts(self.accepted, &scan);
-        self.faults
-            .extend(sum_fault.filter(|_| !is_accepted).map(fault));
-        GroupScan {
-            found: scan,
-            announced: group.entities.filter(|_| is_accepted),
+        let announced = match is_readable {
+            true => self.check_count(group, &scan, title),
+            false => None,
+        };
+        let found = scan;
+        GroupScan { found, announced }
+    }
+
+    fn check_output(&mut self, output: &InspectedEntry, group: &ExportPart, title: &str) {
+        let name = output.name.strip_prefix("exports/").unwrap_or(&output.name);
+        let faults = inspect::output_faults(name, &output.inspected, group);
+        for fault in faults {
+            self.add_fault(title, fault);
         }
+    }
+
+    /// Compares the entities of a group with the count of its metadata; gives the count where it is
+    /// wrong and accepted.
+    fn check_count(&mut self, group: &ExportPart, scan: &ScanResult, title: &str) -> Option<u64> {
+        let metadata = group.metadata.as_deref().unwrap_or(title);
+        let fault = inspect::sum_fault(metadata, group, scan)?;
+        if fault.count_of.is_some() && inspect::accepts(self.accepted, scan) {
+            return group.entities;
+        }
+        self.add_fault(title, fault);
+        None
+    }
+
+    fn add_fault(&mut self, title: &str, fault: Problem) {
+        let export = title.to_owned();
+        self.faults.push(ExportFault { export, fault });
     }
 
     /// The manifest, unless anything is wrong.
@@ -225,10 +228,7 @@ impl<'a> KindCollector<'a> {
         self.totals.entities = kinds.iter().map(|kind| kind.entities).sum();
         Ok(Manifest {
             format: MANIFEST_FORMAT.to_owned(),
-            tool: ToolInfo {
-                name: env!("CARGO_PKG_NAME").to_owned(),
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-            },
+            tool: this_tool(),
             backup: backup(exports, self.origins, request.snapshot_time)?,
             kinds,
             empty_exports: self.empty_exports,
@@ -259,10 +259,8 @@ impl<'a> KindCollector<'a> {
         let mut missing = request.missing.clone();
         missing.sort_by_key(MissingKind::pair);
         missing.dedup_by_key(|kind| kind.pair());
-        match missing
-            .iter()
-            .find(|kind| self.kinds.contains_key(&kind.pair()))
-        {
+        let is_there = |kind: &&MissingKind| self.kinds.contains_key(&kind.pair());
+        match missing.iter().find(is_there) {
             Some(kind) => Err(PackError::NotMissing(kind.pair())),
             None => Ok(missing),
         }
@@ -292,21 +290,10 @@ fn pairs_of(group: &ExportPart, scan: &ScanResult) -> Vec<KindRef> {
 /// The backup as a whole.
 fn backup(
     exports: &[Export],
-    mut origins: BTreeSet<(String, String)>,
+    origins: BTreeSet<(String, String)>,
     snapshot_time: Option<Timestamp>,
 ) -> Result<BackupInfo, PackError> {
-    if origins.len() > 1 {
-        let names = origins.into_iter().map(|(project, database)| {
-            if database.is_empty() {
-                project
-            } else {
-                format!("{project}/{database}")
-            }
-        });
-        return Err(PackError::MultipleProjects(names.collect()));
-    }
-    // A set without entities is of no project.
-    let (project, database) = origins.pop_first().unwrap_or_default();
+    let (project, database) = only_origin(origins)?;
     let starts = || exports.iter().filter_map(|export| export.started);
     Ok(BackupInfo {
         id: backup_id(starts().max()),
@@ -316,6 +303,29 @@ fn backup(
         finished: exports.iter().filter_map(|export| export.finished).max(),
         snapshot_time,
     })
+}
+
+/// The project and database of all entities. A set without entities is of no project.
+fn only_origin(mut origins: BTreeSet<(String, String)>) -> Result<(String, String), PackError> {
+    if origins.len() > 1 {
+        let names = origins.into_iter().map(display_origin);
+        return Err(PackError::MultipleProjects(names.collect()));
+    }
+    Ok(origins.pop_first().unwrap_or_default())
+}
+
+fn display_origin((project, database): (String, String)) -> String {
+    match database.as_str() {
+        "" => project,
+        database => format!("{project}/{database}"),
+    }
+}
+
+fn this_tool() -> ToolInfo {
+    ToolInfo {
+        name: env!("CARGO_PKG_NAME").to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
 }
 
 /// The id of a backup: when its newest export began.
@@ -363,18 +373,30 @@ fn add(item: &mut KindInfo, scan: &ScanResult, pair: &KindRef) {
     };
     item.entities += found.entities;
     item.bytes += found.bytes;
-    let parents: BTreeSet<_> = item
-        .parents
-        .drain(..)
-        .chain(found.parents.iter().cloned())
-        .collect();
-    let pairs: BTreeSet<_> = item
-        .reference_pairs
-        .drain(..)
-        .chain(found.references.iter().cloned())
-        .collect();
-    let references: BTreeSet<_> = pairs.iter().map(|pair| pair.kind.clone()).collect();
-    item.parents = parents.into_iter().collect();
+    merge_sorted(&mut item.parents, &found.parents);
+    merge_sorted(&mut item.reference_pairs, &found.references);
+    let pairs = item.reference_pairs.iter();
+    let references: BTreeSet<_> = pairs.map(|pair| pair.kind.clone()).collect();
     item.references = references.into_iter().collect();
-    item.reference_pairs = pairs.into_iter().collect();
+}
+
+/// Adds items to others, each once and in order.
+fn merge_sorted<T: Ord + Clone>(items: &mut Vec<T>, more: &BTreeSet<T>) {
+    let all: BTreeSet<T> = items.drain(..).chain(more.iter().cloned()).collect();
+    items.extend(all);
+}
+
+fn add_announced(item: &mut KindInfo, announced: Option<u64>) {
+    if let Some(announced) = announced {
+        *item.announced_entities.get_or_insert(0) += announced;
+    }
+}
+
+/// Adds the entries that the item does not list yet.
+fn add_entries(item: &mut KindInfo, entries: Vec<EntryInfo>) {
+    let known = item.entries.iter().map(|entry| entry.name.clone());
+    let known: BTreeSet<String> = known.collect();
+    let new = entries.into_iter();
+    let new = new.filter(|entry| !known.contains(&entry.name));
+    item.entries.extend(new);
 }

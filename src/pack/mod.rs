@@ -25,8 +25,9 @@ pub use error::{ExportFault, PackError, StaleExport};
 pub use options::{ArchiveName, PackRequest, SelectionOptions};
 
 use crate::archive::checksums::{self, SHA256_ATTRIBUTE};
+use crate::export::discover::{Export, ExportPart};
 use crate::model::{
-    EntryInfo, EntryRole, Kind, MANIFEST_NAME, Manifest, Namespace, SUMS_NAME, Sha256,
+    EntryInfo, EntryRole, Kind, KindRef, MANIFEST_NAME, Manifest, Namespace, SUMS_NAME, Sha256,
 };
 use crate::progress::{Event, Observer};
 use crate::runtime::workers::Workers;
@@ -89,10 +90,7 @@ pub async fn pack(
     observer: &dyn Observer,
 ) -> Result<PackResult, PackError> {
     // A name that another archive has is found before anything of SOURCE is read.
-    let place = match &name {
-        ArchiveName::Explicit(name) => Some(Destination::find(dest, name.clone(), options).await?),
-        ArchiveName::Automatic => None,
-    };
+    let place = explicit_place(dest, &name, options).await?;
     let finder = SetFinder {
         source,
         name: &name,
@@ -101,23 +99,13 @@ pub async fn pack(
         workers,
         observer,
     };
-    // A folder of companions that is not there is found before anything is waited for.
-    let mut companions = Companions::list(&options.companions).await?;
-    let mut set = finder.find().await?;
-    if !options.wait.is_zero() {
-        companions = Companions::list(&options.companions).await?;
-    }
-    set.companions = companions;
+    let set = find_with_companions(&finder).await?;
     let place = match place {
         Some(place) => place,
-        None => {
-            let automatic = set.archive_name();
-            // Which namespace it is stands in data that a dry run does not read.
-            if automatic.is_open && options.dry_run {
-                return Ok(would_pack(&set, automatic.name, false));
-            }
-            Destination::find(dest, automatic.name, options).await?
-        }
+        None => match automatic_place(dest, &set, options).await? {
+            PlaceOrName::Place(place) => place,
+            PlaceOrName::OpenName(name) => return Ok(would_pack(&set, name, false)),
+        },
     };
     place.check_same_set(&set.entries())?;
     if options.dry_run {
@@ -135,50 +123,102 @@ pub async fn pack(
     };
     let sealed = job.run().await?;
     observer.finish_phase();
-    let totals = &sealed.manifest.totals;
-    Ok(PackResult {
-        name: job.place.name,
-        exists: true,
-        kinds: totals.kinds,
-        entities: totals.entities,
-        objects: totals.entries,
-        object_bytes: totals.bytes,
-        companions: set.companions.count(),
-        sealed: Some(sealed),
-    })
+    Ok(PackResult::packed(job.place.name, sealed, &set))
+}
+
+/// What stands under the archive's name, where that is given.
+async fn explicit_place(
+    dest: &Arc<dyn Store>,
+    name: &ArchiveName,
+    options: &PackRequest,
+) -> Result<Option<Destination>, PackError> {
+    match name {
+        ArchiveName::Explicit(name) => Destination::find(dest, name.clone(), options)
+            .await
+            .map(Some),
+        ArchiveName::Automatic => Ok(None),
+    }
+}
+
+/// Where a set without a given name goes.
+enum PlaceOrName {
+    Place(Destination),
+    /// A name whose namespace only the data tell.
+    OpenName(String),
+}
+
+/// What stands under the name that the set itself gives its archive.
+async fn automatic_place(
+    dest: &Arc<dyn Store>,
+    set: &PackSet,
+    options: &PackRequest,
+) -> Result<PlaceOrName, PackError> {
+    let automatic = set.archive_name();
+    // Which namespace it is stands in data that a dry run does not read.
+    if automatic.is_open && options.dry_run {
+        return Ok(PlaceOrName::OpenName(automatic.name));
+    }
+    let place = Destination::find(dest, automatic.name, options).await?;
+    Ok(PlaceOrName::Place(place))
+}
+
+/// Finds the set, with its companions.
+async fn find_with_companions(finder: &SetFinder<'_>) -> Result<PackSet, PackError> {
+    let options = finder.options;
+    // A folder of companions that is not there is found before anything is waited for.
+    let mut companions = Companions::list(&options.companions).await?;
+    let mut set = finder.find().await?;
+    if !options.wait.is_zero() {
+        companions = Companions::list(&options.companions).await?;
+    }
+    set.companions = companions;
+    Ok(set)
+}
+
+impl PackResult {
+    fn packed(name: String, sealed: PackedArchive, set: &PackSet) -> Self {
+        let totals = &sealed.manifest.totals;
+        PackResult {
+            name,
+            exists: true,
+            kinds: totals.kinds,
+            entities: totals.entities,
+            objects: totals.entries,
+            object_bytes: totals.bytes,
+            companions: set.companions.count(),
+            sealed: Some(sealed),
+        }
+    }
 }
 
 /// What a dry run says of a set: as far as its metadata tell.
 fn would_pack(set: &PackSet, name: String, exists: bool) -> PackResult {
-    let mut kinds: BTreeSet<(Option<Namespace>, Option<Kind>)> = BTreeSet::new();
-    for export in &set.exports {
-        match known_pairs(export, &set.pairs) {
-            Some(pairs) => kinds.extend(
-                pairs
-                    .into_iter()
-                    .map(|pair| (Some(pair.namespace), Some(pair.kind))),
-            ),
-            None => kinds.extend(
-                export
-                    .groups
-                    .iter()
-                    .map(|group| (group.namespace.clone(), group.kind.clone())),
-            ),
-        }
-    }
+    let pairs = set.exports.iter();
+    let pairs: BTreeSet<OpenPair> = pairs.flat_map(|export| pairs_of(export, set)).collect();
     let groups = set.exports.iter().flat_map(|export| &export.groups);
-    let entities = groups
-        .filter_map(|group| group.entities)
-        .fold(0, u64::saturating_add);
+    let entities = groups.filter_map(|group| group.entities);
     PackResult {
         name,
         sealed: None,
         exists,
-        kinds: kinds.len() as u64,
-        entities,
+        kinds: pairs.len() as u64,
+        entities: entities.fold(0, u64::saturating_add),
         objects: set.object_count(),
         object_bytes: set.object_bytes(),
         companions: set.companions.count(),
+    }
+}
+
+/// Namespace and kind of a group, as far as they are known.
+type OpenPair = (Option<Namespace>, Option<Kind>);
+
+/// The pairs of an export, where they are known, else what its groups leave open.
+fn pairs_of(export: &Export, set: &PackSet) -> Vec<OpenPair> {
+    let known = |pair: KindRef| (Some(pair.namespace), Some(pair.kind));
+    let open = |group: &ExportPart| (group.namespace.clone(), group.kind.clone());
+    match known_pairs(export, &set.pairs) {
+        Some(pairs) => pairs.into_iter().map(known).collect(),
+        None => export.groups.iter().map(open).collect(),
     }
 }
 
@@ -196,28 +236,40 @@ struct PackJob<'a> {
 impl PackJob<'_> {
     /// Makes the archive and its sidecar, or finds that they are there.
     async fn run(&mut self) -> Result<PackedArchive, PackError> {
-        self.observer
-            .start_phase("packing", self.set.object_bytes());
+        self.start_phase("packing");
         let mut sealed = match self.try_once().await {
             // What was lost may have been taken away by another pack of the same set, which is
             // done by now.
             Err(PackError::Source(error) | PackError::Dest(error)) if error.is_transfer_error() => {
-                self.observer.event(Event::UploadRestarted {
-                    reason: error.to_string(),
-                });
-                self.observer
-                    .start_phase("packing again", self.set.object_bytes());
-                let name = self.place.name.clone();
-                self.place = Destination::find(self.dest, name, self.options).await?;
-                self.try_once().await?
+                self.try_again(&error).await?
             }
             sealed => sealed?,
         };
-        if !(sealed.already_existed && self.place.has_sidecar(sealed.sha256).await) {
-            self.place.write_sidecar(sealed.sha256).await?;
-            sealed.sidecar_written = true;
-        }
+        sealed.sidecar_written = self.complete_sidecar(&sealed).await?;
         Ok(sealed)
+    }
+
+    async fn try_again(&mut self, lost: &StoreError) -> Result<PackedArchive, PackError> {
+        let reason = lost.to_string();
+        self.observer.event(Event::UploadRestarted { reason });
+        self.start_phase("packing again");
+        let name = self.place.name.clone();
+        self.place = Destination::find(self.dest, name, self.options).await?;
+        self.try_once().await
+    }
+
+    fn start_phase(&self, name: &'static str) {
+        self.observer.start_phase(name, self.set.object_bytes());
+    }
+
+    /// Writes the sidecar unless it is there. Says whether it wrote it.
+    async fn complete_sidecar(&self, sealed: &PackedArchive) -> Result<bool, PackError> {
+        let sha256 = sealed.sha256;
+        if sealed.already_existed && self.place.has_sidecar(sha256).await {
+            return Ok(false);
+        }
+        self.place.write_sidecar(sha256).await?;
+        Ok(true)
     }
 
     async fn try_once(&self) -> Result<PackedArchive, PackError> {
@@ -229,22 +281,7 @@ impl PackJob<'_> {
 
     /// Makes the archive stand under its name.
     async fn make(&self) -> Result<PackedArchive, PackError> {
-        let making = WriteOptions {
-            overwrite: self.options.overwrite,
-            expected_len: expected_len(self.set),
-            ..WriteOptions::default()
-        };
-        let writer = self
-            .dest
-            .create(&self.place.name, making)
-            .await
-            .map_err(PackError::Dest)?;
-        let mut archive = ArchiveWriter::new(
-            self.source.clone(),
-            writer,
-            self.options.recorded(),
-            self.workers.clone(),
-        );
+        let mut archive = self.begin_archive().await?;
         let (manifest, range) = self.write_set(&mut archive).await?;
         let (writer, digest) = archive.finish().await?;
         self.place.remove_orphan().await?;
@@ -259,13 +296,24 @@ impl PackJob<'_> {
         }
     }
 
+    /// Begins an archive under the name.
+    async fn begin_archive(&self) -> Result<ArchiveWriter, PackError> {
+        let making = WriteOptions {
+            overwrite: self.options.overwrite,
+            expected_len: expected_len(self.set),
+            ..WriteOptions::default()
+        };
+        let writer = self.dest.create(&self.place.name, making).await;
+        let writer = writer.map_err(PackError::Dest)?;
+        let (source, workers) = (self.source.clone(), self.workers.clone());
+        let options = self.options.recorded();
+        Ok(ArchiveWriter::new(source, writer, options, workers))
+    }
+
     /// Finds that the archive which is there is the one that would be made.
     async fn match_existing(&self, existing: &ObjectInfo) -> Result<PackedArchive, PackError> {
-        let mut archive = ArchiveWriter::unwritten(
-            self.source.clone(),
-            self.options.recorded(),
-            self.workers.clone(),
-        );
+        let (source, workers) = (self.source.clone(), self.workers.clone());
+        let mut archive = ArchiveWriter::unwritten(source, self.options.recorded(), workers);
         let (manifest, _) = self.write_set(&mut archive).await?;
         let (_, digest) = archive.finish().await?;
         self.place.recognise(&digest).await?;
@@ -278,26 +326,45 @@ impl PackJob<'_> {
         &self,
         archive: &mut ArchiveWriter,
     ) -> Result<(Manifest, ManifestRange), PackError> {
-        let set = self.set;
-        let method = self.options.method;
+        let mut manifest = self.write_exports(archive).await?;
+        self.write_companions(archive, &mut manifest).await?;
+        self.write_sums(archive, &mut manifest).await?;
+        let range = self.write_manifest(archive, &manifest).await?;
+        Ok((manifest, range))
+    }
+
+    async fn write_exports(&self, archive: &mut ArchiveWriter) -> Result<Manifest, PackError> {
+        let (set, method) = (self.set, self.options.method);
         let sources = sources_of(&set.exports, &set.objects, &set.contents, method);
         let entries = archive.entries(sources, self.observer).await?;
-        let mut manifest = assemble(&set.exports, entries, self.options)?;
-        self.write_companions(archive, &mut manifest).await?;
-        let sums = Bytes::from(checksums::from_entries(&manifest));
-        if let Some(sums) = self
-            .write_document(archive, SUMS_NAME, sums, &manifest)
-            .await?
-        {
+        assemble(&set.exports, entries, self.options)
+    }
+
+    async fn write_sums(
+        &self,
+        archive: &mut ArchiveWriter,
+        manifest: &mut Manifest,
+    ) -> Result<(), PackError> {
+        let sums = Bytes::from(checksums::from_entries(manifest));
+        let written = self.write_document(archive, SUMS_NAME, sums, manifest);
+        if let Some(sums) = written.await? {
             manifest.sums = sums;
         }
+        Ok(())
+    }
+
+    async fn write_manifest(
+        &self,
+        archive: &mut ArchiveWriter,
+        manifest: &Manifest,
+    ) -> Result<ManifestRange, PackError> {
         let document = Bytes::from(manifest.to_json());
         let len = document.len() as u64;
-        self.write_document(archive, MANIFEST_NAME, document, &manifest)
+        self.write_document(archive, MANIFEST_NAME, document, manifest)
             .await?;
         // The manifest is stored, and nothing comes after the data of an entry that is.
         let offset = archive.offset() - len;
-        Ok((manifest, ManifestRange { offset, len }))
+        Ok(ManifestRange { offset, len })
     }
 
     /// Writes the companions after the exports, of which nothing is wrong by now.
@@ -354,19 +421,16 @@ struct ManifestRange {
 
 /// What the archive's object says of itself, where its store can say it.
 fn about(manifest: &Manifest, sha256: Sha256, range: ManifestRange) -> ObjectMetadata {
+    let range = format!("{}+{}", range.offset, range.len);
     let attributes = [
         (SHA256_ATTRIBUTE, sha256.to_string()),
         ("kindpack-backup-id", manifest.backup.id.clone()),
-        (
-            "kindpack-manifest",
-            format!("{}+{}", range.offset, range.len),
-        ),
+        ("kindpack-manifest", range),
     ];
+    let attributes = attributes.map(|(name, value)| (name.to_owned(), value));
     ObjectMetadata {
         sha256: Some(sha256),
-        attributes: attributes
-            .map(|(name, value)| (name.to_owned(), value))
-            .into(),
+        attributes: attributes.into(),
     }
 }
 

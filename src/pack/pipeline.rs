@@ -8,13 +8,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, pin_mut, stream};
+use tokio::task::JoinError;
 
 use super::error::PackError;
 use super::output::{ArchiveOutput, NullWriter, OutputDigest};
 use super::source::{HELD_MAX_BYTES, Pass, PieceBytes, PieceJob, Source, batches, jobs_of};
 use crate::archive::deflate::{DataError, STREAM_END, deflate_piece, deflate_room};
 use crate::archive::zip::ZipWriter;
-use crate::export::inspect::{self, Inspector, ObjectDigest, PieceSummary, join_crc32c};
+use crate::export::inspect::{
+    self, ContentKind, Inspector, ObjectDigest, PieceSummary, join_crc32c,
+};
 use crate::model::{Crc32c, EntryInfo, EntryRole, Method, PIECE_LEN_BYTES, PackOptions};
 use crate::progress::Observer;
 use crate::runtime::buffers::Buffer;
@@ -72,6 +75,13 @@ struct FinishedPiece {
     compressed: Option<CompressedPiece>,
 }
 
+impl FinishedPiece {
+    fn written_len(&self) -> u64 {
+        let compressed = self.compressed.as_ref();
+        compressed.map_or(0, |piece| piece.bytes.len() as u64)
+    }
+}
+
 /// A piece in the form in which it is written.
 struct CompressedPiece {
     bytes: Bytes,
@@ -94,6 +104,16 @@ enum PieceResult {
     Whole(Box<Inspector>),
 }
 
+impl PieceResult {
+    fn new(job: PieceJob, raw: &Bytes, content: ContentKind, report: PieceSummary) -> Self {
+        if !(job.last && job.offset == 0) {
+            return PieceResult::Part(report);
+        }
+        let whole = Inspector::default().update(raw, content, report);
+        PieceResult::Whole(Box::new(whole))
+    }
+}
+
 /// The entry that is being written.
 #[derive(Default)]
 struct EntryInProgress {
@@ -109,6 +129,71 @@ struct EntryInProgress {
 }
 
 impl EntryInProgress {
+    /// Adds a piece: to the digests, and to what is to be written.
+    async fn add(&mut self, source: &Source, piece: FinishedPiece) -> Result<(), WorkerPanicked> {
+        let content = piece.job.content(source);
+        self.inspect(piece.result, piece.raw, content).await?;
+        if let Some(compressed) = piece.compressed {
+            self.add_compressed(source.method, compressed);
+        }
+        Ok(())
+    }
+
+    async fn inspect(
+        &mut self,
+        result: PieceResult,
+        raw: Bytes,
+        content: ContentKind,
+    ) -> Result<(), WorkerPanicked> {
+        match result {
+            PieceResult::Whole(whole) => self.inspection = InOrder::Ready(*whole),
+            PieceResult::Part(report) => {
+                let add = move |inspection: Inspector| inspection.update(&raw, content, report);
+                self.inspection.enqueue(add).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn add_compressed(&mut self, method: Method, piece: CompressedPiece) {
+        if method == Method::Deflate {
+            let len = u32::try_from(piece.bytes.len()).expect("a piece has a few MiB");
+            self.pieces.push(len);
+        }
+        self.hold(piece);
+    }
+
+    /// What counts of the inspections of an entry: that of the first pass. The second reading must
+    /// have been of the same bytes.
+    fn resolve(
+        &mut self,
+        source: &Source,
+        pass: Pass,
+        inspected: ObjectDigest,
+    ) -> Result<ObjectDigest, PackError> {
+        if pass != Pass::CopyOnly {
+            return Ok(inspected);
+        }
+        let name = source.name.clone();
+        let first = self.first_pass.take();
+        first
+            .filter(|first| first.sha256 == inspected.sha256)
+            .ok_or(PackError::SourceChanged(StoreError::Changed { name }))
+    }
+
+    fn into_entry(self, source: &Source, inspected: ObjectDigest) -> InspectedEntry {
+        let is_deflated = source.method == Method::Deflate;
+        InspectedEntry {
+            name: source.name.clone(),
+            role: source.role,
+            content_encoding: source.encoding().map(str::to_owned),
+            content_type: source.content_type().map(str::to_owned),
+            inspected,
+            packed_crc32c: is_deflated.then_some(Crc32c(self.packed_crc32c)),
+            pieces: self.pieces,
+        }
+    }
+
     fn hold(&mut self, piece: CompressedPiece) {
         self.packed_crc32c =
             join_crc32c(self.packed_crc32c, piece.crc32c, piece.bytes.len() as u64);
@@ -181,20 +266,33 @@ impl ArchiveWriter {
         let mut entries = Vec::with_capacity(sources.len());
         let mut entry = EntryInProgress::default();
         while let Some(piece) = pieces.try_next().await? {
-            let Some(source) = sources.get(piece.job.source) else {
-                continue;
-            };
-            let job = piece.job;
-            add_piece(source, piece, &mut entry, observer).await?;
-            self.flush_large(source, &mut entry).await?;
-            if job.last
-                && let Some(inspected) = self.end_pass(source, job.pass, &mut entry).await?
-            {
-                entries.push(inspected);
-                entry = EntryInProgress::default();
+            if let Some(source) = sources.get(piece.job.source) {
+                entries.extend(
+                    self.write_piece(source, piece, &mut entry, observer)
+                        .await?,
+                );
             }
         }
         Ok(entries)
+    }
+
+    /// Adds a piece to the entry that is being written; gives the entry when it is whole.
+    async fn write_piece(
+        &mut self,
+        source: &Source,
+        piece: FinishedPiece,
+        entry: &mut EntryInProgress,
+        observer: &dyn Observer,
+    ) -> Result<Option<InspectedEntry>, PackError> {
+        let job = piece.job;
+        let written_len = piece.written_len();
+        entry.add(source, piece).await?;
+        observer.advance(job.counted_len(), written_len);
+        self.flush_large(source, entry).await?;
+        if !job.last {
+            return Ok(None);
+        }
+        self.end_pass(source, job.pass, entry).await
     }
 
     /// The pieces of all sources, read and worked on side by side, in order.
@@ -202,40 +300,19 @@ impl ArchiveWriter {
         &self,
         sources: &Arc<[Source]>,
     ) -> impl Stream<Item = Result<FinishedPiece, PackError>> + use<> {
-        let of_jobs = sources.clone();
-        let jobs = (0..sources.len()).flat_map(move |index| {
-            let source = of_jobs.get(index);
-            source
-                .into_iter()
-                .flat_map(|source| jobs_of(index, source.len(), source.method))
-                .collect::<Vec<_>>()
-        });
-        let (sources, store, level, workers, broken) = (
-            sources.clone(),
-            self.store.clone(),
-            self.options.level,
-            self.workers.clone(),
-            self.broken.clone(),
-        );
-        let window = workers.window(PIECE_FOOTPRINT_BYTES);
-        stream::iter(batches(jobs).map(move |batch| {
-            let (sources, store, workers, broken) = (
-                sources.clone(),
-                store.clone(),
-                workers.clone(),
-                broken.clone(),
-            );
-            tokio::spawn(async move {
-                work(sources, batch, store.as_ref(), level, &workers, &broken).await
-            })
-        }))
-        .buffered(window)
-        .map(|batch| {
-            batch
-                .map_err(WorkerPanicked)?
-                .map(|batch| stream::iter(batch).map(Ok::<_, PackError>))
-        })
-        .try_flatten()
+        let worker = PieceWorker {
+            sources: sources.clone(),
+            store: self.store.clone(),
+            level: self.options.level,
+            workers: self.workers.clone(),
+            broken: self.broken.clone(),
+        };
+        let window = self.workers.window(PIECE_FOOTPRINT_BYTES);
+        let batches = batches(all_jobs(sources.clone()));
+        stream::iter(batches.map(move |batch| tokio::spawn(worker.clone().work(batch))))
+            .buffered(window)
+            .map(pieces_of_batch)
+            .try_flatten()
     }
 
     /// Writes what is held of an entry that is known to be large, or already started.
@@ -244,20 +321,33 @@ impl ArchiveWriter {
         source: &Source,
         entry: &mut EntryInProgress,
     ) -> Result<(), PackError> {
-        if self.broken.load(Ordering::Relaxed) {
+        if self.is_broken() {
             // Nothing is written any more; the container may be left in the middle of an entry.
             entry.held.clear();
             return Ok(());
         }
         if !entry.is_started && entry.held_bytes > HELD_MAX_BYTES {
-            let header = self.sealer.begin_streamed(source.head(), source.len())?;
-            self.out.write(header.into()).await?;
-            entry.is_started = true;
+            self.start_streamed(source, entry).await?;
         }
         if entry.is_started {
             self.write_held(entry).await?;
         }
         Ok(())
+    }
+
+    fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
+    }
+
+    /// Writes the local header of an entry of which the lengths are not known yet.
+    async fn start_streamed(
+        &mut self,
+        source: &Source,
+        entry: &mut EntryInProgress,
+    ) -> Result<(), PackError> {
+        let header = self.sealer.begin_streamed(source.head(), source.len())?;
+        entry.is_started = true;
+        self.out.write(header.into()).await
     }
 
     async fn write_held(&mut self, entry: &mut EntryInProgress) -> Result<(), PackError> {
@@ -276,47 +366,35 @@ impl ArchiveWriter {
         pass: Pass,
         entry: &mut EntryInProgress,
     ) -> Result<Option<InspectedEntry>, PackError> {
-        let mut inspected = entry.inspection.join().await?.finish();
+        let inspected = entry.inspection.join().await?.finish();
         source.check_crc32c(&inspected, self.store.as_ref())?;
         if inspected.fault.is_some() {
             self.broken.store(true, Ordering::Relaxed);
         }
-        let is_sound = !self.broken.load(Ordering::Relaxed);
-        match pass {
-            Pass::Write => {}
-            Pass::InspectOnly => {
-                if is_sound {
-                    self.start_known(source, entry, &inspected, inspected.len)
-                        .await?;
-                }
-                entry.first_pass = Some(inspected);
-                return Ok(None);
-            }
-            // What was inspected is what counts; the second reading must have been of the same
-            // bytes.
-            Pass::CopyOnly => match entry.first_pass.take() {
-                Some(first) if first.sha256 == inspected.sha256 => inspected = first,
-                _ => {
-                    return Err(PackError::SourceChanged(StoreError::Changed {
-                        name: source.name.clone(),
-                    }));
-                }
-            },
+        if pass == Pass::InspectOnly {
+            self.end_inspection(source, entry, inspected).await?;
+            return Ok(None);
         }
-        if is_sound {
+        let inspected = entry.resolve(source, pass, inspected)?;
+        if !self.is_broken() {
             self.end_entry(source, entry, &inspected).await?;
         }
-        let packed_crc32c =
-            (source.method == Method::Deflate).then_some(Crc32c(entry.packed_crc32c));
-        Ok(Some(InspectedEntry {
-            name: source.name.clone(),
-            role: source.role,
-            content_encoding: source.encoding().map(str::to_owned),
-            content_type: source.content_type().map(str::to_owned),
-            inspected,
-            packed_crc32c,
-            pieces: std::mem::take(&mut entry.pieces),
-        }))
+        Ok(Some(std::mem::take(entry).into_entry(source, inspected)))
+    }
+
+    /// Between two passes: writes the entry's header, of which everything is known now.
+    async fn end_inspection(
+        &mut self,
+        source: &Source,
+        entry: &mut EntryInProgress,
+        inspected: ObjectDigest,
+    ) -> Result<(), PackError> {
+        if !self.is_broken() {
+            let len = inspected.len;
+            self.start_known(source, entry, &inspected, len).await?;
+        }
+        entry.first_pass = Some(inspected);
+        Ok(())
     }
 
     /// Writes the local header of an entry of which everything is known.
@@ -327,15 +405,11 @@ impl ArchiveWriter {
         inspected: &ObjectDigest,
         compressed_len: u64,
     ) -> Result<(), PackError> {
-        let header = self.sealer.begin_known(
-            source.head(),
-            inspected.crc32,
-            inspected.len,
-            compressed_len,
-        )?;
-        self.out.write(header.into()).await?;
+        let (crc32, len) = (inspected.crc32, inspected.len);
+        let head = source.head();
+        let header = self.sealer.begin_known(head, crc32, len, compressed_len)?;
         entry.is_started = true;
-        Ok(())
+        self.out.write(header.into()).await
     }
 
     /// Writes what is held of an entry, and its descriptor.
@@ -366,7 +440,7 @@ impl ArchiveWriter {
     pub(super) async fn finish(
         mut self,
     ) -> Result<(Box<dyn ObjectWriter>, OutputDigest), PackError> {
-        if self.broken.load(Ordering::Relaxed) {
+        if self.is_broken() {
             // The caller must have reported every fault; an archive with gaps is never made.
             return Err(PackError::IncompleteArchive);
         }
@@ -376,77 +450,111 @@ impl ArchiveWriter {
     }
 }
 
-/// Adds a piece to its entry: to the digests, and to what is to be written.
-async fn add_piece(
-    source: &Source,
-    piece: FinishedPiece,
-    entry: &mut EntryInProgress,
-    observer: &dyn Observer,
-) -> Result<(), PackError> {
-    let (job, raw) = (piece.job, piece.raw);
-    match piece.result {
-        PieceResult::Whole(whole) => entry.inspection = InOrder::Ready(*whole),
-        PieceResult::Part(report) => {
-            let content = job.content(source);
-            entry
-                .inspection
-                .enqueue(move |inspection: Inspector| inspection.update(&raw, content, report))
-                .await?;
-        }
-    }
-    let read_len = if job.pass == Pass::CopyOnly {
-        0
-    } else {
-        job.len as u64
-    };
-    let written_len = piece
-        .compressed
-        .as_ref()
-        .map_or(0, |piece| piece.bytes.len() as u64);
-    observer.advance(read_len, written_len);
-    if let Some(compressed) = piece.compressed {
-        if source.method == Method::Deflate {
-            let len = u32::try_from(compressed.bytes.len()).expect("a piece has a few MiB");
-            entry.pieces.push(len);
-        }
-        entry.hold(compressed);
-    }
-    Ok(())
+/// The pieces of all sources, in order.
+fn all_jobs(sources: Arc<[Source]>) -> impl Iterator<Item = PieceJob> {
+    (0..sources.len()).flat_map(move |index| {
+        let source = sources.get(index).into_iter();
+        let jobs = source.flat_map(|source| jobs_of(index, source.len(), source.method));
+        jobs.collect::<Vec<_>>()
+    })
 }
 
-/// Reads pieces and inspects them on a worker.
-async fn work(
+/// What a worker was given as a batch, piece by piece.
+fn pieces_of_batch(
+    batch: Result<Result<Vec<FinishedPiece>, PackError>, JoinError>,
+) -> Result<impl Stream<Item = Result<FinishedPiece, PackError>>, PackError> {
+    let pieces = batch.map_err(WorkerPanicked)??;
+    Ok(stream::iter(pieces).map(Ok))
+}
+
+/// What reads and inspects the pieces of sources.
+#[derive(Clone)]
+struct PieceWorker {
     sources: Arc<[Source]>,
-    batch: Vec<PieceJob>,
-    store: &dyn Store,
+    store: Arc<dyn Store>,
     level: Option<u32>,
-    workers: &Workers,
-    broken: &Arc<AtomicBool>,
-) -> Result<Vec<FinishedPiece>, PackError> {
-    let try_once = || async {
-        let raws = read(&sources, &batch, store).await?;
-        let (sources, batch, broken) = (sources.clone(), batch.clone(), broken.clone());
-        let finished = workers.run(move || {
-            let pieces = batch
-                .into_iter()
-                .zip(raws)
-                .filter_map(|(job, raw)| Some((sources.get(job.source)?, job, raw)));
-            pieces
-                .map(|(source, job, raw)| finish_piece(source, job, raw, level, &broken))
-                .collect::<Result<Vec<FinishedPiece>, _>>()
-        });
+    workers: Workers,
+    /// Set at the first fault: from then on everything is only inspected.
+    broken: Arc<AtomicBool>,
+}
+
+impl PieceWorker {
+    /// Reads pieces and inspects them on a worker.
+    async fn work(self, batch: Vec<PieceJob>) -> Result<Vec<FinishedPiece>, PackError> {
+        let mut finished = self.work_once(&batch).await?;
+        if has_fault(&finished) && self.store.is_remote() {
+            // Bytes may have been damaged on their way.
+            finished = self.work_once(&batch).await?;
+        }
+        if has_fault(&finished) {
+            self.broken.store(true, Ordering::Relaxed);
+        }
+        Ok(finished)
+    }
+
+    async fn work_once(&self, batch: &[PieceJob]) -> Result<Vec<FinishedPiece>, PackError> {
+        let raws = read(&self.sources, batch, self.store.as_ref()).await?;
+        let (worker, batch) = (self.clone(), batch.to_vec());
+        let finished = self.workers.run(move || worker.finish_pieces(batch, raws));
         finished.await?.map_err(PackError::Deflate)
-    };
-    let is_faulty = |pieces: &[FinishedPiece]| pieces.iter().any(|piece| piece.is_faulty);
-    let mut finished = try_once().await?;
-    if is_faulty(&finished) && store.is_remote() {
-        // Bytes may have been damaged on their way.
-        finished = try_once().await?;
     }
-    if is_faulty(&finished) {
-        broken.store(true, Ordering::Relaxed);
+
+    fn finish_pieces(
+        &self,
+        batch: Vec<PieceJob>,
+        raws: Vec<Bytes>,
+    ) -> Result<Vec<FinishedPiece>, DataError> {
+        let pieces = batch.into_iter().zip(raws);
+        let pieces =
+            pieces.filter_map(|(job, raw)| Some((self.sources.get(job.source)?, job, raw)));
+        pieces
+            .map(|(source, job, raw)| self.finish_piece(source, job, raw))
+            .collect()
     }
-    Ok(finished)
+
+    /// Inspects one piece, and brings it into the form in which it is written.
+    fn finish_piece(
+        &self,
+        source: &Source,
+        job: PieceJob,
+        raw: Bytes,
+    ) -> Result<FinishedPiece, DataError> {
+        let content = job.content(source);
+        let report = inspect::piece(&raw, job.offset, content);
+        let is_faulty = report.is_faulty();
+        let result = PieceResult::new(job, &raw, content, report);
+        let is_skipped = job.pass == Pass::InspectOnly || is_faulty;
+        let compressed = match is_skipped || self.broken.load(Ordering::Relaxed) {
+            true => None,
+            false => Some(self.compress(source.method, job, &raw)?),
+        };
+        Ok(FinishedPiece {
+            job,
+            raw,
+            is_faulty,
+            result,
+            compressed,
+        })
+    }
+
+    fn compress(
+        &self,
+        method: Method,
+        job: PieceJob,
+        raw: &Bytes,
+    ) -> Result<CompressedPiece, DataError> {
+        if method == Method::Store || raw.is_empty() {
+            return Ok(CompressedPiece::new(raw.clone()));
+        }
+        let level = self.level;
+        let level = level.expect("an archive of deflated entries has a level");
+        let number = job.offset / PIECE_LEN_BYTES as u64;
+        Ok(CompressedPiece::new(deflate(raw, level, number)?))
+    }
+}
+
+fn has_fault(pieces: &[FinishedPiece]) -> bool {
+    pieces.iter().any(|piece| piece.is_faulty)
 }
 
 /// Reads the bytes of a batch, those of several objects in one call.
@@ -455,81 +563,28 @@ async fn read(
     batch: &[PieceJob],
     store: &dyn Store,
 ) -> Result<Vec<Bytes>, PackError> {
-    let pieces: Vec<PieceBytes> = batch
-        .iter()
-        .filter_map(|job| Some(sources.get(job.source)?.piece(job)))
-        .collect();
-    let wanted: Vec<ReadRange> = pieces
-        .iter()
-        .filter_map(|piece| match piece {
-            PieceBytes::InStore(part) => Some(part.clone()),
-            PieceBytes::InMemory(_) => None,
-        })
-        .collect();
-    let read = match wanted.as_slice() {
-        [] => Ok(Vec::new()),
-        // One read needs no batch.
-        [
-            ReadRange {
-                object,
-                offset,
-                len,
-            },
-        ] => store
-            .read(object, *offset, *len)
-            .await
-            .map(|bytes| vec![bytes]),
-        wanted => store.read_all(wanted).await,
-    };
+    let pieces = batch.iter();
+    let pieces = pieces.filter_map(|job| Some(sources.get(job.source)?.piece(job)));
+    let pieces: Vec<PieceBytes> = pieces.collect();
+    let wanted: Vec<ReadRange> = pieces.iter().filter_map(PieceBytes::range).collect();
+    let read = read_ranges(store, &wanted).await;
     let mut read = read.map_err(PackError::reading)?.into_iter();
-    let lacking = || {
-        PackError::reading(StoreError::Changed {
-            name: String::new(),
-        })
-    };
     pieces
         .into_iter()
-        .map(|piece| match piece {
-            PieceBytes::InStore(_) => read.next().ok_or_else(lacking),
-            PieceBytes::InMemory(bytes) => Ok(bytes),
-        })
+        .map(|piece| piece.into_bytes(&mut read))
         .collect()
 }
 
-/// Inspects one piece, and brings it into the form in which it is written.
-fn finish_piece(
-    source: &Source,
-    job: PieceJob,
-    raw: Bytes,
-    level: Option<u32>,
-    broken: &AtomicBool,
-) -> Result<FinishedPiece, DataError> {
-    let content = job.content(source);
-    let report = inspect::piece(&raw, job.offset, content);
-    let is_faulty = report.is_faulty();
-    let result = if job.last && job.offset == 0 {
-        let whole = Inspector::default().update(&raw, content, report);
-        PieceResult::Whole(Box::new(whole))
-    } else {
-        PieceResult::Part(report)
-    };
-    let is_written = job.pass != Pass::InspectOnly && !is_faulty && !broken.load(Ordering::Relaxed);
-    let compressed = match source.method {
-        _ if !is_written => None,
-        Method::Deflate if !raw.is_empty() => {
-            let level = level.expect("an archive of deflated entries has a level");
-            let number = job.offset / PIECE_LEN_BYTES as u64;
-            Some(CompressedPiece::new(deflate(&raw, level, number)?))
+async fn read_ranges(store: &dyn Store, wanted: &[ReadRange]) -> Result<Vec<Bytes>, StoreError> {
+    match wanted {
+        [] => Ok(Vec::new()),
+        // One read needs no batch.
+        [one] => {
+            let read = store.read(&one.object, one.offset, one.len).await;
+            read.map(|bytes| vec![bytes])
         }
-        _ => Some(CompressedPiece::new(raw.clone())),
-    };
-    Ok(FinishedPiece {
-        job,
-        raw,
-        is_faulty,
-        result,
-        compressed,
-    })
+        wanted => store.read_all(wanted).await,
+    }
 }
 
 fn deflate(raw: &[u8], level: u32, number: u64) -> Result<Bytes, DataError> {

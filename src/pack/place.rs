@@ -39,36 +39,36 @@ impl Destination {
         name: String,
         options: &PackRequest,
     ) -> Result<Self, PackError> {
-        let is_overwritten = options.overwrite;
         let sidecar_name = sidecar_of(&name);
         let (object, sidecar) = tokio::join!(dest.stat(&name), dest.stat(&sidecar_name));
-        // Whoever may only create finds out when the archive gets its name: that is create-only,
-        // too.
-        let allowed = |stat| match stat {
-            Ok(object) => Ok(Some(object)),
-            Err(StoreError::NotFound { .. } | StoreError::Denied { .. }) => Ok(None),
-            Err(error) => Err(PackError::Dest(error)),
-        };
-        let (object, sidecar) = (allowed(object)?, allowed(sidecar)?);
-        let mut manifest = None;
-        if let Some(object) = object.as_ref().filter(|_| !is_overwritten) {
-            manifest = match Archive::open(dest.clone(), object.clone(), name.clone()).await {
-                Ok(archive) if archive.manifest().options == options.recorded() => {
-                    Some(archive.manifest().clone())
-                }
-                Err(ArchiveError::Store(error)) => return Err(PackError::Dest(error)),
-                Err(ArchiveError::Worker(error)) => return Err(error.into()),
-                Ok(_) | Err(_) => return Err(PackError::AlreadyExists(name)),
-            };
-        }
-        Ok(Destination {
+        let (object, sidecar) = (as_far_as_allowed(object)?, as_far_as_allowed(sidecar)?);
+        let mut place = Destination {
             dest: dest.clone(),
             name,
-            is_overwritten,
+            is_overwritten: options.overwrite,
             object,
-            manifest,
+            manifest: None,
             sidecar,
-        })
+        };
+        if let Some(object) = place.existing() {
+            place.manifest = Some(place.read_manifest(object, options).await?);
+        }
+        Ok(place)
+    }
+
+    /// The manifest of the archive that is there, packed with the same options.
+    async fn read_manifest(
+        &self,
+        object: &ObjectInfo,
+        options: &PackRequest,
+    ) -> Result<Manifest, PackError> {
+        let opened = Archive::open(self.dest.clone(), object.clone(), self.name.clone()).await;
+        match opened.map(|archive| archive.manifest().clone()) {
+            Ok(manifest) if manifest.options == options.recorded() => Ok(manifest),
+            Err(ArchiveError::Store(error)) => Err(PackError::Dest(error)),
+            Err(ArchiveError::Worker(error)) => Err(error.into()),
+            Ok(_) | Err(_) => Err(self.taken()),
+        }
     }
 
     /// The archive that is there and stays.
@@ -81,20 +81,15 @@ impl Destination {
         &self,
         objects: &BTreeMap<String, ObjectInfo>,
     ) -> Result<(), PackError> {
-        let Some(manifest) = &self.manifest else {
-            return Ok(());
-        };
-        let is_listed = |item: &&EntryInfo| {
-            let object = item
-                .name
-                .strip_prefix(EXPORTS_FOLDER)
-                .and_then(|name| objects.get(name));
-            item.role == EntryRole::Companion || object.is_some_and(|object| is_of(item, object))
-        };
-        if manifest.objects().iter().all(is_listed) {
-            Ok(())
-        } else {
-            Err(self.taken())
+        let items = self.manifest.as_ref().map(Manifest::objects);
+        let mut items = items.unwrap_or_default().into_iter();
+        self.refuse_unless(items.all(|item| is_listed(item, objects)))
+    }
+
+    fn refuse_unless(&self, is_same: bool) -> Result<(), PackError> {
+        match is_same {
+            true => Ok(()),
+            false => Err(self.taken()),
         }
     }
 
@@ -105,19 +100,13 @@ impl Destination {
             return Ok(());
         };
         let items = manifest.objects();
-        let by_name: BTreeMap<&str, &EntryInfo> = items
-            .iter()
-            .map(|item| (item.name.as_str(), *item))
-            .collect();
+        let by_name = items.iter().map(|item| (item.name.as_str(), *item));
+        let by_name: BTreeMap<&str, &EntryInfo> = by_name.collect();
         let is_there = |(name, object): &(String, &ObjectInfo)| {
             let item = by_name.get(name.as_str());
             item.is_some_and(|item| is_of(item, object))
         };
-        if wanted.len() == items.len() && wanted.iter().all(is_there) {
-            Ok(())
-        } else {
-            Err(self.taken())
-        }
+        self.refuse_unless(wanted.len() == items.len() && wanted.iter().all(is_there))
     }
 
     /// Finds out whether the archive that is there has these bytes.
@@ -128,31 +117,32 @@ impl Destination {
         if self.is_overwritten {
             return Err(self.taken());
         }
-        let object = match self.dest.stat(&self.name).await {
-            Ok(object) => object,
-            Err(
-                StoreError::NotFound { .. }
-                | StoreError::Denied { .. }
-                | StoreError::NotAFile { .. },
-            ) => return Err(self.taken()),
-            Err(error) => return Err(PackError::Dest(error)),
-        };
-        if object.len != digest.len || object.crc32c.is_some_and(|crc32c| crc32c != digest.crc32c) {
+        let object = self.stat_existing().await?;
+        let is_other = |crc32c| crc32c != digest.crc32c;
+        if object.len != digest.len || object.crc32c.is_some_and(is_other) {
             return Err(self.taken());
         }
-        // The service's own checksum is of the bytes that it stores. With it, the digest that
-        // stands beside them is enough.
-        let told = object.crc32c.and_then(|_| stored_digest(&object));
-        let stored = match told {
-            Some(sha256) => sha256,
-            None => digest_of(self.dest.as_ref(), &object)
+        let stored = self.digest_of_existing(&object).await?;
+        self.refuse_unless(stored == digest.sha256)
+    }
+
+    async fn stat_existing(&self) -> Result<ObjectInfo, PackError> {
+        use StoreError::{Denied, NotAFile, NotFound};
+        let object = self.dest.stat(&self.name).await;
+        object.map_err(|error| match error {
+            NotFound { .. } | Denied { .. } | NotAFile { .. } => self.taken(),
+            error => PackError::Dest(error),
+        })
+    }
+
+    /// The digest of the object that is there. The service's own checksum is of the bytes that it
+    /// stores: with it, the digest that stands beside them is enough.
+    async fn digest_of_existing(&self, object: &ObjectInfo) -> Result<Sha256, PackError> {
+        match object.crc32c.and_then(|_| stored_digest(object)) {
+            Some(sha256) => Ok(sha256),
+            None => digest_of(self.dest.as_ref(), object)
                 .await
-                .map_err(PackError::Dest)?,
-        };
-        if stored == digest.sha256 {
-            Ok(())
-        } else {
-            Err(self.taken())
+                .map_err(PackError::Dest),
         }
     }
 
@@ -188,6 +178,25 @@ impl Destination {
 
 fn sidecar_of(name: &str) -> String {
     format!("{name}.sha256")
+}
+
+/// What there is of a name. Whoever may only create finds out when the archive gets its name: that
+/// is create-only, too.
+fn as_far_as_allowed(
+    stat: Result<ObjectInfo, StoreError>,
+) -> Result<Option<ObjectInfo>, PackError> {
+    match stat {
+        Ok(object) => Ok(Some(object)),
+        Err(StoreError::NotFound { .. } | StoreError::Denied { .. }) => Ok(None),
+        Err(error) => Err(PackError::Dest(error)),
+    }
+}
+
+/// Whether an entry is a companion, or may hold one of the objects.
+fn is_listed(item: &EntryInfo, objects: &BTreeMap<String, ObjectInfo>) -> bool {
+    let name = item.name.strip_prefix(EXPORTS_FOLDER);
+    let object = name.and_then(|name| objects.get(name));
+    item.role == EntryRole::Companion || object.is_some_and(|object| is_of(item, object))
 }
 
 /// Whether an entry can hold an object, as far as its length and the store's own checksum tell.

@@ -16,9 +16,9 @@ use super::options::{ArchiveName, PackRequest};
 use super::pipeline::ArchiveWriter;
 use super::place::Destination;
 use super::select::{self, KnownKinds, SelectionResult, known_pairs};
-use super::source::sources_of;
+use super::source::{Source, sources_of};
 use crate::export::discover::{Discovery, Export};
-use crate::model::{EXPORTS_FOLDER, Method, Namespace, Timestamp};
+use crate::model::{EXPORTS_FOLDER, KindRef, Method, Namespace, Timestamp};
 use crate::progress::{Event, Observer};
 use crate::runtime::workers::Workers;
 use crate::store::{ObjectInfo, Store, StoreError};
@@ -67,41 +67,24 @@ impl PackSet {
 
     /// When its last export ended.
     pub(super) fn finished(&self) -> Option<Timestamp> {
-        self.exports
-            .iter()
-            .filter_map(|export| export.finished)
-            .max()
+        let ends = self.exports.iter().filter_map(|export| export.finished);
+        ends.max()
     }
 
     /// `{namespace}_backup_{YYYYMMDDHHMMSS}.zip`, as the set itself says.
     pub(super) fn archive_name(&self) -> AutomaticName {
-        let pairs = || {
-            self.exports
-                .iter()
-                .map(|export| known_pairs(export, &self.pairs))
-        };
-        let is_open = pairs().any(|pairs| pairs.is_none());
-        let namespaces: BTreeSet<Namespace> = pairs()
-            .flatten()
-            .flatten()
-            .map(|pair| pair.namespace)
-            .collect();
-        let mut namespaces = namespaces.iter();
-        let namespace = match (namespaces.next(), namespaces.next()) {
-            _ if is_open => "NAMESPACE",
-            (Some(only), None) if !only.is_default() => only.as_str(),
-            (Some(_), Some(_)) => "all",
-            _ => "default",
-        };
-        let id = backup_id(
-            self.exports
-                .iter()
-                .filter_map(|export| export.started)
-                .max(),
-        );
+        let pairs = self.exports.iter();
+        let pairs = pairs.map(|export| known_pairs(export, &self.pairs));
+        let label = pairs.collect::<Option<Vec<_>>>();
+        let label = label.map(|pairs| label_of(pairs.into_iter().flatten()));
+        let starts = self.exports.iter().filter_map(|export| export.started);
+        let id = backup_id(starts.max());
         AutomaticName {
-            name: format!("{namespace}_backup_{id}.zip"),
-            is_open,
+            is_open: label.is_none(),
+            name: format!(
+                "{}_backup_{id}.zip",
+                label.as_deref().unwrap_or("NAMESPACE")
+            ),
         }
     }
 }
@@ -134,18 +117,75 @@ enum SetState {
     },
 }
 
+/// What the looks at SOURCE found out so far.
+#[derive(Default)]
+struct SetLook {
+    metadata: MetadataCache,
+    pairs: KnownKinds,
+}
+
+impl SetLook {
+    fn take_set(&mut self, exports: Vec<Export>, objects: BTreeMap<String, ObjectInfo>) -> PackSet {
+        PackSet {
+            exports,
+            contents: self.metadata.contents_of(&objects),
+            objects,
+            pairs: std::mem::take(&mut self.pairs),
+            companions: Companions::default(),
+        }
+    }
+}
+
+/// How long the set is waited for, and what was reported of it.
+struct SetWait {
+    deadline: Option<Instant>,
+    pause: Duration,
+    reported: Vec<String>,
+}
+
+impl SetWait {
+    fn new(wait: Duration) -> Self {
+        SetWait {
+            deadline: Instant::now().checked_add(wait),
+            pause: Duration::from_secs(1),
+            reported: Vec::new(),
+        }
+    }
+
+    /// The time that is left; without a deadline there is no end.
+    fn left(&self) -> Option<Duration> {
+        let deadline = self.deadline?;
+        Some(deadline.saturating_duration_since(Instant::now()))
+    }
+
+    fn is_over(&self) -> bool {
+        self.left().is_some_and(|left| left.is_zero())
+    }
+
+    /// Reports what is waited for, where that has changed.
+    fn report(&mut self, waiting_for: Vec<String>, observer: &dyn Observer) {
+        if waiting_for != self.reported {
+            self.reported.clone_from(&waiting_for);
+            observer.event(Event::Waiting { waiting_for });
+        }
+    }
+
+    /// Waits, each time a little longer, and never past the deadline.
+    async fn pause(&mut self) {
+        let pause = self.left().map_or(self.pause, |left| self.pause.min(left));
+        tokio::time::sleep(pause).await;
+        self.pause = (self.pause * 3 / 2).min(Duration::from_secs(30));
+    }
+}
+
 impl SetFinder<'_> {
     /// Looks until the set is complete, or the time is over, or no time can help.
     pub(super) async fn find(&self) -> Result<PackSet, PackError> {
-        let deadline = Instant::now().checked_add(self.options.wait);
-        let left = || deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let mut pause = Duration::from_secs(1);
-        let mut reported = Vec::new();
-        let mut metadata = MetadataCache::default();
-        let mut pairs = KnownKinds::new();
+        let mut wait = SetWait::new(self.options.wait);
+        let mut look = SetLook::default();
         loop {
-            let is_last = left().is_some_and(|left| left.is_zero());
-            let waiting_for = match self.examine(&mut metadata, &mut pairs, is_last).await {
+            let is_last = wait.is_over();
+            let waiting_for = match self.examine(&mut look, is_last).await {
                 Ok(SetState::Complete(set)) => return Ok(set),
                 Ok(SetState::Waiting { error, .. }) if is_last => return Err(error),
                 Ok(SetState::Waiting { waiting_for, .. }) => waiting_for,
@@ -153,67 +193,57 @@ impl SetFinder<'_> {
                 Err(PackError::SourceChanged(error)) if !is_last => vec![error.to_string()],
                 Err(error) => return Err(error),
             };
-            if waiting_for != reported {
-                self.observer.event(Event::Waiting {
-                    waiting_for: waiting_for.clone(),
-                });
-                reported = waiting_for;
-            }
-            tokio::time::sleep(left().map_or(pause, |left| pause.min(left))).await;
-            pause = (pause * 3 / 2).min(Duration::from_secs(30));
+            wait.report(waiting_for, self.observer);
+            wait.pause().await;
         }
     }
 
     /// Lists SOURCE, reads what is new of its metadata, and selects.
-    async fn examine(
-        &self,
-        metadata: &mut MetadataCache,
-        pairs: &mut KnownKinds,
-        is_last: bool,
-    ) -> Result<SetState, PackError> {
+    async fn examine(&self, look: &mut SetLook, is_last: bool) -> Result<SetState, PackError> {
         let objects = self.list().await?;
         if let Some(place) = self.place.filter(|_| is_last) {
             place.check_foreign(&objects)?;
         }
-        let mut discovery = metadata
-            .discover(self.source, &objects, self.workers.memory())
-            .await?;
-        discovery
-            .exports
-            .iter_mut()
-            .for_each(|export| export.accept_counts(&self.options.accept_count));
-        let verdict = self.select(&discovery, &objects, pairs).await?;
+        let discovery = self.discover(look, &objects).await?;
+        let mut verdict = self.select(&discovery, &objects, &mut look.pairs).await?;
         if !verdict.is_whole() {
-            return self
-                .refuse(verdict, &discovery, &objects, metadata, is_last)
-                .await;
+            let waiting_for = verdict.may_resolve().then(|| verdict.waiting_for());
+            if (is_last || waiting_for.is_none()) && self.reports_all_faults() {
+                self.add_faults(&mut verdict, &discovery, &objects, look)
+                    .await?;
+            }
+            return self.refuse(verdict, waiting_for);
         }
         let exports = self.take_selected(discovery, verdict);
-        Ok(SetState::Complete(PackSet {
-            exports,
-            contents: metadata.contents_of(&objects),
-            objects,
-            pairs: std::mem::take(pairs),
-            companions: Companions::default(),
-        }))
+        Ok(SetState::Complete(look.take_set(exports, objects)))
+    }
+
+    /// The exports below SOURCE; reads what is new of their metadata.
+    async fn discover(
+        &self,
+        look: &mut SetLook,
+        objects: &BTreeMap<String, ObjectInfo>,
+    ) -> Result<Discovery, PackError> {
+        let memory = self.workers.memory();
+        let discovered = look.metadata.discover(self.source, objects, memory);
+        let mut discovery = discovered.await?;
+        let accepted = &self.options.accept_count;
+        let exports = discovery.exports.iter_mut();
+        exports.for_each(|export| export.accept_counts(accepted));
+        Ok(discovery)
     }
 
     /// The objects below SOURCE, by name.
     async fn list(&self) -> Result<BTreeMap<String, ObjectInfo>, PackError> {
+        let may_come = self.source.is_remote() && self.options.wait > Duration::ZERO;
         let listed = match self.source.list().await {
             // Whoever waits may come before the first export: in a bucket a folder is there once
             // it holds an object.
-            Err(StoreError::NotFound { .. })
-                if self.source.is_remote() && self.options.wait > Duration::ZERO =>
-            {
-                Vec::new()
-            }
+            Err(StoreError::NotFound { .. }) if may_come => Vec::new(),
             listed => listed.map_err(PackError::source)?,
         };
-        Ok(listed
-            .into_iter()
-            .map(|object| (object.name.clone(), object))
-            .collect())
+        let named = |object: ObjectInfo| (object.name.clone(), object);
+        Ok(listed.into_iter().map(named).collect())
     }
 
     /// Selects by metadata, and by data where only they say which kinds an export holds.
@@ -238,54 +268,51 @@ impl SetFinder<'_> {
     }
 
     /// What an incomplete set comes to: to be waited for, or an error with all that is wrong.
-    async fn refuse(
+    fn refuse(
         &self,
-        mut verdict: SelectionResult,
+        verdict: SelectionResult,
+        waiting_for: Option<Vec<String>>,
+    ) -> Result<SetState, PackError> {
+        let error = verdict.into_error(self.options.wanted.latest);
+        match waiting_for {
+            Some(waiting_for) => Ok(SetState::Waiting { waiting_for, error }),
+            None => Err(error),
+        }
+    }
+
+    /// Adds the faults in the data of an incomplete set.
+    async fn add_faults(
+        &self,
+        verdict: &mut SelectionResult,
         discovery: &Discovery,
         objects: &BTreeMap<String, ObjectInfo>,
-        metadata: &mut MetadataCache,
-        is_last: bool,
-    ) -> Result<SetState, PackError> {
-        let waiting_for = verdict.waiting_for();
-        let may_ripen = verdict.may_resolve();
+        look: &mut SetLook,
+    ) -> Result<(), PackError> {
+        let exports = faultless_exports(discovery, verdict);
+        let contents = look.metadata.contents_of(objects);
+        let sources = sources_of(&exports, objects, &contents, Method::Deflate);
+        let problems = self.remaining_problems(&exports, sources).await?;
+        verdict.faults.extend(problems);
+        Ok(())
+    }
+
+    /// Whether the data of an incomplete set is read for all that is wrong with it.
+    fn reports_all_faults(&self) -> bool {
         let is_asked = self.options.all_faults || !self.source.is_remote();
-        if (is_last || !may_ripen) && is_asked && !self.options.dry_run {
-            let selected = verdict
-                .exports
-                .iter()
-                .filter_map(|index| discovery.exports.get(*index))
-                .cloned()
-                .collect();
-            let contents = metadata.contents_of(objects);
-            let problems = self
-                .remaining_problems(selected, objects, &contents)
-                .await?;
-            verdict.faults.extend(problems);
-        }
-        let error = verdict.into_error(self.options.wanted.latest);
-        if may_ripen {
-            Ok(SetState::Waiting { waiting_for, error })
-        } else {
-            Err(error)
-        }
+        is_asked && !self.options.dry_run
     }
 
     /// What else is wrong with an incomplete set: the faults in the data of those exports of which
     /// nothing is wrong so far.
     async fn remaining_problems(
         &self,
-        exports: Vec<Export>,
-        objects: &BTreeMap<String, ObjectInfo>,
-        contents: &BTreeMap<String, Bytes>,
+        exports: &[Export],
+        sources: Vec<Source>,
     ) -> Result<Vec<ExportFault>, PackError> {
-        let exports: Vec<Export> = exports
-            .into_iter()
-            .filter(|export| export.faults.is_empty())
-            .collect();
-        let sources = sources_of(&exports, objects, contents, Method::Deflate);
-        let mut inspector = ArchiveWriter::inspect_only(self.source.clone(), self.workers.clone());
+        let (source, workers) = (self.source.clone(), self.workers.clone());
+        let mut inspector = ArchiveWriter::inspect_only(source, workers);
         let entries = inspector.entries(sources, self.observer).await?;
-        match assemble(&exports, entries, self.options) {
+        match assemble(exports, entries, self.options) {
             Err(PackError::IncompleteSet { faults, .. }) => Ok(faults),
             // Whatever else there is to say comes when the set is complete.
             _ => Ok(Vec::new()),
@@ -294,15 +321,7 @@ impl SetFinder<'_> {
 
     /// Reports a complete selection, and gives its exports.
     fn take_selected(&self, discovery: Discovery, mut verdict: SelectionResult) -> Vec<Export> {
-        if !verdict.undecided.is_empty() {
-            let open = verdict
-                .undecided
-                .iter()
-                .filter_map(|index| discovery.exports.get(*index))
-                .map(|export| export.title.as_str());
-            let open = open.collect::<Vec<_>>().join(", ");
-            verdict.warnings.push(format!("only the data, which a dry run does not read, tells the kinds and namespaces of {open}"));
-        }
+        verdict.warnings.extend(open_warning(&discovery, &verdict));
         for warning in verdict.warnings {
             self.observer.event(Event::Warning { warning });
         }
@@ -313,11 +332,8 @@ impl SetFinder<'_> {
             superseded: verdict.superseded,
         });
         let mut all: BTreeMap<usize, Export> = discovery.exports.into_iter().enumerate().collect();
-        verdict
-            .exports
-            .iter()
-            .filter_map(|index| all.remove(index))
-            .collect()
+        let selected = verdict.exports.iter();
+        selected.filter_map(|index| all.remove(index)).collect()
     }
 
     /// The exports whose data must be read before the set can be judged or named.
@@ -327,16 +343,47 @@ impl SetFinder<'_> {
         verdict: &SelectionResult,
         pairs: &KnownKinds,
     ) -> Vec<&'d Export> {
-        let unnamed = verdict
-            .exports
-            .iter()
-            .filter(|_| matches!(self.name, ArchiveName::Automatic));
+        let is_unnamed = matches!(self.name, ArchiveName::Automatic);
+        let unnamed = verdict.exports.iter().filter(|_| is_unnamed);
         let indices: BTreeSet<usize> = unnamed.chain(&verdict.undecided).copied().collect();
-        let exports = indices
-            .into_iter()
-            .filter_map(|index| discovery.exports.get(index));
-        exports
-            .filter(|export| known_pairs(export, pairs).is_none())
-            .collect()
+        let exports = exports_at(discovery, &indices);
+        let open = exports.filter(|export| known_pairs(export, pairs).is_none());
+        open.collect()
+    }
+}
+
+/// The selected exports of which nothing is wrong so far.
+fn faultless_exports(discovery: &Discovery, verdict: &SelectionResult) -> Vec<Export> {
+    let exports = exports_at(discovery, &verdict.exports);
+    let faultless = exports.filter(|export| export.faults.is_empty());
+    faultless.cloned().collect()
+}
+
+fn exports_at<'d, 'i>(
+    discovery: &'d Discovery,
+    indices: impl IntoIterator<Item = &'i usize>,
+) -> impl Iterator<Item = &'d Export> {
+    let indices = indices.into_iter();
+    indices.filter_map(|index| discovery.exports.get(*index))
+}
+
+/// The warning that a dry run does not read which kinds some exports hold.
+fn open_warning(discovery: &Discovery, verdict: &SelectionResult) -> Option<String> {
+    let open = exports_at(discovery, &verdict.undecided);
+    let titles: Vec<&str> = open.map(|export| export.title.as_str()).collect();
+    let titles = (!verdict.undecided.is_empty()).then(|| titles.join(", "))?;
+    Some(format!(
+        "only the data, which a dry run does not read, tells the kinds and namespaces of {titles}"
+    ))
+}
+
+/// The word for the namespaces of pairs in the name of an archive.
+fn label_of(pairs: impl Iterator<Item = KindRef>) -> String {
+    let namespaces: BTreeSet<Namespace> = pairs.map(|pair| pair.namespace).collect();
+    let mut namespaces = namespaces.iter();
+    match (namespaces.next(), namespaces.next()) {
+        (Some(only), None) if !only.is_default() => only.as_str().to_owned(),
+        (Some(_), Some(_)) => "all".to_owned(),
+        _ => "default".to_owned(),
     }
 }

@@ -58,6 +58,12 @@ impl Source {
         }
     }
 
+    /// An output that is only read.
+    pub(super) fn output(object: ObjectInfo) -> Self {
+        let (name, role) = (String::new(), EntryRole::Output);
+        Source::object(object, None, name, role, None, Method::Deflate)
+    }
+
     /// An entry from memory, stored.
     pub(super) fn memory(
         bytes: Bytes,
@@ -158,6 +164,29 @@ pub(super) enum PieceBytes {
     InMemory(Bytes),
 }
 
+impl PieceBytes {
+    /// What is to be read.
+    pub(super) fn range(&self) -> Option<ReadRange> {
+        match self {
+            PieceBytes::InStore(range) => Some(range.clone()),
+            PieceBytes::InMemory(_) => None,
+        }
+    }
+
+    /// The bytes: of what was to be read, the next of `read`.
+    pub(super) fn into_bytes(
+        self,
+        read: &mut impl Iterator<Item = Bytes>,
+    ) -> Result<Bytes, PackError> {
+        let name = String::new();
+        let lacking = || PackError::reading(StoreError::Changed { name });
+        match self {
+            PieceBytes::InStore(_) => read.next().ok_or_else(lacking),
+            PieceBytes::InMemory(bytes) => Ok(bytes),
+        }
+    }
+}
+
 /// The objects of exports as entries to be, in order.
 pub(super) fn sources_of(
     exports: &[Export],
@@ -212,6 +241,14 @@ pub(super) struct PieceJob {
 }
 
 impl PieceJob {
+    /// How much of it counts as read: each byte of an object counts once.
+    pub(super) fn counted_len(&self) -> u64 {
+        match self.pass {
+            Pass::CopyOnly => 0,
+            Pass::Write | Pass::InspectOnly => self.len as u64,
+        }
+    }
+
     /// What is looked for in the piece; nothing more where it was inspected before.
     pub(super) fn content(&self, source: &Source) -> ContentKind {
         if self.pass == Pass::CopyOnly {

@@ -1,6 +1,7 @@
 //! Reads entries to their last byte, and compares each with directory and manifest.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,13 +15,16 @@ use crate::export::inspect::{self, ContentKind, Inspector, ObjectDigest, PieceSu
 use crate::export::stored_metadata::MetadataStore;
 use crate::model::{EntryInfo, EntryRole};
 use crate::progress::Observer;
-use crate::runtime::workers::{InOrder, Workers};
+use crate::runtime::workers::{InOrder, WorkerPanicked, Workers};
 
 /// What was read of an entry.
 pub(super) struct EntryReport {
     pub(super) item: EntryInfo,
     pub(super) inspected: ObjectDigest,
 }
+
+/// What was read of entries, by name.
+pub(super) type EntryReports = BTreeMap<String, EntryReport>;
 
 /// A piece that a worker is done with.
 enum InspectedPiece {
@@ -32,17 +36,19 @@ impl InspectedPiece {
     fn new(piece: Piece, raw: Bytes, content: ContentKind) -> PieceReading<Self> {
         let report = inspect::piece(&raw, piece.offset, content);
         let is_faulty = report.is_faulty();
-        let inspected = if piece.is_whole() {
-            let whole = Inspector::default().update(&raw, content, report);
-            InspectedPiece::Whole(Box::new(whole), raw)
-        } else {
-            InspectedPiece::Part(Box::new(report), raw, content)
+        let inspected = match piece.is_whole() {
+            true => InspectedPiece::whole(raw, content, report),
+            false => InspectedPiece::Part(Box::new(report), raw, content),
         };
-        if is_faulty {
-            PieceReading::Suspect(inspected)
-        } else {
-            PieceReading::Sound(inspected)
+        match is_faulty {
+            true => PieceReading::Suspect(inspected),
+            false => PieceReading::Sound(inspected),
         }
+    }
+
+    fn whole(raw: Bytes, content: ContentKind, report: PieceSummary) -> Self {
+        let whole = Inspector::default().update(&raw, content, report);
+        InspectedPiece::Whole(Box::new(whole), raw)
     }
 
     fn raw(&self) -> &Bytes {
@@ -72,6 +78,26 @@ struct EntryCheckState {
     unreadable: Option<String>,
 }
 
+impl EntryCheckState {
+    async fn add(&mut self, inspected: InspectedPiece) -> Result<(), WorkerPanicked> {
+        match inspected {
+            InspectedPiece::Whole(whole, _) => self.inspection = InOrder::Ready(*whole),
+            InspectedPiece::Part(part, raw, content) => {
+                let add = move |inspection: Inspector| inspection.update(&raw, content, *part);
+                self.inspection.enqueue(add).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes why the entry cannot be read; the first reason counts.
+    fn add_error(&mut self, error: ArchiveError) -> Result<(), VerifyError> {
+        let problem = VerifyError::into_problem(error)?;
+        self.unreadable.get_or_insert(problem);
+        Ok(())
+    }
+}
+
 impl EntryReader<'_> {
     /// Reads entries and compares each with its description. What a service gave damaged is read
     /// once more.
@@ -79,12 +105,11 @@ impl EntryReader<'_> {
         mut self,
         items: Vec<EntryInfo>,
         digest: Option<&mut ArchiveDigest>,
-    ) -> Result<BTreeMap<String, EntryReport>, VerifyError> {
+    ) -> Result<EntryReports, VerifyError> {
         let mut reports = BTreeMap::new();
         let is_remote = self.archive.container().store().is_remote();
-        let damaged = self
-            .read_once(items, digest, is_remote, &mut reports)
-            .await?;
+        let first = self.read_once(items, digest, is_remote, &mut reports);
+        let damaged = first.await?;
         self.read_once(damaged, None, false, &mut reports).await?;
         Ok(reports)
     }
@@ -96,20 +121,10 @@ impl EntryReader<'_> {
         items: Vec<EntryInfo>,
         mut digest: Option<&mut ArchiveDigest>,
         may_come_again: bool,
-        reports: &mut BTreeMap<String, EntryReport>,
+        reports: &mut EntryReports,
     ) -> Result<Vec<EntryInfo>, VerifyError> {
-        let contents: Arc<[ContentKind]> = items
-            .iter()
-            .map(|item| ContentKind::from_role(item.role, item.content_encoding.as_deref()))
-            .collect();
-        let inspect = move |piece: Piece, raw, stored: RawBytes| {
-            let content = contents.get(piece.entry).copied();
-            let content = content.expect("a piece is of one of the entries");
-            match InspectedPiece::new(piece, raw, content) {
-                PieceReading::Sound(inspected) => PieceReading::Sound((inspected, stored)),
-                PieceReading::Suspect(inspected) => PieceReading::Suspect((inspected, stored)),
-            }
-        };
+        let contents: Arc<[ContentKind]> = items.iter().map(content_of).collect();
+        let inspect = move |piece, raw, stored| inspect_stored(&contents, piece, raw, stored);
         let pieces = self.archive.read_with(&items, 0, self.workers, inspect);
         pin_mut!(pieces);
         let mut entry = EntryCheckState::default();
@@ -118,10 +133,7 @@ impl EntryReader<'_> {
             let Some(item) = items.get(piece.entry) else {
                 continue;
             };
-            let (inspected, stored) = match read {
-                Ok((inspected, stored)) => (Ok(inspected), Some(stored)),
-                Err(error) => (Err(error), None),
-            };
+            let (inspected, stored) = split_reading(read);
             // The digests of entry and archive can only be made in order. They are made side by
             // side, while the next piece is waited for.
             if let Some(digest) = &mut digest {
@@ -132,12 +144,8 @@ impl EntryReader<'_> {
             if piece.last {
                 let entry = std::mem::take(&mut entry);
                 let may_come_again = may_come_again && !piece.is_whole();
-                let is_done = self
-                    .finish_entry(item, entry, may_come_again, reports)
-                    .await?;
-                if !is_done {
-                    damaged.push(item.clone());
-                }
+                let finished = self.finish_entry(item, entry, may_come_again, reports);
+                damaged.extend((!finished.await?).then(|| item.clone()));
             }
         }
         Ok(damaged)
@@ -150,25 +158,15 @@ impl EntryReader<'_> {
         inspected: Result<InspectedPiece, ArchiveError>,
         entry: &mut EntryCheckState,
     ) -> Result<(), VerifyError> {
-        if let Ok(inspected) = &inspected
-            && self.wanted_as(item).is_some()
-        {
-            entry.bytes.extend_from_slice(inspected.raw());
-        }
         match inspected {
-            Ok(InspectedPiece::Whole(whole, _)) => entry.inspection = InOrder::Ready(*whole),
-            Ok(InspectedPiece::Part(part, raw, content)) => {
-                entry
-                    .inspection
-                    .enqueue(move |inspection: Inspector| inspection.update(&raw, content, *part))
-                    .await?;
+            Ok(inspected) => {
+                if self.wanted_as(item).is_some() {
+                    entry.bytes.extend_from_slice(inspected.raw());
+                }
+                Ok(entry.add(inspected).await?)
             }
-            Err(error) => {
-                let problem = VerifyError::into_problem(error)?;
-                entry.unreadable.get_or_insert(problem);
-            }
+            Err(error) => entry.add_error(error),
         }
-        Ok(())
     }
 
     /// The name under which an entry's metadata are kept, where they are wanted.
@@ -184,7 +182,7 @@ impl EntryReader<'_> {
         item: &EntryInfo,
         mut entry: EntryCheckState,
         may_come_again: bool,
-        reports: &mut BTreeMap<String, EntryReport>,
+        reports: &mut EntryReports,
     ) -> Result<bool, VerifyError> {
         let inspected = entry.inspection.join().await?.finish();
         let is_readable = entry.unreadable.is_none();
@@ -195,21 +193,34 @@ impl EntryReader<'_> {
         if may_come_again && !problems.is_empty() {
             return Ok(false);
         }
+        self.add_problems(problems);
+        if is_readable {
+            self.keep_metadata(item, entry.bytes);
+            self.add_report(item.clone(), inspected, reports);
+        }
+        Ok(true)
+    }
+
+    /// Counts an entry, and reports what is wrong with it.
+    fn add_problems(&mut self, problems: Vec<String>) {
         self.report.entries += 1;
         let title = self.archive.container().title();
         for problem in problems {
             self.report.add_problem(self.observer, title, problem);
         }
-        if is_readable {
-            self.report.entities += inspected.scan.entities();
-            let name = self.wanted_as(item);
-            if let (Some(name), Some(kept)) = (name, &mut self.kept) {
-                kept.insert(name, entry.bytes, item.content_encoding.as_deref());
-            }
-            let item = item.clone();
-            reports.insert(item.name.clone(), EntryReport { item, inspected });
+    }
+
+    /// Keeps the bytes of an entry where they are metadata that is wanted.
+    fn keep_metadata(&mut self, item: &EntryInfo, bytes: Vec<u8>) {
+        let name = self.wanted_as(item);
+        if let (Some(name), Some(kept)) = (name, &mut self.kept) {
+            kept.insert(name, bytes, item.content_encoding.as_deref());
         }
-        Ok(true)
+    }
+
+    fn add_report(&mut self, item: EntryInfo, inspected: ObjectDigest, reports: &mut EntryReports) {
+        self.report.entities += inspected.scan.entities();
+        reports.insert(item.name.clone(), EntryReport { item, inspected });
     }
 }
 
@@ -222,42 +233,57 @@ fn metadata_name(item: &EntryInfo) -> Option<&str> {
 
 /// Takes the metadata among entries.
 pub(super) fn metadata_of(items: &[EntryInfo], memory: u64) -> MetadataStore {
-    MetadataStore::new(
-        items
-            .iter()
-            .filter_map(|item| Some((metadata_name(item)?, item.bytes))),
-        memory,
-    )
+    let named = |item| Some((metadata_name(item)?, item.bytes));
+    MetadataStore::new(items.iter().filter_map(named), memory)
+}
+
+fn content_of(item: &EntryInfo) -> ContentKind {
+    ContentKind::from_role(item.role, item.content_encoding.as_deref())
+}
+
+/// A piece that a worker is done with, and the archive's own bytes of it.
+type StoredPiece = (InspectedPiece, RawBytes);
+
+fn inspect_stored(
+    contents: &[ContentKind],
+    piece: Piece,
+    raw: Bytes,
+    stored: RawBytes,
+) -> PieceReading<StoredPiece> {
+    let content = contents.get(piece.entry).copied();
+    let content = content.expect("a piece is of one of the entries");
+    match InspectedPiece::new(piece, raw, content) {
+        PieceReading::Sound(inspected) => PieceReading::Sound((inspected, stored)),
+        PieceReading::Suspect(inspected) => PieceReading::Suspect((inspected, stored)),
+    }
+}
+
+fn split_reading(
+    read: Result<StoredPiece, ArchiveError>,
+) -> (Result<InspectedPiece, ArchiveError>, Option<RawBytes>) {
+    match read {
+        Ok((inspected, stored)) => (Ok(inspected), Some(stored)),
+        Err(error) => (Err(error), None),
+    }
 }
 
 /// Compares an entry's bytes with directory and manifest.
 fn check_entry(archive: &Archive, item: &EntryInfo, inspected: &ObjectDigest) -> Vec<String> {
-    let mut problems = Vec::new();
-    let mut differ =
-        |what: &str, expected: &dyn std::fmt::Display, found: &dyn std::fmt::Display| {
-            problems.push(format!(
-                "entry {} is damaged: expected {what} {expected}, found {found}",
-                item.name
-            ));
-        };
-    if item.sha256 != inspected.sha256 {
-        differ("sha256", &item.sha256, &inspected.sha256);
-    }
-    if item.crc32c != inspected.crc32c {
-        differ("crc32c", &item.crc32c, &inspected.crc32c);
-    }
-    if let Some(crc32) = archive
-        .crc32(&item.name)
-        .filter(|crc32| *crc32 != inspected.crc32)
-    {
-        differ(
-            "crc32",
-            &format_args!("{crc32:08x}"),
-            &format_args!("{:08x}", inspected.crc32),
-        );
-    }
-    if let Some(fault) = &inspected.fault {
-        differ("a log of entities,", &"whole", fault);
-    }
-    problems
+    let damage = |what: &str, expected: &dyn Display, found: &dyn Display| {
+        let name = &item.name;
+        format!("entry {name} is damaged: expected {what} {expected}, found {found}")
+    };
+    let hex = |crc32: u32| format!("{crc32:08x}");
+    let crc32 = archive.crc32(&item.name);
+    let crc32 = crc32.filter(|crc32| *crc32 != inspected.crc32);
+    let fault = inspected.fault.as_ref();
+    let differences = [
+        (item.sha256 != inspected.sha256)
+            .then(|| damage("sha256", &item.sha256, &inspected.sha256)),
+        (item.crc32c != inspected.crc32c)
+            .then(|| damage("crc32c", &item.crc32c, &inspected.crc32c)),
+        crc32.map(|crc32| damage("crc32", &hex(crc32), &hex(inspected.crc32))),
+        fault.map(|fault| damage("a log of entities,", &"whole", fault)),
+    ];
+    differences.into_iter().flatten().collect()
 }

@@ -14,13 +14,14 @@ use std::sync::Arc;
 pub use error::VerifyError;
 pub use report::VerifyReport;
 
-use crate::archive::zip::Strictness;
+use crate::archive::zip::{DirectoryEntry, Strictness};
 use crate::archive::{Archive, ArchiveError, Container};
-use crate::model::{EntryInfo, KindRef, Selector};
+use crate::export::stored_metadata::MetadataStore;
+use crate::model::{EntryInfo, KindInfo, KindRef, Manifest, Selector};
 use crate::progress::Observer;
 use crate::runtime::workers::Workers;
 use crate::store::{ObjectInfo, Store};
-use entries::{EntryReader, metadata_of};
+use entries::{EntryReader, EntryReports, metadata_of};
 use second_reader::check_second_reader;
 use set::{check_kinds, check_missing, check_set, check_totals};
 use sidecar::{ArchiveDigest, ExpectedDigests};
@@ -48,38 +49,42 @@ pub async fn verify(
     workers: &Workers,
     observer: &dyn Observer,
 ) -> Result<VerifyReport, VerifyError> {
-    let mut report = VerifyReport::default();
     let archive = match Archive::open(store, object, title).await {
         Ok(archive) => Arc::new(archive),
-        Err(error) => {
-            report.is_foreign = matches!(error, ArchiveError::NoManifest { .. });
-            report.add_problem(observer, "", VerifyError::into_problem(error)?);
-            return Ok(report);
-        }
+        Err(error) => return report_unopened(error, observer),
     };
-    let title = archive.container().title();
-    if let Some(problem) = check_second_reader(archive.container()) {
-        report.add_problem(observer, title, problem);
-    }
-    let manifest = archive.manifest();
-    report.accepted_counts = manifest.accepted_counts();
-    report.missing.clone_from(&manifest.missing);
-    report.snapshot_time = manifest.backup.snapshot_time;
     let verification = Verification {
         archive: &archive,
         workers,
         observer,
     };
-    let problems = match scope {
-        VerifyScope::Quick => verification.quick(&mut report),
-        VerifyScope::Full => verification.full(&mut report).await?,
-        VerifyScope::Only(selectors) => verification.only(&selectors, &mut report).await?,
-    };
-    for problem in problems {
-        report.add_problem(observer, title, problem);
-    }
+    let mut report = report_of(archive.manifest());
+    verification.add_problems(check_second_reader(archive.container()), &mut report);
+    let problems = verification.run(scope, &mut report).await?;
+    verification.add_problems(problems, &mut report);
     observer.finish_phase();
     Ok(report)
+}
+
+/// The report of an archive that cannot be opened.
+fn report_unopened(
+    error: ArchiveError,
+    observer: &dyn Observer,
+) -> Result<VerifyReport, VerifyError> {
+    let mut report = VerifyReport::default();
+    report.is_foreign = matches!(error, ArchiveError::NoManifest { .. });
+    report.add_problem(observer, "", VerifyError::into_problem(error)?);
+    Ok(report)
+}
+
+/// What a report says by the manifest's word.
+fn report_of(manifest: &Manifest) -> VerifyReport {
+    VerifyReport {
+        accepted_counts: manifest.accepted_counts(),
+        missing: manifest.missing.clone(),
+        snapshot_time: manifest.backup.snapshot_time,
+        ..VerifyReport::default()
+    }
 }
 
 /// The verification of one archive. Each way adds to the report what it reads, and gives the
@@ -91,48 +96,96 @@ struct Verification<'a> {
 }
 
 impl Verification<'_> {
+    async fn run(
+        &self,
+        scope: VerifyScope,
+        report: &mut VerifyReport,
+    ) -> Result<Vec<String>, VerifyError> {
+        match scope {
+            VerifyScope::Quick => Ok(self.quick(report)),
+            VerifyScope::Full => self.full(report).await,
+            VerifyScope::Only(selectors) => self.only(&selectors, report).await,
+        }
+    }
+
+    fn add_problems(&self, problems: impl IntoIterator<Item = String>, report: &mut VerifyReport) {
+        let title = self.archive.container().title();
+        for problem in problems {
+            report.add_problem(self.observer, title, problem);
+        }
+    }
+
     fn quick(&self, report: &mut VerifyReport) -> Vec<String> {
+        let manifest = self.archive.manifest();
         report.entries = self.archive.container().entries().len() as u64;
-        report.companions = self.archive.manifest().companions.len() as u64;
-        report.entities = self.archive.manifest().totals.entities;
+        report.companions = manifest.companions.len() as u64;
+        report.entities = manifest.totals.entities;
+        self.check_manifest()
+    }
+
+    /// What is wrong with the manifest by itself.
+    fn check_manifest(&self) -> Vec<String> {
         let mut problems = check_totals(self.archive);
         problems.extend(check_missing(self.archive));
         problems
     }
 
     async fn full(&self, report: &mut VerifyReport) -> Result<Vec<String>, VerifyError> {
-        let archive = self.archive;
-        let manifest = archive.manifest();
-        report.companions = manifest.companions.len() as u64;
-        let objects = manifest.objects().into_iter().chain([&manifest.sums]);
-        let items = archive.in_order(objects.cloned().collect());
+        let items = self.all_items();
+        report.companions = self.archive.manifest().companions.len() as u64;
         self.begin(&items);
-        let expected = ExpectedDigests::read(archive)
-            .await
-            .map_err(VerifyError::Store)?;
+        let expected = ExpectedDigests::read(self.archive).await;
+        let expected = expected.map_err(VerifyError::Store)?;
         let mut digest = ArchiveDigest::default();
         let wanted = (!expected.is_empty()).then_some(&mut digest);
         let mut kept = metadata_of(&items, self.workers.memory());
-        let reader = EntryReader {
-            archive,
-            workers: self.workers,
-            observer: self.observer,
-            report,
-            kept: Some(&mut kept),
-        };
+        let reader = self.reader(report, Some(&mut kept));
         let reports = reader.read(items, wanted).await?;
         // The manifest was read when the archive was opened.
         report.entries += 1;
-        let mut problems = check_totals(archive);
-        problems.extend(check_missing(archive));
-        problems.extend(check_kinds(archive, &reports, |_| true));
-        match check_set(archive, &reports, &kept) {
+        let is_damaged = !report.problems.is_empty();
+        let mut problems = self.check_all(&reports, &kept, is_damaged)?;
+        problems.extend(expected.check(self.archive, digest).await?);
+        Ok(problems)
+    }
+
+    /// All entries but the manifest, as they follow each other in the archive.
+    fn all_items(&self) -> Vec<EntryInfo> {
+        let manifest = self.archive.manifest();
+        let objects = manifest.objects().into_iter();
+        let items = objects.chain([&manifest.sums]).cloned();
+        self.archive.in_order(items.collect())
+    }
+
+    /// What is wrong with the set.
+    fn check_all(
+        &self,
+        reports: &EntryReports,
+        metadata: &MetadataStore,
+        is_damaged: bool,
+    ) -> Result<Vec<String>, VerifyError> {
+        let mut problems = self.check_manifest();
+        problems.extend(check_kinds(self.archive, reports, |_| true));
+        match check_set(self.archive, reports, metadata) {
             // What is known to be damaged is damaged, whatever else cannot be checked.
-            Err(_) if !(report.problems.is_empty() && problems.is_empty()) => {}
+            Err(_) if is_damaged || !problems.is_empty() => {}
             of_set => problems.extend(of_set?),
         }
-        problems.extend(expected.check(archive, digest).await?);
         Ok(problems)
+    }
+
+    fn reader<'r>(
+        &'r self,
+        report: &'r mut VerifyReport,
+        kept: Option<&'r mut MetadataStore>,
+    ) -> EntryReader<'r> {
+        EntryReader {
+            archive: self.archive,
+            workers: self.workers,
+            observer: self.observer,
+            report,
+            kept,
+        }
     }
 
     async fn only(
@@ -145,28 +198,20 @@ impl Verification<'_> {
             .choose(selectors)
             .map_err(|selector| VerifyError::NoMatch(selector.clone()))?;
         let pairs: BTreeSet<KindRef> = chosen.iter().map(|kind| kind.pair()).collect();
-        let names: BTreeSet<&str> = chosen
-            .iter()
-            .flat_map(|kind| &kind.entries)
-            .map(|item| item.name.as_str())
-            .collect();
-        let objects = self.archive.manifest().objects().into_iter();
-        let items: Vec<EntryInfo> = objects
-            .filter(|item| names.contains(item.name.as_str()))
-            .cloned()
-            .collect();
+        let items = self.items_of(&chosen);
         self.begin(&items);
-        let reader = EntryReader {
-            archive: self.archive,
-            workers: self.workers,
-            observer: self.observer,
-            report,
-            kept: None,
-        };
-        let reports = reader.read(items, None).await?;
-        Ok(check_kinds(self.archive, &reports, |pair| {
-            pairs.contains(pair)
-        }))
+        let reports = self.reader(report, None).read(items, None).await?;
+        let is_chosen = |pair: &KindRef| pairs.contains(pair);
+        Ok(check_kinds(self.archive, &reports, is_chosen))
+    }
+
+    /// The entries of kinds, each once.
+    fn items_of(&self, kinds: &[&KindInfo]) -> Vec<EntryInfo> {
+        let entries = kinds.iter().flat_map(|kind| &kind.entries);
+        let names: BTreeSet<&str> = entries.map(|item| item.name.as_str()).collect();
+        let objects = self.archive.manifest().objects().into_iter();
+        let wanted = objects.filter(|item| names.contains(item.name.as_str()));
+        wanted.cloned().collect()
     }
 
     fn begin(&self, items: &[EntryInfo]) {
@@ -193,21 +238,11 @@ pub async fn any_zip(
             return Ok(report);
         }
     };
-    observer.start_phase(
-        "verifying",
-        container
-            .entries()
-            .iter()
-            .map(|entry| entry.compressed_len)
-            .sum(),
-    );
+    let lens = container.entries().iter().map(|entry| entry.compressed_len);
+    observer.start_phase("verifying", lens.sum());
     for entry in container.entries() {
         report.entries += 1;
-        let mut read = container.read_entry(entry, &mut |_| ()).await;
-        if container.store().is_remote() && read.as_ref().is_err_and(ArchiveError::is_damage) {
-            read = container.read_entry(entry, &mut |_| ()).await;
-        }
-        if let Err(error) = read {
+        if let Err(error) = read_foreign(&container, entry).await {
             let problem = VerifyError::into_problem(error)?;
             report.add_problem(observer, container.title(), problem);
         }
@@ -215,4 +250,15 @@ pub async fn any_zip(
     }
     observer.finish_phase();
     Ok(report)
+}
+
+/// Reads an entry to its end. What a service gave damaged is read once more.
+async fn read_foreign(container: &Container, entry: &DirectoryEntry) -> Result<(), ArchiveError> {
+    let read = container.read_entry(entry, &mut |_| ()).await;
+    match read {
+        Err(error) if error.is_damage() && container.store().is_remote() => {
+            container.read_entry(entry, &mut |_| ()).await
+        }
+        read => read,
+    }
 }

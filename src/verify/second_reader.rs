@@ -10,30 +10,24 @@ use crate::archive::Container;
 
 /// Compares the entries with those that the `zip` crate sees in the archive's end.
 pub(super) fn check_second_reader(container: &Container) -> Option<String> {
-    let (offset, tail) = container.tail();
-    let tail = TailReader {
-        offset,
-        bytes: Cursor::new(tail.clone()),
-    };
     let title = container.title();
-    let archive = match zip::ZipArchive::new(tail) {
-        Ok(archive) => archive,
-        Err(error) => {
-            return Some(format!(
-                "{title}: expected a zip that another reader opens, found that it says: {error}"
-            ));
-        }
-    };
-    let ours: BTreeSet<&str> = container
-        .entries()
-        .iter()
-        .map(|entry| entry.name.as_str())
-        .collect();
-    let theirs: Vec<Cow<'_, str>> = archive.file_names().filter_map(Result::ok).collect();
+    match zip::ZipArchive::new(TailReader::new(container)) {
+        Ok(archive) => compare_names(container, &archive),
+        Err(error) => Some(format!(
+            "{title}: expected a zip that another reader opens, found that it says: {error}"
+        )),
+    }
+}
+
+fn compare_names(container: &Container, other: &zip::ZipArchive<TailReader>) -> Option<String> {
+    let entries = container.entries().iter();
+    let ours: BTreeSet<&str> = entries.map(|entry| entry.name.as_str()).collect();
+    let theirs: Vec<Cow<'_, str>> = other.file_names().filter_map(Result::ok).collect();
     let same = ours.len() == theirs.len() && theirs.iter().all(|name| ours.contains(name.as_ref()));
     (!same).then(|| {
         format!(
-            "{title}: expected {} entries for every reader, found {} for another one",
+            "{}: expected {} entries for every reader, found {} for another one",
+            container.title(),
             ours.len(),
             theirs.len()
         )
@@ -46,6 +40,20 @@ struct TailReader {
     bytes: Cursor<Bytes>,
 }
 
+impl TailReader {
+    fn new(container: &Container) -> Self {
+        let (offset, tail) = container.tail();
+        let bytes = Cursor::new(tail.clone());
+        TailReader { offset, bytes }
+    }
+
+    /// A place of the archive as one of its end.
+    fn within(&self, place: u64) -> io::Result<u64> {
+        let before = || io::Error::other("a place before the end of the archive");
+        place.checked_sub(self.offset).ok_or_else(before)
+    }
+}
+
 impl Read for TailReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.bytes.read(buffer)
@@ -55,12 +63,7 @@ impl Read for TailReader {
 impl Seek for TailReader {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let to = match to {
-            SeekFrom::Start(start) => {
-                let start = start
-                    .checked_sub(self.offset)
-                    .ok_or_else(|| io::Error::other("a place before the end of the archive"))?;
-                SeekFrom::Start(start)
-            }
+            SeekFrom::Start(start) => SeekFrom::Start(self.within(start)?),
             other => other,
         };
         Ok(self.bytes.seek(to)? + self.offset)

@@ -1,47 +1,53 @@
 //! Proves the set: totals, kinds, counts, completion markers and names, held against one another.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 
 use sha2::Digest as _;
 
-use super::entries::EntryReport;
+use super::entries::{EntryReport, EntryReports};
 use super::error::VerifyError;
 use crate::archive::{Archive, checksums};
 use crate::entity::scan::{KindStats, ScanResult};
-use crate::export::discover::{self, Discovery, ExportPart, ListedObject};
-use crate::export::inspect;
+use crate::export::discover::{self, Discovery, ExportPart, ListedObject, Problem};
+use crate::export::inspect::{self, ObjectDigest};
 use crate::export::stored_metadata::MetadataStore;
-use crate::model::{EntryInfo, KindRef, MissingKind, SUMS_NAME, Selector, Sha256, Timestamp};
+use crate::model::{
+    BackupInfo, EntryInfo, KindInfo, KindRef, Manifest, MissingKind, SUMS_NAME, Selector, Sha256,
+    Timestamp, Totals,
+};
 
 /// Compares the manifest's totals with its items.
 pub(super) fn check_totals(archive: &Archive) -> Vec<String> {
-    let manifest = archive.manifest();
-    let objects = manifest.objects();
-    let sums = [
-        ("kinds", manifest.totals.kinds, manifest.kinds.len() as u64),
-        (
-            "entities",
-            manifest.totals.entities,
-            manifest
-                .kinds
-                .iter()
-                .fold(0, |sum, kind| kind.entities.saturating_add(sum)),
-        ),
-        ("entries", manifest.totals.entries, objects.len() as u64),
-        (
-            "bytes",
-            manifest.totals.bytes,
-            objects
-                .iter()
-                .fold(0, |sum, item| item.bytes.saturating_add(sum)),
-        ),
+    let (totals, sums) = (&archive.manifest().totals, sums_of(archive.manifest()));
+    let checks = [
+        difference("totals.kinds", sums.kinds, totals.kinds),
+        difference("totals.entities", sums.entities, totals.entities),
+        difference("totals.entries", sums.entries, totals.entries),
+        difference("totals.bytes", sums.bytes, totals.bytes),
     ];
-    let wrong = sums.into_iter().filter(|(_, total, sum)| total != sum);
-    wrong
-        .map(|(what, total, sum)| {
-            format!("manifest.json: totals.{what}: expected {sum}, found {total}")
-        })
-        .collect()
+    checks.into_iter().flatten().collect()
+}
+
+/// The totals that the items of a manifest come to.
+fn sums_of(manifest: &Manifest) -> Totals {
+    let objects = manifest.objects();
+    let sum = |numbers: &mut dyn Iterator<Item = u64>| numbers.fold(0, u64::saturating_add);
+    Totals {
+        kinds: manifest.kinds.len() as u64,
+        entities: sum(&mut manifest.kinds.iter().map(|kind| kind.entities)),
+        entries: objects.len() as u64,
+        bytes: sum(&mut objects.iter().map(|item| item.bytes)),
+    }
+}
+
+/// The problem of a field of the manifest that has another value than expected.
+fn difference<T>(field: &str, expected: T, found: T) -> Option<String>
+where
+    T: PartialEq + Display,
+{
+    let problem = || format!("manifest.json: {field}: expected {expected}, found {found}");
+    (expected != found).then(problem)
 }
 
 /// Finds kinds that the manifest lists as missing and as there.
@@ -54,68 +60,62 @@ pub(super) fn check_missing(archive: &Archive) -> impl Iterator<Item = String> {
 /// Compares what the manifest says of each pair with what its outputs hold.
 pub(super) fn check_kinds(
     archive: &Archive,
-    reports: &BTreeMap<String, EntryReport>,
+    reports: &EntryReports,
     of: impl Fn(&KindRef) -> bool,
 ) -> Vec<String> {
-    let mut problems = Vec::new();
-    for kind in &archive.manifest().kinds {
-        let pair = kind.pair();
-        if !of(&pair)
-            || kind
-                .outputs()
-                .any(|output| !reports.contains_key(&output.name))
-        {
-            // What could not be read was reported already.
-            continue;
-        }
-        let mut scan = KindStats::default();
-        for output in kind
-            .outputs()
-            .filter_map(|output| reports.get(&output.name))
-        {
-            if let Some(found) = output.inspected.scan.pairs.get(&pair) {
-                scan.merge(found);
-            }
-        }
-        let mut check = |what: &str, expected: String, found: String| {
-            if expected != found {
-                problems.push(format!(
-                    "manifest.json: {what} of {pair}: expected {expected}, found {found}"
-                ));
-            }
-        };
-        let reference_kinds: BTreeSet<_> = scan.references.iter().map(|pair| &pair.kind).collect();
-        check(
-            "entities",
-            scan.entities.to_string(),
-            kind.entities.to_string(),
-        );
-        check("bytes", scan.bytes.to_string(), kind.bytes.to_string());
-        check(
-            "parents",
-            join_names(&scan.parents),
-            join_names(&kind.parents),
-        );
-        check(
-            "references",
-            join_names(&scan.references),
-            join_names(&kind.reference_pairs),
-        );
-        check(
-            "references",
-            join_names(reference_kinds),
-            join_names(&kind.references),
-        );
-    }
-    problems
+    let kinds = archive.manifest().kinds.iter();
+    // What could not be read was reported already.
+    let read = kinds.filter(|kind| of(&kind.pair()) && is_read(kind, reports));
+    read.flat_map(|kind| check_kind(kind, &scan_of(kind, reports)))
+        .collect()
 }
 
-fn join_names<T: std::fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
+fn is_read(kind: &KindInfo, reports: &EntryReports) -> bool {
+    let mut outputs = kind.outputs();
+    outputs.all(|output| reports.contains_key(&output.name))
+}
+
+/// What the outputs of a kind hold of it.
+fn scan_of(kind: &KindInfo, reports: &EntryReports) -> KindStats {
+    let (pair, mut scan) = (kind.pair(), KindStats::default());
+    let outputs = kind.outputs();
+    let read = outputs.filter_map(|output| reports.get(&output.name));
+    read.filter_map(|report| report.inspected.scan.pairs.get(&pair))
+        .for_each(|found| scan.merge(found));
+    scan
+}
+
+fn check_kind(kind: &KindInfo, scan: &KindStats) -> Vec<String> {
+    let pair = kind.pair();
+    let compare = |what: &str, expected: String, found: String| {
+        difference(&format!("{what} of {pair}"), expected, found)
+    };
+    let count =
+        |what, expected: u64, found: u64| compare(what, expected.to_string(), found.to_string());
+    let reference_kinds: BTreeSet<_> = scan.references.iter().map(|pair| &pair.kind).collect();
+    let [parents, pairs, kinds] = [
+        (join_names(&scan.parents), join_names(&kind.parents)),
+        (
+            join_names(&scan.references),
+            join_names(&kind.reference_pairs),
+        ),
+        (join_names(reference_kinds), join_names(&kind.references)),
+    ];
+    let checks = [
+        count("entities", scan.entities, kind.entities),
+        count("bytes", scan.bytes, kind.bytes),
+        compare("parents", parents.0, parents.1),
+        compare("references", pairs.0, pairs.1),
+        compare("references", kinds.0, kinds.1),
+    ];
+    checks.into_iter().flatten().collect()
+}
+
+fn join_names<T: Display>(items: impl IntoIterator<Item = T>) -> String {
     let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
-    if items.is_empty() {
-        "none".to_owned()
-    } else {
-        items.join(", ")
+    match items.as_slice() {
+        [] => "none".to_owned(),
+        items => items.join(", "),
     }
 }
 
@@ -123,68 +123,56 @@ fn join_names<T: std::fmt::Display>(items: impl IntoIterator<Item = T>) -> Strin
 /// kinds and namespaces of the keys.
 pub(super) fn check_set(
     archive: &Archive,
-    reports: &BTreeMap<String, EntryReport>,
+    reports: &EntryReports,
     metadata: &MetadataStore,
 ) -> Result<Vec<String>, VerifyError> {
-    let mut problems = Vec::new();
-    let sums = || Sha256(sha2::Sha256::digest(checksums::from_entries(archive.manifest())).into());
-    if reports
-        .get(SUMS_NAME)
-        .is_some_and(|report| report.inspected.sha256 != sums())
-    {
-        problems.push(format!("{SUMS_NAME}: expected a line for each entry, with the manifest's digests, found other lines"));
-    }
+    let mut problems = Vec::from_iter(check_sums(archive, reports));
     if reports.len() != archive.manifest().objects().len() + 1 {
         // Some entry could not be read: what is missing now is no news.
         return Ok(problems);
     }
-    let accepted: Vec<Selector> = archive
-        .manifest()
-        .kinds
-        .iter()
-        .filter(|kind| kind.announced_entities.is_some())
-        .map(|kind| Selector::from(&kind.pair()))
-        .collect();
+    let accepted = accepted_selectors(archive.manifest());
     let discovery = discover_entries(reports, metadata, &accepted)?;
-    problems.extend(discovery.unrelated.iter().map(|name| {
-        format!("exports/{name}: expected objects of exports, found one that belongs to none")
-    }));
+    problems.extend(discovery.unrelated.iter().map(unrelated_problem));
     problems.extend(check_backup(archive, &discovery, reports));
-    let mut groups = GroupChecker {
-        reports,
-        accepted: &accepted,
-        pairs: BTreeSet::new(),
-        announced: BTreeMap::new(),
-    };
-    for export in &discovery.exports {
-        problems.extend(export.faults.iter().map(|fault| format!("exports/{fault}")));
-        for group in &export.groups {
-            problems.extend(groups.check(group, &export.title));
-        }
-    }
+    let mut groups = GroupChecker::new(reports, &accepted);
+    problems.extend(groups.check_exports(&discovery));
     problems.extend(check_names(archive, &discovery));
     problems.extend(groups.check_manifest(archive));
     Ok(problems)
 }
 
+/// Compares the digest of `SHA256SUMS` with that of the lines that the manifest gives.
+fn check_sums(archive: &Archive, reports: &EntryReports) -> Option<String> {
+    let expected =
+        || Sha256(sha2::Sha256::digest(checksums::from_entries(archive.manifest())).into());
+    let report = reports.get(SUMS_NAME)?;
+    (report.inspected.sha256 != expected()).then(|| {
+        format!("{SUMS_NAME}: expected a line for each entry, with the manifest's digests, found other lines")
+    })
+}
+
+/// The pairs whose counts in the metadata are wrong and accepted.
+fn accepted_selectors(manifest: &Manifest) -> Vec<Selector> {
+    let kinds = manifest.kinds.iter();
+    let accepted = kinds.filter(|kind| kind.announced_entities.is_some());
+    accepted.map(|kind| Selector::from(&kind.pair())).collect()
+}
+
+fn unrelated_problem(name: &String) -> String {
+    format!("exports/{name}: expected objects of exports, found one that belongs to none")
+}
+
 /// Discovers the exports among the entries.
 fn discover_entries(
-    reports: &BTreeMap<String, EntryReport>,
+    reports: &EntryReports,
     metadata: &MetadataStore,
     accepted: &[Selector],
 ) -> Result<Discovery, VerifyError> {
-    let listing: Vec<ListedObject> = reports
-        .values()
-        .filter_map(|report| {
-            let name = report.item.name.strip_prefix("exports/")?;
-            Some(listed(name.to_owned(), &report.item))
-        })
-        .collect();
+    let listing: Vec<ListedObject> = reports.values().filter_map(listed).collect();
     let mut discovery = discover::discover(&listing, metadata);
-    discovery
-        .exports
-        .iter_mut()
-        .for_each(|export| export.accept_counts(accepted));
+    let exports = discovery.exports.iter_mut();
+    exports.for_each(|export| export.accept_counts(accepted));
     match metadata.lacking(&discovery) {
         Some(name) => Err(VerifyError::MemoryTooSmall {
             name: format!("exports/{name}"),
@@ -193,157 +181,200 @@ fn discover_entries(
     }
 }
 
-fn listed(name: String, item: &EntryInfo) -> ListedObject {
-    ListedObject {
-        name,
+/// An entry of an export, as SOURCE listed it.
+fn listed(report: &EntryReport) -> Option<ListedObject> {
+    let item = &report.item;
+    Some(ListedObject {
+        name: item.name.strip_prefix("exports/")?.to_owned(),
         len: item.bytes,
         is_encoded: item.content_encoding.is_some(),
-    }
+    })
 }
 
 /// Compares what the manifest says of the backup as a whole with keys and metadata.
-fn check_backup(
-    archive: &Archive,
-    discovery: &Discovery,
-    reports: &BTreeMap<String, EntryReport>,
-) -> Vec<String> {
-    let backup = &archive.manifest().backup;
-    let origins: BTreeSet<&(String, String)> = reports
-        .values()
-        .flat_map(|report| &report.inspected.scan.origins)
-        .collect();
-    let origin = |(project, database): &(String, String)| {
-        if database.is_empty() {
-            project.clone()
-        } else {
-            format!("{project}/{database}")
-        }
-    };
-    let time =
-        |time: Option<Timestamp>| time.map_or_else(|| "none".to_owned(), |time| time.to_string());
-    let starts = || discovery.exports.iter().filter_map(|export| export.started);
-    let expected = [
-        (
-            "project",
-            join_names(origins.into_iter().map(origin)),
-            origin(&(backup.project.clone(), backup.database.clone())),
-        ),
-        ("started", time(starts().min()), time(backup.started)),
-        (
-            "finished",
-            time(
-                discovery
-                    .exports
-                    .iter()
-                    .filter_map(|export| export.finished)
-                    .max(),
-            ),
-            time(backup.finished),
-        ),
-        (
-            "id",
-            starts()
-                .max()
-                .map_or_else(|| backup.id.clone(), Timestamp::to_archive_id),
-            backup.id.clone(),
-        ),
-    ];
-    let wrong = expected.into_iter().filter(|(_, expected, found)| {
-        expected != found && !(expected == "none" && found.is_empty())
-    });
+fn check_backup(archive: &Archive, discovery: &Discovery, reports: &EntryReports) -> Vec<String> {
+    let expected = expected_backup(discovery, reports, &archive.manifest().backup);
+    let found = recorded_backup(&archive.manifest().backup);
+    let fields = ["project", "started", "finished", "id"].into_iter();
+    let pairs = fields.zip(expected.into_iter().zip(found));
+    let wrong = pairs.filter(|(_, (expected, found))| !(expected == "none" && found.is_empty()));
     wrong
-        .map(|(what, expected, found)| {
-            format!("manifest.json: backup.{what}: expected {expected}, found {found}")
+        .filter_map(|(field, (expected, found))| {
+            difference(&format!("backup.{field}"), expected, found)
         })
         .collect()
 }
 
+/// Project, start, end and id of the backup, as the manifest has them.
+fn recorded_backup(backup: &BackupInfo) -> [String; 4] {
+    [
+        display_origin(&backup.project, &backup.database),
+        display_time(backup.started),
+        display_time(backup.finished),
+        backup.id.clone(),
+    ]
+}
+
+/// The same, as keys and metadata give them.
+fn expected_backup(
+    discovery: &Discovery,
+    reports: &EntryReports,
+    recorded: &BackupInfo,
+) -> [String; 4] {
+    let exports = || discovery.exports.iter();
+    let starts = || exports().filter_map(|export| export.started);
+    let id = starts().max().map(Timestamp::to_archive_id);
+    [
+        join_names(origins_of(reports)),
+        display_time(starts().min()),
+        display_time(exports().filter_map(|export| export.finished).max()),
+        id.unwrap_or_else(|| recorded.id.clone()),
+    ]
+}
+
+/// Projects and databases of all keys, in order.
+fn origins_of(reports: &EntryReports) -> impl Iterator<Item = String> {
+    let origins = reports
+        .values()
+        .flat_map(|report| &report.inspected.scan.origins);
+    let origins: BTreeSet<&(String, String)> = origins.collect();
+    origins
+        .into_iter()
+        .map(|(project, database)| display_origin(project, database))
+}
+
+fn display_origin(project: &str, database: &str) -> String {
+    match database {
+        "" => project.to_owned(),
+        database => format!("{project}/{database}"),
+    }
+}
+
+fn display_time(time: Option<Timestamp>) -> String {
+    time.map_or_else(|| "none".to_owned(), |time| time.to_string())
+}
+
 /// Compares the names that the manifest says the metadata give with those that they do give.
 fn check_names(archive: &Archive, discovery: &Discovery) -> Vec<String> {
-    let listed_as: BTreeMap<&String, &String> = discovery
-        .exports
-        .iter()
-        .flat_map(|export| &export.listed_as)
-        .collect();
-    let mut problems = Vec::new();
-    for item in archive.manifest().objects() {
-        let name = item.name.strip_prefix("exports/").unwrap_or(&item.name);
-        let expected = listed_as
-            .get(&name.to_owned())
-            .map(|name| format!("exports/{name}"));
-        if item.listed_as != expected {
-            let spelled = |name: &Option<String>| name.clone().unwrap_or_else(|| "none".to_owned());
-            let (expected, found) = (spelled(&expected), spelled(&item.listed_as));
-            problems.push(format!(
-                "manifest.json: listed_as of {}: expected {expected}, found {found}",
-                item.name
-            ));
-        }
-    }
-    problems
+    let exports = discovery.exports.iter();
+    let listed_as: BTreeMap<&String, &String> =
+        exports.flat_map(|export| &export.listed_as).collect();
+    let objects = archive.manifest().objects().into_iter();
+    objects
+        .filter_map(|item| check_name(item, &listed_as))
+        .collect()
+}
+
+fn check_name(item: &EntryInfo, listed_as: &BTreeMap<&String, &String>) -> Option<String> {
+    let name = item.name.strip_prefix("exports/").unwrap_or(&item.name);
+    let expected = listed_as.get(&name.to_owned());
+    let expected = expected.map(|name| format!("exports/{name}"));
+    let display = |name: Option<String>| name.unwrap_or_else(|| "none".to_owned());
+    let (expected, found) = (display(expected), display(item.listed_as.clone()));
+    difference(&format!("listed_as of {}", item.name), expected, found)
 }
 
 /// Checks the groups of exports, and collects what they hold.
 struct GroupChecker<'a> {
-    reports: &'a BTreeMap<String, EntryReport>,
+    reports: &'a EntryReports,
     accepted: &'a [Selector],
     pairs: BTreeSet<KindRef>,
     /// Counts of metadata that are wrong and accepted.
     announced: BTreeMap<KindRef, u64>,
 }
 
-impl GroupChecker<'_> {
-    /// Checks that the outputs of a group hold what its metadata say.
-    fn check(&mut self, group: &ExportPart, title: &str) -> Vec<String> {
-        let mut problems = Vec::new();
-        let mut scan = ScanResult::default();
-        for output in &group.outputs {
-            let Some(report) = self.reports.get(&format!("exports/{}", output.name)) else {
-                continue;
-            };
-            let inspected = &report.inspected;
-            scan.merge(&inspected.scan);
-            self.pairs.extend(inspected.scan.pairs.keys().cloned());
-            // That a log cannot be read was reported with its entry.
-            let strange = inspect::output_faults(&output.name, inspected, group)
-                .into_iter()
-                .skip(usize::from(inspected.fault.is_some()));
-            problems.extend(strange.map(|fault| format!("exports/{fault}")));
+impl<'a> GroupChecker<'a> {
+    fn new(reports: &'a EntryReports, accepted: &'a [Selector]) -> Self {
+        GroupChecker {
+            reports,
+            accepted,
+            pairs: BTreeSet::new(),
+            announced: BTreeMap::new(),
         }
-        match inspect::sum_fault(group.metadata.as_deref().unwrap_or(title), group, &scan) {
-            Some(fault) if fault.count_of.is_some() && inspect::accepts(self.accepted, &scan) => {
-                let announced = group.entities.expect("only a count can be contradicted");
-                for pair in scan.pairs.into_keys() {
-                    *self.announced.entry(pair).or_default() += announced;
-                }
-            }
-            fault => problems.extend(fault.map(|fault| format!("exports/{fault}"))),
+    }
+
+    fn check_exports(&mut self, discovery: &Discovery) -> Vec<String> {
+        let mut problems = Vec::new();
+        for export in &discovery.exports {
+            problems.extend(export.faults.iter().map(|fault| format!("exports/{fault}")));
+            let groups = export.groups.iter();
+            problems.extend(groups.flat_map(|group| self.check(group, &export.title)));
         }
         problems
     }
 
+    /// Checks that the outputs of a group hold what its metadata say.
+    fn check(&mut self, group: &ExportPart, title: &str) -> Vec<String> {
+        let (mut problems, mut scan) = (Vec::new(), ScanResult::default());
+        for output in &group.outputs {
+            problems.extend(self.check_output(&output.name, group, &mut scan));
+        }
+        let metadata = group.metadata.as_deref().unwrap_or(title);
+        let fault = inspect::sum_fault(metadata, group, &scan);
+        if self.is_accepted(fault.as_ref(), &scan) {
+            self.add_announced(group, scan);
+        } else {
+            problems.extend(fault.map(|fault| format!("exports/{fault}")));
+        }
+        problems
+    }
+
+    /// Adds what an output holds to `scan`, and gives what is wrong with it.
+    fn check_output(
+        &mut self,
+        name: &str,
+        group: &ExportPart,
+        scan: &mut ScanResult,
+    ) -> Vec<String> {
+        let Some(report) = self.reports.get(&format!("exports/{name}")) else {
+            return Vec::new();
+        };
+        let inspected = &report.inspected;
+        scan.merge(&inspected.scan);
+        self.pairs.extend(inspected.scan.pairs.keys().cloned());
+        output_problems(name, inspected, group)
+    }
+
+    fn is_accepted(&self, fault: Option<&Problem>, scan: &ScanResult) -> bool {
+        fault.is_some_and(|fault| fault.count_of.is_some()) && inspect::accepts(self.accepted, scan)
+    }
+
+    /// Notes the count of the metadata for each pair of a group.
+    fn add_announced(&mut self, group: &ExportPart, scan: ScanResult) {
+        let announced = group.entities.expect("only a count can be contradicted");
+        for pair in scan.pairs.into_keys() {
+            *self.announced.entry(pair).or_default() += announced;
+        }
+    }
+
     /// Compares the manifest with all that the groups hold.
     fn check_manifest(mut self, archive: &Archive) -> Vec<String> {
-        let mut problems = Vec::new();
         let kinds = &archive.manifest().kinds;
-        let display =
-            |count: Option<u64>| count.map_or_else(|| "none".to_owned(), |count| count.to_string());
-        for kind in kinds {
-            let pair = kind.pair();
-            let expected = self.announced.remove(&pair);
-            if kind.announced_entities != expected {
-                let (expected, found) = (display(expected), display(kind.announced_entities));
-                problems.push(format!(
-                    "manifest.json: announced_entities of {pair}: expected {expected}, found {found}"
-                ));
-            }
-        }
+        let mut problems = Vec::new();
+        problems.extend(kinds.iter().filter_map(|kind| self.check_announced(kind)));
         let listed: BTreeSet<KindRef> = kinds.iter().map(|kind| kind.pair()).collect();
+        let unlisted = self.pairs.difference(&listed);
         problems.extend(
-            self.pairs
-                .difference(&listed)
-                .map(|pair| format!("manifest.json: expected an item for {pair}, found none")),
+            unlisted.map(|pair| format!("manifest.json: expected an item for {pair}, found none")),
         );
         problems
     }
+
+    fn check_announced(&mut self, kind: &KindInfo) -> Option<String> {
+        let pair = kind.pair();
+        let expected = display_count(self.announced.remove(&pair));
+        let found = display_count(kind.announced_entities);
+        difference(&format!("announced_entities of {pair}"), expected, found)
+    }
+}
+
+fn display_count(count: Option<u64>) -> String {
+    count.map_or_else(|| "none".to_owned(), |count| count.to_string())
+}
+
+fn output_problems(name: &str, inspected: &ObjectDigest, group: &ExportPart) -> Vec<String> {
+    let faults = inspect::output_faults(name, inspected, group).into_iter();
+    // That a log cannot be read was reported with its entry.
+    let strange = faults.skip(usize::from(inspected.fault.is_some()));
+    strange.map(|fault| format!("exports/{fault}")).collect()
 }

@@ -1,5 +1,6 @@
 //! The digest of the whole archive, compared with its sidecar and with what its object says.
 
+use bytes::Bytes;
 use sha2::Digest as _;
 
 use super::error::VerifyError;
@@ -8,7 +9,7 @@ use crate::archive::{Archive, Container, RawBytes, digest_of};
 use crate::export::discover::METADATA_MAX_BYTES;
 use crate::model::Sha256;
 use crate::runtime::workers::{InOrder, WorkerPanicked};
-use crate::store::{Store, StoreError, read_object};
+use crate::store::{ObjectInfo, Store, StoreError, read_object};
 
 /// SHA-256 of the whole archive, made while its entries are read in order.
 #[derive(Default)]
@@ -24,20 +25,25 @@ const HASHED_AT_ONCE_BYTES: usize = 64 << 10;
 
 impl ArchiveDigest {
     pub(super) async fn push(&mut self, stored: Option<RawBytes>) -> Result<(), WorkerPanicked> {
-        let Some(stored) =
-            stored.filter(|stored| stored.offset == self.next_offset && !self.has_gap)
-        else {
-            self.has_gap = true;
-            return Ok(());
-        };
-        self.next_offset += stored.bytes.len() as u64;
-        if stored.bytes.len() > HASHED_AT_ONCE_BYTES {
-            return self
-                .sha256
-                .enqueue(move |sha256| sha256.chain_update(&stored.bytes))
-                .await;
+        match stored {
+            Some(stored) if stored.offset == self.next_offset && !self.has_gap => {
+                self.add(stored.bytes).await
+            }
+            _ => {
+                self.has_gap = true;
+                Ok(())
+            }
         }
-        self.sha256 = InOrder::Ready(self.sha256.join().await?.chain_update(&stored.bytes));
+    }
+
+    async fn add(&mut self, bytes: Bytes) -> Result<(), WorkerPanicked> {
+        self.next_offset += bytes.len() as u64;
+        let is_long = bytes.len() > HASHED_AT_ONCE_BYTES;
+        let add = move |sha256: sha2::Sha256| sha256.chain_update(&bytes);
+        if is_long {
+            return self.sha256.enqueue(add).await;
+        }
+        self.sha256 = InOrder::Ready(add(self.sha256.join().await?));
         Ok(())
     }
 
@@ -71,24 +77,33 @@ impl ExpectedDigests {
     pub(super) async fn read(archive: &Archive) -> Result<Self, StoreError> {
         let container = archive.container();
         let mut expected = ExpectedDigests::default();
-        if let Some(attribute) = container.object().attributes.get(SHA256_ATTRIBUTE) {
-            match attribute.parse() {
-                Ok(sha256) => expected.digests.push(("its metadata", sha256)),
-                Err(_) => expected.problems.push(format!(
-                    "{}: {SHA256_ATTRIBUTE} in its metadata is not a SHA-256",
-                    container.title()
-                )),
-            }
-        }
-        match read_sidecar(container).await? {
-            Some(Ok(sha256)) => expected.digests.push(("its sidecar", sha256)),
-            Some(Err(found)) => expected.problems.push(format!(
-                "{}.sha256: expected one line of sha256sum, found {found}",
-                container.title()
-            )),
-            None => {}
+        expected.add_attribute(container);
+        if let Some(sidecar) = read_sidecar(container).await? {
+            expected.add_sidecar(sidecar, container.title());
         }
         Ok(expected)
+    }
+
+    fn add_attribute(&mut self, container: &Container) {
+        let Some(attribute) = container.object().attributes.get(SHA256_ATTRIBUTE) else {
+            return;
+        };
+        match attribute.parse() {
+            Ok(sha256) => self.digests.push(("its metadata", sha256)),
+            Err(_) => self.problems.push(format!(
+                "{}: {SHA256_ATTRIBUTE} in its metadata is not a SHA-256",
+                container.title()
+            )),
+        }
+    }
+
+    fn add_sidecar(&mut self, sidecar: Result<Sha256, &'static str>, title: &str) {
+        match sidecar {
+            Ok(sha256) => self.digests.push(("its sidecar", sha256)),
+            Err(found) => self.problems.push(format!(
+                "{title}.sha256: expected one line of sha256sum, found {found}"
+            )),
+        }
     }
 
     /// Whether there is no digest to compare with.
@@ -102,39 +117,19 @@ impl ExpectedDigests {
         archive: &Archive,
         digest: ArchiveDigest,
     ) -> Result<Vec<String>, VerifyError> {
-        let ExpectedDigests {
-            digests,
-            mut problems,
-        } = self;
-        if digests.is_empty() {
-            return Ok(problems);
+        let mut problems = self.problems;
+        if !self.digests.is_empty() {
+            let container = archive.container();
+            let found = found_digest(&self.digests, container, digest).await?;
+            let wrong = self
+                .digests
+                .into_iter()
+                .filter(|(_, sha256)| *sha256 != found);
+            problems.extend(wrong.map(|(who, expected)| {
+                let title = container.title();
+                format!("{title}: expected sha256 {expected}, as {who} says, found {found}")
+            }));
         }
-        let container = archive.container();
-        let read = || async {
-            digest_of(container.store().as_ref(), container.object())
-                .await
-                .map_err(VerifyError::Store)
-        };
-        let found = match digest.finish(container).await? {
-            // A byte that was damaged on its way may stand where it is compared with nothing else.
-            Some(found)
-                if container.store().is_remote()
-                    && digests.iter().any(|(_, expected)| *expected != found) =>
-            {
-                read().await?
-            }
-            Some(found) => found,
-            None => read().await?,
-        };
-        let wrong = digests
-            .into_iter()
-            .filter(|(_, expected)| *expected != found);
-        problems.extend(wrong.map(|(who, expected)| {
-            format!(
-                "{}: expected sha256 {expected}, as {who} says, found {found}",
-                container.title()
-            )
-        }));
         Ok(problems)
     }
 }
@@ -145,18 +140,36 @@ async fn read_sidecar(
 ) -> Result<Option<Result<Sha256, &'static str>>, StoreError> {
     let store: &dyn Store = container.store().as_ref();
     let name = format!("{}.sha256", container.object().name);
-    let object = match store.stat(&name).await {
-        Ok(object) => object,
-        Err(StoreError::NotFound { .. }) => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    if object.len > METADATA_MAX_BYTES {
-        return Ok(Some(Err("a large object")));
+    match store.stat(&name).await {
+        Ok(object) if object.len > METADATA_MAX_BYTES => Ok(Some(Err("a large object"))),
+        Ok(object) => read_digest(store, &object).await.map(Some),
+        Err(StoreError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error),
     }
-    let bytes = read_object(store, &object).await?;
+}
+
+async fn read_digest(
+    store: &dyn Store,
+    sidecar: &ObjectInfo,
+) -> Result<Result<Sha256, &'static str>, StoreError> {
+    let bytes = read_object(store, sidecar).await?;
     let first = checksums::parse_first(&String::from_utf8_lossy(&bytes));
-    Ok(Some(match first {
-        Some((sha256, _)) => Ok(sha256),
-        None => Err("something else"),
-    }))
+    Ok(first.map(|(sha256, _)| sha256).ok_or("something else"))
+}
+
+/// The digest of the archive, read anew where what was seen of it does not suffice.
+async fn found_digest(
+    expected: &[(&'static str, Sha256)],
+    container: &Container,
+    digest: ArchiveDigest,
+) -> Result<Sha256, VerifyError> {
+    let is_remote = container.store().is_remote();
+    let is_wrong = |found| expected.iter().any(|(_, expected)| *expected != found);
+    match digest.finish(container).await? {
+        // A byte that was damaged on its way may stand where it is compared with nothing else.
+        Some(found) if !(is_remote && is_wrong(found)) => Ok(found),
+        _ => digest_of(container.store().as_ref(), container.object())
+            .await
+            .map_err(VerifyError::Store),
+    }
 }
