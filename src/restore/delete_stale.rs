@@ -1,11 +1,10 @@
 //! `--on-existing replace`: what the target holds of a step's kind and the archive does not is
 //! deleted.
 
-use futures_util::{StreamExt as _, pin_mut};
+use futures_util::StreamExt as _;
 
 use super::RestoreError;
 use super::scheduler::RestoreRun;
-use crate::archive::entities;
 use crate::model::EntryInfo;
 use crate::plan::Step;
 use crate::restore::journal;
@@ -24,34 +23,39 @@ impl RestoreRun<'_> {
         outputs: &[EntryInfo],
         entities: u64,
     ) -> Result<(), RestoreError> {
-        let parts = (entities.saturating_mul(KEY_BYTES))
-            .div_ceil(self.workers.memory())
-            .max(1);
-        let before = self.status(step).await.deleted.unwrap_or_default();
-        let mut deleted = before;
+        let parts = self.key_parts(entities);
+        let mut deleted = self.status(step).await.deleted.unwrap_or_default();
         for part in 0..parts {
-            let mut keep = KeySet::new(part, parts);
-            let pieces = entities::read(
-                self.archive,
-                outputs,
-                self.encoder(Encoding::Message, step, 0),
-                0,
-                &self.workers,
-            );
-            pin_mut!(pieces);
-            while let Some(piece) = pieces.next().await {
-                self.check_cancelled().await?;
-                piece?.iter().for_each(|(_, key)| keep.insert(key));
-            }
-            deleted += self
-                .until_cancelled(self.target.delete_others(&step.to_pair(), &keep))
-                .await?;
+            let keep = KeySet::new(part, parts);
+            let keep = self.collect_keys(step, outputs, keep).await?;
+            let pair = step.to_pair();
+            let others = self.target.delete_others(&pair, &keep);
+            deleted += self.until_cancelled(others).await?;
             self.note(step, |tally| tally.deleted = deleted);
         }
-        self.append(journal::JournalEvent::OthersDeleted {
-            step: step.id,
-            deleted,
-        })
-        .await
+        let step = step.id;
+        self.append(journal::JournalEvent::OthersDeleted { step, deleted })
+            .await
+    }
+
+    /// In how many parts the keys of so many entities are held, one after the other.
+    fn key_parts(&self, entities: u64) -> u64 {
+        let bytes = entities.saturating_mul(KEY_BYTES);
+        bytes.div_ceil(self.workers.memory()).max(1)
+    }
+
+    /// Adds the keys of a step's entities to those that stay.
+    async fn collect_keys(
+        &self,
+        step: &Step,
+        outputs: &[EntryInfo],
+        mut keep: KeySet,
+    ) -> Result<KeySet, RestoreError> {
+        let mut pieces = self.read_entities(step, outputs, Encoding::Message);
+        while let Some(piece) = pieces.next().await {
+            self.check_cancelled().await?;
+            piece?.iter().for_each(|(_, key)| keep.insert(key));
+        }
+        Ok(keep)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::model::{Kind, Namespace};
 use crate::plan::Step;
-use crate::restore::journal::StepState;
+use crate::restore::journal::{StepState, StepStatus};
 
 /// What became of one step.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,6 +53,15 @@ impl StepOutcome {
             seconds: 0.0,
             error: None,
         }
+    }
+
+    /// Takes over what the journal says of earlier runs.
+    pub(super) fn load(&mut self, status: StepStatus) {
+        self.already_there = status.entities;
+        self.deleted = status.deleted.unwrap_or_default();
+        self.counted = status.counted;
+        self.error = status.error;
+        self.end = status.state;
     }
 }
 

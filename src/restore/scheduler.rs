@@ -6,16 +6,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use futures_util::stream::FuturesUnordered;
+use futures_util::stream::{BoxStream, FuturesUnordered};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     CompanionStats, EntityTransform, ImportOptions, RestoreError, RestoreOptions, RestoreRequest,
     RestoreStats, StepOutcome,
 };
-use crate::archive::Archive;
+use crate::archive::{Archive, ArchiveError, entities};
 use crate::model::{EntryInfo, Sha256, Timestamp};
-use crate::plan::{Plan, Step, WaitGraph};
+use crate::plan::{Plan, Step, StepQueue, WaitGraph};
 use crate::progress::{Event, Observer};
 use crate::restore::hooks::Hook;
 use crate::restore::journal::file::JournalFile;
@@ -23,7 +23,7 @@ use crate::restore::journal::{self, StepState, StepStatus};
 use crate::runtime::workers::Workers;
 use crate::store::Store;
 use crate::targets::{Lease, Target};
-use crate::transform::{Encoder, Encoding};
+use crate::transform::{Encoded, Encoder, Encoding};
 
 /// What this run does after earlier ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,106 +116,117 @@ impl<'a> RestoreRun<'a> {
         self.load_previous_outcomes();
         match self.resumption().await? {
             Resumption::Continue => {}
-            Resumption::Restart => {
-                self.journal.get_mut().restart();
-                self.load_previous_outcomes();
-            }
-            Resumption::Nothing => {
-                self.report_progress();
-                let companions = self.copy_companions().await?;
-                let journal = self.journal.get_mut().journal();
-                return Ok(RestoreStats {
-                    steps: journal.done(),
-                    entities: journal.entities(),
-                    left: 0,
-                    was_done: true,
-                    companions,
-                });
-            }
+            Resumption::Restart => self.restart(),
+            Resumption::Nothing => return self.finish_done_restore().await,
         }
-        self.check_target_empty().await?;
-        if !self.options.dry_run {
-            self.lease = self
-                .until_cancelled(self.target.lease(&self.options.lock_owner))
-                .await?;
-            if self.lease.is_some() {
-                // Whoever held it a moment ago may have filled the target meanwhile.
-                self.check_target_empty().await?;
-            }
-        }
-        if self.journal.get_mut().journal().opened.is_none() {
-            self.journal.get_mut().append(self.opened.clone()).await?;
-        }
+        self.take_target().await?;
+        self.open_journal().await?;
         self.report_progress();
+        self.run_steps().await?;
+        self.finish_restore().await
+    }
+
+    fn restart(&mut self) {
+        self.journal.get_mut().restart();
+        self.load_previous_outcomes();
+    }
+
+    /// Ends a restore that an earlier run has finished.
+    async fn finish_done_restore(&mut self) -> Result<RestoreStats, RestoreError> {
+        self.report_progress();
+        let companions = self.copy_companions().await?;
+        Ok(RestoreStats {
+            left: 0,
+            was_done: true,
+            ..self.stats(companions)
+        })
+    }
+
+    /// Keeps others from the target, which must hold nothing that the restore would meet.
+    async fn take_target(&mut self) -> Result<(), RestoreError> {
+        self.check_target_empty().await?;
+        if self.options.dry_run {
+            return Ok(());
+        }
+        let lease = self.target.lease(&self.options.lock_owner);
+        self.lease = self.until_cancelled(lease).await?;
+        match self.lease {
+            // Whoever held it a moment ago may have filled the target meanwhile.
+            Some(_) => self.check_target_empty().await,
+            None => Ok(()),
+        }
+    }
+
+    async fn open_journal(&mut self) -> Result<(), RestoreError> {
+        let journal = self.journal.get_mut();
+        if journal.journal().opened.is_none() {
+            journal.append(self.opened.clone()).await?;
+        }
+        Ok(())
+    }
+
+    async fn run_steps(&mut self) -> Result<(), RestoreError> {
         let waits = std::mem::take(&mut self.waits);
         let ended = self.steps(waits).await;
+        self.report_unreserved_ids();
+        ended
+    }
+
+    fn report_unreserved_ids(&self) {
         let kinds = self.target.unreserved_kinds() as u64;
         if kinds > 0 {
             self.observer.event(Event::IdsNotReserved { kinds });
         }
-        ended?;
-        let done = self.journal.get_mut().journal().done();
-        let left = (self.plan.steps.len() as u64).saturating_sub(done);
-        let mut companions = CompanionStats::default();
-        if left == 0 {
-            companions = self.copy_companions().await?;
-            self.after_all().await?;
+    }
+
+    /// Does what follows the last step, where no step is left.
+    async fn finish_restore(&mut self) -> Result<RestoreStats, RestoreError> {
+        let outcome = self.stats(CompanionStats::default());
+        if outcome.left > 0 {
+            return Ok(outcome);
         }
-        let journal = self.journal.get_mut();
-        let outcome = RestoreStats {
-            steps: done,
-            entities: journal.journal().entities(),
-            left,
+        let companions = self.copy_companions().await?;
+        self.after_all().await?;
+        let (steps, entities) = (outcome.steps, outcome.entities);
+        self.append(journal::JournalEvent::Finished { steps, entities })
+            .await?;
+        Ok(self.stats(companions))
+    }
+
+    /// Where the restore stands by its journal.
+    fn stats(&mut self, companions: CompanionStats) -> RestoreStats {
+        let journal = self.journal.get_mut().journal();
+        let steps = journal.done();
+        RestoreStats {
+            steps,
+            entities: journal.entities(),
+            left: (self.plan.steps.len() as u64).saturating_sub(steps),
             was_done: false,
             companions,
-        };
-        if left == 0 {
-            journal
-                .append(journal::JournalEvent::Finished {
-                    steps: outcome.steps,
-                    entities: outcome.entities,
-                })
-                .await?;
         }
-        Ok(outcome)
     }
 
     /// Ends the run: what became of each step, in the plan's order.
     pub fn into_tallies(self) -> Vec<StepOutcome> {
-        let mut tallies = self
-            .tallies
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner);
-        self.plan
-            .steps
-            .iter()
-            .filter_map(|step| tallies.remove(&step.id))
-            .collect()
+        let tallies = self.tallies.into_inner();
+        let mut tallies = tallies.unwrap_or_else(PoisonError::into_inner);
+        let steps = self.plan.steps.iter();
+        steps.filter_map(|step| tallies.remove(&step.id)).collect()
     }
 
     fn report_progress(&mut self) {
         if self.options.tells_place {
             let journal = self.journal.get_mut().path().display().to_string();
-            self.observer.event(Event::CopyKept {
-                plan: self.options.plan_name.clone(),
-                journal,
-            });
+            let plan = self.options.plan_name.clone();
+            self.observer.event(Event::CopyKept { plan, journal });
         }
     }
 
     fn load_previous_outcomes(&mut self) {
-        let tallies = self
-            .tallies
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner);
+        let tallies = self.tallies.get_mut();
         let journal = self.journal.get_mut().journal();
-        for (id, tally) in tallies {
-            let status = journal.steps.get(id).cloned().unwrap_or_default();
-            tally.already_there = status.entities;
-            tally.deleted = status.deleted.unwrap_or_default();
-            tally.counted = status.counted;
-            tally.error = status.error;
-            tally.end = status.state;
+        for (id, tally) in tallies.unwrap_or_else(PoisonError::into_inner) {
+            tally.load(journal.steps.get(id).cloned().unwrap_or_default());
         }
     }
 
@@ -224,23 +235,13 @@ impl<'a> RestoreRun<'a> {
     async fn steps(&self, waits: WaitGraph) -> Result<(), RestoreError> {
         let is_over = self.prepare_steps().await;
         let mut turns = waits.into_queue(|at| is_over.get(at) == Some(&true));
-        let mut startable = self
-            .options
-            .max_steps
-            .map_or(usize::MAX, |most| most as usize);
+        let mut startable = self.max_steps();
         let mut running = FuturesUnordered::new();
         let mut failures = StepFailures::default();
         loop {
-            while running.len() < self.options.parallel.get()
-                && startable > 0
-                && !self.halt.is_cancelled()
+            while self.may_start(running.len(), startable)
+                && let Some((at, step)) = self.next_step(&mut turns)
             {
-                let Some((at, step)) = turns
-                    .next_ready()
-                    .and_then(|at| Some((at, self.plan.steps.get(at)?)))
-                else {
-                    break;
-                };
                 startable -= 1;
                 running.push(async move { (at, step, self.run_step(step).await) });
             }
@@ -261,30 +262,45 @@ impl<'a> RestoreRun<'a> {
         failures.into_result()
     }
 
+    fn max_steps(&self) -> usize {
+        let max_steps = self.options.max_steps;
+        max_steps.map_or(usize::MAX, |most| most as usize)
+    }
+
+    fn may_start(&self, running: usize, startable: usize) -> bool {
+        running < self.options.parallel.get() && startable > 0 && !self.halt.is_cancelled()
+    }
+
+    /// The next step that waits for nothing, with its place in the plan.
+    fn next_step(&self, turns: &mut StepQueue) -> Option<(usize, &Step)> {
+        let at = turns.next_ready()?;
+        Some((at, self.plan.steps.get(at)?))
+    }
+
     /// Which steps are over, by their places; begins to read what the others need.
     async fn prepare_steps(&self) -> Vec<bool> {
         let mut is_over = Vec::with_capacity(self.plan.steps.len());
-        let mut entities: u64 = 0;
         for step in &self.plan.steps {
-            let status = self.status(step).await;
-            let is_left = match status.state {
-                StepState::Done => self.hook_pending(&status),
-                StepState::Failed => true,
-                StepState::Pending | StepState::Running => !self.options.retry_failed,
-            };
-            entities = entities.saturating_add(if is_left { step.entities } else { 0 });
-            is_over.push(!is_left);
+            is_over.push(!self.is_left(&self.status(step).await));
         }
-        let left = self
-            .plan
-            .steps
-            .iter()
-            .zip(&is_over)
-            .filter(|(_, is_over)| !**is_over);
-        self.archive
-            .read_ahead(left.map(|(step, _)| step.pair()), &self.workers);
-        self.observer.start_phase("restoring", entities);
+        let steps = self.plan.steps.iter().zip(&is_over);
+        let left = steps
+            .filter(|(_, is_over)| !**is_over)
+            .map(|(step, _)| step);
+        let entities = left.clone().map(|step| step.entities);
+        self.archive.read_ahead(left.map(Step::pair), &self.workers);
+        self.observer
+            .start_phase("restoring", entities.fold(0, u64::saturating_add));
         is_over
+    }
+
+    /// Whether this run has something to do for a step.
+    fn is_left(&self, status: &StepStatus) -> bool {
+        match status.state {
+            StepState::Done => self.hook_pending(status),
+            StepState::Failed => true,
+            StepState::Pending | StepState::Running => !self.options.retry_failed,
+        }
     }
 
     /// Whether the user's command behind a step that is done has not succeeded yet.
@@ -295,25 +311,21 @@ impl<'a> RestoreRun<'a> {
     }
 
     async fn after_all(&self) -> Result<(), RestoreError> {
-        let Some(command) = self
-            .plan
-            .head
-            .choices
-            .hooks
-            .after_all
-            .as_deref()
-            .filter(|_| !self.options.dry_run)
-        else {
+        let Some(command) = self.pending_final_hook().await else {
             return Ok(());
         };
-        if self.journal.lock().await.journal().hook_finished {
-            return Ok(());
-        }
         let entities = self.journal.lock().await.journal().entities();
         self.hook("--after-all", command, None, entities, StepState::Done)
             .await?;
         self.append(journal::JournalEvent::HookFinished { step: None })
             .await
+    }
+
+    /// The user's command behind all steps, where it has not succeeded yet.
+    async fn pending_final_hook(&self) -> Option<&str> {
+        let command = self.plan.head.choices.hooks.after_all.as_deref()?;
+        let is_over = self.options.dry_run || self.journal.lock().await.journal().hook_finished;
+        (!is_over).then_some(command)
     }
 
     /// Runs a command of the user's.
@@ -325,27 +337,24 @@ impl<'a> RestoreRun<'a> {
         entities: u64,
         state: StepState,
     ) -> Result<(), RestoreError> {
-        let of_step = |field: fn(&Step) -> String| step.map(field).unwrap_or_default();
-        let variables = vec![
-            ("KINDPACK_STEP", of_step(|step| step.id.to_string())),
-            ("KINDPACK_KIND", of_step(|step| step.kind.to_string())),
-            (
-                "KINDPACK_NAMESPACE",
-                of_step(|step| step.to_namespace.as_str().to_owned()),
-            ),
-            ("KINDPACK_TARGET", self.plan.head.choices.target.to_string()),
-            ("KINDPACK_ENTITIES", entities.to_string()),
-            ("KINDPACK_PLAN", self.options.plan_name.clone()),
-            ("KINDPACK_STATE", state.to_string()),
-        ];
-        Ok(Hook {
+        let mut variables = step_variables(step);
+        variables.extend(self.run_variables(entities, state));
+        let hook = Hook {
             option,
             command,
             variables,
             limit: self.options.hook_timeout,
-        }
-        .run()
-        .await?)
+        };
+        Ok(hook.run().await?)
+    }
+
+    fn run_variables(&self, entities: u64, state: StepState) -> [(&'static str, String); 4] {
+        [
+            ("KINDPACK_TARGET", self.plan.head.choices.target.to_string()),
+            ("KINDPACK_ENTITIES", entities.to_string()),
+            ("KINDPACK_PLAN", self.options.plan_name.clone()),
+            ("KINDPACK_STATE", state.to_string()),
+        ]
     }
 
     /// Writes an event down.
@@ -355,38 +364,26 @@ impl<'a> RestoreRun<'a> {
 
     /// Where a step stands.
     pub async fn status(&self, step: &Step) -> StepStatus {
-        self.journal
-            .lock()
-            .await
-            .journal()
-            .steps
-            .get(&step.id)
-            .cloned()
-            .unwrap_or_default()
+        let journal = self.journal.lock().await;
+        let status = journal.journal().steps.get(&step.id);
+        status.cloned().unwrap_or_default()
     }
 
     /// Notes something for the report.
     pub fn note(&self, step: &Step, change: impl FnOnce(&mut StepOutcome)) {
-        if let Some(tally) = self
-            .tallies
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_mut(&step.id)
-        {
+        let tallies = self.tallies.lock();
+        let mut tallies = tallies.unwrap_or_else(PoisonError::into_inner);
+        if let Some(tally) = tallies.get_mut(&step.id) {
             change(tally);
         }
     }
 
     /// When the restore was begun, by whichever run.
     pub async fn started_at(&self) -> Timestamp {
+        let journal = self.journal.lock().await;
         // Before the first step the journal is opened.
-        self.journal
-            .lock()
-            .await
-            .journal()
-            .opened
-            .as_ref()
-            .map_or(Timestamp::MAX, |opened| opened.at)
+        let opened = journal.journal().opened.as_ref();
+        opened.map_or(Timestamp::MAX, |opened| opened.at)
     }
 
     /// Waits until nothing more may be begun.
@@ -418,15 +415,13 @@ impl<'a> RestoreRun<'a> {
     /// Says no as soon as nothing more may be begun.
     pub async fn check_cancelled(&self) -> Result<(), RestoreError> {
         if self.lease.as_ref().is_some_and(Lease::is_lost) {
-            return Err(RestoreError::LeaseLost {
-                target: self.plan.head.choices.target.to_string(),
-            });
+            let target = self.plan.head.choices.target.to_string();
+            return Err(RestoreError::LeaseLost { target });
         }
         if self.halt.is_cancelled() {
-            Err(self.cancellation_error().await)
-        } else {
-            Ok(())
+            return Err(self.cancellation_error().await);
         }
+        Ok(())
     }
 
     async fn cancellation_error(&self) -> RestoreError {
@@ -447,19 +442,39 @@ impl<'a> RestoreRun<'a> {
     /// What turns a step's entities into what they are to be in the target. `before` of them were
     /// in pieces that are not read.
     pub fn encoder(&self, encoding: Encoding, step: &Step, before: u64) -> Encoder {
-        let EntityTransform {
-            rewrite,
-            redactor,
-            pickers,
-        } = &self.brought;
-        let mut encoder = Encoder::new(encoding, rewrite.clone(), step.pair());
-        if let Some(redactor) = redactor {
+        let transform = &self.brought;
+        let mut encoder = Encoder::new(encoding, transform.rewrite.clone(), step.pair());
+        if let Some(redactor) = &transform.redactor {
             encoder = encoder.redacting(redactor.clone());
         }
-        if let Some(picker) = pickers.get(&step.pair()) {
+        if let Some(picker) = transform.pickers.get(&step.pair()) {
             encoder = encoder.picking(picker.clone(), before);
         }
         encoder
+    }
+
+    /// Reads a step's entities from the first on, as they are to be in the target.
+    pub fn read_entities<'b>(
+        &'b self,
+        step: &Step,
+        outputs: &'b [EntryInfo],
+        encoding: Encoding,
+    ) -> BoxStream<'b, Result<Encoded, ArchiveError>> {
+        let encoder = self.encoder(encoding, step, 0);
+        entities::read(self.archive, outputs, encoder, 0, &self.workers)
+    }
+}
+
+/// The step's own failures name it; those of the whole restore do not.
+fn with_step(step: &Step, error: RestoreError) -> RestoreError {
+    match error {
+        RestoreError::Journal(_)
+        | RestoreError::LeaseLost { .. }
+        | RestoreError::Stopped { .. } => error,
+        error => RestoreError::Step {
+            pair: step.to_pair(),
+            error: Box::new(error),
+        },
     }
 }
 
@@ -476,20 +491,7 @@ impl StepFailures {
     /// Takes in the failure of a step. Gives whether it ends the restore.
     fn add(&mut self, step: &Step, error: RestoreError, keep_going: bool) -> bool {
         let ends_all = error.ends_all() || !keep_going;
-        let is_own = !matches!(
-            error,
-            RestoreError::Journal(_)
-                | RestoreError::LeaseLost { .. }
-                | RestoreError::Stopped { .. }
-        );
-        let error = if is_own {
-            RestoreError::Step {
-                pair: step.to_pair(),
-                error: Box::new(error),
-            }
-        } else {
-            error
-        };
+        let error = with_step(step, error);
         if !ends_all {
             self.failed.push(error);
         } else if matches!(self.ending, None | Some(RestoreError::Stopped { .. })) {
@@ -509,4 +511,15 @@ impl StepFailures {
             }),
         }
     }
+}
+
+/// What a hook is told of the step that it runs for; empty texts where there is none.
+fn step_variables(step: Option<&Step>) -> Vec<(&'static str, String)> {
+    let of_step = |field: fn(&Step) -> String| step.map(field).unwrap_or_default();
+    let namespace = |step: &Step| step.to_namespace.as_str().to_owned();
+    vec![
+        ("KINDPACK_STEP", of_step(|step| step.id.to_string())),
+        ("KINDPACK_KIND", of_step(|step| step.kind.to_string())),
+        ("KINDPACK_NAMESPACE", of_step(namespace)),
+    ]
 }

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use futures_util::{StreamExt as _, pin_mut};
+use futures_util::StreamExt as _;
 
 use super::position::{position_of, progress_at};
 use super::scheduler::RestoreRun;
@@ -13,7 +13,8 @@ use crate::model::EntryInfo;
 use crate::plan::{OnExisting, Step};
 use crate::progress::Event;
 use crate::restore::journal::{self, StepState, StepStatus};
-use crate::targets::{StepContext, StepProgress};
+use crate::targets::{StepContext, StepProgress, StepWriter};
+use crate::transform::Encoded;
 
 /// Entities that are handed over at once: what a kill may leave in doubt, once for each connection.
 pub(super) const BATCH_MAX: usize = 500;
@@ -34,103 +35,45 @@ impl RestoreRun<'_> {
         self.check_cancelled().await?;
         let status = self.status(step).await;
         if status.state != StepState::Done {
-            if let Some(command) = self
-                .plan
-                .head
-                .choices
-                .hooks
-                .before_step
-                .as_deref()
-                .filter(|_| !self.options.dry_run)
-            {
-                self.hook(
-                    "--before-step",
-                    command,
-                    Some(step),
-                    step.entities,
-                    status.state,
-                )
-                .await?;
-            }
+            self.run_before_hook(step, status.state).await?;
             self.run_journaled(step, &status).await?;
         }
+        self.run_after_hook(step).await
+    }
+
+    async fn run_before_hook(&self, step: &Step, state: StepState) -> Result<(), RestoreError> {
+        let command = self.plan.head.choices.hooks.before_step.as_deref();
+        let Some(command) = command.filter(|_| !self.options.dry_run) else {
+            return Ok(());
+        };
+        let (option, entities) = ("--before-step", step.entities);
+        self.hook(option, command, Some(step), entities, state)
+            .await
+    }
+
+    async fn run_after_hook(&self, step: &Step) -> Result<(), RestoreError> {
         let status = self.status(step).await;
-        if let Some(command) = self
-            .plan
-            .head
-            .choices
-            .hooks
-            .after_step
-            .as_deref()
-            .filter(|_| self.hook_pending(&status))
-        {
-            self.hook(
-                "--after-step",
-                command,
-                Some(step),
-                status.entities,
-                status.state,
-            )
+        let command = self.plan.head.choices.hooks.after_step.as_deref();
+        let Some(command) = command.filter(|_| self.hook_pending(&status)) else {
+            return Ok(());
+        };
+        let (option, entities) = ("--after-step", status.entities);
+        self.hook(option, command, Some(step), entities, status.state)
             .await?;
-            self.append(journal::JournalEvent::HookFinished {
-                step: Some(step.id),
-            })
-            .await?;
-        }
-        Ok(())
+        let step = Some(step.id);
+        self.append(journal::JournalEvent::HookFinished { step })
+            .await
     }
 
     /// Runs a step between its first and its last event in the journal.
     async fn run_journaled(&self, step: &Step, status: &StepStatus) -> Result<(), RestoreError> {
         let outputs = self.outputs(step);
-        let done = match status.position.filter(|_| self.resumes_within(&outputs)) {
-            Some(position) => progress_at(&outputs, position, status.entities),
-            None => StepProgress::default(),
-        };
+        let done = self.resumed_progress(&outputs, status);
         let attempt = status.attempts + 1;
-        let (namespace, kind) = (step.namespace.clone(), step.kind.clone());
-        self.append(journal::JournalEvent::StepStarted {
-            step: step.id,
-            namespace,
-            kind,
-            attempt,
-        })
-        .await?;
-        let (namespace, kind) = (step.to_namespace.clone(), step.kind.clone());
-        self.observer.event(Event::StepStarted {
-            step: step.id,
-            namespace,
-            kind,
-            entities: step.entities,
-            resumed: done.entities,
-        });
-        self.observer.advance(done.entities, 0);
-        self.note(step, |tally| {
-            tally.end = StepState::Running;
-            tally.error = None;
-            tally.already_there = done.entities;
-        });
-        let (namespace, kind) = (step.to_namespace.clone(), step.kind.clone());
+        self.append(started_event(step, attempt)).await?;
+        self.report_start(step, done.entities);
         match self.execute(step, &outputs, done, attempt > 1).await {
-            Ok((entities, counted)) => {
-                self.append(journal::JournalEvent::StepFinished {
-                    step: step.id,
-                    entities,
-                    counted,
-                })
-                .await?;
-                self.note(step, |tally| {
-                    (tally.end, tally.counted) = (StepState::Done, counted)
-                });
-                self.observer.event(Event::StepFinished {
-                    step: step.id,
-                    namespace,
-                    kind,
-                    entities,
-                    counted,
-                });
-                Ok(())
-            }
+            Ok((entities, counted)) => self.finish(step, entities, counted).await,
             // A step that was stopped goes on later. Of a journal that cannot be written nothing
             // more can be told.
             Err(error) if error.ends_all() => Err(error),
@@ -141,24 +84,87 @@ impl RestoreRun<'_> {
         }
     }
 
+    /// How far earlier runs have come with a step, where it can go on there.
+    fn resumed_progress(&self, outputs: &[EntryInfo], status: &StepStatus) -> StepProgress {
+        match status.position.filter(|_| self.resumes_within(outputs)) {
+            Some(position) => progress_at(outputs, position, status.entities),
+            None => StepProgress::default(),
+        }
+    }
+
+    fn report_start(&self, step: &Step, resumed: u64) {
+        self.observer.event(Event::StepStarted {
+            step: step.id,
+            namespace: step.to_namespace.clone(),
+            kind: step.kind.clone(),
+            entities: step.entities,
+            resumed,
+        });
+        self.observer.advance(resumed, 0);
+        self.note_start(step, resumed);
+    }
+
+    fn note_start(&self, step: &Step, resumed: u64) {
+        self.note(step, |tally| {
+            tally.end = StepState::Running;
+            tally.error = None;
+            tally.already_there = resumed;
+        });
+    }
+
+    /// Writes down that a step is done.
+    async fn finish(
+        &self,
+        step: &Step,
+        entities: u64,
+        counted: Option<u64>,
+    ) -> Result<(), RestoreError> {
+        let finished = journal::JournalEvent::StepFinished {
+            step: step.id,
+            entities,
+            counted,
+        };
+        self.append(finished).await?;
+        self.report_finish(step, entities, counted);
+        Ok(())
+    }
+
+    fn report_finish(&self, step: &Step, entities: u64, counted: Option<u64>) {
+        self.note(step, |tally| {
+            (tally.end, tally.counted) = (StepState::Done, counted)
+        });
+        self.observer.event(Event::StepFinished {
+            step: step.id,
+            namespace: step.to_namespace.clone(),
+            kind: step.kind.clone(),
+            entities,
+            counted,
+        });
+    }
+
     /// Writes down that a step failed.
     async fn fail(&self, step: &Step, error: &RestoreError) -> Result<(), RestoreError> {
         let error = error.to_string();
         self.note(step, |tally| {
             (tally.end, tally.error) = (StepState::Failed, Some(error.clone()))
         });
+        let (id, why) = (step.id, error.clone());
         self.append(journal::JournalEvent::StepFailed {
-            step: step.id,
-            error: error.clone(),
+            step: id,
+            error: why,
         })
         .await?;
+        self.report_failure(step, error);
+        Ok(())
+    }
+
+    fn report_failure(&self, step: &Step, error: String) {
         self.observer.event(Event::StepFailed {
             step: step.id,
             namespace: step.to_namespace.clone(),
             kind: step.kind.clone(),
             error,
         });
-        Ok(())
     }
 
     /// Carries one step out. Gives the entities that it brought, over all runs, and what the target
@@ -174,27 +180,43 @@ impl RestoreRun<'_> {
             Some(by) if !self.options.dry_run => self.import(step, by, begun_before).await?,
             _ => self.transfer(step, outputs, done, begun_before).await?,
         };
-        // How many a sample takes is not known before.
-        if brought != step.entities && self.plan.head.choices.sample.is_none() {
-            return Err(RestoreError::WrongCount {
-                pair: step.pair(),
-                expected: step.entities,
-                found: brought,
-                place: "in the archive",
-            });
-        }
+        self.check_brought(step, brought)?;
         if self.plan.head.choices.on_existing == OnExisting::Replace && !self.options.dry_run {
             self.delete_others(step, outputs, brought).await?;
         }
+        let counted = self.check_target(step, outputs, brought).await?;
+        Ok((brought, counted))
+    }
+
+    /// Refuses a step that brought another number than the plan says. How many a sample takes is
+    /// not known before.
+    fn check_brought(&self, step: &Step, found: u64) -> Result<(), RestoreError> {
+        if found == step.entities || self.plan.head.choices.sample.is_some() {
+            return Ok(());
+        }
+        Err(RestoreError::WrongCount {
+            pair: step.pair(),
+            expected: step.entities,
+            found,
+            place: "in the archive",
+        })
+    }
+
+    /// Asks the target what the options say. Gives its count, if one was made.
+    async fn check_target(
+        &self,
+        step: &Step,
+        outputs: &[EntryInfo],
+        brought: u64,
+    ) -> Result<Option<u64>, RestoreError> {
         // What was looked up entity by entity, an emulator counts as well.
         if self.options.check == Check::Entities {
             self.compare(step, outputs).await?;
         }
-        let counted = match self.options.check {
-            Check::None => None,
-            Check::Counts | Check::Entities => Some(self.count(step, brought).await?),
-        };
-        Ok((brought, counted))
+        match self.options.check {
+            Check::None => Ok(None),
+            Check::Counts | Check::Entities => self.count(step, brought).await.map(Some),
+        }
     }
 
     /// Brings the entities behind `done` into the target. Gives how many there are in all.
@@ -206,76 +228,115 @@ impl RestoreRun<'_> {
         begun_before: bool,
     ) -> Result<u64, RestoreError> {
         let info = self.info(step, begun_before);
-        let mut sink = self.until_cancelled(self.target.open(&info, done)).await?;
-        let pieces = entities::read(
-            self.archive,
+        let mut transfer = StepTransfer {
+            run: self,
+            step,
             outputs,
-            self.encoder(self.target.encoding(), step, done.entities - done.records),
-            done.pieces,
-            &self.workers,
-        );
-        pin_mut!(pieces);
-        let mut safe = done;
-        let mut behind = done.records;
-        while let Some(piece) = pieces.next().await {
-            let mut piece = piece?;
-            piece.drop_first(usize::try_from(std::mem::take(&mut behind)).unwrap_or(usize::MAX));
-            for batch in piece.split(BATCH_MAX, BATCH_MAX_BYTES) {
-                if let Err(stop) = self.check_cancelled().await {
-                    let progress = self.until_cancelled(sink.flush()).await?;
-                    self.checkpoint(step, outputs, &mut safe, progress).await?;
-                    self.note(step, |tally| tally.restored = safe.entities - done.entities);
-                    return Err(stop);
-                }
-                self.observer.advance(batch.len() as u64, 0);
-                let progress = self.until_cancelled(sink.write(batch)).await?;
-                self.checkpoint(step, outputs, &mut safe, progress).await?;
-                self.note(step, |tally| tally.restored = safe.entities - done.entities);
-            }
-            sink.end_piece();
+            sink: self.until_cancelled(self.target.open(&info, done)).await?,
+            done,
+            safe: done,
+        };
+        let encoder = self.encoder(self.target.encoding(), step, done.entities - done.records);
+        let mut pieces = entities::read(self.archive, outputs, encoder, done.pieces, &self.workers);
+        let mut behind = usize::try_from(done.records).unwrap_or(usize::MAX);
+        while let Some(mut piece) = pieces.next().await.transpose()? {
+            piece.drop_first(std::mem::take(&mut behind));
+            transfer.write_piece(&piece).await?;
         }
-        let brought = self.until_cancelled(sink.finish()).await?.entities;
-        self.note(step, |tally| tally.restored = brought - done.entities);
-        Ok(brought)
+        transfer.finish().await
     }
 
     /// What the target needs to know of a step.
     pub(super) fn info(&self, step: &Step, begun_before: bool) -> StepContext {
         let item = self.archive.kind(&step.pair());
-        let (started, finished) = (
-            item.and_then(|item| item.started),
-            item.and_then(|item| item.finished),
-        );
         StepContext {
             pair: step.to_pair(),
             begun_before,
-            started,
-            finished,
+            started: item.and_then(|item| item.started),
+            finished: item.and_then(|item| item.finished),
         }
-    }
-
-    /// Writes down what has become safe, before anything more is sent.
-    async fn checkpoint(
-        &self,
-        step: &Step,
-        outputs: &[EntryInfo],
-        safe: &mut StepProgress,
-        now: StepProgress,
-    ) -> Result<(), RestoreError> {
-        if now <= *safe || !self.resumes_within(outputs) {
-            return Ok(());
-        }
-        *safe = now;
-        self.append(journal::JournalEvent::Checkpoint {
-            step: step.id,
-            entities: now.entities,
-            position: position_of(outputs, now),
-        })
-        .await
     }
 
     /// Whether a step of these outputs can go on in its middle.
     fn resumes_within(&self, outputs: &[EntryInfo]) -> bool {
         self.target.resumes_within_steps() && entities::has_random_access(outputs)
+    }
+}
+
+/// One step on its way into the target, batch by batch.
+struct StepTransfer<'a, 'run> {
+    run: &'a RestoreRun<'run>,
+    step: &'a Step,
+    outputs: &'a [EntryInfo],
+    sink: Box<dyn StepWriter>,
+    /// What earlier runs have brought.
+    done: StepProgress,
+    /// What the journal knows to be in the target.
+    safe: StepProgress,
+}
+
+impl StepTransfer<'_, '_> {
+    /// Writes the entities of one piece. After a stop it writes down what came so far.
+    async fn write_piece(&mut self, piece: &Encoded) -> Result<(), RestoreError> {
+        for batch in piece.split(BATCH_MAX, BATCH_MAX_BYTES) {
+            if let Err(stop) = self.run.check_cancelled().await {
+                self.flush().await?;
+                return Err(stop);
+            }
+            self.write_batch(batch).await?;
+        }
+        self.sink.end_piece();
+        Ok(())
+    }
+
+    async fn write_batch(&mut self, batch: Encoded) -> Result<(), RestoreError> {
+        self.run.observer.advance(batch.len() as u64, 0);
+        let written = self.run.until_cancelled(self.sink.write(batch)).await?;
+        self.checkpoint(written).await?;
+        self.note_restored();
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), RestoreError> {
+        let written = self.run.until_cancelled(self.sink.flush()).await?;
+        self.checkpoint(written).await?;
+        self.note_restored();
+        Ok(())
+    }
+
+    /// Ends the step. Gives how many entities it brought, over all runs.
+    async fn finish(self) -> Result<u64, RestoreError> {
+        let written = self.run.until_cancelled(self.sink.finish()).await?;
+        let restored = written.entities - self.done.entities;
+        self.run.note(self.step, |tally| tally.restored = restored);
+        Ok(written.entities)
+    }
+
+    fn note_restored(&self) {
+        let restored = self.safe.entities - self.done.entities;
+        self.run.note(self.step, |tally| tally.restored = restored);
+    }
+
+    /// Writes down what has become safe, before anything more is sent.
+    async fn checkpoint(&mut self, now: StepProgress) -> Result<(), RestoreError> {
+        if now <= self.safe || !self.run.resumes_within(self.outputs) {
+            return Ok(());
+        }
+        self.safe = now;
+        let checkpoint = journal::JournalEvent::Checkpoint {
+            step: self.step.id,
+            entities: now.entities,
+            position: position_of(self.outputs, now),
+        };
+        self.run.append(checkpoint).await
+    }
+}
+
+fn started_event(step: &Step, attempt: u32) -> journal::JournalEvent {
+    journal::JournalEvent::StepStarted {
+        step: step.id,
+        namespace: step.namespace.clone(),
+        kind: step.kind.clone(),
+        attempt,
     }
 }

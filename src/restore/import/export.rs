@@ -24,35 +24,23 @@ impl StagedExport {
     /// objects have.
     pub(super) fn from_step(archive: &Archive, step: &Step) -> Result<Self, ImportError> {
         let (item, mark) = importable(archive, step)?;
-        // An emulator reads backslashes between folders as Windows has written them.
-        let is_renamed = |entry: &EntryInfo| {
-            entry
-                .listed_as
-                .as_ref()
-                .is_some_and(|listed| listed.replace('\\', "/") != entry.name)
-        };
         if item.entries.iter().any(is_renamed) {
             return Ok(StagedExport::with_new_names(item));
         }
+        StagedExport::with_own_names(step, item, mark)
+    }
+
+    /// The service wants the folder to be called like the finish mark, whatever it was called in
+    /// SOURCE.
+    fn with_own_names(step: &Step, item: &KindInfo, mark: &EntryInfo) -> Result<Self, ImportError> {
         let (folder, base) = mark.name.rsplit_once('/').unwrap_or(("", &mark.name));
-        // The service wants the folder to be called like the finish mark, whatever it was called in
-        // SOURCE.
         let name = base.strip_suffix(OVERALL_SUFFIX).unwrap_or(base);
         let entries = item.entries.iter().map(|entry| {
-            let below = entry
-                .name
-                .strip_prefix(folder)
-                .and_then(|rest| rest.strip_prefix('/'));
-            let below = below.ok_or_else(|| ImportError::NotImportable {
-                pair: step.pair(),
-                expected: "an export in one folder",
-                found: format!("{} outside of it", entry.name),
-            })?;
+            let below = name_below(step, entry, folder)?;
             Ok((entry.clone(), format!("{name}/{below}")))
         });
-        let entries = entries.collect::<Result<_, ImportError>>()?;
         Ok(StagedExport {
-            entries,
+            entries: entries.collect::<Result<_, ImportError>>()?,
             made: Vec::new(),
             finish_mark: format!("{name}/{base}"),
         })
@@ -65,31 +53,16 @@ impl StagedExport {
 
     fn with_new_names(item: &KindInfo) -> Self {
         let export = ManagedExport::from_pair(&item.pair(), item.started, item.finished);
-        let below = |path: String| format!("{}/{path}", export.name());
-        let outputs: Vec<&EntryInfo> = item.outputs().collect();
-        let entries = outputs
-            .iter()
-            .enumerate()
-            .map(|(number, output)| ((*output).clone(), below(export.output_path(number))))
+        let outputs = item.outputs().enumerate();
+        let entries: Vec<(EntryInfo, String)> = outputs
+            .map(|(number, output)| (output.clone(), export.output_path(number)))
             .collect();
-        let finish_mark = below(export.overall_path());
-        let made = vec![
-            GeneratedObject {
-                name: below(export.metadata_path()),
-                bytes: export.metadata(outputs.len()),
-                is_mark: false,
-            },
-            GeneratedObject {
-                name: finish_mark.clone(),
-                bytes: export.overall(item.entities, item.bytes),
-                is_mark: true,
-            },
-        ];
-        StagedExport {
+        let renamed = StagedExport {
+            made: made_objects(&export, item, entries.len()),
             entries,
-            made,
-            finish_mark,
-        }
+            finish_mark: export.overall_path(),
+        };
+        renamed.below(&export.name())
     }
 
     /// The same export in a folder of that name.
@@ -109,11 +82,9 @@ impl StagedExport {
 
     /// The names of all of its objects.
     pub(super) fn names(&self) -> Vec<&str> {
-        self.entries
-            .iter()
-            .map(|(_, name)| name.as_str())
-            .chain(self.made.iter().map(|made| made.name.as_str()))
-            .collect()
+        let entries = self.entries.iter().map(|(_, name)| name.as_str());
+        let made = self.made.iter().map(|made| made.name.as_str());
+        entries.chain(made).collect()
     }
 }
 
@@ -122,61 +93,111 @@ fn importable<'a>(
     archive: &'a Archive,
     step: &Step,
 ) -> Result<(&'a KindInfo, &'a EntryInfo), ImportError> {
-    let pair = step.pair();
-    let unfit = |expected, found: String| ImportError::NotImportable {
-        pair: pair.clone(),
+    let found = archive.kind(&step.pair());
+    let item = found.ok_or_else(|| unfit(step, "a kind of the archive", "none".to_owned()))?;
+    check_namespace(step)?;
+    check_format(step, item)?;
+    check_encodings(step, item)?;
+    check_alone(archive, step, item)?;
+    Ok((item, finish_mark(step, item)?))
+}
+
+fn unfit(step: &Step, expected: &'static str, found: String) -> ImportError {
+    ImportError::NotImportable {
+        pair: step.pair(),
         expected,
         found,
+    }
+}
+
+fn check_namespace(step: &Step) -> Result<(), ImportError> {
+    if step.to_namespace == step.namespace {
+        return Ok(());
+    }
+    let found = format!("one that becomes {}", step.to_pair());
+    Err(unfit(step, "a namespace that stays", found))
+}
+
+fn check_format(step: &Step, item: &KindInfo) -> Result<(), ImportError> {
+    if item.format != ExportFormat::LegacyBackup {
+        return Ok(());
+    }
+    let found = "a backup of the Datastore Admin".to_owned();
+    Err(unfit(step, "a managed export", found))
+}
+
+fn check_encodings(step: &Step, item: &KindInfo) -> Result<(), ImportError> {
+    let mut entries = item.entries.iter();
+    let Some(encoded) = entries.find(|entry| entry.content_encoding.is_some()) else {
+        return Ok(());
     };
-    let Some(item) = archive.kind(&pair) else {
-        return Err(unfit("a kind of the archive", "none".to_owned()));
+    let found = format!("{}, encoded", encoded.name);
+    Err(unfit(step, "entries as they were written", found))
+}
+
+/// Refuses an export that holds another kind as well.
+fn check_alone(archive: &Archive, step: &Step, item: &KindInfo) -> Result<(), ImportError> {
+    let Some(other) = sharing_kind(archive, step, item) else {
+        return Ok(());
     };
-    if step.to_namespace != step.namespace {
-        return Err(unfit(
-            "a namespace that stays",
-            format!("one that becomes {}", step.to_pair()),
-        ));
+    let found = format!("one with {} in it", other.pair());
+    Err(unfit(
+        step,
+        "an export of this kind and namespace alone",
+        found,
+    ))
+}
+
+/// Another kind with an entry of this one.
+fn sharing_kind<'a>(archive: &'a Archive, step: &Step, item: &KindInfo) -> Option<&'a KindInfo> {
+    if !item.entries.iter().any(|entry| archive.is_shared(entry)) {
+        return None;
     }
-    if item.format == ExportFormat::LegacyBackup {
-        return Err(unfit(
-            "a managed export",
-            "a backup of the Datastore Admin".to_owned(),
-        ));
-    }
-    if let Some(encoded) = item
-        .entries
-        .iter()
-        .find(|entry| entry.content_encoding.is_some())
-    {
-        return Err(unfit(
-            "entries as they were written",
-            format!("{}, encoded", encoded.name),
-        ));
-    }
-    let shares = |other: &&KindInfo| {
-        other.pair() != pair
-            && other
-                .entries
-                .iter()
-                .any(|entry| item.entries.contains(entry))
-    };
-    if item.entries.iter().any(|entry| archive.is_shared(entry))
-        && let Some(other) = archive.manifest().kinds.iter().find(shares)
-    {
-        return Err(unfit(
-            "an export of this kind and namespace alone",
-            format!("one with {} in it", other.pair()),
-        ));
-    }
-    let mut marks = item
-        .entries
-        .iter()
-        .filter(|entry| entry.role == EntryRole::ExportMetadata);
-    let (Some(mark), None) = (marks.next(), marks.next()) else {
-        return Err(unfit(
+    let is_of_item = |entry: &EntryInfo| item.entries.contains(entry);
+    let mut kinds = archive.manifest().kinds.iter();
+    kinds.find(|other| other.pair() != step.pair() && other.entries.iter().any(is_of_item))
+}
+
+fn finish_mark<'a>(step: &Step, item: &'a KindInfo) -> Result<&'a EntryInfo, ImportError> {
+    let is_mark = |entry: &&EntryInfo| entry.role == EntryRole::ExportMetadata;
+    let mut marks = item.entries.iter().filter(is_mark);
+    match (marks.next(), marks.next()) {
+        (Some(mark), None) => Ok(mark),
+        _ => Err(unfit(
+            step,
             "an export with one finish mark",
             "another number".to_owned(),
-        ));
+        )),
+    }
+}
+
+/// Whether an entry has another name than its object had. An emulator reads backslashes between
+/// folders as Windows has written them.
+fn is_renamed(entry: &EntryInfo) -> bool {
+    let listed = entry.listed_as.as_ref();
+    listed.is_some_and(|listed| listed.replace('\\', "/") != entry.name)
+}
+
+/// The name of an entry below the export's folder.
+fn name_below<'a>(step: &Step, entry: &'a EntryInfo, folder: &str) -> Result<&'a str, ImportError> {
+    let rest = entry.name.strip_prefix(folder);
+    rest.and_then(|rest| rest.strip_prefix('/')).ok_or_else(|| {
+        let found = format!("{} outside of it", entry.name);
+        unfit(step, "an export in one folder", found)
+    })
+}
+
+/// The metadata of an export that gets new names, and its finish mark.
+fn made_objects(export: &ManagedExport, item: &KindInfo, outputs: usize) -> Vec<GeneratedObject> {
+    let metadata = GeneratedObject {
+        name: export.metadata_path(),
+        bytes: export.metadata(outputs),
+        is_mark: false,
     };
-    Ok((item, mark))
+    let overall = GeneratedObject {
+        name: export.overall_path(),
+        bytes: export.overall(item.entities, item.bytes),
+        is_mark: true,
+    };
+    vec![metadata, overall]
 }

@@ -68,6 +68,36 @@ pub struct StepImport<'a> {
     pub operation: Option<String>,
 }
 
+impl StepImport<'_> {
+    /// The export as it is staged: renamed where its names cannot be written, and in a folder of
+    /// this run where the importer tells operations apart by that.
+    async fn staged_export(
+        &self,
+        importer: &dyn Importer,
+        staging: &Staging,
+        folder: &str,
+    ) -> Result<StagedExport, ImportError> {
+        let mut export = StagedExport::from_step(self.archive, self.step)?;
+        if let Err(StoreError::UnsupportedName { .. }) = staging.check_names(folder, &export).await
+        {
+            export = StagedExport::renamed(self.archive, self.step)?;
+        }
+        if importer.matches_by_folder() {
+            export = export.below(&format!("run-{}", self.run.micros()));
+        }
+        Ok(export)
+    }
+
+    fn request(&self, input_url: String, export: &StagedExport) -> ImportRequest {
+        let entries = export.entries.iter();
+        ImportRequest {
+            label: Label::new(self.plan, self.step.id, self.run),
+            input_url,
+            bytes: entries.map(|(item, _)| item.bytes).sum(),
+        }
+    }
+}
+
 /// A step whose import goes on, or is done.
 #[must_use = "what becomes of the import is only known when it is finished"]
 #[derive(Debug)]
@@ -190,49 +220,31 @@ pub async fn start(
     observer: &dyn Observer,
 ) -> Result<RunningImport, ImportError> {
     let folder = staging::folder(job.plan, job.step.id);
-    let mut export = StagedExport::from_step(job.archive, job.step)?;
-    if let Err(StoreError::UnsupportedName { .. }) = staging.check_names(&folder, &export).await {
-        export = StagedExport::renamed(job.archive, job.step)?;
-    }
-    if importer.matches_by_folder() {
-        export = export.below(&format!("run-{}", job.run.micros()));
-    }
+    let export = job
+        .staged_export(importer.as_ref(), staging, &folder)
+        .await?;
     // The semaphore is never closed.
     let place = importer.concurrency().clone().acquire_owned().await.ok();
-    let import = ImportRequest {
-        label: Label::new(job.plan, job.step.id, job.run),
-        input_url: staging.address(&format!("{folder}/{}", export.finish_mark)),
-        bytes: export.entries.iter().map(|(item, _)| item.bytes).sum(),
-    };
-    let mut started = RunningImport {
+    let address = staging.address(&format!("{folder}/{}", export.finish_mark));
+    let import = job.request(address, &export);
+    let operation = under_way(job, importer.as_ref(), &import).await?;
+    let found = RunningImport {
         pair: job.step.to_pair(),
         entities: job.step.entities,
         importer: importer.clone(),
         staging: staging.clone(),
         folder,
-        operation: under_way(job, importer.as_ref(), &import).await?,
-        taken_up: false,
+        taken_up: operation.is_some(),
+        operation,
         _place: place,
     };
-    if started.operation.is_some() {
-        return Ok(RunningImport {
-            taken_up: true,
-            ..started
-        });
+    if found.taken_up {
+        return Ok(found);
     }
-    match started
-        .start(job.archive, &export, &import, workers, observer)
+    let load = (job.archive, &export);
+    found
+        .start_or_clean_up(load, &import, workers, observer)
         .await
-    {
-        Ok(operation) => {
-            started.operation = operation;
-            Ok(started)
-        }
-        Err(error) => {
-            started.remove_staging(error.refuses()).await;
-            Err(error)
-        }
-    }
 }
 
 /// The operation of an earlier run that goes on or has succeeded.
@@ -247,11 +259,10 @@ async fn under_way(
     {
         return Ok(Some(operation.clone()));
     }
-    if job.begun_before {
-        importer.find(import).await
-    } else {
-        Ok(None)
+    if !job.begun_before {
+        return Ok(None);
     }
+    importer.find(import).await
 }
 
 impl RunningImport {
@@ -265,28 +276,50 @@ impl RunningImport {
         self.taken_up
     }
 
+    /// Starts the import. What was staged for one that cannot start goes again, where it is of no
+    /// more use.
+    async fn start_or_clean_up(
+        mut self,
+        load: (&Arc<Archive>, &StagedExport),
+        import: &ImportRequest,
+        workers: &Workers,
+        observer: &dyn Observer,
+    ) -> Result<Self, ImportError> {
+        match self.start(load, import, workers, observer).await {
+            Ok(operation) => self.operation = operation,
+            Err(error) => {
+                self.remove_staging(error.refuses()).await;
+                return Err(error);
+            }
+        }
+        Ok(self)
+    }
+
     async fn start(
         &self,
-        archive: &Arc<Archive>,
-        export: &StagedExport,
+        (archive, export): (&Arc<Archive>, &StagedExport),
         import: &ImportRequest,
         workers: &Workers,
         observer: &dyn Observer,
     ) -> Result<Option<String>, ImportError> {
-        self.staging
-            .lay(archive, &self.folder, export, workers, observer)
+        let (staging, folder) = (&self.staging, &self.folder);
+        staging
+            .lay(archive, folder, export, workers, observer)
             .await?;
         match self.importer.start(import).await {
             Ok(StartedImport::Done) => Ok(None),
             Ok(StartedImport::Operation(operation)) => Ok(Some(operation)),
-            Err(error @ DatastoreError::Refused { .. }) if self.staging.is_local() => {
-                Err(ImportError::EmulatorCannotRead {
-                    error,
-                    folder: self.staging.address(&self.folder),
-                })
-            }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(self.start_error(error)),
         }
+    }
+
+    /// An emulator that refuses what lies in a folder may not see that folder.
+    fn start_error(&self, error: DatastoreError) -> ImportError {
+        if !matches!(error, DatastoreError::Refused { .. }) || !self.staging.is_local() {
+            return error.into();
+        }
+        let folder = self.staging.address(&self.folder);
+        ImportError::EmulatorCannotRead { error, folder }
     }
 
     /// Waits until the import is over, and takes away what was staged for it.
@@ -304,15 +337,12 @@ impl RunningImport {
             None => Ok(()),
         };
         // After any other failure it may go on, and read.
-        let left = self
-            .remove_staging(matches!(waited, Ok(()) | Err(ImportError::Failed { .. })))
-            .await;
+        let is_over = matches!(waited, Ok(()) | Err(ImportError::Failed { .. }));
+        let left = self.remove_staging(is_over).await;
         waited?;
         observer.advance(self.entities.saturating_sub(shown), 0);
-        Ok(ImportResult {
-            entities: self.entities,
-            left,
-        })
+        let entities = self.entities;
+        Ok(ImportResult { entities, left })
     }
 
     /// Waits until an operation has succeeded. `shown` is how many entities the observer knows of.
@@ -354,13 +384,15 @@ impl RunningImport {
                 operation: operation.to_owned(),
                 found: failure.message,
             }),
-            OperationState::Unknown => {
-                Err(ImportError::Datastore(DatastoreError::UnexpectedResponse {
-                    call: format!("import of {}", self.pair),
-                    expected: "the operation that was started",
-                    found: "none".to_owned(),
-                }))
-            }
+            OperationState::Unknown => Err(self.lost_operation().into()),
+        }
+    }
+
+    fn lost_operation(&self) -> DatastoreError {
+        DatastoreError::UnexpectedResponse {
+            call: format!("import of {}", self.pair),
+            expected: "the operation that was started",
+            found: "none".to_owned(),
         }
     }
 

@@ -3,12 +3,11 @@
 //! Knows what the journal must hold before anything is waited for. How an import is staged and
 //! started is for the module above.
 
-use futures_util::{StreamExt as _, pin_mut};
+use futures_util::StreamExt as _;
 
-use crate::archive::entities;
 use crate::plan::Step;
 use crate::progress::Event;
-use crate::restore::import::{self, ImportOptions, StepImport};
+use crate::restore::import::{self, ImportOptions, ImportResult, RunningImport, StepImport};
 use crate::restore::scheduler::RestoreRun;
 use crate::restore::step::BATCH_MAX;
 use crate::restore::{RestoreError, journal};
@@ -23,67 +22,81 @@ impl RestoreRun<'_> {
         begun_before: bool,
     ) -> Result<u64, RestoreError> {
         self.check_cancelled().await?;
-        let known = self.status(step).await.operation;
-        let run = self.started_at().await;
-        let job = StepImport {
-            archive: self.archive,
-            step,
-            plan: self.plan_sha256,
-            run,
-            begun_before,
-            operation: known.clone(),
-        };
-        let started = import::start(
-            &job,
-            &by.importer,
-            &by.staging,
-            &self.workers,
-            self.observer,
-        )
-        .await?;
-        if let Some(operation) = started
-            .operation()
-            .filter(|operation| known.as_deref() != Some(operation))
-        {
-            self.append(journal::JournalEvent::OperationStarted {
-                step: step.id,
-                operation: operation.to_owned(),
-            })
-            .await?;
-        }
-        let imported = tokio::select! {
-            biased;
-            stopped = self.cancelled() => return Err(stopped),
-            imported = started.finish(by.operation_timeout, self.observer) => imported?,
-        };
-        if let Some(reason) = imported.left {
-            self.observer.event(Event::StagingLeft {
-                step: step.id,
-                reason,
-            });
-        }
-        self.note(step, |tally| tally.restored = imported.entities);
+        let started = self.start_import(step, by, begun_before).await?;
+        let imported = self.finish_import(started, by).await?;
+        self.report_import(step, &imported);
         if !by.importer.reserves_ids() {
             self.reserve_ids(step).await?;
         }
         Ok(imported.entities)
     }
 
+    /// Starts the import of a step, or takes it up, and writes its operation down.
+    async fn start_import(
+        &self,
+        step: &Step,
+        by: &ImportOptions,
+        begun_before: bool,
+    ) -> Result<RunningImport, RestoreError> {
+        let job = StepImport {
+            archive: self.archive,
+            step,
+            plan: self.plan_sha256,
+            run: self.started_at().await,
+            begun_before,
+            operation: self.status(step).await.operation,
+        };
+        let (importer, staging) = (&by.importer, &by.staging);
+        let started = import::start(&job, importer, staging, &self.workers, self.observer).await?;
+        self.save_operation(&job, started.operation()).await?;
+        Ok(started)
+    }
+
+    /// Writes an operation down, unless the journal names it already.
+    async fn save_operation(
+        &self,
+        job: &StepImport<'_>,
+        operation: Option<&str>,
+    ) -> Result<(), RestoreError> {
+        let known = job.operation.as_deref();
+        let Some(operation) = operation.filter(|operation| known != Some(*operation)) else {
+            return Ok(());
+        };
+        self.append(journal::JournalEvent::OperationStarted {
+            step: job.step.id,
+            operation: operation.to_owned(),
+        })
+        .await
+    }
+
+    async fn finish_import(
+        &self,
+        started: RunningImport,
+        by: &ImportOptions,
+    ) -> Result<ImportResult, RestoreError> {
+        tokio::select! {
+            biased;
+            stopped = self.cancelled() => Err(stopped),
+            imported = started.finish(by.operation_timeout, self.observer) => Ok(imported?),
+        }
+    }
+
+    fn report_import(&self, step: &Step, imported: &ImportResult) {
+        if let Some(reason) = imported.left.clone() {
+            let step = step.id;
+            self.observer.event(Event::StagingLeft { step, reason });
+        }
+        self.note(step, |tally| tally.restored = imported.entities);
+    }
+
     /// Reads the step's entities once more, and has their ids reserved.
     async fn reserve_ids(&self, step: &Step) -> Result<(), RestoreError> {
-        let outputs = self.outputs(step);
-        let pieces = entities::read(
-            self.archive,
-            &outputs,
-            self.encoder(self.target.encoding(), step, 0),
-            0,
-            &self.workers,
-        );
-        pin_mut!(pieces);
+        let (pair, outputs) = (step.to_pair(), self.outputs(step));
+        let mut pieces = self.read_entities(step, &outputs, self.target.encoding());
         while let Some(piece) = pieces.next().await.transpose()? {
             self.check_cancelled().await?;
             for batch in piece.split(BATCH_MAX, usize::MAX) {
-                self.until_cancelled(self.target.reserve_ids(&step.to_pair(), batch))
+                self.until_cancelled(self.target.reserve_ids(&pair, batch))
                     .await?;
             }
         }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde_with::SerializeDisplay;
 
 use super::{JOURNAL_FORMAT, JournalError, JournalEvent, StepPosition};
-use crate::model::{KindRef, Sha256, Timestamp};
+use crate::model::{Kind, KindRef, Namespace, Sha256, Timestamp};
 
 /// Where a step stands.
 #[derive(
@@ -55,6 +55,15 @@ impl StepState {
             (StepState::Pending | StepState::Failed | StepState::Running, _) => None,
         }
     }
+
+    /// What an event expects that cannot happen in this state.
+    fn mismatch(self, event: &JournalEvent) -> Mismatch {
+        let expected = match event {
+            JournalEvent::StepStarted { .. } => "a step that is not done",
+            _ => "a running step",
+        };
+        (expected.to_owned(), self.to_string())
+    }
 }
 
 /// How far a step has come.
@@ -99,6 +108,56 @@ pub struct JournalOpened {
     pub steps: Vec<u32>,
     /// Program and version.
     pub tool: String,
+}
+
+impl JournalOpened {
+    fn from_event(event: &JournalEvent, at: Timestamp) -> Result<Self, Mismatch> {
+        let JournalEvent::Opened {
+            format,
+            plan_sha256,
+            target,
+            steps,
+            tool,
+        } = event
+        else {
+            return Err(impossible("the event opened", "another"));
+        };
+        check_format(format)?;
+        Ok(JournalOpened {
+            at,
+            plan_sha256: *plan_sha256,
+            target: target.clone(),
+            steps: steps.clone(),
+            tool: tool.clone(),
+        })
+    }
+
+    fn other_target(&self, expected: &str) -> JournalError {
+        JournalError::OtherTarget {
+            expected: expected.to_owned(),
+            found: self.target.clone(),
+        }
+    }
+}
+
+fn check_format(format: &str) -> Result<(), Mismatch> {
+    if format == JOURNAL_FORMAT {
+        return Ok(());
+    }
+    Err((format!("format {JOURNAL_FORMAT}"), format!("{format:?}")))
+}
+
+/// Every step by its id, none begun.
+fn pending_steps(ids: &[u32]) -> Result<BTreeMap<u32, StepStatus>, Mismatch> {
+    let pending = ids.iter().map(|&id| (id, StepStatus::default()));
+    let steps: BTreeMap<u32, StepStatus> = pending.collect();
+    if steps.len() == ids.len() {
+        return Ok(steps);
+    }
+    Err(impossible(
+        "an id of its own for each step",
+        "one that stands twice",
+    ))
 }
 
 /// The journal's last event.
@@ -155,6 +214,10 @@ pub struct InvalidTransition {
 /// What must hold for an event, and what holds.
 type Mismatch = (String, String);
 
+fn event_after_end() -> Mismatch {
+    impossible("nothing more", "an event after the end")
+}
+
 fn impossible(expected: &str, found: &str) -> Mismatch {
     (expected.to_owned(), found.to_owned())
 }
@@ -166,27 +229,8 @@ impl Journal {
     /// Whoever runs a restore applies each event before it is appended, so that what would be an
     /// impossible journal is never written.
     pub fn apply(&mut self, event: &JournalEvent, at: Timestamp) -> Result<(), InvalidTransition> {
-        let changed = match (event, self.opened.is_some()) {
-            _ if self.finished.is_some() => {
-                Err(impossible("nothing more", "an event after the end"))
-            }
-            (JournalEvent::Opened { .. }, true) => Err(impossible("one beginning", "another")),
-            (JournalEvent::Opened { .. }, false) => self.open(event, at),
-            (_, false) => Err(impossible("the event opened first", "no event")),
-            (&JournalEvent::Finished { steps, entities }, true) => self.finish(steps, entities, at),
-            (JournalEvent::HookFinished { step: None }, true) => self.finish_hook(),
-            (JournalEvent::CompanionsCopied { .. }, true) => self.check_complete(),
-            (
-                JournalEvent::StepStarted { step, .. }
-                | JournalEvent::Checkpoint { step, .. }
-                | JournalEvent::OperationStarted { step, .. }
-                | JournalEvent::OthersDeleted { step, .. }
-                | JournalEvent::StepFinished { step, .. }
-                | JournalEvent::StepFailed { step, .. }
-                | JournalEvent::HookFinished { step: Some(step) },
-                true,
-            ) => self.apply_to_step(*step, event, at),
-        };
+        let checked = self.check_order(event);
+        let changed = checked.and_then(|()| self.apply_in_order(event, at));
         changed.map_err(|(expected, found)| InvalidTransition {
             event: event.name(),
             expected,
@@ -194,55 +238,62 @@ impl Journal {
         })
     }
 
+    /// One event opens the journal, before all others; one ends it.
+    fn check_order(&self, event: &JournalEvent) -> Result<(), Mismatch> {
+        let is_opening = matches!(event, JournalEvent::Opened { .. });
+        match (self.opened.is_some(), is_opening) {
+            _ if self.finished.is_some() => Err(event_after_end()),
+            (true, true) => Err(impossible("one beginning", "another")),
+            (false, false) => Err(impossible("the event opened first", "no event")),
+            (true, false) | (false, true) => Ok(()),
+        }
+    }
+
+    fn apply_in_order(&mut self, event: &JournalEvent, at: Timestamp) -> Result<(), Mismatch> {
+        match event {
+            JournalEvent::Opened { .. } => self.open(event, at),
+            &JournalEvent::Finished { steps, entities } => self.finish(steps, entities, at),
+            JournalEvent::HookFinished { step: None } => self.finish_hook(),
+            JournalEvent::CompanionsCopied { .. } => self.check_complete(),
+            JournalEvent::StepStarted { step, .. }
+            | JournalEvent::Checkpoint { step, .. }
+            | JournalEvent::OperationStarted { step, .. }
+            | JournalEvent::OthersDeleted { step, .. }
+            | JournalEvent::StepFinished { step, .. }
+            | JournalEvent::StepFailed { step, .. }
+            | JournalEvent::HookFinished { step: Some(step) } => {
+                self.apply_to_step(*step, event, at)
+            }
+        }
+    }
+
     fn open(&mut self, event: &JournalEvent, at: Timestamp) -> Result<(), Mismatch> {
-        let JournalEvent::Opened {
-            format,
-            plan_sha256,
-            target,
-            steps,
-            tool,
-        } = event
-        else {
-            return Err(impossible("the event opened", "another"));
-        };
-        if format != JOURNAL_FORMAT {
-            return Err((format!("format {JOURNAL_FORMAT}"), format!("{format:?}")));
-        }
-        let pending: BTreeMap<u32, StepStatus> = steps
-            .iter()
-            .map(|&step| (step, StepStatus::default()))
-            .collect();
-        if pending.len() != steps.len() {
-            return Err(impossible(
-                "an id of its own for each step",
-                "one that stands twice",
-            ));
-        }
-        self.steps = pending;
-        self.opened = Some(JournalOpened {
-            at,
-            plan_sha256: *plan_sha256,
-            target: target.clone(),
-            steps: steps.clone(),
-            tool: tool.clone(),
-        });
+        let opened = JournalOpened::from_event(event, at)?;
+        self.steps = pending_steps(&opened.steps)?;
+        self.opened = Some(opened);
         Ok(())
     }
 
     fn finish(&mut self, steps: u64, entities: u64, at: Timestamp) -> Result<(), Mismatch> {
-        let sums = (self.done(), self.entities());
-        if !self.is_complete() || (steps, entities) != sums {
-            return Err((
-                format!("{} steps done and {entities} entities", self.steps.len()),
-                format!("{} steps done and {} entities", sums.0, sums.1),
-            ));
-        }
+        self.check_totals(steps, entities)?;
         self.finished = Some(JournalFinished {
             at,
             steps,
             entities,
         });
         Ok(())
+    }
+
+    fn check_totals(&self, steps: u64, entities: u64) -> Result<(), Mismatch> {
+        let (done, restored) = (self.done(), self.entities());
+        if self.is_complete() && (steps, entities) == (done, restored) {
+            return Ok(());
+        }
+        let expected = format!("{} steps done and {entities} entities", self.steps.len());
+        Err((
+            expected,
+            format!("{done} steps done and {restored} entities"),
+        ))
     }
 
     /// Companions come after all steps; a run that was killed after them copies what is missing
@@ -257,9 +308,10 @@ impl Journal {
 
     fn finish_hook(&mut self) -> Result<(), Mismatch> {
         if !self.is_complete() || self.hook_finished {
-            return Err((
-                "every step done, and no such command before".to_owned(),
-                format!("{} done", self.done()),
+            let found = format!("{} done", self.done());
+            return Err(impossible(
+                "every step done, and no such command before",
+                &found,
             ));
         }
         self.hook_finished = true;
@@ -284,18 +336,19 @@ impl Journal {
     /// Refuses the journal of another plan or target. A journal that has not begun is for any.
     pub fn check(&self, plan_sha256: Sha256, target: &str) -> Result<(), JournalError> {
         match &self.opened {
-            Some(opened) if opened.plan_sha256 != plan_sha256 => Err(JournalError::OtherPlan {
-                plan_sha256: opened.plan_sha256,
-                target: opened.target.clone(),
-                began: opened.at,
-                done: self.done(),
-                steps: self.steps.len() as u64,
-            }),
-            Some(opened) if opened.target != target => Err(JournalError::OtherTarget {
-                expected: target.to_owned(),
-                found: opened.target.clone(),
-            }),
+            Some(opened) if opened.plan_sha256 != plan_sha256 => Err(self.other_plan(opened)),
+            Some(opened) if opened.target != target => Err(opened.other_target(target)),
             _ => Ok(()),
+        }
+    }
+
+    fn other_plan(&self, opened: &JournalOpened) -> JournalError {
+        JournalError::OtherPlan {
+            plan_sha256: opened.plan_sha256,
+            target: opened.target.clone(),
+            began: opened.at,
+            done: self.done(),
+            steps: self.steps.len() as u64,
         }
     }
 
@@ -312,42 +365,26 @@ impl Journal {
         if self.opened.is_none() {
             return Ok(());
         }
-        if self.steps.len() != planned.len() {
-            return Err(JournalError::OtherSteps {
-                found: format!(
-                    "{} steps where the plan has {}",
-                    self.steps.len(),
-                    planned.len()
-                ),
-            });
+        self.check_step_count(planned.len())?;
+        planned.iter().try_for_each(|step| self.check_step(step))
+    }
+
+    fn check_step_count(&self, planned: usize) -> Result<(), JournalError> {
+        let known = self.steps.len();
+        if known == planned {
+            return Ok(());
         }
-        for step in planned {
-            let Some(status) = self.steps.get(&step.id) else {
-                return Err(JournalError::OtherSteps {
-                    found: format!("no step {}", step.id),
-                });
-            };
-            if let Some(pair) = status.pair.as_ref().filter(|pair| **pair != step.pair) {
-                return Err(JournalError::OtherSteps {
-                    found: format!("step {} as {pair}", step.id),
-                });
-            }
-            // How many a sample takes is not known before.
-            let Some(expected) = step.entities else {
-                continue;
-            };
-            if status.entities > expected
-                || (status.state == StepState::Done && status.entities != expected)
-            {
-                return Err(JournalError::WrongStep {
-                    step: step.id,
-                    pair: step.pair.clone(),
-                    expected,
-                    found: status.entities,
-                });
-            }
-        }
-        Ok(())
+        let found = format!("{known} steps where the plan has {planned}");
+        Err(JournalError::OtherSteps { found })
+    }
+
+    fn check_step(&self, planned: &PlannedStep) -> Result<(), JournalError> {
+        let Some(status) = self.steps.get(&planned.id) else {
+            let found = format!("no step {}", planned.id);
+            return Err(JournalError::OtherSteps { found });
+        };
+        status.check_pair(planned)?;
+        status.check_entities(planned)
     }
 
     /// Whether the restore has begun and every step is done, be the last event written or not.
@@ -378,81 +415,136 @@ impl Journal {
 impl StepStatus {
     /// The status that an event leads to, or what would have to hold for it and what holds.
     fn after(&self, event: &JournalEvent, at: Timestamp) -> Result<StepStatus, Mismatch> {
-        let state = self.state.after(event).ok_or_else(|| {
-            let expected = if matches!(event, JournalEvent::StepStarted { .. }) {
-                "a step that is not done"
-            } else {
-                "a running step"
-            };
-            (expected.to_owned(), self.state.to_string())
-        })?;
-        let mut next = StepStatus {
-            state,
-            error: None,
-            ..self.clone()
-        };
+        let mut next = self.in_next_state(event)?;
         match event {
             JournalEvent::StepStarted {
                 namespace,
                 kind,
                 attempt,
                 ..
-            } => {
-                let pair = KindRef {
-                    namespace: namespace.clone(),
-                    kind: kind.clone(),
-                };
-                self.check_start(&pair, *attempt)?;
-                (next.pair, next.attempts) = (Some(pair), *attempt);
-                next.started = self.started.or(Some(at));
-            }
+            } => next.start(namespace, kind, *attempt, at)?,
             JournalEvent::Checkpoint {
                 entities, position, ..
-            } => {
-                if *entities < self.entities || self.position.is_some_and(|last| *position < last) {
-                    return Err((
-                        "progress".to_owned(),
-                        format!("at {entities} entities, behind its last checkpoint"),
-                    ));
-                }
-                (next.entities, next.position) = (*entities, Some(*position));
-            }
+            } => next.advance(*entities, *position)?,
             JournalEvent::StepFinished {
                 entities, counted, ..
-            } => {
-                if *entities < self.entities {
-                    return Err((
-                        format!("at least {} entities", self.entities),
-                        format!("with {entities}"),
-                    ));
-                }
-                (next.entities, next.counted, next.finished) = (*entities, *counted, Some(at));
-            }
+            } => next.finish(*entities, *counted, at)?,
             JournalEvent::StepFailed { error, .. } => next.error = Some(error.clone()),
             JournalEvent::OperationStarted { operation, .. } => {
                 next.operation = Some(operation.clone())
             }
-            JournalEvent::OthersDeleted { deleted, .. } => {
-                if let Some(before) = self.deleted.filter(|before| deleted < before) {
-                    return Err((
-                        format!("at least {before} deleted"),
-                        format!("with {deleted}"),
-                    ));
-                }
-                next.deleted = Some(*deleted);
-            }
-            JournalEvent::HookFinished { .. } if self.hook_finished => {
-                return Err((
-                    "one end of its command".to_owned(),
-                    "with another".to_owned(),
-                ));
-            }
-            JournalEvent::HookFinished { .. } => next.hook_finished = true,
+            JournalEvent::OthersDeleted { deleted, .. } => next.count_deleted(*deleted)?,
+            JournalEvent::HookFinished { .. } => next.finish_hook()?,
             JournalEvent::Opened { .. }
             | JournalEvent::CompanionsCopied { .. }
             | JournalEvent::Finished { .. } => {}
         }
         Ok(next)
+    }
+
+    /// The same status in the state that an event leads to, without the error of an earlier try.
+    fn in_next_state(&self, event: &JournalEvent) -> Result<StepStatus, Mismatch> {
+        let after = self.state.after(event);
+        Ok(StepStatus {
+            state: after.ok_or_else(|| self.state.mismatch(event))?,
+            error: None,
+            ..self.clone()
+        })
+    }
+
+    fn start(
+        &mut self,
+        namespace: &Namespace,
+        kind: &Kind,
+        attempt: u32,
+        at: Timestamp,
+    ) -> Result<(), Mismatch> {
+        let pair = KindRef {
+            namespace: namespace.clone(),
+            kind: kind.clone(),
+        };
+        self.check_start(&pair, attempt)?;
+        (self.pair, self.attempts) = (Some(pair), attempt);
+        self.started = self.started.or(Some(at));
+        Ok(())
+    }
+
+    fn advance(&mut self, entities: u64, position: StepPosition) -> Result<(), Mismatch> {
+        if entities < self.entities || self.position.is_some_and(|last| position < last) {
+            let found = format!("at {entities} entities, behind its last checkpoint");
+            return Err(impossible("progress", &found));
+        }
+        (self.entities, self.position) = (entities, Some(position));
+        Ok(())
+    }
+
+    fn finish(
+        &mut self,
+        entities: u64,
+        counted: Option<u64>,
+        at: Timestamp,
+    ) -> Result<(), Mismatch> {
+        if entities < self.entities {
+            let expected = format!("at least {} entities", self.entities);
+            return Err((expected, format!("with {entities}")));
+        }
+        (self.entities, self.counted, self.finished) = (entities, counted, Some(at));
+        Ok(())
+    }
+
+    fn count_deleted(&mut self, deleted: u64) -> Result<(), Mismatch> {
+        if let Some(before) = self.deleted.filter(|before| deleted < *before) {
+            let expected = format!("at least {before} deleted");
+            return Err((expected, format!("with {deleted}")));
+        }
+        self.deleted = Some(deleted);
+        Ok(())
+    }
+
+    fn finish_hook(&mut self) -> Result<(), Mismatch> {
+        if self.hook_finished {
+            return Err(impossible("one end of its command", "with another"));
+        }
+        self.hook_finished = true;
+        Ok(())
+    }
+
+    /// Whether the plan restores the same by this step.
+    fn check_pair(&self, planned: &PlannedStep) -> Result<(), JournalError> {
+        match &self.pair {
+            Some(pair) if *pair != planned.pair => Err(JournalError::OtherSteps {
+                found: format!("step {} as {pair}", planned.id),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the plan can have brought this many entities. How many a sample takes is not known
+    /// before.
+    fn check_entities(&self, planned: &PlannedStep) -> Result<(), JournalError> {
+        match planned.entities {
+            Some(expected) if !self.can_be_of(expected) => Err(self.wrong_step(planned, expected)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a step of so many entities can stand like this.
+    fn can_be_of(&self, entities: u64) -> bool {
+        match self.state {
+            StepState::Done => self.entities == entities,
+            StepState::Pending | StepState::Running | StepState::Failed => {
+                self.entities <= entities
+            }
+        }
+    }
+
+    fn wrong_step(&self, planned: &PlannedStep, expected: u64) -> JournalError {
+        JournalError::WrongStep {
+            step: planned.id,
+            pair: planned.pair.clone(),
+            expected,
+            found: self.entities,
+        }
     }
 
     /// Whether the step may start as this pair, for this attempt.
