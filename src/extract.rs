@@ -194,10 +194,8 @@ fn check_whole_exports(
     let needed = chosen.iter().flat_map(|kind| indivisible(kind, form));
     let needed: BTreeSet<&str> = needed.map(|item| item.name.as_str()).collect();
     let is_other = |kind: &&KindInfo| !pairs.contains(&kind.pair());
-    let others = archive.manifest().kinds.iter().filter(is_other);
-    others
-        .map(|other| check_shares_nothing(other, &needed, form))
-        .collect()
+    let mut others = archive.manifest().kinds.iter().filter(is_other);
+    others.try_for_each(|other| check_shares_nothing(other, &needed, form))
 }
 
 /// Checks that an unchosen kind needs no entry that a chosen one needs.

@@ -103,8 +103,8 @@ pub async fn pack(
     let place = match place {
         Some(place) => place,
         None => match automatic_place(dest, &set, options).await? {
-            PlaceOrName::Place(place) => place,
-            PlaceOrName::OpenName(name) => return Ok(would_pack(&set, name, false)),
+            Some(place) => place,
+            None => return Ok(would_pack(&set, set.archive_name().name, false)),
         },
     };
     place.check_same_set(&set.entries())?;
@@ -140,26 +140,20 @@ async fn explicit_place(
     }
 }
 
-/// Where a set without a given name goes.
-enum PlaceOrName {
-    Place(Destination),
-    /// A name whose namespace only the data tell.
-    OpenName(String),
-}
-
-/// What stands under the name that the set itself gives its archive.
+/// What stands under the name that the set itself gives its archive; none where a dry run does not
+/// find out that name.
 async fn automatic_place(
     dest: &Arc<dyn Store>,
     set: &PackSet,
     options: &PackRequest,
-) -> Result<PlaceOrName, PackError> {
+) -> Result<Option<Destination>, PackError> {
     let automatic = set.archive_name();
     // Which namespace it is stands in data that a dry run does not read.
     if automatic.is_open && options.dry_run {
-        return Ok(PlaceOrName::OpenName(automatic.name));
+        return Ok(None);
     }
     let place = Destination::find(dest, automatic.name, options).await?;
-    Ok(PlaceOrName::Place(place))
+    Ok(Some(place))
 }
 
 /// Finds the set, with its companions.

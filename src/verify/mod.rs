@@ -71,8 +71,10 @@ fn report_unopened(
     error: ArchiveError,
     observer: &dyn Observer,
 ) -> Result<VerifyReport, VerifyError> {
-    let mut report = VerifyReport::default();
-    report.is_foreign = matches!(error, ArchiveError::NoManifest { .. });
+    let mut report = VerifyReport {
+        is_foreign: matches!(error, ArchiveError::NoManifest { .. }),
+        ..VerifyReport::default()
+    };
     report.add_problem(observer, "", VerifyError::into_problem(error)?);
     Ok(report)
 }
