@@ -99,6 +99,32 @@ pub struct CatalogEntry {
     pub holds: Option<ArchiveContents>,
 }
 
+impl CatalogEntry {
+    fn new(object: ObjectInfo, seal: Integrity, holds: Option<ArchiveContents>) -> Self {
+        CatalogEntry {
+            object,
+            seal,
+            holds,
+        }
+    }
+
+    /// Whether it is one of that namespace: by its name, which was asked before, or by what it holds.
+    fn is_of(&self, of: Option<&str>) -> bool {
+        let Some(of) = of else { return true };
+        match (NameParts::read(&self.object.name), &self.holds) {
+            (Some(_), _) => true,
+            (None, Some(holds)) => holds.namespaces == [Namespace::parse_display(of)],
+            (None, None) => false,
+        }
+    }
+
+    /// What entries are sorted by.
+    fn order(&self) -> (Option<&String>, &String) {
+        let id = self.holds.as_ref().map(|holds| &holds.id);
+        (id, &self.object.name)
+    }
+}
+
 /// What a manifest says of its archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArchiveContents {
@@ -145,38 +171,29 @@ pub async fn list(
     of: Option<&str>,
 ) -> Result<Vec<CatalogEntry>, StoreError> {
     let objects = store.list_folder().await?;
-    let zips = objects
-        .iter()
-        .filter(|object| in_folder(&object.name).is_some_and(|name| name.ends_with(".zip")));
-    let zips = zips.filter(|object| {
-        of.is_none_or(|of| NameParts::read(&object.name).is_none_or(|named| named.is_of(of)))
-    });
+    let zips = objects.iter().filter(|object| is_wanted_zip(object, of));
     let look = |object: &ObjectInfo| {
-        let sidecar = objects
-            .iter()
-            .find(|other| other.name.strip_suffix(".sha256") == Some(&object.name))
-            .cloned();
+        let sidecar = sidecar_of(object, &objects).cloned();
         inspect(store.clone(), object.clone(), sidecar)
     };
-    let listed: Vec<Option<CatalogEntry>> = stream::iter(zips.map(look))
-        .buffered(AT_ONCE)
-        .try_collect()
-        .await?;
-    let of_namespace = |listed: &CatalogEntry| {
-        of.is_none_or(
-            |of| match (NameParts::read(&listed.object.name), &listed.holds) {
-                (Some(_), _) => true,
-                (None, Some(holds)) => holds.namespaces == [Namespace::parse_display(of)],
-                (None, None) => false,
-            },
-        )
-    };
-    let mut listed: Vec<CatalogEntry> = listed.into_iter().flatten().filter(of_namespace).collect();
-    listed.sort_by(|a, b| {
-        let id = |listed: &CatalogEntry| listed.holds.as_ref().map(|holds| holds.id.clone());
-        (id(a), &a.object.name).cmp(&(id(b), &b.object.name))
-    });
+    let looks = stream::iter(zips.map(look)).buffered(AT_ONCE);
+    let listed: Vec<Option<CatalogEntry>> = looks.try_collect().await?;
+    let listed = listed.into_iter().flatten();
+    let mut listed: Vec<CatalogEntry> = listed.filter(|entry| entry.is_of(of)).collect();
+    listed.sort_by(|a, b| a.order().cmp(&b.order()));
     Ok(listed)
+}
+
+/// Whether an object of a folder is a zip that is listed, as far as its name tells.
+fn is_wanted_zip(object: &ObjectInfo, of: Option<&str>) -> bool {
+    let is_of = |of| NameParts::read(&object.name).is_none_or(|named| named.is_of(of));
+    let is_zip = in_folder(&object.name).is_some_and(|name| name.ends_with(".zip"));
+    is_zip && of.is_none_or(is_of)
+}
+
+fn sidecar_of<'a>(archive: &ObjectInfo, objects: &'a [ObjectInfo]) -> Option<&'a ObjectInfo> {
+    let mut objects = objects.iter();
+    objects.find(|other| other.name.strip_suffix(".sha256") == Some(&archive.name))
 }
 
 /// Looks into one zip; `None` where it is gone meanwhile.
@@ -188,30 +205,35 @@ async fn inspect(
     let title = store.display_name(&object.name);
     match Archive::open(store.clone(), object.clone(), title).await {
         Ok(archive) => {
-            let seal = match sidecar {
-                None => Integrity::MissingSidecar,
-                Some(sidecar) => match read_sidecar(store.as_ref(), &object.name, &sidecar).await {
-                    Some(sha256) if stored_digest(&object).is_none_or(|told| told == sha256) => {
-                        Integrity::Complete
-                    }
-                    _ => Integrity::WrongSidecar,
-                },
-            };
-            Ok(Some(CatalogEntry {
-                object,
-                seal,
-                holds: Some(ArchiveContents::from_manifest(archive.manifest())),
-            }))
+            let seal = seal_of(store.as_ref(), &object, sidecar).await;
+            let holds = ArchiveContents::from_manifest(archive.manifest());
+            Ok(Some(CatalogEntry::new(object, seal, Some(holds))))
         }
         Err(ArchiveError::Store(StoreError::NotFound { .. } | StoreError::Changed { .. })) => {
             Ok(None)
         }
         Err(ArchiveError::Store(error)) => Err(error),
-        Err(_) => Ok(Some(CatalogEntry {
+        Err(_) => Ok(Some(CatalogEntry::new(
             object,
-            seal: Integrity::NotAnArchive,
-            holds: None,
-        })),
+            Integrity::NotAnArchive,
+            None,
+        ))),
+    }
+}
+
+/// Whether the sidecar of an archive is there, and is that of the archive.
+async fn seal_of(
+    store: &dyn Store,
+    archive: &ObjectInfo,
+    sidecar: Option<ObjectInfo>,
+) -> Integrity {
+    let Some(sidecar) = sidecar else {
+        return Integrity::MissingSidecar;
+    };
+    let is_stored = |sha256| stored_digest(archive).is_none_or(|told| told == sha256);
+    match read_sidecar(store, &archive.name, &sidecar).await {
+        Some(sha256) if is_stored(sha256) => Integrity::Complete,
+        _ => Integrity::WrongSidecar,
     }
 }
 

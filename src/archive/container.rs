@@ -2,7 +2,9 @@
 //!
 //! Every read is strict: local headers and descriptors are held against the directory.
 
+use std::cmp::Ordering;
 use std::io;
+use std::ops::Range;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
@@ -114,17 +116,18 @@ impl Container {
 
     /// Bytes of the archive, from memory where they belong to its end.
     async fn fetch(&self, offset: u64, len: usize) -> Result<Bytes, StoreError> {
-        let (start, tail) = self.tail();
-        let held = offset
-            .checked_sub(start)
-            .and_then(|skip| usize::try_from(skip).ok());
-        match held
-            .and_then(|skip| Some(skip..skip.checked_add(len)?))
-            .filter(|range| range.end <= tail.len())
-        {
-            Some(range) => Ok(tail.slice(range)),
+        match self.held_range(offset, len) {
+            Some(range) => Ok(self.tail.slice(range)),
             None => self.store.read(&self.object, offset, len).await,
         }
+    }
+
+    /// Where bytes of the archive are in its end, if they belong to it.
+    fn held_range(&self, offset: u64, len: usize) -> Option<Range<usize>> {
+        let skip = offset.checked_sub(self.tail().0)?;
+        let start = usize::try_from(skip).ok()?;
+        let range = start..start.checked_add(len)?;
+        (range.end <= self.tail.len()).then_some(range)
     }
 
     /// Keeps the archive's end from `offset` on, read at once.
@@ -141,22 +144,22 @@ impl Container {
     /// Reads the end once more, where an entry contradicts the directory: it may be the directory
     /// that was damaged on its way.
     pub(super) async fn check_tail(&self) -> Result<(), StoreError> {
-        let (offset, tail) = self.tail();
-        let read =
-            || async { Ok(self.store.read(&self.object, offset, tail.len()).await? == *tail) };
+        let read = || self.has_same_tail();
         if *self.tail_is_sound.get_or_try_init(read).await? {
             return Ok(());
         }
-        let (call, found) = (
-            format!("read of {}", self.title),
-            "a directory that was damaged on its way".to_owned(),
-        );
         Err(StoreError::Service {
-            call,
+            call: format!("read of {}", self.title),
             tries: 1,
             seconds: 0,
-            found,
+            found: "a directory that was damaged on its way".to_owned(),
         })
+    }
+
+    async fn has_same_tail(&self) -> Result<bool, StoreError> {
+        let (offset, tail) = self.tail();
+        let read = self.store.read(&self.object, offset, tail.len()).await?;
+        Ok(read == *tail)
     }
 
     /// Reads the manifest, which is stored as it is. A short one is kept from then on; a long one
@@ -172,16 +175,8 @@ impl Container {
         }
         let read = self.fetch(entry.header_offset, len).await?;
         let data = self.stored_data(entry, &read)?;
-        match crc32fast::hash(&data) {
-            found if found != entry.crc32 => Err(ArchiveError::data(
-                &entry.name,
-                DataError::WrongCrc32 {
-                    expected: entry.crc32,
-                    found,
-                },
-            )),
-            _ => Ok(data),
-        }
+        check_crc32(entry, crc32fast::hash(&data))?;
+        Ok(data)
     }
 
     /// The data of an entry that is stored, from all bytes of its extent.
@@ -217,12 +212,8 @@ impl Container {
     ) -> Result<(), StoreError> {
         let mut offset = offset;
         while offset < self.object.len {
-            let read = self
-                .fetch(
-                    offset,
-                    (self.object.len - offset).min(PIECE_LEN_BYTES as u64) as usize,
-                )
-                .await?;
+            let len = (self.object.len - offset).min(PIECE_LEN_BYTES as u64);
+            let read = self.fetch(offset, len as usize).await?;
             offset += read.len() as u64;
             take(read);
         }
@@ -336,6 +327,15 @@ fn refusal(title: &str, violation: Violation) -> ArchiveError {
     }
 }
 
+fn check_crc32(entry: &DirectoryEntry, found: u32) -> Result<(), ArchiveError> {
+    let expected = entry.crc32;
+    if found == expected {
+        return Ok(());
+    }
+    let error = DataError::WrongCrc32 { expected, found };
+    Err(ArchiveError::data(&entry.name, error))
+}
+
 /// An error of a stream that may be the store's, or of the deflated data.
 fn stream_error(entry: &DirectoryEntry, error: io::Error) -> ArchiveError {
     match error.downcast::<StoreError>() {
@@ -399,20 +399,11 @@ impl EntryCheck<'_> {
 
     /// Compares what was read with what the directory says.
     fn finish(self) -> Result<(), ArchiveError> {
-        let (expected, found) = (self.entry.crc32, self.crc32.finalize());
-        let error = if self.len > self.entry.len {
-            DataError::TooLong {
-                expected: self.entry.len,
-            }
-        } else if self.len < self.entry.len {
-            DataError::TooShort {
-                expected: self.entry.len,
-                found: self.len,
-            }
-        } else if found != expected {
-            DataError::WrongCrc32 { expected, found }
-        } else {
-            return Ok(());
+        let (expected, found) = (self.entry.len, self.len);
+        let error = match found.cmp(&expected) {
+            Ordering::Greater => DataError::TooLong { expected },
+            Ordering::Less => DataError::TooShort { expected, found },
+            Ordering::Equal => return check_crc32(self.entry, self.crc32.finalize()),
         };
         Err(ArchiveError::data(&self.entry.name, error))
     }

@@ -140,12 +140,7 @@ fn read_in_order<'a, G: RecordCollector>(
     gather: G,
     workers: &'a Workers,
 ) -> BoxStream<'a, Result<G::Piece, ArchiveError>> {
-    let start = ReadPosition {
-        content: None,
-        offset: 0,
-        stitch: RecordJoiner::default(),
-    };
-    let pieces = stream::try_unfold(Some(start), move |position| {
+    let pieces = stream::try_unfold(Some(ReadPosition::default()), move |position| {
         let gather = gather.clone();
         async move {
             match position {
@@ -161,6 +156,7 @@ fn read_in_order<'a, G: RecordCollector>(
 }
 
 /// How far an output is read that can only be read in order.
+#[derive(Default)]
 struct ReadPosition<'a> {
     content: Option<ContentReader<'a>>,
     offset: u64,
@@ -175,10 +171,7 @@ async fn next_piece<'a, G: RecordCollector>(
     gather: &G,
     workers: &'a Workers,
 ) -> Result<(G::Piece, Option<ReadPosition<'a>>), ArchiveError> {
-    let fault = |fault: String| ArchiveError::Data {
-        entry: output.name.clone(),
-        fault,
-    };
+    let fault = |error: RecordError| fault_of(&output.name, error);
     let ReadPosition {
         content,
         offset,
@@ -192,18 +185,9 @@ async fn next_piece<'a, G: RecordCollector>(
             }
             part => part?,
         };
-    let mut gathered = G::Piece::default();
-    if let Some(record) = stitch
-        .push(part.ends)
-        .map_err(|error| fault(error.to_string()))?
-    {
-        gather
-            .push(&record, &mut gathered)
-            .map_err(|error| fault(error.to_string()))?;
-    }
-    G::merge(&mut gathered, part.gathered);
+    let gathered = join_part(&mut stitch, part.ends, part.gathered, gather).map_err(fault)?;
     if len < PIECE_LEN_BYTES {
-        stitch.finish().map_err(|error| fault(error.to_string()))?;
+        stitch.finish().map_err(|error| fault(error.into()))?;
         return Ok((gathered, None));
     }
     let next = ReadPosition {
@@ -227,36 +211,74 @@ async fn next_part<'a, G: RecordCollector>(
     gather: &G,
     workers: &'a Workers,
 ) -> Result<(ContentReader<'a>, GatheredPiece<G::Piece>, usize), ArchiveError> {
-    let fault = |fault: String| ArchiveError::Data {
-        entry: output.name.clone(),
-        fault,
-    };
-    let failed = |error: io::Error| match error.downcast::<ArchiveError>() {
-        Ok(error) => error,
-        Err(error) => fault(format!("expected a sound gzip stream, found {error}")),
-    };
+    let failed = |error| stream_fault(&output.name, error);
     let mut content = match content {
         Some(content) => content,
-        None => {
-            let mut content = content_of(archive, output, workers).await.map_err(failed)?;
-            tokio::io::copy(&mut (&mut content).take(offset), &mut tokio::io::sink())
-                .await
-                .map_err(failed)?;
-            content
-        }
+        None => content_from(archive, output, offset, workers)
+            .await
+            .map_err(failed)?,
     };
-    let mut raw = Vec::new();
-    (&mut content)
-        .take(PIECE_LEN_BYTES as u64)
-        .read_to_end(&mut raw)
-        .await
-        .map_err(failed)?;
+    let raw = take_piece(&mut content).await.map_err(failed)?;
     let (len, for_worker) = (raw.len(), gather.clone());
     let part = workers
         .run(move || gather_piece(&for_worker, offset, &raw))
         .await?
-        .map_err(|error| fault(error.to_string()))?;
+        .map_err(|error| fault_of(&output.name, error))?;
     Ok((content, part, len))
+}
+
+/// The content of an output from `offset` on.
+async fn content_from<'a>(
+    archive: &'a Arc<Archive>,
+    output: &'a EntryInfo,
+    offset: u64,
+    workers: &'a Workers,
+) -> io::Result<ContentReader<'a>> {
+    let mut content = content_of(archive, output, workers).await?;
+    let mut passed = (&mut content).take(offset);
+    tokio::io::copy(&mut passed, &mut tokio::io::sink()).await?;
+    Ok(content)
+}
+
+async fn take_piece(content: &mut ContentReader<'_>) -> io::Result<Vec<u8>> {
+    let mut raw = Vec::new();
+    let mut piece = content.take(PIECE_LEN_BYTES as u64);
+    piece.read_to_end(&mut raw).await?;
+    Ok(raw)
+}
+
+/// An error of an entry whose records are not what they should be.
+fn fault_of(entry: &str, error: RecordError) -> ArchiveError {
+    ArchiveError::Data {
+        entry: entry.to_owned(),
+        fault: error.to_string(),
+    }
+}
+
+/// An error of a content: the archive's own, or that of its encoding.
+fn stream_fault(entry: &str, error: io::Error) -> ArchiveError {
+    match error.downcast::<ArchiveError>() {
+        Ok(error) => error,
+        Err(error) => ArchiveError::Data {
+            entry: entry.to_owned(),
+            fault: format!("expected a sound gzip stream, found {error}"),
+        },
+    }
+}
+
+/// What comes of a piece: a record that began before it comes first.
+fn join_part<G: RecordCollector>(
+    stitch: &mut RecordJoiner,
+    ends: PieceBoundary,
+    later: G::Piece,
+    gather: &G,
+) -> Result<G::Piece, RecordError> {
+    let mut gathered = G::Piece::default();
+    if let Some(record) = stitch.push(ends)? {
+        gather.push(&record, &mut gathered)?;
+    }
+    G::merge(&mut gathered, later);
+    Ok(gathered)
 }
 
 /// The content of an output, out of its encoding.
@@ -317,15 +339,24 @@ impl<G: RecordCollector> PieceJoiner<'_, G> {
         piece: Piece,
         part: Result<Result<GatheredPiece<G::Piece>, RecordError>, ArchiveError>,
     ) -> Result<Option<G::Piece>, ArchiveError> {
-        let name = self
-            .outputs
-            .get(piece.entry)
-            .map_or("", |item| item.name.as_str());
-        let fault = |fault: String| ArchiveError::Data {
-            entry: name.to_owned(),
-            fault,
-        };
-        let part = part?.map_err(|error| fault(error.to_string()))?;
+        let name = self.outputs.get(piece.entry);
+        let name = name.map_or("", |item| item.name.as_str());
+        let fault = |error| fault_of(name, error);
+        let part = part?.map_err(fault)?;
+        self.begin(piece);
+        let joined = join_part(&mut self.stitch, part.ends, part.gathered, &self.gather);
+        let gathered = joined.map_err(fault)?;
+        if let Some(crc32) = &mut self.crc32 {
+            crc32.combine(&part.crc32);
+        }
+        if piece.last {
+            self.end_entry(name)?;
+        }
+        Ok(self.pass_one().then_some(gathered))
+    }
+
+    /// Begins an entry, or goes on in the middle of the first one.
+    fn begin(&mut self, piece: Piece) {
         if piece.offset == 0 {
             self.stitch = RecordJoiner::default();
             self.crc32 = Some(crc32fast::Hasher::new());
@@ -333,38 +364,27 @@ impl<G: RecordCollector> PieceJoiner<'_, G> {
             self.stitch = RecordJoiner::resumed(piece.offset);
         }
         self.begun = true;
-        let mut gathered = G::Piece::default();
-        if let Some(record) = self
-            .stitch
-            .push(part.ends)
-            .map_err(|error| fault(error.to_string()))?
-        {
-            self.gather
-                .push(&record, &mut gathered)
-                .map_err(|error| fault(error.to_string()))?;
+    }
+
+    /// Checks that no record is left open, and the checksum where the entry was read from its
+    /// beginning.
+    fn end_entry(&mut self, name: &str) -> Result<(), ArchiveError> {
+        let finished = std::mem::take(&mut self.stitch).finish();
+        finished.map_err(|error| fault_of(name, error.into()))?;
+        let found = self.crc32.take().map(crc32fast::Hasher::finalize);
+        match found.zip(self.archive.crc32(name)) {
+            Some((found, expected)) if found != expected => Err(ArchiveError::Data {
+                entry: name.to_owned(),
+                fault: format!("expected crc32 {expected:08x}, found {found:08x}"),
+            }),
+            _ => Ok(()),
         }
-        G::merge(&mut gathered, part.gathered);
-        if let Some(crc32) = &mut self.crc32 {
-            crc32.combine(&part.crc32);
-        }
-        if piece.last {
-            std::mem::take(&mut self.stitch)
-                .finish()
-                .map_err(|error| fault(error.to_string()))?;
-            let found = self.crc32.take().map(crc32fast::Hasher::finalize);
-            let expected = self.archive.crc32(name);
-            if let (Some(found), Some(expected)) = (found, expected)
-                && found != expected
-            {
-                return Err(fault(format!(
-                    "expected crc32 {expected:08x}, found {found:08x}"
-                )));
-            }
-        }
-        if self.to_pass > 0 {
-            self.to_pass -= 1;
-            return Ok(None);
-        }
-        Ok(Some(gathered))
+    }
+
+    /// Counts a piece. Says whether more than its open end is wanted.
+    fn pass_one(&mut self) -> bool {
+        let is_wanted = self.to_pass == 0;
+        self.to_pass = self.to_pass.saturating_sub(1);
+        is_wanted
     }
 }

@@ -73,129 +73,151 @@ pub(super) fn check(
     manifest: &Manifest,
     reader: &PieceReader,
 ) -> Result<HashSet<String>, ArchiveError> {
-    let archive = reader.container.title();
-    check_roles(archive, manifest)?;
-    let mut listed: HashMap<&str, &EntryInfo> = HashMap::new();
-    let mut shared = HashSet::new();
+    check_roles(reader.container.title(), manifest)?;
+    let mut listing = Listing::new(reader);
     for item in all_items(manifest) {
-        if let Some(other) = listed.insert(&item.name, item) {
-            if other != item {
-                return Err(bad(
-                    archive,
-                    format!("one description of {:?}", item.name),
-                    format!("{} bytes and {} bytes", other.bytes, item.bytes),
-                ));
-            }
-            if !shared.contains(&item.name) {
-                shared.insert(item.name.clone());
-            }
-            continue;
+        listing.add(item)?;
+    }
+    listing.check_complete(manifest)?;
+    Ok(listing.shared)
+}
+
+/// The items of a manifest, held against the directory.
+struct Listing<'a> {
+    reader: &'a PieceReader,
+    archive: &'a str,
+    listed: HashMap<&'a str, &'a EntryInfo>,
+    /// The names of items that are listed more than once.
+    shared: HashSet<String>,
+}
+
+impl<'a> Listing<'a> {
+    fn new(reader: &'a PieceReader) -> Self {
+        Listing {
+            reader,
+            archive: reader.container.title(),
+            listed: HashMap::new(),
+            shared: HashSet::new(),
         }
-        let Some(entry) = reader.entry(&item.name) else {
-            return Err(bad(
-                archive,
-                "entries that are in the archive",
-                format!("{:?}, which is not", item.name),
-            ));
-        };
-        check_item(archive, item, entry)?;
     }
-    let entries = reader.container.entries();
-    let is_unlisted = |entry: &&DirectoryEntry| {
-        entry.name != MANIFEST_NAME && !listed.contains_key(entry.name.as_str())
-    };
-    if let Some(entry) = entries.iter().find(is_unlisted) {
-        let found = format!("no word of {:?}", entry.name);
-        return Err(bad(archive, "every entry of the archive", found));
+
+    fn add(&mut self, item: &'a EntryInfo) -> Result<(), ArchiveError> {
+        match self.listed.insert(&item.name, item) {
+            Some(other) => self.add_shared(item, other),
+            None => check_item(self.archive, item, self.entry(item)?),
+        }
     }
-    if manifest.sums.name != SUMS_NAME || listed.len() + 1 != entries.len() {
-        return Err(bad(
-            archive,
-            format!("{SUMS_NAME} and each entry once"),
-            format!("{} entries of {}", listed.len() + 1, entries.len()),
-        ));
+
+    /// Adds an item that was listed before: both must say the same.
+    fn add_shared(&mut self, item: &EntryInfo, other: &EntryInfo) -> Result<(), ArchiveError> {
+        if other != item {
+            let expected = format!("one description of {:?}", item.name);
+            let found = format!("{} bytes and {} bytes", other.bytes, item.bytes);
+            return Err(bad(self.archive, expected, found));
+        }
+        if !self.shared.contains(&item.name) {
+            self.shared.insert(item.name.clone());
+        }
+        Ok(())
     }
-    Ok(shared)
+
+    fn entry(&self, item: &EntryInfo) -> Result<&'a DirectoryEntry, ArchiveError> {
+        let expected = "entries that are in the archive";
+        let found = || format!("{:?}, which is not", item.name);
+        let entry = self.reader.entry(&item.name);
+        entry.ok_or_else(|| bad(self.archive, expected, found()))
+    }
+
+    /// Checks that each entry of the archive is listed.
+    fn check_complete(&self, manifest: &Manifest) -> Result<(), ArchiveError> {
+        let entries = self.reader.container.entries();
+        if let Some(entry) = entries.iter().find(|entry| self.lacks(entry)) {
+            let found = format!("no word of {:?}", entry.name);
+            return Err(bad(self.archive, "every entry of the archive", found));
+        }
+        let listed = self.listed.len() + 1;
+        if manifest.sums.name != SUMS_NAME || listed != entries.len() {
+            let expected = format!("{SUMS_NAME} and each entry once");
+            let found = format!("{listed} entries of {}", entries.len());
+            return Err(bad(self.archive, expected, found));
+        }
+        Ok(())
+    }
+
+    fn lacks(&self, entry: &DirectoryEntry) -> bool {
+        entry.name != MANIFEST_NAME && !self.listed.contains_key(entry.name.as_str())
+    }
 }
 
 /// Checks that companions are in their folder, and nothing else is.
 fn check_roles(archive: &str, manifest: &Manifest) -> Result<(), ArchiveError> {
-    let of_kinds = manifest.kinds.iter().flat_map(|kind| &kind.entries);
-    let empty = manifest.empty_exports.iter();
-    let mut of_exports = of_kinds.chain(empty.flat_map(|export| &export.entries));
     let is_companion = |item: &&EntryInfo| item.name.starts_with(COMPANIONS_FOLDER);
-    if let Some(item) = of_exports.find(is_companion) {
-        let found = format!("{:?}", item.name);
-        return Err(bad(
-            archive,
-            "entries of exports outside companions/",
-            found,
-        ));
+    if let Some(item) = of_exports(manifest).find(is_companion) {
+        let expected = "entries of exports outside companions/";
+        return Err(bad(archive, expected, format!("{:?}", item.name)));
     }
     let is_stray = |item: &&EntryInfo| !is_companion(item) || item.role != EntryRole::Companion;
-    match manifest.companions.iter().find(is_stray) {
-        Some(item) => {
-            let expected = format!("companions below {COMPANIONS_FOLDER}");
-            Err(bad(archive, expected, format!("{:?}", item.name)))
-        }
-        None => Ok(()),
+    if let Some(item) = manifest.companions.iter().find(is_stray) {
+        let expected = format!("companions below {COMPANIONS_FOLDER}");
+        return Err(bad(archive, expected, format!("{:?}", item.name)));
     }
+    Ok(())
 }
 
 fn all_items(manifest: &Manifest) -> impl Iterator<Item = &EntryInfo> {
+    let companions = manifest.companions.iter();
+    let others = companions.chain([&manifest.sums]);
+    of_exports(manifest).chain(others)
+}
+
+fn of_exports(manifest: &Manifest) -> impl Iterator<Item = &EntryInfo> {
     let of_kinds = manifest.kinds.iter().flat_map(|kind| &kind.entries);
-    let of_empty_exports = manifest
-        .empty_exports
-        .iter()
-        .flat_map(|export| &export.entries);
-    of_kinds
-        .chain(of_empty_exports)
-        .chain(&manifest.companions)
-        .chain([&manifest.sums])
+    let empty = manifest.empty_exports.iter();
+    of_kinds.chain(empty.flat_map(|export| &export.entries))
 }
 
 /// Checks that the lengths and pieces of an item fit its entry.
 fn check_item(archive: &str, item: &EntryInfo, entry: &DirectoryEntry) -> Result<(), ArchiveError> {
-    let (pieces, compressed) = match entry.method {
-        Method::Store => (0, item.bytes),
-        Method::Deflate => (
-            item.bytes.div_ceil(PIECE_LEN_BYTES as u64),
-            item.pieces.iter().map(|len| u64::from(*len)).sum::<u64>() + STREAM_END.len() as u64,
-        ),
-    };
-    // What is read at once is bounded by what a piece can deflate to, whatever the manifest says.
-    if let Some(long) = item
-        .pieces
-        .iter()
-        .find(|len| **len as usize > DEFLATED_PIECE_MAX_BYTES)
-    {
-        let name = &item.name;
-        let expected = format!("pieces of {name:?} of at most {DEFLATED_PIECE_MAX_BYTES} bytes");
-        return Err(bad(archive, expected, long.to_string()));
-    }
+    check_piece_lens(archive, item)?;
     if entry.sealed_data_offset() - entry.header_offset > HEADER_MAX_BYTES {
-        return Err(bad(
-            archive,
-            format!("data of {:?} behind its header", item.name),
-            format!("them at {}", entry.sealed_data_offset()),
-        ));
+        let expected = format!("data of {:?} behind its header", item.name);
+        let found = format!("them at {}", entry.sealed_data_offset());
+        return Err(bad(archive, expected, found));
     }
-    if item.bytes == entry.len
-        && compressed == entry.compressed_len
-        && pieces == item.pieces.len() as u64
-    {
+    check_lens(archive, item, entry)
+}
+
+/// Checks that no piece is longer than what a piece can deflate to: what is read at once is bounded
+/// by that, whatever the manifest says.
+fn check_piece_lens(archive: &str, item: &EntryInfo) -> Result<(), ArchiveError> {
+    let is_long = |len: &&u32| **len as usize > DEFLATED_PIECE_MAX_BYTES;
+    let Some(long) = item.pieces.iter().find(is_long) else {
+        return Ok(());
+    };
+    let name = &item.name;
+    let expected = format!("pieces of {name:?} of at most {DEFLATED_PIECE_MAX_BYTES} bytes");
+    Err(bad(archive, expected, long.to_string()))
+}
+
+fn check_lens(archive: &str, item: &EntryInfo, entry: &DirectoryEntry) -> Result<(), ArchiveError> {
+    let (pieces, compressed) = pieces_and_len(item, entry.method);
+    let found = (item.bytes, compressed, item.pieces.len() as u64);
+    if found == (entry.len, entry.compressed_len, pieces) {
         return Ok(());
     }
-    Err(bad(
-        archive,
-        format!(
-            "{:?} of {} bytes, deflated to {}",
-            item.name, entry.len, entry.compressed_len
-        ),
-        format!(
-            "{} bytes in {} pieces of {compressed}",
-            item.bytes,
-            item.pieces.len()
-        ),
-    ))
+    let (name, pieces) = (&item.name, item.pieces.len());
+    let (len, deflated) = (entry.len, entry.compressed_len);
+    let expected = format!("{name:?} of {len} bytes, deflated to {deflated}");
+    let found = format!("{} bytes in {pieces} pieces of {compressed}", item.bytes);
+    Err(bad(archive, expected, found))
+}
+
+/// How many pieces an item must have, and the length of its data as the item says it.
+fn pieces_and_len(item: &EntryInfo, method: Method) -> (u64, u64) {
+    let deflated: u64 = item.pieces.iter().map(|len| u64::from(*len)).sum();
+    let pieces = item.bytes.div_ceil(PIECE_LEN_BYTES as u64);
+    match method {
+        Method::Store => (0, item.bytes),
+        Method::Deflate => (pieces, deflated + STREAM_END.len() as u64),
+    }
 }

@@ -125,22 +125,14 @@ impl Archive {
     /// The pairs that some selector chooses; all of them where there is no selector. A selector
     /// that chooses none is given back.
     pub fn choose<'a>(&self, selectors: &'a [Selector]) -> Result<Vec<&KindInfo>, &'a Selector> {
-        let kinds = &self.manifest.kinds;
-        if let Some(idle) = selectors
-            .iter()
-            .find(|selector| !kinds.iter().any(|kind| selector.matches(&kind.pair())))
-        {
+        let kinds = || self.manifest.kinds.iter();
+        let is_idle = |selector: &&Selector| !kinds().any(|kind| selector.matches(&kind.pair()));
+        if let Some(idle) = selectors.iter().find(is_idle) {
             return Err(idle);
         }
-        Ok(kinds
-            .iter()
-            .filter(|kind| {
-                selectors.is_empty()
-                    || selectors
-                        .iter()
-                        .any(|selector| selector.matches(&kind.pair()))
-            })
-            .collect())
+        let matches = |kind: &KindInfo| selectors.iter().any(|each| each.matches(&kind.pair()));
+        let chosen = kinds().filter(|kind| selectors.is_empty() || matches(kind));
+        Ok(chosen.collect())
     }
 
     /// Entries as they follow each other in the archive.
@@ -207,27 +199,21 @@ async fn open_container(
     object: ObjectInfo,
     title: String,
 ) -> Result<Container, ArchiveError> {
-    let opened = Container::open_once(
-        store.clone(),
-        object.clone(),
-        title.clone(),
-        Strictness::OwnFormat,
-    )
-    .await;
+    let (again, other, name) = (store.clone(), object.clone(), title.clone());
+    let opened = Container::open_once(again, other, name, Strictness::OwnFormat).await;
     let Err(error @ ArchiveError::Structure { .. }) = opened else {
         return opened;
     };
     // A zip of somebody else breaks rules that only kindpack's archives keep; that it lacks a
     // manifest says more.
-    match Container::open_once(store, object, title, Strictness::AnyZip).await {
-        Ok(other)
-            if other
-                .entries()
-                .iter()
-                .all(|entry| entry.name != MANIFEST_NAME) =>
-        {
-            Ok(other)
-        }
-        _ => Err(error),
-    }
+    let foreign = Container::open_once(store, object, title, Strictness::AnyZip).await;
+    foreign
+        .ok()
+        .filter(|container| !has_manifest(container))
+        .ok_or(error)
+}
+
+fn has_manifest(container: &Container) -> bool {
+    let mut entries = container.entries().iter();
+    entries.any(|entry| entry.name == MANIFEST_NAME)
 }

@@ -141,10 +141,9 @@ impl PieceReader {
     }
 
     fn pieces(&self, index: usize, item: &EntryInfo) -> Vec<Piece> {
-        let Some(&directory_index) = self.by_name.get(&item.name) else {
-            return Vec::new();
-        };
-        let Some(entry) = self.container.entries().get(directory_index) else {
+        let directory_index = self.by_name.get(&item.name).copied();
+        let entry = directory_index.and_then(|index| self.container.entries().get(index));
+        let (Some(directory_index), Some(entry)) = (directory_index, entry) else {
             return Vec::new();
         };
         let count = item.bytes.div_ceil(PIECE_LEN_BYTES as u64).max(1);
@@ -153,27 +152,17 @@ impl PieceReader {
             .map(|number| {
                 let offset = number * PIECE_LEN_BYTES as u64;
                 let len = (item.bytes - offset).min(PIECE_LEN_BYTES as u64);
-                let compressed_len = match entry.method {
-                    Method::Store => len,
-                    Method::Deflate => item
-                        .pieces
-                        .get(number as usize)
-                        .copied()
-                        .map_or(0, u64::from),
-                };
-                let last = number + 1 == count;
-                let (len, packed_crc32c) = (len as usize, item.packed_crc32c);
                 let piece = Piece {
                     entry: index,
                     offset,
-                    len,
-                    last,
+                    len: len as usize,
+                    last: number + 1 == count,
                     compressed_offset,
-                    compressed_len,
-                    packed_crc32c,
+                    compressed_len: compressed_len_of(entry.method, item, number, len),
+                    packed_crc32c: item.packed_crc32c,
                     directory_index,
                 };
-                compressed_offset += compressed_len;
+                compressed_offset += piece.compressed_len;
                 piece
             })
             .collect()
@@ -242,22 +231,8 @@ impl PieceReader {
             let batch = self.batches(self.pieces_of(items)).next()?;
             Some(self.span(*batch.first()?).0..self.span(*batch.last()?).1)
         });
-        let mut joined: Vec<Range<u64>> = Vec::new();
-        for span in spans {
-            match joined.last_mut() {
-                Some(last)
-                    if span
-                        .start
-                        .checked_sub(last.end)
-                        .is_some_and(|gap| gap <= BATCH_GAP_BYTES)
-                        && span.end - last.start <= BATCH_BYTES =>
-                {
-                    last.end = span.end;
-                }
-                _ => joined.push(span),
-            }
-        }
-        self.ahead.start(joined, workers.memory() / AHEAD_SHARE);
+        let ranges = join_ranges(spans);
+        self.ahead.start(ranges, workers.memory() / AHEAD_SHARE);
     }
 
     /// Pieces as they are read together: those that are small and follow each other, and each
@@ -273,9 +248,7 @@ impl PieceReader {
             let (mut batch, mut inflated) = (vec![first], first.len as u64);
             while let Some(next) = pieces.next_if(|next| {
                 let (next_start, next_end) = self.span(*next);
-                next_start
-                    .checked_sub(end)
-                    .is_some_and(|gap| gap <= BATCH_GAP_BYTES)
+                is_close(next_start, end)
                     && next_end
                         .saturating_sub(start)
                         .max(inflated + next.len as u64)
@@ -381,35 +354,24 @@ impl PieceReader {
         let Some(first) = answers.iter().position(is_doubtful) else {
             return;
         };
-        let doubtful: Vec<Piece> = answers
-            .iter()
-            .filter(|answer| is_doubtful(answer))
-            .map(|(piece, _)| *piece)
-            .collect();
+        let doubtful = doubtful_pieces(answers);
+        let failed = doubtful.first().copied();
+        let failed = |error: StoreError| failed.map(|piece| (piece, Err(error.into())));
         let read = match self.read_range(start, len).await {
             Ok(read) => read,
             Err(error) => {
                 answers.truncate(first);
-                answers.extend(doubtful.first().map(|piece| (*piece, Err(error.into()))));
+                answers.extend(failed(error));
                 return;
             }
         };
-        let again = self
-            .work_on(doubtful.clone(), start, read, workers, work)
-            .await;
-        let mut again = again.into_iter().peekable();
-        for answer in answers.iter_mut() {
-            if let Some(other) = again.next_if(|other| other.0 == answer.0) {
-                *answer = other;
-            }
-        }
-        if answers
-            .iter()
-            .any(|(_, answer)| matches!(answer, Err(ArchiveError::Structure { .. })))
+        let again = self.work_on(doubtful, start, read, workers, work).await;
+        replace_answers(answers, again);
+        if answers.iter().any(contradicts_directory)
             && let Err(error) = self.container.check_tail().await
         {
             answers.clear();
-            answers.extend(doubtful.first().map(|piece| (*piece, Err(error.into()))));
+            answers.extend(failed(error));
         }
     }
 
@@ -490,30 +452,19 @@ impl PieceReader {
         if piece.offset == 0 {
             self.check_header(piece, entry, read)?;
         }
-        let short = || {
-            ArchiveError::data(
-                &entry.name,
-                DataError::TooShort {
-                    expected: piece.compressed_len,
-                    found: read.len() as u64,
-                },
-            )
+        let short = DataError::TooShort {
+            expected: piece.compressed_len,
+            found: read.len() as u64,
         };
-        let skip = usize::try_from(piece.compressed_offset - start).map_err(|_| short())?;
-        let len = usize::try_from(piece.compressed_len).map_err(|_| short())?;
-        let end = skip
-            .checked_add(len)
-            .filter(|end| *end <= read.len())
-            .ok_or_else(short)?;
+        let data = |error| ArchiveError::data(&entry.name, error);
+        let range = range_in(piece, start, read.len()).ok_or_else(|| data(short))?;
         if piece.last {
-            self.check_ending(entry, &read.slice(end..))?;
+            self.check_ending(entry, &read.slice(range.end..))?;
         }
-        let compressed = read.slice(skip..end);
+        let compressed = read.slice(range);
         match entry.method {
             Method::Store => Ok((compressed, 0)),
-            Method::Deflate => {
-                inflate(piece, &compressed).map_err(|error| ArchiveError::data(&entry.name, error))
-            }
+            Method::Deflate => inflate(piece, &compressed).map_err(data),
         }
     }
 
@@ -566,18 +517,74 @@ fn is_doubtful<T>((_, answer): &PieceResponse<PieceReading<T>>) -> bool {
     }
 }
 
+fn contradicts_directory<T>((_, answer): &PieceResponse<T>) -> bool {
+    matches!(answer, Err(ArchiveError::Structure { .. }))
+}
+
+fn doubtful_pieces<T>(answers: &[PieceResponse<PieceReading<T>>]) -> Vec<Piece> {
+    let doubtful = answers.iter().filter(|answer| is_doubtful(answer));
+    doubtful.map(|(piece, _)| *piece).collect()
+}
+
+/// Puts the answers of another reading in the place of those that they are again.
+fn replace_answers<T>(answers: &mut [PieceResponse<T>], again: Vec<PieceResponse<T>>) {
+    let mut again = again.into_iter().peekable();
+    for answer in answers {
+        if let Some(other) = again.next_if(|other| other.0 == answer.0) {
+            *answer = other;
+        }
+    }
+}
+
+/// The length of a piece's data in the zip, as the manifest says it.
+fn compressed_len_of(method: Method, item: &EntryInfo, number: u64, len: u64) -> u64 {
+    let deflated = item.pieces.get(number as usize).copied();
+    match method {
+        Method::Store => len,
+        Method::Deflate => deflated.map_or(0, u64::from),
+    }
+}
+
+fn is_close(next_start: u64, end: u64) -> bool {
+    let gap = next_start.checked_sub(end);
+    gap.is_some_and(|gap| gap <= BATCH_GAP_BYTES)
+}
+
+/// Joins ranges that follow each other, up to the length of a batch.
+fn join_ranges(ranges: impl Iterator<Item = Range<u64>>) -> Vec<Range<u64>> {
+    let mut joined: Vec<Range<u64>> = Vec::new();
+    for range in ranges {
+        match joined.last_mut() {
+            Some(last) if is_close(range.start, last.end) && is_short(last.start, range.end) => {
+                last.end = range.end;
+            }
+            _ => joined.push(range),
+        }
+    }
+    joined
+}
+
+fn is_short(start: u64, end: u64) -> bool {
+    end - start <= BATCH_BYTES
+}
+
 /// The bytes of a deflated piece, and the CRC-32C of its data in the zip.
 fn inflate(piece: Piece, compressed: &[u8]) -> Result<(Bytes, u32), DataError> {
-    let crc32c = crc32c::crc32c(compressed);
-    let crc32c = if piece.last {
-        crc32c::crc32c_append(crc32c, &STREAM_END)
-    } else {
-        crc32c
-    };
+    let mut crc32c = crc32c::crc32c(compressed);
+    if piece.last {
+        crc32c = crc32c::crc32c_append(crc32c, &STREAM_END);
+    }
     let mut raw = Buffer::with_len(piece.len + deflate::INFLATE_ROOM_BYTES);
     deflate::inflate_piece(compressed, piece.len, &mut raw)?;
     raw.truncate(piece.len);
     Ok((raw.freeze(), crc32c))
+}
+
+/// Where the data of a piece are in `len` bytes that were read from `start` on.
+fn range_in(piece: Piece, start: u64, len: usize) -> Option<Range<usize>> {
+    let skip = usize::try_from(piece.compressed_offset - start).ok()?;
+    let end = skip.checked_add(usize::try_from(piece.compressed_len).ok()?)?;
+    (end <= len).then_some(skip..end)
 }
 
 /// The checksum over the pieces of an entry as they lie in the zip, joined in order.
@@ -596,24 +603,28 @@ impl PackedChecksum {
             // The entry's beginning was not read: there is nothing to compare.
             return Ok(());
         }
-        let ending = if piece.last {
-            STREAM_END.len() as u64
-        } else {
-            0
-        };
-        self.crc32c = join_crc32c(self.crc32c, crc32c, piece.compressed_len + ending);
+        self.add(piece, crc32c);
+        if piece.last {
+            return self.check(item);
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, piece: Piece, crc32c: u32) {
+        let ending = if piece.last { STREAM_END.len() } else { 0 };
+        let len = piece.compressed_len + ending as u64;
+        self.crc32c = join_crc32c(self.crc32c, crc32c, len);
         self.next_offset = piece.offset + piece.len as u64;
-        match item.packed_crc32c.filter(|_| piece.last) {
-            Some(expected) if expected.0 != self.crc32c => {
-                let fault = format!(
-                    "expected crc32c {expected} of its data in the zip, found {}",
-                    Crc32c(self.crc32c)
-                );
-                Err(ArchiveError::Data {
-                    entry: item.name.clone(),
-                    fault,
-                })
-            }
+    }
+
+    /// Compares the checksum of a whole entry with the manifest's, where that has one.
+    fn check(&self, item: &EntryInfo) -> Result<(), ArchiveError> {
+        let found = Crc32c(self.crc32c);
+        match item.packed_crc32c {
+            Some(expected) if expected != found => Err(ArchiveError::Data {
+                entry: item.name.clone(),
+                fault: format!("expected crc32c {expected} of its data in the zip, found {found}"),
+            }),
             _ => Ok(()),
         }
     }

@@ -92,6 +92,40 @@ impl DirectoryEntry {
         }
     }
 
+    /// Checks that its header is as kindpack writes it.
+    fn check_as_sealed(&self, header: &[u8]) -> Result<(), Violation> {
+        let mut sealed = Vec::new();
+        headers::write_central(&self.layout(), self.header_offset, &mut sealed);
+        if header == sealed {
+            return Ok(());
+        }
+        let expected = "a directory header as kindpack writes it";
+        Err(self.refusal(Rule::AsSealed, expected, "another"))
+    }
+
+    /// The first place where the entry can end.
+    fn least_end(&self) -> u64 {
+        let descriptor = match self.streamed {
+            true => Descriptor::LEN - 4,
+            false => 0,
+        };
+        let around = (LocalRecord::LEN + self.name_bytes().len() + descriptor) as u64;
+        let data_end = self.header_offset.saturating_add(around);
+        data_end.saturating_add(self.compressed_len)
+    }
+
+    /// Makes the extent end there, if the entry has room in it.
+    fn end_at(&mut self, end: u64) -> Result<(), Violation> {
+        let least_end = self.least_end();
+        if least_end > end {
+            let expected = format_args!("an entry at {} that ends by {end}", self.header_offset);
+            let found = format_args!("one that ends at {least_end} or later");
+            return Err(self.refusal(Rule::NoOverlap, expected, found));
+        }
+        self.end_offset = end;
+        Ok(())
+    }
+
     pub(super) fn refusal(
         &self,
         rule: Rule,
@@ -112,49 +146,46 @@ pub fn parse_directory(
     profile: Strictness,
 ) -> Result<Vec<DirectoryEntry>, Violation> {
     if directory.len() as u64 != place.len {
+        let expected = format_args!("{} bytes of directory", place.len);
         return Err(Violation::archive(
             Rule::DirectoryLen,
-            format_args!("{} bytes of directory", place.len),
+            expected,
             directory.len(),
         ));
     }
-    let mut entries = Vec::new();
     let mut rest = directory;
+    let mut entries = Vec::new();
     for number in 1..=place.entries {
-        let from = rest;
-        let Some(header) = DirectoryHeader::take(&mut rest) else {
-            let expected = format_args!("header {number} of {} in the directory", place.entries);
-            return Err(Violation::archive(
-                Rule::DirectoryHeader,
-                expected,
-                "something else, or its end",
-            ));
-        };
-        let entry = header.entry(profile)?;
-        if profile == Strictness::OwnFormat {
-            let mut sealed = Vec::new();
-            headers::write_central(&entry.layout(), entry.header_offset, &mut sealed);
-            if !from.starts_with(&sealed) || from.len() - rest.len() != sealed.len() {
-                return Err(entry.refusal(
-                    Rule::AsSealed,
-                    "a directory header as kindpack writes it",
-                    "another",
-                ));
-            }
-        }
-        entries.push(entry);
+        entries.push(take_entry(&mut rest, (number, place.entries), profile)?);
     }
     if !rest.is_empty() {
         let expected = format_args!("nothing behind the last of {} headers", place.entries);
-        return Err(Violation::archive(
-            Rule::DirectoryHeader,
-            expected,
-            format_args!("{} bytes", rest.len()),
-        ));
+        let found = format_args!("{} bytes", rest.len());
+        return Err(Violation::archive(Rule::DirectoryHeader, expected, found));
     }
     check_unique(&entries)?;
     sort_entries(&mut entries, place.offset, profile)?;
     Ok(entries)
+}
+
+/// Takes the entry of the next header.
+fn take_entry(
+    rest: &mut &[u8],
+    (number, count): (u64, u64),
+    profile: Strictness,
+) -> Result<DirectoryEntry, Violation> {
+    let from = *rest;
+    let Some(header) = DirectoryHeader::take(rest) else {
+        let expected = format_args!("header {number} of {count} in the directory");
+        let found = "something else, or its end";
+        return Err(Violation::archive(Rule::DirectoryHeader, expected, found));
+    };
+    let entry = header.entry(profile)?;
+    if profile == Strictness::OwnFormat {
+        let (header, _) = from.split_at(from.len() - rest.len());
+        entry.check_as_sealed(header)?;
+    }
+    Ok(entry)
 }
 
 /// A header of the directory, cut at its borders.
@@ -342,19 +373,13 @@ fn modified(dos_time: u32, field: Option<&[u8]>) -> Option<Timestamp> {
 
 /// Checks that no two entries have one name; `a` and `a/` would be one place on a disk.
 fn check_unique(entries: &[DirectoryEntry]) -> Result<(), Violation> {
-    let mut names: Vec<&str> = entries
-        .iter()
-        .map(|entry| entry.name.strip_suffix('/').unwrap_or(&entry.name))
-        .collect();
+    let entries = entries.iter();
+    let names = entries.map(|entry| entry.name.strip_suffix('/').unwrap_or(&entry.name));
+    let mut names: Vec<&str> = names.collect();
     names.sort_unstable();
-    match names.windows(2).find_map(|pair| {
-        if let [a, b] = pair {
-            (a == b).then_some(*a)
-        } else {
-            None
-        }
-    }) {
-        Some(name) => Err(Violation::entry(
+    let mut neighbours = names.iter().zip(names.iter().skip(1));
+    match neighbours.find(|(a, b)| a == b) {
+        Some((name, _)) => Err(Violation::entry(
             Rule::NameUnique,
             name,
             "the name once",
@@ -371,9 +396,10 @@ fn sort_entries(
     profile: Strictness,
 ) -> Result<(), Violation> {
     if profile == Strictness::OwnFormat && !entries.is_sorted_by_key(|entry| entry.header_offset) {
+        let expected = "entries in the order of the directory";
         return Err(Violation::archive(
             Rule::EntryOrder,
-            "entries in the order of the directory",
+            expected,
             "another order",
         ));
     }
@@ -381,32 +407,15 @@ fn sort_entries(
     from_last.sort_by_key(|entry| std::cmp::Reverse(entry.header_offset));
     let mut end = directory_offset;
     for entry in from_last {
-        let descriptor = if entry.streamed {
-            Descriptor::LEN - 4
-        } else {
-            0
-        };
-        let around = (LocalRecord::LEN + entry.name_bytes().len() + descriptor) as u64;
-        let least_end = entry
-            .header_offset
-            .saturating_add(around)
-            .saturating_add(entry.compressed_len);
-        if least_end > end {
-            let expected = format_args!("an entry at {} that ends by {end}", entry.header_offset);
-            return Err(entry.refusal(
-                Rule::NoOverlap,
-                expected,
-                format_args!("one that ends at {least_end} or later"),
-            ));
-        }
-        entry.end_offset = end;
+        entry.end_at(end)?;
         end = entry.header_offset;
     }
     if end != 0 {
+        let found = format_args!("{end} bytes before the first");
         return Err(Violation::archive(
             Rule::NoGap,
             "an entry at offset 0",
-            format_args!("{end} bytes before the first"),
+            found,
         ));
     }
     Ok(())

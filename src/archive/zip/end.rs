@@ -1,8 +1,6 @@
 //! Finds the directory of a zip from its last bytes: end record, and ZIP64 end record where there
 //! is one.
 
-use std::fmt;
-
 use super::headers;
 use super::record::{
     CentralRecord, EndRecord, Record, SENTINEL_16, SENTINEL_32, WIDE_END_LEN_AFTER, WideEndLocator,
@@ -49,68 +47,76 @@ pub fn locate(
     profile: Strictness,
 ) -> Result<DirectoryPlace, Violation> {
     let (before, end) = find_end_record(tail, archive_len)?;
-    if profile == Strictness::OwnFormat && end.comment_len != 0 {
-        return Err(Violation::archive(
-            Rule::NoComment,
-            "no comment",
-            format_args!("one of {} bytes", end.comment_len),
-        ));
+    let is_own = profile == Strictness::OwnFormat;
+    if is_own && end.comment_len != 0 {
+        let found = format_args!("one of {} bytes", end.comment_len);
+        return Err(Violation::archive(Rule::NoComment, "no comment", found));
     }
     let tail_offset = archive_len - tail.len() as u64;
-    let locator = before.split_last_chunk::<{ WideEndLocator::LEN }>();
-    let locator = locator
-        .and_then(|(before, bytes)| Some((before, WideEndLocator::take(&mut bytes.as_slice())?)));
-    let (place, records_at) = match locator {
-        Some((before, locator)) => (
-            zip64_place(before, tail_offset, &locator, &end)?,
-            before.len() - WideEndRecord::LEN,
-        ),
-        None => (narrow_place(&end)?, before.len()),
-    };
+    let (place, records_at) = read_place(before, tail_offset, &end)?;
     let (directory, records) = tail.split_at(records_at);
     check_bounds(&place, tail_offset.saturating_add(directory.len() as u64))?;
-    if profile == Strictness::OwnFormat {
-        let mut sealed = Vec::new();
-        headers::write_end(place.offset, place.len, place.entries, &mut sealed);
-        if records != sealed {
-            return Err(Violation::archive(
-                Rule::AsSealed,
-                "end records as kindpack writes them",
-                "others",
-            ));
-        }
+    if is_own {
+        check_as_sealed(&place, records)?;
     }
     Ok(place)
 }
 
+/// The place that the end records give, and where in the tail they begin.
+fn read_place(
+    before: &[u8],
+    tail_offset: u64,
+    end: &EndRecord,
+) -> Result<(DirectoryPlace, usize), Violation> {
+    match take_last::<WideEndLocator, { WideEndLocator::LEN }>(before) {
+        Some((before, locator)) => {
+            let place = zip64_place(before, tail_offset, &locator, end)?;
+            Ok((place, before.len() - WideEndRecord::LEN))
+        }
+        None => Ok((narrow_place(end)?, before.len())),
+    }
+}
+
+/// A record at the end of bytes, and what comes before it.
+fn take_last<R: Record, const LEN: usize>(bytes: &[u8]) -> Option<(&[u8], R)> {
+    let (before, record) = bytes.split_last_chunk::<LEN>()?;
+    Some((before, R::take(&mut record.as_slice())?))
+}
+
+/// Checks that the end records are as kindpack writes them.
+fn check_as_sealed(place: &DirectoryPlace, records: &[u8]) -> Result<(), Violation> {
+    let mut sealed = Vec::new();
+    headers::write_end(place.offset, place.len, place.entries, &mut sealed);
+    if records == sealed {
+        return Ok(());
+    }
+    let expected = "end records as kindpack writes them";
+    Err(Violation::archive(Rule::AsSealed, expected, "others"))
+}
+
 /// Finds the only end record that fits the end of the archive, and what comes before it.
 fn find_end_record(tail: &[u8], archive_len: u64) -> Result<(&[u8], EndRecord), Violation> {
-    let refuse = |rule, expected: &dyn fmt::Display, found: &dyn fmt::Display| {
-        Err(Violation::archive(rule, expected, found))
-    };
     if tail.len() as u64 != tail_len(archive_len) {
-        return refuse(
-            Rule::EndRecord,
-            &format_args!("the last {} bytes", tail_len(archive_len)),
-            &tail.len(),
-        );
+        let expected = format_args!("the last {} bytes", tail_len(archive_len));
+        return Err(Violation::archive(Rule::EndRecord, expected, tail.len()));
     }
-    let mut fitting = (0..tail.len()).filter_map(|start| {
-        let (before, mut rest) = tail.split_at_checked(start)?;
-        let end = EndRecord::take(&mut rest)?;
-        (rest.len() == usize::from(end.comment_len)).then_some((before, end))
-    });
+    let mut fitting = (0..tail.len()).filter_map(|start| fitting_record(tail, start));
     let Some(found) = fitting.next() else {
-        return refuse(
-            Rule::EndRecord,
-            &"an end record that ends at the end",
-            &"none",
-        );
+        let expected = "an end record that ends at the end";
+        return Err(Violation::archive(Rule::EndRecord, expected, "none"));
     };
     if fitting.next().is_some() {
-        return refuse(Rule::OneEndRecord, &"one end record that fits", &"several");
+        let expected = "one end record that fits";
+        return Err(Violation::archive(Rule::OneEndRecord, expected, "several"));
     }
     Ok(found)
+}
+
+/// The end record at `start` and what comes before it, where its comment ends with the archive.
+fn fitting_record(tail: &[u8], start: usize) -> Option<(&[u8], EndRecord)> {
+    let (before, mut rest) = tail.split_at_checked(start)?;
+    let end = EndRecord::take(&mut rest)?;
+    (rest.len() == usize::from(end.comment_len)).then_some((before, end))
 }
 
 /// Checks that a directory ends at `directory_end`, and has room for its entries.
@@ -169,38 +175,13 @@ fn zip64_place(
     locator: &WideEndLocator,
     end: &EndRecord,
 ) -> Result<DirectoryPlace, Violation> {
-    let refuse = |expected: &dyn fmt::Display, found: &dyn fmt::Display| {
-        Err(Violation::archive(Rule::Zip64End, expected, found))
-    };
-    let record = before.split_last_chunk::<{ WideEndRecord::LEN }>();
-    let record = record
-        .and_then(|(before, bytes)| Some((before, WideEndRecord::take(&mut bytes.as_slice())?)));
+    let record = take_last::<WideEndRecord, { WideEndRecord::LEN }>(before);
     let Some((before, record)) = record else {
-        return refuse(&"a ZIP64 end record right before its locator", &"none");
+        let expected = "a ZIP64 end record right before its locator";
+        return Err(Violation::archive(Rule::Zip64End, expected, "none"));
     };
-    let offset = tail_offset.saturating_add(before.len() as u64);
-    if locator.offset != offset {
-        return refuse(
-            &format_args!("a locator that points to {offset}"),
-            &locator.offset,
-        );
-    }
-    if record.len_after_this != WIDE_END_LEN_AFTER {
-        return refuse(
-            &format_args!("{WIDE_END_LEN_AFTER} bytes in the ZIP64 end record"),
-            &record.len_after_this,
-        );
-    }
-    if (
-        locator.disk,
-        locator.disks,
-        record.disk,
-        record.directory_disk,
-    ) != (0, 1, 0, 0)
-        || record.entries_on_disk != record.entries
-    {
-        return Err(Violation::archive(Rule::OneDisk, "one disk", "several"));
-    }
+    check_locator(locator, tail_offset.saturating_add(before.len() as u64))?;
+    check_wide_record(locator, &record)?;
     check_agrees(end, &record)?;
     Ok(DirectoryPlace {
         offset: record.directory_offset,
@@ -209,38 +190,62 @@ fn zip64_place(
     })
 }
 
-/// Checks that each number of the end record is that of the ZIP64 end record, or left to it.
-fn check_agrees(end: &EndRecord, record: &WideEndRecord) -> Result<(), Violation> {
-    let refuse = |what: &str, narrow: u32, wide: u64| {
-        let expected =
-            format_args!("{what} {wide} in the end record, or that it leaves it to ZIP64");
-        Err(Violation::archive(Rule::Zip64End, expected, narrow))
-    };
-    for (what, narrow, wide) in [
-        ("disk", end.disk, record.disk.into()),
-        (
-            "disk of the directory",
-            end.directory_disk,
-            record.directory_disk.into(),
-        ),
-        (
-            "count on this disk",
-            end.entries_on_disk,
-            record.entries_on_disk,
-        ),
-        ("count", end.entries, record.entries),
-    ] {
-        if narrow != SENTINEL_16 && u64::from(narrow) != wide {
-            return refuse(what, narrow.into(), wide);
-        }
+/// Checks that the locator points to the ZIP64 end record.
+fn check_locator(locator: &WideEndLocator, offset: u64) -> Result<(), Violation> {
+    if locator.offset == offset {
+        return Ok(());
     }
-    for (what, narrow, wide) in [
-        ("length", end.directory_len, record.directory_len),
-        ("offset", end.directory_offset, record.directory_offset),
-    ] {
-        if narrow != SENTINEL_32 && u64::from(narrow) != wide {
-            return refuse(what, narrow, wide);
-        }
+    let expected = format_args!("a locator that points to {offset}");
+    Err(Violation::archive(Rule::Zip64End, expected, locator.offset))
+}
+
+/// Checks the length of the ZIP64 end record, and that all is on one disk.
+fn check_wide_record(locator: &WideEndLocator, record: &WideEndRecord) -> Result<(), Violation> {
+    let len = record.len_after_this;
+    if len != WIDE_END_LEN_AFTER {
+        let expected = format_args!("{WIDE_END_LEN_AFTER} bytes in the ZIP64 end record");
+        return Err(Violation::archive(Rule::Zip64End, expected, len));
+    }
+    let of_locator = (locator.disk, locator.disks) == (0, 1);
+    let of_record = (record.disk, record.directory_disk) == (0, 0);
+    if !of_locator || !of_record || record.entries_on_disk != record.entries {
+        return Err(Violation::archive(Rule::OneDisk, "one disk", "several"));
     }
     Ok(())
+}
+
+/// Checks that each number of the end record is that of the ZIP64 end record, or left to it.
+fn check_agrees(end: &EndRecord, record: &WideEndRecord) -> Result<(), Violation> {
+    let directory_disk = (end.directory_disk, record.directory_disk.into());
+    check_short("disk", (end.disk, record.disk.into()))?;
+    check_short("disk of the directory", directory_disk)?;
+    let on_disk = (end.entries_on_disk, record.entries_on_disk);
+    check_short("count on this disk", on_disk)?;
+    check_short("count", (end.entries, record.entries))?;
+    check_long("length", (end.directory_len, record.directory_len))?;
+    check_long("offset", (end.directory_offset, record.directory_offset))
+}
+
+/// Checks a number of 16 bits against that of the ZIP64 end record.
+fn check_short(what: &str, (narrow, wide): (u16, u64)) -> Result<(), Violation> {
+    match narrow {
+        SENTINEL_16 => Ok(()),
+        narrow => check_equal(what, narrow.into(), wide),
+    }
+}
+
+/// Checks a number of 32 bits against that of the ZIP64 end record.
+fn check_long(what: &str, (narrow, wide): (u32, u64)) -> Result<(), Violation> {
+    match narrow {
+        SENTINEL_32 => Ok(()),
+        narrow => check_equal(what, narrow, wide),
+    }
+}
+
+fn check_equal(what: &str, narrow: u32, wide: u64) -> Result<(), Violation> {
+    if u64::from(narrow) == wide {
+        return Ok(());
+    }
+    let expected = format_args!("{what} {wide} in the end record, or that it leaves it to ZIP64");
+    Err(Violation::archive(Rule::Zip64End, expected, narrow))
 }

@@ -31,25 +31,11 @@ pub fn check_local_header(
 ) -> Result<LocalHeader, Violation> {
     let local = ParsedHeader::parse(entry, bytes)?;
     local.check_values(entry)?;
-    let uses_zip64 = local.extra.get(EXTRA_ZIP64).is_some();
     if profile == Strictness::OwnFormat {
-        let wide = if entry.streamed {
-            uses_zip64
-        } else {
-            entry.layout().needs_wide_lengths()
-        };
-        let mut sealed = Vec::new();
-        headers::write_local(&entry.layout(), wide, &mut sealed);
-        if bytes.get(..local.len) != Some(&sealed) {
-            return Err(entry.refusal(
-                Rule::AsSealed,
-                "a local header as kindpack writes it",
-                "another",
-            ));
-        }
+        local.check_as_sealed(entry, bytes)?;
     }
     let data_offset = entry.header_offset.saturating_add(local.len as u64);
-    let descriptor_len = descriptor_len(entry, data_offset, profile, uses_zip64)?;
+    let descriptor_len = descriptor_len(entry, data_offset, profile, local.uses_zip64())?;
     Ok(LocalHeader {
         data_offset,
         descriptor_len,
@@ -94,41 +80,66 @@ impl<'a> ParsedHeader<'a> {
 
     /// Checks that each value is that of the directory; of a streamed entry it may be zero.
     fn check_values(&self, entry: &DirectoryEntry) -> Result<(), Violation> {
-        let Some((len, compressed_len)) = local_lengths(&self.record, self.extra.get(EXTRA_ZIP64))
-        else {
+        let Some(lengths) = local_lengths(&self.record, self.extra.get(EXTRA_ZIP64)) else {
             return Err(entry.refusal(
                 Rule::Zip64Field,
                 "a ZIP64 field with the numbers that the local header leaves to it",
                 "another, or none",
             ));
         };
-        let record = &self.record;
-        let method = headers::method_number(entry.method);
-        let fixed = [
-            ("flags", u64::from(entry.flags), u64::from(record.flags)),
-            ("method", method.into(), record.method.into()),
-            ("MS-DOS time", entry.dos_time.into(), record.dos_time.into()),
-        ];
-        let streamed = [
-            ("crc32", u64::from(entry.crc32), u64::from(record.crc32)),
-            ("compressed length", entry.compressed_len, compressed_len),
-            ("length", entry.len, len),
-        ];
-        let differs = |(_, directory, local): &(&str, u64, u64)| local != directory;
-        let is_unknown = |(_, _, local): &(&str, u64, u64)| entry.streamed && *local == 0;
-        let wrong = fixed.into_iter().find(differs).or_else(|| {
-            streamed
-                .into_iter()
-                .find(|value| differs(value) && !is_unknown(value))
-        });
-        match wrong {
-            Some((what, directory, local)) => Err(entry.refusal(
-                Rule::LocalAgrees,
-                format_args!("{what} {directory} in the local header"),
-                local,
-            )),
+        let is_unknown = |local| entry.streamed && local == 0;
+        let fixed = self.fixed_values(entry).into_iter();
+        let fixed = fixed.filter(|(_, directory, local)| local != directory);
+        let streamed = self.streamed_values(entry, lengths).into_iter();
+        let streamed =
+            streamed.filter(|(_, directory, local)| local != directory && !is_unknown(*local));
+        match fixed.chain(streamed).next() {
+            Some(wrong) => Err(disagreement(entry, wrong)),
             None => Ok(()),
         }
+    }
+
+    /// Values that every local header has.
+    fn fixed_values(&self, entry: &DirectoryEntry) -> [ComparedValue; 3] {
+        let record = &self.record;
+        let method = headers::method_number(entry.method);
+        [
+            ("flags", entry.flags.into(), record.flags.into()),
+            ("method", method.into(), record.method.into()),
+            ("MS-DOS time", entry.dos_time.into(), record.dos_time.into()),
+        ]
+    }
+
+    /// Values that a streamed entry may leave to its descriptor.
+    fn streamed_values(
+        &self,
+        entry: &DirectoryEntry,
+        (len, compressed_len): (u64, u64),
+    ) -> [ComparedValue; 3] {
+        [
+            ("crc32", entry.crc32.into(), self.record.crc32.into()),
+            ("compressed length", entry.compressed_len, compressed_len),
+            ("length", entry.len, len),
+        ]
+    }
+
+    fn uses_zip64(&self) -> bool {
+        self.extra.get(EXTRA_ZIP64).is_some()
+    }
+
+    /// Checks that the header is as kindpack writes it.
+    fn check_as_sealed(&self, entry: &DirectoryEntry, bytes: &[u8]) -> Result<(), Violation> {
+        let wide = match entry.streamed {
+            true => self.uses_zip64(),
+            false => entry.layout().needs_wide_lengths(),
+        };
+        let mut sealed = Vec::new();
+        headers::write_local(&entry.layout(), wide, &mut sealed);
+        if bytes.get(..self.len) == Some(&sealed) {
+            return Ok(());
+        }
+        let expected = "a local header as kindpack writes it";
+        Err(entry.refusal(Rule::AsSealed, expected, "another"))
     }
 }
 
@@ -140,11 +151,7 @@ fn descriptor_len(
     uses_zip64: bool,
 ) -> Result<u64, Violation> {
     let data_end = data_offset.saturating_add(entry.compressed_len);
-    let signed = if uses_zip64 || entry.layout().needs_wide_lengths() {
-        WideDescriptor::LEN
-    } else {
-        Descriptor::LEN
-    } as u64;
+    let signed = signed_len(entry, uses_zip64);
     let allowed: &[u64] = match profile {
         _ if !entry.streamed => &[0],
         Strictness::OwnFormat => &[signed],
@@ -154,19 +161,38 @@ fn descriptor_len(
     let least = allowed.iter().min().expect("some length is allowed");
     match entry.end_offset.checked_sub(data_end) {
         Some(descriptor_len) if allowed.contains(&descriptor_len) => Ok(descriptor_len),
-        Some(behind) if behind >= *least => {
-            let expected = format_args!(
-                "one of {allowed:?} bytes between its data and {}",
-                entry.end_offset
-            );
-            Err(entry.refusal(Rule::NoGap, expected, behind))
-        }
-        _ => Err(entry.refusal(
-            Rule::NoOverlap,
-            format_args!("an entry that ends at {}", entry.end_offset),
-            format_args!("data up to {data_end} and a descriptor of at least {least} bytes"),
-        )),
+        Some(behind) if behind >= *least => Err(gap(entry, allowed, behind)),
+        _ => Err(overlap(entry, data_end, *least)),
     }
+}
+
+/// The length of the entry's descriptor with its signature.
+fn signed_len(entry: &DirectoryEntry, uses_zip64: bool) -> u64 {
+    if uses_zip64 || entry.layout().needs_wide_lengths() {
+        WideDescriptor::LEN as u64
+    } else {
+        Descriptor::LEN as u64
+    }
+}
+
+fn gap(entry: &DirectoryEntry, allowed: &[u64], behind: u64) -> Violation {
+    let end = entry.end_offset;
+    let expected = format_args!("one of {allowed:?} bytes between its data and {end}");
+    entry.refusal(Rule::NoGap, expected, behind)
+}
+
+fn overlap(entry: &DirectoryEntry, data_end: u64, least: u64) -> Violation {
+    let expected = format_args!("an entry that ends at {}", entry.end_offset);
+    let found = format_args!("data up to {data_end} and a descriptor of at least {least} bytes");
+    entry.refusal(Rule::NoOverlap, expected, found)
+}
+
+/// The name of a value, what it is in the directory, and what in the local header.
+type ComparedValue = (&'static str, u64, u64);
+
+fn disagreement(entry: &DirectoryEntry, (what, directory, local): ComparedValue) -> Violation {
+    let expected = format_args!("{what} {directory} in the local header");
+    entry.refusal(Rule::LocalAgrees, expected, local)
 }
 
 /// Length and compressed length of a local header. The format wants both in a ZIP64 field; some

@@ -103,6 +103,23 @@ enum Sizes {
     },
 }
 
+impl Sizes {
+    /// What the local header says, and whether with 64-bit lengths.
+    fn layout<'a>(&self, head: EntryHead<'a>) -> (headers::EntryHeaders<'a>, bool) {
+        match *self {
+            Sizes::Known {
+                crc32,
+                len,
+                compressed_len,
+            } => {
+                let entry = head.layout(crc32, compressed_len, len, false);
+                (entry, entry.needs_wide_lengths())
+            }
+            Sizes::InDescriptor { wide } => (head.layout(0, 0, 0, true), wide),
+        }
+    }
+}
+
 impl ZipWriter {
     /// How many bytes the archive has so far, told data included.
     pub fn offset(&self) -> u64 {
@@ -160,43 +177,35 @@ impl ZipWriter {
     }
 
     fn begin(&mut self, head: EntryHead<'_>, promise: Sizes) -> Result<Vec<u8>, ZipWriteError> {
-        if let Some(open) = &self.open {
-            return Err(ZipWriteError::StillOpen {
-                entry: open.name.to_string(),
-            });
-        }
-        check_name(head.name)?;
-        if self.names.contains(head.name) {
-            return Err(
-                Violation::entry(Rule::NameUnique, head.name, "the name once", "it twice").into(),
-            );
-        }
-        let (entry, wide) = match promise {
-            Sizes::Known {
-                crc32,
-                len,
-                compressed_len,
-            } => {
-                let entry = head.layout(crc32, compressed_len, len, false);
-                (entry, entry.needs_wide_lengths())
-            }
-            Sizes::InDescriptor { wide } => (head.layout(0, 0, 0, true), wide),
-        };
+        self.check_begin(head)?;
+        let (entry, wide) = promise.layout(head);
         let mut header = Vec::new();
         headers::write_local(&entry, wide, &mut header);
-        let name: Box<str> = head.name.into();
         let header_offset = self.offset;
-        self.offset = advanced(self.offset, header.len() as u64, &name)?;
-        self.names.insert(name.clone());
-        self.open = Some(OpenMember {
-            name,
-            method: head.method,
-            modified: head.modified,
-            header_offset,
-            data_len: 0,
-            promise,
-        });
+        self.offset = advanced(self.offset, header.len() as u64, head.name)?;
+        self.names.insert(head.name.into());
+        self.open = Some(OpenMember::new(head, header_offset, promise));
         Ok(header)
+    }
+
+    /// Checks that no entry is open, and that the next one has a name of its own.
+    fn check_begin(&self, head: EntryHead<'_>) -> Result<(), ZipWriteError> {
+        self.check_closed()?;
+        check_name(head.name)?;
+        if self.names.contains(head.name) {
+            let twice = Violation::entry(Rule::NameUnique, head.name, "the name once", "it twice");
+            return Err(twice.into());
+        }
+        Ok(())
+    }
+
+    fn check_closed(&self) -> Result<(), ZipWriteError> {
+        match &self.open {
+            Some(open) => Err(ZipWriteError::StillOpen {
+                entry: open.name.to_string(),
+            }),
+            None => Ok(()),
+        }
     }
 
     /// Tells that `len` bytes of the open entry's data follow.
@@ -216,26 +225,7 @@ impl ZipWriter {
         let open = self.open.as_ref().ok_or(ZipWriteError::NoneOpen)?;
         let descriptor = open.descriptor(crc32, len)?;
         let offset = advanced(self.offset, descriptor.len() as u64, &open.name)?;
-        let head = EntryHead {
-            name: &open.name,
-            method: open.method,
-            modified: open.modified,
-        };
-        let entry = head.layout(
-            crc32,
-            open.data_len,
-            len,
-            matches!(open.promise, Sizes::InDescriptor { .. }),
-        );
-        let directory_len = self.directory.len();
-        headers::write_central(&entry, open.header_offset, &mut self.directory);
-        if self.directory.len() as u64 > MAX_DIRECTORY_LEN_BYTES {
-            self.directory.truncate(directory_len);
-            let expected = format_args!("a directory of at most {MAX_DIRECTORY_LEN_BYTES} bytes");
-            return Err(
-                Violation::entry(Rule::DirectoryLen, &open.name, expected, "a longer one").into(),
-            );
-        }
+        list_member(&mut self.directory, open, crc32, len)?;
         self.offset = offset;
         self.entries += 1;
         self.open = None;
@@ -244,11 +234,7 @@ impl ZipWriter {
 
     /// Ends the archive and gives its directory and end records.
     pub fn finish(self) -> Result<Vec<u8>, ZipWriteError> {
-        if let Some(open) = self.open {
-            return Err(ZipWriteError::StillOpen {
-                entry: open.name.into(),
-            });
-        }
+        self.check_closed()?;
         let mut out = self.directory;
         let directory_len = out.len() as u64;
         headers::write_end(self.offset, directory_len, self.entries, &mut out);
@@ -279,44 +265,98 @@ impl<'a> EntryHead<'a> {
 impl OpenMember {
     /// The descriptor, once the numbers are what was promised.
     fn descriptor(&self, crc32: u32, len: u64) -> Result<Vec<u8>, ZipWriteError> {
-        let entry = || self.name.to_string();
         match self.promise {
             Sizes::Known {
                 crc32: promised_crc32,
                 len: promised_len,
                 compressed_len,
             } => {
-                for (what, expected, found) in [
-                    ("crc32", promised_crc32.into(), crc32.into()),
-                    ("length", promised_len, len),
-                    ("compressed length", compressed_len, self.data_len),
-                ] {
-                    if found != expected {
-                        return Err(ZipWriteError::SizeMismatch {
-                            entry: entry(),
-                            what,
-                            expected,
-                            found,
-                        });
-                    }
-                }
+                self.check_kept("crc32", promised_crc32.into(), crc32.into())?;
+                self.check_kept("length", promised_len, len)?;
+                self.check_kept("compressed length", compressed_len, self.data_len)?;
                 Ok(Vec::new())
             }
             Sizes::InDescriptor { wide } => {
-                for (what, found) in [("length", len), ("compressed length", self.data_len)] {
-                    if !wide && !fits_32(found) {
-                        return Err(ZipWriteError::TooLong {
-                            entry: entry(),
-                            what,
-                            limit: u32::MAX.into(),
-                            found,
-                        });
-                    }
-                }
+                self.check_fits("length", len, wide)?;
+                self.check_fits("compressed length", self.data_len, wide)?;
                 Ok(headers::descriptor(crc32, self.data_len, len, wide))
             }
         }
     }
+
+    /// Checks a number that was promised.
+    fn check_kept(
+        &self,
+        what: &'static str,
+        expected: u64,
+        found: u64,
+    ) -> Result<(), ZipWriteError> {
+        if found == expected {
+            return Ok(());
+        }
+        Err(ZipWriteError::SizeMismatch {
+            entry: self.name.to_string(),
+            what,
+            expected,
+            found,
+        })
+    }
+
+    /// Checks a number that only came with the data.
+    fn check_fits(&self, what: &'static str, found: u64, wide: bool) -> Result<(), ZipWriteError> {
+        if wide || fits_32(found) {
+            return Ok(());
+        }
+        Err(ZipWriteError::TooLong {
+            entry: self.name.to_string(),
+            what,
+            limit: u32::MAX.into(),
+            found,
+        })
+    }
+
+    fn new(head: EntryHead<'_>, header_offset: u64, promise: Sizes) -> Self {
+        OpenMember {
+            name: head.name.into(),
+            method: head.method,
+            modified: head.modified,
+            header_offset,
+            data_len: 0,
+            promise,
+        }
+    }
+
+    fn head(&self) -> EntryHead<'_> {
+        EntryHead {
+            name: &self.name,
+            method: self.method,
+            modified: self.modified,
+        }
+    }
+
+    /// What the directory says of it, once its checksum and length are known.
+    fn layout(&self, crc32: u32, len: u64) -> headers::EntryHeaders<'_> {
+        let is_streamed = matches!(self.promise, Sizes::InDescriptor { .. });
+        self.head().layout(crc32, self.data_len, len, is_streamed)
+    }
+}
+
+/// Appends an entry to the directory, unless that gets too long.
+fn list_member(
+    directory: &mut Vec<u8>,
+    open: &OpenMember,
+    crc32: u32,
+    len: u64,
+) -> Result<(), ZipWriteError> {
+    let len_before = directory.len();
+    headers::write_central(&open.layout(crc32, len), open.header_offset, directory);
+    if directory.len() as u64 <= MAX_DIRECTORY_LEN_BYTES {
+        return Ok(());
+    }
+    directory.truncate(len_before);
+    let expected = format_args!("a directory of at most {MAX_DIRECTORY_LEN_BYTES} bytes");
+    let longer = Violation::entry(Rule::DirectoryLen, &open.name, expected, "a longer one");
+    Err(longer.into())
 }
 
 fn advanced(offset: u64, len: u64, entry: &str) -> Result<u64, ZipWriteError> {
