@@ -11,7 +11,7 @@ use crate::cli::input_file::read_input_file;
 use crate::config::Config;
 use crate::model::{Sample, TargetSpec};
 use crate::plan::profile::{self, Profile};
-use crate::plan::{Choices, Environment, Hooks, NamespaceMap, PlanSelection, Redaction};
+use crate::plan::{Choices, Environment, Hooks, NamespaceMap, OrderFile, PlanSelection, Redaction};
 use crate::store::is_bucket_address;
 use crate::transform::redact::{RedactKey, RedactRule};
 
@@ -34,36 +34,13 @@ const FILE_MAX_BYTES: u64 = 1 << 20;
 /// that name. Only redactions add up, so that one more rule brings nothing back that the profile
 /// takes away; of several rules for one property the last counts, which is the typed one.
 pub async fn choices(args: PlanChoices) -> Result<Choices, Failure> {
-    let profile = match &args.profile {
-        Some(name) => {
-            read_profile(args.config.as_deref().unwrap_or(Path::new(CONFIG)), name).await?
-        }
-        None => Profile::default(),
-    };
-    let Some(target) = args.target.or(profile.target) else {
-        let why = "--target: expected emulator:PROJECT[@HOST:PORT], datastore:PROJECT, dir:PATH or ndjson:PATH, found none";
-        return Err(Failure::usage(why)
-            .hint("a target is never guessed; a profile of kindpack.toml may name one"));
-    };
-    let target = with_absolute_path(target)?;
-    let staging = args.staging.or(profile.staging).map(|staging| {
-        if is_bucket_address(&staging) {
-            staging
-        } else {
-            absolute(staging.as_ref()).display().to_string()
-        }
-    });
+    let profile = profile_of(&args).await?;
+    let target = with_absolute_path(target_of(args.target, profile.target)?)?;
+    let staging = args.staging.or(profile.staging).map(absolute_staging);
     let maps = typed_or(args.map_namespace, profile.map_namespaces);
-    let order_file = match args.order_file.or(profile.order_file) {
-        Some(path) => Some(profile::order(&read(&path).await?, &named(&path))?),
-        None => None,
-    };
+    let order_file = read_order(args.order_file.or(profile.order_file)).await?;
     let rules = all_rules(profile.redact, profile.redact_file.as_deref(), &args.redact).await?;
-    let key = if rules.iter().any(RedactRule::needs_key) {
-        redact_key()?
-    } else {
-        None
-    };
+    let key = key_for(&rules)?;
     let typed_sample = args.sample.or(args.limit.map(Sample::Limit));
     Ok(Choices {
         via: args.via.or(profile.via).unwrap_or_default(),
@@ -96,6 +73,50 @@ pub async fn choices(args: PlanChoices) -> Result<Choices, Failure> {
         },
         target,
     })
+}
+
+/// The profile that the arguments name; an empty one where they name none.
+async fn profile_of(args: &PlanChoices) -> Result<Profile, Failure> {
+    let Some(name) = &args.profile else {
+        return Ok(Profile::default());
+    };
+    let config = args.config.as_deref();
+    read_profile(config.unwrap_or(Path::new(CONFIG)), name).await
+}
+
+fn target_of(
+    typed: Option<TargetSpec>,
+    of_profile: Option<TargetSpec>,
+) -> Result<TargetSpec, Failure> {
+    typed.or(of_profile).ok_or_else(|| {
+        let why = "--target: expected emulator:PROJECT[@HOST:PORT], datastore:PROJECT, dir:PATH or ndjson:PATH, found none";
+        let hint = "a target is never guessed; a profile of kindpack.toml may name one";
+        Failure::usage(why).hint(hint)
+    })
+}
+
+/// A place for exports that means the same wherever the plan is read.
+fn absolute_staging(staging: String) -> String {
+    if is_bucket_address(&staging) {
+        return staging;
+    }
+    absolute(staging.as_ref()).display().to_string()
+}
+
+async fn read_order(path: Option<PathBuf>) -> Result<Option<OrderFile>, Failure> {
+    let Some(path) = path else {
+        return Ok(None);
+    };
+    let order = profile::order(&read(&path).await?, &named(&path))?;
+    Ok(Some(order))
+}
+
+/// The key that the rules need.
+fn key_for(rules: &[RedactRule]) -> Result<Option<RedactKey>, Failure> {
+    if rules.iter().any(RedactRule::needs_key) {
+        return redact_key();
+    }
+    Ok(None)
 }
 
 /// A target whose path means the same wherever the plan is read.

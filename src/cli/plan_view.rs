@@ -8,7 +8,7 @@ use crate::cli::context::Context;
 use crate::cli::output;
 use crate::cli::text::Text;
 use crate::model::Sample;
-use crate::plan::{ExplainedKind, Explanation, Hooks, OnExisting, Plan};
+use crate::plan::{ExplainedKind, Explanation, Hooks, OnExisting, Plan, Redaction, Step};
 
 /// How many kinds that are left out for one reason are named; the document names all.
 const LEFT_OUT_SHOWN: usize = 4;
@@ -33,42 +33,13 @@ pub fn show(context: &Context, plan: &Plan) {
 
 fn show_steps(context: &Context, plan: &Plan) {
     let ui = &context.ui;
-    let moves = plan
-        .steps
-        .iter()
-        .any(|step| step.namespace != step.to_namespace);
-    let deletes = plan.steps.iter().any(|step| step.deletes);
-    let mut heads = vec!["STEP", "NAMESPACE", "KIND", "ENTITIES", "BYTES"];
-    if deletes {
-        heads.push("ALSO");
-    }
-    heads.push("REASON");
-    if moves {
-        heads.insert(2, "TO");
-    }
-    let right: Vec<usize> = if moves { vec![0, 4, 5] } else { vec![0, 3, 4] };
-    let about = if !is_exact(plan) { "~" } else { "" };
-    let rows = plan.steps.iter().map(|step| {
-        let entities = format!("{about}{}", output::count(step.entities));
-        let mut row = vec![
-            step.id.to_string(),
-            step.namespace.to_string(),
-            step.kind.to_string(),
-            entities,
-            output::bytes(step.bytes),
-        ];
-        if deletes {
-            row.push(if step.deletes { "DELETES others" } else { "" }.to_owned());
-        }
-        row.push(step.reason.clone());
-        if moves {
-            row.insert(2, step.to_namespace.to_string());
-        }
-        row
-    });
+    let columns = StepColumns::from_plan(plan);
+    let rows = plan.steps.iter().map(|step| columns.row(step));
     // The heads stand in the first line, and each step in one of its own.
     let alarms = std::iter::once(false).chain(plan.steps.iter().map(|step| step.deletes));
-    let lines = ui.table(&heads, &right, rows).zip(alarms);
+    let lines = ui
+        .table(&columns.heads(), columns.right(), rows)
+        .zip(alarms);
     ui.say_lines(lines.map(|(line, alarm)| {
         if alarm {
             ui.danger(&line.to_string())
@@ -76,6 +47,50 @@ fn show_steps(context: &Context, plan: &Plan) {
             line
         }
     }));
+}
+
+/// Which columns the table of steps has, besides those that it always has.
+struct StepColumns {
+    moves: bool,
+    deletes: bool,
+    /// What stands in front of a number of entities.
+    about: &'static str,
+}
+
+impl StepColumns {
+    fn from_plan(plan: &Plan) -> Self {
+        let is_moved = |step: &Step| step.namespace != step.to_namespace;
+        StepColumns {
+            moves: plan.steps.iter().any(is_moved),
+            deletes: plan.steps.iter().any(|step| step.deletes),
+            about: if is_exact(plan) { "" } else { "~" },
+        }
+    }
+
+    fn heads(&self) -> Vec<&'static str> {
+        let mut heads = vec!["STEP", "NAMESPACE"];
+        heads.extend(self.moves.then_some("TO"));
+        heads.extend(["KIND", "ENTITIES", "BYTES"]);
+        heads.extend(self.deletes.then_some("ALSO"));
+        heads.push("REASON");
+        heads
+    }
+
+    /// The columns of numbers.
+    fn right(&self) -> &'static [usize] {
+        if self.moves { &[0, 4, 5] } else { &[0, 3, 4] }
+    }
+
+    fn row(&self, step: &Step) -> Vec<String> {
+        let mut row = vec![step.id.to_string(), step.namespace.to_string()];
+        row.extend(self.moves.then(|| step.to_namespace.to_string()));
+        let entities = format!("{}{}", self.about, output::count(step.entities));
+        row.extend([step.kind.to_string(), entities, output::bytes(step.bytes)]);
+        let also = if step.deletes { "DELETES others" } else { "" };
+        row.extend(self.deletes.then(|| also.to_owned()));
+        row.push(step.reason.clone());
+        row
+    }
 }
 
 /// Whether the plan knows how many entities it restores: a share is met about, and how many others
@@ -89,75 +104,74 @@ fn is_exact(plan: &Plan) -> bool {
 }
 
 fn show_left_out(context: &Context, plan: &Plan) {
+    for (reason, kinds) in left_out_by_reason(plan) {
+        let kinds = shortened(&kinds, LEFT_OUT_SHOWN);
+        context.ui.info(format!("left out, {reason}: {kinds}"));
+    }
+    show_cycles(context, plan);
+}
+
+fn left_out_by_reason(plan: &Plan) -> BTreeMap<&str, Vec<String>> {
     let mut left_out: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for skipped in &plan.skipped {
-        left_out
-            .entry(&skipped.reason)
-            .or_default()
-            .push(skipped.pair().to_string());
+        let kinds = left_out.entry(&skipped.reason).or_default();
+        kinds.push(skipped.pair().to_string());
     }
-    for (reason, kinds) in left_out {
-        context.ui.info(format!(
-            "left out, {reason}: {}",
-            shortened(&kinds, LEFT_OUT_SHOWN)
-        ));
-    }
+    left_out
+}
+
+fn show_cycles(context: &Context, plan: &Plan) {
     for cycle in &plan.cycles {
-        let members: Vec<String> = cycle
-            .iter()
-            .map(|member| member.pair().to_string())
-            .collect();
-        context.ui.info(format!(
-            "in a cycle, so that any order is as good: {}",
-            shortened(&members, CYCLE_SHOWN)
-        ));
+        let members = cycle.iter().map(|member| member.pair().to_string());
+        let members = shortened(&members.collect::<Vec<_>>(), CYCLE_SHOWN);
+        let line = format!("in a cycle, so that any order is as good: {members}");
+        context.ui.info(line);
     }
 }
 
 /// What happens besides the steps: redactions, samples, commands.
 fn show_terms(context: &Context, plan: &Plan) {
-    let ui = &context.ui;
-    for found in plan
-        .head
-        .choices
-        .redaction
-        .matches
-        .iter()
-        .filter(|found| !found.properties.is_empty())
-    {
-        ui.info(format!(
-            "redacted by {}: {}",
-            found.rule,
-            shortened(&found.properties, PROPERTIES_SHOWN)
-        ));
-    }
-    if plan.head.choices.redaction.matches.is_empty() {
-        plan.head
-            .choices
-            .redaction
-            .rules
-            .iter()
-            .for_each(|rule| ui.info(format!("redacted by {rule}")));
-    }
-    if let Some(sample) = plan.head.choices.sample {
-        let of = if plan.head.choices.selection.only.is_empty() {
-            "kind"
-        } else {
-            "chosen kind"
-        };
-        ui.info(format!(
-            "a sample of {sample} of each {of}{}",
-            if plan.head.choices.selection.with_dependencies {
-                ", and what it needs"
-            } else {
-                ""
-            }
-        ));
-    }
+    show_redactions(context, &plan.head.choices.redaction);
+    show_sample(context, plan);
     if let Some(staging) = &plan.head.choices.staging {
-        ui.info(format!("exports are laid down under {staging} meanwhile"));
+        let line = format!("exports are laid down under {staging} meanwhile");
+        context.ui.info(line);
     }
     say_hooks(context, plan);
+}
+
+/// Shows what each rule matches, or the rules alone where that was not asked.
+fn show_redactions(context: &Context, redaction: &Redaction) {
+    let matches = redaction.matches.iter();
+    for found in matches.filter(|found| !found.properties.is_empty()) {
+        let properties = shortened(&found.properties, PROPERTIES_SHOWN);
+        let line = format!("redacted by {}: {properties}", found.rule);
+        context.ui.info(line);
+    }
+    if redaction.matches.is_empty() {
+        let rules = redaction.rules.iter();
+        rules.for_each(|rule| context.ui.info(format!("redacted by {rule}")));
+    }
+}
+
+fn show_sample(context: &Context, plan: &Plan) {
+    let selection = &plan.head.choices.selection;
+    let Some(sample) = plan.head.choices.sample else {
+        return;
+    };
+    let of = if selection.only.is_empty() {
+        "kind"
+    } else {
+        "chosen kind"
+    };
+    let also = if selection.with_dependencies {
+        ", and what it needs"
+    } else {
+        ""
+    };
+    context
+        .ui
+        .info(format!("a sample of {sample} of each {of}{also}"));
 }
 
 /// Shows the commands that a plan of the user's runs, before it does.
@@ -188,43 +202,49 @@ fn say_hooks(context: &Context, plan: &Plan) {
 }
 
 fn show_sums(context: &Context, plan: &Plan) {
-    let ui = &context.ui;
-    let totals = &plan.totals;
-    let profile = plan
-        .head
-        .choices
-        .selection
-        .profile
-        .as_ref()
-        .map(|name| format!(", profile {name}"))
-        .unwrap_or_default();
-    ui.say_apart(format!(
-        "{}, {}{}, {} into {} ({}, by {}{profile}); about {}",
+    show_totals(context, plan);
+    context.ui.info(plan.head.exports.to_string());
+    show_billed_writes(context, plan);
+    show_dangers(context, plan);
+}
+
+fn show_totals(context: &Context, plan: &Plan) {
+    let (totals, choices) = (&plan.totals, &plan.head.choices);
+    let profile = choices.selection.profile.as_ref();
+    let profile = profile.map(|name| format!(", profile {name}"));
+    context.ui.say_apart(format!(
+        "{}, {}{}, {} into {} ({}, by {}{}); about {}",
         output::counted(totals.steps, "step", "steps"),
         if is_exact(plan) { "" } else { "about " },
         output::counted(totals.entities, "entity", "entities"),
         output::bytes(totals.bytes),
-        plan.head.choices.target,
-        plan.head.choices.on_existing,
-        plan.head.choices.via,
+        choices.target,
+        choices.on_existing,
+        choices.via,
+        profile.unwrap_or_default(),
         output::duration(totals.seconds),
     ));
-    ui.info(plan.head.exports.to_string());
-    if let Some(writes) = totals.billed_writes {
-        let deletions = if plan.head.choices.on_existing == OnExisting::Replace {
-            " and deletions, of which nobody knows how many,"
-        } else {
-            ""
-        };
-        ui.info(format!(
-            "{} that are billed; index writes{deletions} come on top",
-            output::counted(writes, "entity write", "entity writes")
-        ));
-    }
-    if plan.head.choices.on_existing == OnExisting::Replace && !plan.steps.is_empty() {
+}
+
+fn show_billed_writes(context: &Context, plan: &Plan) {
+    let Some(writes) = plan.totals.billed_writes else {
+        return;
+    };
+    let writes = output::counted(writes, "entity write", "entity writes");
+    let deletions = match plan.head.choices.on_existing {
+        OnExisting::Replace => " and deletions, of which nobody knows how many,",
+        OnExisting::Fail | OnExisting::Merge => "",
+    };
+    context.ui.info(format!(
+        "{writes} that are billed; index writes{deletions} come on top"
+    ));
+}
+
+fn show_dangers(context: &Context, plan: &Plan) {
+    let (ui, choices) = (&context.ui, &plan.head.choices);
+    if choices.on_existing == OnExisting::Replace && !plan.steps.is_empty() {
         ui.info(ui.danger("DELETES what the target holds of these kinds and the archive does not"));
     }
-    let choices = &plan.head.choices;
     if choices.target.is_real_service() && choices.selection.disaster_recovery {
         ui.info(ui.danger(
             "DISASTER RECOVERY: the target may be the project that the backup was made of",

@@ -24,7 +24,7 @@ pub(super) struct Constraints {
     pub awaited: BTreeMap<usize, String>,
 }
 
-/// Reads `first`, `last` and `after`. A step that several selectors of `first` (or `last`) choose
+/// Reads `first`, `last` and `depends_on`. A step that several selectors of `first` (or `last`) choose
 /// goes by the earliest.
 pub(super) fn from_choices(
     taken: &[SelectedKind],

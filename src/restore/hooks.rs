@@ -9,7 +9,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 /// What no hook needs to know of our own environment.
@@ -77,27 +77,7 @@ impl Hook<'_> {
     /// # Errors
     /// [`HookError`] unless it exits with 0 in time.
     pub async fn run(&self) -> Result<(), HookError> {
-        let option = self.option;
-        let no_shell = |source| HookError::NoShell { option, source };
-        let out = io::stderr()
-            .as_fd()
-            .try_clone_to_owned()
-            .map_err(no_shell)?;
-        let mut command = Command::new("sh");
-        command
-            .args(["-c", self.command])
-            .stdin(Stdio::null())
-            .stdout(out);
-        // A group of its own: Ctrl-C at the terminal is for the restore, which lets its hook come
-        // to an end.
-        command.process_group(0);
-        for name in SECRETS {
-            command.env_remove(name);
-        }
-        let mut child = command
-            .envs(self.variables.iter().map(|(name, value)| (name, value)))
-            .spawn()
-            .map_err(no_shell)?;
+        let mut child = self.spawn().map_err(|source| self.no_shell(source))?;
         let id = child.id().and_then(|id| i32::try_from(id).ok());
         let mut group = ProcessGroup(id.and_then(Pid::from_raw));
         let ended = timeout(self.limit, child.wait()).await;
@@ -106,13 +86,45 @@ impl Hook<'_> {
             group.0 = None;
         }
         match ended {
-            Ok(Ok(status)) if status.success() => Ok(()),
-            Ok(Ok(status)) => Err(HookError::Failed { option, status }),
-            Ok(Err(source)) => Err(no_shell(source)),
-            Err(_) => Err(HookError::TooLong {
-                option,
-                seconds: self.limit.as_secs(),
-            }),
+            Ok(Ok(status)) => self.check_status(status),
+            Ok(Err(source)) => Err(self.no_shell(source)),
+            Err(_) => Err(self.too_long()),
+        }
+    }
+
+    /// Starts the command, in a group of its own: Ctrl-C at the terminal is for the restore, which
+    /// lets its hook come to an end.
+    fn spawn(&self) -> io::Result<Child> {
+        let out = io::stderr().as_fd().try_clone_to_owned()?;
+        let mut command = Command::new("sh");
+        command.args(["-c", self.command]).process_group(0);
+        command.stdin(Stdio::null()).stdout(out);
+        for name in SECRETS {
+            command.env_remove(name);
+        }
+        let variables = self.variables.iter();
+        command
+            .envs(variables.map(|(name, value)| (name, value)))
+            .spawn()
+    }
+
+    fn check_status(&self, status: ExitStatus) -> Result<(), HookError> {
+        if status.success() {
+            return Ok(());
+        }
+        let option = self.option;
+        Err(HookError::Failed { option, status })
+    }
+
+    fn no_shell(&self, source: io::Error) -> HookError {
+        let option = self.option;
+        HookError::NoShell { option, source }
+    }
+
+    fn too_long(&self) -> HookError {
+        HookError::TooLong {
+            option: self.option,
+            seconds: self.limit.as_secs(),
         }
     }
 }

@@ -74,45 +74,58 @@ pub fn acquire(
     target: &TargetSpec,
     holder: &LockOwner,
 ) -> Result<TargetLock, LeaseError> {
-    let name = Sha256(sha2::Sha256::digest(place_of(target)).into()).to_string();
-    let path = folder.join(format!(
-        "{}.lease",
-        name.chars().take(32).collect::<String>()
-    ));
+    let path = lease_path(folder, target);
     let failed = |deed| {
-        let path = path.display().to_string();
-        move |source| LeaseError::Io { path, deed, source }
+        let path = &path;
+        move |source| io_error(path, deed, source)
     };
     fs::create_dir_all(folder).map_err(failed("cannot make its folder"))?;
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(failed("cannot open the target's lease"))?;
+    let mut file = open_lease(&path).map_err(failed("cannot open the target's lease"))?;
     match file.try_lock() {
         Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut text = String::new();
-            // Who holds it may be about to write it: then nobody is named.
-            file.take(HOLDER_MAX_BYTES).read_to_string(&mut text).ok();
-            return Err(LeaseError::Held {
-                target: target.to_string(),
-                holder: serde_json::from_str(&text).ok(),
-            });
-        }
+        Err(TryLockError::WouldBlock) => return Err(held(file, target)),
         Err(TryLockError::Error(source)) => {
             return Err(failed("cannot lock the target's lease")(source));
         }
     }
-    let text = serde_json::to_string(holder).expect("texts and numbers can be written as JSON");
-    let written = file
-        .set_len(0)
-        .and_then(|()| file.rewind())
-        .and_then(|()| file.write_all(text.as_bytes()));
-    written.map_err(failed("cannot write the target's lease"))?;
+    write_holder(&mut file, holder).map_err(failed("cannot write the target's lease"))?;
     Ok(TargetLock(file))
+}
+
+/// Where the lease of a target is: a name of its own for each target.
+fn lease_path(folder: &Path, target: &TargetSpec) -> PathBuf {
+    let digest = Sha256(sha2::Sha256::digest(place_of(target)).into()).to_string();
+    let name: String = digest.chars().take(32).collect();
+    folder.join(format!("{name}.lease"))
+}
+
+fn open_lease(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    options.create(true).truncate(false).open(path)
+}
+
+fn io_error(path: &Path, deed: &'static str, source: io::Error) -> LeaseError {
+    let path = path.display().to_string();
+    LeaseError::Io { path, deed, source }
+}
+
+/// The error of a lease that another process has. Who holds it may be about to write it: then
+/// nobody is named.
+fn held(file: File, target: &TargetSpec) -> LeaseError {
+    let mut text = String::new();
+    file.take(HOLDER_MAX_BYTES).read_to_string(&mut text).ok();
+    LeaseError::Held {
+        target: target.to_string(),
+        holder: serde_json::from_str(&text).ok(),
+    }
+}
+
+fn write_holder(file: &mut File, holder: &LockOwner) -> io::Result<()> {
+    let text = serde_json::to_string(holder).expect("texts and numbers can be written as JSON");
+    file.set_len(0)?;
+    file.rewind()?;
+    file.write_all(text.as_bytes())
 }
 
 /// One spelling for each target: names of this machine are one, so are those of a default database,

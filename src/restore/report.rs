@@ -18,6 +18,9 @@ use crate::restore::{Check, StepOutcome};
 /// The value of `format` in every report of this version.
 pub const REPORT_FORMAT: &str = "kindpack-report/1";
 
+/// The class of all test cases, by which CI systems group them.
+const JUNIT_CLASS: &str = "kindpack.restore";
+
 /// How a restore ended.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RestoreReport {
@@ -107,10 +110,9 @@ struct KindReport {
     error: Option<String>,
 }
 
-impl RestoreReport {
-    /// The report of one run of a plan.
-    pub fn new(plan: &Plan, steps: &[StepOutcome], frame: RunInfo) -> Self {
-        let kinds = steps.iter().map(|step| KindReport {
+impl KindReport {
+    fn from_outcome(step: &StepOutcome) -> Self {
+        KindReport {
             step: step.step,
             namespace: step.namespace.clone(),
             kind: step.kind.clone(),
@@ -124,7 +126,64 @@ impl RestoreReport {
             differing: step.differing,
             seconds: step.seconds,
             error: step.error.clone(),
-        });
+        }
+    }
+
+    fn to_test_case(&self) -> TestCase {
+        let name = format!("{}/{}", self.to_namespace, self.kind);
+        let mut case = TestCase::new(name, self.test_status());
+        case.set_classname(JUNIT_CLASS)
+            .set_time(duration_of(self.seconds))
+            .set_system_out(self.summary());
+        case
+    }
+
+    fn test_status(&self) -> TestCaseStatus {
+        let mut status = status_of(self.state);
+        if let Some(error) = &self.error {
+            status.set_message(error.as_str());
+        } else if self.state != StepState::Done {
+            status.set_message(<&str>::from(self.state));
+        }
+        status
+    }
+
+    fn summary(&self) -> String {
+        let differing = self.differing.map(|count| format!(", {count} differing"));
+        format!(
+            "{} planned, {} restored, {} already there, {} deleted{}",
+            self.planned,
+            self.restored,
+            self.already_there,
+            self.deleted,
+            differing.unwrap_or_default()
+        )
+    }
+}
+
+fn status_of(state: StepState) -> TestCaseStatus {
+    match state {
+        StepState::Done => TestCaseStatus::success(),
+        StepState::Failed => TestCaseStatus::non_success(NonSuccessKind::Failure),
+        StepState::Pending | StepState::Running => TestCaseStatus::skipped(),
+    }
+}
+
+fn check_name(check: Check) -> &'static str {
+    match check {
+        Check::None => "none",
+        Check::Counts => "counts",
+        Check::Entities => "entities",
+    }
+}
+
+fn duration_of(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
+}
+
+impl RestoreReport {
+    /// The report of one run of a plan.
+    pub fn new(plan: &Plan, steps: &[StepOutcome], frame: RunInfo) -> Self {
         RestoreReport {
             format: REPORT_FORMAT,
             tool: concat!("kindpack ", env!("CARGO_PKG_VERSION")),
@@ -133,18 +192,14 @@ impl RestoreReport {
             target: plan.head.choices.target.to_string(),
             via: plan.head.choices.via,
             on_existing: plan.head.choices.on_existing,
-            check: match frame.check {
-                Check::None => "none",
-                Check::Counts => "counts",
-                Check::Entities => "entities",
-            },
+            check: check_name(frame.check),
             dry_run: frame.dry_run,
             started: frame.started,
             seconds: frame.took.as_secs_f64(),
             code: frame.code,
             error: frame.error,
             totals: ReportTotals::from_outcomes(steps),
-            kinds: kinds.collect(),
+            kinds: steps.iter().map(KindReport::from_outcome).collect(),
         }
     }
 
@@ -161,50 +216,31 @@ impl RestoreReport {
     /// # Errors
     /// When a name holds what XML cannot.
     pub fn to_junit(&self) -> Result<String, SerializeError> {
+        let took = duration_of(self.seconds);
         let mut suite = TestSuite::new(format!("kindpack restore into {}", self.target));
-        let took = Duration::try_from_secs_f64(self.seconds).unwrap_or_default();
         suite.set_time(took);
-        for kind in &self.kinds {
-            let mut status = match kind.state {
-                StepState::Done => TestCaseStatus::success(),
-                StepState::Failed => TestCaseStatus::non_success(NonSuccessKind::Failure),
-                StepState::Pending | StepState::Running => TestCaseStatus::skipped(),
-            };
-            if let Some(error) = &kind.error {
-                status.set_message(error.as_str());
-            } else if kind.state != StepState::Done {
-                status.set_message(<&str>::from(kind.state));
-            }
-            let mut case = TestCase::new(format!("{}/{}", kind.to_namespace, kind.kind), status);
-            case.set_classname("kindpack.restore")
-                .set_time(Duration::try_from_secs_f64(kind.seconds).unwrap_or_default());
-            case.set_system_out(format!(
-                "{} planned, {} restored, {} already there, {} deleted{}",
-                kind.planned,
-                kind.restored,
-                kind.already_there,
-                kind.deleted,
-                kind.differing
-                    .map(|differing| format!(", {differing} differing"))
-                    .unwrap_or_default()
-            ));
-            suite.add_test_case(case);
-        }
-        let whole = match &self.error {
-            None => TestCaseStatus::success(),
-            Some(error) => {
-                let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
-                status
-                    .set_message(error.as_str())
-                    .set_type(format!("exit {}", self.code));
-                status
-            }
-        };
-        let mut case = TestCase::new("all of it", whole);
-        case.set_classname("kindpack.restore").set_time(took);
-        suite.add_test_case(case);
+        suite.add_test_cases(self.kinds.iter().map(KindReport::to_test_case));
+        suite.add_test_case(self.whole_test_case());
         let mut report = JUnit::new("kindpack");
         report.set_time(took).add_test_suite(suite);
         report.to_string()
+    }
+
+    /// The test case of the restore as a whole, for failures that are no step's.
+    fn whole_test_case(&self) -> TestCase {
+        let mut case = TestCase::new("all of it", self.whole_status());
+        case.set_classname(JUNIT_CLASS)
+            .set_time(duration_of(self.seconds));
+        case
+    }
+
+    fn whole_status(&self) -> TestCaseStatus {
+        let Some(error) = &self.error else {
+            return TestCaseStatus::success();
+        };
+        let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+        let kind = format!("exit {}", self.code);
+        status.set_message(error.as_str()).set_type(kind);
+        status
     }
 }

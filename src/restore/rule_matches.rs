@@ -7,15 +7,15 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use futures_util::{TryStreamExt as _, pin_mut};
+use futures_util::TryStreamExt as _;
 
 use crate::archive::entities::{self, RecordCollector};
 use crate::archive::{Archive, ArchiveError};
 use crate::entity::{Entity, ProtoError};
-use crate::model::{EntryInfo, Kind, KindRef};
+use crate::model::{EntryInfo, Kind, KindInfo, KindRef};
 use crate::plan::RuleMatch;
 use crate::runtime::workers::Workers;
-use crate::transform::redact::RuleSet;
+use crate::transform::redact::{RedactRule, RuleSet};
 
 /// Names that are kept of one rule. There may be as many as entities, where names are made of data.
 const NAMES_MAX: usize = 10_000;
@@ -36,49 +36,31 @@ pub async fn matches(
 ) -> Result<Vec<RuleMatch>, ArchiveError> {
     let rules = Arc::new(rules.clone());
     let mut found = MatchedNames::for_rules(&rules);
-    // The keys of a kind change wherever they occur: in references and as ancestors as well.
-    let needed = pairs
-        .iter()
-        .filter_map(|pair| archive.kind(pair))
-        .flat_map(|item| {
-            let elsewhere = item.reference_pairs.iter().map(|pair| &pair.kind);
-            item.parents.iter().chain(&item.references).chain(elsewhere)
-        });
-    let kinds: BTreeSet<&Kind> = pairs.iter().map(|pair| &pair.kind).chain(needed).collect();
+    let kinds = kinds_of_keys(archive, pairs);
     rules.for_each_key(kinds, |rule, name| found.insert(rule, &name));
-    let named = || {
-        pairs
-            .iter()
-            .filter(|pair| rules.names_properties_of(&pair.kind))
-    };
-    archive.read_ahead(named().cloned(), workers);
+    let is_named = |pair: &&KindRef| rules.names_properties_of(&pair.kind);
+    let named = || pairs.iter().filter(is_named).cloned();
+    archive.read_ahead(named(), workers);
     for pair in named() {
-        let outputs: Vec<EntryInfo> = archive
-            .kind(pair)
-            .map(|kind| kind.outputs().cloned().collect())
-            .unwrap_or_default();
-        let names = NameCollector {
-            rules: rules.clone(),
-            pair: pair.clone(),
-        };
-        let pieces = entities::read(archive, &outputs, names, 0, workers);
-        pin_mut!(pieces);
-        while let Some(piece) = pieces.try_next().await? {
-            found.append(piece);
-        }
+        let rules = rules.clone();
+        let names = NameCollector { rules, pair };
+        names.collect(archive, workers, &mut found).await?;
     }
-    let names = found.0.into_iter().map(|names| names.into_iter().collect());
-    Ok(rules
-        .rules()
-        .iter()
-        .cloned()
-        .zip(names)
-        .map(|(rule, properties)| RuleMatch {
-            rule,
-            properties,
-            left_out: Vec::new(),
-        })
-        .collect())
+    Ok(found.into_matches(rules.rules()))
+}
+
+/// The kinds whose keys an entity of these pairs may hold. The keys of a kind change wherever they
+/// occur: in references and as ancestors as well.
+fn kinds_of_keys<'a>(archive: &'a Archive, pairs: &'a [KindRef]) -> BTreeSet<&'a Kind> {
+    let items = pairs.iter().filter_map(|pair| archive.kind(pair));
+    let own = pairs.iter().map(|pair| &pair.kind);
+    own.chain(items.flat_map(kinds_needed_by)).collect()
+}
+
+fn kinds_needed_by(item: &KindInfo) -> impl Iterator<Item = &Kind> {
+    let elsewhere = item.reference_pairs.iter().map(|pair| &pair.kind);
+    let here = item.parents.iter().chain(&item.references);
+    here.chain(elsewhere)
 }
 
 /// The names that each rule names, by the rules' numbers.
@@ -102,6 +84,17 @@ impl MatchedNames {
         }
     }
 
+    /// The names as matches of the rules.
+    fn into_matches(self, rules: &[RedactRule]) -> Vec<RuleMatch> {
+        let names = self.0.into_iter();
+        let of_rule = |(rule, names): (&RedactRule, BTreeSet<String>)| RuleMatch {
+            rule: rule.clone(),
+            properties: names.into_iter().collect(),
+            left_out: Vec::new(),
+        };
+        rules.iter().zip(names).map(of_rule).collect()
+    }
+
     fn append(&mut self, other: MatchedNames) {
         for (rule, names) in other.0.into_iter().enumerate() {
             names.iter().for_each(|name| self.insert(rule, name));
@@ -114,6 +107,25 @@ impl MatchedNames {
 struct NameCollector {
     rules: Arc<RuleSet>,
     pair: KindRef,
+}
+
+impl NameCollector {
+    /// Reads the entities of the pair, and adds the names in them.
+    async fn collect(
+        self,
+        archive: &Arc<Archive>,
+        workers: &Workers,
+        found: &mut MatchedNames,
+    ) -> Result<(), ArchiveError> {
+        let kind = archive.kind(&self.pair);
+        let outputs = kind.map(|kind| kind.outputs().cloned().collect());
+        let outputs: Vec<EntryInfo> = outputs.unwrap_or_default();
+        let mut pieces = entities::read(archive, &outputs, self, 0, workers);
+        while let Some(piece) = pieces.try_next().await? {
+            found.append(piece);
+        }
+        Ok(())
+    }
 }
 
 impl RecordCollector for NameCollector {

@@ -51,13 +51,13 @@ pub struct PlanChoices {
     /// A=B restores A once B is done (repeatable)
     #[arg(long, value_name = "A=B")]
     pub depends_on: Vec<DependencyRule>,
-    /// A TOML file with lists `first`, `last` and `after`, which join those of the command line
+    /// A TOML file with lists `first`, `last` and `depends_on`, which join those of the command line
     #[arg(long, value_name = "FILE")]
     pub order_file: Option<PathBuf>,
     /// FROM=TO moves entities of one namespace, and references to them, to another (repeatable)
     #[arg(long, value_name = "FROM=TO")]
     pub map_namespace: Vec<NamespaceMap>,
-    /// `empty` (default) refuses kinds that hold entities, `merge` overwrites the same keys and
+    /// `fail` (default) refuses kinds that hold entities, `merge` overwrites the same keys and
     /// leaves others, `replace` deletes others
     #[arg(long, value_name = "HOW")]
     pub on_existing: Option<OnExisting>,

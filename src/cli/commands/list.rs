@@ -6,7 +6,18 @@ use crate::cli::exit::ExitCode;
 use crate::cli::open_archive;
 use crate::cli::output;
 use crate::cli::text::Text;
-use crate::model::{ExportFormat, Manifest};
+use crate::model::{ExportFormat, KindInfo, Manifest};
+
+/// The heads of the table of kinds.
+const HEADS: [&str; 7] = [
+    "NAMESPACE",
+    "KIND",
+    "ENTITIES",
+    "BYTES",
+    "FILES",
+    "FORMAT",
+    "FINISHED",
+];
 
 pub async fn run(context: &Context, arg: &ArchiveArg) -> CommandResult {
     let archive = open_archive::open(context, arg).await?;
@@ -16,67 +27,75 @@ pub async fn run(context: &Context, arg: &ArchiveArg) -> CommandResult {
         return Ok(ExitCode::Done);
     }
     context.ui.result_lines(table(context, manifest));
+    say_totals(context, manifest);
+    context.ui.info(manifest.export_times().to_string());
+    say_notes(context, manifest);
+    Ok(ExitCode::Done)
+}
+
+fn say_totals(context: &Context, manifest: &Manifest) {
     let totals = &manifest.totals;
-    let project = if manifest.backup.project.is_empty() {
-        "no project".to_owned()
-    } else {
-        format!("project {}", manifest.backup.project)
-    };
     context.ui.say_apart(format!(
-        "backup {} of {project}: {}, {}, {} of {}{}",
+        "backup {} of {}: {}, {}, {} of {}{}",
         manifest.backup.id,
+        project_text(&manifest.backup.project),
         output::counted(totals.kinds, "kind", "kinds"),
         output::counted(totals.entities, "entity", "entities"),
         output::counted(totals.entries, "file", "files"),
         output::bytes(totals.bytes),
         output::and_companions(manifest.companions.len() as u64)
     ));
-    context.ui.info(manifest.export_times().to_string());
+}
+
+fn project_text(project: &str) -> String {
+    match project {
+        "" => "no project".to_owned(),
+        project => format!("project {project}"),
+    }
+}
+
+/// What is not as usual: accepted counts, missing exports, empty ones.
+fn say_notes(context: &Context, manifest: &Manifest) {
+    let ui = &context.ui;
     for count in manifest.accepted_counts() {
-        context.ui.info(count.to_string());
+        ui.info(count.to_string());
     }
     for missing in &manifest.missing {
-        context.ui.info(context.ui.warning(&missing.to_string()));
+        ui.info(ui.warning(&missing.to_string()));
     }
-    if !manifest.empty_exports.is_empty() {
+    say_empty_exports(context, manifest.empty_exports.len() as u64);
+}
+
+fn say_empty_exports(context: &Context, exports: u64) {
+    if exports > 0 {
         context.ui.info(format!(
             "{} without entities, of kinds that are written nowhere",
-            output::counted(manifest.empty_exports.len() as u64, "export", "exports")
+            output::counted(exports, "export", "exports")
         ));
     }
-    Ok(ExitCode::Done)
 }
 
 fn table(context: &Context, manifest: &Manifest) -> impl Iterator<Item = Text> {
-    let rows = manifest.kinds.iter().map(|kind| {
-        let format = match kind.format {
-            ExportFormat::ManagedExport => "managed export",
-            ExportFormat::LegacyBackup => "legacy backup",
-        };
-        let finished = kind
-            .finished
-            .map_or_else(|| "-".to_owned(), |finished| finished.to_string());
-        vec![
-            kind.namespace.to_string(),
-            kind.kind.to_string(),
-            output::count(kind.entities),
-            output::bytes(kind.bytes),
-            kind.entries.len().to_string(),
-            format.to_owned(),
-            finished,
-        ]
-    });
-    context.ui.table(
-        &[
-            "NAMESPACE",
-            "KIND",
-            "ENTITIES",
-            "BYTES",
-            "FILES",
-            "FORMAT",
-            "FINISHED",
-        ],
-        &[2, 3, 4],
-        rows,
-    )
+    let rows = manifest.kinds.iter().map(row);
+    context.ui.table(&HEADS, &[2, 3, 4], rows)
+}
+
+fn row(kind: &KindInfo) -> Vec<String> {
+    let finished = kind.finished.map(|finished| finished.to_string());
+    vec![
+        kind.namespace.to_string(),
+        kind.kind.to_string(),
+        output::count(kind.entities),
+        output::bytes(kind.bytes),
+        kind.entries.len().to_string(),
+        format_name(kind.format).to_owned(),
+        finished.unwrap_or_else(|| "-".to_owned()),
+    ]
+}
+
+fn format_name(format: ExportFormat) -> &'static str {
+    match format {
+        ExportFormat::ManagedExport => "managed export",
+        ExportFormat::LegacyBackup => "legacy backup",
+    }
 }

@@ -15,11 +15,11 @@ use crate::cli::open_archive::{ArchiveLocation, find, no_bucket};
 use crate::cli::plan_options::environment;
 use crate::cli::restore_summary::{self, RestoreSummary};
 use crate::datastore::emulator;
-use crate::plan::{CheckedPlan, Choices};
+use crate::plan::{CheckedPlan, Choices, Plan};
 use crate::progress::Observer as _;
 use crate::restore::journal::Journal;
 use crate::restore::journal::file::JournalFile;
-use crate::restore::{Check, RestoreOptions, RestoreRequest, restore};
+use crate::restore::{Check, RestoreOptions, RestoreRequest, RestoreResult, restore};
 use crate::targets;
 use crate::verify::{VerifyScope, verify};
 
@@ -27,37 +27,35 @@ use crate::verify::{VerifyScope, verify};
 const NO_PROJECT: &str = "rehearsal";
 
 pub async fn run(context: &Context, args: RehearseArgs) -> CommandResult {
-    let ui = &context.ui;
     for path in &args.report {
         no_bucket(path)?;
     }
     let installed = emulator::find()?;
-    let ArchiveLocation {
-        store,
-        object,
-        title,
-    } = find(context, &args.archive).await?;
-    // A restore reads entities only. Whatever else is wrong with the archive is found by reading
-    // all of it.
-    let verified = verify(
-        store.clone(),
-        object.clone(),
-        title.clone(),
-        VerifyScope::Full,
-        &context.workers,
-        ui.as_ref(),
-    )
-    .await;
-    let verified = verified?;
-    ui.finish_phase();
-    if !verified.problems.is_empty() {
-        return Err(Failure::with_reasons(ExitCode::Damaged, verified.problems));
-    }
-    let archive = Arc::new(Archive::open(store, object, title).await?);
+    let found = find(context, &args.archive).await?;
+    check_archive(context, &found).await?;
+    let archive = Archive::open(found.store, found.object, found.title).await?;
     let running = installed.start().await?;
-    let ended = rehearse(context, &args, &archive, running.host()).await;
+    let ended = rehearse(context, &args, &Arc::new(archive), running.host()).await;
     running.stop().await;
     ended
+}
+
+/// Reads all of the archive. A restore reads entities only: whatever else is wrong is found here.
+async fn check_archive(context: &Context, found: &ArchiveLocation) -> Result<(), Failure> {
+    let verified = verify(
+        found.store.clone(),
+        found.object.clone(),
+        found.title.clone(),
+        VerifyScope::Full,
+        &context.workers,
+        context.ui.as_ref(),
+    );
+    let problems = verified.await?.problems;
+    context.ui.finish_phase();
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::with_reasons(ExitCode::Damaged, problems))
 }
 
 async fn rehearse(
@@ -68,46 +66,55 @@ async fn rehearse(
 ) -> CommandResult {
     let choices = Choices::new(emulator_target(archive, host));
     let plan = make_plan(context, archive, &choices).await?;
-    let options = RestoreOptions {
+    let options = rehearsal_options(args);
+    let begun = Instant::now();
+    let restored = restore_in_memory(context, archive, &plan, &options).await?;
+    let summary = RestoreSummary {
+        plan: &plan,
+        options: &options,
+        reports: &args.report,
+        begun,
+        rehearsal: true,
+        piped_plan: None,
+    };
+    restore_summary::print(context, &summary, restored)
+}
+
+fn rehearsal_options(args: &RehearseArgs) -> RestoreOptions {
+    RestoreOptions {
         keep_going: true,
         parallel: NonZeroUsize::from(args.parallel),
         check: Check::Entities,
         plan_name: "rehearsal".to_owned(),
         ..RestoreOptions::default()
-    };
-    let begun = Instant::now();
+    }
+}
+
+/// Restores with a journal that is kept in memory only: what is rehearsed is never gone on with.
+async fn restore_in_memory(
+    context: &Context,
+    archive: &Arc<Archive>,
+    plan: &Plan,
+    options: &RestoreOptions,
+) -> Result<RestoreResult, Failure> {
+    let target = &plan.head.choices.target;
     let job = RestoreRequest {
-        plan: &plan,
+        plan,
         checked: Some(CheckedPlan::from_planner(plan.clone())),
         archive,
         archive_ref: &plan.head.archive,
         environment: &environment(),
-        target: targets::open(
-            &plan.head.choices.target,
-            context.timeouts,
-            context.ui.clone(),
-        )?,
+        target: targets::open(target, context.timeouts, context.ui.clone())?,
         companions: None,
         import: None,
         redact_key: None,
         journal: &mut JournalFile::in_memory(Journal::default()),
-        options: &options,
+        options,
         workers: &context.workers,
     };
     let restored = restore(job, context.ui.as_ref()).await;
     context.ui.finish_phase();
-    restore_summary::print(
-        context,
-        &RestoreSummary {
-            plan: &plan,
-            options: &options,
-            reports: &args.report,
-            begun,
-            rehearsal: true,
-            piped_plan: None,
-        },
-        restored,
-    )
+    Ok(restored)
 }
 
 /// The project of the archive in the emulator at `host`.

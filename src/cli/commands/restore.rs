@@ -1,6 +1,6 @@
 //! `kindpack restore PLAN`, and `kindpack restore ARCHIVE --target TARGET` in one go.
 
-use crate::model::TargetSpec;
+use crate::model::{Sha256, TargetSpec};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use crate::cli::open_archive::no_bucket;
 use crate::cli::plan_options::{environment, redact_key};
 use crate::cli::plan_view::show_hooks;
 use crate::cli::restore_summary::{self, RestoreSummary};
+use crate::datastore::admin::Importer;
 use crate::plan::{CheckedPlan, OnExisting, Plan, WriteMethod};
 use crate::progress::Observer as _;
 use crate::restore::import::{Staging, open_importer};
@@ -106,50 +107,66 @@ async fn prepare(context: &Context, args: &RestoreArgs) -> Result<RestoreSetup, 
         no_bucket(path)?;
     }
     let mut loaded = load_or_make_plan(context, args).await?;
-    let mut checked = loaded.checked.take();
     check_entities_can_be_asked_for(args, &loaded.plan.head.choices.target)?;
-    let journal_path: PathBuf = args
-        .journal
-        .clone()
-        .unwrap_or_else(|| journal_of(&loaded.path));
+    let journal = args.journal.clone();
+    let journal = journal.unwrap_or_else(|| journal_of(&loaded.path));
     let (journal, lease) = if args.dry_run {
-        let journal = read_journal(&loaded.plan, journal_path, args.again).await?;
-        (journal, None)
+        (read_journal(&loaded.plan, journal, args.again).await?, None)
     } else {
-        // Refused plans are refused before anybody is asked to confirm them.
-        if checked.is_none() {
-            checked = Some(loaded.check()?);
-        }
-        show_new_hooks(context, args, &loaded, &journal_path).await?;
-        let target = &loaded.plan.head.choices.target;
-        confirm::confirm(context, args.confirm.as_deref(), target).await?;
-        let lease = confirm::lease(context, target, &loaded.path.display().to_string())?;
-        loaded.keep().await?;
-        let journal = open_journal(context, &loaded.plan, journal_path, args.again).await?;
+        let lease = take_target(context, args, &mut loaded, &journal).await?;
+        let journal = open_journal(context, &loaded.plan, journal, args.again).await?;
         (journal, Some(lease))
     };
-    let target = targets::open(
-        &loaded.plan.head.choices.target,
-        context.timeouts,
-        context.ui.clone(),
-    )?;
     Ok(RestoreSetup {
-        checked,
-        target: if args.dry_run {
-            Arc::new(DryRun(target))
-        } else {
-            target
-        },
+        checked: loaded.checked.take(),
+        target: open_target(context, args, &loaded.plan)?,
         options: options(context, args, &loaded)?,
         import: import_options(context, &loaded.plan, args)?,
-        redact_key: match loaded.plan.head.choices.redaction.key_id {
-            Some(_) => redact_key()?,
-            None => None,
-        },
+        redact_key: key_of(&loaded.plan)?,
         journal,
         loaded,
         _lease: lease,
     })
+}
+
+/// Has the user confirm what is about to happen, and keeps other restores from the target.
+async fn take_target(
+    context: &Context,
+    args: &RestoreArgs,
+    loaded: &mut LoadedPlan,
+    journal: &Path,
+) -> Result<TargetLock, Failure> {
+    // Refused plans are refused before anybody is asked to confirm them.
+    if loaded.checked.is_none() {
+        loaded.checked = Some(loaded.check()?);
+    }
+    show_new_hooks(context, args, loaded, journal).await?;
+    let target = &loaded.plan.head.choices.target;
+    confirm::confirm(context, args.confirm.as_deref(), target).await?;
+    let lease = confirm::lease(context, target, &loaded.path.display().to_string())?;
+    loaded.keep().await?;
+    Ok(lease)
+}
+
+fn open_target(
+    context: &Context,
+    args: &RestoreArgs,
+    plan: &Plan,
+) -> Result<Arc<dyn Target>, Failure> {
+    let target = &plan.head.choices.target;
+    let target = targets::open(target, context.timeouts, context.ui.clone())?;
+    if args.dry_run {
+        return Ok(Arc::new(DryRun(target)));
+    }
+    Ok(target)
+}
+
+/// The key of the user's secret, for a plan that needs one.
+fn key_of(plan: &Plan) -> Result<Option<RedactKey>, Failure> {
+    match plan.head.choices.redaction.key_id {
+        Some(_) => redact_key(),
+        None => Ok(None),
+    }
 }
 
 fn check_entities_can_be_asked_for(args: &RestoreArgs, target: &TargetSpec) -> Result<(), Failure> {
@@ -186,33 +203,40 @@ fn options(
     args: &RestoreArgs,
     loaded: &LoadedPlan,
 ) -> Result<RestoreOptions, Failure> {
-    // Nobody else is told of a restore that writes nothing, or into what nobody shares.
-    let is_shared = loaded.plan.head.choices.target.is_real_service();
     Ok(RestoreOptions {
         keep_going: args.keep_going,
         retry_failed: args.retry_failed,
         max_steps: args.max_steps,
         parallel: NonZeroUsize::from(args.parallel),
-        check: match args.check {
-            // A dry run brings nothing that could be counted.
-            _ if args.dry_run => Check::None,
-            CheckArg::None => Check::None,
-            CheckArg::Counts => Check::Counts,
-            CheckArg::Entities => Check::Entities,
-        },
+        check: check_of(args),
         restart_if_empty: loaded.is_kept(),
         again: args.again,
         tells_place: loaded.is_kept() && !args.dry_run,
         dry_run: args.dry_run,
         hook_timeout: args.hook_timeout,
-        lock_owner: if is_shared && !args.dry_run {
-            confirm::holder(context)?
-        } else {
-            String::new()
-        },
+        lock_owner: lock_owner(context, args, &loaded.plan)?,
         plan_name: loaded.path.display().to_string(),
         stop: context.stop.token(),
     })
+}
+
+/// What is asked of the target; a dry run brings nothing that could be counted.
+fn check_of(args: &RestoreArgs) -> Check {
+    match args.check {
+        _ if args.dry_run => Check::None,
+        CheckArg::None => Check::None,
+        CheckArg::Counts => Check::Counts,
+        CheckArg::Entities => Check::Entities,
+    }
+}
+
+/// What others see of who restores. They see nothing of a restore that writes nothing, or into
+/// what nobody shares.
+fn lock_owner(context: &Context, args: &RestoreArgs, plan: &Plan) -> Result<String, Failure> {
+    if args.dry_run || !plan.head.choices.target.is_real_service() {
+        return Ok(String::new());
+    }
+    confirm::holder(context)
 }
 
 /// Opens the journal of a restore. One of another plan is renamed where its restore has finished,
@@ -225,15 +249,7 @@ async fn open_journal(
 ) -> Result<JournalFile, Failure> {
     let plan_sha256 = plan.sha256();
     let shown = path.display().to_string();
-    let opened = Workers::run_blocking(move || {
-        let journal = JournalFile::open(&path)?;
-        let other = journal.journal();
-        if other.is_of_other_plan(plan_sha256) && (again || other.finished.is_some()) {
-            let aside = journal.set_aside()?;
-            return Ok((JournalFile::open(&path)?, Some(aside)));
-        }
-        Ok::<_, JournalFileError>((journal, None))
-    });
+    let opened = Workers::run_blocking(move || open_own_journal(&path, plan_sha256, again));
     let (journal, aside) = opened.await??;
     if let Some(aside) = aside {
         context.ui.warn(format!(
@@ -242,6 +258,21 @@ async fn open_journal(
         ));
     }
     Ok(journal)
+}
+
+/// Opens the journal at a path. Gives also the new name of another plan's journal that was there.
+fn open_own_journal(
+    path: &Path,
+    plan_sha256: Sha256,
+    again: bool,
+) -> Result<(JournalFile, Option<PathBuf>), JournalFileError> {
+    let journal = JournalFile::open(path)?;
+    let other = journal.journal();
+    if !other.is_of_other_plan(plan_sha256) || !(again || other.finished.is_some()) {
+        return Ok((journal, None));
+    }
+    let aside = journal.set_aside()?;
+    Ok((JournalFile::open(path)?, Some(aside)))
 }
 
 /// Reads the journal for a dry run, as [`open_journal`] would find it.
@@ -267,39 +298,39 @@ fn import_options(
     if plan.head.choices.via != WriteMethod::Import {
         return Ok(None);
     }
-    // The planner says so first.
-    let importer = open_importer(
-        &plan.head.choices.target,
-        context.timeouts,
-        context.ui.clone(),
-    )?
-    .ok_or_else(|| {
-        Failure::usage(format!(
-            "--via import: expected a Datastore, found {}",
-            plan.head.choices.target
-        ))
-    })?;
-    let chosen: Option<Location> = plan
-        .head
-        .choices
-        .staging
-        .as_deref()
-        .map(str::parse)
-        .transpose()?;
-    let state = if args.dry_run {
-        context.state.find()
-    } else {
-        context.state.open(&context.ui)?
-    };
-    let staging = Staging::choose(
-        chosen.as_ref(),
-        &state.join("staging"),
-        importer.as_ref(),
-        &context.stores,
-    )?;
+    let importer = importer_of(context, plan)?;
+    let staging = staging_for(context, plan, args, importer.as_ref())?;
     Ok(Some(ImportOptions {
         importer,
         staging,
         operation_timeout: args.operation_timeout,
     }))
+}
+
+/// What imports into the plan's target. That a target has no import, the planner says first.
+fn importer_of(context: &Context, plan: &Plan) -> Result<Arc<dyn Importer>, Failure> {
+    let target = &plan.head.choices.target;
+    let importer = open_importer(target, context.timeouts, context.ui.clone())?;
+    importer.ok_or_else(|| {
+        Failure::usage(format!(
+            "--via import: expected a Datastore, found {target}"
+        ))
+    })
+}
+
+fn staging_for(
+    context: &Context,
+    plan: &Plan,
+    args: &RestoreArgs,
+    importer: &dyn Importer,
+) -> Result<Staging, Failure> {
+    let chosen = plan.head.choices.staging.as_deref();
+    let chosen: Option<Location> = chosen.map(str::parse).transpose()?;
+    let state = if args.dry_run {
+        context.state.find()
+    } else {
+        context.state.open(&context.ui)?
+    };
+    let (own, stores) = (state.join("staging"), &context.stores);
+    Ok(Staging::choose(chosen.as_ref(), &own, importer, stores)?)
 }

@@ -16,6 +16,20 @@ use crate::restore::journal::file::{JournalFile, JournalFileError};
 use crate::restore::journal::{Journal, StepState, StepStatus};
 use crate::runtime::workers::Workers;
 
+/// The heads of the table of steps.
+const HEADS: [&str; 10] = [
+    "STEP",
+    "NAMESPACE",
+    "KIND",
+    "STATE",
+    "ENTITIES",
+    "ATTEMPTS",
+    "DELETED",
+    "STARTED",
+    "FINISHED",
+    "ERROR",
+];
+
 pub async fn run(
     context: &Context,
     plan_path: &Path,
@@ -101,38 +115,25 @@ fn step_event(step: &Step, status: &StepStatus) -> Value {
 }
 
 fn show_steps(context: &Context, plan: &Plan, journal: &Journal) {
-    let optional = |text: Option<String>| text.unwrap_or_default();
-    let rows = plan.steps.iter().map(|step| {
-        let status = status_of(journal, step);
-        vec![
-            step.id.to_string(),
-            step.to_namespace.to_string(),
-            step.kind.to_string(),
-            status.state.to_string(),
-            format!(
-                "{} of {}",
-                output::count(status.entities),
-                output::count(step.entities)
-            ),
-            status.attempts.to_string(),
-            optional(status.deleted.map(output::count)),
-            optional(status.started.map(|at| at.to_string())),
-            optional(status.finished.map(|at| at.to_string())),
-            optional(status.error),
-        ]
-    });
-    let heads = [
-        "STEP",
-        "NAMESPACE",
-        "KIND",
-        "STATE",
-        "ENTITIES",
-        "ATTEMPTS",
-        "DELETED",
-        "STARTED",
-        "FINISHED",
-        "ERROR",
-    ];
     let ui = &context.ui;
-    ui.result_lines(ui.table(&heads, &[0, 4, 5, 6], rows));
+    let rows = plan.steps.iter();
+    let rows = rows.map(|step| step_row(step, status_of(journal, step)));
+    ui.result_lines(ui.table(&HEADS, &[0, 4, 5, 6], rows));
+}
+
+fn step_row(step: &Step, status: StepStatus) -> Vec<String> {
+    let (restored, planned) = (output::count(status.entities), output::count(step.entities));
+    let optional = |text: Option<String>| text.unwrap_or_default();
+    vec![
+        step.id.to_string(),
+        step.to_namespace.to_string(),
+        step.kind.to_string(),
+        status.state.to_string(),
+        format!("{restored} of {planned}"),
+        status.attempts.to_string(),
+        optional(status.deleted.map(output::count)),
+        optional(status.started.map(|at| at.to_string())),
+        optional(status.finished.map(|at| at.to_string())),
+        optional(status.error),
+    ]
 }

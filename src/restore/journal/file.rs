@@ -5,7 +5,7 @@
 //! file and its lock.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, BufRead, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -200,29 +200,21 @@ impl JournalFile {
     /// # Errors
     /// [`JournalFileError::Io`].
     pub fn set_aside(self) -> Result<PathBuf, JournalFileError> {
-        let began = self
-            .journal
-            .opened
-            .as_ref()
-            .map(|opened| opened.at.to_archive_id())
-            .unwrap_or_default();
-        let name = |number: u32| {
-            let mut name = self.path.as_os_str().to_owned();
-            name.push(if number == 1 {
-                format!(".{began}")
-            } else {
-                format!(".{began}-{number}")
-            });
-            PathBuf::from(name)
-        };
-        // Who holds the lock of the journal is the only one who makes such names.
-        let free = (1..)
-            .map(name)
-            .find(|name| fs::symlink_metadata(name).is_err())
-            .unwrap_or_default();
+        let free = self.free_name();
         fs::rename(&self.path, &free).map_err(failed(&self.path, "cannot rename the journal"))?;
         sync_folder(&self.path);
         Ok(free)
+    }
+
+    /// A name beside the journal's own that nothing has. Who holds the lock of the journal is the
+    /// only one who makes such names.
+    fn free_name(&self) -> PathBuf {
+        let opened = self.journal.opened.as_ref();
+        let began = opened.map(|opened| opened.at.to_archive_id());
+        let began = began.unwrap_or_default();
+        let mut names = (1..).map(|number| name_beside(&self.path, &began, number));
+        let free = names.find(|name| fs::symlink_metadata(name).is_err());
+        free.unwrap_or_default()
     }
 
     /// Removes the file, where nothing was ever written to it.
@@ -239,71 +231,71 @@ impl JournalFile {
     /// [`JournalFileError::Io`], after which nothing more may be written; [`JournalFileError::InvalidTransition`] for an event that cannot follow,
     /// which is not written.
     pub async fn append(&mut self, event: JournalEvent) -> Result<(), JournalFileError> {
-        if self.lost {
-            let source = io::Error::other("an event before this one could not be written");
-            return Err(failed(&self.path, "cannot write the journal")(source));
-        }
+        self.check_written()?;
         let at = now();
         self.journal.apply(&event, at)?;
         let Some(file) = self.file.clone() else {
             return Ok(());
         };
-        if std::mem::take(&mut self.restarts) {
-            let mut file = file.as_ref();
-            let emptied = file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0)));
-            emptied.map_err(failed(&self.path, "cannot empty the journal"))?;
-            self.len = 0;
-        }
-        let line = journal::encode(&event, at);
-        let lasts = !matches!(event, JournalEvent::Checkpoint { .. })
-            || self.synced.elapsed() >= SYNC_PAUSE;
-        let (path, len) = (self.path.clone(), self.len);
-        self.len += line.len() as u64;
-        let written = Workers::run_blocking(move || {
-            let mut file = file.as_ref();
-            let written = file
-                .write_all(line.as_bytes())
-                .and_then(|()| if lasts { file.sync_data() } else { Ok(()) });
-            written.map_err(|error| {
-                // A line that is half written must not stand before others.
-                file.set_len(len)
-                    .and_then(|()| file.seek(SeekFrom::Start(len)))
-                    .ok();
-                failed(&path, "cannot write the journal")(error)
-            })
-        });
+        self.empty_if_restarted(&file)?;
+        let lasts = self.must_last(&event);
         // Until it is known to be written, it is not: also where nobody waits for the answer any
         // more.
         self.lost = true;
-        written.await??;
+        self.write(file, journal::encode(&event, at), lasts).await?;
         self.lost = false;
         if lasts {
             self.synced = Instant::now();
         }
         Ok(())
     }
+
+    /// Refuses to go on after an event that could not be written.
+    fn check_written(&self) -> Result<(), JournalFileError> {
+        if !self.lost {
+            return Ok(());
+        }
+        let source = io::Error::other("an event before this one could not be written");
+        Err(failed(&self.path, "cannot write the journal")(source))
+    }
+
+    fn empty_if_restarted(&mut self, file: &File) -> Result<(), JournalFileError> {
+        if std::mem::take(&mut self.restarts) {
+            cut(file, 0).map_err(failed(&self.path, "cannot empty the journal"))?;
+            self.len = 0;
+        }
+        Ok(())
+    }
+
+    /// Whether an event must outlast a power cut.
+    fn must_last(&self, event: &JournalEvent) -> bool {
+        let is_checkpoint = matches!(event, JournalEvent::Checkpoint { .. });
+        !is_checkpoint || self.synced.elapsed() >= SYNC_PAUSE
+    }
+
+    async fn write(
+        &mut self,
+        file: Arc<File>,
+        line: String,
+        lasts: bool,
+    ) -> Result<(), JournalFileError> {
+        let len = self.len;
+        self.len += line.len() as u64;
+        let written = Workers::run_blocking(move || write_line(&file, &line, len, lasts));
+        written
+            .await?
+            .map_err(failed(&self.path, "cannot write the journal"))
+    }
 }
 
 /// Opens a journal for writing and keeps others from it.
 fn open_locked(path: &Path, creates: bool) -> Result<File, JournalFileError> {
-    let mut options = OpenOptions::new();
-    options
-        .read(true)
-        .write(true)
-        .create(creates)
-        .truncate(false)
-        .custom_flags(OPEN_FLAGS.bits().cast_signed());
     for _ in 0..MAX_OPEN_ATTEMPTS {
-        let file = options
-            .open(path)
-            .map_err(failed(path, "cannot open the journal"))?;
-        let opened = file
-            .metadata()
-            .map_err(failed(path, "cannot look at the journal"))?;
+        let file = open_file(path, creates).map_err(failed(path, "cannot open the journal"))?;
+        let opened = file.metadata();
+        let opened = opened.map_err(failed(path, "cannot look at the journal"))?;
         if !opened.is_file() {
-            return Err(JournalFileError::NotAFile {
-                path: path.display().to_string(),
-            });
+            return Err(not_a_file(path));
         }
         match file.try_lock() {
             Ok(()) => {}
@@ -313,33 +305,102 @@ fn open_locked(path: &Path, creates: bool) -> Result<File, JournalFileError> {
             }
         }
         // Who held the lock may have given the file another name since it was opened.
-        if fs::metadata(path)
-            .is_ok_and(|named| (named.dev(), named.ino()) == (opened.dev(), opened.ino()))
-        {
+        if is_named(&opened, path) {
             return Ok(file);
         }
     }
-    Err(JournalFileError::Busy {
+    Err(busy(path))
+}
+
+fn open_file(path: &Path, creates: bool) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    options.create(creates).truncate(false);
+    options.custom_flags(OPEN_FLAGS.bits().cast_signed());
+    options.open(path)
+}
+
+fn not_a_file(path: &Path) -> JournalFileError {
+    JournalFileError::NotAFile {
         path: path.display().to_string(),
-    })
+    }
+}
+
+fn busy(path: &Path) -> JournalFileError {
+    JournalFileError::Busy {
+        path: path.display().to_string(),
+    }
+}
+
+/// Whether a path still names an open file.
+fn is_named(opened: &fs::Metadata, path: &Path) -> bool {
+    let named = fs::metadata(path);
+    named.is_ok_and(|named| (named.dev(), named.ino()) == (opened.dev(), opened.ino()))
+}
+
+/// Refuses what is no file, and one that is too long for a journal.
+fn check_file(file: &File, path: &Path) -> Result<(), JournalFileError> {
+    let metadata = file.metadata();
+    let metadata = metadata.map_err(failed(path, "cannot look at the journal"))?;
+    if !metadata.is_file() {
+        return Err(not_a_file(path));
+    }
+    check_len(metadata.len()).map_err(failed(path, "cannot read the journal"))
+}
+
+fn check_len(found: u64) -> io::Result<()> {
+    if found <= JOURNAL_MAX_BYTES {
+        return Ok(());
+    }
+    Err(io::Error::other(format!(
+        "expected at most {JOURNAL_MAX_BYTES} bytes, found {found}"
+    )))
+}
+
+/// Reads the next line, with its line feed; an empty one at the end.
+fn read_line(lines: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<usize> {
+    line.clear();
+    lines.take(MAX_LINE_BYTES + 1).read_until(b'\n', line)
+}
+
+fn check_line_len(line: u64, len: usize) -> Result<(), JournalError> {
+    let max_bytes = MAX_LINE_BYTES;
+    if len as u64 > max_bytes {
+        return Err(JournalError::TooLong { line, max_bytes });
+    }
+    Ok(())
+}
+
+/// Writes a line at the end of a journal of `len` bytes. A line that is half written must not stand
+/// before others.
+fn write_line(mut file: &File, line: &str, len: u64, lasts: bool) -> io::Result<()> {
+    let written = file
+        .write_all(line.as_bytes())
+        .and_then(|()| if lasts { file.sync_data() } else { Ok(()) });
+    if written.is_err() {
+        cut(file, len).ok();
+    }
+    written
+}
+
+/// Cuts a file, and goes on writing there.
+fn cut(mut file: &File, len: u64) -> io::Result<()> {
+    file.set_len(len)?;
+    file.seek(SeekFrom::Start(len)).map(drop)
+}
+
+/// A name beside that of a journal which began at `began`.
+fn name_beside(path: &Path, began: &str, number: u32) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(match number {
+        1 => format!(".{began}"),
+        _ => format!(".{began}-{number}"),
+    });
+    PathBuf::from(name)
 }
 
 fn read(file: &mut File, path: &Path) -> Result<Journal, JournalFileError> {
-    let metadata = file
-        .metadata()
-        .map_err(failed(path, "cannot look at the journal"))?;
-    if !metadata.is_file() {
-        return Err(JournalFileError::NotAFile {
-            path: path.display().to_string(),
-        });
-    }
-    if metadata.len() > JOURNAL_MAX_BYTES {
-        let source = io::Error::other(format!(
-            "expected at most {JOURNAL_MAX_BYTES} bytes, found {}",
-            metadata.len()
-        ));
-        return Err(failed(path, "cannot read the journal")(source));
-    }
+    check_file(file, path)?;
     let content = |source| JournalFileError::Content {
         path: path.display().to_string(),
         source,
@@ -347,22 +408,12 @@ fn read(file: &mut File, path: &Path) -> Result<Journal, JournalFileError> {
     let mut lines = BufReader::new(file).take(JOURNAL_MAX_BYTES);
     let (mut replay, mut line, mut number) = (JournalReplay::default(), Vec::new(), 0);
     loop {
-        line.clear();
         number += 1;
-        lines
-            .by_ref()
-            .take(MAX_LINE_BYTES + 1)
-            .read_until(b'\n', &mut line)
-            .map_err(failed(path, "cannot read the journal"))?;
-        if line.is_empty() {
+        let len = read_line(&mut lines, &mut line);
+        if len.map_err(failed(path, "cannot read the journal"))? == 0 {
             return Ok(replay.finish());
         }
-        if line.len() as u64 > MAX_LINE_BYTES {
-            return Err(content(JournalError::TooLong {
-                line: number,
-                max_bytes: MAX_LINE_BYTES,
-            }));
-        }
+        check_line_len(number, line.len()).map_err(content)?;
         replay.push(&line).map_err(content)?;
     }
 }
@@ -374,11 +425,10 @@ fn failed(path: &Path, deed: &'static str) -> impl FnOnce(io::Error) -> JournalF
 
 /// Makes a new name in a folder survive a power cut, as far as the file system can.
 fn sync_folder(path: &Path) {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    File::open(folder).and_then(|folder| folder.sync_all()).ok();
+    let folder = path.parent();
+    let folder = folder.filter(|folder| !folder.as_os_str().is_empty());
+    let folder = File::open(folder.unwrap_or(Path::new(".")));
+    folder.and_then(|folder| folder.sync_all()).ok();
 }
 
 /// The time of an event, for people; nothing is decided by it.

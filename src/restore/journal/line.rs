@@ -62,42 +62,32 @@ impl JournalReplay {
             return Err(error);
         }
         self.lines += 1;
-        let number = self.lines;
         let Some(text) = line.strip_suffix(b"\n") else {
-            self.torn = Some(foreign(number));
-            return if is_torn(line) {
-                Ok(())
-            } else {
-                Err(foreign(number))
-            };
+            return self.tear(line, no_crc());
         };
-        let body = match checked(text) {
-            Ok(body) => body,
-            Err((expected, found)) => {
-                let error = JournalError::Damaged {
-                    line: number,
-                    expected,
-                    found,
-                };
-                if !is_torn(text) {
-                    return Err(error);
-                }
-                self.torn = Some(error);
-                return Ok(());
-            }
-        };
-        let LineBody { at, event } = parse(body).map_err(|error| JournalError::NotAnEvent {
-            line: number,
-            found: error.to_string(),
-        })?;
-        self.journal
-            .apply(&event, at)
-            .map_err(|source| JournalError::InvalidTransition {
-                line: number,
-                source,
-            })?;
+        match checked(text) {
+            Ok(body) => self.apply(body)?,
+            Err(mismatch) => return self.tear(text, mismatch),
+        }
         self.journal.valid_len += line.len() as u64;
         Ok(())
+    }
+
+    /// Drops a line that a crash may have torn; an error once another line follows it.
+    fn tear(&mut self, line: &[u8], mismatch: Mismatch) -> Result<(), JournalError> {
+        let error = damaged(self.lines, mismatch);
+        if !is_torn(line) {
+            return Err(error);
+        }
+        self.torn = Some(error);
+        Ok(())
+    }
+
+    fn apply(&mut self, body: &[u8]) -> Result<(), JournalError> {
+        let line = self.lines;
+        let LineBody { at, event } = parse(body).map_err(|error| not_an_event(line, &error))?;
+        let applied = self.journal.apply(&event, at);
+        applied.map_err(|source| JournalError::InvalidTransition { line, source })
     }
 
     /// Ends the reading.
@@ -116,34 +106,43 @@ fn is_torn(line: &[u8]) -> bool {
     line.get(..len) == CRC_FIELD.as_bytes().get(..len) || line.iter().all(|byte| *byte == 0)
 }
 
-fn foreign(line: u64) -> JournalError {
+/// What is wrong with a line: the checksum that it should have, and the one that it has.
+type Mismatch = (String, String);
+
+fn damaged(line: u64, (expected, found): Mismatch) -> JournalError {
     JournalError::Damaged {
         line,
-        expected: "a crc at the beginning".to_owned(),
-        found: "none".to_owned(),
+        expected,
+        found,
     }
+}
+
+fn no_crc() -> Mismatch {
+    ("a crc at the beginning".to_owned(), "none".to_owned())
+}
+
+fn not_an_event(line: u64, error: &serde_json::Error) -> JournalError {
+    let found = error.to_string();
+    JournalError::NotAnEvent { line, found }
 }
 
 /// What follows the checksum, if the checksum is right; otherwise the checksum that it has and what
 /// stands in its place.
-fn checked(line: &[u8]) -> Result<&[u8], (String, String)> {
-    let field = line
-        .strip_prefix(CRC_FIELD.as_bytes())
-        .and_then(|rest| rest.split_at_checked(CRC_DIGITS));
-    let Some((digits, rest)) =
-        field.and_then(|(digits, rest)| Some((digits, rest.strip_prefix(b"\",")?)))
-    else {
-        return Err(("a crc at the beginning".to_owned(), "none".to_owned()));
-    };
+fn checked(line: &[u8]) -> Result<&[u8], Mismatch> {
+    let (digits, rest) = split_crc(line).ok_or_else(no_crc)?;
     let actual = Crc32c(crc32c::crc32c(rest)).to_string();
     if actual.as_bytes() == digits {
-        Ok(rest)
-    } else {
-        Err((
-            format!("crc {actual}"),
-            format!("crc {}", digits.escape_ascii()),
-        ))
+        return Ok(rest);
     }
+    let found = format!("crc {}", digits.escape_ascii());
+    Err((format!("crc {actual}"), found))
+}
+
+/// The digits of a line's checksum, and what follows them.
+fn split_crc(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let field = line.strip_prefix(CRC_FIELD.as_bytes())?;
+    let (digits, rest) = field.split_at_checked(CRC_DIGITS)?;
+    Some((digits, rest.strip_prefix(b"\",")?))
 }
 
 fn parse(rest: &[u8]) -> Result<LineBody<JournalEvent>, serde_json::Error> {
