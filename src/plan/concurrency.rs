@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use super::constraints::from_choices;
 use super::dependencies::needs;
 use super::selected::SelectedKind;
-use super::{Plan, PlanError};
+use super::{Plan, PlanError, Step};
 use crate::model::{KindInfo, KindRef, Manifest};
 
 /// Who waits for whom. Steps go by their places in the plan; no step waits for one that comes
@@ -33,31 +33,8 @@ impl Plan {
     /// # Errors
     /// When the plan contradicts the archive, which `check_against` says first.
     pub fn waits(&self, manifest: &Manifest) -> Result<WaitGraph, PlanError> {
-        let items: HashMap<KindRef, &KindInfo> = manifest
-            .kinds
-            .iter()
-            .map(|item| (item.pair(), item))
-            .collect();
-        let taken: Vec<SelectedKind<'_>> = self
-            .steps
-            .iter()
-            .map(|step| {
-                let pair = step.pair();
-                let item = items
-                    .get(&pair)
-                    .copied()
-                    .ok_or_else(|| PlanError::PlanModified {
-                        what: format!("step {}", step.id),
-                        expected: "a kind of the archive".to_owned(),
-                        found: pair.to_string(),
-                    })?;
-                Ok(SelectedKind { pair, item })
-            })
-            .collect::<Result<_, PlanError>>()?;
-        let mut waits = WaitGraph {
-            steps: taken.len(),
-            waiting: vec![Vec::new(); taken.len()],
-        };
+        let taken = self.selected_kinds(manifest)?;
+        let mut waits = WaitGraph::without_waits(taken.len());
         for need in needs(&taken).iter().filter(|need| need.of < need.by) {
             waits.add(need.of, need.by);
         }
@@ -70,6 +47,45 @@ impl Plan {
         waits.add_moved(&ids);
         Ok(waits)
     }
+
+    /// The kinds of the steps, as the archive has them.
+    fn selected_kinds<'a>(
+        &self,
+        manifest: &'a Manifest,
+    ) -> Result<Vec<SelectedKind<'a>>, PlanError> {
+        let items = manifest.kinds.iter();
+        let items: HashMap<KindRef, &KindInfo> = items.map(|item| (item.pair(), item)).collect();
+        let steps = self.steps.iter();
+        let selected = steps.map(|step| match items.get(&step.pair()) {
+            Some(&item) => Ok(SelectedKind {
+                pair: step.pair(),
+                item,
+            }),
+            None => Err(step_without_kind(step)),
+        });
+        selected.collect()
+    }
+}
+
+fn step_without_kind(step: &Step) -> PlanError {
+    PlanError::PlanModified {
+        what: format!("step {}", step.id),
+        expected: "a kind of the archive".to_owned(),
+        found: step.pair().to_string(),
+    }
+}
+
+/// For each step the last one before it that was planned after it, where there is one.
+fn last_larger(ids: &[u32]) -> Vec<(usize, usize)> {
+    // Those whose id no later step exceeds so far: their ids fall from the first to the last.
+    let mut larger: Vec<(usize, u32)> = Vec::new();
+    let mut last_larger: Vec<(usize, usize)> = Vec::new();
+    for (at, &id) in ids.iter().enumerate() {
+        while larger.pop_if(|(_, other)| *other < id).is_some() {}
+        last_larger.extend(larger.last().map(|(earlier, _)| (at, *earlier)));
+        larger.push((at, id));
+    }
+    last_larger
 }
 
 /// Why lists have an item for each node.
@@ -86,6 +102,11 @@ impl WaitGraph {
         if let (Some(waiting), Ok(after)) = (self.waiting.get_mut(before), u32::try_from(after)) {
             waiting.push(after);
         }
+    }
+
+    fn without_waits(steps: usize) -> Self {
+        let waiting = vec![Vec::new(); steps];
+        WaitGraph { steps, waiting }
     }
 
     fn add_gate(&mut self) -> usize {
@@ -118,18 +139,21 @@ impl WaitGraph {
 
     /// Makes each step wait for all up to the last one before it that was planned after it.
     fn add_moved(&mut self, ids: &[u32]) {
-        // Those whose id no later step exceeds so far: their ids fall from the first to the last.
-        let mut larger: Vec<(usize, u32)> = Vec::new();
-        let mut last_larger: Vec<(usize, usize)> = Vec::new();
-        for (at, &id) in ids.iter().enumerate() {
-            while larger.pop_if(|(_, other)| *other < id).is_some() {}
-            last_larger.extend(larger.last().map(|(earlier, _)| (at, *earlier)));
-            larger.push((at, id));
+        let last_larger = last_larger(ids);
+        let ends = last_larger.iter().map(|(_, end)| *end);
+        let gates = self.add_gates(&ends.collect());
+        for (step, end) in last_larger {
+            if let Some(&gate) = gates.get(&end) {
+                self.add(gate, step);
+            }
         }
-        let ends: BTreeSet<usize> = last_larger.iter().map(|(_, end)| *end).collect();
+    }
+
+    /// Adds a gate for each end, which waits for all steps up to it.
+    fn add_gates(&mut self, ends: &BTreeSet<usize>) -> HashMap<usize, usize> {
         let mut gates: HashMap<usize, usize> = HashMap::new();
         let (mut gate, mut begin) = (None, 0);
-        for end in ends {
+        for &end in ends {
             let next = self.add_gate();
             for before in gate.into_iter().chain(begin..=end) {
                 self.add(before, next);
@@ -137,11 +161,7 @@ impl WaitGraph {
             (gate, begin) = (Some(next), end + 1);
             gates.insert(end, next);
         }
-        for (step, end) in last_larger {
-            if let Some(&gate) = gates.get(&end) {
-                self.add(gate, step);
-            }
-        }
+        gates
     }
 
     /// How many links there are: what the whole takes in memory.
@@ -153,28 +173,33 @@ impl WaitGraph {
     /// Begins with the steps that are not over. What is over is waited through: its own needs may
     /// be left.
     pub fn into_queue(self, is_over: impl Fn(usize) -> bool) -> StepQueue {
+        let nodes = 0..self.waiting.len();
+        let open = self.open_counts();
+        let is_free = |node: &usize| open.get(*node) == Some(&0);
+        let free: Vec<usize> = nodes.clone().filter(is_free).collect();
+        let passes: Vec<bool> = nodes
+            .map(|node| node >= self.steps || is_over(node))
+            .collect();
+        let mut turns = StepQueue {
+            waiting: self.waiting,
+            open,
+            left: passes.iter().filter(|passes| !**passes).count(),
+            passes,
+            ready: BinaryHeap::new(),
+        };
+        free.into_iter().for_each(|node| turns.free(node));
+        turns
+    }
+
+    /// How many others each node waits for.
+    fn open_counts(&self) -> Vec<u32> {
         let mut open = vec![0u32; self.waiting.len()];
         for &node in self.waiting.iter().flatten() {
             if let Some(open) = open.get_mut(node as usize) {
                 *open += 1;
             }
         }
-        let passes: Vec<bool> = (0..self.waiting.len())
-            .map(|node| node >= self.steps || is_over(node))
-            .collect();
-        let left = passes.iter().filter(|passes| !**passes).count();
-        let free: Vec<usize> = (0..open.len())
-            .filter(|node| open.get(*node) == Some(&0))
-            .collect();
-        let mut turns = StepQueue {
-            waiting: self.waiting,
-            open,
-            passes,
-            ready: BinaryHeap::new(),
-            left,
-        };
-        free.into_iter().for_each(|node| turns.free(node));
-        turns
+        open
     }
 }
 
@@ -210,9 +235,7 @@ impl StepQueue {
             let waiting = self.waiting.get_mut(node).expect(IS_NODE);
             for next in std::mem::take(waiting) {
                 let next = next as usize;
-                let open = self.open.get_mut(next).expect(IS_NODE);
-                *open -= 1;
-                if *open > 0 {
+                if !self.take_wait(next) {
                     continue;
                 }
                 if self.is_passed(next) {
@@ -222,6 +245,13 @@ impl StepQueue {
                 }
             }
         }
+    }
+
+    /// Takes one from what a node waits for. Says whether that was the last.
+    fn take_wait(&mut self, node: usize) -> bool {
+        let open = self.open.get_mut(node).expect(IS_NODE);
+        *open -= 1;
+        *open == 0
     }
 
     fn is_passed(&self, node: usize) -> bool {

@@ -4,6 +4,7 @@
 //! Knows numbers and kinds of targets. It measures nothing.
 
 use super::ordering::PlanOrder;
+use super::selected::SelectedKind;
 use super::{Choices, WriteMethod};
 use crate::model::{Sample, TargetPlace, TargetSpec};
 
@@ -90,30 +91,27 @@ pub(super) struct StepSize {
 /// it, about as many entities as are chosen of those: each needs one or so.
 pub(super) fn sizes(arrangement: &PlanOrder<'_>, choices: &Choices) -> Vec<StepSize> {
     let taken = || arrangement.taken.iter();
-    let whole = |entities, bytes| StepSize { entities, bytes };
     let Some(sample) = choices.sample else {
-        return taken()
-            .map(|taken| whole(taken.item.entities, taken.item.bytes))
-            .collect();
+        return taken().map(whole_size).collect();
     };
-    let chosen: Vec<Option<StepSize>> = taken()
-        .map(|taken| {
-            choices
-                .selection
-                .is_chosen(&taken.pair)
-                .then(|| sampled(sample, taken.item.entities, taken.item.bytes))
-        })
-        .collect();
-    let needing = chosen
-        .iter()
-        .flatten()
-        .fold(0u64, |sum, size| sum.saturating_add(size.entities));
-    let needed = Sample::Limit(needing);
+    let sampled = |sample: Sample, taken: &SelectedKind<'_>| {
+        sampled(sample, taken.item.entities, taken.item.bytes)
+    };
+    let is_chosen = |taken: &SelectedKind<'_>| choices.selection.is_chosen(&taken.pair);
+    let chosen = taken().map(|taken| is_chosen(taken).then(|| sampled(sample, taken)));
+    let chosen: Vec<Option<StepSize>> = chosen.collect();
+    let entities = chosen.iter().flatten().map(|size| size.entities);
+    let needed = Sample::Limit(entities.fold(0, u64::saturating_add));
     let all = taken().zip(chosen);
-    all.map(|(taken, chosen)| {
-        chosen.unwrap_or_else(|| sampled(needed, taken.item.entities, taken.item.bytes))
-    })
-    .collect()
+    all.map(|(taken, chosen)| chosen.unwrap_or_else(|| sampled(needed, taken)))
+        .collect()
+}
+
+fn whole_size(taken: &SelectedKind<'_>) -> StepSize {
+    StepSize {
+        entities: taken.item.entities,
+        bytes: taken.item.bytes,
+    }
 }
 
 /// What a sample takes of so many entities: a share is met about, a number exactly.

@@ -170,31 +170,44 @@ fn check_import(
     item: &KindInfo,
     pairs_of: &HashMap<&str, HashSet<KindRef>>,
 ) -> Result<(), PlanError> {
-    let pair = item.pair();
-    if item.format == ExportFormat::LegacyBackup {
-        return Err(no_import(
-            "managed exports",
-            format!("{pair}, which is a backup of the old Datastore Admin"),
-        ));
+    check_managed(item)?;
+    check_one_kind(item, pairs_of)?;
+    check_not_encoded(item)
+}
+
+fn check_managed(item: &KindInfo) -> Result<(), PlanError> {
+    if item.format != ExportFormat::LegacyBackup {
+        return Ok(());
     }
+    let pair = item.pair();
+    let found = format!("{pair}, which is a backup of the old Datastore Admin");
+    Err(no_import("managed exports", found))
+}
+
+/// Refuses an export that holds another kind as well.
+fn check_one_kind(
+    item: &KindInfo,
+    pairs_of: &HashMap<&str, HashSet<KindRef>>,
+) -> Result<(), PlanError> {
+    let pair = item.pair();
     let other_pair = |entry: &EntryInfo| {
         let pairs = pairs_of.get(entry.name.as_str())?;
         pairs.iter().filter(|other| **other != pair).min()
     };
-    if let Some(other) = item.entries.iter().find_map(other_pair) {
-        return Err(no_import(
-            "an export for each kind of a namespace",
-            format!("one that holds {pair} and {other}"),
-        ));
-    }
+    let Some(other) = item.entries.iter().find_map(other_pair) else {
+        return Ok(());
+    };
+    let found = format!("one that holds {pair} and {other}");
+    Err(no_import("an export for each kind of a namespace", found))
+}
+
+fn check_not_encoded(item: &KindInfo) -> Result<(), PlanError> {
     let mut entries = item.entries.iter();
-    match entries.find(|entry| entry.content_encoding.is_some()) {
-        Some(entry) => Err(no_import(
-            "exports that are not encoded",
-            format!("{} of {pair}, which is", entry.name),
-        )),
-        None => Ok(()),
-    }
+    let Some(entry) = entries.find(|entry| entry.content_encoding.is_some()) else {
+        return Ok(());
+    };
+    let found = format!("{} of {}, which is", entry.name, item.pair());
+    Err(no_import("exports that are not encoded", found))
 }
 
 /// Refuses two steps that end in one place, unless the second may overwrite the first.

@@ -138,13 +138,7 @@ fn steps(arrangement: &PlanOrder<'_>, choices: &Choices) -> Vec<Step> {
 /// A hash without its key is none. A misspelt rule, be it the kind or the property, would let
 /// through what it is to hide.
 fn check_redaction(manifest: &Manifest, redaction: &Redaction) -> Result<(), PlanError> {
-    let mut rules = redaction.rules.iter();
-    if redaction.key_id.is_none()
-        && let Some(rule) = rules.find(|rule| rule.needs_key())
-    {
-        let rule = rule.to_string();
-        return Err(PlanError::NoRedactKey { rule });
-    }
+    check_key(redaction)?;
     let rules = RuleSet::new(&redaction.rules, named_kinds(manifest))?;
     for (number, found) in redaction.matches.iter().enumerate() {
         let is_idle = found.properties.is_empty() && found.left_out.is_empty();
@@ -154,6 +148,16 @@ fn check_redaction(manifest: &Manifest, redaction: &Redaction) -> Result<(), Pla
         }
     }
     Ok(())
+}
+
+fn check_key(redaction: &Redaction) -> Result<(), PlanError> {
+    let mut rules = redaction.rules.iter();
+    match rules.find(|rule| rule.needs_key()) {
+        Some(rule) if redaction.key_id.is_none() => Err(PlanError::NoRedactKey {
+            rule: rule.to_string(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Whether a rule names kinds, but only such without entities: of those nothing can be let through.

@@ -2,8 +2,8 @@
 //!
 //! Reads an order that is made already; it decides nothing.
 
+use super::dependencies::Dependency;
 use super::ordering::PlanOrder;
-use super::selected::SelectedKind;
 use crate::model::KindRef;
 
 /// The reason of each step, by its number. The strongest is given alone: the user's word, who
@@ -24,76 +24,107 @@ fn neighbours(arrangement: &PlanOrder<'_>) -> Vec<Neighbours> {
             (around.run, around.at) = (run, at);
         }
     }
-    let run_of = |around: &[Neighbours], node: usize| around.get(node).map(|around| around.run);
-    for need in &arrangement.needs {
-        // Inside a cycle, and against the user's word, a need does not hold and so is no reason.
-        if run_of(&around, need.of) < run_of(&around, need.by) {
-            if let Some(needed) = around.get_mut(need.of) {
-                if need.parent {
-                    needed.parent_of.push(need.by)
-                } else {
-                    needed.referenced_by.push(need.by)
-                }
-            }
-            if let Some(needing) = around.get_mut(need.by) {
-                needing.needs.push(need.of);
-            }
-        }
-    }
+    let needs = arrangement.needs.iter();
+    needs.for_each(|need| add_need(&mut around, need));
     around
 }
 
-/// The name of a kind, with its namespace where that is another than the reader's.
-fn name(arrangement: &PlanOrder<'_>, node: usize, seen_from: &KindRef) -> String {
-    match arrangement.taken.get(node) {
-        Some(SelectedKind { pair, .. }) if pair.namespace == seen_from.namespace => {
-            pair.kind.to_string()
-        }
-        Some(SelectedKind { pair, .. }) => pair.to_string(),
-        None => String::new(),
+/// Adds a need. Inside a cycle, and against the user's word, it does not hold and so is no reason.
+fn add_need(around: &mut [Neighbours], need: &Dependency) {
+    let run_of = |node: usize| around.get(node).map(|around| around.run);
+    if run_of(need.of) >= run_of(need.by) {
+        return;
+    }
+    if let Some(needed) = around.get_mut(need.of) {
+        needed.add_needing(need);
+    }
+    if let Some(needing) = around.get_mut(need.by) {
+        needing.needs.push(need.of);
     }
 }
 
+/// One step of an order, and what is around it.
+struct StepReason<'a> {
+    arrangement: &'a PlanOrder<'a>,
+    all: &'a [Neighbours],
+    node: usize,
+    pair: &'a KindRef,
+    around: &'a Neighbours,
+}
+
 fn reason(arrangement: &PlanOrder<'_>, all: &[Neighbours], node: usize) -> String {
-    let (Some(SelectedKind { pair, .. }), Some(around)) =
-        (arrangement.taken.get(node), all.get(node))
-    else {
+    let (Some(taken), Some(around)) = (arrangement.taken.get(node), all.get(node)) else {
         return String::new();
     };
-    let name = |node: usize| name(arrangement, node, pair);
-    let list = |nodes: &[usize], most: usize| {
+    let pair = &taken.pair;
+    StepReason {
+        arrangement,
+        all,
+        node,
+        pair,
+        around,
+    }
+    .strongest()
+}
+
+impl StepReason<'_> {
+    fn strongest(&self) -> String {
+        let words = &self.arrangement.words;
+        let reason = words.placed.get(&self.node).cloned();
+        reason
+            .or_else(|| self.who_brought_it())
+            .or_else(|| self.cycle())
+            .or_else(|| self.who_needs_it())
+            .or_else(|| words.awaited.get(&self.node).cloned())
+            .unwrap_or_else(|| self.whom_it_needs())
+    }
+
+    fn who_brought_it(&self) -> Option<String> {
+        let by = self.arrangement.needed_by.get(&self.node)?;
+        Some(format!("needed by {}", self.name(*by)))
+    }
+
+    fn cycle(&self) -> Option<String> {
+        let run = self.arrangement.runs.get(self.around.run)?;
+        let others = run.iter().filter(|&&other| other != self.node);
+        let names = others.clone().map(|&other| self.name(other));
+        let count = others.count();
+        (count > 0).then(|| format!("in a cycle with {}", shortened(names, count, 3)))
+    }
+
+    fn who_needs_it(&self) -> Option<String> {
+        let (parent_of, referenced_by) = (&self.around.parent_of, &self.around.referenced_by);
+        let needed = [("parent of", parent_of), ("referenced by", referenced_by)];
+        let needed = needed.into_iter().filter(|(_, nodes)| !nodes.is_empty());
+        let needed = needed.map(|(how, nodes)| format!("{how} {}", self.list(nodes, 1)));
+        let needed: Vec<String> = needed.collect();
+        (!needed.is_empty()).then(|| needed.join(", "))
+    }
+
+    fn whom_it_needs(&self) -> String {
+        if self.around.needs.is_empty() {
+            return "stands alone".to_owned();
+        }
+        format!("after {}", self.list(&self.around.needs, 3))
+    }
+
+    /// The names of some steps, in the order of the plan.
+    fn list(&self, nodes: &[usize], most: usize) -> String {
         let mut nodes = nodes.to_vec();
-        nodes.sort_by_key(|&node| all.get(node).map(|around| around.at));
-        shortened(nodes.iter().map(|&node| name(node)), nodes.len(), most)
-    };
-    if let Some(word) = arrangement.words.placed.get(&node) {
-        return word.clone();
+        nodes.sort_by_key(|&node| self.all.get(node).map(|around| around.at));
+        let names = nodes.iter().map(|&node| self.name(node));
+        shortened(names, nodes.len(), most)
     }
-    if let Some(&by) = arrangement.needed_by.get(&node) {
-        return format!("needed by {}", name(by));
-    }
-    let run = arrangement.runs.get(around.run);
-    let others = run.into_iter().flatten().filter(|&&other| other != node);
-    let others: Vec<usize> = others.copied().collect();
-    if !others.is_empty() {
-        let names = others.iter().map(|&other| name(other));
-        return format!("in a cycle with {}", shortened(names, others.len(), 3));
-    }
-    let needed = [
-        ("parent of", &around.parent_of),
-        ("referenced by", &around.referenced_by),
-    ];
-    let needed = needed.into_iter().filter(|(_, nodes)| !nodes.is_empty());
-    let needed: Vec<String> = needed
-        .map(|(how, nodes)| format!("{how} {}", list(nodes, 1)))
-        .collect();
-    if !needed.is_empty() {
-        return needed.join(", ");
-    }
-    match arrangement.words.awaited.get(&node) {
-        Some(word) => word.clone(),
-        None if !around.needs.is_empty() => format!("after {}", list(&around.needs, 3)),
-        None => "stands alone".to_owned(),
+
+    /// The name of a kind, with its namespace where that is another than this step's.
+    fn name(&self, node: usize) -> String {
+        match self.arrangement.taken.get(node) {
+            Some(taken) if taken.pair.namespace == self.pair.namespace => {
+                taken.pair.kind.to_string()
+            }
+            Some(taken) => taken.pair.to_string(),
+            None => String::new(),
+        }
     }
 }
 
@@ -105,6 +136,16 @@ struct Neighbours {
     parent_of: Vec<usize>,
     referenced_by: Vec<usize>,
     needs: Vec<usize>,
+}
+
+impl Neighbours {
+    fn add_needing(&mut self, need: &Dependency) {
+        if need.parent {
+            self.parent_of.push(need.by);
+        } else {
+            self.referenced_by.push(need.by);
+        }
+    }
 }
 
 /// The first names of a list of `count`, and how many more there are.

@@ -31,38 +31,33 @@ impl RestoreRun<'_> {
         let Some(dest) = &self.companions else {
             return Ok(CompanionStats::default());
         };
-        let missing = self
-            .until_cancelled(missing_objects(self.archive, dest.as_ref(), &self.workers))
-            .await?;
+        let missing = missing_objects(self.archive, dest.as_ref(), &self.workers);
+        let missing = self.until_cancelled(missing).await?;
         let stats = stats_of(self.archive, &missing);
         if self.options.dry_run {
             return Ok(stats);
         }
         self.observer.start_phase("copying companions", stats.bytes);
-        let copied = copy(
-            self.archive,
-            dest.as_ref(),
-            missing,
-            &self.workers,
-            self.observer,
-        );
+        let (dest, workers) = (dest.as_ref(), &self.workers);
+        let copied = copy(self.archive, dest, missing, workers, self.observer);
         self.until_cancelled(copied).await?;
         self.observer.finish_phase();
-        let mut journal = self.journal.lock().await;
-        if journal.journal().finished.is_none() {
-            let event = JournalEvent::CompanionsCopied {
-                objects: stats.copied + stats.already_there,
-                bytes: self
-                    .archive
-                    .manifest()
-                    .companions
-                    .iter()
-                    .map(|item| item.bytes)
-                    .sum(),
-            };
-            journal.append(event).await?;
-        }
+        self.save_companions(stats).await?;
         Ok(stats)
+    }
+
+    /// Writes down that the companions are copied, unless the journal has ended.
+    async fn save_companions(&self, stats: CompanionStats) -> Result<(), RestoreError> {
+        let mut journal = self.journal.lock().await;
+        if journal.journal().finished.is_some() {
+            return Ok(());
+        }
+        let companions = self.archive.manifest().companions.iter();
+        let copied = JournalEvent::CompanionsCopied {
+            objects: stats.copied + stats.already_there,
+            bytes: companions.map(|item| item.bytes).sum(),
+        };
+        Ok(journal.append(copied).await?)
     }
 }
 

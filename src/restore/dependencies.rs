@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use futures_util::{TryStreamExt as _, pin_mut};
+use futures_util::TryStreamExt as _;
 
 use crate::archive::entities::{self, RecordCollector};
 use crate::archive::{Archive, ArchiveError};
@@ -44,41 +44,35 @@ pub async fn samplers(
     with_needed: bool,
     workers: &Workers,
 ) -> Result<HashMap<KindRef, Arc<Sampler>>, DependencyError> {
-    let numbers: Arc<KindIndex> =
-        Arc::new(KindIndex::from_pairs(pairs.iter().map(|(pair, _)| pair)));
     let mut search = DependencySearch::new(pairs.iter().map(|(_, sample)| *sample));
     if with_needed {
-        // What is needed stands first in a plan: from its end, most is known by the time a kind is
-        // read.
-        archive.read_ahead(pairs.iter().rev().map(|(pair, _)| pair.clone()), workers);
+        search_all(archive, pairs, workers, &mut search).await?;
     }
-    while let Some(mut pass) = search.pass().filter(|_| with_needed) {
+    let pairs = pairs.iter().map(|(pair, _)| pair.clone());
+    Ok(pairs.zip(search.into_samplers()).collect())
+}
+
+/// Reads kinds until nothing new is needed.
+async fn search_all(
+    archive: &Arc<Archive>,
+    pairs: &[(KindRef, Sample)],
+    workers: &Workers,
+    search: &mut DependencySearch,
+) -> Result<(), DependencyError> {
+    let numbers = KindIndex::from_pairs(pairs.iter().map(|(pair, _)| pair));
+    let numbers = Arc::new(numbers);
+    // What is needed stands first in a plan: from its end, most is known by the time a kind is
+    // read.
+    archive.read_ahead(pairs.iter().rev().map(|(pair, _)| pair.clone()), workers);
+    while let Some(pass) = search.pass() {
         let Some((pair, _)) = pairs.get(pass.number) else {
             continue;
         };
-        let outputs: Vec<EntryInfo> = archive
-            .kind(pair)
-            .map(|kind| kind.outputs().cloned().collect())
-            .unwrap_or_default();
-        let links = LinkCollector {
-            numbers: numbers.clone(),
-            pair: pair.clone(),
-        };
-        let pieces = entities::read(archive, &outputs, links, 0, workers);
-        pin_mut!(pieces);
-        while let Some(piece) = pieces.try_next().await? {
-            search.follow(&mut pass, &piece);
-            if search.held > NEEDED_MAX {
-                return Err(DependencyError::TooMany);
-            }
-        }
+        let (numbers, pair) = (numbers.clone(), pair.clone());
+        let links = LinkCollector { numbers, pair };
+        links.scan(archive, workers, search, pass).await?;
     }
-    let picker = |needed: RequiredEntities| Arc::new(Sampler::new(needed.sample, needed.all));
-    Ok(pairs
-        .iter()
-        .map(|(pair, _)| pair.clone())
-        .zip(search.pairs.into_iter().map(picker))
-        .collect())
+    Ok(())
 }
 
 /// The pairs' numbers, found by the texts of a key.
@@ -117,6 +111,27 @@ struct EntityLinks {
 struct LinkCollector {
     numbers: Arc<KindIndex>,
     pair: KindRef,
+}
+
+impl LinkCollector {
+    /// Reads the pair once, and follows what its entities need.
+    async fn scan(
+        self,
+        archive: &Arc<Archive>,
+        workers: &Workers,
+        search: &mut DependencySearch,
+        mut pass: KindScan,
+    ) -> Result<(), DependencyError> {
+        let kind = archive.kind(&self.pair);
+        let outputs = kind.map(|kind| kind.outputs().cloned().collect());
+        let outputs: Vec<EntryInfo> = outputs.unwrap_or_default();
+        let mut pieces = entities::read(archive, &outputs, self, 0, workers);
+        while let Some(piece) = pieces.try_next().await? {
+            search.follow(&mut pass, &piece);
+            search.check_size()?;
+        }
+        Ok(())
+    }
 }
 
 impl RecordCollector for LinkCollector {
@@ -185,6 +200,25 @@ struct RequiredEntities {
     was_read: bool,
 }
 
+/// The entities of one piece by their keys, found once they are asked for.
+struct PieceIndex<'a> {
+    piece: &'a [EntityLinks],
+    by_key: Option<HashMap<u128, &'a EntityLinks>>,
+}
+
+impl<'a> PieceIndex<'a> {
+    fn new(piece: &'a [EntityLinks]) -> Self {
+        let by_key = None;
+        PieceIndex { piece, by_key }
+    }
+
+    fn get(&mut self, key: u128) -> Option<&'a EntityLinks> {
+        let links = self.piece.iter().map(|link| (link.key, link));
+        let by_key = self.by_key.get_or_insert_with(|| links.collect());
+        by_key.get(&key).copied()
+    }
+}
+
 /// All that is needed, as far as it is known.
 #[derive(Debug)]
 struct DependencySearch {
@@ -231,6 +265,21 @@ impl DependencySearch {
         }
     }
 
+    fn check_size(&self) -> Result<(), DependencyError> {
+        if self.held > NEEDED_MAX {
+            return Err(DependencyError::TooMany);
+        }
+        Ok(())
+    }
+
+    /// Who chooses the entities of each pair, in the order of the pairs.
+    fn into_samplers(self) -> impl Iterator<Item = Arc<Sampler>> {
+        let sampler = |needed: RequiredEntities| Sampler::new(needed.sample, needed.all);
+        self.pairs
+            .into_iter()
+            .map(move |needed| Arc::new(sampler(needed)))
+    }
+
     /// Begins to read the next pair that brings something new, if there is one.
     ///
     /// What is needed comes first in a plan: from its end, most is known by the time a kind is
@@ -256,38 +305,43 @@ impl DependencySearch {
 
     /// Takes what the entities of the next piece need, of those that are taken themselves.
     fn follow(&mut self, pass: &mut KindScan, piece: &[EntityLinks]) {
-        let mut by_key = None;
+        let mut by_key = PieceIndex::new(piece);
         for link in piece {
-            let sample = self
-                .pairs
-                .get(pass.number)
-                .map_or(Sample::NONE, |pair| pair.sample);
-            let sampled = match sample {
-                Sample::Limit(limit) => pass.place < limit,
-                Sample::Share(_) => sample::is_sampled(sample, link.key) == Some(true),
-            };
+            let is_sampled = self.is_in_sample(pass, link);
             pass.place += 1;
             let is_wanted = pass.wanted.remove(&link.key) | self.take_fresh(pass.number, link.key);
-            if !(is_wanted || (sampled && pass.is_first)) {
-                continue;
+            if is_wanted || (is_sampled && pass.is_first) {
+                self.follow_links(pass.number, link, &mut by_key);
             }
-            // What stands in front of it in its own piece is followed at once, so that a chain
-            // needs no pass for each of its links.
-            let mut to_follow = vec![link];
-            while let Some(link) = to_follow.pop() {
-                for (number, key) in &link.needs {
-                    if self.need(*number, *key) && *number == pass.number {
-                        let by_key = by_key.get_or_insert_with(|| {
-                            piece
-                                .iter()
-                                .map(|link| (link.key, link))
-                                .collect::<HashMap<_, _>>()
-                        });
-                        if let Some(other) = by_key.get(key) {
-                            self.take_fresh(*number, *key);
-                            to_follow.push(other);
-                        }
-                    }
+        }
+    }
+
+    /// Whether the sample takes the entity that is read.
+    fn is_in_sample(&self, pass: &KindScan, link: &EntityLinks) -> bool {
+        let pair = self.pairs.get(pass.number);
+        match pair.map_or(Sample::NONE, |pair| pair.sample) {
+            Sample::Limit(limit) => pass.place < limit,
+            sample @ Sample::Share(_) => sample::is_sampled(sample, link.key) == Some(true),
+        }
+    }
+
+    /// Takes what an entity needs. What stands in front of it in its own piece is followed at once,
+    /// so that a chain needs no pass for each of its links.
+    fn follow_links<'a>(
+        &mut self,
+        number: usize,
+        link: &'a EntityLinks,
+        by_key: &mut PieceIndex<'a>,
+    ) {
+        let mut to_follow = vec![link];
+        while let Some(link) = to_follow.pop() {
+            for &(needed, key) in &link.needs {
+                if self.need(needed, key)
+                    && needed == number
+                    && let Some(other) = by_key.get(key)
+                {
+                    self.take_fresh(needed, key);
+                    to_follow.push(other);
                 }
             }
         }

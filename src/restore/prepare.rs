@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::rule_matches;
 use crate::archive::catalog::{sidecar_digest, stored_digest};
 use crate::archive::{Archive, ArchiveError, digest_of};
-use crate::model::{KindInfo, KindRef};
+use crate::model::{KindInfo, KindRef, Manifest, Sha256};
 use crate::plan::{
     ArchiveRef, Choices, Environment, Plan, PlanError, RuleMatch, Step, named_kinds, plan,
 };
@@ -34,29 +34,37 @@ pub enum PrepareError {
 /// When the archive cannot be read.
 pub async fn archive_ref(archive: &Archive) -> Result<ArchiveRef, StoreError> {
     let container = archive.container();
-    let (store, object) = (container.store(), container.object());
-    let title = container.title();
-    if !store.is_remote() {
-        let path = std::path::absolute(title).unwrap_or_else(|_| Path::new(title).to_owned());
-        return Ok(ArchiveRef {
-            location: path.display().to_string(),
-            sha256: digest_of(store.as_ref(), object).await?,
-            generation: None,
-        });
+    if !container.store().is_remote() {
+        return local_archive_ref(archive).await;
     }
-    let named = match stored_digest(object) {
-        Some(sha256) => Some(sha256),
-        None => sidecar_digest(store.as_ref(), &object.name).await,
-    };
-    let sha256 = match named {
-        Some(sha256) => sha256,
-        None => digest_of(store.as_ref(), object).await?,
-    };
     Ok(ArchiveRef {
-        location: title.to_owned(),
-        sha256,
-        generation: Some(object.version.to_string()),
+        location: container.title().to_owned(),
+        sha256: remote_digest(archive).await?,
+        generation: Some(container.object().version.to_string()),
     })
+}
+
+async fn local_archive_ref(archive: &Archive) -> Result<ArchiveRef, StoreError> {
+    let container = archive.container();
+    let title = Path::new(container.title());
+    let path = std::path::absolute(title).unwrap_or_else(|_| title.to_owned());
+    Ok(ArchiveRef {
+        location: path.display().to_string(),
+        sha256: digest_of(container.store().as_ref(), container.object()).await?,
+        generation: None,
+    })
+}
+
+/// The digest that the object or the sidecar names; else that of all bytes.
+async fn remote_digest(archive: &Archive) -> Result<Sha256, StoreError> {
+    let (store, object) = (archive.container().store(), archive.container().object());
+    if let Some(sha256) = stored_digest(object) {
+        return Ok(sha256);
+    }
+    match sidecar_digest(store.as_ref(), &object.name).await {
+        Some(sha256) => Ok(sha256),
+        None => digest_of(store.as_ref(), object).await,
+    }
 }
 
 /// Makes a plan. Where properties are redacted, the archive is read to see what each rule matches.
@@ -100,23 +108,28 @@ async fn rule_matches(
     let resolve =
         |rules: &[RedactRule]| RuleSet::new(rules, named_kinds(manifest)).map_err(PlanError::from);
     let mut matches = rule_matches::matches(archive, steps, &resolve(rules)?, workers).await?;
-    let is_idle = |found: &&mut RuleMatch| found.properties.is_empty() && !found.rule.is_optional();
-    let mut idle: Vec<&mut RuleMatch> = matches.iter_mut().filter(is_idle).collect();
+    let mut idle: Vec<&mut RuleMatch> = matches.iter_mut().filter(|found| is_idle(found)).collect();
     if idle.is_empty() {
         return Ok(matches);
     }
-    let restored: HashSet<&KindRef> = steps.iter().collect();
-    let left_out: Vec<KindRef> = manifest
-        .kinds
-        .iter()
-        .map(KindInfo::pair)
-        .filter(|pair| !restored.contains(pair))
-        .collect();
+    let left_out = left_out_kinds(manifest, steps);
     let idle_rules: Vec<RedactRule> = idle.iter().map(|found| found.rule.clone()).collect();
-    let elsewhere =
-        rule_matches::matches(archive, &left_out, &resolve(&idle_rules)?, workers).await?;
+    let idle_rules = resolve(&idle_rules)?;
+    let elsewhere = rule_matches::matches(archive, &left_out, &idle_rules, workers).await?;
     for (found, elsewhere) in idle.iter_mut().zip(elsewhere) {
         found.left_out = elsewhere.properties;
     }
     Ok(matches)
+}
+
+/// Whether a rule matches nothing and should match something.
+fn is_idle(found: &RuleMatch) -> bool {
+    found.properties.is_empty() && !found.rule.is_optional()
+}
+
+/// The kinds that are not restored.
+fn left_out_kinds(manifest: &Manifest, steps: &[KindRef]) -> Vec<KindRef> {
+    let restored: HashSet<&KindRef> = steps.iter().collect();
+    let kinds = manifest.kinds.iter().map(KindInfo::pair);
+    kinds.filter(|pair| !restored.contains(pair)).collect()
 }

@@ -110,63 +110,51 @@ impl Staging {
         observer: &dyn Observer,
     ) -> Result<(), ImportError> {
         self.check_names(folder, export).await?;
-        if let Location::Local(place) = &self.place {
-            let (place, private, step) = (place.clone(), self.private, place.join(folder));
-            Workers::run_blocking(move || {
-                if private {
-                    make_private(&place)
-                } else {
-                    Ok(())
-                }
-                .and_then(|()| make_own(&step))
-            })
-            .await??;
-        }
+        self.make_folders(folder).await?;
         let store = self.store(folder);
-        let missing = not_there(store.as_ref(), export.entries.clone()).await?;
-        let laying = UnpackOptions {
-            overwrite: true,
-            ending: if self.is_local() {
-                padding
-            } else {
-                |_| Bytes::new()
-            },
+        // What is staged need not outlive a power cut: it would be laid down again.
+        let load = UnpackPlan {
+            entries: not_there(store.as_ref(), export.entries.clone()).await?,
+            made: export.made.clone(),
+            ..UnpackPlan::default()
         };
         let mut told = |told: UnpackEvent<'_>| {
             if let UnpackEvent::Bytes(bytes) = told {
                 observer.advance(0, bytes);
             }
         };
-        // What is staged need not outlive a power cut: it would be laid down again.
-        let load = UnpackPlan {
-            entries: missing,
-            made: export.made.clone(),
-            ..UnpackPlan::default()
-        };
+        let laying = self.unpack_options();
         Ok(lay(archive, store.as_ref(), load, laying, workers, &mut told).await?)
+    }
+
+    fn unpack_options(&self) -> UnpackOptions {
+        UnpackOptions {
+            overwrite: true,
+            ending: if self.is_local() { padding } else { no_padding },
+        }
+    }
+
+    /// Makes the folders on this machine, if the place is there.
+    async fn make_folders(&self, folder: &str) -> Result<(), ImportError> {
+        let Location::Local(place) = &self.place else {
+            return Ok(());
+        };
+        let (place, private, step) = (place.clone(), self.private, place.join(folder));
+        let made = Workers::run_blocking(move || {
+            if private {
+                make_private(&place)?;
+            }
+            make_own(&step)
+        });
+        Ok(made.await??)
     }
 
     /// Takes away everything below a folder of the place.
     pub(super) async fn remove(&self, folder: &str) -> Result<(), StoreError> {
-        if let Location::Local(path) = self.place.below(folder) {
-            let name = path.display().to_string();
-            let lost = move |lost: WorkerPanicked| {
-                failed(name, "cannot remove it")(std::io::Error::other(lost))
-            };
-            return Workers::run_blocking(move || remove_folder(&path))
-                .await
-                .map_err(lost)?;
+        match self.place.below(folder) {
+            Location::Local(path) => remove_local(path).await,
+            Location::Bucket { .. } => remove_objects(self.store(folder).as_ref()).await,
         }
-        let store = self.store(folder);
-        let objects = match store.list().await {
-            Err(StoreError::NotFound { .. }) => return Ok(()),
-            objects => objects?,
-        };
-        stream::iter(&objects)
-            .map(|object| store.remove(object))
-            .buffer_unordered(REMOVED_AT_ONCE)
-            .try_collect()
-            .await
     }
 }
 
@@ -181,14 +169,14 @@ async fn not_there(
     }
     let names: Vec<String> = entries.iter().map(|(_, name)| name.clone()).collect();
     let there = store.stat_all(&names).await?;
-    let is_it = |item: &EntryInfo, object: &ObjectInfo| {
-        object.len == item.bytes && object.crc32c == Some(item.crc32c.0)
-    };
-    let missing = entries
-        .into_iter()
-        .zip(there)
-        .filter(|((item, _), there)| !there.as_ref().is_some_and(|object| is_it(item, object)));
+    let entries = entries.into_iter().zip(there);
+    let missing = entries.filter(|((item, _), there)| !is_laid_down(item, there.as_ref()));
     Ok(missing.map(|(entry, _)| entry).collect())
+}
+
+/// Whether an object has the bytes of an entry, as far as the store says.
+fn is_laid_down(item: &EntryInfo, object: Option<&ObjectInfo>) -> bool {
+    object.is_some_and(|object| object.len == item.bytes && object.crc32c == Some(item.crc32c.0))
 }
 
 /// What an emulator needs behind a log; see [`end_padding`]. What lies in a bucket stays as it is.
@@ -198,6 +186,10 @@ fn padding(item: &EntryInfo) -> Bytes {
     } else {
         Bytes::new()
     }
+}
+
+fn no_padding(_: &EntryInfo) -> Bytes {
+    Bytes::new()
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, StoreError> {
@@ -227,25 +219,55 @@ fn make_private(folder: &Path) -> Result<(), StoreError> {
 /// The folders of a plan and of a step. They have names that others can guess, and what is below
 /// them is overwritten: so they must be this user's, and no links.
 fn make_own(step: &Path) -> Result<(), StoreError> {
-    let shown = |path: &Path| path.display().to_string();
     if let Some(place) = step.parent().and_then(Path::parent) {
-        std::fs::create_dir_all(place).map_err(failed(shown(place), "cannot make the folder"))?;
+        let made = std::fs::create_dir_all(place);
+        made.map_err(failed(shown(place), "cannot make the folder"))?;
     }
-    for folder in step.parent().into_iter().chain([step]) {
-        match std::fs::create_dir(folder) {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            made => made.map_err(failed(shown(folder), "cannot make the folder"))?,
-        }
-        let meta = std::fs::symlink_metadata(folder)
-            .map_err(failed(shown(folder), "cannot look at it"))?;
-        if !meta.is_dir() || meta.uid() != rustix::process::geteuid().as_raw() {
-            return Err(StoreError::AlreadyExists {
-                name: shown(folder),
-                found: "what another user made",
-            });
-        }
+    let mut folders = step.parent().into_iter().chain([step]);
+    folders.try_for_each(make_own_folder)
+}
+
+fn make_own_folder(folder: &Path) -> Result<(), StoreError> {
+    match std::fs::create_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        made => made.map_err(failed(shown(folder), "cannot make the folder"))?,
     }
-    Ok(())
+    check_owner(folder)
+}
+
+/// Refuses a link, and what another user made.
+fn check_owner(folder: &Path) -> Result<(), StoreError> {
+    let meta = std::fs::symlink_metadata(folder);
+    let meta = meta.map_err(failed(shown(folder), "cannot look at it"))?;
+    if meta.is_dir() && meta.uid() == rustix::process::geteuid().as_raw() {
+        return Ok(());
+    }
+    let (name, found) = (shown(folder), "what another user made");
+    Err(StoreError::AlreadyExists { name, found })
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+async fn remove_local(path: PathBuf) -> Result<(), StoreError> {
+    let name = shown(&path);
+    let lost =
+        move |lost: WorkerPanicked| failed(name, "cannot remove it")(std::io::Error::other(lost));
+    let removed = Workers::run_blocking(move || remove_folder(&path)).await;
+    removed.map_err(lost)?
+}
+
+async fn remove_objects(store: &dyn Store) -> Result<(), StoreError> {
+    let objects = match store.list().await {
+        Err(StoreError::NotFound { .. }) => return Ok(()),
+        objects => objects?,
+    };
+    stream::iter(&objects)
+        .map(|object| store.remove(object))
+        .buffer_unordered(REMOVED_AT_ONCE)
+        .try_collect()
+        .await
 }
 
 fn remove_folder(folder: &Path) -> Result<(), StoreError> {
