@@ -23,15 +23,15 @@ const ARGS: [&str; 5] = [
 const KINDS: [(&str, &str); 2] = [("", "User"), ("acme", "Order")];
 
 /// A project with two kinds, a bucket to export into, and one for archives.
-struct Site {
-    desk: TestDir,
-    gcs: Arc<GcsServer>,
+pub(super) struct Site {
+    pub(super) desk: TestDir,
+    pub(super) gcs: Arc<GcsServer>,
     datastore: DatastoreServer,
-    operations: Arc<Operations>,
+    pub(super) operations: Arc<Operations>,
 }
 
 impl Site {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let gcs = Arc::new(GcsServer::start(&["exports", "vault"]));
         let datastore = DatastoreServer::start(PROJECT, &["", "orders"]);
         let operations = Arc::new(Operations::new(PROJECT, gcs.clone()));
@@ -49,7 +49,8 @@ impl Site {
                 }
                 datastore.put(database, &json);
             }
-            let records = entities.iter().map(Made::record).collect();
+            let record = |entity: &Made| entity.record_in(database);
+            let records = entities.iter().map(record).collect();
             operations.put(database, namespace, kind, records);
         }
         let desk = TestDir::new();
@@ -66,7 +67,7 @@ impl Site {
         }
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    pub(super) fn command(&self, args: &[&str]) -> Command {
         let mut command = self.desk.kindpack(args);
         command
             .env("GOOGLE_APPLICATION_CREDENTIALS", self.desk.path("key.json"))
@@ -138,6 +139,34 @@ fn one_instant_is_exported_by_firestore_admin() {
     }
     let left = site.gcs.names("exports");
     assert!(left.iter().all(|name| name.ends_with(".json")), "{left:?}");
+}
+
+#[test]
+fn named_database_is_backed_up_at_one_instant() {
+    let site = Site::new();
+    let mut args = ARGS;
+    args[1] = "datastore:shop/orders";
+    let args = [
+        &args[..],
+        &["queue.yaml", "--json", "--snapshot-time", "now"],
+    ]
+    .concat();
+    let run = sound(Running::start(site.command(&args)).wait(), &args);
+    assert_eq!(run.code, 0, "{}", run.brief());
+    let done = run.last_event();
+    assert_eq!((&done["kinds"], &done["entities"]), (&json!(2), &json!(6)));
+    let instant = done["snapshot_time"].as_str().unwrap();
+    for operation in site.operations.started() {
+        assert_eq!(operation.api, Api::FirestoreAdmin);
+        assert_eq!(operation.database, "orders");
+        assert_eq!(operation.filter.snapshot_time.as_deref(), Some(instant));
+    }
+    let archive = done["archive"].as_str().unwrap();
+    let args = ["list", archive, "--json"];
+    let listed = sound(Running::start(site.command(&args)).wait(), &args);
+    let manifest: Value = serde_json::from_slice(&listed.out).unwrap();
+    assert_eq!(manifest["backup"]["database"], "orders");
+    assert_eq!(manifest["backup"]["snapshot_time"], instant);
 }
 
 #[test]

@@ -23,6 +23,11 @@ impl Made<'_> {
     /// `EntityProto`: key 13, an indexed property `n` (14) of the id, an unindexed property `blob`
     /// (15), entity group 16.
     pub fn record(&self) -> Vec<u8> {
+        self.record_in("")
+    }
+
+    /// The same in a database; the default one has no name.
+    pub fn record_in(&self, database: &str) -> Vec<u8> {
         let mut element = vec![0x0b];
         put(&mut element, 2, self.kind.as_bytes());
         varint(&mut element, 3 << 3);
@@ -33,6 +38,9 @@ impl Made<'_> {
         put(&mut key, 14, &element);
         if !self.namespace.is_empty() {
             put(&mut key, 20, self.namespace.as_bytes());
+        }
+        if !database.is_empty() {
+            put(&mut key, 23, database.as_bytes());
         }
         let mut number = vec![0x08];
         varint(&mut number, self.id);
