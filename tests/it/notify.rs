@@ -99,7 +99,7 @@ fn mail(server: &MailServer, security: MailSecurity) -> NotifyOptions {
 }
 
 /// The header of a mail, and its text.
-fn decoded(mail: &Value) -> String {
+pub fn decoded(mail: &Value) -> String {
     let content = mail["content"].as_str().unwrap().replace("=\r\n", "");
     content.replace("=C3=B6", "ö").replace("=C3=9F", "ß")
 }

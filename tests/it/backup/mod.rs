@@ -2,6 +2,7 @@
 
 mod apps;
 mod emulator;
+mod notified;
 mod options;
 mod proxy;
 mod service;
