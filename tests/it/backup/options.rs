@@ -11,7 +11,7 @@ fn wrong_command_lines_are_refused() {
     desk.write("none.yaml", "queue: 7\n");
     let with = |options: &[&'static str]| [&["backup", FROM, "e", "a.zip"], options].concat();
     for (args, words) in [
-        (vec!["backup"], "FROM, EXPORTS and ARCHIVE are missing"),
+        (vec!["backup"], "kindpack.toml"),
         (vec!["backup", FROM], "required arguments"),
         (vec!["backup", FROM, "e"], "required arguments"),
         (
