@@ -86,7 +86,7 @@ impl From<UnpackError> for ExtractError {
 }
 
 /// What is written: entries under other names, and small objects that kindpack makes itself, the
-/// finish marks last.
+/// completion markers last.
 #[derive(Debug, Default)]
 struct ExtractPlan {
     entries: Vec<(EntryInfo, String)>,
@@ -107,7 +107,7 @@ pub async fn extract(
 ) -> Result<ExtractStats, ExtractError> {
     let mut plan = plan_of(archive, dest, only, form).await?;
     plan.check_names(dest).await?;
-    // A finish mark comes when everything that it stands for is there for good, also what an
+    // A completion marker comes when everything that it stands for is there for good, also what an
     // earlier run laid down.
     let vouched_for = plan.covered_by_marker();
     plan.skip_existing(dest, workers).await?;
@@ -453,7 +453,7 @@ impl ExtractPlan {
         of_entries.chain(self.made.iter().map(expected_of))
     }
 
-    /// The names of all that finish marks stand for.
+    /// The names of all that completion markers stand for.
     fn covered_by_marker(&self) -> Vec<String> {
         let is_data = |item: &EntryInfo| item.role != EntryRole::ExportMetadata;
         let entries = self.entries.iter().filter(|(item, _)| is_data(item));

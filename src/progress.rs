@@ -199,7 +199,7 @@ pub struct RequestReport {
 pub enum RequestOutcome {
     /// With an answer of that status.
     Status(u16),
-    /// With all that was asked for, by a client that does not show the status.
+    /// With all that was requested, by a client that does not show the status.
     Done,
     /// Without an answer, or without one that a client shows.
     Failed,

@@ -18,7 +18,7 @@ use crate::store::{ObjectInfo, Store, StoreError, read_object};
 const AT_ONCE: usize = 8;
 
 /// Sidecars longer than this are none.
-const SIDECAR_MAX_BYTES: u64 = 64 << 10;
+const MAX_SIDECAR_BYTES: u64 = 64 << 10;
 
 /// The word for the default namespace in names of archives.
 const DEFAULT_WORD: &str = "default";
@@ -252,7 +252,7 @@ pub async fn sidecar_digest(store: &dyn Store, archive: &str) -> Option<Sha256> 
 }
 
 async fn read_sidecar(store: &dyn Store, archive: &str, sidecar: &ObjectInfo) -> Option<Sha256> {
-    if sidecar.len > SIDECAR_MAX_BYTES {
+    if sidecar.len > MAX_SIDECAR_BYTES {
         return None;
     }
     let text = read_object(store, sidecar).await.ok()?;

@@ -22,7 +22,7 @@ use crate::model::{Method, PIECE_LEN_BYTES};
 use crate::store::{ObjectInfo, Store, StoreError};
 
 /// Manifests longer than this are not kept beside what is made of them.
-const MANIFEST_HELD_MAX_BYTES: usize = 8 << 20;
+const MAX_MANIFEST_HELD_BYTES: usize = 8 << 20;
 
 /// What is read first of an archive in a bucket.
 const REMOTE_TAIL_BYTES: u64 = 512 << 10;
@@ -170,7 +170,7 @@ impl Container {
     ) -> Result<Bytes, ArchiveError> {
         let len = usize::try_from(entry.end_offset - entry.header_offset)
             .expect("a manifest is of bounded length");
-        if len <= MANIFEST_HELD_MAX_BYTES {
+        if len <= MAX_MANIFEST_HELD_BYTES {
             self.extend_tail(entry.header_offset).await?;
         }
         let read = self.fetch(entry.header_offset, len).await?;

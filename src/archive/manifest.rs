@@ -12,14 +12,14 @@ use crate::model::{
 };
 
 /// Manifests longer than this are refused: they are held in memory.
-const MANIFEST_MAX_BYTES: u64 = 1 << 30;
+const MAX_MANIFEST_BYTES: u64 = 1 << 30;
 
 /// What a piece can deflate to at the most: nine bits for each byte, which the fastest level needs
 /// for data that cannot be deflated.
-const DEFLATED_PIECE_MAX_BYTES: usize = PIECE_LEN_BYTES + (PIECE_LEN_BYTES >> 3) + 4096;
+const MAX_DEFLATED_PIECE_BYTES: usize = PIECE_LEN_BYTES + (PIECE_LEN_BYTES >> 3) + 4096;
 
 /// A local header with the longest name and all extra fields that kindpack writes.
-const HEADER_MAX_BYTES: u64 = 30 + 65_535 + 64;
+const MAX_HEADER_BYTES: u64 = 30 + 65_535 + 64;
 
 /// An error of the manifest.
 fn bad(archive: &str, expected: impl Into<String>, found: impl Into<String>) -> ArchiveError {
@@ -39,7 +39,7 @@ pub(super) fn find(
         Some(last)
             if last.name == MANIFEST_NAME
                 && last.method == Method::Store
-                && last.len <= MANIFEST_MAX_BYTES =>
+                && last.len <= MAX_MANIFEST_BYTES =>
         {
             return Ok(last.clone());
         }
@@ -179,7 +179,7 @@ fn of_exports(manifest: &Manifest) -> impl Iterator<Item = &EntryInfo> {
 /// Checks that the lengths and pieces of an item fit its entry.
 fn check_item(archive: &str, item: &EntryInfo, entry: &DirectoryEntry) -> Result<(), ArchiveError> {
     check_piece_lens(archive, item)?;
-    if entry.sealed_data_offset() - entry.header_offset > HEADER_MAX_BYTES {
+    if entry.sealed_data_offset() - entry.header_offset > MAX_HEADER_BYTES {
         let expected = format!("data of {:?} behind its header", item.name);
         let found = format!("them at {}", entry.sealed_data_offset());
         return Err(bad(archive, expected, found));
@@ -190,12 +190,12 @@ fn check_item(archive: &str, item: &EntryInfo, entry: &DirectoryEntry) -> Result
 /// Checks that no piece is longer than what a piece can deflate to: what is read at once is bounded
 /// by that, whatever the manifest says.
 fn check_piece_lens(archive: &str, item: &EntryInfo) -> Result<(), ArchiveError> {
-    let is_long = |len: &&u32| **len as usize > DEFLATED_PIECE_MAX_BYTES;
+    let is_long = |len: &&u32| **len as usize > MAX_DEFLATED_PIECE_BYTES;
     let Some(long) = item.pieces.iter().find(is_long) else {
         return Ok(());
     };
     let name = &item.name;
-    let expected = format!("pieces of {name:?} of at most {DEFLATED_PIECE_MAX_BYTES} bytes");
+    let expected = format!("pieces of {name:?} of at most {MAX_DEFLATED_PIECE_BYTES} bytes");
     Err(bad(archive, expected, long.to_string()))
 }
 

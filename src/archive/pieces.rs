@@ -37,7 +37,7 @@ const AHEAD_SHARE: u64 = 8;
 /// A piece that is to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Piece {
-    /// Which of the entries that were asked for.
+    /// Which of the entries that were requested.
     pub entry: usize,
     /// Where the piece begins in its entry, inflated.
     pub offset: u64,
@@ -412,7 +412,7 @@ impl PieceReader {
                 .ok()
                 .filter(|place| *place <= read.len())
         };
-        // A store may give less than was asked for: then the piece is too short.
+        // A store may give less than was requested: then the piece is too short.
         let bytes = within(offset)
             .zip(within(end))
             .filter(|(from, to)| from <= to)

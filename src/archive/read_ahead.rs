@@ -1,4 +1,4 @@
-//! Bytes of an object that are read before they are asked for, so that a service's latency is not
+//! Bytes of an object that are read before they are requested, so that a service's latency is not
 //! waited for once for each of them.
 //!
 //! Knows stores only. What is held is bounded in number and in bytes; what nobody asks for is
@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use crate::store::{ObjectInfo, Store, StoreError};
 
-/// Blocks that are read or held beyond the one that was asked for last.
+/// Blocks that are read or held beyond the one that was requested last.
 const BLOCKS_AHEAD: usize = 32;
 
 /// Blocks that stay behind it: what is read twice, or a little out of order, is found there.
@@ -29,7 +29,7 @@ pub struct ReadAhead {
 
 #[derive(Debug, Default)]
 struct ReadQueue {
-    /// What is not begun yet, in the order in which it will be asked for.
+    /// What is not begun yet, in the order in which it will be requested.
     coming: VecDeque<Range<u64>>,
     blocks: VecDeque<Arc<Block>>,
     bytes_max: u64,
@@ -89,7 +89,7 @@ impl ReadAhead {
         }
     }
 
-    /// Begins to read ranges that will be asked for, wholly or in parts, in about this order.
+    /// Begins to read ranges that will be requested, wholly or in parts, in about this order.
     /// Together the bytes ahead stay below `bytes_max`, unless a single range is longer.
     pub fn start(&self, ranges: impl IntoIterator<Item = Range<u64>>, bytes_max: u64) {
         let mut plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);

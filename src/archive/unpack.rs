@@ -82,7 +82,7 @@ pub struct GeneratedObject {
     pub name: String,
     /// All of its bytes.
     pub bytes: Vec<u8>,
-    /// Whether it is a finish mark.
+    /// Whether it is a completion marker.
     pub is_mark: bool,
 }
 
@@ -94,11 +94,11 @@ pub struct UnpackPlan {
     pub entries: Vec<(EntryInfo, String)>,
     /// What is made.
     pub made: Vec<GeneratedObject>,
-    /// Names that finish marks vouch for, whoever laid them down.
+    /// Names that completion markers vouch for, whoever laid them down.
     pub vouched_for: Vec<String>,
 }
 
-/// Writes all of a load. Finish marks come when everything that they vouch for is there for good.
+/// Writes all of a load. Completion markers come when everything that they vouch for is there for good.
 ///
 /// # Errors
 /// [`UnpackError`]. Objects that were finished before an error stay; none is half written.
@@ -133,7 +133,7 @@ struct UnpackStep {
 }
 
 impl UnpackStep {
-    /// The data, and the finish marks that come after them.
+    /// The data, and the completion markers that come after them.
     fn split(entries: Vec<(EntryInfo, String)>, made: Vec<GeneratedObject>) -> (Self, Self) {
         let is_mark = |item: &EntryInfo| item.role == EntryRole::ExportMetadata;
         let (marks, data) = entries.into_iter().partition(|(item, _)| is_mark(item));

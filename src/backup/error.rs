@@ -27,7 +27,7 @@ pub enum BackupError {
     /// The Datastore cannot show an earlier instant.
     #[error("{0} cannot export the data of an earlier instant")]
     NoSnapshots(String),
-    /// The service does not export the instant that is asked for.
+    /// The service does not export the instant that is requested.
     #[error("{reason}")]
     SnapshotRefused {
         /// Its words.

@@ -80,7 +80,7 @@ pub(super) async fn list_kinds(
     choose(listed, selection)
 }
 
-/// The namespaces that are asked for, or all of them.
+/// The namespaces that are requested, or all of them.
 pub(super) async fn chosen_namespaces(
     source: &dyn KindSource,
     selection: &KindSelection,

@@ -25,7 +25,7 @@ pub(super) const SERVICE_STARTS: usize = 20;
 pub(super) const SERVICE_WINDOW: Duration = Duration::from_secs(60);
 
 /// How many exports and imports of one project the service runs at once.
-const SERVICE_MAX_CONCURRENT: usize = 50;
+const MAX_SERVICE_CONCURRENT: usize = 50;
 
 /// Tokio's clock, for the rate limiter.
 #[derive(Debug, Clone, Copy)]
@@ -84,7 +84,7 @@ impl StartQueue {
     pub(super) fn new(options: &QueueOptions, limits: ServiceLimits) -> Self {
         let asked = usize::try_from(options.max_concurrent.get()).unwrap_or(usize::MAX);
         let (starts, max_concurrent) = match limits {
-            ServiceLimits::Hold => (SERVICE_STARTS, asked.min(SERVICE_MAX_CONCURRENT)),
+            ServiceLimits::Hold => (SERVICE_STARTS, asked.min(MAX_SERVICE_CONCURRENT)),
             ServiceLimits::None => (usize::MAX, asked),
         };
         StartQueue {
@@ -127,7 +127,7 @@ impl StartQueue {
         })
     }
 
-    /// Starts nothing for so long: the service has asked for it.
+    /// Starts nothing for so long: the service has requested it.
     pub(super) fn pause(&self, wait: Duration) {
         self.service().pause_until(Instant::now(), wait);
     }

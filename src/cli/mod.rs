@@ -125,11 +125,11 @@ async fn run_until_stopped(context: &Context, command: Command) -> CommandResult
     }
 }
 
-/// What clap says of wrong arguments, also as an event where events are asked for.
+/// What clap says of wrong arguments, also as an event where events are requested.
 fn usage(error: &clap::Error) -> std::process::ExitCode {
     use ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
     match error.kind() {
-        // Whoever asked for help may have seen enough of it.
+        // A reader of the help may have seen enough of it.
         DisplayHelp | DisplayVersion => {
             error.print().ok();
             return ExitCode::Done.into();

@@ -76,7 +76,7 @@ impl Ui {
         }
     }
 
-    /// Prints what was asked for, one line after the other, also with `--quiet`.
+    /// Prints the answer, one line after the other, also with `--quiet`.
     pub fn result_lines(&self, lines: impl IntoIterator<Item = Text>) {
         if !self.json {
             print_lines(lines);

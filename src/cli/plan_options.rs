@@ -26,7 +26,7 @@ const REDACT_KEY: &str = "KINDPACK_REDACT_KEY";
 const HALF_SET: [&str; 2] = ["DATASTORE_EMULATOR_HOST_PATH", "DATASTORE_HOST"];
 
 /// Files of choices longer than this are none.
-const FILE_MAX_BYTES: u64 = 1 << 20;
+const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// The choices of the arguments, and of the profile that they name, as the planner takes them.
 ///
@@ -199,7 +199,7 @@ async fn read_profile(path: &Path, name: &str) -> Result<Profile, Failure> {
 }
 
 async fn read(path: &Path) -> Result<String, Failure> {
-    read_input_file(path, FILE_MAX_BYTES).await
+    read_input_file(path, MAX_FILE_BYTES).await
 }
 
 fn named(path: &Path) -> String {

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::exit::ExitCode;
 use super::failure::Failure;
 
-/// Whether somebody asked for a stop, and how.
+/// Whether somebody requested a stop, and how.
 #[derive(Debug, Default)]
 pub struct StopRequest {
     token: CancellationToken,

@@ -2,7 +2,7 @@
 //! counting, and setting ids aside.
 //!
 //! A query of Datastore v1 gives the emulator 300 entities at the most, and makes it go through all
-//! of the kind each time; here it goes through them once and is then asked for what is left.
+//! of the kind each time; here it goes through them once and is then asked what is left.
 //! Messages only: must not know how they are sent. Nothing about it is promised, so whatever is not
 //! as expected counts as no answer.
 //!
@@ -25,7 +25,7 @@ const SCATTERED_FROM: i64 = 1 << 52;
 
 /// The counter must not come nearer to its end, 2^51: from there the emulator hands no scattered
 /// ids out.
-const COUNTER_MAX: i64 = (1 << 51) - (1 << 40);
+const MAX_COUNTER: i64 = (1 << 51) - (1 << 40);
 
 /// Where the emulator's counter stands when it hands that id out; none for an id to which it does
 /// not get.
@@ -37,7 +37,7 @@ pub fn counter_of(id: i64) -> Option<i64> {
             .reverse_bits()
             .cast_signed(),
     };
-    (1..=COUNTER_MAX).contains(&counter).then_some(counter)
+    (1..=MAX_COUNTER).contains(&counter).then_some(counter)
 }
 
 /// Returns a request to hand out no id up to that place of the counter.
@@ -253,10 +253,10 @@ mod tests {
         for (place, id) in (1..).zip(scattered) {
             assert_eq!(counter_of(id), Some(place), "{id}");
         }
-        for id in [1, 36, 1_000_001, COUNTER_MAX] {
+        for id in [1, 36, 1_000_001, MAX_COUNTER] {
             assert_eq!(counter_of(id), Some(id));
         }
-        for id in [i64::MIN, -1, 0, COUNTER_MAX + 1, SCATTERED_FROM, i64::MAX] {
+        for id in [i64::MIN, -1, 0, MAX_COUNTER + 1, SCATTERED_FROM, i64::MAX] {
             assert_eq!(counter_of(id), None, "{id}");
         }
     }

@@ -31,7 +31,7 @@ const FIRST_DELAY: Duration = Duration::from_millis(200);
 const MAX_DELAY: Duration = Duration::from_secs(30);
 
 /// The same for an emulator.
-const EMULATOR_MAX_DELAY: Duration = Duration::from_secs(1);
+const MAX_EMULATOR_DELAY: Duration = Duration::from_secs(1);
 
 /// A call is tried at least so often: a single attempt without an answer may take all the time.
 const MIN_ATTEMPTS: u32 = 2;
@@ -56,7 +56,7 @@ pub(crate) struct DatastoreClient {
     /// Empty for the default one.
     database: String,
     timeouts: CallTimeouts,
-    /// None where gRPC is not spoken, or not wanted; found out when it is first asked for.
+    /// None where gRPC is not spoken, or not wanted; found out when it is first requested.
     grpc: OnceCell<Option<GrpcClient>>,
 }
 
@@ -125,7 +125,7 @@ impl DatastoreClient {
     pub(crate) fn retry_loop(&self, method: &str) -> RetryLoop<'_> {
         // Who waits for an emulator to start wants to go on when it has.
         let max_delay = if self.connection.credentials().is_none() {
-            EMULATOR_MAX_DELAY
+            MAX_EMULATOR_DELAY
         } else {
             MAX_DELAY
         };

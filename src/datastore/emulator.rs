@@ -20,7 +20,7 @@ use crate::google::http::{HttpClient, HttpRequest, TimeLimit};
 use crate::progress::NoProgress;
 
 /// An emulator takes about two seconds to start; a loaded machine is given more.
-const START_MAX: Duration = Duration::from_secs(60);
+const MAX_START_TIME: Duration = Duration::from_secs(60);
 
 /// One question whether it answers.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -327,7 +327,7 @@ impl RunningEmulator {
     async fn when_ready(mut self, printed: OutputTail) -> Result<Self, EmulatorError> {
         let probe = ReadinessProbe::new(&self.host)?;
         let begun = Instant::now();
-        while begun.elapsed() < START_MAX {
+        while begun.elapsed() < MAX_START_TIME {
             // On a port that is taken it ends at once, and somebody else answers.
             if let Ok(Some(status)) = self.child.try_wait() {
                 return Err(EmulatorError::NoStart {
@@ -341,7 +341,7 @@ impl RunningEmulator {
             sleep(PROBE_INTERVAL).await;
         }
         Err(EmulatorError::NoStart {
-            reason: format!("it did not answer within {} s", START_MAX.as_secs()),
+            reason: format!("it did not answer within {} s", MAX_START_TIME.as_secs()),
             printed: printed.lines(),
         })
     }

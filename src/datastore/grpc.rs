@@ -21,7 +21,7 @@ use crate::progress::{self, Observer, RequestOutcome};
 /// `Commit` of the API that is `v1` over HTTP as well.
 pub(crate) const COMMIT: &str = "/google.datastore.v1.Datastore/Commit";
 
-/// `Lookup` of the same API. Asked for nothing, it shows whether gRPC is spoken at all.
+/// `Lookup` of the same API. Empty, it shows whether gRPC is spoken at all.
 pub(crate) const LOOKUP: &str = "/google.datastore.v1.Datastore/Lookup";
 
 /// A service on this machine answers at once, or does not know the protocol.

@@ -7,13 +7,13 @@
 use crate::entity::wire::{Field, Fields, WireError};
 
 /// An entity, all in all.
-const ENTITY_MAX_BYTES: usize = 1_048_572;
+const MAX_ENTITY_BYTES: usize = 1_048_572;
 
 /// A text or blob that is not indexed.
-const UNINDEXED_MAX_BYTES: usize = 1_048_487;
+const MAX_UNINDEXED_BYTES: usize = 1_048_487;
 
 /// A text or blob that is indexed.
-const INDEXED_MAX_BYTES: usize = 1_500;
+const MAX_INDEXED_BYTES: usize = 1_500;
 
 /// What of an entity is too large.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,10 +36,10 @@ pub fn find_oversized(entity: &[u8]) -> Option<SizeViolation> {
     // What is no entity is left to the service.
     let found = properties(entity, &mut whole).unwrap_or(None);
     found.or_else(|| {
-        (whole > ENTITY_MAX_BYTES).then(|| SizeViolation {
+        (whole > MAX_ENTITY_BYTES).then(|| SizeViolation {
             part: "the entity".to_owned(),
             bytes: whole,
-            limit: ENTITY_MAX_BYTES,
+            limit: MAX_ENTITY_BYTES,
         })
     })
 }
@@ -79,7 +79,7 @@ fn property(entry: Fields<'_>, whole: &mut usize) -> Result<Option<SizeViolation
 
 impl SizeViolation {
     fn of_property(name: &str, bytes: usize, limit: usize) -> Self {
-        let word = if limit == INDEXED_MAX_BYTES {
+        let word = if limit == MAX_INDEXED_BYTES {
             "indexed property"
         } else {
             "property"
@@ -117,9 +117,9 @@ fn value(value: &Field<'_>, whole: &mut usize) -> Result<Option<(usize, usize)>,
     }
     *whole += len;
     let limit = if unindexed {
-        UNINDEXED_MAX_BYTES
+        MAX_UNINDEXED_BYTES
     } else {
-        INDEXED_MAX_BYTES
+        MAX_INDEXED_BYTES
     };
     Ok((len > limit).then_some((len, limit)))
 }
@@ -153,8 +153,8 @@ mod tests {
     #[test]
     fn each_limit_holds_to_the_byte() {
         for (indexed, limit, part) in [
-            (true, INDEXED_MAX_BYTES, "indexed property a"),
-            (false, UNINDEXED_MAX_BYTES, "property a"),
+            (true, MAX_INDEXED_BYTES, "indexed property a"),
+            (false, MAX_UNINDEXED_BYTES, "property a"),
         ] {
             assert_eq!(largest(vec![text("a", limit, indexed)]), None);
             let found = largest(vec![text("b", 1, indexed), text("a", limit + 1, indexed)]);
@@ -176,22 +176,22 @@ mod tests {
                 limit + 1
             );
         }
-        let rest = ENTITY_MAX_BYTES - UNINDEXED_MAX_BYTES - 2;
+        let rest = MAX_ENTITY_BYTES - MAX_UNINDEXED_BYTES - 2;
         assert_eq!(
             largest(vec![
-                text("a", UNINDEXED_MAX_BYTES, false),
+                text("a", MAX_UNINDEXED_BYTES, false),
                 text("b", rest, false)
             ]),
             None
         );
         let found = largest(vec![
-            text("a", UNINDEXED_MAX_BYTES, false),
+            text("a", MAX_UNINDEXED_BYTES, false),
             text("b", rest + 1, false),
         ])
         .unwrap();
         assert_eq!(
             (found.part.as_str(), found.bytes),
-            ("the entity", ENTITY_MAX_BYTES + 1)
+            ("the entity", MAX_ENTITY_BYTES + 1)
         );
     }
 

@@ -13,7 +13,7 @@ const CALL: &str = "runQuery";
 /// One page of the results of a query.
 #[derive(Debug)]
 pub(crate) struct QueryPage {
-    /// The entities; only their keys where only those are asked for.
+    /// The entities; only their keys where only those are requested.
     pub(crate) entities: Vec<Value>,
     /// Where the next page starts; none at the end.
     pub(crate) cursor: Option<String>,

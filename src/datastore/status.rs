@@ -14,7 +14,7 @@ use crate::entity::wire::{Field, Fields};
 use crate::entity::{Id, Key, PathElement};
 
 /// No answer makes anybody wait longer.
-const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The codes of gRPC that we tell apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,7 +175,7 @@ fn code_of_json(error: &Value) -> Code {
 fn retry_delay_of_json(detail: &Value) -> Option<Duration> {
     let delay = detail.get("retryDelay")?.as_str()?;
     let seconds: f64 = delay.strip_suffix('s')?.parse().ok()?;
-    Duration::try_from_secs_f64(seconds.min(WAIT_MAX.as_secs_f64())).ok()
+    Duration::try_from_secs_f64(seconds.min(MAX_WAIT.as_secs_f64())).ok()
 }
 
 /// `google.rpc.Status`. Numbers are as wide as the wire has them, so that none is cut to one that
@@ -231,7 +231,7 @@ fn retry_delay(any: &[u8]) -> Option<Duration> {
     let delay = RetryInfo::decode(&any.value[..]).ok()?.retry_delay?;
     let seconds = u64::try_from(delay.seconds).ok()?;
     let nanos = u32::try_from(delay.nanos).ok()?;
-    Some(Duration::from_secs(seconds.min(WAIT_MAX.as_secs())) + Duration::from_nanos(nanos.into()))
+    Some(Duration::from_secs(seconds.min(MAX_WAIT.as_secs())) + Duration::from_nanos(nanos.into()))
 }
 
 /// How many mutations a `google.datastore.v1.CommitResponse` answers; none where the bytes are no
@@ -286,7 +286,7 @@ pub struct LookupAnswer {
     pub found: usize,
     /// Keys under which there is none.
     pub missing: usize,
-    /// Keys that are to be asked for again, serialized.
+    /// Keys that are to be requested again, serialized.
     pub deferred: Vec<Vec<u8>>,
 }
 
@@ -412,14 +412,14 @@ mod tests {
             .concat(),
         );
         assert!(
-            longest.is_some_and(|wait| wait >= WAIT_MAX && wait < WAIT_MAX * 2),
+            longest.is_some_and(|wait| wait >= MAX_WAIT && wait < MAX_WAIT * 2),
             "{longest:?}"
         );
         for (text, expected) in [
-            ("18446744073709551615s", Some(WAIT_MAX)),
-            ("infs", Some(WAIT_MAX)),
+            ("18446744073709551615s", Some(MAX_WAIT)),
+            ("infs", Some(MAX_WAIT)),
             ("-1s", None),
-            ("NaNs", Some(WAIT_MAX)),
+            ("NaNs", Some(MAX_WAIT)),
         ] {
             let error = json!({"error": {"code": 503, "details": [{"retryDelay": text}]}});
             assert_eq!(

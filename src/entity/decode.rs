@@ -10,12 +10,12 @@ use super::types::{
 use super::wire::{Fields, WireError, WireFault};
 
 /// Entities inside entities that are read. Datastore itself ends at 20.
-pub const EMBEDDED_DEPTH_MAX: usize = 32;
+pub const MAX_EMBEDDED_DEPTH: usize = 32;
 
 /// Properties, elements of arrays and elements of keys that an entity may have, in embedded ones
 /// too. An entity of 1 MiB has room for about 120,000: the bound keeps a record of empty ones,
 /// which take two bytes each, from filling the memory.
-pub const PARTS_MAX: u32 = 500_000;
+pub const MAX_PARTS: u32 = 500_000;
 
 /// A record that is not an `EntityProto`. Says where and why, and never which value stands there.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,11 +34,11 @@ pub enum ProtoFault {
     #[error(transparent)]
     Wire(WireFault),
     /// Entities embedded in entities, deeper than any that Datastore keeps.
-    #[error("expected embedded entities of at most {EMBEDDED_DEPTH_MAX} levels, found more")]
+    #[error("expected embedded entities of at most {MAX_EMBEDDED_DEPTH} levels, found more")]
     TooDeep,
     /// More properties than any entity has.
     #[error(
-        "expected at most {PARTS_MAX} properties, elements of arrays and elements of keys, found more"
+        "expected at most {MAX_PARTS} properties, elements of arrays and elements of keys, found more"
     )]
     TooManyParts,
     /// A path element with both, so that nobody knows which entity is meant.
@@ -101,7 +101,7 @@ impl<'a> Entity<'a> {
 }
 
 pub(crate) fn check_depth(fields: &Fields<'_>, depth: usize) -> Result<(), ProtoError> {
-    if depth > EMBEDDED_DEPTH_MAX {
+    if depth > MAX_EMBEDDED_DEPTH {
         return Err(ProtoError {
             offset: fields.offset(),
             reason: ProtoFault::TooDeep,
@@ -117,7 +117,7 @@ pub(crate) struct PartBudget(u32);
 impl PartBudget {
     /// Room for a whole entity.
     pub fn new() -> Self {
-        PartBudget(PARTS_MAX)
+        PartBudget(MAX_PARTS)
     }
 
     /// Takes room for the part that begins at `offset`.
@@ -607,8 +607,8 @@ mod tests {
 
     #[test]
     fn nested_entities_are_bounded() {
-        assert!(Entity::parse(&nested_record(EMBEDDED_DEPTH_MAX)).is_ok());
-        for levels in [EMBEDDED_DEPTH_MAX + 1, 10_000] {
+        assert!(Entity::parse(&nested_record(MAX_EMBEDDED_DEPTH)).is_ok());
+        for levels in [MAX_EMBEDDED_DEPTH + 1, 10_000] {
             assert_eq!(
                 Entity::parse(&nested_record(levels)).unwrap_err().reason,
                 ProtoFault::TooDeep
@@ -625,7 +625,7 @@ mod tests {
         let of = |count: usize, part: &[u8]| {
             Entity::parse(&part.repeat(count)).map(|entity| entity.properties.len())
         };
-        let max = PARTS_MAX as usize;
+        let max = MAX_PARTS as usize;
         // An empty property, indexed and not, and a reference with an empty element.
         for (part, parts) in [
             (&b"\x72\x00"[..], 1),

@@ -15,7 +15,7 @@ pub(crate) mod testing;
 mod types;
 pub(crate) mod wire;
 
-pub use decode::{EMBEDDED_DEPTH_MAX, PARTS_MAX, ProtoError, ProtoFault};
+pub use decode::{MAX_EMBEDDED_DEPTH, MAX_PARTS, ProtoError, ProtoFault};
 pub use rewrite::{DestinationProject, KeyMapping};
 pub use scan::{KindStats, Scan, ScanResult};
 pub use types::{Entity, Id, Key, PathElement, Property, User, Value};

@@ -12,7 +12,7 @@ pub(crate) const URI_ZLIB: &str = "ZLIB";
 
 /// An entity: a key and properties.
 ///
-/// What is read nests at most [`EMBEDDED_DEPTH_MAX`](super::decode::EMBEDDED_DEPTH_MAX) levels, on which the writers rely; whoever
+/// What is read nests at most [`MAX_EMBEDDED_DEPTH`](super::decode::MAX_EMBEDDED_DEPTH) levels, on which the writers rely; whoever
 /// adds levels by hand keeps to that. `Debug` shows values, so it is for tests and never for
 /// messages.
 #[derive(Debug, Clone, PartialEq, Default)]

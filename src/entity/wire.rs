@@ -7,7 +7,7 @@
 use std::fmt;
 
 /// Groups inside groups that a message may have. Entities have two.
-const GROUP_DEPTH_MAX: usize = 32;
+const MAX_GROUP_DEPTH: usize = 32;
 
 /// Bytes that are no protobuf message, or one with other types than expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,7 +44,7 @@ pub enum WireFault {
         found: u32,
     },
     /// Groups nested deeper than any message of ours.
-    #[error("expected groups of at most {GROUP_DEPTH_MAX} levels, found more")]
+    #[error("expected groups of at most {MAX_GROUP_DEPTH} levels, found more")]
     GroupsTooDeep,
     /// A known field of another type.
     #[error("field {field}: expected {expected}, found {found}")]
@@ -223,7 +223,7 @@ impl<'a> Fields<'a> {
     #[inline(never)]
     fn group(&mut self, number: u32) -> Result<Fields<'a>, WireFault> {
         let start = *self;
-        let mut open = [number; GROUP_DEPTH_MAX];
+        let mut open = [number; MAX_GROUP_DEPTH];
         let mut depth = 1;
         loop {
             let body_end = self.offset();
@@ -476,8 +476,8 @@ mod tests {
         );
         assert_eq!(fields[1].varint(), Ok(7));
         let nested = |depth: usize| [vec![0x0b; depth], vec![0x0c; depth]].concat();
-        assert!(Fields::new(&nested(GROUP_DEPTH_MAX)).all(|field| field.is_ok()));
-        for depth in [GROUP_DEPTH_MAX + 1, 10_000] {
+        assert!(Fields::new(&nested(MAX_GROUP_DEPTH)).all(|field| field.is_ok()));
+        for depth in [MAX_GROUP_DEPTH + 1, 10_000] {
             assert_eq!(fault(&nested(depth)).reason, WireFault::GroupsTooDeep);
         }
     }

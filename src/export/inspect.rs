@@ -294,7 +294,7 @@ pub fn sum_fault(name: &str, group: &ExportPart, found: &ScanResult) -> Option<P
     let found = format!("{files} bytes, with records of {records} bytes");
     Some(Problem::damaged(
         name,
-        format!("outputs of {expected} bytes, as the finish mark says"),
+        format!("outputs of {expected} bytes, as the completion marker says"),
         found,
     ))
 }

@@ -9,7 +9,7 @@ use crate::export::metadata::{
 };
 use crate::model::{Kind, KindRef, Timestamp, file_name, truncate_name};
 
-/// How the finish mark's name ends.
+/// How the completion marker's name ends.
 pub const OVERALL_SUFFIX: &str = ".overall_export_metadata";
 
 /// One export of one kind or all kinds, in one namespace or in all of them.
@@ -99,7 +99,7 @@ impl ManagedExport {
         )
     }
 
-    /// The finish mark, below the export's folder.
+    /// The completion marker, below the export's folder.
     pub fn overall_path(&self) -> String {
         format!("{}{OVERALL_SUFFIX}", self.name())
     }
@@ -142,7 +142,7 @@ impl ManagedExport {
         .encode()
     }
 
-    /// The bytes of the finish mark, for entities with records of so many bytes: the service counts
+    /// The bytes of the completion marker, for entities with records of so many bytes: the service counts
     /// records, and no emulator compares.
     pub fn overall(&self, entities: u64, record_bytes: u64) -> Vec<u8> {
         let pointer = PartPointer {

@@ -13,7 +13,7 @@ pub const BLOCK_LEN_BYTES: usize = 32 * 1024;
 /// The longest record of an output. The service's entities end at 1 MiB, the emulator's at the 4
 /// MiB of a request, and both take a little more as records; the bound keeps a hostile log from
 /// filling the memory.
-pub const RECORD_MAX_BYTES: usize = 8 << 20;
+pub const MAX_RECORD_BYTES: usize = 8 << 20;
 
 /// Checksum (4 bytes), length (2) and type (1) stand before each fragment's data.
 const HEADER_LEN_BYTES: usize = 7;
@@ -79,7 +79,7 @@ pub enum LogFault {
     #[error("expected the rest of a record, found the end of the log")]
     UnfinishedRecord,
     /// The fragments of a record add up to more than any record may have.
-    #[error("expected a record of at most {RECORD_MAX_BYTES} bytes, found more")]
+    #[error("expected a record of at most {MAX_RECORD_BYTES} bytes, found more")]
     RecordTooLarge,
     /// A piece does not begin where the one before it ended, or follows one that was not whole
     /// blocks.
@@ -140,7 +140,7 @@ pub fn read_piece<E: From<LogError>>(
     offset: u64,
     on_record: impl FnMut(&[u8]) -> Result<(), E>,
 ) -> Result<PieceBoundary, E> {
-    read_fragments(piece, offset, RECORD_MAX_BYTES, on_record)
+    read_fragments(piece, offset, MAX_RECORD_BYTES, on_record)
 }
 
 fn read_fragments<E: From<LogError>>(
@@ -321,7 +321,7 @@ impl RecordJoiner {
             }
             (Some(_), PieceHead::NoRecord) => return Err(out_of_order(FOLLOWING, OPENING, first)),
             (Some(open), PieceHead::EndsRecord(bytes) | PieceHead::WholePiece(bytes)) => {
-                append(&mut open.bytes, bytes, RECORD_MAX_BYTES, first)?
+                append(&mut open.bytes, bytes, MAX_RECORD_BYTES, first)?
             }
         }
         let completed = match ends.head {
@@ -841,8 +841,8 @@ mod tests {
 
     #[test]
     fn oversized_record_is_refused_in_any_pieces() {
-        let fits = log_of(&[vec![1; RECORD_MAX_BYTES]]);
-        let over = log_of(&[vec![1; RECORD_MAX_BYTES + 1]]);
+        let fits = log_of(&[vec![1; MAX_RECORD_BYTES]]);
+        let over = log_of(&[vec![1; MAX_RECORD_BYTES + 1]]);
         for piece_len in [fits.len() + BLOCK, 64 * BLOCK] {
             assert!(read_in_pieces(&fits, piece_len).is_ok());
             assert_eq!(

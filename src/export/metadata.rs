@@ -242,7 +242,7 @@ pub struct PartPointer {
 }
 
 /// `*.overall_export_metadata`: a log of a version and one protobuf message. It is written last, so
-/// it is the export's finish mark.
+/// it is the export's completion marker.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OverallMetadata {
     /// The parts. An export that found no entity has none.

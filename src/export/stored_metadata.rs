@@ -1,4 +1,4 @@
-//! The metadata of a set, kept as it is stored and opened when it is asked for: what nobody asks
+//! The metadata of a set, kept as it is stored and opened when it is requested: what nobody asks
 //! for takes no more room than it has in its store.
 //!
 //! Knows names and encodings. What the metadata means is for `discover`.
@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
-use crate::export::discover::{Discovery, METADATA_MAX_BYTES, MetadataSource};
+use crate::export::discover::{Discovery, MAX_METADATA_BYTES, MetadataSource};
 use crate::export::gzip;
 
 /// Metadata that is kept, as much of it as may be in memory.
@@ -18,7 +18,7 @@ pub struct MetadataStore {
     left_out: BTreeSet<String>,
     /// How long what is opened may be.
     content_max_bytes: u64,
-    /// What was asked for and does not fit.
+    /// What was requested and does not fit.
     lacking: Mutex<BTreeSet<String>>,
 }
 
@@ -40,12 +40,12 @@ impl MetadataStore {
         let mut fits = |len: u64| room.checked_sub(len).map(|rest| room = rest).is_some();
         let left_out = objects
             .into_iter()
-            .filter(|(len, _)| *len > METADATA_MAX_BYTES || !fits(*len))
+            .filter(|(len, _)| *len > MAX_METADATA_BYTES || !fits(*len))
             .map(|(_, name)| name.to_owned())
             .collect();
         MetadataStore {
             left_out,
-            content_max_bytes: METADATA_MAX_BYTES.min(memory / 2),
+            content_max_bytes: MAX_METADATA_BYTES.min(memory / 2),
             ..MetadataStore::default()
         }
     }
@@ -97,7 +97,7 @@ impl MetadataSource for MetadataStore {
             return None;
         };
         let content = gzip::content_of(bytes, encoding.as_deref(), self.content_max_bytes);
-        if self.content_max_bytes < METADATA_MAX_BYTES
+        if self.content_max_bytes < MAX_METADATA_BYTES
             && content.len() as u64 >= self.content_max_bytes
         {
             self.lacks(name);
@@ -133,7 +133,7 @@ mod tests {
                 ("large", 60),
                 ("a", 20),
                 ("b", 20),
-                ("too large", METADATA_MAX_BYTES + 1),
+                ("too large", MAX_METADATA_BYTES + 1),
             ],
             100,
         );

@@ -22,7 +22,7 @@ pub const MAX_RESPONSE_BYTES: usize = 64 << 20;
 
 /// What `Retry-After` asks for is never longer: nobody waits that long, and sums of longer times
 /// would not be times any more.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// Sends requests, and reports each to an observer.
 #[derive(Clone)]
@@ -301,11 +301,11 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let asked = if is_number {
         // A number that is too large for any type asks for more than the most.
-        text.parse().map_or(RETRY_AFTER_MAX, Duration::from_secs)
+        text.parse().map_or(MAX_RETRY_AFTER, Duration::from_secs)
     } else {
         time_until(text)?
     };
-    Some(asked.min(RETRY_AFTER_MAX))
+    Some(asked.min(MAX_RETRY_AFTER))
 }
 
 /// How long it is until a date; what has passed asks for no wait.
@@ -339,7 +339,7 @@ mod tests {
             "99999999999999999999999",
             "Thu, 31 Dec 9998 23:59:59 GMT",
         ] {
-            assert_eq!(asked(too_long), Some(RETRY_AFTER_MAX), "{too_long}");
+            assert_eq!(asked(too_long), Some(MAX_RETRY_AFTER), "{too_long}");
         }
         assert_eq!(retry_after(&HeaderMap::new()), None);
     }

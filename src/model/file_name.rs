@@ -6,7 +6,7 @@ use sha2::Digest as _;
 use super::{KindRef, Sha256};
 
 /// The longest name that common file systems take, less what an ending may add.
-const NAME_MAX_BYTES: usize = 200;
+const MAX_NAME_BYTES: usize = 200;
 
 /// What a name that is shortened ends in: `~` and a SHA-256.
 const DIGEST_BYTES: usize = 65;
@@ -37,7 +37,7 @@ pub fn file_name(text: &str) -> String {
 /// A name that is short enough for common file systems: what is too long ends in a digest of the
 /// whole.
 pub fn truncate_name(name: String) -> String {
-    shortened(name, NAME_MAX_BYTES)
+    shortened(name, MAX_NAME_BYTES)
 }
 
 /// A name that ends in a digest of the whole where it is longer than `most`. Such a name is a

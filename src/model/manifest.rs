@@ -73,7 +73,7 @@ pub struct BackupInfo {
     pub started: Option<Timestamp>,
     /// End of the last export.
     pub finished: Option<Timestamp>,
-    /// The instant that all exports show, where they were asked for one.
+    /// The instant that all exports show, where one was requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot_time: Option<Timestamp>,
 }
@@ -186,7 +186,7 @@ impl KindInfo {
             .filter(|entry| entry.role == EntryRole::Output)
     }
 
-    /// The names of the finish marks of the export.
+    /// The names of the completion markers of the export.
     pub fn completion_markers(&self) -> impl Iterator<Item = &str> {
         self.entries
             .iter()
@@ -210,7 +210,7 @@ pub enum EntryRole {
     Output,
     /// Metadata of one kind: `*.export_metadata` or `*.KIND.backup_info`.
     KindMetadata,
-    /// Metadata of the whole export, the finish mark: `*.overall_export_metadata` or
+    /// Metadata of the whole export, the completion marker: `*.overall_export_metadata` or
     /// `*.backup_info`.
     ExportMetadata,
     /// A companion object.
@@ -302,7 +302,7 @@ pub struct ExportTimes {
     pub finished: Option<Timestamp>,
     /// From the start of the first one to that of the newest, in seconds.
     pub spread_seconds: u64,
-    /// The instant that all of them show, where they were asked for one.
+    /// The instant that all of them show, where one was requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot_time: Option<Timestamp>,
 }

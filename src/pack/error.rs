@@ -58,7 +58,7 @@ pub enum PackError {
         missing: Vec<Selector>,
         /// Exports that are too old for the others.
         stale: Vec<StaleExport>,
-        /// Whether the latest of several exports was asked for.
+        /// Whether the latest of several exports was requested.
         is_latest: bool,
     },
     /// SOURCE is there, without a single export.

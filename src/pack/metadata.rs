@@ -21,7 +21,7 @@ const READ_TOGETHER: usize = 16;
 const CALLS_AT_ONCE: usize = 4;
 
 /// What is kept for packing, so that it is not read again.
-const KEPT_MAX_BYTES: usize = 16 << 20;
+const MAX_KEPT_BYTES: usize = 16 << 20;
 
 /// The metadata of a listing, and which version of each object was read.
 #[derive(Debug, Default)]
@@ -124,7 +124,7 @@ impl MetadataCache {
         let mut len = 0;
         let is_kept = |(name, content): &(String, Vec<u8>)| {
             len += content.len();
-            len <= KEPT_MAX_BYTES && objects.contains_key(name)
+            len <= MAX_KEPT_BYTES && objects.contains_key(name)
         };
         contents
             .filter(is_kept)

@@ -1,6 +1,6 @@
 //! Packing: the finished exports of a SOURCE, proved and written into one archive.
 //!
-//! The archive's name is asked for, SOURCE is listed and selected, every object goes through the
+//! The store is asked about the archive's name, SOURCE is listed and selected, every object goes through the
 //! workers into the archive, which gets its name in one act.
 
 mod companions;

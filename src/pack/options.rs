@@ -28,7 +28,7 @@ pub struct PackRequest {
     pub all_faults: bool,
     /// Kinds that the backup lacks; the manifest lists them.
     pub missing: Vec<MissingKind>,
-    /// The instant that all exports show, where they were asked for one.
+    /// The instant that all exports show, where one was requested.
     pub snapshot_time: Option<Timestamp>,
     /// Where the companions are: each object there is packed under its name below its store.
     pub companions: Vec<Arc<dyn Store>>,

@@ -12,7 +12,7 @@ use tokio::task::JoinError;
 
 use super::error::PackError;
 use super::output::{ArchiveOutput, NullWriter, OutputDigest};
-use super::source::{HELD_MAX_BYTES, Pass, PieceBytes, PieceJob, Source, batches, jobs_of};
+use super::source::{MAX_HELD_BYTES, Pass, PieceBytes, PieceJob, Source, batches, jobs_of};
 use crate::archive::deflate::{DataError, STREAM_END, deflate_piece, deflate_room};
 use crate::archive::zip::ZipWriter;
 use crate::export::inspect::{
@@ -326,7 +326,7 @@ impl ArchiveWriter {
             entry.held.clear();
             return Ok(());
         }
-        if !entry.is_started && entry.held_bytes > HELD_MAX_BYTES {
+        if !entry.is_started && entry.held_bytes > MAX_HELD_BYTES {
             self.start_streamed(source, entry).await?;
         }
         if entry.is_started {

@@ -13,7 +13,7 @@ use crate::store::{ObjectInfo, ReadRange, Store, StoreError};
 
 /// An entry whose kept form is at most this long is held back until it is whole, so that its local
 /// header can carry its lengths. Part of the format: another number gives other bytes.
-pub(super) const HELD_MAX_BYTES: u64 = 4 << 20;
+pub(super) const MAX_HELD_BYTES: u64 = 4 << 20;
 
 /// An entry to be.
 #[derive(Debug, Clone)]
@@ -261,7 +261,7 @@ impl PieceJob {
 
 /// The pieces of an object, in order; an empty object has one empty piece.
 pub(super) fn jobs_of(source: usize, len: u64, method: Method) -> impl Iterator<Item = PieceJob> {
-    let twice = method == Method::Store && len > HELD_MAX_BYTES;
+    let twice = method == Method::Store && len > MAX_HELD_BYTES;
     let passes: &[Pass] = if twice {
         &[Pass::InspectOnly, Pass::CopyOnly]
     } else {

@@ -74,7 +74,7 @@ pub enum PlanError {
         "--on-existing {on_existing}: expected a target that can hold something already, found {target}, which is written whole"
     )]
     WriteOnceTarget {
-        /// What was asked for.
+        /// What was requested.
         on_existing: OnExisting,
         /// The target.
         target: TargetSpec,
@@ -84,7 +84,7 @@ pub enum PlanError {
     NoImport {
         /// What it can do.
         expected: &'static str,
-        /// What was asked for.
+        /// What was requested.
         found: String,
     },
     /// Exports cannot be laid down there, or need not.

@@ -42,7 +42,7 @@ pub struct Explanation {
 /// One pair of a chain, and what ties it to the one that it is told of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ExplainedKind {
-    /// How far up the chain; 1 is next to the kind that was asked for.
+    /// How far up the chain; 1 is next to the kind that was requested.
     pub depth: u32,
     /// The step as planned.
     pub step: u32,
@@ -71,7 +71,7 @@ pub fn explain(
     let arrangement = PlanOrder::new(manifest, choices)?;
     let reasons = reasons(&arrangement);
     let ties = DependencyIndex::from_order(&arrangement);
-    // What a kind comes after is shown once for all kinds that are asked for.
+    // What a kind comes after is shown once for all kinds that are requested.
     let mut told = BTreeSet::new();
     let nodes = arrangement.numbered_runs().map(|(_, node)| node);
     let mut explained: Vec<Explanation> = nodes

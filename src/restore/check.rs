@@ -10,16 +10,16 @@ use crate::model::{EntryInfo, KindRef};
 use crate::plan::{OnExisting, Step};
 use crate::restore::journal::StepState;
 use crate::runtime::workers::Workers;
-use crate::targets::{LOOKUP_MAX, LOOKUP_MAX_BYTES, TargetError};
+use crate::targets::{MAX_LOOKUP_BYTES, MAX_LOOKUP_KEYS, TargetError};
 use crate::transform::{Encoded, Encoding};
 
-/// A count that is wrong is asked for again until it has come no nearer this often. An emulator
+/// A count that is wrong is requested again until it has come no nearer this often. An emulator
 /// that is eventually consistent, as `gcloud` starts it, shows a few waiting writes more at each
 /// query.
-const STANDSTILLS_MAX: u32 = 3;
+const MAX_STANDSTILLS: u32 = 3;
 
-/// A count that always comes nearer is asked for this often.
-const COUNTS_MAX: u32 = 60;
+/// A count that always comes nearer is requested this often.
+const MAX_COUNTS: u32 = 60;
 
 /// The first pause between two counts; each is twice as long as the one before, until the count
 /// comes nearer.
@@ -231,7 +231,7 @@ impl RestoreRun<'_> {
     /// Looks entities up, one batch after the other: an emulator holds each against all writes that
     /// wait.
     async fn lookup_piece(&self, piece: &Encoded) -> Result<(), RestoreError> {
-        for batch in piece.split(LOOKUP_MAX, LOOKUP_MAX_BYTES) {
+        for batch in piece.split(MAX_LOOKUP_KEYS, MAX_LOOKUP_BYTES) {
             self.until_cancelled(self.target.lookup(batch)).await?;
         }
         Ok(())
@@ -256,7 +256,7 @@ impl RestoreRun<'_> {
         let outputs = self.outputs(step);
         let mut pieces = self.read_entities(step, &outputs, self.target.encoding());
         while let Some(piece) = pieces.next().await.transpose()? {
-            if let Some(batch) = piece.split(LOOKUP_MAX, LOOKUP_MAX_BYTES).next() {
+            if let Some(batch) = piece.split(MAX_LOOKUP_KEYS, MAX_LOOKUP_BYTES).next() {
                 return Ok(Some(batch));
             }
         }
@@ -283,7 +283,7 @@ impl RestoreRun<'_> {
         fail_if_differing(step, differing)
     }
 
-    /// How many entities of a piece differ; none for a target that cannot be asked for its
+    /// How many entities of a piece differ; none for a target that cannot list its
     /// entities.
     async fn count_differing(&self, piece: Encoded) -> Result<Option<u64>, RestoreError> {
         let entities = piece.len();
@@ -295,7 +295,7 @@ impl RestoreRun<'_> {
     }
 }
 
-/// How often a count was asked for, and how often it came no nearer.
+/// How often a count was requested, and how often it came no nearer.
 #[derive(Default)]
 struct CountAttempts {
     counts: u32,
@@ -304,7 +304,7 @@ struct CountAttempts {
 
 impl CountAttempts {
     fn are_exhausted(&self) -> bool {
-        self.standstills == STANDSTILLS_MAX || self.counts == COUNTS_MAX
+        self.standstills == MAX_STANDSTILLS || self.counts == MAX_COUNTS
     }
 
     fn pause(&self) -> Duration {

@@ -26,7 +26,7 @@ impl RestoreRun<'_> {
         Ok(checked.map_err(UnpackError::Dest)?)
     }
 
-    /// Copies the companions where that was asked for, and writes so in the journal.
+    /// Copies the companions where that was requested, and writes so in the journal.
     pub(super) async fn copy_companions(&self) -> Result<CompanionStats, RestoreError> {
         let Some(dest) = &self.companions else {
             return Ok(CompanionStats::default());

@@ -17,7 +17,7 @@ use crate::runtime::workers::Workers;
 use crate::transform::sample::{self, Sampler};
 
 /// Keys that are held at the most: about two gigabytes of them, with what finds them again.
-const NEEDED_MAX: usize = 64_000_000;
+const MAX_REQUIRED: usize = 64_000_000;
 
 /// Why a sample cannot be drawn.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +26,7 @@ pub enum DependencyError {
     #[error(transparent)]
     Archive(#[from] ArchiveError),
     /// The sample needs more than can be held.
-    #[error("the sample needs more than {NEEDED_MAX} other entities")]
+    #[error("the sample needs more than {MAX_REQUIRED} other entities")]
     TooMany,
 }
 
@@ -200,7 +200,7 @@ struct RequiredEntities {
     was_read: bool,
 }
 
-/// The entities of one piece by their keys, found once they are asked for.
+/// The entities of one piece by their keys, found once they are requested.
 struct PieceIndex<'a> {
     piece: &'a [EntityLinks],
     by_key: Option<HashMap<u128, &'a EntityLinks>>,
@@ -266,7 +266,7 @@ impl DependencySearch {
     }
 
     fn check_size(&self) -> Result<(), DependencyError> {
-        if self.held > NEEDED_MAX {
+        if self.held > MAX_REQUIRED {
             return Err(DependencyError::TooMany);
         }
         Ok(())

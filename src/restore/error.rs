@@ -128,7 +128,7 @@ pub enum RestoreError {
         /// The target.
         target: String,
     },
-    /// Somebody asked for a stop: what was under way is done, and the journal says how far it came.
+    /// Somebody requested a stop: what was under way is done, and the journal says how far it came.
     #[error("expected to reach the end, found a request to stop: {done} of {steps} steps are done")]
     Stopped {
         /// Steps that are done.

@@ -16,7 +16,7 @@ use crate::model::address::is_this_machine;
 use crate::model::{Sha256, TargetPlace, TargetSpec, Timestamp};
 
 /// Longer files are none of ours.
-const HOLDER_MAX_BYTES: u64 = 64 << 10;
+const MAX_HOLDER_BYTES: u64 = 64 << 10;
 
 /// Who holds a lease.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,7 +114,7 @@ fn io_error(path: &Path, deed: &'static str, source: io::Error) -> LeaseError {
 /// nobody is named.
 fn held(file: File, target: &TargetSpec) -> LeaseError {
     let mut text = String::new();
-    file.take(HOLDER_MAX_BYTES).read_to_string(&mut text).ok();
+    file.take(MAX_HOLDER_BYTES).read_to_string(&mut text).ok();
     LeaseError::Held {
         target: target.to_string(),
         holder: serde_json::from_str(&text).ok(),

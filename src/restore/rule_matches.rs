@@ -18,7 +18,7 @@ use crate::runtime::workers::Workers;
 use crate::transform::redact::{RedactRule, RuleSet};
 
 /// Names that are kept of one rule. There may be as many as entities, where names are made of data.
-const NAMES_MAX: usize = 10_000;
+const MAX_NAMES: usize = 10_000;
 
 /// The properties that each rule names in entities of `pairs`, in the order of the rules: each
 /// property spelled as the left side of a rule for it alone, in order; keys as `KIND.__key__`. Of
@@ -77,7 +77,7 @@ impl MatchedNames {
             self.0.resize_with(rule + 1, BTreeSet::new);
         }
         if let Some(names) = self.0.get_mut(rule)
-            && names.len() < NAMES_MAX
+            && names.len() < MAX_NAMES
             && !names.contains(name)
         {
             names.insert(name.to_owned());

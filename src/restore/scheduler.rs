@@ -392,7 +392,7 @@ impl<'a> RestoreRun<'a> {
         self.cancellation_error().await
     }
 
-    /// Waits for what the target was asked for. What is not there [`STOP_GRACE`] after a stop is
+    /// Waits for the target's answer. What is not there [`STOP_GRACE`] after a stop is
     /// given up: a target that does not answer must not keep the restore.
     pub async fn until_cancelled<T, E>(
         &self,
@@ -495,7 +495,7 @@ impl StepFailures {
         if !ends_all {
             self.failed.push(error);
         } else if matches!(self.ending, None | Some(RestoreError::Stopped { .. })) {
-            // A stop that another step's failure asked for is no reason by itself.
+            // A stop that another step's failure requested is no reason by itself.
             self.ending = Some(error);
         }
         ends_all

@@ -17,10 +17,10 @@ use crate::targets::{StepContext, StepProgress, StepWriter};
 use crate::transform::Encoded;
 
 /// Entities that are handed over at once: what a kill may leave in doubt, once for each connection.
-pub(super) const BATCH_MAX: usize = 500;
+pub(super) const MAX_BATCH_LEN: usize = 500;
 
 /// Bytes of them, unless one is larger: small enough to keep several connections busy.
-const BATCH_MAX_BYTES: usize = 1 << 20;
+const MAX_BATCH_BYTES: usize = 1 << 20;
 
 impl RestoreRun<'_> {
     /// Runs a step, or what is left of it.
@@ -278,7 +278,7 @@ struct StepTransfer<'a, 'run> {
 impl StepTransfer<'_, '_> {
     /// Writes the entities of one piece. After a stop it writes down what came so far.
     async fn write_piece(&mut self, piece: &Encoded) -> Result<(), RestoreError> {
-        for batch in piece.split(BATCH_MAX, BATCH_MAX_BYTES) {
+        for batch in piece.split(MAX_BATCH_LEN, MAX_BATCH_BYTES) {
             if let Err(stop) = self.run.check_cancelled().await {
                 self.flush().await?;
                 return Err(stop);

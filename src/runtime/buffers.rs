@@ -19,7 +19,7 @@ const BUFFER_BYTES: usize = PIECE_LEN_BYTES + (PIECE_LEN_BYTES >> 3) + 4096;
 const WORTH_KEEPING_BYTES: usize = 256 << 10;
 
 /// More than the pieces in flight of any sensible number of jobs.
-const KEPT_MAX: usize = 64;
+const MAX_POOLED: usize = 64;
 
 static KEPT: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 
@@ -35,7 +35,7 @@ fn take(len: usize) -> Option<Vec<u8>> {
 fn give_back(buffer: &mut Vec<u8>) {
     if (WORTH_KEEPING_BYTES..=2 * BUFFER_BYTES).contains(&buffer.capacity()) {
         let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() < KEPT_MAX {
+        if kept.len() < MAX_POOLED {
             kept.push(std::mem::take(buffer));
         }
     }

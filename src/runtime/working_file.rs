@@ -30,13 +30,13 @@ const RANDOM_LENGTH: usize = 16;
 
 /// The part of a working name that names the file: so short that file systems with short names hold
 /// the whole.
-const LABEL_MAX_BYTES: usize = 100;
+const MAX_LABEL_BYTES: usize = 100;
 
 /// The length of the longest working name.
-pub const WORKING_NAME_MAX_BYTES: usize = 143;
+pub const MAX_WORKING_NAME_BYTES: usize = 143;
 
 /// More folders than these are not remembered: a folder may be looked through again.
-const FOLDERS_MAX: usize = 4_096;
+const MAX_FOLDERS: usize = 4_096;
 
 /// Files are compared in pieces of this length.
 const COMPARED_BYTES: u64 = 1 << 20;
@@ -63,7 +63,7 @@ impl WorkingFiles {
                 return Err(io::ErrorKind::ResourceBusy.into());
             }
             let mut folders = self.folders();
-            if folders.len() >= FOLDERS_MAX {
+            if folders.len() >= MAX_FOLDERS {
                 folders.clear();
             }
             folders.insert(folder.to_owned());
@@ -282,7 +282,7 @@ impl WorkingName {
                 .unwrap_or_default()
                 .to_string_lossy()
                 .into_owned(),
-            LABEL_MAX_BYTES,
+            MAX_LABEL_BYTES,
         );
         // A clock before 1970 orders nothing, and does no harm.
         let since = SystemTime::now()
@@ -731,7 +731,7 @@ mod tests {
             inode: u64::MAX,
             ..WorkingName::new(Path::new(&"x".repeat(255)), &meta)
         };
-        assert!(name.to_string().len() <= WORKING_NAME_MAX_BYTES, "{name}");
+        assert!(name.to_string().len() <= MAX_WORKING_NAME_BYTES, "{name}");
         assert_eq!(WorkingName::parse(&name.to_string()), Some(name));
     }
 }

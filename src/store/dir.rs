@@ -22,7 +22,7 @@ use super::{
 };
 
 /// Folders deeper than this are refused; no real export comes near.
-const DEPTH_MAX: usize = 256;
+const MAX_DEPTH: usize = 256;
 
 /// Objects below one folder.
 #[derive(Debug, Clone)]
@@ -309,7 +309,7 @@ fn walk(
     depth: usize,
     objects: &mut Vec<ObjectInfo>,
 ) -> Result<(), StoreError> {
-    if depth > DEPTH_MAX {
+    if depth > MAX_DEPTH {
         let expected = "folders at most 256 deep";
         return Err(not_a_file(folder, expected, "a deeper one"));
     }
@@ -428,13 +428,13 @@ fn is_as_listed(meta: &fs::Metadata, part: &ReadRange) -> bool {
 /// More files than these are not synced one by one: each costs the file system about as much as all
 /// together do.
 #[cfg(target_os = "linux")]
-const SYNCED_BY_ONE_MAX: usize = 64;
+const MAX_SYNCED_BY_ONE: usize = 64;
 
 /// Makes files and their names survive a power cut.
 fn settle(paths: &[PathBuf]) -> Result<(), StoreError> {
     let folders: BTreeSet<&Path> = paths.iter().map(|path| folder_of(path)).collect();
     #[cfg(target_os = "linux")]
-    if paths.len() > SYNCED_BY_ONE_MAX {
+    if paths.len() > MAX_SYNCED_BY_ONE {
         return sync_file_systems(&folders);
     }
     for path in paths {

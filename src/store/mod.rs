@@ -94,7 +94,7 @@ pub enum StoreError {
     /// There is no such object or folder.
     #[error("{name}: expected {expected}, found none")]
     NotFound {
-        /// What was asked for.
+        /// What was requested.
         name: String,
         /// What it should be.
         expected: &'static str,

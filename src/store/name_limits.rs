@@ -3,13 +3,13 @@
 use std::fmt;
 use std::path::Path;
 
-use crate::runtime::working_file::{WORKING_NAME_MAX_BYTES, folder_of};
+use crate::runtime::working_file::{MAX_WORKING_NAME_BYTES, folder_of};
 
 /// The longest name that common file systems hold.
-const NAME_MAX_BYTES: usize = 255;
+const MAX_NAME_BYTES: usize = 255;
 
 /// The longest path that the system takes, the zero at its end included.
-const PATH_MAX_BYTES: usize = if cfg!(target_vendor = "apple") {
+const MAX_PATH_BYTES: usize = if cfg!(target_vendor = "apple") {
     1_024
 } else {
     4_096
@@ -55,8 +55,8 @@ impl NameLimits {
             .and_then(|found| usize::try_from(found.f_namemax).ok())
             .filter(|most| *most > 0);
         NameLimits {
-            name_bytes: name_bytes.unwrap_or(NAME_MAX_BYTES),
-            path_bytes: PATH_MAX_BYTES - 1,
+            name_bytes: name_bytes.unwrap_or(MAX_NAME_BYTES),
+            path_bytes: MAX_PATH_BYTES - 1,
         }
     }
 
@@ -77,7 +77,7 @@ impl NameLimits {
         let longest = path
             .as_os_str()
             .len()
-            .max(folder_of(path).as_os_str().len() + 1 + WORKING_NAME_MAX_BYTES);
+            .max(folder_of(path).as_os_str().len() + 1 + MAX_WORKING_NAME_BYTES);
         if longest > self.path_bytes {
             Err(NameFault::Path {
                 most: self.path_bytes,

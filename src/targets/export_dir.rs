@@ -230,7 +230,7 @@ fn children(folder: &Path) -> Result<Vec<PathBuf>, TargetError> {
     }
 }
 
-/// Records of an export; none where its finish mark is missing.
+/// Records of an export; none where its completion marker is missing.
 fn count_finished(around: &Path) -> Result<u64, TargetError> {
     let is_mark = |path: &PathBuf| path.to_string_lossy().ends_with(OVERALL_SUFFIX);
     if children(around)?.iter().any(is_mark) {

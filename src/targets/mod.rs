@@ -78,10 +78,10 @@ pub enum TargetError {
     /// A call of Datastore failed.
     #[error(transparent)]
     Datastore(#[from] DatastoreError),
-    /// The target does not do what it is asked for.
+    /// The target does not do what it is asked to do.
     #[error("{call}: expected it to be accepted, found {found}")]
     Refused {
-        /// What was asked for.
+        /// What was requested.
         call: String,
         /// Why not.
         found: String,
@@ -177,10 +177,10 @@ impl TargetError {
 pub const EMULATOR_RETRY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Entities that are looked up at once.
-pub const LOOKUP_MAX: usize = 300;
+pub const MAX_LOOKUP_KEYS: usize = 300;
 
 /// Bytes of them, unless one is larger: the answer holds them as they are.
-pub const LOOKUP_MAX_BYTES: usize = 1 << 20;
+pub const MAX_LOOKUP_BYTES: usize = 1 << 20;
 
 /// Where entities go.
 #[async_trait]
@@ -208,7 +208,7 @@ pub trait Target: fmt::Debug + Send + Sync {
     }
 
     /// How many of these entities, encoded for this target, are there under their keys. At most
-    /// [`LOOKUP_MAX`] entities are asked for at once.
+    /// [`MAX_LOOKUP_KEYS`] entities are requested at once.
     ///
     /// The default knows none: see [`Target::is_looked_up`].
     async fn lookup(&self, entities: Encoded) -> Result<u64, TargetError> {

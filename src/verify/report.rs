@@ -18,7 +18,7 @@ pub struct VerifyReport {
     pub accepted_counts: Vec<AcceptedCount>,
     /// Kinds that the backup lacks.
     pub missing: Vec<MissingKind>,
-    /// The instant that all exports show, where they were asked for one.
+    /// The instant that all exports show, where one was requested.
     pub snapshot_time: Option<Timestamp>,
     /// Whether this is a zip that kindpack did not make.
     pub is_foreign: bool,

@@ -6,7 +6,7 @@ use sha2::Digest as _;
 use super::error::VerifyError;
 use crate::archive::checksums::{self, SHA256_ATTRIBUTE};
 use crate::archive::{Archive, Container, RawBytes, digest_of};
-use crate::export::discover::METADATA_MAX_BYTES;
+use crate::export::discover::MAX_METADATA_BYTES;
 use crate::model::Sha256;
 use crate::runtime::workers::{InOrder, WorkerPanicked};
 use crate::store::{ObjectInfo, Store, StoreError, read_object};
@@ -141,7 +141,7 @@ async fn read_sidecar(
     let store: &dyn Store = container.store().as_ref();
     let name = format!("{}.sha256", container.object().name);
     match store.stat(&name).await {
-        Ok(object) if object.len > METADATA_MAX_BYTES => Ok(Some(Err("a large object"))),
+        Ok(object) if object.len > MAX_METADATA_BYTES => Ok(Some(Err("a large object"))),
         Ok(object) => read_digest(store, &object).await.map(Some),
         Err(StoreError::NotFound { .. }) => Ok(None),
         Err(error) => Err(error),

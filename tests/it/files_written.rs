@@ -118,7 +118,7 @@ fn files_that_are_there_are_never_overwritten() {
             &["restore", "set.zip", "--target", "ndjson:out", "--dry-run"],
         );
     }
-    // A link to nothing, and folders of an export without its finish mark.
+    // A link to nothing, and folders of an export without its completion marker.
     let desk = packed();
     fs::create_dir_all(desk.path("out/acme")).unwrap();
     symlink("nowhere", desk.path("out/acme/Order.ndjson")).unwrap();

@@ -245,7 +245,7 @@ fn change_metadata(root: &Path, name: &str, deed: impl FnOnce(&mut ExportMetadat
     });
 }
 
-/// Lets the finish mark tell the size that the outputs now have, so that only what is inside them
+/// Lets the completion marker tell the size that the outputs now have, so that only what is inside them
 /// can tell.
 fn correct_size(root: &Path, mark: &str, output: &str) {
     let len = fs::metadata(root.join(output)).unwrap().len();
@@ -301,7 +301,7 @@ fn case(name: &'static str, code: i32, names: &'static [&'static str], deed: fn(
 fn managed_cases() -> Vec<Case> {
     vec![
         case(
-            "no finish mark",
+            "no completion marker",
             3,
             &[ORDER, ".overall_export_metadata"],
             |root| fs::remove_file(root.join(ORDER_MARK)).unwrap(),
@@ -506,7 +506,7 @@ fn managed_cases() -> Vec<Case> {
             },
         ),
         case(
-            "a path of the finish mark that leaves its folder",
+            "a path of the completion marker that leaves its folder",
             4,
             &[ORDER, ORDER_MARK, ".."],
             |root| {
@@ -516,7 +516,7 @@ fn managed_cases() -> Vec<Case> {
             },
         ),
         case(
-            "an absolute path in the finish mark",
+            "an absolute path in the completion marker",
             4,
             &[ORDER, ORDER_MARK],
             |root| {
@@ -556,7 +556,7 @@ fn managed_cases() -> Vec<Case> {
             },
         ),
         case(
-            "metadata of another kind than the finish mark says",
+            "metadata of another kind than the completion marker says",
             4,
             &[ORDER, ORDER_METADATA, "Customer"],
             |root| {
@@ -572,22 +572,25 @@ fn managed_cases() -> Vec<Case> {
             });
         }),
         case(
-            "a finish mark of one record",
+            "a completion marker of one record",
             4,
             &[ORDER, ORDER_MARK],
             |root| change(root, ORDER_MARK, |bytes| *bytes = log_of(&[b"3"])),
         ),
-        case("an empty finish mark", 4, &[ORDER, ORDER_MARK], |root| {
-            change(root, ORDER_MARK, Vec::clear)
-        }),
         case(
-            "a flipped bit in the finish mark",
+            "an empty completion marker",
+            4,
+            &[ORDER, ORDER_MARK],
+            |root| change(root, ORDER_MARK, Vec::clear),
+        ),
+        case(
+            "a flipped bit in the completion marker",
             4,
             &[ORDER, ORDER_MARK],
             |root| change(root, ORDER_MARK, |bytes| bytes[30] ^= 2),
         ),
         case(
-            "a finish mark that is cut",
+            "a completion marker that is cut",
             4,
             &[ORDER, ORDER_MARK],
             |root| change(root, ORDER_MARK, |bytes| bytes.truncate(40)),
@@ -616,7 +619,7 @@ const TAG_0: &str =
 const SETTING_1: &str =
     "myapp-backups-2015/datastore_backup_Setting2015_12_31_Setting/157493976228055E66F77/output-1";
 
-/// The finish mark of the backup of kind User.
+/// The completion marker of the backup of kind User.
 fn user_mark() -> String {
     format!("{KEY}.backup_info")
 }

@@ -16,7 +16,7 @@ const LOOKUP_BITS: u32 = 12;
 const SLOTS: usize = 1 << LOOKUP_BITS;
 
 /// The longest code that deflate knows.
-const CODE_MAX_BITS: usize = 15;
+const MAX_CODE_BITS: usize = 15;
 
 const END_OF_BLOCK: u16 = 256;
 
@@ -31,7 +31,7 @@ const UNUSED: u16 = 1 << 11;
 const DISTANCE_FOLLOWS: u16 = 1 << LOOKUP_BITS;
 
 /// The longest distance takes as many: 15 and 13 of them extra.
-const PASS_MAX: u16 = 28;
+const MAX_PASS: u16 = 28;
 
 /// In which order the lengths of the code for lengths stand.
 const LENGTHS_ORDER: [usize; 19] = [
@@ -96,7 +96,7 @@ impl BitReader<'_> {
 /// A canonical Huffman code.
 struct HuffmanCode {
     /// How many codes of each length there are.
-    counts: [u16; CODE_MAX_BITS + 1],
+    counts: [u16; MAX_CODE_BITS + 1],
     /// The symbols in the order of their codes.
     symbols: [u16; 288],
 }
@@ -106,13 +106,13 @@ impl HuffmanCode {
     /// has are found when they are met.
     fn new(lengths: &[u8]) -> Option<Self> {
         let mut code = HuffmanCode {
-            counts: [0; CODE_MAX_BITS + 1],
+            counts: [0; MAX_CODE_BITS + 1],
             symbols: [0; 288],
         };
         for length in lengths {
             *code.counts.get_mut(usize::from(*length))? += 1;
         }
-        let mut places = [0; CODE_MAX_BITS + 1];
+        let mut places = [0; MAX_CODE_BITS + 1];
         let (mut place, mut left) = (0, 1_i32);
         for (of_length, count) in places.iter_mut().zip(code.counts).skip(1) {
             left = 2 * left - i32::from(count);
@@ -322,7 +322,7 @@ fn join(litlens: &mut [u16], distances: &[u16]) {
                 .unwrap_or_default();
             if next != 0
                 && u32::from(next >> CODE_SHIFT & CODE) <= known
-                && (slot & PASS) + (next & PASS) <= PASS_MAX
+                && (slot & PASS) + (next & PASS) <= MAX_PASS
             {
                 slot = (slot & PASS) + (next & PASS);
             }

@@ -252,7 +252,7 @@ pub(super) fn write_end(
 /// 1980-01-01 00:00:00, the first time that MS-DOS has.
 const DOS_MIN: u32 = 0x0021_0000;
 /// 2107-12-31 23:59:58, the last one.
-const DOS_MAX: u32 = 0xff9f_bf7d;
+const MAX_DOS_TIME: u32 = 0xff9f_bf7d;
 
 /// The MS-DOS date (upper half) and time (lower half) in UTC, cut to its two seconds and its range.
 pub(super) fn to_dos(time: Option<Timestamp>) -> u32 {
@@ -263,7 +263,7 @@ pub(super) fn to_dos(time: Option<Timestamp>) -> u32 {
         return DOS_MIN;
     }
     if civil.year() > 2107 {
-        return DOS_MAX;
+        return MAX_DOS_TIME;
     }
     // Not negative and within their fields: jiff keeps each in its calendar range, the year was
     // bounded above.
@@ -306,8 +306,12 @@ mod tests {
             ("2013-10-12T06:37:43Z", 0x434c_34b5, "2013-10-12T06:37:42Z"),
             ("1980-01-01T00:00:00Z", DOS_MIN, "1980-01-01T00:00:00Z"),
             ("1969-12-31T23:59:59Z", DOS_MIN, "1980-01-01T00:00:00Z"),
-            ("2107-12-31T23:59:59.5Z", DOS_MAX, "2107-12-31T23:59:58Z"),
-            ("9999-12-31T23:59:59Z", DOS_MAX, "2107-12-31T23:59:58Z"),
+            (
+                "2107-12-31T23:59:59.5Z",
+                MAX_DOS_TIME,
+                "2107-12-31T23:59:58Z",
+            ),
+            ("9999-12-31T23:59:59Z", MAX_DOS_TIME, "2107-12-31T23:59:58Z"),
         ] {
             assert_eq!(to_dos(Some(time.parse().unwrap())), dos, "{time}");
             assert_eq!(from_dos(dos).unwrap().to_string(), back);

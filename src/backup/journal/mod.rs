@@ -28,13 +28,13 @@ pub(super) struct BackupKey {
     pub source: String,
     /// The archive, as the user spells it.
     pub archive: String,
-    /// The namespaces that are asked for.
+    /// The namespaces that are requested.
     pub namespaces: Vec<String>,
-    /// The kinds that are asked for.
+    /// The kinds that are requested.
     pub only: Vec<String>,
     /// The kinds that are left out.
     pub exclude: Vec<String>,
-    /// The instant that is asked for, such as `now`.
+    /// The instant that is requested, such as `now`.
     pub snapshot_time: Option<String>,
 }
 

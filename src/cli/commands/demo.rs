@@ -98,7 +98,7 @@ impl<'a> DemoRun<'a> {
     async fn pack_and_read(&self) -> Result<(), Failure> {
         let say_apart = |text: &str| self.context.ui.say_apart(text);
         say_apart(
-            "1. Pack them into one zip. Each export is proved whole first: finish marks, checksums, counts.",
+            "1. Pack them into one zip. Each export is proved whole first: completion markers, checksums, counts.",
         );
         self.kindpack(&["pack", "exports", "backup.zip"]).await?;
         say_apart("2. What is in it? (Any unzip opens it, too.)");

@@ -172,7 +172,7 @@ fn key_of(plan: &Plan) -> Result<Option<RedactKey>, Failure> {
 fn check_entities_can_be_asked_for(args: &RestoreArgs, target: &TargetSpec) -> Result<(), Failure> {
     if args.check == CheckArg::Entities && target.path().is_some() {
         let why = format!(
-            "--check entities: expected a target that can be asked for its entities, found {target}"
+            "--check entities: expected a target that can list its entities, found {target}"
         );
         return Err(Failure::usage(why).hint("--check counts counts what was written"));
     }

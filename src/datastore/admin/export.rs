@@ -1,4 +1,4 @@
-//! Google's own export as the way out of a database: what is asked for, and what may come of it.
+//! Google's own export as the way out of a database: what is requested, and what may come of it.
 //!
 //! Knows exports by their output prefix and operations by their names. Must not know queues,
 //! journals or archives: how often an export is attempted is for the caller to decide.

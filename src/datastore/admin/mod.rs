@@ -41,7 +41,7 @@ use crate::google::retry::Backoff;
 pub struct ImportRequest {
     /// By which it is found again.
     pub label: Label,
-    /// The export's finish mark: `gs://BUCKET/…/NAME.overall_export_metadata`, or an absolute path.
+    /// The export's completion marker: `gs://BUCKET/…/NAME.overall_export_metadata`, or an absolute path.
     pub input_url: String,
     /// Bytes of the export.
     pub bytes: u64,

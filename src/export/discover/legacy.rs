@@ -322,7 +322,7 @@ fn ends_of<'a>(object: &'a str, beside: Option<&'a str>) -> Vec<&'a str> {
 }
 
 /// Where a data object that the backup lists as `/gs/BUCKET/OBJECT` lies now: as far from the
-/// finish mark as it was then, or else the longest end of its name that lies below the mark's
+/// completion marker as it was then, or else the longest end of its name that lies below the mark's
 /// folder.
 fn locate(
     view: &mut Listing<'_>,

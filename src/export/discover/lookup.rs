@@ -15,11 +15,11 @@ use super::{Listing, base, below, folder, stays_inside};
 /// An object that metadata name, and that is not stored under that name.
 #[derive(Debug, Clone)]
 pub(super) struct MissingObject<'a> {
-    /// The folder of the finish mark.
+    /// The folder of the completion marker.
     pub(super) around: &'a str,
-    /// What a tool that writes `_` for `/` has put before the path, by the name of the finish mark.
+    /// What a tool that writes `_` for `/` has put before the path, by the name of the completion marker.
     pub(super) prefixes: &'a [String],
-    /// The path that the metadata give, below the folder of the finish mark.
+    /// The path that the metadata give, below the folder of the completion marker.
     pub(super) path: String,
 }
 
@@ -246,7 +246,7 @@ fn without_copy_mark(stem: &str) -> Option<&str> {
 }
 
 /// How a tool that writes `_` for `/` has put the folders of an export before its file names:
-/// `backups_NAME_` for a finish mark that is called `backups_NAME_NAME`, each with NAME. Several
+/// `backups_NAME_` for a completion marker that is called `backups_NAME_NAME`, each with NAME. Several
 /// readings are possible where a name repeats itself.
 pub(super) fn flat_prefixes(mark: &str) -> Vec<(String, String)> {
     let flat = skeleton(mark);

@@ -34,10 +34,10 @@ pub(super) fn is_sound(name: &str, bytes: &[u8]) -> bool {
     }
 }
 
-/// An export whose finish mark was found.
+/// An export whose completion marker was found.
 struct ExportDraft<'a> {
     mark: &'a str,
-    /// The folder of the finish mark.
+    /// The folder of the completion marker.
     around: &'a str,
     /// How a download tool may have begun the names of the files, and what the export's folder was
     /// called.
@@ -45,19 +45,19 @@ struct ExportDraft<'a> {
     /// The prefixes alone.
     prefixes: Vec<String>,
     export: Export,
-    /// Whether the finish mark cannot be read.
+    /// Whether the completion marker cannot be read.
     is_unread: bool,
     /// Paths that the metadata give, each with objects that may be meant by it.
     doubtful: Vec<(String, Vec<&'a str>)>,
 }
 
-/// What one pointer of a finish mark stands for.
+/// What one pointer of a completion marker stands for.
 struct ReferencedPart {
     draft: usize,
     pointer: PartPointer,
     /// The object of its metadata, where that was found.
     metadata: Option<String>,
-    /// The path that the finish mark gives, with `/` between folders.
+    /// The path that the completion marker gives, with `/` between folders.
     path: String,
     outputs: Vec<super::ListedObject>,
     /// Outputs that are not stored under the names that the metadata give.
@@ -80,7 +80,7 @@ impl ReferencedPart {
     }
 }
 
-/// Every export that has its finish mark.
+/// Every export that has its completion marker.
 pub(super) fn discover(view: &mut Listing<'_>) -> Vec<Export> {
     let (mut drafts, mut parts) = read_marks(view);
     find_metadata(view, &mut drafts, &mut parts);
@@ -102,7 +102,7 @@ pub(super) fn discover(view: &mut Listing<'_>) -> Vec<Export> {
     drafts.into_iter().map(ExportDraft::into_export).collect()
 }
 
-/// Outputs and per-kind metadata that no finish mark stands for, grouped into the folders that the
+/// Outputs and per-kind metadata that no completion marker stands for, grouped into the folders that the
 /// exports would have. Where the metadata that names the kind is not there yet, the path does.
 pub(super) fn unfinished(
     view: &mut Listing<'_>,
@@ -126,7 +126,7 @@ pub(super) fn unfinished(
         );
         export.faults.push(Problem::incomplete(
             title(around),
-            format!("a finish mark, *{OVERALL}"),
+            format!("a completion marker, *{OVERALL}"),
             found,
         ));
         add_unfinished(view, &mut export, &names);
@@ -196,7 +196,7 @@ impl<'a> ExportDraft<'a> {
         }
     }
 
-    /// The parts that the finish mark names, each once. `number` is the draft's own.
+    /// The parts that the completion marker names, each once. `number` is the draft's own.
     fn parts(&mut self, number: usize, pointers: Vec<PartPointer>) -> Vec<ReferencedPart> {
         let mut named = BTreeSet::new();
         let mut parts = Vec::new();
@@ -252,7 +252,7 @@ impl<'a> ExportDraft<'a> {
             return;
         }
         let expected = if is_metadata(name) {
-            "metadata that the finish mark names"
+            "metadata that the completion marker names"
         } else {
             "an output that the export's metadata lists"
         };
@@ -316,7 +316,7 @@ impl<'a> ExportDraft<'a> {
     }
 }
 
-/// Reads every finish mark.
+/// Reads every completion marker.
 fn read_marks<'a>(view: &mut Listing<'a>) -> (Vec<ExportDraft<'a>>, Vec<ReferencedPart>) {
     let marks = view.unclaimed(|name| name.ends_with(OVERALL));
     let mut in_folder: BTreeMap<&str, usize> = BTreeMap::new();
@@ -325,7 +325,7 @@ fn read_marks<'a>(view: &mut Listing<'a>) -> (Vec<ExportDraft<'a>>, Vec<Referenc
     }
     let (mut drafts, mut parts) = (Vec::new(), Vec::new());
     for mark in marks {
-        // Two exports in one folder are told apart by their finish marks.
+        // Two exports in one folder are told apart by their completion markers.
         let is_alone = in_folder.get(folder(mark)) == Some(&1);
         let mut draft = ExportDraft::new(
             view,
@@ -397,7 +397,7 @@ fn take_metadata<'a>(
     if matches!(found, Match::Absent) {
         draft.export.faults.push(Problem::incomplete(
             &below(draft.around, &part.path),
-            "the metadata that the finish mark names",
+            "the metadata that the completion marker names",
             "no such object",
         ));
     }
@@ -458,12 +458,12 @@ fn claim_outputs<'a>(
     let export = &mut draft.export;
     // A pointer without a kind stands for all kinds.
     let want = part.pointer.kind.clone().unwrap_or_default();
-    // Beside the finish mark, outputs of all kinds have the same names.
+    // Beside the completion marker, outputs of all kinds have the same names.
     let is_without_folders = folder(&name) == draft.around && !folder(&part.path).is_empty();
     let mut listed = BTreeSet::new();
     for kind in &metadata.kinds {
         if kind.kind != want {
-            let expected = format!("{}, as the finish mark says", kind_or_all(&want));
+            let expected = format!("{}, as the completion marker says", kind_or_all(&want));
             let fault = Problem::damaged(&name, expected, kind_or_all(&kind.kind));
             export.faults.push(fault);
         }
@@ -564,7 +564,7 @@ fn find_outputs<'a>(
     }
 }
 
-/// Makes the group of a part, and compares the bytes in it with those that the finish mark counts.
+/// Makes the group of a part, and compares the bytes in it with those that the completion marker counts.
 fn finish_part(drafts: &mut [ExportDraft<'_>], part: ReferencedPart) {
     let Some(draft) = drafts.get_mut(part.draft) else {
         return;
@@ -616,7 +616,7 @@ fn short_fault(group: &ExportPart) -> Option<Problem> {
     let fault = Problem::count(
         name,
         group,
-        format!("outputs of {bytes} bytes, as the finish mark says"),
+        format!("outputs of {bytes} bytes, as the completion marker says"),
         format!("{found} bytes"),
     );
     Some(Problem {

@@ -17,7 +17,7 @@ use std::fmt;
 use crate::model::{EntryRole, ExportFormat, Kind, KindRef, Namespace, Selector, Timestamp};
 
 /// Metadata objects larger than this many bytes are refused as damaged; real ones hold a few KiB.
-pub const METADATA_MAX_BYTES: u64 = 64 << 20;
+pub const MAX_METADATA_BYTES: u64 = 64 << 20;
 
 /// What is expected of every namespace.
 pub const VALID_NAMESPACE: &str = "a namespace of up to 100 of A-Z a-z 0-9 . _ -";
@@ -37,7 +37,7 @@ pub struct ListedObject {
 /// Whether a thing is not there (yet), or there and wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
-    /// No finish mark, or a listed object is missing.
+    /// No completion marker, or a listed object is missing.
     Incomplete,
     /// What is there is not what it must be.
     Damaged,
@@ -201,7 +201,7 @@ impl ExportPart {
 /// One export (or legacy backup) as it lies in the listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Export {
-    /// The folder it lies in, or for a legacy backup its finish mark; what errors name.
+    /// The folder it lies in, or for a legacy backup its completion marker; what errors name.
     pub title: String,
     /// How it was made.
     pub format: ExportFormat,
@@ -209,7 +209,7 @@ pub struct Export {
     pub started: Option<Timestamp>,
     /// Its end.
     pub finished: Option<Timestamp>,
-    /// The finish mark, where there is one.
+    /// The completion marker, where there is one.
     pub mark: Option<ListedObject>,
     /// Lengths of the metadata objects of the groups, by name.
     pub metadata: BTreeMap<String, u64>,
@@ -281,7 +281,7 @@ impl Export {
     }
 
     /// Every object of the export with its role and its group: each group's outputs by number and
-    /// its metadata, the finish mark last.
+    /// its metadata, the completion marker last.
     pub fn objects(&self) -> Vec<ExportObject<'_>> {
         let mut objects = Vec::new();
         let mut seen = BTreeSet::new();
@@ -338,7 +338,7 @@ pub struct ExportObject<'a> {
     pub len: u64,
     /// What it is for.
     pub role: EntryRole,
-    /// The index of its group; none for the finish mark.
+    /// The index of its group; none for the completion marker.
     pub group: Option<usize>,
 }
 
@@ -354,7 +354,7 @@ pub struct Discovery {
 /// The objects of a listing whose bytes [`discover`] wants to see.
 pub fn metadata_objects(listing: &[ListedObject]) -> impl Iterator<Item = &ListedObject> {
     listing.iter().filter(|object| {
-        object.len <= METADATA_MAX_BYTES
+        object.len <= MAX_METADATA_BYTES
             && (managed::is_metadata(&object.name) || legacy::is_metadata(&object.name))
     })
 }
@@ -374,7 +374,7 @@ impl MetadataSource for BTreeMap<String, Vec<u8>> {
 /// Groups the objects of a listing into exports and says what is wrong with each.
 ///
 /// `metadata` holds the bytes of the [`metadata_objects`]; of those that it wants to see, each is
-/// asked for when it is looked into.
+/// requested when it is looked into.
 pub fn discover(listing: &[ListedObject], metadata: &dyn MetadataSource) -> Discovery {
     let mut view = Listing::new(listing, metadata);
     let mut exports = managed::discover(&mut view);
@@ -473,7 +473,7 @@ impl<'a> Listing<'a> {
         self.metadata.get(name).ok_or_else(|| {
             Problem::damaged(
                 name,
-                format!("metadata of at most {METADATA_MAX_BYTES} bytes"),
+                format!("metadata of at most {MAX_METADATA_BYTES} bytes"),
                 format!(
                     "{} bytes",
                     self.objects.get(name).map_or(0, |listed| listed.len)

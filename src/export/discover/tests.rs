@@ -183,9 +183,9 @@ fn each_damage_names_object_and_severity() {
     const MARK: &str = "a/x/x.overall_export_metadata";
     let deeds: [(&str, Severity, &str, Deed); 8] = [
         (
-            "the finish mark is not there yet",
+            "the completion marker is not there yet",
             Severity::Incomplete,
-            "a/x: expected a finish mark",
+            "a/x: expected a completion marker",
             |objects| drop(objects.remove(MARK)),
         ),
         (
@@ -218,7 +218,7 @@ fn each_damage_names_object_and_severity() {
             |objects| objects.get_mut(OUTPUT).unwrap().push(0),
         ),
         (
-            "the finish mark is cut",
+            "the completion marker is cut",
             Severity::Damaged,
             MARK,
             |objects| objects.get_mut(MARK).unwrap().truncate(40),
@@ -355,7 +355,7 @@ fn metadata_past_the_limit_is_refused_unread() {
         .map(|(name, bytes)| ListedObject {
             name: name.clone(),
             len: if name == mark {
-                METADATA_MAX_BYTES + 1
+                MAX_METADATA_BYTES + 1
             } else {
                 bytes.len() as u64
             },
@@ -384,7 +384,7 @@ fn renamed(objects: &Objects, rename: impl Fn(&str) -> String) -> Objects {
         .collect()
 }
 
-/// The finish mark, with other paths to the metadata.
+/// The completion marker, with other paths to the metadata.
 fn change_paths(objects: &mut Objects, mark: &str, change: impl Fn(&str) -> String) {
     let mut overall = OverallMetadata::parse(&objects[mark]).unwrap();
     overall

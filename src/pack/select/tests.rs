@@ -22,7 +22,7 @@ fn export(title: &str, namespace: &str, kind: &str, started: Option<Timestamp>) 
 }
 
 fn unfinished(export: Export) -> Export {
-    let fault = Problem::incomplete(&export.title, "a finish mark", "none");
+    let fault = Problem::incomplete(&export.title, "a completion marker", "none");
     Export {
         finished: None,
         faults: vec![fault],

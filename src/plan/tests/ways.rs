@@ -137,7 +137,7 @@ fn unimportable_export_is_named() {
         };
         assert!(
             way(&manifest, EMULATOR, elsewhere).is_ok(),
-            "it is not asked for"
+            "it is not requested"
         );
     }
 }

@@ -15,8 +15,8 @@ pub(super) struct StagedExport {
     pub(super) entries: Vec<(EntryInfo, String)>,
     /// Objects that are made for it, where it has names of kindpack's own.
     pub(super) made: Vec<GeneratedObject>,
-    /// The name of the finish mark among them.
-    pub(super) finish_mark: String,
+    /// The name of the completion marker among them.
+    pub(super) completion_marker: String,
 }
 
 impl StagedExport {
@@ -30,7 +30,7 @@ impl StagedExport {
         StagedExport::with_own_names(step, item, mark)
     }
 
-    /// The service wants the folder to be called like the finish mark, whatever it was called in
+    /// The service wants the folder to be called like the completion marker, whatever it was called in
     /// SOURCE.
     fn with_own_names(step: &Step, item: &KindInfo, mark: &EntryInfo) -> Result<Self, ImportError> {
         let (folder, base) = mark.name.rsplit_once('/').unwrap_or(("", &mark.name));
@@ -42,7 +42,7 @@ impl StagedExport {
         Ok(StagedExport {
             entries: entries.collect::<Result<_, ImportError>>()?,
             made: Vec::new(),
-            finish_mark: format!("{name}/{base}"),
+            completion_marker: format!("{name}/{base}"),
         })
     }
 
@@ -60,7 +60,7 @@ impl StagedExport {
         let renamed = StagedExport {
             made: made_objects(&export, item, entries.len()),
             entries,
-            finish_mark: export.overall_path(),
+            completion_marker: export.overall_path(),
         };
         renamed.below(&export.name())
     }
@@ -76,7 +76,7 @@ impl StagedExport {
         StagedExport {
             entries: entries.map(|(entry, name)| (entry, below(name))).collect(),
             made: made.collect(),
-            finish_mark: below(self.finish_mark),
+            completion_marker: below(self.completion_marker),
         }
     }
 
@@ -88,7 +88,7 @@ impl StagedExport {
     }
 }
 
-/// The kind of a step and the finish mark of its export, where an importer can do the step.
+/// The kind of a step and the completion marker of its export, where an importer can do the step.
 fn importable<'a>(
     archive: &'a Archive,
     step: &Step,
@@ -99,7 +99,7 @@ fn importable<'a>(
     check_format(step, item)?;
     check_encodings(step, item)?;
     check_alone(archive, step, item)?;
-    Ok((item, finish_mark(step, item)?))
+    Ok((item, completion_marker(step, item)?))
 }
 
 fn unfit(step: &Step, expected: &'static str, found: String) -> ImportError {
@@ -158,14 +158,14 @@ fn sharing_kind<'a>(archive: &'a Archive, step: &Step, item: &KindInfo) -> Optio
     kinds.find(|other| other.pair() != step.pair() && other.entries.iter().any(is_of_item))
 }
 
-fn finish_mark<'a>(step: &Step, item: &'a KindInfo) -> Result<&'a EntryInfo, ImportError> {
+fn completion_marker<'a>(step: &Step, item: &'a KindInfo) -> Result<&'a EntryInfo, ImportError> {
     let is_mark = |entry: &&EntryInfo| entry.role == EntryRole::ExportMetadata;
     let mut marks = item.entries.iter().filter(is_mark);
     match (marks.next(), marks.next()) {
         (Some(mark), None) => Ok(mark),
         _ => Err(unfit(
             step,
-            "an export with one finish mark",
+            "an export with one completion marker",
             "another number".to_owned(),
         )),
     }
@@ -187,7 +187,7 @@ fn name_below<'a>(step: &Step, entry: &'a EntryInfo, folder: &str) -> Result<&'a
     })
 }
 
-/// The metadata of an export that gets new names, and its finish mark.
+/// The metadata of an export that gets new names, and its completion marker.
 fn made_objects(export: &ManagedExport, item: &KindInfo, outputs: usize) -> Vec<GeneratedObject> {
     let metadata = GeneratedObject {
         name: export.metadata_path(),

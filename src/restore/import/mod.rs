@@ -225,7 +225,7 @@ pub async fn start(
         .await?;
     // The semaphore is never closed.
     let place = importer.concurrency().clone().acquire_owned().await.ok();
-    let address = staging.address(&format!("{folder}/{}", export.finish_mark));
+    let address = staging.address(&format!("{folder}/{}", export.completion_marker));
     let import = job.request(address, &export);
     let operation = under_way(job, importer.as_ref(), &import).await?;
     let found = RunningImport {

@@ -9,7 +9,7 @@ use crate::plan::Step;
 use crate::progress::Event;
 use crate::restore::import::{self, ImportOptions, ImportResult, RunningImport, StepImport};
 use crate::restore::scheduler::RestoreRun;
-use crate::restore::step::BATCH_MAX;
+use crate::restore::step::MAX_BATCH_LEN;
 use crate::restore::{RestoreError, journal};
 
 impl RestoreRun<'_> {
@@ -95,7 +95,7 @@ impl RestoreRun<'_> {
         let mut pieces = self.read_entities(step, &outputs, self.target.encoding());
         while let Some(piece) = pieces.next().await.transpose()? {
             self.check_cancelled().await?;
-            for batch in piece.split(BATCH_MAX, usize::MAX) {
+            for batch in piece.split(MAX_BATCH_LEN, usize::MAX) {
                 self.until_cancelled(self.target.reserve_ids(&pair, batch))
                     .await?;
             }

@@ -20,7 +20,7 @@ use crate::restore::journal::{
 use crate::runtime::workers::{WorkerPanicked, Workers};
 
 /// Journals longer than this are refused; a line is written for every batch of entities.
-const JOURNAL_MAX_BYTES: u64 = 1 << 30;
+const MAX_JOURNAL_BYTES: u64 = 1 << 30;
 
 /// A longer line is none of a journal; the longest names a million steps.
 const MAX_LINE_BYTES: u64 = 32 << 20;
@@ -349,11 +349,11 @@ fn check_file(file: &File, path: &Path) -> Result<(), JournalFileError> {
 }
 
 fn check_len(found: u64) -> io::Result<()> {
-    if found <= JOURNAL_MAX_BYTES {
+    if found <= MAX_JOURNAL_BYTES {
         return Ok(());
     }
     Err(io::Error::other(format!(
-        "expected at most {JOURNAL_MAX_BYTES} bytes, found {found}"
+        "expected at most {MAX_JOURNAL_BYTES} bytes, found {found}"
     )))
 }
 
@@ -405,7 +405,7 @@ fn read(file: &mut File, path: &Path) -> Result<Journal, JournalFileError> {
         path: path.display().to_string(),
         source,
     };
-    let mut lines = BufReader::new(file).take(JOURNAL_MAX_BYTES);
+    let mut lines = BufReader::new(file).take(MAX_JOURNAL_BYTES);
     let (mut replay, mut line, mut number) = (JournalReplay::default(), Vec::new(), 0);
     loop {
         number += 1;

@@ -48,7 +48,7 @@ const MAX_DELAY: Duration = Duration::from_secs(30);
 pub(super) const JSON: &str = "application/json";
 
 /// What of an error's body is searched for known reasons.
-const WORDS_MAX_BYTES: usize = 4096;
+const MAX_WORDS_BYTES: usize = 4096;
 
 /// Phrases of refusals that are not about permissions.
 const FORBIDDING: [&str; 3] = ["retention policy", "-based hold", "temporary hold"];
@@ -95,7 +95,7 @@ impl Default for GcsOptions {
     }
 }
 
-/// Cloud Storage, as one process uses it. Connects to nothing before it is asked for something.
+/// Cloud Storage, as one process uses it. Connects to nothing before its first request.
 pub struct GcsClient {
     /// Without a slash at its end.
     endpoint: String,
@@ -328,7 +328,7 @@ fn failed(
 /// The beginning of an error's body in small letters. It may hold names, addresses and keys of
 /// anybody: it is searched and never shown.
 fn error_message(body: &[u8]) -> String {
-    String::from_utf8_lossy(body.get(..WORDS_MAX_BYTES).unwrap_or(body)).to_lowercase()
+    String::from_utf8_lossy(body.get(..MAX_WORDS_BYTES).unwrap_or(body)).to_lowercase()
 }
 
 /// What the service says in an error's body.

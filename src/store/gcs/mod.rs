@@ -34,7 +34,7 @@ use client::{GcsAttemptError, ObjectResource, RequestUrl, Response, crate_error,
 use proof::SentBytes;
 
 /// The longest name of an object.
-const NAME_MAX_BYTES: usize = 1_024;
+const MAX_NAME_BYTES: usize = 1_024;
 
 /// What is asked of every object.
 const FIELDS: &str =
@@ -169,13 +169,13 @@ impl GcsStore {
 
     /// Refuses a name that no object can have, before anything is sent for it.
     fn check_name(&self, name: &str) -> Result<(), StoreError> {
-        if self.prefix.len() + name.len() <= NAME_MAX_BYTES {
+        if self.prefix.len() + name.len() <= MAX_NAME_BYTES {
             return Ok(());
         }
         Err(StoreError::UnsupportedName {
             name: self.display_name(name),
             fault: NameFault::Object {
-                most: NAME_MAX_BYTES,
+                most: MAX_NAME_BYTES,
             },
         })
     }
@@ -206,7 +206,7 @@ impl GcsStore {
         })
     }
 
-    /// As `info`, for what is not asked again; `name` is what was asked for.
+    /// As `info`, for what is not asked again; `name` is what was requested.
     fn listed_info(&self, name: &str, resource: ObjectResource) -> Result<ObjectInfo, StoreError> {
         self.info(resource).map_err(|_| StoreError::Refused {
             name: self.display_name(name),
@@ -544,12 +544,12 @@ impl<'a> ReadAttempt<'a> {
                 // Something on the way passes over ranges and gives the object from its first byte.
                 // It may have done so before.
                 out.clear();
-                return Err(GcsAttemptError::transient("more bytes than were asked for"));
+                return Err(GcsAttemptError::transient("more bytes than were requested"));
             }
             out.extend_from_slice(&bytes);
         }
         if (out.len() as u64) < wanted {
-            let found = "fewer bytes than were asked for";
+            let found = "fewer bytes than were requested";
             return Err(GcsAttemptError::transient(found));
         }
         Ok(())

@@ -454,7 +454,7 @@ async fn delete_all(store: &GcsStore, parts: Vec<UploadedPart>) -> bool {
     let delete = |part: UploadedPart| {
         let has_failed = &has_failed;
         async move {
-            // For each of them a service that deletes nothing would be asked for long.
+            // For each of them a service that deletes nothing would be tried for long.
             if has_failed.load(Ordering::Relaxed) {
                 return Ok(None);
             }

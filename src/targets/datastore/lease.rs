@@ -23,10 +23,10 @@ use crate::targets::TargetError;
 const NAME: &str = "restore";
 
 /// How often two that want the mark at the same moment may get into each other's way.
-const RACES_MAX: u32 = 8;
+const MAX_CONFLICTS: u32 = 8;
 
 /// How long the end of a restore waits for the mark to be taken away. It ends by itself.
-const RELEASE_MAX: Duration = Duration::from_secs(10);
+const MAX_RELEASE_TIME: Duration = Duration::from_secs(10);
 
 /// One holder's view of the mark.
 #[derive(Debug)]
@@ -130,7 +130,7 @@ impl Lease {
     /// Gives it back.
     pub async fn release(self) {
         self.renewing.abort();
-        tokio::time::timeout(RELEASE_MAX, self.mark.remove())
+        tokio::time::timeout(MAX_RELEASE_TIME, self.mark.remove())
             .await
             .ok();
     }
@@ -207,7 +207,7 @@ impl LeaseEntity {
     /// Makes the mark ours, or ours for longer.
     async fn claim(&self) -> Result<(), TargetError> {
         let mut retry = self.api.retry_loop("commit");
-        for _ in 0..RACES_MAX {
+        for _ in 0..MAX_CONFLICTS {
             let (found, now) = self.read().await?;
             if let Some(found) = &found {
                 self.check_free(found, now)?;
@@ -231,7 +231,7 @@ impl LeaseEntity {
     fn too_many_races(&self) -> DatastoreError {
         DatastoreError::Service {
             call: format!("lease of {}", self.api.name()),
-            tries: RACES_MAX,
+            tries: MAX_CONFLICTS,
             seconds: 0,
             found: "others who want it at the same time".to_owned(),
         }

@@ -17,7 +17,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 
-use super::{KeySet, LOOKUP_MAX, StepContext, StepProgress, StepWriter, Target, TargetError};
+use super::{KeySet, MAX_LOOKUP_KEYS, StepContext, StepProgress, StepWriter, Target, TargetError};
 use crate::datastore::app_engine;
 use crate::datastore::client::{CallTimeouts, DatastoreClient, JsonResponse};
 use crate::datastore::error::DatastoreError;
@@ -28,7 +28,7 @@ use crate::model::{KindRef, LEASE_KIND};
 use crate::progress::Observer;
 use crate::transform::{Encoded, Encoding, key_hash};
 pub use lease::Lease;
-use sink::{CommitSink, MUTATIONS_MAX};
+use sink::{CommitSink, MAX_MUTATIONS};
 use writer::{Batch, Writer};
 
 /// How often an emulator is asked before what was written just before is believed to be counted: of
@@ -36,7 +36,7 @@ use writer::{Batch, Writer};
 const SETTLING_QUERIES: u32 = 4;
 
 /// Bytes of keys that are deleted in one commit.
-const DELETED_MAX_BYTES: usize = 1 << 20;
+const MAX_DELETED_BYTES: usize = 1 << 20;
 
 /// How long one call of an emulator may take.
 const EMULATOR_CALL_TIME: Duration = Duration::from_secs(60);
@@ -228,7 +228,7 @@ impl CommitTarget {
     async fn lookup_keys(&self, keys: &[&[u8]]) -> Result<u64, DatastoreError> {
         let mut found = 0;
         let mut wanted: Vec<Vec<u8>> = keys.iter().map(|key| key.to_vec()).collect();
-        // What is deferred is asked for again, each time at least one less.
+        // What is deferred is requested again, each time at least one less.
         while !wanted.is_empty() {
             let request = message::lookup_request(
                 self.api.project(),
@@ -254,7 +254,7 @@ impl CommitTarget {
     async fn lookup(&self, keys: &[&Value]) -> Result<HashMap<String, Value>, DatastoreError> {
         let mut found = HashMap::new();
         let mut wanted: Vec<Value> = keys.iter().map(|key| (*key).clone()).collect();
-        // What is deferred is asked for again, each time at least one less.
+        // What is deferred is requested again, each time at least one less.
         while !wanted.is_empty() {
             let body = json!({"keys": wanted});
             let JsonResponse::Ok(mut answer) = self.api.json("lookup", &body).await? else {
@@ -269,7 +269,7 @@ impl CommitTarget {
             }
             let deferred = take_array(&mut answer, "deferred");
             if deferred.len() >= wanted.len() {
-                let expected = "fewer deferred keys than asked for";
+                let expected = "fewer deferred keys than requested";
                 return Err(nonsense("lookup", expected, &Value::Null));
             }
             wanted = deferred;
@@ -286,7 +286,7 @@ impl CommitTarget {
     ) -> Result<(), TargetError> {
         sink.flush().await?;
         let deleted: Vec<&[u8]> = deleted.iter().map(|(key, _)| key).collect();
-        for keys in deleted.chunks(LOOKUP_MAX) {
+        for keys in deleted.chunks(MAX_LOOKUP_KEYS) {
             self.lookup_keys(keys).await?;
         }
         Ok(())
@@ -429,7 +429,7 @@ impl Target for CommitTarget {
         loop {
             let (keys, next) = self.keys(pair, cursor).await?;
             let others = keys_to_delete(keys, keep);
-            for batch in others.split(MUTATIONS_MAX, DELETED_MAX_BYTES) {
+            for batch in others.split(MAX_MUTATIONS, MAX_DELETED_BYTES) {
                 sink.write(batch).await?;
             }
             if self.lease_time.is_none() {
@@ -451,7 +451,7 @@ impl Target for CommitTarget {
 
     async fn differing(&self, wanted: Vec<Value>) -> Result<Option<u64>, TargetError> {
         let mut differing = 0;
-        for wanted in wanted.chunks(LOOKUP_MAX) {
+        for wanted in wanted.chunks(MAX_LOOKUP_KEYS) {
             let keys: Vec<&Value> = wanted
                 .iter()
                 .filter_map(|entity| entity.get("key"))

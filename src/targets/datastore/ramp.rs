@@ -15,10 +15,10 @@ const RAISE: f64 = 1.5;
 const RAISE_AFTER: Duration = Duration::from_secs(300);
 
 /// No rate is higher: by then other limits are met.
-const RATE_MAX: f64 = 100_000.0;
+const MAX_RATE: f64 = 100_000.0;
 
 /// Time without any write counts as so much: who rests does not warm up.
-const REST_MAX: Duration = Duration::from_secs(10);
+const MAX_REST_TIME: Duration = Duration::from_secs(10);
 
 /// A bucket of leaves to write, which fills with time. It holds those of one second, and can be in
 /// debt to those who wait already.
@@ -39,7 +39,7 @@ impl WriteRamp {
             Some(last) => {
                 let passed = now.saturating_sub(last);
                 self.leaves = (self.leaves + passed.as_secs_f64() * self.rate()).min(self.rate());
-                self.busy += passed.min(REST_MAX);
+                self.busy += passed.min(MAX_REST_TIME);
             }
         }
         self.last = Some(self.last.map_or(now, |last| last.max(now)));
@@ -49,7 +49,7 @@ impl WriteRamp {
 
     fn rate(&self) -> f64 {
         let raises = self.busy.as_secs() / RAISE_AFTER.as_secs();
-        (FIRST_RATE * RAISE.powf(raises as f64)).min(RATE_MAX)
+        (FIRST_RATE * RAISE.powf(raises as f64)).min(MAX_RATE)
     }
 }
 
@@ -107,7 +107,7 @@ mod tests {
             busy: Duration::from_secs(10_000_000),
             ..WriteRamp::default()
         };
-        assert_eq!(pace.rate(), RATE_MAX);
+        assert_eq!(pace.rate(), MAX_RATE);
         pace.acquire(1, Duration::from_secs(5));
         assert_eq!(pace.acquire(1, Duration::from_secs(4)), Duration::ZERO);
     }

@@ -19,7 +19,7 @@ use crate::targets::{StepProgress, StepWriter, TargetError};
 use crate::transform::Encoded;
 
 /// The service's limit, which the emulator does not enforce.
-pub(super) const MUTATIONS_MAX: usize = 500;
+pub(super) const MAX_MUTATIONS: usize = 500;
 
 /// Commits that are under way at once.
 const IN_FLIGHT: usize = 8;
@@ -158,7 +158,7 @@ fn commits(items: &Encoded, max_bytes: usize) -> Vec<(Range<usize>, HashSet<u64>
     for (number, (item, key)) in items.iter().enumerate() {
         let len = item.len() + MUTATION_EXTRA_BYTES;
         if number > start
-            && (keys.len() >= MUTATIONS_MAX || bytes + len > max_bytes || keys.contains(&key))
+            && (keys.len() >= MAX_MUTATIONS || bytes + len > max_bytes || keys.contains(&key))
         {
             commits.push((start..number, std::mem::take(&mut keys)));
             (start, bytes) = (number, 0);

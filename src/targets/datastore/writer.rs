@@ -25,15 +25,15 @@ use crate::targets::TargetError;
 use crate::transform::Encoded;
 
 /// The emulator takes requests of 4 MiB; the rest is for the request's own fields.
-const EMULATOR_MAX_BYTES: usize = (4 << 20) - (64 << 10);
+const MAX_EMULATOR_BYTES: usize = (4 << 20) - (64 << 10);
 
 /// The service takes 10 MiB.
-const SERVICE_MAX_BYTES: usize = 9 << 20;
+const MAX_SERVICE_BYTES: usize = 9 << 20;
 
 /// Commits that an emulator gets at once, from all steps. One that stores on disk, as `gcloud`
 /// starts it, stops for ever when four of them come while it saves; more than two make no emulator
 /// faster.
-const EMULATOR_MAX_CONCURRENT: usize = 2;
+const MAX_EMULATOR_CONCURRENT: usize = 2;
 
 /// Who sends commits to one database.
 #[derive(Debug)]
@@ -151,7 +151,7 @@ impl Writer {
         });
         Writer {
             api,
-            permits: (!is_real).then(|| Semaphore::new(EMULATOR_MAX_CONCURRENT)),
+            permits: (!is_real).then(|| Semaphore::new(MAX_EMULATOR_CONCURRENT)),
             real,
             refuses_place_meanings: AtomicBool::new(false),
             counter: AtomicI64::new(0),
@@ -162,9 +162,9 @@ impl Writer {
     /// How long a request may be.
     pub(super) fn request_max_bytes(&self) -> usize {
         if self.real.is_some() {
-            SERVICE_MAX_BYTES
+            MAX_SERVICE_BYTES
         } else {
-            EMULATOR_MAX_BYTES
+            MAX_EMULATOR_BYTES
         }
     }
 

@@ -83,7 +83,7 @@ const COMPOUND_LEN: usize = 4;
 const PROSE_WORDS: usize = 5;
 
 /// As long as an indexed text may be, with some room.
-const PROSE_WORDS_MAX: usize = 100;
+const MAX_PROSE_WORDS: usize = 100;
 
 /// How often something else is made where what came out holds the value itself.
 const TRIES: u32 = 16;
@@ -173,7 +173,7 @@ fn generate(sort: FakeKind, value: &str, mut random: ChaCha8Rng) -> String {
                 .split([',', ';', ' '])
                 .filter(|part| part.contains('@'))
                 .count()
-                .clamp(1, PROSE_WORDS_MAX);
+                .clamp(1, MAX_PROSE_WORDS);
             (0..count)
                 .map(|_| mail(random))
                 .collect::<Vec<_>>()
@@ -200,7 +200,7 @@ fn generate(sort: FakeKind, value: &str, mut random: ChaCha8Rng) -> String {
         FakeKind::Name => Name().fake_with_rng(random),
         FakeKind::Token => format!("{:032x}", random.random::<u128>()),
         FakeKind::Prose => {
-            let words = value.split_whitespace().count().min(PROSE_WORDS_MAX);
+            let words = value.split_whitespace().count().min(MAX_PROSE_WORDS);
             Words(words..words + 1)
                 .fake_with_rng::<Vec<String>, _>(random)
                 .join(" ")

@@ -1,5 +1,5 @@
 //! No token, no session address and nothing of a credentials file is printed, whatever happens and
-//! however much is asked for.
+//! however much is requested.
 
 use crate::cloud::fixture::{ARCHIVE, BucketFixture, SOURCE, discreet};
 use crate::support::gcs_server::{Call, Deed};
@@ -133,7 +133,7 @@ fn tokens_are_used_and_renewed_and_never_printed() {
         shop.server.wants_token();
         for (number, mode) in MODES.into_iter().enumerate() {
             shop.clear();
-            // The finish mark, the metadata and an output.
+            // The completion marker, the metadata and an output.
             shop.server.plan(Call::Read, number % 3, Deed::Status(401));
             let run = signed_in(&shop, &[&["pack", SOURCE, ARCHIVE], mode].concat());
             assert_eq!(run.code, 0, "{}", run.brief());

@@ -67,7 +67,7 @@ fn pack_waits_for_expected_and_growing_exports() {
         running.wait_for_output(r#""waiting_for":["acme/Order"]"#),
         "it says what is still missing"
     );
-    // An export that grows is not taken before its finish mark is there.
+    // An export that grows is not taken before its completion marker is there.
     let (marks, rest): (Vec<_>, Vec<_>) = orders
         .into_iter()
         .partition(|(name, _)| name.ends_with(".overall_export_metadata"));

@@ -335,23 +335,26 @@ fn damages() -> Vec<Damage> {
         deed,
     };
     vec![
-        damage("no finish mark", 3, &["finish mark"], |root, _| {
-            fs::remove_file(mark(root)).unwrap()
-        }),
         damage(
-            "an empty finish mark",
+            "no completion marker",
+            3,
+            &["completion marker"],
+            |root, _| fs::remove_file(mark(root)).unwrap(),
+        ),
+        damage(
+            "an empty completion marker",
             4,
             &["expected 2 or more records, found 0"],
             |root, _| fs::write(mark(root), "").unwrap(),
         ),
         damage(
-            "a finish mark that is cut",
+            "a completion marker that is cut",
             4,
             &["overall_export_metadata"],
             |root, _| change(&mark(root), |bytes| bytes.truncate(30)),
         ),
         damage(
-            "a flipped bit in the finish mark",
+            "a flipped bit in the completion marker",
             4,
             &["overall_export_metadata"],
             |root, _| change(&mark(root), |bytes| bytes[30] ^= 1),
@@ -552,7 +555,7 @@ fn other_key(root: &Path, form: Form, namespace: &'static str, kind: &'static st
     rewrite(root, form, &other);
 }
 
-/// Writes other records into the first output, and lets the finish mark count their bytes.
+/// Writes other records into the first output, and lets the completion marker count their bytes.
 fn rewrite(root: &Path, form: Form, records: &[Vec<u8>]) {
     let bytes_of = |records: &[Vec<u8>], output: usize| {
         if form == Form::Emulator {
@@ -612,7 +615,7 @@ fn every_damage_is_refused_in_both_countings() {
 // --------------------------------------------------------------------------------------------------------------------
 // accepted counts
 
-/// An export of which the finish mark announces another number of entities and bytes.
+/// An export of which the completion marker announces another number of entities and bytes.
 fn miscounted(desk: &TestDir, form: Form, entities: u64) {
     damaged(form, &desk.path(FOLDER));
     change_mark(&desk.path(FOLDER), |mark| {

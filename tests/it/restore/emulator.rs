@@ -565,7 +565,7 @@ fn one_journal_serves_one_restore() {
 // ----------------------------------------------------------------------------------------------------------------
 // Google's own import
 
-/// Every finish mark below a folder.
+/// Every completion marker below a folder.
 fn marks(folder: &Path) -> Vec<PathBuf> {
     files_below(folder)
         .into_iter()
@@ -653,7 +653,7 @@ fn google_import_takes_original_extracts() {
 // what is spoken
 
 /// Something in the way to the emulator that passes everything on, or everything but HTTP/2, and
-/// says whether a page of keys was asked for.
+/// says whether a page of keys was requested.
 fn way(host: &str, http2: bool) -> (String, Arc<AtomicBool>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let here = listener.local_addr().unwrap().to_string();

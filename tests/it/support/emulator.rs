@@ -25,7 +25,7 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
 pub struct Emulator {
     pub host: String,
     client: reqwest::Client,
-    /// Kept, and not only asked for its address: dropped, the emulator ends.
+    /// Kept, not only for its address: dropped, the emulator ends.
     _running: Option<(RunningEmulator, Child)>,
 }
 

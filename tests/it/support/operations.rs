@@ -23,7 +23,7 @@ use super::fault_plan::{Fault, FaultPlan};
 use super::gcs_server::GcsServer;
 use super::http_server::{self, HttpServer, cut};
 
-/// Operations a page, whatever is asked for.
+/// Operations a page, whatever is requested.
 const PAGE: usize = 2;
 
 const SUFFIX: &str = ".overall_export_metadata";
@@ -97,7 +97,7 @@ pub struct ExportFilter {
 #[derive(Debug, Clone)]
 pub struct Operation {
     pub name: String,
-    /// The finish mark, or with Firestore Admin its folder; empty for an export.
+    /// The completion marker, or with Firestore Admin its folder; empty for an export.
     pub input_url: String,
     /// Empty for an import.
     pub output_prefix: String,
@@ -109,7 +109,7 @@ pub struct Operation {
     pub labels: BTreeMap<String, String>,
     /// Entities of its export.
     pub entities: u64,
-    /// How often it must be asked for until it ends.
+    /// How often it must be requested until it ends.
     polls_left: usize,
     end: End,
     ended: bool,
@@ -126,7 +126,7 @@ struct State {
     running_max: usize,
     gcs: Arc<GcsServer>,
     operations: Vec<Operation>,
-    /// Of the next imports: how often they are asked for, and their end.
+    /// Of the next imports: how often they are requested, and their end.
     course: (usize, End),
     faults: FaultPlan<Call, Deed>,
     /// Which API the request at hand is for, and which database.
@@ -224,7 +224,7 @@ impl Operations {
         self.state().faults.unfired()
     }
 
-    /// The imports from now on are asked for so often before they end, and end so.
+    /// The imports from now on are requested so often before they end, and end so.
     pub fn course(&self, polls: usize, end: End) {
         self.state().course = (polls, end);
     }
@@ -409,7 +409,7 @@ impl State {
         };
         let asked = fields_of(body, fields)?;
         let input_url = asked[input].as_str().unwrap_or_default();
-        let finish_mark = match self.asked.0 {
+        let completion_marker = match self.asked.0 {
             Api::DatastoreAdmin => input_url.to_owned(),
             Api::FirestoreAdmin => {
                 let name = input_url.rsplit('/').next().unwrap_or_default();
@@ -417,7 +417,7 @@ impl State {
             }
         };
         let entities = self
-            .look_at(&finish_mark)
+            .look_at(&completion_marker)
             .map_err(|message| invalid(&message))?;
         let labels = labels_of(&asked)?;
         let operation = Operation {
@@ -538,7 +538,7 @@ impl State {
         records.filter(|(place, _)| is_wanted(place)).collect()
     }
 
-    /// Writes the objects of an export; without the finish mark where it does not succeed.
+    /// Writes the objects of an export; without the completion marker where it does not succeed.
     fn write_export(&self, operation: &Operation) {
         let prefix = operation.output_prefix.strip_prefix("gs://").unwrap();
         // A bucket alone gets a folder with the name of the start.

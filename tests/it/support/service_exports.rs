@@ -12,7 +12,7 @@ use super::data::{STARTED_MICROS, put, varint};
 /// Bytes in a block of a log.
 pub const BLOCK: usize = 32_768;
 
-/// Which bytes the finish mark counts, and how outputs end.
+/// Which bytes the completion marker counts, and how outputs end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     /// The emulators': sizes of files, nothing padded, no name for all kinds.
@@ -25,7 +25,7 @@ pub enum Form {
 
 pub const FORMS: [Form; 3] = [Form::Emulator, Form::Service, Form::PaddedService];
 
-/// What one pointer of a finish mark stands for.
+/// What one pointer of a completion marker stands for.
 pub struct Part<'a> {
     /// `None` stands for all kinds.
     pub kind: Option<&'a str>,

@@ -402,7 +402,7 @@ fn only_running_foreign_operations_count() {
                 })
             });
             if end == End::Never {
-                // It is asked for, as the one that is to be waited for.
+                // It is requested, as the one that is to be waited for.
                 let asked = || site.service.count(Call::Get) > 2;
                 while !asked() && !going_on.is_finished() {
                     std::thread::yield_now();

@@ -22,7 +22,7 @@ use super::operations::Operations;
 
 pub use api::StoredKey;
 
-/// Entities a page, however many are asked for. The service has such a bound, too.
+/// Entities a page, however many are requested. The service has such a bound, too.
 const PAGE: usize = 40;
 
 /// What a request is.

@@ -486,7 +486,7 @@ fn token(state: &State) -> String {
     format!("CANARY-TOKEN-{}", state.tokens)
 }
 
-/// Does what is asked for.
+/// Does what is requested.
 pub(super) fn answer(state: &mut State, asked: &Asked) -> Answer {
     if asked.call == Call::Token {
         state.tokens += 1;
@@ -816,7 +816,7 @@ fn describe(object: &mut Object, told: &Value) {
     }
 }
 
-/// The key is asked for in the query.
+/// The key is requested in the query.
 fn describe_key(object: &mut Object, asked: &Asked) {
     object.kms_key = asked
         .query

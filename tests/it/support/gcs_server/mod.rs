@@ -90,7 +90,7 @@ pub enum Deed {
     Twice,
     /// A page of a listing says that others follow, after this name.
     MorePages(&'static str),
-    /// A download has the whole object, whatever range was asked for.
+    /// A download has the whole object, whatever range was requested.
     WholeObject,
     /// An upload session is begun at the address of the server that [`GcsServer::sessions_at`]
     /// names.
