@@ -26,7 +26,7 @@ use crate::model::{KindInfo, KindRef, MissingKind, Timestamp};
 use crate::pack::{ArchiveName, PackError, PackRequest, SelectionOptions, pack};
 use crate::progress::{Event, Observer};
 use crate::runtime::workers::Workers;
-use crate::store::{Location, ObjectInfo, Store, StoreRegistry};
+use crate::store::{Location, ObjectInfo, Store, StoreRegistry, UploadOptions};
 use crate::verify::{VerifyError, VerifyScope, verify};
 
 /// Runs that are looked through for the one before this.
@@ -446,7 +446,8 @@ fn exports_folder(
             refused("an emulator exports to a folder of its machine only")
         }
         (_, location) => Ok(ExportsFolder::new(
-            services.stores.clone(),
+            // The journal is written as the bucket has it: class and key are for the archive.
+            services.stores.with_upload(UploadOptions::default()),
             absolute(location)?,
         )),
     }

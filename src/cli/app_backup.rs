@@ -40,8 +40,9 @@ pub async fn prepare(context: &Context, app: &AppConfig) -> Result<AppConfig, Fa
 /// When there is no archive, or the archives cannot be pruned. It has been notified about by then.
 pub async fn back_up(context: &Context, app: &AppConfig) -> Result<BackupResult, Failure> {
     let source = open(context, &app.backup);
+    let stores = context.stores.with_upload(app.upload.clone());
     let completed = match source {
-        Ok(source) => start(context, &app.backup, &source).await,
+        Ok(source) => start(context, &stores, &app.backup, &source).await,
         Err(failure) => Err(failure),
     };
     let mut completed = match completed {

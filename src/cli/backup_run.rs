@@ -9,6 +9,7 @@ use crate::backup::{
     BackupError, BackupRequest, BackupServices, CompletedBackup, OpenSource, backup, open_source,
 };
 use crate::progress::Observer as _;
+use crate::store::StoreRegistry;
 
 /// Opens the Datastore that is backed up.
 pub fn open(context: &Context, request: &BackupRequest) -> Result<OpenSource, Failure> {
@@ -16,16 +17,17 @@ pub fn open(context: &Context, request: &BackupRequest) -> Result<OpenSource, Fa
         .map_err(|error| Failure::from(BackupError::from(error)))
 }
 
-/// Backs up. The run is still to be closed.
+/// Backs up, into these stores. The run is still to be closed.
 pub async fn start(
     context: &Context,
+    stores: &StoreRegistry,
     request: &BackupRequest,
     source: &OpenSource,
 ) -> Result<CompletedBackup, Failure> {
     let services = BackupServices {
         exporter: source.exporter.as_ref(),
         kinds: &source.kinds,
-        stores: &context.stores,
+        stores,
         workers: &context.workers,
         locks: &locks(context)?,
         observer: context.ui.as_ref(),

@@ -60,7 +60,8 @@ pub fn main() -> std::process::ExitCode {
     let context = Context {
         ui: ui.clone(),
         workers: Workers::new(jobs, cli.global.memory),
-        stores: StoreRegistry::with(GcsClient::new(cli.cloud_options()).observed_by(ui.clone())),
+        stores: StoreRegistry::with(GcsClient::new(cli.cloud_options()).observed_by(ui.clone()))
+            .with_upload(cli.upload_options()),
         stop: StopRequest::default(),
         state: StateFolder::default(),
         timeouts: Timeouts {

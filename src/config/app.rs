@@ -2,6 +2,8 @@
 
 use std::num::NonZeroU32;
 use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::Error as _;
@@ -11,12 +13,12 @@ use super::notify::WrittenNotify;
 use crate::backup::{
     BackupRequest, BackupSource, KindSelection, QueueFileRef, QueueOptions, Rate, SnapshotTime,
 };
-use crate::model::{Method, Namespace, Selector};
+use crate::model::{Method, Namespace, Selector, read_duration, read_size};
 use crate::notify::NotifyOptions;
-use crate::pack::PackRequest;
+use crate::pack::{PackRequest, SelectionOptions};
 use crate::plan::profile::{ConfigFault, Parsed, values};
 use crate::prune::KeepPolicy;
-use crate::store::Location;
+use crate::store::{Location, UploadOptions};
 
 /// The backup of an application.
 #[derive(Debug, Clone)]
@@ -29,6 +31,8 @@ pub struct AppConfig {
     pub queue_file: Option<QueueFileRef>,
     /// Where the archive's companions are.
     pub companions: Vec<Location>,
+    /// How an archive in a bucket is written.
+    pub upload: UploadOptions,
     /// Which archives are kept after a good backup; all of them without a policy.
     pub keep: Option<KeepPolicy>,
     /// Who is notified.
@@ -93,6 +97,35 @@ struct WrittenPack {
     with: Vec<Parsed<Location>>,
     #[serde(default)]
     overwrite: bool,
+    max_spread: Option<Parsed<WrittenDuration>>,
+    storage_class: Option<String>,
+    kms_key: Option<String>,
+    upload_cutoff: Option<Parsed<WrittenSize>>,
+    upload_chunk_size: Option<Parsed<WrittenSize>>,
+    #[serde(default)]
+    keep_parts: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct WrittenDuration(Duration);
+
+impl FromStr for WrittenDuration {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        read_duration(text).map(WrittenDuration)
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct WrittenSize(u64);
+
+impl FromStr for WrittenSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        read_size(text).map(WrittenSize)
+    }
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -165,7 +198,8 @@ impl WrittenApp {
         let Parsed(exports) = self.exports.ok_or_else(|| needed("exports"))?;
         let Parsed(archive) = self.archive.ok_or_else(|| needed("archive"))?;
         let (queue, queue_file) = self.queue.unwrap_or_default().finish(folder);
-        let (pack, companions) = self.pack.unwrap_or_default().finish(folder)?;
+        let pack = self.pack.unwrap_or_default();
+        let (upload, companions) = (pack.upload(), pack.companions(folder));
         let namespaces = self.namespaces.unwrap_or_default();
         let kinds = KindSelection {
             namespaces: namespaces
@@ -185,13 +219,14 @@ impl WrittenApp {
             allow_missing: values(self.allow_missing.unwrap_or_default()),
             delete_exports: self.delete_exports.unwrap_or_default(),
             starts_anew: false,
-            pack,
+            pack: pack.finish()?,
         };
         Ok(AppConfig {
             name: name.to_owned(),
             backup,
             queue_file,
             companions,
+            upload,
             keep: self.keep.map(policy).transpose()?,
             notify: self
                 .notify
@@ -230,7 +265,29 @@ impl WrittenQueue {
 }
 
 impl WrittenPack {
-    fn finish(self, folder: &Path) -> Result<(PackRequest, Vec<Location>), ConfigFault> {
+    /// Where the companions are.
+    fn companions(&self, folder: &Path) -> Vec<Location> {
+        let companions = values(self.with.clone()).into_iter();
+        companions.map(|with| in_folder(with, folder)).collect()
+    }
+
+    /// How an archive in a bucket is written.
+    fn upload(&self) -> UploadOptions {
+        let usual = UploadOptions::default();
+        let bytes = |size: Parsed<WrittenSize>| size.0.0;
+        let chunk_bytes = self.upload_chunk_size.map(bytes);
+        UploadOptions {
+            storage_class: self.storage_class.clone(),
+            kms_key: self.kms_key.clone(),
+            cutoff_bytes: self.upload_cutoff.map_or(usual.cutoff_bytes, bytes),
+            chunk_bytes: chunk_bytes.map_or(usual.chunk_bytes, |bytes| {
+                usize::try_from(bytes).unwrap_or(usize::MAX)
+            }),
+            keep_parts: self.keep_parts,
+        }
+    }
+
+    fn finish(self) -> Result<PackRequest, ConfigFault> {
         let usual = PackRequest::default();
         let level = match self.level {
             Some(level) if !(1..=9).contains(level.get_ref()) => {
@@ -239,16 +296,18 @@ impl WrittenPack {
             }
             level => level.map_or(usual.level, Spanned::into_inner),
         };
-        let request = PackRequest {
+        let max_spread = self.max_spread.map(|Parsed(spread)| spread.0);
+        Ok(PackRequest {
+            wanted: SelectionOptions {
+                max_spread: max_spread.unwrap_or(usual.wanted.max_spread),
+                ..SelectionOptions::default()
+            },
             method: self.method.unwrap_or(usual.method),
             level,
             accept_count: values(self.accept_count),
             overwrite: self.overwrite,
             ..usual
-        };
-        let companions = values(self.with).into_iter();
-        let companions = companions.map(|with| in_folder(with, folder)).collect();
-        Ok((request, companions))
+        })
     }
 }
 

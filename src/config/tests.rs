@@ -1,9 +1,11 @@
 use std::path::Path;
+use std::time::Duration;
 
 use super::*;
 use crate::model::{Namespace, Sample};
 use crate::plan::profile::Profile;
 use crate::plan::{NamespaceMap, OnExisting, WriteMethod};
+use crate::store::UploadOptions;
 
 const LAPTOP: &str = r#"
 [profile.laptop]
@@ -213,7 +215,7 @@ queue = "queue.yaml:backups"
 snapshot = "now"
 allow_missing = ["Cache"]
 delete_exports = true
-pack = { method = "store", level = 9, accept_count = ["Log"], with = ["images"], overwrite = true }
+pack = { method = "store", level = 9, accept_count = ["Log"], with = ["images"], overwrite = true, max_spread = "12h", storage_class = "NEARLINE", kms_key = "projects/p/k", upload_cutoff = "64MiB", upload_chunk_size = "1MiB" }
 keep = { last = 3, weekly = 4, yearly = 5 }
 notify = { webhook = { url_env = "HOOK" } }
 
@@ -267,6 +269,19 @@ fn application_overrules_defaults_and_leads_on_from_its_folder() {
         (app.backup.pack.level, app.backup.pack.overwrite),
         (9, true)
     );
+    assert_eq!(
+        app.backup.pack.wanted.max_spread,
+        Duration::from_secs(12 * 60 * 60)
+    );
+    let upload = UploadOptions {
+        storage_class: Some("NEARLINE".to_owned()),
+        kms_key: Some("projects/p/k".to_owned()),
+        cutoff_bytes: 64 << 20,
+        chunk_bytes: 1 << 20,
+        keep_parts: false,
+    };
+    assert_eq!(app.upload, upload);
+    assert_eq!(config.apps["shop"].upload, UploadOptions::default());
     assert!(app.notify.as_ref().unwrap().mail.is_none());
 }
 
@@ -309,6 +324,13 @@ fn mistakes_in_applications_are_named_with_their_lines() {
         ("keep = {}", 5, "at least one number"),
         ("keep = { daly = 1 }", 5, "did you mean `daily`?"),
         ("pack = { level = 10 }", 5, "1 to 9"),
+        ("pack = { max_spread = \"soon\" }", 5, "a duration"),
+        ("pack = { upload_cutoff = \"0\" }", 5, "a size"),
+        (
+            "pack = { storage_clas = \"NEARLINE\" }",
+            5,
+            "did you mean `storage_class`?",
+        ),
         (
             "pack = { method = \"defalte\" }",
             5,

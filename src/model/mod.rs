@@ -12,6 +12,7 @@ mod sample;
 mod selector;
 mod target_spec;
 mod time;
+mod units;
 
 pub use digest::{Crc32c, Sha256};
 pub use file_name::{file_name, folded, pair_names, shortened, truncate_name};
@@ -26,3 +27,4 @@ pub use selector::{Selector, SelectorError};
 pub(crate) use target_spec::read_address;
 pub use target_spec::{TargetPlace, TargetSpec, TargetSpecError};
 pub use time::{TimeError, Timestamp, spelled_duration};
+pub use units::{read_duration, read_size};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::{DirStore, GcsClient, GcsOptions, GcsStore, Store};
+use super::{DirStore, GcsClient, GcsOptions, GcsStore, Store, UploadOptions};
 
 /// `gs://BUCKET/NAME…` or a local path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,6 +97,7 @@ impl Location {
 #[derive(Debug, Clone)]
 pub struct StoreRegistry {
     cloud: Arc<GcsClient>,
+    upload: Arc<UploadOptions>,
 }
 
 impl StoreRegistry {
@@ -109,7 +110,22 @@ impl StoreRegistry {
     pub fn with(cloud: GcsClient) -> Self {
         StoreRegistry {
             cloud: Arc::new(cloud),
+            upload: Arc::default(),
         }
+    }
+
+    /// The same stores, where objects in buckets are written so.
+    #[must_use]
+    pub fn with_upload(&self, upload: UploadOptions) -> Self {
+        StoreRegistry {
+            cloud: self.cloud.clone(),
+            upload: Arc::new(upload),
+        }
+    }
+
+    fn bucket(&self, bucket: &str, folder: &str) -> Arc<dyn Store> {
+        let store = GcsStore::new(self.cloud.clone(), bucket, folder);
+        Arc::new(store.with_upload(self.upload.clone()))
     }
 
     /// Waits a moment for what is still to be said to services of work that was given up, such as
@@ -122,9 +138,7 @@ impl StoreRegistry {
     pub fn folder(&self, location: &Location) -> Arc<dyn Store> {
         match location {
             Location::Local(path) => Arc::new(DirStore::new(path)),
-            Location::Bucket { bucket, name } => {
-                Arc::new(GcsStore::new(self.cloud.clone(), bucket, name))
-            }
+            Location::Bucket { bucket, name } => self.bucket(bucket, name),
         }
     }
 
@@ -139,13 +153,7 @@ impl StoreRegistry {
             Location::Bucket { bucket, name } => {
                 // The folder keeps its last slash: there may be several.
                 let (folder, base) = name.split_at(name.rfind('/').map_or(0, |slash| slash + 1));
-                (!base.is_empty()).then(|| {
-                    (
-                        Arc::new(GcsStore::new(self.cloud.clone(), bucket, folder))
-                            as Arc<dyn Store>,
-                        base.to_owned(),
-                    )
-                })
+                (!base.is_empty()).then(|| (self.bucket(bucket, folder), base.to_owned()))
             }
         }
     }

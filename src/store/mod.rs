@@ -15,7 +15,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 pub use dir::DirStore;
-pub use gcs::{GcsClient, GcsOptions, GcsStore};
+pub use gcs::{GcsClient, GcsOptions, GcsStore, UploadOptions};
 pub use location::{Location, LocationError, StoreRegistry, is_bucket_address};
 
 use crate::model::{Crc32c, Sha256};

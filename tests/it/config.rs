@@ -40,7 +40,9 @@ fn whole() -> Value {
         "namespaces": ["(default)", "acme"], "only": ["acme/*"], "exclude": ["Session"],
         "queue": {"rate": "10/s", "bucket_size": 1, "max_concurrent": 1, "max_attempts": 3},
         "snapshot": "2026-03-02T01:15:00Z", "allow_missing": ["Cache"], "delete_exports": true,
-        "pack": {"method": "store", "level": 1, "accept_count": ["Log"], "with": ["gs://images/"], "overwrite": false},
+        "pack": {"method": "store", "level": 1, "accept_count": ["Log"], "with": ["gs://images/"], "overwrite": false,
+            "max_spread": "12h", "storage_class": "NEARLINE", "kms_key": "projects/p/k", "upload_cutoff": "64MiB",
+            "upload_chunk_size": "1MiB", "keep_parts": true},
         "keep": {"last": 1, "daily": 2, "weekly": 3, "monthly": 4, "yearly": 5},
         "notify": {
             "on": "failure",

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args};
 
-use super::values::{duration, size};
+use crate::model::{read_duration, read_size};
 
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "For every command")]
@@ -22,7 +22,7 @@ pub struct Global {
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub jobs: Option<u16>,
     /// Ceiling of the buffers
-    #[arg(long, global = true, value_name = "SIZE", default_value = "256MiB", value_parser = size)]
+    #[arg(long, global = true, value_name = "SIZE", default_value = "256MiB", value_parser = read_size)]
     pub memory: u64,
     /// Draw no progress bar
     #[arg(long, global = true)]
@@ -32,9 +32,9 @@ pub struct Global {
     pub billing_project: Option<String>,
     /// How long a call to Cloud Storage or Datastore is tried while nothing comes through [default:
     /// 5m, an emulator 30s]
-    #[arg(long, global = true, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, global = true, value_name = "DURATION", value_parser = read_duration)]
     pub retry_timeout: Option<Duration>,
     /// How long a call to Cloud Storage or Datastore may be silent before it is tried again
-    #[arg(long, global = true, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    #[arg(long, global = true, value_name = "DURATION", default_value = "30s", value_parser = read_duration)]
     pub idle_timeout: Duration,
 }

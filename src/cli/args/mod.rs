@@ -19,7 +19,7 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::model::Selector;
-use crate::store::{GcsOptions, Location};
+use crate::store::{GcsOptions, Location, UploadOptions};
 use crate::targets::RETRY_TIMEOUT;
 
 pub use archive::ArchiveArg;
@@ -57,18 +57,20 @@ pub struct Cli {
 impl Cli {
     /// How Cloud Storage is used by this command.
     pub fn cloud_options(&self) -> GcsOptions {
-        let mut options = GcsOptions {
+        GcsOptions {
             billing_project: self.global.billing_project.clone(),
             retry_timeout: self.global.retry_timeout.unwrap_or(RETRY_TIMEOUT),
             idle_timeout: self.global.idle_timeout,
-            ..GcsOptions::default()
-        };
-        match &self.command {
-            Command::Pack(pack) => pack.shape.set_upload(&mut options),
-            Command::Backup(backup) => backup.shape.set_upload(&mut options),
-            _ => {}
         }
-        options
+    }
+
+    /// How this command writes archives to Cloud Storage.
+    pub fn upload_options(&self) -> UploadOptions {
+        match &self.command {
+            Command::Pack(pack) => pack.shape.upload_options(),
+            Command::Backup(backup) => backup.shape.upload_options(),
+            _ => UploadOptions::default(),
+        }
     }
 }
 

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::values::{duration, size};
-use crate::model::Selector;
-use crate::store::{GcsOptions, Location};
+use crate::model::{Selector, read_duration, read_size};
+use crate::store::{Location, UploadOptions};
 
 #[derive(Debug, Args)]
 pub struct PackArgs {
@@ -19,7 +18,7 @@ pub struct PackArgs {
     #[arg(long, value_name = "FILE")]
     pub expect: Option<PathBuf>,
     /// Wait that long for what is unfinished or missing, such as 2h or 90s
-    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration, hide_default_value = true)]
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = read_duration, hide_default_value = true)]
     pub wait: Duration,
     /// Pack only these kinds (repeatable)
     #[arg(long, value_name = "SELECTOR")]
@@ -45,7 +44,7 @@ pub struct PackArgs {
 pub struct ArchiveOptions {
     /// How far apart the exports may start: with `pack --latest` an older one is refused, else
     /// there is a warning; an older unfinished backup is not resumed
-    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = read_duration)]
     pub max_spread: Duration,
     /// Pack these kinds even if their files hold more or fewer entities than the export's metadata
     /// count (repeatable)
@@ -73,21 +72,23 @@ pub struct ArchiveOptions {
     #[arg(long)]
     pub keep_parts: bool,
     /// Archives in a bucket that may grow longer than this go up in parts
-    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = size)]
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = read_size)]
     pub upload_cutoff: u64,
     /// How long such a part is; five of them are in memory at once
-    #[arg(long, value_name = "SIZE", default_value = "8MiB", value_parser = size)]
+    #[arg(long, value_name = "SIZE", default_value = "8MiB", value_parser = read_size)]
     pub upload_chunk_size: u64,
 }
 
 impl ArchiveOptions {
     /// How an archive in a bucket is written.
-    pub fn set_upload(&self, options: &mut GcsOptions) {
-        options.storage_class = self.storage_class.clone();
-        options.kms_key = self.kms_key.clone();
-        options.keep_parts = self.keep_parts;
-        options.upload_cutoff_bytes = self.upload_cutoff;
-        options.upload_chunk_bytes = usize::try_from(self.upload_chunk_size).unwrap_or(usize::MAX);
+    pub fn upload_options(&self) -> UploadOptions {
+        UploadOptions {
+            storage_class: self.storage_class.clone(),
+            kms_key: self.kms_key.clone(),
+            cutoff_bytes: self.upload_cutoff,
+            chunk_bytes: usize::try_from(self.upload_chunk_size).unwrap_or(usize::MAX),
+            keep_parts: self.keep_parts,
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::PlanChoices;
-use super::values::duration;
+use crate::model::read_duration;
 use crate::store::Location;
 
 #[derive(Debug, Args)]
@@ -44,11 +44,11 @@ pub struct RestoreArgs {
     #[arg(long, value_enum, default_value = "counts")]
     pub check: CheckArg,
     /// How long a command of the plan's (--before-step, --after-step, --after-all) may take
-    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = read_duration)]
     pub hook_timeout: Duration,
     /// With --via import: how long to wait for one import operation. It goes on in the service, and
     /// the same command waits for it again
-    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = read_duration)]
     pub operation_timeout: Duration,
     /// Write what became of each kind to a file, also when it fails: JUnit XML for names that end
     /// in .xml, else JSON (repeatable)

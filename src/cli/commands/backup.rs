@@ -39,7 +39,7 @@ pub async fn run(context: &Context, args: BackupArgs) -> CommandResult {
         print_estimate(context, &estimate, true);
         return Ok(ExitCode::Done);
     }
-    let completed = start(context, &request, &source).await?;
+    let completed = start(context, &context.stores, &request, &source).await?;
     let result = completed.close().await?;
     print_result(context, &request, &result)
 }

@@ -68,14 +68,19 @@ pub struct GcsOptions {
     pub idle_timeout: Duration,
     /// How long a call is tried without anything coming through.
     pub retry_timeout: Duration,
+}
+
+/// How objects are written to Cloud Storage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UploadOptions {
     /// The storage class of new objects; the bucket's own without one.
     pub storage_class: Option<String>,
     /// The key that new objects are encrypted with; the bucket's own without one.
     pub kms_key: Option<String>,
     /// Archives that may grow longer than this go up in parts.
-    pub upload_cutoff_bytes: u64,
+    pub cutoff_bytes: u64,
     /// How long a part is.
-    pub upload_chunk_bytes: usize,
+    pub chunk_bytes: usize,
     /// Whether parts stay when their archive is finished.
     pub keep_parts: bool,
 }
@@ -86,10 +91,17 @@ impl Default for GcsOptions {
             billing_project: None,
             idle_timeout: Duration::from_secs(30),
             retry_timeout: Duration::from_secs(300),
+        }
+    }
+}
+
+impl Default for UploadOptions {
+    fn default() -> Self {
+        UploadOptions {
             storage_class: None,
             kms_key: None,
-            upload_cutoff_bytes: 256 << 20,
-            upload_chunk_bytes: 8 << 20,
+            cutoff_bytes: 256 << 20,
+            chunk_bytes: 8 << 20,
             keep_parts: false,
         }
     }

@@ -23,7 +23,7 @@ use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-pub use client::{GcsClient, GcsOptions};
+pub use client::{GcsClient, GcsOptions, UploadOptions};
 
 use super::{AT_ONCE, ObjectInfo, ObjectWriter, Store, StoreError, WriteOptions, stat_each};
 use crate::google::{TokenSource, USER_AGENT};
@@ -47,6 +47,7 @@ pub struct GcsStore {
     bucket: String,
     /// Empty, or ending in `/`.
     prefix: String,
+    upload: Arc<UploadOptions>,
 }
 
 /// What an object is written for.
@@ -69,7 +70,7 @@ impl<'a> UploadKind<'a> {
     }
 
     /// What is asked of every request that makes an object stand.
-    fn query(self, options: &'a GcsOptions) -> Vec<(&'static str, &'a str)> {
+    fn query(self, options: &'a UploadOptions) -> Vec<(&'static str, &'a str)> {
         let free = (!self.overwrites()).then_some(("ifGenerationMatch", "0"));
         free.into_iter()
             .chain(options.kms_key.as_deref().map(|key| ("kmsKeyName", key)))
@@ -80,7 +81,7 @@ impl<'a> UploadKind<'a> {
     fn described(
         self,
         name: &str,
-        options: &'a GcsOptions,
+        options: &'a UploadOptions,
         metadata: &'a BTreeMap<String, String>,
     ) -> ObjectResourceBody<'a> {
         ObjectResourceBody {
@@ -139,7 +140,14 @@ impl GcsStore {
             cloud,
             bucket: bucket.into(),
             prefix: format!("{folder}{slash}"),
+            upload: Arc::default(),
         }
+    }
+
+    /// The same, where objects are written so.
+    #[must_use]
+    pub fn with_upload(self, upload: Arc<UploadOptions>) -> Self {
+        GcsStore { upload, ..self }
     }
 
     /// The name in the bucket.
@@ -655,11 +663,8 @@ impl Store for GcsStore {
         making: WriteOptions,
     ) -> Result<Box<dyn ObjectWriter>, StoreError> {
         self.check_name(name)?;
-        let options = self.cloud.options();
-        let is_large = making.expected_len
-            > options
-                .upload_cutoff_bytes
-                .max(options.upload_chunk_bytes as u64);
+        let options = &self.upload;
+        let is_large = making.expected_len > options.cutoff_bytes.max(options.chunk_bytes as u64);
         if is_large && self.check_name(&multipart::longest_name(name)).is_ok() {
             let writer =
                 multipart::MultipartWriter::begin(self.clone(), name.to_owned(), making).await?;
@@ -685,7 +690,7 @@ impl Store for GcsStore {
     }
 
     async fn remove_leftovers(&self, object: &ObjectInfo) {
-        if !self.cloud.options().keep_parts
+        if !self.upload.keep_parts
             && let Ok(whole) = self.resource(&object.name).await
         {
             multipart::delete_abandoned(self, &object.name, &whole).await;

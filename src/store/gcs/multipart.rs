@@ -336,7 +336,7 @@ impl MultipartWriter {
     ) -> Result<ComposeOutcome, StoreError> {
         let shown = self.store.display_name(&whole.name);
         let cloud = &self.store.cloud;
-        let query = purpose.query(cloud.options());
+        let query = purpose.query(&self.store.upload);
         let address = self.store.compose_address(&whole.name, &query);
         let body = self.compose_body(whole, sources, purpose, about);
         let count = sources.len();
@@ -375,7 +375,7 @@ impl MultipartWriter {
                 None => json!({"name": self.store.full(&part.name)}),
             })
             .collect();
-        let options = self.store.cloud.options();
+        let options = &self.store.upload;
         let destination = purpose.described(&whole.name, options, &about.attributes);
         Bytes::from(json!({"sourceObjects": sources, "destination": destination}).to_string())
     }
@@ -428,8 +428,7 @@ impl MultipartWriter {
     /// Deletes the parts of an object that is done with, unless they are to stay; says whether all
     /// are gone.
     async fn delete_made(&self, made: BTreeMap<String, UploadedPart>) -> bool {
-        !self.store.cloud.options().keep_parts
-            && delete_all(&self.store, made.into_values().collect()).await
+        !self.store.upload.keep_parts && delete_all(&self.store, made.into_values().collect()).await
     }
 }
 
@@ -546,18 +545,18 @@ fn joined(name: String, parts: &[UploadedPart]) -> UploadedPart {
 #[async_trait]
 impl ObjectWriter for MultipartWriter {
     async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError> {
-        let upload_chunk_bytes = self.store.cloud.options().upload_chunk_bytes;
+        let chunk_bytes = self.store.upload.chunk_bytes;
         let mut rest = bytes;
         while !rest.is_empty() {
             // All of its room at once: a buffer that grows is copied, and twice as large at the
             // end.
             self.filling
-                .reserve(upload_chunk_bytes.saturating_sub(self.filling.len()));
-            let room = upload_chunk_bytes
+                .reserve(chunk_bytes.saturating_sub(self.filling.len()));
+            let room = chunk_bytes
                 .saturating_sub(self.filling.len())
                 .min(rest.len());
             self.filling.extend_from_slice(&rest.split_to(room));
-            if self.filling.len() >= upload_chunk_bytes {
+            if self.filling.len() >= chunk_bytes {
                 let part = std::mem::take(&mut self.filling).freeze();
                 self.send_part(part).await?;
             }

@@ -301,8 +301,8 @@ impl ResumableUpload {
         let full = self.store.full(&self.name);
         let mut query = vec![("uploadType", "resumable"), ("name", full.as_str())];
         let (purpose, nothing) = (UploadKind::Final(&self.making), BTreeMap::new());
-        query.extend(purpose.query(cloud.options()));
-        let told = json!(purpose.described(&self.name, cloud.options(), &nothing)).to_string();
+        query.extend(purpose.query(&self.store.upload));
+        let told = json!(purpose.described(&self.name, &self.store.upload, &nothing)).to_string();
         let address = cloud.upload_address(&self.store.bucket, &query);
         cloud
             .call(Method::POST, &address, told.into(), json_header())
@@ -514,7 +514,7 @@ async fn try_single(
     purpose: UploadKind<'_>,
     about: &ObjectMetadata,
 ) -> Result<Response, GcsAttemptError> {
-    let options = store.cloud.options();
+    let options = &store.upload;
     let full = store.full(name);
     let mut query = vec![("uploadType", "multipart"), ("name", full.as_str())];
     query.extend(purpose.query(options));

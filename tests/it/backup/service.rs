@@ -170,6 +170,38 @@ fn named_database_is_backed_up_at_one_instant() {
 }
 
 #[test]
+fn class_and_key_are_for_the_archive() {
+    let flags = ["--storage-class", "NEARLINE", "--kms-key", "projects/p/k"];
+    let config = r#"
+[app.shop]
+from = "datastore:shop"
+exports = "gs://exports/nightly/"
+archive = "gs://vault/archives/"
+queue = "queue.yaml"
+pack = { storage_class = "NEARLINE", kms_key = "projects/p/k" }
+"#;
+    for args in [
+        [&ARGS[..], &["queue.yaml"], &flags].concat(),
+        vec!["backup"],
+    ] {
+        let site = Site::new();
+        site.desk.write("kindpack.toml", config);
+        let run = sound(Running::start(site.command(&args)).wait(), &args);
+        assert_eq!(run.code, 0, "{}", run.brief());
+        for (bucket, class, key) in [
+            ("vault", Some("NEARLINE"), Some("projects/p/k")),
+            ("exports", None, None),
+        ] {
+            for name in site.gcs.names(bucket) {
+                let object = site.gcs.get(bucket, &name).unwrap();
+                let found = (object.storage_class.as_deref(), object.kms_key.as_deref());
+                assert_eq!(found, (class, key), "{name} after {args:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn transient_errors_are_tried_again() {
     // After other errors an operation is looked for a minute before it counts as never started.
     for deed in [Deed::Status(409), Deed::Status(429), Deed::LoseAnswer] {
