@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_pause_that_the_service_asks_for_holds_for_all() {
+    async fn requested_pause_holds_for_all_exports() {
         let queue = StartQueue::new(&options("10/s", 1, 5), ServiceLimits::Hold);
         let begin = Instant::now();
         let first = queue.admit().await;

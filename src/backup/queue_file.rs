@@ -257,7 +257,7 @@ queue:
     }
 
     #[test]
-    fn a_queue_is_read_as_app_engine_has_it() {
+    fn app_engine_queue_file_is_read() {
         let backup = QueueSettings {
             rate: Some("10/s".parse().unwrap()),
             bucket_size: NonZeroU32::new(1),
@@ -274,7 +274,7 @@ queue:
     }
 
     #[test]
-    fn a_queue_that_cannot_be_used_is_refused_by_name() {
+    fn unusable_queue_is_refused_by_name() {
         assert_eq!(read("held"), Err(QueueFileError::Paused("held".to_owned())));
         for (name, words) in [
             ("odd", "queue odd: \"1 a minute\""),
@@ -330,7 +330,7 @@ queue:
     }
 
     #[test]
-    fn a_reference_names_a_file_and_maybe_a_queue() {
+    fn reference_names_file_and_optional_queue() {
         for (text, path, name) in [
             ("queue.yaml", "queue.yaml", None),
             ("queue.yaml:backup-1", "queue.yaml", Some("backup-1")),

@@ -251,7 +251,7 @@ fn application_takes_what_it_leaves_out_from_defaults() {
 }
 
 #[test]
-fn application_overrules_defaults_and_leads_on_from_its_folder() {
+fn application_overrides_defaults_with_relative_paths() {
     let config = shop();
     let app = &config.apps["museum"];
     assert_eq!(app.backup.archive.to_string(), "conf/archive/");

@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn oldest_archive_stays_while_a_rule_may_keep_another() {
+    fn oldest_archive_stays_while_rules_want_more() {
         let ids = ["20260303000000", "20260302000000", "20260301000000"];
         assert_eq!(
             kept([0, 0, 0, 2, 0], &ids),

@@ -370,7 +370,7 @@ fn a_dry_run_of_a_restore_counts_companions() {
 }
 
 #[test]
-fn another_object_at_the_name_of_a_companion_stays() {
+fn foreign_object_with_companion_name_stays() {
     let desk = packed();
     desk.write("copied/shop/a b.png", "another");
     let run = desk.expect(5, &RESTORE);
@@ -417,7 +417,7 @@ fn assert_copied(server: &GcsServer) {
 }
 
 #[test]
-fn companions_are_copied_to_a_bucket_with_their_type() {
+fn companions_keep_their_type_in_buckets() {
     let (desk, server) = packed_from_bucket();
     let run = with_bucket(&desk, &server, &RESTORE_TO_BUCKET);
     assert_eq!(run.code, 0, "{}", run.brief());

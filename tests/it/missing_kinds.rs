@@ -79,7 +79,7 @@ fn an_archive_says_what_it_lacks_everywhere() {
 }
 
 #[test]
-fn a_missing_kind_that_is_excluded_is_no_warning() {
+fn excluded_missing_kind_gives_no_warning() {
     let desk = packed_without_cache_and_draft();
     let choices = ["--exclude", "acme/*"];
     let plan = desk.plan("set.zip", "ndjson:out", "plan.json", &choices);
@@ -91,7 +91,7 @@ fn a_missing_kind_that_is_excluded_is_no_warning() {
 }
 
 #[test]
-fn missing_kinds_are_sorted_and_hold_to_the_schemas() {
+fn missing_kinds_are_sorted_and_match_schemas() {
     let desk = packed_without_cache_and_draft();
     let manifest = zips::manifest(&desk.path("set.zip"));
     assert_holds(&schema("manifest"), &manifest, "missing kinds");

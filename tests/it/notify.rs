@@ -255,7 +255,7 @@ fn webhook_gets_text_and_fields() {
 }
 
 #[test]
-fn webhook_that_refuses_is_a_warning_without_its_url() {
+fn refusing_webhook_warns_without_its_url() {
     for status in [404, 302] {
         let hook = Hook::start(&[status]);
         let warnings = send(&hook.options(NotifyWhen::Always), &notification(true));

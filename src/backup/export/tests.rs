@@ -119,7 +119,7 @@ fn states(journal: &BackupJournal) -> Vec<&'static str> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_one_at_a_time_no_two_exports_overlap() {
+async fn exports_never_overlap_with_concurrency_one() {
     for (allowed, begin) in [(1, Instant::now()), (3, Instant::now())] {
         let fixture = Fixture::new().at_once(allowed);
         let (journal, ended) = fixture.run(&["A", "B", "C", "D", "E", "F"]).await;
@@ -150,7 +150,7 @@ async fn the_service_sees_twenty_starts_a_minute() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_transient_error_is_tried_again_in_another_folder() {
+async fn transient_error_retries_in_another_folder() {
     let codes = [
         Code::Aborted,
         Code::Unavailable,
@@ -225,7 +225,7 @@ async fn a_lost_answer_starts_nothing_twice() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_wait_that_the_service_asks_for_is_kept() {
+async fn requested_wait_is_kept() {
     let fixture = Fixture::new().at_once(2);
     let class = ExportErrorClass::Transient {
         retry_after: Some(Duration::from_secs(100)),
@@ -276,7 +276,7 @@ async fn another_process_goes_on_where_one_stopped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failed_kind_is_tried_by_the_next_process() {
+async fn next_process_retries_failed_kind() {
     let fixture = Fixture::new();
     fixture
         .exporter

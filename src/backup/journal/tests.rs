@@ -202,7 +202,7 @@ async fn a_journal_reads_back_what_was_written() {
 }
 
 #[tokio::test]
-async fn runs_of_one_second_have_ids_of_their_own() {
+async fn runs_of_one_second_have_distinct_ids() {
     let temp = tempfile::tempdir().unwrap();
     let mut ids = Vec::new();
     for _ in 0..5 {

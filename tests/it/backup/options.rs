@@ -69,7 +69,7 @@ fn emulator_shows_no_earlier_instant() {
 }
 
 #[test]
-fn emulator_that_is_not_there_is_a_failed_service() {
+fn missing_emulator_is_a_failed_service() {
     let desk = TestDir::new();
     desk.json(6, &["backup", FROM, "e", "a.zip", "--retry-timeout", "0s"]);
     assert!(!desk.path("e").exists());
