@@ -140,12 +140,19 @@ fn usage(error: &clap::Error) -> std::process::ExitCode {
     }
     if std::env::args_os().any(|arg| arg == "--json") {
         let text = error.to_string();
-        let sentence = text.lines().next().unwrap_or(&text);
+        let sentence = first_paragraph(&text);
         output::print_event(&serde_json::json!({
             "event": "failed", "code": ExitCode::Usage as u8, "error": sentence.trim_start_matches("error: "),
         }));
     }
     ExitCode::Usage.into()
+}
+
+/// The first paragraph of a text on one line.
+fn first_paragraph(text: &str) -> String {
+    let lines = text.lines().map(str::trim);
+    let lines: Vec<&str> = lines.take_while(|line| !line.is_empty()).collect();
+    lines.join(" ")
 }
 
 fn print_usage(error: &clap::Error) {

@@ -10,7 +10,25 @@ use crate::backup::{BackupSource, QueueFileRef, Rate, SnapshotTime};
 use crate::model::Selector;
 use crate::store::Location;
 
+/// What belongs to a single backup, not beside a configuration. Each option is named, so that clap
+/// names the one that was typed.
+const OF_ONE_BACKUP: [&str; 12] = [
+    "from",
+    "max_spread",
+    "accept_count",
+    "with",
+    "method",
+    "level",
+    "overwrite",
+    "storage_class",
+    "kms_key",
+    "keep_parts",
+    "upload_cutoff",
+    "upload_chunk_size",
+];
+
 #[derive(Debug, Args)]
+#[command(mut_group("ArchiveOptions", |group| group.requires("from")))]
 pub struct BackupArgs {
     /// The Datastore: datastore:PROJECT[/DATABASE] or emulator:PROJECT[@HOST:PORT]
     #[arg(requires = "archive")]
@@ -21,10 +39,10 @@ pub struct BackupArgs {
     pub archive: Option<Location>,
     /// Back up the applications of this configuration, where FROM is not given [default:
     /// kindpack.toml]
-    #[arg(long, value_name = "FILE", conflicts_with = "from")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = OF_ONE_BACKUP)]
     pub config: Option<PathBuf>,
     /// Back up only this application of the configuration (repeatable)
-    #[arg(long, value_name = "NAME", conflicts_with = "from")]
+    #[arg(long, value_name = "NAME", conflicts_with_all = OF_ONE_BACKUP)]
     pub app: Vec<String>,
     /// Back up only this namespace; `(default)` is the default one (repeatable)
     #[arg(long, value_name = "NAMESPACE", requires = "from")]

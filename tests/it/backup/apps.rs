@@ -136,5 +136,38 @@ fn unknown_application_is_refused() {
     let run = back_up(&desk, &hook, 2, &["--app", "museum"]);
     assert!(run.err.contains("app.shop"), "{}", run.brief());
     back_up(&desk, &hook, 2, &["--config", "nowhere.toml"]);
-    back_up(&desk, &hook, 2, &["--only", "User"]);
+}
+
+#[test]
+fn options_of_one_backup_are_refused_without_from() {
+    let desk = TestDir::new();
+    let hook = Hook::start(&[]);
+    desk.write(
+        "kindpack.toml",
+        "[app.shop]\nfrom = \"emulator:shop@127.0.0.1:9\"\nexports = \"e\"\narchive = \"a/\"\n",
+    );
+    for option in [
+        "--only=User",
+        "--max-spread=1h",
+        "--accept-count=User",
+        "--with=images",
+        "--method=deflate",
+        "--level=6",
+        "--overwrite",
+        "--storage-class=NEARLINE",
+        "--kms-key=projects/p/k",
+        "--keep-parts",
+        "--upload-cutoff=1MiB",
+        "--upload-chunk-size=1MiB",
+    ] {
+        for place in [&[][..], &["--app", "shop"], &["--config", "kindpack.toml"]] {
+            let run = back_up(&desk, &hook, 2, &[place, &[option]].concat());
+            let error = run.last_event()["error"].to_string();
+            let name = option.split('=').next().unwrap();
+            assert!(
+                error.contains("<FROM") || error.contains(&format!("cannot be used with '{name}")),
+                "{option}: {error}"
+            );
+        }
+    }
 }
