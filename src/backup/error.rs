@@ -64,6 +64,14 @@ pub enum BackupError {
     /// The Datastore cannot be reached, or does not answer as it should.
     #[error(transparent)]
     Datastore(#[from] DatastoreError),
+    /// An operation goes on for longer than a backup waits.
+    #[error("{operation}: the export still runs after {} hours", .hours)]
+    OperationTimeout {
+        /// The operation.
+        operation: String,
+        /// For how long it was waited for.
+        hours: u64,
+    },
     /// The exports cannot be looked at or deleted.
     #[error(transparent)]
     Exports(StoreError),

@@ -26,6 +26,9 @@ use crate::progress::{Event, Observer};
 /// Exports that may wait for their turn or for another attempt at the same time.
 const MAX_OPEN_EXPORTS: usize = 1_000;
 
+/// For how long an operation is waited for.
+const MAX_OPERATION_HOURS: u64 = 24;
+
 /// The exports of one run.
 #[derive(Debug)]
 pub(super) struct ExportRun<'a> {
@@ -232,8 +235,25 @@ impl ExportRun<'_> {
         }
     }
 
-    /// Asks after an operation until it has ended.
+    /// Waits for an operation, for [`MAX_OPERATION_HOURS`] at the most. The same command then goes
+    /// on with it.
     async fn follow(
+        &self,
+        status: &ExportStatus,
+        operation: &str,
+    ) -> Result<AttemptResult, BackupError> {
+        let limit = Duration::from_secs(MAX_OPERATION_HOURS * 3_600);
+        let ended = tokio::time::timeout(limit, self.poll_until_end(status, operation)).await;
+        ended.unwrap_or_else(|_| {
+            Err(BackupError::OperationTimeout {
+                operation: operation.to_owned(),
+                hours: MAX_OPERATION_HOURS,
+            })
+        })
+    }
+
+    /// Asks after an operation until it has ended.
+    async fn poll_until_end(
         &self,
         status: &ExportStatus,
         operation: &str,

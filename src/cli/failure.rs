@@ -474,6 +474,9 @@ impl From<BackupError> for Failure {
             BackupError::Damaged { problems, .. } => {
                 Failure::with_reasons(ExitCode::Damaged, problems)
             }
+            BackupError::OperationTimeout { .. } => {
+                Failure::new(ExitCode::Partial, text).hint("the same command goes on with it")
+            }
             BackupError::NoSnapshots(_) => service(&text).hint("leave out --snapshot-time"),
             BackupError::SnapshotRefused { advice, .. } => Failure {
                 hint: advice,

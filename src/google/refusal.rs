@@ -201,9 +201,33 @@ pub fn refusal(status: &str, words: &str) -> String {
     }
 }
 
+/// How much of a service's own sentence is shown, in characters.
+const MAX_WORDS_CHARS: usize = 300;
+
+/// A refusal of a call that holds nobody's data, such as the start of an export: the known phrase,
+/// or else the first line of the service's own words.
+pub fn refusal_in_full(status: &str, words: &str) -> String {
+    let line = words.lines().next().unwrap_or_default().trim();
+    if line.is_empty() || known_phrase(words).is_some() {
+        return refusal(status, words);
+    }
+    let plain = |c: char| if c.is_control() { ' ' } else { c };
+    let shown: String = line.chars().take(MAX_WORDS_CHARS).map(plain).collect();
+    format!("{status}: {shown}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn full_refusal_shows_one_bounded_line() {
+        let shown = refusal_in_full("HTTP 400", "Kind is not\u{1b}[31m there\nSECRET");
+        assert_eq!(shown, "HTTP 400: Kind is not [31m there");
+        assert_eq!(refusal_in_full("HTTP 500", ""), "HTTP 500");
+        let long = refusal_in_full("HTTP 400", &"é".repeat(1_000));
+        assert_eq!(long.chars().count(), "HTTP 400: ".len() + MAX_WORDS_CHARS);
+    }
 
     #[test]
     fn refusal_shows_status_and_known_phrase_only() {

@@ -303,3 +303,28 @@ async fn a_second_process_stops_the_first() {
     assert!(matches!(ended, Some(Err(BackupError::Journal(_)))));
     assert!(fixture.exporter.starts().is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn endless_operation_ends_the_run_resumably() {
+    let fixture = Fixture::new();
+    let days = 3 * 86_400;
+    fixture.exporter.script("A", [Attempt::Succeeds(days - 43_200)]);
+    let journal = fixture.journal(&["A"]).await;
+    let limit = Duration::from_secs(2 * 86_400);
+    let (journal, ended) = fixture.run_for(journal, limit).await;
+    let error = ended.unwrap().unwrap_err();
+    assert!(matches!(
+        error,
+        BackupError::OperationTimeout { hours: 24, .. }
+    ));
+    assert_eq!(states(&journal), ["running"]);
+    let (journal, ended) = fixture
+        .run_for(fixture.read().await, Duration::from_secs(days))
+        .await;
+    // It has not ended yet, and is not started again.
+    assert!(ended.unwrap().is_err());
+    assert_eq!(fixture.exporter.starts().len(), 1);
+    let (journal, ended) = fixture.run_for(journal, Duration::from_secs(days)).await;
+    ended.unwrap().unwrap();
+    assert_eq!(states(&journal), ["done"]);
+}

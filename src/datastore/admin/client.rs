@@ -13,7 +13,7 @@ use crate::datastore::connection::{Connection, RequestError, ServiceRefusal, Ser
 use crate::datastore::error::DatastoreError;
 use crate::datastore::status::Code;
 use crate::google::http::{NoResponse, no_answer_within};
-use crate::google::refusal::refusal;
+use crate::google::refusal::{refusal, refusal_in_full};
 use crate::google::retry::{self, FailedAttempt, RetryLoop, RetryPolicy};
 use crate::google::{Credentials, TokenError, TokenSource};
 use crate::progress::Observer;
@@ -76,6 +76,17 @@ pub(super) struct Call {
     pub(super) resource: &'static str,
     /// What whoever asks must be allowed.
     pub(super) permission: &'static str,
+}
+
+impl Call {
+    /// What may be shown of a refusal. An export is started with the names of projects, buckets and
+    /// kinds alone; an import may quote entities.
+    fn refusal(&self, status: &str, message: &str) -> String {
+        match self.resource {
+            "export" => refusal_in_full(status, message),
+            _ => refusal(status, message),
+        }
+    }
 }
 
 impl AdminClient {
@@ -229,7 +240,7 @@ impl AdminAttemptError {
             ..AdminAttemptError::new(
                 Outcome::from_refusal(&refused),
                 refused.code,
-                refusal(&status, &refused.message),
+                call.refusal(&status, &refused.message),
             )
         }
     }
