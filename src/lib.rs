@@ -57,6 +57,7 @@ pub mod archive;
 pub mod backup;
 #[doc(hidden)]
 pub mod cli;
+#[doc(hidden)]
 pub mod config;
 #[doc(hidden)]
 pub mod datastore;
@@ -68,11 +69,12 @@ pub mod extract;
 #[doc(hidden)]
 pub mod google;
 pub mod model;
+#[doc(hidden)]
 pub mod notify;
 pub mod pack;
 pub mod plan;
 pub mod progress;
-pub mod prune;
+mod prune;
 pub mod restore;
 pub mod runtime;
 pub mod store;

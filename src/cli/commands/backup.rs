@@ -252,7 +252,7 @@ fn print_estimate(context: &Context, estimate: &BackupEstimate, is_last: bool) {
             "share": kind.share,
         }));
     }
-    let heads = ["namespace", "kind", "entities", "bytes", "share"];
+    let heads = ["NAMESPACE", "KIND", "ENTITIES", "BYTES", "SHARE"];
     let rows = estimate.kinds.iter().map(estimate_row);
     ui.say_lines(ui.table(&heads, &[2, 3, 4], rows));
     for line in estimate_lines(estimate) {

@@ -63,7 +63,7 @@ fn show(context: &Context, app: &AppConfig) {
     let ui = &context.ui;
     ui.info(ui.bold(&app.name));
     for (name, value) in facts(app) {
-        ui.info(format!("  {name:<9} {value}"));
+        ui.info(format!("  {name:<10} {value}"));
     }
 }
 
