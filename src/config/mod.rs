@@ -24,7 +24,8 @@ pub struct Config {
     file: String,
     /// The backups, by the names of their applications.
     pub apps: BTreeMap<String, AppConfig>,
-    profiles: BTreeMap<String, Profile>,
+    /// What is wrong with a profile matters only where it is used.
+    profiles: BTreeMap<String, Result<Profile, ConfigError>>,
 }
 
 #[derive(Deserialize)]
@@ -55,7 +56,7 @@ impl Config {
         }
         let mut profiles = BTreeMap::new();
         for (name, profile) in written.profile {
-            profiles.insert(name, profile.finish(folder).map_err(at)?);
+            profiles.insert(name, profile.finish(folder).map_err(at));
         }
         Ok(Config {
             file: file.to_owned(),
@@ -67,10 +68,22 @@ impl Config {
     /// Takes one profile.
     ///
     /// # Errors
-    /// When there is none of that name.
+    /// When there is none of that name, or it is wrong.
     pub fn take_profile(&mut self, name: &str) -> Result<Profile, ConfigError> {
         let profile = self.profiles.remove(name);
-        profile.ok_or_else(|| self.missing("profile", name, self.profiles.keys()))
+        profile.unwrap_or_else(|| Err(self.missing("profile", name, self.profiles.keys())))
+    }
+
+    /// Checks every profile.
+    ///
+    /// # Errors
+    /// What is wrong with the first of them that is wrong.
+    pub fn check_profiles(&self) -> Result<(), ConfigError> {
+        let mut profiles = self.profiles.values();
+        profiles.try_for_each(|profile| match profile {
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.clone()),
+        })
     }
 
     /// The names of the profiles.

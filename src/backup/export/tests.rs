@@ -308,7 +308,9 @@ async fn a_second_process_stops_the_first() {
 async fn endless_operation_ends_the_run_resumably() {
     let fixture = Fixture::new();
     let days = 3 * 86_400;
-    fixture.exporter.script("A", [Attempt::Succeeds(days - 43_200)]);
+    fixture
+        .exporter
+        .script("A", [Attempt::Succeeds(days - 43_200)]);
     let journal = fixture.journal(&["A"]).await;
     let limit = Duration::from_secs(2 * 86_400);
     let (journal, ended) = fixture.run_for(journal, limit).await;

@@ -22,6 +22,7 @@ pub async fn run(context: &Context, command: ConfigCommand) -> CommandResult {
 async fn check(context: &Context, args: ConfigCheckArgs) -> CommandResult {
     let ui = &context.ui;
     let config = read_config(&args.config).await?;
+    config.check_profiles()?;
     let profiles: Vec<&str> = config.profile_names().collect();
     for app in config.apps.values() {
         let app = with_queue_file(app.clone()).await?;
