@@ -94,7 +94,7 @@ pub struct UnpackPlan {
     pub entries: Vec<(EntryInfo, String)>,
     /// What is made.
     pub made: Vec<GeneratedObject>,
-    /// Names that completion markers vouch for, whoever laid them down.
+    /// Names that completion markers cover, including those that were there before.
     pub vouched_for: Vec<String>,
 }
 

@@ -48,7 +48,7 @@ pub struct BackupServices<'a> {
     pub workers: &'a Workers,
     /// The folder of this user's locks.
     pub locks: &'a Path,
-    /// Who is told of what happens.
+    /// Receives progress and events.
     pub observer: &'a dyn Observer,
 }
 

@@ -1,4 +1,4 @@
-//! From what a backup came to, to what people are told of it.
+//! The result of a backup as a notification.
 
 use super::failure::Failure;
 use crate::backup::BackupResult;

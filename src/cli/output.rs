@@ -344,7 +344,7 @@ pub fn duration(seconds: u64) -> String {
     HumanDuration(Duration::from_secs(seconds)).to_string()
 }
 
-/// What is told of companions after other objects; nothing where there are none.
+/// The count of companions, appended to that of other objects; empty if there are none.
 pub fn and_companions(companions: u64) -> String {
     match companions {
         0 => String::new(),

@@ -1,4 +1,4 @@
-//! Pieces of an entry: each is deflated and inflated by itself, so that cores can share an entry.
+//! Pieces of an entry: each is deflated and inflated independently, so that cores can share an entry.
 //!
 //! libdeflate compresses a piece, and `block_walker.rs` finds its final block, which is then made
 //! one that others follow. What cannot be walked is deflated by zlib.

@@ -39,7 +39,7 @@ pub struct PackArgs {
     pub shape: ArchiveOptions,
 }
 
-/// What shapes an archive, whoever makes it.
+/// What shapes an archive, in `pack` and in `backup`.
 #[derive(Debug, Args)]
 pub struct ArchiveOptions {
     /// How far apart the exports may start: with `pack --latest` an older one is refused, else
