@@ -223,10 +223,20 @@ pub async fn make_plan(
     let archive_ref = archive_ref(archive)
         .await
         .map_err(Failure::from_archive_store)?;
+    make_plan_of(context, archive, &archive_ref, choices).await
+}
+
+/// As [`make_plan`], of an archive whose digest is known.
+pub async fn make_plan_of(
+    context: &Context,
+    archive: &Arc<Archive>,
+    archive_ref: &ArchiveRef,
+    choices: &Choices,
+) -> Result<Plan, Failure> {
     let environment = environment();
     note_other_emulator(context, &choices.target, &environment);
     let workers = &context.workers;
-    Ok(prepare::make_plan(archive, &archive_ref, choices, &environment, workers).await?)
+    Ok(prepare::make_plan(archive, archive_ref, choices, &environment, workers).await?)
 }
 
 /// Notes that the environment names another emulator than the target.

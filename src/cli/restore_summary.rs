@@ -41,6 +41,7 @@ pub fn print(
 ) -> CommandResult {
     let RestoreResult { outcome, steps } = restored;
     let was_done = matches!(outcome, Ok(RestoreStats { was_done: true, .. }));
+    let companions = outcome.as_ref().ok().map(|stats| stats.companions);
     if steps.iter().any(|step| step.end != StepState::Pending) && !was_done {
         context.ui.say_lines(table(context, told.plan, &steps));
     }
@@ -50,8 +51,8 @@ pub fn print(
     };
     // Whoever repeats a command wants to see it.
     let ended = ended.map_err(|failure| with_command(told, failure));
-    let reported =
-        report(told, &steps, &ended).map_err(|failure| failure.or_prefix(CANNOT_RESTORE));
+    let reported = report(told, &steps, companions, &ended)
+        .map_err(|failure| failure.or_prefix(CANNOT_RESTORE));
     match (ended, reported) {
         (Ok((_, event)), Ok(())) => {
             context.ui.done(event);
@@ -249,6 +250,7 @@ fn table(context: &Context, plan: &Plan, steps: &[StepOutcome]) -> impl Iterator
 fn report(
     told: &RestoreSummary<'_>,
     steps: &[StepOutcome],
+    companions: Option<CompanionStats>,
     ended: &Result<(ExitCode, Value), Failure>,
 ) -> Result<(), Failure> {
     if told.reports.is_empty() {
@@ -269,6 +271,7 @@ fn report(
         took,
         code: code as u8,
         error,
+        companions,
     };
     let report = RestoreReport::new(told.plan, steps, frame);
     for path in told.reports {

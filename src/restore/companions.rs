@@ -15,24 +15,27 @@ use crate::runtime::workers::Workers;
 use crate::store::Store;
 
 impl RestoreRun<'_> {
-    /// Refuses companions that DEST cannot name, before anything is restored.
-    pub(super) async fn check_companion_names(&self) -> Result<(), RestoreError> {
+    /// Refuses companions that DEST cannot name, and those whose names other bytes have taken,
+    /// before anything is restored.
+    pub(super) async fn check_companions(&mut self) -> Result<(), RestoreError> {
         let Some(dest) = &self.companions else {
             return Ok(());
         };
         let names = names(self.archive);
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let checked = dest.check_names(&names).await;
-        Ok(checked.map_err(UnpackError::Dest)?)
+        checked.map_err(UnpackError::Dest)?;
+        let missing = missing_objects(self.archive, dest.as_ref(), &self.workers);
+        self.missing_companions = self.until_cancelled(missing).await?;
+        Ok(())
     }
 
     /// Copies the companions where that was requested, and writes so in the journal.
-    pub(super) async fn copy_companions(&self) -> Result<CompanionStats, RestoreError> {
+    pub(super) async fn copy_companions(&mut self) -> Result<CompanionStats, RestoreError> {
+        let missing = std::mem::take(&mut self.missing_companions);
         let Some(dest) = &self.companions else {
             return Ok(CompanionStats::default());
         };
-        let missing = missing_objects(self.archive, dest.as_ref(), &self.workers);
-        let missing = self.until_cancelled(missing).await?;
         let stats = stats_of(self.archive, &missing);
         if self.options.dry_run {
             return Ok(stats);

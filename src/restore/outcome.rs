@@ -1,5 +1,7 @@
 //! What became of each step and of the companions, for the report at the end.
 
+use serde::Serialize;
+
 use crate::model::{Kind, Namespace};
 use crate::plan::Step;
 use crate::restore::journal::{StepState, StepStatus};
@@ -66,7 +68,7 @@ impl StepOutcome {
 }
 
 /// What became of the companions.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct CompanionStats {
     /// Objects that this run has copied; in a dry run those that it would copy.
     pub copied: u64,

@@ -34,25 +34,31 @@ pub enum PrepareError {
 /// When the archive cannot be read.
 pub async fn archive_ref(archive: &Archive) -> Result<ArchiveRef, StoreError> {
     let container = archive.container();
-    if !container.store().is_remote() {
-        return local_archive_ref(archive).await;
-    }
-    Ok(ArchiveRef {
-        location: container.title().to_owned(),
-        sha256: remote_digest(archive).await?,
-        generation: Some(container.object().version.to_string()),
-    })
+    let sha256 = if container.store().is_remote() {
+        remote_digest(archive).await?
+    } else {
+        digest_of(container.store().as_ref(), container.object()).await?
+    };
+    Ok(archive_ref_of(archive, sha256))
 }
 
-async fn local_archive_ref(archive: &Archive) -> Result<ArchiveRef, StoreError> {
+/// The archive as plans pin it, where its digest is known.
+pub fn archive_ref_of(archive: &Archive, sha256: Sha256) -> ArchiveRef {
     let container = archive.container();
+    if container.store().is_remote() {
+        return ArchiveRef {
+            location: container.title().to_owned(),
+            sha256,
+            generation: Some(container.object().version.to_string()),
+        };
+    }
     let title = Path::new(container.title());
     let path = std::path::absolute(title).unwrap_or_else(|_| title.to_owned());
-    Ok(ArchiveRef {
+    ArchiveRef {
         location: path.display().to_string(),
-        sha256: digest_of(container.store().as_ref(), container.object()).await?,
+        sha256,
         generation: None,
-    })
+    }
 }
 
 /// The digest that the object or the sidecar names; else that of all bytes.

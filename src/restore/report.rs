@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::model::{Kind, Namespace, Sha256, Timestamp};
 use crate::plan::{ArchiveRef, OnExisting, Plan, WriteMethod};
 use crate::restore::journal::StepState;
-use crate::restore::{Check, StepOutcome};
+use crate::restore::{Check, CompanionStats, StepOutcome};
 
 /// The value of `format` in every report of this version.
 pub const REPORT_FORMAT: &str = "kindpack-report/1";
@@ -38,6 +38,7 @@ pub struct RestoreReport {
     code: u8,
     error: Option<String>,
     totals: ReportTotals,
+    companions: Option<CompanionStats>,
     kinds: Vec<KindReport>,
 }
 
@@ -56,6 +57,8 @@ pub struct RunInfo {
     pub code: u8,
     /// Why it is not 0.
     pub error: Option<String>,
+    /// What became of the companions; none where the run ended before it had copied them all.
+    pub companions: Option<CompanionStats>,
 }
 
 /// Sums over all kinds.
@@ -199,6 +202,7 @@ impl RestoreReport {
             code: frame.code,
             error: frame.error,
             totals: ReportTotals::from_outcomes(steps),
+            companions: frame.companions,
             kinds: steps.iter().map(KindReport::from_outcome).collect(),
         }
     }

@@ -53,6 +53,8 @@ pub(super) struct RestoreRun<'a> {
     pub import: Option<ImportOptions>,
     /// Where the companions are copied after the last step.
     pub companions: Option<Arc<dyn Store>>,
+    /// Those that it does not hold yet, with their names there.
+    pub missing_companions: Vec<(EntryInfo, String)>,
     brought: EntityTransform,
     pub lease: Option<Lease>,
     /// Steps that run side by side write it one after the other.
@@ -99,6 +101,7 @@ impl<'a> RestoreRun<'a> {
             target,
             import,
             companions,
+            missing_companions: Vec::new(),
             brought,
             lease: None,
             journal: tokio::sync::Mutex::new(journal),
@@ -112,7 +115,7 @@ impl<'a> RestoreRun<'a> {
 
     /// Runs what is left of the plan.
     pub async fn run_all(&mut self) -> Result<RestoreStats, RestoreError> {
-        self.check_companion_names().await?;
+        self.check_companions().await?;
         self.load_previous_outcomes();
         match self.resumption().await? {
             Resumption::Continue => {}

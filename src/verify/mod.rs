@@ -147,7 +147,9 @@ impl Verification<'_> {
         report.entries += 1;
         let is_damaged = !report.problems.is_empty();
         let mut problems = self.check_all(&reports, &kept, is_damaged)?;
-        problems.extend(expected.check(self.archive, digest).await?);
+        let container = self.archive.container();
+        report.sha256 = expected.find(container, digest).await?;
+        problems.extend(expected.check(container.title(), report.sha256));
         Ok(problems)
     }
 

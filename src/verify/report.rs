@@ -1,6 +1,6 @@
 //! What a verification found.
 
-use crate::model::{AcceptedCount, MissingKind, Timestamp};
+use crate::model::{AcceptedCount, MissingKind, Sha256, Timestamp};
 use crate::progress::{Event, Observer};
 
 /// What a verification found.
@@ -12,6 +12,8 @@ pub struct VerifyReport {
     pub entities: u64,
     /// How many of those entries are companions.
     pub companions: u64,
+    /// The digest of the whole archive, where it was read and compared.
+    pub sha256: Option<Sha256>,
     /// All that is wrong, one sentence each.
     pub problems: Vec<String>,
     /// What contradicts the exports' metadata and was accepted when the archive was packed.

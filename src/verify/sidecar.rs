@@ -111,26 +111,33 @@ impl ExpectedDigests {
         self.digests.is_empty()
     }
 
-    /// Compares the whole archive with what is said of it.
-    pub(super) async fn check(
-        self,
-        archive: &Archive,
+    /// The digest of the whole archive, where there is one to compare it with.
+    pub(super) async fn find(
+        &self,
+        container: &Container,
         digest: ArchiveDigest,
-    ) -> Result<Vec<String>, VerifyError> {
+    ) -> Result<Option<Sha256>, VerifyError> {
+        if self.is_empty() {
+            return Ok(None);
+        }
+        found_digest(&self.digests, container, digest)
+            .await
+            .map(Some)
+    }
+
+    /// Compares the digest that was found with what is said of the archive.
+    pub(super) fn check(self, title: &str, found: Option<Sha256>) -> Vec<String> {
         let mut problems = self.problems;
-        if !self.digests.is_empty() {
-            let container = archive.container();
-            let found = found_digest(&self.digests, container, digest).await?;
+        if let Some(found) = found {
             let wrong = self
                 .digests
                 .into_iter()
                 .filter(|(_, sha256)| *sha256 != found);
             problems.extend(wrong.map(|(who, expected)| {
-                let title = container.title();
                 format!("{title}: expected sha256 {expected}, as {who} says, found {found}")
             }));
         }
-        Ok(problems)
+        problems
     }
 }
 

@@ -332,9 +332,13 @@ fn companions_are_copied_after_the_last_step() {
     let stopped = [&RESTORE[..], &["--max-steps", "1"]].concat();
     desk.expect(7, &stopped);
     assert!(!desk.path("copied").exists());
-    let done = desk.json(0, &RESTORE);
+    let reported = [&RESTORE[..], &["--report", "report.json"]].concat();
+    let done = desk.json(0, &reported);
     assert_holds(&schema("events"), &done, "restore --companions");
     assert_eq!(done["companions_copied"], 5);
+    let report = desk.json_file("report.json");
+    assert_holds(&schema("report"), &report, "report");
+    assert_eq!(report["companions"]["copied"], 5);
     assert_are_objects(&bytes_below(&desk, "copied"));
     // Again: the steps are done, and so are the companions.
     fs::remove_file(desk.path("copied/empty.bin")).unwrap();
@@ -376,6 +380,7 @@ fn foreign_object_with_companion_name_stays() {
     let run = desk.expect(5, &RESTORE);
     assert!(run.err.contains("shop/a b.png"), "{}", run.err);
     assert_eq!(desk.read("copied/shop/a b.png"), b"another");
+    assert!(!desk.path("out").exists(), "no step was run");
     fs::remove_file(desk.path("copied/shop/a b.png")).unwrap();
     desk.expect(0, &RESTORE);
     assert_are_objects(&bytes_below(&desk, "copied"));

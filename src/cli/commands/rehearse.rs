@@ -1,6 +1,6 @@
 //! `kindpack rehearse ARCHIVE`: the proof that a backup restores, in an emulator of its own.
 
-use crate::model::TargetSpec;
+use crate::model::{Sha256, TargetSpec};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,7 +10,7 @@ use crate::cli::args::RehearseArgs;
 use crate::cli::context::{CommandResult, Context};
 use crate::cli::exit::ExitCode;
 use crate::cli::failure::Failure;
-use crate::cli::load_plan::make_plan;
+use crate::cli::load_plan::{make_plan, make_plan_of};
 use crate::cli::open_archive::{ArchiveLocation, find, no_bucket};
 use crate::cli::plan_options::environment;
 use crate::cli::restore_summary::{self, RestoreSummary};
@@ -19,6 +19,7 @@ use crate::plan::{CheckedPlan, Choices, Plan};
 use crate::progress::Observer as _;
 use crate::restore::journal::Journal;
 use crate::restore::journal::file::JournalFile;
+use crate::restore::prepare::archive_ref_of;
 use crate::restore::{Check, RestoreOptions, RestoreRequest, RestoreResult, restore};
 use crate::targets;
 use crate::verify::{VerifyScope, verify};
@@ -32,16 +33,20 @@ pub async fn run(context: &Context, args: RehearseArgs) -> CommandResult {
     }
     let installed = emulator::find()?;
     let found = find(context, &args.archive).await?;
-    check_archive(context, &found).await?;
+    let sha256 = check_archive(context, &found).await?;
     let archive = Archive::open(found.store, found.object, found.title).await?;
     let running = installed.start().await?;
-    let ended = rehearse(context, &args, &Arc::new(archive), running.host()).await;
+    let ended = rehearse(context, &args, &Arc::new(archive), sha256, running.host()).await;
     running.stop().await;
     ended
 }
 
-/// Reads all of the archive. A restore reads entities only: whatever else is wrong is found here.
-async fn check_archive(context: &Context, found: &ArchiveLocation) -> Result<(), Failure> {
+/// Reads all of the archive, and gives its digest where a sidecar or the object named one. A
+/// restore reads entities only: whatever else is wrong is found here.
+async fn check_archive(
+    context: &Context,
+    found: &ArchiveLocation,
+) -> Result<Option<Sha256>, Failure> {
     let verified = verify(
         found.store.clone(),
         found.object.clone(),
@@ -50,22 +55,26 @@ async fn check_archive(context: &Context, found: &ArchiveLocation) -> Result<(),
         &context.workers,
         context.ui.as_ref(),
     );
-    let problems = verified.await?.problems;
+    let report = verified.await?;
     context.ui.finish_phase();
-    if problems.is_empty() {
-        return Ok(());
+    if report.problems.is_empty() {
+        return Ok(report.sha256);
     }
-    Err(Failure::with_reasons(ExitCode::Damaged, problems))
+    Err(Failure::with_reasons(ExitCode::Damaged, report.problems))
 }
 
 async fn rehearse(
     context: &Context,
     args: &RehearseArgs,
     archive: &Arc<Archive>,
+    sha256: Option<Sha256>,
     host: &str,
 ) -> CommandResult {
     let choices = Choices::new(emulator_target(archive, host));
-    let plan = make_plan(context, archive, &choices).await?;
+    let plan = match sha256.map(|sha256| archive_ref_of(archive, sha256)) {
+        Some(archive_ref) => make_plan_of(context, archive, &archive_ref, &choices).await?,
+        None => make_plan(context, archive, &choices).await?,
+    };
     let options = rehearsal_options(args);
     let begun = Instant::now();
     let restored = restore_in_memory(context, archive, &plan, &options).await?;

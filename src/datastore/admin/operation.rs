@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::advice::advice;
 use crate::datastore::status::Code;
-use crate::google::refusal::refusal;
+use crate::google::refusal::{refusal, refusal_in_full};
 
 /// How much of an import is done, as the service estimates it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -175,7 +175,23 @@ impl Operation {
             (None, state) => {
                 OperationFailure::new(format!("ended without a result, in state {state:?}")).into()
             }
-            (Some(error), _) => OperationFailure::from_status(error).into(),
+            (Some(error), _) => self.failure(error).into(),
+        }
+    }
+
+    /// The service's words about an export hold nobody's data. Those about an import may name keys.
+    fn failure(&self, status: &OperationError) -> OperationFailure {
+        let (code, words) = (Code::from_number(status.code), status.message.as_str());
+        let show = if self.is_export() {
+            refusal_in_full
+        } else {
+            refusal
+        };
+        OperationFailure {
+            code,
+            is_transient: is_transient(code, words),
+            advice: advice(code, words).map(str::to_owned),
+            ..OperationFailure::new(show(&code.to_string(), words))
         }
     }
 }
@@ -188,16 +204,6 @@ impl OperationFailure {
             message: message.into(),
             is_transient: false,
             advice: None,
-        }
-    }
-
-    fn from_status(status: &OperationError) -> Self {
-        let code = Code::from_number(status.code);
-        OperationFailure {
-            code,
-            is_transient: is_transient(code, &status.message),
-            advice: advice(code, &status.message).map(str::to_owned),
-            ..OperationFailure::new(refusal(&code.to_string(), &status.message))
         }
     }
 }
@@ -366,6 +372,26 @@ mod tests {
             OperationState::Failed(failure) if failure.code == Code::InvalidArgument
                 && failure.message == "INVALID_ARGUMENT: Failed parse entity file"
         ));
+    }
+
+    #[test]
+    fn failed_export_shows_the_services_words() {
+        let failed = |operation: &str| {
+            let state = read(json!({
+                "done": true,
+                "error": {"code": 9, "message": "Kind \"User\" is being deleted."},
+                "metadata": {"common": {"operationType": operation}}}))
+            .state();
+            let OperationState::Failed(failure) = state else {
+                panic!("{state:?}");
+            };
+            failure.message
+        };
+        assert_eq!(
+            failed("EXPORT_ENTITIES"),
+            "FAILED_PRECONDITION: Kind \"User\" is being deleted."
+        );
+        assert_eq!(failed("IMPORT_ENTITIES"), "FAILED_PRECONDITION");
     }
 
     #[test]
