@@ -184,6 +184,22 @@ fn check_shows_each_application() {
 }
 
 #[test]
+fn config_check_shows_how_the_archive_is_made() {
+    let desk = TestDir::new();
+    let pack = "method = \"store\"\nkeep_parts = true\nstorage_class = \"NEARLINE\"";
+    let config = format!("{SHOP}\n[app.museum.pack]\n{pack}\n");
+    desk.write("kindpack.toml", config);
+    desk.write("queue.yaml", "queue:\n- name: backups\n  rate: 2/s\n");
+    let run = desk.expect(0, &["config", "check"]);
+    for shown in [
+        "deflate, level 6",
+        "store, storage class NEARLINE, keeps parts",
+    ] {
+        assert!(run.text().contains(shown), "{}", run.text());
+    }
+}
+
+#[test]
 fn check_names_line_and_nearest_key() {
     let desk = TestDir::new();
     desk.write("other.toml", SHOP.replace("keep =", "kep ="));

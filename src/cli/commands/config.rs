@@ -10,9 +10,11 @@ use crate::cli::exit::ExitCode;
 use crate::cli::failure::Failure;
 use crate::cli::output;
 use crate::config::AppConfig;
+use crate::model::{Method, spelled_duration};
 use crate::notify::{NotifyOptions, SecretSource};
+use crate::pack::PackRequest;
 use crate::prune::{KeepPolicy, KeepRule};
-use crate::store::{Location, StoreError};
+use crate::store::{Location, StoreError, UploadOptions};
 
 pub async fn run(context: &Context, command: ConfigCommand) -> CommandResult {
     let ConfigCommand::Check(args) = command;
@@ -89,14 +91,19 @@ fn facts(app: &AppConfig) -> Vec<(&'static str, String)> {
     let optional = [
         ("exclude", join(&kinds.exclude)),
         ("snapshot", snapshot_time.map(|time| time.to_string())),
+        (
+            "missing",
+            join(&app.backup.allow_missing).map(|kinds| format!("{kinds} may fail")),
+        ),
         ("with", join(&app.companions)),
         ("keep", app.keep.as_ref().map(keep_words)),
         ("notify", app.notify.as_ref().map(notify_words)),
     ];
     let needed = [
         ("from", source.to_string()),
-        ("exports", exports.to_string()),
+        ("exports", exports_words(exports, app.backup.delete_exports)),
         ("archive", archive.to_string()),
+        ("pack", pack_words(&app.backup.pack, &app.upload)),
         ("namespaces", all_or(strings(&kinds.namespaces))),
         ("only", all_or(strings(&kinds.only))),
         ("queue", queue_words(queue)),
@@ -105,6 +112,43 @@ fn facts(app: &AppConfig) -> Vec<(&'static str, String)> {
         .into_iter()
         .filter_map(|(name, value)| Some((name, value?)));
     needed.into_iter().chain(optional).collect()
+}
+
+fn exports_words(exports: &Location, are_deleted: bool) -> String {
+    if are_deleted {
+        format!("{exports}, deleted after the archive is verified")
+    } else {
+        exports.to_string()
+    }
+}
+
+/// The method, and each option that is not as it is by default.
+fn pack_words(pack: &PackRequest, upload: &UploadOptions) -> String {
+    let (plain, plain_upload) = (PackRequest::default(), UploadOptions::default());
+    let method = match pack.method {
+        Method::Deflate => format!("deflate, level {}", pack.level),
+        Method::Store => "store".to_owned(),
+    };
+    let accept_count = join(&pack.accept_count).map(|kinds| format!("any count of {kinds}"));
+    let spread = pack.wanted.max_spread;
+    let spread = (spread != plain.wanted.max_spread)
+        .then(|| format!("starts within {}", spelled_duration(spread)));
+    let class = upload.storage_class.as_ref();
+    let key = upload.kms_key.as_ref();
+    let optional = [
+        pack.overwrite.then(|| "overwrites".to_owned()),
+        accept_count,
+        spread,
+        class.map(|class| format!("storage class {class}")),
+        key.map(|key| format!("encrypted with {key}")),
+        (upload.cutoff_bytes != plain_upload.cutoff_bytes)
+            .then(|| format!("in parts above {}", output::bytes(upload.cutoff_bytes))),
+        (upload.chunk_bytes != plain_upload.chunk_bytes)
+            .then(|| format!("parts of {}", output::bytes(upload.chunk_bytes as u64))),
+        upload.keep_parts.then(|| "keeps parts".to_owned()),
+    ];
+    let words = std::iter::once(method).chain(optional.into_iter().flatten());
+    words.collect::<Vec<_>>().join(", ")
 }
 
 fn strings<T: ToString>(items: &[T]) -> Vec<String> {
@@ -174,6 +218,7 @@ fn event(app: &AppConfig) -> Value {
         "snapshot": backup.snapshot_time,
         "allow_missing": strings(&backup.allow_missing),
         "delete_exports": backup.delete_exports,
+        "pack": pack_words(&backup.pack, &app.upload),
         "with": app.companions.iter().map(Location::to_string).collect::<Vec<_>>(),
         "keep": app.keep.as_ref().map(keep_words),
         "notify": app.notify.as_ref().map(notify_words),
