@@ -74,6 +74,7 @@ pub(super) fn check(
     reader: &PieceReader,
 ) -> Result<HashSet<String>, ArchiveError> {
     check_roles(reader.container.title(), manifest)?;
+    check_reference_counts(reader.container.title(), manifest)?;
     let mut listing = Listing::new(reader);
     for item in all_items(manifest) {
         listing.add(item)?;
@@ -162,6 +163,18 @@ fn check_roles(archive: &str, manifest: &Manifest) -> Result<(), ArchiveError> {
         return Err(bad(archive, expected, format!("{:?}", item.name)));
     }
     Ok(())
+}
+
+/// Checks that each reference has its count, where there are counts.
+fn check_reference_counts(archive: &str, manifest: &Manifest) -> Result<(), ArchiveError> {
+    let mut kinds = manifest.kinds.iter();
+    let Some(kind) = kinds.find(|kind| !kind.has_a_count_for_each_reference()) else {
+        return Ok(());
+    };
+    let (references, pair) = (kind.reference_pairs.len(), kind.pair());
+    let expected = format!("{references} reference_counts of {pair}");
+    let counts = kind.reference_counts.as_ref().map_or(0, Vec::len);
+    Err(bad(archive, expected, counts.to_string()))
 }
 
 fn all_items(manifest: &Manifest) -> impl Iterator<Item = &EntryInfo> {

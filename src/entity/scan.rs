@@ -23,9 +23,10 @@ pub struct KindStats {
     pub bytes: u64,
     /// Kinds of all ancestors in the entities' keys.
     pub parents: BTreeSet<Kind>,
-    /// What the properties refer to in the entities' own project, indexed or not, in embedded
-    /// entities at any depth too. The keys of embedded entities are no references.
-    pub references: BTreeSet<KindRef>,
+    /// What the properties refer to in the entities' own project, and how many values do. Indexed
+    /// or not, in lists and in embedded entities at any depth too. The keys of embedded entities
+    /// are no references.
+    pub references: BTreeMap<KindRef, u64>,
 }
 
 impl KindStats {
@@ -34,7 +35,9 @@ impl KindStats {
         self.entities += other.entities;
         self.bytes += other.bytes;
         self.parents.extend(other.parents.iter().cloned());
-        self.references.extend(other.references.iter().cloned());
+        for (pair, count) in &other.references {
+            *self.references.entry(pair.clone()).or_default() += count;
+        }
     }
 }
 
@@ -75,7 +78,7 @@ pub struct Scan {
     /// The pair of the last record, which is mostly that of the next: it is not in `pairs`
     /// meanwhile.
     current: Option<Box<LastKind>>,
-    origins: StringPairSet,
+    origins: StringPairCounts,
 }
 
 #[derive(Debug)]
@@ -90,7 +93,7 @@ struct KindCounter {
     entities: u64,
     bytes: u64,
     parents: BTreeSet<String>,
-    references: StringPairSet,
+    references: StringPairCounts,
 }
 
 impl Scan {
@@ -104,7 +107,7 @@ impl Scan {
         let mut room = PartBudget::new();
         let key = RecordKey::parse(entity, &mut room)?;
         self.origins
-            .insert(project_of(key.partition.app), key.partition.database);
+            .add(project_of(key.partition.app), key.partition.database, 1);
         let tally = self.tally(key.partition.namespace, key.kind);
         tally.entities += 1;
         tally.bytes += record.len() as u64;
@@ -112,7 +115,7 @@ impl Scan {
         let project = project_of(key.partition.app);
         each_reference(entity, 0, &mut room, &mut |partition, kind| {
             if project_of(partition.app) == project {
-                tally.references.insert(partition.namespace, kind);
+                tally.references.add(partition.namespace, kind, 1);
             }
         })
     }
@@ -177,7 +180,7 @@ impl Scan {
                 let references = tally
                     .references
                     .into_iter()
-                    .map(|(namespace, kind)| KindRef::new(namespace, kind))
+                    .map(|(namespace, kind, count)| (KindRef::new(namespace, kind), count))
                     .collect();
                 let parents = tally.parents.into_iter().map(Kind::new).collect();
                 (
@@ -193,7 +196,11 @@ impl Scan {
         });
         ScanResult {
             pairs: pairs.collect(),
-            origins: self.origins.into_iter().collect(),
+            origins: self
+                .origins
+                .into_iter()
+                .map(|(project, database, _)| (project, database))
+                .collect(),
         }
     }
 }
@@ -316,43 +323,55 @@ fn each_reference<'a>(
     Ok(())
 }
 
-/// Pairs of texts. What is there already is found without an allocation.
+/// How often each pair of texts was met. A pair that is there already is found without an
+/// allocation.
 #[derive(Debug, Default)]
-struct StringPairSet {
+struct StringPairCounts {
     /// The first few: nearly always all there are, and found by comparing lengths.
-    few: Vec<(String, String)>,
-    all: BTreeSet<(String, String)>,
+    few: Vec<(String, String, u64)>,
+    all: BTreeMap<String, BTreeMap<String, u64>>,
 }
 
 /// More would be looked through in vain where there are many.
 const FEW: usize = 8;
 
-impl StringPairSet {
-    fn insert(&mut self, outer: &str, inner: &str) {
-        if self.few.iter().any(|few| few.1 == inner && few.0 == outer) {
-            return;
-        }
-        let pair = (outer.to_owned(), inner.to_owned());
-        if self.few.len() < FEW {
-            self.few.push(pair);
-        } else {
-            self.all.insert(pair);
+impl StringPairCounts {
+    fn add(&mut self, outer: &str, inner: &str, count: u64) {
+        match self.count_mut(outer, inner) {
+            Some(known) => *known += count,
+            None => self.insert(outer.to_owned(), inner.to_owned(), count),
         }
     }
 
-    fn merge(&mut self, other: StringPairSet) {
+    fn count_mut(&mut self, outer: &str, inner: &str) -> Option<&mut u64> {
+        let mut few = self.few.iter_mut();
+        let few = few.find(|few| few.1 == inner && few.0 == outer);
+        match few {
+            Some((_, _, count)) => Some(count),
+            None => self.all.get_mut(outer)?.get_mut(inner),
+        }
+    }
+
+    fn insert(&mut self, outer: String, inner: String, count: u64) {
+        if self.few.len() < FEW {
+            self.few.push((outer, inner, count));
+        } else {
+            self.all.entry(outer).or_default().insert(inner, count);
+        }
+    }
+
+    fn merge(&mut self, other: StringPairCounts) {
         other
             .into_iter()
-            .for_each(|(outer, inner)| self.insert(&outer, &inner));
+            .for_each(|(outer, inner, count)| self.add(&outer, &inner, count));
     }
 
-    fn into_iter(self) -> impl Iterator<Item = (String, String)> {
-        // Once more through the set, for the order.
-        self.few
-            .into_iter()
-            .chain(self.all)
-            .collect::<BTreeSet<_>>()
-            .into_iter()
+    fn into_iter(self) -> impl Iterator<Item = (String, String, u64)> {
+        let all = self.all.into_iter().flat_map(|(outer, inners)| {
+            let inners = inners.into_iter();
+            inners.map(move |(inner, count)| (outer.clone(), inner, count))
+        });
+        self.few.into_iter().chain(all)
     }
 }
 
@@ -383,14 +402,13 @@ mod tests {
 
     /// What the full decoder says of a record: slow, plain, and by another way.
     fn by_the_full_decoder(record: &[u8]) -> Option<ScanResult> {
-        fn references(entity: &Entity<'_>, project: &str, found: &mut BTreeSet<KindRef>) {
+        fn references(entity: &Entity<'_>, project: &str, found: &mut BTreeMap<KindRef, u64>) {
             for property in &entity.properties {
                 match &property.value {
                     Value::Reference(key) if key.project() == project => {
-                        found.insert(KindRef::new(
-                            key.namespace,
-                            key.path.last().map_or("", |element| element.kind),
-                        ));
+                        let kind = key.path.last().map_or("", |element| element.kind);
+                        let pair = KindRef::new(key.namespace, kind);
+                        *found.entry(pair).or_default() += 1;
                     }
                     Value::Entity(entity) => references(entity, project, found),
                     _ => {}
@@ -480,6 +498,9 @@ mod tests {
                 reference("src", "", "A", true),
                 embedded("e", middle),
                 reference("e~src", "ns", "B", false),
+                // Two values of one list, and an entity of its own kind.
+                reference("s~src", "ns", "B", true),
+                reference("src", "ns", "Own", true),
             ],
         };
         let record = record_of(&entity);
@@ -488,9 +509,14 @@ mod tests {
             entities: 2,
             bytes: 2 * record.len() as u64,
             parents: ["Mid", "Root"].map(Kind::new).into(),
-            references: [("", "A"), ("other", "Deep"), ("ns", "B")]
-                .map(|(namespace, kind)| KindRef::new(namespace, kind))
-                .into(),
+            references: [
+                ("", "A", 2),
+                ("other", "Deep", 2),
+                ("ns", "B", 4),
+                ("ns", "Own", 2),
+            ]
+            .map(|(namespace, kind, count)| (KindRef::new(namespace, kind), count))
+            .into(),
         };
         assert_eq!(found.pairs, [(KindRef::new("ns", "Own"), pair)].into());
         assert_eq!(found.origins, [("src".to_owned(), "db".to_owned())].into());
@@ -568,6 +594,25 @@ mod tests {
         let mut scan = Scan::default();
         assert_eq!(scan.add(&record).unwrap_err().reason, ProtoFault::TooDeep);
         assert_eq!(scan.finish().pairs[&KindRef::new("", "K")].entities, 1);
+    }
+
+    #[test]
+    fn many_referenced_kinds_are_counted_exactly() {
+        let kinds: Vec<String> = (0..3 * FEW).map(|kind| format!("K{kind:02}")).collect();
+        let references = kinds.iter().chain(kinds.iter().skip(1)).map(|kind| {
+            let target = key("src", "", kind, Id::Number(1));
+            property("r", Value::Reference(target))
+        });
+        let record = record_of(&Entity {
+            key: Some(key("src", "", "Own", Id::Number(1))),
+            properties: references.collect(),
+        });
+        let mut merged = scan([&record]);
+        merged.merge(scan([&record, &record]));
+        let found = merged.finish();
+        let counts = found.pairs[&KindRef::new("", "Own")].references.values();
+        let expected = [3].into_iter().chain([6; 3 * FEW - 1]);
+        assert!(counts.copied().eq(expected), "{found:?}");
     }
 
     #[test]

@@ -147,6 +147,10 @@ pub struct KindInfo {
     pub references: Vec<Kind>,
     /// The same references with their namespaces, sorted.
     pub reference_pairs: Vec<KindRef>,
+    /// How many property values refer to each of `reference_pairs`, in that order. Archives of
+    /// earlier versions do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference_counts: Option<Vec<u64>>,
     /// The entries of its export: outputs by number, then the metadata. Exports of several pairs
     /// stand under each.
     pub entries: Vec<EntryInfo>,
@@ -177,6 +181,19 @@ impl KindInfo {
                 .iter()
                 .map(|pair| (pair.clone(), false)),
         )
+    }
+
+    /// What its properties refer to, and how many values do, where the archive says so.
+    pub fn counted_references(&self) -> impl Iterator<Item = (&KindRef, Option<u64>)> {
+        let counts = self.reference_counts.iter().flatten().copied().map(Some);
+        let counts = counts.chain(std::iter::repeat(None));
+        self.reference_pairs.iter().zip(counts)
+    }
+
+    /// Whether `reference_counts` says nothing, or one number for each of `reference_pairs`.
+    pub fn has_a_count_for_each_reference(&self) -> bool {
+        let counts = self.reference_counts.as_ref();
+        counts.is_none_or(|counts| counts.len() == self.reference_pairs.len())
     }
 
     /// The entries that hold entities, in order.

@@ -362,6 +362,7 @@ fn new_item(pair: &KindRef, export: &Export) -> KindInfo {
         parents: Vec::new(),
         references: Vec::new(),
         reference_pairs: Vec::new(),
+        reference_counts: Some(Vec::new()),
         entries: Vec::new(),
     }
 }
@@ -374,10 +375,21 @@ fn add(item: &mut KindInfo, scan: &ScanResult, pair: &KindRef) {
     item.entities += found.entities;
     item.bytes += found.bytes;
     merge_sorted(&mut item.parents, &found.parents);
-    merge_sorted(&mut item.reference_pairs, &found.references);
-    let pairs = item.reference_pairs.iter();
-    let references: BTreeSet<_> = pairs.map(|pair| pair.kind.clone()).collect();
-    item.references = references.into_iter().collect();
+    add_references(item, &found.references);
+}
+
+/// Adds what properties refer to.
+fn add_references(item: &mut KindInfo, found: &BTreeMap<KindRef, u64>) {
+    let known = item.counted_references();
+    let known = known.map(|(pair, count)| (pair.clone(), count.unwrap_or_default()));
+    let mut counts: BTreeMap<KindRef, u64> = known.collect();
+    for (pair, count) in found {
+        *counts.entry(pair.clone()).or_default() += count;
+    }
+    let kinds: BTreeSet<_> = counts.keys().map(|pair| pair.kind.clone()).collect();
+    item.references = kinds.into_iter().collect();
+    let (pairs, counts) = counts.into_iter().unzip();
+    (item.reference_pairs, item.reference_counts) = (pairs, Some(counts));
 }
 
 /// Adds items to others, each once and in order.

@@ -92,11 +92,11 @@ fn check_kind(kind: &KindInfo, scan: &KindStats) -> Vec<String> {
     };
     let count =
         |what, expected: u64, found: u64| compare(what, expected.to_string(), found.to_string());
-    let reference_kinds: BTreeSet<_> = scan.references.iter().map(|pair| &pair.kind).collect();
+    let reference_kinds: BTreeSet<_> = scan.references.keys().map(|pair| &pair.kind).collect();
     let [parents, pairs, kinds] = [
         (join_names(&scan.parents), join_names(&kind.parents)),
         (
-            join_names(&scan.references),
+            join_names(scan.references.keys()),
             join_names(&kind.reference_pairs),
         ),
         (join_names(reference_kinds), join_names(&kind.references)),
@@ -107,6 +107,11 @@ fn check_kind(kind: &KindInfo, scan: &KindStats) -> Vec<String> {
         compare("parents", parents.0, parents.1),
         compare("references", pairs.0, pairs.1),
         compare("references", kinds.0, kinds.1),
+        // Archives of earlier versions have none.
+        kind.reference_counts.as_ref().and_then(|counts| {
+            let expected = join_names(scan.references.values());
+            compare("reference_counts", expected, join_names(counts))
+        }),
     ];
     checks.into_iter().flatten().collect()
 }
@@ -377,4 +382,47 @@ fn output_problems(name: &str, inspected: &ObjectDigest, group: &ExportPart) -> 
     // That a log cannot be read was reported with its entry.
     let strange = faults.skip(usize::from(inspected.fault.is_some()));
     strange.map(|fault| format!("exports/{fault}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ExportFormat, Kind, Namespace};
+
+    fn order(reference_counts: Option<Vec<u64>>) -> KindInfo {
+        KindInfo {
+            namespace: Namespace::default(),
+            kind: Kind::new("Order"),
+            format: ExportFormat::ManagedExport,
+            entities: 0,
+            announced_entities: None,
+            bytes: 0,
+            started: None,
+            finished: None,
+            parents: Vec::new(),
+            references: ["Customer", "Product"].map(Kind::new).to_vec(),
+            reference_pairs: ["Customer", "Product"]
+                .map(|kind| KindRef::new("", kind))
+                .to_vec(),
+            reference_counts,
+            entries: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn wrong_reference_counts_are_problems() {
+        let references = [("Customer", 7), ("Product", 41)];
+        let references = references.map(|(kind, count)| (KindRef::new("", kind), count));
+        let scan = KindStats {
+            references: references.into(),
+            ..KindStats::default()
+        };
+        let problems = |counts| check_kind(&order(counts), &scan);
+        assert_eq!(problems(Some(vec![7, 41])), [""; 0]);
+        assert_eq!(
+            problems(Some(vec![41, 7])),
+            ["manifest.json: reference_counts of (default)/Order: expected 7, 41, found 41, 7"]
+        );
+        assert_eq!(problems(None), [""; 0], "an archive of an earlier version");
+    }
 }

@@ -436,10 +436,12 @@ fn parents_and_references_are_what_the_entities_say() {
             let pair = (text(&item["namespace"]), text(&item["kind"]));
             let entities = &pairs[&pair];
             let parents: BTreeSet<String> = entities.iter().flat_map(ancestors).collect();
-            let pointed: BTreeSet<_> = entities
+            let mut counts: BTreeMap<_, u64> = BTreeMap::new();
+            entities
                 .iter()
                 .flat_map(|entity| references(&entity["properties"], set.project))
-                .collect();
+                .for_each(|pair| *counts.entry(pair).or_default() += 1);
+            let pointed: BTreeSet<_> = counts.keys().cloned().collect();
             let kinds: BTreeSet<&String> = pointed.iter().map(|(_, kind)| kind).collect();
             assert_eq!(
                 item["parents"],
@@ -462,6 +464,14 @@ fn parents_and_references_are_what_the_entities_say() {
             assert_eq!(
                 item["reference_pairs"],
                 json!(pointed),
+                "{}: references of {}",
+                set.name,
+                selector(&pair)
+            );
+            let counts: Vec<u64> = counts.into_values().collect();
+            assert_eq!(
+                item["reference_counts"],
+                json!(counts),
                 "{}: references of {}",
                 set.name,
                 selector(&pair)

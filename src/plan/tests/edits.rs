@@ -328,6 +328,7 @@ fn manifests_hold_to_their_schema() {
         entry("exports/x.export_metadata", EntryRole::KindMetadata),
     ];
     manifest.kinds[1].format = ExportFormat::LegacyBackup;
+    manifest.kinds[1].reference_counts = Some(vec![812]);
     manifest.kinds[1].started = manifest.backup.started;
     manifest.empty_exports = vec![crate::model::EmptyExport {
         entries: vec![entry(

@@ -43,6 +43,7 @@ fn item(
         parents: parents.iter().map(|kind| Kind::new(*kind)).collect(),
         references,
         reference_pairs,
+        reference_counts: None,
         entries: Vec::new(),
     }
 }

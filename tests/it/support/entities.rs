@@ -212,9 +212,9 @@ pub fn moved(entities: &[Value], from: &str, to: &str, namespaces: &[(&str, &str
     entities
 }
 
-/// The pairs of `project` that a value refers to, at any depth; keys of embedded entities are none.
-pub fn references(value: &Value, project: &str) -> BTreeSet<PairName> {
-    let mut found = BTreeSet::new();
+/// The pairs of `project` that a value refers to, at any depth, one for each reference; keys of embedded entities are none.
+pub fn references(value: &Value, project: &str) -> Vec<PairName> {
+    let mut found = Vec::new();
     match value {
         Value::Object(fields) => {
             for (name, value) in fields {
@@ -225,7 +225,7 @@ pub fn references(value: &Value, project: &str) -> BTreeSet<PairName> {
                     let kind = value["path"].as_array().unwrap().last().unwrap()["kind"]
                         .as_str()
                         .unwrap();
-                    found.insert((namespace.to_owned(), kind.to_owned()));
+                    found.push((namespace.to_owned(), kind.to_owned()));
                 } else if name != "key" {
                     found.extend(references(value, project));
                 }
