@@ -100,6 +100,7 @@ pub async fn pack(
         observer,
     };
     let set = find_with_companions(&finder).await?;
+    set.check_places()?;
     let place = match place {
         Some(place) => place,
         None => match automatic_place(dest, &set, options).await? {

@@ -17,6 +17,7 @@ use super::pipeline::ArchiveWriter;
 use super::place::Destination;
 use super::select::{self, KnownKinds, SelectionResult, known_pairs};
 use super::source::{Source, sources_of};
+use crate::archive::zip::{ZipWriteError, check_places};
 use crate::export::discover::{Discovery, Export};
 use crate::model::{EXPORTS_FOLDER, KindRef, Method, Namespace, Timestamp};
 use crate::progress::{Event, Observer};
@@ -63,6 +64,14 @@ impl PackSet {
         exports
             .chain(companions.map(|object| (entry_name(object), object)))
             .collect()
+    }
+
+    /// Refuses a set of which some name would be a file and a folder at once: buckets can hold
+    /// that, disks cannot.
+    pub(super) fn check_places(&self) -> Result<(), PackError> {
+        let entries = self.entries();
+        let names = entries.iter().map(|(name, _)| name.as_str());
+        Ok(check_places(names).map_err(ZipWriteError::from)?)
     }
 
     /// When its last export ended.

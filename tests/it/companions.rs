@@ -233,6 +233,20 @@ fn companions_that_no_archive_can_name_are_refused() {
 }
 
 #[test]
+fn objects_that_are_file_and_folder_are_refused() {
+    let desk = desk();
+    let server = bucket(&desk);
+    server.put("shop", "images/logo", b"a file".to_vec());
+    server.put("shop", "images/logo/small.png", b"inside it".to_vec());
+    let args = ["pack", "exports", "set.zip", "--with", "gs://shop/images/"];
+    let run = with_bucket(&desk, &server, &args);
+    assert_eq!(run.code, 4, "{}", run.err);
+    let words = "companions/logo: expected a file, found companions/logo/small.png inside it";
+    assert!(run.err.contains(words), "{}", run.err);
+    assert!(!desk.path("set.zip").exists());
+}
+
+#[test]
 fn a_dry_run_counts_companions() {
     let desk = desk();
     let args = ["pack", "exports", "set.zip", "--with", "images"];

@@ -7,7 +7,7 @@ use std::fmt;
 use super::end::DirectoryPlace;
 use super::extra::ExtraFields;
 use super::headers;
-use super::name::{check_foreign_name, check_name, decode};
+use super::name::{check_foreign_name, check_name, check_places, decode};
 use super::record::{
     CentralRecord, Descriptor, EXTRA_TIME, EXTRA_ZIP64, FLAG_DESCRIPTOR, FLAG_UTF8, LittleEndian,
     LocalRecord, Record, SENTINEL_32, WideDescriptor, take_slice,
@@ -163,7 +163,7 @@ pub fn parse_directory(
         let found = format_args!("{} bytes", rest.len());
         return Err(Violation::archive(Rule::DirectoryHeader, expected, found));
     }
-    check_unique(&entries)?;
+    check_places(entries.iter().map(|entry| &*entry.name))?;
     sort_entries(&mut entries, place.offset, profile)?;
     Ok(entries)
 }
@@ -368,24 +368,6 @@ fn modified(dos_time: u32, field: Option<&[u8]>) -> Option<Timestamp> {
         // What the writer puts where no time is known.
         None if dos_time == headers::to_dos(None) => None,
         None => headers::from_dos(dos_time),
-    }
-}
-
-/// Checks that no two entries have one name; `a` and `a/` would be one place on a disk.
-fn check_unique(entries: &[DirectoryEntry]) -> Result<(), Violation> {
-    let entries = entries.iter();
-    let names = entries.map(|entry| entry.name.strip_suffix('/').unwrap_or(&entry.name));
-    let mut names: Vec<&str> = names.collect();
-    names.sort_unstable();
-    let mut neighbours = names.iter().zip(names.iter().skip(1));
-    match neighbours.find(|(a, b)| a == b) {
-        Some((name, _)) => Err(Violation::entry(
-            Rule::NameUnique,
-            name,
-            "the name once",
-            "it twice",
-        )),
-        None => Ok(()),
     }
 }
 

@@ -28,6 +28,6 @@ mod tests;
 pub use directory::{DirectoryEntry, parse_directory};
 pub use end::{DirectoryPlace, MAX_DIRECTORY_LEN_BYTES, locate, tail_len};
 pub use local::{LocalHeader, check_descriptor, check_local_header};
-pub use name::check_name;
+pub use name::{check_name, check_places};
 pub use rule::{Rule, Strictness, Violation};
 pub use writer::{EntryHead, ZipWriteError, ZipWriter};

@@ -2,21 +2,36 @@
 //!
 //! Knows text only. How a name becomes a path on some disk is decided where entries are extracted.
 
-use super::rule::{Rule, Violation};
+use super::rule::{DisplayName, Rule, Violation};
 
 /// The longest name that a header can hold, in bytes.
 const MAX_NAME_LEN_BYTES: usize = u16::MAX as usize;
 
+/// The longest path that Linux takes (`PATH_MAX` without its end), in bytes. Others take less, and
+/// objects of Cloud Storage have at most 1,024.
+const MAX_PATH_LEN_BYTES: usize = 4_095;
+
+/// The longest file name of NTFS, APFS and exFAT, in UTF-16 units; others count bytes.
+const MAX_SEGMENT_LEN_UNITS: usize = 255;
+
 /// Checks that `name` may stand in an archive of kindpack: relative, `/` between segments, no
-/// segment that is empty, `.` or `..`, no control character, 1 to 65,535 bytes of UTF-8.
+/// segment that is empty, `.` or `..`, no control character, 1 to 4,095 bytes of UTF-8.
 ///
-/// A backslash and a colon are allowed, as kinds may hold them.
+/// A backslash and a colon are allowed, as kinds may hold them. So is a segment that no file system
+/// takes: kinds have up to 1,500 bytes.
 pub fn check_name(name: &str) -> Result<(), Violation> {
     let refuse = |rule, expected, found: &str| Err(Violation::entry(rule, name, expected, found));
     if name.is_empty() || name.len() > MAX_NAME_LEN_BYTES {
         return refuse(
             Rule::NameLen,
             "1 to 65,535 bytes",
+            &format!("{} bytes", name.len()),
+        );
+    }
+    if name.len() > MAX_PATH_LEN_BYTES {
+        return refuse(
+            Rule::PathLen,
+            "at most 4,095 bytes",
             &format!("{} bytes", name.len()),
         );
     }
@@ -61,6 +76,7 @@ pub(super) fn check_foreign_name(name: &str) -> Result<(), Violation> {
             "a drive",
         ));
     }
+    check_segment_lens(name)?;
     // The name `/` alone stays as it is: it is absolute, not empty.
     let file = name
         .strip_suffix('/')
@@ -70,6 +86,61 @@ pub(super) fn check_foreign_name(name: &str) -> Result<(), Violation> {
         entry: Some(name.to_owned()),
         ..violation
     })
+}
+
+fn check_segment_lens(name: &str) -> Result<(), Violation> {
+    let lens = name
+        .split('/')
+        .map(|segment| segment.encode_utf16().count());
+    match lens.max() {
+        Some(longest) if longest > MAX_SEGMENT_LEN_UNITS => Err(Violation::entry(
+            Rule::PathLen,
+            name,
+            "at most 255 UTF-16 units between two `/`",
+            longest,
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Checks that no two names are one place on a disk, as `a` and `a/` are, and that no name is both
+/// a file and a folder, as in `a` beside `a/b`.
+pub fn check_places<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<(), Violation> {
+    let mut places: Vec<(&str, bool)> = names.into_iter().map(place).collect();
+    places.sort_unstable();
+    let mut rest = places.as_slice();
+    while let [(name, is_folder), after @ ..] = rest {
+        rest = after;
+        let Some((next, _)) = after.first().filter(|(next, _)| next.starts_with(name)) else {
+            continue;
+        };
+        if next == name {
+            let (expected, found) = ("the name once", "it twice");
+            return Err(Violation::entry(Rule::NameUnique, name, expected, found));
+        }
+        if let Some(inside) = first_inside(after, name).filter(|_| !is_folder) {
+            let found = format_args!("{} inside it", DisplayName(inside));
+            return Err(Violation::entry(Rule::FileOrFolder, name, "a file", found));
+        }
+    }
+    Ok(())
+}
+
+/// A name without the `/` that marks a folder, and whether there was one.
+fn place(name: &str) -> (&str, bool) {
+    match name.strip_suffix('/') {
+        Some(folder) => (folder, true),
+        None => (name, false),
+    }
+}
+
+/// The first of sorted names that is inside a folder. Names such as `a-b` may stand between `a`
+/// and `a/b`.
+fn first_inside<'a>(sorted: &[(&'a str, bool)], folder: &str) -> Option<&'a str> {
+    let folder = format!("{folder}/");
+    let at = sorted.partition_point(|(name, _)| *name < folder.as_str());
+    let (name, _) = sorted.get(at)?;
+    name.starts_with(&folder).then_some(*name)
 }
 
 /// Reads the bytes of a name: UTF-8 where the flag says so (`None` where it lies), else UTF-8 where
@@ -105,7 +176,7 @@ mod tests {
 
     #[test]
     fn names_that_kinds_can_bring_are_fine() {
-        let long = "n".repeat(65_535);
+        let long = "n".repeat(4_095);
         for name in [
             "manifest.json",
             "exports/a/b",
@@ -123,10 +194,11 @@ mod tests {
 
     #[test]
     fn unsafe_names_are_refused_by_rule() {
-        let long = "n".repeat(65_536);
+        let [path, long] = [4_096, 65_536].map(|len| "n".repeat(len));
         for (name, rule) in [
             ("", "name-len"),
             (&*long, "name-len"),
+            (&*path, "path-len"),
             ("/", "name-relative"),
             ("/etc/passwd", "name-relative"),
             ("..", "name-segment"),
@@ -145,8 +217,12 @@ mod tests {
 
     #[test]
     fn foreign_zips_may_have_directories_not_drives() {
-        assert_eq!(check_foreign_name("a/b/"), Ok(()));
+        let long = format!("a/{}/b", "é".repeat(255));
+        for name in ["a/b/", &long] {
+            assert_eq!(check_foreign_name(name), Ok(()), "{name:.40}");
+        }
         for (name, rule) in [
+            (&*format!("{long}{}", "n".repeat(255)), "path-len"),
             ("a//", "name-segment"),
             ("/", "name-relative"),
             ("../", "name-segment"),
@@ -155,6 +231,24 @@ mod tests {
             ("c:x", "name-relative"),
         ] {
             assert_eq!(rule_of(check_foreign_name(name)), Some(rule), "{name}");
+        }
+    }
+
+    #[test]
+    fn one_name_is_not_file_and_folder() {
+        for (names, rule) in [
+            (&["a", "a/b"][..], Some("file-or-folder")),
+            (&["a/b/c", "a-b", "a.c", "a"], Some("file-or-folder")),
+            (&["x/y", "x/y/z/w", "x/y-", "x/y."], Some("file-or-folder")),
+            (&["a/b", "a/"], None),
+            (&["a/", "a/b/", "a/b/c", "a-b", "ab/c"], None),
+            (&["output-1", "output-10", "output-1-/x"], None),
+            (&["a", "a/"], Some("name-unique")),
+            (&["a/b", "c", "a/b"], Some("name-unique")),
+            (&[], None),
+        ] {
+            let checked = check_places(names.iter().copied());
+            assert_eq!(rule_of(checked), rule, "{names:?}");
         }
     }
 

@@ -283,6 +283,20 @@ fn hostile_entry_edits_break_their_rules() {
             Some(FileType),
         ),
         (
+            "a folder by the name of a file",
+            KNOWN,
+            |raw| rename(raw, b"exports/stored/x"),
+            FileOrFolder,
+            Some(FileOrFolder),
+        ),
+        (
+            "a name for no file system",
+            KNOWN,
+            |raw| rename(raw, &[b'n'; 4_096]),
+            PathLen,
+            Some(PathLen),
+        ),
+        (
             "a way out",
             KNOWN,
             |raw| rename(raw, b"exports/../../x"),

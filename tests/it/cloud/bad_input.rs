@@ -189,7 +189,7 @@ fn names_that_no_folder_could_take_are_refused() {
 
 #[test]
 fn odd_names_are_packed_and_come_back() {
-    // A zip's name may have 65,535 bytes, an object's 1,024: nothing is too long.
+    // An archive's name may have 4,095 bytes, an object's 1,024: nothing is too long.
     let long = |shop: &BucketFixture| {
         let longest = shop
             .server
