@@ -1,20 +1,32 @@
 //! How plans, and the reasons in them, are shown to people.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::json;
+use unicode_width::UnicodeWidthStr as _;
 
 use crate::cli::context::Context;
 use crate::cli::output;
 use crate::cli::text::Text;
-use crate::model::Sample;
-use crate::plan::{ExplainedKind, Explanation, Hooks, OnExisting, Plan, Redaction, Step};
+use crate::model::{KindRef, Sample};
+use crate::plan::{
+    Cycle, ExplainedKind, Explanation, Hooks, LaterKind, OnExisting, Plan, Redaction, Step,
+};
 
 /// How many kinds that are left out for one reason are named; the document names all.
 const LEFT_OUT_SHOWN: usize = 4;
 
 /// How many kinds of a cycle are named.
 const CYCLE_SHOWN: usize = 12;
+
+/// How many references that point forward are named.
+const FORWARD_SHOWN: usize = 4;
+
+/// How wide the table of steps is, if names are not too long for that.
+const LINE_WIDTH: usize = 80;
+
+/// Reasons are not wrapped to less than this.
+const NARROWEST_REASON: usize = 24;
 
 /// How many warnings are shown; the document holds all.
 const WARNINGS_SHOWN: usize = 12;
@@ -34,12 +46,15 @@ pub fn show(context: &Context, plan: &Plan) {
 fn show_steps(context: &Context, plan: &Plan) {
     let ui = &context.ui;
     let columns = StepColumns::from_plan(plan);
-    let rows = plan.steps.iter().map(|step| columns.row(step));
-    // The heads stand in the first line, and each step in one of its own.
-    let alarms = std::iter::once(false).chain(plan.steps.iter().map(|step| step.deletes));
+    let rows = plan.steps.iter().flat_map(|step| columns.rows(step));
+    // The heads stand in the first line.
+    let alarms = plan.steps.iter().flat_map(|step| {
+        let lines = columns.rows(step).len();
+        std::iter::repeat_n(step.deletes, lines)
+    });
     let lines = ui
         .table(&columns.heads(), columns.right(), rows)
-        .zip(alarms);
+        .zip(std::iter::once(false).chain(alarms));
     ui.say_lines(lines.map(|(line, alarm)| {
         if alarm {
             ui.danger(&line.to_string())
@@ -55,22 +70,36 @@ struct StepColumns {
     deletes: bool,
     /// What stands in front of a number of entities.
     about: &'static str,
+    reason_width: usize,
 }
 
 impl StepColumns {
     fn from_plan(plan: &Plan) -> Self {
         let is_moved = |step: &Step| step.namespace != step.to_namespace;
-        StepColumns {
+        let mut columns = StepColumns {
             moves: plan.steps.iter().any(is_moved),
             deletes: plan.steps.iter().any(|step| step.deletes),
             about: if is_exact(plan) { "" } else { "~" },
+            reason_width: 0,
+        };
+        let heads = columns.heads();
+        let mut widths: Vec<usize> = heads.iter().map(|head| head.width() + 2).collect();
+        // The reason is the last one.
+        widths.pop();
+        for step in &plan.steps {
+            for (width, cell) in widths.iter_mut().zip(columns.cells(step)) {
+                *width = (*width).max(cell.width() + 2);
+            }
         }
+        let left = LINE_WIDTH.saturating_sub(widths.iter().sum());
+        columns.reason_width = left.max(NARROWEST_REASON);
+        columns
     }
 
     fn heads(&self) -> Vec<&'static str> {
         let mut heads = vec!["STEP", "NAMESPACE"];
         heads.extend(self.moves.then_some("TO"));
-        heads.extend(["KIND", "ENTITIES", "BYTES"]);
+        heads.extend(["KIND", "ENTITIES"]);
         heads.extend(self.deletes.then_some("ALSO"));
         heads.push("REASON");
         heads
@@ -78,19 +107,48 @@ impl StepColumns {
 
     /// The columns of numbers.
     fn right(&self) -> &'static [usize] {
-        if self.moves { &[0, 4, 5] } else { &[0, 3, 4] }
+        if self.moves { &[0, 4] } else { &[0, 3] }
     }
 
-    fn row(&self, step: &Step) -> Vec<String> {
-        let mut row = vec![step.id.to_string(), step.namespace.to_string()];
-        row.extend(self.moves.then(|| step.to_namespace.to_string()));
-        let entities = format!("{}{}", self.about, output::count(step.entities));
-        row.extend([step.kind.to_string(), entities, output::bytes(step.bytes)]);
-        let also = if step.deletes { "DELETES others" } else { "" };
-        row.extend(self.deletes.then(|| also.to_owned()));
-        row.push(step.reason.clone());
-        row
+    /// The rows of a step: more than one where its reason is long.
+    fn rows(&self, step: &Step) -> Vec<Vec<String>> {
+        let mut cells = self.cells(step);
+        let lines = wrapped(&step.reason, self.reason_width).into_iter();
+        let row = |reason: String| {
+            let blank = vec![String::new(); cells.len()];
+            let mut row = std::mem::replace(&mut cells, blank);
+            row.push(reason);
+            row
+        };
+        lines.map(row).collect()
     }
+
+    /// All cells but the reason.
+    fn cells(&self, step: &Step) -> Vec<String> {
+        let mut cells = vec![step.id.to_string(), step.namespace.to_string()];
+        cells.extend(self.moves.then(|| step.to_namespace.to_string()));
+        let entities = format!("{}{}", self.about, output::count(step.entities));
+        cells.extend([step.kind.to_string(), entities]);
+        let also = if step.deletes { "DELETES others" } else { "" };
+        cells.extend(self.deletes.then(|| also.to_owned()));
+        cells
+    }
+}
+
+/// The lines of a text, each as wide as allowed where its words are short enough; at least one.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let line = lines.last_mut().map_or(0, |line| line.width());
+        if line > 0 && line + 1 + word.width() > width {
+            lines.push(String::new());
+        }
+        if let Some(line) = lines.last_mut() {
+            line.extend((!line.is_empty()).then_some(' '));
+            line.push_str(word);
+        }
+    }
+    lines
 }
 
 /// Whether the plan knows how many entities it restores: a share is met about, and how many others
@@ -121,12 +179,83 @@ fn left_out_by_reason(plan: &Plan) -> BTreeMap<&str, Vec<String>> {
 }
 
 fn show_cycles(context: &Context, plan: &Plan) {
-    for cycle in &plan.cycles {
-        let members = cycle.iter().map(|member| member.pair().to_string());
-        let members = shortened(&members.collect::<Vec<_>>(), CYCLE_SHOWN);
-        let line = format!("in a cycle, so that any order is as good: {members}");
-        context.ui.info(line);
+    let forward = ForwardReferences::from_plan(plan);
+    for (cycle, forward) in plan.cycles.iter().zip(&forward.in_cycles) {
+        show_wrapped(context, "", &cycle_line(cycle, forward));
     }
+    if !forward.others.is_empty() {
+        let names = shortened(&forward.others, FORWARD_SHOWN);
+        let line = format!("your order leaves references that point forward: {names}");
+        show_wrapped(context, "", &line);
+    }
+}
+
+/// Shows a text that may be long: what does not fit goes on below, further in.
+fn show_wrapped(context: &Context, indent: &str, text: &str) {
+    let width = LINE_WIDTH.saturating_sub(indent.len() + 2);
+    for (number, line) in wrapped(text, width).into_iter().enumerate() {
+        let further = if number > 0 { "  " } else { "" };
+        context.ui.info(format!("{indent}{further}{line}"));
+    }
+}
+
+/// References of steps that point at kinds that are restored later, such as `Product -> Order`.
+struct ForwardReferences {
+    /// Those within each cycle of the plan.
+    in_cycles: Vec<Vec<String>>,
+    others: Vec<String>,
+}
+
+impl ForwardReferences {
+    fn from_plan(plan: &Plan) -> Self {
+        let mut forward = ForwardReferences {
+            in_cycles: vec![Vec::new(); plan.cycles.len()],
+            others: Vec::new(),
+        };
+        let cycles = plan.cycles.iter().enumerate();
+        let members = cycles.flat_map(|(index, cycle)| {
+            let members = cycle.kinds.iter();
+            members.map(move |member| (member.pair(), index))
+        });
+        let cycle_of: HashMap<KindRef, usize> = members.collect();
+        for step in &plan.steps {
+            forward.add(step, &cycle_of);
+        }
+        forward
+    }
+
+    fn add(&mut self, step: &Step, cycle_of: &HashMap<KindRef, usize>) {
+        let pair = step.pair();
+        let own = cycle_of.get(&pair);
+        for later in step.later.iter().map(LaterKind::pair) {
+            let cycle = own.filter(|own| cycle_of.get(&later) == Some(own));
+            let cycle = cycle.and_then(|&cycle| self.in_cycles.get_mut(cycle));
+            let name = |kind: &KindRef| match kind.namespace == pair.namespace && cycle.is_some() {
+                true => kind.kind.to_string(),
+                false => kind.to_string(),
+            };
+            let arrow = format!("{} -> {}", name(&pair), name(&later));
+            cycle.unwrap_or(&mut self.others).push(arrow);
+        }
+    }
+}
+
+/// Such as `cycle in acme: Customer, Order; 1 of 41 references points forward (Customer -> Order)`.
+fn cycle_line(cycle: &Cycle, forward: &[String]) -> String {
+    let mut namespaces = cycle.kinds.iter().map(|member| &member.namespace);
+    let first = namespaces.next();
+    let shared = first.filter(|first| namespaces.all(|namespace| namespace == *first));
+    let place = shared.filter(|namespace| !namespace.is_default());
+    let place = place.map(|namespace| format!(" in {namespace}"));
+    let names = cycle.kinds.iter().map(|member| match shared {
+        Some(_) => member.kind.to_string(),
+        None => member.pair().to_string(),
+    });
+    let names = shortened(&names.collect::<Vec<_>>(), CYCLE_SHOWN);
+    let count = cycle.pointing_forward().map(|count| format!("; {count}"));
+    let arrows = (!forward.is_empty()).then(|| format!(" ({})", shortened(forward, FORWARD_SHOWN)));
+    let [place, count, arrows] = [place, count, arrows].map(Option::unwrap_or_default);
+    format!("cycle{place}: {names}{count}{arrows}")
 }
 
 /// What happens besides the steps: redactions, samples, commands.
@@ -269,61 +398,65 @@ fn show_warnings(context: &Context, plan: &Plan) {
 
 /// Shows why kinds stand where they stand.
 pub fn show_explained(context: &Context, explained: &[Explanation]) {
-    let ui = &context.ui;
     for (number, one) in explained.iter().enumerate() {
         if number > 0 {
-            ui.info("");
+            context.ui.info("");
         }
-        let pair = format!("{}/{}", one.namespace, one.kind);
-        let Some(step) = one.step else {
-            ui.info(ui.bold(&pair) + format!(": left out, {}", one.reason));
-            continue;
-        };
-        ui.info(
-            Text::from(format!("step {step}: ")) + ui.bold(&pair) + format!(", {}", one.reason),
-        );
-        for word in &one.words {
-            ui.info(format!("  your word: {word}"));
-        }
-        if !one.cycle.is_empty() {
-            let others: Vec<String> = one
-                .cycle
-                .iter()
-                .map(|member| member.pair().to_string())
-                .collect();
-            ui.info(format!("  in a cycle with {}", others.join(", ")));
-        }
-        show_links(
-            context,
-            "stands behind",
-            "nothing: it could be the first",
-            &one.behind,
-        );
-        show_links(context, "is waited for by", "nobody", &one.before);
+        show_explanation(context, one);
     }
 }
 
-fn show_links(context: &Context, head: &str, nothing: &str, links: &[ExplainedKind]) {
+fn show_explanation(context: &Context, one: &Explanation) {
     let ui = &context.ui;
+    let pair = ui.bold(&format!("{}/{}", one.namespace, one.kind));
+    let Some(step) = one.step else {
+        ui.info(pair + format!(": left out, {}", one.reason));
+        return;
+    };
+    ui.info(Text::from(format!("step {step}: ")) + pair + format!(", {}", one.reason));
+    for word in &one.words {
+        ui.info(format!("  your word: {word}"));
+    }
+    if let Some(cycle) = &one.cycle {
+        show_wrapped(context, "  ", &cycle_line(cycle, &[]));
+    }
+    if one.after.is_empty() {
+        ui.info("  comes after nothing");
+    }
+    show_links(context, "comes after", &one.after);
+    show_links(context, "comes before", &one.before);
+    show_links(
+        context,
+        "comes before these, although it needs them",
+        &one.later,
+    );
+    show_links(
+        context,
+        "comes after these, although they need it",
+        &one.earlier,
+    );
+}
+
+fn show_links(context: &Context, head: &str, links: &[ExplainedKind]) {
     if links.is_empty() {
-        ui.info(format!("  {head} {nothing}"));
         return;
     }
-    ui.info(format!("  {head}"));
+    context.ui.info(format!("  {head}"));
     for link in links {
         let indent = "  ".repeat(1 + link.depth as usize);
-        let void = link
-            .void
-            .map(|void| format!(", but {void}"))
-            .unwrap_or_default();
-        let told = if link.told {
-            " (what that stands behind is told elsewhere here)"
+        let broken = link.broken_by.map(|why| format!(", {why}"));
+        let above = if link.is_shown_above {
+            " (see above)"
         } else {
             ""
         };
-        ui.info(format!(
-            "{indent}step {}: {}/{} ({}{void}){told}",
-            link.step, link.namespace, link.kind, link.by
+        context.ui.info(format!(
+            "{indent}step {}: {}/{} ({}){}{above}",
+            link.step,
+            link.namespace,
+            link.kind,
+            link.by,
+            broken.unwrap_or_default()
         ));
     }
 }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::graph::OrderConstraint;
+use super::linear_order::OrderConstraint;
 use super::selected::SelectedKind;
 use super::{PlanError, PlanSelection};
 use crate::model::{KindRef, Selector};

@@ -2,28 +2,46 @@
 //!
 //! Knows parents and references, and nothing of what the user wants.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
-use super::graph::Edge;
+use super::linear_order::Edge;
 use super::selected::SelectedKind;
-use crate::model::{Kind, KindRef};
+use crate::model::KindRef;
 
 /// The data says that the step `by` needs the step `of`.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Dependency {
     pub of: usize,
     pub by: usize,
-    /// As an ancestor in its keys; otherwise its properties refer to it.
-    pub parent: bool,
-    /// Both are in one namespace.
-    pub within: bool,
+    /// `of` stands as an ancestor in the keys of `by`.
+    pub is_parent: bool,
+    /// Properties of `by` refer to `of`.
+    pub is_reference: bool,
+    /// How many references there are, where the archive says so.
+    pub references: Option<u64>,
 }
 
 impl Dependency {
-    pub fn link(&self) -> Edge {
+    fn new(of: usize, by: usize) -> Self {
+        Dependency {
+            of,
+            by,
+            is_parent: false,
+            is_reference: false,
+            references: None,
+        }
+    }
+
+    /// Where nobody counted, all references to a kind count as one.
+    pub fn edge(&self) -> Edge {
         Edge {
             from: self.of,
             to: self.by,
-            within: self.within,
+            is_parent: self.is_parent,
+            references: match self.is_reference {
+                true => self.references.unwrap_or(1),
+                false => 0,
+            },
         }
     }
 }
@@ -34,39 +52,38 @@ pub(super) fn numbers<'a>(taken: &'a [SelectedKind<'_>]) -> HashMap<&'a KindRef,
     pairs.zip(0..).collect()
 }
 
-/// Every need once; who is both parent and referred to counts as a parent.
+/// Every need of a step for another one, once.
 pub(super) fn needs(taken: &[SelectedKind]) -> Vec<Dependency> {
     let number = numbers(taken);
-    let mut needs = Vec::new();
-    for (by, selected) in taken.iter().enumerate() {
-        // Nobody waits for himself.
-        let mut seen = HashSet::from([by]);
-        for (needed, parent) in needed_pairs(selected) {
-            if let Some(&of) = number.get(&needed)
-                && seen.insert(of)
-            {
-                needs.push(Dependency {
-                    of,
-                    by,
-                    parent,
-                    within: needed.namespace == selected.pair.namespace,
-                });
-            }
-        }
-    }
-    needs
+    let steps = taken.iter().enumerate();
+    steps
+        .flat_map(|(by, selected)| needs_of(by, selected, &number))
+        .collect()
 }
 
-/// What the keys and properties of a kind name, and whether as a parent.
-fn needed_pairs(
+fn needs_of(
+    by: usize,
     SelectedKind { pair, item }: &SelectedKind<'_>,
-) -> impl Iterator<Item = (KindRef, bool)> {
-    let here = |kind: &Kind| KindRef {
-        namespace: pair.namespace.clone(),
-        kind: kind.clone(),
-    };
-    let parents = item.parents.iter().map(move |kind| (here(kind), true));
-    let kinds = item.references.iter().map(here);
-    let references = kinds.chain(item.reference_pairs.iter().cloned());
-    parents.chain(references.map(|pair| (pair, false)))
+    number: &HashMap<&KindRef, usize>,
+) -> impl Iterator<Item = Dependency> + use<> {
+    let mut needs: BTreeMap<usize, Dependency> = BTreeMap::new();
+    // A kind that needs itself waits for nothing.
+    let others = |pair: &KindRef| number.get(pair).copied().filter(|&of| of != by);
+    for kind in &item.parents {
+        let parent = KindRef {
+            namespace: pair.namespace.clone(),
+            kind: kind.clone(),
+        };
+        if let Some(of) = others(&parent) {
+            let need = needs.entry(of).or_insert(Dependency::new(of, by));
+            need.is_parent = true;
+        }
+    }
+    for (referenced, references) in item.counted_references() {
+        if let Some(of) = others(referenced) {
+            let need = needs.entry(of).or_insert(Dependency::new(of, by));
+            (need.is_reference, need.references) = (true, references);
+        }
+    }
+    needs.into_values()
 }

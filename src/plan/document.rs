@@ -7,9 +7,10 @@
 //!  "exports": {"started": "…Z", "finished": "…Z", "spread_seconds": 1800},
 //!  "target": "emulator:shop-test@localhost:8081", "via": "commit", "on_existing": "fail", "maps": {"": "acme"},
 //!  "choices": {"only": [], "exclude": ["Session"], "first": [], "last": [], "depends_on": ["Order=User"], "disaster_recovery": false},
-//!  "steps": [{"id": 1, "namespace": "", "kind": "Product", "to_namespace": "acme", "entities": 9, "bytes": 2345, "reason": "referenced by Customer"}],
+//!  "steps": [{"id": 1, "namespace": "", "kind": "Product", "to_namespace": "acme", "entities": 9, "bytes": 2345,
+//!             "reason": "referenced by Customer (812 references)", "later": [{"namespace": "", "kind": "Category", "references": 1}]}],
 //!  "skipped": [{"namespace": "", "kind": "Session", "reason": "--exclude Session"}],
-//!  "cycles": [[{"namespace": "", "kind": "Order"}, {"namespace": "", "kind": "Customer"}]],
+//!  "cycles": [{"kinds": [{"namespace": "", "kind": "Product"}, {"namespace": "", "kind": "Category"}], "references": 41, "later": 1}],
 //!  "warnings": [], "totals": {"steps": 1, "entities": 9, "bytes": 2345, "seconds": 1}, "seal": "…"}
 //! ```
 
@@ -19,7 +20,9 @@ use std::{fmt, io};
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
-use super::selected::SkippedKind;
+use super::cycles::KindCycle;
+use super::selected::{SelectedKind, SkippedKind};
+use super::words::{counted_references, pointing_forward, shortened};
 use super::{Choices, Environment, PlanClass, PlanError, WriteMethod, estimate, plan};
 use crate::model::{ExportTimes, Kind, KindRef, Manifest, Namespace, Sha256, TargetSpec};
 
@@ -100,8 +103,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// What the archive holds and the plan leaves out, by namespace and kind.
     pub skipped: Vec<SkippedKind>,
-    /// Kinds that need one another, in the order of their steps.
-    pub cycles: Vec<Vec<CycleMember>>,
+    /// Kinds that need one another in a circle.
+    pub cycles: Vec<Cycle>,
     /// What the plan does not do although somebody may expect it.
     pub warnings: Vec<String>,
     /// Sums over the steps, as planned.
@@ -133,8 +136,42 @@ pub struct Step {
     /// Whether what the target holds of the pair, and the archive does not, is deleted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deletes: bool,
-    /// Why the step stands where it stands.
+    /// Why the step stands where it stands, as planned.
     pub reason: String,
+    /// The kinds that it refers to and that are restored later, as planned.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub later: Vec<LaterKind>,
+}
+
+/// A kind that is restored after one that refers to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LaterKind {
+    /// The namespace in the archive.
+    pub namespace: Namespace,
+    /// The kind.
+    pub kind: Kind,
+    /// How many references point at it. Archives of earlier versions do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub references: Option<u64>,
+}
+
+impl LaterKind {
+    /// The pair in the archive.
+    pub fn pair(&self) -> KindRef {
+        KindRef {
+            namespace: self.namespace.clone(),
+            kind: self.kind.clone(),
+        }
+    }
+}
+
+impl fmt::Display for LaterKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.pair())?;
+        let count = self.references.map(counted_references);
+        count.map_or(Ok(()), |count| write!(f, " ({count})"))
+    }
 }
 
 impl Step {
@@ -175,8 +212,43 @@ impl Step {
         if same_tool {
             same(field("id"), &planned.id, &self.id)?;
             same(field("reason"), &planned.reason, &self.reason)?;
+            same_list(&field("later"), planned.later.iter(), self.later.iter())?;
         }
         Ok(())
+    }
+}
+
+/// Kinds that need one another in a circle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cycle {
+    /// The kinds, in the order of their steps as planned.
+    pub kinds: Vec<CycleMember>,
+    /// References between them. Archives of earlier versions do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub references: Option<u64>,
+    /// Those of the references that point forward, at a kind that is restored later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub later: Option<u64>,
+}
+
+impl Cycle {
+    /// A cycle of numbered steps.
+    pub(super) fn from_steps(cycle: &KindCycle, taken: &[SelectedKind<'_>]) -> Self {
+        let members = cycle.members.iter();
+        let taken = members.filter_map(|&step| taken.get(step));
+        Cycle {
+            kinds: taken
+                .map(|taken| CycleMember::from_pair(&taken.pair))
+                .collect(),
+            references: cycle.references,
+            later: cycle.references.and(cycle.later),
+        }
+    }
+
+    /// Such as `1 of 41 references points forward`, where the archive counts them.
+    pub fn pointing_forward(&self) -> Option<String> {
+        pointing_forward(self.later, self.references)
     }
 }
 
@@ -440,8 +512,8 @@ impl Plan {
         )?;
         same_list(
             "cycles",
-            whole.cycles.iter().map(|c| cycle(c)),
-            self.cycles.iter().map(|c| cycle(c)),
+            whole.cycles.iter().map(cycle),
+            self.cycles.iter().map(cycle),
         )?;
         same_list("warnings", whole.warnings.iter(), self.warnings.iter())?;
         same("totals", &whole.totals, &self.totals)
@@ -490,12 +562,12 @@ fn display_count(number: Option<u64>) -> String {
     number.map_or_else(|| "none".to_owned(), |number| number.to_string())
 }
 
-fn cycle(members: &[CycleMember]) -> String {
-    let pairs: Vec<String> = members
-        .iter()
-        .map(|member| member.pair().to_string())
-        .collect();
-    pairs.join(", ")
+/// All that a cycle says, its members in full.
+fn cycle(cycle: &Cycle) -> String {
+    let names = cycle.kinds.iter().map(|member| member.pair().to_string());
+    let names = shortened(names, cycle.kinds.len(), usize::MAX);
+    let [later, references] = [cycle.later, cycle.references].map(display_count);
+    format!("{names} ({later} of {references})")
 }
 
 fn edited(

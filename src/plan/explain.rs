@@ -7,10 +7,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Serialize;
 
+use super::dependencies::Dependency;
 use super::ordering::PlanOrder;
 use super::reasons::reasons;
 use super::selected::{SelectedKind, SkippedKind};
-use super::{Choices, CycleMember, PlanError};
+use super::words::counted_references;
+use super::{Choices, Cycle, PlanError};
 use crate::model::{Kind, Manifest, Namespace, Selector};
 
 /// Why lists over the steps have an item for a node of the order.
@@ -30,16 +32,20 @@ pub struct Explanation {
     pub reason: String,
     /// The user's words that have a say in it.
     pub words: Vec<String>,
-    /// The others of its cycle.
-    pub cycle: Vec<CycleMember>,
-    /// What it stands behind, each followed by what that stands behind, up to what waits for
-    /// nothing.
-    pub behind: Vec<ExplainedKind>,
-    /// What waits for it.
+    /// The cycle that it is in, itself included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cycle: Option<Cycle>,
+    /// What it comes after, each followed by what that comes after, up to what waits for nothing.
+    pub after: Vec<ExplainedKind>,
+    /// What comes after it.
     pub before: Vec<ExplainedKind>,
+    /// What it needs although that is restored later.
+    pub later: Vec<ExplainedKind>,
+    /// What needs it although that is restored earlier.
+    pub earlier: Vec<ExplainedKind>,
 }
 
-/// One pair of a chain, and what ties it to the one that it is told of.
+/// One pair of a chain, and what ties it to the one that it is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ExplainedKind {
     /// How far up the chain; 1 is next to the kind that was requested.
@@ -50,13 +56,16 @@ pub struct ExplainedKind {
     pub namespace: Namespace,
     /// The kind.
     pub kind: Kind,
-    /// What ties it: `parent`, `reference`, or the user's word.
+    /// What ties it: `parent`, `reference`, a number of references, or the user's word.
     pub by: String,
-    /// Whether the tie does not hold: both are in a cycle, or the user's word is against it.
+    /// How many references there are, where there are any and the archive says so.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub void: Option<&'static str>,
-    /// Whether what it stands behind is told elsewhere in the chain.
-    pub told: bool,
+    pub references: Option<u64>,
+    /// Why the tie does not hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub broken_by: Option<&'static str>,
+    /// Whether what it comes after is shown above in the chain.
+    pub is_shown_above: bool,
 }
 
 /// Explains the place of every pair that `selector` chooses.
@@ -72,18 +81,15 @@ pub fn explain(
     let reasons = reasons(&arrangement);
     let ties = DependencyIndex::from_order(&arrangement);
     // What a kind comes after is shown once for all kinds that are requested.
-    let mut told = BTreeSet::new();
-    let nodes = arrangement.numbered_runs().map(|(_, node)| node);
+    let mut shown = BTreeSet::new();
+    let nodes = arrangement.order.iter().copied();
     let mut explained: Vec<Explanation> = nodes
         .filter(|&node| selector.matches(&ties.taken(node).pair))
-        .map(|node| ties.explain(node, &reasons, &mut told))
+        .map(|node| ties.explain(node, &reasons, &mut shown))
         .collect();
     let skipped = arrangement.skipped.iter();
-    explained.extend(
-        skipped
-            .filter(|skipped| selector.matches(&skipped.pair()))
-            .map(Explanation::from_skipped),
-    );
+    let skipped = skipped.filter(|skipped| selector.matches(&skipped.pair()));
+    explained.extend(skipped.map(Explanation::from_skipped));
     if explained.is_empty() {
         return Err(PlanError::EmptySelection {
             option: "--explain".to_owned(),
@@ -102,47 +108,65 @@ impl Explanation {
             step: None,
             reason: skipped.reason.clone(),
             words: Vec::new(),
-            cycle: Vec::new(),
-            behind: Vec::new(),
+            cycle: None,
+            after: Vec::new(),
             before: Vec::new(),
+            later: Vec::new(),
+            earlier: Vec::new(),
         }
     }
 }
 
+/// What ties two steps: a need of the data or the user's word.
 #[derive(Clone, Copy)]
-struct StepPlace {
-    run: usize,
-    step: u32,
+enum Tie<'a> {
+    Need(&'a Dependency),
+    Word(&'a str),
 }
 
-/// Who stands behind whom, and why.
+impl Tie<'_> {
+    fn by(self) -> String {
+        let need = match self {
+            Tie::Word(word) => return word.to_owned(),
+            Tie::Need(need) => need,
+        };
+        let counted = || need.references.map(counted_references);
+        let reference = || counted().unwrap_or_else(|| "reference".to_owned());
+        let parent = need.is_parent.then(|| "parent".to_owned());
+        let reference = need.is_reference.then(reference);
+        let both: Vec<String> = parent.into_iter().chain(reference).collect();
+        both.join(", ")
+    }
+
+    fn references(self) -> Option<u64> {
+        match self {
+            Tie::Need(need) => need.references,
+            Tie::Word(_) => None,
+        }
+    }
+}
+
+/// The steps that are tied to one, by their numbers.
+type Ties<'a> = BTreeMap<usize, Tie<'a>>;
+
+/// Who comes after whom, and why.
 struct DependencyIndex<'a> {
     arrangement: &'a PlanOrder<'a>,
-    place: HashMap<usize, StepPlace>,
-    /// For each step those that its keys and properties need, and how.
-    needs: HashMap<usize, Vec<(usize, &'static str)>>,
-    needed_by: HashMap<usize, Vec<(usize, &'static str)>>,
+    /// For each step what its keys and properties need.
+    needs: HashMap<usize, Vec<&'a Dependency>>,
+    needed_by: HashMap<usize, Vec<&'a Dependency>>,
 }
 
 impl<'a> DependencyIndex<'a> {
     fn from_order(arrangement: &'a PlanOrder<'a>) -> Self {
-        let place = (1..)
-            .zip(arrangement.numbered_runs())
-            .map(|(step, (run, node))| (node, StepPlace { run, step }))
-            .collect();
         let mut ties = DependencyIndex {
             arrangement,
-            place,
             needs: HashMap::new(),
             needed_by: HashMap::new(),
         };
         for need in &arrangement.needs {
-            let how = if need.parent { "parent" } else { "reference" };
-            ties.needs.entry(need.by).or_default().push((need.of, how));
-            ties.needed_by
-                .entry(need.of)
-                .or_default()
-                .push((need.by, how));
+            ties.needs.entry(need.by).or_default().push(need);
+            ties.needed_by.entry(need.of).or_default().push(need);
         }
         ties
     }
@@ -151,137 +175,120 @@ impl<'a> DependencyIndex<'a> {
         self.arrangement.taken.get(node).expect(IS_STEP)
     }
 
-    fn explain(&self, node: usize, reasons: &[String], told: &mut BTreeSet<usize>) -> Explanation {
+    fn explain(&self, node: usize, reasons: &[String], shown: &mut BTreeSet<usize>) -> Explanation {
         let pair = &self.taken(node).pair;
+        let cycle = self.arrangement.cycles.of(node);
         Explanation {
             namespace: pair.namespace.clone(),
             kind: pair.kind.clone(),
-            step: self.place.get(&node).map(|place| place.step),
+            step: Some(self.step(node)),
             reason: reasons.get(node).expect(IS_STEP).clone(),
             words: self.arrangement.words.about(node),
-            cycle: self.cycle(node),
-            behind: self.behind(node, told),
-            before: self.before(node),
+            cycle: cycle.map(|cycle| Cycle::from_steps(cycle, &self.arrangement.taken)),
+            after: self.chain(node, shown),
+            before: self.links(&self.all_before(node)),
+            later: self.links(&self.needs_that(false, &self.needs, node, |need| need.of)),
+            earlier: self.links(&self.needs_that(false, &self.needed_by, node, |need| need.by)),
         }
     }
 
-    /// What a step should stand behind. It may be tied to another in several ways; the user's word
-    /// is told.
-    fn all_behind(&self, node: usize) -> BTreeMap<usize, &str> {
-        let mut behind: BTreeMap<usize, &str> = self
-            .needs
-            .get(&node)
-            .into_iter()
-            .flatten()
-            .copied()
-            .collect();
+    /// The step's number in the plan.
+    fn step(&self, node: usize) -> u32 {
+        let place = self.arrangement.place.get(node).expect(IS_STEP);
+        u32::try_from(*place + 1).unwrap_or(u32::MAX)
+    }
+
+    /// What a step comes after. It may be tied to another in several ways; the user's word is
+    /// shown.
+    fn all_after(&self, node: usize) -> Ties<'a> {
+        let mut ties = self.needs_that(true, &self.needs, node, |need| need.of);
         for (before, after, said) in self.arrangement.words.one_by_one() {
             if after.binary_search(&node).is_ok() {
-                behind.extend(before.iter().map(|&other| (other, said)));
+                ties.extend(before.iter().map(|&other| (other, Tie::Word(said))));
             }
         }
-        behind
+        ties
     }
 
-    /// What should stand behind a step.
-    fn all_before(&self, node: usize) -> BTreeMap<usize, &str> {
-        let mut waiting: BTreeMap<usize, &str> = self
-            .needed_by
-            .get(&node)
-            .into_iter()
-            .flatten()
-            .copied()
-            .collect();
+    /// What comes after a step.
+    fn all_before(&self, node: usize) -> Ties<'a> {
+        let mut ties = self.needs_that(true, &self.needed_by, node, |need| need.by);
         for (before, after, said) in self.arrangement.words.one_by_one() {
             if before.binary_search(&node).is_ok() {
-                waiting.extend(after.iter().map(|&other| (other, said)));
+                ties.extend(after.iter().map(|&other| (other, Tie::Word(said))));
             }
         }
-        waiting
+        ties
     }
 
-    fn cycle(&self, node: usize) -> Vec<CycleMember> {
-        let run = self
-            .place
-            .get(&node)
-            .and_then(|place| self.arrangement.runs.get(place.run));
-        let others = run.into_iter().flatten().filter(|other| **other != node);
-        let member = |&other: &usize| {
-            self.arrangement
-                .taken
-                .get(other)
-                .map(|taken| CycleMember::from_pair(&taken.pair))
-        };
-        others.filter_map(member).collect()
-    }
-
-    fn link(
+    /// The needs of a step that hold, or those that do not.
+    fn needs_that(
         &self,
-        depth: u32,
-        of: usize,
-        by: usize,
-        how: &str,
-        other: usize,
-    ) -> Option<ExplainedKind> {
-        let (first, second) = (self.place.get(&of)?, self.place.get(&by)?);
-        let void = match first.run.cmp(&second.run) {
-            std::cmp::Ordering::Less => None,
-            std::cmp::Ordering::Equal => Some("in one cycle"),
-            std::cmp::Ordering::Greater => Some("the user's word is against it"),
-        };
-        let pair = &self.arrangement.taken.get(other)?.pair;
-        Some(ExplainedKind {
-            depth,
-            step: self.place.get(&other)?.step,
-            namespace: pair.namespace.clone(),
-            kind: pair.kind.clone(),
-            by: how.to_owned(),
-            void,
-            told: false,
-        })
+        are_met: bool,
+        needs: &HashMap<usize, Vec<&'a Dependency>>,
+        node: usize,
+        other: fn(&Dependency) -> usize,
+    ) -> Ties<'a> {
+        let needs = needs.get(&node).into_iter().flatten();
+        let needs = needs.filter(|need| self.arrangement.is_met(need) == are_met);
+        needs.map(|&need| (other(need), Tie::Need(need))).collect()
     }
 
-    fn before(&self, node: usize) -> Vec<ExplainedKind> {
-        let waiting = self.all_before(node);
-        let mut links: Vec<ExplainedKind> = waiting
-            .iter()
-            .filter_map(|(&by, how)| self.link(1, node, by, how, by))
-            .collect();
+    /// The steps that are tied to one, as the plan orders them.
+    fn links(&self, ties: &Ties<'_>) -> Vec<ExplainedKind> {
+        let links = ties.iter().map(|(&other, &tie)| self.link(1, other, tie));
+        let mut links: Vec<ExplainedKind> = links.collect();
         links.sort_by_key(|link| link.step);
         links
     }
 
-    /// The chain upwards, depth first. What stands behind a pair is told once, and not beyond a tie
-    /// that does not hold.
-    fn behind(&self, node: usize, told: &mut BTreeSet<usize>) -> Vec<ExplainedKind> {
+    fn link(&self, depth: u32, other: usize, tie: Tie<'_>) -> ExplainedKind {
+        let pair = &self.taken(other).pair;
+        ExplainedKind {
+            depth,
+            step: self.step(other),
+            namespace: pair.namespace.clone(),
+            kind: pair.kind.clone(),
+            by: tie.by(),
+            references: tie.references(),
+            broken_by: self.broken_by(tie),
+            is_shown_above: false,
+        }
+    }
+
+    /// Why a need does not hold.
+    fn broken_by(&self, tie: Tie<'_>) -> Option<&'static str> {
+        let Tie::Need(need) = tie else {
+            return None;
+        };
+        let is_in_cycle = self.arrangement.cycles.of_both(need.of, need.by).is_some();
+        (!self.arrangement.is_met(need)).then_some(match is_in_cycle {
+            true => "to break the cycle",
+            false => "because of your order",
+        })
+    }
+
+    /// The chain upwards, depth first. What a pair comes after is shown once.
+    fn chain(&self, node: usize, shown: &mut BTreeSet<usize>) -> Vec<ExplainedKind> {
         let mut links = Vec::new();
-        told.insert(node);
+        shown.insert(node);
         let mut stack = self.next_above(node, 1);
         while let Some((above, mut link)) = stack.pop() {
-            let goes_on = link.void.is_none() && self.is_behind_any(above);
-            if goes_on && told.insert(above) {
+            if shown.insert(above) {
                 stack.extend(self.next_above(above, link.depth.saturating_add(1)));
             } else {
-                link.told = goes_on;
+                link.is_shown_above = !self.all_after(above).is_empty();
             }
             links.push(link);
         }
         links
     }
 
-    fn is_behind_any(&self, node: usize) -> bool {
-        let mut words = self.arrangement.words.one_by_one();
-        self.needs.contains_key(&node)
-            || words
-                .any(|(before, after, _)| !before.is_empty() && after.binary_search(&node).is_ok())
-    }
-
-    /// What stands directly above, the first step last, as a stack takes it.
+    /// What a step comes directly after, the first step last, as a stack takes it.
     fn next_above(&self, node: usize, depth: u32) -> Vec<(usize, ExplainedKind)> {
-        let above = self.all_behind(node);
+        let above = self.all_after(node).into_iter();
         let mut links: Vec<_> = above
-            .iter()
-            .filter_map(|(&of, how)| Some((of, self.link(depth, of, node, how, of)?)))
+            .map(|(other, tie)| (other, self.link(depth, other, tie)))
             .collect();
         links.sort_by_key(|(_, link)| std::cmp::Reverse(link.step));
         links

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::selected::SkippedKind;
 use super::{
-    ArchiveRef, Choices, CycleMember, Hooks, OnExisting, Plan, PlanHead, PlanSelection, PlanTotals,
+    ArchiveRef, Choices, Cycle, Hooks, OnExisting, Plan, PlanHead, PlanSelection, PlanTotals,
     Redaction, Step, WriteMethod,
 };
 use crate::model::{ExportTimes, Namespace, Sample, Sha256, TargetSpec};
@@ -38,7 +38,7 @@ struct PlanFields<'a> {
     hooks: Cow<'a, Hooks>,
     steps: Cow<'a, [Step]>,
     skipped: Cow<'a, [SkippedKind]>,
-    cycles: Cow<'a, [Vec<CycleMember>]>,
+    cycles: Cow<'a, [Cycle]>,
     warnings: Cow<'a, [String]>,
     totals: PlanTotals,
     seal: Sha256,

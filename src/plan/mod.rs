@@ -6,19 +6,23 @@
 mod choices;
 mod concurrency;
 mod constraints;
+mod cycles;
 mod dependencies;
 mod document;
 mod error;
 mod estimate;
 mod explain;
+mod feedback;
 mod fields;
 mod graph;
 mod guards;
+mod linear_order;
 mod ordering;
 pub mod profile;
 mod reasons;
 mod selected;
 mod warnings;
+mod words;
 
 #[cfg(test)]
 mod tests;
@@ -31,7 +35,8 @@ pub use choices::{
 };
 pub use concurrency::{StepQueue, WaitGraph};
 pub use document::{
-    ArchiveRef, CheckedPlan, CycleMember, PLAN_FORMAT, Plan, PlanHead, PlanTotals, Step,
+    ArchiveRef, CheckedPlan, Cycle, CycleMember, LaterKind, PLAN_FORMAT, Plan, PlanHead,
+    PlanTotals, Step,
 };
 pub use error::{CycleLink, PlanClass, PlanError};
 pub use explain::{ExplainedKind, Explanation, explain};
@@ -39,6 +44,7 @@ pub use explain::{ExplainedKind, Explanation, explain};
 use crate::model::{Kind, Manifest};
 use crate::transform::redact::RuleSet;
 use estimate::sizes;
+use graph::{at, item_mut};
 pub use guards::resolve_address;
 use guards::{check_collisions, check_files, check_imports, check_way, resolve_target};
 use ordering::PlanOrder;
@@ -54,12 +60,10 @@ use warnings::warnings;
 /// kinds. The user's word goes first (`--first`, `--last`, `--depends-on`), then what the data
 /// says, then small before big:
 ///
-/// * A step comes after the steps of all kinds that stand as ancestors in its keys, of all pairs
-///   that its properties refer to, and of the kinds of the same names in its own namespace.
-///   (Namespaces of one application mirror one another; who refers to `Product` somewhere will
-///   rather find its own `Product` there.)
-/// * Kinds that need one another in a circle stand together; the plan names them. Where such a
-///   circle runs through several namespaces, the order within each namespace still holds.
+/// * A step comes after the steps of all kinds that stand as ancestors in its keys, and of all
+///   pairs that its properties refer to.
+/// * In a cycle parents still come before children, and as few references as possible point at a
+///   kind that is restored later. Each step lists those, and the plan names the cycle.
 ///
 /// # Errors
 /// When a choice matches nothing, when the user's words contradict one another, when two steps
@@ -96,16 +100,32 @@ pub fn plan(
     })
 }
 
-/// The runs of kinds that need one another.
-fn cycles(arrangement: &PlanOrder<'_>) -> Vec<Vec<CycleMember>> {
-    let member = |&node: &usize| {
-        let taken = arrangement.taken.get(node)?;
-        Some(CycleMember::from_pair(&taken.pair))
-    };
-    let cycles = arrangement.runs.iter().filter(|run| run.len() > 1);
+/// The kinds that need one another in a circle.
+fn cycles(arrangement: &PlanOrder<'_>) -> Vec<Cycle> {
+    let cycles = arrangement.cycles.cycles.iter();
     cycles
-        .map(|run| run.iter().filter_map(member).collect())
+        .map(|cycle| Cycle::from_steps(cycle, &arrangement.taken))
         .collect()
+}
+
+/// What each step refers to that is restored later, by its number.
+fn later_kinds(arrangement: &PlanOrder<'_>) -> Vec<Vec<LaterKind>> {
+    let mut later = vec![Vec::new(); arrangement.taken.len()];
+    let unmet = arrangement
+        .needs
+        .iter()
+        .filter(|need| !arrangement.is_met(need));
+    let mut unmet: Vec<_> = unmet.filter(|need| need.is_reference).collect();
+    unmet.sort_by_key(|need| at(&arrangement.place, need.of));
+    for need in unmet {
+        let taken = arrangement.taken.get(need.of);
+        item_mut(&mut later, need.by).extend(taken.map(|taken| LaterKind {
+            namespace: taken.pair.namespace.clone(),
+            kind: taken.pair.kind.clone(),
+            references: need.references,
+        }));
+    }
+    later
 }
 
 /// The steps, in order, each with its reason and what it brings.
@@ -113,7 +133,8 @@ fn steps(arrangement: &PlanOrder<'_>, choices: &Choices) -> Vec<Step> {
     let reasons = reasons(arrangement);
     let sizes = sizes(arrangement, choices);
     let maps = &choices.map_namespaces;
-    let step = |(id, (_, node)): (u32, (usize, usize))| {
+    let later = later_kinds(arrangement);
+    let step = |(id, &node): (u32, &usize)| {
         let SelectedKind { pair, item } = arrangement.taken.get(node)?;
         let size = sizes.get(node)?;
         let to_namespace = maps.get(&pair.namespace).unwrap_or(&pair.namespace);
@@ -127,12 +148,10 @@ fn steps(arrangement: &PlanOrder<'_>, choices: &Choices) -> Vec<Step> {
             bytes: size.bytes,
             deletes: choices.on_existing == OnExisting::Replace,
             reason: reasons.get(node)?.clone(),
+            later: later.get(node)?.clone(),
         })
     };
-    (1..)
-        .zip(arrangement.numbered_runs())
-        .filter_map(step)
-        .collect()
+    (1..).zip(&arrangement.order).filter_map(step).collect()
 }
 
 /// A hash without its key is none. A misspelt rule, be it the kind or the property, would let

@@ -7,8 +7,10 @@
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use super::constraints::{Constraints, from_choices};
+use super::cycles::KindCycles;
 use super::dependencies::{Dependency, needs, numbers};
-use super::graph::{CycleEdges, Edge, arrange};
+use super::graph::{at, places};
+use super::linear_order::{CycleEdges, Edge, arrange};
 use super::selected::{SelectedKind, SkippedKind};
 use super::{Choices, CycleLink, PlanError, PlanSelection};
 use crate::model::{KindInfo, KindRef, Manifest, Selector};
@@ -21,8 +23,11 @@ pub(super) struct PlanOrder<'a> {
     pub needed_by: BTreeMap<usize, usize>,
     pub needs: Vec<Dependency>,
     pub words: Constraints,
-    /// The numbers of the steps, in order; several in one run need one another.
-    pub runs: Vec<Vec<usize>>,
+    /// The numbers of the steps, in order.
+    pub order: Vec<usize>,
+    /// Where each step stands, by its number.
+    pub place: Vec<usize>,
+    pub cycles: KindCycles,
 }
 
 impl<'a> PlanOrder<'a> {
@@ -37,26 +42,26 @@ impl<'a> PlanOrder<'a> {
 
         let bytes: Vec<u64> = taken.iter().map(|taken| taken.item.bytes).collect();
         let needs = needs(&taken);
-        let links: Vec<Edge> = needs.iter().map(Dependency::link).collect();
+        let edges: Vec<Edge> = needs.iter().map(Dependency::edge).collect();
         let words = from_choices(&taken, selection)?;
-        let runs = arrange(&bytes, &links, &words.wishes)
+        let order = arrange(&bytes, &edges, &words.wishes)
             .map_err(|cycle| constraint_cycle(cycle, &taken, &words))?;
+        let place = places(&order);
         Ok(PlanOrder {
+            cycles: KindCycles::new(&needs, &order, &place),
             taken,
             skipped,
             needed_by,
             needs,
             words,
-            runs,
+            order,
+            place,
         })
     }
 
-    /// The numbers of the steps as they follow one another, each with its run.
-    pub fn numbered_runs(&self) -> impl Iterator<Item = (usize, usize)> {
-        self.runs
-            .iter()
-            .enumerate()
-            .flat_map(|(run, nodes)| nodes.iter().map(move |&node| (run, node)))
+    /// Whether a need holds: what is needed is restored before what needs it.
+    pub fn is_met(&self, need: &Dependency) -> bool {
+        at(&self.place, need.of) < at(&self.place, need.by)
     }
 }
 

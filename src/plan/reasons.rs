@@ -2,69 +2,68 @@
 //!
 //! Reads an order that is made already; it decides nothing.
 
+use super::cycles::sum;
 use super::dependencies::Dependency;
+use super::graph::{at, item_mut};
 use super::ordering::PlanOrder;
+use super::words::{counted_references, pointing_forward, shortened};
 use crate::model::KindRef;
 
 /// The reason of each step, by its number. The strongest is given alone: the user's word, who
-/// brought a step that nobody chose, a cycle, who needs the step, whom it needs.
+/// brought a step that nobody chose, the cycle that it breaks, who needs the step, whom it needs.
 pub(super) fn reasons(arrangement: &PlanOrder<'_>) -> Vec<String> {
     let around = neighbours(arrangement);
-    let nodes = 0..arrangement.taken.len();
-    nodes
-        .map(|node| reason(arrangement, &around, node))
+    let steps = arrangement.taken.iter().zip(&around).enumerate();
+    steps
+        .map(|(node, (taken, around))| {
+            let pair = &taken.pair;
+            let step = StepReason {
+                arrangement,
+                node,
+                pair,
+                around,
+            };
+            step.strongest()
+        })
         .collect()
 }
 
 /// What is around each step in the finished order.
-fn neighbours(arrangement: &PlanOrder<'_>) -> Vec<Neighbours> {
-    let mut around: Vec<Neighbours> = vec![Neighbours::default(); arrangement.taken.len()];
-    for (at, (run, node)) in arrangement.numbered_runs().enumerate() {
-        if let Some(around) = around.get_mut(node) {
-            (around.run, around.at) = (run, at);
+fn neighbours<'a>(arrangement: &'a PlanOrder<'_>) -> Vec<Neighbours<'a>> {
+    let mut around = vec![Neighbours::default(); arrangement.taken.len()];
+    for need in &arrangement.needs {
+        if !arrangement.is_met(need) {
+            item_mut(&mut around, need.by).later.push(need);
+            continue;
+        }
+        item_mut(&mut around, need.by).needs.push(need);
+        let needed = item_mut(&mut around, need.of);
+        if need.is_parent {
+            needed.parent_of.push(need.by);
+        } else {
+            needed.referenced_by.push(need);
         }
     }
-    let needs = arrangement.needs.iter();
-    needs.for_each(|need| add_need(&mut around, need));
     around
 }
 
-/// Adds a need. Inside a cycle, and against the user's word, it does not hold and so is no reason.
-fn add_need(around: &mut [Neighbours], need: &Dependency) {
-    let run_of = |node: usize| around.get(node).map(|around| around.run);
-    if run_of(need.of) >= run_of(need.by) {
-        return;
-    }
-    if let Some(needed) = around.get_mut(need.of) {
-        needed.add_needing(need);
-    }
-    if let Some(needing) = around.get_mut(need.by) {
-        needing.needs.push(need.of);
-    }
+/// What is around a step in the finished order.
+#[derive(Default, Clone)]
+struct Neighbours<'a> {
+    parent_of: Vec<usize>,
+    /// References alone, of kinds of which it is no parent.
+    referenced_by: Vec<&'a Dependency>,
+    needs: Vec<&'a Dependency>,
+    /// What it needs and what is restored later.
+    later: Vec<&'a Dependency>,
 }
 
 /// One step of an order, and what is around it.
 struct StepReason<'a> {
     arrangement: &'a PlanOrder<'a>,
-    all: &'a [Neighbours],
     node: usize,
     pair: &'a KindRef,
-    around: &'a Neighbours,
-}
-
-fn reason(arrangement: &PlanOrder<'_>, all: &[Neighbours], node: usize) -> String {
-    let (Some(taken), Some(around)) = (arrangement.taken.get(node), all.get(node)) else {
-        return String::new();
-    };
-    let pair = &taken.pair;
-    StepReason {
-        arrangement,
-        all,
-        node,
-        pair,
-        around,
-    }
-    .strongest()
+    around: &'a Neighbours<'a>,
 }
 
 impl StepReason<'_> {
@@ -73,8 +72,9 @@ impl StepReason<'_> {
         let reason = words.placed.get(&self.node).cloned();
         reason
             .or_else(|| self.who_brought_it())
-            .or_else(|| self.cycle())
-            .or_else(|| self.who_needs_it())
+            .or_else(|| self.broken_cycle())
+            .or_else(|| self.whose_parent())
+            .or_else(|| self.who_refers_to_it())
             .or_else(|| words.awaited.get(&self.node).cloned())
             .unwrap_or_else(|| self.whom_it_needs())
     }
@@ -84,34 +84,57 @@ impl StepReason<'_> {
         Some(format!("needed by {}", self.name(*by)))
     }
 
-    fn cycle(&self) -> Option<String> {
-        let run = self.arrangement.runs.get(self.around.run)?;
-        let others = run.iter().filter(|&&other| other != self.node);
-        let names = others.clone().map(|&other| self.name(other));
-        let count = others.count();
-        (count > 0).then(|| format!("in a cycle with {}", shortened(names, count, 3)))
+    fn broken_cycle(&self) -> Option<String> {
+        let cycle = self.arrangement.cycles.of(self.node)?;
+        let cycles = &self.arrangement.cycles;
+        let is_in_it = |need: &&&Dependency| cycles.of_both(need.of, need.by).is_some();
+        let later: Vec<_> = self.around.later.iter().filter(is_in_it).collect();
+        let others: Vec<usize> = later.iter().map(|need| need.of).collect();
+        if others.is_empty() {
+            return None;
+        }
+        let references = later.iter().filter(|need| need.is_reference);
+        let references = references.map(|need| need.references);
+        let count = pointing_forward(references.fold(Some(0), sum), cycle.references);
+        let count = count.map(|count| format!(": {count}")).unwrap_or_default();
+        let others = self.list(&others, 2);
+        Some(format!("breaks the cycle with {others}{count}"))
     }
 
-    fn who_needs_it(&self) -> Option<String> {
-        let (parent_of, referenced_by) = (&self.around.parent_of, &self.around.referenced_by);
-        let needed = [("parent of", parent_of), ("referenced by", referenced_by)];
-        let needed = needed.into_iter().filter(|(_, nodes)| !nodes.is_empty());
-        let needed = needed.map(|(how, nodes)| format!("{how} {}", self.list(nodes, 1)));
-        let needed: Vec<String> = needed.collect();
-        (!needed.is_empty()).then(|| needed.join(", "))
+    fn whose_parent(&self) -> Option<String> {
+        let children = &self.around.parent_of;
+        (!children.is_empty()).then(|| format!("parent of {}", self.list(children, 1)))
+    }
+
+    /// Names the kind with the most references.
+    fn who_refers_to_it(&self) -> Option<String> {
+        let referring = self.around.referenced_by.iter();
+        let place = |need: &Dependency| at(&self.arrangement.place, need.by);
+        let most =
+            referring.max_by_key(|need| (need.references, std::cmp::Reverse(place(need))))?;
+        let count = most.references.map(counted_references);
+        let count = count.map(|count| format!(" ({count})")).unwrap_or_default();
+        let first = format!("{}{count}", self.name(most.by));
+        let referring = self.around.referenced_by.len();
+        let names = shortened(std::iter::once(first), referring, 1);
+        Some(format!("referenced by {names}"))
     }
 
     fn whom_it_needs(&self) -> String {
-        if self.around.needs.is_empty() {
-            return "stands alone".to_owned();
+        let mut needs = self.around.needs.clone();
+        if needs.is_empty() {
+            return "independent".to_owned();
         }
-        format!("after {}", self.list(&self.around.needs, 3))
+        // Parents first: they decide more than references.
+        needs.sort_by_key(|need| (!need.is_parent, at(&self.arrangement.place, need.of)));
+        let names = needs.iter().map(|need| self.name(need.of));
+        format!("after {}", shortened(names, needs.len(), 2))
     }
 
     /// The names of some steps, in the order of the plan.
     fn list(&self, nodes: &[usize], most: usize) -> String {
         let mut nodes = nodes.to_vec();
-        nodes.sort_by_key(|&node| self.all.get(node).map(|around| around.at));
+        nodes.sort_by_key(|&node| at(&self.arrangement.place, node));
         let names = nodes.iter().map(|&node| self.name(node));
         shortened(names, nodes.len(), most)
     }
@@ -125,34 +148,5 @@ impl StepReason<'_> {
             Some(taken) => taken.pair.to_string(),
             None => String::new(),
         }
-    }
-}
-
-/// What is around a step in the finished order.
-#[derive(Default, Clone)]
-struct Neighbours {
-    run: usize,
-    at: usize,
-    parent_of: Vec<usize>,
-    referenced_by: Vec<usize>,
-    needs: Vec<usize>,
-}
-
-impl Neighbours {
-    fn add_needing(&mut self, need: &Dependency) {
-        if need.parent {
-            self.parent_of.push(need.by);
-        } else {
-            self.referenced_by.push(need.by);
-        }
-    }
-}
-
-/// The first names of a list of `count`, and how many more there are.
-pub(super) fn shortened(names: impl Iterator<Item = String>, count: usize, most: usize) -> String {
-    let names: Vec<String> = names.take(most).collect();
-    match count.saturating_sub(names.len()) {
-        0 => names.join(", "),
-        more => format!("{} and {more} more", names.join(", ")),
     }
 }

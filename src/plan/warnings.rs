@@ -5,8 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use super::graph::{Graph, at};
 use super::ordering::PlanOrder;
-use super::reasons::shortened;
+use super::words::shortened;
 use super::{Choices, OnExisting, PlanSelection, Redaction, RuleMatch};
 use crate::model::{Kind, KindRef, Manifest, MissingKind, Namespace};
 
@@ -27,6 +28,7 @@ pub(super) fn warnings(
         );
     }
     warnings.extend(missing_kinds(manifest, &choices.selection).map(ToString::to_string));
+    warnings.extend(late_parents(arrangement));
     warnings.extend(wrong_counts(manifest, arrangement));
     warnings.extend(redaction_warnings(&choices.redaction));
     warnings.extend(sample_warnings(choices));
@@ -41,6 +43,31 @@ pub fn missing_kinds<'a>(
 ) -> impl Iterator<Item = &'a MissingKind> {
     let is_taken = |missing: &&MissingKind| selection.takes(&missing.pair());
     manifest.missing.iter().filter(is_taken)
+}
+
+/// Kinds that are restored before their parents: by the user's word, or because their parents form
+/// a cycle.
+fn late_parents(arrangement: &PlanOrder<'_>) -> impl Iterator<Item = String> {
+    let parents = || arrangement.needs.iter().filter(|need| need.is_parent);
+    let edges = parents().map(|need| (need.of, need.by)).collect::<Vec<_>>();
+    let component = Graph::new(arrangement.taken.len(), edges).components();
+    let late = parents().filter(|need| !arrangement.is_met(need));
+    let (in_cycle, by_word): (Vec<_>, Vec<_>) =
+        late.partition(|need| at(&component, need.of) == at(&component, need.by));
+    let name = |node: usize| arrangement.taken.get(node).map(|taken| &taken.pair);
+    let late = [("a cycle of parents", in_cycle), ("your order", by_word)].into_iter();
+    late.filter(|(_, needs)| !needs.is_empty())
+        .map(move |(because, needs)| {
+            let names = needs.iter().filter_map(|need| {
+                Some(format!(
+                    "{} (parent {})",
+                    name(need.by)?,
+                    name(need.of)?.kind
+                ))
+            });
+            let names = shortened(names, needs.len(), NAMED);
+            format!("restored before their parents, because of {because}: {names}")
+        })
 }
 
 /// Counts of what is restored that were wrong when it was packed.

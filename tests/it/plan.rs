@@ -672,8 +672,8 @@ fn table_explains_restore_without_colours() {
     let explained = text(&["--target", "ndjson:out", "--explain", "acme/Media"]);
     assert!(
         explained.contains("acme/Media")
-            && explained.contains("stands behind")
-            && explained.contains("is waited for by"),
+            && explained.contains("comes after")
+            && explained.contains("comes before"),
         "{explained}"
     );
     desk.json(

@@ -50,6 +50,10 @@ fn step_waits_for_its_dependencies() {
         !waits["(default)/Invoice"].contains(&"(default)/Order".to_owned()),
         "Order comes later: {waits:?}"
     );
+    let order = &waits["(default)/Order"];
+    for needed in ["(default)/Invoice", "(default)/Customer"] {
+        assert!(order.contains(&needed.to_owned()), "in a cycle: {waits:?}");
+    }
     assert!(
         waits["(default)/OrderLine"].contains(&"(default)/Account".to_owned()),
         "through Order: {waits:?}"

@@ -99,6 +99,24 @@ fn manifest(kinds: Vec<KindInfo>) -> Manifest {
 
 /// A shop: a chain of parents, a cycle, a second namespace that refers to the first.
 fn shop() -> Manifest {
+    let mut shop = uncounted_shop();
+    for item in &mut shop.kinds {
+        let counts =
+            item.reference_pairs
+                .iter()
+                .map(|of| match (item.kind.as_str(), of.kind.as_str()) {
+                    ("Invoice", "Order") => 1,
+                    ("Order", "Invoice") => 40,
+                    ("Order", "Product") => 812,
+                    _ => 7,
+                });
+        item.reference_counts = Some(counts.collect());
+    }
+    shop
+}
+
+/// The same shop in an archive of an earlier version.
+fn uncounted_shop() -> Manifest {
     manifest(vec![
         item("", "Product", 900, &[], &[]),
         item("", "Customer", 200, &["Account"], &[("", "Product")]),
@@ -183,6 +201,16 @@ fn reason(plan: &Plan, pair: &str) -> String {
         .clone()
 }
 
+/// What each step refers to that is restored later.
+fn later(plan: &Plan) -> Vec<String> {
+    let steps = plan.steps.iter();
+    let later = steps.flat_map(|step| {
+        let later = step.later.iter();
+        later.map(|later| format!("{}: {later}", step.kind))
+    });
+    later.collect()
+}
+
 #[test]
 fn shop_is_ordered_by_dependency_and_size() {
     let plan = planned(&shop(), &choices(|s| s.exclude = selectors(&["Session"]))).unwrap();
@@ -191,21 +219,27 @@ fn shop_is_ordered_by_dependency_and_size() {
         .zip(plan.steps.iter().map(|step| step.reason.as_str()))
         .collect();
     let expected = [
-        ("Setting", "stands alone"),
+        ("Setting", "independent"),
         ("Account", "parent of Customer and 1 more"),
-        ("Product", "referenced by acme/Customer and 3 more"),
+        ("Product", "referenced by Order (812 references) and 3 more"),
         ("acme/Customer", "after (default)/Product"),
         ("Customer", "parent of Order"),
-        ("Invoice", "in a cycle with Order"),
-        ("Order", "in a cycle with Invoice"),
-        ("OrderLine", "after Product, Order"),
+        (
+            "Invoice",
+            "breaks the cycle with Order: 1 of 41 references points forward",
+        ),
+        ("Order", "parent of OrderLine"),
+        ("OrderLine", "after Order, Product"),
     ];
     let steps: Vec<(&str, &str)> = steps
         .iter()
         .map(|(kind, reason)| (kind.as_str(), *reason))
         .collect();
     assert_eq!(steps, expected);
-    assert_eq!(plan.cycles.len(), 1);
+    let [cycle] = plan.cycles.as_slice() else {
+        panic!("{:?}", plan.cycles)
+    };
+    assert_eq!((cycle.references, cycle.later), (Some(41), Some(1)));
     assert_eq!(plan.skipped[0].reason, "--exclude Session");
 }
 
@@ -263,12 +297,12 @@ fn the_users_word_wins_over_the_data() {
         "--depends-on Account=OrderLine"
     );
     let place = |kind: &str| kinds(&plan).iter().position(|k| k == kind).unwrap();
-    assert!(
-        place("Account") > place("OrderLine")
-            && place("OrderLine") > place("Order")
-            && place("Order") > place("Customer"),
-        "{:?}",
-        kinds(&plan)
+    assert!(place("Account") > place("OrderLine"));
+    // One parent gives way, and no more.
+    assert!(place("Order") > place("Customer") && place("Customer") > place("Account"));
+    assert_eq!(
+        plan.warnings[0],
+        "restored before their parents, because of your order: (default)/OrderLine (parent Order)"
     );
 
     let plan = all(|s| s.depends_on = depends_on(&["*=Session"]));
@@ -277,15 +311,58 @@ fn the_users_word_wins_over_the_data() {
 }
 
 #[test]
-fn a_word_inside_a_cycle_opens_it() {
-    let plan = planned(
-        &shop(),
-        &choices(|s| s.depends_on = depends_on(&["Invoice=Order"])),
-    )
-    .unwrap();
-    assert!(plan.cycles.is_empty());
-    let place = |kind: &str| kinds(&plan).iter().position(|k| k == kind).unwrap();
-    assert!(place("Order") < place("Invoice"));
+fn a_word_decides_where_a_cycle_breaks() {
+    let turned = choices(|s| s.depends_on = depends_on(&["Invoice=Order"]));
+    let plan = planned(&shop(), &turned).unwrap();
+    assert_eq!(later(&plan), ["Order: (default)/Invoice (40 references)"]);
+    assert_eq!(
+        (plan.cycles[0].references, plan.cycles[0].later),
+        (Some(41), Some(40))
+    );
+    assert_eq!(
+        reason(&plan, "(default)/Order"),
+        "breaks the cycle with Invoice: 40 of 41 references point forward"
+    );
+}
+
+#[test]
+fn without_counts_the_words_have_no_numbers() {
+    let plan = planned(&uncounted_shop(), &to_emulator()).unwrap();
+    assert_eq!(later(&plan), ["Invoice: (default)/Order"]);
+    let cycle = &plan.cycles[0];
+    assert_eq!((cycle.references, cycle.later), (None, None));
+    assert_eq!(
+        reason(&plan, "(default)/Invoice"),
+        "breaks the cycle with Order"
+    );
+    assert_eq!(
+        reason(&plan, "(default)/Product"),
+        "referenced by acme/Customer and 3 more"
+    );
+    assert!(!plan.to_json().contains("\"references\""));
+}
+
+#[test]
+fn parents_in_a_cycle_are_a_warning() {
+    let parents = [("Post", "Comment"), ("Comment", "Post")];
+    let items = parents.map(|(kind, parent)| item("", kind, 10, &[parent], &[]));
+    let plan = planned(&manifest(items.to_vec()), &to_emulator()).unwrap();
+    assert_eq!(kinds(&plan), ["Comment", "Post"]);
+    assert_eq!(
+        plan.warnings,
+        [
+            "restored before their parents, because of a cycle of parents: (default)/Comment (parent Post)"
+        ]
+    );
+    assert_eq!(
+        reason(&plan, "(default)/Comment"),
+        "breaks the cycle with Post"
+    );
+    let turned = choices(|s| s.first = selectors(&["OrderLine"]));
+    assert_eq!(
+        planned(&shop(), &turned).unwrap().warnings[0],
+        "restored before their parents, because of your order: (default)/OrderLine (parent Order)"
+    );
 }
 
 #[test]

@@ -30,29 +30,13 @@ fn in_one_cycle(reach: &Reach, a: &KindRef, b: &KindRef) -> bool {
 }
 
 /// What each pair needs among `pairs`, as (needed, by).
-fn data_edges(
-    manifest: &Manifest,
-    pairs: &[KindRef],
-    other_namespaces: bool,
-) -> Vec<(KindRef, KindRef)> {
+fn data_edges(manifest: &Manifest, pairs: &[KindRef]) -> Vec<(KindRef, KindRef)> {
     let mut edges = Vec::new();
     for item in &manifest.kinds {
         let by = item.pair();
-        let here = item
-            .parents
-            .iter()
-            .chain(&item.references)
-            .map(|kind| KindRef {
-                namespace: by.namespace.clone(),
-                kind: kind.clone(),
-            });
-        let elsewhere = item
-            .reference_pairs
-            .iter()
-            .filter(|_| other_namespaces)
-            .cloned();
+        let needed = item.needs().map(|(of, _)| of);
         edges.extend(
-            here.chain(elsewhere)
+            needed
                 .filter(|of| *of != by && pairs.contains(of) && pairs.contains(&by))
                 .map(|of| (of, by.clone())),
         );
@@ -95,6 +79,110 @@ fn any_manifest() -> impl Strategy<Value = Manifest> {
     })
 }
 
+/// Shops of up to seven kinds in two namespaces, with many references and with parents that form no
+/// cycle.
+fn any_cycle() -> impl Strategy<Value = Manifest> {
+    let kinds = prop::sample::subsequence((0..12).collect::<Vec<_>>(), 2..=7).prop_shuffle();
+    let references = prop::collection::btree_map((0..7_usize, 0..7_usize), 1..50_u64, 0..24);
+    let parents = prop::collection::vec((0..7_usize, 0..7_usize), 0..5);
+    (kinds, references, parents, prop::bool::weighted(0.8)).prop_map(
+        |(kinds, references, parents, is_counted)| {
+            let pair = |number: usize| {
+                kinds
+                    .get(number)
+                    .map(|kind| (NAMESPACES[kind / 6], KINDS[kind % 6]))
+            };
+            let items = (0..kinds.len()).map(|by| {
+                let (namespace, kind) = pair(by).unwrap();
+                // A parent has a smaller number than its child.
+                let parents = parents
+                    .iter()
+                    .filter(|(of, child)| *child == by && of < child);
+                let parents =
+                    parents.filter_map(|(of, _)| pair(*of).filter(|parent| parent.0 == namespace));
+                let counts = references.iter().filter(|((from, _), _)| *from == by);
+                let counts: BTreeMap<_, u64> = counts
+                    .filter_map(|((_, to), count)| Some((pair(*to)?, *count)))
+                    .collect();
+                let mut item = item(
+                    namespace,
+                    kind,
+                    10,
+                    &parents.map(|parent| parent.1).collect::<Vec<_>>(),
+                    &counts.keys().copied().collect::<Vec<_>>(),
+                );
+                item.reference_counts = is_counted.then(|| counts.into_values().collect());
+                item
+            });
+            manifest(items.collect())
+        },
+    )
+}
+
+/// One need between two kinds of a manifest.
+struct CountedNeed {
+    of: KindRef,
+    by: KindRef,
+    is_parent: bool,
+    references: Option<u64>,
+}
+
+fn counted_needs(manifest: &Manifest) -> Vec<CountedNeed> {
+    let mut needs = Vec::new();
+    for item in &manifest.kinds {
+        let by = item.pair();
+        let need = |of: KindRef, is_parent, references| CountedNeed {
+            of,
+            by: by.clone(),
+            is_parent,
+            references,
+        };
+        let parents = item.parents.iter().map(|kind| KindRef {
+            namespace: by.namespace.clone(),
+            kind: kind.clone(),
+        });
+        needs.extend(parents.map(|of| need(of, true, None)));
+        let references = item.counted_references().filter(|(of, _)| **of != by);
+        needs.extend(references.map(|(of, references)| need(of.clone(), false, references)));
+    }
+    needs
+}
+
+fn comes_before(order: &[KindRef], one: &KindRef, other: &KindRef) -> bool {
+    let place = |pair| order.iter().position(|at| at == pair);
+    place(one) < place(other)
+}
+
+/// The references that point forward.
+fn forward<'a>(order: &[KindRef], needs: &'a [CountedNeed]) -> Vec<&'a CountedNeed> {
+    let references = needs.iter().filter(|need| !need.is_parent);
+    references
+        .filter(|need| comes_before(order, &need.by, &need.of))
+        .collect()
+}
+
+fn weight(forward: &[&CountedNeed]) -> u64 {
+    forward
+        .iter()
+        .map(|need| need.references.unwrap_or(1))
+        .sum()
+}
+
+fn permutations(count: usize) -> Vec<Vec<usize>> {
+    let Some(last) = count.checked_sub(1) else {
+        return vec![Vec::new()];
+    };
+    let shorter = permutations(last).into_iter();
+    let longer = shorter.flat_map(|shorter| {
+        (0..count).map(move |at| {
+            let mut longer = shorter.clone();
+            longer.insert(at, last);
+            longer
+        })
+    });
+    longer.collect()
+}
+
 fn any_pair(manifest: &Manifest, at: usize) -> String {
     manifest.kinds[at % manifest.kinds.len()].pair().to_string()
 }
@@ -119,25 +207,20 @@ proptest! {
         expected.sort();
         prop_assert_eq!(everything, expected);
 
-        // By kind names within each namespace, and by all that the data says.
-        for other_namespaces in [false, true] {
-            let edges = data_edges(&manifest, &pairs, other_namespaces);
-            let reach = closure(&pairs, &edges);
-            for (of, by) in &edges {
-                prop_assert!(place[of] < place[by] || in_one_cycle(&reach, of, by), "{} before {}", by, of);
-            }
+        let edges = data_edges(&manifest, &pairs);
+        let reach = closure(&pairs, &edges);
+        for (of, by) in &edges {
+            prop_assert!(place[of] < place[by] || in_one_cycle(&reach, of, by), "{} before {}", by, of);
         }
 
         // Cycles together and named; whatever could have changed places goes small before big.
-        let edges = data_edges(&manifest, &pairs, true);
-        let reach = closure(&pairs, &edges);
         let runs: Vec<&[KindRef]> = pairs.chunk_by(|a, b| in_one_cycle(&reach, a, b)).collect();
         for (at, run) in runs.iter().enumerate() {
             for other in &runs[at + 1..] {
                 prop_assert!(!in_one_cycle(&reach, &run[0], &other[0]), "{} and {} are apart", run[0], other[0]);
             }
         }
-        let named: Vec<Vec<KindRef>> = plan.cycles.iter().map(|c| c.iter().map(|m| KindRef { namespace: m.namespace.clone(), kind: m.kind.clone() }).collect()).collect();
+        let named: Vec<Vec<KindRef>> = plan.cycles.iter().map(|cycle| cycle.kinds.iter().map(CycleMember::pair).collect()).collect();
         prop_assert_eq!(named, runs.iter().filter(|run| run.len() > 1).map(|run| run.to_vec()).collect::<Vec<_>>());
         let key = |run: &[KindRef]| (run.iter().map(|pair| manifest.kinds.iter().find(|item| item.pair() == *pair).unwrap().bytes).sum::<u64>(), run.iter().min().cloned());
         for two in runs.windows(2) {
@@ -154,6 +237,38 @@ proptest! {
         let read = Plan::parse(&plan.to_json()).unwrap();
         prop_assert_eq!(&read, &plan);
         prop_assert_eq!(read.check_against(&manifest, &archive(), &Environment::default()).unwrap(), plan);
+    }
+
+    #[test]
+    fn as_few_references_as_possible_point_forward(manifest in any_cycle()) {
+        let plan = planned(&manifest, &to_emulator()).unwrap();
+        let order: Vec<KindRef> = plan.steps.iter().map(Step::pair).collect();
+        let needs = counted_needs(&manifest);
+        let parents_come_first = |order: &[KindRef]| needs.iter().all(|need| !need.is_parent || comes_before(order, &need.of, &need.by));
+        prop_assert!(parents_come_first(&order), "{:?}", order);
+
+        let forward_of = |order: &[KindRef]| forward(order, &needs);
+        let forward = forward_of(&order);
+        let possible = permutations(order.len()).into_iter().map(|places| places.into_iter().map(|at| order[at].clone()).collect::<Vec<_>>());
+        let best = possible.filter(|order| parents_come_first(order)).map(|order| weight(&forward_of(&order))).min();
+        prop_assert_eq!(Some(weight(&forward)), best, "{:?}", order);
+
+        // The plan says exactly those, step by step and cycle by cycle.
+        let mut said: Vec<(KindRef, KindRef, Option<u64>)> = plan.steps.iter().flat_map(|step| step.later.iter().map(|later| (step.pair(), later.pair(), later.references))).collect();
+        said.sort();
+        let mut expected: Vec<_> = forward.iter().map(|need| (need.by.clone(), need.of.clone(), need.references)).collect();
+        expected.sort();
+        prop_assert_eq!(said, expected);
+        let later: Option<u64> = plan.cycles.iter().map(|cycle| cycle.later).sum();
+        if needs.iter().all(|need| need.is_parent || need.references.is_some()) {
+            prop_assert_eq!(later, Some(weight(&forward)));
+        }
+        for step in &plan.steps {
+            let count: Option<u64> = step.later.iter().map(|later| later.references).sum();
+            let cycle = plan.cycles.iter().find(|cycle| cycle.kinds.iter().any(|member| member.pair() == step.pair()));
+            let words = count.zip(cycle.and_then(|cycle| cycle.references)).map(|(count, all)| format!(": {count} of {all} reference"));
+            prop_assert!(step.later.is_empty() || (step.reason.starts_with("breaks the cycle with ") && words.is_none_or(|words| step.reason.contains(&words))), "{}", step.reason);
+        }
     }
 
     #[test]
@@ -192,7 +307,7 @@ proptest! {
                 for (a, b) in &wished {
                     prop_assert!(place[a] < place[b], "{} before {}", b, a);
                 }
-                let edges = data_edges(&manifest, &all, true);
+                let edges = data_edges(&manifest, &all);
                 let reach = closure(&all, &[edges.clone(), wished].concat());
                 for (of, by) in &edges {
                     prop_assert!(place[of] < place[by] || in_one_cycle(&reach, of, by), "{} before {}", by, of);
