@@ -23,7 +23,7 @@
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = tempfile::tempdir()?;
-//! # let exports = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/managed");
+//! # let exports = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/shop/exports");
 //! # let backups = folder.path();
 //! let source: Arc<dyn Store> = Arc::new(DirStore::new(exports));
 //! let dest: Arc<dyn Store> = Arc::new(DirStore::new(backups));
@@ -32,7 +32,7 @@
 //! let name = ArchiveName::Explicit("backup.zip".to_owned());
 //! let request = PackRequest::default();
 //! let packed = pack(&source, &dest, name, &request, &workers, &NoProgress).await?;
-//! assert_eq!(packed.entities, 258);
+//! assert_eq!(packed.entities, 438);
 //!
 //! let object = dest.stat("backup.zip").await?;
 //! let title = "backup.zip".to_owned();
@@ -46,7 +46,7 @@
 //! let archive_ref = ArchiveRef { location: title, sha256, generation: None };
 //! let choices = Choices::new("ndjson:restored".parse()?);
 //! let plan = plan(archive.manifest(), &archive_ref, &choices, &Environment::default())?;
-//! assert_eq!(plan.steps.len(), 27);
+//! assert_eq!(plan.steps.len(), 18);
 //! # Ok(())
 //! # }
 //! ```

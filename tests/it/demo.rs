@@ -1,45 +1,107 @@
-//! `kindpack demo` on a machine that has nothing: no Java, no gcloud, no emulator.
+//! `kindpack demo`: on a machine that has nothing (no Java, no gcloud, no emulator), and with an
+//! emulator; and the backup that it carries.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use crate::support::{Run, Running, TestDir, files_below};
+use kindpack::datastore::emulator as installed;
+use unicode_width::UnicodeWidthStr as _;
 
-/// Runs the demo with nothing on PATH and its folder below the desk.
-fn demo(desk: &TestDir, options: &[&str]) -> Run {
-    fs::create_dir_all(desk.path("nothing")).unwrap();
+use crate::support::emulator::emulator;
+use crate::support::entities::{assert_same, of_lines};
+use crate::support::fixtures::{fixture, shop};
+use crate::support::{PROGRAM, Run, Running, TestDir, files_below, outside_program, skip, sound};
+
+/// Columns of a terminal that nobody has made wider.
+const WIDTH: usize = 80;
+
+/// Lines of such a terminal.
+const HEIGHT: usize = 24;
+
+/// A demo whose folder is below `tmp`.
+fn command(desk: &TestDir, options: &[&str]) -> Command {
     fs::create_dir_all(desk.path("tmp")).unwrap();
     let args: Vec<&str> = ["demo"].iter().chain(options).copied().collect();
     let mut command = desk.kindpack(&args);
+    command.env("TMPDIR", desk.path("tmp"));
     command
-        .env("PATH", desk.path("nothing"))
-        .env("TMPDIR", desk.path("tmp"))
-        .env_remove("JAVA_HOME");
-    crate::support::sound(Running::start(command).wait(), &args)
 }
 
-fn folder(desk: &TestDir) -> PathBuf {
+/// Runs the demo with nothing on PATH.
+pub fn demo(desk: &TestDir, options: &[&str]) -> Run {
+    fs::create_dir_all(desk.path("nothing")).unwrap();
+    let mut command = command(desk, options);
+    command
+        .env("PATH", desk.path("nothing"))
+        .env_remove("JAVA_HOME");
+    let run = sound(Running::start(command).wait(), &["demo"]);
+    assert_eq!(run.code, 0, "{}", run.brief());
+    run
+}
+
+/// The folder that a demo has left.
+pub fn folder(desk: &TestDir) -> PathBuf {
     let names = desk.names_in("tmp");
     assert_eq!(names.len(), 1, "{names:?}");
     desk.path("tmp").join(&names[0])
+}
+
+/// The commands that a demo has shown, each with what stands below it.
+fn commands(said: &str) -> Vec<(String, String)> {
+    let said = said.replace(" \\\n    ", " ");
+    let mut commands: Vec<(String, String)> = Vec::new();
+    for line in said.lines() {
+        if let Some(command) = line.strip_prefix("$ ") {
+            commands.push((command.to_owned(), String::new()));
+        } else if let Some((_, output)) = commands.last_mut() {
+            output.push_str(line);
+            output.push('\n');
+        }
+    }
+    commands
+}
+
+/// The numbered steps of a demo.
+fn steps(said: &str) -> Vec<String> {
+    let number = |line: &str| line.split_once(". ")?.0.parse::<u32>().ok();
+    let mut steps: Vec<String> = Vec::new();
+    for line in said.lines() {
+        if number(line).is_some() {
+            steps.push(String::new());
+        }
+        if let Some(step) = steps.last_mut() {
+            step.push_str(line);
+            step.push('\n');
+        }
+    }
+    steps
+}
+
+/// Types a line as a user would who has followed the demo's first words.
+fn type_again(desk: &TestDir, folder: &Path, line: &str) -> Run {
+    let program = Path::new(PROGRAM).parent().unwrap().display();
+    let script = format!("PATH='{program}':\"$PATH\"; {line}");
+    let mut shell = desk.program("sh", &["-c", &script]);
+    shell.current_dir(folder);
+    Running::start(shell).wait()
 }
 
 #[test]
 fn demo_runs_without_anything_installed() {
     let desk = TestDir::new();
     let run = demo(&desk, &[]);
-    assert_eq!(run.code, 0, "{}", run.brief());
     let said = run.text();
+    let shown: Vec<String> = commands(&said).into_iter().map(|(line, _)| line).collect();
     for command in [
-        "pack exports backup.zip",
-        "list backup.zip",
-        "verify backup.zip",
-        "plan backup.zip --target ndjson:restored -o plan.json",
-        "restore plan.json",
+        "kindpack list backup.zip",
+        "kindpack verify backup.zip",
+        "kindpack verify damaged.zip",
+        "kindpack plan backup.zip --target ndjson:copy --only 'berlin/*' -o plan.json",
+        "kindpack restore plan.json",
     ] {
         assert!(
-            said.lines()
-                .any(|line| line == format!("$ kindpack {command}")),
+            shown.iter().any(|line| line == command),
             "{command} is not shown:\n{said}"
         );
     }
@@ -47,66 +109,150 @@ fn demo_runs_without_anything_installed() {
         said.contains("Left out: a restore into Google's Datastore emulator"),
         "{said}"
     );
-    assert!(said.contains("258 entities"), "{said}");
-
     let folder = folder(&desk);
-    assert!(
-        said.contains(folder.to_str().unwrap()),
-        "it says where all of it is:\n{said}"
-    );
-    for name in [
-        "backup.zip",
-        "backup.zip.sha256",
-        "plan.json",
-        "plan.json.journal",
-    ] {
+    assert!(said.contains(folder.to_str().unwrap()), "{said}");
+    for name in ["backup.zip", "backup.zip.sha256", "plan.json.journal"] {
         assert!(folder.join(name).is_file(), "{name}");
     }
-    assert_eq!(files_below(&folder.join("restored")).len(), 27);
-    let place = |command: &str| said.find(&format!("$ kindpack {command}")).unwrap();
-    let after = |what: &str| {
-        said.find(what)
-            .unwrap_or_else(|| panic!("{what:?} is not said:\n{said}"))
-    };
-    assert!(
-        place("pack") < after("sha256") && place("list") < after("NAMESPACE"),
-        "what a command says stands below it:\n{said}"
-    );
+    assert_eq!(files_below(&folder.join("copy")).len(), 9);
 }
 
 #[test]
-fn what_the_demo_shows_can_be_typed_again() {
+fn demo_output_fits_a_terminal() {
+    let desk = TestDir::new();
+    let said = demo(&desk, &[]).text();
+    // The folder and the program have names of any length.
+    let named = |line: &&str| line.starts_with("  cd ") || line.starts_with("  alias ");
+    for line in said.lines().filter(|line| !named(line)) {
+        assert!(line.width() <= WIDTH, "{line}");
+    }
+    let steps = steps(&said);
+    assert_eq!(steps.len(), 8);
+    for step in steps {
+        assert!(step.trim_end().lines().count() <= HEIGHT, "{step}");
+    }
+    assert!(said.contains("\n… and 8 more\n"), "{said}");
+}
+
+#[test]
+fn demo_warns_of_nothing() {
+    let desk = TestDir::new();
+    let run = demo(&desk, &[]);
+    assert!(!run.text().contains("warning"), "{}", run.text());
+    assert_eq!(run.err, "");
+    let source = shop().to_str().unwrap().to_owned();
+    desk.pack(&source);
+    let plan = desk.plan("set.zip", "ndjson:out", "plan.json", &[]);
+    assert_eq!(plan["steps"].as_array().unwrap().len(), 18);
+    assert_eq!(plan["warnings"].as_array().map_or(0, Vec::len), 0);
+    assert_eq!(plan["cycles"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn demo_commands_can_be_typed_again() {
     let desk = TestDir::new();
     let said = demo(&desk, &[]).text();
     let folder = folder(&desk);
-    let exports = folder.join("exports");
-    for name in fs::read_dir(&folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| *path != exports)
-    {
-        fs::remove_dir_all(&name)
-            .or_else(|_| fs::remove_file(&name))
-            .unwrap();
+    let damaged = fs::read(folder.join("damaged.zip")).unwrap();
+    for name in desk.names_in(folder.to_str().unwrap()) {
+        if name != "exports" {
+            let path = folder.join(name);
+            let removed = fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path));
+            removed.unwrap();
+        }
     }
-    for line in said
-        .lines()
-        .filter_map(|line| line.strip_prefix("$ kindpack "))
-    {
-        let args: Vec<&str> = line.split(' ').collect();
-        let mut command = desk.kindpack(&args);
-        command.current_dir(&folder);
-        let run = Running::start(command).wait();
-        assert_eq!(run.code, 0, "{line}: {}", run.brief());
+    for (line, shown) in commands(&said) {
+        let run = type_again(&desk, &folder, &line);
+        let is_refused = line == "kindpack verify damaged.zip";
+        assert_eq!(run.code, if is_refused { 4 } else { 0 }, "{line}");
+        assert!(!is_refused || shown.contains("exit code is 4"), "{shown}");
+        if line.contains("head -n 1") {
+            assert_eq!(
+                without_blanks(&shown),
+                without_blanks(&run.text()),
+                "{line}"
+            );
+        }
     }
-    assert!(folder.join("restored/acme/Customer.ndjson").is_file());
+    assert_eq!(fs::read(folder.join("damaged.zip")).unwrap(), damaged);
+    assert!(folder.join("copy/berlin/Customer.ndjson").is_file());
+}
+
+/// A text without what breaks it into lines.
+fn without_blanks(text: &str) -> String {
+    let (text, _) = text.split_once("\n\n").unwrap_or((text, ""));
+    text.split_whitespace().collect()
 }
 
 #[test]
-fn the_demo_speaks_json_a_line_an_event() {
+fn demo_damages_one_byte_and_names_the_entry() {
+    let desk = TestDir::new();
+    let said = demo(&desk, &[]).text();
+    let folder = folder(&desk);
+    let read = |name: &str| fs::read(folder.join(name)).unwrap();
+    let (backup, damaged) = (read("backup.zip"), read("damaged.zip"));
+    let changed = backup.iter().zip(&damaged).filter(|(a, b)| a != b).count();
+    assert_eq!((backup.len(), changed), (damaged.len(), 1));
+    let verify = |(line, _): &(String, String)| line == "kindpack verify damaged.zip";
+    let (_, shown) = commands(&said).into_iter().find(verify).unwrap();
+    assert!(
+        without_blanks(&shown).contains("kind_Order/output-0"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn demo_masks_personal_data() {
+    let desk = TestDir::new();
+    let said = demo(&desk, &[]).text();
+    let folder = folder(&desk);
+    let read = |name: &str| fs::read(folder.join(name).join("berlin/Customer.ndjson")).unwrap();
+    let customers = of_lines(&read("copy"));
+    assert_eq!(customers.len(), 20);
+    let masked = String::from_utf8(read("masked")).unwrap();
+    for customer in &customers {
+        for property in ["name", "email", "phone"] {
+            let value = customer["properties"][property]["stringValue"].as_str();
+            assert!(!masked.contains(value.unwrap()), "{property}");
+        }
+    }
+    assert_eq!(of_lines(masked.as_bytes()).len(), 20);
+    assert!(said.contains(r#""email":{"stringValue":"****"#), "{said}");
+}
+
+#[test]
+fn demo_restores_into_a_running_emulator() {
+    let Some(emulator) = emulator("the demo in a running emulator") else {
+        return;
+    };
+    let desk = TestDir::new();
+    let mut command = command(&desk, &["--json"]);
+    command.env("DATASTORE_EMULATOR_HOST", &emulator.host);
+    let run = sound(Running::start(command).wait(), &["demo"]);
+    assert_eq!(run.code, 0, "{}", run.brief());
+    assert_eq!(run.last_event()["emulator"], true);
+    let name = folder(&desk).file_name().unwrap().to_owned();
+    let project = name.to_str().unwrap().to_lowercase();
+    assert_eq!(emulator.query(&project, "lyon", "OrderLine").len(), 45);
+}
+
+#[test]
+fn demo_rehearses_in_an_installed_emulator() {
+    if let Err(error) = installed::find() {
+        return skip("emulator", "the demo's rehearsal", &error.to_string());
+    }
+    let desk = TestDir::new();
+    let run = sound(Running::start(command(&desk, &[])).wait(), &["demo"]);
+    assert_eq!(run.code, 0, "{}", run.brief());
+    let said = run.text();
+    assert!(said.contains("$ kindpack rehearse backup.zip"), "{said}");
+    assert!(said.contains("18 steps with 438 entities"), "{said}");
+}
+
+#[test]
+fn demo_speaks_json_a_line_an_event() {
     let desk = TestDir::new();
     let run = demo(&desk, &["--json"]);
-    assert_eq!(run.code, 0, "{}", run.brief());
     let last = run.last_event();
     assert_eq!(
         (&last["event"], &last["emulator"]),
@@ -115,6 +261,39 @@ fn the_demo_speaks_json_a_line_an_event() {
     assert_eq!(Path::new(last["folder"].as_str().unwrap()), folder(&desk));
     // The same said quietly.
     let desk = TestDir::new();
-    let run = demo(&desk, &["--quiet"]);
-    assert_eq!(run.code, 0, "{}", run.brief());
+    demo(&desk, &["--quiet"]);
+}
+
+#[test]
+fn bundled_backup_is_whole_and_small() {
+    let desk = TestDir::new();
+    let source = shop();
+    let files = files_below(&source);
+    let bytes: u64 = files.values().map(|it| it.metadata().unwrap().len()).sum();
+    assert!(bytes < 300 << 10, "{bytes}");
+    // Cargo packages no name with one of these.
+    let is_odd = |c: char| r#":*?"<>|\"#.contains(c);
+    assert!(!files.keys().any(|name| name.contains(is_odd)), "{files:?}");
+    let packed = desk.pack(source.to_str().unwrap());
+    assert_eq!(
+        (&packed["kinds"], &packed["entities"]),
+        (&18.into(), &438.into())
+    );
+    let verified = desk.json(0, &["verify", "set.zip"]);
+    assert_eq!(verified["problems"].as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn bundled_backup_matches_its_generator() {
+    let test = "the generator of the demo's backup";
+    let Some(python) = outside_program("python", &["python3"], test) else {
+        return;
+    };
+    let desk = TestDir::new();
+    let made = desk.program(python, &[&fixture("shop/make.py"), "entities"]);
+    let made = Running::start(made).wait();
+    assert_eq!(made.code, 0, "{}", made.brief());
+    desk.pack(shop().to_str().unwrap());
+    let packed = desk.expect(0, &["cat", "set.zip", "*/*"]);
+    assert_same(&of_lines(&made.out), &of_lines(&packed.out), false, test);
 }

@@ -7,8 +7,9 @@ use std::path::Path;
 
 use insta::assert_snapshot;
 
+use crate::demo::{demo, folder};
 use crate::support::fixtures::{fixture, legacy, managed};
-use crate::support::{TestDir, copy_folder};
+use crate::support::{PROGRAM, TestDir, copy_folder};
 
 /// Folders with exports of every fixture, and an archive of two of them.
 fn scene() -> TestDir {
@@ -90,6 +91,19 @@ fn tables_are_printed_as_before() {
     ] {
         assert_snapshot!(name, shown(&desk, line));
     }
+}
+
+#[test]
+fn demo_is_printed_as_before() {
+    let desk = TestDir::new();
+    let printed = demo(&desk, &[]).text();
+    // Where a line is broken depends on the name of the folder.
+    let printed = printed.replace("\n    ", " ").replace(" \\ ", " ");
+    let folder = folder(&desk);
+    let printed = printed
+        .replace(folder.to_str().unwrap(), "[folder]")
+        .replace(PROGRAM, "[program]");
+    assert_snapshot!("demo", without_seconds(&printed));
 }
 
 #[test]

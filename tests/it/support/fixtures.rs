@@ -1,7 +1,7 @@
 //! The fixtures of the repository as sets with their truth.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -41,6 +41,16 @@ pub fn managed() -> Set {
         legacy: false,
         chosen_name: "all_backup_20261122070742.zip",
     }
+}
+
+/// The exports that `kindpack demo` carries: the folder of their only run.
+pub fn shop() -> PathBuf {
+    let runs = fs::read_dir(fixture("shop/exports")).unwrap();
+    let runs: Vec<PathBuf> = runs.map(|run| run.unwrap().path()).collect();
+    let [run] = &runs[..] else {
+        panic!("one run expected: {runs:?}")
+    };
+    run.clone()
 }
 
 pub fn legacy() -> Set {
