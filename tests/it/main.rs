@@ -10,6 +10,7 @@
 )]
 
 mod backup;
+mod bit_by_bit;
 mod cloud;
 mod companions;
 mod config;

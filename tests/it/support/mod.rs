@@ -10,6 +10,7 @@ pub mod fixtures;
 pub mod gcs_server;
 pub mod http_server;
 pub mod mail_server;
+pub mod memory_store;
 pub mod operations;
 pub mod service_exports;
 pub mod zips;
