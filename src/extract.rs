@@ -17,7 +17,7 @@ use crate::archive::{Archive, ArchiveError};
 use crate::export::layout::ManagedExport;
 use crate::model::{
     COMPANIONS_FOLDER, EntryInfo, EntryRole, ExportFormat, Kind, KindInfo, KindRef, Manifest,
-    Selector, Sha256, file_name,
+    Selector, Sha256, UnmatchedSelector, file_name,
 };
 use crate::progress::{Event, Observer};
 use crate::runtime::workers::{WorkerPanicked, Workers};
@@ -52,12 +52,10 @@ pub enum ExtractError {
     #[error(transparent)]
     Dest(StoreError),
     /// A selector chooses nothing.
-    #[error("selector {0}: expected a kind of the archive, found none")]
-    NoMatch(Selector),
+    #[error(transparent)]
+    NoMatch(#[from] UnmatchedSelector),
     /// An export holds chosen and unchosen kinds together.
-    #[error(
-        "{entry}: expected an entry of chosen kinds alone, found that it is part of {other} as well"
-    )]
+    #[error("{entry} belongs to {other} as well, which is not selected")]
     CannotSplitExport {
         /// The entry that both need.
         entry: String,
@@ -65,7 +63,7 @@ pub enum ExtractError {
         other: KindRef,
     },
     /// Two objects would get the same name.
-    #[error("{0}: expected a name for each object, found two objects that would get this one")]
+    #[error("two objects would be written as {0}")]
     SameName(String),
     /// An object of an export would be written among the companions.
     #[error("{0} is an object of an export and would be written among the companions")]
@@ -154,9 +152,7 @@ async fn plan_of(
     only: &[Selector],
     form: ExtractFormat,
 ) -> Result<ExtractPlan, ExtractError> {
-    let kinds = archive
-        .choose(only)
-        .map_err(|selector| ExtractError::NoMatch(selector.clone()))?;
+    let kinds = archive.choose(only)?;
     check_whole_exports(archive, &kinds, form)?;
     let mut plan = layout_of(dest, kinds, form).await?;
     if only.is_empty() {

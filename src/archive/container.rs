@@ -152,7 +152,7 @@ impl Container {
             call: format!("read of {}", self.title),
             tries: 1,
             seconds: 0,
-            found: "a directory that was damaged on its way".to_owned(),
+            found: "the directory of the zip arrived damaged".to_owned(),
         })
     }
 
@@ -342,7 +342,7 @@ fn stream_error(entry: &DirectoryEntry, error: io::Error) -> ArchiveError {
         Ok(error) => ArchiveError::Store(error),
         Err(error) => ArchiveError::Data {
             entry: entry.name.clone(),
-            fault: format!("expected a sound deflate stream, found {error}"),
+            fault: format!("the deflate stream is damaged: {error}"),
         },
     }
 }

@@ -53,7 +53,7 @@ async fn digests_of(store: &dyn Store, object: &ObjectInfo) -> Result<(Sha256, u
         });
         (sha256, crc32c) = hashed.await.map_err(|lost| StoreError::Io {
             name: object.name.clone(),
-            deed: "cannot hash it",
+            deed: "hashing",
             source: io::Error::other(lost),
         })?;
     }

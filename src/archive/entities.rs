@@ -261,7 +261,7 @@ fn stream_fault(entry: &str, error: io::Error) -> ArchiveError {
         Ok(error) => error,
         Err(error) => ArchiveError::Data {
             entry: entry.to_owned(),
-            fault: format!("expected a sound gzip stream, found {error}"),
+            fault: format!("the gzip stream is damaged: {error}"),
         },
     }
 }

@@ -12,7 +12,7 @@ pub enum ArchiveError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// No zip ends where the archive ends.
-    #[error("{archive}: not a zip, or cut off at the end")]
+    #[error("{archive} is not a zip, or its end is cut off")]
     NotAZip {
         /// The archive.
         archive: String,
@@ -26,22 +26,22 @@ pub enum ArchiveError {
         violation: Violation,
     },
     /// There is no manifest where it must be.
-    #[error("{archive}: expected manifest.json, stored, as the last entry, found {found}")]
+    #[error(
+        "{archive} is not an archive of kindpack: {last} is the last entry, not a stored manifest.json"
+    )]
     NoManifest {
         /// The archive.
         archive: String,
-        /// What stands there.
-        found: String,
+        /// The last entry.
+        last: String,
     },
     /// The manifest cannot be read.
-    #[error("{archive}: manifest.json: expected {expected}, found {found}")]
+    #[error("{archive}: manifest.json: {fault}")]
     BadManifest {
         /// The archive.
         archive: String,
-        /// What it should hold.
-        expected: String,
-        /// What it holds.
-        found: String,
+        /// What is wrong with it.
+        fault: String,
     },
     /// An entry's data are not what they must be.
     #[error("entry {entry} is damaged: {fault}")]

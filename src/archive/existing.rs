@@ -44,7 +44,6 @@ impl ExpectedObject {
         }
         Err(StoreError::AlreadyExists {
             name: there.name.clone(),
-            found: "another object there",
         })
     }
 

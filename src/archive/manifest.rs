@@ -22,11 +22,10 @@ const MAX_DEFLATED_PIECE_BYTES: usize = PIECE_LEN_BYTES + (PIECE_LEN_BYTES >> 3)
 const MAX_HEADER_BYTES: u64 = 30 + 65_535 + 64;
 
 /// An error of the manifest.
-fn bad(archive: &str, expected: impl Into<String>, found: impl Into<String>) -> ArchiveError {
+fn bad(archive: &str, fault: impl Into<String>) -> ArchiveError {
     ArchiveError::BadManifest {
         archive: archive.to_owned(),
-        expected: expected.into(),
-        found: found.into(),
+        fault: fault.into(),
     }
 }
 
@@ -35,7 +34,7 @@ pub(super) fn find(
     archive: &str,
     entries: &[DirectoryEntry],
 ) -> Result<DirectoryEntry, ArchiveError> {
-    let found = match entries.last() {
+    let last = match entries.last() {
         Some(last)
             if last.name == MANIFEST_NAME
                 && last.method == Method::Store
@@ -43,12 +42,12 @@ pub(super) fn find(
         {
             return Ok(last.clone());
         }
-        Some(last) => format!("{:?}, {:?} of {} bytes", last.name, last.method, last.len),
-        None => "no entry at all".to_owned(),
+        Some(last) => format!("{:?} ({:?}, {} bytes)", last.name, last.method, last.len),
+        None => "nothing".to_owned(),
     };
     Err(ArchiveError::NoManifest {
         archive: archive.to_owned(),
-        found,
+        last,
     })
 }
 
@@ -58,11 +57,11 @@ pub(super) fn parse(archive: &str, bytes: &[u8]) -> Result<Manifest, ArchiveErro
     struct FormatField {
         format: String,
     }
-    let not_a_manifest = |error: serde_json::Error| bad(archive, "a manifest", error.to_string());
+    let not_a_manifest = |error: serde_json::Error| bad(archive, error.to_string());
     let FormatField { format } = serde_json::from_slice(bytes).map_err(not_a_manifest)?;
     if format != MANIFEST_FORMAT {
-        let expected = format!("format {MANIFEST_FORMAT:?}");
-        return Err(bad(archive, expected, format!("{format:?}")));
+        let fault = format!("expected format {MANIFEST_FORMAT:?}, found {format:?}");
+        return Err(bad(archive, fault));
     }
     serde_json::from_slice(bytes).map_err(not_a_manifest)
 }
@@ -112,9 +111,8 @@ impl<'a> Listing<'a> {
     /// Adds an item that was listed before: both must say the same.
     fn add_shared(&mut self, item: &EntryInfo, other: &EntryInfo) -> Result<(), ArchiveError> {
         if other != item {
-            let expected = format!("one description of {:?}", item.name);
-            let found = format!("{} bytes and {} bytes", other.bytes, item.bytes);
-            return Err(bad(self.archive, expected, found));
+            let fault = format!("it describes {:?} twice, and differently", item.name);
+            return Err(bad(self.archive, fault));
         }
         if !self.shared.contains(&item.name) {
             self.shared.insert(item.name.clone());
@@ -123,24 +121,25 @@ impl<'a> Listing<'a> {
     }
 
     fn entry(&self, item: &EntryInfo) -> Result<&'a DirectoryEntry, ArchiveError> {
-        let expected = "entries that are in the archive";
-        let found = || format!("{:?}, which is not", item.name);
+        let fault = || format!("it lists {:?}, which is not in the archive", item.name);
         let entry = self.reader.entry(&item.name);
-        entry.ok_or_else(|| bad(self.archive, expected, found()))
+        entry.ok_or_else(|| bad(self.archive, fault()))
     }
 
     /// Checks that each entry of the archive is listed.
     fn check_complete(&self, manifest: &Manifest) -> Result<(), ArchiveError> {
         let entries = self.reader.container.entries();
         if let Some(entry) = entries.iter().find(|entry| self.lacks(entry)) {
-            let found = format!("no word of {:?}", entry.name);
-            return Err(bad(self.archive, "every entry of the archive", found));
+            let fault = format!("it does not list {:?}, which is in the archive", entry.name);
+            return Err(bad(self.archive, fault));
         }
         let listed = self.listed.len() + 1;
         if manifest.sums.name != SUMS_NAME || listed != entries.len() {
-            let expected = format!("{SUMS_NAME} and each entry once");
-            let found = format!("{listed} entries of {}", entries.len());
-            return Err(bad(self.archive, expected, found));
+            let fault = format!(
+                "expected {SUMS_NAME} and all {} entries, found {listed}",
+                entries.len()
+            );
+            return Err(bad(self.archive, fault));
         }
         Ok(())
     }
@@ -154,13 +153,16 @@ impl<'a> Listing<'a> {
 fn check_roles(archive: &str, manifest: &Manifest) -> Result<(), ArchiveError> {
     let is_companion = |item: &&EntryInfo| item.name.starts_with(COMPANIONS_FOLDER);
     if let Some(item) = of_exports(manifest).find(is_companion) {
-        let expected = "entries of exports outside companions/";
-        return Err(bad(archive, expected, format!("{:?}", item.name)));
+        let fault = format!("it lists {:?} as part of an export", item.name);
+        return Err(bad(archive, fault));
     }
     let is_stray = |item: &&EntryInfo| !is_companion(item) || item.role != EntryRole::Companion;
     if let Some(item) = manifest.companions.iter().find(is_stray) {
-        let expected = format!("companions below {COMPANIONS_FOLDER}");
-        return Err(bad(archive, expected, format!("{:?}", item.name)));
+        let fault = format!(
+            "it lists {:?} as a companion, but companions are below {COMPANIONS_FOLDER}",
+            item.name
+        );
+        return Err(bad(archive, fault));
     }
     Ok(())
 }
@@ -172,9 +174,10 @@ fn check_reference_counts(archive: &str, manifest: &Manifest) -> Result<(), Arch
         return Ok(());
     };
     let (references, pair) = (kind.reference_pairs.len(), kind.pair());
-    let expected = format!("{references} reference_counts of {pair}");
     let counts = kind.reference_counts.as_ref().map_or(0, Vec::len);
-    Err(bad(archive, expected, counts.to_string()))
+    let fault =
+        format!("it has {counts} reference_counts for the {references} references of {pair}");
+    Err(bad(archive, fault))
 }
 
 fn all_items(manifest: &Manifest) -> impl Iterator<Item = &EntryInfo> {
@@ -193,9 +196,8 @@ fn of_exports(manifest: &Manifest) -> impl Iterator<Item = &EntryInfo> {
 fn check_item(archive: &str, item: &EntryInfo, entry: &DirectoryEntry) -> Result<(), ArchiveError> {
     check_piece_lens(archive, item)?;
     if entry.sealed_data_offset() - entry.header_offset > MAX_HEADER_BYTES {
-        let expected = format!("data of {:?} behind its header", item.name);
-        let found = format!("them at {}", entry.sealed_data_offset());
-        return Err(bad(archive, expected, found));
+        let fault = format!("the data of {:?} are not right after its header", item.name);
+        return Err(bad(archive, fault));
     }
     check_lens(archive, item, entry)
 }
@@ -208,8 +210,9 @@ fn check_piece_lens(archive: &str, item: &EntryInfo) -> Result<(), ArchiveError>
         return Ok(());
     };
     let name = &item.name;
-    let expected = format!("pieces of {name:?} of at most {MAX_DEFLATED_PIECE_BYTES} bytes");
-    Err(bad(archive, expected, long.to_string()))
+    let fault =
+        format!("a piece of {name:?} has {long} bytes, more than {MAX_DEFLATED_PIECE_BYTES}");
+    Err(bad(archive, fault))
 }
 
 fn check_lens(archive: &str, item: &EntryInfo, entry: &DirectoryEntry) -> Result<(), ArchiveError> {
@@ -220,9 +223,11 @@ fn check_lens(archive: &str, item: &EntryInfo, entry: &DirectoryEntry) -> Result
     }
     let (name, pieces) = (&item.name, item.pieces.len());
     let (len, deflated) = (entry.len, entry.compressed_len);
-    let expected = format!("{name:?} of {len} bytes, deflated to {deflated}");
-    let found = format!("{} bytes in {pieces} pieces of {compressed}", item.bytes);
-    Err(bad(archive, expected, found))
+    let fault = format!(
+        "{name:?}: expected {len} bytes, deflated to {deflated}, found {} bytes in {pieces} pieces of {compressed}",
+        item.bytes
+    );
+    Err(bad(archive, fault))
 }
 
 /// How many pieces an item must have, and the length of its data as the item says it.

@@ -25,7 +25,9 @@ pub use digest::{READS_PER_DIGEST, digest_of};
 pub use error::ArchiveError;
 pub use pieces::{Piece, PieceReading, RawBytes};
 
-use crate::model::{EntryInfo, KindInfo, KindRef, MANIFEST_NAME, Manifest, Selector};
+use crate::model::{
+    EntryInfo, KindInfo, KindRef, MANIFEST_NAME, Manifest, Selector, UnmatchedSelector,
+};
 use crate::runtime::workers::Workers;
 use crate::store::{ObjectInfo, Store};
 use pieces::PieceReader;
@@ -124,11 +126,12 @@ impl Archive {
 
     /// The pairs that some selector chooses; all of them where there is no selector. A selector
     /// that chooses none is given back.
-    pub fn choose<'a>(&self, selectors: &'a [Selector]) -> Result<Vec<&KindInfo>, &'a Selector> {
+    pub fn choose(&self, selectors: &[Selector]) -> Result<Vec<&KindInfo>, UnmatchedSelector> {
         let kinds = || self.manifest.kinds.iter();
         let is_idle = |selector: &&Selector| !kinds().any(|kind| selector.matches(&kind.pair()));
         if let Some(idle) = selectors.iter().find(is_idle) {
-            return Err(idle);
+            let pairs = kinds().map(KindInfo::pair);
+            return Err(UnmatchedSelector::new(idle, pairs));
         }
         let matches = |kind: &KindInfo| selectors.iter().any(|each| each.matches(&kind.pair()));
         let chosen = kinds().filter(|kind| selectors.is_empty() || matches(kind));

@@ -481,7 +481,7 @@ impl PieceReader {
             return Ok(());
         }
         let fault = format!(
-            "expected its data at {}, found them at {}",
+            "expected its data at byte {}, found them at {}",
             piece.compressed_offset, local.data_offset
         );
         Err(ArchiveError::Data {
@@ -623,7 +623,7 @@ impl PackedChecksum {
         match item.packed_crc32c {
             Some(expected) if expected != found => Err(ArchiveError::Data {
                 entry: item.name.clone(),
-                fault: format!("expected crc32c {expected} of its data in the zip, found {found}"),
+                fault: format!("expected crc32c {expected} of the deflated data, found {found}"),
             }),
             _ => Ok(()),
         }

@@ -4,7 +4,7 @@ use std::io;
 
 use super::journal::BackupJournalError;
 use crate::datastore::error::DatastoreError;
-use crate::model::{Namespace, Selector};
+use crate::model::{Namespace, UnmatchedSelector};
 use crate::pack::PackError;
 use crate::plan::PlanError;
 use crate::store::StoreError;
@@ -25,7 +25,7 @@ pub enum BackupError {
         reason: &'static str,
     },
     /// The Datastore cannot show an earlier instant.
-    #[error("{0} cannot export the data of an earlier instant")]
+    #[error("{0} cannot export the data of an earlier time")]
     NoSnapshots(String),
     /// The service does not export the instant that is requested.
     #[error("{reason}")]
@@ -42,16 +42,16 @@ pub enum BackupError {
     #[error("there is no namespace {0}")]
     NoNamespace(Namespace),
     /// A selector chooses no kind that is there.
-    #[error("selector {0} matches no kind")]
-    ChoosesNothing(Selector),
+    #[error(transparent)]
+    ChoosesNothing(#[from] UnmatchedSelector),
     /// Everything that is there is left out.
     #[error("nothing is left to back up")]
     NothingSelected,
     /// Another process of this machine carries the backup out.
-    #[error("another process is at work on backup {0}")]
+    #[error("another process is running backup {0}")]
     Busy(String),
     /// The lock of the backup cannot be used.
-    #[error("{path}: cannot lock the backup: {source}")]
+    #[error("locking {path} failed: {source}")]
     Lock {
         /// The lock's file.
         path: String,
@@ -65,7 +65,7 @@ pub enum BackupError {
     #[error(transparent)]
     Datastore(#[from] DatastoreError),
     /// An operation goes on for longer than a backup waits.
-    #[error("{operation}: the export still runs after {} hours", .hours)]
+    #[error("export {operation} is still running after {hours} hours")]
     OperationTimeout {
         /// The operation.
         operation: String,

@@ -6,7 +6,7 @@ use super::error::BackupError;
 use super::request::{KindSelection, is_data};
 use crate::datastore::error::DatastoreError;
 use crate::datastore::kinds::{KindReader, KindStatistics};
-use crate::model::{Kind, KindRef, Namespace};
+use crate::model::{Kind, KindRef, Namespace, UnmatchedSelector};
 
 /// A Datastore that tells its kinds.
 #[async_trait]
@@ -102,7 +102,7 @@ fn choose(
 ) -> Result<Vec<KindRef>, BackupError> {
     let mut only = selection.only.iter();
     if let Some(idle) = only.find(|one| !listed.iter().any(|pair| one.matches(pair))) {
-        return Err(BackupError::ChoosesNothing(idle.clone()));
+        return Err(UnmatchedSelector::new(idle, listed).into());
     }
     listed.retain(|pair| selection.chooses(pair));
     listed.sort();

@@ -62,10 +62,10 @@ fn is_queue_name(text: &str) -> bool {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum QueueFileError {
     /// No file is named.
-    #[error("queue {0:?}: expected FILE or FILE:NAME")]
+    #[error("queue {0:?} names no file: write FILE or FILE:NAME")]
     NoPath(String),
     /// It is no `queue.yaml`.
-    #[error("this is not a queue.yaml: {0}")]
+    #[error("the file is not a queue.yaml: {0}")]
     Malformed(String),
     /// A queue has a rate that is none.
     #[error("queue {name}: {found:?} is not a rate such as 10/s")]
@@ -87,7 +87,7 @@ pub enum QueueFileError {
     #[error("queue {0} is paused: its rate is 0")]
     Paused(String),
     /// There is no queue of that name.
-    #[error("there is no queue {name}; the file has {}", .found.join(", "))]
+    #[error("the file has no queue {name}, but {}", .found.join(", "))]
     Missing {
         /// The name.
         name: String,

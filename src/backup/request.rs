@@ -66,7 +66,9 @@ pub enum BackupSourceError {
     #[error(transparent)]
     Spelling(#[from] TargetSpecError),
     /// It is a target that can only be written.
-    #[error("source {0:?}: expected datastore:PROJECT[/DATABASE] or emulator:PROJECT[@HOST:PORT]")]
+    #[error(
+        "{0:?} is not a Datastore: write datastore:PROJECT[/DATABASE] or emulator:PROJECT[@HOST:PORT]"
+    )]
     NotADatastore(String),
 }
 
@@ -220,7 +222,7 @@ impl RateUnit {
 
 /// A text that is no rate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("rate {0:?}: expected a number above 0 and a unit, such as 10/s, 20/m, 1/h or 5/d")]
+#[error("{0:?} is not a rate such as 10/s, 20/m, 1/h or 5/d")]
 pub struct RateError(String);
 
 /// No rate is lower: two starts would be more than a year apart.
@@ -294,7 +296,9 @@ pub enum SnapshotTimeError {
     #[error(transparent)]
     Time(#[from] TimeError),
     /// It is a time between two minutes.
-    #[error("snapshot time {0}: expected `now` or a whole minute, such as 2026-01-31T02:15:00Z")]
+    #[error(
+        "snapshot time {0} is not a whole minute: write a time such as 2026-01-31T02:15:00Z, or now"
+    )]
     NotAMinute(Timestamp),
 }
 

@@ -241,7 +241,7 @@ impl<'a> Run<'a> {
         .map_err(|error| name_taken(error, &self.request.archive))?;
         let sealed = packed.sealed.ok_or(BackupError::Location {
             location: folder.to_string(),
-            reason: "no archive was written",
+            reason: "kindpack wrote no archive",
         })?;
         self.record(BackupEvent::Packed {
             archive: folder.below(&packed.name).to_string(),
@@ -282,7 +282,7 @@ impl<'a> Run<'a> {
             .and_then(|it| self.services.stores.object(&it));
         let (store, name) = found.ok_or_else(|| BackupError::Location {
             location: archive.clone(),
-            reason: "this is not the name of an archive",
+            reason: "the location names no archive",
         })?;
         let object = store.stat(&name).await.map_err(VerifyError::Store)?;
         Ok((store, object, archive))
@@ -443,7 +443,7 @@ fn exports_folder(
             refused("the service exports to gs://BUCKET/NAME only")
         }
         (ExportStorage::LocalDir | ExportStorage::RemoteDir, Location::Bucket { .. }) => {
-            refused("an emulator exports to a folder of its machine only")
+            refused("an emulator exports to a folder of its own machine only")
         }
         (_, location) => Ok(ExportsFolder::new(
             // The journal is written as the bucket has it: class and key are for the archive.
@@ -467,7 +467,7 @@ fn absolute(location: &Location) -> Result<Location, BackupError> {
     }
     let absolute = std::path::absolute(path);
     Ok(Location::Local(
-        absolute.map_err(|_| refused("this is not a path"))?,
+        absolute.map_err(|_| refused("the path is empty"))?,
     ))
 }
 
@@ -490,7 +490,7 @@ fn destination(
     let found = stores.object(archive);
     let (store, name) = found.ok_or_else(|| BackupError::Location {
         location: archive.to_string(),
-        reason: "this is not the name of an archive",
+        reason: "the location names no archive",
     })?;
     Ok((archive.folder(), store, ArchiveName::Explicit(name)))
 }

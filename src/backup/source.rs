@@ -35,7 +35,7 @@ impl BackupSource {
             TargetSpec::Emulator { project, host } => Ok(BackupSource::Emulator { project, host }),
             other => Err(BackupError::Location {
                 location: other.to_string(),
-                reason: "this is not a Datastore",
+                reason: "the location is not a Datastore",
             }),
         }
     }

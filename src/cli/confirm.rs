@@ -26,33 +26,43 @@ pub async fn confirm(
 ) -> Result<(), Failure> {
     match (confirmed, target.project()) {
         (Some(confirmed), Some(project)) if confirmed == project => Ok(()),
-        (Some(confirmed), project) => {
-            Err(refused(target, project.unwrap_or("no project"), confirmed))
-        }
+        (Some(confirmed), project) => Err(wrong_project(target, project, confirmed)),
         (None, Some(project)) if target.is_real_service() => ask(context, target, project).await,
         (None, _) => Ok(()),
     }
 }
 
-fn refused(target: &TargetSpec, expected: &str, found: &str) -> Failure {
-    Failure::refused(format!(
-        "--confirm: expected {expected} for {target}, found {found}"
-    ))
+/// Another project than the target's was named.
+fn wrong_project(target: &TargetSpec, project: Option<&str>, confirmed: &str) -> Failure {
+    match project {
+        Some(project) => Failure::refused(format!(
+            "--confirm names {confirmed:?}, but {target} is project {project}"
+        ))
+        .hint(format!("pass --confirm {project} if you mean that project")),
+        None => Failure::refused(format!(
+            "--confirm names a project, but {target} is a folder"
+        ))
+        .hint("leave out --confirm"),
+    }
+}
+
+/// The project was not named.
+fn unconfirmed(target: &TargetSpec, project: &str) -> Failure {
+    Failure::refused(format!("{target} is a real project and is not confirmed"))
+        .hint(format!("pass --confirm {project} if you mean that project"))
 }
 
 /// Has the project typed at the terminal, where there is one.
 async fn ask(context: &Context, target: &TargetSpec, project: &str) -> Result<(), Failure> {
     let is_at_terminal = io::stdin().is_terminal() && io::stderr().is_terminal();
     if context.ui.is_json() || !is_at_terminal {
-        return Err(refused(target, project, "none").hint(format!(
-            "--confirm {project}, if that project is really meant"
-        )));
+        return Err(unconfirmed(target, project));
     }
     let question = format!("This writes into {target}. Type the project's id to go on: ");
     if prompt(context, question).await? == project {
         Ok(())
     } else {
-        Err(refused(target, project, "another answer"))
+        Err(unconfirmed(target, project))
     }
 }
 
@@ -113,7 +123,7 @@ pub fn holder(context: &Context) -> Result<String, Failure> {
     let path = context.state.open(&context.ui)?.join("leases").join("name");
     let failed = |error: &io::Error| {
         Failure::usage(format!(
-            "{}: cannot keep this machine's name: {error}",
+            "writing this machine's name to {} failed: {error}",
             path.display()
         ))
         .hint(STATE_HINT)

@@ -11,7 +11,7 @@ use crate::backup::{BackupError, BackupJournalError};
 use crate::datastore::emulator::EmulatorError;
 use crate::datastore::error::DatastoreError;
 use crate::extract::ExtractError;
-use crate::model::{KindRef, Selector};
+use crate::model::{KindRef, Selector, UnmatchedSelector};
 use crate::pack::{ExportFault, PackError};
 use crate::plan::profile::ConfigError;
 use crate::plan::{ChoiceError, PlanClass, PlanError};
@@ -28,12 +28,28 @@ use crate::targets::TargetError;
 use crate::transform::redact::RedactError;
 use crate::verify::VerifyError;
 
-/// What helps whoever has no credentials.
+/// What helps without credentials.
 const CREDENTIALS: &str =
-    "`gcloud auth application-default login`, or GOOGLE_APPLICATION_CREDENTIALS, gives credentials";
+    "run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS";
 
-/// How to come by a secret.
-pub const KEY_HINT: &str = "export KINDPACK_REDACT_KEY=\"$(openssl rand -hex 32)\", and keep it: the same secret gives the same hashes";
+/// How to get a secret.
+pub const KEY_HINT: &str = "run `export KINDPACK_REDACT_KEY=\"$(openssl rand -hex 32)\"`, and keep it: the same secret gives the same hashes";
+
+/// What helps where nothing but a second run does.
+pub const RUN_AGAIN: &str = "run the same command again to continue";
+
+/// What helps where an import cannot.
+const USE_COMMIT: &str = "use --via commit";
+
+/// What shows the kinds of an archive.
+const LIST_KINDS: &str = "run `kindpack list ARCHIVE` to see the kinds";
+
+/// What helps where a plan does not.
+const NEW_PLAN: &str = "make a new plan: `kindpack plan ARCHIVE --target TARGET -o PLAN`";
+
+/// What shows the kinds of a Datastore.
+const DRY_RUN_SHOWS_KINDS: &str =
+    "run `kindpack backup FROM EXPORTS ARCHIVE --dry-run` to see the kinds";
 
 /// What a restore could not do, also where another command runs it.
 pub const CANNOT_RESTORE: &str = "cannot restore";
@@ -99,9 +115,16 @@ impl Failure {
         Failure::new(ExitCode::Refused, why)
     }
 
-    /// Something that the contract has and this version has not.
-    pub fn not_yet(thing: &str) -> Self {
-        Failure::usage(format!("{thing}: not in this version"))
+    /// An address of a bucket where only a path of this machine can be.
+    pub fn local_only(address: &str) -> Self {
+        Failure::usage(format!(
+            "{address} is in a bucket; only a local path is possible here"
+        ))
+    }
+
+    /// A selector that matches nothing; `otherwise` helps where none is near.
+    fn unmatched(error: &UnmatchedSelector, otherwise: &str) -> Self {
+        Failure::usage(error.to_string()).hint(nearest_hint(error, otherwise))
     }
 
     /// Something of this machine that could not be read or written.
@@ -113,7 +136,7 @@ impl Failure {
     pub fn from_archive_store(error: StoreError) -> Self {
         match error {
             StoreError::Changed { .. } => Failure::refused(error.to_string())
-                .hint("somebody replaced the archive meanwhile: try again"),
+                .hint("run the command again: the archive was replaced meanwhile"),
             error => error.into(),
         }
     }
@@ -154,6 +177,21 @@ impl Failure {
     }
 }
 
+/// What to do about a selector that matches nothing: the nearest one, or where the kinds are shown.
+fn nearest_hint(unmatched: &UnmatchedSelector, otherwise: &str) -> String {
+    match &unmatched.nearest {
+        Some(nearest) => format!("did you mean {}?", shell_quote(&nearest.to_string())),
+        None => otherwise.to_owned(),
+    }
+}
+
+/// A selector that matches no kind of an archive.
+impl From<UnmatchedSelector> for Failure {
+    fn from(error: UnmatchedSelector) -> Self {
+        Failure::unmatched(&error, LIST_KINDS)
+    }
+}
+
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let code = match &error {
@@ -179,20 +217,22 @@ impl From<StoreError> for Failure {
         let failure = Failure::new(code, error.to_string());
         match error {
             StoreError::Busy { .. } => {
-                failure.hint("wait for the other one, or choose another name")
+                failure.hint("wait for the other process, or choose another name")
             }
-            StoreError::UnsupportedName { .. } => {
-                failure.hint("choose a shorter name; a sidecar needs 7 bytes more than its archive")
-            }
+            StoreError::UnsupportedName { .. } => failure
+                .hint("choose a shorter name; a sidecar has a name 7 bytes longer than its archive"),
             StoreError::BillingProjectRequired { .. } => {
-                failure.hint("--billing-project PROJECT names who pays")
+                failure.hint("pass --billing-project PROJECT")
             }
-            StoreError::Denied { .. } => {
-                failure.hint("docs/cloud-storage.md lists the roles that each command needs")
-            }
+            StoreError::Denied { .. } => failure
+                .hint("grant the roles that docs/cloud-storage.md lists for this command"),
             StoreError::Unauthorized { .. } => failure.hint(CREDENTIALS),
-            StoreError::Service { .. } => failure
-                .hint("the same command goes on; --retry-timeout gives the service more time"),
+            StoreError::Service { .. } => failure.hint(
+                "run the same command again to continue, or pass a longer --retry-timeout such as 10m",
+            ),
+            StoreError::InvalidAddress { variable, .. } => failure.hint(format!(
+                "unset {variable}, or set it to an address such as http://localhost:9023"
+            )),
             _ => failure,
         }
     }
@@ -225,11 +265,13 @@ impl From<ArchiveError> for Failure {
             ArchiveError::Worker(error) => error.into(),
             ArchiveError::NotAZip { .. } => damaged,
             ArchiveError::NoManifest { .. } => {
-                damaged.hint("`kindpack verify --any-zip` checks zips that kindpack did not make")
+                damaged.hint("check zips of other tools with `kindpack verify --any-zip ZIP`")
             }
             ArchiveError::Structure { .. }
             | ArchiveError::BadManifest { .. }
-            | ArchiveError::Data { .. } => damaged.hint("`kindpack verify` says all that is wrong"),
+            | ArchiveError::Data { .. } => {
+                damaged.hint("run `kindpack verify ARCHIVE` to see every problem")
+            }
         }
     }
 }
@@ -239,41 +281,42 @@ impl From<PackError> for Failure {
         let text = error.to_string();
         match error {
             PackError::IncompleteSet { .. } => set_not_whole(&error),
-            PackError::NoExport => Failure::new(ExitCode::Incomplete, format!("SOURCE: {text}")).hint(
-                "SOURCE is a folder with *.overall_export_metadata or *.backup_info in it, at any depth",
+            PackError::NoExport => Failure::new(ExitCode::Incomplete, text).hint(
+                "name a folder that contains *.overall_export_metadata or *.backup_info, at any depth",
             ),
-            PackError::EmptySelection => Failure::usage(format!("--only/--exclude: {text}")),
+            PackError::EmptySelection => Failure::usage(text)
+                .hint("change --only or --exclude; `kindpack pack SOURCE ARCHIVE --dry-run` shows the kinds"),
             PackError::CannotSplitExport { .. } => {
-                Failure::usage(text).hint("choose all kinds of that export, or none")
+                Failure::usage(text).hint("select both or neither")
             }
             PackError::MultipleProjects(_) => {
-                Failure::usage(format!("SOURCE: {text}")).hint("pack each project on its own")
+                Failure::usage(text).hint("pack each project on its own")
             }
             PackError::AlreadyExists(_) => {
-                Failure::refused(text).hint("choose another name, or replace it with --overwrite")
+                Failure::refused(text).hint("choose another name, or pass --overwrite")
             }
-            PackError::SourceChanged(_) => {
-                Failure::new(ExitCode::Incomplete, format!("source changed: {text}"))
-                    .hint("pack again when nothing is written there any more")
-            }
+            PackError::SourceChanged(_) => Failure::new(ExitCode::Incomplete, text)
+                .hint("pack again when nothing writes there any more"),
             PackError::Source(error) => error.into(),
             PackError::Dest(error) => match error {
                 StoreError::NotFound { .. } | StoreError::NotAFile { .. } => {
                     Failure::usage(error.to_string())
                 }
                 StoreError::AlreadyExists { .. } => Failure::refused(error.to_string())
-                    .hint("choose another name, or --overwrite"),
+                    .hint("choose another name, or pass --overwrite"),
                 error => error.into(),
             },
             PackError::Zip(_) => Failure::new(ExitCode::Damaged, text),
             PackError::MemoryTooSmall { .. } => {
-                Failure::usage(text).hint("--memory 1GiB allows more")
+                Failure::usage(text).hint("pass --memory 1GiB or more")
             }
-            PackError::NoMatch(_) => {
-                Failure::usage(text).hint("the default namespace is written (default)")
+            PackError::NoMatch(unmatched) => Failure::unmatched(
+                &unmatched,
+                "run `kindpack pack SOURCE ARCHIVE --dry-run` to see the kinds",
+            ),
+            PackError::SameCompanion(_) => {
+                Failure::usage(text).hint("name the folder that contains both sources instead")
             }
-            PackError::SameCompanion(_) => Failure::usage(text)
-                .hint("name the folder that holds both, so that their names differ"),
             PackError::IncompleteArchive | PackError::Deflate(_) | PackError::NotMissing(_) => Failure::internal(text),
             PackError::Worker(error) => error.into(),
         }
@@ -300,8 +343,7 @@ fn set_not_whole(error: &PackError) -> Failure {
             format!("{}: {}", fault.export, fault.fault)
         }
     };
-    let absent =
-        |selector: &Selector| format!("{selector}: expected a finished export, found none");
+    let absent = |selector: &Selector| format!("{selector}: there is no finished export of it");
     let mut why: Vec<String> = faults.iter().chain(duplicates).map(sentence).collect();
     why.extend(missing.iter().map(absent));
     why.extend(stale.iter().map(ToString::to_string));
@@ -339,28 +381,27 @@ fn hint_for_set(error: &PackError, code: ExitCode) -> Option<String> {
     let is_count_alone = missing.is_empty() && duplicates.is_empty() && stale.is_empty();
     if let Some(options) = accepted.filter(|options| !options.is_empty() && is_count_alone) {
         return Some(format!(
-            "{} packs them if nothing but the count is wrong; the archive records both counts",
+            "pass {} if only the count is wrong; the archive records both counts",
             options.join(" ")
         ));
     }
     let hint = match unnamed.first() {
         _ if !duplicates.is_empty() && *is_latest => {
-            "move one of the two exports out of SOURCE: --latest leaves an export out only as a whole, and only where its time tells \
-             that it is older"
+            "move one of the two exports out of SOURCE: --latest leaves out whole exports only, and only older ones"
         }
-        _ if !duplicates.is_empty() => "--latest takes the newest of two exports of one kind",
+        _ if !duplicates.is_empty() => {
+            "pass --latest to take the newest of two exports of one kind"
+        }
         _ if code != ExitCode::Incomplete => return None,
         Some(export) => {
             return Some(format!(
-                "move {export} out of SOURCE if nobody writes there any more: nothing tells its kinds, so --exclude cannot leave it out"
+                "move {export} out of SOURCE if nothing writes there any more; its kinds are unknown, so --exclude cannot leave it out"
             ));
         }
         None if faults.is_empty() && missing.is_empty() => {
-            "export these kinds again, or leave them out with --exclude; --max-spread 48h allows older ones"
+            "export these kinds again, leave them out with --exclude, or allow older ones with --max-spread 48h"
         }
-        None => {
-            "--wait 1h waits for exports that are still being written; --exclude leaves kinds out"
-        }
+        None => "wait for unfinished exports with --wait 1h, or leave kinds out with --exclude",
     };
     Some(hint.to_owned())
 }
@@ -370,9 +411,9 @@ impl From<VerifyError> for Failure {
         let text = error.to_string();
         let failure = match error {
             VerifyError::Store(error) => Failure::from_archive_store(error),
-            VerifyError::NoMatch(_) => Failure::usage(text).hint("`kindpack list` shows the kinds"),
+            VerifyError::NoMatch(unmatched) => unmatched.into(),
             VerifyError::MemoryTooSmall { .. } => {
-                Failure::usage(text).hint("--memory 1GiB allows more")
+                Failure::usage(text).hint("pass --memory 1GiB or more")
             }
             VerifyError::Worker(error) => error.into(),
         };
@@ -387,21 +428,19 @@ impl From<ExtractError> for Failure {
         match error {
             ExtractError::Archive(error) => error.into(),
             ExtractError::Dest(StoreError::AlreadyExists { .. }) => {
-                Failure::refused(text).hint("nothing is overwritten: choose an empty DEST")
+                Failure::refused(text).hint("choose an empty DEST: extract overwrites nothing")
             }
             ExtractError::Dest(StoreError::UnsupportedName { .. }) => Failure::refused(text).hint(
-                "`kindpack restore ARCHIVE --target dir:PATH` writes the exports with shortened names",
+                "run `kindpack restore ARCHIVE --target dir:PATH` to write exports with shortened names",
             ),
             ExtractError::Dest(error) => error.into(),
-            ExtractError::NoMatch(_) => {
-                Failure::usage(text).hint("`kindpack list` shows the kinds")
-            }
+            ExtractError::NoMatch(unmatched) => unmatched.into(),
             ExtractError::CannotSplitExport { .. } => Failure::usage(text).hint(
-                "choose all kinds of that export; `kindpack restore --target dir:PATH` divides exports",
+                "select all kinds of that export, or run `kindpack restore ARCHIVE --target dir:PATH`, which divides exports",
             ),
             ExtractError::SameName(_) => Failure::refused(text),
             ExtractError::AmongCompanions(_) => Failure::refused(text).hint(
-                "--only '*' writes the exports alone, `kindpack restore --companions DEST` the companions",
+                "pass --only '*' to write the exports alone, and `kindpack restore --companions DEST` for the companions",
             ),
             ExtractError::Worker(error) => error.into(),
         }
@@ -417,24 +456,46 @@ impl From<PlanError> for Failure {
         let failure = Failure::new(code, error.to_string());
         match error {
             PlanError::ArchiveChanged { .. } => {
-                failure.hint("make a new plan: `kindpack plan ARCHIVE --target TARGET -o PLAN`")
+                failure.hint(NEW_PLAN)
             }
-            PlanError::PlanModified { .. } => failure
-                .hint("steps of a plan may be removed or moved; for anything else make a new one"),
-            PlanError::EmptySelection { .. } | PlanError::Redact(RedactError::NoKind { .. }) => {
-                failure.hint("`kindpack list` shows the kinds")
+            PlanError::PlanModified { .. } => failure.hint(
+                "make a new plan for changes other than deleting or reordering steps: `kindpack plan ARCHIVE --target TARGET -o PLAN`",
+            ),
+            PlanError::EmptySelection { unmatched, .. } => {
+                failure.hint(nearest_hint(&unmatched, LIST_KINDS))
+            }
+            PlanError::Redact(RedactError::NoKind { .. }) => failure.hint(LIST_KINDS),
+            PlanError::UnknownNamespace { .. } => failure.hint(
+                "run `kindpack list ARCHIVE` to see the namespaces; write (default) for the default one",
+            ),
+            PlanError::NoEmulatorAddress { project } => failure.hint(format!(
+                "start an emulator with `gcloud beta emulators datastore start`, and pass --target emulator:{project}@localhost:8081"
+            )),
+            PlanError::InvalidEmulatorAddress { .. } => failure
+                .hint("set DATASTORE_EMULATOR_HOST to an address such as localhost:8081"),
+            PlanError::EmulatorVariableSet { variable, .. } => failure.hint(format!(
+                "run `unset {variable}` to restore into the real project, or pass --target emulator:PROJECT"
+            )),
+            PlanError::EmulatorAddressIsGoogle { .. } => {
+                failure.hint("pass --target datastore:PROJECT if you mean the real service")
             }
             PlanError::SourceProject { .. } => failure.hint(
-                "--disaster-recovery declares that this project is to be overwritten; emulator: takes any project",
+                "pass --disaster-recovery to overwrite this project, or restore into an emulator with --target emulator:PROJECT",
             ),
             PlanError::RuleMatchesNothing { rule } => failure.hint(format!(
-                "correct the name; --redact '?{rule}' is a rule that may match nothing"
+                "correct the name, or pass --redact {} if it may match nothing",
+                shell_quote(&format!("?{rule}"))
             )),
             PlanError::NoRedactKey { .. } => failure.hint(KEY_HINT),
-            PlanError::NoImport { .. } => failure.hint("--via commit can do it"),
+            PlanError::NoImport { .. } => failure.hint(USE_COMMIT),
+            PlanError::WriteOnceTarget { .. } => {
+                failure.hint("leave out --on-existing, and choose a new folder")
+            }
             PlanError::SameFile { second, .. } => failure.hint(format!(
-                "leave one out with --exclude '{second}', and restore it into another folder"
+                "leave one out with --exclude {}, and restore it into another folder",
+                shell_quote(&second.to_string())
             )),
+            PlanError::NotAPlan { .. } | PlanError::UnknownFormat { .. } => failure.hint(NEW_PLAN),
             _ => failure,
         }
     }
@@ -447,11 +508,11 @@ impl From<BackupJournalError> for Failure {
             BackupJournalError::Store(error) => error.into(),
             BackupJournalError::Impossible(_) => Failure::internal(text),
             BackupJournalError::Busy(_) => Failure::refused(text)
-                .hint("wait for the other process, or start another backup with --new"),
+                .hint("wait for the other process, or start a new backup with --new"),
             BackupJournalError::Malformed { .. }
             | BackupJournalError::Contradiction { .. }
             | BackupJournalError::Gap(_) => {
-                Failure::refused(text).hint("start another backup with --new")
+                Failure::refused(text).hint("start a new backup with --new")
             }
         }
     }
@@ -475,7 +536,7 @@ impl From<BackupError> for Failure {
                 Failure::with_reasons(ExitCode::Damaged, problems)
             }
             BackupError::OperationTimeout { .. } => {
-                Failure::new(ExitCode::Partial, text).hint("the same command goes on with it")
+                Failure::new(ExitCode::Partial, text).hint(RUN_AGAIN)
             }
             BackupError::NoSnapshots(_) => service(&text).hint("leave out --snapshot-time"),
             BackupError::SnapshotRefused { advice, .. } => Failure {
@@ -486,14 +547,15 @@ impl From<BackupError> for Failure {
                 "check the name of the project; kinds whose names start with _ are never backed up",
             ),
             BackupError::NoNamespace(_) => {
-                Failure::usage(text).hint("the default namespace is written (default)")
+                Failure::usage(text).hint("write (default) for the default namespace")
             }
-            BackupError::ChoosesNothing(_) | BackupError::NothingSelected => {
-                Failure::usage(text).hint("`kindpack backup --dry-run` shows the kinds")
+            BackupError::ChoosesNothing(unmatched) => {
+                Failure::unmatched(&unmatched, DRY_RUN_SHOWS_KINDS)
             }
+            BackupError::NothingSelected => Failure::usage(text).hint(DRY_RUN_SHOWS_KINDS),
             BackupError::Location { .. } => Failure::usage(text),
             BackupError::Busy(_) => Failure::refused(text)
-                .hint("wait for the other process, or start another backup with --new"),
+                .hint("wait for the other process, or start a new backup with --new"),
             BackupError::Lock { source, .. } => Failure::new(code_of(&source), text),
         }
     }
@@ -505,7 +567,7 @@ impl From<PruneError> for Failure {
             PruneError::Store(error) => error.into(),
             PruneError::Verify(error) => error.into(),
             PruneError::Damaged(problems) => Failure::with_reasons(ExitCode::Damaged, problems)
-                .hint("nothing was removed; move the damaged archive away, and prune again"),
+                .hint("move the damaged archive away, and prune again"),
         }
     }
 }
@@ -542,9 +604,8 @@ impl From<TargetError> for Failure {
             TargetError::UnsupportedName { .. } => {
                 failure.hint("choose a folder with a shorter path, or on another file system")
             }
-            TargetError::Locked { .. } => {
-                failure.hint("wait for the other one; if it was killed, its mark ends at that time")
-            }
+            TargetError::Locked { .. } => failure
+                .hint("wait for the other restore; its lock expires at that time if it was killed"),
             _ => failure,
         }
     }
@@ -554,15 +615,17 @@ impl From<DatastoreError> for Failure {
     fn from(error: DatastoreError) -> Self {
         let failure = Failure::new(ExitCode::Service, error.to_string());
         match error {
-            DatastoreError::Service { .. } => {
-                failure.hint("is it running? The same command goes on where this one stopped")
-            }
-            DatastoreError::NoImport { .. } => failure.hint("--via commit can do it"),
+            DatastoreError::Service { .. } => failure
+                .hint("check that it is running, then run the same command again to continue"),
+            DatastoreError::NoImport { .. } => failure.hint(USE_COMMIT),
             DatastoreError::Denied { .. } => {
-                failure.hint("the role roles/datastore.user allows what a restore does")
+                failure.hint("grant the role roles/datastore.user, which a restore needs")
             }
             DatastoreError::Unauthorized { .. } => failure.hint(CREDENTIALS),
-            DatastoreError::Refused { .. } | DatastoreError::UnexpectedResponse { .. } => failure,
+            DatastoreError::UnexpectedResponse { .. } => {
+                failure.hint("check the address: the server may not be a Datastore")
+            }
+            DatastoreError::Refused { .. } => failure,
         }
     }
 }
@@ -575,16 +638,13 @@ impl From<ImportError> for Failure {
             ImportError::Staging(error) => error.into(),
             ImportError::Datastore(error) => error.into(),
             ImportError::Worker(error) => error.into(),
-            ImportError::NotImportable { .. } => {
-                Failure::refused(text).hint("--via commit can do it")
-            }
+            ImportError::NotImportable { .. } => Failure::refused(text).hint(USE_COMMIT),
             ImportError::InvalidStaging { .. } => Failure::usage(text),
-            ImportError::EmulatorCannotRead { .. } => {
-                Failure::new(ExitCode::Service, text).hint("--staging names another folder")
-            }
+            ImportError::EmulatorCannotRead { .. } => Failure::new(ExitCode::Service, text)
+                .hint("name a folder that the emulator can read with --staging DIR"),
             ImportError::Failed { .. } => Failure::new(ExitCode::Service, text),
             ImportError::OperationTimeout { .. } => Failure::new(ExitCode::Partial, text).hint(
-                "run the same command again: it goes on with this operation; --operation-timeout sets how long",
+                "run the same command again to wait on, or pass a longer --operation-timeout",
             ),
         }
     }
@@ -609,7 +669,10 @@ impl From<JournalFileError> for Failure {
                 "add --again to rename that journal and begin a new one, or name another with --journal FILE",
             ),
             JournalFileError::Content { .. } => {
-                failure.hint("--journal keeps the journal of this restore elsewhere")
+                failure.hint("name another journal with --journal FILE")
+            }
+            JournalFileError::Busy { .. } => {
+                failure.hint("wait for the other restore, or stop it")
             }
             _ => failure,
         }
@@ -646,7 +709,7 @@ fn companions_failed(error: UnpackError) -> Failure {
     let failure = match error {
         UnpackError::Archive(error) => error.into(),
         UnpackError::Dest(StoreError::AlreadyExists { .. }) => Failure::refused(text)
-            .hint("nothing is overwritten: choose another folder for --companions"),
+            .hint("choose another folder for --companions: nothing is overwritten"),
         UnpackError::Dest(StoreError::UnsupportedName { .. }) => Failure::refused(text),
         UnpackError::Dest(error) => error.into(),
         UnpackError::Worker(error) => error.into(),
@@ -685,31 +748,31 @@ fn restore_code(error: &RestoreError) -> ExitCode {
 fn restore_hint(error: &RestoreError) -> Option<&'static str> {
     Some(match error {
         RestoreError::NotEmpty { .. } => {
-            "--on-existing merge overwrites the same keys and leaves other entities; or choose an empty target"
+            "choose an empty target, or pass --on-existing merge to overwrite the same keys and leave other entities"
         }
         RestoreError::TargetLostData { .. } => {
-            "add --again to restore anew, if the target was emptied or started anew"
+            "add --again to restore from the start if the target was emptied"
         }
         RestoreError::TargetChanged { target, .. } if target.path().is_some() => {
-            "remove what is there and add --again to restore anew"
+            "remove what is there and add --again to restore from the start"
         }
         RestoreError::TargetChanged { .. } => {
-            "restore with --on-existing replace to overwrite what has changed, or empty the target and add --again"
+            "pass --on-existing replace to overwrite what has changed, or empty the target and add --again"
         }
         RestoreError::TooFew { .. } => {
-            "start the emulator with --consistency=1.0, or see what else deletes there; the same command goes on"
+            "start the emulator with --consistency=1.0, or find out what deletes there; then run the same command again"
         }
         RestoreError::StepsFailed { .. } => {
-            "`kindpack status PLAN` shows what failed; the same command tries it again, with --retry-failed nothing else"
+            "run the same command again to retry, with --retry-failed the failed steps alone; `kindpack status PLAN` shows them"
         }
         RestoreError::RedactKey { .. } => {
-            "set the secret of that time, or make a new plan: hashes by two secrets do not join"
+            "set the secret that the plan was made with, or make a new plan"
         }
         RestoreError::Dependencies(DependencyError::TooMany) => {
-            "a smaller sample, or one without --with-dependencies"
+            "choose a smaller sample, or leave out --with-dependencies"
         }
         RestoreError::Hook(_) => {
-            "when its cause is mended, the same command goes on with that hook"
+            "mend the cause, then run the same command again: it continues with this command"
         }
         _ => return None,
     })
@@ -720,7 +783,7 @@ impl From<EmulatorError> for Failure {
         let text = error.to_string();
         match error {
             EmulatorError::Missing { .. } => Failure::usage(text).hint(
-                "`gcloud components install cloud-datastore-emulator` installs it; KINDPACK_DATASTORE_EMULATOR names one that is elsewhere",
+                "run `gcloud components install cloud-datastore-emulator`, or set KINDPACK_DATASTORE_EMULATOR to where it is",
             ),
             EmulatorError::NotUsable { .. } => Failure::usage(text).hint(
                 "set KINDPACK_DATASTORE_EMULATOR to the emulator's CloudDatastore.jar or script, or unset it",

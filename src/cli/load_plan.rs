@@ -138,14 +138,15 @@ async fn read_plan(args: &RestoreArgs) -> Result<Option<(Plan, Option<PathBuf>)>
         [b'P', b'K', ..] => return Ok(None),
         _ if args.choices.target.is_some() => return Ok(None),
         _ => {
-            let why = "expected a plan (JSON) or an archive (zip), found neither";
-            return Err(Failure::usage(format!("{}: {why}", path.display())));
+            let why = "is neither a plan (JSON) nor an archive (zip)";
+            return Err(Failure::usage(format!("{} {why}", path.display()))
+                .hint("pass a plan of `kindpack plan -o`, or an archive and --target"));
         }
     }
     if args.choices.any() {
-        let why = "expected the plan alone, found choices beside it that only a new plan can take";
-        return Err(Failure::usage(format!("{}: {why}", path.display()))
-            .hint("kindpack plan ARCHIVE --target TARGET … -o PLAN"));
+        let why = "is a plan, which has its target and its choices already";
+        return Err(Failure::usage(format!("{} {why}", path.display()))
+            .hint("make a new plan for others: `kindpack plan ARCHIVE --target TARGET -o PLAN`"));
     }
     let place = input.has_own_name().then(|| path.clone());
     Ok(Some((parse_plan(input).await?, place)))
@@ -153,10 +154,9 @@ async fn read_plan(args: &RestoreArgs) -> Result<Option<(Plan, Option<PathBuf>)>
 
 fn folder_given(path: &Path) -> Failure {
     let path = path.display();
-    Failure::usage(format!(
-        "{path}: expected a plan or an archive, found a folder"
+    Failure::usage(format!("{path} is a folder, not a plan or an archive")).hint(format!(
+        "write {path}/ for the newest archive in that folder, or run `kindpack pack` first if it holds exports"
     ))
-    .hint(format!("{path}/ means the newest archive in that folder"))
 }
 
 /// Reads a plan; also where a journal may stand beside it.
@@ -168,10 +168,7 @@ pub async fn load_plan(path: &Path) -> Result<(Plan, Option<PathBuf>), Failure> 
 
 async fn parse_plan(input: InputFile) -> Result<Plan, Failure> {
     if !matches!(input.head().trim_ascii_start(), [b'{', ..]) {
-        return Err(Failure::refused(format!(
-            "{}: this is no plan",
-            input.path().display()
-        )));
+        return Err(not_a_plan(&input));
     }
     let path = input.path().display().to_string();
     let bytes = input.read(MAX_PLAN_BYTES).await?;
@@ -180,16 +177,29 @@ async fn parse_plan(input: InputFile) -> Result<Plan, Failure> {
     Plan::parse(&text).map_err(Failure::from)
 }
 
+/// The failure of a file that is no plan, with what to do where it is an archive.
+fn not_a_plan(input: &InputFile) -> Failure {
+    let path = input.path().display();
+    if input.head().starts_with(b"PK") {
+        Failure::refused(format!("{path} is an archive, not a plan"))
+            .hint("make a plan of it: `kindpack plan ARCHIVE --target TARGET -o PLAN`")
+    } else {
+        Failure::refused(format!("{path} is not a plan"))
+    }
+}
+
 /// The archive of a plan, from where the plan says that it is.
 async fn open_planned(context: &Context, plan: &Plan) -> Result<Arc<Archive>, Failure> {
     let location: Location = plan.head.archive.location.parse()?;
     let (store, name) = context.stores.object(&location).ok_or_else(|| {
         Failure::refused(format!(
-            "plan: expected the archive's location, found {location}"
+            "the archive of the plan, {location}, is not a file"
         ))
     })?;
     let object = store.stat(&name).await.map_err(|error| {
-        Failure::from(error).hint("the plan names its archive by where it was then")
+        Failure::from(error).hint(
+            "move the archive back to where it was, or make a new plan: `kindpack plan ARCHIVE --target TARGET -o PLAN`",
+        )
     })?;
     Archive::open(store, object, location.to_string())
         .await

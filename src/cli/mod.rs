@@ -29,7 +29,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use clap::Parser as _;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::runtime::workers::Workers;
 use crate::store::{GcsClient, StoreRegistry};
@@ -91,8 +91,7 @@ pub fn main() -> std::process::ExitCode {
 }
 
 fn output_full() -> Failure {
-    let why = "standard output: expected it to take all, found it full";
-    Failure::new(ExitCode::Service, why).prefix("cannot print")
+    Failure::new(ExitCode::Service, "standard output took no more").prefix("cannot print")
 }
 
 /// Runs a command, until it ends or a signal ends it.
@@ -118,7 +117,7 @@ async fn run_until_stopped(context: &Context, command: Command) -> CommandResult
     }
     context
         .ui
-        .note("stopping when what is under way is done; once more stops at once");
+        .note("finishing what is running (press Ctrl-C again to stop now)");
     tokio::select! {
         biased;
         _ = signals.next() => Err(context.stop.failure_of("stopped at once: the journal knows what is safe, and a batch may be written twice")),
@@ -139,10 +138,9 @@ fn usage(error: &clap::Error) -> std::process::ExitCode {
         _ => print_usage(error),
     }
     if std::env::args_os().any(|arg| arg == "--json") {
-        let text = error.to_string();
-        let sentence = first_paragraph(&text);
+        let text = usage_text(error);
         output::print_event(&serde_json::json!({
-            "event": "failed", "code": ExitCode::Usage as u8, "error": sentence.trim_start_matches("error: "),
+            "event": "failed", "code": ExitCode::Usage as u8, "error": first_paragraph(&text),
         }));
     }
     ExitCode::Usage.into()
@@ -156,8 +154,36 @@ fn first_paragraph(text: &str) -> String {
 }
 
 fn print_usage(error: &clap::Error) {
-    let text = error.render().to_string();
-    let text = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
-    let text = format!("kindpack: command line: {text}");
+    let text = format!("kindpack: command line: {}", usage_text(error));
     output::print_error(Text::lines(text.lines()));
+}
+
+/// What clap says, without its own prefix. Of a value that cannot be read our own sentence says
+/// all; clap would repeat the value.
+fn usage_text(error: &clap::Error) -> String {
+    invalid_value(error).unwrap_or_else(|| {
+        let text = error.render().to_string();
+        let text = text.strip_prefix("error: ").unwrap_or(&text);
+        text.trim_end().to_owned()
+    })
+}
+
+/// The sentence of a value that cannot be read.
+fn invalid_value(error: &clap::Error) -> Option<String> {
+    let source = std::error::Error::source(error)?.to_string();
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text),
+        _ => None,
+    };
+    let (arg, value) = (
+        text(ContextKind::InvalidArg)?,
+        text(ContextKind::InvalidValue)?,
+    );
+    let name = arg.split(' ').next().unwrap_or(arg);
+    let name = name.trim_matches(['<', '>', '[', ']', '.']);
+    if source.contains(value.as_str()) {
+        Some(format!("{name}: {source}"))
+    } else {
+        Some(format!("{name} {value:?}: {source}"))
+    }
 }

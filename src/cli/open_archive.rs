@@ -8,7 +8,7 @@ use crate::archive::catalog::{self, NameParts};
 use crate::cli::args::ArchiveArg;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
-use crate::store::{Location, ObjectInfo, Store, StoreError, is_bucket_address};
+use crate::store::{Location, ObjectInfo, Store, is_bucket_address};
 
 /// An archive that was found: its store, its name there, and what to call it.
 pub struct ArchiveLocation {
@@ -33,20 +33,20 @@ pub async fn find_at(
     }
     if of.is_some() {
         return Err(Failure::usage(format!(
-            "--namespace: expected an ARCHIVE that ends in \"/\", found {location}"
-        )));
+            "--namespace chooses in a folder, and {location} is an archive"
+        ))
+        .hint("leave out --namespace, or give the folder with a `/` at its end"));
     }
     let (store, name) = context.stores.object(location).ok_or_else(|| {
-        Failure::usage(format!(
-            "{location}: expected the name of an archive, found none"
-        ))
+        Failure::usage(format!("{location} names no archive"))
+            .hint(format!("write {location}/ for the newest archive in it"))
     })?;
     let object = store.stat(&name).await.map_err(|error| {
         let failure = Failure::from(error);
         let is_folder = matches!(location, Location::Local(path) if path.is_dir());
         if is_folder {
             failure.hint(format!(
-                "{location}/ means the newest archive in that folder"
+                "write {location}/ for the newest archive in that folder, or run `kindpack pack` first if it holds exports"
             ))
         } else {
             failure
@@ -78,13 +78,12 @@ async fn newest(
         .max_by(|a, b| (&a.0, &a.1.name).cmp(&(&b.0, &b.1.name)));
     let Some((_, object)) = newest else {
         let namespace = of.map_or("NAMESPACE", catalog::name_of);
-        let error = StoreError::NotFound {
-            name: folder
-                .below(&format!("{namespace}_backup_YYYYMMDDHHMMSS.zip"))
-                .to_string(),
-            expected: "an archive by that name",
-        };
-        return Err(Failure::from(error));
+        return Err(Failure::usage(format!(
+            "{folder} holds no archive named {namespace}_backup_YYYYMMDDHHMMSS.zip"
+        ))
+        .hint(format!(
+            "name the archive, or run `kindpack archives {folder}` to see all archives there"
+        )));
     };
     let title = folder.below(&object.name).to_string();
     ui.chosen(&title);
@@ -111,7 +110,7 @@ pub async fn open(context: &Context, arg: &ArchiveArg) -> Result<Arc<Archive>, F
 /// A path that is no address of a bucket.
 pub fn no_bucket(path: &Path) -> Result<&Path, Failure> {
     if is_bucket_address(&path.to_string_lossy()) {
-        Err(Failure::not_yet(&path.display().to_string()))
+        Err(Failure::local_only(&path.display().to_string()))
     } else {
         Ok(path)
     }

@@ -54,7 +54,7 @@ pub fn report_problems(context: &Context, error: &PackError) {
         ui.json_problem(
             "incomplete",
             &selector.to_string(),
-            "expected a finished export, found none",
+            "there is no finished export of it",
         );
     }
     for export in stale {
@@ -74,9 +74,8 @@ pub fn check_companions(
         reject_archive_inside("--with", with, archive)?;
         for (name, other) in &sources {
             if is_inside(other, with) || is_inside(with, other) {
-                let why =
-                    format!("--with {with}: one of it and {name} {other} is inside the other");
-                return Err(Failure::usage(why).hint("give folders that share no object"));
+                let why = format!("--with {with} and {name} {other} share objects");
+                return Err(Failure::usage(why).hint("name folders that share no object"));
             }
         }
         sources.push(("--with", with));
@@ -94,8 +93,9 @@ pub fn reject_archive_inside(
         return Ok(());
     }
     Err(Failure::usage(format!(
-        "{archive}: expected an ARCHIVE outside {name}, found one inside {source}"
-    )))
+        "the archive {archive} would be inside {name} {source}"
+    ))
+    .hint("write the archive to another folder"))
 }
 
 /// The folder that an archive is made in.

@@ -89,9 +89,8 @@ fn target_of(
     of_profile: Option<TargetSpec>,
 ) -> Result<TargetSpec, Failure> {
     typed.or(of_profile).ok_or_else(|| {
-        let why = "--target: expected emulator:PROJECT[@HOST:PORT], datastore:PROJECT, dir:PATH or ndjson:PATH, found none";
-        let hint = "a target is never guessed; a profile of kindpack.toml may name one";
-        Failure::usage(why).hint(hint)
+        let hint = "pass --target emulator:PROJECT, datastore:PROJECT, dir:PATH or ndjson:PATH, or set target in a profile of kindpack.toml";
+        Failure::usage("there is no target").hint(hint)
     })
 }
 
@@ -122,7 +121,7 @@ fn key_for(rules: &[RedactRule]) -> Result<Option<RedactKey>, Failure> {
 /// A target whose path means the same wherever the plan is read.
 fn with_absolute_path(target: TargetSpec) -> Result<TargetSpec, Failure> {
     match target.path() {
-        Some(path) if is_bucket_address(path) => Err(Failure::not_yet(path)),
+        Some(path) if is_bucket_address(path) => Err(Failure::local_only(path)),
         Some(path) => {
             let path = absolute(path.as_ref()).display().to_string();
             Ok(target.with_path(path))
@@ -162,10 +161,9 @@ pub fn environment() -> Environment {
 pub fn redact_key() -> Result<Option<RedactKey>, Failure> {
     match std::env::var_os(REDACT_KEY) {
         None => Ok(None),
-        Some(secret) if secret.is_empty() => Err(Failure::usage(format!(
-            "{REDACT_KEY}: expected a secret, found nothing"
-        ))
-        .hint(KEY_HINT)),
+        Some(secret) if secret.is_empty() => {
+            Err(Failure::usage(format!("{REDACT_KEY} is empty")).hint(KEY_HINT))
+        }
         Some(secret) => Ok(Some(RedactKey::from_secret(secret.as_encoded_bytes()))),
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::confirm::now;
 use crate::cli::context::{CommandResult, Context};
 use crate::cli::exit::ExitCode;
-use crate::cli::failure::{CANNOT_RESTORE, Failure};
+use crate::cli::failure::{CANNOT_RESTORE, Failure, RUN_AGAIN};
 use crate::cli::output;
 use crate::cli::text::{Text, shell_quote};
 use crate::model::Timestamp;
@@ -77,7 +77,7 @@ fn failed(
     match error {
         RestoreError::Stopped { done, steps } => context
             .stop
-            .failure_of(&format!("stopped cleanly: {done} of {steps} steps are done, and the journal knows how far the next one came")),
+            .failure_of(&format!("stopped after {done} of {steps} steps")),
         RestoreError::StepsFailed { first, .. } if told.rehearsal => {
             let mut failure = Failure::from(*first).prefix("cannot rehearse");
             failure.why = steps.iter().filter_map(|step| step.error.clone()).collect();
@@ -92,7 +92,7 @@ fn with_command(told: &RestoreSummary<'_>, failure: Failure) -> Failure {
     match failure.code {
         ExitCode::Partial | ExitCode::Interrupted | ExitCode::Terminated if !told.rehearsal => {
             let hint = failure.hint.clone();
-            let hint = hint.unwrap_or_else(|| "the same command goes on".to_owned());
+            let hint = hint.unwrap_or_else(|| RUN_AGAIN.to_owned());
             failure.hint(format!("{hint}: {}", same_command(told.piped_plan)))
         }
         _ => failure,
@@ -203,16 +203,16 @@ fn stopped_early(options: &RestoreOptions, steps: u64, left: u64) -> Failure {
     let (why, hint) = if options.retry_failed {
         (
             format!("{steps} of {all} steps are done, and --retry-failed leaves the others alone"),
-            format!("without --retry-failed, the same command goes on with {rest}"),
+            format!("leave out --retry-failed to continue with {rest}"),
         )
     } else {
         (
             format!("stopped after {steps} of {all} steps, as --max-steps says"),
-            format!("the same command goes on with {rest}"),
+            format!("run the same command again to continue with {rest}"),
         )
     };
     Failure::new(ExitCode::Partial, why)
-        .prefix("restore")
+        .prefix("the restore is not complete")
         .hint(hint)
 }
 

@@ -31,7 +31,7 @@ impl StopRequest {
 
     /// How a command ends that was stopped and has nothing to bring to its end.
     pub fn failure(&self) -> Failure {
-        self.failure_of("stopped cleanly: nothing is half written under a final name")
+        self.failure_of("stopped; no partial files were left")
     }
 
     /// How a command ends that was stopped.
@@ -44,7 +44,7 @@ impl StopRequest {
         };
         Failure::new(code, why)
             .prefix(prefix)
-            .hint("the same command goes on")
+            .hint("run the same command again to continue")
     }
 }
 

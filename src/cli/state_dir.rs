@@ -35,7 +35,7 @@ impl StateFolder {
             Some(path) => {
                 make(&path).map_err(|error| {
                     Failure::usage(format!(
-                        "{VARIABLE}: cannot write to {}: {error}",
+                        "{VARIABLE}: writing to {} failed: {error}",
                         path.display()
                     ))
                     .hint(HINT)
@@ -49,7 +49,7 @@ impl StateFolder {
                         path
                     }
                     Err(error) => {
-                        fall_back(ui, &format!("cannot write to {} ({error})", path.display()))?
+                        fall_back(ui, &format!("{} is not writable ({error})", path.display()))?
                     }
                 },
                 None => fall_back(ui, "there is no home folder")?,
@@ -131,7 +131,7 @@ fn fall_back(ui: &Ui, reason: &str) -> Result<PathBuf, Failure> {
         _ => tempfile::tempfile_in(&path).map(drop),
     };
     made.map_err(|error| {
-        Failure::usage(format!("{reason}, nor to {}: {error}", path.display())).hint(HINT)
+        Failure::usage(format!("{reason}, nor is {}: {error}", path.display())).hint(HINT)
     })?;
     ui.warn(format!(
         "{reason}: plans, journals and locks are kept in {}; an interrupted restore can be resumed on this machine only",

@@ -116,12 +116,12 @@ impl Config {
         known: impl Iterator<Item = &'a String>,
     ) -> ConfigError {
         let known: Vec<String> = known.map(|name| format!("{table}.{name}")).collect();
-        let found = if known.is_empty() {
-            format!("no {table}")
+        let others = if known.is_empty() {
+            String::new()
         } else {
-            known.join(", ")
+            format!("; it has {}", known.join(", "))
         };
-        let fault = format!("expected [{table}.{name}], found {found}");
+        let fault = format!("there is no [{table}.{name}]{others}");
         ConfigError::at("", &self.file, (0, fault))
     }
 }

@@ -103,7 +103,7 @@ fn what_is_wrong_is_named_with_its_line() {
         (
             "[profile.laptop]\ntarget = \"shop\"",
             "kindpack.toml: line 2: ",
-            "expected emulator:PROJECT",
+            "write emulator:shop or datastore:shop",
         ),
         (
             "[profile.laptop]\ndepends_on = [\"A\"]",
@@ -113,7 +113,7 @@ fn what_is_wrong_is_named_with_its_line() {
         (
             "[profile.laptop]\non_existing = \"over\"",
             "kindpack.toml: line 2: ",
-            "expected fail, merge or replace",
+            "write fail, merge or replace",
         ),
         (
             "[profile.laptop]\nredact = [\"x\"]",
@@ -133,12 +133,12 @@ fn what_is_wrong_is_named_with_its_line() {
         (
             "[profile.laptop]\nsample = \"5%\"\nlimit = 3",
             "kindpack.toml: line 3: ",
-            "found both",
+            "exclude each other",
         ),
         (
             "[profile.laptop]\nsample = \"100\"",
             "kindpack.toml: line 2: ",
-            "a share",
+            "100 has no %",
         ),
         (
             "[profile.laptop]\nlimit = 0",
@@ -148,22 +148,22 @@ fn what_is_wrong_is_named_with_its_line() {
         (
             "[profile.laptop]\nconfirm = \"shop\"",
             "kindpack.toml: line 2: ",
-            "confirm: expected it to be typed",
+            "confirm must be typed as --confirm PROJECT each time",
         ),
         (
             "[profile.laptop]\ndisaster_recovery = true",
             "kindpack.toml: line 2: ",
-            "disaster_recovery: expected it to be typed",
+            "disaster_recovery must be typed",
         ),
         ("[profile.laptop", "kindpack.toml: line 1: ", ""),
         (
             "[profile.other]\n[profile.third]",
-            "kindpack.toml: line 1: expected [profile.laptop], found profile.other, profile.third",
+            "kindpack.toml: line 1: there is no [profile.laptop]; it has profile.other, profile.third",
             "",
         ),
         (
             "",
-            "kindpack.toml: line 1: expected [profile.laptop], found no profile",
+            "kindpack.toml: line 1: there is no [profile.laptop]",
             "",
         ),
     ] {

@@ -88,7 +88,7 @@ pub(crate) enum DatastoreAttemptError {
     /// The token was not accepted: a new one may be.
     Unauthorized { source: Option<TokenSource> },
     /// No token can be had.
-    NoCredentials { found: &'static str },
+    NoCredentials { fault: &'static str },
     /// The service does not want it.
     Refused { code: Code, found: String },
     /// There is no such call.
@@ -215,10 +215,10 @@ impl DatastoreClient {
         match mutation_results(&answer) {
             Some(results) if results == mutations => Ok(()),
             Some(results) => Err(DatastoreAttemptError::transient(format!(
-                "{results} results of {mutations} mutations"
+                "the answer holds {results} results for {mutations} mutations"
             ))),
             None => Err(DatastoreAttemptError::transient(
-                "an answer that is no CommitResponse",
+                "the answer is not a CommitResponse",
             )),
         }
     }
@@ -232,7 +232,7 @@ impl DatastoreClient {
                 .await;
             let answer = answered.and_then(|answer| {
                 LookupAnswer::parse(&answer).ok_or_else(|| {
-                    DatastoreAttemptError::transient("an answer that is no LookupResponse")
+                    DatastoreAttemptError::transient("the answer is not a LookupResponse")
                 })
             });
             match answer {
@@ -298,7 +298,7 @@ impl DatastoreClient {
             .await?;
         // A cut answer is no answer.
         serde_json::from_slice(&answer)
-            .map_err(|_| DatastoreAttemptError::transient("an answer that is not JSON"))
+            .map_err(|_| DatastoreAttemptError::transient("the answer is not JSON"))
     }
 
     fn call(&self, method: &str) -> String {
@@ -362,8 +362,8 @@ impl DatastoreAttemptError {
             RequestError::NoToken(TokenError::Transient(found)) => {
                 DatastoreAttemptError::transient(found)
             }
-            RequestError::NoToken(TokenError::Permanent(found)) => {
-                DatastoreAttemptError::NoCredentials { found }
+            RequestError::NoToken(TokenError::Permanent(fault)) => {
+                DatastoreAttemptError::NoCredentials { fault }
             }
             RequestError::NoResponse(NoResponse {
                 is_timeout: true, ..
@@ -439,8 +439,8 @@ impl FailedAttempt for DatastoreAttemptError {
             DatastoreAttemptError::Unauthorized { source } => {
                 return retry::AttemptError::Unauthorized { source };
             }
-            DatastoreAttemptError::NoCredentials { found } => {
-                DatastoreError::Unauthorized { call, found }
+            DatastoreAttemptError::NoCredentials { fault } => {
+                DatastoreError::Unauthorized { call, fault }
             }
             DatastoreAttemptError::Refused {
                 code: Code::PermissionDenied,
@@ -449,7 +449,7 @@ impl FailedAttempt for DatastoreAttemptError {
             DatastoreAttemptError::Refused { found, .. } => DatastoreError::Refused { call, found },
             DatastoreAttemptError::UnknownMethod => DatastoreError::Refused {
                 call,
-                found: "a service without this call".to_owned(),
+                found: "it does not know this call".to_owned(),
             },
         })
     }

@@ -84,14 +84,14 @@ impl CallError for DatastoreError {
     }
 
     fn unauthorized(call: &str, is_renewed: bool) -> Self {
-        let found = if is_renewed {
-            "HTTP 401, also with a new token"
+        let fault = if is_renewed {
+            "the service accepts no token of these credentials (HTTP 401)"
         } else {
-            "HTTP 401"
+            "the service asks for credentials (HTTP 401)"
         };
         DatastoreError::Unauthorized {
             call: call.to_owned(),
-            found,
+            fault,
         }
     }
 }
@@ -110,8 +110,8 @@ impl Connection {
         let use_proxy = credentials.is_some() && !is_loopback(&base);
         let http = HttpClient::new(connect_timeout, use_proxy, Arc::new(NoProgress));
         let http = http.map_err(|_| DatastoreError::Refused {
-            call: "HTTP client".to_owned(),
-            found: "a machine without usable root certificates".to_owned(),
+            call: "TLS".to_owned(),
+            found: "this machine has no usable root certificates".to_owned(),
         })?;
         Ok(Connection {
             http,

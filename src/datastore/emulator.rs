@@ -64,7 +64,7 @@ pub struct RunningEmulator {
 #[derive(Debug, thiserror::Error)]
 pub enum EmulatorError {
     /// It, or the Java that runs it, is not installed.
-    #[error("{what}: expected it {places}, found none")]
+    #[error("{what} is missing: it is neither {places}")]
     Missing {
         /// What is missing.
         what: &'static str,
@@ -100,13 +100,13 @@ pub fn find() -> Result<InstalledEmulator, EmulatorError> {
     let jar = match env::var_os(VARIABLE).map(PathBuf::from) {
         Some(given) => given_jar(&given)?,
         None => installed_jar().ok_or(EmulatorError::Missing {
-            what: "Datastore emulator",
-            places: "by KINDPACK_DATASTORE_EMULATOR, as cloud_datastore_emulator on PATH, or in gcloud's folder",
+            what: "the Datastore emulator",
+            places: "on PATH (cloud_datastore_emulator) nor in the folder of gcloud",
         })?,
     };
     let java = installed_java().ok_or(EmulatorError::Missing {
-        what: "Java, which runs the Datastore emulator",
-        places: "in JAVA_HOME or on PATH",
+        what: "Java, which runs the Datastore emulator,",
+        places: "in JAVA_HOME nor on PATH",
     })?;
     Ok(InstalledEmulator { java, jar })
 }
@@ -124,17 +124,17 @@ fn given_jar(given: &Path) -> Result<PathBuf, EmulatorError> {
         reason,
     };
     if given.as_os_str().is_empty() {
-        return Err(not_usable("names no emulator"));
+        return Err(not_usable("is empty"));
     }
     if !given.is_file() {
-        return Err(not_usable("is no file"));
+        return Err(not_usable("is not a file"));
     }
     let jar = if given.extension().is_some_and(|end| end == "jar") {
         Some(given.to_owned())
     } else {
         jar_beside(given)
     };
-    jar.ok_or_else(|| not_usable("is no jar, and no CloudDatastore.jar is beside it"))
+    jar.ok_or_else(|| not_usable("is neither a jar nor beside a CloudDatastore.jar"))
 }
 
 /// The jar of an emulator that is installed where Google's tools put it.

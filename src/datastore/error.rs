@@ -5,7 +5,7 @@
 #[derive(Debug, thiserror::Error)]
 pub enum DatastoreError {
     /// A service failed after all retries.
-    #[error("{call}: expected an answer within {tries} tries and {seconds} s, found {found}")]
+    #[error("{call} failed after {tries} {} in {seconds} s: {found}", if *.tries == 1 { "try" } else { "tries" })]
     Service {
         /// Which call.
         call: String,
@@ -13,11 +13,11 @@ pub enum DatastoreError {
         tries: u32,
         /// For how long.
         seconds: u64,
-        /// What came instead.
+        /// What the last try came to.
         found: String,
     },
     /// A service refused a request.
-    #[error("{call}: expected it to be accepted, found {found}")]
+    #[error("{call}: the service refuses the request: {found}")]
     Refused {
         /// Which call.
         call: String,
@@ -31,7 +31,7 @@ pub enum DatastoreError {
         call: String,
     },
     /// The credentials do not allow a call.
-    #[error("{call}: expected leave to do it, found {found}")]
+    #[error("{call}: the credentials do not allow it: {found}")]
     Denied {
         /// Which call.
         call: String,
@@ -39,21 +39,19 @@ pub enum DatastoreError {
         found: String,
     },
     /// There are no credentials, or the service does not take them.
-    #[error("{call}: expected credentials that are accepted, found {found}")]
+    #[error("{call}: {fault}")]
     Unauthorized {
         /// Which call.
         call: String,
-        /// What there is instead.
-        found: &'static str,
+        /// What is wrong with them.
+        fault: &'static str,
     },
     /// The answer of a service makes no sense.
-    #[error("{call}: expected {expected}, found {found}")]
+    #[error("{call}: the answer holds no {missing}")]
     UnexpectedResponse {
         /// Which call.
         call: String,
         /// What should have come.
-        expected: &'static str,
-        /// What came.
-        found: String,
+        missing: &'static str,
     },
 }

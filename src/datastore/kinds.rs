@@ -81,7 +81,7 @@ impl KindReader {
         if !may_see_tokens(endpoint) {
             return Err(DatastoreError::Unauthorized {
                 call: "credentials".to_owned(),
-                found: "an address of Datastore without TLS",
+                fault: "no token is sent to an address of Datastore without TLS",
             });
         }
         let timeouts = CallTimeouts {
@@ -122,7 +122,7 @@ impl KindReader {
     pub async fn namespaces(&self) -> Result<Vec<Namespace>, DatastoreError> {
         let entities = self.all("", "__namespace__", true).await?;
         let names: Option<Vec<Namespace>> = entities.iter().map(namespace_of).collect();
-        names.ok_or_else(|| unexpected("the names of namespaces"))
+        names.ok_or_else(|| unexpected("names of namespaces"))
     }
 
     /// The kinds of a namespace that hold entities, in order; those that begin with `_` too.
@@ -135,7 +135,7 @@ impl KindReader {
             .iter()
             .map(|entity| Some(Kind::new(last(entity)?.get("name")?.as_str()?)))
             .collect();
-        kinds.ok_or_else(|| unexpected("the names of kinds"))
+        kinds.ok_or_else(|| unexpected("names of kinds"))
     }
 
     /// What the built-in statistics count of the kinds of a namespace; nothing where there are none,
@@ -222,11 +222,10 @@ impl KindStatistics {
     }
 }
 
-fn unexpected(expected: &'static str) -> DatastoreError {
+fn unexpected(missing: &'static str) -> DatastoreError {
     DatastoreError::UnexpectedResponse {
         call: "runQuery".to_owned(),
-        expected,
-        found: "an answer of another form".to_owned(),
+        missing,
     }
 }
 

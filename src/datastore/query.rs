@@ -45,7 +45,7 @@ impl DatastoreClient {
         let body = json!({"partitionId": self.partition(namespace), "query": query});
         match self.json(CALL, &body).await? {
             JsonResponse::Ok(answer) => QueryPage::from_answer(answer, cursor),
-            JsonResponse::Unavailable => Err(unexpected("an answer")),
+            JsonResponse::Unavailable => Err(unexpected("result")),
         }
     }
 }
@@ -61,7 +61,7 @@ impl QueryPage {
             return Ok(QueryPage { entities, cursor });
         }
         let next = text("/batch/endCursor").filter(|next| Some(*next) != cursor);
-        let next = next.ok_or_else(|| unexpected("a cursor that goes on"))?;
+        let next = next.ok_or_else(|| unexpected("cursor for the next page"))?;
         let cursor = Some(next.to_owned());
         Ok(QueryPage { entities, cursor })
     }
@@ -84,11 +84,10 @@ fn set(query: &mut Value, field: &str, value: Value) {
     }
 }
 
-fn unexpected(expected: &'static str) -> DatastoreError {
+fn unexpected(missing: &'static str) -> DatastoreError {
     DatastoreError::UnexpectedResponse {
         call: CALL.to_owned(),
-        expected,
-        found: "an answer of another form".to_owned(),
+        missing,
     }
 }
 

@@ -34,21 +34,19 @@ pub enum ProtoFault {
     #[error(transparent)]
     Wire(WireFault),
     /// Entities embedded in entities, deeper than any that Datastore keeps.
-    #[error("expected embedded entities of at most {MAX_EMBEDDED_DEPTH} levels, found more")]
+    #[error("embedded entities are nested more than {MAX_EMBEDDED_DEPTH} levels deep")]
     TooDeep,
     /// More properties than any entity has.
-    #[error(
-        "expected at most {MAX_PARTS} properties, elements of arrays and elements of keys, found more"
-    )]
+    #[error("it has more than {MAX_PARTS} properties, elements of arrays and elements of keys")]
     TooManyParts,
     /// A path element with both, so that nobody knows which entity is meant.
-    #[error("expected an id or a name in a key, found both")]
+    #[error("a key has both an id and a name")]
     IdAndName,
     /// An entity that cannot be addressed.
-    #[error("expected a complete key, found {found}")]
+    #[error("the key is incomplete: it has no {missing}")]
     IncompleteKey {
         /// What the key lacks.
-        found: &'static str,
+        missing: &'static str,
     },
 }
 
@@ -598,10 +596,7 @@ mod tests {
         );
         assert_eq!(
             error.to_string(),
-            format!(
-                "entity at byte {}: field 3: expected UTF-8, found other bytes",
-                at - 2
-            )
+            format!("entity at byte {}: field 3 is not UTF-8", at - 2)
         );
     }
 

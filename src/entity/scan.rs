@@ -225,11 +225,11 @@ impl<'a> RecordKey<'a> {
                 read_key(earlier, KeyForm::Message, room, |_| {})?;
             }
         }
-        let incomplete = |found| ProtoError {
+        let incomplete = |missing| ProtoError {
             offset: key.map_or(0, |key: Fields<'_>| key.offset()),
-            reason: ProtoFault::IncompleteKey { found },
+            reason: ProtoFault::IncompleteKey { missing },
         };
-        let fields = key.ok_or_else(|| incomplete("none"))?;
+        let fields = key.ok_or_else(|| incomplete("project"))?;
         let (mut path_len, mut kind, mut fault) = (0, "", None);
         let partition = read_key(fields, KeyForm::Message, room, |element| {
             path_len += 1;
@@ -237,10 +237,10 @@ impl<'a> RecordKey<'a> {
             fault = fault.or_else(|| lack(&element));
         })?;
         if partition.app.is_empty() {
-            return Err(incomplete("one without a project"));
+            return Err(incomplete("project"));
         }
         if path_len == 0 {
-            return Err(incomplete("one without a path"));
+            return Err(incomplete("path"));
         }
         match fault {
             Some(fault) => Err(incomplete(fault)),
@@ -275,8 +275,8 @@ impl<'a> RecordKey<'a> {
 fn lack(element: &PathElement<'_>) -> Option<&'static str> {
     match element {
         element if element.is_complete() => None,
-        PathElement { kind: "", .. } => Some("one without a kind"),
-        PathElement { id: Id::None, .. } => Some("one without an id or name"),
+        PathElement { kind: "", .. } => Some("kind"),
+        PathElement { id: Id::None, .. } => Some("id or name"),
         _ => Some("one with an id of 0 or an empty name"),
     }
 }
@@ -533,34 +533,28 @@ mod tests {
                 .unwrap_err()
                 .reason
         };
-        let lacking = |found| ProtoFault::IncompleteKey { found };
-        assert_eq!(of(None), lacking("none"));
+        let lacking = |missing| ProtoFault::IncompleteKey { missing };
+        assert_eq!(of(None), lacking("project"));
         assert_eq!(
             of(Some(key("", "", "K", Id::Number(1)))),
-            lacking("one without a project")
+            lacking("project")
         );
         assert_eq!(
             of(Some(Key {
                 app: "p",
                 ..Key::default()
             })),
-            lacking("one without a path")
+            lacking("path")
         );
-        assert_eq!(
-            of(Some(key("p", "", "", Id::Number(1)))),
-            lacking("one without a kind")
-        );
-        assert_eq!(
-            of(Some(key("p", "", "K", Id::None))),
-            lacking("one without an id or name")
-        );
+        assert_eq!(of(Some(key("p", "", "", Id::Number(1)))), lacking("kind"));
+        assert_eq!(of(Some(key("p", "", "K", Id::None))), lacking("id or name"));
         assert_eq!(
             of(Some(key("p", "", "K", Id::Number(0)))),
             lacking("one with an id of 0 or an empty name")
         );
         assert_eq!(
             Scan::default().add(&[]).unwrap_err().reason,
-            lacking("none")
+            lacking("project")
         );
     }
 

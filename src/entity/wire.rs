@@ -23,28 +23,28 @@ pub struct WireError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WireFault {
     /// The field ends after its message does.
-    #[error("expected a whole field, found the end of its message")]
+    #[error("the message ends within a field")]
     Truncated,
     /// A number of more than 64 bits.
-    #[error("expected a varint of 64 bits, found more")]
+    #[error("a varint has more than 64 bits")]
     VarintTooLong,
     /// A tag that names no field.
-    #[error("expected a field number of 1 to 536870911, found another")]
+    #[error("a field number is not between 1 and 536870911")]
     FieldNumber,
     /// A wire type that does not exist.
-    #[error("expected a wire type of 0 to 5, found {found}")]
+    #[error("wire type {found} is unknown")]
     WireType {
         /// The three bits of the tag.
         found: u8,
     },
     /// A group that ends where none is open, or where another one is.
-    #[error("expected no end of group {found}, found one")]
+    #[error("group {found} ends without having begun")]
     GroupEnd {
         /// The group that ends.
         found: u32,
     },
     /// Groups nested deeper than any message of ours.
-    #[error("expected groups of at most {MAX_GROUP_DEPTH} levels, found more")]
+    #[error("groups are nested more than {MAX_GROUP_DEPTH} levels deep")]
     GroupsTooDeep,
     /// A known field of another type.
     #[error("field {field}: expected {expected}, found {found}")]
@@ -57,7 +57,7 @@ pub enum WireFault {
         found: WireType,
     },
     /// A text that is not UTF-8.
-    #[error("field {field}: expected UTF-8, found other bytes")]
+    #[error("field {field} is not UTF-8")]
     NotText {
         /// The field's number.
         field: u32,

@@ -9,7 +9,7 @@ use sha2::Digest as _;
 
 use crate::entity::ProtoError;
 use crate::entity::scan::{Scan, ScanResult};
-use crate::export::discover::{ExportPart, Problem, VALID_NAMESPACE};
+use crate::export::discover::{ExportPart, Problem, invalid_namespace};
 use crate::export::gzip::{self, Gunzip};
 use crate::export::log::{self, LogError, PieceBoundary, RecordJoiner};
 use crate::model::{Crc32c, EntryRole, Selector, Sha256};
@@ -35,7 +35,7 @@ pub enum RecordError {
     #[error(transparent)]
     Entity(#[from] ProtoError),
     /// An object that is gzip-encoded is not.
-    #[error("a gzip stream that is damaged: {0}")]
+    #[error("the gzip stream is damaged: {0}")]
     Gzip(String),
 }
 
@@ -238,7 +238,7 @@ pub fn output_faults(name: &str, inspected: &ObjectDigest, group: &ExportPart) -
     let mut faults: Vec<Problem> = inspected
         .fault
         .iter()
-        .map(|fault| Problem::damaged(name, "a log of entities", fault.to_string()))
+        .map(|fault| Problem::damaged(name, fault.to_string()))
         .collect();
     let strange = inspected
         .scan
@@ -248,8 +248,11 @@ pub fn output_faults(name: &str, inspected: &ObjectDigest, group: &ExportPart) -
     faults.extend(strange.map(|(pair, told)| {
         Problem::damaged(
             name,
-            format!("entities of {}", group.path()),
-            format!("{} of {pair}", told.entities),
+            format!(
+                "expected entities of {}, found {} of {pair}",
+                group.path(),
+                told.entities
+            ),
         )
     }));
     let impossible = inspected
@@ -257,13 +260,8 @@ pub fn output_faults(name: &str, inspected: &ObjectDigest, group: &ExportPart) -
         .pairs
         .keys()
         .filter(|pair| !pair.namespace.is_valid());
-    faults.extend(impossible.map(|pair| {
-        Problem::damaged(
-            name,
-            VALID_NAMESPACE,
-            format!("{:?}", pair.namespace.as_str()),
-        )
-    }));
+    faults
+        .extend(impossible.map(|pair| Problem::damaged(name, invalid_namespace(&pair.namespace))));
     faults
 }
 
@@ -272,12 +270,12 @@ pub fn output_faults(name: &str, inspected: &ObjectDigest, group: &ExportPart) -
 pub fn sum_fault(name: &str, group: &ExportPart, found: &ScanResult) -> Option<Problem> {
     let entities = found.entities();
     if let Some(expected) = group.entities.filter(|expected| *expected != entities) {
-        let expected = format!(
-            "{expected} entities of {}, as the export's own metadata counts",
+        let reason = format!(
+            "expected {expected} entities of {} as in the metadata, found {entities}",
             group.path()
         );
         // Where nothing is left of a kind, more than its count is wrong.
-        let fault = Problem::count(name, group, expected, entities.to_string());
+        let fault = Problem::count(name, group, reason);
         return Some(if entities == 0 {
             Problem {
                 count_of: None,
@@ -291,11 +289,11 @@ pub fn sum_fault(name: &str, group: &ExportPart, found: &ScanResult) -> Option<P
     let expected = group
         .bytes
         .filter(|expected| ![files, records].contains(expected))?;
-    let found = format!("{files} bytes, with records of {records} bytes");
     Some(Problem::damaged(
         name,
-        format!("outputs of {expected} bytes, as the completion marker says"),
-        found,
+        format!(
+            "expected outputs of {expected} bytes as in the completion marker, found {files} bytes, with records of {records} bytes"
+        ),
     ))
 }
 

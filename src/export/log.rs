@@ -43,7 +43,7 @@ pub enum LogFault {
         found: Crc32c,
     },
     /// A fragment claims to reach over its block.
-    #[error("expected a fragment of at most {room} bytes, found a length of {found}")]
+    #[error("a fragment of {found} bytes reaches past its block, which has {room} bytes left")]
     LengthPastBlock {
         /// Bytes left in the block after the header.
         room: usize,
@@ -51,13 +51,13 @@ pub enum LogFault {
         found: usize,
     },
     /// A fragment of a type that does not exist, with a checksum that fits.
-    #[error("expected a fragment type of 1 to 4, found {found}")]
+    #[error("fragment type {found} is unknown")]
     UnknownType {
         /// The type byte.
         found: u8,
     },
     /// Where only zeros may stand there is something else.
-    #[error("expected zeros up to the end of the block, found other bytes")]
+    #[error("the padding at the end of a block is not zeros")]
     NonZeroPadding,
     /// A record goes on that did not begin, or one begins inside another.
     #[error("expected {expected} fragment, found {found}")]
@@ -68,7 +68,7 @@ pub enum LogFault {
         found: &'static str,
     },
     /// The log ends inside a fragment.
-    #[error("expected {expected} bytes of a fragment, found the end of the log after {found}")]
+    #[error("the log ends within a fragment: {found} of {expected} bytes are there")]
     Truncated {
         /// Bytes that must stand here.
         expected: usize,
@@ -76,14 +76,14 @@ pub enum LogFault {
         found: usize,
     },
     /// The log ends after a record's first fragments.
-    #[error("expected the rest of a record, found the end of the log")]
+    #[error("the log ends within a record")]
     UnfinishedRecord,
     /// The fragments of a record add up to more than any record may have.
-    #[error("expected a record of at most {MAX_RECORD_BYTES} bytes, found more")]
+    #[error("a record has more than {MAX_RECORD_BYTES} bytes")]
     RecordTooLarge,
     /// A piece does not begin where the one before it ended, or follows one that was not whole
     /// blocks.
-    #[error("expected a piece that goes on at byte {expected}, found another")]
+    #[error("a piece does not begin at byte {expected}, where the one before it ends")]
     PieceOutOfPlace {
         /// Where the pieces so far end.
         expected: u64,

@@ -56,13 +56,13 @@ pub enum MetadataError {
         found: usize,
     },
     /// A field that must be there is not.
-    #[error("expected {field}, found none")]
+    #[error("{field} is missing")]
     Missing {
         /// The field's name.
         field: &'static str,
     },
     /// A count or size below zero.
-    #[error("{field}: expected 0 or more, found {found}")]
+    #[error("{field} is negative: {found}")]
     Negative {
         /// The field's name.
         field: &'static str,
@@ -80,7 +80,7 @@ pub enum MetadataError {
         found: u64,
     },
     /// A time outside the years 1 to 9999.
-    #[error("{field}: expected microseconds of the years 1 to 9999, found {found}")]
+    #[error("{field}: {found} microseconds are not a time of the years 1 to 9999")]
     BadTime {
         /// The field's name.
         field: &'static str,
@@ -98,7 +98,7 @@ pub enum MetadataError {
         found: String,
     },
     /// A property of another type than belongs there.
-    #[error("record {record}: property {property}: expected {expected}, found another value")]
+    #[error("record {record}: property {property} is not {expected}")]
     OtherValue {
         /// The record's number in the log, from 0.
         record: usize,

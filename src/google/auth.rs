@@ -122,9 +122,9 @@ fn find_credentials(scope: &str) -> Result<credentials::Credentials, &'static st
     let found = credentials::Builder::default().with_scopes([scope]).build();
     found.map_err(|error| {
         if error.is_loading() {
-            "a file that cannot be read"
+            "the file with the credentials cannot be read"
         } else {
-            "a file that holds none"
+            "the file holds no credentials"
         }
     })
 }
@@ -140,9 +140,9 @@ async fn headers(
     match tokio::time::timeout(timeout, credentials.headers(http::Extensions::new())).await {
         Err(_) => Err(TokenError::Transient("no token in time")),
         Ok(Err(error)) if error.is_transient() => {
-            Err(TokenError::Transient("no token at this time"))
+            Err(TokenError::Transient("Google gives no token at present"))
         }
-        Ok(Err(_)) => Err(TokenError::Permanent("some for which no token is given")),
+        Ok(Err(_)) => Err(TokenError::Permanent("Google gives no token for them")),
         Ok(Ok(CacheableResource::New { data, .. })) => Ok(data),
         Ok(Ok(CacheableResource::NotModified)) => Ok(HeaderMap::new()),
     }

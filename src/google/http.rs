@@ -226,7 +226,7 @@ impl HttpClient {
             on_chunk();
             if body.len() + chunk.len() > MAX_RESPONSE_BYTES {
                 return Err(NoResponse {
-                    found: "an answer without an end".to_owned(),
+                    found: "the answer does not end".to_owned(),
                     may_have_arrived: true,
                     is_timeout: false,
                 });
@@ -265,7 +265,7 @@ fn connection_error(error: reqwest::Error) -> NoResponse {
         cause = inner;
     }
     NoResponse {
-        found: format!("a broken connection: {cause}"),
+        found: format!("the connection broke: {cause}"),
         may_have_arrived,
         is_timeout,
     }

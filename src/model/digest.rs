@@ -43,7 +43,7 @@ impl fmt::Debug for Crc32c {
 
 /// A text that is not the digest it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("expected {digits} lower-case hex digits, found {found:?}")]
+#[error("{found:?} is not {digits} lower-case hex digits")]
 pub struct DigestError {
     digits: usize,
     found: String,

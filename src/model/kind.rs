@@ -101,6 +101,18 @@ impl KindRef {
         self.namespace.is_default() && self.kind.as_str() == LEASE_KIND
     }
 
+    /// The kind as a selector writes it: what would match is escaped.
+    pub(super) fn escaped_kind(&self) -> String {
+        let mut escaped = String::new();
+        for c in self.kind.as_str().chars() {
+            if matches!(c, '*' | '?' | '\\') {
+                escaped.push('\\');
+            }
+            escaped.push(c);
+        }
+        escaped
+    }
+
     /// The pair of `kind` in `namespace` (empty for the default namespace).
     pub fn new(namespace: impl Into<String>, kind: impl Into<String>) -> Self {
         KindRef {
@@ -113,13 +125,6 @@ impl KindRef {
 /// The pair as a selector that matches it and nothing else, such as `(default)/Customer`.
 impl fmt::Display for KindRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/", self.namespace)?;
-        for c in self.kind.as_str().chars() {
-            if matches!(c, '*' | '?' | '\\') {
-                f.write_str("\\")?;
-            }
-            write!(f, "{c}")?;
-        }
-        Ok(())
+        write!(f, "{}/{}", self.namespace, self.escaped_kind())
     }
 }

@@ -8,6 +8,7 @@ mod file_name;
 pub(crate) mod glob;
 mod kind;
 mod manifest;
+mod nearest;
 mod sample;
 mod selector;
 mod target_spec;
@@ -22,6 +23,7 @@ pub use manifest::{
     EntryRole, ExportFormat, ExportTimes, KindInfo, MANIFEST_FORMAT, MANIFEST_NAME, Manifest,
     Method, MissingKind, PIECE_LEN_BYTES, PackOptions, SUMS_NAME, ToolInfo, Totals,
 };
+pub use nearest::{UnmatchedSelector, nearest_name};
 pub use sample::{Sample, SampleError};
 pub use selector::{Selector, SelectorError};
 pub(crate) use target_spec::read_address;

@@ -23,9 +23,7 @@ impl Sample {
 
 /// A text that is no sample.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "sample {text:?}: expected a share such as 5% or 0.5%, or a number of entities, found something else"
-)]
+#[error("{text:?} is neither a share such as 5% or 0.5% nor a number of entities")]
 pub struct SampleError {
     /// The text.
     text: String,

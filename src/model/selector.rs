@@ -24,19 +24,17 @@ pub struct Selector {
     kind: Pattern,
 }
 
-/// A selector that cannot be read; the text says what was expected and what was found.
+/// A selector that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SelectorError {
     /// Nothing stands where a kind must stand.
-    #[error("selector {0:?}: expected KIND or NAMESPACE/KIND, found no kind")]
+    #[error("selector {0:?} names no kind: write KIND or NAMESPACE/KIND")]
     NoKind(String),
     /// A backslash before something that needs none.
-    #[error("selector {text:?}: expected \\*, \\? or \\\\, found {found}")]
+    #[error("selector `{text}` has a single backslash: write `\\\\` for a backslash")]
     BadEscape {
         /// The whole selector.
         text: String,
-        /// What stands behind the backslash.
-        found: String,
     },
 }
 
@@ -47,6 +45,21 @@ impl Selector {
             text: "*".to_owned(),
             namespace: None,
             kind: Pattern(vec![PatternToken::AnyChars]),
+        }
+    }
+
+    /// The selector of a kind in every namespace.
+    pub fn from_kind(kind: &Kind) -> Self {
+        let pair = KindRef::new("", kind.as_str());
+        let text = if kind.as_str().contains('/') {
+            format!("*/{}", pair.escaped_kind())
+        } else {
+            pair.escaped_kind()
+        };
+        Selector {
+            text,
+            namespace: None,
+            kind: Pattern::literal(kind.as_str()),
         }
     }
 
@@ -92,11 +105,10 @@ impl Selector {
 /// The selector of one pair.
 impl From<&KindRef> for Selector {
     fn from(pair: &KindRef) -> Self {
-        let literal = |text: &str| Pattern(text.chars().map(PatternToken::Literal).collect());
         Selector {
             text: pair.to_string(),
-            namespace: Some(literal(pair.namespace.as_str())),
-            kind: literal(pair.kind.as_str()),
+            namespace: Some(Pattern::literal(pair.namespace.as_str())),
+            kind: Pattern::literal(pair.kind.as_str()),
         }
     }
 }
@@ -135,6 +147,10 @@ impl fmt::Display for Selector {
 struct Pattern(Vec<PatternToken>);
 
 impl Pattern {
+    fn literal(text: &str) -> Self {
+        Pattern(text.chars().map(PatternToken::Literal).collect())
+    }
+
     fn parse(part: &str, whole: &str) -> Result<Self, SelectorError> {
         let mut parts = Vec::new();
         let mut chars = part.chars();
@@ -144,12 +160,9 @@ impl Pattern {
                 '?' => PatternToken::AnyChar,
                 '\\' => match chars.next() {
                     Some(c @ ('*' | '?' | '\\')) => PatternToken::Literal(c),
-                    other => {
-                        let found = other.map_or("the end".to_owned(), |c| format!("\\{c}"));
-                        return Err(SelectorError::BadEscape {
-                            text: whole.to_owned(),
-                            found,
-                        });
+                    _ => {
+                        let text = whole.to_owned();
+                        return Err(SelectorError::BadEscape { text });
                     }
                 },
                 c => PatternToken::Literal(c),
@@ -243,7 +256,7 @@ mod tests {
         assert!("acme/".parse::<Selector>().is_err());
         assert_eq!(
             r"a\b".parse::<Selector>().unwrap_err().to_string(),
-            r#"selector "a\\b": expected \*, \? or \\, found \b"#
+            r"selector `a\b` has a single backslash: write `\\` for a backslash"
         );
         assert!(r"a\".parse::<Selector>().is_err());
     }

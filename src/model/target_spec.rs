@@ -42,14 +42,12 @@ pub enum TargetSpec {
 
 /// A target that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("target {text:?}: expected {expected}, found {found}")]
+#[error("{text:?} is not a target: {fault}")]
 pub struct TargetSpecError {
     /// All of it, as given, without a password.
     pub text: String,
-    /// What would have been right.
-    pub expected: &'static str,
-    /// What stands there.
-    pub found: String,
+    /// What is wrong with it, and what to write.
+    pub fault: String,
 }
 
 const DEFAULT_DATABASE: &str = "(default)";
@@ -141,10 +139,9 @@ impl FromStr for TargetSpec {
     type Err = TargetSpecError;
 
     fn from_str(text: &str) -> Result<Self, TargetSpecError> {
-        parse(text).map_err(|(expected, found)| TargetSpecError {
+        parse(text).map_err(|fault| TargetSpecError {
             text: without_password(text),
-            expected,
-            found,
+            fault,
         })
     }
 }
@@ -158,15 +155,13 @@ fn without_password(text: &str) -> String {
 }
 
 fn parse(text: &str) -> Result<TargetSpec, SpecFault> {
-    let (word, rest) = text
-        .split_once(':')
-        .ok_or_else(|| (WORDS, "no colon".to_owned()))?;
+    let (word, rest) = text.split_once(':').unwrap_or((text, ""));
     match word {
         "emulator" => parse_emulator(rest),
         "datastore" => parse_service(rest),
         "dir" => parse_path(rest).map(TargetSpec::Dir),
         "ndjson" => parse_path(rest).map(TargetSpec::Ndjson),
-        other => Err((WORDS, format!("{other:?}"))),
+        _ => Err(unknown_form(text)),
     }
 }
 
@@ -193,7 +188,7 @@ fn parse_service(text: &str) -> Result<TargetSpec, SpecFault> {
 
 fn parse_path(text: &str) -> Result<String, SpecFault> {
     if text.is_empty() {
-        return Err(("a path behind the colon", "nothing".to_owned()));
+        return Err("there is no path after the colon".to_owned());
     }
     Ok(text.to_owned())
 }
@@ -231,10 +226,35 @@ fn write_optional(f: &mut fmt::Formatter<'_>, separator: char, text: Option<&str
     }
 }
 
-/// What was expected, and what was found.
-type SpecFault = (&'static str, String);
+/// What is wrong with a text, and what to write.
+type SpecFault = String;
 
-const WORDS: &str =
+/// The fault of a text that begins with none of the words: a target that was probably meant, or all
+/// of the forms.
+fn unknown_form(text: &str) -> SpecFault {
+    let (word, rest) = text.split_once(':').unwrap_or(("", text));
+    let lower = word.to_lowercase();
+    let is_known = ["emulator", "datastore", "dir", "ndjson"].contains(&lower.as_str());
+    match text {
+        _ if is_known => format!("write {lower}:{rest}"),
+        _ if text.starts_with("gs:") => {
+            "a bucket is not a target; `kindpack extract ARCHIVE gs://BUCKET/NAME` writes there"
+                .to_owned()
+        }
+        _ => match host_and_port(text) {
+            Some(host) => format!("write emulator:PROJECT@{host} for an emulator"),
+            None if text.starts_with(['.', '/', '~']) => {
+                format!("write dir:{text} or ndjson:{text} for a folder")
+            }
+            None if word.is_empty() && check_real_project(text).is_ok() => {
+                format!("write emulator:{text} or datastore:{text}")
+            }
+            None => format!("write {FORMS}"),
+        },
+    }
+}
+
+const FORMS: &str =
     "emulator:PROJECT[@HOST:PORT], datastore:PROJECT[/DATABASE], dir:PATH or ndjson:PATH";
 
 /// Keeps out what would end a project's name in a target or in an address. Whether the project
@@ -244,11 +264,8 @@ fn check_project(project: &str) -> Result<(), SpecFault> {
         matches!(c, '/' | '@' | '?' | '#' | '%' | '\\') || c.is_whitespace() || c.is_control()
     };
     match project.chars().find(|c| ends_it(*c)) {
-        Some(c) => Err((
-            "a project id such as shop-test or example.com:shop",
-            format!("{c:?} in {project:?}"),
-        )),
-        None if project.is_empty() => Err(("a project id", "nothing".to_owned())),
+        Some(c) => Err(format!("{project:?} is not a project id: it holds {c:?}")),
+        None if project.is_empty() => Err("there is no project id".to_owned()),
         None => Ok(()),
     }
 }
@@ -256,7 +273,6 @@ fn check_project(project: &str) -> Result<(), SpecFault> {
 /// What names a project of the real service: nothing that only looks like one of them, and no
 /// number, behind which any project may stand.
 fn check_real_project(project: &str) -> Result<(), SpecFault> {
-    const EXPECTED: &str = "a project id such as shop-test or example.com:shop";
     let (domain, id) = project.rsplit_once(':').unwrap_or(("", project));
     let id = id.rsplit_once('~').map_or(id, |(_, id)| id);
     let fits = |text: &str, also: &str| {
@@ -266,10 +282,12 @@ fn check_real_project(project: &str) -> Result<(), SpecFault> {
     // `projects/shop` is how Google's other tools name a project, and would be one called
     // `projects` here.
     if !fits(id, "-") || !fits(domain, "-.~") || id.is_empty() || id == "projects" {
-        return Err((EXPECTED, format!("{project:?}")));
+        return Err(format!("{project:?} is not a project id such as shop-test"));
     }
     if id.bytes().all(|c| c.is_ascii_digit()) {
-        Err((EXPECTED, format!("the number {project}")))
+        Err(format!(
+            "{project} is a project number: write the project id, such as shop-test"
+        ))
     } else {
         Ok(())
     }
@@ -283,16 +301,15 @@ fn check_database(database: &str) -> Result<(), SpecFault> {
     if fits {
         Ok(())
     } else {
-        Err((
-            "a database id of letters, digits and '-' behind the '/'",
-            format!("{database:?}"),
+        Err(format!(
+            "{database:?} is not a database id: one has letters, digits and '-'"
         ))
     }
 }
 
 /// The one form of an emulator's address.
 pub(crate) fn read_address(address: &str) -> Result<String, SpecFault> {
-    host_and_port(address).ok_or_else(|| ("HOST:PORT", format!("{:?}", without_user(address))))
+    host_and_port(address).ok_or_else(|| format!("{:?} is not HOST:PORT", without_user(address)))
 }
 
 #[cfg(test)]
@@ -325,48 +342,54 @@ mod tests {
 
     #[test]
     fn invalid_target_is_refused_with_reason() {
-        for (text, expected, found) in [
-            ("", "emulator:PROJECT", "no colon"),
-            ("shop", "emulator:PROJECT", "no colon"),
-            ("Datastore:shop", "datastore:PROJECT", "\"Datastore\""),
-            ("gs://bucket/name", "emulator:PROJECT", "\"gs\""),
-            ("emulator:", "a project id", "nothing"),
-            ("emulator:@localhost:1", "a project id", "nothing"),
-            ("emulator:shop@", "HOST:PORT", "\"\""),
-            ("emulator:shop@localhost", "HOST:PORT", "\"localhost\""),
-            ("emulator:shop@:8081", "HOST:PORT", "\":8081\""),
-            ("emulator:shop@localhost:", "HOST:PORT", "\"localhost:\""),
-            ("emulator:shop@localhost:0", "HOST:PORT", "\"localhost:0\""),
-            ("emulator:shop@localhost:65536", "HOST:PORT", "65536"),
-            ("emulator:shop@https://localhost:80", "HOST:PORT", "https"),
-            ("emulator:shop@::1", "HOST:PORT", "::1"),
-            ("emulator:shop@a:1@b:2", "HOST:PORT", "\"…@b:2\""),
-            ("datastore:shop/", "a database id", "\"\""),
-            ("datastore:shop/a/b", "a database id", "\"a/b\""),
-            ("datastore: shop", "a project id", "' '"),
-            ("datastore:shop\n", "a project id", "'\\n'"),
-            ("datastore:shop@localhost:1", "a project id", "'@'"),
-            ("datastore:shop?alt=1", "a project id", "'?'"),
-            ("datastore:shop.", "a project id", "shop."),
-            ("datastore:.shop", "a project id", ".shop"),
-            ("datastore:sh\u{43e}p", "a project id", "sh"),
-            ("datastore:shop\u{200b}", "a project id", "shop"),
-            (
-                "datastore:123456789012",
-                "a project id",
-                "the number 123456789012",
-            ),
-            ("datastore:s~", "a project id", "s~"),
-            ("datastore:projects/shop", "a project id", "\"projects\""),
-            ("datastore:example.com:", "a project id", "example.com:"),
-            ("dir:", "a path", "nothing"),
-            ("ndjson:", "a path", "nothing"),
+        for (text, fault) in [
+            ("emulator:", "there is no project id"),
+            ("emulator:@localhost:1", "there is no project id"),
+            ("emulator:shop@", "\"\" is not HOST:PORT"),
+            ("emulator:shop@localhost", "\"localhost\" is not HOST:PORT"),
+            ("emulator:shop@:8081", "\":8081\" is not HOST:PORT"),
+            ("emulator:shop@localhost:", "\"localhost:\" is not"),
+            ("emulator:shop@localhost:0", "\"localhost:0\" is not"),
+            ("emulator:shop@localhost:65536", "65536\" is not HOST:PORT"),
+            ("emulator:shop@https://localhost:80", "is not HOST:PORT"),
+            ("emulator:shop@::1", "\"::1\" is not HOST:PORT"),
+            ("emulator:shop@a:1@b:2", "\"…@b:2\" is not HOST:PORT"),
+            ("datastore:shop/", "\"\" is not a database id"),
+            ("datastore:shop/a/b", "\"a/b\" is not a database id"),
+            ("datastore: shop", "it holds ' '"),
+            ("datastore:shop\n", "it holds '\\n'"),
+            ("datastore:shop@localhost:1", "it holds '@'"),
+            ("datastore:shop?alt=1", "it holds '?'"),
+            ("datastore:shop.", "\"shop.\" is not a project id"),
+            ("datastore:.shop", "\".shop\" is not a project id"),
+            ("datastore:sh\u{43e}p", "is not a project id"),
+            ("datastore:shop\u{200b}", "is not a project id"),
+            ("datastore:123456789012", "12 is a project number"),
+            ("datastore:s~", "\"s~\" is not a project id"),
+            ("datastore:projects/shop", "\"projects\" is not a project"),
+            ("datastore:example.com:", "is not a project id"),
+            ("dir:", "there is no path after the colon"),
+            ("ndjson:", "there is no path after the colon"),
         ] {
             let error = read(text).unwrap_err();
-            assert!(
-                error.contains(expected) && error.contains(found),
-                "{text:?}: {error}"
-            );
+            assert!(error.contains(fault), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn target_without_word_gets_the_right_one() {
+        for (text, fault) in [
+            ("", "write emulator:PROJECT[@HOST:PORT], "),
+            ("shop test", "write emulator:PROJECT[@HOST:PORT], "),
+            ("shop", "write emulator:shop or datastore:shop"),
+            ("Datastore:shop", "write datastore:shop"),
+            ("localhost:8081", "write emulator:PROJECT@localhost:8081"),
+            ("http://localhost:8081", "emulator:PROJECT@localhost:8081"),
+            ("./out", "write dir:./out or ndjson:./out"),
+            ("gs://bucket/name", "`kindpack extract ARCHIVE gs://"),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.contains(fault), "{text:?}: {error}");
         }
     }
 

@@ -105,7 +105,7 @@ pub fn spelled_duration(duration: Duration) -> String {
 
 /// A text that is no point in time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("expected an RFC 3339 time in UTC of the years 1 to 9999, found {0:?}")]
+#[error("{0:?} is not a time such as 2026-01-31T02:15:00Z")]
 pub struct TimeError(String);
 
 impl FromStr for Timestamp {

@@ -7,17 +7,18 @@ const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// Reads `2h`, `90s`, `1h 30m`, `3d`.
 pub fn read_duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("expected a duration such as 90s, 2h or 3d, found {text:?}");
+    let wrong = || match text.trim().parse::<u64>() {
+        Ok(number) => format!("{text:?} has no unit: write {number}s, {number}m or {number}h"),
+        Err(_) => format!("{text:?} is not a duration such as 90s, 2h or 3d"),
+    };
     let span: jiff::Span = text.parse().map_err(|_| wrong())?;
     let signed = span
         .to_duration(jiff::SpanRelativeTo::days_are_24_hours())
         .map_err(|_| wrong())?;
-    let duration = Duration::try_from(signed)
-        .map_err(|_| format!("expected a duration that is not negative, found {text:?}"))?;
+    let duration =
+        Duration::try_from(signed).map_err(|_| format!("the duration {text:?} is negative"))?;
     if duration > LONGEST {
-        Err(format!(
-            "expected a duration of at most 366 days, found {text:?}"
-        ))
+        Err(format!("the duration {text:?} is longer than 366 days"))
     } else {
         Ok(duration)
     }
@@ -25,7 +26,7 @@ pub fn read_duration(text: &str) -> Result<Duration, String> {
 
 /// Reads `256MiB`, `1G`, `1048576`: powers of two, as memory is counted.
 pub fn read_size(text: &str) -> Result<u64, String> {
-    let wrong = || format!("expected a size such as 64MiB or 1GiB, found {text:?}");
+    let wrong = || format!("{text:?} is not a size such as 64MiB or 1GiB");
     let digits = text
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(text.len());

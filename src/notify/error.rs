@@ -6,7 +6,7 @@ use crate::google::retry::{CallError, Elapsed};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotifyError {
     /// A secret is not where the configuration says.
-    #[error("cannot notify: cannot read {from}: {reason}")]
+    #[error("cannot notify: reading {from} failed: {reason}")]
     Secret {
         /// Where it should be.
         from: String,

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::archive::deflate::DataError;
 use crate::archive::zip::ZipWriteError;
 use crate::export::discover::{Problem, Severity};
-use crate::model::{KindRef, Selector, Timestamp, spelled_duration};
+use crate::model::{KindRef, Selector, Timestamp, UnmatchedSelector, spelled_duration};
 use crate::runtime::workers::WorkerPanicked;
 use crate::store::StoreError;
 
@@ -46,7 +46,7 @@ impl fmt::Display for StaleExport {
 #[derive(Debug, thiserror::Error)]
 pub enum PackError {
     /// Something of the set is missing, unfinished or damaged. All of it is told.
-    #[error("the set is not whole")]
+    #[error("the set is incomplete")]
     IncompleteSet {
         /// All faults of single exports.
         faults: Vec<ExportFault>,
@@ -62,15 +62,13 @@ pub enum PackError {
         is_latest: bool,
     },
     /// SOURCE is there, without a single export.
-    #[error("expected at least one export, found none")]
+    #[error("there is no export")]
     NoExport,
     /// There are exports, but the selectors leave none.
-    #[error("expected selectors that leave at least one export, found that they leave none")]
+    #[error("the selectors leave no export")]
     EmptySelection,
     /// An export cannot be divided.
-    #[error(
-        "{export}: expected an export of which all or nothing is chosen, found that it holds {wanted} and {unwanted} together"
-    )]
+    #[error("{wanted} and {unwanted} share the export {export}")]
     CannotSplitExport {
         /// The export's title.
         export: String,
@@ -80,10 +78,10 @@ pub enum PackError {
         unwanted: String,
     },
     /// The exports come from several projects or databases.
-    #[error("expected exports of one project and database, found {}", .0.join(", "))]
+    #[error("the exports are of several projects or databases: {}", .0.join(", "))]
     MultipleProjects(Vec<String>),
     /// The name of the archive is taken.
-    #[error("{0}: expected a free name, found another object there")]
+    #[error("{0} already exists with other contents")]
     AlreadyExists(String),
     /// An object changed while it was packed.
     #[error("{0}")]
@@ -98,25 +96,25 @@ pub enum PackError {
     #[error(transparent)]
     Zip(#[from] ZipWriteError),
     /// A fault was found and not told: a fault of kindpack's own.
-    #[error("expected every entry sealed, found that some were only looked at")]
+    #[error("some entries were inspected and not packed")]
     IncompleteArchive,
     /// The metadata of the exports does not fit into memory.
-    #[error("{name}: the metadata of all exports needs more memory than --memory allows")]
+    #[error("{name}: the metadata of all exports need more memory than --memory allows")]
     MemoryTooSmall {
         /// The metadata object that does not fit.
         name: String,
     },
     /// A selector chooses nothing that is there.
-    #[error("selector {0}: expected a kind below SOURCE, found none")]
-    NoMatch(Selector),
+    #[error(transparent)]
+    NoMatch(#[from] UnmatchedSelector),
     /// Two sources of companions hold an object of one name.
-    #[error("two --with sources hold an object named {0}")]
+    #[error("two --with sources hold {0}")]
     SameCompanion(String),
     /// A kind that the caller says is missing, and that the set holds: a fault of the caller.
-    #[error("{0} is in the set, although it was named as missing")]
+    #[error("{0} is in the set and was named as missing")]
     NotMissing(KindRef),
     /// A piece cannot be deflated: a fault of kindpack's own.
-    #[error("cannot deflate a piece: {0}")]
+    #[error("a piece was not deflated: {0}")]
     Deflate(DataError),
     /// A fault of kindpack's own.
     #[error(transparent)]

@@ -11,7 +11,10 @@ use std::time::Duration;
 use super::error::{ExportFault, PackError, StaleExport};
 use super::options::SelectionOptions;
 use crate::export::discover::{Discovery, Export, ExportPart, Problem};
-use crate::model::{ExportFormat, Kind, KindRef, Namespace, Selector, Timestamp, spelled_duration};
+use crate::model::{
+    ExportFormat, Kind, KindRef, Namespace, Selector, Timestamp, UnmatchedSelector,
+    spelled_duration,
+};
 
 /// How many kinds of a stale export are named.
 const KINDS_NAMED: usize = 3;
@@ -384,7 +387,11 @@ fn candidates_of<'a>(discovery: &'a Discovery, pairs: &KnownKinds) -> Vec<Candid
 fn check_selectors(candidates: &[Candidate<'_>], only: &[Selector]) -> Result<(), PackError> {
     let is_used = |selector| candidates.iter().any(|other| other.may_hold(selector));
     match only.iter().find(|selector| !is_used(selector)) {
-        Some(idle) if !candidates.is_empty() => Err(PackError::NoMatch(idle.clone())),
+        Some(idle) if !candidates.is_empty() => {
+            let scopes = candidates.iter().flat_map(|candidate| &candidate.scopes);
+            let pairs = scopes.filter_map(KindScope::pair);
+            Err(UnmatchedSelector::new(idle, pairs).into())
+        }
         _ => Ok(()),
     }
 }
@@ -573,7 +580,7 @@ fn duplicate_of(pair: &KindRef, other: &Export, export: &Export, latest: bool) -
     let mut both = [export, other].into_iter();
     let doubtful = both.find(|export| export.plausible_start().is_none());
     if let Some(doubtful) = doubtful.filter(|_| latest) {
-        duplicate.fault.found += &doubtful_start(doubtful);
+        duplicate.fault.reason += &doubtful_start(doubtful);
     }
     duplicate
 }
@@ -592,11 +599,7 @@ fn doubtful_start(export: &Export) -> String {
 pub(super) fn duplicate(pair: &KindRef, one: &str, other: &str) -> ExportFault {
     ExportFault {
         export: other.to_owned(),
-        fault: Problem::incomplete(
-            other,
-            format!("one export of {pair}"),
-            format!("another one in {one}"),
-        ),
+        fault: Problem::incomplete(other, format!("{one} is another export of {pair}")),
     }
 }
 

@@ -243,8 +243,7 @@ impl FromStr for DependencyRule {
             return Err(ChoiceError::Spelling {
                 what: "order",
                 text: text.to_owned(),
-                expected: "A=B (A once B is done)".into(),
-                found: "no '='".to_owned(),
+                fault: "has no `=`: write A=B to restore A after B".into(),
             });
         };
         let side = |side: &str| {
@@ -288,8 +287,7 @@ impl NamespaceMap {
                 return Err(ChoiceError::Spelling {
                     what: "namespace map",
                     text,
-                    expected: "one place for a namespace".into(),
-                    found: format!("also {other}"),
+                    fault: format!("contradicts another one, to {other}").into(),
                 });
             }
         }
@@ -301,15 +299,14 @@ impl FromStr for NamespaceMap {
     type Err = ChoiceError;
 
     fn from_str(text: &str) -> Result<Self, ChoiceError> {
-        let wrong = |expected: &'static str, found| ChoiceError::Spelling {
+        let wrong = |fault: Cow<'static, str>| ChoiceError::Spelling {
             what: "namespace map",
             text: text.to_owned(),
-            expected: expected.into(),
-            found,
+            fault,
         };
         let (from, to) = text
             .split_once('=')
-            .ok_or_else(|| wrong("FROM=TO", "no '='".to_owned()))?;
+            .ok_or_else(|| wrong("has no `=`: write FROM=TO".into()))?;
         let side = |side: &str| {
             let namespace = Namespace::parse_display(side);
             // Datastore's own limits, docs/formats.md 2; an empty side is far more often a slip
@@ -322,10 +319,10 @@ impl FromStr for NamespaceMap {
             if fits && !side.is_empty() {
                 Ok(namespace)
             } else {
-                Err(wrong(
-                    "(default) or up to 100 of A-Z a-z 0-9 . _ -",
-                    format!("{side:?}"),
-                ))
+                let fault = format!(
+                    "names {side:?}, which is neither (default) nor up to 100 of A-Z a-z 0-9 . _ -"
+                );
+                Err(wrong(fault.into()))
             }
         };
         Ok(NamespaceMap {
@@ -429,16 +426,14 @@ impl Environment {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChoiceError {
     /// It is not spelled as it must be.
-    #[error("{what} {text:?}: expected {expected}, found {found}")]
+    #[error("{what} {text:?} {fault}")]
     Spelling {
-        /// What was to be read, such as `target`.
+        /// What was to be read, such as `order`.
         what: &'static str,
         /// All of it, as given.
         text: String,
-        /// What would have been right.
-        expected: Cow<'static, str>,
-        /// What stands there.
-        found: String,
+        /// What is wrong with it.
+        fault: Cow<'static, str>,
     },
     /// One side of `A=B` is no selector.
     #[error("order {text:?}: {source}")]
@@ -456,8 +451,7 @@ impl ChoiceError {
         ChoiceError::Spelling {
             what,
             text: word.to_owned(),
-            expected: either(words).into(),
-            found: format!("{word:?}"),
+            fault: format!("is unknown: write {}", either(words)).into(),
         }
     }
 }
@@ -521,7 +515,7 @@ mod tests {
         assert_eq!(join(&["a=b", "b=a", "a=b"]).unwrap().len(), 2);
         assert_eq!(
             join(&["a=b", "a=(default)"]).unwrap_err().to_string(),
-            r#"namespace map "a=(default)": expected one place for a namespace, found also b"#
+            r#"namespace map "a=(default)" contradicts another one, to b"#
         );
     }
 
@@ -536,7 +530,7 @@ mod tests {
         let found = "overwrite".parse::<OnExisting>().unwrap_err().to_string();
         assert_eq!(
             found,
-            r#"--on-existing "overwrite": expected fail, merge or replace, found "overwrite""#
+            r#"--on-existing "overwrite" is unknown: write fail, merge or replace"#
         );
         assert!("copy".parse::<WriteMethod>().is_err());
     }

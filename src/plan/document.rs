@@ -382,7 +382,7 @@ impl Plan {
     /// wrote it.
     pub fn parse(text: &str) -> Result<Plan, PlanError> {
         let not_a_plan = |error: serde_json::Error| PlanError::NotAPlan {
-            found: error.to_string(),
+            fault: error.to_string(),
         };
         let FormatField { format } = serde_json::from_str(text).map_err(not_a_plan)?;
         if format != PLAN_FORMAT {
@@ -405,12 +405,11 @@ impl Plan {
         let (mut ids, mut pairs) = (HashSet::new(), HashSet::new());
         for step in &self.steps {
             if step.id == 0 || !ids.insert(step.id) {
-                let found = format!("id {} again", step.id);
+                let found = format!("id {} twice", step.id);
                 return Err(edited(name(step), "an id of its own, from 1", found));
             }
             if !pairs.insert(step.pair()) {
-                let expected = "each kind of a namespace once";
-                return Err(edited(name(step), expected, "it again"));
+                return Err(edited(name(step), "each kind once", "the same kind again"));
             }
         }
         Ok(())
@@ -482,7 +481,7 @@ impl Plan {
         let mut planned: HashMap<KindRef, &Step> =
             whole.steps.iter().map(|step| (step.pair(), step)).collect();
         for step in &self.steps {
-            let expected = "a kind that the archive holds and the choices take";
+            let expected = "a kind of the original plan";
             let planned = planned
                 .remove(&step.pair())
                 .ok_or_else(|| edited(format!("step {}", step.id), expected, step.pair()))?;

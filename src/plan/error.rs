@@ -3,7 +3,7 @@
 //! Knows classes of errors, not exit codes; those belong to the command line.
 
 use super::OnExisting;
-use crate::model::{Kind, KindRef, Namespace, Sha256, TargetSpec};
+use crate::model::{Kind, KindRef, Namespace, Sha256, TargetSpec, UnmatchedSelector};
 use crate::transform::redact::RedactError;
 
 /// What the command line makes of a [`PlanError`].
@@ -19,17 +19,15 @@ pub enum PlanClass {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     /// A selector that chooses no pair of the archive.
-    #[error("{option} {selector}: expected a kind of the archive, found none that matches")]
+    #[error("{option}: {unmatched}")]
     EmptySelection {
         /// Where it was given, such as `--only` or `order.toml: first`.
         option: String,
         /// The selector.
-        selector: String,
+        unmatched: UnmatchedSelector,
     },
     /// A map from a namespace that the archive neither holds nor refers to.
-    #[error(
-        "--map-namespace {from}={to}: expected a namespace of the archive, found none of the name {from}"
-    )]
+    #[error("--map-namespace {from}={to}: the archive has no namespace {from}")]
     UnknownNamespace {
         /// The namespace that is not there.
         from: Namespace,
@@ -37,21 +35,19 @@ pub enum PlanError {
         to: Namespace,
     },
     /// An emulator is named, but not where it listens.
-    #[error(
-        "target emulator:{project}: expected emulator:{project}@HOST:PORT or DATASTORE_EMULATOR_HOST, found neither"
-    )]
+    #[error("target emulator:{project} has no address, and DATASTORE_EMULATOR_HOST is not set")]
     NoEmulatorAddress {
         /// The project in the emulator.
         project: String,
     },
     /// `DATASTORE_EMULATOR_HOST` is no address.
-    #[error("DATASTORE_EMULATOR_HOST: expected HOST:PORT, found {found:?}")]
+    #[error("DATASTORE_EMULATOR_HOST: {found:?} is not HOST:PORT")]
     InvalidEmulatorAddress {
         /// Its value, without any password.
         found: String,
     },
     /// One pair is wished to both ends.
-    #[error("{pair}: expected one place, found {first} and {last}")]
+    #[error("{pair} cannot be both first and last: {first}, {last}")]
     FirstAndLast {
         /// The pair.
         pair: KindRef,
@@ -61,18 +57,16 @@ pub enum PlanError {
         last: String,
     },
     /// Both sides of `A=B` choose the same pairs.
-    #[error("{word}: expected two different choices, found the same kinds on both sides")]
+    #[error("{word} names the same kinds on both sides")]
     EmptyConstraint {
         /// The user's word, such as `--depends-on Order=Order`.
         word: String,
     },
     /// There is nothing that could be needed besides.
-    #[error("--with-dependencies: expected --only, --sample or --limit beside it, found none")]
+    #[error("--with-dependencies needs --only, --sample or --limit")]
     NothingToAdd,
     /// The target is written whole and can neither merge nor delete.
-    #[error(
-        "--on-existing {on_existing}: expected a target that can hold something already, found {target}, which is written whole"
-    )]
+    #[error("--on-existing {on_existing}: {target} is always written from scratch")]
     WriteOnceTarget {
         /// What was requested.
         on_existing: OnExisting,
@@ -80,23 +74,19 @@ pub enum PlanError {
         target: TargetSpec,
     },
     /// The import of the target's own cannot do that.
-    #[error("--via import: expected {expected}, found {found}")]
+    #[error("--via import is not possible: {reason}")]
     NoImport {
-        /// What it can do.
-        expected: &'static str,
-        /// What was requested.
-        found: String,
+        /// Why not.
+        reason: String,
     },
     /// Exports cannot be laid down there, or need not.
-    #[error("--staging: expected {expected}, found {found}")]
+    #[error("--staging: {fault}")]
     Staging {
-        /// What would do.
-        expected: &'static str,
-        /// What was given.
-        found: String,
+        /// What is wrong with it.
+        fault: &'static str,
     },
     /// A rule needs a key, and there is none.
-    #[error("--redact {rule}: expected a secret in KINDPACK_REDACT_KEY, found none")]
+    #[error("--redact {rule} needs a secret in KINDPACK_REDACT_KEY")]
     NoRedactKey {
         /// The first such rule.
         rule: String,
@@ -111,15 +101,13 @@ pub enum PlanError {
     #[error(transparent)]
     Redact(#[from] RedactError),
     /// The user's own words contradict one another.
-    #[error("expected an order that can hold, found a circle: {}", join_links(.circle))]
+    #[error("the given order contradicts itself: {}", join_links(.circle))]
     ConstraintCycle {
         /// Each must stand before the next, the last before the first.
         circle: Vec<CycleLink>,
     },
     /// Two steps would write the same kind of the same namespace.
-    #[error(
-        "kind {kind}: expected a namespace of its own for each step, found that {first} and {second} both go to {to}"
-    )]
+    #[error("kind {kind} of {first} and of {second} would both go to namespace {to}")]
     Collision {
         /// The kind of both.
         kind: Kind,
@@ -131,7 +119,7 @@ pub enum PlanError {
         to: Namespace,
     },
     /// Two steps would write one file, at least on some file systems.
-    #[error("cannot write both {first} and {second}: some file systems treat their names as one")]
+    #[error("{first} and {second} have names that some file systems treat as one")]
     SameFile {
         /// One step.
         first: KindRef,
@@ -139,9 +127,7 @@ pub enum PlanError {
         second: KindRef,
     },
     /// The target is the project that the backup was made of.
-    #[error(
-        "target {target}: expected another project than {project}, which the backup was made of"
-    )]
+    #[error("target {target} is the project that the backup was made of, {project}")]
     SourceProject {
         /// The target.
         target: TargetSpec,
@@ -149,9 +135,7 @@ pub enum PlanError {
         project: String,
     },
     /// The real service is named while an emulator is set up.
-    #[error(
-        "target {target}: expected no {variable} beside it, found {value:?}; which one is meant?"
-    )]
+    #[error("target {target} is the real service, but {variable} is set to {value:?}")]
     EmulatorVariableSet {
         /// The target.
         target: TargetSpec,
@@ -161,24 +145,22 @@ pub enum PlanError {
         value: String,
     },
     /// The emulator's address is one of Google's own.
-    #[error(
-        "target {target}: expected the address of an emulator, found that of the real service; say datastore:PROJECT if that is meant"
-    )]
+    #[error("target {target} is the address of the real service, not of an emulator")]
     EmulatorAddressIsGoogle {
         /// The target, its address filled in.
         target: TargetSpec,
     },
     /// A manifest that lists a pair twice.
-    #[error("manifest: expected each kind of a namespace once, found {pair} again")]
+    #[error("the manifest lists {pair} twice")]
     RepeatedKind {
         /// The pair.
         pair: KindRef,
     },
     /// A text that is no plan.
-    #[error("plan: expected a kindpack plan, found {found}")]
+    #[error("this is not a plan of kindpack: {fault}")]
     NotAPlan {
         /// What is wrong, with line and column.
-        found: String,
+        fault: String,
     },
     /// A plan of another version of the format.
     #[error("plan: expected format {expected}, found {found:?}")]
@@ -190,7 +172,7 @@ pub enum PlanError {
     },
     /// The plan was made for other bytes.
     #[error(
-        "plan for {location}: expected an archive of sha256 {expected}, found {found}; make a new plan"
+        "{location} is not the archive of this plan: expected sha256 {expected}, found {found}"
     )]
     ArchiveChanged {
         /// Where the plan has the archive.
@@ -201,9 +183,7 @@ pub enum PlanError {
         found: Sha256,
     },
     /// Something in the plan was changed that is not for people to change.
-    #[error(
-        "plan: {what}: expected {expected}, found {found}; steps may be removed or moved, nothing else"
-    )]
+    #[error("the plan was edited: {what}: expected {expected}, found {found}")]
     PlanModified {
         /// Which part.
         what: String,

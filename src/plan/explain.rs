@@ -13,7 +13,7 @@ use super::reasons::reasons;
 use super::selected::{SelectedKind, SkippedKind};
 use super::words::counted_references;
 use super::{Choices, Cycle, PlanError};
-use crate::model::{Kind, Manifest, Namespace, Selector};
+use crate::model::{Kind, KindInfo, Manifest, Namespace, Selector, UnmatchedSelector};
 
 /// Why lists over the steps have an item for a node of the order.
 const IS_STEP: &str = "the order numbers the steps, and each has a reason";
@@ -93,7 +93,7 @@ pub fn explain(
     if explained.is_empty() {
         return Err(PlanError::EmptySelection {
             option: "--explain".to_owned(),
-            selector: selector.to_string(),
+            unmatched: UnmatchedSelector::new(selector, manifest.kinds.iter().map(KindInfo::pair)),
         });
     }
     explained.sort_by_key(|one| one.step.map_or(u32::MAX, |step| step));

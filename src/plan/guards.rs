@@ -107,10 +107,7 @@ pub(super) fn check_way(choices: &Choices) -> Result<(), PlanError> {
 
 fn check_no_staging(staging: Option<&str>) -> Result<(), PlanError> {
     match staging {
-        Some(staging) => Err(staging_error(
-            "--via import beside it",
-            format!("--staging {staging} alone"),
-        )),
+        Some(_) => Err(staging_error("it needs --via import")),
         None => Ok(()),
     }
 }
@@ -119,17 +116,12 @@ fn check_no_staging(staging: Option<&str>) -> Result<(), PlanError> {
 fn check_staging(target: &TargetSpec, staging: Option<&str>) -> Result<(), PlanError> {
     let is_in_bucket = staging.is_some_and(is_bucket_address);
     match target.place() {
-        TargetPlace::Folder { .. } => Err(no_import(
-            "a target with an import of its own",
-            target.to_string(),
-        )),
+        TargetPlace::Folder { .. } => Err(no_import(format!("{target} has no import of its own"))),
         TargetPlace::Service { .. } if !is_in_bucket => Err(staging_error(
-            "gs://BUCKET/NAME, from which the service imports",
-            staging.map_or("none".to_owned(), |staging| format!("{staging:?}")),
+            "the service imports from a bucket: add --staging gs://BUCKET/NAME",
         )),
         TargetPlace::Emulator { .. } if is_in_bucket => Err(staging_error(
-            "a folder of this machine, as an emulator reads no bucket",
-            "a bucket".to_owned(),
+            "an emulator imports from a folder of this machine, not from a bucket",
         )),
         TargetPlace::Service { .. } | TargetPlace::Emulator { .. } => Ok(()),
     }
@@ -140,14 +132,13 @@ fn check_unchanged(choices: &Choices) -> Result<(), PlanError> {
     let mut maps = choices.map_namespaces.iter();
     let changes = [
         (!choices.redaction.rules.is_empty(), "--redact"),
-        (choices.sample.is_some(), "a sample"),
+        (choices.sample.is_some(), "--sample or --limit"),
         (maps.any(|(from, to)| from != to), "--map-namespace"),
     ];
     match changes.iter().find(|(is_asked_for, _)| *is_asked_for) {
-        Some((_, what)) => Err(no_import(
-            "exports that go in as they are",
-            (*what).to_owned(),
-        )),
+        Some((_, what)) => Err(no_import(format!(
+            "an import takes exports unchanged, so it excludes {what}"
+        ))),
         None => Ok(()),
     }
 }
@@ -180,8 +171,9 @@ fn check_managed(item: &KindInfo) -> Result<(), PlanError> {
         return Ok(());
     }
     let pair = item.pair();
-    let found = format!("{pair}, which is a backup of the old Datastore Admin");
-    Err(no_import("managed exports", found))
+    Err(no_import(format!(
+        "{pair} is a backup of the old Datastore Admin"
+    )))
 }
 
 /// Refuses an export that holds another kind as well.
@@ -197,8 +189,9 @@ fn check_one_kind(
     let Some(other) = item.entries.iter().find_map(other_pair) else {
         return Ok(());
     };
-    let found = format!("one that holds {pair} and {other}");
-    Err(no_import("an export for each kind of a namespace", found))
+    Err(no_import(format!(
+        "the export of {pair} holds {other} as well"
+    )))
 }
 
 fn check_not_encoded(item: &KindInfo) -> Result<(), PlanError> {
@@ -206,8 +199,11 @@ fn check_not_encoded(item: &KindInfo) -> Result<(), PlanError> {
     let Some(entry) = entries.find(|entry| entry.content_encoding.is_some()) else {
         return Ok(());
     };
-    let found = format!("{} of {}, which is", entry.name, item.pair());
-    Err(no_import("exports that are not encoded", found))
+    Err(no_import(format!(
+        "{} of {} is stored encoded",
+        entry.name,
+        item.pair()
+    )))
 }
 
 /// Refuses two steps that end in one place, unless the second may overwrite the first.
@@ -246,12 +242,12 @@ pub(super) fn check_files(target: &TargetSpec, steps: &[Step]) -> Result<(), Pla
     Ok(())
 }
 
-fn no_import(expected: &'static str, found: String) -> PlanError {
-    PlanError::NoImport { expected, found }
+fn no_import(reason: String) -> PlanError {
+    PlanError::NoImport { reason }
 }
 
-fn staging_error(expected: &'static str, found: String) -> PlanError {
-    PlanError::Staging { expected, found }
+fn staging_error(fault: &'static str) -> PlanError {
+    PlanError::Staging { fault }
 }
 
 /// Whether an address leads to Google's own services, which would take an emulator's unguarded

@@ -13,7 +13,7 @@ use super::graph::{at, places};
 use super::linear_order::{CycleEdges, Edge, arrange};
 use super::selected::{SelectedKind, SkippedKind};
 use super::{Choices, CycleLink, PlanError, PlanSelection};
-use crate::model::{KindInfo, KindRef, Manifest, Selector};
+use crate::model::{KindInfo, KindRef, Manifest, Selector, UnmatchedSelector};
 
 /// What is restored, in order.
 pub(super) struct PlanOrder<'a> {
@@ -138,7 +138,7 @@ fn check_selectors(items: &[&KindInfo], selection: &PlanSelection) -> Result<(),
         if !items.iter().any(is_chosen) {
             return Err(PlanError::EmptySelection {
                 option,
-                selector: selector.to_string(),
+                unmatched: UnmatchedSelector::new(selector, items.iter().map(|item| item.pair())),
             });
         }
     }

@@ -13,7 +13,7 @@ use serde::de::{DeserializeOwned, Error as _, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
-use crate::model::{Namespace, Sample, Selector, TargetSpec};
+use crate::model::{Namespace, Sample, Selector, TargetSpec, nearest_name};
 use crate::plan::{DependencyRule, Hooks, NamespaceMap, OnExisting, OrderFile, WriteMethod};
 use crate::store::is_bucket_address;
 use crate::transform::redact::RedactRule;
@@ -211,7 +211,7 @@ impl WrittenProfile {
     }
 }
 
-/// A declaration that is kept in a file is made by nobody when it counts.
+/// Some declarations must be typed each time, so a file cannot hold them.
 fn check_typed_each_time(
     key: &str,
     option: &str,
@@ -221,7 +221,7 @@ fn check_typed_each_time(
         None => Ok(()),
         Some(found) => Err((
             found.span().start,
-            format!("{key}: expected it to be typed as {option} each time, found it in a profile"),
+            format!("{key} must be typed as {option} each time, so a profile cannot set it"),
         )),
     }
 }
@@ -234,18 +234,18 @@ fn sample(
     match (share, limit) {
         (Some(_), Some(limit)) => Err((
             limit.span().start,
-            "expected sample or limit, found both".to_owned(),
+            "sample and limit exclude each other".to_owned(),
         )),
         (Some(share), None) => match (share.span().start, share.into_inner().0) {
             (at, Sample::Limit(limit)) => Err((
                 at,
-                format!("sample: expected a share such as 5%, found {limit}"),
+                format!("sample: {limit} has no %: write \"{limit}%\" or limit = {limit}"),
             )),
             (_, share) => Ok(Some(share)),
         },
         (None, Some(limit)) if *limit.get_ref() == 0 => Err((
             limit.span().start,
-            "limit: expected a number from 1, found 0".to_owned(),
+            "limit: 0 is too small: write a number from 1".to_owned(),
         )),
         (None, limit) => Ok(limit.map(|limit| Sample::Limit(limit.into_inner()))),
     }
@@ -259,10 +259,7 @@ fn namespace_map(from: &str, to: &Spanned<String>) -> Result<NamespaceMap, Confi
     if map.from == Namespace::parse_display(from) {
         Ok(map)
     } else {
-        Err((
-            to.span().start,
-            format!("expected a namespace, found {from:?}"),
-        ))
+        Err((to.span().start, format!("{from:?} is not a namespace")))
     }
 }
 
@@ -308,20 +305,13 @@ impl ConfigError {
     }
 }
 
-/// No two names that differ more are taken for one another.
-const MIN_SIMILARITY: f64 = 0.7;
-
 /// What serde says of an unknown name, with the known one that comes next to it.
 fn with_nearest_name(message: String) -> String {
     let mut names = message.split('`').skip(1).step_by(2);
     let Some(unknown) = names.next().filter(|_| message.starts_with("unknown ")) else {
         return message;
     };
-    let similarity = |name: &&str| strsim::jaro_winkler(unknown, name);
-    let nearest = names
-        .filter(|name| similarity(name) > MIN_SIMILARITY)
-        .max_by(|a, b| similarity(a).total_cmp(&similarity(b)));
-    match nearest {
+    match nearest_name(unknown, names) {
         Some(nearest) if message.starts_with("unknown field") => {
             format!("unknown key `{unknown}`; did you mean `{nearest}`?")
         }

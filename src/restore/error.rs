@@ -37,10 +37,10 @@ pub enum RestoreError {
     #[error(transparent)]
     Redact(#[from] RedactError),
     /// Another secret is there than the one that the plan was made with.
-    #[error("KINDPACK_REDACT_KEY: expected the secret that the plan was made with, found {found}")]
+    #[error("KINDPACK_REDACT_KEY {fault}")]
     RedactKey {
-        /// What is there instead.
-        found: &'static str,
+        /// What is wrong with it.
+        fault: &'static str,
     },
     /// The sample cannot be drawn.
     #[error(transparent)]
@@ -57,7 +57,7 @@ pub enum RestoreError {
         error: Box<RestoreError>,
     },
     /// The target holds entities where it must be empty.
-    #[error("target {target}: expected no entities of the plan's kinds, found {}", join_counts(.found))]
+    #[error("{target} is not empty: it holds {}", join_counts(.found))]
     NotEmpty {
         /// The target.
         target: String,
@@ -65,7 +65,7 @@ pub enum RestoreError {
         found: Vec<(KindRef, u64)>,
     },
     /// The journal says that steps are done, the target does not hold their entities.
-    #[error("target {target}: expected what the journal says is done, found {}", join_counts(.found))]
+    #[error("{target} lacks entities that the journal says are restored: it holds {}", join_counts(.found))]
     TargetLostData {
         /// The target.
         target: String,
@@ -103,9 +103,7 @@ pub enum RestoreError {
         found: u64,
     },
     /// Entities in the target are not what they should be.
-    #[error(
-        "{pair}: expected every entity as the archive has it, found {differing} that differ or are missing"
-    )]
+    #[error("{pair}: {differing} entities differ from the archive or are missing")]
     Mismatch {
         /// Which.
         pair: KindRef,
@@ -113,7 +111,7 @@ pub enum RestoreError {
         differing: u64,
     },
     /// Some steps failed, the others were run.
-    #[error("expected every step to succeed, found that {failed} failed")]
+    #[error("{failed} {} failed", if *.failed == 1 { "step" } else { "steps" })]
     StepsFailed {
         /// How many.
         failed: u64,
@@ -121,15 +119,13 @@ pub enum RestoreError {
         first: Box<RestoreError>,
     },
     /// The right to be the only restore into the target was lost: nothing more was written.
-    #[error(
-        "target {target}: expected to stay its only restore, found that the lease could not be renewed"
-    )]
+    #[error("the lease of {target} is lost: it could not be renewed in time")]
     LeaseLost {
         /// The target.
         target: String,
     },
     /// Somebody requested a stop: what was under way is done, and the journal says how far it came.
-    #[error("expected to reach the end, found a request to stop: {done} of {steps} steps are done")]
+    #[error("stopped after {done} of {steps} steps")]
     Stopped {
         /// Steps that are done.
         done: u64,

@@ -33,7 +33,7 @@ pub struct Hook<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum HookError {
     /// It ended with another code than 0.
-    #[error("{option}: expected its command to exit with 0, found {status}")]
+    #[error("the command of {option} failed: {status}")]
     Failed {
         /// The option.
         option: &'static str,
@@ -41,9 +41,7 @@ pub enum HookError {
         status: ExitStatus,
     },
     /// It took too long and was killed.
-    #[error(
-        "{option}: expected its command to end within {seconds} s, found it still running, and killed it"
-    )]
+    #[error("the command of {option} did not end within {seconds} s and was killed")]
     TooLong {
         /// The option.
         option: &'static str,
@@ -51,7 +49,7 @@ pub enum HookError {
         seconds: u64,
     },
     /// The shell could not be run.
-    #[error("{option}: expected sh to run its command, found {source}")]
+    #[error("the command of {option} needs sh, which does not start: {source}")]
     NoShell {
         /// The option.
         option: &'static str,
@@ -155,7 +153,7 @@ mod tests {
         let error = hook("exit 3 # secret", long).run().await.unwrap_err();
         assert_eq!(
             error.to_string(),
-            "--after-step: expected its command to exit with 0, found exit status: 3"
+            "the command of --after-step failed: exit status: 3"
         );
     }
 

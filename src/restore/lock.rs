@@ -37,7 +37,7 @@ pub struct TargetLock(#[expect(dead_code, reason = "the lock is held by the open
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
     /// Another restore goes into the same target.
-    #[error("{target}: expected no other restore into it, found {}", owner_text(.holder.as_ref()))]
+    #[error("{target} is locked by another restore{}", owner_text(.holder.as_ref()))]
     Held {
         /// The target.
         target: String,
@@ -45,7 +45,7 @@ pub enum LeaseError {
         holder: Option<LockOwner>,
     },
     /// The file cannot be used.
-    #[error("{path}: {deed}: {source}")]
+    #[error("{deed} {path} failed: {source}")]
     Io {
         /// The file.
         path: String,
@@ -59,9 +59,9 @@ pub enum LeaseError {
 fn owner_text(holder: Option<&LockOwner>) -> String {
     match holder {
         Some(LockOwner { pid, plan, since }) => {
-            format!("process {pid} at work with {plan} since {since}")
+            format!(": process {pid} runs {plan} since {since}")
         }
-        None => "another process at work".to_owned(),
+        None => String::new(),
     }
 }
 
@@ -79,16 +79,16 @@ pub fn acquire(
         let path = &path;
         move |source| io_error(path, deed, source)
     };
-    fs::create_dir_all(folder).map_err(failed("cannot make its folder"))?;
-    let mut file = open_lease(&path).map_err(failed("cannot open the target's lease"))?;
+    fs::create_dir_all(folder).map_err(failed("creating the folder of"))?;
+    let mut file = open_lease(&path).map_err(failed("opening"))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Err(held(file, target)),
         Err(TryLockError::Error(source)) => {
-            return Err(failed("cannot lock the target's lease")(source));
+            return Err(failed("locking")(source));
         }
     }
-    write_holder(&mut file, holder).map_err(failed("cannot write the target's lease"))?;
+    write_holder(&mut file, holder).map_err(failed("writing"))?;
     Ok(TargetLock(file))
 }
 
@@ -241,7 +241,7 @@ mod tests {
         .to_string();
         assert_eq!(
             error,
-            "emulator:shop@127.0.0.1:8081: expected no other restore into it, found process 7 at work with plan.json since 2025-11-22T10:00:00Z"
+            "emulator:shop@127.0.0.1:8081 is locked by another restore: process 7 runs plan.json since 2025-11-22T10:00:00Z"
         );
         acquire(
             folder.path(),

@@ -260,7 +260,11 @@ fn redactor_of(
     let key = key.filter(|_| redaction.key_id.is_some());
     if key.map(RedactKey::id) != redaction.key_id {
         return Err(RestoreError::RedactKey {
-            found: if key.is_some() { "another one" } else { "none" },
+            fault: if key.is_some() {
+                "is not the secret that the plan was made with"
+            } else {
+                "is not set, and the plan was made with it"
+            },
         });
     }
     Ok(Some(Arc::new(Redactor::new(

@@ -18,7 +18,7 @@ pub struct Workers {
 
 /// A worker ended without an answer: a fault of kindpack's own.
 #[derive(Debug, thiserror::Error)]
-#[error("a worker ended without an answer: {0}")]
+#[error("a worker thread failed: {0}")]
 pub struct WorkerPanicked(#[source] pub tokio::task::JoinError);
 
 impl Workers {

@@ -59,7 +59,7 @@ async fn blocking<T: Send + 'static>(
     result.unwrap_or_else(|error| {
         Err(StoreError::Io {
             name: "file work".to_owned(),
-            deed: "cannot run",
+            deed: "running",
             source: io::Error::other(error),
         })
     })
@@ -68,14 +68,10 @@ async fn blocking<T: Send + 'static>(
 fn failed(name: impl AsRef<Path>, deed: &'static str) -> impl FnOnce(io::Error) -> StoreError {
     let name = name.as_ref().display().to_string();
     move |source| match source.kind() {
-        io::ErrorKind::NotFound => StoreError::NotFound {
-            name,
-            expected: "an object or a folder",
-        },
+        io::ErrorKind::NotFound => StoreError::NotFound { name, what: "file" },
         io::ErrorKind::NotADirectory => StoreError::NotAFile {
             name,
-            expected: "a path through folders",
-            found: "a file in its way",
+            fault: "leads through a file, not a folder",
         },
         _ => StoreError::Io { name, deed, source },
     }
@@ -235,7 +231,7 @@ impl Store for DirStore {
             }
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    Err(failed(&path, "cannot remove it")(error))
+                    Err(failed(&path, "removing")(error))
                 }
                 _ => Ok(()),
             }
@@ -246,12 +242,12 @@ impl Store for DirStore {
     async fn delete_unchanged(&self, object: &ObjectInfo) -> Result<(), StoreError> {
         let (path, listed_version) = (self.path(&object.name), object.version);
         blocking(move || {
-            let meta = fs::metadata(&path).map_err(failed(&path, "cannot look at it"))?;
+            let meta = fs::metadata(&path).map_err(failed(&path, "reading"))?;
             if version(&meta) != listed_version {
                 let name = path.display().to_string();
                 return Err(StoreError::Changed { name });
             }
-            fs::remove_file(&path).map_err(failed(&path, "cannot remove it"))
+            fs::remove_file(&path).map_err(failed(&path, "removing"))
         })
         .await
     }
@@ -283,21 +279,20 @@ fn entries_of(folder: &Path) -> Result<Vec<fs::DirEntry>, StoreError> {
     let entries = fs::read_dir(folder).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => StoreError::NotFound {
             name: folder.display().to_string(),
-            expected: "a folder",
+            what: "folder",
         },
         io::ErrorKind::NotADirectory => StoreError::NotAFile {
             name: folder.display().to_string(),
-            expected: "a folder",
-            found: "a file",
+            fault: "is a file, not a folder",
         },
         _ => StoreError::Io {
             name: folder.display().to_string(),
-            deed: "cannot list it",
+            deed: "listing",
             source,
         },
     })?;
     entries
-        .map(|entry| entry.map_err(failed(folder, "cannot list it")))
+        .map(|entry| entry.map_err(failed(folder, "listing")))
         .collect()
 }
 
@@ -310,15 +305,12 @@ fn walk(
     objects: &mut Vec<ObjectInfo>,
 ) -> Result<(), StoreError> {
     if depth > MAX_DEPTH {
-        let expected = "folders at most 256 deep";
-        return Err(not_a_file(folder, expected, "a deeper one"));
+        return Err(not_a_file(folder, "is more than 256 folders deep"));
     }
     for entry in entries_of(folder)? {
         let path = entry.path();
         let name = name_below(prefix, &entry)?;
-        let kind = entry
-            .file_type()
-            .map_err(failed(&path, "cannot look at it"))?;
+        let kind = entry.file_type().map_err(failed(&path, "reading"))?;
         if kind.is_dir() {
             walk(&path, &name, depth + 1, objects)?;
         } else {
@@ -345,23 +337,22 @@ fn name_below(prefix: &str, entry: &fs::DirEntry) -> Result<String, StoreError> 
 /// The file at a path, where a link may lead to it; none where it was removed meanwhile, and for
 /// devices and pipes.
 fn file_at(path: &Path) -> Result<Option<fs::Metadata>, StoreError> {
-    let refused = |found| Err(not_a_file(path, "files and folders", found));
+    let refused = |fault| Err(not_a_file(path, fault));
     match fs::metadata(path) {
         Err(_) if fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink()) => {
-            refused("a link that cannot be followed")
+            refused("is a link that cannot be followed")
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(failed(path, "cannot look at it")(error)),
-        Ok(meta) if meta.is_dir() => refused("a link to a folder"),
+        Err(error) => Err(failed(path, "reading")(error)),
+        Ok(meta) if meta.is_dir() => refused("is a link to a folder, which is not followed"),
         Ok(meta) => Ok(Some(meta).filter(fs::Metadata::is_file)),
     }
 }
 
-fn not_a_file(path: &Path, expected: &'static str, found: &'static str) -> StoreError {
+fn not_a_file(path: &Path, fault: &'static str) -> StoreError {
     StoreError::NotAFile {
         name: path.display().to_string(),
-        expected,
-        found,
+        fault,
     }
 }
 
@@ -374,18 +365,18 @@ fn version(meta: &fs::Metadata) -> u64 {
 }
 
 fn make_folder(folder: &Path) -> Result<(), StoreError> {
-    fs::create_dir_all(folder).map_err(failed(folder, "cannot make the folder"))
+    fs::create_dir_all(folder).map_err(failed(folder, "creating the folder"))
 }
 
 fn inspect(path: &Path, name: String) -> Result<ObjectInfo, StoreError> {
-    let meta = fs::metadata(path).map_err(failed(path, "cannot look at it"))?;
+    let meta = fs::metadata(path).map_err(failed(path, "reading"))?;
     if !meta.is_file() {
-        let found = if meta.is_dir() {
-            "a folder"
+        let fault = if meta.is_dir() {
+            "is a folder, not a file"
         } else {
-            "something else"
+            "is not a regular file"
         };
-        return Err(not_a_file(path, "an object", found));
+        return Err(not_a_file(path, fault));
     }
     Ok(info(name, &meta))
 }
@@ -394,8 +385,8 @@ fn read_part(path: &Path, part: &ReadRange) -> Result<Bytes, StoreError> {
     let changed = || StoreError::Changed {
         name: path.display().to_string(),
     };
-    let file = File::open(path).map_err(failed(path, "cannot open it"))?;
-    let meta = file.metadata().map_err(failed(path, "cannot look at it"))?;
+    let file = File::open(path).map_err(failed(path, "opening"))?;
+    let meta = file.metadata().map_err(failed(path, "reading"))?;
     if !is_as_listed(&meta, part) {
         return Err(changed());
     }
@@ -405,7 +396,7 @@ fn read_part(path: &Path, part: &ReadRange) -> Result<Bytes, StoreError> {
             io::ErrorKind::UnexpectedEof => changed(),
             _ => StoreError::Io {
                 name: path.display().to_string(),
-                deed: "cannot read it",
+                deed: "reading",
                 source,
             },
         })?;
@@ -440,7 +431,7 @@ fn settle(paths: &[PathBuf]) -> Result<(), StoreError> {
     for path in paths {
         File::open(path)
             .and_then(|file| file.sync_all())
-            .map_err(failed(path, "cannot write it to its disk"))?;
+            .map_err(failed(path, "writing"))?;
     }
     // The folders may be new themselves, up to any height.
     let with_parents: BTreeSet<&Path> = folders
@@ -467,13 +458,10 @@ fn or_working_folder(folder: &Path) -> &Path {
 fn sync_file_systems(folders: &BTreeSet<&Path>) -> Result<(), StoreError> {
     let mut synced = BTreeSet::new();
     for folder in folders {
-        let opened = File::open(folder).map_err(failed(folder, "cannot open the folder"))?;
-        let meta = opened
-            .metadata()
-            .map_err(failed(folder, "cannot look at it"))?;
+        let opened = File::open(folder).map_err(failed(folder, "opening the folder"))?;
+        let meta = opened.metadata().map_err(failed(folder, "reading"))?;
         if synced.insert(meta.dev()) {
-            rustix::fs::syncfs(&opened)
-                .map_err(|error| failed(folder, "cannot write it to its disk")(error.into()))?;
+            rustix::fs::syncfs(&opened).map_err(|error| failed(folder, "writing")(error.into()))?;
         }
     }
     Ok(())
@@ -489,17 +477,12 @@ fn sync_folder(folder: &Path) {
 fn unpublished(path: &Path, source: io::Error) -> StoreError {
     let name = path.display().to_string();
     match source.kind() {
-        io::ErrorKind::AlreadyExists => StoreError::AlreadyExists {
-            name,
-            found: "another object there",
-        },
-        io::ErrorKind::IsADirectory => StoreError::AlreadyExists {
-            name,
-            found: "a folder there",
-        },
+        io::ErrorKind::AlreadyExists | io::ErrorKind::IsADirectory => {
+            StoreError::AlreadyExists { name }
+        }
         _ => StoreError::Io {
             name,
-            deed: "cannot publish it",
+            deed: "writing",
             source,
         },
     }
@@ -524,7 +507,7 @@ impl DirWriter {
                 io::ErrorKind::ResourceBusy => StoreError::Busy {
                     name: path.display().to_string(),
                 },
-                _ => failed(&path, "cannot create it")(source),
+                _ => failed(&path, "creating")(source),
             })?;
         Ok(DirWriter {
             working,
@@ -537,7 +520,7 @@ impl DirWriter {
         self.working
             .file()
             .write_all(bytes)
-            .map_err(failed(&self.path, "cannot write it"))
+            .map_err(failed(&self.path, "writing"))
     }
 
     /// Gives the file its name.
@@ -551,7 +534,7 @@ impl DirWriter {
             working
                 .file()
                 .sync_all()
-                .map_err(failed(&path, "cannot write it"))?;
+                .map_err(failed(&path, "writing"))?;
         }
         working
             .publish(making.overwrite)
@@ -569,7 +552,7 @@ impl ObjectWriter for DirWriter {
         let (file, path) = (self.working.file().try_clone(), self.path.clone());
         blocking(move || {
             file.and_then(|mut file| file.write_all(&bytes))
-                .map_err(failed(path, "cannot write it"))
+                .map_err(failed(path, "writing"))
         })
         .await
     }

@@ -26,13 +26,13 @@ pub enum Location {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LocationError {
     /// Nothing was given.
-    #[error("location: expected gs://BUCKET/NAME or a path, found nothing")]
+    #[error("a location is empty: write gs://BUCKET/NAME or a path")]
     Empty,
     /// `gs://` without a bucket.
-    #[error("location {0:?}: expected gs://BUCKET/NAME, found no bucket")]
+    #[error("{0:?} names no bucket: write gs://BUCKET/NAME")]
     NoBucket(String),
     /// Another scheme than `gs://`.
-    #[error("location {0:?}: expected gs://BUCKET/NAME or a path, found another scheme")]
+    #[error("{0:?} has an unknown scheme: write gs://BUCKET/NAME or a path")]
     OtherScheme(String),
 }
 

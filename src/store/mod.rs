@@ -92,41 +92,39 @@ pub struct ObjectMetadata {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// There is no such object or folder.
-    #[error("{name}: expected {expected}, found none")]
+    #[error("{name}: no such {what}")]
     NotFound {
         /// What was requested.
         name: String,
-        /// What it should be.
-        expected: &'static str,
+        /// What it should be, such as `file`.
+        what: &'static str,
     },
     /// There is no such bucket.
-    #[error("{bucket}: expected a bucket, found none")]
+    #[error("{bucket}: no such bucket")]
     NoBucket {
         /// The bucket as a location.
         bucket: String,
     },
     /// Another object (or a folder) has the name.
-    #[error("{name}: expected a free name, found {found}")]
+    #[error("{name} already exists")]
     AlreadyExists {
         /// The name that is taken.
         name: String,
-        /// What has it.
-        found: &'static str,
     },
     /// The object is no longer what was listed.
-    #[error("{name}: expected the object as it was listed, found that it has changed")]
+    #[error("{name} changed while it was read")]
     Changed {
         /// The object.
         name: String,
     },
     /// A name that no archive can carry.
-    #[error("{name}: expected a name in UTF-8, found other bytes")]
+    #[error("{name}: the name is not UTF-8")]
     InvalidName {
         /// The name, as far as it can be shown.
         name: String,
     },
     /// A name that the store cannot hold.
-    #[error("cannot write {name}: {fault}")]
+    #[error("{name}: {fault}")]
     UnsupportedName {
         /// The object.
         name: String,
@@ -134,23 +132,21 @@ pub enum StoreError {
         fault: NameFault,
     },
     /// Something that is neither a folder nor an object.
-    #[error("{name}: expected {expected}, found {found}")]
+    #[error("{name} {fault}")]
     NotAFile {
         /// Its name.
         name: String,
-        /// What it should be.
-        expected: &'static str,
-        /// What it is.
-        found: &'static str,
+        /// What it is instead, such as `is a folder, not a file`.
+        fault: &'static str,
     },
     /// Another process is writing under the same name.
-    #[error("{name}: expected to be its only writer, found another one at work")]
+    #[error("another process is writing {name}")]
     Busy {
         /// The name.
         name: String,
     },
     /// The service does not allow it.
-    #[error("{name}: expected the permission {permission}, found {found}")]
+    #[error("{name}: the permission {permission} is missing: {found}")]
     Denied {
         /// The object or prefix.
         name: String,
@@ -160,15 +156,15 @@ pub enum StoreError {
         found: String,
     },
     /// No credentials, or none that are accepted.
-    #[error("{call}: expected usable credentials, found {found}")]
+    #[error("{call}: {fault}")]
     Unauthorized {
         /// The call.
         call: String,
-        /// What there is instead.
-        found: &'static str,
+        /// What is wrong with them.
+        fault: &'static str,
     },
     /// A variable that holds no address of a service.
-    #[error("{variable}: expected an address such as http://localhost:9023, found {found:?}")]
+    #[error("{variable}: {found:?} is not an address such as http://localhost:9023")]
     InvalidAddress {
         /// The variable.
         variable: &'static str,
@@ -176,13 +172,13 @@ pub enum StoreError {
         found: String,
     },
     /// A bucket whose requester pays, and nobody is named.
-    #[error("{name}: expected a project that pays for the requests, found none")]
+    #[error("{name}: the requester pays for this bucket, and no billing project is set")]
     BillingProjectRequired {
         /// The object or prefix.
         name: String,
     },
     /// A service that failed although it was tried again and again.
-    #[error("{call}: expected an answer, found {found} ({tries} {} in {seconds} s)", if *.tries == 1 { "try" } else { "tries" })]
+    #[error("{call} failed after {tries} {} in {seconds} s: {found}", if *.tries == 1 { "try" } else { "tries" })]
     Service {
         /// The call.
         call: String,
@@ -194,7 +190,7 @@ pub enum StoreError {
         found: String,
     },
     /// A service that refuses, or says what cannot be.
-    #[error("{name}: expected it to be done, found {found}")]
+    #[error("{name}: the service refuses the request: {found}")]
     Refused {
         /// The object or prefix.
         name: String,
@@ -202,7 +198,7 @@ pub enum StoreError {
         found: String,
     },
     /// A retention policy or a hold keeps the object as it is.
-    #[error("{name} is kept: {found}")]
+    #[error("{name}: a retention policy or a hold protects the object: {found}")]
     Held {
         /// The object.
         name: String,
@@ -221,12 +217,12 @@ pub enum StoreError {
     },
     /// What was sent is not there any more before it was whole. Another attempt from the beginning
     /// may help.
-    #[error("{name}: expected the upload to be kept, found {found}")]
+    #[error("{name}: the service lost the upload: {reason}")]
     UploadLost {
         /// The object.
         name: String,
         /// What became of it.
-        found: String,
+        reason: String,
     },
     /// What is stored is not what was sent.
     #[error("{name} is damaged: expected sha256 {expected}, found {found}")]
@@ -239,11 +235,11 @@ pub enum StoreError {
         found: Sha256,
     },
     /// The operating system said no.
-    #[error("{name}: {deed}: {source}")]
+    #[error("{deed} {name} failed: {source}")]
     Io {
         /// The object or folder.
         name: String,
-        /// What was tried.
+        /// What was tried, such as `reading`.
         deed: &'static str,
         /// What the system said.
         source: std::io::Error,
@@ -435,8 +431,7 @@ async fn create_small<S: Store + ?Sized>(
 pub async fn read_object(store: &dyn Store, object: &ObjectInfo) -> Result<Bytes, StoreError> {
     let len = usize::try_from(object.len).map_err(|_| StoreError::NotAFile {
         name: store.display_name(&object.name),
-        expected: "an object that fits into memory",
-        found: "a longer one",
+        fault: "is too large for the memory of this machine",
     })?;
     store.read(object, 0, len).await
 }

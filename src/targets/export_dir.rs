@@ -123,7 +123,7 @@ impl StepWriter for DirSink {
         let (file, output) = (self.file.try_clone(), self.output.clone());
         blocking(move || {
             file.and_then(|mut file| file.write_all(&framed))
-                .map_err(failed(&output, "cannot write it"))?;
+                .map_err(failed(&output, "writing"))?;
             Ok(progress)
         })
         .await
@@ -148,10 +148,10 @@ impl DirSink {
         let around = folder.join(export.name());
         make_folder(folder)?;
         let working =
-            WorkingFolder::create(&around).map_err(failed(&around, "cannot make the folder"))?;
+            WorkingFolder::create(&around).map_err(failed(&around, "creating the folder"))?;
         let output = working.working_path().join(export.output_path(0));
         make_folder(folder_of(&output))?;
-        let file = File::create_new(&output).map_err(failed(&output, "cannot create it"))?;
+        let file = File::create_new(&output).map_err(failed(&output, "creating"))?;
         Ok(DirSink {
             root,
             export,
@@ -191,7 +191,7 @@ impl DirSink {
         self.file
             .write_all(&end)
             .and_then(|()| self.file.sync_all())
-            .map_err(failed(&self.output, "cannot write it"))
+            .map_err(failed(&self.output, "writing"))
     }
 }
 
@@ -204,13 +204,13 @@ fn sync_parents(path: &Path, root: &Path) {
 }
 
 fn make_folder(folder: &Path) -> Result<(), TargetError> {
-    fs::create_dir_all(folder).map_err(failed(folder, "cannot make the folder"))
+    fs::create_dir_all(folder).map_err(failed(folder, "creating the folder"))
 }
 
 fn write_file(path: &Path, bytes: &[u8]) -> Result<(), TargetError> {
     File::create_new(path)
         .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .map_err(failed(path, "cannot write it"))
+        .map_err(failed(path, "writing"))
 }
 
 /// What lies in a folder; nothing where there is none.
@@ -226,7 +226,7 @@ fn children(folder: &Path) -> Result<Vec<PathBuf>, TargetError> {
         }
         entries => entries
             .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
-            .map_err(failed(folder, "cannot list it")),
+            .map_err(failed(folder, "listing")),
     }
 }
 
@@ -259,19 +259,18 @@ fn count_below(around: &Path) -> Result<u64, TargetError> {
 }
 
 fn count_records(path: &Path) -> Result<u64, TargetError> {
-    let wrong = |found: String| TargetError::Unreadable {
+    let wrong = |fault: String| TargetError::Unreadable {
         name: path.display().to_string(),
-        expected: "a log of entities",
-        found,
+        fault,
     };
-    let mut file = File::open(path).map_err(failed(path, "cannot open it"))?;
+    let mut file = File::open(path).map_err(failed(path, "opening"))?;
     let mut counter = RecordCounter::default();
     loop {
         let mut piece = Vec::new();
         Read::by_ref(&mut file)
             .take(PIECE_LEN_BYTES as u64)
             .read_to_end(&mut piece)
-            .map_err(failed(path, "cannot read it"))?;
+            .map_err(failed(path, "reading"))?;
         counter
             .push(&piece)
             .map_err(|error| wrong(error.to_string()))?;

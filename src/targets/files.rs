@@ -46,7 +46,7 @@ pub(super) fn check_free(path: &Path) -> Result<(), TargetError> {
             name: path.display().to_string(),
         }),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(failed(path, "cannot look at it")(error)),
+        Err(error) => Err(failed(path, "reading")(error)),
     }
 }
 
@@ -57,7 +57,7 @@ pub(super) fn unpublished(path: &Path) -> impl FnOnce(std::io::Error) -> TargetE
         std::io::ErrorKind::AlreadyExists => TargetError::AlreadyExists {
             name: path.display().to_string(),
         },
-        _ => failed(&path, "cannot give it its name")(source),
+        _ => failed(&path, "renaming a file to")(source),
     }
 }
 

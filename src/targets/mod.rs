@@ -79,25 +79,25 @@ pub enum TargetError {
     #[error(transparent)]
     Datastore(#[from] DatastoreError),
     /// The target does not do what it is asked to do.
-    #[error("{call}: expected it to be accepted, found {found}")]
+    #[error("{call} is not possible: {reason}")]
     Refused {
         /// What was requested.
         call: String,
         /// Why not.
-        found: String,
+        reason: String,
     },
     /// A service refused one entity.
-    #[error("entity {number} of kind {kind}: expected it to be accepted, found {found}")]
+    #[error("the target refuses entity {number} of kind {kind}: {reason}")]
     EntityRejected {
         /// Its kind.
         kind: Kind,
         /// Its place among the entities of its step.
         number: u64,
         /// What the service answered.
-        found: String,
+        reason: String,
     },
     /// Somebody else restores into the same target.
-    #[error("{target}: expected no other restore, found one by {holder} until {until}")]
+    #[error("{target} is locked by another restore: {holder}, until {until}")]
     Locked {
         /// The target.
         target: String,
@@ -108,7 +108,7 @@ pub enum TargetError {
     },
     /// An entity that the target cannot hold.
     #[error(
-        "entity {number} of kind {kind}: {part}: expected at most {limit} bytes, found {bytes}"
+        "entity {number} of kind {kind} is too large: {part} has {bytes} bytes, the limit is {limit}"
     )]
     TooLarge {
         /// Its kind.
@@ -123,13 +123,13 @@ pub enum TargetError {
         limit: usize,
     },
     /// Something has the name that the step would write.
-    #[error("{name} exists already, and kindpack does not overwrite it")]
+    #[error("{name} already exists")]
     AlreadyExists {
         /// The file or folder.
         name: String,
     },
     /// A name that the file system cannot hold.
-    #[error("cannot write {name}: {fault}")]
+    #[error("{name}: {fault}")]
     UnsupportedName {
         /// The file.
         name: String,
@@ -137,17 +137,15 @@ pub enum TargetError {
         fault: NameFault,
     },
     /// What the target holds cannot be understood.
-    #[error("{name}: expected {expected}, found {found}")]
+    #[error("{name} is damaged: {fault}")]
     Unreadable {
         /// The file.
         name: String,
-        /// What it should be.
-        expected: &'static str,
         /// What is wrong with it.
-        found: String,
+        fault: String,
     },
     /// Work on local objects failed.
-    #[error("{name}: {deed}: {source}")]
+    #[error("{deed} {name} failed: {source}")]
     Io {
         /// The object or folder.
         name: String,
@@ -241,8 +239,8 @@ pub trait Target: fmt::Debug + Send + Sync {
     async fn delete_others(&self, pair: &KindRef, keep: &KeySet) -> Result<u64, TargetError> {
         let _ = keep;
         Err(TargetError::Refused {
-            call: format!("deleting of {pair}"),
-            found: "a target that deletes nothing".to_owned(),
+            call: format!("deleting {pair}"),
+            reason: "this target deletes nothing".to_owned(),
         })
     }
 

@@ -53,12 +53,12 @@ impl Target for NdjsonTarget {
         blocking(move || {
             let file = match File::open(&path) {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
-                file => file.map_err(failed(&path, "cannot open it"))?,
+                file => file.map_err(failed(&path, "opening"))?,
             };
             let mut reader = BufReader::with_capacity(1 << 20, file);
             let mut lines = 0;
             loop {
-                let buffer = reader.fill_buf().map_err(failed(&path, "cannot read it"))?;
+                let buffer = reader.fill_buf().map_err(failed(&path, "reading"))?;
                 if buffer.is_empty() {
                     return Ok(lines);
                 }
@@ -91,10 +91,8 @@ impl Target for NdjsonTarget {
         );
         blocking(move || {
             let folder = folder_of(&path);
-            fs::create_dir_all(folder).map_err(failed(folder, "cannot make the folder"))?;
-            let working = working
-                .create(&path)
-                .map_err(failed(&path, "cannot create it"))?;
+            fs::create_dir_all(folder).map_err(failed(folder, "creating the folder"))?;
+            let working = working.create(&path).map_err(failed(&path, "creating"))?;
             Ok(Box::new(NdjsonSink {
                 path,
                 working,
@@ -127,7 +125,7 @@ impl StepWriter for NdjsonSink {
         let (file, path) = (self.working.file().try_clone(), self.path.clone());
         blocking(move || {
             file.and_then(|mut file| file.write_all(batch.bytes()))
-                .map_err(failed(&path, "cannot write it"))?;
+                .map_err(failed(&path, "writing"))?;
             Ok(progress)
         })
         .await
@@ -148,7 +146,7 @@ impl StepWriter for NdjsonSink {
             working
                 .file()
                 .sync_all()
-                .map_err(failed(&path, "cannot write it"))?;
+                .map_err(failed(&path, "writing"))?;
             let published = if begun_before {
                 working.publish_or_match()
             } else {

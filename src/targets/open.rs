@@ -86,6 +86,6 @@ fn open_service(
 fn no_address(project: &str) -> TargetError {
     TargetError::Refused {
         call: format!("emulator:{project}"),
-        found: "a target without an address".to_owned(),
+        reason: "the plan names no address of the emulator".to_owned(),
     }
 }

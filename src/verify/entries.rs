@@ -283,7 +283,7 @@ fn check_entry(archive: &Archive, item: &EntryInfo, inspected: &ObjectDigest) ->
         (item.crc32c != inspected.crc32c)
             .then(|| damage("crc32c", &item.crc32c, &inspected.crc32c)),
         crc32.map(|crc32| damage("crc32", &hex(crc32), &hex(inspected.crc32))),
-        fault.map(|fault| damage("a log of entities,", &"whole", fault)),
+        fault.map(|fault| format!("entry {} is damaged: {fault}", item.name)),
     ];
     differences.into_iter().flatten().collect()
 }

@@ -1,7 +1,7 @@
 //! Why an archive could not be verified at all.
 
 use crate::archive::ArchiveError;
-use crate::model::Selector;
+use crate::model::UnmatchedSelector;
 use crate::runtime::workers::WorkerPanicked;
 use crate::store::StoreError;
 
@@ -12,14 +12,14 @@ pub enum VerifyError {
     #[error(transparent)]
     Store(StoreError),
     /// The metadata of the exports does not fit into memory.
-    #[error("{name}: the metadata of all exports needs more memory than --memory allows")]
+    #[error("{name}: the metadata of all exports need more memory than --memory allows")]
     MemoryTooSmall {
         /// The metadata object that does not fit.
         name: String,
     },
     /// A selector chooses nothing.
-    #[error("selector {0}: expected a kind of the archive, found none")]
-    NoMatch(Selector),
+    #[error(transparent)]
+    NoMatch(#[from] UnmatchedSelector),
     /// A fault of kindpack's own.
     #[error(transparent)]
     Worker(#[from] WorkerPanicked),

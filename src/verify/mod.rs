@@ -197,10 +197,7 @@ impl Verification<'_> {
         selectors: &[Selector],
         report: &mut VerifyReport,
     ) -> Result<Vec<String>, VerifyError> {
-        let chosen = self
-            .archive
-            .choose(selectors)
-            .map_err(|selector| VerifyError::NoMatch(selector.clone()))?;
+        let chosen = self.archive.choose(selectors)?;
         let pairs: BTreeSet<KindRef> = chosen.iter().map(|kind| kind.pair()).collect();
         let items = self.items_of(&chosen);
         self.begin(&items);

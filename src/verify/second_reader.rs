@@ -14,7 +14,7 @@ pub(super) fn check_second_reader(container: &Container) -> Option<String> {
     match zip::ZipArchive::new(TailReader::new(container)) {
         Ok(archive) => compare_names(container, &archive),
         Err(error) => Some(format!(
-            "{title}: expected a zip that another reader opens, found that it says: {error}"
+            "{title}: another zip reader does not open it: {error}"
         )),
     }
 }
@@ -26,7 +26,7 @@ fn compare_names(container: &Container, other: &zip::ZipArchive<TailReader>) -> 
     let same = ours.len() == theirs.len() && theirs.iter().all(|name| ours.contains(name.as_ref()));
     (!same).then(|| {
         format!(
-            "{}: expected {} entries for every reader, found {} for another one",
+            "{}: another zip reader sees other entries: expected {}, found {}",
             container.title(),
             ours.len(),
             theirs.len()

@@ -54,7 +54,7 @@ where
 pub(super) fn check_missing(archive: &Archive) -> impl Iterator<Item = String> {
     let missing = archive.manifest().missing.iter().map(MissingKind::pair);
     let there = missing.filter(|pair| archive.kind(pair).is_some());
-    there.map(|pair| format!("manifest.json: {pair} is listed as missing and is there"))
+    there.map(|pair| format!("manifest.json: it lists {pair} as missing, which is there"))
 }
 
 /// Compares what the manifest says of each pair with what its outputs hold.
@@ -152,9 +152,8 @@ fn check_sums(archive: &Archive, reports: &EntryReports) -> Option<String> {
     let expected =
         || Sha256(sha2::Sha256::digest(checksums::from_entries(archive.manifest())).into());
     let report = reports.get(SUMS_NAME)?;
-    (report.inspected.sha256 != expected()).then(|| {
-        format!("{SUMS_NAME}: expected a line for each entry, with the manifest's digests, found other lines")
-    })
+    (report.inspected.sha256 != expected())
+        .then(|| format!("{SUMS_NAME}: its lines are not the digests that the manifest lists"))
 }
 
 /// The pairs whose counts in the metadata are wrong and accepted.
@@ -165,7 +164,7 @@ fn accepted_selectors(manifest: &Manifest) -> Vec<Selector> {
 }
 
 fn unrelated_problem(name: &String) -> String {
-    format!("exports/{name}: expected objects of exports, found one that belongs to none")
+    format!("exports/{name}: it belongs to no export")
 }
 
 /// Discovers the exports among the entries.
@@ -360,7 +359,7 @@ impl<'a> GroupChecker<'a> {
         let listed: BTreeSet<KindRef> = kinds.iter().map(|kind| kind.pair()).collect();
         let unlisted = self.pairs.difference(&listed);
         problems.extend(
-            unlisted.map(|pair| format!("manifest.json: expected an item for {pair}, found none")),
+            unlisted.map(|pair| format!("manifest.json: it does not list {pair}, which is there")),
         );
         problems
     }

@@ -101,7 +101,7 @@ impl ExpectedDigests {
         match sidecar {
             Ok(sha256) => self.digests.push(("its sidecar", sha256)),
             Err(found) => self.problems.push(format!(
-                "{title}.sha256: expected one line of sha256sum, found {found}"
+                "{title}.sha256: it {found}, not a line of sha256sum"
             )),
         }
     }
@@ -134,7 +134,7 @@ impl ExpectedDigests {
                 .into_iter()
                 .filter(|(_, sha256)| *sha256 != found);
             problems.extend(wrong.map(|(who, expected)| {
-                format!("{title}: expected sha256 {expected}, as {who} says, found {found}")
+                format!("{title}: expected sha256 {expected} as in {who}, found {found}")
             }));
         }
         problems
@@ -148,7 +148,7 @@ async fn read_sidecar(
     let store: &dyn Store = container.store().as_ref();
     let name = format!("{}.sha256", container.object().name);
     match store.stat(&name).await {
-        Ok(object) if object.len > MAX_METADATA_BYTES => Ok(Some(Err("a large object"))),
+        Ok(object) if object.len > MAX_METADATA_BYTES => Ok(Some(Err("is a large object"))),
         Ok(object) => read_digest(store, &object).await.map(Some),
         Err(StoreError::NotFound { .. }) => Ok(None),
         Err(error) => Err(error),
@@ -161,7 +161,9 @@ async fn read_digest(
 ) -> Result<Result<Sha256, &'static str>, StoreError> {
     let bytes = read_object(store, sidecar).await?;
     let first = checksums::parse_first(&String::from_utf8_lossy(&bytes));
-    Ok(first.map(|(sha256, _)| sha256).ok_or("something else"))
+    Ok(first
+        .map(|(sha256, _)| sha256)
+        .ok_or("holds something else"))
 }
 
 /// The digest of the archive, read anew where what was seen of it does not suffice.

@@ -207,8 +207,11 @@ fn sources_that_share_objects_are_refused() {
     for (words, options) in [
         ("exports", &["--with", "exports/images"][..]),
         ("exports", &["--with", "exports"]),
-        ("inside", &["--with", "."]),
-        ("inside", &["--with", "images", "--with", "images/shop"]),
+        ("inside --with .", &["--with", "."]),
+        (
+            "share objects",
+            &["--with", "images", "--with", "images/shop"],
+        ),
         ("empty.bin", &["--with", "images", "--with", "other"]),
         ("nowhere", &["--with", "nowhere"]),
         ("gs://b/x", &["--with", "gs://b/x", "--with", "gs://b/x/y/"]),
@@ -241,7 +244,7 @@ fn objects_that_are_file_and_folder_are_refused() {
     let args = ["pack", "exports", "set.zip", "--with", "gs://shop/images/"];
     let run = with_bucket(&desk, &server, &args);
     assert_eq!(run.code, 4, "{}", run.err);
-    let words = "companions/logo: expected a file, found companions/logo/small.png inside it";
+    let words = "companions/logo: it is a file, and companions/logo/small.png is inside it";
     assert!(run.err.contains(words), "{}", run.err);
     assert!(!desk.path("set.zip").exists());
 }
@@ -324,7 +327,7 @@ fn a_companion_that_changes_meanwhile_is_refused() {
     server.plan(Call::Read, number.unwrap(), Deed::Replace);
     let run = with_bucket(&desk, &server, &PACK);
     assert_eq!(run.code, 3, "{}", run.brief());
-    assert!(run.err.contains("source changed"), "{}", run.err);
+    assert!(run.err.contains("changed while it was read"), "{}", run.err);
     assert_eq!(server.names("vault"), [""; 0]);
 }
 

@@ -349,7 +349,7 @@ fn unintended_target_is_refused_without_calls() {
         ]);
         let run = run_with(&desk, &environment, args);
         assert_eq!(run.code, code, "{args:?} {environment:?}: {}", run.brief());
-        assert!(run.err.contains("expected"), "{args:?}: {}", run.brief());
+        assert!(run.err.contains("kindpack: "), "{args:?}: {}", run.brief());
     }
     assert_eq!(bell.rung(), 0);
 }
@@ -538,7 +538,7 @@ fn rules_report_matches_and_typos_fail() {
     fails(&["--redact", "rules.txt"], "rules.txt: line 2: ");
     fails(&["--sample", "5"], "--limit");
     fails(&["--sample", "5%", "--limit", "3"], "--limit");
-    fails(&["--on-existing", "replace"], "written whole");
+    fails(&["--on-existing", "replace"], "written from scratch");
 
     let args = [
         "plan",

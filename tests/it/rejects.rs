@@ -92,8 +92,8 @@ fn records_larger_than_any_entity_are_damage() {
     let many_properties = [small(), b"\x72\x00".repeat(500_001)].concat();
     let large = records("acme", "Song", 1, (8 << 20) + 1).remove(0);
     for (record, words) in [
-        (large, "a record of at most 8388608 bytes"),
-        (many_properties, "at most 500000 properties"),
+        (large, "a record has more than 8388608 bytes"),
+        (many_properties, "more than 500000 properties"),
     ] {
         let desk = TestDir::new();
         write_export(

@@ -25,7 +25,7 @@ const SYNC_BORDER: [u8; 4] = [0, 0, 0xff, 0xff];
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DataError {
     /// No deflate stream, or one that refers to bytes before its begin.
-    #[error("expected a deflate stream, found damage {after} bytes into it")]
+    #[error("the deflate stream is damaged after {after} bytes")]
     NotDeflate {
         /// Compressed bytes that were read when the damage showed.
         after: u64,
@@ -45,13 +45,13 @@ pub enum DataError {
         found: u64,
     },
     /// A deflate stream that ends before its data do.
-    #[error("expected a deflate stream of {compressed_len} bytes, found a shorter one")]
+    #[error("the deflate stream ends before its {compressed_len} bytes do")]
     EndsEarly {
         /// Compressed bytes as claimed.
         compressed_len: u64,
     },
     /// A deflate stream that does not end where its data do.
-    #[error("expected a deflate stream that ends after {compressed_len} bytes, found no end")]
+    #[error("the deflate stream does not end after {compressed_len} bytes")]
     NoStreamEnd {
         /// Compressed bytes as claimed.
         compressed_len: u64,
@@ -65,7 +65,7 @@ pub enum DataError {
         found: u32,
     },
     /// The deflater took no more of its input: a fault of the library, told rather than sealed.
-    #[error("expected deflate to take {expected} bytes, found it stopped after {found}")]
+    #[error("the deflater stopped after {found} of {expected} bytes")]
     DeflateStopped {
         /// Bytes of the piece.
         expected: u64,
@@ -73,7 +73,7 @@ pub enum DataError {
         found: u64,
     },
     /// A piece that is said to be longer than pieces are.
-    #[error("expected a piece of at most {max} bytes, found one of {found}")]
+    #[error("a piece has {found} bytes, more than {max}")]
     LongPiece {
         /// The longest piece.
         max: usize,
@@ -81,10 +81,10 @@ pub enum DataError {
         found: usize,
     },
     /// A piece that does not end with a sync flush.
-    #[error("expected a piece that ends with a sync flush, found another end")]
+    #[error("a piece does not end with a sync flush")]
     NoSyncBorder,
     /// A piece that ends the whole stream.
-    #[error("expected a piece without a final block, found one")]
+    #[error("a piece ends the deflate stream too early")]
     FinalBlock,
 }
 

@@ -12,7 +12,7 @@ use super::record::{
     CentralRecord, Descriptor, EXTRA_TIME, EXTRA_ZIP64, FLAG_DESCRIPTOR, FLAG_UTF8, LittleEndian,
     LocalRecord, Record, SENTINEL_32, WideDescriptor, take_slice,
 };
-use super::rule::{Rule, Strictness, Violation};
+use super::rule::{Rule, STORED_DESCRIPTOR, Strictness, Violation};
 use crate::model::{Method, Timestamp};
 
 /// Bits 1 and 2 tell the level of deflate, which no reader needs.
@@ -99,8 +99,8 @@ impl DirectoryEntry {
         if header == sealed {
             return Ok(());
         }
-        let expected = "a directory header as kindpack writes it";
-        Err(self.refusal(Rule::AsSealed, expected, "another"))
+        let fault = "its header in the directory is not the one that kindpack writes";
+        Err(self.refusal(Rule::AsSealed, fault))
     }
 
     /// The first place where the entry can end.
@@ -118,21 +118,18 @@ impl DirectoryEntry {
     fn end_at(&mut self, end: u64) -> Result<(), Violation> {
         let least_end = self.least_end();
         if least_end > end {
-            let expected = format_args!("an entry at {} that ends by {end}", self.header_offset);
-            let found = format_args!("one that ends at {least_end} or later");
-            return Err(self.refusal(Rule::NoOverlap, expected, found));
+            let fault = format_args!(
+                "it begins at {} and ends at {least_end} or later, but the next one begins at {end}",
+                self.header_offset
+            );
+            return Err(self.refusal(Rule::NoOverlap, fault));
         }
         self.end_offset = end;
         Ok(())
     }
 
-    pub(super) fn refusal(
-        &self,
-        rule: Rule,
-        expected: impl fmt::Display,
-        found: impl fmt::Display,
-    ) -> Violation {
-        Violation::entry(rule, &self.name, expected, found)
+    pub(super) fn refusal(&self, rule: Rule, fault: impl fmt::Display) -> Violation {
+        Violation::entry(rule, &self.name, fault)
     }
 }
 
@@ -146,12 +143,12 @@ pub fn parse_directory(
     profile: Strictness,
 ) -> Result<Vec<DirectoryEntry>, Violation> {
     if directory.len() as u64 != place.len {
-        let expected = format_args!("{} bytes of directory", place.len);
-        return Err(Violation::archive(
-            Rule::DirectoryLen,
-            expected,
-            directory.len(),
-        ));
+        let fault = format_args!(
+            "expected a directory of {} bytes, found {}",
+            place.len,
+            directory.len()
+        );
+        return Err(Violation::archive(Rule::DirectoryLen, fault));
     }
     let mut rest = directory;
     let mut entries = Vec::new();
@@ -159,9 +156,12 @@ pub fn parse_directory(
         entries.push(take_entry(&mut rest, (number, place.entries), profile)?);
     }
     if !rest.is_empty() {
-        let expected = format_args!("nothing behind the last of {} headers", place.entries);
-        let found = format_args!("{} bytes", rest.len());
-        return Err(Violation::archive(Rule::DirectoryHeader, expected, found));
+        let fault = format_args!(
+            "its directory goes on for {} bytes after the last of {} headers",
+            rest.len(),
+            place.entries
+        );
+        return Err(Violation::archive(Rule::DirectoryHeader, fault));
     }
     check_places(entries.iter().map(|entry| &*entry.name))?;
     sort_entries(&mut entries, place.offset, profile)?;
@@ -176,9 +176,8 @@ fn take_entry(
 ) -> Result<DirectoryEntry, Violation> {
     let from = *rest;
     let Some(header) = DirectoryHeader::take(rest) else {
-        let expected = format_args!("header {number} of {count} in the directory");
-        let found = "something else, or its end";
-        return Err(Violation::archive(Rule::DirectoryHeader, expected, found));
+        let fault = format_args!("header {number} of {count} in its directory is missing or cut");
+        return Err(Violation::archive(Rule::DirectoryHeader, fault));
     };
     let entry = header.entry(profile)?;
     if profile == Strictness::OwnFormat {
@@ -216,8 +215,7 @@ impl<'a> DirectoryHeader<'a> {
             return Err(Violation::entry(
                 Rule::Flags,
                 &name,
-                "flags 1, 2, 3 and 11 at most",
-                format_args!("{:#06x}", record.flags),
+                format_args!("its flags {:#06x} are not all known", record.flags),
             ));
         }
         let method = self.method(&name)?;
@@ -248,8 +246,7 @@ impl<'a> DirectoryHeader<'a> {
             return Err(Violation::entry(
                 Rule::NameUtf8,
                 &String::from_utf8_lossy(self.name),
-                "UTF-8",
-                "other bytes",
+                "its name is marked as UTF-8 and is not",
             ));
         };
         match profile {
@@ -265,8 +262,10 @@ impl<'a> DirectoryHeader<'a> {
             .into_iter()
             .find(|method| headers::method_number(*method) == number)
             .ok_or_else(|| {
-                let found = format_args!("method {number}");
-                Violation::entry(Rule::Method, name, "method 0 or 8", found)
+                let fault = format_args!(
+                    "compression method {number} is not read, only 0 (stored) and 8 (deflate)"
+                );
+                Violation::entry(Rule::Method, name, fault)
             })
     }
 
@@ -276,8 +275,7 @@ impl<'a> DirectoryHeader<'a> {
             Violation::entry(
                 Rule::Zip64Field,
                 name,
-                "a ZIP64 field with exactly the numbers that are left to it",
-                "another, or none",
+                "its ZIP64 field does not hold exactly the numbers that it should",
             )
         })
     }
@@ -285,21 +283,21 @@ impl<'a> DirectoryHeader<'a> {
     /// Checks that the data are where, and as long as, their method allows.
     fn check_storage(&self, entry: &DirectoryEntry) -> Result<(), Violation> {
         if self.record.disk != 0 {
-            return Err(entry.refusal(Rule::OneDisk, "disk 0", self.record.disk));
+            let fault = format_args!("it begins on disk {}", self.record.disk);
+            return Err(entry.refusal(Rule::OneDisk, fault));
         }
         if entry.method == Method::Deflate {
             return Ok(());
         }
         if entry.streamed {
-            return Err(entry.refusal(
-                Rule::DescriptorUse,
-                "no descriptor behind a stored entry",
-                "one",
-            ));
+            return Err(entry.refusal(Rule::DescriptorUse, STORED_DESCRIPTOR));
         }
         if entry.compressed_len != entry.len {
-            let expected = format_args!("{} bytes stored", entry.len);
-            return Err(entry.refusal(Rule::StoredLen, expected, entry.compressed_len));
+            let fault = format_args!(
+                "expected {} bytes stored, found {}",
+                entry.len, entry.compressed_len
+            );
+            return Err(entry.refusal(Rule::StoredLen, fault));
         }
         Ok(())
     }
@@ -314,12 +312,12 @@ impl<'a> DirectoryHeader<'a> {
             } else {
                 "a regular file"
             };
-            let found = format_args!("attributes {attributes:#010x}");
-            return Err(entry.refusal(Rule::FileType, expected, found));
+            let fault = format_args!("expected {expected}, found attributes {attributes:#010x}");
+            return Err(entry.refusal(Rule::FileType, fault));
         }
         if is_directory && entry.len != 0 {
-            let found = format_args!("{} bytes", entry.len);
-            return Err(entry.refusal(Rule::EmptyDirectory, "no content", found));
+            let fault = format_args!("it is a directory and holds {} bytes", entry.len);
+            return Err(entry.refusal(Rule::EmptyDirectory, fault));
         }
         Ok(())
     }
@@ -378,12 +376,8 @@ fn sort_entries(
     profile: Strictness,
 ) -> Result<(), Violation> {
     if profile == Strictness::OwnFormat && !entries.is_sorted_by_key(|entry| entry.header_offset) {
-        let expected = "entries in the order of the directory";
-        return Err(Violation::archive(
-            Rule::EntryOrder,
-            expected,
-            "another order",
-        ));
+        let fault = "its entries are not in the order of the directory";
+        return Err(Violation::archive(Rule::EntryOrder, fault));
     }
     let mut from_last: Vec<&mut DirectoryEntry> = entries.iter_mut().collect();
     from_last.sort_by_key(|entry| std::cmp::Reverse(entry.header_offset));
@@ -393,12 +387,8 @@ fn sort_entries(
         end = entry.header_offset;
     }
     if end != 0 {
-        let found = format_args!("{end} bytes before the first");
-        return Err(Violation::archive(
-            Rule::NoGap,
-            "an entry at offset 0",
-            found,
-        ));
+        let fault = format_args!("{end} bytes come before the first entry");
+        return Err(Violation::archive(Rule::NoGap, fault));
     }
     Ok(())
 }

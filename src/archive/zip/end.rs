@@ -49,8 +49,8 @@ pub fn locate(
     let (before, end) = find_end_record(tail, archive_len)?;
     let is_own = profile == Strictness::OwnFormat;
     if is_own && end.comment_len != 0 {
-        let found = format_args!("one of {} bytes", end.comment_len);
-        return Err(Violation::archive(Rule::NoComment, "no comment", found));
+        let fault = format_args!("it has a comment of {} bytes", end.comment_len);
+        return Err(Violation::archive(Rule::NoComment, fault));
     }
     let tail_offset = archive_len - tail.len() as u64;
     let (place, records_at) = read_place(before, tail_offset, &end)?;
@@ -90,24 +90,28 @@ fn check_as_sealed(place: &DirectoryPlace, records: &[u8]) -> Result<(), Violati
     if records == sealed {
         return Ok(());
     }
-    let expected = "end records as kindpack writes them";
-    Err(Violation::archive(Rule::AsSealed, expected, "others"))
+    let fault = "its end records are not the ones that kindpack writes";
+    Err(Violation::archive(Rule::AsSealed, fault))
 }
 
 /// Finds the only end record that fits the end of the archive, and what comes before it.
 fn find_end_record(tail: &[u8], archive_len: u64) -> Result<(&[u8], EndRecord), Violation> {
     if tail.len() as u64 != tail_len(archive_len) {
-        let expected = format_args!("the last {} bytes", tail_len(archive_len));
-        return Err(Violation::archive(Rule::EndRecord, expected, tail.len()));
+        let fault = format_args!(
+            "expected its last {} bytes, found {}",
+            tail_len(archive_len),
+            tail.len()
+        );
+        return Err(Violation::archive(Rule::EndRecord, fault));
     }
     let mut fitting = (0..tail.len()).filter_map(|start| fitting_record(tail, start));
     let Some(found) = fitting.next() else {
-        let expected = "an end record that ends at the end";
-        return Err(Violation::archive(Rule::EndRecord, expected, "none"));
+        let fault = "it does not end with an end record";
+        return Err(Violation::archive(Rule::EndRecord, fault));
     };
     if fitting.next().is_some() {
-        let expected = "one end record that fits";
-        return Err(Violation::archive(Rule::OneEndRecord, expected, "several"));
+        let fault = "more than one end record fits its end";
+        return Err(Violation::archive(Rule::OneEndRecord, fault));
     }
     Ok(found)
 }
@@ -124,27 +128,36 @@ fn check_bounds(place: &DirectoryPlace, directory_end: u64) -> Result<(), Violat
     if place.offset.checked_add(place.len) != Some(directory_end) {
         return Err(Violation::archive(
             Rule::DirectoryPlace,
-            format_args!("a directory that ends at {directory_end}"),
-            format_args!("offset {} and length {}", place.offset, place.len),
+            format_args!(
+                "expected a directory that ends at {directory_end}, found offset {} and length {}",
+                place.offset, place.len
+            ),
         ));
     }
     if place.len > MAX_DIRECTORY_LEN_BYTES {
         return Err(Violation::archive(
             Rule::DirectoryLen,
-            format_args!("at most {MAX_DIRECTORY_LEN_BYTES} bytes"),
-            place.len,
+            format_args!(
+                "its directory has {} bytes, more than {MAX_DIRECTORY_LEN_BYTES}",
+                place.len
+            ),
         ));
     }
     let room = place.len / CentralRecord::LEN as u64;
     if place.entries > room {
         return Err(Violation::archive(
             Rule::DirectoryLen,
-            format_args!("at most {room} entries in {} bytes", place.len),
-            place.entries,
+            format_args!(
+                "expected at most {room} entries in a directory of {} bytes, found {}",
+                place.len, place.entries
+            ),
         ));
     }
     Ok(())
 }
+
+/// What an archive does that is split.
+const SEVERAL_DISKS: &str = "it is split over several disks";
 
 /// The place as an end record without ZIP64 says it.
 fn narrow_place(end: &EndRecord) -> Result<DirectoryPlace, Violation> {
@@ -152,14 +165,11 @@ fn narrow_place(end: &EndRecord) -> Result<DirectoryPlace, Violation> {
         || end.directory_len == SENTINEL_32
         || end.directory_offset == SENTINEL_32
     {
-        return Err(Violation::archive(
-            Rule::Zip64End,
-            "a ZIP64 end record for what does not fit the end record",
-            "none",
-        ));
+        let fault = "the end record points to a ZIP64 end record, which is missing";
+        return Err(Violation::archive(Rule::Zip64End, fault));
     }
     if (end.disk, end.directory_disk) != (0, 0) || end.entries_on_disk != end.entries {
-        return Err(Violation::archive(Rule::OneDisk, "one disk", "several"));
+        return Err(Violation::archive(Rule::OneDisk, SEVERAL_DISKS));
     }
     Ok(DirectoryPlace {
         offset: end.directory_offset.into(),
@@ -177,8 +187,8 @@ fn zip64_place(
 ) -> Result<DirectoryPlace, Violation> {
     let record = take_last::<WideEndRecord, { WideEndRecord::LEN }>(before);
     let Some((before, record)) = record else {
-        let expected = "a ZIP64 end record right before its locator";
-        return Err(Violation::archive(Rule::Zip64End, expected, "none"));
+        let fault = "the ZIP64 end record is not right before its locator";
+        return Err(Violation::archive(Rule::Zip64End, fault));
     };
     check_locator(locator, tail_offset.saturating_add(before.len() as u64))?;
     check_wide_record(locator, &record)?;
@@ -195,21 +205,25 @@ fn check_locator(locator: &WideEndLocator, offset: u64) -> Result<(), Violation>
     if locator.offset == offset {
         return Ok(());
     }
-    let expected = format_args!("a locator that points to {offset}");
-    Err(Violation::archive(Rule::Zip64End, expected, locator.offset))
+    let fault = format_args!(
+        "expected a ZIP64 locator that points to {offset}, found {}",
+        locator.offset
+    );
+    Err(Violation::archive(Rule::Zip64End, fault))
 }
 
 /// Checks the length of the ZIP64 end record, and that all is on one disk.
 fn check_wide_record(locator: &WideEndLocator, record: &WideEndRecord) -> Result<(), Violation> {
     let len = record.len_after_this;
     if len != WIDE_END_LEN_AFTER {
-        let expected = format_args!("{WIDE_END_LEN_AFTER} bytes in the ZIP64 end record");
-        return Err(Violation::archive(Rule::Zip64End, expected, len));
+        let fault =
+            format_args!("expected a ZIP64 end record of {WIDE_END_LEN_AFTER} bytes, found {len}");
+        return Err(Violation::archive(Rule::Zip64End, fault));
     }
     let of_locator = (locator.disk, locator.disks) == (0, 1);
     let of_record = (record.disk, record.directory_disk) == (0, 0);
     if !of_locator || !of_record || record.entries_on_disk != record.entries {
-        return Err(Violation::archive(Rule::OneDisk, "one disk", "several"));
+        return Err(Violation::archive(Rule::OneDisk, SEVERAL_DISKS));
     }
     Ok(())
 }
@@ -246,6 +260,6 @@ fn check_equal(what: &str, narrow: u32, wide: u64) -> Result<(), Violation> {
     if u64::from(narrow) == wide {
         return Ok(());
     }
-    let expected = format_args!("{what} {wide} in the end record, or that it leaves it to ZIP64");
-    Err(Violation::archive(Rule::Zip64End, expected, narrow))
+    let fault = format_args!("end record: expected {what} {wide} as in ZIP64, found {narrow}");
+    Err(Violation::archive(Rule::Zip64End, fault))
 }

@@ -11,13 +11,8 @@ impl<'a> ExtraFields<'a> {
         let mut fields = Vec::new();
         while !bytes.is_empty() {
             let Some(field) = Self::take(&mut bytes) else {
-                let found = format_args!("{} bytes that are none", bytes.len());
-                return Err(Violation::entry(
-                    Rule::ExtraField,
-                    entry,
-                    "a whole extra field",
-                    found,
-                ));
+                let fault = format_args!("{} bytes of its extra field are cut", bytes.len());
+                return Err(Violation::entry(Rule::ExtraField, entry, fault));
             };
             fields.push(field);
         }
@@ -32,8 +27,7 @@ impl<'a> ExtraFields<'a> {
             Some(id) => Err(Violation::entry(
                 Rule::ExtraField,
                 entry,
-                format_args!("extra field {id:#06x} once"),
-                "it twice",
+                format_args!("it has extra field {id:#06x} twice"),
             )),
             None => Ok(ExtraFields(fields)),
         }
@@ -54,8 +48,7 @@ impl<'a> ExtraFields<'a> {
             Some(unicode) if unicode.get(5..) != Some(name_bytes) => Err(Violation::entry(
                 Rule::OneName,
                 entry,
-                "the same name in the Unicode path field",
-                "another",
+                "its Unicode path field holds another name",
             )),
             _ => Ok(()),
         }

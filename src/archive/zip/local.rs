@@ -55,19 +55,19 @@ impl<'a> ParsedHeader<'a> {
     fn parse(entry: &DirectoryEntry, bytes: &'a [u8]) -> Result<Self, Violation> {
         let mut rest = bytes;
         let Some(record) = LocalRecord::take(&mut rest) else {
-            let expected = format_args!("a local header at {}", entry.header_offset);
-            return Err(entry.refusal(Rule::LocalHeader, expected, "none"));
+            let fault = format_args!("there is no local header at {}", entry.header_offset);
+            return Err(entry.refusal(Rule::LocalHeader, fault));
         };
         if take_slice(&mut rest, record.name_len.into()) != Some(entry.name_bytes()) {
-            return Err(entry.refusal(
-                Rule::LocalName,
-                "the same name in the local header",
-                "another",
-            ));
+            let fault = "its local header has another name than the directory";
+            return Err(entry.refusal(Rule::LocalName, fault));
         }
         let Some(extra) = take_slice(&mut rest, record.extra_len.into()) else {
-            let found = format_args!("extra field of {} bytes", record.extra_len);
-            return Err(entry.refusal(Rule::NoOverlap, "a local header within its extent", found));
+            let fault = format_args!(
+                "its local header, with an extra field of {} bytes, reaches into the next entry",
+                record.extra_len
+            );
+            return Err(entry.refusal(Rule::NoOverlap, fault));
         };
         let extra = ExtraFields::read(extra, &entry.name)?;
         extra.check_name(entry.name_bytes(), &entry.name)?;
@@ -83,8 +83,7 @@ impl<'a> ParsedHeader<'a> {
         let Some(lengths) = local_lengths(&self.record, self.extra.get(EXTRA_ZIP64)) else {
             return Err(entry.refusal(
                 Rule::Zip64Field,
-                "a ZIP64 field with the numbers that the local header leaves to it",
-                "another, or none",
+                "the ZIP64 field of its local header does not hold exactly the numbers that it should",
             ));
         };
         let is_unknown = |local| entry.streamed && local == 0;
@@ -138,8 +137,8 @@ impl<'a> ParsedHeader<'a> {
         if bytes.get(..self.len) == Some(&sealed) {
             return Ok(());
         }
-        let expected = "a local header as kindpack writes it";
-        Err(entry.refusal(Rule::AsSealed, expected, "another"))
+        let fault = "its local header is not the one that kindpack writes";
+        Err(entry.refusal(Rule::AsSealed, fault))
     }
 }
 
@@ -176,23 +175,33 @@ fn signed_len(entry: &DirectoryEntry, uses_zip64: bool) -> u64 {
 }
 
 fn gap(entry: &DirectoryEntry, allowed: &[u64], behind: u64) -> Violation {
-    let end = entry.end_offset;
-    let expected = format_args!("one of {allowed:?} bytes between its data and {end}");
-    entry.refusal(Rule::NoGap, expected, behind)
+    let fault = match allowed {
+        [0] => format!(
+            "{behind} bytes between its data and {} belong to nothing",
+            entry.end_offset
+        ),
+        _ => format!(
+            "expected {allowed:?} bytes between its data and {}, found {behind}",
+            entry.end_offset
+        ),
+    };
+    entry.refusal(Rule::NoGap, fault)
 }
 
 fn overlap(entry: &DirectoryEntry, data_end: u64, least: u64) -> Violation {
-    let expected = format_args!("an entry that ends at {}", entry.end_offset);
-    let found = format_args!("data up to {data_end} and a descriptor of at least {least} bytes");
-    entry.refusal(Rule::NoOverlap, expected, found)
+    let fault = format_args!(
+        "its data end at {data_end}, with a descriptor of at least {least} bytes, and the next one begins at {}",
+        entry.end_offset
+    );
+    entry.refusal(Rule::NoOverlap, fault)
 }
 
 /// The name of a value, what it is in the directory, and what in the local header.
 type ComparedValue = (&'static str, u64, u64);
 
 fn disagreement(entry: &DirectoryEntry, (what, directory, local): ComparedValue) -> Violation {
-    let expected = format_args!("{what} {directory} in the local header");
-    entry.refusal(Rule::LocalAgrees, expected, local)
+    let fault = format_args!("local header: expected {what} {directory}, found {local}");
+    entry.refusal(Rule::LocalAgrees, fault)
 }
 
 /// Length and compressed length of a local header. The format wants both in a ZIP64 field; some
@@ -209,7 +218,7 @@ fn local_lengths(local: &LocalRecord, field: Option<&[u8]>) -> Option<(u64, u64)
     field.is_empty().then_some(lengths)
 }
 
-/// Checks the descriptor of `entry`: the [`LocalHeader::descriptor_len`] bytes behind its data,
+/// Checks the descriptor of `entry`: the [`LocalHeader::descriptor_len`] bytes after its data,
 /// none where it has none.
 pub fn check_descriptor(
     entry: &DirectoryEntry,
@@ -226,9 +235,9 @@ pub fn check_descriptor(
     if fits {
         return Ok(());
     }
-    let expected = format_args!(
-        "crc32 {:08x}, lengths {} and {}",
+    let fault = format_args!(
+        "its descriptor does not say crc32 {:08x}, lengths {} and {}, as the directory does",
         entry.crc32, entry.compressed_len, entry.len
     );
-    Err(entry.refusal(Rule::Descriptor, expected, "another descriptor"))
+    Err(entry.refusal(Rule::Descriptor, fault))
 }

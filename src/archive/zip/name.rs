@@ -2,7 +2,7 @@
 //!
 //! Knows text only. How a name becomes a path on some disk is decided where entries are extracted.
 
-use super::rule::{DisplayName, Rule, Violation};
+use super::rule::{DisplayName, NAME_TAKEN, Rule, Violation};
 
 /// The longest name that a header can hold, in bytes.
 const MAX_NAME_LEN_BYTES: usize = u16::MAX as usize;
@@ -20,39 +20,38 @@ const MAX_SEGMENT_LEN_UNITS: usize = 255;
 /// A backslash and a colon are allowed, as kinds may hold them. So is a segment that no file system
 /// takes: kinds have up to 1,500 bytes.
 pub fn check_name(name: &str) -> Result<(), Violation> {
-    let refuse = |rule, expected, found: &str| Err(Violation::entry(rule, name, expected, found));
+    let refuse = |rule, fault: &str| Err(Violation::entry(rule, name, fault));
     if name.is_empty() || name.len() > MAX_NAME_LEN_BYTES {
-        return refuse(
-            Rule::NameLen,
-            "1 to 65,535 bytes",
-            &format!("{} bytes", name.len()),
-        );
+        let fault = format!("its name has {} bytes, not 1 to 65,535", name.len());
+        return refuse(Rule::NameLen, &fault);
     }
     if name.len() > MAX_PATH_LEN_BYTES {
-        return refuse(
-            Rule::PathLen,
-            "at most 4,095 bytes",
-            &format!("{} bytes", name.len()),
-        );
+        let fault = format!("its name has {} bytes, more than 4,095", name.len());
+        return refuse(Rule::PathLen, &fault);
     }
     if let Some(c) = name.chars().find(|c| c.is_control()) {
-        return refuse(
-            Rule::NameControl,
-            "no control character",
-            &c.escape_default().to_string(),
+        let fault = format!(
+            "its name holds the control character {}",
+            c.escape_default()
         );
+        return refuse(Rule::NameControl, &fault);
     }
     if name.starts_with('/') {
-        return refuse(Rule::NameRelative, "a relative name", "an absolute one");
+        return refuse(Rule::NameRelative, "its name begins with `/`");
     }
-    for segment in name.split('/') {
-        match segment {
-            "" => return refuse(Rule::NameSegment, "named segments", "an empty one"),
-            "." | ".." => return refuse(Rule::NameSegment, "named segments", segment),
-            _ => {}
-        }
+    if name.split('/').any(str::is_empty) {
+        return refuse(Rule::NameSegment, "its name has an empty segment");
     }
-    Ok(())
+    match name
+        .split('/')
+        .find(|segment| matches!(*segment, "." | ".."))
+    {
+        Some(segment) => refuse(
+            Rule::NameSegment,
+            &format!("its name has a segment `{segment}`"),
+        ),
+        None => Ok(()),
+    }
 }
 
 /// Checks a name of a zip that kindpack did not make: as [`check_name`], but a `/` at the end may
@@ -62,8 +61,7 @@ pub(super) fn check_foreign_name(name: &str) -> Result<(), Violation> {
         return Err(Violation::entry(
             Rule::NameBackslash,
             name,
-            "`/` between segments",
-            "a backslash",
+            "its name holds a backslash",
         ));
     }
     if let [drive, b':', ..] = name.as_bytes()
@@ -72,8 +70,7 @@ pub(super) fn check_foreign_name(name: &str) -> Result<(), Violation> {
         return Err(Violation::entry(
             Rule::NameRelative,
             name,
-            "a relative name",
-            "a drive",
+            "its name begins with a drive",
         ));
     }
     check_segment_lens(name)?;
@@ -96,8 +93,7 @@ fn check_segment_lens(name: &str) -> Result<(), Violation> {
         Some(longest) if longest > MAX_SEGMENT_LEN_UNITS => Err(Violation::entry(
             Rule::PathLen,
             name,
-            "at most 255 UTF-16 units between two `/`",
-            longest,
+            format_args!("its name has a segment of {longest} UTF-16 units, more than 255"),
         )),
         _ => Ok(()),
     }
@@ -115,12 +111,11 @@ pub fn check_places<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<(), 
             continue;
         };
         if next == name {
-            let (expected, found) = ("the name once", "it twice");
-            return Err(Violation::entry(Rule::NameUnique, name, expected, found));
+            return Err(Violation::entry(Rule::NameUnique, name, NAME_TAKEN));
         }
         if let Some(inside) = first_inside(after, name).filter(|_| !is_folder) {
-            let found = format_args!("{} inside it", DisplayName(inside));
-            return Err(Violation::entry(Rule::FileOrFolder, name, "a file", found));
+            let fault = format_args!("it is a file, and {} is inside it", DisplayName(inside));
+            return Err(Violation::entry(Rule::FileOrFolder, name, fault));
         }
     }
     Ok(())

@@ -31,8 +31,8 @@ rules! {
     EndRecord "end-record" "An end record ends exactly where the archive ends."
     OneEndRecord "one-end-record" "Only one end record fits the end of the archive."
     NoComment "no-comment" "An archive of kindpack has no comment."
-    OneDisk "one-disk" "The archive lies on one disk."
-    Zip64End "zip64-end" "ZIP64 end record and locator stand right before the end record and agree with it."
+    OneDisk "one-disk" "The archive is on one disk."
+    Zip64End "zip64-end" "ZIP64 end record and locator come right before the end record and agree with it."
     DirectoryPlace "directory-place" "The directory ends where the end records begin."
     DirectoryLen "directory-len" "The directory is no longer than 1 GiB and long enough for the entries that are promised."
     DirectoryHeader "directory-header" "The directory is made of whole headers, as many as are promised, and nothing else."
@@ -45,18 +45,18 @@ rules! {
     NameBackslash "name-backslash" "A name holds no backslash, which some readers take for a separator."
     NameUnique "name-unique" "No two entries have the same name."
     FileOrFolder "file-or-folder" "No name is both a file and a folder."
-    OneName "one-name" "An entry has one name: an extra field must not give it another."
+    OneName "one-name" "An entry has one name: no extra field gives it another."
     Flags "flags" "No flag is set but the level, the descriptor and UTF-8: nothing is encrypted or patched."
     Method "method" "An entry is stored or deflated."
     DescriptorUse "descriptor-use" "Only a deflated entry has a descriptor: the end of a stored one could not be seen."
     StoredLen "stored-len" "A stored entry has the same length twice."
-    ExtraField "extra-field" "Extra fields are whole, and none stands twice."
+    ExtraField "extra-field" "Extra fields are whole, and none comes twice."
     Zip64Field "zip64-field" "The ZIP64 field holds exactly the numbers that are left to it."
     FileType "file-type" "An entry is a regular file or a directory: no link, no device, and its name says which."
     EmptyDirectory "empty-directory" "The entry of a directory has no content."
     AsSealed "as-sealed" "In an archive of kindpack every header is written as kindpack writes it."
-    EntryOrder "entry-order" "In an archive of kindpack the entries lie in the order of the directory."
-    NoGap "no-gap" "Nothing lies before, between or behind the entries."
+    EntryOrder "entry-order" "In an archive of kindpack the entries are in the order of the directory."
+    NoGap "no-gap" "Nothing is before, between or after the entries."
     NoOverlap "no-overlap" "No two entries share bytes, and none reaches into the directory."
     LocalHeader "local-header" "A local header stands where the directory says."
     LocalName "local-name" "The local header has the name that the directory has."
@@ -74,65 +74,51 @@ pub enum Strictness {
     AnyZip,
 }
 
-/// A broken rule: which one, of which entry, what was expected and what was found.
+/// A broken rule: which one, of which entry, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
     /// The rule.
     pub rule: Rule,
     /// The entry that breaks it; `None` where the archive as a whole does.
     pub entry: Option<String>,
-    /// What the rule asks for here.
-    pub expected: String,
-    /// What stands there.
-    pub found: String,
+    /// What breaks the rule, as a sentence.
+    pub fault: String,
 }
 
 impl Violation {
-    pub(super) fn archive(
-        rule: Rule,
-        expected: impl fmt::Display,
-        found: impl fmt::Display,
-    ) -> Self {
+    pub(super) fn archive(rule: Rule, fault: impl fmt::Display) -> Self {
         Violation {
             rule,
             entry: None,
-            expected: expected.to_string(),
-            found: found.to_string(),
+            fault: fault.to_string(),
         }
     }
 
-    pub(super) fn entry(
-        rule: Rule,
-        entry: &str,
-        expected: impl fmt::Display,
-        found: impl fmt::Display,
-    ) -> Self {
+    pub(super) fn entry(rule: Rule, entry: &str, fault: impl fmt::Display) -> Self {
         Violation {
             rule,
             entry: Some(entry.to_owned()),
-            expected: expected.to_string(),
-            found: found.to_string(),
+            fault: fault.to_string(),
         }
     }
 }
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.entry {
-            Some(name) => write!(f, "entry {}", DisplayName(name))?,
-            None => f.write_str("archive")?,
+        if let Some(name) = &self.entry {
+            write!(f, "entry {}: ", DisplayName(name))?;
         }
-        write!(
-            f,
-            ": expected {}, found {} [{}]",
-            self.expected,
-            self.found,
-            self.rule.name()
-        )
+        write!(f, "{} [{}]", self.fault, self.rule.name())
     }
 }
 
 impl std::error::Error for Violation {}
+
+/// What a stored entry does whose data have no visible end.
+pub(super) const STORED_DESCRIPTOR: &str = "it is stored and has a descriptor";
+
+/// What two entries do that would be one file.
+pub(super) const NAME_TAKEN: &str = "another entry has the same name";
 
 /// A name as people may see it: a hostile one must neither steer a terminal nor fill the screen.
 pub(super) struct DisplayName<'a>(pub(super) &'a str);
@@ -177,22 +163,15 @@ mod tests {
     }
 
     #[test]
-    fn a_violation_names_thing_expectation_finding_and_rule() {
-        let violation = Violation::entry(Rule::Method, "a\u{1b}[2J", "method 0 or 8", "method 12");
+    fn violation_names_entry_fault_and_rule() {
+        let violation = Violation::entry(Rule::Method, "a\u{1b}[2J", "method 12 is not read");
         assert_eq!(
             violation.to_string(),
-            r"entry a\u{1b}[2J: expected method 0 or 8, found method 12 [method]"
+            r"entry a\u{1b}[2J: method 12 is not read [method]"
         );
-        let violation = Violation::archive(Rule::EndRecord, "an end record", "none");
-        assert_eq!(
-            violation.to_string(),
-            "archive: expected an end record, found none [end-record]"
-        );
-        assert!(
-            Violation::entry(Rule::NameLen, &"x".repeat(70_000), "", "")
-                .to_string()
-                .len()
-                < 300
-        );
+        let violation = Violation::archive(Rule::EndRecord, "there is no end record");
+        assert_eq!(violation.to_string(), "there is no end record [end-record]");
+        let long = Violation::entry(Rule::NameLen, &"x".repeat(70_000), "");
+        assert!(long.to_string().len() < 300);
     }
 }

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use super::end::MAX_DIRECTORY_LEN_BYTES;
 use super::headers::{self, fits_32};
 use super::name::check_name;
-use super::rule::{DisplayName, Rule, Violation};
+use super::rule::{DisplayName, NAME_TAKEN, Rule, STORED_DESCRIPTOR, Violation};
 use crate::model::{Method, Timestamp};
 
 /// What is said of an entry before its data.
@@ -32,20 +32,20 @@ pub enum ZipWriteError {
     #[error(transparent)]
     Refused(#[from] Violation),
     /// An entry was begun or the archive finished before the entry before was ended.
-    #[error("entry {}: expected its end, found another begin or the end of the archive", DisplayName(.entry))]
+    #[error("entry {} is still open", DisplayName(.entry))]
     StillOpen {
         /// The entry that is open.
         entry: String,
     },
     /// Data or an end where no entry is open.
-    #[error("expected an open entry, found none")]
+    #[error("no entry is open")]
     NoneOpen,
     /// An entry that ends otherwise than its head promised.
     #[error("entry {}: expected {what} {expected}, found {found}", DisplayName(.entry))]
     SizeMismatch {
         /// The entry.
         entry: String,
-        /// Which number differs: `crc32`, `length` or `compressed length`.
+        /// Which number: `crc32`, `length` or `compressed length`.
         what: &'static str,
         /// As promised.
         expected: u64,
@@ -54,7 +54,7 @@ pub enum ZipWriteError {
     },
     /// A number that grew past its field: a streamed entry that was said to be short, or an archive
     /// past 2^64 bytes.
-    #[error("entry {}: expected {what} below {limit}, found {found}", DisplayName(.entry))]
+    #[error("entry {}: its {what} is {found}, and must be below {limit}", DisplayName(.entry))]
     TooLong {
         /// The entry.
         entry: String,
@@ -135,10 +135,8 @@ impl ZipWriter {
         compressed_len: u64,
     ) -> Result<Vec<u8>, ZipWriteError> {
         if head.method == Method::Store && len != compressed_len {
-            let expected = format_args!("{len} bytes stored");
-            return Err(
-                Violation::entry(Rule::StoredLen, head.name, expected, compressed_len).into(),
-            );
+            let fault = format_args!("expected {len} bytes stored, found {compressed_len}");
+            return Err(Violation::entry(Rule::StoredLen, head.name, fault).into());
         }
         self.begin(
             head,
@@ -160,13 +158,8 @@ impl ZipWriter {
         len_hint: u64,
     ) -> Result<Vec<u8>, ZipWriteError> {
         if head.method == Method::Store {
-            return Err(Violation::entry(
-                Rule::DescriptorUse,
-                head.name,
-                "no descriptor behind a stored entry",
-                "one",
-            )
-            .into());
+            let refusal = Violation::entry(Rule::DescriptorUse, head.name, STORED_DESCRIPTOR);
+            return Err(refusal.into());
         }
         self.begin(
             head,
@@ -193,7 +186,7 @@ impl ZipWriter {
         self.check_closed()?;
         check_name(head.name)?;
         if self.names.contains(head.name) {
-            let twice = Violation::entry(Rule::NameUnique, head.name, "the name once", "it twice");
+            let twice = Violation::entry(Rule::NameUnique, head.name, NAME_TAKEN);
             return Err(twice.into());
         }
         Ok(())
@@ -354,9 +347,8 @@ fn list_member(
         return Ok(());
     }
     directory.truncate(len_before);
-    let expected = format_args!("a directory of at most {MAX_DIRECTORY_LEN_BYTES} bytes");
-    let longer = Violation::entry(Rule::DirectoryLen, &open.name, expected, "a longer one");
-    Err(longer.into())
+    let fault = format_args!("with it the directory has more than {MAX_DIRECTORY_LEN_BYTES} bytes");
+    Err(Violation::entry(Rule::DirectoryLen, &open.name, fault).into())
 }
 
 fn advanced(offset: u64, len: u64, entry: &str) -> Result<u64, ZipWriteError> {
@@ -366,7 +358,7 @@ fn advanced(offset: u64, len: u64, entry: &str) -> Result<u64, ZipWriteError> {
         Some(offset) if offset < LIMIT => Ok(offset),
         _ => Err(ZipWriteError::TooLong {
             entry: entry.to_owned(),
-            what: "an offset",
+            what: "offset",
             limit: LIMIT,
             found: offset.saturating_add(len),
         }),

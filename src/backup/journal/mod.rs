@@ -164,7 +164,7 @@ impl BackupEvent {
 
 /// An event that cannot have happened where it stands.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("event {event}: expected {expected}, found {found}")]
+#[error("event {event} is not possible here: expected {expected}, found {found}")]
 pub struct ImpossibleEvent {
     /// The event's name.
     pub event: &'static str,
@@ -178,10 +178,10 @@ pub struct ImpossibleEvent {
 #[derive(Debug, thiserror::Error)]
 pub enum BackupJournalError {
     /// Another process is writing it.
-    #[error("another process is at work on backup {0}")]
+    #[error("another process is running backup {0}")]
     Busy(String),
     /// A segment is not what kindpack writes.
-    #[error("{segment}: this is not a segment of a journal of {BACKUP_JOURNAL_FORMAT}: {reason}")]
+    #[error("{segment} is not a segment of a journal of {BACKUP_JOURNAL_FORMAT}: {reason}")]
     Malformed {
         /// The segment.
         segment: String,
@@ -197,7 +197,7 @@ pub enum BackupJournalError {
         source: ImpossibleEvent,
     },
     /// A segment between others is missing.
-    #[error("{0}: this segment of the journal is missing")]
+    #[error("{0} is missing: a segment of the journal")]
     Gap(String),
     /// A fault of kindpack's own: an event that cannot follow.
     #[error("journal: {0}")]

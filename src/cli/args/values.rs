@@ -6,9 +6,9 @@ use crate::model::Sample;
 pub fn share(text: &str) -> Result<Sample, String> {
     match text.parse() {
         Ok(share @ Sample::Share(_)) => Ok(share),
-        Ok(Sample::Limit(_)) => {
-            Err("expected a share such as 5%, found a number; --limit takes one".to_owned())
-        }
+        Ok(Sample::Limit(number)) => Err(format!(
+            "a share ends with %: write --sample {number}%, or --limit {number} for that many entities of each kind"
+        )),
         Err(error) => Err(error.to_string()),
     }
 }

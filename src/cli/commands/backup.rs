@@ -44,13 +44,16 @@ pub async fn run(context: &Context, args: BackupArgs) -> CommandResult {
     print_result(context, &request, &result)
 }
 
+/// What to type where nothing says what is backed up.
+const PLACES_HINT: &str = "run `kindpack backup datastore:PROJECT gs://BUCKET/exports/ gs://BUCKET/archives/`, or describe the backup in kindpack.toml";
+
 /// The backups that the configuration describes, one after the other. One that fails does not stop
 /// the next.
 async fn run_apps(context: &Context, args: &BackupArgs) -> CommandResult {
     let path = args.config.as_deref().unwrap_or(Path::new(CONFIG_FILE));
-    let config = read_config(path).await.map_err(|failure| {
-        failure.or_hint("name a Datastore, a folder for its exports and an archive: kindpack backup datastore:PROJECT gs://BUCKET/exports/ gs://BUCKET/archives/; or describe them in kindpack.toml")
-    })?;
+    let config = read_config(path)
+        .await
+        .map_err(|failure| failure.or_hint(PLACES_HINT))?;
     let apps = config.choose_apps(&args.app)?;
     let mut failures = Vec::new();
     for app in &apps {
@@ -121,8 +124,7 @@ fn join_failures(failures: Vec<(&str, Failure)>) -> Failure {
 async fn request(context: &Context, args: BackupArgs) -> Result<BackupRequest, Failure> {
     let (Some(from), Some(exports), Some(archive)) = (&args.from, &args.exports, &args.archive)
     else {
-        return Err(Failure::usage("FROM, EXPORTS and ARCHIVE are missing")
-            .hint("name a Datastore, a folder for its exports and an archive: kindpack backup datastore:PROJECT gs://BUCKET/exports/ gs://BUCKET/archives/"));
+        return Err(Failure::usage("FROM, EXPORTS and ARCHIVE are missing").hint(PLACES_HINT));
     };
     check_companions(("EXPORTS", exports), &args.shape.with, archive)?;
     let namespaces = args.namespace.iter();
@@ -152,7 +154,7 @@ async fn queue(args: &BackupArgs) -> Result<QueueOptions, Failure> {
         let settings = QueueSettings::read(&text, file.name.as_deref());
         let settings = settings.map_err(|error| {
             Failure::usage(format!("{}: {error}", file.path.display()))
-                .hint("name one of its queues: --queue FILE:NAME")
+                .hint("name one of its queues with --queue FILE:NAME")
         })?;
         options = settings.over(options);
     }
@@ -232,7 +234,7 @@ fn partial(result: &BackupResult) -> Failure {
         .map(|kind| format!("--allow-missing {}", shell_quote(&pair(kind).to_string())));
     let allowed = allowed.collect::<Vec<_>>().join(" ");
     Failure::with_reasons(ExitCode::Partial, why.collect()).hint(format!(
-        "the same command tries what failed again; {allowed} makes the archive without it"
+        "run the same command again to retry what failed, or add {allowed} to make the archive without it"
     ))
 }
 

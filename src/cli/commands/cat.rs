@@ -19,12 +19,7 @@ use crate::transform::{Encoded, Encoder, Encoding};
 pub async fn run(context: &Context, arg: &ArchiveArg, selector: Selector) -> CommandResult {
     let archive = open_archive::open(context, arg).await?;
     let selectors = [selector];
-    let kinds = archive.choose(&selectors).map_err(|selector| {
-        Failure::usage(format!(
-            "selector {selector}: expected a kind of the archive, found none"
-        ))
-        .hint("`kindpack list` shows the kinds")
-    })?;
+    let kinds = archive.choose(&selectors)?;
     let mut count = 0;
     archive.read_ahead(kinds.iter().map(|kind| kind.pair()), &context.workers);
     for kind in kinds {

@@ -72,9 +72,8 @@ fn destination(
         return Ok((archive.clone(), store, ArchiveName::Automatic));
     }
     let (store, name) = context.stores.object(archive).ok_or_else(|| {
-        Failure::usage(format!(
-            "{archive}: expected the name of an archive, found none"
-        ))
+        Failure::usage(format!("{archive} names no archive"))
+            .hint(format!("write {archive}/ to let kindpack choose the name"))
     })?;
     Ok((archive.folder(), store, ArchiveName::Explicit(name)))
 }
@@ -200,9 +199,10 @@ async fn read_expected(path: &Path) -> Result<Vec<Selector>, Failure> {
         .collect();
     match selectors {
         Ok(selectors) if selectors.is_empty() => Err(Failure::usage(format!(
-            "{}: expected a selector a line, found none",
+            "{} holds no selector",
             path.display()
-        ))),
+        ))
+        .hint("write one selector a line, such as Order or acme/Customer")),
         selectors => selectors,
     }
 }

@@ -65,12 +65,8 @@ pub async fn run(context: &Context, args: PlanArgs) -> CommandResult {
 /// Writes a plan. It may be made again; what is replaced is whole before and after.
 async fn write_plan(plan: &Plan, output: &Path) -> Result<(), Failure> {
     no_bucket(output)?;
-    let (folder, name) = Location::split_local(output).ok_or_else(|| {
-        Failure::usage(format!(
-            "{}: expected the name of a file, found none",
-            output.display()
-        ))
-    })?;
+    let (folder, name) = Location::split_local(output)
+        .ok_or_else(|| Failure::usage(format!("--output {} names no file", output.display())))?;
     let json = plan.to_json().into_bytes().into();
     write_object(&DirStore::new(folder), &name, json, true).await?;
     Ok(())

@@ -171,10 +171,8 @@ fn key_of(plan: &Plan) -> Result<Option<RedactKey>, Failure> {
 
 fn check_entities_can_be_asked_for(args: &RestoreArgs, target: &TargetSpec) -> Result<(), Failure> {
     if args.check == CheckArg::Entities && target.path().is_some() {
-        let why = format!(
-            "--check entities: expected a target that can list its entities, found {target}"
-        );
-        return Err(Failure::usage(why).hint("--check counts counts what was written"));
+        let why = format!("--check entities is not possible in {target}");
+        return Err(Failure::usage(why).hint("use --check counts"));
     }
     Ok(())
 }
@@ -313,7 +311,7 @@ fn importer_of(context: &Context, plan: &Plan) -> Result<Arc<dyn Importer>, Fail
     let importer = open_importer(target, context.timeouts, context.ui.clone())?;
     importer.ok_or_else(|| {
         Failure::usage(format!(
-            "--via import: expected a Datastore, found {target}"
+            "--via import is not possible: {target} has no import"
         ))
     })
 }

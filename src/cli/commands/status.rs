@@ -10,6 +10,7 @@ use crate::cli::failure::Failure;
 use crate::cli::kept_plans::{self, journal_of};
 use crate::cli::load_plan::load_plan;
 use crate::cli::output;
+use crate::cli::text::shell_quote;
 use crate::plan::{Plan, Step};
 use crate::restore::check_journal;
 use crate::restore::journal::file::{JournalFile, JournalFileError};
@@ -71,18 +72,15 @@ pub async fn run(
 }
 
 fn incomplete(plan_path: &Path, steps: u64, left: u64) -> Failure {
-    let found = if left > 0 {
-        format!("{left} left")
+    let why = if left > 0 {
+        format!("{left} of {steps} steps are left")
     } else {
-        "that --after-all has not succeeded".to_owned()
+        "the command of --after-all has not succeeded".to_owned()
     };
-    let why = format!(
-        "{}: expected all {steps} steps done, found {found}",
-        plan_path.display()
-    );
+    let plan = shell_quote(&plan_path.display().to_string());
     Failure::new(ExitCode::Partial, why)
-        .prefix("restore is not complete")
-        .hint("kindpack restore PLAN goes on")
+        .prefix("the restore is not complete")
+        .hint(format!("continue with `kindpack restore {plan}`"))
 }
 
 /// Reads the journal of a plan. That of another plan counts as none when its restore has finished.

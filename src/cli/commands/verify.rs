@@ -53,7 +53,7 @@ fn damaged(report: VerifyReport, title: &str) -> Failure {
     let mut failure = Failure::with_reasons(ExitCode::Damaged, report.problems);
     failure.hint = report.is_foreign.then(|| {
         format!(
-            "`kindpack verify --any-zip {}` checks zips that kindpack did not make",
+            "check zips of other tools with `kindpack verify --any-zip {}`",
             shell_quote(title)
         )
     });

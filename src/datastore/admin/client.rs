@@ -249,7 +249,7 @@ impl AdminAttemptError {
     pub(super) fn into_error(self, call: &str) -> DatastoreError {
         let (call, found) = (call.to_owned(), self.found);
         match self.outcome {
-            Outcome::NoToken(found) => DatastoreError::Unauthorized { call, found },
+            Outcome::NoToken(fault) => DatastoreError::Unauthorized { call, fault },
             Outcome::Denied => DatastoreError::Denied {
                 call: format!("{call} ({})", self.permission),
                 found,

@@ -133,11 +133,9 @@ impl Importer for EmulatorImporter {
                         return Ok(StartedImport::Done);
                     }
                     Ok(_) => {
-                        let found = "one that goes on".to_owned();
                         return Err(DatastoreError::UnexpectedResponse {
                             call: call.title,
-                            expected: "an import that is done",
-                            found,
+                            missing: "finished import",
                         });
                     }
                     Err(error)

@@ -194,7 +194,7 @@ impl ExportError {
 
     fn unauthorized(call: &str, error: &DatastoreError) -> Self {
         let found = match error {
-            DatastoreError::Unauthorized { found, .. } => found,
+            DatastoreError::Unauthorized { fault, .. } => fault,
             _ => "HTTP 401",
         };
         let error = AdminAttemptError::new(Outcome::NoToken(found), Code::Unauthenticated, found);

@@ -53,7 +53,7 @@ impl Operations {
         if credentials.is_some() && !may_see_tokens(&endpoint) {
             return Err(DatastoreError::Unauthorized {
                 call: format!("operations at {}", without_user(&endpoint)),
-                found: "an address without TLS",
+                fault: "no token is sent to an address without TLS",
             });
         }
         Ok(Operations {
@@ -142,7 +142,7 @@ impl Operations {
                 return Ok(ours);
             }
             if page.next_page_token == token {
-                return Err(nonsense(&call.title, "the next page"));
+                return Err(nonsense(&call.title, "next page"));
             }
             token = page.next_page_token;
         }
@@ -167,7 +167,7 @@ impl Operations {
             match answer {
                 Ok(answer) => {
                     return serde_json::from_value(answer)
-                        .map_err(|_| nonsense(&call.title, "a page of operations"));
+                        .map_err(|_| nonsense(&call.title, "operations"));
                 }
                 Err(error) => retry.failed(error).await?,
             }
@@ -189,7 +189,7 @@ impl Operations {
             match answer {
                 Ok(answer) => {
                     let operation: Operation = serde_json::from_value(answer)
-                        .map_err(|_| nonsense(&call.title, "an operation"))?;
+                        .map_err(|_| nonsense(&call.title, "operation"))?;
                     return Ok(operation.state());
                 }
                 Err(error) if error.outcome == Outcome::Missing => {
@@ -222,11 +222,10 @@ impl Operations {
     }
 }
 
-fn nonsense(call: &str, expected: &'static str) -> DatastoreError {
+fn nonsense(call: &str, missing: &'static str) -> DatastoreError {
     DatastoreError::UnexpectedResponse {
         call: call.to_owned(),
-        expected,
-        found: "an answer of another form".to_owned(),
+        missing,
     }
 }
 

@@ -102,8 +102,7 @@ fn unfinished_backups(view: &mut Listing<'_>, unread: &UnreadableBackups<'_>) ->
         }
         export.faults.push(Problem::incomplete(
             name,
-            format!("the backup's own <KEY>{INFO} beside it"),
-            "no such object",
+            format!("the backup's own <KEY>{INFO} is missing beside it"),
         ));
         exports.push(export);
     }
@@ -139,8 +138,7 @@ fn refuse_unlisted(
         match homes.get(&run).and_then(|at| exports.get_mut(*at)) {
             Some(export) => export.faults.push(Problem::damaged(
                 name,
-                "a data object that the backup lists",
-                "one that nothing lists",
+                "the backup does not list this data object",
             )),
             None if unread.may_list(name) => {}
             None => exports.push(unlisted(name)),
@@ -154,8 +152,7 @@ fn unlisted(name: &str) -> Export {
     export.groups.extend(named_kind(name).map(open_group));
     export.faults.push(Problem::incomplete(
         name,
-        format!("a finished backup that lists it, <KEY>{INFO}"),
-        "none",
+        format!("no finished backup (<KEY>{INFO}) lists this data object"),
     ));
     export
 }
@@ -217,8 +214,7 @@ fn open_group(kind: &str) -> ExportPart {
 }
 
 fn read_information(mark: &str, bytes: &[u8]) -> Result<LegacyBackup, Problem> {
-    LegacyBackup::parse(bytes)
-        .map_err(|error| Problem::damaged(mark, "the information of a backup", error.to_string()))
+    LegacyBackup::parse(bytes).map_err(|error| Problem::damaged(mark, error.to_string()))
 }
 
 fn read_backup(view: &mut Listing<'_>, mark: &str, backup: LegacyBackup, export: &mut Export) {
@@ -227,8 +223,7 @@ fn read_backup(view: &mut Listing<'_>, mark: &str, backup: LegacyBackup, export:
     if backup.finished.is_none() {
         export.faults.push(Problem::incomplete(
             mark,
-            "a backup with a complete_time",
-            "none: it was not finished",
+            "the backup is not finished: it has no complete_time",
         ));
     }
     let namespace = match backup.namespaces.as_deref() {
@@ -267,12 +262,7 @@ fn listed_once(
     file: &str,
 ) -> Result<super::ListedObject, Problem> {
     if group.outputs.contains(&output) {
-        let found = format!("{file:?} listed twice");
-        return Err(Problem::damaged(
-            mark,
-            "each data object listed once",
-            found,
-        ));
+        return Err(Problem::damaged(mark, format!("it lists {file:?} twice")));
     }
     Ok(output)
 }
@@ -286,11 +276,9 @@ fn read_kind_info(view: &mut Listing<'_>, name: &str, group: &mut ExportPart, ex
     export.metadata.insert(listed.name, listed.len);
     match view.bytes(name).map(|bytes| ExportMetadata::parse(&bytes)) {
         Err(fault) => export.faults.push(fault),
-        Ok(Err(error)) => export.faults.push(Problem::damaged(
-            name,
-            "the metadata of a kind",
-            error.to_string(),
-        )),
+        Ok(Err(error)) => export
+            .faults
+            .push(Problem::damaged(name, error.to_string())),
         Ok(Ok(metadata)) => {
             for other in metadata
                 .kinds
@@ -299,8 +287,11 @@ fn read_kind_info(view: &mut Listing<'_>, name: &str, group: &mut ExportPart, ex
             {
                 export.faults.push(Problem::damaged(
                     name,
-                    format!("kind {:?}", group.kind.as_ref().map_or("", Kind::as_str)),
-                    format!("kind {:?}", other.kind),
+                    format!(
+                        "expected kind {:?}, found {:?}",
+                        group.kind.as_ref().map_or("", Kind::as_str),
+                        other.kind
+                    ),
                 ));
             }
         }
@@ -336,8 +327,7 @@ fn locate(
     else {
         return Err(Problem::damaged(
             mark,
-            "data objects listed as /gs/BUCKET/OBJECT",
-            format!("{file:?}"),
+            format!("it lists {file:?}, which is not of the form /gs/BUCKET/OBJECT"),
         ));
     };
     let around = folder(mark);
@@ -358,8 +348,7 @@ fn locate(
     found.ok_or_else(|| {
         Problem::incomplete(
             &below(around, beside.unwrap_or(object)),
-            format!("a data object that {} lists", title(base(mark))),
-            "no such object",
+            format!("no such object, although {} lists it", title(base(mark))),
         )
     })
 }

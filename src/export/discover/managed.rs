@@ -7,13 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::lookup::{self, Match, MissingObject};
 use super::{
-    Export, ExportPart, Listing, Problem, VALID_NAMESPACE, base, below, folder, output_number,
+    Export, ExportPart, Listing, Problem, base, below, folder, invalid_namespace, output_number,
     stays_inside, title,
 };
 use crate::export::metadata::{ExportMetadata, NamespaceSpec, OverallMetadata, PartPointer};
 use crate::model::{ExportFormat, Kind, Namespace};
 
-const INSIDE: &str = "a path inside the export's folder";
+fn outside(path: &str) -> String {
+    format!("{path:?} is not a path inside the folder of the export")
+}
 const OVERALL: &str = ".overall_export_metadata";
 const PER_KIND: &str = ".export_metadata";
 
@@ -119,16 +121,14 @@ pub(super) fn unfinished(
     let mut exports = Vec::new();
     for (around, names) in folders {
         let mut export = new(title(around));
-        let found = format!(
-            "{} objects without one, such as {}",
+        let reason = format!(
+            "the completion marker *{OVERALL} is missing; {} objects are there, such as {}",
             names.len(),
             names.first().expect("each folder is that of a name")
         );
-        export.faults.push(Problem::incomplete(
-            title(around),
-            format!("a completion marker, *{OVERALL}"),
-            found,
-        ));
+        export
+            .faults
+            .push(Problem::incomplete(title(around), reason));
         add_unfinished(view, &mut export, &names);
         exports.push(export);
     }
@@ -206,8 +206,7 @@ impl<'a> ExportDraft<'a> {
             } else {
                 self.export.faults.push(Problem::damaged(
                     self.mark,
-                    "each part's metadata named once",
-                    format!("{:?} named twice", pointer.metadata_file),
+                    format!("it names {:?} twice", pointer.metadata_file),
                 ));
             }
         }
@@ -251,28 +250,24 @@ impl<'a> ExportDraft<'a> {
         if self.is_unread || !self.doubtful.is_empty() || unread.contains(folder(name)) {
             return;
         }
-        let expected = if is_metadata(name) {
-            "metadata that the completion marker names"
+        let reason = if is_metadata(name) {
+            "the completion marker does not name these metadata"
         } else {
-            "an output that the export's metadata lists"
+            "the export's metadata do not list this output"
         };
-        let fault = Problem::damaged(name, expected, "one that nothing lists");
-        self.export.faults.push(fault);
+        self.export.faults.push(Problem::damaged(name, reason));
     }
 
     fn into_export(mut self) -> Export {
         if let Some((path, candidates)) = self.doubtful.first() {
             // One line for all of them: that they are not there under their names has one cause.
-            let found = format!(
-                "{} files that were probably renamed by a download, an archiver or another file system: {path:?} could be {:?}, and no other file may be meant by that",
+            let reason = format!(
+                "{} files have other names than the metadata give, probably since a download or an archiver renamed them: {path:?} could be {:?}, and it is not clear which",
                 self.doubtful.len(),
                 candidates.join(" or "),
             );
-            self.export.faults.push(Problem::incomplete(
-                &self.export.title,
-                "files under the names that the export's metadata give",
-                found,
-            ));
+            let fault = Problem::incomplete(&self.export.title, reason);
+            self.export.faults.push(fault);
         }
         self.restore_flat_folder();
         self.export
@@ -333,9 +328,8 @@ fn read_marks<'a>(view: &mut Listing<'a>) -> (Vec<ExportDraft<'a>>, Vec<Referenc
             if is_alone { title(folder(mark)) } else { mark },
         );
         let overall = view.bytes(mark).and_then(|bytes| {
-            OverallMetadata::parse(&bytes).map_err(|error| {
-                Problem::damaged(mark, "the metadata of an export", error.to_string())
-            })
+            OverallMetadata::parse(&bytes)
+                .map_err(|error| Problem::damaged(mark, error.to_string()))
         });
         match overall {
             Ok(overall) => parts.extend(draft.parts(drafts.len(), overall.pointers)),
@@ -362,8 +356,7 @@ fn find_metadata<'a>(
             continue;
         };
         if !stays_inside(&part.path) {
-            let found = format!("{:?}", part.path);
-            let fault = Problem::damaged(draft.mark, INSIDE, found);
+            let fault = Problem::damaged(draft.mark, outside(&part.path));
             draft.export.faults.push(fault);
             continue;
         }
@@ -397,8 +390,7 @@ fn take_metadata<'a>(
     if matches!(found, Match::Absent) {
         draft.export.faults.push(Problem::incomplete(
             &below(draft.around, &part.path),
-            "the metadata that the completion marker names",
-            "no such object",
+            "no such object, although the completion marker names it",
         ));
     }
     if part.metadata.is_some() && !part.path.contains('/') {
@@ -441,8 +433,7 @@ fn read_part<'a>(
 
 fn parse_metadata(view: &Listing<'_>, name: &str) -> Result<ExportMetadata, Problem> {
     let bytes = view.bytes(name)?;
-    ExportMetadata::parse(&bytes)
-        .map_err(|error| Problem::damaged(name, "the metadata of a kind", error.to_string()))
+    ExportMetadata::parse(&bytes).map_err(|error| Problem::damaged(name, error.to_string()))
 }
 
 const HAS_METADATA: &str = "the part was read from its metadata";
@@ -463,22 +454,23 @@ fn claim_outputs<'a>(
     let mut listed = BTreeSet::new();
     for kind in &metadata.kinds {
         if kind.kind != want {
-            let expected = format!("{}, as the completion marker says", kind_or_all(&want));
-            let fault = Problem::damaged(&name, expected, kind_or_all(&kind.kind));
-            export.faults.push(fault);
+            let reason = format!(
+                "expected {} as in the completion marker, found {}",
+                kind_or_all(&want),
+                kind_or_all(&kind.kind)
+            );
+            export.faults.push(Problem::damaged(&name, reason));
         }
         for file in &kind.files {
             if !stays_inside(file) {
-                let fault = Problem::damaged(&name, INSIDE, format!("{file:?}"));
-                export.faults.push(fault);
+                export.faults.push(Problem::damaged(&name, outside(file)));
             } else if is_without_folders {
                 part.missing.push(file.clone());
             } else if listed.insert(file) {
                 claim_output(view, draft.around, export, part, file);
             } else {
-                let found = format!("{file:?} listed twice");
-                let fault = Problem::damaged(&name, "each output listed once", found);
-                export.faults.push(fault);
+                let reason = format!("it lists {file:?} twice");
+                export.faults.push(Problem::damaged(&name, reason));
             }
         }
     }
@@ -505,11 +497,8 @@ fn claim_output(
     let is_of_another = view.is_claimed(&output);
     match view.claim(&output) {
         Some(_) if is_of_another => {
-            export.faults.push(Problem::damaged(
-                &output,
-                "an output that one export lists",
-                "one that two list",
-            ));
+            let fault = Problem::damaged(&output, "two exports list this output");
+            export.faults.push(fault);
         }
         None => part.missing.push(file.to_owned()),
         Some(listed) => {
@@ -557,8 +546,7 @@ fn find_outputs<'a>(
             let name = below(draft.around, &path);
             draft.export.faults.push(Problem::incomplete(
                 &name,
-                "an output that the metadata lists",
-                "no such object",
+                "no such object, although the metadata list it",
             ));
         }
     }
@@ -596,8 +584,7 @@ fn finish_part(drafts: &mut [ExportDraft<'_>], part: ReferencedPart) {
     };
     let namespace = group.namespace.as_ref();
     if let Some(namespace) = namespace.filter(|namespace| !namespace.is_valid()) {
-        let found = format!("{:?}", namespace.as_str());
-        let fault = Problem::damaged(draft.mark, VALID_NAMESPACE, found);
+        let fault = Problem::damaged(draft.mark, invalid_namespace(namespace));
         export.faults.push(fault);
     }
     export.faults.extend(short_fault(&group));
@@ -616,8 +603,7 @@ fn short_fault(group: &ExportPart) -> Option<Problem> {
     let fault = Problem::count(
         name,
         group,
-        format!("outputs of {bytes} bytes, as the completion marker says"),
-        format!("{found} bytes"),
+        format!("expected outputs of {bytes} bytes as in the completion marker, found {found}"),
     );
     Some(Problem {
         may_ripen: true,

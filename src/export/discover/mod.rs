@@ -19,8 +19,13 @@ use crate::model::{EntryRole, ExportFormat, Kind, KindRef, Namespace, Selector, 
 /// Metadata objects larger than this many bytes are refused as damaged; real ones hold a few KiB.
 pub const MAX_METADATA_BYTES: u64 = 64 << 20;
 
-/// What is expected of every namespace.
-pub const VALID_NAMESPACE: &str = "a namespace of up to 100 of A-Z a-z 0-9 . _ -";
+/// What is wrong with a namespace that Datastore does not allow.
+pub fn invalid_namespace(namespace: &Namespace) -> String {
+    format!(
+        "{:?} is not a namespace: one has up to 100 of A-Z a-z 0-9 . _ -",
+        namespace.as_str()
+    )
+}
 
 /// An object of a listing: its name below the root of the listing, and its length.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,10 +65,8 @@ pub struct Problem {
     pub class: Severity,
     /// The object at fault, or the export's folder.
     pub object: String,
-    /// What should have been found.
-    pub expected: String,
-    /// What was found.
-    pub found: String,
+    /// What is wrong with it.
+    pub reason: String,
     /// Whether time alone may mend it: what is missing may come, what is too short may still be
     /// growing.
     pub may_ripen: bool,
@@ -74,37 +77,30 @@ pub struct Problem {
 
 impl Problem {
     /// A fault of something that is not there (yet).
-    pub fn incomplete(object: &str, expected: impl Into<String>, found: impl Into<String>) -> Self {
+    pub fn incomplete(object: &str, reason: impl Into<String>) -> Self {
         Problem {
             class: Severity::Incomplete,
             object: object.to_owned(),
-            expected: expected.into(),
-            found: found.into(),
+            reason: reason.into(),
             may_ripen: true,
             count_of: None,
         }
     }
 
     /// A fault of a count in the metadata that contradicts the data.
-    pub fn count(
-        object: &str,
-        group: &ExportPart,
-        expected: impl Into<String>,
-        found: impl Into<String>,
-    ) -> Self {
+    pub fn count(object: &str, group: &ExportPart, reason: impl Into<String>) -> Self {
         Problem {
             count_of: Some(Box::new(group.selector())),
-            ..Problem::damaged(object, expected, found)
+            ..Problem::damaged(object, reason)
         }
     }
 
     /// A fault of something that is there and wrong.
-    pub fn damaged(object: &str, expected: impl Into<String>, found: impl Into<String>) -> Self {
+    pub fn damaged(object: &str, reason: impl Into<String>) -> Self {
         Problem {
             class: Severity::Damaged,
             object: object.to_owned(),
-            expected: expected.into(),
-            found: found.into(),
+            reason: reason.into(),
             may_ripen: false,
             count_of: None,
         }
@@ -113,11 +109,7 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}: expected {}, found {}",
-            self.object, self.expected, self.found
-        )
+        write!(f, "{}: {}", self.object, self.reason)
     }
 }
 
@@ -471,13 +463,10 @@ impl<'a> Listing<'a> {
     /// The bytes of a metadata object, or the fault that it cannot be read.
     fn bytes(&self, name: &str) -> Result<Cow<'a, [u8]>, Problem> {
         self.metadata.get(name).ok_or_else(|| {
+            let len = self.objects.get(name).map_or(0, |listed| listed.len);
             Problem::damaged(
                 name,
-                format!("metadata of at most {MAX_METADATA_BYTES} bytes"),
-                format!(
-                    "{} bytes",
-                    self.objects.get(name).map_or(0, |listed| listed.len)
-                ),
+                format!("metadata have at most {MAX_METADATA_BYTES} bytes, these have {len}"),
             )
         })
     }

@@ -185,7 +185,7 @@ fn each_damage_names_object_and_severity() {
         (
             "the completion marker is not there yet",
             Severity::Incomplete,
-            "a/x: expected a completion marker",
+            "a/x: the completion marker *.overall_export_metadata is missing",
             |objects| drop(objects.remove(MARK)),
         ),
         (
@@ -257,7 +257,7 @@ fn a_path_that_leaves_its_folder_is_damage() {
         let found = faults(&export_of(&[path], 0, 0));
         assert!(
             found.iter().any(|(class, text)| *class == Severity::Damaged
-                && text.contains("inside the export's folder")),
+                && text.contains("is not a path inside the folder of the export")),
             "{path}: {found:?}"
         );
     }
@@ -618,7 +618,7 @@ fn copied_file_does_not_make_export_ambiguous() {
     objects.insert(format!("{output} (2)"), vec![0; 5]);
     let found = faults(&objects);
     assert!(
-        matches!(&found[..], [(Severity::Incomplete, text)] if text.contains("probably renamed")),
+        matches!(&found[..], [(Severity::Incomplete, text)] if text.contains("is not clear which")),
         "{found:?}"
     );
 }
@@ -645,7 +645,7 @@ fn merged_folders_of_two_kinds_are_one_line() {
     assert_whole(&objects, &["Order", "User"], 0, "in folders");
     let found = faults(&renamed(&objects, |name| base(name).to_owned()));
     assert!(
-        matches!(&found[..], [(Severity::Incomplete, text)] if text.contains("probably renamed")),
+        matches!(&found[..], [(Severity::Incomplete, text)] if text.contains("is not clear which")),
         "{found:?}"
     );
 }

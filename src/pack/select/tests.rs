@@ -22,7 +22,7 @@ fn export(title: &str, namespace: &str, kind: &str, started: Option<Timestamp>) 
 }
 
 fn unfinished(export: Export) -> Export {
-    let fault = Problem::incomplete(&export.title, "a completion marker", "none");
+    let fault = Problem::incomplete(&export.title, "no completion marker");
     Export {
         finished: None,
         faults: vec![fault],
@@ -31,7 +31,7 @@ fn unfinished(export: Export) -> Export {
 }
 
 fn damaged(export: Export) -> Export {
-    let fault = Problem::damaged(&export.title, "a length", "another one");
+    let fault = Problem::damaged(&export.title, "another length");
     Export {
         faults: vec![fault],
         ..export

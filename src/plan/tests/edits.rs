@@ -184,11 +184,11 @@ fn edited_plan_names_expected_and_found() {
     };
     assert_eq!(
         edit("\"entities\": 90,", "\"entities\": 91,"),
-        "plan: step 3 ((default)/Product): entities: expected 90, found 91; steps may be removed or moved, nothing else"
+        "the plan was edited: step 3 ((default)/Product): entities: expected 90, found 91"
     );
     assert_eq!(
         edit("\"kind\": \"Product\"", "\"kind\": \"Product2\""),
-        "plan: step 3: expected a kind that the archive holds and the choices take, found (default)/Product2; steps may be removed or moved, nothing else"
+        "the plan was edited: step 3: expected a kind of the original plan, found (default)/Product2"
     );
     assert!(
         edit("emulator:shop-test@", "emulator:shop-prod@")

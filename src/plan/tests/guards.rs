@@ -81,7 +81,7 @@ fn emulator_address_comes_from_the_environment() {
     );
     assert_eq!(
         target("emulator:shop", None).unwrap_err().to_string(),
-        "target emulator:shop: expected emulator:shop@HOST:PORT or DATASTORE_EMULATOR_HOST, found neither"
+        "target emulator:shop has no address, and DATASTORE_EMULATOR_HOST is not set"
     );
     assert_eq!(
         target("emulator:shop", Some("http://localhost:8081/")).unwrap(),

@@ -112,18 +112,18 @@ fn unimportable_export_is_named() {
     let cases: [(Change, &str); 3] = [
         (
             |m| m.kinds[1].format = ExportFormat::LegacyBackup,
-            "(default)/Customer, which is a backup of the old Datastore Admin",
+            "(default)/Customer is a backup of the old Datastore Admin",
         ),
         (
             |m| {
                 let shared = m.kinds[0].entries[0].clone();
                 m.kinds[1].entries.push(shared);
             },
-            "one that holds (default)/Customer and (default)/Product",
+            "the export of (default)/Customer holds (default)/Product as well",
         ),
         (
             |m| m.kinds[1].entries[0].content_encoding = Some("gzip".to_owned()),
-            "exports/(default)/Customer/output-0 of (default)/Customer, which is",
+            "exports/(default)/Customer/output-0 of (default)/Customer is stored encoded",
         ),
     ];
     for (change, found) in cases {
@@ -295,7 +295,7 @@ fn order_file_and_options_join() {
             order_file: file(&[], &[], &["Setting=Session"]),
             ..typed(&["Session=Setting"])
         }),
-        "expected an order that can hold, found a circle: (default)/Session before (default)/Setting (order.toml: depends_on Setting=Session), \
+        "the given order contradicts itself: (default)/Session before (default)/Setting (order.toml: depends_on Setting=Session), \
          (default)/Setting before (default)/Session (--depends-on Session=Setting)"
     );
     assert_eq!(
@@ -304,7 +304,7 @@ fn order_file_and_options_join() {
             order_file: file(&["Setting"], &[], &[]),
             ..PlanSelection::default()
         }),
-        "(default)/Setting: expected one place, found order.toml: first Setting and --last Setting"
+        "(default)/Setting cannot be both first and last: order.toml: first Setting, --last Setting"
     );
     assert_eq!(
         fails(PlanSelection {

@@ -94,7 +94,7 @@ fn importable<'a>(
     step: &Step,
 ) -> Result<(&'a KindInfo, &'a EntryInfo), ImportError> {
     let found = archive.kind(&step.pair());
-    let item = found.ok_or_else(|| unfit(step, "a kind of the archive", "none".to_owned()))?;
+    let item = found.ok_or_else(|| unfit(step, "the archive does not hold it"))?;
     check_namespace(step)?;
     check_format(step, item)?;
     check_encodings(step, item)?;
@@ -102,11 +102,10 @@ fn importable<'a>(
     Ok((item, completion_marker(step, item)?))
 }
 
-fn unfit(step: &Step, expected: &'static str, found: String) -> ImportError {
+fn unfit(step: &Step, reason: impl Into<String>) -> ImportError {
     ImportError::NotImportable {
         pair: step.pair(),
-        expected,
-        found,
+        reason: reason.into(),
     }
 }
 
@@ -114,16 +113,15 @@ fn check_namespace(step: &Step) -> Result<(), ImportError> {
     if step.to_namespace == step.namespace {
         return Ok(());
     }
-    let found = format!("one that becomes {}", step.to_pair());
-    Err(unfit(step, "a namespace that stays", found))
+    let reason = format!("its namespace changes to {}", step.to_namespace);
+    Err(unfit(step, reason))
 }
 
 fn check_format(step: &Step, item: &KindInfo) -> Result<(), ImportError> {
     if item.format != ExportFormat::LegacyBackup {
         return Ok(());
     }
-    let found = "a backup of the Datastore Admin".to_owned();
-    Err(unfit(step, "a managed export", found))
+    Err(unfit(step, "it is a backup of the old Datastore Admin"))
 }
 
 fn check_encodings(step: &Step, item: &KindInfo) -> Result<(), ImportError> {
@@ -131,8 +129,7 @@ fn check_encodings(step: &Step, item: &KindInfo) -> Result<(), ImportError> {
     let Some(encoded) = entries.find(|entry| entry.content_encoding.is_some()) else {
         return Ok(());
     };
-    let found = format!("{}, encoded", encoded.name);
-    Err(unfit(step, "entries as they were written", found))
+    Err(unfit(step, format!("{} is stored encoded", encoded.name)))
 }
 
 /// Refuses an export that holds another kind as well.
@@ -140,11 +137,9 @@ fn check_alone(archive: &Archive, step: &Step, item: &KindInfo) -> Result<(), Im
     let Some(other) = sharing_kind(archive, step, item) else {
         return Ok(());
     };
-    let found = format!("one with {} in it", other.pair());
     Err(unfit(
         step,
-        "an export of this kind and namespace alone",
-        found,
+        format!("its export holds {} as well", other.pair()),
     ))
 }
 
@@ -165,8 +160,7 @@ fn completion_marker<'a>(step: &Step, item: &'a KindInfo) -> Result<&'a EntryInf
         (Some(mark), None) => Ok(mark),
         _ => Err(unfit(
             step,
-            "an export with one completion marker",
-            "another number".to_owned(),
+            "its export has not exactly one completion marker",
         )),
     }
 }
@@ -182,8 +176,8 @@ fn is_renamed(entry: &EntryInfo) -> bool {
 fn name_below<'a>(step: &Step, entry: &'a EntryInfo, folder: &str) -> Result<&'a str, ImportError> {
     let rest = entry.name.strip_prefix(folder);
     rest.and_then(|rest| rest.strip_prefix('/')).ok_or_else(|| {
-        let found = format!("{} outside of it", entry.name);
-        unfit(step, "an export in one folder", found)
+        let reason = format!("{} is outside the folder of its export", entry.name);
+        unfit(step, reason)
     })
 }
 

@@ -135,25 +135,23 @@ pub enum ImportError {
     #[error(transparent)]
     Datastore(#[from] DatastoreError),
     /// The emulator refused what lies in a folder: it may not see that folder.
-    #[error(
-        "{error}; the export was laid down in {folder}, which the emulator must be able to read"
-    )]
+    #[error("{error}; the emulator must be able to read the export, which is in {folder}")]
     EmulatorCannotRead {
         /// What it said.
         error: DatastoreError,
-        /// Where the export lay.
+        /// Where the export is.
         folder: String,
     },
     /// The operation has ended without success.
-    #[error("import {operation}: expected it to succeed, found {found}")]
+    #[error("import {operation} failed: {reason}")]
     Failed {
         /// The operation.
         operation: String,
         /// Its own words.
-        found: String,
+        reason: String,
     },
     /// The operation goes on for longer than it is waited for.
-    #[error("import {operation}: still running after {}", spelled_duration(*.timeout))]
+    #[error("import {operation} is still running after {}", spelled_duration(*.timeout))]
     OperationTimeout {
         /// The operation.
         operation: String,
@@ -161,22 +159,18 @@ pub enum ImportError {
         timeout: Duration,
     },
     /// No import can do this step.
-    #[error("{pair}: expected {expected} for an import, found {found}")]
+    #[error("{pair} cannot be imported: {reason}")]
     NotImportable {
         /// The step.
         pair: KindRef,
-        /// What an import can do.
-        expected: &'static str,
-        /// What the step is.
-        found: String,
+        /// Why not.
+        reason: String,
     },
     /// There is no place to stage for this importer.
-    #[error("--staging: expected {expected}, found {found}")]
+    #[error("--staging: {fault}")]
     InvalidStaging {
-        /// What the importer reads from.
-        expected: &'static str,
-        /// What was given.
-        found: String,
+        /// What is wrong with it.
+        fault: &'static str,
     },
     /// A fault of kindpack's own.
     #[error(transparent)]
@@ -382,7 +376,7 @@ impl RunningImport {
             OperationState::Running(progress) => Ok(Some(progress)),
             OperationState::Failed(failure) => Err(ImportError::Failed {
                 operation: operation.to_owned(),
-                found: failure.message,
+                reason: failure.message,
             }),
             OperationState::Unknown => Err(self.lost_operation().into()),
         }
@@ -391,8 +385,7 @@ impl RunningImport {
     fn lost_operation(&self) -> DatastoreError {
         DatastoreError::UnexpectedResponse {
             call: format!("import of {}", self.pair),
-            expected: "the operation that was started",
-            found: "none".to_owned(),
+            missing: "operation that was started",
         }
     }
 

@@ -51,24 +51,21 @@ impl Staging {
         importer: &dyn Importer,
         stores: &StoreRegistry,
     ) -> Result<Self, ImportError> {
-        let no_place = |expected| {
-            let found = chosen.map_or_else(|| "nothing".to_owned(), ToString::to_string);
-            Err(ImportError::InvalidStaging { expected, found })
-        };
+        let no_place = |fault| Err(ImportError::InvalidStaging { fault });
         let (place, private) = match (importer.reads(), chosen) {
             (ExportStorage::Bucket, Some(place @ Location::Bucket { .. })) => {
                 (place.clone(), false)
             }
             (ExportStorage::Bucket, _) => {
-                return no_place("gs://BUCKET/NAME, from where the service imports");
+                return no_place("the service imports from gs://BUCKET/NAME only");
             }
             (_, Some(Location::Local(path))) => (Location::Local(absolute(path)?), false),
             (ExportStorage::LocalDir, None) => (Location::Local(absolute(own)?), true),
             (ExportStorage::RemoteDir, None) => {
-                return no_place("a folder that the emulator's machine sees under the same path");
+                return no_place("the emulator is on another machine: name a folder that both see");
             }
             (_, Some(Location::Bucket { .. })) => {
-                return no_place("a folder, for an emulator reads no buckets");
+                return no_place("an emulator imports from a folder, not from a bucket");
             }
         };
         Ok(Staging {
@@ -193,10 +190,7 @@ fn no_padding(_: &EntryInfo) -> Bytes {
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, StoreError> {
-    std::path::absolute(path).map_err(failed(
-        path.display().to_string(),
-        "cannot tell where it is",
-    ))
+    std::path::absolute(path).map_err(failed(path.display().to_string(), "finding"))
 }
 
 fn failed(name: String, deed: &'static str) -> impl FnOnce(std::io::Error) -> StoreError {
@@ -210,10 +204,7 @@ fn make_private(folder: &Path) -> Result<(), StoreError> {
         .recursive(true)
         .mode(0o700)
         .create(folder);
-    made.map_err(failed(
-        folder.display().to_string(),
-        "cannot make the folder",
-    ))
+    made.map_err(failed(folder.display().to_string(), "creating the folder"))
 }
 
 /// The folders of a plan and of a step. They have names that others can guess, and what is below
@@ -221,7 +212,7 @@ fn make_private(folder: &Path) -> Result<(), StoreError> {
 fn make_own(step: &Path) -> Result<(), StoreError> {
     if let Some(place) = step.parent().and_then(Path::parent) {
         let made = std::fs::create_dir_all(place);
-        made.map_err(failed(shown(place), "cannot make the folder"))?;
+        made.map_err(failed(shown(place), "creating the folder"))?;
     }
     let mut folders = step.parent().into_iter().chain([step]);
     folders.try_for_each(make_own_folder)
@@ -230,7 +221,7 @@ fn make_own(step: &Path) -> Result<(), StoreError> {
 fn make_own_folder(folder: &Path) -> Result<(), StoreError> {
     match std::fs::create_dir(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-        made => made.map_err(failed(shown(folder), "cannot make the folder"))?,
+        made => made.map_err(failed(shown(folder), "creating the folder"))?,
     }
     check_owner(folder)
 }
@@ -238,12 +229,13 @@ fn make_own_folder(folder: &Path) -> Result<(), StoreError> {
 /// Refuses a link, and what another user made.
 fn check_owner(folder: &Path) -> Result<(), StoreError> {
     let meta = std::fs::symlink_metadata(folder);
-    let meta = meta.map_err(failed(shown(folder), "cannot look at it"))?;
+    let meta = meta.map_err(failed(shown(folder), "reading"))?;
     if meta.is_dir() && meta.uid() == rustix::process::geteuid().as_raw() {
         return Ok(());
     }
-    let (name, found) = (shown(folder), "what another user made");
-    Err(StoreError::AlreadyExists { name, found })
+    Err(StoreError::AlreadyExists {
+        name: format!("{} of another user", shown(folder)),
+    })
 }
 
 fn shown(path: &Path) -> String {
@@ -252,8 +244,7 @@ fn shown(path: &Path) -> String {
 
 async fn remove_local(path: PathBuf) -> Result<(), StoreError> {
     let name = shown(&path);
-    let lost =
-        move |lost: WorkerPanicked| failed(name, "cannot remove it")(std::io::Error::other(lost));
+    let lost = move |lost: WorkerPanicked| failed(name, "removing")(std::io::Error::other(lost));
     let removed = Workers::run_blocking(move || remove_folder(&path)).await;
     removed.map_err(lost)?
 }
@@ -273,9 +264,7 @@ async fn remove_objects(store: &dyn Store) -> Result<(), StoreError> {
 fn remove_folder(folder: &Path) -> Result<(), StoreError> {
     match std::fs::remove_dir_all(folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(failed(folder.display().to_string(), "cannot remove it")(
-                error,
-            ));
+            return Err(failed(folder.display().to_string(), "removing")(error));
         }
         _ => {}
     }

@@ -39,7 +39,7 @@ const SYNC_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 pub enum JournalFileError {
     /// The file cannot be read or written.
-    #[error("{path}: {deed}: {source}")]
+    #[error("{deed} {path} failed: {source}")]
     Io {
         /// The journal's path.
         path: String,
@@ -49,13 +49,13 @@ pub enum JournalFileError {
         source: io::Error,
     },
     /// A pipe, a device or a folder.
-    #[error("{path}: a journal must be a regular file")]
+    #[error("{path} is not a regular file, as a journal must be")]
     NotAFile {
         /// The journal's path.
         path: String,
     },
     /// Another restore is writing it.
-    #[error("{path}: expected to be the only restore with this journal, found another one at work")]
+    #[error("another restore is using the journal {path}")]
     Busy {
         /// The journal's path.
         path: String,
@@ -102,7 +102,7 @@ impl JournalFile {
             .parent()
             .filter(|folder| !folder.as_os_str().is_empty())
         {
-            fs::create_dir_all(folder).map_err(failed(folder, "cannot make the folder"))?;
+            fs::create_dir_all(folder).map_err(failed(folder, "creating the folder of"))?;
         }
         let file = open_locked(path, true)?;
         JournalFile::from_locked(file, path)
@@ -129,7 +129,7 @@ impl JournalFile {
         file.set_len(journal.valid_len)
             .map_err(failed(path, "cannot cut the journal's torn end"))?;
         file.seek(SeekFrom::End(0))
-            .map_err(failed(path, "cannot write the journal"))?;
+            .map_err(failed(path, "writing"))?;
         sync_folder(path);
         let len = journal.valid_len;
         Ok(JournalFile {
@@ -165,7 +165,7 @@ impl JournalFile {
         {
             Ok(mut file) => read(&mut file, path),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Journal::default()),
-            Err(source) => Err(failed(path, "cannot open the journal")(source)),
+            Err(source) => Err(failed(path, "opening")(source)),
         }
     }
 
@@ -201,7 +201,7 @@ impl JournalFile {
     /// [`JournalFileError::Io`].
     pub fn set_aside(self) -> Result<PathBuf, JournalFileError> {
         let free = self.free_name();
-        fs::rename(&self.path, &free).map_err(failed(&self.path, "cannot rename the journal"))?;
+        fs::rename(&self.path, &free).map_err(failed(&self.path, "renaming"))?;
         sync_folder(&self.path);
         Ok(free)
     }
@@ -256,12 +256,12 @@ impl JournalFile {
             return Ok(());
         }
         let source = io::Error::other("an event before this one could not be written");
-        Err(failed(&self.path, "cannot write the journal")(source))
+        Err(failed(&self.path, "writing")(source))
     }
 
     fn empty_if_restarted(&mut self, file: &File) -> Result<(), JournalFileError> {
         if std::mem::take(&mut self.restarts) {
-            cut(file, 0).map_err(failed(&self.path, "cannot empty the journal"))?;
+            cut(file, 0).map_err(failed(&self.path, "emptying"))?;
             self.len = 0;
         }
         Ok(())
@@ -282,18 +282,16 @@ impl JournalFile {
         let len = self.len;
         self.len += line.len() as u64;
         let written = Workers::run_blocking(move || write_line(&file, &line, len, lasts));
-        written
-            .await?
-            .map_err(failed(&self.path, "cannot write the journal"))
+        written.await?.map_err(failed(&self.path, "writing"))
     }
 }
 
 /// Opens a journal for writing and keeps others from it.
 fn open_locked(path: &Path, creates: bool) -> Result<File, JournalFileError> {
     for _ in 0..MAX_OPEN_ATTEMPTS {
-        let file = open_file(path, creates).map_err(failed(path, "cannot open the journal"))?;
+        let file = open_file(path, creates).map_err(failed(path, "opening"))?;
         let opened = file.metadata();
-        let opened = opened.map_err(failed(path, "cannot look at the journal"))?;
+        let opened = opened.map_err(failed(path, "reading"))?;
         if !opened.is_file() {
             return Err(not_a_file(path));
         }
@@ -301,7 +299,7 @@ fn open_locked(path: &Path, creates: bool) -> Result<File, JournalFileError> {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => break,
             Err(TryLockError::Error(source)) => {
-                return Err(failed(path, "cannot lock the journal")(source));
+                return Err(failed(path, "locking")(source));
             }
         }
         // Who held the lock may have given the file another name since it was opened.
@@ -341,11 +339,11 @@ fn is_named(opened: &fs::Metadata, path: &Path) -> bool {
 /// Refuses what is no file, and one that is too long for a journal.
 fn check_file(file: &File, path: &Path) -> Result<(), JournalFileError> {
     let metadata = file.metadata();
-    let metadata = metadata.map_err(failed(path, "cannot look at the journal"))?;
+    let metadata = metadata.map_err(failed(path, "reading"))?;
     if !metadata.is_file() {
         return Err(not_a_file(path));
     }
-    check_len(metadata.len()).map_err(failed(path, "cannot read the journal"))
+    check_len(metadata.len()).map_err(failed(path, "reading"))
 }
 
 fn check_len(found: u64) -> io::Result<()> {
@@ -353,7 +351,7 @@ fn check_len(found: u64) -> io::Result<()> {
         return Ok(());
     }
     Err(io::Error::other(format!(
-        "expected at most {MAX_JOURNAL_BYTES} bytes, found {found}"
+        "it has {found} bytes, more than {MAX_JOURNAL_BYTES}"
     )))
 }
 
@@ -410,7 +408,7 @@ fn read(file: &mut File, path: &Path) -> Result<Journal, JournalFileError> {
     loop {
         number += 1;
         let len = read_line(&mut lines, &mut line);
-        if len.map_err(failed(path, "cannot read the journal"))? == 0 {
+        if len.map_err(failed(path, "reading"))? == 0 {
             return Ok(replay.finish());
         }
         check_line_len(number, line.len()).map_err(content)?;

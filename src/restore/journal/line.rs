@@ -118,12 +118,12 @@ fn damaged(line: u64, (expected, found): Mismatch) -> JournalError {
 }
 
 fn no_crc() -> Mismatch {
-    ("a crc at the beginning".to_owned(), "none".to_owned())
+    ("a crc at the beginning".to_owned(), "other text".to_owned())
 }
 
 fn not_an_event(line: u64, error: &serde_json::Error) -> JournalError {
-    let found = error.to_string();
-    JournalError::NotAnEvent { line, found }
+    let fault = error.to_string();
+    JournalError::NotAnEvent { line, fault }
 }
 
 /// What follows the checksum, if the checksum is right; otherwise the checksum that it has and what

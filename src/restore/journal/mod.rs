@@ -165,12 +165,12 @@ pub enum JournalError {
         found: String,
     },
     /// A line that was written whole but is no event of this version.
-    #[error("line {line}: expected an event of {JOURNAL_FORMAT}, found {found}")]
+    #[error("line {line} is not an event of {JOURNAL_FORMAT}: {fault}")]
     NotAnEvent {
         /// Its number, from 1.
         line: u64,
         /// What is wrong with it.
-        found: String,
+        fault: String,
     },
     /// An event that cannot have happened where it stands.
     #[error("line {line}: {source}")]
@@ -190,7 +190,7 @@ pub enum JournalError {
     },
     /// The journal of another plan, whose restore has not finished.
     #[error(
-        "this is the journal of another plan: {done} of {steps} steps into {target} are done (begun {began}, plan of sha256 {plan_sha256})"
+        "this is the journal of another plan, begun {began}: {done} of {steps} steps into {target} are done (plan sha256 {plan_sha256})"
     )]
     OtherPlan {
         /// The plan that the journal names.
@@ -217,13 +217,13 @@ pub enum JournalError {
         found: u64,
     },
     /// The journal knows other steps than the plan.
-    #[error("the journal has other steps than the plan: {found}")]
+    #[error("the journal has other steps than the plan: {difference}")]
     OtherSteps {
         /// What it knows instead.
-        found: String,
+        difference: String,
     },
     /// The journal of another target.
-    #[error("expected one for target {expected}, found one for {found}")]
+    #[error("this is the journal of another target: expected {expected}, found {found}")]
     OtherTarget {
         /// The target of the plan.
         expected: String,

@@ -154,10 +154,7 @@ fn pending_steps(ids: &[u32]) -> Result<BTreeMap<u32, StepStatus>, Mismatch> {
     if steps.len() == ids.len() {
         return Ok(steps);
     }
-    Err(impossible(
-        "an id of its own for each step",
-        "one that stands twice",
-    ))
+    Err(impossible("an id of its own for each step", "one id twice"))
 }
 
 /// The journal's last event.
@@ -201,7 +198,7 @@ pub struct PlannedStep {
 
 /// An event that cannot have happened where it stands.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("event {event}: expected {expected}, found {found}")]
+#[error("event {event} is not possible here: expected {expected}, found {found}")]
 pub struct InvalidTransition {
     /// The event's name.
     pub event: &'static str,
@@ -374,14 +371,14 @@ impl Journal {
         if known == planned {
             return Ok(());
         }
-        let found = format!("{known} steps where the plan has {planned}");
-        Err(JournalError::OtherSteps { found })
+        let difference = format!("expected {planned} steps, found {known}");
+        Err(JournalError::OtherSteps { difference })
     }
 
     fn check_step(&self, planned: &PlannedStep) -> Result<(), JournalError> {
         let Some(status) = self.steps.get(&planned.id) else {
-            let found = format!("no step {}", planned.id);
-            return Err(JournalError::OtherSteps { found });
+            let difference = format!("step {} is missing", planned.id);
+            return Err(JournalError::OtherSteps { difference });
         };
         status.check_pair(planned)?;
         status.check_entities(planned)
@@ -513,7 +510,10 @@ impl StepStatus {
     fn check_pair(&self, planned: &PlannedStep) -> Result<(), JournalError> {
         match &self.pair {
             Some(pair) if *pair != planned.pair => Err(JournalError::OtherSteps {
-                found: format!("step {} as {pair}", planned.id),
+                difference: format!(
+                    "step {}: expected {}, found {pair}",
+                    planned.id, planned.pair
+                ),
             }),
             _ => Ok(()),
         }

@@ -370,7 +370,7 @@ fn impossible_event_is_refused_and_changes_nothing() {
     let error = read(line(rest).as_bytes()).unwrap_err();
     assert_eq!(
         std::error::Error::source(&error).unwrap().to_string(),
-        "event opened: expected format kindpack-journal/1, found \"kindpack-journal/2\""
+        "event opened is not possible here: expected format kindpack-journal/1, found \"kindpack-journal/2\""
     );
 }
 

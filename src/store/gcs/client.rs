@@ -142,7 +142,7 @@ impl CallError for StoreError {
     fn unauthorized(call: &str, _: bool) -> Self {
         StoreError::Unauthorized {
             call: call.to_owned(),
-            found: "HTTP 401, also with a new token",
+            fault: "the service accepts no token of these credentials (HTTP 401)",
         }
     }
 }
@@ -162,10 +162,10 @@ impl From<TokenError> for GcsAttemptError {
     }
 }
 
-fn unauthorized(found: &'static str) -> StoreError {
+fn unauthorized(fault: &'static str) -> StoreError {
     StoreError::Unauthorized {
         call: "credentials".to_owned(),
-        found,
+        fault,
     }
 }
 
@@ -259,7 +259,7 @@ impl Response {
     pub(super) fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, GcsAttemptError> {
         // A cut answer is no answer: the call is made again.
         serde_json::from_slice(&self.body)
-            .map_err(|_| GcsAttemptError::transient("an answer that is not the expected JSON"))
+            .map_err(|_| GcsAttemptError::transient("the answer is not valid JSON"))
     }
 
     /// What may be shown of a failure.
@@ -324,7 +324,7 @@ fn failed(
         }
         404 => GcsAttemptError::Permanent(StoreError::NotFound {
             name: name.to_owned(),
-            expected: "an object",
+            what: "object",
         }),
         408 | 429 | 500..=599 => GcsAttemptError::Transient {
             found,
@@ -651,19 +651,19 @@ pub(super) fn crate_error(
     if error.is_authentication() {
         return GcsAttemptError::Permanent(StoreError::Unauthorized {
             call: "credentials".to_owned(),
-            found: "some for which no token is given",
+            fault: "Google gives no token for them",
         });
     }
     if error.is_binding() {
         return GcsAttemptError::Permanent(StoreError::Refused {
             name: name.to_owned(),
-            found: "a name that is none in Cloud Storage".to_owned(),
+            found: "the name is not valid in Cloud Storage".to_owned(),
         });
     }
     GcsAttemptError::transient(if error.is_timeout() {
         "no answer in time"
     } else {
-        "a broken connection"
+        "the connection broke"
     })
 }
 

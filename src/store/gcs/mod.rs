@@ -191,7 +191,7 @@ impl GcsStore {
     fn info(&self, resource: ObjectResource) -> Result<ObjectInfo, GcsAttemptError> {
         let (Some(len), Some(version)) = (resource.len(), resource.generation()) else {
             return Err(GcsAttemptError::transient(
-                "an object without size or generation",
+                "the answer lacks size or generation",
             ));
         };
         let name = resource
@@ -218,7 +218,7 @@ impl GcsStore {
     fn listed_info(&self, name: &str, resource: ObjectResource) -> Result<ObjectInfo, StoreError> {
         self.info(resource).map_err(|_| StoreError::Refused {
             name: self.display_name(name),
-            found: "an object without size or generation".to_owned(),
+            found: "the answer lacks size or generation".to_owned(),
         })
     }
 
@@ -589,7 +589,7 @@ impl Store for GcsStore {
         if resources.is_empty() {
             return Err(StoreError::NotFound {
                 name: self.display_name(""),
-                expected: "objects below this prefix",
+                what: "folder: no object has a name that begins with it",
             });
         }
         resources

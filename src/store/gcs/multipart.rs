@@ -145,7 +145,7 @@ impl MultipartWriter {
         });
         let digests = digests.await;
         let (sha256, crc32c) =
-            digests.map_err(|error| self.lost_task("cannot hash a part", error))?;
+            digests.map_err(|error| self.lost_task("hashing a part of", error))?;
         Ok(UploadedPart {
             name: format!("{FOLDER}{}/{sha256}", self.name),
             generation: None,
@@ -171,7 +171,7 @@ impl MultipartWriter {
     async fn join_next(&mut self) -> Result<(), StoreError> {
         if let Some(joined) = self.uploading.join_next().await {
             let (number, part) =
-                joined.map_err(|error| self.lost_task("cannot send a part", error))??;
+                joined.map_err(|error| self.lost_task("sending a part of", error))??;
             self.done.insert(number, part);
         }
         Ok(())
@@ -353,7 +353,7 @@ impl MultipartWriter {
                 }
                 Ok(answer) => answer.failed(
                     &shown,
-                    "storage.objects.create (and storage.objects.get on its parts)",
+                    "storage.objects.create, or storage.objects.get on its parts,",
                 ),
                 Err(failed) => failed,
             };
@@ -398,7 +398,7 @@ impl MultipartWriter {
             Ok(_) | Err(StoreError::Denied { .. } | StoreError::NotFound { .. }) => {
                 Err(StoreError::UploadLost {
                     name,
-                    found: "that parts of it are gone".to_owned(),
+                    reason: "parts of it are gone".to_owned(),
                 })
             }
             Err(error) => Err(error),

@@ -83,7 +83,7 @@ impl GcsStore {
             },
             None => StoreError::UploadLost {
                 name,
-                found: "an object without a checksum".to_owned(),
+                reason: "the object has no checksum".to_owned(),
             },
         }
     }

@@ -94,10 +94,10 @@ impl ResumableUpload {
         self.kept + self.sending.len() as u64 + self.filling.len() as u64
     }
 
-    fn lost(&self, found: impl Into<String>) -> StoreError {
+    fn lost(&self, reason: impl Into<String>) -> StoreError {
         StoreError::UploadLost {
             name: self.store.display_name(&self.name),
-            found: found.into(),
+            reason: reason.into(),
         }
     }
 
@@ -177,7 +177,7 @@ impl ResumableUpload {
         new.map(|new| new as usize).ok_or_else(|| {
             let confirmed = self.kept;
             self.lost(format!(
-                "{kept} bytes kept where {confirmed} were confirmed before"
+                "{kept} bytes are kept, after {confirmed} were confirmed"
             ))
         })
     }
@@ -185,10 +185,10 @@ impl ResumableUpload {
     /// Lets another session begin, unless something was confirmed: that is no longer in memory.
     async fn give_session_up(&mut self, retry: &mut RetryLoop<'_>) -> Result<(), StoreError> {
         if self.kept > 0 {
-            return Err(self.lost("a session that the service does not know any more"));
+            return Err(self.lost("the upload session has ended"));
         }
         self.session = None;
-        let found = "an upload session that was lost";
+        let found = "the upload session is lost";
         retry.failed(GcsAttemptError::transient(found)).await
     }
 
@@ -318,11 +318,11 @@ impl ResumableUpload {
         let location = answer.headers.get(LOCATION);
         let location = location
             .and_then(|location| location.to_str().ok())
-            .ok_or_else(|| GcsAttemptError::transient("an upload session without an address"))?;
+            .ok_or_else(|| GcsAttemptError::transient("the upload session has no address"))?;
         self.store.cloud.session_address(location).ok_or_else(|| {
             GcsAttemptError::Permanent(StoreError::Refused {
                 name: shown.to_owned(),
-                found: "an upload session at an address without TLS".to_owned(),
+                found: "the address of the upload session is without TLS".to_owned(),
             })
         })
     }
@@ -393,10 +393,7 @@ fn understood(
 }
 
 pub(super) fn taken(name: String) -> StoreError {
-    StoreError::AlreadyExists {
-        name,
-        found: "another object there",
-    }
+    StoreError::AlreadyExists { name }
 }
 
 /// How much an answer of 308 says is kept.

@@ -178,7 +178,7 @@ impl LeaseEntity {
             .json("lookup", &json!({"keys": [self.key()]}))
             .await?
         else {
-            return Err(nonsense("lookup", "an answer", &Value::Null));
+            return Err(nonsense("lookup", "result"));
         };
         let now = time_of(answer.get("readTime")).unwrap_or_else(now);
         let found = answer.pointer("/found/0").map(StoredLease::parse);
@@ -233,7 +233,7 @@ impl LeaseEntity {
             call: format!("lease of {}", self.api.name()),
             tries: MAX_CONFLICTS,
             seconds: 0,
-            found: "others who want it at the same time".to_owned(),
+            found: "other processes take it at the same time".to_owned(),
         }
     }
 

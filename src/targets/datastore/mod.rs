@@ -111,7 +111,7 @@ impl CommitTarget {
         if !google::may_see_tokens(endpoint) {
             return Err(DatastoreError::Unauthorized {
                 call: "credentials".to_owned(),
-                found: "an address of Datastore without TLS",
+                fault: "no token is sent to an address of Datastore without TLS",
             });
         }
         let api_times = CallTimeouts {
@@ -172,7 +172,7 @@ impl CommitTarget {
             .iter()
             .map(|entity| key_of_json(entity.get("key")?))
             .collect();
-        let keys = keys.ok_or_else(|| nonsense("runQuery", "keys", &Value::Null))?;
+        let keys = keys.ok_or_else(|| nonsense("runQuery", "keys"))?;
         Ok((keys, page.cursor))
     }
 
@@ -188,7 +188,7 @@ impl CommitTarget {
                 let count = answer
                     .pointer("/batch/aggregationResults/0/aggregateProperties/n/integerValue")
                     .and_then(Value::as_str);
-                let nonsense = || nonsense("runAggregationQuery", "a count", &answer);
+                let nonsense = || nonsense("runAggregationQuery", "count");
                 count
                     .and_then(|count| count.parse().ok())
                     .map(Some)
@@ -238,11 +238,7 @@ impl CommitTarget {
             let answer = self.api.lookup(request.into()).await?;
             let answered = answer.found + answer.missing;
             if answered == 0 || answered + answer.deferred.len() != wanted.len() {
-                return Err(nonsense(
-                    "lookup",
-                    "an answer for each key",
-                    &Value::Bool(false),
-                ));
+                return Err(nonsense("lookup", ONE_RESULT));
             }
             found += answer.found as u64;
             wanted = answer.deferred;
@@ -258,19 +254,18 @@ impl CommitTarget {
         while !wanted.is_empty() {
             let body = json!({"keys": wanted});
             let JsonResponse::Ok(mut answer) = self.api.json("lookup", &body).await? else {
-                return Err(nonsense("lookup", "an answer", &Value::Null));
+                return Err(nonsense("lookup", "result"));
             };
             for mut result in take_array(&mut answer, "found") {
                 if let Some(entity) = result.get_mut("entity").map(Value::take) {
                     let key = key_text(&entity)
-                        .ok_or_else(|| nonsense("lookup", "a key of each entity", &entity))?;
+                        .ok_or_else(|| nonsense("lookup", "key for each entity"))?;
                     found.insert(key, entity);
                 }
             }
             let deferred = take_array(&mut answer, "deferred");
             if deferred.len() >= wanted.len() {
-                let expected = "fewer deferred keys than requested";
-                return Err(nonsense("lookup", expected, &Value::Null));
+                return Err(nonsense("lookup", "result for any key"));
             }
             wanted = deferred;
         }
@@ -320,19 +315,15 @@ fn keys_to_delete(keys: Vec<Vec<u8>>, keep: &KeySet) -> Encoded {
 
 /// An answer that makes no sense. It may hold keys and values of properties, so nothing of it is
 /// shown.
-fn nonsense(call: &str, expected: &'static str, found: &Value) -> DatastoreError {
-    let found = if found.is_null() {
-        "none"
-    } else {
-        "an answer of another form"
-    }
-    .to_owned();
+fn nonsense(call: &str, missing: &'static str) -> DatastoreError {
     DatastoreError::UnexpectedResponse {
         call: call.to_owned(),
-        expected,
-        found,
+        missing,
     }
 }
+
+/// What an answer to a lookup must hold.
+const ONE_RESULT: &str = "result for each key";
 
 #[async_trait]
 impl Target for CommitTarget {
@@ -400,10 +391,10 @@ impl Target for CommitTarget {
         done: StepProgress,
     ) -> Result<Box<dyn StepWriter>, TargetError> {
         if self.is_lease(&step.pair) {
-            let found = "the kind of kindpack's own mark, which no restore may write".to_owned();
+            let reason = "kindpack keeps its own lease in this kind".to_owned();
             return Err(TargetError::Refused {
                 call: format!("restoring {}", step.pair),
-                found,
+                reason,
             });
         }
         let sink = CommitSink::new(

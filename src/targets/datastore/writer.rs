@@ -104,11 +104,11 @@ impl Batch {
     }
 
     /// That its only entity was refused.
-    fn rejected(&self, found: String) -> TargetError {
+    fn rejected(&self, reason: String) -> TargetError {
         TargetError::EntityRejected {
             kind: self.pair.kind.clone(),
             number: self.before + self.range.start as u64 + 1,
-            found,
+            reason,
         }
     }
 

@@ -49,15 +49,12 @@ pub struct RedactRule {
 
 /// A text that is no rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "--redact {text:?}: expected KIND.property={}, found {found}",
-    Action::words()
-)]
+#[error("--redact {text:?} {fault}: write KIND.property={}", Action::words())]
 pub struct RuleError {
     /// All of it.
     text: String,
     /// What is wrong with it.
-    found: String,
+    fault: String,
 }
 
 impl Action {
@@ -101,17 +98,19 @@ impl FromStr for RedactRule {
     type Err = RuleError;
 
     fn from_str(text: &str) -> Result<Self, RuleError> {
-        parse(text).map_err(|found| RuleError {
+        parse(text).map_err(|fault| RuleError {
             text: text.to_owned(),
-            found,
+            fault,
         })
     }
 }
 
 /// A rule, or what is wrong with it.
 fn parse(text: &str) -> Result<RedactRule, String> {
-    let (left, word) = text.rsplit_once('=').ok_or("no '='")?;
-    let action = word.parse().map_err(|_| format!("{word:?}"))?;
+    let (left, word) = text.rsplit_once('=').ok_or("has no `=`")?;
+    let action = word
+        .parse()
+        .map_err(|_| format!("has an unknown action {word:?}"))?;
     let optional = left.strip_prefix('?');
     let left = optional.unwrap_or(left);
     let (glyphs, dots) = read_path(left)?;
@@ -146,17 +145,17 @@ fn read_path(left: &str) -> Result<(Vec<PatternToken>, Vec<usize>), String> {
 fn escaped(next: Option<char>) -> Result<char, String> {
     match next {
         Some(c @ ('.' | '*' | '?' | '\\')) => Ok(c),
-        Some(c) => Err(format!("\\{c}")),
-        None => Err("\\ at the end".to_owned()),
+        Some(c) => Err(format!("holds `\\{c}`, which means nothing")),
+        None => Err("ends with a single backslash".to_owned()),
     }
 }
 
 /// Something has to stand before the first dot, and after the last one.
 fn check_dots(dots: &[usize], len: usize) -> Result<(), &'static str> {
     match (dots.first(), dots.last()) {
-        (None, _) => Err("no '.' between kind and property"),
-        (Some(0), _) => Err("no kind"),
-        (_, Some(dot)) if dot + 1 == len => Err("no property"),
+        (None, _) => Err("has no `.` between kind and property"),
+        (Some(0), _) => Err("names no kind"),
+        (_, Some(dot)) if dot + 1 == len => Err("names no property"),
         _ => Ok(()),
     }
 }

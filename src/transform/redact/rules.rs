@@ -18,29 +18,25 @@ const KEY: &str = "__key__";
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RedactError {
     /// The left side begins with no kind.
-    #[error("--redact {rule:?}: expected it to begin with a kind of the archive, found none")]
+    #[error("--redact {rule:?} does not begin with a kind of the archive")]
     NoKind {
         /// The rule.
         rule: String,
     },
     /// Something else than a hash is to be put for a key.
-    #[error(
-        "--redact {rule:?}: expected KIND.__key__=hash, the only thing that can be done to a key, found another action"
-    )]
+    #[error("--redact {rule:?}: a key can only be hashed: write KIND.__key__=hash")]
     KeyAction {
         /// The rule.
         rule: String,
     },
     /// The key of an embedded entity is named.
-    #[error("--redact {rule:?}: expected __key__ behind a kind of the archive, found it elsewhere")]
+    #[error("--redact {rule:?}: __key__ must come right after a kind of the archive")]
     KeyPlace {
         /// The rule.
         rule: String,
     },
     /// There is no key, or none of any length.
-    #[error(
-        "--redact {rule:?}: expected a secret in KINDPACK_REDACT_KEY, on which hash and fake depend, found none"
-    )]
+    #[error("--redact {rule:?} needs a secret in KINDPACK_REDACT_KEY")]
     NoKey {
         /// The first rule that needs it.
         rule: String,

@@ -73,22 +73,23 @@ fn a_rule_says_kind_path_and_action() {
     ] {
         assert_eq!(good.parse::<RedactRule>().unwrap().to_string(), good);
     }
-    for (wrong, found) in [
-        ("Customer.mail", "no '='"),
-        ("Customer.mail=shred", "\"shred\""),
-        ("Customer=hash", "no '.' between kind and property"),
-        (r"Customer\.mail=hash", "no '.' between kind and property"),
-        (".mail=hash", "no kind"),
-        ("Customer.=hash", "no property"),
-        (r"K.\a=hash", r"\a"),
-        ("K.a\\=hash", "\\ at the end"),
+    for (wrong, fault) in [
+        ("Customer.mail", "has no `=`"),
+        ("Customer.mail=shred", "has an unknown action \"shred\""),
+        ("Customer=hash", "has no `.` between kind and property"),
+        (
+            r"Customer\.mail=hash",
+            "has no `.` between kind and property",
+        ),
+        (".mail=hash", "names no kind"),
+        ("Customer.=hash", "names no property"),
+        (r"K.\a=hash", r"holds `\a`, which means nothing"),
+        ("K.a\\=hash", "ends with a single backslash"),
     ] {
         let error = wrong.parse::<RedactRule>().unwrap_err().to_string();
         assert_eq!(
             error,
-            format!(
-                "--redact {wrong:?}: expected KIND.property=drop|null|hash|mask|fake, found {found}"
-            )
+            format!("--redact {wrong:?} {fault}: write KIND.property=drop|null|hash|mask|fake")
         );
     }
     assert!(

@@ -16,9 +16,12 @@ fn wrong_command_lines_are_refused() {
         (vec!["backup", FROM, "e"], "required arguments"),
         (
             vec!["backup", "dir:out", "e", "a.zip"],
-            "expected datastore:",
+            "is not a Datastore: write datastore:",
         ),
-        (vec!["backup", "shop", "e", "a.zip"], "expected emulator:"),
+        (
+            vec!["backup", "shop", "e", "a.zip"],
+            "write emulator:shop or datastore:shop",
+        ),
         (with(&["--rate", "fast"]), "rate"),
         (with(&["--max-concurrent", "0"]), "--max-concurrent"),
         (
@@ -26,7 +29,7 @@ fn wrong_command_lines_are_refused() {
             "whole minute",
         ),
         (with(&["--queue", "two.yaml"]), "several queues: a, b"),
-        (with(&["--queue", "two.yaml:c"]), "there is no queue c"),
+        (with(&["--queue", "two.yaml:c"]), "the file has no queue c"),
         (with(&["--queue", "none.yaml"]), "not a queue.yaml"),
         (with(&["--queue", "missing.yaml"]), "missing.yaml"),
         (
@@ -65,7 +68,7 @@ fn emulator_shows_no_earlier_instant() {
     let desk = TestDir::new();
     let args = ["backup", FROM, "e", "a.zip", "--snapshot-time", "now"];
     let error = desk.json(6, &args)["error"].to_string();
-    assert!(error.contains("earlier instant"), "{error}");
+    assert!(error.contains("earlier time"), "{error}");
 }
 
 #[test]

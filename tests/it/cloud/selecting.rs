@@ -35,7 +35,7 @@ fn incomplete_set_is_not_downloaded() {
         shop.says(
             3,
             &[&args[..], more].concat(),
-            &["Imgae: expected a finished export, found none"],
+            &["Imgae: there is no finished export of it"],
         );
         assert!(
             !read_below_source(&shop).iter().any(|name| is_output(name)),
@@ -77,7 +77,7 @@ fn all_objects_are_read_once() {
 fn taken_name_is_found_before_reading() {
     let shop = shop();
     shop.server.put("vault", STORED, "no archive");
-    shop.says(5, &PACK, &["gs://vault/sets/set.zip: expected a free name"]);
+    shop.says(5, &PACK, &["gs://vault/sets/set.zip already exists"]);
     assert_eq!(
         (
             shop.server.count(Call::List),
@@ -168,7 +168,7 @@ fn repeated_pack_succeeds_and_writes_nothing() {
     shop.server.put("vault", STORED, bytes);
     shop.server
         .alter("vault", STORED, |object| object.metadata = metadata);
-    shop.says(5, &PACK, &["gs://vault/sets/set.zip: expected a free name"]);
+    shop.says(5, &PACK, &["gs://vault/sets/set.zip already exists"]);
 }
 
 #[test]

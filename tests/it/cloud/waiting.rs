@@ -117,7 +117,7 @@ fn wait_timeout_lists_everything_missing() {
         3,
         &args,
         &[
-            "acme/Nonesuch: expected a finished export, found none",
+            "acme/Nonesuch: there is no finished export of it",
             "acme/Customer",
         ],
     );

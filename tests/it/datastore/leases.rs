@@ -84,7 +84,7 @@ fn second_restore_learns_owner_and_expiry() {
                 )
             );
             assert!(
-                discreet(&error).contains("found one by ann on red until"),
+                discreet(&error).contains("is locked by another restore: ann on red, until"),
                 "{error}"
             );
             // The other database of the project is another target.
@@ -248,7 +248,7 @@ fn one_of_many_gets_the_lease() {
         assert!(
             errors
                 .iter()
-                .all(|error| error.contains("expected no other restore")),
+                .all(|error| error.contains("is locked by another restore")),
             "{errors:?}"
         );
     });

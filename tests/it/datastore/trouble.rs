@@ -224,7 +224,7 @@ fn rejected_entity_is_named_and_others_restored() {
     let words = discreet(&error);
     assert_eq!(
         words,
-        "entity 777 of kind Note: expected it to be accepted, found HTTP 400 INVALID_ARGUMENT: something in it is not allowed"
+        "the target refuses entity 777 of kind Note: HTTP 400 INVALID_ARGUMENT: something in it is not allowed"
     );
     assert!(server.count(Call::Commit) < 2 + 2 * 10, "found by halving");
     let held = server.entities_of("", "acme", "Note");

@@ -104,7 +104,7 @@ fn oversized_entities_are_named_before_sending() {
     let error = run(restore(&target(&server, "", PATIENT), &entities, "", 500)).unwrap_err();
     assert_eq!(
         discreet(&error),
-        "entity 2 of kind Note: property blob: expected at most 1048487 bytes, found 1048488"
+        "entity 2 of kind Note is too large: property blob has 1048488 bytes, the limit is 1048487"
     );
     assert_eq!(server.seen().len(), 0);
 }

@@ -60,7 +60,7 @@ impl Store for MemoryStore {
             Some(bytes) => Ok(info(name, bytes)),
             None => Err(StoreError::NotFound {
                 name: name.to_owned(),
-                expected: "an object",
+                what: "object",
             }),
         }
     }
