@@ -46,7 +46,12 @@ pub fn output_lines(printed: &str) -> Vec<String> {
 
 /// Whether a line is one of a table: its columns are two blanks apart.
 fn is_row(line: &str) -> bool {
-    line.trim().contains("  ")
+    line.trim().contains("  ") || is_continued(line)
+}
+
+/// Whether a line of a table goes on with the row above it: its first columns are empty.
+fn is_continued(line: &str) -> bool {
+    line.starts_with("          ")
 }
 
 /// Whether a line is the first one of a table: its words are all in capitals.
@@ -65,9 +70,10 @@ fn group_lines(lines: &[&str]) -> Vec<String> {
 
 /// The heads of a table and its first rows.
 fn table_lines(lines: &[&str]) -> Vec<String> {
-    let shown = lines.iter().take(1 + MAX_ROWS);
+    let rows: Vec<&[&str]> = lines.chunk_by(|_, next| is_continued(next)).collect();
+    let shown = rows.iter().take(1 + MAX_ROWS).copied().flatten();
     let mut cut: Vec<String> = shown.map(|line| cut_row(line)).collect();
-    let hidden = lines.len().saturating_sub(1 + MAX_ROWS);
+    let hidden = rows.len().saturating_sub(1 + MAX_ROWS);
     if hidden > 0 {
         cut.push(format!("… and {hidden} more"));
     }
