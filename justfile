@@ -31,6 +31,10 @@ it filter="":
 snapshots:
     INSTA_UPDATE=always cargo test --test it snapshots
 
+# Write the terminal output as it is now into README and docs/, and record the terminal again
+docs:
+    INSTA_UPDATE=always cargo test --test it docs::
+
 # Licences, advisories and sources of the dependencies
 deny:
     cargo deny check

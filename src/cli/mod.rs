@@ -28,8 +28,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use clap::Parser as _;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory as _, Parser as _};
 
 use crate::runtime::workers::Workers;
 use crate::store::{GcsClient, StoreRegistry};
@@ -42,6 +42,11 @@ use output::Ui;
 use signals::{Signals, StopRequest};
 use state_dir::StateFolder;
 use text::Text;
+
+/// The definition of the command line, which the documents are held against.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
 
 /// Reads the arguments, runs the command, chooses the exit code.
 pub fn main() -> std::process::ExitCode {

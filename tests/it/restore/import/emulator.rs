@@ -49,7 +49,7 @@ fn imported(emulator: &Emulator, set: &Set) -> (ImportFixture, String) {
     (bench, project)
 }
 
-/// The entities as the importer stores them in project `to`: `docs/restore.md`, "By import".
+/// The entities as the importer stores them in project `to`: `docs/managed-import.md`.
 fn as_imported(entities: &[Value], to: &str) -> Vec<Value> {
     /// Below a value that is not indexed every project stays.
     fn values(value: &mut Value, to: &str) {
