@@ -78,3 +78,20 @@ fn reference_names_all_commands_and_options() {
     let invented = invented.map(|name| format!("only in docs/cli.md: {name}"));
     assert_none(&missing.chain(invented).collect::<Vec<_>>());
 }
+
+#[test]
+fn readme_names_every_command() {
+    let readme = Document::read("README.md");
+    let tree = kindpack::cli::command();
+    let names = tree
+        .get_subcommands()
+        .map(|command| format!("kindpack {}", command.get_name()));
+    let names = names.filter(|name| name != "kindpack help");
+    let is_named = |name: &String| {
+        readme
+            .code
+            .iter()
+            .any(|code| code.starts_with(name.as_str()))
+    };
+    assert_none(&names.filter(|name| !is_named(name)).collect::<Vec<_>>());
+}

@@ -4,6 +4,7 @@
 mod archive_format;
 mod cli_reference;
 mod command_line;
+mod figures;
 mod links;
 mod markdown;
 mod names;
