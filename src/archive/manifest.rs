@@ -239,3 +239,34 @@ fn pieces_and_len(item: &EntryInfo, method: Method) -> (u64, u64) {
         Method::Deflate => (pieces, deflated + STREAM_END.len() as u64),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The manifest of the fixture, after a change of the first kind.
+    fn changed(change: fn(&mut serde_json::Map<String, serde_json::Value>)) -> Manifest {
+        let golden = include_str!(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/golden/managed.manifest.json"
+        ));
+        let mut manifest: serde_json::Value = serde_json::from_str(golden).unwrap();
+        change(manifest["kinds"][0].as_object_mut().unwrap());
+        parse("set.zip", manifest.to_string().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn each_reference_needs_its_count() {
+        let check = |manifest| check_reference_counts("set.zip", &manifest);
+        assert!(check(changed(|_| {})).is_ok());
+        let old = changed(|kind| _ = kind.remove("reference_counts"));
+        assert_eq!(old.kinds[0].reference_counts, None);
+        assert!(check(old).is_ok(), "archives of earlier versions have none");
+        let error = check(changed(|kind| kind["reference_counts"] = vec![1].into())).unwrap_err();
+        let message = error.to_string();
+        assert!(
+            message.contains("2 references of (default)/AuditLog"),
+            "{message}"
+        );
+    }
+}

@@ -20,18 +20,20 @@ pub(super) struct KindCycle {
 pub(super) struct KindCycles {
     pub cycles: Vec<KindCycle>,
     cycle_of: Vec<Option<usize>>,
+    /// The same number for kinds that are parents of one another, also through others.
+    parents: Vec<usize>,
 }
 
 impl KindCycles {
     /// Finds the cycles among steps; `place` says where each stands.
     pub fn new(needs: &[Dependency], order: &[usize], place: &[usize]) -> Self {
-        let edges = needs.iter().map(|need| (need.of, need.by));
-        let component = Graph::new(order.len(), edges.collect::<Vec<_>>()).components();
+        let parents = needs.iter().filter(|need| need.is_parent);
         let mut cycles = KindCycles {
             cycles: Vec::new(),
             cycle_of: vec![None; order.len()],
+            parents: components(order.len(), parents),
         };
-        cycles.add_members(order, &component);
+        cycles.add_members(order, &components(order.len(), needs.iter()));
         for need in needs.iter().filter(|need| need.is_reference) {
             cycles.add_references(need, at(place, need.by) < at(place, need.of));
         }
@@ -48,6 +50,11 @@ impl KindCycles {
     pub fn of_both(&self, one: usize, other: usize) -> Option<&KindCycle> {
         let is_same = at(&self.cycle_of, one) == at(&self.cycle_of, other);
         self.of(one).filter(|_| is_same)
+    }
+
+    /// Whether two kinds are parents of one another, so that one comes before its parent.
+    pub fn are_both_parents(&self, one: usize, other: usize) -> bool {
+        at(&self.parents, one) == at(&self.parents, other)
     }
 
     fn add_members(&mut self, order: &[usize], component: &[usize]) {
@@ -82,6 +89,11 @@ impl KindCycles {
             cycle.later = sum(cycle.later, need.references);
         }
     }
+}
+
+fn components<'a>(nodes: usize, needs: impl Iterator<Item = &'a Dependency>) -> Vec<usize> {
+    let edges: Vec<_> = needs.map(|need| (need.of, need.by)).collect();
+    Graph::new(nodes, edges).components()
 }
 
 impl Default for KindCycle {

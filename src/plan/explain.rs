@@ -261,8 +261,13 @@ impl<'a> DependencyIndex<'a> {
         let Tie::Need(need) = tie else {
             return None;
         };
-        let is_in_cycle = self.arrangement.cycles.of_both(need.of, need.by).is_some();
-        (!self.arrangement.is_met(need)).then_some(match is_in_cycle {
+        let (cycles, placed) = (&self.arrangement.cycles, &self.arrangement.words.placed);
+        let is_placed = placed.contains_key(&need.of) || placed.contains_key(&need.by);
+        let breaks_cycle = match need.is_parent {
+            true => cycles.are_both_parents(need.of, need.by),
+            false => cycles.of_both(need.of, need.by).is_some() && !is_placed,
+        };
+        (!self.arrangement.is_met(need)).then_some(match breaks_cycle {
             true => "to break the cycle",
             false => "because of your order",
         })

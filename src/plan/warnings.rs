@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use super::graph::{Graph, at};
 use super::ordering::PlanOrder;
 use super::words::shortened;
 use super::{Choices, OnExisting, PlanSelection, Redaction, RuleMatch};
@@ -48,12 +47,11 @@ pub fn missing_kinds<'a>(
 /// Kinds that are restored before their parents: by the user's word, or because their parents form
 /// a cycle.
 fn late_parents(arrangement: &PlanOrder<'_>) -> impl Iterator<Item = String> {
-    let parents = || arrangement.needs.iter().filter(|need| need.is_parent);
-    let edges = parents().map(|need| (need.of, need.by)).collect::<Vec<_>>();
-    let component = Graph::new(arrangement.taken.len(), edges).components();
-    let late = parents().filter(|need| !arrangement.is_met(need));
+    let parents = arrangement.needs.iter().filter(|need| need.is_parent);
+    let late = parents.filter(|need| !arrangement.is_met(need));
+    let cycles = &arrangement.cycles;
     let (in_cycle, by_word): (Vec<_>, Vec<_>) =
-        late.partition(|need| at(&component, need.of) == at(&component, need.by));
+        late.partition(|need| cycles.are_both_parents(need.of, need.by));
     let name = |node: usize| arrangement.taken.get(node).map(|taken| &taken.pair);
     let late = [("a cycle of parents", in_cycle), ("your order", by_word)].into_iter();
     late.filter(|(_, needs)| !needs.is_empty())
