@@ -32,7 +32,7 @@
 //! let name = ArchiveName::Explicit("backup.zip".to_owned());
 //! let request = PackRequest::default();
 //! let packed = pack(&source, &dest, name, &request, &workers, &NoProgress).await?;
-//! assert_eq!(packed.entities, 438);
+//! assert_eq!(packed.entities, 445);
 //!
 //! let object = dest.stat("backup.zip").await?;
 //! let title = "backup.zip".to_owned();
