@@ -44,6 +44,7 @@ pub struct ExtractStats {
 
 /// Why nothing, or not all, was extracted.
 #[derive(Debug, thiserror::Error)]
+#[cfg_attr(test, derive(strum::VariantNames))]
 pub enum ExtractError {
     /// The archive cannot be read, or is damaged.
     #[error(transparent)]

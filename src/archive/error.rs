@@ -7,6 +7,7 @@ use crate::store::StoreError;
 
 /// Why an archive cannot be read.
 #[derive(Debug, thiserror::Error)]
+#[cfg_attr(test, derive(strum::VariantNames))]
 pub enum ArchiveError {
     /// The store failed.
     #[error(transparent)]

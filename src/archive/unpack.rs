@@ -37,6 +37,7 @@ const UNDER_WAY_SHARE: u64 = 8;
 
 /// Why not everything was laid down.
 #[derive(Debug, thiserror::Error)]
+#[cfg_attr(test, derive(strum::VariantNames))]
 pub enum UnpackError {
     /// The archive cannot be read, or is damaged.
     #[error(transparent)]

@@ -12,6 +12,7 @@ use crate::verify::VerifyError;
 
 /// Why there is no backup. Only the command line adds hints and exit codes.
 #[derive(Debug, thiserror::Error)]
+#[cfg_attr(test, derive(strum::VariantNames))]
 pub enum BackupError {
     /// Another Datastore may be meant than the one that is named.
     #[error(transparent)]

@@ -60,6 +60,7 @@ fn is_queue_name(text: &str) -> bool {
 
 /// Why a `queue.yaml` gives no queue.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(test, derive(strum::VariantNames))]
 pub enum QueueFileError {
     /// No file is named.
     #[error("queue {0:?} names no file: write FILE or FILE:NAME")]
@@ -87,7 +88,7 @@ pub enum QueueFileError {
     #[error("queue {0} is paused: its rate is 0")]
     Paused(String),
     /// There is no queue of that name.
-    #[error("the file has no queue {name}, but {}", .found.join(", "))]
+    #[error("the file has no queue {name}; it has {}", .found.join(", "))]
     Missing {
         /// The name.
         name: String,

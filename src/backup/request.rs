@@ -61,6 +61,7 @@ pub enum BackupSource {
 
 /// A text that names no Datastore.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(test, derive(strum::VariantNames))]
 pub enum BackupSourceError {
     /// It is not spelled as a Datastore is.
     #[error(transparent)]
@@ -291,6 +292,7 @@ pub enum SnapshotTime {
 
 /// A text that is no instant of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(test, derive(strum::VariantNames))]
 pub enum SnapshotTimeError {
     /// It is no time.
     #[error(transparent)]

@@ -616,7 +616,7 @@ impl From<DatastoreError> for Failure {
         let failure = Failure::new(ExitCode::Service, error.to_string());
         match error {
             DatastoreError::Service { .. } => failure
-                .hint("check that it is running, then run the same command again to continue"),
+                .hint("check the address and that it is running (`gcloud beta emulators datastore start` starts an emulator), then run the same command again"),
             DatastoreError::NoImport { .. } => failure.hint(USE_COMMIT),
             DatastoreError::Denied { .. } => {
                 failure.hint("grant the role roles/datastore.user, which a restore needs")
@@ -763,7 +763,7 @@ fn restore_hint(error: &RestoreError) -> Option<&'static str> {
             "start the emulator with --consistency=1.0, or find out what deletes there; then run the same command again"
         }
         RestoreError::StepsFailed { .. } => {
-            "run the same command again to retry, with --retry-failed the failed steps alone; `kindpack status PLAN` shows them"
+            "run the same command again to retry; add --retry-failed to run the failed steps alone"
         }
         RestoreError::RedactKey { .. } => {
             "set the secret that the plan was made with, or make a new plan"
@@ -797,3 +797,6 @@ impl From<EmulatorError> for Failure {
         }
     }
 }
+
+#[cfg(test)]
+mod texts;

@@ -62,6 +62,7 @@ pub struct RunningEmulator {
 
 /// Why no emulator can be had.
 #[derive(Debug, thiserror::Error)]
+#[cfg_attr(test, derive(strum::VariantNames))]
 pub enum EmulatorError {
     /// It, or the Java that runs it, is not installed.
     #[error("{what} is missing: it is neither {places}")]

@@ -3,6 +3,7 @@
 /// What a call of Datastore can come to instead of an answer. Only the command line adds hints and
 /// exit codes.
 #[derive(Debug, thiserror::Error)]
+#[cfg_attr(test, derive(strum::VariantNames))]
 pub enum DatastoreError {
     /// A service failed after all retries.
     #[error("{call} failed after {tries} {} in {seconds} s: {found}", if *.tries == 1 { "try" } else { "tries" })]

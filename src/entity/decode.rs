@@ -29,6 +29,7 @@ pub struct ProtoError {
 
 /// What is wrong with a record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(test, derive(strum::VariantNames))]
 pub enum ProtoFault {
     /// The bytes are no protobuf message, or not this one.
     #[error(transparent)]

@@ -21,6 +21,7 @@ pub struct WireError {
 
 /// What is wrong with a field.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(test, derive(strum::VariantNames))]
 pub enum WireFault {
     /// The field ends after its message does.
     #[error("the message ends within a field")]

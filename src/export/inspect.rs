@@ -27,6 +27,7 @@ pub enum ContentKind {
 
 /// Why an object is no log of entities.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(test, derive(strum::VariantNames))]
 pub enum RecordError {
     /// The framing is broken.
     #[error(transparent)]

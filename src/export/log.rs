@@ -33,6 +33,7 @@ pub struct LogError {
 
 /// Every way in which a log can be wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(test, derive(strum::VariantNames))]
 pub enum LogFault {
     /// The bytes of a fragment are not those that were written.
     #[error("expected checksum {expected}, found {found}")]

@@ -24,6 +24,7 @@ const LEGACY_FILES_KIND: &str = "_AE_Backup_Information_Kind_Files";
 
 /// Metadata that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(test, derive(strum::VariantNames))]
 pub enum MetadataError {
     /// The framing of a metadata log is damaged.
     #[error(transparent)]

@@ -26,6 +26,7 @@ pub struct Selector {
 
 /// A selector that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(test, derive(strum::VariantNames))]
 pub enum SelectorError {
     /// Nothing stands where a kind must stand.
     #[error("selector {0:?} names no kind: write KIND or NAMESPACE/KIND")]

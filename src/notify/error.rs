@@ -4,6 +4,7 @@ use crate::google::retry::{CallError, Elapsed};
 
 /// Why a notification was not sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(test, derive(strum::VariantNames))]
 pub enum NotifyError {
     /// A secret is not where the configuration says.
     #[error("cannot notify: reading {from} failed: {reason}")]

@@ -44,6 +44,7 @@ impl fmt::Display for StaleExport {
 
 /// Why a set was not packed.
 #[derive(Debug, thiserror::Error)]
+#[cfg_attr(test, derive(strum::VariantNames))]
 pub enum PackError {
     /// Something of the set is missing, unfinished or damaged. All of it is told.
     #[error("the set is incomplete")]
@@ -62,7 +63,7 @@ pub enum PackError {
         is_latest: bool,
     },
     /// SOURCE is there, without a single export.
-    #[error("there is no export")]
+    #[error("SOURCE holds no export")]
     NoExport,
     /// There are exports, but the selectors leave none.
     #[error("the selectors leave no export")]

@@ -424,6 +424,7 @@ impl Environment {
 
 /// A choice that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(test, derive(strum::VariantNames))]
 pub enum ChoiceError {
     /// It is not spelled as it must be.
     #[error("{what} {text:?} {fault}")]

@@ -17,6 +17,7 @@ pub enum PlanClass {
 
 /// Why there is no plan, or why a plan must not be run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(test, derive(strum::VariantNames))]
 pub enum PlanError {
     /// A selector that chooses no pair of the archive.
     #[error("{option}: {unmatched}")]

@@ -5,6 +5,7 @@ use crate::verify::VerifyError;
 
 /// Why nothing was removed, or not all of it.
 #[derive(Debug, thiserror::Error)]
+#[cfg_attr(test, derive(strum::VariantNames))]
 pub enum PruneError {
     /// The folder cannot be read, or an object not be deleted.
     #[error(transparent)]

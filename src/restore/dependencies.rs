@@ -21,6 +21,7 @@ const MAX_REQUIRED: usize = 64_000_000;
 
 /// Why a sample cannot be drawn.
 #[derive(Debug, thiserror::Error)]
+#[cfg_attr(test, derive(strum::VariantNames))]
 pub enum DependencyError {
     /// The archive cannot be read.
     #[error(transparent)]

@@ -4,6 +4,7 @@ use crate::model::KindRef;
 
 /// A kind that the target does not hold as the finished restore left it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(test, derive(strum::VariantNames))]
 pub enum Difference {
     /// It has another number of entities.
     #[error("{pair}: expected {expected} entities, found {found}")]

@@ -14,6 +14,7 @@ use crate::transform::redact::RedactError;
 
 /// Why a restore stopped.
 #[derive(Debug, thiserror::Error)]
+#[cfg_attr(test, derive(strum::VariantNames))]
 pub enum RestoreError {
     /// The plan does not fit the archive or the environment, or was edited.
     #[error(transparent)]

@@ -31,6 +31,7 @@ pub struct Hook<'a> {
 
 /// A hook that did not succeed.
 #[derive(Debug, thiserror::Error)]
+#[cfg_attr(test, derive(strum::VariantNames))]
 pub enum HookError {
     /// It ended with another code than 0.
     #[error("the command of {option} failed: {status}")]

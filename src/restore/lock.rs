@@ -35,6 +35,7 @@ pub struct TargetLock(#[expect(dead_code, reason = "the lock is held by the open
 
 /// Why there is no lease.
 #[derive(Debug, thiserror::Error)]
+#[cfg_attr(test, derive(strum::VariantNames))]
 pub enum LeaseError {
     /// Another restore goes into the same target.
     #[error("{target} is locked by another restore{}", owner_text(.holder.as_ref()))]

@@ -18,6 +18,7 @@ use crate::transform::redact::{RedactRule, RuleSet};
 
 /// Why there is no plan for an archive.
 #[derive(Debug, thiserror::Error)]
+#[cfg_attr(test, derive(strum::VariantNames))]
 pub enum PrepareError {
     /// The archive cannot be read, or is damaged.
     #[error(transparent)]

@@ -24,6 +24,7 @@ pub enum Location {
 
 /// A text that is no location.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(test, derive(strum::VariantNames))]
 pub enum LocationError {
     /// Nothing was given.
     #[error("a location is empty: write gs://BUCKET/NAME or a path")]

@@ -90,6 +90,7 @@ pub struct ObjectMetadata {
 
 /// What a store can answer instead of bytes. Only the command line adds hints and exit codes.
 #[derive(Debug, thiserror::Error)]
+#[cfg_attr(test, derive(strum::VariantNames))]
 pub enum StoreError {
     /// There is no such object or folder.
     #[error("{name}: no such {what}")]

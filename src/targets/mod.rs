@@ -74,6 +74,7 @@ impl StepProgress {
 
 /// What a target can answer instead of done.
 #[derive(Debug, thiserror::Error)]
+#[cfg_attr(test, derive(strum::VariantNames))]
 pub enum TargetError {
     /// A call of Datastore failed.
     #[error(transparent)]

@@ -7,6 +7,7 @@ use crate::store::StoreError;
 
 /// Why an archive could not be verified at all.
 #[derive(Debug, thiserror::Error)]
+#[cfg_attr(test, derive(strum::VariantNames))]
 pub enum VerifyError {
     /// It cannot be read.
     #[error(transparent)]

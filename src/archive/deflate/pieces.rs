@@ -23,6 +23,7 @@ const SYNC_BORDER: [u8; 4] = [0, 0, 0xff, 0xff];
 
 /// Data of an entry that are not what they are said to be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(test, derive(strum::VariantNames))]
 pub enum DataError {
     /// No deflate stream, or one that refers to bytes before its begin.
     #[error("the deflate stream is damaged after {after} bytes")]

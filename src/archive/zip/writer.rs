@@ -26,6 +26,7 @@ pub struct EntryHead<'a> {
 
 /// Why the writer refuses.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(test, derive(strum::VariantNames))]
 pub enum ZipWriteError {
     /// The archive would break a rule: a name that may not stand in it, or stands in it already, a
     /// stored entry with a descriptor …

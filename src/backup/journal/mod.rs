@@ -176,6 +176,7 @@ pub struct ImpossibleEvent {
 
 /// A journal that cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[cfg_attr(test, derive(strum::VariantNames))]
 pub enum BackupJournalError {
     /// Another process is writing it.
     #[error("another process is running backup {0}")]

@@ -124,6 +124,7 @@ pub struct ImportResult {
 
 /// Why a step is not imported.
 #[derive(Debug, thiserror::Error)]
+#[cfg_attr(test, derive(strum::VariantNames))]
 pub enum ImportError {
     /// The archive cannot be read, or is damaged.
     #[error(transparent)]

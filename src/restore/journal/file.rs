@@ -37,6 +37,7 @@ const SYNC_PAUSE: Duration = Duration::from_secs(1);
 
 /// A journal that cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[cfg_attr(test, derive(strum::VariantNames))]
 pub enum JournalFileError {
     /// The file cannot be read or written.
     #[error("{deed} {path} failed: {source}")]

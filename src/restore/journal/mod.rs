@@ -153,6 +153,7 @@ pub struct StepPosition {
 
 /// A journal that cannot be believed, or not for this plan.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(test, derive(strum::VariantNames))]
 pub enum JournalError {
     /// A line before the last has a wrong checksum, or does not begin as a line must.
     #[error("line {line} is damaged: expected {expected}, found {found}")]

@@ -16,6 +16,7 @@ const KEY: &str = "__key__";
 
 /// Rules that cannot be followed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(test, derive(strum::VariantNames))]
 pub enum RedactError {
     /// The left side begins with no kind.
     #[error("--redact {rule:?} does not begin with a kind of the archive")]
