@@ -2,6 +2,7 @@
 //!
 //! Knows no terminal. The command line prints both; tests listen.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -141,6 +142,10 @@ pub enum Event {
         entities: u64,
         /// Entities that an earlier run has restored already.
         resumed: u64,
+        /// Its place in the plan, from 1.
+        number: u64,
+        /// Steps in the plan.
+        steps: u64,
     },
     /// A step is done.
     StepFinished {
@@ -205,13 +210,36 @@ pub enum RequestOutcome {
     Failed,
 }
 
+impl RequestReport {
+    /// Reports the request as a `tracing` event of the level `DEBUG`.
+    pub(crate) fn trace(self) {
+        let RequestReport {
+            method,
+            resource,
+            outcome,
+            duration,
+        } = self;
+        tracing::debug!(
+            "{method} {resource}: {outcome} in {} ms",
+            duration.as_millis()
+        );
+    }
+}
+
+impl fmt::Display for RequestOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RequestOutcome::Status(status) => write!(f, "{status}"),
+            RequestOutcome::Done => f.write_str("done"),
+            RequestOutcome::Failed => f.write_str("failed"),
+        }
+    }
+}
+
 /// Listens to a verb.
 pub trait Observer: Send + Sync {
     /// Something happened.
     fn event(&self, event: Event);
-
-    /// A request is over.
-    fn request(&self, _request: RequestReport) {}
 
     /// A phase begins that goes through `total` units (bytes, or entities for a restore).
     fn start_phase(&self, phase: &'static str, total: u64);

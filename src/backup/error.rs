@@ -1,10 +1,11 @@
 //! Why there is no backup.
 
 use std::io;
+use std::time::Duration;
 
 use super::journal::BackupJournalError;
 use crate::datastore::error::DatastoreError;
-use crate::model::{Namespace, UnmatchedSelector};
+use crate::model::{Namespace, UnmatchedSelector, spelled_duration};
 use crate::pack::PackError;
 use crate::plan::PlanError;
 use crate::store::StoreError;
@@ -66,12 +67,12 @@ pub enum BackupError {
     #[error(transparent)]
     Datastore(#[from] DatastoreError),
     /// An operation goes on for longer than a backup waits.
-    #[error("export {operation} is still running after {hours} hours")]
+    #[error("export {operation} is still running after {}", spelled_duration(*.timeout))]
     OperationTimeout {
         /// The operation.
         operation: String,
-        /// For how long it was waited for.
-        hours: u64,
+        /// How long it was waited for.
+        timeout: Duration,
     },
     /// The exports cannot be looked at or deleted.
     #[error(transparent)]

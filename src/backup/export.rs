@@ -26,9 +26,6 @@ use crate::progress::{Event, Observer};
 /// Exports that may wait for their turn or for another attempt at the same time.
 const MAX_OPEN_EXPORTS: usize = 1_000;
 
-/// For how long an operation is waited for.
-const MAX_OPERATION_HOURS: u64 = 24;
-
 /// The exports of one run.
 #[derive(Debug)]
 pub(super) struct ExportRun<'a> {
@@ -40,6 +37,8 @@ pub(super) struct ExportRun<'a> {
     pub queue: &'a StartQueue,
     /// How often they are tried.
     pub options: &'a QueueOptions,
+    /// How long each operation is waited for.
+    pub operation_timeout: Duration,
     /// What has happened.
     pub journal: &'a Mutex<BackupJournal>,
     /// The run's id.
@@ -235,19 +234,18 @@ impl ExportRun<'_> {
         }
     }
 
-    /// Waits for an operation, for [`MAX_OPERATION_HOURS`] at the most. The same command then goes
-    /// on with it.
+    /// Waits for an operation, for a limited time. The same command then goes on with it.
     async fn follow(
         &self,
         status: &ExportStatus,
         operation: &str,
     ) -> Result<AttemptResult, BackupError> {
-        let limit = Duration::from_secs(MAX_OPERATION_HOURS * 3_600);
+        let limit = self.operation_timeout;
         let ended = tokio::time::timeout(limit, self.poll_until_end(status, operation)).await;
         ended.unwrap_or_else(|_| {
             Err(BackupError::OperationTimeout {
                 operation: operation.to_owned(),
-                hours: MAX_OPERATION_HOURS,
+                timeout: limit,
             })
         })
     }

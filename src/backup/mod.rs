@@ -24,7 +24,8 @@ pub use kinds::KindSource;
 pub use queue_file::{QueueFileError, QueueFileRef, QueueSettings};
 pub use request::{
     BackupRequest, BackupResult, BackupSource, BackupSourceError, ExportedKind, FailedKind,
-    KindSelection, QueueOptions, Rate, RateError, SnapshotTime, SnapshotTimeError,
+    KindSelection, OPERATION_TIMEOUT, QueueOptions, Rate, RateError, SnapshotTime,
+    SnapshotTimeError,
 };
 pub use run::{BackupServices, CompletedBackup, backup};
 pub use source::{OpenSource, open_source};

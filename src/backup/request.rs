@@ -14,6 +14,9 @@ use crate::model::{
 use crate::pack::PackRequest;
 use crate::store::Location;
 
+/// How long an export operation is waited for, unless the user says otherwise.
+pub const OPERATION_TIMEOUT: Duration = Duration::from_secs(24 * 3_600);
+
 /// One backup that is to be made.
 #[derive(Debug, Clone)]
 pub struct BackupRequest {
@@ -27,6 +30,8 @@ pub struct BackupRequest {
     pub kinds: KindSelection,
     /// How the exports are paced and retried.
     pub queue: QueueOptions,
+    /// How long each export operation is waited for.
+    pub operation_timeout: Duration,
     /// The instant that all exports show; none where each shows the time at which it ran.
     pub snapshot_time: Option<SnapshotTime>,
     /// Kinds that the archive may lack if their export fails.

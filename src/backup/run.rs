@@ -206,6 +206,7 @@ impl<'a> Run<'a> {
             exports: &self.exports,
             queue: &queue,
             options: &self.request.queue,
+            operation_timeout: self.request.operation_timeout,
             journal: &self.journal,
             id: self.id.clone(),
             snapshot_time: state.snapshot_time,

@@ -10,7 +10,6 @@ use crate::datastore::kinds::KindReader;
 use crate::google::{self, Credentials};
 use crate::model::TargetSpec;
 use crate::plan::{Environment, resolve_address};
-use crate::progress::Observer;
 use crate::targets::Timeouts;
 
 /// A Datastore that is backed up.
@@ -42,14 +41,12 @@ impl BackupSource {
 }
 
 /// Opens the Datastore of a request, without a call to it. An emulator is spelled with its address.
-/// `observer` hears of the calls.
 ///
 /// # Errors
 /// When the address is none that may be called.
 pub fn open_source(
     request: &BackupRequest,
     timeouts: Timeouts,
-    observer: Arc<dyn Observer>,
 ) -> Result<OpenSource, DatastoreError> {
     match &request.source {
         BackupSource::Emulator { project, host } => {
@@ -57,8 +54,8 @@ pub fn open_source(
             let kinds = KindReader::with_emulator(host, project, timeouts.emulator_retry())?;
             let exporter = EmulatorExporter::new(host, project)?;
             Ok(OpenSource {
-                exporter: Arc::new(exporter.observed_by(observer.clone())),
-                kinds: kinds.observed_by(observer),
+                exporter: Arc::new(exporter),
+                kinds,
             })
         }
         BackupSource::Datastore { project, database } => {
@@ -75,8 +72,8 @@ pub fn open_source(
             )?;
             let exporter = open_exporter(project, database, has_snapshot, timeouts, credentials)?;
             Ok(OpenSource {
-                exporter: Arc::new(exporter.observed_by(observer.clone())),
-                kinds: kinds.observed_by(observer),
+                exporter: Arc::new(exporter),
+                kinds,
             })
         }
     }

@@ -1,7 +1,5 @@
 //! The backup of an application of the configuration: what follows it is pruning and telling.
 
-use std::sync::Arc;
-
 use super::app_config::with_queue_file;
 use super::backup_report::{report_failure, report_result};
 use super::backup_run::{open, start};
@@ -121,9 +119,9 @@ async fn tell(
     let Some(options) = &app.notify else {
         return;
     };
-    let observer: Arc<dyn Observer> = context.ui.clone();
+    let observer: &dyn Observer = context.ui.as_ref();
     let notification = Notification { report, previous };
-    for error in notify(options, &notification, &observer).await {
+    for error in notify(options, &notification, observer).await {
         observer.event(Event::Warning {
             warning: error.to_string(),
         });

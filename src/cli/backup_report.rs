@@ -47,7 +47,7 @@ pub fn report_failure(app: &AppConfig, failure: &Failure) -> BackupReport {
 
 fn new_report(app: &AppConfig) -> BackupReport {
     BackupReport {
-        app: Some(app.name.clone()),
+        app: Some(app.name.clone()).filter(|name| !name.is_empty()),
         source: app.backup.source.to_string(),
         ..BackupReport::default()
     }

@@ -13,8 +13,7 @@ use crate::store::StoreRegistry;
 
 /// Opens the Datastore that is backed up.
 pub fn open(context: &Context, request: &BackupRequest) -> Result<OpenSource, Failure> {
-    open_source(request, context.timeouts, context.ui.clone())
-        .map_err(|error| Failure::from(BackupError::from(error)))
+    open_source(request, context.timeouts).map_err(|error| Failure::from(BackupError::from(error)))
 }
 
 /// Backs up, into these stores. The run is still to be closed.

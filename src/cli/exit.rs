@@ -19,6 +19,32 @@ pub enum ExitCode {
     Terminated = 143,
 }
 
+/// What the codes mean, for the help and the manual.
+pub const EXIT_CODES: [(&str, &str); 10] = [
+    ("0", "done"),
+    ("1", "internal error"),
+    ("2", "wrong command line or configuration"),
+    (
+        "3",
+        "backup incomplete: a kind is missing, unfinished or still growing",
+    ),
+    (
+        "4",
+        "damaged: bytes, checksums, counts or structure are wrong",
+    ),
+    (
+        "5",
+        "refused: stale plan, doubtful target, name taken or no permission",
+    ),
+    ("6", "a service failed after all retries, or a disk failed"),
+    ("7", "incomplete; rerun the same command to continue"),
+    ("8", "plan --detailed-exitcode: there are steps to run"),
+    (
+        "130, 143",
+        "interrupted, terminated; rerun the same command to continue",
+    ),
+];
+
 impl ExitCode {
     /// The code with which a process of kindpack ended.
     pub fn of_process(status: ExitStatus) -> Self {

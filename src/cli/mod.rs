@@ -14,15 +14,20 @@ mod failure;
 mod input_file;
 mod kept_plans;
 mod load_plan;
+mod numbers;
 mod open_archive;
 mod output;
 mod packing;
+mod phase;
 mod plan_options;
 mod plan_view;
+mod progress_line;
 mod restore_summary;
 mod signals;
 mod state_dir;
+mod table;
 mod text;
+mod trace;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -58,6 +63,9 @@ pub fn main() -> std::process::ExitCode {
         &cli.global,
         matches!(cli.command, Command::List { .. }),
     ));
+    if cli.global.verbose > 1 {
+        trace::print_events(&ui);
+    }
     let jobs = cli.global.jobs.map_or_else(
         || std::thread::available_parallelism().map_or(1, usize::from),
         usize::from,
@@ -84,6 +92,10 @@ pub fn main() -> std::process::ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return ui.fail(&Failure::internal(error.to_string()).prefix("cannot start")),
     };
+    if ui.prints_progress_lines() {
+        let ui = ui.clone();
+        runtime.spawn(phase::print_regularly(move || ui.print_progress_line()));
+    }
     let ended = runtime.block_on(run_until_stopped(&context, cli.command));
     runtime.block_on(context.stores.finish_cleanup());
     // Work that is still under way writes nothing under a final name; it is not waited for.
@@ -143,19 +155,30 @@ fn usage(error: &clap::Error) -> std::process::ExitCode {
         _ => print_usage(error),
     }
     if std::env::args_os().any(|arg| arg == "--json") {
-        let text = usage_text(error);
-        output::print_event(&serde_json::json!({
-            "event": "failed", "code": ExitCode::Usage as u8, "error": first_paragraph(&text),
-        }));
+        output::print_event(&usage_event(&usage_text(error)));
     }
     ExitCode::Usage.into()
 }
 
-/// The first paragraph of a text on one line.
-fn first_paragraph(text: &str) -> String {
-    let lines = text.lines().map(str::trim);
-    let lines: Vec<&str> = lines.take_while(|line| !line.is_empty()).collect();
-    lines.join(" ")
+/// The last event of a command whose arguments are wrong. What clap says is a sentence, then
+/// paragraphs with values, tips and the usage.
+fn usage_event(text: &str) -> serde_json::Value {
+    let mut paragraphs = text.split("\n\n").map(one_line);
+    let sentence = paragraphs.next().unwrap_or_default();
+    let hint: Vec<String> = paragraphs.collect();
+    let mut event = serde_json::json!({
+        "event": "failed", "code": ExitCode::Usage as u8, "error": sentence, "reasons": [sentence],
+    });
+    if let Some(fields) = event.as_object_mut().filter(|_| !hint.is_empty()) {
+        fields.insert("hint".to_owned(), hint.join("; ").into());
+    }
+    event
+}
+
+/// A paragraph on one line.
+fn one_line(paragraph: &str) -> String {
+    let lines: Vec<&str> = paragraph.lines().map(str::trim).collect();
+    lines.join(" ").trim().to_owned()
 }
 
 fn print_usage(error: &clap::Error) {

@@ -2,20 +2,19 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use indicatif::{
-    HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle,
-};
 use serde::Serialize;
 use serde_json::{Value, json};
-use unicode_width::UnicodeWidthStr as _;
 
 use super::args::Global;
 use super::failure::Failure;
-use super::text::{Text, escape_control, shell_quote};
-use crate::progress::{Event, Observer, RequestOutcome, RequestReport};
+pub use super::numbers::{and_companions, bytes, count, counted, duration, exports, short_bytes};
+use super::phase::Phase;
+use super::table;
+use super::text::{Text, shell_quote};
+use crate::model::{Kind, Namespace};
+use crate::progress::{Event, Observer};
 
 /// How the program talks.
 pub struct Ui {
@@ -24,10 +23,30 @@ pub struct Ui {
     prints_document: bool,
     quiet: bool,
     verbose: u8,
-    bars: bool,
+    progress: ProgressStyle,
     colour_out: bool,
     colour_err: bool,
-    bar: Mutex<Option<ProgressBar>>,
+    phase: Mutex<Option<Phase>>,
+}
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ProgressStyle {
+    Hidden,
+    /// On a terminal.
+    Bar,
+    /// In a pipe or a file.
+    Lines,
+}
+
+impl ProgressStyle {
+    fn of(global: &Global) -> Self {
+        match () {
+            () if global.json || global.quiet || global.no_progress => ProgressStyle::Hidden,
+            () if io::stderr().is_terminal() => ProgressStyle::Bar,
+            () => ProgressStyle::Lines,
+        }
+    }
 }
 
 impl Ui {
@@ -38,11 +57,10 @@ impl Ui {
             prints_document,
             quiet: global.quiet,
             verbose: global.verbose,
-            bars: !(global.json || global.quiet || global.no_progress)
-                && io::stderr().is_terminal(),
+            progress: ProgressStyle::of(global),
             colour_out: !plain && io::stdout().is_terminal(),
             colour_err: !plain && io::stderr().is_terminal(),
-            bar: Mutex::new(None),
+            phase: Mutex::new(None),
         }
     }
 
@@ -139,9 +157,7 @@ impl Ui {
     pub fn fail(&self, failure: &Failure) -> std::process::ExitCode {
         self.finish_phase();
         if self.json {
-            print_event(
-                &json!({"event": "failed", "code": failure.code as u8, "error": failure.sentence()}),
-            );
+            print_failed(failure);
         }
         let name = self.paint_err("1;31", "kindpack:");
         for line in failure.lines() {
@@ -151,6 +167,30 @@ impl Ui {
             print_error(self.paint_err("36", "hint:") + format!(" {hint}"));
         }
         failure.code.into()
+    }
+
+    /// Whether a line of progress is to be printed now and then.
+    pub fn prints_progress_lines(&self) -> bool {
+        self.progress == ProgressStyle::Lines
+    }
+
+    /// Prints how far the phase has come, where there is one.
+    pub fn print_progress_line(&self) {
+        let line = self.phase().as_ref().map(Phase::line);
+        if let Some(line) = line {
+            print_error(line);
+        }
+    }
+
+    fn phase(&self) -> MutexGuard<'_, Option<Phase>> {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows what is worked on.
+    fn set_label(&self, label: impl Into<Text>) {
+        if let Some(phase) = &*self.phase() {
+            phase.set_label(label.into().as_str());
+        }
     }
 
     /// A heading on standard output.
@@ -172,8 +212,7 @@ impl Ui {
         Text::painted(self.colour_err, style, text)
     }
 
-    /// The lines of a table that lines up: columns of numbers to the right. The rows are made
-    /// twice, once to measure them, and never kept.
+    /// The lines of a table, with bold heads; see [`table::lines`].
     pub fn table<R>(
         &self,
         heads: &[&str],
@@ -183,39 +222,30 @@ impl Ui {
     where
         R: Iterator<Item = Vec<String>> + Clone,
     {
-        let mut widths: Vec<usize> = heads.iter().map(|head| head.width()).collect();
-        for row in rows.clone() {
-            for (width, cell) in widths.iter_mut().zip(row) {
-                *width = (*width).max(escape_control(&cell).width());
-            }
-        }
-        let columns: Vec<(usize, bool)> = widths
-            .into_iter()
-            .enumerate()
-            .map(|(at, width)| (width, right.contains(&at)))
-            .collect();
-        let heads = line(&columns, heads.iter().map(|head| (*head).to_owned()));
         // Bold only when the columns stand: escape sequences have no width.
-        std::iter::once(self.bold(&heads)).chain(
-            rows.map(move |row| line(&columns, row.iter().map(|cell| escape_control(cell))).into()),
-        )
+        let is_bold = self.colour_out;
+        let mut lines = table::lines(heads, right, rows);
+        let heads = lines.next().unwrap_or_default();
+        std::iter::once(Text::painted(is_bold, "1", &heads)).chain(lines.map(Text::from))
     }
 
-    fn above_bar(&self, line: impl Into<Text>) {
+    /// Prints a line on standard error, without a break in the progress bar.
+    pub fn above_bar(&self, line: impl Into<Text>) {
         let line = line.into();
-        match &*self.bar.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(bar) => bar.suspend(|| print_error(line)),
+        match &*self.phase() {
+            Some(phase) => phase.suspend(|| print_error(line)),
             None => print_error(line),
         }
     }
-}
 
-impl Observer for Ui {
-    fn event(&self, event: Event) {
-        if self.json && !self.prints_document {
-            print_event(&event);
-            return;
+    /// Prints details, with `-v`.
+    fn detail(&self, line: impl Into<Text>) {
+        if self.verbose > 0 {
+            self.note(line);
         }
+    }
+
+    fn show(&self, event: Event) {
         match event {
             Event::Retry { call, attempt, reason, pause_seconds } => {
                 if self.verbose > 0 {
@@ -224,36 +254,23 @@ impl Observer for Ui {
             }
             Event::PartsLeft { folder, objects, bytes: len, reason } => {
                 let parts = counted(objects, "part", "parts");
-                self.note(format!("{folder}: {parts} ({}) could not be deleted: {reason}", bytes(len)));
+                self.note(format!("{folder}: could not delete {parts} ({}): {reason}", bytes(len)));
             }
             Event::SetFound { exports, chosen, foreign, superseded } => {
-                if self.verbose > 0 {
-                    self.note(format!("{exports} exports found, {chosen} to pack, {foreign} objects that belong to none"));
-                }
+                self.detail(format!("found {exports} exports, {chosen} to pack; {foreign} files belong to none"));
                 for title in superseded {
-                    self.note(format!("left out, a newer one is packed: {title}"));
+                    self.note(format!("left out, a newer export is packed: {title}"));
                 }
             }
             Event::Warning { warning } => self.note(self.paint_err("33", "warning:") + format!(" {warning}")),
-            Event::UploadRestarted { reason } => self.note(format!("beginning anew: {reason}")),
+            Event::UploadRestarted { reason } => self.note(format!("starting over: {reason}")),
             Event::Waiting { waiting_for } => self.note(format!("waiting for {}", waiting_for.join(", "))),
-            Event::CopyKept { plan, .. } => self.note(format!("plan and journal are kept as {}", shell_quote(&plan))),
-            Event::StepStarted { step, namespace, kind, entities, resumed } => {
-                if self.verbose > 0 {
-                    let from = if resumed > 0 { format!(", {resumed} of them by an earlier run") } else { String::new() };
-                    self.note(format!("step {step}: {namespace}/{kind}, {entities} entities{from}"));
-                }
-            }
+            Event::CopyKept { plan, .. } => self.note(format!("plan and journal are saved as {}", shell_quote(&plan))),
             Event::BackupStarted { backup, kinds, finished, snapshot_time } => {
-                let kinds = counted(kinds, "kind", "kinds");
-                let done = if finished > 0 { format!(", {finished} of them exported before") } else { String::new() };
+                let exports = counted(kinds, "export", "exports");
+                let done = if finished > 0 { format!(", {finished} of them done before") } else { String::new() };
                 let shown = snapshot_time.map(|time| format!("; all show the data of {time}")).unwrap_or_default();
-                self.note(format!("backup {backup}: {kinds}{done}{shown}"));
-            }
-            Event::ExportStarted { namespace, kind, attempt } => {
-                if self.verbose > 0 {
-                    self.note(format!("exporting {namespace}/{kind}, attempt {attempt}"));
-                }
+                self.note(format!("backup {backup}: {exports}{done}{shown}"));
             }
             Event::ExportFailed { namespace, kind, error, advice } => {
                 let advice = advice.map(|advice| format!(" {advice}")).unwrap_or_default();
@@ -262,115 +279,105 @@ impl Observer for Ui {
             Event::StepFailed { step, namespace, kind, error } => {
                 self.above_bar(format!("step {step}: {namespace}/{kind} failed: {error}"))
             }
-            Event::StagingLeft { step, reason } => self.above_bar(format!("step {step}: left behind: {reason}")),
+            Event::StagingLeft { step, reason } => {
+                self.above_bar(format!("step {step}: could not remove the staged export: {reason}"))
+            }
             Event::IdsNotReserved { kinds } => self.above_bar(format!(
-                "{}: the emulator may give new entities the ids of restored ones, and overwrite them; let it be reached over gRPC (HTTP/2)",
+                "{}: the emulator may give restored ids to new entities, which then overwrite them; \
+                 to prevent this, let kindpack reach it over gRPC (HTTP/2)",
                 counted(kinds, "kind", "kinds")
             )),
-            // The failure at the end, or the table, tells these.
+            Event::StepStarted { .. } | Event::ExportStarted { .. } => self.show_start(event),
+            // The failure at the end, or the table, shows these.
             Event::Problem { .. } | Event::Extracted { .. } | Event::StepFinished { .. } | Event::ExportFinished { .. } => {}
         }
     }
 
-    fn request(&self, request: RequestReport) {
-        if self.verbose > 1 {
-            let outcome = match request.outcome {
-                RequestOutcome::Status(status) => status.to_string(),
-                RequestOutcome::Done => "done".to_owned(),
-                RequestOutcome::Failed => "failed".to_owned(),
-            };
-            self.above_bar(format!(
-                "{} {}: {outcome} in {} ms",
-                request.method,
-                request.resource,
-                request.duration.as_millis()
-            ));
+    /// Shows what is worked on now.
+    fn show_start(&self, event: Event) {
+        match event {
+            Event::StepStarted {
+                step,
+                namespace,
+                kind,
+                entities,
+                resumed,
+                number,
+                steps,
+            } => {
+                self.set_label(format!(
+                    "step {number} of {steps} {}",
+                    pair(&namespace, &kind)
+                ));
+                let from = if resumed > 0 {
+                    format!(", {resumed} of them by an earlier run")
+                } else {
+                    String::new()
+                };
+                self.detail(format!(
+                    "step {step}: {}, {entities} entities{from}",
+                    pair(&namespace, &kind)
+                ));
+            }
+            Event::ExportStarted {
+                namespace,
+                kind,
+                attempt,
+            } => {
+                self.set_label(format!("exporting {}", pair(&namespace, &kind)));
+                self.detail(format!(
+                    "exporting {}, attempt {attempt}",
+                    pair(&namespace, &kind)
+                ));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn pair(namespace: &Namespace, kind: &Kind) -> String {
+    format!("{namespace}/{kind}")
+}
+
+impl Observer for Ui {
+    fn event(&self, event: Event) {
+        if self.json && !self.prints_document {
+            print_event(&event);
+        } else {
+            self.show(event);
         }
     }
 
     fn start_phase(&self, phase: &'static str, total: u64) {
-        if !self.bars || total == 0 {
-            return;
+        if self.progress != ProgressStyle::Hidden && total > 0 {
+            let has_bar = self.progress == ProgressStyle::Bar;
+            *self.phase() = Some(Phase::new(phase, total, has_bar));
         }
-        let template = match phase {
-            "restoring" => {
-                "{msg:>10} {bar:30} {human_pos}/{human_len} entities  {per_sec}  {eta} left"
-            }
-            "exporting" => "{msg:>10} {bar:30} {human_pos}/{human_len} kinds  {elapsed}",
-            _ => {
-                "{msg:>10} {bar:30} {bytes}/{total_bytes}  {binary_bytes_per_sec}  {eta} left{prefix}"
-            }
-        };
-        let style =
-            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        let bar =
-            ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10))
-                .with_style(style.progress_chars("━━╌"));
-        bar.set_message(phase);
-        bar.enable_steady_tick(Duration::from_millis(200));
-        *self.bar.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar);
     }
 
     fn advance(&self, done: u64, _: u64) {
-        if let Some(bar) = &*self.bar.lock().unwrap_or_else(PoisonError::into_inner) {
-            bar.inc(done);
+        if let Some(phase) = &*self.phase() {
+            phase.advance(done);
         }
     }
 
     fn finish_phase(&self) {
-        if let Some(bar) = self
-            .bar
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-        {
-            bar.finish_and_clear();
+        let phase = self.phase().take();
+        if let Some(phase) = phase {
+            phase.finish();
         }
     }
 }
 
-/// Bytes for people, such as `338.4 KiB`.
-pub fn bytes(bytes: u64) -> String {
-    HumanBytes(bytes).to_string()
-}
-
-/// A number with separators, such as `20,000`.
-pub fn count(number: u64) -> String {
-    HumanCount(number).to_string()
-}
-
-/// Seconds for people, such as `5 minutes`.
-pub fn duration(seconds: u64) -> String {
-    HumanDuration(Duration::from_secs(seconds)).to_string()
-}
-
-/// The count of companions, appended to that of other objects; empty if there are none.
-pub fn and_companions(companions: u64) -> String {
-    match companions {
-        0 => String::new(),
-        some => format!(", {} among them", counted(some, "companion", "companions")),
+/// Prints the last event of a command that failed.
+fn print_failed(failure: &Failure) {
+    let mut event = json!({
+        "event": "failed", "code": failure.code as u8, "error": failure.sentence(), "reasons": failure.why,
+    });
+    if let (Some(hint), Some(fields)) = (&failure.hint, event.as_object_mut()) {
+        fields.insert("hint".to_owned(), hint.as_str().into());
     }
-}
-
-/// A number with its noun, such as `1 kind` or `27 kinds`.
-pub fn counted(number: u64, one: &str, many: &str) -> String {
-    format!("{} {}", count(number), if number == 1 { one } else { many })
-}
-
-/// One line of a table: cells as wide as their columns, with two blanks between them.
-fn line(columns: &[(usize, bool)], cells: impl Iterator<Item = String>) -> String {
-    let mut line = String::new();
-    for ((width, is_right), cell) in columns.iter().zip(cells) {
-        let blanks = " ".repeat(width.saturating_sub(cell.width()));
-        let (before, after) = if *is_right {
-            (blanks.as_str(), "")
-        } else {
-            ("", blanks.as_str())
-        };
-        line.extend([before, &cell, after, "  "]);
-    }
-    line.truncate(line.trim_end().len());
-    line
+    print_event(&event);
 }
 
 /// Prints one event.

@@ -44,6 +44,7 @@ pub fn print(
     let companions = outcome.as_ref().ok().map(|stats| stats.companions);
     if steps.iter().any(|step| step.end != StepState::Pending) && !was_done {
         context.ui.say_lines(table(context, told.plan, &steps));
+        context.ui.info("");
     }
     let ended = match outcome {
         Ok(outcome) => finished(context, told, outcome, &steps),
@@ -159,13 +160,13 @@ fn show_end(
     let target = &told.plan.head.choices.target;
     if told.rehearsal {
         ui.info(format!(
-            "Rehearsed {what}: every entity came back as the archive has it ({seconds:.1} s)"
+            "OK: rehearsed {what}; every entity equals the archive ({seconds:.1} s)"
         ));
     } else if was_done {
-        ui.info(format!("All is done already: {what} in {target}."));
+        ui.info(format!("Already done: {what} in {target}"));
     } else if told.options.dry_run {
         ui.info(format!(
-            "Would restore {what} into {target}; nothing was written."
+            "Would restore {what} into {target}; nothing was written"
         ));
     } else {
         ui.info(format!("Restored {what} into {target} in {seconds:.1} s"));
@@ -189,7 +190,7 @@ fn show_companions(context: &Context, told: &RestoreSummary<'_>, companions: Com
         "Copied"
     };
     context.ui.info(format!(
-        "{deed} {} of {}; {} there already.",
+        "{deed} {}, {}; {} already there",
         output::counted(copied, "companion", "companions"),
         output::bytes(bytes),
         output::count(already_there)

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::ops::Add;
 
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+
 /// Text for a terminal. All that is printed for people is one: what others wrote becomes harmless
 /// on the way into it, so it steers no terminal and begins no line. Only styles and line feeds of
 /// our own stay as they are.
@@ -86,6 +88,25 @@ pub fn escape_control(text: &str) -> String {
 fn steers(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// A text that fits into so many columns; what is cut off at its end is shown by `…`.
+pub fn shorten(text: &str, columns: usize) -> String {
+    if text.width() <= columns {
+        return text.to_owned();
+    }
+    let mut room = columns.saturating_sub(1);
+    let fits = |c: &char| {
+        let width = c.width().unwrap_or_default();
+        let fits = width <= room;
+        room = room.saturating_sub(width);
+        fits
+    };
+    let mut shortened: String = text.chars().take_while(fits).collect();
+    if columns > 0 {
+        shortened.push('…');
+    }
+    shortened
 }
 
 /// A word as a shell takes it.

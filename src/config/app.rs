@@ -11,7 +11,8 @@ use toml::Spanned;
 
 use super::notify::WrittenNotify;
 use crate::backup::{
-    BackupRequest, BackupSource, KindSelection, QueueFileRef, QueueOptions, Rate, SnapshotTime,
+    BackupRequest, BackupSource, KindSelection, OPERATION_TIMEOUT, QueueFileRef, QueueOptions,
+    Rate, SnapshotTime,
 };
 use crate::model::{Method, Namespace, Selector, read_duration, read_size};
 use crate::notify::NotifyOptions;
@@ -23,7 +24,7 @@ use crate::store::{Location, UploadOptions};
 /// The backup of an application.
 #[derive(Debug, Clone)]
 pub struct AppConfig {
-    /// Its name.
+    /// Its name; empty for a backup that no configuration names.
     pub name: String,
     /// What is backed up, and how.
     pub backup: BackupRequest,
@@ -62,6 +63,7 @@ pub(super) struct WrittenApp {
     only: Option<Vec<Parsed<Selector>>>,
     exclude: Option<Vec<Parsed<Selector>>>,
     queue: Option<WrittenQueue>,
+    operation_timeout: Option<Parsed<WrittenDuration>>,
     snapshot: Option<Parsed<SnapshotTime>>,
     allow_missing: Option<Vec<Parsed<Selector>>>,
     delete_exports: Option<bool>,
@@ -177,6 +179,7 @@ impl WrittenApp {
             only: self.only.or(defaults.only),
             exclude: self.exclude.or(defaults.exclude),
             queue: self.queue.or(defaults.queue),
+            operation_timeout: self.operation_timeout.or(defaults.operation_timeout),
             snapshot: self.snapshot.or(defaults.snapshot),
             allow_missing: self.allow_missing.or(defaults.allow_missing),
             delete_exports: self.delete_exports.or(defaults.delete_exports),
@@ -215,6 +218,9 @@ impl WrittenApp {
             archive: in_folder(archive, folder),
             kinds,
             queue,
+            operation_timeout: self
+                .operation_timeout
+                .map_or(OPERATION_TIMEOUT, |Parsed(timeout)| timeout.0),
             snapshot_time: self.snapshot.map(|Parsed(time)| time),
             allow_missing: values(self.allow_missing.unwrap_or_default()),
             delete_exports: self.delete_exports.unwrap_or_default(),

@@ -75,13 +75,10 @@ impl WrittenMail {
             }
             (None, Some(_)) => return Err("mail: a password needs username".to_owned()),
         };
-        if login.is_some() && security == MailSecurity::None {
-            return Err("mail: no password is sent with security = \"none\"".to_owned());
-        }
         if self.to.is_empty() {
             return Err("mail: to needs an address".to_owned());
         }
-        Ok(MailOptions {
+        let options = MailOptions {
             host: self.host,
             port: self.port,
             security,
@@ -89,7 +86,11 @@ impl WrittenMail {
             from: self.from.0,
             to: values(self.to),
             ca_file: self.ca_file.map(|path| folder.join(path)),
-        })
+        };
+        if options.exposes_password() {
+            return Err("mail: no password is sent with security = \"none\"".to_owned());
+        }
+        Ok(options)
     }
 }
 

@@ -212,6 +212,7 @@ namespaces = ["(default)", "acme"]
 only = ["acme/*"]
 exclude = []
 queue = "queue.yaml:backups"
+operation_timeout = "2h"
 snapshot = "now"
 allow_missing = ["Cache"]
 delete_exports = true
@@ -264,6 +265,7 @@ fn application_overrides_defaults_with_relative_paths() {
         app.backup.kinds.namespaces,
         [Namespace::new(""), Namespace::new("acme")]
     );
+    assert_eq!(app.backup.operation_timeout, Duration::from_secs(7_200));
     assert!(app.backup.kinds.exclude.is_empty() && app.backup.delete_exports);
     assert_eq!(
         (app.backup.pack.level, app.backup.pack.overwrite),

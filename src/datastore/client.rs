@@ -22,7 +22,6 @@ use crate::google::http::{NoResponse, no_answer_within};
 use crate::google::refusal::refusal;
 use crate::google::retry::{self, FailedAttempt, LastAttempt, RetryLoop, RetryPolicy};
 use crate::google::{Credentials, TokenError, TokenSource};
-use crate::progress::Observer;
 
 /// The first delay between attempts.
 const FIRST_DELAY: Duration = Duration::from_millis(200);
@@ -112,15 +111,6 @@ impl DatastoreClient {
         })
     }
 
-    /// The same, with somebody who is told of each request.
-    pub(crate) fn observed_by(&self, observer: Arc<dyn Observer>) -> Self {
-        DatastoreClient {
-            connection: self.connection.observed_by(observer),
-            grpc: OnceCell::new(),
-            ..self.clone()
-        }
-    }
-
     /// The attempts of one call.
     pub(crate) fn retry_loop(&self, method: &str) -> RetryLoop<'_> {
         // Who waits for an emulator to start wants to go on when it has.
@@ -180,7 +170,6 @@ impl DatastoreClient {
                         self.connection.base(),
                         self.timeouts.call,
                         message::empty_lookup(&self.project).into(),
-                        self.connection.observer().clone(),
                     )
                     .await
                 }

@@ -17,7 +17,6 @@ use crate::google::http::{
 use crate::google::retry::{CallError, Elapsed};
 use crate::google::{Credentials, TokenError, TokenSource};
 use crate::model::address::without_user;
-use crate::progress::{NoProgress, Observer};
 
 /// Where a request about a project is led to.
 const ROUTING: HeaderName = HeaderName::from_static("x-goog-request-params");
@@ -108,7 +107,7 @@ impl Connection {
     ) -> Result<Self, DatastoreError> {
         // What a proxy would do to a target on this machine nobody wants.
         let use_proxy = credentials.is_some() && !is_loopback(&base);
-        let http = HttpClient::new(connect_timeout, use_proxy, Arc::new(NoProgress));
+        let http = HttpClient::new(connect_timeout, use_proxy);
         let http = http.map_err(|_| DatastoreError::Refused {
             call: "TLS".to_owned(),
             found: "this machine has no usable root certificates".to_owned(),
@@ -118,18 +117,6 @@ impl Connection {
             base,
             credentials,
         })
-    }
-
-    /// The same, with somebody who is told of each request.
-    pub(crate) fn observed_by(&self, observer: Arc<dyn Observer>) -> Self {
-        Connection {
-            http: self.http.observed_by(observer),
-            ..self.clone()
-        }
-    }
-
-    pub(crate) fn observer(&self) -> &Arc<dyn Observer> {
-        self.http.observer()
     }
 
     pub(crate) fn base(&self) -> &str {

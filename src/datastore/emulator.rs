@@ -17,7 +17,6 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::google::http::{HttpClient, HttpRequest, TimeLimit};
-use crate::progress::NoProgress;
 
 /// An emulator takes about two seconds to start; a loaded machine is given more.
 const MAX_START_TIME: Duration = Duration::from_secs(60);
@@ -302,7 +301,7 @@ struct ReadinessProbe {
 
 impl ReadinessProbe {
     fn new(host: &str) -> Result<Self, EmulatorError> {
-        let client = HttpClient::new(PROBE_TIMEOUT, false, Arc::new(NoProgress));
+        let client = HttpClient::new(PROBE_TIMEOUT, false);
         Ok(ReadinessProbe {
             client: client.map_err(no_start)?,
             address: format!("http://{host}/"),

@@ -5,7 +5,6 @@
 
 use std::error::Error;
 use std::fmt;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, BufMut as _, Bytes};
@@ -16,7 +15,7 @@ use tonic::{Request, Status};
 
 use super::status::Code;
 use crate::google::http::{MAX_RESPONSE_BYTES, no_answer_within};
-use crate::progress::{self, Observer, RequestOutcome};
+use crate::progress::{RequestOutcome, RequestReport};
 
 /// `Commit` of the API that is `v1` over HTTP as well.
 pub(crate) const COMMIT: &str = "/google.datastore.v1.Datastore/Commit";
@@ -50,7 +49,6 @@ pub(crate) struct GrpcClient {
     channel: Channel,
     /// How long one call may take, answer included.
     call_timeout: Duration,
-    observer: Arc<dyn Observer>,
 }
 
 impl fmt::Debug for GrpcClient {
@@ -68,7 +66,6 @@ impl GrpcClient {
         base: &str,
         call_timeout: Duration,
         lookup: Bytes,
-        observer: Arc<dyn Observer>,
     ) -> Result<Option<Self>, ConnectError> {
         let Ok(endpoint) = Endpoint::from_shared(base.to_owned()) else {
             return Ok(None);
@@ -77,7 +74,6 @@ impl GrpcClient {
         let grpc = GrpcClient {
             channel: endpoint.connect().await.map_err(|_| ConnectError)?,
             call_timeout,
-            observer,
         };
         let answer = tokio::time::timeout(PROBE_TIMEOUT, grpc.call(LOOKUP, lookup)).await;
         Ok(answer.is_ok_and(|answer| answer.is_ok()).then_some(grpc))
@@ -91,7 +87,7 @@ impl GrpcClient {
         let answer = unary
             .await
             .unwrap_or_else(|_| Err(GrpcError::Broken(no_answer_within(self.call_timeout))));
-        self.observer.request(progress::RequestReport {
+        RequestReport {
             method: "gRPC",
             resource: method.rsplit('/').next().unwrap_or(method),
             outcome: if answer.is_ok() {
@@ -100,7 +96,8 @@ impl GrpcClient {
                 RequestOutcome::Failed
             },
             duration: start.elapsed(),
-        });
+        }
+        .trace();
         answer
     }
 
@@ -190,7 +187,6 @@ mod tests {
     use hyper_util::rt::{TokioExecutor, TokioIo};
 
     use super::*;
-    use crate::progress::NoProgress;
 
     /// A service that answers lookups, and begins the answer of a commit where `begins` says so.
     async fn serve(begins: bool) -> String {
@@ -235,15 +231,10 @@ mod tests {
     async fn calls_without_an_answer_end() {
         for begins in [false, true] {
             let limit = Duration::from_millis(200);
-            let grpc = GrpcClient::connect(
-                &serve(begins).await,
-                limit,
-                Bytes::new(),
-                Arc::new(NoProgress),
-            )
-            .await
-            .unwrap()
-            .expect("lookups are answered");
+            let grpc = GrpcClient::connect(&serve(begins).await, limit, Bytes::new())
+                .await
+                .unwrap()
+                .expect("lookups are answered");
             match grpc.call(COMMIT, Bytes::new()).await {
                 Err(GrpcError::Broken(found)) => assert_eq!(found, "no answer within 0.2 s"),
                 other => panic!("begins: {begins}: {other:?}"),

@@ -12,7 +12,6 @@ use super::client::{CallTimeouts, DatastoreClient};
 use super::error::DatastoreError;
 use crate::google::{Credentials, may_see_tokens};
 use crate::model::{Kind, Namespace, Timestamp};
-use crate::progress::Observer;
 
 /// One call to an emulator, answer included.
 const EMULATOR_CALL_TIMEOUT: Duration = Duration::from_secs(60);
@@ -105,14 +104,6 @@ impl KindReader {
         Ok(KindReader {
             client: Arc::new(client),
         })
-    }
-
-    /// The same, with somebody who is told of each request.
-    #[must_use]
-    pub fn observed_by(&self, observer: Arc<dyn Observer>) -> Self {
-        KindReader {
-            client: Arc::new(self.client.observed_by(observer)),
-        }
     }
 
     /// The namespaces that hold entities, in order.

@@ -3,7 +3,6 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,7 +14,7 @@ use tokio::time::Instant;
 use super::USER_AGENT;
 use super::idle_timeout::{ChunkedBody, IdleTimer};
 use crate::model::address::is_this_machine;
-use crate::progress::{self, Observer, RequestOutcome};
+use crate::progress::{RequestOutcome, RequestReport};
 
 /// No answer with words in it is longer: a page of a listing is the longest.
 pub const MAX_RESPONSE_BYTES: usize = 64 << 20;
@@ -24,11 +23,10 @@ pub const MAX_RESPONSE_BYTES: usize = 64 << 20;
 /// would not be times any more.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 
-/// Sends requests, and reports each to an observer.
+/// Sends requests, and reports each through `tracing`.
 #[derive(Clone)]
 pub struct HttpClient {
     client: Client,
-    observer: Arc<dyn Observer>,
 }
 
 /// How long one attempt may take.
@@ -97,11 +95,7 @@ impl HttpClient {
     ///
     /// # Errors
     /// Where the machine has no usable root certificates.
-    pub fn new(
-        connect_timeout: Duration,
-        use_proxy: bool,
-        observer: Arc<dyn Observer>,
-    ) -> Result<Self, reqwest::Error> {
+    pub fn new(connect_timeout: Duration, use_proxy: bool) -> Result<Self, reqwest::Error> {
         let client = Client::builder()
             .user_agent(USER_AGENT)
             .connect_timeout(connect_timeout)
@@ -110,22 +104,7 @@ impl HttpClient {
         let client = if use_proxy { client } else { client.no_proxy() };
         Ok(HttpClient {
             client: client.build()?,
-            observer,
         })
-    }
-
-    /// The same, with somebody who is told of each request.
-    #[must_use]
-    pub fn observed_by(&self, observer: Arc<dyn Observer>) -> Self {
-        HttpClient {
-            client: self.client.clone(),
-            observer,
-        }
-    }
-
-    /// Who is told of each request.
-    pub fn observer(&self) -> &Arc<dyn Observer> {
-        &self.observer
     }
 
     /// Sends a request once.
@@ -144,12 +123,13 @@ impl HttpClient {
             .map_or(RequestOutcome::Failed, |response| {
                 RequestOutcome::Status(response.status)
             });
-        self.observer.request(progress::RequestReport {
+        RequestReport {
             method,
             resource,
             outcome,
             duration: start.elapsed(),
-        });
+        }
+        .trace();
         response
     }
 

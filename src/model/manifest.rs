@@ -329,12 +329,12 @@ impl fmt::Display for ExportTimes {
         let (Some(started), Some(finished)) = (self.started, self.finished) else {
             return f.write_str("exports of unknown times");
         };
-        write!(f, "exports started at {started}")?;
+        let (started, finished) = (started.to_seconds_text(), finished.to_seconds_text());
+        write!(f, "exported from {started} to {finished} UTC")?;
         match self.snapshot_time {
-            Some(instant) => write!(f, ", and all of them show the data of {instant}")?,
-            None => self.fmt_spread(f)?,
+            Some(instant) => write!(f, "; all show the data of {instant}"),
+            None => self.fmt_spread(f),
         }
-        write!(f, "; all were finished at {finished}")
     }
 }
 
@@ -344,7 +344,7 @@ impl ExportTimes {
             return Ok(());
         }
         let spread = spelled_duration(Duration::from_secs(self.spread_seconds));
-        write!(f, ", the last of them {spread} later")
+        write!(f, "; the last export started {spread} after the first")
     }
 }
 

@@ -7,6 +7,7 @@ mod digest;
 mod file_name;
 pub(crate) mod glob;
 mod kind;
+mod kind_counts;
 mod manifest;
 mod nearest;
 mod sample;
@@ -18,6 +19,7 @@ mod units;
 pub use digest::{Crc32c, Sha256};
 pub use file_name::{file_name, folded, pair_names, shortened, truncate_name};
 pub use kind::{DEFAULT_NAMESPACE, Kind, KindRef, LEASE_KIND, Namespace};
+pub use kind_counts::KindCounts;
 pub use manifest::{
     AcceptedCount, BackupInfo, COMPANIONS_FOLDER, EXPORTS_FOLDER, EmptyExport, EntryInfo,
     EntryRole, ExportFormat, ExportTimes, KindInfo, MANIFEST_FORMAT, MANIFEST_NAME, Manifest,

@@ -58,6 +58,12 @@ impl Timestamp {
         EPOCH.saturating_add(SignedDuration::from_micros(self.0))
     }
 
+    /// Date and time to the second, such as `2026-01-31 02:15:00`, for tables that say UTC.
+    pub fn to_seconds_text(self) -> String {
+        let text = self.to_string();
+        text.chars().take(19).collect::<String>().replace('T', " ")
+    }
+
     /// Fourteen digits, `YYYYMMDDHHMMSS`, UTC: the form that stands in names of archives.
     pub fn to_archive_id(self) -> String {
         let t = self.civil();

@@ -64,6 +64,13 @@ pub struct MailOptions {
     pub ca_file: Option<PathBuf>,
 }
 
+impl MailOptions {
+    /// Whether a password would be sent without encryption.
+    pub fn exposes_password(&self) -> bool {
+        self.login.is_some() && self.security == MailSecurity::None
+    }
+}
+
 /// Sends a notification.
 pub(super) async fn send(
     options: &MailOptions,

@@ -10,7 +10,6 @@ mod secret;
 mod text;
 mod webhook;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 pub use error::NotifyError;
@@ -67,14 +66,14 @@ impl NotifyOptions {
 pub async fn notify(
     options: &NotifyOptions,
     notification: &Notification,
-    observer: &Arc<dyn Observer>,
+    observer: &dyn Observer,
 ) -> Vec<NotifyError> {
     if !options.is_due(notification.report.outcome()) {
         return Vec::new();
     }
     let mail = async {
         match &options.mail {
-            Some(options) => mail::send(options, notification, observer.as_ref()).await,
+            Some(options) => mail::send(options, notification, observer).await,
             None => Ok(()),
         }
     };

@@ -1,7 +1,5 @@
 //! A notification as JSON to an address: `text` as Slack reads it, and fields for programs.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, Url};
@@ -26,7 +24,7 @@ pub struct WebhookOptions {
 pub(super) async fn post(
     options: &WebhookOptions,
     notification: &Notification,
-    observer: &Arc<dyn Observer>,
+    observer: &dyn Observer,
 ) -> Result<(), NotifyError> {
     let url = options.url.read()?;
     let url = usable_url(&url).ok_or_else(|| NotifyError::Setup {
@@ -35,14 +33,14 @@ pub(super) async fn post(
     })?;
     // No proxy leads to this machine.
     let use_proxy = !is_loopback(url.as_str());
-    let client = HttpClient::new(ATTEMPT_TIMEOUT, use_proxy, observer.clone());
+    let client = HttpClient::new(ATTEMPT_TIMEOUT, use_proxy);
     let client = client.map_err(|error| NotifyError::Setup {
         what: "webhook".to_owned(),
         reason: error.without_url().to_string(),
     })?;
     let call = format!("the post to the webhook in {}", options.url);
     let body = Bytes::from(payload(notification).to_string());
-    let mut retry = retry_loop(&call, observer.as_ref());
+    let mut retry = retry_loop(&call, observer);
     loop {
         match attempt(&client, &url, body.clone(), &call).await {
             Ok(()) => return Ok(()),

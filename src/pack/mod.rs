@@ -27,7 +27,8 @@ pub use options::{ArchiveName, PackRequest, SelectionOptions};
 use crate::archive::checksums::{self, SHA256_ATTRIBUTE};
 use crate::export::discover::{Export, ExportPart};
 use crate::model::{
-    EntryInfo, EntryRole, Kind, KindRef, MANIFEST_NAME, Manifest, Namespace, SUMS_NAME, Sha256,
+    EntryInfo, EntryRole, Kind, KindCounts, KindRef, MANIFEST_NAME, Manifest, Namespace, SUMS_NAME,
+    Sha256,
 };
 use crate::progress::{Event, Observer};
 use crate::runtime::workers::Workers;
@@ -52,6 +53,8 @@ pub struct PackResult {
     pub exists: bool,
     /// Pairs (after a dry run: as far as the metadata declares them).
     pub kinds: u64,
+    /// The same, counted in exports.
+    pub counts: KindCounts,
     /// Entities (after a dry run: as far as the metadata counts them).
     pub entities: u64,
     /// Objects packed, companions included.
@@ -177,6 +180,7 @@ impl PackResult {
             name,
             exists: true,
             kinds: totals.kinds,
+            counts: KindCounts::from_manifest(&sealed.manifest),
             entities: totals.entities,
             objects: totals.entries,
             object_bytes: totals.bytes,
@@ -197,6 +201,7 @@ fn would_pack(set: &PackSet, name: String, exists: bool) -> PackResult {
         sealed: None,
         exists,
         kinds: pairs.len() as u64,
+        counts: KindCounts::new(set.exports.len(), pairs),
         entities: entities.fold(0, u64::saturating_add),
         objects: set.object_count(),
         object_bytes: set.object_bytes(),

@@ -99,9 +99,17 @@ impl RestoreRun<'_> {
             kind: step.kind.clone(),
             entities: step.entities,
             resumed,
+            number: self.number(step),
+            steps: self.plan.steps.len() as u64,
         });
         self.observer.advance(resumed, 0);
         self.note_start(step, resumed);
+    }
+
+    /// The place of a step in the plan, from 1.
+    fn number(&self, step: &Step) -> u64 {
+        let before = self.plan.steps.iter().take_while(|one| one.id != step.id);
+        before.count() as u64 + 1
     }
 
     fn note_start(&self, step: &Step, resumed: u64) {

@@ -9,7 +9,6 @@ use super::{
     TargetError,
 };
 use crate::google::{self, Credentials};
-use crate::progress::Observer;
 
 /// How long a call to a service is tried, unless the user says otherwise. An emulator, which is
 /// near, has a time of its own.
@@ -36,27 +35,22 @@ impl Timeouts {
     }
 }
 
-/// Opens a target, without a call to it. An emulator is spelled with its address. `observer` hears
-/// of the calls.
+/// Opens a target, without a call to it. An emulator is spelled with its address.
 ///
 /// # Errors
 /// When the address is none that may be called.
-pub fn open(
-    spec: &TargetSpec,
-    timeouts: Timeouts,
-    observer: Arc<dyn Observer>,
-) -> Result<Arc<dyn Target>, TargetError> {
+pub fn open(spec: &TargetSpec, timeouts: Timeouts) -> Result<Arc<dyn Target>, TargetError> {
     Ok(match spec {
         TargetSpec::Emulator { project, host } => {
             let host = host.as_deref().ok_or_else(|| no_address(project))?;
             let retry = timeouts.emulator_retry();
-            Arc::new(CommitTarget::emulator(host, project, retry)?.observed_by(observer))
+            Arc::new(CommitTarget::emulator(host, project, retry)?)
         }
         TargetSpec::Dir(path) => Arc::new(DirTarget::new(path)),
         TargetSpec::Ndjson(path) => Arc::new(NdjsonTarget::new(path)),
         TargetSpec::Datastore { project, database } => {
             let database = database.as_deref().unwrap_or("");
-            Arc::new(open_service(project, database, timeouts)?.observed_by(observer))
+            Arc::new(open_service(project, database, timeouts)?)
         }
     })
 }

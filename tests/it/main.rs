@@ -32,6 +32,7 @@ mod redaction;
 mod rejects;
 mod restore;
 mod schemas;
+mod shell;
 mod snapshots;
 mod support;
 mod zip;

@@ -9,7 +9,7 @@ use kindpack::notify::{
     BackupReport, KindReport, MailOptions, MailSecurity, Notification, NotifyOptions, NotifyWhen,
     SecretSource, WebhookOptions, notify,
 };
-use kindpack::progress::{Event, Observer, RequestReport};
+use kindpack::progress::{Event, Observer};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
@@ -53,10 +53,6 @@ impl Observer for Log {
         self.0.lock().unwrap().push(format!("{event:?}"));
     }
 
-    fn request(&self, request: RequestReport) {
-        self.0.lock().unwrap().push(format!("{request:?}"));
-    }
-
     fn start_phase(&self, _: &'static str, _: u64) {}
 
     fn advance(&self, _: u64, _: u64) {}
@@ -67,11 +63,10 @@ impl Observer for Log {
 /// Sends a notification; gives the warnings. No secret may be in them, or in what was observed.
 #[track_caller]
 fn send(options: &NotifyOptions, notification: &Notification) -> Vec<String> {
-    let log = Arc::new(Log::default());
-    let observer: Arc<dyn Observer> = log.clone();
+    let log = Log::default();
     let errors = Runtime::new()
         .unwrap()
-        .block_on(notify(options, notification, &observer));
+        .block_on(notify(options, notification, &log));
     let seen = format!("{errors:?} {:?} {options:?}", log.0.lock().unwrap());
     assert!(!seen.contains("CANARY"), "{seen}");
     errors.iter().map(ToString::to_string).collect()

@@ -33,7 +33,19 @@ fn shown(desk: &TestDir, line: &str) -> String {
     );
     let work = desk.work();
     let printed = printed.replace(work.to_str().unwrap(), "[folder]");
+    if line.starts_with("status") {
+        return without_times(&printed);
+    }
     without_seconds(&printed)
+}
+
+/// Replaces what stands in the last column of each step that has begun, which is a time.
+fn without_times(text: &str) -> String {
+    let lines = text.lines().map(|line| match line.rfind("  20") {
+        Some(at) if line.len() == at + 21 => format!("{}  [time]\n", &line[..at]),
+        _ => format!("{line}\n"),
+    });
+    lines.collect()
 }
 
 /// Replaces every `0.3 s` by `[time]`.
@@ -85,11 +97,64 @@ fn tables_are_printed_as_before() {
             "plan set.zip --target ndjson:out --explain acme/Order",
         ),
         ("prune_dry_run", "prune . --keep-daily 1 --dry-run"),
+        ("archives", "archives ."),
         ("status", "status plan.json"),
         ("restore", "restore plan.json"),
+        ("status_done", "status plan.json"),
         ("extract", "extract set.zip copy --only acme/Order"),
     ] {
         assert_snapshot!(name, shown(&desk, line));
+    }
+}
+
+/// The lines of a table: those before the first empty one.
+fn table_lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().take_while(|line| !line.is_empty())
+}
+
+#[test]
+fn tables_fit_eighty_columns() {
+    let desk = scene();
+    desk.expect(0, &["pack", "exports", "archives/"]);
+    desk.expect(0, &["pack", "legacy", "archives/"]);
+    desk.write("archives/other.zip", b"no archive");
+    desk.expect(
+        0,
+        &[
+            "plan",
+            "set.zip",
+            "--target",
+            "ndjson:out",
+            "-o",
+            "plan.json",
+        ],
+    );
+    desk.expect(7, &["restore", "plan.json", "--max-steps", "20"]);
+    let restore = ["restore", "plan.json"];
+    for line in [
+        &["list", "set.zip"][..],
+        &["list", "legacy.zip"],
+        &["archives", "archives/"],
+        &["archives", "."],
+        &["status", "plan.json"],
+        &[
+            "prune",
+            "archives/",
+            "--keep-daily",
+            "9",
+            "--keep-weekly",
+            "9",
+            "--keep-monthly",
+            "9",
+        ],
+        &["prune", ".", "--keep-last", "9", "--dry-run"],
+        &restore,
+        &["status", "plan.json"],
+    ] {
+        let text = desk.expect(0, line).text();
+        assert!(table_lines(&text).count() > 2, "{line:?}: {text}");
+        let wide = table_lines(&text).find(|line| line.chars().count() > 80);
+        assert_eq!(wide, None, "{line:?}");
     }
 }
 
@@ -130,6 +195,10 @@ fn errors_are_printed_with_their_hints() {
         ("damaged_archive", "verify flipped.zip"),
         ("unknown_kind", "cat set.zip Nothing"),
         ("unknown_target", "plan set.zip --target nowhere:out"),
+        ("unknown_choice", "plan set.zip --on-existing delete"),
+        ("unknown_method", "plan set.zip --via imports"),
+        ("sample_without_percent", "plan set.zip --sample 5"),
+        ("archives", "archives nowhere"),
         ("no_target", "plan set.zip"),
         ("same_project", "plan set.zip --target datastore:demo-src"),
         ("no_plan", "restore missing.json"),
@@ -144,6 +213,7 @@ fn errors_are_printed_with_their_hints() {
 fn help_of_every_command_is_complete() {
     let desk = TestDir::new();
     assert_snapshot!("help", shown(&desk, "--help"));
+    assert_snapshot!("short_help", shown(&desk, "-h"));
     for command in [
         "demo",
         "backup",
@@ -159,12 +229,17 @@ fn help_of_every_command_is_complete() {
         "rehearse",
         "status",
         "config",
+        "config check",
         "completions",
         "man",
     ] {
         assert_snapshot!(
-            format!("help_{command}"),
+            format!("help_{}", command.replace(' ', "_")),
             shown(&desk, &format!("{command} --help"))
+        );
+        assert_snapshot!(
+            format!("short_help_{}", command.replace(' ', "_")),
+            shown(&desk, &format!("{command} -h"))
         );
     }
 }

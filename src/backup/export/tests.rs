@@ -3,6 +3,7 @@ use std::num::NonZeroU32;
 use tokio::time::Instant;
 
 use super::*;
+use crate::backup::OPERATION_TIMEOUT;
 use crate::backup::journal::{BACKUP_JOURNAL_FORMAT, BackupKey, find_runs};
 use crate::backup::queue::{SERVICE_WINDOW, ServiceLimits};
 use crate::backup::testing::{Attempt, FakeExporter, failure, permanent, refused, transient};
@@ -14,6 +15,7 @@ struct Fixture {
     folder: tempfile::TempDir,
     exporter: FakeExporter,
     options: QueueOptions,
+    operation_timeout: Duration,
     snapshot_time: Option<Timestamp>,
 }
 
@@ -34,6 +36,7 @@ impl Fixture {
             folder: tempfile::tempdir().unwrap(),
             exporter: FakeExporter::new(),
             options: QueueOptions::default(),
+            operation_timeout: OPERATION_TIMEOUT,
             snapshot_time: None,
         }
     }
@@ -93,6 +96,7 @@ impl Fixture {
             exports: &exports,
             queue: &queue,
             options: &self.options,
+            operation_timeout: self.operation_timeout,
             journal: &journal,
             id,
             snapshot_time: self.snapshot_time,
@@ -305,6 +309,16 @@ async fn a_second_process_stops_the_first() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn operation_is_waited_for_as_asked() {
+    let mut fixture = Fixture::new();
+    fixture.operation_timeout = Duration::from_secs(60);
+    fixture.exporter.script("A", [Attempt::Succeeds(3_600)]);
+    let (_, ended) = fixture.run(&["A"]).await;
+    let error = ended.unwrap_err().to_string();
+    assert!(error.ends_with("the export still runs after 1m"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn endless_operation_ends_the_run_resumably() {
     let fixture = Fixture::new();
     let days = 3 * 86_400;
@@ -317,7 +331,7 @@ async fn endless_operation_ends_the_run_resumably() {
     let error = ended.unwrap().unwrap_err();
     assert!(matches!(
         error,
-        BackupError::OperationTimeout { hours: 24, .. }
+        BackupError::OperationTimeout { timeout, .. } if timeout == OPERATION_TIMEOUT
     ));
     assert_eq!(states(&journal), ["running"]);
     let (journal, ended) = fixture

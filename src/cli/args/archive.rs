@@ -1,15 +1,20 @@
 //! The archive that a command reads.
 
-use clap::Args;
+use clap::{Args, ValueHint};
 
 use crate::store::Location;
 
 #[derive(Debug, Args)]
 pub struct ArchiveArg {
-    /// The archive; ending in `/`, the newest one in that folder
+    /// Path or gs:// address of the archive; a folder ending in `/` means the newest one in it
+    #[arg(value_hint = ValueHint::AnyPath)]
     pub archive: Location,
-    /// With ARCHIVE ending in `/`: only archives of this namespace (`(default)` for the default
-    /// one)
-    #[arg(long, value_name = "NAMESPACE")]
+    /// Choose among archives of this namespace, if ARCHIVE ends in `/`
+    #[arg(
+        long,
+        value_name = "NAMESPACE",
+        hide_short_help = true,
+        help_heading = "Selection"
+    )]
     pub namespace: Option<String>,
 }

@@ -1,6 +1,6 @@
 //! `kindpack extract`.
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, ValueHint};
 
 use super::ArchiveArg;
 use crate::model::Selector;
@@ -10,19 +10,21 @@ use crate::store::Location;
 pub struct ExtractArgs {
     #[command(flatten)]
     pub archive: ArchiveArg,
-    /// The folder to write into; nothing there is overwritten
+    /// Folder or bucket to write to; existing files are never overwritten
+    #[arg(value_hint = ValueHint::AnyPath)]
     pub dest: Location,
-    /// Only these kinds (repeatable)
+    /// Extract only these kinds (repeatable)
     #[arg(long, value_name = "SELECTOR")]
     pub only: Vec<Selector>,
-    /// `original`: the objects as they were; `managed`: legacy backups become exports that Google's
-    /// import accepts
+    /// Format of the extracted exports
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "original")]
     pub format: FormatArg,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum, PartialEq, Eq)]
 pub enum FormatArg {
+    /// The files as they were packed
     Original,
+    /// Exports that Google's import accepts; converts legacy backups
     Managed,
 }

@@ -5,6 +5,9 @@ mod backup;
 mod config;
 mod extract;
 mod global;
+mod guide;
+mod keep;
+mod notify;
 mod pack;
 mod plan;
 mod prune;
@@ -15,7 +18,7 @@ mod verify;
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
 use crate::model::Selector;
@@ -27,6 +30,9 @@ pub use backup::BackupArgs;
 pub use config::{ConfigCheckArgs, ConfigCommand};
 pub use extract::{ExtractArgs, FormatArg};
 pub use global::Global;
+pub use guide::{Example, guide, wrapped};
+pub use keep::KeepArgs;
+pub use notify::NotifyArgs;
 pub use pack::{ArchiveOptions, MethodArg, PackArgs};
 pub use plan::{PlanArgs, PlanChoices};
 pub use prune::PruneArgs;
@@ -34,18 +40,18 @@ pub use rehearse::RehearseArgs;
 pub use restore::{CheckArg, RestoreArgs};
 pub use verify::VerifyArgs;
 
-/// Packs the per-kind exports of Datastore into one checksummed zip, and restores them kind by
-/// kind.
+/// Back up Google Cloud Datastore into one verified zip, and restore it kind by kind
+///
+/// kindpack packs the exports of all kinds into one archive with checksums. It restores the archive
+/// into a Datastore, an emulator or files, in the order of parents and references.
 #[derive(Debug, Parser)]
 #[command(
     name = "kindpack",
     version,
     propagate_version = true,
-    max_term_width = 120
-)]
-#[command(
-    after_help = "Exit codes: 0 done, 1 own fault, 2 wrong command line, 3 set incomplete, 4 damaged, 5 refused, 6 service failed, 7 partly done \
-                        (the same command goes on), 130/143 interrupted.\nBegin with `kindpack demo`."
+    max_term_width = 100,
+    after_help = "Begin with `kindpack demo`. `kindpack help COMMAND` shows examples.",
+    after_long_help = guide::main_help()
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -76,63 +82,87 @@ impl Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Show the whole way on a bundled backup, with nothing installed
+    /// Show all steps on a bundled backup; needs nothing installed
+    #[command(after_long_help = guide::after_help("demo"))]
     Demo,
-    /// Export each kind of a Datastore on its own, and pack the exports into one verified archive
+    /// Export all kinds of a Datastore and pack them into one verified archive
+    #[command(after_long_help = guide::after_help("backup"))]
     Backup(Box<BackupArgs>),
-    /// Gather the finished per-kind exports below SOURCE into one zip
+    /// Pack finished exports into one archive
+    #[command(after_long_help = guide::after_help("pack"))]
     Pack(PackArgs),
-    /// Show what an archive holds
+    /// List the kinds in an archive
+    #[command(after_long_help = guide::after_help("list"))]
     List {
         #[command(flatten)]
         archive: ArchiveArg,
     },
-    /// Show which archives lie in a folder
+    /// List the archives in a folder or bucket
+    #[command(after_long_help = guide::after_help("archives"))]
     Archives {
-        /// The folder, gs://BUCKET/NAME or a local path
+        /// Folder or bucket that holds the archives
+        #[arg(value_hint = ValueHint::AnyPath)]
         location: Location,
-        /// Only archives of this namespace (`(default)` for the default one)
+        /// List only archives of this namespace; `(default)` is the default one
         #[arg(long, value_name = "NAMESPACE")]
         namespace: Option<String>,
     },
-    /// Remove old archives by a keep policy
-    Prune(PruneArgs),
-    /// Read every byte of an archive and say all that is wrong
+    /// Check every byte of an archive and list every problem
+    #[command(after_long_help = guide::after_help("verify"))]
     Verify(VerifyArgs),
-    /// Print entities, one REST JSON a line
+    /// Print the entities of a kind as JSON, one per line
+    #[command(after_long_help = guide::after_help("cat"))]
     Cat {
         #[command(flatten)]
         archive: ArchiveArg,
         /// KIND (in every namespace) or NAMESPACE/KIND; `*` and `?` match
         selector: Selector,
     },
-    /// Lay the entries down as objects again
+    /// Extract the exports to a folder or bucket
+    #[command(after_long_help = guide::after_help("extract"))]
     Extract(ExtractArgs),
-    /// Make the ordered restore plan
+    /// Show the order in which an archive would be restored, and why
+    #[command(after_long_help = guide::after_help("plan"))]
     Plan(PlanArgs),
-    /// Run a plan, or make and run one in one go
+    /// Restore an archive, or run a saved plan
+    #[command(after_long_help = guide::after_help("restore"))]
     Restore(RestoreArgs),
-    /// Restore into a private emulator that is started for it, and compare every entity
+    /// Test restore: load the archive into a private emulator and compare every entity
+    #[command(after_long_help = guide::after_help("rehearse"))]
     Rehearse(RehearseArgs),
-    /// Show where a restore stands
+    /// Show the progress of a restore
+    #[command(after_long_help = guide::after_help("status"))]
     Status {
-        /// The plan that `kindpack plan -o` wrote
+        /// Plan that `kindpack plan -o` wrote
+        #[arg(value_hint = ValueHint::FilePath)]
         plan: PathBuf,
-        /// Exit with 7 while anything is left to do
+        /// Exit with 7 if the restore is not complete
         #[arg(long)]
         require_complete: bool,
-        /// Where the journal is (default: PLAN.journal)
-        #[arg(long, value_name = "DEST")]
+        /// Journal of the restore [default: PLAN.journal]
+        #[arg(long, value_name = "DEST", value_hint = ValueHint::FilePath)]
         journal: Option<PathBuf>,
     },
-    /// Check the configuration of backups and restores
-    #[command(subcommand)]
+    /// Remove old archives by a keep policy
+    #[command(
+        override_usage = "kindpack prune [OPTIONS] --keep-daily <N> <DEST>",
+        after_long_help = guide::after_help("prune")
+    )]
+    Prune(PruneArgs),
+    /// Check the configuration file
+    #[command(subcommand, after_long_help = guide::after_help("config"))]
     Config(ConfigCommand),
-    /// Print a completion script
-    Completions { shell: Shell },
-    /// Write manual pages into a folder
+    /// Print a completion script for a shell
+    #[command(after_long_help = guide::after_help("completions"))]
+    Completions {
+        /// Shell to complete in
+        shell: Shell,
+    },
+    /// Write manual pages to a folder
+    #[command(after_long_help = guide::after_help("man"))]
     Man {
-        /// The folder; made when needed
+        /// Folder for the pages; created if needed
+        #[arg(value_hint = ValueHint::DirPath)]
         dir: PathBuf,
     },
 }

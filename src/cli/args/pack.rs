@@ -3,37 +3,44 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, ValueHint};
 
 use crate::model::{Selector, read_duration, read_size};
 use crate::store::{Location, UploadOptions};
 
 #[derive(Debug, Args)]
 pub struct PackArgs {
-    /// The folder that the exports lie below, at any depth
+    /// Folder or bucket prefix that contains the exports (searched recursively)
+    #[arg(value_hint = ValueHint::AnyPath)]
     pub source: Location,
-    /// The archive to make; ending in `/`, its name is chosen
+    /// Archive to write; a folder ending in `/` chooses the name
+    #[arg(value_hint = ValueHint::AnyPath)]
     pub archive: Location,
-    /// A list of selectors, one a line: each must be there and finished
-    #[arg(long, value_name = "FILE")]
-    pub expect: Option<PathBuf>,
-    /// Wait that long for what is unfinished or missing, such as 2h or 90s
+    /// Check that the backup is complete; write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Wait up to this long for exports that are missing or unfinished
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = read_duration, hide_default_value = true)]
     pub wait: Duration,
     /// Pack only these kinds (repeatable)
-    #[arg(long, value_name = "SELECTOR")]
+    #[arg(long, value_name = "SELECTOR", help_heading = "Selection")]
     pub only: Vec<Selector>,
-    /// Do not pack these kinds (repeatable)
-    #[arg(long, value_name = "SELECTOR")]
+    /// Leave these kinds out (repeatable)
+    #[arg(long, value_name = "SELECTOR", help_heading = "Selection")]
     pub exclude: Vec<Selector>,
-    /// Of two exports of one kind and namespace, take the newest
-    #[arg(long)]
+    /// Use the newest export where a kind was exported several times
+    #[arg(long, help_heading = "Selection")]
     pub latest: bool,
-    /// Judge the set by its metadata, write nothing
-    #[arg(long)]
-    pub dry_run: bool,
-    /// Read the data of an incomplete set in a bucket all the same, to report every fault
-    #[arg(long, conflicts_with = "dry_run")]
+    /// Require a finished export for each line (SELECTOR) of FILE
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Selection")]
+    pub expect: Option<PathBuf>,
+    /// Read all data of an incomplete backup in a bucket, to report every problem
+    #[arg(
+        long,
+        conflicts_with = "dry_run",
+        hide_short_help = true,
+        help_heading = "Selection"
+    )]
     pub all_faults: bool,
     #[command(flatten)]
     pub shape: ArchiveOptions,
@@ -42,41 +49,63 @@ pub struct PackArgs {
 /// What shapes an archive, in `pack` and in `backup`.
 #[derive(Debug, Args)]
 pub struct ArchiveOptions {
-    /// How far apart the exports may start: with `pack --latest` an older one is refused, else
-    /// there is a warning; an older unfinished backup is not resumed
-    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = read_duration)]
-    pub max_spread: Duration,
-    /// Pack these kinds even if their files hold more or fewer entities than the export's metadata
-    /// count (repeatable)
-    #[arg(long, value_name = "SELECTOR")]
-    pub accept_count: Vec<Selector>,
-    /// Pack every object below this folder beside the exports, such as images (repeatable)
-    #[arg(long, value_name = "SOURCE")]
-    pub with: Vec<Location>,
-    /// How entries are kept
-    #[arg(long, value_enum, default_value = "deflate")]
-    pub method: MethodArg,
-    /// Deflate level: 1 is fast, 9 is small
-    #[arg(long, value_name = "N", default_value = "6", value_parser = clap::value_parser!(u32).range(1..=9))]
-    pub level: u32,
-    /// Replace an archive of that name
-    #[arg(long)]
+    /// Replace an existing archive
+    #[arg(long, help_heading = "Archive")]
     pub overwrite: bool,
-    /// The storage class of an archive in a bucket (default: the bucket's own)
-    #[arg(long, value_name = "CLASS")]
+    /// Also pack all files in this folder, such as images (repeatable)
+    #[arg(long, value_name = "SOURCE", value_hint = ValueHint::AnyPath, help_heading = "Archive")]
+    pub with: Vec<Location>,
+    /// Compression method
+    #[arg(
+        long,
+        value_enum,
+        default_value = "deflate",
+        hide_short_help = true,
+        help_heading = "Archive"
+    )]
+    pub method: MethodArg,
+    /// Compression level: 1 is fastest, 9 is smallest
+    #[arg(long, value_name = "N", default_value = "6", value_parser = clap::value_parser!(u32).range(1..=9), hide_short_help = true, help_heading = "Archive")]
+    pub level: u32,
+    /// Limit for the time between the first and the last export
+    ///
+    /// With `pack --latest`, older exports are refused; without it, they cause a warning. `backup`
+    /// resumes an unfinished backup only if it started less than this long ago.
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = read_duration, hide_short_help = true, help_heading = "Archive")]
+    pub max_spread: Duration,
+    /// Pack these kinds even if the entity count differs from the metadata (repeatable)
+    #[arg(
+        long,
+        value_name = "SELECTOR",
+        hide_short_help = true,
+        help_heading = "Archive"
+    )]
+    pub accept_count: Vec<Selector>,
+    /// Storage class of the archive [default: that of the bucket]
+    #[arg(
+        long,
+        value_name = "CLASS",
+        hide_short_help = true,
+        help_heading = "Upload"
+    )]
     pub storage_class: Option<String>,
-    /// The Cloud KMS key that an archive in a bucket is encrypted with (default: the bucket's own)
-    #[arg(long, value_name = "KEY")]
+    /// Cloud KMS key that encrypts the archive [default: that of the bucket]
+    #[arg(
+        long,
+        value_name = "KEY",
+        hide_short_help = true,
+        help_heading = "Upload"
+    )]
     pub kms_key: Option<String>,
-    /// Leave the parts of an archive in a bucket there when it is finished
-    #[arg(long)]
-    pub keep_parts: bool,
-    /// Archives in a bucket that may grow longer than this go up in parts
-    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = read_size)]
+    /// Upload archives larger than this in parts
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = read_size, hide_short_help = true, help_heading = "Upload")]
     pub upload_cutoff: u64,
-    /// How long such a part is; five of them are in memory at once
-    #[arg(long, value_name = "SIZE", default_value = "8MiB", value_parser = read_size)]
+    /// Size of each part; up to five parts are in memory at once
+    #[arg(long, value_name = "SIZE", default_value = "8MiB", value_parser = read_size, hide_short_help = true, help_heading = "Upload")]
     pub upload_chunk_size: u64,
+    /// Keep the parts after the upload
+    #[arg(long, hide_short_help = true, help_heading = "Upload")]
+    pub keep_parts: bool,
 }
 
 impl ArchiveOptions {
@@ -94,6 +123,8 @@ impl ArchiveOptions {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum MethodArg {
+    /// Compress every entry
     Deflate,
+    /// Store entries without compression
     Store,
 }

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 
 use super::ArchiveArg;
-use super::values::share;
+use super::values::{PrefixParser, on_existing, share, via};
 use crate::model::{Sample, Selector, TargetSpec};
 use crate::plan::{DependencyRule, NamespaceMap, OnExisting, WriteMethod};
 use crate::transform::redact::Action;
@@ -14,87 +14,120 @@ use crate::transform::redact::Action;
 pub struct PlanArgs {
     #[command(flatten)]
     pub archive: ArchiveArg,
+    /// Write the plan as JSON to this file
+    #[arg(short, long, value_name = "PLAN", value_hint = ValueHint::FilePath)]
+    pub output: Option<PathBuf>,
     #[command(flatten)]
     pub choices: PlanChoices,
-    /// Write the plan as JSON to this file
-    #[arg(short, long, value_name = "PLAN")]
-    pub output: Option<PathBuf>,
-    /// Exit with 8 when there are steps to run, 0 when there are none
-    #[arg(long)]
-    pub detailed_exitcode: bool,
-    /// Tell why these kinds stand where they stand, instead of showing the plan
-    #[arg(long, value_name = "SELECTOR")]
+    /// Explain the place of these kinds in the order; show no plan
+    #[arg(long, value_name = "SELECTOR", help_heading = "Output")]
     pub explain: Option<Selector>,
+    /// Exit with 8 if there are steps to run, with 0 if there are none
+    #[arg(long, hide_short_help = true, help_heading = "Output")]
+    pub detailed_exitcode: bool,
 }
 
 /// What shapes a plan; the same for `plan` and for `restore ARCHIVE`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct PlanChoices {
-    /// emulator:PROJECT[@HOST:PORT], datastore:PROJECT[/DATABASE], dir:PATH or ndjson:PATH
-    #[arg(long)]
+    /// Where to restore: emulator:PROJECT[@HOST:PORT], datastore:PROJECT[/DATABASE], dir:PATH or
+    /// ndjson:PATH
+    #[arg(long, value_parser = PrefixParser::<TargetSpec>::target(), hide_possible_values = true)]
     pub target: Option<TargetSpec>,
-    /// Restore only these kinds (repeatable)
-    #[arg(long, value_name = "SELECTOR")]
-    pub only: Vec<Selector>,
-    /// Do not restore these kinds (repeatable)
-    #[arg(long, value_name = "SELECTOR")]
-    pub exclude: Vec<Selector>,
-    /// With --only or a sample: restore the parents of what is chosen too, and what it refers to
-    #[arg(long)]
-    pub with_dependencies: bool,
-    /// Restore these before all others (repeatable)
-    #[arg(long, value_name = "SELECTOR")]
-    pub first: Vec<Selector>,
-    /// Restore these after all others (repeatable)
-    #[arg(long, value_name = "SELECTOR")]
-    pub last: Vec<Selector>,
-    /// A=B restores A once B is done (repeatable)
-    #[arg(long, value_name = "A=B")]
-    pub depends_on: Vec<DependencyRule>,
-    /// A TOML file with lists `first`, `last` and `depends_on`, which join those of the command line
-    #[arg(long, value_name = "FILE")]
-    pub order_file: Option<PathBuf>,
-    /// FROM=TO moves entities of one namespace, and references to them, to another (repeatable)
-    #[arg(long, value_name = "FROM=TO")]
-    pub map_namespace: Vec<NamespaceMap>,
-    /// `fail` (default) refuses kinds that hold entities, `merge` overwrites the same keys and
-    /// leaves others, `replace` deletes others
-    #[arg(long, value_name = "HOW")]
+    /// What to do with existing entities of a kind [default: fail]
+    #[arg(long, value_name = "HOW", value_parser = on_existing())]
     pub on_existing: Option<OnExisting>,
-    /// How entities get into the target: `commit` (default), or `import`, the target's own
-    #[arg(long, value_name = "HOW")]
-    pub via: Option<WriteMethod>,
-    /// With --via import: where exports are laid down meanwhile, gs://BUCKET/NAME for datastore:, a
-    /// folder for emulator:
-    #[arg(long, value_name = "DEST")]
-    pub staging: Option<String>,
-    #[arg(long, value_name = "RULE", help = redact_help())]
-    pub redact: Vec<String>,
-    /// Restore a share of each kind's entities, such as 5%
-    #[arg(long, value_name = "SHARE", value_parser = share, conflicts_with = "limit")]
-    pub sample: Option<Sample>,
-    /// Restore at most N entities of each kind; with --only and --with-dependencies, of each chosen
-    /// kind
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub limit: Option<u64>,
-    /// Run a command before each step, through `sh -c`
-    #[arg(long, value_name = "CMD")]
-    pub before_step: Option<String>,
-    /// Run a command behind each step
-    #[arg(long, value_name = "CMD")]
-    pub after_step: Option<String>,
-    /// Run a command when all steps are done
-    #[arg(long, value_name = "CMD")]
-    pub after_all: Option<String>,
-    /// Declare that the archive's source project itself is to be overwritten
-    #[arg(long)]
-    pub disaster_recovery: bool,
-    /// Take choices from [profile.NAME] of the configuration; what is given here beats them
+    /// Load options from [profile.NAME]; command-line options take precedence
     #[arg(long, value_name = "NAME")]
     pub profile: Option<String>,
-    /// The configuration that holds the profile (default: kindpack.toml)
-    #[arg(long, value_name = "FILE", requires = "profile")]
+    /// Configuration file that holds the profile [default: kindpack.toml]
+    #[arg(long, value_name = "FILE", requires = "profile", value_hint = ValueHint::FilePath, hide_short_help = true)]
     pub config: Option<PathBuf>,
+    /// Confirm that the source project of the archive may be overwritten
+    #[arg(long, hide_short_help = true)]
+    pub disaster_recovery: bool,
+    /// Restore only these kinds (repeatable)
+    #[arg(long, value_name = "SELECTOR", help_heading = "Selection")]
+    pub only: Vec<Selector>,
+    /// Leave these kinds out (repeatable)
+    #[arg(long, value_name = "SELECTOR", help_heading = "Selection")]
+    pub exclude: Vec<Selector>,
+    /// Also restore the parents and referenced kinds
+    #[arg(long, help_heading = "Selection")]
+    pub with_dependencies: bool,
+    /// Restore a share of each kind, such as 5%
+    #[arg(long, value_name = "SHARE", value_parser = share, conflicts_with = "limit", help_heading = "Selection")]
+    pub sample: Option<Sample>,
+    /// Restore at most N entities of each kind
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Selection")]
+    pub limit: Option<u64>,
+    #[arg(long, value_name = "RULE", help = redact_help(), help_heading = "Changes to entities")]
+    pub redact: Vec<String>,
+    /// Restore namespace FROM as TO, also in references (repeatable)
+    #[arg(long, value_name = "FROM=TO", help_heading = "Changes to entities")]
+    pub map_namespace: Vec<NamespaceMap>,
+    /// Restore these kinds before all others (repeatable)
+    #[arg(
+        long,
+        value_name = "SELECTOR",
+        help_heading = "Order",
+        hide_short_help = true
+    )]
+    pub first: Vec<Selector>,
+    /// Restore these kinds after all others (repeatable)
+    #[arg(
+        long,
+        value_name = "SELECTOR",
+        help_heading = "Order",
+        hide_short_help = true
+    )]
+    pub last: Vec<Selector>,
+    /// Restore kind A after kind B (repeatable)
+    #[arg(
+        long,
+        value_name = "A=B",
+        help_heading = "Order",
+        hide_short_help = true
+    )]
+    pub depends_on: Vec<DependencyRule>,
+    /// Read more `first`, `last` and `depends_on` rules from a TOML file
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Order", hide_short_help = true)]
+    pub order_file: Option<PathBuf>,
+    /// How to write to the target [default: commit]
+    #[arg(long, value_name = "HOW", value_parser = via(), help_heading = "Writing", hide_short_help = true)]
+    pub via: Option<WriteMethod>,
+    /// Folder for exports during --via import: gs://BUCKET/NAME, or a local one for an emulator
+    #[arg(
+        long,
+        value_name = "DEST",
+        help_heading = "Writing",
+        hide_short_help = true
+    )]
+    pub staging: Option<String>,
+    /// Run a shell command before each step
+    #[arg(
+        long,
+        value_name = "CMD",
+        help_heading = "Hooks",
+        hide_short_help = true
+    )]
+    pub before_step: Option<String>,
+    /// Run a shell command after each step
+    #[arg(
+        long,
+        value_name = "CMD",
+        help_heading = "Hooks",
+        hide_short_help = true
+    )]
+    pub after_step: Option<String>,
+    /// Run a shell command after the last step
+    #[arg(
+        long,
+        value_name = "CMD",
+        help_heading = "Hooks",
+        hide_short_help = true
+    )]
+    pub after_all: Option<String>,
 }
 
 impl PlanChoices {
@@ -107,8 +140,7 @@ impl PlanChoices {
 /// The help of `--redact`, with the word of each action.
 fn redact_help() -> String {
     format!(
-        "KIND.property={}, `*` in both places, `?` before it if it may match nothing; \
-         or @FILE with a rule a line (repeatable)",
+        "Change properties: KIND.property={}, or @FILE",
         Action::words()
     )
 }

@@ -3,7 +3,7 @@
 use std::num::NonZeroU8;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 
 use super::ArchiveArg;
 
@@ -11,11 +11,10 @@ use super::ArchiveArg;
 pub struct RehearseArgs {
     #[command(flatten)]
     pub archive: ArchiveArg,
-    /// Run that many kinds side by side, as far as they do not wait for one another
+    /// Restore up to N kinds in parallel when they do not depend on each other
     #[arg(long, value_name = "N", default_value = "1", hide_default_value = true)]
     pub parallel: NonZeroU8,
-    /// Write what became of each kind to a file, also when it fails: JUnit XML for names that end
-    /// in .xml, else JSON (repeatable)
-    #[arg(long, value_name = "FILE")]
+    /// Write a report to FILE: JUnit XML if it ends in .xml, else JSON (repeatable)
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub report: Vec<PathBuf>,
 }

@@ -4,7 +4,7 @@ use std::num::NonZeroU8;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, ValueHint};
 
 use super::PlanChoices;
 use crate::model::read_duration;
@@ -12,63 +12,75 @@ use crate::store::Location;
 
 #[derive(Debug, Args)]
 pub struct RestoreArgs {
-    /// A plan that `kindpack plan -o` wrote; or an archive, together with --target
+    /// Plan that `kindpack plan -o` wrote, or an archive together with --target
+    #[arg(value_hint = ValueHint::AnyPath)]
     pub plan_or_archive: Location,
-    /// With ARCHIVE ending in `/`: only archives of this namespace
-    #[arg(long, value_name = "NAMESPACE")]
+    /// Choose among archives of this namespace, if ARCHIVE ends in `/`
+    #[arg(
+        long,
+        value_name = "NAMESPACE",
+        hide_short_help = true,
+        help_heading = "Selection"
+    )]
     pub namespace: Option<String>,
     #[command(flatten)]
     pub choices: PlanChoices,
-    /// Read and encode everything, write nothing
+    /// Read and convert all entities; write nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// The project of the target once more; needed for `datastore:`
+    /// Confirm the target project by name (for `datastore:`)
     #[arg(long, value_name = "PROJECT")]
     pub confirm: Option<String>,
-    /// Run that many kinds side by side, as far as they do not wait for one another
-    #[arg(long, value_name = "N", default_value = "1", hide_default_value = true)]
-    pub parallel: NonZeroU8,
-    /// Go on with the next kind when one fails
-    #[arg(long)]
-    pub keep_going: bool,
-    /// Run only what has failed before
-    #[arg(long)]
-    pub retry_failed: bool,
-    /// Restore from the beginning, whatever an earlier run has done
-    #[arg(long, conflicts_with = "retry_failed")]
-    pub again: bool,
-    /// Stop after that many steps
-    #[arg(long, value_name = "N")]
-    pub max_steps: Option<u32>,
-    /// What is asked of the target after each step
-    #[arg(long, value_enum, default_value = "counts")]
+    /// What to verify after each step
+    #[arg(long, value_enum, default_value = "counts", help_heading = "Run")]
     pub check: CheckArg,
-    /// How long a command of the plan's (--before-step, --after-step, --after-all) may take
-    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = read_duration)]
+    /// Restore up to N kinds in parallel when they do not depend on each other
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "1",
+        hide_default_value = true,
+        hide_short_help = true,
+        help_heading = "Run"
+    )]
+    pub parallel: NonZeroU8,
+    /// Continue with the next kind when one fails
+    #[arg(long, help_heading = "Run")]
+    pub keep_going: bool,
+    /// Run only the steps that failed before
+    #[arg(long, help_heading = "Run", hide_short_help = true)]
+    pub retry_failed: bool,
+    /// Restore everything again, even what is already done
+    #[arg(long, conflicts_with = "retry_failed", help_heading = "Run")]
+    pub again: bool,
+    /// Stop after N steps
+    #[arg(long, value_name = "N", help_heading = "Run", hide_short_help = true)]
+    pub max_steps: Option<u32>,
+    /// Limit for each command of --before-step, --after-step and --after-all
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = read_duration, help_heading = "Hooks", hide_short_help = true)]
     pub hook_timeout: Duration,
-    /// With --via import: how long to wait for one import operation. It goes on in the service, and
-    /// the same command waits for it again
-    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = read_duration)]
+    /// Wait up to this long for each operation of --via import
+    ///
+    /// The operation continues in the service; the same command waits for it again.
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = read_duration, help_heading = "Writing", hide_short_help = true)]
     pub operation_timeout: Duration,
-    /// Write what became of each kind to a file, also when it fails: JUnit XML for names that end
-    /// in .xml, else JSON (repeatable)
-    #[arg(long, value_name = "FILE")]
-    pub report: Vec<PathBuf>,
-    /// Copy the companions of the archive to this folder when all steps are done; nothing there is
-    /// overwritten
-    #[arg(long, value_name = "DEST")]
+    /// Copy the companion files to this folder after the last step; overwrite nothing
+    #[arg(long, value_name = "DEST", value_hint = ValueHint::AnyPath, help_heading = "Output", hide_short_help = true)]
     pub companions: Option<Location>,
-    /// Where the journal is kept
-    #[arg(long, value_name = "DEST")]
+    /// Write a report to FILE: JUnit XML if it ends in .xml, else JSON (repeatable)
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output", hide_short_help = true)]
+    pub report: Vec<PathBuf>,
+    /// Journal of the restore [default: PLAN.journal]
+    #[arg(long, value_name = "DEST", value_hint = ValueHint::FilePath, help_heading = "Output", hide_short_help = true)]
     pub journal: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum, PartialEq, Eq)]
 pub enum CheckArg {
-    /// Nothing
+    /// Verify nothing
     None,
-    /// How many entities of the kind it holds
+    /// Compare the number of entities of each kind
     Counts,
-    /// Every entity
+    /// Compare every entity
     Entities,
 }

@@ -9,13 +9,13 @@ use crate::model::Selector;
 pub struct VerifyArgs {
     #[command(flatten)]
     pub archive: ArchiveArg,
-    /// Structure and manifest only; no entry is read
+    /// Check structure and manifest only; read no entity
     #[arg(long)]
     pub quick: bool,
-    /// Read only the entries of these kinds (repeatable)
+    /// Check only the entries of these kinds (repeatable)
     #[arg(long, value_name = "SELECTOR", conflicts_with = "quick")]
     pub only: Vec<Selector>,
-    /// Structure and checksums of a zip that kindpack did not make
+    /// Check structure and checksums of a zip made by another tool
     #[arg(long, conflicts_with_all = ["quick", "only"])]
     pub any_zip: bool,
 }

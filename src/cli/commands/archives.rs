@@ -2,15 +2,12 @@
 
 use serde_json::json;
 
-use crate::archive::catalog::{CatalogEntry, Integrity, list};
+use crate::archive::catalog::{ArchiveContents, CatalogEntry, Integrity, NameParts, list};
 use crate::cli::context::{CommandResult, Context};
 use crate::cli::exit::ExitCode;
-use crate::cli::output;
+use crate::cli::output::{self, Ui};
 use crate::model::Namespace;
 use crate::store::Location;
-
-/// How many namespaces of an archive are named.
-const NAMESPACES_SHOWN: usize = 3;
 
 pub async fn run(context: &Context, dest: &Location, of: Option<&str>) -> CommandResult {
     let ui = &context.ui;
@@ -22,52 +19,56 @@ pub async fn run(context: &Context, dest: &Location, of: Option<&str>) -> Comman
     } else if listed.is_empty() {
         ui.info(format!("no archive in {dest}"));
     } else {
-        let heads = [
-            "ARCHIVE",
-            "BACKUP",
-            "NAMESPACE",
-            "KINDS",
-            "ENTITIES",
-            "BYTES",
-            "STARTED",
-            "SEALED",
-        ];
-        ui.result_lines(ui.table(&heads, &[3, 4, 5], listed.iter().map(row)));
+        show(ui, &listed);
     }
     ui.done(json!({"archives": listed.len()}));
     Ok(ExitCode::Done)
 }
 
-fn row(listed: &CatalogEntry) -> Vec<String> {
-    let none = || "-".to_owned();
-    let holds = listed.holds.as_ref();
-    vec![
-        listed.object.name.clone(),
-        holds.map_or_else(none, |holds| holds.id.clone()),
-        holds.map_or_else(none, |holds| namespaces(&holds.namespaces)),
-        holds.map_or_else(none, |holds| output::count(holds.kinds)),
-        holds.map_or_else(none, |holds| output::count(holds.entities)),
-        output::bytes(listed.object.len),
-        holds
-            .and_then(|holds| holds.started)
-            .map_or_else(none, |started| started.to_string()),
-        if listed.seal == Integrity::Complete {
-            "yes".to_owned()
-        } else {
-            format!("no: {}", listed.seal)
-        },
-    ]
+fn show(ui: &Ui, listed: &[CatalogEntry]) {
+    let shows_ids = !listed.iter().all(is_named_by_id);
+    let mut heads = vec!["ARCHIVE"];
+    heads.extend(shows_ids.then_some("BACKUP"));
+    heads.extend(["NAMESPACE", "KINDS", "ENTITIES", "BYTES", "SEALED"]);
+    let numbers = if shows_ids { [3, 4, 5] } else { [2, 3, 4] };
+    let rows = listed.iter().map(move |listed| row(listed, shows_ids));
+    ui.result_lines(ui.table(&heads, &numbers, rows));
+    for CatalogEntry { object, seal, .. } in listed.iter().filter(|one| !is_sealed(one)) {
+        ui.info(ui.warning(&format!("{} is not sealed: {seal}", object.name)));
+    }
 }
 
-fn namespaces(all: &[Namespace]) -> String {
-    let shown: Vec<String> = all
-        .iter()
-        .take(NAMESPACES_SHOWN)
-        .map(Namespace::to_string)
-        .collect();
-    match all.len().saturating_sub(NAMESPACES_SHOWN) {
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
+fn is_sealed(listed: &CatalogEntry) -> bool {
+    listed.seal == Integrity::Complete
+}
+
+/// Whether the name of an archive says its backup's id, or there is none to say.
+fn is_named_by_id(listed: &CatalogEntry) -> bool {
+    let id = listed.holds.as_ref().map(|holds| holds.id.as_str());
+    let named = NameParts::read(&listed.object.name).map(|name| name.id);
+    id.is_none() || id == named
+}
+
+fn row(listed: &CatalogEntry, shows_id: bool) -> Vec<String> {
+    let holds = listed.holds.as_ref();
+    let cell = |text: fn(&ArchiveContents) -> String| holds.map_or_else(|| "-".to_owned(), text);
+    let mut row = vec![listed.object.name.clone()];
+    row.extend(shows_id.then(|| cell(|holds| holds.id.clone())));
+    row.extend([
+        cell(|holds| namespace(&holds.namespaces)),
+        cell(|holds| output::count(holds.kinds)),
+        cell(|holds| output::count(holds.entities)),
+        output::short_bytes(listed.object.len),
+        if is_sealed(listed) { "yes" } else { "no" }.to_owned(),
+    ]);
+    row
+}
+
+/// The only namespace, or how many there are.
+fn namespace(all: &[Namespace]) -> String {
+    match all {
+        [only] => only.to_string(),
+        all => format!("{} in all", all.len()),
     }
 }
 

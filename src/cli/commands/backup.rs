@@ -5,13 +5,13 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::backup::{
-    BackupEstimate, BackupRequest, BackupResult, FailedKind, KindEstimate, KindSelection,
-    QueueOptions, QueueSettings, estimate,
+    BackupEstimate, BackupRequest, BackupResult, ExportedKind, FailedKind, KindEstimate,
+    KindSelection, OPERATION_TIMEOUT, QueueOptions, QueueSettings, estimate,
 };
 use crate::cli::app_backup;
 use crate::cli::app_config::{CONFIG_FILE, read_config};
 use crate::cli::args::BackupArgs;
-use crate::cli::backup_run::{open, start};
+use crate::cli::backup_run::open;
 use crate::cli::context::{CommandResult, Context};
 use crate::cli::exit::ExitCode;
 use crate::cli::failure::Failure;
@@ -21,7 +21,8 @@ use crate::cli::packing::{check_companions, pack_request};
 use crate::cli::plan_options::environment;
 use crate::cli::text::shell_quote;
 use crate::config::AppConfig;
-use crate::model::{KindRef, Namespace, spelled_duration};
+use crate::model::{KindCounts, KindRef, Namespace, spelled_duration};
+use crate::notify::MailOptions;
 
 /// Longer files are no `queue.yaml`.
 const MAX_QUEUE_BYTES: u64 = 1 << 20;
@@ -31,17 +32,44 @@ pub async fn run(context: &Context, args: BackupArgs) -> CommandResult {
         return run_apps(context, &args).await;
     }
     let is_dry_run = args.dry_run;
-    let request = request(context, args).await?;
-    let source = open(context, &request)?;
+    let app = single(context, args).await?;
     if is_dry_run {
-        let has_quota = source.exporter.has_quota();
-        let estimate = estimate(&source.kinds, &request, has_quota).await?;
-        print_estimate(context, &estimate, true);
-        return Ok(ExitCode::Done);
+        return print_dry_run(context, &app, true)
+            .await
+            .map(|()| ExitCode::Done);
     }
-    let completed = start(context, &context.stores, &request, &source).await?;
-    let result = completed.close().await?;
-    print_result(context, &request, &result)
+    let result = app_backup::back_up(context, &app).await?;
+    print_result(context, &app.backup, &result)
+}
+
+/// Shows what a backup would export.
+async fn print_dry_run(context: &Context, app: &AppConfig, is_last: bool) -> Result<(), Failure> {
+    let source = open(context, &app.backup)?;
+    let has_quota = source.exporter.has_quota();
+    let estimate = estimate(&source.kinds, &app.backup, has_quota).await?;
+    print_estimate(context, &estimate, is_last);
+    Ok(())
+}
+
+/// A backup that no configuration names.
+async fn single(context: &Context, args: BackupArgs) -> Result<AppConfig, Failure> {
+    let notify = args.notify.options();
+    let mail = notify.as_ref().and_then(|notify| notify.mail.as_ref());
+    if mail.is_some_and(MailOptions::exposes_password) {
+        return Err(
+            Failure::usage("a password cannot be sent with --notify-mail-security none")
+                .hint("use --notify-mail-security starttls or tls"),
+        );
+    }
+    Ok(AppConfig {
+        name: String::new(),
+        queue_file: None,
+        companions: args.shape.with.clone(),
+        upload: args.shape.upload_options(),
+        keep: Some(args.keep.policy()).filter(|policy| !policy.is_empty()),
+        notify,
+        backup: request(context, args).await?,
+    })
 }
 
 /// What to type where nothing says what is backed up.
@@ -82,15 +110,10 @@ async fn run_app(
     let mut app = app_backup::prepare(context, app).await?;
     app.backup.starts_anew = args.new;
     ui.info(ui.bold(&app.name));
-    let result = if args.dry_run {
-        let source = open(context, &app.backup)?;
-        let has_quota = source.exporter.has_quota();
-        let estimate = estimate(&source.kinds, &app.backup, has_quota).await?;
-        print_estimate(context, &estimate, is_only);
-        return Ok(());
-    } else {
-        app_backup::back_up(context, &app).await?
-    };
+    if args.dry_run {
+        return print_dry_run(context, &app, is_only).await;
+    }
+    let result = app_backup::back_up(context, &app).await?;
     if is_only {
         return print_result(context, &app.backup, &result).map(drop);
     }
@@ -138,6 +161,7 @@ async fn request(context: &Context, args: BackupArgs) -> Result<BackupRequest, F
             exclude: args.exclude.clone(),
         },
         queue: queue(&args).await?,
+        operation_timeout: args.operation_timeout.unwrap_or(OPERATION_TIMEOUT),
         snapshot_time: args.snapshot_time,
         allow_missing: args.allow_missing.clone(),
         delete_exports: args.delete_exports,
@@ -177,20 +201,16 @@ fn print_result(
     };
     let ui = &context.ui;
     let entities = result.kinds.iter().filter_map(|kind| kind.entities).sum();
-    let held = |entities: Option<u64>| entities.is_some_and(|count| count > 0);
-    let kinds = result
-        .kinds
-        .iter()
-        .filter(|kind| held(kind.entities))
-        .count() as u64;
+    let counts = held_counts(result);
+    let kinds = counts.exports;
     let bytes = result.bytes.unwrap_or_default();
     let seconds = result.finished.since(result.started).as_secs();
     for kind in &result.failed {
         ui.warn(format!("{} is missing: {}", pair(kind), kind.error));
     }
     ui.info(format!(
-        "Backed up {} with {}",
-        output::counted(kinds, "kind", "kinds"),
+        "Backed up {}: {}",
+        output::exports(&counts),
         output::counted(entities, "entity", "entities")
     ));
     ui.info(format!("  into    {archive}, {}", output::bytes(bytes)));
@@ -207,7 +227,7 @@ fn print_result(
     ui.info(format!("  in      {seconds} s"));
     let quoted = shell_quote(archive);
     ui.info(format!(
-        "Next: kindpack verify {quoted}   or   kindpack restore {quoted} --target emulator:PROJECT"
+        "Next: kindpack restore {quoted} --target emulator:PROJECT"
     ));
     ui.done(json!({
         "backup": result.id, "archive": archive, "sha256": result.sha256, "bytes": bytes, "kinds": kinds,
@@ -215,6 +235,16 @@ fn print_result(
         "started": result.started, "finished": result.finished, "seconds": seconds,
     }));
     Ok(ExitCode::Done)
+}
+
+/// What was exported and holds entities.
+fn held_counts(result: &BackupResult) -> KindCounts {
+    let held = |kind: &&ExportedKind| kind.entities.is_some_and(|count| count > 0);
+    let held: Vec<&ExportedKind> = result.kinds.iter().filter(held).collect();
+    KindCounts::new(
+        held.len(),
+        held.iter().map(|kind| (&kind.namespace, &kind.kind)),
+    )
 }
 
 /// How a backup ends that lacks kinds which may not be missing.
@@ -276,7 +306,7 @@ fn estimate_row(kind: &KindEstimate) -> Vec<String> {
         kind.namespace.to_string(),
         kind.kind.to_string(),
         kind.entities.map_or_else(unknown, output::count),
-        kind.bytes.map_or_else(unknown, output::bytes),
+        kind.bytes.map_or_else(unknown, output::short_bytes),
         kind.share
             .map_or_else(unknown, |share| format!("{:.1} %", 100.0 * share)),
     ]

@@ -34,8 +34,8 @@ pub async fn run(context: &Context, args: ExtractArgs) -> CommandResult {
     ui.finish_phase();
     let seconds = begun.elapsed().as_secs_f64();
     ui.info(format!(
-        "Extracted {} of {} below {} ({seconds:.1} s)",
-        output::counted(done.objects, "object", "objects"),
+        "Extracted {} of {} to {} ({seconds:.1} s)",
+        output::counted(done.objects, "file", "files"),
         output::bytes(done.bytes),
         args.dest
     ));

@@ -6,7 +6,7 @@ use crate::cli::exit::ExitCode;
 use crate::cli::open_archive;
 use crate::cli::output;
 use crate::cli::text::Text;
-use crate::model::{ExportFormat, KindInfo, Manifest};
+use crate::model::{ExportFormat, KindCounts, KindInfo, Manifest, Timestamp};
 
 /// The heads of the table of kinds.
 const HEADS: [&str; 7] = [
@@ -16,7 +16,7 @@ const HEADS: [&str; 7] = [
     "BYTES",
     "FILES",
     "FORMAT",
-    "FINISHED",
+    "FINISHED (UTC)",
 ];
 
 pub async fn run(context: &Context, arg: &ArchiveArg) -> CommandResult {
@@ -34,12 +34,15 @@ pub async fn run(context: &Context, arg: &ArchiveArg) -> CommandResult {
 }
 
 fn say_totals(context: &Context, manifest: &Manifest) {
-    let totals = &manifest.totals;
-    context.ui.say_apart(format!(
-        "backup {} of {}: {}, {}, {} of {}{}",
+    let (ui, totals) = (&context.ui, &manifest.totals);
+    ui.say_apart(format!(
+        "backup {} of {}: {}",
         manifest.backup.id,
         project_text(&manifest.backup.project),
-        output::counted(totals.kinds, "kind", "kinds"),
+        output::exports(&KindCounts::from_manifest(manifest)),
+    ));
+    ui.info(format!(
+        "{}, {}, {}{}",
         output::counted(totals.entities, "entity", "entities"),
         output::counted(totals.entries, "file", "files"),
         output::bytes(totals.bytes),
@@ -69,8 +72,8 @@ fn say_notes(context: &Context, manifest: &Manifest) {
 fn say_empty_exports(context: &Context, exports: u64) {
     if exports > 0 {
         context.ui.info(format!(
-            "{} without entities, of kinds that are written nowhere",
-            output::counted(exports, "export", "exports")
+            "{} (their kind is not recorded)",
+            output::counted(exports, "empty export", "empty exports")
         ));
     }
 }
@@ -81,12 +84,12 @@ fn table(context: &Context, manifest: &Manifest) -> impl Iterator<Item = Text> {
 }
 
 fn row(kind: &KindInfo) -> Vec<String> {
-    let finished = kind.finished.map(|finished| finished.to_string());
+    let finished = kind.finished.map(Timestamp::to_seconds_text);
     vec![
         kind.namespace.to_string(),
         kind.kind.to_string(),
         output::count(kind.entities),
-        output::bytes(kind.bytes),
+        output::short_bytes(kind.bytes),
         kind.entries.len().to_string(),
         format_name(kind.format).to_owned(),
         finished.unwrap_or_else(|| "-".to_owned()),
@@ -95,7 +98,7 @@ fn row(kind: &KindInfo) -> Vec<String> {
 
 fn format_name(format: ExportFormat) -> &'static str {
     match format {
-        ExportFormat::ManagedExport => "managed export",
-        ExportFormat::LegacyBackup => "legacy backup",
+        ExportFormat::ManagedExport => "managed",
+        ExportFormat::LegacyBackup => "legacy",
     }
 }

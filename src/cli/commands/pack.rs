@@ -106,10 +106,10 @@ fn display_path(typed: &Location, folder: &Location, name: &str) -> String {
 
 fn print_result(context: &Context, packed: &PackResult, path: &str, begun: Instant) {
     let what = format!(
-        "{} with {} in {} of {}{}",
-        output::counted(packed.kinds, "kind", "kinds"),
+        "{}: {}, {}, {}{}",
+        output::exports(&packed.counts),
         output::counted(packed.entities, "entity", "entities"),
-        output::counted(packed.objects, "object", "objects"),
+        output::counted(packed.objects, "file", "files"),
         output::bytes(packed.object_bytes),
         output::and_companions(packed.companions)
     );
@@ -133,12 +133,11 @@ fn print_result(context: &Context, packed: &PackResult, path: &str, begun: Insta
 
 fn print_dry_run(context: &Context, packed: &PackResult, path: &str, what: &str) {
     let ui = &context.ui;
-    ui.info(format!(
-        "Would pack {what} into {path}; nothing was written."
-    ));
+    ui.info(format!("Would pack {what}"));
+    ui.info(format!("  into   {path}; nothing was written"));
     if packed.exists {
         ui.info(format!(
-            "{path} is there already. It may be the same: a pack compares every byte."
+            "{path} already exists; pack compares every byte with it"
         ));
     }
     ui.done(json!({
@@ -149,12 +148,12 @@ fn print_dry_run(context: &Context, packed: &PackResult, path: &str, what: &str)
 
 fn print_existing(context: &Context, sealed: &PackedArchive, path: &str) {
     let sidecar = if sealed.sidecar_written {
-        format!("; wrote its sidecar {path}.sha256")
+        "; wrote the missing checksum file"
     } else {
-        String::new()
+        ""
     };
     context.ui.info(format!(
-        "{path} is there already, the same to the byte{sidecar}."
+        "{path} already exists with the same contents{sidecar}"
     ));
 }
 
@@ -172,9 +171,7 @@ fn print_archive(
         ui.note(count.to_string());
     }
     let quoted = shell_quote(path);
-    ui.info(format!(
-        "Next: kindpack verify {quoted}   or   kindpack restore {quoted} --target emulator:PROJECT"
-    ));
+    ui.info(format!("Next: kindpack verify {quoted}"));
     ui.done(json!({
         "archive": path, "sha256": sealed.sha256, "bytes": sealed.bytes, "kinds": packed.kinds, "entities": packed.entities,
         "objects": packed.objects, "companions": packed.companions, "object_bytes": packed.object_bytes, "seconds": took.as_secs_f64(),

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::archive::catalog::NameParts;
 use crate::cli::args::PruneArgs;
 use crate::cli::context::{CommandResult, Context};
 use crate::cli::exit::ExitCode;
@@ -12,7 +13,7 @@ use crate::store::Location;
 pub async fn run(context: &Context, args: PruneArgs) -> CommandResult {
     let ui = &context.ui;
     let store = context.stores.folder(&args.dest);
-    let plan = PrunePlan::new(&store, &args.policy(), args.namespace.as_deref()).await?;
+    let plan = PrunePlan::new(&store, &args.keep.policy(), args.namespace.as_deref()).await?;
     show_plan(ui, &args.dest, &plan);
     let (kept, left) = (count(&plan, is_kept), count(&plan, is_left));
     let (removals, bytes) = (plan.removals() as u64, plan.removed_bytes());
@@ -65,28 +66,42 @@ fn show_plan(ui: &Ui, dest: &Location, plan: &PrunePlan) {
     } else if plan.archives.is_empty() {
         ui.info(format!("no archive in {dest}"));
     } else {
-        let heads = [
-            "ARCHIVE",
-            "BACKUP",
-            "NAMESPACE",
-            "BYTES",
-            "DECISION",
-            "REASON",
-        ];
-        ui.result_lines(ui.table(&heads, &[3], plan.archives.iter().map(row)));
+        show_archives(ui, &plan.archives);
     }
 }
 
-fn row(archive: &PrunedArchive) -> Vec<String> {
+fn show_archives(ui: &Ui, archives: &[PrunedArchive]) {
+    let shows_ids = !archives.iter().all(is_named_by_id);
+    let mut heads = vec!["ARCHIVE"];
+    heads.extend(
+        shows_ids
+            .then_some(["BACKUP", "NAMESPACE"])
+            .into_iter()
+            .flatten(),
+    );
+    heads.extend(["BYTES", "ACTION", "REASON"]);
+    let numbers = if shows_ids { [3] } else { [1] };
+    let rows = archives.iter().map(move |archive| row(archive, shows_ids));
+    ui.result_lines(ui.table(&heads, &numbers, rows));
+}
+
+/// Whether the name of an archive says its backup's id and namespace, or there is none to say.
+fn is_named_by_id(archive: &PrunedArchive) -> bool {
+    let named = NameParts::read(&archive.object.name).map(|name| name.id);
+    archive.id.is_none() || archive.id.as_deref() == named
+}
+
+fn row(archive: &PrunedArchive, shows_id: bool) -> Vec<String> {
     let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
-    vec![
-        archive.object.name.clone(),
-        or_none(&archive.id),
-        or_none(&archive.label),
-        output::bytes(archive.object.len),
+    let mut row = vec![archive.object.name.clone()];
+    row.extend(shows_id.then(|| or_none(&archive.id)));
+    row.extend(shows_id.then(|| or_none(&archive.label)));
+    row.extend([
+        output::short_bytes(archive.object.len),
         word(&archive.decision).to_owned(),
         reasons(&archive.decision).join(", "),
-    ]
+    ]);
+    row
 }
 
 /// What becomes of an archive, in a word.

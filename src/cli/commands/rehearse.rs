@@ -113,7 +113,7 @@ async fn restore_in_memory(
         archive,
         archive_ref: &plan.head.archive,
         environment: &environment(),
-        target: targets::open(target, context.timeouts, context.ui.clone())?,
+        target: targets::open(target, context.timeouts)?,
         companions: None,
         import: None,
         redact_key: None,

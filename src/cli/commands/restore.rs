@@ -154,7 +154,7 @@ fn open_target(
     plan: &Plan,
 ) -> Result<Arc<dyn Target>, Failure> {
     let target = &plan.head.choices.target;
-    let target = targets::open(target, context.timeouts, context.ui.clone())?;
+    let target = targets::open(target, context.timeouts)?;
     if args.dry_run {
         return Ok(Arc::new(DryRun(target)));
     }
@@ -308,7 +308,7 @@ fn import_options(
 /// What imports into the plan's target. That a target has no import, the planner says first.
 fn importer_of(context: &Context, plan: &Plan) -> Result<Arc<dyn Importer>, Failure> {
     let target = &plan.head.choices.target;
-    let importer = open_importer(target, context.timeouts, context.ui.clone())?;
+    let importer = open_importer(target, context.timeouts)?;
     importer.ok_or_else(|| {
         Failure::usage(format!(
             "--via import is not possible: {target} has no import"

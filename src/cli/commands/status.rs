@@ -9,27 +9,14 @@ use crate::cli::exit::ExitCode;
 use crate::cli::failure::Failure;
 use crate::cli::kept_plans::{self, journal_of};
 use crate::cli::load_plan::load_plan;
-use crate::cli::output;
+use crate::cli::output::{self, Ui};
 use crate::cli::text::shell_quote;
+use crate::model::Timestamp;
 use crate::plan::{Plan, Step};
 use crate::restore::check_journal;
 use crate::restore::journal::file::{JournalFile, JournalFileError};
 use crate::restore::journal::{Journal, StepState, StepStatus};
 use crate::runtime::workers::Workers;
-
-/// The heads of the table of steps.
-const HEADS: [&str; 10] = [
-    "STEP",
-    "NAMESPACE",
-    "KIND",
-    "STATE",
-    "ENTITIES",
-    "ATTEMPTS",
-    "DELETED",
-    "STARTED",
-    "FINISHED",
-    "ERROR",
-];
 
 pub async fn run(
     context: &Context,
@@ -114,24 +101,51 @@ fn step_event(step: &Step, status: &StepStatus) -> Value {
 
 fn show_steps(context: &Context, plan: &Plan, journal: &Journal) {
     let ui = &context.ui;
+    let deletes = plan.steps.iter().any(|step| step.deletes);
+    let mut heads = vec!["STEP", "NAMESPACE", "KIND", "STATE", "ENTITIES"];
+    heads.extend(deletes.then_some("DELETED"));
+    heads.push("SINCE (UTC)");
     let rows = plan.steps.iter();
-    let rows = rows.map(|step| step_row(step, status_of(journal, step)));
-    ui.result_lines(ui.table(&HEADS, &[0, 4, 5, 6], rows));
+    let rows = rows.map(|step| step_row(step, status_of(journal, step), deletes));
+    let numbers: &[usize] = if deletes { &[0, 4, 5] } else { &[0, 4] };
+    ui.result_lines(ui.table(&heads, numbers, rows));
+    for step in &plan.steps {
+        show_error(ui, step, &status_of(journal, step));
+    }
 }
 
-fn step_row(step: &Step, status: StepStatus) -> Vec<String> {
-    let (restored, planned) = (output::count(status.entities), output::count(step.entities));
-    let optional = |text: Option<String>| text.unwrap_or_default();
-    vec![
+fn step_row(step: &Step, status: StepStatus, deletes: bool) -> Vec<String> {
+    let mut row = vec![
         step.id.to_string(),
         step.to_namespace.to_string(),
         step.kind.to_string(),
         status.state.to_string(),
-        format!("{restored} of {planned}"),
-        status.attempts.to_string(),
-        optional(status.deleted.map(output::count)),
-        optional(status.started.map(|at| at.to_string())),
-        optional(status.finished.map(|at| at.to_string())),
-        optional(status.error),
-    ]
+        entities(step, &status),
+    ];
+    row.extend(deletes.then(|| status.deleted.map(output::count).unwrap_or_default()));
+    let since = status.finished.or(status.started);
+    row.push(since.map(Timestamp::to_seconds_text).unwrap_or_default());
+    row
+}
+
+/// How many entities are restored, and of how many where that differs.
+fn entities(step: &Step, status: &StepStatus) -> String {
+    let (restored, planned) = (output::count(status.entities), output::count(step.entities));
+    if restored == planned {
+        restored
+    } else {
+        format!("{restored} of {planned}")
+    }
+}
+
+/// Why a step has failed.
+fn show_error(ui: &Ui, step: &Step, status: &StepStatus) {
+    if let Some(error) = &status.error {
+        let attempts = output::counted(u64::from(status.attempts), "attempt", "attempts");
+        let pair = format!("{}/{}", step.to_namespace, step.kind);
+        ui.info(ui.warning(&format!(
+            "step {}: {pair} failed after {attempts}: {error}",
+            step.id
+        )));
+    }
 }

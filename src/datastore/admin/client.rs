@@ -16,7 +16,6 @@ use crate::google::http::{NoResponse, no_answer_within};
 use crate::google::refusal::{refusal, refusal_in_full};
 use crate::google::retry::{self, FailedAttempt, RetryLoop, RetryPolicy};
 use crate::google::{Credentials, TokenError, TokenSource};
-use crate::progress::Observer;
 
 /// No connection takes longer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -98,13 +97,6 @@ impl AdminClient {
         Ok(AdminClient {
             connection: Connection::new(base, credentials, CONNECT_TIMEOUT)?,
         })
-    }
-
-    /// The same, with somebody who is told of each request.
-    pub(super) fn observed_by(&self, observer: Arc<dyn Observer>) -> Self {
-        AdminClient {
-            connection: self.connection.observed_by(observer),
-        }
     }
 
     /// The service's address as it may be shown.

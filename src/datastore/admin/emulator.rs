@@ -15,7 +15,6 @@ use super::{ExportStorage, ImportRequest, Importer, OperationState, StartedImpor
 use crate::datastore::error::DatastoreError;
 use crate::google::retry::{Backoff, LastAttempt, RetryPolicy};
 use crate::model::address::is_this_machine;
-use crate::progress::Observer;
 
 /// An import is given at least so long, unless told otherwise; the emulator may just have been
 /// started.
@@ -67,15 +66,6 @@ impl EmulatorImporter {
     #[must_use]
     pub fn with_least_time(self, least_time: Duration) -> Self {
         EmulatorImporter { least_time, ..self }
-    }
-
-    /// The same, with somebody who is told of each request.
-    #[must_use]
-    pub fn observed_by(self, observer: Arc<dyn Observer>) -> Self {
-        EmulatorImporter {
-            client: self.client.observed_by(observer),
-            ..self
-        }
     }
 
     fn retry_policy(&self) -> RetryPolicy {

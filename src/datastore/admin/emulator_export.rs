@@ -3,7 +3,6 @@
 //! Knows the emulator's ways (`docs/formats.md` 8): it has no operations, wants a folder that does
 //! not exist, and writes a kind's name into a path as it is.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,7 +16,6 @@ use crate::datastore::error::DatastoreError;
 use crate::datastore::status::Code;
 use crate::google::retry::Backoff;
 use crate::model::address::is_this_machine;
-use crate::progress::Observer;
 
 /// How long an export may take, unless told otherwise. An emulator writes some 6 MB a second at the
 /// least, and holds everything in memory.
@@ -62,15 +60,6 @@ impl EmulatorExporter {
     #[must_use]
     pub fn with_timeout(self, timeout: Duration) -> Self {
         EmulatorExporter { timeout, ..self }
-    }
-
-    /// The same, with somebody who is told of each request.
-    #[must_use]
-    pub fn observed_by(self, observer: Arc<dyn Observer>) -> Self {
-        EmulatorExporter {
-            client: self.client.observed_by(observer),
-            ..self
-        }
     }
 
     fn call(&self) -> Call {

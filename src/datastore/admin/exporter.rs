@@ -22,7 +22,6 @@ use crate::datastore::error::DatastoreError;
 use crate::datastore::status::Code;
 use crate::google::Credentials;
 use crate::google::retry::Backoff;
-use crate::progress::Observer;
 
 /// What is said of a snapshot time that Datastore Admin cannot heed.
 const NO_SNAPSHOT: &str = "Datastore Admin exports show no earlier instant";
@@ -67,14 +66,6 @@ impl ServiceExporter {
         let api = AdminApi::firestore(project, database);
         let operations = Operations::new(api, endpoint, credentials, options)?;
         Ok(ServiceExporter { operations })
-    }
-
-    /// The same, with somebody who is told of each request.
-    #[must_use]
-    pub fn observed_by(self, observer: Arc<dyn Observer>) -> Self {
-        ServiceExporter {
-            operations: self.operations.observed_by(observer),
-        }
     }
 
     /// One attempt, and another one with a new token where the token is not accepted.

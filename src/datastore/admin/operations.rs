@@ -16,7 +16,6 @@ use crate::datastore::error::DatastoreError;
 use crate::google::retry::RetryLoop;
 use crate::google::{Credentials, may_see_tokens};
 use crate::model::address::without_user;
-use crate::progress::Observer;
 
 /// Operations a page of a listing.
 const PAGE: &str = "100";
@@ -61,14 +60,6 @@ impl Operations {
             api,
             options,
         })
-    }
-
-    /// The same, with somebody who is told of each request.
-    pub(super) fn observed_by(self, observer: Arc<dyn Observer>) -> Self {
-        Operations {
-            client: self.client.observed_by(observer),
-            ..self
-        }
     }
 
     pub(super) fn call(&self, what: &'static str, permission: &'static str) -> Call {

@@ -21,7 +21,6 @@ use crate::datastore::error::DatastoreError;
 use crate::google::Credentials;
 use crate::google::rate_limit::RateLimit;
 use crate::google::retry::Backoff;
-use crate::progress::Observer;
 
 /// The importer of one database of the real service.
 #[derive(Debug)]
@@ -56,15 +55,6 @@ impl ServiceImporter {
             pace: Mutex::new(RateLimit::new(options.starts, options.within)),
             operations: Operations::new(api, endpoint, credentials, options)?,
         })
-    }
-
-    /// The same, with somebody who is told of each request.
-    #[must_use]
-    pub fn observed_by(self, observer: Arc<dyn Observer>) -> Self {
-        ServiceImporter {
-            operations: self.operations.observed_by(observer),
-            ..self
-        }
     }
 
     /// Waits until one more import may be started.

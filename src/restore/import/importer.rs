@@ -6,25 +6,22 @@ use std::sync::Arc;
 use crate::datastore::admin::{EmulatorImporter, Importer, ServiceImporter, ServiceOptions};
 use crate::datastore::error::DatastoreError;
 use crate::google::{self, Credentials};
-use crate::progress::Observer;
 use crate::targets::Timeouts;
 
 /// Opens the importer of a target, without a call to it; none where the target has no import.
-/// `observer` hears of the calls.
 ///
 /// # Errors
 /// When the address is none that may be called.
 pub fn open_importer(
     target: &TargetSpec,
     timeouts: Timeouts,
-    observer: Arc<dyn Observer>,
 ) -> Result<Option<Arc<dyn Importer>>, DatastoreError> {
     Ok(match target.place() {
         TargetPlace::Emulator { project, host } => {
             let host = host.unwrap_or("");
             let retry = timeouts.emulator_retry();
             let importer = EmulatorImporter::new(host, project, retry)?;
-            Some(Arc::new(importer.observed_by(observer)))
+            Some(Arc::new(importer))
         }
         TargetPlace::Service { project, database } => {
             let options = ServiceOptions {
@@ -44,7 +41,7 @@ pub fn open_importer(
                 Some(Arc::new(Credentials::new(google::DATASTORE_SCOPE))),
                 options,
             )?;
-            Some(Arc::new(importer.observed_by(observer)))
+            Some(Arc::new(importer))
         }
         TargetPlace::Folder { .. } => None,
     })

@@ -422,7 +422,7 @@ impl GcsClient {
         }
     }
 
-    /// The same, with somebody who listens to requests and retries.
+    /// The same, with somebody who listens to retries.
     #[must_use]
     pub fn observed_by(self, observer: Arc<dyn Observer>) -> Self {
         GcsClient { observer, ..self }
@@ -489,7 +489,7 @@ impl GcsClient {
         let connect = || async {
             self.check_endpoint().map_err(GcsAttemptError::Permanent)?;
             let connect_timeout = self.options.idle_timeout.min(MAX_CONNECT_TIMEOUT);
-            HttpClient::new(connect_timeout, !self.anonymous, self.observer.clone()).map_err(|_| {
+            HttpClient::new(connect_timeout, !self.anonymous).map_err(|_| {
                 GcsAttemptError::Permanent(unauthorized(
                     "a machine without usable root certificates",
                 ))

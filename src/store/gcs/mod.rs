@@ -380,12 +380,13 @@ impl GcsStore {
         } else {
             RequestOutcome::Failed
         };
-        self.cloud.observer().request(RequestReport {
+        RequestReport {
             method: "GET",
             resource: "object bytes",
             outcome,
             duration: begun.elapsed(),
-        });
+        }
+        .trace();
         tried
     }
 

@@ -25,7 +25,6 @@ use crate::datastore::status::{key_of_json, key_of_message};
 use crate::entity::message::{self, Mutation};
 use crate::google::{self, Credentials};
 use crate::model::{KindRef, LEASE_KIND};
-use crate::progress::Observer;
 use crate::transform::{Encoded, Encoding, key_hash};
 pub use lease::Lease;
 use sink::{CommitSink, MAX_MUTATIONS};
@@ -138,12 +137,6 @@ impl CommitTarget {
             passes_over: Arc::new(AtomicBool::new(true)),
             lease_time,
         }
-    }
-
-    /// The same, with somebody who is told of each request.
-    #[must_use]
-    pub fn observed_by(self, observer: Arc<dyn Observer>) -> Self {
-        Self::of(self.api.observed_by(observer), self.lease_time)
     }
 
     fn partition(&self, pair: &KindRef) -> Value {

@@ -126,6 +126,42 @@ fn good_backup_prunes_and_is_compared() {
 }
 
 #[test]
+fn options_prune_and_notify_without_a_configuration() {
+    let Some(emulator) = emulator("a backup that prunes and notifies by options") else {
+        return;
+    };
+    let desk = TestDir::new();
+    let hook = Hook::start(&[]);
+    let source = emulator.target(&project_with(emulator, 8));
+    let options = [
+        &source,
+        "exports/",
+        "archives/",
+        "--keep-last",
+        "1",
+        "--notify-webhook-env",
+        "TEST_HOOK",
+    ];
+    let first = back_up(&desk, &hook, 0, &options);
+    wait_for_another_second();
+    let second = back_up(&desk, &hook, 0, &options);
+    assert_ne!(
+        first.last_event()["archive"],
+        second.last_event()["archive"]
+    );
+    assert_eq!(desk.names_in("archives").len(), 2, "archive and sidecar");
+    let posts = hook.posts();
+    assert_eq!(posts.len(), 2);
+    assert_eq!(posts[1].1["outcome"], "success");
+    assert_eq!(posts[1].1["app"], Value::Null, "{:#}", posts[1].1);
+    // Only failures from now on.
+    let quiet = [&options[..], &["--notify-on", "failure"]].concat();
+    wait_for_another_second();
+    back_up(&desk, &hook, 0, &quiet);
+    assert_eq!(hook.posts().len(), 2);
+}
+
+#[test]
 fn unknown_application_is_refused() {
     let desk = TestDir::new();
     let hook = Hook::start(&[]);
@@ -159,6 +195,14 @@ fn options_of_one_backup_are_refused_without_from() {
         "--keep-parts",
         "--upload-cutoff=1MiB",
         "--upload-chunk-size=1MiB",
+        "--operation-timeout=1h",
+        "--keep-last=1",
+        "--keep-daily=1",
+        "--keep-weekly=1",
+        "--keep-monthly=1",
+        "--keep-yearly=1",
+        "--notify-webhook-env=TEST_HOOK",
+        "--notify-webhook-file=hook",
     ] {
         for place in [&[][..], &["--app", "shop"], &["--config", "kindpack.toml"]] {
             let run = back_up(&desk, &hook, 2, &[place, &[option]].concat());

@@ -28,6 +28,41 @@ fn wrong_command_lines_are_refused() {
             with(&["--snapshot-time", "2026-01-31T02:15:30Z"]),
             "whole minute",
         ),
+        (with(&["--notify-on", "failure"]), "--notify-mail-to"),
+        (
+            with(&["--notify-mail-to", "ops@example.com"]),
+            "--notify-mail-from",
+        ),
+        (with(&["--notify-mail-to", "nobody"]), "--notify-mail-to"),
+        (
+            with(&["--notify-webhook-env", "A", "--notify-webhook-file", "b"]),
+            "cannot be used with",
+        ),
+        (
+            with(&[
+                "--notify-mail-to=ops@example.com",
+                "--notify-mail-from=backups@example.com",
+                "--notify-mail-host=localhost",
+                "--notify-mail-username=backups",
+            ]),
+            "--notify-mail-password-env",
+        ),
+        (
+            with(&[
+                "--notify-mail-to=ops@example.com",
+                "--notify-mail-from=backups@example.com",
+                "--notify-mail-host=localhost",
+                "--notify-mail-username=backups",
+                "--notify-mail-password-env=PASSWORD",
+                "--notify-mail-security=none",
+            ]),
+            "a password cannot be sent",
+        ),
+        (with(&["--keep-daily", "0"]), "--keep-daily"),
+        (
+            with(&["--operation-timeout", "soon"]),
+            "--operation-timeout",
+        ),
         (with(&["--queue", "two.yaml"]), "several queues: a, b"),
         (with(&["--queue", "two.yaml:c"]), "the file has no queue c"),
         (with(&["--queue", "none.yaml"]), "not a queue.yaml"),
