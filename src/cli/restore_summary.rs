@@ -163,7 +163,7 @@ fn show_end(
             "OK: rehearsed {what}; every entity equals the archive ({seconds:.1} s)"
         ));
     } else if was_done {
-        ui.info(format!("Already done: {what} in {target}"));
+        ui.info(format!("All is done already: {what} in {target}"));
     } else if told.options.dry_run {
         ui.info(format!(
             "Would restore {what} into {target}; nothing was written"

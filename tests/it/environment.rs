@@ -197,7 +197,7 @@ fn interrupt_ends_the_question_for_the_project() {
     let run = asking.wait();
     assert_eq!(run.code, 130, "{}", run.text());
     assert!(
-        run.text().contains("interrupted") && !run.text().contains("once more"),
+        run.text().contains("interrupted") && !run.text().contains("press Ctrl-C again"),
         "{}",
         run.text()
     );

@@ -40,7 +40,7 @@ pub async fn run(context: &Context, args: PlanArgs) -> CommandResult {
     }
     if let Some(output) = &args.output {
         let output = output.display().to_string();
-        ui.say_apart(format!("Wrote {output}"));
+        ui.info(format!("Wrote {output}"));
         ui.info(format!("Next: kindpack restore {}", shell_quote(&output)));
     } else if args.explain.is_none() {
         ui.info("Next: -o plan.json keeps this plan; kindpack restore plan.json runs it");

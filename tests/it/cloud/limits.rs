@@ -495,10 +495,7 @@ fn parts_that_cannot_be_deleted_are_reported() {
     shop.says(
         0,
         &PACK_IN_PARTS,
-        &[
-            "gs://vault/sets/kindpack-parts/: ",
-            " could not be deleted: ",
-        ],
+        &["gs://vault/sets/kindpack-parts/: ", ": could not delete "],
     );
 }
 

@@ -138,8 +138,7 @@ fn repeated_pack_succeeds_and_writes_nothing() {
     shop.server.forget();
     let run = shop.expect(0, &PACK);
     assert!(
-        run.text()
-            .contains("is there already, the same to the byte"),
+        run.text().contains("already exists with the same contents"),
         "{}",
         run.text()
     );

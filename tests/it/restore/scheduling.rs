@@ -293,7 +293,7 @@ fn first_signal_finishes_batches_second_stops() {
         let desk = packed();
         let mut restoring = waiting_in_a_hook(&desk, &["--report", "report.json"]);
         restoring.signal(signal);
-        assert!(restoring.wait_for_error("once more stops at once"));
+        assert!(restoring.wait_for_error("press Ctrl-C again"));
         desk.write("go", "");
         let run = restoring.wait();
         assert_eq!(run.code, code, "{}", run.brief());
@@ -314,7 +314,7 @@ fn first_signal_finishes_batches_second_stops() {
         let desk = packed();
         let mut restoring = waiting_in_a_hook(&desk, &[]);
         restoring.signal(signal);
-        assert!(restoring.wait_for_error("once more stops at once"));
+        assert!(restoring.wait_for_error("press Ctrl-C again"));
         restoring.signal(signal);
         let run = restoring.wait();
         assert_eq!(run.code, code, "{}", run.brief());
