@@ -241,7 +241,7 @@ fn unwritable_home_falls_back_to_the_temporary_folder() {
     assert_eq!(mode(&tmp.join(&names[0])), 0o700);
     let run = run_with(&desk, &environment, &restore);
     assert!(
-        run.code == 0 && run.err.contains("kept as"),
+        run.code == 0 && run.err.contains("saved as"),
         "it goes on: {}",
         run.brief()
     );

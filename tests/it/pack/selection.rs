@@ -299,7 +299,11 @@ fn leftover_export_does_not_block_next_night() {
     write_kind(&desk, "source/2", "Order", 24, 5);
     remove(&left_over, ".overall_export_metadata");
     let run = desk.expect(0, &["pack", "source", "set.zip", "--latest"]);
-    assert!(run.err.contains("a newer one is packed: 1/"), "{}", run.err);
+    assert!(
+        run.err.contains("a newer export is packed: 1/"),
+        "{}",
+        run.err
+    );
     assert_eq!(
         kinds(&desk, "set.zip"),
         [("Order".to_owned(), 5), ("User".to_owned(), 5)]
