@@ -153,7 +153,7 @@ async fn restore_into_emulator(session: &DemoSession<'_>) -> Result<bool, Failur
         Err(error @ EmulatorError::NotUsable { .. }) => Err(error.into()),
         Err(error) => {
             session.say_heading("8. Left out: a restore into Google's Datastore emulator.");
-            session.say(&format!("{error}."));
+            session.say(&format!("Reason: {error}."));
             Ok(false)
         }
     }
