@@ -13,17 +13,17 @@ use kindpack::store::DirStore;
 use kindpack::verify::{VerifyScope, verify};
 use kindpack::{Archive, PackRequest, Store, pack};
 
-use crate::support::fixtures::fixture;
+use crate::support::fixtures::shop;
 use crate::support::memory_store::MemoryStore;
 
 /// An export of a few entities, so that all of its damages are tried in seconds.
-const EXPORT: &str = "shop/exports/20261127172820/lyon/Category";
+const EXPORT: &str = "lyon/Category";
 
 const NAME: &str = "set.zip";
 
 /// The archive of one export.
 async fn archive() -> Bytes {
-    let source: Arc<dyn Store> = Arc::new(DirStore::new(fixture(EXPORT)));
+    let source: Arc<dyn Store> = Arc::new(DirStore::new(shop().join(EXPORT)));
     let memory = Arc::new(MemoryStore::default());
     let dest: Arc<dyn Store> = memory.clone();
     let name = ArchiveName::Explicit(NAME.to_owned());
