@@ -129,7 +129,12 @@ impl Failure {
 
     /// Something of this machine that could not be read or written.
     pub fn io(name: impl std::fmt::Display, error: &io::Error) -> Self {
-        Failure::new(code_of(error), format!("{name}: {error}"))
+        let why = match error.kind() {
+            io::ErrorKind::NotFound => format!("{name}: no such file"),
+            io::ErrorKind::IsADirectory => format!("{name} is a folder, not a file"),
+            _ => format!("{name}: {error}"),
+        };
+        Failure::new(code_of(error), why)
     }
 
     /// What the store of an archive that is read says.
@@ -297,6 +302,8 @@ impl From<PackError> for Failure {
             }
             PackError::SourceChanged(_) => Failure::new(ExitCode::Incomplete, text)
                 .hint("pack again when nothing writes there any more"),
+            PackError::Source(error @ StoreError::NotAFile { .. }) => Failure::from(error)
+                .hint("name the folder that contains the exports, as `kindpack pack SOURCE ARCHIVE`"),
             PackError::Source(error) => error.into(),
             PackError::Dest(error) => match error {
                 StoreError::NotFound { .. } | StoreError::NotAFile { .. } => {
@@ -622,8 +629,8 @@ impl From<DatastoreError> for Failure {
                 failure.hint("grant the role roles/datastore.user, which a restore needs")
             }
             DatastoreError::Unauthorized { .. } => failure.hint(CREDENTIALS),
-            DatastoreError::UnexpectedResponse { .. } => {
-                failure.hint("check the address: the server may not be a Datastore")
+            DatastoreError::UnknownCall { .. } | DatastoreError::UnexpectedResponse { .. } => {
+                failure.hint("check the address and the port: `gcloud beta emulators datastore start` prints those of its emulator")
             }
             DatastoreError::Refused { .. } => failure,
         }

@@ -209,7 +209,9 @@ fn invalid_value(error: &clap::Error) -> Option<String> {
     );
     let name = arg.split(' ').next().unwrap_or(arg);
     let name = name.trim_matches(['<', '>', '[', ']', '.']);
-    if source.contains(value.as_str()) {
+    if source == "invalid digit found in string" {
+        Some(format!("{name}: {value:?} is not a number"))
+    } else if source.contains(value.as_str()) {
         Some(format!("{name}: {source}"))
     } else {
         Some(format!("{name} {value:?}: {source}"))

@@ -8,6 +8,7 @@ use crate::archive::catalog::{self, NameParts};
 use crate::cli::args::ArchiveArg;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
+use crate::cli::text::shell_quote;
 use crate::store::{Location, ObjectInfo, Store, is_bucket_address};
 
 /// An archive that was found: its store, its name there, and what to call it.
@@ -67,6 +68,11 @@ async fn newest(
 ) -> Result<ArchiveLocation, Failure> {
     let (ui, store) = (&context.ui, context.stores.folder(folder));
     let objects = store.list_folder().await?;
+    let zips: Vec<String> = objects
+        .iter()
+        .filter(|object| object.name.ends_with(".zip"))
+        .map(|object| object.name.clone())
+        .collect();
     let wanted = |name: &str| {
         NameParts::read(name)
             .filter(|named| of.is_none_or(|of| named.is_of(of)))
@@ -81,9 +87,7 @@ async fn newest(
         return Err(Failure::usage(format!(
             "{folder} holds no archive named {namespace}_backup_YYYYMMDDHHMMSS.zip"
         ))
-        .hint(format!(
-            "name the archive, or run `kindpack archives {folder}` to see all archives there"
-        )));
+        .hint(other_name_hint(folder, &zips)));
     };
     let title = folder.below(&object.name).to_string();
     ui.chosen(&title);
@@ -92,6 +96,17 @@ async fn newest(
         object,
         title,
     })
+}
+
+/// What to type where no archive of a folder has a name that kindpack has chosen.
+fn other_name_hint(folder: &Location, zips: &[String]) -> String {
+    match zips.first() {
+        Some(name) => {
+            let path = shell_quote(&folder.below(name).to_string());
+            format!("name the archive itself, such as {path}")
+        }
+        None => "run `kindpack pack SOURCE ARCHIVE` first if the folder holds exports".to_owned(),
+    }
 }
 
 /// Finds and opens an archive.
@@ -105,6 +120,23 @@ pub async fn open(context: &Context, arg: &ArchiveArg) -> Result<Arc<Archive>, F
         .await
         .map(Arc::new)
         .map_err(Failure::from)
+}
+
+/// Notes that a folder is missing and will be created: a typing error shows there.
+pub fn note_missing_folder(context: &Context, folder: &Path) {
+    if !folder.as_os_str().is_empty() && !folder.exists() {
+        let folder = folder.display();
+        context
+            .ui
+            .note(format!("the folder {folder} does not exist and is created"));
+    }
+}
+
+/// Notes that the folder around a new folder is missing.
+pub fn note_missing_parent(context: &Context, folder: &Path) {
+    if let Some(parent) = folder.parent() {
+        note_missing_folder(context, parent);
+    }
 }
 
 /// A path that is no address of a bucket.

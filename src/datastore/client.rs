@@ -290,7 +290,7 @@ impl DatastoreClient {
             .map_err(|_| DatastoreAttemptError::transient("the answer is not JSON"))
     }
 
-    fn call(&self, method: &str) -> String {
+    pub(super) fn call(&self, method: &str) -> String {
         format!(
             "{method} of {} at {}",
             self.name(),
@@ -436,10 +436,7 @@ impl FailedAttempt for DatastoreAttemptError {
                 found,
             } => DatastoreError::Denied { call, found },
             DatastoreAttemptError::Refused { found, .. } => DatastoreError::Refused { call, found },
-            DatastoreAttemptError::UnknownMethod => DatastoreError::Refused {
-                call,
-                found: "it does not know this call".to_owned(),
-            },
+            DatastoreAttemptError::UnknownMethod => DatastoreError::UnknownCall { call },
         })
     }
 }

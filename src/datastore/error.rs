@@ -25,6 +25,12 @@ pub enum DatastoreError {
         /// What the service answered.
         found: String,
     },
+    /// A server that does not know a call of Datastore.
+    #[error("{call}: the server does not know this call, so it is probably not a Datastore")]
+    UnknownCall {
+        /// Which call.
+        call: String,
+    },
     /// An emulator that imports nothing.
     #[error("{call}: this emulator has no import")]
     NoImport {

@@ -45,7 +45,9 @@ impl DatastoreClient {
         let body = json!({"partitionId": self.partition(namespace), "query": query});
         match self.json(CALL, &body).await? {
             JsonResponse::Ok(answer) => QueryPage::from_answer(answer, cursor),
-            JsonResponse::Unavailable => Err(unexpected("result")),
+            JsonResponse::Unavailable => Err(DatastoreError::UnknownCall {
+                call: self.call(CALL),
+            }),
         }
     }
 }

@@ -32,6 +32,14 @@ pub enum LocationError {
     /// `gs://` without a bucket.
     #[error("{0:?} names no bucket: write gs://BUCKET/NAME")]
     NoBucket(String),
+    /// `gs://` with other slashes or in other letters.
+    #[error("{text:?} is not the address of a bucket: write {meant}")]
+    Misspelt {
+        /// As it was given.
+        text: String,
+        /// As it was probably meant.
+        meant: String,
+    },
     /// Another scheme than `gs://`.
     #[error("{0:?} has an unknown scheme: write gs://BUCKET/NAME or a path")]
     OtherScheme(String),
@@ -168,6 +176,15 @@ pub fn is_bucket_address(text: &str) -> bool {
     text.starts_with(GCS_SCHEME)
 }
 
+/// The address of a bucket that was probably meant by `gs:/…`, `gs//…` or `GS://…`.
+fn misspelt_bucket(text: &str) -> Option<String> {
+    let (scheme, rest) = text.split_at_checked(2)?;
+    let name = rest.trim_start_matches([':', '/']);
+    let has_slash = rest.starts_with(":/") || rest.starts_with("//");
+    let is_meant = scheme.eq_ignore_ascii_case("gs") && has_slash && !name.is_empty();
+    is_meant.then(|| format!("{GCS_SCHEME}{name}"))
+}
+
 impl FromStr for Location {
     type Err = LocationError;
 
@@ -184,6 +201,10 @@ impl FromStr for Location {
                 bucket: bucket.to_owned(),
                 name: name.to_owned(),
             });
+        }
+        if let Some(meant) = misspelt_bucket(text) {
+            let text = text.to_owned();
+            return Err(LocationError::Misspelt { text, meant });
         }
         match text.split_once("://") {
             Some((scheme, _)) if scheme.chars().all(|c| c.is_ascii_alphanumeric()) => {

@@ -276,7 +276,7 @@ fn named_state_folder_is_used_or_refused() {
         run.code == 2
             && run
                 .err
-                .contains("KINDPACK_STATE_DIR: cannot write to /dev/null/state"),
+                .contains("KINDPACK_STATE_DIR: writing to /dev/null/state failed"),
         "{}",
         run.brief()
     );

@@ -191,7 +191,7 @@ fn a_file_made_during_a_step_stays() {
         for _ in 0..2 {
             let failed = desk.expect(5, &["restore", "plan.json"]);
             assert!(
-                failed.err.contains(taken) && failed.err.contains("exists already"),
+                failed.err.contains(taken) && failed.err.contains("already exists"),
                 "{}",
                 failed.err
             );

@@ -24,6 +24,7 @@ mod golden_path;
 mod interrupted;
 mod layers;
 mod missing_kinds;
+mod mistakes;
 mod notify;
 mod pack;
 mod plan;

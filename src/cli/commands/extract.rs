@@ -11,6 +11,7 @@ use crate::cli::open_archive;
 use crate::cli::output;
 use crate::extract::{ExtractFormat, extract};
 use crate::progress::Observer as _;
+use crate::store::Location;
 
 pub async fn run(context: &Context, args: ExtractArgs) -> CommandResult {
     let ui = &context.ui;
@@ -20,6 +21,9 @@ pub async fn run(context: &Context, args: ExtractArgs) -> CommandResult {
         FormatArg::Original => ExtractFormat::Original,
         FormatArg::Managed => ExtractFormat::Managed,
     };
+    if let Location::Local(path) = &args.dest {
+        open_archive::note_missing_parent(context, path);
+    }
     let begun = Instant::now();
     let done = extract(
         &archive,

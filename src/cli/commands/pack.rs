@@ -11,6 +11,7 @@ use crate::cli::context::{CommandResult, Context};
 use crate::cli::exit::ExitCode;
 use crate::cli::failure::Failure;
 use crate::cli::input_file::read_input_file;
+use crate::cli::open_archive::note_missing_folder;
 use crate::cli::output;
 use crate::cli::packing::{check_companions, pack_request, reject_archive_inside, report_problems};
 use crate::cli::text::shell_quote;
@@ -29,6 +30,9 @@ pub async fn run(context: &Context, args: PackArgs) -> CommandResult {
     reject_archive_inside("SOURCE", &args.source, &args.archive)?;
     check_companions(("SOURCE", &args.source), &args.shape.with, &args.archive)?;
     let (folder, dest, name) = destination(context, &args.archive)?;
+    if let (Location::Local(path), false) = (&folder, args.dry_run) {
+        note_missing_folder(context, path);
+    }
     let expect = match &args.expect {
         Some(path) => read_expected(path).await?,
         None => Vec::new(),

@@ -12,7 +12,7 @@ use crate::cli::context::{CommandResult, Context};
 use crate::cli::failure::Failure;
 use crate::cli::kept_plans::journal_of;
 use crate::cli::load_plan::{LoadedPlan, load_or_make_plan};
-use crate::cli::open_archive::no_bucket;
+use crate::cli::open_archive::{no_bucket, note_missing_parent};
 use crate::cli::plan_options::{environment, redact_key};
 use crate::cli::plan_view::show_hooks;
 use crate::cli::restore_summary::{self, RestoreSummary};
@@ -49,6 +49,9 @@ pub async fn run(context: &Context, args: RestoreArgs) -> CommandResult {
         options,
         _lease,
     } = setup?;
+    if let (Some(path), false) = (loaded.plan.head.choices.target.path(), args.dry_run) {
+        note_missing_parent(context, Path::new(path));
+    }
     let begun = Instant::now();
     let job = RestoreRequest {
         plan: &loaded.plan,

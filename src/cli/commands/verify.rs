@@ -57,6 +57,11 @@ fn damaged(report: VerifyReport, title: &str) -> Failure {
             shell_quote(title)
         )
     });
+    if title.ends_with(".json") {
+        failure = failure.or_hint(
+            "verify an archive; a plan is shown by `kindpack status PLAN` and run by `kindpack restore PLAN`",
+        );
+    }
     failure.prefix("verify")
 }
 

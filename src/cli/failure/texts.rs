@@ -245,6 +245,10 @@ fn store_errors_read_as_accepted() {
         .failures(vec![
             LocationError::Empty,
             LocationError::NoBucket(text("gs://")),
+            LocationError::Misspelt {
+                text: text("gs:/shop/set.zip"),
+                meant: text("gs://shop/set.zip"),
+            },
             LocationError::OtherScheme(text("s3://shop/set.zip")),
         ])
         .assert_as_accepted("store");
@@ -450,6 +454,7 @@ fn datastore_and_target_errors_read_as_accepted() {
                 call: call(),
                 found: text("HTTP 400 INVALID_ARGUMENT"),
             },
+            DatastoreError::UnknownCall { call: call() },
             DatastoreError::NoImport { call: call() },
             DatastoreError::Denied {
                 call: call(),

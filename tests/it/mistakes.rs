@@ -1,0 +1,74 @@
+//! What somebody sees who mistypes: each message says what to type instead. The scene has a folder
+//! of exports, an archive, a plan and a folder without archives.
+
+use std::path::Path;
+
+use insta::assert_snapshot;
+
+use crate::support::fixtures::managed;
+use crate::support::{TestDir, copy_folder};
+
+/// The mistakes, as they are typed.
+const MISTAKES: &[&str] = &[
+    "cat set.zip order",
+    "cat set.zip default/Customer",
+    "cat set.zip acne/Order",
+    r"cat set.zip Ord\er",
+    "verify set.zip --only Ordr",
+    "plan set.zip --only order --target ndjson:out",
+    "plan set.zip --map-namespace acne=beta --target ndjson:out",
+    "plan set.zip --sample 5 --target ndjson:out",
+    "plan set.zip",
+    "plan set.zip --target shop-test",
+    "plan set.zip --target Datastore:shop-test",
+    "plan set.zip --target localhost:8081",
+    "plan set.zip --target http://localhost:8081",
+    "plan set.zip --target ./out",
+    "plan set.zip --target gs://shop/out",
+    "plan set.zip --target emulator:shop-test",
+    "plan set.zip --target datastore:123456789",
+    "restore set.zip --target datastore:shop-test --confirm 123456789",
+    "restore set.zip --target datastore:shop-test",
+    "restore set.zip --traget ndjson:out",
+    "restore exports --target ndjson:out",
+    "restore exports/ --target ndjson:out",
+    "restore plan.json --target ndjson:other",
+    "status set.zip",
+    "status missing.json",
+    "verify plan.json",
+    "list ./",
+    "list exports",
+    "list empty/",
+    "list gs:/shop/set.zip",
+    "list gs//shop/set.zip",
+    "list GS://shop/set.zip",
+    "list s3://shop/set.zip",
+    "list set.zip --memory lots",
+    "list set.zip --jobs many",
+    "list set.zip --namespace acme",
+    "pack set.zip out.zip",
+    "pack empty out.zip",
+    "pack exports out.zip --wait 60",
+    "pack exports exports/out.zip",
+    "extract set.zip missing/folder/out",
+];
+
+#[test]
+fn each_mistake_is_answered_by_what_to_type() {
+    let desk = TestDir::new();
+    copy_folder(Path::new(&managed().source), &desk.path("exports"));
+    std::fs::create_dir(desk.path("empty")).unwrap();
+    desk.expect(0, &["pack", "exports", "set.zip"]);
+    desk.plan("set.zip", "ndjson:out", "plan.json", &[]);
+    let answers: Vec<String> = MISTAKES.iter().map(|line| answer(&desk, line)).collect();
+    assert_snapshot!("mistakes", answers.join("\n"));
+}
+
+/// What is printed on standard error, after the plan that a restore shows first.
+fn answer(desk: &TestDir, line: &str) -> String {
+    let args: Vec<&str> = line.split(' ').collect();
+    let run = desk.run(&args);
+    let work = desk.work();
+    let printed = run.err.replace(work.to_str().unwrap(), "[folder]");
+    format!("$ kindpack {line}\n{}[exit {}]\n", printed, run.code)
+}
