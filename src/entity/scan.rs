@@ -177,29 +177,28 @@ impl Scan {
         let pairs = self.pairs.into_iter().flat_map(|(namespace, kinds)| {
             kinds.into_iter().map(move |(kind, tally)| {
                 let pair = KindRef::new(namespace.clone(), kind);
-                let references = tally
-                    .references
-                    .into_iter()
-                    .map(|(namespace, kind, count)| (KindRef::new(namespace, kind), count))
-                    .collect();
-                let parents = tally.parents.into_iter().map(Kind::new).collect();
-                (
-                    pair,
-                    KindStats {
-                        entities: tally.entities,
-                        bytes: tally.bytes,
-                        parents,
-                        references,
-                    },
-                )
+                (pair, tally.into_stats())
             })
         });
+        let origins = self.origins.into_iter();
         ScanResult {
             pairs: pairs.collect(),
-            origins: self
-                .origins
-                .into_iter()
+            origins: origins
                 .map(|(project, database, _)| (project, database))
+                .collect(),
+        }
+    }
+}
+
+impl KindCounter {
+    fn into_stats(self) -> KindStats {
+        let references = self.references.into_iter();
+        KindStats {
+            entities: self.entities,
+            bytes: self.bytes,
+            parents: self.parents.into_iter().map(Kind::new).collect(),
+            references: references
+                .map(|(namespace, kind, count)| (KindRef::new(namespace, kind), count))
                 .collect(),
         }
     }

@@ -79,15 +79,14 @@ pub fn plan(
     check_redaction(manifest, &choices.redaction)?;
     let arrangement = PlanOrder::new(manifest, choices)?;
     if choices.via == WriteMethod::Import {
-        let items: Vec<_> = arrangement.taken.iter().map(|taken| taken.item).collect();
-        check_imports(manifest, &items)?;
+        let items = arrangement.taken.iter().map(|taken| taken.item);
+        check_imports(manifest, &items.collect::<Vec<_>>())?;
     }
     let steps = steps(&arrangement, choices);
     if choices.on_existing != OnExisting::Merge {
         check_collisions(&steps)?;
     }
     check_files(&target, &steps)?;
-
     let head = PlanHead::new(manifest, archive, target, choices);
     Ok(Plan {
         cycles: cycles(&arrangement),

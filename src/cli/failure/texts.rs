@@ -974,7 +974,7 @@ fn backup_and_notify_errors_read_as_accepted() {
             BackupError::Datastore(no_answer()),
             BackupError::OperationTimeout {
                 operation: text("operations/7"),
-                hours: 24,
+                timeout: Duration::from_secs(24 * 3_600),
             },
             BackupError::Exports(not_found()),
             BackupError::Pack(Box::new(PackError::NoExport)),
