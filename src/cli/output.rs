@@ -247,31 +247,63 @@ impl Ui {
 
     fn show(&self, event: Event) {
         match event {
-            Event::Retry { call, attempt, reason, pause_seconds } => {
-                if self.verbose > 0 {
-                    self.above_bar(format!("{call}: attempt {attempt}: {reason}; the next one in {pause_seconds:.1} s"));
-                }
+            Event::Retry {
+                call,
+                attempt,
+                reason,
+                pause_seconds,
+            } if self.verbose > 0 => {
+                self.above_bar(format!(
+                    "{call}: attempt {attempt}: {reason}; the next one in {pause_seconds:.1} s"
+                ));
             }
-            Event::PartsLeft { folder, objects, bytes: len, reason } => {
+            Event::PartsLeft {
+                folder,
+                objects,
+                bytes: len,
+                reason,
+            } => {
                 let parts = counted(objects, "part", "parts");
-                self.note(format!("{folder}: could not delete {parts} ({}): {reason}", bytes(len)));
+                self.note(format!(
+                    "{folder}: could not delete {parts} ({}): {reason}",
+                    bytes(len)
+                ));
             }
-            Event::SetFound { exports, chosen, foreign, superseded } => {
-                self.detail(format!("found {exports} exports, {chosen} to pack; {foreign} files belong to none"));
+            Event::SetFound {
+                exports,
+                chosen,
+                foreign,
+                superseded,
+            } => {
+                self.detail(format!(
+                    "found {exports} exports, {chosen} to pack; {foreign} files belong to none"
+                ));
                 for title in superseded {
                     self.note(format!("left out, a newer export is packed: {title}"));
                 }
             }
-            Event::Warning { warning } => self.note(self.paint_err("33", "warning:") + format!(" {warning}")),
-            Event::UploadRestarted { reason } => self.note(format!("starting over: {reason}")),
-            Event::Waiting { waiting_for } => self.note(format!("waiting for {}", waiting_for.join(", "))),
-            Event::CopyKept { plan, .. } => self.note(format!("plan and journal are saved as {}", shell_quote(&plan))),
-            Event::BackupStarted { backup, kinds, finished, snapshot_time } => {
-                let exports = counted(kinds, "export", "exports");
-                let done = if finished > 0 { format!(", {finished} of them done before") } else { String::new() };
-                let shown = snapshot_time.map(|time| format!("; all show the data of {time}")).unwrap_or_default();
-                self.note(format!("backup {backup}: {exports}{done}{shown}"));
+            Event::Warning { warning } => {
+                self.note(self.paint_err("33", "warning:") + format!(" {warning}"))
             }
+            Event::UploadRestarted { reason } => self.note(format!("starting over: {reason}")),
+            Event::Waiting { waiting_for } => {
+                self.note(format!("waiting for {}", waiting_for.join(", ")))
+            }
+            Event::CopyKept { plan, .. } => self.note(format!(
+                "plan and journal are saved as {}",
+                shell_quote(&plan)
+            )),
+            Event::BackupStarted { .. }
+            | Event::StepStarted { .. }
+            | Event::ExportStarted { .. } => self.show_start(event),
+            // The failure at the end, or the table, shows the others.
+            other => self.show_fault(other),
+        }
+    }
+
+    /// Shows what has gone wrong, also with `--quiet`.
+    fn show_fault(&self, event: Event) {
+        match event {
             Event::ExportFailed { namespace, kind, error, advice } => {
                 let advice = advice.map(|advice| format!(" {advice}")).unwrap_or_default();
                 self.above_bar(format!("the export of {namespace}/{kind} failed: {error}.{advice}"));
@@ -287,9 +319,7 @@ impl Ui {
                  to prevent this, let kindpack reach it over gRPC (HTTP/2)",
                 counted(kinds, "kind", "kinds")
             )),
-            Event::StepStarted { .. } | Event::ExportStarted { .. } => self.show_start(event),
-            // The failure at the end, or the table, shows these.
-            Event::Problem { .. } | Event::Extracted { .. } | Event::StepFinished { .. } | Event::ExportFinished { .. } => {}
+            _ => {}
         }
     }
 
