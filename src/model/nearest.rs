@@ -24,9 +24,9 @@ pub fn nearest_name<'a>(
 #[error("selector {selector} matches no kind")]
 pub struct UnmatchedSelector {
     /// As it was given.
-    pub selector: Selector,
+    pub selector: Box<Selector>,
     /// Of a kind that there is.
-    pub nearest: Option<Selector>,
+    pub nearest: Option<Box<Selector>>,
 }
 
 impl UnmatchedSelector {
@@ -39,8 +39,8 @@ impl UnmatchedSelector {
             None => nearest_kind(&text, &kinds).map(|pair| Selector::from_kind(&pair.kind)),
         };
         UnmatchedSelector {
-            selector: selector.clone(),
-            nearest,
+            selector: Box::new(selector.clone()),
+            nearest: nearest.map(Box::new),
         }
     }
 }
