@@ -155,7 +155,7 @@ fn journal_that_is_no_file_is_refused() {
     ] {
         let error = desk.json(2, args)["error"].to_string();
         assert!(
-            error.contains("plan.json.journal: a journal must be a regular file"),
+            error.contains("plan.json.journal is not a regular file"),
             "{args:?}: {error}"
         );
     }
@@ -287,9 +287,9 @@ fn named_emulator_that_is_none_is_an_error() {
     let desk = desk();
     desk.write("emulator.sh", "");
     for (named, reason) in [
-        ("nowhere.jar", "is no file"),
-        ("emulator.sh", "is no jar"),
-        ("", "names no emulator"),
+        ("nowhere.jar", "is not a file"),
+        ("emulator.sh", "is neither a jar"),
+        ("", "is empty"),
     ] {
         for command in [&["rehearse", "set.zip"][..], &["demo"]] {
             let tmp = desk.work();

@@ -327,7 +327,7 @@ fn an_unfinished_export_blocks_its_own_kind_only() {
         ends.iter().for_each(|end| remove(&tonight, end));
         let run = desk.expect(3, &["pack", "source", "set.zip", "--latest"]);
         assert!(
-            run.err.contains("--exclude leaves kinds out"),
+            run.err.contains("leave kinds out with --exclude"),
             "{}",
             run.err
         );
