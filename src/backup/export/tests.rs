@@ -315,7 +315,7 @@ async fn operation_is_waited_for_as_asked() {
     fixture.exporter.script("A", [Attempt::Succeeds(3_600)]);
     let (_, ended) = fixture.run(&["A"]).await;
     let error = ended.unwrap_err().to_string();
-    assert!(error.ends_with("the export still runs after 1m"), "{error}");
+    assert!(error.ends_with("is still running after 1m"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -112,7 +112,7 @@ fn every_fixture_is_found_complete() {
         ("managed-variants/sharded_5003_hits", 1, 0),
         ("managed-variants/gcs_layout", 2, 0),
         ("managed-variants/ends_2_bytes_before_block_border", 1, 1),
-        ("", 40, 5),
+        ("", 58, 6),
     ] {
         let found = look(&fixture(folder));
         assert_eq!(

@@ -192,7 +192,7 @@ fn edited_plan_names_expected_and_found() {
     );
     assert!(
         edit("emulator:shop-test@", "emulator:shop-prod@")
-            .starts_with("plan: seal over all before `steps`: expected ")
+            .starts_with("the plan was edited: seal over all before `steps`: expected ")
     );
     assert!(
         edit("kindpack-plan/1", "kindpack-plan/2")

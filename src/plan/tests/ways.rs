@@ -311,7 +311,7 @@ fn order_file_and_options_join() {
             order_file: file(&["Settings"], &[], &[]),
             ..PlanSelection::default()
         }),
-        "order.toml: first Settings: expected a kind of the archive, found none that matches"
+        "order.toml: first: selector Settings matches no kind"
     );
     assert!(
         fails(PlanSelection {
