@@ -105,6 +105,24 @@ fn every_way_starts_the_same_command() {
     }
 }
 
+/// How often the line of cron runs a program that ends with this code. It does not pause.
+fn runs_of_cron_line(code: u8) -> usize {
+    let desk = TestDir::new();
+    let line = text("cron/kindpack");
+    let (_, command) = line.split_once("sh -c '").unwrap();
+    let (command, _) = command.split_once('\'').unwrap();
+    desk.write("backup", format!("echo run >> log; exit {code}"));
+    let mut sh = desk.program("sh", &["-c", &command.replace("sleep 600", ":")]);
+    sh.env("BACKUP", "sh backup").status().unwrap();
+    String::from_utf8(desk.read("log")).unwrap().lines().count()
+}
+
+#[test]
+fn cron_repeats_only_failed_services_and_incomplete_backups() {
+    let runs = [0, 2, 3, 4, 5, 6, 7].map(runs_of_cron_line);
+    assert_eq!(runs, [1, 1, 1, 1, 1, 2, 2]);
+}
+
 #[test]
 fn example_of_the_guide_is_a_configuration() {
     let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/nightly.md");
