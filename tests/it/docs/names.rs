@@ -196,8 +196,12 @@ fn every_variable_in_the_text_exists() {
     let documents = user_documents();
     let code = documents.iter().flat_map(|document| &document.code);
     let variables: BTreeSet<&String> = code.filter(|code| is_variable(code)).collect();
-    let missing = variables
-        .into_iter()
-        .filter(|name| !sources.contains(&format!("{name}\"")));
+    let is_in_sources = |name: &String| {
+        ['"', '=']
+            .map(|end| format!("{name}{end}"))
+            .iter()
+            .any(|text| sources.contains(text))
+    };
+    let missing = variables.into_iter().filter(|name| !is_in_sources(name));
     assert_none(&missing.cloned().collect::<Vec<_>>());
 }
