@@ -38,6 +38,13 @@ pub const KEY_HINT: &str = "run `export KINDPACK_REDACT_KEY=\"$(openssl rand -he
 /// What helps where nothing but a second run does.
 pub const RUN_AGAIN: &str = "run the same command again to continue";
 
+/// What helps where a service of Google's does not answer.
+const TRY_LONGER: &str =
+    "run the same command again to continue, or pass a longer --retry-timeout such as 10m";
+
+/// What helps where an emulator does not answer.
+const CHECK_EMULATOR: &str = "check the address and that it is running (`gcloud beta emulators datastore start` starts an emulator), then run the same command again";
+
 /// What helps where an import cannot.
 const USE_COMMIT: &str = "use --via commit";
 
@@ -184,7 +191,14 @@ impl Failure {
 
 /// What to do about a selector that matches nothing: the nearest one, or where the kinds are shown.
 fn nearest_hint(unmatched: &UnmatchedSelector, otherwise: &str) -> String {
+    let text = unmatched.selector.to_string();
+    let words: Vec<&str> = text.split([',', ' ']).filter(|word| !word.is_empty()).collect();
     match &unmatched.nearest {
+        _ if words.len() > 1 => {
+            let options = words.iter().map(|word| format!("--only {}", shell_quote(word)));
+            let options: Vec<String> = options.collect();
+            format!("repeat the option for each kind, such as {}", options.join(" "))
+        }
         Some(nearest) => format!("did you mean {}?", shell_quote(&nearest.to_string())),
         None => otherwise.to_owned(),
     }
@@ -232,9 +246,7 @@ impl From<StoreError> for Failure {
             StoreError::Denied { .. } => failure
                 .hint("grant the roles that docs/cloud-storage.md lists for this command"),
             StoreError::Unauthorized { .. } => failure.hint(CREDENTIALS),
-            StoreError::Service { .. } => failure.hint(
-                "run the same command again to continue, or pass a longer --retry-timeout such as 10m",
-            ),
+            StoreError::Service { .. } => failure.hint(TRY_LONGER),
             StoreError::InvalidAddress { variable, .. } => failure.hint(format!(
                 "unset {variable}, or set it to an address such as http://localhost:9023"
             )),
@@ -525,12 +537,29 @@ impl From<BackupJournalError> for Failure {
     }
 }
 
+/// What is wrong with the Datastore that is backed up.
+fn source_failed(error: PlanError) -> Failure {
+    match &error {
+        PlanError::EmulatorVariableSet {
+            target,
+            variable,
+            value,
+        } => Failure::refused(format!(
+            "{target} is the real service, but {variable} is set to {value:?}"
+        ))
+        .hint(format!(
+            "run `unset {variable}` to back up the real project"
+        )),
+        _ => error.into(),
+    }
+}
+
 impl From<BackupError> for Failure {
     fn from(error: BackupError) -> Self {
         let text = error.to_string();
         let service = |text: &str| Failure::new(ExitCode::Service, text);
         match error {
-            BackupError::Source(error) => (*error).into(),
+            BackupError::Source(error) => source_failed(*error),
             BackupError::Journal(error) => error.into(),
             BackupError::Datastore(DatastoreError::Denied { .. }) => service(&text).hint(
                 "grant the roles roles/datastore.viewer and roles/datastore.importExportAdmin",
@@ -622,8 +651,10 @@ impl From<DatastoreError> for Failure {
     fn from(error: DatastoreError) -> Self {
         let failure = Failure::new(ExitCode::Service, error.to_string());
         match error {
-            DatastoreError::Service { .. } => failure
-                .hint("check the address and that it is running (`gcloud beta emulators datastore start` starts an emulator), then run the same command again"),
+            DatastoreError::Service {
+                is_emulator: true, ..
+            } => failure.hint(CHECK_EMULATOR),
+            DatastoreError::Service { .. } => failure.hint(TRY_LONGER),
             DatastoreError::NoImport { .. } => failure.hint(USE_COMMIT),
             DatastoreError::Denied { .. } => {
                 failure.hint("grant the role roles/datastore.user, which a restore needs")
@@ -779,7 +810,7 @@ fn restore_hint(error: &RestoreError) -> Option<&'static str> {
             "choose a smaller sample, or leave out --with-dependencies"
         }
         RestoreError::Hook(_) => {
-            "mend the cause, then run the same command again: it continues with this command"
+            "fix the cause, then run the same command again: it continues with this command"
         }
         _ => return None,
     })

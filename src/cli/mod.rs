@@ -35,6 +35,7 @@ use std::task::Poll;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory as _, Parser as _};
+use tracing::level_filters::LevelFilter;
 
 use crate::runtime::workers::Workers;
 use crate::store::{GcsClient, StoreRegistry};
@@ -63,9 +64,11 @@ pub fn main() -> std::process::ExitCode {
         &cli.global,
         matches!(cli.command, Command::List { .. }),
     ));
-    if cli.global.verbose > 1 {
-        trace::print_events(&ui);
-    }
+    let level = match cli.global.verbose {
+        0 | 1 => LevelFilter::WARN,
+        _ => LevelFilter::DEBUG,
+    };
+    trace::print_events(&ui, level);
     let jobs = cli.global.jobs.map_or_else(
         || std::thread::available_parallelism().map_or(1, usize::from),
         usize::from,
@@ -192,7 +195,46 @@ fn usage_text(error: &clap::Error) -> String {
     invalid_value(error).unwrap_or_else(|| {
         let text = error.render().to_string();
         let text = text.strip_prefix("error: ").unwrap_or(&text);
-        text.trim_end().to_owned()
+        with_own_tip(error, text)
+    })
+}
+
+/// What clap says, with a tip of our own where an argument is one that another place takes. Clap's
+/// tip to pass an unknown option as a value helps nobody.
+fn with_own_tip(error: &clap::Error, text: &str) -> String {
+    let is_useless = |line: &str| line.trim_start().starts_with("tip: to pass '");
+    let text = text.split("\n\n").filter(|paragraph| !is_useless(paragraph));
+    let mut paragraphs: Vec<String> = text.map(|text| text.trim_end().to_owned()).collect();
+    if let Some(tip) = own_tip(error) {
+        paragraphs.insert(1.min(paragraphs.len()), format!("  tip: {tip}"));
+    }
+    paragraphs.join("\n\n")
+}
+
+/// What to write instead of an argument that is not known.
+fn own_tip(error: &clap::Error) -> Option<String> {
+    let ContextValue::String(found) = error.get(ContextKind::InvalidArg)? else {
+        return None;
+    };
+    let target = ["emulator:", "datastore:", "dir:", "ndjson:"];
+    match found.as_str() {
+        "--force" if has_option("overwrite") => Some("write --overwrite".to_owned()),
+        "-n" if has_option("dry-run") => Some("write --dry-run".to_owned()),
+        found if target.iter().any(|word| found.starts_with(word)) && has_option("target") => {
+            Some(format!("write --target {found}"))
+        }
+        _ => None,
+    }
+}
+
+/// Whether the command that was typed has a long option.
+fn has_option(long: &str) -> bool {
+    let root = command();
+    let mut words = std::env::args_os().skip(1);
+    let command = words.find_map(|word| root.find_subcommand(word).cloned());
+    command.is_some_and(|command| {
+        let mut options = command.get_arguments();
+        options.any(|option| option.get_long() == Some(long))
     })
 }
 
@@ -209,8 +251,14 @@ fn invalid_value(error: &clap::Error) -> Option<String> {
     );
     let name = arg.split(' ').next().unwrap_or(arg);
     let name = name.trim_matches(['<', '>', '[', ']', '.']);
-    if source == "invalid digit found in string" {
-        Some(format!("{name}: {value:?} is not a number"))
+    let is_no_number = [
+        "invalid digit found in string",
+        "number would be zero for non-zero type",
+    ];
+    if is_no_number.contains(&source.as_str()) {
+        Some(format!(
+            "{name}: {value:?} is not a whole number of at least 1"
+        ))
     } else if source.contains(value.as_str()) {
         Some(format!("{name}: {source}"))
     } else {

@@ -1,5 +1,6 @@
 //! What people and machines see: tables, progress bars and sentences, or one JSON event a line.
 
+use std::collections::BTreeSet;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -27,6 +28,8 @@ pub struct Ui {
     colour_out: bool,
     colour_err: bool,
     phase: Mutex<Option<Phase>>,
+    /// What long waits were reported for.
+    awaited: Mutex<BTreeSet<String>>,
 }
 
 /// How progress is shown.
@@ -61,6 +64,7 @@ impl Ui {
             colour_out: !plain && io::stdout().is_terminal(),
             colour_err: !plain && io::stderr().is_terminal(),
             phase: Mutex::new(None),
+            awaited: Mutex::default(),
         }
     }
 
@@ -105,6 +109,15 @@ impl Ui {
     pub fn note(&self, line: impl Into<Text>) {
         if !self.json && !self.quiet {
             self.above_bar(line);
+        }
+    }
+
+    /// Prints a line `waiting for PLACE: CAUSE` on standard error, once for each place.
+    pub fn note_wait(&self, line: &str) {
+        let place = line.split(": ").next().unwrap_or(line);
+        let mut awaited = self.awaited.lock().unwrap_or_else(PoisonError::into_inner);
+        if awaited.insert(place.to_owned()) {
+            self.note(line);
         }
     }
 

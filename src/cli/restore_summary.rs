@@ -16,7 +16,7 @@ use crate::plan::{OnExisting, Plan};
 use crate::restore::journal::StepState;
 use crate::restore::report::{ReportTotals, RestoreReport, RunInfo};
 use crate::restore::{
-    CompanionStats, RestoreError, RestoreOptions, RestoreResult, RestoreStats, StepOutcome,
+    CompanionStats, Difference, RestoreError, RestoreOptions, RestoreResult, RestoreStats, StepOutcome,
 };
 use crate::runtime::working_file::write_file;
 
@@ -29,6 +29,8 @@ pub struct RestoreSummary<'a> {
     pub begun: Instant,
     /// Whether the target is gone when this is told.
     pub rehearsal: bool,
+    /// The plan that was given, which refuses other choices.
+    pub given_plan: Option<&'a Path>,
     /// Where a plan is kept that came through a pipe.
     pub piped_plan: Option<&'a Path>,
 }
@@ -42,8 +44,9 @@ pub fn print(
     let RestoreResult { outcome, steps } = restored;
     let was_done = matches!(outcome, Ok(RestoreStats { was_done: true, .. }));
     let companions = outcome.as_ref().ok().map(|stats| stats.companions);
-    if steps.iter().any(|step| step.end != StepState::Pending) && !was_done {
-        context.ui.say_lines(table(context, told.plan, &steps));
+    let lost_data = outcome.as_ref().is_err_and(is_about_earlier_run);
+    if steps.iter().any(|step| step.end != StepState::Pending) && !was_done && !lost_data {
+        context.ui.say_lines(table(context, told, &steps));
         context.ui.info("");
     }
     let ended = match outcome {
@@ -84,8 +87,69 @@ fn failed(
             failure.why = steps.iter().filter_map(|step| step.error.clone()).collect();
             failure
         }
-        error => error.into(),
+        error => {
+            let hint = hint_for(told, &error);
+            let failure = Failure::from(error);
+            match hint {
+                Some(hint) => failure.hint(hint),
+                None => failure,
+            }
+        }
     }
+}
+
+/// Whether a target differs from what an earlier run left: what the journal says of the steps is
+/// not true then.
+fn is_about_earlier_run(error: &RestoreError) -> bool {
+    matches!(
+        error,
+        RestoreError::TargetChanged { .. } | RestoreError::TargetLostData { .. }
+    )
+}
+
+/// What helps with this plan and this target, where the usual hint does not.
+fn hint_for(told: &RestoreSummary<'_>, error: &RestoreError) -> Option<String> {
+    let is_folder = told.plan.head.choices.target.path().is_some();
+    match error {
+        error if is_target_empty(error) => {
+            Some("the target is empty: run the same command with --again".to_owned())
+        }
+        RestoreError::NotEmpty { .. } if is_folder => Some("choose a new folder".to_owned()),
+        RestoreError::NotEmpty { .. } => {
+            let new_plan = new_plan(told, OnExisting::Merge)?;
+            Some(format!("empty the target, or make a new plan that overwrites the same keys and leaves other entities: {new_plan}"))
+        }
+        RestoreError::TargetChanged { .. } if !is_folder => {
+            let new_plan = new_plan(told, OnExisting::Replace)?;
+            Some(format!("empty the target and add --again, or make a new plan that overwrites what has changed: {new_plan}"))
+        }
+        _ => None,
+    }
+}
+
+/// Whether nothing is there of what an earlier run left.
+fn is_target_empty(error: &RestoreError) -> bool {
+    let is_gone = |difference: &Difference| matches!(difference, Difference::Count { found: 0, .. });
+    match error {
+        RestoreError::TargetChanged {
+            target,
+            differences,
+        } => target.path().is_none() && differences.iter().all(is_gone),
+        RestoreError::TargetLostData { found, .. } => found.iter().all(|(_, count)| *count == 0),
+        _ => false,
+    }
+}
+
+/// The command that makes a plan like the given one with another choice.
+fn new_plan(told: &RestoreSummary<'_>, on_existing: OnExisting) -> Option<String> {
+    let plan = told.given_plan?.display().to_string();
+    let (archive, target) = (&told.plan.head.archive.location, &told.plan.head.choices.target);
+    Some(format!(
+        "kindpack plan {} --target {} --on-existing {on_existing} -o {}",
+        shell_quote(archive),
+        shell_quote(&target.to_string()),
+        shell_quote(&plan)
+    ))
 }
 
 /// With the command that goes on, where one does.
@@ -109,11 +173,24 @@ fn same_command(piped_plan: Option<&Path>) -> String {
             shell_quote(&plan.display().to_string())
         );
     }
-    let words: Vec<String> = std::env::args_os()
-        .skip(1)
-        .map(|word| shell_quote(&word.to_string_lossy()))
-        .collect();
+    let words = std::env::args_os().skip(1);
+    let words = words.map(|word| word.to_string_lossy().into_owned());
+    let words = without_limits(words);
+    let words: Vec<String> = words.iter().map(|word| shell_quote(word)).collect();
     format!("kindpack {}", words.join(" "))
+}
+
+/// The words of a command without the options that leave steps out.
+fn without_limits(mut words: impl Iterator<Item = String>) -> Vec<String> {
+    let mut kept = Vec::new();
+    while let Some(word) = words.next() {
+        if word == "--max-steps" {
+            words.next();
+        } else if word != "--retry-failed" && !word.starts_with("--max-steps=") {
+            kept.push(word);
+        }
+    }
+    kept
 }
 
 fn finished(
@@ -200,16 +277,16 @@ fn show_companions(context: &Context, told: &RestoreSummary<'_>, companions: Com
 /// A restore that left steps out, as it was asked to.
 fn stopped_early(options: &RestoreOptions, steps: u64, left: u64) -> Failure {
     let all = steps + left;
-    let rest = output::counted(left, "step", "steps");
+    let rest = output::counted(left, "step is", "steps are");
     let (why, hint) = if options.retry_failed {
         (
             format!("{steps} of {all} steps are done, and --retry-failed leaves the others alone"),
-            format!("leave out --retry-failed to continue with {rest}"),
+            format!("{rest} left; run it without --retry-failed to finish"),
         )
     } else {
         (
             format!("stopped after {steps} of {all} steps, as --max-steps says"),
-            format!("run the same command again to continue with {rest}"),
+            format!("{rest} left; run it without --max-steps to finish"),
         )
     };
     Failure::new(ExitCode::Partial, why)
@@ -226,25 +303,33 @@ fn show_next_step(context: &Context, plan: &Plan) {
 }
 
 /// What became of each kind.
-fn table(context: &Context, plan: &Plan, steps: &[StepOutcome]) -> impl Iterator<Item = Text> {
-    let mut heads = vec!["NAMESPACE", "KIND", "STATE", "RESTORED", "ALREADY THERE"];
-    let deletes = plan.head.choices.on_existing == OnExisting::Replace;
+fn table(
+    context: &Context,
+    told: &RestoreSummary<'_>,
+    steps: &[StepOutcome],
+) -> impl Iterator<Item = Text> {
+    let is_dry = told.options.dry_run;
+    let mut heads = vec!["NAMESPACE", "KIND"];
+    heads.extend((!is_dry).then_some("STATE"));
+    heads.push(if is_dry { "WOULD RESTORE" } else { "RESTORED" });
+    heads.push("ALREADY THERE");
+    let numbers: &[usize] = if is_dry { &[2, 3, 4, 5] } else { &[3, 4, 5, 6] };
+    let deletes = told.plan.head.choices.on_existing == OnExisting::Replace;
     let compares = steps.iter().any(|step| step.differing.is_some());
     heads.extend(deletes.then_some("DELETED"));
     heads.extend(compares.then_some("DIFFERING"));
     let rows = steps.iter().map(move |step| {
-        let mut row = vec![
-            step.to_namespace.to_string(),
-            step.kind.to_string(),
-            step.end.to_string(),
+        let mut row = vec![step.to_namespace.to_string(), step.kind.to_string()];
+        row.extend((!is_dry).then(|| step.end.to_string()));
+        row.extend([
             output::count(step.restored),
             output::count(step.already_there),
-        ];
+        ]);
         row.extend(deletes.then(|| output::count(step.deleted)));
         row.extend(compares.then(|| step.differing.map(output::count).unwrap_or_default()));
         row
     });
-    context.ui.table(&heads, &[3, 4, 5, 6], rows)
+    context.ui.table(&heads, numbers, rows)
 }
 
 /// Writes the reports, whatever came of the restore.

@@ -89,7 +89,7 @@ struct QueueNumbers {
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table such as { level = 6 }")]
 struct WrittenPack {
     method: Option<Method>,
     level: Option<Spanned<u32>>,
@@ -131,7 +131,7 @@ impl FromStr for WrittenSize {
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table such as { daily = 7 }")]
 struct WrittenKeep {
     last: Option<NonZeroU32>,
     daily: Option<NonZeroU32>,

@@ -129,6 +129,7 @@ impl DatastoreClient {
             },
         };
         RetryLoop::new(self.call(method), policy, self.connection.credentials())
+            .with_place(self.connection.display_base())
     }
 
     pub(crate) fn project(&self) -> &str {

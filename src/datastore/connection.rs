@@ -14,7 +14,7 @@ use super::status::{Code, Status};
 use crate::google::http::{
     HttpClient, HttpRequest, NoResponse, TimeLimit, is_loopback, retry_after,
 };
-use crate::google::retry::{CallError, Elapsed};
+use crate::google::retry::{Attempts, CallError};
 use crate::google::{Credentials, TokenError, TokenSource};
 use crate::model::address::without_user;
 
@@ -73,12 +73,13 @@ pub(crate) struct ServiceRefusal {
 }
 
 impl CallError for DatastoreError {
-    fn exhausted(call: &str, attempts: u32, elapsed: Elapsed, found: String) -> Self {
+    fn exhausted(call: &str, attempts: Attempts, found: String) -> Self {
         DatastoreError::Service {
             call: call.to_owned(),
-            tries: attempts,
-            seconds: elapsed.since_start.as_secs(),
+            tries: attempts.count,
+            seconds: attempts.since_start.as_secs(),
             found,
+            is_emulator: !attempts.has_credentials,
         }
     }
 

@@ -16,6 +16,8 @@ pub enum DatastoreError {
         seconds: u64,
         /// What the last try came to.
         found: String,
+        /// Whether it is an emulator.
+        is_emulator: bool,
     },
     /// A service refused a request.
     #[error("{call}: the service refuses the request: {found}")]

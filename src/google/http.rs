@@ -236,18 +236,37 @@ pub fn no_answer_within(limit: Duration) -> String {
     format!("no answer within {} s", limit.as_secs_f64())
 }
 
+/// What a failure begins with where no connection was made.
+pub const CANNOT_CONNECT: &str = "cannot connect: ";
+
 /// Why a connection broke, without any address.
 fn connection_error(error: reqwest::Error) -> NoResponse {
     let (may_have_arrived, is_timeout) = (!error.is_connect(), error.is_timeout());
+    let deed = if may_have_arrived {
+        "the connection broke: "
+    } else {
+        CANNOT_CONNECT
+    };
     let error = error.without_url();
-    let mut cause: &dyn std::error::Error = &error;
+    let mut cause: &(dyn std::error::Error + 'static) = &error;
     while let Some(inner) = cause.source() {
         cause = inner;
     }
     NoResponse {
-        found: format!("the connection broke: {cause}"),
+        found: format!("{deed}{}", plain_cause(cause)),
         may_have_arrived,
         is_timeout,
+    }
+}
+
+/// The cause of a failure in plain words.
+fn plain_cause(cause: &(dyn std::error::Error + 'static)) -> String {
+    use std::io::ErrorKind;
+    let kind = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    match kind {
+        Some(ErrorKind::ConnectionRefused) => "connection refused".to_owned(),
+        Some(ErrorKind::ConnectionReset) => "connection reset".to_owned(),
+        _ => cause.to_string(),
     }
 }
 

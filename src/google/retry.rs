@@ -8,7 +8,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::auth::{Credentials, TokenSource};
+use super::http::CANNOT_CONNECT;
 use crate::progress::{Event, Observer};
+
+/// A longer wait is reported.
+const SILENT_WAIT: Duration = Duration::from_secs(2);
 
 /// Answers that bring nothing follow each other without a delay up to this number.
 const UNPACED_ATTEMPTS: u32 = 16;
@@ -42,19 +46,23 @@ impl<E> AttemptError<E> {
     }
 }
 
-/// The time of a call that was tried in vain.
+/// The attempts of a call that was tried in vain.
 #[derive(Debug, Clone, Copy)]
-pub struct Elapsed {
-    /// Since the first attempt.
+pub struct Attempts {
+    /// How many since something came through.
+    pub count: u32,
+    /// Whether they carried credentials, as those of an emulator never do.
+    pub has_credentials: bool,
+    /// The time since the first of all.
     pub since_start: Duration,
-    /// Since something came through.
+    /// The time since something came through.
     pub since_progress: Duration,
 }
 
 /// What a client says of a call that is given up.
 pub trait CallError: Sized {
     /// All attempts failed.
-    fn exhausted(call: &str, attempts: u32, elapsed: Elapsed, found: String) -> Self;
+    fn exhausted(call: &str, attempts: Attempts, found: String) -> Self;
 
     /// No token is accepted; `is_renewed` where a new one was not accepted either.
     fn unauthorized(call: &str, is_renewed: bool) -> Self;
@@ -105,6 +113,8 @@ pub struct RetryPolicy {
 /// One call and its attempts.
 pub struct RetryLoop<'a> {
     call: String,
+    /// What is waited for, as people may see it.
+    place: Option<String>,
     policy: RetryPolicy,
     credentials: Option<&'a Credentials>,
     observer: Option<&'a dyn Observer>,
@@ -114,6 +124,8 @@ pub struct RetryLoop<'a> {
     /// Attempts that have failed since the last progress.
     attempts: u32,
     is_renewed: bool,
+    /// Whether the wait was reported.
+    is_reported: bool,
 }
 
 impl<'a> RetryLoop<'a> {
@@ -127,6 +139,7 @@ impl<'a> RetryLoop<'a> {
         let now = Instant::now();
         RetryLoop {
             call: call.into(),
+            place: None,
             policy,
             credentials,
             observer: None,
@@ -135,6 +148,7 @@ impl<'a> RetryLoop<'a> {
             backoff: Backoff::new(policy.first_delay, policy.max_delay),
             attempts: 0,
             is_renewed: false,
+            is_reported: false,
         }
     }
 
@@ -142,6 +156,14 @@ impl<'a> RetryLoop<'a> {
     pub fn observed_by(self, observer: &'a dyn Observer) -> Self {
         RetryLoop {
             observer: Some(observer),
+            ..self
+        }
+    }
+
+    /// The same, with the address that is named where the wait is long.
+    pub fn with_place(self, place: impl Into<String>) -> Self {
+        RetryLoop {
+            place: Some(place.into()),
             ..self
         }
     }
@@ -189,6 +211,7 @@ impl<'a> RetryLoop<'a> {
         };
         let delay = self.delay(&found, retry_after)?;
         self.report(&found, delay);
+        self.report_wait(&found, delay);
         tokio::time::sleep(delay).await;
         Ok(())
     }
@@ -250,11 +273,25 @@ impl<'a> RetryLoop<'a> {
     }
 
     fn exhausted<E: CallError>(&self, found: String) -> E {
-        let elapsed = Elapsed {
+        let attempts = Attempts {
+            count: self.attempts,
+            has_credentials: self.credentials.is_some(),
             since_start: self.started.elapsed(),
             since_progress: self.last_progress.elapsed(),
         };
-        E::exhausted(&self.call, self.attempts, elapsed, found)
+        E::exhausted(&self.call, attempts, found)
+    }
+
+    /// Reports a wait that gets long, once.
+    fn report_wait(&mut self, found: &str, delay: Duration) {
+        let is_long = self.last_progress.elapsed().saturating_add(delay) > SILENT_WAIT;
+        if !is_long || self.is_reported {
+            return;
+        }
+        self.is_reported = true;
+        let place = self.place.as_ref().unwrap_or(&self.call);
+        let found = found.strip_prefix(CANNOT_CONNECT).unwrap_or(found);
+        tracing::warn!("waiting for {place}: {found}");
     }
 
     fn report(&self, reason: &str, delay: Duration) {

@@ -36,13 +36,22 @@ impl UnmatchedSelector {
         let text = selector.to_string();
         let nearest = match text.split_once('/') {
             Some((namespace, kind)) => nearest_pair(namespace, kind, &kinds),
-            None => nearest_kind(&text, &kinds).map(|pair| Selector::from_kind(&pair.kind)),
+            None => whole_namespace(&text, &kinds).or_else(|| {
+                nearest_kind(&text, &kinds).map(|pair| Selector::from_kind(&pair.kind))
+            }),
         };
         UnmatchedSelector {
             selector: Box::new(selector.clone()),
             nearest: nearest.map(Box::new),
         }
     }
+}
+
+/// Every kind of a namespace that has this very name.
+fn whole_namespace(name: &str, kinds: &[KindRef]) -> Option<Selector> {
+    let mut namespaces = kinds.iter().map(|pair| pair.namespace.to_string());
+    let is_namespace = namespaces.any(|namespace| namespace == name);
+    is_namespace.then(|| format!("{name}/*").parse().ok()).flatten()
 }
 
 /// The pair that is nearest, in the nearest namespace if that has a similar kind.
@@ -102,6 +111,7 @@ mod tests {
             ("acme/Order", Some("(default)/Order")),
             ("other/Customer", Some("acme/Customer")),
             ("A/B", Some("acme/a/b")),
+            ("acme", Some("acme/*")),
             ("Xyz", None),
             ("*", None),
         ] {

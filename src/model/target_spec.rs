@@ -168,6 +168,9 @@ fn parse(text: &str) -> Result<TargetSpec, SpecFault> {
 fn parse_emulator(text: &str) -> Result<TargetSpec, SpecFault> {
     let (project, host) = split_optional(text, '@');
     check_project(project)?;
+    if let (None, Some(host)) = (host, host_and_port(project)) {
+        return Err(format!("write emulator:PROJECT@{host}"));
+    }
     Ok(TargetSpec::Emulator {
         project: project.to_owned(),
         host: host.map(read_address).transpose()?,
@@ -345,6 +348,7 @@ mod tests {
         for (text, fault) in [
             ("emulator:", "there is no project id"),
             ("emulator:@localhost:1", "there is no project id"),
+            ("emulator:localhost:8081", "write emulator:PROJECT@localhost:8081"),
             ("emulator:shop@", "\"\" is not HOST:PORT"),
             ("emulator:shop@localhost", "\"localhost\" is not HOST:PORT"),
             ("emulator:shop@:8081", "\":8081\" is not HOST:PORT"),

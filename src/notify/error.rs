@@ -1,6 +1,6 @@
 //! Why a notification was not sent. No secret stands in any message.
 
-use crate::google::retry::{CallError, Elapsed};
+use crate::google::retry::{Attempts, CallError};
 
 /// Why a notification was not sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -45,11 +45,11 @@ pub enum NotifyError {
 }
 
 impl CallError for NotifyError {
-    fn exhausted(call: &str, attempts: u32, elapsed: Elapsed, found: String) -> Self {
+    fn exhausted(call: &str, attempts: Attempts, found: String) -> Self {
         NotifyError::Exhausted {
             call: call.to_owned(),
-            attempts,
-            seconds: elapsed.since_start.as_secs(),
+            attempts: attempts.count,
+            seconds: attempts.since_start.as_secs(),
             reason: found,
         }
     }

@@ -155,9 +155,13 @@ fn list_differences(differences: &[Difference]) -> String {
         .map(ToString::to_string)
         .collect();
     if differences.len() > SHOWN {
-        shown.push(format!("and {} more kinds", differences.len() - SHOWN));
+        shown.push(more_kinds(differences.len() - SHOWN));
     }
     shown.join("; ")
+}
+
+fn more_kinds(count: usize) -> String {
+    format!("and {count} more {}", if count == 1 { "kind" } else { "kinds" })
 }
 
 fn join_counts(found: &[(KindRef, u64)]) -> String {
@@ -167,7 +171,7 @@ fn join_counts(found: &[(KindRef, u64)]) -> String {
         .map(|(pair, count)| format!("{count} of {pair}"))
         .collect();
     if found.len() > SHOWN {
-        shown.push(format!("and {} more kinds", found.len() - SHOWN));
+        shown.push(more_kinds(found.len() - SHOWN));
     }
     shown.join(", ")
 }

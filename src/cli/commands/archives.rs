@@ -17,7 +17,8 @@ pub async fn run(context: &Context, dest: &Location, of: Option<&str>) -> Comman
             .iter()
             .for_each(|listed| ui.json_event(&event(dest, listed)));
     } else if listed.is_empty() {
-        ui.info(format!("no archive in {dest}"));
+        let of = of.map(|namespace| format!(" of namespace {namespace}"));
+        ui.info(format!("no archive{} in {dest}", of.unwrap_or_default()));
     } else {
         show(ui, &listed);
     }

@@ -84,6 +84,7 @@ async fn rehearse(
         reports: &args.report,
         begun,
         rehearsal: true,
+        given_plan: None,
         piped_plan: None,
     };
     restore_summary::print(context, &summary, restored)

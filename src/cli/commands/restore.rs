@@ -76,6 +76,7 @@ pub async fn run(context: &Context, args: RestoreArgs) -> CommandResult {
         reports: &args.report,
         begun,
         rehearsal: false,
+        given_plan: (!args.choices.any()).then_some(loaded.path.as_path()),
         piped_plan: piped_plan(&loaded, &args),
     };
     restore_summary::print(context, &summary, restored)

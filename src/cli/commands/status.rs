@@ -81,8 +81,10 @@ async fn read_journal(context: &Context, plan: &Plan, path: &Path) -> Result<Jou
         ));
         return Ok(Journal::default());
     }
-    check_journal(&journal, plan)
-        .map_err(|source| JournalFileError::Content { path: name, source })?;
+    check_journal(&journal, plan).map_err(|source| {
+        Failure::from(JournalFileError::Content { path: name, source })
+            .hint("name the journal of this plan with --journal FILE")
+    })?;
     Ok(journal)
 }
 

@@ -168,7 +168,8 @@ fn no_answer() -> DatastoreError {
         call: text("commit into emulator:shop"),
         tries: 5,
         seconds: 60,
-        found: text("the connection broke: connection refused"),
+        found: text("cannot connect: connection refused"),
+        is_emulator: true,
     }
 }
 

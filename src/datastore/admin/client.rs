@@ -107,6 +107,7 @@ impl AdminClient {
     /// The attempts of a call.
     pub(super) fn retry_loop(&self, call: &Call, policy: RetryPolicy) -> RetryLoop<'_> {
         RetryLoop::new(&call.title, policy, self.connection.credentials())
+            .with_place(self.connection.display_base())
     }
 
     pub(super) async fn get(

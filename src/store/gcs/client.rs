@@ -26,7 +26,7 @@ use crate::google::http::{
     HttpClient, HttpRequest, HttpResponse, NoResponse, TimeLimit, retry_after,
 };
 use crate::google::refusal::refusal;
-use crate::google::retry::{self, CallError, Elapsed, LastAttempt, RetryLoop, RetryPolicy};
+use crate::google::retry::{self, Attempts, CallError, LastAttempt, RetryLoop, RetryPolicy};
 use crate::google::{Credentials, TokenError, TokenSource, may_see_tokens};
 use crate::model::address;
 use crate::progress::{NoProgress, Observer};
@@ -130,11 +130,11 @@ pub struct GcsClient {
 pub(super) type GcsAttemptError = retry::AttemptError<StoreError>;
 
 impl CallError for StoreError {
-    fn exhausted(call: &str, attempts: u32, elapsed: Elapsed, found: String) -> Self {
+    fn exhausted(call: &str, attempts: Attempts, found: String) -> Self {
         StoreError::Service {
             call: call.to_owned(),
-            tries: attempts,
-            seconds: elapsed.since_progress.as_secs(),
+            tries: attempts.count,
+            seconds: attempts.since_progress.as_secs(),
             found,
         }
     }
@@ -445,7 +445,9 @@ impl GcsClient {
             timeout,
             last_attempt: LastAttempt::AtTimeout,
         };
-        RetryLoop::new(call, policy, Some(&self.credentials)).observed_by(self.observer())
+        RetryLoop::new(call, policy, Some(&self.credentials))
+            .observed_by(self.observer())
+            .with_place(address::without_user(&self.endpoint))
     }
 
     /// Does what is to be done about work that was given up, beside everything else; see

@@ -234,6 +234,7 @@ impl LeaseEntity {
             tries: MAX_CONFLICTS,
             seconds: 0,
             found: "other processes take it at the same time".to_owned(),
+            is_emulator: false,
         }
     }
 
