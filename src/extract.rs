@@ -40,6 +40,8 @@ pub struct ExtractStats {
     pub objects: u64,
     /// Bytes of those objects.
     pub bytes: u64,
+    /// Objects that were there already with the same contents.
+    pub already_there: u64,
 }
 
 /// Why nothing, or not all, was extracted.
@@ -109,7 +111,7 @@ pub async fn extract(
     // A completion marker comes when everything that it stands for is there for good, also what an
     // earlier run laid down.
     let vouched_for = plan.covered_by_marker();
-    plan.skip_existing(dest, workers).await?;
+    let already_there = plan.skip_existing(dest, workers).await?;
     observer.start_phase("extracting", plan.entry_bytes());
     let mut tally = ExtractTally::new(observer);
     let mut count = |event: UnpackEvent<'_>| tally.count(event);
@@ -117,7 +119,10 @@ pub async fn extract(
     let laying = UnpackOptions::AS_THEY_ARE;
     lay(archive, dest, load, laying, workers, &mut count).await?;
     observer.finish_phase();
-    Ok(tally.done)
+    Ok(ExtractStats {
+        already_there,
+        ..tally.done
+    })
 }
 
 /// Reports what is laid down, and counts it.
@@ -429,19 +434,20 @@ impl ExtractPlan {
     }
 
     /// Leaves out what an earlier run has laid down already; anything else under a name that is
-    /// needed is refused.
+    /// needed is refused. Gives the number of objects left out.
     async fn skip_existing(
         &mut self,
         dest: &dyn Store,
         workers: &Workers,
-    ) -> Result<(), ExtractError> {
+    ) -> Result<u64, ExtractError> {
         let names: Vec<String> = self.names().map(str::to_owned).collect();
         let is_free = free_names(dest, &names, self.expected_objects(), workers).await;
         let is_free = is_free.map_err(ExtractError::Dest)?;
+        let already_there = is_free.iter().filter(|is_free| !**is_free).count();
         let mut is_missing = is_free.into_iter();
         self.entries.retain(|_| is_missing.next() == Some(true));
         self.made.retain(|_| is_missing.next() == Some(true));
-        Ok(())
+        Ok(already_there as u64)
     }
 
     fn expected_objects(&self) -> impl Iterator<Item = ExpectedObject> {

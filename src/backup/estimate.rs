@@ -11,6 +11,7 @@ use super::queue::{SERVICE_STARTS, SERVICE_WINDOW};
 use super::request::{BackupRequest, QueueOptions};
 use crate::datastore::kinds::KindStatistics;
 use crate::model::{Kind, KindRef, Namespace, Timestamp};
+use crate::progress::Observer;
 
 /// One kind that would be exported.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -54,9 +55,10 @@ pub async fn estimate(
     source: &dyn KindSource,
     request: &BackupRequest,
     has_quota: bool,
+    observer: &dyn Observer,
 ) -> Result<BackupEstimate, BackupError> {
     let name = request.source.to_string();
-    let kinds = list_kinds(source, &request.kinds, &name).await?;
+    let kinds = list_kinds(source, &request.kinds, &name, observer).await?;
     let namespaces = chosen_namespaces(source, &request.kinds).await?;
     let mut counted = BTreeMap::new();
     for namespace in &namespaces {

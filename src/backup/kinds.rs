@@ -6,7 +6,8 @@ use super::error::BackupError;
 use super::request::{KindSelection, is_data};
 use crate::datastore::error::DatastoreError;
 use crate::datastore::kinds::{KindReader, KindStatistics};
-use crate::model::{Kind, KindRef, Namespace, UnmatchedSelector};
+use crate::model::{Kind, KindRef, Namespace, Selector, UnmatchedSelector};
+use crate::progress::{Event, Observer};
 
 /// A Datastore that tells its kinds.
 #[async_trait]
@@ -64,6 +65,7 @@ pub(super) async fn list_kinds(
     source: &dyn KindSource,
     selection: &KindSelection,
     name: &str,
+    observer: &dyn Observer,
 ) -> Result<Vec<KindRef>, BackupError> {
     let mut listed = Vec::new();
     for namespace in chosen_namespaces(source, selection).await? {
@@ -77,7 +79,19 @@ pub(super) async fn list_kinds(
     if listed.is_empty() {
         return Err(BackupError::NoKinds(name.to_owned()));
     }
+    warn_of_idle(&selection.exclude, &listed, observer);
     choose(listed, selection)
+}
+
+/// Warns of selectors that leave out nothing: they may be mistyped.
+fn warn_of_idle(exclude: &[Selector], listed: &[KindRef], observer: &dyn Observer) {
+    let is_idle = |one: &&Selector| !listed.iter().any(|pair| one.matches(pair));
+    for idle in exclude.iter().filter(is_idle) {
+        let unmatched = UnmatchedSelector::new(idle, listed.iter().cloned());
+        observer.event(Event::Warning {
+            warning: unmatched.warning("--exclude"),
+        });
+    }
 }
 
 /// The namespaces that are requested, or all of them.

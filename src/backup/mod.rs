@@ -27,5 +27,5 @@ pub use request::{
     KindSelection, OPERATION_TIMEOUT, QueueOptions, Rate, RateError, SnapshotTime,
     SnapshotTimeError,
 };
-pub use run::{BackupServices, CompletedBackup, backup};
+pub use run::{BackupServices, CompletedBackup, backup, check_archive_name};
 pub use source::{OpenSource, open_source};

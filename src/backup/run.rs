@@ -26,7 +26,7 @@ use crate::model::{KindInfo, KindRef, MissingKind, Timestamp};
 use crate::pack::{ArchiveName, PackError, PackRequest, SelectionOptions, pack};
 use crate::progress::{Event, Observer};
 use crate::runtime::workers::Workers;
-use crate::store::{Location, ObjectInfo, Store, StoreRegistry, UploadOptions};
+use crate::store::{Location, ObjectInfo, Store, StoreError, StoreRegistry, UploadOptions};
 use crate::verify::{VerifyError, VerifyScope, verify};
 
 /// Runs that are looked through for the one before this.
@@ -151,7 +151,10 @@ impl<'a> Run<'a> {
         let unfinished = find_unfinished(&exports, &runs, &key, request).await?;
         let (journal, lock) = match unfinished {
             Some(run) => resume(services, &exports, run).await?,
-            None => start(services, &exports, key.clone(), request).await?,
+            None => {
+                check_archive_name(services.stores, request).await?;
+                start(services, &exports, key.clone(), request).await?
+            }
         };
         let id = journal.id().to_owned();
         let previous = find_previous(&exports, &runs, &key).await?;
@@ -367,7 +370,7 @@ async fn listed(
     request: &BackupRequest,
 ) -> Result<Vec<KindRef>, BackupError> {
     let name = request.source.to_string();
-    list_kinds(services.kinds, &request.kinds, &name).await
+    list_kinds(services.kinds, &request.kinds, &name, services.observer).await
 }
 
 /// The last run of a backup, where it is not over and the spread of its exports would still be
@@ -494,6 +497,30 @@ fn destination(
         reason: "the location names no archive",
     })?;
     Ok((archive.folder(), store, ArchiveName::Explicit(name)))
+}
+
+/// Refuses a new backup of which the archive has a name that is taken.
+///
+/// # Errors
+/// [`BackupError::Pack`] where something has that name or it cannot be looked at,
+/// [`BackupError::Location`] where there is no name.
+pub async fn check_archive_name(
+    stores: &StoreRegistry,
+    request: &BackupRequest,
+) -> Result<(), BackupError> {
+    let (_, dest, name) = destination(stores, &request.archive)?;
+    let ArchiveName::Explicit(name) = name else {
+        return Ok(());
+    };
+    if request.pack.overwrite {
+        return Ok(());
+    }
+    match dest.stat(&name).await {
+        Ok(_) => Err(PackError::AlreadyExists(request.archive.to_string()).into()),
+        // Who may only write learns of it when the archive is written.
+        Err(StoreError::NotFound { .. } | StoreError::Denied { .. }) => Ok(()),
+        Err(error) => Err(PackError::Dest(error).into()),
+    }
 }
 
 /// An archive as people spell it.

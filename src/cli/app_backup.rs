@@ -6,6 +6,7 @@ use super::backup_run::{open, start};
 use super::context::Context;
 use super::failure::Failure;
 use super::packing::check_companions;
+use super::prune_view::{show_plan, show_result};
 use crate::backup::{BackupResult, CompletedBackup};
 use crate::cli::plan_options::environment;
 use crate::config::AppConfig;
@@ -80,12 +81,21 @@ async fn prune(
     policy: &KeepPolicy,
 ) -> Result<PruneResult, Failure> {
     let observer: &dyn Observer = context.ui.as_ref();
-    let folder = context.stores.folder(&app.archive_folder());
+    let (ui, location) = (&context.ui, app.archive_folder());
+    let folder = context.stores.folder(&location);
     let mut plan = PrunePlan::new(&folder, policy, None).await?;
     let (project, database) = app.backup.source.database();
     plan.retain_database(project, database);
+    let shows_table = plan.removals() > 0 && !ui.is_quiet();
+    if ui.is_json() || shows_table {
+        show_plan(ui, &location, &plan);
+    }
     let verified = plan.verify_kept(&context.workers, observer).await?;
-    Ok(verified.remove(observer).await?)
+    let result = verified.remove(observer).await?;
+    if shows_table {
+        show_result(ui, &result);
+    }
+    Ok(result)
 }
 
 async fn tell_result(

@@ -566,7 +566,16 @@ impl From<BackupError> for Failure {
             ),
             BackupError::Datastore(error) => error.into(),
             BackupError::Exports(error) => error.into(),
-            BackupError::Pack(error) => (*error).into(),
+            BackupError::Pack(error) => {
+                let is_taken = matches!(*error, PackError::AlreadyExists(_));
+                let failure = Failure::from(*error);
+                match is_taken {
+                    true => failure.hint(
+                        "choose another name, pass --overwrite, or end ARCHIVE in / to let kindpack choose the name",
+                    ),
+                    false => failure,
+                }
+            }
             BackupError::Verify(error) => error.into(),
             BackupError::Damaged { problems, .. } => {
                 Failure::with_reasons(ExitCode::Damaged, problems)

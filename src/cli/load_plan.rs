@@ -132,6 +132,7 @@ async fn read_plan(args: &RestoreArgs) -> Result<Option<(Plan, Option<PathBuf>)>
     if path.is_dir() {
         return Err(folder_given(path));
     }
+    no_dash(path)?;
     let input = InputFile::open(path).await?;
     match input.head().trim_ascii_start() {
         [b'{', ..] => {}
@@ -152,6 +153,15 @@ async fn read_plan(args: &RestoreArgs) -> Result<Option<(Plan, Option<PathBuf>)>
     Ok(Some((parse_plan(input).await?, place)))
 }
 
+/// Refuses the name that other programs give to standard input.
+fn no_dash(path: &Path) -> Result<(), Failure> {
+    if path == Path::new("-") {
+        return Err(Failure::usage("- would be a file named -")
+            .hint("write /dev/stdin to read a plan from standard input, or ./- for that file"));
+    }
+    Ok(())
+}
+
 fn folder_given(path: &Path) -> Failure {
     let path = path.display();
     Failure::usage(format!("{path} is a folder, not a plan or an archive")).hint(format!(
@@ -161,6 +171,7 @@ fn folder_given(path: &Path) -> Failure {
 
 /// Reads a plan; also where a journal may stand beside it.
 pub async fn load_plan(path: &Path) -> Result<(Plan, Option<PathBuf>), Failure> {
+    no_dash(path)?;
     let input = InputFile::open(path).await?;
     let place = input.has_own_name().then(|| path.to_owned());
     Ok((parse_plan(input).await?, place))

@@ -83,6 +83,17 @@ pub fn check_companions(
     Ok(())
 }
 
+/// Refuses an archive that is a folder.
+pub fn reject_folder(archive: &Location) -> Result<(), Failure> {
+    match archive {
+        Location::Local(path) if path.is_dir() && !archive.is_folder_name() => {
+            Err(Failure::usage(format!("{archive} is a folder"))
+                .hint(format!("write {archive}/ to let kindpack choose the name")))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Refuses an archive that the next pack would look at or pack.
 pub fn reject_archive_inside(
     name: &str,

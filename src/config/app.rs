@@ -212,6 +212,7 @@ impl WrittenApp {
             only: values(self.only.unwrap_or_default()),
             exclude: values(self.exclude.unwrap_or_default()),
         };
+        let keep = self.keep.map(|keep| policy(keep, &archive)).transpose()?;
         let backup = BackupRequest {
             source,
             exports: in_folder(exports, folder),
@@ -233,7 +234,7 @@ impl WrittenApp {
             queue_file,
             companions,
             upload,
-            keep: self.keep.map(policy).transpose()?,
+            keep,
             notify: self
                 .notify
                 .map(|notify| notify_options(notify, folder))
@@ -317,7 +318,7 @@ impl WrittenPack {
     }
 }
 
-fn policy(keep: Spanned<WrittenKeep>) -> Result<KeepPolicy, ConfigFault> {
+fn policy(keep: Spanned<WrittenKeep>, archive: &Location) -> Result<KeepPolicy, ConfigFault> {
     let place = keep.span().start;
     let keep = keep.into_inner();
     let policy = KeepPolicy {
@@ -329,6 +330,10 @@ fn policy(keep: Spanned<WrittenKeep>) -> Result<KeepPolicy, ConfigFault> {
     };
     if policy.is_empty() {
         return Err((place, "keep: at least one number is needed".to_owned()));
+    }
+    if !archive.is_folder_name() {
+        let fault = "keep: needs a folder of archives: write `archive` as a folder that ends in /";
+        return Err((place, fault.to_owned()));
     }
     Ok(policy)
 }

@@ -45,6 +45,14 @@ impl UnmatchedSelector {
             nearest: nearest.map(Box::new),
         }
     }
+
+    /// A warning that names the option, and the selector that was probably meant.
+    pub fn warning(&self, option: &str) -> String {
+        match &self.nearest {
+            Some(nearest) => format!("{option}: {self}; did you mean {nearest}?"),
+            None => format!("{option}: {self}"),
+        }
+    }
 }
 
 /// Every kind of a namespace that has this very name.

@@ -159,8 +159,8 @@ fn parse(text: &str) -> Result<TargetSpec, SpecFault> {
     match word {
         "emulator" => parse_emulator(rest),
         "datastore" => parse_service(rest),
-        "dir" => parse_path(rest).map(TargetSpec::Dir),
-        "ndjson" => parse_path(rest).map(TargetSpec::Ndjson),
+        "dir" => parse_path(word, rest).map(TargetSpec::Dir),
+        "ndjson" => parse_path(word, rest).map(TargetSpec::Ndjson),
         _ => Err(unknown_form(text)),
     }
 }
@@ -189,7 +189,13 @@ fn parse_service(text: &str) -> Result<TargetSpec, SpecFault> {
     })
 }
 
-fn parse_path(text: &str) -> Result<String, SpecFault> {
+fn parse_path(word: &str, text: &str) -> Result<String, SpecFault> {
+    if text.starts_with('~') {
+        let home = text.strip_prefix("~/").unwrap_or("…");
+        return Err(format!(
+            "the shell did not expand ~: write {word}:$HOME/{home}, or {word}:./{text} if the name begins with ~"
+        ));
+    }
     if text.is_empty() {
         return Err("there is no path after the colon".to_owned());
     }
@@ -246,7 +252,10 @@ fn unknown_form(text: &str) -> SpecFault {
         }
         _ => match host_and_port(text) {
             Some(host) => format!("write emulator:PROJECT@{host} for an emulator"),
-            None if text.starts_with(['.', '/', '~']) => {
+            None if text.starts_with('~') => {
+                "write dir:$HOME/… or ndjson:$HOME/… for a folder".to_owned()
+            }
+            None if text.starts_with(['.', '/']) => {
                 format!("write dir:{text} or ndjson:{text} for a folder")
             }
             None if word.is_empty() && check_real_project(text).is_ok() => {
@@ -373,6 +382,8 @@ mod tests {
             ("datastore:projects/shop", "\"projects\" is not a project"),
             ("datastore:example.com:", "is not a project id"),
             ("dir:", "there is no path after the colon"),
+            ("dir:~/zr", "write dir:$HOME/zr, or dir:./~/zr if"),
+            ("ndjson:~ann", "write ndjson:$HOME/…, or ndjson:./~ann if"),
             ("ndjson:", "there is no path after the colon"),
         ] {
             let error = read(text).unwrap_err();

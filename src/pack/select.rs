@@ -179,6 +179,25 @@ struct Candidate<'a> {
     is_complete: bool,
 }
 
+/// The selectors that can match nothing of what was found.
+pub(super) fn idle_selectors(
+    selectors: &[Selector],
+    discovery: &Discovery,
+    pairs: &KnownKinds,
+) -> Vec<UnmatchedSelector> {
+    let exports = discovery.exports.iter().enumerate();
+    let candidates = exports.map(|(index, export)| Candidate::new(index, export, pairs));
+    let scopes: Vec<KindScope> = candidates.flat_map(|one| one.scopes).collect();
+    let is_idle = |selector: &&Selector| {
+        let mut scopes = scopes.iter();
+        scopes.all(|scope| scope.chosen_by(selector) == Some(false))
+    };
+    let idle = selectors.iter().filter(is_idle);
+    let known = || scopes.iter().filter_map(KindScope::pair);
+    idle.map(|selector| UnmatchedSelector::new(selector, known()))
+        .collect()
+}
+
 impl<'a> Candidate<'a> {
     fn new(index: usize, export: &'a Export, pairs: &KnownKinds) -> Self {
         let scopes = match known_pairs(export, pairs) {

@@ -223,8 +223,23 @@ impl SetFinder<'_> {
             }
             return self.refuse(verdict, waiting_for);
         }
+        self.warn_of_idle_selectors(&discovery, &look.pairs);
         let exports = self.take_selected(discovery, verdict);
         Ok(SetState::Complete(look.take_set(exports, objects)))
+    }
+
+    /// Warns of selectors that match nothing: they may be mistyped.
+    fn warn_of_idle_selectors(&self, discovery: &Discovery, pairs: &KnownKinds) {
+        let options = [
+            ("--exclude", &self.options.wanted.exclude),
+            ("--accept-count", &self.options.accept_count),
+        ];
+        for (option, selectors) in options {
+            for unmatched in select::idle_selectors(selectors, discovery, pairs) {
+                let warning = unmatched.warning(option);
+                self.observer.event(Event::Warning { warning });
+            }
+        }
     }
 
     /// The exports below SOURCE; reads what is new of their metadata.

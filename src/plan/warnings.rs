@@ -26,6 +26,9 @@ pub(super) fn warnings(
                 .to_owned(),
         );
     }
+    if arrangement.taken.is_empty() && !manifest.kinds.is_empty() {
+        warnings.push("nothing is left to restore".to_owned());
+    }
     warnings.extend(missing_kinds(manifest, &choices.selection).map(ToString::to_string));
     warnings.extend(late_parents(arrangement));
     warnings.extend(wrong_counts(manifest, arrangement));

@@ -43,6 +43,11 @@ pub enum LocationError {
     /// Another scheme than `gs://`.
     #[error("{0:?} has an unknown scheme: write gs://BUCKET/NAME or a path")]
     OtherScheme(String),
+    /// A path that begins with `~`.
+    #[error(
+        "the shell did not expand ~ in {0:?}: write the whole path, such as \"$HOME/…\" in a shell, or ./{0} if the name begins with ~"
+    )]
+    Tilde(String),
 }
 
 impl Location {
@@ -205,6 +210,9 @@ impl FromStr for Location {
         if let Some(meant) = misspelt_bucket(text) {
             let text = text.to_owned();
             return Err(LocationError::Misspelt { text, meant });
+        }
+        if text.starts_with('~') {
+            return Err(LocationError::Tilde(text.to_owned()));
         }
         match text.split_once("://") {
             Some((scheme, _)) if scheme.chars().all(|c| c.is_ascii_alphanumeric()) => {

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::backup::{
     BackupEstimate, BackupRequest, BackupResult, ExportedKind, FailedKind, KindEstimate,
-    KindSelection, OPERATION_TIMEOUT, QueueOptions, QueueSettings, estimate,
+    KindSelection, OPERATION_TIMEOUT, QueueOptions, QueueSettings, check_archive_name, estimate,
 };
 use crate::cli::app_backup;
 use crate::cli::app_config::{CONFIG_FILE, read_config};
@@ -17,12 +17,13 @@ use crate::cli::exit::ExitCode;
 use crate::cli::failure::Failure;
 use crate::cli::input_file::read_input_file;
 use crate::cli::output;
-use crate::cli::packing::{check_companions, pack_request};
+use crate::cli::packing::{check_companions, pack_request, reject_folder};
 use crate::cli::plan_options::environment;
 use crate::cli::text::shell_quote;
 use crate::config::AppConfig;
 use crate::model::{KindCounts, KindRef, Namespace, spelled_duration};
 use crate::notify::MailOptions;
+use crate::store::Location;
 
 /// Longer files are no `queue.yaml`.
 const MAX_QUEUE_BYTES: u64 = 1 << 20;
@@ -44,9 +45,10 @@ pub async fn run(context: &Context, args: BackupArgs) -> CommandResult {
 
 /// Shows what a backup would export.
 async fn print_dry_run(context: &Context, app: &AppConfig, is_last: bool) -> Result<(), Failure> {
+    check_archive_name(&context.stores, &app.backup).await?;
     let source = open(context, &app.backup)?;
     let has_quota = source.exporter.has_quota();
-    let estimate = estimate(&source.kinds, &app.backup, has_quota).await?;
+    let estimate = estimate(&source.kinds, &app.backup, has_quota, context.ui.as_ref()).await?;
     print_estimate(context, &estimate, is_last);
     Ok(())
 }
@@ -61,12 +63,18 @@ async fn single(context: &Context, args: BackupArgs) -> Result<AppConfig, Failur
                 .hint("use --notify-mail-security starttls or tls"),
         );
     }
+    let keep = Some(args.keep.policy()).filter(|policy| !policy.is_empty());
+    let is_folder = args.archive.as_ref().is_none_or(Location::is_folder_name);
+    if keep.is_some() && !is_folder {
+        return Err(Failure::usage("--keep-… needs a folder of archives")
+            .hint("write ARCHIVE as a folder that ends in /"));
+    }
     Ok(AppConfig {
         name: String::new(),
         queue_file: None,
         companions: args.shape.with.clone(),
         upload: args.shape.upload_options(),
-        keep: Some(args.keep.policy()).filter(|policy| !policy.is_empty()),
+        keep,
         notify,
         backup: request(context, args).await?,
     })
@@ -149,6 +157,7 @@ async fn request(context: &Context, args: BackupArgs) -> Result<BackupRequest, F
     else {
         return Err(Failure::usage("FROM, EXPORTS and ARCHIVE are missing").hint(PLACES_HINT));
     };
+    reject_folder(archive)?;
     check_companions(("EXPORTS", exports), &args.shape.with, archive)?;
     let namespaces = args.namespace.iter();
     Ok(BackupRequest {

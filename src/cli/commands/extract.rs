@@ -9,7 +9,7 @@ use crate::cli::context::{CommandResult, Context};
 use crate::cli::exit::ExitCode;
 use crate::cli::open_archive;
 use crate::cli::output;
-use crate::extract::{ExtractFormat, extract};
+use crate::extract::{ExtractFormat, ExtractStats, extract};
 use crate::progress::Observer as _;
 use crate::store::Location;
 
@@ -37,12 +37,25 @@ pub async fn run(context: &Context, args: ExtractArgs) -> CommandResult {
     let done = done?;
     ui.finish_phase();
     let seconds = begun.elapsed().as_secs_f64();
-    ui.info(format!(
-        "Extracted {} of {} to {} ({seconds:.1} s)",
-        output::counted(done.objects, "file", "files"),
-        output::bytes(done.bytes),
-        args.dest
-    ));
-    ui.done(json!({"dest": args.dest.to_string(), "objects": done.objects, "bytes": done.bytes, "seconds": seconds}));
+    show_result(context, &done, &args.dest, seconds);
+    ui.done(json!({
+        "dest": args.dest.to_string(), "objects": done.objects, "bytes": done.bytes, "already_there": done.already_there,
+        "seconds": seconds,
+    }));
     Ok(ExitCode::Done)
+}
+
+fn show_result(context: &Context, done: &ExtractStats, dest: &Location, seconds: f64) {
+    let ui = &context.ui;
+    if done.objects > 0 || done.already_there == 0 {
+        ui.info(format!(
+            "Extracted {} of {} to {dest} ({seconds:.1} s)",
+            output::counted(done.objects, "file", "files"),
+            output::bytes(done.bytes),
+        ));
+    }
+    if done.already_there > 0 {
+        let files = output::counted(done.already_there, "file is", "files are");
+        ui.info(format!("{files} already in {dest} with the same contents"));
+    }
 }

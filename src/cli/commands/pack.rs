@@ -13,7 +13,9 @@ use crate::cli::failure::Failure;
 use crate::cli::input_file::read_input_file;
 use crate::cli::open_archive::note_missing_folder;
 use crate::cli::output;
-use crate::cli::packing::{check_companions, pack_request, reject_archive_inside, report_problems};
+use crate::cli::packing::{
+    check_companions, pack_request, reject_archive_inside, reject_folder, report_problems,
+};
 use crate::cli::text::shell_quote;
 use crate::model::Selector;
 use crate::pack::{
@@ -27,6 +29,7 @@ const MAX_EXPECT_BYTES: u64 = 64 << 20;
 
 pub async fn run(context: &Context, args: PackArgs) -> CommandResult {
     let ui = &context.ui;
+    reject_swapped(&args.source, &args.archive)?;
     reject_archive_inside("SOURCE", &args.source, &args.archive)?;
     check_companions(("SOURCE", &args.source), &args.shape.with, &args.archive)?;
     let (folder, dest, name) = destination(context, &args.archive)?;
@@ -66,6 +69,19 @@ pub async fn run(context: &Context, args: PackArgs) -> CommandResult {
     Ok(ExitCode::Done)
 }
 
+/// Refuses an archive and a folder that were typed in the wrong order.
+fn reject_swapped(source: &Location, archive: &Location) -> Result<(), Failure> {
+    match (source, archive) {
+        (Location::Local(file), Location::Local(folder)) if file.is_file() && folder.is_dir() => {
+            let (file, folder) = (source.to_string(), archive.to_string());
+            let meant = format!("{} {}", shell_quote(&folder), shell_quote(&file));
+            Err(Failure::usage(format!("{file} is a file, not a folder"))
+                .hint(format!("SOURCE comes first: kindpack pack {meant}")))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Where the archive is to be made: the folder, its store, and the name there.
 fn destination(
     context: &Context,
@@ -75,6 +91,7 @@ fn destination(
         let store = context.stores.folder(archive);
         return Ok((archive.clone(), store, ArchiveName::Automatic));
     }
+    reject_folder(archive)?;
     let (store, name) = context.stores.object(archive).ok_or_else(|| {
         Failure::usage(format!("{archive} names no archive"))
             .hint(format!("write {archive}/ to let kindpack choose the name"))

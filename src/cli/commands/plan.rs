@@ -11,7 +11,8 @@ use crate::cli::context::{CommandResult, Context};
 use crate::cli::exit::ExitCode;
 use crate::cli::failure::Failure;
 use crate::cli::load_plan::make_plan;
-use crate::cli::open_archive::{self, no_bucket};
+use crate::cli::open_archive;
+use crate::cli::output_file::check_plan_output;
 use crate::cli::plan_options::choices;
 use crate::cli::plan_view::{show, show_explained};
 use crate::cli::text::shell_quote;
@@ -28,6 +29,9 @@ struct PlanEvent<'a> {
 
 pub async fn run(context: &Context, args: PlanArgs) -> CommandResult {
     let ui = &context.ui;
+    if let Some(output) = &args.output {
+        check_plan_output(output).await?;
+    }
     let choices = choices(args.choices).await?;
     let archive = open_archive::open(context, &args.archive).await?;
     let plan = make_plan(context, &archive, &choices).await?;
@@ -64,7 +68,6 @@ pub async fn run(context: &Context, args: PlanArgs) -> CommandResult {
 
 /// Writes a plan. It may be made again; what is replaced is whole before and after.
 async fn write_plan(plan: &Plan, output: &Path) -> Result<(), Failure> {
-    no_bucket(output)?;
     let (folder, name) = Location::split_local(output)
         .ok_or_else(|| Failure::usage(format!("--output {} names no file", output.display())))?;
     let json = plan.to_json().into_bytes().into();

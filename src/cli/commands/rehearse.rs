@@ -11,7 +11,8 @@ use crate::cli::context::{CommandResult, Context};
 use crate::cli::exit::ExitCode;
 use crate::cli::failure::Failure;
 use crate::cli::load_plan::{make_plan, make_plan_of};
-use crate::cli::open_archive::{ArchiveLocation, find, no_bucket};
+use crate::cli::open_archive::{ArchiveLocation, find};
+use crate::cli::output_file::check_report_output;
 use crate::cli::plan_options::environment;
 use crate::cli::restore_summary::{self, RestoreSummary};
 use crate::datastore::emulator;
@@ -29,7 +30,7 @@ const NO_PROJECT: &str = "rehearsal";
 
 pub async fn run(context: &Context, args: RehearseArgs) -> CommandResult {
     for path in &args.report {
-        no_bucket(path)?;
+        check_report_output(path).await?;
     }
     let installed = emulator::find()?;
     let found = find(context, &args.archive).await?;

@@ -13,6 +13,7 @@ use crate::cli::failure::Failure;
 use crate::cli::kept_plans::journal_of;
 use crate::cli::load_plan::{LoadedPlan, load_or_make_plan};
 use crate::cli::open_archive::{no_bucket, note_missing_parent};
+use crate::cli::output_file::check_report_output;
 use crate::cli::plan_options::{environment, redact_key};
 use crate::cli::plan_view::show_hooks;
 use crate::cli::restore_summary::{self, RestoreSummary};
@@ -107,8 +108,11 @@ struct RestoreSetup {
 }
 
 async fn prepare(context: &Context, args: &RestoreArgs) -> Result<RestoreSetup, Failure> {
-    for path in args.journal.iter().chain(&args.report) {
+    if let Some(path) = &args.journal {
         no_bucket(path)?;
+    }
+    for path in &args.report {
+        check_report_output(path).await?;
     }
     let mut loaded = load_or_make_plan(context, args).await?;
     check_entities_can_be_asked_for(args, &loaded.plan.head.choices.target)?;

@@ -251,6 +251,7 @@ fn store_errors_read_as_accepted() {
                 meant: text("gs://shop/set.zip"),
             },
             LocationError::OtherScheme(text("s3://shop/set.zip")),
+            LocationError::Tilde(text("~/set.zip")),
         ])
         .assert_as_accepted("store");
 }

@@ -1,0 +1,69 @@
+//! Files that a command writes: one of another kind that is there already is not replaced.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use super::failure::Failure;
+use super::open_archive::no_bucket;
+use crate::runtime::workers::Workers;
+
+/// Bytes at the beginning that say what a file is.
+const HEAD_BYTES: u64 = 256;
+
+/// How a plan begins, without white space.
+const PLAN_HEAD: &str = r#"{"format":"kindpack-plan/"#;
+
+/// How a report begins that is JSON, without white space.
+const REPORT_HEAD: &str = r#"{"format":"kindpack-report/"#;
+
+/// What a report holds at its beginning that is XML, without white space.
+const JUNIT_HEAD: &str = r#"<testsuitesname="kindpack""#;
+
+/// Refuses a file for a plan that holds anything but a plan.
+pub async fn check_plan_output(path: &Path) -> Result<(), Failure> {
+    check_output(path, "-o", "a plan", |head| head.starts_with(PLAN_HEAD)).await
+}
+
+/// Refuses a file for a report that holds anything but a report.
+pub async fn check_report_output(path: &Path) -> Result<(), Failure> {
+    let is_report = |head: &str| head.starts_with(REPORT_HEAD) || head.contains(JUNIT_HEAD);
+    check_output(path, "--report", "a report", is_report).await
+}
+
+async fn check_output(
+    path: &Path,
+    option: &str,
+    what: &str,
+    is_own: fn(&str) -> bool,
+) -> Result<(), Failure> {
+    if path == Path::new("-") {
+        return Err(
+            Failure::usage(format!("{option} - would be a file named -"))
+                .hint(format!("name a file for {option}, such as ./-")),
+        );
+    }
+    let shown = no_bucket(path)?.display();
+    let owned = path.to_owned();
+    let head = Workers::run_blocking(move || read_head(&owned)).await?;
+    let head = head.map_err(|error| Failure::io(&shown, &error))?;
+    if head.is_empty() || is_own(&head) {
+        return Ok(());
+    }
+    Err(
+        Failure::refused(format!("{shown} already exists and is not {what}"))
+            .hint(format!("choose another name for {option}")),
+    )
+}
+
+/// The beginning of a file without white space. Links are replaced, not followed: they and what is
+/// no file have none, and neither has what cannot be looked at.
+fn read_head(path: &Path) -> io::Result<String> {
+    if !fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file()) {
+        return Ok(String::new());
+    }
+    let mut head = Vec::new();
+    File::open(path)?.take(HEAD_BYTES).read_to_end(&mut head)?;
+    let text = String::from_utf8_lossy(&head);
+    Ok(text.split_whitespace().collect())
+}
