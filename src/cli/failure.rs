@@ -192,12 +192,20 @@ impl Failure {
 /// What to do about a selector that matches nothing: the nearest one, or where the kinds are shown.
 fn nearest_hint(unmatched: &UnmatchedSelector, otherwise: &str) -> String {
     let text = unmatched.selector.to_string();
-    let words: Vec<&str> = text.split([',', ' ']).filter(|word| !word.is_empty()).collect();
+    let words: Vec<&str> = text
+        .split([',', ' '])
+        .filter(|word| !word.is_empty())
+        .collect();
     match &unmatched.nearest {
         _ if words.len() > 1 => {
-            let options = words.iter().map(|word| format!("--only {}", shell_quote(word)));
+            let options = words
+                .iter()
+                .map(|word| format!("--only {}", shell_quote(word)));
             let options: Vec<String> = options.collect();
-            format!("repeat the option for each kind, such as {}", options.join(" "))
+            format!(
+                "repeat the option for each kind, such as {}",
+                options.join(" ")
+            )
         }
         Some(nearest) => format!("did you mean {}?", shell_quote(&nearest.to_string())),
         None => otherwise.to_owned(),
@@ -238,13 +246,15 @@ impl From<StoreError> for Failure {
             StoreError::Busy { .. } => {
                 failure.hint("wait for the other process, or choose another name")
             }
-            StoreError::UnsupportedName { .. } => failure
-                .hint("choose a shorter name; a sidecar has a name 7 bytes longer than its archive"),
+            StoreError::UnsupportedName { .. } => failure.hint(
+                "choose a shorter name; a sidecar has a name 7 bytes longer than its archive",
+            ),
             StoreError::BillingProjectRequired { .. } => {
                 failure.hint("pass --billing-project PROJECT")
             }
-            StoreError::Denied { .. } => failure
-                .hint("grant the roles that docs/cloud-storage.md lists for this command"),
+            StoreError::Denied { .. } => {
+                failure.hint("grant the roles that docs/cloud-storage.md lists for this command")
+            }
             StoreError::Unauthorized { .. } => failure.hint(CREDENTIALS),
             StoreError::Service { .. } => failure.hint(TRY_LONGER),
             StoreError::InvalidAddress { variable, .. } => failure.hint(format!(

@@ -205,7 +205,9 @@ fn usage_text(error: &clap::Error) -> String {
 /// tip to pass an unknown option as a value helps nobody.
 fn with_own_tip(error: &clap::Error, text: &str) -> String {
     let is_useless = |line: &str| line.trim_start().starts_with("tip: to pass '");
-    let text = text.split("\n\n").filter(|paragraph| !is_useless(paragraph));
+    let text = text
+        .split("\n\n")
+        .filter(|paragraph| !is_useless(paragraph));
     let mut paragraphs: Vec<String> = text.map(|text| text.trim_end().to_owned()).collect();
     if let Some(tip) = own_tip(error) {
         paragraphs.insert(1.min(paragraphs.len()), format!("  tip: {tip}"));

@@ -16,7 +16,8 @@ use crate::plan::{OnExisting, Plan};
 use crate::restore::journal::StepState;
 use crate::restore::report::{ReportTotals, RestoreReport, RunInfo};
 use crate::restore::{
-    CompanionStats, Difference, RestoreError, RestoreOptions, RestoreResult, RestoreStats, StepOutcome,
+    CompanionStats, Difference, RestoreError, RestoreOptions, RestoreResult, RestoreStats,
+    StepOutcome,
 };
 use crate::runtime::working_file::write_file;
 
@@ -117,11 +118,15 @@ fn hint_for(told: &RestoreSummary<'_>, error: &RestoreError) -> Option<String> {
         RestoreError::NotEmpty { .. } if is_folder => Some("choose a new folder".to_owned()),
         RestoreError::NotEmpty { .. } => {
             let new_plan = new_plan(told, OnExisting::Merge)?;
-            Some(format!("empty the target, or make a new plan that overwrites the same keys and leaves other entities: {new_plan}"))
+            Some(format!(
+                "empty the target, or make a new plan that overwrites the same keys and leaves other entities: {new_plan}"
+            ))
         }
         RestoreError::TargetChanged { .. } if !is_folder => {
             let new_plan = new_plan(told, OnExisting::Replace)?;
-            Some(format!("empty the target and add --again, or make a new plan that overwrites what has changed: {new_plan}"))
+            Some(format!(
+                "empty the target and add --again, or make a new plan that overwrites what has changed: {new_plan}"
+            ))
         }
         _ => None,
     }
@@ -129,7 +134,8 @@ fn hint_for(told: &RestoreSummary<'_>, error: &RestoreError) -> Option<String> {
 
 /// Whether nothing is there of what an earlier run left.
 fn is_target_empty(error: &RestoreError) -> bool {
-    let is_gone = |difference: &Difference| matches!(difference, Difference::Count { found: 0, .. });
+    let is_gone =
+        |difference: &Difference| matches!(difference, Difference::Count { found: 0, .. });
     match error {
         RestoreError::TargetChanged {
             target,
@@ -143,7 +149,10 @@ fn is_target_empty(error: &RestoreError) -> bool {
 /// The command that makes a plan like the given one with another choice.
 fn new_plan(told: &RestoreSummary<'_>, on_existing: OnExisting) -> Option<String> {
     let plan = told.given_plan?.display().to_string();
-    let (archive, target) = (&told.plan.head.archive.location, &told.plan.head.choices.target);
+    let (archive, target) = (
+        &told.plan.head.archive.location,
+        &told.plan.head.choices.target,
+    );
     Some(format!(
         "kindpack plan {} --target {} --on-existing {on_existing} -o {}",
         shell_quote(archive),

@@ -308,6 +308,13 @@ fn applications_are_chosen_by_name() {
 }
 
 #[test]
+fn keep_needs_a_folder_of_archives() {
+    let text = "[app.shop]\nfrom = \"datastore:shop\"\nexports = \"e\"\narchive = \"a.zip\"\nkeep = { last = 1 }\n";
+    let error = Config::read(text, "kindpack.toml", Path::new("")).unwrap_err();
+    assert!(error.to_string().contains("folder of archives"), "{error}");
+}
+
+#[test]
 fn mistakes_in_applications_are_named_with_their_lines() {
     let app = "[app.shop]\nfrom = \"datastore:shop\"\nexports = \"e\"\narchive = \"a/\"\n";
     for (more, line, words) in [

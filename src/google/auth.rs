@@ -125,7 +125,9 @@ impl Credentials {
             return self.metadata_token(timeout.min(METADATA_TIMEOUT)).await;
         }
         let (source, credentials) = self.current().await?;
-        let headers = headers(&credentials, timeout).await.map_err(|none| none.error)?;
+        let headers = headers(&credentials, timeout)
+            .await
+            .map_err(|none| none.error)?;
         Ok(Token { headers, source })
     }
 
@@ -233,10 +235,15 @@ impl NoHeaders {
 
 /// Whether no connection was made, anywhere in the causes of an error.
 fn is_not_connected(error: &CredentialsError) -> bool {
-    let first: &(dyn Error + 'static) = error;
-    std::iter::successors(Some(first), |error| error.source())
-        .filter_map(|error| error.downcast_ref::<reqwest::Error>())
-        .any(reqwest::Error::is_connect)
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let http = error.downcast_ref::<reqwest::Error>();
+        if http.is_some_and(reqwest::Error::is_connect) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// Whether a token may go there: over TLS, or to this very machine.
@@ -301,9 +308,9 @@ mod tests {
         let credentials = of_metadata_server(format!("http://{}", server.local_addr().unwrap()));
         tokio::spawn(async move {
             while let Ok((mut connection, _)) = server.accept().await {
-                connection.read(&mut [0; 4096]).await.unwrap();
-                let answer =
-                    b"HTTP/1.1 503 Busy\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+                let request = connection.read(&mut [0; 4096]).await.unwrap();
+                assert!(request > 0);
+                let answer = b"HTTP/1.1 503 Busy\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
                 connection.write_all(answer).await.unwrap();
             }
         });

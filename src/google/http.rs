@@ -262,7 +262,9 @@ fn connection_error(error: reqwest::Error) -> NoResponse {
 /// The cause of a failure in plain words.
 fn plain_cause(cause: &(dyn std::error::Error + 'static)) -> String {
     use std::io::ErrorKind;
-    let kind = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    let kind = cause
+        .downcast_ref::<std::io::Error>()
+        .map(std::io::Error::kind);
     match kind {
         Some(ErrorKind::ConnectionRefused) => "connection refused".to_owned(),
         Some(ErrorKind::ConnectionReset) => "connection reset".to_owned(),

@@ -59,7 +59,9 @@ impl UnmatchedSelector {
 fn whole_namespace(name: &str, kinds: &[KindRef]) -> Option<Selector> {
     let mut namespaces = kinds.iter().map(|pair| pair.namespace.to_string());
     let is_namespace = namespaces.any(|namespace| namespace == name);
-    is_namespace.then(|| format!("{name}/*").parse().ok()).flatten()
+    is_namespace
+        .then(|| format!("{name}/*").parse().ok())
+        .flatten()
 }
 
 /// The pair that is nearest, in the nearest namespace if that has a similar kind.

@@ -357,7 +357,10 @@ mod tests {
         for (text, fault) in [
             ("emulator:", "there is no project id"),
             ("emulator:@localhost:1", "there is no project id"),
-            ("emulator:localhost:8081", "write emulator:PROJECT@localhost:8081"),
+            (
+                "emulator:localhost:8081",
+                "write emulator:PROJECT@localhost:8081",
+            ),
             ("emulator:shop@", "\"\" is not HOST:PORT"),
             ("emulator:shop@localhost", "\"localhost\" is not HOST:PORT"),
             ("emulator:shop@:8081", "\":8081\" is not HOST:PORT"),

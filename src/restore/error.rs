@@ -161,7 +161,10 @@ fn list_differences(differences: &[Difference]) -> String {
 }
 
 fn more_kinds(count: usize) -> String {
-    format!("and {count} more {}", if count == 1 { "kind" } else { "kinds" })
+    format!(
+        "and {count} more {}",
+        if count == 1 { "kind" } else { "kinds" }
+    )
 }
 
 fn join_counts(found: &[(KindRef, u64)]) -> String {

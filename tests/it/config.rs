@@ -148,7 +148,11 @@ fn schema_accepts_only_what_the_reader_accepts() {
         let is_read = read(document);
         if schema.is_valid(document) {
             counts.0 += 1;
-            assert_eq!(is_read, Ok(()), "{document:#}");
+            // That `keep` needs a folder joins two fields, which the schema looks at one by one.
+            let is_fine = is_read
+                .as_ref()
+                .map_or_else(|error| error.contains("keep: needs a folder"), |()| true);
+            assert!(is_fine, "{is_read:?}: {document:#}");
         }
         if document.to_string().contains("nobody_knows_this") && is_read.is_ok() {
             // Namespaces may have any name; a value that is no table is refused elsewhere.

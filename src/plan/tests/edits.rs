@@ -198,7 +198,7 @@ fn edited_plan_names_expected_and_found() {
         edit("kindpack-plan/1", "kindpack-plan/2")
             .starts_with("plan: expected format kindpack-plan/1, found \"kindpack-plan/2\"")
     );
-    assert!(edit("\"id\": 2", "\"id\": 1").contains("id 1 again"));
+    assert!(edit("\"id\": 2", "\"id\": 1").contains("id 1 twice"));
 }
 
 #[test]

@@ -318,7 +318,7 @@ fn order_file_and_options_join() {
             order_file: file(&[], &[], &["Order=Order"]),
             ..PlanSelection::default()
         })
-        .starts_with("order.toml: depends_on Order=Order: ")
+        .starts_with("order.toml: depends_on Order=Order names ")
     );
 }
 

@@ -117,6 +117,10 @@ fn good_backup_prunes_and_is_compared() {
     wait_for_another_second();
     let second = back_up(&desk, &hook, 0, &["--app", "shop"]);
     assert_ne!(second.last_event()["archive"], archive.as_str());
+    let pruned = second.events().into_iter();
+    let pruned = pruned.filter(|event| event["event"] == "prune");
+    let decisions: Vec<Value> = pruned.map(|event| event["decision"].clone()).collect();
+    assert!(decisions.contains(&json!("remove")), "{decisions:?}");
     let (_, body) = &hook.posts()[1];
     assert_eq!(body["shrunk"][0]["previous_entities"], 8, "{body:#}");
     assert_eq!(body["previous"]["entities"], 8);

@@ -272,7 +272,10 @@ fn second_process_is_refused() {
     let mut running = Running::start(desk.kindpack(&args));
     assert!(running.wait_until(|| proxy.is_holding()));
     let error = desk.json(5, &args)["error"].to_string();
-    assert!(error.contains("another process is at work"), "{error}");
+    assert!(
+        error.contains("another process is running backup"),
+        "{error}"
+    );
     running.signal("INT");
     assert_eq!(running.wait().code, 130);
     proxy.release();

@@ -59,6 +59,7 @@ fn wrong_command_lines_are_refused() {
             "a password cannot be sent",
         ),
         (with(&["--keep-daily", "0"]), "--keep-daily"),
+        (with(&["--keep-daily", "1"]), "needs a folder of archives"),
         (
             with(&["--operation-timeout", "soon"]),
             "--operation-timeout",

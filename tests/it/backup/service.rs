@@ -128,6 +128,29 @@ fn service_is_backed_up_by_operations() {
 }
 
 #[test]
+fn taken_name_is_refused_before_any_export() {
+    let site = Site::new();
+    let mut args = ARGS;
+    let archive = args.iter_mut().find(|arg| arg.starts_with("gs://vault"));
+    *archive.unwrap() = "gs://vault/tonight.zip";
+    for (code, option) in [(0, "--json"), (5, "--json"), (5, "--dry-run")] {
+        let args = [&args[..], &["queue.yaml", option]].concat();
+        let run = Running::start(site.command(&args)).wait();
+        assert_eq!(run.code, code, "{option}: {}", run.brief());
+        assert_eq!(site.starts(), [1, 1], "{option}");
+    }
+}
+
+#[test]
+fn what_a_keep_policy_does_is_reported() {
+    let site = Site::new();
+    let run = site.run(&["--keep-last", "1"]);
+    let events = run.events();
+    let pruned = events.iter().find(|event| event["event"] == "prune");
+    assert_eq!(pruned.unwrap()["decision"], "keep", "{}", run.brief());
+}
+
+#[test]
 fn one_instant_is_exported_by_firestore_admin() {
     let site = Site::new();
     let done = site.expect(0, &["--snapshot-time", "now", "--delete-exports"]);

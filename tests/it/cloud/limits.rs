@@ -89,7 +89,7 @@ fn session_lost_at_every_piece_gives_up() {
             &args,
             &[
                 "upload of gs://vault/sets/set.zip",
-                "an upload session that was lost",
+                "the upload session is lost",
                 "tries in 2 s",
             ],
         );

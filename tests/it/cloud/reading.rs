@@ -162,7 +162,7 @@ fn archive_replaced_while_reading_is_refused() {
         let of_archive = shop.server.get("vault", STORED).unwrap().bytes() == REPLACED;
         let told = matches!(run.code, 5 | 7)
             && run.err.contains(ARCHIVE)
-            && run.err.contains("has changed");
+            && run.err.contains("changed while it was read");
         let flaw = !shop.server.unfired().is_empty() || (of_archive && !told);
         flaw.then(|| format!("{command}, replaced before read {number}: {}", run.brief()))
             .into_iter()
@@ -311,7 +311,7 @@ fn verify_compares_digest_in_object_metadata() {
         });
     };
     say(&"0".repeat(64));
-    shop.says(4, &["verify", ARCHIVE], &["as its metadata says"]);
+    shop.says(4, &["verify", ARCHIVE], &["as in its metadata"]);
     say("x");
     shop.says(4, &["verify", ARCHIVE], &["kindpack-sha256"]);
 }
@@ -345,7 +345,7 @@ fn extract_again_lists_instead_of_reading() {
     let mut bytes = shop.server.get("vault", &name).unwrap().bytes();
     bytes[9] ^= 1;
     shop.server.put("vault", &name, bytes);
-    shop.says(5, &back, &["another object there"]);
+    shop.says(5, &back, &["already exists"]);
 }
 
 #[test]

@@ -145,7 +145,7 @@ fn its_refusals_are_understood() {
     for (code, word, args) in [
         (
             5,
-            "free name",
+            "already exists",
             &[
                 "pack",
                 "gs://shop/nightly/",

@@ -337,13 +337,13 @@ fn unfinished_journal_of_another_plan_is_refused() {
         "plan.json",
         &["--only", "acme/*"],
     );
-    for args in [
-        &["restore", "plan.json"][..],
-        &["restore", "plan.json", "--dry-run"],
-        &["status", "plan.json"],
+    for (args, advice) in [
+        (&["restore", "plan.json"][..], "--again"),
+        (&["restore", "plan.json", "--dry-run"], "--again"),
+        (&["status", "plan.json"], "--journal FILE"),
     ] {
         let run = desk.expect(5, args);
-        for words in ["plan.json.journal", "2 of 9 steps", "/monday", "--again"] {
+        for words in ["plan.json.journal", "2 of 9 steps", "/monday", advice] {
             assert!(run.err.contains(words), "{args:?}: {words}: {}", run.err);
         }
     }

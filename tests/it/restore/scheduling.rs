@@ -384,7 +384,7 @@ fn unconfirmed_project_is_not_written() {
             .copied()
             .collect();
         let error = desk.json(5, &args)["error"].to_string();
-        assert!(error.contains("is project shop-test"), "{error}");
+        assert!(error.contains("datastore:shop-test"), "{error}");
     }
     desk.json(
         5,
