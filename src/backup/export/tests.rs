@@ -102,6 +102,9 @@ impl Fixture {
             snapshot_time: self.snapshot_time,
         };
         let ended = tokio::time::timeout(limit, run.run(&NoProgress)).await.ok();
+        // A process that is gone writes no more. Virtual time stands still while a file is being
+        // written, so this wait ends after the last write.
+        tokio::time::sleep(Duration::from_millis(1)).await;
         (journal.into_inner(), ended)
     }
 
