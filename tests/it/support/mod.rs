@@ -487,7 +487,10 @@ fn make_python(packages: &str, module: &str) -> Result<PathBuf, String> {
             .to_owned()),
         Err(error) => Err(error.to_string()),
     };
-    run(Command::new("python3").args(["-m", "venv"]).arg(&home))?;
+    // An environment that an interrupted run left half made is made anew.
+    run(Command::new("python3")
+        .args(["-m", "venv", "--clear"])
+        .arg(&home))?;
     run(Command::new(home.join("bin/pip"))
         .args(["install", "--quiet"])
         .args(packages.split(' ')))?;
