@@ -140,6 +140,7 @@ impl<'a> ExtractTally<'a> {
     fn count(&mut self, event: UnpackEvent<'_>) {
         match event {
             UnpackEvent::Bytes(bytes) => self.observer.advance(bytes, bytes),
+            UnpackEvent::Started(name) => self.observer.start_entry(name),
             UnpackEvent::Object(name, bytes) => self.count_object(name.to_owned(), bytes),
         }
     }

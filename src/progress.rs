@@ -244,6 +244,9 @@ pub trait Observer: Send + Sync {
     /// A phase begins that goes through `total` units (bytes, or entities for a restore).
     fn start_phase(&self, phase: &'static str, total: u64);
 
+    /// An entry of the archive is read or written from now on.
+    fn start_entry(&self, name: &str);
+
     /// The phase went on by `done` units, and brought out `out` bytes.
     fn advance(&self, done: u64, out: u64);
 
@@ -258,6 +261,7 @@ pub struct NoProgress;
 impl Observer for NoProgress {
     fn event(&self, _: Event) {}
     fn start_phase(&self, _: &'static str, _: u64) {}
+    fn start_entry(&self, _: &str) {}
     fn advance(&self, _: u64, _: u64) {}
     fn finish_phase(&self) {}
 }

@@ -55,6 +55,8 @@ pub enum UnpackError {
 pub enum UnpackEvent<'a> {
     /// So many more bytes of entries are read and held against their digests, or written.
     Bytes(u64),
+    /// A large object of that name is written from now on.
+    Started(&'a str),
     /// An object of that length stands under its name.
     Object(&'a str, u64),
 }
@@ -483,6 +485,7 @@ impl<'a> Unpacker<'a> {
 
     /// Begins a large object once all that came before it is laid down.
     async fn begin(&mut self, (item, name): NamedEntry<'_>) -> Result<OpenObject, UnpackError> {
+        (self.told)(UnpackEvent::Started(name));
         self.drain().await?;
         let ending = (self.laying.ending)(item);
         let making = self.making(item, ending.len());

@@ -104,7 +104,7 @@ impl Failure {
         Failure {
             code,
             prefix: None,
-            why,
+            why: why.iter().map(|why| without_error_numbers(why)).collect(),
             hint: None,
         }
     }
@@ -187,6 +187,21 @@ impl Failure {
         let prefix = self.prefix.as_deref().unwrap_or("failed");
         format!("{prefix}: {}", self.why.join("; "))
     }
+}
+
+/// A sentence without the numbers that Rust adds to what the operating system says, such as
+/// ` (os error 28)`: the words before say the same.
+fn without_error_numbers(sentence: &str) -> String {
+    let mut parts = sentence.split(" (os error ");
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let after = part.trim_start_matches(|c: char| c.is_ascii_digit());
+        match after.strip_prefix(')') {
+            Some(rest) if after.len() < part.len() => plain.push_str(rest),
+            _ => plain.extend([" (os error ", part]),
+        }
+    }
+    plain
 }
 
 /// What to do about a selector that matches nothing: the nearest one, or where the kinds are shown.

@@ -7,6 +7,7 @@ use crate::archive::Archive;
 use crate::archive::catalog::{self, NameParts};
 use crate::cli::args::ArchiveArg;
 use crate::cli::context::Context;
+use crate::cli::exit::ExitCode;
 use crate::cli::failure::Failure;
 use crate::cli::text::shell_quote;
 use crate::store::{Location, ObjectInfo, Store, is_bucket_address};
@@ -116,10 +117,21 @@ pub async fn open(context: &Context, arg: &ArchiveArg) -> Result<Arc<Archive>, F
         object,
         title,
     } = find(context, arg).await?;
-    Archive::open(store, object, title)
+    Archive::open(store, object, title.clone())
         .await
         .map(Arc::new)
-        .map_err(Failure::from)
+        .map_err(|error| hint_at_plan(error.into(), &title))
+}
+
+/// What to do where a plan was given instead of an archive.
+pub fn hint_at_plan(failure: Failure, title: &str) -> Failure {
+    if failure.code == ExitCode::Damaged && title.ends_with(".json") {
+        failure.or_hint(
+            "give an archive; `kindpack status PLAN` shows a plan, and `kindpack restore PLAN` runs it",
+        )
+    } else {
+        failure
+    }
 }
 
 /// Notes that a folder is missing and will be created: a typing error shows there.

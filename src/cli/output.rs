@@ -398,6 +398,13 @@ impl Observer for Ui {
         }
     }
 
+    fn start_entry(&self, name: &str) {
+        let phase = self.phase().as_ref().map(Phase::name);
+        if let Some(phase) = phase {
+            self.set_label(format!("{phase} {}", last_segments(name)));
+        }
+    }
+
     fn advance(&self, done: u64, _: u64) {
         if let Some(phase) = &*self.phase() {
             phase.advance(done);
@@ -410,6 +417,13 @@ impl Observer for Ui {
             phase.finish();
         }
     }
+}
+
+/// The folder and the file of an entry, which name its kind: the folders before them are long and
+/// mostly the same.
+fn last_segments(name: &str) -> &str {
+    let cut = name.rmatch_indices('/').nth(1);
+    cut.map_or(name, |(slash, _)| &name[slash + 1..])
 }
 
 /// Prints the last event of a command that failed.
@@ -485,4 +499,17 @@ pub fn print_document(document: &impl Serialize) {
 /// Prints a text as it is, which is for programs to read.
 pub fn print_raw(text: &str) {
     print(text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn label_names_the_kind_of_an_entry() {
+        let name = "exports/20261127175817/acme/Order/namespace_acme/kind_Order/output-0";
+        assert_eq!(last_segments(name), "kind_Order/output-0");
+        assert_eq!(last_segments("a/b"), "a/b");
+        assert_eq!(last_segments("SHA256SUMS"), "SHA256SUMS");
+    }
 }

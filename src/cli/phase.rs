@@ -49,6 +49,10 @@ impl Phase {
         }
     }
 
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
     pub fn advance(&self, done: u64) {
         self.bar.inc(done);
     }

@@ -286,6 +286,9 @@ impl ArchiveWriter {
     ) -> Result<Option<InspectedEntry>, PackError> {
         let job = piece.job;
         let written_len = piece.written_len();
+        if job.offset == 0 {
+            observer.start_entry(&source.name);
+        }
         entry.add(source, piece).await?;
         observer.advance(job.counted_len(), written_len);
         self.flush_large(source, entry).await?;

@@ -133,6 +133,9 @@ impl EntryReader<'_> {
             let Some(item) = items.get(piece.entry) else {
                 continue;
             };
+            if piece.offset == 0 {
+                self.observer.start_entry(&item.name);
+            }
             let (inspected, stored) = split_reading(read);
             // The digests of entry and archive can only be made in order. They are made side by
             // side, while the next piece is waited for.

@@ -243,6 +243,7 @@ pub async fn any_zip(
     observer.start_phase("verifying", lens.sum());
     for entry in container.entries() {
         report.entries += 1;
+        observer.start_entry(&entry.name);
         if let Err(error) = read_foreign(&container, entry).await {
             let problem = VerifyError::into_problem(error)?;
             report.add_problem(observer, container.title(), problem);

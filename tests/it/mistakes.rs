@@ -45,6 +45,7 @@ const MISTAKES: &[&str] = &[
     "status set.zip",
     "status missing.json",
     "verify plan.json",
+    "list plan.json",
     "list ./",
     "list exports",
     "list empty/",

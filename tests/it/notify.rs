@@ -55,6 +55,8 @@ impl Observer for Log {
 
     fn start_phase(&self, _: &'static str, _: u64) {}
 
+    fn start_entry(&self, _: &str) {}
+
     fn advance(&self, _: u64, _: u64) {}
 
     fn finish_phase(&self) {}

@@ -86,7 +86,7 @@ pub struct BackupArgs {
         help_heading = "Selection"
     )]
     pub namespace: Vec<String>,
-    /// Back up only these kinds (repeatable)
+    /// Back up only these kinds: KIND or NAMESPACE/KIND (repeatable)
     #[arg(
         long,
         value_name = "SELECTOR",

@@ -13,7 +13,7 @@ pub struct ExtractArgs {
     /// Folder or bucket to write to; existing files are never overwritten
     #[arg(value_hint = ValueHint::AnyPath)]
     pub dest: Location,
-    /// Extract only these kinds (repeatable)
+    /// Extract only these kinds: KIND or NAMESPACE/KIND (repeatable)
     #[arg(long, value_name = "SELECTOR")]
     pub only: Vec<Selector>,
     /// Format of the extracted exports

@@ -22,7 +22,7 @@ pub struct PackArgs {
     /// Wait up to this long for exports that are missing or unfinished
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = read_duration, hide_default_value = true)]
     pub wait: Duration,
-    /// Pack only these kinds (repeatable)
+    /// Pack only these kinds: KIND or NAMESPACE/KIND (repeatable)
     #[arg(long, value_name = "SELECTOR", help_heading = "Selection")]
     pub only: Vec<Selector>,
     /// Leave these kinds out (repeatable)

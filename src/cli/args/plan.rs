@@ -19,7 +19,7 @@ pub struct PlanArgs {
     pub output: Option<PathBuf>,
     #[command(flatten)]
     pub choices: PlanChoices,
-    /// Explain the place of these kinds in the order; show no plan
+    /// Explain the place of these kinds (KIND or NAMESPACE/KIND) in the order; show no plan
     #[arg(long, value_name = "SELECTOR", help_heading = "Output")]
     pub explain: Option<Selector>,
     /// Exit with 8 if there are steps to run, with 0 if there are none
@@ -46,7 +46,7 @@ pub struct PlanChoices {
     /// Confirm that the source project of the archive may be overwritten
     #[arg(long, hide_short_help = true)]
     pub disaster_recovery: bool,
-    /// Restore only these kinds (repeatable)
+    /// Restore only these kinds: KIND or NAMESPACE/KIND (repeatable)
     #[arg(long, value_name = "SELECTOR", help_heading = "Selection")]
     pub only: Vec<Selector>,
     /// Leave these kinds out (repeatable)

@@ -12,7 +12,7 @@ pub struct VerifyArgs {
     /// Check structure and manifest only; read no entity
     #[arg(long)]
     pub quick: bool,
-    /// Check only the entries of these kinds (repeatable)
+    /// Check only the entries of these kinds: KIND or NAMESPACE/KIND (repeatable)
     #[arg(long, value_name = "SELECTOR", conflicts_with = "quick")]
     pub only: Vec<Selector>,
     /// Check structure and checksums of a zip made by another tool

@@ -1,5 +1,6 @@
 //! `kindpack backup FROM EXPORTS ARCHIVE`.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use serde_json::json;
@@ -23,6 +24,7 @@ use crate::cli::text::shell_quote;
 use crate::config::AppConfig;
 use crate::model::{KindCounts, KindRef, Namespace, spelled_duration};
 use crate::notify::MailOptions;
+use crate::prune::KeepPolicy;
 use crate::store::Location;
 
 /// Longer files are no `queue.yaml`.
@@ -50,7 +52,23 @@ async fn print_dry_run(context: &Context, app: &AppConfig, is_last: bool) -> Res
     let has_quota = source.exporter.has_quota();
     let estimate = estimate(&source.kinds, &app.backup, has_quota, context.ui.as_ref()).await?;
     print_estimate(context, &estimate, is_last);
+    if let Some(policy) = &app.keep {
+        context.ui.info(prune_line(&app.archive_folder(), policy));
+    }
     Ok(())
+}
+
+/// What a dry run says of the keep policy.
+fn prune_line(folder: &Location, policy: &KeepPolicy) -> String {
+    let mut line = format!(
+        "A good backup prunes afterwards. Show what would go: kindpack prune {} --dry-run",
+        shell_quote(&folder.to_string())
+    );
+    for (rule, number) in policy.rules() {
+        let rule: &str = rule.into();
+        write!(line, " --keep-{rule} {number}").ok();
+    }
+    line
 }
 
 /// A backup that no configuration names.
@@ -350,4 +368,26 @@ fn estimate_lines(estimate: &BackupEstimate) -> Vec<String> {
         ));
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+
+    #[test]
+    fn dry_run_names_the_matching_prune_command() {
+        let policy = KeepPolicy {
+            last: NonZeroU32::new(3),
+            weekly: NonZeroU32::new(8),
+            ..KeepPolicy::default()
+        };
+        let folder = "my archives/".parse().unwrap();
+        assert_eq!(
+            prune_line(&folder, &policy),
+            "A good backup prunes afterwards. Show what would go: kindpack prune 'my archives/' \
+             --dry-run --keep-last 3 --keep-weekly 8"
+        );
+    }
 }

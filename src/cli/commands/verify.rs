@@ -57,12 +57,7 @@ fn damaged(report: VerifyReport, title: &str) -> Failure {
             shell_quote(title)
         )
     });
-    if title.ends_with(".json") {
-        failure = failure.or_hint(
-            "verify an archive; a plan is shown by `kindpack status PLAN` and run by `kindpack restore PLAN`",
-        );
-    }
-    failure.prefix("verify")
+    open_archive::hint_at_plan(failure, title).prefix("verify")
 }
 
 fn print_result(

@@ -1051,3 +1051,18 @@ fn backup_and_notify_errors_read_as_accepted() {
         ])
         .assert_as_accepted("backup_and_notify");
 }
+
+#[test]
+fn numbers_of_the_system_are_left_out() {
+    let full = io::Error::from_raw_os_error(28);
+    let failure = Failure::io("a.zip", &full);
+    assert_eq!(failure.why, ["a.zip: No space left on device"]);
+    for other in [
+        "a (os error b)",
+        "a (os error )",
+        "a (os error 5",
+        "(os error 5)",
+    ] {
+        assert_eq!(without_error_numbers(other), other);
+    }
+}

@@ -39,6 +39,7 @@ pub struct Told {
 impl Observer for Told {
     fn event(&self, _: Event) {}
     fn start_phase(&self, _: &'static str, _: u64) {}
+    fn start_entry(&self, _: &str) {}
     fn advance(&self, done: u64, _: u64) {
         if done > 0 {
             self.entities.lock().unwrap().push(done);
