@@ -27,5 +27,7 @@ pub use request::{
     KindSelection, OPERATION_TIMEOUT, QueueOptions, Rate, RateError, SnapshotTime,
     SnapshotTimeError,
 };
-pub use run::{BackupServices, CompletedBackup, backup, check_archive_name};
+pub use run::{
+    BackupServices, CompletedBackup, backup, check_archive_name, check_exports_location,
+};
 pub use source::{OpenSource, open_source};

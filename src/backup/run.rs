@@ -19,9 +19,11 @@ use super::journal::{
 use super::kinds::{KindSource, list_kinds};
 use super::lock::RunLock;
 use super::queue::{SERVICE_WINDOW, ServiceLimits, StartQueue};
-use super::request::{BackupRequest, BackupResult, ExportedKind, FailedKind, SnapshotTime};
+use super::request::{
+    BackupRequest, BackupResult, BackupSource, ExportedKind, FailedKind, SnapshotTime,
+};
 use crate::archive::{Archive, ArchiveError};
-use crate::datastore::admin::{ExportStorage, Exporter};
+use crate::datastore::admin::Exporter;
 use crate::model::{KindInfo, KindRef, MissingKind, Timestamp};
 use crate::pack::{ArchiveName, PackError, PackRequest, SelectionOptions, pack};
 use crate::progress::{Event, Observer};
@@ -431,30 +433,37 @@ fn key_of(request: &BackupRequest) -> Result<BackupKey, BackupError> {
     })
 }
 
+/// Checks that the Datastore can write exports where they are to go.
+///
+/// # Errors
+/// [`BackupError::Location`].
+pub fn check_exports_location(request: &BackupRequest) -> Result<(), BackupError> {
+    let reason = match (&request.source, &request.exports) {
+        (BackupSource::Datastore { .. }, Location::Local(_)) => {
+            "the service exports to gs://BUCKET/NAME only"
+        }
+        (BackupSource::Emulator { .. }, Location::Bucket { .. }) => {
+            "an emulator exports to a folder of its own machine only"
+        }
+        _ => return Ok(()),
+    };
+    Err(BackupError::Location {
+        location: request.exports.to_string(),
+        reason,
+    })
+}
+
 /// The folder of the exports, where the Datastore can write to it.
 fn exports_folder(
     services: BackupServices<'_>,
     request: &BackupRequest,
 ) -> Result<ExportsFolder, BackupError> {
-    let refused = |reason| {
-        Err(BackupError::Location {
-            location: request.exports.to_string(),
-            reason,
-        })
-    };
-    match (services.exporter.destination(), &request.exports) {
-        (ExportStorage::Bucket, Location::Local(_)) => {
-            refused("the service exports to gs://BUCKET/NAME only")
-        }
-        (ExportStorage::LocalDir | ExportStorage::RemoteDir, Location::Bucket { .. }) => {
-            refused("an emulator exports to a folder of its own machine only")
-        }
-        (_, location) => Ok(ExportsFolder::new(
-            // The journal is written as the bucket has it: class and key are for the archive.
-            services.stores.with_upload(UploadOptions::default()),
-            absolute(location)?,
-        )),
-    }
+    check_exports_location(request)?;
+    Ok(ExportsFolder::new(
+        // The journal is written as the bucket has it: class and key are for the archive.
+        services.stores.with_upload(UploadOptions::default()),
+        absolute(&request.exports)?,
+    ))
 }
 
 /// A location that means the same in another folder and in a request.

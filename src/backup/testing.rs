@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use crate::datastore::admin::{
-    ExportError, ExportErrorClass, ExportRequest, ExportStorage, Exporter, FoundOperation,
-    OperationFailure, OperationProgress, OperationState, StartedExport,
+    ExportError, ExportErrorClass, ExportRequest, Exporter, FoundOperation, OperationFailure,
+    OperationProgress, OperationState, StartedExport,
 };
 use crate::datastore::error::DatastoreError;
 use crate::datastore::status::Code;
@@ -188,10 +188,6 @@ impl FakeState {
 
 #[async_trait]
 impl Exporter for FakeExporter {
-    fn destination(&self) -> ExportStorage {
-        ExportStorage::LocalDir
-    }
-
     fn supports_snapshot(&self) -> bool {
         true
     }

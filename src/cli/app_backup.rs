@@ -5,12 +5,12 @@ use super::backup_report::{report_failure, report_result};
 use super::backup_run::{open, start};
 use super::context::Context;
 use super::failure::Failure;
-use super::packing::check_companions;
+use super::packing::{check_archive_location, check_companions};
 use super::prune_view::{show_plan, show_result};
 use crate::backup::{BackupResult, CompletedBackup};
 use crate::cli::plan_options::environment;
 use crate::config::AppConfig;
-use crate::notify::{BackupReport, Notification, notify};
+use crate::notify::{BackupReport, Notification, NotifyOptions, notify};
 use crate::progress::{Event, Observer};
 use crate::prune::{KeepPolicy, PrunePlan, PruneResult};
 
@@ -19,6 +19,7 @@ use crate::prune::{KeepPolicy, PrunePlan, PruneResult};
 pub async fn prepare(context: &Context, app: &AppConfig) -> Result<AppConfig, Failure> {
     let mut app = with_queue_file(app.clone()).await?;
     let backup = &mut app.backup;
+    check_archive_location(context, &backup.archive)?;
     check_companions(
         ("exports", &backup.exports),
         &app.companions,
@@ -38,6 +39,7 @@ pub async fn prepare(context: &Context, app: &AppConfig) -> Result<AppConfig, Fa
 /// # Errors
 /// When there is no archive, or the archives cannot be pruned. It has been notified about by then.
 pub async fn back_up(context: &Context, app: &AppConfig) -> Result<BackupResult, Failure> {
+    warn_of_missing_secrets(context, app);
     let source = open(context, &app.backup);
     let stores = context.stores.with_upload(app.upload.clone());
     let completed = match source {
@@ -58,6 +60,17 @@ pub async fn back_up(context: &Context, app: &AppConfig) -> Result<BackupResult,
     }
     let result = completed.close().await?;
     pruned.map(|_| result)
+}
+
+/// Warns of secrets of the notification that cannot be read: before the work, not after it.
+pub fn warn_of_missing_secrets(context: &Context, app: &AppConfig) {
+    for secret in app.notify.iter().flat_map(NotifyOptions::missing_secrets) {
+        let name = Some(&app.name).filter(|name| !name.is_empty());
+        let of = name.map_or_else(String::new, |name| format!("{name}: "));
+        context
+            .ui
+            .warn(format!("{of}cannot notify: cannot read {secret}"));
+    }
 }
 
 /// Prunes the archives of the application's project, where the backup is good.

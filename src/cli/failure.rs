@@ -425,7 +425,7 @@ fn hint_for_set(error: &PackError, code: ExitCode) -> Option<String> {
     let is_count_alone = missing.is_empty() && duplicates.is_empty() && stale.is_empty();
     if let Some(options) = accepted.filter(|options| !options.is_empty() && is_count_alone) {
         return Some(format!(
-            "pass {} if only the count is wrong; the archive records both counts",
+            "export the kind again if its files may be cut; pass {} only if the announced count is wrong",
             options.join(" ")
         ));
     }

@@ -83,15 +83,31 @@ pub fn check_companions(
     Ok(())
 }
 
-/// Refuses an archive that is a folder.
-pub fn reject_folder(archive: &Location) -> Result<(), Failure> {
-    match archive {
-        Location::Local(path) if path.is_dir() && !archive.is_folder_name() => {
-            Err(Failure::usage(format!("{archive} is a folder"))
-                .hint(format!("write {archive}/ to let kindpack choose the name")))
-        }
-        _ => Ok(()),
+/// Refuses an archive that is a folder, and a folder that is a file. Notes that a name without an
+/// ending may be meant as a folder.
+pub fn check_archive_location(context: &Context, archive: &Location) -> Result<(), Failure> {
+    let Location::Local(path) = archive else {
+        return Ok(());
+    };
+    // Without the slash at its end, which makes a file look like nothing.
+    let path: PathBuf = path.components().collect();
+    let is_folder_name = archive.is_folder_name();
+    if path.is_dir() && !is_folder_name {
+        return Err(Failure::usage(format!("{archive} is a folder"))
+            .hint(format!("write {archive}/ to let kindpack choose the name")));
     }
+    if path.is_file() && is_folder_name {
+        return Err(
+            Failure::usage(format!("{} is a file, not a folder", path.display()))
+                .hint("name another folder, or move the file away"),
+        );
+    }
+    if !is_folder_name && path.extension().is_none() && !path.exists() {
+        context.ui.note(format!(
+            "{archive} becomes a file; write {archive}/ to make a folder of archives"
+        ));
+    }
+    Ok(())
 }
 
 /// Refuses an archive that the next pack would look at or pack.

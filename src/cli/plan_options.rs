@@ -102,7 +102,7 @@ fn absolute_staging(staging: String) -> String {
     absolute(staging.as_ref()).display().to_string()
 }
 
-async fn read_order(path: Option<PathBuf>) -> Result<Option<OrderFile>, Failure> {
+pub async fn read_order(path: Option<PathBuf>) -> Result<Option<OrderFile>, Failure> {
     let Some(path) = path else {
         return Ok(None);
     };
@@ -131,7 +131,7 @@ fn with_absolute_path(target: TargetSpec) -> Result<TargetSpec, Failure> {
 }
 
 /// The rules of the profile, then those of its file, then the typed ones.
-async fn all_rules(
+pub async fn all_rules(
     mut rules: Vec<RedactRule>,
     file: Option<&Path>,
     typed: &[String],

@@ -74,16 +74,15 @@ impl Config {
         profile.unwrap_or_else(|| Err(self.missing("profile", name, self.profiles.keys())))
     }
 
-    /// Checks every profile.
+    /// Every profile.
     ///
     /// # Errors
     /// What is wrong with the first of them that is wrong.
-    pub fn check_profiles(&self) -> Result<(), ConfigError> {
-        let mut profiles = self.profiles.values();
-        profiles.try_for_each(|profile| match profile {
-            Ok(_) => Ok(()),
-            Err(error) => Err(error.clone()),
-        })
+    pub fn profiles(&self) -> Result<Vec<&Profile>, ConfigError> {
+        let profiles = self.profiles.values();
+        profiles
+            .map(|profile| profile.as_ref().map_err(Clone::clone))
+            .collect()
     }
 
     /// The names of the profiles.

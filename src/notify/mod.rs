@@ -60,6 +60,14 @@ impl NotifyOptions {
     pub fn is_due(&self, outcome: BackupOutcome) -> bool {
         self.on == NotifyWhen::Always || outcome != BackupOutcome::Success
     }
+
+    /// The secrets that cannot be read here and now.
+    pub fn missing_secrets(&self) -> impl Iterator<Item = &SecretSource> {
+        let login = self.mail.as_ref().and_then(|mail| mail.login.as_ref());
+        let url = self.webhook.as_ref().map(|webhook| &webhook.url);
+        let secrets = login.map(|(_, password)| password).into_iter().chain(url);
+        secrets.filter(|secret| secret.read().is_err())
+    }
 }
 
 /// Sends a notification by all ways, and gives what went wrong.

@@ -367,10 +367,13 @@ fn decide(candidates: Vec<Candidate>, policy: &KeepPolicy) -> Vec<PrunedArchive>
 
 /// Why each candidate is kept, in their order.
 fn keep_reasons(candidates: &[Candidate], policy: &KeepPolicy) -> Vec<Vec<KeepReason>> {
-    let mut groups: BTreeMap<&Group, Vec<(DateTime, &str, usize)>> = BTreeMap::new();
+    let mut groups: BTreeMap<&Group, Vec<(DateTime, bool, &str, usize)>> = BTreeMap::new();
     for (number, candidate) in candidates.iter().enumerate() {
         if let (Some(group), Ok((time, _))) = (&candidate.group, &candidate.time) {
-            let member = (*time, candidate.object.name.as_str(), number);
+            let name = candidate.object.name.as_str();
+            // Of two copies that stays which commands find as the newest archive of the folder.
+            let is_found_by_folder = NameParts::read(name).is_some();
+            let member = (*time, is_found_by_folder, name, number);
             groups.entry(group).or_default().push(member);
         }
     }

@@ -23,6 +23,7 @@ from = "datastore:shop"
 archive = "archive/"
 queue = "queue.yaml"
 keep = { daily = 7 }
+exports = "gs://shop-exports/"
 
 [app.museum]
 from = "emulator:museum@localhost:8081"
@@ -214,6 +215,24 @@ fn check_names_line_and_nearest_key() {
     // The queue's file is missing.
     desk.expect(2, &["config", "check"]);
     desk.expect(2, &["config", "check", "--config", "nowhere.toml"]);
+}
+
+#[test]
+fn check_finds_what_no_backup_could_use() {
+    let desk = TestDir::new();
+    let app = |exports: &str| {
+        format!("[app.a]\nfrom = \"datastore:a\"\nexports = \"{exports}\"\narchive = \"gs://a/\"\n")
+    };
+    let profile = "[profile.p]\nredact_file = \"missing.txt\"\n";
+    for (config, words) in [
+        (app("exports"), "gs://BUCKET/NAME"),
+        (app("gs://e/") + profile, "missing.txt: no such file"),
+        (String::new(), "no application and no profile"),
+    ] {
+        desk.write("kindpack.toml", config);
+        let run = desk.expect(2, &["config", "check"]);
+        assert!(run.err.contains(words), "{}", run.brief());
+    }
 }
 
 #[test]

@@ -168,6 +168,19 @@ fn dry_run_shows_the_same_and_changes_nothing() {
 }
 
 #[test]
+fn copy_with_the_usual_name_stays() {
+    let desk = TestDir::new();
+    pack_night(&desk, "acme", 1, "vault/");
+    pack_night(&desk, "acme", 1, "vault/copy.zip");
+    pack_night(&desk, "acme", 1, "vault/a.zip");
+    desk.expect(0, &["prune", "vault", "--keep-last", "1"]);
+    let name = "acme_backup_20260102010000.zip";
+    let kept = [name.to_owned(), format!("{name}.sha256")];
+    assert_eq!(names(&desk), BTreeSet::from(kept));
+    desk.expect(0, &["list", "vault/"]);
+}
+
+#[test]
 fn namespace_narrows_what_may_go() {
     let desk = own_vault();
     let before = names(&desk);

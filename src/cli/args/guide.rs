@@ -324,21 +324,36 @@ pub fn after_help(command: &str) -> String {
 /// A command line in pieces that fit, each option with its value in one piece.
 pub fn wrapped(line: &str) -> Vec<String> {
     let mut pieces: Vec<String> = Vec::new();
-    for (number, option) in line.split(" --").enumerate() {
-        let option = if number == 0 {
-            option.to_owned()
-        } else {
-            format!("--{option}")
-        };
+    for part in parts(line) {
         match pieces.last_mut() {
-            Some(last) if last.len() + option.len() < MAX_EXAMPLE => {
+            Some(last) if last.len() + part.len() < MAX_EXAMPLE => {
                 last.push(' ');
-                last.push_str(&option);
+                last.push_str(part);
             }
-            _ => pieces.push(option),
+            _ => pieces.push(part.to_owned()),
         }
     }
     pieces
+}
+
+/// What a line may be broken between: words before the first option, then options with their
+/// values.
+fn parts(line: &str) -> impl Iterator<Item = &str> {
+    let (words, options) = line.split_at(line.find(" --").unwrap_or(line.len()));
+    let option_ends = options
+        .match_indices(" --")
+        .skip(1)
+        .map(|(index, _)| index)
+        .chain([options.len()]);
+    let mut begin = 0;
+    let options = option_ends.map(move |end| {
+        let option = options[begin..end].trim_start();
+        begin = end;
+        option
+    });
+    words
+        .split(' ')
+        .chain(options.filter(|option| !option.is_empty()))
 }
 
 /// What stands below the options of the program.
@@ -425,6 +440,11 @@ mod tests {
             let examples = long.to_string();
             let examples = examples.split("Examples:").nth(1).unwrap_or_default();
             assert!(examples.lines().all(|line| line.len() <= 80), "{examples}");
+            // The whole line, or a line that the shell continues: never one that clap has cut.
+            for example in guide(command.get_name()).map_or(&[][..], |guide| guide.examples) {
+                let lines = wrapped(example.line).join(" \\\n      ");
+                assert!(examples.contains(&lines), "{lines}\n{examples}");
+            }
             let help = command.clone().term_width(80).render_help().to_string();
             let lines = help.lines().count();
             assert!(lines <= 45, "{}: {lines} lines\n{help}", command.get_name());

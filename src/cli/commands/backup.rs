@@ -7,7 +7,8 @@ use serde_json::json;
 
 use crate::backup::{
     BackupEstimate, BackupRequest, BackupResult, ExportedKind, FailedKind, KindEstimate,
-    KindSelection, OPERATION_TIMEOUT, QueueOptions, QueueSettings, check_archive_name, estimate,
+    KindSelection, OPERATION_TIMEOUT, QueueOptions, QueueSettings, check_archive_name,
+    check_exports_location, estimate,
 };
 use crate::cli::app_backup;
 use crate::cli::app_config::{CONFIG_FILE, read_config};
@@ -18,7 +19,7 @@ use crate::cli::exit::ExitCode;
 use crate::cli::failure::Failure;
 use crate::cli::input_file::read_input_file;
 use crate::cli::output;
-use crate::cli::packing::{check_companions, pack_request, reject_folder};
+use crate::cli::packing::{check_archive_location, check_companions, pack_request};
 use crate::cli::plan_options::environment;
 use crate::cli::text::shell_quote;
 use crate::config::AppConfig;
@@ -47,7 +48,9 @@ pub async fn run(context: &Context, args: BackupArgs) -> CommandResult {
 
 /// Shows what a backup would export.
 async fn print_dry_run(context: &Context, app: &AppConfig, is_last: bool) -> Result<(), Failure> {
+    check_exports_location(&app.backup)?;
     check_archive_name(&context.stores, &app.backup).await?;
+    app_backup::warn_of_missing_secrets(context, app);
     let source = open(context, &app.backup)?;
     let has_quota = source.exporter.has_quota();
     let estimate = estimate(&source.kinds, &app.backup, has_quota, context.ui.as_ref()).await?;
@@ -175,7 +178,7 @@ async fn request(context: &Context, args: BackupArgs) -> Result<BackupRequest, F
     else {
         return Err(Failure::usage("FROM, EXPORTS and ARCHIVE are missing").hint(PLACES_HINT));
     };
-    reject_folder(archive)?;
+    check_archive_location(context, archive)?;
     check_companions(("EXPORTS", exports), &args.shape.with, archive)?;
     let namespaces = args.namespace.iter();
     Ok(BackupRequest {

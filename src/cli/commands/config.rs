@@ -2,16 +2,18 @@
 
 use serde_json::{Value, json};
 
-use crate::backup::{BackupRequest, QueueOptions};
+use crate::backup::{BackupRequest, QueueOptions, check_exports_location};
+use crate::cli::app_backup::warn_of_missing_secrets;
 use crate::cli::app_config::{read_config, with_queue_file};
 use crate::cli::args::{ConfigCheckArgs, ConfigCommand};
 use crate::cli::context::{CommandResult, Context};
 use crate::cli::exit::ExitCode;
 use crate::cli::failure::Failure;
 use crate::cli::output;
-use crate::config::AppConfig;
+use crate::cli::plan_options::{all_rules, read_order};
+use crate::config::{AppConfig, Config};
 use crate::model::{Method, spelled_duration};
-use crate::notify::{NotifyOptions, SecretSource};
+use crate::notify::NotifyOptions;
 use crate::pack::PackRequest;
 use crate::prune::{KeepPolicy, KeepRule};
 use crate::store::{Location, StoreError, UploadOptions};
@@ -24,8 +26,16 @@ pub async fn run(context: &Context, command: ConfigCommand) -> CommandResult {
 async fn check(context: &Context, args: ConfigCheckArgs) -> CommandResult {
     let ui = &context.ui;
     let config = read_config(&args.config).await?;
-    config.check_profiles()?;
+    check_profiles(&config).await?;
     let profiles: Vec<&str> = config.profile_names().collect();
+    if config.apps.is_empty() && profiles.is_empty() {
+        let why = format!(
+            "{} names no application and no profile",
+            args.config.display()
+        );
+        return Err(Failure::usage(why)
+            .hint("describe a backup as [app.NAME], or a restore as [profile.NAME]"));
+    }
     for app in config.apps.values() {
         let app = with_queue_file(app.clone()).await?;
         if ui.is_json() {
@@ -33,9 +43,8 @@ async fn check(context: &Context, args: ConfigCheckArgs) -> CommandResult {
         } else {
             show(context, &app);
         }
-        missing_secrets(&app)
-            .iter()
-            .for_each(|secret| ui.warn(format!("{}: cannot read {secret}", app.name)));
+        warn_of_missing_secrets(context, &app);
+        check_exports_location(&app.backup)?;
         if args.online {
             check_online(context, &app).await?;
         }
@@ -47,6 +56,15 @@ async fn check(context: &Context, args: ConfigCheckArgs) -> CommandResult {
     ui.info(format!("OK: {}: {apps}", args.config.display()));
     ui.done(json!({"apps": config.apps.len(), "profiles": profiles, "online": args.online}));
     Ok(ExitCode::Done)
+}
+
+/// Checks every profile, and reads the files that they name.
+async fn check_profiles(config: &Config) -> Result<(), Failure> {
+    for profile in config.profiles()? {
+        read_order(profile.order_file.clone()).await?;
+        all_rules(Vec::new(), profile.redact_file.as_deref(), &[]).await?;
+    }
+    Ok(())
 }
 
 /// Lists the places of an application; one that is not there yet is made by the first backup.
@@ -186,16 +204,6 @@ fn notify_words(options: &NotifyOptions) -> String {
     let ways: Vec<String> = mail.into_iter().chain(webhook).collect();
     let when: &str = options.on.into();
     format!("{when}: {}", ways.join("; "))
-}
-
-/// The secrets that cannot be read here and now.
-fn missing_secrets(app: &AppConfig) -> Vec<&SecretSource> {
-    let notify = app.notify.as_ref();
-    let mail = notify.and_then(|notify| notify.mail.as_ref()?.login.as_ref());
-    let password = mail.map(|(_, password)| password);
-    let url = notify.and_then(|notify| Some(&notify.webhook.as_ref()?.url));
-    let secrets = password.into_iter().chain(url);
-    secrets.filter(|secret| secret.read().is_err()).collect()
 }
 
 fn event(app: &AppConfig) -> Value {

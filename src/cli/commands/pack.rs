@@ -14,7 +14,7 @@ use crate::cli::input_file::read_input_file;
 use crate::cli::open_archive::note_missing_folder;
 use crate::cli::output;
 use crate::cli::packing::{
-    check_companions, pack_request, reject_archive_inside, reject_folder, report_problems,
+    check_archive_location, check_companions, pack_request, reject_archive_inside, report_problems,
 };
 use crate::cli::text::shell_quote;
 use crate::model::Selector;
@@ -22,7 +22,7 @@ use crate::pack::{
     ArchiveName, PackError, PackRequest, PackResult, PackedArchive, SelectionOptions, pack,
 };
 use crate::progress::Observer as _;
-use crate::store::{Location, Store};
+use crate::store::{Location, Store, StoreError};
 
 /// Longer lists of selectors are refused: a million kinds with long names fit.
 const MAX_EXPECT_BYTES: u64 = 64 << 20;
@@ -35,6 +35,9 @@ pub async fn run(context: &Context, args: PackArgs) -> CommandResult {
     let (folder, dest, name) = destination(context, &args.archive)?;
     if let (Location::Local(path), false) = (&folder, args.dry_run) {
         note_missing_folder(context, path);
+    }
+    if !args.wait.is_zero() && !args.shape.overwrite {
+        note_existing(context, &dest, &name).await?;
     }
     let expect = match &args.expect {
         Some(path) => read_expected(path).await?,
@@ -82,16 +85,37 @@ fn reject_swapped(source: &Location, archive: &Location) -> Result<(), Failure> 
     }
 }
 
+/// Notes before a long wait that the name is taken: only the same set may have it.
+async fn note_existing(
+    context: &Context,
+    dest: &Arc<dyn Store>,
+    name: &ArchiveName,
+) -> Result<(), Failure> {
+    let ArchiveName::Explicit(name) = name else {
+        return Ok(());
+    };
+    match dest.stat(name).await {
+        Ok(_) => context.ui.note(format!(
+            "{} already exists; this pack succeeds only if it holds the same set",
+            dest.display_name(name)
+        )),
+        // Who may only write learns of it when the archive is written.
+        Err(StoreError::NotFound { .. } | StoreError::Denied { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
+}
+
 /// Where the archive is to be made: the folder, its store, and the name there.
 fn destination(
     context: &Context,
     archive: &Location,
 ) -> Result<(Location, Arc<dyn Store>, ArchiveName), Failure> {
+    check_archive_location(context, archive)?;
     if archive.is_folder_name() {
         let store = context.stores.folder(archive);
         return Ok((archive.clone(), store, ArchiveName::Automatic));
     }
-    reject_folder(archive)?;
     let (store, name) = context.stores.object(archive).ok_or_else(|| {
         Failure::usage(format!("{archive} names no archive"))
             .hint(format!("write {archive}/ to let kindpack choose the name"))

@@ -8,14 +8,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::json;
 
-use super::ExportStorage;
 use super::client::{AdminAttemptError, AdminClient, Call, Outcome};
 use super::export::{ExportError, ExportRequest, Exporter, FoundOperation, StartedExport};
 use super::operation::OperationState;
 use crate::datastore::error::DatastoreError;
 use crate::datastore::status::Code;
 use crate::google::retry::Backoff;
-use crate::model::address::is_this_machine;
 
 /// How long an export may take, unless told otherwise. An emulator writes some 6 MB a second at the
 /// least, and holds everything in memory.
@@ -32,7 +30,6 @@ const NO_EXPORT: &str = "Use Google's Datastore emulator: this one has no export
 pub struct EmulatorExporter {
     client: AdminClient,
     project: String,
-    destination: ExportStorage,
     timeout: Duration,
 }
 
@@ -42,16 +39,9 @@ impl EmulatorExporter {
     /// # Errors
     /// When no HTTP client can be made.
     pub fn new(host: &str, project: &str) -> Result<Self, DatastoreError> {
-        let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-        let destination = if is_this_machine(name) {
-            ExportStorage::LocalDir
-        } else {
-            ExportStorage::RemoteDir
-        };
         Ok(EmulatorExporter {
             client: AdminClient::new(format!("http://{host}"), None)?,
             project: project.to_owned(),
-            destination,
             timeout: EXPORT_TIMEOUT,
         })
     }
@@ -103,10 +93,6 @@ fn judge(request: &ExportRequest, error: AdminAttemptError) -> AdminAttemptError
 
 #[async_trait]
 impl Exporter for EmulatorExporter {
-    fn destination(&self) -> ExportStorage {
-        self.destination
-    }
-
     fn supports_snapshot(&self) -> bool {
         false
     }

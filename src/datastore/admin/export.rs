@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::ExportStorage;
 use super::label::ExportLabel;
 use super::operation::OperationState;
 use crate::datastore::error::DatastoreError;
@@ -89,9 +88,6 @@ pub struct ExportError {
 /// An operation goes on when nobody asks for it any more, and is never cancelled.
 #[async_trait]
 pub trait Exporter: fmt::Debug + Send + Sync {
-    /// Where it writes exports.
-    fn destination(&self) -> ExportStorage;
-
     /// Whether an export can show an earlier instant.
     fn supports_snapshot(&self) -> bool;
 

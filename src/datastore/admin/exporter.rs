@@ -9,7 +9,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::Value;
 
-use super::ExportStorage;
 use super::api::AdminApi;
 use super::client::{AdminAttemptError, Call, Outcome};
 use super::export::{
@@ -99,10 +98,6 @@ impl ServiceExporter {
 
 #[async_trait]
 impl Exporter for ServiceExporter {
-    fn destination(&self) -> ExportStorage {
-        ExportStorage::Bucket
-    }
-
     fn supports_snapshot(&self) -> bool {
         !self.operations.api.has_labels()
     }

@@ -56,7 +56,7 @@ pub enum StartedImport {
     Operation(String),
 }
 
-/// Where exports are read and written.
+/// From where exports are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExportStorage {
     /// From buckets.
