@@ -2,6 +2,7 @@
 
 use crate::archive::deflate::DataError;
 use crate::archive::zip::Violation;
+use crate::model::MANIFEST_FORMAT;
 use crate::runtime::workers::WorkerPanicked;
 use crate::store::StoreError;
 
@@ -43,6 +44,14 @@ pub enum ArchiveError {
         archive: String,
         /// What is wrong with it.
         fault: String,
+    },
+    /// A later version of kindpack made the archive.
+    #[error("{archive} has the format {format}; this version of kindpack reads {MANIFEST_FORMAT}")]
+    NewerFormat {
+        /// The archive.
+        archive: String,
+        /// Its format.
+        format: String,
     },
     /// An entry's data are not what they must be.
     #[error("entry {entry} is damaged: {fault}")]

@@ -53,17 +53,34 @@ pub(super) fn find(
 
 /// Parses a manifest, its format first.
 pub(super) fn parse(archive: &str, bytes: &[u8]) -> Result<Manifest, ArchiveError> {
+    check_format(archive, bytes)?;
+    serde_json::from_slice(bytes).map_err(|error| bad(archive, error.to_string()))
+}
+
+/// Refuses a format that this version does not read.
+pub(super) fn check_format(archive: &str, bytes: &[u8]) -> Result<(), ArchiveError> {
     #[derive(serde::Deserialize)]
     struct FormatField {
         format: String,
     }
-    let not_a_manifest = |error: serde_json::Error| bad(archive, error.to_string());
-    let FormatField { format } = serde_json::from_slice(bytes).map_err(not_a_manifest)?;
-    if format != MANIFEST_FORMAT {
-        let fault = format!("expected format {MANIFEST_FORMAT:?}, found {format:?}");
-        return Err(bad(archive, fault));
+    let parsed = serde_json::from_slice(bytes);
+    let FormatField { format } = parsed.map_err(|error| bad(archive, error.to_string()))?;
+    if format == MANIFEST_FORMAT {
+        return Ok(());
     }
-    serde_json::from_slice(bytes).map_err(not_a_manifest)
+    if format_number(&format) > format_number(MANIFEST_FORMAT) {
+        let archive = archive.to_owned();
+        return Err(ArchiveError::NewerFormat { archive, format });
+    }
+    let fault = format!("expected format {MANIFEST_FORMAT:?}, found {format:?}");
+    Err(bad(archive, fault))
+}
+
+/// The number of a format of kindpack's.
+fn format_number(format: &str) -> Option<u64> {
+    let number = format.strip_prefix("kindpack/")?;
+    let is_number = number.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| number.parse().ok())?
 }
 
 /// Checks that manifest and directory list the same entries. Gives the entries that are listed more
@@ -253,6 +270,29 @@ mod tests {
         let mut manifest: serde_json::Value = serde_json::from_str(golden).unwrap();
         change(manifest["kinds"][0].as_object_mut().unwrap());
         parse("set.zip", manifest.to_string().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn only_newer_formats_are_newer() {
+        let refused = |format: &str| {
+            let manifest = serde_json::json!({ "format": format }).to_string();
+            check_format("set.zip", manifest.as_bytes()).unwrap_err()
+        };
+        for newer in ["kindpack/2", "kindpack/10", "kindpack/18446744073709551615"] {
+            let error = refused(newer);
+            assert!(matches!(error, ArchiveError::NewerFormat { .. }), "{error}");
+            assert!(error.to_string().contains(newer), "{error}");
+        }
+        for other in [
+            "kindpack/0",
+            "kindpack/",
+            "kindpack/+2",
+            "kindpack/2a",
+            "zip/2",
+        ] {
+            let error = refused(other);
+            assert!(matches!(error, ArchiveError::BadManifest { .. }), "{error}");
+        }
     }
 
     #[test]

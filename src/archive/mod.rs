@@ -207,13 +207,30 @@ async fn open_container(
     let Err(error @ ArchiveError::Structure { .. }) = opened else {
         return opened;
     };
-    // A zip of somebody else breaks rules that only kindpack's archives keep; that it lacks a
-    // manifest says more.
-    let foreign = Container::open_once(store, object, title, Strictness::AnyZip).await;
-    foreign
-        .ok()
-        .filter(|container| !has_manifest(container))
-        .ok_or(error)
+    // A zip of somebody else breaks rules that only kindpack's archives keep, and so may a later
+    // format: both say more than the rule.
+    match Container::open_once(store, object, title, Strictness::AnyZip).await {
+        Ok(foreign) if !has_manifest(&foreign) => Ok(foreign),
+        Ok(foreign) => Err(newer_format(foreign).await.unwrap_or(error)),
+        Err(_) => Err(error),
+    }
+}
+
+/// Where a container is not the one of this version, its end may be anything: no more than this is
+/// read of it.
+const MAX_NEWER_MANIFEST_BYTES: u64 = 64 << 20;
+
+/// The refusal of an archive that a later version made.
+async fn newer_format(mut container: Container) -> Option<ArchiveError> {
+    let entry = manifest::find(container.title(), container.entries()).ok()?;
+    let end = container.object().len;
+    if end - entry.header_offset > MAX_NEWER_MANIFEST_BYTES {
+        return None;
+    }
+    let bytes = container.read_manifest(&entry).await.ok()?;
+    let checked = manifest::check_format(container.title(), &bytes);
+    let error = checked.err()?;
+    matches!(error, ArchiveError::NewerFormat { .. }).then_some(error)
 }
 
 fn has_manifest(container: &Container) -> bool {

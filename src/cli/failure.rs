@@ -309,6 +309,7 @@ impl From<ArchiveError> for Failure {
             ArchiveError::NoManifest { .. } => {
                 damaged.hint("check zips of other tools with `kindpack verify --any-zip ZIP`")
             }
+            ArchiveError::NewerFormat { .. } => damaged.hint("install a newer version of kindpack"),
             ArchiveError::Structure { .. }
             | ArchiveError::BadManifest { .. }
             | ArchiveError::Data { .. } => {

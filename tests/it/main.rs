@@ -26,6 +26,7 @@ mod layers;
 mod missing_kinds;
 mod mistakes;
 mod notify;
+mod old_archives;
 mod pack;
 mod plan;
 mod prune;

@@ -274,7 +274,11 @@ fn archive_errors_read_as_accepted() {
             },
             ArchiveError::BadManifest {
                 archive: text("set.zip"),
-                fault: text("expected format \"kindpack/1\", found \"kindpack/2\""),
+                fault: text("expected format \"kindpack/1\", found \"zip/1\""),
+            },
+            ArchiveError::NewerFormat {
+                archive: text("set.zip"),
+                format: text("kindpack/2"),
             },
             ArchiveError::Data {
                 entry: entry(),
