@@ -97,7 +97,7 @@ impl CountCall {
         if !result.results.is_empty() {
             return None;
         }
-        self.passed += result.skipped_results;
+        self.passed = self.passed.checked_add(result.skipped_results)?;
         match (result.more_results?, result.cursor) {
             (false, _) => Some(CountStep::Done(self.passed)),
             (true, Some(cursor)) if result.skipped_results > 0 => {
@@ -238,6 +238,13 @@ mod tests {
             count.receive(&answer(17, false)),
             Some(CountStep::Done(317))
         );
+    }
+
+    #[test]
+    fn counts_beyond_any_number_make_no_sense() {
+        let (mut count, _) = CountCall::start("p", &KindRef::new("acme", "Song"));
+        assert!(count.receive(&answer(1 << 63, true)).is_some());
+        assert_eq!(count.receive(&answer(1 << 63, true)), None);
     }
 
     #[test]
