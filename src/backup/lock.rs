@@ -3,7 +3,7 @@
 //! The lock is the system's: it ends with the process, however that ends, and the file that stays
 //! means nothing. On another machine the journal's segments tell of a second process.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
 
@@ -11,6 +11,7 @@ use sha2::Digest as _;
 
 use super::error::BackupError;
 use crate::model::Sha256;
+use crate::runtime::private_files::{create_private_folders, private_file_options};
 
 /// How many digits of a digest are enough to tell runs apart.
 const NAME_DIGITS: usize = 32;
@@ -42,8 +43,8 @@ impl RunLock {
 }
 
 fn open(folder: &Path, path: &Path) -> io::Result<File> {
-    fs::create_dir_all(folder)?;
-    let mut options = OpenOptions::new();
+    create_private_folders(folder)?;
+    let mut options = private_file_options();
     options.write(true).create(true).truncate(false);
     options.open(path)
 }

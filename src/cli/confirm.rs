@@ -12,6 +12,7 @@ use crate::cli::state_dir::HINT as STATE_HINT;
 use crate::cli::text::Text;
 use crate::model::{TargetSpec, Timestamp};
 use crate::restore::lock::{self, LeaseError, LockOwner, TargetLock};
+use crate::runtime::private_files::{create_private_folders, private_file_options};
 use crate::runtime::workers::Workers;
 
 /// A project's id is shorter.
@@ -134,8 +135,8 @@ pub fn holder(context: &Context) -> Result<String, Failure> {
         RandomState::new().hash_one(std::process::id())
     );
     let folder = path.parent().unwrap_or(&path);
-    fs::create_dir_all(folder).map_err(|error| failed(&error))?;
-    match fs::OpenOptions::new()
+    create_private_folders(folder).map_err(|error| failed(&error))?;
+    match private_file_options()
         .write(true)
         .create_new(true)
         .open(&path)

@@ -19,6 +19,7 @@ use crate::restore::{
     CompanionStats, Difference, RestoreError, RestoreOptions, RestoreResult, RestoreStats,
     StepOutcome,
 };
+use crate::runtime::private_files::create_private_folders;
 use crate::runtime::working_file::write_file;
 
 /// What is told of.
@@ -389,7 +390,7 @@ fn write_report(report: &RestoreReport, path: &Path) -> Result<(), Failure> {
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());
     folder
-        .map_or(Ok(()), std::fs::create_dir_all)
+        .map_or(Ok(()), create_private_folders)
         .and_then(|()| write_file(path, text.as_bytes()))
         .map_err(|error| Failure::io(format!("--report {}", path.display()), &error))
 }

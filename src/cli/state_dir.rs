@@ -5,14 +5,15 @@
 //! names of kinds.
 
 use std::env;
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use super::failure::Failure;
 use super::output::Ui;
+use crate::runtime::private_files::{create_private_folder, create_private_folders};
 
 /// The variable that names the folder.
 const VARIABLE: &str = "KINDPACK_STATE_DIR";
@@ -94,7 +95,7 @@ fn temporary() -> PathBuf {
 
 /// Makes a folder that only this user can look into, and proves that files can be made there.
 fn make(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    create_private_folders(path)?;
     tempfile::tempfile_in(path).map(drop)
 }
 
@@ -119,7 +120,7 @@ fn is_private(path: &Path) -> bool {
 
 fn fall_back(ui: &Ui, reason: &str) -> Result<PathBuf, Failure> {
     let path = temporary();
-    let made = match DirBuilder::new().mode(0o700).create(&path) {
+    let made = match create_private_folder(&path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ if !is_private(&path) => {
             let why = format!(

@@ -5,7 +5,7 @@
 //! restore does. The lock is the system's: it ends with the process, however that ends, and the
 //! file that stays behind means nothing.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -14,6 +14,7 @@ use sha2::Digest as _;
 
 use crate::model::address::is_this_machine;
 use crate::model::{Sha256, TargetPlace, TargetSpec, Timestamp};
+use crate::runtime::private_files::{create_private_folders, private_file_options};
 
 /// Longer files are none of ours.
 const MAX_HOLDER_BYTES: u64 = 64 << 10;
@@ -80,7 +81,7 @@ pub fn acquire(
         let path = &path;
         move |source| io_error(path, deed, source)
     };
-    fs::create_dir_all(folder).map_err(failed("creating the folder of"))?;
+    create_private_folders(folder).map_err(failed("creating the folder of"))?;
     let mut file = open_lease(&path).map_err(failed("opening"))?;
     match file.try_lock() {
         Ok(()) => {}
@@ -101,7 +102,7 @@ fn lease_path(folder: &Path, target: &TargetSpec) -> PathBuf {
 }
 
 fn open_lease(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
+    let mut options = private_file_options();
     options.read(true).write(true);
     options.create(true).truncate(false).open(path)
 }

@@ -11,7 +11,7 @@ use std::fmt;
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read as _};
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -19,6 +19,7 @@ use std::time::SystemTime;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use tempfile::TempPath;
 
+use super::private_files::{PRIVATE_FILE_MODE, PRIVATE_FOLDER_MODE};
 use crate::model::shortened;
 
 /// How working names end.
@@ -38,6 +39,9 @@ pub const MAX_WORKING_NAME_BYTES: usize = 143;
 /// More folders than these are not remembered: a folder may be looked through again.
 const MAX_FOLDERS: usize = 4_096;
 
+/// The mode of files that everybody may read, as far as the umask allows it.
+const PUBLIC_FILE_MODE: u32 = 0o666;
+
 /// Files are compared in pieces of this length.
 const COMPARED_BYTES: u64 = 1 << 20;
 
@@ -48,12 +52,12 @@ pub struct WorkingFiles {
 }
 
 impl WorkingFiles {
-    /// Begins the file `path`; its folder must exist.
+    /// Begins the file `path`, which only its owner may read; its folder must exist.
     ///
     /// # Errors
     /// [`io::ErrorKind::ResourceBusy`] while another process, which began earlier, writes a file of that name.
     pub fn create(&self, path: &Path) -> io::Result<WorkingFile> {
-        let file = WorkingFile::create(path)?;
+        let file = WorkingFile::create(path, PRIVATE_FILE_MODE)?;
         let folder = folder_of(path);
         if !self.folders().contains(folder) {
             if remove_leftovers(folder)
@@ -88,9 +92,9 @@ pub struct WorkingFile {
 }
 
 impl WorkingFile {
-    fn create(path: &Path) -> io::Result<Self> {
+    fn create(path: &Path, mode: u32) -> io::Result<Self> {
         let folder = folder_of(path);
-        if let Some(file) = create_unnamed(folder) {
+        if let Some(file) = create_unnamed(folder, mode) {
             file.try_lock().ok();
             let name = WorkingName::new(path, &file.metadata()?);
             let working = folder.join(name.to_string());
@@ -103,18 +107,19 @@ impl WorkingFile {
                 });
             }
         }
-        Self::create_renamed(path)
+        Self::create_renamed(path, mode)
     }
 
     /// As [`WorkingFile::create`], where files without a name cannot be made. A process that is
     /// killed between the two names leaves an empty file.
-    fn create_renamed(path: &Path) -> io::Result<Self> {
+    fn create_renamed(path: &Path, mode: u32) -> io::Result<Self> {
         let folder = folder_of(path);
         let create = |path: &Path| {
             OpenOptions::new()
                 .read(true)
                 .write(true)
                 .create_new(true)
+                .mode(mode)
                 .open(path)
         };
         let (file, temp) = builder().make_in(folder, create)?.into_parts();
@@ -202,7 +207,7 @@ impl WorkingFolder {
     fn create_once(path: &Path) -> io::Result<Self> {
         let around = folder_of(path);
         let temp = builder()
-            .permissions(Permissions::from_mode(0o777))
+            .permissions(Permissions::from_mode(PRIVATE_FOLDER_MODE))
             .tempdir_in(around)?;
         let folder = File::open(temp.path())?;
         folder.try_lock().ok();
@@ -246,12 +251,24 @@ impl Drop for WorkingFolder {
     }
 }
 
-/// Writes a whole file, or replaces one. A link of that name is replaced, not followed.
+/// Writes a whole file that only its owner may read, or replaces one. A link of that name is
+/// replaced, not followed.
 ///
 /// # Errors
 /// Those of the file system.
 pub fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let working = WorkingFiles::default().create(path)?;
+    write_all(WorkingFiles::default().create(path)?, bytes)
+}
+
+/// As [`write_file`], of a file that everybody may read.
+///
+/// # Errors
+/// Those of the file system.
+pub fn write_public_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_all(WorkingFile::create(path, PUBLIC_FILE_MODE)?, bytes)
+}
+
+fn write_all(working: WorkingFile, bytes: &[u8]) -> io::Result<()> {
     io::Write::write_all(&mut working.file(), bytes)?;
     working.file().sync_all()?;
     working.publish(true)
@@ -356,17 +373,17 @@ fn is_random(name: &str) -> bool {
 /// Makes a file that has no name yet, so that a killed process leaves nothing. Not every file
 /// system can do that.
 #[cfg(target_os = "linux")]
-fn create_unnamed(folder: &Path) -> Option<File> {
+fn create_unnamed(folder: &Path, mode: u32) -> Option<File> {
     let opened = rustix::fs::open(
         folder,
         OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC,
-        Mode::from_raw_mode(0o666),
+        Mode::from_raw_mode(mode),
     );
     opened.ok().map(File::from)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn create_unnamed(_folder: &Path) -> Option<File> {
+fn create_unnamed(_folder: &Path, _mode: u32) -> Option<File> {
     None
 }
 
@@ -519,10 +536,25 @@ mod tests {
     }
 
     #[test]
+    fn working_files_are_private_from_the_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.zip");
+        let make = [WorkingFile::create, WorkingFile::create_renamed];
+        for make in make {
+            let working = make(&path, PRIVATE_FILE_MODE).unwrap();
+            let mode = working.file().metadata().unwrap().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+        let working = WorkingFolder::create(&folder.path().join("y")).unwrap();
+        let mode = fs::metadata(working.working_path()).unwrap().mode();
+        assert_eq!(mode & 0o777, 0o700);
+    }
+
+    #[test]
     fn leftovers_of_killed_processes_are_removed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.zip");
-        let left = WorkingFile::create(&path).unwrap();
+        let left = WorkingFile::create(&path, PRIVATE_FILE_MODE).unwrap();
         let WorkingFile { temp, file, .. } = left;
         // As a kill does: the name stays, the lock goes.
         temp.keep().unwrap();
@@ -550,7 +582,7 @@ mod tests {
     fn files_without_inode_names_are_published() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
-        let working = WorkingFile::create_renamed(&path).unwrap();
+        let working = WorkingFile::create_renamed(&path, PRIVATE_FILE_MODE).unwrap();
         assert!(is_working(working.temp.as_ref()));
         working.publish(false).unwrap();
         assert_eq!(names(folder.path()), ["x"]);
@@ -617,7 +649,7 @@ mod tests {
     fn who_began_later_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
-        let other = WorkingFile::create(&path).unwrap();
+        let other = WorkingFile::create(&path, PRIVATE_FILE_MODE).unwrap();
         let WorkingFile {
             temp,
             file: _locked,

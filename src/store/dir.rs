@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::runtime::buffers::Buffer;
+use crate::runtime::private_files::create_private_folders;
 use crate::runtime::working_file::{WorkingFile, WorkingFiles, folder_of};
 use crate::store::name_limits::{NameFault, NameLimits, file_and_folder};
 
@@ -365,7 +366,7 @@ fn version(meta: &fs::Metadata) -> u64 {
 }
 
 fn make_folder(folder: &Path) -> Result<(), StoreError> {
-    fs::create_dir_all(folder).map_err(failed(folder, "creating the folder"))
+    create_private_folders(folder).map_err(failed(folder, "creating the folder"))
 }
 
 fn inspect(path: &Path, name: String) -> Result<ObjectInfo, StoreError> {

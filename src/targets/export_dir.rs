@@ -5,7 +5,7 @@
 //! folder NAME appears when it is whole, and takes no other one's place.
 
 use std::fs::{self, File};
-use std::io::{Read, Write as _};
+use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
@@ -16,6 +16,7 @@ use super::{StepContext, StepProgress, StepWriter, Target, TargetError};
 use crate::export::layout::{ManagedExport, OVERALL_SUFFIX};
 use crate::export::log::{self, LogError, LogWriter, RecordJoiner};
 use crate::model::{KindRef, PIECE_LEN_BYTES, pair_names};
+use crate::runtime::private_files::{create_private_folders, private_file_options};
 use crate::runtime::working_file::{WorkingFolder, folder_of, is_working};
 use crate::transform::{Encoded, Encoding};
 
@@ -151,7 +152,7 @@ impl DirSink {
             WorkingFolder::create(&around).map_err(failed(&around, "creating the folder"))?;
         let output = working.working_path().join(export.output_path(0));
         make_folder(folder_of(&output))?;
-        let file = File::create_new(&output).map_err(failed(&output, "creating"))?;
+        let file = create_new(&output).map_err(failed(&output, "creating"))?;
         Ok(DirSink {
             root,
             export,
@@ -204,11 +205,18 @@ fn sync_parents(path: &Path, root: &Path) {
 }
 
 fn make_folder(folder: &Path) -> Result<(), TargetError> {
-    fs::create_dir_all(folder).map_err(failed(folder, "creating the folder"))
+    create_private_folders(folder).map_err(failed(folder, "creating the folder"))
+}
+
+fn create_new(path: &Path) -> io::Result<File> {
+    private_file_options()
+        .write(true)
+        .create_new(true)
+        .open(path)
 }
 
 fn write_file(path: &Path, bytes: &[u8]) -> Result<(), TargetError> {
-    File::create_new(path)
+    create_new(path)
         .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
         .map_err(failed(path, "writing"))
 }
@@ -219,7 +227,7 @@ fn children(folder: &Path) -> Result<Vec<PathBuf>, TargetError> {
         Err(error)
             if matches!(
                 error.kind(),
-                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
             ) =>
         {
             Ok(Vec::new())

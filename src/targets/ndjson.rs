@@ -3,7 +3,7 @@
 //!
 //! A file has its name only when its step is done, and takes no other file's name.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
 
@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::files::{blocking, check_free, check_names, failed, sync_folder, unpublished};
 use super::{StepContext, StepProgress, StepWriter, Target, TargetError};
 use crate::model::{KindRef, pair_names};
+use crate::runtime::private_files::create_private_folders;
 use crate::runtime::working_file::{WorkingFile, WorkingFiles, folder_of};
 use crate::transform::{Encoded, Encoding};
 
@@ -91,7 +92,7 @@ impl Target for NdjsonTarget {
         );
         blocking(move || {
             let folder = folder_of(&path);
-            fs::create_dir_all(folder).map_err(failed(folder, "creating the folder"))?;
+            create_private_folders(folder).map_err(failed(folder, "creating the folder"))?;
             let working = working.create(&path).map_err(failed(&path, "creating"))?;
             Ok(Box::new(NdjsonSink {
                 path,

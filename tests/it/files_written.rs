@@ -2,10 +2,11 @@
 //! names that the file system holds. And what is written to a terminal: nothing that steers it.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
 
 use crate::support::data::{Made, STARTED_MICROS, made, write_export};
-use crate::support::fixtures::managed;
+use crate::support::fixtures::{legacy, managed};
 use crate::support::{PROGRAM, Running, TestDir, files_below, sound};
 use kindpack::model::KindRef;
 
@@ -441,4 +442,131 @@ fn no_kind_steers_a_terminal() {
             "{args:?}: {printed}"
         );
     }
+}
+
+/// Everything below a folder and the folder itself that others than its owner may look into.
+fn open_to_others(path: &Path) -> Vec<String> {
+    let meta = fs::symlink_metadata(path).unwrap();
+    let mut open = Vec::new();
+    let mode = meta.permissions().mode() & 0o777;
+    if mode != if meta.is_dir() { 0o700 } else { 0o600 } {
+        open.push(format!("{} {mode:o}", path.display()));
+    }
+    if meta.is_dir() {
+        let below = fs::read_dir(path).unwrap();
+        open.extend(below.flat_map(|entry| open_to_others(&entry.unwrap().path())));
+    }
+    open
+}
+
+/// Runs kindpack with the umask of most systems, under which others may read new files.
+fn run_with_umask(desk: &TestDir, args: &[&str]) {
+    let script = ["-c", "umask 022; exec \"$@\"", "sh", PROGRAM];
+    let mut command = desk.program("sh", &script);
+    command.args(args);
+    let run = sound(Running::start(command).wait(), args);
+    assert_eq!(run.code, 0, "{args:?}: {}", run.brief());
+}
+
+#[test]
+fn files_are_for_their_owner_only() {
+    let desk = TestDir::new();
+    let source = managed().source;
+    let companions = legacy().source;
+    for args in [
+        &["pack", &source, "new/archives/set.zip"][..],
+        &["pack", &source, "new/archives/set.zip", "--overwrite"],
+        &[
+            "pack",
+            &source,
+            "new/set.zip",
+            "--method",
+            "store",
+            "--with",
+            &companions,
+        ],
+        &["extract", "new/set.zip", "new/extracted/objects"],
+        &[
+            "extract",
+            "new/set.zip",
+            "new/managed",
+            "--format",
+            "managed",
+        ],
+        &[
+            "plan",
+            "new/set.zip",
+            "--target",
+            "ndjson:new/lines/deep",
+            "-o",
+            "new/plan.json",
+        ],
+        &[
+            "restore",
+            "new/plan.json",
+            "--report",
+            "new/reports/a.json",
+            "--report",
+            "new/b.xml",
+        ],
+        &[
+            "restore",
+            "new/set.zip",
+            "--target",
+            "dir:new/exports",
+            "--companions",
+            "new/others",
+        ],
+    ] {
+        run_with_umask(&desk, args);
+    }
+    assert_eq!(open_to_others(&desk.path("new")), [""; 0]);
+    assert_eq!(open_to_others(&desk.home().join("state/kindpack")), [""; 0]);
+}
+
+#[test]
+fn folders_that_are_there_keep_their_modes() {
+    let desk = packed();
+    let folder = desk.path("shared/archives");
+    fs::create_dir_all(&folder).unwrap();
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o775)).unwrap();
+    run_with_umask(&desk, &["pack", &managed().source, "shared/archives/"]);
+    run_with_umask(&desk, &["extract", "set.zip", "shared/archives"]);
+    let mode = fs::metadata(&folder).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o775);
+}
+
+#[test]
+fn manual_pages_are_for_everybody() {
+    let desk = TestDir::new();
+    run_with_umask(&desk, &["man", "pages"]);
+    for (path, expected) in [("pages", 0o755), ("pages/kindpack.1", 0o644)] {
+        let mode = fs::metadata(desk.path(path)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, expected, "{path}");
+    }
+}
+
+#[test]
+fn half_written_archives_are_private() {
+    let desk = TestDir::new();
+    let records: Vec<Vec<u8>> = made("demo-src", "acme", "Song", 24, 1_000_000)
+        .iter()
+        .map(Made::record)
+        .collect();
+    let pair = KindRef::new("acme", "Song");
+    write_export(&desk.path("source"), &pair, STARTED_MICROS, &records, 2);
+    let script = ["-c", "umask 022; exec \"$@\"", "sh", PROGRAM];
+    let mut command = desk.program("sh", &script);
+    command.args(["pack", "source", "out/set.zip"]);
+    let is_writing = || desk.path("out").exists() && !desk.names_in("out").is_empty();
+    let mut packing = Running::start(command);
+    assert!(
+        packing.wait_until(is_writing),
+        "it was too quick for this test"
+    );
+    packing.signal("STOP");
+    let open = open_to_others(&desk.path("out"));
+    packing.signal("CONT");
+    assert_eq!(packing.wait().code, 0);
+    assert_eq!(open, [""; 0]);
 }

@@ -14,7 +14,7 @@ use crate::cli::context::{CommandResult, Context};
 use crate::cli::exit::EXIT_CODES;
 use crate::cli::exit::ExitCode;
 use crate::cli::failure::Failure;
-use crate::runtime::working_file::write_file;
+use crate::runtime::working_file::write_public_file;
 
 /// Writes a page for the program and one for each command.
 pub fn run(context: &Context, dir: &Path) -> CommandResult {
@@ -38,7 +38,7 @@ fn write_page(command: &clap::Command, dir: &Path) -> Result<PathBuf, Failure> {
     let path = dir.join(format!("{}.1", page_name(command)));
     let failed = |error: &io::Error| Failure::io(path.display(), error);
     let page = page(command).map_err(|error| failed(&error))?;
-    write_file(&path, &page).map_err(|error| failed(&error))?;
+    write_public_file(&path, &page).map_err(|error| failed(&error))?;
     Ok(path)
 }
 

@@ -19,6 +19,7 @@ use crate::datastore::admin::{ExportStorage, Importer, plan_id};
 use crate::export::log::end_padding;
 use crate::model::{EntryInfo, EntryRole, Sha256};
 use crate::progress::Observer;
+use crate::runtime::private_files::{create_private_folder, create_private_folders};
 use crate::runtime::workers::{WorkerPanicked, Workers};
 use crate::store::{Location, ObjectInfo, Store, StoreError, StoreRegistry};
 
@@ -30,8 +31,6 @@ const REMOVED_AT_ONCE: usize = 16;
 pub struct Staging {
     stores: StoreRegistry,
     place: Location,
-    /// Whether the folder is kindpack's own, and of no concern to other users of this machine.
-    private: bool,
 }
 
 /// The folder of a step, below the place.
@@ -52,15 +51,13 @@ impl Staging {
         stores: &StoreRegistry,
     ) -> Result<Self, ImportError> {
         let no_place = |fault| Err(ImportError::InvalidStaging { fault });
-        let (place, private) = match (importer.reads(), chosen) {
-            (ExportStorage::Bucket, Some(place @ Location::Bucket { .. })) => {
-                (place.clone(), false)
-            }
+        let place = match (importer.reads(), chosen) {
+            (ExportStorage::Bucket, Some(place @ Location::Bucket { .. })) => place.clone(),
             (ExportStorage::Bucket, _) => {
                 return no_place("the service imports from gs://BUCKET/NAME only");
             }
-            (_, Some(Location::Local(path))) => (Location::Local(absolute(path)?), false),
-            (ExportStorage::LocalDir, None) => (Location::Local(absolute(own)?), true),
+            (_, Some(Location::Local(path))) => Location::Local(absolute(path)?),
+            (ExportStorage::LocalDir, None) => Location::Local(absolute(own)?),
             (ExportStorage::RemoteDir, None) => {
                 return no_place("the emulator is on another machine: name a folder that both see");
             }
@@ -71,7 +68,6 @@ impl Staging {
         Ok(Staging {
             stores: stores.clone(),
             place,
-            private,
         })
     }
 
@@ -136,13 +132,8 @@ impl Staging {
         let Location::Local(place) = &self.place else {
             return Ok(());
         };
-        let (place, private, step) = (place.clone(), self.private, place.join(folder));
-        let made = Workers::run_blocking(move || {
-            if private {
-                make_private(&place)?;
-            }
-            make_own(&step)
-        });
+        let step = place.join(folder);
+        let made = Workers::run_blocking(move || make_own(&step));
         Ok(made.await??)
     }
 
@@ -197,21 +188,11 @@ fn failed(name: String, deed: &'static str) -> impl FnOnce(std::io::Error) -> St
     move |source| StoreError::Io { name, deed, source }
 }
 
-/// A folder whose data only this user may see: exports hold what people entrusted to somebody.
-fn make_private(folder: &Path) -> Result<(), StoreError> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    let made = std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder);
-    made.map_err(failed(folder.display().to_string(), "creating the folder"))
-}
-
 /// The folders of a plan and of a step. They have names that others can guess, and what is below
 /// them is overwritten: so they must be this user's, and no links.
 fn make_own(step: &Path) -> Result<(), StoreError> {
     if let Some(place) = step.parent().and_then(Path::parent) {
-        let made = std::fs::create_dir_all(place);
+        let made = create_private_folders(place);
         made.map_err(failed(shown(place), "creating the folder"))?;
     }
     let mut folders = step.parent().into_iter().chain([step]);
@@ -219,7 +200,7 @@ fn make_own(step: &Path) -> Result<(), StoreError> {
 }
 
 fn make_own_folder(folder: &Path) -> Result<(), StoreError> {
-    match std::fs::create_dir(folder) {
+    match create_private_folder(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
         made => made.map_err(failed(shown(folder), "creating the folder"))?,
     }

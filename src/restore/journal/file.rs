@@ -17,6 +17,7 @@ use crate::model::Timestamp;
 use crate::restore::journal::{
     self, InvalidTransition, Journal, JournalError, JournalEvent, JournalReplay,
 };
+use crate::runtime::private_files::{create_private_folders, private_file_options};
 use crate::runtime::workers::{WorkerPanicked, Workers};
 
 /// Journals longer than this are refused; a line is written for every batch of entities.
@@ -103,7 +104,7 @@ impl JournalFile {
             .parent()
             .filter(|folder| !folder.as_os_str().is_empty())
         {
-            fs::create_dir_all(folder).map_err(failed(folder, "creating the folder of"))?;
+            create_private_folders(folder).map_err(failed(folder, "creating the folder of"))?;
         }
         let file = open_locked(path, true)?;
         JournalFile::from_locked(file, path)
@@ -312,7 +313,7 @@ fn open_locked(path: &Path, creates: bool) -> Result<File, JournalFileError> {
 }
 
 fn open_file(path: &Path, creates: bool) -> io::Result<File> {
-    let mut options = OpenOptions::new();
+    let mut options = private_file_options();
     options.read(true).write(true);
     options.create(creates).truncate(false);
     options.custom_flags(OPEN_FLAGS.bits().cast_signed());
