@@ -77,6 +77,7 @@ pub mod progress;
 mod prune;
 pub mod restore;
 pub mod runtime;
+pub mod signature;
 pub mod store;
 pub mod targets;
 #[doc(hidden)]

@@ -2,7 +2,8 @@
 
 use std::io;
 
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _, pin_mut, stream};
 use sha2::Digest as _;
 
 use crate::model::{PIECE_LEN_BYTES, Sha256};
@@ -35,15 +36,8 @@ pub async fn digest_of(store: &dyn Store, object: &ObjectInfo) -> Result<Sha256,
 /// SHA-256 and CRC-32C of a whole object.
 async fn digests_of(store: &dyn Store, object: &ObjectInfo) -> Result<(Sha256, u32), StoreError> {
     let (mut sha256, mut crc32c) = (sha2::Sha256::new(), 0);
-    let reads = (0..object.len.div_ceil(PIECE_LEN_BYTES as u64)).map(|number| {
-        let offset = number * PIECE_LEN_BYTES as u64;
-        store.read(
-            object,
-            offset,
-            (object.len - offset).min(PIECE_LEN_BYTES as u64) as usize,
-        )
-    });
-    let mut reads = stream::iter(reads).buffered(READS_PER_DIGEST as usize);
+    let reads = read_in_order(store, object);
+    pin_mut!(reads);
     while let Some(bytes) = reads.try_next().await? {
         let hashed = Workers::run_blocking(move || {
             (
@@ -58,4 +52,17 @@ async fn digests_of(store: &dyn Store, object: &ObjectInfo) -> Result<(Sha256, u
         })?;
     }
     Ok((Sha256(sha256.finalize().into()), crc32c))
+}
+
+/// All bytes of an object, piece by piece, a few of them ahead.
+pub(super) fn read_in_order<'a>(
+    store: &'a dyn Store,
+    object: &'a ObjectInfo,
+) -> impl Stream<Item = Result<Bytes, StoreError>> + 'a {
+    let reads = (0..object.len.div_ceil(PIECE_LEN_BYTES as u64)).map(move |number| {
+        let offset = number * PIECE_LEN_BYTES as u64;
+        let len = (object.len - offset).min(PIECE_LEN_BYTES as u64);
+        store.read(object, offset, len as usize)
+    });
+    stream::iter(reads).buffered(READS_PER_DIGEST as usize)
 }

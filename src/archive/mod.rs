@@ -11,6 +11,7 @@ pub mod existing;
 mod manifest;
 mod pieces;
 pub mod read_ahead;
+pub mod signed;
 pub mod unpack;
 pub mod zip;
 

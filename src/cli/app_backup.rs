@@ -5,6 +5,7 @@ use super::backup_report::{report_failure, report_result};
 use super::backup_run::{open, start};
 use super::context::Context;
 use super::failure::Failure;
+use super::keys::read_signing_key;
 use super::packing::{check_archive_location, check_companions};
 use super::prune_view::{show_plan, show_result};
 use crate::backup::{BackupResult, CompletedBackup};
@@ -15,7 +16,7 @@ use crate::progress::{Event, Observer};
 use crate::prune::{KeepPolicy, PrunePlan, PruneResult};
 
 /// The application with all that its backup needs: the numbers of its queue, the address of its
-/// emulator, the stores of its companions.
+/// emulator, the stores of its companions, its keys.
 pub async fn prepare(context: &Context, app: &AppConfig) -> Result<AppConfig, Failure> {
     let mut app = with_queue_file(app.clone()).await?;
     let backup = &mut app.backup;
@@ -31,6 +32,9 @@ pub async fn prepare(context: &Context, app: &AppConfig) -> Result<AppConfig, Fa
         .iter()
         .map(|with| context.stores.folder(with));
     backup.pack.companions = companions.collect();
+    if let Some(path) = &app.signing_key_file {
+        backup.pack.signing_key = Some(read_signing_key(path).await?);
+    }
     Ok(app)
 }
 

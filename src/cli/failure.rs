@@ -6,6 +6,7 @@ use std::io;
 use super::exit::ExitCode;
 use super::text::shell_quote;
 use crate::archive::ArchiveError;
+use crate::archive::signed::SignedArchiveError;
 use crate::archive::unpack::UnpackError;
 use crate::backup::{BackupError, BackupJournalError};
 use crate::datastore::emulator::EmulatorError;
@@ -23,6 +24,7 @@ use crate::restore::journal::JournalError;
 use crate::restore::journal::file::JournalFileError;
 use crate::restore::prepare::PrepareError;
 use crate::runtime::workers::WorkerPanicked;
+use crate::signature::SignatureError;
 use crate::store::{LocationError, StoreError};
 use crate::targets::TargetError;
 use crate::transform::redact::RedactError;
@@ -319,6 +321,35 @@ impl From<ArchiveError> for Failure {
     }
 }
 
+impl From<SignedArchiveError> for Failure {
+    fn from(error: SignedArchiveError) -> Self {
+        let text = error.to_string();
+        match error {
+            SignedArchiveError::Missing { .. } => Failure::new(ExitCode::Incomplete, text)
+                .hint("sign archives with `kindpack pack SOURCE ARCHIVE --sign KEYFILE`"),
+            SignedArchiveError::Bad { error, .. } => signature_failed(text, &error),
+            SignedArchiveError::Store(error) => Failure::from_archive_store(error),
+        }
+    }
+}
+
+/// A signature that is not good.
+fn signature_failed(text: String, error: &SignatureError) -> Failure {
+    let damaged = Failure::new(ExitCode::Damaged, text);
+    match error {
+        SignatureError::Worker(error) => Failure::internal(error.to_string()),
+        SignatureError::Legacy => {
+            damaged.hint("sign the archive again with minisign 0.10 or later")
+        }
+        SignatureError::OtherKey { .. } => {
+            damaged.hint("check that --trusted names the public key of who signs the archives")
+        }
+        SignatureError::Malformed | SignatureError::Mismatch(_) => {
+            damaged.hint("do not trust the archive: it or its signature was changed")
+        }
+    }
+}
+
 impl From<PackError> for Failure {
     fn from(error: PackError) -> Self {
         let text = error.to_string();
@@ -338,6 +369,8 @@ impl From<PackError> for Failure {
             PackError::AlreadyExists(_) => {
                 Failure::refused(text).hint("choose another name, or pass --overwrite")
             }
+            PackError::OtherSignature(_) => Failure::refused(text)
+                .hint("sign with the same key, or pass --overwrite to replace archive and signature"),
             PackError::SourceChanged(_) => Failure::new(ExitCode::Incomplete, text)
                 .hint("pack again when nothing writes there any more"),
             PackError::Source(error @ StoreError::NotAFile { .. }) => Failure::from(error)
@@ -362,7 +395,10 @@ impl From<PackError> for Failure {
             PackError::SameCompanion(_) => {
                 Failure::usage(text).hint("name the folder that contains both sources instead")
             }
-            PackError::IncompleteArchive | PackError::Deflate(_) | PackError::NotMissing(_) => Failure::internal(text),
+            PackError::IncompleteArchive
+            | PackError::Deflate(_)
+            | PackError::NotMissing(_)
+            | PackError::NotSigned(_) => Failure::internal(text),
             PackError::Worker(error) => error.into(),
         }
     }

@@ -13,6 +13,7 @@ mod exit;
 mod failure;
 mod input_file;
 mod kept_plans;
+mod keys;
 mod load_plan;
 mod numbers;
 mod open_archive;

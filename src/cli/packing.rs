@@ -6,14 +6,22 @@ use std::path::{Path, PathBuf};
 use super::args::{ArchiveOptions, MethodArg};
 use super::context::Context;
 use super::failure::Failure;
+use super::keys::read_signing_key;
 use crate::model::Method;
 use crate::pack::{PackError, PackRequest, SelectionOptions};
 use crate::store::Location;
 
-/// How an archive of that shape is made of everything that is there.
-pub fn pack_request(context: &Context, shape: &ArchiveOptions) -> PackRequest {
+/// How an archive of that shape is made of everything that is there. Its keys are read.
+pub async fn pack_request(
+    context: &Context,
+    shape: &ArchiveOptions,
+) -> Result<PackRequest, Failure> {
     let companions = shape.with.iter().map(|with| context.stores.folder(with));
-    PackRequest {
+    let signing_key = match &shape.sign {
+        Some(path) => Some(read_signing_key(path).await?),
+        None => None,
+    };
+    Ok(PackRequest {
         wanted: SelectionOptions {
             max_spread: shape.max_spread,
             ..SelectionOptions::default()
@@ -26,8 +34,9 @@ pub fn pack_request(context: &Context, shape: &ArchiveOptions) -> PackRequest {
         },
         level: shape.level,
         overwrite: shape.overwrite,
+        signing_key,
         ..PackRequest::default()
-    }
+    })
 }
 
 /// Reports what is wrong with a set as one event each.

@@ -1,7 +1,7 @@
 //! `[app.NAME]`: the backup of one application, with what follows it.
 
 use std::num::NonZeroU32;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -32,6 +32,8 @@ pub struct AppConfig {
     pub queue_file: Option<QueueFileRef>,
     /// Where the archive's companions are.
     pub companions: Vec<Location>,
+    /// The file of the key that signs the archive.
+    pub signing_key_file: Option<PathBuf>,
     /// How an archive in a bucket is written.
     pub upload: UploadOptions,
     /// Which archives are kept after a good backup; all of them without a policy.
@@ -99,6 +101,7 @@ struct WrittenPack {
     with: Vec<Parsed<Location>>,
     #[serde(default)]
     overwrite: bool,
+    sign: Option<PathBuf>,
     max_spread: Option<Parsed<WrittenDuration>>,
     storage_class: Option<String>,
     kms_key: Option<String>,
@@ -203,6 +206,7 @@ impl WrittenApp {
         let (queue, queue_file) = self.queue.unwrap_or_default().finish(folder);
         let pack = self.pack.unwrap_or_default();
         let (upload, companions) = (pack.upload(), pack.companions(folder));
+        let signing_key_file = pack.sign.as_ref().map(|path| folder.join(path));
         let namespaces = self.namespaces.unwrap_or_default();
         let kinds = KindSelection {
             namespaces: namespaces
@@ -233,6 +237,7 @@ impl WrittenApp {
             backup,
             queue_file,
             companions,
+            signing_key_file,
             upload,
             keep,
             notify: self

@@ -114,6 +114,12 @@ pub enum PackError {
     /// A kind that the caller says is missing, and that the set holds: a fault of the caller.
     #[error("{0} is in the set and was named as missing")]
     NotMissing(KindRef),
+    /// The archive's signature is another one, and must not be replaced.
+    #[error("{0} is a signature by another key, or of another archive")]
+    OtherSignature(String),
+    /// The system gives no random numbers for a signature: a fault of this machine.
+    #[error("{0} could not be signed")]
+    NotSigned(String),
     /// A piece cannot be deflated: a fault of kindpack's own.
     #[error("a piece was not deflated: {0}")]
     Deflate(DataError),

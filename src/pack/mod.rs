@@ -32,6 +32,7 @@ use crate::model::{
 };
 use crate::progress::{Event, Observer};
 use crate::runtime::workers::Workers;
+use crate::signature::{KeyId, Signer};
 use crate::store::{ObjectInfo, ObjectMetadata, Store, StoreError, WriteOptions};
 use companions::Companions;
 use manifest::assemble;
@@ -78,6 +79,10 @@ pub struct PackedArchive {
     pub already_existed: bool,
     /// Whether its sidecar was written.
     pub sidecar_written: bool,
+    /// The key that signed it.
+    pub signed_by: Option<KeyId>,
+    /// The text of its signature.
+    signature: Option<String>,
 }
 
 /// Packs the set below `source` as `name` into `dest`.
@@ -246,6 +251,7 @@ impl PackJob<'_> {
             sealed => sealed?,
         };
         sealed.sidecar_written = self.complete_sidecar(&sealed).await?;
+        sealed.signed_by = self.complete_signature(&sealed).await?;
         Ok(sealed)
     }
 
@@ -272,6 +278,20 @@ impl PackJob<'_> {
         Ok(true)
     }
 
+    /// Writes the signature unless a good one is there. Gives the key that signed.
+    async fn complete_signature(&self, sealed: &PackedArchive) -> Result<Option<KeyId>, PackError> {
+        let Some(key) = &self.options.signing_key else {
+            return Ok(None);
+        };
+        if sealed.already_existed && self.place.has_signature(key, self.observer).await? {
+            return Ok(Some(key.id()));
+        }
+        let not_signed = || PackError::NotSigned(self.place.name.clone());
+        let signature = sealed.signature.clone().ok_or_else(not_signed)?;
+        self.place.write_signature(signature).await?;
+        Ok(Some(key.id()))
+    }
+
     async fn try_once(&self) -> Result<PackedArchive, PackError> {
         match self.place.existing() {
             Some(existing) => self.match_existing(existing).await,
@@ -283,17 +303,32 @@ impl PackJob<'_> {
     async fn make(&self) -> Result<PackedArchive, PackError> {
         let mut archive = self.begin_archive().await?;
         let (manifest, range) = self.write_set(&mut archive).await?;
-        let (writer, digest) = archive.finish().await?;
-        self.place.remove_orphan().await?;
-        match writer.publish(about(&manifest, digest.sha256, range)).await {
-            Ok(()) => Ok(PackedArchive::new(digest, manifest, false)),
+        let output = archive.finish().await?;
+        self.place.remove_orphans().await?;
+        let about = about(&manifest, output.digest.sha256, range);
+        let was_there = match output.writer.publish(about).await {
+            Ok(()) => false,
             // Another pack was faster, maybe one of the same set.
-            Err(StoreError::AlreadyExists { .. }) => {
-                self.place.recognise(&digest).await?;
-                Ok(PackedArchive::new(digest, manifest, true))
-            }
-            Err(error) => Err(PackError::Dest(error)),
+            Err(StoreError::AlreadyExists { .. }) => true,
+            Err(error) => return Err(PackError::Dest(error)),
+        };
+        match was_there {
+            true => self.place.recognise(&output.digest).await?,
+            false => self.place.remove_old_signature(&output.digest).await?,
         }
+        let (digest, signature) = (output.digest, output.signature);
+        Ok(PackedArchive::new(digest, signature, manifest, was_there))
+    }
+
+    /// What signs the archive, where a key is given. What it says is the same each time.
+    fn signer(&self) -> Option<Signer> {
+        let key = self.options.signing_key.as_ref()?;
+        let comment = format!(
+            "file:{}\tbackup:{}\thashed",
+            self.place.base_name().replace(char::is_control, "?"),
+            self.set.backup_id()
+        );
+        Some(Signer::start(key, comment))
     }
 
     /// Begins an archive under the name.
@@ -307,18 +342,21 @@ impl PackJob<'_> {
         let writer = writer.map_err(PackError::Dest)?;
         let (source, workers) = (self.source.clone(), self.workers.clone());
         let options = self.options.recorded();
-        Ok(ArchiveWriter::new(source, writer, options, workers))
+        let signer = self.signer();
+        Ok(ArchiveWriter::new(source, writer, signer, options, workers))
     }
 
     /// Finds that the archive which is there is the one that would be made.
     async fn match_existing(&self, existing: &ObjectInfo) -> Result<PackedArchive, PackError> {
         let (source, workers) = (self.source.clone(), self.workers.clone());
-        let mut archive = ArchiveWriter::unwritten(source, self.options.recorded(), workers);
+        let (signer, options) = (self.signer(), self.options.recorded());
+        let mut archive = ArchiveWriter::unwritten(source, signer, options, workers);
         let (manifest, _) = self.write_set(&mut archive).await?;
-        let (_, digest) = archive.finish().await?;
-        self.place.recognise(&digest).await?;
+        let output = archive.finish().await?;
+        self.place.recognise(&output.digest).await?;
         self.dest.remove_leftovers(existing).await;
-        Ok(PackedArchive::new(digest, manifest, true))
+        let (digest, signature) = (output.digest, output.signature);
+        Ok(PackedArchive::new(digest, signature, manifest, true))
     }
 
     /// Writes objects, `SHA256SUMS` and the manifest, in this order.
@@ -402,13 +440,20 @@ impl PackJob<'_> {
 }
 
 impl PackedArchive {
-    fn new(digest: OutputDigest, manifest: Manifest, was_there: bool) -> Self {
+    fn new(
+        digest: OutputDigest,
+        signature: Option<String>,
+        manifest: Manifest,
+        was_there: bool,
+    ) -> Self {
         PackedArchive {
             sha256: digest.sha256,
             bytes: digest.len,
             manifest,
             already_existed: was_there,
             sidecar_written: false,
+            signed_by: None,
+            signature,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{Method, MissingKind, PIECE_LEN_BYTES, PackOptions, Selector, Timestamp};
+use crate::signature::SigningKey;
 use crate::store::Store;
 
 /// How a set is packed.
@@ -32,6 +33,8 @@ pub struct PackRequest {
     pub snapshot_time: Option<Timestamp>,
     /// Where the companions are: each object there is packed under its name below its store.
     pub companions: Vec<Arc<dyn Store>>,
+    /// The key that signs the archive; without one there is no signature.
+    pub signing_key: Option<SigningKey>,
 }
 
 /// Everything that is there, deflated, under a free name.
@@ -49,6 +52,7 @@ impl Default for PackRequest {
             missing: Vec::new(),
             snapshot_time: None,
             companions: Vec::new(),
+            signing_key: None,
         }
     }
 }

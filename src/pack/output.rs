@@ -7,6 +7,7 @@ use sha2::Digest as _;
 use super::error::PackError;
 use crate::model::Sha256;
 use crate::runtime::workers::InOrder;
+use crate::signature::Signer;
 use crate::store::{ObjectMetadata, ObjectWriter, StoreError};
 
 /// What tells an archive's bytes from all others.
@@ -15,6 +16,15 @@ pub(super) struct OutputDigest {
     pub(super) sha256: Sha256,
     pub(super) crc32c: u32,
     pub(super) len: u64,
+}
+
+/// An archive that is written and not yet published.
+pub(super) struct FinishedOutput {
+    pub(super) writer: Box<dyn ObjectWriter>,
+    /// The digest of all that was written.
+    pub(super) digest: OutputDigest,
+    /// Its signature, where a key signs it.
+    pub(super) signature: Option<String>,
 }
 
 /// The hashes of what was written so far.
@@ -37,6 +47,7 @@ impl Hashes {
 pub(super) struct ArchiveOutput {
     writer: Box<dyn ObjectWriter>,
     hashes: InOrder<Hashes>,
+    signer: Option<Signer>,
     len: u64,
     /// Headers and small entries: each on its own would take longer to hand over than to hash and
     /// to write.
@@ -50,10 +61,11 @@ const GATHERED_BYTES: usize = 1 << 20;
 const LARGE_BYTES: usize = 256 << 10;
 
 impl ArchiveOutput {
-    pub(super) fn new(writer: Box<dyn ObjectWriter>) -> Self {
+    pub(super) fn new(writer: Box<dyn ObjectWriter>, signer: Option<Signer>) -> Self {
         ArchiveOutput {
             writer,
             hashes: InOrder::default(),
+            signer,
             len: 0,
             gathered: Vec::new(),
         }
@@ -82,20 +94,24 @@ impl ArchiveOutput {
         }
     }
 
-    /// The writer, to be published, and the digest of all that was written.
-    pub(super) async fn finish(
-        mut self,
-    ) -> Result<(Box<dyn ObjectWriter>, OutputDigest), PackError> {
+    /// What is to be published, now that all is written.
+    pub(super) async fn finish(mut self) -> Result<FinishedOutput, PackError> {
         self.flush().await?;
         let Hashes { sha256, crc32c } = self.hashes.join().await?;
-        Ok((
-            self.writer,
-            OutputDigest {
-                sha256: Sha256(sha256.finalize().into()),
-                crc32c,
-                len: self.len,
-            },
-        ))
+        let digest = OutputDigest {
+            sha256: Sha256(sha256.finalize().into()),
+            crc32c,
+            len: self.len,
+        };
+        let signature = match self.signer {
+            Some(signer) => signer.finish().await?,
+            None => None,
+        };
+        Ok(FinishedOutput {
+            writer: self.writer,
+            digest,
+            signature,
+        })
     }
 
     async fn hand_on(&mut self, bytes: Bytes) -> Result<(), PackError> {
@@ -103,6 +119,9 @@ impl ArchiveOutput {
         self.hashes
             .enqueue(move |hashes| hashes.chain_update(&copy))
             .await?;
+        if let Some(signer) = &self.signer {
+            signer.push(bytes.clone()).await;
+        }
         self.writer.write(bytes).await.map_err(PackError::Dest)
     }
 }

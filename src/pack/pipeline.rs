@@ -11,7 +11,7 @@ use futures_util::{Stream, StreamExt as _, TryStreamExt as _, pin_mut, stream};
 use tokio::task::JoinError;
 
 use super::error::PackError;
-use super::output::{ArchiveOutput, NullWriter, OutputDigest};
+use super::output::{ArchiveOutput, FinishedOutput, NullWriter};
 use super::source::{MAX_HELD_BYTES, Pass, PieceBytes, PieceJob, Source, batches, jobs_of};
 use crate::archive::deflate::{DataError, STREAM_END, deflate_piece, deflate_room};
 use crate::archive::zip::ZipWriter;
@@ -22,6 +22,7 @@ use crate::model::{Crc32c, EntryInfo, EntryRole, Method, PIECE_LEN_BYTES, PackOp
 use crate::progress::Observer;
 use crate::runtime::buffers::Buffer;
 use crate::runtime::workers::{InOrder, WorkerPanicked, Workers};
+use crate::signature::Signer;
 use crate::store::{ObjectWriter, ReadRange, Store, StoreError};
 
 /// What a piece in flight may weigh: itself and its deflated form, which can be a little longer.
@@ -217,10 +218,11 @@ impl ArchiveWriter {
     pub(super) fn new(
         store: Arc<dyn Store>,
         writer: Box<dyn ObjectWriter>,
+        signer: Option<Signer>,
         options: PackOptions,
         workers: Workers,
     ) -> Self {
-        let out = ArchiveOutput::new(writer);
+        let out = ArchiveOutput::new(writer, signer);
         ArchiveWriter {
             store,
             out,
@@ -232,8 +234,13 @@ impl ArchiveWriter {
     }
 
     /// Makes only the digest: for an archive that is there already.
-    pub(super) fn unwritten(store: Arc<dyn Store>, options: PackOptions, workers: Workers) -> Self {
-        ArchiveWriter::new(store, Box::new(NullWriter), options, workers)
+    pub(super) fn unwritten(
+        store: Arc<dyn Store>,
+        signer: Option<Signer>,
+        options: PackOptions,
+        workers: Workers,
+    ) -> Self {
+        ArchiveWriter::new(store, Box::new(NullWriter), signer, options, workers)
     }
 
     /// Inspects entries and writes nothing: for a set that is known to be incomplete, of which all
@@ -244,7 +251,7 @@ impl ArchiveWriter {
             level: None,
             piece_bytes: PIECE_LEN_BYTES as u64,
         };
-        let writer = ArchiveWriter::unwritten(store, options, workers);
+        let writer = ArchiveWriter::unwritten(store, None, options, workers);
         writer.broken.store(true, Ordering::Relaxed);
         writer
     }
@@ -439,10 +446,8 @@ impl ArchiveWriter {
         self.sealer.offset()
     }
 
-    /// Writes the directory; gives back the writer, to be published, and the digest of the archive.
-    pub(super) async fn finish(
-        mut self,
-    ) -> Result<(Box<dyn ObjectWriter>, OutputDigest), PackError> {
+    /// Writes the directory; gives what is to be published.
+    pub(super) async fn finish(mut self) -> Result<FinishedOutput, PackError> {
         if self.is_broken() {
             // The caller must have reported every fault; an archive with gaps is never made.
             return Err(PackError::IncompleteArchive);

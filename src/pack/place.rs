@@ -12,8 +12,11 @@ use super::error::PackError;
 use super::options::PackRequest;
 use super::output::OutputDigest;
 use crate::archive::catalog::{sidecar_digest, stored_digest};
+use crate::archive::signed::{SignedArchiveError, check_signature, signature_name};
 use crate::archive::{Archive, ArchiveError, checksums, digest_of};
 use crate::model::{EXPORTS_FOLDER, EntryInfo, EntryRole, Manifest, Sha256};
+use crate::progress::Observer;
+use crate::signature::SigningKey;
 use crate::store::{ObjectInfo, Store, StoreError, write_object};
 
 /// The name of an archive to be, and what stands there.
@@ -27,6 +30,8 @@ pub(super) struct Destination {
     manifest: Option<Manifest>,
     /// The sidecar.
     sidecar: Option<ObjectInfo>,
+    /// The signature.
+    signature: Option<ObjectInfo>,
 }
 
 impl Destination {
@@ -39,16 +44,22 @@ impl Destination {
         name: String,
         options: &PackRequest,
     ) -> Result<Self, PackError> {
-        let sidecar_name = sidecar_of(&name);
-        let (object, sidecar) = tokio::join!(dest.stat(&name), dest.stat(&sidecar_name));
-        let (object, sidecar) = (as_far_as_allowed(object)?, as_far_as_allowed(sidecar)?);
+        let (sidecar, signature) = (sidecar_of(&name), signature_name(&name));
+        let (object, sidecar, signature) =
+            tokio::join!(dest.stat(&name), dest.stat(&sidecar), dest.stat(&signature));
+        let signature = match signature {
+            // Nothing can have a name that is one byte too long.
+            Err(StoreError::UnsupportedName { .. }) if options.signing_key.is_none() => None,
+            signature => as_far_as_allowed(signature)?,
+        };
         let mut place = Destination {
             dest: dest.clone(),
             name,
             is_overwritten: options.overwrite,
-            object,
+            object: as_far_as_allowed(object)?,
             manifest: None,
-            sidecar,
+            sidecar: as_far_as_allowed(sidecar)?,
+            signature,
         };
         if let Some(object) = place.existing() {
             place.manifest = Some(place.read_manifest(object, options).await?);
@@ -146,15 +157,33 @@ impl Destination {
         }
     }
 
-    /// Removes a sidecar that has no archive: it must not stand beside the one that is made, not
-    /// even for a moment. One that another pack has written meanwhile is true, and stays.
-    pub(super) async fn remove_orphan(&self) -> Result<(), PackError> {
-        match &self.sidecar {
-            Some(orphan) if self.object.is_none() => {
-                self.dest.remove(orphan).await.map_err(PackError::Dest)
+    /// Removes a sidecar and a signature that have no archive: they must not stand beside the one
+    /// that is made, not even for a moment. What another pack has written meanwhile is true, and
+    /// stays.
+    pub(super) async fn remove_orphans(&self) -> Result<(), PackError> {
+        if self.object.is_none() {
+            for orphan in self.sidecar.iter().chain(&self.signature) {
+                self.remove(orphan).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the signature of an archive that has been replaced by another one.
+    pub(super) async fn remove_old_signature(
+        &self,
+        digest: &OutputDigest,
+    ) -> Result<(), PackError> {
+        match &self.signature {
+            Some(old) if self.object.is_some() && !self.has_sidecar(digest.sha256).await => {
+                self.remove(old).await
             }
             _ => Ok(()),
         }
+    }
+
+    async fn remove(&self, object: &ObjectInfo) -> Result<(), PackError> {
+        self.dest.remove(object).await.map_err(PackError::Dest)
     }
 
     /// Whether the sidecar is there and true.
@@ -164,11 +193,48 @@ impl Destination {
 
     /// Writes the sidecar.
     pub(super) async fn write_sidecar(&self, sha256: Sha256) -> Result<(), PackError> {
-        let base = self.name.rsplit('/').next().unwrap_or(&self.name);
-        let line = Bytes::from(checksums::line(&sha256, base));
-        write_object(self.dest.as_ref(), &sidecar_of(&self.name), line, true)
+        let line = checksums::line(&sha256, self.base_name());
+        self.write(&sidecar_of(&self.name), line).await
+    }
+
+    /// Whether a good signature by the key is there.
+    ///
+    /// # Errors
+    /// [`PackError::OtherSignature`] where there is another one that must not be replaced.
+    pub(super) async fn has_signature(
+        &self,
+        key: &SigningKey,
+        observer: &dyn Observer,
+    ) -> Result<bool, PackError> {
+        let object = self.stat_existing().await?;
+        let Ok(key) = key.public_key() else {
+            return Err(PackError::NotSigned(self.name.clone()));
+        };
+        match check_signature(self.dest.as_ref(), &object, &key, observer).await {
+            Ok(_) => Ok(true),
+            Err(SignedArchiveError::Missing { .. }) => Ok(false),
+            Err(SignedArchiveError::Bad { .. }) if self.is_overwritten => Ok(false),
+            Err(SignedArchiveError::Bad { signature, .. }) => {
+                Err(PackError::OtherSignature(signature))
+            }
+            Err(SignedArchiveError::Store(error)) => Err(PackError::Dest(error)),
+        }
+    }
+
+    /// Writes the signature.
+    pub(super) async fn write_signature(&self, signature: String) -> Result<(), PackError> {
+        self.write(&signature_name(&self.name), signature).await
+    }
+
+    async fn write(&self, name: &str, text: String) -> Result<(), PackError> {
+        write_object(self.dest.as_ref(), name, Bytes::from(text), true)
             .await
             .map_err(PackError::Dest)
+    }
+
+    /// The archive's name without folders.
+    pub(super) fn base_name(&self) -> &str {
+        self.name.rsplit('/').next().unwrap_or(&self.name)
     }
 
     fn taken(&self) -> PackError {

@@ -80,14 +80,19 @@ impl PackSet {
         ends.max()
     }
 
+    /// The id of the backup.
+    pub(super) fn backup_id(&self) -> String {
+        let starts = self.exports.iter().filter_map(|export| export.started);
+        backup_id(starts.max())
+    }
+
     /// `{namespace}_backup_{YYYYMMDDHHMMSS}.zip`, as the set itself says.
     pub(super) fn archive_name(&self) -> AutomaticName {
         let pairs = self.exports.iter();
         let pairs = pairs.map(|export| known_pairs(export, &self.pairs));
         let label = pairs.collect::<Option<Vec<_>>>();
         let label = label.map(|pairs| label_of(pairs.into_iter().flatten()));
-        let starts = self.exports.iter().filter_map(|export| export.started);
-        let id = backup_id(starts.max());
+        let id = self.backup_id();
         AutomaticName {
             is_open: label.is_none(),
             name: format!(

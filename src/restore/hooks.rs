@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 /// What no hook needs to know of our own environment.
-const SECRETS: [&str; 1] = ["KINDPACK_REDACT_KEY"];
+const SECRETS: [&str; 2] = ["KINDPACK_REDACT_KEY", "KINDPACK_SIGN_PASSWORD"];
 
 /// A command to be run through `sh -c`.
 #[derive(Debug, Clone)]

@@ -35,6 +35,7 @@ mod rejects;
 mod restore;
 mod schemas;
 mod shell;
+mod signatures;
 mod snapshots;
 mod support;
 mod zip;

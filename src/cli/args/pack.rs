@@ -55,6 +55,9 @@ pub struct ArchiveOptions {
     /// Also pack all files in this folder, such as images (repeatable)
     #[arg(long, value_name = "SOURCE", value_hint = ValueHint::AnyPath, help_heading = "Archive")]
     pub with: Vec<Location>,
+    /// Sign the archive with this minisign secret key; writes ARCHIVE.minisig
+    #[arg(long, value_name = "KEYFILE", value_hint = ValueHint::FilePath, help_heading = "Archive")]
+    pub sign: Option<PathBuf>,
     /// Compression method
     #[arg(
         long,

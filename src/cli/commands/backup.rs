@@ -94,6 +94,7 @@ async fn single(context: &Context, args: BackupArgs) -> Result<AppConfig, Failur
         name: String::new(),
         queue_file: None,
         companions: args.shape.with.clone(),
+        signing_key_file: args.shape.sign.clone(),
         upload: args.shape.upload_options(),
         keep,
         notify,
@@ -196,7 +197,7 @@ async fn request(context: &Context, args: BackupArgs) -> Result<BackupRequest, F
         allow_missing: args.allow_missing.clone(),
         delete_exports: args.delete_exports,
         starts_anew: args.new,
-        pack: pack_request(context, &args.shape),
+        pack: pack_request(context, &args.shape).await?,
     })
 }
 

@@ -121,7 +121,7 @@ fn facts(app: &AppConfig) -> Vec<(&'static str, String)> {
         ("from", source.to_string()),
         ("exports", exports_words(exports, app.backup.delete_exports)),
         ("archive", archive.to_string()),
-        ("pack", pack_words(&app.backup.pack, &app.upload)),
+        ("pack", pack_words(app)),
         ("namespaces", all_or(strings(&kinds.namespaces))),
         ("only", all_or(strings(&kinds.only))),
         ("queue", queue_words(queue)),
@@ -141,7 +141,8 @@ fn exports_words(exports: &Location, are_deleted: bool) -> String {
 }
 
 /// The method, and each option that is not as it is by default.
-fn pack_words(pack: &PackRequest, upload: &UploadOptions) -> String {
+fn pack_words(app: &AppConfig) -> String {
+    let (pack, upload) = (&app.backup.pack, &app.upload);
     let (plain, plain_upload) = (PackRequest::default(), UploadOptions::default());
     let method = match pack.method {
         Method::Deflate => format!("deflate, level {}", pack.level),
@@ -153,7 +154,9 @@ fn pack_words(pack: &PackRequest, upload: &UploadOptions) -> String {
         .then(|| format!("starts within {}", spelled_duration(spread)));
     let class = upload.storage_class.as_ref();
     let key = upload.kms_key.as_ref();
+    let signing_key = app.signing_key_file.as_ref();
     let optional = [
+        signing_key.map(|path| format!("signed with {}", path.display())),
         pack.overwrite.then(|| "overwrites".to_owned()),
         accept_count,
         spread,
@@ -226,7 +229,7 @@ fn event(app: &AppConfig) -> Value {
         "snapshot": backup.snapshot_time,
         "allow_missing": strings(&backup.allow_missing),
         "delete_exports": backup.delete_exports,
-        "pack": pack_words(&backup.pack, &app.upload),
+        "pack": pack_words(app),
         "with": app.companions.iter().map(Location::to_string).collect::<Vec<_>>(),
         "keep": app.keep.as_ref().map(keep_words),
         "notify": app.notify.as_ref().map(notify_words),

@@ -22,6 +22,7 @@ use crate::pack::{
     ArchiveName, PackError, PackRequest, PackResult, PackedArchive, SelectionOptions, pack,
 };
 use crate::progress::Observer as _;
+use crate::signature::SIGNATURE_SUFFIX;
 use crate::store::{Location, Store, StoreError};
 
 /// Longer lists of selectors are refused: a million kinds with long names fit.
@@ -44,7 +45,7 @@ pub async fn run(context: &Context, args: PackArgs) -> CommandResult {
         None => Vec::new(),
     };
     let (source, typed) = (args.source.clone(), args.archive.clone());
-    let options = options(context, args, expect);
+    let options = options(context, args, expect).await?;
     let source = context.stores.folder(&source);
     let begun = Instant::now();
     let packed = pack(
@@ -123,9 +124,13 @@ fn destination(
     Ok((archive.folder(), store, ArchiveName::Explicit(name)))
 }
 
-fn options(context: &Context, args: PackArgs, expect: Vec<Selector>) -> PackRequest {
-    let shaped = pack_request(context, &args.shape);
-    PackRequest {
+async fn options(
+    context: &Context,
+    args: PackArgs,
+    expect: Vec<Selector>,
+) -> Result<PackRequest, Failure> {
+    let shaped = pack_request(context, &args.shape).await?;
+    Ok(PackRequest {
         wanted: SelectionOptions {
             only: args.only,
             exclude: args.exclude,
@@ -137,7 +142,7 @@ fn options(context: &Context, args: PackArgs, expect: Vec<Selector>) -> PackRequ
         dry_run: args.dry_run,
         all_faults: args.all_faults,
         ..shaped
-    }
+    })
 }
 
 /// The archive's path: as it was typed, or with the name that was chosen.
@@ -215,12 +220,16 @@ fn print_archive(
     for count in &accepted_counts {
         ui.note(count.to_string());
     }
+    if let Some(key) = sealed.signed_by {
+        ui.info(format!("Signed {path}{SIGNATURE_SUFFIX} with key {key}"));
+    }
     let quoted = shell_quote(path);
     ui.info(format!("Next: kindpack verify {quoted}"));
     ui.done(json!({
         "archive": path, "sha256": sealed.sha256, "bytes": sealed.bytes, "kinds": packed.kinds, "entities": packed.entities,
         "objects": packed.objects, "companions": packed.companions, "object_bytes": packed.object_bytes, "seconds": took.as_secs_f64(),
         "was_there": sealed.already_existed, "accepted_counts": accepted_counts,
+        "signed_by": sealed.signed_by.map(|key| key.to_string()),
     }));
 }
 

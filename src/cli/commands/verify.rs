@@ -2,29 +2,78 @@
 
 use std::time::Instant;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::archive::signed::{SignedArchiveError, check_signature};
 use crate::cli::args::VerifyArgs;
 use crate::cli::context::{CommandResult, Context};
 use crate::cli::exit::ExitCode;
 use crate::cli::failure::Failure;
+use crate::cli::keys::read_public_key;
 use crate::cli::open_archive::{self, ArchiveLocation};
 use crate::cli::output::{self, Ui};
 use crate::cli::text::shell_quote;
 use crate::progress::Observer as _;
+use crate::signature::{GoodSignature, PublicKey};
 use crate::verify::{VerifyReport, VerifyScope, any_zip, verify};
 
 pub async fn run(context: &Context, args: VerifyArgs) -> CommandResult {
+    let trusted = match &args.trusted {
+        Some(path) => Some(read_public_key(path).await?),
+        None => None,
+    };
     let location = open_archive::find(context, &args.archive).await?;
     let (title, bytes) = (location.title.clone(), location.object.len);
     let begun = Instant::now();
+    let signature = match &trusted {
+        Some(key) => Some(check_signature_of(context, &location, key).await?),
+        None => None,
+    };
     let report = read_all(context, &args, location).await?;
     context.ui.finish_phase();
     if !report.problems.is_empty() {
         return Err(damaged(report, &title));
     }
-    print_result(context, &args, &report, (&title, bytes), begun);
+    let verified = Verified {
+        title: &title,
+        bytes,
+        report,
+        signature,
+        seconds: begun.elapsed().as_secs_f64(),
+    };
+    print_result(context, &args, &verified);
     Ok(ExitCode::Done)
+}
+
+/// A good archive.
+struct Verified<'a> {
+    title: &'a str,
+    bytes: u64,
+    report: VerifyReport,
+    signature: Option<GoodSignature>,
+    seconds: f64,
+}
+
+/// Checks the signature, before anything of the archive is believed.
+async fn check_signature_of(
+    context: &Context,
+    location: &ArchiveLocation,
+    key: &PublicKey,
+) -> Result<GoodSignature, Failure> {
+    let (store, ui) = (location.store.as_ref(), context.ui.as_ref());
+    let checked = check_signature(store, &location.object, key, ui).await;
+    ui.finish_phase();
+    checked.map_err(|error| {
+        let class = match &error {
+            SignedArchiveError::Missing { .. } => Some("incomplete"),
+            SignedArchiveError::Bad { .. } => Some("damaged"),
+            SignedArchiveError::Store(_) => None,
+        };
+        if let Some(class) = class {
+            ui.json_problem(class, &location.title, &error.to_string());
+        }
+        Failure::from(error).prefix("verify")
+    })
 }
 
 async fn read_all(
@@ -60,25 +109,33 @@ fn damaged(report: VerifyReport, title: &str) -> Failure {
     open_archive::hint_at_plan(failure, title).prefix("verify")
 }
 
-fn print_result(
-    context: &Context,
-    args: &VerifyArgs,
-    report: &VerifyReport,
-    (title, bytes): (&str, u64),
-    begun: Instant,
-) {
+fn print_result(context: &Context, args: &VerifyArgs, verified: &Verified<'_>) {
     let ui = &context.ui;
-    let seconds = begun.elapsed().as_secs_f64();
+    let Verified {
+        title,
+        report,
+        seconds,
+        ..
+    } = verified;
     ui.info(format!(
         "OK: {title}: {}, {} ({seconds:.1} s)",
         seen(args, report),
-        output::bytes(bytes)
+        output::bytes(verified.bytes)
     ));
+    if let Some(signature) = &verified.signature {
+        let comment = signature.trusted_comment.replace('\t', ", ");
+        ui.info(format!("signed by key {}: {comment}", signature.key));
+    }
     show_set(ui, report);
     ui.done(json!({
         "archive": title, "entries": report.entries, "entities": report.entities, "companions": report.companions, "problems": [], "seconds": seconds,
         "accepted_counts": report.accepted_counts, "missing": report.missing, "snapshot_time": report.snapshot_time,
+        "signature": verified.signature.as_ref().map(signature_event),
     }));
+}
+
+fn signature_event(signature: &GoodSignature) -> Value {
+    json!({"key": signature.key.to_string(), "trusted_comment": signature.trusted_comment})
 }
 
 /// What was read.

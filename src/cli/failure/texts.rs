@@ -32,6 +32,7 @@ use crate::restore::Difference;
 use crate::restore::hooks::HookError;
 use crate::restore::journal::{InvalidTransition, JournalError};
 use crate::restore::lock::{LeaseError, LockOwner};
+use crate::signature::{KeyError, KeyId, PublicKey};
 use crate::store::name_limits::NameFault;
 use crate::transform::redact::RedactRule;
 
@@ -257,8 +258,37 @@ fn store_errors_read_as_accepted() {
 }
 
 #[test]
+fn signature_errors_read_as_accepted() {
+    ErrorTexts::default()
+        .parts(vec![
+            KeyError::NotASecretKey,
+            KeyError::NotAPublicKey,
+            KeyError::PasswordRequired,
+            KeyError::WrongPassword,
+        ])
+        .parts(vec![
+            SignatureError::Malformed,
+            SignatureError::Legacy,
+            SignatureError::OtherKey {
+                expected: key_id(),
+                found: key_id(),
+            },
+            SignatureError::Mismatch(key_id()),
+            SignatureError::Worker(worker()),
+        ])
+        .assert_as_accepted("signature");
+}
+
+fn key_id() -> KeyId {
+    let text =
+        "untrusted comment: a key\nRWQIQ5DMgeHq90oJ34Yy0t+5Wkvllmh3tS+Z9QQrUhyU7SlwUiKYA+/U\n";
+    PublicKey::parse(text).unwrap().id()
+}
+
+#[test]
 fn archive_errors_read_as_accepted() {
     let broken = || check_name("../set").unwrap_err();
+    let signature = || text("set.zip.minisig");
     let entry = || text("exports/a/output-0");
     ErrorTexts::default()
         .failures(vec![
@@ -285,6 +315,16 @@ fn archive_errors_read_as_accepted() {
                 fault: text("expected crc32 00000001, found 00000002"),
             },
             ArchiveError::Worker(worker()),
+        ])
+        .failures(vec![
+            SignedArchiveError::Missing {
+                signature: signature(),
+            },
+            SignedArchiveError::Bad {
+                signature: signature(),
+                error: SignatureError::Mismatch(key_id()),
+            },
+            SignedArchiveError::Store(not_found()),
         ])
         .parts(vec![
             UnpackError::Archive(other_archive()),
@@ -912,6 +952,8 @@ fn pack_verify_extract_and_prune_errors_read_as_accepted() {
             PackError::NoMatch(unmatched("Nothing")),
             PackError::SameCompanion(text("companions/a.png")),
             PackError::NotMissing(pair()),
+            PackError::OtherSignature(text("set.zip.minisig")),
+            PackError::NotSigned(text("set.zip")),
             PackError::Deflate(DataError::NoSyncBorder),
             PackError::Worker(worker()),
         ])

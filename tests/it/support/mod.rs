@@ -34,7 +34,7 @@ pub const PROGRAM: &str = env!("CARGO_BIN_EXE_kindpack");
 const TIME_OUT: Duration = Duration::from_secs(120);
 
 /// What would make the outcome depend on who runs the tests, and where.
-const FOREIGN: [&str; 21] = [
+const FOREIGN: [&str; 23] = [
     "CLOUDSDK_API_ENDPOINT_OVERRIDES_DATASTORE",
     "CLOUDSDK_API_ENDPOINT_OVERRIDES_FIRESTORE",
     "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE",
@@ -42,6 +42,8 @@ const FOREIGN: [&str; 21] = [
     "DATASTORE_EMULATOR_HOST_PATH",
     "DATASTORE_HOST",
     "KINDPACK_REDACT_KEY",
+    "KINDPACK_SIGN_PASSWORD",
+    "KINDPACK_SIGN_PASSWORD_FILE",
     "DATASTORE_PROJECT_ID",
     "STORAGE_EMULATOR_HOST",
     "GOOGLE_APPLICATION_CREDENTIALS",
