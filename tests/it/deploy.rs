@@ -1,6 +1,7 @@
 //! The files of `deploy/`, held against the programs and schemas that read them.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -63,6 +64,90 @@ fn kubernetes_schema_accepts_the_cron_job() {
     let printed = String::from_utf8_lossy(&output.stdout).into_owned()
         + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{printed}");
+}
+
+#[test]
+fn published_schemas_accept_action_workflow_and_compose() {
+    let test = "the action, the workflow and the compose file";
+    let Some(python) = python_with("check-jsonschema==0.39.0", "check_jsonschema", test) else {
+        return;
+    };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (schema, file) in [
+        ("github-actions", ".github/actions/restore/action.yml"),
+        ("github-workflows", "deploy/github-actions/restore.yml"),
+        ("github-workflows", ".github/workflows/ci.yml"),
+        ("compose-spec", "deploy/compose/compose.yaml"),
+    ] {
+        let output = Command::new(python.with_file_name("check-jsonschema"))
+            .args(["--builtin-schema", &format!("vendor.{schema}")])
+            .arg(root.join(file))
+            .output()
+            .unwrap();
+        let printed = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{file}: {printed}");
+    }
+}
+
+/// The script of the action's step that restores.
+fn restore_script() -> String {
+    let action = Path::new(env!("CARGO_MANIFEST_DIR")).join(".github/actions/restore/action.yml");
+    let action: Value = serde_saphyr::from_str(&fs::read_to_string(action).unwrap()).unwrap();
+    let steps = action["runs"]["steps"].as_array().unwrap();
+    let step = steps.iter().find(|step| step["id"] == "restore").unwrap();
+    step["run"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn action_restores_and_exports_the_variables() {
+    let desk = TestDir::new();
+    // Stands for the program: it shows what it is given.
+    desk.write(
+        "bin/kindpack",
+        "#!/bin/sh\nprintf '%s|' \"$@\" > args\n[ -z \"${KINDPACK_REDACT_KEY+set}\" ]\n",
+    );
+    let mode = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(desk.path("bin/kindpack"), mode).unwrap();
+    let path = format!("{}:/usr/bin:/bin", desk.path("bin").display());
+    let status = desk
+        .program("bash", &["-e", "-o", "pipefail", "-c", &restore_script()])
+        .env("PATH", path)
+        .env("ARCHIVE", "gs://shop-archive/")
+        .env("PROJECT", "shop-test")
+        .env("PORT", "8081")
+        .env("ONLY", "Order\nacme/My Kind\n")
+        .env("REDACT", "Customer.email=drop\n")
+        .env("KINDPACK_REDACT_KEY", "")
+        .env("GITHUB_ENV", desk.path("env"))
+        .env("GITHUB_OUTPUT", desk.path("output"))
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let read = |name| String::from_utf8(desk.read(name)).unwrap();
+    let target = "emulator:shop-test@localhost:8081";
+    assert_eq!(
+        read("args"),
+        format!(
+            "restore|gs://shop-archive/|--target|{target}|--only|Order|--only|acme/My Kind|--redact|Customer.email=drop|"
+        )
+    );
+    assert_eq!(
+        read("env"),
+        "DATASTORE_EMULATOR_HOST=localhost:8081\nDATASTORE_PROJECT_ID=shop-test\n"
+    );
+    assert_eq!(read("output"), "emulator-host=localhost:8081\n");
+}
+
+#[test]
+fn compose_restores_before_the_application_starts() {
+    let compose = &documents("compose/compose.yaml")[0]["services"];
+    let condition = &compose["application"]["depends_on"]["restore"]["condition"];
+    assert_eq!(condition, "service_completed_successfully");
+    // The command is one that the program understands: it fails for the missing folder alone.
+    let args = compose["restore"]["command"].as_array().unwrap();
+    let args: Vec<&str> = args.iter().filter_map(Value::as_str).collect();
+    let run = TestDir::new().expect(2, &args);
+    assert!(run.err.contains("/archives/"), "{}", run.brief());
 }
 
 /// The documents of a file of YAML.
