@@ -39,6 +39,10 @@ docs:
 deny:
     cargo deny check
 
+# Fuzz each target for so many seconds, or those that are named
+fuzz seconds="60" *targets:
+    fuzz/run {{seconds}} {{targets}}
+
 # A benchmark: throughput or cloud
 bench name="throughput":
     cargo bench --bench {{name}}

@@ -67,6 +67,8 @@ pub mod entity;
 pub mod export;
 pub mod extract;
 #[doc(hidden)]
+pub mod fuzzing;
+#[doc(hidden)]
 pub mod google;
 pub mod model;
 #[doc(hidden)]

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::client::{CallTimeouts, DatastoreClient};
 use super::error::DatastoreError;
+use super::query::QueryPage;
 use crate::google::{Credentials, may_see_tokens};
 use crate::model::{Kind, Namespace, Timestamp};
 
@@ -187,6 +188,16 @@ fn namespace_of(entity: &Value) -> Option<Namespace> {
         Some(name) => Some(Namespace::new(name.as_str()?)),
         None => (element.get("id")?.as_str()? == DEFAULT_NAMESPACE_ID).then(Namespace::default),
     }
+}
+
+/// Reads a page of a query, and its entities as statistics: for `fuzzing`.
+pub(crate) fn read_statistics(body: &[u8]) -> Option<Vec<KindStatistics>> {
+    let answer = serde_json::from_slice(body).ok()?;
+    let page = QueryPage::from_answer(answer, None).ok()?;
+    page.entities
+        .iter()
+        .for_each(|entity| drop(namespace_of(entity)));
+    Some(statistics_of(&Namespace::default(), &page.entities))
 }
 
 /// Statistics that can be read; a row of another form is left out, because it only informs.

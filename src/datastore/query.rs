@@ -53,7 +53,10 @@ impl DatastoreClient {
 }
 
 impl QueryPage {
-    fn from_answer(mut answer: Value, cursor: Option<&str>) -> Result<Self, DatastoreError> {
+    pub(super) fn from_answer(
+        mut answer: Value,
+        cursor: Option<&str>,
+    ) -> Result<Self, DatastoreError> {
         let entities = entities_of(&mut answer).ok_or_else(|| unexpected("entities"))?;
         let text = |field: &str| answer.pointer(field).and_then(Value::as_str);
         // `moreResults` says that there are more even on the last page.

@@ -88,7 +88,7 @@ impl PlanHead {
 
     /// What the plan's `seal` must be: it shows that neither target nor choices were changed by
     /// hand.
-    pub(super) fn digest(&self) -> Sha256 {
+    pub(crate) fn digest(&self) -> Sha256 {
         let json = serde_json::to_vec(self).expect(SERIALIZES);
         Sha256(sha2::Sha256::digest(json).into())
     }

@@ -3,7 +3,7 @@
 //! Knows folders and buckets. Must not know kinds, exports or zips.
 
 mod dir;
-mod gcs;
+pub(crate) mod gcs;
 mod location;
 pub mod name_limits;
 

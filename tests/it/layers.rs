@@ -19,7 +19,7 @@ const LAYERS: [&[&str]; 10] = [
     &["plan", "archive", "targets"],
     &["pack", "verify", "extract", "restore"],
     &["backup", "prune"],
-    &["config"],
+    &["config", "fuzzing"],
     &["cli"],
 ];
 

@@ -20,6 +20,7 @@ mod deploy;
 mod docs;
 mod environment;
 mod files_written;
+mod fuzz_corpus;
 mod golden_path;
 mod interrupted;
 mod layers;

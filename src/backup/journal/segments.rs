@@ -279,9 +279,25 @@ async fn read_segment(
         return Err(malformed(store, object, "it is too long"));
     }
     let bytes = read_object(store, object).await?;
-    let segment: Segment<BackupEvent> = serde_json::from_slice(&bytes)
-        .map_err(|error| malformed(store, object, &error.to_string()))?;
+    parse(&bytes).map_err(|error| malformed(store, object, &error.to_string()))
+}
+
+fn parse(bytes: &[u8]) -> Result<(Timestamp, BackupEvent), serde_json::Error> {
+    let segment: Segment<BackupEvent> = serde_json::from_slice(bytes)?;
     Ok((segment.at, segment.event))
+}
+
+/// Replays segments up to the first that is none or cannot have happened: for `fuzzing`.
+pub(crate) fn replay_segments<'a>(segments: impl Iterator<Item = &'a [u8]>) {
+    let mut state = RunState::default();
+    for segment in segments {
+        let Ok((at, event)) = parse(segment) else {
+            return;
+        };
+        if state.apply(&event, at).is_err() {
+            return;
+        }
+    }
 }
 
 fn malformed(store: &dyn Store, object: &ObjectInfo, reason: &str) -> BackupJournalError {

@@ -220,6 +220,13 @@ impl fmt::Display for OperationFailure {
     }
 }
 
+/// What can be shown of an import; none where it is no import: for `fuzzing`.
+pub(crate) fn read_import(body: &[u8]) -> Option<String> {
+    let operation: Operation = serde_json::from_slice(body).ok()?;
+    let state = operation.state();
+    (!operation.is_export()).then(|| format!("{state:?}"))
+}
+
 /// Errors of App Engine's old interface that pass: a time that is over (105, 7) and a transaction
 /// that was in another one's way (6).
 const PASSING: [&str; 3] = [

@@ -252,6 +252,16 @@ impl Response {
         }
     }
 
+    /// An answer to a request that had no token.
+    pub(super) fn without_token(status: u16, body: Bytes) -> Self {
+        Response {
+            source: None,
+            status,
+            headers: HeaderMap::new(),
+            body,
+        }
+    }
+
     pub(super) fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }

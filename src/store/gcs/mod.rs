@@ -237,10 +237,20 @@ impl GcsStore {
             .cloud
             .call(Method::GET, &address, Bytes::new(), HeaderMap::new())
             .await?;
+        self.read_page(prefix, &answer)
+    }
+
+    /// What an answer says of a page of a listing.
+    fn read_page(&self, prefix: &str, answer: &Response) -> Result<ListPage, GcsAttemptError> {
         match answer.status {
             200 => answer.json(),
             _ => Err(answer.failed(&self.display_name(prefix), "storage.objects.list")),
         }
+    }
+
+    fn infos(&self, resources: Vec<ObjectResource>) -> Result<Vec<ObjectInfo>, GcsAttemptError> {
+        let resources = resources.into_iter();
+        resources.map(|resource| self.info(resource)).collect()
     }
 
     /// The objects of a page, and the token of the next one.
@@ -250,8 +260,7 @@ impl GcsStore {
         token: Option<&str>,
     ) -> Result<(Vec<ObjectInfo>, Option<String>), GcsAttemptError> {
         let page = self.page(prefix, token).await?;
-        let infos = page.items.into_iter().map(|resource| self.info(resource));
-        Ok((infos.collect::<Result<_, _>>()?, page.next_page_token))
+        Ok((self.infos(page.items)?, page.next_page_token))
     }
 
     /// Every object whose name begins with `prefix` below this store's own, ordered by name.
@@ -473,6 +482,18 @@ impl GcsStore {
             };
             retry.failed(failed).await?;
         }
+    }
+}
+
+/// What can be shown of a page of a listing, or of its refusal: for `fuzzing`.
+pub(crate) fn read_listing(status: u16, body: Bytes) -> String {
+    let cloud = GcsClient::at("http://127.0.0.1:9", true, GcsOptions::default());
+    let store = GcsStore::new(Arc::new(cloud), "bucket", "");
+    let answer = Response::without_token(status, body);
+    let page = store.read_page("", &answer);
+    match page.and_then(|page| store.infos(page.items)) {
+        Ok(infos) => format!("{} objects", infos.len()),
+        Err(error) => format!("{error:?}"),
     }
 }
 

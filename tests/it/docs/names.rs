@@ -28,7 +28,7 @@ const FOREIGN_OPTIONS: [&str; 14] = [
 ];
 
 /// Folders whose files documents name from the root of the repository.
-const FOLDERS: [&str; 10] = [
+const FOLDERS: [&str; 11] = [
     ".ci/",
     ".github/",
     "benches/",
@@ -36,6 +36,7 @@ const FOLDERS: [&str; 10] = [
     "docs/",
     "examples/",
     "fixtures/",
+    "fuzz/",
     "src/",
     "tests/",
     "tools/",

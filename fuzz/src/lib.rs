@@ -1,0 +1,34 @@
+//! What must hold for any bytes: nothing panics, and what a reader accepts means the same to another
+//! reader, or to the same one after it was written again.
+//!
+//! libFuzzer looks for bytes for which it does not (`fuzz_targets/`), and `tests/it/fuzz_corpus.rs`
+//! tries all that are in `corpus/`.
+
+mod answers;
+mod archives;
+mod documents;
+mod exports;
+#[path = "../../tests/it/support/memory_store.rs"]
+mod memory_store;
+
+pub use answers::answers;
+pub use archives::{archive, manifest};
+pub use documents::{config, journal, plan, queue_file};
+pub use exports::{entity, log, metadata};
+
+/// What is tried with bytes.
+pub type Target = fn(&[u8]);
+
+/// All targets by their names.
+pub const TARGETS: [(&str, Target); 10] = [
+    ("answers", answers),
+    ("archive", archive),
+    ("config", config),
+    ("entity", entity),
+    ("journal", journal),
+    ("log", log),
+    ("manifest", manifest),
+    ("metadata", metadata),
+    ("plan", plan),
+    ("queue_file", queue_file),
+];
