@@ -10,6 +10,7 @@ use kindpack::plan::{ArchiveRef, Choices, Environment, Plan};
 use kindpack::{Archive, Store};
 
 use super::memory_store::MemoryStore;
+use super::run;
 
 /// An archive whose entries stand around a manifest that is tried.
 const SOUND: &[u8] = include_bytes!("../../fixtures/archives/kindpack-1-managed.zip");
@@ -43,11 +44,6 @@ pub fn sound_manifest() -> &'static Manifest {
         let archive = run(open(SOUND.to_vec()));
         archive.expect("the archive is sound").manifest().clone()
     })
-}
-
-fn run<T>(work: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().build();
-    runtime.expect("a runtime without I/O").block_on(work)
 }
 
 async fn open(bytes: Vec<u8>) -> Option<Archive> {

@@ -8,19 +8,22 @@ mod answers;
 mod archives;
 mod documents;
 mod exports;
+#[allow(clippy::duplicate_mod, reason = "the tests have it, too")]
 #[path = "../../tests/it/support/memory_store.rs"]
 mod memory_store;
+mod signatures;
 
 pub use answers::answers;
 pub use archives::{archive, manifest};
 pub use documents::{config, journal, plan, queue_file};
 pub use exports::{entity, log, metadata};
+pub use signatures::signature;
 
 /// What is tried with bytes.
 pub type Target = fn(&[u8]);
 
 /// All targets by their names.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("answers", answers),
     ("archive", archive),
     ("config", config),
@@ -31,4 +34,11 @@ pub const TARGETS: [(&str, Target); 10] = [
     ("metadata", metadata),
     ("plan", plan),
     ("queue_file", queue_file),
+    ("signature", signature),
 ];
+
+/// Runs what waits for a store or a worker.
+fn run<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    runtime.expect("a runtime without I/O").block_on(work)
+}
