@@ -60,9 +60,8 @@ pub fn queue_file(bytes: &[u8]) {
         return;
     };
     for name in [None, Some("default")] {
-        if let Ok(settings) = QueueSettings::read(text, name) {
-            settings.over(QueueOptions::default());
-        }
+        let settings = QueueSettings::read(text, name);
+        settings.map(|it| it.over(QueueOptions::default())).ok();
     }
 }
 
