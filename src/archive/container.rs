@@ -19,7 +19,7 @@ use crate::archive::deflate::DataError;
 use crate::archive::error::ArchiveError;
 use crate::archive::zip::{self, DirectoryEntry, DirectoryPlace, Rule, Strictness, Violation};
 use crate::model::{Method, PIECE_LEN_BYTES};
-use crate::store::{ObjectInfo, Store, StoreError};
+use crate::store::{ObjectInfo, Store, StoreError, read_exact};
 
 /// Manifests longer than this are not kept beside what is made of them.
 const MAX_MANIFEST_HELD_BYTES: usize = 8 << 20;
@@ -118,8 +118,12 @@ impl Container {
     async fn fetch(&self, offset: u64, len: usize) -> Result<Bytes, StoreError> {
         match self.held_range(offset, len) {
             Some(range) => Ok(self.tail.slice(range)),
-            None => self.store.read(&self.object, offset, len).await,
+            None => self.read_stored(offset, len).await,
         }
+    }
+
+    async fn read_stored(&self, offset: u64, len: usize) -> Result<Bytes, StoreError> {
+        read_exact(self.store.as_ref(), &self.object, offset, len).await
     }
 
     /// Where bytes of the archive are in its end, if they belong to it.
@@ -135,7 +139,7 @@ impl Container {
         let start = self.tail().0;
         if let Some(missing) = start.checked_sub(offset).filter(|missing| *missing > 0) {
             let missing = usize::try_from(missing).expect("a manifest that is kept is short");
-            let before = self.store.read(&self.object, offset, missing).await?;
+            let before = self.read_stored(offset, missing).await?;
             self.tail = [before, std::mem::take(&mut self.tail)].concat().into();
         }
         Ok(())
@@ -158,7 +162,7 @@ impl Container {
 
     async fn has_same_tail(&self) -> Result<bool, StoreError> {
         let (offset, tail) = self.tail();
-        let read = self.store.read(&self.object, offset, tail.len()).await?;
+        let read = self.read_stored(offset, tail.len()).await?;
         Ok(read == *tail)
     }
 
@@ -304,17 +308,14 @@ async fn read_tail(
     } else {
         end_len
     };
-    let mut tail = store
-        .read(object, object.len - tail_len, tail_len as usize)
-        .await?;
+    let mut tail = read_exact(store, object, object.len - tail_len, tail_len as usize).await?;
     let end = tail.slice(tail.len() - end_len as usize..);
     let place =
         zip::locate(&end, object.len, profile).map_err(|violation| refusal(title, violation))?;
     if place.in_tail(&tail, object.len).is_none() {
         // The directory is bounded by the rule that located it.
-        tail = store
-            .read(object, place.offset, (object.len - place.offset) as usize)
-            .await?;
+        let len = (object.len - place.offset) as usize;
+        tail = read_exact(store, object, place.offset, len).await?;
     }
     Ok((tail, place))
 }

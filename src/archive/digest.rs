@@ -8,7 +8,7 @@ use sha2::Digest as _;
 
 use crate::model::{PIECE_LEN_BYTES, Sha256};
 use crate::runtime::workers::Workers;
-use crate::store::{ObjectInfo, Store, StoreError};
+use crate::store::{ObjectInfo, Store, StoreError, read_exact};
 
 /// Pieces of an object that are read at once for its digest.
 pub const READS_PER_DIGEST: u64 = 2;
@@ -62,7 +62,7 @@ pub(super) fn read_in_order<'a>(
     let reads = (0..object.len.div_ceil(PIECE_LEN_BYTES as u64)).map(move |number| {
         let offset = number * PIECE_LEN_BYTES as u64;
         let len = (object.len - offset).min(PIECE_LEN_BYTES as u64);
-        store.read(object, offset, len as usize)
+        read_exact(store, object, offset, len as usize)
     });
     stream::iter(reads).buffered(READS_PER_DIGEST as usize)
 }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use tokio::task::JoinHandle;
 
-use crate::store::{ObjectInfo, Store, StoreError};
+use crate::store::{ObjectInfo, Store, StoreError, read_exact};
 
 /// Blocks that are read or held beyond the one that was requested last.
 const BLOCKS_AHEAD: usize = 32;
@@ -141,7 +141,10 @@ impl ReadAhead {
                 usize::try_from(len(&range)).expect("what is read ahead is bounded by the memory"),
             );
             let start = range.start;
-            let reading = tokio::spawn(async move { store.read(&object, start, range_len).await });
+            let reading =
+                tokio::spawn(
+                    async move { read_exact(store.as_ref(), &object, start, range_len).await },
+                );
             plan.blocks.push_back(Arc::new(Block {
                 range,
                 state: tokio::sync::Mutex::new(BlockState::Reading(reading)),

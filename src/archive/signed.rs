@@ -11,7 +11,7 @@ use crate::signature::{
     GoodSignature, MAX_SIGNATURE_BYTES, PublicKey, SIGNATURE_SUFFIX, Signature, SignatureCheck,
     SignatureError,
 };
-use crate::store::{ObjectInfo, Store, StoreError};
+use crate::store::{ObjectInfo, Store, StoreError, read_exact};
 
 /// Why no good signature by a key is beside an archive.
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +100,6 @@ async fn read_signature(store: &dyn Store, name: &str) -> Result<String, SignedA
         error => SignedArchiveError::Store(error),
     })?;
     let len = object.len.min(MAX_SIGNATURE_BYTES);
-    let bytes = store.read(&object, 0, len as usize).await?;
+    let bytes = read_exact(store, &object, 0, len as usize).await?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

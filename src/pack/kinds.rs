@@ -14,7 +14,7 @@ use crate::export::discover::{Export, ExportPart};
 use crate::export::inspect::{self, ContentKind, Inspector, PieceSummary};
 use crate::model::{EntryRole, Kind, KindRef, Method};
 use crate::runtime::workers::Workers;
-use crate::store::{ObjectInfo, Store};
+use crate::store::{ObjectInfo, Store, read_exact};
 
 /// Reads the data of exports that leave kind or namespace open, once.
 pub(super) async fn read_kinds(
@@ -119,7 +119,7 @@ async fn inspect_once(
 async fn read_piece(store: &dyn Store, piece: PieceBytes) -> Result<Bytes, PackError> {
     match piece {
         PieceBytes::InStore(part) => {
-            let read = store.read(&part.object, part.offset, part.len).await;
+            let read = read_exact(store, &part.object, part.offset, part.len).await;
             read.map_err(PackError::reading)
         }
         PieceBytes::InMemory(bytes) => Ok(bytes),

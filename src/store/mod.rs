@@ -9,6 +9,7 @@ pub mod name_limits;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -243,7 +244,7 @@ pub enum StoreError {
         /// What was tried, such as `reading`.
         deed: &'static str,
         /// What the system said.
-        source: std::io::Error,
+        source: io::Error,
     },
 }
 
@@ -425,16 +426,38 @@ async fn create_small<S: Store + ?Sized>(
     writer.publish(ObjectMetadata::default()).await
 }
 
+/// As [`Store::read`], for whoever relies on the length: a store that gives fewer bytes has failed.
+///
+/// # Errors
+/// As [`Store::read`], and [`StoreError::Io`] where bytes are missing.
+pub async fn read_exact(
+    store: &dyn Store,
+    object: &ObjectInfo,
+    offset: u64,
+    len: usize,
+) -> Result<Bytes, StoreError> {
+    let bytes = store.read(object, offset, len).await?;
+    if bytes.len() == len {
+        return Ok(bytes);
+    }
+    let fault = format!("expected {len} bytes, found {}", bytes.len());
+    Err(StoreError::Io {
+        name: store.display_name(&object.name),
+        deed: "reading",
+        source: io::Error::new(io::ErrorKind::UnexpectedEof, fault),
+    })
+}
+
 /// Reads a whole small object.
 ///
 /// # Errors
-/// As [`Store::read`].
+/// As [`read_exact`].
 pub async fn read_object(store: &dyn Store, object: &ObjectInfo) -> Result<Bytes, StoreError> {
     let len = usize::try_from(object.len).map_err(|_| StoreError::NotAFile {
         name: store.display_name(&object.name),
         fault: "is too large for the memory of this machine",
     })?;
-    store.read(object, 0, len).await
+    read_exact(store, object, 0, len).await
 }
 
 /// Writes a whole small object.
