@@ -304,7 +304,7 @@ impl PackJob<'_> {
         let mut archive = self.begin_archive().await?;
         let (manifest, range) = self.write_set(&mut archive).await?;
         let output = archive.finish().await?;
-        self.place.remove_orphans().await?;
+        self.place.remove_outdated(output.digest.sha256).await?;
         let about = about(&manifest, output.digest.sha256, range);
         let was_there = match output.writer.publish(about).await {
             Ok(()) => false,
@@ -312,9 +312,8 @@ impl PackJob<'_> {
             Err(StoreError::AlreadyExists { .. }) => true,
             Err(error) => return Err(PackError::Dest(error)),
         };
-        match was_there {
-            true => self.place.recognise(&output.digest).await?,
-            false => self.place.remove_old_signature(&output.digest).await?,
+        if was_there {
+            self.place.recognise(&output.digest).await?;
         }
         let (digest, signature) = (output.digest, output.signature);
         Ok(PackedArchive::new(digest, signature, manifest, was_there))

@@ -157,33 +157,22 @@ impl Destination {
         }
     }
 
-    /// Removes a sidecar and a signature that have no archive: they must not stand beside the one
-    /// that is made, not even for a moment. What another pack has written meanwhile is true, and
-    /// stays.
-    pub(super) async fn remove_orphans(&self) -> Result<(), PackError> {
-        if self.object.is_none() {
-            for orphan in self.sidecar.iter().chain(&self.signature) {
-                self.remove(orphan).await?;
-            }
+    /// Removes the sidecar and the signature of no archive, or of one that other bytes replace: they
+    /// must not stand beside the archive that is made, not even for a moment. What another pack has
+    /// written meanwhile is true, and stays.
+    pub(super) async fn remove_outdated(&self, sha256: Sha256) -> Result<(), PackError> {
+        let is_replaced = self.object.is_some();
+        if is_replaced && self.has_sidecar(sha256).await {
+            return Ok(());
+        }
+        for old in self.sidecar.iter().chain(&self.signature) {
+            let removed = match is_replaced {
+                true => remove_replaced(self.dest.as_ref(), old).await,
+                false => self.dest.remove(old).await,
+            };
+            removed.map_err(PackError::Dest)?;
         }
         Ok(())
-    }
-
-    /// Removes the signature of an archive that has been replaced by another one.
-    pub(super) async fn remove_old_signature(
-        &self,
-        digest: &OutputDigest,
-    ) -> Result<(), PackError> {
-        match &self.signature {
-            Some(old) if self.object.is_some() && !self.has_sidecar(digest.sha256).await => {
-                self.remove(old).await
-            }
-            _ => Ok(()),
-        }
-    }
-
-    async fn remove(&self, object: &ObjectInfo) -> Result<(), PackError> {
-        self.dest.remove(object).await.map_err(PackError::Dest)
     }
 
     /// Whether the sidecar is there and true.
@@ -244,6 +233,14 @@ impl Destination {
 
 fn sidecar_of(name: &str) -> String {
     format!("{name}.sha256")
+}
+
+/// Removes what stands beside an archive that is replaced. A bucket that keeps versions keeps it.
+async fn remove_replaced(dest: &dyn Store, old: &ObjectInfo) -> Result<(), StoreError> {
+    match dest.delete_unchanged(old).await {
+        Err(StoreError::NotFound { .. } | StoreError::Changed { .. }) => Ok(()),
+        removed => removed,
+    }
 }
 
 /// What there is of a name. Whoever may only create finds out when the archive gets its name: that

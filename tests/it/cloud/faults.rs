@@ -654,6 +654,22 @@ fn missing_sidecar_is_written_by_next_run() {
 }
 
 #[test]
+fn replaced_archive_never_keeps_the_old_sidecar() {
+    let shop = little();
+    shop.expect(0, &PACK);
+    let replace = [&PACK[..], &["--overwrite", "--method", "store"]].concat();
+    shop.server.forget();
+    shop.server.plan_many(Call::Insert, 1, 9, Deed::Status(403));
+    shop.expect(6, &replace);
+    assert_eq!(shop.server.names("vault"), [STORED]);
+    shop.server.forget();
+    shop.expect(0, &["verify", ARCHIVE]);
+    shop.expect(0, &replace);
+    assert_eq!(shop.server.names("vault"), [STORED, SIDECAR]);
+    shop.expect(0, &["verify", ARCHIVE]);
+}
+
+#[test]
 fn a_sidecar_without_its_archive_never_lies() {
     let shop = little();
     shop.local();
