@@ -205,7 +205,7 @@ async fn inspect(
     let title = store.display_name(&object.name);
     match Archive::open(store.clone(), object.clone(), title).await {
         Ok(archive) => {
-            let seal = seal_of(store.as_ref(), &object, sidecar).await;
+            let seal = seal_of(store.as_ref(), &object, sidecar).await?;
             let holds = ArchiveContents::from_manifest(archive.manifest());
             Ok(Some(CatalogEntry::new(object, seal, Some(holds))))
         }
@@ -226,14 +226,16 @@ async fn seal_of(
     store: &dyn Store,
     archive: &ObjectInfo,
     sidecar: Option<ObjectInfo>,
-) -> Integrity {
+) -> Result<Integrity, StoreError> {
     let Some(sidecar) = sidecar else {
-        return Integrity::MissingSidecar;
+        return Ok(Integrity::MissingSidecar);
     };
     let is_stored = |sha256| stored_digest(archive).is_none_or(|told| told == sha256);
     match read_sidecar(store, &archive.name, &sidecar).await {
-        Some(sha256) if is_stored(sha256) => Integrity::Complete,
-        _ => Integrity::WrongSidecar,
+        Ok(Some(sha256)) if is_stored(sha256) => Ok(Integrity::Complete),
+        Ok(_) => Ok(Integrity::WrongSidecar),
+        Err(StoreError::NotFound { .. }) => Ok(Integrity::MissingSidecar),
+        Err(error) => Err(error),
     }
 }
 
@@ -248,16 +250,27 @@ pub fn stored_digest(archive: &ObjectInfo) -> Option<Sha256> {
 /// What the sidecar of the archive of that name says, if there is one for it.
 pub async fn sidecar_digest(store: &dyn Store, archive: &str) -> Option<Sha256> {
     let sidecar = store.stat(&format!("{archive}.sha256")).await.ok()?;
-    read_sidecar(store, archive, &sidecar).await
+    read_sidecar(store, archive, &sidecar).await.ok()?
 }
 
-async fn read_sidecar(store: &dyn Store, archive: &str, sidecar: &ObjectInfo) -> Option<Sha256> {
+/// The digest that a sidecar holds for the archive of that name; none where it holds something
+/// else.
+///
+/// # Errors
+/// What the store says.
+pub async fn read_sidecar(
+    store: &dyn Store,
+    archive: &str,
+    sidecar: &ObjectInfo,
+) -> Result<Option<Sha256>, StoreError> {
     if sidecar.len > MAX_SIDECAR_BYTES {
-        return None;
+        return Ok(None);
     }
-    let text = read_object(store, sidecar).await.ok()?;
-    let (sha256, name) = checksums::parse_first(std::str::from_utf8(&text).ok()?)?;
-    (archive.rsplit('/').next() == Some(&name)).then_some(sha256)
+    let bytes = read_object(store, sidecar).await?;
+    let parsed = std::str::from_utf8(&bytes).ok();
+    let parsed = parsed.and_then(checksums::parse_first);
+    let of_archive = parsed.filter(|(_, name)| archive.rsplit('/').next() == Some(name));
+    Ok(of_archive.map(|(sha256, _)| sha256))
 }
 
 #[cfg(test)]

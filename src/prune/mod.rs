@@ -28,8 +28,12 @@ use policy::time_of_id;
 /// How many archives are verified at once.
 const MAX_CONCURRENT_CHECKS: usize = 4;
 
-/// What stands beside an archive and goes with it.
-const SIDECARS: [&str; 2] = [".sha256", ".minisig"];
+/// How the sidecar of an archive ends. It goes last: alone it tells what an interrupted removal has
+/// left.
+const SIDECAR_SUFFIX: &str = ".sha256";
+
+/// What stands beside an archive and goes with it, in this order.
+const SIDECARS: [&str; 2] = [".minisig", SIDECAR_SUFFIX];
 
 /// The label of archives that hold several namespaces.
 const SEVERAL_NAMESPACES: &str = "all";
@@ -100,6 +104,8 @@ pub struct PrunePlan {
     store: Arc<dyn Store>,
     /// The oldest first; what the policy is not about comes before.
     pub archives: Vec<PrunedArchive>,
+    /// Names of archives that an interrupted removal has removed, and not what stood beside them.
+    half_removed: Vec<String>,
 }
 
 /// A plan whose kept archives are good, so that the others may go.
@@ -158,9 +164,11 @@ impl PrunePlan {
         };
         candidates.retain(is_wanted);
         group_damaged(&mut candidates);
+        let archives = decide(candidates, policy);
         Ok(PrunePlan {
+            half_removed: find_half_removed(store.as_ref(), &archives).await?,
             store: store.clone(),
-            archives: decide(candidates, policy),
+            archives,
         })
     }
 
@@ -238,7 +246,11 @@ impl VerifiedPrunePlan {
     /// # Errors
     /// At the first archive that the store refuses to remove for another reason.
     pub async fn remove(self, observer: &dyn Observer) -> Result<PruneResult, PruneError> {
-        let PrunePlan { store, archives } = self.0;
+        let PrunePlan {
+            store,
+            archives,
+            half_removed,
+        } = self.0;
         let mut result = PruneResult::default();
         for PrunedArchive { object, .. } in archives.into_iter().filter(PrunedArchive::goes) {
             match remove_archive(store.as_ref(), &object).await {
@@ -256,6 +268,9 @@ impl VerifiedPrunePlan {
                 Err(error) => return Err(error.into()),
             }
         }
+        for archive in half_removed {
+            remove_sidecars(store.as_ref(), &archive).await?;
+        }
         Ok(result)
     }
 }
@@ -263,11 +278,54 @@ impl VerifiedPrunePlan {
 /// Removes an archive, then what stands beside it. Where it is gone already, only the latter.
 async fn remove_archive(store: &dyn Store, archive: &ObjectInfo) -> Result<(), StoreError> {
     if_there(store.delete_unchanged(archive).await)?;
-    let names = SIDECARS.map(|suffix| format!("{}{suffix}", archive.name));
+    remove_sidecars(store, &archive.name).await
+}
+
+/// Removes what stands beside an archive.
+async fn remove_sidecars(store: &dyn Store, archive: &str) -> Result<(), StoreError> {
+    let names = SIDECARS.map(|suffix| format!("{archive}{suffix}"));
     for sidecar in store.stat_all(&names).await?.iter().flatten() {
         if_there(store.delete_unchanged(sidecar).await)?;
     }
     Ok(())
+}
+
+/// The archives of which an interrupted removal has left a sidecar: with a name of kindpack's own
+/// choosing, and older than one that stays. A sidecar comes after its archive, so nobody is making
+/// one of them just now.
+async fn find_half_removed(
+    store: &dyn Store,
+    archives: &[PrunedArchive],
+) -> Result<Vec<String>, StoreError> {
+    let listed = store.list_folder().await?;
+    let mut found = Vec::new();
+    for sidecar in &listed {
+        let Some(archive) = sidecar.name.strip_suffix(SIDECAR_SUFFIX) else {
+            continue;
+        };
+        let is_there = listed.iter().any(|object| object.name == archive);
+        if !is_there
+            && is_outdated(archive, archives)
+            && catalog::read_sidecar(store, archive, sidecar)
+                .await?
+                .is_some()
+        {
+            found.push(archive.to_owned());
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a name is that of an archive which is older than one of its label that stays.
+fn is_outdated(name: &str, archives: &[PrunedArchive]) -> bool {
+    let Some(named) = NameParts::read(name) else {
+        return false;
+    };
+    let is_newer = |one: &PrunedArchive| {
+        let is_same = one.label.as_deref() == Some(named.namespace);
+        is_same && one.stays() && one.id.as_deref().is_some_and(|id| id > named.id)
+    };
+    archives.iter().any(is_newer)
 }
 
 /// What is gone already needs no removal.

@@ -153,6 +153,31 @@ fn policy_keeps_archives_by_their_backup_ids() {
     assert_eq!(names(&desk), remaining());
 }
 
+/// A name in the vault, of a night of `acme`.
+fn acme(night: &str, ending: &str) -> String {
+    format!("acme_backup_{night}010000.zip{ending}")
+}
+
+#[test]
+fn leftover_of_interrupted_prune_goes() {
+    let desk = own_vault();
+    let sidecar = |night: &str| format!("{}  {}\n", "0".repeat(64), acme(night, ""));
+    for (night, ending, bytes) in [
+        ("20251230", ".sha256", sidecar("20251230")),
+        ("20251230", ".minisig", "signature".to_owned()),
+        // No archive of its label stays that is newer; and what says something else.
+        ("20990102", ".sha256", sidecar("20990102")),
+        ("20251229", ".sha256", sidecar("20251228")),
+    ] {
+        desk.write(&format!("vault/{}", acme(night, ending)), bytes);
+    }
+    let args = [&["prune", "vault"][..], &POLICY].concat();
+    assert_eq!(desk.json(0, &args)["removed"], 52);
+    let mut expected = remaining();
+    expected.extend(["20990102", "20251229"].map(|night| acme(night, ".sha256")));
+    assert_eq!(names(&desk), expected);
+}
+
 #[test]
 fn dry_run_shows_the_same_and_changes_nothing() {
     let desk = own_vault();
