@@ -17,6 +17,7 @@ mod config;
 mod datastore;
 mod demo;
 mod deploy;
+mod disks;
 mod docs;
 mod environment;
 mod files_written;
