@@ -76,7 +76,8 @@ pub mod notify;
 pub mod pack;
 pub mod plan;
 pub mod progress;
-mod prune;
+#[doc(hidden)]
+pub mod prune;
 pub mod restore;
 pub mod runtime;
 pub mod signature;

@@ -10,6 +10,7 @@ mod documents;
 mod exports;
 #[allow(clippy::duplicate_mod, reason = "the tests have it, too")]
 #[path = "../../tests/it/support/memory_store.rs"]
+#[allow(dead_code, reason = "the tests use more of it")]
 mod memory_store;
 mod signatures;
 

@@ -8,7 +8,7 @@ pub(crate) mod http;
 mod idle_timeout;
 pub(crate) mod rate_limit;
 pub(crate) mod refusal;
-pub(crate) mod retry;
+pub mod retry;
 
 pub use auth::{Credentials, Token, TokenError, TokenSource, may_see_tokens};
 

@@ -95,6 +95,26 @@ impl Location {
         }
     }
 
+    /// Folder and name of an object; `None` where the location has no name at its end.
+    fn split(&self) -> Option<(Location, String)> {
+        match self {
+            Location::Local(path) => {
+                let (folder, name) = Location::split_local(path)?;
+                Some((Location::Local(folder), name))
+            }
+            Location::Bucket { bucket, name } => {
+                // The folder keeps its last slash: there may be several.
+                let (folder, base) = name.split_at(name.rfind('/').map_or(0, |slash| slash + 1));
+                let bucket = bucket.clone();
+                let folder = Location::Bucket {
+                    bucket,
+                    name: folder.to_owned(),
+                };
+                (!base.is_empty()).then(|| (folder, base.to_owned()))
+            }
+        }
+    }
+
     /// Folder and name of a local object, such as `("a/b", "c.zip")`; `None` where the path has no
     /// name at its end.
     pub fn split_local(path: &Path) -> Option<(PathBuf, String)> {
@@ -107,11 +127,18 @@ impl Location {
     }
 }
 
+/// What stands between the program and every store that it opens.
+pub trait StoreLayer: fmt::Debug + Send + Sync {
+    /// The store at a location, seen through the layer.
+    fn wrap(&self, location: &Location, store: Arc<dyn Store>) -> Arc<dyn Store>;
+}
+
 /// From a location to the store that is there. Buckets share one connection.
 #[derive(Debug, Clone)]
 pub struct StoreRegistry {
     cloud: Arc<GcsClient>,
     upload: Arc<UploadOptions>,
+    layer: Option<Arc<dyn StoreLayer>>,
 }
 
 impl StoreRegistry {
@@ -125,6 +152,16 @@ impl StoreRegistry {
         StoreRegistry {
             cloud: Arc::new(cloud),
             upload: Arc::default(),
+            layer: None,
+        }
+    }
+
+    /// The same stores, each seen through a layer.
+    #[must_use]
+    pub fn with_layer(self, layer: Arc<dyn StoreLayer>) -> Self {
+        StoreRegistry {
+            layer: Some(layer),
+            ..self
         }
     }
 
@@ -132,8 +169,8 @@ impl StoreRegistry {
     #[must_use]
     pub fn with_upload(&self, upload: UploadOptions) -> Self {
         StoreRegistry {
-            cloud: self.cloud.clone(),
             upload: Arc::new(upload),
+            ..self.clone()
         }
     }
 
@@ -150,25 +187,24 @@ impl StoreRegistry {
 
     /// What lies below a location.
     pub fn folder(&self, location: &Location) -> Arc<dyn Store> {
-        match location {
+        let store: Arc<dyn Store> = match location {
             Location::Local(path) => Arc::new(DirStore::new(path)),
             Location::Bucket { bucket, name } => self.bucket(bucket, name),
-        }
+        };
+        self.layered(location, store)
     }
 
     /// The folder of an object as a store, and the object's name there; `None` where the location
     /// has no name at its end.
     pub fn object(&self, location: &Location) -> Option<(Arc<dyn Store>, String)> {
-        match location {
-            Location::Local(path) => {
-                let (folder, name) = Location::split_local(path)?;
-                Some((Arc::new(DirStore::new(folder)), name))
-            }
-            Location::Bucket { bucket, name } => {
-                // The folder keeps its last slash: there may be several.
-                let (folder, base) = name.split_at(name.rfind('/').map_or(0, |slash| slash + 1));
-                (!base.is_empty()).then(|| (self.bucket(bucket, folder), base.to_owned()))
-            }
+        let (folder, name) = location.split()?;
+        Some((self.folder(&folder), name))
+    }
+
+    fn layered(&self, location: &Location, store: Arc<dyn Store>) -> Arc<dyn Store> {
+        match &self.layer {
+            Some(layer) => layer.wrap(location, store),
+            None => store,
         }
     }
 }

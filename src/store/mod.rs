@@ -17,7 +17,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 pub use dir::DirStore;
 pub use gcs::{GcsClient, GcsOptions, GcsStore, UploadOptions};
-pub use location::{Location, LocationError, StoreRegistry, is_bucket_address};
+pub use location::{Location, LocationError, StoreLayer, StoreRegistry, is_bucket_address};
 
 use crate::model::{Crc32c, Sha256};
 use crate::store::name_limits::NameFault;

@@ -20,6 +20,7 @@ mod deploy;
 mod disks;
 mod docs;
 mod environment;
+mod faults;
 mod files_written;
 mod fuzz_corpus;
 mod golden_path;

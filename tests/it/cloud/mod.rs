@@ -3,7 +3,7 @@
 
 mod bad_input;
 mod faults;
-mod fixture;
+pub mod fixture;
 mod golden;
 mod kills;
 mod limits;

@@ -4,7 +4,7 @@
 mod admin_fidelity;
 mod deletes;
 mod exports;
-mod fixture;
+pub mod fixture;
 mod kinds;
 mod leases;
 mod program;

@@ -69,6 +69,11 @@ impl<C: Copy + Ord, D: Copy> FaultPlan<C, D> {
         self.counts.get(&call).copied().unwrap_or_default()
     }
 
+    /// How often each call came.
+    pub fn counts(&self) -> &BTreeMap<C, usize> {
+        &self.counts
+    }
+
     /// Faults that never happened: a test that planned them has tested nothing.
     pub fn unfired(&self) -> Vec<Fault<C, D>> {
         let unfired = self.faults.iter().filter(|fault| !fault.has_fired);

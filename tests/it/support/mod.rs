@@ -6,6 +6,7 @@ pub mod datastore_server;
 pub mod emulator;
 pub mod entities;
 pub mod fault_plan;
+pub mod faults;
 pub mod fixtures;
 pub mod gcs_server;
 pub mod http_server;
