@@ -11,7 +11,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::archive::checksums::{self, SHA256_ATTRIBUTE};
 use crate::archive::{Archive, ArchiveError};
-use crate::model::{Manifest, Namespace, Sha256, Timestamp};
+use crate::model::{KindCounts, Manifest, Namespace, Sha256, Timestamp};
 use crate::store::{ObjectInfo, Store, StoreError, read_object};
 
 /// How many archives are opened at once.
@@ -69,6 +69,8 @@ fn in_folder(name: &str) -> Option<&str> {
 pub enum Integrity {
     /// It is.
     Complete,
+    /// It is not a zip, or its end is cut off.
+    NotAZip,
     /// The zip is none of kindpack, or not whole.
     NotAnArchive,
     /// There is no sidecar, as after a crash between the two; `pack` makes it good.
@@ -81,6 +83,7 @@ impl fmt::Display for Integrity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Integrity::Complete => "sealed",
+            Integrity::NotAZip => "not a zip, or cut off",
             Integrity::NotAnArchive => "not a kindpack archive",
             Integrity::MissingSidecar => "no sidecar",
             Integrity::WrongSidecar => "sidecar of another archive",
@@ -138,6 +141,8 @@ pub struct ArchiveContents {
     pub namespaces: Vec<Namespace>,
     /// Pairs of namespace and kind.
     pub kinds: u64,
+    /// Kinds, where one that is in several namespaces counts once.
+    pub distinct_kinds: u64,
     /// Entities of all of them.
     pub entities: u64,
     /// Start of the first export.
@@ -154,6 +159,7 @@ impl ArchiveContents {
             database: manifest.backup.database.clone(),
             namespaces: namespaces.into_iter().cloned().collect(),
             kinds: manifest.totals.kinds,
+            distinct_kinds: KindCounts::from_manifest(manifest).kinds,
             entities: manifest.totals.entities,
             started: manifest.backup.started,
         }
@@ -213,11 +219,13 @@ async fn inspect(
             Ok(None)
         }
         Err(ArchiveError::Store(error)) => Err(error),
-        Err(_) => Ok(Some(CatalogEntry::new(
-            object,
-            Integrity::NotAnArchive,
-            None,
-        ))),
+        Err(error) => {
+            let seal = match error {
+                ArchiveError::NotAZip { .. } => Integrity::NotAZip,
+                _ => Integrity::NotAnArchive,
+            };
+            Ok(Some(CatalogEntry::new(object, seal, None)))
+        }
     }
 }
 

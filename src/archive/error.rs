@@ -28,14 +28,10 @@ pub enum ArchiveError {
         violation: Violation,
     },
     /// There is no manifest where it must be.
-    #[error(
-        "{archive} is not an archive of kindpack: {last} is the last entry, not a stored manifest.json"
-    )]
+    #[error("{archive} is not an archive of kindpack: it has no stored manifest.json at its end")]
     NoManifest {
         /// The archive.
         archive: String,
-        /// The last entry.
-        last: String,
     },
     /// The manifest cannot be read.
     #[error("{archive}: manifest.json: {fault}")]

@@ -34,21 +34,14 @@ pub(super) fn find(
     archive: &str,
     entries: &[DirectoryEntry],
 ) -> Result<DirectoryEntry, ArchiveError> {
-    let last = match entries.last() {
-        Some(last)
-            if last.name == MANIFEST_NAME
-                && last.method == Method::Store
-                && last.len <= MAX_MANIFEST_BYTES =>
-        {
-            return Ok(last.clone());
-        }
-        Some(last) => format!("{:?} ({:?}, {} bytes)", last.name, last.method, last.len),
-        None => "nothing".to_owned(),
+    let is_manifest = |last: &&DirectoryEntry| {
+        last.name == MANIFEST_NAME && last.method == Method::Store && last.len <= MAX_MANIFEST_BYTES
     };
-    Err(ArchiveError::NoManifest {
-        archive: archive.to_owned(),
-        last,
-    })
+    let manifest = entries.last().filter(is_manifest);
+    let archive = archive.to_owned();
+    manifest
+        .cloned()
+        .ok_or(ArchiveError::NoManifest { archive })
 }
 
 /// Parses a manifest, its format first.

@@ -82,14 +82,19 @@ impl FromStr for BackupSource {
     type Err = BackupSourceError;
 
     fn from_str(text: &str) -> Result<Self, BackupSourceError> {
-        match text.parse()? {
-            TargetSpec::Datastore { project, database } => {
+        let is_datastore = text.starts_with("datastore:") || text.starts_with("emulator:");
+        match text.parse() {
+            Ok(TargetSpec::Datastore { project, database }) => {
                 Ok(BackupSource::Datastore { project, database })
             }
-            TargetSpec::Emulator { project, host } => Ok(BackupSource::Emulator { project, host }),
-            TargetSpec::Dir(_) | TargetSpec::Ndjson(_) => {
+            Ok(TargetSpec::Emulator { project, host }) => {
+                Ok(BackupSource::Emulator { project, host })
+            }
+            Ok(TargetSpec::Dir(_) | TargetSpec::Ndjson(_)) => {
                 Err(BackupSourceError::NotADatastore(text.to_owned()))
             }
+            Err(error) if is_datastore => Err(BackupSourceError::Spelling(error)),
+            Err(TargetSpecError { text, .. }) => Err(BackupSourceError::NotADatastore(text)),
         }
     }
 }

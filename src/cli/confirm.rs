@@ -59,7 +59,7 @@ async fn ask(context: &Context, target: &TargetSpec, project: &str) -> Result<()
     if context.ui.is_json() || !is_at_terminal {
         return Err(unconfirmed(target, project));
     }
-    let question = format!("This writes into {target}. Type the project's id to go on: ");
+    let question = format!("This writes into {target}. Type the project's id to continue: ");
     if prompt(context, question).await? == project {
         Ok(())
     } else {

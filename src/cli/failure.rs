@@ -45,7 +45,7 @@ const TRY_LONGER: &str =
     "run the same command again to continue, or pass a longer --retry-timeout such as 10m";
 
 /// What helps where an emulator does not answer.
-const CHECK_EMULATOR: &str = "check the address and that it is running (`gcloud beta emulators datastore start` starts an emulator), then run the same command again";
+const CHECK_EMULATOR: &str = "check the address, and that the emulator is running (`gcloud beta emulators datastore start` starts an emulator), then run the same command again";
 
 /// What helps where an import cannot.
 const USE_COMMIT: &str = "use --via commit";
@@ -62,6 +62,9 @@ const DRY_RUN_SHOWS_KINDS: &str =
 
 /// What a restore could not do, also where another command runs it.
 pub const CANNOT_RESTORE: &str = "cannot restore";
+
+/// What a rehearsal could not do.
+pub const CANNOT_REHEARSE: &str = "cannot rehearse";
 
 /// The code for what the operating system says: 2 where a name is wrong, 5 where it refuses, 6
 /// where it fails.
@@ -157,6 +160,14 @@ impl Failure {
 
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// Names what the failure is about before each reason.
+    pub fn about(mut self, name: &str) -> Self {
+        for why in &mut self.why {
+            why.insert_str(0, &format!("{name}: "));
+        }
         self
     }
 
@@ -354,7 +365,7 @@ impl From<PackError> for Failure {
     fn from(error: PackError) -> Self {
         let text = error.to_string();
         match error {
-            PackError::IncompleteSet { .. } => set_not_whole(&error),
+            PackError::IncompleteSet { .. } => incomplete_set(&error, None),
             PackError::NoExport => Failure::new(ExitCode::Incomplete, text).hint(
                 "name a folder that contains *.overall_export_metadata or *.backup_info, at any depth",
             ),
@@ -404,8 +415,12 @@ impl From<PackError> for Failure {
     }
 }
 
-/// All that is wrong with a set of exports.
-fn set_not_whole(error: &PackError) -> Failure {
+/// What an expected selector is called in messages: the file and the line that it comes from.
+pub type ExpectedPlace<'a> = &'a dyn Fn(&Selector) -> String;
+
+/// All that is wrong with a set of exports. What is expected comes from the lines of a file, or
+/// from kindpack itself.
+pub fn incomplete_set(error: &PackError, expected: Option<ExpectedPlace<'_>>) -> Failure {
     let PackError::IncompleteSet {
         faults,
         duplicates,
@@ -424,19 +439,38 @@ fn set_not_whole(error: &PackError) -> Failure {
             format!("{}: {}", fault.export, fault.fault)
         }
     };
-    let absent = |selector: &Selector| format!("{selector}: there is no finished export of it");
-    let mut why: Vec<String> = faults.iter().chain(duplicates).map(sentence).collect();
-    why.extend(missing.iter().map(absent));
+    let mut why: Vec<String> = faults.iter().map(sentence).collect();
+    why.extend(duplicates.iter().map(|twice| twice.fault.reason.clone()));
+    why.extend(missing.iter().map(|missing| absent(missing, expected)));
     why.extend(stale.iter().map(ToString::to_string));
     let code = if error.is_damage() {
         ExitCode::Damaged
     } else {
         ExitCode::Incomplete
     };
+    let hint = match expected {
+        Some(_) if faults.is_empty() && duplicates.is_empty() && stale.is_empty() => {
+            Some("correct or delete the line, or wait for the export with --wait 1h".to_owned())
+        }
+        _ => hint_for_set(error, code),
+    };
     Failure {
-        hint: hint_for_set(error, code),
+        hint,
         ..Failure::with_reasons(code, why)
     }
+}
+
+/// What is said of an expected selector that no finished export answers.
+fn absent(missing: &UnmatchedSelector, expected: Option<ExpectedPlace<'_>>) -> String {
+    let UnmatchedSelector { selector, nearest } = missing;
+    let place = expected.map(|place| format!("{}: ", place(selector)));
+    let nearest = nearest.as_ref();
+    let nearest = nearest.map(|nearest| format!("; did you mean {nearest}?"));
+    format!(
+        "{}{selector}: there is no finished export of it{}",
+        place.unwrap_or_default(),
+        nearest.unwrap_or_default()
+    )
 }
 
 /// What may help with a set of exports that is not whole.
@@ -539,7 +573,7 @@ impl From<PlanError> for Failure {
             PlanError::ArchiveChanged { .. } => {
                 failure.hint(NEW_PLAN)
             }
-            PlanError::PlanModified { .. } => failure.hint(
+            PlanError::HeadModified | PlanError::PlanModified { .. } => failure.hint(
                 "make a new plan for changes other than deleting or reordering steps: `kindpack plan ARCHIVE --target TARGET -o PLAN`",
             ),
             PlanError::EmptySelection { unmatched, .. } => {
@@ -561,12 +595,11 @@ impl From<PlanError> for Failure {
                 failure.hint("pass --target datastore:PROJECT if you mean the real service")
             }
             PlanError::SourceProject { .. } => failure.hint(
-                "pass --disaster-recovery to overwrite this project, or restore into an emulator with --target emulator:PROJECT",
+                "restore into an emulator with --target emulator:PROJECT; pass --disaster-recovery only to overwrite this project",
             ),
-            PlanError::RuleMatchesNothing { rule } => failure.hint(format!(
-                "correct the name, or pass --redact {} if it may match nothing",
-                shell_quote(&format!("?{rule}"))
-            )),
+            PlanError::RuleMatchesNothing { rule, nearest } => {
+                failure.hint(idle_rule_hint(&rule, nearest.as_deref()))
+            }
             PlanError::NoRedactKey { .. } => failure.hint(KEY_HINT),
             PlanError::NoImport { .. } => failure.hint(USE_COMMIT),
             PlanError::WriteOnceTarget { .. } => {
@@ -580,6 +613,16 @@ impl From<PlanError> for Failure {
             _ => failure,
         }
     }
+}
+
+/// What to do about a redaction rule that matches nothing.
+fn idle_rule_hint(rule: &str, nearest: Option<&str>) -> String {
+    let nearest = nearest.map(|nearest| format!("did you mean {nearest}? "));
+    format!(
+        "{}correct the name, or pass --redact {} if it may match nothing",
+        nearest.unwrap_or_default(),
+        shell_quote(&format!("?{rule}"))
+    )
 }
 
 impl From<BackupJournalError> for Failure {

@@ -145,9 +145,10 @@ async fn read_plan(args: &RestoreArgs) -> Result<Option<(Plan, Option<PathBuf>)>
         }
     }
     if args.choices.any() {
-        let why = "is a plan, which has its target and its choices already";
-        return Err(Failure::usage(format!("{} {why}", path.display()))
-            .hint("make a new plan for others: `kindpack plan ARCHIVE --target TARGET -o PLAN`"));
+        let why = "is a plan, which already contains its target and options";
+        return Err(Failure::usage(format!("{} {why}", path.display())).hint(
+            "make a new plan for other options: `kindpack plan ARCHIVE --target TARGET -o PLAN`",
+        ));
     }
     let place = input.has_own_name().then(|| path.clone());
     Ok(Some((parse_plan(input).await?, place)))
@@ -185,7 +186,7 @@ async fn parse_plan(input: InputFile) -> Result<Plan, Failure> {
     let bytes = input.read(MAX_PLAN_BYTES).await?;
     let text = String::from_utf8(bytes)
         .map_err(|_| Failure::refused(format!("{path}: the plan is not UTF-8")))?;
-    Plan::parse(&text).map_err(Failure::from)
+    Plan::parse(&text).map_err(|error| Failure::from(error).about(&path))
 }
 
 /// The failure of a file that is no plan, with what to do where it is an archive.

@@ -37,7 +37,7 @@ pub async fn find_at(
         return Err(Failure::usage(format!(
             "--namespace chooses in a folder, and {location} is an archive"
         ))
-        .hint("leave out --namespace, or give the folder with a `/` at its end"));
+        .hint("leave out --namespace, or give the folder with a `/` at its end; `plan` and `restore` choose kinds with --only 'NAMESPACE/*'"));
     }
     let (store, name) = context.stores.object(location).ok_or_else(|| {
         Failure::usage(format!("{location} names no archive"))
@@ -110,6 +110,19 @@ fn other_name_hint(folder: &Location, zips: &[String]) -> String {
     }
 }
 
+/// Refuses an archive that was typed after the argument that follows it.
+pub fn reject_swapped(command: &str, archive: &Location, next: &str) -> Result<(), Failure> {
+    match archive {
+        Location::Local(first) if !first.is_file() && Path::new(next).is_file() => {
+            let first = archive.to_string();
+            let meant = format!("{} {}", shell_quote(next), shell_quote(&first));
+            Err(Failure::usage(format!("{first} is not a file"))
+                .hint(format!("ARCHIVE comes first: kindpack {command} {meant}")))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Finds and opens an archive.
 pub async fn open(context: &Context, arg: &ArchiveArg) -> Result<Arc<Archive>, Failure> {
     let ArchiveLocation {
@@ -138,9 +151,9 @@ pub fn hint_at_plan(failure: Failure, title: &str) -> Failure {
 pub fn note_missing_folder(context: &Context, folder: &Path) {
     if !folder.as_os_str().is_empty() && !folder.exists() {
         let folder = folder.display();
-        context
-            .ui
-            .note(format!("the folder {folder} does not exist and is created"));
+        context.ui.note(format!(
+            "the folder {folder} does not exist; kindpack creates it"
+        ));
     }
 }
 

@@ -302,10 +302,10 @@ impl Ui {
             Event::Waiting { waiting_for } => {
                 self.note(format!("waiting for {}", waiting_for.join(", ")))
             }
-            Event::CopyKept { plan, .. } => self.note(format!(
-                "plan and journal are saved as {}",
-                shell_quote(&plan)
-            )),
+            Event::CopyKept { plan, .. } => {
+                self.note("plan and journal are saved as");
+                self.note(format!("  {}", shell_quote(&plan)));
+            }
             Event::BackupStarted { .. }
             | Event::StepStarted { .. }
             | Event::ExportStarted { .. } => self.show_start(event),

@@ -44,6 +44,12 @@ async fn check_output(
         );
     }
     let shown = no_bucket(path)?.display();
+    if path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/") {
+        return Err(
+            Failure::usage(format!("{option}: {shown} is a folder, not a file"))
+                .hint(format!("name a file for {option}")),
+        );
+    }
     let owned = path.to_owned();
     let head = Workers::run_blocking(move || read_head(&owned)).await?;
     let head = head.map_err(|error| Failure::io(&shown, &error))?;

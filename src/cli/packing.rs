@@ -8,7 +8,7 @@ use super::context::Context;
 use super::failure::Failure;
 use super::keys::read_signing_key;
 use crate::model::Method;
-use crate::pack::{PackError, PackRequest, SelectionOptions};
+use crate::pack::{ExportFault, PackError, PackRequest, SelectionOptions};
 use crate::store::Location;
 
 /// How an archive of that shape is made of everything that is there. Its keys are read.
@@ -52,17 +52,17 @@ pub fn report_problems(context: &Context, error: &PackError) {
         return;
     };
     let ui = &context.ui;
-    for fault in faults.iter().chain(duplicates) {
-        ui.json_problem(
-            fault.fault.class.name(),
-            &fault.export,
-            &fault.fault.to_string(),
-        );
+    let class = |fault: &ExportFault| fault.fault.class.name();
+    for fault in faults {
+        ui.json_problem(class(fault), &fault.export, &fault.fault.to_string());
     }
-    for selector in missing {
+    for twice in duplicates {
+        ui.json_problem(class(twice), &twice.export, &twice.fault.reason);
+    }
+    for missing in missing {
         ui.json_problem(
             "incomplete",
-            &selector.to_string(),
+            &missing.selector.to_string(),
             "there is no finished export of it",
         );
     }
@@ -80,6 +80,7 @@ pub fn check_companions(
 ) -> Result<(), Failure> {
     let mut sources = vec![exports];
     for with in companions {
+        reject_companion_file(with)?;
         reject_archive_inside("--with", with, archive)?;
         for (name, other) in &sources {
             if is_inside(other, with) || is_inside(with, other) {
@@ -90,6 +91,17 @@ pub fn check_companions(
         sources.push(("--with", with));
     }
     Ok(())
+}
+
+/// Refuses a file where the folder of companions must be.
+fn reject_companion_file(with: &Location) -> Result<(), Failure> {
+    match with {
+        Location::Local(path) if path.is_file() => Err(Failure::usage(format!(
+            "--with {with} is a file, not a folder"
+        ))
+        .hint("name the folder of the companion objects")),
+        _ => Ok(()),
+    }
 }
 
 /// Refuses an archive that is a folder, and a folder that is a file. Notes that a name without an

@@ -13,7 +13,7 @@ use crate::model::{Sample, TargetSpec};
 use crate::plan::profile::{self, Profile};
 use crate::plan::{Choices, Environment, Hooks, NamespaceMap, OrderFile, PlanSelection, Redaction};
 use crate::store::is_bucket_address;
-use crate::transform::redact::{RedactKey, RedactRule};
+use crate::transform::redact::{RedactKey, RedactRule, RuleError};
 
 /// The configuration that is read where none is named.
 const CONFIG: &str = "kindpack.toml";
@@ -80,8 +80,19 @@ async fn profile_of(args: &PlanChoices) -> Result<Profile, Failure> {
     let Some(name) = &args.profile else {
         return Ok(Profile::default());
     };
-    let config = args.config.as_deref();
-    read_profile(config.unwrap_or(Path::new(CONFIG)), name).await
+    match &args.config {
+        Some(config) => read_profile(config, name).await,
+        None if Path::new(CONFIG).exists() => read_profile(Path::new(CONFIG), name).await,
+        None => Err(no_config(name)),
+    }
+}
+
+/// The failure of a profile without the file that holds it.
+fn no_config(profile: &str) -> Failure {
+    let folder = absolute(Path::new(CONFIG));
+    let folder = folder.parent().unwrap_or(&folder).display();
+    let why = format!("--profile {profile}: there is no {CONFIG} in {folder}");
+    Failure::usage(why).hint("name another file with --config FILE")
 }
 
 fn target_of(
@@ -184,10 +195,19 @@ async fn typed_rules(given: &str) -> Result<Vec<RedactRule>, Failure> {
     };
     match path {
         Some(path) => profile::rules(&read(path.as_ref()).await?, path).map_err(Failure::from),
-        None => Ok(vec![given.parse().map_err(
-            |error: <RedactRule as std::str::FromStr>::Err| Failure::usage(error.to_string()),
-        )?]),
+        None => Ok(vec![typed_rule(given)?]),
     }
+}
+
+fn typed_rule(given: &str) -> Result<RedactRule, Failure> {
+    given.parse().map_err(|error: RuleError| {
+        let failure = Failure::usage(error.to_string());
+        if given.contains('=') {
+            failure
+        } else {
+            failure.hint("write --redact @FILE to read rules from a file")
+        }
+    })
 }
 
 async fn read_profile(path: &Path, name: &str) -> Result<Profile, Failure> {

@@ -10,7 +10,8 @@ use crate::cli::output;
 use crate::cli::text::Text;
 use crate::model::{KindRef, Sample};
 use crate::plan::{
-    Cycle, ExplainedKind, Explanation, Hooks, LaterKind, OnExisting, Plan, Redaction, Step,
+    Choices, Cycle, ExplainedKind, Explanation, Hooks, LaterKind, OnExisting, Plan, Redaction,
+    Step, WriteMethod,
 };
 
 /// How many kinds that are left out for one reason are named; the document names all.
@@ -320,7 +321,7 @@ fn say_hooks(context: &Context, plan: &Plan) {
     let ui = &context.ui;
     let hooks = [
         ("before each step", &plan.head.choices.hooks.before_step),
-        ("behind each step", &plan.head.choices.hooks.after_step),
+        ("after each step", &plan.head.choices.hooks.after_step),
         ("at the end", &plan.head.choices.hooks.after_all),
     ];
     for (when, command) in hooks {
@@ -339,20 +340,36 @@ fn show_sums(context: &Context, plan: &Plan) {
 
 fn show_totals(context: &Context, plan: &Plan) {
     let (totals, choices) = (&plan.totals, &plan.head.choices);
-    let profile = choices.selection.profile.as_ref();
-    let profile = profile.map(|name| format!(", profile {name}"));
     context.ui.say_apart(format!(
-        "{}, {}{}, {} into {} ({}, by {}{}); about {}",
+        "{}, {}{}, {}; about {}",
         output::counted(totals.steps, "step", "steps"),
         if is_exact(plan) { "" } else { "about " },
         output::counted(totals.entities, "entity", "entities"),
         output::bytes(totals.bytes),
-        choices.target,
-        choices.on_existing,
-        choices.via,
-        profile.unwrap_or_default(),
         output::duration(totals.seconds),
     ));
+    let profile = choices.selection.profile.as_ref();
+    let profile = profile.map(|name| format!(", profile {name}"));
+    let profile = profile.unwrap_or_default();
+    context.ui.info(format!("into {}{profile}", choices.target));
+    context.ui.info(writing_words(choices));
+}
+
+/// What becomes of entities that are there already, and how the others are written.
+fn writing_words(choices: &Choices) -> String {
+    if choices.target.path().is_some() {
+        return "writes new files, and overwrites none".to_owned();
+    }
+    let existing = match choices.on_existing {
+        OnExisting::Fail => "refuses kinds that already hold entities",
+        OnExisting::Merge => "overwrites entities with the same key, keeps all others",
+        OnExisting::Replace => "overwrites entities with the same key",
+    };
+    let way = match choices.via {
+        WriteMethod::Commit => "writes in batches",
+        WriteMethod::Import => "writes by an import",
+    };
+    format!("{existing}; {way}")
 }
 
 fn show_billed_writes(context: &Context, plan: &Plan) {
@@ -372,7 +389,7 @@ fn show_billed_writes(context: &Context, plan: &Plan) {
 fn show_dangers(context: &Context, plan: &Plan) {
     let (ui, choices) = (&context.ui, &plan.head.choices);
     if choices.on_existing == OnExisting::Replace && !plan.steps.is_empty() {
-        ui.info(ui.danger("DELETES what the target holds of these kinds and the archive does not"));
+        ui.info(ui.danger("DELETES entities of these kinds that are not in the archive"));
     }
     if choices.target.is_real_service() && choices.selection.disaster_recovery {
         ui.info(ui.danger(

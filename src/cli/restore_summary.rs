@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 use super::confirm::now;
 use crate::cli::context::{CommandResult, Context};
 use crate::cli::exit::ExitCode;
-use crate::cli::failure::{CANNOT_RESTORE, Failure, RUN_AGAIN};
+use crate::cli::failure::{CANNOT_REHEARSE, CANNOT_RESTORE, Failure, RUN_AGAIN};
 use crate::cli::output;
 use crate::cli::text::{Text, shell_quote};
+use crate::datastore::error::DatastoreError;
 use crate::model::Timestamp;
 use crate::plan::{OnExisting, Plan};
 use crate::restore::journal::StepState;
@@ -21,6 +22,7 @@ use crate::restore::{
 };
 use crate::runtime::private_files::create_private_folders;
 use crate::runtime::working_file::write_file;
+use crate::targets::TargetError;
 
 /// What is told of.
 pub struct RestoreSummary<'a> {
@@ -57,8 +59,13 @@ pub fn print(
     };
     // Whoever repeats a command wants to see it.
     let ended = ended.map_err(|failure| with_command(told, failure));
-    let reported = report(told, &steps, companions, &ended)
-        .map_err(|failure| failure.or_prefix(CANNOT_RESTORE));
+    let prefix = if told.rehearsal {
+        CANNOT_REHEARSE
+    } else {
+        CANNOT_RESTORE
+    };
+    let reported =
+        report(told, &steps, companions, &ended).map_err(|failure| failure.or_prefix(prefix));
     match (ended, reported) {
         (Ok((_, event)), Ok(())) => {
             context.ui.done(event);
@@ -85,7 +92,7 @@ fn failed(
             .stop
             .failure_of(&format!("stopped after {done} of {steps} steps")),
         RestoreError::StepsFailed { first, .. } if told.rehearsal => {
-            let mut failure = Failure::from(*first).prefix("cannot rehearse");
+            let mut failure = Failure::from(*first).prefix(CANNOT_REHEARSE);
             failure.why = steps.iter().filter_map(|step| step.error.clone()).collect();
             failure
         }
@@ -123,6 +130,10 @@ fn hint_for(told: &RestoreSummary<'_>, error: &RestoreError) -> Option<String> {
                 "empty the target, or make a new plan that overwrites the same keys and leaves other entities: {new_plan}"
             ))
         }
+        error if has_doubtful_project(told, error) => Some(
+            "try another project id: Google's emulator takes lower-case letters, digits and -"
+                .to_owned(),
+        ),
         RestoreError::TargetChanged { .. } if !is_folder => {
             let new_plan = new_plan(told, OnExisting::Replace)?;
             Some(format!(
@@ -131,6 +142,24 @@ fn hint_for(told: &RestoreSummary<'_>, error: &RestoreError) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// Whether an emulator refused a request, and the project's id is one that Google's emulator does
+/// not take. Other emulators may.
+fn has_doubtful_project(told: &RestoreSummary<'_>, error: &RestoreError) -> bool {
+    let target = &told.plan.head.choices.target;
+    let is_usual = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let is_doubtful = target.emulator_host().is_some()
+        && target.project().is_some_and(|id| !id.chars().all(is_usual));
+    let mut error = error;
+    while let RestoreError::Step { error: inner, .. } = error {
+        error = inner;
+    }
+    is_doubtful
+        && matches!(
+            error,
+            RestoreError::Target(TargetError::Datastore(DatastoreError::Refused { .. }))
+        )
 }
 
 /// Whether nothing is there of what an earlier run left.
@@ -247,10 +276,12 @@ fn show_end(
     let target = &told.plan.head.choices.target;
     if told.rehearsal {
         ui.info(format!(
-            "OK: rehearsed {what}; every entity equals the archive ({seconds:.1} s)"
+            "OK: rehearsed {what}; all equal the archive ({seconds:.1} s)"
         ));
     } else if was_done {
-        ui.info(format!("All is done already: {what} in {target}"));
+        ui.info(format!(
+            "Everything is already restored: {what} in {target}"
+        ));
     } else if told.options.dry_run {
         ui.info(format!(
             "Would restore {what} into {target}; nothing was written"

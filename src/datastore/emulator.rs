@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use reqwest::Method;
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -291,6 +292,12 @@ fn keep(emulator: &Child) -> std::io::Result<Child> {
         .process_group(0)
         .kill_on_drop(true)
         .spawn()
+}
+
+/// Whether something listens at `HOST:PORT`.
+pub async fn is_listening(host: &str) -> bool {
+    let connected = timeout(PROBE_TIMEOUT, TcpStream::connect(host)).await;
+    matches!(connected, Ok(Ok(_)))
 }
 
 /// Asks whether an emulator answers.

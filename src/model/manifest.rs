@@ -330,7 +330,11 @@ impl fmt::Display for ExportTimes {
             return f.write_str("exports of unknown times");
         };
         let (started, finished) = (started.to_seconds_text(), finished.to_seconds_text());
-        write!(f, "exported from {started} to {finished} UTC")?;
+        if started == finished {
+            write!(f, "exported at {started} UTC")?;
+        } else {
+            write!(f, "exported from {started} to {finished} UTC")?;
+        }
         match self.snapshot_time {
             Some(instant) => write!(f, "; all show the data of {instant}"),
             None => self.fmt_spread(f),

@@ -46,6 +46,14 @@ impl UnmatchedSelector {
         }
     }
 
+    /// A selector that matches no kind, without another one that was probably meant.
+    pub fn alone(selector: &Selector) -> Self {
+        UnmatchedSelector {
+            selector: Box::new(selector.clone()),
+            nearest: None,
+        }
+    }
+
     /// A warning that names the option, and the selector that was probably meant.
     pub fn warning(&self, option: &str) -> String {
         match &self.nearest {

@@ -276,9 +276,20 @@ fn check_project(project: &str) -> Result<(), SpecFault> {
         matches!(c, '/' | '@' | '?' | '#' | '%' | '\\') || c.is_whitespace() || c.is_control()
     };
     match project.chars().find(|c| ends_it(*c)) {
-        Some(c) => Err(format!("{project:?} is not a project id: it holds {c:?}")),
+        Some(c) => Err(format!(
+            "{project:?} is not a project id: it contains {}",
+            spoken(c)
+        )),
         None if project.is_empty() => Err("there is no project id".to_owned()),
         None => Ok(()),
+    }
+}
+
+/// A character as a sentence names it.
+fn spoken(c: char) -> String {
+    match c {
+        ' ' => "a space".to_owned(),
+        c => format!("{c:?}"),
     }
 }
 
@@ -372,10 +383,10 @@ mod tests {
             ("emulator:shop@a:1@b:2", "\"…@b:2\" is not HOST:PORT"),
             ("datastore:shop/", "\"\" is not a database id"),
             ("datastore:shop/a/b", "\"a/b\" is not a database id"),
-            ("datastore: shop", "it holds ' '"),
-            ("datastore:shop\n", "it holds '\\n'"),
-            ("datastore:shop@localhost:1", "it holds '@'"),
-            ("datastore:shop?alt=1", "it holds '?'"),
+            ("datastore: shop", "it contains a space"),
+            ("datastore:shop\n", "it contains '\\n'"),
+            ("datastore:shop@localhost:1", "it contains '@'"),
+            ("datastore:shop?alt=1", "it contains '?'"),
             ("datastore:shop.", "\"shop.\" is not a project id"),
             ("datastore:.shop", "\".shop\" is not a project id"),
             ("datastore:sh\u{43e}p", "is not a project id"),

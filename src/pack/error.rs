@@ -5,7 +5,7 @@ use std::fmt;
 use crate::archive::deflate::DataError;
 use crate::archive::zip::ZipWriteError;
 use crate::export::discover::{Problem, Severity};
-use crate::model::{KindRef, Selector, Timestamp, UnmatchedSelector, spelled_duration};
+use crate::model::{KindRef, Timestamp, UnmatchedSelector, spelled_duration};
 use crate::runtime::workers::WorkerPanicked;
 use crate::store::StoreError;
 
@@ -56,7 +56,7 @@ pub enum PackError {
         /// Pairs that were exported twice.
         duplicates: Vec<ExportFault>,
         /// Expected selectors that nothing answers.
-        missing: Vec<Selector>,
+        missing: Vec<UnmatchedSelector>,
         /// Exports that are too old for the others.
         stale: Vec<StaleExport>,
         /// Whether the latest of several exports was requested.

@@ -19,6 +19,9 @@ use crate::model::{
 /// How many kinds of a stale export are named.
 const KINDS_NAMED: usize = 3;
 
+/// For how many missing selectors the nearest kind is sought, which takes a look at every kind.
+const NEAREST_SOUGHT: usize = 10;
+
 const DAY_MICROS: i64 = 24 * 60 * 60 * 1_000_000;
 
 /// One kind in one namespace; `None` stands for all of them.
@@ -303,7 +306,7 @@ pub struct SelectionResult {
     /// Pairs that were exported twice.
     pub duplicates: Vec<ExportFault>,
     /// Expected selectors that no finished export answers yet.
-    pub missing: Vec<Selector>,
+    pub missing: Vec<UnmatchedSelector>,
     /// Exports of another night.
     pub stale: Vec<StaleExport>,
     /// Older exports left out because a newer one of the same pair is taken, by title.
@@ -334,7 +337,8 @@ impl SelectionResult {
 
     /// What is still waited for, one line each.
     pub fn waiting_for(&self) -> Vec<String> {
-        let missing = self.missing.iter().map(ToString::to_string);
+        let missing = self.missing.iter();
+        let missing = missing.map(|missing| missing.selector.to_string());
         let unfinished = self.faults.iter().map(|fault| fault.export.clone());
         missing
             .chain(self.stale.iter().map(|stale| stale.kinds.clone()))
@@ -618,7 +622,10 @@ fn doubtful_start(export: &Export) -> String {
 pub(super) fn duplicate(pair: &KindRef, one: &str, other: &str) -> ExportFault {
     ExportFault {
         export: other.to_owned(),
-        fault: Problem::incomplete(other, format!("{one} is another export of {pair}")),
+        fault: Problem::incomplete(
+            other,
+            format!("{pair} was exported twice: {one} and {other}"),
+        ),
     }
 }
 
@@ -631,10 +638,19 @@ fn expect(candidates: &[Candidate<'_>], expected: &[Selector], verdict: &mut Sel
     for selector in expected {
         match index.find(selector) {
             ScopeAnswer::Found => {}
-            ScopeAnswer::Missing => verdict.missing.push(selector.clone()),
+            ScopeAnswer::Missing if verdict.missing.len() < NEAREST_SOUGHT => {
+                verdict.missing.push(missing(candidates, selector));
+            }
+            ScopeAnswer::Missing => verdict.missing.push(UnmatchedSelector::alone(selector)),
             ScopeAnswer::Open(exports) => verdict.undecided.extend(exports),
         }
     }
+}
+
+/// A missing selector, with the nearest kind that was found.
+fn missing(candidates: &[Candidate<'_>], selector: &Selector) -> UnmatchedSelector {
+    let scopes = candidates.iter().flat_map(|candidate| &candidate.scopes);
+    UnmatchedSelector::new(selector, scopes.filter_map(KindScope::pair))
 }
 
 /// A scope, and the index of the export that holds it.

@@ -97,6 +97,8 @@ pub enum PlanError {
     RuleMatchesNothing {
         /// The rule.
         rule: String,
+        /// The left side of the rule that was probably meant, where the properties are known.
+        nearest: Option<String>,
     },
     /// A rule that cannot be applied to this archive.
     #[error(transparent)]
@@ -158,13 +160,13 @@ pub enum PlanError {
         pair: KindRef,
     },
     /// A text that is no plan.
-    #[error("this is not a plan of kindpack: {fault}")]
+    #[error("not a plan of kindpack: {fault}")]
     NotAPlan {
         /// What is wrong, with line and column.
         fault: String,
     },
     /// A plan of another version of the format.
-    #[error("plan: expected format {expected}, found {found:?}")]
+    #[error("expected plan format {expected}, found {found:?}")]
     UnknownFormat {
         /// The format that is read here.
         expected: &'static str,
@@ -183,6 +185,9 @@ pub enum PlanError {
         /// The archive that is there.
         found: Sha256,
     },
+    /// Something before the steps was changed, which is not for people to change.
+    #[error("the plan was edited outside `steps`")]
+    HeadModified,
     /// Something in the plan was changed that is not for people to change.
     #[error("the plan was edited: {what}: expected {expected}, found {found}")]
     PlanModified {
@@ -222,6 +227,7 @@ impl PlanError {
             | PlanError::NotAPlan { .. }
             | PlanError::UnknownFormat { .. }
             | PlanError::ArchiveChanged { .. }
+            | PlanError::HeadModified
             | PlanError::PlanModified { .. } => PlanClass::Refused,
         }
     }

@@ -162,7 +162,10 @@ fn check_redaction(manifest: &Manifest, redaction: &Redaction) -> Result<(), Pla
         let is_idle = found.properties.is_empty() && found.left_out.is_empty();
         if is_idle && !found.rule.is_optional() && !names_empty_kinds(manifest, &rules, number) {
             let rule = found.rule.to_string();
-            return Err(PlanError::RuleMatchesNothing { rule });
+            return Err(PlanError::RuleMatchesNothing {
+                rule,
+                nearest: None,
+            });
         }
     }
     Ok(())

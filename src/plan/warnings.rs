@@ -86,7 +86,7 @@ fn redaction_warnings(redaction: &Redaction) -> Vec<String> {
     let idle = matches.filter(|found| found.properties.is_empty());
     let mut warnings: Vec<String> = idle.map(idle_rule).collect();
     if redaction.key_is_short {
-        warnings.push("KINDPACK_REDACT_KEY is short: whoever sees the restored data can find it, and values with it, by trying".to_owned());
+        warnings.push("KINDPACK_REDACT_KEY is short: anyone with the restored data could guess the key, and then the values".to_owned());
     }
     warnings
 }
@@ -150,5 +150,5 @@ fn dangling_warning(what: &str, missing: &[Unrestored<'_>]) -> String {
         format!("{pair} (from {by})")
     });
     let names = shortened(names, missing.len(), NAMED);
-    format!("keys or references lead to what is {what}: {names}")
+    format!("some keys and references point to kinds that are {what}: {names}")
 }

@@ -58,7 +58,7 @@ pub enum RestoreError {
         error: Box<RestoreError>,
     },
     /// The target holds entities where it must be empty.
-    #[error("{target} is not empty: it holds {}", join_counts(.found))]
+    #[error("{target} is not empty: it already has {}", join_counts(.found))]
     NotEmpty {
         /// The target.
         target: String,
@@ -66,7 +66,7 @@ pub enum RestoreError {
         found: Vec<(KindRef, u64)>,
     },
     /// The journal says that steps are done, the target does not hold their entities.
-    #[error("{target} lacks entities that the journal says are restored: it holds {}", join_counts(.found))]
+    #[error("{target} lacks entities that the journal says are restored: it has {}", join_counts(.found))]
     TargetLostData {
         /// The target.
         target: String,
@@ -171,7 +171,10 @@ fn join_counts(found: &[(KindRef, u64)]) -> String {
     let mut shown: Vec<String> = found
         .iter()
         .take(SHOWN)
-        .map(|(pair, count)| format!("{count} of {pair}"))
+        .map(|(pair, count)| match count {
+            1 => format!("1 {pair} entity"),
+            count => format!("{count} {pair} entities"),
+        })
         .collect();
     if found.len() > SHOWN {
         shown.push(more_kinds(found.len() - SHOWN));

@@ -95,12 +95,33 @@ pub async fn make_plan(
     let mut choices = choices.clone();
     choices.redaction.matches =
         rule_matches(archive, &choices.redaction.rules, &steps, workers).await?;
-    Ok(plan(
-        archive.manifest(),
-        archive_ref,
-        &choices,
-        environment,
-    )?)
+    match plan(archive.manifest(), archive_ref, &choices, environment) {
+        Err(PlanError::RuleMatchesNothing { rule, .. }) => {
+            let nearest = nearest_property(archive, &rule, &steps, workers).await?;
+            Err(PlanError::RuleMatchesNothing { rule, nearest }.into())
+        }
+        planned => Ok(planned?),
+    }
+}
+
+/// The property that a rule probably means which matches nothing, as the left side of a rule. The
+/// kinds that the rule names are read once more.
+async fn nearest_property(
+    archive: &Arc<Archive>,
+    rule: &str,
+    steps: &[KindRef],
+    workers: &Workers,
+) -> Result<Option<String>, PrepareError> {
+    let Ok(rule) = rule.parse::<RedactRule>() else {
+        return Ok(None);
+    };
+    let siblings: Vec<RedactRule> = rule.for_siblings().into_iter().collect();
+    let Ok(rules) = RuleSet::new(&siblings, named_kinds(archive.manifest())) else {
+        return Ok(None);
+    };
+    let found = rule_matches::matches(archive, steps, &rules, workers).await?;
+    let names = found.iter().flat_map(|found| &found.properties);
+    Ok(rule.nearest(names.map(String::as_str)))
 }
 
 /// What each rule matches in the kinds of the steps; where that is nothing and should be something,

@@ -366,7 +366,15 @@ fn version(meta: &fs::Metadata) -> u64 {
 }
 
 fn make_folder(folder: &Path) -> Result<(), StoreError> {
-    create_private_folders(folder).map_err(failed(folder, "creating the folder"))
+    create_private_folders(folder).map_err(|source| match source.kind() {
+        // A folder that is to be made is not missing.
+        io::ErrorKind::NotFound => StoreError::Io {
+            name: folder.display().to_string(),
+            deed: "creating the folder",
+            source,
+        },
+        _ => failed(folder, "creating the folder")(source),
+    })
 }
 
 fn inspect(path: &Path, name: String) -> Result<ObjectInfo, StoreError> {

@@ -137,6 +137,17 @@ fn demo_runs_without_anything_installed() {
 }
 
 #[test]
+fn silent_emulator_is_left_out_of_demo() {
+    let desk = TestDir::new();
+    let mut command = command(&desk, &[]);
+    command.env("DATASTORE_EMULATOR_HOST", "127.0.0.1:1");
+    let run = sound(Running::start(command).wait(), &["demo"]);
+    let said = unwrapped(&run.text());
+    assert_eq!(run.code, 0, "{}", run.brief());
+    assert!(said.contains("nothing answers at 127.0.0.1:1"), "{said}");
+}
+
+#[test]
 fn demo_output_fits_a_terminal() {
     let desk = TestDir::new();
     let said = demo(&desk, &[]).text();

@@ -10,6 +10,9 @@ use crate::support::{TestDir, copy_folder};
 
 /// The mistakes, as they are typed.
 const MISTAKES: &[&str] = &[
+    "version",
+    "help resotre",
+    "cat Customer set.zip",
     "cat set.zip order",
     "cat set.zip default/Customer",
     "cat set.zip acne/Order",
@@ -18,6 +21,13 @@ const MISTAKES: &[&str] = &[
     "plan set.zip --only order --target ndjson:out",
     "plan set.zip --map-namespace acne=beta --target ndjson:out",
     "plan set.zip --sample 5 --target ndjson:out",
+    "plan set.zip --sample 0.05 --target ndjson:out",
+    "plan set.zip --limit 0 --target ndjson:out",
+    "plan set.zip --redact rules.txt --target ndjson:out",
+    "plan set.zip --redact Customer.emial=mask --target ndjson:out",
+    "plan set.zip --profile laptop --target ndjson:out",
+    "plan set.zip --target datastore:demo-src",
+    "plan set.zip --namespace acme --target ndjson:out",
     "plan set.zip",
     "plan set.zip --target shop-test",
     "plan set.zip --target Datastore:shop-test",
@@ -32,9 +42,14 @@ const MISTAKES: &[&str] = &[
     "restore set.zip --traget ndjson:out",
     "restore exports --target ndjson:out",
     "restore exports/ --target ndjson:out",
+    "restore emulator:shop-test set.zip",
+    "restore empty.json",
+    "restore plan.json --parallel 300",
     "restore plan.json --target ndjson:other",
     "restore - --target ndjson:out",
     "restore plan.json --report set.zip",
+    "restore plan.json --report empty",
+    "rehearse set.zip --report empty/",
     "restore plan.json --report plan.json",
     "restore plan.json --report -",
     "plan set.zip --target ndjson:out -o set.zip",
@@ -55,12 +70,20 @@ const MISTAKES: &[&str] = &[
     "list s3://shop/set.zip",
     "list set.zip --memory lots",
     "list set.zip --jobs many",
+    "list set.zip --jobs 0",
     "list set.zip --namespace acme",
     "list ~/set.zip",
     "pack ~ann/exports out.zip",
     "pack exports empty",
+    "pack exports out.zip --level 12",
+    "pack exports out.zip --with set.zip",
+    "pack exports out.zip --expect expected.txt",
+    "pack twice out.zip --only acme/Order",
     "pack set.zip exports",
     "pack exports out.zip --dry-run --exclude Ordr --accept-count Custmer",
+    "backup shop gs://exports gs://archive/",
+    "backup gs://exports gs://archive/ datastore:shop",
+    "backup datastore:shop gs://exports gs://archive/ --notify-mail-to me",
     "backup emulator:shop@127.0.0.1:1 dump out.zip --keep-last 2",
     "backup emulator:shop@127.0.0.1:1 dump set.zip/ --dry-run",
     "backup emulator:shop@127.0.0.1:1 gs://shop/dump out.zip --dry-run",
@@ -71,6 +94,8 @@ const MISTAKES: &[&str] = &[
     "pack empty out.zip",
     "pack exports out.zip --wait 60",
     "pack exports exports/out.zip",
+    "extract out set.zip",
+    "extract set.zip plan.json",
     "extract set.zip missing/folder/out",
 ];
 
@@ -79,6 +104,11 @@ fn each_mistake_is_answered_by_what_to_type() {
     let desk = TestDir::new();
     copy_folder(Path::new(&managed().source), &desk.path("exports"));
     std::fs::create_dir(desk.path("empty")).unwrap();
+    for night in ["first", "second"] {
+        copy_folder(&desk.path("exports"), &desk.path(&format!("twice/{night}")));
+    }
+    desk.write("empty.json", "{}");
+    desk.write("expected.txt", "# Every night\nOrder\nacme/Custmer\n");
     desk.expect(0, &["pack", "exports", "set.zip"]);
     desk.plan("set.zip", "ndjson:out", "plan.json", &[]);
     let answers: Vec<String> = MISTAKES.iter().map(|line| answer(&desk, line)).collect();

@@ -646,7 +646,7 @@ fn table_explains_restore_without_colours() {
     ]);
     for words in [
         "DELETES others",
-        "DELETES what the target holds",
+        "DELETES entities of these kinds",
         "entity writes that are billed",
         "about ",
         "run at the end: make seed",
@@ -793,7 +793,7 @@ fn archives_are_listed_newest_last() {
     );
     assert_eq!(
         (&of("notes.zip")["reason"], &of("notes.zip")["id"]),
-        (&json!("not a kindpack archive"), &Value::Null)
+        (&json!("not a zip, or cut off"), &Value::Null)
     );
     let ids: Vec<&str> = events
         .iter()
@@ -808,7 +808,7 @@ fn archives_are_listed_newest_last() {
     .unwrap();
     let table = desk.expect(0, &["archives", "archives/"]).text();
     assert!(
-        table.contains("sidecar of another archive") && table.contains("not a kindpack archive"),
+        table.contains("sidecar of another archive") && table.contains("not a zip, or cut off"),
         "{table}"
     );
     assert_eq!(

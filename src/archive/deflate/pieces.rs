@@ -32,7 +32,7 @@ pub enum DataError {
         after: u64,
     },
     /// More bytes than claimed. Inflating stops there.
-    #[error("expected {expected} bytes, found more")]
+    #[error("the data is longer than the expected {expected} bytes")]
     TooLong {
         /// Bytes as claimed.
         expected: u64,

@@ -59,7 +59,7 @@ pub struct BackupArgs {
     /// Folder for the exports: gs://BUCKET/NAME, or a local path for an emulator
     #[arg(value_hint = ValueHint::AnyPath)]
     pub exports: Option<Location>,
-    /// Archive to write; a folder ending in `/` chooses the name
+    /// Archive to write; for a folder ending in `/`, kindpack chooses the name
     #[arg(value_hint = ValueHint::AnyPath)]
     pub archive: Option<Location>,
     /// Show what would be exported and its cost; change nothing

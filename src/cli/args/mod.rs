@@ -98,6 +98,9 @@ pub enum Command {
         archive: ArchiveArg,
     },
     /// List the archives in a folder or bucket
+    ///
+    /// An archive is sealed when it is complete and its sidecar, the checksum file ARCHIVE.sha256,
+    /// belongs to it.
     #[command(after_long_help = guide::after_help("archives"))]
     Archives {
         /// Folder or bucket that holds the archives
@@ -143,7 +146,7 @@ pub enum Command {
         #[arg(long, value_name = "DEST", value_hint = ValueHint::FilePath)]
         journal: Option<PathBuf>,
     },
-    /// Remove old archives by a keep policy
+    /// Remove old archives according to a keep policy
     #[command(
         override_usage = "kindpack prune [OPTIONS] --keep-daily <N> <DEST>",
         after_long_help = guide::after_help("prune")

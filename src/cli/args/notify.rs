@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, ValueEnum, ValueHint};
 use lettre::message::Mailbox;
 
+use super::values::mail_address;
 use crate::notify::{
     MailOptions, MailSecurity, NotifyOptions, NotifyWhen, SecretSource, WebhookOptions,
 };
@@ -23,13 +24,14 @@ pub struct NotifyArgs {
         hide_short_help = true
     )]
     pub notify_on: Option<NotifyOnArg>,
-    /// Send a mail to this address (repeatable)
-    #[arg(long, value_name = "ADDRESS", requires_all = ["notify_mail_from", "notify_mail_host"], hide_short_help = true)]
+    /// Send an email to this address (repeatable)
+    #[arg(long, value_name = "ADDRESS", value_parser = mail_address, requires_all = ["notify_mail_from", "notify_mail_host"], hide_short_help = true)]
     pub notify_mail_to: Vec<Mailbox>,
-    /// Sender of the mail
+    /// Sender of the email
     #[arg(
         long,
         value_name = "ADDRESS",
+        value_parser = mail_address,
         requires = "notify_mail_to",
         hide_short_help = true
     )]

@@ -13,7 +13,7 @@ pub struct PackArgs {
     /// Folder or bucket prefix that contains the exports (searched recursively)
     #[arg(value_hint = ValueHint::AnyPath)]
     pub source: Location,
-    /// Archive to write; a folder ending in `/` chooses the name
+    /// Archive to write; for a folder ending in `/`, kindpack chooses the name
     #[arg(value_hint = ValueHint::AnyPath)]
     pub archive: Location,
     /// Check that the backup is complete; write nothing

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Arg, Command, error::Error as ClapError};
+use lettre::message::Mailbox;
 
 use crate::model::Sample;
 use crate::plan::{OnExisting, WriteMethod};
@@ -16,8 +17,14 @@ pub fn share(text: &str) -> Result<Sample, String> {
         Ok(Sample::Limit(number)) => Err(format!(
             "a share ends with %: write --sample {number}%, or --limit {number} for that many entities of each kind"
         )),
-        Err(error) => Err(error.to_string()),
+        Err(_) => Err(format!("{text:?} is not a share: write one such as 5%")),
     }
+}
+
+/// Reads an email address, with or without a name.
+pub fn mail_address(text: &str) -> Result<Mailbox, String> {
+    text.parse()
+        .map_err(|_| format!("{text:?} is not an email address such as ops@example.com"))
 }
 
 /// The words of `--on-existing`, each with what it does.
@@ -129,5 +136,6 @@ mod tests {
             "{error}"
         );
         assert!(share("5%").is_ok());
+        assert!(share("0.05").unwrap_err().ends_with("write one such as 5%"));
     }
 }

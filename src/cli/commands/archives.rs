@@ -57,7 +57,7 @@ fn row(listed: &CatalogEntry, shows_id: bool) -> Vec<String> {
     row.extend(shows_id.then(|| cell(|holds| holds.id.clone())));
     row.extend([
         cell(|holds| namespace(&holds.namespaces)),
-        cell(|holds| output::count(holds.kinds)),
+        cell(|holds| output::count(holds.distinct_kinds)),
         cell(|holds| output::count(holds.entities)),
         output::short_bytes(listed.object.len),
         if is_sealed(listed) { "yes" } else { "no" }.to_owned(),
@@ -69,7 +69,7 @@ fn row(listed: &CatalogEntry, shows_id: bool) -> Vec<String> {
 fn namespace(all: &[Namespace]) -> String {
     match all {
         [only] => only.to_string(),
-        all => format!("{} in all", all.len()),
+        all => output::counted(all.len() as u64, "namespace", "namespaces"),
     }
 }
 

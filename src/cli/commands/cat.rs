@@ -17,6 +17,9 @@ use crate::runtime::workers::Workers;
 use crate::transform::{Encoded, Encoder, Encoding};
 
 pub async fn run(context: &Context, arg: &ArchiveArg, selector: Selector) -> CommandResult {
+    if !arg.archive.is_folder_name() {
+        open_archive::reject_swapped("cat", &arg.archive, &selector.to_string())?;
+    }
     let archive = open_archive::open(context, arg).await?;
     let selectors = [selector];
     let kinds = archive.choose(&selectors)?;

@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::cli::args::{ExtractArgs, FormatArg};
 use crate::cli::context::{CommandResult, Context};
 use crate::cli::exit::ExitCode;
+use crate::cli::failure::Failure;
 use crate::cli::open_archive;
 use crate::cli::output;
 use crate::extract::{ExtractFormat, ExtractStats, extract};
@@ -15,6 +16,7 @@ use crate::store::Location;
 
 pub async fn run(context: &Context, args: ExtractArgs) -> CommandResult {
     let ui = &context.ui;
+    reject_file_as_folder(&args)?;
     let dest = context.stores.folder(&args.dest);
     let archive = open_archive::open(context, &args.archive).await?;
     let form = match args.format {
@@ -43,6 +45,21 @@ pub async fn run(context: &Context, args: ExtractArgs) -> CommandResult {
         "seconds": seconds,
     }));
     Ok(ExitCode::Done)
+}
+
+/// Refuses a DEST that is a file, which may be the archive.
+fn reject_file_as_folder(args: &ExtractArgs) -> Result<(), Failure> {
+    let dest = args.dest.to_string();
+    if !args.archive.archive.is_folder_name() {
+        open_archive::reject_swapped("extract", &args.archive.archive, &dest)?;
+    }
+    match &args.dest {
+        Location::Local(path) if path.is_file() => {
+            Err(Failure::usage(format!("{dest} is a file, not a folder"))
+                .hint("name a new or an empty folder for DEST"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn show_result(context: &Context, done: &ExtractStats, dest: &Location, seconds: f64) {

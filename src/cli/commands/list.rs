@@ -36,13 +36,13 @@ pub async fn run(context: &Context, arg: &ArchiveArg) -> CommandResult {
 fn say_totals(context: &Context, manifest: &Manifest) {
     let (ui, totals) = (&context.ui, &manifest.totals);
     ui.say_apart(format!(
-        "backup {} of {}: {}",
+        "backup {} of {}",
         manifest.backup.id,
         project_text(&manifest.backup.project),
-        output::exports(&KindCounts::from_manifest(manifest)),
     ));
     ui.info(format!(
-        "{}, {}, {}{}",
+        "{}: {}, {}, {}{}",
+        output::exports(&KindCounts::from_manifest(manifest)),
         output::counted(totals.entities, "entity", "entities"),
         output::counted(totals.entries, "file", "files"),
         output::bytes(totals.bytes),

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::cli::args::PackArgs;
 use crate::cli::context::{CommandResult, Context};
 use crate::cli::exit::ExitCode;
-use crate::cli::failure::Failure;
+use crate::cli::failure::{Failure, incomplete_set};
 use crate::cli::input_file::read_input_file;
 use crate::cli::open_archive::note_missing_folder;
 use crate::cli::output;
@@ -41,11 +41,12 @@ pub async fn run(context: &Context, args: PackArgs) -> CommandResult {
         note_existing(context, &dest, &name).await?;
     }
     let expect = match &args.expect {
-        Some(path) => read_expected(path).await?,
-        None => Vec::new(),
+        Some(path) => Some(ExpectFile::read(path).await?),
+        None => None,
     };
+    let selectors = expect.as_ref().map(ExpectFile::selectors);
     let (source, typed) = (args.source.clone(), args.archive.clone());
-    let options = options(context, args, expect).await?;
+    let options = options(context, args, selectors.unwrap_or_default()).await?;
     let source = context.stores.folder(&source);
     let begun = Instant::now();
     let packed = pack(
@@ -59,12 +60,15 @@ pub async fn run(context: &Context, args: PackArgs) -> CommandResult {
     .await
     .map_err(|error| {
         report_problems(context, &error);
-        match error {
+        match (error, &expect) {
             // The store knows the name only; people typed a path.
-            PackError::AlreadyExists(name) => {
+            (PackError::AlreadyExists(name), _) => {
                 PackError::AlreadyExists(display_path(&typed, &folder, &name)).into()
             }
-            error => Failure::from(error),
+            (error @ PackError::IncompleteSet { .. }, Some(expect)) => {
+                incomplete_set(&error, Some(&|selector| expect.place(selector)))
+            }
+            (error, _) => Failure::from(error),
         }
     })?;
     ui.finish_phase();
@@ -233,27 +237,49 @@ fn print_archive(
     }));
 }
 
-/// The selectors of an `--expect` file: one a line, `#` begins a comment line.
-async fn read_expected(path: &Path) -> Result<Vec<Selector>, Failure> {
-    let text = read_input_file(path, MAX_EXPECT_BYTES).await?;
-    let lines = text
-        .lines()
-        .enumerate()
-        .map(|(number, line)| (number + 1, line.trim()))
-        .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
-    let selectors: Result<Vec<Selector>, Failure> = lines
-        .map(|(number, line)| {
-            line.parse().map_err(|error| {
-                Failure::usage(format!("{} line {number}: {error}", path.display()))
+/// An `--expect` file: one selector a line, `#` begins a comment line.
+struct ExpectFile {
+    path: String,
+    /// Each selector, with the number of its line.
+    lines: Vec<(usize, Selector)>,
+}
+
+impl ExpectFile {
+    async fn read(path: &Path) -> Result<Self, Failure> {
+        let text = read_input_file(path, MAX_EXPECT_BYTES).await?;
+        let path = path.display().to_string();
+        let lines = text
+            .lines()
+            .enumerate()
+            .map(|(number, line)| (number + 1, line.trim()))
+            .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+        let lines: Result<Vec<(usize, Selector)>, Failure> = lines
+            .map(|(number, line)| match line.parse() {
+                Ok(selector) => Ok((number, selector)),
+                Err(error) => Err(Failure::usage(format!("{path} line {number}: {error}"))),
             })
-        })
-        .collect();
-    match selectors {
-        Ok(selectors) if selectors.is_empty() => Err(Failure::usage(format!(
-            "{} holds no selector",
-            path.display()
-        ))
-        .hint("write one selector a line, such as Order or acme/Customer")),
-        selectors => selectors,
+            .collect();
+        match lines {
+            Ok(lines) if lines.is_empty() => {
+                Err(Failure::usage(format!("{path} holds no selector"))
+                    .hint("write one selector a line, such as Order or acme/Customer"))
+            }
+            lines => lines.map(|lines| ExpectFile { path, lines }),
+        }
+    }
+
+    fn selectors(&self) -> Vec<Selector> {
+        let lines = self.lines.iter();
+        lines.map(|(_, selector)| selector.clone()).collect()
+    }
+
+    /// The file and the line that a selector comes from.
+    fn place(&self, selector: &Selector) -> String {
+        let mut lines = self.lines.iter();
+        let line = lines.find(|(_, other)| other == selector);
+        line.map_or_else(
+            || self.path.clone(),
+            |(number, _)| format!("{} line {number}", self.path),
+        )
     }
 }

@@ -47,7 +47,7 @@ pub async fn run(context: &Context, args: PlanArgs) -> CommandResult {
         ui.info(format!("Wrote {output}"));
         ui.info(format!("Next: kindpack restore {}", shell_quote(&output)));
     } else if args.explain.is_none() {
-        ui.info("Next: -o plan.json keeps this plan; kindpack restore plan.json runs it");
+        ui.info("Next: save this plan with -o plan.json; kindpack restore plan.json runs it");
     }
     if args.explain.is_none() {
         // Not as a `Value`, which takes many times the memory of the plan.

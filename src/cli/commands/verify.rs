@@ -100,13 +100,22 @@ async fn read_all(
 
 fn damaged(report: VerifyReport, title: &str) -> Failure {
     let mut failure = Failure::with_reasons(ExitCode::Damaged, report.problems);
-    failure.hint = report.is_foreign.then(|| {
-        format!(
+    failure.hint = damage_hint(report.is_foreign, report.entries, title);
+    open_archive::hint_at_plan(failure, title).prefix("verify")
+}
+
+/// What helps with an archive that is not as it must be: with one that could be opened, and with one
+/// that could not.
+fn damage_hint(is_foreign: bool, entries: u64, title: &str) -> Option<String> {
+    if is_foreign {
+        return Some(format!(
             "check zips of other tools with `kindpack verify --any-zip {}`",
             shell_quote(title)
-        )
-    });
-    open_archive::hint_at_plan(failure, title).prefix("verify")
+        ));
+    }
+    (entries > 0).then(|| {
+        "use another archive, or restore only the undamaged kinds with --exclude".to_owned()
+    })
 }
 
 fn print_result(context: &Context, args: &VerifyArgs, verified: &Verified<'_>) {

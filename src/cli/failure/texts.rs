@@ -300,7 +300,6 @@ fn archive_errors_read_as_accepted() {
             },
             ArchiveError::NoManifest {
                 archive: text("set.zip"),
-                last: text("\"readme.txt\" (Deflate, 12 bytes)"),
             },
             ArchiveError::BadManifest {
                 archive: text("set.zip"),
@@ -627,7 +626,10 @@ fn plan_errors_read_as_accepted() {
                 fault: "it needs --via import",
             },
             PlanError::NoRedactKey { rule: rule() },
-            PlanError::RuleMatchesNothing { rule: rule() },
+            PlanError::RuleMatchesNothing {
+                rule: rule(),
+                nearest: Some(text("Customer.email")),
+            },
             PlanError::Redact(redact()),
             PlanError::ConstraintCycle {
                 circle: vec![place("Order"), place("Product")],
@@ -667,6 +669,7 @@ fn plan_errors_read_as_accepted() {
                 expected: Sha256([1; 32]),
                 found: Sha256([2; 32]),
             },
+            PlanError::HeadModified,
             PlanError::PlanModified {
                 what: text("step 3 (acme/Order): entities"),
                 expected: text("90"),
@@ -916,7 +919,10 @@ fn pack_verify_extract_and_prune_errors_read_as_accepted() {
                 faults: vec![fault("no such object, although the metadata list it")],
                 unnamed: Vec::new(),
                 duplicates: Vec::new(),
-                missing: vec!["Customer".parse().unwrap()],
+                missing: vec![UnmatchedSelector {
+                    selector: Box::new("Customr".parse().unwrap()),
+                    nearest: Some(Box::new("Customer".parse().unwrap())),
+                }],
                 stale: vec![StaleExport {
                     kinds: text("acme/Order"),
                     export: text("2026-01-29/Order"),

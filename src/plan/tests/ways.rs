@@ -241,7 +241,7 @@ fn dependencies_come_along_with_reason() {
     assert_eq!(
         plan.warnings,
         [
-            "keys or references lead to what is left out: (default)/Account (from (default)/Customer)"
+            "some keys and references point to kinds that are left out: (default)/Account (from (default)/Customer)"
         ]
     );
     let error = needed(|_| {}).unwrap_err();
@@ -379,7 +379,8 @@ fn a_rule_that_matches_nothing_is_an_error() {
         assert_eq!(
             error,
             PlanError::RuleMatchesNothing {
-                rule: rule.to_owned()
+                rule: rule.to_owned(),
+                nearest: None,
             }
         );
         assert_eq!(error.class(), PlanClass::Usage);

@@ -10,6 +10,7 @@ use serde_with::{DeserializeFromStr, SerializeDisplay};
 use strum::VariantNames;
 
 use crate::model::glob::PatternToken;
+use crate::model::nearest_name;
 
 /// What a rule does to a value.
 #[derive(
@@ -85,6 +86,27 @@ impl RedactRule {
         self.action.needs_key()
     }
 
+    /// The rule for all properties beside that of this one: for `Customer.mail=mask` it names
+    /// `Customer.*`.
+    pub fn for_siblings(&self) -> Option<RedactRule> {
+        let (parent, _) = self.divided()?;
+        format!("?{parent}.*=drop").parse().ok()
+    }
+
+    /// The left side of the rule of a sibling that has nearly the name of this rule's property.
+    pub fn nearest<'a>(&self, siblings: impl IntoIterator<Item = &'a str>) -> Option<String> {
+        let (_, name) = self.divided()?;
+        let names: Vec<(&str, &str)> = siblings.into_iter().filter_map(last_dot).collect();
+        let nearest = nearest_name(name, names.iter().map(|(_, name)| *name))?;
+        let found = names.iter().find(|(_, name)| *name == nearest)?;
+        Some(format!("{}.{}", found.0, found.1))
+    }
+
+    /// The left side, at its last dividing dot.
+    fn divided(&self) -> Option<(&str, &str)> {
+        last_dot(&self.left)
+    }
+
     pub(super) fn glyphs(&self) -> &[PatternToken] {
         &self.glyphs
     }
@@ -121,6 +143,20 @@ fn parse(text: &str) -> Result<RedactRule, String> {
         dots,
         action,
     })
+}
+
+/// The left side of a rule, at its last dividing dot.
+fn last_dot(left: &str) -> Option<(&str, &str)> {
+    let mut is_escaped = false;
+    let mut dot = None;
+    for (at, c) in left.char_indices() {
+        if c == '.' && !is_escaped {
+            dot = Some(at);
+        }
+        is_escaped = c == '\\' && !is_escaped;
+    }
+    let (parent, name) = left.split_at_checked(dot?)?;
+    Some((parent, name.strip_prefix('.')?))
 }
 
 /// Kind and path, and where the dividing dots stand.

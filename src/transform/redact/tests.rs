@@ -62,6 +62,33 @@ fn with(properties: Vec<Property<'_>>) -> Entity<'_> {
 }
 
 #[test]
+fn misspelt_rule_finds_its_nearest_property() {
+    let nearest = |rule: &str, siblings: &[&str]| {
+        let rule: RedactRule = rule.parse().unwrap();
+        (
+            rule.for_siblings().unwrap().to_string(),
+            rule.nearest(siblings.iter().copied()),
+        )
+    };
+    let customer = ["Customer.name", "Customer.email"];
+    assert_eq!(
+        nearest("Customer.emial=mask", &customer),
+        (
+            "?Customer.*=drop".to_owned(),
+            Some("Customer.email".to_owned())
+        )
+    );
+    assert_eq!(
+        nearest(r"a\.b.c.stret=mask", &[r"a\.b.c.street"]),
+        (
+            r"?a\.b.c.*=drop".to_owned(),
+            Some(r"a\.b.c.street".to_owned())
+        )
+    );
+    assert_eq!(nearest("Customer.x=mask", &customer).1, None);
+}
+
+#[test]
 fn a_rule_says_kind_path_and_action() {
     for good in [
         "Customer.mail=hash",

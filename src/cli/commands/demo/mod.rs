@@ -145,6 +145,11 @@ async fn redact(session: &DemoSession<'_>) -> Result<(), Failure> {
 /// The last step, where Google's emulator is there. Says whether it was.
 async fn restore_into_emulator(session: &DemoSession<'_>) -> Result<bool, Failure> {
     if let Some(host) = running_emulator() {
+        if !emulator::is_listening(&host).await {
+            let reason = format!("nothing answers at {host} (DATASTORE_EMULATOR_HOST)");
+            say_left_out(session, &reason);
+            return Ok(false);
+        }
         restore_into_running(session, &host).await?;
         return Ok(true);
     }
@@ -152,11 +157,15 @@ async fn restore_into_emulator(session: &DemoSession<'_>) -> Result<bool, Failur
         Ok(_) => rehearse(session).await.map(|()| true),
         Err(error @ EmulatorError::NotUsable { .. }) => Err(error.into()),
         Err(error) => {
-            session.say_heading("8. Left out: a restore into Google's Datastore emulator.");
-            session.say(&format!("Reason: {error}."));
+            say_left_out(session, &error.to_string());
             Ok(false)
         }
     }
+}
+
+fn say_left_out(session: &DemoSession<'_>, reason: &str) {
+    session.say_heading("8. Left out: a restore into Google's Datastore emulator.");
+    session.say(&format!("Reason: {reason}."));
 }
 
 /// The emulator that the environment names.
