@@ -39,6 +39,11 @@ docs:
 deny:
     cargo deny check
 
+# What the program of a release is built of, as CycloneDX: kindpack.cdx.json
+sbom:
+    SOURCE_DATE_EPOCH="$(git log -1 --format=%ct)" cargo cyclonedx --format json --spec-version 1.5
+    sed -i 's|path+file://{{justfile_directory()}}|path+file:///kindpack|g' kindpack.cdx.json
+
 # Fuzz each target for so many seconds, or those that are named
 fuzz seconds="60" *targets:
     fuzz/run {{seconds}} {{targets}}
