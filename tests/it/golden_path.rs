@@ -919,7 +919,7 @@ fn restore_resumes_after_max_steps() {
         (&json!(true), &json!(258))
     );
     let said = desk.expect(0, &["restore", "plan.json"]).text();
-    assert!(said.contains("done already"), "{said}");
+    assert!(said.contains("already restored"), "{said}");
     let after: Vec<_> = files_below(&desk.path("out"))
         .values()
         .map(|path| fs::metadata(path).unwrap().modified().unwrap())

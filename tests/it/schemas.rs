@@ -469,7 +469,7 @@ fn events_of_all_commands_match_schema() {
     run(0, &["prune", "archives", "--keep-last", "1"]);
     desk.write(
         "shop.toml",
-        "[app.shop]\nfrom = \"datastore:shop\"\nexports = \"e\"\narchive = \"a/\"\nkeep = { last = 1 }",
+        "[app.shop]\nfrom = \"datastore:shop\"\nexports = \"gs://e/\"\narchive = \"a/\"\nkeep = { last = 1 }",
     );
     run(0, &["config", "check", "--config", "shop.toml"]);
     run(0, &["status", "plan.json"]);

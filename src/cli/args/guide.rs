@@ -72,7 +72,7 @@ pub static GUIDES: [Guide; 18] = [
                 "kindpack backup datastore:shop gs://shop-exports/nightly/ gs://shop-archive/ --exclude Session --delete-exports --keep-daily 14",
             ),
             example(
-                "Send a mail when a backup fails:",
+                "Send an email when a backup fails:",
                 "kindpack backup datastore:shop gs://shop-exports/nightly/ gs://shop-archive/ --notify-on failure --notify-mail-to ops@example.com --notify-mail-from backups@example.com --notify-mail-host smtp.example.com",
             ),
             example(
@@ -192,11 +192,11 @@ pub static GUIDES: [Guide; 18] = [
                 "kindpack plan backup.zip --target datastore:shop-staging -o plan.json",
             ),
             example(
-                "Restore orders with everything that they need, and hide mail addresses:",
+                "Restore orders with everything that they need, and hide email addresses:",
                 "kindpack plan backup.zip --target emulator:shop --only Order --with-dependencies --redact Customer.email=hash",
             ),
             example(
-                "Ask why a kind is restored when it is:",
+                "Show why a kind has its place in the order:",
                 "kindpack plan backup.zip --target emulator:shop --explain Order",
             ),
         ],

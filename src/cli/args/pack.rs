@@ -56,7 +56,7 @@ pub struct ArchiveOptions {
     #[arg(long, value_name = "SOURCE", value_hint = ValueHint::AnyPath, help_heading = "Archive")]
     pub with: Vec<Location>,
     /// Sign the archive with this minisign secret key; writes ARCHIVE.minisig
-    #[arg(long, value_name = "KEYFILE", value_hint = ValueHint::FilePath, help_heading = "Archive")]
+    #[arg(long, value_name = "KEYFILE", value_hint = ValueHint::FilePath, help_heading = "Archive", hide_short_help = true)]
     pub sign: Option<PathBuf>,
     /// Compression method
     #[arg(

@@ -20,7 +20,7 @@ fn wrong_command_lines_are_refused() {
         ),
         (
             vec!["backup", "shop", "e", "a.zip"],
-            "write emulator:shop or datastore:shop",
+            "is not a Datastore: write datastore:PROJECT",
         ),
         (with(&["--rate", "fast"]), "rate"),
         (with(&["--max-concurrent", "0"]), "--max-concurrent"),

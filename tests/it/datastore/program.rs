@@ -95,7 +95,7 @@ fn confirmed_restore_writes_all_and_cleans_up() {
     );
     // What holds entities is not empty any more for another plan.
     let run = expect(5, &desk, &server, &restore(&["--exclude", "Session"]));
-    assert!(run.err.contains("8 of"), "{}", run.err);
+    assert!(run.err.contains("8 (default)/"), "{}", run.err);
     server.put("", &set_aside(&server, "Customer"));
     expect(
         0,

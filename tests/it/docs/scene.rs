@@ -366,6 +366,7 @@ documents_that_run! {
     nightly_runs_as_shown: "docs/nightly.md",
     archive_format_runs_as_shown: "docs/archive-format.md",
     faq_runs_as_shown: "docs/faq.md",
+    ci_runs_as_shown: "docs/ci.md",
 }
 
 #[test]

@@ -180,7 +180,7 @@ fn nonempty_target_is_refused_and_merge_keeps_rest() {
     let failed = desk.json(5, &["restore", "set.zip", "--target", &target]);
     let error = failed["error"].as_str().unwrap();
     assert!(
-        error.contains("production/User") && error.contains("1 of"),
+        error.contains("1 production/User entity"),
         "kind and count are named: {error}"
     );
     assert_same(
@@ -277,7 +277,7 @@ fn same_command_resumes_after_max_steps() {
     assert!(
         desk.expect(0, &["restore", "plan.json"])
             .text()
-            .contains("done already")
+            .contains("already restored")
     );
     assert_restored(emulator, &set, &project, &[]);
 }
@@ -554,7 +554,7 @@ fn one_journal_serves_one_restore() {
     assert_eq!(first.code, 0, "{}", first.brief());
     if runs {
         assert!(
-            second.code == 5 || second.text().contains("done already"),
+            second.code == 5 || second.text().contains("already restored"),
             "{}",
             second.brief()
         );
