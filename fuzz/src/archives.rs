@@ -9,6 +9,7 @@ use kindpack::model::{Manifest, Method};
 use kindpack::plan::{ArchiveRef, Choices, Environment, Plan};
 use kindpack::{Archive, Store};
 
+use super::checksums::zip_with_checksums;
 use super::memory_store::MemoryStore;
 use super::run;
 
@@ -22,6 +23,13 @@ const MAX_COMPARED_BYTES: u64 = 16 << 20;
 
 /// A zip: what the strict reader accepts, the `zip` crate reads with the same names and bytes.
 pub fn archive(bytes: &[u8]) {
+    compare_readers(bytes);
+    if let Some(repaired) = zip_with_checksums(bytes) {
+        compare_readers(&repaired);
+    }
+}
+
+fn compare_readers(bytes: &[u8]) {
     for strictness in [Strictness::OwnFormat, Strictness::AnyZip] {
         if let Some(entries) = run(strict_entries(bytes, strictness)) {
             assert_eq!(other_entries(bytes), Ok(entries), "{strictness:?}");
@@ -52,15 +60,20 @@ async fn open(bytes: Vec<u8>) -> Option<Archive> {
     Archive::open(store, object, NAME.to_owned()).await.ok()
 }
 
+/// A zip whose structure is sound.
+pub async fn open_container(bytes: &[u8], strictness: Strictness) -> Option<Container> {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::with(NAME, bytes.to_vec()));
+    let object = store.stat(NAME).await.ok()?;
+    let container = Container::open(store, object, NAME.to_owned(), strictness).await;
+    container.ok()
+}
+
 /// A name and the bytes of the entry.
 type NamedBytes = (String, Vec<u8>);
 
 /// All entries, where the strict reader accepts each of them.
 async fn strict_entries(bytes: &[u8], strictness: Strictness) -> Option<Vec<NamedBytes>> {
-    let store: Arc<dyn Store> = Arc::new(MemoryStore::with(NAME, bytes.to_vec()));
-    let object = store.stat(NAME).await.ok()?;
-    let container = Container::open(store, object, NAME.to_owned(), strictness).await;
-    let container = container.ok()?;
+    let container = open_container(bytes, strictness).await?;
     let mut entries = Vec::new();
     for entry in container.entries() {
         let read = strict_entry(&container, entry).await?;

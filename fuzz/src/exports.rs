@@ -4,11 +4,18 @@ use kindpack::entity::{Entity, KeyMapping, Scan, encode, json, message};
 use kindpack::export::log::{LogError, LogWriter, RecordJoiner, read_all, read_piece};
 use kindpack::export::{ExportMetadata, LegacyBackup, OverallMetadata};
 
+use super::checksums::log_with_checksums;
+
 /// A piece of one block: the shortest that a log can be cut into.
 const PIECE_BYTES: usize = 32 << 10;
 
 /// A log: cut into pieces it has the same records, and so it has when it was written again.
 pub fn log(bytes: &[u8]) {
+    check_log(bytes);
+    check_log(&log_with_checksums(bytes));
+}
+
+fn check_log(bytes: &[u8]) {
     let whole = read_all(bytes);
     let pieces = read_pieces(bytes);
     assert_eq!(whole.is_ok(), pieces.is_ok(), "{whole:?} and {pieces:?}");
@@ -70,6 +77,11 @@ fn to_json(entity: &Entity<'_>) -> serde_json::Value {
 
 /// Metadata of all three forms: what is read is the same when it was written again.
 pub fn metadata(bytes: &[u8]) {
+    check_metadata(bytes);
+    check_metadata(&log_with_checksums(bytes));
+}
+
+fn check_metadata(bytes: &[u8]) {
     if let Ok(part) = ExportMetadata::parse(bytes) {
         assert_eq!(ExportMetadata::parse(&part.encode()).as_ref(), Ok(&part));
     }

@@ -6,6 +6,7 @@
 
 mod answers;
 mod archives;
+mod checksums;
 mod documents;
 mod exports;
 #[allow(clippy::duplicate_mod, reason = "the tests have it, too")]
