@@ -61,6 +61,7 @@ pub mod cli;
 pub mod config;
 #[doc(hidden)]
 pub mod datastore;
+pub mod encryption;
 #[doc(hidden)]
 pub mod entity;
 #[doc(hidden)]

@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use crate::archive::checksums::{self, SHA256_ATTRIBUTE};
+use crate::archive::checksums::{self, CONTENTS_ATTRIBUTE, SHA256_ATTRIBUTE};
 use crate::archive::{Archive, ArchiveError};
+use crate::encryption::{ENCRYPTED_SUFFIX, Identities};
 use crate::model::{KindCounts, Manifest, Namespace, Sha256, Timestamp};
-use crate::store::{ObjectInfo, Store, StoreError, read_object};
+use crate::store::{ObjectInfo, Store, StoreError, open_object, read_object};
 
 /// How many archives are opened at once.
 const AT_ONCE: usize = 8;
@@ -23,7 +24,7 @@ const MAX_SIDECAR_BYTES: u64 = 64 << 10;
 /// The word for the default namespace in names of archives.
 const DEFAULT_WORD: &str = "default";
 
-/// What the name of an archive says: `{namespace}_backup_{YYYYMMDDHHMMSS}.zip`.
+/// What the name of an archive says: `{namespace}_backup_{YYYYMMDDHHMMSS}.zip`, or that with `.age`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NameParts<'a> {
     /// The namespace, `default` for the default one, `all` where there are several.
@@ -37,6 +38,7 @@ impl<'a> NameParts<'a> {
     /// folder.
     pub fn read(name: &'a str) -> Option<Self> {
         let (namespace, id) = in_folder(name)?
+            .trim_end_matches(ENCRYPTED_SUFFIX)
             .strip_suffix(".zip")?
             .rsplit_once("_backup_")?;
         let fits = id.len() == 14 && id.bytes().all(|digit| digit.is_ascii_digit());
@@ -75,6 +77,8 @@ pub enum Integrity {
     NotAnArchive,
     /// There is no sidecar, as after a crash between the two; `pack` makes it good.
     MissingSidecar,
+    /// It is encrypted, and no identity that is given opens it.
+    Encrypted,
     /// The sidecar names another archive, or another digest than the store.
     WrongSidecar,
 }
@@ -85,6 +89,7 @@ impl fmt::Display for Integrity {
             Integrity::Complete => "sealed",
             Integrity::NotAZip => "not a zip, or cut off",
             Integrity::NotAnArchive => "not a kindpack archive",
+            Integrity::Encrypted => "encrypted, and no --identity opens it",
             Integrity::MissingSidecar => "no sidecar",
             Integrity::WrongSidecar => "sidecar of another archive",
         })
@@ -168,19 +173,20 @@ impl ArchiveContents {
 
 /// Every zip in a folder, the newest last; those that are no archive of kindpack stand first. `of`
 /// keeps those of one namespace, by their names, or by what they hold where their names say
-/// nothing.
+/// nothing. The identities open encrypted archives.
 ///
 /// # Errors
 /// When the store fails; a zip that cannot be read as an archive is listed as such.
 pub async fn list(
     store: &Arc<dyn Store>,
     of: Option<&str>,
+    identities: Option<&Identities>,
 ) -> Result<Vec<CatalogEntry>, StoreError> {
     let objects = store.list_folder().await?;
     let zips = objects.iter().filter(|object| is_wanted_zip(object, of));
     let look = |object: &ObjectInfo| {
         let sidecar = sidecar_of(object, &objects).cloned();
-        inspect(store.clone(), object.clone(), sidecar)
+        inspect(store.clone(), object.clone(), sidecar, identities)
     };
     let looks = stream::iter(zips.map(look)).buffered(AT_ONCE);
     let listed: Vec<Option<CatalogEntry>> = looks.try_collect().await?;
@@ -193,7 +199,10 @@ pub async fn list(
 /// Whether an object of a folder is a zip that is listed, as far as its name tells.
 fn is_wanted_zip(object: &ObjectInfo, of: Option<&str>) -> bool {
     let is_of = |of| NameParts::read(&object.name).is_none_or(|named| named.is_of(of));
-    let is_zip = in_folder(&object.name).is_some_and(|name| name.ends_with(".zip"));
+    let is_zip = in_folder(&object.name).is_some_and(|name| {
+        let name = name.strip_suffix(ENCRYPTED_SUFFIX).unwrap_or(name);
+        name.ends_with(".zip")
+    });
     is_zip && of.is_none_or(is_of)
 }
 
@@ -207,9 +216,10 @@ async fn inspect(
     store: Arc<dyn Store>,
     object: ObjectInfo,
     sidecar: Option<ObjectInfo>,
+    identities: Option<&Identities>,
 ) -> Result<Option<CatalogEntry>, StoreError> {
-    let title = store.display_name(&object.name);
-    match Archive::open(store.clone(), object.clone(), title).await {
+    let unsealed = |seal| Ok(Some(CatalogEntry::new(object.clone(), seal, None)));
+    match open(store.clone(), object.clone(), identities).await {
         Ok(archive) => {
             let seal = seal_of(store.as_ref(), &object, sidecar).await?;
             let holds = ArchiveContents::from_manifest(archive.manifest());
@@ -218,15 +228,22 @@ async fn inspect(
         Err(ArchiveError::Store(StoreError::NotFound { .. } | StoreError::Changed { .. })) => {
             Ok(None)
         }
-        Err(ArchiveError::Store(error)) => Err(error),
-        Err(error) => {
-            let seal = match error {
-                ArchiveError::NotAZip { .. } => Integrity::NotAZip,
-                _ => Integrity::NotAnArchive,
-            };
-            Ok(Some(CatalogEntry::new(object, seal, None)))
-        }
+        Err(ArchiveError::Store(error)) if error.needs_identity() => unsealed(Integrity::Encrypted),
+        Err(ArchiveError::Store(error)) if !error.is_decryption_damage() => Err(error),
+        Err(ArchiveError::NotAZip { .. }) => unsealed(Integrity::NotAZip),
+        Err(_) => unsealed(Integrity::NotAnArchive),
     }
+}
+
+/// Opens an archive, also an encrypted one.
+async fn open(
+    store: Arc<dyn Store>,
+    object: ObjectInfo,
+    identities: Option<&Identities>,
+) -> Result<Archive, ArchiveError> {
+    let title = store.display_name(&object.name);
+    let (store, object) = open_object(store, object, identities).await?;
+    Archive::open(store, object, title).await
 }
 
 /// Whether the sidecar of an archive is there, and is that of the archive.
@@ -253,6 +270,19 @@ pub fn stored_digest(archive: &ObjectInfo) -> Option<Sha256> {
         .attributes
         .get(SHA256_ATTRIBUTE)
         .and_then(|digest| digest.parse().ok())
+}
+
+/// The mark of what an encrypted archive holds, in its attributes or else in its sidecar.
+pub async fn contents_mark(store: &dyn Store, archive: &ObjectInfo) -> Option<Sha256> {
+    if let Some(mark) = archive.attributes.get(CONTENTS_ATTRIBUTE) {
+        return mark.parse().ok();
+    }
+    let sidecar = store.stat(&format!("{}.sha256", archive.name)).await.ok()?;
+    if sidecar.len > MAX_SIDECAR_BYTES {
+        return None;
+    }
+    let text = read_object(store, &sidecar).await.ok()?;
+    checksums::parse_mark(std::str::from_utf8(&text).ok()?)
 }
 
 /// What the sidecar of the archive of that name says, if there is one for it.

@@ -1,9 +1,35 @@
 //! `SHA256SUMS` and sidecars, in the form that `sha256sum -c` reads.
 
+use hmac::{Hmac, KeyInit as _, Mac as _};
+
 use crate::model::{Manifest, Sha256};
 
 /// The attribute of an archive's object that holds its SHA-256.
 pub const SHA256_ATTRIBUTE: &str = "kindpack-sha256";
+
+/// The attribute of an encrypted archive's object, and the word in its sidecar, that holds its
+/// contents mark.
+pub const CONTENTS_ATTRIBUTE: &str = "kindpack-contents";
+
+/// A mark by which whoever makes the same archive again recognises an encrypted one. It differs for
+/// each encryption, and says nothing to others.
+pub fn contents_mark(encrypted: &Sha256, contents: &Sha256) -> Sha256 {
+    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(&encrypted.0).expect("any key length fits");
+    mac.update(&contents.0);
+    Sha256(mac.finalize().into_bytes().into())
+}
+
+/// The comment line of a contents mark.
+pub fn mark_line(mark: &Sha256) -> String {
+    format!("# {CONTENTS_ATTRIBUTE} {mark}\n")
+}
+
+/// The contents mark in the comments of a sidecar.
+pub fn parse_mark(text: &str) -> Option<Sha256> {
+    let mut comments = text.lines().filter_map(|line| line.strip_prefix("# "));
+    let mark = comments.find_map(|line| line.strip_prefix(CONTENTS_ATTRIBUTE))?;
+    mark.trim().parse().ok()
+}
 
 /// One line: the digest, two spaces, the name. Names with a backslash or a line break are escaped
 /// as `sha256sum` does.

@@ -13,12 +13,13 @@ use crate::store::{ObjectInfo, Store, StoreError, read_exact};
 /// Pieces of an object that are read at once for its digest.
 pub const READS_PER_DIGEST: u64 = 2;
 
-/// SHA-256 of a whole object, read piece by piece. What differs from the store's own checksum is
+/// SHA-256 of a whole object as it is stored, read piece by piece. What differs from the store's own checksum is
 /// read once more.
 ///
 /// # Errors
 /// What the store says; [`StoreError::Corrupt`] where its checksum still differs.
 pub async fn digest_of(store: &dyn Store, object: &ObjectInfo) -> Result<Sha256, StoreError> {
+    let (store, object) = store.stored_form(object).unwrap_or((store, object));
     let (sha256, found) = digests_of(store, object).await?;
     let Some(expected) = object.crc32c.filter(|expected| *expected != found) else {
         return Ok(sha256);

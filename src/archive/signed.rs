@@ -9,7 +9,7 @@ use super::digest::read_in_order;
 use crate::progress::Observer;
 use crate::signature::{
     GoodSignature, MAX_SIGNATURE_BYTES, PublicKey, SIGNATURE_SUFFIX, Signature, SignatureCheck,
-    SignatureError,
+    SignatureError, Signer, SigningKey,
 };
 use crate::store::{ObjectInfo, Store, StoreError, read_exact};
 
@@ -51,6 +51,7 @@ pub async fn check_signature(
     key: &PublicKey,
     observer: &dyn Observer,
 ) -> Result<GoodSignature, SignedArchiveError> {
+    let (store, archive) = store.stored_form(archive).unwrap_or((store, archive));
     let name = signature_name(&archive.name);
     let text = read_signature(store, &name).await?;
     let bad = |error| SignedArchiveError::Bad {
@@ -68,6 +69,25 @@ pub async fn check_signature(
         }
         checked => checked.map_err(bad),
     }
+}
+
+/// Reads all of an archive and signs it; none where it cannot be signed.
+///
+/// # Errors
+/// What the store says.
+pub async fn sign(
+    store: &dyn Store,
+    archive: &ObjectInfo,
+    key: &SigningKey,
+    trusted_comment: String,
+) -> Result<Option<String>, StoreError> {
+    let signer = Signer::start(key, trusted_comment);
+    let reads = read_in_order(store, archive);
+    pin_mut!(reads);
+    while let Some(bytes) = reads.try_next().await? {
+        signer.push(bytes).await;
+    }
+    Ok(signer.finish().await.unwrap_or_default())
 }
 
 async fn check_bytes(

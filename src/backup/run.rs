@@ -22,13 +22,16 @@ use super::queue::{SERVICE_WINDOW, ServiceLimits, StartQueue};
 use super::request::{
     BackupRequest, BackupResult, BackupSource, ExportedKind, FailedKind, SnapshotTime,
 };
-use crate::archive::{Archive, ArchiveError};
+use crate::archive::{Archive, ArchiveError, digest_of};
 use crate::datastore::admin::Exporter;
+use crate::encryption::{ENCRYPTED_SUFFIX, Identities};
 use crate::model::{KindInfo, KindRef, MissingKind, Timestamp};
 use crate::pack::{ArchiveName, PackError, PackRequest, SelectionOptions, pack};
 use crate::progress::{Event, Observer};
 use crate::runtime::workers::Workers;
-use crate::store::{Location, ObjectInfo, Store, StoreError, StoreRegistry, UploadOptions};
+use crate::store::{
+    Location, ObjectInfo, Store, StoreError, StoreRegistry, UploadOptions, open_object,
+};
 use crate::verify::{VerifyError, VerifyScope, verify};
 
 /// Runs that are looked through for the one before this.
@@ -48,6 +51,8 @@ pub struct BackupServices<'a> {
     pub stores: &'a StoreRegistry,
     /// Where the archive is made.
     pub workers: &'a Workers,
+    /// Open the archive if it is encrypted.
+    pub identities: Option<&'a Identities>,
     /// The folder of this user's locks.
     pub locks: &'a Path,
     /// Receives progress and events.
@@ -129,6 +134,9 @@ pub async fn backup(
     run.delete_exports().await?;
     run.complete(Some(kinds)).await
 }
+
+/// What an archive holds; nothing where it is encrypted and cannot be opened here.
+struct PackedKinds(Option<Vec<KindInfo>>);
 
 /// A run that this process carries out.
 struct Run<'a> {
@@ -261,6 +269,15 @@ impl<'a> Run<'a> {
     async fn verify(&self) -> Result<(), BackupError> {
         let is_full = self.request.delete_exports;
         let (store, object, archive) = self.find_archive().await?;
+        let opened = open_object(store.clone(), object.clone(), self.services.identities).await;
+        let (store, object) = match opened {
+            // Exports are deleted only for an archive that was read.
+            Err(error) if error.needs_identity() && !is_full => {
+                self.check_digest(store.as_ref(), &object, &archive).await?;
+                return self.record(BackupEvent::Verified { is_full }).await;
+            }
+            opened => opened.map_err(VerifyError::Store)?,
+        };
         let scope = match is_full {
             true => VerifyScope::Full,
             false => VerifyScope::Quick,
@@ -276,6 +293,24 @@ impl<'a> Run<'a> {
             });
         }
         self.record(BackupEvent::Verified { is_full }).await
+    }
+
+    /// Compares the bytes of an encrypted archive that cannot be opened here with what was packed.
+    async fn check_digest(
+        &self,
+        store: &dyn Store,
+        object: &ObjectInfo,
+        archive: &str,
+    ) -> Result<(), BackupError> {
+        let expected = self.state().await.packed.map(|packed| packed.sha256);
+        let found = digest_of(store, object).await.map_err(VerifyError::Store)?;
+        if expected == Some(found) {
+            return Ok(());
+        }
+        Err(BackupError::Damaged {
+            archive: archive.to_owned(),
+            problems: vec![format!("{archive}: other bytes than were packed")],
+        })
     }
 
     /// The archive of the run: its store, its object and what to call it.
@@ -294,11 +329,16 @@ impl<'a> Run<'a> {
         Ok((store, object, archive))
     }
 
-    /// What the archive holds.
-    async fn packed_kinds(&self) -> Result<Vec<KindInfo>, BackupError> {
+    /// What the archive holds, as far as it can be opened here.
+    async fn packed_kinds(&self) -> Result<PackedKinds, BackupError> {
         let (store, object, title) = self.find_archive().await?;
+        let opened = open_object(store, object, self.services.identities).await;
+        let (store, object) = match opened {
+            Err(error) if error.needs_identity() => return Ok(PackedKinds(None)),
+            opened => opened.map_err(VerifyError::Store)?,
+        };
         match Archive::open(store, object, title.clone()).await {
-            Ok(archive) => Ok(archive.manifest().kinds.clone()),
+            Ok(archive) => Ok(PackedKinds(Some(archive.manifest().kinds.clone()))),
             Err(ArchiveError::Store(error)) => Err(VerifyError::Store(error).into()),
             Err(error) => Err(BackupError::Damaged {
                 archive: title,
@@ -317,9 +357,9 @@ impl<'a> Run<'a> {
         self.record(BackupEvent::ExportsDeleted).await
     }
 
-    async fn complete(self, packed: Option<Vec<KindInfo>>) -> Result<CompletedBackup, BackupError> {
+    async fn complete(self, packed: Option<PackedKinds>) -> Result<CompletedBackup, BackupError> {
         let journal = self.journal.into_inner();
-        let mut result = result_of(&self.id, journal.state(), packed.as_deref());
+        let mut result = result_of(&self.id, journal.state(), packed.as_ref());
         result.archive = result
             .archive
             .map(|it| as_typed(&self.request.archive, &it));
@@ -524,8 +564,9 @@ pub async fn check_archive_name(
     if request.pack.overwrite {
         return Ok(());
     }
+    let name = request.pack.object_name(&name);
     match dest.stat(&name).await {
-        Ok(_) => Err(PackError::AlreadyExists(request.archive.to_string()).into()),
+        Ok(_) => Err(name_taken(PackError::AlreadyExists(name), &request.archive)),
         // Who may only write learns of it when the archive is written.
         Err(StoreError::NotFound { .. } | StoreError::Denied { .. }) => Ok(()),
         Err(error) => Err(PackError::Dest(error).into()),
@@ -534,9 +575,17 @@ pub async fn check_archive_name(
 
 /// An archive as people spell it.
 fn as_typed(typed: &Location, archive: &str) -> String {
+    let typed_name = typed.to_string();
     match archive.rsplit_once('/') {
         Some((_, name)) if typed.is_folder_name() => typed.below(name).to_string(),
-        _ => typed.to_string(),
+        Some((_, name))
+            if name
+                .strip_suffix(ENCRYPTED_SUFFIX)
+                .is_some_and(|name| typed_name.ends_with(name)) =>
+        {
+            typed_name + ENCRYPTED_SUFFIX
+        }
+        _ => typed_name,
     }
 }
 
@@ -597,9 +646,10 @@ fn count_earlier_starts(queue: &StartQueue, exports: &[ExportStatus]) {
 }
 
 /// What a run has come to. `packed` is what its archive holds, where there is one.
-fn result_of(id: &str, state: &RunState, packed: Option<&[KindInfo]>) -> BackupResult {
-    let counts: Option<BTreeMap<KindRef, &KindInfo>> =
-        packed.map(|kinds| kinds.iter().map(|kind| (kind.pair(), kind)).collect());
+fn result_of(id: &str, state: &RunState, packed: Option<&PackedKinds>) -> BackupResult {
+    let counts: Option<BTreeMap<KindRef, &KindInfo>> = packed
+        .and_then(|packed| packed.0.as_ref())
+        .map(|kinds| kinds.iter().map(|kind| (kind.pair(), kind)).collect());
     let archive = state.packed.as_ref().filter(|_| packed.is_some());
     let failures: Vec<FailedKind> = failed(state)
         .map(|(export, error, advice)| failed_kind(export, error, advice))

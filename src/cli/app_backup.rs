@@ -5,8 +5,10 @@ use super::backup_report::{report_failure, report_result};
 use super::backup_run::{open, start};
 use super::context::Context;
 use super::failure::Failure;
-use super::keys::read_signing_key;
-use super::packing::{check_archive_location, check_companions};
+use super::keys::{read_recipients, read_signing_key};
+use super::packing::{
+    check_archive_location, check_companions, check_deletion, check_encrypted_name,
+};
 use super::prune_view::{show_plan, show_result};
 use crate::backup::{BackupResult, CompletedBackup};
 use crate::cli::plan_options::environment;
@@ -32,6 +34,8 @@ pub async fn prepare(context: &Context, app: &AppConfig) -> Result<AppConfig, Fa
         .iter()
         .map(|with| context.stores.folder(with));
     backup.pack.companions = companions.collect();
+    backup.pack.recipients = read_recipients(&app.encrypt_to).await?;
+    check_encrypted_name(&backup.archive, &backup.pack)?;
     if let Some(path) = &app.signing_key_file {
         backup.pack.signing_key = Some(read_signing_key(path).await?);
     }
@@ -43,6 +47,7 @@ pub async fn prepare(context: &Context, app: &AppConfig) -> Result<AppConfig, Fa
 /// # Errors
 /// When there is no archive, or the archives cannot be pruned. It has been notified about by then.
 pub async fn back_up(context: &Context, app: &AppConfig) -> Result<BackupResult, Failure> {
+    check_deletion(context, &app.backup)?;
     warn_of_missing_secrets(context, app);
     let source = open(context, &app.backup);
     let stores = context.stores.with_upload(app.upload.clone());
@@ -100,7 +105,8 @@ async fn prune(
     let observer: &dyn Observer = context.ui.as_ref();
     let (ui, location) = (&context.ui, app.archive_folder());
     let folder = context.stores.folder(&location);
-    let mut plan = PrunePlan::new(&folder, policy, None).await?;
+    let identities = context.identities.read().await?;
+    let mut plan = PrunePlan::new(&folder, policy, None, identities).await?;
     let (project, database) = app.backup.source.database();
     plan.retain_database(project, database);
     let shows_table = plan.removals() > 0 && !ui.is_quiet();

@@ -28,6 +28,7 @@ pub async fn start(
         kinds: &source.kinds,
         stores,
         workers: &context.workers,
+        identities: context.identities.read().await?,
         locks: &locks(context)?,
         observer: context.ui.as_ref(),
     };

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::exit::ExitCode;
 use super::failure::Failure;
+use super::keys::IdentityFiles;
 use super::output::Ui;
 use super::signals::StopRequest;
 use super::state_dir::StateFolder;
@@ -18,6 +19,8 @@ pub struct Context {
     pub stores: StoreRegistry,
     pub stop: StopRequest,
     pub state: StateFolder,
+    /// What opens encrypted archives.
+    pub identities: IdentityFiles,
     /// How patient calls of a Datastore are.
     pub timeouts: Timeouts,
 }

@@ -11,6 +11,7 @@ use crate::archive::unpack::UnpackError;
 use crate::backup::{BackupError, BackupJournalError};
 use crate::datastore::emulator::EmulatorError;
 use crate::datastore::error::DatastoreError;
+use crate::encryption::DecryptionError;
 use crate::extract::ExtractError;
 use crate::model::{KindRef, Selector, UnmatchedSelector};
 use crate::pack::{ExportFault, PackError};
@@ -256,7 +257,11 @@ impl From<StoreError> for Failure {
             | StoreError::BillingProjectRequired { .. }
             | StoreError::UnsupportedName { .. }
             | StoreError::InvalidAddress { .. } => ExitCode::Usage,
-            StoreError::AlreadyExists { .. } | StoreError::Busy { .. } => ExitCode::Refused,
+            StoreError::NotDecrypted { .. } if error.is_decryption_damage() => ExitCode::Damaged,
+            StoreError::AlreadyExists { .. }
+            | StoreError::Busy { .. }
+            | StoreError::Encrypted { .. }
+            | StoreError::NotDecrypted { .. } => ExitCode::Refused,
             StoreError::Io { source, .. } => code_of(source),
             StoreError::Changed { .. } => ExitCode::Incomplete,
             StoreError::InvalidName { .. }
@@ -271,6 +276,17 @@ impl From<StoreError> for Failure {
         };
         let failure = Failure::new(code, error.to_string());
         match error {
+            StoreError::Encrypted { .. } => {
+                failure.hint("pass --identity FILE with the age identity of one of its recipients")
+            }
+            StoreError::NotDecrypted { error, .. } => match error {
+                DecryptionError::WrongIdentity => failure
+                    .hint("pass --identity FILE with the age identity of one of its recipients"),
+                DecryptionError::Passphrase => {
+                    failure.hint("decrypt it with `age -d`, then read the archive")
+                }
+                DecryptionError::Damaged(_) => failure,
+            },
             StoreError::Busy { .. } => {
                 failure.hint("wait for the other process, or choose another name")
             }
@@ -409,7 +425,8 @@ impl From<PackError> for Failure {
             PackError::IncompleteArchive
             | PackError::Deflate(_)
             | PackError::NotMissing(_)
-            | PackError::NotSigned(_) => Failure::internal(text),
+            | PackError::NotSigned(_)
+            | PackError::NotEncrypted(_) => Failure::internal(text),
             PackError::Worker(error) => error.into(),
         }
     }

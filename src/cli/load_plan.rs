@@ -13,15 +13,16 @@ use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::input_file::InputFile;
 use crate::cli::kept_plans::{self, MAX_PLAN_BYTES};
-use crate::cli::open_archive::{ArchiveLocation, find_at};
+use crate::cli::open_archive::{ArchiveLocation, find_at, with_title};
 use crate::cli::plan_options::{choices, environment};
 use crate::cli::plan_view::show;
+use crate::encryption::ENCRYPTED_MAGIC;
 use crate::model::address::{host_and_port, without_user};
 use crate::plan::{ArchiveRef, CheckedPlan, Choices, Environment, Plan};
 use crate::restore::journal::file::JournalFile;
 use crate::restore::prepare::{self, archive_ref};
 use crate::runtime::workers::Workers;
-use crate::store::Location;
+use crate::store::{Location, open_object};
 
 /// A plan that is to be run.
 pub struct LoadedPlan {
@@ -137,6 +138,7 @@ async fn read_plan(args: &RestoreArgs) -> Result<Option<(Plan, Option<PathBuf>)>
     match input.head().trim_ascii_start() {
         [b'{', ..] => {}
         [b'P', b'K', ..] => return Ok(None),
+        head if head.starts_with(ENCRYPTED_MAGIC) => return Ok(None),
         _ if args.choices.target.is_some() => return Ok(None),
         _ => {
             let why = "is neither a plan (JSON) nor an archive (zip)";
@@ -192,7 +194,7 @@ async fn parse_plan(input: InputFile) -> Result<Plan, Failure> {
 /// The failure of a file that is no plan, with what to do where it is an archive.
 fn not_a_plan(input: &InputFile) -> Failure {
     let path = input.path().display();
-    if input.head().starts_with(b"PK") {
+    if input.head().starts_with(b"PK") || input.head().starts_with(ENCRYPTED_MAGIC) {
         Failure::refused(format!("{path} is an archive, not a plan"))
             .hint("make a plan of it: `kindpack plan ARCHIVE --target TARGET -o PLAN`")
     } else {
@@ -213,7 +215,11 @@ async fn open_planned(context: &Context, plan: &Plan) -> Result<Arc<Archive>, Fa
             "move the archive back to where it was, or make a new plan: `kindpack plan ARCHIVE --target TARGET -o PLAN`",
         )
     })?;
-    Archive::open(store, object, location.to_string())
+    let title = location.to_string();
+    let identities = context.identities.read().await?;
+    let opened = open_object(store, object, identities).await;
+    let (store, object) = opened.map_err(|error| with_title(error, &title))?;
+    Archive::open(store, object, title)
         .await
         .map(Arc::new)
         .map_err(Failure::from)

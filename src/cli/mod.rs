@@ -47,6 +47,7 @@ use args::{Cli, Command};
 use context::{CommandResult, Context};
 pub use exit::ExitCode;
 pub use failure::Failure;
+use keys::IdentityFiles;
 use output::Ui;
 use signals::{Signals, StopRequest};
 use state_dir::StateFolder;
@@ -82,6 +83,7 @@ pub fn main() -> std::process::ExitCode {
             .with_upload(cli.upload_options()),
         stop: StopRequest::default(),
         state: StateFolder::default(),
+        identities: IdentityFiles::new(cli.global.identity.clone()),
         timeouts: Timeouts {
             retry: cli.global.retry_timeout,
             idle: cli.global.idle_timeout,

@@ -10,7 +10,7 @@ use crate::cli::context::Context;
 use crate::cli::exit::ExitCode;
 use crate::cli::failure::Failure;
 use crate::cli::text::shell_quote;
-use crate::store::{Location, ObjectInfo, Store, is_bucket_address};
+use crate::store::{Location, ObjectInfo, Store, StoreError, is_bucket_address, open_object};
 
 /// An archive that was found: its store, its name there, and what to call it.
 pub struct ArchiveLocation {
@@ -26,6 +26,33 @@ pub async fn find(context: &Context, arg: &ArchiveArg) -> Result<ArchiveLocation
 
 /// As [`find`], from the parts of the argument.
 pub async fn find_at(
+    context: &Context,
+    location: &Location,
+    of: Option<&str>,
+) -> Result<ArchiveLocation, Failure> {
+    let found = find_stored(context, location, of).await?;
+    let identities = context.identities.read().await?;
+    let opened = open_object(found.store, found.object, identities).await;
+    let (store, object) = opened.map_err(|error| with_title(error, &found.title))?;
+    Ok(ArchiveLocation {
+        store,
+        object,
+        title: found.title,
+    })
+}
+
+/// The failure of an archive that is not opened, by the name that was typed.
+pub fn with_title(error: StoreError, title: &str) -> Failure {
+    let name = title.to_owned();
+    Failure::from_archive_store(match error {
+        StoreError::Encrypted { .. } => StoreError::Encrypted { name },
+        StoreError::NotDecrypted { error, .. } => StoreError::NotDecrypted { name, error },
+        error => error,
+    })
+}
+
+/// Finds the archive as it is stored.
+async fn find_stored(
     context: &Context,
     location: &Location,
     of: Option<&str>,
@@ -71,7 +98,7 @@ async fn newest(
     let objects = store.list_folder().await?;
     let zips: Vec<String> = objects
         .iter()
-        .filter(|object| object.name.ends_with(".zip"))
+        .filter(|object| object.name.ends_with(".zip") || object.name.ends_with(".zip.age"))
         .map(|object| object.name.clone())
         .collect();
     let wanted = |name: &str| {

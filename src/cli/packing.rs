@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use super::args::{ArchiveOptions, MethodArg};
 use super::context::Context;
 use super::failure::Failure;
-use super::keys::read_signing_key;
+use super::keys::{read_recipients, read_signing_key};
+use crate::backup::BackupRequest;
+use crate::encryption::ENCRYPTED_SUFFIX;
 use crate::model::Method;
 use crate::pack::{ExportFault, PackError, PackRequest, SelectionOptions};
 use crate::store::Location;
@@ -35,8 +37,29 @@ pub async fn pack_request(
         level: shape.level,
         overwrite: shape.overwrite,
         signing_key,
+        recipients: read_recipients(&shape.encrypt_to).await?,
         ..PackRequest::default()
     })
+}
+
+/// Refuses the name of an encrypted archive for one that is not.
+pub fn check_encrypted_name(archive: &Location, request: &PackRequest) -> Result<(), Failure> {
+    let is_encrypted = request.recipients.is_some();
+    if is_encrypted || !archive.to_string().ends_with(ENCRYPTED_SUFFIX) {
+        return Ok(());
+    }
+    let why = format!("{archive} would not be encrypted: its name ends in {ENCRYPTED_SUFFIX}");
+    Err(Failure::usage(why).hint("pass --encrypt-to RECIPIENT, or choose another name"))
+}
+
+/// Refuses to delete the exports of an archive that cannot be read to verify it.
+pub fn check_deletion(context: &Context, request: &BackupRequest) -> Result<(), Failure> {
+    let is_readable = request.pack.recipients.is_none() || context.identities.are_named();
+    if is_readable || !request.delete_exports {
+        return Ok(());
+    }
+    let why = "--delete-exports needs an identity that opens the encrypted archive";
+    Err(Failure::usage(why).hint("pass --identity FILE, or leave out --delete-exports"))
 }
 
 /// Reports what is wrong with a set as one event each.

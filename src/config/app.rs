@@ -32,6 +32,8 @@ pub struct AppConfig {
     pub queue_file: Option<QueueFileRef>,
     /// Where the archive's companions are.
     pub companions: Vec<Location>,
+    /// Recipients of the archive, and files of recipients; without any it is not encrypted.
+    pub encrypt_to: Vec<String>,
     /// The file of the key that signs the archive.
     pub signing_key_file: Option<PathBuf>,
     /// How an archive in a bucket is written.
@@ -102,6 +104,8 @@ struct WrittenPack {
     #[serde(default)]
     overwrite: bool,
     sign: Option<PathBuf>,
+    #[serde(default)]
+    encrypt_to: Vec<String>,
     max_spread: Option<Parsed<WrittenDuration>>,
     storage_class: Option<String>,
     kms_key: Option<String>,
@@ -206,6 +210,7 @@ impl WrittenApp {
         let (queue, queue_file) = self.queue.unwrap_or_default().finish(folder);
         let pack = self.pack.unwrap_or_default();
         let (upload, companions) = (pack.upload(), pack.companions(folder));
+        let encrypt_to = pack.encrypt_to(folder);
         let signing_key_file = pack.sign.as_ref().map(|path| folder.join(path));
         let namespaces = self.namespaces.unwrap_or_default();
         let kinds = KindSelection {
@@ -237,6 +242,7 @@ impl WrittenApp {
             backup,
             queue_file,
             companions,
+            encrypt_to,
             signing_key_file,
             upload,
             keep,
@@ -281,6 +287,16 @@ impl WrittenPack {
     fn companions(&self, folder: &Path) -> Vec<Location> {
         let companions = values(self.with.clone()).into_iter();
         companions.map(|with| in_folder(with, folder)).collect()
+    }
+
+    /// The recipients, and the paths of files of recipients.
+    fn encrypt_to(&self, folder: &Path) -> Vec<String> {
+        let recipients = self.encrypt_to.iter();
+        let place = |text: &String| match text.starts_with("age1") {
+            true => text.clone(),
+            false => folder.join(text).display().to_string(),
+        };
+        recipients.map(place).collect()
     }
 
     /// How an archive in a bucket is written.

@@ -120,6 +120,9 @@ pub enum PackError {
     /// The system gives no random numbers for a signature: a fault of this machine.
     #[error("{0} could not be signed")]
     NotSigned(String),
+    /// The system gives no random numbers for an encryption: a fault of this machine.
+    #[error("{0} could not be encrypted")]
+    NotEncrypted(String),
     /// A piece cannot be deflated: a fault of kindpack's own.
     #[error("a piece was not deflated: {0}")]
     Deflate(DataError),

@@ -24,7 +24,8 @@ use bytes::Bytes;
 pub use error::{ExportFault, PackError, StaleExport};
 pub use options::{ArchiveName, PackRequest, SelectionOptions};
 
-use crate::archive::checksums::{self, SHA256_ATTRIBUTE};
+use crate::archive::checksums::{self, CONTENTS_ATTRIBUTE, SHA256_ATTRIBUTE, contents_mark};
+use crate::encryption::{ArchiveEncryptor, max_encrypted_len};
 use crate::export::discover::{Export, ExportPart};
 use crate::model::{
     EntryInfo, EntryRole, Kind, KindCounts, KindRef, MANIFEST_NAME, Manifest, Namespace, SUMS_NAME,
@@ -36,12 +37,15 @@ use crate::signature::{KeyId, Signer};
 use crate::store::{ObjectInfo, ObjectMetadata, Store, StoreError, WriteOptions};
 use companions::Companions;
 use manifest::assemble;
-use output::OutputDigest;
+use output::{FinishedOutput, OutputDigest, OutputTransforms};
 use pipeline::{ArchiveWriter, InspectedEntry};
 use place::Destination;
 use select::known_pairs;
 use set::{PackSet, SetFinder};
 use source::{Source, sources_of};
+
+/// The attribute of an archive's object that says where its manifest is.
+const MANIFEST_ATTRIBUTE: &str = "kindpack-manifest";
 
 /// What was packed.
 #[derive(Debug)]
@@ -81,8 +85,10 @@ pub struct PackedArchive {
     pub sidecar_written: bool,
     /// The key that signed it.
     pub signed_by: Option<KeyId>,
-    /// The text of its signature.
+    /// The text of its signature, where it was made with the archive.
     signature: Option<String>,
+    /// The digest of the archive before it was encrypted, where it was.
+    contents: Option<Sha256>,
 }
 
 /// Packs the set below `source` as `name` into `dest`.
@@ -113,7 +119,10 @@ pub async fn pack(
         Some(place) => place,
         None => match automatic_place(dest, &set, options).await? {
             Some(place) => place,
-            None => return Ok(would_pack(&set, set.archive_name().name, false)),
+            None => {
+                let name = options.object_name(&set.archive_name().name);
+                return Ok(would_pack(&set, name, false));
+            }
         },
     };
     place.check_same_set(&set.entries())?;
@@ -142,7 +151,7 @@ async fn explicit_place(
     options: &PackRequest,
 ) -> Result<Option<Destination>, PackError> {
     match name {
-        ArchiveName::Explicit(name) => Destination::find(dest, name.clone(), options)
+        ArchiveName::Explicit(name) => Destination::find(dest, options.object_name(name), options)
             .await
             .map(Some),
         ArchiveName::Automatic => Ok(None),
@@ -161,7 +170,8 @@ async fn automatic_place(
     if automatic.is_open && options.dry_run {
         return Ok(None);
     }
-    let place = Destination::find(dest, automatic.name, options).await?;
+    let name = options.object_name(&automatic.name);
+    let place = Destination::find(dest, name, options).await?;
     Ok(Some(place))
 }
 
@@ -274,7 +284,7 @@ impl PackJob<'_> {
         if sealed.already_existed && self.place.has_sidecar(sha256).await {
             return Ok(false);
         }
-        self.place.write_sidecar(sha256).await?;
+        self.place.write_sidecar(sha256, sealed.mark()).await?;
         Ok(true)
     }
 
@@ -283,11 +293,15 @@ impl PackJob<'_> {
         let Some(key) = &self.options.signing_key else {
             return Ok(None);
         };
-        if sealed.already_existed && self.place.has_signature(key, self.observer).await? {
-            return Ok(Some(key.id()));
-        }
+        let signature = match sealed.already_existed {
+            false => sealed.signature.clone(),
+            true if self.place.has_signature(key, self.observer).await? => {
+                return Ok(Some(key.id()));
+            }
+            true => self.place.sign(key, self.trusted_comment()).await?,
+        };
         let not_signed = || PackError::NotSigned(self.place.name.clone());
-        let signature = sealed.signature.clone().ok_or_else(not_signed)?;
+        let signature = signature.ok_or_else(not_signed)?;
         self.place.write_signature(signature).await?;
         Ok(Some(key.id()))
     }
@@ -305,57 +319,95 @@ impl PackJob<'_> {
         let (manifest, range) = self.write_set(&mut archive).await?;
         let output = archive.finish().await?;
         self.place.remove_outdated(output.digest.sha256).await?;
-        let about = about(&manifest, output.digest.sha256, range);
-        let was_there = match output.writer.publish(about).await {
-            Ok(()) => false,
+        let about = about_output(&manifest, &output, range);
+        let (digest, contents) = (output.digest, output.contents);
+        match output.writer.publish(about).await {
+            Ok(()) => {
+                let sealed = PackedArchive::new(digest, contents, manifest, false);
+                let signature = output.signature;
+                Ok(PackedArchive {
+                    signature,
+                    ..sealed
+                })
+            }
             // Another pack was faster, maybe one of the same set.
-            Err(StoreError::AlreadyExists { .. }) => true,
-            Err(error) => return Err(PackError::Dest(error)),
-        };
-        if was_there {
-            self.place.recognise(&output.digest).await?;
+            Err(StoreError::AlreadyExists { .. }) => {
+                let digest = self.recognise(&digest, contents).await?;
+                Ok(PackedArchive::new(digest, contents, manifest, true))
+            }
+            Err(error) => Err(PackError::Dest(error)),
         }
-        let (digest, signature) = (output.digest, output.signature);
-        Ok(PackedArchive::new(digest, signature, manifest, was_there))
     }
 
-    /// What signs the archive, where a key is given. What it says is the same each time.
-    fn signer(&self) -> Option<Signer> {
-        let key = self.options.signing_key.as_ref()?;
-        let comment = format!(
+    /// Finds that the archive which is there holds the same; gives its digest. `contents` is the
+    /// digest before the encryption.
+    async fn recognise(
+        &self,
+        digest: &OutputDigest,
+        contents: Option<Sha256>,
+    ) -> Result<OutputDigest, PackError> {
+        match contents {
+            Some(contents) => self.place.recognise_contents(contents).await,
+            None => self.place.recognise(digest).await.map(|()| *digest),
+        }
+    }
+
+    /// What becomes of the archive's bytes on their way.
+    fn transforms(&self) -> Result<OutputTransforms, PackError> {
+        let recipients = self.options.recipients.as_ref();
+        let encryptor = recipients.map(ArchiveEncryptor::new).transpose();
+        let key = self.options.signing_key.as_ref();
+        Ok(OutputTransforms {
+            encryptor: encryptor.map_err(|_| PackError::NotEncrypted(self.place.name.clone()))?,
+            signer: key.map(|key| Signer::start(key, self.trusted_comment())),
+        })
+    }
+
+    /// What a signature says of the archive: the same each time.
+    fn trusted_comment(&self) -> String {
+        format!(
             "file:{}\tbackup:{}\thashed",
             self.place.base_name().replace(char::is_control, "?"),
             self.set.backup_id()
-        );
-        Some(Signer::start(key, comment))
+        )
     }
 
     /// Begins an archive under the name.
     async fn begin_archive(&self) -> Result<ArchiveWriter, PackError> {
         let making = WriteOptions {
             overwrite: self.options.overwrite,
-            expected_len: expected_len(self.set),
+            expected_len: self.expected_len(),
             ..WriteOptions::default()
         };
         let writer = self.dest.create(&self.place.name, making).await;
         let writer = writer.map_err(PackError::Dest)?;
         let (source, workers) = (self.source.clone(), self.workers.clone());
         let options = self.options.recorded();
-        let signer = self.signer();
-        Ok(ArchiveWriter::new(source, writer, signer, options, workers))
+        let transforms = self.transforms()?;
+        Ok(ArchiveWriter::new(
+            source, writer, transforms, options, workers,
+        ))
+    }
+
+    /// How long the archive may become.
+    fn expected_len(&self) -> u64 {
+        let len = expected_len(self.set);
+        match self.options.recipients {
+            Some(_) => max_encrypted_len(len),
+            None => len,
+        }
     }
 
     /// Finds that the archive which is there is the one that would be made.
     async fn match_existing(&self, existing: &ObjectInfo) -> Result<PackedArchive, PackError> {
         let (source, workers) = (self.source.clone(), self.workers.clone());
-        let (signer, options) = (self.signer(), self.options.recorded());
-        let mut archive = ArchiveWriter::unwritten(source, signer, options, workers);
+        let mut archive = ArchiveWriter::unwritten(source, self.options.recorded(), workers);
         let (manifest, _) = self.write_set(&mut archive).await?;
-        let output = archive.finish().await?;
-        self.place.recognise(&output.digest).await?;
+        let made = archive.finish().await?.digest;
+        let contents = self.options.recipients.as_ref().map(|_| made.sha256);
+        let digest = self.recognise(&made, contents).await?;
         self.dest.remove_leftovers(existing).await;
-        let (digest, signature) = (output.digest, output.signature);
-        Ok(PackedArchive::new(digest, signature, manifest, true))
+        Ok(PackedArchive::new(digest, contents, manifest, true))
     }
 
     /// Writes objects, `SHA256SUMS` and the manifest, in this order.
@@ -441,7 +493,7 @@ impl PackJob<'_> {
 impl PackedArchive {
     fn new(
         digest: OutputDigest,
-        signature: Option<String>,
+        contents: Option<Sha256>,
         manifest: Manifest,
         was_there: bool,
     ) -> Self {
@@ -452,8 +504,15 @@ impl PackedArchive {
             already_existed: was_there,
             sidecar_written: false,
             signed_by: None,
-            signature,
+            signature: None,
+            contents,
         }
+    }
+
+    /// The mark of what it holds, where it is encrypted.
+    fn mark(&self) -> Option<Sha256> {
+        let contents = self.contents.as_ref()?;
+        Some(contents_mark(&self.sha256, contents))
     }
 }
 
@@ -469,13 +528,30 @@ fn about(manifest: &Manifest, sha256: Sha256, range: ManifestRange) -> ObjectMet
     let attributes = [
         (SHA256_ATTRIBUTE, sha256.to_string()),
         ("kindpack-backup-id", manifest.backup.id.clone()),
-        ("kindpack-manifest", range),
+        (MANIFEST_ATTRIBUTE, range),
     ];
     let attributes = attributes.map(|(name, value)| (name.to_owned(), value));
     ObjectMetadata {
         sha256: Some(sha256),
         attributes: attributes.into(),
     }
+}
+
+/// What the object of an archive says of itself. Nobody can read a manifest in an encrypted one by its
+/// place.
+fn about_output(
+    manifest: &Manifest,
+    output: &FinishedOutput,
+    range: ManifestRange,
+) -> ObjectMetadata {
+    let sha256 = output.digest.sha256;
+    let mut about = about(manifest, sha256, range);
+    if let Some(contents) = &output.contents {
+        about.attributes.remove(MANIFEST_ATTRIBUTE);
+        let mark = contents_mark(&sha256, contents).to_string();
+        about.attributes.insert(CONTENTS_ATTRIBUTE.to_owned(), mark);
+    }
+    about
 }
 
 /// How long the archive may become: deflated data can be a little longer than they were, and each

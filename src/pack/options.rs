@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::encryption::{ENCRYPTED_SUFFIX, Recipients};
 use crate::model::{Method, MissingKind, PIECE_LEN_BYTES, PackOptions, Selector, Timestamp};
 use crate::signature::SigningKey;
 use crate::store::Store;
@@ -35,6 +36,8 @@ pub struct PackRequest {
     pub companions: Vec<Arc<dyn Store>>,
     /// The key that signs the archive; without one there is no signature.
     pub signing_key: Option<SigningKey>,
+    /// Who can decrypt the archive; without recipients it is not encrypted.
+    pub recipients: Option<Recipients>,
 }
 
 /// Everything that is there, deflated, under a free name.
@@ -53,11 +56,20 @@ impl Default for PackRequest {
             snapshot_time: None,
             companions: Vec::new(),
             signing_key: None,
+            recipients: None,
         }
     }
 }
 
 impl PackRequest {
+    /// The name of the archive's object: that of an encrypted one ends in `.age`.
+    pub fn object_name(&self, name: &str) -> String {
+        match self.recipients {
+            Some(_) if !name.ends_with(ENCRYPTED_SUFFIX) => format!("{name}{ENCRYPTED_SUFFIX}"),
+            _ => name.to_owned(),
+        }
+    }
+
     /// As the manifest records them.
     pub(super) fn recorded(&self) -> PackOptions {
         let level = (self.method == Method::Deflate).then_some(self.level);

@@ -11,7 +11,7 @@ use futures_util::{Stream, StreamExt as _, TryStreamExt as _, pin_mut, stream};
 use tokio::task::JoinError;
 
 use super::error::PackError;
-use super::output::{ArchiveOutput, FinishedOutput, NullWriter};
+use super::output::{ArchiveOutput, FinishedOutput, NullWriter, OutputTransforms};
 use super::source::{MAX_HELD_BYTES, Pass, PieceBytes, PieceJob, Source, batches, jobs_of};
 use crate::archive::deflate::{DataError, STREAM_END, deflate_piece, deflate_room};
 use crate::archive::zip::ZipWriter;
@@ -22,7 +22,6 @@ use crate::model::{Crc32c, EntryInfo, EntryRole, Method, PIECE_LEN_BYTES, PackOp
 use crate::progress::Observer;
 use crate::runtime::buffers::Buffer;
 use crate::runtime::workers::{InOrder, WorkerPanicked, Workers};
-use crate::signature::Signer;
 use crate::store::{ObjectWriter, ReadRange, Store, StoreError};
 
 /// What a piece in flight may weigh: itself and its deflated form, which can be a little longer.
@@ -218,11 +217,11 @@ impl ArchiveWriter {
     pub(super) fn new(
         store: Arc<dyn Store>,
         writer: Box<dyn ObjectWriter>,
-        signer: Option<Signer>,
+        transforms: OutputTransforms,
         options: PackOptions,
         workers: Workers,
     ) -> Self {
-        let out = ArchiveOutput::new(writer, signer);
+        let out = ArchiveOutput::new(writer, transforms);
         ArchiveWriter {
             store,
             out,
@@ -234,13 +233,9 @@ impl ArchiveWriter {
     }
 
     /// Makes only the digest: for an archive that is there already.
-    pub(super) fn unwritten(
-        store: Arc<dyn Store>,
-        signer: Option<Signer>,
-        options: PackOptions,
-        workers: Workers,
-    ) -> Self {
-        ArchiveWriter::new(store, Box::new(NullWriter), signer, options, workers)
+    pub(super) fn unwritten(store: Arc<dyn Store>, options: PackOptions, workers: Workers) -> Self {
+        let transforms = OutputTransforms::default();
+        ArchiveWriter::new(store, Box::new(NullWriter), transforms, options, workers)
     }
 
     /// Inspects entries and writes nothing: for a set that is known to be incomplete, of which all
@@ -251,7 +246,7 @@ impl ArchiveWriter {
             level: None,
             piece_bytes: PIECE_LEN_BYTES as u64,
         };
-        let writer = ArchiveWriter::unwritten(store, None, options, workers);
+        let writer = ArchiveWriter::unwritten(store, options, workers);
         writer.broken.store(true, Ordering::Relaxed);
         writer
     }

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use super::error::PackError;
 use super::options::PackRequest;
 use super::output::OutputDigest;
-use crate::archive::catalog::{sidecar_digest, stored_digest};
-use crate::archive::signed::{SignedArchiveError, check_signature, signature_name};
+use crate::archive::catalog::{self, sidecar_digest, stored_digest};
+use crate::archive::signed::{SignedArchiveError, check_signature, sign, signature_name};
 use crate::archive::{Archive, ArchiveError, checksums, digest_of};
 use crate::model::{EXPORTS_FOLDER, EntryInfo, EntryRole, Manifest, Sha256};
 use crate::progress::Observer;
@@ -61,7 +61,9 @@ impl Destination {
             sidecar: as_far_as_allowed(sidecar)?,
             signature,
         };
-        if let Some(object) = place.existing() {
+        // What an encrypted archive holds is found out when the set is read.
+        let readable = place.existing().filter(|_| options.recipients.is_none());
+        if let Some(object) = readable {
             place.manifest = Some(place.read_manifest(object, options).await?);
         }
         Ok(place)
@@ -137,6 +139,29 @@ impl Destination {
         self.refuse_unless(stored == digest.sha256)
     }
 
+    /// Finds out whether the encrypted archive that is there holds what these are the contents of;
+    /// gives its digest.
+    ///
+    /// # Errors
+    /// [`PackError::AlreadyExists`] where it holds something else, or does not say.
+    pub(super) async fn recognise_contents(
+        &self,
+        contents: Sha256,
+    ) -> Result<OutputDigest, PackError> {
+        if self.is_overwritten {
+            return Err(self.taken());
+        }
+        let object = self.stat_existing().await?;
+        let sha256 = self.digest_of_existing(&object).await?;
+        let mark = catalog::contents_mark(self.dest.as_ref(), &object).await;
+        self.refuse_unless(mark == Some(checksums::contents_mark(&sha256, &contents)))?;
+        Ok(OutputDigest {
+            sha256,
+            crc32c: object.crc32c.unwrap_or_default(),
+            len: object.len,
+        })
+    }
+
     async fn stat_existing(&self) -> Result<ObjectInfo, PackError> {
         use StoreError::{Denied, NotAFile, NotFound};
         let object = self.dest.stat(&self.name).await;
@@ -180,10 +205,27 @@ impl Destination {
         sidecar_digest(self.dest.as_ref(), &self.name).await == Some(sha256)
     }
 
-    /// Writes the sidecar.
-    pub(super) async fn write_sidecar(&self, sha256: Sha256) -> Result<(), PackError> {
-        let line = checksums::line(&sha256, self.base_name());
-        self.write(&sidecar_of(&self.name), line).await
+    /// Writes the sidecar, with the mark of what an encrypted archive holds.
+    pub(super) async fn write_sidecar(
+        &self,
+        sha256: Sha256,
+        mark: Option<Sha256>,
+    ) -> Result<(), PackError> {
+        let mark = mark.as_ref().map(checksums::mark_line).unwrap_or_default();
+        let text = checksums::line(&sha256, self.base_name()) + &mark;
+        self.write(&sidecar_of(&self.name), text).await
+    }
+
+    /// Signs the archive that is there.
+    pub(super) async fn sign(
+        &self,
+        key: &SigningKey,
+        trusted_comment: String,
+    ) -> Result<Option<String>, PackError> {
+        let object = self.stat_existing().await?;
+        sign(self.dest.as_ref(), &object, key, trusted_comment)
+            .await
+            .map_err(PackError::Dest)
     }
 
     /// Whether a good signature by the key is there.

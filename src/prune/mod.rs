@@ -19,9 +19,10 @@ pub use policy::{KeepPolicy, KeepReason, KeepRule};
 
 use crate::archive::catalog::{self, ArchiveContents, CatalogEntry, Integrity, NameParts};
 use crate::archive::digest_of;
+use crate::encryption::Identities;
 use crate::progress::{Event, Observer};
 use crate::runtime::workers::Workers;
-use crate::store::{ObjectInfo, Store, StoreError};
+use crate::store::{ObjectInfo, Store, StoreError, open_object};
 use crate::verify::{VerifyScope, verify};
 use policy::time_of_id;
 
@@ -102,6 +103,8 @@ impl PrunedArchive {
 #[derive(Debug)]
 pub struct PrunePlan {
     store: Arc<dyn Store>,
+    /// Open encrypted archives.
+    identities: Option<Identities>,
     /// The oldest first; what the policy is not about comes before.
     pub archives: Vec<PrunedArchive>,
     /// Names of archives that an interrupted removal has removed, and not what stood beside them.
@@ -144,7 +147,8 @@ struct Group {
 
 impl PrunePlan {
     /// Decides what becomes of the archives in a folder. `namespace` narrows the plan to those of
-    /// one namespace, as `--namespace` spells it.
+    /// one namespace, as `--namespace` spells it. Encrypted archives that no identity opens are left
+    /// alone.
     ///
     /// # Errors
     /// When the store fails.
@@ -152,8 +156,9 @@ impl PrunePlan {
         store: &Arc<dyn Store>,
         policy: &KeepPolicy,
         namespace: Option<&str>,
+        identities: Option<&Identities>,
     ) -> Result<Self, PruneError> {
-        let listed = catalog::list(store, None).await?;
+        let listed = catalog::list(store, None, identities).await?;
         let mut candidates = Vec::with_capacity(listed.len());
         for one in listed {
             candidates.push(Candidate::new(store.as_ref(), one).await?);
@@ -168,6 +173,7 @@ impl PrunePlan {
         Ok(PrunePlan {
             half_removed: find_half_removed(store.as_ref(), &archives).await?,
             store: store.clone(),
+            identities: identities.cloned(),
             archives,
         })
     }
@@ -226,15 +232,10 @@ impl PrunePlan {
         workers: &Workers,
         observer: &dyn Observer,
     ) -> Result<Vec<String>, PruneError> {
-        let report = verify(
-            self.store.clone(),
-            archive.object.clone(),
-            self.store.display_name(&archive.object.name),
-            VerifyScope::Quick,
-            workers,
-            observer,
-        )
-        .await?;
+        let title = self.store.display_name(&archive.object.name);
+        let (store, object) = (self.store.clone(), archive.object.clone());
+        let (store, object) = open_object(store, object, self.identities.as_ref()).await?;
+        let report = verify(store, object, title, VerifyScope::Quick, workers, observer).await?;
         Ok(report.problems)
     }
 }
@@ -250,6 +251,7 @@ impl VerifiedPrunePlan {
             store,
             archives,
             half_removed,
+            ..
         } = self.0;
         let mut result = PruneResult::default();
         for PrunedArchive { object, .. } in archives.into_iter().filter(PrunedArchive::goes) {
@@ -346,6 +348,7 @@ impl Candidate {
         let named = NameParts::read(&object.name);
         let id = match (&holds, &named) {
             (Some(holds), _) => Some(holds.id.clone()),
+            (None, _) if seal == Integrity::Encrypted => None,
             // The policy looks whether it should keep an archive that cannot be read any more.
             (None, Some(named)) if is_damaged(store, &object).await? => Some(named.id.to_owned()),
             (None, _) => None,

@@ -2,6 +2,7 @@
 //!
 //! Knows folders and buckets. Must not know kinds, exports or zips.
 
+mod decrypted;
 mod dir;
 pub(crate) mod gcs;
 mod location;
@@ -15,10 +16,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
+pub use decrypted::{DecryptedStore, open_object};
 pub use dir::DirStore;
 pub use gcs::{GcsClient, GcsOptions, GcsStore, UploadOptions};
 pub use location::{Location, LocationError, StoreLayer, StoreRegistry, is_bucket_address};
 
+use crate::encryption::DecryptionError;
 use crate::model::{Crc32c, Sha256};
 use crate::store::name_limits::NameFault;
 
@@ -236,6 +239,20 @@ pub enum StoreError {
         /// Of what is stored.
         found: Sha256,
     },
+    /// An encrypted object, and no identity.
+    #[error("{name} is encrypted, and no identity is given")]
+    Encrypted {
+        /// The object.
+        name: String,
+    },
+    /// An encrypted object that the identities do not open, or that is damaged.
+    #[error("{name}: {error}")]
+    NotDecrypted {
+        /// The object.
+        name: String,
+        /// Why not.
+        error: DecryptionError,
+    },
     /// The operating system said no.
     #[error("{deed} {name} failed: {source}")]
     Io {
@@ -258,6 +275,25 @@ impl StoreError {
                 | StoreError::WrongDigest { .. }
                 | StoreError::UploadLost { .. }
         )
+    }
+}
+
+impl StoreError {
+    /// Whether encrypted bytes are not what they must be.
+    pub fn is_decryption_damage(&self) -> bool {
+        let StoreError::NotDecrypted { error, .. } = self else {
+            return false;
+        };
+        matches!(error, DecryptionError::Damaged(_))
+    }
+
+    /// Whether an encrypted object is not opened for want of an identity.
+    pub fn needs_identity(&self) -> bool {
+        match self {
+            StoreError::Encrypted { .. } => true,
+            StoreError::NotDecrypted { error, .. } => !matches!(error, DecryptionError::Damaged(_)),
+            _ => false,
+        }
     }
 }
 
@@ -372,6 +408,12 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Takes away whatever earlier attempts at `object` have left besides it, now that it stands.
     /// What cannot be taken away does no harm.
     async fn remove_leftovers(&self, _object: &ObjectInfo) {}
+
+    /// An object as it is stored, where this store shows it in another form: digests and signatures
+    /// are of what is stored.
+    fn stored_form(&self, _object: &ObjectInfo) -> Option<(&dyn Store, &ObjectInfo)> {
+        None
+    }
 
     /// Whether reading everything costs money and time, so that what the store says of an object is
     /// asked first.

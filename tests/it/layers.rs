@@ -13,7 +13,7 @@ use syn::visit::{self, Visit};
 const LAYERS: [&[&str]; 10] = [
     &["model"],
     &["runtime", "progress"],
-    &["google", "signature"],
+    &["google", "signature", "encryption"],
     &["entity"],
     &["transform", "export", "datastore", "store", "notify"],
     &["plan", "archive", "targets"],

@@ -19,6 +19,7 @@ mod demo;
 mod deploy;
 mod disks;
 mod docs;
+mod encryption;
 mod environment;
 mod faults;
 mod files_written;

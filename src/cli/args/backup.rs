@@ -14,13 +14,14 @@ use crate::store::Location;
 
 /// What belongs to a single backup, not beside a configuration. Each option is named, so that clap
 /// names the one that was typed.
-const OF_ONE_BACKUP: [&str; 31] = [
+const OF_ONE_BACKUP: [&str; 32] = [
     "from",
     "operation_timeout",
     "max_spread",
     "accept_count",
     "with",
     "sign",
+    "encrypt_to",
     "method",
     "level",
     "overwrite",

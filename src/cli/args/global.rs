@@ -1,8 +1,9 @@
 //! What every command takes.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Args};
+use clap::{ArgAction, Args, ValueHint};
 
 use crate::model::{read_duration, read_size};
 
@@ -27,6 +28,9 @@ pub struct Global {
     /// Limit for buffer memory
     #[arg(long, global = true, hide_short_help = true, value_name = "SIZE", default_value = "256MiB", value_parser = read_size)]
     pub memory: u64,
+    /// age identity that opens encrypted archives (repeatable)
+    #[arg(long, global = true, hide_short_help = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub identity: Vec<PathBuf>,
     /// Project to bill for requester-pays buckets
     #[arg(long, global = true, hide_short_help = true, value_name = "PROJECT")]
     pub billing_project: Option<String>,

@@ -58,6 +58,15 @@ pub struct ArchiveOptions {
     /// Sign the archive with this minisign secret key; writes ARCHIVE.minisig
     #[arg(long, value_name = "KEYFILE", value_hint = ValueHint::FilePath, help_heading = "Archive", hide_short_help = true)]
     pub sign: Option<PathBuf>,
+    /// Encrypt the archive to this age recipient or file of recipients; writes ARCHIVE.age
+    /// (repeatable)
+    #[arg(
+        long,
+        value_name = "RECIPIENT",
+        help_heading = "Archive",
+        hide_short_help = true
+    )]
+    pub encrypt_to: Vec<String>,
     /// Compression method
     #[arg(
         long,

@@ -11,7 +11,8 @@ use crate::store::Location;
 
 pub async fn run(context: &Context, dest: &Location, of: Option<&str>) -> CommandResult {
     let ui = &context.ui;
-    let listed = list(&context.stores.folder(dest), of).await?;
+    let identities = context.identities.read().await?;
+    let listed = list(&context.stores.folder(dest), of, identities).await?;
     if ui.is_json() {
         listed
             .iter()

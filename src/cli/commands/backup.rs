@@ -19,7 +19,9 @@ use crate::cli::exit::ExitCode;
 use crate::cli::failure::Failure;
 use crate::cli::input_file::read_input_file;
 use crate::cli::output;
-use crate::cli::packing::{check_archive_location, check_companions, pack_request};
+use crate::cli::packing::{
+    check_archive_location, check_companions, check_encrypted_name, pack_request,
+};
 use crate::cli::plan_options::environment;
 use crate::cli::text::shell_quote;
 use crate::config::AppConfig;
@@ -94,6 +96,7 @@ async fn single(context: &Context, args: BackupArgs) -> Result<AppConfig, Failur
         name: String::new(),
         queue_file: None,
         companions: args.shape.with.clone(),
+        encrypt_to: args.shape.encrypt_to.clone(),
         signing_key_file: args.shape.sign.clone(),
         upload: args.shape.upload_options(),
         keep,
@@ -181,6 +184,8 @@ async fn request(context: &Context, args: BackupArgs) -> Result<BackupRequest, F
     };
     check_archive_location(context, archive)?;
     check_companions(("EXPORTS", exports), &args.shape.with, archive)?;
+    let pack = pack_request(context, &args.shape).await?;
+    check_encrypted_name(archive, &pack)?;
     let namespaces = args.namespace.iter();
     Ok(BackupRequest {
         source: from.clone().resolve(&environment())?,
@@ -197,7 +202,7 @@ async fn request(context: &Context, args: BackupArgs) -> Result<BackupRequest, F
         allow_missing: args.allow_missing.clone(),
         delete_exports: args.delete_exports,
         starts_anew: args.new,
-        pack: pack_request(context, &args.shape).await?,
+        pack,
     })
 }
 

@@ -156,6 +156,7 @@ fn pack_words(app: &AppConfig) -> String {
     let key = upload.kms_key.as_ref();
     let signing_key = app.signing_key_file.as_ref();
     let optional = [
+        (!app.encrypt_to.is_empty()).then(|| format!("encrypted to {}", app.encrypt_to.join(", "))),
         signing_key.map(|path| format!("signed with {}", path.display())),
         pack.overwrite.then(|| "overwrites".to_owned()),
         accept_count,

@@ -14,9 +14,11 @@ use crate::cli::input_file::read_input_file;
 use crate::cli::open_archive::note_missing_folder;
 use crate::cli::output;
 use crate::cli::packing::{
-    check_archive_location, check_companions, pack_request, reject_archive_inside, report_problems,
+    check_archive_location, check_companions, check_encrypted_name, pack_request,
+    reject_archive_inside, report_problems,
 };
 use crate::cli::text::shell_quote;
+use crate::encryption::ENCRYPTED_SUFFIX;
 use crate::model::Selector;
 use crate::pack::{
     ArchiveName, PackError, PackRequest, PackResult, PackedArchive, SelectionOptions, pack,
@@ -47,6 +49,7 @@ pub async fn run(context: &Context, args: PackArgs) -> CommandResult {
     let selectors = expect.as_ref().map(ExpectFile::selectors);
     let (source, typed) = (args.source.clone(), args.archive.clone());
     let options = options(context, args, selectors.unwrap_or_default()).await?;
+    check_encrypted_name(&typed, &options)?;
     let source = context.stores.folder(&source);
     let begun = Instant::now();
     let packed = pack(
@@ -151,10 +154,13 @@ async fn options(
 
 /// The archive's path: as it was typed, or with the name that was chosen.
 fn display_path(typed: &Location, folder: &Location, name: &str) -> String {
+    let typed_name = typed.to_string();
     if typed.is_folder_name() {
         folder.below(name).to_string()
+    } else if name.ends_with(ENCRYPTED_SUFFIX) && !typed_name.ends_with(ENCRYPTED_SUFFIX) {
+        typed_name + ENCRYPTED_SUFFIX
     } else {
-        typed.to_string()
+        typed_name
     }
 }
 

@@ -11,7 +11,9 @@ use crate::prune::{Decision, PrunePlan, PruneResult, PrunedArchive};
 pub async fn run(context: &Context, args: PruneArgs) -> CommandResult {
     let ui = &context.ui;
     let store = context.stores.folder(&args.dest);
-    let plan = PrunePlan::new(&store, &args.keep.policy(), args.namespace.as_deref()).await?;
+    let identities = context.identities.read().await?;
+    let (policy, namespace) = (args.keep.policy(), args.namespace.as_deref());
+    let plan = PrunePlan::new(&store, &policy, namespace, identities).await?;
     show_plan(ui, &args.dest, &plan);
     let (kept, left) = (count(&plan, is_kept), count(&plan, is_left));
     let (removals, bytes) = (plan.removals() as u64, plan.removed_bytes());

@@ -19,6 +19,7 @@ use crate::backup::{BackupSourceError, ImpossibleEvent, QueueFileError, Snapshot
 use crate::config::Config;
 use crate::datastore::admin::{ExportError, ExportErrorClass};
 use crate::datastore::status::Code;
+use crate::encryption::AgeKeyError;
 use crate::entity::{ProtoError, ProtoFault, WireError, WireFault, WireType};
 use crate::export::discover::Problem;
 use crate::export::inspect::RecordError;
@@ -231,6 +232,11 @@ fn store_errors_read_as_accepted() {
             name: name(),
             reason: text("parts of it are gone"),
         },
+        StoreError::Encrypted { name: name() },
+        StoreError::NotDecrypted {
+            name: name(),
+            error: DecryptionError::WrongIdentity,
+        },
         StoreError::WrongDigest {
             name: name(),
             expected: Sha256([1; 32]),
@@ -277,6 +283,25 @@ fn signature_errors_read_as_accepted() {
             SignatureError::Worker(worker()),
         ])
         .assert_as_accepted("signature");
+}
+
+#[test]
+fn encryption_errors_read_as_accepted() {
+    ErrorTexts::default()
+        .parts(vec![
+            AgeKeyError::NotARecipient(text("age2x")),
+            AgeKeyError::NotARecipientLine(3),
+            AgeKeyError::NoRecipient,
+            AgeKeyError::NotAnIdentityLine(3),
+            AgeKeyError::NoIdentity,
+            AgeKeyError::TooManyRecipients,
+        ])
+        .parts(vec![
+            DecryptionError::WrongIdentity,
+            DecryptionError::Passphrase,
+            DecryptionError::Damaged(text("bytes 0 to 65535 do not decrypt")),
+        ])
+        .assert_as_accepted("encryption");
 }
 
 fn key_id() -> KeyId {
@@ -960,6 +985,7 @@ fn pack_verify_extract_and_prune_errors_read_as_accepted() {
             PackError::NotMissing(pair()),
             PackError::OtherSignature(text("set.zip.minisig")),
             PackError::NotSigned(text("set.zip")),
+            PackError::NotEncrypted(text("set.zip.age")),
             PackError::Deflate(DataError::NoSyncBorder),
             PackError::Worker(worker()),
         ])

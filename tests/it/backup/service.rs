@@ -4,6 +4,8 @@
 use std::process::Command;
 use std::sync::Arc;
 
+use age::secrecy::ExposeSecret as _;
+use age::x25519::Identity;
 use serde_json::{Value, json};
 
 use crate::support::data::{Made, made};
@@ -162,6 +164,26 @@ fn one_instant_is_exported_by_firestore_admin() {
     }
     let left = site.gcs.names("exports");
     assert!(left.iter().all(|name| name.ends_with(".json")), "{left:?}");
+}
+
+#[test]
+fn encrypted_backup_is_verified_without_an_identity() {
+    let site = Site::new();
+    let identity = Identity::generate();
+    let recipient = identity.to_public().to_string();
+    let secret = identity.to_string();
+    site.desk.write("identity", secret.expose_secret());
+    let to = ["--encrypt-to", &recipient];
+    let deleting = [&to[..], &["--delete-exports"]].concat();
+    site.expect(2, &deleting);
+    assert_eq!(site.starts(), [0, 0]);
+    let done = site.expect(0, &to);
+    assert!(done["archive"].as_str().unwrap().ends_with(".zip.age"));
+    assert!(site.archives().is_empty(), "no plain archive");
+    site.operations.course(1, End::Succeeds);
+    let identified = [&deleting[..], &["--identity", "identity", "--overwrite"]].concat();
+    let done = site.expect(0, &identified);
+    assert_eq!(done["entities"], 6);
 }
 
 #[test]

@@ -2,6 +2,10 @@
 //! generation.
 
 use std::collections::BTreeSet;
+use std::fs;
+
+use age::secrecy::ExposeSecret as _;
+use age::x25519::Identity;
 
 use crate::cloud::fixture::{ARCHIVE, BucketFixture, SOURCE, STORED, try_all};
 use crate::support::gcs_server::{Call, Deed, REPLACED, Right};
@@ -10,15 +14,44 @@ use crate::support::{files_below, sound};
 /// Many kinds, one of them large: an archive of some MiB whose directory does not fit into its last
 /// 64 KiB with the manifest.
 fn stocked() -> BucketFixture {
+    stocked_with(&[])
+}
+
+fn stocked_with(options: &[&str]) -> BucketFixture {
     let names: Vec<String> = (0..150).map(|number| format!("Kind{number:03}")).collect();
     let mut kinds: Vec<(&str, u64, usize)> =
         names.iter().map(|name| (name.as_str(), 2, 100)).collect();
     kinds.push(("Image", 6, 1_000_000));
     let shop = BucketFixture::of_kinds(&kinds);
     shop.server.page(1_000);
-    shop.expect(0, &["pack", SOURCE, ARCHIVE]);
+    shop.expect(0, &[&["pack", SOURCE, ARCHIVE][..], options].concat());
     shop.server.forget();
     shop
+}
+
+#[test]
+fn encrypted_archive_is_read_in_few_ranges() {
+    let identity = Identity::generate();
+    let recipient = identity.to_public().to_string();
+    let shop = stocked_with(&["--encrypt-to", &recipient]);
+    assert_eq!(shop.stored(), None, "no plain archive");
+    let secret = identity.to_string();
+    fs::write(shop.path("identity"), secret.expose_secret()).unwrap();
+    let archive = format!("{ARCHIVE}.age");
+    for args in [
+        &["list", &archive][..],
+        &["plan", &archive, "--target", "ndjson:x"],
+        &["cat", &archive, "Kind077"],
+    ] {
+        shop.server.forget();
+        shop.expect(0, &[args, &["--identity", "identity"]].concat());
+        let (requests, bytes) = (shop.server.seen().len(), shop.bytes_sent());
+        assert!(requests <= 12, "{args:?}: {requests} requests");
+        assert!(bytes < 2 << 20, "{args:?}: {bytes} bytes");
+    }
+    shop.expect(5, &["list", &archive]);
+    let verify = ["verify", &archive, "--identity", "identity"];
+    shop.expect(0, &verify);
 }
 
 #[test]

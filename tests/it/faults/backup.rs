@@ -195,6 +195,7 @@ impl Backup {
         };
         let (workers, locks) = (workers(), self.folder.path().join("locks"));
         let services = BackupServices {
+            identities: None,
             exporter: &exporter,
             kinds: &kinds,
             stores: &stores,

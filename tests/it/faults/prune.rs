@@ -80,7 +80,7 @@ async fn prune(store: Arc<dyn Store>) -> Result<(), Failure> {
         last: Some(NonZeroU32::MIN),
         ..KeepPolicy::default()
     };
-    let plan = PrunePlan::new(&store, &policy, None).await?;
+    let plan = PrunePlan::new(&store, &policy, None, None).await?;
     let verified = plan.verify_kept(&workers(), &NoProgress).await?;
     verified.remove(&NoProgress).await?;
     Ok(())
