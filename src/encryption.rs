@@ -1,5 +1,5 @@
 //! Encryption in the form of age: anybody who has a recipient encrypts, and only the owner of its
-//! identity decrypts, any part by itself.
+//! identity decrypts, any part of it alone.
 //!
 //! Knows bytes, not archives or stores. Identities are never printed, and nothing asks for a
 //! passphrase.

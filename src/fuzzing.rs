@@ -1,5 +1,5 @@
-//! What fuzzing reads and nothing outside the crate could: readers behind a seal, a store or a
-//! client. `fuzz/` and `tests/it/fuzz_corpus.rs` call it.
+//! What fuzzing reads and nothing outside the crate could reach: readers that need a seal, a store
+//! or a client first. `fuzz/` and `tests/it/fuzz_corpus.rs` call it.
 
 use crate::backup;
 use crate::datastore;

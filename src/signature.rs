@@ -1,5 +1,5 @@
-//! Signatures in the form of minisign: the owner of a secret key signs bytes, and whoever has the
-//! public key checks them.
+//! Signatures in the form of minisign: the owner of a secret key signs bytes, and anybody with
+//! the public key checks them.
 //!
 //! Knows bytes, not archives or stores. Only prehashed signatures are made and accepted: bytes of any
 //! length are hashed as they come. Nothing here prints a secret key or asks for a password.

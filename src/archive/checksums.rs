@@ -11,7 +11,7 @@ pub const SHA256_ATTRIBUTE: &str = "kindpack-sha256";
 /// contents mark.
 pub const CONTENTS_ATTRIBUTE: &str = "kindpack-contents";
 
-/// A mark by which whoever makes the same archive again recognises an encrypted one. It differs for
+/// A mark by which the same pack, run again, recognises its encrypted archive. It differs for
 /// each encryption, and says nothing to others.
 pub fn contents_mark(encrypted: &Sha256, contents: &Sha256) -> Sha256 {
     let mut mac = Hmac::<sha2::Sha256>::new_from_slice(&encrypted.0).expect("any key length fits");

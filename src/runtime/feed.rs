@@ -1,4 +1,4 @@
-//! Bytes that come piece by piece, for code that reads them all by itself.
+//! Bytes that come piece by piece, for code that reads from a `Read`.
 //!
 //! A reader that ends early is an error for the code: it never takes a part for the whole.
 

@@ -468,7 +468,7 @@ async fn create_small<S: Store + ?Sized>(
     writer.publish(ObjectMetadata::default()).await
 }
 
-/// As [`Store::read`], for whoever relies on the length: a store that gives fewer bytes has failed.
+/// As [`Store::read`], for callers that rely on the length: a store that gives fewer bytes has failed.
 ///
 /// # Errors
 /// As [`Store::read`], and [`StoreError::Io`] where bytes are missing.

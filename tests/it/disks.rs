@@ -284,7 +284,7 @@ fn full_standard_output_is_told_after_the_work() {
     if !Path::new("/dev/full").exists() {
         return skip(
             "full",
-            "a full standard output is told",
+            "a full standard output is reported",
             "there is no /dev/full",
         );
     }

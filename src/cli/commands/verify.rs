@@ -104,7 +104,7 @@ fn damaged(report: VerifyReport, title: &str) -> Failure {
     open_archive::hint_at_plan(failure, title).prefix("verify")
 }
 
-/// What helps with an archive that is not as it must be: with one that could be opened, and with one
+/// What helps with an archive that is damaged: with one that could be opened, and with one
 /// that could not.
 fn damage_hint(is_foreign: bool, entries: u64, title: &str) -> Option<String> {
     if is_foreign {

@@ -78,7 +78,7 @@ trait Scene: Send + Sync + Sized {
     /// Runs the command, which stops where it is killed.
     async fn run(&self, faults: &Faults) -> Ended;
 
-    /// What is not as it must be after a run, however it ended.
+    /// What is wrong after a run, however it ended.
     fn flaws(&self, ended: &Ended) -> Vec<String>;
 
     /// What is left to do after a run to which nothing happened.

@@ -40,7 +40,7 @@ fn datastore_error(broken: Broken) -> DatastoreError {
     }
 }
 
-/// What comes of a start that goes wrong. Nobody knows whether a lost one was done.
+/// What comes of a start that goes wrong. A lost one may have been done.
 fn start_error(broken: Broken) -> ExportError {
     let retry_after = None;
     let (class, code) = match broken {

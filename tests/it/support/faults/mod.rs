@@ -1,8 +1,8 @@
-//! Faults at numbered calls, in this process: a store, a target or an exporter behind a wrapper that
-//! counts each sort of call and lets the planned ones go wrong.
+//! Faults at numbered calls, in this process: wrappers around a store, a target or an exporter count
+//! each sort of call and let the planned ones go wrong.
 //!
-//! A kill is a call that never returns while the command around it is dropped; nothing that the
-//! command has left behind does anything afterwards.
+//! A kill is a call that never returns while the command around it is dropped. What the command has
+//! started does nothing afterwards.
 
 pub mod exporter;
 pub mod store;
