@@ -22,6 +22,7 @@ use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -469,6 +470,9 @@ pub fn python_with(packages: &str, module: &str, test: &str) -> Option<PathBuf> 
 }
 
 fn make_python(packages: &str, module: &str) -> Result<PathBuf, String> {
+    // Several tests want the same one, and the first of them makes it.
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
     let home = Path::new(env!("CARGO_TARGET_TMPDIR"))
         .join(format!("python-{}", module.replace(", ", "+")));
     let python = home.join("bin/python");
