@@ -178,16 +178,25 @@ fn run<S: Scene>(scene: &S, faults: &Faults) -> Ended {
     runtime.block_on(scene.run(faults))
 }
 
+/// Runs a command over faults, again where it meets a lock.
+fn run_unlocked<S: Scene>(scene: &S, cases: &[Case]) -> (Faults, Ended) {
+    let mut runs = 1;
+    loop {
+        let faults = Faults::default();
+        for case in cases {
+            faults.plan(case.spot, case.number, case.deed);
+        }
+        let ended = run(scene, &faults);
+        if !ended.is_locked_out() || runs == MAX_LOCKED_RUNS {
+            return (faults, ended);
+        }
+        runs += 1;
+    }
+}
+
 /// The calls of a run to which nothing happens, by sort.
 fn undisturbed<S: Scene>(scene: &S) -> (BTreeMap<Spot, usize>, Vec<String>) {
-    let (mut faults, mut ended) = (Faults::default(), Ended::Killed);
-    for _ in 0..MAX_LOCKED_RUNS {
-        faults = Faults::default();
-        ended = run(scene, &faults);
-        if !ended.is_locked_out() {
-            break;
-        }
-    }
+    let (faults, ended) = run_unlocked(scene, &[]);
     let mut flaws = scene.flaws(&ended);
     flaws.extend(scene.unfinished());
     flaws.extend((ended != Ended::Done).then(|| format!("undisturbed: {ended:?}")));
@@ -196,11 +205,7 @@ fn undisturbed<S: Scene>(scene: &S) -> (BTreeMap<Spot, usize>, Vec<String>) {
 
 /// Runs a command over faults. Gives how it ended and what is wrong with that.
 fn disturbed<S: Scene>(scene: &S, cases: &[Case], calls: usize) -> (Ended, Vec<String>) {
-    let faults = Faults::default();
-    for case in cases {
-        faults.plan(case.spot, case.number, case.deed);
-    }
-    let ended = run(scene, &faults);
+    let (faults, ended) = run_unlocked(scene, cases);
     let mut flaws = scene.flaws(&ended);
     // Of two faults the first may end the run before the second.
     let may_miss = cases.len().saturating_sub(1) * usize::from(ended != Ended::Done);
