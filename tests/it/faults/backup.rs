@@ -42,7 +42,7 @@ const STAGE: &str = "/stage";
 struct Service {
     /// What stands for [`STAGE`].
     root: PathBuf,
-    /// The prefixes of what was started, with how often it was asked for.
+    /// The prefixes of what was started, with how often it was polled.
     started: Arc<Mutex<Vec<(String, u32)>>>,
 }
 
@@ -62,7 +62,7 @@ impl Service {
         write_export(&folder, &pair, STARTED_MICROS, &records, 1);
     }
 
-    /// Where an operation stands: it goes on when it is asked for first.
+    /// Where an operation stands: it goes on when it is first polled.
     fn look_at(&self, prefix: &str) -> OperationState {
         let mut started = self.started.lock().unwrap();
         match started.iter_mut().find(|(one, _)| one == prefix) {
