@@ -34,6 +34,9 @@ const MAX_READ_BYTES: usize = 5 << 20;
 /// A run that meets a lock is repeated so often.
 const MAX_LOCKED_RUNS: usize = 100;
 
+/// What a restore and a backup say of a lock that another process holds.
+const LOCKED: [&str; 2] = ["is using the journal", "another process is running backup"];
+
 /// The variable that names one case, so that it is tried alone.
 const ONLY: &str = "KINDPACK_TESTS_FAULT";
 
@@ -63,7 +66,8 @@ impl Ended {
     /// Whether a lock is held. Where another test starts a program, the new process holds all files
     /// of this one, locks included, for the moment until it is that program.
     fn is_locked_out(&self) -> bool {
-        matches!(self, Ended::Failed(ExitCode::Refused, sentence) if sentence.contains("is using the journal"))
+        let is_of_lock = |sentence: &str| LOCKED.iter().any(|words| sentence.contains(words));
+        matches!(self, Ended::Failed(ExitCode::Refused, sentence) if is_of_lock(sentence))
     }
 }
 
@@ -197,9 +201,11 @@ fn run_unlocked<S: Scene>(scene: &S, cases: &[Case]) -> (Faults, Ended) {
 /// The calls of a run to which nothing happens, by sort.
 fn undisturbed<S: Scene>(scene: &S) -> (BTreeMap<Spot, usize>, Vec<String>) {
     let (faults, ended) = run_unlocked(scene, &[]);
-    let mut flaws = scene.flaws(&ended);
+    // What explains the rest comes first.
+    let failed = (ended != Ended::Done).then(|| format!("undisturbed: {ended:?}"));
+    let mut flaws: Vec<String> = failed.into_iter().collect();
+    flaws.extend(scene.flaws(&ended));
     flaws.extend(scene.unfinished());
-    flaws.extend((ended != Ended::Done).then(|| format!("undisturbed: {ended:?}")));
     (faults.counts(), flaws)
 }
 
