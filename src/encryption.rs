@@ -330,14 +330,9 @@ impl EncryptedFile {
     }
 
     /// How long the file is once it is decrypted.
-    pub fn len(&self) -> u64 {
+    pub fn decrypted_len(&self) -> u64 {
         let overhead = self.header.bytes.len() as u64 + 16 * self.chunks;
         self.encrypted_len.saturating_sub(overhead)
-    }
-
-    /// Whether it holds nothing.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Where the last chunk is.
@@ -374,7 +369,7 @@ impl EncryptedFile {
         let cut = || DecryptionError::damaged("its end is damaged or cut off");
         let mut stream = self.stream(ByteRange::default(), Bytes::new())?;
         let len = stream.seek(SeekFrom::End(0)).map_err(|_| cut())?;
-        match len == self.len() {
+        match len == self.decrypted_len() {
             true => Ok(self),
             false => Err(cut()),
         }

@@ -67,6 +67,7 @@ pub mod entity;
 #[doc(hidden)]
 pub mod export;
 pub mod extract;
+#[cfg(feature = "test-util")]
 #[doc(hidden)]
 pub mod fuzzing;
 #[doc(hidden)]

@@ -18,8 +18,10 @@ mod testing;
 
 pub use error::BackupError;
 pub use estimate::{BackupEstimate, KindEstimate, estimate};
+pub(crate) use journal::now;
+#[cfg(feature = "test-util")]
+pub(crate) use journal::replay_segments;
 pub use journal::{BackupJournalError, ImpossibleEvent};
-pub(crate) use journal::{now, replay_segments};
 pub use kinds::KindSource;
 pub use queue_file::{QueueFileError, QueueFileRef, QueueSettings};
 pub use request::{

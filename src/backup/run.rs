@@ -485,7 +485,8 @@ pub fn check_exports_location(request: &BackupRequest) -> Result<(), BackupError
         (BackupSource::Emulator { .. }, Location::Bucket { .. }) => {
             "an emulator exports to a folder of its own machine only"
         }
-        _ => return Ok(()),
+        (BackupSource::Datastore { .. }, Location::Bucket { .. })
+        | (BackupSource::Emulator { .. }, Location::Local(_)) => return Ok(()),
     };
     Err(BackupError::Location {
         location: request.exports.to_string(),

@@ -174,7 +174,7 @@ fn folder_of(archive: &Location) -> Location {
     match archive {
         Location::Local(path) if path.is_dir() => archive.clone(),
         Location::Bucket { .. } if archive.is_folder_name() => archive.clone(),
-        _ => archive.folder(),
+        Location::Local(_) | Location::Bucket { .. } => archive.folder(),
     }
 }
 
@@ -194,7 +194,8 @@ fn is_inside(outer: &Location, inner: &Location) -> bool {
                 name: inner,
             },
         ) => bucket == other && as_folder(inner).starts_with(&as_folder(name)),
-        _ => false,
+        (Location::Local(_), Location::Bucket { .. })
+        | (Location::Bucket { .. }, Location::Local(_)) => false,
     }
 }
 

@@ -100,7 +100,8 @@ fn target_of(
     of_profile: Option<TargetSpec>,
 ) -> Result<TargetSpec, Failure> {
     typed.or(of_profile).ok_or_else(|| {
-        let hint = "pass --target emulator:PROJECT, datastore:PROJECT, dir:PATH or ndjson:PATH, or set target in a profile of kindpack.toml";
+        let forms = TargetSpec::FORMS;
+        let hint = format!("pass --target {forms}, or set target in a profile of kindpack.toml");
         Failure::usage("there is no target").hint(hint)
     })
 }

@@ -5,7 +5,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use super::exit::ExitCode;
 use super::output;
 use super::text::Text;
-use crate::model::nearest_name;
+use crate::model::{TargetSpec, nearest_name};
 use crate::store::is_bucket_address;
 
 /// What clap says of wrong arguments, also as an event where events are requested.
@@ -116,11 +116,9 @@ fn command_tip(found: &str) -> Option<String> {
     Some(format!("a similar subcommand exists: '{nearest}'"))
 }
 
-/// What a target begins with.
-const TARGET_WORDS: [&str; 4] = ["emulator:", "datastore:", "dir:", "ndjson:"];
-
 fn is_target(word: &str) -> bool {
-    TARGET_WORDS.iter().any(|start| word.starts_with(start))
+    let mut prefixes = TargetSpec::PREFIXES.iter();
+    prefixes.any(|prefix| word.starts_with(prefix))
 }
 
 /// What to write instead of an argument that is not known.

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::client::{CallTimeouts, DatastoreClient};
 use super::error::DatastoreError;
+#[cfg(feature = "test-util")]
 use super::query::QueryPage;
 use crate::google::{Credentials, may_see_tokens};
 use crate::model::{Kind, Namespace, Timestamp};
@@ -191,6 +192,7 @@ fn namespace_of(entity: &Value) -> Option<Namespace> {
 }
 
 /// Reads a page of a query, and its entities as statistics: for `fuzzing`.
+#[cfg(feature = "test-util")]
 pub(crate) fn read_statistics(body: &[u8]) -> Option<Vec<KindStatistics>> {
     let answer = serde_json::from_slice(body).ok()?;
     let page = QueryPage::from_answer(answer, None).ok()?;

@@ -41,7 +41,7 @@ proptest! {
         let plain = sample(len);
         let encrypted = encrypt(&recipients, &plain);
         let file = open(&encrypted, &identities).unwrap();
-        prop_assert_eq!(file.len(), len as u64);
+        prop_assert_eq!(file.decrypted_len(), len as u64);
         let offset = offset.min(len);
         let wanted = wanted.min(len - offset);
         let range = ByteRange { offset: offset as u64, len: wanted as u64 };

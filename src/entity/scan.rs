@@ -415,8 +415,11 @@ mod tests {
             }
         }
         let entity = Entity::parse(record).ok()?;
-        let key = entity.own_key().filter(|key| key.is_complete())?;
+        let key = entity.own_key()?;
         let (last, ancestors) = key.path.split_last()?;
+        if !key.path.iter().all(PathElement::is_complete) {
+            return None;
+        }
         let mut pair = KindStats {
             entities: 1,
             bytes: record.len() as u64,

@@ -144,11 +144,6 @@ impl<'a> Key<'a> {
     pub fn project(&self) -> &'a str {
         project_of(self.app)
     }
-
-    /// Whether the key addresses one entity: each path element has a kind and an id or name.
-    pub fn is_complete(&self) -> bool {
-        !self.path.is_empty() && self.path.iter().all(PathElement::is_complete)
-    }
 }
 
 impl PathElement<'_> {

@@ -560,16 +560,6 @@ impl LogWriter {
         }
     }
 
-    /// Bytes written so far.
-    pub fn len(&self) -> u64 {
-        self.len
-    }
-
-    /// Whether nothing has been written.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// Ends the log, with [`end_padding`].
     ///
     /// Returns the bytes of the whole log.
@@ -613,7 +603,7 @@ mod tests {
         records
             .iter()
             .for_each(|record| log.record(record, &mut out));
-        assert_eq!(log.len(), out.len() as u64);
+        assert_eq!(log.len, out.len() as u64);
         out
     }
 

@@ -78,6 +78,13 @@ pub enum TargetPlace<'a> {
 }
 
 impl TargetSpec {
+    /// What each form begins with.
+    pub const PREFIXES: [&'static str; 4] = ["emulator:", "datastore:", "dir:", "ndjson:"];
+
+    /// The forms, as people read them.
+    pub const FORMS: &'static str =
+        "emulator:PROJECT[@HOST:PORT], datastore:PROJECT[/DATABASE], dir:PATH or ndjson:PATH";
+
     /// What stands there.
     pub fn place(&self) -> TargetPlace<'_> {
         match self {
@@ -243,7 +250,7 @@ type SpecFault = String;
 fn unknown_form(text: &str) -> SpecFault {
     let (word, rest) = text.split_once(':').unwrap_or(("", text));
     let lower = word.to_lowercase();
-    let is_known = ["emulator", "datastore", "dir", "ndjson"].contains(&lower.as_str());
+    let is_known = TargetSpec::PREFIXES.contains(&format!("{lower}:").as_str());
     match text {
         _ if is_known => format!("write {lower}:{rest}"),
         _ if text.starts_with("gs:") => {
@@ -261,13 +268,10 @@ fn unknown_form(text: &str) -> SpecFault {
             None if word.is_empty() && check_real_project(text).is_ok() => {
                 format!("write emulator:{text} or datastore:{text}")
             }
-            None => format!("write {FORMS}"),
+            None => format!("write {}", TargetSpec::FORMS),
         },
     }
 }
-
-const FORMS: &str =
-    "emulator:PROJECT[@HOST:PORT], datastore:PROJECT[/DATABASE], dir:PATH or ndjson:PATH";
 
 /// Keeps out what would end a project's name in a target or in an address. Whether the project
 /// exists is the service's to say.

@@ -52,7 +52,7 @@ impl DecryptedStore {
     /// The object as it is once it is decrypted. What its store says of its bytes is not of these.
     pub fn object(&self) -> ObjectInfo {
         ObjectInfo {
-            len: self.file.len(),
+            len: self.file.decrypted_len(),
             crc32c: None,
             ..self.encrypted.clone()
         }

@@ -128,6 +128,7 @@ impl Location {
 }
 
 /// What stands between the program and every store that it opens.
+#[cfg(feature = "test-util")]
 pub trait StoreLayer: fmt::Debug + Send + Sync {
     /// The store at a location, seen through the layer.
     fn wrap(&self, location: &Location, store: Arc<dyn Store>) -> Arc<dyn Store>;
@@ -138,6 +139,7 @@ pub trait StoreLayer: fmt::Debug + Send + Sync {
 pub struct StoreRegistry {
     cloud: Arc<GcsClient>,
     upload: Arc<UploadOptions>,
+    #[cfg(feature = "test-util")]
     layer: Option<Arc<dyn StoreLayer>>,
 }
 
@@ -152,11 +154,13 @@ impl StoreRegistry {
         StoreRegistry {
             cloud: Arc::new(cloud),
             upload: Arc::default(),
+            #[cfg(feature = "test-util")]
             layer: None,
         }
     }
 
     /// The same stores, each seen through a layer.
+    #[cfg(feature = "test-util")]
     #[must_use]
     pub fn with_layer(self, layer: Arc<dyn StoreLayer>) -> Self {
         StoreRegistry {
@@ -191,7 +195,11 @@ impl StoreRegistry {
             Location::Local(path) => Arc::new(DirStore::new(path)),
             Location::Bucket { bucket, name } => self.bucket(bucket, name),
         };
-        self.layered(location, store)
+        #[cfg(feature = "test-util")]
+        if let Some(layer) = &self.layer {
+            return layer.wrap(location, store);
+        }
+        store
     }
 
     /// The folder of an object as a store, and the object's name there; `None` where the location
@@ -199,13 +207,6 @@ impl StoreRegistry {
     pub fn object(&self, location: &Location) -> Option<(Arc<dyn Store>, String)> {
         let (folder, name) = location.split()?;
         Some((self.folder(&folder), name))
-    }
-
-    fn layered(&self, location: &Location, store: Arc<dyn Store>) -> Arc<dyn Store> {
-        match &self.layer {
-            Some(layer) => layer.wrap(location, store),
-            None => store,
-        }
     }
 }
 

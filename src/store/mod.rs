@@ -19,7 +19,9 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 pub use decrypted::{DecryptedStore, open_object};
 pub use dir::DirStore;
 pub use gcs::{GcsClient, GcsOptions, GcsStore, UploadOptions};
-pub use location::{Location, LocationError, StoreLayer, StoreRegistry, is_bucket_address};
+#[cfg(feature = "test-util")]
+pub use location::StoreLayer;
+pub use location::{Location, LocationError, StoreRegistry, is_bucket_address};
 
 use crate::encryption::DecryptionError;
 use crate::model::{Crc32c, Sha256};

@@ -13,8 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use super::request::BackupResult;
 use crate::model::{KindRef, Sha256, Timestamp};
+pub(crate) use segments::now;
+#[cfg(feature = "test-util")]
+pub(crate) use segments::replay_segments;
 pub(super) use segments::{BackupJournal, RunName, find_runs};
-pub(crate) use segments::{now, replay_segments};
 pub(super) use state::{ExportState, ExportStatus, RunState};
 
 /// The value of `format` in every journal of this version.

@@ -288,6 +288,7 @@ fn parse(bytes: &[u8]) -> Result<(Timestamp, BackupEvent), serde_json::Error> {
 }
 
 /// Replays segments up to the first that is none or cannot have happened: for `fuzzing`.
+#[cfg(feature = "test-util")]
 pub(crate) fn replay_segments<'a>(segments: impl Iterator<Item = &'a [u8]>) {
     let mut state = RunState::default();
     for segment in segments {

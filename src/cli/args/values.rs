@@ -7,7 +7,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Arg, Command, error::Error as ClapError};
 use lettre::message::Mailbox;
 
-use crate::model::Sample;
+use crate::model::{Sample, TargetSpec};
 use crate::plan::{OnExisting, WriteMethod};
 
 /// `5%`: what has no percent sign is a limit, which has an option of its own.
@@ -72,7 +72,7 @@ pub struct PrefixParser<T> {
 impl<T> PrefixParser<T> {
     /// What a restore writes into.
     pub fn target() -> Self {
-        PrefixParser::new(&["emulator:", "datastore:", "dir:", "ndjson:"])
+        PrefixParser::new(&TargetSpec::PREFIXES)
     }
 
     /// What a backup reads.

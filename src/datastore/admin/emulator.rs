@@ -63,6 +63,7 @@ impl EmulatorImporter {
     }
 
     /// An import is given at least so long, and longer the larger it is.
+    #[cfg(feature = "test-util")]
     #[must_use]
     pub fn with_least_time(self, least_time: Duration) -> Self {
         EmulatorImporter { least_time, ..self }

@@ -46,12 +46,6 @@ impl EmulatorExporter {
         })
     }
 
-    /// An export may take so long.
-    #[must_use]
-    pub fn with_timeout(self, timeout: Duration) -> Self {
-        EmulatorExporter { timeout, ..self }
-    }
-
     fn call(&self) -> Call {
         Call {
             resource: "export",

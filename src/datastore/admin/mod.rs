@@ -29,6 +29,7 @@ pub use export::{
 };
 pub use exporter::ServiceExporter;
 pub use label::{ExportLabel, Label, plan_id};
+#[cfg(feature = "test-util")]
 pub(crate) use operation::read_import;
 pub use operation::{OperationFailure, OperationProgress, OperationState};
 pub use options::ServiceOptions;

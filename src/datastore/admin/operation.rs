@@ -221,6 +221,7 @@ impl fmt::Display for OperationFailure {
 }
 
 /// What can be shown of an import; none where it is no import: for `fuzzing`.
+#[cfg(feature = "test-util")]
 pub(crate) fn read_import(body: &[u8]) -> Option<String> {
     let operation: Operation = serde_json::from_slice(body).ok()?;
     let state = operation.state();

@@ -266,11 +266,6 @@ impl RunningImport {
         self.operation.as_deref()
     }
 
-    /// Whether it is one that an earlier run had started.
-    pub fn is_taken_up(&self) -> bool {
-        self.taken_up
-    }
-
     /// Starts the import. What was staged for one that cannot start goes again, where it is of no
     /// more use.
     async fn start_or_clean_up(

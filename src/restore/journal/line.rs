@@ -31,6 +31,7 @@ pub fn encode(event: &JournalEvent, at: Timestamp) -> String {
 ///
 /// # Errors
 /// As [`JournalReplay::push`].
+#[cfg(any(test, feature = "test-util"))]
 pub fn read(text: &[u8]) -> Result<Journal, JournalError> {
     let mut replay = JournalReplay::default();
     text.split_inclusive(|byte| *byte == b'\n')

@@ -23,7 +23,9 @@ mod tests;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Kind, KindRef, Namespace, Sha256, Timestamp};
-pub use line::{JournalReplay, encode, read};
+#[cfg(any(test, feature = "test-util"))]
+pub use line::read;
+pub use line::{JournalReplay, encode};
 pub use state::{
     InvalidTransition, Journal, JournalFinished, JournalOpened, PlannedStep, StepState, StepStatus,
 };

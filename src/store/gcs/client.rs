@@ -253,6 +253,7 @@ impl Response {
     }
 
     /// An answer to a request that had no token.
+    #[cfg(feature = "test-util")]
     pub(super) fn without_token(status: u16, body: Bytes) -> Self {
         Response {
             source: None,

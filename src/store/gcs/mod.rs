@@ -486,6 +486,7 @@ impl GcsStore {
 }
 
 /// What can be shown of a page of a listing, or of its refusal: for `fuzzing`.
+#[cfg(feature = "test-util")]
 pub(crate) fn read_listing(status: u16, body: Bytes) -> String {
     let cloud = GcsClient::at("http://127.0.0.1:9", true, GcsOptions::default());
     let store = GcsStore::new(Arc::new(cloud), "bucket", "");

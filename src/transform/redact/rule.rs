@@ -16,7 +16,7 @@ use crate::model::nearest_name;
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, strum::Display, strum::EnumString, strum::VariantNames,
 )]
-#[strum(serialize_all = "lowercase")]
+#[strum(serialize_all = "kebab-case")]
 pub enum Action {
     /// Takes the property away.
     Drop,
