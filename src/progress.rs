@@ -250,6 +250,9 @@ pub trait Observer: Send + Sync {
     /// The phase went on by `done` units, and brought out `out` bytes.
     fn advance(&self, done: u64, out: u64);
 
+    /// So many units of the phase were done before it began.
+    fn skip(&self, _done: u64) {}
+
     /// The phase is over.
     fn finish_phase(&self);
 }

@@ -672,6 +672,11 @@ fn source_failed(error: PlanError) -> Failure {
         .hint(format!(
             "run `unset {variable}` to back up the real project"
         )),
+        PlanError::NoEmulatorAddress { project } => {
+            Failure::usage(error.to_string().replacen("target ", "", 1)).hint(format!(
+                "start an emulator with `gcloud beta emulators datastore start`, and write emulator:{project}@localhost:8081"
+            ))
+        }
         _ => error.into(),
     }
 }
@@ -917,7 +922,7 @@ fn restore_code(error: &RestoreError) -> ExitCode {
 fn restore_hint(error: &RestoreError) -> Option<&'static str> {
     Some(match error {
         RestoreError::NotEmpty { .. } => {
-            "choose an empty target, or pass --on-existing merge to overwrite the same keys and leave other entities"
+            "choose an empty target, or pass --on-existing merge to overwrite the same keys and leave other entities, or --on-existing replace to delete the others of each kind"
         }
         RestoreError::TargetLostData { .. } => {
             "add --again to restore from the start if the target was emptied"

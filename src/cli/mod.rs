@@ -126,6 +126,7 @@ async fn run_until_stopped(context: &Context, command: Command) -> CommandResult
     // A restore brings what is under way to its end; the others have nothing half written under a
     // final name.
     let stops_by_itself = matches!(command, Command::Restore(_));
+    let is_backup = matches!(command, Command::Backup(_));
     let starts_anew = !matches!(
         command,
         Command::Restore(_) | Command::Backup(_) | Command::Extract(_)
@@ -141,6 +142,11 @@ async fn run_until_stopped(context: &Context, command: Command) -> CommandResult
     context.stop.request(code);
     if starts_anew {
         return Err(context.stop.failure().hint(START_ANEW));
+    }
+    if is_backup {
+        return Err(context
+            .stop
+            .failure_of("stopped; the exports that are finished are kept"));
     }
     if !stops_by_itself {
         return Err(context.stop.failure());

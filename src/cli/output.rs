@@ -362,6 +362,17 @@ impl Ui {
                     pair(&namespace, &kind)
                 ));
             }
+            Event::BackupStarted {
+                backup,
+                kinds,
+                finished,
+                ..
+            } if finished > 0 => {
+                let exports = counted(kinds, "export is", "exports are");
+                self.note(format!(
+                    "continuing backup {backup}: {finished} of {exports} finished; --new begins another"
+                ));
+            }
             Event::ExportStarted {
                 namespace,
                 kind,
@@ -408,6 +419,12 @@ impl Observer for Ui {
     fn advance(&self, done: u64, _: u64) {
         if let Some(phase) = &*self.phase() {
             phase.advance(done);
+        }
+    }
+
+    fn skip(&self, done: u64) {
+        if let Some(phase) = &*self.phase() {
+            phase.skip(done);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,8 @@ pub struct Phase {
     label: Arc<Mutex<String>>,
     bar: ProgressBar,
     begun: Instant,
+    /// Units that were done before.
+    skipped: AtomicU64,
 }
 
 impl Phase {
@@ -46,6 +49,7 @@ impl Phase {
             label,
             bar,
             begun: Instant::now(),
+            skipped: AtomicU64::new(0),
         }
     }
 
@@ -55,6 +59,13 @@ impl Phase {
 
     pub fn advance(&self, done: u64) {
         self.bar.inc(done);
+    }
+
+    /// Counts units that were done before: they say nothing of the speed.
+    pub fn skip(&self, done: u64) {
+        self.skipped.fetch_add(done, Ordering::Relaxed);
+        self.bar.inc(done);
+        self.bar.reset_eta();
     }
 
     pub fn set_label(&self, label: &str) {
@@ -73,7 +84,8 @@ impl Phase {
     /// How far it has come, for a pipe.
     pub fn line(&self) -> String {
         let (done, total) = (self.bar.position(), self.bar.length().unwrap_or_default());
-        let per_second = done as f64 / self.begun.elapsed().as_secs_f64().max(0.001);
+        let worked = done.saturating_sub(self.skipped.load(Ordering::Relaxed));
+        let per_second = worked as f64 / self.begun.elapsed().as_secs_f64().max(0.001);
         let seconds = total.saturating_sub(done) as f64 / per_second.max(0.001);
         let line = ProgressLine {
             phase: self.name,
@@ -138,6 +150,13 @@ mod tests {
         let seconds = Duration::from_secs(100);
         assert!(tokio::time::timeout(seconds, print).await.is_err());
         assert_eq!(printed.get(), 3);
+    }
+
+    #[test]
+    fn units_of_an_earlier_run_are_no_speed() {
+        let phase = Phase::new("restoring", 20, false);
+        phase.skip(10);
+        assert_eq!(phase.line(), "restoring: 10/20 entities");
     }
 
     #[test]

@@ -389,7 +389,7 @@ fn show_billed_writes(context: &Context, plan: &Plan) {
 fn show_dangers(context: &Context, plan: &Plan) {
     let (ui, choices) = (&context.ui, &plan.head.choices);
     if choices.on_existing == OnExisting::Replace && !plan.steps.is_empty() {
-        ui.info(ui.danger("DELETES entities of these kinds that are not in the archive"));
+        ui.info(ui.danger("DELETES entities of these kinds that this plan does not restore"));
     }
     if choices.target.is_real_service() && choices.selection.disaster_recovery {
         ui.info(ui.danger(

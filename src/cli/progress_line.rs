@@ -83,7 +83,10 @@ impl ProgressLine<'_> {
             Unit::Entities => format!("{}/{} entities", count(done), count(total)),
             Unit::Exports => format!("{}/{} exports", count(done), count(total)),
         }];
-        if self.unit != Unit::Exports && self.per_second >= 1.0 {
+        if self.unit == Unit::Entities && done >= total {
+            // All are written, and the target is asked what it holds.
+            numbers.push("checking".to_owned());
+        } else if self.unit != Unit::Exports && self.per_second >= 1.0 {
             numbers.push(self.rate());
             numbers.push(format!("{} left", short_duration(self.left)));
         }
@@ -142,6 +145,16 @@ mod tests {
             line.plain(),
             "step 3 of 27 acme/Order: 1,234/45,678 entities, 512/s, 2m left"
         );
+    }
+
+    #[test]
+    fn whole_restore_is_being_checked() {
+        let line = ProgressLine {
+            done: 45_678,
+            ..line("step 27 of 27 acme/Order")
+        };
+        let checking = "step 27 of 27 acme/Order: 45,678/45,678 entities, checking";
+        assert_eq!(line.plain(), checking);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::cli::output;
 use crate::cli::text::{Text, shell_quote};
 use crate::datastore::error::DatastoreError;
 use crate::model::Timestamp;
-use crate::plan::{OnExisting, Plan};
+use crate::plan::{Choices, OnExisting, Plan};
 use crate::restore::journal::StepState;
 use crate::restore::report::{ReportTotals, RestoreReport, RunInfo};
 use crate::restore::{
@@ -127,7 +127,7 @@ fn hint_for(told: &RestoreSummary<'_>, error: &RestoreError) -> Option<String> {
         RestoreError::NotEmpty { .. } => {
             let new_plan = new_plan(told, OnExisting::Merge)?;
             Some(format!(
-                "empty the target, or make a new plan that overwrites the same keys and leaves other entities: {new_plan}"
+                "empty the target, or make a plan that overwrites the same keys and leaves other entities: {new_plan}"
             ))
         }
         error if has_doubtful_project(told, error) => Some(
@@ -137,7 +137,7 @@ fn hint_for(told: &RestoreSummary<'_>, error: &RestoreError) -> Option<String> {
         RestoreError::TargetChanged { .. } if !is_folder => {
             let new_plan = new_plan(told, OnExisting::Replace)?;
             Some(format!(
-                "empty the target and add --again, or make a new plan that overwrites what has changed: {new_plan}"
+                "empty the target and add --again, or make a plan that overwrites what has changed: {new_plan}"
             ))
         }
         _ => None,
@@ -176,13 +176,15 @@ fn is_target_empty(error: &RestoreError) -> bool {
     }
 }
 
-/// The command that makes a plan like the given one with another choice.
+/// The command that makes a plan like the given one with another choice; in words where the plan
+/// has choices of its own, which the command would lose.
 fn new_plan(told: &RestoreSummary<'_>, on_existing: OnExisting) -> Option<String> {
     let plan = told.given_plan?.display().to_string();
-    let (archive, target) = (
-        &told.plan.head.archive.location,
-        &told.plan.head.choices.target,
-    );
+    let choices = &told.plan.head.choices;
+    let (archive, target) = (&told.plan.head.archive.location, &choices.target);
+    if *choices != Choices::new(target.clone()) {
+        return Some(format!("the same options and --on-existing {on_existing}"));
+    }
     Some(format!(
         "kindpack plan {} --target {} --on-existing {on_existing} -o {}",
         shell_quote(archive),
@@ -214,18 +216,19 @@ fn same_command(piped_plan: Option<&Path>) -> String {
     }
     let words = std::env::args_os().skip(1);
     let words = words.map(|word| word.to_string_lossy().into_owned());
-    let words = without_limits(words);
+    let words = continuing(words);
     let words: Vec<String> = words.iter().map(|word| shell_quote(word)).collect();
     format!("kindpack {}", words.join(" "))
 }
 
-/// The words of a command without the options that leave steps out.
-fn without_limits(mut words: impl Iterator<Item = String>) -> Vec<String> {
+/// The words of a command without the options that leave steps out or begin anew.
+fn continuing(mut words: impl Iterator<Item = String>) -> Vec<String> {
     let mut kept = Vec::new();
     while let Some(word) = words.next() {
+        let is_dropped = matches!(word.as_str(), "--retry-failed" | "--again");
         if word == "--max-steps" {
             words.next();
-        } else if word != "--retry-failed" && !word.starts_with("--max-steps=") {
+        } else if !is_dropped && !word.starts_with("--max-steps=") {
             kept.push(word);
         }
     }
@@ -254,9 +257,10 @@ fn finished(
         output::counted(steps, "step", "steps"),
         output::counted(entities, "entity", "entities")
     );
-    show_end(context, told, was_done, &what, seconds);
-    show_companions(context, told, companions);
     let totals = ReportTotals::from_outcomes(tallies);
+    let this_run = (totals.already_there > 0).then_some(totals.restored);
+    show_end(context, told, was_done, (&what, this_run), seconds);
+    show_companions(context, told, companions);
     let event = json!({
         "steps": steps, "entities": entities, "seconds": seconds, "target": told.plan.head.choices.target, "already_done": was_done,
         "dry_run": told.options.dry_run, "restored": totals.restored, "already_there": totals.already_there, "deleted": totals.deleted,
@@ -269,7 +273,7 @@ fn show_end(
     context: &Context,
     told: &RestoreSummary<'_>,
     was_done: bool,
-    what: &str,
+    (what, this_run): (&str, Option<u64>),
     seconds: f64,
 ) {
     let ui = &context.ui;
@@ -287,7 +291,11 @@ fn show_end(
             "Would restore {what} into {target}; nothing was written"
         ));
     } else {
-        ui.info(format!("Restored {what} into {target} in {seconds:.1} s"));
+        let this_run = this_run.map(|count| output::counted(count, "entity", "entities"));
+        let this_run = this_run.map_or_else(String::new, |count| format!("; this run: {count}"));
+        ui.info(format!(
+            "Restored {what} into {target}{this_run} in {seconds:.1} s"
+        ));
         show_next_step(context, told.plan);
     }
 }
@@ -339,7 +347,12 @@ fn stopped_early(options: &RestoreOptions, steps: u64, left: u64) -> Failure {
 fn show_next_step(context: &Context, plan: &Plan) {
     let target = &plan.head.choices.target;
     if let (Some(host), Some(project)) = (target.emulator_host(), target.project()) {
-        context.ui.info(format!("Next: export DATASTORE_EMULATOR_HOST={host} DATASTORE_PROJECT_ID={project}, and start the application"));
+        let ui = &context.ui;
+        ui.info("Next: start the application with these variables:");
+        ui.info(format!("  export DATASTORE_EMULATOR_HOST={host}"));
+        ui.info(format!(
+            "  export DATASTORE_PROJECT_ID={project} GOOGLE_CLOUD_PROJECT={project}"
+        ));
     }
 }
 
@@ -367,7 +380,8 @@ fn table(
             output::count(step.already_there),
         ]);
         row.extend(deletes.then(|| output::count(step.deleted)));
-        row.extend(compares.then(|| step.differing.map(output::count).unwrap_or_default()));
+        let differing = step.differing.map(output::count);
+        row.extend(compares.then(|| differing.unwrap_or_else(|| "not compared".to_owned())));
         row
     });
     context.ui.table(&heads, numbers, rows)

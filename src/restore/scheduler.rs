@@ -287,13 +287,15 @@ impl<'a> RestoreRun<'a> {
             is_over.push(!self.is_left(&self.status(step).await));
         }
         let steps = self.plan.steps.iter().zip(&is_over);
-        let left = steps
-            .filter(|(_, is_over)| !**is_over)
-            .map(|(step, _)| step);
-        let entities = left.clone().map(|step| step.entities);
-        self.archive.read_ahead(left.map(Step::pair), &self.workers);
-        self.observer
-            .start_phase("restoring", entities.fold(0, u64::saturating_add));
+        let (over, left): (Vec<_>, Vec<_>) = steps.partition(|(_, is_over)| **is_over);
+        let left_pairs = left.iter().map(|(step, _)| step.pair());
+        self.archive.read_ahead(left_pairs, &self.workers);
+        if !left.is_empty() {
+            self.observer
+                .start_phase("restoring", self.plan.totals.entities);
+            let done = over.iter().map(|(step, _)| step.entities);
+            self.observer.skip(done.fold(0, u64::saturating_add));
+        }
         is_over
     }
 

@@ -102,7 +102,7 @@ impl RestoreRun<'_> {
             number: self.number(step),
             steps: self.plan.steps.len() as u64,
         });
-        self.observer.advance(resumed, 0);
+        self.observer.skip(resumed);
         self.note_start(step, resumed);
     }
 
@@ -184,16 +184,52 @@ impl RestoreRun<'_> {
         done: StepProgress,
         begun_before: bool,
     ) -> Result<(u64, Option<u64>), RestoreError> {
-        let brought = match &self.import {
-            Some(by) if !self.options.dry_run => self.import(step, by, begun_before).await?,
-            _ => self.transfer(step, outputs, done, begun_before).await?,
+        let (brought, written) = match &self.import {
+            Some(by) if !self.options.dry_run => (self.import(step, by, begun_before).await?, None),
+            _ => {
+                let written = self.transfer(step, outputs, done, begun_before).await?;
+                (written.entities, Some(written))
+            }
         };
+        let checked = self.check_step(step, outputs, brought).await;
+        if let (Err(RestoreError::Stopped { .. }), Some(written)) = (&checked, written) {
+            // All of the step is written: the next run has only to check it.
+            self.append_checkpoint(step, outputs, written).await?;
+        }
+        Ok((brought, checked?))
+    }
+
+    /// Checks a step that is written, and deletes what is to be replaced. Gives the target's count,
+    /// if one was made.
+    async fn check_step(
+        &self,
+        step: &Step,
+        outputs: &[EntryInfo],
+        brought: u64,
+    ) -> Result<Option<u64>, RestoreError> {
         self.check_brought(step, brought)?;
         if self.plan.head.choices.on_existing == OnExisting::Replace && !self.options.dry_run {
             self.delete_others(step, outputs, brought).await?;
         }
-        let counted = self.check_target(step, outputs, brought).await?;
-        Ok((brought, counted))
+        self.check_target(step, outputs, brought).await
+    }
+
+    /// Writes down how far a step has come, where it can go on there.
+    async fn append_checkpoint(
+        &self,
+        step: &Step,
+        outputs: &[EntryInfo],
+        written: StepProgress,
+    ) -> Result<(), RestoreError> {
+        if !self.resumes_within(outputs) {
+            return Ok(());
+        }
+        self.append(journal::JournalEvent::Checkpoint {
+            step: step.id,
+            entities: written.entities,
+            position: position_of(outputs, written),
+        })
+        .await
     }
 
     /// Refuses a step that brought another number than the plan says. How many a sample takes is
@@ -227,14 +263,14 @@ impl RestoreRun<'_> {
         }
     }
 
-    /// Brings the entities behind `done` into the target. Gives how many there are in all.
+    /// Brings the entities after `done` into the target. Gives how far the step has come.
     async fn transfer(
         &self,
         step: &Step,
         outputs: &[EntryInfo],
         done: StepProgress,
         begun_before: bool,
-    ) -> Result<u64, RestoreError> {
+    ) -> Result<StepProgress, RestoreError> {
         let info = self.info(step, begun_before);
         let mut transfer = StepTransfer {
             run: self,
@@ -312,12 +348,12 @@ impl StepTransfer<'_, '_> {
         Ok(())
     }
 
-    /// Ends the step. Gives how many entities it brought, over all runs.
-    async fn finish(self) -> Result<u64, RestoreError> {
+    /// Ends the step. Gives how far it has come, over all runs.
+    async fn finish(self) -> Result<StepProgress, RestoreError> {
         let written = self.run.until_cancelled(self.sink.finish()).await?;
         let restored = written.entities - self.done.entities;
         self.run.note(self.step, |tally| tally.restored = restored);
-        Ok(written.entities)
+        Ok(written)
     }
 
     fn note_restored(&self) {
@@ -331,12 +367,9 @@ impl StepTransfer<'_, '_> {
             return Ok(());
         }
         self.safe = now;
-        let checkpoint = journal::JournalEvent::Checkpoint {
-            step: self.step.id,
-            entities: now.entities,
-            position: position_of(self.outputs, now),
-        };
-        self.run.append(checkpoint).await
+        self.run
+            .append_checkpoint(self.step, self.outputs, now)
+            .await
     }
 }
 

@@ -112,9 +112,13 @@ const PLACES_HINT: &str = "run `kindpack backup datastore:PROJECT gs://BUCKET/ex
 /// the next.
 async fn run_apps(context: &Context, args: &BackupArgs) -> CommandResult {
     let path = args.config.as_deref().unwrap_or(Path::new(CONFIG_FILE));
-    let config = read_config(path)
-        .await
-        .map_err(|failure| failure.or_hint(PLACES_HINT))?;
+    let config = read_config(path).await.map_err(|failure| {
+        // A file with a fault says what is wrong with it.
+        match path.exists() {
+            true => failure,
+            false => failure.or_hint(PLACES_HINT),
+        }
+    })?;
     let apps = config.choose_apps(&args.app)?;
     let mut failures = Vec::new();
     for app in &apps {
@@ -153,7 +157,7 @@ async fn run_app(
     let Some(archive) = &result.archive else {
         return Err(partial(&result));
     };
-    ui.info(format!("  into    {archive}"));
+    show_result(context, &app.backup, &result, archive);
     ui.json_event(&json!({
         "event": "backup", "app": app.name, "backup": result.id, "archive": archive, "sha256": result.sha256,
         "kinds": result.kinds.len(), "missing": result.missing,
@@ -236,41 +240,51 @@ fn print_result(
         return Err(partial(result));
     };
     let ui = &context.ui;
-    let entities = result.kinds.iter().filter_map(|kind| kind.entities).sum();
-    let counts = held_counts(result);
-    let kinds = counts.exports;
-    let bytes = result.bytes.unwrap_or_default();
-    let seconds = result.finished.since(result.started).as_secs();
+    show_result(context, request, result, archive);
+    let quoted = shell_quote(archive);
+    ui.info(format!(
+        "Next: kindpack restore {quoted} --target emulator:PROJECT"
+    ));
+    ui.done(json!({
+        "backup": result.id, "archive": archive, "sha256": result.sha256, "bytes": result.bytes.unwrap_or_default(),
+        "kinds": held_counts(result).exports, "entities": entities(result), "missing": result.missing, "snapshot_time": result.snapshot_time,
+        "started": result.started, "finished": result.finished, "seconds": seconds(result),
+    }));
+    Ok(ExitCode::Done)
+}
+
+/// What a backup has come to, for people.
+fn show_result(context: &Context, request: &BackupRequest, result: &BackupResult, archive: &str) {
+    let ui = &context.ui;
     for kind in &result.failed {
         ui.warn(format!("{} is missing: {}", pair(kind), kind.error));
     }
     ui.info(format!(
         "Backed up {}: {}",
-        output::exports(&counts),
-        output::counted(entities, "entity", "entities")
+        output::exports(&held_counts(result)),
+        output::counted(entities(result), "entity", "entities")
     ));
+    let bytes = result.bytes.unwrap_or_default();
     ui.info(format!("  into    {archive}, {}", output::bytes(bytes)));
     if let Some(sha256) = result.sha256 {
         ui.info(format!("  sha256  {sha256}"));
     }
     let exports = request.exports.below(&format!("{}/", result.id));
     let fate = if request.delete_exports {
-        "deleted"
+        "exports deleted from"
     } else {
-        "kept"
+        "exports kept in"
     };
-    ui.info(format!("  exports {exports}, {fate}"));
-    ui.info(format!("  in      {seconds} s"));
-    let quoted = shell_quote(archive);
-    ui.info(format!(
-        "Next: kindpack restore {quoted} --target emulator:PROJECT"
-    ));
-    ui.done(json!({
-        "backup": result.id, "archive": archive, "sha256": result.sha256, "bytes": bytes, "kinds": kinds,
-        "entities": entities, "missing": result.missing, "snapshot_time": result.snapshot_time,
-        "started": result.started, "finished": result.finished, "seconds": seconds,
-    }));
-    Ok(ExitCode::Done)
+    ui.info(format!("  {fate} {exports}"));
+    ui.info(format!("  in      {} s", seconds(result)));
+}
+
+fn entities(result: &BackupResult) -> u64 {
+    result.kinds.iter().filter_map(|kind| kind.entities).sum()
+}
+
+fn seconds(result: &BackupResult) -> u64 {
+    result.finished.since(result.started).as_secs()
 }
 
 /// What was exported and holds entities.
@@ -320,9 +334,16 @@ fn print_estimate(context: &Context, estimate: &BackupEstimate, is_last: bool) {
             "share": kind.share,
         }));
     }
+    let has_statistics = estimate.statistics_time.is_some();
     let heads = ["NAMESPACE", "KIND", "ENTITIES", "BYTES", "SHARE"];
-    let rows = estimate.kinds.iter().map(estimate_row);
-    ui.say_lines(ui.table(&heads, &[2, 3, 4], rows));
+    let columns = if has_statistics { heads.len() } else { 2 };
+    let rows = estimate.kinds.iter().map(|kind| {
+        let mut row = estimate_row(kind);
+        row.truncate(columns);
+        row
+    });
+    let heads = heads.get(..columns).unwrap_or(&heads);
+    ui.say_lines(ui.table(heads, &[2, 3, 4], rows));
     for line in estimate_lines(estimate) {
         ui.info(line);
     }
@@ -352,11 +373,13 @@ fn estimate_row(kind: &KindEstimate) -> Vec<String> {
 fn estimate_lines(estimate: &BackupEstimate) -> Vec<String> {
     let kinds = output::counted(estimate.kinds.len() as u64, "kind", "kinds");
     let requests = output::counted(estimate.requests, "export request", "export requests");
-    let minutes = estimate.queue_seconds.div_ceil(60);
-    let minutes = output::counted(minutes, "minute", "minutes");
+    let wait = match estimate.queue_seconds {
+        seconds @ ..120 => output::counted(seconds, "second", "seconds"),
+        seconds => output::counted(seconds.div_ceil(60), "minute", "minutes"),
+    };
     let mut lines = vec![
         String::new(),
-        format!("{kinds}, {requests}; the queue needs at least {minutes} to start them"),
+        format!("{kinds}, {requests}; the queue needs at least {wait} to start them"),
     ];
     let Some(time) = estimate.statistics_time else {
         lines.push(

@@ -231,10 +231,14 @@ fn print_archive(
         ui.note(count.to_string());
     }
     if let Some(key) = sealed.signed_by {
-        ui.info(format!("Signed {path}{SIGNATURE_SUFFIX} with key {key}"));
+        ui.info(format!("Signed with key {key}: {path}{SIGNATURE_SUFFIX}"));
     }
     let quoted = shell_quote(path);
-    ui.info(format!("Next: kindpack verify {quoted}"));
+    let identity = match path.ends_with(ENCRYPTED_SUFFIX) {
+        true => " --identity FILE",
+        false => "",
+    };
+    ui.info(format!("Next: kindpack verify {quoted}{identity}"));
     ui.done(json!({
         "archive": path, "sha256": sealed.sha256, "bytes": sealed.bytes, "kinds": packed.kinds, "entities": packed.entities,
         "objects": packed.objects, "companions": packed.companions, "object_bytes": packed.object_bytes, "seconds": took.as_secs_f64(),

@@ -10,6 +10,7 @@ use crate::cli::args::PlanArgs;
 use crate::cli::context::{CommandResult, Context};
 use crate::cli::exit::ExitCode;
 use crate::cli::failure::Failure;
+use crate::cli::kept_plans::journal_of;
 use crate::cli::load_plan::make_plan;
 use crate::cli::open_archive;
 use crate::cli::output_file::check_plan_output;
@@ -18,6 +19,8 @@ use crate::cli::plan_view::{show, show_explained};
 use crate::cli::text::shell_quote;
 use crate::model::Selector;
 use crate::plan::{Choices, Plan, explain};
+use crate::restore::journal::file::JournalFile;
+use crate::runtime::workers::Workers;
 use crate::store::{DirStore, Location, write_object};
 
 /// The event that shows a plan.
@@ -35,7 +38,9 @@ pub async fn run(context: &Context, args: PlanArgs) -> CommandResult {
     let choices = choices(args.choices).await?;
     let archive = open_archive::open(context, &args.archive).await?;
     let plan = make_plan(context, &archive, &choices).await?;
+    let mut begins_anew = false;
     if let Some(output) = &args.output {
+        begins_anew = warn_of_unfinished(context, &plan, output).await?;
         write_plan(&plan, output).await?;
     }
     match &args.explain {
@@ -45,7 +50,11 @@ pub async fn run(context: &Context, args: PlanArgs) -> CommandResult {
     if let Some(output) = &args.output {
         let output = output.display().to_string();
         ui.info(format!("Wrote {output}"));
-        ui.info(format!("Next: kindpack restore {}", shell_quote(&output)));
+        let again = if begins_anew { " --again" } else { "" };
+        ui.info(format!(
+            "Next: kindpack restore {}{again}",
+            shell_quote(&output)
+        ));
     } else if args.explain.is_none() {
         ui.info("Next: save this plan with -o plan.json; kindpack restore plan.json runs it");
     }
@@ -64,6 +73,29 @@ pub async fn run(context: &Context, args: PlanArgs) -> CommandResult {
     } else {
         ExitCode::Done
     })
+}
+
+/// Warns where the file holds the plan of a restore that has begun and not finished: it cannot go on
+/// without that plan. Gives whether it does.
+async fn warn_of_unfinished(
+    context: &Context,
+    plan: &Plan,
+    output: &Path,
+) -> Result<bool, Failure> {
+    let path = journal_of(output);
+    let Ok(journal) = Workers::run_blocking(move || JournalFile::read(&path)).await? else {
+        // What is no journal stops no plan: the restore says what is wrong with it.
+        return Ok(false);
+    };
+    if !journal.is_of_other_plan(plan.sha256()) || journal.finished.is_some() {
+        return Ok(false);
+    }
+    let (done, all) = (journal.done(), journal.steps.len());
+    context.ui.warn(format!(
+        "{}: the restore of the plan before has not finished, and cannot continue with this one: {done} of {all} steps are done",
+        output.display()
+    ));
+    Ok(true)
 }
 
 /// Writes a plan. It may be made again; what is replaced is whole before and after.

@@ -13,6 +13,7 @@ use crate::cli::keys::read_public_key;
 use crate::cli::open_archive::{self, ArchiveLocation};
 use crate::cli::output::{self, Ui};
 use crate::cli::text::shell_quote;
+use crate::model::Selector;
 use crate::progress::Observer as _;
 use crate::signature::{GoodSignature, PublicKey};
 use crate::verify::{VerifyReport, VerifyScope, any_zip, verify};
@@ -126,11 +127,15 @@ fn print_result(context: &Context, args: &VerifyArgs, verified: &Verified<'_>) {
         seconds,
         ..
     } = verified;
-    ui.info(format!(
-        "OK: {title}: {}, {} ({seconds:.1} s)",
-        seen(args, report),
-        output::bytes(verified.bytes)
-    ));
+    let seen = seen(args, report);
+    ui.info(match args.only.is_empty() {
+        true => format!(
+            "OK: {title}: {seen}, {} ({seconds:.1} s)",
+            output::bytes(verified.bytes)
+        ),
+        // What was not read has bytes, too.
+        false => format!("OK: {title}, {seen} ({seconds:.1} s)"),
+    });
     if let Some(signature) = &verified.signature {
         let comment = signature.trusted_comment.replace('\t', ", ");
         ui.info(format!("signed by key {}: {comment}", signature.key));
@@ -156,8 +161,14 @@ fn seen(args: &VerifyArgs, report: &VerifyReport) -> String {
         (true, false) => entries,
         (true, true) => format!("structure and manifest of {entries}"),
         (false, true) => format!("structure and manifest of {entries}, {entities}"),
-        (false, false) => format!("{entries}, {entities}"),
+        (false, false) if args.only.is_empty() => format!("{entries}, {entities}"),
+        (false, false) => format!("only {}: {entries}, {entities}", selectors(&args.only)),
     }
+}
+
+fn selectors(only: &[Selector]) -> String {
+    let texts: Vec<String> = only.iter().map(ToString::to_string).collect();
+    texts.join(", ")
 }
 
 /// Says what a good archive does not show by being good.

@@ -558,3 +558,49 @@ fn plan_hooks_are_shown_before_running() {
         json!({"event": "hooks", "before_step": "true", "after_step": null, "after_all": "echo end"})
     );
 }
+
+#[test]
+fn plan_over_an_unfinished_one_warns() {
+    let desk = packed();
+    let plan = |target: &str| {
+        let plan = ["plan", "set.zip", "-o", "plan.json", "--target", target];
+        desk.expect(0, &plan)
+    };
+    plan("ndjson:monday");
+    desk.expect(7, &["restore", "plan.json", "--max-steps", "1"]);
+    let same = plan("ndjson:monday");
+    assert!(!same.err.contains("warning"), "{}", same.err);
+    let other = plan("ndjson:tuesday");
+    let warning = "the restore of the plan before has not finished";
+    assert!(other.err.contains(warning), "{}", other.err);
+    let next = "Next: kindpack restore plan.json --again";
+    assert!(other.text().contains(next), "{}", other.text());
+    desk.expect(0, &["restore", "plan.json", "--again"]);
+}
+
+#[test]
+fn hint_of_a_filled_target_keeps_the_plans_options() {
+    let Some(emulator) = emulator("the hint of a target that is not empty") else {
+        return;
+    };
+    let desk = packed();
+    let target = emulator.target(&emulator.fresh_project());
+    for (name, more) in [
+        ("all.json", &[][..]),
+        ("one.json", &["--only", "acme/Order"]),
+    ] {
+        desk.plan("set.zip", &target, name, more);
+    }
+    desk.expect(0, &["restore", "one.json"]);
+    fs::remove_file(desk.path("one.json.journal")).unwrap();
+    let one = desk.expect(5, &["restore", "one.json"]).err;
+    assert!(
+        one.contains("the same options and --on-existing merge"),
+        "{one}"
+    );
+    assert!(!one.contains("kindpack plan"), "{one}");
+    let all = desk.expect(5, &["restore", "all.json"]).err;
+    for part in ["kindpack plan ", " --on-existing merge -o all.json"] {
+        assert!(all.contains(part), "{all}");
+    }
+}
