@@ -321,21 +321,52 @@ impl PackJob<'_> {
         self.place.remove_outdated(output.digest.sha256).await?;
         let about = about_output(&manifest, &output, range);
         let (digest, contents) = (output.digest, output.contents);
-        match output.writer.publish(about).await {
-            Ok(()) => {
-                let sealed = PackedArchive::new(digest, contents, manifest, false);
-                let signature = output.signature;
-                Ok(PackedArchive {
-                    signature,
-                    ..sealed
-                })
-            }
+        let sealed = PackedArchive::new(digest, contents, manifest, false);
+        let is_announced = self.write_early_sidecar(&sealed).await?;
+        let published = output.writer.publish(about).await;
+        if let (true, Err(error)) = (is_announced, &published) {
+            self.withdraw_sidecar(sealed.sha256, error).await;
+        }
+        match published {
+            Ok(()) => Ok(PackedArchive {
+                signature: output.signature,
+                ..sealed
+            }),
             // Another pack was faster, maybe one of the same set.
             Err(StoreError::AlreadyExists { .. }) => {
                 let digest = self.recognise(&digest, contents).await?;
-                Ok(PackedArchive::new(digest, contents, manifest, true))
+                Ok(PackedArchive::new(digest, contents, sealed.manifest, true))
             }
             Err(error) => Err(PackError::Dest(error)),
+        }
+    }
+
+    /// Writes the sidecar of an encrypted archive before the archive gets its name in a folder: only
+    /// the mark in it says, after a crash, that the archive holds this set. Objects in buckets have
+    /// the mark themselves. Gives whether it wrote one.
+    async fn write_early_sidecar(&self, sealed: &PackedArchive) -> Result<bool, PackError> {
+        match sealed.mark() {
+            Some(mark) if self.place.is_free() && !self.dest.is_remote() => {
+                let written = self.place.write_sidecar(sealed.sha256, Some(mark)).await;
+                if written.is_err() {
+                    self.place.remove_sidecar(sealed.sha256).await;
+                }
+                written.map(|()| true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Removes the sidecar of an archive that did not get its name, unless the archive is there all
+    /// the same.
+    async fn withdraw_sidecar(&self, sha256: Sha256, error: &StoreError) {
+        let is_of_another = matches!(error, StoreError::AlreadyExists { .. });
+        let is_missing = || async {
+            let object = self.dest.stat(&self.place.name).await;
+            matches!(object, Err(StoreError::NotFound { .. }))
+        };
+        if is_of_another || is_missing().await {
+            self.place.remove_sidecar(sha256).await;
         }
     }
 

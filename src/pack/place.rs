@@ -205,6 +205,22 @@ impl Destination {
         sidecar_digest(self.dest.as_ref(), &self.name).await == Some(sha256)
     }
 
+    /// Whether nothing has the name.
+    pub(super) fn is_free(&self) -> bool {
+        self.object.is_none()
+    }
+
+    /// Removes the sidecar of an archive that did not get its name.
+    pub(super) async fn remove_sidecar(&self, sha256: Sha256) {
+        if !self.has_sidecar(sha256).await {
+            return;
+        }
+        if let Ok(sidecar) = self.dest.stat(&sidecar_of(&self.name)).await {
+            // One that stays is removed by the next pack under that name, and by `prune`.
+            self.dest.remove(&sidecar).await.ok();
+        }
+    }
+
     /// Writes the sidecar, with the mark of what an encrypted archive holds.
     pub(super) async fn write_sidecar(
         &self,
