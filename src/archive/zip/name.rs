@@ -189,11 +189,12 @@ mod tests {
 
     #[test]
     fn unsafe_names_are_refused_by_rule() {
-        let [path, long] = [4_096, 65_536].map(|len| "n".repeat(len));
+        let [path, longest, long] = [4_096, 65_535, 65_536].map(|len| "n".repeat(len));
         for (name, rule) in [
             ("", "name-len"),
             (&*long, "name-len"),
             (&*path, "path-len"),
+            (&*longest, "path-len"),
             ("/", "name-relative"),
             ("/etc/passwd", "name-relative"),
             ("..", "name-segment"),
@@ -238,6 +239,7 @@ mod tests {
             (&["a/b", "a/"], None),
             (&["a/", "a/b/", "a/b/c", "a-b", "ab/c"], None),
             (&["output-1", "output-10", "output-1-/x"], None),
+            (&["a", "a//"], Some("file-or-folder")),
             (&["a", "a/"], Some("name-unique")),
             (&["a/b", "c", "a/b"], Some("name-unique")),
             (&[], None),

@@ -360,6 +360,16 @@ fn hostile_entry_edits_break_their_rules() {
             Some(OneName),
         ),
         (
+            "its own name once more",
+            KNOWN,
+            |raw| {
+                raw.extra.extend(b"up\x12\x00\x01\0\0\0\0");
+                raw.extra.extend_from_slice(&raw.name);
+            },
+            AsSealed,
+            None,
+        ),
+        (
             "a second name in the local header",
             KNOWN,
             |raw| raw.local_extra.extend(b"up\x06\x00\x01\0\0\0\0x"),
@@ -451,6 +461,20 @@ fn hostile_entry_edits_break_their_rules() {
             None,
         ),
         (
+            "a file of MS-DOS",
+            STORED,
+            |raw| raw.central.external_attributes = 0x20,
+            AsSealed,
+            None,
+        ),
+        (
+            "a directory of MS-DOS by a file's name",
+            STORED,
+            |raw| raw.central.external_attributes = 0x10,
+            FileType,
+            Some(FileType),
+        ),
+        (
             "a directory with content",
             STORED,
             |raw| {
@@ -531,6 +555,29 @@ fn hostile_entry_edits_break_their_rules() {
             },
             Zip64Field,
             Some(Zip64Field),
+        ),
+        (
+            "a local ZIP64 field with a length that needs none",
+            KNOWN,
+            |raw| {
+                let lens = [raw.central.len, raw.central.compressed_len];
+                let numbers = lens.map(|len| u64::from(len).to_le_bytes());
+                raw.local_extra = [&[1, 0, 16, 0][..], &numbers.concat()].concat();
+                raw.local.len = SENTINEL_32;
+            },
+            AsSealed,
+            None,
+        ),
+        (
+            "a local ZIP64 field with the one length that needs it",
+            KNOWN,
+            |raw| {
+                let len = u64::from(raw.central.len).to_le_bytes();
+                raw.local_extra = [&[1, 0, 8, 0][..], &len].concat();
+                raw.local.len = SENTINEL_32;
+            },
+            AsSealed,
+            None,
         ),
         (
             "another disk",
@@ -1050,6 +1097,75 @@ fn oversized_directory_is_refused_before_fetching() {
             .rule,
         Rule::DirectoryLen
     );
+}
+
+#[test]
+fn gap_after_data_belongs_to_nothing() {
+    let mut raws = raw_entries();
+    raws[KNOWN].data.extend([0; 7]);
+    let refused = read_structure(&assemble(&raws, |_| {}), Strictness::AnyZip).unwrap_err();
+    let text = refused.to_string();
+    assert!(
+        text.contains("7 bytes between its data and 219 belong to nothing"),
+        "{text}"
+    );
+}
+
+#[test]
+fn largest_directory_may_be_fetched() {
+    let mut tail = vec![0; 65_633 - 98];
+    let (offset, len) = (100_000, MAX_DIRECTORY_LEN_BYTES);
+    headers::write_end(offset, len, 70_000, &mut tail);
+    let place = locate(&tail, offset + len + 98, Strictness::OwnFormat).unwrap();
+    assert_eq!(
+        (place.offset, place.len, place.entries),
+        (offset, len, 70_000)
+    );
+}
+
+#[test]
+fn data_begin_where_the_directory_says() {
+    let read = read_structure(&small_archive().bytes, Strictness::OwnFormat).unwrap();
+    for (mut entry, data_offset) in read {
+        assert_eq!(entry.sealed_data_offset(), data_offset, "{}", entry.name);
+        if entry.streamed {
+            // The lengths in its descriptor then have 64 bits each.
+            entry.len = u64::from(u32::MAX) + 1;
+            assert_eq!(entry.sealed_data_offset(), data_offset - 8);
+        }
+    }
+}
+
+#[test]
+fn directory_alone_leaves_room_for_a_descriptor() {
+    let directory_of = |descriptor_len: usize| {
+        let mut raws = raw_entries();
+        raws[STREAMED].local_extra.clear();
+        raws[STREAMED].descriptor.truncate(descriptor_len);
+        let archive = assemble(&raws, |_| {});
+        let len = archive.len() as u64;
+        let place = locate(&archive, len, Strictness::AnyZip).unwrap();
+        let directory = range(&archive, place.offset, place.len);
+        parse_directory(directory, &place, Strictness::AnyZip).map_err(|violation| violation.rule)
+    };
+    assert_eq!(directory_of(11), Err(Rule::NoOverlap));
+    assert!(directory_of(12).is_ok());
+}
+
+#[test]
+fn time_field_counts_where_it_holds_the_time() {
+    for (flags, expected) in [(1, "2001-09-09T01:46:40Z"), (2, MODIFIED)] {
+        let mut raws = raw_entries();
+        let field = [
+            &b"UT\x05\x00"[..],
+            &[flags],
+            &1_000_000_000_u32.to_le_bytes(),
+        ]
+        .concat();
+        raws[KNOWN].extra = field;
+        let entries = read_structure(&assemble(&raws, |_| {}), Strictness::AnyZip).unwrap();
+        assert_eq!(entries[KNOWN].0.modified, Some(time(expected)));
+    }
 }
 
 #[test]

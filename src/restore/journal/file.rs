@@ -446,7 +446,7 @@ fn now() -> Timestamp {
 mod tests {
     use super::*;
     use crate::model::Sha256;
-    use crate::restore::journal::JOURNAL_FORMAT;
+    use crate::restore::journal::{JOURNAL_FORMAT, StepPosition};
 
     fn opened(target: &str) -> JournalEvent {
         JournalEvent::Opened {
@@ -508,5 +508,134 @@ mod tests {
         assert!(JournalFile::open_existing(&path).unwrap().is_none());
         JournalFile::open(&path).unwrap().remove_if_empty();
         assert!(!path.exists());
+    }
+
+    fn checkpoint() -> JournalEvent {
+        JournalEvent::Checkpoint {
+            step: 1,
+            entities: 0,
+            position: StepPosition::default(),
+        }
+    }
+
+    /// A journal with its first event, in a folder that it makes.
+    async fn begun(folder: &Path) -> (PathBuf, JournalFile) {
+        let path = folder.join("runs/one/journal");
+        let mut journal = JournalFile::open(&path).unwrap();
+        journal.append(opened("dir:a")).await.unwrap();
+        (path, journal)
+    }
+
+    #[tokio::test]
+    async fn existing_journal_is_opened_where_it_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, journal) = begun(folder.path()).await;
+        let known = journal.journal().clone();
+        assert_eq!(known.opened.as_ref().unwrap().target, "dir:a");
+        assert!(matches!(
+            JournalFile::open_existing(&path),
+            Err(JournalFileError::Busy { .. })
+        ));
+        drop(journal);
+        let journal = JournalFile::open_existing(&path).unwrap().unwrap();
+        let opened_again = journal.journal().opened.as_ref();
+        assert_eq!(opened_again.unwrap().target, "dir:a");
+        journal.remove_if_empty();
+        assert!(path.exists());
+    }
+
+    #[tokio::test]
+    async fn only_a_missing_journal_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = folder.path().join("missing");
+        assert_eq!(JournalFile::read(&missing).unwrap(), Journal::default());
+        assert!(JournalFile::open_existing(&missing).unwrap().is_none());
+        let (path, journal) = begun(folder.path()).await;
+        drop(journal);
+        let below_a_file = path.join("journal");
+        for failed in [
+            JournalFile::read(&below_a_file).map(drop),
+            JournalFile::open_existing(&below_a_file).map(drop),
+        ] {
+            assert!(matches!(failed, Err(JournalFileError::Io { .. })));
+        }
+        let of_folder = JournalFile::read(folder.path());
+        assert!(matches!(of_folder, Err(JournalFileError::NotAFile { .. })));
+    }
+
+    #[tokio::test]
+    async fn nothing_follows_an_event_that_is_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, mut journal) = begun(folder.path()).await;
+        let before = fs::read(&path).unwrap();
+        let finished = JournalEvent::Finished {
+            steps: 0,
+            entities: 0,
+        };
+        let writable = journal.file.replace(Arc::new(File::open(&path).unwrap()));
+        assert!(journal.append(finished.clone()).await.is_err());
+        journal.file = writable;
+        journal.journal.finished = None;
+        let error = journal.append(finished).await.unwrap_err().to_string();
+        assert!(error.ends_with("an event before this one could not be written"));
+        assert!(fs::read(&path).unwrap() == before);
+    }
+
+    #[tokio::test]
+    async fn checkpoints_last_once_a_pause_is_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_, mut journal) = begun(folder.path()).await;
+        journal.synced = Instant::now() + SYNC_PAUSE * 1_000;
+        assert!(!journal.must_last(&checkpoint()) && journal.must_last(&opened("dir:a")));
+        journal.synced = Instant::now().checked_sub(SYNC_PAUSE).unwrap();
+        assert!(journal.must_last(&checkpoint()) && journal.must_last(&opened("dir:a")));
+    }
+
+    #[tokio::test]
+    async fn overlong_line_is_refused_by_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, journal) = begun(folder.path()).await;
+        let file = journal.file.as_deref().unwrap();
+        file.set_len(journal.len + MAX_LINE_BYTES + 1).unwrap();
+        drop(journal);
+        let error = JournalFile::read(&path).unwrap_err().to_string();
+        assert!(
+            error.ends_with(": line 2 is longer than 33554432 bytes"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn lengths_are_bounded_to_the_byte() {
+        let longest = usize::try_from(MAX_LINE_BYTES).unwrap();
+        assert_eq!(check_line_len(7, longest), Ok(()));
+        let refused = check_line_len(7, longest + 1);
+        assert!(matches!(
+            refused,
+            Err(JournalError::TooLong { line: 7, .. })
+        ));
+        assert!(check_len(MAX_JOURNAL_BYTES).is_ok());
+        assert!(check_len(MAX_JOURNAL_BYTES + 1).is_err());
+    }
+
+    #[test]
+    fn another_file_of_the_same_name_is_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let [one, other] = ["one", "other"].map(|name| folder.path().join(name));
+        fs::write(&one, "").unwrap();
+        fs::write(&other, "").unwrap();
+        let opened = fs::metadata(&one).unwrap();
+        assert!(is_named(&opened, &one));
+        fs::rename(&other, &one).unwrap();
+        assert!(!is_named(&opened, &one) && !is_named(&opened, &other));
+    }
+
+    #[test]
+    fn names_beside_a_journal_are_numbered() {
+        let names = [1, 2].map(|number| name_beside(Path::new("journal"), "20251122", number));
+        assert_eq!(
+            names,
+            ["journal.20251122", "journal.20251122-2"].map(PathBuf::from)
+        );
     }
 }

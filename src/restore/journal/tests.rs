@@ -374,6 +374,124 @@ fn impossible_event_is_refused_and_changes_nothing() {
     );
 }
 
+/// Why an event cannot follow others.
+fn refusal(before: &[JournalEvent], event: &JournalEvent) -> String {
+    let mut journal = read(lines(before).as_bytes()).unwrap();
+    let as_it_was = journal.clone();
+    let error = journal.apply(event, at(9)).unwrap_err();
+    assert_eq!(journal, as_it_was, "{event:?}");
+    format!("expected {}, found {}", error.expected, error.found)
+}
+
+#[test]
+fn refused_event_says_what_it_needs() {
+    let whole = whole();
+    let companions = JournalEvent::CompanionsCopied {
+        objects: 1,
+        bytes: 2,
+    };
+    let hook = JournalEvent::HookFinished { step: None };
+    for (before, event, expected) in [
+        (
+            &whole[..6],
+            started(1, 3),
+            "expected a step that is not done, found step 1 done",
+        ),
+        (
+            &whole[..1],
+            checkpoint(1, 0, 0),
+            "expected a running step, found step 1 pending",
+        ),
+        (
+            &whole[..],
+            failed(1),
+            "expected nothing more, found an event after the end",
+        ),
+        (
+            &whole[..1],
+            opened(),
+            "expected one beginning, found another",
+        ),
+        (
+            &whole[..6],
+            companions,
+            "expected every step done, found 1 of 3 done",
+        ),
+        (
+            &whole[..6],
+            hook,
+            "expected every step done, and no such command before, found 1 done",
+        ),
+    ] {
+        assert_eq!(refusal(before, &event), expected);
+    }
+}
+
+#[test]
+fn command_after_a_step_ends_once() {
+    let hook = |step| JournalEvent::HookFinished { step };
+    let mut events = whole();
+    events.pop();
+    assert!(refusal(&events[..2], &hook(Some(1))).starts_with("expected a running step"));
+    events.push(hook(Some(1)));
+    assert_eq!(
+        refusal(&events, &hook(Some(1))),
+        "expected one end of its command, found step 1 with another"
+    );
+    events.push(hook(None));
+    assert!(refusal(&events, &hook(None)).starts_with("expected every step done, and no such"));
+    let journal = read(lines(&events).as_bytes()).unwrap();
+    assert!(journal.hook_finished && journal.steps[&1].hook_finished);
+    assert!(!journal.steps[&2].hook_finished);
+}
+
+#[test]
+fn deleted_entities_are_never_fewer() {
+    let others = |deleted| JournalEvent::OthersDeleted { step: 1, deleted };
+    let mut events = vec![opened(), started(1, 1), others(5)];
+    assert_eq!(
+        refusal(&events, &others(4)),
+        "expected at least 5 deleted, found step 1 with 4"
+    );
+    events.extend([others(5), others(6)]);
+    let journal = read(lines(&events).as_bytes()).unwrap();
+    assert_eq!(journal.steps[&1].deleted, Some(6));
+}
+
+#[test]
+fn only_what_a_crash_leaves_is_dropped() {
+    let text = lines(&[opened(), started(1, 1)]);
+    let after = |tail: &str| read(format!("{text}{tail}").as_bytes());
+    for tail in [
+        "{",
+        "{\"crc\":\"",
+        "{\"crc\":\"0",
+        "\0",
+        "\0\0\0\n",
+        "{\"crc\":\"00000000\",}\n",
+    ] {
+        let journal = after(tail).unwrap();
+        assert_eq!(
+            (journal.torn, journal.valid_len),
+            (true, text.len() as u64),
+            "{tail:?}"
+        );
+    }
+    for tail in ["x", "{}", "\0x", "{\"crc\":1}\n", "\n"] {
+        let torn = tail == "\n";
+        match after(tail) {
+            Ok(journal) => assert!(torn && journal.torn),
+            Err(error) => assert_eq!(
+                (torn, error.to_string().as_str()),
+                (
+                    false,
+                    "line 3 is damaged: expected a crc at the beginning, found other text"
+                ),
+            ),
+        }
+    }
+}
+
 #[test]
 fn cut_step_is_running_from_its_checkpoint() {
     let journal = read(lines(&whole()[..10]).as_bytes()).unwrap();
