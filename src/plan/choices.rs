@@ -535,4 +535,32 @@ mod tests {
         );
         assert!("copy".parse::<WriteMethod>().is_err());
     }
+
+    #[test]
+    fn one_command_is_enough_for_hooks() {
+        assert!(Hooks::default().is_empty());
+        let after_step = Some("true".to_owned());
+        let hooks = Hooks {
+            after_step,
+            ..Hooks::default()
+        };
+        assert!(!hooks.is_empty());
+    }
+
+    #[test]
+    fn selection_takes_the_chosen_but_the_excluded() {
+        let selectors = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+        let takes = |only: &[&str], exclude: &[&str]| {
+            let selection = PlanSelection {
+                only: selectors(only),
+                exclude: selectors(exclude),
+                ..PlanSelection::default()
+            };
+            selection.takes(&KindRef::new("acme", "Order"))
+        };
+        assert!(takes(&[], &[]) && takes(&["acme/*"], &["User"]));
+        assert!(
+            !takes(&["User"], &[]) && !takes(&["acme/*"], &["Order"]) && !takes(&[], &["acme/*"])
+        );
+    }
 }

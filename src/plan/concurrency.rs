@@ -267,3 +267,34 @@ impl StepQueue {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn step_leads_to_the_gate_of_its_stretch() {
+        let mut waits = WaitGraph::without_waits(4);
+        waits.add_moved(&[2, 1, 4, 3]);
+        // One gate after the first step, and one after that gate and two more steps.
+        assert_eq!(
+            waits.waiting,
+            [vec![4], vec![5], vec![5], vec![], vec![5, 1], vec![3]]
+        );
+    }
+
+    #[test]
+    fn steps_are_left_until_all_are_taken() {
+        let mut queue = WaitGraph::without_waits(2).into_queue(|_| false);
+        for step in 0..2 {
+            assert!(queue.is_any_left());
+            assert_eq!(queue.next_ready(), Some(step));
+        }
+        assert!(!queue.is_any_left() && queue.next_ready().is_none());
+        assert!(
+            !WaitGraph::without_waits(2)
+                .into_queue(|_| true)
+                .is_any_left()
+        );
+    }
+}

@@ -110,3 +110,38 @@ impl Default for KindCycle {
 pub(super) fn sum(one: Option<u64>, other: Option<u64>) -> Option<u64> {
     Some(one?.saturating_add(other?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reference(of: usize, by: usize, references: u64) -> Dependency {
+        Dependency {
+            of,
+            by,
+            is_parent: false,
+            is_reference: true,
+            references: Some(references),
+        }
+    }
+
+    #[test]
+    fn cycle_counts_the_references_between_its_kinds() {
+        let needs = [
+            reference(0, 1, 5),
+            reference(1, 0, 40),
+            reference(0, 2, 100),
+            reference(3, 1, 1_000),
+        ];
+        let order = [3, 0, 1, 2];
+        let cycles = KindCycles::new(&needs, &order, &super::super::graph::places(&order));
+        let expected = KindCycle {
+            members: vec![0, 1],
+            references: Some(45),
+            later: Some(40),
+        };
+        assert_eq!(cycles.cycles, [expected]);
+        assert!(cycles.of_both(0, 1).is_some());
+        assert!(cycles.of_both(0, 2).is_none() && cycles.of_both(2, 3).is_none());
+    }
+}

@@ -139,8 +139,8 @@ mod tests {
     #[test]
     fn the_ramp_of_the_service_is_followed() {
         assert_eq!(
-            [0, 1, 150_000, 150_001, 375_000].map(ramped),
-            [0, 1, 300, 301, 600]
+            [0, 1, 100_000, 150_000, 150_001, 375_000].map(ramped),
+            [0, 1, 200, 300, 301, 600]
         );
         assert!(ramped(u64::MAX) < u64::MAX / 5_000);
     }

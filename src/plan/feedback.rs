@@ -465,6 +465,83 @@ mod tests {
         assert_eq!((cycle.cost(&order), order), (1, vec![0, 1, 2]));
     }
 
+    /// Arcs among nodes, the same ones in every run.
+    fn fixed_arcs(nodes: usize, count: usize, seed: u64) -> Vec<Arc> {
+        let mut state = seed;
+        let mut below = |end: u64| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (state >> 33) % end
+        };
+        let arcs = (0..count).map(|_| {
+            let from = below(nodes as u64) as usize;
+            let step = 1 + below(nodes as u64 - 1) as usize;
+            arc(from, (from + step) % nodes, 1 + u128::from(below(9)), false)
+        });
+        arcs.collect()
+    }
+
+    #[test]
+    fn twelve_nodes_are_solved_exactly() {
+        for seed in 0..4 {
+            let arcs = fixed_arcs(EXACT_NODES, 60, seed);
+            let cycle = FeedbackArcs::new(EXACT_NODES, &arcs);
+            let best = SubsetTable::new(&cycle, u128::MAX).order();
+            assert_eq!(cycle.order(), best, "{seed}");
+        }
+    }
+
+    #[test]
+    fn no_single_move_mends_a_large_cycle() {
+        for seed in 0..10 {
+            let arcs = fixed_arcs(40, 200, seed);
+            let cycle = FeedbackArcs::new(40, &arcs);
+            let place = places(&cycle.order());
+            for node in 0..40 {
+                assert_eq!(cycle.best_place(node, &place), place[node], "{seed}");
+            }
+        }
+    }
+
+    #[test]
+    fn node_stays_where_a_move_gains_nothing() {
+        let neighbour = |place, is_hard| Neighbour {
+            place,
+            cost: 0,
+            is_hard,
+        };
+        let [near, far] = [neighbour(4, false), neighbour(3, false)];
+        let hard = neighbour(2, true);
+        assert_eq!(best_of(5, [(&near, 0), (&far, 0)].into_iter()), (0, 5));
+        assert_eq!(best_of(5, [(&near, 2), (&far, -3)].into_iter()), (-1, 3));
+        let stopped = [(&near, -1), (&hard, -9), (&far, -9)];
+        assert_eq!(best_of(5, stopped.into_iter()), (-1, 4));
+    }
+
+    /// The order of the heuristic alone.
+    fn removal_order(nodes: usize, arcs: &[(usize, usize, u128)]) -> Vec<usize> {
+        let arcs = arcs
+            .iter()
+            .map(|&(from, to, weight)| arc(from, to, weight, false));
+        let arcs: Vec<Arc> = arcs.collect();
+        Removal::new(&FeedbackArcs::new(nodes, &arcs)).order()
+    }
+
+    #[test]
+    fn heuristic_takes_sources_one_after_another() {
+        let arcs = [(0, 1, 1), (1, 2, 1), (2, 3, 10), (3, 2, 1)];
+        assert_eq!(removal_order(4, &arcs), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn heuristic_forgets_arcs_of_removed_nodes() {
+        let into_a_ring = [(0, 1, 100), (1, 2, 10), (2, 1, 1)];
+        assert_eq!(removal_order(3, &into_a_ring), [0, 1, 2]);
+        let out_of_a_ring = [(0, 2, 100), (0, 1, 1), (1, 0, 10)];
+        assert_eq!(removal_order(3, &out_of_a_ring), [1, 0, 2]);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 

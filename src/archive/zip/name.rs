@@ -226,7 +226,13 @@ mod tests {
             ("C:/x", "name-relative"),
             ("c:x", "name-relative"),
         ] {
-            assert_eq!(rule_of(check_foreign_name(name)), Some(rule), "{name}");
+            let refused = check_foreign_name(name);
+            let named = refused
+                .as_ref()
+                .err()
+                .and_then(|refused| refused.entry.as_deref());
+            assert_eq!(named, Some(name), "{name:.40}");
+            assert_eq!(rule_of(refused), Some(rule), "{name:.40}");
         }
     }
 

@@ -172,6 +172,101 @@ fn what_cannot_have_happened_is_refused() {
     assert!(apply(&run(&sealed)).is_ok());
 }
 
+#[test]
+fn refused_event_says_what_it_needs() {
+    let whole = whole_run();
+    for (before, event, expected) in [
+        (
+            &whole[..0],
+            listed(),
+            "event kinds-listed is not possible here: expected the event opened first, found no event",
+        ),
+        (
+            &whole[..2],
+            finished(0),
+            "event export-finished is not possible here: expected a running export, found a pending export",
+        ),
+        (
+            &whole[..3],
+            started(0, 2),
+            "event export-started is not possible here: expected an export that is neither running nor finished, found a running export",
+        ),
+        (
+            &whole[..6],
+            attempt_failed(0),
+            "event attempt-failed is not possible here: expected a running export, found a finished export",
+        ),
+        (
+            &whole[..9],
+            operation(1),
+            "event operation-started is not possible here: expected a running export, found a failed export",
+        ),
+        (
+            &whole[..14],
+            BackupEvent::Notified,
+            "event notified is not possible here: expected an archive that is verified, found none",
+        ),
+        (
+            &whole[..],
+            BackupEvent::ExportsDeleted,
+            "event exports-deleted is not possible here: expected nothing more, found an event after the end",
+        ),
+    ] {
+        let events = [before, &[event]].concat();
+        assert_eq!(apply(&events).unwrap_err().to_string(), expected);
+    }
+}
+
+#[test]
+fn event_has_the_name_of_its_segment() {
+    for event in whole_run() {
+        let segment = serde_json::to_value(&event).unwrap();
+        assert_eq!(segment["event"], event.name());
+    }
+}
+
+#[tokio::test]
+async fn run_names_what_it_backs_up() {
+    let temp = tempfile::tempdir().unwrap();
+    let journal = BackupJournal::create(folder(&temp), opened())
+        .await
+        .unwrap();
+    let runs = find_runs(&folder(&temp)).await.unwrap();
+    let (key, started) = runs[0].read_key(&folder(&temp)).await.unwrap().unwrap();
+    assert_eq!(Some(&key), journal.state().key.as_ref());
+    assert_eq!(Some(started), journal.state().started);
+}
+
+#[tokio::test]
+async fn other_files_are_no_runs() {
+    let temp = tempfile::tempdir().unwrap();
+    for id in [
+        "2026013102150",
+        "202601310215000",
+        "notes",
+        "2026013102150x",
+    ] {
+        std::fs::write(temp.path().join(format!("{id}.backup.json")), "{}").unwrap();
+    }
+    assert!(find_runs(&folder(&temp)).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn overlong_segment_is_refused_unread() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("20260131021500.backup.json");
+    let file = std::fs::File::create(path).unwrap();
+    for (len, reason) in [
+        (64 << 20, "expected value"),
+        ((64 << 20) + 1, "it is too long"),
+    ] {
+        file.set_len(len).unwrap();
+        let runs = find_runs(&folder(&temp)).await.unwrap();
+        let refused = runs[0].read_key(&folder(&temp)).await.unwrap_err();
+        assert!(refused.to_string().contains(reason), "{refused}");
+    }
+}
+
 fn folder(folder: &tempfile::TempDir) -> ExportsFolder {
     let location = Location::Local(folder.path().to_owned());
     ExportsFolder::new(StoreRegistry::new(GcsOptions::default()), location)

@@ -129,3 +129,22 @@ fn googles_own_addresses_are_no_emulator() {
         .is_ok()
     );
 }
+
+#[test]
+fn kinds_of_one_file_are_refused() {
+    let kinds = ["Order", "order"].map(|kind| item("", kind, 10, &[], &[]));
+    let to = |target: &str| {
+        let choices = Choices::new(target.parse().unwrap());
+        planned(&manifest(kinds.to_vec()), &choices)
+    };
+    for folder in ["ndjson:out", "dir:out"] {
+        assert_eq!(
+            to(folder).unwrap_err(),
+            PlanError::SameFile {
+                first: KindRef::new("", "Order"),
+                second: KindRef::new("", "order"),
+            }
+        );
+    }
+    assert!(to("emulator:shop-test@localhost:1").is_ok());
+}

@@ -308,6 +308,17 @@ fn the_users_word_wins_over_the_data() {
     let plan = all(|s| s.depends_on = depends_on(&["*=Session"]));
     assert_eq!(kinds(&plan)[0], "Session");
     assert_eq!(reason(&plan, "(default)/Session"), "--depends-on *=Session");
+    // The word is about all others, not about what both sides choose.
+    let about = |kind: &str| {
+        let turned = choices(|s| s.depends_on = depends_on(&["*=Session"]));
+        let explained = explain(&shop(), &turned, &kind.parse().unwrap()).unwrap();
+        (explained[0].words.clone(), explained[0].after.len())
+    };
+    assert_eq!(about("Session").1, 0);
+    assert_eq!(
+        about("Setting"),
+        (vec!["--depends-on *=Session".to_owned()], 1)
+    );
 }
 
 #[test]

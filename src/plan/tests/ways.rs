@@ -509,6 +509,31 @@ fn samples_and_recoveries_are_warned_of() {
             true)[0]
             .starts_with("--disaster-recovery: ")
     );
+    let elsewhere = warnings(EMULATOR, |c| c.selection.disaster_recovery = true);
+    assert_eq!(elsewhere.len(), 0);
+    assert_eq!(warnings("datastore:shop-test", |_| {}).len(), 0);
+}
+
+#[test]
+fn empty_restore_is_worth_a_warning() {
+    let warnings = |manifest: &Manifest, exclude: &[&str]| {
+        let choices = choices(|s| s.exclude = selectors(exclude));
+        planned(manifest, &choices).unwrap().warnings
+    };
+    assert_eq!(warnings(&shop(), &["*"]), ["nothing is left to restore"]);
+    assert_eq!(warnings(&manifest(Vec::new()), &[]), [""; 0]);
+}
+
+#[test]
+fn accepted_counts_of_what_is_restored_are_named() {
+    let mut shop = shop();
+    shop.kinds[7].announced_entities = Some(5);
+    let warnings = |exclude: &[&str]| {
+        let choices = choices(|s| s.exclude = selectors(exclude));
+        planned(&shop, &choices).unwrap().warnings
+    };
+    let named = |warnings: Vec<String>| warnings.iter().any(|one| one.contains("Setting"));
+    assert!(named(warnings(&[])) && !named(warnings(&["Setting"])));
 }
 
 #[test]
@@ -605,6 +630,63 @@ fn explanation_says_what_the_plan_says() {
         .map(|link| (link.by.as_str(), link.broken_by))
         .collect();
     assert_eq!(broken, [("1 reference", Some("to break the cycle"))]);
+}
+
+#[test]
+fn explanation_shows_both_directions_with_counts() {
+    let told = |selector: &str| {
+        let explained = explain(&shop(), &to_emulator(), &selector.parse().unwrap());
+        explained.unwrap().remove(0)
+    };
+    let product = told("(default)/Product");
+    let before = product.before.iter();
+    let before = before.map(|link| (link.kind.as_str(), link.references));
+    assert_eq!(
+        before.collect::<Vec<_>>(),
+        [
+            ("Customer", Some(7)),
+            ("Customer", Some(7)),
+            ("Order", Some(812)),
+            ("OrderLine", Some(7)),
+        ]
+    );
+    let line = told("(default)/OrderLine");
+    let after = line.after.iter();
+    let after = after.map(|link| (link.kind.as_str(), link.references, link.is_shown_above));
+    assert_eq!(
+        after.collect::<Vec<_>>(),
+        [
+            ("Product", Some(7), false),
+            ("Order", None, false),
+            ("Account", None, false),
+            ("Product", Some(812), false),
+            ("Customer", None, false),
+            ("Account", None, false),
+            ("Product", Some(7), false),
+            ("Invoice", Some(40), false),
+        ]
+    );
+    let all = explain(&shop(), &to_emulator(), &"*".parse().unwrap()).unwrap();
+    let shown = all.iter().flat_map(|one| &one.after);
+    let shown = shown.filter(|link| link.is_shown_above);
+    let shown: BTreeSet<&str> = shown.map(|link| link.kind.as_str()).collect();
+    assert_eq!(shown, BTreeSet::from(["Customer", "Order"]));
+}
+
+#[test]
+fn word_about_one_kind_breaks_its_needs() {
+    let first = choices(|s| s.first = selectors(&["Order"]));
+    let explained = explain(&shop(), &first, &"(default)/Order".parse().unwrap()).unwrap();
+    assert_eq!(explained[0].words, ["--first Order"]);
+    let later = explained[0].later.iter();
+    let later = later.map(|link| (link.kind.as_str(), link.broken_by));
+    let because = Some("because of your order");
+    let kinds = ["Account", "Product", "Customer", "Invoice"];
+    let mut later: Vec<_> = later.collect();
+    later.sort();
+    let mut expected = kinds.map(|kind| (kind, because));
+    expected.sort();
+    assert_eq!(later, expected);
 }
 
 #[test]

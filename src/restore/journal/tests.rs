@@ -514,6 +514,8 @@ fn cut_step_is_running_from_its_checkpoint() {
         (failed.state, failed.error.as_deref()),
         (StepState::Failed, Some("the target took no more"))
     );
+    let again = &read(lines(&whole()[..12]).as_bytes()).unwrap().steps[&3];
+    assert_eq!((again.state, &again.error), (StepState::Running, &None));
 }
 
 #[test]
