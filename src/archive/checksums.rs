@@ -108,4 +108,65 @@ mod tests {
         assert_eq!(parse_first("# only a comment\n"), None);
         assert_eq!(parse_first("abc  x\n"), None);
     }
+
+    #[test]
+    fn first_line_is_found_as_sha256sum_writes_it() {
+        let digest = "07".repeat(32);
+        let found = |text: &str| parse_first(text).map(|(_, name)| name);
+        let binary = format!("# a comment\n\n{digest} *set.zip\n{digest}  other\n");
+        assert_eq!(found(&binary).as_deref(), Some("set.zip"));
+        assert_eq!(
+            found(&format!("\\{digest}  a\\\\b\\nc\\rd")).as_deref(),
+            Some("a\\b\nc\rd")
+        );
+        for wrong in ["", "  ", " set.zip", "set.zip"] {
+            assert_eq!(
+                found(&format!("{digest}{wrong}")),
+                (wrong == "  ").then(String::new)
+            );
+        }
+        for wrong in ["\\t", "\\"] {
+            assert_eq!(found(&format!("\\{digest}  a{wrong}")), None);
+        }
+        assert_eq!(found(&format!("{}g  x", &digest[1..])), None);
+    }
+
+    #[test]
+    fn each_object_of_a_manifest_has_its_line() {
+        let golden = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/golden/managed.manifest.json"
+        );
+        let golden = std::fs::read_to_string(golden).unwrap();
+        let manifest: Manifest = serde_json::from_str(&golden).unwrap();
+        let lines = from_entries(&manifest);
+        let found: Vec<_> = lines.lines().map(parse_first).collect();
+        let objects = manifest.objects();
+        let expected = objects
+            .iter()
+            .map(|entry| Some((entry.sha256, entry.name.clone())));
+        assert!(!found.is_empty() && found.into_iter().eq(expected));
+    }
+
+    #[test]
+    fn contents_mark_depends_on_both_digests() {
+        let [one, other] = [1, 2].map(|byte| Sha256([byte; 32]));
+        let mark = contents_mark(&one, &other);
+        assert_eq!(mark, contents_mark(&one, &other));
+        for different in [
+            contents_mark(&other, &one),
+            contents_mark(&one, &one),
+            contents_mark(&other, &other),
+        ] {
+            assert_ne!(mark, different);
+        }
+        let sidecar = format!(
+            "# another comment\n{}{}",
+            mark_line(&mark),
+            line(&one, "set.zip.age")
+        );
+        assert_eq!(parse_mark(&sidecar), Some(mark));
+        assert_eq!(parse_first(&sidecar), Some((one, "set.zip.age".to_owned())));
+        assert_eq!(parse_mark(&line(&one, "set.zip")), None);
+    }
 }

@@ -137,7 +137,7 @@ impl Container {
     /// Keeps the archive's end from `offset` on, read at once.
     async fn extend_tail(&mut self, offset: u64) -> Result<(), ArchiveError> {
         let start = self.tail().0;
-        if let Some(missing) = start.checked_sub(offset).filter(|missing| *missing > 0) {
+        if let Some(missing @ 1..) = start.checked_sub(offset) {
             let missing = usize::try_from(missing).expect("a manifest that is kept is short");
             let before = self.read_stored(offset, missing).await?;
             self.tail = [before, std::mem::take(&mut self.tail)].concat().into();
@@ -407,5 +407,298 @@ impl EntryCheck<'_> {
             Ordering::Equal => return check_crc32(self.entry, self.crc32.finalize()),
         };
         Err(ArchiveError::data(&self.entry.name, error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::Ordering::Relaxed;
+
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::archive::deflate::{Deflater, STREAM_END};
+    use crate::archive::zip::{EntryHead, ZipWriter};
+    use crate::store::{DirStore, ObjectWriter, WriteOptions};
+
+    const CONTENT: &[u8] = b"bytes of an entry, bytes of an entry, bytes of an entry";
+
+    /// What an archive claims of its last entry, and what its data are.
+    #[derive(Clone)]
+    struct Claim {
+        method: Method,
+        data: Vec<u8>,
+        len: u64,
+        crc32: u32,
+    }
+
+    impl Claim {
+        fn stored() -> Self {
+            Claim {
+                method: Method::Store,
+                data: CONTENT.to_vec(),
+                len: CONTENT.len() as u64,
+                crc32: crc32fast::hash(CONTENT),
+            }
+        }
+
+        fn deflated() -> Self {
+            let mut data = Vec::new();
+            Deflater::new(6).append(0, CONTENT, &mut data).unwrap();
+            data.extend_from_slice(&STREAM_END);
+            Claim {
+                method: Method::Deflate,
+                data,
+                ..Claim::stored()
+            }
+        }
+
+        /// An archive of two entries, of which this is the last one.
+        fn archive(&self) -> Vec<u8> {
+            let (mut writer, mut archive) = (ZipWriter::default(), Vec::new());
+            Claim::stored().write("first", &mut writer, &mut archive);
+            self.write("entry", &mut writer, &mut archive);
+            archive.extend(writer.finish().unwrap());
+            archive
+        }
+
+        fn write(&self, name: &str, writer: &mut ZipWriter, archive: &mut Vec<u8>) {
+            let head = EntryHead {
+                name,
+                method: self.method,
+                modified: None,
+            };
+            let packed_len = self.data.len() as u64;
+            let begun = writer.begin_known(head, self.crc32, self.len, packed_len);
+            archive.extend(begun.unwrap());
+            archive.extend_from_slice(&self.data);
+            writer.data(packed_len).unwrap();
+            archive.extend(writer.end(self.crc32, self.len).unwrap());
+        }
+    }
+
+    async fn open(folder: &tempfile::TempDir, archive: &[u8]) -> Result<Container, ArchiveError> {
+        std::fs::write(folder.path().join("x.zip"), archive).unwrap();
+        let store: Arc<dyn Store> = Arc::new(DirStore::new(folder.path()));
+        let object = store.stat("x.zip").await.unwrap();
+        Container::open(store, object, "x.zip".to_owned(), Strictness::OwnFormat).await
+    }
+
+    /// The bytes of the last entry, or what is wrong with it.
+    async fn read(claim: &Claim) -> Result<Vec<u8>, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let container = open(&folder, &claim.archive()).await.unwrap();
+        let mut found = Vec::new();
+        let mut sink = |bytes: &[u8]| found.extend_from_slice(bytes);
+        let entry = &container.entries()[1];
+        let read = container.read_entry(entry, &mut sink).await;
+        read.map_err(|error| error.to_string())?;
+        Ok(found)
+    }
+
+    #[tokio::test]
+    async fn entry_is_read_from_both_methods() {
+        for claim in [Claim::stored(), Claim::deflated()] {
+            assert_eq!(read(&claim).await.unwrap(), CONTENT);
+        }
+    }
+
+    #[tokio::test]
+    async fn false_claims_of_an_entry_are_refused() {
+        type Edit = fn(&mut Claim);
+        let edits: [(Edit, &str); 6] = [
+            (|claim| claim.crc32 ^= 1, "expected crc32 "),
+            (|claim| claim.len += 1, "expected 56 bytes, found 55"),
+            (|claim| claim.len -= 1, "longer than the expected 54 bytes"),
+            (|claim| claim.len = 0, "longer than the expected 0 bytes"),
+            (
+                |claim| claim.data.push(0),
+                "the deflate stream ends before its ",
+            ),
+            (
+                |claim| claim.data.truncate(claim.data.len() - 1),
+                "the deflate stream is damaged: ",
+            ),
+        ];
+        for (edit, fault) in edits {
+            let mut claim = Claim::deflated();
+            edit(&mut claim);
+            let refused = read(&claim).await.unwrap_err();
+            assert!(refused.starts_with("entry entry is damaged: "), "{refused}");
+            assert!(refused.contains(fault), "{refused}, not {fault}");
+        }
+        let mut stored = Claim::stored();
+        stored.data[7] ^= 1;
+        assert!(read(&stored).await.unwrap_err().contains("expected crc32 "));
+    }
+
+    #[tokio::test]
+    async fn manifest_is_read_and_kept_with_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut claim = Claim::stored();
+        claim.data = vec![b'm'; 200_000];
+        (claim.len, claim.crc32) = (200_000, crc32fast::hash(&claim.data));
+        let archive = claim.archive();
+        let mut container = open(&folder, &archive).await.unwrap();
+        let (offset, tail) = container.tail();
+        assert!(offset > 0 && tail[..] == archive[offset as usize..]);
+        let entry = container.entries()[1].clone();
+        let manifest = container.read_manifest(&entry).await.unwrap();
+        assert!(manifest == claim.data);
+        let (offset, tail) = container.tail();
+        assert!(offset == entry.header_offset && tail[..] == archive[offset as usize..]);
+
+        claim.crc32 ^= 1;
+        let mut container = open(&folder, &claim.archive()).await.unwrap();
+        let entry = container.entries()[1].clone();
+        let refused = container.read_manifest(&entry).await.unwrap_err();
+        assert!(refused.is_damage() && refused.to_string().contains("crc32"));
+    }
+
+    #[tokio::test]
+    async fn archive_is_handed_on_from_any_byte() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut claim = Claim::stored();
+        claim.data = (0..PIECE_LEN_BYTES + 100_000)
+            .map(|at| (at % 251) as u8)
+            .collect();
+        claim.len = claim.data.len() as u64;
+        claim.crc32 = crc32fast::hash(&claim.data);
+        assert!(read(&claim).await.unwrap() == claim.data);
+        let archive = claim.archive();
+        let container = open(&folder, &archive).await.unwrap();
+        let held = container.tail().0;
+        for offset in [0, 1, held - 1, held, held + 1, archive.len() as u64] {
+            let mut found = Vec::new();
+            let take = |bytes: Bytes| found.extend_from_slice(&bytes);
+            container.read_from(offset, take).await.unwrap();
+            assert!(found == archive[offset as usize..], "{offset}");
+        }
+        let last = archive.len() as u64 - 1;
+        assert!(container.held_range(last, 1).is_some());
+        assert!(container.held_range(last, 2).is_none());
+        assert!(container.held_range(held - 1, 1).is_none());
+    }
+
+    #[tokio::test]
+    async fn end_that_arrived_damaged_is_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut container = open(&folder, &Claim::stored().archive()).await.unwrap();
+        container.check_tail().await.unwrap();
+        assert_eq!(
+            (container.title(), container.object().name.as_str()),
+            ("x.zip", "x.zip")
+        );
+        let mut arrived = container.tail.to_vec();
+        arrived[0] ^= 1;
+        (container.tail, container.tail_is_sound) = (arrived.into(), OnceCell::new());
+        let refused = container.check_tail().await.unwrap_err().to_string();
+        assert!(
+            refused.contains("the directory of the zip arrived damaged"),
+            "{refused}"
+        );
+    }
+
+    #[tokio::test]
+    async fn directory_longer_than_the_end_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut writer, mut archive) = (ZipWriter::default(), Vec::new());
+        for number in 0..2_000 {
+            Claim::stored().write(&format!("entry-{number}"), &mut writer, &mut archive);
+        }
+        archive.extend(writer.finish().unwrap());
+        let container = open(&folder, &archive).await.unwrap();
+        assert_eq!(container.entries().len(), 2_000);
+        let (offset, tail) = container.tail();
+        assert!(tail.len() > 65_633 && tail[..] == archive[offset as usize..]);
+    }
+
+    /// A store that damages the bytes of its first read.
+    #[derive(Debug)]
+    struct DamagingStore {
+        files: DirStore,
+        is_remote: bool,
+        reads: AtomicUsize,
+    }
+
+    #[async_trait]
+    impl Store for DamagingStore {
+        async fn list(&self) -> Result<Vec<ObjectInfo>, StoreError> {
+            self.files.list().await
+        }
+
+        async fn stat(&self, name: &str) -> Result<ObjectInfo, StoreError> {
+            self.files.stat(name).await
+        }
+
+        async fn read(
+            &self,
+            object: &ObjectInfo,
+            offset: u64,
+            len: usize,
+        ) -> Result<Bytes, StoreError> {
+            let mut bytes = self.files.read(object, offset, len).await?.to_vec();
+            if self.reads.fetch_add(1, Relaxed) == 0 {
+                bytes.fill(0);
+            }
+            Ok(bytes.into())
+        }
+
+        async fn check_names(&self, names: &[&str]) -> Result<(), StoreError> {
+            self.files.check_names(names).await
+        }
+
+        async fn create(
+            &self,
+            name: &str,
+            options: WriteOptions,
+        ) -> Result<Box<dyn ObjectWriter>, StoreError> {
+            self.files.create(name, options).await
+        }
+
+        async fn remove(&self, object: &ObjectInfo) -> Result<(), StoreError> {
+            self.files.remove(object).await
+        }
+
+        async fn delete_unchanged(&self, object: &ObjectInfo) -> Result<(), StoreError> {
+            self.files.delete_unchanged(object).await
+        }
+
+        fn display_name(&self, name: &str) -> String {
+            self.files.display_name(name)
+        }
+
+        fn is_remote(&self) -> bool {
+            self.is_remote
+        }
+    }
+
+    #[tokio::test]
+    async fn end_damaged_on_its_way_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("x.zip"), Claim::stored().archive()).unwrap();
+        for is_remote in [true, false] {
+            let store = Arc::new(DamagingStore {
+                files: DirStore::new(folder.path()),
+                is_remote,
+                reads: AtomicUsize::new(0),
+            });
+            let object = store.stat("x.zip").await.unwrap();
+            let title = "x.zip".to_owned();
+            let opened = Container::open(store.clone(), object, title, Strictness::AnyZip).await;
+            assert_eq!(opened.is_ok(), is_remote);
+            assert_eq!(store.reads.load(Relaxed), 1 + usize::from(is_remote));
+        }
+    }
+
+    #[tokio::test]
+    async fn no_zip_and_broken_zip_differ() {
+        let folder = tempfile::tempdir().unwrap();
+        let archive = Claim::stored().archive();
+        let cut = open(&folder, &archive[..archive.len() - 1]).await;
+        assert!(matches!(cut, Err(ArchiveError::NotAZip { .. })));
+        let shifted = open(&folder, &[&b"x"[..], &archive].concat()).await;
+        assert!(matches!(shifted, Err(ArchiveError::Structure { .. })));
     }
 }

@@ -419,6 +419,7 @@ mod tests {
             ("localhost:8081", "write emulator:PROJECT@localhost:8081"),
             ("http://localhost:8081", "emulator:PROJECT@localhost:8081"),
             ("./out", "write dir:./out or ndjson:./out"),
+            ("~/out", "write dir:$HOME/… or ndjson:$HOME/…"),
             ("gs://bucket/name", "`kindpack extract ARCHIVE gs://"),
         ] {
             let error = read(text).unwrap_err();
@@ -453,11 +454,12 @@ mod tests {
                 "emulator:shop@[::1]:8081"
             );
         }
-        assert!(
-            !read("emulator:shop@user:secret@localhost:80")
-                .unwrap_err()
-                .contains("secret")
-        );
+        let refused = read("emulator:shop@user:secret@localhost:80").unwrap_err();
+        assert!(!refused.contains("secret"), "{refused}");
+        assert!(refused.contains("emulator:shop@"), "{refused}");
+        assert!(refused.contains("localhost:80"), "{refused}");
+        let refused = read("emulator:shop test").unwrap_err();
+        assert!(refused.contains("emulator:shop test"), "{refused}");
     }
 
     proptest::proptest! {

@@ -113,6 +113,7 @@ pub(super) fn sum(one: Option<u64>, other: Option<u64>) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::graph::places;
     use super::*;
 
     fn reference(of: usize, by: usize, references: u64) -> Dependency {
@@ -134,7 +135,7 @@ mod tests {
             reference(3, 1, 1_000),
         ];
         let order = [3, 0, 1, 2];
-        let cycles = KindCycles::new(&needs, &order, &super::super::graph::places(&order));
+        let cycles = KindCycles::new(&needs, &order, &places(&order));
         let expected = KindCycle {
             members: vec![0, 1],
             references: Some(45),

@@ -540,6 +540,8 @@ mod tests {
         assert_eq!(removal_order(3, &into_a_ring), [0, 1, 2]);
         let out_of_a_ring = [(0, 2, 100), (0, 1, 1), (1, 0, 10)];
         assert_eq!(removal_order(3, &out_of_a_ring), [1, 0, 2]);
+        let through_a_chain = [(0, 1, 10), (1, 0, 1), (1, 2, 100), (2, 3, 1)];
+        assert_eq!(removal_order(4, &through_a_chain), [0, 1, 2, 3]);
     }
 
     proptest! {

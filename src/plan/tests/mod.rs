@@ -315,6 +315,9 @@ fn the_users_word_wins_over_the_data() {
         (explained[0].words.clone(), explained[0].after.len())
     };
     assert_eq!(about("Session").1, 0);
+    let plan = all(|s| s.depends_on = depends_on(&["*=Account"]));
+    let account = reason(&plan, "(default)/Account");
+    assert!(account.starts_with("parent of "), "{account}");
     assert_eq!(
         about("Setting"),
         (vec!["--depends-on *=Session".to_owned()], 1)
