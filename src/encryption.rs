@@ -380,10 +380,15 @@ impl EncryptedFile {
     /// # Errors
     /// [`DecryptionError::Damaged`].
     pub fn decrypt(&self, wanted: ByteRange, encrypted: Bytes) -> Result<Bytes, DecryptionError> {
-        let damaged = |_| {
-            let (first, last) = (wanted.offset, wanted.offset + wanted.len.saturating_sub(1));
-            DecryptionError::damaged(format!("bytes {first} to {last} do not decrypt"))
-        };
+        let read = self.try_decrypt(wanted, encrypted.clone())?;
+        read.map_err(|_| self.damaged_chunk(wanted, &encrypted))
+    }
+
+    fn try_decrypt(
+        &self,
+        wanted: ByteRange,
+        encrypted: Bytes,
+    ) -> Result<io::Result<Bytes>, DecryptionError> {
         let window = self.range_for(wanted);
         let mut stream = self.stream(window, encrypted)?;
         let len = usize::try_from(wanted.len).unwrap_or(usize::MAX);
@@ -392,7 +397,42 @@ impl EncryptedFile {
         let read = stream
             .seek(at)
             .and_then(|_| stream.read_exact(&mut decrypted));
-        read.map(|()| decrypted.into()).map_err(damaged)
+        Ok(read.map(|()| decrypted.into()))
+    }
+
+    /// The error of a range of which a chunk does not decrypt. It names the first of those.
+    fn damaged_chunk(&self, wanted: ByteRange, encrypted: &Bytes) -> DecryptionError {
+        let end = wanted.offset.saturating_add(wanted.len);
+        let (first, after) = (
+            wanted.offset / CHUNK_LEN_BYTES,
+            end.div_ceil(CHUNK_LEN_BYTES),
+        );
+        let is_damaged = |chunk: &u64| {
+            let offset = chunk * CHUNK_LEN_BYTES;
+            let len = CHUNK_LEN_BYTES.min(self.decrypted_len().saturating_sub(offset));
+            let read = self.try_decrypt_of(ByteRange { offset, len }, wanted, encrypted);
+            !matches!(read, Ok(Ok(_)))
+        };
+        let chunk = (first..after).find(is_damaged).unwrap_or(first);
+        let ByteRange { offset, len } = self.range_of(chunk, chunk + 1);
+        let last = offset + len.saturating_sub(1);
+        DecryptionError::damaged(format!(
+            "the chunk at bytes {offset} to {last} does not decrypt"
+        ))
+    }
+
+    /// Decrypts one chunk of a range that was read as a whole.
+    fn try_decrypt_of(
+        &self,
+        chunk: ByteRange,
+        read: ByteRange,
+        encrypted: &Bytes,
+    ) -> Result<io::Result<Bytes>, DecryptionError> {
+        let (window, part) = (self.range_for(read), self.range_for(chunk));
+        let skipped = usize::try_from(part.offset - window.offset).unwrap_or(usize::MAX);
+        let len = usize::try_from(part.len).unwrap_or(usize::MAX);
+        let end = skipped.saturating_add(len).min(encrypted.len());
+        self.try_decrypt(chunk, encrypted.slice(skipped.min(end)..end))
     }
 
     fn stream(

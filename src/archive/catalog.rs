@@ -230,7 +230,11 @@ async fn inspect(
         }
         Err(ArchiveError::Store(error)) if error.needs_identity() => unsealed(Integrity::Encrypted),
         Err(ArchiveError::Store(error)) if !error.is_decryption_damage() => Err(error),
-        Err(ArchiveError::NotAZip { .. }) => unsealed(Integrity::NotAZip),
+        Err(
+            ArchiveError::NotAZip { .. }
+            | ArchiveError::Empty { .. }
+            | ArchiveError::NoZipEnd { .. },
+        ) => unsealed(Integrity::NotAZip),
         Err(_) => unsealed(Integrity::NotAnArchive),
     }
 }

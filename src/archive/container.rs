@@ -24,6 +24,9 @@ use crate::store::{ObjectInfo, Store, StoreError, read_exact};
 /// Manifests longer than this are not kept beside what is made of them.
 const MAX_MANIFEST_HELD_BYTES: usize = 8 << 20;
 
+/// How a zip with entries begins.
+const ZIP_BEGINNING: &[u8] = b"PK\x03\x04";
+
 /// What is read first of an archive in a bucket.
 const REMOTE_TAIL_BYTES: u64 = 512 << 10;
 
@@ -310,14 +313,37 @@ async fn read_tail(
     };
     let mut tail = read_exact(store, object, object.len - tail_len, tail_len as usize).await?;
     let end = tail.slice(tail.len() - end_len as usize..);
-    let place =
-        zip::locate(&end, object.len, profile).map_err(|violation| refusal(title, violation))?;
+    let place = match zip::locate(&end, object.len, profile) {
+        Ok(place) => place,
+        Err(violation) if violation.rule == Rule::EndRecord => {
+            return Err(no_zip(store, object, title).await?);
+        }
+        Err(violation) => return Err(refusal(title, violation)),
+    };
     if place.in_tail(&tail, object.len).is_none() {
         // The directory is bounded by the rule that located it.
         let len = (object.len - place.offset) as usize;
         tail = read_exact(store, object, place.offset, len).await?;
     }
     Ok((tail, place))
+}
+
+/// What is said of bytes that do not end as a zip does, by how they begin.
+async fn no_zip(
+    store: &dyn Store,
+    object: &ObjectInfo,
+    title: &str,
+) -> Result<ArchiveError, StoreError> {
+    let archive = title.to_owned();
+    if object.len == 0 {
+        return Ok(ArchiveError::Empty { archive });
+    }
+    let len = object.len.min(ZIP_BEGINNING.len() as u64) as usize;
+    let beginning = read_exact(store, object, 0, len).await?;
+    Ok(match *beginning == *ZIP_BEGINNING {
+        true => ArchiveError::NoZipEnd { archive },
+        false => ArchiveError::NotAZip { archive },
+    })
 }
 
 fn refusal(title: &str, violation: Violation) -> ArchiveError {

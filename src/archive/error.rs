@@ -13,9 +13,23 @@ pub enum ArchiveError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// No zip ends where the archive ends.
-    #[error("{archive} is not a zip, or its end is cut off")]
+    /// Neither its beginning nor its end is that of a zip.
+    #[error("{archive} is not a zip")]
     NotAZip {
+        /// The archive.
+        archive: String,
+    },
+    /// There is no byte in it.
+    #[error("{archive} is empty (0 bytes)")]
+    Empty {
+        /// The archive.
+        archive: String,
+    },
+    /// It begins as a zip, and does not end as one.
+    #[error(
+        "{archive} begins as a zip and does not end as one: its end is cut off, or other bytes follow it"
+    )]
+    NoZipEnd {
         /// The archive.
         archive: String,
     },
@@ -28,7 +42,7 @@ pub enum ArchiveError {
         violation: Violation,
     },
     /// There is no manifest where it must be.
-    #[error("{archive} is not an archive of kindpack: it has no stored manifest.json at its end")]
+    #[error("{archive} is a zip that kindpack did not make, or that was changed since")]
     NoManifest {
         /// The archive.
         archive: String,

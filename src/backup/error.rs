@@ -41,8 +41,13 @@ pub enum BackupError {
     #[error("{0} has no kinds")]
     NoKinds(String),
     /// There is no such namespace.
-    #[error("there is no namespace {0}")]
-    NoNamespace(Namespace),
+    #[error("there is no namespace {namespace}")]
+    NoNamespace {
+        /// As it was typed.
+        namespace: Namespace,
+        /// The one that was probably meant.
+        nearest: Option<Namespace>,
+    },
     /// A selector chooses no kind that is there.
     #[error(transparent)]
     ChoosesNothing(#[from] UnmatchedSelector),

@@ -6,7 +6,7 @@ use super::error::BackupError;
 use super::request::{KindSelection, is_data};
 use crate::datastore::error::DatastoreError;
 use crate::datastore::kinds::{KindReader, KindStatistics};
-use crate::model::{Kind, KindRef, Namespace, Selector, UnmatchedSelector};
+use crate::model::{Kind, KindRef, Namespace, Selector, UnmatchedSelector, nearest_name};
 use crate::progress::{Event, Observer};
 
 /// A Datastore that tells its kinds.
@@ -105,8 +105,18 @@ pub(super) async fn chosen_namespaces(
     }
     let missing = |asked: &&Namespace| !there.contains(asked);
     match selection.namespaces.iter().find(missing) {
-        Some(missing) => Err(BackupError::NoNamespace(missing.clone())),
+        Some(missing) => Err(no_namespace(missing, &there)),
         None => Ok(selection.namespaces.clone()),
+    }
+}
+
+/// The error of a namespace that is not there, with the one that was probably meant.
+fn no_namespace(missing: &Namespace, there: &[Namespace]) -> BackupError {
+    let names: Vec<String> = there.iter().map(Namespace::to_string).collect();
+    let nearest = nearest_name(&missing.to_string(), names.iter().map(String::as_str));
+    BackupError::NoNamespace {
+        namespace: missing.clone(),
+        nearest: nearest.map(Namespace::parse_display),
     }
 }
 
@@ -125,4 +135,25 @@ fn choose(
         return Err(BackupError::NothingSelected);
     }
     Ok(listed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_namespace_gets_the_nearest_one() {
+        let there = ["", "berlin", "lyon"].map(Namespace::new);
+        for (typed, meant) in [
+            ("berln", Some("berlin")),
+            ("default", Some("")),
+            ("tokyo", None),
+        ] {
+            let error = no_namespace(&Namespace::new(typed), &there);
+            let BackupError::NoNamespace { nearest, .. } = error else {
+                panic!("{error}");
+            };
+            assert_eq!(nearest, meant.map(Namespace::new), "{typed}");
+        }
+    }
 }

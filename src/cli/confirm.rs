@@ -60,10 +60,13 @@ async fn ask(context: &Context, target: &TargetSpec, project: &str) -> Result<()
         return Err(unconfirmed(target, project));
     }
     let question = format!("This writes into {target}. Type the project's id to continue: ");
-    if prompt(context, question).await? == project {
-        Ok(())
-    } else {
-        Err(unconfirmed(target, project))
+    match prompt(context, question).await? {
+        answer if answer == project => Ok(()),
+        answer if answer.is_empty() => Err(unconfirmed(target, project)),
+        answer => Err(Failure::refused(format!(
+            "{answer:?} is not {project:?}; nothing was written"
+        ))
+        .hint(format!("type {project} if you mean that project"))),
     }
 }
 
@@ -110,8 +113,14 @@ pub fn lease(context: &Context, target: &TargetSpec, plan: &str) -> Result<Targe
         &holder,
     )
     .map_err(|error| match error {
-        LeaseError::Held { .. } => {
-            Failure::refused(error.to_string()).hint("wait for the other restore, or stop it")
+        LeaseError::Held { ref holder, .. } => {
+            let failure = Failure::refused(error.to_string());
+            match holder {
+                Some(LockOwner { pid, .. }) => failure.hint(format!(
+                    "wait for the other restore, or stop it with `kill {pid}`"
+                )),
+                None => failure.hint("wait for the other restore, or stop it"),
+            }
         }
         LeaseError::Io { .. } => Failure::usage(error.to_string()).hint(STATE_HINT),
     })

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::exit::ExitCode;
-use super::failure::Failure;
+use super::failure::{Failure, PlaceNames};
 use super::keys::IdentityFiles;
 use super::output::Ui;
 use super::signals::StopRequest;
@@ -21,6 +21,8 @@ pub struct Context {
     pub state: StateFolder,
     /// What opens encrypted archives.
     pub identities: IdentityFiles,
+    /// What the user calls the places that hints speak of.
+    pub names: PlaceNames,
     /// How patient calls of a Datastore are.
     pub timeouts: Timeouts,
 }

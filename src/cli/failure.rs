@@ -1,7 +1,10 @@
 //! From the errors of the library to a sentence, a hint and an exit code. Matched by variant,
 //! never by text.
 
+use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use super::exit::ExitCode;
 use super::text::shell_quote;
@@ -60,6 +63,13 @@ const NEW_PLAN: &str = "make a new plan: `kindpack plan ARCHIVE --target TARGET 
 /// What shows the kinds of a Datastore.
 const DRY_RUN_SHOWS_KINDS: &str =
     "run `kindpack backup FROM EXPORTS ARCHIVE --dry-run` to see the kinds";
+
+/// What helps where an archive is cut off or changed.
+pub const OTHER_COPY: &str = "copy it again, or use another archive";
+
+/// What helps with a zip of exports that kindpack did not make.
+pub const UNZIP: &str =
+    "unzip it into a folder and pack that if it holds exports: `kindpack pack FOLDER NEW_ARCHIVE`";
 
 /// What a restore could not do, also where another command runs it.
 pub const CANNOT_RESTORE: &str = "cannot restore";
@@ -143,11 +153,32 @@ impl Failure {
     /// Something of this machine that could not be read or written.
     pub fn io(name: impl std::fmt::Display, error: &io::Error) -> Self {
         let why = match error.kind() {
+            io::ErrorKind::PermissionDenied => return Failure::denied(&name.to_string()),
             io::ErrorKind::NotFound => format!("{name}: no such file"),
             io::ErrorKind::IsADirectory => format!("{name} is a folder, not a file"),
             _ => format!("{name}: {error}"),
         };
         Failure::new(code_of(error), why)
+    }
+
+    /// Something of this machine that this user may not read or write.
+    fn denied(name: &str) -> Self {
+        let mut places = Path::new(name).ancestors();
+        let place = places.find(|place| place.symlink_metadata().is_ok());
+        let place = place.map_or_else(|| ".".to_owned(), |place| place.display().to_string());
+        Failure::refused(format!("{name}: permission denied")).hint(format!(
+            "run `ls -ld {}` to see who may use it; run kindpack as that user, or have the permissions changed",
+            shell_quote(&place)
+        ))
+    }
+
+    /// With the names that the user gave to places, in the commands that the hint proposes.
+    pub fn with_names(mut self, names: &PlaceNames) -> Self {
+        self.hint = self.hint.map(|hint| names.fill_in(&hint));
+        for why in &mut self.why {
+            names.name_source(why);
+        }
+        self
     }
 
     /// What the store of an archive that is read says.
@@ -200,6 +231,42 @@ impl Failure {
     pub fn sentence(&self) -> String {
         let prefix = self.prefix.as_deref().unwrap_or("failed");
         format!("{prefix}: {}", self.why.join("; "))
+    }
+}
+
+/// What the user calls the places that hints speak of, such as `ARCHIVE`.
+#[derive(Debug, Default)]
+pub struct PlaceNames(Mutex<BTreeMap<&'static str, String>>);
+
+impl PlaceNames {
+    /// Notes the name of a place.
+    pub fn set(&self, place: &'static str, name: &str) {
+        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        names.insert(place, shell_quote(name));
+    }
+
+    /// Names SOURCE where a sentence begins with it.
+    fn name_source(&self, sentence: &mut String) {
+        let names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_subject = ["SOURCE ", "SOURCE: "]
+            .iter()
+            .any(|start| sentence.starts_with(start));
+        if let (Some(name), true) = (names.get("SOURCE"), is_subject) {
+            sentence.replace_range(.."SOURCE".len(), name);
+        }
+    }
+
+    /// A hint with these names in its commands: what stands between backquotes.
+    fn fill_in(&self, hint: &str) -> String {
+        let names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = |word| names.get(word).map_or(word, String::as_str);
+        let parts = hint
+            .split('`')
+            .map(|part| match part.strip_prefix("kindpack ") {
+                Some(_) => part.split(' ').map(name).collect::<Vec<_>>().join(" "),
+                None => part.to_owned(),
+            });
+        parts.collect::<Vec<_>>().join("`")
     }
 }
 
@@ -276,6 +343,11 @@ impl From<StoreError> for Failure {
         };
         let failure = Failure::new(code, error.to_string());
         match error {
+            StoreError::Io { name, source, .. }
+                if source.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                Failure::denied(&name)
+            }
             StoreError::Encrypted { .. } => {
                 failure.hint("pass --identity FILE with the age identity of one of its recipients")
             }
@@ -285,7 +357,7 @@ impl From<StoreError> for Failure {
                 DecryptionError::Passphrase => {
                     failure.hint("decrypt it with `age -d`, then read the archive")
                 }
-                DecryptionError::Damaged(_) => failure,
+                DecryptionError::Damaged(_) => failure.hint(OTHER_COPY),
             },
             StoreError::Busy { .. } => {
                 failure.hint("wait for the other process, or choose another name")
@@ -334,10 +406,11 @@ impl From<ArchiveError> for Failure {
         match error {
             ArchiveError::Store(error) => Failure::from_archive_store(error),
             ArchiveError::Worker(error) => error.into(),
-            ArchiveError::NotAZip { .. } => damaged,
-            ArchiveError::NoManifest { .. } => {
-                damaged.hint("check zips of other tools with `kindpack verify --any-zip ZIP`")
+            ArchiveError::NotAZip { .. } => {
+                damaged.hint("name an archive that `kindpack pack` or `kindpack backup` made")
             }
+            ArchiveError::Empty { .. } | ArchiveError::NoZipEnd { .. } => damaged.hint(OTHER_COPY),
+            ArchiveError::NoManifest { .. } => damaged.hint(UNZIP),
             ArchiveError::NewerFormat { .. } => damaged.hint("install a newer version of kindpack"),
             ArchiveError::Structure { .. }
             | ArchiveError::BadManifest { .. }
@@ -401,7 +474,7 @@ impl From<PackError> for Failure {
             PackError::SourceChanged(_) => Failure::new(ExitCode::Incomplete, text)
                 .hint("pack again when nothing writes there any more"),
             PackError::Source(error @ StoreError::NotAFile { .. }) => Failure::from(error)
-                .hint("name the folder that contains the exports, as `kindpack pack SOURCE ARCHIVE`"),
+                .hint("name the folder that contains the exports; unzip a zip of exports first"),
             PackError::Source(error) => error.into(),
             PackError::Dest(error) => match error {
                 StoreError::NotFound { .. } | StoreError::NotAFile { .. } => {
@@ -450,6 +523,9 @@ pub fn incomplete_set(error: &PackError, expected: Option<ExpectedPlace<'_>>) ->
     };
     // The object's name begins with the export's folder; where it does not, both are named.
     let sentence = |fault: &ExportFault| {
+        if fault.fault.object == "." {
+            return format!("SOURCE: {}", fault.fault.reason);
+        }
         if fault.fault.object.starts_with(&fault.export) {
             fault.fault.to_string()
         } else {
@@ -513,7 +589,7 @@ fn hint_for_set(error: &PackError, code: ExitCode) -> Option<String> {
     let is_count_alone = missing.is_empty() && duplicates.is_empty() && stale.is_empty();
     if let Some(options) = accepted.filter(|options| !options.is_empty() && is_count_alone) {
         return Some(format!(
-            "export the kind again if its files may be cut; pass {} only if the announced count is wrong",
+            "export the kind again, or leave it out with --exclude; pass {} only if the announced count is wrong",
             options.join(" ")
         ));
     }
@@ -524,11 +600,16 @@ fn hint_for_set(error: &PackError, code: ExitCode) -> Option<String> {
         _ if !duplicates.is_empty() => {
             "pass --latest to take the newest of two exports of one kind"
         }
-        _ if code != ExitCode::Incomplete => return None,
+        _ if code != ExitCode::Incomplete => {
+            "export what is damaged or missing again, or leave those kinds out with --exclude"
+        }
         Some(export) => {
             return Some(format!(
                 "move {export} out of SOURCE if nothing writes there any more; its kinds are unknown, so --exclude cannot leave it out"
             ));
+        }
+        None if faults.iter().any(|fault| fault.export == ".") => {
+            "name the folder above SOURCE if SOURCE is a part of an export; else wait for the export with --wait 1h"
         }
         None if faults.is_empty() && missing.is_empty() => {
             "export these kinds again, leave them out with --exclude, or allow older ones with --max-spread 48h"
@@ -550,7 +631,10 @@ impl From<VerifyError> for Failure {
             VerifyError::Worker(error) => error.into(),
         };
         // Also where another command verifies first.
-        failure.prefix("cannot verify")
+        match failure.code {
+            ExitCode::Damaged => failure.prefix("verify"),
+            _ => failure.prefix("cannot verify"),
+        }
     }
 }
 
@@ -559,8 +643,9 @@ impl From<ExtractError> for Failure {
         let text = error.to_string();
         match error {
             ExtractError::Archive(error) => error.into(),
-            ExtractError::Dest(StoreError::AlreadyExists { .. }) => {
-                Failure::refused(text).hint("choose an empty DEST: extract overwrites nothing")
+            ExtractError::Dest(StoreError::AlreadyExists { name }) => {
+                Failure::refused(format!("{name} already exists with other contents"))
+                    .hint("choose an empty DEST: extract overwrites nothing")
             }
             ExtractError::Dest(StoreError::UnsupportedName { .. }) => Failure::refused(text).hint(
                 "run `kindpack restore ARCHIVE --target dir:PATH` to write exports with shortened names",
@@ -596,7 +681,10 @@ impl From<PlanError> for Failure {
             PlanError::EmptySelection { unmatched, .. } => {
                 failure.hint(nearest_hint(&unmatched, LIST_KINDS))
             }
-            PlanError::Redact(RedactError::NoKind { .. }) => failure.hint(LIST_KINDS),
+            PlanError::Redact(RedactError::NoKind { nearest, .. }) => match nearest {
+                Some(nearest) => failure.hint(format!("did you mean {nearest}?")),
+                None => failure.hint(LIST_KINDS),
+            },
             PlanError::UnknownNamespace { .. } => failure.hint(
                 "run `kindpack list ARCHIVE` to see the namespaces; write (default) for the default one",
             ),
@@ -718,9 +806,10 @@ impl From<BackupError> for Failure {
             BackupError::NoKinds(_) => Failure::new(ExitCode::Incomplete, text).hint(
                 "check the name of the project; kinds whose names start with _ are never backed up",
             ),
-            BackupError::NoNamespace(_) => {
-                Failure::usage(text).hint("write (default) for the default namespace")
-            }
+            BackupError::NoNamespace { nearest, .. } => Failure::usage(text).hint(match nearest {
+                Some(nearest) => format!("did you mean {}?", shell_quote(&nearest.to_string())),
+                None => "write '(default)' for the default namespace".to_owned(),
+            }),
             BackupError::ChoosesNothing(unmatched) => {
                 Failure::unmatched(&unmatched, DRY_RUN_SHOWS_KINDS)
             }
@@ -770,6 +859,11 @@ impl From<TargetError> for Failure {
         let failure = Failure::new(code, error.to_string());
         match error {
             TargetError::Datastore(error) => error.into(),
+            TargetError::Io { name, source, .. }
+                if source.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                Failure::denied(&name)
+            }
             TargetError::AlreadyExists { .. } => {
                 failure.hint("move it away, or choose another folder")
             }
@@ -798,6 +892,9 @@ impl From<DatastoreError> for Failure {
             DatastoreError::Unauthorized { .. } => failure.hint(CREDENTIALS),
             DatastoreError::UnknownCall { .. } | DatastoreError::UnexpectedResponse { .. } => {
                 failure.hint("check the address and the port: `gcloud beta emulators datastore start` prints those of its emulator")
+            }
+            DatastoreError::UnknownHost { .. } => {
+                failure.hint("correct the name of the host in the address")
             }
             DatastoreError::Refused { .. } => failure,
         }
@@ -836,6 +933,11 @@ impl From<JournalFileError> for Failure {
         };
         let failure = Failure::new(code, error.to_string());
         match error {
+            JournalFileError::Io { path, source, .. }
+                if source.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                Failure::denied(&path)
+            }
             JournalFileError::Content {
                 source: JournalError::OtherPlan { .. },
                 ..

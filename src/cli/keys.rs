@@ -10,6 +10,7 @@ use tokio::sync::OnceCell;
 
 use super::failure::Failure;
 use super::input_file::read_input_file;
+use super::text::shell_quote;
 use crate::encryption::{
     AgeKeyError, Identities, MAX_KEYS_BYTES, Recipients, parse_recipient, parse_recipients,
 };
@@ -21,6 +22,9 @@ const PASSWORD_VARIABLE: &str = "KINDPACK_SIGN_PASSWORD";
 
 /// The variable that names the file of that password.
 const PASSWORD_FILE_VARIABLE: &str = "KINDPACK_SIGN_PASSWORD_FILE";
+
+/// How an age identity begins.
+const SECRET_KEY: &str = "AGE-SECRET-KEY-";
 
 /// How to get a recipient.
 const KEYGEN: &str = "run `age-keygen -o key.txt`, and pass the public key that it prints";
@@ -48,7 +52,7 @@ pub async fn read_recipients(texts: &[String]) -> Result<Option<Recipients>, Fai
     for text in texts {
         match parse_recipient(text) {
             Ok(recipient) => all.push(recipient),
-            Err(_) if text.starts_with("AGE-SECRET-KEY-") => return Err(secret_given()),
+            Err(_) if text.starts_with(SECRET_KEY) => return Err(secret_given()),
             Err(error) if !Path::new(text).exists() => return Err(recipients_failure(&error)),
             Err(_) => all.extend(read_recipient_file(Path::new(text)).await?),
         }
@@ -60,6 +64,10 @@ pub async fn read_recipients(texts: &[String]) -> Result<Option<Recipients>, Fai
 
 async fn read_recipient_file(path: &Path) -> Result<Vec<Recipient>, Failure> {
     let text = read_input_file(path, MAX_KEYS_BYTES).await?;
+    let mut lines = text.lines();
+    if lines.any(|line| line.trim_start().starts_with(SECRET_KEY)) {
+        return Err(secret_file_given(path));
+    }
     parse_recipients(&text)
         .map_err(|error| Failure::usage(format!("{}: {error}", path.display())).hint(KEYGEN))
 }
@@ -72,6 +80,18 @@ fn recipients_failure(error: &AgeKeyError) -> Failure {
 fn secret_given() -> Failure {
     Failure::usage("--encrypt-to: this is a secret identity, not a recipient")
         .hint("pass the recipient that `age-keygen -y FILE` prints")
+}
+
+/// A file of identities where one of recipients must be.
+fn secret_file_given(path: &Path) -> Failure {
+    let path = path.display().to_string();
+    Failure::usage(format!(
+        "--encrypt-to: {path} holds an identity, which is secret, and not a recipient"
+    ))
+    .hint(format!(
+        "pass the recipient that `age-keygen -y {}` prints",
+        shell_quote(&path)
+    ))
 }
 
 /// The files of identities that are named, read when they are needed and only once.

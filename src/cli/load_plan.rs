@@ -16,6 +16,7 @@ use crate::cli::kept_plans::{self, MAX_PLAN_BYTES};
 use crate::cli::open_archive::{ArchiveLocation, find_at, with_title};
 use crate::cli::plan_options::{choices, environment};
 use crate::cli::plan_view::show;
+use crate::cli::text::shell_quote;
 use crate::encryption::ENCRYPTED_MAGIC;
 use crate::model::address::{host_and_port, without_user};
 use crate::plan::{ArchiveRef, CheckedPlan, Choices, Environment, Plan};
@@ -195,10 +196,13 @@ async fn parse_plan(input: InputFile) -> Result<Plan, Failure> {
 fn not_a_plan(input: &InputFile) -> Failure {
     let path = input.path().display();
     if input.head().starts_with(b"PK") || input.head().starts_with(ENCRYPTED_MAGIC) {
-        Failure::refused(format!("{path} is an archive, not a plan"))
-            .hint("make a plan of it: `kindpack plan ARCHIVE --target TARGET -o PLAN`")
+        let quoted = shell_quote(&path.to_string());
+        Failure::usage(format!("{path} is an archive, not a plan")).hint(format!(
+            "make a plan of it: `kindpack plan {quoted} --target TARGET -o PLAN`"
+        ))
     } else {
-        Failure::refused(format!("{path} is not a plan"))
+        Failure::usage(format!("{path} is not a plan"))
+            .hint("name a plan that `kindpack plan -o` wrote")
     }
 }
 
@@ -216,6 +220,7 @@ async fn open_planned(context: &Context, plan: &Plan) -> Result<Arc<Archive>, Fa
         )
     })?;
     let title = location.to_string();
+    context.names.set("ARCHIVE", &title);
     let identities = context.identities.read().await?;
     let opened = open_object(store, object, identities).await;
     let (store, object) = opened.map_err(|error| with_title(error, &title))?;

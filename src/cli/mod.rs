@@ -47,6 +47,7 @@ use args::{Cli, Command};
 use context::{CommandResult, Context};
 pub use exit::ExitCode;
 pub use failure::Failure;
+use failure::PlaceNames;
 use keys::IdentityFiles;
 use output::Ui;
 use signals::{Signals, StopRequest};
@@ -84,6 +85,7 @@ pub fn main() -> std::process::ExitCode {
         stop: StopRequest::default(),
         state: StateFolder::default(),
         identities: IdentityFiles::new(cli.global.identity.clone()),
+        names: PlaceNames::default(),
         timeouts: Timeouts {
             retry: cli.global.retry_timeout,
             idle: cli.global.idle_timeout,
@@ -110,7 +112,7 @@ pub fn main() -> std::process::ExitCode {
     match ended {
         Ok(_) if output::output_lost() => ui.fail(&output_full()),
         Ok(code) => code.into(),
-        Err(failure) => ui.fail(&failure),
+        Err(failure) => ui.fail(&failure.with_names(&context.names)),
     }
 }
 

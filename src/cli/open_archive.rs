@@ -7,9 +7,10 @@ use crate::archive::Archive;
 use crate::archive::catalog::{self, NameParts};
 use crate::cli::args::ArchiveArg;
 use crate::cli::context::Context;
-use crate::cli::exit::ExitCode;
 use crate::cli::failure::Failure;
+use crate::cli::output_file::is_plan_file;
 use crate::cli::text::shell_quote;
+use crate::encryption::ENCRYPTED_SUFFIX;
 use crate::store::{Location, ObjectInfo, Store, StoreError, is_bucket_address, open_object};
 
 /// An archive that was found: its store, its name there, and what to call it.
@@ -31,6 +32,7 @@ pub async fn find_at(
     of: Option<&str>,
 ) -> Result<ArchiveLocation, Failure> {
     let found = find_stored(context, location, of).await?;
+    context.names.set("ARCHIVE", &found.title);
     let identities = context.identities.read().await?;
     let opened = open_object(found.store, found.object, identities).await;
     let (store, object) = opened.map_err(|error| with_title(error, &found.title))?;
@@ -70,22 +72,32 @@ async fn find_stored(
         Failure::usage(format!("{location} names no archive"))
             .hint(format!("write {location}/ for the newest archive in it"))
     })?;
-    let object = store.stat(&name).await.map_err(|error| {
-        let failure = Failure::from(error);
-        let is_folder = matches!(location, Location::Local(path) if path.is_dir());
-        if is_folder {
-            failure.hint(format!(
-                "write {location}/ for the newest archive in that folder, or run `kindpack pack` first if it holds exports"
-            ))
-        } else {
-            failure
-        }
-    })?;
+    reject_plan(location).await?;
+    let stated = store.stat(&name).await;
+    let object = stated.map_err(|error| no_archive_there(error, location))?;
     Ok(ArchiveLocation {
         store,
         object,
         title: location.to_string(),
     })
+}
+
+/// The failure of an archive that is not there under the name that was typed.
+fn no_archive_there(error: StoreError, location: &Location) -> Failure {
+    let failure = Failure::from(error);
+    let Location::Local(path) = location else {
+        return failure;
+    };
+    let encrypted = format!("{location}{ENCRYPTED_SUFFIX}");
+    if path.is_dir() {
+        failure.hint(format!(
+            "write {location}/ for the newest archive in that folder, or run `kindpack pack` first if it holds exports"
+        ))
+    } else if Path::new(&encrypted).is_file() {
+        failure.hint(format!("did you mean {}?", shell_quote(&encrypted)))
+    } else {
+        failure
+    }
 }
 
 /// The newest archive of a folder by its name, `{namespace}_backup_{YYYYMMDDHHMMSS}.zip`.
@@ -157,21 +169,22 @@ pub async fn open(context: &Context, arg: &ArchiveArg) -> Result<Arc<Archive>, F
         object,
         title,
     } = find(context, arg).await?;
-    Archive::open(store, object, title.clone())
-        .await
-        .map(Arc::new)
-        .map_err(|error| hint_at_plan(error.into(), &title))
+    let archive = Archive::open(store, object, title).await?;
+    Ok(Arc::new(archive))
 }
 
-/// What to do where a plan was given instead of an archive.
-pub fn hint_at_plan(failure: Failure, title: &str) -> Failure {
-    if failure.code == ExitCode::Damaged && title.ends_with(".json") {
-        failure.or_hint(
-            "give an archive; `kindpack status PLAN` shows a plan, and `kindpack restore PLAN` runs it",
-        )
-    } else {
-        failure
+/// Refuses a plan where an archive must be. Plans are files of this machine.
+pub async fn reject_plan(location: &Location) -> Result<(), Failure> {
+    let Location::Local(path) = location else {
+        return Ok(());
+    };
+    if location.is_folder_name() || !is_plan_file(path).await {
+        return Ok(());
     }
+    let quoted = shell_quote(&location.to_string());
+    Err(Failure::usage(format!("{location} is a plan, not an archive")).hint(format!(
+        "name an archive; `kindpack status {quoted}` shows this plan, and `kindpack restore {quoted}` runs it"
+    )))
 }
 
 /// Notes that a folder is missing and will be created: a typing error shows there.

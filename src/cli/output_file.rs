@@ -31,6 +31,16 @@ pub async fn check_report_output(path: &Path) -> Result<(), Failure> {
     check_output(path, "--report", "a report", is_report).await
 }
 
+/// Whether there is a file at a path that begins as a plan does.
+pub async fn is_plan_file(path: &Path) -> bool {
+    if !path.is_file() {
+        return false;
+    }
+    let owned = path.to_owned();
+    let head = Workers::run_blocking(move || read_head(&owned)).await;
+    matches!(head, Ok(Ok(head)) if head.starts_with(PLAN_HEAD))
+}
+
 async fn check_output(
     path: &Path,
     option: &str,

@@ -35,6 +35,7 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 /// takes away; of several rules for one property the last counts, which is the typed one.
 pub async fn choices(args: PlanChoices) -> Result<Choices, Failure> {
     let profile = profile_of(&args).await?;
+    let profile_lists = profile_lists(&args);
     let target = with_absolute_path(target_of(args.target, profile.target)?)?;
     let staging = args.staging.or(profile.staging).map(absolute_staging);
     let maps = typed_or(args.map_namespace, profile.map_namespaces);
@@ -56,6 +57,7 @@ pub async fn choices(args: PlanChoices) -> Result<Choices, Failure> {
             order_file,
             with_dependencies: args.with_dependencies || profile.with_dependencies,
             profile: args.profile,
+            profile_lists,
             disaster_recovery: args.disaster_recovery,
         },
         staging,
@@ -73,6 +75,19 @@ pub async fn choices(args: PlanChoices) -> Result<Choices, Failure> {
         },
         target,
     })
+}
+
+/// The lists of selectors that are not typed, and so are those of the profile.
+fn profile_lists(args: &PlanChoices) -> Vec<&'static str> {
+    let lists = [
+        ("only", args.only.is_empty()),
+        ("exclude", args.exclude.is_empty()),
+        ("first", args.first.is_empty()),
+        ("last", args.last.is_empty()),
+        ("depends_on", args.depends_on.is_empty()),
+    ];
+    let lists = lists.into_iter().filter(|(_, is_empty)| *is_empty);
+    lists.map(|(name, _)| name).collect()
 }
 
 /// The profile that the arguments name; an empty one where they name none.
@@ -134,6 +149,10 @@ fn key_for(rules: &[RedactRule]) -> Result<Option<RedactKey>, Failure> {
 fn with_absolute_path(target: TargetSpec) -> Result<TargetSpec, Failure> {
     match target.path() {
         Some(path) if is_bucket_address(path) => Err(Failure::local_only(path)),
+        Some(path) if Path::new(path).is_file() => Err(Failure::usage(format!(
+            "target {target}: {path} is a file, not a folder"
+        ))
+        .hint("name a new folder")),
         Some(path) => {
             let path = absolute(path.as_ref()).display().to_string();
             Ok(target.with_path(path))

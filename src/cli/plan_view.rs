@@ -20,7 +20,7 @@ const LEFT_OUT_SHOWN: usize = 4;
 /// How many kinds of a cycle are named.
 const CYCLE_SHOWN: usize = 12;
 
-/// How many references that point forward are named.
+/// How many references to later steps are named.
 const FORWARD_SHOWN: usize = 4;
 
 /// How wide the table of steps is, if names are not too long for that.
@@ -165,7 +165,7 @@ fn is_exact(plan: &Plan) -> bool {
 fn show_left_out(context: &Context, plan: &Plan) {
     for (reason, kinds) in left_out_by_reason(plan) {
         let kinds = shortened(&kinds, LEFT_OUT_SHOWN);
-        context.ui.info(format!("left out, {reason}: {kinds}"));
+        show_wrapped(context, "", &format!("left out, {reason}: {kinds}"));
     }
     show_cycles(context, plan);
 }
@@ -186,18 +186,26 @@ fn show_cycles(context: &Context, plan: &Plan) {
     }
     if !forward.others.is_empty() {
         let names = shortened(&forward.others, FORWARD_SHOWN);
-        let line = format!("your order leaves references that point forward: {names}");
+        let line = format!("your order leaves references that lead to a later step: {names}");
         show_wrapped(context, "", &line);
     }
 }
 
 /// Shows a text that may be long: what does not fit goes on below, further in.
 fn show_wrapped(context: &Context, indent: &str, text: &str) {
-    let width = LINE_WIDTH.saturating_sub(indent.len() + 2);
-    for (number, line) in wrapped(text, width).into_iter().enumerate() {
-        let further = if number > 0 { "  " } else { "" };
-        context.ui.info(format!("{indent}{further}{line}"));
+    for line in wrapped_lines(indent, text) {
+        context.ui.info(line);
     }
+}
+
+fn wrapped_lines(indent: &str, text: &str) -> Vec<String> {
+    let width = LINE_WIDTH.saturating_sub(indent.len() + 2);
+    let lines = wrapped(text, width).into_iter().enumerate();
+    let line = |(number, line)| {
+        let further = if number > 0 { "  " } else { "" };
+        format!("{indent}{further}{line}")
+    };
+    lines.map(line).collect()
 }
 
 /// References of steps that point at kinds that are restored later, such as `Product -> Order`.
@@ -241,13 +249,13 @@ impl ForwardReferences {
     }
 }
 
-/// Such as `cycle in acme: Customer, Order; 1 of 41 references points forward (Customer -> Order)`.
+/// Such as `cycle in acme: Customer, Order; 1 of its 41 references leads to a later step (Customer ->
+/// Order)`.
 fn cycle_line(cycle: &Cycle, forward: &[String]) -> String {
     let mut namespaces = cycle.kinds.iter().map(|member| &member.namespace);
     let first = namespaces.next();
     let shared = first.filter(|first| namespaces.all(|namespace| namespace == *first));
-    let place = shared.filter(|namespace| !namespace.is_default());
-    let place = place.map(|namespace| format!(" in {namespace}"));
+    let place = shared.map(|namespace| format!(" in {namespace}"));
     let names = cycle.kinds.iter().map(|member| match shared {
         Some(_) => member.kind.to_string(),
         None => member.pair().to_string(),
@@ -275,8 +283,11 @@ fn show_redactions(context: &Context, redaction: &Redaction) {
     let matches = redaction.matches.iter();
     for found in matches.filter(|found| !found.properties.is_empty()) {
         let properties = shortened(&found.properties, PROPERTIES_SHOWN);
-        let line = format!("redacted by {}: {properties}", found.rule);
-        context.ui.info(line);
+        show_wrapped(
+            context,
+            "",
+            &format!("redacted by {}: {properties}", found.rule),
+        );
     }
     if redaction.matches.is_empty() {
         let rules = redaction.rules.iter();
@@ -400,9 +411,9 @@ fn show_dangers(context: &Context, plan: &Plan) {
 
 fn show_warnings(context: &Context, plan: &Plan) {
     for warning in plan.warnings.iter().take(WARNINGS_SHOWN) {
-        context
-            .ui
-            .info(context.ui.warning(&format!("warning: {}", warning)));
+        for line in wrapped_lines("", &format!("warning: {warning}")) {
+            context.ui.info(context.ui.warning(&line));
+        }
     }
     let more = plan.warnings.len().saturating_sub(WARNINGS_SHOWN);
     if more > 0 {
@@ -425,12 +436,13 @@ pub fn show_explained(context: &Context, explained: &[Explanation]) {
 
 fn show_explanation(context: &Context, one: &Explanation) {
     let ui = &context.ui;
-    let pair = ui.bold(&format!("{}/{}", one.namespace, one.kind));
+    let pair = format!("{}/{}", one.namespace, one.kind);
     let Some(step) = one.step else {
-        ui.info(pair + format!(": left out, {}", one.reason));
+        show_headed(context, "", &pair, &format!(": left out, {}", one.reason));
         return;
     };
-    ui.info(Text::from(format!("step {step}: ")) + pair + format!(", {}", one.reason));
+    let reason = format!(", {}", one.reason);
+    show_headed(context, &format!("step {step}: "), &pair, &reason);
     for word in &one.words {
         ui.info(format!("  your word: {word}"));
     }
@@ -442,16 +454,18 @@ fn show_explanation(context: &Context, one: &Explanation) {
     }
     show_links(context, "comes after", &one.after);
     show_links(context, "comes before", &one.before);
-    show_links(
-        context,
-        "comes before these, although it needs them",
-        &one.later,
-    );
-    show_links(
-        context,
-        "comes after these, although they need it",
-        &one.earlier,
-    );
+    show_links(context, "should come after, but cannot", &one.later);
+    show_links(context, "should come before, but cannot", &one.earlier);
+}
+
+/// Shows a line with a name in it: bold, unless the line has to be wrapped.
+fn show_headed(context: &Context, before: &str, name: &str, after: &str) {
+    let line = format!("{before}{name}{after}");
+    if line.width() > LINE_WIDTH {
+        return show_wrapped(context, "", &line);
+    }
+    let name = context.ui.bold(name);
+    context.ui.info(Text::from(before) + name + after);
 }
 
 fn show_links(context: &Context, head: &str, links: &[ExplainedKind]) {

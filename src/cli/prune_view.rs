@@ -10,7 +10,10 @@ use crate::store::Location;
 /// What was removed, and what could not be.
 pub fn show_result(ui: &Ui, result: &PruneResult) {
     let removed = sizes(result.removed.len() as u64, result.removed_bytes);
-    ui.say_apart(format!("Removed {removed}"));
+    match result.removed.is_empty() && result.held.is_empty() {
+        true => ui.say_apart("Nothing to remove"),
+        false => ui.say_apart(format!("Removed {removed}")),
+    }
     if !result.held.is_empty() {
         let held = output::counted(result.held.len() as u64, "archive", "archives");
         ui.info(format!("{held} could not be removed; see the warnings"));

@@ -96,15 +96,27 @@ fn failed(
             failure.why = steps.iter().filter_map(|step| step.error.clone()).collect();
             failure
         }
+        error if is_target_empty(&error) => target_emptied(told),
         error => {
             let hint = hint_for(told, &error);
             let failure = Failure::from(error);
+            let is_untouched = steps.iter().all(|step| step.restored == 0);
+            if failure.code == ExitCode::Damaged && is_untouched {
+                context.ui.note("nothing was written");
+            }
             match hint {
                 Some(hint) => failure.hint(hint),
                 None => failure,
             }
         }
     }
+}
+
+/// The failure of a target that lost all that was restored.
+fn target_emptied(told: &RestoreSummary<'_>) -> Failure {
+    let target = &told.plan.head.choices.target;
+    let why = "holds none of the restored entities any more: it was restarted or emptied";
+    Failure::refused(format!("{target} {why}")).hint("run the same command with --again")
 }
 
 /// Whether a target differs from what an earlier run left: what the journal says of the steps is
@@ -120,9 +132,6 @@ fn is_about_earlier_run(error: &RestoreError) -> bool {
 fn hint_for(told: &RestoreSummary<'_>, error: &RestoreError) -> Option<String> {
     let is_folder = told.plan.head.choices.target.path().is_some();
     match error {
-        error if is_target_empty(error) => {
-            Some("the target is empty: run the same command with --again".to_owned())
-        }
         RestoreError::NotEmpty { .. } if is_folder => Some("choose a new folder".to_owned()),
         RestoreError::NotEmpty { .. } => {
             let new_plan = new_plan(told, OnExisting::Merge)?;

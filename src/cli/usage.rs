@@ -55,7 +55,8 @@ fn print_usage(error: &clap::Error) {
 /// What clap says, without its own prefix. Of a value that cannot be read our own sentence says
 /// all; clap would repeat the value.
 fn usage_text(error: &clap::Error) -> String {
-    invalid_value(error).unwrap_or_else(|| {
+    let own = invalid_value(error).or_else(|| missing_target(error));
+    own.unwrap_or_else(|| {
         let text = error.render().to_string();
         let text = text.strip_prefix("error: ").unwrap_or(&text);
         with_own_tip(error, text)
@@ -86,8 +87,19 @@ fn own_tip(error: &clap::Error) -> Option<String> {
         ErrorKind::InvalidSubcommand => {
             command_tip(&context_text(error, ContextKind::InvalidSubcommand)?)
         }
+        ErrorKind::MissingRequiredArgument => {
+            lacks_policy(error).then(|| "say what to keep, such as --keep-daily 7".to_owned())
+        }
         _ => argument_tip(&context_text(error, ContextKind::InvalidArg)?),
     }
+}
+
+/// Whether `prune` was typed without what it keeps.
+fn lacks_policy(error: &clap::Error) -> bool {
+    let Some(ContextValue::Strings(missing)) = error.get(ContextKind::InvalidArg) else {
+        return false;
+    };
+    missing.iter().any(|arg| arg.contains("--keep-last"))
 }
 
 /// A text that clap keeps with an error.
@@ -104,6 +116,10 @@ fn command_tip(found: &str) -> Option<String> {
     let first = std::env::args().nth(1);
     match first.as_deref() {
         Some("version") => return Some("write --version".to_owned()),
+        Some("import" | "load") => {
+            return Some("a similar subcommand exists: 'restore'".to_owned());
+        }
+        Some("export" | "dump") => return Some("a similar subcommand exists: 'backup'".to_owned()),
         Some("help") => {}
         _ => return None,
     }
@@ -129,12 +145,23 @@ fn argument_tip(found: &str) -> Option<String> {
         found if is_target(found) && has_option("target") => {
             Some(format!("write --target {found}"))
         }
+        found if is_expanded_pattern(found) => Some(
+            "quote patterns, so that the shell does not expand them: --only 'NAMESPACE/*'"
+                .to_owned(),
+        ),
         found if has_option("target") => {
             let target = first_argument().filter(|first| is_target(first))?;
             Some(format!("write {found} --target {target}"))
         }
         _ => None,
     }
+}
+
+/// Whether an argument is one of several files that a shell has put in the place of a pattern.
+fn is_expanded_pattern(found: &str) -> bool {
+    let mut words = std::env::args();
+    let has_selector = words.any(|word| ["--only", "--exclude"].contains(&word.as_str()));
+    has_selector && std::path::Path::new(found).exists()
 }
 
 /// The word after the command.
@@ -170,6 +197,15 @@ fn invalid_value(error: &clap::Error) -> Option<String> {
     } else {
         format!("{name} {value:?}: {source}")
     })
+}
+
+/// The sentence of `--target` without a value. Clap would show the words before the colon alone.
+fn missing_target(error: &clap::Error) -> Option<String> {
+    let arg = context_text(error, ContextKind::InvalidArg)?;
+    let value = context_text(error, ContextKind::InvalidValue)?;
+    let is_target = arg.starts_with("--target") && value.is_empty();
+    let is_target = is_target && error.kind() == ErrorKind::InvalidValue;
+    is_target.then(|| format!("--target has no value: write {}", TargetSpec::FORMS))
 }
 
 /// What is wrong with a number, where Rust or clap says so in words of their own.

@@ -115,13 +115,12 @@ impl Config {
         known: impl Iterator<Item = &'a String>,
     ) -> ConfigError {
         let known: Vec<String> = known.map(|name| format!("{table}.{name}")).collect();
-        let others = if known.is_empty() {
-            String::new()
-        } else {
-            format!("; it has {}", known.join(", "))
+        let others = match known.is_empty() {
+            true => format!("it has no [{table}.…] at all"),
+            false => format!("it has {}", known.join(", ")),
         };
-        let fault = format!("there is no [{table}.{name}]{others}");
-        ConfigError::at("", &self.file, (0, fault))
+        let fault = format!("there is no [{table}.{name}]; {others}");
+        ConfigError::missing(&self.file, fault)
     }
 }
 

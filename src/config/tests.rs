@@ -158,14 +158,10 @@ fn what_is_wrong_is_named_with_its_line() {
         ("[profile.laptop", "kindpack.toml: line 1: ", ""),
         (
             "[profile.other]\n[profile.third]",
-            "kindpack.toml: line 1: there is no [profile.laptop]; it has profile.other, profile.third",
+            "kindpack.toml: there is no [profile.laptop]; it has profile.other, profile.third",
             "",
         ),
-        (
-            "",
-            "kindpack.toml: line 1: there is no [profile.laptop]",
-            "",
-        ),
+        ("", "kindpack.toml: there is no [profile.laptop]", ""),
     ] {
         let error = named(text, "laptop").unwrap_err();
         assert!(
@@ -328,7 +324,26 @@ fn mistakes_in_applications_are_named_with_their_lines() {
             5,
             "unknown key `rat`; did you mean `rate`?",
         ),
-        ("queue = { bucket_size = 0 }", 5, "nonzero"),
+        (
+            "queue = { bucket_size = 0 }",
+            5,
+            "line 5: 0 is not a whole number of at least 1",
+        ),
+        (
+            "keep = { last = 2, daily = \"x\" }",
+            5,
+            "daily: \"x\" is not a whole number of at least 1",
+        ),
+        (
+            "only = \"acme/*\"",
+            5,
+            "only: \"acme/*\" is not a list: write [\"acme/*\"]",
+        ),
+        (
+            "delete_exports = 1",
+            5,
+            "delete_exports: 1 is not true or false",
+        ),
         ("queue = 3", 5, "queue.yaml"),
         ("keep = {}", 5, "at least one number"),
         ("keep = { daly = 1 }", 5, "did you mean `daily`?"),

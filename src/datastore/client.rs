@@ -92,6 +92,8 @@ pub(crate) enum DatastoreAttemptError {
     Refused { code: Code, found: String },
     /// There is no such call.
     UnknownMethod,
+    /// No host has the name of the address.
+    UnknownHost,
 }
 
 impl DatastoreClient {
@@ -329,7 +331,18 @@ impl DatastoreClient {
         self.connection
             .send(request)
             .await
-            .map_err(|error| DatastoreAttemptError::from_request(error, self.timeouts.call))
+            .map_err(|error| match error {
+                RequestError::NoResponse(none) if none.is_unknown_host && self.is_emulator() => {
+                    DatastoreAttemptError::UnknownHost
+                }
+                error => DatastoreAttemptError::from_request(error, self.timeouts.call),
+            })
+    }
+
+    /// Whether its address was typed by somebody. The names of Google's own hosts are right: where
+    /// they are not found, the network may come back.
+    fn is_emulator(&self) -> bool {
+        self.connection.credentials().is_none()
     }
 }
 
@@ -438,6 +451,7 @@ impl FailedAttempt for DatastoreAttemptError {
             } => DatastoreError::Denied { call, found },
             DatastoreAttemptError::Refused { found, .. } => DatastoreError::Refused { call, found },
             DatastoreAttemptError::UnknownMethod => DatastoreError::UnknownCall { call },
+            DatastoreAttemptError::UnknownHost => DatastoreError::UnknownHost { call },
         })
     }
 }

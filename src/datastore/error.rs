@@ -33,6 +33,12 @@ pub enum DatastoreError {
         /// Which call.
         call: String,
     },
+    /// The address of an emulator names a host that does not exist.
+    #[error("{call}: no host has this name")]
+    UnknownHost {
+        /// Which call.
+        call: String,
+    },
     /// An emulator that imports nothing.
     #[error("{call}: this emulator has no import")]
     NoImport {

@@ -124,6 +124,27 @@ fn flipped_byte_is_damaged() {
 }
 
 #[test]
+fn damaged_chunk_is_named_by_its_place() {
+    let (identities, recipients) = identity();
+    let encrypted = encrypt(&recipients, &sample(200_000));
+    let file = open(&encrypted, &identities).unwrap();
+    let ByteRange { offset, len } = file.range_of(1, 2);
+    let mut flipped = encrypted.to_vec();
+    flipped[offset as usize + 9] ^= 1;
+    let flipped = Bytes::from(flipped);
+    let wanted = ByteRange {
+        offset: 10,
+        len: 199_000,
+    };
+    let error = file.decrypt(wanted, slice(&flipped, file.range_for(wanted)));
+    let last = offset + len - 1;
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        format!("the chunk at bytes {offset} to {last} does not decrypt")
+    );
+}
+
+#[test]
 fn other_identity_is_told_apart() {
     let (_, recipients) = identity();
     let encrypted = encrypt(&recipients, b"secret");

@@ -82,6 +82,9 @@ pub struct NoResponse {
     pub may_have_arrived: bool,
     /// Whether it took too long.
     pub is_timeout: bool,
+    /// Whether no host has the name that was called. A resolver that could not find out does not
+    /// say so.
+    pub is_unknown_host: bool,
 }
 
 impl fmt::Debug for HttpClient {
@@ -209,6 +212,7 @@ impl HttpClient {
                     found: "the answer does not end".to_owned(),
                     may_have_arrived: true,
                     is_timeout: false,
+                    is_unknown_host: false,
                 });
             }
             body.extend_from_slice(&chunk);
@@ -227,6 +231,7 @@ impl NoResponse {
             found,
             may_have_arrived: true,
             is_timeout: true,
+            is_unknown_host: false,
         }
     }
 }
@@ -238,6 +243,13 @@ pub fn no_answer_within(limit: Duration) -> String {
 
 /// What a failure begins with where no connection was made.
 pub const CANNOT_CONNECT: &str = "cannot connect: ";
+
+/// What the C libraries of Linux and macOS call a name that no host has.
+const UNKNOWN_HOST: [&str; 3] = [
+    "Name or service not known",
+    "Name does not resolve",
+    "nodename nor servname provided, or not known",
+];
 
 /// Why a connection broke, without any address.
 fn connection_error(error: reqwest::Error) -> NoResponse {
@@ -256,7 +268,16 @@ fn connection_error(error: reqwest::Error) -> NoResponse {
         found: format!("{deed}{}", plain_cause(cause)),
         may_have_arrived,
         is_timeout,
+        is_unknown_host: !may_have_arrived && is_unknown_host(cause),
     }
+}
+
+/// Whether a resolver has answered that no host has the name. The standard library gives the text
+/// of the C library alone; a failure that may pass has another text.
+fn is_unknown_host(cause: &(dyn std::error::Error + 'static)) -> bool {
+    let text = cause.to_string();
+    let found = text.strip_prefix("failed to lookup address information: ");
+    found.is_some_and(|found| UNKNOWN_HOST.contains(&found))
 }
 
 /// The cause of a failure in plain words.
@@ -319,6 +340,19 @@ fn time_until(date: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_final_answer_of_the_resolver_is_final() {
+        let failed = |text: &str| {
+            let text = format!("failed to lookup address information: {text}");
+            is_unknown_host(&std::io::Error::other(text))
+        };
+        assert!(failed("Name or service not known"));
+        assert!(!failed("Temporary failure in name resolution"));
+        assert!(!failed("No address associated with hostname"));
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        assert!(!is_unknown_host(&refused));
+    }
 
     #[test]
     fn retry_after_is_read_as_seconds_and_date() {

@@ -25,6 +25,23 @@ pub fn host_and_port(text: &str) -> Option<String> {
     Some(format!("{}:{port}", bracketed(host)?))
 }
 
+/// What is wrong with a text that is no `HOST:PORT`, and what to write.
+pub fn host_and_port_fault(text: &str) -> String {
+    let shown = without_user(text);
+    let plain = strip_scheme(text.trim(), HTTP).unwrap_or(text.trim());
+    let plain = plain.trim_end_matches('/');
+    let is_number = |port: &str| !port.is_empty() && port.bytes().all(|c| c.is_ascii_digit());
+    match plain.rsplit_once(':') {
+        None if bracketed(plain).is_some() => {
+            format!("{shown:?} has no port: write {plain}:8081")
+        }
+        Some((host, port)) if bracketed(host).is_some() && is_number(port) => {
+            format!("{port} is not a port: write a number from 1 to 65535")
+        }
+        _ => format!("{shown:?} is not HOST:PORT"),
+    }
+}
+
 /// The base of a service's addresses, `SCHEME://HOST[:PORT][/PATH]` without a slash at the end;
 /// none where `text` is no such address. Without a scheme it is plain HTTP.
 pub fn base(text: &str) -> Option<String> {

@@ -75,6 +75,9 @@ fn whole_namespace(name: &str, kinds: &[KindRef]) -> Option<Selector> {
 /// The pair that is nearest, in the nearest namespace if that has a similar kind.
 fn nearest_pair(typed: &str, kind: &str, kinds: &[KindRef]) -> Option<Selector> {
     let namespace = nearest_namespace(typed, kinds);
+    if kind == "*" {
+        return format!("{}/*", namespace?).parse().ok();
+    }
     let of_namespace = |pair: &&KindRef| Some(&pair.namespace) == namespace.as_ref();
     let there: Vec<KindRef> = kinds.iter().filter(of_namespace).cloned().collect();
     let nearest = nearest_kind(kind, &there).or_else(|| nearest_kind(kind, kinds));
@@ -130,6 +133,8 @@ mod tests {
             ("other/Customer", Some("acme/Customer")),
             ("A/B", Some("acme/a/b")),
             ("acme", Some("acme/*")),
+            ("acm/*", Some("acme/*")),
+            ("xyz/*", None),
             ("Xyz", None),
             ("*", None),
         ] {

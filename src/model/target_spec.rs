@@ -8,7 +8,8 @@ use std::str::FromStr;
 
 use serde_with::{DeserializeFromStr, SerializeDisplay};
 
-use super::address::{host_and_port, without_user};
+use super::address::{host_and_port, host_and_port_fault, without_user};
+use super::nearest::nearest_name;
 
 /// Where a restore goes.
 ///
@@ -268,9 +269,20 @@ fn unknown_form(text: &str) -> SpecFault {
             None if word.is_empty() && check_real_project(text).is_ok() => {
                 format!("write emulator:{text} or datastore:{text}")
             }
-            None => format!("write {}", TargetSpec::FORMS),
+            None => match nearest_form(&lower) {
+                Some(nearest) => format!("write {nearest}{rest}"),
+                None => format!("write {}", TargetSpec::FORMS),
+            },
         },
     }
+}
+
+/// The word that was probably meant, with its colon.
+fn nearest_form(word: &str) -> Option<&'static str> {
+    let known = TargetSpec::PREFIXES.map(|prefix| prefix.trim_end_matches(':'));
+    let nearest = nearest_name(word, known)?;
+    let mut prefixes = TargetSpec::PREFIXES.into_iter();
+    prefixes.find(|prefix| prefix.trim_end_matches(':') == nearest)
 }
 
 /// Keeps out what would end a project's name in a target or in an address. Whether the project
@@ -336,7 +348,7 @@ fn check_database(database: &str) -> Result<(), SpecFault> {
 
 /// The one form of an emulator's address.
 pub(crate) fn read_address(address: &str) -> Result<String, SpecFault> {
-    host_and_port(address).ok_or_else(|| format!("{:?} is not HOST:PORT", without_user(address)))
+    host_and_port(address).ok_or_else(|| host_and_port_fault(address))
 }
 
 #[cfg(test)]
@@ -377,11 +389,11 @@ mod tests {
                 "write emulator:PROJECT@localhost:8081",
             ),
             ("emulator:shop@", "\"\" is not HOST:PORT"),
-            ("emulator:shop@localhost", "\"localhost\" is not HOST:PORT"),
+            ("emulator:shop@localhost", "write localhost:8081"),
             ("emulator:shop@:8081", "\":8081\" is not HOST:PORT"),
             ("emulator:shop@localhost:", "\"localhost:\" is not"),
-            ("emulator:shop@localhost:0", "\"localhost:0\" is not"),
-            ("emulator:shop@localhost:65536", "65536\" is not HOST:PORT"),
+            ("emulator:shop@localhost:0", "0 is not a port"),
+            ("emulator:shop@localhost:65536", "65536 is not a port"),
             ("emulator:shop@https://localhost:80", "is not HOST:PORT"),
             ("emulator:shop@::1", "\"::1\" is not HOST:PORT"),
             ("emulator:shop@a:1@b:2", "\"…@b:2\" is not HOST:PORT"),
@@ -416,6 +428,7 @@ mod tests {
             ("shop test", "write emulator:PROJECT[@HOST:PORT], "),
             ("shop", "write emulator:shop or datastore:shop"),
             ("Datastore:shop", "write datastore:shop"),
+            ("emulater:shop", "write emulator:shop"),
             ("localhost:8081", "write emulator:PROJECT@localhost:8081"),
             ("http://localhost:8081", "emulator:PROJECT@localhost:8081"),
             ("./out", "write dir:./out or ndjson:./out"),

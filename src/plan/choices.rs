@@ -137,6 +137,10 @@ pub struct PlanSelection {
     /// The profile that some of the choices come from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
+    /// The options whose selectors come from the profile, such as `only`. Errors name them so; the
+    /// plan does not record it.
+    #[serde(skip)]
+    pub profile_lists: Vec<&'static str>,
     /// The user declares that the archive's source project itself is to be overwritten.
     pub disaster_recovery: bool,
 }
@@ -204,7 +208,21 @@ impl PlanSelection {
         for (option, after) in self.depends_on() {
             all.extend([(option.clone(), &after.step), (option, &after.needs)]);
         }
+        for (option, _) in &mut all {
+            self.name_profile(option);
+        }
         all
+    }
+
+    /// Names the profile in the place of an option that it holds.
+    fn name_profile(&self, option: &mut String) {
+        let key = option.trim_start_matches('-').replace('-', "_");
+        if let Some(profile) = &self.profile
+            && option.starts_with("--")
+            && self.profile_lists.contains(&key.as_str())
+        {
+            *option = format!("profile {profile}: {key}");
+        }
     }
 
     fn said<'a, T>(

@@ -246,7 +246,7 @@ impl Cycle {
         }
     }
 
-    /// Such as `1 of 41 references points forward`, where the archive counts them.
+    /// Such as `1 of its 41 references leads to a later step`, where the archive counts them.
     pub fn pointing_forward(&self) -> Option<String> {
         pointing_forward(self.later, self.references)
     }
@@ -369,6 +369,18 @@ struct FormatField {
     format: String,
 }
 
+/// Why a text is no plan.
+fn fault_of_json(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    if error.is_eof() {
+        format!("it is cut off in line {}", error.line())
+    } else if text.starts_with("missing field `format`") {
+        "it is JSON of another kind".to_owned()
+    } else {
+        text
+    }
+}
+
 impl Plan {
     /// The plan as indented JSON that ends with a line feed.
     pub fn to_json(&self) -> String {
@@ -382,7 +394,7 @@ impl Plan {
     /// wrote it.
     pub fn parse(text: &str) -> Result<Plan, PlanError> {
         let not_a_plan = |error: serde_json::Error| PlanError::NotAPlan {
-            fault: error.to_string(),
+            fault: fault_of_json(&error),
         };
         let FormatField { format } = serde_json::from_str(text).map_err(not_a_plan)?;
         if format != PLAN_FORMAT {

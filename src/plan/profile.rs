@@ -20,12 +20,12 @@ use crate::transform::redact::RedactRule;
 
 /// A text that is not what it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{file}: line {line}: {found}")]
+#[error("{file}: {}{found}", .line.map(|line| format!("line {line}: ")).unwrap_or_default())]
 pub struct ConfigError {
     /// The file, as it was named.
     file: String,
-    /// Counts from 1.
-    line: usize,
+    /// Counts from 1. None where something is missing from the whole file.
+    line: Option<usize>,
     /// What is wrong, on one line.
     found: String,
 }
@@ -99,7 +99,7 @@ pub fn rules(text: &str, file: &str) -> Result<Vec<RedactRule>, ConfigError> {
             line.parse()
                 .map_err(|error: <RedactRule as FromStr>::Err| ConfigError {
                     file: file.to_owned(),
-                    line: number,
+                    line: Some(number),
                     found: error.to_string(),
                 })
         })
@@ -289,8 +289,79 @@ pub fn read<T: DeserializeOwned>(text: &str, file: &str) -> Result<T, ConfigErro
     toml::from_str(text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);
         let message = error.message().lines().collect::<Vec<_>>().join(" ");
-        ConfigError::at(text, file, (at, with_nearest_name(message)))
+        let plain = plain_fault(&message, key_before(text, at));
+        let found = plain.unwrap_or_else(|| with_nearest_name(message));
+        ConfigError::at(text, file, (at, found))
     })
+}
+
+/// What is wrong with a value or a bracket, in plain words, where the reader says it in those of
+/// Rust.
+fn plain_fault(message: &str, key: Option<&str>) -> Option<String> {
+    if let Some(bracket) = open_bracket(message) {
+        return Some(bracket.to_owned());
+    }
+    let mut starts = ["invalid type: ", "invalid value: "].into_iter();
+    let rest = starts.find_map(|start| message.strip_prefix(start))?;
+    let (found, expected) = rest.rsplit_once(", expected ")?;
+    let (found, expected) = (plain_value(found), plain_type(expected)?);
+    let key = key.map(|key| format!("{key}: ")).unwrap_or_default();
+    let list = (expected == LIST && found.starts_with('"')).then(|| format!(": write [{found}]"));
+    let list = list.unwrap_or_default();
+    Some(format!("{key}{found} is not {expected}{list}"))
+}
+
+/// What a bracket lacks that is not closed.
+fn open_bracket(message: &str) -> Option<&'static str> {
+    let faults = [
+        ("unclosed table", "the [ of this table has no ]"),
+        ("unclosed array", "the [ of this list has no ]"),
+        ("unclosed inline table", "the { of this table has no }"),
+    ];
+    let mut faults = faults.into_iter();
+    faults.find_map(|(start, fault)| message.starts_with(start).then_some(fault))
+}
+
+/// What a list of values is called.
+const LIST: &str = "a list";
+
+/// What a type of Rust is called.
+fn plain_type(expected: &str) -> Option<&'static str> {
+    Some(match expected {
+        "a boolean" => "true or false",
+        "a sequence" => LIST,
+        "a map" => "a table",
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number",
+        _ if expected.starts_with("a nonzero ") => "a whole number of at least 1",
+        _ if expected.starts_with("struct ") => "a table",
+        _ if expected.ends_with("string") => "a text in quotes",
+        _ => return None,
+    })
+}
+
+/// A value as it is written.
+fn plain_value(found: &str) -> String {
+    match found.split_once(' ') {
+        Some(("string", text)) => text.to_owned(),
+        Some(_) if found.contains('`') => found.split('`').nth(1).unwrap_or(found).to_owned(),
+        _ => match found {
+            "sequence" => LIST.to_owned(),
+            "map" => "a table".to_owned(),
+            found => found.to_owned(),
+        },
+    }
+}
+
+/// The key of the value at a place; none of a table, whose value is somewhere in it.
+fn key_before(text: &str, at: usize) -> Option<&str> {
+    if text.get(at..)?.starts_with('{') {
+        return None;
+    }
+    let line = text.get(..at)?.rsplit('\n').next()?;
+    let (before, _) = line.rsplit_once('=')?;
+    let key = before.rsplit(['{', ',']).next()?.trim();
+    let is_bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    (!key.is_empty() && key.chars().all(is_bare)).then_some(key)
 }
 
 impl ConfigError {
@@ -299,7 +370,16 @@ impl ConfigError {
         let before = text.bytes().take(at);
         ConfigError {
             file: file.to_owned(),
-            line: before.filter(|byte| *byte == b'\n').count() + 1,
+            line: Some(before.filter(|byte| *byte == b'\n').count() + 1),
+            found,
+        }
+    }
+
+    /// An error of something that the whole text lacks.
+    pub fn missing(file: &str, found: String) -> Self {
+        ConfigError {
+            file: file.to_owned(),
+            line: None,
             found,
         }
     }

@@ -150,5 +150,7 @@ fn dangling_warning(what: &str, missing: &[Unrestored<'_>]) -> String {
         format!("{pair} (from {by})")
     });
     let names = shortened(names, missing.len(), NAMED);
-    format!("some keys and references point to kinds that are {what}: {names}")
+    format!(
+        "some keys and references lead nowhere after the restore, to kinds that are {what}: {names}"
+    )
 }

@@ -248,7 +248,7 @@ pub enum StoreError {
         name: String,
     },
     /// An encrypted object that the identities do not open, or that is damaged.
-    #[error("{name}: {error}")]
+    #[error("{name}{} {error}", if matches!(.error, DecryptionError::Damaged(_)) { " is damaged:" } else { ":" })]
     NotDecrypted {
         /// The object.
         name: String,

@@ -1,8 +1,8 @@
 //! Reads entries to their last byte, and compares each with directory and manifest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, pin_mut};
@@ -13,7 +13,7 @@ use super::sidecar::ArchiveDigest;
 use crate::archive::{Archive, ArchiveError, Piece, PieceReading, RawBytes};
 use crate::export::inspect::{self, ContentKind, Inspector, ObjectDigest, PieceSummary};
 use crate::export::stored_metadata::MetadataStore;
-use crate::model::{EntryInfo, EntryRole};
+use crate::model::{EntryInfo, EntryRole, KindRef, Manifest};
 use crate::progress::Observer;
 use crate::runtime::workers::{InOrder, WorkerPanicked, Workers};
 
@@ -66,6 +66,8 @@ pub(super) struct EntryReader<'a> {
     pub(super) report: &'a mut VerifyReport,
     /// Takes the metadata, where the set is to be proved.
     pub(super) kept: Option<&'a mut MetadataStore>,
+    /// The kinds that each entry belongs to, once one is damaged.
+    pub(super) owners: OnceLock<HashMap<&'a str, Vec<KindRef>>>,
 }
 
 /// What is read of the entry that is being read.
@@ -196,7 +198,7 @@ impl EntryReader<'_> {
         if may_come_again && !problems.is_empty() {
             return Ok(false);
         }
-        self.add_problems(problems);
+        self.add_problems(&item.name, problems);
         if is_readable {
             self.keep_metadata(item, entry.bytes);
             self.add_report(item.clone(), inspected, reports);
@@ -205,12 +207,20 @@ impl EntryReader<'_> {
     }
 
     /// Counts an entry, and reports what is wrong with it.
-    fn add_problems(&mut self, problems: Vec<String>) {
+    fn add_problems(&mut self, entry: &str, problems: Vec<String>) {
         self.report.entries += 1;
-        let title = self.archive.container().title();
+        if problems.is_empty() {
+            return;
+        }
+        let archive = self.archive;
+        let owners = self.owners.get_or_init(|| owners_in(archive.manifest()));
+        let kinds = owners.get(entry).map_or(&[][..], Vec::as_slice);
         for problem in problems {
+            let problem = of_kinds(kinds, &problem);
+            let title = archive.container().title();
             self.report.add_problem(self.observer, title, problem);
         }
+        self.report.damaged_kinds.extend(kinds.iter().cloned());
     }
 
     /// Keeps the bytes of an entry where they are metadata that is wanted.
@@ -224,6 +234,26 @@ impl EntryReader<'_> {
     fn add_report(&mut self, item: EntryInfo, inspected: ObjectDigest, reports: &mut EntryReports) {
         self.report.entities += inspected.scan.entities();
         reports.insert(item.name.clone(), EntryReport { item, inspected });
+    }
+}
+
+/// The kinds that each entry belongs to.
+fn owners_in(manifest: &Manifest) -> HashMap<&str, Vec<KindRef>> {
+    let mut owners: HashMap<&str, Vec<KindRef>> = HashMap::new();
+    for kind in &manifest.kinds {
+        for entry in &kind.entries {
+            owners.entry(&entry.name).or_default().push(kind.pair());
+        }
+    }
+    owners
+}
+
+/// A problem of an entry, after the kinds that the entry belongs to.
+fn of_kinds(kinds: &[KindRef], problem: &str) -> String {
+    match kinds {
+        [] => problem.to_owned(),
+        [kind] => format!("{kind}: {problem}"),
+        [first, others @ ..] => format!("{first} and {} more: {problem}", others.len()),
     }
 }
 

@@ -9,7 +9,7 @@ mod set;
 mod sidecar;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 pub use error::VerifyError;
 pub use report::VerifyReport;
@@ -191,6 +191,7 @@ impl Verification<'_> {
             observer: self.observer,
             report,
             kept,
+            owners: OnceLock::new(),
         }
     }
 

@@ -1,6 +1,8 @@
 //! What a verification found.
 
-use crate::model::{AcceptedCount, MissingKind, Sha256, Timestamp};
+use std::collections::BTreeSet;
+
+use crate::model::{AcceptedCount, KindRef, MissingKind, Sha256, Timestamp};
 use crate::progress::{Event, Observer};
 
 /// What a verification found.
@@ -16,6 +18,8 @@ pub struct VerifyReport {
     pub sha256: Option<Sha256>,
     /// All that is wrong, one sentence each.
     pub problems: Vec<String>,
+    /// The kinds whose entries are damaged.
+    pub damaged_kinds: BTreeSet<KindRef>,
     /// What contradicts the exports' metadata and was accepted when the archive was packed.
     pub accepted_counts: Vec<AcceptedCount>,
     /// Kinds that the backup lacks.

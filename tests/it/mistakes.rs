@@ -12,6 +12,8 @@ use crate::support::{TestDir, copy_folder};
 const MISTAKES: &[&str] = &[
     "version",
     "help resotre",
+    "import set.zip",
+    "export datastore:shop",
     "cat Customer set.zip",
     "cat set.zip order",
     "cat set.zip default/Customer",
@@ -23,9 +25,15 @@ const MISTAKES: &[&str] = &[
     "plan set.zip --sample 5 --target ndjson:out",
     "plan set.zip --sample 0.05 --target ndjson:out",
     "plan set.zip --limit 0 --target ndjson:out",
+    "plan set.zip --limit -1 --target ndjson:out",
+    "plan set.zip --only acm/* --target ndjson:out",
+    "plan set.zip --only exports empty",
     "plan set.zip --redact rules.txt --target ndjson:out",
     "plan set.zip --redact Customer.emial=mask --target ndjson:out",
+    "plan set.zip --redact Custmer.email=mask --target ndjson:out",
     "plan set.zip --profile laptop --target ndjson:out",
+    "plan set.zip --profile laptop --config bad.toml --target ndjson:out",
+    "plan set.zip --profile desktop --config bad.toml --target ndjson:out",
     "plan set.zip --target datastore:demo-src",
     "plan set.zip --namespace acme --target ndjson:out",
     "plan set.zip",
@@ -35,6 +43,11 @@ const MISTAKES: &[&str] = &[
     "plan set.zip --target http://localhost:8081",
     "plan set.zip --target ./out",
     "plan set.zip --target gs://shop/out",
+    "plan set.zip --target",
+    "plan set.zip --target ndjson:set.zip",
+    "plan set.zip --target emulater:shop-test",
+    "plan set.zip --target emulator:shop-test@localhost",
+    "plan set.zip --target emulator:shop-test@localhost:99999",
     "plan set.zip --target emulator:shop-test",
     "plan set.zip --target datastore:123456789",
     "restore set.zip --target datastore:shop-test --confirm 123456789",
@@ -44,6 +57,7 @@ const MISTAKES: &[&str] = &[
     "restore exports/ --target ndjson:out",
     "restore emulator:shop-test set.zip",
     "restore empty.json",
+    "restore cut.json",
     "restore plan.json --parallel 300",
     "restore plan.json --target ndjson:other",
     "restore - --target ndjson:out",
@@ -59,8 +73,25 @@ const MISTAKES: &[&str] = &[
     "status -",
     "status set.zip",
     "status missing.json",
+    "status note.txt",
+    "restore set.zip",
+    "restore note.txt",
     "verify plan.json",
     "list plan.json",
+    "cat plan.json Order",
+    "plan plan.json",
+    "extract plan.json out",
+    "rehearse plan.json",
+    "verify note.txt",
+    "list note.txt",
+    "verify void.zip",
+    "list void.zip",
+    "verify truncated.zip",
+    "list truncated.zip",
+    "verify shut.zip",
+    "archives set.zip",
+    "prune empty",
+    "config check",
     "list ./",
     "list exports",
     "list empty/",
@@ -111,8 +142,22 @@ fn each_mistake_is_answered_by_what_to_type() {
     desk.write("expected.txt", "# Every night\nOrder\nacme/Custmer\n");
     desk.expect(0, &["pack", "exports", "set.zip"]);
     desk.plan("set.zip", "ndjson:out", "plan.json", &[]);
+    write_faulty_files(&desk);
     let answers: Vec<String> = MISTAKES.iter().map(|line| answer(&desk, line)).collect();
     assert_snapshot!("mistakes", answers.join("\n"));
+}
+
+/// Files that are no archive and no plan, and one whose name lacks its end.
+fn write_faulty_files(desk: &TestDir) {
+    desk.write("note.txt", "buy bread\n");
+    desk.write("void.zip", "");
+    desk.write("bad.toml", "[profile.laptop]\nonly = [\"acm/*\"]\n");
+    desk.write("shut.zip.age", "");
+    for (name, cut) in [("set.zip", "truncated.zip"), ("plan.json", "cut.json")] {
+        let whole = std::fs::read(desk.path(name)).unwrap();
+        let half = whole.get(..whole.len() / 2).unwrap();
+        std::fs::write(desk.path(cut), half).unwrap();
+    }
 }
 
 /// What is printed on standard error, after the plan that a restore shows first.

@@ -1097,7 +1097,7 @@ fn missing_plan_is_2_invalid_is_5() {
     for (text, code) in texts {
         desk.write("plan.json", text);
         desk.json(code, &["restore", "plan.json"]);
-        desk.json(5, &["status", "plan.json"]);
+        desk.json(code, &["status", "plan.json"]);
     }
     fs::remove_file(desk.path("plan.json")).unwrap();
     fs::create_dir(desk.path("plan.json")).unwrap();

@@ -32,13 +32,13 @@ pub enum DataError {
         after: u64,
     },
     /// More bytes than claimed. Inflating stops there.
-    #[error("the data is longer than the expected {expected} bytes")]
+    #[error("its data unpacks to more than {expected} bytes")]
     TooLong {
         /// Bytes as claimed.
         expected: u64,
     },
     /// Fewer bytes than claimed.
-    #[error("expected {expected} bytes, found {found}")]
+    #[error("its data unpacks to {found} bytes instead of {expected}")]
     TooShort {
         /// Bytes as claimed.
         expected: u64,

@@ -13,7 +13,7 @@ pub struct Global {
     /// Print JSON, one event per line (`list`: the manifest)
     #[arg(long, global = true)]
     pub json: bool,
-    /// Print only results and errors
+    /// Leave out progress, notes and summaries
     #[arg(long, short, global = true)]
     pub quiet: bool,
     /// Print more details; -vv also prints every request

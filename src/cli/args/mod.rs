@@ -125,7 +125,7 @@ pub enum Command {
     #[command(after_long_help = guide::after_help("extract"))]
     Extract(ExtractArgs),
     /// Show the order in which an archive would be restored, and why
-    #[command(after_long_help = guide::after_help("plan"))]
+    #[command(override_usage = "kindpack plan [OPTIONS] --target <TARGET> <ARCHIVE>", after_long_help = guide::after_help("plan"))]
     Plan(PlanArgs),
     /// Restore an archive, or run a saved plan
     #[command(after_long_help = guide::after_help("restore"))]

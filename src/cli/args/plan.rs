@@ -59,7 +59,7 @@ pub struct PlanChoices {
     #[arg(long, value_name = "SHARE", value_parser = share, conflicts_with = "limit", help_heading = "Selection")]
     pub sample: Option<Sample>,
     /// Restore at most N entities of each kind
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Selection")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), allow_negative_numbers = true, help_heading = "Selection")]
     pub limit: Option<u64>,
     #[arg(long, value_name = "RULE", help = redact_help(), help_heading = "Changes to entities")]
     pub redact: Vec<String>,

@@ -5,12 +5,15 @@ use serde_json::json;
 use crate::archive::catalog::{ArchiveContents, CatalogEntry, Integrity, NameParts, list};
 use crate::cli::context::{CommandResult, Context};
 use crate::cli::exit::ExitCode;
+use crate::cli::failure::Failure;
 use crate::cli::output::{self, Ui};
+use crate::cli::text::shell_quote;
 use crate::model::Namespace;
 use crate::store::Location;
 
 pub async fn run(context: &Context, dest: &Location, of: Option<&str>) -> CommandResult {
     let ui = &context.ui;
+    reject_file(dest)?;
     let identities = context.identities.read().await?;
     let listed = list(&context.stores.folder(dest), of, identities).await?;
     if ui.is_json() {
@@ -25,6 +28,18 @@ pub async fn run(context: &Context, dest: &Location, of: Option<&str>) -> Comman
     }
     ui.done(json!({"archives": listed.len()}));
     Ok(ExitCode::Done)
+}
+
+/// Refuses an archive where a folder of archives must be.
+fn reject_file(dest: &Location) -> Result<(), Failure> {
+    match dest {
+        Location::Local(path) if path.is_file() => {
+            let quoted = shell_quote(&dest.to_string());
+            Err(Failure::usage(format!("{dest} is a file, not a folder"))
+                .hint(format!("run `kindpack list {quoted}` to see one archive")))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn show(ui: &Ui, listed: &[CatalogEntry]) {

@@ -1,5 +1,7 @@
 //! `kindpack config check`: what the configuration would run.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use crate::backup::{BackupRequest, QueueOptions, check_exports_location};
@@ -12,7 +14,7 @@ use crate::cli::failure::Failure;
 use crate::cli::output;
 use crate::cli::plan_options::{all_rules, read_order};
 use crate::config::{AppConfig, Config};
-use crate::model::{Method, spelled_duration};
+use crate::model::{Method, Selector, spelled_duration};
 use crate::notify::NotifyOptions;
 use crate::pack::PackRequest;
 use crate::prune::{KeepPolicy, KeepRule};
@@ -25,7 +27,8 @@ pub async fn run(context: &Context, command: ConfigCommand) -> CommandResult {
 
 async fn check(context: &Context, args: ConfigCheckArgs) -> CommandResult {
     let ui = &context.ui;
-    let config = read_config(&args.config).await?;
+    let config = read_config(&args.config).await;
+    let config = config.map_err(|failure| failure_of_file(failure, &args.config))?;
     check_profiles(&config).await?;
     let profiles: Vec<&str> = config.profile_names().collect();
     if config.apps.is_empty() && profiles.is_empty() {
@@ -56,6 +59,14 @@ async fn check(context: &Context, args: ConfigCheckArgs) -> CommandResult {
     ui.info(format!("OK: {}: {apps}", args.config.display()));
     ui.done(json!({"apps": config.apps.len(), "profiles": profiles, "online": args.online}));
     Ok(ExitCode::Done)
+}
+
+/// The failure of a configuration, with what to do where there is none.
+fn failure_of_file(failure: Failure, config: &Path) -> Failure {
+    match config.exists() {
+        true => failure,
+        false => failure.hint("name another file with --config FILE; docs/nightly.md shows one"),
+    }
 }
 
 /// Checks every profile, and reads the files that they name.
@@ -123,13 +134,21 @@ fn facts(app: &AppConfig) -> Vec<(&'static str, String)> {
         ("archive", archive.to_string()),
         ("pack", pack_words(app)),
         ("namespaces", all_or(strings(&kinds.namespaces))),
-        ("only", all_or(strings(&kinds.only))),
+        kinds_fact(&kinds.only),
         ("queue", queue_words(queue)),
     ];
     let optional = optional
         .into_iter()
         .filter_map(|(name, value)| Some((name, value?)));
     needed.into_iter().chain(optional).collect()
+}
+
+/// The kinds that are chosen, or that all of them are.
+fn kinds_fact(only: &[Selector]) -> (&'static str, String) {
+    match join(only) {
+        Some(only) => ("only", only),
+        None => ("kinds", "all".to_owned()),
+    }
 }
 
 fn exports_words(exports: &Location, are_deleted: bool) -> String {
@@ -183,7 +202,7 @@ fn join<T: ToString>(items: &[T]) -> Option<String> {
 
 fn queue_words(queue: &QueueOptions) -> String {
     format!(
-        "{}, bucket size {}, {} at once, {} attempts",
+        "starts {} (bucket size {}), {} at once, {} attempts",
         queue.rate, queue.bucket_size, queue.max_concurrent, queue.max_attempts
     )
 }

@@ -32,6 +32,8 @@ const MAX_EXPECT_BYTES: u64 = 64 << 20;
 
 pub async fn run(context: &Context, args: PackArgs) -> CommandResult {
     let ui = &context.ui;
+    context.names.set("SOURCE", &args.source.to_string());
+    context.names.set("ARCHIVE", &args.archive.to_string());
     reject_swapped(&args.source, &args.archive)?;
     reject_archive_inside("SOURCE", &args.source, &args.archive)?;
     check_companions(("SOURCE", &args.source), &args.shape.with, &args.archive)?;
@@ -194,7 +196,8 @@ fn print_result(context: &Context, packed: &PackResult, path: &str, begun: Insta
 fn print_dry_run(context: &Context, packed: &PackResult, path: &str, what: &str) {
     let ui = &context.ui;
     ui.info(format!("Would pack {what}"));
-    ui.info(format!("  into   {path}; nothing was written"));
+    ui.info(format!("  into   {path}"));
+    ui.info("Nothing was written");
     if packed.exists {
         ui.info(format!(
             "{path} already exists; pack compares every byte with it"

@@ -12,7 +12,7 @@ use crate::cli::exit::ExitCode;
 use crate::cli::failure::Failure;
 use crate::cli::kept_plans::journal_of;
 use crate::cli::load_plan::make_plan;
-use crate::cli::open_archive;
+use crate::cli::open_archive::{self, note_missing_parent};
 use crate::cli::output_file::check_plan_output;
 use crate::cli::plan_options::choices;
 use crate::cli::plan_view::{show, show_explained};
@@ -34,7 +34,9 @@ pub async fn run(context: &Context, args: PlanArgs) -> CommandResult {
     let ui = &context.ui;
     if let Some(output) = &args.output {
         check_plan_output(output).await?;
+        note_missing_parent(context, output);
     }
+    open_archive::reject_plan(&args.archive.archive).await?;
     let choices = choices(args.choices).await?;
     let archive = open_archive::open(context, &args.archive).await?;
     let plan = make_plan(context, &archive, &choices).await?;

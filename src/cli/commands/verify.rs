@@ -1,5 +1,6 @@
 //! `kindpack verify ARCHIVE`.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -8,15 +9,18 @@ use crate::archive::signed::{SignedArchiveError, check_signature};
 use crate::cli::args::VerifyArgs;
 use crate::cli::context::{CommandResult, Context};
 use crate::cli::exit::ExitCode;
-use crate::cli::failure::Failure;
+use crate::cli::failure::{Failure, OTHER_COPY, UNZIP};
 use crate::cli::keys::read_public_key;
 use crate::cli::open_archive::{self, ArchiveLocation};
 use crate::cli::output::{self, Ui};
 use crate::cli::text::shell_quote;
-use crate::model::Selector;
+use crate::model::{KindRef, Selector};
 use crate::progress::Observer as _;
 use crate::signature::{GoodSignature, PublicKey};
 use crate::verify::{VerifyReport, VerifyScope, any_zip, verify};
+
+/// How many damaged kinds a hint names.
+const KINDS_NAMED: usize = 3;
 
 pub async fn run(context: &Context, args: VerifyArgs) -> CommandResult {
     let trusted = match &args.trusted {
@@ -101,22 +105,34 @@ async fn read_all(
 
 fn damaged(report: VerifyReport, title: &str) -> Failure {
     let mut failure = Failure::with_reasons(ExitCode::Damaged, report.problems);
-    failure.hint = damage_hint(report.is_foreign, report.entries, title);
-    open_archive::hint_at_plan(failure, title).prefix("verify")
+    failure.hint = Some(match report.is_foreign {
+        true => foreign_hint(title),
+        false if report.entries == 0 => OTHER_COPY.to_owned(),
+        false => damage_hint(&report.damaged_kinds),
+    });
+    failure.prefix("verify")
 }
 
-/// What helps with an archive that is damaged: with one that could be opened, and with one
-/// that could not.
-fn damage_hint(is_foreign: bool, entries: u64, title: &str) -> Option<String> {
-    if is_foreign {
-        return Some(format!(
-            "check zips of other tools with `kindpack verify --any-zip {}`",
-            shell_quote(title)
-        ));
-    }
-    (entries > 0).then(|| {
-        "use another archive, or restore only the undamaged kinds with --exclude".to_owned()
-    })
+/// What helps with a zip that kindpack did not make.
+fn foreign_hint(title: &str) -> String {
+    format!(
+        "check zips of other tools with `kindpack verify --any-zip {}`, or {UNZIP}",
+        shell_quote(title)
+    )
+}
+
+/// What helps with a damaged archive that could be opened.
+fn damage_hint(damaged: &BTreeSet<KindRef>) -> String {
+    let named = damaged.iter().take(KINDS_NAMED);
+    let options = named.map(|kind| format!(" --exclude {}", shell_quote(&kind.to_string())));
+    let options: String = options.collect();
+    let more = damaged.len().saturating_sub(KINDS_NAMED);
+    let options = match more {
+        0 if options.is_empty() => " --exclude".to_owned(),
+        0 => options,
+        more => format!("{options} and {more} more"),
+    };
+    format!("use another archive, or restore only the undamaged kinds with{options}")
 }
 
 fn print_result(context: &Context, args: &VerifyArgs, verified: &Verified<'_>) {
@@ -137,8 +153,13 @@ fn print_result(context: &Context, args: &VerifyArgs, verified: &Verified<'_>) {
         false => format!("OK: {title}, {seen} ({seconds:.1} s)"),
     });
     if let Some(signature) = &verified.signature {
-        let comment = signature.trusted_comment.replace('\t', ", ");
-        ui.info(format!("signed by key {}: {comment}", signature.key));
+        ui.info(format!("signed by key {}", signature.key));
+        let comment = signature.trusted_comment.replace('\t', " ");
+        ui.info(format!("trusted comment: {comment}"));
+    }
+    let is_whole = !args.quick && !args.any_zip && args.only.is_empty();
+    if is_whole && report.sha256.is_none() {
+        ui.info("it has no checksum file to compare it with");
     }
     show_set(ui, report);
     ui.done(json!({

@@ -299,7 +299,7 @@ fn encryption_errors_read_as_accepted() {
         .parts(vec![
             DecryptionError::WrongIdentity,
             DecryptionError::Passphrase,
-            DecryptionError::Damaged(text("bytes 0 to 65535 do not decrypt")),
+            DecryptionError::Damaged(text("the chunk at bytes 312 to 65863 does not decrypt")),
         ])
         .assert_as_accepted("encryption");
 }
@@ -319,6 +319,12 @@ fn archive_errors_read_as_accepted() {
         .failures(vec![
             ArchiveError::Store(not_found()),
             other_archive(),
+            ArchiveError::Empty {
+                archive: text("set.zip"),
+            },
+            ArchiveError::NoZipEnd {
+                archive: text("set.zip"),
+            },
             ArchiveError::Structure {
                 archive: text("set.zip"),
                 violation: broken(),
@@ -524,6 +530,9 @@ fn datastore_and_target_errors_read_as_accepted() {
                 call: call(),
                 found: text("HTTP 400 INVALID_ARGUMENT"),
             },
+            DatastoreError::UnknownHost {
+                call: text("runQuery of project shop at http://emulater:8081"),
+            },
             DatastoreError::UnknownCall { call: call() },
             DatastoreError::NoImport { call: call() },
             DatastoreError::Denied {
@@ -613,7 +622,10 @@ fn plan_errors_read_as_accepted() {
         pair: KindRef::new("", selector),
         word: text("--depends-on Order=Product"),
     };
-    let redact = || RedactError::NoKind { rule: rule() };
+    let redact = || RedactError::NoKind {
+        rule: rule(),
+        nearest: None,
+    };
     let archive = text("/backups/set.zip");
     ErrorTexts::default()
         .failures(vec![
@@ -683,7 +695,7 @@ fn plan_errors_read_as_accepted() {
             },
             PlanError::RepeatedKind { pair: pair() },
             PlanError::NotAPlan {
-                fault: text("missing field `format` at line 1 column 2"),
+                fault: text("it is JSON of another kind"),
             },
             PlanError::UnknownFormat {
                 expected: "kindpack-plan/1",
@@ -745,6 +757,7 @@ fn restore_errors_read_as_accepted() {
             })),
             RestoreError::Redact(RedactError::NoKind {
                 rule: text("Custmer.mail=hash"),
+                nearest: Some(text("Customer.mail=hash")),
             }),
             RestoreError::RedactKey {
                 fault: "is not the secret that the plan was made with",
@@ -1042,7 +1055,10 @@ fn backup_and_notify_errors_read_as_accepted() {
                 advice: Some(text("choose a later --snapshot-time")),
             },
             BackupError::NoKinds(text("datastore:shop")),
-            BackupError::NoNamespace(Namespace::new("acne")),
+            BackupError::NoNamespace {
+                namespace: Namespace::new("acne"),
+                nearest: Some(Namespace::new("acme")),
+            },
             BackupError::ChoosesNothing(unmatched("order")),
             BackupError::NothingSelected,
             BackupError::Busy(id()),

@@ -603,7 +603,10 @@ fn short_fault(group: &ExportPart) -> Option<Problem> {
     let fault = Problem::count(
         name,
         group,
-        format!("expected outputs of {bytes} bytes as in the completion marker, found {found}"),
+        format!(
+            "{} is cut off: its files have {found} bytes, and the completion marker counts {bytes}",
+            group.path()
+        ),
     );
     Some(Problem {
         may_ripen: true,

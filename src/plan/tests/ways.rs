@@ -241,7 +241,7 @@ fn dependencies_come_along_with_reason() {
     assert_eq!(
         plan.warnings,
         [
-            "some keys and references point to kinds that are left out: (default)/Account (from (default)/Customer)"
+            "some keys and references lead nowhere after the restore, to kinds that are left out: (default)/Account (from (default)/Customer)"
         ]
     );
     let error = needed(|_| {}).unwrap_err();

@@ -8,8 +8,8 @@ use std::collections::{BTreeSet, HashMap};
 use super::rule::{Action, RedactRule, escape_name};
 use crate::entity::api_value::USER_NAMES;
 use crate::entity::{Entity, MEANING_ENTITY, Property, URI_ZLIB, Value};
-use crate::model::Kind;
 use crate::model::glob::{self, PatternToken};
+use crate::model::{Kind, nearest_name};
 
 /// What stands for an entity's key on the left side of a rule.
 const KEY: &str = "__key__";
@@ -23,6 +23,8 @@ pub enum RedactError {
     NoKind {
         /// The rule.
         rule: String,
+        /// The rule that was probably meant.
+        nearest: Option<String>,
     },
     /// Something else than a hash is to be put for a key.
     #[error("--redact {rule:?}: a key can only be hashed: write KIND.__key__=hash")]
@@ -78,6 +80,13 @@ fn divide(rule: &RedactRule, dot: usize) -> Option<(&[PatternToken], &[PatternTo
     Some((rule.glyphs().get(..dot)?, rule.glyphs().get(dot + 1..)?))
 }
 
+/// A rule with the kind that is nearest to the name before its first dot.
+fn nearest_rule(rule: &str, kinds: &BTreeSet<&str>) -> Option<String> {
+    let (kind, rest) = rule.split_once('.')?;
+    let nearest = nearest_name(kind, kinds.iter().copied())?;
+    Some(format!("{}.{rest}", escape_name(nearest)))
+}
+
 impl RuleSet {
     /// Finds out where in each rule the kind ends.
     ///
@@ -103,9 +112,9 @@ impl RuleSet {
                 None => resolved.add_paths(number, rule, &kinds),
             };
             if !is_resolved && !rule.is_optional() {
-                return Err(RedactError::NoKind {
-                    rule: rule.to_string(),
-                });
+                let rule = rule.to_string();
+                let nearest = nearest_rule(&rule, &kinds);
+                return Err(RedactError::NoKind { rule, nearest });
             }
         }
         Ok(resolved)

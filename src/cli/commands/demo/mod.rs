@@ -17,6 +17,7 @@ use crate::cli::context::{CommandResult, Context};
 use crate::cli::exit::ExitCode;
 use crate::cli::failure::Failure;
 use crate::cli::open_archive::{ArchiveLocation, find_at};
+use crate::cli::text::shell_quote;
 use crate::datastore::emulator::{self, EmulatorError};
 use crate::model::address::host_and_port;
 use crate::store::Location;
@@ -199,6 +200,8 @@ fn project(session: &DemoSession<'_>) -> String {
 
 fn say_end(session: &DemoSession<'_>) {
     let ui = &session.context.ui;
-    ui.say_apart("All of it is in the folder named above; delete that when you are done.");
+    let folder = shell_quote(&session.folder.display().to_string());
+    ui.say_apart("All of it is in the folder named above. When you are done, delete that:");
+    ui.info(format!("  rm -r {folder}"));
     ui.info("Next: kindpack pack YOUR_EXPORTS backup.zip   (kindpack --help shows the rest)");
 }
