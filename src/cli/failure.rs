@@ -879,13 +879,20 @@ impl From<TargetError> for Failure {
 
 impl From<DatastoreError> for Failure {
     fn from(error: DatastoreError) -> Self {
-        let failure = Failure::new(ExitCode::Service, error.to_string());
+        let code = match error {
+            DatastoreError::NoKindList { .. } => ExitCode::Usage,
+            _ => ExitCode::Service,
+        };
+        let failure = Failure::new(code, error.to_string());
         match error {
             DatastoreError::Service {
                 is_emulator: true, ..
             } => failure.hint(CHECK_EMULATOR),
             DatastoreError::Service { .. } => failure.hint(TRY_LONGER),
             DatastoreError::NoImport { .. } => failure.hint(USE_COMMIT),
+            DatastoreError::NoKindList { .. } => failure.hint(
+                "start the Datastore emulator, or pack an export that this emulator makes of everything (docs/datastore.md)",
+            ),
             DatastoreError::Denied { .. } => {
                 failure.hint("grant the role roles/datastore.user, which a restore needs")
             }
@@ -1058,12 +1065,18 @@ impl From<EmulatorError> for Failure {
     fn from(error: EmulatorError) -> Self {
         let text = error.to_string();
         match error {
-            EmulatorError::Missing { .. } => Failure::usage(text).hint(
-                "run `gcloud components install cloud-datastore-emulator`, or set KINDPACK_DATASTORE_EMULATOR to where it is",
-            ),
-            EmulatorError::NotUsable { .. } => Failure::usage(text).hint(
-                "set KINDPACK_DATASTORE_EMULATOR to the emulator's CloudDatastore.jar or script, or unset it",
-            ),
+            EmulatorError::NoJava => Failure::usage(text)
+                .hint("install Java 17 or later, or set JAVA_HOME to its folder"),
+            EmulatorError::Missing {
+                component,
+                variable,
+                ..
+            } => Failure::usage(text).hint(format!(
+                "run `gcloud components install {component}`, or set {variable} to where it is"
+            )),
+            EmulatorError::NotUsable { variable, jar, .. } => Failure::usage(text).hint(format!(
+                "set {variable} to the emulator's {jar} or script, or unset it"
+            )),
             EmulatorError::NoStart { printed, .. } => {
                 let mut failure = Failure::new(ExitCode::Service, text);
                 let printed = printed.iter().map(|line| format!("it printed: {line}"));

@@ -11,6 +11,7 @@ use crate::cli::exit::ExitCode;
 use crate::cli::failure::{CANNOT_REHEARSE, CANNOT_RESTORE, Failure, RUN_AGAIN};
 use crate::cli::output;
 use crate::cli::text::{Text, shell_quote};
+use crate::datastore::emulator_product::EmulatorProduct;
 use crate::datastore::error::DatastoreError;
 use crate::model::Timestamp;
 use crate::plan::{Choices, OnExisting, Plan};
@@ -31,8 +32,8 @@ pub struct RestoreSummary<'a> {
     /// Where the report goes: JUnit XML by names that end so, else JSON.
     pub reports: &'a [PathBuf],
     pub begun: Instant,
-    /// Whether the target is gone when this is told.
-    pub rehearsal: bool,
+    /// The emulator of a rehearsal, which is gone when this is told.
+    pub rehearsal: Option<EmulatorProduct>,
     /// The plan that was given, which refuses other choices.
     pub given_plan: Option<&'a Path>,
     /// Where a plan is kept that came through a pipe.
@@ -59,7 +60,7 @@ pub fn print(
     };
     // Whoever repeats a command wants to see it.
     let ended = ended.map_err(|failure| with_command(told, failure));
-    let prefix = if told.rehearsal {
+    let prefix = if told.rehearsal.is_some() {
         CANNOT_REHEARSE
     } else {
         CANNOT_RESTORE
@@ -91,7 +92,7 @@ fn failed(
         RestoreError::Stopped { done, steps } => context
             .stop
             .failure_of(&format!("stopped after {done} of {steps} steps")),
-        RestoreError::StepsFailed { first, .. } if told.rehearsal => {
+        RestoreError::StepsFailed { first, .. } if told.rehearsal.is_some() => {
             let mut failure = Failure::from(*first).prefix(CANNOT_REHEARSE);
             failure.why = steps.iter().filter_map(|step| step.error.clone()).collect();
             failure
@@ -205,7 +206,9 @@ fn new_plan(told: &RestoreSummary<'_>, on_existing: OnExisting) -> Option<String
 /// With the command that goes on, where one does.
 fn with_command(told: &RestoreSummary<'_>, failure: Failure) -> Failure {
     match failure.code {
-        ExitCode::Partial | ExitCode::Interrupted | ExitCode::Terminated if !told.rehearsal => {
+        ExitCode::Partial | ExitCode::Interrupted | ExitCode::Terminated
+            if told.rehearsal.is_none() =>
+        {
             let hint = failure.hint.clone();
             let hint = hint.unwrap_or_else(|| RUN_AGAIN.to_owned());
             failure.hint(format!("{hint}: {}", same_command(told.piped_plan)))
@@ -287,9 +290,9 @@ fn show_end(
 ) {
     let ui = &context.ui;
     let target = &told.plan.head.choices.target;
-    if told.rehearsal {
+    if let Some(emulator) = told.rehearsal {
         ui.info(format!(
-            "OK: rehearsed {what}; all equal the archive ({seconds:.1} s)"
+            "OK: rehearsed {what} in the {emulator}; all equal the archive ({seconds:.1} s)"
         ));
     } else if was_done {
         ui.info(format!(

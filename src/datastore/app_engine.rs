@@ -23,6 +23,9 @@ const ALL: u64 = i32::MAX as u64;
 /// in reverse order, so that ids are scattered.
 const SCATTERED_FROM: i64 = 1 << 52;
 
+/// No scattered id is as large.
+const SCATTERED_TO: i64 = 1 << 53;
+
 /// The counter must not come nearer to its end, 2^51: from there the emulator hands no scattered
 /// ids out.
 const MAX_COUNTER: i64 = (1 << 51) - (1 << 40);
@@ -31,11 +34,11 @@ const MAX_COUNTER: i64 = (1 << 51) - (1 << 40);
 /// not get.
 pub fn counter_of(id: i64) -> Option<i64> {
     let counter = match id {
-        ..=0 => return None,
         1..SCATTERED_FROM => id,
-        _ => (((id - SCATTERED_FROM) as u64) << 13)
+        SCATTERED_FROM..SCATTERED_TO => (((id - SCATTERED_FROM) as u64) << 13)
             .reverse_bits()
             .cast_signed(),
+        _ => return None,
     };
     (1..=MAX_COUNTER).contains(&counter).then_some(counter)
 }
@@ -264,6 +267,10 @@ mod tests {
             assert_eq!(counter_of(id), Some(id));
         }
         for id in [i64::MIN, -1, 0, MAX_COUNTER + 1, SCATTERED_FROM, i64::MAX] {
+            assert_eq!(counter_of(id), None, "{id}");
+        }
+        // Such ids are restored, but never handed out.
+        for id in [SCATTERED_TO, SCATTERED_TO + 1, SCATTERED_TO + (1 << 51)] {
             assert_eq!(counter_of(id), None, "{id}");
         }
     }

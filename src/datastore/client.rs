@@ -14,6 +14,7 @@ use tokio::sync::OnceCell;
 
 use super::app_engine;
 use super::connection::{Connection, RequestError, ServiceRefusal, ServiceRequest};
+use super::emulator_product::{EmulatorProduct, PROBE_TIMEOUT};
 use super::error::DatastoreError;
 use super::grpc::{self, GrpcClient};
 use super::status::{Code, LookupAnswer, mutation_results};
@@ -179,6 +180,23 @@ impl DatastoreClient {
             }
         };
         self.grpc.get_or_try_init(connect).await.ok()?.as_ref()
+    }
+
+    /// Which emulator this is; none for the real service.
+    pub(crate) async fn emulator_product(&self) -> Result<Option<EmulatorProduct>, DatastoreError> {
+        if self.connection.credentials().is_some() {
+            return Ok(None);
+        }
+        let mut retry = self.retry_loop("probe");
+        loop {
+            match self.connection.emulator_product(&self.project).await {
+                Ok(product) => return Ok(Some(product)),
+                Err(error) => {
+                    let error = DatastoreAttemptError::from_request(error, PROBE_TIMEOUT);
+                    retry.failed(error).await?;
+                }
+            }
+        }
     }
 
     /// Makes a call in protobuf once, in whichever protocol is the quicker.

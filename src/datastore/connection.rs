@@ -8,7 +8,9 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use reqwest::Method;
+use tokio::sync::OnceCell;
 
+use super::emulator_product::{self, EmulatorProduct};
 use super::error::DatastoreError;
 use super::status::{Code, Status};
 use crate::google::http::{
@@ -28,6 +30,8 @@ pub(crate) struct Connection {
     base: String,
     /// None for an emulator: requests are made by nobody.
     credentials: Option<Arc<Credentials>>,
+    /// Which emulator this is; found out when it is first requested.
+    product: OnceCell<EmulatorProduct>,
 }
 
 /// A request of one of the clients.
@@ -117,6 +121,7 @@ impl Connection {
             http,
             base,
             credentials,
+            product: OnceCell::new(),
         })
     }
 
@@ -132,6 +137,19 @@ impl Connection {
     /// None for an emulator.
     pub(crate) fn credentials(&self) -> Option<&Credentials> {
         self.credentials.as_deref()
+    }
+
+    /// Which emulator this is. An emulator is asked once.
+    pub(crate) async fn emulator_product(
+        &self,
+        project: &str,
+    ) -> Result<EmulatorProduct, RequestError> {
+        let ask = || async {
+            let path = emulator_product::probe_path(project);
+            let answer = self.send(emulator_product::probe(&path)).await;
+            EmulatorProduct::from_probe(answer)
+        };
+        self.product.get_or_try_init(ask).await.copied()
     }
 
     /// The headers that say who asks, and what gave the token in them. None go to an emulator.

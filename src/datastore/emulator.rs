@@ -1,7 +1,8 @@
-//! Google's Datastore emulator on this machine: where it is, and one of our own that ends with us.
+//! Google's emulators of Datastore on this machine: where they are, and one of our own that ends
+//! with us.
 //!
-//! Knows programs and addresses (`docs/formats.md` 8). It is Google's and is never bundled; where
-//! it is missing, the answer says what was looked for.
+//! Knows programs and addresses (`docs/formats.md` 8). They are Google's and are never bundled;
+//! where one is missing, the answer says what was looked for.
 
 use std::env;
 use std::io::Read as _;
@@ -17,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::emulator_product::EmulatorProduct;
 use crate::google::http::{HttpClient, HttpRequest, TimeLimit};
 
 /// An emulator takes about two seconds to start; a loaded machine is given more.
@@ -28,11 +30,46 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The time between two such questions.
 const PROBE_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The variable that names an emulator.
-const VARIABLE: &str = "KINDPACK_DATASTORE_EMULATOR";
+/// How an emulator is installed and started.
+#[derive(Debug, PartialEq, Eq)]
+struct Program {
+    /// The variable that names it.
+    variable: &'static str,
+    /// What it is called where it is missing.
+    title: &'static str,
+    /// Where it is looked for.
+    places: &'static str,
+    /// Its component of `gcloud`, which is its folder as well.
+    component: &'static str,
+    /// Its script on PATH.
+    script: &'static str,
+    jar: &'static str,
+    class: &'static str,
+    /// With an address, these start one that keeps everything in memory.
+    arguments: &'static [&'static str],
+}
 
-/// The program of the emulator.
-const JAR: &str = "CloudDatastore.jar";
+const DATASTORE: Program = Program {
+    variable: "KINDPACK_DATASTORE_EMULATOR",
+    title: "the Datastore emulator",
+    places: "on PATH (cloud_datastore_emulator) nor in the folder of gcloud",
+    component: "cloud-datastore-emulator",
+    script: "cloud_datastore_emulator",
+    jar: "CloudDatastore.jar",
+    class: "com.google.cloud.datastore.emulator.CloudDatastore",
+    arguments: &["start", "--testing"],
+};
+
+const FIRESTORE: Program = Program {
+    variable: "KINDPACK_FIRESTORE_EMULATOR",
+    title: "the Firestore emulator",
+    places: "on PATH (cloud_firestore_emulator) nor in the folder of gcloud",
+    component: "cloud-firestore-emulator",
+    script: "cloud_firestore_emulator",
+    jar: "cloud-firestore-emulator.jar",
+    class: "com.google.cloud.datastore.emulator.firestore.CloudFirestore",
+    arguments: &["--database-mode=datastore-mode"],
+};
 
 /// What is kept of what an emulator prints: its end.
 const MAX_PRINTED_BYTES: usize = 8 << 10;
@@ -46,6 +83,7 @@ const OUTPUT_TIMEOUT: Duration = Duration::from_secs(2);
 /// An emulator that is installed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstalledEmulator {
+    product: EmulatorProduct,
     java: PathBuf,
     jar: PathBuf,
 }
@@ -53,6 +91,7 @@ pub struct InstalledEmulator {
 /// An emulator that runs, and ends when this is dropped.
 #[derive(Debug)]
 pub struct RunningEmulator {
+    product: EmulatorProduct,
     child: Child,
     host: String,
     /// Ends the emulator when we are gone, also where we are killed. It is told by the end of its
@@ -64,25 +103,38 @@ pub struct RunningEmulator {
 #[derive(Debug, thiserror::Error)]
 #[cfg_attr(test, derive(strum::VariantNames))]
 pub enum EmulatorError {
-    /// It, or the Java that runs it, is not installed.
+    /// Java, which runs it, is not installed.
+    #[error("Java, which runs the emulator, is missing: it is neither in JAVA_HOME nor on PATH")]
+    NoJava,
+    /// It is not installed.
     #[error("{what} is missing: it is neither {places}")]
     Missing {
         /// What is missing.
         what: &'static str,
         /// Where it was looked for.
         places: &'static str,
+        /// The component of `gcloud` that installs an emulator.
+        component: &'static str,
+        /// The variable that can say where it is.
+        variable: &'static str,
     },
     /// What the user names is none.
-    #[error("{VARIABLE}: {given:?} {reason}")]
+    #[error("{variable}: {given:?} {reason}")]
     NotUsable {
+        /// The variable that names it.
+        variable: &'static str,
         /// What it is set to.
         given: String,
         /// What is wrong with it.
-        reason: &'static str,
+        reason: String,
+        /// The jar of the emulator.
+        jar: &'static str,
     },
     /// It did not start.
-    #[error("the Datastore emulator did not start: {reason}")]
+    #[error("the {product} did not start: {reason}")]
     NoStart {
+        /// Which one.
+        product: EmulatorProduct,
         /// What happened instead.
         reason: String,
         /// The last lines that it printed.
@@ -90,26 +142,58 @@ pub enum EmulatorError {
     },
 }
 
-/// Looks for an emulator: `KINDPACK_DATASTORE_EMULATOR` (its jar or script),
-/// `cloud_datastore_emulator` on PATH, beside `gcloud`.
+/// Looks for an emulator: one product, or the newest that is here. Its variable names the jar or
+/// the script; else it is on PATH, or beside `gcloud`.
 ///
-/// What the variable names is used or refused: no other one takes its place.
+/// What a variable names is used or refused: no other emulator takes its place.
 ///
 /// # Errors
 /// [`EmulatorError::Missing`] and [`EmulatorError::NotUsable`].
-pub fn find() -> Result<InstalledEmulator, EmulatorError> {
-    let jar = match env::var_os(VARIABLE).map(PathBuf::from) {
-        Some(given) => given_jar(&given)?,
-        None => installed_jar().ok_or(EmulatorError::Missing {
-            what: "the Datastore emulator",
-            places: "on PATH (cloud_datastore_emulator) nor in the folder of gcloud",
-        })?,
+pub fn find(wanted: Option<EmulatorProduct>) -> Result<InstalledEmulator, EmulatorError> {
+    let products = EmulatorProduct::NEWEST_FIRST.into_iter();
+    let products = products.filter(|product| wanted.is_none_or(|wanted| wanted == *product));
+    let (product, jar) = find_jar(products.clone(), Program::named_jar)
+        .or_else(|| find_jar(products, |program| program.installed_jar().map(Ok)))
+        .ok_or_else(|| missing(wanted))?;
+    Ok(InstalledEmulator {
+        product,
+        java: installed_java().ok_or(EmulatorError::NoJava)?,
+        jar: jar?,
+    })
+}
+
+type FoundJar = Result<PathBuf, EmulatorError>;
+
+/// The first of some products that has a jar.
+fn find_jar(
+    mut products: impl Iterator<Item = EmulatorProduct>,
+    jar: impl Fn(&Program) -> Option<FoundJar>,
+) -> Option<(EmulatorProduct, FoundJar)> {
+    products.find_map(|product| Some((product, jar(program(product))?)))
+}
+
+fn program(product: EmulatorProduct) -> &'static Program {
+    match product {
+        EmulatorProduct::Firestore => &FIRESTORE,
+        EmulatorProduct::Datastore => &DATASTORE,
+    }
+}
+
+fn missing(wanted: Option<EmulatorProduct>) -> EmulatorError {
+    let newest = program(wanted.unwrap_or(EmulatorProduct::Firestore));
+    let (what, places) = match wanted {
+        Some(_) => (newest.title, newest.places),
+        None => (
+            "an emulator of Datastore",
+            "on PATH (cloud_firestore_emulator, cloud_datastore_emulator) nor in the folder of gcloud",
+        ),
     };
-    let java = installed_java().ok_or(EmulatorError::Missing {
-        what: "Java, which runs the Datastore emulator,",
-        places: "in JAVA_HOME nor on PATH",
-    })?;
-    Ok(InstalledEmulator { java, jar })
+    EmulatorError::Missing {
+        what,
+        places,
+        component: newest.component,
+        variable: newest.variable,
+    }
 }
 
 fn installed_java() -> Option<PathBuf> {
@@ -118,42 +202,54 @@ fn installed_java() -> Option<PathBuf> {
         .or_else(|| on_path("java"))
 }
 
-/// The jar that the user names, by itself or by the script beside it.
-fn given_jar(given: &Path) -> Result<PathBuf, EmulatorError> {
-    let not_usable = |reason| EmulatorError::NotUsable {
-        given: given.display().to_string(),
-        reason,
-    };
-    if given.as_os_str().is_empty() {
-        return Err(not_usable("is empty"));
+impl Program {
+    /// The jar that the user names, by itself or by the script beside it.
+    fn named_jar(&self) -> Option<FoundJar> {
+        let given = PathBuf::from(env::var_os(self.variable)?);
+        Some(self.jar_of(&given))
     }
-    if !given.is_file() {
-        return Err(not_usable("is not a file"));
+
+    fn jar_of(&self, given: &Path) -> FoundJar {
+        if given.as_os_str().is_empty() {
+            return Err(self.not_usable(given, "is empty"));
+        }
+        if !given.is_file() {
+            return Err(self.not_usable(given, "is not a file"));
+        }
+        if given.extension().is_some_and(|end| end == "jar") {
+            return Ok(given.to_owned());
+        }
+        let reason = format!("is neither a jar nor beside a {}", self.jar);
+        self.jar_beside(given)
+            .ok_or_else(|| self.not_usable(given, reason))
     }
-    let jar = if given.extension().is_some_and(|end| end == "jar") {
-        Some(given.to_owned())
-    } else {
-        jar_beside(given)
-    };
-    jar.ok_or_else(|| not_usable("is neither a jar nor beside a CloudDatastore.jar"))
-}
 
-/// The jar of an emulator that is installed where Google's tools put it.
-fn installed_jar() -> Option<PathBuf> {
-    on_path("cloud_datastore_emulator")
-        .and_then(|script| jar_beside(&script))
-        .or_else(jar_of_sdk)
-}
+    fn not_usable(&self, given: &Path, reason: impl Into<String>) -> EmulatorError {
+        EmulatorError::NotUsable {
+            variable: self.variable,
+            given: given.display().to_string(),
+            reason: reason.into(),
+            jar: self.jar,
+        }
+    }
 
-fn jar_of_sdk() -> Option<PathBuf> {
-    let gcloud = on_path("gcloud")?.canonicalize().ok()?;
-    let sdk = gcloud.parent()?.parent()?;
-    let jar = sdk.join("platform/cloud-datastore-emulator").join(JAR);
-    jar.is_file().then_some(jar)
-}
+    /// The jar where Google's tools have installed it.
+    fn installed_jar(&self) -> Option<PathBuf> {
+        on_path(self.script)
+            .and_then(|script| self.jar_beside(&script))
+            .or_else(|| self.jar_of_sdk())
+    }
 
-fn jar_beside(script: &Path) -> Option<PathBuf> {
-    Some(script.canonicalize().ok()?.parent()?.join(JAR)).filter(|jar| jar.is_file())
+    fn jar_of_sdk(&self) -> Option<PathBuf> {
+        let gcloud = on_path("gcloud")?.canonicalize().ok()?;
+        let sdk = gcloud.parent()?.parent()?;
+        let jar = sdk.join("platform").join(self.component).join(self.jar);
+        jar.is_file().then_some(jar)
+    }
+
+    fn jar_beside(&self, script: &Path) -> Option<PathBuf> {
+        Some(script.canonicalize().ok()?.parent()?.join(self.jar)).filter(|jar| jar.is_file())
+    }
 }
 
 /// A program on PATH.
@@ -164,15 +260,22 @@ fn on_path(program: &str) -> Option<PathBuf> {
 }
 
 impl InstalledEmulator {
+    /// Which one it is.
+    pub fn product(&self) -> EmulatorProduct {
+        self.product
+    }
+
     /// Starts a private one, in memory, on a free port of this machine, and waits until it answers.
     ///
     /// # Errors
     /// [`EmulatorError::NoStart`].
     pub async fn start(&self) -> Result<RunningEmulator, EmulatorError> {
+        let no_start = |error: std::io::Error| no_start(self.product, error);
         let port = free_port().map_err(no_start)?;
         let (output, printed) = OutputTail::spawn().map_err(no_start)?;
         let child = self.spawn(port, output).map_err(no_start)?;
         let running = RunningEmulator {
+            product: self.product,
             keeper: keep(&child).map_err(no_start)?,
             child,
             host: format!("127.0.0.1:{port}"),
@@ -181,15 +284,15 @@ impl InstalledEmulator {
     }
 
     fn spawn(&self, port: u16, output: std::io::PipeWriter) -> std::io::Result<Child> {
+        let Program {
+            class, arguments, ..
+        } = program(self.product);
         Command::new(&self.java)
             .arg("-cp")
             .arg(&self.jar)
-            .args([
-                "com.google.cloud.datastore.emulator.CloudDatastore",
-                "start",
-                "--host=127.0.0.1",
-                "--testing",
-            ])
+            .arg(class)
+            .args(*arguments)
+            .arg("--host=127.0.0.1")
             .arg(format!("--port={port}"))
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
@@ -208,8 +311,9 @@ fn free_port() -> std::io::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-fn no_start(reason: impl ToString) -> EmulatorError {
+fn no_start(product: EmulatorProduct, reason: impl ToString) -> EmulatorError {
     EmulatorError::NoStart {
+        product,
         reason: reason.to_string(),
         printed: Vec::new(),
     }
@@ -307,10 +411,10 @@ struct ReadinessProbe {
 }
 
 impl ReadinessProbe {
-    fn new(host: &str) -> Result<Self, EmulatorError> {
+    fn new(product: EmulatorProduct, host: &str) -> Result<Self, EmulatorError> {
         let client = HttpClient::new(PROBE_TIMEOUT, false);
         Ok(ReadinessProbe {
-            client: client.map_err(no_start)?,
+            client: client.map_err(|error| no_start(product, error))?,
             address: format!("http://{host}/"),
         })
     }
@@ -332,12 +436,13 @@ impl ReadinessProbe {
 impl RunningEmulator {
     /// Waits until it answers.
     async fn when_ready(mut self, printed: OutputTail) -> Result<Self, EmulatorError> {
-        let probe = ReadinessProbe::new(&self.host)?;
+        let probe = ReadinessProbe::new(self.product, &self.host)?;
         let begun = Instant::now();
         while begun.elapsed() < MAX_START_TIME {
             // On a port that is taken it ends at once, and somebody else answers.
             if let Ok(Some(status)) = self.child.try_wait() {
                 return Err(EmulatorError::NoStart {
+                    product: self.product,
                     reason: format!("it ended ({status})"),
                     printed: printed.at_end().await,
                 });
@@ -348,9 +453,15 @@ impl RunningEmulator {
             sleep(PROBE_INTERVAL).await;
         }
         Err(EmulatorError::NoStart {
+            product: self.product,
             reason: format!("it did not answer within {} s", MAX_START_TIME.as_secs()),
             printed: printed.lines(),
         })
+    }
+
+    /// Which one it is.
+    pub fn product(&self) -> EmulatorProduct {
+        self.product
     }
 
     /// `HOST:PORT`.

@@ -1,5 +1,7 @@
 //! What a call of Datastore can come to instead of an answer.
 
+use super::emulator_product::EmulatorProduct;
+
 /// What a call of Datastore can come to instead of an answer. Only the command line adds hints and
 /// exit codes.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +46,16 @@ pub enum DatastoreError {
     NoImport {
         /// Which call.
         call: String,
+    },
+    /// An emulator that lists no kinds.
+    #[error(
+        "{call}: the {product} cannot be backed up, because it lists no kinds and cannot export one kind alone; the Datastore emulator can"
+    )]
+    NoKindList {
+        /// Which call.
+        call: String,
+        /// Which emulator.
+        product: EmulatorProduct,
     },
     /// The credentials do not allow a call.
     #[error("{call}: the credentials do not allow it: {found}")]

@@ -155,6 +155,17 @@ impl KindReader {
         Ok(statistics_of(&Namespace::default(), &entities))
     }
 
+    /// Refuses an emulator that lists no kinds.
+    async fn check_lists_kinds(&self) -> Result<(), DatastoreError> {
+        match self.client.emulator_product().await? {
+            Some(product) if !product.exports_kinds() => Err(DatastoreError::NoKindList {
+                call: self.client.call("list of kinds"),
+                product,
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// All results of a query, page by page.
     async fn all(
         &self,
@@ -162,6 +173,7 @@ impl KindReader {
         kind: &str,
         keys_only: bool,
     ) -> Result<Vec<Value>, DatastoreError> {
+        self.check_lists_kinds().await?;
         let (mut all, mut cursor) = (Vec::new(), None);
         loop {
             let page = self

@@ -5,6 +5,7 @@ pub mod app_engine;
 pub(crate) mod client;
 mod connection;
 pub mod emulator;
+pub mod emulator_product;
 pub mod error;
 pub(crate) mod grpc;
 pub mod kinds;

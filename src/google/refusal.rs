@@ -9,7 +9,7 @@ use std::borrow::Cow;
 pub const MEANING_MISMATCH: &str = "the meaning of a value does not match its type";
 
 /// Sentences of Datastore, of its emulators and of Cloud Storage that are shown as they are.
-const PHRASES: [&str; 56] = [
+const PHRASES: [&str; 57] = [
     // Datastore: entities and keys.
     "Key path element must not be incomplete",
     "Key path element must not be complete",
@@ -39,6 +39,7 @@ const PHRASES: [&str; 56] = [
     "too much contention on these datastore entities",
     "The datastore operation timed out, or the data was temporarily unavailable",
     "RST_STREAM closed stream",
+    "Database mode not set to Datastore Mode",
     // Datastore: exports and imports.
     "Failed to parse overall export metadata file",
     "Failed parse entity file",

@@ -8,7 +8,7 @@ use std::process::Command;
 use kindpack::datastore::emulator as installed;
 use unicode_width::UnicodeWidthStr as _;
 
-use crate::support::emulator::emulator;
+use crate::support::emulator::{emulator, other_emulator_slot};
 use crate::support::entities::{assert_same, of_lines};
 use crate::support::fixtures::{fixture, shop};
 use crate::support::{PROGRAM, Run, Running, TestDir, files_below, outside_program, skip, sound};
@@ -271,15 +271,18 @@ fn demo_restores_into_a_running_emulator() {
 
 #[test]
 fn demo_rehearses_in_an_installed_emulator() {
-    if let Err(error) = installed::find() {
-        return skip("emulator", "the demo's rehearsal", &error.to_string());
-    }
+    let found = match installed::find(None) {
+        Ok(found) => found,
+        Err(error) => return skip("emulator", "the demo's rehearsal", &error.to_string()),
+    };
+    let _slot = other_emulator_slot();
     let desk = TestDir::new();
     let run = sound(Running::start(command(&desk, &[])).wait(), &["demo"]);
     assert_eq!(run.code, 0, "{}", run.brief());
     let said = run.text();
-    assert!(said.contains("$ kindpack rehearse backup.zip"), "{said}");
-    assert!(said.contains("18 steps with 445 entities"), "{said}");
+    assert!(said.contains("$ kindpack rehearse backup.zip\n"), "{said}");
+    let place = format!("18 steps with 445 entities in the {}", found.product());
+    assert!(unwrapped(&said).contains(&place), "{said}");
 }
 
 #[test]

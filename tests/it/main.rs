@@ -23,6 +23,7 @@ mod encryption;
 mod environment;
 mod faults;
 mod files_written;
+mod firestore_emulator;
 mod fuzz_corpus;
 mod golden_path;
 mod interrupted;

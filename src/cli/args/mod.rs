@@ -36,7 +36,7 @@ pub use notify::NotifyArgs;
 pub use pack::{ArchiveOptions, MethodArg, PackArgs};
 pub use plan::{PlanArgs, PlanChoices};
 pub use prune::PruneArgs;
-pub use rehearse::RehearseArgs;
+pub use rehearse::{EmulatorArg, RehearseArgs};
 pub use restore::{CheckArg, RestoreArgs};
 pub use verify::VerifyArgs;
 
@@ -84,7 +84,7 @@ impl Cli {
 pub enum Command {
     /// Show all steps on a bundled backup; needs nothing installed
     #[command(after_long_help = guide::after_help("demo"))]
-    Demo,
+    Demo(EmulatorArg),
     /// Export all kinds of a Datastore and pack them into one verified archive
     #[command(after_long_help = guide::after_help("backup"))]
     Backup(Box<BackupArgs>),

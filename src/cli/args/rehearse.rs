@@ -5,7 +5,17 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
-use super::ArchiveArg;
+use super::{ArchiveArg, values};
+use crate::datastore::emulator_product::EmulatorProduct;
+
+/// The private emulator of a command.
+#[derive(Debug, Args)]
+pub struct EmulatorArg {
+    /// Start this emulator; without it the Firestore emulator if it is installed, else the
+    /// Datastore emulator
+    #[arg(long, value_name = "EMULATOR", value_parser = values::emulator())]
+    pub emulator: Option<EmulatorProduct>,
+}
 
 #[derive(Debug, Args)]
 pub struct RehearseArgs {
@@ -14,6 +24,8 @@ pub struct RehearseArgs {
     /// Restore up to N kinds in parallel when they do not depend on each other
     #[arg(long, value_name = "N", default_value = "1", hide_default_value = true)]
     pub parallel: NonZeroU8,
+    #[command(flatten)]
+    pub emulator: EmulatorArg,
     /// Write a report to FILE: JUnit XML if it ends in .xml, else JSON (repeatable)
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub report: Vec<PathBuf>,

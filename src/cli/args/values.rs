@@ -7,6 +7,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Arg, Command, error::Error as ClapError};
 use lettre::message::Mailbox;
 
+use crate::datastore::emulator_product::EmulatorProduct;
 use crate::model::{Sample, TargetSpec};
 use crate::plan::{OnExisting, WriteMethod};
 
@@ -45,6 +46,17 @@ const VIA: [(&str, &str); 2] = [
     ("commit", "Write entities in batches"),
     ("import", "Use the import of Datastore or its emulator"),
 ];
+
+/// The words of `--emulator`, each with what it is.
+const EMULATORS: [(&str, &str); 2] = [
+    ("datastore", "The Datastore emulator"),
+    ("firestore", "The Firestore emulator in Datastore mode"),
+];
+
+/// Reads `--emulator`.
+pub fn emulator() -> impl TypedValueParser<Value = EmulatorProduct> {
+    words(&EMULATORS).try_map(|word| word.parse::<EmulatorProduct>())
+}
 
 /// Reads `--on-existing`.
 pub fn on_existing() -> impl TypedValueParser<Value = OnExisting> {

@@ -30,7 +30,7 @@ pub async fn run(context: &Context, command: Command) -> CommandResult {
 /// What a command could not do when it fails.
 fn failure_prefix(command: &Command) -> &'static str {
     match command {
-        Command::Demo => "cannot show the demo",
+        Command::Demo(_) => "cannot show the demo",
         Command::Backup(_) => "cannot back up",
         Command::Pack(_) => "cannot pack",
         Command::List { .. } => "cannot list",
@@ -51,7 +51,7 @@ fn failure_prefix(command: &Command) -> &'static str {
 
 async fn dispatch(context: &Context, command: Command) -> CommandResult {
     match command {
-        Command::Demo => demo::run(context).await,
+        Command::Demo(args) => demo::run(context, args.emulator).await,
         Command::Backup(args) => backup::run(context, *args).await,
         Command::Pack(args) => pack::run(context, args).await,
         Command::List { archive } => list::run(context, &archive).await,

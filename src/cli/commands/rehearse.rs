@@ -15,7 +15,7 @@ use crate::cli::open_archive::{ArchiveLocation, find};
 use crate::cli::output_file::check_report_output;
 use crate::cli::plan_options::environment;
 use crate::cli::restore_summary::{self, RestoreSummary};
-use crate::datastore::emulator;
+use crate::datastore::emulator::{self, RunningEmulator};
 use crate::plan::{CheckedPlan, Choices, Plan};
 use crate::progress::Observer as _;
 use crate::restore::journal::Journal;
@@ -32,12 +32,12 @@ pub async fn run(context: &Context, args: RehearseArgs) -> CommandResult {
     for path in &args.report {
         check_report_output(path).await?;
     }
-    let installed = emulator::find()?;
+    let installed = emulator::find(args.emulator.emulator)?;
     let found = find(context, &args.archive).await?;
     let sha256 = check_archive(context, &found).await?;
     let archive = Archive::open(found.store, found.object, found.title).await?;
     let running = installed.start().await?;
-    let ended = rehearse(context, &args, &Arc::new(archive), sha256, running.host()).await;
+    let ended = rehearse(context, &args, &Arc::new(archive), sha256, &running).await;
     running.stop().await;
     ended
 }
@@ -69,9 +69,9 @@ async fn rehearse(
     args: &RehearseArgs,
     archive: &Arc<Archive>,
     sha256: Option<Sha256>,
-    host: &str,
+    running: &RunningEmulator,
 ) -> CommandResult {
-    let choices = Choices::new(emulator_target(archive, host));
+    let choices = Choices::new(emulator_target(archive, running.host()));
     let plan = match sha256.map(|sha256| archive_ref_of(archive, sha256)) {
         Some(archive_ref) => make_plan_of(context, archive, &archive_ref, &choices).await?,
         None => make_plan(context, archive, &choices).await?,
@@ -84,7 +84,7 @@ async fn rehearse(
         options: &options,
         reports: &args.report,
         begun,
-        rehearsal: true,
+        rehearsal: Some(running.product()),
         given_plan: None,
         piped_plan: None,
     };

@@ -76,7 +76,7 @@ pub async fn run(context: &Context, args: RestoreArgs) -> CommandResult {
         options: &options,
         reports: &args.report,
         begun,
-        rehearsal: false,
+        rehearsal: None,
         given_plan: (!args.choices.any()).then_some(loaded.path.as_path()),
         piped_plan: piped_plan(&loaded, &args),
     };

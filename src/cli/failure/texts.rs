@@ -18,6 +18,7 @@ use crate::archive::zip::{ZipWriteError, check_name};
 use crate::backup::{BackupSourceError, ImpossibleEvent, QueueFileError, SnapshotTimeError};
 use crate::config::Config;
 use crate::datastore::admin::{ExportError, ExportErrorClass};
+use crate::datastore::emulator_product::EmulatorProduct;
 use crate::datastore::status::Code;
 use crate::encryption::AgeKeyError;
 use crate::entity::{ProtoError, ProtoFault, WireError, WireFault, WireType};
@@ -535,6 +536,10 @@ fn datastore_and_target_errors_read_as_accepted() {
             },
             DatastoreError::UnknownCall { call: call() },
             DatastoreError::NoImport { call: call() },
+            DatastoreError::NoKindList {
+                call: text("list of kinds of project shop at http://localhost:8081"),
+                product: EmulatorProduct::Firestore,
+            },
             DatastoreError::Denied {
                 call: call(),
                 found: text("HTTP 403 PERMISSION_DENIED"),
@@ -549,15 +554,21 @@ fn datastore_and_target_errors_read_as_accepted() {
             },
         ])
         .failures(vec![
+            EmulatorError::NoJava,
             EmulatorError::Missing {
                 what: "the Datastore emulator",
                 places: "on PATH (cloud_datastore_emulator) nor in the folder of gcloud",
+                component: "cloud-datastore-emulator",
+                variable: "KINDPACK_DATASTORE_EMULATOR",
             },
             EmulatorError::NotUsable {
+                variable: "KINDPACK_DATASTORE_EMULATOR",
                 given: text("emulator.jar"),
-                reason: "is not a file",
+                reason: text("is not a file"),
+                jar: "CloudDatastore.jar",
             },
             EmulatorError::NoStart {
+                product: EmulatorProduct::Datastore,
                 reason: text("it ended (exit status: 1)"),
                 printed: vec![text("Address already in use")],
             },

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::advice::advice;
 use super::operation::is_transient;
 use crate::datastore::connection::{Connection, RequestError, ServiceRefusal, ServiceRequest};
+use crate::datastore::emulator_product::{EmulatorProduct, PROBE_TIMEOUT};
 use crate::datastore::error::DatastoreError;
 use crate::datastore::status::Code;
 use crate::google::http::{NoResponse, no_answer_within};
@@ -135,7 +136,32 @@ impl AdminClient {
         self.send(call, request).await
     }
 
+    /// Which emulator this is. To ask does nothing there.
+    pub(super) async fn emulator_product(
+        &self,
+        call: &Call,
+        project: &str,
+    ) -> Result<EmulatorProduct, AdminAttemptError> {
+        let asked = self.connection.emulator_product(project).await;
+        asked.map_err(|error| AdminAttemptError {
+            outcome: Outcome::NotDone,
+            ..AdminAttemptError::from_request(call, error, PROBE_TIMEOUT)
+        })
+    }
+
     pub(super) async fn post(
+        &self,
+        call: &Call,
+        path: &str,
+        body: &Value,
+        timeout: Duration,
+    ) -> Result<Value, AdminAttemptError> {
+        let path = format!("/v1/{path}");
+        self.post_to(call, &path, body, timeout).await
+    }
+
+    /// Makes a call at a path that need not be of version 1.
+    pub(super) async fn post_to(
         &self,
         call: &Call,
         path: &str,
@@ -144,7 +170,7 @@ impl AdminClient {
     ) -> Result<Value, AdminAttemptError> {
         let request = ServiceRequest {
             method: Method::POST,
-            path: &format!("/v1/{path}"),
+            path,
             resource: call.resource,
             body: Some(("application/json", body.to_string().into())),
             routing: None,

@@ -7,10 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use serde_json::json;
 use tokio::sync::Semaphore;
 
-use super::client::{AdminClient, Call, Outcome};
+use super::client::{AdminAttemptError, AdminClient, Call, Outcome};
 use super::{ExportStorage, ImportRequest, Importer, OperationState, StartedImport};
 use crate::datastore::error::DatastoreError;
 use crate::google::retry::{Backoff, LastAttempt, RetryPolicy};
@@ -78,6 +77,19 @@ impl EmulatorImporter {
         }
     }
 
+    /// One attempt; says whether the import is done.
+    async fn attempt(
+        &self,
+        call: &Call,
+        import: &ImportRequest,
+    ) -> Result<bool, AdminAttemptError> {
+        let product = self.client.emulator_product(call, &self.project).await?;
+        let (path, body) = product.import_request(&self.project, &import.input_url);
+        let timeout = self.least_time + Duration::from_secs(import.bytes / BYTES_PER_SECOND);
+        let answer = self.client.post_to(call, &path, &body, timeout).await?;
+        Ok(product.is_import_done(&answer))
+    }
+
     fn call(&self) -> Call {
         Call {
             resource: "import",
@@ -114,16 +126,11 @@ impl Importer for EmulatorImporter {
     ) -> BoxFuture<'a, Result<StartedImport, DatastoreError>> {
         Box::pin(async move {
             let call = self.call();
-            let timeout = self.least_time + Duration::from_secs(import.bytes / BYTES_PER_SECOND);
-            let path = format!("projects/{}:import", self.project);
-            let body = json!({"inputUrl": import.input_url});
             let mut retry = self.client.retry_loop(&call, self.retry_policy());
             loop {
-                match self.client.post(&call, &path, &body, timeout).await {
-                    Ok(answer) if answer.pointer("/done") == Some(&true.into()) => {
-                        return Ok(StartedImport::Done);
-                    }
-                    Ok(_) => {
+                match self.attempt(&call, import).await {
+                    Ok(true) => return Ok(StartedImport::Done),
+                    Ok(false) => {
                         return Err(DatastoreError::UnexpectedResponse {
                             call: call.title,
                             missing: "finished import",
@@ -173,10 +180,13 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let host = listener.local_addr().unwrap().to_string();
         let server = std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            let mut request = [0; 4_096];
-            assert!(stream.read(&mut request).unwrap() > 0);
-            stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 9\r\nconnection: close\r\n\r\nNot Found").unwrap();
+            // Which emulator it is, and the import.
+            for _ in 0..2 {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut request = [0; 4_096];
+                assert!(stream.read(&mut request).unwrap() > 0);
+                stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 9\r\nconnection: close\r\n\r\nNot Found").unwrap();
+            }
         });
         let importer = EmulatorImporter::new(&host, "shop", Duration::from_secs(1)).unwrap();
         let label = Label::new(Sha256([0; 32]), 1, Timestamp::from_micros(1).unwrap());

@@ -109,8 +109,10 @@ impl StepWriter for CommitSink {
     async fn write(&mut self, batch: Encoded) -> Result<StepProgress, TargetError> {
         let before = self.progress_if_all_succeed().entities;
         if self.deed == Mutation::Upsert {
+            let has_service_limits = self.writer.has_service_limits().await?;
             for (number, (entity, _)) in (before + 1..).zip(batch.iter()) {
-                self.writer.check(&self.pair, number, entity)?;
+                self.writer
+                    .check(&self.pair, number, entity, has_service_limits)?;
             }
         }
         let items = Arc::new(batch);

@@ -8,12 +8,14 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::ramp::WriteRamp;
 use crate::datastore::app_engine;
 use crate::datastore::client::{DatastoreAttemptError, DatastoreClient};
+use crate::datastore::emulator_product::EmulatorProduct;
 use crate::datastore::error::DatastoreError;
 use crate::datastore::limits::find_oversized;
 use crate::datastore::status::{Code, ids_of_key, key_of_message, numbered_key};
@@ -168,12 +170,19 @@ impl Writer {
         }
     }
 
+    /// Whether the target has the limits of the real service: all emulators but one lack them.
+    pub(super) async fn has_service_limits(&self) -> Result<bool, DatastoreError> {
+        let product = self.api.emulator_product().await?;
+        Ok(product.is_none_or(EmulatorProduct::has_service_limits))
+    }
+
     /// Refuses what the target cannot hold. `number` is the entity's place in its step.
     pub(super) fn check(
         &self,
         pair: &KindRef,
         number: u64,
         entity: &[u8],
+        has_service_limits: bool,
     ) -> Result<(), TargetError> {
         let too_large = |part: String, bytes, limit| {
             Err(TargetError::TooLarge {
@@ -184,7 +193,8 @@ impl Writer {
                 limit,
             })
         };
-        if let Some(found) = self.real.as_ref().and_then(|_| find_oversized(entity)) {
+        let oversized = has_service_limits.then(|| find_oversized(entity)).flatten();
+        if let Some(found) = oversized {
             return too_large(found.part, found.bytes, found.limit);
         }
         let limit = self.request_max_bytes();
@@ -285,27 +295,44 @@ impl Writer {
         if batch.deed != Mutation::Upsert {
             return Ok(());
         }
-        if self.real.is_none() && self.reserve_by_counter(batch).await? {
+        let product = self.api.emulator_product().await?;
+        let has_own_counter = product.is_some_and(EmulatorProduct::has_own_id_counter);
+        if has_own_counter && self.reserve_by_counter(batch).await? {
             return Ok(());
         }
+        let Some(request) = self.reservation(batch) else {
+            return Ok(());
+        };
+        if product.is_none() {
+            return self.reserve(request).await;
+        }
+        // An emulator that cannot do it hands out the ids that it hands out.
+        if self.api.message("reserveIds", request).await.is_err() {
+            self.note_unreserved(batch);
+        }
+        Ok(())
+    }
+
+    /// The request to reserve the ids in the keys of a batch; none where there are none.
+    fn reservation(&self, batch: &Batch) -> Option<Bytes> {
         let keys = self.keys_to_reserve(batch);
-        if keys.is_empty() {
-            return Ok(());
-        }
-        let request = bytes::Bytes::from(message::reserve_ids_request(
-            self.api.project(),
-            self.api.database(),
-            keys.into_iter(),
-        ));
+        let (project, database) = (self.api.project(), self.api.database());
+        (!keys.is_empty())
+            .then(|| message::reserve_ids_request(project, database, keys.into_iter()).into())
+    }
+
+    async fn reserve(&self, request: Bytes) -> Result<(), DatastoreError> {
         let mut retry = self.api.retry_loop("reserveIds");
         while let Err(error) = self.api.message("reserveIds", request.clone()).await {
-            // An emulator that cannot do it hands out the ids that it hands out.
-            if self.real.is_none() {
-                break;
-            }
             retry.failed(error).await?;
         }
         Ok(())
+    }
+
+    fn note_unreserved(&self, batch: &Batch) {
+        let unreserved = self.unreserved.lock();
+        let mut unreserved = unreserved.unwrap_or_else(PoisonError::into_inner);
+        unreserved.insert(KindRef::clone(&batch.pair));
     }
 
     /// The keys of a batch that hold ids. Some emulators stumble over ids that nobody can be given.
@@ -333,14 +360,9 @@ impl Writer {
             return Ok(true);
         };
         let moved = self.move_counter(counter).await?;
-        // Over HTTP nobody can tell the emulator that heeds `reserveIds` from the one that does
-        // not.
+        // Over HTTP the counter cannot be moved.
         if moved == Some(false) || moved.is_none() && !self.api.has_grpc().await {
-            let mut unreserved = self
-                .unreserved
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            unreserved.insert(KindRef::clone(&batch.pair));
+            self.note_unreserved(batch);
         }
         Ok(moved.is_some())
     }

@@ -10,7 +10,7 @@ use kindpack::model::Timestamp;
 use serde_json::Value;
 
 use crate::support::data::{Made, made};
-use crate::support::emulator::emulator;
+use crate::support::emulator::{emulator, other_emulator_slot};
 use crate::support::entities::{assert_same, of_lines};
 use crate::support::service_exports::{BLOCK, FORMS, Form, Part, output, write_export_of};
 use crate::support::{TestDir, copy_folder, files_below};
@@ -235,6 +235,7 @@ fn every_shape_is_rehearsed_with_each_entity_compared() {
     if emulator("rehearsals of the service's exports").is_none() {
         return;
     }
+    let _slot = other_emulator_slot();
     for form in [Form::Service, Form::PaddedService] {
         let desk = TestDir::new();
         for (number, shape) in shapes()

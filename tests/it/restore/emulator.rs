@@ -14,7 +14,7 @@ use kindpack::model::KindRef;
 use serde_json::{Value, json};
 
 use crate::support::data::{Made, STARTED_MICROS, made, write_export};
-use crate::support::emulator::{Emulator, emulator, firestore_emulator, late_emulator};
+use crate::support::emulator::{Emulator, emulator, late_emulator};
 use crate::support::entities::{assert_same, by_pair, moved};
 use crate::support::fixtures::{Set, fixture, legacy, managed};
 use crate::support::{Running, TestDir, files_below};
@@ -654,7 +654,7 @@ fn google_import_takes_original_extracts() {
 
 /// Something in the way to the emulator that passes everything on, or everything but HTTP/2, and
 /// says whether a page of keys was requested.
-fn way(host: &str, http2: bool) -> (String, Arc<AtomicBool>) {
+pub fn way(host: &str, http2: bool) -> (String, Arc<AtomicBool>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let here = listener.local_addr().unwrap().to_string();
     let (host, paged) = (host.to_owned(), Arc::new(AtomicBool::new(false)));
@@ -804,28 +804,6 @@ fn an_emulator_that_counts_late_takes_every_restore() {
                 &target,
                 "--on-existing",
                 "replace",
-            ],
-        );
-    }
-}
-
-#[test]
-fn firestore_in_datastore_mode_takes_every_fixture() {
-    let Some(emulator) = firestore_emulator("restores into the Firestore emulator") else {
-        return;
-    };
-    for set in [managed(), legacy()] {
-        let desk = TestDir::new();
-        desk.pack(&set.source);
-        desk.json(
-            0,
-            &[
-                "restore",
-                "set.zip",
-                "--target",
-                &format!("emulator:{}@{}", set.name, emulator.host),
-                "--check",
-                "entities",
             ],
         );
     }

@@ -1,7 +1,7 @@
 //! Restores: into the emulator, again, side by side, by import, and safely.
 
-mod emulator;
-mod import;
+pub mod emulator;
+pub mod import;
 mod rerun;
 mod safety;
 mod scheduling;

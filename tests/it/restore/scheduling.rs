@@ -6,7 +6,7 @@ use std::net::TcpStream;
 
 use serde_json::{Value, json};
 
-use crate::support::emulator::emulator;
+use crate::support::emulator::{emulator, other_emulator_slot};
 use crate::support::entities::{assert_same, moved};
 use crate::support::fixtures::managed;
 use crate::support::{Running, TestDir};
@@ -523,6 +523,7 @@ fn rehearsal_is_private_and_leaves_nothing() {
     let Some(_) = emulator("rehearsals") else {
         return;
     };
+    let _slot = other_emulator_slot();
     let desk = packed();
     let event = desk.json(
         0,
@@ -556,7 +557,7 @@ fn rehearsal_without_emulator_says_what_was_sought() {
     command.env("PATH", desk.home()).env_remove("JAVA_HOME");
     let run = Running::start(command).wait();
     assert!(
-        run.code == 2 && run.err.contains("KINDPACK_DATASTORE_EMULATOR"),
+        run.code == 2 && run.err.contains("KINDPACK_FIRESTORE_EMULATOR"),
         "{}",
         run.brief()
     );

@@ -1,14 +1,19 @@
 //! Google's Datastore emulator: one for the whole test program, a fresh project for each test.
+//! Besides it no more than one other emulator runs at a time: the Firestore emulator, one with
+//! options of its own, or the private one of a command.
 
 use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{LazyLock, OnceLock};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use kindpack::datastore::emulator::{self as installed, RunningEmulator};
+use kindpack::datastore::emulator::{self as installed, EmulatorError, RunningEmulator};
+use kindpack::datastore::emulator_product::EmulatorProduct;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::skip;
 
@@ -26,7 +31,15 @@ pub struct Emulator {
     pub host: String,
     client: reqwest::Client,
     /// Kept, not only for its address: dropped, the emulator ends.
-    _running: Option<(RunningEmulator, Child)>,
+    _running: Option<(RunningEmulator, Option<Child>)>,
+    /// Held until it has ended.
+    _slot: Option<OwnedSemaphorePermit>,
+}
+
+/// Waits until no emulator runs but the one for all tests. Who starts another holds this.
+pub fn other_emulator_slot() -> OwnedSemaphorePermit {
+    static SLOT: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(1)));
+    RUNTIME.block_on(SLOT.clone().acquire_owned()).unwrap()
 }
 
 /// The emulator; where there is none the test is skipped.
@@ -42,33 +55,52 @@ pub fn emulator(test: &str) -> Option<&'static Emulator> {
 }
 
 async fn start() -> Result<Emulator, String> {
-    let client = reqwest::Client::builder()
-        .no_proxy()
-        .timeout(Duration::from_secs(60))
-        .build()
-        .unwrap();
-    if let Some(host) = std::env::var("DATASTORE_EMULATOR_HOST")
-        .ok()
-        .filter(|host| !host.is_empty())
-    {
-        return Ok(Emulator {
-            host,
-            client,
-            _running: None,
-        });
+    let given = std::env::var("DATASTORE_EMULATOR_HOST").ok();
+    if let Some(host) = given.filter(|host| !host.is_empty()) {
+        return Ok(Emulator::at(host));
     }
-    let running = installed::find()
-        .map_err(|error| error.to_string())?
-        .start()
-        .await
-        .map_err(|error| error.to_string())?;
-    let host = running.host().to_owned();
-    let keeper = keep(&host);
+    let running = start_installed(EmulatorProduct::Datastore);
+    let running = running.await.map_err(|error| error.to_string())?;
+    let (host, keeper) = (running.host().to_owned(), keep(running.host()));
     Ok(Emulator {
-        host,
-        client,
-        _running: Some((running, keeper)),
+        _running: Some((running, Some(keeper))),
+        ..Emulator::at(host)
     })
+}
+
+async fn start_installed(product: EmulatorProduct) -> Result<RunningEmulator, EmulatorError> {
+    installed::find(Some(product))?.start().await
+}
+
+/// The Firestore emulator in Datastore mode, one for all tests that run at the same time; where
+/// there is none the test is skipped.
+pub fn firestore_emulator(test: &str) -> Option<Arc<Emulator>> {
+    static SHARED: Mutex<Weak<Emulator>> = Mutex::new(Weak::new());
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(emulator) = shared.upgrade() {
+        return Some(emulator);
+    }
+    let slot = has_firestore_emulator(test).then(other_emulator_slot)?;
+    let running = RUNTIME.block_on(start_installed(EmulatorProduct::Firestore));
+    let running = running.unwrap_or_else(|error| panic!("{error}: {error:?}"));
+    let host = running.host().to_owned();
+    let emulator = Arc::new(Emulator {
+        _running: Some((running, None)),
+        _slot: Some(slot),
+        ..Emulator::at(host)
+    });
+    *shared = Arc::downgrade(&emulator);
+    Some(emulator)
+}
+
+/// Whether the Firestore emulator is installed; where it is not the test is skipped.
+pub fn has_firestore_emulator(test: &str) -> bool {
+    let found = installed::find(Some(EmulatorProduct::Firestore));
+    let missing = found.err().map(|error| error.to_string());
+    if let Some(reason) = &missing {
+        skip("firestore-emulator", test, reason);
+    }
+    missing.is_none()
 }
 
 /// A test program ends without dropping what is static. Its end closes the pipe to this keeper,
@@ -91,6 +123,18 @@ fn keep(host: &str) -> Child {
 }
 
 impl Emulator {
+    /// The emulator at `HOST:PORT`.
+    fn at(host: String) -> Self {
+        let client = reqwest::Client::builder().no_proxy();
+        let client = client.timeout(Duration::from_secs(60)).build();
+        Emulator {
+            host,
+            client: client.unwrap(),
+            _running: None,
+            _slot: None,
+        }
+    }
+
     /// A project id that nobody has used.
     pub fn fresh_project(&self) -> String {
         static SERIAL: AtomicU32 = AtomicU32::new(1);
@@ -111,8 +155,19 @@ impl Emulator {
 
     /// `POST /v1/projects/PROJECT:METHOD`; an error is its status and words.
     pub fn try_call(&self, project: &str, method: &str, body: &Value) -> Result<Value, String> {
+        self.try_call_at("v1", project, method, body)
+    }
+
+    /// The same of another API than `v1`.
+    pub fn try_call_at(
+        &self,
+        api: &str,
+        project: &str,
+        method: &str,
+        body: &Value,
+    ) -> Result<Value, String> {
         let request = self.client.post(format!(
-            "http://{}/v1/projects/{project}:{method}",
+            "http://{}/{api}/projects/{project}:{method}",
             self.host
         ));
         let request = request
@@ -144,7 +199,8 @@ impl Emulator {
             .unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// All entities of one kind in one namespace.
+    /// All entities of one kind in one namespace; of all kinds where it is empty, which only the
+    /// Firestore emulator lists.
     #[track_caller]
     pub fn query(&self, project: &str, namespace: &str, kind: &str) -> Vec<Value> {
         let mut partition = json!({"projectId": project});
@@ -154,7 +210,10 @@ impl Emulator {
         let mut found = Vec::new();
         let mut cursor = Value::Null;
         loop {
-            let mut query = json!({"kind": [{"name": kind}], "limit": 1_000});
+            let mut query = json!({"limit": 1_000});
+            if !kind.is_empty() {
+                query["kind"] = json!([{"name": kind}]);
+            }
             if !cursor.is_null() {
                 query["startCursor"] = cursor;
             }
@@ -226,7 +285,7 @@ impl Emulator {
     }
 
     /// Google's own import of one export, by its `*.overall_export_metadata`.
-    pub fn import(&self, project: &str, overall: &std::path::Path) -> Result<Value, String> {
+    pub fn import(&self, project: &str, overall: &Path) -> Result<Value, String> {
         self.try_call(
             project,
             "import",
@@ -240,12 +299,26 @@ pub struct OwnEmulator {
     child: Child,
     pub host: String,
     _folder: tempfile::TempDir,
+    _slot: OwnedSemaphorePermit,
 }
 
 impl OwnEmulator {
     /// The number of its process.
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    fn wait_until_ready(&self) {
+        let address = format!("http://{}/", self.host);
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        for _ in 0..600 {
+            let answer = RUNTIME.block_on(client.get(&address).send());
+            if answer.is_ok_and(|answer| answer.status().is_success()) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        panic!("the emulator did not start");
     }
 }
 
@@ -256,117 +329,61 @@ impl Drop for OwnEmulator {
     }
 }
 
-/// Starts a program of Google's SDK beside `gcloud`; where there is none the test is skipped.
-/// `--port` and, last, an empty folder are added.
-fn start_own(
-    test: &str,
-    jar: &str,
-    class: &str,
-    options: &[&str],
-    prepare: Option<&str>,
-) -> Option<OwnEmulator> {
-    let sdk = std::env::split_paths(&std::env::var_os("PATH")?)
-        .map(|folder| folder.join("gcloud"))
-        .find_map(|gcloud| {
-            Some(
-                gcloud
-                    .canonicalize()
-                    .ok()?
-                    .parent()?
-                    .parent()?
-                    .join("platform")
-                    .join(jar),
-            )
-        });
-    let Some(jar) = sdk.filter(|jar| jar.is_file()) else {
+/// The Datastore emulator as `gcloud` starts it, with another share of writes that queries see at
+/// once; where there is none beside `gcloud` the test is skipped.
+pub fn late_emulator(test: &str, consistency: &str) -> Option<OwnEmulator> {
+    let Some(jar) = jar_beside_gcloud() else {
         skip("emulator", test, "no such emulator beside gcloud");
         return None;
     };
+    let slot = other_emulator_slot();
     let folder = tempfile::tempdir().unwrap();
     let project = folder.path().join("project");
-    let java = || {
-        let mut java = Command::new("java");
-        java.arg("-Xmx1g")
-            .arg("-cp")
-            .arg(&jar)
-            .arg(class)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        java
-    };
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let mut command = java();
-    if let Some(prepare) = prepare {
-        assert!(
-            java()
-                .arg(prepare)
-                .arg(&project)
-                .status()
-                .unwrap()
-                .success()
-        );
-        command.arg("start");
-    }
-    command
-        .arg("--host=127.0.0.1")
+    let mut create = java(&jar);
+    assert!(
+        create
+            .arg("create")
+            .arg(&project)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let mut start = java(&jar);
+    start
+        .args(["start", "--host=127.0.0.1", "--store_on_disk=false"])
         .arg(format!("--port={port}"))
-        .args(options);
-    if prepare.is_some() {
-        command.arg(&project);
-    }
+        .arg(format!("--consistency={consistency}"))
+        .arg(&project);
     let emulator = OwnEmulator {
-        child: command.spawn().unwrap(),
+        child: start.spawn().unwrap(),
         host: format!("127.0.0.1:{port}"),
         _folder: folder,
+        _slot: slot,
     };
-    for _ in 0..600 {
-        let begun = RUNTIME.block_on(async {
-            reqwest::Client::builder()
-                .no_proxy()
-                .build()
-                .unwrap()
-                .get(format!("http://{}/", emulator.host))
-                .send()
-                .await
-        });
-        if begun.is_ok_and(|answer| answer.status().is_success()) {
-            return Some(emulator);
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    panic!("the emulator did not start");
+    emulator.wait_until_ready();
+    Some(emulator)
 }
 
-/// The Datastore emulator as `gcloud` starts it, with another share of writes that queries see at
-/// once.
-pub fn late_emulator(test: &str, consistency: &str) -> Option<OwnEmulator> {
-    let options = [
-        &format!("--consistency={consistency}")[..],
-        "--store_on_disk=false",
-    ];
-    let class = "com.google.cloud.datastore.emulator.CloudDatastore";
-    start_own(
-        test,
-        "cloud-datastore-emulator/CloudDatastore.jar",
-        class,
-        &options,
-        Some("create"),
-    )
+fn jar_beside_gcloud() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let mut gclouds = std::env::split_paths(&path).map(|folder| folder.join("gcloud"));
+    let gcloud = gclouds.find_map(|gcloud| gcloud.canonicalize().ok())?;
+    let sdk = gcloud.parent()?.parent()?;
+    let jar = sdk.join("platform/cloud-datastore-emulator/CloudDatastore.jar");
+    jar.is_file().then_some(jar)
 }
 
-/// The Firestore emulator in Datastore mode.
-pub fn firestore_emulator(test: &str) -> Option<OwnEmulator> {
-    let class = "com.google.cloud.datastore.emulator.firestore.CloudFirestore";
-    start_own(
-        test,
-        "cloud-firestore-emulator/cloud-firestore-emulator.jar",
-        class,
-        &["--database-mode=datastore-mode"],
-        None,
-    )
+fn java(jar: &Path) -> Command {
+    let mut java = Command::new("java");
+    java.arg("-Xmx1g")
+        .arg("-cp")
+        .arg(jar)
+        .arg("com.google.cloud.datastore.emulator.CloudDatastore")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    java
 }

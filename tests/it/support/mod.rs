@@ -36,7 +36,7 @@ pub const PROGRAM: &str = env!("CARGO_BIN_EXE_kindpack");
 const TIME_OUT: Duration = Duration::from_secs(120);
 
 /// What would make the outcome depend on who runs the tests, and where.
-const FOREIGN: [&str; 23] = [
+const FOREIGN: [&str; 24] = [
     "CLOUDSDK_API_ENDPOINT_OVERRIDES_DATASTORE",
     "CLOUDSDK_API_ENDPOINT_OVERRIDES_FIRESTORE",
     "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE",
@@ -56,6 +56,7 @@ const FOREIGN: [&str; 23] = [
     "RUST_LOG",
     "XDG_DATA_HOME",
     "KINDPACK_DATASTORE_EMULATOR",
+    "KINDPACK_FIRESTORE_EMULATOR",
     "KINDPACK_STATE_DIR",
     "CLICOLOR",
     "CLICOLOR_FORCE",

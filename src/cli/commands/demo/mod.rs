@@ -19,6 +19,7 @@ use crate::cli::failure::Failure;
 use crate::cli::open_archive::{ArchiveLocation, find_at};
 use crate::cli::text::shell_quote;
 use crate::datastore::emulator::{self, EmulatorError};
+use crate::datastore::emulator_product::EmulatorProduct;
 use crate::model::address::host_and_port;
 use crate::store::Location;
 
@@ -30,7 +31,7 @@ const DAMAGED: &str = "damaged.zip";
 /// What is in the name of the entry that is damaged.
 const DAMAGED_ENTRY: &str = "/lyon/Order/";
 
-pub async fn run(context: &Context) -> CommandResult {
+pub async fn run(context: &Context, wanted: Option<EmulatorProduct>) -> CommandResult {
     let session = DemoSession::new(context)?;
     exports::write(&session.folder.join("exports"))?;
     say_beginning(&session);
@@ -38,7 +39,7 @@ pub async fn run(context: &Context) -> CommandResult {
     verify_damaged(&session).await?;
     plan_and_restore(&session).await?;
     redact(&session).await?;
-    let emulator = restore_into_emulator(&session).await?;
+    let emulator = restore_into_emulator(&session, wanted).await?;
     say_end(&session);
     let folder = session.folder.display().to_string();
     let event = json!({"folder": folder, "emulator": emulator});
@@ -143,9 +144,12 @@ async fn redact(session: &DemoSession<'_>) -> Result<(), Failure> {
     session.head("masked/berlin/Customer.ndjson")
 }
 
-/// The last step, where Google's emulator is there. Says whether it was.
-async fn restore_into_emulator(session: &DemoSession<'_>) -> Result<bool, Failure> {
-    if let Some(host) = running_emulator() {
+/// The last step, where one of Google's emulators is there. Says whether it was.
+async fn restore_into_emulator(
+    session: &DemoSession<'_>,
+    wanted: Option<EmulatorProduct>,
+) -> Result<bool, Failure> {
+    if let Some(host) = running_emulator().filter(|_| wanted.is_none()) {
         if !emulator::is_listening(&host).await {
             let reason = format!("nothing answers at {host} (DATASTORE_EMULATOR_HOST)");
             say_left_out(session, &reason);
@@ -154,8 +158,10 @@ async fn restore_into_emulator(session: &DemoSession<'_>) -> Result<bool, Failur
         restore_into_running(session, &host).await?;
         return Ok(true);
     }
-    match emulator::find() {
-        Ok(_) => rehearse(session).await.map(|()| true),
+    match emulator::find(wanted) {
+        Ok(found) => rehearse(session, found.product(), wanted)
+            .await
+            .map(|()| true),
         Err(error @ EmulatorError::NotUsable { .. }) => Err(error.into()),
         Err(error) => {
             say_left_out(session, &error.to_string());
@@ -176,8 +182,7 @@ fn running_emulator() -> Option<String> {
 }
 
 async fn restore_into_running(session: &DemoSession<'_>, host: &str) -> Result<(), Failure> {
-    session
-        .say_heading("8. Restore into the running Datastore emulator, and compare every entity.");
+    session.say_heading("8. Restore into the running emulator, and compare every entity.");
     let target = format!("emulator:{}@{host}", project(session));
     let plan = ["plan", ARCHIVE, "--target", &target];
     let choices = ["-o", "emulator.json", "--quiet"];
@@ -186,9 +191,18 @@ async fn restore_into_running(session: &DemoSession<'_>, host: &str) -> Result<(
     session.kindpack(&restore).await
 }
 
-async fn rehearse(session: &DemoSession<'_>) -> Result<(), Failure> {
-    session.say_heading("8. Restore into a private Datastore emulator, and compare every entity.");
-    session.kindpack(&["rehearse", ARCHIVE]).await
+async fn rehearse(
+    session: &DemoSession<'_>,
+    found: EmulatorProduct,
+    wanted: Option<EmulatorProduct>,
+) -> Result<(), Failure> {
+    session.say_heading(&format!(
+        "8. Restore into a private {found}, and compare every entity."
+    ));
+    let option = wanted.map(|wanted| ["--emulator", wanted.as_str()]);
+    let rehearse = ["rehearse", ARCHIVE];
+    let args = [&rehearse[..], option.as_ref().map_or(&[], |it| &it[..])];
+    session.kindpack(&args.concat()).await
 }
 
 /// A project of the demo's own.

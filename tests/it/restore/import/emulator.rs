@@ -50,7 +50,7 @@ fn imported(emulator: &Emulator, set: &Set) -> (ImportFixture, String) {
 }
 
 /// The entities as the importer stores them in project `to`: `docs/managed-import.md`.
-fn as_imported(entities: &[Value], to: &str) -> Vec<Value> {
+pub fn as_imported(entities: &[Value], to: &str) -> Vec<Value> {
     /// Below a value that is not indexed every project stays.
     fn values(value: &mut Value, to: &str) {
         match value {

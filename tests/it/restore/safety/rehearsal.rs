@@ -1,7 +1,7 @@
 //! `rehearse`: the proof that a backup restores, and that a broken one does not pass for one.
 
 use crate::support::TestDir;
-use crate::support::emulator::emulator;
+use crate::support::emulator::{emulator, other_emulator_slot};
 use crate::support::fixtures::sets;
 
 #[test]
@@ -9,10 +9,11 @@ fn every_fixture_can_be_rehearsed() {
     if emulator("rehearsals").is_none() {
         return;
     }
+    let _slot = other_emulator_slot();
     for set in sets() {
         let desk = TestDir::new();
         desk.pack(&set.source);
-        let event = desk.json(0, &["rehearse", "set.zip"]);
+        let event = desk.json(0, &["rehearse", "set.zip", "--emulator", "datastore"]);
         assert_eq!(event["entities"], set.truth.len(), "{}", set.name);
     }
 }
@@ -22,6 +23,7 @@ fn broken_archive_fails_rehearsal_with_reason() {
     if emulator("rehearsals of broken archives").is_none() {
         return;
     }
+    let _slot = other_emulator_slot();
     let set = crate::support::fixtures::managed();
     let desk = TestDir::new();
     desk.pack(&set.source);
