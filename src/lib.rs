@@ -80,6 +80,7 @@ pub mod plan;
 pub mod progress;
 #[doc(hidden)]
 pub mod prune;
+pub mod report;
 pub mod restore;
 pub mod runtime;
 pub mod signature;

@@ -20,7 +20,9 @@ use crate::cli::text::shell_quote;
 use crate::encryption::ENCRYPTED_MAGIC;
 use crate::model::address::{host_and_port, without_user};
 use crate::plan::{ArchiveRef, CheckedPlan, Choices, Environment, Plan};
-use crate::restore::journal::file::JournalFile;
+use crate::restore::check_journal;
+use crate::restore::journal::Journal;
+use crate::restore::journal::file::{JournalFile, JournalFileError};
 use crate::restore::prepare::{self, archive_ref};
 use crate::runtime::workers::Workers;
 use crate::store::{Location, open_object};
@@ -173,12 +175,56 @@ fn folder_given(path: &Path) -> Failure {
     ))
 }
 
+/// A plan that was found where an archive might have been.
+pub struct FoundPlan {
+    pub plan: Plan,
+    /// Its path, where a journal may stand beside it.
+    pub place: Option<PathBuf>,
+}
+
+/// The plan that an argument means; none where it means an archive.
+pub async fn find_plan(location: &Location) -> Result<Option<FoundPlan>, Failure> {
+    let Location::Local(path) = location else {
+        return Ok(None);
+    };
+    // What is said of a file that is missing is said of the archive.
+    if location.is_folder_name() || path.is_dir() || !path.exists() {
+        return Ok(None);
+    }
+    no_dash(path)?;
+    let input = InputFile::open(path).await?;
+    if !matches!(input.head().trim_ascii_start(), [b'{', ..]) {
+        return Ok(None);
+    }
+    let place = input.has_own_name().then(|| path.clone());
+    let plan = parse_plan(input).await?;
+    Ok(Some(FoundPlan { plan, place }))
+}
+
 /// Reads a plan; also where a journal may stand beside it.
 pub async fn load_plan(path: &Path) -> Result<(Plan, Option<PathBuf>), Failure> {
     no_dash(path)?;
     let input = InputFile::open(path).await?;
     let place = input.has_own_name().then(|| path.to_owned());
     Ok((parse_plan(input).await?, place))
+}
+
+/// Reads the journal of a plan. That of another plan counts as none when its restore has finished.
+pub async fn load_journal(context: &Context, plan: &Plan, path: &Path) -> Result<Journal, Failure> {
+    let name = path.display().to_string();
+    let path = path.to_owned();
+    let journal = Workers::run_blocking(move || JournalFile::read(&path)).await??;
+    if journal.is_of_other_plan(plan.sha256()) && journal.finished.is_some() {
+        context.ui.warn(format!(
+            "{name} is the journal of another plan, which has finished; this plan has not begun"
+        ));
+        return Ok(Journal::default());
+    }
+    check_journal(&journal, plan).map_err(|source| {
+        Failure::from(JournalFileError::Content { path: name, source })
+            .hint("name the journal of this plan with --journal FILE")
+    })?;
+    Ok(journal)
 }
 
 async fn parse_plan(input: InputFile) -> Result<Plan, Failure> {
@@ -207,7 +253,7 @@ fn not_a_plan(input: &InputFile) -> Failure {
 }
 
 /// The archive of a plan, from where the plan says that it is.
-async fn open_planned(context: &Context, plan: &Plan) -> Result<Arc<Archive>, Failure> {
+pub async fn open_planned(context: &Context, plan: &Plan) -> Result<Arc<Archive>, Failure> {
     let location: Location = plan.head.archive.location.parse()?;
     let (store, name) = context.stores.object(&location).ok_or_else(|| {
         Failure::refused(format!(

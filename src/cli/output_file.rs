@@ -6,7 +6,10 @@ use std::path::Path;
 
 use super::failure::Failure;
 use super::open_archive::no_bucket;
+use crate::report::PAGE_HEAD;
+use crate::runtime::private_files::create_private_folders;
 use crate::runtime::workers::Workers;
+use crate::runtime::working_file::write_file;
 
 /// Bytes at the beginning that say what a file is.
 const HEAD_BYTES: u64 = 256;
@@ -27,7 +30,9 @@ pub async fn check_plan_output(path: &Path) -> Result<(), Failure> {
 
 /// Refuses a file for a report that holds anything but a report.
 pub async fn check_report_output(path: &Path) -> Result<(), Failure> {
-    let is_report = |head: &str| head.starts_with(REPORT_HEAD) || head.contains(JUNIT_HEAD);
+    let is_report = |head: &str| {
+        head.starts_with(REPORT_HEAD) || head.starts_with(PAGE_HEAD) || head.contains(JUNIT_HEAD)
+    };
     check_output(path, "--report", "a report", is_report).await
 }
 
@@ -39,6 +44,23 @@ pub async fn is_plan_file(path: &Path) -> bool {
     let owned = path.to_owned();
     let head = Workers::run_blocking(move || read_head(&owned)).await;
     matches!(head, Ok(Ok(head)) if head.starts_with(PLAN_HEAD))
+}
+
+/// Refuses a file for a page that holds anything but a page.
+pub async fn check_page_output(path: &Path) -> Result<(), Failure> {
+    let is_page = |head: &str| head.starts_with(PAGE_HEAD);
+    check_output(path, "-o", "a page of kindpack report", is_page).await
+}
+
+/// Writes a report, and the folder that it is in. One that is there is replaced.
+pub fn write_report(path: &Path, option: &str, text: &str) -> Result<(), Failure> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    folder
+        .map_or(Ok(()), create_private_folders)
+        .and_then(|()| write_file(path, text.as_bytes()))
+        .map_err(|error| Failure::io(format!("{option} {}", path.display()), &error))
 }
 
 async fn check_output(

@@ -1,5 +1,6 @@
 //! How a restore ended: the table, the last event, the reports, and what to do next.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -10,26 +11,28 @@ use crate::cli::context::{CommandResult, Context};
 use crate::cli::exit::ExitCode;
 use crate::cli::failure::{CANNOT_REHEARSE, CANNOT_RESTORE, Failure, RUN_AGAIN};
 use crate::cli::output;
+use crate::cli::output_file::write_report;
 use crate::cli::text::{Text, shell_quote};
 use crate::datastore::emulator_product::EmulatorProduct;
 use crate::datastore::error::DatastoreError;
-use crate::model::Timestamp;
+use crate::model::{Manifest, Timestamp};
 use crate::plan::{Choices, OnExisting, Plan};
-use crate::restore::journal::StepState;
+use crate::report::{self, FinishedRun, PlanPageSource, ReportPage};
+use crate::restore::journal::{Journal, StepState};
 use crate::restore::report::{ReportTotals, RestoreReport, RunInfo};
 use crate::restore::{
     CompanionStats, Difference, RestoreError, RestoreOptions, RestoreResult, RestoreStats,
     StepOutcome,
 };
-use crate::runtime::private_files::create_private_folders;
-use crate::runtime::working_file::write_file;
 use crate::targets::TargetError;
 
 /// What is told of.
 pub struct RestoreSummary<'a> {
     pub plan: &'a Plan,
+    pub manifest: &'a Manifest,
+    pub journal: &'a Journal,
     pub options: &'a RestoreOptions,
-    /// Where the report goes: JUnit XML by names that end so, else JSON.
+    /// Where the report goes: a page or JUnit XML by names that end so, else JSON.
     pub reports: &'a [PathBuf],
     pub begun: Instant,
     /// The emulator of a rehearsal, which is gone when this is told.
@@ -65,8 +68,8 @@ pub fn print(
     } else {
         CANNOT_RESTORE
     };
-    let reported =
-        report(told, &steps, companions, &ended).map_err(|failure| failure.or_prefix(prefix));
+    let reported = write_reports(told, &steps, companions, &ended)
+        .map_err(|failure| failure.or_prefix(prefix));
     match (ended, reported) {
         (Ok((_, event)), Ok(())) => {
             context.ui.done(event);
@@ -400,7 +403,7 @@ fn table(
 }
 
 /// Writes the reports, whatever came of the restore.
-fn report(
+fn write_reports(
     told: &RestoreSummary<'_>,
     steps: &[StepOutcome],
     companions: Option<CompanionStats>,
@@ -426,28 +429,36 @@ fn report(
         error,
         companions,
     };
-    let report = RestoreReport::new(told.plan, steps, frame);
     for path in told.reports {
-        write_report(&report, path)?;
+        let text = report_text(told, steps, &frame, path)?;
+        write_report(path, "--report", &text)?;
     }
     Ok(())
 }
 
-/// Writes a report as JUnit XML where the name says so, else as JSON.
-fn write_report(report: &RestoreReport, path: &Path) -> Result<(), Failure> {
-    let end = path.extension();
-    let text = if end.is_some_and(|end| end.eq_ignore_ascii_case("xml")) {
-        report
+/// A report as the end of its name says: a page, JUnit XML, else JSON.
+fn report_text(
+    told: &RestoreSummary<'_>,
+    steps: &[StepOutcome],
+    run: &RunInfo,
+    path: &Path,
+) -> Result<String, Failure> {
+    let end = path.extension().map(OsStr::to_ascii_lowercase);
+    match end.as_deref().and_then(OsStr::to_str) {
+        Some("html" | "htm") => Ok(page_text(told, steps, run)),
+        Some("xml") => RestoreReport::new(told.plan, steps, run.clone())
             .to_junit()
-            .map_err(|error| Failure::internal(format!("--report {}: {error}", path.display())))?
-    } else {
-        report.to_json()
-    };
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    folder
-        .map_or(Ok(()), create_private_folders)
-        .and_then(|()| write_file(path, text.as_bytes()))
-        .map_err(|error| Failure::io(format!("--report {}", path.display()), &error))
+            .map_err(|error| Failure::internal(format!("--report {}: {error}", path.display()))),
+        _ => Ok(RestoreReport::new(told.plan, steps, run.clone()).to_json()),
+    }
+}
+
+/// The page of a restore.
+fn page_text(told: &RestoreSummary<'_>, steps: &[StepOutcome], info: &RunInfo) -> String {
+    report::to_html(&ReportPage::from_plan(&PlanPageSource {
+        plan: told.plan,
+        manifest: Some(told.manifest),
+        journal: told.journal,
+        run: Some(FinishedRun { steps, info }),
+    }))
 }

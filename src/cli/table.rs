@@ -2,7 +2,7 @@
 
 use unicode_width::UnicodeWidthStr as _;
 
-use super::text::escape_control;
+use crate::model::control::escape_control;
 
 /// The lines of a table, the heads first: columns of numbers to the right. The rows are made
 /// twice, once to measure them, and never kept.

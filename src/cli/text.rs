@@ -5,6 +5,8 @@ use std::ops::Add;
 
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
+use crate::model::control::{escape_control, steers};
+
 /// Text for a terminal. All that is printed for people is one: what others wrote becomes harmless
 /// on the way into it, so it steers no terminal and begins no line. Only styles and line feeds of
 /// our own stay as they are.
@@ -68,26 +70,6 @@ impl<T: Into<Text>> Add<T> for Text {
         self.0.push_str(&other.into().0);
         self
     }
-}
-
-/// Text with all escaped that steers a terminal or turns the order of letters around.
-pub fn escape_control(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        if steers(c) {
-            escaped.extend(c.escape_default())
-        } else {
-            escaped.push(c)
-        }
-    }
-    escaped
-}
-
-/// Whether a terminal would take a character for more than a letter: control characters, line
-/// separators, marks of the direction.
-fn steers(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// A text that fits into so many columns; what is cut off at its end is shown by `…`.

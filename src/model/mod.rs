@@ -3,6 +3,7 @@
 //! Knows no bytes of exports, no zip, no store. Everything here is plain data: no I/O, no clock.
 
 pub mod address;
+pub mod control;
 mod digest;
 mod file_name;
 pub(crate) mod glob;

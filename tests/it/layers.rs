@@ -18,7 +18,7 @@ const LAYERS: [&[&str]; 10] = [
     &["transform", "export", "datastore", "store", "notify"],
     &["plan", "archive", "targets"],
     &["pack", "verify", "extract", "restore"],
-    &["backup", "prune"],
+    &["backup", "prune", "report"],
     &["config", "fuzzing"],
     &["cli"],
 ];

@@ -37,6 +37,7 @@ mod plan;
 mod prune;
 mod redaction;
 mod rejects;
+mod report;
 mod restore;
 mod schemas;
 mod shell;

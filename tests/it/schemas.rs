@@ -473,6 +473,8 @@ fn events_of_all_commands_match_schema() {
     );
     run(0, &["config", "check", "--config", "shop.toml"]);
     run(0, &["status", "plan.json"]);
+    run(0, &["report", "set.zip", "-o", "set.html"]);
+    run(2, &["report", "plan.json"]);
     run(0, &["restore", "plan.json", "--dry-run"]);
     run(7, &["restore", "plan.json", "--max-steps", "2"]);
     run(7, &["status", "plan.json", "--require-complete"]);

@@ -31,7 +31,7 @@ const fn example(about: &'static str, line: &'static str) -> Example {
 }
 
 /// One for each command.
-pub static GUIDES: [Guide; 18] = [
+pub static GUIDES: [Guide; 19] = [
     Guide {
         command: "",
         examples: &[
@@ -245,6 +245,24 @@ pub static GUIDES: [Guide; 18] = [
             ),
         ],
         see_also: &["plan", "restore"],
+    },
+    Guide {
+        command: "report",
+        examples: &[
+            example(
+                "Write a page about an archive, and look at it in a browser:",
+                "kindpack report backup.zip -o backup.html",
+            ),
+            example(
+                "About the newest archive of a bucket:",
+                "kindpack report gs://shop-archive/ -o backup.html",
+            ),
+            example(
+                "About a plan, and how far its restore is:",
+                "kindpack report plan.json -o plan.html",
+            ),
+        ],
+        see_also: &["list", "plan", "status"],
     },
     Guide {
         command: "prune",

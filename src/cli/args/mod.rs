@@ -12,6 +12,7 @@ mod pack;
 mod plan;
 mod prune;
 mod rehearse;
+mod report;
 mod restore;
 mod values;
 mod verify;
@@ -37,6 +38,7 @@ pub use pack::{ArchiveOptions, MethodArg, PackArgs};
 pub use plan::{PlanArgs, PlanChoices};
 pub use prune::PruneArgs;
 pub use rehearse::{EmulatorArg, RehearseArgs};
+pub use report::ReportArgs;
 pub use restore::{CheckArg, RestoreArgs};
 pub use verify::VerifyArgs;
 
@@ -146,6 +148,9 @@ pub enum Command {
         #[arg(long, value_name = "DEST", value_hint = ValueHint::FilePath)]
         journal: Option<PathBuf>,
     },
+    /// Write one HTML page about an archive, a plan or a restore
+    #[command(after_long_help = guide::after_help("report"))]
+    Report(ReportArgs),
     /// Remove old archives according to a keep policy
     #[command(
         override_usage = "kindpack prune [OPTIONS] --keep-daily <N> <DEST>",

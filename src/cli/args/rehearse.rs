@@ -26,7 +26,7 @@ pub struct RehearseArgs {
     pub parallel: NonZeroU8,
     #[command(flatten)]
     pub emulator: EmulatorArg,
-    /// Write a report to FILE: JUnit XML if it ends in .xml, else JSON (repeatable)
+    /// Write a report to FILE: HTML or JUnit XML if it ends in .html or .xml, else JSON (repeatable)
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub report: Vec<PathBuf>,
 }

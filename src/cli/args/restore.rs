@@ -67,7 +67,7 @@ pub struct RestoreArgs {
     /// Copy the companion files to this folder after the last step; overwrite nothing
     #[arg(long, value_name = "DEST", value_hint = ValueHint::AnyPath, help_heading = "Output", hide_short_help = true)]
     pub companions: Option<Location>,
-    /// Write a report to FILE: JUnit XML if it ends in .xml, else JSON (repeatable)
+    /// Write a report to FILE: HTML or JUnit XML if it ends in .html or .xml, else JSON (repeatable)
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output", hide_short_help = true)]
     pub report: Vec<PathBuf>,
     /// Journal of the restore [default: PLAN.journal]

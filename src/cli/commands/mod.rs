@@ -13,6 +13,7 @@ mod pack;
 mod plan;
 mod prune;
 mod rehearse;
+mod report;
 mod restore;
 mod status;
 mod verify;
@@ -43,6 +44,7 @@ fn failure_prefix(command: &Command) -> &'static str {
         Command::Restore(_) => "cannot restore",
         Command::Rehearse(_) => "cannot rehearse",
         Command::Status { .. } => "cannot show the status",
+        Command::Report(_) => "cannot report",
         Command::Config(_) => "cannot check the configuration",
         Command::Completions { .. } => "cannot print completions",
         Command::Man { .. } => "cannot write manual pages",
@@ -59,6 +61,7 @@ async fn dispatch(context: &Context, command: Command) -> CommandResult {
             location,
             namespace,
         } => archives::run(context, &location, namespace.as_deref()).await,
+        Command::Report(args) => report::run(context, args).await,
         Command::Prune(args) => prune::run(context, args).await,
         Command::Verify(args) => verify::run(context, args).await,
         Command::Cat { archive, selector } => cat::run(context, &archive, selector).await,

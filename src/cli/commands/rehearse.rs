@@ -78,9 +78,12 @@ async fn rehearse(
     };
     let options = rehearsal_options(args);
     let begun = Instant::now();
-    let restored = restore_in_memory(context, archive, &plan, &options).await?;
+    let mut journal = JournalFile::in_memory(Journal::default());
+    let restored = restore_in_memory(context, archive, &plan, &options, &mut journal).await?;
     let summary = RestoreSummary {
         plan: &plan,
+        manifest: archive.manifest(),
+        journal: journal.journal(),
         options: &options,
         reports: &args.report,
         begun,
@@ -107,6 +110,7 @@ async fn restore_in_memory(
     archive: &Arc<Archive>,
     plan: &Plan,
     options: &RestoreOptions,
+    journal: &mut JournalFile,
 ) -> Result<RestoreResult, Failure> {
     let target = &plan.head.choices.target;
     let job = RestoreRequest {
@@ -119,7 +123,7 @@ async fn restore_in_memory(
         companions: None,
         import: None,
         redact_key: None,
-        journal: &mut JournalFile::in_memory(Journal::default()),
+        journal,
         options,
         workers: &context.workers,
     };

@@ -73,6 +73,8 @@ pub async fn run(context: &Context, args: RestoreArgs) -> CommandResult {
     loaded.discard_unused(&journal);
     let summary = RestoreSummary {
         plan: &loaded.plan,
+        manifest: loaded.archive.manifest(),
+        journal: journal.journal(),
         options: &options,
         reports: &args.report,
         begun,

@@ -8,15 +8,12 @@ use crate::cli::context::{CommandResult, Context};
 use crate::cli::exit::ExitCode;
 use crate::cli::failure::Failure;
 use crate::cli::kept_plans::{self, journal_of};
-use crate::cli::load_plan::load_plan;
+use crate::cli::load_plan::{load_journal, load_plan};
 use crate::cli::output::{self, Ui};
 use crate::cli::text::shell_quote;
 use crate::model::Timestamp;
 use crate::plan::{Plan, Step};
-use crate::restore::check_journal;
-use crate::restore::journal::file::{JournalFile, JournalFileError};
 use crate::restore::journal::{Journal, StepState, StepStatus};
-use crate::runtime::workers::Workers;
 
 pub async fn run(
     context: &Context,
@@ -28,7 +25,7 @@ pub async fn run(
     let (plan, place) = load_plan(plan_path).await?;
     let place = place.unwrap_or_else(|| kept_plans::path_of(&context.state.find(), &plan));
     let journal_path = journal.unwrap_or_else(|| journal_of(&place));
-    let journal = read_journal(context, &plan, &journal_path).await?;
+    let journal = load_journal(context, &plan, &journal_path).await?;
 
     let (mut left, mut entities) = (0, 0);
     for step in &plan.steps {
@@ -68,24 +65,6 @@ fn incomplete(plan_path: &Path, steps: u64, left: u64) -> Failure {
     Failure::new(ExitCode::Partial, why)
         .prefix("the restore is not complete")
         .hint(format!("continue with `kindpack restore {plan}`"))
-}
-
-/// Reads the journal of a plan. That of another plan counts as none when its restore has finished.
-async fn read_journal(context: &Context, plan: &Plan, path: &Path) -> Result<Journal, Failure> {
-    let name = path.display().to_string();
-    let path = path.to_owned();
-    let journal = Workers::run_blocking(move || JournalFile::read(&path)).await??;
-    if journal.is_of_other_plan(plan.sha256()) && journal.finished.is_some() {
-        context.ui.warn(format!(
-            "{name} is the journal of another plan, which has finished; this plan has not begun"
-        ));
-        return Ok(Journal::default());
-    }
-    check_journal(&journal, plan).map_err(|source| {
-        Failure::from(JournalFileError::Content { path: name, source })
-            .hint("name the journal of this plan with --journal FILE")
-    })?;
-    Ok(journal)
 }
 
 /// Where a step stands. One that the journal does not name has not begun.
