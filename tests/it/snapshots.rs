@@ -227,6 +227,7 @@ fn help_of_every_command_is_complete() {
         "plan",
         "restore",
         "rehearse",
+        "report",
         "status",
         "config",
         "config check",
