@@ -608,7 +608,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn end_that_arrived_damaged_is_told_apart() {
+    async fn end_that_arrived_damaged_is_recognized() {
         let folder = tempfile::tempdir().unwrap();
         let mut container = open(&folder, &Claim::stored().archive()).await.unwrap();
         container.check_tail().await.unwrap();

@@ -375,12 +375,14 @@ mod tests {
 
     #[test]
     fn large_cycles_keep_every_parent_first() {
-        for seed in 0..10 {
-            let mut edges = fixed_edges(40, 200, seed);
+        // Too many nodes for moves one by one: nothing mends what the heuristic does.
+        let nodes = 600;
+        for seed in 0..3 {
+            let mut edges = fixed_edges(nodes, 5 * nodes, seed);
             for edge in &mut edges {
-                edge.is_parent = edge.from + 8 < edge.to;
+                edge.is_parent = edge.to + nodes / 5 < edge.from;
             }
-            let order = arrange(&[1; 40], &edges, &[]).unwrap();
+            let order = arrange(&vec![1; nodes], &edges, &[]).unwrap();
             let place = places(&order);
             let mut parents = edges.iter().filter(|edge| edge.is_parent);
             assert!(

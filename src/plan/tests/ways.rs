@@ -2,7 +2,7 @@
 //! runs.
 
 use super::*;
-use crate::model::Sample;
+use crate::model::{MissingKind, Sample};
 
 fn refused(manifest: &Manifest, target: &str, change: impl FnOnce(&mut Choices)) -> PlanError {
     way(manifest, target, change).unwrap_err()
@@ -522,6 +522,23 @@ fn empty_restore_is_worth_a_warning() {
     };
     assert_eq!(warnings(&shop(), &["*"]), ["nothing is left to restore"]);
     assert_eq!(warnings(&manifest(Vec::new()), &[]), [""; 0]);
+}
+
+#[test]
+fn kinds_that_the_backup_lacks_are_named() {
+    let mut shop = shop();
+    shop.missing = vec![MissingKind {
+        namespace: Namespace::new("acme"),
+        kind: Kind::new("Lost"),
+        reason: "PERMISSION_DENIED".to_owned(),
+    }];
+    let warnings = |exclude: &[&str]| {
+        let choices = choices(|s| s.exclude = selectors(exclude));
+        planned(&shop, &choices).unwrap().warnings
+    };
+    let named = "acme/Lost is missing from this backup: PERMISSION_DENIED".to_owned();
+    assert!(warnings(&[]).contains(&named));
+    assert!(!warnings(&["acme/*"]).contains(&named));
 }
 
 #[test]
