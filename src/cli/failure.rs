@@ -1066,7 +1066,7 @@ impl From<EmulatorError> for Failure {
         let text = error.to_string();
         match error {
             EmulatorError::NoJava => Failure::usage(text)
-                .hint("install Java 17 or later, or set JAVA_HOME to its folder"),
+                .hint("install Java 21 or later, or set JAVA_HOME to its folder"),
             EmulatorError::Missing {
                 component,
                 variable,

@@ -10,7 +10,7 @@ use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use reqwest::Method;
 use tokio::sync::OnceCell;
 
-use super::emulator_product::{self, EmulatorProduct};
+use super::emulator_product::{EmulatorProduct, PROBE_TIMEOUT, probe_path};
 use super::error::DatastoreError;
 use super::status::{Code, Status};
 use crate::google::http::{
@@ -145,9 +145,15 @@ impl Connection {
         project: &str,
     ) -> Result<EmulatorProduct, RequestError> {
         let ask = || async {
-            let path = emulator_product::probe_path(project);
-            let answer = self.send(emulator_product::probe(&path)).await;
-            EmulatorProduct::from_probe(answer)
+            let request = ServiceRequest {
+                method: Method::POST,
+                path: &probe_path(project),
+                resource: "emulator",
+                body: Some(("application/json", Bytes::from_static(b"{}"))),
+                routing: None,
+                timeout: PROBE_TIMEOUT,
+            };
+            product_of(self.send(request).await)
         };
         self.product.get_or_try_init(ask).await.copied()
     }
@@ -201,6 +207,21 @@ impl Connection {
     }
 }
 
+/// The emulator that answers so to the import of nothing; an error where the server did not answer,
+/// or is not well.
+fn product_of(answer: Result<Bytes, RequestError>) -> Result<EmulatorProduct, RequestError> {
+    let refusal = match answer {
+        Ok(_) => return Ok(EmulatorProduct::Datastore),
+        Err(RequestError::Refused(refusal)) => refusal,
+        Err(error) => return Err(error),
+    };
+    match refusal.code {
+        Code::InvalidArgument if refusal.is_of_service => Ok(EmulatorProduct::Firestore),
+        Code::Internal | Code::Unavailable => Err(RequestError::Refused(refusal)),
+        _ => Ok(EmulatorProduct::Datastore),
+    }
+}
+
 impl ServiceRefusal {
     fn new(
         http: u16,
@@ -229,6 +250,41 @@ impl ServiceRefusal {
             retry_after: header.max(retry_after),
             is_of_service,
             source,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(code: Code, is_of_service: bool) -> Result<Bytes, RequestError> {
+        Err(RequestError::Refused(ServiceRefusal {
+            http: 400,
+            code,
+            message: String::new(),
+            retry_after: None,
+            is_of_service,
+            source: None,
+        }))
+    }
+
+    #[test]
+    fn only_its_own_refusal_is_the_firestore_emulator() {
+        let product = |answer| product_of(answer).ok();
+        let (firestore, datastore) = (EmulatorProduct::Firestore, EmulatorProduct::Datastore);
+        let refusal = refused(Code::InvalidArgument, true);
+        assert_eq!(product(refusal), Some(firestore));
+        for other in [
+            Ok(Bytes::new()),
+            refused(Code::InvalidArgument, false),
+            refused(Code::Unimplemented, false),
+            refused(Code::PermissionDenied, true),
+        ] {
+            assert_eq!(product(other), Some(datastore));
+        }
+        for ill in [Code::Internal, Code::Unavailable] {
+            assert_eq!(product(refused(ill, false)), None);
         }
     }
 }

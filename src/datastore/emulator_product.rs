@@ -1,18 +1,13 @@
 //! Google's two emulators of Datastore, how a server is asked which one it is, and how they differ
 //! (`docs/formats.md` 8).
 //!
-//! Knows requests and answers. Must not know how an emulator is installed or started.
+//! Knows paths and bodies. Must not know how an emulator is installed or started.
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use bytes::Bytes;
-use reqwest::Method;
 use serde_json::{Value, json};
-
-use super::connection::{RequestError, ServiceRequest};
-use super::status::Code;
 
 /// How long the probe may take. An emulator that has just been started is slow.
 pub(super) const PROBE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -36,23 +31,6 @@ impl EmulatorProduct {
         match self {
             EmulatorProduct::Firestore => "firestore",
             EmulatorProduct::Datastore => "datastore",
-        }
-    }
-
-    /// Reads what a server answers to [`probe`].
-    ///
-    /// # Errors
-    /// When the server did not answer, or is not well.
-    pub(super) fn from_probe(answer: Result<Bytes, RequestError>) -> Result<Self, RequestError> {
-        let refusal = match answer {
-            Ok(_) => return Ok(EmulatorProduct::Datastore),
-            Err(RequestError::Refused(refusal)) => refusal,
-            Err(error) => return Err(error),
-        };
-        match refusal.code {
-            Code::InvalidArgument if refusal.is_of_service => Ok(EmulatorProduct::Firestore),
-            Code::Internal | Code::Unavailable => Err(RequestError::Refused(refusal)),
-            _ => Ok(EmulatorProduct::Datastore),
         }
     }
 
@@ -94,20 +72,8 @@ impl EmulatorProduct {
     }
 }
 
-/// A request that tells the emulators apart: an import of nothing. Only the Firestore emulator knows
-/// the call, and refuses it.
-pub(super) fn probe(path: &str) -> ServiceRequest<'_> {
-    ServiceRequest {
-        method: Method::POST,
-        path,
-        resource: "emulator",
-        body: Some(("application/json", Bytes::from_static(b"{}"))),
-        routing: None,
-        timeout: PROBE_TIMEOUT,
-    }
-}
-
-/// The path of a [`probe`].
+/// Where an import of nothing tells the emulators apart: only the Firestore emulator knows the call,
+/// and refuses it.
 pub(super) fn probe_path(project: &str) -> String {
     format!("/emulator/v1/projects/{project}:import")
 }
@@ -134,37 +100,6 @@ impl FromStr for EmulatorProduct {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::datastore::connection::ServiceRefusal;
-
-    fn refused(code: Code, is_of_service: bool) -> Result<Bytes, RequestError> {
-        Err(RequestError::Refused(ServiceRefusal {
-            http: 400,
-            code,
-            message: String::new(),
-            retry_after: None,
-            is_of_service,
-            source: None,
-        }))
-    }
-
-    #[test]
-    fn only_its_own_refusal_is_the_firestore_emulator() {
-        let product = |answer| EmulatorProduct::from_probe(answer).ok();
-        let (firestore, datastore) = (EmulatorProduct::Firestore, EmulatorProduct::Datastore);
-        let refusal = refused(Code::InvalidArgument, true);
-        assert_eq!(product(refusal), Some(firestore));
-        for other in [
-            Ok(Bytes::new()),
-            refused(Code::InvalidArgument, false),
-            refused(Code::Unimplemented, false),
-            refused(Code::PermissionDenied, true),
-        ] {
-            assert_eq!(product(other), Some(datastore));
-        }
-        for ill in [Code::Internal, Code::Unavailable] {
-            assert_eq!(product(refused(ill, false)), None);
-        }
-    }
 
     #[test]
     fn products_have_one_name_each() {

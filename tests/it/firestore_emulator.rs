@@ -107,8 +107,7 @@ fn restored_entities_are_equal() {
         let args = [
             "restore", "set.zip", "--target", &target, "--check", "entities",
         ];
-        let event = desk.json(0, &args);
-        assert_eq!(event["differing"], 0, "{}", set.name);
+        desk.json(0, &args);
         assert_restored(&emulator, &set, &project);
     }
 }
