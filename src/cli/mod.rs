@@ -11,6 +11,7 @@ mod confirm;
 mod context;
 mod exit;
 mod failure;
+mod file_head;
 mod input_file;
 mod kept_plans;
 mod keys;

@@ -8,7 +8,7 @@ use crate::archive::catalog::{self, NameParts};
 use crate::cli::args::ArchiveArg;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
-use crate::cli::output_file::is_plan_file;
+use crate::cli::file_head::is_plan_file;
 use crate::cli::text::shell_quote;
 use crate::encryption::ENCRYPTED_SUFFIX;
 use crate::store::{Location, ObjectInfo, Store, StoreError, is_bucket_address, open_object};

@@ -1,21 +1,14 @@
 //! Files that a command writes: one of another kind that is there already is not replaced.
 
-use std::fs::{self, File};
-use std::io::{self, Read as _};
 use std::path::Path;
 
 use super::failure::Failure;
+use super::file_head::{PLAN_HEAD, read_head};
 use super::open_archive::no_bucket;
 use crate::report::PAGE_HEAD;
 use crate::runtime::private_files::create_private_folders;
 use crate::runtime::workers::Workers;
 use crate::runtime::working_file::write_file;
-
-/// Bytes at the beginning that say what a file is.
-const HEAD_BYTES: u64 = 256;
-
-/// How a plan begins, without white space.
-const PLAN_HEAD: &str = r#"{"format":"kindpack-plan/"#;
 
 /// How a report begins that is JSON, without white space.
 const REPORT_HEAD: &str = r#"{"format":"kindpack-report/"#;
@@ -34,16 +27,6 @@ pub async fn check_report_output(path: &Path) -> Result<(), Failure> {
         head.starts_with(REPORT_HEAD) || head.starts_with(PAGE_HEAD) || head.contains(JUNIT_HEAD)
     };
     check_output(path, "--report", "a report", is_report).await
-}
-
-/// Whether there is a file at a path that begins as a plan does.
-pub async fn is_plan_file(path: &Path) -> bool {
-    if !path.is_file() {
-        return false;
-    }
-    let owned = path.to_owned();
-    let head = Workers::run_blocking(move || read_head(&owned)).await;
-    matches!(head, Ok(Ok(head)) if head.starts_with(PLAN_HEAD))
 }
 
 /// Refuses a file for a page that holds anything but a page.
@@ -92,16 +75,4 @@ async fn check_output(
         Failure::refused(format!("{shown} already exists and is not {what}"))
             .hint(format!("choose another name for {option}")),
     )
-}
-
-/// The beginning of a file without white space. Links are replaced, not followed: they and what is
-/// no file have none, and neither has what cannot be looked at.
-fn read_head(path: &Path) -> io::Result<String> {
-    if !fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file()) {
-        return Ok(String::new());
-    }
-    let mut head = Vec::new();
-    File::open(path)?.take(HEAD_BYTES).read_to_end(&mut head)?;
-    let text = String::from_utf8_lossy(&head);
-    Ok(text.split_whitespace().collect())
 }

@@ -600,18 +600,23 @@ fn short_fault(group: &ExportPart) -> Option<Problem> {
     if found == bytes || found >= bytes.saturating_add(headers) {
         return None;
     }
-    let fault = Problem::count(
-        name,
-        group,
-        format!(
-            "{} is cut off: its files have {found} bytes, and the completion marker counts {bytes}",
-            group.path()
-        ),
-    );
+    let fault = Problem::count(name, group, short_words(group, bytes, found));
     Some(Problem {
         may_ripen: true,
         ..fault
     })
+}
+
+/// What is said of outputs that are too short. The marker may count less than files have: records
+/// alone.
+fn short_words(group: &ExportPart, bytes: u64, found: u64) -> String {
+    let kind = group.path();
+    if found < bytes {
+        return format!(
+            "{kind} is cut off: its files have {found} bytes, and the completion marker counts {bytes}"
+        );
+    }
+    format!("{kind}: expected outputs of {bytes} bytes as in the completion marker, found {found}")
 }
 
 /// What lies below an export's folder and is listed nowhere belongs to the nearest export around
