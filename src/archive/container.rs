@@ -535,9 +535,9 @@ mod tests {
         type Edit = fn(&mut Claim);
         let edits: [(Edit, &str); 6] = [
             (|claim| claim.crc32 ^= 1, "expected crc32 "),
-            (|claim| claim.len += 1, "expected 56 bytes, found 55"),
-            (|claim| claim.len -= 1, "longer than the expected 54 bytes"),
-            (|claim| claim.len = 0, "longer than the expected 0 bytes"),
+            (|claim| claim.len += 1, "unpacks to 55 bytes instead of 56"),
+            (|claim| claim.len -= 1, "unpacks to more than 54 bytes"),
+            (|claim| claim.len = 0, "unpacks to more than 0 bytes"),
             (
                 |claim| claim.data.push(0),
                 "the deflate stream ends before its ",
@@ -714,7 +714,8 @@ mod tests {
             let title = "x.zip".to_owned();
             let opened = Container::open(store.clone(), object, title, Strictness::AnyZip).await;
             assert_eq!(opened.is_ok(), is_remote);
-            assert_eq!(store.reads.load(Relaxed), 1 + usize::from(is_remote));
+            // The end, the beginning, and once more the end.
+            assert_eq!(store.reads.load(Relaxed), 2 + usize::from(is_remote));
         }
     }
 
@@ -723,7 +724,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let archive = Claim::stored().archive();
         let cut = open(&folder, &archive[..archive.len() - 1]).await;
-        assert!(matches!(cut, Err(ArchiveError::NotAZip { .. })));
+        assert!(matches!(cut, Err(ArchiveError::NoZipEnd { .. })));
+        let other = open(&folder, &archive[1..archive.len() - 1]).await;
+        assert!(matches!(other, Err(ArchiveError::NotAZip { .. })));
+        let empty = open(&folder, b"").await;
+        assert!(matches!(empty, Err(ArchiveError::Empty { .. })));
         let shifted = open(&folder, &[&b"x"[..], &archive].concat()).await;
         assert!(matches!(shifted, Err(ArchiveError::Structure { .. })));
     }

@@ -428,6 +428,7 @@ mod tests {
             ("shop test", "write emulator:PROJECT[@HOST:PORT], "),
             ("shop", "write emulator:shop or datastore:shop"),
             ("Datastore:shop", "write datastore:shop"),
+            ("DIR:8081", "write dir:8081"),
             ("emulater:shop", "write emulator:shop"),
             ("localhost:8081", "write emulator:PROJECT@localhost:8081"),
             ("http://localhost:8081", "emulator:PROJECT@localhost:8081"),
