@@ -5,7 +5,8 @@
 //! [`mod@pack`] finds the exports in a listing and writes them into one [`archive`];
 //! [`mod@verify`] reads an archive to its last byte, and [`mod@extract`] writes its entries back as
 //! objects. [`mod@plan`] puts the kinds in order for one target; [`mod@restore`] carries the plan
-//! out step by step, with a journal, into one of the [`targets`].
+//! out step by step, with a journal, into one of the [`targets`]. [`mod@report`] makes one page of
+//! an archive, a plan or a restore, to look at.
 //!
 //! Pack a folder, verify the archive, and plan a restore of it:
 //!

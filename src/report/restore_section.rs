@@ -1,5 +1,7 @@
 //! What became of a restore: each step in time, how fast it was, and what went wrong.
 
+use std::collections::HashMap;
+
 use super::axis::{Bar, Tick, TimeAxis};
 use super::values::{KindName, Percent, count, counted, duration, percent_of, text};
 use crate::model::Timestamp;
@@ -41,11 +43,11 @@ struct StepHistory<'a> {
 }
 
 impl<'a> StepHistory<'a> {
-    fn new(step: &'a Step, journal: &Journal, outcomes: &'a [StepOutcome]) -> Self {
+    fn new(step: &'a Step, journal: &Journal, outcome: Option<&'a StepOutcome>) -> Self {
         StepHistory {
             step,
             status: journal.steps.get(&step.id).cloned().unwrap_or_default(),
-            outcome: outcomes.iter().find(|outcome| outcome.step == step.id),
+            outcome,
         }
     }
 
@@ -153,10 +155,11 @@ impl RestoreSection {
     /// What became of each step of a plan: by the journal, and by the outcomes of the run that has
     /// just ended.
     pub fn new(plan: &Plan, journal: &Journal, outcomes: &[StepOutcome]) -> Self {
-        let history = plan
-            .steps
-            .iter()
-            .map(|step| StepHistory::new(step, journal, outcomes));
+        let outcomes = outcomes.iter().map(|outcome| (outcome.step, outcome));
+        let outcomes: HashMap<u32, &StepOutcome> = outcomes.collect();
+        let outcome = |step: &Step| outcomes.get(&step.id).copied();
+        let history = plan.steps.iter();
+        let history = history.map(|step| StepHistory::new(step, journal, outcome(step)));
         let history: Vec<StepHistory<'_>> = history.collect();
         let times = times(journal, &history);
         let axis = TimeAxis::from_times(times.iter().copied());

@@ -1,5 +1,6 @@
 //! The kinds as tiles whose areas are their bytes.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use streemap::{Rect, squarify};
@@ -10,8 +11,12 @@ use super::values::{KindName, Percent, bytes, count, counted, share};
 /// Tiles of kinds; all others share one.
 const MAX_TILES: usize = 120;
 
-/// A kind below this share of all bytes has no tile of its own.
+/// A kind below this share of all bytes has no tile of its own, unless it is among the largest.
 const MIN_SHARE: f64 = 0.002;
+const MIN_TILES: usize = 40;
+
+/// From this share on, small kinds have a column of their own.
+const MIN_COLUMN: f64 = 0.1;
 
 /// Namespaces that have a colour of their own.
 const MAX_COLOURS: usize = 5;
@@ -61,7 +66,7 @@ impl TileRoom {
     fn of(width: f64, height: f64) -> Self {
         match (width, height) {
             (width, height) if width >= 150.0 && height >= 44.0 => TileRoom::Large,
-            (width, height) if width >= 64.0 && height >= 44.0 => TileRoom::Medium,
+            (width, height) if width >= 92.0 && height >= 44.0 => TileRoom::Medium,
             (width, height) if width >= 48.0 && height >= 24.0 => TileRoom::Small,
             _ => TileRoom::Nothing,
         }
@@ -120,13 +125,7 @@ impl Treemap {
             return None;
         }
         let colours = Colours::from_kinds(kinds);
-        let mut areas = areas(kinds, total);
-        squarify(
-            Rect::from_size(WIDTH, HEIGHT),
-            &mut areas,
-            |area| area.size as f64,
-            |area, rect| area.rect = rect,
-        );
+        let areas = placed_areas(kinds, total);
         let tiles = areas.iter().map(|area| tile(area, total, &colours));
         Some(Treemap {
             height: HEIGHT,
@@ -136,32 +135,66 @@ impl Treemap {
     }
 }
 
+/// The areas with their places. Small kinds that are much together stand in a column of their own at
+/// the right, and do not press the others together.
+fn placed_areas(kinds: &[KindSize], total: u64) -> Vec<Area<'_>> {
+    let (mut areas, rest) = areas(kinds, total);
+    let share = rest
+        .as_ref()
+        .map_or(0.0, |rest| rest.size as f64 / total as f64);
+    let width = if share < MIN_COLUMN {
+        WIDTH
+    } else {
+        WIDTH * (1.0 - share)
+    };
+    let mut column = None;
+    if let Some(rest) = rest {
+        if width < WIDTH {
+            let (x, w) = (width, WIDTH - width);
+            let rect = Rect {
+                x,
+                y: 0.0,
+                w,
+                h: HEIGHT,
+            };
+            column = Some(Area { rect, ..rest });
+        } else {
+            areas.push(rest);
+            areas.sort_by_key(|area| Reverse(area.size));
+        }
+    }
+    squarify(
+        Rect::from_size(width, HEIGHT),
+        &mut areas,
+        |area| area.size as f64,
+        |area, rect| area.rect = rect,
+    );
+    areas.extend(column);
+    areas
+}
+
 fn total(kinds: &[KindSize]) -> u64 {
     kinds
         .iter()
         .fold(0, |sum, kind| sum.saturating_add(kind.bytes))
 }
 
-/// The large kinds, largest first, and then the small ones as one area.
-fn areas(kinds: &[KindSize], total: u64) -> Vec<Area<'_>> {
+/// The large kinds, largest first, and the small ones as one area.
+fn areas(kinds: &[KindSize], total: u64) -> (Vec<Area<'_>>, Option<Area<'_>>) {
     let mut sorted: Vec<&KindSize> = kinds.iter().filter(|kind| kind.bytes > 0).collect();
-    sorted.sort_by_key(|kind| std::cmp::Reverse(kind.bytes));
+    sorted.sort_by_key(|kind| Reverse(kind.bytes));
     let least = total as f64 * MIN_SHARE;
     let is_large = |kind: &&&KindSize| kind.bytes as f64 >= least;
-    let mut large = sorted.iter().take_while(is_large).count().min(MAX_TILES);
+    let large = sorted.iter().take_while(is_large).count();
+    let mut large = large.clamp(MIN_TILES, MAX_TILES).min(sorted.len());
     // One kind alone is not hidden under a name that is no shorter.
     if sorted.len() == large + 1 {
         large += 1;
     }
     let small = sorted.split_off(large);
-    let mut areas: Vec<Area<'_>> = sorted
-        .into_iter()
-        .map(|kind| Area::of(vec![kind]))
-        .collect();
-    if !small.is_empty() {
-        areas.push(Area::of(small));
-    }
-    areas
+    let large = sorted.into_iter().map(|kind| Area::of(vec![kind]));
+    let small = (!small.is_empty()).then(|| Area::of(small));
+    (large.collect(), small)
 }
 
 fn tile(area: &Area<'_>, total: u64, colours: &Colours) -> Tile {
@@ -208,7 +241,7 @@ impl Colours {
             *size = size.saturating_add(kind.bytes);
         }
         let mut sizes: Vec<(&str, u64)> = sizes.into_iter().collect();
-        sizes.sort_by_key(|&(name, size)| (std::cmp::Reverse(size), name));
+        sizes.sort_by_key(|&(name, size)| (Reverse(size), name));
         let largest = sizes.into_iter().take(MAX_COLOURS);
         Colours(largest.map(|(name, _)| name.to_owned()).collect())
     }
@@ -235,5 +268,58 @@ impl Colours {
             legend.push(item(None, "other namespaces"));
         }
         if legend.len() < 2 { Vec::new() } else { legend }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Kind, Namespace};
+
+    fn kinds(sizes: &[u64]) -> Vec<KindSize> {
+        let kind = |(number, &bytes): (usize, &u64)| KindSize {
+            name: KindName::new(&Namespace::default(), &Kind::new(format!("K{number}"))),
+            entities: 1,
+            bytes,
+        };
+        sizes.iter().enumerate().map(kind).collect()
+    }
+
+    /// The tiles as rectangles in pixels.
+    fn tiles(sizes: &[u64]) -> Vec<Tile> {
+        let map = Treemap::from_kinds(&kinds(sizes)).unwrap();
+        let area = map
+            .tiles
+            .iter()
+            .map(|tile| tile.width.0 / 100.0 * WIDTH * tile.height);
+        let area: f64 = area.sum();
+        assert!((area - WIDTH * HEIGHT).abs() < 1.0, "{area}");
+        map.tiles
+    }
+
+    #[test]
+    fn tiles_fill_the_map() {
+        for sizes in [
+            &[1][..],
+            &[5, 5],
+            &[9, 1, 0, 3],
+            &[u64::MAX, u64::MAX, 1],
+            &[1; 121],
+        ] {
+            tiles(sizes);
+        }
+        assert_eq!(Treemap::from_kinds(&kinds(&[0, 0])), None);
+    }
+
+    #[test]
+    fn many_small_kinds_share_a_column() {
+        assert_eq!(tiles(&[7; 600]).len(), MIN_TILES + 1);
+        let mut sizes = vec![10_000; 100];
+        sizes.extend([400; 500]);
+        let tiles = tiles(&sizes);
+        let rest = tiles.last().unwrap();
+        assert_eq!(rest.name, "and 500 more");
+        assert_eq!((rest.y, rest.height), (0.0, HEIGHT));
+        assert_eq!(tiles.len(), 101);
     }
 }

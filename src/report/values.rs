@@ -126,7 +126,7 @@ pub fn time(at: Option<Timestamp>) -> String {
 /// The place of each item when all are sorted by their keys; equal ones keep their order.
 pub fn ranks<K: Ord>(items: usize, key: impl Fn(usize) -> K) -> Vec<usize> {
     let mut sorted: Vec<usize> = (0..items).collect();
-    sorted.sort_by_key(|&item| key(item));
+    sorted.sort_by_cached_key(|&item| key(item));
     let mut places: Vec<(usize, usize)> = sorted.into_iter().zip(0..).collect();
     places.sort_unstable();
     places.into_iter().map(|(_, place)| place).collect()
