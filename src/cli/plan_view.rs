@@ -20,7 +20,7 @@ const LEFT_OUT_SHOWN: usize = 4;
 /// How many kinds of a cycle are named.
 const CYCLE_SHOWN: usize = 12;
 
-/// How many references to later steps are named.
+/// How many references that point forward are named.
 const FORWARD_SHOWN: usize = 4;
 
 /// How wide the table of steps is, if names are not too long for that.
@@ -186,7 +186,7 @@ fn show_cycles(context: &Context, plan: &Plan) {
     }
     if !forward.others.is_empty() {
         let names = shortened(&forward.others, FORWARD_SHOWN);
-        let line = format!("your order leaves references that lead to a later step: {names}");
+        let line = format!("your order leaves references that point forward: {names}");
         show_wrapped(context, "", &line);
     }
 }
@@ -249,7 +249,7 @@ impl ForwardReferences {
     }
 }
 
-/// Such as `cycle in acme: Customer, Order; 1 of its 41 references leads to a later step (Customer ->
+/// Such as `cycle in acme: Customer, Order; 1 of 41 references points forward (Customer ->
 /// Order)`.
 fn cycle_line(cycle: &Cycle, forward: &[String]) -> String {
     let mut namespaces = cycle.kinds.iter().map(|member| &member.namespace);

@@ -246,7 +246,7 @@ impl Cycle {
         }
     }
 
-    /// Such as `1 of its 41 references leads to a later step`, where the archive counts them.
+    /// Such as `1 of 41 references points forward`, where the archive counts them.
     pub fn pointing_forward(&self) -> Option<String> {
         pointing_forward(self.later, self.references)
     }

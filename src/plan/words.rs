@@ -17,13 +17,10 @@ pub(super) fn counted_references(count: u64) -> String {
     }
 }
 
-/// Such as `1 of its 41 references leads to a later step`, of a cycle; nothing where there are
-/// none, or nobody counted.
+/// Such as `1 of 41 references points forward`; nothing where there are none, or nobody counted.
 pub(super) fn pointing_forward(later: Option<u64>, references: Option<u64>) -> Option<String> {
     let (later, references) = (later?, references.filter(|count| *count > 0)?);
-    let lead = if later == 1 { "leads" } else { "lead" };
+    let point = if later == 1 { "points" } else { "point" };
     let references = counted_references(references);
-    Some(format!(
-        "{later} of its {references} {lead} to a later step"
-    ))
+    Some(format!("{later} of {references} {point} forward"))
 }

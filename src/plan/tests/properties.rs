@@ -266,7 +266,7 @@ proptest! {
         for step in &plan.steps {
             let count: Option<u64> = step.later.iter().map(|later| later.references).sum();
             let cycle = plan.cycles.iter().find(|cycle| cycle.kinds.iter().any(|member| member.pair() == step.pair()));
-            let words = count.zip(cycle.and_then(|cycle| cycle.references)).map(|(count, all)| format!(": {count} of its {all} reference"));
+            let words = count.zip(cycle.and_then(|cycle| cycle.references)).map(|(count, all)| format!(": {count} of {all} reference"));
             prop_assert!(step.later.is_empty() || (step.reason.starts_with("breaks the cycle with ") && words.is_none_or(|words| step.reason.contains(&words))), "{}", step.reason);
         }
     }
