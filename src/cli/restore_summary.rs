@@ -35,7 +35,7 @@ pub struct RestoreSummary<'a> {
     /// Where the report goes: a page or JUnit XML by names that end so, else JSON.
     pub reports: &'a [PathBuf],
     pub begun: Instant,
-    /// The emulator of a rehearsal, which is gone when this is told.
+    /// The emulator of a rehearsal, which has ended by the time of the report.
     pub rehearsal: Option<EmulatorProduct>,
     /// The plan that was given, which refuses other choices.
     pub given_plan: Option<&'a Path>,

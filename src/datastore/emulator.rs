@@ -203,7 +203,7 @@ fn installed_java() -> Option<PathBuf> {
 }
 
 impl Program {
-    /// The jar that the user names, by itself or by the script beside it.
+    /// The jar that the user names, or the one beside the script that the user names.
     fn named_jar(&self) -> Option<FoundJar> {
         let given = PathBuf::from(env::var_os(self.variable)?);
         Some(self.jar_of(&given))

@@ -72,7 +72,7 @@ impl EmulatorProduct {
     }
 }
 
-/// Where an import of nothing tells the emulators apart: only the Firestore emulator knows the call,
+/// Where an import of nothing shows which emulator it is: only the Firestore emulator knows the call,
 /// and refuses it.
 pub(super) fn probe_path(project: &str) -> String {
     format!("/emulator/v1/projects/{project}:import")

@@ -136,7 +136,7 @@ impl TimeAxis {
         Tick { x, label, anchor }
     }
 
-    /// As much of a time as tells neighbours apart.
+    /// As much of a time as makes neighbours differ.
     fn label(&self, at: Timestamp, step: i64) -> String {
         let text = at.to_seconds_text();
         let part = |from: usize, to: usize| text.get(from..to).unwrap_or_default();

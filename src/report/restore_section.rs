@@ -9,7 +9,7 @@ use crate::plan::{Plan, Step};
 use crate::restore::StepOutcome;
 use crate::restore::journal::{Journal, StepState, StepStatus};
 
-/// A restore as its journal tells it.
+/// A restore, by its journal.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RestoreSection {
     pub done: Percent,

@@ -1,4 +1,4 @@
-//! `restore` under every fault, into files, into exports and into a Datastore.
+//! `restore` under every fault, into files, into exports, into a Datastore and into the emulator.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -10,7 +10,8 @@ use kindpack::plan::{ArchiveRef, Choices, Environment, Plan, plan};
 use kindpack::progress::NoProgress;
 use kindpack::restore::journal::file::JournalFile;
 use kindpack::restore::{Check, RestoreOptions, RestoreRequest, restore};
-use kindpack::targets::{DirTarget, NdjsonTarget, Target};
+use kindpack::targets::{CommitTarget, DirTarget, NdjsonTarget, Target};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +21,7 @@ use super::{Case, Ended, Scene, every_fault, pairs_of_faults, run, undisturbed};
 use crate::datastore::fixture::{PATIENT, PROJECT, target};
 use crate::support::copy_folder;
 use crate::support::datastore_server::DatastoreServer;
+use crate::support::emulator::{Emulator, emulator};
 use crate::support::faults::target::FaultTarget;
 use crate::support::faults::{Deed, Faults, Spot};
 
@@ -28,13 +30,14 @@ type Contents = BTreeMap<String, Vec<u8>>;
 
 /// A place that is restored into.
 trait Destination: Send + Sync + Sized {
-    /// How plans name it.
-    const TARGET: &str;
     const CHECK: Check;
     const HAS_VIRTUAL_TIME: bool;
 
     fn new() -> Self;
     fn copy(&self) -> Self;
+
+    /// How plans name it.
+    fn name(&self) -> String;
     fn target(&self) -> Arc<dyn Target>;
     fn contents(&self) -> Contents;
 
@@ -51,7 +54,6 @@ trait Destination: Send + Sync + Sized {
 struct Ndjson(Place);
 
 impl Destination for Ndjson {
-    const TARGET: &str = "ndjson:out";
     const CHECK: Check = Check::Counts;
     const HAS_VIRTUAL_TIME: bool = true;
 
@@ -61,6 +63,10 @@ impl Destination for Ndjson {
 
     fn copy(&self) -> Self {
         Ndjson(self.0.copy())
+    }
+
+    fn name(&self) -> String {
+        "ndjson:out".to_owned()
     }
 
     fn target(&self) -> Arc<dyn Target> {
@@ -82,7 +88,6 @@ impl Destination for Ndjson {
 struct Dir(Place);
 
 impl Destination for Dir {
-    const TARGET: &str = "dir:out";
     const CHECK: Check = Check::Counts;
     const HAS_VIRTUAL_TIME: bool = true;
 
@@ -92,6 +97,10 @@ impl Destination for Dir {
 
     fn copy(&self) -> Self {
         Dir(self.0.copy())
+    }
+
+    fn name(&self) -> String {
+        "dir:out".to_owned()
     }
 
     fn target(&self) -> Arc<dyn Target> {
@@ -122,7 +131,6 @@ impl Destination for Dir {
 struct Service(DatastoreServer);
 
 impl Destination for Service {
-    const TARGET: &str = "datastore:shop-test";
     const CHECK: Check = Check::Entities;
     const HAS_VIRTUAL_TIME: bool = false;
 
@@ -135,6 +143,10 @@ impl Destination for Service {
         let entities = self.0.entities("");
         entities.iter().for_each(|entity| copy.0.put("", entity));
         copy
+    }
+
+    fn name(&self) -> String {
+        format!("datastore:{PROJECT}")
     }
 
     fn target(&self) -> Arc<dyn Target> {
@@ -155,6 +167,68 @@ impl Destination for Service {
     }
 }
 
+/// A project of Google's emulator.
+struct EmulatorProject {
+    emulator: &'static Emulator,
+    project: String,
+}
+
+impl EmulatorProject {
+    fn of(emulator: &'static Emulator) -> Self {
+        let project = emulator.fresh_project();
+        EmulatorProject { emulator, project }
+    }
+}
+
+impl Destination for EmulatorProject {
+    const CHECK: Check = Check::Entities;
+    const HAS_VIRTUAL_TIME: bool = false;
+
+    fn new() -> Self {
+        EmulatorProject::of(emulator(IN_EMULATOR).expect("the test has found it"))
+    }
+
+    fn copy(&self) -> Self {
+        let copy = EmulatorProject::of(self.emulator);
+        let entities = json!(self.emulator.everything(&self.project)).to_string();
+        let entities = entities.replace(&self.project, &copy.project);
+        let entities: Vec<Value> = serde_json::from_str(&entities).unwrap();
+        self.emulator.upsert(&copy.project, &entities);
+        copy
+    }
+
+    fn name(&self) -> String {
+        self.emulator.target(&self.project)
+    }
+
+    fn target(&self) -> Arc<dyn Target> {
+        let target = CommitTarget::emulator(&self.emulator.host, &self.project, PATIENT.retry);
+        Arc::new(target.unwrap())
+    }
+
+    fn expected() -> &'static OnceLock<Contents> {
+        static EXPECTED: OnceLock<Contents> = OnceLock::new();
+        &EXPECTED
+    }
+
+    fn contents(&self) -> Contents {
+        // Each scene has a project of its own.
+        let entities = self.emulator.everything(&self.project).into_iter();
+        entities
+            .map(|entity| {
+                let key = entity["key"]["path"].to_string();
+                (
+                    key,
+                    entity
+                        .to_string()
+                        .replace(&self.project, PROJECT)
+                        .into_bytes(),
+                )
+            })
+            .collect()
+    }
+}
+
 /// A restore of all kinds of the archive.
 struct Restore<D> {
     destination: D,
@@ -171,7 +245,7 @@ impl<D: Destination> Restore<D> {
             sha256: Sha256([7; 32]),
             generation: None,
         };
-        let choices = Choices::new(D::TARGET.parse().unwrap());
+        let choices = Choices::new(destination.name().parse().unwrap());
         let opened = block_on(open_archive(false, &Faults::default())).unwrap();
         let environment = Environment::default();
         let plan = plan(opened.manifest(), &archive_ref, &choices, &environment);
@@ -298,6 +372,16 @@ fn restore_into_exports_survives_every_fault() {
 #[test]
 fn restore_into_service_survives_every_fault() {
     every_fault::<Restore<Service>>();
+}
+
+/// What is left out where there is no emulator.
+const IN_EMULATOR: &str = "a restore into the emulator under every fault";
+
+#[test]
+fn restore_into_emulator_survives_every_fault() {
+    if emulator(IN_EMULATOR).is_some() {
+        every_fault::<Restore<EmulatorProject>>();
+    }
 }
 
 #[test]
