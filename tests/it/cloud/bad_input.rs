@@ -74,7 +74,7 @@ fn bad_places_are_told_in_a_sentence_each() {
     said(
         &["pack", "gs://shop/letters/", ARCHIVE],
         3,
-        "SOURCE holds no export",
+        "gs://shop/letters/ holds no export",
     );
     for archive in [
         "gs://shop/nightly/set.zip",
