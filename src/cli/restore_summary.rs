@@ -100,7 +100,7 @@ fn failed(
             failure.why = steps.iter().filter_map(|step| step.error.clone()).collect();
             failure
         }
-        error if is_target_empty(&error) => target_emptied(told),
+        error if is_target_empty(&error, steps) => target_emptied(told),
         error => {
             let hint = hint_for(told, &error);
             let failure = Failure::from(error);
@@ -175,18 +175,22 @@ fn has_doubtful_project(told: &RestoreSummary<'_>, error: &RestoreError) -> bool
         )
 }
 
-/// Whether nothing is there of what an earlier run left.
-fn is_target_empty(error: &RestoreError) -> bool {
+/// Whether nothing is there of what an earlier run left: each kind that it restored is gone.
+fn is_target_empty(error: &RestoreError, steps: &[StepOutcome]) -> bool {
     let is_gone =
-        |difference: &Difference| matches!(difference, Difference::Count { found: 0, .. });
-    match error {
+        |difference: &&Difference| matches!(difference, Difference::Count { found: 0, .. });
+    let gone = match error {
         RestoreError::TargetChanged {
             target,
             differences,
-        } => target.path().is_none() && differences.iter().all(is_gone),
-        RestoreError::TargetLostData { found, .. } => found.iter().all(|(_, count)| *count == 0),
-        _ => false,
-    }
+        } if target.path().is_none() => differences.iter().filter(is_gone).count(),
+        RestoreError::TargetLostData { found, .. } => {
+            found.iter().filter(|(_, count)| *count == 0).count()
+        }
+        _ => return false,
+    };
+    let restored = steps.iter().filter(|step| step.already_there > 0).count();
+    gone > 0 && gone == restored
 }
 
 /// The command that makes a plan like the given one with another choice; in words where the plan

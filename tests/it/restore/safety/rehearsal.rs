@@ -56,7 +56,7 @@ fn broken_archive_fails_rehearsal_with_reason() {
         let event = desk.json(4, &["rehearse", "broken.zip"]);
         let error = event["error"].as_str().unwrap();
         assert!(
-            ["expected", "damaged", "not a zip"]
+            ["expected", "damaged", "not a zip", "cut off", "is empty"]
                 .iter()
                 .any(|word| error.contains(word)),
             "{what}: {event}"
